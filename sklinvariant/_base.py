@@ -1,0 +1,238 @@
+"""What all estimators share: the device, tensors in and out, the fitted state."""
+
+from numbers import Integral
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from sklinvariant._compat import array_namespace
+from sklinvariant._descriptors import DescriptorSets, as_tensor
+from sklinvariant.kernels import compute_dtype
+
+DEVICE = [StrOptions({"auto"}), str, torch.device]
+
+
+def resolve_device(device, like=None):
+    """The torch device of ``device="auto"`` (that of a tensor input, else CUDA, MPS, CPU) or of an explicit name."""
+    if isinstance(device, str) and device == "auto":
+        if isinstance(like, torch.Tensor):
+            return like.device
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        double = getattr(like, "dtype", None) == np.float64  # which MPS cannot hold
+        return torch.device("mps" if torch.backends.mps.is_available() and not double else "cpu")
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"device={device!r} is not to be had here; use 'auto' or 'cpu' ({error})") from error
+
+
+def torch_generator(random_state):
+    """A torch generator of our own (the global ones are neither read nor moved), seeded as scikit-learn seeds."""
+    seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
+    return torch.Generator().manual_seed(int(seed))
+
+
+class Container:
+    """Remembers what kind of array came in, so that the answer goes out as the same kind, on the same device."""
+
+    def __init__(self, X):
+        values = X.values if isinstance(X, DescriptorSets) else X
+        values = values[0] if isinstance(values, list) and values else values
+        self.tensor_device = values.device if isinstance(values, torch.Tensor) else None
+        self.namespace = None if self.tensor_device is not None else array_namespace(values)
+        self.device = getattr(values, "device", None)
+
+    @property
+    def name(self):
+        return "torch" if self.tensor_device is not None else getattr(self.namespace, "__name__", "numpy")
+
+    def wrap(self, result):
+        """A tensor (or numpy array) as the caller's kind of array."""
+        if self.tensor_device is not None:
+            return as_tensor(result).to(self.tensor_device)
+        if isinstance(result, torch.Tensor):
+            result = result.detach().cpu().numpy()
+        if self.namespace is not None:
+            return self.namespace.asarray(result, device=self.device)
+        return result
+
+
+def to_numpy(X):
+    """Any array on any device as numpy: tensors, and what array-API libraries hold."""
+    if isinstance(X, torch.Tensor):
+        return X.detach().cpu().numpy()
+    if array_namespace(X) is not None:
+        return np.from_dlpack(X)
+    return X
+
+
+class FittedState:
+    """A named tensor of the fitted state, seen as a read-only numpy attribute."""
+
+    def __init__(self, doc=None):
+        self.__doc__ = doc
+
+    def __set_name__(self, owner, name):
+        self.name = name.rstrip("_")
+        self.public = name
+
+    def __get__(self, instance, owner=None):
+        if instance is None:
+            return self
+        try:
+            return instance._state[self.name]
+        except (AttributeError, KeyError):
+            raise AttributeError(f"{type(instance).__name__!r} object has no attribute {self.public!r}") from None
+
+
+class TorchEstimator(BaseEstimator):
+    """Base of every estimator: it holds numpy arrays in ``_state`` and computes with tensors made from them."""
+
+    _doc_link_module = "sklinvariant"
+    _doc_link_template = "api/{estimator_module}.{estimator_name}.html"
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "_state")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.array_api_support = True
+        if tags.transformer_tags is not None:
+            tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    def _check_namespace(self, container, method):
+        """With array-API dispatch on, a model fitted in one namespace refuses another, as scikit-learn's do."""
+        from sklearn import get_config
+
+        if get_config().get("array_api_dispatch") and container.name != self._state.get("namespace", container.name):
+            name = type(self).__name__
+            raise ValueError(
+                f"Inputs passed to {name}.{method}() must use the same namespace and the same device as those passed "
+                f"to fit(): fitted with {self._state['namespace']}, got {container.name}. Move the data, or switch "
+                "array_api_dispatch off."
+            )
+
+
+class BagEstimator(TorchEstimator):
+    """Base of the estimators of bags of local descriptors (see `DescriptorSets`)."""
+
+    def _check_bags(self, X, *, reset, allow_empty=True):
+        """Bags, checked and as tensors where they lie, and the `Container` of the answer.
+
+        Accepts DescriptorSets, lists or object arrays of (n_i, d) arrays, (n, m, d), and flat rows (n, m * d) cut
+        by ``descriptor_dim`` (without it each row is a bag of one descriptor).
+        """
+        container = Container(X)
+        if isinstance(X, DescriptorSets) or _looks_ragged(X) or getattr(X, "ndim", 2) == 3:
+            bags = X if isinstance(X, DescriptorSets) else DescriptorSets.from_bags(_first_namespace(X))
+            bags = DescriptorSets(as_tensor(bags.values), bags.offsets)
+            if len(bags) == 0:
+                raise ValueError("no bags: 0 sample(s) were given, a minimum of 1 is required")
+            d = bags.values.shape[1]
+            if d == 0:
+                raise ValueError("the descriptors have 0 feature(s), a minimum of 1 is required")
+            if reset:
+                self.n_features_in_ = d
+                if hasattr(self, "feature_names_in_"):
+                    del self.feature_names_in_
+            else:
+                self._check_width(d)
+            bags.check_finite()
+        else:
+            bags = self._check_rows(X, reset)
+        if reset and len(bags.values) == 0:
+            raise ValueError(f"all {len(bags)} bags are empty: there is nothing to fit {type(self).__name__} on")
+        return bags, container
+
+    def _check_width(self, d):
+        expected = self._state["n_descriptor_features"]
+        if d != expected:
+            raise ValueError(
+                f"the bags have descriptors of {d} features, but {type(self).__name__} is expecting {expected} "
+                "features as input"
+            )
+
+    def _check_rows(self, X, reset):
+        dim = getattr(self, "descriptor_dim", None)
+        if isinstance(X, torch.Tensor):
+            X = _check_tensor_rows(self, X, reset)
+        else:
+            X = to_numpy(X)
+            X = validate_data(self, X, dtype=[np.float64, np.float32], reset=reset, ensure_min_features=1)
+            X = as_tensor(np.ascontiguousarray(X))
+        if dim is not None and X.shape[1] % dim:
+            raise ValueError(f"rows of {X.shape[1]} features cannot be cut into descriptors of descriptor_dim={dim}")
+        return DescriptorSets.from_bags(X.reshape(len(X), -1, dim or X.shape[1]))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
+
+
+def _check_tensor_rows(estimator, X, reset):
+    if X.ndim != 2:
+        raise ValueError(f"Expected 2D array, got a tensor of shape {tuple(X.shape)} instead. Reshape your data.")
+    if X.is_complex():
+        raise ValueError("Complex data not supported")
+    if X.shape[0] == 0 or X.shape[1] == 0:
+        raise ValueError(f"Found array with {X.shape[0]} sample(s) and {X.shape[1]} feature(s); a minimum of 1 is required")
+    if not torch.isfinite(X).all():
+        raise ValueError("Input X contains NaN or infinity")
+    if reset:
+        estimator.n_features_in_ = X.shape[1]
+        if hasattr(estimator, "feature_names_in_"):
+            del estimator.feature_names_in_
+    elif X.shape[1] != estimator.n_features_in_:
+        raise ValueError(
+            f"X has {X.shape[1]} features, but {type(estimator).__name__} is expecting {estimator.n_features_in_} "
+            "features as input"
+        )
+    return X if X.is_floating_point() else X.float()
+
+
+def _looks_ragged(X):
+    if isinstance(X, np.ndarray) and X.dtype == object:
+        return X.ndim == 1 and len(X) > 0 and getattr(X[0], "ndim", 0) > 0
+    if isinstance(X, (list, tuple)) and len(X):
+        first = X[0]
+        if isinstance(first, (np.ndarray, torch.Tensor)):
+            return first.ndim >= 2
+        return isinstance(first, (list, tuple)) and len(first) > 0 and isinstance(first[0], (list, tuple, np.ndarray))
+    return False
+
+
+def _first_namespace(X):
+    return to_numpy(X) if not isinstance(X, (list, tuple)) else X
+
+
+def check_fitted(estimator, method, X):
+    """Fitted, and with the same kind of array where array-API dispatch is on; the `Container` of X."""
+    check_is_fitted(estimator)
+    container = Container(X)
+    estimator._check_namespace(container, method)
+    return container
+
+
+def is_whole(x):
+    return isinstance(x, Integral) and not isinstance(x, bool)
+
+
+__all__ = [
+    "DEVICE",
+    "BagEstimator",
+    "Container",
+    "FittedState",
+    "TorchEstimator",
+    "check_fitted",
+    "compute_dtype",
+    "resolve_device",
+    "to_numpy",
+    "torch_generator",
+]

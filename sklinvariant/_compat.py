@@ -1,0 +1,67 @@
+"""The one place that knows about versions of scikit-learn and about its private or experimental names."""
+
+import contextlib
+
+from sklearn import get_config
+
+try:  # scikit-learn >= 1.9
+    from sklearn.callback import CallbackSupportMixin, with_callbacks
+except ImportError:
+
+    class CallbackSupportMixin:  # type: ignore[no-redef]
+        """Stands in where scikit-learn has no callbacks yet: estimators then report through ``verbose`` alone."""
+
+    def with_callbacks(method):
+        """No callbacks, nothing to manage."""
+        return method
+
+
+__all__ = ["CallbackSupportMixin", "FitReport", "array_namespace", "with_callbacks"]
+
+
+class FitReport:
+    """Reports the epochs of one fit to the estimator's scikit-learn callbacks; does nothing where there are none.
+
+    The callback API is experimental: whatever changes in it has to be mended here and nowhere else.
+    """
+
+    def __init__(self, estimator, X, y, sample_weight, max_epochs):
+        self._data = {"X": X, "y": y}
+        if sample_weight is not None:
+            self._data["metadata"] = {"sample_weight": sample_weight}
+        self._estimator = estimator
+        self._root = None
+        if hasattr(estimator, "_init_callback_context"):
+            self._root = estimator._init_callback_context(max_subtasks=max_epochs)
+            self._root.call_on_fit_task_begin(estimator=estimator, **self._data)
+
+    def begin_epoch(self):
+        if self._root is not None:
+            self._epoch = self._root.subcontext(task_name="epoch")
+            self._epoch.call_on_fit_task_begin(estimator=self._estimator, **self._data)
+
+    def end_epoch(self, fitted_attributes):
+        """Report an epoch; True asks to stop. ``fitted_attributes`` is called only if a callback wants a model."""
+        if self._root is None:
+            return False
+        return self._epoch.call_on_fit_task_end(
+            estimator=self._estimator, reconstruction_attributes=fitted_attributes, **self._data
+        )
+
+    def end(self, fitted_attributes):
+        if self._root is not None:
+            self._root.call_on_fit_task_end(
+                estimator=self._estimator, reconstruction_attributes=fitted_attributes, **self._data
+            )
+
+
+def array_namespace(X):
+    """The array-API namespace that scikit-learn would answer in, or None for plain numpy and anything else."""
+    if not get_config().get("array_api_dispatch"):
+        return None
+    from sklearn.utils._array_api import get_namespace
+
+    with contextlib.suppress(AttributeError, TypeError):
+        xp, is_array_api = get_namespace(X)
+        return xp if is_array_api and "numpy" not in xp.__name__ else None
+    return None

@@ -1,0 +1,236 @@
+"""DescriptorSets: bags of local descriptors of any size, as one array of values and the offsets of the bags."""
+
+import os
+import warnings
+from numbers import Integral
+
+import numpy as np
+import torch
+
+from sklinvariant.kernels._chunks import gather_bags
+
+_CHECK_ROWS = 1 << 16
+
+
+class DescriptorSets:
+    """A ragged array of bags: the descriptors of bag ``i`` are ``values[offsets[i]:offsets[i + 1]]``.
+
+    It indexes, slices and splits like an array of bags, so ``train_test_split``, ``KFold`` and ``GridSearchCV``
+    take it; a slice is a view and an index array copies the selected values once.
+
+    Parameters
+    ----------
+    values : array or tensor of shape (N, d)
+        All descriptors, bag after bag. Any numeric dtype; may be memory-mapped or sit on a GPU.
+    offsets : array-like of shape (n + 1,)
+        Where each bag starts; from 0 to N, never falling. Equal neighbours are an empty bag.
+
+    Attributes
+    ----------
+    values, offsets
+        As given; the offsets as int64.
+    sizes : ndarray of shape (n,)
+        Descriptors in each bag.
+    shape : tuple
+        ``(n, m, d)``; m is None where the bags differ in size.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklinvariant import DescriptorSets
+    >>> bags = DescriptorSets.from_bags([np.zeros((3, 2)), np.ones((1, 2))])
+    >>> bags.shape, len(bags[1:]), bags[1]
+    ((2, None, 2), 1, array([[1., 1.]]))
+    """
+
+    __hash__ = None
+
+    def __init__(self, values, offsets):
+        if not isinstance(values, (np.ndarray, torch.Tensor)):
+            values = np.asarray(values)
+        if values.ndim != 2:
+            raise ValueError(f"values must be of shape (N, d), got {tuple(values.shape)}")
+        _check_numeric(values, "values")
+        offsets = np.asarray(offsets.cpu() if isinstance(offsets, torch.Tensor) else offsets)
+        if offsets.ndim != 1 or len(offsets) == 0 or not np.issubdtype(offsets.dtype, np.integer):
+            raise ValueError("offsets must be whole numbers of shape (n + 1,)")
+        offsets = offsets.astype(np.int64, copy=False)
+        if offsets[0] != 0 or offsets[-1] != len(values) or (np.diff(offsets) < 0).any():
+            raise ValueError(f"offsets must rise from 0 to the number of descriptors, {len(values)}")
+        self.values = values
+        self.offsets = offsets
+
+    @classmethod
+    def from_bags(cls, bags):
+        """From a list, an object array or an iterable of (n_i, d) bags, or an array or tensor (n, m, d).
+
+        Raises ValueError, naming the bag, where one is not 2-D, not numeric, or of another number of features.
+        """
+        if isinstance(bags, DescriptorSets):
+            return bags
+        if isinstance(bags, (np.ndarray, torch.Tensor)) and bags.dtype != object:
+            if bags.ndim != 3:
+                raise ValueError(f"expected bags of shape (n, m, d), got an array of shape {tuple(bags.shape)}")
+            n, m, d = bags.shape
+            return cls(bags.reshape(n * m, d), np.arange(n + 1, dtype=np.int64) * m)
+        bags = [_as_bag(bag, i) for i, bag in enumerate(bags)]
+        if not bags:
+            raise ValueError("no bags: expected at least one array of descriptors of shape (n_i, d)")
+        width = bags[0].shape[1]
+        for i, bag in enumerate(bags):
+            if bag.shape[1] != width:
+                raise ValueError(f"bag {i} has {bag.shape[1]} features, but bag 0 has {width}")
+        offsets = np.concatenate([[0], np.cumsum([len(bag) for bag in bags])])
+        if all(isinstance(bag, torch.Tensor) for bag in bags):
+            return cls(torch.cat(bags), offsets)
+        return cls(np.concatenate([np.asarray(bag) for bag in bags]), offsets)
+
+    @classmethod
+    def concatenate(cls, parts):
+        """The bags of several DescriptorSets, one after another."""
+        parts = list(parts)
+        widths = {part.values.shape[1] for part in parts}
+        if len(widths) != 1:
+            raise ValueError(f"all parts must have the same number of features, got {sorted(widths)}")
+        starts = np.concatenate([[0], np.cumsum([len(part.values) for part in parts])])
+        offsets = np.concatenate([[0], *(p.offsets[1:] + s for p, s in zip(parts, starts[:-1], strict=True))])
+        values = [part.values for part in parts]
+        joined = torch.cat(values) if isinstance(values[0], torch.Tensor) else np.concatenate(values)
+        return cls(joined, offsets)
+
+    @property
+    def sizes(self):
+        return np.diff(self.offsets)
+
+    @property
+    def shape(self):
+        sizes = self.sizes
+        uniform = len(sizes) > 0 and (sizes == sizes[0]).all()
+        return (len(sizes), int(sizes[0]) if uniform else None, self.values.shape[1])
+
+    @property
+    def ndim(self):
+        return 3
+
+    @property
+    def dtype(self):
+        return self.values.dtype
+
+    @property
+    def device(self):
+        return getattr(self.values, "device", "cpu")
+
+    def __len__(self):
+        return len(self.offsets) - 1
+
+    def __iter__(self):
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, key):
+        if isinstance(key, tuple):  # scikit-learn indexes arrays as X[rows, ...]
+            if len(key) != 2 or key[1] is not Ellipsis:
+                raise IndexError("bags take one index: an integer, a slice, a mask or an array of integers")
+            key = key[0]
+        if isinstance(key, Integral) and not isinstance(key, (bool, np.bool_)):
+            i = range(len(self))[key]
+            return self.values[self.offsets[i] : self.offsets[i + 1]]
+        if isinstance(key, slice) and key.step in (None, 1):
+            first, last, _ = key.indices(len(self))
+            return self._between(first, max(first, last))
+        if isinstance(key, torch.Tensor):
+            key = key.cpu().numpy()
+        if isinstance(key, (list, tuple)) and len(key) == 0:
+            key = np.empty(0, dtype=np.int64)
+        index = np.arange(len(self))[key]
+        rows, offsets = gather_bags(self.offsets, index)
+        if isinstance(self.values, torch.Tensor):
+            return DescriptorSets(self.values[torch.from_numpy(rows).to(self.values.device)], offsets)
+        return DescriptorSets(np.take(self.values, rows, axis=0), offsets)
+
+    def _between(self, first, last):
+        start, stop = self.offsets[first], self.offsets[last]
+        return DescriptorSets(self.values[start:stop], self.offsets[first : last + 1] - start)
+
+    def __eq__(self, other):
+        if not isinstance(other, DescriptorSets):
+            return NotImplemented
+        if not np.array_equal(self.offsets, other.offsets) or self.values.shape != other.values.shape:
+            return False
+        return bool((_host(self.values) == _host(other.values)).all())
+
+    def __array__(self, dtype=None, copy=None):
+        n, m, d = self.shape
+        values = _host(self.values)
+        if m is not None or n == 0:
+            array = values.reshape(n, m or 0, d)
+            return np.array(array, dtype=dtype, copy=copy or None) if copy or dtype else array
+        array = np.empty(n, dtype=object)
+        array[:] = [values[a:b] for a, b in zip(self.offsets[:-1], self.offsets[1:], strict=True)]
+        return array
+
+    def __repr__(self):
+        n, m, d = self.shape
+        size = m if m is not None else f"{self.sizes.min(initial=len(self.values))}-{self.sizes.max(initial=0)}"
+        return f"<DescriptorSets of {n} bags of {size} descriptors of {d} features, {self.dtype} on {self.device}>"
+
+    def to(self, device):
+        """The same bags with their values as a tensor on a torch device."""
+        return DescriptorSets(as_tensor(self.values).to(device), self.offsets)
+
+    def save(self, path):
+        """Write a folder of two plain ``.npy`` files, values and offsets."""
+        os.makedirs(path, exist_ok=True)
+        np.save(os.path.join(path, "values.npy"), _host(self.values))
+        np.save(os.path.join(path, "offsets.npy"), self.offsets)
+
+    @classmethod
+    def load(cls, path, *, mmap_mode="r"):
+        """Read what `save` wrote; memory-mapped unless ``mmap_mode=None``."""
+        values = np.load(os.path.join(path, "values.npy"), mmap_mode=mmap_mode, allow_pickle=False)
+        return cls(values, np.load(os.path.join(path, "offsets.npy"), allow_pickle=False))
+
+    def check_finite(self):
+        """Raise a ValueError that names the first bag with a NaN or an infinity; reads a chunk at a time."""
+        if self.dtype in (np.float16, np.float32, np.float64, torch.float16, torch.float32, torch.float64):
+            for start in range(0, len(self.values), _CHECK_ROWS):
+                finite = torch.isfinite(as_tensor(self.values[start : start + _CHECK_ROWS]))
+                if not finite.all():
+                    row = start + int((~finite.all(dim=1)).nonzero()[0])
+                    bag = int(np.searchsorted(self.offsets, row, side="right")) - 1
+                    raise ValueError(f"bag {bag} contains NaN or infinity; remove or impute its descriptors")
+        return self
+
+
+def as_tensor(values):
+    """A numpy array or tensor as a tensor that shares its memory, read-only arrays too."""
+    if isinstance(values, torch.Tensor):
+        return values
+    with warnings.catch_warnings():  # torch warns of arrays that it could write to; it is never written to here
+        warnings.filterwarnings("ignore", message=".*not writable.*")
+        if any(stride < 0 for stride in values.strides) or not values.dtype.isnative:
+            values = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
+        if values.dtype in (np.uint16, np.uint32, np.uint64):
+            values = values.astype(np.float32)
+        return torch.from_numpy(values)
+
+
+def _host(values):
+    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+
+
+def _as_bag(bag, i):
+    if not isinstance(bag, (np.ndarray, torch.Tensor)):
+        bag = np.asarray(bag)
+    if bag.ndim != 2:
+        raise ValueError(f"bag {i} must be of shape (n_{i}, d), got {tuple(bag.shape)}")
+    _check_numeric(bag, f"bag {i}")
+    return bag
+
+
+def _check_numeric(values, name):
+    if isinstance(values, torch.Tensor):
+        ok = not values.is_complex() and values.dtype != torch.bool
+    else:
+        ok = values.dtype.kind in "fiu"
+    if not ok:
+        raise ValueError(f"{name} must hold real numbers, got dtype {values.dtype}")

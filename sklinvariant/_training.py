@@ -1,0 +1,204 @@
+"""The one training loop: a skorch net over batches cut from tensors that already live on the device."""
+
+import copy
+import warnings
+
+import numpy as np
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback
+from sklearn.exceptions import ConvergenceWarning
+from tqdm.auto import tqdm
+
+from sklinvariant.kernels import gather_bags
+from sklinvariant.networks import Bags
+
+
+class StopTraining(KeyboardInterrupt):
+    """Training has converged or a callback wants it to end; not an interruption by the user."""
+
+
+class Batch:
+    """Bags, their targets and their weights."""
+
+    def __init__(self, bags, target, weight):
+        self.bags, self.target, self.weight = bags, target, weight
+
+    def __len__(self):
+        return len(self.bags.offsets) - 1
+
+
+class BagBatches:
+    """Batches of bags in a new random order each time it is walked through.
+
+    ``descriptors_per_sample`` draws that many descriptors of each bag without replacement, anew in each batch
+    (eq. 5 of Katharopoulos et al. 2017).
+    """
+
+    def __init__(self, bags, target, weight, *, batch_size, generator, descriptors_per_sample=None):
+        self.bags, self.target, self.weight = bags, target, weight
+        self.batch_size, self.generator, self.per_sample = batch_size, generator, descriptors_per_sample
+
+    def __len__(self):
+        return len(self.bags.offsets) - 1
+
+    def __iter__(self):
+        order = torch.randperm(len(self), generator=self.generator)
+        for index in order.split(self.batch_size):
+            yield self._batch(index), None
+
+    def _batch(self, index):
+        rows, offsets = gather_bags(self.bags.offsets, index.numpy())
+        if self.per_sample is not None:
+            rows, offsets = self._sample(rows, offsets)
+        device = self.weight.device
+        index = index.to(device)
+        values = self.bags.values.index_select(0, torch.from_numpy(rows).to(device))
+        target = None if self.target is None else self.target[index]
+        return Batch(Bags(values, offsets), target, self.weight[index])
+
+    def _sample(self, rows, offsets):
+        sizes = np.diff(offsets)
+        bag = np.repeat(np.arange(len(sizes)), sizes)
+        keys = torch.rand(len(rows), generator=self.generator, dtype=torch.float64).numpy()
+        order = np.lexsort((keys, bag))  # each bag's rows, shuffled
+        rank = np.arange(len(rows)) - np.repeat(offsets[:-1], sizes)
+        kept = np.minimum(sizes, self.per_sample)
+        return rows[order[rank < self.per_sample]], np.concatenate([[0], np.cumsum(kept)])
+
+
+class _Net(NeuralNet):
+    """A skorch net whose module gives the loss of a batch; ends only at an epoch's end."""
+
+    def get_dataset(self, X, y=None):
+        return X
+
+    def get_iterator(self, dataset, training=False):
+        return dataset
+
+    def infer(self, x, **fit_params):
+        return self.module_(x)
+
+    def get_loss(self, y_pred, y_true, X=None, training=False):
+        if not torch.isfinite(y_pred):
+            epoch = len(self.history)
+            raise FloatingPointError(
+                f"the loss became {float(y_pred)} in epoch {epoch}: lower learning_rate (now {self.lr:g}), or look "
+                "for extreme values in the input"
+            )
+        return y_pred
+
+    def notify(self, method_name, **kwargs):
+        if method_name != "on_epoch_end":
+            return super().notify(method_name, **kwargs)
+        try:
+            return super().notify(method_name, **kwargs)
+        except StopTraining:
+            raise
+        except KeyboardInterrupt as stop:  # how skorch's own callbacks (EarlyStopping) end training
+            raise StopTraining from stop
+
+
+class _Epochs(Callback):
+    """At each epoch's end: keep the parameters, tell scikit-learn's callbacks, stop when nothing improves."""
+
+    def __init__(self, report, fitted_attributes, tol, patience):
+        self.report, self.fitted_attributes = report, fitted_attributes
+        self.tol, self.patience = tol, patience
+
+    def initialize(self):
+        self.best, self.waited, self.kept = np.inf, 0, None
+        return self
+
+    def on_train_begin(self, net, **kwargs):
+        self.kept = copy.deepcopy(net.module_.state_dict())
+
+    def on_epoch_begin(self, net, **kwargs):
+        self.report.begin_epoch()
+
+    def on_epoch_end(self, net, **kwargs):
+        self.kept = copy.deepcopy(net.module_.state_dict())
+        if self.report.end_epoch(lambda: self.fitted_attributes(net.module_)):
+            raise StopTraining
+        loss = net.history[-1]["train_loss"]
+        if self.tol is None:
+            return
+        self.waited = 0 if loss < self.best - self.tol else self.waited + 1
+        self.best = min(self.best, loss)
+        if self.waited >= self.patience:
+            raise StopTraining
+
+
+class _Bar(Callback):
+    """One line of progress for the epochs of a fit."""
+
+    def __init__(self, name, total):
+        self.name, self.total = name, total
+
+    def on_train_begin(self, net, **kwargs):
+        self.bar = tqdm(total=self.total, desc=self.name, unit="epoch")
+
+    def on_epoch_end(self, net, **kwargs):
+        self.bar.set_postfix(loss=f"{net.history[-1]['train_loss']:.4g}")
+        self.bar.update()
+
+    def on_train_end(self, net, **kwargs):
+        self.bar.close()
+
+
+def train(
+    module,
+    batches,
+    *,
+    name,
+    max_epochs,
+    optimizer,
+    learning_rate,
+    tol,
+    n_iter_no_change,
+    report,
+    fitted_attributes,
+    callbacks=(),
+    verbose=0,
+):
+    """Train ``module(batch) -> loss`` in place; the history, a list with the epoch, loss and seconds of each.
+
+    ``report`` is a `FitReport`; ``fitted_attributes(module)`` gives what a callback needs to see a fitted model.
+    Ctrl-C goes back to the last finished epoch and warns. A loss that is not finite raises FloatingPointError.
+    """
+    epochs = _Epochs(report, fitted_attributes, tol, n_iter_no_change)
+    own = [("epochs", epochs)]
+    if verbose:
+        own.append(("bar", _Bar(name, max_epochs)))
+    net = _Net(
+        module,
+        criterion=torch.nn.Module,
+        optimizer=optimizer,
+        lr=learning_rate,
+        max_epochs=max_epochs,
+        train_split=None,
+        device=None,
+        callbacks=[*own, *callbacks],
+        callbacks__print_log=None,
+        verbose=0,
+    ).initialize()
+    net.notify("on_train_begin", X=batches, y=None)
+    try:
+        net.fit_loop(batches)
+    except StopTraining:
+        pass
+    except KeyboardInterrupt:
+        module.load_state_dict(epochs.kept)
+        finished = sum("train_loss" in epoch for epoch in net.history)
+        warnings.warn(
+            f"{name}: training was interrupted; the model is that of the last finished epoch, {finished}",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+    finally:
+        net.notify("on_train_end", X=batches, y=None)
+    return [
+        {"epoch": row["epoch"], "loss": float(row["train_loss"]), "seconds": float(row["dur"])}
+        for row in net.history
+        if "train_loss" in row and "dur" in row
+    ]

@@ -1,0 +1,7 @@
+"""Bags of local descriptors to vectors: Bag of Words, VLAD, Fisher vectors, and the same learned with a classifier."""
+
+from sklinvariant.aggregation._bag_of_words import BagOfWords
+from sklinvariant.aggregation._fisher_vector import FisherVector
+from sklinvariant.aggregation._vlad import VLAD
+
+__all__ = ["VLAD", "BagOfWords", "FisherVector"]

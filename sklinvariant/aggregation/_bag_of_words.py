@@ -1,0 +1,171 @@
+"""Bag of Words: the histogram of the codewords of a bag's descriptors, hard (Csurka et al. 2004) or soft."""
+
+from numbers import Integral
+
+import numpy as np
+import torch
+from sklearn.base import _fit_context
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+
+from sklinvariant._base import FittedState, torch_generator
+from sklinvariant.aggregation._aggregator import COUNT, NON_NEGATIVE, POSITIVE, Aggregator
+from sklinvariant.aggregation._codebook import draw_sample, learn_codebook, scale_gamma
+from sklinvariant.kernels import count_codewords, nearest_codewords
+from sklinvariant.networks import SoftBagOfWords
+
+CODEBOOK = {
+    "n_codewords": [COUNT],
+    "assignment": [StrOptions({"hard", "soft"})],
+    "gamma": [StrOptions({"scale"}), POSITIVE],
+    "codebook": ["array-like", HasMethods("fit"), None],
+    "max_iter": [COUNT],
+    "tol": [NON_NEGATIVE],
+    "subsample": [Interval(Integral, 1, None, closed="left"), None],
+}
+
+
+class CodebookAggregator(Aggregator):
+    """Base of BagOfWords and VLAD: the codebook and how descriptors are assigned to it."""
+
+    _parameter_constraints = {**Aggregator._parameter_constraints, **CODEBOOK}
+
+    codebook_ = FittedState("Codewords, (n_codewords, d), in the units of the descriptors.")
+    gamma_ = FittedState("The γ of the soft assignment (eq. 3), in 1 / squared units of the descriptors.")
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y=None):
+        """Learn the codebook from the descriptors of all bags.
+
+        Parameters
+        ----------
+        X : DescriptorSets, list of (n_i, d) arrays, (n, m, d) or (n, n_features)
+            Bags of local descriptors.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            Where a bag is not of numbers, holds NaN or infinity (the bag is named), where all are empty, or where
+            there are fewer descriptors than codewords.
+        """
+        bags, container = self._check_bags(X, reset=True)
+        generator = torch_generator(self.random_state)
+        sample = draw_sample(bags, self.subsample, generator, self.device)
+        codebook, n_iter = learn_codebook(
+            sample,
+            self.codebook,
+            self.n_codewords,
+            max_iter=self.max_iter,
+            tol=self.tol,
+            generator=generator,
+            n_samples=len(bags),
+        )
+        gamma = scale_gamma(sample, codebook) if self.gamma == "scale" else float(self.gamma)
+        self._keep(sample, container, codebook=codebook, gamma=gamma)
+        self.n_iter_ = max(n_iter, 1)
+        return self
+
+
+class BagOfWords(CodebookAggregator):
+    """Bag of Words: how often each codeword of a k-means codebook occurs in a bag.
+
+    ``R_k = (1/m) Σ_n [k = argmin_j ‖f_n - C_j‖]``, or with ``assignment="soft"`` the mean of
+    ``exp(-γ ‖f_n - C_k‖²) / Σ_j exp(-γ ‖f_n - C_j‖²)`` (eq. 2 and 3 of [1]_).
+
+    Parameters
+    ----------
+    n_codewords : int, default=64
+        Size of the codebook, and of the representation.
+    assignment : {"hard", "soft"}, default="hard"
+        One codeword a descriptor, or a share for each.
+    gamma : "scale" or float, default="scale"
+        Sharpness of the soft assignment, in 1 / squared units of the descriptors. "scale" sets it from the
+        distances of the data: 2 over the mean of the second nearest less the nearest squared distance.
+    codebook : array of shape (k, d), clusterer, mixture or None, default=None
+        Codewords to use, or an estimator that has ``cluster_centers_`` or ``means_`` (fitted, or to be fitted).
+        None runs k-means from random descriptors.
+    max_iter : int, default=100
+        Most iterations of k-means.
+    tol : float, default=1e-4
+        k-means stops when the codewords move less than this times the variance of the descriptors.
+    subsample : int or None, default=200_000
+        Most descriptors that the codebook is learned from; None takes all.
+    descriptor_dim : int or None, default=None
+        Cuts flat rows ``(n, m * d)`` into m descriptors of this many features; None takes a row for one descriptor.
+    chunk_size : int or None, default=None
+        Descriptors at a time; None fits the chunk to the cache. Bounds the memory, does not change the result.
+    device : str or torch.device, default="auto"
+        "auto" is the device of a tensor input, else CUDA or MPS where there is one, else CPU.
+    random_state : int, RandomState or None, default=None
+        Seeds the start of k-means.
+
+    Attributes
+    ----------
+    codebook_ : ndarray of shape (n_codewords, d)
+        The codewords.
+    gamma_ : float
+        The γ that is used when the assignment is soft.
+    n_iter_ : int
+        Iterations of k-means.
+
+    References
+    ----------
+    .. [1] Katharopoulos et al., "Learning Local Feature Aggregation Functions with Backpropagation", 2017.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklinvariant.aggregation import BagOfWords
+    >>> bags = [np.array([[0.0, 0.0], [0.1, 0.0]]), np.array([[1.0, 1.0]])]
+    >>> BagOfWords(2, codebook=[[0, 0], [1, 1]]).fit_transform(bags)
+    array([[1., 0.],
+           [0., 1.]])
+    """
+
+    def __init__(
+        self,
+        n_codewords=64,
+        *,
+        assignment="hard",
+        gamma="scale",
+        codebook=None,
+        max_iter=100,
+        tol=1e-4,
+        subsample=200_000,
+        descriptor_dim=None,
+        chunk_size=None,
+        device="auto",
+        random_state=None,
+    ):
+        self.n_codewords = n_codewords
+        self.assignment = assignment
+        self.gamma = gamma
+        self.codebook = codebook
+        self.max_iter = max_iter
+        self.tol = tol
+        self.subsample = subsample
+        self.descriptor_dim = descriptor_dim
+        self.chunk_size = chunk_size
+        self.device = device
+        self.random_state = random_state
+
+    def _encode(self, bags, dtype, device):
+        if self.assignment == "soft":
+            encoder = SoftBagOfWords(
+                self.codebook_, None, self.gamma_, self._units, dtype=dtype, chunk_size=self.chunk_size
+            )
+            return encoder.to(device)(bags)
+        codebook = torch.as_tensor(self.codebook_, dtype=dtype, device=device)
+        labels = nearest_codewords(bags.values, codebook, chunk_size=self.chunk_size)
+        counts = count_codewords(labels, bags.offsets, len(codebook), dtype)
+        sizes = torch.as_tensor(np.diff(bags.offsets), dtype=dtype, device=device)
+        return counts / sizes.clamp(min=1)[:, None]
+
+    @property
+    def _n_features_out(self):
+        return len(self.codebook_)

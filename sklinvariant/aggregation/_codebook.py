@@ -1,0 +1,176 @@
+"""Codebooks, mixtures and γ from the descriptors of the training bags: where every aggregation starts."""
+
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+
+from sklinvariant._base import resolve_device
+from sklinvariant._descriptors import as_tensor
+from sklinvariant.kernels import Mixture, compute_dtype, draw_rows, fit_kmeans, fit_mixture
+from sklinvariant.networks import Units
+
+_GAMMA_SAMPLE = 10_000
+
+
+class Sample(NamedTuple):
+    """A bounded sample of descriptors in their own units, with weights; and the units."""
+
+    values: torch.Tensor  # (M, d), (x - shift) / scale
+    weights: torch.Tensor  # (M,)
+    units: Units
+
+    def outward(self, x):
+        """Own units -> data units, as numpy in the dtype of the sample."""
+        x = x.detach().cpu().double().numpy() * self.units.scale + self.units.shift
+        return x.astype(self.values.cpu().numpy().dtype)
+
+    def inward(self, x):
+        return torch.as_tensor((np.asarray(x, dtype=np.float64) - self.units.shift) / self.units.scale).to(self.values)
+
+
+def draw_sample(bags, subsample, generator, device, sample_weight=None):
+    """At most ``subsample`` descriptors of the bags (all when None), on the device, centred and scaled."""
+    total = len(bags.values)
+    rows = None
+    if subsample is not None and total > subsample:
+        rows = torch.randperm(total, generator=generator)[:subsample].sort().values
+    values = as_tensor(bags.values)
+    values = values if rows is None else values[rows.to(values.device)]
+    device = resolve_device(device, values)
+    values = values.to(device=device, dtype=compute_dtype(values.dtype))
+    weights = torch.ones(len(values), dtype=values.dtype, device=device)
+    if sample_weight is not None:
+        bag = np.repeat(np.arange(len(bags)), bags.sizes)
+        bag = bag if rows is None else bag[rows.numpy()]
+        weights = torch.as_tensor(np.asarray(sample_weight)[bag]).to(weights)
+        kept = weights > 0
+        values, weights = values[kept], weights[kept]
+    units = measure_units(values, weights)
+    shift = torch.as_tensor(units.shift, device=device)
+    values = ((values.double() - shift) / units.scale).to(values.dtype)
+    return Sample(values, weights, units)
+
+
+def measure_units(values, weights):
+    """Weighted mean of the descriptors and root mean square of what is left (1 where nothing is left)."""
+    double, weights = values.double(), weights.double()[:, None]
+    shift = (double * weights).sum(0) / weights.sum()
+    rest = double - shift
+    largest = float(rest.abs().max())
+    noise = 4 * torch.finfo(values.dtype).eps * float(double.abs().max())
+    if largest <= noise:
+        return Units(shift.cpu().numpy(), max(float(double.abs().max()), 0.0) or 1.0)
+    spread = ((rest / largest).square() * weights).sum() / (weights.sum() * rest.shape[1])
+    return Units(shift.cpu().numpy(), largest * float(spread.sqrt()))
+
+
+def learn_codebook(sample, source, k, *, max_iter, tol, generator, n_samples):
+    """Codebook (k, d) in data units, and iterations: k-means, or ``source`` (an array, clusterer or mixture)."""
+    if source is None or (isinstance(source, str) and source in ("kmeans", "random")):
+        _check_enough(len(sample.values), k, n_samples)
+        if isinstance(source, str) and source == "random":
+            return sample.outward(sample.values[draw_rows(sample.values, sample.weights, k, generator)]), 0
+        codebook, n_iter = fit_kmeans(
+            sample.values, sample.weights, k, max_iter=max_iter, tol=tol, generator=generator
+        )
+        if len(torch.unique(codebook, dim=0)) < k:
+            warnings.warn(
+                f"the descriptors have fewer distinct values than n_codewords={k}: some codewords are equal",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        return sample.outward(codebook), n_iter
+    codebook = _centres(_fitted(source, sample), "codebook")
+    return _check_codebook(codebook, sample), 1
+
+
+def learn_mixture(sample, source, k, *, max_iter, tol, generator, n_samples):
+    """A diagonal Mixture of numpy arrays in data units, and iterations: EM, or a fitted or unfitted mixture."""
+    if source is None:
+        _check_enough(len(sample.values), k, n_samples)
+        mixture, n_iter, _ = fit_mixture(
+            sample.values, sample.weights, k, max_iter=max_iter, tol=tol, generator=generator
+        )
+        dtype = sample.values.cpu().numpy().dtype
+        variances = (mixture.variances.cpu().double().numpy() * sample.units.scale**2).astype(dtype)
+        return Mixture(mixture.weights.cpu().numpy(), sample.outward(mixture.means), variances), n_iter
+    source = _fitted(source, sample)
+    covariance_type = getattr(source, "covariance_type", "diag")
+    if not hasattr(source, "means_") or covariance_type != "diag":
+        raise ValueError(
+            "mixture must be a mixture model with diagonal covariances, such as "
+            f"GaussianMixture(covariance_type='diag'); got {type(source).__name__}"
+            + (f" with covariance_type={covariance_type!r}" if hasattr(source, "means_") else "")
+        )
+    means = _check_codebook(source.means_, sample)
+    return Mixture(np.asarray(source.weights_), means, np.asarray(source.covariances_)), 1
+
+
+def scale_gamma(sample, codebook):
+    """γ = 2 / mean(d₂² - d₁²), d₁ and d₂ the distances of a descriptor to its two nearest codewords.
+
+    The second nearest then weighs e⁻² of the nearest, on average, whatever the size of the data or the codebook.
+    Best of a sweep on patches of Fashion-MNIST for 16 and 64 codewords, where half and twice cost about 1 point.
+    """
+    step = -(-len(sample.values) // _GAMMA_SAMPLE)
+    values = sample.values[::step]
+    codebook = torch.unique(sample.inward(codebook), dim=0)
+    gap = 0.0
+    if len(codebook) > 1:
+        two = torch.cat([
+            torch.cdist(part, codebook).square().topk(2, dim=1, largest=False).values for part in values.split(1024)
+        ])
+        gap = float((sample.weights[::step] @ (two[:, 1] - two[:, 0])) / sample.weights[::step].sum())
+    return 2 / (gap if gap > 1e-12 else 1.0) / sample.units.scale**2
+
+
+
+
+def _check_enough(n_descriptors, k, n_samples):
+    if n_descriptors < k:
+        raise ValueError(
+            f"n_samples={n_samples} hold {n_descriptors} descriptors, fewer than the {k} codewords asked for: give "
+            "more descriptors or ask for fewer codewords"
+        )
+
+
+def _fitted(source, sample):
+    """A clusterer or mixture, fitted: as it came, or a clone fitted to the sample."""
+    if not hasattr(source, "fit") or _is_fitted(source):
+        return source
+    return clone(source).fit(sample.outward(sample.values))
+
+
+def _is_fitted(estimator):
+    from sklearn.utils.validation import check_is_fitted
+
+    try:
+        check_is_fitted(estimator)
+    except NotFittedError:
+        return False
+    return True
+
+
+def _centres(source, name):
+    for attribute in ("codebook_", "cluster_centers_", "means_"):
+        if hasattr(source, attribute):
+            return getattr(source, attribute)
+    if hasattr(source, "fit"):
+        raise ValueError(f"{name}={type(source).__name__} has no cluster_centers_ or means_ to use as codewords")
+    return source
+
+
+def _check_codebook(codebook, sample):
+    if isinstance(codebook, torch.Tensor):
+        codebook = codebook.detach().cpu().numpy()
+    codebook = np.asarray(codebook)
+    d = sample.values.shape[1]
+    if codebook.ndim != 2 or codebook.shape[1] != d or len(codebook) == 0 or codebook.dtype.kind not in "fiu":
+        raise ValueError(f"codebook must hold numbers of shape (n_codewords, {d}), got {codebook.shape}")
+    if not np.isfinite(codebook).all():
+        raise ValueError("codebook contains NaN or infinity")
+    return codebook.astype(sample.values.cpu().numpy().dtype)

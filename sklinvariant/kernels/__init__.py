@@ -1,0 +1,24 @@
+"""Numeric primitives on tensors: chunked, differentiable, free of scikit-learn."""
+
+from sklinvariant.kernels._chi2 import chi2_map
+from sklinvariant.kernels._chunks import compute_dtype, gather_bags
+from sklinvariant.kernels._clustering import Mixture, draw_rows, fit_kmeans, fit_mixture, mixture_scores
+from sklinvariant.kernels._nearest import count_codewords, nearest_codewords, sum_by_codeword
+from sklinvariant.kernels._soft_moments import Scores, assign_softly, soft_moments
+
+__all__ = [
+    "Mixture",
+    "Scores",
+    "assign_softly",
+    "chi2_map",
+    "compute_dtype",
+    "count_codewords",
+    "draw_rows",
+    "fit_kmeans",
+    "fit_mixture",
+    "gather_bags",
+    "mixture_scores",
+    "nearest_codewords",
+    "soft_moments",
+    "sum_by_codeword",
+]

@@ -1,0 +1,214 @@
+"""Encoders of bags of descriptors, R(F; Θ) = mean of T(f; Θ) (Katharopoulos et al. 2017, eq. 1).
+
+Parameters are kept in units of the data, ``(x - shift) / scale``, so that one learning rate suits descriptors of
+size 1e-12 and of size 1e12; ``export`` gives them back in the data's own.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from sklinvariant.kernels import Mixture, Scores, mixture_scores, soft_moments
+
+_SMALL = 1e-6  # below this the square root of power normalisation goes on as a straight line (finite gradient)
+
+
+class Bags(NamedTuple):
+    """Values (N, d), a tensor, and offsets (n + 1,), a numpy array: what every encoder takes."""
+
+    values: torch.Tensor
+    offsets: np.ndarray
+
+
+class Units(NamedTuple):
+    """Where the data lies, ``shift`` (d,), and how far it spreads, ``scale`` (one number)."""
+
+    shift: np.ndarray
+    scale: float
+
+
+class BagEncoder(nn.Module):
+    """Base of the encoders: the units, and the size of the chunks."""
+
+    def __init__(self, units, dtype, chunk_size=None):
+        super().__init__()
+        self.register_buffer("shift", torch.as_tensor(np.asarray(units.shift), dtype=dtype))
+        self.register_buffer("scale", torch.as_tensor(units.scale, dtype=dtype))
+        self.double_scale = float(units.scale)
+        self.chunk_size = chunk_size
+
+    def inward(self, x):
+        """Data units -> own units, (k, d); computed in double precision."""
+        x = (torch.as_tensor(np.asarray(x, dtype=np.float64)) - self.shift.double().cpu()) / self.double_scale
+        return x.to(self.shift.dtype)
+
+    def outward(self, x):
+        x = x.detach().double() * self.double_scale + self.shift.double()
+        return x.to(self.shift.dtype).cpu().numpy()
+
+
+class SoftBagOfWords(BagEncoder):
+    """T1 of the paper, eq. 6-8: q_k(f) ∝ exp(-γ (f - C_k)ᵀ Σ_k⁻¹ (f - C_k)), averaged over the bag: (n, k).
+
+    ``covariances`` (k, d) are the diagonals of Σ, without a unit; None means the identity.
+    """
+
+    def __init__(self, codebook, covariances, gamma, units, *, dtype, learn_gamma=False, chunk_size=None):
+        super().__init__(units, dtype, chunk_size)
+        self.codebook = nn.Parameter(self.inward(codebook))
+        self.log_precision = None
+        if covariances is not None:
+            self.log_precision = nn.Parameter(-torch.as_tensor(np.asarray(covariances), dtype=dtype).log())
+        log_gamma = np.log(gamma) + 2 * np.log(self.double_scale)
+        self.log_gamma = nn.Parameter(torch.tensor(float(log_gamma), dtype=dtype), requires_grad=learn_gamma)
+
+    def scores(self):
+        """−γ (f − C)ᵀ Σ⁻¹ (f − C), without the f² term that the identity gives every codeword alike."""
+        gamma, codebook = self.log_gamma.exp(), self.codebook
+        if self.log_precision is None:
+            weight, bias = 2 * gamma * codebook, -gamma * (codebook * codebook).sum(1)
+        else:
+            precision = gamma * self.log_precision.exp()
+            weight = torch.cat([2 * precision * codebook, -precision], dim=1)
+            bias = -(precision * codebook * codebook).sum(1)
+        return Scores(weight.T.contiguous(), bias, self.shift, self.scale)
+
+    def forward(self, bags):
+        (mass,) = soft_moments(*bags, self.scores(), order=0, chunk_size=self.chunk_size)
+        return mass / counts(bags, mass)
+
+    def export(self):
+        """Codebook, covariances and gamma in the data's own units."""
+        state = {"codebook": self.outward(self.codebook), "gamma": self._gamma()}
+        if self.log_precision is not None:
+            state["covariances"] = (-self.log_precision.detach()).exp().cpu().numpy()
+        return state
+
+    def _gamma(self):
+        return float(np.exp(float(self.log_gamma) - 2 * np.log(self.double_scale)))
+
+
+class SoftVLAD(SoftBagOfWords):
+    """T2 of the paper, eq. 9: the mean of q_k(f) (f - C_k), flattened to (n, k d) and normalised."""
+
+    def __init__(self, *args, normalization=None, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.normalization = normalization
+
+    def forward(self, bags):
+        mass, sums = soft_moments(*bags, self.scores(), order=1, chunk_size=self.chunk_size)
+        residuals = (sums - mass[:, :, None] * self.codebook) / counts(bags, mass)[:, :, None]
+        return normalize_vlad(residuals, self.normalization, self.scale)
+
+
+class SoftFisherVector(BagEncoder):
+    """Gradients of the log-likelihood of a mixture to means and deviations (Perronnin et al. 2010): (n, 2 k d).
+
+    With ``improved``, the signed square root and L2 normalisation follow. ``weight_terms`` puts the k derivatives
+    to the mixing weights before them.
+    """
+
+    def __init__(self, mixture, units, *, dtype, improved=True, weight_terms=False, chunk_size=None):
+        super().__init__(units, dtype, chunk_size)
+        weights, means, variances = (np.asarray(part, dtype=np.float64) for part in mixture)
+        tiny = np.finfo(np.float64).tiny
+        self.log_weights = nn.Parameter(torch.as_tensor(np.log(np.maximum(weights, tiny)), dtype=dtype))
+        self.means = nn.Parameter(self.inward(means))
+        log_variances = np.log(np.maximum(variances, tiny)) - 2 * np.log(self.double_scale)
+        self.log_variances = nn.Parameter(torch.as_tensor(log_variances, dtype=dtype))
+        self.improved, self.weight_terms = improved, weight_terms
+
+    def mixture(self):
+        return Mixture(torch.softmax(self.log_weights, 0), self.means, self.log_variances.exp())
+
+    def forward(self, bags):
+        mixture = self.mixture()
+        scores = mixture_scores(mixture, self.shift, self.scale)
+        moments = soft_moments(*bags, scores, order=2, chunk_size=self.chunk_size)
+        mass, first, second = (part / _shaped(counts(bags, part), part) for part in moments)
+        vectors = _fisher(mass, first, second, mixture, self.weight_terms)
+        vectors = torch.where(counts(bags, vectors, floor=0) > 0, vectors, torch.zeros_like(vectors))
+        return F.normalize(power_normalize(vectors), dim=1) if self.improved else vectors
+
+    def export(self):
+        return {
+            "weights": torch.softmax(self.log_weights.detach().double(), 0).to(self.shift.dtype).cpu().numpy(),
+            "means": self.outward(self.means),
+            "covariances": (self.log_variances.detach().double() + 2 * np.log(self.double_scale))
+            .exp()
+            .to(self.shift.dtype)
+            .cpu()
+            .numpy(),
+        }
+
+
+class MeanEncoder(nn.Module):
+    """R = mean of T(f) for any module T: (rows, d) -> (rows, D); chunked, recomputed in the backward pass."""
+
+    def __init__(self, transform, units, dtype, chunk_size=None):
+        super().__init__()
+        self.transform = transform
+        self.units, self.dtype = units, dtype
+        self.chunk_size = chunk_size or 1 << 14
+
+    def forward(self, bags):
+        values, offsets = bags
+        n = len(offsets) - 1
+        ids = torch.repeat_interleave(
+            torch.arange(n, device=values.device), torch.as_tensor(np.diff(offsets), device=values.device)
+        )
+        total = None
+        for start in range(0, len(values), self.chunk_size):
+            x = values[start : start + self.chunk_size].to(self.dtype)
+            # preserve_rng_state would read the global generator: the forward pass is repeated under our own seed
+            out = checkpoint(self.transform, x, use_reentrant=False, preserve_rng_state=self.training)
+            total = out.new_zeros(n, out.shape[1]) if total is None else total
+            total = total.index_add(0, ids[start : start + self.chunk_size], out)
+        if total is None:
+            out = self.transform(torch.zeros(1, values.shape[1], dtype=self.dtype, device=values.device))
+            total = out.new_zeros(n, out.shape[1])
+        return total / counts(bags, total)
+
+
+def counts(bags, like, floor=1):
+    """Descriptors of each bag, at least ``floor``: (n, 1)."""
+    return torch.as_tensor(np.maximum(np.diff(bags.offsets), floor), dtype=like.dtype, device=like.device)[:, None]
+
+
+def _shaped(count, part):
+    return count if part.ndim == 2 else count[:, :, None]
+
+
+def _fisher(mass, first, second, mixture, weight_terms):
+    weights, means, variances = mixture
+    deviations = variances.sqrt()
+    root = weights.clamp(min=torch.finfo(weights.dtype).tiny).sqrt()
+    gaps = first - mass[:, :, None] * means
+    to_means = gaps / (deviations * root[:, None])
+    squares = (second - 2 * first * means + mass[:, :, None] * means * means) / variances
+    to_deviations = (squares - mass[:, :, None]) / (2**0.5 * root[:, None])
+    blocks = [to_means.flatten(1), to_deviations.flatten(1)]
+    if weight_terms:
+        blocks.insert(0, (mass - weights) / root)
+    return torch.cat(blocks, dim=1)
+
+
+def power_normalize(x):
+    """sign(x) √|x|, continued by a straight line below 1e-6 so that its gradient stays finite."""
+    return x * x.abs().clamp(min=_SMALL).rsqrt()
+
+
+def normalize_vlad(residuals, normalization, scale):
+    """(n, k, d) in own units -> (n, k d): None gives data units, the others have no unit."""
+    if normalization is None:
+        return (residuals * scale).flatten(1)
+    if normalization == "intra":
+        residuals = F.normalize(residuals, dim=2)
+    flat = residuals.flatten(1)
+    if normalization == "power":
+        flat = power_normalize(flat)
+    return F.normalize(flat, dim=1)

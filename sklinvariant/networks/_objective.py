@@ -1,0 +1,93 @@
+"""The cost J(R(F; Θ), y; W) that an encoder and a linear model minimise together (eq. 4 and 10)."""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from sklinvariant.kernels import chi2_map
+
+
+class Objective(nn.Module):
+    """Mean weighted cost of a batch: encoder, feature map, then the cost of a linear model or one of your own."""
+
+    def __init__(self, encoder, feature_map, cost):
+        super().__init__()
+        self.encoder, self.feature_map, self.cost = encoder, feature_map, cost
+
+    def represent(self, bags):
+        return map_features(self.encoder(bags), self.feature_map)
+
+    def forward(self, batch):
+        return self.cost(self.represent(batch.bags), batch.target, batch.weight)
+
+
+def map_features(representation, feature_map):
+    if feature_map == "chi2":
+        return chi2_map(representation)
+    return representation if feature_map is None else feature_map(representation)
+
+
+class LinearCost(nn.Module):
+    """Log-loss, hinge or squared error of a linear model, plus ``alpha / 2 ||W||²``.
+
+    ``gain`` brings the representation to a mean norm of 1, so that one ``alpha`` and one learning rate suit all.
+    """
+
+    def __init__(self, n_features, n_outputs, loss, alpha, gain, dtype):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(n_outputs, n_features, dtype=dtype))
+        self.bias = nn.Parameter(torch.zeros(n_outputs, dtype=dtype))
+        self.register_buffer("gain", torch.as_tensor(gain, dtype=dtype))
+        self.loss, self.alpha = loss, alpha
+
+    def outputs(self, representation):
+        return F.linear(representation * self.gain, self.weight, self.bias)
+
+    def forward(self, representation, target, weight):
+        losses = sample_losses(self.outputs(representation), target, self.loss)
+        return (losses * weight).mean() + 0.5 * self.alpha * self.weight.square().sum()
+
+
+class OwnCost(nn.Module):
+    """A cost of the user's: ``cost(representation, target)``, a number or one for each sample."""
+
+    def __init__(self, cost):
+        super().__init__()
+        self.cost = cost
+
+    def forward(self, representation, target, weight):
+        losses = self.cost(representation) if target is None else self.cost(representation, target)
+        return losses if losses.ndim == 0 else (losses * weight).mean()
+
+
+def sample_losses(outputs, target, loss):
+    """Loss (n,) of outputs (n, o) against class numbers (n,), or 0/1 or real targets (n, o)."""
+    classes = target.ndim == 1
+    if loss == "log_loss":
+        if classes:
+            return F.cross_entropy(outputs, target, reduction="none")
+        return F.binary_cross_entropy_with_logits(outputs, target, reduction="none").sum(1)
+    if loss == "hinge":
+        signs = 2 * (F.one_hot(target, outputs.shape[1]).to(outputs) if classes else target) - 1
+        return (1 - signs * outputs).clamp(min=0).sum(1)
+    return 0.5 * (outputs - target).square().sum(1)
+
+
+def fit_cost(cost, representation, target, weight, max_iter):
+    """Minimise a cost over its own parameters W, the representation held still; full-batch L-BFGS."""
+    parameters = [p for p in cost.parameters() if p.requires_grad]
+    if not parameters or max_iter == 0:
+        return cost
+    optimizer = torch.optim.LBFGS(
+        parameters, max_iter=max_iter, history_size=10, tolerance_grad=1e-6, tolerance_change=1e-9,
+        line_search_fn="strong_wolfe",
+    )
+
+    def closure():
+        optimizer.zero_grad()
+        value = cost(representation, target, weight)
+        value.backward()
+        return value
+
+    optimizer.step(closure)
+    return cost
