@@ -1,0 +1,179 @@
+"""A Bag of Words whose codewords are learned with the classifier: T1 of Katharopoulos et al. 2017, eq. 6-8."""
+
+import numpy as np
+import torch
+from sklearn.utils._param_validation import HasMethods, StrOptions
+
+from sklinvariant._base import FittedState
+from sklinvariant.aggregation._aggregator import COUNT, POSITIVE
+from sklinvariant.aggregation._codebook import learn_codebook, learn_mixture, scale_gamma
+from sklinvariant.aggregation._learned_aggregation import LearnedAggregation
+from sklinvariant.networks import SoftBagOfWords
+
+
+class LearnedBoW(LearnedAggregation):
+    """Bag of Words learned with a classifier: codewords, their covariances and the sharpness of the assignment.
+
+    ``R_k = (1/m) Σ_n D_k(f_n) / Σ_j D_j(f_n)``, ``D_k(f) = exp(-γ (f - C_k)ᵀ Σ_k⁻¹ (f - C_k))`` (eq. 6-8 of [1]_).
+    ``transform`` gives R, in the place of `BagOfWords`; ``predict`` uses the linear model that was learned with it.
+
+    Parameters
+    ----------
+    n_codewords : int, default=64
+        Size of the codebook, and of the representation.
+    init : {"kmeans", "gmm", "random"}, array (k, d), clusterer or mixture, default="kmeans"
+        Where the codebook starts; "gmm" (or a mixture) starts the covariances too. A fitted `BagOfWords`, `VLAD` or
+        `FisherVector`, or any scikit-learn clusterer, fitted or not, will do.
+    covariance : {"diag", "identity"}, default="diag"
+        Learn a diagonal Σ for each codeword, or keep the identity.
+    gamma : "scale" or float, default="scale"
+        γ at the start, in 1 / squared units of the descriptors; "scale" sets it from their distances, see
+        `BagOfWords`.
+    learn_gamma : bool, default=True
+        Learn γ too, which the paper leaves to future work.
+    feature_map : {"chi2"}, callable or None, default="chi2"
+        Map between the representation and the linear model.
+    loss, alpha, max_epochs, batch_size, learning_rate, optimizer, descriptors_per_sample
+        The cost and its descent, as in `LearnedAggregation`.
+    tol, n_iter_no_change, fine_tune, class_weight, callbacks, warm_start, verbose
+        How training ends, weighs, reports and goes on, as in `LearnedAggregation`.
+    subsample, descriptor_dim, chunk_size, device, random_state
+        Data and device, as in `LearnedAggregation`.
+
+    Attributes
+    ----------
+    codebook_ : ndarray of shape (n_codewords, d)
+        The learned codewords, in the units of the descriptors.
+    covariances_ : ndarray of shape (n_codewords, d)
+        Diagonals of Σ; only with ``covariance="diag"``.
+    gamma_ : float
+        The learned γ.
+    classes_, coef_, intercept_, history_, n_iter_
+        As in `LearnedAggregation`.
+
+    References
+    ----------
+    .. [1] Katharopoulos et al., "Learning Local Feature Aggregation Functions with Backpropagation", 2017.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklinvariant.aggregation import LearnedBoW
+    >>> rng = np.random.default_rng(0)
+    >>> y = np.arange(40) % 2
+    >>> bags = rng.normal(size=(40, 10, 3)) * (1 + y)[:, None, None]
+    >>> model = LearnedBoW(4, max_epochs=20, random_state=0).fit(bags, y)
+    >>> model.transform(bags).shape, model.score(bags, y) > 0.9
+    ((40, 4), True)
+    """
+
+    _parameter_constraints = {
+        **LearnedAggregation._parameter_constraints,
+        "n_codewords": [COUNT],
+        "init": [StrOptions({"kmeans", "gmm", "random"}), "array-like", HasMethods("fit")],
+        "covariance": [StrOptions({"diag", "identity"})],
+        "gamma": [StrOptions({"scale"}), POSITIVE],
+        "learn_gamma": ["boolean"],
+    }
+    _parameter_constraints.pop("encoder")
+
+    codebook_ = FittedState("Learned codewords, (n_codewords, d).")
+    covariances_ = FittedState("Diagonals of the learned Σ, (n_codewords, d).")
+    gamma_ = FittedState("The learned γ.")
+
+    def __init__(
+        self,
+        n_codewords=64,
+        *,
+        init="kmeans",
+        covariance="diag",
+        gamma="scale",
+        learn_gamma=True,
+        feature_map="chi2",
+        loss="log_loss",
+        alpha=1e-4,
+        max_epochs=30,
+        batch_size=64,
+        learning_rate=0.01,
+        optimizer="adam",
+        descriptors_per_sample=None,
+        tol=1e-4,
+        n_iter_no_change=5,
+        fine_tune=True,
+        class_weight=None,
+        callbacks=None,
+        warm_start=False,
+        verbose=0,
+        subsample=200_000,
+        descriptor_dim=None,
+        chunk_size=None,
+        device="auto",
+        random_state=None,
+    ):
+        self.n_codewords = n_codewords
+        self.init = init
+        self.covariance = covariance
+        self.gamma = gamma
+        self.learn_gamma = learn_gamma
+        self.feature_map = feature_map
+        self.loss = loss
+        self.alpha = alpha
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.optimizer = optimizer
+        self.descriptors_per_sample = descriptors_per_sample
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.fine_tune = fine_tune
+        self.class_weight = class_weight
+        self.callbacks = callbacks
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.subsample = subsample
+        self.descriptor_dim = descriptor_dim
+        self.chunk_size = chunk_size
+        self.device = device
+        self.random_state = random_state
+
+    def _start_encoder(self, sample, dtype, generator, n_samples):
+        covariances = None
+        mixture = None if isinstance(self.init, str) and self.init == "gmm" else self.init
+        if mixture is None or hasattr(mixture, "covariances_"):
+            mixture, _ = learn_mixture(
+                sample, mixture, self.n_codewords, max_iter=100, tol=1e-3, generator=generator, n_samples=n_samples
+            )
+            codebook = mixture.means
+            # γ carries the unit: Σ is relative to the mean variance
+            covariances = np.maximum(mixture.variances / max(mixture.variances.mean(), 1e-300), 1e-6)
+        else:
+            codebook, _ = learn_codebook(
+                sample, self.init, self.n_codewords, max_iter=100, tol=1e-4, generator=generator, n_samples=n_samples
+            )
+        if self.covariance == "identity":
+            covariances = None
+        elif covariances is None:
+            covariances = np.ones_like(codebook)
+        gamma = scale_gamma(sample, codebook) if self.gamma == "scale" else float(self.gamma)
+        return self._module(codebook, covariances, gamma, sample.units, dtype)
+
+    def _export_encoder(self, encoder):
+        return encoder.export()
+
+    def _build_encoder(self, state, units, dtype):
+        return self._module(state["codebook"], state.get("covariances"), state["gamma"], units, dtype)
+
+    def _module(self, codebook, covariances, gamma, units, dtype):
+        return SoftBagOfWords(
+            codebook,
+            covariances,
+            gamma,
+            units,
+            dtype=dtype,
+            learn_gamma=self.learn_gamma,
+            chunk_size=self.chunk_size,
+        )
+
+    @property
+    def _n_features_out(self):
+        return len(self.codebook_)
