@@ -76,8 +76,8 @@ class LearnedAggregation(CallbackSupportMixin, Aggregator):
     feature_map : {"chi2"}, callable or None, default=None
         Differentiable map between the representation and the linear model: "chi2" is that of
         `sklearn.kernel_approximation.AdditiveChi2Sampler`, for non-negative representations.
-    loss : {"log_loss", "hinge", "squared_error"}, callable or Module, default="log_loss"
-        What is minimised. The first two make a classifier, "squared_error" a regressor. A callable
+    loss : {"log_loss", "hinge", "squared_hinge", "squared_error"}, callable or Module, default="log_loss"
+        What is minimised. The first three make a classifier, "squared_error" a regressor. A callable
         ``loss(representation, y)`` gives a number or one per sample, and may be a module with parameters of its own
         (W of the paper); there is then no ``predict``.
     alpha : float, default=1e-4
@@ -150,7 +150,7 @@ class LearnedAggregation(CallbackSupportMixin, Aggregator):
         **Aggregator._parameter_constraints,
         "encoder": [nn.Module, callable],
         "feature_map": [StrOptions({"chi2"}), callable, None],
-        "loss": [StrOptions({"log_loss", "hinge", "squared_error"}), callable],
+        "loss": [StrOptions({"log_loss", "hinge", "squared_hinge", "squared_error"}), callable],
         "alpha": [NON_NEGATIVE],
         "max_epochs": [Interval(Integral, 0, None, closed="left")],
         "batch_size": [COUNT],
@@ -321,7 +321,7 @@ class LearnedAggregation(CallbackSupportMixin, Aggregator):
                 encoder = self._build_encoder(self._state, units, dtype).to(device)
             scaled = values if not isinstance(encoder, MeanEncoder) else _into_units(values, units, dtype)
             everything = Bags(scaled, bags.offsets)
-            objective = self._make_objective(encoder, task, everything, dtype, None if reset else self._state)
+            objective = self._make_objective(encoder, task, everything, weight, dtype, None if reset else self._state)
             objective = objective.to(device)
             if reset:
                 self._fit_linear_model(objective, everything, target, weight)
@@ -371,7 +371,7 @@ class LearnedAggregation(CallbackSupportMixin, Aggregator):
         report.end(lambda: export(objective))
         return history
 
-    def _make_objective(self, encoder, task, bags, dtype, state):
+    def _make_objective(self, encoder, task, bags, weight, dtype, state):
         if task.kind == "own":
             cost = copy.deepcopy(self.loss) if isinstance(self.loss, nn.Module) else self.loss
             cost = OwnCost(cost).to(dtype)
@@ -383,7 +383,8 @@ class LearnedAggregation(CallbackSupportMixin, Aggregator):
         else:
             with torch.no_grad():
                 first = map_features(encoder(_head(bags, 512)), self.feature_map)
-            norm = float(first.double().square().sum(1).mean().sqrt())
+            weight = weight[: len(first)].double()
+            norm = float((weight @ first.double().square().sum(1) / weight.sum().clamp(min=1e-300)).sqrt())
             gain = 1 / norm if norm > 0 else 1.0
             cost = LinearCost(first.shape[1], task.n_outputs, self.loss, self.alpha, gain, dtype)
         return Objective(encoder, self.feature_map, cost)
@@ -436,7 +437,7 @@ class LearnedAggregation(CallbackSupportMixin, Aggregator):
             cost = self._linear_cost(self._state, mapped.dtype).to(mapped.device)
             return cost.outputs(mapped), container
 
-    @_predicts("log_loss", "hinge", "squared_error")
+    @_predicts("log_loss", "hinge", "squared_hinge", "squared_error")
     def predict(self, X):
         """Class, 0/1 labels or real targets of each bag.
 
@@ -460,7 +461,7 @@ class LearnedAggregation(CallbackSupportMixin, Aggregator):
             return task.classes[codes.cpu().numpy()]  # words stay numpy: tensors cannot hold them
         return container.wrap(task.classes[codes.cpu().numpy()])
 
-    @_predicts("log_loss", "hinge")
+    @_predicts("log_loss", "hinge", "squared_hinge")
     def decision_function(self, X):
         """Linear score of each class (n, n_classes), or of the second of two (n,).
 
@@ -490,14 +491,11 @@ class LearnedAggregation(CallbackSupportMixin, Aggregator):
     @_predicts("log_loss")
     def predict_log_proba(self, X):
         """Logarithm of `predict_proba`."""
-        outputs, container = self._outputs(X, "predict_log_proba")
-        log_sigmoid = nn.functional.logsigmoid
-        kind = self._task.kind
-        if kind == "binary":
-            return container.wrap(torch.cat([log_sigmoid(-outputs), log_sigmoid(outputs)], dim=1))
-        return container.wrap(log_sigmoid(outputs) if kind == "multilabel" else torch.log_softmax(outputs, dim=1))
+        check_fitted(self, "predict_log_proba", X)
+        probability = self.predict_proba(X)
+        return probability.log() if isinstance(probability, torch.Tensor) else _log(probability)
 
-    @_predicts("log_loss", "hinge", "squared_error")
+    @_predicts("log_loss", "hinge", "squared_hinge", "squared_error")
     def score(self, X, y, sample_weight=None):
         """Accuracy of a classifier, R² of a regressor.
 
@@ -532,6 +530,13 @@ class LearnedAggregation(CallbackSupportMixin, Aggregator):
             tags.estimator_type = "classifier"
             tags.classifier_tags = ClassifierTags(multi_label=True)
         return tags
+
+
+def _log(array):
+    if isinstance(array, np.ndarray):
+        with np.errstate(divide="ignore"):
+            return np.log(array)
+    return array.__array_namespace__().log(array)
 
 
 def _head(bags, n):

@@ -34,32 +34,37 @@ def draw_rows(values, weights, size, generator):
     return order[torch.searchsorted(mass, targets, right=True).clamp_(max=len(order) - 1)]
 
 
-def fit_kmeans(values, weights, k, *, max_iter, tol, generator, start=None):
+def fit_kmeans(values, weights, k, *, max_iter, tol, generator):
     """Lloyd's algorithm from a random start: codebook (k, d), number of iterations.
 
     It stops when the squared movement of the codewords is below ``tol`` times the mean variance of a feature.
     A codeword that loses all its descriptors moves to the descriptor that lies farthest from its own.
     """
-    codebook = values[draw_rows(values, weights, k, generator)] if start is None else start
-    total = weights.sum()
-    mean = (weights @ values) / total
-    threshold = tol * float((weights @ (values - mean).square()).mean() / total)
+    codebook = values[draw_rows(values, weights, k, generator)]
+    weighted = values if bool((weights == 1).all()) else values * weights[:, None]
+    mean = weighted.sum(0) / weights.sum()
+    variance = weights @ (values - mean).square().mean(1) / weights.sum()
     n_iter = 0
     for n_iter in range(1, max_iter + 1):  # noqa: B007 (reported)
-        labels, distances = nearest_codewords(values, codebook, return_distance=True)
+        labels = nearest_codewords(values, codebook)
         mass = torch.zeros_like(codebook[:, 0]).index_add_(0, labels, weights)
-        sums = torch.zeros_like(codebook).index_add_(0, labels, (values - mean) * weights[:, None])
-        moved = mean + sums / mass.clamp(min=torch.finfo(mass.dtype).tiny)[:, None]
+        sums = torch.zeros_like(codebook).index_add_(0, labels, weighted)
         empty = (mass == 0).nonzero()[:, 0]
+        moved = sums / torch.where(mass > 0, mass, torch.ones_like(mass))[:, None]
         if len(empty):
-            farthest = (distances * (weights > 0)).topk(min(len(empty), len(values))).indices
-            moved[empty] = codebook[empty]
-            moved[empty[: len(farthest)]] = values[farthest]
+            moved[empty] = _farthest(values, weights, codebook, len(empty))
         change = float((moved - codebook).square().sum())
         codebook = moved
-        if change <= threshold:
+        if change <= tol * float(variance):
             break
     return codebook, n_iter
+
+
+def _farthest(values, weights, codebook, count):
+    """Descriptors that lie farthest from their own codeword; repeated where there are fewer than ``count``."""
+    _, distances = nearest_codewords(values, codebook, return_distance=True)
+    order = (distances * (weights > 0)).argsort(descending=True, stable=True)[:count]
+    return values[order[torch.arange(count, device=order.device) % len(order)]]
 
 
 def fit_mixture(values, weights, k, *, max_iter, tol, generator, reg_covar=1e-6):

@@ -67,9 +67,10 @@ def sample_losses(outputs, target, loss):
         if classes:
             return F.cross_entropy(outputs, target, reduction="none")
         return F.binary_cross_entropy_with_logits(outputs, target, reduction="none").sum(1)
-    if loss == "hinge":
+    if loss in ("hinge", "squared_hinge"):
         signs = 2 * (F.one_hot(target, outputs.shape[1]).to(outputs) if classes else target) - 1
-        return (1 - signs * outputs).clamp(min=0).sum(1)
+        margins = (1 - signs * outputs).clamp(min=0)
+        return (margins.square() if loss == "squared_hinge" else margins).sum(1)
     return 0.5 * (outputs - target).square().sum(1)
 
 
@@ -79,7 +80,7 @@ def fit_cost(cost, representation, target, weight, max_iter):
     if not parameters or max_iter == 0:
         return cost
     optimizer = torch.optim.LBFGS(
-        parameters, max_iter=max_iter, history_size=10, tolerance_grad=1e-6, tolerance_change=1e-9,
+        parameters, max_iter=max_iter, history_size=10, tolerance_grad=1e-9, tolerance_change=1e-12,
         line_search_fn="strong_wolfe",
     )
 
