@@ -89,7 +89,7 @@ class SoftBagOfWords(BagEncoder):
         return state
 
     def _gamma(self):
-        return float(np.exp(float(self.log_gamma) - 2 * np.log(self.double_scale)))
+        return float(np.exp(float(self.log_gamma.detach()) - 2 * np.log(self.double_scale)))
 
 
 class SoftVLAD(SoftBagOfWords):

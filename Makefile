@@ -1,0 +1,41 @@
+# Two commands for a newcomer: `make demo` and `make test`. Each sets up .venv by itself.
+PYTHON ?= python3
+BIN := .venv/bin
+export SCIPY_ARRAY_API := 1
+
+.venv/stamp: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip -c constraints.txt
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[test,lint]" build
+	touch $@
+
+.PHONY: demo test lint docs bench wheel clean
+
+demo: .venv/stamp
+	$(BIN)/python -m sklinvariant
+
+test: .venv/stamp lint wheel
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: .venv/stamp
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+# the wheel, in an environment that holds what it requires and nothing else
+wheel: .venv/stamp
+	rm -rf build dist .venv/wheel
+	$(BIN)/python -m build --quiet --wheel --outdir dist
+	$(PYTHON) -m venv .venv/wheel
+	.venv/wheel/bin/python -m pip install --quiet -c constraints.txt dist/*.whl
+	cd .venv/wheel && bin/python -c "import sklinvariant; sklinvariant.LearnedBoW(); sklinvariant.show_versions()"
+
+docs: .venv/stamp
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
+	$(BIN)/python -m sphinx -W -b html docs docs/_build/html
+
+bench: .venv/stamp
+	$(BIN)/python benchmarks/aggregation.py
+
+clean:
+	rm -rf .venv build dist docs/_build

@@ -1,0 +1,35 @@
+"""All public estimators, so that no test and no page forgets one."""
+
+import importlib
+import inspect
+import pkgutil
+
+from sklearn.base import BaseEstimator
+
+import sklinvariant
+
+
+def all_estimators():
+    """Every public estimator of the package.
+
+    Returns
+    -------
+    list of (name, class)
+        Sorted by name.
+
+    Examples
+    --------
+    >>> from sklinvariant import all_estimators
+    >>> dict(all_estimators())["LearnedBoW"]
+    <class 'sklinvariant.aggregation._learned_bag_of_words.LearnedBoW'>
+    """
+    found = {}
+    for info in pkgutil.iter_modules(sklinvariant.__path__):
+        if info.name.startswith("_") or not info.ispkg:
+            continue
+        module = importlib.import_module(f"sklinvariant.{info.name}")
+        for name in getattr(module, "__all__", ()):
+            thing = getattr(module, name)
+            if inspect.isclass(thing) and issubclass(thing, BaseEstimator):
+                found[name] = thing
+    return sorted(found.items())

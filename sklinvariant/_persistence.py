@@ -1,0 +1,202 @@
+"""Fitted estimators in one safetensors file: arrays as tensors, the rest as JSON. No code runs from a file."""
+
+import hashlib
+import json
+import math
+import os
+import tempfile
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as to_safetensors
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+import sklinvariant
+from sklinvariant._discovery import all_estimators
+
+_FORMAT = "sklinvariant-estimator"
+_VERSION = 1
+
+
+def save(estimator, path):
+    """Write an estimator of this package, its parameters and what it has learned, to one file.
+
+    Parameters
+    ----------
+    estimator : estimator
+        One of `all_estimators`. For a whole Pipeline use ``skops.io`` with `trusted_types`.
+    path : str or path-like
+        The file; replaced as a whole or not at all.
+
+    Raises
+    ------
+    TypeError
+        Where a parameter is neither plain nor an array nor an estimator of ours; it is named.
+
+    Examples
+    --------
+    >>> import os, tempfile, numpy as np, sklinvariant
+    >>> bags = np.random.default_rng(0).normal(size=(5, 8, 3))
+    >>> model = sklinvariant.BagOfWords(4, random_state=0).fit(bags)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     sklinvariant.save(model, os.path.join(folder, "bow.safetensors"))
+    ...     again = sklinvariant.load(os.path.join(folder, "bow.safetensors"))
+    >>> bool((again.transform(bags) == model.transform(bags)).all())
+    True
+    """
+    tensors = {}
+    document = {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "package": sklinvariant.__version__,
+        "estimator": _encode_estimator(estimator, tensors),
+    }
+    text = json.dumps(document)
+    metadata = {"document": text, "sha256": _digest(text, tensors)}
+    data = to_safetensors(tensors, metadata=metadata)
+    folder = os.path.dirname(os.path.abspath(path))
+    handle, temporary = tempfile.mkstemp(dir=folder, prefix=".save-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def load(path):
+    """Read what `save` wrote.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Returns
+    -------
+    estimator
+        As it was saved; it computes wherever its ``device`` says, on a machine without the GPU it was fitted on too.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where there is no such file.
+    ValueError
+        Where the file is truncated, edited, not ours, or of a newer version.
+    """
+    with open(path, "rb"):
+        pass
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
+        raise ValueError(f"{path} is not a whole file of sklinvariant.save ({error})") from error
+    text = metadata.get("document", "")
+    if metadata.get("sha256") is None or metadata["sha256"] != _digest(text, tensors):
+        raise ValueError(f"{path} was not written by sklinvariant.save, or was changed since")
+    document = json.loads(text)
+    if document.get("format") != _FORMAT or document.get("version", 0) > _VERSION:
+        raise ValueError(
+            f"{path} was written by sklinvariant {document.get('package')}; this is {sklinvariant.__version__}"
+        )
+    return _decode(document["estimator"], tensors, dict(all_estimators()))
+
+
+def trusted_types():
+    """Names of this package's types, for ``skops.io.load(path, trusted=trusted_types())``.
+
+    Returns
+    -------
+    list of str
+    """
+    names = [f"{cls.__module__}.{cls.__qualname__}" for _, cls in all_estimators()]
+    return sorted([*names, "sklinvariant._descriptors.DescriptorSets"])
+
+
+def _digest(text, tensors):
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        digest.update(f"{name}{tensors[name].dtype.str}{tensors[name].shape}".encode())
+        digest.update(np.ascontiguousarray(tensors[name]).tobytes())
+    return digest.hexdigest()
+
+
+def _encode_estimator(estimator, tensors, where="estimator"):
+    name = type(estimator).__name__
+    if dict(all_estimators()).get(name) is not type(estimator):
+        raise TypeError(f"{where} is a {name}, which is not an estimator of sklinvariant; save it with skops.io")
+    params = estimator.get_params(deep=False)
+    fitted = {
+        key: value
+        for key, value in vars(estimator).items()
+        if key == "_state" or (key.endswith("_") and not key.startswith("_"))
+    }
+    if where == "estimator":
+        check_is_fitted(estimator)
+    return {
+        "estimator": name,
+        "params": {key: _encode(value, tensors, f"parameter {key!r} of {name}") for key, value in params.items()},
+        "fitted": {key: _encode(value, tensors, f"attribute {key!r} of {name}") for key, value in fitted.items()},
+    }
+
+
+def _encode(value, tensors, where):
+    """Plain values as JSON; all that JSON has no word for as an object with one telling key."""
+    if value is None or isinstance(value, (bool, str)) or (isinstance(value, int)):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else {"float": repr(float(value))}
+    if isinstance(value, np.generic) and not isinstance(value, np.str_):
+        return {"scalar": _encode(np.asarray(value), tensors, where)}
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind in "biuf":
+            name = str(len(tensors))
+            tensors[name] = np.array(value, order="C")
+            return {"array": name}
+        if all(isinstance(item, str) for item in value.ravel()):
+            return {"words": value.tolist(), "dtype": "object" if value.dtype == object else value.dtype.str}
+    if isinstance(value, (list, tuple)):
+        return {type(value).__name__: [_encode(item, tensors, where) for item in value]}
+    if isinstance(value, dict) and all(isinstance(key, (str, int, float)) for key in value):
+        return {"dict": [[_encode(k, tensors, where), _encode(v, tensors, where)] for k, v in value.items()]}
+    if isinstance(value, torch.device):
+        return str(value)
+    if isinstance(value, BaseEstimator):
+        return _encode_estimator(value, tensors, where)
+    raise TypeError(f"{where} is a {type(value).__name__}, which sklinvariant.save cannot write; use skops.io")
+
+
+def _decode(value, tensors, classes):
+    if not isinstance(value, dict):
+        return value
+    if "estimator" in value:
+        return _decode_estimator(value, tensors, classes)
+    ((kind, content), *rest) = value.items()
+    if kind == "float":
+        return float(content)
+    if kind == "scalar":
+        return _decode(content, tensors, classes)[()]
+    if kind == "array":
+        return tensors[content]
+    if kind == "words":
+        return np.array(content, dtype=dict(rest)["dtype"])
+    if kind == "dict":
+        return {_decode(k, tensors, classes): _decode(v, tensors, classes) for k, v in content}
+    items = [_decode(item, tensors, classes) for item in content]
+    return tuple(items) if kind == "tuple" else items
+
+
+def _decode_estimator(value, tensors, classes):
+    if value["estimator"] not in classes:
+        raise ValueError(f"the file holds a {value['estimator']}, which this version of sklinvariant does not know")
+    params = {key: _decode(item, tensors, classes) for key, item in value["params"].items()}
+    try:
+        estimator = classes[value["estimator"]](**params)
+    except TypeError as error:
+        raise ValueError(f"the file's parameters do not fit this version of sklinvariant ({error})") from error
+    for key, item in value["fitted"].items():
+        setattr(estimator, key, _decode(item, tensors, classes))
+    return estimator

@@ -1,0 +1,99 @@
+"""DescriptorSets: an array of bags, to scikit-learn too."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.model_selection import KFold, cross_val_predict, train_test_split
+
+from sklinvariant import DescriptorSets, LearnedBoW
+
+
+def test_indexing_keeps_the_type(ragged):
+    bags = DescriptorSets.from_bags(ragged)
+    for key in (slice(2, 5), slice(None, None, 2), [0, 3, 3], np.array([-1, 0]), np.arange(9) % 2 == 0, []):
+        picked = bags[key]
+        assert isinstance(picked, DescriptorSets)
+        expected = [ragged[i] for i in np.arange(9)[key if len(np.shape(key)) == 0 or len(key) else slice(0)]]
+        assert len(picked) == len(expected)
+        for bag, other in zip(picked, expected, strict=True):
+            np.testing.assert_array_equal(bag, other)
+    np.testing.assert_array_equal(bags[-1], ragged[-1])
+    with pytest.raises(IndexError):
+        bags[9]
+    with pytest.raises(IndexError):
+        bags[0, 1]
+
+
+def test_a_slice_is_a_view(ragged):
+    bags = DescriptorSets.from_bags(ragged)
+    assert np.shares_memory(bags[1:4].values, bags.values)
+
+
+@pytest.mark.parametrize("make", [np.asarray, torch.as_tensor])
+def test_uniform_bags(make):
+    array = make(np.arange(24.0).reshape(4, 3, 2))
+    bags = DescriptorSets.from_bags(array)
+    assert bags.shape == (4, 3, 2)
+    np.testing.assert_array_equal(np.asarray(bags), np.asarray(array))
+    assert bags == DescriptorSets.from_bags(list(array))
+    assert bags != bags[:3]
+
+
+def test_object_array_and_concatenate(ragged):
+    array = np.empty(len(ragged), dtype=object)
+    array[:] = ragged
+    bags = DescriptorSets.from_bags(array)
+    assert bags == DescriptorSets.concatenate([bags[:4], bags[4:]])
+    assert np.asarray(bags).dtype == object
+
+
+def test_save_and_load_memory_mapped(ragged, tmp_path):
+    bags = DescriptorSets.from_bags(ragged)
+    bags.save(tmp_path / "bags")
+    again = DescriptorSets.load(tmp_path / "bags")
+    assert again == bags
+    assert isinstance(again.values, np.memmap)
+
+
+def test_to_device(ragged, device):
+    bags = DescriptorSets.from_bags(ragged).to(device)
+    assert bags.values.device.type == device
+    assert bags[1:3].values.device.type == device
+
+
+def test_splitting(two_classes):
+    X, y = two_classes
+    bags = DescriptorSets.from_bags(X)
+    train, test, _, _ = train_test_split(bags, y, random_state=0)
+    assert len(train) == 30
+    assert isinstance(test, DescriptorSets)
+    model = LearnedBoW(4, max_epochs=2, random_state=0)
+    as_bags = cross_val_predict(model, bags, y, cv=KFold(2))
+    np.testing.assert_array_equal(as_bags, cross_val_predict(model, X, y, cv=KFold(2)))
+
+
+@pytest.mark.parametrize(
+    ("bags", "message"),
+    [
+        ([], "no bags"),
+        ([np.zeros((2, 3)), np.zeros((2, 4))], "bag 1 has 4 features, but bag 0 has 3"),
+        ([np.zeros((2, 3)), np.zeros(3)], "bag 1 must be of shape"),
+        ([np.zeros((2, 3)), np.array([["a", "b", "c"]])], "bag 1 must hold real numbers"),
+        (np.zeros((2, 3)), r"shape \(n, m, d\)"),
+    ],
+)
+def test_bad_bags(bags, message):
+    with pytest.raises(ValueError, match=message):
+        DescriptorSets.from_bags(bags)
+
+
+@pytest.mark.parametrize("offsets", [[0, 2], [1, 4], [0, 3, 2, 4], [0.0, 4.0], [[0, 4]], []])
+def test_bad_offsets(offsets):
+    with pytest.raises(ValueError, match="offsets"):
+        DescriptorSets(np.zeros((4, 2)), offsets)
+
+
+def test_not_finite_names_the_bag(ragged):
+    ragged[3][2, 1] = np.nan
+    with pytest.raises(ValueError, match="bag 3 contains NaN"):
+        DescriptorSets.from_bags(ragged).check_finite()

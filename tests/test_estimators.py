@@ -1,0 +1,64 @@
+"""What scikit-learn promises of an estimator, for every public one."""
+
+import functools
+import inspect
+import re
+import warnings
+
+import pytest
+import torch
+from sklearn.utils.estimator_checks import check_estimator
+
+from sklinvariant import all_estimators
+
+_QUICK = {"max_epochs": 10, "learning_rate": 0.02, "alpha": 0.01}
+_INSTANCES = {
+    "BagOfWords": [{"n_codewords": 2}, {"n_codewords": 2, "assignment": "soft"}],
+    "VLAD": [{"n_codewords": 2}, {"n_codewords": 2, "assignment": "soft"}],
+    "FisherVector": [{"n_components": 2}],
+    "LearnedAggregation": [{"encoder": functools.partial(torch.nn.Linear, out_features=4), **_QUICK}],
+    "LearnedBoW": [
+        {"n_codewords": 4, **_QUICK},
+        {"n_codewords": 4, "loss": "squared_error", **_QUICK},
+        {"n_codewords": 4, "loss": "squared_hinge", **_QUICK, "max_epochs": 3},
+    ],
+    "LearnedVLAD": [{"n_codewords": 4, **_QUICK}],
+    "LearnedFisherVector": [{"n_components": 2, **_QUICK}],
+}
+ESTIMATORS = dict(all_estimators())
+
+
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [(name, params) for name in ESTIMATORS for params in _INSTANCES.get(name, [{}])],
+)
+def test_check_estimator(name, params):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the checks provoke warnings on purpose
+        results = check_estimator(ESTIMATORS[name](**params), on_skip=None, on_fail=None)
+    failed = [(result["check_name"], result["exception"]) for result in results if result["status"] == "failed"]
+    assert not failed
+    assert sum(result["status"] == "passed" for result in results) >= 45
+    assert not [result for result in results if result["status"] == "xfail"]
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_documented_defaults(name):
+    """A default that a docstring names is the one of the signature."""
+    documented = dict(re.findall(r"^    (\w+) : .*default=(.+)$", inspect.getdoc(ESTIMATORS[name]).replace("\n", "\n    "), re.M))
+    signature = inspect.signature(ESTIMATORS[name]).parameters
+    assert documented
+    for parameter, default in documented.items():
+        assert eval(default) == signature[parameter].default, parameter
+
+
+@pytest.mark.parametrize("name", [name for name in ESTIMATORS if hasattr(ESTIMATORS[name], "transform")])
+def test_set_output_and_names(name):
+    import numpy as np
+
+    estimator = ESTIMATORS[name](**_INSTANCES.get(name, [{}])[0])
+    X, y = np.random.RandomState(0).normal(size=(20, 3)), np.arange(20) % 2
+    estimator.set_output(transform="pandas")
+    frame = estimator.fit(X, y).transform(X)
+    if hasattr(frame, "columns"):
+        assert list(frame.columns) == list(estimator.get_feature_names_out())

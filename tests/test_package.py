@@ -1,0 +1,37 @@
+"""Importing is quick and lazy; every name is there."""
+
+import subprocess
+import sys
+
+import pytest
+
+import sklinvariant
+
+
+def test_import_is_lazy():
+    code = "import sys, sklinvariant; assert not {'torch', 'sklearn', 'numpy'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_import_is_quick():
+    code = "import time; t = time.perf_counter(); import sklinvariant; print(time.perf_counter() - t)"
+    seconds = [float(subprocess.check_output([sys.executable, "-c", code])) for _ in range(3)]
+    assert min(seconds) < 0.3
+
+
+@pytest.mark.parametrize("name", sklinvariant.__all__)
+def test_every_name_is_there(name):
+    assert getattr(sklinvariant, name) is not None
+    assert name in dir(sklinvariant)
+
+
+def test_unknown_name():
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        sklinvariant.nothing  # noqa: B018
+
+
+def test_show_versions(capsys):
+    sklinvariant.show_versions()
+    printed = capsys.readouterr().out
+    for word in ("sklinvariant", "torch devices", "scikit-learn", "(extra)"):
+        assert word in printed
