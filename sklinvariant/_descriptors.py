@@ -168,6 +168,16 @@ class DescriptorSets:
         array[:] = [values[a:b] for a, b in zip(self.offsets[:-1], self.offsets[1:], strict=True)]
         return array
 
+    def __array_namespace__(self, *, api_version=None):
+        """numpy's, whatever holds the values: scikit-learn indexes bags with numpy, its array-API dispatch on or off."""
+        from sklearn.utils._array_api import get_namespace
+
+        return get_namespace(self.offsets)[0]
+
+    def take(self, indices, axis=0, out=None, mode=None):
+        """The bags ``indices``; what ``numpy.take`` calls."""
+        return self[indices]
+
     def __repr__(self):
         n, m, d = self.shape
         size = m if m is not None else f"{self.sizes.min(initial=len(self.values))}-{self.sizes.max(initial=0)}"

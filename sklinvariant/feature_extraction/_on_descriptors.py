@@ -1,0 +1,112 @@
+"""Any scikit-learn transformer, applied to the descriptors of all bags."""
+
+import numpy as np
+from sklearn.base import TransformerMixin, _fit_context, clone
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import HasMethods
+from sklearn.utils.validation import check_is_fitted
+
+from sklinvariant._base import BagEstimator
+from sklinvariant._descriptors import DescriptorSets
+from sklinvariant.feature_extraction._dense_patches import _COUNT
+
+
+class OnDescriptors(TransformerMixin, BagEstimator, auto_wrap_output_keys=None):
+    """PCA, whitening, normalisation, …: a scikit-learn transformer, fitted and applied to descriptors.
+
+    Parameters
+    ----------
+    estimator : transformer
+        Fitted (a clone of it) on the descriptors of all bags, as rows; its parameters are ``estimator__…``.
+    subsample : int or None, default=200_000
+        Most descriptors it is fitted on; None takes all.
+    descriptor_dim : int or None, default=None
+        Cuts flat rows ``(n, m * d)`` into m descriptors of this many features; None takes a row for one descriptor.
+    random_state : int, RandomState or None, default=None
+        Seeds the choice of those descriptors.
+
+    Attributes
+    ----------
+    estimator_ : transformer
+        The fitted transformer.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.decomposition import PCA
+    >>> from sklinvariant.feature_extraction import OnDescriptors
+    >>> bags = [np.random.default_rng(i).normal(size=(5 + i, 4)) for i in range(3)]
+    >>> OnDescriptors(PCA(2, whiten=True)).fit_transform(bags)
+    <DescriptorSets of 3 bags of 5-7 descriptors of 2 features, float64 on cpu>
+    """
+
+    _parameter_constraints = {
+        "estimator": [HasMethods(["fit", "transform"])],
+        "subsample": [_COUNT, None],
+        "descriptor_dim": [_COUNT, None],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(self, estimator, *, subsample=200_000, descriptor_dim=None, random_state=None):
+        self.estimator = estimator
+        self.subsample = subsample
+        self.descriptor_dim = descriptor_dim
+        self.random_state = random_state
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y=None):
+        """Fit the transformer to the descriptors.
+
+        Parameters
+        ----------
+        X : DescriptorSets, list of (n_i, d) arrays, (n, m, d) or (n, n_features)
+            Bags of local descriptors.
+        y : None
+            Ignored: a bag's target is not its descriptors'.
+
+        Returns
+        -------
+        self
+        """
+        bags, container = self._check_bags(X, reset=True)
+        rows = bags.values.cpu().numpy()
+        if self.subsample is not None and len(rows) > self.subsample:
+            rows = rows[np.sort(check_random_state(self.random_state).permutation(len(rows))[: self.subsample])]
+        self.estimator_ = clone(self.estimator).fit(rows)
+        self._state = {"n_descriptor_features": rows.shape[1], "namespace": container.name}
+        return self
+
+    def transform(self, X):
+        """Transform the descriptors of each bag.
+
+        Parameters
+        ----------
+        X : DescriptorSets, list of (n_i, d) arrays, (n, m, d) or (n, n_features)
+
+        Returns
+        -------
+        DescriptorSets
+            The same bags with new features.
+        """
+        check_is_fitted(self)
+        bags, container = self._check_bags(X, reset=False)
+        rows = bags.values.cpu().numpy()
+        if len(rows) == 0:
+            rows = np.zeros((1, rows.shape[1]), rows.dtype)
+            return DescriptorSets(container.wrap(np.asarray(self.estimator_.transform(rows))[:0]), bags.offsets)
+        return DescriptorSets(container.wrap(np.asarray(self.estimator_.transform(rows))), bags.offsets)
+
+    def set_output(self, *, transform=None):
+        """Do nothing: bags stay bags, whatever container the later steps of a Pipeline give."""
+        return self
+
+    def get_feature_names_out(self, input_features=None):
+        """Names of the features of a transformed descriptor."""
+        check_is_fitted(self)
+        return self.estimator_.get_feature_names_out()
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.array_api_support = False  # the answer is a DescriptorSets, which is no array
+        tags.transformer_tags.preserves_dtype = []
+        return tags

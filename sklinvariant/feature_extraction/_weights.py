@@ -1,0 +1,42 @@
+"""Weights of a torch module from a local file, of whichever kind."""
+
+import os
+
+import numpy as np
+import torch
+
+
+def load_weights(module, path):
+    """Load a ``.safetensors``, ``.npz`` or torch state-dict file into a module; nothing in the file is run.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where there is no such file.
+    ValueError
+        Where the file cannot be read, or its names or shapes do not fit the module.
+    """
+    path = os.fspath(path)
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"weights: there is no file {path}")
+    try:
+        state = _read(path)
+    except Exception as error:
+        raise ValueError(f"weights: {path} cannot be read as .safetensors, .npz or a state dict ({error})") from error
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"weights: {path} does not fit {type(module).__name__}: {error}") from error
+    return module
+
+
+def _read(path):
+    if path.endswith(".safetensors"):
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    if path.endswith(".npz"):
+        with np.load(path, allow_pickle=False) as file:
+            return {name: torch.from_numpy(file[name]) for name in file.files}
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    return state.get("state_dict", state)
