@@ -16,7 +16,7 @@ except ImportError:
         return method
 
 
-__all__ = ["CallbackSupportMixin", "FitReport", "array_namespace", "with_callbacks"]
+__all__ = ["CallbackSupportMixin", "FitReport", "array_namespace", "progress_bars", "with_callbacks"]
 
 
 class FitReport:
@@ -65,3 +65,13 @@ def array_namespace(X):
         xp, is_array_api = get_namespace(X)
         return xp if is_array_api and "numpy" not in xp.__name__ else None
     return None
+
+
+def progress_bars():
+    """scikit-learn's progress bar as a list of callbacks; empty where it, or rich, is missing."""
+    try:
+        import rich  # noqa: F401
+        from sklearn.callback import ProgressBar
+    except ImportError:
+        return []
+    return [ProgressBar()]

@@ -1,5 +1,6 @@
 """SIFT, DAISY and ORB descriptors of images, by OpenCV and scikit-image, at key points or on a grid."""
 
+import importlib
 from numbers import Integral
 
 import numpy as np
@@ -133,14 +134,14 @@ class _Describer:
         return found
 
     def _daisy(self, image):
-        feature = _need("skimage.feature")
+        feature = need_extra("skimage.feature", "LocalDescriptors")
         if min(image.shape) <= 2 * self.size:
             return None
         grid = feature.daisy(image, step=self.step or 4, radius=self.size, rings=3, histograms=8, orientations=8)
         return grid.reshape(-1, self.width)
 
     def _opencv(self, image):
-        cv2 = _need("cv2")
+        cv2 = need_extra("cv2", "LocalDescriptors")
         if min(image.shape) < 4:
             return None
         extractor = cv2.ORB_create(self.most) if self.method == "orb" else cv2.SIFT_create(self.most)
@@ -151,13 +152,12 @@ class _Describer:
         return extractor.compute(image, points)[1]
 
 
-def _need(module):
-    import importlib
-
+def need_extra(module, user):
+    """Import a module of the "image" extra, or say which extra to install."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ImportError(f'LocalDescriptors needs {module}: pip install "sklinvariant[image]"') from error
+        raise ImportError(f'{user} needs {module}: pip install "sklinvariant[image]"') from error
 
 
 def _grey(image):

@@ -1,0 +1,73 @@
+"""The codewords of an aggregation, as images or as points."""
+
+import numpy as np
+
+
+class CodebookDisplay:
+    """Draws codewords as little images, or 2-D ones as points.
+
+    Parameters
+    ----------
+    codebook : ndarray of shape (k, d)
+    patch_shape : tuple or None
+        ``(h, w)`` or ``(h, w, c)`` of a codeword that is an image.
+
+    Attributes
+    ----------
+    ax_, figure_
+        matplotlib's, once drawn.
+    """
+
+    def __init__(self, codebook, patch_shape=None):
+        self.codebook = codebook
+        self.patch_shape = patch_shape
+
+    @classmethod
+    def from_estimator(cls, estimator, *, patch_shape=None, ax=None, **kwargs):
+        """Draw the codewords of a fitted aggregation.
+
+        Parameters
+        ----------
+        estimator : BagOfWords, VLAD, FisherVector or a learned one
+        patch_shape : tuple or None, default=None
+            As above; None guesses a square patch, or points for d = 2.
+        ax : matplotlib axes or None, default=None
+            Where to draw.
+        **kwargs
+            For ``ax.imshow`` or ``ax.scatter``.
+
+        Returns
+        -------
+        CodebookDisplay
+        """
+        codebook = estimator.means_ if hasattr(estimator, "means_") else estimator.codebook_
+        side = int(round(codebook.shape[1] ** 0.5))
+        if patch_shape is None and codebook.shape[1] != 2 and side * side == codebook.shape[1]:
+            patch_shape = (side, side)
+        return cls(codebook, patch_shape).plot(ax, **kwargs)
+
+    def plot(self, ax=None, **kwargs):
+        """Draw on an axes, a new one when None."""
+        import matplotlib.pyplot as plt
+
+        ax = plt.gca() if ax is None else ax
+        if self.patch_shape is None:
+            ax.scatter(self.codebook[:, 0], self.codebook[:, 1], **{"marker": "x", "color": "black", **kwargs})
+        else:
+            ax.imshow(self._mosaic(), **{"cmap": "gray", **kwargs})
+            ax.set_axis_off()
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+    def _mosaic(self):
+        """All codewords side by side, each stretched to its own range."""
+        k, columns = len(self.codebook), int(np.ceil(len(self.codebook) ** 0.5))
+        rows = -(-k // columns)
+        height, width, *channels = self.patch_shape
+        mosaic = np.ones((rows * (height + 1) - 1, columns * (width + 1) - 1, *channels))
+        for i, word in enumerate(self.codebook):
+            low, high = word.min(), word.max()
+            top, left = i // columns * (height + 1), i % columns * (width + 1)
+            tile = ((word - low) / (high - low or 1)).reshape(self.patch_shape)
+            mosaic[top : top + height, left : left + width] = tile
+        return mosaic
