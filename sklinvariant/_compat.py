@@ -74,4 +74,4 @@ def progress_bars():
         from sklearn.callback import ProgressBar
     except ImportError:
         return []
-    return [ProgressBar()]
+    return [ProgressBar(max_propagation_depth=None)]

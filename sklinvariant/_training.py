@@ -83,7 +83,7 @@ class _Net(NeuralNet):
         if not torch.isfinite(y_pred):
             epoch = len(self.history)
             raise FloatingPointError(
-                f"the loss became {float(y_pred)} in epoch {epoch}: lower learning_rate (now {self.lr:g}), or look "
+                f"the loss became {float(y_pred.detach())} in epoch {epoch}: lower learning_rate (now {self.lr:g}), or look "
                 "for extreme values in the input"
             )
         return y_pred

@@ -49,4 +49,4 @@ def two_classes(global_random_seed):
     """40 bags of 15 descriptors whose spread depends on the class."""
     rng = np.random.RandomState(global_random_seed)
     y = np.arange(40) % 2
-    return rng.normal(size=(40, 15, 3)) * (1 + y)[:, None, None], y
+    return rng.normal(size=(40, 15, 3)) * (1 + 2 * y)[:, None, None], y

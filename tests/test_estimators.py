@@ -5,8 +5,10 @@ import inspect
 import re
 import warnings
 
+import numpy as np
 import pytest
 import torch
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 from sklinvariant import all_estimators
@@ -24,6 +26,10 @@ _INSTANCES = {
     ],
     "LearnedVLAD": [{"n_codewords": 4, **_QUICK}],
     "LearnedFisherVector": [{"n_components": 2, **_QUICK}],
+    "DensePatches": [{"patch_size": 1}],
+    "OnDescriptors": [{"estimator": StandardScaler()}],
+    "BackbonePatches": [{"module": torch.nn.Identity()}],
+    "LocalDescriptors": [{}, {"method": "daisy"}],
 }
 ESTIMATORS = dict(all_estimators())
 
@@ -54,8 +60,6 @@ def test_documented_defaults(name):
 
 @pytest.mark.parametrize("name", [name for name in ESTIMATORS if hasattr(ESTIMATORS[name], "transform")])
 def test_set_output_and_names(name):
-    import numpy as np
-
     estimator = ESTIMATORS[name](**_INSTANCES.get(name, [{}])[0])
     X, y = np.random.RandomState(0).normal(size=(20, 3)), np.arange(20) % 2
     estimator.set_output(transform="pandas")

@@ -1,7 +1,6 @@
 """A Bag of Words whose codewords are learned with the classifier: T1 of Katharopoulos et al. 2017, eq. 6-8."""
 
 import numpy as np
-import torch
 from sklearn.utils._param_validation import HasMethods, StrOptions
 
 from sklinvariant._base import FittedState
@@ -154,7 +153,7 @@ class LearnedBoW(LearnedAggregation):
             covariances = None
         elif covariances is None:
             covariances = np.ones_like(codebook)
-        gamma = scale_gamma(sample, codebook) if self.gamma == "scale" else float(self.gamma)
+        gamma = scale_gamma(sample, codebook, covariances) if self.gamma == "scale" else float(self.gamma)
         return self._module(codebook, covariances, gamma, sample.units, dtype)
 
     def _export_encoder(self, encoder):

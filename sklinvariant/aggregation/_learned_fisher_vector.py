@@ -80,7 +80,7 @@ class LearnedFisherVector(LearnedAggregation):
         alpha=1e-4,
         max_epochs=30,
         batch_size=64,
-        learning_rate=0.01,
+        learning_rate=0.001,
         optimizer="adam",
         descriptors_per_sample=None,
         tol=1e-4,

@@ -1,0 +1,237 @@
+"""The learned aggregations: tasks, starts, weights, going on, bad input, and that learning pays."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone, is_classifier, is_regressor
+from sklearn.cluster import KMeans
+from sklearn.mixture import GaussianMixture
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.svm import LinearSVC
+
+from sklinvariant import DescriptorSets
+from sklinvariant.aggregation import (
+    VLAD,
+    BagOfWords,
+    FisherVector,
+    LearnedAggregation,
+    LearnedBoW,
+    LearnedFisherVector,
+    LearnedVLAD,
+)
+from sklinvariant.datasets import make_concentric
+
+LEARNED = [
+    LearnedBoW(3, max_epochs=3, random_state=0),
+    LearnedBoW(3, max_epochs=3, covariance="identity", learn_gamma=False, random_state=0),
+    LearnedVLAD(3, max_epochs=3, random_state=0),
+    LearnedFisherVector(3, max_epochs=3, random_state=0),
+    LearnedAggregation(torch.nn.Sequential(torch.nn.Linear(3, 5), torch.nn.Tanh()), max_epochs=3, random_state=0),
+]
+
+
+@pytest.mark.parametrize(
+    ("learned", "start"),
+    [
+        (LearnedBoW(3, random_state=0), BagOfWords(3, assignment="soft", random_state=0)),
+        (LearnedVLAD(3, random_state=0), VLAD(3, assignment="soft", random_state=0)),
+        (LearnedFisherVector(3, random_state=0), FisherVector(3, random_state=0)),
+    ],
+)
+def test_starts_where_the_unlearned_ends(two_classes, learned, start):
+    X, y = two_classes
+    start.fit(X)
+    learned.set_params(init=start, max_epochs=0).fit(X, y)
+    np.testing.assert_allclose(learned.transform(X), start.transform(X), atol=1e-6)
+    for name in ("codebook_", "means_", "gamma_"):
+        if hasattr(start, name):
+            np.testing.assert_allclose(getattr(learned, name), getattr(start, name))
+
+
+@pytest.mark.parametrize("model", LEARNED)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_cost_falls_and_parameters_move(two_classes, model, dtype):
+    X, y = two_classes
+    model = clone(model).set_params(max_epochs=15, batch_size=8, tol=None).fit(X.astype(dtype), y)
+    losses = [row["loss"] for row in model.history_]
+    assert len(losses) == model.n_iter_ == 15
+    assert losses[-1] < losses[0]
+    assert model.score(X.astype(dtype), y) > 0.85
+    assert model.transform(X.astype(dtype)).dtype == dtype
+
+
+@pytest.mark.parametrize("model", LEARNED)
+def test_seed_clone_and_pickle(two_classes, model):
+    X, y = two_classes
+    state = torch.get_rng_state()
+    first, second = clone(model).fit(X, y), clone(model).fit(X, y)
+    assert (torch.get_rng_state() == state).all()
+    np.testing.assert_array_equal(first.transform(X), second.transform(X))
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(first)).predict_proba(X), first.predict_proba(X))
+
+
+def test_two_learned_words_separate_what_ten_words_of_kmeans_do_not():
+    bags, y = make_concentric(300, n_descriptors=5, noise=0.5, random_state=0)
+    train, test = bags[:150], bags[150:]
+    learned = LearnedBoW(2, max_epochs=100, learning_rate=0.05, tol=None, random_state=0).fit(train, y[:150])
+    unlearned = make_pipeline(BagOfWords(2, random_state=0), LinearSVC()).fit(train, y[:150])
+    assert learned.score(test, y[150:]) > unlearned.score(test, y[150:]) + 0.1
+
+
+@pytest.mark.parametrize("loss", ["log_loss", "hinge", "squared_hinge"])
+def test_string_classes(two_classes, loss):
+    X, y = two_classes
+    words = np.array(["cat", "dog"])[y]
+    model = LearnedBoW(4, loss=loss, max_epochs=20, random_state=0).fit(X, words)
+    assert is_classifier(model)
+    assert set(model.predict(X)) == {"cat", "dog"}
+    assert model.score(X, words) > 0.9
+    assert hasattr(model, "predict_proba") == (loss == "log_loss")
+
+
+def test_multilabel(two_classes):
+    X, y = two_classes
+    Y = np.stack([y, 1 - y, np.ones_like(y)], axis=1)
+    model = LearnedBoW(4, max_epochs=20, random_state=0).fit(X, Y)
+    assert model.predict(X).shape == model.predict_proba(X).shape == (40, 3)
+    assert model.score(X, Y) > 0.9
+
+
+@pytest.mark.parametrize("outputs", [None, 2])
+def test_regression(two_classes, outputs):
+    X, _ = two_classes
+    y = np.log(X.std(axis=(1, 2)))
+    y = y if outputs is None else np.stack([y, -y], axis=1)
+    model = LearnedBoW(8, loss="squared_error", max_epochs=60, random_state=0).fit(X, y)
+    assert is_regressor(model)
+    assert model.predict(X).shape == y.shape
+    assert model.score(X, y) > 0.8
+    assert not hasattr(model, "decision_function")
+
+
+def test_a_cost_of_ones_own(two_classes):
+    X, y = two_classes
+
+    def contrast(representation, target):
+        far = torch.cdist(representation, representation)
+        same = (target[:, None] == target).to(far)
+        return (same * far.square() + (1 - same) * (1 - far).clamp(min=0).square()).mean()
+
+    model = LearnedVLAD(3, loss=contrast, max_epochs=10, tol=None, random_state=0).fit(X, y)
+    assert model.history_[-1]["loss"] < model.history_[0]["loss"]
+    assert not hasattr(model, "predict")
+    assert model.transform(X).shape == (40, 9)
+
+
+@pytest.mark.parametrize(
+    "init", ["kmeans", "gmm", "random", np.eye(3), KMeans(3, n_init=1), GaussianMixture(3, covariance_type="diag")]
+)
+@pytest.mark.parametrize("cls", [LearnedBoW, LearnedVLAD])
+def test_starts(two_classes, cls, init):
+    X, y = two_classes
+    model = cls(3, init=init, max_epochs=5, random_state=0).fit(X, y)
+    assert model.codebook_.shape == model.covariances_.shape == (3, 3)
+    assert model.score(X, y) > 0.6
+
+
+def test_weights_equal_repetitions(two_classes):
+    X, y = two_classes
+    times = np.arange(40) % 3
+    model = LearnedBoW(3, max_epochs=3, alpha=0.01, batch_size=200, random_state=0)
+    weighted = clone(model).fit(X, y, sample_weight=times)
+    repeated = clone(model).fit(np.repeat(X, times, axis=0), np.repeat(y, times))
+    np.testing.assert_allclose(weighted.predict_proba(X), repeated.predict_proba(X), rtol=1e-5)
+
+
+def test_class_weight(two_classes):
+    X, y = two_classes
+    even = LearnedBoW(3, max_epochs=5, random_state=0).fit(X, y).predict_proba(X)[:, 1].mean()
+    heavy = LearnedBoW(3, max_epochs=5, class_weight={0: 1, 1: 50}, random_state=0).fit(X, y)
+    assert heavy.predict_proba(X)[:, 1].mean() > even
+
+
+def test_descriptors_per_sample(two_classes):
+    X, y = two_classes
+    model = LearnedBoW(3, max_epochs=20, descriptors_per_sample=4, random_state=0).fit(X, y)
+    assert model.score(X, y) > 0.9
+
+
+def test_partial_fit_and_warm_start(two_classes):
+    X, y = two_classes
+    streamed = LearnedBoW(4, random_state=0)
+    for _ in range(15):
+        for part in (slice(0, 20), slice(20, 40)):
+            streamed.partial_fit(X[part], y[part], classes=[0, 1])
+    assert streamed.score(X, y) > 0.9
+    assert streamed.n_iter_ == 30
+    with pytest.raises(ValueError, match="class 7"):
+        streamed.partial_fit(X[:2], [0, 7])
+    warm = LearnedBoW(4, max_epochs=5, warm_start=True, tol=None, random_state=0).fit(X, y)
+    before = warm.history_[-1]["loss"]
+    warm.fit(X, y)
+    assert warm.n_iter_ == 10
+    assert warm.history_[-1]["loss"] < before
+
+
+def test_in_a_grid_search(two_classes):
+    X, y = two_classes
+    bags = DescriptorSets.from_bags(X)
+    pipeline = make_pipeline(BagOfWords(3), LinearSVC())
+    search = GridSearchCV(pipeline, {"bagofwords": [BagOfWords(3), LearnedBoW(3, max_epochs=5)]}, cv=2).fit(bags, y)
+    assert len(search.cv_results_["params"]) == 2
+    assert (cross_val_score(LearnedVLAD(3, max_epochs=5, random_state=0), bags, y, cv=2, n_jobs=2) > 0.5).all()
+
+
+@pytest.mark.parametrize("model", LEARNED[:4])
+@pytest.mark.parametrize("scale", [1e-12, 1e12])
+def test_scale_of_the_data_does_not_matter(two_classes, model, scale):
+    X, y = two_classes
+    expected = clone(model).fit(X, y).predict_proba(X)
+    got = clone(model).fit(X * scale, y).predict_proba(X * scale)
+    np.testing.assert_allclose(got, expected, atol=1e-4)
+    single = clone(model).fit((X * scale).astype(np.float32), y).predict_proba((X * scale).astype(np.float32))
+    assert np.isfinite(single).all()
+
+
+@pytest.mark.parametrize("model", LEARNED)
+def test_empty_bags_encode_to_zero_or_a_constant(two_classes, model):
+    X, y = two_classes
+    bags = [*X[:6], np.zeros((0, 3)), *X[6:8]]
+    model = clone(model).fit(bags, [0, 1, 0, 1, 0, 1, 0, 1, 0])
+    assert (model.transform(bags)[6] == 0).all()
+    assert np.isfinite(model.predict_proba(bags)).all()
+
+
+@pytest.mark.parametrize("model", LEARNED)
+def test_a_failed_fit_leaves_the_estimator_as_it_was(two_classes, model):
+    X, y = two_classes
+    model = clone(model).fit(X, y)
+    before = model.transform(X)
+    for bad in (dict(X=X[:, :, :2][:5], y=y), dict(X=X, y=np.zeros(40)), dict(X=X * np.nan, y=y)):
+        with pytest.raises(ValueError, match=r"."):
+            model.fit(**bad)
+    np.testing.assert_array_equal(model.transform(X), before)
+
+
+@pytest.mark.parametrize(
+    ("params", "fit", "message"),
+    [
+        ({}, {"y": None}, "requires y"),
+        ({}, {"y": np.zeros(40)}, "at least 2 classes"),
+        ({}, {"sample_weight": np.zeros(40)}, "non-zero|zero for all"),
+        ({}, {"sample_weight": -np.ones(40)}, "[Nn]egative"),
+        ({"class_weight": {0: 1.0}, "loss": "squared_error"}, {}, "class_weight"),
+        ({"init": np.eye(2)}, {}, "codebook must hold numbers"),
+        ({"n_codewords": 10_000}, {}, "fewer than the 10000 codewords"),
+        ({"device": "nowhere"}, {}, "device='nowhere'"),
+        ({"learning_rate": -1}, {}, "'learning_rate' parameter"),
+        ({"gamma": "auto"}, {}, "'gamma' parameter"),
+    ],
+)
+def test_bad_parameters(two_classes, params, fit, message):
+    X, y = two_classes
+    with pytest.raises(ValueError, match=message):
+        LearnedBoW(**params).fit(**{"X": X, "y": y, **fit})

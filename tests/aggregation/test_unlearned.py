@@ -1,0 +1,191 @@
+"""BagOfWords, VLAD and FisherVector against plain loops and against scikit-image; invariances; bad input."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.base import clone
+from sklearn.cluster import KMeans, MiniBatchKMeans
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
+
+from sklinvariant import DescriptorSets
+from sklinvariant.aggregation import VLAD, BagOfWords, FisherVector
+
+ALL = [
+    BagOfWords(3, random_state=0),
+    BagOfWords(3, assignment="soft", random_state=0),
+    VLAD(3, random_state=0),
+    VLAD(3, assignment="soft", normalization=None, random_state=0),
+    VLAD(3, normalization="intra", random_state=0),
+    FisherVector(3, random_state=0),
+    FisherVector(3, improved=False, weight_terms=True, random_state=0),
+]
+
+
+def _shares(bag, model):
+    distances = ((bag[:, None] - model.codebook_) ** 2).sum(-1)
+    if model.assignment == "hard":
+        return np.eye(len(model.codebook_))[distances.argmin(1)]
+    shares = np.exp(-model.gamma_ * distances)
+    return shares / shares.sum(1, keepdims=True)
+
+
+@pytest.mark.parametrize("assignment", ["hard", "soft"])
+def test_bag_of_words_is_a_loop(ragged, assignment):
+    model = BagOfWords(3, assignment=assignment, random_state=0).fit(ragged)
+    for bag, row in zip(ragged, model.transform(ragged), strict=True):
+        expected = _shares(bag, model).mean(0) if len(bag) else np.zeros(3)
+        np.testing.assert_allclose(row, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("assignment", ["hard", "soft"])
+@pytest.mark.parametrize("normalization", [None, "l2", "power", "intra"])
+def test_vlad_is_a_loop(ragged, assignment, normalization):
+    model = VLAD(3, assignment=assignment, normalization=normalization, random_state=0).fit(ragged)
+    for bag, row in zip(ragged, model.transform(ragged), strict=True):
+        expected = np.zeros((3, 4))
+        for f, share in zip(bag, _shares(bag, model), strict=True):
+            expected += share[:, None] * (f - model.codebook_) / len(bag)
+        if normalization == "intra":
+            expected /= np.maximum(np.linalg.norm(expected, axis=1, keepdims=True), 1e-12)
+        if normalization == "power":
+            expected = np.sign(expected) * np.sqrt(np.abs(expected))
+        if normalization is not None:
+            expected /= np.linalg.norm(expected) or 1
+        np.testing.assert_allclose(row, expected.ravel(), atol=1e-3 if normalization == "power" else 1e-12)
+
+
+@pytest.mark.parametrize("improved", [False, True])
+def test_fisher_vector_agrees_with_scikit_image(ragged, improved):
+    fisher_vector = pytest.importorskip("skimage.feature").fisher_vector
+    bags = [bag for bag in ragged if len(bag)]
+    mixture = GaussianMixture(3, covariance_type="diag", random_state=0).fit(np.concatenate(bags))
+    model = FisherVector(mixture=mixture, improved=False, weight_terms=True).fit(bags)
+    k, d = 3, 4
+    for bag, row in zip(bags, model.transform(bags), strict=True):
+        peer = fisher_vector(bag, mixture)
+        peer[k + k * d :] *= -1  # its derivatives to the deviations have the opposite sign
+        np.testing.assert_allclose(row, peer, rtol=1e-5, atol=1e-5)
+    if improved:
+        plain = FisherVector(mixture=mixture, improved=False).fit_transform(bags)
+        expected = np.sign(plain) * np.sqrt(np.abs(plain))
+        expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+        np.testing.assert_allclose(FisherVector(mixture=mixture).fit_transform(bags), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "codebook", [np.eye(4)[:3], KMeans(3, random_state=0), MiniBatchKMeans(3, random_state=0), BagOfWords(3)]
+)
+def test_codebook_from_elsewhere(ragged, codebook):
+    model = BagOfWords(codebook=codebook).fit(ragged)
+    assert model.codebook_.shape == (3, 4)
+    if isinstance(codebook, KMeans):
+        fitted = clone(codebook).fit(np.concatenate(ragged))
+        np.testing.assert_allclose(BagOfWords(codebook=fitted).fit(ragged).codebook_, fitted.cluster_centers_)
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 2**16), model=st.sampled_from(ALL), chunk=st.integers(1, 40))
+def test_invariances(seed, model, chunk):
+    """Order of descriptors and of bags, size of the chunk."""
+    rng = np.random.RandomState(seed)
+    bags = [rng.normal(size=(size, 3)) for size in rng.randint(0, 12, 6)] + [rng.normal(size=(5, 3))]
+    model = clone(model).fit(bags)
+    expected = model.transform(bags)
+    np.testing.assert_allclose(model.transform([bag[rng.permutation(len(bag))] for bag in bags]), expected, atol=1e-7)
+    order = rng.permutation(len(bags))
+    np.testing.assert_allclose(model.transform([bags[i] for i in order]), expected[order], atol=1e-7)
+    np.testing.assert_allclose(model.set_params(chunk_size=chunk).transform(bags), expected, atol=1e-7)
+    assert np.isfinite(expected).all()
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 2**16), cut=st.integers(1, 9))
+def test_two_weighted_halves_make_the_bag(seed, cut):
+    bag = np.random.RandomState(seed).normal(size=(10, 3))
+    for model in (BagOfWords(3), BagOfWords(3, assignment="soft"), VLAD(3, normalization=None)):
+        model = clone(model).set_params(random_state=0).fit([bag])
+        whole, first, second = model.transform([bag, bag[:cut], bag[cut:]])
+        np.testing.assert_allclose(whole, (cut * first + (10 - cut) * second) / 10, atol=1e-9)
+
+
+@pytest.mark.parametrize("model", ALL)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
+def test_scale_of_the_data_does_not_matter(ragged, model, dtype, scale):
+    model = clone(model)
+    bags = [(bag * scale).astype(dtype) for bag in ragged]
+    got = model.fit_transform(bags)
+    assert got.dtype == dtype
+    assert np.isfinite(got).all()
+    if getattr(model, "normalization", "") is None:
+        got = got / scale
+    expected = clone(model).fit_transform(ragged)
+    np.testing.assert_allclose(got, expected, atol=2e-2 if dtype == np.float32 else 1e-6)
+
+
+@pytest.mark.parametrize("model", ALL)
+@pytest.mark.parametrize("make", [lambda x: x, torch.as_tensor, lambda x: DescriptorSets.from_bags(torch.as_tensor(x))])
+def test_containers(model, make, device):
+    X = np.random.RandomState(0).normal(size=(6, 8, 3))
+    got = clone(model).fit(make(X)).transform(make(X))
+    expected = clone(model).fit_transform(X)
+    assert isinstance(got, np.ndarray if isinstance(make(X), np.ndarray) else torch.Tensor)
+    np.testing.assert_allclose(np.asarray(got), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("model", ALL)
+@pytest.mark.parametrize(
+    ("bags", "message"),
+    [
+        ([np.zeros((0, 3)), np.zeros((0, 3))], "all 2 bags are empty"),
+        ([np.zeros((2, 3)), np.full((2, 3), np.inf)], "bag 1 contains NaN or infinity"),
+        ([np.zeros((1, 3)), np.zeros((1, 3))], "fewer than the 3 codewords"),
+        ([np.zeros((4, 3)), np.zeros((4, 2))], "bag 1 has 2 features, but bag 0 has 3"),
+        ([np.array([["a"]])], "bag 0 must hold real numbers"),
+    ],
+)
+def test_bad_bags(model, bags, message):
+    with pytest.raises(ValueError, match=message):
+        clone(model).fit(bags)
+
+
+@pytest.mark.parametrize("model", ALL)
+def test_another_number_of_features(ragged, model):
+    model = clone(model).fit(ragged)
+    with pytest.raises(ValueError, match="expecting 4"):
+        model.transform([np.zeros((2, 3))])
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("model", ALL)
+def test_duplicates_and_one_codeword(model):
+    same = [np.ones((4, 2)), np.ones((3, 2))]
+    assert np.isfinite(clone(model).fit_transform(same)).all()
+    size = "n_components" if isinstance(model, FisherVector) else "n_codewords"
+    assert np.isfinite(clone(model).set_params(**{size: 1}).fit_transform([np.eye(3), np.eye(3)])).all()
+
+
+def test_few_distinct_descriptors_warn():
+    with pytest.warns(ConvergenceWarning, match="fewer distinct values"):
+        BagOfWords(3).fit([np.repeat([[0.0], [1.0]], 5, axis=0)])
+
+
+def test_flat_rows(ragged):
+    X = np.random.RandomState(0).normal(size=(6, 12))
+    flat = BagOfWords(3, descriptor_dim=4, random_state=0).fit_transform(X)
+    np.testing.assert_array_equal(flat, BagOfWords(3, random_state=0).fit_transform(X.reshape(6, 3, 4)))
+    with pytest.raises(ValueError, match="descriptor_dim=5"):
+        BagOfWords(3, descriptor_dim=5).fit(X)
+
+
+def test_global_generators_stay(ragged):
+    np.random.seed(3)
+    torch.manual_seed(3)
+    numpy_state, torch_state = np.random.get_state()[1].copy(), torch.get_rng_state()
+    a, b = (BagOfWords(3, random_state=1).fit_transform(ragged) for _ in range(2))
+    np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)
+    assert (torch.get_rng_state() == torch_state).all()

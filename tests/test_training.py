@@ -1,0 +1,129 @@
+"""The training loop: progress, callbacks, interruption, and a loss that is not finite."""
+
+import numpy as np
+import pytest
+import torch
+from skorch.callbacks import Callback, EarlyStopping
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from sklinvariant._training import BagBatches
+from sklinvariant.aggregation import LearnedBoW
+from sklinvariant.networks import Bags
+
+
+class Interrupt(Callback):
+    """Ctrl-C in the middle of an epoch."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_batch_end(self, net, **kwargs):
+        if len(net.history) == self.epoch:
+            raise KeyboardInterrupt
+
+
+def test_ctrl_c_leaves_the_last_finished_epoch(two_classes):
+    X, y = two_classes
+    params = {"fine_tune": False, "tol": None, "random_state": 0, "batch_size": 10}
+    with pytest.warns(ConvergenceWarning, match="last finished epoch, 2"):
+        model = LearnedBoW(3, callbacks=[Interrupt(3)], **params).fit(X, y)
+    assert model.n_iter_ == 2
+    expected = LearnedBoW(3, max_epochs=2, **params).fit(X, y)
+    np.testing.assert_array_equal(model.predict_proba(X), expected.predict_proba(X))
+
+
+def test_a_skorch_callback_may_stop(two_classes):
+    X, y = two_classes
+    stop = EarlyStopping(monitor="train_loss", patience=2, threshold=10.0, threshold_mode="abs", sink=lambda *_: None)
+    model = LearnedBoW(3, callbacks=[stop], tol=None, random_state=0).fit(X, y)
+    assert model.n_iter_ < 10
+
+
+def test_tol_stops(two_classes):
+    X, y = two_classes
+    assert LearnedBoW(3, tol=100.0, n_iter_no_change=3, random_state=0).fit(X, y).n_iter_ == 4
+
+
+def test_a_loss_that_is_not_finite_names_the_epoch(two_classes):
+    X, y = two_classes
+
+    def broken(representation, target):
+        return representation.sum() * float("nan")
+
+    with pytest.raises(FloatingPointError, match=r"nan in epoch 1: lower learning_rate \(now 0.01\)"):
+        LearnedBoW(3, loss=broken).fit(X, y)
+
+
+def test_verbose_draws_a_bar(two_classes, capsys):
+    X, y = two_classes
+    LearnedBoW(3, max_epochs=2, verbose=1).fit(X, y)
+    assert "LearnedBoW" in capsys.readouterr().err
+
+
+class Recorder:
+    """A scikit-learn callback that counts the epochs and stops after some."""
+
+    max_propagation_depth = None
+
+    def __init__(self, stop_after=None):
+        self.stop_after, self.epochs, self.scores = stop_after, 0, []
+
+    def setup(self, estimator, context):
+        pass
+
+    def teardown(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context):
+        pass
+
+    def on_fit_task_end(self, estimator, context, *, X=None, y=None, fitted_estimator=None):
+        if context.task_name == "epoch":
+            self.epochs += 1
+            self.scores.append(fitted_estimator.score(X, y))
+            return self.epochs == self.stop_after
+
+
+def test_scikit_learn_callbacks_see_and_stop_epochs(two_classes):
+    pytest.importorskip("sklearn.callback", reason="scikit-learn has callbacks from 1.9 on")
+    X, y = two_classes
+    recorder = Recorder(stop_after=3)
+    model = LearnedBoW(3, tol=None, random_state=0).set_callbacks(recorder).fit(X, y)
+    assert recorder.epochs == model.n_iter_ == 3
+    assert all(0 <= score <= 1 for score in recorder.scores)
+
+
+def test_bars_and_scores_through_pipeline_and_grid_search(two_classes, capsys):
+    callback = pytest.importorskip("sklearn.callback", reason="scikit-learn has callbacks from 1.9 on")
+    pytest.importorskip("rich")
+    X, y = two_classes
+    pipeline = make_pipeline(FunctionTransformer(), LearnedBoW(3, max_epochs=2))
+    search = GridSearchCV(pipeline, {"learnedbow__n_codewords": [2, 3]}, cv=2)
+    search.set_callbacks(callback.ProgressBar(max_propagation_depth=None)).fit(X, y)
+    assert "LearnedBoW - epoch #1" in capsys.readouterr().out
+    pipeline.set_callbacks(callback.ProgressBar()).fit(X, y)
+    assert "LearnedBoW - epoch #1" in capsys.readouterr().out
+    monitor = callback.ScoringMonitor(scoring="accuracy")
+    LearnedBoW(3, max_epochs=3, tol=None).set_callbacks(monitor).fit(X, y)
+    assert monitor.get_logs(select="most_recent") is not None
+
+
+def test_batches_take_each_bag_once(ragged):
+    offsets = np.concatenate([[0], np.cumsum([len(bag) for bag in ragged])])
+    bags = Bags(torch.as_tensor(np.concatenate(ragged)), offsets)
+    target = torch.arange(len(ragged))
+    batches = BagBatches(
+        bags, target, torch.ones(len(ragged)), batch_size=4, generator=torch.Generator(), descriptors_per_sample=5
+    )
+    seen = []
+    for batch, _ in batches:
+        for i, label in enumerate(batch.target.tolist()):
+            rows = batch.bags.values[batch.bags.offsets[i] : batch.bags.offsets[i + 1]].numpy()
+            assert len(rows) == min(5, len(ragged[label]))
+            assert len(np.unique(rows, axis=0)) == len(rows)
+            assert all((ragged[label] == row).all(1).any() for row in rows)
+            seen.append(label)
+    assert sorted(seen) == list(range(len(ragged)))
