@@ -23,7 +23,7 @@ _NAMES = {
     "show_versions": "_show_versions",
     "trusted_types": "_persistence",
 }
-__all__ = ["__version__", *_NAMES, *_SUBPACKAGES]  # noqa: PLE0604
+__all__ = ["__version__", *_NAMES, *_SUBPACKAGES]
 
 
 def __getattr__(name):

@@ -182,7 +182,9 @@ def _check_tensor_rows(estimator, X, reset):
     if X.is_complex():
         raise ValueError("Complex data not supported")
     if X.shape[0] == 0 or X.shape[1] == 0:
-        raise ValueError(f"Found array with {X.shape[0]} sample(s) and {X.shape[1]} feature(s); a minimum of 1 is required")
+        raise ValueError(
+            f"Found array with {X.shape[0]} sample(s) and {X.shape[1]} feature(s); a minimum of 1 is required"
+        )
     if not torch.isfinite(X).all():
         raise ValueError("Input X contains NaN or infinity")
     if reset:

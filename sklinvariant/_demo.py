@@ -129,7 +129,9 @@ def _compare(train_images, test_images, y_train, y_test, *, seed):
         for size_ in sizes:
             rows.append(_measure(name, search, parameter, size_, patches, bags, test_images, y_train, y_test))
         chosen = search.best_params_[f"aggregation__{parameter}"]
-        print(f"{name}: best of {len(search.cv_results_['params'])} settings in {seconds:.0f} s is {parameter}={chosen}")
+        print(
+            f"{name}: best of {len(search.cv_results_['params'])} settings in {seconds:.0f} s is {parameter}={chosen}"
+        )
         models[name] = search.best_estimator_["aggregation"]
     return rows, models
 
@@ -214,7 +216,7 @@ def _draw(rows, models, channels, path):
     left.legend()
     left.grid(alpha=0.3)
     learned = models["LearnedBoW"]
-    side = int(round((learned.codebook_.shape[1] / (channels[0] if channels else 1)) ** 0.5))
+    side = round((learned.codebook_.shape[1] / (channels[0] if channels else 1)) ** 0.5)
     CodebookDisplay.from_estimator(learned, patch_shape=(side, side, *channels), ax=right)
     right.set_title(f"The {len(learned.codebook_)} codewords of LearnedBoW")
     figure.savefig(path, dpi=110)

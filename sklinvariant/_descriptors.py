@@ -43,7 +43,7 @@ class DescriptorSets:
     ((2, None, 2), 1, array([[1., 1.]]))
     """
 
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, values, offsets):
         if not isinstance(values, (np.ndarray, torch.Tensor)):
@@ -169,7 +169,7 @@ class DescriptorSets:
         return array
 
     def __array_namespace__(self, *, api_version=None):
-        """numpy's, whatever holds the values: scikit-learn indexes bags with numpy, its array-API dispatch on or off."""
+        """numpy's, whatever holds the values: that is what scikit-learn indexes bags with."""
         from sklearn.utils._array_api import get_namespace
 
         return get_namespace(self.offsets)[0]

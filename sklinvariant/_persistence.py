@@ -145,7 +145,7 @@ def _encode_estimator(estimator, tensors, where="estimator"):
 
 def _encode(value, tensors, where):
     """Plain values as JSON; all that JSON has no word for as an object with one telling key."""
-    if value is None or isinstance(value, (bool, str)) or (isinstance(value, int)):
+    if value is None or isinstance(value, (bool, str, int)):
         return value
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else {"float": repr(float(value))}

@@ -5,9 +5,9 @@ import warnings
 
 import numpy as np
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from skorch import NeuralNet
 from skorch.callbacks import Callback
-from sklearn.exceptions import ConvergenceWarning
 from tqdm.auto import tqdm
 
 from sklinvariant.kernels import gather_bags
@@ -83,8 +83,8 @@ class _Net(NeuralNet):
         if not torch.isfinite(y_pred):
             epoch = len(self.history)
             raise FloatingPointError(
-                f"the loss became {float(y_pred.detach())} in epoch {epoch}: lower learning_rate (now {self.lr:g}), or look "
-                "for extreme values in the input"
+                f"the loss became {float(y_pred.detach())} in epoch {epoch}: lower learning_rate (now {self.lr:g}), or "
+                "look for extreme values in the input"
             )
         return y_pred
 

@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from skorch.callbacks import Callback, EarlyStopping
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer
+from skorch.callbacks import Callback, EarlyStopping
 
 from sklinvariant._training import BagBatches
 from sklinvariant.aggregation import LearnedBoW
@@ -96,11 +95,12 @@ def test_scikit_learn_callbacks_see_and_stop_epochs(two_classes):
     assert all(0 <= score <= 1 for score in recorder.scores)
 
 
-def test_bars_and_scores_through_pipeline_and_grid_search(two_classes, capsys):
+def test_bars_and_scores_through_pipeline_and_grid_search(two_classes, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     callback = pytest.importorskip("sklearn.callback", reason="scikit-learn has callbacks from 1.9 on")
     pytest.importorskip("rich")
     X, y = two_classes
-    pipeline = make_pipeline(FunctionTransformer(), LearnedBoW(3, max_epochs=2))
+    pipeline = make_pipeline(LearnedBoW(3, max_epochs=2))
     search = GridSearchCV(pipeline, {"learnedbow__n_codewords": [2, 3]}, cv=2)
     search.set_callbacks(callback.ProgressBar(max_propagation_depth=None)).fit(X, y)
     assert "LearnedBoW - epoch #1" in capsys.readouterr().out

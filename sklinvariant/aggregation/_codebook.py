@@ -74,9 +74,7 @@ def learn_codebook(sample, source, k, *, max_iter, tol, generator, n_samples):
         _check_enough(len(sample.values), k, n_samples)
         if isinstance(source, str) and source == "random":
             return sample.outward(sample.values[draw_rows(sample.values, sample.weights, k, generator)]), 0
-        codebook, n_iter = fit_kmeans(
-            sample.values, sample.weights, k, max_iter=max_iter, tol=tol, generator=generator
-        )
+        codebook, n_iter = fit_kmeans(sample.values, sample.weights, k, max_iter=max_iter, tol=tol, generator=generator)
         if len(torch.unique(codebook, dim=0)) < k:
             warnings.warn(
                 f"the descriptors have fewer distinct values than n_codewords={k}: some codewords are equal",

@@ -354,20 +354,24 @@ class LearnedAggregation(CallbackSupportMixin, Aggregator):
             generator=generator,
             descriptors_per_sample=self.descriptors_per_sample,
         )
-        history = train(
-            objective,
-            batches,
-            name=type(self).__name__,
-            max_epochs=max_epochs,
-            optimizer=OPTIMIZERS[self.optimizer] if isinstance(self.optimizer, str) else self.optimizer,
-            learning_rate=self.learning_rate,
-            tol=self.tol,
-            n_iter_no_change=self.n_iter_no_change,
-            report=report,
-            fitted_attributes=export,
-            callbacks=self.callbacks or (),
-            verbose=self.verbose,
-        ) if max_epochs else []
+        history = (
+            train(
+                objective,
+                batches,
+                name=type(self).__name__,
+                max_epochs=max_epochs,
+                optimizer=OPTIMIZERS[self.optimizer] if isinstance(self.optimizer, str) else self.optimizer,
+                learning_rate=self.learning_rate,
+                tol=self.tol,
+                n_iter_no_change=self.n_iter_no_change,
+                report=report,
+                fitted_attributes=export,
+                callbacks=self.callbacks or (),
+                verbose=self.verbose,
+            )
+            if max_epochs
+            else []
+        )
         report.end(lambda: export(objective))
         return history
 

@@ -60,8 +60,8 @@ class LearnedBoW(LearnedAggregation):
     >>> from sklinvariant.aggregation import LearnedBoW
     >>> rng = np.random.default_rng(0)
     >>> y = np.arange(40) % 2
-    >>> bags = rng.normal(size=(40, 10, 3)) * (1 + y)[:, None, None]
-    >>> model = LearnedBoW(4, max_epochs=20, random_state=0).fit(bags, y)
+    >>> bags = rng.normal(size=(40, 10, 3)) * (1 + 3 * y)[:, None, None]
+    >>> model = LearnedBoW(4, max_epochs=30, random_state=0).fit(bags, y)
     >>> model.transform(bags).shape, model.score(bags, y) > 0.9
     ((40, 4), True)
     """

@@ -55,7 +55,7 @@ def encode_targets(y, task, n_samples, name):
     codes = np.searchsorted(task.classes, y).clip(max=len(task.classes) - 1)
     unknown = task.classes[codes] != y
     if unknown.any():
-        raise ValueError(f"y has the class {y[unknown][0]!r}, which is not among the classes {task.classes.tolist()}")
+        raise ValueError(f"y has the class {y[unknown][0]}, which is not among the classes {task.classes.tolist()}")
     return codes
 
 

@@ -182,7 +182,7 @@ def fetch_cifar10(data_home=None):
         target=np.concatenate([batch[b"labels"] for batch in train]),
         test_images=_cifar_images(batches["test_batch"][b"data"]),
         test_target=np.array(batches["test_batch"][b"labels"]),
-        target_names="airplane automobile bird cat deer dog frog horse ship truck".split(),
+        target_names=["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"],
     )
 
 

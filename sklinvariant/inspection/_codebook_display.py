@@ -41,7 +41,7 @@ class CodebookDisplay:
         CodebookDisplay
         """
         codebook = estimator.means_ if hasattr(estimator, "means_") else estimator.codebook_
-        side = int(round(codebook.shape[1] ** 0.5))
+        side = round(codebook.shape[1] ** 0.5)
         if patch_shape is None and codebook.shape[1] != 2 and side * side == codebook.shape[1]:
             patch_shape = (side, side)
         return cls(codebook, patch_shape).plot(ax, **kwargs)

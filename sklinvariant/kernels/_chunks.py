@@ -3,6 +3,7 @@
 Axes: n bags, m descriptors of a bag, N descriptors in all, k codewords, d features.
 """
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -58,14 +59,17 @@ def _equal_runs(offsets):
     sizes = np.diff(offsets)
     edges = np.flatnonzero(np.diff(sizes)) + 1
     edges = [0, *edges.tolist(), len(sizes)]
-    for first, last in zip(edges[:-1], edges[1:], strict=True):
+    for first, last in itertools.pairwise(edges):
         if last > first:
             yield first, last, int(sizes[first])
 
 
 def _whole(offsets, first, last):
     size = int(offsets[first + 1] - offsets[first])
-    if int(offsets[last] - offsets[first]) != size * (last - first) or (np.diff(offsets[first : last + 1]) != size).any():
+    if (
+        int(offsets[last] - offsets[first]) != size * (last - first)
+        or (np.diff(offsets[first : last + 1]) != size).any()
+    ):
         size = None
     return Chunk(int(offsets[first]), int(offsets[last]), first, last, size)
 

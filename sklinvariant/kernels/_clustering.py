@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from sklinvariant.kernels._nearest import nearest_codewords
-from sklinvariant.kernels._soft_moments import Scores, soft_moments
+from sklinvariant.kernels._soft_moments import Scores
 
 _LOG_TWO_PI = float(np.log(2 * np.pi))
 

@@ -206,6 +206,9 @@ def normalize_vlad(residuals, normalization, scale):
     """(n, k, d) in own units -> (n, k d): None gives data units, the others have no unit."""
     if normalization is None:
         return (residuals * scale).flatten(1)
+    # what is left of two equal numbers is rounding; normalised, it would look like a direction
+    noise = 32 * torch.finfo(residuals.dtype).eps
+    residuals = torch.where(residuals.abs() > noise, residuals, torch.zeros_like(residuals))
     if normalization == "intra":
         residuals = F.normalize(residuals, dim=2)
     flat = residuals.flatten(1)

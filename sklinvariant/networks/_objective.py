@@ -80,7 +80,11 @@ def fit_cost(cost, representation, target, weight, max_iter):
     if not parameters or max_iter == 0:
         return cost
     optimizer = torch.optim.LBFGS(
-        parameters, max_iter=max_iter, history_size=10, tolerance_grad=1e-9, tolerance_change=1e-12,
+        parameters,
+        max_iter=max_iter,
+        history_size=10,
+        tolerance_grad=1e-9,
+        tolerance_change=1e-12,
         line_search_fn="strong_wolfe",
     )
 

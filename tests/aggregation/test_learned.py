@@ -198,7 +198,7 @@ def test_scale_of_the_data_does_not_matter(two_classes, model, scale):
 
 @pytest.mark.parametrize("model", LEARNED)
 def test_empty_bags_encode_to_zero_or_a_constant(two_classes, model):
-    X, y = two_classes
+    X, _y = two_classes
     bags = [*X[:6], np.zeros((0, 3)), *X[6:8]]
     model = clone(model).fit(bags, [0, 1, 0, 1, 0, 1, 0, 1, 0])
     assert (model.transform(bags)[6] == 0).all()

@@ -23,7 +23,7 @@ def test_npz(tmp_path):
     with pytest.raises(ValueError, match="3 images but 1 labels"):
         datasets.load_npz(tmp_path / "c.npz")
     (tmp_path / "d.npz").write_text("no")
-    with pytest.raises(ValueError, match="not an .npz file"):
+    with pytest.raises(ValueError, match=r"not an \.npz file"):
         datasets.load_npz(tmp_path / "d.npz")
 
 

@@ -58,7 +58,7 @@ def test_errors_of_images(images):
 
 
 def _photograph():
-    return np.add.outer(np.arange(64) ** 2 % 97, np.arange(80) ** 2 % 89).astype(np.uint8)
+    return np.add.outer(np.arange(128) ** 2 % 97, np.arange(160) ** 2 % 89).astype(np.uint8)
 
 
 def test_sift_is_opencv_s():
@@ -89,7 +89,9 @@ def test_a_bad_image_is_named():
 
 def _network():
     torch.manual_seed(0)
-    return torch.nn.Sequential(torch.nn.Conv2d(2, 5, 3), torch.nn.BatchNorm2d(5), torch.nn.ReLU(), torch.nn.MaxPool2d(2))
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(2, 5, 3), torch.nn.BatchNorm2d(5), torch.nn.ReLU(), torch.nn.MaxPool2d(2)
+    )
 
 
 def test_backbone_patches_are_the_cells(images, device):
@@ -136,7 +138,9 @@ def test_on_descriptors_is_the_transformer_on_rows(ragged):
     bags = OnDescriptors(PCA(2)).fit_transform(ragged)
     assert bags.shape == (9, None, 2)
     np.testing.assert_allclose(bags.values, PCA(2).fit_transform(np.concatenate(ragged)))
-    assert isinstance(OnDescriptors(PCA(2)).fit_transform(DescriptorSets.from_bags(ragged).to("cpu")).values, torch.Tensor)
+    assert isinstance(
+        OnDescriptors(PCA(2)).fit_transform(DescriptorSets.from_bags(ragged).to("cpu")).values, torch.Tensor
+    )
 
 
 def test_all_in_one_pipeline(images):

@@ -49,7 +49,11 @@ def test_weights_are_repetitions():
     a, _ = fit_kmeans(x[kept], times[kept].double(), 3, max_iter=50, tol=0, generator=torch.Generator().manual_seed(1))
     repeated = x.repeat_interleave(times, dim=0)
     b, _ = fit_kmeans(
-        repeated, torch.ones(len(repeated), dtype=x.dtype), 3, max_iter=50, tol=0,
+        repeated,
+        torch.ones(len(repeated), dtype=x.dtype),
+        3,
+        max_iter=50,
+        tol=0,
         generator=torch.Generator().manual_seed(1),
     )
     torch.testing.assert_close(a, b)

@@ -1,5 +1,7 @@
 """The chunked kernel against all of N x k at once, forward and backward."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -28,7 +30,7 @@ def _naive(values, offsets, scores, order):
     x = (values - scores.shift) / scores.scale
     phi = torch.cat([x, x * x], 1) if len(scores.weight) == 2 * x.shape[1] else x
     q = torch.softmax(phi @ scores.weight + scores.bias, 1)
-    bags = list(zip(offsets[:-1], offsets[1:], strict=True))
+    bags = list(itertools.pairwise(offsets))
     out = [torch.stack([q[a:b].sum(0) for a, b in bags])]
     for power in range(1, order + 1):
         out.append(torch.stack([q[a:b].T @ x[a:b] ** power for a, b in bags]))

@@ -1,0 +1,43 @@
+"""Codewords where the classes part, not where the data lies.
+
+After figure 1 of Katharopoulos et al. 2017: descriptors of two classes, on a disc and on a ring around it. k-means
+spreads its codewords over the data; the learned ones go to where they tell the classes apart. Saves a picture.
+"""
+
+import sys
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from sklearn.kernel_approximation import AdditiveChi2Sampler
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+from sklinvariant import BagOfWords, LearnedBoW
+from sklinvariant.datasets import make_checkers, make_concentric
+from sklinvariant.inspection import CodebookDisplay
+
+sets = {"concentric": make_concentric, "checkers": make_checkers}
+figure, axes = plt.subplots(2, 3, figsize=(11, 7.4), layout="constrained")
+for row, (name, make) in zip(axes, sets.items(), strict=True):
+    bags, y = make(400, n_descriptors=5, noise=0.5, random_state=0)
+    train, test, y_train, y_test = bags[:200], bags[200:], y[:200], y[200:]
+    models = {
+        "k-means, 2 words": BagOfWords(2, random_state=0),
+        "k-means, 10 words": BagOfWords(10, random_state=0),
+        "learned, 2 words": LearnedBoW(2, learning_rate=0.05, max_epochs=150, tol=None, random_state=0),
+    }
+    for ax, (label, model) in zip(row, models.items(), strict=True):
+        pipeline = make_pipeline(model, AdditiveChi2Sampler(), LogisticRegression(C=100)).fit(train, y_train)
+        accuracy = pipeline.score(test, y_test)
+        print(f"{name:<12} {label:<18} accuracy on new bags {accuracy:.3f}")
+        for c, colour in enumerate(("tab:blue", "tab:red")):
+            points = train[y_train == c].values
+            ax.scatter(*points.T, s=4, alpha=0.4, color=colour)
+        CodebookDisplay.from_estimator(model, ax=ax, s=80, linewidths=2.5, zorder=3)
+        ax.set(title=f"{label}: {accuracy:.2f}", aspect="equal", xticks=[], yticks=[])
+    row[0].set_ylabel(name)
+output = sys.argv[1] if len(sys.argv) > 1 else "learned_codewords.png"
+figure.savefig(output, dpi=90)
+print(f"picture: {output}")
