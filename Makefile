@@ -9,12 +9,12 @@ export SCIPY_ARRAY_API := 1
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[test,lint]" build
 	touch $@
 
-.PHONY: demo test lint docs bench wheel clean
+.PHONY: demo test lint docs bench clean
 
 demo: .venv/stamp
 	$(BIN)/python -m sklinvariant
 
-test: .venv/stamp lint wheel
+test: .venv/stamp lint .venv/wheel.stamp
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: .venv/stamp
@@ -23,12 +23,13 @@ lint: .venv/stamp
 	$(BIN)/mypy
 
 # the wheel, in an environment that holds what it requires and nothing else
-wheel: .venv/stamp
+.venv/wheel.stamp: .venv/stamp README.md LICENSE $(shell find sklinvariant -name '*.py')
 	rm -rf build dist .venv/wheel
 	$(BIN)/python -m build --quiet --wheel --outdir dist
 	$(PYTHON) -m venv .venv/wheel
 	.venv/wheel/bin/python -m pip install --quiet -c constraints.txt dist/*.whl
 	cd .venv/wheel && bin/python -c "import sklinvariant; sklinvariant.LearnedBoW(); sklinvariant.show_versions()"
+	touch $@
 
 docs: .venv/stamp
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"

@@ -1,10 +1,11 @@
 """Fitted estimators in one safetensors file: arrays as tensors, the rest as JSON. No code runs from a file."""
 
+import contextlib
 import hashlib
 import json
 import math
 import os
-import tempfile
+import uuid
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from sklinvariant._discovery import all_estimators
 
 _FORMAT = "sklinvariant-estimator"
 _VERSION = 1
+_PRIVATE_STATE = ("_state", "_n_descriptor_features", "_sklearn_output_config")
 
 
 def save(estimator, path):
@@ -56,14 +58,15 @@ def save(estimator, path):
     text = json.dumps(document)
     metadata = {"document": text, "sha256": _digest(text, tensors)}
     data = to_safetensors(tensors, metadata=metadata)
-    folder = os.path.dirname(os.path.abspath(path))
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=".save-")
+    # beside the target, so that the rename is atomic; opened plainly, so that the mode is the user's umask
+    temporary = f"{os.fsdecode(path)}.{uuid.uuid4().hex}.tmp"
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "xb") as file:
             file.write(data)
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
         raise
 
 
@@ -97,12 +100,16 @@ def load(path):
     text = metadata.get("document", "")
     if metadata.get("sha256") is None or metadata["sha256"] != _digest(text, tensors):
         raise ValueError(f"{path} was not written by sklinvariant.save, or was changed since")
-    document = json.loads(text)
-    if document.get("format") != _FORMAT or document.get("version", 0) > _VERSION:
-        raise ValueError(
-            f"{path} was written by sklinvariant {document.get('package')}; this is {sklinvariant.__version__}"
-        )
-    return _decode(document["estimator"], tensors, dict(all_estimators()))
+    # the digest shows damage, not good will: whoever edits a file can write its digest too
+    try:
+        document = json.loads(text)
+        if document["format"] != _FORMAT or document["version"] > _VERSION:
+            raise ValueError(
+                f"it was written by sklinvariant {document['package']}, this is {sklinvariant.__version__}"
+            )
+        return _decode_estimator(document["estimator"], tensors, dict(all_estimators()))
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path} holds no model that this sklinvariant can read ({error})") from error
 
 
 def trusted_types():
@@ -129,11 +136,7 @@ def _encode_estimator(estimator, tensors, where="estimator"):
     if dict(all_estimators()).get(name) is not type(estimator):
         raise TypeError(f"{where} is a {name}, which is not an estimator of sklinvariant; save it with skops.io")
     params = estimator.get_params(deep=False)
-    fitted = {
-        key: value
-        for key, value in vars(estimator).items()
-        if key == "_state" or (key.endswith("_") and not key.startswith("_"))
-    }
+    fitted = {key: value for key, value in vars(estimator).items() if _is_fitted_state(key) and key not in params}
     if where == "estimator":
         check_is_fitted(estimator)
     return {
@@ -143,20 +146,28 @@ def _encode_estimator(estimator, tensors, where="estimator"):
     }
 
 
+def _is_fitted_state(key):
+    return key in _PRIVATE_STATE or (key.endswith("_") and not key.startswith("_"))
+
+
+def _is_plain_number(dtype):
+    return dtype.kind in "biuf" and dtype.itemsize <= 8
+
+
 def _encode(value, tensors, where):
     """Plain values as JSON; all that JSON has no word for as an object with one telling key."""
+    if isinstance(value, np.generic) and _is_plain_number(value.dtype):  # before float, which np.float64 is too
+        return {"scalar": _encode(value.item(), tensors, where), "dtype": value.dtype.name}
     if value is None or isinstance(value, (bool, str, int)):
         return value
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else {"float": repr(float(value))}
-    if isinstance(value, np.generic) and not isinstance(value, np.str_):
-        return {"scalar": _encode(np.asarray(value), tensors, where)}
     if isinstance(value, np.ndarray):
-        if value.dtype.kind in "biuf":
+        if _is_plain_number(value.dtype):
             name = str(len(tensors))
-            tensors[name] = np.array(value, order="C")
+            tensors[name] = np.array(value, dtype=value.dtype.newbyteorder("="), order="C")
             return {"array": name}
-        if all(isinstance(item, str) for item in value.ravel()):
+        if value.dtype.kind in "UO" and all(isinstance(item, str) for item in value.ravel()):
             return {"words": value.tolist(), "dtype": "object" if value.dtype == object else value.dtype.str}
     if isinstance(value, (list, tuple)):
         return {type(value).__name__: [_encode(item, tensors, where) for item in value]}
@@ -178,25 +189,23 @@ def _decode(value, tensors, classes):
     if kind == "float":
         return float(content)
     if kind == "scalar":
-        return _decode(content, tensors, classes)[()]
+        return np.dtype(dict(rest)["dtype"]).type(_decode(content, tensors, classes))
     if kind == "array":
         return tensors[content]
     if kind == "words":
         return np.array(content, dtype=dict(rest)["dtype"])
     if kind == "dict":
         return {_decode(k, tensors, classes): _decode(v, tensors, classes) for k, v in content}
-    items = [_decode(item, tensors, classes) for item in content]
-    return tuple(items) if kind == "tuple" else items
+    return {"list": list, "tuple": tuple}[kind](_decode(item, tensors, classes) for item in content)
 
 
 def _decode_estimator(value, tensors, classes):
     if value["estimator"] not in classes:
-        raise ValueError(f"the file holds a {value['estimator']}, which this version of sklinvariant does not know")
+        raise ValueError(f"{value['estimator']} is no estimator of this version")
     params = {key: _decode(item, tensors, classes) for key, item in value["params"].items()}
-    try:
-        estimator = classes[value["estimator"]](**params)
-    except TypeError as error:
-        raise ValueError(f"the file's parameters do not fit this version of sklinvariant ({error})") from error
+    estimator = classes[value["estimator"]](**params)
     for key, item in value["fitted"].items():
+        if not _is_fitted_state(key):
+            raise ValueError(f"{key!r} is not an attribute that fitting sets")
         setattr(estimator, key, _decode(item, tensors, classes))
     return estimator

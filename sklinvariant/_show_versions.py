@@ -5,7 +5,7 @@ import platform
 import sys
 
 _REQUIRED = ("numpy", "scipy", "scikit-learn", "torch", "skorch", "joblib", "safetensors")
-_EXTRAS = ("scikit-image", "opencv-python-headless", "matplotlib", "pooch", "rich", "skops")
+_EXTRAS = ("faiss-cpu", "scikit-image", "opencv-python-headless", "av", "matplotlib", "pooch", "rich", "skops")
 
 
 def show_versions():
@@ -19,6 +19,7 @@ def show_versions():
         "python": sys.version.replace("\n", " "),
         "machine": platform.platform(),
         **{name: _version(name) for name in _REQUIRED},
+        "torch built for": f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU",
         "torch threads": torch.get_num_threads(),
         "torch devices": ", ".join(_devices(torch)),
         **{f"{name} (extra)": _version(name) for name in _EXTRAS},

@@ -38,10 +38,11 @@ def _unit(x):
 
 
 def _argmax(scores):
-    # numpy's row-wise argmax is vectorised; torch's on a CPU is not, and takes longer than the product itself
-    if scores.device.type == "cpu":
-        return torch.from_numpy(scores.numpy().argmax(axis=1))
-    return scores.argmax(dim=1)
+    """Index of the largest score of each row, (rows,) int64; the first of equal ones."""
+    if scores.device.type != "cpu":
+        return scores.argmax(dim=1)
+    # numpy's argmax along a row is vectorised, torch's on a CPU is not and takes longer than the scores' product
+    return torch.from_numpy(scores.numpy().argmax(axis=1))
 
 
 def count_codewords(labels, offsets, k, dtype):
