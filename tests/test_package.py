@@ -33,5 +33,12 @@ def test_unknown_name():
 def test_show_versions(capsys):
     sklinvariant.show_versions()
     printed = capsys.readouterr().out
-    for word in ("sklinvariant", "torch devices", "scikit-learn", "(extra)"):
+    for word in ("sklinvariant", "torch built for", "torch devices", "faiss-cpu (extra)", "scikit-learn", "(extra)"):
         assert word in printed
+
+
+def test_all_estimators():
+    names = [name for name, _ in sklinvariant.all_estimators()]
+    assert names == sorted(names)
+    assert {"BagOfWords", "DensePatches", "LearnedVLAD"} <= set(names)
+    assert all(cls.__module__.startswith("sklinvariant.") for _, cls in sklinvariant.all_estimators())

@@ -1,5 +1,7 @@
 """A saved model comes back whole, or not at all."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
 import sklinvariant
+from sklinvariant import _persistence
 from sklinvariant.aggregation import VLAD, BagOfWords, LearnedBoW, LearnedFisherVector, LearnedVLAD
+from sklinvariant.feature_extraction import DensePatches
 
 
 @pytest.fixture
@@ -44,6 +48,62 @@ def test_every_kind_of_parameter(model, two_classes, tmp_path):
     np.testing.assert_array_equal(sklinvariant.load(tmp_path / "model").transform(X), model.transform(X))
 
 
+def test_extractor_comes_back_whole(tmp_path, global_random_seed):
+    images = np.random.RandomState(global_random_seed).rand(3, 8, 8)
+    model = DensePatches(4).fit(images)
+    sklinvariant.save(model, tmp_path / "model")
+    again = sklinvariant.load(tmp_path / "model")
+    assert vars(again) == vars(model)
+    assert list(again.get_feature_names_out()) == list(model.get_feature_names_out())
+
+
+def test_output_container_comes_back(two_classes, tmp_path):
+    pandas = pytest.importorskip("pandas")
+    model = BagOfWords(3, random_state=0).fit(two_classes[0]).set_output(transform="pandas")
+    sklinvariant.save(model, tmp_path / "model")
+    expected = model.transform(two_classes[0])
+    pandas.testing.assert_frame_equal(sklinvariant.load(tmp_path / "model").transform(two_classes[0]), expected)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        True,
+        float("inf"),
+        "word",
+        (1, [2.5, None]),
+        {"a": {1: (2,)}},
+        np.float64(0.1),
+        np.float32(0.1),
+        np.int64(3),
+        np.bool_(True),
+        np.array(["a", "bc"]),
+        np.array(["a", "bc"], dtype=object),
+        np.arange(6.0).reshape(2, 3).T,
+        np.arange(3, dtype=">f8"),
+        np.zeros((0, 3), dtype=np.uint8),
+        np.array([True, False]),
+    ],
+    ids=repr,
+)
+def test_every_kind_of_value(value, two_classes, tmp_path):
+    model = BagOfWords(3, random_state=0).fit(two_classes[0])
+    model.value_ = value
+    sklinvariant.save(model, tmp_path / "model")
+    again = sklinvariant.load(tmp_path / "model").value_
+    assert type(again) is type(value)
+    np.testing.assert_equal(again, value)
+    if isinstance(value, (np.ndarray, np.generic)):
+        assert again.dtype == value.dtype.newbyteorder("=")
+
+
+def test_mode_is_the_users(saved):
+    path = saved[2]
+    (path.parent / "other").write_text("")
+    assert path.stat().st_mode == (path.parent / "other").stat().st_mode
+
+
 def test_truncated_at_any_length(saved):
     _, _, path = saved
     whole = path.read_bytes()
@@ -56,7 +116,7 @@ def test_truncated_at_any_length(saved):
 def test_edited_anywhere(saved):
     _, _, path = saved
     whole = path.read_bytes()
-    for position in range(8, len(whole), 61):
+    for position in [*range(8), *range(8, len(whole), 61)]:
         edited = bytearray(whole)
         edited[position] ^= 1
         path.write_bytes(bytes(edited))
@@ -76,10 +136,41 @@ def test_foreign_files(tmp_path):
         sklinvariant.load(tmp_path / "missing")
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"version": 99}, "was written by sklinvariant"),
+        ({"version": "99"}, "can read"),
+        ({"format": "another"}, "was written by"),
+        ({"estimator": {"estimator": "Unknown", "params": {}, "fitted": {}}}, "Unknown is no estimator"),
+        ({"estimator": {"estimator": "BagOfWords"}}, "params"),
+        ({"estimator": {"estimator": "BagOfWords", "params": {"nothing": 1}, "fitted": {}}}, "nothing"),
+        ({"estimator": {"estimator": "BagOfWords", "params": {}, "fitted": {"transform": 1}}}, "'transform' is not"),
+        ({"estimator": {"estimator": "BagOfWords", "params": {}, "fitted": {"__class__": 1}}}, "__class__"),
+        ({"estimator": {"estimator": "BagOfWords", "params": {}, "fitted": {"a_": {"array": "99"}}}}, "99"),
+        ({"estimator": {"estimator": "BagOfWords", "params": {}, "fitted": {"a_": {"call": [1]}}}}, "call"),
+        ({"estimator": 3}, "can read"),
+    ],
+)
+def test_malformed_under_a_right_digest(change, message, tmp_path):
+    from safetensors.numpy import save_file
+
+    model = {"estimator": "BagOfWords", "params": {}, "fitted": {}}
+    whole = {"format": _persistence._FORMAT, "version": 1, "package": "9.9", "estimator": model}
+    text = json.dumps(whole | change)
+    digest = _persistence._digest(text, {})
+    save_file({}, tmp_path / "model", metadata={"document": text, "sha256": digest})
+    with pytest.raises(ValueError, match=message):
+        sklinvariant.load(tmp_path / "model")
+
+
 def test_what_cannot_be_saved(two_classes, tmp_path):
     X, y = two_classes
-    for model in (BagOfWords(3, codebook=KMeans(3)), LearnedBoW(3, max_epochs=1, feature_map=torch.relu)):
-        with pytest.raises(TypeError, match=r"skops"):
+    for model, named in (
+        (BagOfWords(3, codebook=KMeans(3)), "codebook"),
+        (LearnedBoW(3, max_epochs=1, feature_map=torch.relu), "feature_map"),
+    ):
+        with pytest.raises(TypeError, match=rf"parameter '{named}'.*skops"):
             sklinvariant.save(model.fit(X, y), tmp_path / "model")
     with pytest.raises(TypeError, match="KMeans"):
         sklinvariant.save(KMeans(), tmp_path / "model")
