@@ -1,30 +1,57 @@
 """The cells of a network's feature map as local descriptors (the paper takes conv3_3 of VGG-16)."""
 
+import contextlib
 import copy
 import importlib
-from numbers import Integral
+import os
+from numbers import Integral, Real
 
 import numpy as np
 import torch
-from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from sklinvariant._base import DEVICE, resolve_device
-from sklinvariant._descriptors import DescriptorSets
+from sklinvariant._descriptors import DescriptorSets, as_tensor
 from sklinvariant.feature_extraction._images import ImageTransformer, as_float
 from sklinvariant.feature_extraction._weights import load_weights
+
+_COUNT = Interval(Integral, 1, None, closed="left")
+
+
+def run_to(network, layer, x):
+    """The output of a layer (None: of the network); what comes after the layer is not run."""
+    if layer is None:
+        return network(x)
+
+    def stop(module, args, output):
+        raise _Reached(output)
+
+    hook = network.get_submodule(layer).register_forward_hook(stop)
+    try:
+        network(x)
+    except _Reached as reached:
+        return reached.args[0]
+    finally:
+        hook.remove()
+    raise ValueError(f"layer={layer!r} is in the network, but takes no part in its forward pass")
+
+
+class _Reached(Exception):
+    """Not an error: ends a forward pass at the layer that is asked for."""
 
 
 class BackbonePatches(ImageTransformer):
     """Images to bags of the cells of a feature map: ``(n, c, h, w)`` becomes h·w descriptors of c features.
 
+    The network is copied, in evaluation mode, and run in float32 as far as the layer; a fitted estimator keeps its
+    weights. Cells come row by row. A map ``(n, tokens, c)``, as transformers have, gives its tokens.
+
     Parameters
     ----------
     module : torch.nn.Module, callable or str
         A network that takes ``(n, c, h, w)`` float32 images, a callable that makes one, or the name of one in
-        torchvision or timm, where installed. It is used in evaluation mode, on a copy.
+        torchvision or timm, where installed: with their pretrained weights unless ``weights`` is given.
     layer : str or None, default=None
         Name of the layer (as in ``module.named_modules()``) whose output is taken; None takes the network's.
     weights : path or None, default=None
@@ -35,12 +62,19 @@ class BackbonePatches(ImageTransformer):
         What they are divided by then.
     bgr : bool, default=False
         Turn RGB into BGR first, before ``mean`` and ``std``.
+    image_size : int, (int, int) or None, default=None
+        Resize the images to this height and width first. Larger gives more cells.
     batch_size : int, default=64
-        Images at a time.
+        Images at a time; smaller takes less memory.
     image_shape : tuple or None, default=None
         ``(h, w)`` or ``(h, w, c)`` of flat rows. Without it a flat row is an image of one row of pixels.
     device : str or torch.device, default="auto"
         "auto" is the device of a tensor input, else CUDA or MPS where there is one, else CPU.
+
+    Notes
+    -----
+    Grey images are repeated over three channels for a network whose first convolution takes three. What a callable
+    draws at random is drawn from a generator of its own, the same at every fit.
 
     Examples
     --------
@@ -54,15 +88,15 @@ class BackbonePatches(ImageTransformer):
     _parameter_constraints = {
         "module": [nn.Module, callable, str],
         "layer": [str, None],
-        "weights": None,
-        "mean": None,
-        "std": None,
+        "weights": [str, os.PathLike, None],
+        "mean": [Real, "array-like"],
+        "std": [Real, "array-like"],
         "bgr": ["boolean"],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "image_size": [_COUNT, tuple, list, None],
+        "batch_size": [_COUNT],
         "image_shape": [tuple, list, None],
         "device": DEVICE,
     }
-    _parameter_constraints = {k: v for k, v in _parameter_constraints.items() if v is not None}
 
     def __init__(
         self,
@@ -73,6 +107,7 @@ class BackbonePatches(ImageTransformer):
         mean=0.0,
         std=1.0,
         bgr=False,
+        image_size=None,
         batch_size=64,
         image_shape=None,
         device="auto",
@@ -83,108 +118,105 @@ class BackbonePatches(ImageTransformer):
         self.mean = mean
         self.std = std
         self.bgr = bgr
+        self.image_size = image_size
         self.batch_size = batch_size
         self.image_shape = image_shape
         self.device = device
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
-        """Check the images and the network, load the weights; nothing is learned.
+    def _prepare(self, images, X):
+        device = resolve_device(self.device, images)
+        with _own_randomness(), torch.no_grad():
+            network = self._make(pretrained=self.weights is None)
+            if self.weights is not None:
+                load_weights(network, self.weights)
+            cells = self._run(network.to(device), images[:1].to(device))
+        weights = {name: value.cpu().numpy() for name, value in network.state_dict().items()}
+        return {"n_descriptor_features": cells.shape[-1], "weights": weights}
 
-        Parameters
-        ----------
-        X : array of shape (n, h, w[, c]) or (n, n_features)
-            Images: integers 0-255 (read as 0-1) or floats.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            Where the network has no such layer, the file does not fit, or the layer gives no feature map.
-        """
-        images = self._check_images(X, reset=True)
-        network = self._make_network()
-        with torch.no_grad():
-            self._n_descriptor_features = self._run(network, images[:1].cpu()).shape[-1]
-        return self
-
-    def transform(self, X):
-        """The cells of each image's feature map.
-
-        Parameters
-        ----------
-        X : array of shape (n, h, w[, c]) or (n, n_features)
-
-        Returns
-        -------
-        DescriptorSets
-            float32, cells row by row.
-        """
-        check_is_fitted(self)
-        images = self._check_images(X, reset=False)
+    def _describe(self, images, X):
         device = resolve_device(self.device, X)
-        network = self._make_network().to(device)
-        with torch.no_grad():
+        with _own_randomness(), torch.no_grad():
+            network = self._make(pretrained=False)
+            weights = {name: as_tensor(np.asarray(value)) for name, value in self._state["weights"].items()}
+            network.load_state_dict(weights)
+            network.to(device)
             cells = [self._run(network, part.to(device)) for part in images.split(self.batch_size)]
-        bags = torch.cat(cells if isinstance(X, torch.Tensor) else [part.cpu() for part in cells])
-        return DescriptorSets.from_bags(bags if isinstance(X, torch.Tensor) else bags.numpy())
+        return DescriptorSets.from_bags(torch.cat(cells))
 
-    def _make_network(self):
-        network = self.module
-        if isinstance(network, str):
-            network = _named_network(network)
-        elif not isinstance(network, nn.Module):
-            network = network()
+    def _make(self, pretrained):
+        if isinstance(self.module, str):
+            network = _named_network(self.module, pretrained)
         else:
-            network = copy.deepcopy(network)
-        if self.weights is not None:
-            load_weights(network, self.weights)
-        if self.layer is not None and self.layer not in dict(network.named_modules()):
-            names = [name for name, _ in network.named_modules() if name]
-            raise ValueError(f"layer={self.layer!r} is not in the network; it has {names[:20]}")
-        return network.eval().requires_grad_(False)
+            network = copy.deepcopy(self.module) if isinstance(self.module, nn.Module) else self.module()
+        if not isinstance(network, nn.Module):
+            raise ValueError(f"module={self.module!r} made a {type(network).__name__}; expected a torch.nn.Module")
+        names = dict(network.named_modules())
+        if self.layer is not None and self.layer not in names:
+            raise ValueError(
+                f"layer={self.layer!r} is not in the network; it has {[name for name in names if name][:20]}"
+            )
+        return network.float().eval()
 
     def _run(self, network, images):
-        x = as_float(images).to(torch.float32).permute(0, 3, 1, 2)
-        x = x.flip(1) if self.bgr else x
-        mean, std = (torch.as_tensor(np.ravel(v), dtype=x.dtype, device=x.device) for v in (self.mean, self.std))
-        x = (x - mean[:, None, None]) / std[:, None, None]
-        if self.layer is None:
-            features = network(x)
-        else:
-            caught = {}
-            hook = dict(network.named_modules())[self.layer].register_forward_hook(
-                lambda module, args, output: caught.update(output=output)
-            )
-            try:
-                network(x)
-            finally:
-                hook.remove()
-            features = caught["output"]
-        if not isinstance(features, torch.Tensor) or features.ndim != 4:
-            raise ValueError(f"layer={self.layer!r} gives no feature map (n, c, h, w)")
-        return features.flatten(2).transpose(1, 2)  # (n, c, h, w) -> (n, h w, c)
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = []
-        return tags
-
-
-def _named_network(name):
-    for library, make in (("torchvision.models", "get_model"), ("timm", "create_model")):
+        """(n, h, w, c) images -> (n, cells, features)."""
+        x = self._preprocess(network, images)
         try:
-            return getattr(importlib.import_module(library), make)(name)
+            features = run_to(network, self.layer, x)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            raise ValueError(f"the network cannot take images of shape {tuple(x.shape)}: {error}") from error
+        if not isinstance(features, torch.Tensor) or features.ndim not in (3, 4):
+            raise ValueError(f"layer={self.layer!r} gives no feature map (n, c, h, w)")
+        return features.flatten(2).transpose(1, 2) if features.ndim == 4 else features  # (n, c, h, w) -> (n, h w, c)
+
+    def _preprocess(self, network, images):
+        x = as_float(images).to(torch.float32).permute(0, 3, 1, 2)
+        first = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
+        if x.shape[1] == 1 and first is not None and first.in_channels == 3:
+            x = x.expand(-1, 3, -1, -1)
+        if self.image_size is not None:
+            size = (self.image_size,) * 2 if isinstance(self.image_size, Integral) else tuple(self.image_size)
+            if len(size) != 2 or not all(isinstance(length, Integral) and length > 0 for length in size):
+                raise ValueError(f"image_size must be a positive integer or two of them, got {self.image_size!r}")
+            x = nn.functional.interpolate(x, size, mode="bilinear", antialias=True)
+        x = x.flip(1) if self.bgr else x
+        return (x - self._of_channels("mean", x)) / self._of_channels("std", x)
+
+    def _of_channels(self, name, x):
+        value = np.ravel(np.asarray(getattr(self, name)))
+        if value.dtype.kind not in "fiu" or len(value) not in (1, x.shape[1]) or not np.isfinite(value).all():
+            raise ValueError(
+                f"{name} must be a number or {x.shape[1]}, one for each channel, got {getattr(self, name)!r}"
+            )
+        if name == "std" and (value <= 0).any():
+            raise ValueError(f"std must be positive, got {self.std!r}")
+        return torch.as_tensor(value, dtype=x.dtype, device=x.device)[:, None, None]
+
+
+@contextlib.contextmanager
+def _own_randomness():
+    """Random weights from a seed of our own; torch's global generator is put back."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        yield
+
+
+def _named_network(name, pretrained):
+    found = []
+    for library, make, weights in (
+        ("torchvision.models", "get_model", {"weights": "DEFAULT" if pretrained else None}),
+        ("timm", "create_model", {"pretrained": pretrained}),
+    ):
+        try:
+            return getattr(importlib.import_module(library), make)(name, **weights)
         except ImportError:
             continue
-        except (ValueError, RuntimeError):
-            continue
+        except (ValueError, RuntimeError) as error:  # no such name
+            found.append(f"{library}: {error}")
+    if found:
+        raise ValueError(f"module={name!r} could not be made; {'; '.join(found)}")
     raise ImportError(
-        f"module={name!r}: no such network in torchvision or timm, or neither is installed; install one, or give a "
-        "torch.nn.Module"
+        f"module={name!r} is a name in torchvision or timm, and neither is installed: pip install torchvision, or "
+        "give a torch.nn.Module"
     )

@@ -2,30 +2,48 @@
 
 from numbers import Integral
 
-import numpy as np
 import torch
-from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted
 
 from sklinvariant._descriptors import DescriptorSets
 from sklinvariant.feature_extraction._images import ImageTransformer, as_float
 
 _COUNT = Interval(Integral, 1, None, closed="left")
+_FLAT = 0.01  # added to the standard deviation of pixels 0-1, so that noise in a flat patch is not blown up
+
+
+def patches_of(images, window, stride):
+    """The (height, width) windows of images (n, h, w, c), a copy: (n, m, height · width · c)."""
+    patches = images.unfold(1, window[0], stride).unfold(2, window[1], stride)  # (n, i, j, c, height, width)
+    patches = patches.permute(0, 1, 2, 4, 5, 3).clone(memory_format=torch.contiguous_format)
+    return patches.view(len(patches), patches.shape[1] * patches.shape[2], -1)
+
+
+def normalize_patches(patches, how):
+    """In place: to mean 0 and standard deviation 1 ("contrast"), or to length 1 ("l2")."""
+    if how == "contrast":
+        patches -= patches.mean(-1, keepdim=True)
+        patches /= patches.std(-1, keepdim=True, unbiased=False) + _FLAT
+    elif how == "l2":
+        patches /= torch.linalg.vector_norm(patches, dim=-1, keepdim=True).clamp_min(torch.finfo(patches.dtype).tiny)
+    return patches
 
 
 class DensePatches(ImageTransformer):
     """Images to bags of their patches: the raw pixels of a window that slides over the image.
 
+    A bag has ``m = (1 + (h - patch) // stride)(1 + (w - patch) // stride)`` descriptors of ``patch² c`` features, a
+    patch's pixels row by row. float64 images give float64, all others float32.
+
     Parameters
     ----------
     patch_size : int or (int, int), default=8
-        Height and width of a patch in pixels.
+        Height and width of a patch in pixels; at most those of the images.
     stride : int, default=2
-        Pixels between neighbouring patches.
+        Pixels between neighbouring patches; larger gives fewer descriptors.
     normalize : {"contrast", "l2"} or None, default=None
-        "contrast" subtracts a patch's mean and divides by its standard deviation (plus 0.01, for flat patches);
-        "l2" divides by its norm.
+        "contrast" subtracts a patch's mean and divides by its standard deviation plus 0.01, which keeps flat patches
+        flat in images 0-1 (Coates & Ng 2012); "l2" divides by its norm.
     image_shape : tuple or None, default=None
         ``(h, w)`` or ``(h, w, c)`` of flat rows. Without it a flat row is an image of one row of pixels.
 
@@ -43,7 +61,7 @@ class DensePatches(ImageTransformer):
     """
 
     _parameter_constraints = {
-        "patch_size": [_COUNT, tuple],
+        "patch_size": [_COUNT, tuple, list],
         "stride": [_COUNT],
         "normalize": [StrOptions({"contrast", "l2"}), None],
         "image_shape": [tuple, list, None],
@@ -55,68 +73,25 @@ class DensePatches(ImageTransformer):
         self.normalize = normalize
         self.image_shape = image_shape
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
-        """Check the images; there is nothing to learn.
+    def _prepare(self, images, X):
+        height, width = self._window(images)
+        return {"n_descriptor_features": height * width * images.shape[-1]}
 
-        Parameters
-        ----------
-        X : array of shape (n, h, w[, c]) or (n, n_features)
-            Images: integers 0-255 (read as 0-1) or floats.
-        y : None
-            Ignored.
+    def _describe(self, images, X):
+        patches = patches_of(as_float(images), self._window(images), self.stride)
+        return DescriptorSets.from_bags(normalize_patches(patches, self.normalize))
 
-        Returns
-        -------
-        self
-        """
-        images = self._check_images(X, reset=True)
-        self._check_size(images)
-        self._n_descriptor_features = int(np.prod(self._window) * images.shape[-1])
-        return self
-
-    def transform(self, X):
-        """Cut images into patches.
-
-        Parameters
-        ----------
-        X : array of shape (n, h, w[, c]) or (n, n_features)
-
-        Returns
-        -------
-        DescriptorSets
-            ``patch_size² c`` features, a patch's pixels row by row; a tensor on the images' device.
-        """
-        check_is_fitted(self)
-        images = self._check_images(X, reset=False)
-        self._check_size(images)
-        (height, width), step = self._window, self.stride
-        patches = as_float(images).unfold(1, height, step).unfold(2, width, step)  # (n, i, j, c, h, w)
-        patches = patches.permute(0, 1, 2, 4, 5, 3)
-        patches = patches.reshape(len(images), patches.shape[1] * patches.shape[2], -1)
-        bags = DescriptorSets.from_bags(_normalize(patches, self.normalize))
-        return bags if isinstance(X, torch.Tensor) else DescriptorSets(bags.values.numpy(), bags.offsets)
-
-    @property
-    def _window(self):
+    def _window(self, images):
         size = self.patch_size
-        return (size, size) if isinstance(size, Integral) else tuple(size)
-
-    def _check_size(self, images):
+        window = (size, size) if isinstance(size, Integral) else tuple(size)
+        if len(window) != 2 or not all(isinstance(length, Integral) and length > 0 for length in window):
+            raise ValueError(f"patch_size must be a positive integer or two of them, got {size!r}")
         height, width = images.shape[1:3]
-        if self._window[0] > height or self._window[1] > width:
-            raise ValueError(f"patch_size={self.patch_size} is larger than the images, {height} x {width} pixels")
+        if window[0] > height or window[1] > width:
+            raise ValueError(f"patch_size={size} is larger than the images, {height} x {width} pixels")
+        return window
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-
-def _normalize(patches, how):
-    if how == "contrast":
-        patches = patches - patches.mean(-1, keepdim=True)
-        return patches / (patches.std(-1, keepdim=True, unbiased=False) + 0.01)
-    if how == "l2":
-        return torch.nn.functional.normalize(patches, dim=-1)
-    return patches.contiguous()

@@ -1,16 +1,80 @@
 """Images as estimators take them: arrays (n, h, w[, c]), flat rows, or a list of pictures of any size."""
 
+import functools
+from numbers import Integral
+
 import numpy as np
 import torch
-from sklearn.base import TransformerMixin
-from sklearn.utils.validation import validate_data
+from sklearn.base import TransformerMixin, _fit_context
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklinvariant._base import TorchEstimator, to_numpy
-from sklinvariant._descriptors import as_tensor
+from sklinvariant._descriptors import DescriptorSets, as_tensor
+
+
+def keeps_state_on_failure(method):
+    """A fit that fails leaves a previously fitted estimator as it was."""
+
+    @functools.wraps(method)
+    def wrapped(self, *args, **kwargs):
+        before = dict(vars(self))
+        try:
+            return method(self, *args, **kwargs)
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    return wrapped
 
 
 class ImageTransformer(TransformerMixin, TorchEstimator, auto_wrap_output_keys=None):
-    """Base of the transformers of images to `DescriptorSets`."""
+    """Base of the transformers of images to `DescriptorSets`; a subclass says how in ``_prepare`` and ``_describe``."""
+
+    @keeps_state_on_failure
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Check the parameters against the images; there is nothing to learn.
+
+        Parameters
+        ----------
+        X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
+            Images: whole numbers 0-255 (read as 0-1) or floats.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For bad images (the image is named), and for parameters that do not fit them.
+        """
+        images = self._read(X, reset=True)
+        self._state = {"n_channels": images[0].shape[-1], **self._prepare(images, X)}
+        return self
+
+    def transform(self, X):
+        """Describe each image by a bag of descriptors.
+
+        Parameters
+        ----------
+        X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
+            Images as in `fit`.
+
+        Returns
+        -------
+        DescriptorSets
+            One bag an image; its values are a tensor on the images' device where the images are tensors.
+        """
+        check_is_fitted(self)
+        bags = self._describe(self._read(X, reset=False), X)
+        first = X[0] if isinstance(X, (list, tuple)) else X
+        if isinstance(first, torch.Tensor):
+            return bags.to(first.device)
+        return DescriptorSets(to_numpy(bags.values), bags.offsets)
 
     def set_output(self, *, transform=None):
         """Do nothing: bags stay bags, whatever container the later steps of a Pipeline give."""
@@ -18,67 +82,124 @@ class ImageTransformer(TransformerMixin, TorchEstimator, auto_wrap_output_keys=N
 
     def get_feature_names_out(self, input_features=None):
         """Names of the features of a descriptor."""
+        check_is_fitted(self)
         prefix = type(self).__name__.lower()
-        return np.asarray([f"{prefix}{i}" for i in range(self._n_descriptor_features)], dtype=object)
+        return np.asarray([f"{prefix}{i}" for i in range(self._state["n_descriptor_features"])], dtype=object)
 
-    def _check_images(self, X, *, reset):
-        """(n, h, w, c) tensor where the images lie; integers as they are, which stand for 0-255."""
-        if isinstance(X, (list, tuple)) and len(X) and getattr(X[0], "ndim", 0) >= 2:
-            X = _stack(X)
-        ndim = getattr(X, "ndim", 2)
-        if ndim in (3, 4):
-            images = as_tensor(to_numpy(X) if not isinstance(X, torch.Tensor) else X)
-            _check_pixels(images)
-            if len(images) == 0:
-                raise ValueError("no images: 0 sample(s) were given, a minimum of 1 is required")
-            images = images if images.ndim == 4 else images[..., None]
-            shape = tuple(images.shape[1:])
-            if reset:
-                self.n_features_in_ = int(np.prod(shape))
-            elif np.prod(shape) != self.n_features_in_:
-                raise ValueError(
-                    f"the images have {int(np.prod(shape))} features ({shape}), but {type(self).__name__} is expecting "
-                    f"{self.n_features_in_} features as input"
-                )
-            return images
-        return self._check_flat(X, reset)
+    def _read(self, X, *, reset):
+        """(n, h, w, c) tensor of uint8 or floats, where the images lie."""
+        pictures = as_pictures(X)
+        if pictures is not None:
+            X = _stack(pictures)
+        images = self._read_array(X, reset) if getattr(X, "ndim", 2) in (3, 4) else self._read_rows(X, reset)
+        channels = images.shape[-1]
+        if not reset and channels != self._state["n_channels"]:
+            raise ValueError(
+                f"the images have {channels} channels, but {type(self).__name__} was fitted on images of "
+                f"{self._state['n_channels']}"
+            )
+        return images
 
-    def _check_flat(self, X, reset):
+    def _read_array(self, X, reset):
+        X = X if isinstance(X, torch.Tensor) else to_numpy(X)
+        if 0 in X.shape:
+            kind = "sample(s)" if X.shape[0] == 0 else f"feature(s) (shape={tuple(X.shape)})"
+            raise ValueError(f"no images: found array with 0 {kind}, a minimum of 1 is required")
+        images = check_pixels(X)
+        validate_data(self, images.reshape(len(images), -1), reset=reset, skip_check_array=True)
+        return images if images.ndim == 4 else images[..., None]
+
+    def _read_rows(self, X, reset):
         if isinstance(X, torch.Tensor):
-            X = X.detach().cpu().numpy()
-        X = validate_data(self, to_numpy(X), dtype=[np.float64, np.float32, np.uint8], reset=reset)
-        shape = (1, X.shape[1]) if self.image_shape is None else tuple(self.image_shape)
-        shape = shape if len(shape) == 3 else (*shape, 1)
-        if np.prod(shape) != X.shape[1]:
-            raise ValueError(f"rows of {X.shape[1]} features cannot be images of image_shape={self.image_shape}")
-        return as_tensor(np.ascontiguousarray(X)).reshape(len(X), *shape)
+            if X.ndim != 2:
+                raise ValueError(
+                    f"expected images or flat rows, got a tensor of shape {tuple(X.shape)}; Reshape your data"
+                )
+            rows = self._read_array(X[:, None], reset)
+        else:  # whole numbers are pixels where image_shape says so, and numbers like any other where it does not
+            dtype = [np.float64, np.float32, np.uint8] if self.image_shape is None else "numeric"
+            rows = check_pixels(validate_data(self, to_numpy(X), dtype=dtype, reset=reset))
+        return rows.reshape(len(rows), *self._shape_of_rows(rows[0].numel()))
+
+    def _shape_of_rows(self, n_features):
+        shape = (1, n_features) if self.image_shape is None else tuple(self.image_shape)
+        if len(shape) not in (2, 3) or not all(isinstance(size, Integral) and size > 0 for size in shape):
+            raise ValueError(f"image_shape must be (h, w) or (h, w, c) of positive integers, got {self.image_shape}")
+        if np.prod(shape) != n_features:
+            raise ValueError(f"rows of {n_features} features cannot be images of image_shape={self.image_shape}")
+        return shape if len(shape) == 3 else (*shape, 1)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         tags.array_api_support = False  # the answer is a DescriptorSets, which is no array
+        tags.transformer_tags.preserves_dtype = []
         return tags
-
-    def __sklearn_is_fitted__(self):
-        return hasattr(self, "n_features_in_")
 
 
 def as_float(images):
-    """Integers 0-255 as float32 0-1; floats as they are."""
-    return images if images.is_floating_point() else images.to(torch.float32) / 255
+    """uint8 0-255 as float32 0-1; float64 as it is, other floats as float32."""
+    if images.is_floating_point():
+        return images if images.dtype == torch.float64 else images.to(torch.float32)
+    return images.to(torch.float32) / 255
+
+
+def as_pictures(X):
+    """The pictures (h, w[, c]) of a list, tuple or object array, each checked; None where X is something else."""
+    if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1:
+        X = list(X)
+    if not isinstance(X, (list, tuple)) or len(X) == 0 or not _is_picture(X[0]):
+        return None
+    return [_check_picture(picture, i) for i, picture in enumerate(X)]
+
+
+def check_pixels(images, first=0):
+    """(n, ...) finite floats, or whole numbers 0-255 as uint8, as a detached tensor; errors name the image."""
+    if isinstance(images, torch.Tensor):
+        images, real = images.detach(), not images.is_complex() and images.dtype != torch.bool
+        whole = real and not images.is_floating_point()
+    else:
+        real, whole = images.dtype.kind in "fiu", images.dtype.kind in "iu"
+    if not real:
+        raise ValueError(f"images must hold real numbers, got dtype {images.dtype}")
+    if whole and images.dtype not in (np.uint8, torch.uint8):
+        wrong = ((images < 0) | (images > 255)).reshape(len(images), -1).any(1)
+        if wrong.any():
+            row = int(np.flatnonzero(wrong.tolist())[0])
+            raise ValueError(
+                f"image {first + row} has whole numbers from {images[row].min()} to {images[row].max()}; they are read "
+                "as 0-255. Divide other ranges yourself, to floats 0-1"
+            )
+        images = images.to(torch.uint8) if isinstance(images, torch.Tensor) else images.astype(np.uint8)
+    images = as_tensor(images)
+    if images.is_floating_point():
+        finite = torch.isfinite(images).flatten(1).all(1)
+        if not finite.all():
+            raise ValueError(f"image {first + int((~finite).nonzero()[0])} contains NaN or infinity")
+    return images
+
+
+def _is_picture(item):
+    if isinstance(item, (list, tuple)):
+        return len(item) > 0 and isinstance(item[0], (list, tuple, np.ndarray))
+    return getattr(item, "ndim", 0) >= 2 or (hasattr(item, "__array_interface__") and np.asarray(item).ndim >= 2)
+
+
+def _check_picture(picture, i):
+    if not isinstance(picture, torch.Tensor):
+        try:
+            picture = np.asarray(to_numpy(picture))
+        except ValueError as error:
+            raise ValueError(f"image {i} is not an array (h, w[, c]): {error}") from error
+    if picture.ndim not in (2, 3) or 0 in picture.shape:
+        raise ValueError(f"image {i} must be of shape (h, w) or (h, w, c), got {tuple(picture.shape)}")
+    if not isinstance(picture, torch.Tensor) and picture.dtype.kind not in "fiu":
+        raise ValueError(f"image {i} must hold real numbers, got dtype {picture.dtype}")
+    return check_pixels(picture[None], first=i)[0]
 
 
 def _stack(images):
     shapes = {tuple(image.shape) for image in images}
     if len(shapes) > 1:
         raise ValueError(f"the images differ in size: {sorted(shapes)[:3]}; resize them, or use LocalDescriptors")
-    return torch.stack(list(images)) if isinstance(images[0], torch.Tensor) else np.stack(images)
-
-
-def _check_pixels(images):
-    if images.is_complex() or images.dtype == torch.bool:
-        raise ValueError(f"images must hold real numbers, got dtype {images.dtype}")
-    if images.is_floating_point():
-        finite = torch.isfinite(images.flatten(1)).all(1)
-        if not finite.all():
-            raise ValueError(f"image {int((~finite).nonzero()[0])} contains NaN or infinity")
+    return torch.stack(images)

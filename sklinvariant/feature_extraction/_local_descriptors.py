@@ -5,35 +5,46 @@ from numbers import Integral
 
 import numpy as np
 from joblib import Parallel, delayed
-from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted
 
 from sklinvariant._base import to_numpy
 from sklinvariant._descriptors import DescriptorSets
-from sklinvariant.feature_extraction._images import ImageTransformer
+from sklinvariant.feature_extraction._images import ImageTransformer, as_pictures
 
-_WIDTHS = {"sift": 128, "rootsift": 128, "orb": 32}
+_COUNT = Interval(Integral, 1, None, closed="left")
+_WIDTHS = {"sift": 128, "rootsift": 128, "orb": 256, "daisy": (3 * 8 + 1) * 8}
+_LIBRARIES = {"sift": "cv2", "rootsift": "cv2", "orb": "cv2", "daisy": "skimage.feature"}
+_LUMA = np.array([0.299, 0.587, 0.114])
 
 
 class LocalDescriptors(ImageTransformer):
     """Images to bags of SIFT, RootSIFT, DAISY or ORB descriptors.
 
+    Colours are turned to grey. The images may differ in size; one without key points, or smaller than the
+    descriptor, is an empty bag. The values are float32.
+
     Parameters
     ----------
     method : {"sift", "rootsift", "daisy", "orb"}, default="sift"
         "sift" and "orb" are OpenCV's; "rootsift" takes the square root of L1-normalised SIFT (Arandjelović &
-        Zisserman 2012); "daisy" is scikit-image's, always on a grid. ORB is 32 bytes of bits, given as numbers.
+        Zisserman 2012); "daisy" is scikit-image's, always on a grid. SIFT has 128 features, DAISY 200, ORB its 256
+        bits as 0 and 1.
     step : int or None, default=None
         Pixels between the points of a regular grid; None looks for key points ("daisy" then takes 4).
-    size : int, default=8
-        Diameter of the patch at a grid point, or DAISY's radius, in pixels.
+    size : int, default=16
+        Side in pixels of what a descriptor on the grid sees: of SIFT's 4 x 4 cells, and DAISY's diameter. ORB's is
+        always 31, and key points have their own.
     max_keypoints : int, default=500
-        Most key points an image.
+        Most key points an image, the strongest.
     image_shape : tuple or None, default=None
         ``(h, w)`` or ``(h, w, c)`` of flat rows. Without it a flat row is an image of one row of pixels.
     n_jobs : int or None, default=None
-        Images at a time.
+        Images at a time, in threads unless ``joblib.parallel_config`` says otherwise.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+        Numbers in an image, the first of a list.
 
     Examples
     --------
@@ -44,15 +55,15 @@ class LocalDescriptors(ImageTransformer):
     """
 
     _parameter_constraints = {
-        "method": [StrOptions({"sift", "rootsift", "daisy", "orb"})],
-        "step": [Interval(Integral, 1, None, closed="left"), None],
-        "size": [Interval(Integral, 1, None, closed="left")],
-        "max_keypoints": [Interval(Integral, 1, None, closed="left")],
+        "method": [StrOptions(set(_WIDTHS))],
+        "step": [_COUNT, None],
+        "size": [_COUNT],
+        "max_keypoints": [_COUNT],
         "image_shape": [tuple, list, None],
         "n_jobs": [Integral, None],
     }
 
-    def __init__(self, method="sift", *, step=None, size=8, max_keypoints=500, image_shape=None, n_jobs=None):
+    def __init__(self, method="sift", *, step=None, size=16, max_keypoints=500, image_shape=None, n_jobs=None):
         self.method = method
         self.step = step
         self.size = size
@@ -60,61 +71,27 @@ class LocalDescriptors(ImageTransformer):
         self.image_shape = image_shape
         self.n_jobs = n_jobs
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
-        """Check the images; there is nothing to learn.
-
-        Parameters
-        ----------
-        X : list of (h, w[, c]) images of any size, array of shape (n, h, w[, c]) or (n, n_features)
-            Grey or RGB; integers 0-255 or floats 0-1.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self
-        """
-        self._read(X, reset=True)
-        self._n_descriptor_features = _Describer(self).width
-        return self
-
-    def transform(self, X):
-        """Describe each image.
-
-        Parameters
-        ----------
-        X : list of (h, w[, c]) images of any size, array of shape (n, h, w[, c]) or (n, n_features)
-
-        Returns
-        -------
-        DescriptorSets
-            float32; an image without key points, or smaller than the descriptor, is an empty bag.
-        """
-        check_is_fitted(self)
-        images = self._read(X, reset=False)
-        describe = _Describer(self)
-        bags = Parallel(n_jobs=self.n_jobs)(delayed(describe)(image) for image in images)
-        return DescriptorSets.from_bags(bags)
-
     def _read(self, X, *, reset):
-        if isinstance(X, (list, tuple)) and len(X) and getattr(X[0], "ndim", 0) >= 2:
-            images = [to_numpy(image) for image in X]
-            for i, image in enumerate(images):
-                if image.ndim not in (2, 3) or image.dtype.kind not in "fiu" or not np.isfinite(image).all():
-                    raise ValueError(
-                        f"image {i} must be (h, w) or (h, w, c) of finite numbers, got {image.dtype} {image.shape}"
-                    )
-            if reset:
-                self.n_features_in_ = images[0].size
-            return [_grey(image) for image in images]
-        images = self._check_images(X, reset=reset)
-        return [_grey(image.cpu().numpy()) for image in images]
+        """A list of (h, w, c) arrays, which may differ in size."""
+        images = as_pictures(X)
+        if images is None:
+            return list(to_numpy(super()._read(X, reset=reset)))
+        if reset:
+            self.n_features_in_ = images[0].numel()
+            vars(self).pop("feature_names_in_", None)
+        return [to_numpy(image if image.ndim == 3 else image[..., None]) for image in images]
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = []
-        return tags
+    def _prepare(self, images, X):
+        need_extra(_LIBRARIES[self.method], "LocalDescriptors")
+        return {"n_descriptor_features": _WIDTHS[self.method]}
+
+    def _describe(self, images, X):
+        need_extra(_LIBRARIES[self.method], "LocalDescriptors")
+        are_rows = as_pictures(X) is None and getattr(X, "ndim", 2) == 2 and self.image_shape is None
+        images = [_grey(image, i, clip=are_rows) for i, image in enumerate(images)]
+        describe = _Describer(self)
+        parallel = Parallel(n_jobs=self.n_jobs, prefer="threads")
+        return DescriptorSets.from_bags(parallel(delayed(describe)(image, i) for i, image in enumerate(images)))
 
 
 class _Describer:
@@ -122,33 +99,48 @@ class _Describer:
 
     def __init__(self, params):
         self.method, self.step, self.size, self.most = params.method, params.step, params.size, params.max_keypoints
-        self.width = _WIDTHS.get(params.method, 3 * 8 * 8 + 8)
 
-    def __call__(self, image):
-        found = self._daisy(image) if self.method == "daisy" else self._opencv(image)
+    def __call__(self, image, i):
+        try:
+            found = self._daisy(image) if self.method == "daisy" else self._opencv(image)
+        except Exception as error:
+            raise ValueError(
+                f"image {i}, {image.shape[0]} x {image.shape[1]} pixels: {self.method}: {error}"
+            ) from error
         if found is None or len(found) == 0:
-            return np.zeros((0, self.width), np.float32)
-        found = found.astype(np.float32)
+            return np.zeros((0, _WIDTHS[self.method]), np.float32)
+        if self.method == "orb":
+            found = np.unpackbits(found, axis=1)
+        found = found.astype(np.float32, copy=False)
         if self.method == "rootsift":
             found = np.sqrt(found / np.maximum(found.sum(1, keepdims=True), 1e-12))
         return found
 
     def _daisy(self, image):
-        feature = need_extra("skimage.feature", "LocalDescriptors")
-        if min(image.shape) <= 2 * self.size:
+        from skimage.feature import daisy
+
+        radius = max(self.size // 2, 1)
+        if min(image.shape) <= 2 * radius:
             return None
-        grid = feature.daisy(image, step=self.step or 4, radius=self.size, rings=3, histograms=8, orientations=8)
-        return grid.reshape(-1, self.width)
+        grid = daisy(image, step=self.step or 4, radius=radius, rings=3, histograms=8, orientations=8)
+        return grid.reshape(-1, _WIDTHS["daisy"])
 
     def _opencv(self, image):
-        cv2 = need_extra("cv2", "LocalDescriptors")
+        import cv2
+
         if min(image.shape) < 4:
             return None
-        extractor = cv2.ORB_create(self.most) if self.method == "orb" else cv2.SIFT_create(self.most)
-        if self.step is None:
-            return extractor.detectAndCompute(image, None)[1]
+        on_grid = self.step is not None
+        if self.method == "orb":  # on a grid, points near the border stay: OpenCV mirrors the image there
+            extractor = cv2.ORB_create(self.most, edgeThreshold=0) if on_grid else cv2.ORB_create(self.most)
+        else:
+            extractor = cv2.SIFT_create(self.most)
+        if not on_grid:
+            found = extractor.detectAndCompute(image, None)[1]
+            return None if found is None else found[: self.most]
         ys, xs = (np.arange(self.step // 2, length, self.step) for length in image.shape)
-        points = [cv2.KeyPoint(float(x), float(y), float(self.size)) for y in ys for x in xs]
+        # a cell of SIFT is 1.5 times as wide as its key point; upright
+        points = [cv2.KeyPoint(float(x), float(y), self.size / 6, 0.0) for y in ys for x in xs]
         return extractor.compute(image, points)[1]
 
 
@@ -160,12 +152,17 @@ def need_extra(module, user):
         raise ImportError(f'{user} needs {module}: pip install "sklinvariant[image]"') from error
 
 
-def _grey(image):
-    """(h, w[, c]) integers 0-255 or floats 0-1 -> (h, w) uint8."""
-    if image.dtype.kind == "f":
+def _grey(image, i, clip):
+    """(h, w, c) uint8 0-255 or floats 0-1 -> (h, w) uint8."""
+    if image.dtype != np.uint8:
+        low, high = image.min(), image.max()
+        if not clip and (low < -1e-6 or high > 1 + 1e-6):
+            raise ValueError(
+                f"image {i} has floats from {low:.4g} to {high:.4g}; floats must be 0-1, or give uint8 0-255"
+            )
         image = np.clip(image, 0, 1) * 255
-    if image.ndim == 3:
-        channels = image.shape[2]
-        weights = [0.299, 0.587, 0.114] if channels == 3 else np.full(channels, 1 / channels)
-        image = image.astype(np.float64) @ np.asarray(weights)
-    return np.ascontiguousarray(np.clip(image, 0, 255).round().astype(np.uint8))
+    channels = image.shape[2]
+    if channels not in (1, 3, 4):
+        raise ValueError(f"image {i} has {channels} channels; expected 1 (grey), 3 (RGB) or 4 (RGBA, its A ignored)")
+    image = image[..., 0] if channels == 1 else image[..., :3] @ _LUMA
+    return np.ascontiguousarray(np.rint(image).astype(np.uint8))

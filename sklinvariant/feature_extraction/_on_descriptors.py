@@ -1,14 +1,20 @@
 """Any scikit-learn transformer, applied to the descriptors of all bags."""
 
+from numbers import Integral
+
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import TransformerMixin, _fit_context, clone
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import HasMethods
+from sklearn.utils._param_validation import HasMethods, Interval
+from sklearn.utils.random import sample_without_replacement
 from sklearn.utils.validation import check_is_fitted
 
 from sklinvariant._base import BagEstimator
 from sklinvariant._descriptors import DescriptorSets
-from sklinvariant.feature_extraction._dense_patches import _COUNT
+from sklinvariant.feature_extraction._images import keeps_state_on_failure
+
+_COUNT = Interval(Integral, 1, None, closed="left")
 
 
 class OnDescriptors(TransformerMixin, BagEstimator, auto_wrap_output_keys=None):
@@ -53,6 +59,7 @@ class OnDescriptors(TransformerMixin, BagEstimator, auto_wrap_output_keys=None):
         self.descriptor_dim = descriptor_dim
         self.random_state = random_state
 
+    @keeps_state_on_failure
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y=None):
         """Fit the transformer to the descriptors.
@@ -68,12 +75,13 @@ class OnDescriptors(TransformerMixin, BagEstimator, auto_wrap_output_keys=None):
         -------
         self
         """
-        bags, container = self._check_bags(X, reset=True)
-        rows = bags.values.cpu().numpy()
+        bags, _ = self._check_bags(X, reset=True)
+        rows = bags.values
         if self.subsample is not None and len(rows) > self.subsample:
-            rows = rows[np.sort(check_random_state(self.random_state).permutation(len(rows))[: self.subsample])]
-        self.estimator_ = clone(self.estimator).fit(rows)
-        self._state = {"n_descriptor_features": rows.shape[1], "namespace": container.name}
+            rng = check_random_state(self.random_state)
+            rows = rows[np.sort(sample_without_replacement(len(rows), self.subsample, random_state=rng))]
+        self.estimator_ = clone(self.estimator).fit(rows.cpu().numpy())
+        self._state = {"n_descriptor_features": rows.shape[1]}
         return self
 
     def transform(self, X):
@@ -91,17 +99,26 @@ class OnDescriptors(TransformerMixin, BagEstimator, auto_wrap_output_keys=None):
         check_is_fitted(self)
         bags, container = self._check_bags(X, reset=False)
         rows = bags.values.cpu().numpy()
-        if len(rows) == 0:
-            rows = np.zeros((1, rows.shape[1]), rows.dtype)
-            return DescriptorSets(container.wrap(np.asarray(self.estimator_.transform(rows))[:0]), bags.offsets)
-        return DescriptorSets(container.wrap(np.asarray(self.estimator_.transform(rows))), bags.offsets)
+        if len(rows) == 0:  # transformers refuse no rows; one of zeros tells the number and kind of features
+            return DescriptorSets(
+                container.wrap(self._on_rows(np.zeros((1, rows.shape[1]), rows.dtype))[:0]), bags.offsets
+            )
+        return DescriptorSets(container.wrap(self._on_rows(rows)), bags.offsets)
+
+    def _on_rows(self, rows):
+        result = self.estimator_.transform(rows)
+        result = result.toarray() if issparse(result) else np.asarray(result)
+        if result.ndim != 2 or len(result) != len(rows):
+            name = type(self.estimator_).__name__
+            raise ValueError(f"estimator={name} made {result.shape} of {rows.shape}; expected one row a descriptor")
+        return result
 
     def set_output(self, *, transform=None):
         """Do nothing: bags stay bags, whatever container the later steps of a Pipeline give."""
         return self
 
     def get_feature_names_out(self, input_features=None):
-        """Names of the features of a transformed descriptor."""
+        """Names of the features of a transformed descriptor, as the transformer gives them."""
         check_is_fitted(self)
         return self.estimator_.get_feature_names_out()
 

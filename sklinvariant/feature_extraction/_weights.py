@@ -5,9 +5,21 @@ import os
 import numpy as np
 import torch
 
+# what Keras and TensorFlow call them, with slashes between: conv1/kernel
+_CHANNELS_LAST = {
+    "kernel": "weight",
+    "gamma": "weight",
+    "bias": "bias",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
+
 
 def load_weights(module, path):
     """Load a ``.safetensors``, ``.npz`` or torch state-dict file into a module; nothing in the file is run.
+
+    An ``.npz`` of arrays named as in Keras (``conv1/kernel``, of shape (h, w, in, out)) is turned into torch's.
 
     Raises
     ------
@@ -37,6 +49,15 @@ def _read(path):
         return load_file(path)
     if path.endswith(".npz"):
         with np.load(path, allow_pickle=False) as file:
-            return {name: torch.from_numpy(file[name]) for name in file.files}
+            return dict(_as_torch(name, torch.from_numpy(file[name])) for name in file.files)
     state = torch.load(path, map_location="cpu", weights_only=True)
     return state.get("state_dict", state)
+
+
+def _as_torch(name, value):
+    *folders, leaf = name.split("/")
+    if not folders or leaf not in _CHANNELS_LAST:
+        return name, value
+    if leaf == "kernel":
+        value = value.permute(3, 2, 0, 1) if value.ndim == 4 else value.T  # (h, w, in, out) -> (out, in, h, w)
+    return ".".join([*folders, _CHANNELS_LAST[leaf]]), value.contiguous()

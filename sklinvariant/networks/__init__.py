@@ -10,6 +10,7 @@ from sklinvariant.networks._encoders import (
     normalize_vlad,
 )
 from sklinvariant.networks._objective import LinearCost, Objective, OwnCost, fit_cost, map_features
+from sklinvariant.networks._squeezenet import SqueezeNet11Features
 
 __all__ = [
     "Bags",
@@ -20,6 +21,7 @@ __all__ = [
     "SoftBagOfWords",
     "SoftFisherVector",
     "SoftVLAD",
+    "SqueezeNet11Features",
     "Units",
     "fit_cost",
     "map_features",
