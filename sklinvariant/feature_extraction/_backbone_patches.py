@@ -124,12 +124,12 @@ class BackbonePatches(ImageTransformer):
         self.device = device
 
     def _prepare(self, images, X):
-        device = resolve_device(self.device, images)
+        device = resolve_device(self.device, X)
         with _own_randomness(), torch.no_grad():
             network = self._make(pretrained=self.weights is None)
             if self.weights is not None:
                 load_weights(network, self.weights)
-            cells = self._run(network.to(device), images[:1].to(device))
+            cells = self._run(network.to(device), images[:1], device)
         weights = {name: value.cpu().numpy() for name, value in network.state_dict().items()}
         return {"n_descriptor_features": cells.shape[-1], "weights": weights}
 
@@ -140,7 +140,7 @@ class BackbonePatches(ImageTransformer):
             weights = {name: as_tensor(np.asarray(value)) for name, value in self._state["weights"].items()}
             network.load_state_dict(weights)
             network.to(device)
-            cells = [self._run(network, part.to(device)) for part in images.split(self.batch_size)]
+            cells = [self._run(network, part, device) for part in images.split(self.batch_size)]
         return DescriptorSets.from_bags(torch.cat(cells))
 
     def _make(self, pretrained):
@@ -157,9 +157,11 @@ class BackbonePatches(ImageTransformer):
             )
         return network.float().eval()
 
-    def _run(self, network, images):
+    def _run(self, network, images, device):
         """(n, h, w, c) images -> (n, cells, features)."""
-        x = self._preprocess(network, images)
+        if images.is_floating_point():
+            images = images.float()  # here: not every device holds float64
+        x = self._preprocess(network, images.to(device))
         try:
             features = run_to(network, self.layer, x)
         except torch.OutOfMemoryError:
@@ -171,7 +173,7 @@ class BackbonePatches(ImageTransformer):
         return features.flatten(2).transpose(1, 2) if features.ndim == 4 else features  # (n, c, h, w) -> (n, h w, c)
 
     def _preprocess(self, network, images):
-        x = as_float(images).to(torch.float32).permute(0, 3, 1, 2)
+        x = as_float(images).permute(0, 3, 1, 2)
         first = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
         if x.shape[1] == 1 and first is not None and first.in_channels == 3:
             x = x.expand(-1, 3, -1, -1)
