@@ -19,7 +19,7 @@ from sklinvariant._discovery import all_estimators
 
 _FORMAT = "sklinvariant-estimator"
 _VERSION = 1
-_PRIVATE_STATE = ("_state", "_n_descriptor_features", "_sklearn_output_config")
+_PRIVATE_STATE = ("_state", "_sklearn_output_config")
 
 
 def save(estimator, path):
