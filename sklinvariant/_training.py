@@ -1,6 +1,7 @@
 """The one training loop: a skorch net over batches cut from tensors that already live on the device."""
 
 import copy
+import math
 import warnings
 
 import numpy as np
@@ -38,6 +39,8 @@ class BagBatches:
     def __init__(self, bags, target, weight, *, batch_size, generator, descriptors_per_sample=None):
         self.bags, self.target, self.weight = bags, target, weight
         self.batch_size, self.generator, self.per_sample = batch_size, generator, descriptors_per_sample
+        sizes = np.diff(bags.offsets)
+        self.size = int(sizes[0]) if (sizes == sizes[0]).all() else None
 
     def __len__(self):
         return len(self.bags.offsets) - 1
@@ -48,14 +51,20 @@ class BagBatches:
             yield self._batch(index), None
 
     def _batch(self, index):
-        rows, offsets = gather_bags(self.bags.offsets, index.numpy())
+        bags = self._gather(index)
+        index = index.to(self.weight.device)
+        target = None if self.target is None else self.target[index]
+        return Batch(bags, target, self.weight[index])
+
+    def _gather(self, index):
+        values, offsets = self.bags
+        if self.size and self.per_sample is None:  # bags of one size: whole blocks, no list of rows
+            blocks = values.view(len(self), -1).index_select(0, index.to(values.device))
+            return Bags(blocks.view(-1, values.shape[1]), offsets[: len(index) + 1])
+        rows, offsets = gather_bags(offsets, index.numpy())
         if self.per_sample is not None:
             rows, offsets = self._sample(rows, offsets)
-        device = self.weight.device
-        index = index.to(device)
-        values = self.bags.values.index_select(0, torch.from_numpy(rows).to(device))
-        target = None if self.target is None else self.target[index]
-        return Batch(Bags(values, offsets), target, self.weight[index])
+        return Bags(values.index_select(0, torch.from_numpy(rows).to(values.device)), offsets)
 
     def _sample(self, rows, offsets):
         sizes = np.diff(offsets)
@@ -80,10 +89,11 @@ class _Net(NeuralNet):
         return self.module_(x)
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
-        if not torch.isfinite(y_pred):
+        loss = y_pred.item()
+        if not math.isfinite(loss):
             epoch = len(self.history)
             raise FloatingPointError(
-                f"the loss became {float(y_pred.detach())} in epoch {epoch}: lower learning_rate (now {self.lr:g}), or "
+                f"the loss became {loss} in epoch {epoch}: lower learning_rate (now {self.lr:g}), or "
                 "look for extreme values in the input"
             )
         return y_pred

@@ -13,7 +13,8 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from sklinvariant import all_estimators
 
-_QUICK = {"max_epochs": 10, "learning_rate": 0.02, "alpha": 0.01}
+# plain descent: Adam divides by the size of the gradient, so that a gradient of 0 becomes a walk along rounding
+_QUICK = {"max_epochs": 3, "learning_rate": 0.02, "alpha": 0.01, "optimizer": "sgd"}
 _INSTANCES = {
     "BagOfWords": [{"n_codewords": 2}, {"n_codewords": 2, "assignment": "soft"}],
     "VLAD": [{"n_codewords": 2}, {"n_codewords": 2, "assignment": "soft"}],
@@ -23,7 +24,7 @@ _INSTANCES = {
         {"n_codewords": 4, **_QUICK},
         {"n_codewords": 4, "loss": "squared_error", **_QUICK},
     ],
-    "LearnedVLAD": [{"n_codewords": 4, **_QUICK, "max_epochs": 3}],
+    "LearnedVLAD": [{"n_codewords": 4, **_QUICK}],
     "LearnedFisherVector": [{"n_components": 2, **_QUICK}],
     "DensePatches": [{"patch_size": 1}],
     "OnDescriptors": [{"estimator": StandardScaler()}],

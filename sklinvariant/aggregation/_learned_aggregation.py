@@ -335,7 +335,7 @@ class LearnedAggregation(CallbackSupportMixin, Aggregator):
                 objective, everything, target, weight, generator, X, y, sample_weight, export, max_epochs
             )
             if self.fine_tune and not partial and history:
-                self._fit_linear_model(objective, everything, target, weight)
+                self._fit_linear_model(objective, everything, target, weight, exact=True)
         earlier = [] if reset else self.history_
         for attribute, value in export(objective).items():
             setattr(self, attribute, value)
@@ -393,11 +393,11 @@ class LearnedAggregation(CallbackSupportMixin, Aggregator):
             cost = LinearCost(first.shape[1], task.n_outputs, self.loss, self.alpha, gain, dtype)
         return Objective(encoder, self.feature_map, cost)
 
-    def _fit_linear_model(self, objective, bags, target, weight, max_iter=200):
+    def _fit_linear_model(self, objective, bags, target, weight, *, exact=False):
         """W = argmin J for the encoder as it is, on all descriptors."""
         with torch.no_grad():
             representation = objective.represent(bags)
-        fit_cost(objective.cost, representation, target, weight, max_iter)
+        fit_cost(objective.cost, representation, target, weight, max_iter=500 if exact else 200, exact=exact)
 
     def _export(self, objective, task):
         state = self._export_encoder(objective.encoder)

@@ -89,10 +89,11 @@ def bag_ids(chunk, offsets, device):
 
 def gather_bags(offsets, index):
     """Rows and new offsets of the bags ``index``: what a batch or a fold takes out of the values."""
-    sizes = np.diff(offsets)[index]
+    starts = offsets[index]
+    sizes = offsets[index + 1] - starts
     new = np.zeros(len(sizes) + 1, dtype=np.int64)
     np.cumsum(sizes, out=new[1:])
-    rows = np.arange(new[-1]) + np.repeat(offsets[:-1][index] - new[:-1], sizes)
+    rows = np.arange(new[-1]) + np.repeat(starts - new[:-1], sizes)
     return rows, new
 
 

@@ -74,17 +74,22 @@ def sample_losses(outputs, target, loss):
     return 0.5 * (outputs - target).square().sum(1)
 
 
-def fit_cost(cost, representation, target, weight, max_iter):
-    """Minimise a cost over its own parameters W, the representation held still; full-batch L-BFGS."""
+def fit_cost(cost, representation, target, weight, *, max_iter, exact):
+    """Minimise a cost over its own parameters W, the representation held still; full-batch L-BFGS.
+
+    ``exact`` goes on until the gradient is lost in rounding. A start for further steps had better not: Adam divides
+    by the size of the gradient, and would walk along the rounding.
+    """
     parameters = [p for p in cost.parameters() if p.requires_grad]
     if not parameters or max_iter == 0:
         return cost
+    exact = exact and representation.dtype == torch.float64  # float32 cannot tell smaller changes from rounding
     optimizer = torch.optim.LBFGS(
         parameters,
         max_iter=max_iter,
         history_size=10,
         tolerance_grad=1e-9,
-        tolerance_change=1e-12,
+        tolerance_change=0 if exact else 1e-12,
         line_search_fn="strong_wolfe",
     )
 

@@ -155,7 +155,7 @@ def test_class_weight(two_classes):
 
 def test_descriptors_per_sample(two_classes):
     X, y = two_classes
-    model = LearnedBoW(3, max_epochs=20, descriptors_per_sample=4, random_state=0).fit(X, y)
+    model = LearnedBoW(3, max_epochs=60, tol=None, descriptors_per_sample=4, random_state=0).fit(X, y)
     assert model.score(X, y) > 0.9
 
 
