@@ -1,6 +1,5 @@
 """What scikit-learn promises of an estimator, for every public one."""
 
-import functools
 import inspect
 import re
 import warnings
@@ -13,16 +12,28 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from sklinvariant import all_estimators
 
+
+def _small_network(d):
+    return torch.nn.Sequential(torch.nn.Linear(d, 4), torch.nn.Tanh())
+
+
 # plain descent: Adam divides by the size of the gradient, so that a gradient of 0 becomes a walk along rounding
 _QUICK = {"max_epochs": 3, "learning_rate": 0.02, "alpha": 0.01, "optimizer": "sgd"}
 _INSTANCES = {
     "BagOfWords": [{"n_codewords": 2}, {"n_codewords": 2, "assignment": "soft"}],
     "VLAD": [{"n_codewords": 2}, {"n_codewords": 2, "assignment": "soft"}],
     "FisherVector": [{"n_components": 2}],
-    "LearnedAggregation": [{"encoder": functools.partial(torch.nn.Linear, out_features=4), **_QUICK}],
+    "LearnedAggregation": [{"encoder": _small_network, **_QUICK, "alpha": 0.1}],
     "LearnedBoW": [
         {"n_codewords": 4, **_QUICK},
-        {"n_codewords": 4, "loss": "squared_error", **_QUICK},
+        {
+            "n_codewords": 8,
+            "loss": "squared_error",
+            "alpha": 1e-3,
+            "max_epochs": 10,
+            "learning_rate": 0.1,
+            "optimizer": "sgd",
+        },
     ],
     "LearnedVLAD": [{"n_codewords": 4, **_QUICK}],
     "LearnedFisherVector": [{"n_components": 2, **_QUICK}],

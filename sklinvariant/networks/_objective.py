@@ -88,7 +88,7 @@ def fit_cost(cost, representation, target, weight, *, max_iter, exact):
         parameters,
         max_iter=max_iter,
         history_size=10,
-        tolerance_grad=1e-9,
+        tolerance_grad=1e-12 if exact else 1e-9,
         tolerance_change=0 if exact else 1e-12,
         line_search_fn="strong_wolfe",
     )
