@@ -1,6 +1,6 @@
 """What all estimators share: the device, tensors in and out, the fitted state."""
 
-from numbers import Integral
+import functools
 
 import numpy as np
 import torch
@@ -69,6 +69,22 @@ def to_numpy(X):
     if array_namespace(X) is not None:
         return np.from_dlpack(X)
     return X
+
+
+def keeps_state_on_failure(method):
+    """A fit that fails leaves a previously fitted estimator as it was."""
+
+    @functools.wraps(method)
+    def wrapped(self, *args, **kwargs):
+        before = dict(vars(self))
+        try:
+            return method(self, *args, **kwargs)
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    return wrapped
 
 
 class FittedState:
@@ -222,10 +238,6 @@ def check_fitted(estimator, method, X):
     return container
 
 
-def is_whole(x):
-    return isinstance(x, Integral) and not isinstance(x, bool)
-
-
 __all__ = [
     "DEVICE",
     "BagEstimator",
@@ -234,6 +246,7 @@ __all__ = [
     "TorchEstimator",
     "check_fitted",
     "compute_dtype",
+    "keeps_state_on_failure",
     "resolve_device",
     "to_numpy",
     "torch_generator",

@@ -7,7 +7,7 @@ import torch
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
-from sklinvariant._base import FittedState, torch_generator
+from sklinvariant._base import FittedState, keeps_state_on_failure, torch_generator
 from sklinvariant.aggregation._aggregator import COUNT, NON_NEGATIVE, POSITIVE, Aggregator
 from sklinvariant.aggregation._codebook import draw_sample, learn_codebook, scale_gamma
 from sklinvariant.kernels import count_codewords, nearest_codewords
@@ -32,6 +32,7 @@ class CodebookAggregator(Aggregator):
     codebook_ = FittedState("Codewords, (n_codewords, d), in the units of the descriptors.")
     gamma_ = FittedState("The γ of the soft assignment (eq. 3), in 1 / squared units of the descriptors.")
 
+    @keeps_state_on_failure
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y=None):
         """Learn the codebook from the descriptors of all bags.

@@ -5,7 +5,7 @@ from numbers import Integral
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import HasMethods, Interval
 
-from sklinvariant._base import FittedState, torch_generator
+from sklinvariant._base import FittedState, keeps_state_on_failure, torch_generator
 from sklinvariant.aggregation._aggregator import COUNT, NON_NEGATIVE, Aggregator
 from sklinvariant.aggregation._codebook import draw_sample, learn_mixture
 from sklinvariant.kernels import Mixture
@@ -112,6 +112,7 @@ class FisherVector(Aggregator):
         self.device = device
         self.random_state = random_state
 
+    @keeps_state_on_failure
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y=None):
         """Learn the mixture from the descriptors of all bags.

@@ -17,7 +17,14 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 from torch import nn
 
-from sklinvariant._base import FittedState, check_fitted, resolve_device, to_numpy, torch_generator
+from sklinvariant._base import (
+    FittedState,
+    check_fitted,
+    keeps_state_on_failure,
+    resolve_device,
+    to_numpy,
+    torch_generator,
+)
 from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
 from sklinvariant._training import BagBatches, train
 from sklinvariant.aggregation._aggregator import COUNT, NON_NEGATIVE, POSITIVE, Aggregator
@@ -35,22 +42,6 @@ from sklinvariant.kernels import compute_dtype
 from sklinvariant.networks import Bags, LinearCost, MeanEncoder, Objective, OwnCost, fit_cost, map_features
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "sgd": functools.partial(torch.optim.SGD, momentum=0.9)}
-
-
-def _keeps_state_on_failure(method):
-    """A fit that fails leaves a previously fitted estimator as it was."""
-
-    @functools.wraps(method)
-    def wrapped(self, *args, **kwargs):
-        before = dict(vars(self))
-        try:
-            return method(self, *args, **kwargs)
-        except BaseException:
-            vars(self).clear()
-            vars(self).update(before)
-            raise
-
-    return wrapped
 
 
 def _predicts(*losses):
@@ -240,7 +231,7 @@ class LearnedAggregation(CallbackSupportMixin, Aggregator):
 
     # Fitting
 
-    @_keeps_state_on_failure
+    @keeps_state_on_failure
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y=None, sample_weight=None):
@@ -269,7 +260,7 @@ class LearnedAggregation(CallbackSupportMixin, Aggregator):
         """
         return self._learn(X, y, sample_weight, reset=not (self.warm_start and hasattr(self, "_state")))
 
-    @_keeps_state_on_failure
+    @keeps_state_on_failure
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=False)
     def partial_fit(self, X, y=None, classes=None, sample_weight=None):
@@ -397,7 +388,7 @@ class LearnedAggregation(CallbackSupportMixin, Aggregator):
         """W = argmin J for the encoder as it is, on all descriptors."""
         with torch.no_grad():
             representation = objective.represent(bags)
-        fit_cost(objective.cost, representation, target, weight, max_iter=500 if exact else 200, exact=exact)
+        fit_cost(objective.cost, representation, target, weight, max_iter=200, exact=exact)
 
     def _export(self, objective, task):
         state = self._export_encoder(objective.encoder)

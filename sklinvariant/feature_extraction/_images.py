@@ -1,6 +1,5 @@
 """Images as estimators take them: arrays (n, h, w[, c]), flat rows, or a list of pictures of any size."""
 
-import functools
 from numbers import Integral
 
 import numpy as np
@@ -8,24 +7,8 @@ import torch
 from sklearn.base import TransformerMixin, _fit_context
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklinvariant._base import TorchEstimator, to_numpy
+from sklinvariant._base import TorchEstimator, keeps_state_on_failure, to_numpy
 from sklinvariant._descriptors import DescriptorSets, as_tensor
-
-
-def keeps_state_on_failure(method):
-    """A fit that fails leaves a previously fitted estimator as it was."""
-
-    @functools.wraps(method)
-    def wrapped(self, *args, **kwargs):
-        before = dict(vars(self))
-        try:
-            return method(self, *args, **kwargs)
-        except BaseException:
-            vars(self).clear()
-            vars(self).update(before)
-            raise
-
-    return wrapped
 
 
 class ImageTransformer(TransformerMixin, TorchEstimator, auto_wrap_output_keys=None):

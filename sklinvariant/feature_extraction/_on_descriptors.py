@@ -10,9 +10,8 @@ from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.random import sample_without_replacement
 from sklearn.utils.validation import check_is_fitted
 
-from sklinvariant._base import BagEstimator
+from sklinvariant._base import BagEstimator, keeps_state_on_failure
 from sklinvariant._descriptors import DescriptorSets
-from sklinvariant.feature_extraction._images import keeps_state_on_failure
 
 _COUNT = Interval(Integral, 1, None, closed="left")
 

@@ -189,3 +189,12 @@ def test_global_generators_stay(ragged):
     np.testing.assert_array_equal(a, b)
     np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)
     assert (torch.get_rng_state() == torch_state).all()
+
+
+@pytest.mark.parametrize("model", ALL)
+def test_a_failed_fit_leaves_the_estimator_as_it_was(ragged, model):
+    model = clone(model).fit(ragged)
+    before = model.transform(ragged)
+    with pytest.raises(ValueError, match="fewer than"):
+        model.fit([np.zeros((1, 2))])
+    np.testing.assert_array_equal(model.transform(ragged), before)
