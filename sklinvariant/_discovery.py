@@ -30,6 +30,6 @@ def all_estimators():
         module = importlib.import_module(f"sklinvariant.{info.name}")
         for name in getattr(module, "__all__", ()):
             thing = getattr(module, name)
-            if inspect.isclass(thing) and issubclass(thing, BaseEstimator):
+            if inspect.isclass(thing) and issubclass(thing, BaseEstimator) and hasattr(thing, "fit"):
                 found[name] = thing
     return sorted(found.items())

@@ -13,7 +13,8 @@ from torch import nn
 
 from sklinvariant._base import DEVICE, resolve_device
 from sklinvariant._descriptors import DescriptorSets, as_tensor
-from sklinvariant.feature_extraction._images import ImageTransformer, as_float
+from sklinvariant._images import as_float
+from sklinvariant.feature_extraction._images import ImageTransformer
 from sklinvariant.feature_extraction._weights import load_weights
 
 _COUNT = Interval(Integral, 1, None, closed="left")

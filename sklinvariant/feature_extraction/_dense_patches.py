@@ -6,7 +6,8 @@ import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklinvariant._descriptors import DescriptorSets
-from sklinvariant.feature_extraction._images import ImageTransformer, as_float
+from sklinvariant._images import as_float
+from sklinvariant.feature_extraction._images import ImageTransformer
 
 _COUNT = Interval(Integral, 1, None, closed="left")
 _FLAT = 0.01  # added to the standard deviation of pixels 0-1, so that noise in a flat patch is not blown up

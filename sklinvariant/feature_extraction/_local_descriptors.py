@@ -9,7 +9,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklinvariant._base import to_numpy
 from sklinvariant._descriptors import DescriptorSets
-from sklinvariant.feature_extraction._images import ImageTransformer, as_pictures
+from sklinvariant._images import as_pictures
+from sklinvariant.feature_extraction._images import ImageTransformer
 
 _COUNT = Interval(Integral, 1, None, closed="left")
 _WIDTHS = {"sift": 128, "rootsift": 128, "orb": 256, "daisy": (3 * 8 + 1) * 8}

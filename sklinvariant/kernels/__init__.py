@@ -4,6 +4,7 @@ from sklinvariant.kernels._chi2 import chi2_map
 from sklinvariant.kernels._chunks import compute_dtype, gather_bags
 from sklinvariant.kernels._clustering import Mixture, draw_rows, fit_kmeans, fit_mixture, mixture_scores
 from sklinvariant.kernels._nearest import count_codewords, nearest_codewords, sum_by_codeword
+from sklinvariant.kernels._resample import pixel_moves, resample
 from sklinvariant.kernels._soft_moments import Scores, assign_softly, soft_moments
 
 __all__ = [
@@ -19,6 +20,8 @@ __all__ = [
     "gather_bags",
     "mixture_scores",
     "nearest_codewords",
+    "pixel_moves",
+    "resample",
     "soft_moments",
     "sum_by_codeword",
 ]

@@ -1,0 +1,68 @@
+"""Images as they come in: arrays, tensors or lists of pictures, whole numbers 0-255 or floats 0-1."""
+
+import numpy as np
+import torch
+
+from sklinvariant._base import to_numpy
+from sklinvariant._descriptors import as_tensor
+
+
+def as_float(images):
+    """uint8 0-255 as float32 0-1; float64 as it is, other floats as float32."""
+    if images.is_floating_point():
+        return images if images.dtype == torch.float64 else images.to(torch.float32)
+    return images.to(torch.float32) / 255
+
+
+def as_pictures(X):
+    """The pictures (h, w[, c]) of a list, tuple or object array, each checked; None where X is something else."""
+    if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1:
+        X = list(X)
+    if not isinstance(X, (list, tuple)) or len(X) == 0 or not _is_picture(X[0]):
+        return None
+    return [_check_picture(picture, i) for i, picture in enumerate(X)]
+
+
+def check_pixels(images, first=0):
+    """(n, ...) finite floats, or whole numbers 0-255 as uint8, as a detached tensor; errors name the image."""
+    if isinstance(images, torch.Tensor):
+        images, real = images.detach(), not images.is_complex() and images.dtype != torch.bool
+        whole = real and not images.is_floating_point()
+    else:
+        real, whole = images.dtype.kind in "fiu", images.dtype.kind in "iu"
+    if not real:
+        raise ValueError(f"images must hold real numbers, got dtype {images.dtype}")
+    if whole and images.dtype not in (np.uint8, torch.uint8):
+        wrong = ((images < 0) | (images > 255)).reshape(len(images), -1).any(1)
+        if wrong.any():
+            row = int(np.flatnonzero(wrong.tolist())[0])
+            raise ValueError(
+                f"image {first + row} has whole numbers from {images[row].min()} to {images[row].max()}; they are read "
+                "as 0-255. Divide other ranges yourself, to floats 0-1"
+            )
+        images = images.to(torch.uint8) if isinstance(images, torch.Tensor) else images.astype(np.uint8)
+    images = as_tensor(images)
+    if images.is_floating_point():
+        finite = torch.isfinite(images).flatten(1).all(1)
+        if not finite.all():
+            raise ValueError(f"image {first + int((~finite).nonzero()[0])} contains NaN or infinity")
+    return images
+
+
+def _is_picture(item):
+    if isinstance(item, (list, tuple)):
+        return len(item) > 0 and isinstance(item[0], (list, tuple, np.ndarray))
+    return getattr(item, "ndim", 0) >= 2 or (hasattr(item, "__array_interface__") and np.asarray(item).ndim >= 2)
+
+
+def _check_picture(picture, i):
+    if not isinstance(picture, torch.Tensor):
+        try:
+            picture = np.asarray(to_numpy(picture))
+        except ValueError as error:
+            raise ValueError(f"image {i} is not an array (h, w[, c]): {error}") from error
+    if picture.ndim not in (2, 3) or 0 in picture.shape:
+        raise ValueError(f"image {i} must be of shape (h, w) or (h, w, c), got {tuple(picture.shape)}")
+    if not isinstance(picture, torch.Tensor) and picture.dtype.kind not in "fiu":
+        raise ValueError(f"image {i} must hold real numbers, got dtype {picture.dtype}")
+    return check_pixels(picture[None], first=i)[0]

@@ -1,0 +1,81 @@
+"""Images under 3 x 3 matrices: one bilinear look-up for whatever was composed, none where pixels only change places."""
+
+import torch
+from torch.nn.functional import affine_grid, grid_sample
+
+_PADDING = {"constant": "zeros", "edge": "border", "reflect": "reflection"}
+
+
+def resample(images, matrices, size=None, interpolation="bilinear", padding="constant", fill=0.0):
+    """Images (n, c, h, w) moved by matrices (n or 1, 3, 3).
+
+    A matrix takes points (x, y, 1) of the image to points of the answer; the origin is the centre of both, y goes
+    down, and half the longer side of the image is 1. The answer is a canvas of ``size`` (h, w) pixels (None: as
+    many as the image has) over the same rectangle. ``fill`` is a number or a tensor (n or 1, c, 1, 1).
+
+    Turns by 90 degrees of square images, flips, and what they compose to, move pixels and compute none (see
+    `pixel_moves`): these alone take images that are not floats.
+    """
+    shape = tuple(images.shape[-2:])
+    size = shape if size is None else tuple(size)
+    moves = pixel_moves(matrices, shape, size)
+    kinds = moves.unique().tolist()
+    if len(images) == 0:
+        return images.new_empty(0, images.shape[1], *size)
+    if len(kinds) == 1:
+        return _apply_kind(kinds[0], images, matrices, size, interpolation, padding, fill)
+    if len(matrices) == 1:
+        matrices, moves = matrices.expand(len(images), 3, 3), moves.expand(len(images))
+    answer = None
+    for kind in kinds:
+        rows = (moves == kind).nonzero()[:, 0]
+        here = rows.to(images.device)
+        part_fill = fill[here] if isinstance(fill, torch.Tensor) and len(fill) == len(images) else fill
+        part = _apply_kind(kind, images[here], matrices[rows], size, interpolation, padding, part_fill)
+        if answer is None:
+            answer = part.new_empty((len(images), *part.shape[1:]))
+        answer[here] = part
+    return answer
+
+
+def _apply_kind(kind, images, matrices, size, interpolation, padding, fill):
+    if kind >= 0:
+        return _move_pixels(images, kind)
+    return _interpolate(images, matrices, size, interpolation, padding, fill)
+
+
+def pixel_moves(matrices, shape, size):
+    """For each matrix which of the eight moves of a square it is, as ``4 transposed + 2 flip_x + flip_y``, or -1."""
+    if shape != size:
+        return torch.full((len(matrices),), -1)
+    square = shape[0] == shape[1]
+    linear, rest = matrices[:, :2, :2], torch.cat([matrices[:, :2, 2], matrices[:, 2]], dim=1)
+    plain = (rest == rest.new_tensor([0, 0, 0, 0, 1])).all(1)
+    upright = plain & (linear[:, [0, 1], [1, 0]] == 0).all(1) & (linear[:, [0, 1], [0, 1]].abs() == 1).all(1)
+    lying = plain & (linear[:, [0, 1], [0, 1]] == 0).all(1) & (linear[:, [0, 1], [1, 0]].abs() == 1).all(1) & square
+    # upright: out(x, y) = in(± x, ± y); lying: out(x, y) = in(row = a x, column = b y) with a, b the corner entries
+    flip_x = torch.where(lying, linear[:, 0, 1], linear[:, 0, 0]) < 0
+    flip_y = torch.where(lying, linear[:, 1, 0], linear[:, 1, 1]) < 0
+    code = 4 * lying.long() + 2 * flip_x.long() + flip_y.long()
+    return torch.where(upright | lying, code, -1)
+
+
+def _move_pixels(images, kind):
+    images = images.mT if kind & 4 else images
+    axes = [axis for axis, bit in ((-1, 2), (-2, 1)) if kind & bit]
+    return images.flip(axes) if axes else images.clone(memory_format=torch.contiguous_format)
+
+
+def _interpolate(images, matrices, size, interpolation, padding, fill):
+    n, c, h, w = images.shape
+    # grid_sample counts each axis from -1 to 1 and wants the way back, from the answer to the image
+    unit = matrices.new_tensor([w / max(h, w), h / max(h, w), 1.0])
+    back = (torch.linalg.inv(matrices) * unit / unit[:, None])[:, :2].to(images)
+    constant = padding == "constant"
+    filled = constant and (isinstance(fill, torch.Tensor) or fill != 0)
+    images = images - fill if filled else images
+    if len(back) == 1:  # one matrix for all: the weights are computed once, images become channels
+        images = images.reshape(1, n * c, h, w)
+    grid = affine_grid(back, [len(back), 1, *size], align_corners=False)
+    answer = grid_sample(images, grid, interpolation, _PADDING[padding], align_corners=False).reshape(n, c, *size)
+    return answer.add_(fill) if filled else answer

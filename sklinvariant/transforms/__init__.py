@@ -1,0 +1,26 @@
+"""Transformations of images, the sources of sameness: sampled, enumerated, applied, inverted and composed."""
+
+from sklinvariant.transforms._affine import Crop, Flip, Rotation, Scale, Shear, Translation
+from sklinvariant.transforms._color_jitter import ColorJitter
+from sklinvariant.transforms._compose import Compose
+from sklinvariant.transforms._gaussian_noise import GaussianNoise
+from sklinvariant.transforms._geometric import Geometric, pixel_matrix, warp
+from sklinvariant.transforms._sobel import Sobel
+from sklinvariant.transforms._transform import Transform
+
+__all__ = [
+    "ColorJitter",
+    "Compose",
+    "Crop",
+    "Flip",
+    "GaussianNoise",
+    "Geometric",
+    "Rotation",
+    "Scale",
+    "Shear",
+    "Sobel",
+    "Transform",
+    "Translation",
+    "pixel_matrix",
+    "warp",
+]

@@ -1,0 +1,302 @@
+"""The geometric transformations: rotation, scale, translation, flip, shear, crop."""
+
+from numbers import Integral, Real
+
+import torch
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from sklinvariant.transforms._geometric import FILL, INTERPOLATION, Geometric
+from sklinvariant.transforms._transform import bounds_of, uniform
+
+_RANGE = [Real, tuple, list]
+_STEPS = [Interval(Integral, 1, None, closed="left"), None]
+
+
+def _affine(xx=1.0, xy=0.0, x=0.0, yx=0.0, yy=1.0, y=0.0):
+    """(m, 3, 3) matrices from entries, numbers or (m,) tensors: x' = xx x + xy y + x, y' = yx x + yy y + y."""
+    entries = torch.broadcast_tensors(*(torch.as_tensor(e, dtype=torch.float64) for e in (xx, xy, x, yx, yy, y)))
+    rows = torch.stack(entries, dim=-1).reshape(-1, 2, 3)
+    return torch.cat([rows, rows.new_tensor([0.0, 0.0, 1.0]).expand(len(rows), 1, 3)], dim=1)
+
+
+def _extent(shape):
+    """Half the width and half the height of an image in units of half its longer side."""
+    h, w = shape
+    return w / max(h, w), h / max(h, w)
+
+
+class Rotation(Geometric):
+    """Rotation about the centre. Its parameter is the angle in degrees, counter-clockwise.
+
+    Parameters
+    ----------
+    degrees : float or (float, float), default=180.0
+        Angles lie in ± this, or in this range.
+    n_steps : int or None, default=None
+        None: any angle. A number: only that many angles, evenly spaced, are sampled and enumerated: the finite group
+        of rotations by 360 / n_steps degrees where the range is the full turn. With 4 steps square images are
+        permuted, exactly.
+    fill : {"mean", "edge", "reflect"}, float or sequence, default=0.0
+        What lies outside an image, see `warp`.
+    interpolation : {"bilinear", "bicubic", "nearest"}, default="bilinear"
+        How values between pixels are found.
+
+    Examples
+    --------
+    >>> from sklinvariant.transforms import Rotation
+    >>> Rotation(n_steps=4).orbit()[:, 0].tolist()
+    [0.0, 90.0, 180.0, 270.0]
+    """
+
+    _default_orbit = 36
+    _parameter_constraints = {"degrees": _RANGE, "n_steps": _STEPS, "fill": FILL, "interpolation": INTERPOLATION}
+
+    def __init__(self, degrees=180.0, *, n_steps=None, fill=0.0, interpolation="bilinear"):
+        self.degrees = degrees
+        self.n_steps = n_steps
+        self.fill = fill
+        self.interpolation = interpolation
+
+    def _bounds(self):
+        return torch.tensor([bounds_of("degrees", self.degrees)], dtype=torch.float64)
+
+    def orbit(self, m=None):
+        """m angles evenly around the circle from 0, or evenly over a smaller range; see `Transform.orbit`."""
+        self._validate_params()
+        m = self._orbit_size(m)
+        low, high = self._bounds()[0].tolist()
+        if high - low < 360:
+            return super().orbit(m)
+        return torch.arange(m, dtype=torch.float64)[:, None] * 360 / m
+
+    def _matrices(self, params, shape):
+        # by what is left of a quarter turn, so that quarter turns have matrices of exact zeros and ones
+        quarter, rest = torch.floor(params[:, 0] / 90), torch.remainder(params[:, 0], 90) * torch.pi / 180
+        cosines = torch.stack([rest.cos(), -rest.sin(), -rest.cos(), rest.sin()], dim=1)
+        c = cosines.gather(1, torch.remainder(quarter, 4).long()[:, None])[:, 0]
+        s = cosines.gather(1, torch.remainder(quarter + 3, 4).long()[:, None])[:, 0]  # sin(t) = cos(t - 90)
+        return _affine(c, s, 0, -s, c, 0)
+
+
+class Scale(Geometric):
+    """Centre crops, enlarged to the image. Its parameter is the part of the height and width that is kept.
+
+    Parameters
+    ----------
+    low : float, default=0.5
+        Smallest crop; the paper on nested invariance pooling takes ten from 50 to 100 %.
+    high : float, default=1.0
+        Largest; above 1 the image shrinks, and what is around it is filled.
+    n_steps : int or None, default=None
+        None: any size between. A number: only that many, evenly spaced.
+    fill : {"mean", "edge", "reflect"}, float or sequence, default=0.0
+        What lies outside an image, see `warp`.
+    interpolation : {"bilinear", "bicubic", "nearest"}, default="bilinear"
+        How values between pixels are found.
+
+    Examples
+    --------
+    >>> from sklinvariant.transforms import Scale
+    >>> Scale().orbit(3)[:, 0].tolist()
+    [0.5, 0.75, 1.0]
+    """
+
+    _default_orbit = 10
+    _parameter_constraints = {
+        "low": [Interval(Real, 0, None, closed="neither")],
+        "high": [Interval(Real, 0, None, closed="neither")],
+        "n_steps": _STEPS,
+        "fill": FILL,
+        "interpolation": INTERPOLATION,
+    }
+
+    def __init__(self, low=0.5, high=1.0, *, n_steps=None, fill=0.0, interpolation="bilinear"):
+        self.low = low
+        self.high = high
+        self.n_steps = n_steps
+        self.fill = fill
+        self.interpolation = interpolation
+
+    def _bounds(self):
+        return torch.tensor([bounds_of("(low, high)", (self.low, self.high), lowest=0)], dtype=torch.float64)
+
+    def _matrices(self, params, shape):
+        if (params <= 0).any():
+            raise ValueError("params of Scale must be positive")
+        return _affine(1 / params[:, 0], 0, 0, 0, 1 / params[:, 0], 0)
+
+
+class Translation(Geometric):
+    """Shift. Its parameters are the shifts down and to the right, as parts of height and width.
+
+    Parameters
+    ----------
+    fraction : float or (float, float), default=0.25
+        Shifts lie in ± this part of the height and width, or in this range, for both axes.
+    fill : {"mean", "edge", "reflect"}, float or sequence, default=0.0
+        What lies outside an image, see `warp`.
+    interpolation : {"bilinear", "bicubic", "nearest"}, default="bilinear"
+        How values between pixels are found.
+    """
+
+    _parameter_constraints = {"fraction": _RANGE, "fill": FILL, "interpolation": INTERPOLATION}
+
+    def __init__(self, fraction=0.25, *, fill=0.0, interpolation="bilinear"):
+        self.fraction = fraction
+        self.fill = fill
+        self.interpolation = interpolation
+
+    def _bounds(self):
+        return torch.tensor([bounds_of("fraction", self.fraction)] * 2, dtype=torch.float64)
+
+    def orbit(self, m=None):
+        """A square grid of shifts; m must be a square number. See `Transform.orbit`."""
+        self._validate_params()
+        m = self._orbit_size(m)
+        side = round(m**0.5)
+        if side * side != m:
+            raise ValueError(f"m must be a square number for Translation, a grid of shifts, got {m}")
+        low, high = self._bounds()[0].tolist()
+        axis = torch.linspace(low, high, side, dtype=torch.float64)
+        axis = axis if side > 1 else (axis + high) / 2
+        return torch.cartesian_prod(axis, axis)
+
+    def _matrices(self, params, shape):
+        x, y = _extent(shape)
+        return _affine(x=2 * x * params[:, 1], y=2 * y * params[:, 0])
+
+
+class Flip(Geometric):
+    """Mirror images: a finite group, applied exactly. Its parameters are 0 or 1: top to bottom, left to right.
+
+    Parameters
+    ----------
+    axis : {"horizontal", "vertical", "both"}, default="horizontal"
+        "horizontal" changes left and right (2 elements), "vertical" top and bottom, "both" has all four.
+    """
+
+    _parameter_constraints = {"axis": [StrOptions({"horizontal", "vertical", "both"})]}
+    fill = 0.0
+    interpolation = "bilinear"
+
+    def __init__(self, axis="horizontal"):
+        self.axis = axis
+
+    def _bounds(self):
+        used = {"horizontal": (0, 1), "vertical": (1, 0), "both": (1, 1)}[self.axis]
+        return torch.tensor([[0, used[0]], [0, used[1]]], dtype=torch.float64)
+
+    def sample(self, n, generator=None):
+        """0 or 1 with equal chance, for each axis; see `Transform.sample`."""
+        self._validate_params()
+        return (uniform(n, 2, generator) < 0.5).double() * self._bounds()[:, 1]
+
+    def orbit(self, m=None):
+        """All elements, 2 or 4; m may only be their number. See `Transform.orbit`."""
+        self._validate_params()
+        down, right = (torch.arange(high + 1, dtype=torch.float64) for high in self._bounds()[:, 1].tolist())
+        elements = torch.cartesian_prod(down, right)
+        if m is not None and m != len(elements):
+            raise ValueError(f"the group of Flip({self.axis!r}) has {len(elements)} elements, got m={m}")
+        return elements
+
+    def _matrices(self, params, shape):
+        if not ((params == 0) | (params == 1)).all():
+            raise ValueError("params of Flip must be 0 or 1")
+        return _affine(xx=1 - 2 * params[:, 1], yy=1 - 2 * params[:, 0])
+
+
+class Shear(Geometric):
+    """Shear about the centre. Its parameters are the angles in degrees by which columns and rows lean.
+
+    Parameters
+    ----------
+    degrees : float or (float, float), default=15.0
+        Angles lie in ± this, or in this range; below 90.
+    axis : {"horizontal", "vertical", "both"}, default="horizontal"
+        "horizontal" moves pixels along rows, "vertical" along columns.
+    fill : {"mean", "edge", "reflect"}, float or sequence, default=0.0
+        What lies outside an image, see `warp`.
+    interpolation : {"bilinear", "bicubic", "nearest"}, default="bilinear"
+        How values between pixels are found.
+    """
+
+    _parameter_constraints = {
+        "degrees": _RANGE,
+        "axis": [StrOptions({"horizontal", "vertical", "both"})],
+        "fill": FILL,
+        "interpolation": INTERPOLATION,
+    }
+
+    def __init__(self, degrees=15.0, *, axis="horizontal", fill=0.0, interpolation="bilinear"):
+        self.degrees = degrees
+        self.axis = axis
+        self.fill = fill
+        self.interpolation = interpolation
+
+    def _bounds(self):
+        low, high = bounds_of("degrees", self.degrees)
+        if low <= -90 or high >= 90 or (self.axis == "both" and max(-low, high) >= 45):
+            raise ValueError(f"degrees must lie within ±90, or ±45 for both axes, got {self.degrees!r}")
+        axes = {"horizontal": (1, 0), "vertical": (0, 1), "both": (1, 1)}[self.axis]
+        return torch.tensor([[low * used, high * used] for used in axes], dtype=torch.float64)
+
+    def _matrices(self, params, shape):
+        lean = (params * torch.pi / 180).tan()
+        return _affine(xy=-lean[:, 0], yx=-lean[:, 1])
+
+
+class Crop(Geometric):
+    """Crops anywhere, resized to the image. Parameters: centre (down, right), height, width, as parts of the image.
+
+    Parameters
+    ----------
+    area : float or (float, float), default=(0.25, 1.0)
+        Part of the image's area that is kept.
+    ratio : (float, float), default=(0.75, 4/3)
+        Width to height of a crop, in parts of the image's.
+    interpolation : {"bilinear", "bicubic", "nearest"}, default="bilinear"
+        How values between pixels are found.
+    """
+
+    _parameter_constraints = {"area": _RANGE, "ratio": [tuple, list], "interpolation": INTERPOLATION}
+    fill = 0.0  # never seen: no crop leaves the image
+
+    def __init__(self, area=(0.25, 1.0), *, ratio=(0.75, 4 / 3), interpolation="bilinear"):
+        self.area = area
+        self.ratio = ratio
+        self.interpolation = interpolation
+
+    def _bounds(self):
+        return torch.tensor([[0, 1]] * 4, dtype=torch.float64)
+
+    def _box(self, unit):
+        """Four numbers 0-1 a row as crops: where, how large, how wide (evenly on a logarithmic scale)."""
+        area = (self.area, self.area) if isinstance(self.area, Real) else self.area
+        smallest, largest = bounds_of("area", area, lowest=0)
+        narrow, wide = bounds_of("ratio", self.ratio, lowest=0)
+        if smallest <= 0 or largest > 1 or narrow <= 0:
+            raise ValueError(f"area must lie in (0, 1] and ratio above 0, got {self.area!r} and {self.ratio!r}")
+        size = smallest + (largest - smallest) * unit[:, 2]
+        ratio = narrow * (wide / narrow) ** unit[:, 3]
+        height, width = (size / ratio).sqrt().clamp(max=1), (size * ratio).sqrt().clamp(max=1)
+        return torch.stack(
+            [height / 2 + (1 - height) * unit[:, 0], width / 2 + (1 - width) * unit[:, 1], height, width], 1
+        )
+
+    def sample(self, n, generator=None):
+        """Crops of random place, size and shape, none leaving the image; see `Transform.sample`."""
+        return self._box(super().sample(n, generator))
+
+    def orbit(self, m=None):
+        """m crops that fill the places, sizes and shapes evenly; see `Transform.orbit`."""
+        return self._box(super().orbit(m))
+
+    def _matrices(self, params, shape):
+        if (params[:, 2:] <= 0).any():
+            raise ValueError("params of Crop must have positive heights and widths")
+        x, y = _extent(shape)
+        height, width = params[:, 2], params[:, 3]
+        return _affine(
+            xx=1 / width, x=x * (1 - 2 * params[:, 1]) / width, yy=1 / height, y=y * (1 - 2 * params[:, 0]) / height
+        )

@@ -1,0 +1,105 @@
+"""Changes of light and colour: brightness, contrast, saturation and hue compose to one affine map of the colours."""
+
+from numbers import Real
+
+import numpy as np
+import torch
+
+from sklinvariant._images import as_float
+from sklinvariant.transforms._transform import Transform, bounds_of
+
+_RANGE = [Real, tuple, list]
+_GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601, as scikit-image's rgb2yiq and OpenCV
+_TO_YIQ = np.array([_GREY, (0.59590059, -0.27455667, -0.32134392), (0.21153661, -0.52273617, 0.31119955)])
+
+
+def color_matrices(params):
+    """(m, 3, 3) matrices of saturation, then hue; grey colours stay as they are.
+
+    Saturation s is s I + (1 - s) 1 gᵀ with the weights g of grey; hue turns the plane (I, Q) of YIQ.
+    """
+    saturation, turn = params[:, 2, None, None], params[:, 3] * 2 * torch.pi
+    grey = params.new_tensor(_GREY)
+    mixed = saturation * torch.eye(3, dtype=params.dtype) + (1 - saturation) * grey.expand(3, 3)
+    to_yiq = params.new_tensor(_TO_YIQ)
+    spin = torch.zeros(len(params), 3, 3, dtype=params.dtype)
+    spin[:, 0, 0] = 1
+    spin[:, 1, 1] = spin[:, 2, 2] = turn.cos()
+    spin[:, 1, 2] = -turn.sin()
+    spin[:, 2, 1] = turn.sin()
+    return torch.linalg.inv(to_yiq) @ spin @ to_yiq @ mixed
+
+
+class ColorJitter(Transform):
+    """Brightness, contrast, saturation, hue and an added value, in this order, as one affine map of the colours.
+
+    Parameters are one row (brightness, contrast, saturation, hue, offset) an image: brightness multiplies, contrast
+    spreads values about the mean grey of the image, saturation about each pixel's grey, hue turns colours about
+    the grey axis (of YIQ; in turns), offset is added with brightness. Grey images take saturation and hue
+    without change.
+
+    Parameters
+    ----------
+    brightness : float or (float, float), default=0.4
+        Factors lie in 1 ± this (not below 0), or in this range.
+    contrast : float or (float, float), default=0.4
+        Likewise.
+    saturation : float or (float, float), default=0.4
+        Likewise.
+    hue : float or (float, float), default=0.1
+        Turns lie in ± this, or in this range; 0.5 gives the opposite colours.
+    offset : float or (float, float), default=0.0
+        What is added lies in ± this, or in this range; 1 is the range of an image.
+    clip : bool, default=True
+        Cut what leaves 0-1 afterwards (once, not after each of the four).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklinvariant.transforms import ColorJitter
+    >>> red = np.zeros((1, 1, 1, 3)) + [1.0, 0.0, 0.0]
+    >>> ColorJitter().apply(red, [0.5, 1, 1, 0, 0.25]).ravel()
+    array([0.75, 0.25, 0.25])
+    """
+
+    _parameter_constraints = {
+        "brightness": _RANGE,
+        "contrast": _RANGE,
+        "saturation": _RANGE,
+        "hue": _RANGE,
+        "offset": _RANGE,
+        "clip": ["boolean"],
+    }
+
+    def __init__(self, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, *, offset=0.0, clip=True):
+        self.brightness = brightness
+        self.contrast = contrast
+        self.saturation = saturation
+        self.hue = hue
+        self.offset = offset
+        self.clip = clip
+
+    def _bounds(self):
+        factors = [
+            bounds_of(name, getattr(self, name), around=1.0, lowest=0)
+            for name in ("brightness", "contrast", "saturation")
+        ]
+        shifts = [bounds_of(name, getattr(self, name)) for name in ("hue", "offset")]
+        return torch.tensor([*factors, *shifts], dtype=torch.float64)
+
+    def _apply(self, images, params, size=None):
+        images = as_float(images)
+        n, c, h, w = images.shape
+        if c not in (1, 3):
+            raise ValueError(f"ColorJitter takes grey or RGB images, of 1 or 3 channels, got {c}")
+        brightness, contrast, offset = (params[:, i].to(images)[:, None, None, None] for i in (0, 1, 4))
+        weights = images.new_tensor(_GREY if c == 3 else [1.0])
+        mean = torch.einsum("nc,c->n", images.mean((2, 3)), weights)[:, None, None, None] * brightness + offset
+        shift = contrast * offset + (1 - contrast) * mean
+        if c == 1:
+            result = images * (contrast * brightness) + shift
+        else:
+            matrices = color_matrices(params).to(images) * (contrast * brightness)[..., 0]
+            result = matrices.expand(n, 3, 3) @ images.reshape(n, 3, h * w) + shift[..., 0]
+            result = result.reshape(n, 3, h, w)
+        return result.clamp_(0, 1) if self.clip else result

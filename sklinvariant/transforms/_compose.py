@@ -1,0 +1,129 @@
+"""Several transformations one after the other; what is geometric in a row becomes one matrix."""
+
+import itertools
+
+import torch
+
+from sklinvariant._base import torch_generator
+from sklinvariant.transforms._geometric import Geometric, warp_tensor
+from sklinvariant.transforms._transform import Transform
+
+
+class Compose(Geometric):
+    """Transformations in the order given. Its parameters are theirs, side by side.
+
+    Neighbours that are geometric are multiplied to one matrix, so that an image is looked up once, however long the
+    chain. The others act on the result of what stands before them.
+
+    Parameters
+    ----------
+    transforms : sequence of Transform
+        The first acts first.
+    fill : {"mean", "edge", "reflect"}, float, sequence or None, default=None
+        What lies outside an image, in the place of the transformations' own; None takes theirs, which must agree
+        within a chain.
+    interpolation : {"bilinear", "bicubic", "nearest"} or None, default=None
+        Likewise.
+
+    Examples
+    --------
+    >>> from sklinvariant.transforms import ColorJitter, Compose, Flip, Rotation
+    >>> views = Compose([Rotation(15, fill="edge"), Flip(), ColorJitter()], fill="edge")
+    >>> views.sample(4, 0).shape
+    torch.Size([4, 8])
+    """
+
+    _parameter_constraints = {
+        "transforms": [list, tuple],
+        "fill": [*Geometric._parameter_constraints["fill"], None],
+        "interpolation": [*Geometric._parameter_constraints["interpolation"], None],
+    }
+
+    def __init__(self, transforms, *, fill=None, interpolation=None):
+        self.transforms = transforms
+        self.fill = fill
+        self.interpolation = interpolation
+
+    def sample(self, n, generator=None):
+        """Draw of each transformation; one random number generator serves all. See `Transform.sample`."""
+        self._check()
+        if not isinstance(generator, torch.Generator):
+            generator = torch_generator(generator)
+        parts = [transform.sample(n, generator) for transform in self.transforms]
+        return torch.cat([torch.empty(n, 0, dtype=torch.float64), *parts], dim=1)
+
+    def orbit(self, m=None):
+        """The product of the orbits, the last transformation changing fastest.
+
+        Parameters
+        ----------
+        m : sequence of (int or None) or None, default=None
+            Size of the orbit of each; None takes what is usual for them.
+
+        Returns
+        -------
+        torch.Tensor of shape (m_1 ⋯ m_g, p)
+        """
+        self._check()
+        sizes = [None] * len(self.transforms) if m is None else list(m)
+        if len(sizes) != len(self.transforms):
+            raise ValueError(f"m must hold a size for each of {len(self.transforms)} transforms, got {m!r}")
+        rows = torch.empty(1, 0, dtype=torch.float64)
+        for transform, size in zip(self.transforms, sizes, strict=True):
+            orbit = transform.orbit(size)
+            rows = torch.cat([rows.repeat_interleave(len(orbit), 0), orbit.repeat(len(rows), 1)], dim=1)
+        return rows
+
+    def _matrices(self, params, shape):
+        self._check()
+        if not all(isinstance(transform, Geometric) for transform in self.transforms):
+            raise ValueError("only a Compose of geometric transformations has matrices and an inverse")
+        matrices = torch.eye(3, dtype=torch.float64).expand(len(params), 3, 3)
+        for transform, part in self._parts(params):
+            matrices = transform._matrices(part, shape) @ matrices
+        return matrices
+
+    def _look_up(self):
+        """The interpolation and fill of the whole, when all of it is geometric."""
+        looks = [transform._look_up() for transform in self.transforms]
+        return self._common("interpolation", 0, looks), self._common("fill", 1, looks)
+
+    def _apply(self, images, params, size=None):
+        self._check()
+        for geometric, run in itertools.groupby(self._parts(params), lambda part: isinstance(part[0], Geometric)):
+            if geometric:
+                transforms, rows = zip(*run, strict=True)
+                chain = Compose(transforms, fill=self.fill, interpolation=self.interpolation)
+                matrices = chain._matrices(torch.cat(rows, dim=1), tuple(images.shape[-2:]))
+                images, size = warp_tensor(images, matrices, size, *chain._look_up()), None
+            else:
+                for transform, rows in run:
+                    images = transform._apply(images, rows)
+        if size is not None:  # nothing geometric: the resizing alone
+            images = warp_tensor(images, torch.eye(3, dtype=torch.float64)[None], size, "bilinear", "edge")
+        return images
+
+    def _parts(self, params):
+        """Each transformation with its columns of the parameters."""
+        return zip(self.transforms, params.split([t._n_params() for t in self.transforms], dim=1), strict=True)
+
+    def _common(self, name, i, looks):
+        own = getattr(self, name)
+        if own is not None:
+            return own
+        found = {repr(look[i]): look[i] for look in looks} or {"": ("bilinear", 0.0)[i]}
+        if len(found) > 1:
+            raise ValueError(
+                f"a chain of transforms is one look-up, but their {name} differ: {', '.join(found)}; give {name}= to "
+                "Compose"
+            )
+        return next(iter(found.values()))
+
+    def _check(self):
+        self._validate_params()
+        for i, transform in enumerate(self.transforms):
+            if not isinstance(transform, Transform):
+                raise ValueError(f"transforms[{i}] must be a Transform, got {type(transform).__name__}")
+
+    def _n_params(self):
+        return sum(transform._n_params() for transform in self.transforms)
