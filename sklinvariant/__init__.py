@@ -25,6 +25,7 @@ _NAMES = {
     "LearnedBoW": "aggregation",
     "LearnedFisherVector": "aggregation",
     "LearnedVLAD": "aggregation",
+    "NestedInvariancePooler": "pooling",
     "VLAD": "aggregation",
     "all_estimators": "_discovery",
     "load": "_persistence",

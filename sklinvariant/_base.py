@@ -176,12 +176,7 @@ class BagEstimator(TorchEstimator):
 
     def _check_rows(self, X, reset):
         dim = getattr(self, "descriptor_dim", None)
-        if isinstance(X, torch.Tensor):
-            X = _check_tensor_rows(self, X, reset)
-        else:
-            X = to_numpy(X)
-            X = validate_data(self, X, dtype=[np.float64, np.float32], reset=reset, ensure_min_features=1)
-            X = as_tensor(np.ascontiguousarray(X))
+        X = check_rows(self, X, reset=reset)
         if dim is not None and X.shape[1] % dim:
             raise ValueError(f"rows of {X.shape[1]} features cannot be cut into descriptors of descriptor_dim={dim}")
         return DescriptorSets.from_bags(X.reshape(len(X), -1, dim or X.shape[1]))
@@ -190,6 +185,15 @@ class BagEstimator(TorchEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         return tags
+
+
+def check_rows(estimator, X, *, reset):
+    """Rows (n, n_features) as a finite tensor where they lie: float64 as it is, all other numbers as float32."""
+    if isinstance(X, torch.Tensor):
+        return _check_tensor_rows(estimator, X, reset)
+    X = validate_data(estimator, to_numpy(X), dtype="numeric", reset=reset, ensure_min_features=1)
+    X = np.ascontiguousarray(X, dtype=np.float64 if X.dtype == np.float64 else np.float32)
+    return as_tensor(X)
 
 
 def _check_tensor_rows(estimator, X, reset):
@@ -212,7 +216,7 @@ def _check_tensor_rows(estimator, X, reset):
             f"X has {X.shape[1]} features, but {type(estimator).__name__} is expecting {estimator.n_features_in_} "
             "features as input"
         )
-    return X if X.is_floating_point() else X.float()
+    return X if X.dtype == torch.float64 else X.float()
 
 
 def _looks_ragged(X):
@@ -245,6 +249,7 @@ __all__ = [
     "FittedState",
     "TorchEstimator",
     "check_fitted",
+    "check_rows",
     "compute_dtype",
     "keeps_state_on_failure",
     "resolve_device",

@@ -23,6 +23,11 @@ def all_estimators():
     >>> dict(all_estimators())["LearnedBoW"]
     <class 'sklinvariant.aggregation._learned_bag_of_words.LearnedBoW'>
     """
+    return [(name, thing) for name, thing in public_classes() if hasattr(thing, "fit")]
+
+
+def public_classes():
+    """Estimators, and what else has scikit-learn's parameters, such as transforms: sorted (name, class)."""
     found = {}
     for info in pkgutil.iter_modules(sklinvariant.__path__):
         if info.name.startswith("_") or not info.ispkg:
@@ -30,6 +35,6 @@ def all_estimators():
         module = importlib.import_module(f"sklinvariant.{info.name}")
         for name in getattr(module, "__all__", ()):
             thing = getattr(module, name)
-            if inspect.isclass(thing) and issubclass(thing, BaseEstimator) and hasattr(thing, "fit"):
+            if inspect.isclass(thing) and issubclass(thing, BaseEstimator):
                 found[name] = thing
     return sorted(found.items())

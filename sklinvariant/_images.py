@@ -1,5 +1,8 @@
 """Images as they come in: arrays, tensors or lists of pictures, whole numbers 0-255 or floats 0-1."""
 
+import importlib
+import os
+
 import numpy as np
 import torch
 
@@ -47,6 +50,57 @@ def check_pixels(images, first=0):
         if not finite.all():
             raise ValueError(f"image {first + int((~finite).nonzero()[0])} contains NaN or infinity")
     return images
+
+
+def need_extra(module, user):
+    """Import a module of the "image" extra, or say which extra to install."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(f'{user} needs {module}: pip install "sklinvariant[image]"') from error
+
+
+def read_picture(path):
+    """(h, w, 3) uint8 RGB of a file, turned as the camera was held; 16 bits become 8, transparency is left out.
+
+    Raises
+    ------
+    ValueError
+        Where the file cannot be read as a picture; it is named.
+    """
+    cv2 = need_extra("cv2", "reading pictures")
+    try:
+        data = np.fromfile(os.fspath(path), np.uint8)
+        picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    except (OSError, cv2.error) as error:
+        raise ValueError(f"{path} cannot be read ({error})") from error
+    if picture is None:
+        raise ValueError(f"{path} is no picture that can be read")
+    return np.ascontiguousarray(picture[..., ::-1])
+
+
+def fit_into(picture, size, fill="mean"):
+    """A picture (h, w[, c]) whole in a square of size × size pixels, the rest filled: nothing is cut or distorted."""
+    cv2 = need_extra("cv2", "image_size")
+    h, w = picture.shape[:2]
+    scale = size / max(h, w)
+    # an even rest, so that the picture stands in the middle and a turned picture is the square turned
+    shape = tuple(size - 2 * min(round((size - length * scale) / 2), (size - 1) // 2) for length in (h, w))
+    if shape != (h, w):
+        shrinks = scale < 1
+        picture = cv2.resize(picture, shape[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    if shape == (size, size):
+        return picture
+    rest = size - shape[0], size - shape[1]
+    border = [(pixels // 2, pixels - pixels // 2) for pixels in rest] + [(0, 0)] * (picture.ndim - 2)
+    if fill in ("edge", "reflect"):
+        return np.pad(picture, border, mode={"edge": "edge", "reflect": "symmetric"}[fill])
+    scale = 255 if picture.dtype == np.uint8 else 1
+    value = picture.mean((0, 1)) if isinstance(fill, str) else np.asarray(fill) * scale
+    canvas = np.empty((size, size, *picture.shape[2:]), picture.dtype)
+    canvas[:] = np.round(value) if scale == 255 else value
+    canvas[border[0][0] : size - border[0][1], border[1][0] : size - border[1][1]] = picture
+    return canvas
 
 
 def _is_picture(item):

@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 import sklinvariant
-from sklinvariant._discovery import all_estimators
+from sklinvariant._discovery import public_classes
 
 _FORMAT = "sklinvariant-estimator"
 _VERSION = 1
@@ -107,7 +107,7 @@ def load(path):
             raise ValueError(
                 f"it was written by sklinvariant {document['package']}, this is {sklinvariant.__version__}"
             )
-        return _decode_estimator(document["estimator"], tensors, dict(all_estimators()))
+        return _decode_estimator(document["estimator"], tensors, dict(public_classes()))
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} holds no model that this sklinvariant can read ({error})") from error
 
@@ -119,7 +119,7 @@ def trusted_types():
     -------
     list of str
     """
-    names = [f"{cls.__module__}.{cls.__qualname__}" for _, cls in all_estimators()]
+    names = [f"{cls.__module__}.{cls.__qualname__}" for _, cls in public_classes()]
     return sorted([*names, "sklinvariant._descriptors.DescriptorSets"])
 
 
@@ -133,7 +133,7 @@ def _digest(text, tensors):
 
 def _encode_estimator(estimator, tensors, where="estimator"):
     name = type(estimator).__name__
-    if dict(all_estimators()).get(name) is not type(estimator):
+    if dict(public_classes()).get(name) is not type(estimator):
         raise TypeError(f"{where} is a {name}, which is not an estimator of sklinvariant; save it with skops.io")
     params = estimator.get_params(deep=False)
     fitted = {key: value for key, value in vars(estimator).items() if _is_fitted_state(key) and key not in params}

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from sklearn.utils import Bunch
 
+from sklinvariant._images import need_extra, read_picture
+
 _PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 
 
@@ -101,8 +103,6 @@ def load_image_folder(path, size=(64, 64), *, return_X_y=False):
     ValueError
         Where there is no sub-folder, or no picture can be read.
     """
-    from sklinvariant.feature_extraction._local_descriptors import need_extra
-
     cv2 = need_extra("cv2", "load_image_folder")
     size = (size, size) if isinstance(size, Integral) else size
     root = Path(path)
@@ -114,8 +114,9 @@ def load_image_folder(path, size=(64, 64), *, return_X_y=False):
     images, target, filenames, skipped = [], [], [], []
     for label, name in enumerate(names):
         for file in sorted(file for file in (root / name).rglob("*") if file.suffix.lower() in _PICTURES):
-            picture = _read_picture(cv2, file)
-            if picture is None:
+            try:
+                picture = read_picture(file)
+            except ValueError:
                 skipped.append(str(file))
                 continue
             if size is not None:
@@ -140,16 +141,6 @@ def load_image_folder(path, size=(64, 64), *, return_X_y=False):
 
 def answer(return_X_y, **fields):
     return (fields["images"], fields["target"]) if return_X_y else Bunch(**fields)
-
-
-def _read_picture(cv2, file):
-    """(h, w, 3) RGB as the camera was held, or None where it cannot be read."""
-    try:
-        data = np.fromfile(file, np.uint8)
-        picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
-    except (OSError, cv2.error):
-        return None
-    return None if picture is None else np.ascontiguousarray(picture[..., ::-1])
 
 
 def _first(arrays, names, path):

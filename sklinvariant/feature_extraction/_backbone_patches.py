@@ -8,7 +8,8 @@ from numbers import Integral, Real
 
 import numpy as np
 import torch
-from sklearn.utils._param_validation import Interval
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from sklinvariant._base import DEVICE, resolve_device
@@ -67,6 +68,9 @@ class BackbonePatches(ImageTransformer):
         Resize the images to this height and width first. Larger gives more cells.
     batch_size : int, default=64
         Images at a time; smaller takes less memory.
+    precision : {"auto", "float32", "mixed"}, default="auto"
+        "mixed" computes the network's products in bfloat16, which is several times as fast on a GPU and errs by some
+        parts in a thousand; "auto" does so on CUDA alone.
     image_shape : tuple or None, default=None
         ``(h, w)`` or ``(h, w, c)`` of flat rows. Without it a flat row is an image of one row of pixels.
     device : str or torch.device, default="auto"
@@ -95,6 +99,7 @@ class BackbonePatches(ImageTransformer):
         "bgr": ["boolean"],
         "image_size": [_COUNT, tuple, list, None],
         "batch_size": [_COUNT],
+        "precision": [StrOptions({"auto", "float32", "mixed"})],
         "image_shape": [tuple, list, None],
         "device": DEVICE,
     }
@@ -110,6 +115,7 @@ class BackbonePatches(ImageTransformer):
         bgr=False,
         image_size=None,
         batch_size=64,
+        precision="auto",
         image_shape=None,
         device="auto",
     ):
@@ -121,6 +127,7 @@ class BackbonePatches(ImageTransformer):
         self.bgr = bgr
         self.image_size = image_size
         self.batch_size = batch_size
+        self.precision = precision
         self.image_shape = image_shape
         self.device = device
 
@@ -130,19 +137,32 @@ class BackbonePatches(ImageTransformer):
             network = self._make(pretrained=self.weights is None)
             if self.weights is not None:
                 load_weights(network, self.weights)
-            cells = self._run(network.to(device), images[:1], device)
+            maps = self._run(network.to(device), images[:1], device)
         weights = {name: value.cpu().numpy() for name, value in network.state_dict().items()}
-        return {"n_descriptor_features": cells.shape[-1], "weights": weights}
+        return {"n_descriptor_features": maps.shape[-1], "weights": weights}
 
     def _describe(self, images, X):
-        device = resolve_device(self.device, X)
-        with _own_randomness(), torch.no_grad():
+        run = self.feature_maps(resolve_device(self.device, X))
+        return DescriptorSets.from_bags(torch.cat([run(part).flatten(1, 2) for part in images.split(self.batch_size)]))
+
+    def feature_maps(self, device):
+        """The fitted network on a device, as a function of (n, h, w, c) images that gives (n, rows, columns, features).
+
+        It is loaded once; whoever makes many views of images calls it for each batch of them.
+        """
+        check_is_fitted(self)
+        with _own_randomness():
             network = self._make(pretrained=False)
-            weights = {name: as_tensor(np.asarray(value)) for name, value in self._state["weights"].items()}
-            network.load_state_dict(weights)
-            network.to(device)
-            cells = [self._run(network, part, device) for part in images.split(self.batch_size)]
-        return DescriptorSets.from_bags(torch.cat(cells))
+        weights = {name: as_tensor(np.asarray(value)) for name, value in self._state["weights"].items()}
+        network.load_state_dict(weights)
+        on_gpu = torch.device(device).type == "cuda"
+        network.to(device, memory_format=torch.channels_last if on_gpu else torch.preserve_format)
+
+        def run(images):
+            with torch.no_grad():
+                return self._run(network, images, device)
+
+        return run
 
     def _make(self, pretrained):
         if isinstance(self.module, str):
@@ -159,19 +179,21 @@ class BackbonePatches(ImageTransformer):
         return network.float().eval()
 
     def _run(self, network, images, device):
-        """(n, h, w, c) images -> (n, cells, features)."""
+        """(n, h, w, c) images -> float32 (n, rows, columns, features); tokens stand in one row."""
         if images.is_floating_point():
             images = images.float()  # here: not every device holds float64
         x = self._preprocess(network, images.to(device))
+        mixed = self.precision == "mixed" or (self.precision == "auto" and x.device.type == "cuda")
         try:
-            features = run_to(network, self.layer, x)
+            with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=mixed):
+                features = run_to(network, self.layer, x)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
             raise ValueError(f"the network cannot take images of shape {tuple(x.shape)}: {error}") from error
         if not isinstance(features, torch.Tensor) or features.ndim not in (3, 4):
             raise ValueError(f"layer={self.layer!r} gives no feature map (n, c, h, w)")
-        return features.flatten(2).transpose(1, 2) if features.ndim == 4 else features  # (n, c, h, w) -> (n, h w, c)
+        return features.permute(0, 2, 3, 1).float() if features.ndim == 4 else features[:, None].float()
 
     def _preprocess(self, network, images):
         x = as_float(images).permute(0, 3, 1, 2)

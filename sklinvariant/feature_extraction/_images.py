@@ -12,7 +12,59 @@ from sklinvariant._descriptors import DescriptorSets
 from sklinvariant._images import as_pictures, check_pixels
 
 
-class ImageTransformer(TransformerMixin, TorchEstimator, auto_wrap_output_keys=None):
+class ImageEstimator(TorchEstimator):
+    """Base of the estimators of images; it needs a parameter ``image_shape`` and ``n_channels`` in the state."""
+
+    def _read(self, X, *, reset):
+        """(n, h, w, c) tensor of uint8 or floats, where the images lie."""
+        pictures = as_pictures(X)
+        if pictures is not None:
+            X = _stack(pictures)
+        images = self._read_array(X, reset) if getattr(X, "ndim", 2) in (3, 4) else self._read_rows(X, reset)
+        channels = images.shape[-1]
+        if not reset and channels != self._state["n_channels"]:
+            raise ValueError(
+                f"the images have {channels} channels, but {type(self).__name__} was fitted on images of "
+                f"{self._state['n_channels']}"
+            )
+        return images
+
+    def _read_array(self, X, reset):
+        X = X if isinstance(X, torch.Tensor) else to_numpy(X)
+        if 0 in X.shape:
+            kind = "sample(s)" if X.shape[0] == 0 else f"feature(s) (shape={tuple(X.shape)})"
+            raise ValueError(f"no images: found array with 0 {kind}, a minimum of 1 is required")
+        images = check_pixels(X)
+        validate_data(self, images.reshape(len(images), -1), reset=reset, skip_check_array=True)
+        return images if images.ndim == 4 else images[..., None]
+
+    def _read_rows(self, X, reset):
+        if isinstance(X, torch.Tensor):
+            if X.ndim != 2:
+                raise ValueError(
+                    f"expected images or flat rows, got a tensor of shape {tuple(X.shape)}; Reshape your data"
+                )
+            rows = self._read_array(X[:, None], reset)
+        else:  # whole numbers are pixels where image_shape says so, and numbers like any other where it does not
+            dtype = [np.float64, np.float32, np.uint8] if self.image_shape is None else "numeric"
+            rows = check_pixels(validate_data(self, to_numpy(X), dtype=dtype, reset=reset))
+        return rows.reshape(len(rows), *self._shape_of_rows(rows[0].numel()))
+
+    def _shape_of_rows(self, n_features):
+        shape = (1, n_features) if self.image_shape is None else tuple(self.image_shape)
+        if len(shape) not in (2, 3) or not all(isinstance(size, Integral) and size > 0 for size in shape):
+            raise ValueError(f"image_shape must be (h, w) or (h, w, c) of positive integers, got {self.image_shape}")
+        if np.prod(shape) != n_features:
+            raise ValueError(f"rows of {n_features} features cannot be images of image_shape={self.image_shape}")
+        return shape if len(shape) == 3 else (*shape, 1)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
+
+
+class ImageTransformer(TransformerMixin, ImageEstimator, auto_wrap_output_keys=None):
     """Base of the transformers of images to `DescriptorSets`; a subclass says how in ``_prepare`` and ``_describe``."""
 
     @keeps_state_on_failure
@@ -70,52 +122,8 @@ class ImageTransformer(TransformerMixin, TorchEstimator, auto_wrap_output_keys=N
         prefix = type(self).__name__.lower()
         return np.asarray([f"{prefix}{i}" for i in range(self._state["n_descriptor_features"])], dtype=object)
 
-    def _read(self, X, *, reset):
-        """(n, h, w, c) tensor of uint8 or floats, where the images lie."""
-        pictures = as_pictures(X)
-        if pictures is not None:
-            X = _stack(pictures)
-        images = self._read_array(X, reset) if getattr(X, "ndim", 2) in (3, 4) else self._read_rows(X, reset)
-        channels = images.shape[-1]
-        if not reset and channels != self._state["n_channels"]:
-            raise ValueError(
-                f"the images have {channels} channels, but {type(self).__name__} was fitted on images of "
-                f"{self._state['n_channels']}"
-            )
-        return images
-
-    def _read_array(self, X, reset):
-        X = X if isinstance(X, torch.Tensor) else to_numpy(X)
-        if 0 in X.shape:
-            kind = "sample(s)" if X.shape[0] == 0 else f"feature(s) (shape={tuple(X.shape)})"
-            raise ValueError(f"no images: found array with 0 {kind}, a minimum of 1 is required")
-        images = check_pixels(X)
-        validate_data(self, images.reshape(len(images), -1), reset=reset, skip_check_array=True)
-        return images if images.ndim == 4 else images[..., None]
-
-    def _read_rows(self, X, reset):
-        if isinstance(X, torch.Tensor):
-            if X.ndim != 2:
-                raise ValueError(
-                    f"expected images or flat rows, got a tensor of shape {tuple(X.shape)}; Reshape your data"
-                )
-            rows = self._read_array(X[:, None], reset)
-        else:  # whole numbers are pixels where image_shape says so, and numbers like any other where it does not
-            dtype = [np.float64, np.float32, np.uint8] if self.image_shape is None else "numeric"
-            rows = check_pixels(validate_data(self, to_numpy(X), dtype=dtype, reset=reset))
-        return rows.reshape(len(rows), *self._shape_of_rows(rows[0].numel()))
-
-    def _shape_of_rows(self, n_features):
-        shape = (1, n_features) if self.image_shape is None else tuple(self.image_shape)
-        if len(shape) not in (2, 3) or not all(isinstance(size, Integral) and size > 0 for size in shape):
-            raise ValueError(f"image_shape must be (h, w) or (h, w, c) of positive integers, got {self.image_shape}")
-        if np.prod(shape) != n_features:
-            raise ValueError(f"rows of {n_features} features cannot be images of image_shape={self.image_shape}")
-        return shape if len(shape) == 3 else (*shape, 1)
-
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.three_d_array = True
         tags.array_api_support = False  # the answer is a DescriptorSets, which is no array
         tags.transformer_tags.preserves_dtype = []
         return tags

@@ -1,6 +1,5 @@
 """SIFT, DAISY and ORB descriptors of images, by OpenCV and scikit-image, at key points or on a grid."""
 
-import importlib
 from numbers import Integral
 
 import numpy as np
@@ -9,7 +8,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklinvariant._base import to_numpy
 from sklinvariant._descriptors import DescriptorSets
-from sklinvariant._images import as_pictures
+from sklinvariant._images import as_pictures, need_extra
 from sklinvariant.feature_extraction._images import ImageTransformer
 
 _COUNT = Interval(Integral, 1, None, closed="left")
@@ -143,14 +142,6 @@ class _Describer:
         # a cell of SIFT is 1.5 times as wide as its key point; upright
         points = [cv2.KeyPoint(float(x), float(y), self.size / 6, 0.0) for y in ys for x in xs]
         return extractor.compute(image, points)[1]
-
-
-def need_extra(module, user):
-    """Import a module of the "image" extra, or say which extra to install."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ImportError(f'{user} needs {module}: pip install "sklinvariant[image]"') from error
 
 
 def _grey(image, i, clip):

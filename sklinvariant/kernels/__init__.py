@@ -3,12 +3,14 @@
 from sklinvariant.kernels._chi2 import chi2_map
 from sklinvariant.kernels._chunks import compute_dtype, gather_bags
 from sklinvariant.kernels._clustering import Mixture, draw_rows, fit_kmeans, fit_mixture, mixture_scores
+from sklinvariant.kernels._moments import Moment, moment
 from sklinvariant.kernels._nearest import count_codewords, nearest_codewords, sum_by_codeword
 from sklinvariant.kernels._resample import pixel_moves, resample
 from sklinvariant.kernels._soft_moments import Scores, assign_softly, soft_moments
 
 __all__ = [
     "Mixture",
+    "Moment",
     "Scores",
     "assign_softly",
     "chi2_map",
@@ -19,6 +21,7 @@ __all__ = [
     "fit_mixture",
     "gather_bags",
     "mixture_scores",
+    "moment",
     "nearest_codewords",
     "pixel_moves",
     "resample",

@@ -1,0 +1,372 @@
+"""NestedInvariancePooler: against plain loops and published formulas; invariance; streams; bad input."""
+
+import itertools
+import weakref
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from sklearn.decomposition import PCA
+from sklearn.pipeline import make_pipeline
+from torch import nn
+
+from sklinvariant import NestedInvariancePooler, load, save
+from sklinvariant.feature_extraction import BackbonePatches, DensePatches, OnDescriptors
+from sklinvariant.kernels import Moment, moment
+from sklinvariant.pooling._regions import region_grid
+from sklinvariant.transforms import ColorJitter, Flip, Rotation, Scale, warp
+
+inf = np.inf
+PAPER = (("scale", 1), ("translation", 2), ("rotation", inf))
+
+
+@pytest.fixture(scope="module")
+def network():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, bias=False), nn.ReLU())
+
+
+@pytest.fixture
+def images(global_random_seed):
+    return np.random.RandomState(global_random_seed).rand(5, 17, 17, 3).astype(np.float32)
+
+
+@pytest.fixture
+def orbits(global_random_seed):
+    return np.random.RandomState(global_random_seed).rand(6, 4, 3, 5, 7)
+
+
+def power_mean(x, order, axis):
+    return x.max(axis) if order == inf else (x**order).mean(axis) ** (1 / order)
+
+
+def unit(x):
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+@pytest.mark.parametrize("order", [1, 1.5, 2, 3, 50, inf])
+@pytest.mark.parametrize("printed", [False, True])
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
+def test_moments(order, printed, scale, orbits):
+    """One after the other and at once, in any order, at scales whose powers float32 cannot hold."""
+    x = orbits[0, :, 0]
+    expected = power_mean(x, order, 0) * (len(x) ** (1 / order - 1) if printed else 1)
+    scaled = torch.tensor(x * scale, dtype=torch.float32)
+    for rows in (scaled, scaled.flip(0)):
+        running = Moment(order, printed)
+        for row in rows:
+            running.add(row)
+        np.testing.assert_allclose(running.result() / scale, expected, rtol=2e-5)
+    np.testing.assert_allclose(moment(scaled, order, 0, printed) / scale, expected, rtol=2e-5)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3.5, inf])
+def test_moments_of_zeros_and_signs(order):
+    zeros = torch.zeros(3, 2)
+    running = Moment(order)
+    for row in zeros:
+        running.add(row)
+    assert running.result().tolist() == moment(zeros, order, 0).tolist() == [0, 0]
+    signed = torch.tensor([[-2.0], [1.0]])
+    assert moment(signed, order, 0).item() == pytest.approx(
+        {1: -0.5, inf: 1}.get(order, (signed.abs() ** order).mean() ** (1 / order))
+    )
+
+
+@pytest.mark.parametrize("moments", ["mean", "printed"])
+def test_activations_against_equation_4(orbits, moments):
+    stages = (("scale", 1), ("translation", 2), ("rotation", inf))
+    x = orbits
+    for _, order in stages:
+        x = power_mean(x, order, 1) * (x.shape[1] ** (1 / order - 1) if moments == "printed" else 1)
+    pooler = NestedInvariancePooler(stages=stages, moments=moments, normalize=False)
+    np.testing.assert_allclose(pooler.fit_transform(orbits), x)
+    tensor = pooler.set_params(normalize=True).fit_transform(torch.tensor(orbits))
+    assert isinstance(tensor, torch.Tensor)
+    np.testing.assert_allclose(tensor, unit(x))
+    flat = NestedInvariancePooler(stages=stages, orbit_shape=(4, 3, 5)).fit_transform(orbits.reshape(6, -1))
+    np.testing.assert_allclose(flat, unit(x))
+
+
+def test_both_forms_rank_the_same(orbits):
+    printed = NestedInvariancePooler(moments="printed").fit_transform(orbits)
+    np.testing.assert_allclose(printed, NestedInvariancePooler().fit_transform(orbits), rtol=1e-12)
+
+
+def test_the_mean_does_not_depend_on_the_sampling(orbits):
+    finer = orbits.repeat(3, axis=1).repeat(2, axis=3)
+    coarse = NestedInvariancePooler(normalize=False).fit_transform(orbits)
+    np.testing.assert_allclose(NestedInvariancePooler(normalize=False).fit_transform(finer), coarse)
+    printed = NestedInvariancePooler(normalize=False, moments="printed").fit_transform(finer)
+    assert not np.allclose(printed, NestedInvariancePooler(normalize=False, moments="printed").fit_transform(orbits))
+
+
+def test_several_moments_of_a_stage(orbits):
+    both = NestedInvariancePooler(stages=[("a", (1, inf)), ("b", 2), ("c", 1)], normalize=False).fit_transform(orbits)
+    parts = [
+        NestedInvariancePooler(stages=[("a", n), ("b", 2), ("c", 1)], normalize=False).fit_transform(orbits)
+        for n in (1, inf)
+    ]
+    np.testing.assert_allclose(both, np.hstack(parts))
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 7, 1000])
+def test_images_against_a_plain_loop(network, images, batch_size):
+    """Every view made by itself, all activations kept, then equation 4."""
+    rotations, scales = Rotation(n_steps=5), Scale(n_steps=3)
+    maps = BackbonePatches(network).fit(images)
+    activations = np.stack(
+        [
+            [
+                maps.transform(warp(images, rotations.matrix([r]) @ scales.matrix([s]), fill="mean")).values.reshape(
+                    5, 64, 8
+                )
+                for s in scales.orbit().tolist()
+            ]
+            for r in rotations.orbit().tolist()
+        ]
+    )  # (rotations, scales, n, cells, d)
+    expected = unit(power_mean(power_mean(activations.mean(1), 2, 2), inf, 0))
+    transforms = {"rotation": rotations, "scale": scales}
+    pooler = NestedInvariancePooler(network, transforms=transforms, batch_size=batch_size)
+    np.testing.assert_allclose(pooler.fit(images).transform(images), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("stages", "formula"),
+    [
+        ([("translation", 1)], lambda x: x.mean((1, 2))),  # SPoC
+        ([("translation", inf)], lambda x: x.max((1, 2))),  # MAC
+        ([("translation", 3)], lambda x: (x**3).mean((1, 2)) ** (1 / 3)),  # GeM
+        (
+            [("translation", inf, "l2"), ("region", 1)],  # R-MAC
+            lambda x: sum(unit(x[:, a:b, c:d].max((1, 2))) for a, b, c, d in region_grid(8, 8, 3).tolist()),
+        ),
+        ([], lambda x: x.reshape(len(x), -1)),
+    ],
+    ids=["SPoC", "MAC", "GeM", "R-MAC", "pool5"],
+)
+def test_the_usual_poolings(network, images, stages, formula):
+    maps = BackbonePatches(network).fit_transform(images).values.reshape(5, 8, 8, 8)
+    pooler = NestedInvariancePooler(network, stages=stages)
+    np.testing.assert_allclose(pooler.fit_transform(images), unit(formula(maps)), rtol=1e-4, atol=1e-6)
+
+
+def test_regions():
+    """The 14 squares of Tolias et al. on a square map; of a wide one, more along its width; all covered, all inside."""
+    assert len(region_grid(8, 8, 3)) == 1 + 4 + 9
+    for h, w in ((8, 8), (7, 12), (12, 7), (1, 5), (2, 2)):
+        boxes = region_grid(h, w, 3)
+        covered = np.zeros((h, w))
+        for top, bottom, left, right in boxes.tolist():
+            assert 0 <= top < bottom <= h
+            assert 0 <= left < right <= w
+            covered[top:bottom, left:right] += 1
+        assert covered.min() > 0
+
+
+def test_regions_inside_the_nest(network, images):
+    stages = [("translation", inf, "l2"), ("region", 1), ("rotation", 2)]
+    quarter = {"rotation": Rotation(n_steps=4)}
+    pooler = NestedInvariancePooler(network, stages=stages, transforms=quarter, normalize=False).fit(images)
+    rmac = NestedInvariancePooler(network, stages=stages[:2], normalize=False).fit(images)
+    views = [rmac.transform(np.rot90(images, k, axes=(1, 2))) for k in range(4)]
+    np.testing.assert_allclose(pooler.transform(images), power_mean(np.stack(views), 2, 0), rtol=1e-5)
+
+
+def test_invariant_to_its_groups(network, images):
+    """Exactly to those of pixels; photometric groups of one's own too."""
+    group = {"turn": Rotation(n_steps=4), "mirror": Flip()}
+    stages = [("translation", 2), ("turn", 3), ("mirror", inf)]
+    pooler = NestedInvariancePooler(network, stages=stages, transforms=group).fit(images)
+    features = pooler.transform(images)
+    for k, flip in itertools.product(range(4), (1, -1)):
+        np.testing.assert_allclose(
+            pooler.transform(np.rot90(images, k, axes=(1, 2))[:, :, ::flip]), features, rtol=1e-5, atol=1e-6
+        )
+    plain = NestedInvariancePooler(network, stages=[]).fit(images)
+    assert np.abs(plain.transform(images[:, ::-1]) - plain.transform(images)).max() > 0.01
+    light = NestedInvariancePooler(
+        network, stages=[("translation", 1), ("light", inf)], transforms={"light": ColorJitter()}
+    )
+    assert light.fit_transform(images).shape == (5, 8)
+
+
+def test_order_of_stages_matters(network, images):
+    orbit = {"rotation": Rotation(n_steps=3)}
+    one, other = (
+        NestedInvariancePooler(network, stages=stages, transforms=orbit).fit_transform(images)
+        for stages in ([("translation", inf), ("rotation", 1)], [("rotation", 1), ("translation", inf)])
+    )
+    assert np.abs(one - other).max() > 1e-3
+
+
+def test_backbones(network, images):
+    stages = [("translation", 2)]
+    module = NestedInvariancePooler(network, stages=stages).fit_transform(images)
+    extractor = BackbonePatches(network)
+    np.testing.assert_allclose(NestedInvariancePooler(extractor, stages=stages).fit_transform(images), module)
+    assert not hasattr(extractor, "_state")  # a clone was fitted
+    np.testing.assert_allclose(
+        NestedInvariancePooler(extractor.fit(images), stages=stages).fit_transform(images), module
+    )
+    learned = make_pipeline(DensePatches(4, stride=4, normalize=None), OnDescriptors(PCA(5)))
+    pooler = NestedInvariancePooler(learned, stages=[*stages, ("rotation", inf)]).fit(images)
+    assert pooler.transform(images).shape == (5, 5)
+    assert pooler.backbone_ is not learned
+    fitted = NestedInvariancePooler(learned.fit(images), stages=stages).fit(images[:1])
+    assert fitted.backbone_ is learned
+
+
+def test_tensors_rows_and_dtypes(network, images, device):
+    pooler = NestedInvariancePooler(network, transforms={"rotation": Rotation(n_steps=3)}, image_shape=(17, 17, 3))
+    features = pooler.fit_transform(images)
+    assert features.dtype == np.float32
+    tensor = pooler.transform(torch.tensor(images, device=device))
+    assert tensor.device.type == device
+    np.testing.assert_allclose(tensor.cpu(), features, atol=1e-2 if device == "cuda" else 1e-6)
+    np.testing.assert_allclose(pooler.transform(images.reshape(5, -1)), features, atol=1e-6)
+    whole = (images * 255).round().astype(np.uint8)
+    np.testing.assert_allclose(pooler.transform(whole), pooler.transform(whole / 255), atol=1e-5)
+    assert list(pooler.get_feature_names_out())[-1] == "nestedinvariancepooler7"
+
+
+def test_mixed_precision_is_near(network, images):
+    exact = NestedInvariancePooler(network).fit_transform(images)
+    mixed = NestedInvariancePooler(BackbonePatches(network, precision="mixed")).fit_transform(images)
+    assert 0 < np.abs(exact - mixed).max() < 0.02
+
+
+def test_files_and_pictures_of_any_size(network, tmp_path, global_random_seed):
+    rng = np.random.RandomState(global_random_seed)
+    pictures = [rng.randint(255, size=(h, w, 3)).astype(np.uint8) for h, w in ((20, 30), (33, 15), (17, 17))]
+    names = [str(tmp_path / f"{i}.png") for i in range(3)]
+    for name, picture in zip(names, pictures, strict=True):
+        cv2.imwrite(name, picture[..., ::-1])
+    pooler = NestedInvariancePooler(network, stages=[("translation", 2)], image_size=17)
+    features = pooler.fit_transform(pictures)
+    np.testing.assert_array_equal(pooler.transform(names), features)
+    np.testing.assert_array_equal(pooler.transform([tmp_path / "1.png"]), features[1:2])
+    np.testing.assert_allclose(pooler.transform(pictures[2][None]), features[2:], atol=1e-6)
+    # turning the picture by a quarter turns the square it is fitted into
+    turning = NestedInvariancePooler(
+        network, stages=[("translation", 2), ("r", inf)], transforms={"r": Rotation(n_steps=4)}, image_size=17
+    )
+    turned = turning.fit(pictures).transform([np.rot90(picture) for picture in pictures])
+    np.testing.assert_allclose(turned, turning.transform(pictures), atol=2e-3)
+
+
+def test_a_bad_file_is_named_and_loses_nothing(network, tmp_path):
+    names = [str(tmp_path / f"{i}.png") for i in range(4)]
+    for name in names:
+        cv2.imwrite(name, np.full((9, 9, 3), 99, np.uint8))
+    (tmp_path / "1.png").write_bytes(b"not a picture")
+    pooler = NestedInvariancePooler(network, stages=[("translation", 2)], image_size=17, batch_size=2)
+    with pytest.raises(ValueError, match=r"image 1: .*1\.png is no picture"):
+        pooler.fit([names[0]]).transform(names)
+    pooler.set_params(on_error="nan")
+    with pytest.warns(UserWarning, match=r"1 of 4 images were not read: image 1: .*1\.png"):
+        features = pooler.transform(names)
+    assert np.isnan(features).all(1).tolist() == [False, True, False, False]
+    with pytest.raises(ValueError, match="none of 1 images"):
+        pooler.fit([names[1]])
+
+
+def test_memory_does_not_grow_with_the_orbit(network, images, monkeypatch):
+    """Maps are pooled as they come: of 40 times as many, no more are held at a time."""
+    held = []
+
+    def feature_maps(self, device):
+        def see(views):
+            maps = np.ones((len(views), 8, 8, 8), np.float32)
+            token = object()
+            held.append(token)
+            weakref.finalize(maps, held.remove, token)
+            most.append(len(held))
+            return torch.from_numpy(maps)
+
+        return see
+
+    monkeypatch.setattr(BackbonePatches, "feature_maps", feature_maps)
+    for steps in (1, 40):
+        most: list[int] = []
+        NestedInvariancePooler(network, transforms={"rotation": Rotation(n_steps=steps)}, batch_size=2).fit_transform(
+            images
+        )
+        assert len(most) > 10 * steps
+        assert max(most) <= 2
+
+
+def test_progress(network, images, capsys):
+    NestedInvariancePooler(network, transforms={"rotation": Rotation(n_steps=3)}, verbose=1).fit_transform(images)
+    shown = capsys.readouterr().err
+    assert "150/150" in shown  # 5 images, 3 rotations, 10 scales
+
+
+def test_saved_and_pickled(network, images, orbits, tmp_path):
+    import pickle
+
+    pooler = NestedInvariancePooler(network).fit(images)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(pooler)).transform(images), pooler.transform(images))
+    dense = NestedInvariancePooler(
+        DensePatches(5), stages=[("translation", 3), ("rotation", inf)], transforms={"rotation": Rotation(n_steps=2)}
+    )
+    dense.fit(images)
+    save(dense, tmp_path / "model")
+    np.testing.assert_array_equal(load(tmp_path / "model").transform(images), dense.transform(images))
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"stages": [("rotation", 0.5)]}, "at least 1"),
+        ({"stages": [("rotation", np.nan)]}, "at least 1"),
+        ({"stages": [("rotation",)]}, "a stage must be"),
+        ({"stages": ["rotation"]}, "a stage must be"),
+        ({"stages": [("rotation", 1, "l1")]}, "a stage must be"),
+        ({"stages": [("turn", 1)]}, "no group 'turn'"),
+        ({"stages": [("rotation", 1), ("rotation", 2)]}, "once"),
+        ({"stages": [("region", 1)]}, '"translation" before it'),
+        ({"transforms": {"translation": Flip()}}, "transforms must name"),
+        ({"transforms": {"rotation": 36}}, "transforms must name"),
+        ({"moments": "median"}, "moments"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"backbone": 3}, "backbone"),
+    ],
+)
+def test_bad_parameters(network, images, params, message):
+    with pytest.raises(ValueError, match=message):
+        NestedInvariancePooler(**{"backbone": network, **params}).fit(images)
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        (np.full((2, 17, 17, 3), np.nan), "image 0 contains NaN"),
+        (np.zeros((0, 17, 17, 3)), "0 sample"),
+        (np.zeros((2, 17, 17)), "channels|cannot take|features"),
+        ([np.zeros((5, 5)), np.zeros((6, 5))], "differ in size"),
+        (["a.png"], "image_size"),
+    ],
+)
+def test_bad_images(network, images, X, message):
+    pooler = NestedInvariancePooler(network, stages=[("translation", 1)]).fit(images)
+    with pytest.raises(ValueError, match=message):
+        pooler.transform(X)
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        (np.zeros((2, 3, 4)), "an axis for each of 3 stages"),
+        (np.zeros((2, 3, 0, 5, 7)), "none of them empty"),
+        (np.full((2, 4, 3, 5, 7), np.inf), "infinity"),
+        (np.zeros((2, 4, 3, 5, 6)), "features"),
+    ],
+)
+def test_bad_activations(orbits, X, message):
+    pooler = NestedInvariancePooler().fit(orbits)
+    with pytest.raises(ValueError, match=message):
+        pooler.transform(X)
