@@ -1,7 +1,7 @@
 """Images under 3 x 3 matrices: one bilinear look-up for whatever was composed, none where pixels only change places."""
 
 import torch
-from torch.nn.functional import affine_grid, grid_sample
+from torch.nn.functional import grid_sample
 
 _PADDING = {"constant": "zeros", "edge": "border", "reflect": "reflection"}
 
@@ -71,11 +71,21 @@ def _interpolate(images, matrices, size, interpolation, padding, fill):
     # grid_sample counts each axis from -1 to 1 and wants the way back, from the answer to the image
     unit = matrices.new_tensor([w / max(h, w), h / max(h, w), 1.0])
     back = (torch.linalg.inv(matrices) * unit / unit[:, None])[:, :2].to(images)
-    constant = padding == "constant"
-    filled = constant and (isinstance(fill, torch.Tensor) or fill != 0)
-    images = images - fill if filled else images
-    if len(back) == 1:  # one matrix for all: the weights are computed once, images become channels
-        images = images.reshape(1, n * c, h, w)
-    grid = affine_grid(back, [len(back), 1, *size], align_corners=False)
-    answer = grid_sample(images, grid, interpolation, _PADDING[padding], align_corners=False).reshape(n, c, *size)
-    return answer.add_(fill) if filled else answer
+    points = _points(back, *size)
+    shared = len(back) == 1  # one matrix for all: the weights are computed once, images become channels
+    seen = images.reshape(1, n * c, h, w) if shared else images
+    answer = grid_sample(seen, points, interpolation, _PADDING[padding], align_corners=False).reshape(n, c, *size)
+    if padding == "constant" and (isinstance(fill, torch.Tensor) or fill != 0):
+        # what lay outside counted as 0: give it the fill by the part of each pixel that it makes up
+        inside = grid_sample(images.new_ones(len(back), 1, h, w), points, interpolation, align_corners=False)
+        answer.addcmul_(torch.as_tensor(fill, dtype=answer.dtype, device=answer.device), 1 - inside)
+    return answer
+
+
+def _points(matrices, h, w):
+    """(n, h, w, 2) where each pixel of an h × w canvas comes from: affine_grid as two broadcast sums, no product."""
+    across = (2 * torch.arange(w, dtype=matrices.dtype, device=matrices.device) + 1 - w) / w
+    down = (2 * torch.arange(h, dtype=matrices.dtype, device=matrices.device) + 1 - h) / h
+    by_column = (matrices[:, :, 0, None] * across).mT.contiguous()  # (n, w, 2)
+    by_row = (matrices[:, :, 1, None] * down + matrices[:, :, 2, None]).mT.contiguous()  # (n, h, 2)
+    return by_column[:, None] + by_row[:, :, None]

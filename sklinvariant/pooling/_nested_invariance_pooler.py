@@ -398,7 +398,7 @@ class NestedInvariancePooler(TransformerMixin, ImageEstimator):
         sizes = [len(transform.orbit()) for transform in transforms]
         rows = np.arange(math.prod(sizes)).reshape(sizes).T.ravel()
         params = view.orbit()[rows]  # the outermost group's change slowest
-        maps = _views(as_float(images).permute(0, 3, 1, 2), view, params, see, self.batch_size, bar)
+        maps = _views(as_float(images).permute(0, 3, 1, 2).contiguous(), view, params, see, self.batch_size, bar)
         levels = self.region_levels if any(group == "region" for group, _, _ in stages) else None
         sizes = dict(zip(names, sizes, strict=True))
         pooled = nested_moments(stages, lambda: next(maps), sizes, levels, self.moments == "printed").flatten(1)
