@@ -1,5 +1,7 @@
 """Images under 3 x 3 matrices: one bilinear look-up for whatever was composed, none where pixels only change places."""
 
+import math
+
 import torch
 from torch.nn.functional import grid_sample
 
@@ -72,12 +74,16 @@ def _interpolate(images, matrices, size, interpolation, padding, fill):
     unit = matrices.new_tensor([w / max(h, w), h / max(h, w), 1.0])
     back = (torch.linalg.inv(matrices) * unit / unit[:, None])[:, :2].to(images)
     points = _points(back, *size)
-    shared = len(back) == 1  # one matrix for all: the weights are computed once, images become channels
-    seen = images.reshape(1, n * c, h, w) if shared else images
+    seen = images
+    if len(back) == 1 < n:  # one matrix for all: images become channels, so that weights are computed once a thread
+        threads = torch.get_num_threads() if images.device.type == "cpu" else 1
+        seen = images.reshape(math.gcd(n, threads), -1, h, w)
+        points = points.expand(len(seen), -1, -1, -1)
     answer = grid_sample(seen, points, interpolation, _PADDING[padding], align_corners=False).reshape(n, c, *size)
     if padding == "constant" and (isinstance(fill, torch.Tensor) or fill != 0):
         # what lay outside counted as 0: give it the fill by the part of each pixel that it makes up
-        inside = grid_sample(images.new_ones(len(back), 1, h, w), points, interpolation, align_corners=False)
+        ones = images.new_ones(len(back), 1, h, w)
+        inside = grid_sample(ones, points[: len(back)], interpolation, align_corners=False)
         answer.addcmul_(torch.as_tensor(fill, dtype=answer.dtype, device=answer.device), 1 - inside)
     return answer
 
