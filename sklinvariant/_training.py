@@ -29,6 +29,21 @@ class Batch:
         return len(self.bags.offsets) - 1
 
 
+class RowBatches:
+    """Batches of rows in a new random order each time they are walked through."""
+
+    def __init__(self, rows, *, batch_size, generator):
+        self.rows, self.batch_size, self.generator = rows, batch_size, generator
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __iter__(self):
+        order = torch.randperm(len(self), generator=self.generator).to(self.rows.device)
+        for index in order.split(self.batch_size):
+            yield self.rows.index_select(0, index), None
+
+
 class BagBatches:
     """Batches of bags in a new random order each time it is walked through.
 

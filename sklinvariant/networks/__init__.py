@@ -10,6 +10,15 @@ from sklinvariant.networks._encoders import (
     normalize_vlad,
 )
 from sklinvariant.networks._objective import LinearCost, Objective, OwnCost, fit_cost, map_features
+from sklinvariant.networks._rbm import (
+    RestrictedBoltzmannMachine,
+    batch_regularizer,
+    free_energy,
+    log_odds,
+    pseudo_log_likelihood,
+    start_weights,
+    uniform_targets,
+)
 from sklinvariant.networks._squeezenet import SqueezeNet11Features
 
 __all__ = [
@@ -18,12 +27,19 @@ __all__ = [
     "MeanEncoder",
     "Objective",
     "OwnCost",
+    "RestrictedBoltzmannMachine",
     "SoftBagOfWords",
     "SoftFisherVector",
     "SoftVLAD",
     "SqueezeNet11Features",
     "Units",
+    "batch_regularizer",
     "fit_cost",
+    "free_energy",
+    "log_odds",
     "map_features",
     "normalize_vlad",
+    "pseudo_log_likelihood",
+    "start_weights",
+    "uniform_targets",
 ]

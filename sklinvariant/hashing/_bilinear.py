@@ -1,0 +1,100 @@
+"""Bilinear projections: two small rotations in the place of one large (Gong et al. 2013)."""
+
+import math
+from numbers import Integral
+
+import torch
+from sklearn.utils._param_validation import Interval
+
+from sklinvariant._base import FittedState
+from sklinvariant.hashing._hasher import N_BITS, Hasher, random_rotation
+
+
+def nearest_to_square(size):
+    """The two factors of a number that are nearest to each other, the smaller first."""
+    small = next(factor for factor in range(math.isqrt(size), 0, -1) if size % factor == 0)
+    return small, size // small
+
+
+def fit_bilinear(X, left, right, max_iter):
+    """Maximise Σ tr(B Rᵀ Xᵀ L) over signs B and matrices L, R with orthonormal columns, in turns; X is (n, p, q)."""
+    for _ in range(max_iter):
+        half = X @ right  # (n, p, c2)
+        signs = torch.where(left.T @ half > 0, 1.0, -1.0).to(X.dtype)  # (n, c1, c2)
+        left = _polar(torch.einsum("npc,nkc->pk", half, signs))
+        signs = torch.where(left.T @ half > 0, 1.0, -1.0).to(X.dtype)
+        right = _polar(torch.einsum("npq,pk,nkc->qc", X, left, signs))
+    return left, right
+
+
+def _polar(matrix):
+    left, _, right = torch.linalg.svd(matrix, full_matrices=False)
+    return left @ right
+
+
+class BilinearHasher(Hasher):
+    """Signs of ``Lᵀ x R`` for rows x laid out as a matrix: long codes of long vectors for little memory (BPBC).
+
+    Parameters
+    ----------
+    n_bits : int, default=64
+        A product of two numbers that are not more than the height and width of the layout.
+    layout : (int, int) or None, default=None
+        Height and width of a row as a matrix; None takes the factors of the number of features nearest to a square.
+    max_iter : int, default=10
+        Turns of learning; 0 keeps random rotations (the paper's BPBC-rand).
+    packed : bool, default=False
+        Give bytes of 8 bits.
+    random_state : int, RandomState or None, default=None
+        Seeds the first rotations.
+    device : str or torch.device, default="auto"
+        "auto" is the device of a tensor input, else CUDA or MPS where there is one, else CPU.
+
+    Attributes
+    ----------
+    n_iter_ : int
+        Turns made.
+
+    References
+    ----------
+    Gong, Kumar, Rowley, Lazebnik (2013). Learning binary codes for high-dimensional data using bilinear projections.
+    """
+
+    _parameter_constraints = {
+        "n_bits": N_BITS,
+        "layout": [tuple, list, None],
+        "max_iter": [Interval(Integral, 0, None, closed="left")],
+        "random_state": ["random_state"],
+        **Hasher._parameter_constraints,
+    }
+
+    n_iter_ = FittedState("turns made")
+
+    def __init__(self, n_bits=64, *, layout=None, max_iter=10, packed=False, random_state=None, device="auto"):
+        self.n_bits = n_bits
+        self.layout = layout
+        self.max_iter = max_iter
+        self.packed = packed
+        self.random_state = random_state
+        self.device = device
+
+    def _learn(self, X, generator):
+        d = X.shape[1]
+        p, q = nearest_to_square(d) if self.layout is None else self.layout
+        if p * q != d:
+            raise ValueError(f"layout={self.layout!r} does not hold the {d} features of a row")
+        fits = [(k, self.n_bits // k) for k in range(1, p + 1) if self.n_bits % k == 0 and self.n_bits // k <= q]
+        if not fits:
+            raise ValueError(
+                f"n_bits={self.n_bits} is no product of two numbers up to {p} and {q}, the layout of {d} features"
+            )
+        rows, columns = min(fits, key=lambda size: abs(math.log(size[0] * q / (size[1] * p))))
+        mean = X.mean(0)
+        left = random_rotation(p, generator, X.dtype).to(X.device)[:, :rows]
+        right = random_rotation(q, generator, X.dtype).to(X.device)[:, :columns]
+        left, right = fit_bilinear((X - mean).view(-1, p, q), left, right, self.max_iter)
+        return {"mean": mean, "left": left, "right": right, "n_bits": self.n_bits, "n_iter": self.max_iter}
+
+    def _project(self, X, state):
+        left, right = state["left"], state["right"]
+        return (left.T @ (X - state["mean"]).view(-1, len(left), len(right)) @ right).flatten(1)

@@ -1,0 +1,158 @@
+"""What the hashers share: rows in, bits out, the bits being the signs of real numbers that can be had too."""
+
+from numbers import Integral
+
+import numpy as np
+import torch
+from sklearn.base import TransformerMixin, _fit_context
+from sklearn.utils._param_validation import Interval
+from sklearn.utils.validation import check_is_fitted
+
+from sklinvariant._base import (
+    DEVICE,
+    Container,
+    TorchEstimator,
+    check_fitted,
+    check_rows,
+    keeps_state_on_failure,
+    resolve_device,
+    torch_generator,
+)
+from sklinvariant._descriptors import as_tensor
+
+N_BITS = [Interval(Integral, 1, None, closed="left")]
+
+
+def pack_bits(bits):
+    """(n, b) bits as (n, ⌈b / 8⌉) bytes, the first bit the highest, zeros after the last: numpy.packbits on tensors."""
+    n, b = bits.shape
+    padded = torch.zeros(n, -(-b // 8) * 8, dtype=torch.uint8, device=bits.device)
+    padded[:, :b] = bits
+    worth = torch.tensor([128, 64, 32, 16, 8, 4, 2, 1], dtype=torch.uint8, device=bits.device)
+    return (padded.view(n, -1, 8) * worth).sum(2, dtype=torch.uint8)
+
+
+class Hasher(TransformerMixin, TorchEstimator):
+    """Base of the hashers. A subclass learns a state in ``_learn`` and gives real numbers in ``_project``.
+
+    Parameters that all have: ``packed`` (8 bits a byte), ``device``.
+    """
+
+    _parameter_constraints = {"packed": ["boolean"], "device": DEVICE}
+
+    def _learn(self, X, generator):
+        """The state, a dict of tensors and plain values, of rows X (n, d) that lie on the device."""
+        raise NotImplementedError
+
+    def _project(self, X, state):
+        """(n, n_bits) real numbers whose signs are the bits."""
+        raise NotImplementedError
+
+    @keeps_state_on_failure
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Learn the hash function.
+
+        Parameters
+        ----------
+        X : array of shape (n, n_features)
+            Features.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For NaN, infinite values, and more bits than the method can give.
+        """
+        X, container = self._rows(X, reset=True)
+        state = self._learn(X, torch_generator(getattr(self, "random_state", None)))
+        state = {key: value.cpu().numpy() if isinstance(value, torch.Tensor) else value for key, value in state.items()}
+        self._state = {**state, "namespace": container.name}
+        return self
+
+    def transform(self, X):
+        """Hash rows.
+
+        Parameters
+        ----------
+        X : array of shape (n, n_features)
+
+        Returns
+        -------
+        array of shape (n, n_bits) or (n, ⌈n_bits / 8⌉)
+            uint8: bits 0 and 1, or bytes of 8 bits each with ``packed=True``, the first bit the highest.
+        """
+        container = check_fitted(self, "transform", X)
+        bits = (self._scores(X) > 0).to(torch.uint8)
+        return container.wrap(pack_bits(bits) if self.packed else bits)
+
+    def decision_function(self, X):
+        """The real numbers whose signs are the bits: how sure each bit is.
+
+        Parameters
+        ----------
+        X : array of shape (n, n_features)
+
+        Returns
+        -------
+        array of shape (n, n_bits)
+        """
+        return check_fitted(self, "decision_function", X).wrap(self._scores(X))
+
+    def get_feature_names_out(self, input_features=None):
+        """Names of the bits, or of the bytes with ``packed=True``."""
+        check_is_fitted(self)
+        n_bits = self._state["n_bits"]
+        names = [f"{type(self).__name__.lower()}{i}" for i in range(-(-n_bits // 8) if self.packed else n_bits)]
+        return np.asarray(names, dtype=object)
+
+    def _rows(self, X, *, reset):
+        container = Container(X)
+        rows = check_rows(self, X, reset=reset)
+        return rows.to(resolve_device(self.device, X)), container
+
+    def _scores(self, X):
+        X, _ = self._rows(X, reset=False)
+        state = {
+            key: as_tensor(value).to(X) if isinstance(value, np.ndarray) else value
+            for key, value in self._state.items()
+        }
+        with torch.no_grad():
+            return self._project(X, state)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+
+def principal_directions(X, n_components, name):
+    """Mean (d,) and the leading principal directions (n_components, d) of rows; float64 inside."""
+    d = X.shape[1]
+    if n_components > d:
+        raise ValueError(f"n_bits={n_components} is more than the {d} features: {name} gives one bit a direction")
+    rows = X.double()
+    mean = rows.mean(0)
+    rows = rows - mean
+    vectors = torch.linalg.eigh(rows.T @ rows)[1]
+    vectors = vectors.flip(1)[:, :n_components].T
+    # a sign of its own: the largest entry is positive
+    largest = vectors.gather(1, vectors.abs().argmax(1, keepdim=True))
+    return mean.to(X.dtype), (vectors * torch.where(largest < 0, -1.0, 1.0)).to(X.dtype)
+
+
+def random_rotation(size, generator, dtype):
+    """An orthogonal matrix drawn uniformly (the Q of a normal matrix, signs by R's diagonal)."""
+    q, r = torch.linalg.qr(torch.randn(size, size, generator=generator, dtype=torch.float64))
+    return (q * r.diagonal().sign()).to(dtype)
+
+
+def typical_distance(X):
+    """Root mean squared distance of rows from their mean, times √2: that between two rows drawn at random."""
+    spread = (X.double() - X.double().mean(0)).square().sum(1).mean()
+    return float((2 * spread).sqrt())

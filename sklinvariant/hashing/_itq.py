@@ -1,0 +1,76 @@
+"""Iterative quantization: the rotation of principal components that their signs fit best (Gong and Lazebnik 2011)."""
+
+from numbers import Integral
+
+import torch
+from sklearn.utils._param_validation import Interval
+
+from sklinvariant._base import FittedState
+from sklinvariant.hashing._hasher import N_BITS, Hasher, principal_directions, random_rotation
+
+
+def fit_rotation(V, rotation, max_iter):
+    """Equation 2: minimise ‖B - V R‖ over signs B and rotations R in turns; the second is a Procrustes problem.
+
+    The rotation and the number of turns, which end where no sign changes.
+    """
+    before = None
+    for turn in range(max_iter):
+        signs = torch.where(V @ rotation > 0, 1.0, -1.0).to(V.dtype)
+        if before is not None and torch.equal(signs, before):
+            return rotation, turn
+        left, _, right = torch.linalg.svd(V.T @ signs)
+        rotation, before = left @ right, signs
+    return rotation, max_iter
+
+
+class ITQHasher(Hasher):
+    """Signs of rotated principal components, the rotation learned so that signs lose as little as can be.
+
+    Parameters
+    ----------
+    n_bits : int, default=64
+        At most the number of features.
+    max_iter : int, default=50
+        Most turns of learning; the paper's number.
+    packed : bool, default=False
+        Give bytes of 8 bits.
+    random_state : int, RandomState or None, default=None
+        Seeds the first rotation.
+    device : str or torch.device, default="auto"
+        "auto" is the device of a tensor input, else CUDA or MPS where there is one, else CPU.
+
+    Attributes
+    ----------
+    n_iter_ : int
+        Turns made; they end where no sign changes.
+
+    References
+    ----------
+    Gong, Lazebnik (2011). Iterative quantization: a Procrustean approach to learning binary codes. Section 3.
+    """
+
+    _parameter_constraints = {
+        "n_bits": N_BITS,
+        "max_iter": [Interval(Integral, 0, None, closed="left")],
+        "random_state": ["random_state"],
+        **Hasher._parameter_constraints,
+    }
+
+    n_iter_ = FittedState("turns made")
+
+    def __init__(self, n_bits=64, *, max_iter=50, packed=False, random_state=None, device="auto"):
+        self.n_bits = n_bits
+        self.max_iter = max_iter
+        self.packed = packed
+        self.random_state = random_state
+        self.device = device
+
+    def _learn(self, X, generator):
+        mean, directions = principal_directions(X, self.n_bits, "ITQHasher")
+        start = random_rotation(self.n_bits, generator, X.dtype).to(X.device)
+        rotation, n_iter = fit_rotation((X - mean) @ directions.T, start, self.max_iter)
+        return {"mean": mean, "directions": rotation.T @ directions, "n_bits": self.n_bits, "n_iter": n_iter}
+
+    def _project(self, X, state):
+        return (X - state["mean"]) @ state["directions"].T

@@ -1,0 +1,374 @@
+"""Hashes from a restricted Boltzmann machine whose bits are all used equally (Morère et al. 2016, section 4.2)."""
+
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.base import _fit_context
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from sklinvariant._base import DEVICE, FittedState, check_fitted, keeps_state_on_failure, torch_generator
+from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
+from sklinvariant._training import RowBatches, train
+from sklinvariant.hashing._hasher import N_BITS, Hasher
+from sklinvariant.networks import (
+    RestrictedBoltzmannMachine,
+    free_energy,
+    log_odds,
+    pseudo_log_likelihood,
+    start_weights,
+)
+
+_NON_NEGATIVE = Interval(Real, 0, None, closed="left")
+_COUNT = Interval(Integral, 1, None, closed="left")
+
+
+class RBMHasher(CallbackSupportMixin, Hasher):
+    """A code of bits that are on equally often and do not depend on each other: the hidden units of an RBM.
+
+    The machine models the rows, ``P(z_j|x) = σ(w_j·x + b_j)`` and ``P(x_i|z) = σ(w_i·z + c_i)`` (equations 5 and 6),
+    by contrastive divergence, while each batch pulls the activations towards targets that are uniform in 0-1, over
+    the bits of each code and over the batch for each bit (equations 7 and 8). A bit is whether P(z_j|x) > 0.5.
+
+    Parameters
+    ----------
+    n_bits : int, default=64
+        Length of the code; any number, more than features too.
+    regularization : float, default=0.5
+        λ of equation 8: 0 is the plain machine, 1 follows the targets alone where data pull. Larger uses bits more
+        equally and models the rows less.
+    visible : {"scaled", "binary", "gaussian"}, default="scaled"
+        What rows are scaled to, which is fitted and part of the model. "scaled": each feature to 0-1, by its smallest
+        and largest value, as probabilities (what leaves 0-1 later is cut). "binary": X is in 0-1 itself, and states
+        are drawn. "gaussian": each feature to mean 0 and variance 1, with units of variance 1.
+    cd_steps : int, default=1
+        Gibbs steps of contrastive divergence; more are slower and nearer to the likelihood.
+    persistent : bool, default=False
+        Go on with the last batch's states instead of starting from the data, as scikit-learn's BernoulliRBM does.
+    sparsity : float or None, default=None
+        Nair and Hinton's regulariser, a rival of the batch's: the mean activation that each bit is pulled to.
+    sparsity_weight : float, default=0.1
+        How strongly.
+    learning_rate : float, default=0.05
+        Step of descent.
+    momentum : float, default=0.9
+        What a step keeps of the one before.
+    weight_decay : float, default=0.0002
+        Pull of weights towards 0.
+    batch_size : int, default=100
+        Rows a step. The targets are ranks within a batch: below some tens they are coarse.
+    max_epochs : int, default=20
+        Passes over the rows.
+    packed : bool, default=False
+        Give bytes of 8 bits.
+    warm_start : bool, default=False
+        Let `fit` go on from what was learned before.
+    callbacks : list of skorch callbacks or None, default=None
+        Called during training.
+    verbose : int, default=0
+        1 shows a bar of epochs.
+    random_state : int, RandomState or None, default=None
+        Seeds weights, order and states.
+    device : str or torch.device, default="auto"
+        "auto" is the device of a tensor input, else CUDA or MPS where there is one, else CPU.
+
+    Attributes
+    ----------
+    components_ : array of shape (n_bits, n_features)
+        Weights, of scaled features.
+    intercept_hidden_ : array of shape (n_bits,)
+        Biases b of the bits.
+    intercept_visible_ : array of shape (n_features,)
+        Biases c of the features.
+    shift_, scale_ : arrays of shape (n_features,)
+        Rows are scaled as ``(x - shift_) / scale_``.
+    history_ : list of dict
+        Epoch, loss (mean squared error of the reconstruction of a scaled value) and seconds of each epoch.
+    n_iter_ : int
+        Epochs made.
+
+    Notes
+    -----
+    Equation 8 stands in the paper with λ h(B) inside the logarithm and a sign that would drive activations away from
+    their targets; here the objective is ``-Σ log P(x) - λ h(B)``, of which the gradient is that of the machine with
+    ``z - λ (z - t)`` in the place of the activations z of the data. The paper does not say how targets are chosen:
+    here they are ranks, first of each bit over the batch, then of each code over its bits.
+
+    References
+    ----------
+    Morère, Lin, Veillard, Chandrasekhar, Poggio (2016). Nested Invariance Pooling and RBM Hashing for Image Instance
+    Retrieval. Equations 5-8.
+    Nair, Hinton (2009). 3D object recognition with deep belief nets. (Sparsity.)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklinvariant import RBMHasher
+    >>> X = np.random.default_rng(0).random((200, 12))
+    >>> codes = RBMHasher(n_bits=16, random_state=0).fit_transform(X)
+    >>> codes.shape, codes.dtype
+    ((200, 16), dtype('uint8'))
+    >>> bool(abs(codes.mean() - 0.5) < 0.05)
+    True
+    """
+
+    _parameter_constraints = {
+        "n_bits": N_BITS,
+        "regularization": [_NON_NEGATIVE],
+        "visible": [StrOptions({"scaled", "binary", "gaussian"})],
+        "cd_steps": [_COUNT],
+        "persistent": ["boolean"],
+        "sparsity": [Interval(Real, 0, 1, closed="both"), None],
+        "sparsity_weight": [_NON_NEGATIVE],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "momentum": [Interval(Real, 0, 1, closed="left")],
+        "weight_decay": [_NON_NEGATIVE],
+        "batch_size": [_COUNT],
+        "max_epochs": [_COUNT],
+        "packed": ["boolean"],
+        "warm_start": ["boolean"],
+        "callbacks": [list, tuple, None],
+        "verbose": ["verbose"],
+        "random_state": ["random_state"],
+        "device": DEVICE,
+    }
+
+    components_ = FittedState("(n_bits, n_features) weights")
+    intercept_hidden_ = FittedState("(n_bits,) biases of the bits")
+    intercept_visible_ = FittedState("(n_features,) biases of the features")
+    shift_ = FittedState("(n_features,) what is subtracted from rows")
+    scale_ = FittedState("(n_features,) what rows are divided by then")
+
+    def __init__(
+        self,
+        n_bits=64,
+        *,
+        regularization=0.5,
+        visible="scaled",
+        cd_steps=1,
+        persistent=False,
+        sparsity=None,
+        sparsity_weight=0.1,
+        learning_rate=0.05,
+        momentum=0.9,
+        weight_decay=0.0002,
+        batch_size=100,
+        max_epochs=20,
+        packed=False,
+        warm_start=False,
+        callbacks=None,
+        verbose=0,
+        random_state=None,
+        device="auto",
+    ):
+        self.n_bits = n_bits
+        self.regularization = regularization
+        self.visible = visible
+        self.cd_steps = cd_steps
+        self.persistent = persistent
+        self.sparsity = sparsity
+        self.sparsity_weight = sparsity_weight
+        self.learning_rate = learning_rate
+        self.momentum = momentum
+        self.weight_decay = weight_decay
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.packed = packed
+        self.warm_start = warm_start
+        self.callbacks = callbacks
+        self.verbose = verbose
+        self.random_state = random_state
+        self.device = device
+
+    @keeps_state_on_failure
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Learn the machine.
+
+        Parameters
+        ----------
+        X : array of shape (n, n_features)
+            Features; in 0-1 with ``visible="binary"``.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For NaN, infinite values, and values outside 0-1 with ``visible="binary"``.
+        FloatingPointError
+            Where the loss stops being finite; it names the epoch and what to change.
+        """
+        again = self.warm_start and hasattr(self, "_state")
+        return self._learn_rows(X, reset=not again, max_epochs=self.max_epochs)
+
+    @keeps_state_on_failure
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None):
+        """One pass over a part of the rows; the first call fits the scaling, which then stays.
+
+        Parameters
+        ----------
+        X : array of shape (n, n_features)
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self
+        """
+        return self._learn_rows(X, reset=not hasattr(self, "_state"), max_epochs=1)
+
+    def activations(self, X):
+        """P(z = 1 | x) of each bit, equation 5.
+
+        Parameters
+        ----------
+        X : array of shape (n, n_features)
+
+        Returns
+        -------
+        array of shape (n, n_bits)
+        """
+        return check_fitted(self, "activations", X).wrap(self._scores(X).sigmoid_())
+
+    def score_samples(self, X):
+        """Pseudo-likelihood of each row: the sum over features of ``log P(x_i | the rest)``.
+
+        scikit-learn's BernoulliRBM draws one feature a row and multiplies by their number, which is the same in the
+        mean. Rows in 0-1 are taken as probabilities. Gaussian units have no such sum: there it is the logarithm of
+        the likelihood up to the constant that no one can compute.
+
+        Parameters
+        ----------
+        X : array of shape (n, n_features)
+
+        Returns
+        -------
+        array of shape (n,)
+        """
+        container = check_fitted(self, "score_samples", X)
+        v = self._visible(self._rows(X, reset=False)[0], self._state)
+        if self.visible == "gaussian":
+            return container.wrap(-free_energy(v, *self._parameters_on(v), gaussian=True))
+        return container.wrap(pseudo_log_likelihood(v, *self._parameters_on(v)))
+
+    def gibbs(self, X):
+        """One step of Gibbs sampling: bits drawn for the rows, then rows drawn for the bits.
+
+        Parameters
+        ----------
+        X : array of shape (n, n_features)
+
+        Returns
+        -------
+        array of shape (n, n_features)
+            In the units of X; of real-valued features the means.
+        """
+        container = check_fitted(self, "gibbs", X)
+        v = self._visible(self._rows(X, reset=False)[0], self._state)
+        generator = torch.Generator(v.device).manual_seed(torch_generator(self.random_state).initial_seed())
+        machine = RestrictedBoltzmannMachine(*self._parameters_on(v), **self._machine_options(generator))
+        with torch.no_grad():
+            drawn = machine.gibbs(v)
+        shift, scale = (torch.as_tensor(self._state[key]).to(v) for key in ("shift", "scale"))
+        return container.wrap(drawn * scale + shift)
+
+    def _learn_rows(self, X, *, reset, max_epochs):
+        rows, container = self._rows(X, reset=reset)
+        seed = torch_generator(self.random_state)
+        generator = torch.Generator(rows.device).manual_seed(seed.initial_seed())
+        state = self._scaling(rows) if reset else {key: self._state[key] for key in ("shift", "scale", "n_bits")}
+        v = self._visible(rows, state)
+        if reset:
+            mean = v.mean(0)
+            weight = start_weights(self.n_bits, v.shape[1], seed, torch.float64).to(v)
+            visible = mean if self.visible == "gaussian" else log_odds(mean)
+            parameters = weight, weight.new_zeros(self.n_bits), visible
+        else:
+            parameters = self._parameters_on(v)
+        machine = RestrictedBoltzmannMachine(*parameters, **self._machine_options(generator))
+
+        def export(machine):
+            learned = {
+                "components": machine.weight,
+                "intercept_hidden": machine.hidden_bias,
+                "intercept_visible": machine.visible_bias,
+            }
+            learned = {key: value.detach().cpu().numpy().copy() for key, value in learned.items()}
+            return {"_state": {**state, **learned, "namespace": container.name}, "n_iter_": 0, "history_": []}
+
+        report = FitReport(self, X, None, None, max_epochs)
+        history = train(
+            machine,
+            RowBatches(v, batch_size=self.batch_size, generator=seed),
+            name=type(self).__name__,
+            max_epochs=max_epochs,
+            optimizer=lambda parameters, lr: torch.optim.SGD(parameters, lr=lr, momentum=self.momentum),
+            learning_rate=self.learning_rate,
+            tol=None,
+            n_iter_no_change=max_epochs,
+            report=report,
+            fitted_attributes=export,
+            callbacks=self.callbacks or (),
+            verbose=self.verbose,
+        )
+        report.end(lambda: export(machine))
+        earlier = [] if reset else self.history_
+        for attribute, value in export(machine).items():
+            setattr(self, attribute, value)
+        self.history_ = earlier + [row | {"epoch": row["epoch"] + len(earlier)} for row in history]
+        self.n_iter_ = len(self.history_)
+        return self
+
+    def _machine_options(self, generator):
+        return {
+            "visible": self.visible,
+            "cd_steps": self.cd_steps,
+            "persistent": self.persistent,
+            "regularization": self.regularization,
+            "sparsity": self.sparsity,
+            "sparsity_weight": self.sparsity_weight,
+            "weight_decay": self.weight_decay,
+            "generator": generator,
+        }
+
+    def _scaling(self, rows):
+        """What takes features to the range of the visible units; a constant feature becomes 0."""
+        if self.visible == "gaussian":
+            wide = rows.double()
+            shift, scale = wide.mean(0), wide.std(0, correction=0)
+        else:
+            low, high = rows.amin(0).double(), rows.amax(0).double()
+            shift, scale = low, high - low
+        if self.visible == "binary":
+            if low.min() < 0 or high.max() > 1:
+                raise ValueError('visible="binary" needs values in 0-1; use visible="scaled" for others')
+            shift, scale = torch.zeros_like(low), torch.ones_like(low)
+        scale = torch.where(scale > 0, scale, 1.0)
+        return {"shift": shift.cpu().numpy(), "scale": scale.cpu().numpy(), "n_bits": self.n_bits}
+
+    def _visible(self, rows, state):
+        """Rows as the machine sees them."""
+        shift, scale = (torch.as_tensor(state[key], device=rows.device) for key in ("shift", "scale"))
+        if self.visible == "binary":
+            return rows
+        v = ((rows - shift) / scale).to(rows.dtype)  # in float64: rows may be alike in all but the last digits
+        return v if self.visible == "gaussian" else v.clamp_(0, 1)
+
+    def _parameters_on(self, v):
+        names = ("components", "intercept_hidden", "intercept_visible")
+        return tuple(torch.as_tensor(np.asarray(self._state[name])).to(v) for name in names)
+
+    def _scores(self, X):
+        check_is_fitted(self)
+        v = self._visible(self._rows(X, reset=False)[0], self._state)
+        weight, hidden, _ = self._parameters_on(v)
+        return torch.addmm(hidden, v, weight.T)

@@ -1,0 +1,59 @@
+"""Spectral hashing: the smoothest waves over a box along the principal directions (Weiss et al. 2008)."""
+
+import math
+
+import torch
+
+from sklinvariant.hashing._hasher import N_BITS, Hasher, principal_directions
+
+
+def smoothest_waves(lengths, count):
+    """(direction, half waves) of the ``count`` smallest eigenvalues (half waves / length)², smallest first."""
+    waves = torch.arange(1, count + 1, dtype=torch.float64)
+    rates = waves / lengths.double().cpu().clamp(min=1e-300)[:, None]
+    chosen = rates.flatten().argsort(stable=True)[:count]
+    return chosen // count, waves[chosen % count]
+
+
+class SpectralHasher(Hasher):
+    """Bits are signs of sine waves along the principal directions, slow waves and long directions first.
+
+    Parameters
+    ----------
+    n_bits : int, default=64
+        Any number: a long direction gives several bits, of waves of rising frequency.
+    packed : bool, default=False
+        Give bytes of 8 bits.
+    device : str or torch.device, default="auto"
+        "auto" is the device of a tensor input, else CUDA or MPS where there is one, else CPU.
+
+    References
+    ----------
+    Weiss, Torralba, Fergus (2008). Spectral hashing. Algorithm of section 3.
+    """
+
+    _parameter_constraints = {"n_bits": N_BITS, **Hasher._parameter_constraints}
+
+    def __init__(self, n_bits=64, *, packed=False, device="auto"):
+        self.n_bits = n_bits
+        self.packed = packed
+        self.device = device
+
+    def _learn(self, X, generator):
+        mean, directions = principal_directions(X, min(self.n_bits, X.shape[1]), "SpectralHasher")
+        along = (X - mean) @ directions.T
+        low, high = along.amin(0), along.amax(0)
+        which, half_waves = smoothest_waves(high - low, self.n_bits)
+        length = (high - low).double().cpu()[which]
+        rate = torch.where(length > 0, math.pi * half_waves / length.clamp(min=1e-300), 0.0)
+        return {
+            "mean": mean,
+            "directions": directions[which],
+            "low": low[which],
+            "rate": rate,
+            "n_bits": self.n_bits,
+        }
+
+    def _project(self, X, state):
+        along = (X - state["mean"]) @ state["directions"].T
+        return torch.cos((along - state["low"]) * state["rate"])
