@@ -19,6 +19,11 @@ from sklinvariant._discovery import public_classes
 
 _FORMAT = "sklinvariant-estimator"
 _VERSION = 1
+_SAFETENSORS_DTYPES = {
+    **{f"{kind}{8 * size}": f"<{kind.lower()}{size}" for kind in "IU" for size in (1, 2, 4, 8)},
+    **{f"F{8 * size}": f"<f{size}" for size in (2, 4, 8)},
+    "BOOL": "?",
+}
 _PRIVATE_STATE = ("_state", "_sklearn_output_config")
 
 
@@ -63,6 +68,8 @@ def save(estimator, path):
     try:
         with open(temporary, "xb") as file:
             file.write(data)
+            file.flush()
+            os.fsync(file.fileno())  # or a crash could leave the new name on half a file
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
@@ -70,12 +77,15 @@ def save(estimator, path):
         raise
 
 
-def load(path):
+def load(path, *, mmap=False):
     """Read what `save` wrote.
 
     Parameters
     ----------
     path : str or path-like
+    mmap : bool, default=False
+        Leave arrays in the file and read what is used, when it is used: for an index larger than memory. Then only
+        the lengths are checked, not whether every byte is as it was written; the file must stay.
 
     Returns
     -------
@@ -94,11 +104,13 @@ def load(path):
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {} if mmap else {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, TypeError) as error:
         raise ValueError(f"{path} is not a whole file of sklinvariant.save ({error})") from error
     text = metadata.get("document", "")
-    if metadata.get("sha256") is None or metadata["sha256"] != _digest(text, tensors):
+    if mmap:
+        tensors = _mapped(path)
+    elif metadata.get("sha256") is None or metadata["sha256"] != _digest(text, tensors):
         raise ValueError(f"{path} was not written by sklinvariant.save, or was changed since")
     # the digest shows damage, not good will: whoever edits a file can write its digest too
     try:
@@ -123,6 +135,19 @@ def trusted_types():
     return sorted([*names, "sklinvariant._descriptors.DescriptorSets"])
 
 
+def _mapped(path):
+    """The arrays of a safetensors file (whose header and lengths were checked when it was opened), left in it."""
+    content = np.memmap(path, dtype=np.uint8, mode="r")
+    start = 8 + int.from_bytes(content[:8].tobytes(), "little")
+    header = json.loads(content[8:start].tobytes())
+    header.pop("__metadata__", None)
+    arrays = {}
+    for name, entry in header.items():
+        begin, end = (start + offset for offset in entry["data_offsets"])
+        arrays[name] = content[begin:end].view(_SAFETENSORS_DTYPES[entry["dtype"]]).reshape(entry["shape"])
+    return arrays
+
+
 def _digest(text, tensors):
     digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
@@ -136,7 +161,8 @@ def _encode_estimator(estimator, tensors, where="estimator"):
     if dict(public_classes()).get(name) is not type(estimator):
         raise TypeError(f"{where} is a {name}, which is not an estimator of sklinvariant; save it with skops.io")
     params = estimator.get_params(deep=False)
-    fitted = {key: value for key, value in vars(estimator).items() if _is_fitted_state(key) and key not in params}
+    state = estimator.__getstate__()
+    fitted = {key: value for key, value in state.items() if _is_fitted_state(key) and key not in params}
     if where == "estimator":
         check_is_fitted(estimator)
     return {

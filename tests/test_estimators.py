@@ -37,6 +37,7 @@ _INSTANCES = {
     ],
     "LearnedVLAD": [{"n_codewords": 4, **_QUICK}],
     "LearnedFisherVector": [{"n_components": 2, **_QUICK}],
+    "HammingNeighbors": [{"n_neighbors": 1}, {"n_neighbors": 1, "index": "hnsw"}],
     "RBMHasher": [{"n_bits": 4, "max_epochs": 2}],
     "PCAHasher": [{"n_bits": 1}],
     "ITQHasher": [{"n_bits": 1}],
@@ -59,7 +60,8 @@ def test_check_estimator(name, params):
         results = check_estimator(ESTIMATORS[name](**params), on_skip=None, on_fail=None)
     failed = [(result["check_name"], result["exception"]) for result in results if result["status"] == "failed"]
     assert not failed
-    assert sum(result["status"] == "passed" for result in results) >= 45
+    least = 45 if hasattr(ESTIMATORS[name], "transform") else 40  # scikit-learn has checks for transformers alone
+    assert sum(result["status"] == "passed" for result in results) >= least
     assert not [result for result in results if result["status"] == "xfail"]
 
 

@@ -1,0 +1,263 @@
+"""RBMHasher: equations, gradients, scikit-learn's BernoulliRBM, the batch's regulariser, training."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import expit, logsumexp
+from sklearn.datasets import load_digits
+from sklearn.neural_network import BernoulliRBM
+
+from sklinvariant import RBMHasher, load, save
+from sklinvariant.metrics import bit_activation, code_entropy
+from sklinvariant.networks import (
+    RestrictedBoltzmannMachine,
+    batch_regularizer,
+    free_energy,
+    pseudo_log_likelihood,
+    uniform_targets,
+)
+
+
+@pytest.fixture
+def digits():
+    return load_digits().data[:600] / 16
+
+
+@pytest.fixture
+def small(global_random_seed):
+    """A machine small enough to sum over all its states."""
+    generator = torch.Generator().manual_seed(global_random_seed)
+    weight, b, c = (torch.randn(size, generator=generator, dtype=torch.float64) for size in ((3, 5), (3,), (5,)))
+    return weight, b, c
+
+
+def _all_states(n):
+    return torch.cartesian_prod(*[torch.tensor([0.0, 1.0], dtype=torch.float64)] * n)
+
+
+def test_free_energy_sums_over_all_hidden_states(small):
+    weight, b, c = small
+    v, z = _all_states(5), _all_states(3)
+    energies = -(v @ c)[:, None] - z @ b - v @ weight.T @ z.T
+    np.testing.assert_allclose(free_energy(v, weight, b, c), -logsumexp(-energies.numpy(), axis=1))
+
+
+def test_pseudo_likelihood_sums_over_all_units(small):
+    weight, b, c = small
+    v = _all_states(5)[::3]
+    expected = np.zeros(len(v))
+    for i in range(5):
+        other = v.clone()
+        other[:, i] = 1 - other[:, i]
+        gap = free_energy(other, weight, b, c) - free_energy(v, weight, b, c)
+        expected += np.log(expit(gap.numpy()))
+    np.testing.assert_allclose(pseudo_log_likelihood(v, weight, b, c), expected)
+
+
+def test_gradient_of_the_likelihood(small):
+    """With the model's states drawn from the model itself, contrastive divergence is the gradient of -log P."""
+    parameters = [value.clone().requires_grad_() for value in small]
+    everything, data = _all_states(5), _all_states(5)[[3, 17, 21]]
+    log_likelihood = -free_energy(data, *parameters).mean() - torch.logsumexp(-free_energy(everything, *parameters), 0)
+    expected = torch.autograd.grad(-log_likelihood, parameters)
+    machine = RestrictedBoltzmannMachine(*small)
+    chance = torch.softmax(-free_energy(everything, *small), 0)
+    z = machine.hidden(everything)
+    of_model = (z * chance[:, None]).T @ everything
+    of_data = machine.hidden(data).T @ data / 3
+    torch.testing.assert_close(expected[0], (of_model - of_data).detach())
+    # one batch of the machine, its model states being those that it drew
+    machine.generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        (weight, hidden, visible), error = machine.gradients(data)
+    machine.generator = torch.Generator().manual_seed(0)
+    machine.requires_grad_(False)
+    model = machine.gibbs(data)
+    torch.testing.assert_close(weight, machine.hidden(model).T @ model / 3 - of_data)
+    torch.testing.assert_close(hidden, (machine.hidden(model) - machine.hidden(data)).mean(0))
+    torch.testing.assert_close(visible, (model - data).mean(0))
+    assert error == pytest.approx((model - data).square().mean().item())
+
+
+@pytest.mark.parametrize("strength", [0.3, 1.0, 2.0])
+def test_gradient_of_the_regularizer(small, strength):
+    """What regularization adds is the gradient of -λ h(B), the targets being held."""
+    parameters = [value.clone().requires_grad_() for value in small]
+    data = torch.rand(7, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    z = torch.sigmoid(data @ parameters[0].T + parameters[1])
+    penalty = -strength * batch_regularizer(z, uniform_targets(z.detach()))
+    expected = torch.autograd.grad(penalty, parameters[:2])
+    found = []
+    for regularization in (strength, 0.0):
+        generator = torch.Generator().manual_seed(0)
+        machine = RestrictedBoltzmannMachine(*small, regularization=regularization, generator=generator)
+        found.append(machine.gradients(data)[0])
+    for i in range(2):
+        torch.testing.assert_close(found[0][i] - found[1][i], expected[i])
+
+
+def test_regularizer_is_the_cross_entropy():
+    z, t = torch.tensor([[0.2, 0.9], [0.5, 1.0]]), torch.tensor([[0.25, 0.75], [0.75, 0.25]])
+    rows = (t * z.log() + (1 - t) * torch.log1p(-z.clamp(max=1 - 1.2e-7))).sum(1)
+    assert batch_regularizer(z, t).item() == pytest.approx(rows.mean().item(), rel=1e-3)
+    torch.autograd.gradcheck(
+        lambda z: batch_regularizer(z, t.double()), torch.rand(2, 2, dtype=torch.float64, requires_grad=True)
+    )
+
+
+@pytest.mark.parametrize("shape", [(100, 32), (50, 7), (1, 9), (9, 1), (3, 64)])
+def test_targets_are_uniform(shape, global_random_seed):
+    z = torch.rand(shape, generator=torch.Generator().manual_seed(global_random_seed), dtype=torch.float64)
+    t = uniform_targets(z**3)  # bits that are seldom on
+    n, b = shape
+    expected = (torch.arange(b, dtype=torch.float64) + 0.5) / b
+    torch.testing.assert_close(t.sort(1).values, expected.expand(n, b))
+    if n >= 50 and b >= 7:
+        assert (t.mean(0) - 0.5).abs().max() < 0.1
+        assert ((t > 0.5).double().mean(0) - 0.5).abs().max() < 0.2
+        # they keep the order of a bit's activations, mostly
+        correlation = np.corrcoef(t[:, 0], z[:, 0])[0, 1]
+        assert correlation > 0.5
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+def test_targets_of_equal_activations(value):
+    t = uniform_targets(torch.full((6, 4), value))
+    torch.testing.assert_close(t.sort(1).values, torch.tensor([0.125, 0.375, 0.625, 0.875]).expand(6, 4))
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_against_bernoulli_rbm(digits, seed):
+    """The plain machine under the same setting reaches the same pseudo-likelihood."""
+    setting = {"learning_rate": 0.05, "batch_size": 10, "random_state": seed}
+    theirs = BernoulliRBM(32, n_iter=15, **setting).fit(digits)
+    ours = RBMHasher(
+        32, regularization=0, visible="binary", persistent=True, momentum=0, weight_decay=0, max_epochs=15, **setting
+    ).fit(digits)
+    many = np.mean([theirs.set_params(random_state=i).score_samples(digits).mean() for i in range(20)])
+    assert -0.5 < ours.score_samples(digits).mean() - many < 1.5  # visible biases start better than at 0
+    # their own weights, scored by ours
+    parameters = (torch.tensor(a) for a in (theirs.components_, theirs.intercept_hidden_, theirs.intercept_visible_))
+    assert pseudo_log_likelihood(torch.tensor(digits), *parameters).mean() == pytest.approx(many, abs=0.3)
+
+
+def test_regularization_uses_bits_equally(digits):
+    plain, hashing = (
+        RBMHasher(32, regularization=strength, random_state=0).fit_transform(digits) for strength in (0, 0.5)
+    )
+    uneven, even = (np.abs(bit_activation(codes) - 0.5).mean() for codes in (plain, hashing))
+    assert even < 0.04 < 0.07 < uneven
+    assert code_entropy(hashing).mean() > 0.95
+    sparse = RBMHasher(32, regularization=0, sparsity=0.1, sparsity_weight=1.0, random_state=0).fit(digits)
+    assert sparse.activations(digits).mean() < 0.3
+
+
+def test_codes_find_the_same_digit(digits, global_random_seed):
+    """A floor: nearest codes share the label far more often than chance, and than the plain machine's do."""
+    from sklinvariant.metrics import ranking
+
+    y = load_digits().target[:600]
+    found = {}
+    for strength in (0, 0.5):
+        codes = RBMHasher(16, regularization=strength, random_state=global_random_seed).fit_transform(digits)
+        found[strength] = (y[ranking(codes, metric="hamming", n_neighbors=1)[:, 0]] == y).mean()
+    assert found[0.5] > 0.75
+    assert found[0.5] > found[0] + 0.04
+
+
+@pytest.mark.parametrize("visible", ["scaled", "binary", "gaussian"])
+def test_visible_units(digits, visible):
+    X = digits if visible == "binary" else digits * 40 - 7
+    hasher = RBMHasher(16, visible=visible, learning_rate=0.01, random_state=0).fit(X)
+    assert hasher.history_[-1]["loss"] < hasher.history_[0]["loss"]
+    drawn = hasher.gibbs(X)
+    assert drawn.shape == X.shape
+    if visible == "binary":
+        assert set(np.unique(drawn)) <= {0, 1}
+    else:
+        assert np.abs(drawn - X).mean() < np.abs(X.mean() - X).mean()
+    assert np.isfinite(hasher.score_samples(X)).all()
+    scaled = (X - hasher.shift_) / hasher.scale_
+    expected = expit(scaled @ hasher.components_.T + hasher.intercept_hidden_)
+    np.testing.assert_allclose(hasher.activations(X), expected, atol=1e-6)
+
+
+def test_scaling_is_part_of_the_model(digits):
+    codes = RBMHasher(16, random_state=0).fit(digits).transform(digits)
+    moved = RBMHasher(16, random_state=0).fit(digits * 64 - 32).transform(digits * 64 - 32)
+    np.testing.assert_array_equal(codes, moved)
+
+
+def test_seeds_pickles_and_files(digits, tmp_path):
+    state = torch.get_rng_state()
+    one, two, other = (RBMHasher(9, max_epochs=2, random_state=seed).fit(digits) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(one.components_, two.components_)
+    assert np.abs(one.components_ - other.components_).max() > 1e-3
+    assert torch.equal(torch.get_rng_state(), state)
+    save(one, tmp_path / "model")
+    for again in (pickle.loads(pickle.dumps(one)), load(tmp_path / "model")):
+        np.testing.assert_array_equal(again.transform(digits), one.transform(digits))
+
+
+def test_going_on(digits):
+    whole = RBMHasher(9, max_epochs=3, warm_start=True, random_state=0).fit(digits)
+    assert whole.n_iter_ == 3
+    whole.set_params(max_epochs=2).fit(digits)
+    assert [row["epoch"] for row in whole.history_] == [1, 2, 3, 4, 5]
+    part = RBMHasher(9, random_state=0)
+    for start in range(0, 600, 200):
+        part.partial_fit(digits[start : start + 200])
+    assert part.n_iter_ == 3
+    assert part.transform(digits).shape == (600, 9)
+
+
+def test_interrupted_training_keeps_finished_epochs(digits):
+    from sklearn.exceptions import ConvergenceWarning
+    from skorch.callbacks import Callback
+
+    class Interrupt(Callback):
+        def on_epoch_begin(self, net, **kwargs):
+            if len(net.history) == 3:
+                raise KeyboardInterrupt
+
+    hasher = RBMHasher(9, callbacks=[Interrupt()], random_state=0)
+    with pytest.warns(ConvergenceWarning, match="finished epoch, 2"):
+        hasher.fit(digits)
+    np.testing.assert_array_equal(
+        hasher.components_, RBMHasher(9, max_epochs=2, random_state=0).fit(digits).components_
+    )
+
+
+def test_progress_and_divergence(digits, capsys):
+    RBMHasher(4, max_epochs=2, verbose=1).fit(digits)
+    assert "2/2" in capsys.readouterr().err
+    with pytest.raises(FloatingPointError, match="lower learning_rate"):
+        RBMHasher(4, visible="gaussian", learning_rate=1e6, max_epochs=50).fit(digits)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 10_000])
+def test_batches_of_any_size(digits, batch_size):
+    codes = RBMHasher(8, batch_size=batch_size, max_epochs=1, random_state=0).fit_transform(digits[:50])
+    assert codes.shape == (50, 8)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"n_bits": 0}, "n_bits"),
+        ({"regularization": -1}, "regularization"),
+        ({"momentum": 1.0}, "momentum"),
+        ({"sparsity": 2}, "sparsity"),
+        ({"visible": "grey"}, "visible"),
+    ],
+)
+def test_bad_parameters(digits, params, message):
+    with pytest.raises(ValueError, match=message):
+        RBMHasher(**params).fit(digits)
+
+
+def test_binary_units_need_0_to_1(digits):
+    with pytest.raises(ValueError, match="0-1"):
+        RBMHasher(visible="binary").fit(digits * 2)
