@@ -2,6 +2,6 @@
 
 import sys
 
-from sklinvariant._demo import main
+from sklinvariant._command_line import main
 
 sys.exit(main())

@@ -1,6 +1,5 @@
 """The demo: images -> local features -> aggregation -> LinearSVC, the aggregation chosen by a grid search."""
 
-import argparse
 import contextlib
 import os
 import sys
@@ -8,37 +7,20 @@ import time
 import warnings
 
 
-def main(argv=None):
-    """Run the command line; the exit status."""
-    arguments = _parse(argv)
-    try:
-        return arguments.run(arguments)
-    except (OSError, ValueError, ImportError) as error:
-        print(f"sklinvariant: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("sklinvariant: interrupted", file=sys.stderr)
-        return 130
+def add_arguments(parser):
+    """The words of ``aggregation``, which is also what is run without a command."""
+    parser.set_defaults(run=run)
+    parser.add_argument(
+        "--data",
+        default="digits",
+        help="digits (default), fashion-mnist, cifar10, an .npz file, or a folder with a sub-folder a class",
+    )
+    parser.add_argument("--output", default="demo.png", help="where the picture goes (default: demo.png)")
+    parser.add_argument("--max-images", type=int, default=1500, help="images used (default: 1500)")
+    parser.add_argument("--seed", type=int, default=0)
 
 
-def _parse(argv):
-    parser = argparse.ArgumentParser(prog="python -m sklinvariant", description="Learned invariance, at work.")
-    commands = parser.add_subparsers(metavar="command")
-    command = commands.add_parser("aggregation", help="bags of local features to vectors (the default)")
-    for target in (parser, command):
-        target.set_defaults(run=_aggregation)
-        target.add_argument(
-            "--data",
-            default="digits",
-            help="digits (default), fashion-mnist, cifar10, an .npz file, or a folder with a sub-folder a class",
-        )
-        target.add_argument("--output", default="demo.png", help="where the picture goes (default: demo.png)")
-        target.add_argument("--max-images", type=int, default=1500, help="images used (default: 1500)")
-        target.add_argument("--seed", type=int, default=0)
-    return parser.parse_args(argv)
-
-
-def _load(name):
+def load_data(name):
     from sklinvariant import datasets
 
     loaders = {
@@ -60,7 +42,8 @@ def _load(name):
     raise FileNotFoundError(f"--data {name}: no such file or folder, nor one of {', '.join(loaders)}")
 
 
-def _aggregation(arguments):
+def run(arguments):
+    """The grid search, its table and its picture; the exit status."""
     import numpy as np
     from sklearn.model_selection import train_test_split
 
@@ -69,7 +52,7 @@ def _aggregation(arguments):
     folder = os.path.dirname(os.path.abspath(arguments.output))
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"--output {arguments.output}: there is no folder {folder}")
-    data = _load(arguments.data)
+    data = load_data(arguments.data)
     images, y = data.images, data.target
     if len(np.unique(y)) < 2:
         raise ValueError(f"--data {arguments.data}: a single class; there is nothing to tell apart")

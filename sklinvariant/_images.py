@@ -9,6 +9,8 @@ import torch
 from sklinvariant._base import to_numpy
 from sklinvariant._descriptors import as_tensor
 
+PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
+
 
 def as_float(images):
     """uint8 0-255 as float32 0-1; float64 as it is, other floats as float32."""

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from sklinvariant._demo import main
+from sklinvariant._command_line import main
 
 
 @pytest.mark.parametrize(

@@ -337,7 +337,8 @@ class NestedInvariancePooler(TransformerMixin, ImageEstimator):
                 if answer is None:
                     answer = pooled.new_full((len(source), pooled.shape[1]), torch.nan)
                 answer[rows] = pooled
-        source.warn_of_failures(type(self).__name__)
+        if source is not X:
+            source.warn_of_failures(type(self).__name__)
         if answer is None:
             answer = torch.full((len(source), self.n_features_out_), torch.nan)
         return Container(X[0] if isinstance(X, (list, tuple)) else X).wrap(answer)
@@ -359,7 +360,9 @@ class NestedInvariancePooler(TransformerMixin, ImageEstimator):
         return {"rotation": Rotation(), "scale": Scale(), **own}
 
     def _source(self, X, reset):
-        """Images of whatever kind as a stream."""
+        """Images of whatever kind as a stream; one that is given is for the caller to ask about failures."""
+        if isinstance(X, PictureStream):
+            return X
         stream = PictureStream.of(X, self.image_size, self.fill, self.on_error)
         if stream is None:
             images = self._read(X, reset=reset and self.image_size is None)

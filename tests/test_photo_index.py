@@ -1,0 +1,149 @@
+"""The index of photographs: files of all kinds, interruptions, questions, the page, bad words."""
+
+import re
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from sklinvariant import _photo_index
+from sklinvariant._command_line import main
+
+pytest.importorskip("faiss", reason="faiss is not installed")
+_QUICK = ["--image-size", "48", "--rotations", "4", "--scales", "2", "--bits", "32"]
+
+
+def _picture(seed, shape=(60, 80)):
+    """Coarse colours that differ from picture to picture."""
+    coarse = np.random.RandomState(seed).randint(256, size=(6, 8, 3)).astype(np.uint8)
+    return cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Pictures of several kinds, sizes and depths; one broken, one empty, one that is no picture."""
+    folder = tmp_path / "photos"
+    (folder / "deeper" / "still").mkdir(parents=True)
+    for i in range(12):
+        cv2.imwrite(str(folder / f"{i:02d}.png"), _picture(i, (60 + i, 80)))
+    cv2.imwrite(str(folder / "deeper" / "grey.png"), _picture(20)[..., 0])
+    cv2.imwrite(str(folder / "deeper" / "deep.png"), _picture(21).astype(np.uint16) * 257)
+    cv2.imwrite(str(folder / "deeper" / "clear.png"), np.dstack([_picture(22), np.full((60, 80), 128, np.uint8)]))
+    (folder / "deeper" / "broken.jpg").write_bytes(b"\xff\xd8\xff not a picture")
+    (folder / "deeper" / "empty.png").touch()
+    (folder / "notes.txt").write_text("not a picture")
+    turned = Image.fromarray(np.rot90(_picture(3, (63, 80))[..., ::-1]).copy())
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90° clockwise to see it upright
+    turned.save(folder / "deeper" / "still" / "turned.jpg", exif=exif, quality=95)
+    return folder
+
+
+def test_from_photographs_to_a_page(photos, tmp_path, capsys):
+    out, page = tmp_path / "index", tmp_path / "report.html"
+    assert main(["index", str(photos), "--out", str(out), *_QUICK]) == 0
+    printed = capsys.readouterr()
+    assert "16 photographs indexed by 32 bits" in printed.out
+    assert re.search(r"skipped: 2\n.*broken\.jpg.*\n.*empty\.png", printed.err)
+    query = tmp_path / "query.png"
+    cv2.imwrite(str(query), np.rot90(_picture(5, (65, 80))))
+    wrong = tmp_path / "wrong.png"
+    wrong.write_bytes(b"wrong")
+    assert main(["query", str(out), str(query), str(wrong), "--neighbors", "3", "--html", str(page)]) == 0
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
+    assert lines[0] == str(query)
+    assert lines[1].split() == ["0", str(photos / "05.png")]  # a quarter turn is in the orbit
+    assert "wrong.png" in printed.err
+    text = page.read_text()
+    assert text.count("<figure") == 4
+    assert text.count("data:image/jpeg;base64,") == 4
+    assert "bits differ" in text
+
+
+def test_a_photograph_is_read_as_the_camera_was_held(photos, tmp_path):
+    """The turned JPEG shows picture 3: its code is (nearly) that of the upright PNG."""
+    _photo_index.make_index(photos, tmp_path / "index", n_bits=32, image_size=48, n_rotations=1, n_scales=1, show=False)
+    found, _ = _photo_index.query_index(tmp_path / "index", [photos / "03.png"], n_neighbors=2)
+    (neighbors,) = found.values()
+    assert {name.rsplit("/")[-1] for _, name in neighbors} == {"03.png", "turned.jpg"}
+
+
+def test_an_interrupted_run_goes_on(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(_photo_index, "_CHUNK", 4)
+    read, seen = _photo_index._read, []
+
+    def interrupted(pooler, files):
+        seen.extend(files)
+        if len(seen) == 12 and not interrupted.done:
+            interrupted.done = True
+            raise KeyboardInterrupt
+        return read(pooler, files)
+
+    interrupted.done = False
+    monkeypatch.setattr(_photo_index, "_read", interrupted)
+    words = ["index", str(photos), "--out", str(tmp_path / "index"), *_QUICK]
+    assert main(words) == 130
+    assert main(["query", str(tmp_path / "index"), str(photos / "00.png")]) == 2  # no finished index yet
+    del seen[8:]
+    assert main(words) == 0
+    assert len(seen) == 18  # the first eight were not read again
+    whole = tmp_path / "whole"
+    assert main(["index", str(photos), "--out", str(whole), *_QUICK]) == 0
+    for name in ("index.safetensors", "names.json"):
+        assert (tmp_path / "index" / name).read_bytes() == (whole / name).read_bytes()
+    # one photograph changed: its chunk alone is read again; more bits: nothing is
+    cv2.imwrite(str(photos / "01.png"), _picture(99))
+    del seen[:]
+    assert main(words) == 0
+    assert len(seen) == 4
+    assert main([*words, "--bits", "16"]) == 0
+    assert len(seen) == 4
+    assert main([*words, "--rotations", "2"]) == 0
+    assert len(seen) > 4
+
+
+def test_with_pretrained_weights(photos, tmp_path, shared_data, capsys):
+    weights = shared_data / "weights" / "squeezenet_v1.1_imagenet_notop.npz"
+    words = ["index", str(photos), "--out", str(tmp_path / "index"), "--weights", str(weights), *_QUICK]
+    assert main(words) == 0
+    assert main(["query", str(tmp_path / "index"), str(photos / "07.png"), "--neighbors", "1"]) == 0
+    assert "07.png" in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_the_demo_of_retrieval(tmp_path, capsys):
+    assert main(["retrieve", "--max-images", "20", "--output", str(tmp_path / "a.png")]) == 0
+    assert "nested pooling" in capsys.readouterr().out
+    assert (tmp_path / "a.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["index", "nowhere", "--out", "o"], "there is no folder"),
+        (["index", ".", "--out", "o", "--bits", "0"], "--bits must be at least 1"),
+        (["query", "nowhere", "a.png"], "no finished index"),
+        (["query", "nowhere", "a.png", "--html", "no/such/a.html"], "there is no folder"),
+        (["retrieve", "--max-images", "3"], "--max-images must be"),
+        (["retrieve", "--output", "no/such/a.png"], "there is no folder"),
+    ],
+)
+def test_bad_words(words, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_folders_that_will_not_do(photos, tmp_path, capsys):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "letter.txt").write_text("dear")
+    assert main(["index", str(photos), "--out", str(tmp_path / "full")]) == 2
+    assert "holds other files" in capsys.readouterr().err
+    (tmp_path / "bare").mkdir()
+    assert main(["index", str(tmp_path / "bare"), "--out", str(tmp_path / "o")]) == 2
+    assert "holds no pictures" in capsys.readouterr().err
+    for i in range(3):
+        (tmp_path / "bare" / f"{i}.png").write_bytes(b"bad")
+    assert main(["index", str(tmp_path / "bare"), "--out", str(tmp_path / "o")]) == 2
+    assert "none of 3 pictures can be read" in capsys.readouterr().err
