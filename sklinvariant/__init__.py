@@ -7,7 +7,16 @@ import importlib
 
 __version__ = "0.1.0.dev0"
 
-_SUBPACKAGES = ("aggregation", "datasets", "feature_extraction", "inspection", "kernels", "networks")
+_SUBPACKAGES = (
+    "aggregation",
+    "datasets",
+    "feature_extraction",
+    "hashing",
+    "inspection",
+    "kernels",
+    "metrics",
+    "networks",
+)
 _NAMES = {
     "BagOfWords": "aggregation",
     "DescriptorSets": "_descriptors",

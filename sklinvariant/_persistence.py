@@ -19,6 +19,10 @@ from sklinvariant._discovery import all_estimators
 
 _FORMAT = "sklinvariant-estimator"
 _VERSION = 1
+_DTYPES = {
+    f"{kind.upper()}{8 * size}": np.dtype(f"<{kind}{size}") for kind in "iuf" for size in (1, 2, 4, 8)[kind == "f" :]
+}
+_DTYPES["BOOL"] = np.dtype(bool)
 _PRIVATE_STATE = ("_state", "_sklearn_output_config")
 
 
@@ -63,6 +67,8 @@ def save(estimator, path):
     try:
         with open(temporary, "xb") as file:
             file.write(data)
+            file.flush()
+            os.fsync(file.fileno())  # or a loss of power could put an empty file in the old one's place
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
@@ -70,12 +76,15 @@ def save(estimator, path):
         raise
 
 
-def load(path):
+def load(path, *, mmap_mode=None):
     """Read what `save` wrote.
 
     Parameters
     ----------
     path : str or path-like
+    mmap_mode : {"r", None}, default=None
+        "r" leaves arrays in the file, to be read when they are used: quick, and larger than memory if need be. The
+        file must then stay, and its contents are not checked against its checksum.
 
     Returns
     -------
@@ -91,14 +100,20 @@ def load(path):
     """
     with open(path, "rb"):
         pass
+    if mmap_mode not in (None, "r"):
+        raise ValueError(f"mmap_mode must be None or 'r', got {mmap_mode!r}")
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            read = file.get_tensor if mmap_mode is None else _mapped(path).__getitem__
+            tensors = {name: read(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, TypeError) as error:
         raise ValueError(f"{path} is not a whole file of sklinvariant.save ({error})") from error
     text = metadata.get("document", "")
-    if metadata.get("sha256") is None or metadata["sha256"] != _digest(text, tensors):
+    intact = metadata.get("sha256") is not None and (
+        mmap_mode is not None or metadata["sha256"] == _digest(text, tensors)
+    )
+    if not intact:
         raise ValueError(f"{path} was not written by sklinvariant.save, or was changed since")
     # the digest shows damage, not good will: whoever edits a file can write its digest too
     try:
@@ -131,12 +146,29 @@ def _digest(text, tensors):
     return digest.hexdigest()
 
 
+def _mapped(path):
+    """The arrays of a safetensors file, left in it: 8 bytes of length, a JSON head, then the data."""
+    with open(path, "rb") as file:
+        start = 8 + int.from_bytes(file.read(8), "little")
+        head = json.loads(file.read(start - 8))
+    arrays = {}
+    for name, entry in head.items():
+        if name == "__metadata__":
+            continue
+        dtype, shape = _DTYPES[entry["dtype"]], tuple(entry["shape"])
+        offset = start + entry["data_offsets"][0]
+        is_empty = 0 in shape  # of which there is no map
+        arrays[name] = np.empty(shape, dtype) if is_empty else np.memmap(path, dtype, "r", offset, shape)
+    return arrays
+
+
 def _encode_estimator(estimator, tensors, where="estimator"):
     name = type(estimator).__name__
     if dict(all_estimators()).get(name) is not type(estimator):
         raise TypeError(f"{where} is a {name}, which is not an estimator of sklinvariant; save it with skops.io")
     params = estimator.get_params(deep=False)
-    fitted = {key: value for key, value in vars(estimator).items() if _is_fitted_state(key) and key not in params}
+    state = estimator.__getstate__()
+    fitted = {key: value for key, value in state.items() if _is_fitted_state(key) and key not in params}
     if where == "estimator":
         check_is_fitted(estimator)
     return {

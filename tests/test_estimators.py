@@ -41,6 +41,7 @@ _INSTANCES = {
     "OnDescriptors": [{"estimator": StandardScaler()}],
     "BackbonePatches": [{"module": torch.nn.Identity()}],
     "LocalDescriptors": [{}, {"method": "daisy"}],
+    "HammingNeighbors": [{}, *({"index": kind} for kind in ("ivf", "hnsw", "multihash"))],
 }
 ESTIMATORS = dict(all_estimators())
 

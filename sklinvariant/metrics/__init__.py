@@ -1,0 +1,1 @@
+"""How well a search, or a code, does."""
