@@ -1,1 +1,22 @@
-"""How well a search, or a code, does."""
+"""How well a search finds what is relevant, and how well a code uses its bits."""
+
+from sklinvariant.metrics._bits import bit_activations, bit_correlation, bit_entropy, code_entropy
+from sklinvariant.metrics._retrieval import (
+    average_precision,
+    mean_average_precision,
+    recall_at_k,
+    ukbench_score,
+)
+from sklinvariant.metrics._scorers import make_retrieval_scorer
+
+__all__ = [
+    "average_precision",
+    "bit_activations",
+    "bit_correlation",
+    "bit_entropy",
+    "code_entropy",
+    "make_retrieval_scorer",
+    "mean_average_precision",
+    "recall_at_k",
+    "ukbench_score",
+]
