@@ -12,7 +12,6 @@ of its own, where "MB" is the most that the process grew above the codes it was 
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -40,6 +39,17 @@ def clustered_codes(n, n_bits, seed):
         points += 0.5 * rng.normal(size=points.shape).astype(np.float32)
         codes[start : start + rows] = np.packbits(points @ planes > 0, axis=1)
     return codes
+
+
+def memory(what):
+    """MB of "VmRSS", the resident set, or of "VmHWM", its peak (Linux)."""
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith(what)) / 1e3
+
+
+def forget_peak():
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
 
 
 def seconds_of(function, repeats):
@@ -87,12 +97,13 @@ def one_index(kind, n, n_bits, repeats, threads, sweep):
     codes, queries = clustered_codes(n, n_bits, 1), clustered_codes(1000, n_bits, 2)
     HammingNeighbors(packed=True).fit(codes[:1000]).kneighbors(queries[:10])  # loads what is loaded once
     faiss.omp_set_num_threads(threads)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    forget_peak()
+    before = memory("VmRSS")
     started = time.perf_counter()
     model = HammingNeighbors(K, index=kind, packed=True, random_state=0).fit(codes)
     result = {"kind": kind, "n": n, "build": time.perf_counter() - started}
     seconds = seconds_of(lambda: model.kneighbors(queries), repeats)
-    result["grown"] = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3
+    result["grown"] = memory("VmHWM") - before
     result |= {"effort": model.effort_, "sample": model.recall_, "recall": model.estimate_recall(queries)}
     result["rate"], result["sweep"] = len(queries) / seconds, []
     result["tenth"] = float(np.mean(HammingNeighbors(K, packed=True).fit(codes).kneighbors(queries[:100])[0][:, -1]))

@@ -88,7 +88,7 @@ def test_bad_input(change, message):
 
 
 def test_bits_are_drawn(pyplot, digits):
-    X = digits[0][:, 20:28]
+    X = digits[0][:, [10, 12, 18, 19, 20, 26, 28, 36]]
     model = Binarizer(threshold=7).fit(X)
     codes = model.transform(X)
     display = BitActivationDisplay.from_estimator(model, X)
