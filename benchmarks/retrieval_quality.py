@@ -32,7 +32,7 @@ from sklinvariant.hashing import (
     SKLSHHasher,
     SpectralHasher,
 )
-from sklinvariant.metrics import mean_average_precision, ranking, recall_at_k, relevance_of
+from sklinvariant.metrics import exact_ranking, mean_average_precision, recall_at_k
 from sklinvariant.networks import SqueezeNet11Features
 from sklinvariant.transforms import Compose, Rotation, Scale, warp
 
@@ -155,7 +155,14 @@ def cached(folder, name, make):
 
 
 def score(features, labels):
-    return mean_average_precision(relevance_of(ranking(features), labels, labels))
+    return mean_average_precision(*ranked(features, labels))
+
+
+def ranked(features, labels, metric="euclidean"):
+    """The others for each row, and which of them show the same."""
+    same = labels[:, None] == labels
+    np.fill_diagonal(same, False)
+    return exact_ranking(features, metric=metric), same
 
 
 def part_groups(args, data):
@@ -194,10 +201,9 @@ def part_angles(args, data):
             values = []
             for angle in tqdm(angles, desc=name):
                 turned = pooler.transform(warp(pictures, Rotation().matrix([[angle]]), fill="mean"))
-                order = ranking(turned, database)
-                others = order != np.arange(len(order))[:, None]  # not the very photograph that was turned
-                order = order[others].reshape(len(order), -1)
-                values.append(mean_average_precision(relevance_of(order, labels, labels)))
+                itself = np.arange(len(labels))[:, None]  # the very photograph that was turned is not to be found
+                order = exact_ranking(turned, database)
+                values.append(mean_average_precision(order, labels[:, None] == labels, junk=itself))
             found[name] = np.array(values)
         return found
 
@@ -267,8 +273,7 @@ def part_hashes(args, data):
 
 
 def hashed_score(hasher, features, labels):
-    order = ranking(hasher.transform(features), metric="hamming")
-    return mean_average_precision(relevance_of(order, labels, labels))
+    return mean_average_precision(*ranked(hasher.transform(features), labels, "hamming"))
 
 
 def distractor_features(args, data, count=1000):
@@ -317,9 +322,11 @@ def part_distractors(args, data):
                 learned_on = features["others"][-5000:]
                 codes = RBMHasher(n_bits, random_state=0, max_epochs=args_epochs).fit(learned_on).transform(everything)
                 metric = "hamming"
-            order = ranking(codes, metric=metric)[: len(labels)]
-            relevance = relevance_of(order, labels, names)
-            line += [f"{mean_average_precision(relevance):.3f}", f"{recall_at_k(relevance, 4):.3f}"]
+            itself = np.arange(len(labels))[:, None]
+            order = exact_ranking(codes[: len(labels)], codes, metric=metric)
+            same = labels[:, None] == names
+            line.append(f"{mean_average_precision(order, same, junk=itself):.3f}")
+            line.append(f"{recall_at_k(order, same, 4, junk=itself):.3f}")
         rows.append(line)
     header = ["others"] + [
         f"{what}, {of}" for what in ("features", "64 bits", "128 bits", "256 bits") for of in ("mAP", "R@4")

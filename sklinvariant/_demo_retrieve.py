@@ -26,7 +26,7 @@ def run(arguments):
 
     from sklinvariant._demo import load_data
     from sklinvariant.hashing import RBMHasher
-    from sklinvariant.metrics import ranking
+    from sklinvariant.metrics import exact_ranking
     from sklinvariant.networks import KMeansFeatures
     from sklinvariant.pooling import NestedInvariancePooler
     from sklinvariant.transforms import Rotation, Scale, warp
@@ -65,8 +65,8 @@ def run(arguments):
         exact, hashed = [], []
         for angle in angles:
             turned = pooler.transform(warp(images, Rotation().matrix([[angle]]), fill="edge"))
-            exact.append(_found(ranking(turned, features, n_neighbors=1)))
-            hashed.append(_found(ranking(hasher.transform(turned), codes, metric="hamming", n_neighbors=1)))
+            exact.append(_found(exact_ranking(turned, features, n_neighbors=1)))
+            hashed.append(_found(exact_ranking(hasher.transform(turned), codes, metric="hamming", n_neighbors=1)))
         rows[name] = exact, hashed
         seconds = time.perf_counter() - started
         print(f"{name:<18}{features.shape[1]:>8}" + "".join(f"{value:>8.2f}" for value in exact) + f"{seconds:>15.1f}")

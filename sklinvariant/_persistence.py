@@ -19,11 +19,10 @@ from sklinvariant._discovery import public_classes
 
 _FORMAT = "sklinvariant-estimator"
 _VERSION = 1
-_SAFETENSORS_DTYPES = {
-    **{f"{kind}{8 * size}": f"<{kind.lower()}{size}" for kind in "IU" for size in (1, 2, 4, 8)},
-    **{f"F{8 * size}": f"<f{size}" for size in (2, 4, 8)},
-    "BOOL": "?",
+_DTYPES = {
+    f"{kind.upper()}{8 * size}": np.dtype(f"<{kind}{size}") for kind in "iuf" for size in (1, 2, 4, 8)[kind == "f" :]
 }
+_DTYPES["BOOL"] = np.dtype(bool)
 _PRIVATE_STATE = ("_state", "_sklearn_output_config")
 
 
@@ -69,7 +68,7 @@ def save(estimator, path):
         with open(temporary, "xb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())  # or a crash could leave the new name on half a file
+            os.fsync(file.fileno())  # or a loss of power could put an empty file in the old one's place
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
@@ -77,15 +76,15 @@ def save(estimator, path):
         raise
 
 
-def load(path, *, mmap=False):
+def load(path, *, mmap_mode=None):
     """Read what `save` wrote.
 
     Parameters
     ----------
     path : str or path-like
-    mmap : bool, default=False
-        Leave arrays in the file and read what is used, when it is used: for an index larger than memory. Then only
-        the lengths are checked, not whether every byte is as it was written; the file must stay.
+    mmap_mode : {"r", None}, default=None
+        "r" leaves arrays in the file, to be read when they are used: quick, and larger than memory if need be. The
+        file must then stay, and its contents are not checked against its checksum.
 
     Returns
     -------
@@ -101,16 +100,20 @@ def load(path, *, mmap=False):
     """
     with open(path, "rb"):
         pass
+    if mmap_mode not in (None, "r"):
+        raise ValueError(f"mmap_mode must be None or 'r', got {mmap_mode!r}")
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            tensors = {} if mmap else {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            read = file.get_tensor if mmap_mode is None else _mapped(path).__getitem__
+            tensors = {name: read(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, TypeError) as error:
         raise ValueError(f"{path} is not a whole file of sklinvariant.save ({error})") from error
     text = metadata.get("document", "")
-    if mmap:
-        tensors = _mapped(path)
-    elif metadata.get("sha256") is None or metadata["sha256"] != _digest(text, tensors):
+    intact = metadata.get("sha256") is not None and (
+        mmap_mode is not None or metadata["sha256"] == _digest(text, tensors)
+    )
+    if not intact:
         raise ValueError(f"{path} was not written by sklinvariant.save, or was changed since")
     # the digest shows damage, not good will: whoever edits a file can write its digest too
     try:
@@ -135,25 +138,28 @@ def trusted_types():
     return sorted([*names, "sklinvariant._descriptors.DescriptorSets"])
 
 
-def _mapped(path):
-    """The arrays of a safetensors file (whose header and lengths were checked when it was opened), left in it."""
-    content = np.memmap(path, dtype=np.uint8, mode="r")
-    start = 8 + int.from_bytes(content[:8].tobytes(), "little")
-    header = json.loads(content[8:start].tobytes())
-    header.pop("__metadata__", None)
-    arrays = {}
-    for name, entry in header.items():
-        begin, end = (start + offset for offset in entry["data_offsets"])
-        arrays[name] = content[begin:end].view(_SAFETENSORS_DTYPES[entry["dtype"]]).reshape(entry["shape"])
-    return arrays
-
-
 def _digest(text, tensors):
     digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         digest.update(f"{name}{tensors[name].dtype.str}{tensors[name].shape}".encode())
         digest.update(np.ascontiguousarray(tensors[name]).tobytes())
     return digest.hexdigest()
+
+
+def _mapped(path):
+    """The arrays of a safetensors file, left in it: 8 bytes of length, a JSON head, then the data."""
+    with open(path, "rb") as file:
+        start = 8 + int.from_bytes(file.read(8), "little")
+        head = json.loads(file.read(start - 8))
+    arrays = {}
+    for name, entry in head.items():
+        if name == "__metadata__":
+            continue
+        dtype, shape = _DTYPES[entry["dtype"]], tuple(entry["shape"])
+        offset = start + entry["data_offsets"][0]
+        is_empty = 0 in shape  # of which there is no map
+        arrays[name] = np.empty(shape, dtype) if is_empty else np.memmap(path, dtype, "r", offset, shape)
+    return arrays
 
 
 def _encode_estimator(estimator, tensors, where="estimator"):

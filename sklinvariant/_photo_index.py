@@ -56,7 +56,7 @@ def query_index(out, images, *, n_neighbors=8):
     settings = json.loads((out / _SETTINGS).read_text())
     names = json.loads((out / "names.json").read_text())
     pooler, hasher = make_pooler(out, settings), load(out / "hasher.safetensors")
-    index = load(out / "index.safetensors", mmap=True)
+    index = load(out / "index.safetensors", mmap_mode="r")
     features, failed = _read(pooler, [str(image) for image in images])
     good = ~np.isnan(features).any(axis=1)
     found = {}

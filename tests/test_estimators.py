@@ -37,7 +37,6 @@ _INSTANCES = {
     ],
     "LearnedVLAD": [{"n_codewords": 4, **_QUICK}],
     "LearnedFisherVector": [{"n_components": 2, **_QUICK}],
-    "HammingNeighbors": [{"n_neighbors": 1}, {"n_neighbors": 1, "index": "hnsw"}],
     "RBMHasher": [{"n_bits": 4, "max_epochs": 2}],
     "PCAHasher": [{"n_bits": 1}],
     "ITQHasher": [{"n_bits": 1}],
@@ -46,6 +45,7 @@ _INSTANCES = {
     "OnDescriptors": [{"estimator": StandardScaler()}],
     "BackbonePatches": [{"module": torch.nn.Identity()}],
     "LocalDescriptors": [{}, {"method": "daisy"}],
+    "HammingNeighbors": [{}, *({"index": kind} for kind in ("ivf", "hnsw", "multihash"))],
 }
 ESTIMATORS = dict(all_estimators())
 

@@ -1,95 +1,143 @@
-"""Nearest neighbours of binary codes, exactly or nearly, by faiss; the codes themselves are the model."""
+"""HammingNeighbors: the stored codes that differ from a query in the fewest bits."""
 
-import copy
+import math
 import warnings
 from numbers import Integral, Real
 
 import numpy as np
-from scipy.sparse import csr_array
+import torch
+from scipy.sparse import csr_matrix
 from sklearn.base import _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklinvariant._base import TorchEstimator, keeps_state_on_failure, to_numpy
+from sklinvariant._base import Container, FittedState, TorchEstimator, keeps_state_on_failure, to_numpy
+from sklinvariant._persistence import load, save
+from sklinvariant.hashing._binary_search import (
+    APPROXIMATE,
+    codes_within,
+    exact_neighbors,
+    faiss_threads,
+    import_faiss,
+    pack_bits,
+)
 
 _COUNT = Interval(Integral, 1, None, closed="left")
-_SAMPLE = 200  # codes that recall is estimated on
-_EFFORTS = {  # knob of the search, and the values tried until the recall is reached
-    "ivf": ("n_probe", (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)),
-    "hnsw": ("ef_search", (16, 32, 64, 128, 256, 512, 1024)),
-    "multihash": ("n_flips", (0, 1, 2, 3, 4)),
-}
+_SAMPLE = 256  # codes that recall is measured on
+_EFFORT = {"ivf": "n_probes", "hnsw": "ef_search", "multihash": "n_flips"}
+_MOST_REMOVED = 0.2  # share of removed codes at which an approximate index is built anew
+
+
+def first_wanted(distances, rows, wanted, k):
+    """The first k wanted ones of each row of (q, m) candidates, in their order."""
+    order = np.argsort(~wanted, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(distances, order, 1), np.take_along_axis(rows, order, 1)
+
+
+def recall_by_distance(distances, exact_distances):
+    """Share of the k nearest that was found, by query: (q, m) and (q, k) -> (q,).
+
+    A code counts as found if it is no farther than the k-th nearest is, for codes at equal distance are as good.
+    """
+    return (distances <= exact_distances[:, -1:]).sum(1) / exact_distances.shape[1]
 
 
 class HammingNeighbors(TorchEstimator):
-    """Search among binary codes by Hamming distance, as scikit-learn's NearestNeighbors searches among vectors.
+    """Nearest neighbours among binary codes, by the number of bits that differ (Hamming distance).
+
+    The interface is that of scikit-learn's `NearestNeighbors`; the search is faiss's. ``index="exact"`` compares a
+    query with all codes. The others look at a part of them, and how large a part is found when they are built: the
+    effort is doubled until a sample of the stored codes finds the share ``recall`` of its true neighbours.
 
     Parameters
     ----------
     n_neighbors : int, default=5
         Neighbours of a query.
     radius : float, default=8
-        Bits in which neighbours of `radius_neighbors` may differ from a query.
+        Distance, in bits, up to which `radius_neighbors` finds all codes.
     index : {"exact", "ivf", "hnsw", "multihash"}, default="exact"
-        "exact" compares with all codes. The others look at some: "ivf" at the nearest of ``n_lists`` clusters, "hnsw"
-        along a graph (fastest, slow to build, the most memory), "multihash" at codes that share a part of their bits
-        (quick to build, good for near neighbours).
-    effort : int or None, default=None
-        How much of an approximate index is looked at: clusters of "ivf", length of the list of candidates of "hnsw",
-        flipped bits of a part of "multihash". None doubles it (adds one, of flipped bits) until ``min_recall`` is
-        reached on codes of the index.
-    min_recall : float, default=0.95
-        Part of the true neighbours that is to be found, where ``effort`` is None.
+        Compare with all codes; with those in the nearest of many lists; walk a graph of near codes, quickest to
+        search and slowest to build; or look up some bits of the code, good for close neighbours in short codes.
+    recall : float, default=0.95
+        Share of the true neighbours that an approximate index must find on a sample of stored codes, less two
+        standard errors. Raising it makes searches slower.
     n_lists : int or None, default=None
-        Clusters of "ivf"; None takes the square root of the number of codes.
-    n_links : int, default=32
-        Links of a code of "hnsw".
-    n_hashes : int or None, default=None
-        Parts of "multihash", whose bits are numbered by turns; None takes as many as give each part the bits that
-        number the codes.
+        Lists of "ivf". None takes two times the square root of the number of codes.
+    n_probes : int or None, default=None
+        Lists that a query reads. None finds what ``recall`` needs. Raising it finds more and is slower.
+    n_links : int, default=16
+        Links of a code in "hnsw". Raising it finds more, and takes memory and time to build.
+    ef_construction : int, default=40
+        Candidates kept while "hnsw" is built. Raising it makes a better graph, more slowly.
+    ef_search : int or None, default=None
+        Candidates kept by a query of "hnsw". None finds what ``recall`` needs.
+    n_tables : int, default=4
+        Tables of "multihash". Raising it finds more; each then hashes fewer bits of a short code.
+    n_flips : int or None, default=None
+        Bits that a query of "multihash" flips at most in a table's key. None finds what ``recall`` needs, up to 4.
     packed : bool, default=False
-        Codes come as bytes of 8 bits each, as hashers with ``packed=True`` give them. Otherwise each column is a bit:
-        0 and 1, or any numbers, of which those above 0 are 1.
+        Whether X holds bytes of 8 bits each (``np.packbits``) instead of one number a bit.
+    binarize : float, default=0.0
+        Without ``packed``, a bit is 1 where X is greater than this, as in `BernoulliNB`: codes of 0 and 1, of -1 and
+        1, booleans and scores around 0 need nothing; for probabilities set 0.5.
+    n_jobs : int or None, default=None
+        Threads of faiss; None leaves its own setting (one a core), -1 takes all cores. Only with 1 are two graphs of
+        "hnsw" the same: more threads link codes in the order in which they come to it.
     random_state : int, RandomState or None, default=None
-        Seeds the choice of codes that recall is estimated on.
+        Seeds the lists of "ivf" and the sample for ``recall``.
 
     Attributes
     ----------
-    ids_ : array of shape (n,)
-        int64 names of the codes.
-    effort_ : int or None
-        What was given or found; None of an exact index.
+    codes_ : ndarray of shape (n_samples_fit_, n_bytes), uint8
+        The stored codes, packed.
+    ids_ : ndarray of shape (n_samples_fit_,), int64
+        The id of each stored code.
+    n_samples_fit_ : int
+        Codes stored, without the removed ones.
     recall_ : float
-        Part of the true ``n_neighbors`` neighbours of codes of the index that is found; 1 of an exact index.
+        Share of the true ``n_neighbors`` found on the sample when last measured; 1.0 for "exact".
+    effort_ : int or None
+        ``n_probes``, ``ef_search`` or ``n_flips`` that searches use; None for "exact".
 
     Notes
     -----
-    faiss (the extra "faiss") does the searching, with all threads that it has. `sklinvariant.save` writes an index
-    as a whole or not at all, and ``sklinvariant.load(path, mmap=True)`` leaves the codes in the file.
+    Distances are numbers of bits, where scikit-learn's ``metric="hamming"`` gives shares of them. Codes at equal
+    distance come in no particular order. What an index cannot find (it reached too few codes, or most were removed)
+    is searched exactly, so that there are always ``n_neighbors`` neighbours. `radius_neighbors` is always exact.
+
+    Adding copies the codes stored so far (8 MB a million codes of 64 bits): add many at a time.
 
     Examples
     --------
     >>> import numpy as np
     >>> from sklinvariant.hashing import HammingNeighbors
     >>> codes = np.array([[0, 0, 0, 0], [0, 0, 1, 1], [1, 1, 1, 1]])
-    >>> index = HammingNeighbors(n_neighbors=2).fit(codes)
-    >>> index.kneighbors([[0, 1, 1, 1]])
-    (array([[1., 1.]]), array([[1, 2]]))
+    >>> neighbors = HammingNeighbors(n_neighbors=2).fit(codes, ids=[10, 20, 30])
+    >>> distances, ids = neighbors.kneighbors([[0, 0, 0, 1]])
+    >>> sorted(ids[0].tolist()), distances[0].tolist()
+    ([10, 20], [1, 1])
     """
 
     _parameter_constraints = {
         "n_neighbors": [_COUNT],
         "radius": [Interval(Real, 0, None, closed="left")],
-        "index": [StrOptions({"exact", *_EFFORTS})],
-        "effort": [Interval(Integral, 0, None, closed="left"), None],
-        "min_recall": [Interval(Real, 0, 1, closed="both")],
+        "index": [StrOptions({"exact", "ivf", "hnsw", "multihash"})],
+        "recall": [Interval(Real, 0, 1, closed="both")],
         "n_lists": [_COUNT, None],
+        "n_probes": [_COUNT, None],
         "n_links": [Interval(Integral, 2, None, closed="left")],
-        "n_hashes": [_COUNT, None],
+        "ef_construction": [_COUNT],
+        "ef_search": [_COUNT, None],
+        "n_tables": [_COUNT],
+        "n_flips": [Interval(Integral, 0, None, closed="left"), None],
         "packed": ["boolean"],
+        "binarize": [Real],
+        "n_jobs": [Integral, None],
         "random_state": ["random_state"],
     }
+
+    recall_ = FittedState()
 
     def __init__(
         self,
@@ -97,38 +145,48 @@ class HammingNeighbors(TorchEstimator):
         *,
         radius=8,
         index="exact",
-        effort=None,
-        min_recall=0.95,
+        recall=0.95,
         n_lists=None,
-        n_links=32,
-        n_hashes=None,
+        n_probes=None,
+        n_links=16,
+        ef_construction=40,
+        ef_search=None,
+        n_tables=4,
+        n_flips=None,
         packed=False,
+        binarize=0.0,
+        n_jobs=None,
         random_state=None,
     ):
         self.n_neighbors = n_neighbors
         self.radius = radius
         self.index = index
-        self.effort = effort
-        self.min_recall = min_recall
+        self.recall = recall
         self.n_lists = n_lists
+        self.n_probes = n_probes
         self.n_links = n_links
-        self.n_hashes = n_hashes
+        self.ef_construction = ef_construction
+        self.ef_search = ef_search
+        self.n_tables = n_tables
+        self.n_flips = n_flips
         self.packed = packed
+        self.binarize = binarize
+        self.n_jobs = n_jobs
         self.random_state = random_state
 
     @keeps_state_on_failure
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None, ids=None):
-        """Index codes.
+        """Store codes, in place of those stored before.
 
         Parameters
         ----------
-        X : array of shape (n, n_bits) or (n, n_bytes)
+        X : array of shape (n, n_bits), or (n, n_bytes) uint8 where ``packed``
             Codes.
         y : None
             Ignored.
-        ids : array of int of shape (n,), default=None
-            Names that searches give back, each once; None numbers the codes from 0.
+        ids : array-like of n whole numbers or None, default=None
+            By which neighbours are told, each once. None takes the numbers of the rows.
 
         Returns
         -------
@@ -139,24 +197,37 @@ class HammingNeighbors(TorchEstimator):
         ImportError
             Where faiss is missing.
         ValueError
-            For bad codes, and ids that occur twice or are no whole numbers.
+            Where X or ids are not as above.
         """
-        codes = self._pack(X, reset=True)
-        self._keep(codes, _check_ids(ids, len(codes), np.empty(0, np.int64)))
-        return self._build()
+        import_faiss()
+        codes = self._check_codes(X, reset=True)
+        if len(codes) > 1 and (codes == codes[0]).all():
+            warnings.warn(
+                f"all {len(codes)} codes are the same: is binarize={self.binarize} the threshold of their bits?",
+                stacklevel=2,
+            )
+        ids, next_id = _check_ids(ids, len(codes), 0)
+        self._state = {
+            "codes": codes,
+            "ids": ids,
+            "next_id": next_id,
+            "removed": None,
+            "kind": self.index,
+            "index": None,
+            "namespace": Container(X).name,
+        }
+        self._build()
+        return self
 
     @keeps_state_on_failure
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None, ids=None):
-        """Add codes to the index; clusters, graph and effort stay as they were found.
+        """Add codes to those stored.
 
         Parameters
         ----------
-        X : array of shape (n, n_bits) or (n, n_bytes)
-        y : None
-            Ignored.
-        ids : array of int of shape (n,), default=None
-            Their names, none of which is in the index; None goes on from the largest there is.
+        X, y, ids
+            As in `fit`. ids must be new; None goes on counting from the greatest.
 
         Returns
         -------
@@ -164,24 +235,35 @@ class HammingNeighbors(TorchEstimator):
         """
         if not hasattr(self, "_state"):
             return self.fit(X, ids=ids)
-        codes = self._pack(X, reset=False)
-        ids = _check_ids(ids, len(codes), self.ids_)
-        effort, recall = self.effort_, self.recall_
-        if self.index != "exact":
-            self._faiss_index = copy.copy(self._searcher())
-            self._faiss_index.add(codes)
-        self._keep(np.concatenate([self._state["codes"], codes]), np.concatenate([self.ids_, ids]))
-        self._state |= {"effort": effort, "recall": recall}
+        added = self._check_codes(X, reset=False)
+        state = dict(self._state)
+        if ids is None and state["next_id"] + len(added) > np.iinfo(np.int64).max:
+            raise ValueError("no ids are left above the greatest: give ids")
+        added_ids, next_id = _check_ids(ids, len(added), state["next_id"])
+        if added_ids is not None or state["ids"] is not None:
+            before = self._all_ids()
+            if added_ids is None:
+                added_ids = np.arange(state["next_id"], next_id)
+            elif (known := np.isin(added_ids, self.ids_)).any():
+                raise ValueError(f"id {added_ids[known][0]} is stored already: remove it first")
+            state["ids"] = np.concatenate([before, added_ids])
+        state["next_id"] = max(next_id, state["next_id"])
+        state["codes"] = np.concatenate([state["codes"], added])
+        if state["removed"] is not None:
+            state["removed"] = np.concatenate([state["removed"], np.zeros(len(added), dtype=bool)])
+        self._add(state, added)
         return self
 
     @keeps_state_on_failure
     def remove(self, ids):
-        """Take codes out of the index; an approximate one is built anew.
+        """Forget codes.
+
+        An approximate index skips them from now on, and is built anew when a fifth of its codes are gone.
 
         Parameters
         ----------
-        ids : array of int
-            Names of codes in the index.
+        ids : int or array-like of int
+            Of stored codes.
 
         Returns
         -------
@@ -189,269 +271,386 @@ class HammingNeighbors(TorchEstimator):
 
         Raises
         ------
-        KeyError
-            For a name that is not in the index.
+        ValueError
+            Where an id is not stored; nothing is removed then.
         """
         check_is_fitted(self)
-        ids = np.atleast_1d(np.asarray(ids))
-        missing = ids[~np.isin(ids, self.ids_)]
-        if len(missing):
-            raise KeyError(f"no code of the index is named {missing[0]}")
-        kept = ~np.isin(self.ids_, ids)
-        if not kept.any():
-            raise ValueError("ids name all codes of the index; an index cannot be empty")
-        self._keep(self._state["codes"][kept], self.ids_[kept])
-        return self._build()
+        ids = np.unique(_whole_numbers(np.atleast_1d(ids)))
+        unknown = np.setdiff1d(ids, self.ids_)
+        if len(unknown):
+            raise ValueError(f"id {unknown[0]} is not stored")
+        state = dict(self._state)
+        state["ids"] = self._all_ids()
+        gone = np.isin(state["ids"], ids)
+        state["removed"] = gone if state["removed"] is None else gone | state["removed"]
+        few = state["kind"] != "exact" and state["removed"].mean() <= _MOST_REMOVED
+        self._state = state
+        if not few:
+            keep = ~state["removed"]
+            state.update(codes=state["codes"][keep], ids=state["ids"][keep], removed=None)
+            self._build()
+        return self
 
     def kneighbors(self, X=None, n_neighbors=None, return_distance=True):
-        """The nearest codes, the nearest first.
+        """The nearest stored codes of each query, nearest first.
 
         Parameters
         ----------
-        X : array of shape (n_queries, n_bits) or (n_queries, n_bytes), or None, default=None
-            None asks for the neighbours of the codes in the index, each without itself.
+        X : array of shape (n_queries, n_bits), or packed, or None, default=None
+            Codes as in `fit`. None asks for the neighbours of each stored code, itself left out.
         n_neighbors : int or None, default=None
             None takes the parameter.
         return_distance : bool, default=True
-            Give distances too.
 
         Returns
         -------
-        distances : array of shape (n_queries, n_neighbors)
-            Bits that differ; inf where an approximate index finds no more.
-        ids : array of shape (n_queries, n_neighbors)
-            Their names; -1 where none was found.
+        distances : (n_queries, n_neighbors) int32
+            Bits that differ; only with ``return_distance``.
+        ids : (n_queries, n_neighbors) int64
+            Ids of the neighbours. Both are tensors where X is one.
+
+        Raises
+        ------
+        ValueError
+            Where fewer codes than ``n_neighbors`` are stored.
         """
-        distances, found = self._search(X, n_neighbors)
-        ids = np.where(found >= 0, self.ids_[found], -1)
+        container, queries, itself = self._check_queries(X)
+        distances, rows = self._nearest(queries, self._check_k(n_neighbors, itself), itself)
+        ids = container.wrap(self._ids_of(rows))
+        return (container.wrap(distances), ids) if return_distance else ids
+
+    def radius_neighbors(self, X=None, radius=None, return_distance=True, sort_results=False):
+        """All stored codes within a distance of each query.
+
+        Parameters
+        ----------
+        X : as in `kneighbors`
+        radius : float or None, default=None
+            In bits, itself included. None takes the parameter.
+        return_distance : bool, default=True
+        sort_results : bool, default=False
+            Nearest first; otherwise in the order they were stored.
+
+        Returns
+        -------
+        distances, ids
+            Arrays of dtype object of an array a query, as in scikit-learn; lists of tensors where X is a tensor.
+        """
+        if sort_results and not return_distance:
+            raise ValueError("return_distance must be True if sort_results is True.")
+        container, queries, itself = self._check_queries(X)
+        found = self._within(queries, radius, itself, sort_results)
+        distances = _ragged([container.wrap(d) for d, _ in found], container)
+        ids = _ragged([container.wrap(self._ids_of(rows)) for _, rows in found], container)
         return (distances, ids) if return_distance else ids
 
     def kneighbors_graph(self, X=None, n_neighbors=None, mode="connectivity"):
-        """The nearest codes as a sparse matrix; a column is a code in the order in which it came.
+        """The neighbours as a sparse matrix.
 
         Parameters
         ----------
         X, n_neighbors
             As in `kneighbors`.
         mode : {"connectivity", "distance"}, default="connectivity"
-            Entries 1, or distances.
+            Ones, or bits that differ.
 
         Returns
         -------
-        scipy.sparse.csr_array of shape (n_queries, n)
+        csr_matrix of shape (n_queries, n_samples_fit_)
+            Column j is the code with id ``ids_[j]``.
         """
-        distances, found = self._search(X, n_neighbors)
-        if mode not in ("connectivity", "distance"):
-            raise ValueError(f'mode must be "connectivity" or "distance", got {mode!r}')
-        known = found >= 0
-        values = np.ones(known.sum()) if mode == "connectivity" else distances[known]
-        ends = np.concatenate([[0], np.cumsum(known.sum(axis=1))])
-        return csr_array((values, found[known], ends), shape=(len(found), len(self.ids_)))
+        _check_mode(mode)
+        _, queries, itself = self._check_queries(X)
+        distances, rows = self._nearest(queries, self._check_k(n_neighbors, itself), itself)
+        limits = np.arange(len(rows) + 1) * rows.shape[1]
+        return self._graph(distances.ravel(), rows.ravel(), limits, mode)
 
-    def radius_neighbors(self, X=None, radius=None, return_distance=True, sort_results=False):
-        """All codes that differ in no more than so many bits, by comparing with all, whatever the index.
+    def radius_neighbors_graph(self, X=None, radius=None, mode="connectivity", sort_results=False):
+        """The codes within a distance as a sparse matrix.
 
         Parameters
         ----------
-        X
-            As in `kneighbors`.
-        radius : float or None, default=None
-            None takes the parameter.
-        return_distance : bool, default=True
-            Give distances too.
-        sort_results : bool, default=False
-            The nearest first.
+        X, radius, sort_results
+            As in `radius_neighbors`.
+        mode : {"connectivity", "distance"}, default="connectivity"
+            Ones, or bits that differ.
 
         Returns
         -------
-        distances, ids : arrays of arrays, one a query
+        csr_matrix of shape (n_queries, n_samples_fit_)
+            Column j is the code with id ``ids_[j]``.
         """
-        check_is_fitted(self)
-        faiss = _faiss()
-        radius = self.radius if radius is None else radius
-        queries = self._state["codes"] if X is None else self._pack(X, reset=False)
-        flat = faiss.IndexBinaryFlat(queries.shape[1] * 8)
-        flat.add(np.ascontiguousarray(self._state["codes"]))
-        ends, distances, found = flat.range_search(queries, int(np.floor(radius)) + 1)
-        answer = np.empty(len(queries), dtype=object), np.empty(len(queries), dtype=object)
-        for i, (start, end) in enumerate(zip(ends[:-1].astype(int), ends[1:].astype(int), strict=True)):
-            near, rows = distances[start:end].astype(float), found[start:end]
-            if X is None:
-                near, rows = near[rows != i], rows[rows != i]
-            order = np.lexsort((rows, near)) if sort_results else slice(None)
-            answer[0][i], answer[1][i] = near[order], self.ids_[rows[order]]
-        return answer if return_distance else answer[1]
+        _check_mode(mode)
+        _, queries, itself = self._check_queries(X)
+        found = self._within(queries, radius, itself, sort_results)
+        limits = np.concatenate([[0], np.cumsum([len(rows) for _, rows in found])])
+        return self._graph(*(np.concatenate(parts) for parts in zip(*found, strict=True)), limits, mode)
+
+    def estimate_recall(self, X, n_neighbors=None):
+        """Share of the true neighbours that `kneighbors` finds for queries of your own.
+
+        Parameters
+        ----------
+        X, n_neighbors
+            As in `kneighbors`; a few hundred queries are plenty, for they are also searched exactly.
+
+        Returns
+        -------
+        float
+            Between 0 and 1. A neighbour as near as the last true one counts as found.
+        """
+        _, queries, itself = self._check_queries(X)
+        k = self._check_k(n_neighbors, itself)
+        distances, _ = self._nearest(queries, k, itself)
+        exact_distances, _ = self._exact(queries, k, itself)
+        return float(recall_by_distance(distances, exact_distances).mean())
+
+    def save(self, path):
+        """Write the index to one file, which is replaced as a whole or not at all: see `sklinvariant.save`."""
+        save(self, path)
+
+    @classmethod
+    def load(cls, path, *, mmap_mode=None):
+        """Read what `save` wrote: see `sklinvariant.load`.
+
+        Parameters
+        ----------
+        path : str or path-like
+        mmap_mode : {"r", None}, default=None
+            "r" leaves codes, ids and index in the file, to be read where searches touch them ("multihash" has its
+            tables read); the contents are then not checked against the file's checksum.
+
+        Returns
+        -------
+        HammingNeighbors
+        """
+        loaded = load(path, mmap_mode=mmap_mode)
+        if not isinstance(loaded, cls):
+            raise ValueError(f"{path} holds a {type(loaded).__name__}, not a {cls.__name__}")
+        return loaded
+
+    @property
+    def codes_(self):
+        return self._stored(lambda: self._state["codes"])
 
     @property
     def ids_(self):
-        return self._fitted("ids")
+        return self._stored(self._all_ids)
+
+    @property
+    def n_samples_fit_(self):
+        return len(self.ids_)
 
     @property
     def effort_(self):
-        return self._fitted("effort")
-
-    @property
-    def recall_(self):
-        return self._fitted("recall")
-
-    def _fitted(self, name):
-        try:
-            return self._state[name]
-        except (AttributeError, KeyError):
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute '{name}_'") from None
-
-    def _keep(self, codes, ids):
-        self._state = {"codes": codes, "ids": ids, "effort": None, "recall": 1.0}
-
-    def _pack(self, X, *, reset):
-        """Codes as (n, bytes) uint8."""
-        if not self.packed:
-            X = validate_data(self, to_numpy(X), dtype=None, reset=reset)
-            if X.dtype.kind not in "biuf":
-                X = validate_data(self, X, dtype=np.float64, reset=reset)
-            return np.packbits(X > 0, axis=1)
-        codes = np.asarray(to_numpy(X))
-        if codes.dtype != np.uint8 or codes.ndim != 2:
-            raise ValueError(
-                f"packed=True takes bytes, uint8 of shape (n, n_bytes), got {codes.dtype} of shape {codes.shape}"
-            )
-        return np.ascontiguousarray(validate_data(self, codes, dtype=np.uint8, reset=reset))
-
-    def _search(self, X, n_neighbors):
-        """Distances and rows of the index, -1 and inf where there are no more."""
-        check_is_fitted(self)
-        k = self.n_neighbors if n_neighbors is None else n_neighbors
-        if not isinstance(k, Integral) or k < 1:
-            raise ValueError(f"n_neighbors must be a positive integer, got {k!r}")
-        codes = self._state["codes"]
-        if X is None:
-            return self._nearest_but_self(np.arange(len(codes)), k)
-        queries = self._pack(X, reset=False)
-        if k > len(codes):
-            raise ValueError(f"n_neighbors={k} is more than the n_samples={len(codes)} codes of the index")
-        return self._nearest(queries, k)
-
-    def _nearest_but_self(self, rows, k):
-        codes = self._state["codes"]
-        if k > len(codes) - 1:
-            raise ValueError(f"n_neighbors={k} is more than the {len(codes) - 1} other codes of the index")
-        distances, found = self._nearest(np.ascontiguousarray(codes[rows]), k + 1)
-        itself = found == rows[:, None]
-        itself[~itself.any(axis=1), -1] = True  # of many equal codes it may not be among the first
-        return distances[~itself].reshape(-1, k), found[~itself].reshape(-1, k)
-
-    def _nearest(self, queries, k):
-        if self.index == "exact":
-            return _exactly(queries, self._state["codes"], k)
-        index = self._searcher()
-        _set_effort(index, self.index, self._state["effort"])
-        distances, found = index.search(queries, k)
-        return np.where(found >= 0, distances, np.inf), found
-
-    def _searcher(self):
-        """The faiss index; after loading it is read from its bytes."""
-        if getattr(self, "_faiss_index", None) is None:
-            self._faiss_index = _faiss().deserialize_index_binary(np.array(self._state["faiss_index"]))
-        return self._faiss_index
-
-    def _build(self):
-        _faiss()
-        self._faiss_index = None
-        if self.index == "exact":
-            return self
-        codes = np.ascontiguousarray(self._state["codes"])
-        self._faiss_index = self._new_index(codes)
-        self._faiss_index.add(codes)
-        self._state["effort"], self._state["recall"] = self._tune()
-        if self.effort is None and self._state["recall"] < self.min_recall:
-            warnings.warn(
-                f"index={self.index!r} finds {self._state['recall']:.2f} of the neighbours at its largest effort, "
-                f"below min_recall={self.min_recall}; use more hashes or lists, or another index",
-                stacklevel=3,
-            )
-        return self
-
-    def _new_index(self, codes):
-        faiss = _faiss()
-        n, n_bits = len(codes), codes.shape[1] * 8
-        if self.index == "ivf":
-            n_lists = min(self.n_lists or max(round(n**0.5), 1), n)
-            quantizer = faiss.IndexBinaryFlat(n_bits)
-            index = faiss.IndexBinaryIVF(quantizer, n_bits, n_lists)
-            index.cp.min_points_per_centroid = 1  # few codes are no reason to complain
-            quantizer.this.disown()
-            index.own_fields = True  # or the clusters would go with this function
-            index.train(codes)
-            return index
-        if self.index == "hnsw":
-            return faiss.IndexBinaryHNSW(n_bits, self.n_links)
-        part = min(max(int(np.log2(max(n, 2))), 4), n_bits, 32)
-        n_hashes = self.n_hashes or max(n_bits // part, 1)
-        return faiss.IndexBinaryMultiHash(n_bits, n_hashes, min(part, n_bits // n_hashes))
-
-    def _tune(self):
-        """The effort to search with, and the recall that it reaches on codes of the index."""
-        codes = self._state["codes"]
-        k = min(self.n_neighbors, len(codes) - 1)
-        efforts = _EFFORTS[self.index][1] if self.effort is None else (self.effort,)
-        if k < 1:
-            return efforts[-1], 1.0
-        rng = check_random_state(self.random_state)
-        rows = rng.choice(len(codes), size=min(_SAMPLE, len(codes)), replace=False)
-        queries = np.ascontiguousarray(codes[rows])
-        farthest = _exactly(queries, codes, k + 1)[0][:, -1:]  # the code itself is the first
-        for effort in efforts:
-            self._state["effort"] = effort
-            recall = float((self._nearest_but_self(rows, k)[0] <= farthest).mean())
-            if recall >= self.min_recall:
-                break
-        return effort, recall
+        self._stored(lambda: self._state["codes"])
+        kind = self._state["kind"]
+        given = getattr(self, _EFFORT[kind]) if kind != "exact" else None
+        return self._state["effort"] if given is None else given
 
     def __getstate__(self):
+        """The index as bytes: faiss's own objects cannot be pickled."""
         state = dict(super().__getstate__())
-        if state.pop("_faiss_index", None) is not None:
-            bytes_ = _faiss().serialize_index_binary(self._faiss_index)
-            state["_state"] = {**self._state, "faiss_index": np.array(bytes_)}
+        live = state.pop("_live", None)
+        if live is not None:
+            state["_state"] = {**state["_state"], "index": live.to_bytes()}
         return state
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.array_api_support = False  # faiss answers in numpy
-        return tags
+    def _stored(self, rows):
+        if not hasattr(self, "_state"):
+            raise AttributeError(f"this {type(self).__name__} is not fitted yet")
+        removed = self._state["removed"]
+        return rows() if removed is None else rows()[~removed]
+
+    def _all_ids(self):
+        ids = self._state["ids"]
+        return np.arange(len(self._state["codes"])) if ids is None else ids
+
+    def _ids_of(self, rows):
+        return rows if self._state["ids"] is None else self._state["ids"][rows]
+
+    def _check_codes(self, X, reset):
+        """Codes as contiguous bytes."""
+        X = to_numpy(X.float() if isinstance(X, torch.Tensor) and X.dtype == torch.bfloat16 else X)
+        X = validate_data(self, X, dtype=None if self.packed else "numeric", reset=reset)
+        if self.packed:
+            if X.dtype != np.uint8:
+                raise ValueError(f"packed=True takes bytes (uint8), got {X.dtype}")
+            return np.ascontiguousarray(X)
+        if X.dtype == np.uint8 and X.max() > 1:
+            raise ValueError(f"X holds bytes up to {X.max()}: bits are 0 and 1; set packed=True for packed codes")
+        return pack_bits(X, self.binarize)
+
+    def _check_queries(self, X):
+        """The container of the answer, the packed queries, and the rows to leave out."""
+        check_is_fitted(self)
+        if X is None:
+            removed, n = self._state["removed"], len(self._state["codes"])
+            return Container(None), self.codes_, np.arange(n) if removed is None else np.flatnonzero(~removed)
+        container = Container(X)
+        self._check_namespace(container, "kneighbors")
+        return container, self._check_codes(X, reset=False), None
+
+    def _check_k(self, n_neighbors, itself):
+        k = self.n_neighbors if n_neighbors is None else n_neighbors
+        if not isinstance(k, Integral) or isinstance(k, bool) or k < 1:
+            raise ValueError(f"n_neighbors must be a whole number of at least 1, got {k!r}")
+        n, sign = self.n_samples_fit_, "<=" if itself is None else "<"
+        if k > n - (itself is not None):
+            raise ValueError(
+                f"Expected n_neighbors {sign} n_samples_fit, but n_neighbors = {k}, n_samples_fit = {n}, "
+                f"n_samples = {n if itself is not None else 'any'}"
+            )
+        return int(k)
+
+    def _exact(self, queries, k, itself):
+        codes, removed = self.codes_, self._state["removed"]
+        with faiss_threads(self.n_jobs):
+            distances, rows = exact_neighbors(queries, codes, k + (itself is not None))
+        if removed is not None:
+            rows = np.flatnonzero(~removed)[rows]
+        return (distances, rows) if itself is None else first_wanted(distances, rows, rows != itself[:, None], k)
+
+    def _nearest(self, queries, k, itself):
+        """Distances and rows of the k nearest, without the rows ``itself``."""
+        live, removed = self._live_index(), self._state["removed"]
+        if live is None:
+            return self._exact(queries, k, itself)
+        spare = 0 if removed is None else math.ceil(2 * k * removed.mean())
+        n_candidates = min(k + (itself is not None) + spare, len(live))
+        with faiss_threads(self.n_jobs):
+            distances, rows = live.search(queries, n_candidates, self.effort_)
+        wanted = rows >= 0
+        if removed is not None:
+            wanted &= ~removed[rows]
+        if itself is not None:
+            wanted &= rows != itself[:, None]
+        short = np.flatnonzero(wanted.sum(1) < k)
+        distances, rows = first_wanted(distances, rows, wanted, k)
+        if len(short):
+            distances[short], rows[short] = self._exact(queries[short], k, None if itself is None else itself[short])
+        return distances, rows
+
+    def _within(self, queries, radius, itself, sort):
+        """Distances and rows of a query after another."""
+        radius = self.radius if radius is None else radius
+        removed = self._state["removed"]
+        with faiss_threads(self.n_jobs):
+            limits, distances, rows = codes_within(queries, self.codes_, radius)
+        if removed is not None:
+            rows = np.flatnonzero(~removed)[rows]
+        found = []
+        for i in range(len(queries)):
+            part = slice(limits[i], limits[i + 1])
+            d, r = distances[part], rows[part]
+            if itself is not None:
+                d, r = d[r != itself[i]], r[r != itself[i]]
+            if sort:
+                order = np.argsort(d, kind="stable")
+                d, r = d[order], r[order]
+            found.append((d, r))
+        return found
+
+    def _graph(self, distances, rows, limits, mode):
+        removed = self._state["removed"]
+        columns = rows if removed is None else (np.cumsum(~removed) - 1)[rows]
+        values = distances.astype(np.float64) if mode == "distance" else np.ones(len(rows))
+        return csr_matrix((values, columns, limits), shape=(len(limits) - 1, self.n_samples_fit_))
+
+    def _build(self):
+        """Make the approximate index of the stored codes, and find the effort that it needs."""
+        state = self._state
+        state.update(effort=None, recall=1.0, index=None, n_built=len(state["codes"]))
+        self._live = None
+        if state["kind"] == "exact" or len(state["codes"]) == 0:
+            return
+        knobs = {name: getattr(self, name) for name in ("n_lists", "n_links", "ef_construction", "n_tables")}
+        with faiss_threads(self.n_jobs):
+            seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
+            self._live = APPROXIMATE[state["kind"]].build(state["codes"], seed, **knobs)
+            self._find_effort()
+
+    def _add(self, state, added):
+        """The new state, whose last codes are ``added``."""
+        live = self._live_index()
+        built = self._state["n_built"]
+        self._state = state
+        if live is None or (live.regrows and len(state["codes"]) > 4 * built):
+            self._build()
+            return
+        with faiss_threads(self.n_jobs):
+            live.add(added)
+            state["index"] = None
+            if len(state["codes"]) > 2 * state["n_measured"]:
+                self._find_effort()
+
+    def _live_index(self):
+        """faiss's index: as it was built, opened from its bytes, or built anew where those were not kept."""
+        state = self._state
+        if state["kind"] == "exact" or len(state["codes"]) == 0:
+            return None
+        live = getattr(self, "_live", None)
+        if live is None and state["index"] is not None:
+            live = self._live = APPROXIMATE[state["kind"]].from_bytes(state["index"])
+        if live is None or len(live) != len(state["codes"]):  # a search or an addition that was broken off
+            self._build()
+        return self._live
+
+    def _find_effort(self):
+        """Raise the effort until a sample of stored codes finds the share ``recall`` of its neighbours."""
+        state, live = self._state, self._live
+        codes, k = self.codes_, min(self.n_neighbors, self.n_samples_fit_ - 1)
+        state["n_measured"] = len(state["codes"])
+        rng = check_random_state(self.random_state)
+        sample = codes[np.sort(rng.permutation(len(codes))[:_SAMPLE])]
+        given = getattr(self, _EFFORT[state["kind"]])
+        exact_distances = exact_neighbors(sample, codes, k + 1)[0] if k > 0 else None
+        for effort in live.efforts() if given is None else [given]:
+            shares = np.ones(1)
+            if k > 0:  # the first of k + 1 is the sample's own code
+                distances, rows = live.search(sample, k + 1, effort)
+                distances = np.where(rows < 0, np.iinfo(np.int32).max, distances)
+                shares = recall_by_distance(distances[:, 1:], exact_distances[:, 1:])
+            state.update(effort=int(effort), recall=float(shares.mean()))
+            if shares.mean() - 2 * shares.std() / math.sqrt(len(shares)) >= self.recall:
+                return
+        if given is None and state["recall"] < self.recall:
+            warnings.warn(
+                f"index={state['kind']!r} finds {state['recall']:.3f} of the {k} nearest on a sample, less than "
+                f"recall={self.recall}: try another index, or more of n_links, ef_construction or n_tables",
+                stacklevel=2,
+            )
 
 
-def _exactly(queries, codes, k):
-    distances, found = _faiss().knn_hamming(queries, np.ascontiguousarray(codes), k)
-    return distances.astype(float), found
+def _check_mode(mode):
+    if mode not in ("connectivity", "distance"):
+        raise ValueError(f"mode must be 'connectivity' or 'distance', got {mode!r}")
 
 
-def _set_effort(index, kind, effort):
-    if kind == "ivf":
-        index.nprobe = max(min(effort, index.nlist), 1)
-    elif kind == "hnsw":
-        index.hnsw.efSearch = max(effort, 1)
-    else:
-        index.nflip = min(effort, index.b)
-
-
-def _check_ids(ids, n, taken):
-    if ids is None:
-        start = 0 if len(taken) == 0 else int(taken.max()) + 1
-        return np.arange(start, start + n, dtype=np.int64)
+def _whole_numbers(ids):
     ids = np.asarray(to_numpy(ids))
-    if ids.shape != (n,) or ids.dtype.kind not in "iu":
-        raise ValueError(f"ids must be {n} whole numbers, one a code, got {ids.dtype} of shape {ids.shape}")
-    ids = ids.astype(np.int64)
-    together = np.concatenate([taken, ids])
-    values, counts = np.unique(together, return_counts=True)
+    if ids.ndim != 1 or ids.dtype.kind not in "iu" or (ids.dtype == np.uint64 and (ids > np.iinfo(np.int64).max).any()):
+        raise ValueError(f"ids must be whole numbers (int64) of shape (n,), got {ids.dtype} of shape {ids.shape}")
+    return ids.astype(np.int64)
+
+
+def _check_ids(ids, n, first):
+    """The ids, None where they count on from ``first``; and the first that is free."""
+    if ids is None:
+        return None, first + n
+    ids = _whole_numbers(ids)
+    if len(ids) != n:
+        raise ValueError(f"ids has {len(ids)} entries for {n} codes")
+    values, counts = np.unique(ids, return_counts=True)
     if (counts > 1).any():
-        raise ValueError(f"ids must name each code once, but {values[counts > 1][0]} occurs twice")
-    return ids
+        raise ValueError(f"id {values[counts > 1][0]} is given {counts.max()} times")
+    return ids, int(values[-1]) + 1
 
 
-def _faiss():
-    try:
-        import faiss
-    except ImportError as error:
-        raise ImportError('HammingNeighbors needs faiss: pip install "sklinvariant[faiss]"') from error
-    return faiss
+def _ragged(arrays, container):
+    if container.tensor_device is not None:
+        return arrays
+    result = np.empty(len(arrays), dtype=object)
+    for i, array in enumerate(arrays):  # at once, arrays of one length would become the rows of a matrix
+        result[i] = array
+    return result

@@ -1,5 +1,7 @@
 """Pictures of fitted estimators (matplotlib)."""
 
+from sklinvariant.inspection._bit_activation_display import BitActivationDisplay
 from sklinvariant.inspection._codebook_display import CodebookDisplay
+from sklinvariant.inspection._retrieval_display import RetrievalDisplay
 
-__all__ = ["CodebookDisplay"]
+__all__ = ["BitActivationDisplay", "CodebookDisplay", "RetrievalDisplay"]

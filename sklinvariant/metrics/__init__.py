@@ -1,26 +1,24 @@
-"""Metrics of retrieval and of binary codes."""
+"""How well a search finds what is relevant, and how well a code uses its bits."""
 
-from sklinvariant.metrics._bits import bit_activation, bit_correlation, bit_entropy, code_entropy
-from sklinvariant.metrics._ranking import ranking
+from sklinvariant.metrics._bits import bit_activations, bit_correlation, bit_entropy, code_entropy
+from sklinvariant.metrics._ranking import exact_ranking
 from sklinvariant.metrics._retrieval import (
     average_precision,
     mean_average_precision,
-    mean_average_precision_scorer,
     recall_at_k,
-    relevance_of,
     ukbench_score,
 )
+from sklinvariant.metrics._scorers import make_retrieval_scorer
 
 __all__ = [
     "average_precision",
-    "bit_activation",
+    "bit_activations",
     "bit_correlation",
     "bit_entropy",
     "code_entropy",
+    "exact_ranking",
+    "make_retrieval_scorer",
     "mean_average_precision",
-    "mean_average_precision_scorer",
-    "ranking",
     "recall_at_k",
-    "relevance_of",
     "ukbench_score",
 ]

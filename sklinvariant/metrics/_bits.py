@@ -1,88 +1,128 @@
-"""Are bits used equally, and do they tell different things? (Morère et al. 2016, figure 5.)"""
+"""How a code uses its bits (figure 5 of Morère et al. 2016): a bit tells most if it is on half the time, by itself.
+
+Codes are (n, n_bits) of 0 and 1, or bytes with ``packed=True``. The sums over codes are made block by block: codes
+are never held as floats.
+"""
 
 import numpy as np
+from scipy.special import entr
+from sklearn.utils import check_array, gen_batches
 
 from sklinvariant._base import to_numpy
 
+_ROWS = 1 << 14
 
-def bit_activation(codes):
-    """How often each bit is on; 0.5 is best.
+
+def bit_activations(codes, *, packed=False):
+    """How often each bit is on; 0.5 is ideal.
 
     Parameters
     ----------
-    codes : array of shape (n, b)
-        Bits 0/1.
+    codes : array of shape (n, n_bits) of 0 and 1, or of probabilities; or (n, n_bytes) uint8 where ``packed``
+    packed : bool, default=False
 
     Returns
     -------
-    array of shape (b,)
+    ndarray of shape (n_bits,)
+        Between 0 and 1. Of packed codes, 8 bits a byte, padding included.
 
     Examples
     --------
-    >>> from sklinvariant.metrics import bit_activation
-    >>> bit_activation([[0, 1], [1, 1]])
+    >>> from sklinvariant.metrics import bit_activations
+    >>> bit_activations([[0, 1], [1, 1]])
     array([0.5, 1. ])
     """
-    return _bits(codes).mean(axis=0)
+    n, sums = 0, 0.0
+    for block in _blocks(codes, packed):
+        n, sums = n + len(block), sums + block.sum(0)
+    return sums / n
 
 
-def bit_entropy(codes):
-    """Entropy of each bit over the codes, in bits; 1 is best.
-
-    Parameters
-    ----------
-    codes : array of shape (n, b)
-        Bits 0/1.
-
-    Returns
-    -------
-    array of shape (b,)
-    """
-    return _entropy(_bits(codes).mean(axis=0))
-
-
-def code_entropy(codes):
-    """Entropy of the bits within each code, in bits; 1 where half of them are on.
+def bit_entropy(codes, *, packed=False):
+    """Entropy of each bit over the codes, in bits: ``-p log2 p - (1-p) log2 (1-p)`` of its mean activation p.
 
     Parameters
     ----------
-    codes : array of shape (n, b)
-        Bits 0/1.
+    codes, packed
+        As in `bit_activations`.
 
     Returns
     -------
-    array of shape (n,)
+    ndarray of shape (n_bits,)
+        Between 0, a bit that never changes, and 1, ideal.
+
+    Examples
+    --------
+    >>> from sklinvariant.metrics import bit_entropy
+    >>> bit_entropy([[0, 1], [1, 1]])
+    array([1., 0.])
     """
-    return _entropy(_bits(codes).mean(axis=1))
+    return _entropy(bit_activations(codes, packed=packed))
 
 
-def bit_correlation(codes):
-    """Correlation of each bit with each other over the codes; bits that never change have none, 0.
+def code_entropy(codes, *, packed=False):
+    """Entropy within each code, in bits: that of the share p of its bits that are on.
 
     Parameters
     ----------
-    codes : array of shape (n, b)
-        Bits 0/1.
+    codes, packed
+        As in `bit_activations`.
 
     Returns
     -------
-    array of shape (b, b)
+    ndarray of shape (n,)
+        Between 0, all bits alike, and 1, half of them on. Padding of packed codes counts as bits that are off.
+
+    Examples
+    --------
+    >>> from sklinvariant.metrics import code_entropy
+    >>> code_entropy([[0, 1], [1, 1]])
+    array([1., 0.])
     """
-    bits = _bits(codes)
-    centred = bits - bits.mean(axis=0)
-    spread = np.sqrt((centred**2).sum(axis=0))
-    centred /= np.where(spread > 0, spread, 1)
-    return centred.T @ centred
+    return _entropy(np.concatenate([block.mean(1) for block in _blocks(codes, packed)]))
+
+
+def bit_correlation(codes, *, packed=False):
+    """Correlation of each bit with each other over the codes; 0 off the diagonal is ideal.
+
+    Parameters
+    ----------
+    codes, packed
+        As in `bit_activations`.
+
+    Returns
+    -------
+    ndarray of shape (n_bits, n_bits)
+        Between -1 and 1; rows and columns of a bit that never changes are NaN.
+
+    Examples
+    --------
+    >>> from sklinvariant.metrics import bit_correlation
+    >>> bit_correlation([[0, 1], [1, 0]])
+    array([[ 1., -1.],
+           [-1.,  1.]])
+    """
+    centre, n, products = bit_activations(codes, packed=packed), 0, 0.0
+    for block in _blocks(codes, packed):
+        block = block - centre  # before it is multiplied, or rare bits would cancel
+        n, products = n + len(block), products + block.T @ block
+    deviation = np.sqrt(np.diag(products))
+    deviation[deviation == 0] = np.nan
+    correlation = np.clip(products / deviation[:, None] / deviation, -1, 1)
+    np.fill_diagonal(correlation, np.where(np.isnan(deviation), np.nan, 1.0))
+    return correlation
 
 
 def _entropy(p):
-    with np.errstate(divide="ignore", invalid="ignore"):
-        parts = [np.where(q > 0, -q * np.log2(q), 0) for q in (p, 1 - p)]
-    return parts[0] + parts[1]
+    return (entr(p) + entr(1 - p)) / np.log(2) + 0.0  # not -0
 
 
-def _bits(codes):
-    codes = np.asarray(to_numpy(codes))
-    if codes.ndim != 2 or 0 in codes.shape or not np.isin(codes, (0, 1)).all():
-        raise ValueError(f"codes must be of shape (n, b) and hold bits 0 and 1, got {codes.shape} {codes.dtype}")
-    return codes.astype(np.float64)
+def _blocks(codes, packed):
+    """The bits of some codes at a time, float64."""
+    codes = check_array(to_numpy(codes), dtype=None)
+    if packed and codes.dtype != np.uint8:
+        raise ValueError(f"packed=True takes bytes (uint8), got {codes.dtype}")
+    if not packed and (codes.min() < 0 or codes.max() > 1):
+        raise ValueError(f"codes must lie between 0 and 1, got {codes.min()} to {codes.max()}")
+    for rows in gen_batches(len(codes), _ROWS):
+        yield (np.unpackbits(codes[rows], axis=1) if packed else codes[rows]).astype(np.float64)

@@ -7,7 +7,7 @@ from sklinvariant._base import Container, resolve_device
 from sklinvariant._descriptors import as_tensor
 
 
-def ranking(queries, database=None, *, metric="euclidean", n_neighbors=None, chunk_size=256, device="auto"):
+def exact_ranking(queries, database=None, *, metric="euclidean", n_neighbors=None, chunk_size=256, device="auto"):
     """Rows of a database for each query, the nearest first; equal distances in the order of the rows.
 
     Parameters
@@ -37,8 +37,8 @@ def ranking(queries, database=None, *, metric="euclidean", n_neighbors=None, chu
 
     Examples
     --------
-    >>> from sklinvariant.metrics import ranking
-    >>> ranking([[0.0], [1.0], [3.0]])
+    >>> from sklinvariant.metrics import exact_ranking
+    >>> exact_ranking([[0.0], [1.0], [3.0]])
     array([[1, 2],
            [0, 2],
            [1, 0]])

@@ -1,198 +1,179 @@
-"""How good a ranking is: average precision with ignored images, recall, and the score of the UKBench."""
+"""Measures of a ranking: average precision, with the junk of the Oxford buildings; recall at k; UKBench's score.
+
+Philbin et al., "Object retrieval with large vocabularies and fast spatial matching", 2007; Nistér & Stewénius,
+"Scalable recognition with a vocabulary tree", 2006.
+
+A ranking is (n_queries, k): the ids of the neighbours of each query, best first; -1 stands for none. What is relevant
+is told by a list of ids for each query, or by a matrix (n_queries, n_database) that is true or non-zero where it is.
+Junk is told in the same way: it is taken out of the ranking before anything is counted, as if it were not there.
+Where the query itself is in the database it is junk to itself.
+"""
 
 import numpy as np
-
-from sklinvariant._base import to_numpy
-from sklinvariant.metrics._ranking import ranking
-
-_JUNK = -1
+from scipy.sparse import issparse
 
 
-def relevance_of(neighbors, y_query, y_database, *, junk=None):
-    """What a ranking has at each place: 1 for the label that the query has, 0 for others, -1 for what is ignored.
+def average_precision(ranking, relevant, *, junk=None, interpolation="step"):
+    """Average precision of each query: the area under its precision-recall curve.
 
-    Parameters
-    ----------
-    neighbors : array of shape (n_queries, k)
-        Rows of the database, the nearest first, as `ranking` and ``kneighbors`` give them.
-    y_query : array of shape (n_queries,)
-        Labels of the queries.
-    y_database : array of shape (n,)
-        Labels of the database.
-    junk : array of bool of shape (n,) or (n_queries, n), or None, default=None
-        Rows that are neither right nor wrong, for all queries or each: they count as if they were not there
-        (Philbin et al. 2007).
-
-    Returns
-    -------
-    array of shape (n_queries, k)
-        int8.
-    """
-    neighbors, y_query, y_database = (np.asarray(to_numpy(a)) for a in (neighbors, y_query, y_database))
-    if neighbors.ndim != 2 or len(neighbors) != len(y_query):
-        raise ValueError(f"neighbors must be of shape ({len(y_query)}, k), a row a label, got {neighbors.shape}")
-    relevance = (y_database[neighbors] == y_query[:, None]).astype(np.int8)
-    if junk is not None:
-        junk = np.broadcast_to(np.asarray(to_numpy(junk), dtype=bool), (len(y_query), len(y_database)))
-        relevance[np.take_along_axis(junk, neighbors, 1)] = _JUNK
-    return relevance
-
-
-def average_precision(relevance, *, n_relevant=None, interpolation="step"):
-    """Average precision of each query: the mean over its right images of the precision where they stand.
+    With h(j) relevant ones among the first j, junk left out, and R relevant ones in all, "step" is
+    ``(1/R) Σ_j [j is relevant] h(j)/j``, as in scikit-learn, and "trapezoid" takes for each the mean of the precision
+    there and just before, ``(h(j)/j + h(j-1)/(j-1)) / 2``, that of rank 0 being 1, as the program of the Oxford
+    buildings does. A relevant one that the ranking does not reach adds nothing.
 
     Parameters
     ----------
-    relevance : array of shape (n_queries, k)
-        1 right, 0 wrong, -1 to be ignored, the nearest first; see `relevance_of`.
-    n_relevant : array of shape (n_queries,) or None, default=None
-        Right images there are, found or not; None takes those in the ranking.
+    ranking : array-like of shape (n_queries, k), int
+        Ids of the neighbours, best first; -1 for none.
+    relevant : list of n_queries array-likes of ids, or (sparse) matrix of shape (n_queries, n_database)
+        What should be found. What is junk too is junk.
+    junk : as relevant, or None, default=None
+        What is neither right nor wrong: taken out of the ranking.
     interpolation : {"step", "trapezoid"}, default="step"
-        "step" sums precision at each right image, as scikit-learn does; "trapezoid" is the area under the lines
-        between the points, as the program of the Oxford buildings benchmark computes it, which is somewhat less.
 
     Returns
     -------
-    array of shape (n_queries,)
-        NaN for a query without any right image.
-
-    References
-    ----------
-    Philbin, Chum, Isard, Sivic, Zisserman (2007). Object retrieval with large vocabularies and fast spatial matching.
+    ndarray of shape (n_queries,)
+        Between 0 and 1; NaN for a query to which nothing is relevant.
 
     Examples
     --------
     >>> from sklinvariant.metrics import average_precision
-    >>> average_precision([[1, 0, 1], [-1, 0, 1]])
-    array([0.83333333, 0.5       ])
+    >>> average_precision([[3, 0, 1, 2]], [[3, 1]])
+    array([0.83333333])
+    >>> average_precision([[3, 0, 1, 2]], [[3, 1]], junk=[[0]])
+    array([1.])
     """
-    relevance = _checked(relevance)
     if interpolation not in ("step", "trapezoid"):
-        raise ValueError(f'interpolation must be "step" or "trapezoid", got {interpolation!r}')
-    right = relevance == 1
-    counted = np.cumsum(relevance != _JUNK, axis=1)
-    hits = np.cumsum(right, axis=1)
-    n_relevant = _counts(n_relevant, hits)
-    precision = hits / np.maximum(counted, 1)
-    if interpolation == "trapezoid":
-        before = np.where(counted > 1, (hits - right) / np.maximum(counted - 1, 1), 1.0)
-        precision = (precision + before) / 2
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(right, precision, 0).sum(axis=1) / n_relevant
+        raise ValueError(f"interpolation must be 'step' or 'trapezoid', got {interpolation!r}")
+    values = []
+    for hits, n_relevant in _hits(ranking, relevant, junk):
+        found = np.cumsum(hits)
+        precision = found / np.arange(1, len(hits) + 1)
+        if interpolation == "trapezoid":
+            precision = (precision + np.concatenate([[1.0], precision[:-1]])) / 2
+        values.append(precision[hits].sum() / n_relevant if n_relevant else np.nan)
+    return np.array(values)
 
 
-def mean_average_precision(relevance, *, n_relevant=None, interpolation="step"):
-    """The mean of `average_precision` over the queries that have right images.
+def mean_average_precision(ranking, relevant, *, junk=None, interpolation="step"):
+    """Mean of the average precision over the queries to which anything is relevant.
 
     Parameters
     ----------
-    relevance, n_relevant, interpolation
+    ranking, relevant, junk, interpolation
         As in `average_precision`.
 
     Returns
     -------
     float
+
+    Raises
+    ------
+    ValueError
+        Where nothing is relevant to any query.
+
+    Examples
+    --------
+    >>> from sklinvariant.metrics import mean_average_precision
+    >>> mean_average_precision([[0, 1], [0, 1]], [[0], [1]])
+    0.75
     """
-    return _mean(average_precision(relevance, n_relevant=n_relevant, interpolation=interpolation))
+    return mean_over_queries(average_precision(ranking, relevant, junk=junk, interpolation=interpolation))
 
 
-def recall_at_k(relevance, k, *, n_relevant=None):
-    """Part of the right images among the first k (ignored ones not counted), mean over queries.
+def recall_at_k(ranking, relevant, k, *, junk=None):
+    """Share of what is relevant that is among the first k, junk left out; the mean over queries.
 
     Parameters
     ----------
-    relevance : array of shape (n_queries, at least k)
+    ranking, relevant, junk
         As in `average_precision`.
     k : int
-        How many images are looked at.
-    n_relevant : array of shape (n_queries,) or None, default=None
+        At least 1.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError
+        Where nothing is relevant to any query.
+
+    Examples
+    --------
+    >>> from sklinvariant.metrics import recall_at_k
+    >>> recall_at_k([[3, 0, 1, 2]], [[3, 1]], k=2)
+    0.5
+    """
+    return mean_over_queries(recalls(ranking, relevant, k=k, junk=junk))
+
+
+def ukbench_score(ranking, relevant):
+    """UKBench's score, 4 x recall at 4: how many of the first 4 are right, at best 4.
+
+    The 4 pictures of an object are relevant to each of them, the query too: it is in the database and counts.
+
+    Parameters
+    ----------
+    ranking, relevant
         As in `average_precision`.
 
     Returns
     -------
     float
+
+    Examples
+    --------
+    >>> from sklinvariant.metrics import ukbench_score
+    >>> ukbench_score([[0, 1, 7, 2], [1, 0, 2, 3]], [[0, 1, 2, 3], [0, 1, 2, 3]])
+    3.5
     """
-    relevance = _checked(relevance)
-    if not 1 <= k <= relevance.shape[1]:
-        raise ValueError(f"k must lie between 1 and the {relevance.shape[1]} places of the ranking, got {k}")
-    right = relevance == 1
-    n_relevant = _counts(n_relevant, np.cumsum(right, axis=1))
-    seen = np.cumsum(relevance != _JUNK, axis=1) <= k
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return _mean((right & seen).sum(axis=1) / n_relevant)
+    return 4 * recall_at_k(ranking, relevant, 4)
 
 
-def ukbench_score(relevance):
-    """4 × recall at 4 of the University of Kentucky benchmark: right images among the first four, mean over queries.
-
-    Parameters
-    ----------
-    relevance : array of shape (n_queries, at least 4)
-        As in `average_precision`, the query itself being in the database and counted: 4 is perfect.
-
-    Returns
-    -------
-    float
-
-    References
-    ----------
-    Nistér, Stewénius (2006). Scalable recognition with a vocabulary tree.
-    """
-    relevance = _checked(relevance)
-    if relevance.shape[1] < 4:
-        raise ValueError(f"the score looks at 4 places, the ranking has {relevance.shape[1]}")
-    return float((relevance[:, :4] == 1).sum(axis=1).mean())
+def recalls(ranking, relevant, *, k, junk=None):
+    """The recall at k of each query; NaN where nothing is relevant to it."""
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
+    return np.array([hits[:k].sum() / n if n else np.nan for hits, n in _hits(ranking, relevant, junk)])
 
 
-def mean_average_precision_scorer(estimator, X, y):
-    """Scorer for ``cross_val_score`` and ``GridSearchCV``: rows of a fold rank each other by the features or codes.
-
-    Parameters
-    ----------
-    estimator : fitted transformer
-        Its ``transform`` gives features, ranked by Euclidean distance, or uint8 bits, ranked by Hamming distance.
-    X : array
-        What it takes.
-    y : array of shape (n,)
-        Labels: rows of the same label are right. Labels that occur once are left out as queries.
-
-    Returns
-    -------
-    float
-    """
-    return mean_average_precision(relevance_of(_ranks_of(estimator, X), y, y))
+def mean_over_queries(values):
+    if np.isnan(values).all():
+        raise ValueError("nothing is relevant to any of the queries: there is nothing to measure")
+    return float(np.nanmean(values))
 
 
-def _ranks_of(estimator, X):
-    features = estimator.transform(X)
-    features = np.asarray(to_numpy(features))
-    bits = features.dtype == np.uint8
-    if bits and features.max(initial=0) > 1:
-        features = np.unpackbits(features, axis=1)
-    return ranking(features, metric="hamming" if bits else "euclidean")
-
-
-def _checked(relevance):
-    relevance = np.asarray(to_numpy(relevance))
-    if relevance.ndim != 2 or relevance.shape[1] == 0 or not np.isin(relevance, (-1, 0, 1)).all():
+def _hits(ranking, relevant, junk):
+    """For each query which of its neighbours are relevant, junk and -1 left out, and how many are relevant in all."""
+    ranking = np.asarray(ranking)
+    if ranking.ndim != 2 or ranking.dtype.kind not in "iu":
         raise ValueError(
-            f"relevance must be of shape (n_queries, k) and hold 1, 0 and -1 (ignored), got shape {relevance.shape}"
+            f"ranking must hold whole numbers, (n_queries, k), got {ranking.dtype} of shape {ranking.shape}"
         )
-    return relevance.astype(np.int8)
+    for name, sets in {"relevant": relevant, "junk": junk}.items():
+        n = len(ranking) if sets is None else sets.shape[0] if hasattr(sets, "shape") else len(sets)
+        if n != len(ranking):
+            raise ValueError(f"{name} speaks of {n} queries, ranking of {len(ranking)}")
+    for i, neighbors in enumerate(ranking):
+        right = np.unique(_ids(relevant, i))
+        neighbors = neighbors[neighbors != -1]
+        if len(np.unique(neighbors)) < len(neighbors):
+            raise ValueError(f"row {i} of ranking holds a neighbour twice")
+        if junk is not None:
+            skipped = _ids(junk, i)
+            right = np.setdiff1d(right, skipped)
+            neighbors = neighbors[~np.isin(neighbors, skipped)]
+        yield np.isin(neighbors, right), len(right)
 
 
-def _counts(n_relevant, hits):
-    found = hits[:, -1]
-    if n_relevant is None:
-        return found
-    n_relevant = np.asarray(n_relevant)
-    if n_relevant.shape != found.shape or (n_relevant < found).any():
-        raise ValueError("n_relevant must hold a number a query, none below the right images in its ranking")
-    return n_relevant
-
-
-def _mean(values):
-    known = values[~np.isnan(values)]
-    if len(known) == 0:
-        raise ValueError("no query has a right image: there is nothing to average")
-    return float(known.mean())
+def _ids(sets, i):
+    """The ids that the sets name for query i."""
+    if issparse(sets):
+        row = sets.tocsr()[[i]] if sets.format != "csr" else sets[[i]]
+        return row.indices[row.data != 0]
+    if isinstance(sets, np.ndarray) and sets.dtype != object and sets.ndim == 2 and sets.dtype.kind == "b":
+        return np.flatnonzero(sets[i])
+    return np.asarray(sets[i], dtype=np.int64).ravel()

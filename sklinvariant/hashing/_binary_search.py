@@ -1,0 +1,181 @@
+"""Search among packed codes by faiss: exact over plain arrays, and its three approximate binary indexes."""
+
+import contextlib
+import math
+
+import numpy as np
+from joblib import effective_n_jobs
+
+_ROWS = 1 << 16  # codes packed at a time
+
+
+def import_faiss():
+    """faiss, or an ImportError that names the extra."""
+    try:
+        import faiss
+    except ImportError as error:
+        raise ImportError("HammingNeighbors needs faiss: pip install sklinvariant[faiss]") from error
+    return faiss
+
+
+@contextlib.contextmanager
+def faiss_threads(n_jobs):
+    """Compute with ``n_jobs`` threads; None leaves faiss's own setting, which is one a core."""
+    if n_jobs is None:
+        yield
+        return
+    faiss = import_faiss()
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(effective_n_jobs(n_jobs))
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
+
+
+def pack_bits(X, threshold):
+    """(n, b) numbers as (n, ceil(b / 8)) bytes of the bits ``X > threshold``, the last byte padded with zeros."""
+    packed = np.empty((len(X), -(-X.shape[1] // 8)), dtype=np.uint8)
+    for start in range(0, len(X), _ROWS):
+        packed[start : start + _ROWS] = np.packbits(X[start : start + _ROWS] > threshold, axis=1)
+    return packed
+
+
+def exact_neighbors(queries, codes, k):
+    """Distances (q, k) int32 and rows (q, k) int64 of the k nearest codes, by a scan of all of them."""
+    return import_faiss().knn_hamming(queries, codes, k)
+
+
+def codes_within(queries, codes, radius):
+    """All codes at most ``radius`` bits away: limits (q + 1,), distances and rows, query after query."""
+    faiss = import_faiss()
+    result = faiss.RangeSearchResult(len(queries))
+    # faiss leaves out the radius itself
+    faiss.hamming_range_search(
+        faiss.swig_ptr(queries),
+        faiss.swig_ptr(codes),
+        len(queries),
+        len(codes),
+        math.floor(radius) + 1,
+        codes.shape[1],
+        result,
+    )
+    limits = faiss.rev_swig_ptr(result.lims, len(queries) + 1).astype(np.int64)
+    total = int(limits[-1])
+    if total == 0:
+        return limits, np.empty(0, np.int32), np.empty(0, np.int64)
+    distances = faiss.rev_swig_ptr(result.distances, total).astype(np.int32)
+    return limits, distances, faiss.rev_swig_ptr(result.labels, total).copy()
+
+
+class ApproximateIndex:
+    """A faiss binary index of the rows of an array of codes, in the order they were added.
+
+    ``effort`` is what a search may spend: lists, candidates or flipped bits. The index lives in memory that it owns,
+    or (`from_bytes`) is a view of bytes that may be a memory-mapped file, and is copied before it is added to.
+    """
+
+    regrows = True  # whether its structure is made for a number of codes, and must be built anew for many more
+
+    def __init__(self, index, data=None):
+        self.index = index
+        self.data = data
+
+    @classmethod
+    def build(cls, codes, seed, **knobs):
+        raise NotImplementedError
+
+    @classmethod
+    def from_bytes(cls, data):
+        faiss = import_faiss()
+        if not hasattr(faiss, "ZeroCopyIOReader"):  # faiss < 1.10
+            return cls(faiss.deserialize_index_binary(np.asarray(data)))
+        return cls(faiss.read_index_binary(faiss.ZeroCopyIOReader(faiss.swig_ptr(data), len(data))), data)
+
+    def to_bytes(self):
+        return import_faiss().serialize_index_binary(self.index) if self.data is None else self.data
+
+    def __len__(self):
+        return self.index.ntotal
+
+    def add(self, codes):
+        if self.data is not None:
+            self.index, self.data = import_faiss().deserialize_index_binary(np.asarray(self.data)), None
+        self.index.add(codes)
+
+    def search(self, queries, k, effort):
+        """As `exact_neighbors`; where fewer are found, the rest of the rows is -1."""
+        self._set_effort(effort)
+        return self.index.search(queries, k)
+
+    def _set_effort(self, effort):
+        raise NotImplementedError
+
+    def efforts(self):
+        """Rising efforts to try."""
+        raise NotImplementedError
+
+
+class InvertedLists(ApproximateIndex):
+    """Codes in the lists of their nearest centres (k-means of codes); a search reads the nearest lists."""
+
+    @classmethod
+    def build(cls, codes, seed, *, n_lists, **_):
+        faiss = import_faiss()
+        n_lists = max(1, min(round(2 * math.sqrt(len(codes))), len(codes))) if n_lists is None else n_lists
+        if n_lists > len(codes):
+            raise ValueError(f"n_lists={n_lists} is greater than the number of codes, {len(codes)}")
+        index = faiss.index_binary_factory(8 * codes.shape[1], f"BIVF{n_lists}")
+        index.cp.seed, index.cp.niter = seed, 10
+        index.cp.min_points_per_centroid, index.cp.max_points_per_centroid = 1, 64
+        index.train(codes)
+        index.add(codes)
+        return cls(index)
+
+    def _set_effort(self, effort):
+        self.index.nprobe = min(effort, self.index.nlist)
+
+    def efforts(self):
+        return [*(2**i for i in range(self.index.nlist.bit_length() - 1)), self.index.nlist]
+
+
+class SmallWorldGraph(ApproximateIndex):
+    """Codes linked to near ones (HNSW); a search walks the links, keeping the best candidates."""
+
+    regrows = False
+
+    @classmethod
+    def build(cls, codes, seed, *, n_links, ef_construction, **_):
+        index = import_faiss().IndexBinaryHNSW(8 * codes.shape[1], n_links)
+        index.hnsw.efConstruction = ef_construction
+        index.add(codes)
+        return cls(index)
+
+    def _set_effort(self, effort):
+        self.index.hnsw.efSearch = effort
+
+    def efforts(self):
+        return [16 * 2**i for i in range(9)]
+
+
+class MultiHash(ApproximateIndex):
+    """Tables that hash on some bits each; a search looks up its own bucket and those a few flipped bits away."""
+
+    @classmethod
+    def build(cls, codes, seed, *, n_tables, **_):
+        n_bits = 8 * codes.shape[1]
+        if n_tables > n_bits:
+            raise ValueError(f"n_tables={n_tables} is greater than the number of bits, {n_bits}")
+        per_table = min(max(1, round(math.log2(len(codes)) - 1)), n_bits // n_tables)
+        index = import_faiss().IndexBinaryMultiHash(n_bits, n_tables, per_table)
+        index.add(codes)
+        return cls(index)
+
+    def _set_effort(self, effort):
+        self.index.nflip = min(effort, self.index.b)
+
+    def efforts(self):
+        return list(range(min(self.index.b, 4) + 1))
+
+
+APPROXIMATE = {"ivf": InvertedLists, "hnsw": SmallWorldGraph, "multihash": MultiHash}

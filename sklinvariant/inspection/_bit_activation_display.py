@@ -1,0 +1,110 @@
+"""How a code uses its bits: figure 5 (a) of Morère et al. 2016, and the correlation of the bits."""
+
+import numpy as np
+from sklearn.pipeline import Pipeline
+
+from sklinvariant.metrics import bit_activations, bit_correlation
+
+
+class BitActivationDisplay:
+    """Draws how often each bit is on, against the ideal 0.5, and how bits go with each other.
+
+    Parameters
+    ----------
+    activations : ndarray of shape (n_bits,)
+        Mean of each bit.
+    correlation : ndarray of shape (n_bits, n_bits) or None, default=None
+        Of the bits; None draws the activations alone.
+    name : str or None, default=None
+        For the title.
+
+    Attributes
+    ----------
+    axes_ : ndarray of shape (1,) or (2,)
+        matplotlib's, once drawn.
+    figure_
+        matplotlib's, once drawn.
+    """
+
+    def __init__(self, activations, correlation=None, name=None):
+        self.activations = activations
+        self.correlation = correlation
+        self.name = name
+
+    @classmethod
+    def from_estimator(cls, estimator, X, *, packed=None, name=None, axes=None, **kwargs):
+        """Draw the bits of the codes that a hasher gives.
+
+        Parameters
+        ----------
+        estimator : fitted transformer to codes
+        X : array of shape (n, n_features)
+        packed : bool or None, default=None
+            None takes the ``packed`` of the estimator, or of a Pipeline's last step, where it has one.
+        name : str or None, default=None
+            For the title; None takes the name of the estimator's class.
+        axes : array of two matplotlib axes or None, default=None
+            Where to draw.
+        **kwargs
+            For ``bar``.
+
+        Returns
+        -------
+        BitActivationDisplay
+        """
+        last = estimator[-1] if isinstance(estimator, Pipeline) else estimator
+        packed = getattr(last, "packed", False) if packed is None else packed
+        name = type(estimator).__name__ if name is None else name
+        return cls.from_predictions(estimator.transform(X), packed=packed, name=name, axes=axes, **kwargs)
+
+    @classmethod
+    def from_predictions(cls, codes, *, packed=False, name=None, axes=None, **kwargs):
+        """Draw the bits of codes.
+
+        Parameters
+        ----------
+        codes : array of shape (n, n_bits) of 0 and 1, or (n, n_bytes) uint8 where ``packed``
+        packed : bool, default=False
+        name, axes, **kwargs
+            As in `from_estimator`.
+
+        Returns
+        -------
+        BitActivationDisplay
+        """
+        activations = bit_activations(codes, packed=packed)
+        return cls(activations, bit_correlation(codes, packed=packed), name).plot(axes, **kwargs)
+
+    def plot(self, axes=None, **kwargs):
+        """Draw on axes, a new figure's when None.
+
+        Parameters
+        ----------
+        axes : array of two matplotlib axes (one without the correlation) or None, default=None
+        **kwargs
+            For ``bar``.
+
+        Returns
+        -------
+        BitActivationDisplay
+        """
+        import matplotlib.pyplot as plt
+
+        n_axes = 1 if self.correlation is None else 2
+        if axes is None:
+            _, axes = plt.subplots(1, n_axes, figsize=(4.5 * n_axes, 3.5), layout="constrained", squeeze=False)
+        axes = np.ravel(axes)
+        if len(axes) < n_axes:
+            raise ValueError(f"the activations and the correlation need 2 axes, got {len(axes)}")
+        n_bits = len(self.activations)
+        axes[0].bar(np.arange(n_bits), self.activations, **{"width": 0.9, **kwargs})
+        axes[0].axhline(0.5, color="black", linestyle="--", linewidth=1, label="ideal")
+        axes[0].set(xlabel="bit", ylabel="mean activation", ylim=(0, 1), xlim=(-0.6, n_bits - 0.4), title=self.name)
+        axes[0].xaxis.get_major_locator().set_params(integer=True)
+        axes[0].legend()
+        if self.correlation is not None:
+            image = axes[1].imshow(self.correlation, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
+            axes[1].set(xlabel="bit", ylabel="bit", title="correlation")
+            axes[1].figure.colorbar(image, ax=axes[1])
+        self.axes_, self.figure_ = axes[:n_axes], axes[0].figure
+        return self

@@ -1,0 +1,182 @@
+"""Queries and what was found for them, as pictures."""
+
+import numpy as np
+from sklearn.pipeline import Pipeline
+
+from sklinvariant._base import to_numpy
+
+_RIGHT, _WRONG = "tab:green", "tab:red"
+
+
+class RetrievalDisplay:
+    """Draws a row of pictures for each query: the query, then its neighbours, right ones framed green, others red.
+
+    Parameters
+    ----------
+    query_images : array or list of n_queries images
+        ``(h, w)`` or ``(h, w, channels)`` each.
+    neighbor_images : list of n_queries lists of images
+        Nearest first.
+    correct : list of n_queries lists of bool, or None, default=None
+        Whether a neighbour is right; None draws no frames.
+    captions : list of n_queries lists of str, or None, default=None
+        What is written above a neighbour, its distance for instance.
+
+    Attributes
+    ----------
+    axes_ : ndarray of shape (n_queries, 1 + n_neighbors)
+        matplotlib's, once drawn.
+    figure_
+        matplotlib's, once drawn.
+    """
+
+    def __init__(self, query_images, neighbor_images, correct=None, captions=None):
+        self.query_images = query_images
+        self.neighbor_images = neighbor_images
+        self.correct = correct
+        self.captions = captions
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator,
+        X,
+        query_images,
+        database_images,
+        *,
+        y=None,
+        y_database=None,
+        n_neighbors=8,
+        image_shape=None,
+        figure=None,
+        **kwargs,
+    ):
+        """Search for queries and draw what is found.
+
+        Parameters
+        ----------
+        estimator : fitted estimator with ``kneighbors``, or a Pipeline that ends with one
+            Its ids must be the rows of ``database_images``, as they are by default.
+        X : array of shape (n_queries, n_features)
+            The queries, as the estimator takes them.
+        query_images, database_images : array or list of images
+            Pictures of the queries, and of what was stored.
+        y, y_database : array-like or None, default=None
+            Labels of the queries and of what was stored: a neighbour of the same label is right.
+        n_neighbors : int, default=8
+            Pictures beside each query.
+        image_shape : tuple or None, default=None
+            ``(h, w)`` or ``(h, w, channels)`` of images that come as flat rows.
+        figure : matplotlib figure or None, default=None
+            Where to draw.
+        **kwargs
+            For ``imshow``.
+
+        Returns
+        -------
+        RetrievalDisplay
+        """
+        if isinstance(estimator, Pipeline):
+            X, estimator = estimator[:-1].transform(X) if len(estimator) > 1 else X, estimator[-1]
+        distances, rows = (to_numpy(found) for found in estimator.kneighbors(X, n_neighbors))
+        return cls.from_predictions(
+            rows,
+            query_images,
+            database_images,
+            y=y,
+            y_database=y_database,
+            distances=distances,
+            image_shape=image_shape,
+            figure=figure,
+            **kwargs,
+        )
+
+    @classmethod
+    def from_predictions(
+        cls,
+        ranking,
+        query_images,
+        database_images,
+        *,
+        y=None,
+        y_database=None,
+        distances=None,
+        image_shape=None,
+        figure=None,
+        **kwargs,
+    ):
+        """Draw neighbours that were found before.
+
+        Parameters
+        ----------
+        ranking : array-like of shape (n_queries, n_neighbors), int
+            Rows of ``database_images``, nearest first; -1 for none.
+        distances : array-like of shape (n_queries, n_neighbors) or None, default=None
+            Written above the neighbours.
+        query_images, database_images, y, y_database, image_shape, figure, **kwargs
+            As in `from_estimator`.
+
+        Returns
+        -------
+        RetrievalDisplay
+        """
+        ranking = np.asarray(ranking)
+        if len(ranking) != len(query_images):
+            raise ValueError(f"{len(query_images)} query_images for {len(ranking)} queries")
+        if (y is None) != (y_database is None):
+            raise ValueError("give both y and y_database, or none of them")
+        found = [row[row >= 0] for row in ranking]
+        neighbors = [[_image(database_images[i], image_shape) for i in row] for row in found]
+        correct = captions = None
+        if y is not None:
+            correct = [np.asarray(y_database)[row] == label for row, label in zip(found, np.asarray(y), strict=True)]
+        if distances is not None:
+            near = [d[row >= 0] for d, row in zip(np.asarray(distances), ranking, strict=True)]
+            captions = [[f"{d:.3g}" for d in row] for row in near]
+        queries = [_image(image, image_shape) for image in query_images]
+        return cls(queries, neighbors, correct, captions).plot(figure, **kwargs)
+
+    def plot(self, figure=None, **kwargs):
+        """Draw on a figure, a new one when None.
+
+        Parameters
+        ----------
+        figure : matplotlib figure or None, default=None
+        **kwargs
+            For ``imshow``.
+
+        Returns
+        -------
+        RetrievalDisplay
+        """
+        import matplotlib.pyplot as plt
+
+        rows, columns = len(self.query_images), 1 + max(map(len, self.neighbor_images))
+        if figure is None:
+            figure = plt.figure(figsize=(columns, 1.2 * rows), layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False)
+        for i in range(rows):
+            _show(axes[i, 0], self.query_images[i], kwargs, "query" if i == 0 else "", "black")
+            for j in range(columns - 1):
+                if j >= len(self.neighbor_images[i]):
+                    axes[i, j + 1].set_axis_off()
+                    continue
+                frame = None if self.correct is None else _RIGHT if self.correct[i][j] else _WRONG
+                caption = "" if self.captions is None else self.captions[i][j]
+                _show(axes[i, j + 1], self.neighbor_images[i][j], kwargs, caption, frame)
+        self.axes_, self.figure_ = axes, figure
+        return self
+
+
+def _image(image, shape):
+    image = np.asarray(to_numpy(image))
+    image = image if shape is None else image.reshape(shape)
+    return image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image
+
+
+def _show(ax, image, kwargs, caption, frame):
+    ax.imshow(image, **{"cmap": "gray", **kwargs})
+    ax.set(xticks=[], yticks=[])
+    ax.set_title(caption, fontsize=8, pad=3)
+    for side in ax.spines.values():
+        side.set(visible=frame is not None, color=frame or "none", linewidth=1 if frame == "black" else 3)

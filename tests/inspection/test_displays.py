@@ -1,0 +1,117 @@
+"""Displays draw what they were given: images, frames, bars."""
+
+import matplotlib
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+from sklearn.neighbors import NearestNeighbors
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import Binarizer, FunctionTransformer
+
+from sklinvariant.hashing import HammingNeighbors
+from sklinvariant.inspection import BitActivationDisplay, RetrievalDisplay
+
+matplotlib.use("Agg")
+GREEN, RED = (matplotlib.colors.to_rgba(name) for name in ("tab:green", "tab:red"))
+
+
+@pytest.fixture
+def pyplot():
+    from matplotlib import pyplot
+
+    yield pyplot
+    pyplot.close("all")
+
+
+@pytest.fixture
+def digits():
+    return load_digits(return_X_y=True)
+
+
+def frame(ax):
+    return ax.spines["left"].get_edgecolor()
+
+
+@pytest.mark.parametrize(
+    "model",
+    [NearestNeighbors(), make_pipeline(Binarizer(threshold=7), HammingNeighbors()), make_pipeline(NearestNeighbors())],
+)
+def test_neighbours_are_framed(pyplot, digits, model):
+    X, y = digits
+    model.fit(X[:300])
+    display = RetrievalDisplay.from_estimator(
+        model, X[300:310], X[300:310], X[:300], y=y[300:310], y_database=y[:300], n_neighbors=6, image_shape=(8, 8)
+    )
+    queries = model[:-1].transform(X[300:310]) if hasattr(model, "steps") and len(model) > 1 else X[300:310]
+    last = model[-1] if hasattr(model, "steps") else model
+    rows = last.kneighbors(queries, 6, return_distance=False)
+    assert display.axes_.shape == (10, 7)
+    seen = set()
+    for i in range(10):
+        np.testing.assert_array_equal(display.axes_[i, 0].images[0].get_array(), X[300 + i].reshape(8, 8))
+        for j, row in enumerate(rows[i]):
+            np.testing.assert_array_equal(display.axes_[i, j + 1].images[0].get_array(), X[row].reshape(8, 8))
+            assert frame(display.axes_[i, j + 1]) == (GREEN if y[row] == y[300 + i] else RED)
+            seen.add(frame(display.axes_[i, j + 1]))
+    assert seen == {GREEN, RED}
+    display.figure_.canvas.draw()
+
+
+def test_rankings_of_unequal_length(pyplot):
+    images = np.random.RandomState(0).rand(4, 5, 6, 3)
+    display = RetrievalDisplay.from_predictions([[2, 1], [3, -1]], images[:2], images, distances=[[0.5, 2], [1, -1]])
+    titles = [[ax.get_title() for ax in row] for row in display.axes_]
+    assert titles == [["query", "0.5", "2"], ["", "1", ""]]
+    assert not display.axes_[1, 2].axison
+    assert not display.axes_[1, 1].spines["left"].get_visible()
+    np.testing.assert_array_equal(display.axes_[1, 1].images[0].get_array(), images[3])
+    figure = pyplot.figure()
+    assert display.plot(figure, cmap="viridis").figure_ is figure
+
+
+def test_grey_images_with_an_axis_of_channels(pyplot):
+    images = np.random.RandomState(0).rand(2, 5, 6, 1)
+    display = RetrievalDisplay.from_predictions([[1]], images[:1], images)
+    assert display.axes_[0, 0].images[0].get_array().shape == (5, 6)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"query_images": np.zeros((3, 2, 2))}, "3 query_images for 1 queries"), ({"y": [0]}, "give both y")],
+)
+def test_bad_input(change, message):
+    images = np.zeros((2, 2, 2))
+    with pytest.raises(ValueError, match=message):
+        RetrievalDisplay.from_predictions(
+            **{"ranking": [[1]], "query_images": images[:1], "database_images": images, **change}
+        )
+
+
+def test_bits_are_drawn(pyplot, digits):
+    X = digits[0][:, [10, 12, 18, 19, 20, 26, 28, 36]]
+    model = Binarizer(threshold=7).fit(X)
+    codes = model.transform(X)
+    display = BitActivationDisplay.from_estimator(model, X)
+    np.testing.assert_allclose([bar.get_height() for bar in display.axes_[0].patches], codes.mean(0))
+    np.testing.assert_allclose(display.axes_[1].images[0].get_array(), np.corrcoef(codes.T))
+    assert display.axes_[0].lines[0].get_ydata() == [0.5, 0.5]
+    assert display.axes_[0].get_title() == "Binarizer"
+    display.figure_.canvas.draw()
+
+
+def test_packed_bits_and_axes_of_ones_own(pyplot, digits):
+    codes = (digits[0][:, 20:28] > 7).astype(np.uint8)
+    expected = BitActivationDisplay.from_predictions(codes)
+    _, axes = pyplot.subplots(1, 2)
+    display = BitActivationDisplay.from_predictions(np.packbits(codes, axis=1), packed=True, axes=axes, color="grey")
+    np.testing.assert_array_equal(display.activations, expected.activations)
+    np.testing.assert_array_equal(display.correlation, expected.correlation)
+    assert display.axes_[1] is axes[1]
+    packs = FunctionTransformer(lambda X: np.packbits(X, axis=1))
+    packs.packed = True
+    for model in (packs, make_pipeline(packs)):
+        got = BitActivationDisplay.from_estimator(model.fit(codes), codes, name="bits")
+        np.testing.assert_array_equal(got.activations, expected.activations)
+    with pytest.raises(ValueError, match="need 2 axes"):
+        display.plot(pyplot.gca())
+    assert len(BitActivationDisplay(display.activations).plot().axes_) == 1

@@ -1,0 +1,48 @@
+"""Exact rankings against scikit-learn's neighbours."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.neighbors import NearestNeighbors
+
+from sklinvariant.metrics import exact_ranking
+
+
+@pytest.fixture
+def rng(global_random_seed):
+    return np.random.RandomState(global_random_seed)
+
+
+@pytest.mark.parametrize("chunk_size", [1, 7, 1000])
+@pytest.mark.parametrize("shift", [0.0, 1e4])
+def test_ranking_against_scikit_learn(rng, chunk_size, shift):
+    database, queries = rng.normal(size=(60, 5)) + shift, rng.normal(size=(20, 5)) + shift
+    theirs = NearestNeighbors(n_neighbors=60).fit(database).kneighbors(queries, return_distance=False)
+    np.testing.assert_array_equal(exact_ranking(queries, database, chunk_size=chunk_size), theirs)
+    tensor = exact_ranking(torch.tensor(queries), torch.tensor(database), n_neighbors=4)
+    np.testing.assert_array_equal(tensor, theirs[:, :4])
+    own = exact_ranking(database, chunk_size=chunk_size)
+    np.testing.assert_array_equal(own, NearestNeighbors(n_neighbors=59).fit(database).kneighbors()[1])
+
+
+def test_ranking_of_bits(rng):
+    codes = rng.randint(2, size=(50, 16)).astype(np.uint8)
+    order = exact_ranking(codes[:5], codes, metric="hamming")
+    distances = (codes[:5, None] != codes).sum(-1)
+    np.testing.assert_array_equal(order, np.argsort(distances, axis=1, kind="stable"))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: exact_ranking(np.zeros((2, 3)), np.zeros((2, 4))), "features"),
+        (lambda: exact_ranking(np.zeros((2, 3)), n_neighbors=2), "n_neighbors"),
+        (lambda: exact_ranking(np.zeros((1, 3))), "n_neighbors"),
+        (lambda: exact_ranking(np.full((2, 3), np.nan)), "row 0"),
+        (lambda: exact_ranking(np.full((2, 3), 2), metric="hamming"), "bits 0 and 1"),
+        (lambda: exact_ranking(np.zeros((2, 3)), metric="cosine"), "metric"),
+    ],
+)
+def test_bad_input(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
