@@ -156,11 +156,11 @@ class DescriptorSets:
             return NotImplemented
         if not np.array_equal(self.offsets, other.offsets) or self.values.shape != other.values.shape:
             return False
-        return bool((_host(self.values) == _host(other.values)).all())
+        return bool((as_numpy(self.values) == as_numpy(other.values)).all())
 
     def __array__(self, dtype=None, copy=None):
         n, m, d = self.shape
-        values = _host(self.values)
+        values = as_numpy(self.values)
         if m is not None or n == 0:
             array = values.reshape(n, m or 0, d)
             return np.array(array, dtype=dtype, copy=copy or None) if copy or dtype else array
@@ -190,7 +190,7 @@ class DescriptorSets:
     def save(self, path):
         """Write a folder of two plain ``.npy`` files, values and offsets."""
         os.makedirs(path, exist_ok=True)
-        np.save(os.path.join(path, "values.npy"), _host(self.values))
+        np.save(os.path.join(path, "values.npy"), as_numpy(self.values))
         np.save(os.path.join(path, "offsets.npy"), self.offsets)
 
     @classmethod
@@ -227,8 +227,12 @@ def as_tensor(values):
         return torch.from_numpy(values)
 
 
-def _host(values):
-    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+def as_numpy(values):
+    """A tensor on any device, or an array, as numpy; bfloat16, which numpy lacks, as float32."""
+    if not isinstance(values, torch.Tensor):
+        return np.asarray(values)
+    values = values.detach().cpu()
+    return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
 
 
 def _as_bag(bag, i):

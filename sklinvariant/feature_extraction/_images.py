@@ -7,7 +7,7 @@ import torch
 from sklearn.base import TransformerMixin, _fit_context
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklinvariant._base import TorchEstimator, keeps_state_on_failure, to_numpy
+from sklinvariant._base import TorchEstimator, in_compute_dtype, keeps_state_on_failure, to_numpy
 from sklinvariant._descriptors import DescriptorSets, as_tensor
 
 
@@ -99,9 +99,12 @@ class ImageTransformer(TransformerMixin, TorchEstimator, auto_wrap_output_keys=N
                     f"expected images or flat rows, got a tensor of shape {tuple(X.shape)}; Reshape your data"
                 )
             rows = self._read_array(X[:, None], reset)
-        else:  # whole numbers are pixels where image_shape says so, and numbers like any other where it does not
-            dtype = [np.float64, np.float32, np.uint8] if self.image_shape is None else "numeric"
-            rows = check_pixels(validate_data(self, to_numpy(X), dtype=dtype, reset=reset))
+        else:
+            rows = validate_data(self, to_numpy(X), reset=reset)
+            # whole numbers are pixels where image_shape says so, and numbers like any other where it does not
+            if self.image_shape is None and rows.dtype != np.uint8:
+                rows = in_compute_dtype(rows)
+            rows = check_pixels(rows)
         return rows.reshape(len(rows), *self._shape_of_rows(rows[0].numel()))
 
     def _shape_of_rows(self, n_features):
