@@ -144,6 +144,8 @@ class BagEstimator(TorchEstimator):
         Accepts DescriptorSets, lists or object arrays of (n_i, d) arrays, (n, m, d), and flat rows (n, m * d) cut
         by ``descriptor_dim`` (without it each row is a bag of one descriptor).
         """
+        if X is None:
+            raise ValueError(f"X is None, but {type(self).__name__} needs bags of descriptors")
         container = Container(X)
         if isinstance(X, DescriptorSets) or _looks_ragged(X) or getattr(X, "ndim", 2) == 3:
             bags = X if isinstance(X, DescriptorSets) else DescriptorSets.from_bags(_on_host_or_tensor(X))

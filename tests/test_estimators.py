@@ -60,6 +60,19 @@ def test_check_estimator(name, params):
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
+def test_none_is_no_data(name):
+    estimator = ESTIMATORS[name](**_INSTANCES.get(name, [{}])[0])
+    X, y = np.random.RandomState(0).normal(size=(20, 3)), np.arange(20) % 2
+    with pytest.raises(ValueError, match=f"X is None, but {name} needs"):
+        estimator.fit(None, y)
+    estimator.fit(X, y)
+    for method in ("transform", "predict", "predict_proba", "decision_function"):
+        if hasattr(estimator, method):
+            with pytest.raises(ValueError, match=f"X is None, but {name} needs"):
+                getattr(estimator, method)(None)
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
 def test_documented_defaults(name):
     """A default that a docstring names is the one of the signature."""
     documented = dict(

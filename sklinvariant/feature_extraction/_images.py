@@ -71,6 +71,8 @@ class ImageTransformer(TransformerMixin, TorchEstimator, auto_wrap_output_keys=N
 
     def _read(self, X, *, reset):
         """(n, h, w, c) tensor of uint8 or floats, where the images lie."""
+        if X is None:
+            raise ValueError(f"X is None, but {type(self).__name__} needs images")
         pictures = as_pictures(X)
         if pictures is not None:
             X = _stack(pictures)
