@@ -2,7 +2,7 @@
 
 import contextlib
 
-from sklearn import get_config
+from sklearn import config_context, get_config
 
 try:  # scikit-learn >= 1.9
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -16,7 +16,15 @@ except ImportError:
         return method
 
 
-__all__ = ["CallbackSupportMixin", "FitReport", "array_namespace", "progress_bars", "with_callbacks"]
+__all__ = [
+    "CallbackSupportMixin",
+    "FitReport",
+    "array_namespace",
+    "metadata_requests",
+    "progress_bars",
+    "request_metadata",
+    "with_callbacks",
+]
 
 
 class FitReport:
@@ -65,6 +73,24 @@ def array_namespace(X):
         xp, is_array_api = get_namespace(X)
         return xp if is_array_api and "numpy" not in xp.__name__ else None
     return None
+
+
+def metadata_requests(estimator):
+    """What ``set_fit_request`` and its like have set: method -> {metadata: True, False or another name}."""
+    routing = vars(estimator.get_metadata_routing())
+    asked = {
+        method: {name: alias for name, alias in request.requests.items() if alias is not None}
+        for method, request in routing.items()
+        if hasattr(request, "requests")
+    }
+    return {method: names for method, names in asked.items() if names}
+
+
+def request_metadata(estimator, requests):
+    """Set them again; TypeError or AttributeError where the estimator takes no such metadata."""
+    with config_context(enable_metadata_routing=True):
+        for method, names in requests.items():
+            getattr(estimator, f"set_{method}_request")(**names)
 
 
 def progress_bars():
