@@ -1,6 +1,7 @@
 """The one place that knows about versions of scikit-learn and about its private or experimental names."""
 
 import contextlib
+import functools
 
 from sklearn import config_context, get_config
 
@@ -22,6 +23,7 @@ __all__ = [
     "array_namespace",
     "metadata_requests",
     "progress_bars",
+    "reports_fit",
     "request_metadata",
     "with_callbacks",
 ]
@@ -61,6 +63,19 @@ class FitReport:
             self._root.call_on_fit_task_end(
                 estimator=self._estimator, reconstruction_attributes=fitted_attributes, **self._data
             )
+
+
+def reports_fit(fit):
+    """A ``fit`` without epochs reports to scikit-learn's callbacks too: one task, as it begins and as it ends."""
+
+    @functools.wraps(fit)
+    def reporting(self, X, y=None):
+        report = FitReport(self, X, y, None, max_epochs=0)
+        fit(self, X, y)
+        report.end(dict)  # the estimator is fitted as it is: no attribute has to be set
+        return self
+
+    return with_callbacks(reporting)
 
 
 def array_namespace(X):

@@ -16,7 +16,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
 
 from sklinvariant._base import keeps_state_on_failure, resolve_device, torch_generator
-from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
+from sklinvariant._compat import FitReport, with_callbacks
 from sklinvariant._training import BagBatches, Batch, train
 from sklinvariant.aggregation._aggregator import COUNT, NON_NEGATIVE, POSITIVE, Aggregator
 from sklinvariant.aggregation._codebook import draw_sample
@@ -29,7 +29,7 @@ OPTIMIZERS = {"adam": torch.optim.Adam, "sgd": functools.partial(torch.optim.SGD
 _GAIN_SAMPLE = 512  # bags that the size of the representation is measured on
 
 
-class LearnedAggregation(LinearPredictor, CallbackSupportMixin, Aggregator):
+class LearnedAggregation(LinearPredictor, Aggregator):
     """Any encoder of local descriptors, learned together with a classifier or a regressor.
 
     Minimises ``Σ_i J(R(F_i; Θ), y_i; W)`` over Θ and W, where ``R(F; Θ) = (1/m) Σ_n T(f_n; Θ)`` (eq. 1 and 4 of

@@ -8,14 +8,16 @@ from sklearn.base import TransformerMixin, _fit_context
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklinvariant._base import TorchEstimator, in_compute_dtype, keeps_state_on_failure, to_numpy
+from sklinvariant._compat import CallbackSupportMixin, reports_fit
 from sklinvariant._descriptors import DescriptorSets, as_tensor
 
 
-class ImageTransformer(TransformerMixin, TorchEstimator, auto_wrap_output_keys=None):
+class ImageTransformer(CallbackSupportMixin, TransformerMixin, TorchEstimator, auto_wrap_output_keys=None):
     """Base of the transformers of images to `DescriptorSets`; a subclass says how in ``_prepare`` and ``_describe``."""
 
     @keeps_state_on_failure
     @_fit_context(prefer_skip_nested_validation=True)
+    @reports_fit
     def fit(self, X, y=None):
         """Check the parameters against the images; there is nothing to learn.
 

@@ -11,12 +11,13 @@ from sklearn.utils.random import sample_without_replacement
 from sklearn.utils.validation import check_is_fitted
 
 from sklinvariant._base import BagEstimator, compute_dtype, keeps_state_on_failure
+from sklinvariant._compat import CallbackSupportMixin, reports_fit
 from sklinvariant._descriptors import DescriptorSets, as_numpy
 
 _COUNT = Interval(Integral, 1, None, closed="left")
 
 
-class OnDescriptors(TransformerMixin, BagEstimator, auto_wrap_output_keys=None):
+class OnDescriptors(CallbackSupportMixin, TransformerMixin, BagEstimator, auto_wrap_output_keys=None):
     """PCA, whitening, normalisation, …: a scikit-learn transformer, fitted and applied to descriptors.
 
     Parameters
@@ -60,6 +61,7 @@ class OnDescriptors(TransformerMixin, BagEstimator, auto_wrap_output_keys=None):
 
     @keeps_state_on_failure
     @_fit_context(prefer_skip_nested_validation=False)
+    @reports_fit
     def fit(self, X, y=None):
         """Fit the transformer to the descriptors.
 
