@@ -10,7 +10,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklinvariant._compat import array_namespace
-from sklinvariant._descriptors import DescriptorSets, as_tensor
+from sklinvariant._descriptors import DescriptorSets, as_numpy, as_tensor
 from sklinvariant.kernels import compute_dtype
 
 DEVICE = [StrOptions({"auto"}), str, torch.device]
@@ -65,7 +65,7 @@ class Container:
 def to_numpy(X):
     """Any array on any device as numpy: tensors, and what array-API libraries hold."""
     if isinstance(X, torch.Tensor):
-        return X.detach().cpu().numpy()
+        return as_numpy(X)
     if array_namespace(X) is not None:
         return np.from_dlpack(X)
     return X
@@ -144,10 +144,12 @@ class BagEstimator(TorchEstimator):
         Accepts DescriptorSets, lists or object arrays of (n_i, d) arrays, (n, m, d), and flat rows (n, m * d) cut
         by ``descriptor_dim`` (without it each row is a bag of one descriptor).
         """
+        if X is None:
+            raise ValueError(f"X is None, but {type(self).__name__} needs bags of descriptors")
         container = Container(X)
         if isinstance(X, DescriptorSets) or _looks_ragged(X) or getattr(X, "ndim", 2) == 3:
-            bags = X if isinstance(X, DescriptorSets) else DescriptorSets.from_bags(_first_namespace(X))
-            bags = DescriptorSets(as_tensor(bags.values), bags.offsets)
+            bags = X if isinstance(X, DescriptorSets) else DescriptorSets.from_bags(_on_host_or_tensor(X))
+            bags = DescriptorSets(as_tensor(bags.values).detach(), bags.offsets)
             if len(bags) == 0:
                 raise ValueError("no bags: 0 sample(s) were given, a minimum of 1 is required")
             d = bags.values.shape[1]
@@ -191,9 +193,8 @@ def check_rows(estimator, X, *, reset):
     """Rows (n, n_features) as a finite tensor where they lie: float64 as it is, all other numbers as float32."""
     if isinstance(X, torch.Tensor):
         return _check_tensor_rows(estimator, X, reset)
-    X = validate_data(estimator, to_numpy(X), dtype="numeric", reset=reset, ensure_min_features=1)
-    X = np.ascontiguousarray(X, dtype=np.float64 if X.dtype == np.float64 else np.float32)
-    return as_tensor(X)
+    X = in_compute_dtype(validate_data(estimator, to_numpy(X), reset=reset, ensure_min_features=1))
+    return as_tensor(np.ascontiguousarray(X))
 
 
 def _check_tensor_rows(estimator, X, reset):
@@ -216,7 +217,13 @@ def _check_tensor_rows(estimator, X, reset):
             f"X has {X.shape[1]} features, but {type(estimator).__name__} is expecting {estimator.n_features_in_} "
             "features as input"
         )
-    return X if X.dtype == torch.float64 else X.float()
+    return X.detach().to(compute_dtype(X.dtype))
+
+
+def in_compute_dtype(X):
+    """A numeric array in the precision it is computed in: float64 stays float64, all else is float32."""
+    wide = X.dtype.kind == "f" and X.dtype.itemsize >= 8
+    return X.astype(np.float64 if wide else np.float32, copy=False)
 
 
 def _looks_ragged(X):
@@ -230,8 +237,9 @@ def _looks_ragged(X):
     return False
 
 
-def _first_namespace(X):
-    return to_numpy(X) if not isinstance(X, (list, tuple)) else X
+def _on_host_or_tensor(X):
+    """Tensors stay where they are; arrays of other libraries become numpy's."""
+    return X if isinstance(X, (list, tuple, torch.Tensor)) else to_numpy(X)
 
 
 def check_fitted(estimator, method, X):
@@ -251,6 +259,7 @@ __all__ = [
     "check_fitted",
     "check_rows",
     "compute_dtype",
+    "in_compute_dtype",
     "keeps_state_on_failure",
     "resolve_device",
     "to_numpy",

@@ -1,8 +1,9 @@
 """The one place that knows about versions of scikit-learn and about its private or experimental names."""
 
 import contextlib
+import functools
 
-from sklearn import get_config
+from sklearn import config_context, get_config
 
 try:  # scikit-learn >= 1.9
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -16,7 +17,16 @@ except ImportError:
         return method
 
 
-__all__ = ["CallbackSupportMixin", "FitReport", "array_namespace", "progress_bars", "with_callbacks"]
+__all__ = [
+    "CallbackSupportMixin",
+    "FitReport",
+    "array_namespace",
+    "metadata_requests",
+    "progress_bars",
+    "reports_fit",
+    "request_metadata",
+    "with_callbacks",
+]
 
 
 class FitReport:
@@ -55,6 +65,19 @@ class FitReport:
             )
 
 
+def reports_fit(fit):
+    """A ``fit`` without epochs reports to scikit-learn's callbacks too: one task, as it begins and as it ends."""
+
+    @functools.wraps(fit)
+    def reporting(self, X, y=None):
+        report = FitReport(self, X, y, None, max_epochs=0)
+        fit(self, X, y)
+        report.end(dict)  # the estimator is fitted as it is: no attribute has to be set
+        return self
+
+    return with_callbacks(reporting)
+
+
 def array_namespace(X):
     """The array-API namespace that scikit-learn would answer in, or None for plain numpy and anything else."""
     if not get_config().get("array_api_dispatch"):
@@ -65,6 +88,24 @@ def array_namespace(X):
         xp, is_array_api = get_namespace(X)
         return xp if is_array_api and "numpy" not in xp.__name__ else None
     return None
+
+
+def metadata_requests(estimator):
+    """What ``set_fit_request`` and its like have set: method -> {metadata: True, False or another name}."""
+    routing = vars(estimator.get_metadata_routing())
+    asked = {
+        method: {name: alias for name, alias in request.requests.items() if alias is not None}
+        for method, request in routing.items()
+        if hasattr(request, "requests")
+    }
+    return {method: names for method, names in asked.items() if names}
+
+
+def request_metadata(estimator, requests):
+    """Set them again; TypeError or AttributeError where the estimator takes no such metadata."""
+    with config_context(enable_metadata_routing=True):
+        for method, names in requests.items():
+            getattr(estimator, f"set_{method}_request")(**names)
 
 
 def progress_bars():

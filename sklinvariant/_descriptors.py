@@ -68,6 +68,8 @@ class DescriptorSets:
         """
         if isinstance(bags, DescriptorSets):
             return bags
+        if bags is None:
+            raise ValueError("no bags: got None, expected arrays of descriptors of shape (n_i, d)")
         if isinstance(bags, (np.ndarray, torch.Tensor)) and bags.dtype != object:
             if bags.ndim != 3:
                 raise ValueError(f"expected bags of shape (n, m, d), got an array of shape {tuple(bags.shape)}")
@@ -81,22 +83,23 @@ class DescriptorSets:
             if bag.shape[1] != width:
                 raise ValueError(f"bag {i} has {bag.shape[1]} features, but bag 0 has {width}")
         offsets = np.concatenate([[0], np.cumsum([len(bag) for bag in bags])])
-        if all(isinstance(bag, torch.Tensor) for bag in bags):
-            return cls(torch.cat(bags), offsets)
-        return cls(np.concatenate([np.asarray(bag) for bag in bags]), offsets)
+        return cls(_join(bags), offsets)
 
     @classmethod
     def concatenate(cls, parts):
-        """The bags of several DescriptorSets, one after another."""
-        parts = list(parts)
+        """The bags of several DescriptorSets (or what `from_bags` takes), one after another.
+
+        Raises ValueError where there are none, or where they differ in the number of features.
+        """
+        parts = [cls.from_bags(part) for part in parts]
+        if not parts:
+            raise ValueError("nothing to concatenate: expected at least one DescriptorSets")
         widths = {part.values.shape[1] for part in parts}
         if len(widths) != 1:
             raise ValueError(f"all parts must have the same number of features, got {sorted(widths)}")
         starts = np.concatenate([[0], np.cumsum([len(part.values) for part in parts])])
         offsets = np.concatenate([[0], *(p.offsets[1:] + s for p, s in zip(parts, starts[:-1], strict=True))])
-        values = [part.values for part in parts]
-        joined = torch.cat(values) if isinstance(values[0], torch.Tensor) else np.concatenate(values)
-        return cls(joined, offsets)
+        return cls(_join([part.values for part in parts]), offsets)
 
     @property
     def sizes(self):
@@ -156,11 +159,11 @@ class DescriptorSets:
             return NotImplemented
         if not np.array_equal(self.offsets, other.offsets) or self.values.shape != other.values.shape:
             return False
-        return bool((_host(self.values) == _host(other.values)).all())
+        return bool((as_numpy(self.values) == as_numpy(other.values)).all())
 
     def __array__(self, dtype=None, copy=None):
         n, m, d = self.shape
-        values = _host(self.values)
+        values = as_numpy(self.values)
         if m is not None or n == 0:
             array = values.reshape(n, m or 0, d)
             return np.array(array, dtype=dtype, copy=copy or None) if copy or dtype else array
@@ -190,7 +193,7 @@ class DescriptorSets:
     def save(self, path):
         """Write a folder of two plain ``.npy`` files, values and offsets."""
         os.makedirs(path, exist_ok=True)
-        np.save(os.path.join(path, "values.npy"), _host(self.values))
+        np.save(os.path.join(path, "values.npy"), as_numpy(self.values))
         np.save(os.path.join(path, "offsets.npy"), self.offsets)
 
     @classmethod
@@ -201,9 +204,10 @@ class DescriptorSets:
 
     def check_finite(self):
         """Raise a ValueError that names the first bag with a NaN or an infinity; reads a chunk at a time."""
-        if self.dtype in (np.float16, np.float32, np.float64, torch.float16, torch.float32, torch.float64):
+        if as_tensor(self.values[:0]).is_floating_point():
             for start in range(0, len(self.values), _CHECK_ROWS):
                 part = as_tensor(self.values[start : start + _CHECK_ROWS])
+                part = part if part.itemsize >= 4 else part.float()  # whose sum would soon overflow
                 if torch.isfinite(part.sum()):  # one pass; only a sum that is not finite is looked into
                     continue
                 finite = torch.isfinite(part).all(dim=1)
@@ -224,11 +228,24 @@ def as_tensor(values):
             values = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
         if values.dtype in (np.uint16, np.uint32, np.uint64):
             values = values.astype(np.float32)
+        if values.dtype == np.longdouble:  # which torch lacks
+            values = values.astype(np.float64)
         return torch.from_numpy(values)
 
 
-def _host(values):
-    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+def as_numpy(values):
+    """A tensor on any device, or an array, as numpy; bfloat16, which numpy lacks, as float32."""
+    if not isinstance(values, torch.Tensor):
+        return np.asarray(values)
+    values = values.detach().cpu()
+    return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+
+
+def _join(arrays):
+    """One array after another: a tensor where all are tensors, else numpy."""
+    if all(isinstance(array, torch.Tensor) for array in arrays):
+        return torch.cat(arrays)
+    return np.concatenate([as_numpy(array) for array in arrays])
 
 
 def _as_bag(bag, i):

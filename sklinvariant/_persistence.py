@@ -15,6 +15,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 import sklinvariant
+from sklinvariant._compat import metadata_requests, request_metadata
 from sklinvariant._discovery import public_classes
 
 _FORMAT = "sklinvariant-estimator"
@@ -173,6 +174,7 @@ def _encode_estimator(estimator, tensors, where="estimator"):
         check_is_fitted(estimator)
     return {
         "estimator": name,
+        "requests": metadata_requests(estimator),
         "params": {key: _encode(value, tensors, f"parameter {key!r} of {name}") for key, value in params.items()},
         "fitted": {key: _encode(value, tensors, f"attribute {key!r} of {name}") for key, value in fitted.items()},
     }
@@ -236,6 +238,7 @@ def _decode_estimator(value, tensors, classes):
         raise ValueError(f"{value['estimator']} is no estimator of this version")
     params = {key: _decode(item, tensors, classes) for key, item in value["params"].items()}
     estimator = classes[value["estimator"]](**params)
+    request_metadata(estimator, value.get("requests", {}))
     for key, item in value["fitted"].items():
         if not _is_fitted_state(key):
             raise ValueError(f"{key!r} is not an attribute that fitting sets")

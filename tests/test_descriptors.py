@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.model_selection import KFold, cross_val_predict, train_test_split
 
-from sklinvariant import DescriptorSets, LearnedBoW
+from sklinvariant import BagOfWords, DescriptorSets, LearnedBoW
 
 
 def test_indexing_keeps_the_type(ragged):
@@ -47,6 +47,26 @@ def test_object_array_and_concatenate(ragged):
     assert np.asarray(bags).dtype == object
 
 
+def test_tensors_and_arrays_together(ragged):
+    mixed = [torch.tensor(bag, requires_grad=True) if i % 2 else bag for i, bag in enumerate(ragged)]
+    bags = DescriptorSets.from_bags(mixed)
+    assert isinstance(bags.values, np.ndarray)
+    assert bags == DescriptorSets.from_bags(ragged)
+    for parts in ([bags[:4], bags[4:].to("cpu")], [bags[:4].to("cpu"), bags[4:]], [ragged[:4], bags[4:]]):
+        joined = DescriptorSets.concatenate(parts)
+        assert isinstance(joined.values, np.ndarray)
+        assert joined == bags
+    halves = [torch.ones(2, 3, dtype=torch.bfloat16), np.zeros((1, 3), dtype=np.float32)]
+    assert DescriptorSets.from_bags(halves).dtype == np.float32
+
+
+def test_nothing_to_concatenate(ragged):
+    with pytest.raises(ValueError, match="nothing to concatenate"):
+        DescriptorSets.concatenate([])
+    with pytest.raises(ValueError, match=r"same number of features, got \[3, 4\]"):
+        DescriptorSets.concatenate([ragged, np.zeros((2, 2, 3))])
+
+
 def test_save_and_load_memory_mapped(ragged, tmp_path):
     bags = DescriptorSets.from_bags(ragged)
     bags.save(tmp_path / "bags")
@@ -76,6 +96,7 @@ def test_splitting(two_classes):
     ("bags", "message"),
     [
         ([], "no bags"),
+        (None, "no bags"),
         ([np.zeros((2, 3)), np.zeros((2, 4))], "bag 1 has 4 features, but bag 0 has 3"),
         ([np.zeros((2, 3)), np.zeros(3)], "bag 1 must be of shape"),
         ([np.zeros((2, 3)), np.array([["a", "b", "c"]])], "bag 1 must hold real numbers"),
@@ -97,3 +118,20 @@ def test_not_finite_names_the_bag(ragged):
     ragged[3][2, 1] = np.nan
     with pytest.raises(ValueError, match="bag 3 contains NaN"):
         DescriptorSets.from_bags(ragged).check_finite()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float8_e5m2, torch.float32, torch.float64])
+@pytest.mark.parametrize("bad", [float("inf"), float("nan")])
+def test_no_kind_of_float_escapes_the_check(dtype, bad):
+    values = torch.full((6, 2), 60000.0).to(dtype)  # the sum of which overflows in half precision
+    bags = DescriptorSets(values, [0, 2, 6])
+    assert bags.check_finite() is bags
+    values[3, 1] = bad
+    with pytest.raises(ValueError, match="bag 1 contains NaN"):
+        bags.check_finite()
+
+
+def test_long_doubles_are_computed_in_double(ragged):
+    long = [bag.astype(np.longdouble) for bag in ragged]
+    got = BagOfWords(3, random_state=0).fit_transform(long)
+    np.testing.assert_array_equal(got, BagOfWords(3, random_state=0).fit_transform(ragged))

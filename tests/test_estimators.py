@@ -66,6 +66,19 @@ def test_check_estimator(name, params):
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
+def test_none_is_no_data(name):
+    estimator = ESTIMATORS[name](**_INSTANCES.get(name, [{}])[0])
+    X, y = np.random.RandomState(0).normal(size=(20, 3)), np.arange(20) % 2
+    with pytest.raises(ValueError, match=f"X is None, but {name} needs"):
+        estimator.fit(None, y)
+    estimator.fit(X, y)
+    for method in ("transform", "predict", "predict_proba", "decision_function"):
+        if hasattr(estimator, method):
+            with pytest.raises(ValueError, match=f"X is None, but {name} needs"):
+                getattr(estimator, method)(None)
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
 def test_documented_defaults(name):
     """A default that a docstring names is the one of the signature."""
     documented = dict(
@@ -85,3 +98,39 @@ def test_set_output_and_names(name):
     frame = estimator.fit(X, y).transform(X)
     if hasattr(frame, "columns"):
         assert list(frame.columns) == list(estimator.get_feature_names_out())
+
+
+class Tasks:
+    """A scikit-learn callback that remembers who began and who ended, with what model."""
+
+    max_propagation_depth = None
+
+    def __init__(self):
+        self.began, self.ended = [], []
+
+    def setup(self, estimator, context):
+        pass
+
+    def teardown(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context):
+        self.began.append((context.estimator_name, context.task_name))
+
+    def on_fit_task_end(self, estimator, context, *, X=None, y=None, fitted_estimator=None):
+        if context.parent is None:
+            fitted_estimator.transform(X)
+        self.ended.append((context.estimator_name, context.task_name))
+
+
+@pytest.mark.parametrize("name", [name for name, cls in ESTIMATORS.items() if hasattr(cls, "set_callbacks")])
+def test_every_fit_is_a_task(name):
+    pytest.importorskip("sklearn.callback", reason="scikit-learn has callbacks from 1.9 on")
+    X, y = np.random.RandomState(0).normal(size=(20, 3)), np.arange(20) % 2
+    tasks = Tasks()
+    model = ESTIMATORS[name](**_INSTANCES.get(name, [{}])[0]).set_callbacks(tasks).fit(X, y)
+    assert tasks.began[0] == tasks.ended[-1] == (name, "fit")
+    assert sorted(tasks.began) == sorted(tasks.ended)
+    with pytest.raises(ValueError, match="X is None"):  # and a fit that fails leaves nothing behind
+        model.fit(None, y)
+    assert not {"_callback_fit_ctx", "_skl_callbacks_to_teardown"} & set(vars(model))

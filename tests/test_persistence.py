@@ -4,7 +4,9 @@ import json
 
 import numpy as np
 import pytest
+import sklearn
 import torch
+from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
@@ -63,6 +65,23 @@ def test_output_container_comes_back(two_classes, tmp_path):
     sklinvariant.save(model, tmp_path / "model")
     expected = model.transform(two_classes[0])
     pandas.testing.assert_frame_equal(sklinvariant.load(tmp_path / "model").transform(two_classes[0]), expected)
+
+
+def test_metadata_requests_come_back(two_classes, tmp_path):
+    X, y = two_classes
+    with sklearn.config_context(enable_metadata_routing=True):
+        inner = LearnedBoW(3, max_epochs=1).set_fit_request(sample_weight="inner_weight").fit(X, y)
+        model = LearnedBoW(3, max_epochs=1, init=inner, random_state=0).set_fit_request(sample_weight=True)
+        model.set_score_request(sample_weight=False)
+        model.fit(X, y)
+    sklinvariant.save(model, tmp_path / "model")
+    again = sklinvariant.load(tmp_path / "model")
+    for one, other in ((again, model), (again.init, model.init), (clone(again), model)):
+        assert str(one.get_metadata_routing()) == str(other.get_metadata_routing())
+    assert again.get_metadata_routing().fit.requests == {"sample_weight": True}
+    with sklearn.config_context(enable_metadata_routing=True):
+        pipeline = make_pipeline(again).fit(X, y, sample_weight=np.arange(40.0))
+    np.testing.assert_array_equal(pipeline.transform(X), model.fit(X, y, sample_weight=np.arange(40.0)).transform(X))
 
 
 @pytest.mark.parametrize(
@@ -149,6 +168,10 @@ def test_foreign_files(tmp_path):
         ({"estimator": {"estimator": "BagOfWords", "params": {}, "fitted": {"__class__": 1}}}, "__class__"),
         ({"estimator": {"estimator": "BagOfWords", "params": {}, "fitted": {"a_": {"array": "99"}}}}, "99"),
         ({"estimator": {"estimator": "BagOfWords", "params": {}, "fitted": {"a_": {"call": [1]}}}}, "call"),
+        (
+            {"estimator": {"estimator": "BagOfWords", "requests": {"a": {}}, "params": {}, "fitted": {}}},
+            "set_a_request",
+        ),
         ({"estimator": 3}, "can read"),
     ],
 )

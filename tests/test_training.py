@@ -6,10 +6,12 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback, EarlyStopping
 
 from sklinvariant._training import BagBatches
-from sklinvariant.aggregation import LearnedBoW
+from sklinvariant.aggregation import VLAD, BagOfWords, FisherVector, LearnedBoW
+from sklinvariant.feature_extraction import DensePatches, OnDescriptors
 from sklinvariant.networks import Bags
 
 
@@ -109,6 +111,20 @@ def test_bars_and_scores_through_pipeline_and_grid_search(two_classes, capsys, m
     monitor = callback.ScoringMonitor(scoring="accuracy")
     LearnedBoW(3, max_epochs=3, tol=None).set_callbacks(monitor).fit(X, y)
     assert monitor.get_logs(select="most_recent") is not None
+
+
+def test_a_pipeline_of_ours_takes_a_progress_bar(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    callback = pytest.importorskip("sklearn.callback", reason="scikit-learn has callbacks from 1.9 on")
+    pytest.importorskip("rich")
+    images, y = np.random.RandomState(0).rand(20, 8, 8), np.arange(20) % 2
+    steps = [DensePatches(4), OnDescriptors(StandardScaler()), LearnedBoW(3, max_epochs=2)]
+    for last in (BagOfWords(4), VLAD(4), FisherVector(2)):
+        pipeline = make_pipeline(*steps[:2], last).set_callbacks(callback.ProgressBar(max_propagation_depth=None))
+        pipeline.fit(images, y)  # where a step does not take callbacks, scikit-learn warns: an error in these tests
+        assert f"{type(last).__name__} - fit" in capsys.readouterr().out
+    make_pipeline(*steps).set_callbacks(callback.ProgressBar()).fit(images, y)
+    assert all(f"{type(step).__name__} - fit" in capsys.readouterr().out for step in steps[2:])
 
 
 def test_batches_take_each_bag_once(ragged):

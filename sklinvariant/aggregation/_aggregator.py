@@ -8,6 +8,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils._param_validation import Interval
 
 from sklinvariant._base import DEVICE, BagEstimator, check_fitted, resolve_device
+from sklinvariant._compat import CallbackSupportMixin
 from sklinvariant.kernels import compute_dtype
 from sklinvariant.networks import Bags, Units
 
@@ -16,7 +17,7 @@ NON_NEGATIVE = Interval(Real, 0, None, closed="left")
 POSITIVE = Interval(Real, 0, None, closed="neither")
 
 
-class Aggregator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BagEstimator):
+class Aggregator(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BagEstimator):
     """A transformer of bags of descriptors to vectors; a subclass says how in ``_encode``."""
 
     _parameter_constraints = {

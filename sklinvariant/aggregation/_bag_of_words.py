@@ -8,6 +8,7 @@ from sklearn.base import _fit_context
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from sklinvariant._base import FittedState, keeps_state_on_failure, torch_generator
+from sklinvariant._compat import reports_fit
 from sklinvariant.aggregation._aggregator import COUNT, NON_NEGATIVE, POSITIVE, Aggregator
 from sklinvariant.aggregation._codebook import draw_sample, learn_codebook, scale_gamma
 from sklinvariant.kernels import count_codewords, nearest_codewords
@@ -34,6 +35,7 @@ class CodebookAggregator(Aggregator):
 
     @keeps_state_on_failure
     @_fit_context(prefer_skip_nested_validation=False)
+    @reports_fit
     def fit(self, X, y=None):
         """Learn the codebook from the descriptors of all bags.
 

@@ -6,6 +6,7 @@ from sklearn.base import _fit_context
 from sklearn.utils._param_validation import HasMethods, Interval
 
 from sklinvariant._base import FittedState, keeps_state_on_failure, torch_generator
+from sklinvariant._compat import reports_fit
 from sklinvariant.aggregation._aggregator import COUNT, NON_NEGATIVE, Aggregator
 from sklinvariant.aggregation._codebook import draw_sample, learn_mixture
 from sklinvariant.kernels import Mixture
@@ -114,6 +115,7 @@ class FisherVector(Aggregator):
 
     @keeps_state_on_failure
     @_fit_context(prefer_skip_nested_validation=False)
+    @reports_fit
     def fit(self, X, y=None):
         """Learn the mixture from the descriptors of all bags.
 

@@ -4,6 +4,7 @@ Algorithm 1: start the encoder from a clustering, fit the classifier W₀, desce
 descriptors (eq. 4 and 5), then fit the classifier once more on all of them.
 """
 
+import contextlib
 import copy
 import functools
 from numbers import Integral, Real
@@ -11,49 +12,24 @@ from numbers import Integral, Real
 import numpy as np
 import torch
 from sklearn.base import _fit_context
-from sklearn.metrics import accuracy_score, r2_score
-from sklearn.utils import ClassifierTags, RegressorTags
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.metaestimators import available_if
 from torch import nn
 
-from sklinvariant._base import (
-    FittedState,
-    check_fitted,
-    keeps_state_on_failure,
-    resolve_device,
-    to_numpy,
-    torch_generator,
-)
-from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
-from sklinvariant._training import BagBatches, train
+from sklinvariant._base import keeps_state_on_failure, resolve_device, torch_generator
+from sklinvariant._compat import FitReport, with_callbacks
+from sklinvariant._training import BagBatches, Batch, train
 from sklinvariant.aggregation._aggregator import COUNT, NON_NEGATIVE, POSITIVE, Aggregator
 from sklinvariant.aggregation._codebook import draw_sample
-from sklinvariant.aggregation._targets import (
-    Task,
-    as_target,
-    check_classes,
-    encode_targets,
-    read_targets,
-    task_of_classes,
-    weigh,
-)
+from sklinvariant.aggregation._linear_predictor import LinearPredictor
+from sklinvariant.aggregation._targets import prepare_targets, task_of_classes
 from sklinvariant.kernels import compute_dtype
 from sklinvariant.networks import Bags, LinearCost, MeanEncoder, Objective, OwnCost, fit_cost, map_features
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "sgd": functools.partial(torch.optim.SGD, momentum=0.9)}
+_GAIN_SAMPLE = 512  # bags that the size of the representation is measured on
 
 
-def _predicts(*losses):
-    def check(self):
-        if self.loss not in losses:
-            raise AttributeError(f"not available with loss={self.loss!r}")
-        return True
-
-    return available_if(check)
-
-
-class LearnedAggregation(CallbackSupportMixin, Aggregator):
+class LearnedAggregation(LinearPredictor, Aggregator):
     """Any encoder of local descriptors, learned together with a classifier or a regressor.
 
     Minimises ``Σ_i J(R(F_i; Θ), y_i; W)`` over Θ and W, where ``R(F; Θ) = (1/m) Σ_n T(f_n; Θ)`` (eq. 1 and 4 of
@@ -157,10 +133,6 @@ class LearnedAggregation(CallbackSupportMixin, Aggregator):
         "verbose": ["verbose"],
         "subsample": [COUNT, None],
     }
-
-    classes_ = FittedState("Class labels.")
-    coef_ = FittedState("Weights of the linear model, (n_outputs, n_features).")
-    intercept_ = FittedState("Offsets of the linear model, (n_outputs,).")
 
     def __init__(
         self,
@@ -282,51 +254,44 @@ class LearnedAggregation(CallbackSupportMixin, Aggregator):
         return self._learn(X, y, sample_weight, reset=first, task=task, max_epochs=1, partial=True)
 
     def _learn(self, X, y, sample_weight, *, reset, task=None, max_epochs=None, partial=False):
-        name = type(self).__name__
         bags, container = self._check_bags(X, reset=reset)
         dtype = compute_dtype(bags.values.dtype)
         device = resolve_device(self.device, bags.values)
-        if task is None and reset:
-            task, codes = read_targets(y, self.loss, len(bags), name)
-        else:
-            task = task if task is not None else self._task
-            codes = encode_targets(y, task, len(bags), name)
-        weight, sample_weight = weigh(sample_weight, self.class_weight, task, codes, len(bags), dtype)
-        if not partial:
-            check_classes(task, codes, sample_weight, name)
-        target = as_target(codes, task, dtype)
-        target = None if target is None else target.to(device)
-        weight = weight.to(device)
-
+        targets = prepare_targets(
+            y,
+            sample_weight,
+            self.class_weight,
+            loss=self.loss,
+            task=task if reset else self._task,
+            n_samples=len(bags),
+            dtype=dtype,
+            name=type(self).__name__,
+            whole=not partial,
+        )
         generator = torch_generator(self.random_state)
-        # modules of the user's may draw from the global generators: they get our seed, and nothing moves
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
-            values = bags.values.to(device)
+        with _own_seed(generator, device):
             if reset:
-                sample = draw_sample(bags, self.subsample, generator, self.device, sample_weight)
-                encoder = self._start_encoder(sample, dtype, generator, len(bags)).to(device)
-                units, width = sample.units, int(sample.values.shape[1])
+                sample = draw_sample(bags, self.subsample, generator, self.device, targets.sample_weight)
+                encoder, units = self._start_encoder(sample, dtype, generator, len(bags)), sample.units
             else:
-                units, width = self._units, self._state["n_descriptor_features"]
-                encoder = self._build_encoder(self._state, units, dtype).to(device)
-            scaled = values if not isinstance(encoder, MeanEncoder) else _into_units(values, units, dtype)
-            everything = Bags(scaled, bags.offsets)
-            objective = self._make_objective(encoder, task, everything, weight, dtype, None if reset else self._state)
-            objective = objective.to(device)
+                encoder, units = self._build_encoder(self._state, self._units, dtype), self._units
+            data = _everything(bags, targets, encoder.to(device), device)
+            objective = self._make_objective(encoder, targets.task, data, dtype, None if reset else self._state)
             if reset:
-                self._fit_linear_model(objective, everything, target, weight)
+                self._fit_linear_model(objective, data)
 
             def export(module):
-                state = self._export(module, task)
-                state |= {"shift": units.shift, "scale": units.scale, "n_descriptor_features": width}
-                return {"_state": state | {"namespace": container.name}, "n_iter_": 0, "history_": []}
+                state = self._export_encoder(module.encoder) | module.cost.export() | targets.task.export()
+                state |= {"shift": units.shift, "scale": units.scale, "namespace": container.name}
+                state["n_descriptor_features"] = int(bags.values.shape[1])
+                return {"_state": state, "n_iter_": 0, "history_": []}
 
-            history = self._train(
-                objective, everything, target, weight, generator, X, y, sample_weight, export, max_epochs
-            )
+            max_epochs = self.max_epochs if max_epochs is None else max_epochs
+            report = FitReport(self, X, y, targets.sample_weight, max_epochs)
+            history = self._train(objective, data, generator, report, export, max_epochs) if max_epochs else []
+            report.end(lambda: export(objective))
             if self.fine_tune and not partial and history:
-                self._fit_linear_model(objective, everything, target, weight, exact=True)
+                self._fit_linear_model(objective, data, exact=True)
         earlier = [] if reset else self.history_
         for attribute, value in export(objective).items():
             setattr(self, attribute, value)
@@ -334,178 +299,55 @@ class LearnedAggregation(CallbackSupportMixin, Aggregator):
         self.n_iter_ = len(self.history_)
         return self
 
-    def _train(self, objective, bags, target, weight, generator, X, y, sample_weight, export, max_epochs):
-        max_epochs = self.max_epochs if max_epochs is None else max_epochs
-        report = FitReport(self, X, y, sample_weight, max_epochs)
+    def _train(self, objective, data, generator, report, export, max_epochs):
         batches = BagBatches(
-            bags,
-            target,
-            weight,
+            data.bags,
+            data.target,
+            data.weight,
             batch_size=self.batch_size,
             generator=generator,
             descriptors_per_sample=self.descriptors_per_sample,
         )
-        history = (
-            train(
-                objective,
-                batches,
-                name=type(self).__name__,
-                max_epochs=max_epochs,
-                optimizer=OPTIMIZERS[self.optimizer] if isinstance(self.optimizer, str) else self.optimizer,
-                learning_rate=self.learning_rate,
-                tol=self.tol,
-                n_iter_no_change=self.n_iter_no_change,
-                report=report,
-                fitted_attributes=export,
-                callbacks=self.callbacks or (),
-                verbose=self.verbose,
-            )
-            if max_epochs
-            else []
+        return train(
+            objective,
+            batches,
+            name=type(self).__name__,
+            max_epochs=max_epochs,
+            optimizer=OPTIMIZERS[self.optimizer] if isinstance(self.optimizer, str) else self.optimizer,
+            learning_rate=self.learning_rate,
+            tol=self.tol,
+            n_iter_no_change=self.n_iter_no_change,
+            report=report,
+            fitted_attributes=export,
+            callbacks=self.callbacks or (),
+            verbose=self.verbose,
         )
-        report.end(lambda: export(objective))
-        return history
 
-    def _make_objective(self, encoder, task, bags, weight, dtype, state):
+    def _make_objective(self, encoder, task, data, dtype, state):
+        """Encoder, feature map and cost: a new cost, or that of a fitted ``state``."""
         if task.kind == "own":
-            cost = copy.deepcopy(self.loss) if isinstance(self.loss, nn.Module) else self.loss
-            cost = OwnCost(cost).to(dtype)
-            if state is not None and state["cost"]:
+            cost = OwnCost(copy.deepcopy(self.loss) if isinstance(self.loss, nn.Module) else self.loss).to(dtype)
+            if state is not None:
                 cost.load_state_dict({name: torch.as_tensor(value) for name, value in state["cost"].items()})
-            return Objective(encoder, self.feature_map, cost)
-        if state is not None:
-            cost = self._linear_cost(state, dtype)
+        elif state is not None:
+            cost = self._restore_cost(dtype)
         else:
             with torch.no_grad():
-                first = map_features(encoder(_head(bags, 512)), self.feature_map)
-            weight = weight[: len(first)].double()
-            norm = float((weight @ first.double().square().sum(1) / weight.sum().clamp(min=1e-300)).sqrt())
-            gain = 1 / norm if norm > 0 else 1.0
-            cost = LinearCost(first.shape[1], task.n_outputs, self.loss, self.alpha, gain, dtype)
-        return Objective(encoder, self.feature_map, cost)
+                first = map_features(encoder(_head(data.bags, _GAIN_SAMPLE)), self.feature_map)
+            cost = LinearCost.start(first, data.weight[: len(first)], task.n_outputs, self.loss, self.alpha)
+        return Objective(encoder, self.feature_map, cost).to(data.bags.values.device)
 
-    def _fit_linear_model(self, objective, bags, target, weight, *, exact=False):
+    def _fit_linear_model(self, objective, data, *, exact=False):
         """W = argmin J for the encoder as it is, on all descriptors."""
         with torch.no_grad():
-            representation = objective.represent(bags)
-        fit_cost(objective.cost, representation, target, weight, max_iter=200, exact=exact)
+            representation = objective.represent(data.bags)
+        fit_cost(objective.cost, representation, data.target, data.weight, max_iter=200, exact=exact)
 
-    def _export(self, objective, task):
-        state = self._export_encoder(objective.encoder)
-        state["task"] = [task.kind, task.n_outputs, task.is_1d]
-        if task.classes is not None:
-            state["classes"] = task.classes
-        if task.kind == "own":
-            state["cost"] = {name: value.cpu().numpy() for name, value in objective.cost.state_dict().items()}
-        else:
-            cost = objective.cost
-            state["coef"] = (cost.weight * cost.gain).detach().cpu().numpy()
-            state["intercept"] = cost.bias.detach().cpu().numpy().copy()
-            state["gain"] = float(cost.gain)
-        return state
-
-    def _linear_cost(self, state, dtype):
-        cost = LinearCost(state["coef"].shape[1], len(state["coef"]), self.loss, self.alpha, state["gain"], dtype)
-        with torch.no_grad():
-            cost.weight.copy_(torch.as_tensor(state["coef"]) / state["gain"])
-            cost.bias.copy_(torch.as_tensor(state["intercept"]))
-        return cost
-
-    @property
-    def _task(self):
-        kind, n_outputs, is_1d = self._state["task"]
-        return Task(kind, self._state.get("classes"), n_outputs, is_1d)
-
-    # Using it
+    # Using it; `LinearPredictor` has the rest.
 
     def _encode(self, bags, dtype, device):
         encoder = self._build_encoder(self._state, self._units, dtype).to(device).eval()
-        if isinstance(encoder, MeanEncoder):
-            bags = Bags(_into_units(bags.values.to(device), self._units, dtype), bags.offsets)
-        return encoder(bags)
-
-    def _outputs(self, X, method):
-        check_fitted(self, method, X)
-        bags, container = self._check_bags(X, reset=False)
-        with torch.no_grad():
-            mapped = map_features(self._encode_bags(bags), self.feature_map)
-            cost = self._linear_cost(self._state, mapped.dtype).to(mapped.device)
-            return cost.outputs(mapped), container
-
-    @_predicts("log_loss", "hinge", "squared_hinge", "squared_error")
-    def predict(self, X):
-        """Class, 0/1 labels or real targets of each bag.
-
-        Parameters
-        ----------
-        X : DescriptorSets, list of (n_i, d) arrays, (n, m, d) or (n, n_features)
-            Bags of local descriptors.
-
-        Returns
-        -------
-        array of shape (n,) or (n, n_outputs)
-        """
-        outputs, container = self._outputs(X, "predict")
-        task = self._task
-        if task.kind == "regression":
-            return container.wrap(outputs[:, 0] if task.is_1d else outputs)
-        if task.kind == "multilabel":
-            return container.wrap((outputs > 0).to(torch.int64))
-        codes = (outputs[:, 0] > 0).long() if task.kind == "binary" else outputs.argmax(1)
-        if task.classes.dtype.kind not in "biuf":
-            return task.classes[codes.cpu().numpy()]  # words stay numpy: tensors cannot hold them
-        return container.wrap(task.classes[codes.cpu().numpy()])
-
-    @_predicts("log_loss", "hinge", "squared_hinge")
-    def decision_function(self, X):
-        """Linear score of each class (n, n_classes), or of the second of two (n,).
-
-        Parameters
-        ----------
-        X : DescriptorSets, list of (n_i, d) arrays, (n, m, d) or (n, n_features)
-            Bags of local descriptors.
-        """
-        outputs, container = self._outputs(X, "decision_function")
-        return container.wrap(outputs[:, 0] if self._task.kind == "binary" else outputs)
-
-    @_predicts("log_loss")
-    def predict_proba(self, X):
-        """Probability of each class, or of each label by itself: (n, n_classes).
-
-        Parameters
-        ----------
-        X : DescriptorSets, list of (n_i, d) arrays, (n, m, d) or (n, n_features)
-            Bags of local descriptors.
-        """
-        outputs, container = self._outputs(X, "predict_proba")
-        kind = self._task.kind
-        if kind == "binary":
-            return container.wrap(torch.cat([torch.sigmoid(-outputs), torch.sigmoid(outputs)], dim=1))
-        return container.wrap(torch.sigmoid(outputs) if kind == "multilabel" else torch.softmax(outputs, dim=1))
-
-    @_predicts("log_loss")
-    def predict_log_proba(self, X):
-        """Logarithm of `predict_proba`."""
-        check_fitted(self, "predict_log_proba", X)
-        probability = self.predict_proba(X)
-        return probability.log() if isinstance(probability, torch.Tensor) else _log(probability)
-
-    @_predicts("log_loss", "hinge", "squared_hinge", "squared_error")
-    def score(self, X, y, sample_weight=None):
-        """Accuracy of a classifier, R² of a regressor.
-
-        Parameters
-        ----------
-        X, y, sample_weight
-            As in `fit`.
-
-        Returns
-        -------
-        float
-        """
-        metric = r2_score if self.loss == "squared_error" else accuracy_score
-        weight = None if sample_weight is None else to_numpy(sample_weight)
-        return float(metric(to_numpy(y), to_numpy(self.predict(X)), sample_weight=weight))
+        return encoder(encoder.prepare(bags, device))
 
     @property
     def _n_features_out(self):
@@ -514,31 +356,22 @@ class LearnedAggregation(CallbackSupportMixin, Aggregator):
         with torch.no_grad():
             return encoder(Bags(torch.zeros(1, d), np.array([0, 1]))).shape[1]
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.target_tags.required = isinstance(self.loss, str)
-        if self.loss == "squared_error":
-            tags.estimator_type = "regressor"
-            tags.regressor_tags = RegressorTags()
-            tags.target_tags.multi_output = True
-        elif isinstance(self.loss, str):
-            tags.estimator_type = "classifier"
-            tags.classifier_tags = ClassifierTags(multi_label=True)
-        return tags
+
+@contextlib.contextmanager
+def _own_seed(generator, device):
+    """Modules of the user's may draw from the global generators: they get a seed of ours, and nothing moves."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
+        yield
 
 
-def _log(array):
-    if isinstance(array, np.ndarray):
-        with np.errstate(divide="ignore"):
-            return np.log(array)
-    return array.__array_namespace__().log(array)
+def _everything(bags, targets, encoder, device):
+    """All bags with their targets as one `Batch` on the device."""
+    target = None if targets.values is None else targets.values.to(device)
+    bags = encoder.prepare(Bags(bags.values.to(device), bags.offsets), device)
+    return Batch(bags, target, targets.weight.to(device))
 
 
 def _head(bags, n):
     offsets = bags.offsets[: n + 1]
     return Bags(bags.values[: offsets[-1]], offsets)
-
-
-def _into_units(values, units, dtype):
-    shift = torch.as_tensor(units.shift, device=values.device)
-    return ((values.double() - shift) / units.scale).to(dtype)

@@ -138,7 +138,7 @@ class LearnedBoW(LearnedAggregation):
     def _start_encoder(self, sample, dtype, generator, n_samples):
         covariances = None
         mixture = None if isinstance(self.init, str) and self.init == "gmm" else self.init
-        if mixture is None or hasattr(mixture, "covariances_"):
+        if mixture is None or (hasattr(mixture, "means_") and hasattr(mixture, "covariances_")):
             mixture, _ = learn_mixture(
                 sample, mixture, self.n_codewords, max_iter=100, tol=1e-3, generator=generator, n_samples=n_samples
             )

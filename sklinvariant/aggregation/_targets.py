@@ -19,6 +19,37 @@ class Task(NamedTuple):
     n_outputs: int
     is_1d: bool
 
+    def export(self):
+        """Plain values for the fitted state."""
+        state = {"task": [self.kind, self.n_outputs, self.is_1d]}
+        return state if self.classes is None else state | {"classes": self.classes}
+
+    @classmethod
+    def restore(cls, state):
+        kind, n_outputs, is_1d = state["task"]
+        return cls(kind, state.get("classes"), n_outputs, is_1d)
+
+
+class Targets(NamedTuple):
+    """What the bags are fitted to, as the losses take it."""
+
+    task: Task
+    values: torch.Tensor | None  # class numbers int64 (n,), or (n, n_outputs)
+    weight: torch.Tensor  # (n,), of mean 1
+    sample_weight: np.ndarray | None  # (n,), as given and checked
+
+
+def prepare_targets(y, sample_weight, class_weight, *, loss, task, n_samples, dtype, name, whole):
+    """`Targets` of a fit; ``task`` is None where y defines it. ``whole``: y is all there is, so two classes of it."""
+    if task is None:
+        task, codes = read_targets(y, loss, n_samples, name)
+    else:
+        codes = encode_targets(y, task, n_samples, name)
+    weight, sample_weight = weigh(sample_weight, class_weight, task, codes, n_samples, dtype)
+    if whole:
+        check_classes(task, codes, sample_weight, name)
+    return Targets(task, as_target(codes, task, dtype), weight, sample_weight)
+
 
 def read_targets(y, loss, n_samples, name):
     """The `Task` and the targets as numpy: class numbers (n,), or (n, n_outputs)."""

@@ -7,7 +7,8 @@ import torch
 from sklearn.base import TransformerMixin, _fit_context
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklinvariant._base import TorchEstimator, keeps_state_on_failure, to_numpy
+from sklinvariant._base import TorchEstimator, in_compute_dtype, keeps_state_on_failure, to_numpy
+from sklinvariant._compat import CallbackSupportMixin, reports_fit
 from sklinvariant._descriptors import DescriptorSets
 from sklinvariant._images import as_pictures, check_pixels
 
@@ -17,6 +18,8 @@ class ImageEstimator(TorchEstimator):
 
     def _read(self, X, *, reset):
         """(n, h, w, c) tensor of uint8 or floats, where the images lie."""
+        if X is None:
+            raise ValueError(f"X is None, but {type(self).__name__} needs images")
         pictures = as_pictures(X)
         if pictures is not None:
             X = _stack(pictures)
@@ -45,9 +48,12 @@ class ImageEstimator(TorchEstimator):
                     f"expected images or flat rows, got a tensor of shape {tuple(X.shape)}; Reshape your data"
                 )
             rows = self._read_array(X[:, None], reset)
-        else:  # whole numbers are pixels where image_shape says so, and numbers like any other where it does not
-            dtype = [np.float64, np.float32, np.uint8] if self.image_shape is None else "numeric"
-            rows = check_pixels(validate_data(self, to_numpy(X), dtype=dtype, reset=reset))
+        else:
+            rows = validate_data(self, to_numpy(X), reset=reset)
+            # whole numbers are pixels where image_shape says so, and numbers like any other where it does not
+            if self.image_shape is None and rows.dtype != np.uint8:
+                rows = in_compute_dtype(rows)
+            rows = check_pixels(rows)
         return rows.reshape(len(rows), *self._shape_of_rows(rows[0].numel()))
 
     def _shape_of_rows(self, n_features):
@@ -64,11 +70,12 @@ class ImageEstimator(TorchEstimator):
         return tags
 
 
-class ImageTransformer(TransformerMixin, ImageEstimator, auto_wrap_output_keys=None):
+class ImageTransformer(CallbackSupportMixin, TransformerMixin, ImageEstimator, auto_wrap_output_keys=None):
     """Base of the transformers of images to `DescriptorSets`; a subclass says how in ``_prepare`` and ``_describe``."""
 
     @keeps_state_on_failure
     @_fit_context(prefer_skip_nested_validation=True)
+    @reports_fit
     def fit(self, X, y=None):
         """Check the parameters against the images; there is nothing to learn.
 

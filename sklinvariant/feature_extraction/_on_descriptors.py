@@ -10,13 +10,14 @@ from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.random import sample_without_replacement
 from sklearn.utils.validation import check_is_fitted
 
-from sklinvariant._base import BagEstimator, keeps_state_on_failure
-from sklinvariant._descriptors import DescriptorSets
+from sklinvariant._base import BagEstimator, compute_dtype, keeps_state_on_failure
+from sklinvariant._compat import CallbackSupportMixin, reports_fit
+from sklinvariant._descriptors import DescriptorSets, as_numpy
 
 _COUNT = Interval(Integral, 1, None, closed="left")
 
 
-class OnDescriptors(TransformerMixin, BagEstimator, auto_wrap_output_keys=None):
+class OnDescriptors(CallbackSupportMixin, TransformerMixin, BagEstimator, auto_wrap_output_keys=None):
     """PCA, whitening, normalisation, …: a scikit-learn transformer, fitted and applied to descriptors.
 
     Parameters
@@ -60,6 +61,7 @@ class OnDescriptors(TransformerMixin, BagEstimator, auto_wrap_output_keys=None):
 
     @keeps_state_on_failure
     @_fit_context(prefer_skip_nested_validation=False)
+    @reports_fit
     def fit(self, X, y=None):
         """Fit the transformer to the descriptors.
 
@@ -79,7 +81,7 @@ class OnDescriptors(TransformerMixin, BagEstimator, auto_wrap_output_keys=None):
         if self.subsample is not None and len(rows) > self.subsample:
             rng = check_random_state(self.random_state)
             rows = rows[np.sort(sample_without_replacement(len(rows), self.subsample, random_state=rng))]
-        self.estimator_ = clone(self.estimator).fit(rows.cpu().numpy())
+        self.estimator_ = clone(self.estimator).fit(_as_rows(rows))
         self._state = {"n_descriptor_features": rows.shape[1]}
         return self
 
@@ -97,7 +99,7 @@ class OnDescriptors(TransformerMixin, BagEstimator, auto_wrap_output_keys=None):
         """
         check_is_fitted(self)
         bags, container = self._check_bags(X, reset=False)
-        rows = bags.values.cpu().numpy()
+        rows = _as_rows(bags.values)
         if len(rows) == 0:  # transformers refuse no rows; one of zeros tells the number and kind of features
             return DescriptorSets(
                 container.wrap(self._on_rows(np.zeros((1, rows.shape[1]), rows.dtype))[:0]), bags.offsets
@@ -126,3 +128,8 @@ class OnDescriptors(TransformerMixin, BagEstimator, auto_wrap_output_keys=None):
         tags.array_api_support = False  # the answer is a DescriptorSets, which is no array
         tags.transformer_tags.preserves_dtype = []
         return tags
+
+
+def _as_rows(values):
+    """What the transformer sees: numpy, in the precision that estimators compute in."""
+    return as_numpy(values.to(compute_dtype(values.dtype)))

@@ -18,6 +18,7 @@ from sklinvariant._base import (
     resolve_device,
     torch_generator,
 )
+from sklinvariant._compat import CallbackSupportMixin, reports_fit
 from sklinvariant._descriptors import as_tensor
 
 N_BITS = [Interval(Integral, 1, None, closed="left")]
@@ -32,7 +33,7 @@ def pack_bits(bits):
     return (padded.view(n, -1, 8) * worth).sum(2, dtype=torch.uint8)
 
 
-class Hasher(TransformerMixin, TorchEstimator):
+class Hasher(CallbackSupportMixin, TransformerMixin, TorchEstimator):
     """Base of the hashers. A subclass learns a state in ``_learn`` and gives real numbers in ``_project``.
 
     Parameters that all have: ``packed`` (8 bits a byte), ``device``.
@@ -50,6 +51,7 @@ class Hasher(TransformerMixin, TorchEstimator):
 
     @keeps_state_on_failure
     @_fit_context(prefer_skip_nested_validation=True)
+    @reports_fit
     def fit(self, X, y=None):
         """Learn the hash function.
 

@@ -9,7 +9,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from sklinvariant._base import DEVICE, FittedState, check_fitted, keeps_state_on_failure, torch_generator
-from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
+from sklinvariant._compat import FitReport, with_callbacks
 from sklinvariant._training import RowBatches, train
 from sklinvariant.hashing._hasher import N_BITS, Hasher
 from sklinvariant.networks import (
@@ -24,7 +24,7 @@ _NON_NEGATIVE = Interval(Real, 0, None, closed="left")
 _COUNT = Interval(Integral, 1, None, closed="left")
 
 
-class RBMHasher(CallbackSupportMixin, Hasher):
+class RBMHasher(Hasher):
     """A code of bits that are on equally often and do not depend on each other: the hidden units of an RBM.
 
     The machine models the rows, ``P(z_j|x) = σ(w_j·x + b_j)`` and ``P(x_i|z) = σ(w_i·z + c_i)`` (equations 5 and 6),

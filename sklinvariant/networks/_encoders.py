@@ -41,6 +41,10 @@ class BagEncoder(nn.Module):
         self.double_scale = float(units.scale)
         self.chunk_size = chunk_size
 
+    def prepare(self, bags, device):
+        """Bags as ``forward`` takes them: where they lie, for it loads a chunk at a time."""
+        return bags
+
     def inward(self, x):
         """Data units -> own units, (k, d); computed in double precision."""
         x = (torch.as_tensor(np.asarray(x, dtype=np.float64)) - self.shift.double().cpu()) / self.double_scale
@@ -154,6 +158,12 @@ class MeanEncoder(nn.Module):
         self.transform = transform
         self.units, self.dtype = units, dtype
         self.chunk_size = chunk_size or 1 << 14
+
+    def prepare(self, bags, device):
+        """Bags in own units on the device, which every pass over them then takes as they are."""
+        shift = torch.as_tensor(self.units.shift, device=device)
+        values = (bags.values.to(device).double() - shift) / self.units.scale
+        return Bags(values.to(self.dtype), bags.offsets)
 
     def forward(self, bags):
         values, offsets = bags

@@ -40,6 +40,31 @@ class LinearCost(nn.Module):
         self.register_buffer("gain", torch.as_tensor(gain, dtype=dtype))
         self.loss, self.alpha = loss, alpha
 
+    @classmethod
+    def start(cls, representation, weight, n_outputs, loss, alpha):
+        """All zero, with the gain of a few weighted representations (n, f) that are typical of the rest."""
+        weight = weight.double()
+        norm = float((weight @ representation.double().square().sum(1) / weight.sum().clamp(min=1e-300)).sqrt())
+        gain = 1 / norm if norm > 0 else 1.0
+        return cls(representation.shape[1], n_outputs, loss, alpha, gain, representation.dtype)
+
+    @classmethod
+    def restore(cls, state, loss, alpha, dtype):
+        """What `export` gave, as a module again."""
+        cost = cls(state["coef"].shape[1], len(state["coef"]), loss, alpha, state["gain"], dtype)
+        with torch.no_grad():
+            cost.weight.copy_(torch.as_tensor(state["coef"]) / state["gain"])
+            cost.bias.copy_(torch.as_tensor(state["intercept"]))
+        return cost
+
+    def export(self):
+        """Weights (o, f) and offsets (o,) of the representation as it is, numpy; and the gain."""
+        return {
+            "coef": (self.weight * self.gain).detach().cpu().numpy(),
+            "intercept": self.bias.detach().cpu().numpy().copy(),
+            "gain": float(self.gain),
+        }
+
     def outputs(self, representation):
         return F.linear(representation * self.gain, self.weight, self.bias)
 
@@ -54,6 +79,9 @@ class OwnCost(nn.Module):
     def __init__(self, cost):
         super().__init__()
         self.cost = cost
+
+    def export(self):
+        return {"cost": {name: value.cpu().numpy() for name, value in self.state_dict().items()}}
 
     def forward(self, representation, target, weight):
         losses = self.cost(representation) if target is None else self.cost(representation, target)

@@ -16,6 +16,7 @@ from torch import nn
 from tqdm import tqdm
 
 from sklinvariant._base import DEVICE, Container, check_rows, keeps_state_on_failure, resolve_device
+from sklinvariant._compat import CallbackSupportMixin, reports_fit
 from sklinvariant._descriptors import as_tensor
 from sklinvariant._images import as_float
 from sklinvariant.feature_extraction import BackbonePatches
@@ -119,7 +120,7 @@ def _cells_of_bags(bags, n, device):
     return as_tensor(bags.values).to(device).reshape(n, rows, -1, bags.values.shape[1])
 
 
-class NestedInvariancePooler(TransformerMixin, ImageEstimator):
+class NestedInvariancePooler(CallbackSupportMixin, TransformerMixin, ImageEstimator):
     """Features that stay the same when an image is rotated, scaled or moved: nested moments over its orbits.
 
     A view ``g.x`` of an image goes through the backbone; a stage pools over the views of one group the moment of
@@ -263,6 +264,7 @@ class NestedInvariancePooler(TransformerMixin, ImageEstimator):
 
     @keeps_state_on_failure
     @_fit_context(prefer_skip_nested_validation=False)
+    @reports_fit
     def fit(self, X, y=None):
         """Check the parameters, and fit the backbone where it is not.
 

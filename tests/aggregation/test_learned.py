@@ -137,6 +137,13 @@ def test_starts(two_classes, cls, init):
     assert model.score(X, y) > 0.6
 
 
+def test_a_start_from_a_learned_one(two_classes):
+    X, y = two_classes
+    learned = LearnedVLAD(3, max_epochs=5, random_state=0).fit(X, y)
+    again = LearnedBoW(3, init=learned, max_epochs=0).fit(X, y)
+    np.testing.assert_allclose(again.codebook_, learned.codebook_)
+
+
 def test_weights_equal_repetitions(two_classes):
     X, y = two_classes
     times = np.arange(40) % 3

@@ -181,6 +181,35 @@ def test_flat_rows(ragged):
         BagOfWords(3, descriptor_dim=5).fit(X)
 
 
+@pytest.mark.parametrize("model", ALL)
+@pytest.mark.parametrize(
+    ("module", "dtype"),
+    [(module, name) for module in (np, torch) for name in ("uint8", "int64", "float16", "float32", "float64")]
+    + [(torch, "bfloat16")],
+)
+def test_precision_of_flat_rows_is_that_of_bags(model, module, dtype):
+    """float64 computes in float64, all else in float32; a row is a bag of one descriptor."""
+    X = np.random.RandomState(0).randint(0, 20, (30, 3))
+    X = X.astype(dtype) if module is np else torch.as_tensor(X).to(getattr(torch, dtype))
+    got = clone(model).fit_transform(X)
+    assert got.dtype == (module.float64 if dtype == "float64" else module.float32)
+    np.testing.assert_array_equal(np.asarray(got), np.asarray(clone(model).fit_transform(X[:, None])))
+
+
+@pytest.mark.parametrize("as_list", [False, True])
+def test_tensors_that_require_grad(as_list):
+    X = torch.rand(4, 5, 3, requires_grad=True)
+    got = BagOfWords(3, random_state=0).fit_transform(list(X) if as_list else X)
+    np.testing.assert_array_equal(got, BagOfWords(3, random_state=0).fit_transform(X.detach()))
+
+
+def test_precision_of_lists_of_rows():
+    X = np.random.RandomState(0).randint(0, 20, (30, 3))
+    assert BagOfWords(3).fit_transform(X.tolist()).dtype == np.float32
+    assert BagOfWords(3).fit_transform((X / 3).tolist()).dtype == np.float64
+    assert BagOfWords(3).fit_transform(X > 9).dtype == np.float32
+
+
 def test_global_generators_stay(ragged):
     np.random.seed(3)
     torch.manual_seed(3)

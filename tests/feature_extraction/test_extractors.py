@@ -6,7 +6,7 @@ import torch
 from sklearn.decomposition import PCA
 from sklearn.feature_extraction.image import extract_patches_2d
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import Normalizer
+from sklearn.preprocessing import Normalizer, StandardScaler
 
 from sklinvariant import DescriptorSets
 from sklinvariant.aggregation import BagOfWords
@@ -141,6 +141,22 @@ def test_on_descriptors_is_the_transformer_on_rows(ragged):
     assert isinstance(
         OnDescriptors(PCA(2)).fit_transform(DescriptorSets.from_bags(ragged).to("cpu")).values, torch.Tensor
     )
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(6, 4), (6, 2, 4)])
+def test_on_descriptors_computes_in_one_precision(dtype, shape):
+    X = np.random.RandomState(0).randint(0, 9, shape).astype(dtype)
+    expected = np.float64 if dtype == np.float64 else np.float32
+    assert OnDescriptors(StandardScaler()).fit_transform(X).dtype == expected
+    bfloat16 = torch.as_tensor(X.astype(np.float32)).to(torch.bfloat16)
+    assert OnDescriptors(StandardScaler()).fit_transform(bfloat16).dtype == torch.float32
+
+
+def test_numbers_that_are_no_pixels_are_float32():
+    X = np.random.RandomState(0).randint(0, 900, (6, 4))
+    for rows, dtype in ((X, np.float32), (X.astype(np.float16), np.float32), (X / 3, np.float64)):
+        assert DensePatches(1).fit_transform(rows).dtype == dtype
 
 
 def test_all_in_one_pipeline(images):

@@ -1,0 +1,137 @@
+"""What a learned aggregation predicts: the linear model that was learned with it, seen as scikit-learn sees one."""
+
+import numpy as np
+import torch
+from sklearn.metrics import accuracy_score, r2_score
+from sklearn.utils import ClassifierTags, RegressorTags
+from sklearn.utils.metaestimators import available_if
+
+from sklinvariant._base import FittedState, check_fitted, to_numpy
+from sklinvariant.aggregation._targets import Task
+from sklinvariant.networks import LinearCost, map_features
+
+
+def _predicts(*losses):
+    def check(self):
+        if self.loss not in losses:
+            raise AttributeError(f"not available with loss={self.loss!r}")
+        return True
+
+    return available_if(check)
+
+
+class LinearPredictor:
+    """Mixin of an `Aggregator` with ``loss``, ``alpha`` and ``feature_map``: what its linear model answers."""
+
+    classes_ = FittedState("Class labels.")
+    coef_ = FittedState("Weights of the linear model, (n_outputs, n_features).")
+    intercept_ = FittedState("Offsets of the linear model, (n_outputs,).")
+
+    @_predicts("log_loss", "hinge", "squared_hinge", "squared_error")
+    def predict(self, X):
+        """Class, 0/1 labels or real targets of each bag.
+
+        Parameters
+        ----------
+        X : DescriptorSets, list of (n_i, d) arrays, (n, m, d) or (n, n_features)
+            Bags of local descriptors.
+
+        Returns
+        -------
+        array of shape (n,) or (n, n_outputs)
+        """
+        outputs, container = self._outputs(X, "predict")
+        task = self._task
+        if task.kind == "regression":
+            return container.wrap(outputs[:, 0] if task.is_1d else outputs)
+        if task.kind == "multilabel":
+            return container.wrap((outputs > 0).to(torch.int64))
+        codes = (outputs[:, 0] > 0).long() if task.kind == "binary" else outputs.argmax(1)
+        if task.classes.dtype.kind not in "biuf":
+            return task.classes[codes.cpu().numpy()]  # words stay numpy: tensors cannot hold them
+        return container.wrap(task.classes[codes.cpu().numpy()])
+
+    @_predicts("log_loss", "hinge", "squared_hinge")
+    def decision_function(self, X):
+        """Linear score of each class (n, n_classes), or of the second of two (n,).
+
+        Parameters
+        ----------
+        X : DescriptorSets, list of (n_i, d) arrays, (n, m, d) or (n, n_features)
+            Bags of local descriptors.
+        """
+        outputs, container = self._outputs(X, "decision_function")
+        return container.wrap(outputs[:, 0] if self._task.kind == "binary" else outputs)
+
+    @_predicts("log_loss")
+    def predict_proba(self, X):
+        """Probability of each class, or of each label by itself: (n, n_classes).
+
+        Parameters
+        ----------
+        X : DescriptorSets, list of (n_i, d) arrays, (n, m, d) or (n, n_features)
+            Bags of local descriptors.
+        """
+        outputs, container = self._outputs(X, "predict_proba")
+        kind = self._task.kind
+        if kind == "binary":
+            return container.wrap(torch.cat([torch.sigmoid(-outputs), torch.sigmoid(outputs)], dim=1))
+        return container.wrap(torch.sigmoid(outputs) if kind == "multilabel" else torch.softmax(outputs, dim=1))
+
+    @_predicts("log_loss")
+    def predict_log_proba(self, X):
+        """Logarithm of `predict_proba`."""
+        check_fitted(self, "predict_log_proba", X)
+        probability = self.predict_proba(X)
+        return probability.log() if isinstance(probability, torch.Tensor) else _log(probability)
+
+    @_predicts("log_loss", "hinge", "squared_hinge", "squared_error")
+    def score(self, X, y, sample_weight=None):
+        """Accuracy of a classifier, R² of a regressor.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in `fit`.
+
+        Returns
+        -------
+        float
+        """
+        metric = r2_score if self.loss == "squared_error" else accuracy_score
+        weight = None if sample_weight is None else to_numpy(sample_weight)
+        return float(metric(to_numpy(y), to_numpy(self.predict(X)), sample_weight=weight))
+
+    def _outputs(self, X, method):
+        """Scores (n, n_outputs) of the linear model, and the `Container` of the answer."""
+        check_fitted(self, method, X)
+        bags, container = self._check_bags(X, reset=False)
+        with torch.no_grad():
+            mapped = map_features(self._encode_bags(bags), self.feature_map)
+            return self._restore_cost(mapped.dtype).to(mapped.device).outputs(mapped), container
+
+    def _restore_cost(self, dtype):
+        return LinearCost.restore(self._state, self.loss, self.alpha, dtype)
+
+    @property
+    def _task(self):
+        return Task.restore(self._state)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = isinstance(self.loss, str)
+        if self.loss == "squared_error":
+            tags.estimator_type = "regressor"
+            tags.regressor_tags = RegressorTags()
+            tags.target_tags.multi_output = True
+        elif isinstance(self.loss, str):
+            tags.estimator_type = "classifier"
+            tags.classifier_tags = ClassifierTags(multi_label=True)
+        return tags
+
+
+def _log(array):
+    if isinstance(array, np.ndarray):
+        with np.errstate(divide="ignore"):
+            return np.log(array)
+    return array.__array_namespace__().log(array)
