@@ -26,7 +26,7 @@ class Interrupt(Callback):
 
 def test_ctrl_c_leaves_the_last_finished_epoch(two_classes):
     X, y = two_classes
-    params = {"fine_tune": False, "tol": None, "random_state": 0, "batch_size": 10}
+    params = {"fine_tune": False, "learning_rate_decay": None, "random_state": 0, "batch_size": 10}
     with pytest.warns(ConvergenceWarning, match="last finished epoch, 2"):
         model = LearnedBoW(3, callbacks=[Interrupt(3)], **params).fit(X, y)
     assert model.n_iter_ == 2
@@ -52,7 +52,7 @@ def test_a_loss_that_is_not_finite_names_the_epoch(two_classes):
     def broken(representation, target):
         return representation.sum() * float("nan")
 
-    with pytest.raises(FloatingPointError, match=r"nan in epoch 1: lower learning_rate \(now 0.01\)"):
+    with pytest.raises(FloatingPointError, match=r"nan in epoch 1: lower learning_rate \(now 0.02\)"):
         LearnedBoW(3, loss=broken).fit(X, y)
 
 

@@ -109,7 +109,8 @@ class SoftFisherVector(BagEncoder):
     """Gradients of the log-likelihood of a mixture to means and deviations (Perronnin et al. 2010): (n, 2 k d).
 
     With ``improved``, the signed square root and L2 normalisation follow. ``weight_terms`` puts the k derivatives
-    to the mixing weights before them.
+    to the mixing weights before them. Means move in units of their Gaussians' deviations at the start: where a feature
+    hardly varies, a step in units of all the data would throw its means far outside of it.
     """
 
     def __init__(self, mixture, units, *, dtype, improved=True, weight_terms=False, chunk_size=None):
@@ -117,13 +118,16 @@ class SoftFisherVector(BagEncoder):
         weights, means, variances = (np.asarray(part, dtype=np.float64) for part in mixture)
         tiny = np.finfo(np.float64).tiny
         self.log_weights = nn.Parameter(torch.as_tensor(np.log(np.maximum(weights, tiny)), dtype=dtype))
-        self.means = nn.Parameter(self.inward(means))
         log_variances = np.log(np.maximum(variances, tiny)) - 2 * np.log(self.double_scale)
         self.log_variances = nn.Parameter(torch.as_tensor(log_variances, dtype=dtype))
+        self.register_buffer("start", self.inward(means))
+        self.register_buffer("unit", (self.log_variances.detach() / 2).exp())
+        self.offsets = nn.Parameter(torch.zeros_like(self.start))
         self.improved, self.weight_terms = improved, weight_terms
 
     def mixture(self):
-        return Mixture(torch.softmax(self.log_weights, 0), self.means, self.log_variances.exp())
+        means = self.start + self.unit * self.offsets
+        return Mixture(torch.softmax(self.log_weights, 0), means, self.log_variances.exp())
 
     def forward(self, bags):
         mixture = self.mixture()
@@ -137,7 +141,7 @@ class SoftFisherVector(BagEncoder):
     def export(self):
         return {
             "weights": torch.softmax(self.log_weights.detach().double(), 0).to(self.shift.dtype).cpu().numpy(),
-            "means": self.outward(self.means),
+            "means": self.outward(self.mixture().means),
             "covariances": (self.log_variances.detach().double() + 2 * np.log(self.double_scale))
             .exp()
             .to(self.shift.dtype)

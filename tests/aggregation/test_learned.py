@@ -85,7 +85,7 @@ def test_two_learned_words_separate_what_ten_words_of_kmeans_do_not():
 def test_string_classes(two_classes, loss):
     X, y = two_classes
     words = np.array(["cat", "dog"])[y]
-    model = LearnedBoW(4, loss=loss, max_epochs=20, random_state=0).fit(X, words)
+    model = LearnedBoW(4, loss=loss, max_epochs=20, batch_size=8, random_state=0).fit(X, words)
     assert is_classifier(model)
     assert set(model.predict(X)) == {"cat", "dog"}
     assert model.score(X, words) > 0.9
@@ -140,7 +140,7 @@ def test_starts(two_classes, cls, init):
 def test_weights_equal_repetitions(two_classes):
     X, y = two_classes
     times = np.arange(40) % 3
-    model = LearnedBoW(3, max_epochs=3, alpha=0.01, batch_size=200, random_state=0)
+    model = LearnedBoW(3, max_epochs=3, alpha=0.01, batch_size=200, descriptors_per_sample=None, random_state=0)
     weighted = clone(model).fit(X, y, sample_weight=times)
     repeated = clone(model).fit(np.repeat(X, times, axis=0), np.repeat(y, times))
     np.testing.assert_allclose(weighted.predict_proba(X), repeated.predict_proba(X), rtol=1e-5)
