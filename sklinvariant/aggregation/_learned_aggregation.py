@@ -77,7 +77,7 @@ class LearnedAggregation(CallbackSupportMixin, Aggregator):
         Most passes over the bags; 0 leaves the encoder as it starts.
     batch_size : int, default=64
         Bags a step.
-    learning_rate : float, default=0.02
+    learning_rate : float, default=0.05
         Step size at the start; the encoder's parameters are in units of the data's spread.
     learning_rate_decay : {"cosine"} or None, default="cosine"
         The step falls to 0 along half a cosine over ``max_epochs``, or stays. ``partial_fit`` keeps it.
@@ -177,7 +177,7 @@ class LearnedAggregation(CallbackSupportMixin, Aggregator):
         alpha=1e-4,
         max_epochs=30,
         batch_size=64,
-        learning_rate=0.02,
+        learning_rate=0.05,
         learning_rate_decay="cosine",
         optimizer="adam",
         descriptors_per_sample=0.3,

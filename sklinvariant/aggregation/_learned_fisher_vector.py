@@ -80,7 +80,7 @@ class LearnedFisherVector(LearnedAggregation):
         alpha=1e-4,
         max_epochs=30,
         batch_size=64,
-        learning_rate=0.02,
+        learning_rate=0.05,
         learning_rate_decay="cosine",
         optimizer="adam",
         descriptors_per_sample=0.3,

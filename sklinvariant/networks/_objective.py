@@ -100,7 +100,7 @@ def fit_cost(cost, representation, target, weight, *, max_iter, exact):
         return value
 
     optimizer.step(closure)
-    if exact:
+    if exact and isinstance(cost, LinearCost):
         _newton_step(parameters, lambda: cost(representation, target, weight))
     return cost
 
@@ -108,22 +108,18 @@ def fit_cost(cost, representation, target, weight, *, max_iter, exact):
 def _newton_step(parameters, value, max_iter=100):
     """One Newton step by conjugate gradients, taken back where it does not bring the gradient down.
 
-    A line search sees no gain smaller than the rounding of the cost, and leaves half of the digits to the gradient.
+    A line search sees no gain smaller than the rounding of the cost, and so leaves the gradient half of its digits.
     """
 
     def gradient():
-        return torch.cat([part.flatten() for part in torch.autograd.grad(value(), parameters, create_graph=True)])
+        return _flat(torch.autograd.grad(value(), parameters, create_graph=True))
 
     slope = gradient()
-    if not slope.requires_grad:  # a cost without curvature
-        return
     rest = slope.detach().clone()
     step, direction, size = torch.zeros_like(rest), rest, rest @ rest
     enough = 1e-12 * size
     for _ in range(max_iter):
-        bent = torch.cat(
-            [part.flatten() for part in torch.autograd.grad(slope, parameters, direction, retain_graph=True)]
-        )
+        bent = _flat(torch.autograd.grad(slope, parameters, direction, retain_graph=True, materialize_grads=True))
         curvature = direction @ bent
         if size <= enough or curvature <= 1e-9 * (direction @ direction):  # such as along all offsets together
             break
@@ -132,8 +128,12 @@ def _newton_step(parameters, value, max_iter=100):
         before, size = size, rest @ rest
         direction = rest + size / before * direction
     _move(parameters, -step)
-    if not gradient().norm() < slope.norm():
+    if not gradient().norm() <= slope.norm():  # a cost with corners
         _move(parameters, step)
+
+
+def _flat(parts):
+    return torch.cat([part.flatten() for part in parts])
 
 
 def _move(parameters, step):
