@@ -155,8 +155,25 @@ def test_class_weight(two_classes):
 
 def test_descriptors_per_sample(two_classes):
     X, y = two_classes
-    model = LearnedBoW(3, max_epochs=60, tol=None, descriptors_per_sample=4, random_state=0).fit(X, y)
-    assert model.score(X, y) > 0.9
+    for some in (4, 0.3):
+        model = LearnedBoW(3, max_epochs=60, descriptors_per_sample=some, random_state=0).fit(X, y)
+        assert model.score(X, y) > 0.9
+
+
+def test_a_fisher_vector_trains_where_a_feature_hardly_varies(two_classes):
+    X, y = two_classes
+    X = X * [1, 1, 1e-4]  # a step in units of all the data would throw the means far out of the third feature
+    start, learned = (LearnedFisherVector(2, max_epochs=n, random_state=0).fit(X, y) for n in (0, 15))
+    deviations = np.sqrt(start.covariances_)
+    assert (np.abs(learned.means_ - start.means_) < 5 * deviations).all()
+    assert learned.score(X, y) >= start.score(X, y)
+
+
+def test_a_learned_one_starts_another(two_classes):
+    X, y = two_classes
+    words = LearnedBoW(3, max_epochs=3, random_state=0).fit(X, y)
+    vlad = LearnedVLAD(3, init=words, max_epochs=0, random_state=0).fit(X, y)
+    np.testing.assert_allclose(vlad.codebook_, words.codebook_)
 
 
 def test_partial_fit_and_warm_start(two_classes):
