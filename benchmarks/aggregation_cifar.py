@@ -92,7 +92,7 @@ def run(bags, y, test_bags, y_test, k, seed, epochs):
     soft = BagOfWords(codebook=bow, assignment="soft", random_state=seed).fit(bags)
     start = LearnedBoW(k, init=soft, max_epochs=0, random_state=seed).fit(bags, y)
     monitor = EpochScores(test_bags, y_test)
-    learned = LearnedBoW(k, init=soft, max_epochs=epochs, tol=None, random_state=seed)
+    learned = LearnedBoW(k, init=soft, max_epochs=epochs, random_state=seed)
     learned.set_callbacks(monitor).fit(bags, y)
     table = [accuracy(method, *arguments) for method in (bow, soft, learned)]
     return table, [start.score(test_bags, y_test), *monitor.scores]
@@ -160,6 +160,11 @@ def main():
             for mean, spread in zip(100 * np.mean(table, 0), 100 * np.std(table, 0), strict=True)
         ]
         lines.append(f"| {k} | " + " | ".join(cells) + " |")
+    shown = sorted({*range(0, arguments.epochs, 3), 1, arguments.epochs})
+    lines += ["", "| words, epoch | " + " | ".join(map(str, shown)) + " |", "|---" * (len(shown) + 1) + "|"]
+    for k, scores in curves.items():
+        mean = 100 * np.mean(scores, 0)
+        lines.append(f"| T1 {k} | " + " | ".join(f"{mean[epoch]:.1f}" for epoch in shown) + " |")
     text = "\n".join(lines) + "\n"
     print(text)
     if arguments.output:
