@@ -25,11 +25,13 @@ from sklinvariant import VLAD, BagOfWords, FisherVector, LearnedBoW, LearnedFish
 from sklinvariant.feature_extraction import DensePatches, OnDescriptors
 
 CHI2 = AdditiveChi2Sampler()
+LONG = {"max_epochs": 60, "alpha": 3e-5}
 METHODS = {
     **{f"BoW {k}": (BagOfWords(k), CHI2) for k in (16, 64, 512)},
     "BoW 512, MiniBatchKMeans": (BagOfWords(codebook=MiniBatchKMeans(512, random_state=0)), CHI2),
     **{f"T1 {k}, not learned": (BagOfWords(k, assignment="soft"), CHI2) for k in (16, 64)},
     **{f"T1 {k}, learned": (LearnedBoW(k), CHI2) for k in (16, 64)},
+    **{f"T1 {k}, learned longer": (LearnedBoW(k, **LONG), CHI2) for k in (16, 64)},
     **{f"T1 {k}, learned from a mixture": (LearnedBoW(k, init="gmm"), CHI2) for k in (16, 64)},
     "VLAD 16": (VLAD(16), "passthrough"),
     "T2 16, not learned": (VLAD(16, assignment="soft"), "passthrough"),
