@@ -54,17 +54,25 @@ class BagEncoder(nn.Module):
 class SoftBagOfWords(BagEncoder):
     """T1 of the paper, eq. 6-8: q_k(f) ∝ exp(-γ (f - C_k)ᵀ Σ_k⁻¹ (f - C_k)), averaged over the bag: (n, k).
 
-    ``covariances`` (k, d) are the diagonals of Σ, without a unit; None means the identity.
+    ``covariances`` (k, d) are the diagonals of Σ, without a unit; None means the identity. Codewords move in units of
+    √Σ at the start: where a feature of a codeword hardly varies, a larger step would throw it far off.
     """
 
     def __init__(self, codebook, covariances, gamma, units, *, dtype, learn_gamma=False, chunk_size=None):
         super().__init__(units, dtype, chunk_size)
-        self.codebook = nn.Parameter(self.inward(codebook))
+        self.register_buffer("start", self.inward(codebook))
+        self.register_buffer("unit", torch.ones_like(self.start))
+        self.offsets = nn.Parameter(torch.zeros_like(self.start))
         self.log_precision = None
         if covariances is not None:
             self.log_precision = nn.Parameter(-torch.as_tensor(np.asarray(covariances), dtype=dtype).log())
+            self.unit = (-self.log_precision.detach() / 2).exp()
         log_gamma = np.log(gamma) + 2 * np.log(self.double_scale)
         self.log_gamma = nn.Parameter(torch.tensor(float(log_gamma), dtype=dtype), requires_grad=learn_gamma)
+
+    @property
+    def codebook(self):
+        return self.start + self.unit * self.offsets
 
     def scores(self):
         """−γ (f − C)ᵀ Σ⁻¹ (f − C), without the f² term that the identity gives every codeword alike."""

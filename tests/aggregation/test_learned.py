@@ -169,6 +169,17 @@ def test_a_fisher_vector_trains_where_a_feature_hardly_varies(two_classes):
     assert learned.score(X, y) >= start.score(X, y)
 
 
+@pytest.mark.parametrize("cls", [LearnedBoW, LearnedVLAD])
+def test_codewords_of_a_mixture_move_in_units_of_their_own(two_classes, cls):
+    X, y = two_classes
+    X = X * [1, 1, 1e-3]
+    mixture = GaussianMixture(3, covariance_type="diag", random_state=0).fit(X.reshape(-1, 3))
+    learned = cls(3, init=mixture, max_epochs=15, random_state=0).fit(X, y)
+    moved = np.abs(learned.codebook_ - mixture.means_)
+    assert (moved > 0).all()
+    assert (moved[:, 2] < 0.01).all()  # a step in units of all the data would be 0.05
+
+
 def test_a_learned_one_starts_another(two_classes):
     X, y = two_classes
     words = LearnedBoW(3, max_epochs=3, random_state=0).fit(X, y)
