@@ -148,7 +148,8 @@ def epoch(table, images, m, k, d, device, repeats):
     rng = np.random.RandomState(0)
     bags = DescriptorSets.from_bags(rng.normal(size=(images, m, d)).astype(np.float32))
     y = rng.randint(10, size=images)
-    model = LearnedBoW(k, max_epochs=repeats, tol=None, fine_tune=False, init="random", device=device).fit(bags, y)
+    params = {"descriptors_per_sample": None, "fine_tune": False, "init": "random", "device": device}
+    model = LearnedBoW(k, max_epochs=repeats, **params).fit(bags, y)
     seconds = statistics.median(row["seconds"] for row in model.history_)
     flops = 2.0 * images * m * k * 2 * d * 3
     share = f"{flops / seconds / table.rate:.0%}"

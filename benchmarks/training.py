@@ -62,6 +62,7 @@ def by_ours(x, y, epochs):
         max_epochs=epochs,
         optimizer=torch.optim.Adam,
         learning_rate=0.01,
+        learning_rate_decay=None,
         tol=None,
         n_iter_no_change=5,
         report=FitReport(None, None, None, None, epochs),

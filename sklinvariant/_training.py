@@ -3,6 +3,7 @@
 import copy
 import math
 import warnings
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -47,8 +48,8 @@ class RowBatches:
 class BagBatches:
     """Batches of bags in a new random order each time it is walked through.
 
-    ``descriptors_per_sample`` draws that many descriptors of each bag without replacement, anew in each batch
-    (eq. 5 of Katharopoulos et al. 2017).
+    ``descriptors_per_sample`` draws that many descriptors of each bag, or that share (a float), without replacement and
+    anew in each batch (eq. 5 of Katharopoulos et al. 2017).
     """
 
     def __init__(self, bags, target, weight, *, batch_size, generator, descriptors_per_sample=None):
@@ -85,10 +86,13 @@ class BagBatches:
         sizes = np.diff(offsets)
         bag = np.repeat(np.arange(len(sizes)), sizes)
         keys = torch.rand(len(rows), generator=self.generator, dtype=torch.float64).numpy()
-        order = np.lexsort((keys, bag))  # each bag's rows, shuffled
+        order = np.argsort(bag + keys)  # each bag's rows, shuffled
         rank = np.arange(len(rows)) - np.repeat(offsets[:-1], sizes)
-        kept = np.minimum(sizes, self.per_sample)
-        return rows[order[rank < self.per_sample]], np.concatenate([[0], np.cumsum(kept)])
+        if isinstance(self.per_sample, Integral):
+            kept = np.minimum(sizes, self.per_sample)
+        else:
+            kept = np.ceil(self.per_sample * sizes - 1e-9).astype(sizes.dtype)  # 0.07 of 100 are 7, not 8
+        return rows[order[rank < np.repeat(kept, sizes)]], np.concatenate([[0], np.cumsum(kept)])
 
 
 class _Net(NeuralNet):
@@ -154,6 +158,22 @@ class _Epochs(Callback):
             raise StopTraining
 
 
+class _Decay(Callback):
+    """Lets the step fall to 0 along half a cosine (Loshchilov & Hutter 2017, without their restarts)."""
+
+    def __init__(self, n_steps):
+        self.n_steps = n_steps
+
+    def on_train_begin(self, net, **kwargs):
+        self.step = 0
+        self.start = [group["lr"] for group in net.optimizer_.param_groups]
+
+    def on_batch_begin(self, net, **kwargs):
+        for group, start in zip(net.optimizer_.param_groups, self.start, strict=True):
+            group["lr"] = start * 0.5 * (1 + math.cos(math.pi * self.step / self.n_steps))
+        self.step += 1
+
+
 class _Bar(Callback):
     """One line of progress for the epochs of a fit."""
 
@@ -179,6 +199,7 @@ def train(
     max_epochs,
     optimizer,
     learning_rate,
+    learning_rate_decay,
     tol,
     n_iter_no_change,
     report,
@@ -193,6 +214,8 @@ def train(
     """
     epochs = _Epochs(report, fitted_attributes, tol, n_iter_no_change)
     own = [("epochs", epochs)]
+    if learning_rate_decay == "cosine":
+        own.append(("decay", _Decay(max_epochs * math.ceil(len(batches) / batches.batch_size))))
     if verbose:
         own.append(("bar", _Bar(name, max_epochs)))
     net = _Net(

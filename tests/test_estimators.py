@@ -18,7 +18,7 @@ def _small_network(d):
 
 
 # plain descent: Adam divides by the size of the gradient, so that a gradient of 0 becomes a walk along rounding
-_QUICK = {"max_epochs": 3, "learning_rate": 0.02, "alpha": 0.01, "optimizer": "sgd"}
+_QUICK = {"max_epochs": 3, "learning_rate": 0.1, "alpha": 0.01, "optimizer": "sgd"}
 _INSTANCES = {
     "BagOfWords": [{"n_codewords": 2}, {"n_codewords": 2, "assignment": "soft"}],
     "VLAD": [{"n_codewords": 2}, {"n_codewords": 2, "assignment": "soft"}],

@@ -28,7 +28,7 @@ class Interrupt(Callback):
 
 def test_ctrl_c_leaves_the_last_finished_epoch(two_classes):
     X, y = two_classes
-    params = {"fine_tune": False, "tol": None, "random_state": 0, "batch_size": 10}
+    params = {"fine_tune": False, "learning_rate_decay": None, "random_state": 0, "batch_size": 10}
     with pytest.warns(ConvergenceWarning, match="last finished epoch, 2"):
         model = LearnedBoW(3, callbacks=[Interrupt(3)], **params).fit(X, y)
     assert model.n_iter_ == 2
@@ -54,7 +54,7 @@ def test_a_loss_that_is_not_finite_names_the_epoch(two_classes):
     def broken(representation, target):
         return representation.sum() * float("nan")
 
-    with pytest.raises(FloatingPointError, match=r"nan in epoch 1: lower learning_rate \(now 0.01\)"):
+    with pytest.raises(FloatingPointError, match=r"nan in epoch 1: lower learning_rate \(now 0.05\)"):
         LearnedBoW(3, loss=broken).fit(X, y)
 
 
@@ -62,6 +62,26 @@ def test_verbose_draws_a_bar(two_classes, capsys):
     X, y = two_classes
     LearnedBoW(3, max_epochs=2, verbose=1).fit(X, y)
     assert "LearnedBoW" in capsys.readouterr().err
+
+
+class Steps(Callback):
+    """Notes the step of every batch."""
+
+    def initialize(self):
+        self.steps = []
+        return self
+
+    def on_batch_end(self, net, **kwargs):
+        self.steps.append(net.optimizer_.param_groups[0]["lr"])
+
+
+@pytest.mark.parametrize("decay", ["cosine", None])
+def test_the_step_falls_along_half_a_cosine(two_classes, decay):
+    X, y = two_classes
+    record = Steps()
+    LearnedBoW(3, max_epochs=4, batch_size=16, learning_rate_decay=decay, callbacks=[record]).fit(X, y)
+    at = np.arange(12) / 12
+    np.testing.assert_allclose(record.steps, 0.05 * (1 + np.cos(np.pi * at)) / 2 if decay else np.full(12, 0.05))
 
 
 class Recorder:
@@ -127,18 +147,20 @@ def test_a_pipeline_of_ours_takes_a_progress_bar(capsys, monkeypatch):
     assert all(f"{type(step).__name__} - fit" in capsys.readouterr().out for step in steps[2:])
 
 
-def test_batches_take_each_bag_once(ragged):
+@pytest.mark.parametrize("some", [5, 0.3])
+def test_batches_take_each_bag_once(ragged, some):
     offsets = np.concatenate([[0], np.cumsum([len(bag) for bag in ragged])])
     bags = Bags(torch.as_tensor(np.concatenate(ragged)), offsets)
     target = torch.arange(len(ragged))
     batches = BagBatches(
-        bags, target, torch.ones(len(ragged)), batch_size=4, generator=torch.Generator(), descriptors_per_sample=5
+        bags, target, torch.ones(len(ragged)), batch_size=4, generator=torch.Generator(), descriptors_per_sample=some
     )
     seen = []
     for batch, _ in batches:
         for i, label in enumerate(batch.target.tolist()):
             rows = batch.bags.values[batch.bags.offsets[i] : batch.bags.offsets[i + 1]].numpy()
-            assert len(rows) == min(5, len(ragged[label]))
+            m = len(ragged[label])
+            assert len(rows) == (min(5, m) if some == 5 else -(-3 * m // 10))
             assert len(np.unique(rows, axis=0)) == len(rows)
             assert all((ragged[label] == row).all(1).any() for row in rows)
             seen.append(label)

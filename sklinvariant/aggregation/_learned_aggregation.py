@@ -12,7 +12,7 @@ from numbers import Integral, Real
 import numpy as np
 import torch
 from sklearn.base import _fit_context
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
 from torch import nn
 
 from sklinvariant._base import keeps_state_on_failure, resolve_device, torch_generator
@@ -53,14 +53,19 @@ class LearnedAggregation(LinearPredictor, Aggregator):
         Most passes over the bags; 0 leaves the encoder as it starts.
     batch_size : int, default=64
         Bags a step.
-    learning_rate : float, default=0.01
-        Step size; the encoder's parameters are in units of the data's spread.
+    learning_rate : float, default=0.05
+        Step size at the start; the encoder's parameters are in units of the data's spread.
+    learning_rate_decay : {"cosine"} or None, default="cosine"
+        The step falls to 0 along half a cosine over ``max_epochs``, or stays. ``partial_fit`` keeps it.
     optimizer : {"adam", "sgd"} or torch.optim.Optimizer class, default="adam"
         "sgd" has momentum 0.9.
-    descriptors_per_sample : int or None, default=None
-        Descriptors drawn from each bag in a step (eq. 5); None takes all.
-    tol : float or None, default=1e-4
-        Training stops when an epoch's loss has not fallen by this for ``n_iter_no_change`` epochs; None never.
+    descriptors_per_sample : int, float or None, default=0.3
+        Descriptors drawn from each bag in a step (eq. 5), or their share (a float, rounded up); None takes all. Fewer
+        are quicker and keep the codewords from fitting the noise of the training bags; bags of very few
+        descriptors may need all.
+    tol : float or None, default=None
+        Training stops when an epoch's loss has not fallen by this for ``n_iter_no_change`` epochs; None never, so that
+        the step comes to its end.
     n_iter_no_change : int, default=5
         Epochs to wait for that.
     fine_tune : bool, default=True
@@ -122,8 +127,9 @@ class LearnedAggregation(LinearPredictor, Aggregator):
         "max_epochs": [Interval(Integral, 0, None, closed="left")],
         "batch_size": [COUNT],
         "learning_rate": [POSITIVE],
+        "learning_rate_decay": [StrOptions({"cosine"}), None],
         "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
-        "descriptors_per_sample": [COUNT, None],
+        "descriptors_per_sample": [COUNT, Interval(RealNotInt, 0, 1, closed="right"), None],
         "tol": [Interval(Real, 0, None, closed="left"), None],
         "n_iter_no_change": [COUNT],
         "fine_tune": ["boolean"],
@@ -143,10 +149,11 @@ class LearnedAggregation(LinearPredictor, Aggregator):
         alpha=1e-4,
         max_epochs=30,
         batch_size=64,
-        learning_rate=0.01,
+        learning_rate=0.05,
+        learning_rate_decay="cosine",
         optimizer="adam",
-        descriptors_per_sample=None,
-        tol=1e-4,
+        descriptors_per_sample=0.3,
+        tol=None,
         n_iter_no_change=5,
         fine_tune=True,
         class_weight=None,
@@ -166,6 +173,7 @@ class LearnedAggregation(LinearPredictor, Aggregator):
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
+        self.learning_rate_decay = learning_rate_decay
         self.optimizer = optimizer
         self.descriptors_per_sample = descriptors_per_sample
         self.tol = tol
@@ -288,7 +296,9 @@ class LearnedAggregation(LinearPredictor, Aggregator):
 
             max_epochs = self.max_epochs if max_epochs is None else max_epochs
             report = FitReport(self, X, y, targets.sample_weight, max_epochs)
-            history = self._train(objective, data, generator, report, export, max_epochs) if max_epochs else []
+            # a stream of batches has no last epoch that the step could fall to 0 at
+            decay = None if partial else self.learning_rate_decay
+            history = self._train(objective, data, generator, report, export, max_epochs, decay) if max_epochs else []
             report.end(lambda: export(objective))
             if self.fine_tune and not partial and history:
                 self._fit_linear_model(objective, data, exact=True)
@@ -299,7 +309,7 @@ class LearnedAggregation(LinearPredictor, Aggregator):
         self.n_iter_ = len(self.history_)
         return self
 
-    def _train(self, objective, data, generator, report, export, max_epochs):
+    def _train(self, objective, data, generator, report, export, max_epochs, decay):
         batches = BagBatches(
             data.bags,
             data.target,
@@ -315,6 +325,7 @@ class LearnedAggregation(LinearPredictor, Aggregator):
             max_epochs=max_epochs,
             optimizer=OPTIMIZERS[self.optimizer] if isinstance(self.optimizer, str) else self.optimizer,
             learning_rate=self.learning_rate,
+            learning_rate_decay=decay,
             tol=self.tol,
             n_iter_no_change=self.n_iter_no_change,
             report=report,

@@ -32,7 +32,7 @@ class LearnedBoW(LearnedAggregation):
         Learn γ too, which the paper leaves to future work.
     feature_map : {"chi2"}, callable or None, default="chi2"
         Map between the representation and the linear model.
-    loss, alpha, max_epochs, batch_size, learning_rate, optimizer, descriptors_per_sample
+    loss, alpha, max_epochs, batch_size, learning_rate, learning_rate_decay, optimizer, descriptors_per_sample
         The cost and its descent, as in `LearnedAggregation`.
     tol, n_iter_no_change, fine_tune, class_weight, callbacks, warm_start, verbose
         How training ends, weighs, reports and goes on, as in `LearnedAggregation`.
@@ -93,10 +93,11 @@ class LearnedBoW(LearnedAggregation):
         alpha=1e-4,
         max_epochs=30,
         batch_size=64,
-        learning_rate=0.01,
+        learning_rate=0.05,
+        learning_rate_decay="cosine",
         optimizer="adam",
-        descriptors_per_sample=None,
-        tol=1e-4,
+        descriptors_per_sample=0.3,
+        tol=None,
         n_iter_no_change=5,
         fine_tune=True,
         class_weight=None,
@@ -120,6 +121,7 @@ class LearnedBoW(LearnedAggregation):
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
+        self.learning_rate_decay = learning_rate_decay
         self.optimizer = optimizer
         self.descriptors_per_sample = descriptors_per_sample
         self.tol = tol
@@ -138,7 +140,7 @@ class LearnedBoW(LearnedAggregation):
     def _start_encoder(self, sample, dtype, generator, n_samples):
         covariances = None
         mixture = None if isinstance(self.init, str) and self.init == "gmm" else self.init
-        if mixture is None or (hasattr(mixture, "means_") and hasattr(mixture, "covariances_")):
+        if mixture is None or hasattr(mixture, "means_"):
             mixture, _ = learn_mixture(
                 sample, mixture, self.n_codewords, max_iter=100, tol=1e-3, generator=generator, n_samples=n_samples
             )

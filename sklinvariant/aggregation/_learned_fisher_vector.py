@@ -27,7 +27,7 @@ class LearnedFisherVector(LearnedAggregation):
         Signed square root, then L2 normalisation.
     feature_map : callable or None, default=None
         Map between the representation and the linear model.
-    loss, alpha, max_epochs, batch_size, learning_rate, optimizer, descriptors_per_sample
+    loss, alpha, max_epochs, batch_size, learning_rate, learning_rate_decay, optimizer, descriptors_per_sample
         The cost and its descent, as in `LearnedAggregation`.
     tol, n_iter_no_change, fine_tune, class_weight, callbacks, warm_start, verbose
         How training ends, weighs, reports and goes on, as in `LearnedAggregation`.
@@ -80,10 +80,11 @@ class LearnedFisherVector(LearnedAggregation):
         alpha=1e-4,
         max_epochs=30,
         batch_size=64,
-        learning_rate=0.001,
+        learning_rate=0.05,
+        learning_rate_decay="cosine",
         optimizer="adam",
-        descriptors_per_sample=None,
-        tol=1e-4,
+        descriptors_per_sample=0.3,
+        tol=None,
         n_iter_no_change=5,
         fine_tune=True,
         class_weight=None,
@@ -105,6 +106,7 @@ class LearnedFisherVector(LearnedAggregation):
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
+        self.learning_rate_decay = learning_rate_decay
         self.optimizer = optimizer
         self.descriptors_per_sample = descriptors_per_sample
         self.tol = tol

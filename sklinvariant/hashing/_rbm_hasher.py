@@ -313,6 +313,7 @@ class RBMHasher(Hasher):
             max_epochs=max_epochs,
             optimizer=lambda parameters, lr: torch.optim.SGD(parameters, lr=lr, momentum=self.momentum),
             learning_rate=self.learning_rate,
+            learning_rate_decay=None,
             tol=None,
             n_iter_no_change=max_epochs,
             report=report,

@@ -58,17 +58,25 @@ class BagEncoder(nn.Module):
 class SoftBagOfWords(BagEncoder):
     """T1 of the paper, eq. 6-8: q_k(f) ∝ exp(-γ (f - C_k)ᵀ Σ_k⁻¹ (f - C_k)), averaged over the bag: (n, k).
 
-    ``covariances`` (k, d) are the diagonals of Σ, without a unit; None means the identity.
+    ``covariances`` (k, d) are the diagonals of Σ, without a unit; None means the identity. Codewords move in units of
+    √Σ at the start: where a feature of a codeword hardly varies, a larger step would throw it far off.
     """
 
     def __init__(self, codebook, covariances, gamma, units, *, dtype, learn_gamma=False, chunk_size=None):
         super().__init__(units, dtype, chunk_size)
-        self.codebook = nn.Parameter(self.inward(codebook))
+        self.register_buffer("start", self.inward(codebook))
+        self.register_buffer("unit", torch.ones_like(self.start))
+        self.offsets = nn.Parameter(torch.zeros_like(self.start))
         self.log_precision = None
         if covariances is not None:
             self.log_precision = nn.Parameter(-torch.as_tensor(np.asarray(covariances), dtype=dtype).log())
+            self.unit = (-self.log_precision.detach() / 2).exp()
         log_gamma = np.log(gamma) + 2 * np.log(self.double_scale)
         self.log_gamma = nn.Parameter(torch.tensor(float(log_gamma), dtype=dtype), requires_grad=learn_gamma)
+
+    @property
+    def codebook(self):
+        return self.start + self.unit * self.offsets
 
     def scores(self):
         """−γ (f − C)ᵀ Σ⁻¹ (f − C), without the f² term that the identity gives every codeword alike."""
@@ -113,7 +121,8 @@ class SoftFisherVector(BagEncoder):
     """Gradients of the log-likelihood of a mixture to means and deviations (Perronnin et al. 2010): (n, 2 k d).
 
     With ``improved``, the signed square root and L2 normalisation follow. ``weight_terms`` puts the k derivatives
-    to the mixing weights before them.
+    to the mixing weights before them. Means move in units of their Gaussians' deviations at the start: where a feature
+    hardly varies, a step in units of all the data would throw its means far outside of it.
     """
 
     def __init__(self, mixture, units, *, dtype, improved=True, weight_terms=False, chunk_size=None):
@@ -121,13 +130,16 @@ class SoftFisherVector(BagEncoder):
         weights, means, variances = (np.asarray(part, dtype=np.float64) for part in mixture)
         tiny = np.finfo(np.float64).tiny
         self.log_weights = nn.Parameter(torch.as_tensor(np.log(np.maximum(weights, tiny)), dtype=dtype))
-        self.means = nn.Parameter(self.inward(means))
         log_variances = np.log(np.maximum(variances, tiny)) - 2 * np.log(self.double_scale)
         self.log_variances = nn.Parameter(torch.as_tensor(log_variances, dtype=dtype))
+        self.register_buffer("start", self.inward(means))
+        self.register_buffer("unit", (self.log_variances.detach() / 2).exp())
+        self.offsets = nn.Parameter(torch.zeros_like(self.start))
         self.improved, self.weight_terms = improved, weight_terms
 
     def mixture(self):
-        return Mixture(torch.softmax(self.log_weights, 0), self.means, self.log_variances.exp())
+        means = self.start + self.unit * self.offsets
+        return Mixture(torch.softmax(self.log_weights, 0), means, self.log_variances.exp())
 
     def forward(self, bags):
         mixture = self.mixture()
@@ -141,7 +153,7 @@ class SoftFisherVector(BagEncoder):
     def export(self):
         return {
             "weights": torch.softmax(self.log_weights.detach().double(), 0).to(self.shift.dtype).cpu().numpy(),
-            "means": self.outward(self.means),
+            "means": self.outward(self.mixture().means),
             "covariances": (self.log_variances.detach().double() + 2 * np.log(self.double_scale))
             .exp()
             .to(self.shift.dtype)

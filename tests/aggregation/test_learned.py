@@ -85,7 +85,7 @@ def test_two_learned_words_separate_what_ten_words_of_kmeans_do_not():
 def test_string_classes(two_classes, loss):
     X, y = two_classes
     words = np.array(["cat", "dog"])[y]
-    model = LearnedBoW(4, loss=loss, max_epochs=20, random_state=0).fit(X, words)
+    model = LearnedBoW(4, loss=loss, max_epochs=20, batch_size=8, random_state=0).fit(X, words)
     assert is_classifier(model)
     assert set(model.predict(X)) == {"cat", "dog"}
     assert model.score(X, words) > 0.9
@@ -147,7 +147,7 @@ def test_a_start_from_a_learned_one(two_classes):
 def test_weights_equal_repetitions(two_classes):
     X, y = two_classes
     times = np.arange(40) % 3
-    model = LearnedBoW(3, max_epochs=3, alpha=0.01, batch_size=200, random_state=0)
+    model = LearnedBoW(3, max_epochs=3, alpha=0.01, batch_size=200, descriptors_per_sample=None, random_state=0)
     weighted = clone(model).fit(X, y, sample_weight=times)
     repeated = clone(model).fit(np.repeat(X, times, axis=0), np.repeat(y, times))
     np.testing.assert_allclose(weighted.predict_proba(X), repeated.predict_proba(X), rtol=1e-5)
@@ -162,8 +162,36 @@ def test_class_weight(two_classes):
 
 def test_descriptors_per_sample(two_classes):
     X, y = two_classes
-    model = LearnedBoW(3, max_epochs=60, tol=None, descriptors_per_sample=4, random_state=0).fit(X, y)
-    assert model.score(X, y) > 0.9
+    for some in (4, 0.3):
+        model = LearnedBoW(3, max_epochs=60, descriptors_per_sample=some, random_state=0).fit(X, y)
+        assert model.score(X, y) > 0.9
+
+
+def test_a_fisher_vector_trains_where_a_feature_hardly_varies(two_classes):
+    X, y = two_classes
+    X = X * [1, 1, 1e-4]  # a step in units of all the data would throw the means far out of the third feature
+    start, learned = (LearnedFisherVector(2, max_epochs=n, random_state=0).fit(X, y) for n in (0, 15))
+    deviations = np.sqrt(start.covariances_)
+    assert (np.abs(learned.means_ - start.means_) < 5 * deviations).all()
+    assert learned.score(X, y) >= start.score(X, y)
+
+
+@pytest.mark.parametrize("cls", [LearnedBoW, LearnedVLAD])
+def test_codewords_of_a_mixture_move_in_units_of_their_own(two_classes, cls):
+    X, y = two_classes
+    X = X * [1, 1, 1e-3]
+    mixture = GaussianMixture(3, covariance_type="diag", random_state=0).fit(X.reshape(-1, 3))
+    learned = cls(3, init=mixture, max_epochs=15, random_state=0).fit(X, y)
+    moved = np.abs(learned.codebook_ - mixture.means_)
+    assert (moved > 0).all()
+    assert (moved[:, 2] < 0.01).all()  # a step in units of all the data would be 0.05
+
+
+def test_a_learned_one_starts_another(two_classes):
+    X, y = two_classes
+    words = LearnedBoW(3, max_epochs=3, random_state=0).fit(X, y)
+    vlad = LearnedVLAD(3, init=words, max_epochs=0, random_state=0).fit(X, y)
+    np.testing.assert_allclose(vlad.codebook_, words.codebook_)
 
 
 def test_partial_fit_and_warm_start(two_classes):

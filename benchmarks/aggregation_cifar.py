@@ -1,0 +1,177 @@
+"""Bags of Words of a pretrained network's cells: Katharopoulos et al. 2017, table I and figure 2, on CIFAR-10.
+
+    python benchmarks/aggregation_cifar.py DATA.npz WEIGHTS.npz [--seeds 3] [--words 64 256 1024]
+        [--train 4000] [--test 2000] [--epochs 15] [--cache FOLDER] [--output table.md] [--picture epochs.png]
+
+DATA holds x_train, y_train, x_test, y_test, images (n, 32, 32, 3) uint8; WEIGHTS those of SqueezeNet 1.1, as
+`sklinvariant.networks.SqueezeNet11Features` reads them. An image is enlarged to 128 pixels and gives the 49 cells of
+fire7, which a PCA of the training images' cells brings from 384 to 64 features. Histograms get a χ² map; the table's
+classifier is a LinearSVC throughout. The picture shows the accuracy of the jointly learned classifier after each
+epoch. T1 starts from the codebook of the Bag of Words of its row. One thread.
+"""
+
+import argparse
+import hashlib
+import time
+import warnings
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from sklearn.decomposition import PCA
+from sklearn.kernel_approximation import AdditiveChi2Sampler
+from sklearn.pipeline import make_pipeline
+from sklearn.svm import LinearSVC
+
+from sklinvariant import BagOfWords, DescriptorSets, LearnedBoW
+from sklinvariant.feature_extraction import BackbonePatches, OnDescriptors
+from sklinvariant.networks import SqueezeNet11Features
+
+
+class EpochScores:
+    """A scikit-learn callback that scores the model on new bags after each epoch."""
+
+    max_propagation_depth = None
+
+    def __init__(self, bags, y):
+        self.bags, self.y, self.scores = bags, y, []
+
+    def setup(self, estimator, context):
+        pass
+
+    def teardown(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context):
+        pass
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
+        if context.task_name == "epoch":
+            self.scores.append(fitted_estimator.score(self.bags, self.y))
+
+
+def extract(data, weights, seed, n_train, n_test, size, layer, cache):
+    """Bags of training and test images, PCA learned on the former; read from the cache where they are there."""
+    rng = np.random.RandomState(seed)
+    train = rng.permutation(len(data["x_train"]))[:n_train]
+    test = rng.permutation(len(data["x_test"]))[:n_test]
+    y, y_test = data["y_train"][train], data["y_test"][test]
+    key = hashlib.sha256(data["x_train"][train].tobytes() + data["x_test"][test].tobytes()).hexdigest()[:12]
+    files = [cache / f"{key}_{layer}_{size}_{part}" for part in ("train", "test")] if cache else []
+    if files and all(file.exists() for file in files):
+        return [DescriptorSets.load(file) for file in files], y, y_test
+    cells = BackbonePatches(
+        SqueezeNet11Features(),
+        layer=layer,
+        weights=weights,
+        bgr=True,  # as the published weights were trained: 0-255 minus the mean colour
+        mean=np.array([104, 117, 123]) / 255,
+        std=1 / 255,
+        image_size=size,
+    )
+    pipeline = make_pipeline(cells, OnDescriptors(PCA(64, random_state=0), random_state=0))
+    bags = [pipeline.fit_transform(data["x_train"][train]), pipeline.transform(data["x_test"][test])]
+    for file, part in zip(files, bags, strict=False):
+        part.save(file)
+    return bags, y, y_test
+
+
+def accuracy(method, bags, y, test_bags, y_test):
+    model = make_pipeline(AdditiveChi2Sampler(), LinearSVC(random_state=0)).fit(method.transform(bags), y)
+    return model.score(method.transform(test_bags), y_test)
+
+
+def run(bags, y, test_bags, y_test, k, seed, epochs):
+    """Accuracies of BoW, T1 not learned and T1 learned with k words, and that of T1 by epoch."""
+    arguments = (bags, y, test_bags, y_test)
+    bow = BagOfWords(k, random_state=seed).fit(bags)
+    soft = BagOfWords(codebook=bow, assignment="soft", random_state=seed).fit(bags)
+    start = LearnedBoW(k, init=soft, max_epochs=0, random_state=seed).fit(bags, y)
+    monitor = EpochScores(test_bags, y_test)
+    learned = LearnedBoW(k, init=soft, max_epochs=epochs, random_state=seed)
+    learned.set_callbacks(monitor).fit(bags, y)
+    table = [accuracy(method, *arguments) for method in (bow, soft, learned)]
+    return table, [start.score(test_bags, y_test), *monitor.scores]
+
+
+def draw(curves, baselines, path):
+    """Figure 2: accuracy by epoch, mean and spread over the seeds; the Bag of Words as horizontal lines."""
+    figure, ax = plt.subplots(figsize=(6, 4), layout="constrained")
+    for i, (k, scores) in enumerate(curves.items()):
+        scores, colour = 100 * np.array(scores), f"C{i}"
+        epochs, mean, spread = np.arange(scores.shape[1]), scores.mean(0), scores.std(0)
+        ax.plot(epochs, mean, color=colour, label=f"T1, {k} words")
+        ax.fill_between(epochs, mean - spread, mean + spread, color=colour, alpha=0.2, linewidth=0)
+        ax.axhline(100 * np.mean(baselines[k]), color=colour, linestyle="--", label=f"Bag of Words, {k}")
+    ax.set(xlabel="epoch (0: not learned)", ylabel="accuracy on test images, %")
+    ax.legend(fontsize="small", ncols=2)
+    figure.savefig(path, dpi=80)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data")
+    parser.add_argument("weights")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--words", type=int, nargs="+", default=[64, 256, 1024])
+    parser.add_argument("--train", type=int, default=4000)
+    parser.add_argument("--test", type=int, default=2000)
+    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--size", type=int, default=128, help="side that images are enlarged to")
+    parser.add_argument("--layer", default="fire7")
+    parser.add_argument("--cache", type=Path, help="folder to keep descriptors in")
+    parser.add_argument("--output", help="file for the table")
+    parser.add_argument("--picture", default="aggregation_cifar.png")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    if arguments.cache:
+        arguments.cache.mkdir(parents=True, exist_ok=True)
+    with np.load(arguments.data) as file:
+        data = {name: file[name] for name in file.files}
+    tables, curves = {k: [] for k in arguments.words}, {k: [] for k in arguments.words}
+    for seed in range(arguments.seeds):
+        (bags, test_bags), y, y_test = extract(
+            data,
+            arguments.weights,
+            seed,
+            arguments.train,
+            arguments.test,
+            arguments.size,
+            arguments.layer,
+            arguments.cache,
+        )
+        for k in arguments.words:
+            started = time.perf_counter()
+            table, curve = run(bags, y, test_bags, y_test, k, seed, arguments.epochs)
+            tables[k].append(table)
+            curves[k].append(curve)
+            seconds = time.perf_counter() - started
+            print(f"seed {seed}  {k} words: {np.round(table, 4)}  {seconds:.0f} s", flush=True)
+    head = f"{arguments.seeds} seeds, {arguments.train} training and {arguments.test} test images"
+    lines = [head, "", "| words | BoW | T1, not learned | T1, learned |", "|---|---|---|---|"]
+    for k, table in tables.items():
+        cells = [
+            f"{mean:.1f} ± {spread:.1f}"
+            for mean, spread in zip(100 * np.mean(table, 0), 100 * np.std(table, 0), strict=True)
+        ]
+        lines.append(f"| {k} | " + " | ".join(cells) + " |")
+    shown = sorted({*range(0, arguments.epochs, 3), 1, arguments.epochs})
+    lines += ["", "| words, epoch | " + " | ".join(map(str, shown)) + " |", "|---" * (len(shown) + 1) + "|"]
+    for k, scores in curves.items():
+        mean = 100 * np.mean(scores, 0)
+        lines.append(f"| T1 {k} | " + " | ".join(f"{mean[epoch]:.1f}" for epoch in shown) + " |")
+    text = "\n".join(lines) + "\n"
+    print(text)
+    if arguments.output:
+        Path(arguments.output).write_text(text)
+    draw(curves, {k: np.array(table)[:, 0] for k, table in tables.items()}, arguments.picture)
+    print(f"picture: {arguments.picture}")
+
+
+if __name__ == "__main__":
+    main()
