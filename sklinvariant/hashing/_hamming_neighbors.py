@@ -471,6 +471,8 @@ class HammingNeighbors(TorchEstimator):
 
     def _check_codes(self, X, reset):
         """Codes as contiguous bytes."""
+        if self.packed and not reset and self._are_bytes_as_fitted(X):
+            return np.ascontiguousarray(X)
         X = to_numpy(X.float() if isinstance(X, torch.Tensor) and X.dtype == torch.bfloat16 else X)
         X = validate_data(self, X, dtype=None if self.packed else "numeric", reset=reset)
         if self.packed:
@@ -480,6 +482,17 @@ class HammingNeighbors(TorchEstimator):
         if X.dtype == np.uint8 and X.max() > 1:
             raise ValueError(f"X holds bytes up to {X.max()}: bits are 0 and 1; set packed=True for packed codes")
         return pack_bits(X, self.binarize)
+
+    def _are_bytes_as_fitted(self, X):
+        """Nothing is left for scikit-learn to check, whose checks take as long as a search of 200,000 codes."""
+        return (
+            type(X) is np.ndarray
+            and X.dtype == np.uint8
+            and X.ndim == 2
+            and len(X) > 0
+            and X.shape[1] == self.n_features_in_
+            and not hasattr(self, "feature_names_in_")
+        )
 
     def _check_queries(self, X):
         """The container of the answer, the packed queries, and the rows to leave out."""
