@@ -1,0 +1,60 @@
+"""Turned digits found by codes that do not turn.
+
+A network sees a digit and its turned copy as two different things. Pooled over an orbit of rotations and scales, its
+features stay the same, and so do the codes made of them (Morère et al. 2016). The network's filters are typical patches
+of the digits themselves: nothing pretrained is needed. Saves a picture.
+"""
+
+import sys
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+
+from sklinvariant import NestedInvariancePooler, RBMHasher
+from sklinvariant.datasets import load_digits_images
+from sklinvariant.hashing import HammingNeighbors
+from sklinvariant.inspection import BitActivationDisplay, RetrievalDisplay
+from sklinvariant.networks import KMeansFeatures
+from sklinvariant.transforms import Rotation, Scale, warp
+
+digits = load_digits_images()
+images = torch.nn.functional.interpolate(torch.tensor(digits.images[:300])[:, None], scale_factor=3, mode="bicubic")
+network = KMeansFeatures(1, 96, patch_size=6, stride=2, pool=2).learn(
+    images, generator=torch.Generator().manual_seed(0)
+)
+images, labels = images[:, 0].clamp(0, 1).numpy(), digits.target[:300]
+
+# two poolings of the same network: over the cells of its map alone, and over scales and rotations too
+orbits = {"rotation": Rotation(n_steps=24), "scale": Scale(n_steps=4)}
+poolings = {
+    "cells": NestedInvariancePooler(network, stages=[("translation", 2)]),
+    "cells, scales, rotations": NestedInvariancePooler(network, transforms=orbits, fill="edge"),
+}
+queries = [3, 10, 24, 41]
+angles = [[90], [180], [60], [-30]]
+turned = warp(images[queries], np.concatenate([Rotation().matrix([a]) for a in angles]), fill="edge")
+picture = plt.figure(figsize=(13, 8), layout="constrained")
+above, below = picture.subfigures(2, 1, height_ratios=(5, 3))
+figures = above.subfigures(1, 2)
+for figure, (name, pooler) in zip(figures, poolings.items(), strict=True):
+    features = pooler.fit_transform(images)
+    hasher = RBMHasher(64, max_epochs=100, random_state=0).fit(features)
+    search = HammingNeighbors(6).fit(hasher.transform(features))
+    RetrievalDisplay.from_estimator(
+        search,
+        hasher.transform(pooler.transform(turned)),
+        turned,
+        images,
+        y=labels[queries],
+        y_database=labels,
+        n_neighbors=6,
+        figure=figure,
+    )
+    figure.suptitle(f"Codes of 64 bits, pooled over {name}")
+
+BitActivationDisplay.from_estimator(hasher, features, name="RBMHasher", axes=below.subplots(1, 2))
+picture.savefig(sys.argv[1] if len(sys.argv) > 1 else "nested_pooling.png", dpi=80)
