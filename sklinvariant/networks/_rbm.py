@@ -13,7 +13,7 @@ def uniform_targets(z):
 
     Each bit's activations are replaced by their ranks in the batch, then each code's by their ranks among its bits:
     half of a code's bits are on, exactly, and each bit is on for about half of the batch. Ranks keep the order of the
-    activations, so targets push no further than they have to. Of equal values the earlier stands lower.
+    activations, so targets push no further than they have to.
     """
     by_bit = _ranks(z, 0) + 1e-3 * z  # equal ranks of different bits are told apart by the activations
     return (_ranks(by_bit, 1) + 0.5) / z.shape[1]
@@ -21,7 +21,10 @@ def uniform_targets(z):
 
 def _ranks(z, dim):
     """0, 1, … along an axis, as floats."""
-    order = z.argsort(dim=dim, stable=True)
+    if z.device.type == "cpu":  # numpy's argsort is vectorised: several times as fast as torch's
+        order = torch.from_numpy(z.detach().movedim(dim, -1).contiguous().numpy().argsort(-1)).movedim(-1, dim)
+    else:
+        order = z.argsort(dim=dim)
     counted = torch.arange(z.shape[dim], dtype=z.dtype, device=z.device)
     counted = counted.unsqueeze(1 - dim).expand_as(z)
     return torch.empty_like(z).scatter_(dim, order, counted)
