@@ -17,7 +17,6 @@ from sklinvariant import RBMHasher
 from sklinvariant.hashing import BilinearHasher, ITQHasher, LSHHasher, PCAHasher, SKLSHHasher, SpectralHasher
 from sklinvariant.metrics import exact_ranking, mean_average_precision
 
-
 PLAIN = {"regularization": 0, "visible": "binary", "persistent": True, "momentum": 0, "weight_decay": 0}
 
 
