@@ -301,10 +301,10 @@ class NestedInvariancePooler(CallbackSupportMixin, TransformerMixin, ImageEstima
         first = self._read_array(first, reset=True)
         self._state = {"n_channels": first.shape[-1]}
         self.backbone_ = self._fitted_backbone(source, first, y)
-        see = self._eyes(resolve_device(self.device, first))
+        see = self._eyes(self._device_of(X))
         one_view = [stage for stage in stages if stage[0] in _ON_MAPS]
         with torch.no_grad():
-            width = self._pool_images(first, one_view, see).shape[1]
+            width = self._pool_images(first.to(self._device_of(X)), one_view, see).shape[1]
         self.n_features_out_ = width * math.prod(len(orders) for group, orders, _ in stages if group not in _ON_MAPS)
         return self
 
@@ -326,11 +326,12 @@ class NestedInvariancePooler(CallbackSupportMixin, TransformerMixin, ImageEstima
             stages = parse_stages(self.stages)
             self._check_namespace(Container(X), "transform")
             orbits, container = self._check_orbits(X, len(stages), reset=False)
-            parts = [self._pool_orbits(part, stages) for part in orbits.split(self.batch_size)]
+            device = self._device_of(X)
+            parts = [self._pool_orbits(part.to(device), stages) for part in orbits.split(self.batch_size)]
             return container.wrap(torch.cat(parts))
         stages = parse_stages(self.stages, {*self._groups(), *_ON_MAPS})
         source = self._source(X, reset=False)
-        device = resolve_device(self.device, source.pictures[0])
+        device = self._device_of(X)
         see, answer = self._eyes(device), None
         n_views = math.prod(len(self._groups()[group].orbit()) for group, _, _ in stages if group not in _ON_MAPS)
         with tqdm(total=len(source) * n_views, desc=type(self).__name__, unit="view", disable=not self.verbose) as bar:
@@ -350,6 +351,9 @@ class NestedInvariancePooler(CallbackSupportMixin, TransformerMixin, ImageEstima
         check_is_fitted(self)
         names = [f"{type(self).__name__.lower()}{i}" for i in range(self.n_features_out_)]
         return np.asarray(names, dtype=object)
+
+    def _device_of(self, X):
+        return resolve_device(self.device, X[0] if isinstance(X, (list, tuple)) else X)
 
     def _groups(self):
         own = self.transforms or {}
