@@ -162,11 +162,11 @@ class MultiHash(ApproximateIndex):
     """Tables that hash on some bits each; a search looks up its own bucket and those a few flipped bits away."""
 
     @classmethod
-    def build(cls, codes, seed, *, n_tables, **_):
+    def build(cls, codes, seed, *, n_tables, table_bits, **_):
         n_bits = 8 * codes.shape[1]
-        if n_tables > n_bits:
-            raise ValueError(f"n_tables={n_tables} is greater than the number of bits, {n_bits}")
-        per_table = min(max(1, round(math.log2(len(codes)) - 1)), n_bits // n_tables)
+        if n_tables * (table_bits or 1) > n_bits:
+            raise ValueError(f"n_tables={n_tables} of {table_bits or 1} bits are more than the {n_bits} bits of a code")
+        per_table = table_bits or min(max(1, round(math.log2(len(codes)))), n_bits // n_tables)
         index = import_faiss().IndexBinaryMultiHash(n_bits, n_tables, per_table)
         index.add(codes)
         return cls(index)

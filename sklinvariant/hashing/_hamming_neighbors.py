@@ -25,6 +25,7 @@ from sklinvariant.hashing._binary_search import (
 
 _COUNT = Interval(Integral, 1, None, closed="left")
 _SAMPLE = 256  # codes that recall is measured on
+_FLIPPED = 1 / 64  # of their bits: a query is not quite a stored code, and those are found more easily
 _EFFORT = {"ivf": "n_probes", "hnsw": "ef_search", "multihash": "n_flips"}
 _MOST_REMOVED = 0.2  # share of removed codes at which an approximate index is built anew
 
@@ -60,8 +61,8 @@ class HammingNeighbors(TorchEstimator):
         Compare with all codes; with those in the nearest of many lists; walk a graph of near codes, quickest to
         search and slowest to build; or look up some bits of the code, good for close neighbours in short codes.
     recall : float, default=0.95
-        Share of the true neighbours that an approximate index must find on a sample of stored codes, less two
-        standard errors. Raising it makes searches slower.
+        Share of the true neighbours that an approximate index must find for a sample of stored codes of which a bit
+        in 64 was flipped, less two standard errors. Raising it makes searches slower.
     n_lists : int or None, default=None
         Lists of "ivf". None takes two times the square root of the number of codes.
     n_probes : int or None, default=None
@@ -72,8 +73,11 @@ class HammingNeighbors(TorchEstimator):
         Candidates kept while "hnsw" is built. Raising it makes a better graph, more slowly.
     ef_search : int or None, default=None
         Candidates kept by a query of "hnsw". None finds what ``recall`` needs.
-    n_tables : int, default=4
+    n_tables : int, default=3
         Tables of "multihash". Raising it finds more; each then hashes fewer bits of a short code.
+    table_bits : int or None, default=None
+        Bits that a table hashes, all tables' within those of a code. None takes the logarithm of the number of codes,
+        as far as there are bits. Raising it compares fewer codes and finds fewer.
     n_flips : int or None, default=None
         Bits that a query of "multihash" flips at most in a table's key. None finds what ``recall`` needs, up to 4.
     packed : bool, default=False
@@ -89,9 +93,9 @@ class HammingNeighbors(TorchEstimator):
 
     Attributes
     ----------
-    codes_ : ndarray of shape (n_samples_fit_, n_bytes), uint8
+    codes_ : ndarray of shape (n_samples, n_bytes), uint8
         The stored codes, packed.
-    ids_ : ndarray of shape (n_samples_fit_,), int64
+    ids_ : ndarray of shape (n_samples,), int64
         The id of each stored code.
     n_samples_fit_ : int
         Codes stored, without the removed ones.
@@ -130,6 +134,7 @@ class HammingNeighbors(TorchEstimator):
         "ef_construction": [_COUNT],
         "ef_search": [_COUNT, None],
         "n_tables": [_COUNT],
+        "table_bits": [_COUNT, None],
         "n_flips": [Interval(Integral, 0, None, closed="left"), None],
         "packed": ["boolean"],
         "binarize": [Real],
@@ -151,7 +156,8 @@ class HammingNeighbors(TorchEstimator):
         n_links=16,
         ef_construction=40,
         ef_search=None,
-        n_tables=4,
+        n_tables=3,
+        table_bits=None,
         n_flips=None,
         packed=False,
         binarize=0.0,
@@ -168,6 +174,7 @@ class HammingNeighbors(TorchEstimator):
         self.ef_construction = ef_construction
         self.ef_search = ef_search
         self.n_tables = n_tables
+        self.table_bits = table_bits
         self.n_flips = n_flips
         self.packed = packed
         self.binarize = binarize
@@ -356,7 +363,7 @@ class HammingNeighbors(TorchEstimator):
 
         Returns
         -------
-        csr_matrix of shape (n_queries, n_samples_fit_)
+        csr_matrix of shape (n_queries, n_samples)
             Column j is the code with id ``ids_[j]``.
         """
         _check_mode(mode)
@@ -377,7 +384,7 @@ class HammingNeighbors(TorchEstimator):
 
         Returns
         -------
-        csr_matrix of shape (n_queries, n_samples_fit_)
+        csr_matrix of shape (n_queries, n_samples)
             Column j is the code with id ``ids_[j]``.
         """
         _check_mode(mode)
@@ -577,7 +584,9 @@ class HammingNeighbors(TorchEstimator):
         self._live = None
         if state["kind"] == "exact" or len(state["codes"]) == 0:
             return
-        knobs = {name: getattr(self, name) for name in ("n_lists", "n_links", "ef_construction", "n_tables")}
+        knobs = {
+            name: getattr(self, name) for name in ("n_lists", "n_links", "ef_construction", "n_tables", "table_bits")
+        }
         with faiss_threads(self.n_jobs):
             seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
             self._live = APPROXIMATE[state["kind"]].build(state["codes"], seed, **knobs)
@@ -616,11 +625,12 @@ class HammingNeighbors(TorchEstimator):
         state["n_measured"] = len(state["codes"])
         rng = check_random_state(self.random_state)
         sample = codes[np.sort(rng.permutation(len(codes))[:_SAMPLE])]
+        sample = sample ^ np.packbits(rng.random_sample((len(sample), 8 * sample.shape[1])) < _FLIPPED, axis=1)
         given = getattr(self, _EFFORT[state["kind"]])
         exact_distances = exact_neighbors(sample, codes, k + 1)[0] if k > 0 else None
         for effort in live.efforts() if given is None else [given]:
             shares = np.ones(1)
-            if k > 0:  # the first of k + 1 is the sample's own code
+            if k > 0:  # the first of k + 1 is the code that the sample was, as a rule
                 distances, rows = live.search(sample, k + 1, effort)
                 distances = np.where(rows < 0, np.iinfo(np.int32).max, distances)
                 shares = recall_by_distance(distances[:, 1:], exact_distances[:, 1:])

@@ -190,7 +190,8 @@ def test_ids_count_on(codes):
         (lambda m, c: m.set_params(packed=True).fit(c.astype(float)), "packed=True takes bytes"),
         (lambda m, c: m.fit(c * np.nan), "NaN"),
         (lambda m, c: m.set_params(index="ivf", n_lists=61).fit(c), "n_lists=61 is greater"),
-        (lambda m, c: m.set_params(index="multihash", n_tables=17).fit(c), "n_tables=17 is greater"),
+        (lambda m, c: m.set_params(index="multihash", n_tables=17).fit(c), "n_tables=17 of 1 bits are more"),
+        (lambda m, c: m.set_params(index="multihash", table_bits=9).fit(c), "n_tables=3 of 9 bits are more"),
     ],
 )
 @pytest.mark.parametrize("kind", KINDS)
