@@ -438,20 +438,20 @@ class HammingNeighbors(TorchEstimator):
 
     @property
     def codes_(self):
-        return self._stored(lambda: self._state["codes"])
+        return self._stored("codes")
 
     @property
     def ids_(self):
-        return self._stored(self._all_ids)
+        return np.arange(len(self.codes_)) if self._fitted("ids") is None else self._stored("ids")
 
     @property
     def n_samples_fit_(self):
-        return len(self.ids_)
+        codes, removed = self._fitted("codes"), self._state["removed"]
+        return len(codes) if removed is None else int((~removed).sum())
 
     @property
     def effort_(self):
-        self._stored(lambda: self._state["codes"])
-        kind = self._state["kind"]
+        kind = self._fitted("kind")
         given = getattr(self, _EFFORT[kind]) if kind != "exact" else None
         return self._state["effort"] if given is None else given
 
@@ -463,11 +463,15 @@ class HammingNeighbors(TorchEstimator):
             state["_state"] = {**state["_state"], "index": live.to_bytes()}
         return state
 
-    def _stored(self, rows):
+    def _stored(self, name):
+        """An array of the fitted state, without the rows of removed codes."""
+        rows, removed = self._fitted(name), self._state["removed"]
+        return rows if removed is None else rows[~removed]
+
+    def _fitted(self, name):
         if not hasattr(self, "_state"):
             raise AttributeError(f"this {type(self).__name__} is not fitted yet")
-        removed = self._state["removed"]
-        return rows() if removed is None else rows()[~removed]
+        return self._state[name]
 
     def _all_ids(self):
         ids = self._state["ids"]

@@ -242,6 +242,8 @@ def test_last_step_of_a_pipeline(global_random_seed):
     distances = model[-1].kneighbors(model[:-1].transform(X), return_distance=True)[0]
     assert (distances[:, 0] == 0).all()
     assert (distances[:, 1] > 0).any()
+    model.fit(X, hammingneighbors__ids=np.arange(200) + 7)
+    assert model[-1].kneighbors(model[:-1].transform(X[3:4]), 1)[1] == 10
 
 
 def test_threads_are_given_back(codes):
@@ -281,6 +283,15 @@ def test_kept_whole(kind, way, codes, queries, tmp_path):
     if way in ("save", "mapped", "function"):
         untouched = HammingNeighbors.load(tmp_path / "index")
         np.testing.assert_array_equal(untouched.kneighbors(queries), expected)
+
+
+def test_pipeline_through_skops(global_random_seed, tmp_path):
+    sio = pytest.importorskip("skops.io")
+    X = np.random.RandomState(global_random_seed).normal(size=(200, 20))
+    model = make_pipeline(PCA(16), HammingNeighbors(3, index="hnsw", n_jobs=1)).fit(X)
+    sio.dump(model, tmp_path / "pipeline.skops")
+    again = sio.load(tmp_path / "pipeline.skops", trusted=sklinvariant.trusted_types())
+    np.testing.assert_array_equal(again[-1].kneighbors()[0], model[-1].kneighbors()[0])
 
 
 def test_load_refuses_other_files(codes, tmp_path):
