@@ -68,6 +68,12 @@ def codes_within(queries, codes, radius):
     return limits, distances, faiss.rev_swig_ptr(result.labels, total).copy()
 
 
+def _rising(first, last):
+    """Whole numbers from first to last, each about √2 times the one before."""
+    steps = math.floor(2 * math.log2(last / first))
+    return sorted({*(round(first * 2 ** (i / 2)) for i in range(steps + 1)), last})
+
+
 class ApproximateIndex:
     """A faiss binary index of the rows of an array of codes, in the order they were added.
 
@@ -136,7 +142,7 @@ class InvertedLists(ApproximateIndex):
         self.index.nprobe = min(effort, self.index.nlist)
 
     def efforts(self):
-        return [*(2**i for i in range(self.index.nlist.bit_length() - 1)), self.index.nlist]
+        return _rising(1, self.index.nlist)
 
 
 class SmallWorldGraph(ApproximateIndex):
@@ -155,7 +161,7 @@ class SmallWorldGraph(ApproximateIndex):
         self.index.hnsw.efSearch = effort
 
     def efforts(self):
-        return [16 * 2**i for i in range(9)]
+        return _rising(16, 4096)
 
 
 class MultiHash(ApproximateIndex):

@@ -49,7 +49,7 @@ class HammingNeighbors(TorchEstimator):
 
     The interface is that of scikit-learn's `NearestNeighbors`; the search is faiss's. ``index="exact"`` compares a
     query with all codes. The others look at a part of them, and how large a part is found when they are built: the
-    effort is doubled until a sample of the stored codes finds the share ``recall`` of its true neighbours.
+    effort is raised until a sample of the stored codes finds the share ``recall`` of its true neighbours.
 
     Parameters
     ----------
