@@ -110,7 +110,8 @@ class HammingNeighbors(TorchEstimator):
     distance come in no particular order. What an index cannot find (it reached too few codes, or most were removed)
     is searched exactly, so that there are always ``n_neighbors`` neighbours. `radius_neighbors` is always exact.
 
-    Adding copies the codes stored so far (8 MB a million codes of 64 bits): add many at a time.
+    Adding copies the codes stored so far (8 MB a million codes of 64 bits): add many at a time. Packed codes are kept
+    as they are given, not copied.
 
     Examples
     --------
@@ -521,10 +522,7 @@ class HammingNeighbors(TorchEstimator):
             raise ValueError(f"n_neighbors must be a whole number of at least 1, got {k!r}")
         n, sign = self.n_samples_fit_, "<=" if itself is None else "<"
         if k > n - (itself is not None):
-            raise ValueError(
-                f"Expected n_neighbors {sign} n_samples_fit, but n_neighbors = {k}, n_samples_fit = {n}, "
-                f"n_samples = {n if itself is not None else 'any'}"
-            )
+            raise ValueError(f"Expected n_neighbors {sign} n_samples_fit, but n_neighbors = {k}, n_samples_fit = {n}")
         return int(k)
 
     def _exact(self, queries, k, itself):
@@ -537,30 +535,37 @@ class HammingNeighbors(TorchEstimator):
 
     def _nearest(self, queries, k, itself):
         """Distances and rows of the k nearest, without the rows ``itself``."""
-        live, removed = self._live_index(), self._state["removed"]
+        live = self._live_index()
         if live is None:
             return self._exact(queries, k, itself)
-        spare = 0 if removed is None else math.ceil(2 * k * removed.mean())
-        n_candidates = min(k + (itself is not None) + spare, len(live))
         with faiss_threads(self.n_jobs):
-            distances, rows = live.search(queries, n_candidates, self.effort_)
-        wanted = rows >= 0
-        if removed is not None:
-            wanted &= ~removed[rows]
-        if itself is not None:
-            wanted &= rows != itself[:, None]
+            distances, rows, wanted = self._candidates(live, queries, k, itself, self.effort_)
         short = np.flatnonzero(wanted.sum(1) < k)
         distances, rows = first_wanted(distances, rows, wanted, k)
         if len(short):
             distances[short], rows[short] = self._exact(queries[short], k, None if itself is None else itself[short])
         return distances, rows
 
+    def _candidates(self, live, queries, k, itself, effort):
+        """What an approximate index finds, nearest first: distances, rows, and which of them are wanted."""
+        removed = self._state["removed"]
+        spare = 0 if removed is None else math.ceil(2 * k * removed.mean())
+        distances, rows = live.search(queries, min(k + (itself is not None) + spare, len(live)), effort)
+        wanted = rows >= 0
+        if removed is not None:
+            wanted &= ~removed[rows]
+        if itself is not None:
+            wanted &= rows != itself[:, None]
+        return distances, rows, wanted
+
     def _within(self, queries, radius, itself, sort):
         """Distances and rows of a query after another."""
         radius = self.radius if radius is None else radius
+        if not isinstance(radius, Real) or not radius >= 0:
+            raise ValueError(f"radius must be a number of bits of at least 0, got {radius!r}")
         removed = self._state["removed"]
         with faiss_threads(self.n_jobs):
-            limits, distances, rows = codes_within(queries, self.codes_, radius)
+            limits, distances, rows = codes_within(queries, self.codes_, min(radius, 8 * queries.shape[1]))
         if removed is not None:
             rows = np.flatnonzero(~removed)[rows]
         found = []
@@ -635,9 +640,9 @@ class HammingNeighbors(TorchEstimator):
         for effort in live.efforts() if given is None else [given]:
             shares = np.ones(1)
             if k > 0:  # the first of k + 1 is the code that the sample was, as a rule
-                distances, rows = live.search(sample, k + 1, effort)
-                distances = np.where(rows < 0, np.iinfo(np.int32).max, distances)
-                shares = recall_by_distance(distances[:, 1:], exact_distances[:, 1:])
+                distances, _, wanted = self._candidates(live, sample, k + 1, None, effort)
+                found = np.sort(np.where(wanted, distances, np.iinfo(np.int32).max), axis=1)[:, : k + 1]
+                shares = recall_by_distance(found[:, 1:], exact_distances[:, 1:])
             state.update(effort=int(effort), recall=float(shares.mean()))
             if shares.mean() - 2 * shares.std() / math.sqrt(len(shares)) >= self.recall:
                 return
@@ -656,6 +661,8 @@ def _check_mode(mode):
 
 def _whole_numbers(ids):
     ids = np.asarray(to_numpy(ids))
+    if ids.size == 0:
+        return np.empty(0, dtype=np.int64)
     if ids.ndim != 1 or ids.dtype.kind not in "iu" or (ids.dtype == np.uint64 and (ids > np.iinfo(np.int64).max).any()):
         raise ValueError(f"ids must be whole numbers (int64) of shape (n,), got {ids.dtype} of shape {ids.shape}")
     return ids.astype(np.int64)

@@ -90,7 +90,7 @@ def test_itself_is_left_out_among_duplicates(kind):
 def test_radius_is_included_and_sorted(codes, queries):
     expected = loop(queries, codes)
     model = HammingNeighbors().fit(codes)
-    for radius in (0, 5, 5.9, 64):
+    for radius in (0, 5, 5.9, 64, np.inf):
         distances, rows = model.radius_neighbors(queries, radius, sort_results=True)
         for i in range(len(queries)):
             np.testing.assert_array_equal(distances[i], np.sort(expected[i][expected[i] <= radius]))
@@ -167,6 +167,7 @@ def test_ids_count_on(codes):
     assert model.ids_.tolist() == [5, 9, 2, 10, 11]
     assert model.remove(11).partial_fit(codes[5:6]).ids_.tolist() == [5, 9, 2, 10, 12]
     assert model.remove([5]).partial_fit(codes[:1], ids=[5]).ids_.tolist() == [9, 2, 10, 12, 5]
+    assert model.remove([]).n_samples_fit_ == 5
     assert model.remove(model.ids_).n_samples_fit_ == 0
     assert model.partial_fit(codes[:1]).ids_.tolist() == [13]
 
@@ -185,6 +186,8 @@ def test_ids_count_on(codes):
         (lambda m, c: m.kneighbors(None, 60), "Expected n_neighbors < n_samples_fit"),
         (lambda m, c: m.kneighbors(c, 0), "n_neighbors must be a whole number"),
         (lambda m, c: m.kneighbors_graph(c, mode="nothing"), "mode must be"),
+        (lambda m, c: m.radius_neighbors(c, -1), "radius must be"),
+        (lambda m, c: m.radius_neighbors(c, np.nan), "radius must be"),
         (lambda m, c: m.radius_neighbors(c, return_distance=False, sort_results=True), "must be True"),
         (lambda m, c: m.fit(c * np.uint8(3)), "set packed=True"),
         (lambda m, c: m.set_params(packed=True).fit(c.astype(float)), "packed=True takes bytes"),
