@@ -68,6 +68,12 @@ def codes_within(queries, codes, radius):
     return limits, distances, faiss.rev_swig_ptr(result.labels, total).copy()
 
 
+def _rising(first, last):
+    """Whole numbers from first to last, each about √2 times the one before."""
+    steps = math.floor(2 * math.log2(last / first))
+    return sorted({*(round(first * 2 ** (i / 2)) for i in range(steps + 1)), last})
+
+
 class ApproximateIndex:
     """A faiss binary index of the rows of an array of codes, in the order they were added.
 
@@ -136,7 +142,7 @@ class InvertedLists(ApproximateIndex):
         self.index.nprobe = min(effort, self.index.nlist)
 
     def efforts(self):
-        return [*(2**i for i in range(self.index.nlist.bit_length() - 1)), self.index.nlist]
+        return _rising(1, self.index.nlist)
 
 
 class SmallWorldGraph(ApproximateIndex):
@@ -155,18 +161,18 @@ class SmallWorldGraph(ApproximateIndex):
         self.index.hnsw.efSearch = effort
 
     def efforts(self):
-        return [16 * 2**i for i in range(9)]
+        return _rising(16, 4096)
 
 
 class MultiHash(ApproximateIndex):
     """Tables that hash on some bits each; a search looks up its own bucket and those a few flipped bits away."""
 
     @classmethod
-    def build(cls, codes, seed, *, n_tables, **_):
+    def build(cls, codes, seed, *, n_tables, table_bits, **_):
         n_bits = 8 * codes.shape[1]
-        if n_tables > n_bits:
-            raise ValueError(f"n_tables={n_tables} is greater than the number of bits, {n_bits}")
-        per_table = min(max(1, round(math.log2(len(codes)) - 1)), n_bits // n_tables)
+        if n_tables * (table_bits or 1) > n_bits:
+            raise ValueError(f"n_tables={n_tables} of {table_bits or 1} bits are more than the {n_bits} bits of a code")
+        per_table = table_bits or min(max(1, round(math.log2(len(codes)))), n_bits // n_tables)
         index = import_faiss().IndexBinaryMultiHash(n_bits, n_tables, per_table)
         index.add(codes)
         return cls(index)

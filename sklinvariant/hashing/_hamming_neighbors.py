@@ -25,6 +25,7 @@ from sklinvariant.hashing._binary_search import (
 
 _COUNT = Interval(Integral, 1, None, closed="left")
 _SAMPLE = 256  # codes that recall is measured on
+_FLIPPED = 1 / 64  # of their bits: a query is not quite a stored code, and those are found more easily
 _EFFORT = {"ivf": "n_probes", "hnsw": "ef_search", "multihash": "n_flips"}
 _MOST_REMOVED = 0.2  # share of removed codes at which an approximate index is built anew
 
@@ -48,7 +49,7 @@ class HammingNeighbors(TorchEstimator):
 
     The interface is that of scikit-learn's `NearestNeighbors`; the search is faiss's. ``index="exact"`` compares a
     query with all codes. The others look at a part of them, and how large a part is found when they are built: the
-    effort is doubled until a sample of the stored codes finds the share ``recall`` of its true neighbours.
+    effort is raised until a sample of the stored codes finds the share ``recall`` of its true neighbours.
 
     Parameters
     ----------
@@ -60,8 +61,8 @@ class HammingNeighbors(TorchEstimator):
         Compare with all codes; with those in the nearest of many lists; walk a graph of near codes, quickest to
         search and slowest to build; or look up some bits of the code, good for close neighbours in short codes.
     recall : float, default=0.95
-        Share of the true neighbours that an approximate index must find on a sample of stored codes, less two
-        standard errors. Raising it makes searches slower.
+        Share of the true neighbours that an approximate index must find for a sample of stored codes of which a bit
+        in 64 was flipped, less two standard errors. Raising it makes searches slower.
     n_lists : int or None, default=None
         Lists of "ivf". None takes two times the square root of the number of codes.
     n_probes : int or None, default=None
@@ -72,8 +73,11 @@ class HammingNeighbors(TorchEstimator):
         Candidates kept while "hnsw" is built. Raising it makes a better graph, more slowly.
     ef_search : int or None, default=None
         Candidates kept by a query of "hnsw". None finds what ``recall`` needs.
-    n_tables : int, default=4
+    n_tables : int, default=3
         Tables of "multihash". Raising it finds more; each then hashes fewer bits of a short code.
+    table_bits : int or None, default=None
+        Bits that a table hashes, all tables' within those of a code. None takes the logarithm of the number of codes,
+        as far as there are bits. Raising it compares fewer codes and finds fewer.
     n_flips : int or None, default=None
         Bits that a query of "multihash" flips at most in a table's key. None finds what ``recall`` needs, up to 4.
     packed : bool, default=False
@@ -89,9 +93,9 @@ class HammingNeighbors(TorchEstimator):
 
     Attributes
     ----------
-    codes_ : ndarray of shape (n_samples_fit_, n_bytes), uint8
+    codes_ : ndarray of shape (n_samples, n_bytes), uint8
         The stored codes, packed.
-    ids_ : ndarray of shape (n_samples_fit_,), int64
+    ids_ : ndarray of shape (n_samples,), int64
         The id of each stored code.
     n_samples_fit_ : int
         Codes stored, without the removed ones.
@@ -106,7 +110,8 @@ class HammingNeighbors(TorchEstimator):
     distance come in no particular order. What an index cannot find (it reached too few codes, or most were removed)
     is searched exactly, so that there are always ``n_neighbors`` neighbours. `radius_neighbors` is always exact.
 
-    Adding copies the codes stored so far (8 MB a million codes of 64 bits): add many at a time.
+    Adding copies the codes stored so far (8 MB a million codes of 64 bits): add many at a time. Packed codes are kept
+    as they are given, not copied.
 
     Examples
     --------
@@ -130,6 +135,7 @@ class HammingNeighbors(TorchEstimator):
         "ef_construction": [_COUNT],
         "ef_search": [_COUNT, None],
         "n_tables": [_COUNT],
+        "table_bits": [_COUNT, None],
         "n_flips": [Interval(Integral, 0, None, closed="left"), None],
         "packed": ["boolean"],
         "binarize": [Real],
@@ -151,7 +157,8 @@ class HammingNeighbors(TorchEstimator):
         n_links=16,
         ef_construction=40,
         ef_search=None,
-        n_tables=4,
+        n_tables=3,
+        table_bits=None,
         n_flips=None,
         packed=False,
         binarize=0.0,
@@ -168,6 +175,7 @@ class HammingNeighbors(TorchEstimator):
         self.ef_construction = ef_construction
         self.ef_search = ef_search
         self.n_tables = n_tables
+        self.table_bits = table_bits
         self.n_flips = n_flips
         self.packed = packed
         self.binarize = binarize
@@ -356,7 +364,7 @@ class HammingNeighbors(TorchEstimator):
 
         Returns
         -------
-        csr_matrix of shape (n_queries, n_samples_fit_)
+        csr_matrix of shape (n_queries, n_samples)
             Column j is the code with id ``ids_[j]``.
         """
         _check_mode(mode)
@@ -377,7 +385,7 @@ class HammingNeighbors(TorchEstimator):
 
         Returns
         -------
-        csr_matrix of shape (n_queries, n_samples_fit_)
+        csr_matrix of shape (n_queries, n_samples)
             Column j is the code with id ``ids_[j]``.
         """
         _check_mode(mode)
@@ -431,20 +439,20 @@ class HammingNeighbors(TorchEstimator):
 
     @property
     def codes_(self):
-        return self._stored(lambda: self._state["codes"])
+        return self._stored("codes")
 
     @property
     def ids_(self):
-        return self._stored(self._all_ids)
+        return np.arange(len(self.codes_)) if self._fitted("ids") is None else self._stored("ids")
 
     @property
     def n_samples_fit_(self):
-        return len(self.ids_)
+        codes, removed = self._fitted("codes"), self._state["removed"]
+        return len(codes) if removed is None else int((~removed).sum())
 
     @property
     def effort_(self):
-        self._stored(lambda: self._state["codes"])
-        kind = self._state["kind"]
+        kind = self._fitted("kind")
         given = getattr(self, _EFFORT[kind]) if kind != "exact" else None
         return self._state["effort"] if given is None else given
 
@@ -456,11 +464,15 @@ class HammingNeighbors(TorchEstimator):
             state["_state"] = {**state["_state"], "index": live.to_bytes()}
         return state
 
-    def _stored(self, rows):
+    def _stored(self, name):
+        """An array of the fitted state, without the rows of removed codes."""
+        rows, removed = self._fitted(name), self._state["removed"]
+        return rows if removed is None else rows[~removed]
+
+    def _fitted(self, name):
         if not hasattr(self, "_state"):
             raise AttributeError(f"this {type(self).__name__} is not fitted yet")
-        removed = self._state["removed"]
-        return rows() if removed is None else rows()[~removed]
+        return self._state[name]
 
     def _all_ids(self):
         ids = self._state["ids"]
@@ -510,10 +522,7 @@ class HammingNeighbors(TorchEstimator):
             raise ValueError(f"n_neighbors must be a whole number of at least 1, got {k!r}")
         n, sign = self.n_samples_fit_, "<=" if itself is None else "<"
         if k > n - (itself is not None):
-            raise ValueError(
-                f"Expected n_neighbors {sign} n_samples_fit, but n_neighbors = {k}, n_samples_fit = {n}, "
-                f"n_samples = {n if itself is not None else 'any'}"
-            )
+            raise ValueError(f"Expected n_neighbors {sign} n_samples_fit, but n_neighbors = {k}, n_samples_fit = {n}")
         return int(k)
 
     def _exact(self, queries, k, itself):
@@ -526,30 +535,37 @@ class HammingNeighbors(TorchEstimator):
 
     def _nearest(self, queries, k, itself):
         """Distances and rows of the k nearest, without the rows ``itself``."""
-        live, removed = self._live_index(), self._state["removed"]
+        live = self._live_index()
         if live is None:
             return self._exact(queries, k, itself)
-        spare = 0 if removed is None else math.ceil(2 * k * removed.mean())
-        n_candidates = min(k + (itself is not None) + spare, len(live))
         with faiss_threads(self.n_jobs):
-            distances, rows = live.search(queries, n_candidates, self.effort_)
-        wanted = rows >= 0
-        if removed is not None:
-            wanted &= ~removed[rows]
-        if itself is not None:
-            wanted &= rows != itself[:, None]
+            distances, rows, wanted = self._candidates(live, queries, k, itself, self.effort_)
         short = np.flatnonzero(wanted.sum(1) < k)
         distances, rows = first_wanted(distances, rows, wanted, k)
         if len(short):
             distances[short], rows[short] = self._exact(queries[short], k, None if itself is None else itself[short])
         return distances, rows
 
+    def _candidates(self, live, queries, k, itself, effort):
+        """What an approximate index finds, nearest first: distances, rows, and which of them are wanted."""
+        removed = self._state["removed"]
+        spare = 0 if removed is None else math.ceil(2 * k * removed.mean())
+        distances, rows = live.search(queries, min(k + (itself is not None) + spare, len(live)), effort)
+        wanted = rows >= 0
+        if removed is not None:
+            wanted &= ~removed[rows]
+        if itself is not None:
+            wanted &= rows != itself[:, None]
+        return distances, rows, wanted
+
     def _within(self, queries, radius, itself, sort):
         """Distances and rows of a query after another."""
         radius = self.radius if radius is None else radius
+        if not isinstance(radius, Real) or not radius >= 0:
+            raise ValueError(f"radius must be a number of bits of at least 0, got {radius!r}")
         removed = self._state["removed"]
         with faiss_threads(self.n_jobs):
-            limits, distances, rows = codes_within(queries, self.codes_, radius)
+            limits, distances, rows = codes_within(queries, self.codes_, min(radius, 8 * queries.shape[1]))
         if removed is not None:
             rows = np.flatnonzero(~removed)[rows]
         found = []
@@ -577,7 +593,9 @@ class HammingNeighbors(TorchEstimator):
         self._live = None
         if state["kind"] == "exact" or len(state["codes"]) == 0:
             return
-        knobs = {name: getattr(self, name) for name in ("n_lists", "n_links", "ef_construction", "n_tables")}
+        knobs = {
+            name: getattr(self, name) for name in ("n_lists", "n_links", "ef_construction", "n_tables", "table_bits")
+        }
         with faiss_threads(self.n_jobs):
             seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
             self._live = APPROXIMATE[state["kind"]].build(state["codes"], seed, **knobs)
@@ -616,14 +634,15 @@ class HammingNeighbors(TorchEstimator):
         state["n_measured"] = len(state["codes"])
         rng = check_random_state(self.random_state)
         sample = codes[np.sort(rng.permutation(len(codes))[:_SAMPLE])]
+        sample = sample ^ np.packbits(rng.random_sample((len(sample), 8 * sample.shape[1])) < _FLIPPED, axis=1)
         given = getattr(self, _EFFORT[state["kind"]])
         exact_distances = exact_neighbors(sample, codes, k + 1)[0] if k > 0 else None
         for effort in live.efforts() if given is None else [given]:
             shares = np.ones(1)
-            if k > 0:  # the first of k + 1 is the sample's own code
-                distances, rows = live.search(sample, k + 1, effort)
-                distances = np.where(rows < 0, np.iinfo(np.int32).max, distances)
-                shares = recall_by_distance(distances[:, 1:], exact_distances[:, 1:])
+            if k > 0:  # the first of k + 1 is the code that the sample was, as a rule
+                distances, _, wanted = self._candidates(live, sample, k + 1, None, effort)
+                found = np.sort(np.where(wanted, distances, np.iinfo(np.int32).max), axis=1)[:, : k + 1]
+                shares = recall_by_distance(found[:, 1:], exact_distances[:, 1:])
             state.update(effort=int(effort), recall=float(shares.mean()))
             if shares.mean() - 2 * shares.std() / math.sqrt(len(shares)) >= self.recall:
                 return
@@ -642,6 +661,8 @@ def _check_mode(mode):
 
 def _whole_numbers(ids):
     ids = np.asarray(to_numpy(ids))
+    if ids.size == 0:
+        return np.empty(0, dtype=np.int64)
     if ids.ndim != 1 or ids.dtype.kind not in "iu" or (ids.dtype == np.uint64 and (ids > np.iinfo(np.int64).max).any()):
         raise ValueError(f"ids must be whole numbers (int64) of shape (n,), got {ids.dtype} of shape {ids.shape}")
     return ids.astype(np.int64)

@@ -90,7 +90,7 @@ def test_itself_is_left_out_among_duplicates(kind):
 def test_radius_is_included_and_sorted(codes, queries):
     expected = loop(queries, codes)
     model = HammingNeighbors().fit(codes)
-    for radius in (0, 5, 5.9, 64):
+    for radius in (0, 5, 5.9, 64, np.inf):
         distances, rows = model.radius_neighbors(queries, radius, sort_results=True)
         for i in range(len(queries)):
             np.testing.assert_array_equal(distances[i], np.sort(expected[i][expected[i] <= radius]))
@@ -167,6 +167,7 @@ def test_ids_count_on(codes):
     assert model.ids_.tolist() == [5, 9, 2, 10, 11]
     assert model.remove(11).partial_fit(codes[5:6]).ids_.tolist() == [5, 9, 2, 10, 12]
     assert model.remove([5]).partial_fit(codes[:1], ids=[5]).ids_.tolist() == [9, 2, 10, 12, 5]
+    assert model.remove([]).n_samples_fit_ == 5
     assert model.remove(model.ids_).n_samples_fit_ == 0
     assert model.partial_fit(codes[:1]).ids_.tolist() == [13]
 
@@ -185,12 +186,15 @@ def test_ids_count_on(codes):
         (lambda m, c: m.kneighbors(None, 60), "Expected n_neighbors < n_samples_fit"),
         (lambda m, c: m.kneighbors(c, 0), "n_neighbors must be a whole number"),
         (lambda m, c: m.kneighbors_graph(c, mode="nothing"), "mode must be"),
+        (lambda m, c: m.radius_neighbors(c, -1), "radius must be"),
+        (lambda m, c: m.radius_neighbors(c, np.nan), "radius must be"),
         (lambda m, c: m.radius_neighbors(c, return_distance=False, sort_results=True), "must be True"),
         (lambda m, c: m.fit(c * np.uint8(3)), "set packed=True"),
         (lambda m, c: m.set_params(packed=True).fit(c.astype(float)), "packed=True takes bytes"),
         (lambda m, c: m.fit(c * np.nan), "NaN"),
         (lambda m, c: m.set_params(index="ivf", n_lists=61).fit(c), "n_lists=61 is greater"),
-        (lambda m, c: m.set_params(index="multihash", n_tables=17).fit(c), "n_tables=17 is greater"),
+        (lambda m, c: m.set_params(index="multihash", n_tables=17).fit(c), "n_tables=17 of 1 bits are more"),
+        (lambda m, c: m.set_params(index="multihash", table_bits=9).fit(c), "n_tables=3 of 9 bits are more"),
     ],
 )
 @pytest.mark.parametrize("kind", KINDS)
@@ -241,6 +245,8 @@ def test_last_step_of_a_pipeline(global_random_seed):
     distances = model[-1].kneighbors(model[:-1].transform(X), return_distance=True)[0]
     assert (distances[:, 0] == 0).all()
     assert (distances[:, 1] > 0).any()
+    model.fit(X, hammingneighbors__ids=np.arange(200) + 7)
+    assert model[-1].kneighbors(model[:-1].transform(X[3:4]), 1)[1] == 10
 
 
 def test_threads_are_given_back(codes):
@@ -280,6 +286,15 @@ def test_kept_whole(kind, way, codes, queries, tmp_path):
     if way in ("save", "mapped", "function"):
         untouched = HammingNeighbors.load(tmp_path / "index")
         np.testing.assert_array_equal(untouched.kneighbors(queries), expected)
+
+
+def test_pipeline_through_skops(global_random_seed, tmp_path):
+    sio = pytest.importorskip("skops.io")
+    X = np.random.RandomState(global_random_seed).normal(size=(200, 20))
+    model = make_pipeline(PCA(16), HammingNeighbors(3, index="hnsw", n_jobs=1)).fit(X)
+    sio.dump(model, tmp_path / "pipeline.skops")
+    again = sio.load(tmp_path / "pipeline.skops", trusted=sklinvariant.trusted_types())
+    np.testing.assert_array_equal(again[-1].kneighbors()[0], model[-1].kneighbors()[0])
 
 
 def test_load_refuses_other_files(codes, tmp_path):
