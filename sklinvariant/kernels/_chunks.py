@@ -102,9 +102,10 @@ def compute_dtype(dtype):
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def load_rows(values, start, stop, like, shift=None, scale=None):
-    """Rows ``start:stop`` of the values on the device and in the dtype of ``like``, as (x - shift) / scale."""
-    x = values[start:stop].to(device=like.device, dtype=like.dtype, non_blocking=True)
-    if shift is not None:
-        x = (x - shift).div_(scale) if not x.requires_grad else (x - shift) / scale
-    return x
+def load_rows(values, start, stop, like, shift, scale, out=None):
+    """Rows ``start:stop`` of the values on the device and in the dtype of ``like``, as (x - shift) / scale.
+
+    ``out`` (at least as many rows) takes them: what a chunk after a chunk is written to stays in the cache.
+    """
+    x = values[start:stop].detach().to(device=like.device, dtype=like.dtype, non_blocking=True)
+    return torch.sub(x, shift, out=None if out is None else out[: len(x)]).div_(scale)
