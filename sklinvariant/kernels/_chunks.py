@@ -102,9 +102,15 @@ def compute_dtype(dtype):
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def load_rows(values, start, stop, like, shift=None, scale=None):
-    """Rows ``start:stop`` of the values on the device and in the dtype of ``like``, as (x - shift) / scale."""
-    x = values[start:stop].to(device=like.device, dtype=like.dtype, non_blocking=True)
-    if shift is not None:
-        x = (x - shift).div_(scale) if not x.requires_grad else (x - shift) / scale
-    return x
+def take_rows(values, start, stop, like):
+    """Rows ``start:stop`` of the values on the device and in the dtype of ``like``; no copy where they are already."""
+    return values[start:stop].detach().to(device=like.device, dtype=like.dtype, non_blocking=True)
+
+
+def load_rows(values, start, stop, like, shift, scale, out=None):
+    """The same as (x - shift) / scale.
+
+    ``out`` (at least as many rows) takes them: what chunk after chunk is written to stays in the cache.
+    """
+    x = take_rows(values, start, stop, like)
+    return torch.sub(x, shift, out=None if out is None else out[: len(x)]).div_(scale)

@@ -1,48 +1,67 @@
 """The nearest codeword of each descriptor, and sums over bags of hard assignments, in chunks."""
 
 import torch
+from torch.nn import functional as F
 
-from sklinvariant.kernels._chunks import chunk_rows, compute_dtype, load_rows
+from sklinvariant.kernels._chunks import chunk_rows, compute_dtype, load_rows, take_rows
 
 
 def nearest_codewords(values, codebook, *, return_distance=False, chunk_size=None):
     """Index (N,) int64 of the nearest row of ``codebook`` (k, d); its squared distance (N,) when asked.
 
-    Ties go to the lower index. Both sides are centred on the codebook's mean first, so that a large common
-    offset costs no digits.
+    Ties go to the lower index. Both sides are centred on the codebook's mean and scaled by its size, so that a large
+    common offset costs no digits and no square overflows; where neither can happen, the codebook alone takes the
+    shift and the scale, which saves a pass over the values.
     """
-    shift = codebook.mean(dim=0)
-    scale = _unit(codebook - shift)
-    centred = (codebook - shift) / scale
-    weight = (2 * centred).T.contiguous()
-    bias = -(centred * centred).sum(1)
-    rows = chunk_rows(len(codebook), codebook.dtype, codebook.device, chunk_size)
-    buffer = codebook.new_empty(min(rows, len(values)), len(codebook))
+    k = len(codebook)
+    weight, bias, shift, scale = _scores(codebook)
+    folded = not return_distance and _is_harmless(weight, shift, scale)
+    if folded:
+        weight, bias = weight / scale, bias - weight @ (shift / scale)[:, None]
+    rows = chunk_rows(k, codebook.dtype, codebook.device, chunk_size)
+    buffer = codebook.new_empty(min(rows, len(values)) * k)
     labels = torch.empty(len(values), dtype=torch.int64, device=codebook.device)
     distances = codebook.new_empty(len(values)) if return_distance else None
     for start in range(0, len(values), rows):
         stop = min(start + rows, len(values))
-        x = load_rows(values, start, stop, codebook, shift, scale)
-        scores = torch.addmm(bias, x, weight, out=buffer[: len(x)])
-        labels[start:stop] = _argmax(scores)
+        x = (
+            take_rows(values, start, stop, codebook)
+            if folded
+            else load_rows(values, start, stop, codebook, shift, scale)
+        )
+        scores = torch.mm(weight, x.T, out=buffer[: k * len(x)].view(k, len(x))).add_(bias)
+        best, labels[start:stop] = _largest(scores)
         if return_distance:
-            best = scores.gather(1, labels[start:stop, None])[:, 0]
             distances[start:stop] = ((x * x).sum(1) - best).clamp_(min=0) * scale * scale
     return (labels, distances) if return_distance else labels
 
 
-def _unit(x):
-    """A scale that brings the entries near 1 (1 for all-zero x), so that squares neither over- nor underflow."""
-    largest = x.abs().max() if x.numel() else x.new_tensor(0.0)
-    return torch.where(largest > 0, largest, torch.ones_like(largest))
+def _scores(codebook):
+    """Weight (k, d), bias (k, 1), shift, scale: weight · z + bias = |z|² - |z - w|² for z = (x - shift) / scale."""
+    shift = codebook.mean(dim=0)
+    centred = codebook - shift
+    largest = centred.abs().max()
+    scale = torch.where(largest > 0, largest, torch.ones_like(largest))
+    centred /= scale
+    return 2 * centred, -(centred * centred).sum(1, keepdim=True), shift, scale
 
 
-def _argmax(scores):
-    """Index of the largest score of each row, (rows,) int64; the first of equal ones."""
+def _is_harmless(weight, shift, scale):
+    """Whether raw values score as well: their offset is not far beyond their spread, nor their scale near a limit."""
+    info = torch.finfo(scale.dtype)
+    near = torch.linalg.vector_norm(shift / scale) <= 2 * torch.linalg.vector_norm(weight, dim=1).max()
+    return bool(near & (scale > info.tiny**0.5) & (scale < info.max**0.5))
+
+
+def _largest(scores):
+    """Largest score of each column of (k, rows), and its row, the first of equal ones: (rows,) twice."""
     if scores.device.type != "cpu":
-        return scores.argmax(dim=1)
-    # numpy's argmax along a row is vectorised, torch's on a CPU is not and takes longer than the scores' product
-    return torch.from_numpy(scores.numpy().argmax(axis=1))
+        return scores.max(dim=0)
+    # torch's max over a dimension is not vectorised on a CPU and takes longer than the product that made the scores;
+    # pooling is, over channels that lie side by side: one image of k x 1 pixels, each column of scores a channel
+    k, rows = scores.shape
+    best, index = F.max_pool2d(scores.view(1, k, 1, rows).permute(0, 3, 1, 2), (k, 1), return_indices=True)
+    return best.view(rows), index.view(rows)
 
 
 def count_codewords(labels, offsets, k, dtype):

@@ -100,16 +100,13 @@ def _walk(values, offsets, weight, shift, scale, order, chunk_size):
     """The chunks, each with its φ(x): (rows, d), or (rows, 2d) where scores or moments are quadratic."""
     d = values.shape[1]
     quadratic = order == 2 or len(weight) == 2 * d
-    rows = chunk_rows(weight.shape[1], weight.dtype, weight.device, chunk_size)
-    buffer = _buffer(values, weight, 2 * d, chunk_size) if quadratic else None
-    for chunk in split_bags(offsets, rows):
-        x = load_rows(values, chunk.start, chunk.stop, weight, shift, scale)
+    buffer = _buffer(values, weight, 2 * d if quadratic else d, chunk_size)
+    for chunk in split_bags(offsets, _rows(values, weight, chunk_size)):
+        phi = buffer[: chunk.stop - chunk.start]
+        x = load_rows(values, chunk.start, chunk.stop, weight, shift, scale, out=phi[:, :d])
         if quadratic:
-            phi = buffer[: len(x)]
-            phi[:, :d] = x
             torch.mul(x, x, out=phi[:, d:])
-            x = phi
-        yield chunk, x
+        yield chunk, phi
 
 
 def _raise(x, weight):
@@ -117,16 +114,21 @@ def _raise(x, weight):
 
 
 def _softmax(phi, weight, bias, buffer):
-    # one buffer for all chunks: fresh pages for each would cost more than the product
-    scores = torch.addmm(bias, phi[:, : len(weight)], weight, out=buffer[: len(phi)])
+    # one buffer for all chunks: fresh pages for each would cost more than the product; and the bias after it, not by
+    # addmm before it, so that the softmax finds the scores in the cache
+    scores = torch.mm(phi[:, : len(weight)], weight, out=buffer[: len(phi)]).add_(bias)
     torch.softmax(scores, dim=1, out=scores)
     # shares this small change no sum, but products of denormal numbers take a hundred times as long
     return torch.threshold_(scores, torch.finfo(scores.dtype).tiny ** 0.5, 0.0)
 
 
+def _rows(values, weight, chunk_size):
+    """Rows of a chunk: its scores and its φ(x) have to fit the cache together."""
+    return chunk_rows(sum(weight.shape), weight.dtype, weight.device, chunk_size)
+
+
 def _buffer(values, weight, columns, chunk_size):
-    rows = chunk_rows(weight.shape[1], weight.dtype, weight.device, chunk_size)
-    return weight.new_empty(min(rows, len(values)), columns)
+    return weight.new_empty(min(_rows(values, weight, chunk_size), len(values)), columns)
 
 
 # One small matrix product a bag; bags of one size share a batched product.

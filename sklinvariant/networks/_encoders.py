@@ -145,9 +145,7 @@ class SoftFisherVector(BagEncoder):
         mixture = self.mixture()
         scores = mixture_scores(mixture, self.shift, self.scale)
         moments = soft_moments(*bags, scores, order=2, chunk_size=self.chunk_size)
-        mass, first, second = (part / _shaped(counts(bags, part), part) for part in moments)
-        vectors = _fisher(mass, first, second, mixture, self.weight_terms)
-        vectors = torch.where(counts(bags, vectors, floor=0) > 0, vectors, torch.zeros_like(vectors))
+        vectors = _fisher(*moments, counts(bags, scores.bias, floor=0), mixture, self.weight_terms)
         return F.normalize(power_normalize(vectors), dim=1) if self.improved else vectors
 
     def export(self):
@@ -201,27 +199,26 @@ def counts(bags, like, floor=1):
     return torch.as_tensor(np.maximum(np.diff(bags.offsets), floor), dtype=like.dtype, device=like.device)[:, None]
 
 
-def _shaped(count, part):
-    return count if part.ndim == 2 else count[:, :, None]
+def _fisher(mass, first, second, count, mixture, weight_terms):
+    """Σ q z / √w and Σ q (z² - 1) / √(2w) over ``count`` (n, 1), z = (x - μ) / σ, from the sums S0, S1 and S2.
 
-
-def _fisher(mass, first, second, mixture, weight_terms):
+    Each line is a pass over (n, k, d), which for small bags take longer than the sums do: so they are few.
+    """
     weights, means, variances = mixture
-    deviations = variances.sqrt()
-    root = weights.clamp(min=torch.finfo(weights.dtype).tiny).sqrt()
-    gaps = first - mass[:, :, None] * means
-    to_means = gaps / (deviations * root[:, None])
-    squares = (second - 2 * first * means + mass[:, :, None] * means * means) / variances
-    to_deviations = (squares - mass[:, :, None]) / (2**0.5 * root[:, None])
+    root = weights.clamp(min=torch.finfo(weights.dtype).tiny).sqrt()[:, None]
+    m = mass[:, :, None]
+    to_means = torch.addcmul(first, m, means, value=-1).mul_(1 / (variances.sqrt() * root))
+    to_deviations = torch.addcmul(second, first, means, value=-2).addcmul_(m, means * means - variances)
+    to_deviations.mul_(1 / (2**0.5 * variances * root))
     blocks = [to_means.flatten(1), to_deviations.flatten(1)]
     if weight_terms:
-        blocks.insert(0, (mass - weights) / root)
-    return torch.cat(blocks, dim=1)
+        blocks.insert(0, (mass - count * weights) / root[:, 0])
+    return torch.cat(blocks, dim=1).div_(count.clamp(min=1))
 
 
 def power_normalize(x):
     """sign(x) √|x|, continued by a straight line below 1e-6 so that its gradient stays finite."""
-    return x * x.abs().clamp(min=_SMALL).rsqrt()
+    return x * x.abs().clamp_(min=_SMALL).rsqrt_()
 
 
 def normalize_vlad(residuals, normalization, scale):
