@@ -144,8 +144,7 @@ class BagEstimator(TorchEstimator):
         Accepts DescriptorSets, lists or object arrays of (n_i, d) arrays, (n, m, d), and flat rows (n, m * d) cut
         by ``descriptor_dim`` (without it each row is a bag of one descriptor).
         """
-        if X is None:
-            raise ValueError(f"X is None, but {type(self).__name__} needs bags of descriptors")
+        refuse_none(self, X, "bags of descriptors")
         container = Container(X)
         if isinstance(X, DescriptorSets) or _looks_ragged(X) or getattr(X, "ndim", 2) == 3:
             bags = X if isinstance(X, DescriptorSets) else DescriptorSets.from_bags(_on_host_or_tensor(X))
@@ -189,8 +188,15 @@ class BagEstimator(TorchEstimator):
         return tags
 
 
+def refuse_none(estimator, X, needed):
+    """No data is refused in words, before anything else complains of it in its own."""
+    if X is None:
+        raise ValueError(f"X is None, but {type(estimator).__name__} needs {needed}")
+
+
 def check_rows(estimator, X, *, reset):
     """Rows (n, n_features) as a finite tensor where they lie: float64 as it is, all other numbers as float32."""
+    refuse_none(estimator, X, "rows of features")
     if isinstance(X, torch.Tensor):
         return _check_tensor_rows(estimator, X, reset)
     X = in_compute_dtype(validate_data(estimator, to_numpy(X), reset=reset, ensure_min_features=1))
@@ -261,6 +267,7 @@ __all__ = [
     "compute_dtype",
     "in_compute_dtype",
     "keeps_state_on_failure",
+    "refuse_none",
     "resolve_device",
     "to_numpy",
     "torch_generator",

@@ -7,7 +7,7 @@ import torch
 from sklearn.base import TransformerMixin, _fit_context
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklinvariant._base import TorchEstimator, in_compute_dtype, keeps_state_on_failure, to_numpy
+from sklinvariant._base import TorchEstimator, in_compute_dtype, keeps_state_on_failure, refuse_none, to_numpy
 from sklinvariant._compat import CallbackSupportMixin, reports_fit
 from sklinvariant._descriptors import DescriptorSets
 from sklinvariant._images import as_pictures, check_pixels
@@ -18,8 +18,7 @@ class ImageEstimator(TorchEstimator):
 
     def _read(self, X, *, reset):
         """(n, h, w, c) tensor of uint8 or floats, where the images lie."""
-        if X is None:
-            raise ValueError(f"X is None, but {type(self).__name__} needs images")
+        refuse_none(self, X, "images")
         pictures = as_pictures(X)
         if pictures is not None:
             X = _stack(pictures)

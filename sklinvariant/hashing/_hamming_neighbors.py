@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklinvariant._base import Container, FittedState, TorchEstimator, keeps_state_on_failure, to_numpy
+from sklinvariant._base import Container, FittedState, TorchEstimator, keeps_state_on_failure, refuse_none, to_numpy
 from sklinvariant._persistence import load, save
 from sklinvariant.hashing._binary_search import (
     APPROXIMATE,
@@ -483,6 +483,7 @@ class HammingNeighbors(TorchEstimator):
 
     def _check_codes(self, X, reset):
         """Codes as contiguous bytes."""
+        refuse_none(self, X, "codes")
         if self.packed and not reset and self._are_bytes_as_fitted(X):
             return np.ascontiguousarray(X)
         X = to_numpy(X.float() if isinstance(X, torch.Tensor) and X.dtype == torch.bfloat16 else X)
