@@ -96,7 +96,7 @@ class BagBatches:
 
 
 class _Net(NeuralNet):
-    """A skorch net whose module gives the loss of a batch; ends only at an epoch's end."""
+    """A skorch net whose module gives the loss of a batch, or makes a step of its own; ends only at an epoch's end."""
 
     def get_dataset(self, X, y=None):
         return X
@@ -106,6 +106,13 @@ class _Net(NeuralNet):
 
     def infer(self, x, **fit_params):
         return self.module_(x)
+
+    def train_step(self, batch, **fit_params):
+        if not hasattr(self.module_, "learn"):
+            return super().train_step(batch, **fit_params)
+        group = self.optimizer_.param_groups[0]
+        loss = self.module_.learn(batch[0], group["lr"], group["momentum"])
+        return {"loss": self.get_loss(loss, None), "y_pred": loss}
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
         loss = y_pred.item()
@@ -209,6 +216,8 @@ def train(
 ):
     """Train ``module(batch) -> loss`` in place; the history, a list with the epoch, loss and seconds of each.
 
+    A module without a loss to differentiate has a method ``learn(batch, learning_rate, momentum) -> loss`` that makes
+    the step itself; learning rate and momentum are those of the ``optimizer``, whose own step is not taken.
     ``report`` is a `FitReport`; ``fitted_attributes(module)`` gives what a callback needs to see a fitted model.
     Ctrl-C goes back to the last finished epoch and warns. A loss that is not finite raises FloatingPointError.
     """

@@ -46,10 +46,10 @@ def free_energy(v, weight, hidden_bias, visible_bias, gaussian=False):
 
 
 class RestrictedBoltzmannMachine(nn.Module):
-    """Visible and hidden units without connections among themselves; called with a batch, it gives a loss to descend.
+    """Visible and hidden units without connections among themselves, which `learn` batch by batch.
 
-    The loss is the squared error of the reconstruction a value; its gradient is not that error's but that of the
-    objective of equation 8, by contrastive divergence, with the batch's regulariser and what keeps plain RBMs sparse.
+    By contrastive divergence, with the batch's regulariser (equation 8) and what keeps plain RBMs sparse. That has no
+    loss to differentiate, so the machine makes its own steps.
 
     Parameters are ``weight`` (b, d), ``hidden_bias`` (b,) and ``visible_bias`` (d,).
     """
@@ -70,16 +70,13 @@ class RestrictedBoltzmannMachine(nn.Module):
         generator=None,
     ):
         super().__init__()
-        self.weight = nn.Parameter(weight)
-        self.hidden_bias = nn.Parameter(hidden_bias)
-        self.visible_bias = nn.Parameter(visible_bias)
+        self.weight = nn.Parameter(weight.clone())
+        self.hidden_bias = nn.Parameter(hidden_bias.clone())
+        self.visible_bias = nn.Parameter(visible_bias.clone())
         self.visible, self.cd_steps, self.persistent = visible, cd_steps, persistent
         self.regularization, self.sparsity, self.sparsity_weight = regularization, sparsity, sparsity_weight
         self.weight_decay, self.generator = weight_decay, generator
-        self.chain = None
-
-    def forward(self, v):
-        return _ContrastiveDivergence.apply(self, v, *self.parameters())
+        self.chain = self.velocity = None
 
     def hidden(self, v):
         """P(z = 1 | v), equation 5."""
@@ -107,47 +104,57 @@ class RestrictedBoltzmannMachine(nn.Module):
             v += torch.randn(v.shape, dtype=v.dtype, device=v.device, generator=self.generator)
         return v
 
-    def gradients(self, v):
-        """Of equation 8 for weight, hidden and visible biases, and the reconstruction's mean squared error."""
-        n = len(v)
-        z = self.hidden(v)
+    @torch.no_grad()
+    def learn(self, v, learning_rate, momentum=0.0):
+        """One step down equation 8 for a batch (n, d); the mean squared error of the reconstruction.
+
+        What the data pulls towards and what the machine dreams up stand in one matrix, so that the step is one
+        product, added to the weights where they lie.
+        """
+        n, z = len(v), None
         if self.persistent:
             if self.chain is None or len(self.chain) != n:
-                self.chain = torch.zeros_like(z)
+                self.chain = v.new_zeros(n, len(self.hidden_bias))
             model = self.gibbs(v, self.chain)
         else:
+            z = self.hidden(v)
             model = self.gibbs(v, self.draw(z))
         for _ in range(self.cd_steps - 1):
             model = self.gibbs(model)
-        z_model = self.hidden(model)
+        visible = torch.cat([v, model])
+        hidden = self.hidden(visible) if z is None else torch.cat([z, self.hidden(model)])
+        z, z_model = hidden.split(n)
         if self.persistent:
             self.chain = self.draw(z_model)
         # what the data pulls towards: the activations, corrected by what the regularisers ask of them
-        pull = z
         if self.regularization:
-            pull = torch.lerp(z, uniform_targets(z), self.regularization)
+            z.lerp_(uniform_targets(z), self.regularization)
         if self.sparsity is not None:
-            pull = pull - self.sparsity_weight * (z.mean(0) - self.sparsity)
-        weight = torch.addmm(z_model.T @ model, pull.T, v, alpha=-1).div_(n)
+            z -= self.sparsity_weight * (z.mean(0) - self.sparsity)
+        z.neg_()
+        difference = model - v
+        step = (hidden, visible), hidden.sum(0), difference.sum(0)
+        self._descend(step, n, learning_rate, momentum)
+        return difference.square_().mean()
+
+    def _descend(self, step, n, learning_rate, momentum):
+        """Stochastic gradient descent as torch's; the gradient of the weights comes as two factors."""
+        (hidden, visible), *sums = step
+        if not momentum:
+            self.weight.addmm_(hidden.T, visible, beta=1 - learning_rate * self.weight_decay, alpha=-learning_rate / n)
+            for parameter, gradient in zip((self.hidden_bias, self.visible_bias), sums, strict=True):
+                parameter.sub_(gradient, alpha=learning_rate / n)
+            return
+        if self.velocity is None:
+            self.velocity = [torch.zeros_like(parameter) for parameter in self.parameters()]
+        weight, *biases = self.velocity
+        weight.addmm_(hidden.T, visible, beta=momentum, alpha=1 / n)
         if self.weight_decay:
             weight.add_(self.weight, alpha=self.weight_decay)
-        difference = model - v
-        visible = difference.mean(0)
-        return (weight, (z_model - pull).mean(0), visible), difference.square_().mean()
-
-
-class _ContrastiveDivergence(torch.autograd.Function):
-    """Hands the gradients that were computed on the way to whichever optimiser asks; the loss is used as it is."""
-
-    @staticmethod
-    def forward(ctx, machine, v, *parameters):
-        gradients, error = machine.gradients(v)
-        ctx.save_for_backward(*gradients)
-        return error
-
-    @staticmethod
-    def backward(ctx, slope):
-        return None, None, *ctx.saved_tensors
+        for velocity, gradient in zip(biases, sums, strict=True):
+            velocity.mul_(momentum).add_(gradient, alpha=1 / n)
+        for parameter, velocity in zip(self.parameters(), self.velocity, strict=True):
+            parameter.sub_(velocity, alpha=learning_rate)
 
 
 def pseudo_log_likelihood(v, weight, hidden_bias, visible_bias):

@@ -37,6 +37,13 @@ def _all_states(n):
     return torch.cartesian_prod(*[torch.tensor([0.0, 1.0], dtype=torch.float64)] * n)
 
 
+def _gradients(machine, data):
+    """What a step of length 1 takes from the parameters."""
+    before = [parameter.detach().clone() for parameter in machine.parameters()]
+    error = machine.learn(data, 1.0)
+    return [old - new.detach() for old, new in zip(before, machine.parameters(), strict=True)], error
+
+
 def test_free_energy_sums_over_all_hidden_states(small):
     weight, b, c = small
     v, z = _all_states(5), _all_states(3)
@@ -70,15 +77,33 @@ def test_gradient_of_the_likelihood(small):
     torch.testing.assert_close(expected[0], (of_model - of_data).detach())
     # one batch of the machine, its model states being those that it drew
     machine.generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        (weight, hidden, visible), error = machine.gradients(data)
+    (weight, hidden, visible), error = _gradients(machine, data)
     machine.generator = torch.Generator().manual_seed(0)
-    machine.requires_grad_(False)
+    machine = RestrictedBoltzmannMachine(*small, generator=machine.generator).requires_grad_(False)
     model = machine.gibbs(data)
     torch.testing.assert_close(weight, machine.hidden(model).T @ model / 3 - of_data)
     torch.testing.assert_close(hidden, (machine.hidden(model) - machine.hidden(data)).mean(0))
     torch.testing.assert_close(visible, (model - data).mean(0))
     assert error == pytest.approx((model - data).square().mean().item())
+
+
+def test_steps_are_those_of_torch(small):
+    """With momentum and weight decay, the steps of torch's SGD along the same gradients."""
+    data = torch.rand(7, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    expected = [value.clone() for value in small]
+    sgd = torch.optim.SGD(expected, lr=0.3, momentum=0.7)
+    options = {"persistent": True, "weight_decay": 0.2}
+    machine, other = (
+        RestrictedBoltzmannMachine(*small, generator=torch.Generator().manual_seed(0), **options) for _ in range(2)
+    )
+    for _ in range(3):
+        other.load_state_dict(machine.state_dict())
+        for value, gradient in zip(expected, _gradients(other, data)[0], strict=True):
+            value.grad = gradient
+        sgd.step()
+        machine.learn(data, 0.3, 0.7)
+        for value, parameter in zip(expected, machine.parameters(), strict=True):
+            torch.testing.assert_close(parameter.detach(), value)
 
 
 @pytest.mark.parametrize("strength", [0.3, 1.0, 2.0])
@@ -93,7 +118,7 @@ def test_gradient_of_the_regularizer(small, strength):
     for regularization in (strength, 0.0):
         generator = torch.Generator().manual_seed(0)
         machine = RestrictedBoltzmannMachine(*small, regularization=regularization, generator=generator)
-        found.append(machine.gradients(data)[0])
+        found.append(_gradients(machine, data)[0])
     for i in range(2):
         torch.testing.assert_close(found[0][i] - found[1][i], expected[i])
 
