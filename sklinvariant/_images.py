@@ -54,6 +54,12 @@ def check_pixels(images, first=0):
     return images
 
 
+def stack_pictures(pictures):
+    """Pictures of one shape as one tensor: uint8 where all are, else floats (of 0-1, which uint8 becomes)."""
+    kinds = {picture.dtype for picture in pictures}
+    return torch.stack(pictures if len(kinds) == 1 else [as_float(picture) for picture in pictures])
+
+
 def need_extra(module, user):
     """Import a module of the "image" extra, or say which extra to install."""
     try:
