@@ -112,16 +112,17 @@ class RestrictedBoltzmannMachine(nn.Module):
         n = len(v)
         z = self.hidden(v)
         if self.persistent:
-            if self.chain is None or len(self.chain) != n:
-                self.chain = torch.zeros_like(z)
-            model = self.gibbs(v, self.chain)
+            chains = torch.zeros_like(z) if self.chain is None else self.chain
+            if len(chains) < n:
+                chains = torch.cat([chains, chains.new_zeros(n - len(chains), z.shape[1])])
+            model = self.gibbs(v, chains[:n])
         else:
             model = self.gibbs(v, self.draw(z))
         for _ in range(self.cd_steps - 1):
             model = self.gibbs(model)
         z_model = self.hidden(model)
-        if self.persistent:
-            self.chain = self.draw(z_model)
+        if self.persistent:  # in a smaller batch, an epoch's last, the other chains wait
+            self.chain = torch.cat([self.draw(z_model), chains[n:]])
         # what the data pulls towards: the activations, corrected by what the regularisers ask of them
         pull = z
         if self.regularization:

@@ -261,3 +261,35 @@ def test_bad_parameters(digits, params, message):
 def test_binary_units_need_0_to_1(digits):
     with pytest.raises(ValueError, match="0-1"):
         RBMHasher(visible="binary").fit(digits * 2)
+    hasher = RBMHasher(4, visible="binary", max_epochs=1, warm_start=True).fit(digits)
+    for method in (hasher.fit, hasher.partial_fit, hasher.transform, hasher.score_samples, hasher.gibbs):
+        with pytest.raises(ValueError, match="0-1"):
+            method(digits * 2)
+
+
+@pytest.mark.parametrize("change", [{"n_bits": 8}, {"visible": "gaussian"}])
+def test_what_a_machine_cannot_go_on_with(digits, change):
+    hasher = RBMHasher(4, max_epochs=1, warm_start=True, random_state=0).fit(digits)
+    codes, likelihood = hasher.transform(digits), hasher.score_samples(digits)
+    hasher.set_params(**change)
+    for method in (hasher.fit, hasher.partial_fit):
+        with pytest.raises(ValueError, match=f"{next(iter(change))}=.* is not that of the machine"):
+            method(digits)
+    np.testing.assert_array_equal(hasher.transform(digits), codes)  # what was learned stays what it was
+    np.testing.assert_array_equal(hasher.score_samples(digits), likelihood)
+    assert hasher.set_params(warm_start=False).fit(digits).transform(digits).shape == (600, hasher.n_bits)
+
+
+def test_a_small_batch_does_not_end_the_chains(small):
+    """The last batch of an epoch has what rows are left; the other chains wait, they do not start again."""
+    machine = RestrictedBoltzmannMachine(*small, persistent=True, generator=torch.Generator().manual_seed(0))
+    data = torch.rand(7, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        machine.gradients(data)
+        before = machine.chain.clone()
+        assert before.any()
+        machine.gradients(data[:2])
+        assert machine.chain.shape == (7, 3)
+        torch.testing.assert_close(machine.chain[2:], before[2:])
+        machine.gradients(torch.cat([data, data]))
+        assert machine.chain.shape == (14, 3)
