@@ -65,8 +65,8 @@ class Compose(Geometric):
         torch.Tensor of shape (m_1 ⋯ m_g, p)
         """
         self._check()
-        sizes = [None] * len(self.transforms) if m is None else list(m)
-        if len(sizes) != len(self.transforms):
+        sizes = [None] * len(self.transforms) if m is None else m
+        if not hasattr(sizes, "__len__") or len(sizes) != len(self.transforms):
             raise ValueError(f"m must hold a size for each of {len(self.transforms)} transforms, got {m!r}")
         rows = torch.empty(1, 0, dtype=torch.float64)
         for transform, size in zip(self.transforms, sizes, strict=True):

@@ -1,10 +1,10 @@
 """Geometric transformations are 3 x 3 matrices, so that chains multiply and the image is looked up once."""
 
-from numbers import Real
+from numbers import Integral, Real
 
 import numpy as np
 import torch
-from sklearn.utils._param_validation import StrOptions
+from sklearn.utils._param_validation import StrOptions, validate_params
 
 from sklinvariant._base import to_numpy
 from sklinvariant._descriptors import as_tensor
@@ -76,6 +76,9 @@ class Geometric(Transform):
         return self.interpolation, self.fill
 
 
+@validate_params(
+    {"size": [tuple, list, None], "interpolation": INTERPOLATION, "fill": FILL}, prefer_skip_nested_validation=True
+)
 def warp(images, matrix, *, size=None, interpolation="bilinear", fill=0.0):
     """Move images by matrices: whatever was composed, in one look-up.
 
@@ -97,6 +100,11 @@ def warp(images, matrix, *, size=None, interpolation="bilinear", fill=0.0):
     -------
     array or tensor of the same kind
 
+    Raises
+    ------
+    ValueError
+        Where a parameter is not as above, or a matrix has no inverse.
+
     Examples
     --------
     >>> import numpy as np
@@ -112,6 +120,8 @@ def warp(images, matrix, *, size=None, interpolation="bilinear", fill=0.0):
         raise ValueError(f"matrix must be of shape (3, 3) or ({len(images)}, 3, 3), got {tuple(matrix.shape)}")
     if not torch.isfinite(matrix).all() or (torch.linalg.det(matrix) == 0).any():
         raise ValueError("matrix must be finite and have an inverse")
+    if size is not None and (len(size) != 2 or not all(isinstance(pixels, Integral) and pixels > 0 for pixels in size)):
+        raise ValueError(f"size must be None or (height, width) in pixels, got {size!r}")
     return on_images(images, lambda x: warp_tensor(x, matrix, size, interpolation, fill))
 
 
@@ -141,7 +151,7 @@ def warp_tensor(images, matrices, size, interpolation, fill):
     if images.is_floating_point() or (pixel_moves(matrices, shape, tuple(size or shape)) < 0).any():
         images = as_float(images)
     if not isinstance(fill, str):
-        value = torch.as_tensor(np.ravel(fill), dtype=torch.float64)
+        value = torch.as_tensor(np.ravel(np.asarray(fill, dtype=np.float64)))
         if len(value) not in (1, images.shape[1]) or not torch.isfinite(value).all():
             raise ValueError(f"fill must be a finite number, or {images.shape[1]}, one a channel, got {fill!r}")
         fill = value.item() if len(value) == 1 else value.to(images)[None, :, None, None]

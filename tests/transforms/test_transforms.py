@@ -297,6 +297,14 @@ def test_gpu(images, device):
         (lambda x: Compose([Rotation()]).orbit([1, 2]), "m must hold"),
         (lambda x: warp(x, np.zeros((3, 3))), "inverse"),
         (lambda x: warp(x, np.eye(2)), r"\(3, 3\)"),
+        (lambda x: warp(x, np.eye(3), fill="median"), r"'fill' parameter of .*warp"),
+        (lambda x: warp(x, np.eye(3), fill=None), r"'fill' parameter of .*warp"),
+        (lambda x: warp(x, np.eye(3), fill=["red"]), "could not convert"),
+        (lambda x: warp(x, np.eye(3), interpolation="cubic"), r"'interpolation' parameter of .*warp"),
+        (lambda x: warp(x, np.eye(3), size=4), r"'size' parameter of .*warp"),
+        (lambda x: warp(x, np.eye(3), size=(4, 0)), "size must be"),
+        (lambda x: warp(x, np.eye(3), size=(4.0, 4)), "size must be"),
+        (lambda x: Compose([Rotation()]).orbit(3), "m must hold"),
     ],
 )
 def test_bad_input(call, message, images):
