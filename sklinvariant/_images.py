@@ -9,7 +9,9 @@ import torch
 from sklinvariant._base import to_numpy
 from sklinvariant._descriptors import as_tensor
 
-PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
+# by their names; those that OpenCV cannot read here are told of, not passed over
+PICTURES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
+PICTURES |= {".avif", ".heic", ".heif"}
 
 
 def as_float(images):
