@@ -58,7 +58,8 @@ class RBMHasher(Hasher):
     weight_decay : float, default=0.0002
         Pull of weights towards 0.
     batch_size : int, default=100
-        Rows a step. The targets are ranks within a batch: below some tens they are coarse.
+        Rows a step, at most: batches are equally large. The targets are ranks within a batch: below some tens they are
+        coarse.
     max_epochs : int, default=20
         Passes over the rows.
     packed : bool, default=False

@@ -10,6 +10,7 @@ from sklearn.datasets import load_digits
 from sklearn.neural_network import BernoulliRBM
 
 from sklinvariant import RBMHasher, load, save
+from sklinvariant._training import RowBatches
 from sklinvariant.metrics import bit_activations, code_entropy
 from sklinvariant.networks import (
     RestrictedBoltzmannMachine,
@@ -235,6 +236,17 @@ def test_progress_and_divergence(digits, capsys):
     assert "2/2" in capsys.readouterr().err
     with pytest.raises(FloatingPointError, match="lower learning_rate"):
         RBMHasher(4, visible="gaussian", learning_rate=1e6, max_epochs=50).fit(digits)
+
+
+def test_a_row_that_is_left_over_does_not_weigh_as_a_batch(digits):
+    """Targets of a batch of one would tell nothing of the others: 401 rows use bits as equally as 400."""
+    even, left_over = (
+        np.mean([np.abs(RBMHasher(32, random_state=s).fit_transform(digits[:n]).mean(0) - 0.5) for s in range(3)])
+        for n in (400, 401)
+    )
+    assert left_over < 1.5 * even
+    sizes = [len(rows) for rows, _ in RowBatches(torch.rand(401, 2), batch_size=100, generator=torch.Generator())]
+    assert sizes == [81, 80, 80, 80, 80]
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 10_000])
