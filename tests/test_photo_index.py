@@ -220,7 +220,7 @@ def test_files_of_others_stay(photos, tmp_path, capsys, name, content):
     assert "no finished index" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("moment", ["_write_json", "_write_weights", "_features", "_make_hasher"])
+@pytest.mark.parametrize("moment", ["_write_json", "_write_weights", "_make_hasher"])
 def test_killed_at_any_moment(photos, tmp_path, monkeypatch, moment):
     """What is left, half-written files too, is gone on with and cleared away."""
     out, words = tmp_path / "o", ["index", str(photos), "--out", str(tmp_path / "o"), *_QUICK]

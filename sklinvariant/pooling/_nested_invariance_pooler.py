@@ -145,7 +145,7 @@ class NestedInvariancePooler(CallbackSupportMixin, TransformerMixin, ImageEstima
     transforms : dict of str to Transform or None, default=None
         The orbits of groups, in addition to, or in the place of, ``{"rotation": Rotation(), "scale": Scale()}``:
         36 rotations of 10° and 10 centre crops of 50 to 100 %. Groups of your own get their names here. Fewer
-        elements are faster in proportion.
+        elements are faster in proportion. The ``fill`` below stands in the place of theirs, and look-ups are bilinear.
     moments : {"mean", "printed"}, default="mean"
         "mean" divides by m inside the root, so that the moment does not depend on how finely the orbit is sampled;
         "printed" outside, as equation 2 stands. They differ by a factor that all images share, which ``normalize``

@@ -64,15 +64,16 @@ class Geometric(Transform):
 
         def undo(x):
             matrices = self._matrices(self._check_params(params, len(x)), tuple(x.shape[-2:]))
-            return warp_tensor(x, _inverse(matrices), None, *self._look_up())
+            return warp_tensor(x, _inverse(matrices), None, *settled(self._look_up(), fill=0.0))
 
         return on_images(images, undo)
 
     def _apply(self, images, params, size=None):
         matrices = self._matrices(params, tuple(images.shape[-2:]))
-        return warp_tensor(images, matrices, size, *self._look_up())
+        return warp_tensor(images, matrices, size, *settled(self._look_up()))
 
     def _look_up(self):
+        """Interpolation and fill, None for what makes no difference to this transformation."""
         return self.interpolation, self.fill
 
 
@@ -160,6 +161,11 @@ def warp_tensor(images, matrices, size, interpolation, fill):
         fill = images.mean((-2, -1), keepdim=True) if images.is_floating_point() else 0.0
         return resample(images, matrices, size, interpolation, "constant", fill)
     return resample(images, matrices, size, interpolation, fill)
+
+
+def settled(look_up, fill="edge"):
+    """A look-up in which nothing is None."""
+    return tuple(default if own is None else own for own, default in zip(look_up, ("bilinear", fill), strict=True))
 
 
 def _inverse(matrices):
