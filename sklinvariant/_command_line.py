@@ -10,6 +10,9 @@ from sklinvariant import _demo, _demo_retrieve
 def main(argv=None):
     """Run the command line; the exit status."""
     arguments = _parse(argv)
+    for stream in (sys.stdout, sys.stderr):  # names of files may be in no encoding, or not in this terminal's
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
         return arguments.run(arguments)
     except (OSError, ValueError, ImportError) as error:
@@ -56,7 +59,9 @@ def _add_query(parser):
 def _index(arguments):
     from sklinvariant._photo_index import make_index
 
-    _check_positive(arguments, "bits", "image_size", "rotations", "scales")
+    _check_positive(arguments, "bits", "rotations", "scales")
+    if arguments.image_size < 16:
+        raise ValueError(f"--image-size must be at least 16, got {arguments.image_size}")
     count, skipped = make_index(
         arguments.photos,
         arguments.out,
@@ -73,9 +78,7 @@ def _index(arguments):
 
 
 def _query(arguments):
-    import json
-
-    from sklinvariant._photo_index import query_index
+    from sklinvariant._photo_index import query_index, read_settings
     from sklinvariant._report import write_report
 
     _check_positive(arguments, "neighbors")
@@ -88,8 +91,7 @@ def _query(arguments):
             print(f"  {distance:4d}  {file}")
     _list_failures("not read", failed)
     if arguments.html:
-        n_bits = json.loads((Path(arguments.index) / "settings.json").read_text())["n_bits"]
-        write_report(arguments.html, found, failed, n_bits=n_bits)
+        write_report(arguments.html, found, failed, n_bits=read_settings(Path(arguments.index))["n_bits"])
         print(f"page: {arguments.html}")
     return 0 if found else 1
 

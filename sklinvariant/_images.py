@@ -9,7 +9,9 @@ import torch
 from sklinvariant._base import to_numpy
 from sklinvariant._descriptors import as_tensor
 
-PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
+# by their names; those that OpenCV cannot read here are told of, not passed over
+PICTURES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
+PICTURES |= {".avif", ".heic", ".heif"}
 
 
 def as_float(images):
@@ -52,6 +54,12 @@ def check_pixels(images, first=0):
         if not finite.all():
             raise ValueError(f"image {first + int((~finite).nonzero()[0])} contains NaN or infinity")
     return images
+
+
+def stack_pictures(pictures):
+    """Pictures of one shape as one tensor: uint8 where all are, else floats (of 0-1, which uint8 becomes)."""
+    kinds = {picture.dtype for picture in pictures}
+    return torch.stack(pictures if len(kinds) == 1 else [as_float(picture) for picture in pictures])
 
 
 def need_extra(module, user):

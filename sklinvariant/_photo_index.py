@@ -1,7 +1,9 @@
 """An index of a folder of photographs: made in steps that survive an interruption, asked for the same object again."""
 
+import hashlib
 import json
 import os
+import re
 import sys
 import uuid
 from pathlib import Path
@@ -10,6 +12,11 @@ import numpy as np
 
 _CHUNK = 64  # photographs whose features are written together; what an interruption can lose
 _SETTINGS = "settings.json"
+_NEEDED = {"photos", "n_bits", "image_size", "n_rotations", "n_scales", "backbone"}
+_MADE = re.compile(r"features-\d+\.npz|(weights|hasher|index)\.safetensors")
+_HALF_WRITTEN = re.compile(
+    r"(features-\d+|settings|names|weights|(hasher|index)\.safetensors)\.[0-9a-f]{32}\.tmp(\.npz)?"
+)
 
 
 def make_index(photos, out, *, n_bits=128, weights=None, image_size=128, n_rotations=12, n_scales=3, seed=0, show=True):
@@ -32,6 +39,7 @@ def make_index(photos, out, *, n_bits=128, weights=None, image_size=128, n_rotat
         "n_rotations": n_rotations,
         "n_scales": n_scales,
         "backbone": "squeezenet" if weights else "kmeans",
+        "weights": hashlib.sha256(Path(weights).read_bytes()).hexdigest() if weights else None,
         "seed": seed,
     }
     _start(out, settings, files, weights)
@@ -51,9 +59,9 @@ def query_index(out, images, *, n_neighbors=8):
     from sklinvariant import load
 
     out = Path(out)
-    if not (out / "names.json").exists():
+    settings = read_settings(out)
+    if settings is None or not (out / "names.json").exists():
         raise FileNotFoundError(f"{out} holds no finished index; make one with: python -m sklinvariant index")
-    settings = json.loads((out / _SETTINGS).read_text())
     names = json.loads((out / "names.json").read_text())
     pooler, hasher = make_pooler(out, settings), load(out / "hasher.safetensors")
     index = load(out / "index.safetensors", mmap_mode="r")
@@ -75,8 +83,9 @@ def list_pictures(folder, but):
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}")
     but, files = but.resolve(), []
+    inside = folder in but.parents
     for file in sorted(folder.rglob("*")):
-        if file.suffix.lower() in PICTURES and but not in file.parents and file.is_file():
+        if file.suffix.lower() in PICTURES and not (inside and but in file.parents) and file.is_file():
             status = file.stat()
             files.append((str(file.relative_to(folder)), [status.st_size, status.st_mtime_ns]))
     return files
@@ -105,21 +114,30 @@ def make_pooler(out, settings):
     return pooler.fit([np.zeros((size, size, 3), np.uint8)])
 
 
+def read_settings(out):
+    """The settings of an index, begun or finished, in a folder; None where it holds none."""
+    try:
+        settings = json.loads((out / _SETTINGS).read_text())
+    except (OSError, ValueError):
+        return None
+    return settings if isinstance(settings, dict) and settings.keys() >= _NEEDED else None
+
+
 def _start(out, settings, files, weights):
     """The folder, its settings and its weights; what an earlier run with other settings left is taken away."""
     out.mkdir(parents=True, exist_ok=True)
-    written = out / _SETTINGS
-    others = {path.name for path in out.iterdir()} - {_SETTINGS, "weights.safetensors", "hasher.safetensors"}
-    ours = {name for name in others if name.startswith("features-") or name in ("names.json", "index.safetensors")}
-    if not written.exists() and others - ours:
+    before = read_settings(out)
+    if before is None and not all(_HALF_WRITTEN.fullmatch(path.name) for path in out.iterdir()):
         raise ValueError(f"{out} holds other files; give a new or empty folder")
     (out / "names.json").unlink(missing_ok=True)
-    kept = written.exists() and json.loads(written.read_text()) | {"n_bits": 0} == settings | {"n_bits": 0}
+    trained = out / "weights.safetensors"
+    kept = trained.exists() and before is not None and before | {"n_bits": 0} == settings | {"n_bits": 0}
+    for path in list(out.iterdir()):
+        if _HALF_WRITTEN.fullmatch(path.name) or (not kept and _MADE.fullmatch(path.name)):
+            path.unlink()
+    _write_json(out / _SETTINGS, settings)  # the first: they mark the folder as an index
     if not kept:
-        for name in ours - {"names.json"}:
-            (out / name).unlink()
         _write_weights(out, settings, files, weights)
-    _write_json(written, settings)  # after the weights: settings are a promise that they are there
 
 
 def _write_weights(out, settings, files, weights):

@@ -34,7 +34,7 @@ def write_report(path, found, failed, *, n_bits):
     sections = [_section(query, neighbors, n_bits) for query, neighbors in found.items()]
     sections += [f"<p>{html.escape(query)}: {html.escape(reason)}</p>" for query, reason in failed]
     title = f"Nearest photographs, by codes of {n_bits} bits"
-    with open(path, "w", encoding="utf-8") as file:
+    with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(_PAGE.format(title=title, sections="\n".join(sections)))
 
 

@@ -31,7 +31,11 @@ class Batch:
 
 
 class RowBatches:
-    """Batches of rows in a new random order each time they are walked through."""
+    """Batches of rows in a new random order each time they are walked through.
+
+    They are of one size, give or take a row, and none is larger than ``batch_size``: a last batch of the few rows that
+    are left would move a model as far as any other, and what is regularised by batch would have next to none to go by.
+    """
 
     def __init__(self, rows, *, batch_size, generator):
         self.rows, self.batch_size, self.generator = rows, batch_size, generator
@@ -41,7 +45,7 @@ class RowBatches:
 
     def __iter__(self):
         order = torch.randperm(len(self), generator=self.generator).to(self.rows.device)
-        for index in order.split(self.batch_size):
+        for index in order.tensor_split(math.ceil(len(self) / self.batch_size)):
             yield self.rows.index_select(0, index), None
 
 

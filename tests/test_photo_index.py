@@ -1,6 +1,9 @@
 """The index of photographs: files of all kinds, interruptions, questions, the page, bad words."""
 
+import os
 import re
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -113,6 +116,56 @@ def test_with_pretrained_weights(photos, tmp_path, shared_data, capsys):
     assert "07.png" in capsys.readouterr().out.splitlines()[-1]
 
 
+def test_other_weights_are_not_those_of_before(photos, tmp_path):
+    """The file is told by what it holds: the same words with new weights make new features."""
+    import torch
+    from safetensors.torch import save_file
+
+    from sklinvariant.networks import SqueezeNet11Features
+
+    weights, seen = tmp_path / "net.safetensors", []
+    words = ["index", str(photos), "--out", str(tmp_path / "index"), "--weights", str(weights), *_QUICK]
+    for seed in (0, 1, 1):
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            save_file(SqueezeNet11Features().state_dict(), weights)
+        assert main(words) == 0
+        seen.append((tmp_path / "index" / "features-000000.npz").stat().st_mtime_ns)
+    assert seen[0] < seen[1] == seen[2]
+
+
+def test_names_in_no_encoding(tmp_path, capsys, monkeypatch):
+    """A name that is no UTF-8, as old disks have them, is printed as well as can be and stops nothing."""
+    folder, page = tmp_path / "photos", tmp_path / "page.html"
+    folder.mkdir()
+    for i in range(3):
+        cv2.imwrite(str(folder / f"{i}.png"), _picture(i))
+    try:
+        (folder / "0.png").rename(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.png"))
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    assert main(["index", str(folder), "--out", str(tmp_path / "index"), *_QUICK]) == 0
+    done = subprocess.run(
+        [sys.executable, "-m", "sklinvariant", "query", tmp_path / "index", folder / "1.png", "--html", page],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(b".png") == 4
+    assert page.read_text(encoding="utf-8").count("data:image/jpeg;base64,") == 4
+
+
+def test_photographs_that_are_all_the_same(tmp_path):
+    """Without a warning; and what is named as a picture but cannot be read is listed."""
+    for i in range(3):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), _picture(0))
+    (tmp_path / "phone.heic").write_bytes(b"not for OpenCV")
+    count, skipped = _photo_index.make_index(
+        tmp_path, tmp_path / "index", n_bits=32, image_size=48, n_rotations=1, n_scales=1, show=False
+    )
+    assert (count, [name for name, _ in skipped]) == (3, ["phone.heic"])
+
+
 def test_the_demo_of_retrieval(tmp_path, capsys):
     assert main(["retrieve", "--max-images", "20", "--output", str(tmp_path / "a.png")]) == 0
     assert "nested pooling" in capsys.readouterr().out
@@ -124,6 +177,7 @@ def test_the_demo_of_retrieval(tmp_path, capsys):
     [
         (["index", "nowhere", "--out", "o"], "there is no folder"),
         (["index", ".", "--out", "o", "--bits", "0"], "--bits must be at least 1"),
+        (["index", ".", "--out", "o", "--image-size", "8"], "--image-size must be at least 16"),
         (["query", "nowhere", "a.png"], "no finished index"),
         (["query", "nowhere", "a.png", "--html", "no/such/a.html"], "there is no folder"),
         (["retrieve", "--max-images", "3"], "--max-images must be"),
@@ -141,6 +195,9 @@ def test_folders_that_will_not_do(photos, tmp_path, capsys):
     (tmp_path / "full" / "letter.txt").write_text("dear")
     assert main(["index", str(photos), "--out", str(tmp_path / "full")]) == 2
     assert "holds other files" in capsys.readouterr().err
+    for out in (photos, tmp_path):  # not among the photographs, nor around them
+        assert main(["index", str(photos), "--out", str(out)]) == 2
+        assert "holds other files" in capsys.readouterr().err
     (tmp_path / "bare").mkdir()
     assert main(["index", str(tmp_path / "bare"), "--out", str(tmp_path / "o")]) == 2
     assert "holds no pictures" in capsys.readouterr().err
@@ -148,3 +205,34 @@ def test_folders_that_will_not_do(photos, tmp_path, capsys):
         (tmp_path / "bare" / f"{i}.png").write_bytes(b"bad")
     assert main(["index", str(tmp_path / "bare"), "--out", str(tmp_path / "o")]) == 2
     assert "none of 3 pictures can be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["[1]", '{"editor.fontSize": 12}', "not json"])
+@pytest.mark.parametrize("name", ["settings.json", "weights.safetensors"])
+def test_files_of_others_stay(photos, tmp_path, capsys, name, content):
+    """Whatever an index would call its own files, a folder that no index was begun in is left alone."""
+    (tmp_path / "o").mkdir()
+    (tmp_path / "o" / name).write_text(content)
+    assert main(["index", str(photos), "--out", str(tmp_path / "o"), *_QUICK]) == 2
+    assert "o holds other files" in capsys.readouterr().err
+    assert [(file.name, file.read_text()) for file in (tmp_path / "o").iterdir()] == [(name, content)]
+    assert main(["query", str(tmp_path / "o"), str(photos / "00.png")]) == 2
+    assert "no finished index" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("moment", ["_write_json", "_write_weights", "_make_hasher"])
+def test_killed_at_any_moment(photos, tmp_path, monkeypatch, moment):
+    """What is left, half-written files too, is gone on with and cleared away."""
+    out, words = tmp_path / "o", ["index", str(photos), "--out", str(tmp_path / "o"), *_QUICK]
+
+    def killed(*args, **kwargs):
+        for name in ("settings", "weights", "features-000000"):
+            (out / f"{name}.{'0' * 32}.tmp").write_text("half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_photo_index, moment, killed)
+    assert main(words) == 130
+    monkeypatch.undo()
+    assert main(words) == 0
+    assert not list(out.glob("*.tmp*"))
+    assert main(["query", str(out), str(photos / "00.png")]) == 0

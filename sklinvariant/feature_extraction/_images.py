@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from sklinvariant._base import TorchEstimator, in_compute_dtype, keeps_state_on_failure, refuse_none, to_numpy
 from sklinvariant._compat import CallbackSupportMixin, reports_fit
 from sklinvariant._descriptors import DescriptorSets
-from sklinvariant._images import as_pictures, check_pixels
+from sklinvariant._images import as_pictures, check_pixels, stack_pictures
 
 
 class ImageEstimator(TorchEstimator):
@@ -139,4 +139,4 @@ def _stack(images):
     shapes = {tuple(image.shape) for image in images}
     if len(shapes) > 1:
         raise ValueError(f"the images differ in size: {sorted(shapes)[:3]}; resize them, or use LocalDescriptors")
-    return torch.stack(images)
+    return stack_pictures(images)

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 
-from sklinvariant._images import as_pictures, fit_into, read_picture
+from sklinvariant._images import as_float, as_pictures, fit_into, read_picture, stack_pictures
 
 
 def file_names(X):
@@ -71,7 +71,7 @@ class PictureStream:
                 following = range(start + size, min(start + 2 * size, len(self)))
                 waiting = reader.submit(self._load, following)
                 if len(rows):
-                    yield rows, images if isinstance(images, torch.Tensor) else torch.stack(images)
+                    yield rows, images if isinstance(images, torch.Tensor) else stack_pictures(images)
 
     def _load(self, wanted):
         if isinstance(self.pictures, torch.Tensor) and self.image_size is None:
@@ -79,17 +79,27 @@ class PictureStream:
         rows, images = [], []
         for row in wanted:
             try:
-                images.append(self._one(self.pictures[row]))
-                rows.append(row)
+                image = self._one(self.pictures[row])
             except ValueError as error:
                 if self.on_error == "raise":
                     raise ValueError(f"image {row}: {error}") from error
                 self.failed.append((row, str(error)))
+                continue
+            if images and image.shape != images[0].shape:
+                raise ValueError(
+                    f"image {row} has {image.shape[2]} channel(s), image {rows[0]} has {images[0].shape[2]}: give all "
+                    "in grey or all in colours"
+                )
+            images.append(image)
+            rows.append(row)
         return rows, images
 
     def _one(self, picture):
         device = picture.device if isinstance(picture, torch.Tensor) else None
-        picture = read_picture(picture) if isinstance(picture, str) else np.asarray(torch.as_tensor(picture).cpu())
+        if isinstance(picture, str):
+            picture = read_picture(picture)
+        else:  # what is no uint8 becomes a float that OpenCV knows
+            picture = (picture if picture.dtype == torch.uint8 else as_float(picture)).cpu().numpy()
         picture = picture if self.image_size is None else fit_into(picture, self.image_size, self.fill)
         picture = picture if picture.ndim == 3 else picture[..., None]
         return torch.as_tensor(picture, device=device)

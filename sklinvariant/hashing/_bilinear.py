@@ -7,7 +7,7 @@ import torch
 from sklearn.utils._param_validation import Interval
 
 from sklinvariant._base import FittedState
-from sklinvariant.hashing._hasher import N_BITS, Hasher, random_rotation
+from sklinvariant.hashing._hasher import N_BITS, Hasher, of_size_one, random_rotation
 
 
 def nearest_to_square(size):
@@ -89,10 +89,10 @@ class BilinearHasher(Hasher):
                 f"n_bits={self.n_bits} is no product of two numbers up to {p} and {q}, the layout of {d} features"
             )
         rows, columns = min(fits, key=lambda size: abs(math.log(size[0] * q / (size[1] * p))))
-        mean = X.mean(0)
+        mean = X.double().mean(0).to(X)
         left = random_rotation(p, generator, X.dtype).to(X.device)[:, :rows]
         right = random_rotation(q, generator, X.dtype).to(X.device)[:, :columns]
-        left, right = fit_bilinear((X - mean).view(-1, p, q), left, right, self.max_iter)
+        left, right = fit_bilinear(of_size_one(X - mean)[0].view(-1, p, q), left, right, self.max_iter)
         return {"mean": mean, "left": left, "right": right, "n_bits": self.n_bits, "n_iter": self.max_iter}
 
     def _project(self, X, state):

@@ -209,7 +209,7 @@ class HammingNeighbors(TorchEstimator):
         """
         import_faiss()
         codes = self._check_codes(X, reset=True)
-        if len(codes) > 1 and (codes == codes[0]).all():
+        if not self.packed and len(codes) > 1 and (codes == codes[0]).all():
             warnings.warn(
                 f"all {len(codes)} codes are the same: is binarize={self.binarize} the threshold of their bits?",
                 stacklevel=2,

@@ -140,12 +140,19 @@ def principal_directions(X, n_components, name):
         raise ValueError(f"n_bits={n_components} is more than the {d} features: {name} gives one bit a direction")
     rows = X.double()
     mean = rows.mean(0)
-    rows = rows - mean
+    rows = of_size_one(rows - mean)[0]
     vectors = torch.linalg.eigh(rows.T @ rows)[1]
     vectors = vectors.flip(1)[:, :n_components].T
     # a sign of its own: the largest entry is positive
     largest = vectors.gather(1, vectors.abs().argmax(1, keepdim=True))
     return mean.to(X.dtype), (vectors * torch.where(largest < 0, -1.0, 1.0)).to(X.dtype)
+
+
+def of_size_one(X):
+    """X over its largest absolute value, so that no product leaves the range of its dtype, and that value."""
+    largest = X.abs().amax()
+    largest = largest if largest > 0 else torch.ones_like(largest)
+    return X / largest, largest
 
 
 def random_rotation(size, generator, dtype):
@@ -156,5 +163,5 @@ def random_rotation(size, generator, dtype):
 
 def typical_distance(X):
     """Root mean squared distance of rows from their mean, times √2: that between two rows drawn at random."""
-    spread = (X.double() - X.double().mean(0)).square().sum(1).mean()
-    return float((2 * spread).sqrt())
+    rows, largest = of_size_one(X.double() - X.double().mean(0))
+    return float((2 * rows.square().sum(1).mean()).sqrt() * largest)

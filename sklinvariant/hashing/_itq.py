@@ -6,7 +6,7 @@ import torch
 from sklearn.utils._param_validation import Interval
 
 from sklinvariant._base import FittedState
-from sklinvariant.hashing._hasher import N_BITS, Hasher, principal_directions, random_rotation
+from sklinvariant.hashing._hasher import N_BITS, Hasher, of_size_one, principal_directions, random_rotation
 
 
 def fit_rotation(V, rotation, max_iter):
@@ -14,7 +14,7 @@ def fit_rotation(V, rotation, max_iter):
 
     The rotation and the number of turns, which end where no sign changes.
     """
-    before = None
+    V, before = of_size_one(V)[0], None  # signs do not see it
     for turn in range(max_iter):
         signs = torch.where(V @ rotation > 0, 1.0, -1.0).to(V.dtype)
         if before is not None and torch.equal(signs, before):

@@ -45,7 +45,8 @@ class RBMHasher(Hasher):
     cd_steps : int, default=1
         Gibbs steps of contrastive divergence; more are slower and nearer to the likelihood.
     persistent : bool, default=False
-        Go on with the last batch's states instead of starting from the data, as scikit-learn's BernoulliRBM does.
+        Go on with the last batch's states instead of starting from the data, as scikit-learn's BernoulliRBM does. Each
+        call of `fit` or `partial_fit` starts them anew.
     sparsity : float or None, default=None
         Nair and Hinton's regulariser, a rival of the batch's: the mean activation that each bit is pulled to.
     sparsity_weight : float, default=0.1
@@ -57,7 +58,8 @@ class RBMHasher(Hasher):
     weight_decay : float, default=0.0002
         Pull of weights towards 0.
     batch_size : int, default=100
-        Rows a step. The targets are ranks within a batch: below some tens they are coarse.
+        Rows a step, at most: batches are equally large. The targets are ranks within a batch: below some tens they are
+        coarse.
     max_epochs : int, default=20
         Passes over the rows.
     packed : bool, default=False
@@ -201,7 +203,8 @@ class RBMHasher(Hasher):
         Raises
         ------
         ValueError
-            For NaN, infinite values, and values outside 0-1 with ``visible="binary"``.
+            For NaN, infinite values, values outside 0-1 with ``visible="binary"``, and another ``n_bits`` or
+            ``visible`` than that of a machine that is to go on.
         FloatingPointError
             Where the loss stops being finite; it names the epoch and what to change.
         """
@@ -256,7 +259,7 @@ class RBMHasher(Hasher):
         """
         container = check_fitted(self, "score_samples", X)
         v = self._visible(self._rows(X, reset=False)[0], self._state)
-        if self.visible == "gaussian":
+        if self._state["visible"] == "gaussian":
             return container.wrap(-free_energy(v, *self._parameters_on(v), gaussian=True))
         return container.wrap(pseudo_log_likelihood(v, *self._parameters_on(v)))
 
@@ -275,7 +278,8 @@ class RBMHasher(Hasher):
         container = check_fitted(self, "gibbs", X)
         v = self._visible(self._rows(X, reset=False)[0], self._state)
         generator = torch.Generator(v.device).manual_seed(torch_generator(self.random_state).initial_seed())
-        machine = RestrictedBoltzmannMachine(*self._parameters_on(v), **self._machine_options(generator))
+        options = {**self._machine_options(generator), "visible": self._state["visible"]}
+        machine = RestrictedBoltzmannMachine(*self._parameters_on(v), **options)
         with torch.no_grad():
             drawn = machine.gibbs(v)
         shift, scale = (torch.as_tensor(self._state[key]).to(v) for key in ("shift", "scale"))
@@ -285,7 +289,7 @@ class RBMHasher(Hasher):
         rows, container = self._rows(X, reset=reset)
         seed = torch_generator(self.random_state)
         generator = torch.Generator(rows.device).manual_seed(seed.initial_seed())
-        state = self._scaling(rows) if reset else {key: self._state[key] for key in ("shift", "scale", "n_bits")}
+        state = self._scaling(rows) if reset else self._scaling_so_far()
         v = self._visible(rows, state)
         if reset:
             mean = v.mean(0)
@@ -341,6 +345,15 @@ class RBMHasher(Hasher):
             "generator": generator,
         }
 
+    def _scaling_so_far(self):
+        for name in ("n_bits", "visible"):
+            if getattr(self, name) != self._state[name]:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} is not that of the machine that is to go on, which has "
+                    f"{self._state[name]!r}: fit a new one, without warm_start"
+                )
+        return {key: self._state[key] for key in ("shift", "scale", "n_bits", "visible")}
+
     def _scaling(self, rows):
         """What takes features to the range of the visible units; a constant feature becomes 0."""
         if self.visible == "gaussian":
@@ -350,19 +363,24 @@ class RBMHasher(Hasher):
             low, high = rows.amin(0).double(), rows.amax(0).double()
             shift, scale = low, high - low
         if self.visible == "binary":
-            if low.min() < 0 or high.max() > 1:
-                raise ValueError('visible="binary" needs values in 0-1; use visible="scaled" for others')
             shift, scale = torch.zeros_like(low), torch.ones_like(low)
         scale = torch.where(scale > 0, scale, 1.0)
-        return {"shift": shift.cpu().numpy(), "scale": scale.cpu().numpy(), "n_bits": self.n_bits}
+        return {
+            "shift": shift.cpu().numpy(),
+            "scale": scale.cpu().numpy(),
+            "n_bits": self.n_bits,
+            "visible": self.visible,
+        }
 
     def _visible(self, rows, state):
         """Rows as the machine sees them."""
         shift, scale = (torch.as_tensor(state[key], device=rows.device) for key in ("shift", "scale"))
-        if self.visible == "binary":
+        if state["visible"] == "binary":
+            if rows.min() < 0 or rows.max() > 1:
+                raise ValueError('visible="binary" needs values in 0-1; use visible="scaled" for others')
             return rows
         v = ((rows - shift) / scale).to(rows.dtype)  # in float64: rows may be alike in all but the last digits
-        return v if self.visible == "gaussian" else v.clamp_(0, 1)
+        return v if state["visible"] == "gaussian" else v.clamp_(0, 1)
 
     def _parameters_on(self, v):
         names = ("components", "intercept_hidden", "intercept_visible")

@@ -119,19 +119,36 @@ class RetrievalDisplay:
         Returns
         -------
         RetrievalDisplay
+
+        Raises
+        ------
+        ValueError
+            Where there is no query, or numbers of rows, images and labels do not fit.
         """
-        ranking = np.asarray(ranking)
+        ranking = np.asarray(to_numpy(ranking))
+        if ranking.ndim != 2 or ranking.dtype.kind not in "iu" or len(ranking) == 0:
+            raise ValueError(
+                f"ranking must hold rows, (n_queries, n_neighbors), got {ranking.dtype} of shape {ranking.shape}"
+            )
         if len(ranking) != len(query_images):
             raise ValueError(f"{len(query_images)} query_images for {len(ranking)} queries")
+        if (ranking >= len(database_images)).any():
+            raise ValueError(f"ranking names row {ranking.max()} of {len(database_images)} database_images")
         if (y is None) != (y_database is None):
             raise ValueError("give both y and y_database, or none of them")
+        if y is not None:
+            y, y_database = np.asarray(to_numpy(y)), np.asarray(to_numpy(y_database))
+            if len(y) != len(ranking):
+                raise ValueError(f"y has {len(y)} labels for {len(ranking)} queries")
+            if len(y_database) != len(database_images):
+                raise ValueError(f"y_database has {len(y_database)} labels for {len(database_images)} database_images")
         found = [row[row >= 0] for row in ranking]
         neighbors = [[_image(database_images[i], image_shape) for i in row] for row in found]
         correct = captions = None
         if y is not None:
-            correct = [np.asarray(y_database)[row] == label for row, label in zip(found, np.asarray(y), strict=True)]
+            correct = [y_database[row] == label for row, label in zip(found, y, strict=True)]
         if distances is not None:
-            near = [d[row >= 0] for d, row in zip(np.asarray(distances), ranking, strict=True)]
+            near = [d[row >= 0] for d, row in zip(np.asarray(to_numpy(distances)), ranking, strict=True)]
             captions = [[f"{d:.3g}" for d in row] for row in near]
         queries = [_image(image, image_shape) for image in query_images]
         return cls(queries, neighbors, correct, captions).plot(figure, **kwargs)

@@ -1,5 +1,7 @@
 """Who is nearest to whom, exactly, in chunks of queries; what the retrieval metrics look at."""
 
+from numbers import Integral
+
 import numpy as np
 import torch
 
@@ -53,7 +55,7 @@ def exact_ranking(queries, database=None, *, metric="euclidean", n_neighbors=Non
         raise ValueError(f"queries have {queries.shape[1]} features, but the database has {others.shape[1]}")
     candidates = len(others) - (database is None)
     k = candidates if n_neighbors is None else n_neighbors
-    if not 1 <= k <= candidates:
+    if not isinstance(k, Integral) or not 1 <= k <= candidates:
         raise ValueError(f"n_neighbors must lie between 1 and the {candidates} rows to rank, got {n_neighbors}")
     if metric == "euclidean":  # from the middle, so that products of large numbers do not cancel
         middle = others.mean(0)

@@ -4,13 +4,17 @@ Philbin et al., "Object retrieval with large vocabularies and fast spatial match
 "Scalable recognition with a vocabulary tree", 2006.
 
 A ranking is (n_queries, k): the ids of the neighbours of each query, best first; -1 stands for none. What is relevant
-is told by a list of ids for each query, or by a matrix (n_queries, n_database) that is true or non-zero where it is.
+is told by a list of ids for each query, or by a matrix (n_queries, n_database): of booleans, or a sparse one.
 Junk is told in the same way: it is taken out of the ranking before anything is counted, as if it were not there.
 Where the query itself is in the database it is junk to itself.
 """
 
+from numbers import Integral
+
 import numpy as np
 from scipy.sparse import issparse
+
+from sklinvariant._base import to_numpy
 
 
 def average_precision(ranking, relevant, *, junk=None, interpolation="step"):
@@ -25,7 +29,7 @@ def average_precision(ranking, relevant, *, junk=None, interpolation="step"):
     ----------
     ranking : array-like of shape (n_queries, k), int
         Ids of the neighbours, best first; -1 for none.
-    relevant : list of n_queries array-likes of ids, or (sparse) matrix of shape (n_queries, n_database)
+    relevant : list of n_queries array-likes of ids, or boolean or sparse matrix of shape (n_queries, n_database)
         What should be found. What is junk too is junk.
     junk : as relevant, or None, default=None
         What is neither right nor wrong: taken out of the ranking.
@@ -135,8 +139,8 @@ def ukbench_score(ranking, relevant):
 
 def recalls(ranking, relevant, *, k, junk=None):
     """The recall at k of each query; NaN where nothing is relevant to it."""
-    if k < 1:
-        raise ValueError(f"k must be at least 1, got {k}")
+    if not isinstance(k, Integral) or k < 1:
+        raise ValueError(f"k must be at least 1, got {k!r}")
     return np.array([hits[:k].sum() / n if n else np.nan for hits, n in _hits(ranking, relevant, junk)])
 
 
@@ -148,6 +152,7 @@ def mean_over_queries(values):
 
 def _hits(ranking, relevant, junk):
     """For each query which of its neighbours are relevant, junk and -1 left out, and how many are relevant in all."""
+    ranking, relevant, junk = (_on_host(X) for X in (ranking, relevant, junk))
     ranking = np.asarray(ranking)
     if ranking.ndim != 2 or ranking.dtype.kind not in "iu":
         raise ValueError(
@@ -158,22 +163,37 @@ def _hits(ranking, relevant, junk):
         if n != len(ranking):
             raise ValueError(f"{name} speaks of {n} queries, ranking of {len(ranking)}")
     for i, neighbors in enumerate(ranking):
-        right = np.unique(_ids(relevant, i))
+        right = _ids("relevant", relevant, i)
         neighbors = neighbors[neighbors != -1]
         if len(np.unique(neighbors)) < len(neighbors):
             raise ValueError(f"row {i} of ranking holds a neighbour twice")
         if junk is not None:
-            skipped = _ids(junk, i)
+            skipped = _ids("junk", junk, i)
             right = np.setdiff1d(right, skipped)
             neighbors = neighbors[~np.isin(neighbors, skipped)]
         yield np.isin(neighbors, right), len(right)
 
 
-def _ids(sets, i):
+def _on_host(X):
+    """Tensors and data frames as numpy, sparse matrices by rows, lists as they are."""
+    if issparse(X):
+        return X.tocsr()
+    return X.to_numpy() if hasattr(X, "to_numpy") else to_numpy(X)
+
+
+def _ids(name, sets, i):
     """The ids that the sets name for query i."""
     if issparse(sets):
-        row = sets.tocsr()[[i]] if sets.format != "csr" else sets[[i]]
+        row = sets[[i]]
         return row.indices[row.data != 0]
-    if isinstance(sets, np.ndarray) and sets.dtype != object and sets.ndim == 2 and sets.dtype.kind == "b":
-        return np.flatnonzero(sets[i])
-    return np.asarray(sets[i], dtype=np.int64).ravel()
+    row = np.asarray(list(sets[i]) if isinstance(sets[i], (set, frozenset)) else to_numpy(sets[i])).ravel()
+    if row.dtype.kind == "b":
+        return np.flatnonzero(row)
+    if len(row) == 0:
+        return row.astype(np.int64)
+    if row.dtype.kind not in "iu":
+        raise ValueError(f"row {i} of {name} must hold ids, whole numbers, or booleans, got {row.dtype}")
+    ids = np.unique(row)
+    if len(ids) < len(row):
+        raise ValueError(f"row {i} of {name} names an id twice; a matrix of what is so must be boolean or sparse")
+    return ids

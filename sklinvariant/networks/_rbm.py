@@ -113,9 +113,11 @@ class RestrictedBoltzmannMachine(nn.Module):
         """
         n, z = len(v), None
         if self.persistent:
-            if self.chain is None or len(self.chain) != n:
-                self.chain = v.new_zeros(n, len(self.hidden_bias))
-            model = self.gibbs(v, self.chain)
+            b = len(self.hidden_bias)
+            chains = v.new_zeros(n, b) if self.chain is None else self.chain
+            if len(chains) < n:
+                chains = torch.cat([chains, v.new_zeros(n - len(chains), b)])
+            model = self.gibbs(v, chains[:n])
         else:
             z = self.hidden(v)
             model = self.gibbs(v, self.draw(z))
@@ -124,8 +126,8 @@ class RestrictedBoltzmannMachine(nn.Module):
         visible = torch.cat([v, model])
         hidden = self.hidden(visible) if z is None else torch.cat([z, self.hidden(model)])
         z, z_model = hidden.split(n)
-        if self.persistent:
-            self.chain = self.draw(z_model)
+        if self.persistent:  # in a smaller batch the other chains wait
+            self.chain = torch.cat([self.draw(z_model), chains[n:]])
         # what the data pulls towards: the activations, corrected by what the regularisers ask of them
         if self.regularization:
             z.lerp_(uniform_targets(z), self.regularization)

@@ -82,7 +82,7 @@ def parse_stages(stages, known=None):
             orders = tuple(float(n) for n in np.atleast_1d(orders))
         except (TypeError, ValueError) as error:
             raise ValueError(f'a stage must be (group, order) or (group, order, "l2"), got {stage!r}') from error
-        if rest not in ([], ["l2"]) or not orders or not all(n >= 1 for n in orders):
+        if not isinstance(group, str) or rest not in ([], ["l2"]) or not orders or not all(n >= 1 for n in orders):
             raise ValueError(
                 f'a stage must be (group, order) or (group, order, "l2") with orders of at least 1, got {stage!r}'
             )
@@ -145,7 +145,7 @@ class NestedInvariancePooler(CallbackSupportMixin, TransformerMixin, ImageEstima
     transforms : dict of str to Transform or None, default=None
         The orbits of groups, in addition to, or in the place of, ``{"rotation": Rotation(), "scale": Scale()}``:
         36 rotations of 10° and 10 centre crops of 50 to 100 %. Groups of your own get their names here. Fewer
-        elements are faster in proportion.
+        elements are faster in proportion. The ``fill`` below stands in the place of theirs, and look-ups are bilinear.
     moments : {"mean", "printed"}, default="mean"
         "mean" divides by m inside the root, so that the moment does not depend on how finely the orbit is sampled;
         "printed" outside, as equation 2 stands. They differ by a factor that all images share, which ``normalize``
@@ -371,7 +371,9 @@ class NestedInvariancePooler(CallbackSupportMixin, TransformerMixin, ImageEstima
             return X
         stream = PictureStream.of(X, self.image_size, self.fill, self.on_error)
         if stream is None:
-            images = self._read(X, reset=reset and self.image_size is None)
+            # with an image_size it is the squares, not X, that have to be of one size from call to call
+            reader = self if self.image_size is None else type(self)(image_shape=self.image_shape)
+            images = reader._read(X, reset=reset or reader is not self)
             stream = PictureStream(images, self.image_size, self.fill)
         return stream
 
@@ -424,7 +426,8 @@ class NestedInvariancePooler(CallbackSupportMixin, TransformerMixin, ImageEstima
         if len(shape) <= 2:
             X = check_rows(self, X, reset=reset)
             orbit_shape = (1,) * n_groups if self.orbit_shape is None else tuple(self.orbit_shape)
-            if len(orbit_shape) != n_groups or X.shape[1] % math.prod(orbit_shape):
+            sizes = all(isinstance(size, Integral) and size > 0 for size in orbit_shape)
+            if not sizes or len(orbit_shape) != n_groups or X.shape[1] % math.prod(orbit_shape):
                 raise ValueError(
                     f"orbit_shape={self.orbit_shape} must have {n_groups} sizes, one a stage, whose product divides "
                     f"the {X.shape[1]} features of a row"

@@ -176,8 +176,7 @@ class Flip(Geometric):
     """
 
     _parameter_constraints = {"axis": [StrOptions({"horizontal", "vertical", "both"})]}
-    fill = 0.0
-    interpolation = "bilinear"
+    fill = interpolation = None
 
     def __init__(self, axis="horizontal"):
         self.axis = axis
@@ -260,7 +259,7 @@ class Crop(Geometric):
     """
 
     _parameter_constraints = {"area": _RANGE, "ratio": [tuple, list], "interpolation": INTERPOLATION}
-    fill = 0.0  # never seen: no crop leaves the image
+    fill = None  # no crop leaves the image
 
     def __init__(self, area=(0.25, 1.0), *, ratio=(0.75, 4 / 3), interpolation="bilinear"):
         self.area = area

@@ -5,7 +5,7 @@ import itertools
 import torch
 
 from sklinvariant._base import torch_generator
-from sklinvariant.transforms._geometric import Geometric, warp_tensor
+from sklinvariant.transforms._geometric import Geometric, settled, warp_tensor
 from sklinvariant.transforms._transform import Transform
 
 
@@ -21,7 +21,7 @@ class Compose(Geometric):
         The first acts first.
     fill : {"mean", "edge", "reflect"}, float, sequence or None, default=None
         What lies outside an image, in the place of the transformations' own; None takes theirs, which must agree
-        within a chain.
+        within a chain (`Flip` and `Crop` have none, and take the others').
     interpolation : {"bilinear", "bicubic", "nearest"} or None, default=None
         Likewise.
 
@@ -65,8 +65,8 @@ class Compose(Geometric):
         torch.Tensor of shape (m_1 ⋯ m_g, p)
         """
         self._check()
-        sizes = [None] * len(self.transforms) if m is None else list(m)
-        if len(sizes) != len(self.transforms):
+        sizes = [None] * len(self.transforms) if m is None else m
+        if not hasattr(sizes, "__len__") or len(sizes) != len(self.transforms):
             raise ValueError(f"m must hold a size for each of {len(self.transforms)} transforms, got {m!r}")
         rows = torch.empty(1, 0, dtype=torch.float64)
         for transform, size in zip(self.transforms, sizes, strict=True):
@@ -95,7 +95,7 @@ class Compose(Geometric):
                 transforms, rows = zip(*run, strict=True)
                 chain = Compose(transforms, fill=self.fill, interpolation=self.interpolation)
                 matrices = chain._matrices(torch.cat(rows, dim=1), tuple(images.shape[-2:]))
-                images, size = warp_tensor(images, matrices, size, *chain._look_up()), None
+                images, size = warp_tensor(images, matrices, size, *settled(chain._look_up())), None
             else:
                 for transform, rows in run:
                     images = transform._apply(images, rows)
@@ -111,13 +111,13 @@ class Compose(Geometric):
         own = getattr(self, name)
         if own is not None:
             return own
-        found = {repr(look[i]): look[i] for look in looks} or {"": ("bilinear", 0.0)[i]}
+        found = {repr(look[i]): look[i] for look in looks if look[i] is not None}
         if len(found) > 1:
             raise ValueError(
                 f"a chain of transforms is one look-up, but their {name} differ: {', '.join(found)}; give {name}= to "
                 "Compose"
             )
-        return next(iter(found.values()))
+        return next(iter(found.values()), None)
 
     def _check(self):
         self._validate_params()

@@ -1,10 +1,10 @@
 """Geometric transformations are 3 x 3 matrices, so that chains multiply and the image is looked up once."""
 
-from numbers import Real
+from numbers import Integral, Real
 
 import numpy as np
 import torch
-from sklearn.utils._param_validation import StrOptions
+from sklearn.utils._param_validation import StrOptions, validate_params
 
 from sklinvariant._base import to_numpy
 from sklinvariant._descriptors import as_tensor
@@ -64,18 +64,22 @@ class Geometric(Transform):
 
         def undo(x):
             matrices = self._matrices(self._check_params(params, len(x)), tuple(x.shape[-2:]))
-            return warp_tensor(x, _inverse(matrices), None, *self._look_up())
+            return warp_tensor(x, _inverse(matrices), None, *settled(self._look_up(), fill=0.0))
 
         return on_images(images, undo)
 
     def _apply(self, images, params, size=None):
         matrices = self._matrices(params, tuple(images.shape[-2:]))
-        return warp_tensor(images, matrices, size, *self._look_up())
+        return warp_tensor(images, matrices, size, *settled(self._look_up()))
 
     def _look_up(self):
+        """Interpolation and fill, None for what makes no difference to this transformation."""
         return self.interpolation, self.fill
 
 
+@validate_params(
+    {"size": [tuple, list, None], "interpolation": INTERPOLATION, "fill": FILL}, prefer_skip_nested_validation=True
+)
 def warp(images, matrix, *, size=None, interpolation="bilinear", fill=0.0):
     """Move images by matrices: whatever was composed, in one look-up.
 
@@ -97,6 +101,11 @@ def warp(images, matrix, *, size=None, interpolation="bilinear", fill=0.0):
     -------
     array or tensor of the same kind
 
+    Raises
+    ------
+    ValueError
+        Where a parameter is not as above, or a matrix has no inverse.
+
     Examples
     --------
     >>> import numpy as np
@@ -112,6 +121,8 @@ def warp(images, matrix, *, size=None, interpolation="bilinear", fill=0.0):
         raise ValueError(f"matrix must be of shape (3, 3) or ({len(images)}, 3, 3), got {tuple(matrix.shape)}")
     if not torch.isfinite(matrix).all() or (torch.linalg.det(matrix) == 0).any():
         raise ValueError("matrix must be finite and have an inverse")
+    if size is not None and (len(size) != 2 or not all(isinstance(pixels, Integral) and pixels > 0 for pixels in size)):
+        raise ValueError(f"size must be None or (height, width) in pixels, got {size!r}")
     return on_images(images, lambda x: warp_tensor(x, matrix, size, interpolation, fill))
 
 
@@ -141,7 +152,7 @@ def warp_tensor(images, matrices, size, interpolation, fill):
     if images.is_floating_point() or (pixel_moves(matrices, shape, tuple(size or shape)) < 0).any():
         images = as_float(images)
     if not isinstance(fill, str):
-        value = torch.as_tensor(np.ravel(fill), dtype=torch.float64)
+        value = torch.as_tensor(np.ravel(np.asarray(fill, dtype=np.float64)))
         if len(value) not in (1, images.shape[1]) or not torch.isfinite(value).all():
             raise ValueError(f"fill must be a finite number, or {images.shape[1]}, one a channel, got {fill!r}")
         fill = value.item() if len(value) == 1 else value.to(images)[None, :, None, None]
@@ -150,6 +161,11 @@ def warp_tensor(images, matrices, size, interpolation, fill):
         fill = images.mean((-2, -1), keepdim=True) if images.is_floating_point() else 0.0
         return resample(images, matrices, size, interpolation, "constant", fill)
     return resample(images, matrices, size, interpolation, fill)
+
+
+def settled(look_up, fill="edge"):
+    """A look-up in which nothing is None."""
+    return tuple(default if own is None else own for own, default in zip(look_up, ("bilinear", fill), strict=True))
 
 
 def _inverse(matrices):

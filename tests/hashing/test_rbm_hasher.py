@@ -10,6 +10,7 @@ from sklearn.datasets import load_digits
 from sklearn.neural_network import BernoulliRBM
 
 from sklinvariant import RBMHasher, load, save
+from sklinvariant._training import RowBatches
 from sklinvariant.metrics import bit_activations, code_entropy
 from sklinvariant.networks import (
     RestrictedBoltzmannMachine,
@@ -262,6 +263,17 @@ def test_progress_and_divergence(digits, capsys):
         RBMHasher(4, visible="gaussian", learning_rate=1e6, max_epochs=50).fit(digits)
 
 
+def test_a_row_that_is_left_over_does_not_weigh_as_a_batch(digits):
+    """Targets of a batch of one would tell nothing of the others: 401 rows use bits as equally as 400."""
+    even, left_over = (
+        np.mean([np.abs(RBMHasher(32, random_state=s).fit_transform(digits[:n]).mean(0) - 0.5) for s in range(3)])
+        for n in (400, 401)
+    )
+    assert left_over < 1.5 * even
+    sizes = [len(rows) for rows, _ in RowBatches(torch.rand(401, 2), batch_size=100, generator=torch.Generator())]
+    assert sizes == [81, 80, 80, 80, 80]
+
+
 @pytest.mark.parametrize("batch_size", [1, 7, 10_000])
 def test_batches_of_any_size(digits, batch_size):
     codes = RBMHasher(8, batch_size=batch_size, max_epochs=1, random_state=0).fit_transform(digits[:50])
@@ -286,3 +298,35 @@ def test_bad_parameters(digits, params, message):
 def test_binary_units_need_0_to_1(digits):
     with pytest.raises(ValueError, match="0-1"):
         RBMHasher(visible="binary").fit(digits * 2)
+    hasher = RBMHasher(4, visible="binary", max_epochs=1, warm_start=True).fit(digits)
+    for method in (hasher.fit, hasher.partial_fit, hasher.transform, hasher.score_samples, hasher.gibbs):
+        with pytest.raises(ValueError, match="0-1"):
+            method(digits * 2)
+
+
+@pytest.mark.parametrize("change", [{"n_bits": 8}, {"visible": "gaussian"}])
+def test_what_a_machine_cannot_go_on_with(digits, change):
+    hasher = RBMHasher(4, max_epochs=1, warm_start=True, random_state=0).fit(digits)
+    codes, likelihood = hasher.transform(digits), hasher.score_samples(digits)
+    hasher.set_params(**change)
+    for method in (hasher.fit, hasher.partial_fit):
+        with pytest.raises(ValueError, match=f"{next(iter(change))}=.* is not that of the machine"):
+            method(digits)
+    np.testing.assert_array_equal(hasher.transform(digits), codes)  # what was learned stays what it was
+    np.testing.assert_array_equal(hasher.score_samples(digits), likelihood)
+    assert hasher.set_params(warm_start=False).fit(digits).transform(digits).shape == (600, hasher.n_bits)
+
+
+def test_a_small_batch_does_not_end_the_chains(small):
+    """The last batch of an epoch has what rows are left; the other chains wait, they do not start again."""
+    machine = RestrictedBoltzmannMachine(*small, persistent=True, generator=torch.Generator().manual_seed(0))
+    data = torch.rand(7, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        machine.learn(data, 0.0)
+        before = machine.chain.clone()
+        assert before.any()
+        machine.learn(data[:2], 0.0)
+        assert machine.chain.shape == (7, 3)
+        torch.testing.assert_close(machine.chain[2:], before[2:])
+        machine.learn(torch.cat([data, data]), 0.0)
+        assert machine.chain.shape == (14, 3)

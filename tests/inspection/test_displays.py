@@ -77,7 +77,16 @@ def test_grey_images_with_an_axis_of_channels(pyplot):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"query_images": np.zeros((3, 2, 2))}, "3 query_images for 1 queries"), ({"y": [0]}, "give both y")],
+    [
+        ({"query_images": np.zeros((3, 2, 2))}, "3 query_images for 1 queries"),
+        ({"y": [0]}, "give both y"),
+        ({"y": [0, 1], "y_database": [0, 1]}, "y has 2 labels for 1 queries"),
+        ({"y": [0], "y_database": [0]}, "y_database has 1 labels for 2 database_images"),
+        ({"ranking": [[1.0]]}, "ranking must hold rows"),
+        ({"ranking": [1]}, "ranking must hold rows"),
+        ({"ranking": np.zeros((0, 1), int), "query_images": []}, "ranking must hold rows"),
+        ({"ranking": [[2]]}, "ranking names row 2 of 2 database_images"),
+    ],
 )
 def test_bad_input(change, message):
     images = np.zeros((2, 2, 2))

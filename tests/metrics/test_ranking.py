@@ -37,6 +37,7 @@ def test_ranking_of_bits(rng):
     [
         (lambda: exact_ranking(np.zeros((2, 3)), np.zeros((2, 4))), "features"),
         (lambda: exact_ranking(np.zeros((2, 3)), n_neighbors=2), "n_neighbors"),
+        (lambda: exact_ranking(np.zeros((2, 3)), n_neighbors=1.0), "n_neighbors"),
         (lambda: exact_ranking(np.zeros((1, 3))), "n_neighbors"),
         (lambda: exact_ranking(np.full((2, 3), np.nan)), "row 0"),
         (lambda: exact_ranking(np.full((2, 3), 2), metric="hamming"), "bits 0 and 1"),

@@ -1,7 +1,9 @@
 """Measures of a ranking against loops, scikit-learn and the program of the Oxford buildings."""
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from scipy.sparse import csr_matrix
 from sklearn.metrics import average_precision_score
 
@@ -68,6 +70,9 @@ def test_every_way_to_say_what_is_relevant(search, interpolation):
         (ranking.tolist(), objects, lists[1]),
         (ranking, csr_matrix(relevant), csr_matrix(junk.astype(float)).tocoo()),
         renamed,
+        (torch.tensor(ranking), torch.tensor(relevant), torch.tensor(junk)),
+        (pd.DataFrame(ranking), pd.DataFrame(relevant), pd.DataFrame(junk)),
+        (ranking, relevant.tolist(), [set(row) for row in lists[1]]),
     ):
         got = average_precision(how[0], how[1], junk=how[2], interpolation=interpolation)
         np.testing.assert_array_equal(got, expected)
@@ -120,6 +125,9 @@ def test_queries_to_which_nothing_is_relevant_are_left_out():
         (([[0.5, 1]], [[0]]), "ranking must hold whole numbers"),
         (([[0, 1]], [[0], [1]]), "relevant speaks of 2 queries, ranking of 1"),
         (([[0, 1], [1, 1]], [[0], [1]]), "row 1 of ranking holds a neighbour twice"),
+        (([[0, 1, 2]], np.array([[0, 1, 1]])), "row 0 of relevant names an id twice; a matrix of what is so must be"),
+        (([[0, 1]], np.array([[0.0, 1.0]])), "row 0 of relevant must hold ids, whole numbers, or booleans, got float"),
+        (([[0, 1]], [["a"]]), "row 0 of relevant must hold ids"),
     ],
 )
 def test_bad_input(arguments, message):
@@ -134,5 +142,7 @@ def test_bad_parameters():
         average_precision([[0]], [[0]], interpolation="linear")
     with pytest.raises(ValueError, match="k must be at least 1"):
         recall_at_k([[0]], [[0]], 0)
+    with pytest.raises(ValueError, match="k must be"):
+        recall_at_k([[0]], [[0]], 1.5)
     with pytest.raises(ValueError, match="junk speaks of 2"):
         average_precision([[0]], [[0]], junk=[[0], [1]])

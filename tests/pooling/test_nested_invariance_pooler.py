@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
 from torch import nn
@@ -258,6 +259,27 @@ def test_files_and_pictures_of_any_size(network, tmp_path, global_random_seed):
     np.testing.assert_allclose(turned, turning.transform(pictures), atol=2e-3)
 
 
+def test_arrays_and_rows_of_any_size_are_fitted_into_the_square(network, images):
+    """As a list of the same pictures is; from the first fit on, and of another size later."""
+    pooler = NestedInvariancePooler(network, stages=[("translation", 2)], image_size=21, image_shape=(17, 17, 3))
+    expected = pooler.fit_transform(list(images))
+    for same in (images, torch.tensor(images), images.reshape(5, -1)):
+        np.testing.assert_allclose(clone(pooler).fit(same).transform(same), expected, atol=1e-6)
+    smaller = images[:, :15, :11]
+    np.testing.assert_allclose(pooler.transform(smaller), pooler.transform(list(smaller)), atol=1e-6)
+
+
+def test_pictures_of_several_dtypes(network, images):
+    """Whole numbers are 0-255 beside floats too, and half precision is read as float32."""
+    whole = (images * 255).round().astype(np.uint8)
+    for image_size in (None, 21):
+        pooler = NestedInvariancePooler(network, stages=[("translation", 2)], image_size=image_size).fit(list(images))
+        mixed = pooler.transform([images[0], whole[1], images[2].astype(np.float16)])
+        np.testing.assert_allclose(mixed, pooler.transform(list(images[:3])), atol=0.01)
+        half = torch.tensor(images).bfloat16()
+        np.testing.assert_allclose(pooler.transform(list(half)), pooler.transform(list(images)), atol=0.02)
+
+
 def test_a_bad_file_is_named_and_loses_nothing(network, tmp_path):
     names = [str(tmp_path / f"{i}.png") for i in range(4)]
     for name in names:
@@ -326,6 +348,7 @@ def test_saved_and_pickled(network, images, orbits, tmp_path):
         ({"stages": [("rotation",)]}, "a stage must be"),
         ({"stages": ["rotation"]}, "a stage must be"),
         ({"stages": [("rotation", 1, "l1")]}, "a stage must be"),
+        ({"stages": [(["rotation"], 1)]}, "a stage must be"),
         ({"stages": [("turn", 1)]}, "no group 'turn'"),
         ({"stages": [("rotation", 1), ("rotation", 2)]}, "once"),
         ({"stages": [("region", 1)]}, '"translation" before it'),
@@ -348,6 +371,7 @@ def test_bad_parameters(network, images, params, message):
         (np.zeros((0, 17, 17, 3)), "0 sample"),
         (np.zeros((2, 17, 17)), "channels|cannot take|features"),
         ([np.zeros((5, 5)), np.zeros((6, 5))], "differ in size"),
+        ([np.zeros((17, 17)), np.zeros((17, 17, 3))], "differ in size"),
         (["a.png"], "image_size"),
     ],
 )
@@ -355,6 +379,18 @@ def test_bad_images(network, images, X, message):
     pooler = NestedInvariancePooler(network, stages=[("translation", 1)]).fit(images)
     with pytest.raises(ValueError, match=message):
         pooler.transform(X)
+
+
+def test_colours_beside_grey(network, images):
+    pooler = NestedInvariancePooler(network, stages=[("translation", 1)], image_size=17).fit(images)
+    with pytest.raises(ValueError, match=r"image 2 has 1 channel\(s\), image 0 has 3"):
+        pooler.transform([images[0], images[1], images[2, ..., 0]])
+
+
+@pytest.mark.parametrize("orbit_shape", [(0, 3, 5), (-4, -3, 5), ("4", 3, 5)])
+def test_bad_orbit_shapes(orbits, orbit_shape):
+    with pytest.raises(ValueError, match="orbit_shape="):
+        NestedInvariancePooler(orbit_shape=orbit_shape).fit(orbits.reshape(6, -1))
 
 
 @pytest.mark.parametrize(

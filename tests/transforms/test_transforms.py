@@ -175,6 +175,22 @@ def test_composition_is_one_after_the_other(images):
     np.testing.assert_allclose(chain.apply(images, params)[centre], slow[centre], atol=0.02)
 
 
+def test_crops_show_nothing_but_the_image():
+    """At the border too, where an enlarged pixel reaches over it by half of its own."""
+    white = np.ones((200, 9, 12))
+    for crop in (Crop(), Compose([Flip(), Crop()])):
+        np.testing.assert_allclose(crop.apply(white, crop.sample(200, 0)), 1, rtol=1e-12)
+
+
+def test_what_has_no_fill_takes_that_of_its_chain(images):
+    parts = [Rotation(20, fill="reflect", interpolation="bicubic"), Flip(), Crop(interpolation="bicubic")]
+    told = Compose(parts, fill="reflect", interpolation="bicubic")
+    np.testing.assert_array_equal(Compose(parts)(images, 0), told(images, 0))
+    np.testing.assert_array_equal(
+        Compose([Compose(parts[1:]), parts[0]])(images, 0), Compose(told.transforms[1:] + parts[:1])(images, 0)
+    )
+
+
 def test_photometric_keeps_its_place(images):
     first, last = ColorJitter(offset=0.3), Rotation(fill=0.0)
     chain = Compose([first, last])
@@ -297,6 +313,14 @@ def test_gpu(images, device):
         (lambda x: Compose([Rotation()]).orbit([1, 2]), "m must hold"),
         (lambda x: warp(x, np.zeros((3, 3))), "inverse"),
         (lambda x: warp(x, np.eye(2)), r"\(3, 3\)"),
+        (lambda x: warp(x, np.eye(3), fill="median"), r"'fill' parameter of .*warp"),
+        (lambda x: warp(x, np.eye(3), fill=None), r"'fill' parameter of .*warp"),
+        (lambda x: warp(x, np.eye(3), fill=["red"]), "could not convert"),
+        (lambda x: warp(x, np.eye(3), interpolation="cubic"), r"'interpolation' parameter of .*warp"),
+        (lambda x: warp(x, np.eye(3), size=4), r"'size' parameter of .*warp"),
+        (lambda x: warp(x, np.eye(3), size=(4, 0)), "size must be"),
+        (lambda x: warp(x, np.eye(3), size=(4.0, 4)), "size must be"),
+        (lambda x: Compose([Rotation()]).orbit(3), "m must hold"),
     ],
 )
 def test_bad_input(call, message, images):
