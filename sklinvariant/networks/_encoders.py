@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from sklinvariant.kernels import Mixture, Scores, mixture_scores, soft_moments
+from sklinvariant.kernels import Mixture, Scores, mixture_scores, soft_moments, standardize
 
 _SMALL = 1e-6  # below this the square root of power normalisation goes on as a straight line (finite gradient)
 
@@ -171,9 +171,8 @@ class MeanEncoder(nn.Module):
 
     def prepare(self, bags, device):
         """Bags in own units on the device, which every pass over them then takes as they are."""
-        shift = torch.as_tensor(self.units.shift, device=device)
-        values = (bags.values.to(device).double() - shift) / self.units.scale
-        return Bags(values.to(self.dtype), bags.offsets)
+        values = standardize(bags.values.to(device), self.units.shift, self.units.scale, self.dtype)
+        return Bags(values, bags.offsets)
 
     def forward(self, bags):
         values, offsets = bags
