@@ -62,7 +62,8 @@ def draw_sample(bags, subsample, generator, device, sample_weight=None):
 def measure_units(values, weights):
     """Weighted mean of the descriptors and root mean square of what is left, in double precision.
 
-    Where nothing is left but rounding, the size of the descriptors takes its place, or 1.
+    Where nothing is left but rounding, the size of the descriptors takes its place, or 1. Raises ValueError where
+    the squares of what is left cannot be held.
     """
     parts = list(zip(values.split(DOUBLE_ROWS), weights.double().split(DOUBLE_ROWS), strict=True))
     mass = sum(w.sum() for _, w in parts)
@@ -74,7 +75,10 @@ def measure_units(values, weights):
         return Units(shift.cpu().numpy(), size or 1.0)
     # in parts of the largest, whose square could overflow
     squares = sum(w @ torch.sub(x.double(), shift).div_(largest).square_().mean(1) for x, w in parts)
-    return Units(shift.cpu().numpy(), largest * float((squares / mass).sqrt()))
+    scale = largest * float((squares / mass).sqrt())
+    if not 1e-150 < scale < 1e150:
+        raise ValueError(f"the descriptors spread by {scale:.1g}, whose square is beyond float64; rescale them")
+    return Units(shift.cpu().numpy(), scale)
 
 
 def learn_codebook(sample, source, k, *, max_iter, tol, generator, n_samples):
@@ -102,7 +106,8 @@ def learn_mixture(sample, source, k, *, max_iter, tol, generator, n_samples):
         mixture, n_iter, _ = fit_mixture(
             sample.values, sample.weights, k, max_iter=max_iter, tol=tol, generator=generator
         )
-        variances = (mixture.variances.cpu().double().numpy() * sample.units.scale**2).astype(sample.dtype)
+        # float64 whatever the data: the squares of float32 do not fit into float32
+        variances = mixture.variances.cpu().double().numpy() * sample.units.scale**2
         return Mixture(mixture.weights.cpu().numpy(), sample.outward(mixture.means), variances), n_iter
     source = _fitted(source, sample)
     covariance_type = getattr(source, "covariance_type", "diag")

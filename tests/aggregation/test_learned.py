@@ -231,6 +231,41 @@ def test_scale_of_the_data_does_not_matter(two_classes, model, scale):
     assert np.isfinite(single).all()
 
 
+@pytest.mark.parametrize("scale", [1e-36, 1e-20, 1e20, 1e36])
+def test_float32_at_scales_whose_squares_it_cannot_hold(two_classes, scale):
+    X, y = two_classes
+    scaled = (X * scale).astype(np.float32)
+    unlearned = FisherVector(3, random_state=0).fit(scaled)
+    expected = FisherVector(3, random_state=0).fit_transform(X)
+    np.testing.assert_allclose(unlearned.transform(scaled), expected, atol=1e-2)
+    learned = LearnedFisherVector(3, init=unlearned, max_epochs=0).fit(scaled, y)
+    np.testing.assert_allclose(learned.transform(scaled), expected, atol=1e-2)
+    assert learned.set_params(max_epochs=3).fit(scaled, y).score(scaled, y) > 0.8
+
+
+@pytest.mark.parametrize("model", LEARNED[:4])
+@pytest.mark.parametrize("n_distinct", [1, 2])
+@pytest.mark.filterwarnings("ignore:the descriptors have fewer distinct values")
+def test_fewer_distinct_descriptors_than_codewords(two_classes, model, n_distinct):
+    X = np.random.RandomState(0).randint(n_distinct, size=(40, 15, 1)) * np.ones(3)
+    model = clone(model).fit(X, two_classes[1])
+    assert np.isfinite(model.transform(X)).all()
+    assert np.isfinite(model.predict_proba(X)).all()
+
+
+@pytest.mark.parametrize("model", LEARNED[:3])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("gamma", [1e-300, 1e300])
+def test_a_gamma_beyond_all_bounds(two_classes, model, dtype, gamma):
+    X, y = two_classes
+    X = X.astype(dtype)
+    model = clone(model).set_params(gamma=gamma, max_epochs=0).fit(X, y)
+    np.testing.assert_allclose(model.gamma_, gamma, rtol=1e-4)
+    shares = LearnedBoW(init=model, gamma=gamma, max_epochs=0).fit(X, y).transform(X)
+    expected = BagOfWords(codebook=model).fit(X).transform(X) if gamma > 1 else np.full_like(shares, 1 / 3)
+    np.testing.assert_allclose(shares, expected, atol=1e-4)
+
+
 @pytest.mark.parametrize("model", LEARNED)
 def test_empty_bags_encode_to_zero_or_a_constant(two_classes, model):
     X, _y = two_classes
