@@ -126,6 +126,77 @@ def test_a_cost_of_ones_own(two_classes):
     assert model.transform(X).shape == (40, 9)
 
 
+class _Remember:
+    """A cost that keeps the targets it has seen."""
+
+    def __init__(self):
+        self.seen = []
+
+    def __call__(self, representation, target):
+        self.seen.append(target)
+        return representation.square().sum(1)
+
+
+@pytest.mark.parametrize(
+    ("y", "expected"),
+    [
+        (np.arange(40) % 3 + 7, torch.arange(40) % 3 + 7),
+        (np.arange(40.0), torch.arange(40.0)),
+        (np.arange(120).reshape(40, 3) % 2, torch.arange(120).view(40, 3) % 2),
+        (np.linspace(0, 1, 80, dtype=np.float32).reshape(40, 2), torch.linspace(0, 1, 80).view(40, 2)),
+        (np.array(["a", "b"])[np.arange(40) % 2], torch.arange(40) % 2),
+    ],
+)
+def test_a_cost_of_ones_own_gets_numbers_as_they_are_and_words_as_class_numbers(two_classes, y, expected):
+    loss = _Remember()
+    X = two_classes[0].astype(np.float32)
+    model = LearnedVLAD(3, loss=loss, max_epochs=1, random_state=0).fit(X, y)
+    assert loss.seen[0].dtype == expected.dtype
+    torch.testing.assert_close(loss.seen[0].sort(dim=0).values, expected.sort(dim=0).values)
+    assert hasattr(model, "classes_") == (y.dtype.kind == "U")
+
+
+def test_words_keep_their_class_numbers_in_later_batches(two_classes):
+    loss, X = _Remember(), two_classes[0]
+    model = LearnedVLAD(3, loss=loss).partial_fit(X, np.array(["a", "b"])[np.arange(40) % 2])
+    model.partial_fit(X, ["b"] * 40)
+    assert (loss.seen[-1] == 1).all()
+    with pytest.raises(ValueError, match="class c, which"):
+        model.partial_fit(X, ["c"] * 40)
+
+
+def test_weights_reach_a_cost_of_ones_own(two_classes):
+    X, y = two_classes
+
+    def pull(representation, target):  # either class to its own corner
+        corners = torch.eye(9, dtype=representation.dtype)[:2]
+        return (representation - corners[target]).square().sum(1)
+
+    model = LearnedVLAD(3, loss=pull, max_epochs=5, descriptors_per_sample=None, batch_size=200, random_state=0)
+    times = np.arange(40) % 3
+    weighted = clone(model).fit(X, y, sample_weight=times)
+    repeated = clone(model).fit(np.repeat(X, times, axis=0), np.repeat(y, times))
+    np.testing.assert_allclose(weighted.codebook_, repeated.codebook_, rtol=1e-5)
+    with pytest.raises(ValueError, match="weights cannot weigh"):
+        clone(model).set_params(loss=lambda r, y: pull(r, y).mean()).fit(X, y, sample_weight=times)
+
+
+@pytest.mark.parametrize(("loss", "got"), [(lambda r, y: None, "NoneType"), (lambda r, y: r, r"\(40, 9\)")])
+def test_a_cost_of_the_wrong_kind(two_classes, loss, got):
+    with pytest.raises(ValueError, match=f"one for each of 40 bags, as a tensor; got .*{got}"):
+        LearnedVLAD(3, loss=loss).fit(*two_classes)
+
+
+@pytest.mark.parametrize(("loss", "kind"), [("log_loss", "multilabel"), ("squared_error", "regression")])
+@pytest.mark.parametrize("outputs", [1, 2, 6])
+def test_a_later_batch_of_another_number_of_outputs(two_classes, loss, kind, outputs):
+    X, y = two_classes
+    y = np.tile(y[:, None], 6)
+    model = LearnedBoW(3, loss=loss).partial_fit(X, y[:, :3])
+    with pytest.raises(ValueError, match=f"fitted to {kind} of 3"):
+        model.partial_fit(X, y[:, :outputs] if outputs > 1 else y[:, 0])
+
+
 @pytest.mark.parametrize(
     "init", ["kmeans", "gmm", "random", np.eye(3), KMeans(3, n_init=1), GaussianMixture(3, covariance_type="diag")]
 )
