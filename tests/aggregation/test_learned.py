@@ -7,6 +7,7 @@ import pytest
 import torch
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.cluster import KMeans
+from sklearn.kernel_approximation import AdditiveChi2Sampler
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -22,7 +23,7 @@ from sklinvariant.aggregation import (
     LearnedFisherVector,
     LearnedVLAD,
 )
-from sklinvariant.datasets import make_concentric
+from sklinvariant.datasets import make_checkers, make_concentric
 
 LEARNED = [
     LearnedBoW(3, max_epochs=3, random_state=0),
@@ -73,12 +74,13 @@ def test_seed_clone_and_pickle(two_classes, model):
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(first)).predict_proba(X), first.predict_proba(X))
 
 
-def test_two_learned_words_separate_what_ten_words_of_kmeans_do_not():
-    bags, y = make_concentric(300, n_descriptors=5, noise=0.5, random_state=0)
-    train, test = bags[:150], bags[150:]
-    learned = LearnedBoW(2, max_epochs=100, learning_rate=0.05, tol=None, random_state=0).fit(train, y[:150])
-    unlearned = make_pipeline(BagOfWords(2, random_state=0), LinearSVC()).fit(train, y[:150])
-    assert learned.score(test, y[150:]) > unlearned.score(test, y[150:]) + 0.1
+@pytest.mark.parametrize(("make", "n_words"), [(make_concentric, 2), (make_checkers, 4)])
+def test_a_few_learned_words_separate_what_ten_words_of_kmeans_do_not(make, n_words, global_random_seed):
+    bags, y = make(800, n_descriptors=2, noise=0.1, random_state=global_random_seed)
+    train, test = bags[:400], bags[400:]
+    learned = LearnedBoW(n_words, descriptors_per_sample=None, max_epochs=60, random_state=0).fit(train, y[:400])
+    unlearned = make_pipeline(BagOfWords(10, random_state=0), AdditiveChi2Sampler(), LinearSVC(C=10, max_iter=10_000))
+    assert learned.score(test, y[400:]) > unlearned.fit(train, y[:400]).score(test, y[400:]) + 0.02
 
 
 @pytest.mark.parametrize("loss", ["log_loss", "hinge", "squared_hinge"])
