@@ -208,6 +208,8 @@ def _check_tensor_rows(estimator, X, reset):
         raise ValueError(f"Expected 2D array, got a tensor of shape {tuple(X.shape)} instead. Reshape your data.")
     if X.is_complex():
         raise ValueError("Complex data not supported")
+    if X.layout != torch.strided:
+        raise TypeError("Sparse data was passed for X, but dense data is required. Use '.to_dense()'.")
     if X.shape[0] == 0 or X.shape[1] == 0:
         raise ValueError(
             f"Found array with {X.shape[0]} sample(s) and {X.shape[1]} feature(s); a minimum of 1 is required"
@@ -233,14 +235,16 @@ def in_compute_dtype(X):
 
 
 def _looks_ragged(X):
-    if isinstance(X, np.ndarray) and X.dtype == object:
-        return X.ndim == 1 and len(X) > 0 and getattr(X[0], "ndim", 0) > 0
-    if isinstance(X, (list, tuple)) and len(X):
-        first = X[0]
-        if isinstance(first, (np.ndarray, torch.Tensor)):
-            return first.ndim >= 2
-        return isinstance(first, (list, tuple)) and len(first) > 0 and isinstance(first[0], (list, tuple, np.ndarray))
-    return False
+    """Whether X is a series of bags; what they are, `DescriptorSets.from_bags` looks into."""
+    if getattr(X, "ndim", None) == 1 and X.dtype == object:
+        return True
+    return isinstance(X, (list, tuple)) and (len(X) == 0 or any(map(_looks_like_a_bag, X)))
+
+
+def _looks_like_a_bag(item):
+    if isinstance(item, (list, tuple)):
+        return len(item) > 0 and isinstance(item[0], (list, tuple, np.ndarray))
+    return getattr(item, "ndim", 0) >= 2
 
 
 def _on_host_or_tensor(X):

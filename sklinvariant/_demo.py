@@ -1,6 +1,5 @@
 """The demo: images -> local features -> aggregation -> LinearSVC, the aggregation chosen by a grid search."""
 
-import contextlib
 import os
 import sys
 import time
@@ -60,112 +59,104 @@ def run(arguments):
     images, y = images[chosen], y[chosen]
     split = train_test_split(images, y, test_size=1 / 3, stratify=y, random_state=arguments.seed)
     print(f"{arguments.data}: {len(split[0])} images to learn from, {len(split[1])} to test on, {images.shape[1:]}")
-    rows, best = _compare(*split, seed=arguments.seed)
+    search = _search(*split[::2], seed=arguments.seed)
+    rows, codewords = _measure_all(search, *split)
     _print_table(rows)
-    _draw(rows, best, images.shape[3:], arguments.output)
+    print(f"The grid search chose {search.best_params_['aggregation']}\n")
+    _draw(rows, codewords, images.shape[3:], arguments.output)
     print(f"picture: {arguments.output}")
     return 0
 
 
 def _methods(seed):
-    """Each method with the sizes to try, and the feature map that goes with it."""
+    """Each method with its sizes to try, and the feature map that goes with it."""
     from sklearn.kernel_approximation import AdditiveChi2Sampler
 
     from sklinvariant.aggregation import VLAD, BagOfWords, FisherVector, LearnedBoW, LearnedVLAD
 
     chi2 = AdditiveChi2Sampler()
-    return {
-        "BagOfWords": (BagOfWords(random_state=seed), "n_codewords", (16, 64, 256), chi2),
-        "LearnedBoW": (LearnedBoW(random_state=seed), "n_codewords", (8, 16, 64), chi2),
-        "VLAD": (VLAD(random_state=seed), "n_codewords", (4, 8, 16), "passthrough"),
-        "LearnedVLAD": (LearnedVLAD(random_state=seed), "n_codewords", (4, 8, 16), "passthrough"),
-        "FisherVector": (FisherVector(random_state=seed), "n_components", (4, 8, 16), "passthrough"),
-    }
+    return [
+        (BagOfWords(random_state=seed), "n_codewords", (16, 64, 256), chi2),
+        (LearnedBoW(random_state=seed), "n_codewords", (8, 16, 64), chi2),
+        (VLAD(random_state=seed), "n_codewords", (4, 8, 16), "passthrough"),
+        (LearnedVLAD(random_state=seed), "n_codewords", (4, 8, 16), "passthrough"),
+        (FisherVector(random_state=seed), "n_components", (4, 8, 16), "passthrough"),
+    ]
 
 
-def _compare(train_images, test_images, y_train, y_test, *, seed):
-    from sklearn.base import clone
+def _search(images, y, *, seed):
+    """One grid search that swaps the methods, and their sizes, in the same step of one Pipeline."""
     from sklearn.model_selection import GridSearchCV
     from sklearn.pipeline import Pipeline
     from sklearn.svm import LinearSVC
 
     from sklinvariant.feature_extraction import DensePatches
 
-    size = 4 if train_images.shape[1] <= 16 else 8
-    patches = DensePatches(size, stride=1 if size == 4 else 4)
-    bags = patches.fit_transform(train_images)  # cut once: the search is over what comes after
-    pipeline = Pipeline([("aggregation", None), ("map", "passthrough"), ("svm", LinearSVC(random_state=seed))])
-    rows, models = [], {}
-    for name, (estimator, parameter, sizes, feature_map) in _methods(seed).items():
-        grid = {
+    patches = DensePatches(4, stride=1) if images.shape[1] <= 16 else DensePatches(8, stride=4)
+    steps = [("patches", patches), ("aggregation", None), ("map", None), ("svm", LinearSVC(random_state=seed))]
+    grid = [
+        {
             "aggregation": [estimator],
             f"aggregation__{parameter}": sizes,
             "map": [feature_map],
             "svm__C": [0.1, 1.0, 10.0],
         }
-        search = GridSearchCV(clone(pipeline), grid, cv=3, refit=True)
-        started = time.perf_counter()
-        with warnings.catch_warnings(), _progress(search, name):
-            warnings.simplefilter("ignore")  # LinearSVC says so each time it stops early
-            search.fit(bags, y_train)
-        seconds = time.perf_counter() - started
-        for size_ in sizes:
-            rows.append(_measure(name, search, parameter, size_, patches, bags, test_images, y_train, y_test))
-        chosen = search.best_params_[f"aggregation__{parameter}"]
-        print(
-            f"{name}: best of {len(search.cv_results_['params'])} settings in {seconds:.0f} s is {parameter}={chosen}"
-        )
-        models[name] = search.best_estimator_["aggregation"]
-    return rows, models
-
-
-def _measure(name, search, parameter, size, patches, bags, test_images, y_train, y_test):
-    """Refit the best setting of one size; accuracy on the test images and times."""
-    import numpy as np
-    from sklearn.base import clone
-
-    results = search.cv_results_
-    of_size = [i for i, p in enumerate(results["params"]) if p[f"aggregation__{parameter}"] == size]
-    best = max(of_size, key=lambda i: results["mean_test_score"][i])
-    model = clone(search.estimator).set_params(**_clone_values(results["params"][best]))
+        for estimator, parameter, sizes, feature_map in _methods(seed)
+    ]
+    search = _with_progress(GridSearchCV(Pipeline(steps), grid, cv=3))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        started = time.perf_counter()
-        model.fit(bags, y_train)
-        fitted = time.perf_counter()
-    test_bags = patches.transform(test_images)
-    features = model["aggregation"].transform(test_bags)
-    transformed = time.perf_counter()
-    return {
-        "method": name,
-        "size": size,
-        "features": features.shape[1],
-        "validation": float(results["mean_test_score"][best]),
-        "accuracy": float(np.mean(model.predict(test_bags) == y_test)),
-        "fit": fitted - started,
-        "transform": transformed - fitted,
-        "best": bool(results["rank_test_score"][best] == 1),
-    }
+        warnings.simplefilter("ignore")  # LinearSVC says so each time it stops early
+        return search.fit(images, y)
 
 
-def _clone_values(params):
-    """Parameters of a search with its estimators cloned."""
-    from sklearn.base import clone
-
-    return {name: clone(value) if hasattr(value, "get_params") else value for name, value in params.items()}
-
-
-@contextlib.contextmanager
-def _progress(search, name):
+def _with_progress(search):
     """A bar for the search where scikit-learn and rich can draw one, a line elsewhere."""
     from sklinvariant._compat import progress_bars
 
     bars = progress_bars() if sys.stderr.isatty() else []
-    if bars:
-        search.set_callbacks(*bars)
-    else:
-        print(f"{name} …", flush=True)
-    yield
+    return search.set_callbacks(*bars) if bars else search.set_params(verbose=1)
+
+
+def _measure_all(search, images, test_images, y, y_test):
+    """A row of the table for each size of each method, at its best C, and the codewords of the best LearnedBoW."""
+    params, scores = search.cv_results_["params"], search.cv_results_["mean_test_score"]
+    candidates = {}
+    for i, setting in enumerate(params):
+        size = next(value for name, value in setting.items() if name.startswith("aggregation__"))
+        candidates.setdefault((type(setting["aggregation"]).__name__, size), []).append(i)
+    rows, models = [], {}
+    for (method, size), indices in candidates.items():
+        best = max(indices, key=lambda i: scores[i])
+        measured, models[method, size] = _measure(search.estimator, params[best], images, test_images, y, y_test)
+        rows.append({"method": method, "size": size, "validation": float(scores[best]), **measured})
+    for method in dict.fromkeys(row["method"] for row in rows):
+        own = [row for row in rows if row["method"] == method]
+        chosen = max(own, key=lambda row: row["validation"])
+        for row in own:
+            row["best"] = row is chosen
+    learned = next(row for row in rows if row["method"] == "LearnedBoW" and row["best"])
+    return rows, models["LearnedBoW", learned["size"]]["aggregation"]
+
+
+def _measure(pipeline, setting, images, test_images, y, y_test):
+    """Refit one setting; its accuracy on the test images and its times, and the fitted Pipeline."""
+    import numpy as np
+    from sklearn.base import clone
+
+    model = clone(pipeline).set_params(**{name: clone(value, safe=False) for name, value in setting.items()})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        started = time.perf_counter()
+        model.fit(images, y)
+        fitted = time.perf_counter()
+    features = model[:2].transform(test_images)
+    transformed = time.perf_counter()
+    return {
+        "features": features.shape[1],
+        "accuracy": float(np.mean(model.predict(test_images) == y_test)),
+        "fit": fitted - started,
+        "transform": transformed - fitted,
+    }, model
 
 
 def _print_table(rows):
@@ -176,10 +167,10 @@ def _print_table(rows):
             f"{row['method']:<14}{row['size']:>6}{row['features']:>10}{row['validation']:>8.3f}{row['accuracy']:>8.3f}"
             f"{row['fit']:>8.2f}{row['transform']:>13.3f}{mark}"
         )
-    print("* the setting that the grid search chose, for each method\n")
+    print("* the size that cross-validation chose, for each method\n")
 
 
-def _draw(rows, models, channels, path):
+def _draw(rows, codewords, channels, path):
     try:
         import matplotlib
     except ImportError as error:
@@ -198,9 +189,8 @@ def _draw(rows, models, channels, path):
     left.set_title("Accuracy against size")
     left.legend()
     left.grid(alpha=0.3)
-    learned = models["LearnedBoW"]
-    side = round((learned.codebook_.shape[1] / (channels[0] if channels else 1)) ** 0.5)
-    CodebookDisplay.from_estimator(learned, patch_shape=(side, side, *channels), ax=right)
-    right.set_title(f"The {len(learned.codebook_)} codewords of LearnedBoW")
+    side = round((codewords.codebook_.shape[1] / (channels[0] if channels else 1)) ** 0.5)
+    CodebookDisplay.from_estimator(codewords, patch_shape=(side, side, *channels), ax=right)
+    right.set_title(f"The {len(codewords.codebook_)} codewords of LearnedBoW")
     figure.savefig(path, dpi=110)
     plt.close(figure)

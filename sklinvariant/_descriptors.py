@@ -1,5 +1,6 @@
 """DescriptorSets: bags of local descriptors of any size, as one array of values and the offsets of the bags."""
 
+import contextlib
 import os
 import warnings
 from numbers import Integral
@@ -73,6 +74,7 @@ class DescriptorSets:
         if isinstance(bags, (np.ndarray, torch.Tensor)) and bags.dtype != object:
             if bags.ndim != 3:
                 raise ValueError(f"expected bags of shape (n, m, d), got an array of shape {tuple(bags.shape)}")
+            _check_numeric(bags, "bags")
             n, m, d = bags.shape
             return cls(bags.reshape(n * m, d), np.arange(n + 1, dtype=np.int64) * m)
         bags = [_as_bag(bag, i) for i, bag in enumerate(bags)]
@@ -250,15 +252,26 @@ def _join(arrays):
 
 def _as_bag(bag, i):
     if not isinstance(bag, (np.ndarray, torch.Tensor)):
-        bag = np.asarray(bag)
+        kind = type(bag).__name__
+        try:
+            bag = np.asarray(bag)
+        except ValueError as error:
+            raise ValueError(f"bag {i}, a {kind}, is no array of shape (n_{i}, d): {error}") from error
+        if bag.ndim != 2:
+            raise ValueError(f"bag {i} must be of shape (n_{i}, d), got a {kind} of shape {bag.shape}")
     if bag.ndim != 2:
         raise ValueError(f"bag {i} must be of shape (n_{i}, d), got {tuple(bag.shape)}")
+    if bag.dtype == object:
+        with contextlib.suppress(TypeError, ValueError):  # numbers that numpy was told to keep as objects
+            bag = bag.astype(np.float64)
     _check_numeric(bag, f"bag {i}")
     return bag
 
 
 def _check_numeric(values, name):
     if isinstance(values, torch.Tensor):
+        if values.layout != torch.strided:
+            raise TypeError(f"{name} must be dense, got a sparse tensor; use '.to_dense()'")
         ok = not values.is_complex() and values.dtype != torch.bool
     else:
         ok = values.dtype.kind in "fiu"

@@ -36,4 +36,5 @@ def test_on_a_file(tmp_path, capsys):
     assert main(["aggregation", "--data", str(tmp_path / "data.npz"), "--output", str(tmp_path / "a.png")]) == 0
     printed = capsys.readouterr().out
     assert "LearnedVLAD" in printed
+    assert "The grid search chose" in printed
     assert (tmp_path / "a.png").stat().st_size > 10_000

@@ -1,7 +1,9 @@
 """Codewords where the classes part, not where the data lies.
 
-After figure 1 of Katharopoulos et al. 2017: descriptors of two classes, on a disc and on a ring around it. k-means
-spreads its codewords over the data; the learned ones go to where they tell the classes apart. Saves a picture.
+After figure 1 of Katharopoulos et al. 2017: bags of two descriptors, on a disc or on a ring around it, and on the black
+or the white fields of a board. k-means spreads its codewords over the data; the learned ones go to where they tell the
+classes apart: two are enough for the ring, and one for each field of the board, which four of k-means find too.
+Saves a picture.
 """
 
 import sys
@@ -18,15 +20,15 @@ from sklinvariant import BagOfWords, LearnedBoW
 from sklinvariant.datasets import make_checkers, make_concentric
 from sklinvariant.inspection import CodebookDisplay
 
-sets = {"concentric": make_concentric, "checkers": make_checkers}
+sets = {"concentric": (make_concentric, 2), "checkers": (make_checkers, 4)}
 figure, axes = plt.subplots(2, 3, figsize=(11, 7.4), layout="constrained")
-for row, (name, make) in zip(axes, sets.items(), strict=True):
-    bags, y = make(400, n_descriptors=5, noise=0.5, random_state=0)
-    train, test, y_train, y_test = bags[:200], bags[200:], y[:200], y[200:]
+for row, (name, (make, n_words)) in zip(axes, sets.items(), strict=True):
+    bags, y = make(800, n_descriptors=2, noise=0.1, random_state=0)
+    train, test, y_train, y_test = bags[:400], bags[400:], y[:400], y[400:]
     models = {
-        "k-means, 2 words": BagOfWords(2, random_state=0),
+        f"k-means, {n_words} words": BagOfWords(n_words, random_state=0),
         "k-means, 10 words": BagOfWords(10, random_state=0),
-        "learned, 2 words": LearnedBoW(2, learning_rate=0.05, max_epochs=150, tol=None, random_state=0),
+        f"learned, {n_words} words": LearnedBoW(n_words, descriptors_per_sample=None, max_epochs=60, random_state=0),
     }
     for ax, (label, model) in zip(row, models.items(), strict=True):
         pipeline = make_pipeline(model, AdditiveChi2Sampler(), LogisticRegression(C=100)).fit(train, y_train)

@@ -10,7 +10,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 from sklinvariant._base import resolve_device
 from sklinvariant._descriptors import as_tensor
-from sklinvariant.kernels import Mixture, compute_dtype, draw_rows, fit_kmeans, fit_mixture
+from sklinvariant.kernels import DOUBLE_ROWS, Mixture, compute_dtype, draw_rows, fit_kmeans, fit_mixture, standardize
 from sklinvariant.networks import Units
 
 _GAMMA_SAMPLE = 10_000
@@ -23,10 +23,16 @@ class Sample(NamedTuple):
     weights: torch.Tensor  # (M,)
     units: Units
 
+    @property
+    def dtype(self):
+        """That of the values, as numpy's."""
+        return torch.empty(0, dtype=self.values.dtype).numpy().dtype
+
     def outward(self, x):
         """Own units -> data units, as numpy in the dtype of the sample."""
-        x = x.detach().cpu().double().numpy() * self.units.scale + self.units.shift
-        return x.astype(self.values.cpu().numpy().dtype)
+        parts = x.detach().cpu().split(DOUBLE_ROWS)
+        shift, scale = self.units
+        return np.concatenate([(part.double().numpy() * scale + shift).astype(self.dtype) for part in parts])
 
     def inward(self, x):
         return torch.as_tensor((np.asarray(x, dtype=np.float64) - self.units.shift) / self.units.scale).to(self.values)
@@ -50,22 +56,29 @@ def draw_sample(bags, subsample, generator, device, sample_weight=None):
         kept = weights > 0
         values, weights = values[kept], weights[kept]
     units = measure_units(values, weights)
-    shift = torch.as_tensor(units.shift, device=device)
-    values = ((values.double() - shift) / units.scale).to(values.dtype)
-    return Sample(values, weights, units)
+    return Sample(standardize(values, *units, values.dtype), weights, units)
 
 
 def measure_units(values, weights):
-    """Weighted mean of the descriptors and root mean square of what is left (1 where nothing is left)."""
-    double, weights = values.double(), weights.double()[:, None]
-    shift = (double * weights).sum(0) / weights.sum()
-    rest = double - shift
-    largest = float(rest.abs().max())
-    noise = 4 * torch.finfo(values.dtype).eps * float(double.abs().max())
-    if largest <= noise:
-        return Units(shift.cpu().numpy(), max(float(double.abs().max()), 0.0) or 1.0)
-    spread = ((rest / largest).square() * weights).sum() / (weights.sum() * rest.shape[1])
-    return Units(shift.cpu().numpy(), largest * float(spread.sqrt()))
+    """Weighted mean of the descriptors and root mean square of what is left, in double precision.
+
+    Where nothing is left but rounding, the size of the descriptors takes its place, or 1. Raises ValueError where
+    the squares of what is left cannot be held.
+    """
+    parts = list(zip(values.split(DOUBLE_ROWS), weights.double().split(DOUBLE_ROWS), strict=True))
+    mass = sum(w.sum() for _, w in parts)
+    shift = sum(w @ x.double() for x, w in parts) / mass
+    low, high = (extreme.double() for extreme in torch.aminmax(values, dim=0))
+    size = float(torch.maximum(high, -low).max())
+    largest = float(torch.maximum(high - shift, shift - low).max())
+    if largest <= 4 * torch.finfo(values.dtype).eps * size:
+        return Units(shift.cpu().numpy(), size or 1.0)
+    # in parts of the largest, whose square could overflow
+    squares = sum(w @ torch.sub(x.double(), shift).div_(largest).square_().mean(1) for x, w in parts)
+    scale = largest * float((squares / mass).sqrt())
+    if not 1e-150 < scale < 1e150:
+        raise ValueError(f"the descriptors spread by {scale:.1g}, whose square is beyond float64; rescale them")
+    return Units(shift.cpu().numpy(), scale)
 
 
 def learn_codebook(sample, source, k, *, max_iter, tol, generator, n_samples):
@@ -93,8 +106,8 @@ def learn_mixture(sample, source, k, *, max_iter, tol, generator, n_samples):
         mixture, n_iter, _ = fit_mixture(
             sample.values, sample.weights, k, max_iter=max_iter, tol=tol, generator=generator
         )
-        dtype = sample.values.cpu().numpy().dtype
-        variances = (mixture.variances.cpu().double().numpy() * sample.units.scale**2).astype(dtype)
+        # float64 whatever the data: the squares of float32 do not fit into float32
+        variances = mixture.variances.cpu().double().numpy() * sample.units.scale**2
         return Mixture(mixture.weights.cpu().numpy(), sample.outward(mixture.means), variances), n_iter
     source = _fitted(source, sample)
     covariance_type = getattr(source, "covariance_type", "diag")
@@ -173,4 +186,4 @@ def _check_codebook(codebook, sample):
         raise ValueError(f"codebook must hold numbers of shape (n_codewords, {d}), got {codebook.shape}")
     if not np.isfinite(codebook).all():
         raise ValueError("codebook contains NaN or infinity")
-    return codebook.astype(sample.values.cpu().numpy().dtype)
+    return codebook.astype(sample.dtype)

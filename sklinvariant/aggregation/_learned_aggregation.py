@@ -45,8 +45,10 @@ class LearnedAggregation(LinearPredictor, Aggregator):
         `sklearn.kernel_approximation.AdditiveChi2Sampler`, for non-negative representations.
     loss : {"log_loss", "hinge", "squared_hinge", "squared_error"}, callable or Module, default="log_loss"
         What is minimised. The first three make a classifier, "squared_error" a regressor. A callable
-        ``loss(representation, y)`` gives a number or one per sample, and may be a module with parameters of its own
-        (W of the paper); there is then no ``predict``.
+        ``loss(representation, y)`` takes the mapped representation (n, n_features) of a batch and its targets, numbers
+        as they were given and words as class numbers, or ``loss(representation)`` where y is None. It gives a number,
+        or one for each bag, which ``sample_weight`` needs. It may be a module with parameters of its own (W of the
+        paper); there is then no ``predict``.
     alpha : float, default=1e-4
         L2 penalty of the linear model, on representations scaled to a mean norm of 1.
     max_epochs : int, default=30

@@ -44,7 +44,7 @@ def prepare_targets(y, sample_weight, class_weight, *, loss, task, n_samples, dt
     if task is None:
         task, codes = read_targets(y, loss, n_samples, name)
     else:
-        codes = encode_targets(y, task, n_samples, name)
+        codes = encode_targets(y, task, loss, n_samples, name)
     weight, sample_weight = weigh(sample_weight, class_weight, task, codes, n_samples, dtype)
     if whole:
         check_classes(task, codes, sample_weight, name)
@@ -63,10 +63,11 @@ def read_targets(y, loss, n_samples, name):
         check_consistent_length(np.empty(n_samples), y)
         y2d = y.reshape(len(y), -1)
         return Task("regression", None, y2d.shape[1], y.ndim == 1), y2d
-    if not isinstance(loss, str) and type_of_target(y).startswith("continuous"):
-        y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y", estimator=name)
+    if not isinstance(loss, str):
+        y = check_array(y, ensure_2d=False, allow_nd=True, dtype=None, input_name="y", estimator=name)
         check_consistent_length(np.empty(n_samples), y)
-        return Task("own", None, 0, y.ndim == 1), y
+        if y.dtype.kind in "biuf":  # what they mean is known to the loss alone
+            return Task("own", None, 0, y.ndim == 1), y
     check_consistent_length(np.empty(n_samples), y)
     check_classification_targets(y)
     if type_of_target(y) == "multilabel-indicator":
@@ -77,10 +78,15 @@ def read_targets(y, loss, n_samples, name):
     return _class_task(classes, loss), codes
 
 
-def encode_targets(y, task, n_samples, name):
+def encode_targets(y, task, loss, n_samples, name):
     """Targets of a further batch in the terms of a task fixed before."""
-    if task.kind in ("regression", "own") or task.kind == "multilabel":
-        return read_targets(y, "squared_error" if task.kind != "own" else len, n_samples, name)[1]
+    if task.classes is None or task.kind == "multilabel" or y is None:
+        now, codes = read_targets(y, loss, n_samples, name)
+        if (now.kind, now.n_outputs) != (task.kind, task.n_outputs):
+            raise ValueError(
+                f"y is {now.kind} of {now.n_outputs} outputs, but {name} was fitted to {task.kind} of {task.n_outputs}"
+            )
+        return codes
     y = column_or_1d(to_numpy(y))
     check_consistent_length(np.empty(n_samples), y)
     codes = np.searchsorted(task.classes, y).clip(max=len(task.classes) - 1)
@@ -121,7 +127,8 @@ def weigh(sample_weight, class_weight, task, codes, n_samples, dtype):
         weight = sample_weight.copy()
     if class_weight is not None:
         if task.classes is None or task.kind == "multilabel":
-            raise ValueError(f"class_weight is for classes; it cannot weigh a {task.kind} target")
+            hint = "; give sample_weight" if task.kind == "own" else ""
+            raise ValueError(f"class_weight is for classes; it cannot weigh a {task.kind} target{hint}")
         per_class = compute_class_weight(class_weight, classes=task.classes, y=task.classes[codes])
         weight = weight * per_class[codes]
     mean = weight.mean()
@@ -131,10 +138,15 @@ def weigh(sample_weight, class_weight, task, codes, n_samples, dtype):
 
 
 def as_target(codes, task, dtype):
-    """The tensor that the losses take: class numbers int64 (n,), or (n, n_outputs) in the compute dtype."""
+    """The tensor that the losses take: class numbers int64 (n,), or (n, n_outputs) in the compute dtype.
+
+    A loss of one's own gets class numbers for words, and numbers as they are: whole ones int64, others in that dtype.
+    """
     if codes is None:
         return None
-    if task.kind == "multiclass" or (task.kind == "own" and task.classes is not None):
+    if task.kind == "own":
+        whole = codes.dtype.kind in "iu"
+        return torch.as_tensor(codes.astype(np.int64)) if whole else torch.as_tensor(codes).to(dtype)
+    if task.kind == "multiclass":
         return torch.as_tensor(codes, dtype=torch.int64)
-    codes = codes.reshape(len(codes), -1) if task.kind != "own" else codes
-    return torch.as_tensor(codes, dtype=dtype)
+    return torch.as_tensor(codes.reshape(len(codes), -1), dtype=dtype)

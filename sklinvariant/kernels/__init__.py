@@ -1,7 +1,7 @@
 """Numeric primitives on tensors: chunked, differentiable, free of scikit-learn."""
 
 from sklinvariant.kernels._chi2 import chi2_map
-from sklinvariant.kernels._chunks import compute_dtype, gather_bags
+from sklinvariant.kernels._chunks import DOUBLE_ROWS, compute_dtype, gather_bags, standardize
 from sklinvariant.kernels._clustering import Mixture, draw_rows, fit_kmeans, fit_mixture, mixture_scores
 from sklinvariant.kernels._moments import Moment, moment
 from sklinvariant.kernels._nearest import count_codewords, nearest_codewords, sum_by_codeword
@@ -9,6 +9,7 @@ from sklinvariant.kernels._resample import pixel_moves, resample
 from sklinvariant.kernels._soft_moments import Scores, assign_softly, soft_moments
 
 __all__ = [
+    "DOUBLE_ROWS",
     "Mixture",
     "Moment",
     "Scores",
@@ -26,5 +27,6 @@ __all__ = [
     "pixel_moves",
     "resample",
     "soft_moments",
+    "standardize",
     "sum_by_codeword",
 ]

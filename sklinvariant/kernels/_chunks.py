@@ -11,6 +11,7 @@ import torch
 
 CACHE_BYTES = 2 << 20  # one chunk's scores on a CPU: about a core's share of the cache
 DEVICE_BYTES = 256 << 20  # the same on a GPU, which wants large launches
+DOUBLE_ROWS = 1 << 12  # descriptors at a time where double precision is needed for a moment
 
 
 class Chunk(NamedTuple):
@@ -114,3 +115,12 @@ def load_rows(values, start, stop, like, shift, scale, out=None):
     """
     x = take_rows(values, start, stop, like)
     return torch.sub(x, shift, out=None if out is None else out[: len(x)]).div_(scale)
+
+
+def standardize(values, shift, scale, dtype):
+    """(x - shift) / scale of all rows, in double precision a chunk at a time: a large offset costs no digits."""
+    shift = torch.as_tensor(shift, dtype=torch.float64, device=values.device)
+    out = torch.empty(values.shape, dtype=dtype, device=values.device)
+    for part, x in zip(out.split(DOUBLE_ROWS), values.split(DOUBLE_ROWS), strict=True):
+        part.copy_(torch.sub(x.double(), shift).div_(scale))
+    return out

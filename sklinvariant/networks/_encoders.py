@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from sklinvariant.kernels import Mixture, Scores, mixture_scores, soft_moments
+from sklinvariant.kernels import Mixture, Scores, mixture_scores, soft_moments, standardize
 
 _SMALL = 1e-6  # below this the square root of power normalisation goes on as a straight line (finite gradient)
 
@@ -80,7 +80,8 @@ class SoftBagOfWords(BagEncoder):
 
     def scores(self):
         """−γ (f − C)ᵀ Σ⁻¹ (f − C), without the f² term that the identity gives every codeword alike."""
-        gamma, codebook = self.log_gamma.exp(), self.codebook
+        sharpest = np.log(torch.finfo(self.log_gamma.dtype).max) / 2  # hard long before, and no product overflows
+        gamma, codebook = self.log_gamma.clamp(max=sharpest).exp(), self.codebook
         if self.log_precision is None:
             weight, bias = 2 * gamma * codebook, -gamma * (codebook * codebook).sum(1)
         else:
@@ -129,7 +130,10 @@ class SoftFisherVector(BagEncoder):
         super().__init__(units, dtype, chunk_size)
         weights, means, variances = (np.asarray(part, dtype=np.float64) for part in mixture)
         tiny = np.finfo(np.float64).tiny
-        self.log_weights = nn.Parameter(torch.as_tensor(np.log(np.maximum(weights, tiny)), dtype=dtype))
+        # Gaussians that no descriptor is left to weigh nothing, and gradients are divided by √w³
+        self.log_weights = nn.Parameter(
+            torch.as_tensor(np.log(np.maximum(weights, torch.finfo(dtype).eps)), dtype=dtype)
+        )
         log_variances = np.log(np.maximum(variances, tiny)) - 2 * np.log(self.double_scale)
         self.log_variances = nn.Parameter(torch.as_tensor(log_variances, dtype=dtype))
         self.register_buffer("start", self.inward(means))
@@ -152,11 +156,8 @@ class SoftFisherVector(BagEncoder):
         return {
             "weights": torch.softmax(self.log_weights.detach().double(), 0).to(self.shift.dtype).cpu().numpy(),
             "means": self.outward(self.mixture().means),
-            "covariances": (self.log_variances.detach().double() + 2 * np.log(self.double_scale))
-            .exp()
-            .to(self.shift.dtype)
-            .cpu()
-            .numpy(),
+            # float64 whatever the data: the squares of float32 do not fit into float32
+            "covariances": (self.log_variances.detach().cpu().double() + 2 * np.log(self.double_scale)).exp().numpy(),
         }
 
 
@@ -171,9 +172,8 @@ class MeanEncoder(nn.Module):
 
     def prepare(self, bags, device):
         """Bags in own units on the device, which every pass over them then takes as they are."""
-        shift = torch.as_tensor(self.units.shift, device=device)
-        values = (bags.values.to(device).double() - shift) / self.units.scale
-        return Bags(values.to(self.dtype), bags.offsets)
+        values = standardize(bags.values.to(device), self.units.shift, self.units.scale, self.dtype)
+        return Bags(values, bags.offsets)
 
     def forward(self, bags):
         values, offsets = bags

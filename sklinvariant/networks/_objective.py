@@ -85,7 +85,15 @@ class OwnCost(nn.Module):
 
     def forward(self, representation, target, weight):
         losses = self.cost(representation) if target is None else self.cost(representation, target)
-        return losses if losses.ndim == 0 else (losses * weight).mean()
+        shape = getattr(losses, "shape", None)
+        if shape == weight.shape:
+            return (losses * weight).mean()
+        if shape != ():
+            got = type(losses).__name__ if shape is None else f"the shape {tuple(shape)}"
+            raise ValueError(f"loss must give a number, or one for each of {len(weight)} bags, as a tensor; got {got}")
+        if (weight != weight[0]).any():
+            raise ValueError("loss gives one number for all bags, which weights cannot weigh: let it give one for each")
+        return losses
 
 
 def sample_losses(outputs, target, loss):

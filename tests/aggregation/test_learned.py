@@ -7,6 +7,7 @@ import pytest
 import torch
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.cluster import KMeans
+from sklearn.kernel_approximation import AdditiveChi2Sampler
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -22,7 +23,7 @@ from sklinvariant.aggregation import (
     LearnedFisherVector,
     LearnedVLAD,
 )
-from sklinvariant.datasets import make_concentric
+from sklinvariant.datasets import make_checkers, make_concentric
 
 LEARNED = [
     LearnedBoW(3, max_epochs=3, random_state=0),
@@ -73,12 +74,13 @@ def test_seed_clone_and_pickle(two_classes, model):
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(first)).predict_proba(X), first.predict_proba(X))
 
 
-def test_two_learned_words_separate_what_ten_words_of_kmeans_do_not():
-    bags, y = make_concentric(300, n_descriptors=5, noise=0.5, random_state=0)
-    train, test = bags[:150], bags[150:]
-    learned = LearnedBoW(2, max_epochs=100, learning_rate=0.05, tol=None, random_state=0).fit(train, y[:150])
-    unlearned = make_pipeline(BagOfWords(2, random_state=0), LinearSVC()).fit(train, y[:150])
-    assert learned.score(test, y[150:]) > unlearned.score(test, y[150:]) + 0.1
+@pytest.mark.parametrize(("make", "n_words"), [(make_concentric, 2), (make_checkers, 4)])
+def test_a_few_learned_words_separate_what_ten_words_of_kmeans_do_not(make, n_words, global_random_seed):
+    bags, y = make(800, n_descriptors=2, noise=0.1, random_state=global_random_seed)
+    train, test = bags[:400], bags[400:]
+    learned = LearnedBoW(n_words, descriptors_per_sample=None, max_epochs=60, random_state=0).fit(train, y[:400])
+    unlearned = make_pipeline(BagOfWords(10, random_state=0), AdditiveChi2Sampler(), LinearSVC(C=10, max_iter=10_000))
+    assert learned.score(test, y[400:]) > unlearned.fit(train, y[:400]).score(test, y[400:]) + 0.02
 
 
 @pytest.mark.parametrize("loss", ["log_loss", "hinge", "squared_hinge"])
@@ -124,6 +126,77 @@ def test_a_cost_of_ones_own(two_classes):
     assert model.history_[-1]["loss"] < model.history_[0]["loss"]
     assert not hasattr(model, "predict")
     assert model.transform(X).shape == (40, 9)
+
+
+class _Remember:
+    """A cost that keeps the targets it has seen."""
+
+    def __init__(self):
+        self.seen = []
+
+    def __call__(self, representation, target):
+        self.seen.append(target)
+        return representation.square().sum(1)
+
+
+@pytest.mark.parametrize(
+    ("y", "expected"),
+    [
+        (np.arange(40) % 3 + 7, torch.arange(40) % 3 + 7),
+        (np.arange(40.0), torch.arange(40.0)),
+        (np.arange(120).reshape(40, 3) % 2, torch.arange(120).view(40, 3) % 2),
+        (np.linspace(0, 1, 80, dtype=np.float32).reshape(40, 2), torch.linspace(0, 1, 80).view(40, 2)),
+        (np.array(["a", "b"])[np.arange(40) % 2], torch.arange(40) % 2),
+    ],
+)
+def test_a_cost_of_ones_own_gets_numbers_as_they_are_and_words_as_class_numbers(two_classes, y, expected):
+    loss = _Remember()
+    X = two_classes[0].astype(np.float32)
+    model = LearnedVLAD(3, loss=loss, max_epochs=1, random_state=0).fit(X, y)
+    assert loss.seen[0].dtype == expected.dtype
+    torch.testing.assert_close(loss.seen[0].sort(dim=0).values, expected.sort(dim=0).values)
+    assert hasattr(model, "classes_") == (y.dtype.kind == "U")
+
+
+def test_words_keep_their_class_numbers_in_later_batches(two_classes):
+    loss, X = _Remember(), two_classes[0]
+    model = LearnedVLAD(3, loss=loss).partial_fit(X, np.array(["a", "b"])[np.arange(40) % 2])
+    model.partial_fit(X, ["b"] * 40)
+    assert (loss.seen[-1] == 1).all()
+    with pytest.raises(ValueError, match="class c, which"):
+        model.partial_fit(X, ["c"] * 40)
+
+
+def test_weights_reach_a_cost_of_ones_own(two_classes):
+    X, y = two_classes
+
+    def pull(representation, target):  # either class to its own corner
+        corners = torch.eye(9, dtype=representation.dtype)[:2]
+        return (representation - corners[target]).square().sum(1)
+
+    model = LearnedVLAD(3, loss=pull, max_epochs=5, descriptors_per_sample=None, batch_size=200, random_state=0)
+    times = np.arange(40) % 3
+    weighted = clone(model).fit(X, y, sample_weight=times)
+    repeated = clone(model).fit(np.repeat(X, times, axis=0), np.repeat(y, times))
+    np.testing.assert_allclose(weighted.codebook_, repeated.codebook_, rtol=1e-5)
+    with pytest.raises(ValueError, match="weights cannot weigh"):
+        clone(model).set_params(loss=lambda r, y: pull(r, y).mean()).fit(X, y, sample_weight=times)
+
+
+@pytest.mark.parametrize(("loss", "got"), [(lambda r, y: None, "NoneType"), (lambda r, y: r, r"\(40, 9\)")])
+def test_a_cost_of_the_wrong_kind(two_classes, loss, got):
+    with pytest.raises(ValueError, match=f"one for each of 40 bags, as a tensor; got .*{got}"):
+        LearnedVLAD(3, loss=loss).fit(*two_classes)
+
+
+@pytest.mark.parametrize(("loss", "kind"), [("log_loss", "multilabel"), ("squared_error", "regression")])
+@pytest.mark.parametrize("outputs", [1, 2, 6])
+def test_a_later_batch_of_another_number_of_outputs(two_classes, loss, kind, outputs):
+    X, y = two_classes
+    y = np.tile(y[:, None], 6)
+    model = LearnedBoW(3, loss=loss).partial_fit(X, y[:, :3])
+    with pytest.raises(ValueError, match=f"fitted to {kind} of 3"):
+        model.partial_fit(X, y[:, :outputs] if outputs > 1 else y[:, 0])
 
 
 @pytest.mark.parametrize(
@@ -229,6 +302,41 @@ def test_scale_of_the_data_does_not_matter(two_classes, model, scale):
     np.testing.assert_allclose(got, expected, atol=1e-4)
     single = clone(model).fit((X * scale).astype(np.float32), y).predict_proba((X * scale).astype(np.float32))
     assert np.isfinite(single).all()
+
+
+@pytest.mark.parametrize("scale", [1e-36, 1e-20, 1e20, 1e36])
+def test_float32_at_scales_whose_squares_it_cannot_hold(two_classes, scale):
+    X, y = two_classes
+    scaled = (X * scale).astype(np.float32)
+    unlearned = FisherVector(3, random_state=0).fit(scaled)
+    expected = FisherVector(3, random_state=0).fit_transform(X)
+    np.testing.assert_allclose(unlearned.transform(scaled), expected, atol=1e-2)
+    learned = LearnedFisherVector(3, init=unlearned, max_epochs=0).fit(scaled, y)
+    np.testing.assert_allclose(learned.transform(scaled), expected, atol=1e-2)
+    assert learned.set_params(max_epochs=3).fit(scaled, y).score(scaled, y) > 0.8
+
+
+@pytest.mark.parametrize("model", LEARNED[:4])
+@pytest.mark.parametrize("n_distinct", [1, 2])
+@pytest.mark.filterwarnings("ignore:the descriptors have fewer distinct values")
+def test_fewer_distinct_descriptors_than_codewords(two_classes, model, n_distinct):
+    X = np.random.RandomState(0).randint(n_distinct, size=(40, 15, 1)) * np.ones(3)
+    model = clone(model).fit(X, two_classes[1])
+    assert np.isfinite(model.transform(X)).all()
+    assert np.isfinite(model.predict_proba(X)).all()
+
+
+@pytest.mark.parametrize("model", LEARNED[:3])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("gamma", [1e-300, 1e300])
+def test_a_gamma_beyond_all_bounds(two_classes, model, dtype, gamma):
+    X, y = two_classes
+    X = X.astype(dtype)
+    model = clone(model).set_params(gamma=gamma, max_epochs=0).fit(X, y)
+    np.testing.assert_allclose(model.gamma_, gamma, rtol=1e-4)
+    shares = LearnedBoW(init=model, gamma=gamma, max_epochs=0).fit(X, y).transform(X)
+    expected = BagOfWords(codebook=model).fit(X).transform(X) if gamma > 1 else np.full_like(shares, 1 / 3)
+    np.testing.assert_allclose(shares, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("model", LEARNED)

@@ -1,10 +1,12 @@
 """BagOfWords, VLAD and FisherVector against plain loops and against scikit-image; invariances; bad input."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.exceptions import ConvergenceWarning
@@ -145,6 +147,12 @@ def test_containers(model, make, device):
         ([np.zeros((1, 3)), np.zeros((1, 3))], "fewer than the 3 codewords"),
         ([np.zeros((4, 3)), np.zeros((4, 2))], "bag 1 has 2 features, but bag 0 has 3"),
         ([np.array([["a"]])], "bag 0 must hold real numbers"),
+        ([], "no bags"),
+        ([None, np.zeros((2, 3))], r"bag 0 must be of shape \(n_0, d\), got a NoneType"),
+        ([np.zeros((2, 3)), "words"], "bag 1 must be of shape .*, got a str"),
+        ([csr_array(np.eye(3))], "bag 0 must be of shape .*, got a csr_array"),
+        ([[[1, 2], [3]]], "bag 0, a list, is no array"),
+        (np.array([None, np.zeros((2, 3))], dtype=object), "bag 0 must be of shape .*, got a NoneType"),
     ],
 )
 def test_bad_bags(model, bags, message):
@@ -194,6 +202,42 @@ def test_precision_of_flat_rows_is_that_of_bags(model, module, dtype):
     got = clone(model).fit_transform(X)
     assert got.dtype == (module.float64 if dtype == "float64" else module.float32)
     np.testing.assert_array_equal(np.asarray(got), np.asarray(clone(model).fit_transform(X[:, None])))
+
+
+def _objects(bags):
+    array = np.empty(len(bags), dtype=object)
+    array[:] = bags
+    return array
+
+
+@pytest.mark.parametrize(
+    "hold",
+    [
+        tuple,
+        _objects,
+        lambda bags: _objects([bags[0].tolist(), *bags[1:]]),
+        lambda bags: [pd.DataFrame(bag) for bag in bags],
+        lambda bags: pd.Series(bags),
+        lambda bags: [bag.tolist() for bag in bags],
+        lambda bags: [bag.astype(object) for bag in bags],
+    ],
+)
+def test_whatever_holds_the_bags(ragged, hold):
+    bags = [bag for bag in ragged if len(bag)]
+    model = BagOfWords(3, random_state=0)
+    np.testing.assert_array_equal(model.fit_transform(hold(bags)), model.fit_transform(bags))
+
+
+def test_an_object_array_of_equal_bags():
+    """numpy makes it three-dimensional, whatever was meant."""
+    bags = np.array([np.eye(3), np.eye(3)], dtype=object)
+    np.testing.assert_allclose(BagOfWords(3).fit_transform(bags), np.full((2, 3), 1 / 3))
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (5, 2, 3)])
+def test_sparse_tensors_are_refused(shape):
+    with pytest.raises(TypeError, match="dense"):
+        BagOfWords(3).fit(torch.ones(shape).to_sparse())
 
 
 @pytest.mark.parametrize("as_list", [False, True])
