@@ -3,6 +3,7 @@
 import numpy as np
 from sklearn.pipeline import Pipeline
 
+from sklinvariant._base import to_numpy
 from sklinvariant.metrics import bit_activations, bit_correlation
 
 
@@ -55,7 +56,10 @@ class BitActivationDisplay:
         last = estimator[-1] if isinstance(estimator, Pipeline) else estimator
         packed = getattr(last, "packed", False) if packed is None else packed
         name = type(estimator).__name__ if name is None else name
-        return cls.from_predictions(estimator.transform(X), packed=packed, name=name, axes=axes, **kwargs)
+        codes = estimator.transform(X)
+        if packed and hasattr(last, "n_bits"):  # without the bits that fill the last byte
+            codes, packed = np.unpackbits(np.asarray(to_numpy(codes)), axis=1, count=last.n_bits), False
+        return cls.from_predictions(codes, packed=packed, name=name, axes=axes, **kwargs)
 
     @classmethod
     def from_predictions(cls, codes, *, packed=False, name=None, axes=None, **kwargs):

@@ -84,7 +84,8 @@ class Scale(Geometric):
     Parameters
     ----------
     low : float, default=0.5
-        Smallest crop; the paper on nested invariance pooling takes ten from 50 to 100 %.
+        Smallest crop; the paper on nested invariance pooling takes ten "from 50 % to 100 %", read here as parts of the
+        side, not of the area.
     high : float, default=1.0
         Largest; above 1 the image shrinks, and what is around it is filled.
     n_steps : int or None, default=None

@@ -8,7 +8,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Binarizer, FunctionTransformer
 
-from sklinvariant.hashing import HammingNeighbors
+from sklinvariant.hashing import HammingNeighbors, LSHHasher
 from sklinvariant.inspection import BitActivationDisplay, RetrievalDisplay
 
 matplotlib.use("Agg")
@@ -124,3 +124,10 @@ def test_packed_bits_and_axes_of_ones_own(pyplot, digits):
     with pytest.raises(ValueError, match="need 2 axes"):
         display.plot(pyplot.gca())
     assert len(BitActivationDisplay(display.activations).plot().axes_) == 1
+
+
+def test_bits_that_fill_a_byte_are_not_drawn(pyplot, digits):
+    hasher = LSHHasher(13, packed=True, random_state=0).fit(digits[0])
+    display = BitActivationDisplay.from_estimator(hasher, digits[0])
+    bits = hasher.set_params(packed=False).transform(digits[0])
+    np.testing.assert_allclose(display.activations, bits.mean(0))
