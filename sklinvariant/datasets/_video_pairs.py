@@ -247,38 +247,43 @@ class VideoPairs:
             warnings.warn(f"{clip.name}: {failures[0]}{more}; what can be read is used", stacklevel=4)
 
     def _prepare(self, frame):
-        """Resized, then made grey, in the type it came in; or the ValueError that says why it cannot be used."""
+        """Resized, in the type it came in; or the ValueError that says why it cannot be used."""
+        if self.grayscale and frame.ndim == 3 and frame.shape[2] not in (1, 3):
+            return ValueError(f"has frames of {frame.shape[2]} channels, of which grayscale makes nothing")
         if self.size is not None:
             frame = _resize(frame, self.size)
-        if self.grayscale and frame.ndim == 3:
-            if frame.shape[2] not in (1, 3):
-                return ValueError(f"has frames of {frame.shape[2]} channels, of which grayscale makes nothing")
-            grey = frame[..., 0] if frame.shape[2] == 1 else frame @ _LUMA.astype(_float_type(frame))
-            frame = (grey + 0.5 if frame.dtype == np.uint8 else grey).astype(frame.dtype)
         if self.patch_size is not None and (np.array(frame.shape[:2]) < self.patch_size).any():
             return ValueError(f"has frames of {frame.shape[:2]} pixels, smaller than patch_size={self.patch_size}")
         return frame
 
     def _is_cut(self, before, after):
-        return self.max_change < 1 and _changes(np.stack([before, after])[None])[0, 0] > self.max_change
+        if self.max_change == 1:
+            return False
+        every = max(1, min(after.shape[:2]) // 64)  # a grid of pixels tells as much as all of them
+        return _changes(np.stack([before, after])[None, :, ::every, ::every])[0, 0] > self.max_change
 
     def _draw(self, window, count, rng):
         """At most ``count`` sequences of a window that pass the filters."""
         if self.patch_size is None:
-            whole = np.stack(window)
-            return [whole] if count and self._passes(whole[None])[0] else []
+            whole = self._cut([window]) if count else []
+            return [sequence for sequence in whole if self._passes(whole)[0]]
         found = []
         (height, width), room = self.patch_size, np.array(window[0].shape[:2]) - self.patch_size + 1
         while len(found) < count:
             missing = count - len(found)
             tries = min(max(missing, _PLACES), 1024) if self._filters else missing
             places = (rng.random_sample((tries, 2)) * room).astype(int)
-            patches = np.stack([[f[y : y + height, x : x + width] for f in window] for y, x in places])
+            patches = self._cut([[f[y : y + height, x : x + width] for f in window] for y, x in places])
             passing = patches[self._passes(patches)][:missing]
             if not len(passing):
                 break
             found.extend(passing)
         return found
+
+    def _cut(self, sequences):
+        """Sequences as one array (n, l, h, w[, c]), grey where asked: fewer pixels than the frames have."""
+        sequences = np.stack(sequences)
+        return _grey(sequences) if self.grayscale and sequences.ndim == 5 else sequences
 
     def _passes(self, sequences):
         """Which of (n, l, h, w[, c]) are neither static nor of one colour."""
@@ -372,6 +377,14 @@ def _resize(frame, size):
     return planes[0].permute(1, 2, 0).numpy().reshape(*size, *frame.shape[2:])
 
 
+def _grey(pixels):
+    """(..., c) -> (...), in its type."""
+    if pixels.shape[-1] == 1:
+        return pixels[..., 0]
+    grey = pixels @ _LUMA.astype(np.float64 if pixels.dtype == np.float64 else np.float32)
+    return (grey + 0.5 if pixels.dtype == np.uint8 else grey).astype(pixels.dtype)
+
+
 def _changes(sequences):
     """Mean absolute change of a pixel from each frame to the next: (n, l, h, w[, c]) -> (n, l - 1), 0-1."""
     changes = np.abs(np.diff(_unit_range(sequences), axis=1))
@@ -380,10 +393,6 @@ def _changes(sequences):
 
 def _unit_range(pixels):
     return pixels.astype(np.float32) / 255 if pixels.dtype == np.uint8 else pixels
-
-
-def _float_type(frame):
-    return np.float64 if frame.dtype == np.float64 else np.float32
 
 
 def _two(size, name):
