@@ -4,7 +4,7 @@ import numpy as np
 
 from sklinvariant._base import to_numpy
 from sklinvariant.inspection._components import chosen_components, strongest_maps
-from sklinvariant.inspection._mosaic import label_rows, mosaic, new_axes, stretched
+from sklinvariant.inspection._mosaic import around_grey, label_rows, mosaic, new_axes, stretched
 
 
 class ClusterDisplay:
@@ -84,7 +84,7 @@ class ClusterDisplay:
         return cls(filters, members, [str(i) for i in chosen]).plot(ax, **kwargs)
 
     def plot(self, ax=None, **kwargs):
-        """Draw on an axes, a new one when None; each filter over its own range.
+        """Draw on an axes, a new one when None; each filter over its own range, 0 grey where they have negative values.
 
         Parameters
         ----------
@@ -96,7 +96,7 @@ class ClusterDisplay:
         -------
         ClusterDisplay
         """
-        pictures = stretched(self.filters)
+        pictures = around_grey(self.filters) if np.min(self.filters) < 0 else stretched(self.filters)
         columns = max(1, *map(len, self.members))
         tiles = np.ones((len(self.members), columns, *pictures.shape[1:]))  # white where there are no more
         for row, members in zip(tiles, self.members, strict=True):

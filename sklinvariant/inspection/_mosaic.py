@@ -21,6 +21,12 @@ def stretched(tiles):
     return ((flat - low) / np.where(span > 0, span, 1)).reshape(np.shape(tiles))
 
 
+def around_grey(tiles):
+    """Each tile in 0-1, with its 0 at 0.5."""
+    largest = np.abs(np.asarray(tiles, np.float64).reshape(len(tiles), -1)).max(1)
+    return tiles / (2 * np.where(largest > 0, largest, 1)).reshape(-1, *[1] * (np.ndim(tiles) - 1)) + 0.5
+
+
 def new_axes(picture, longest=7.0):
     """Axes in a figure of their own, of the form of the picture; ``longest`` is its longer side in inches."""
     import matplotlib.pyplot as plt

@@ -85,8 +85,7 @@ def test_clusters_of_features(pyplot, global_random_seed):
     assert display.members == [[3, 1, 4], [0, 5]]  # 0.2 is below a tenth of 9
     picture = shown(display)
     assert picture.shape == (2 * 3 + 1, 3 * 2 + 2)
-    low, high = filters[1].min(), filters[1].max()
-    np.testing.assert_allclose(picture[:3, 3:5], (filters[1] - low) / (high - low))
+    np.testing.assert_allclose(picture[:3, 3:5], 0.5 + filters[1] / np.abs(filters[1]).max() / 2)  # 0 is grey
     assert (picture[4:, 6:] == 1).all()
     assert labels(display) == ["0", "1"]
     assert ClusterDisplay.from_estimator(pooling, filters, n_filters=2, threshold=0.5).members == [[3], [0, 5]]
@@ -99,6 +98,7 @@ def test_clusters_of_feature_maps_go_with_their_regions(pyplot, pooling):
     clusters = ClusterDisplay.from_estimator(pooling, filters, components=[0, 1, 2], threshold=0)
     assert clusters.members == [[2, 0], [0, 1, 2], []]
     assert shown(clusters).shape == (20, 20, 3)
+    np.testing.assert_allclose(shown(clusters)[:6, :6], (filters[2] - filters[2].min()) / np.ptp(filters[2]))
     regions = PoolingRegionDisplay.from_estimator(pooling, (H, W), components=[0], n_maps=2).regions[0]
     for region, member in zip(regions, clusters.members[0], strict=True):
         np.testing.assert_array_equal(region, pooling.components_[0].reshape(H, W, K)[..., member])
