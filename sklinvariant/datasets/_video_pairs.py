@@ -87,7 +87,7 @@ class VideoPairs:
     -----
     ``len`` is the number of batches, and a TypeError where only the filters, or chance, will tell. With filters, places
     are drawn anew until the wanted number is found, as long as one of 16 passes; ``n_pairs`` makes up in later frames
-    for what earlier ones do not give.
+    for what earlier ones do not give, and a warning tells where there were fewer in all.
 
     Frames of variable rate are consecutive as they are shown. Turning and mirroring that a video's header asks for are
     done.

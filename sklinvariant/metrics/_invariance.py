@@ -14,8 +14,7 @@ from sklearn.utils.metadata_routing import UNUSED
 
 from sklinvariant._base import to_numpy
 
-_ROWS = 1 << 10  # are compared at a time
-_FEATURES = 1 << 6  # are sorted at a time
+_NUMBERS = 1 << 22  # at a time: differences, distances, or values that are sorted
 _FEW = 1000  # pairs, of which every a is compared with every b
 _PERMUTATIONS = [Interval(Integral, 1, None, closed="left"), StrOptions({"auto", "all"})]
 
@@ -202,19 +201,20 @@ def _two_sides(pairs, per_feature):
 
 def _mean_distance(before, after, order=None):
     """Mean length of a - b, row by row, the rows of b in an order."""
-    differences = (after[rows if order is None else order[rows]] - before[rows] for rows in _row_blocks(before))
+    differences = (after[rows if order is None else order[rows]] - before[rows] for rows in _blocks(before))
     return sum(np.linalg.norm(block, axis=1).sum() for block in differences) / len(before)
 
 
 def _mean_by_feature(before, after, order=None):
     """Mean |a - b| of each feature."""
-    differences = (after[rows if order is None else order[rows]] - before[rows] for rows in _row_blocks(before))
+    differences = (after[rows if order is None else order[rows]] - before[rows] for rows in _blocks(before))
     return sum(np.abs(block).sum(0) for block in differences) / len(before)
 
 
 def _mean_over_all(before, after):
     """Mean distance of every a to every b."""
-    return sum(cdist(before[rows], after).sum() for rows in _row_blocks(before)) / len(before) ** 2
+    blocks = gen_batches(len(before), max(1, _NUMBERS // len(after)))
+    return sum(cdist(before[rows], after).sum() for rows in blocks) / len(before) ** 2
 
 
 def _mean_over_all_by_feature(before, after):
@@ -224,7 +224,7 @@ def _mean_over_all_by_feature(before, after):
     on its other, and the other way round: a sum of positive numbers, in which nothing cancels.
     """
     n, means = len(before), []
-    for columns in gen_batches(before.shape[1], _FEATURES):
+    for columns in gen_batches(before.shape[1], max(1, _NUMBERS // (2 * n))):
         values = np.concatenate([before[:, columns], after[:, columns]])
         order = np.argsort(values, axis=0)
         gaps = np.diff(np.take_along_axis(values, order, 0), axis=0)
@@ -234,5 +234,5 @@ def _mean_over_all_by_feature(before, after):
     return np.concatenate(means)
 
 
-def _row_blocks(rows):
-    return gen_batches(len(rows), _ROWS)
+def _blocks(rows):
+    return gen_batches(len(rows), max(1, _NUMBERS // rows.shape[1]))
