@@ -89,6 +89,9 @@ class VideoPairs:
     are drawn anew until the wanted number is found, as long as one of 16 passes; ``n_pairs`` makes up in later frames
     for what earlier ones do not give, and a warning tells where there were fewer in all.
 
+    Pairs come clip by clip, in the order of time. That does not matter to what adds up moments; for descent by batches,
+    mix them first (`frame_pairs`).
+
     Frames of variable rate are consecutive as they are shown. Turning and mirroring that a video's header asks for are
     done.
 
