@@ -62,12 +62,12 @@ def stack_pictures(pictures):
     return torch.stack(pictures if len(kinds) == 1 else [as_float(picture) for picture in pictures])
 
 
-def need_extra(module, user):
-    """Import a module of the "image" extra, or say which extra to install."""
+def need_extra(module, user, extra="image"):
+    """Import a module of an extra, or say which extra to install."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ImportError(f'{user} needs {module}: pip install "sklinvariant[image]"') from error
+        raise ImportError(f'{user} needs {module}: pip install "sklinvariant[{extra}]"') from error
 
 
 def read_picture(path):

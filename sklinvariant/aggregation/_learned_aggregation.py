@@ -196,18 +196,28 @@ class LearnedAggregation(LinearPredictor, Aggregator):
     def _start_encoder(self, sample, dtype, generator, n_samples):
         """A new encoder (module) for a sample of descriptors."""
         d = sample.values.shape[1]
-        transform = copy.deepcopy(self.encoder) if isinstance(self.encoder, nn.Module) else self.encoder(d)
-        encoder = MeanEncoder(transform, sample.units, dtype, self.chunk_size).to(dtype)
-        with torch.no_grad():  # lazy layers take their shape from the first batch they see
-            encoder.cpu().transform(torch.zeros(2, d, dtype=dtype))
+        encoder = MeanEncoder(self._make_transform(d), sample.units, dtype, self.chunk_size).to(dtype)
+        try:
+            with torch.no_grad():  # lazy layers take their shape from the first batch they see
+                out = encoder.cpu().transform(torch.zeros(2, d, dtype=dtype))
+        except RuntimeError as error:
+            raise ValueError(f"encoder cannot take descriptors of shape (2, {d}): {error}") from error
+        if not isinstance(out, torch.Tensor) or out.ndim != 2 or len(out) != 2:
+            got = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
+            raise ValueError(f"encoder must make (rows, D) of (rows, {d}); of 2 rows it made {got}")
         return encoder
+
+    def _make_transform(self, d):
+        transform = copy.deepcopy(self.encoder) if isinstance(self.encoder, nn.Module) else self.encoder(d)
+        if not isinstance(transform, nn.Module):
+            raise ValueError(f"encoder({d}) must make a torch.nn.Module, got {type(transform).__name__}")
+        return transform
 
     def _export_encoder(self, encoder):
         return {"encoder": {name: value.cpu().numpy() for name, value in encoder.transform.state_dict().items()}}
 
     def _build_encoder(self, state, units, dtype):
-        sample_width = state["n_descriptor_features"]
-        transform = copy.deepcopy(self.encoder) if isinstance(self.encoder, nn.Module) else self.encoder(sample_width)
+        transform = self._make_transform(state["n_descriptor_features"])
         transform.load_state_dict({name: torch.as_tensor(value) for name, value in state["encoder"].items()})
         return MeanEncoder(transform, units, dtype, self.chunk_size).to(dtype)
 
@@ -253,7 +263,7 @@ class LearnedAggregation(LinearPredictor, Aggregator):
         X, y, sample_weight
             As in `fit`.
         classes : array-like, default=None
-            All classes there will be; needed in the first call of a classifier.
+            All classes there will be; needed in the first call of a classifier, unless y holds them all.
 
         Returns
         -------
@@ -276,7 +286,7 @@ class LearnedAggregation(LinearPredictor, Aggregator):
             n_samples=len(bags),
             dtype=dtype,
             name=type(self).__name__,
-            whole=not partial,
+            whole=not partial or (reset and task is None),
         )
         generator = torch_generator(self.random_state)
         with _own_seed(generator, device):

@@ -1,12 +1,15 @@
-"""Images and bags to try things on."""
+"""Images and bags to try things on, and pairs of video frames to learn from."""
 
 from sklinvariant.datasets._fetched import fetch_cifar10, fetch_fashion_mnist
 from sklinvariant.datasets._images import load_digits_images, load_image_folder, load_npz
 from sklinvariant.datasets._synthetic import make_checkers, make_concentric
+from sklinvariant.datasets._video_pairs import VideoPairs, frame_pairs
 
 __all__ = [
+    "VideoPairs",
     "fetch_cifar10",
     "fetch_fashion_mnist",
+    "frame_pairs",
     "load_digits_images",
     "load_image_folder",
     "load_npz",

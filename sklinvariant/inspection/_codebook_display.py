@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from sklinvariant.inspection._mosaic import mosaic, stretched
+
 
 class CodebookDisplay:
     """Draws codewords as little images, or 2-D ones as points.
@@ -54,20 +56,8 @@ class CodebookDisplay:
         if self.patch_shape is None:
             ax.scatter(self.codebook[:, 0], self.codebook[:, 1], **{"marker": "x", "color": "black", **kwargs})
         else:
-            ax.imshow(self._mosaic(), **{"cmap": "gray", **kwargs})
+            words = stretched(self.codebook).reshape(-1, *self.patch_shape)
+            ax.imshow(mosaic(words, columns=int(np.ceil(len(words) ** 0.5))), **{"cmap": "gray", **kwargs})
             ax.set_axis_off()
         self.ax_, self.figure_ = ax, ax.figure
         return self
-
-    def _mosaic(self):
-        """All codewords side by side, each stretched to its own range."""
-        k, columns = len(self.codebook), int(np.ceil(len(self.codebook) ** 0.5))
-        rows = -(-k // columns)
-        height, width, *channels = self.patch_shape
-        mosaic = np.ones((rows * (height + 1) - 1, columns * (width + 1) - 1, *channels))
-        for i, word in enumerate(self.codebook):
-            low, high = word.min(), word.max()
-            top, left = i // columns * (height + 1), i % columns * (width + 1)
-            tile = ((word - low) / (high - low or 1)).reshape(self.patch_shape)
-            mosaic[top : top + height, left : left + width] = tile
-        return mosaic

@@ -1,6 +1,7 @@
-"""How well a search finds what is relevant, and how well a code uses its bits."""
+"""How well a search finds what is relevant, how well a code uses its bits, how invariant features are."""
 
 from sklinvariant.metrics._bits import bit_activations, bit_correlation, bit_entropy, code_entropy
+from sklinvariant.metrics._invariance import invariance_score, make_invariance_scorer
 from sklinvariant.metrics._ranking import exact_ranking
 from sklinvariant.metrics._retrieval import (
     average_precision,
@@ -17,6 +18,8 @@ __all__ = [
     "bit_entropy",
     "code_entropy",
     "exact_ranking",
+    "invariance_score",
+    "make_invariance_scorer",
     "make_retrieval_scorer",
     "mean_average_precision",
     "recall_at_k",

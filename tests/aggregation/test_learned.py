@@ -339,6 +339,27 @@ def test_a_gamma_beyond_all_bounds(two_classes, model, dtype, gamma):
     np.testing.assert_allclose(shares, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("encoder", "message"),
+    [
+        (torch.nn.Linear(5, 2), r"encoder cannot take descriptors of shape \(2, 3\)"),
+        (torch.nn.Flatten(0), r"must make \(rows, D\) of \(rows, 3\); of 2 rows it made \(6,\)"),
+        (lambda d: len, "must make a torch.nn.Module, got builtin_function"),
+    ],
+)
+def test_an_encoder_that_does_not_fit(two_classes, encoder, message):
+    with pytest.raises(ValueError, match=message):
+        LearnedAggregation(encoder).fit(*two_classes)
+
+
+def test_a_first_batch_of_one_class_needs_classes(two_classes):
+    X, y = two_classes
+    with pytest.raises(ValueError, match="at least 2 classes"):
+        LearnedBoW(3).partial_fit(X[::2], y[::2])
+    model = LearnedBoW(3).partial_fit(X[::2], y[::2], classes=[0, 1])
+    assert model.predict_proba(X).shape == (40, 2)
+
+
 @pytest.mark.parametrize("model", LEARNED)
 def test_empty_bags_encode_to_zero_or_a_constant(two_classes, model):
     X, _y = two_classes

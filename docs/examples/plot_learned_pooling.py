@@ -1,0 +1,92 @@
+"""Which features belong together, learned from how they follow each other in a video.
+
+After figures 6 and 9 of Sukhbaatar, Makino, Aihara 2013: patches of consecutive frames, feature maps of a small
+dictionary, and auto-pooling over them. How invariant pooled features are, on clips that were not learned from, grows
+with λ, at the price of what they tell: the clusters are drawn at the default, where a place still counts. Takes videos
+or folders of pictures, else moves a camera over two photographs. Saves a picture.
+
+    python plot_learned_pooling.py learned_pooling.png [video ...]
+"""
+
+import sys
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.cluster import MiniBatchKMeans
+from sklearn.datasets import load_sample_images
+from sklearn.model_selection import GridSearchCV, GroupKFold
+
+from sklinvariant import AutoPooling
+from sklinvariant.datasets import frame_pairs
+from sklinvariant.feature_extraction import ConvolutionalFeatures
+from sklinvariant.inspection import ClusterDisplay, PoolingRegionDisplay
+from sklinvariant.metrics import invariance_score, make_invariance_scorer
+from sklinvariant.transforms import warp
+
+
+def camera(picture, n_frames, rng, size=96):
+    """A clip: the camera wanders, turns and comes nearer, each as a smooth random walk."""
+    speed = rng.normal(size=(n_frames, 4))
+    for _ in range(8):
+        speed = (speed + np.roll(speed, 1, 0) + np.roll(speed, -1, 0)) / 3
+    right, down, angle, zoom = np.cumsum(speed * [2.5, 2.5, 0.03, 0.02], axis=0).T
+    middle = [picture.shape[1] / 2, picture.shape[0] / 2] + rng.uniform(-1, 1, 2) * [120, 60]
+    frames = []
+    for t in range(n_frames):
+        x, y = np.clip(middle + np.array([right[t], down[t]]), size, np.array(picture.shape[1::-1]) - size).astype(int)
+        cosine, sine = np.exp(zoom[t]) * np.array([np.cos(angle[t]), np.sin(angle[t])])
+        turn = np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]])
+        window = picture[y - size : y + size, x - size : x + size]
+        frames.append(warp(window[None], turn)[0][size // 2 : -size // 2, size // 2 : -size // 2])
+    return np.stack(frames)
+
+
+output, *source = sys.argv[1:] or ["learned_pooling.png"]
+if not source:
+    rng = np.random.RandomState(0)
+    source = [camera(picture, 60, rng) for picture in load_sample_images().images for _ in range(4)]
+
+pairs, clips = frame_pairs(
+    source,
+    n_pairs=4000,
+    patch_size=18,
+    size=96,
+    grayscale=True,
+    min_change=0.01,
+    max_change=0.3,
+    min_contrast=0.03,
+    random_state=0,
+)
+n = len(pairs)
+print(f"{n} pairs of patches from {len(set(clips))} clips")
+
+extractor = MiniBatchKMeans(24, n_init=1, random_state=0)
+convolution = ConvolutionalFeatures(extractor, patch_size=6, stride=2, random_state=0).fit(pairs[:, 0])
+maps = convolution.transform(pairs.reshape(2 * n, *pairs.shape[2:]))
+map_shape = maps.shape[1:3]
+features = maps.reshape(n, 2, -1)
+raw = invariance_score(features, random_state=0)
+
+grid = {"invariance": [0, 2, 10, 50, 250, 1000]}
+pooling = AutoPooling(30, max_iter=500, random_state=0)
+search = GridSearchCV(pooling, grid, scoring=make_invariance_scorer(), cv=GroupKFold(2), refit=False)
+scores = search.fit(features, groups=clips).cv_results_["mean_test_score"]
+for invariance, score in zip(grid["invariance"], scores, strict=True):
+    print(f"lambda {invariance:>4}: F = {score:.2f}, of the features {raw:.2f}")
+
+pooling.fit(features)
+figure = plt.figure(figsize=(12, 4.2), layout="constrained")
+curve, clusters, regions = figure.subplots(1, 3, width_ratios=[2, 2, 3])
+curve.plot(grid["invariance"], scores, marker="o", label="pooled")
+curve.axhline(raw, color="black", linestyle="--", label="features")
+curve.set(xscale="symlog", xlabel="λ", ylabel="invariance score F, new clips")
+curve.legend()
+ClusterDisplay.from_estimator(pooling, convolution.filters_, components=8, n_filters=6, ax=clusters)
+clusters.set_title("features of a cluster")
+PoolingRegionDisplay.from_estimator(pooling, map_shape, components=8, n_maps=6, ax=regions)
+regions.set_title("where on their maps")
+figure.savefig(output, dpi=90)
+print(f"picture: {output}")

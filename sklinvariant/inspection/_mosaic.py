@@ -1,0 +1,47 @@
+"""Little pictures side by side in one."""
+
+import numpy as np
+
+
+def mosaic(tiles, columns, fill=1.0):
+    """Tiles (n, h, w[, c]) row by row in one picture, one pixel apart; ``fill`` is between and after them."""
+    n, height, width, *channels = tiles.shape
+    rows = -(-n // columns)
+    picture = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1, *channels), float(fill))
+    for i, tile in enumerate(tiles):
+        top, left = i // columns * (height + 1), i % columns * (width + 1)
+        picture[top : top + height, left : left + width] = tile
+    return picture
+
+
+def stretched(tiles):
+    """Each tile over its own range, 0-1."""
+    flat = np.asarray(tiles, np.float64).reshape(len(tiles), -1)
+    low, span = flat.min(1, keepdims=True), np.ptp(flat, axis=1, keepdims=True)
+    return ((flat - low) / np.where(span > 0, span, 1)).reshape(np.shape(tiles))
+
+
+def around_grey(tiles):
+    """Each tile in 0-1, with its 0 at 0.5."""
+    largest = np.abs(np.asarray(tiles, np.float64).reshape(len(tiles), -1)).max(1)
+    return tiles / (2 * np.where(largest > 0, largest, 1)).reshape(-1, *[1] * (np.ndim(tiles) - 1)) + 0.5
+
+
+def new_axes(picture, longest=7.0):
+    """Axes in a figure of their own, of the form of the picture; ``longest`` is its longer side in inches."""
+    import matplotlib.pyplot as plt
+
+    height, width = picture.shape[:2]
+    scale = longest / max(height, width)
+    _, ax = plt.subplots(figsize=(max(1.5, width * scale), max(1, height * scale)), layout="constrained")
+    return ax
+
+
+def label_rows(ax, names, height):
+    """No frame, no ticks, and the names at the rows of a mosaic of tiles of that height."""
+    ax.set(xticks=[], yticks=[])
+    if names is not None:
+        ax.set_yticks(np.arange(len(names)) * (height + 1) + (height - 1) / 2, names)
+    ax.tick_params(length=0)
+    for side in ax.spines.values():
+        side.set_visible(False)
