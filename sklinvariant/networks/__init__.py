@@ -20,6 +20,7 @@ from sklinvariant.networks._rbm import (
     start_weights,
     uniform_targets,
 )
+from sklinvariant.networks._sparse_autoencoder import SparseAutoencoderNetwork, kl_sparsity
 from sklinvariant.networks._squeezenet import SqueezeNet11Features
 
 __all__ = [
@@ -33,11 +34,13 @@ __all__ = [
     "SoftBagOfWords",
     "SoftFisherVector",
     "SoftVLAD",
+    "SparseAutoencoderNetwork",
     "SqueezeNet11Features",
     "Units",
     "batch_regularizer",
     "fit_cost",
     "free_energy",
+    "kl_sparsity",
     "log_odds",
     "map_features",
     "normalize_vlad",
