@@ -72,7 +72,7 @@ class SparseAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, T
         Most passes over the rows; with ``optimizer="lbfgs"`` each is 20 of its iterations.
     batch_size : int, default=256
         Rows a step. ρ̂ is estimated from them: below some tens it is coarse. "lbfgs" takes all rows.
-    learning_rate : float, default=0.005
+    learning_rate : float, default=0.02
         Step size at the start; "lbfgs" finds its own.
     learning_rate_decay : {"cosine"} or None, default="cosine"
         The step falls to 0 along half a cosine over ``max_epochs``, or stays. ``partial_fit`` keeps it.
@@ -171,7 +171,7 @@ class SparseAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, T
         decoder="linear",
         max_epochs=30,
         batch_size=256,
-        learning_rate=0.005,
+        learning_rate=0.02,
         learning_rate_decay="cosine",
         optimizer="adam",
         tol=None,

@@ -17,6 +17,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.random import sample_without_replacement
 from sklearn.utils.validation import check_is_fitted
+from torch.nn.functional import avg_pool2d
 
 from sklinvariant._base import (
     DEVICE,
@@ -52,6 +53,14 @@ def soft_threshold(products, threshold):
     return torch.cat([products - threshold, -products - threshold], dim=-1).clamp_(min=0)
 
 
+def average_cells(maps, size):
+    """(n, h, w, k) maps averaged over squares of cells; a map that is smaller than a square gives one row or column."""
+    if size == 1:
+        return maps
+    sides = [min(size, side) for side in maps.shape[1:3]]
+    return avg_pool2d(maps.permute(0, 3, 1, 2), sides).permute(0, 2, 3, 1)
+
+
 class ConvolutionalFeatures(CallbackSupportMixin, TransformerMixin, ImageEstimator, auto_wrap_output_keys=None):
     """Images to feature maps by features that are learned on their patches: ``(n, h, w[, c])`` to ``(n, h', w', k)``.
 
@@ -85,6 +94,9 @@ class ConvolutionalFeatures(CallbackSupportMixin, TransformerMixin, ImageEstimat
         Take away what neighbouring pixels have in common (ZCA). Without it k-means finds blurred blobs, not edges.
     whitening_eps : float, default=0.1
         Added to the variances before, in parts of their mean; larger takes away more of the noise, and of the detail.
+    pool : int, default=1
+        Average the maps over squares of ``pool × pool`` cells that do not overlap, batch by batch: maps are smaller by
+        that and lose less than by a larger stride. What is left over at the lower and right edge is dropped.
     n_patches : int, default=50_000
         Most patches that are drawn, without replacement, over all images.
     batch_size : int, default=16
@@ -144,6 +156,7 @@ class ConvolutionalFeatures(CallbackSupportMixin, TransformerMixin, ImageEstimat
         "normalize": [StrOptions({"contrast"}), None],
         "whiten": ["boolean"],
         "whitening_eps": [Interval(Real, 0, None, closed="left")],
+        "pool": [_COUNT],
         "n_patches": [_COUNT],
         "batch_size": [_COUNT],
         "image_shape": [tuple, list, None],
@@ -165,6 +178,7 @@ class ConvolutionalFeatures(CallbackSupportMixin, TransformerMixin, ImageEstimat
         normalize="contrast",
         whiten=True,
         whitening_eps=0.1,
+        pool=1,
         n_patches=50_000,
         batch_size=16,
         image_shape=None,
@@ -179,6 +193,7 @@ class ConvolutionalFeatures(CallbackSupportMixin, TransformerMixin, ImageEstimat
         self.normalize = normalize
         self.whiten = whiten
         self.whitening_eps = whitening_eps
+        self.pool = pool
         self.n_patches = n_patches
         self.batch_size = batch_size
         self.image_shape = image_shape
@@ -241,7 +256,7 @@ class ConvolutionalFeatures(CallbackSupportMixin, TransformerMixin, ImageEstimat
         Returns
         -------
         array of shape (n, h', w', k)
-            ``h' = 1 + (h - height) // stride`` rows and as many columns of cells; k features, 2 k with
+            ``h' = (1 + (h - height) // stride) // pool`` rows, and columns likewise; k features, 2 k with
             "soft_threshold". float64 from float64 images, else float32.
         """
         check_is_fitted(self)
@@ -281,8 +296,12 @@ class ConvolutionalFeatures(CallbackSupportMixin, TransformerMixin, ImageEstimat
             maps = slide(images, filters.to(images), bias.to(images), window, self.stride, flat)
             if state["encoding"] == "triangle":
                 squares = maps[..., k:].square().sum(-1, keepdim=True)
-                return triangle(maps[..., :k], squares, lengths.to(maps))
-            return maps.sigmoid_() if state["encoding"] == "sigmoid" else soft_threshold(maps, self.threshold)
+                maps = triangle(maps[..., :k], squares, lengths.to(maps))
+            elif state["encoding"] == "sigmoid":
+                maps = maps.sigmoid_()
+            else:
+                maps = soft_threshold(maps, self.threshold)
+            return average_cells(maps, self.pool)
 
         return run
 

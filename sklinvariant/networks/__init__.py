@@ -9,7 +9,6 @@ from sklinvariant.networks._encoders import (
     Units,
     normalize_vlad,
 )
-from sklinvariant.networks._kmeans_features import KMeansFeatures
 from sklinvariant.networks._objective import LinearCost, Objective, OwnCost, fit_cost, map_features
 from sklinvariant.networks._rbm import (
     RestrictedBoltzmannMachine,
@@ -25,7 +24,6 @@ from sklinvariant.networks._squeezenet import SqueezeNet11Features
 
 __all__ = [
     "Bags",
-    "KMeansFeatures",
     "LinearCost",
     "MeanEncoder",
     "Objective",

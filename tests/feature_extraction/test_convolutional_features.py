@@ -83,6 +83,15 @@ def test_against_cutting_out_every_patch(images, name, stride):
     np.testing.assert_allclose(maps, exact, atol=1e-4)
 
 
+def test_pooled_cells(images):
+    features = ConvolutionalFeatures(KMeans(5, n_init=1), patch_size=5, random_state=0).fit(images)
+    maps = features.transform(images)  # 16 x 13 cells
+    pooled = features.set_params(pool=4).transform(images)
+    expected = maps[:, :, :12].reshape(6, 4, 4, 3, 4, 5).mean((2, 4))
+    np.testing.assert_allclose(pooled, expected, atol=1e-5)
+    np.testing.assert_allclose(features.set_params(pool=99).transform(images)[:, 0, 0], maps.mean((1, 2)), atol=1e-5)
+
+
 def test_patches_are_numbered_image_by_image(images):
     x = torch.tensor(images)
     every = take_patches(x, (5, 6), torch.arange(6 * 16 * 12))
@@ -237,13 +246,13 @@ def test_features_tell_digits_better_than_pixels(global_random_seed):
     """A floor: few labels, a linear classifier."""
     images, y = load_digits().images / 16, load_digits().target
     features = ConvolutionalFeatures(MiniBatchKMeans(60, n_init=1), patch_size=4, random_state=global_random_seed)
-    Z = SpatialPooling([(2, 2)]).fit_transform(features.fit_transform(images))
+    Z = SpatialPooling().fit_transform(features.fit_transform(images))
     learned, pixels = (
-        LogisticRegression(C=100, max_iter=500).fit(X[:100], y[:100]).score(X[100:], y[100:])
+        LogisticRegression(max_iter=500).fit(X[:100], y[:100]).score(X[100:], y[100:])
         for X in (Z / Z.std(), images.reshape(len(images), -1))
     )
-    assert learned > 0.9
-    assert learned > pixels + 0.03
+    assert learned > 0.85
+    assert learned > pixels + 0.04
 
 
 # Bad input
