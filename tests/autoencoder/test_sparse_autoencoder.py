@@ -82,7 +82,7 @@ def test_activations_have_the_wanted_mean(patches, optimizer):
         assert np.abs(Z.mean(0) - sparsity).max() < 0.3 * sparsity
         assert model.history_[-1]["loss"] < 0.9 * model.history_[0]["loss"]
     free = SparseAutoencoder(25, sparsity_weight=0, max_epochs=10, random_state=0).fit(patches)
-    assert free.transform(patches).mean() > 0.2
+    assert free.transform(patches).mean() > 0.15
 
 
 def test_sources_are_found(global_random_seed):
