@@ -54,14 +54,14 @@ def main():
     extractors = {
         "k-means, triangle": MiniBatchKMeans(k, n_init=1),
         "dictionary, soft threshold": MiniBatchDictionaryLearning(
-            k, max_iter=3, transform_algorithm="threshold", transform_alpha=0.5, split_sign=True
+            k, max_iter=1, transform_algorithm="threshold", transform_alpha=0.5, split_sign=True
         ),
         "sparse autoencoder": SparseAutoencoder(k, max_epochs=3, device=args.device),
     }
     given = torch.as_tensor(images, device=args.device)
     rows = []
     for name, extractor in extractors.items():
-        features = ConvolutionalFeatures(extractor, patch_size=args.patch, n_patches=10_000, random_state=0).fit(images)
+        features = ConvolutionalFeatures(extractor, patch_size=args.patch, n_patches=3000, random_state=0).fit(images)
         seconds = medians(
             args.repeats,
             ours=lambda features=features: features.transform(given),

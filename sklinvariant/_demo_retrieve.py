@@ -46,7 +46,13 @@ def run(arguments):
         colours = torch.nn.functional.interpolate(colours, scale_factor=3, mode="bicubic").clamp(0, 1)
     images = colours.permute(0, 2, 3, 1).numpy()
     backbone = ConvolutionalFeatures(
-        BagOfWords(96), patch_size=6, stride=2, pool=2, whitening_eps=0.01, random_state=arguments.seed
+        BagOfWords(96),
+        patch_size=6,
+        stride=2,
+        pool=2,
+        contrast_eps=0.1,
+        whitening_eps=0.01,
+        random_state=arguments.seed,
     ).fit(images)
     orbits = {"rotation": Rotation(n_steps=24), "scale": Scale(n_steps=5)}
     methods = {

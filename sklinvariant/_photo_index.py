@@ -144,7 +144,7 @@ def _write_weights(out, settings, files, weights):
         if not pictures:
             raise ValueError(f"none of {len(stream)} pictures can be read: {stream.failed[0][1]}")
         features = ConvolutionalFeatures(
-            BagOfWords(128), stride=3, pool=3, whitening_eps=0.01, random_state=settings["seed"]
+            BagOfWords(128), stride=3, pool=3, contrast_eps=0.1, whitening_eps=0.01, random_state=settings["seed"]
         )
         save(features.fit(torch.cat(pictures)), out / "weights.safetensors")
 

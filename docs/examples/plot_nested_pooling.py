@@ -25,9 +25,9 @@ from sklinvariant.transforms import Rotation, Scale, warp
 digits = load_digits_images()
 images = torch.nn.functional.interpolate(torch.tensor(digits.images[:300])[:, None], scale_factor=3, mode="bicubic")
 images, labels = images[:, 0].clamp(0, 1).numpy(), digits.target[:300]
-network = ConvolutionalFeatures(BagOfWords(96), patch_size=6, stride=2, pool=2, whitening_eps=0.01, random_state=0).fit(
-    images
-)
+network = ConvolutionalFeatures(
+    BagOfWords(96), patch_size=6, stride=2, pool=2, contrast_eps=0.1, whitening_eps=0.01, random_state=0
+).fit(images)
 
 # two poolings of the same network: over the cells of its map alone, and over scales and rotations too
 orbits = {"rotation": Rotation(n_steps=24), "scale": Scale(n_steps=4)}

@@ -30,7 +30,7 @@ from sklinvariant._base import (
 from sklinvariant._compat import CallbackSupportMixin, reports_fit
 from sklinvariant._descriptors import as_numpy
 from sklinvariant._images import as_float
-from sklinvariant.feature_extraction._dense_patches import FLAT, normalize_patches, window_of
+from sklinvariant.feature_extraction._dense_patches import normalize_patches, window_of
 from sklinvariant.feature_extraction._images import ImageEstimator
 from sklinvariant.kernels import fit_zca, slide, take_patches
 
@@ -89,7 +89,9 @@ class ConvolutionalFeatures(CallbackSupportMixin, TransformerMixin, ImageEstimat
     threshold : float, default=0.5
         That of "soft_threshold"; larger gives more zeros.
     normalize : {"contrast"} or None, default="contrast"
-        "contrast" subtracts a patch's mean and divides by its standard deviation plus 0.01, as in `DensePatches`.
+        "contrast" subtracts a patch's mean and divides by its standard deviation plus ``contrast_eps``.
+    contrast_eps : float, default=0.01
+        In the units of images 0-1. Larger leaves faint patches faint, where noise and the artefacts of resizing live.
     whiten : bool, default=True
         Take away what neighbouring pixels have in common (ZCA). Without it k-means finds blurred blobs, not edges.
     whitening_eps : float, default=0.1
@@ -154,6 +156,7 @@ class ConvolutionalFeatures(CallbackSupportMixin, TransformerMixin, ImageEstimat
         "encoding": [StrOptions({"auto", "triangle", "soft_threshold", "sigmoid"})],
         "threshold": [Interval(Real, 0, None, closed="left")],
         "normalize": [StrOptions({"contrast"}), None],
+        "contrast_eps": [Interval(Real, 0, None, closed="neither")],
         "whiten": ["boolean"],
         "whitening_eps": [Interval(Real, 0, None, closed="left")],
         "pool": [_COUNT],
@@ -176,6 +179,7 @@ class ConvolutionalFeatures(CallbackSupportMixin, TransformerMixin, ImageEstimat
         encoding="auto",
         threshold=0.5,
         normalize="contrast",
+        contrast_eps=0.01,
         whiten=True,
         whitening_eps=0.1,
         pool=1,
@@ -191,6 +195,7 @@ class ConvolutionalFeatures(CallbackSupportMixin, TransformerMixin, ImageEstimat
         self.encoding = encoding
         self.threshold = threshold
         self.normalize = normalize
+        self.contrast_eps = contrast_eps
         self.whiten = whiten
         self.whitening_eps = whitening_eps
         self.pool = pool
@@ -229,7 +234,7 @@ class ConvolutionalFeatures(CallbackSupportMixin, TransformerMixin, ImageEstimat
         places = len(images) * int(np.prod([images.shape[1 + i] - window[i] + 1 for i in (0, 1)]))
         index = np.sort(sample_without_replacement(places, min(self.n_patches, places), random_state=random))
         patches = as_float(take_patches(images, window, torch.from_numpy(index))).to(resolve_device(self.device, X))
-        patches = normalize_patches(patches, self.normalize)
+        patches = normalize_patches(patches, self.normalize, self.contrast_eps)
         mean, whitening = (make(patches.shape[1], dtype=torch.float64) for make in (torch.zeros, torch.eye))
         if self.whiten:
             mean, whitening = fit_zca(patches, self.whitening_eps)
@@ -287,7 +292,7 @@ class ConvolutionalFeatures(CallbackSupportMixin, TransformerMixin, ImageEstimat
         bias = -(filters @ mean)
         if state["encoding"] == "sigmoid":
             bias += torch.as_tensor(np.asarray(state["intercept"]))
-        flat = FLAT if self.normalize == "contrast" else None
+        flat = self.contrast_eps if self.normalize == "contrast" else None
 
         @torch.no_grad()
         def run(images):

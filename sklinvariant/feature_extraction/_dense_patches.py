@@ -10,7 +10,7 @@ from sklinvariant._images import as_float
 from sklinvariant.feature_extraction._images import ImageTransformer
 
 _COUNT = Interval(Integral, 1, None, closed="left")
-FLAT = 0.01  # added to the standard deviation of pixels 0-1, so that noise in a flat patch is not blown up
+_FLAT = 0.01  # added to the standard deviation of pixels 0-1, so that noise in a flat patch is not blown up
 
 
 def window_of(size, images):
@@ -31,11 +31,11 @@ def patches_of(images, window, stride):
     return patches.view(len(patches), patches.shape[1] * patches.shape[2], -1)
 
 
-def normalize_patches(patches, how):
-    """In place: to mean 0 and standard deviation 1 ("contrast"), or to length 1 ("l2")."""
+def normalize_patches(patches, how, flat=_FLAT):
+    """In place: to mean 0 and standard deviation 1 ("contrast"; less if it is near ``flat``), or to length 1 ("l2")."""
     if how == "contrast":
         patches -= patches.mean(-1, keepdim=True)
-        patches /= patches.std(-1, keepdim=True, unbiased=False) + FLAT
+        patches /= patches.std(-1, keepdim=True, unbiased=False) + flat
     elif how == "l2":
         patches /= torch.linalg.vector_norm(patches, dim=-1, keepdim=True).clamp_min(torch.finfo(patches.dtype).tiny)
     return patches
