@@ -9,6 +9,7 @@ __version__ = "0.1.0.dev0"
 
 _SUBPACKAGES = (
     "aggregation",
+    "autoencoder",
     "datasets",
     "feature_extraction",
     "hashing",

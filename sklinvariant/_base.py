@@ -141,12 +141,12 @@ class BagEstimator(TorchEstimator):
     def _check_bags(self, X, *, reset, allow_empty=True):
         """Bags, checked and as tensors where they lie, and the `Container` of the answer.
 
-        Accepts DescriptorSets, lists or object arrays of (n_i, d) arrays, (n, m, d), and flat rows (n, m * d) cut
-        by ``descriptor_dim`` (without it each row is a bag of one descriptor).
+        Accepts DescriptorSets, lists or object arrays of (n_i, d) arrays, (n, m, d), feature maps (n, h, w, d), and
+        flat rows (n, m * d) cut by ``descriptor_dim`` (without it each row is a bag of one descriptor).
         """
         refuse_none(self, X, "bags of descriptors")
         container = Container(X)
-        if isinstance(X, DescriptorSets) or _looks_ragged(X) or getattr(X, "ndim", 2) == 3:
+        if isinstance(X, DescriptorSets) or _looks_ragged(X) or getattr(X, "ndim", 2) in (3, 4):
             bags = X if isinstance(X, DescriptorSets) else DescriptorSets.from_bags(_on_host_or_tensor(X))
             bags = DescriptorSets(as_tensor(bags.values).detach(), bags.offsets)
             if len(bags) == 0:
@@ -195,8 +195,13 @@ def refuse_none(estimator, X, needed):
 
 
 def check_rows(estimator, X, *, reset):
-    """Rows (n, n_features) as a finite tensor where they lie: float64 as it is, all other numbers as float32."""
+    """Rows (n, n_features) as a finite tensor where they lie: float64 as it is, all other numbers as float32.
+
+    Feature maps (n, h, w, k) are rows of their h·w·k numbers.
+    """
     refuse_none(estimator, X, "rows of features")
+    if getattr(X, "ndim", 2) == 4 and len(X):
+        X = X.reshape(len(X), -1)
     if isinstance(X, torch.Tensor):
         return _check_tensor_rows(estimator, X, reset)
     X = in_compute_dtype(validate_data(estimator, to_numpy(X), reset=reset, ensure_min_features=1))

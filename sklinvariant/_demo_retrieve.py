@@ -25,9 +25,10 @@ def run(arguments):
     import torch
 
     from sklinvariant._demo import load_data
+    from sklinvariant.aggregation import BagOfWords
+    from sklinvariant.feature_extraction import ConvolutionalFeatures
     from sklinvariant.hashing import RBMHasher
     from sklinvariant.metrics import exact_ranking
-    from sklinvariant.networks import KMeansFeatures
     from sklinvariant.pooling import NestedInvariancePooler
     from sklinvariant.transforms import Rotation, Scale, warp
 
@@ -44,8 +45,15 @@ def run(arguments):
     if max(colours.shape[2:]) < 24:  # few pixels do not bear turning
         colours = torch.nn.functional.interpolate(colours, scale_factor=3, mode="bicubic").clamp(0, 1)
     images = colours.permute(0, 2, 3, 1).numpy()
-    network = KMeansFeatures(colours.shape[1], 96, patch_size=6, stride=2, pool=2)
-    network.learn(colours, generator=torch.Generator().manual_seed(arguments.seed))
+    backbone = ConvolutionalFeatures(
+        BagOfWords(96),
+        patch_size=6,
+        stride=2,
+        pool=2,
+        contrast_eps=0.1,
+        whitening_eps=0.01,
+        random_state=arguments.seed,
+    ).fit(images)
     orbits = {"rotation": Rotation(n_steps=24), "scale": Scale(n_steps=5)}
     methods = {
         "feature map": [],
@@ -58,7 +66,7 @@ def run(arguments):
     rows = {}
     for name, stages in methods.items():
         started = time.perf_counter()
-        pooler = NestedInvariancePooler(network, stages=stages, transforms=orbits, fill="edge").fit(images)
+        pooler = NestedInvariancePooler(backbone, stages=stages, transforms=orbits, fill="edge").fit(images)
         features = pooler.transform(images)
         hasher = RBMHasher(arguments.bits, max_epochs=60, random_state=arguments.seed).fit(features)
         codes = hasher.transform(features)

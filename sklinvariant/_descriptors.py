@@ -63,7 +63,7 @@ class DescriptorSets:
 
     @classmethod
     def from_bags(cls, bags):
-        """From a list, an object array or an iterable of (n_i, d) bags, or an array or tensor (n, m, d).
+        """From a list, an object array or an iterable of (n_i, d) bags, or an array (n, m, d) or (n, h, w, d).
 
         Raises ValueError, naming the bag, where one is not 2-D, not numeric, or of another number of features.
         """
@@ -72,10 +72,13 @@ class DescriptorSets:
         if bags is None:
             raise ValueError("no bags: got None, expected arrays of descriptors of shape (n_i, d)")
         if isinstance(bags, (np.ndarray, torch.Tensor)) and bags.dtype != object:
-            if bags.ndim != 3:
-                raise ValueError(f"expected bags of shape (n, m, d), got an array of shape {tuple(bags.shape)}")
+            if bags.ndim not in (3, 4):
+                raise ValueError(
+                    f"expected bags of shape (n, m, d) or (n, h, w, d), got an array of shape {tuple(bags.shape)}"
+                )
             _check_numeric(bags, "bags")
-            n, m, d = bags.shape
+            n, *cells, d = bags.shape
+            m = int(np.prod(cells))
             return cls(bags.reshape(n * m, d), np.arange(n + 1, dtype=np.int64) * m)
         bags = [_as_bag(bag, i) for i, bag in enumerate(bags)]
         if not bags:

@@ -93,13 +93,13 @@ def list_pictures(folder, but):
 
 def make_pooler(out, settings):
     """The pooler of an index, from its settings and weights."""
-    from sklinvariant import NestedInvariancePooler
+    from sklinvariant import NestedInvariancePooler, load
     from sklinvariant.feature_extraction import BackbonePatches
-    from sklinvariant.networks import KMeansFeatures, SqueezeNet11Features
+    from sklinvariant.networks import SqueezeNet11Features
     from sklinvariant.transforms import Rotation, Scale
 
     if settings["backbone"] == "kmeans":
-        backbone = BackbonePatches(KMeansFeatures(), weights=Path(out) / "weights.safetensors")
+        backbone = load(Path(out) / "weights.safetensors")
     else:
         mean = np.array([104, 117, 123]) / 255
         backbone = BackbonePatches(
@@ -144,12 +144,16 @@ def _write_weights(out, settings, files, weights):
     import torch
     from safetensors.torch import save_file
 
+    from sklinvariant import BagOfWords, save
+    from sklinvariant.feature_extraction import ConvolutionalFeatures
     from sklinvariant.feature_extraction._picture_stream import PictureStream
     from sklinvariant.feature_extraction._weights import load_weights
-    from sklinvariant.networks import KMeansFeatures, SqueezeNet11Features
+    from sklinvariant.networks import SqueezeNet11Features
 
     if settings["backbone"] == "squeezenet":
-        network = load_weights(SqueezeNet11Features(), weights)
+        temporary = out / f"weights.{uuid.uuid4().hex}.tmp"
+        save_file(load_weights(SqueezeNet11Features(), weights).state_dict(), temporary)
+        os.replace(temporary, out / "weights.safetensors")
     else:
         chosen = np.random.RandomState(settings["seed"]).permutation(len(files))[:500]
         names = [str(Path(settings["photos"]) / files[i][0]) for i in chosen]
@@ -157,11 +161,10 @@ def _write_weights(out, settings, files, weights):
         pictures = [images for _, images in stream.batches(50)]
         if not pictures:
             raise ValueError(f"none of {len(stream)} pictures can be read: {stream.failed[0][1]}")
-        images = torch.cat(pictures).permute(0, 3, 1, 2).float() / 255
-        network = KMeansFeatures().learn(images, generator=torch.Generator().manual_seed(settings["seed"]))
-    temporary = out / f"weights.{uuid.uuid4().hex}.tmp"
-    save_file(network.state_dict(), temporary)
-    os.replace(temporary, out / "weights.safetensors")
+        features = ConvolutionalFeatures(
+            BagOfWords(128), stride=3, pool=3, contrast_eps=0.1, whitening_eps=0.01, random_state=settings["seed"]
+        )
+        save(features.fit(torch.cat(pictures)), out / "weights.safetensors")
 
 
 def _features(out, files, pooler, show):

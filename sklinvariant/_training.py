@@ -1,6 +1,7 @@
 """The one training loop: a skorch net over batches cut from tensors that already live on the device."""
 
 import copy
+import functools
 import math
 import warnings
 from numbers import Integral
@@ -14,6 +15,8 @@ from tqdm.auto import tqdm
 
 from sklinvariant.kernels import gather_bags
 from sklinvariant.networks import Bags
+
+OPTIMIZERS = {"adam": torch.optim.Adam, "sgd": functools.partial(torch.optim.SGD, momentum=0.9)}
 
 
 class StopTraining(KeyboardInterrupt):

@@ -7,10 +7,13 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 from sklinvariant import all_estimators
+from sklinvariant.autoencoder import SparseAutoencoder
 
 
 def _small_network(d):
@@ -42,6 +45,12 @@ _INSTANCES = {
     "ITQHasher": [{"n_bits": 1}],
     "BilinearHasher": [{"n_bits": 1}],
     "DensePatches": [{"patch_size": 1}],
+    "SparseAutoencoder": [{"n_components": 4, **_QUICK}],
+    "ConvolutionalFeatures": [
+        {"extractor": KMeans(2), "patch_size": 1, "normalize": None},
+        {"extractor": SparseAutoencoder(3, **_QUICK), "patch_size": 1, "normalize": None, "whiten": False},
+        {"extractor": PCA(1), "patch_size": 1, "normalize": None},
+    ],
     "OnDescriptors": [{"estimator": StandardScaler()}],
     "BackbonePatches": [{"module": torch.nn.Identity()}],
     "LocalDescriptors": [{}, {"method": "daisy"}],

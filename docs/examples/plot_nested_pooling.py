@@ -15,18 +15,19 @@ import numpy as np
 import torch
 
 from sklinvariant import NestedInvariancePooler, RBMHasher
+from sklinvariant.aggregation import BagOfWords
 from sklinvariant.datasets import load_digits_images
+from sklinvariant.feature_extraction import ConvolutionalFeatures
 from sklinvariant.hashing import HammingNeighbors
 from sklinvariant.inspection import BitActivationDisplay, RetrievalDisplay
-from sklinvariant.networks import KMeansFeatures
 from sklinvariant.transforms import Rotation, Scale, warp
 
 digits = load_digits_images()
 images = torch.nn.functional.interpolate(torch.tensor(digits.images[:300])[:, None], scale_factor=3, mode="bicubic")
-network = KMeansFeatures(1, 96, patch_size=6, stride=2, pool=2).learn(
-    images, generator=torch.Generator().manual_seed(0)
-)
 images, labels = images[:, 0].clamp(0, 1).numpy(), digits.target[:300]
+network = ConvolutionalFeatures(
+    BagOfWords(96), patch_size=6, stride=2, pool=2, contrast_eps=0.1, whitening_eps=0.01, random_state=0
+).fit(images)
 
 # two poolings of the same network: over the cells of its map alone, and over scales and rotations too
 orbits = {"rotation": Rotation(n_steps=24), "scale": Scale(n_steps=4)}

@@ -6,7 +6,6 @@ descriptors (eq. 4 and 5), then fit the classifier once more on all of them.
 
 import contextlib
 import copy
-import functools
 from numbers import Integral, Real
 
 import numpy as np
@@ -17,7 +16,7 @@ from torch import nn
 
 from sklinvariant._base import keeps_state_on_failure, resolve_device, torch_generator
 from sklinvariant._compat import FitReport, with_callbacks
-from sklinvariant._training import BagBatches, Batch, train
+from sklinvariant._training import OPTIMIZERS, BagBatches, Batch, train
 from sklinvariant.aggregation._aggregator import COUNT, NON_NEGATIVE, POSITIVE, Aggregator
 from sklinvariant.aggregation._codebook import draw_sample
 from sklinvariant.aggregation._linear_predictor import LinearPredictor
@@ -25,7 +24,6 @@ from sklinvariant.aggregation._targets import prepare_targets, task_of_classes
 from sklinvariant.kernels import compute_dtype
 from sklinvariant.networks import Bags, LinearCost, MeanEncoder, Objective, OwnCost, fit_cost, map_features
 
-OPTIMIZERS = {"adam": torch.optim.Adam, "sgd": functools.partial(torch.optim.SGD, momentum=0.9)}
 _GAIN_SAMPLE = 512  # bags that the size of the representation is measured on
 
 

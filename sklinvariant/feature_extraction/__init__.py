@@ -1,8 +1,9 @@
-"""Images to bags of local descriptors."""
+"""Images to bags of local descriptors, and to feature maps."""
 
 from sklinvariant.feature_extraction._backbone_patches import BackbonePatches
+from sklinvariant.feature_extraction._convolutional_features import ConvolutionalFeatures
 from sklinvariant.feature_extraction._dense_patches import DensePatches
 from sklinvariant.feature_extraction._local_descriptors import LocalDescriptors
 from sklinvariant.feature_extraction._on_descriptors import OnDescriptors
 
-__all__ = ["BackbonePatches", "DensePatches", "LocalDescriptors", "OnDescriptors"]
+__all__ = ["BackbonePatches", "ConvolutionalFeatures", "DensePatches", "LocalDescriptors", "OnDescriptors"]

@@ -13,6 +13,17 @@ _COUNT = Interval(Integral, 1, None, closed="left")
 _FLAT = 0.01  # added to the standard deviation of pixels 0-1, so that noise in a flat patch is not blown up
 
 
+def window_of(size, images):
+    """The (height, width) of patches of images (n, h, w, c), from the parameter ``patch_size``."""
+    window = (size, size) if isinstance(size, Integral) else tuple(size)
+    if len(window) != 2 or not all(isinstance(length, Integral) and length > 0 for length in window):
+        raise ValueError(f"patch_size must be a positive integer or two of them, got {size!r}")
+    height, width = images.shape[1:3]
+    if window[0] > height or window[1] > width:
+        raise ValueError(f"patch_size={size} is larger than the images, {height} x {width} pixels")
+    return window
+
+
 def patches_of(images, window, stride):
     """The (height, width) windows of images (n, h, w, c), a copy: (n, m, height · width · c)."""
     patches = images.unfold(1, window[0], stride).unfold(2, window[1], stride)  # (n, i, j, c, height, width)
@@ -20,11 +31,11 @@ def patches_of(images, window, stride):
     return patches.view(len(patches), patches.shape[1] * patches.shape[2], -1)
 
 
-def normalize_patches(patches, how):
-    """In place: to mean 0 and standard deviation 1 ("contrast"), or to length 1 ("l2")."""
+def normalize_patches(patches, how, flat=_FLAT):
+    """In place: to mean 0 and standard deviation 1 ("contrast"; less if it is near ``flat``), or to length 1 ("l2")."""
     if how == "contrast":
         patches -= patches.mean(-1, keepdim=True)
-        patches /= patches.std(-1, keepdim=True, unbiased=False) + _FLAT
+        patches /= patches.std(-1, keepdim=True, unbiased=False) + flat
     elif how == "l2":
         patches /= torch.linalg.vector_norm(patches, dim=-1, keepdim=True).clamp_min(torch.finfo(patches.dtype).tiny)
     return patches
@@ -75,22 +86,12 @@ class DensePatches(ImageTransformer):
         self.image_shape = image_shape
 
     def _prepare(self, images, X):
-        height, width = self._window(images)
+        height, width = window_of(self.patch_size, images)
         return {"n_descriptor_features": height * width * images.shape[-1]}
 
     def _describe(self, images, X):
-        patches = patches_of(as_float(images), self._window(images), self.stride)
+        patches = patches_of(as_float(images), window_of(self.patch_size, images), self.stride)
         return DescriptorSets.from_bags(normalize_patches(patches, self.normalize))
-
-    def _window(self, images):
-        size = self.patch_size
-        window = (size, size) if isinstance(size, Integral) else tuple(size)
-        if len(window) != 2 or not all(isinstance(length, Integral) and length > 0 for length in window):
-            raise ValueError(f"patch_size must be a positive integer or two of them, got {size!r}")
-        height, width = images.shape[1:3]
-        if window[0] > height or window[1] > width:
-            raise ValueError(f"patch_size={size} is larger than the images, {height} x {width} pixels")
-        return window
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -3,6 +3,7 @@
 from sklinvariant.kernels._chi2 import chi2_map
 from sklinvariant.kernels._chunks import DOUBLE_ROWS, compute_dtype, gather_bags, standardize
 from sklinvariant.kernels._clustering import Mixture, draw_rows, fit_kmeans, fit_mixture, mixture_scores
+from sklinvariant.kernels._filters import fit_zca, slide, take_patches
 from sklinvariant.kernels._moments import Moment, moment
 from sklinvariant.kernels._nearest import count_codewords, nearest_codewords, sum_by_codeword
 from sklinvariant.kernels._resample import pixel_moves, resample
@@ -20,13 +21,16 @@ __all__ = [
     "draw_rows",
     "fit_kmeans",
     "fit_mixture",
+    "fit_zca",
     "gather_bags",
     "mixture_scores",
     "moment",
     "nearest_codewords",
     "pixel_moves",
     "resample",
+    "slide",
     "soft_moments",
     "standardize",
     "sum_by_codeword",
+    "take_patches",
 ]

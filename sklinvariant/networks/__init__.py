@@ -9,7 +9,6 @@ from sklinvariant.networks._encoders import (
     Units,
     normalize_vlad,
 )
-from sklinvariant.networks._kmeans_features import KMeansFeatures
 from sklinvariant.networks._objective import LinearCost, Objective, OwnCost, fit_cost, map_features
 from sklinvariant.networks._rbm import (
     RestrictedBoltzmannMachine,
@@ -20,11 +19,11 @@ from sklinvariant.networks._rbm import (
     start_weights,
     uniform_targets,
 )
+from sklinvariant.networks._sparse_autoencoder import SparseAutoencoderNetwork, kl_sparsity
 from sklinvariant.networks._squeezenet import SqueezeNet11Features
 
 __all__ = [
     "Bags",
-    "KMeansFeatures",
     "LinearCost",
     "MeanEncoder",
     "Objective",
@@ -33,11 +32,13 @@ __all__ = [
     "SoftBagOfWords",
     "SoftFisherVector",
     "SoftVLAD",
+    "SparseAutoencoderNetwork",
     "SqueezeNet11Features",
     "Units",
     "batch_regularizer",
     "fit_cost",
     "free_energy",
+    "kl_sparsity",
     "log_odds",
     "map_features",
     "normalize_vlad",

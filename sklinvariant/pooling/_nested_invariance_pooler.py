@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from sklinvariant._base import DEVICE, Container, check_rows, keeps_state_on_failure, resolve_device
 from sklinvariant._compat import CallbackSupportMixin, reports_fit
-from sklinvariant._descriptors import as_tensor
+from sklinvariant._descriptors import DescriptorSets, as_tensor
 from sklinvariant._images import as_float
 from sklinvariant.feature_extraction import BackbonePatches
 from sklinvariant.feature_extraction._images import ImageEstimator
@@ -110,8 +110,10 @@ def _views(images, view, params, see, batch_size, bar=None):
         yield from seen.split(n)
 
 
-def _cells_of_bags(bags, n, device):
-    """Bags of equally many cells as maps (n, rows, columns, d): square ones where the number allows it."""
+def _maps_of(bags, n, device):
+    """Feature maps (n, rows, columns, d), or bags of equally many cells: square maps where the number allows it."""
+    if not isinstance(bags, DescriptorSets) and getattr(bags, "ndim", 0) == 4:
+        return as_tensor(bags).to(device)
     sizes = np.diff(np.asarray(bags.offsets))
     if len(np.unique(sizes)) != 1:
         raise ValueError("the backbone gives bags of different sizes; pooling needs as many cells of each image")
@@ -132,9 +134,9 @@ class NestedInvariancePooler(CallbackSupportMixin, TransformerMixin, ImageEstima
     backbone : torch.nn.Module, callable, str, transformer or None, default=None
         What sees a view. A module, callable or name is given to
         :class:`~sklinvariant.feature_extraction.BackbonePatches`, which has parameters for a layer, weights and the
-        scaling of pixels: make one yourself to set them. So does any transformer of images to bags of cells, a
-        Pipeline too; one that is fitted is taken as it is, others are fitted on the images as they are. None: X holds
-        ready-made activations.
+        scaling of pixels: make one yourself to set them. Any transformer of images to feature maps or bags of cells
+        will do, such as :class:`~sklinvariant.feature_extraction.ConvolutionalFeatures`, and a Pipeline too; one that
+        is fitted is taken as it is, others are fitted on the images as they are. None: X holds ready-made activations.
     stages : sequence of (group, order) or (group, order, "l2"), default=(("scale", 1), ("translation", 2), \
 ("rotation", np.inf))
         The groups, the innermost first, and the order of the moment: 1 is the mean, inf the maximum, or any number
@@ -396,10 +398,10 @@ class NestedInvariancePooler(CallbackSupportMixin, TransformerMixin, ImageEstima
     def _eyes(self, device):
         """The backbone as a function of views (n, c, h, w) that gives maps (n, rows, columns, d)."""
         backbone = self.backbone_
-        if isinstance(backbone, BackbonePatches):
+        if hasattr(backbone, "feature_maps"):  # and takes views of any size without a check of each
             run = backbone.feature_maps(device)
             return lambda views: run(views.permute(0, 2, 3, 1))
-        return lambda views: _cells_of_bags(backbone.transform(views.permute(0, 2, 3, 1)), len(views), device)
+        return lambda views: _maps_of(backbone.transform(views.permute(0, 2, 3, 1)), len(views), device)
 
     def _pool_images(self, images, stages, see, bar=None):
         """(n, h, w, c) images -> (n, n_features_out_)."""

@@ -1,0 +1,358 @@
+"""Features of which few are on at a time and from which the input can be rebuilt (Ng 2011, "Sparse autoencoder").
+
+The features under auto-pooling (Sukhbaatar et al. 2013, section 3): 400 units on 16 × 16 patches, 100 on 6 × 6.
+"""
+
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from sklinvariant._base import (
+    DEVICE,
+    Container,
+    FittedState,
+    TorchEstimator,
+    check_fitted,
+    check_rows,
+    keeps_state_on_failure,
+    refuse_none,
+    resolve_device,
+    to_numpy,
+    torch_generator,
+)
+from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
+from sklinvariant._descriptors import as_tensor
+from sklinvariant._training import OPTIMIZERS, RowBatches, train
+from sklinvariant.kernels import compute_dtype
+from sklinvariant.networks import SparseAutoencoderNetwork
+
+_NON_NEGATIVE = Interval(Real, 0, None, closed="left")
+_COUNT = Interval(Integral, 1, None, closed="left")
+_LBFGS_STEPS = 20  # of one epoch; between epochs it remembers the curvature it has seen
+
+
+def _lbfgs(parameters, lr):
+    """Its line search finds the step by itself."""
+    return torch.optim.LBFGS(parameters, max_iter=_LBFGS_STEPS, history_size=20, line_search_fn="strong_wolfe")
+
+
+@torch.no_grad()
+def reconstruction_error(network, rows, at_once=8192):
+    """Mean squared error of a rebuilt value."""
+    errors = [(network.decode(network.encode(x)) - x).square().sum() for x in rows.split(at_once)]
+    return float(torch.stack(errors).sum()) / rows.numel()
+
+
+class SparseAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, TorchEstimator):
+    """Features of which few are on at a time, and from which the rows can be rebuilt: one hidden layer.
+
+    ``h = σ(x Wᵀ + b)`` are the features and ``x̂ = h V + c`` the reconstruction (σ of that with
+    ``decoder="sigmoid"``). Minimised is ``½ mean ‖x̂ - x‖² + ½ α (‖W‖² + ‖V‖²) + β Σ_j KL(ρ ‖ ρ̂_j)`` where ρ̂_j is the
+    mean of feature j over the rows of a step.
+
+    Parameters
+    ----------
+    n_components : int, default=100
+        Hidden units k; may be more than features.
+    sparsity : float, default=0.05
+        ρ, the mean activation that each unit is held to, between 0 and 1. Smaller makes units more selective.
+    sparsity_weight : float, default=3.0
+        β, how strongly; 0 is a plain autoencoder. It is weighed against the squared error of a whole row, so it has to
+        grow with the variance of rows.
+    alpha : float, default=0.001
+        Weight decay. Larger makes filters smoother.
+    tied_weights : bool, default=False
+        Decode with the weights of the encoder, V = W: half the parameters.
+    decoder : {"linear", "sigmoid"}, default="linear"
+        "linear" rebuilds any rows, whitened ones for instance; "sigmoid" those in 0-1.
+    max_epochs : int, default=30
+        Most passes over the rows; with ``optimizer="lbfgs"`` each is 20 of its iterations.
+    batch_size : int, default=256
+        Rows a step. ρ̂ is estimated from them: below some tens it is coarse. "lbfgs" takes all rows.
+    learning_rate : float, default=0.02
+        Step size at the start; "lbfgs" finds its own.
+    learning_rate_decay : {"cosine"} or None, default="cosine"
+        The step falls to 0 along half a cosine over ``max_epochs``, or stays. ``partial_fit`` keeps it.
+    optimizer : {"adam", "sgd", "lbfgs"} or torch.optim.Optimizer class, default="adam"
+        "sgd" has momentum 0.9; "lbfgs" is exact, for rows that fit the memory of the device.
+    tol : float or None, default=None
+        Training stops when an epoch's loss has not fallen by this for ``n_iter_no_change`` epochs; None never.
+    n_iter_no_change : int, default=5
+        Epochs to wait for that.
+    warm_start : bool, default=False
+        Let `fit` go on from what was learned before.
+    callbacks : list of skorch callbacks or None, default=None
+        Called during training; scikit-learn's own are set by ``set_callbacks``.
+    verbose : int, default=0
+        1 shows a bar of epochs.
+    random_state : int, RandomState or None, default=None
+        Seeds weights and order.
+    device : str or torch.device, default="auto"
+        "auto" is the device of a tensor input, else CUDA or MPS where there is one, else CPU.
+
+    Attributes
+    ----------
+    components_ : array of shape (n_components, n_features)
+        Encoding weights W. Those of patches are pictures: ``components_.reshape(-1, h, w, c)``.
+    intercept_ : array of shape (n_components,)
+        Biases b.
+    decoder_components_ : array of shape (n_components, n_features)
+        Decoding weights V; W itself with tied weights.
+    decoder_intercept_ : array of shape (n_features,)
+        Biases c.
+    reconstruction_error_ : float
+        Mean squared error of a rebuilt value of the rows of the last fit.
+    history_ : list of dict
+        Epoch, mean loss and seconds of each epoch.
+    n_iter_ : int
+        Epochs made.
+
+    Notes
+    -----
+    Rows are taken as they are. Patches want their mean taken away and their contrast made even, and features come out
+    localised after whitening, as `ConvolutionalFeatures` does it.
+
+    References
+    ----------
+    Ng (2011). Sparse autoencoder. CS294A lecture notes, Stanford.
+    Sukhbaatar, Makino, Aihara (2013). Auto-pooling: Learning to Improve Invariance of Image Features from Image
+    Sequences. Section 3.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklinvariant.autoencoder import SparseAutoencoder
+    >>> X = load_digits().data / 16
+    >>> model = SparseAutoencoder(32, decoder="sigmoid", random_state=0).fit(X)
+    >>> Z = model.transform(X)
+    >>> Z.shape, bool(abs(Z.mean() - 0.05) < 0.02)
+    ((1797, 32), True)
+    >>> bool(((model.inverse_transform(Z) - X) ** 2).mean() < X.var(axis=0).mean() / 2)
+    True
+    """
+
+    _parameter_constraints = {
+        "n_components": [_COUNT],
+        "sparsity": [Interval(Real, 0, 1, closed="neither")],
+        "sparsity_weight": [_NON_NEGATIVE],
+        "alpha": [_NON_NEGATIVE],
+        "tied_weights": ["boolean"],
+        "decoder": [StrOptions({"linear", "sigmoid"})],
+        "max_epochs": [_COUNT],
+        "batch_size": [_COUNT],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "learning_rate_decay": [StrOptions({"cosine"}), None],
+        "optimizer": [StrOptions({*OPTIMIZERS, "lbfgs"}), callable],
+        "tol": [_NON_NEGATIVE, None],
+        "n_iter_no_change": [_COUNT],
+        "warm_start": ["boolean"],
+        "callbacks": [list, tuple, None],
+        "verbose": ["verbose"],
+        "random_state": ["random_state"],
+        "device": DEVICE,
+    }
+
+    components_ = FittedState("(n_components, n_features) encoding weights")
+    intercept_ = FittedState("(n_components,) biases of the units")
+    decoder_components_ = FittedState("(n_components, n_features) decoding weights")
+    decoder_intercept_ = FittedState("(n_features,) biases of the reconstruction")
+
+    def __init__(
+        self,
+        n_components=100,
+        *,
+        sparsity=0.05,
+        sparsity_weight=3.0,
+        alpha=0.001,
+        tied_weights=False,
+        decoder="linear",
+        max_epochs=30,
+        batch_size=256,
+        learning_rate=0.02,
+        learning_rate_decay="cosine",
+        optimizer="adam",
+        tol=None,
+        n_iter_no_change=5,
+        warm_start=False,
+        callbacks=None,
+        verbose=0,
+        random_state=None,
+        device="auto",
+    ):
+        self.n_components = n_components
+        self.sparsity = sparsity
+        self.sparsity_weight = sparsity_weight
+        self.alpha = alpha
+        self.tied_weights = tied_weights
+        self.decoder = decoder
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_decay = learning_rate_decay
+        self.optimizer = optimizer
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.warm_start = warm_start
+        self.callbacks = callbacks
+        self.verbose = verbose
+        self.random_state = random_state
+        self.device = device
+
+    @keeps_state_on_failure
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Learn the features.
+
+        Parameters
+        ----------
+        X : array of shape (n, n_features)
+            Rows; in 0-1 with ``decoder="sigmoid"``.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For NaN, infinite values, and values outside 0-1 with ``decoder="sigmoid"``.
+        FloatingPointError
+            Where the loss stops being finite; it names the epoch and what to change.
+        """
+        again = self.warm_start and hasattr(self, "_state")
+        return self._learn(X, reset=not again, max_epochs=self.max_epochs, decay=self.learning_rate_decay)
+
+    @keeps_state_on_failure
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None):
+        """One pass over a part of the rows.
+
+        Parameters
+        ----------
+        X : array of shape (n, n_features)
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self
+        """
+        # a stream of parts has no last epoch that the step could fall to 0 at
+        return self._learn(X, reset=not hasattr(self, "_state"), max_epochs=1, decay=None)
+
+    def transform(self, X):
+        """The features of rows: the activations of the hidden units.
+
+        Parameters
+        ----------
+        X : array of shape (n, n_features)
+
+        Returns
+        -------
+        array of shape (n, n_components)
+            In 0-1; in the kind of array, on the device and in the precision of X.
+        """
+        container = check_fitted(self, "transform", X)
+        rows = self._rows(X, reset=False)
+        with torch.no_grad():
+            return container.wrap(self._network(rows).encode(rows))
+
+    def inverse_transform(self, X):
+        """Rows rebuilt from their features.
+
+        Parameters
+        ----------
+        X : array of shape (n, n_components)
+            Activations.
+
+        Returns
+        -------
+        array of shape (n, n_features)
+        """
+        refuse_none(self, X, "activations")
+        container = check_fitted(self, "inverse_transform", X)
+        h = as_tensor(X if isinstance(X, torch.Tensor) else np.asarray(to_numpy(X)))
+        if h.ndim != 2 or h.shape[1] != self._n_features_out:
+            raise ValueError(f"activations must be of shape (n, {self._n_features_out}), got {tuple(h.shape)}")
+        h = h.detach().to(resolve_device(self.device, X), compute_dtype(h.dtype))
+        with torch.no_grad():
+            return container.wrap(self._network(h).decode(h))
+
+    def _rows(self, X, *, reset):
+        return check_rows(self, X, reset=reset).to(resolve_device(self.device, X))
+
+    def _learn(self, X, *, reset, max_epochs, decay):
+        container = Container(X)
+        rows = self._rows(X, reset=reset)
+        if self.decoder == "sigmoid" and (rows.min() < 0 or rows.max() > 1):
+            raise ValueError(
+                'decoder="sigmoid" rebuilds values in 0-1, and X has others: scale it, or use decoder="linear"'
+            )
+        generator = torch_generator(self.random_state)
+        network = self._start(rows, generator) if reset else self._network(rows)
+
+        def export(network):
+            learned = {
+                "components": network.weight,
+                "intercept": network.hidden_bias,
+                "decoder_components": network.decoder_weight,
+                "decoder_intercept": network.visible_bias,
+            }
+            learned = {key: value.detach().cpu().numpy().copy() for key, value in learned.items()}
+            return {"_state": {**learned, "namespace": container.name}, "n_iter_": 0, "history_": []}
+
+        whole = self.optimizer == "lbfgs"
+        report = FitReport(self, X, None, None, max_epochs)
+        history = train(
+            network,
+            RowBatches(rows, batch_size=len(rows) if whole else self.batch_size, generator=generator),
+            name=type(self).__name__,
+            max_epochs=max_epochs,
+            optimizer=_lbfgs if whole else OPTIMIZERS.get(self.optimizer, self.optimizer),
+            learning_rate=self.learning_rate,
+            learning_rate_decay=None if whole else decay,
+            tol=self.tol,
+            n_iter_no_change=self.n_iter_no_change,
+            report=report,
+            fitted_attributes=export,
+            callbacks=self.callbacks or (),
+            verbose=self.verbose,
+        )
+        report.end(lambda: export(network))
+        earlier = [] if reset else self.history_
+        for attribute, value in export(network).items():
+            setattr(self, attribute, value)
+        self.history_ = earlier + [row | {"epoch": row["epoch"] + len(earlier)} for row in history]
+        self.n_iter_ = len(self.history_)
+        self.reconstruction_error_ = reconstruction_error(network, rows)
+        return self
+
+    def _start(self, rows, generator):
+        return SparseAutoencoderNetwork.start(
+            rows.mean(0), self.n_components, generator, tied=self.tied_weights, **self._costs()
+        )
+
+    def _network(self, like):
+        """The fitted network, on the device and in the precision of rows."""
+        names = ("components", "intercept", "decoder_intercept", "decoder_components")
+        weights = [torch.tensor(np.asarray(self._state[name])).to(like) for name in names]
+        return SparseAutoencoderNetwork(*weights[: 3 if self.tied_weights else 4], **self._costs())
+
+    def _costs(self):
+        return {
+            "sigmoid_decoder": self.decoder == "sigmoid",
+            "sparsity": self.sparsity,
+            "sparsity_weight": self.sparsity_weight,
+            "alpha": self.alpha,
+        }
+
+    @property
+    def _n_features_out(self):
+        return len(self._state["intercept"])

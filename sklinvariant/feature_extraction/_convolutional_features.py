@@ -1,0 +1,373 @@
+"""Features learned on patches, slid over images as one convolution.
+
+Coates, Ng, Lee 2011, "An analysis of single-layer networks in unsupervised feature learning", and Coates, Ng 2011, "The
+importance of encoding versus training with sparse coding and vector quantization": random patches are brought to one
+contrast, whitened, and a dictionary is learned from them; its activations all over an image are the features.
+
+Axes: n images, maps of h' × w' cells, k filters, patches of p numbers.
+"""
+
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.base import TransformerMixin, _fit_context, clone
+from sklearn.exceptions import NotFittedError
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.random import sample_without_replacement
+from sklearn.utils.validation import check_is_fitted
+from torch.nn.functional import avg_pool2d
+
+from sklinvariant._base import (
+    DEVICE,
+    Container,
+    FittedState,
+    TorchEstimator,
+    keeps_state_on_failure,
+    resolve_device,
+)
+from sklinvariant._compat import CallbackSupportMixin, reports_fit
+from sklinvariant._descriptors import as_numpy
+from sklinvariant._images import as_float
+from sklinvariant.feature_extraction._dense_patches import normalize_patches, window_of
+from sklinvariant.feature_extraction._images import ImageEstimator
+from sklinvariant.kernels import fit_zca, slide, take_patches
+
+_COUNT = Interval(Integral, 1, None, closed="left")
+# where an extractor keeps its vectors, and the encoding that suits it
+_VECTORS = (("cluster_centers_", "triangle"), ("codebook_", "triangle"), ("components_", "soft_threshold"))
+
+
+def triangle(products, squares, lengths):
+    """``max(0, mean_j d_j - d_j)`` of distances d to k points, from products (…, k) and squared lengths (…, 1), (k,).
+
+    About half of the activations are 0 (Coates, Ng, Lee 2011, section 3.2.2).
+    """
+    distances = torch.add(squares + lengths, products, alpha=-2).clamp_(min=0).sqrt_()
+    return torch.sub(distances.mean(-1, keepdim=True), distances, out=distances).clamp_(min=0)
+
+
+def soft_threshold(products, threshold):
+    """``max(0, z - t)`` and ``max(0, -z - t)`` side by side: (…, k) -> (…, 2 k) (Coates, Ng 2011, section 3.3)."""
+    return torch.cat([products - threshold, -products - threshold], dim=-1).clamp_(min=0)
+
+
+def average_cells(maps, size):
+    """(n, h, w, k) maps averaged over squares of cells; a map that is smaller than a square gives one row or column."""
+    if size == 1:
+        return maps
+    sides = [min(size, side) for side in maps.shape[1:3]]
+    return avg_pool2d(maps.permute(0, 3, 1, 2), sides).permute(0, 2, 3, 1)
+
+
+class ConvolutionalFeatures(CallbackSupportMixin, TransformerMixin, ImageEstimator, auto_wrap_output_keys=None):
+    """Images to feature maps by features that are learned on their patches: ``(n, h, w[, c])`` to ``(n, h', w', k)``.
+
+    `fit` draws random patches, brings them to one contrast, whitens them, and fits the extractor to them; nothing has
+    to be trained elsewhere, and no labels are needed. `transform` gives what the extractor would give for every patch
+    of an image, but by one convolution: contrast and whitening are folded into the filters.
+
+    Parameters
+    ----------
+    extractor : estimator
+        What learns a dictionary of patches, given as rows of ``height · width · c`` numbers: scikit-learn's ``KMeans``
+        and ``MiniBatchKMeans`` (``cluster_centers_``), ``MiniBatchDictionaryLearning`` and others with
+        ``components_``, :class:`~sklinvariant.autoencoder.SparseAutoencoder`, or
+        :class:`~sklinvariant.aggregation.BagOfWords` (``codebook_``). One that is fitted is taken as it is, others are
+        cloned and fitted.
+    patch_size : int or (int, int), default=6
+        Height and width of a patch in pixels.
+    stride : int, default=1
+        Pixels between neighbouring patches; larger gives smaller maps, sooner.
+    encoding : {"auto", "triangle", "soft_threshold", "sigmoid"}, default="auto"
+        What becomes of a patch x and the extractor's vectors w_j. "triangle": how much nearer than on average w_j is,
+        ``max(0, mean_i ‖x - w_i‖ - ‖x - w_j‖)``. "soft_threshold": ``max(0, w_j·x - threshold)`` and
+        ``max(0, -w_j·x - threshold)``, twice as many features. "sigmoid": ``σ(w_j·x + b_j)``, for an extractor with
+        ``intercept_``. "auto" is the triangle for means of clusters, the sigmoid where there is an ``intercept_``, the
+        soft threshold for other ``components_``. None is ever negative.
+    threshold : float, default=0.5
+        That of "soft_threshold"; larger gives more zeros.
+    normalize : {"contrast"} or None, default="contrast"
+        "contrast" subtracts a patch's mean and divides by its standard deviation plus ``contrast_eps``.
+    contrast_eps : float, default=0.01
+        In the units of images 0-1. Larger leaves faint patches faint, where noise and the artefacts of resizing live.
+    whiten : bool, default=True
+        Take away what neighbouring pixels have in common (ZCA). Without it k-means finds blurred blobs, not edges.
+    whitening_eps : float, default=0.1
+        Added to the variances before, in parts of their mean; larger takes away more of the noise, and of the detail.
+    pool : int, default=1
+        Average the maps over squares of ``pool × pool`` cells that do not overlap, batch by batch: maps are smaller by
+        that and lose less than by a larger stride. What is left over at the lower and right edge is dropped.
+    n_patches : int, default=50_000
+        Most patches that are drawn, without replacement, over all images.
+    batch_size : int, default=16
+        Images at a time; bounds the memory that is used besides the answer.
+    image_shape : tuple or None, default=None
+        ``(h, w)`` or ``(h, w, c)`` of flat rows. Without it a flat row is an image of one row of pixels.
+    random_state : int, RandomState or None, default=None
+        Seeds the choice of patches, and the extractor where it has no seed of its own.
+    device : str or torch.device, default="auto"
+        "auto" is the device of a tensor input, else CUDA or MPS where there is one, else CPU.
+
+    Attributes
+    ----------
+    extractor_ : estimator
+        The fitted extractor.
+    mean_ : array of shape (p,)
+        Mean of the patches of one contrast.
+    whitening_ : array of shape (p, p)
+        What they are multiplied by then; the identity with ``whiten=False``.
+    filters_ : array of shape (k, height, width, c)
+        The extractor's vectors with the whitening folded in: what is slid over images, and pictures to look at.
+
+    Notes
+    -----
+    The answer is an array of maps, in the kind of array and on the device of X. `SpatialPooling` takes it as it is;
+    estimators of bags (`BagOfWords`, `LearnedBoW`, …) take the cells of a map for a bag; estimators of rows (hashers,
+    `SparseAutoencoder`, …) take the flattened map for a row; and `NestedInvariancePooler` takes this estimator for a
+    backbone. Maps are large: 729 cells of 100 features for an image of 32 × 32 pixels are 290 kB.
+
+    A fitted extractor sees patches normalised and whitened as they were here, not as they may have been where it was
+    fitted: use ``normalize=None, whiten=False`` for one that was fitted on patches as they are.
+
+    References
+    ----------
+    Coates, Ng, Lee (2011). An analysis of single-layer networks in unsupervised feature learning. Section 3.
+    Coates, Ng (2011). The importance of encoding versus training with sparse coding and vector quantization.
+
+    Examples
+    --------
+    >>> from sklearn.cluster import MiniBatchKMeans
+    >>> from sklearn.datasets import load_digits
+    >>> from sklinvariant.feature_extraction import ConvolutionalFeatures
+    >>> images = load_digits().images[:200] / 16
+    >>> features = ConvolutionalFeatures(MiniBatchKMeans(20), patch_size=4, random_state=0)
+    >>> features.fit_transform(images).shape
+    (200, 5, 5, 20)
+    >>> features.filters_.shape
+    (20, 4, 4, 1)
+    """
+
+    _parameter_constraints = {
+        "extractor": [HasMethods(["fit"])],
+        "patch_size": [_COUNT, tuple, list],
+        "stride": [_COUNT],
+        "encoding": [StrOptions({"auto", "triangle", "soft_threshold", "sigmoid"})],
+        "threshold": [Interval(Real, 0, None, closed="left")],
+        "normalize": [StrOptions({"contrast"}), None],
+        "contrast_eps": [Interval(Real, 0, None, closed="neither")],
+        "whiten": ["boolean"],
+        "whitening_eps": [Interval(Real, 0, None, closed="left")],
+        "pool": [_COUNT],
+        "n_patches": [_COUNT],
+        "batch_size": [_COUNT],
+        "image_shape": [tuple, list, None],
+        "random_state": ["random_state"],
+        "device": DEVICE,
+    }
+
+    mean_ = FittedState("(p,) mean of the patches of one contrast")
+    whitening_ = FittedState("(p, p) what they are multiplied by then")
+
+    def __init__(
+        self,
+        extractor,
+        *,
+        patch_size=6,
+        stride=1,
+        encoding="auto",
+        threshold=0.5,
+        normalize="contrast",
+        contrast_eps=0.01,
+        whiten=True,
+        whitening_eps=0.1,
+        pool=1,
+        n_patches=50_000,
+        batch_size=16,
+        image_shape=None,
+        random_state=None,
+        device="auto",
+    ):
+        self.extractor = extractor
+        self.patch_size = patch_size
+        self.stride = stride
+        self.encoding = encoding
+        self.threshold = threshold
+        self.normalize = normalize
+        self.contrast_eps = contrast_eps
+        self.whiten = whiten
+        self.whitening_eps = whitening_eps
+        self.pool = pool
+        self.n_patches = n_patches
+        self.batch_size = batch_size
+        self.image_shape = image_shape
+        self.random_state = random_state
+        self.device = device
+
+    @keeps_state_on_failure
+    @_fit_context(prefer_skip_nested_validation=False)
+    @reports_fit
+    def fit(self, X, y=None):
+        """Learn whitening and features from random patches of the images.
+
+        Parameters
+        ----------
+        X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
+            Images: whole numbers 0-255 (read as 0-1) or floats.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For bad images (the image is named), images smaller than a patch, and an extractor that learns no vectors
+            of patches, or cannot be encoded as asked.
+        """
+        images = self._read(X, reset=True)
+        random = check_random_state(self.random_state)
+        window = window_of(self.patch_size, images)
+        places = len(images) * int(np.prod([images.shape[1 + i] - window[i] + 1 for i in (0, 1)]))
+        index = np.sort(sample_without_replacement(places, min(self.n_patches, places), random_state=random))
+        patches = as_float(take_patches(images, window, torch.from_numpy(index))).to(resolve_device(self.device, X))
+        patches = normalize_patches(patches, self.normalize, self.contrast_eps)
+        mean, whitening = (make(patches.shape[1], dtype=torch.float64) for make in (torch.zeros, torch.eye))
+        if self.whiten:
+            mean, whitening = fit_zca(patches, self.whitening_eps)
+            patches = (patches - mean.to(patches)) @ whitening.to(patches)
+        self.extractor_ = fitted_extractor(self.extractor, patches, random)
+        self._state = {
+            **vectors_of(self.extractor_, self.encoding, len(mean)),
+            "mean": as_numpy(mean),
+            "whitening": as_numpy(whitening),
+            "window": list(window),
+            "n_channels": images.shape[-1],
+            "namespace": _container(X).name,
+        }
+        return self
+
+    def transform(self, X):
+        """The feature maps of images.
+
+        Parameters
+        ----------
+        X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
+            Images as in `fit`.
+
+        Returns
+        -------
+        array of shape (n, h', w', k)
+            ``h' = (1 + (h - height) // stride) // pool`` rows, and columns likewise; k features, 2 k with
+            "soft_threshold". float64 from float64 images, else float32.
+        """
+        check_is_fitted(self)
+        container = _container(X)
+        self._check_namespace(container, "transform")
+        images = self._read(X, reset=False)
+        device = resolve_device(self.device, images if container.tensor_device is not None else X)
+        run, answer = self.feature_maps(device), None
+        for start in range(0, len(images), self.batch_size):
+            maps = run(images[start : start + self.batch_size])
+            if answer is None:
+                answer = torch.empty((len(images), *maps.shape[1:]), dtype=maps.dtype, device=container.tensor_device)
+            answer[start : start + self.batch_size] = maps
+        return container.wrap(answer)
+
+    def feature_maps(self, device):
+        """The fitted features on a device, as a function of (n, h, w, c) images that gives maps (n, h', w', k).
+
+        The filters are folded once; whoever has many batches of images calls it for each.
+        """
+        check_is_fitted(self)
+        state, window = self._state, tuple(self._state["window"])
+        vectors, mean, whitening = (torch.as_tensor(np.asarray(state[key])) for key in ("vectors", "mean", "whitening"))
+        filters, lengths = vectors @ whitening, vectors.square().sum(1)
+        k = len(filters)
+        if state["encoding"] == "triangle":  # distances need the length of a whitened patch too: p products more
+            filters = torch.cat([filters, whitening])
+        bias = -(filters @ mean)
+        if state["encoding"] == "sigmoid":
+            bias += torch.as_tensor(np.asarray(state["intercept"]))
+        flat = self.contrast_eps if self.normalize == "contrast" else None
+
+        @torch.no_grad()
+        def run(images):
+            window_of(window, images)
+            images = as_float(images.to(device))
+            maps = slide(images, filters.to(images), bias.to(images), window, self.stride, flat)
+            if state["encoding"] == "triangle":
+                squares = maps[..., k:].square().sum(-1, keepdim=True)
+                maps = triangle(maps[..., :k], squares, lengths.to(maps))
+            elif state["encoding"] == "sigmoid":
+                maps = maps.sigmoid_()
+            else:
+                maps = soft_threshold(maps, self.threshold)
+            return average_cells(maps, self.pool)
+
+        return run
+
+    @property
+    def filters_(self):
+        try:
+            state = self._state
+        except AttributeError:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute 'filters_'") from None
+        return (state["vectors"] @ state["whitening"]).reshape(-1, *state["window"], state["n_channels"])
+
+    def set_output(self, *, transform=None):
+        """Do nothing: maps stay arrays, whatever container the later steps of a Pipeline give."""
+        return self
+
+    def get_feature_names_out(self, input_features=None):
+        """Names of the features of a cell."""
+        check_is_fitted(self)
+        k = len(self._state["vectors"]) * (2 if self._state["encoding"] == "soft_threshold" else 1)
+        return np.asarray([f"{type(self).__name__.lower()}{i}" for i in range(k)], dtype=object)
+
+
+def fitted_extractor(extractor, patches, random):
+    """The extractor where it is fitted, else a clone of it fitted to patches; its unset seeds are set."""
+    try:
+        check_is_fitted(extractor)
+        return extractor
+    except NotFittedError:
+        extractor = clone(extractor)
+    seeds = {
+        name: random.randint(np.iinfo(np.int32).max)
+        for name, value in sorted(extractor.get_params().items())
+        if value is None and (name == "random_state" or name.endswith("__random_state"))
+    }
+    extractor.set_params(**seeds)
+    return extractor.fit(patches if isinstance(extractor, TorchEstimator) else as_numpy(patches))
+
+
+def vectors_of(extractor, encoding, n_features):
+    """The state that encodes patches: vectors (k, p), intercepts (k,) of a sigmoid, and the encoding."""
+    name, suited = next((item for item in _VECTORS if hasattr(extractor, item[0])), (None, None))
+    kind = type(extractor).__name__
+    if name is None:
+        raise ValueError(
+            f"extractor={kind} has none of {', '.join(name for name, _ in _VECTORS)}: it learns no filters"
+        )
+    vectors = np.asarray(getattr(extractor, name), np.float64)
+    if vectors.ndim != 2 or vectors.shape[1] != n_features:
+        raise ValueError(f"extractor={kind} has {name} of shape {vectors.shape}; patches have {n_features} numbers")
+    intercept = getattr(extractor, "intercept_", None)
+    if encoding == "auto":
+        encoding = "sigmoid" if intercept is not None else suited
+    if encoding != "sigmoid":
+        return {"vectors": vectors, "encoding": encoding}
+    intercept = np.asarray(intercept, np.float64)
+    if intercept.shape != (len(vectors),):
+        raise ValueError(
+            f'encoding="sigmoid" needs an intercept_ for each filter, which extractor={kind} does not have'
+        )
+    return {"vectors": vectors, "encoding": encoding, "intercept": intercept}
+
+
+def _container(X):
+    return Container(X[0] if isinstance(X, (list, tuple)) else X)

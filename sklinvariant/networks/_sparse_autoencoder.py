@@ -1,0 +1,80 @@
+"""An autoencoder of one hidden layer whose units are seldom on (Ng 2011, "Sparse autoencoder", CS294A notes)."""
+
+import torch
+from torch import nn
+
+
+def kl_sparsity(mean, target):
+    """Σ_j KL(ρ ‖ ρ̂_j) between Bernoulli variables of mean ρ and of means ρ̂ (k,): 0 where all units have ρ."""
+    eps = torch.finfo(mean.dtype).eps
+    mean = mean.clamp(eps, 1 - eps)
+    return (target * (target / mean).log() + (1 - target) * ((1 - target) / (1 - mean)).log()).sum()
+
+
+class SparseAutoencoderNetwork(nn.Module):
+    """Called with rows x (n, d) it gives the cost J = ½ mean ‖x̂ - x‖² + ½ α (‖W‖² + ‖V‖²) + β Σ_j KL(ρ ‖ ρ̂_j).
+
+    ``h = σ(x Wᵀ + b)`` with W (k, d), ``x̂ = h V + c`` with V (k, d), or σ of that; ρ̂_j is the mean of h_j over the
+    rows. Without ``decoder_weight`` V is W.
+    """
+
+    def __init__(
+        self,
+        weight,
+        hidden_bias,
+        visible_bias,
+        decoder_weight=None,
+        *,
+        sigmoid_decoder=False,
+        sparsity=0.05,
+        sparsity_weight=0.0,
+        alpha=0.0,
+    ):
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+        self.hidden_bias = nn.Parameter(hidden_bias)
+        self.visible_bias = nn.Parameter(visible_bias)
+        self.decoder_weight = self.weight if decoder_weight is None else nn.Parameter(decoder_weight)
+        self.sigmoid_decoder = sigmoid_decoder
+        self.sparsity, self.sparsity_weight, self.alpha = sparsity, sparsity_weight, alpha
+
+    @classmethod
+    def start(cls, mean, n_components, generator, *, tied=False, sigmoid_decoder=False, sparsity=0.05, **penalties):
+        """Small uniform weights, units that are on as often as wanted, and the rows' mean (d,) as reconstruction."""
+        d = len(mean)
+        bound = (6 / (d + n_components + 1)) ** 0.5  # Ng's, after Glorot & Bengio
+
+        def draw():
+            uniform = torch.rand(n_components, d, generator=generator, dtype=torch.float64)
+            return ((2 * uniform - 1) * bound).to(mean)
+
+        hidden_bias = torch.logit(mean.new_full((n_components,), sparsity))
+        visible_bias = torch.logit(mean, eps=0.01) if sigmoid_decoder else mean.clone()
+        weight = draw()
+        return cls(
+            weight,
+            hidden_bias,
+            visible_bias,
+            None if tied else draw(),
+            sigmoid_decoder=sigmoid_decoder,
+            sparsity=sparsity,
+            **penalties,
+        )
+
+    def encode(self, x):
+        """(n, d) -> (n, k) activations in 0-1."""
+        return torch.addmm(self.hidden_bias, x, self.weight.T).sigmoid()
+
+    def decode(self, h):
+        """(n, k) -> (n, d)."""
+        x = torch.addmm(self.visible_bias, h, self.decoder_weight)
+        return x.sigmoid() if self.sigmoid_decoder else x
+
+    def forward(self, x):
+        h = self.encode(x)
+        cost = (self.decode(h) - x).square().sum(1).mean() / 2
+        if self.alpha:
+            cost = cost + self.alpha / 2 * (self.weight.square().sum() + self.decoder_weight.square().sum())
+        if self.sparsity_weight:
+            cost = cost + self.sparsity_weight * kl_sparsity(h.mean(0), self.sparsity)
+        return cost

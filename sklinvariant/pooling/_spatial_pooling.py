@@ -1,0 +1,206 @@
+"""Moments of feature maps over the cells of grids: the spatial pyramid (Lazebnik, Schmid, Ponce 2006).
+
+The baseline that auto-pooling is measured against (Sukhbaatar et al. 2013, table 1: grids of 2×2, 3×3, 4×4 and
+several side by side).
+"""
+
+import math
+from numbers import Integral, Real
+
+import torch
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
+from sklearn.utils._param_validation import Interval
+
+from sklinvariant._base import (
+    DEVICE,
+    Container,
+    TorchEstimator,
+    check_fitted,
+    check_rows,
+    keeps_state_on_failure,
+    refuse_none,
+    resolve_device,
+)
+from sklinvariant._compat import CallbackSupportMixin, reports_fit
+from sklinvariant._descriptors import DescriptorSets
+from sklinvariant.kernels import moment
+
+_BYTES = 64 << 20  # of maps that are pooled at a time
+
+
+def cut(length, parts):
+    """(first, last), half open, of each part of a side: of equal lengths to within one, none of them empty.
+
+    Where the side does not divide, neighbours share a cell, as in torch's adaptive pooling.
+    """
+    return [(i * length // parts, -(-(i + 1) * length // parts)) for i in range(parts)]
+
+
+def pool_grids(maps, grids, order):
+    """(n, h, w, k) -> (n, Σ rows·columns · k): grid by grid, each row by row, the moments of k features."""
+    pooled = [
+        moment(maps[:, top:bottom, left:right].flatten(1, 2), order, 1)
+        for rows, columns in grids
+        for top, bottom in cut(maps.shape[1], rows)
+        for left, right in cut(maps.shape[2], columns)
+    ]
+    return torch.cat(pooled, dim=1)
+
+
+class SpatialPooling(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, TorchEstimator):
+    """Feature maps to vectors: a moment of each feature over each region of one or more grids.
+
+    Parameters
+    ----------
+    grids : sequence of (rows, columns), default=((2, 2), (3, 3))
+        Each divides a map into rows × columns regions as evenly as it can: where a side does not divide, neighbouring
+        regions share a line of cells. Finer grids keep more of where a feature was seen, and give more numbers.
+        ``(1, 1)`` is the whole map; a grid as fine as the map flattens it.
+    order : float, default=1
+        Order n of the moment ``(mean |f|ⁿ)^(1/n)``, from 1 (the mean, with its sign) to inf (the maximum).
+    map_shape : (int, int) or None, default=None
+        Rows and columns of maps that come as flat rows or as bags of cells. None takes bags for square maps, and a flat
+        row for a map of one cell.
+    device : str or torch.device, default="auto"
+        "auto" is the device of a tensor input, else CUDA or MPS where there is one, else CPU.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+        Numbers in a map.
+
+    References
+    ----------
+    Lazebnik, Schmid, Ponce (2006). Beyond bags of features: spatial pyramid matching.
+    Sukhbaatar, Makino, Aihara (2013). Auto-pooling: Learning to Improve Invariance of Image Features from Image
+    Sequences. Table 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklinvariant.pooling import SpatialPooling
+    >>> maps = np.arange(32.0).reshape(1, 4, 4, 2)
+    >>> SpatialPooling([(1, 1), (2, 2)], order=np.inf).fit_transform(maps)
+    array([[30., 31., 10., 11., 14., 15., 26., 27., 30., 31.]])
+    """
+
+    _parameter_constraints = {
+        "grids": [list, tuple],
+        "order": [Interval(Real, 1, None, closed="both")],
+        "map_shape": [list, tuple, None],
+        "device": DEVICE,
+    }
+
+    def __init__(self, grids=((2, 2), (3, 3)), *, order=1, map_shape=None, device="auto"):
+        self.grids = grids
+        self.order = order
+        self.map_shape = map_shape
+        self.device = device
+
+    @keeps_state_on_failure
+    @_fit_context(prefer_skip_nested_validation=True)
+    @reports_fit
+    def fit(self, X, y=None):
+        """Check the parameters against the maps; there is nothing to learn.
+
+        Parameters
+        ----------
+        X : array of shape (n, h, w, k), DescriptorSets, (n, m, k) or (n, n_features)
+            Feature maps, bags of the cells of maps, or flat rows.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For grids that are none, NaN, and what cannot be a map of ``map_shape``.
+        """
+        grids = [_pair(grid, "each of grids") for grid in self.grids]
+        if not grids:
+            raise ValueError("grids must name at least one grid (rows, columns)")
+        maps, container = self._maps(X, reset=True)
+        self._state = {
+            "n_features_out": sum(rows * columns for rows, columns in grids) * maps.shape[-1],
+            "n_map_features": maps.shape[-1],
+            "namespace": container.name,
+        }
+        return self
+
+    def transform(self, X):
+        """Pool feature maps.
+
+        Parameters
+        ----------
+        X : array of shape (n, h, w, k), DescriptorSets, (n, m, k) or (n, n_features)
+            As in `fit`.
+
+        Returns
+        -------
+        array of shape (n, Σ rows · columns · k)
+            Grid by grid, region by region (row by row), the k features of each; in the kind of array, on the device
+            and in the precision of X.
+        """
+        check_fitted(self, "transform", X)
+        maps, container = self._maps(X, reset=False)
+        if maps.shape[-1] != self._state["n_map_features"]:
+            raise ValueError(
+                f"the maps have {maps.shape[-1]} features a cell, but {type(self).__name__} was fitted on maps of "
+                f"{self._state['n_map_features']}"
+            )
+        device = resolve_device(self.device, maps if container.tensor_device is not None else X)
+        grids = [_pair(grid, "each of grids") for grid in self.grids]
+        at_once = max(1, _BYTES // (maps[0].numel() * maps.itemsize))
+        return container.wrap(
+            torch.cat([pool_grids(part.to(device), grids, self.order) for part in maps.split(at_once)])
+        )
+
+    @property
+    def _n_features_out(self):
+        return self._state["n_features_out"]
+
+    def _maps(self, X, *, reset):
+        """(n, h, w, k) maps as a tensor where they lie, and the `Container` of the answer."""
+        refuse_none(self, X, "feature maps")
+        container = Container(X)
+        if isinstance(X, DescriptorSets):
+            if X.shape[1] is None:
+                raise ValueError("bags of different sizes are no maps: each must hold the cells of one map")
+            X = X.values.reshape(X.shape)
+        shape = tuple(getattr(X, "shape", ()))
+        cells = None if self.map_shape is None else _pair(self.map_shape, "map_shape")
+        if len(shape) == 3 and 0 not in shape:
+            h, w = _square(shape[1]) if cells is None else cells
+            if h * w != shape[1]:
+                raise ValueError(f"bags of {shape[1]} cells cannot be maps of map_shape={self.map_shape}")
+            X = X.reshape(shape[0], h, w, shape[2])
+        elif len(shape) == 4:
+            h, w = shape[1:3]
+        else:
+            h, w = (1, 1) if cells is None else cells
+        rows = check_rows(self, X, reset=reset)
+        if rows.shape[1] % (h * w):
+            raise ValueError(f"rows of {rows.shape[1]} features cannot be maps of map_shape={self.map_shape}")
+        return rows.reshape(len(rows), h, w, -1), container
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
+
+
+def _pair(value, name):
+    sizes = tuple(value) if isinstance(value, (list, tuple)) else (value,)
+    if len(sizes) != 2 or not all(isinstance(size, Integral) and size > 0 for size in sizes):
+        raise ValueError(f"{name} must be two positive integers (rows, columns), got {value!r}")
+    return sizes
+
+
+def _square(n_cells):
+    side = math.isqrt(n_cells)
+    if side * side != n_cells:
+        raise ValueError(f"bags of {n_cells} cells are no square maps: give map_shape=(rows, columns)")
+    return side, side

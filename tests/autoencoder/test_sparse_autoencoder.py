@@ -1,0 +1,199 @@
+"""SparseAutoencoder: the cost and its gradient, sparsity, reconstruction, optimisers, going on, bad input."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import expit
+from sklearn.base import clone
+from sklearn.datasets import load_digits, load_sample_images
+from sklearn.decomposition import PCA
+
+from sklinvariant import load, save
+from sklinvariant.autoencoder import SparseAutoencoder
+from sklinvariant.networks import SparseAutoencoderNetwork, kl_sparsity
+
+
+@pytest.fixture
+def digits():
+    return load_digits().data[:600] / 16
+
+
+@pytest.fixture(scope="module")
+def patches():
+    """Whitened 8 × 8 grey patches of photographs."""
+    grey = np.stack(load_sample_images().images).mean(-1) / 255
+    rng = np.random.RandomState(0)
+    places = zip(rng.randint(2, size=4000), rng.randint(419, size=4000), rng.randint(632, size=4000), strict=True)
+    rows = np.array([grey[i, r : r + 8, c : c + 8].ravel() for i, r, c in places])
+    rows -= rows.mean(1, keepdims=True)
+    values, vectors = np.linalg.eigh(np.cov(rows.T))
+    return rows @ (vectors / np.sqrt(values + 0.1 * values.mean())) @ vectors.T
+
+
+def _numpy_cost(x, W, b, c, V, sigmoid, rho, beta, alpha):
+    """Ng's notes, unit by unit."""
+    h = expit(x @ W.T + b)
+    rebuilt = h @ V + c
+    rebuilt = expit(rebuilt) if sigmoid else rebuilt
+    cost = sum(0.5 * np.sum((r - row) ** 2) for r, row in zip(rebuilt, x, strict=True)) / len(x)
+    cost += alpha / 2 * (np.sum(W**2) + np.sum(V**2))
+    for mean in h.mean(0):
+        cost += beta * (rho * np.log(rho / mean) + (1 - rho) * np.log((1 - rho) / (1 - mean)))
+    return cost
+
+
+@pytest.mark.parametrize("sigmoid", [False, True])
+@pytest.mark.parametrize("tied", [False, True])
+def test_cost_and_gradient(sigmoid, tied, global_random_seed):
+    rng = np.random.RandomState(global_random_seed)
+    W, b, c, V, x = (rng.normal(size=size) for size in ((3, 5), 3, 5, (3, 5), (7, 5)))
+    weights = [torch.tensor(a) for a in ((W, b, c) if tied else (W, b, c, V))]
+    penalties = {"sparsity": 0.1, "sparsity_weight": 2.0, "alpha": 0.3}
+    network = SparseAutoencoderNetwork(*weights, sigmoid_decoder=sigmoid, **penalties)
+    expected = _numpy_cost(x, W, b, c, W if tied else V, sigmoid, 0.1, 2.0, 0.3)
+    assert network(torch.tensor(x)).item() == pytest.approx(expected)
+
+    def cost(*weights):
+        names = dict(zip(("weight", "hidden_bias", "visible_bias", "decoder_weight"), weights, strict=False))
+        if tied:
+            names["decoder_weight"] = names["weight"]
+        return torch.func.functional_call(network, names, (torch.tensor(x),), tie_weights=False)
+
+    assert torch.autograd.gradcheck(cost, [w.requires_grad_() for w in weights])
+
+
+def test_sparsity_penalty():
+    assert kl_sparsity(torch.full((4,), 0.1), 0.1).item() == pytest.approx(0, abs=1e-6)
+    ends = kl_sparsity(torch.tensor([0.0, 1.0]), 0.1)
+    assert torch.isfinite(ends)
+    assert ends > 5
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_activations_have_the_wanted_mean(patches, optimizer):
+    epochs = 5 if optimizer == "lbfgs" else 30
+    for sparsity in (0.03, 0.2):
+        model = SparseAutoencoder(
+            25, sparsity=sparsity, sparsity_weight=100, optimizer=optimizer, max_epochs=epochs, random_state=0
+        )
+        Z = model.fit_transform(patches)
+        assert np.abs(Z.mean(0) - sparsity).max() < 0.3 * sparsity
+        assert model.history_[-1]["loss"] < 0.9 * model.history_[0]["loss"]
+    free = SparseAutoencoder(25, sparsity_weight=0, max_epochs=10, random_state=0).fit(patches)
+    assert free.transform(patches).mean() > 0.15
+
+
+def test_sources_are_found(global_random_seed):
+    """Rows that are sums of few of 12 causes: the decoder's rows are the causes, the units are on where they are."""
+    rng = np.random.RandomState(global_random_seed)
+    causes = rng.normal(size=(12, 16))
+    on = rng.rand(1500, 12) < 0.1
+    X = on @ causes + 0.05 * rng.normal(size=(1500, 16))
+    model = SparseAutoencoder(12, sparsity=0.1, optimizer="lbfgs", max_epochs=20, random_state=0).fit(X)
+    found = np.abs(np.corrcoef(model.decoder_components_, causes)[:12, 12:])
+    assert np.median(found.max(0)) > 0.99
+    units = np.abs(np.corrcoef(model.transform(X).T, on.T)[:12, 12:])
+    assert np.median(units.max(0)) > 0.95
+
+
+def test_as_good_as_the_best_linear_code(digits):
+    """A plain autoencoder with as many units as PCA rebuilds about as well (Baldi & Hornik 1989)."""
+    pca = PCA(10).fit(digits)
+    best = np.mean((pca.inverse_transform(pca.transform(digits)) - digits) ** 2)
+    model = SparseAutoencoder(
+        10, sparsity_weight=0, alpha=0, sparsity=0.5, optimizer="lbfgs", max_epochs=15, random_state=0
+    ).fit(digits)
+    rebuilt = model.inverse_transform(model.transform(digits))
+    assert model.reconstruction_error_ == pytest.approx(np.mean((rebuilt - digits) ** 2), rel=1e-5)
+    assert model.reconstruction_error_ < 1.1 * best
+
+
+@pytest.mark.parametrize("params", [{}, {"decoder": "sigmoid"}, {"tied_weights": True}])
+def test_transform_is_the_formula(digits, params):
+    model = SparseAutoencoder(12, max_epochs=2, random_state=0, **params).fit(digits)
+    Z = expit(digits @ model.components_.T + model.intercept_)
+    np.testing.assert_allclose(model.transform(digits), Z)
+    rebuilt = Z @ model.decoder_components_ + model.decoder_intercept_
+    np.testing.assert_allclose(model.inverse_transform(Z), expit(rebuilt) if "decoder" in params else rebuilt)
+    assert np.array_equal(model.components_, model.decoder_components_) == ("tied_weights" in params)
+
+
+def test_lbfgs_reaches_a_lower_cost(digits):
+    costs = {
+        name: SparseAutoencoder(16, optimizer=name, max_epochs=20, random_state=0).fit(digits).history_[-1]["loss"]
+        for name in ("adam", "lbfgs")
+    }
+    assert costs["lbfgs"] < costs["adam"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_containers_and_devices(digits, device, dtype):
+    X = torch.tensor(digits, dtype=dtype, device=device)
+    model = SparseAutoencoder(9, max_epochs=2, random_state=0).fit(X)
+    Z = model.transform(X)
+    assert (Z.dtype, Z.device.type) == (dtype, device)
+    back = model.inverse_transform(Z)
+    assert (back.dtype, back.device.type) == (dtype, device)
+    np.testing.assert_allclose(model.transform(digits), Z.cpu(), atol=1e-5)
+
+
+def test_seeds_pickles_and_files(digits, tmp_path):
+    state = torch.get_rng_state()
+    one, two, other = (SparseAutoencoder(9, max_epochs=2, random_state=seed).fit(digits) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(one.components_, two.components_)
+    np.testing.assert_array_equal(one.components_, clone(one).fit(digits).components_)
+    assert np.abs(one.components_ - other.components_).max() > 1e-3
+    assert torch.equal(torch.get_rng_state(), state)
+    save(one, tmp_path / "model")
+    for again in (pickle.loads(pickle.dumps(one)), load(tmp_path / "model")):
+        np.testing.assert_array_equal(again.transform(digits), one.transform(digits))
+
+
+def test_going_on(digits):
+    model = SparseAutoencoder(9, max_epochs=3, warm_start=True, random_state=0).fit(digits)
+    first = model.history_[-1]["loss"]
+    model.set_params(max_epochs=2).fit(digits)
+    assert [row["epoch"] for row in model.history_] == [1, 2, 3, 4, 5]
+    assert model.history_[-1]["loss"] < first
+    part = SparseAutoencoder(9, random_state=0)
+    for start in range(0, 600, 200):
+        part.partial_fit(digits[start : start + 200])
+    assert part.n_iter_ == 3
+
+
+def test_tol_stops(digits):
+    model = SparseAutoencoder(9, max_epochs=50, tol=1.0, n_iter_no_change=2, random_state=0).fit(digits)
+    assert model.n_iter_ < 50
+
+
+def test_a_failed_fit_leaves_the_old_model(digits):
+    model = SparseAutoencoder(9, max_epochs=2, random_state=0).fit(digits)
+    before = model.transform(digits)
+    with pytest.raises(ValueError, match="NaN"):
+        model.fit(np.full((5, 3), np.nan))
+    np.testing.assert_array_equal(model.transform(digits), before)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"n_components": 0}, "n_components"),
+        ({"sparsity": 0.0}, "sparsity"),
+        ({"sparsity_weight": -1}, "sparsity_weight"),
+        ({"alpha": -1}, "alpha"),
+        ({"decoder": "tanh"}, "decoder"),
+        ({"optimizer": "newton"}, "optimizer"),
+        ({"decoder": "sigmoid"}, "values in 0-1"),
+    ],
+)
+def test_bad_parameters(digits, params, message):
+    with pytest.raises(ValueError, match=message):
+        SparseAutoencoder(**params).fit(digits * 2)
+
+
+def test_bad_activations(digits):
+    model = SparseAutoencoder(9, max_epochs=1).fit(digits)
+    with pytest.raises(ValueError, match=r"activations must be of shape \(n, 9\), got \(600, 64\)"):
+        model.inverse_transform(digits)

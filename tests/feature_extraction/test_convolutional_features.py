@@ -1,0 +1,288 @@
+"""ConvolutionalFeatures against cutting out every patch; what can follow it; seeds, files, bad input."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from sklearn.cluster import KMeans, MiniBatchKMeans
+from sklearn.datasets import load_digits
+from sklearn.decomposition import NMF, PCA, MiniBatchDictionaryLearning
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sklinvariant import BagOfWords, LearnedBoW, NestedInvariancePooler, load, save
+from sklinvariant.autoencoder import SparseAutoencoder
+from sklinvariant.feature_extraction import ConvolutionalFeatures, DensePatches
+from sklinvariant.hashing import PCAHasher
+from sklinvariant.kernels import fit_zca, take_patches
+from sklinvariant.pooling import SpatialPooling
+from sklinvariant.transforms import Rotation
+
+
+@pytest.fixture
+def images(global_random_seed):
+    """Smooth colour pictures with flat and nearly flat parts, where dividing by the contrast is hardest."""
+    rng = np.random.RandomState(global_random_seed)
+    coarse = torch.tensor(rng.rand(6, 3, 6, 5))
+    images = torch.nn.functional.interpolate(coarse, (20, 17), mode="bicubic").clamp(0, 1).permute(0, 2, 3, 1).numpy()
+    images[0] = 0.9
+    images[1, :9] = 0.2 + 1e-4 * rng.rand(9, 17, 3)
+    return images.astype(np.float32)
+
+
+_DICTIONARY = MiniBatchDictionaryLearning(
+    7, transform_algorithm="threshold", transform_alpha=0.5, split_sign=True, max_iter=5
+)
+_EXTRACTORS = {
+    "k-means": (KMeans(7, n_init=1), {}),
+    "mini-batch k-means": (MiniBatchKMeans(7, n_init=1), {}),
+    "dictionary": (_DICTIONARY, {}),
+    "autoencoder": (SparseAutoencoder(7, max_epochs=3), {}),
+    "our k-means": (BagOfWords(7), {}),
+    "no whitening": (KMeans(7, n_init=1), {"whiten": False}),
+    "no contrast": (SparseAutoencoder(7, max_epochs=3), {"normalize": None}),
+    "neither": (KMeans(7, n_init=1), {"normalize": None, "whiten": False}),
+    "thresholded means": (KMeans(7, n_init=1), {"encoding": "soft_threshold", "threshold": 0.2}),
+}
+
+
+def _encode(features, rows):
+    """What the fitted extractor itself says of rows."""
+    extractor = features.extractor_
+    if isinstance(extractor, BagOfWords):
+        distances = np.linalg.norm(rows[:, None] - extractor.codebook_, axis=2)
+        return np.maximum(0, distances.mean(1, keepdims=True) - distances)
+    if features.encoding == "soft_threshold":
+        products = rows @ extractor.cluster_centers_.T
+        return np.maximum(0, np.hstack([products, -products]) - features.threshold)
+    found = extractor.transform(rows.astype(np.float32) if hasattr(extractor, "cluster_centers_") else rows)
+    if hasattr(extractor, "cluster_centers_"):
+        return np.maximum(0, found.mean(1, keepdims=True) - found)
+    return np.abs(found)  # a split code comes with its negative half negative
+
+
+@pytest.mark.parametrize("stride", [1, 3])
+@pytest.mark.parametrize("name", _EXTRACTORS)
+def test_against_cutting_out_every_patch(images, name, stride):
+    extractor, params = _EXTRACTORS[name]
+    features = ConvolutionalFeatures(
+        extractor, patch_size=(5, 6), stride=stride, n_patches=700, batch_size=4, random_state=0, **params
+    ).fit(images)
+    maps = features.transform(images)
+    assert maps.dtype == np.float32
+    assert maps.min() >= 0
+    patches = DensePatches((5, 6), stride=stride, normalize=features.normalize).fit_transform(images.astype(float))
+    assert maps.shape[:3] == (6, 1 + 15 // stride, 1 + 11 // stride)
+    expected = _encode(features, (patches.values - features.mean_) @ features.whitening_)
+    np.testing.assert_allclose(maps.reshape(len(expected), -1), expected, atol=1e-4)
+    assert maps.std() > 1e-3
+    exact = features.transform(images.astype(np.float64))
+    assert exact.dtype == np.float64
+    np.testing.assert_allclose(maps, exact, atol=1e-4)
+
+
+def test_pooled_cells(images):
+    features = ConvolutionalFeatures(KMeans(5, n_init=1), patch_size=5, random_state=0).fit(images)
+    maps = features.transform(images)  # 16 x 13 cells
+    pooled = features.set_params(pool=4).transform(images)
+    expected = maps[:, :, :12].reshape(6, 4, 4, 3, 4, 5).mean((2, 4))
+    np.testing.assert_allclose(pooled, expected, atol=1e-5)
+    np.testing.assert_allclose(features.set_params(pool=99).transform(images)[:, 0, 0], maps.mean((1, 2)), atol=1e-5)
+
+
+def test_patches_are_numbered_image_by_image(images):
+    x = torch.tensor(images)
+    every = take_patches(x, (5, 6), torch.arange(6 * 16 * 12))
+    expected = DensePatches((5, 6), stride=1).fit_transform(images).values
+    np.testing.assert_array_equal(every, expected)
+
+
+def test_zca_whitens(global_random_seed):
+    rng = np.random.RandomState(global_random_seed)
+    rows = torch.tensor(rng.normal(size=(3000, 6)) @ rng.normal(size=(6, 6)) + 5)
+    mean, whitening = fit_zca(rows, 0.0)
+    white = (rows - mean) @ whitening
+    np.testing.assert_allclose(np.cov(white.T, bias=True), np.eye(6), atol=1e-8)
+    np.testing.assert_allclose(whitening, whitening.T, atol=1e-8)
+    values = np.linalg.eigvalsh(np.cov(rows.T, bias=True))
+    softened = np.linalg.eigvalsh(fit_zca(rows, 0.5)[1].numpy())
+    np.testing.assert_allclose(np.sort(softened), np.sort((values + 0.5 * values.mean()) ** -0.5))
+
+
+def test_zca_of_rows_without_variance():
+    mean, whitening = fit_zca(torch.ones(5, 3), 0.1)
+    np.testing.assert_array_equal(mean, np.ones(3))
+    np.testing.assert_array_equal(whitening, np.eye(3))
+    flat = torch.tensor(np.random.RandomState(0).rand(9, 3) * [1, 1, 0])
+    assert torch.isfinite(fit_zca(flat, 0.0)[1]).all()
+
+
+def test_filters_are_slid(images):
+    """The filters that are shown are those that are used: a plain sum over the pixels of a patch."""
+    features = ConvolutionalFeatures(
+        SparseAutoencoder(4, max_epochs=1), patch_size=5, normalize=None, random_state=0
+    ).fit(images)
+    filters, intercept = features.filters_, features.extractor_.intercept_
+    assert filters.shape == (4, 5, 5, 3)
+    patch = images[3, 2:7, 4:9]
+    inside = (filters * patch).sum((1, 2, 3)) - (filters.reshape(4, -1) @ features.mean_) + intercept
+    np.testing.assert_allclose(features.transform(images)[3, 2, 4], 1 / (1 + np.exp(-inside)), atol=1e-5)
+
+
+def test_brightness_and_contrast_do_not_matter(images):
+    features = ConvolutionalFeatures(KMeans(5, n_init=1), patch_size=5, random_state=0).fit(images)
+    bright = images[2:] * 0.5 + 0.3
+    np.testing.assert_allclose(features.transform(bright + 0.1), features.transform(bright), atol=1e-4)
+    busy = features.transform(images[2:])
+    assert np.abs(features.transform(bright) - busy).mean() < 0.1 * busy.mean()
+
+
+def test_moving_the_image_moves_the_map(images):
+    features = ConvolutionalFeatures(KMeans(5, n_init=1), patch_size=5, random_state=0).fit(images)
+    maps = features.transform(images)
+    moved = features.transform(np.roll(images, (2, 1), axis=(1, 2)))
+    np.testing.assert_allclose(moved[:, 2:, 1:], maps[:, :-2, :-1], atol=1e-4)
+
+
+def test_a_fitted_extractor_is_taken_as_it_is(images):
+    rows = DensePatches(5, normalize="contrast").fit_transform(images).values
+    fitted = KMeans(5, n_init=1, random_state=0).fit(rows)
+    for extractor in (fitted, FrozenEstimator(fitted)):
+        features = ConvolutionalFeatures(extractor, patch_size=5, whiten=False).fit(images)
+        assert features.extractor_ is extractor
+        np.testing.assert_array_equal(features.filters_.reshape(5, -1), fitted.cluster_centers_)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        lambda x: list(x),
+        lambda x: [torch.as_tensor(image) for image in x],
+        lambda x: torch.as_tensor(x),
+        lambda x: x.astype(np.int64),
+        lambda x: x / np.float32(255),
+    ],
+    ids=["list", "tensors", "tensor", "int64", "float32"],
+)
+def test_the_same_images_in_other_clothes(kind):
+    images = np.random.RandomState(0).randint(256, size=(4, 9, 8, 3)).astype(np.uint8)
+    features = ConvolutionalFeatures(KMeans(3, n_init=1), patch_size=4, random_state=0).fit(images)
+    expected, found = features.transform(images), features.transform(kind(images))
+    assert isinstance(found, torch.Tensor) == isinstance(kind(images)[0], torch.Tensor)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    flat = ConvolutionalFeatures(KMeans(3, n_init=1), patch_size=4, random_state=0, image_shape=(9, 8, 3))
+    np.testing.assert_allclose(flat.fit_transform(images.reshape(4, -1)), expected, atol=1e-5)
+
+
+def test_devices(images, device):
+    features = ConvolutionalFeatures(SparseAutoencoder(4, max_epochs=1), patch_size=5, random_state=0).fit(images)
+    maps = features.transform(torch.as_tensor(images, device=device))
+    assert (maps.device.type, maps.dtype) == (device, torch.float32)
+    np.testing.assert_allclose(maps.cpu(), features.transform(images), atol=1e-4)
+
+
+def test_batches_do_not_change_the_answer(images):
+    features = ConvolutionalFeatures(KMeans(5, n_init=1), patch_size=5, random_state=0).fit(images)
+    expected = features.transform(images)
+    np.testing.assert_allclose(features.set_params(batch_size=1).transform(images), expected, atol=1e-5)
+
+
+def test_seeds_pickles_and_files(images, tmp_path):
+    before = torch.get_rng_state()
+    one, two, other = (
+        ConvolutionalFeatures(MiniBatchKMeans(5, n_init=1), patch_size=5, n_patches=300, random_state=seed).fit(images)
+        for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(one.filters_, two.filters_)
+    assert np.abs(one.filters_ - other.filters_).max() > 1e-3
+    assert one.extractor.random_state is None
+    assert torch.equal(torch.get_rng_state(), before)
+    again = pickle.loads(pickle.dumps(one))
+    np.testing.assert_array_equal(again.transform(images), one.transform(images))
+    ours = ConvolutionalFeatures(SparseAutoencoder(4, max_epochs=1), patch_size=5, random_state=0).fit(images)
+    save(ours, tmp_path / "model")
+    np.testing.assert_array_equal(load(tmp_path / "model").transform(images), ours.transform(images))
+
+
+# What can follow it
+
+
+@pytest.fixture
+def digits():
+    return load_digits().images[:200] / 16, load_digits().target[:200]
+
+
+def test_maps_are_pooled_bagged_and_hashed(digits):
+    images, y = digits
+    features = ConvolutionalFeatures(MiniBatchKMeans(12, n_init=1), patch_size=3, random_state=0)
+    maps = features.fit_transform(images)
+    pooled = make_pipeline(features, SpatialPooling([(2, 2)])).fit_transform(images)
+    np.testing.assert_allclose(pooled[:, :12], maps[:, :3, :3].mean((1, 2)))
+    bags = BagOfWords(5, random_state=0).fit(maps)
+    np.testing.assert_allclose(bags.transform(maps), bags.transform(maps.reshape(200, 36, 12)))
+    assert make_pipeline(features, LearnedBoW(5, max_epochs=2, random_state=0)).fit(images, y).predict(
+        images
+    ).shape == (200,)
+    np.testing.assert_array_equal(PCAHasher(4).fit_transform(maps), PCAHasher(4).fit_transform(maps.reshape(200, -1)))
+
+
+def test_it_is_a_backbone(digits, global_random_seed):
+    images = digits[0][:20]
+    features = ConvolutionalFeatures(MiniBatchKMeans(12, n_init=1), patch_size=3, random_state=global_random_seed)
+    for stages in ([("translation", 2)], [("translation", 2), ("rotation", np.inf)], []):
+        pooler = NestedInvariancePooler(features, stages=stages, transforms={"rotation": Rotation(n_steps=4)})
+        found = pooler.fit_transform(images)
+        assert found.shape == (20, 12 if stages else 432)
+    pooler = NestedInvariancePooler(features, stages=[("translation", 2)], normalize=False).fit(images)
+    maps = features.fit(images).transform(images.astype(np.float32))
+    np.testing.assert_allclose(pooler.transform(images), np.sqrt((maps**2).mean((1, 2))), rtol=1e-4, atol=1e-5)
+    in_a_pipeline = NestedInvariancePooler(make_pipeline(features), stages=[("translation", 2)], normalize=False)
+    np.testing.assert_allclose(in_a_pipeline.fit_transform(images), pooler.transform(images), rtol=1e-4, atol=1e-5)
+
+
+def test_features_tell_digits_better_than_pixels(global_random_seed):
+    """A floor: few labels, a linear classifier."""
+    images, y = load_digits().images / 16, load_digits().target
+    features = ConvolutionalFeatures(MiniBatchKMeans(60, n_init=1), patch_size=4, random_state=global_random_seed)
+    Z = SpatialPooling().fit_transform(features.fit_transform(images))
+    learned, pixels = (
+        LogisticRegression(max_iter=500).fit(X[:100], y[:100]).score(X[100:], y[100:])
+        for X in (Z / Z.std(), images.reshape(len(images), -1))
+    )
+    assert learned > 0.85
+    assert learned > pixels + 0.04
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"extractor": StandardScaler()}, "none of cluster_centers_"),
+        ({"extractor": KMeans(5), "encoding": "sigmoid"}, "needs an intercept_ for each filter"),
+        ({"extractor": KMeans(5), "patch_size": 21}, "patch_size=21 is larger than the images, 20 x 17"),
+        ({"extractor": KMeans(5), "patch_size": (2,)}, "patch_size must be"),
+        ({"extractor": KMeans(500), "n_patches": 100}, "n_samples=100"),
+        ({"extractor": KMeans(5), "n_patches": 0}, "n_patches"),
+        ({"extractor": KMeans(5), "encoding": "linear"}, "encoding"),
+        ({"extractor": PCA(2).fit(np.random.RandomState(0).rand(9, 4))}, r"components_ of shape \(2, 4\)"),
+        ({"extractor": NMF(2)}, "Negative values"),
+    ],
+)
+def test_errors(images, params, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        ConvolutionalFeatures(**params).fit(images)
+
+
+def test_bad_images(images):
+    features = ConvolutionalFeatures(KMeans(3, n_init=1), patch_size=5).fit(images)
+    with pytest.raises(ValueError, match="image 2 contains NaN"):
+        features.transform(np.where(np.arange(6)[:, None, None, None] == 2, np.nan, images))
+    with pytest.raises(ValueError, match="features"):
+        features.transform(images[:, :9])
+    with pytest.raises(AttributeError, match="filters_"):
+        ConvolutionalFeatures(KMeans(3)).filters_  # noqa: B018
