@@ -17,14 +17,17 @@ DEVICE = [StrOptions({"auto"}), str, torch.device]
 
 
 def resolve_device(device, like=None):
-    """The torch device of ``device="auto"`` (that of a tensor input, else CUDA, MPS, CPU) or of an explicit name."""
+    """The torch device of ``device="auto"`` (that of a tensor input, else CUDA, else CPU) or of an explicit name.
+
+    "auto" leaves MPS out: it holds no float64, in which moments and statistics are summed here, and nothing of ours has
+    been run on it.
+    """
     if isinstance(device, str) and device == "auto":
         if isinstance(like, torch.Tensor):
             return like.device
         if torch.cuda.is_available():
             return torch.device("cuda")
-        double = getattr(like, "dtype", None) == np.float64  # which MPS cannot hold
-        return torch.device("mps" if torch.backends.mps.is_available() and not double else "cpu")
+        return torch.device("cpu")
     try:
         return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError, NotImplementedError) as error:

@@ -85,7 +85,7 @@ class LearnedAggregation(LinearPredictor, Aggregator):
     chunk_size : int or None, default=None
         Descriptors at a time; None fits the chunk to the cache. Bounds the memory, does not change the result.
     device : str or torch.device, default="auto"
-        "auto" is the device of a tensor input, else CUDA or MPS where there is one, else CPU.
+        "auto" is the device of a tensor input, else CUDA where there is one, else CPU.
     random_state : int, RandomState or None, default=None
         Seeds the start, the order of the batches and the samples of descriptors.
 

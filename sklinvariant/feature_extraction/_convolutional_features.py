@@ -108,7 +108,7 @@ class ConvolutionalFeatures(CallbackSupportMixin, TransformerMixin, ImageEstimat
     random_state : int, RandomState or None, default=None
         Seeds the choice of patches, and the extractor where it has no seed of its own.
     device : str or torch.device, default="auto"
-        "auto" is the device of a tensor input, else CUDA or MPS where there is one, else CPU.
+        "auto" is the device of a tensor input, else CUDA where there is one, else CPU.
 
     Attributes
     ----------

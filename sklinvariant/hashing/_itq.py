@@ -38,7 +38,7 @@ class ITQHasher(Hasher):
     random_state : int, RandomState or None, default=None
         Seeds the first rotation.
     device : str or torch.device, default="auto"
-        "auto" is the device of a tensor input, else CUDA or MPS where there is one, else CPU.
+        "auto" is the device of a tensor input, else CUDA where there is one, else CPU.
 
     Attributes
     ----------

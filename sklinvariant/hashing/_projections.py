@@ -16,7 +16,7 @@ class SignHasher(Hasher):
     packed : bool, default=False
         Give bytes of 8 bits.
     device : str or torch.device, default="auto"
-        "auto" is the device of a tensor input, else CUDA or MPS where there is one, else CPU.
+        "auto" is the device of a tensor input, else CUDA where there is one, else CPU.
 
     Examples
     --------
@@ -53,7 +53,7 @@ class LSHHasher(Hasher):
     random_state : int, RandomState or None, default=None
         Seeds the projections.
     device : str or torch.device, default="auto"
-        "auto" is the device of a tensor input, else CUDA or MPS where there is one, else CPU.
+        "auto" is the device of a tensor input, else CUDA where there is one, else CPU.
 
     References
     ----------
@@ -93,7 +93,7 @@ class SKLSHHasher(Hasher):
     random_state : int, RandomState or None, default=None
         Seeds w, b and t.
     device : str or torch.device, default="auto"
-        "auto" is the device of a tensor input, else CUDA or MPS where there is one, else CPU.
+        "auto" is the device of a tensor input, else CUDA where there is one, else CPU.
 
     References
     ----------
@@ -142,7 +142,7 @@ class PCAHasher(Hasher):
     packed : bool, default=False
         Give bytes of 8 bits.
     device : str or torch.device, default="auto"
-        "auto" is the device of a tensor input, else CUDA or MPS where there is one, else CPU.
+        "auto" is the device of a tensor input, else CUDA where there is one, else CPU.
 
     References
     ----------

@@ -73,7 +73,7 @@ class RBMHasher(Hasher):
     random_state : int, RandomState or None, default=None
         Seeds weights, order and states.
     device : str or torch.device, default="auto"
-        "auto" is the device of a tensor input, else CUDA or MPS where there is one, else CPU.
+        "auto" is the device of a tensor input, else CUDA where there is one, else CPU.
 
     Attributes
     ----------

@@ -25,7 +25,7 @@ class SpectralHasher(Hasher):
     packed : bool, default=False
         Give bytes of 8 bits.
     device : str or torch.device, default="auto"
-        "auto" is the device of a tensor input, else CUDA or MPS where there is one, else CPU.
+        "auto" is the device of a tensor input, else CUDA where there is one, else CPU.
 
     References
     ----------

@@ -172,7 +172,7 @@ class NestedInvariancePooler(CallbackSupportMixin, TransformerMixin, ImageEstima
     image_shape : tuple or None, default=None
         ``(h, w)`` or ``(h, w, c)`` of images given as flat rows.
     device : str or torch.device, default="auto"
-        "auto" is the device of a tensor input, else CUDA or MPS where there is one, else CPU.
+        "auto" is the device of a tensor input, else CUDA where there is one, else CPU.
     verbose : int, default=0
         1 shows a bar of the views made.
 

@@ -62,7 +62,7 @@ class SpatialPooling(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tran
         Rows and columns of maps that come as flat rows or as bags of cells. None takes bags for square maps, and a flat
         row for a map of one cell.
     device : str or torch.device, default="auto"
-        "auto" is the device of a tensor input, else CUDA or MPS where there is one, else CPU.
+        "auto" is the device of a tensor input, else CUDA where there is one, else CPU.
 
     Attributes
     ----------
