@@ -20,6 +20,7 @@ _SUBPACKAGES = (
     "transforms",
 )
 _NAMES = {
+    "AutoPooling": "pooling",
     "BagOfWords": "aggregation",
     "DescriptorSets": "_descriptors",
     "FisherVector": "aggregation",

@@ -11,6 +11,7 @@ from sklinvariant.networks._encoders import (
 )
 from sklinvariant.networks._kmeans_features import KMeansFeatures
 from sklinvariant.networks._objective import LinearCost, Objective, OwnCost, fit_cost, map_features
+from sklinvariant.networks._pooling_loss import PoolingLoss, ProjectedSGD, pair_curvature
 from sklinvariant.networks._rbm import (
     RestrictedBoltzmannMachine,
     batch_regularizer,
@@ -29,6 +30,8 @@ __all__ = [
     "MeanEncoder",
     "Objective",
     "OwnCost",
+    "PoolingLoss",
+    "ProjectedSGD",
     "RestrictedBoltzmannMachine",
     "SoftBagOfWords",
     "SoftFisherVector",
@@ -41,6 +44,7 @@ __all__ = [
     "log_odds",
     "map_features",
     "normalize_vlad",
+    "pair_curvature",
     "pseudo_log_likelihood",
     "start_weights",
     "uniform_targets",
