@@ -42,7 +42,7 @@ def pair_moments(rows, follows, *, device=None, scale=1.0, with_first=False, chu
     like = torch.empty(0, dtype=compute_dtype(rows.dtype), device=device)
     d = rows.shape[1]
     follows = follows.cpu()
-    roles = torch.zeros(len(rows))
+    roles = torch.zeros(len(rows), dtype=torch.float64)
     roles[:-1] += follows
     roles[1:] += follows  # 2 for a frame between two others of its clip, which is y′ of one pair and y of the next
     sums = [torch.zeros(d, d, dtype=torch.float64, device=wide) for _ in range(3 if with_first else 2)]

@@ -88,11 +88,11 @@ class AutoPooling(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transfo
         Most iterations of "moment".
     tol : float, default=1e-4
         "moment" stops when the norm of the projected gradient is this part of that at a random start.
-    learning_rate : float, default=0.5
+    learning_rate : float, default=1.0
         Step of "sgd", over an estimate of the largest curvature of J; it falls to 0 along half a cosine.
-    momentum : float, default=0.9
+    momentum : float, default=0.97
         What a step of "sgd" keeps of the one before.
-    batch_size : int, default=256
+    batch_size : int, default=128
         Pairs a step of "sgd".
     max_epochs : int, default=20
         Passes of "sgd" over the pairs.
@@ -192,9 +192,9 @@ class AutoPooling(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transfo
         cross_reconstruction=False,
         max_iter=2000,
         tol=1e-4,
-        learning_rate=0.5,
-        momentum=0.9,
-        batch_size=256,
+        learning_rate=1.0,
+        momentum=0.97,
+        batch_size=128,
         max_epochs=20,
         chunk_size=None,
         warm_start=False,
@@ -377,6 +377,11 @@ class AutoPooling(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transfo
         learn = self._learn_by_moments if by_moments else self._learn_by_batches
         for name, value in learn(X, frames, start, partial).items():
             setattr(self, name, value)
+        if np.square(self.components_).sum() < 1e-4:  # tr PᵀP: as many directions are kept
+            cause = "invariance" if by_moments else "learning_rate or invariance"
+            warnings.warn(
+                f"{type(self).__name__}: the components keep nothing: lower {cause}", ConvergenceWarning, stacklevel=3
+            )
         return self
 
     def _solver(self, n_features):
