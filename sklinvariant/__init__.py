@@ -21,6 +21,7 @@ _SUBPACKAGES = (
     "transforms",
 )
 _NAMES = {
+    "AutoPooling": "pooling",
     "BagOfWords": "aggregation",
     "DescriptorSets": "_descriptors",
     "FisherVector": "aggregation",

@@ -40,6 +40,7 @@ _INSTANCES = {
     ],
     "LearnedVLAD": [{"n_codewords": 4, **_QUICK}],
     "LearnedFisherVector": [{"n_components": 2, **_QUICK}],
+    "AutoPooling": [{"n_components": 2}, {"n_components": 2, "solver": "sgd", "max_epochs": 3}],
     "RBMHasher": [{"n_bits": 4, "max_epochs": 2}],
     "PCAHasher": [{"n_bits": 1}],
     "ITQHasher": [{"n_bits": 1}],
@@ -74,10 +75,15 @@ def test_check_estimator(name, params):
     assert not [result for result in results if result["status"] == "xfail"]
 
 
+def _rows():
+    """Non-negative, as some methods ask for."""
+    return np.abs(np.random.RandomState(0).normal(size=(20, 3))), np.arange(20) % 2
+
+
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_none_is_no_data(name):
     estimator = ESTIMATORS[name](**_INSTANCES.get(name, [{}])[0])
-    X, y = np.random.RandomState(0).normal(size=(20, 3)), np.arange(20) % 2
+    X, y = _rows()
     with pytest.raises(ValueError, match=f"X is None, but {name} needs"):
         estimator.fit(None, y)
     estimator.fit(X, y)
@@ -102,7 +108,7 @@ def test_documented_defaults(name):
 @pytest.mark.parametrize("name", [name for name in ESTIMATORS if hasattr(ESTIMATORS[name], "transform")])
 def test_set_output_and_names(name):
     estimator = ESTIMATORS[name](**_INSTANCES.get(name, [{}])[0])
-    X, y = np.random.RandomState(0).normal(size=(20, 3)), np.arange(20) % 2
+    X, y = _rows()
     estimator.set_output(transform="pandas")
     frame = estimator.fit(X, y).transform(X)
     if hasattr(frame, "columns"):
@@ -135,7 +141,7 @@ class Tasks:
 @pytest.mark.parametrize("name", [name for name, cls in ESTIMATORS.items() if hasattr(cls, "set_callbacks")])
 def test_every_fit_is_a_task(name):
     pytest.importorskip("sklearn.callback", reason="scikit-learn has callbacks from 1.9 on")
-    X, y = np.random.RandomState(0).normal(size=(20, 3)), np.arange(20) % 2
+    X, y = _rows()
     tasks = Tasks()
     model = ESTIMATORS[name](**_INSTANCES.get(name, [{}])[0]).set_callbacks(tasks).fit(X, y)
     assert tasks.began[0] == tasks.ended[-1] == (name, "fit")

@@ -1,23 +1,30 @@
 """Numeric primitives on tensors: chunked, differentiable, free of scikit-learn."""
 
 from sklinvariant.kernels._chi2 import chi2_map
-from sklinvariant.kernels._chunks import DOUBLE_ROWS, compute_dtype, gather_bags, standardize
+from sklinvariant.kernels._chunks import DOUBLE_ROWS, compute_dtype, gather_bags, standardize, take_rows
 from sklinvariant.kernels._clustering import Mixture, draw_rows, fit_kmeans, fit_mixture, mixture_scores
 from sklinvariant.kernels._filters import fit_zca, slide, take_patches
 from sklinvariant.kernels._moments import Moment, moment
 from sklinvariant.kernels._nearest import count_codewords, nearest_codewords, sum_by_codeword
+from sklinvariant.kernels._pair_moments import PairMoments, pair_moments, pooling_errors, pooling_ray
+from sklinvariant.kernels._pooling_descent import Iterate, PoolingObjective, best_multiple, descend
 from sklinvariant.kernels._resample import pixel_moves, resample
 from sklinvariant.kernels._soft_moments import Scores, assign_softly, soft_moments
 
 __all__ = [
     "DOUBLE_ROWS",
+    "Iterate",
     "Mixture",
     "Moment",
+    "PairMoments",
+    "PoolingObjective",
     "Scores",
     "assign_softly",
+    "best_multiple",
     "chi2_map",
     "compute_dtype",
     "count_codewords",
+    "descend",
     "draw_rows",
     "fit_kmeans",
     "fit_mixture",
@@ -26,11 +33,15 @@ __all__ = [
     "mixture_scores",
     "moment",
     "nearest_codewords",
+    "pair_moments",
     "pixel_moves",
+    "pooling_errors",
+    "pooling_ray",
     "resample",
     "slide",
     "soft_moments",
     "standardize",
     "sum_by_codeword",
     "take_patches",
+    "take_rows",
 ]

@@ -10,6 +10,7 @@ from sklinvariant.networks._encoders import (
     normalize_vlad,
 )
 from sklinvariant.networks._objective import LinearCost, Objective, OwnCost, fit_cost, map_features
+from sklinvariant.networks._pooling_loss import PoolingLoss, ProjectedSGD, pair_curvature
 from sklinvariant.networks._rbm import (
     RestrictedBoltzmannMachine,
     batch_regularizer,
@@ -28,6 +29,8 @@ __all__ = [
     "MeanEncoder",
     "Objective",
     "OwnCost",
+    "PoolingLoss",
+    "ProjectedSGD",
     "RestrictedBoltzmannMachine",
     "SoftBagOfWords",
     "SoftFisherVector",
@@ -42,6 +45,7 @@ __all__ = [
     "log_odds",
     "map_features",
     "normalize_vlad",
+    "pair_curvature",
     "pseudo_log_likelihood",
     "start_weights",
     "uniform_targets",

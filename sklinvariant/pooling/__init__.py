@@ -1,6 +1,7 @@
-"""Pooling: what is seen over many views of an image becomes one vector that they share."""
+"""Pooling: what is seen over many views of an image, or in frame after frame, becomes one vector that they share."""
 
+from sklinvariant.pooling._auto_pooling import AutoPooling
 from sklinvariant.pooling._nested_invariance_pooler import NestedInvariancePooler
 from sklinvariant.pooling._spatial_pooling import SpatialPooling
 
-__all__ = ["NestedInvariancePooler", "SpatialPooling"]
+__all__ = ["AutoPooling", "NestedInvariancePooler", "SpatialPooling"]

@@ -1,0 +1,137 @@
+"""Auto-pooling's objective over the moments of the data, and its descent.
+
+With A = PᵀP, the moments S = E[yyᵀ + y′y′ᵀ] and S_Δ = E[(y−y′)(y−y′)ᵀ] are all that J = λ J₁ + J₂ sees of the frames:
+
+    J₁ = ½ tr(P S_Δ Pᵀ),   J₂ = ½ tr((I − A) S (I − A)),   so   J = ½ (tr S − tr(P L Pᵀ) + tr(P Q Pᵀ P Pᵀ))
+
+with L = 2S − λ S_Δ and Q = S. Where y′ is rebuilt from z instead of z′, J₂ = ½ (tr S − tr(A B) + tr(A Q A)) with
+Q = 2 S₁ and B = 2 S₁ + C + Cᵀ for S₁ = E[yyᵀ], C = E[yy′ᵀ] (A is symmetric: only C + Cᵀ = S − S_Δ is needed).
+
+Axes: d features, k components.
+"""
+
+from typing import NamedTuple
+
+import torch
+
+
+class Iterate(NamedTuple):
+    """Where a descent is: P (k, d), J in units of the data, and the norm of the projected gradient."""
+
+    components: torch.Tensor
+    objective: float
+    residual: float
+
+
+class PoolingObjective:
+    """J and its gradient from `PairMoments`, at a cost that does not depend on the number of frames.
+
+    Everything is divided by tr S inside: P has no units, and those of the features must not matter to the descent.
+    """
+
+    def __init__(self, moments, invariance, cross=False):
+        self.unit = float(moments.total.trace()) / moments.n_pairs or 1.0
+        total, change = (part / moments.n_pairs / self.unit for part in (moments.total, moments.change))
+        self.constant = float(total.trace())
+        self.change, self.gain, self.quadratic = change, 2 * total, total
+        if cross:
+            self.quadratic = moments.first * (2 / moments.n_pairs / self.unit)
+            self.gain = self.quadratic + total - change
+        self.invariance = invariance
+        self.linear = self.gain - invariance * change
+
+    def at(self, components):
+        return _Point(self, components, components @ self.linear, components @ self.quadratic)
+
+    def errors(self, components):
+        """J₁ and J₂ in units of the data."""
+        change = (components @ self.change * components).sum()
+        gain, cost = self.ray(components)
+        missed = max(self.constant - gain + cost, 0.0)
+        return float(change) / 2 * self.unit, missed / 2 * self.unit
+
+    def ray(self, components):
+        """The gain and the cost that `best_multiple` takes: tr(P B Pᵀ) and tr(P Q Pᵀ P Pᵀ)."""
+        gain = (components @ self.gain * components).sum()
+        cost = ((components @ self.quadratic @ components.T) * (components @ components.T)).sum()
+        return float(gain), float(cost)
+
+
+class _Point:
+    """P with P L and P Q, from which value and gradient follow in products of (k, k) and (k, d)."""
+
+    def __init__(self, objective, components, linear, quadratic):
+        self.objective, self.components, self.linear, self.quadratic = objective, components, linear, quadratic
+        self.cost = quadratic @ components.T
+        self.overlap = components @ components.T
+        self.value = 0.5 * (
+            objective.constant - float((components * linear).sum()) + float((self.cost * self.overlap).sum())
+        )
+
+    def gradient(self):
+        return self.overlap @ self.quadratic + self.cost @ self.components - self.linear
+
+    def beyond(self, other, step):
+        """The point on the line from ``other`` through this one, beyond by a share: no product with (d, d)."""
+        return _Point(
+            self.objective,
+            *(
+                here + step * (here - there)
+                for here, there in (
+                    (self.components, other.components),
+                    (self.linear, other.linear),
+                    (self.quadratic, other.quadratic),
+                )
+            ),
+        )
+
+    def iterate(self):
+        gradient = self.gradient()
+        # at a bound only a gradient that leads inside counts
+        projected = torch.where(self.components > 0, gradient, gradient.clamp(max=0))
+        unit = self.objective.unit
+        return Iterate(self.components, self.value * unit, float(projected.norm()) * unit)
+
+
+def best_multiple(components, gain, cost):
+    """``components`` times what makes J₂ smallest along their ray: J₂(sP) = ½ (c − s² gain + s⁴ cost)."""
+    return components * (gain / (2 * cost)) ** 0.5 if gain > 0 and cost > 0 else components
+
+
+def descend(objective, components):
+    """Yield the start and then an `Iterate` a step, J falling; ends where rounding lets it fall no further.
+
+    Accelerated projected gradient (FISTA; Beck, Teboulle 2009) with backtracking, and with a restart of the momentum
+    where it points uphill or would raise J (O'Donoghue, Candès 2015).
+    """
+    here = ahead = objective.at(components)
+    curvature, momentum = 1.0, 1.0
+    yield here.iterate()
+    while True:
+        step, curvature = _projected_step(ahead, curvature)
+        if step.value >= here.value:
+            if momentum == 1.0:
+                return
+            ahead, momentum = here, 1.0
+            continue
+        new_momentum = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
+        share = (momentum - 1) / new_momentum
+        if ((ahead.components - step.components) * (step.components - here.components)).sum() > 0:
+            new_momentum, share = 1.0, 0.0
+        ahead = step.beyond(here, share) if share else step
+        here, momentum = step, new_momentum
+        curvature *= 0.9  # so that steps grow again where J is flatter
+        yield here.iterate()
+
+
+def _projected_step(point, curvature):
+    """One step down the gradient, projected, and its curvature, which is doubled until it bounds J."""
+    gradient = point.gradient()
+    slack = 8 * torch.finfo(gradient.dtype).eps * max(abs(point.value), point.objective.constant)
+    while True:
+        step = point.objective.at((point.components - gradient / curvature).clamp_(min=0))
+        move = step.components - point.components
+        bound = float((gradient * move).sum()) + curvature / 2 * float(move.square().sum())
+        if step.value <= point.value + bound + slack:
+            return step, curvature
+        curvature *= 2

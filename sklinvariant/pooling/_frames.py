@@ -1,0 +1,63 @@
+"""Which rows are frames that follow each other, by the clips that they are of, and batches of such pairs."""
+
+import numpy as np
+import torch
+
+from sklinvariant._base import to_numpy
+
+
+def following(groups, n):
+    """(n - 1,) booleans: row i + 1 is the next frame of row i, which is where both are of one clip.
+
+    ``groups`` (n,) are clip ids of any kind, or None for one clip. Raises a ValueError that names the row where a clip
+    comes back after another: rows are then not in temporal order, and their neighbours not neighbours in time.
+    """
+    if groups is None:
+        return torch.ones(n - 1, dtype=torch.bool)
+    groups = clip_ids(groups)
+    if len(groups) != n:
+        raise ValueError(f"groups has {len(groups)} clip ids for {n} frames: one is needed for each")
+    same = np.asarray(groups[1:] == groups[:-1], dtype=bool)
+    seen = {}
+    for row in [0, *(np.flatnonzero(~same) + 1)]:
+        clip = groups[row : row + 1].tolist()[0]
+        if clip in seen:
+            raise ValueError(
+                f"groups: clip {clip!r} begins in row {seen[clip]} and comes back in row {row} after another clip; "
+                "the frames of a clip must be consecutive rows in temporal order"
+            )
+        seen[clip] = row
+    return torch.from_numpy(same)
+
+
+def clip_ids(groups):
+    """Clip ids as a 1-D numpy array, none of them NaN (which is the same as nothing)."""
+    groups = np.asarray(to_numpy(groups))
+    if groups.ndim != 1:
+        raise ValueError(f"groups must be of shape (n,), one clip id a frame, got {groups.shape}")
+    missing = np.flatnonzero(groups != groups)
+    if len(missing):
+        raise ValueError(f"groups has no clip id but {groups[missing[0]]} in row {missing[0]}")
+    return groups
+
+
+class PairBatches:
+    """Batches (b, 2, d) of pairs of consecutive rows over ``unit``, on a device, in a new random order each time."""
+
+    def __init__(self, rows, follows, *, unit, batch_size, device, generator):
+        self.rows, self.unit, self.batch_size = rows, unit, batch_size
+        self.device, self.generator = device, generator
+        self.first = follows.nonzero().squeeze(1)
+
+    def __len__(self):
+        return len(self.first)
+
+    def __iter__(self):
+        order = self.first[torch.randperm(len(self), generator=self.generator)]
+        for first in order.split(self.batch_size):
+            yield self.take(first), None
+
+    def take(self, first):
+        index = torch.stack([first, first + 1], 1).flatten().to(self.rows.device)
+        pairs = self.rows.index_select(0, index).to(self.device)
+        return (pairs / self.unit).unflatten(0, (-1, 2))

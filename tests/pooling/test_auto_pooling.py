@@ -1,0 +1,457 @@
+"""AutoPooling: clips, solvers, degenerate data, and what scikit-learn does with it."""
+
+import itertools
+import pickle
+import statistics
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from sklearn import config_context
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import adjusted_rand_score
+from sklearn.model_selection import GridSearchCV, GroupKFold, cross_validate
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler
+
+import sklinvariant
+from sklinvariant import AutoPooling
+from sklinvariant.pooling import _auto_pooling
+
+CLIPS = [30, 1, 2, 47, 20]
+GROUPS = np.repeat(np.arange(len(CLIPS)), CLIPS)
+
+
+@pytest.fixture
+def frames(global_random_seed):
+    """(100, 12): three objects come and go slowly; each excites its four features in new shares in each frame."""
+    rng = np.random.RandomState(global_random_seed)
+    amounts = np.concatenate([_slow(rng, m, np.roll([2.0, 0.2, 0.2], i)) for i, m in enumerate(CLIPS)])
+    X = rng.rand(len(amounts), 12) * 0.05
+    for i in range(3):
+        X[:, 4 * i : 4 * i + 4] += amounts[:, i : i + 1] * rng.dirichlet(np.ones(4), len(X))
+    return X
+
+
+def _slow(rng, m, start):
+    return np.abs(start + 0.1 * rng.normal(size=(m, 3)).cumsum(0))
+
+
+@pytest.fixture(scope="module")
+def shifted_digits():
+    """(300, 2, 64): digits, and the same a pixel to the right."""
+    images = load_digits().images[:300]
+    return np.stack([images, np.roll(images, 1, 2)], 1).reshape(300, 2, 64)
+
+
+def _pairs(X, groups=GROUPS):
+    return np.stack([[X[i], X[i + 1]] for i in range(len(X) - 1) if groups[i] == groups[i + 1]])
+
+
+def _errors(pairs, P, cross=False):
+    """J₁ and J₂ as the paper writes them, pair by pair."""
+    invariance_error = reconstruction_error = 0.0
+    for y, y_next in pairs:
+        z, z_next = P @ y, P @ y_next
+        invariance_error += ((z - z_next) ** 2).sum() / 2
+        missed = y - P.T @ z, y_next - P.T @ (z if cross else z_next)
+        reconstruction_error += sum((part**2).sum() for part in missed) / 2
+    return invariance_error / len(pairs), reconstruction_error / len(pairs)
+
+
+@pytest.mark.parametrize("solver", ["moment", "sgd"])
+@pytest.mark.parametrize("cross", [False, True])
+def test_reported_errors(frames, solver, cross):
+    model = AutoPooling(3, solver=solver, cross_reconstruction=cross, max_epochs=2, random_state=0, invariance=0.7)
+    model.fit(frames, groups=GROUPS)
+    expected = _errors(_pairs(frames), model.components_, cross)
+    np.testing.assert_allclose([model.invariance_error_, model.reconstruction_error_], expected)
+    assert model.objective_ == pytest.approx(0.7 * expected[0] + expected[1])
+    if solver == "moment":
+        assert model.history_[-1]["objective"] == pytest.approx(model.objective_)
+    np.testing.assert_allclose(model.transform(frames), frames @ model.components_.T)
+    pooled = model.transform(frames)
+    np.testing.assert_allclose(model.inverse_transform(pooled), pooled @ model.components_)
+
+
+@pytest.mark.parametrize("solver", ["moment", "sgd"])
+def test_features_of_one_object_are_pooled(frames, solver):
+    """By their change in time, and not without it: features of one object are rarely large together."""
+    for invariance, found in ((2.0, True), (0.0, False)):
+        model = AutoPooling(3, invariance=invariance, solver=solver, random_state=0, max_epochs=100, batch_size=16)
+        model.fit(frames, groups=GROUPS)
+        agreement = adjusted_rand_score(np.repeat(range(3), 4), model.components_.argmax(0))
+        assert agreement == 1 if found else agreement < 0.9
+
+
+@pytest.mark.parametrize("cross", [False, True])
+@pytest.mark.parametrize("invariance", [0.0, 2.0, 10.0])
+def test_solvers_agree(shifted_digits, cross, invariance):
+    params = {"invariance": invariance, "cross_reconstruction": cross, "random_state": 0}
+    exact = AutoPooling(10, solver="moment", **params).fit(shifted_digits)
+    batches = AutoPooling(10, solver="sgd", max_epochs=200, batch_size=30, **params).fit(shifted_digits)
+    assert batches.objective_ == pytest.approx(exact.objective_, rel=0.01)
+
+
+@pytest.mark.filterwarnings("ignore:.*keep nothing")
+@pytest.mark.parametrize("invariance", [0.0, 2.0, 1e6])
+def test_the_objective_never_rises(frames, invariance):
+    model = AutoPooling(5, invariance=invariance, random_state=0).fit(frames, groups=GROUPS)
+    values = [row["objective"] for row in model.history_]
+    assert len(values) == model.n_iter_ + 1 > 2
+    assert all(a >= b for a, b in itertools.pairwise(values))
+
+
+def test_auto_chooses_by_memory():
+    assert AutoPooling()._solver(9_459) == "moment"
+    assert AutoPooling()._solver(9_460) == "sgd"
+    assert AutoPooling(solver="moment")._solver(72_900) == "moment"
+
+
+@pytest.mark.parametrize("solver", ["moment", "sgd"])
+@pytest.mark.parametrize("kind", [list, np.float32, torch.as_tensor])
+def test_clips_are_their_pairs(frames, solver, kind):
+    params = {"solver": solver, "max_epochs": 2, "random_state": 0}
+    X, pairs = frames.astype(np.float32), _pairs(frames).astype(np.float32)
+    clips = AutoPooling(3, **params).fit(X, groups=GROUPS)
+    given = list(pairs) if kind is list else kind(pairs)
+    explicit = AutoPooling(3, **params).fit(given)
+    np.testing.assert_allclose(explicit.components_, clips.components_, atol=1e-3)
+    pooled = explicit.transform(given)
+    assert pooled.shape == (len(pairs), 2, 3)
+    np.testing.assert_allclose(pooled[:, 0], explicit.transform(pairs[:, 0]), rtol=1e-5)
+    assert explicit.fit_transform(given).shape == pooled.shape
+
+
+def test_pairs_never_span_clips(frames):
+    """A wall between clips: what is on the other side changes nothing of the change."""
+    model = AutoPooling(3, random_state=0).fit(frames, groups=GROUPS)
+    one_clip = AutoPooling(3, random_state=0).fit(frames)
+    assert model._state["n_pairs"] == len(frames) - len(CLIPS)
+    assert one_clip._state["n_pairs"] == len(frames) - 1
+    assert one_clip._state["change"].trace() > model._state["change"].trace()
+
+
+@pytest.mark.parametrize("cuts", [[10], [0, 30], [31, 32, 33], [15, 40, 41, 99]])
+@pytest.mark.parametrize("cross", [False, True])
+def test_partial_fit_is_fit_of_all(frames, cuts, cross):
+    """Cut between clips or through them."""
+    params = {"cross_reconstruction": cross, "random_state": 0}
+    whole = AutoPooling(3, **params).fit(frames, groups=GROUPS)
+    model = AutoPooling(3, **params)
+    for start, stop in itertools.pairwise([0, *cuts, len(frames)]):
+        if stop > start:
+            model.partial_fit(frames[start:stop], groups=GROUPS[start:stop])
+    assert model._state["n_pairs"] == whole._state["n_pairs"]
+    for name in ("total", "change", *(["first"] if cross else [])):
+        np.testing.assert_allclose(model._state[name], whole._state[name], rtol=1e-9)
+    expected = _errors(_pairs(frames), model.components_, cross)
+    np.testing.assert_allclose([model.invariance_error_, model.reconstruction_error_], expected)
+
+
+def test_partial_fit_without_groups_starts_a_clip(frames):
+    model = AutoPooling(3, random_state=0).partial_fit(frames[:10]).partial_fit(frames[10:30])
+    assert model._state["n_pairs"] == 9 + 19
+    before = model.components_
+    model.partial_fit(frames[30:31])  # one frame: no pair, nothing to learn
+    np.testing.assert_array_equal(model.components_, before)
+    again = AutoPooling(3, random_state=0).fit(frames[:10]).partial_fit(frames[10:30])  # fit keeps its moments too
+    np.testing.assert_array_equal(again.components_, before)
+
+
+def test_partial_fit_of_one_frame_after_another(frames):
+    """What arrives live: the clip's name ties single frames together."""
+    model = AutoPooling(2, random_state=0).partial_fit(frames[:2], groups=["live", "live"])
+    for i in range(2, 6):
+        model.partial_fit(frames[i : i + 1], groups=["live"])
+    whole = AutoPooling(2, random_state=0).fit(frames[:6])
+    np.testing.assert_allclose(model._state["change"], whole._state["change"])
+
+
+def test_partial_fit_by_batches(frames):
+    model = AutoPooling(3, solver="sgd", batch_size=16, learning_rate=0.1, random_state=0)
+    first = model.partial_fit(frames, groups=GROUPS).objective_
+    for _ in range(100):
+        model.partial_fit(frames, groups=GROUPS)
+    assert model.n_iter_ == 1
+    exact = AutoPooling(3, random_state=0).fit(frames, groups=GROUPS)
+    assert model.objective_ == pytest.approx(exact.objective_, rel=0.05)
+    assert first > 1.1 * exact.objective_
+
+
+def test_partial_fit_cannot_change_what_it_sums(frames):
+    model = AutoPooling(3, random_state=0).fit(frames)
+    with pytest.raises(ValueError, match="cross_reconstruction=True cannot go on"):
+        model.set_params(cross_reconstruction=True).partial_fit(frames)
+    model.set_params(cross_reconstruction=False, n_components=4)
+    with pytest.raises(ValueError, match="n_components=4 of 12 features cannot go on"):
+        model.partial_fit(frames)
+    assert model.components_.shape == (3, 12)
+
+
+def test_warm_start(frames):
+    model = AutoPooling(3, warm_start=True, random_state=0).fit(frames)
+    assert model.n_iter_ > 5
+    before = model.components_
+    model.fit(frames)
+    assert model.n_iter_ == 0  # it is there already
+    np.testing.assert_array_equal(model.components_, before)
+    model.set_params(invariance=2.1).fit(frames)
+    cold = AutoPooling(3, invariance=2.1, random_state=0).fit(frames)
+    assert 0 < model.n_iter_ < cold.n_iter_
+    with pytest.raises(ValueError, match="warm_start=False"):
+        model.fit(frames[:, :5])
+
+
+def test_warm_start_revives_what_died(frames):
+    model = AutoPooling(3, invariance=1e6, warm_start=True, random_state=0)
+    with pytest.warns(ConvergenceWarning, match="the components keep nothing: lower invariance"):
+        model.fit(frames)
+    model._state["components"][1:] = 0
+    model.set_params(invariance=0.0).fit(frames)
+    assert model.components_.any(1).all()
+    cold = AutoPooling(3, invariance=0.0, random_state=0).fit(frames)
+    assert model.objective_ == pytest.approx(cold.objective_, rel=0.05)
+
+
+@pytest.mark.parametrize("size", [1e-12, 1e12])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("solver", ["moment", "sgd"])
+def test_units_do_not_matter(frames, size, dtype, solver):
+    params = {"solver": solver, "max_epochs": 3, "random_state": 0, "max_iter": 20, "tol": 0.0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        plain = AutoPooling(3, **params).fit(frames.astype(dtype), groups=GROUPS)
+        scaled = AutoPooling(3, **params).fit((frames * size).astype(dtype), groups=GROUPS)
+    np.testing.assert_allclose(scaled.components_, plain.components_, atol=1e-4)
+    assert scaled.objective_ == pytest.approx(plain.objective_ * size**2, rel=1e-3)
+
+
+@pytest.mark.parametrize("chunk_size", [1, 7, 1000])
+def test_chunks_do_not_matter(frames, chunk_size):
+    plain = AutoPooling(3, random_state=0).fit(frames, groups=GROUPS)
+    cut = AutoPooling(3, random_state=0, chunk_size=chunk_size).fit(frames, groups=GROUPS)
+    assert cut.objective_ == pytest.approx(plain.objective_, rel=1e-9)
+    np.testing.assert_allclose(cut.transform(frames), plain.transform(frames), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("solver", ["moment", "sgd"])
+class TestDegenerate:
+    def _fit(self, X, solver, **params):
+        model = AutoPooling(solver=solver, random_state=0, max_epochs=3, **{"n_components": 2} | params).fit(X)
+        assert np.isfinite(model.components_).all()
+        assert np.isfinite([model.objective_, *(row["objective"] for row in model.history_)]).all()
+        assert (model.components_ >= 0).all()
+        return model
+
+    def test_zero_features(self, solver):
+        assert self._fit(np.zeros((5, 3)), solver).objective_ == 0
+
+    def test_some_zero_features(self, frames, solver):
+        X = np.pad(frames, ((0, 0), (0, 2)))
+        assert self._fit(X, solver).transform(X).shape == (100, 2)
+
+    def test_static_video(self, frames, solver):
+        model = self._fit(np.repeat(frames[:1], 20, 0), solver, invariance=1e6)
+        assert model.invariance_error_ == pytest.approx(0, abs=1e-12)
+
+    def test_one_pair(self, frames, solver):
+        self._fit(frames[:2], solver)
+
+    @pytest.mark.parametrize("invariance", [0.0, 1e6, 1e12])
+    @pytest.mark.filterwarnings("ignore:.*keep nothing")
+    def test_extreme_invariance(self, frames, solver, invariance):
+        self._fit(frames, solver, invariance=invariance)
+
+    def test_more_components_than_features(self, frames, solver):
+        self._fit(frames, solver, n_components=20)
+
+
+def test_as_many_components_as_features_lose_nothing(frames):
+    model = AutoPooling(24, invariance=0.0, random_state=0, max_iter=20_000, tol=1e-6).fit(frames)
+    energy = (frames**2).sum(1).mean()
+    assert model.reconstruction_error_ < 1e-3 * energy
+
+
+@pytest.mark.parametrize(
+    ("change", "groups", "message"),
+    [
+        (lambda X: X - 1, GROUPS, "Negative values .* row 0 has -0.9"),
+        (lambda X: np.where(np.arange(12) == 3, np.nan, X), GROUPS, "NaN"),
+        (lambda X: X[:1], None, "no pair of consecutive frames .* n_samples=1"),
+        (lambda X: X, np.arange(100), "no pair of consecutive frames"),
+        (lambda X: X, np.arange(100) % 2, "clip 0 begins in row 0 and comes back in row 2"),
+        (lambda X: X, np.arange(99), "99 clip ids for 100 frames"),
+        (lambda X: np.stack([X, X, X], 1), None, r"\(n_pairs, 2, n_features\), got \(100, 3, 12\)"),
+        (lambda X: np.stack([X, -X], 1), None, "Negative values .* pair 0"),
+    ],
+)
+@pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor])
+def test_bad_input_leaves_the_model(frames, change, groups, message, kind):
+    model = AutoPooling(2, random_state=0).fit(frames)
+    before = model.components_
+    with pytest.raises(ValueError, match=message):
+        model.fit(kind(change(frames)), groups=groups)
+    np.testing.assert_array_equal(model.components_, before)
+    assert model.n_features_in_ == 12
+
+
+def test_bad_input_of_transform(frames):
+    model = AutoPooling(2, random_state=0).fit(frames)
+    with pytest.raises(ValueError, match="Negative values"):
+        model.transform(-frames)
+    with pytest.raises(ValueError, match=r"shape \(n, 2\), got \(100, 12\)"):
+        model.inverse_transform(frames)
+    with pytest.raises(ValueError, match="NaN"):
+        model.inverse_transform([[np.nan, 1]])
+
+
+@pytest.mark.parametrize("solver", ["moment", "sgd"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_tensors_in_and_out(frames, device, solver, dtype):
+    X = torch.as_tensor(frames, dtype=dtype, device=device)
+    params = {"solver": solver, "max_epochs": 3, "random_state": 0}
+    model = AutoPooling(3, **params).fit(X, groups=torch.as_tensor(GROUPS))
+    pooled = model.transform(X)
+    assert (pooled.dtype, pooled.device) == (dtype, X.device)
+    assert model.inverse_transform(pooled).device == X.device
+    assert model.components_.dtype == (np.float32 if dtype == torch.float32 else np.float64)
+    plain = AutoPooling(3, device="cpu", **params).fit(X.cpu().numpy(), groups=GROUPS)
+    assert model.objective_ == pytest.approx(plain.objective_, rel=1e-3)
+
+
+def test_integers_compute_in_float32(frames):
+    counts = (frames * 100).astype(np.uint8)
+    model = AutoPooling(3, random_state=0).fit(counts)
+    assert model.transform(counts).dtype == model.components_.dtype == np.float32
+
+
+@pytest.mark.parametrize("solver", ["moment", "sgd"])
+def test_seed_clone_pickle_save(frames, tmp_path, solver):
+    model = AutoPooling(3, solver=solver, max_epochs=3, random_state=0).fit(
+        frames, groups=[f"clip {g}" for g in GROUPS]
+    )
+    numpy_state, torch_state = np.random.get_state()[1].copy(), torch.get_rng_state()
+    again = clone(model).fit(frames, groups=GROUPS)
+    np.testing.assert_array_equal(again.components_, model.components_)
+    other = clone(model).set_params(random_state=1).fit(frames, groups=GROUPS)
+    assert not np.array_equal(other.components_, model.components_)
+    np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    sklinvariant.save(model, tmp_path / "model")
+    for copy in (sklinvariant.load(tmp_path / "model"), pickle.loads(pickle.dumps(model))):
+        np.testing.assert_array_equal(copy.transform(frames), model.transform(frames))
+        assert copy.history_ == model.history_
+        more = frames[-3:], ["clip 4"] * 3  # it goes on from where the saved one was, in the same clip
+        copy.partial_fit(more[0], groups=more[1])
+        expected = pickle.loads(pickle.dumps(model)).partial_fit(more[0], groups=more[1])
+        np.testing.assert_array_equal(copy.components_, expected.components_)
+
+
+def test_clips_through_pipeline_and_grid_search(frames):
+    def small(model, X, y=None):
+        return -float(np.square(np.diff(model.transform(X), axis=0)).mean())
+
+    with config_context(enable_metadata_routing=True):
+        pipeline = make_pipeline(MinMaxScaler(clip=True), AutoPooling(3, random_state=0).set_fit_request(groups=True))
+        pipeline.fit(frames, groups=GROUPS)
+        expected = AutoPooling(3, random_state=0).fit(MinMaxScaler().fit_transform(frames), groups=GROUPS)
+        np.testing.assert_allclose(pipeline[-1].components_, expected.components_, rtol=1e-6, atol=1e-9)
+        folds = GroupKFold(3)
+        result = cross_validate(
+            pipeline, frames, cv=folds, params={"groups": GROUPS}, scoring=small, return_estimator=True
+        )
+        for fitted, (train, _) in zip(result["estimator"], folds.split(frames, groups=GROUPS), strict=True):
+            assert fitted[-1]._state["n_pairs"] == len(train) - len(np.unique(GROUPS[train]))
+        search = GridSearchCV(pipeline, {"autopooling__invariance": [0.1, 100.0]}, cv=folds, scoring=small)
+        search.fit(frames, groups=GROUPS)
+        assert search.best_params_ == {"autopooling__invariance": 100.0}
+
+
+class Recorder:
+    """A scikit-learn callback that counts epochs, sees the model of each, and may stop."""
+
+    max_propagation_depth = None
+
+    def __init__(self, stop_after=None):
+        self.stop_after, self.objectives = stop_after, []
+
+    def setup(self, estimator, context):
+        pass
+
+    def teardown(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context):
+        pass
+
+    def on_fit_task_end(self, estimator, context, *, X=None, y=None, fitted_estimator=None):
+        if context.task_name == "epoch":
+            assert fitted_estimator.transform(X).shape == (100, 3)
+            self.objectives.append(fitted_estimator.objective_)
+            return len(self.objectives) == self.stop_after
+
+
+@pytest.mark.parametrize("solver", ["moment", "sgd"])
+def test_callbacks_see_and_stop_iterations(frames, solver):
+    pytest.importorskip("sklearn.callback", reason="scikit-learn has callbacks from 1.9 on")
+    recorder = Recorder(stop_after=4)
+    model = AutoPooling(3, solver=solver, random_state=0).set_callbacks(recorder).fit(frames)
+    assert model.n_iter_ == len(recorder.objectives) == 4
+    assert recorder.objectives[-1] == model.objective_ < recorder.objectives[0]
+
+
+def test_ctrl_c_keeps_the_last_iteration(frames, monkeypatch):
+    def interrupted(*args):
+        yield from itertools.islice(_descend(*args), 4)
+        raise KeyboardInterrupt
+
+    _descend = _auto_pooling.descend
+    monkeypatch.setattr(_auto_pooling, "descend", interrupted)
+    with pytest.warns(ConvergenceWarning, match="interrupted; the model is that of iteration 3"):
+        model = AutoPooling(3, random_state=0).fit(frames)
+    monkeypatch.setattr(_auto_pooling, "descend", _descend)
+    with pytest.warns(ConvergenceWarning, match="max_iter=3 was reached with the gradient at .* above tol=0.0001"):
+        expected = AutoPooling(3, max_iter=3, random_state=0).fit(frames)
+    np.testing.assert_array_equal(model.components_, expected.components_)
+    assert model.n_iter_ == 3
+
+
+def test_a_step_too_long_is_named(frames, monkeypatch):
+    with pytest.warns(ConvergenceWarning, match="the components keep nothing: lower learning_rate"):
+        AutoPooling(3, solver="sgd", learning_rate=1e6, random_state=0).fit(frames)
+    model = AutoPooling(3, solver="sgd", random_state=0).fit(frames)
+    before = model.components_
+    monkeypatch.setattr(_auto_pooling, "pair_curvature", lambda *args: 1e-300)
+    with pytest.raises(FloatingPointError, match="in epoch 2: lower learning_rate"):
+        model.set_params(momentum=0.0).fit(frames)
+    np.testing.assert_array_equal(model.components_, before)
+
+
+def test_an_invariance_that_leaves_nothing_is_named(global_random_seed):
+    """Frames that have nothing in common with the next."""
+    X = np.abs(np.random.RandomState(global_random_seed).normal(size=(50, 4)))
+    X[::2, :2], X[1::2, 2:] = 0, 0
+    with pytest.warns(ConvergenceWarning, match=r"the components keep nothing: lower invariance"):
+        model = AutoPooling(2, invariance=100.0, random_state=0).fit(X)
+    assert np.square(model.components_).sum() < 1e-4
+    assert model.objective_ == pytest.approx((X[:-1] ** 2 + X[1:] ** 2).sum(1).mean() / 2, rel=1e-3)
+
+
+@pytest.mark.parametrize("solver", ["moment", "sgd"])
+def test_verbose_draws_a_bar(frames, capsys, solver):
+    AutoPooling(2, solver=solver, max_epochs=2, verbose=1, random_state=0).fit(frames)
+    assert "AutoPooling" in capsys.readouterr().err
+
+
+def test_time_after_the_pass_does_not_grow_with_frames(frames):
+    """An iteration takes as long after a million frames as after ten thousand."""
+    seconds = {}
+    for n in (10_000, 1_000_000):
+        X = np.tile(frames.astype(np.float32), (n // 100, 1))
+        model = AutoPooling(4, tol=1e-9, random_state=0).fit(X)
+        seconds[n] = statistics.median(row["seconds"] for row in model.history_[1:])
+    assert seconds[1_000_000] < 3 * seconds[10_000]

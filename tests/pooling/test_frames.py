@@ -1,0 +1,63 @@
+"""Which rows follow each other, and batches of them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from sklinvariant.pooling._frames import PairBatches, following
+
+CLIPS = ["a", "a", "b", "c", "c", "c"]
+EXPECTED = [True, False, False, True, True]
+
+
+@pytest.mark.parametrize(
+    "groups",
+    [
+        CLIPS,
+        np.array(CLIPS),
+        np.array(CLIPS, dtype=object),
+        pd.Series(CLIPS, index=range(6, 0, -1)),
+        [7, 7, -1, 3, 3, 3],
+        torch.tensor([7, 7, -1, 3, 3, 3]),
+        np.array([0.5, 0.5, 1, 2, 2, 2]),
+        np.array(["a", "a", 1, None, None, None], dtype=object),
+    ],
+)
+def test_clips(groups):
+    assert following(groups, 6).tolist() == EXPECTED
+
+
+def test_no_groups_is_one_clip():
+    assert following(None, 3).tolist() == [True, True]
+    assert following(None, 1).tolist() == []
+    assert following(["a"], 1).tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        (["a", "a", "b", "a"], "clip 'a' begins in row 0 and comes back in row 3"),
+        ([1, 2, 3, 2], "clip 2 begins in row 1 and comes back in row 3"),
+        ([1, 1, 1], "3 clip ids for 4 frames"),
+        ([[1], [1], [1], [1]], r"shape \(n,\)"),
+        ([1, 1, np.nan, 2], "no clip id but nan in row 2"),
+    ],
+)
+def test_wrong_groups(groups, message):
+    with pytest.raises(ValueError, match=message):
+        following(groups, 4)
+
+
+def test_batches_take_each_pair_once():
+    rows = torch.arange(6.0)[:, None] * torch.tensor([1.0, 10.0])
+    batches = PairBatches(
+        rows, torch.tensor(EXPECTED), unit=2.0, batch_size=2, device="cpu", generator=torch.Generator().manual_seed(0)
+    )
+    assert len(batches) == 3
+    seen = [[batch for batch, _ in batches] for _ in range(2)]
+    assert [len(batch) for batch in seen[0]] == [2, 1]
+    for batch in map(torch.cat, seen):
+        order = batch[:, 0, 0].argsort()
+        assert (2 * batch[order, :, 0]).tolist() == [[0, 1], [3, 4], [4, 5]]
+        torch.testing.assert_close(batch[..., 1], 10 * batch[..., 0])
