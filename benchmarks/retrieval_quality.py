@@ -185,13 +185,15 @@ def part_groups(args, data):
 
 
 def part_angles(args, data):
-    """Figure 1: the groups' photographs turned, each looked for among the upright others."""
+    """Figure 1: the groups' photographs turned, each looked for among the upright others; 36 rotations, 4 scales."""
     pictures, labels = load(data, "groups")
     angles = list(range(0, 181, 15))
     poolers = {
         "feature map": NestedInvariancePooler(backbone(args.weights), stages=[]),
         "A_T": NestedInvariancePooler(backbone(args.weights), stages=[("translation", 1)]),
-        "A_S-S_T-M_R": NestedInvariancePooler(backbone(args.weights), stages=BEST),
+        "A_S-S_T-M_R": NestedInvariancePooler(
+            backbone(args.weights), stages=BEST, transforms={"scale": Scale(n_steps=4)}, verbose=1
+        ),
     }
 
     def make():

@@ -10,6 +10,7 @@ import torch
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import check_estimator
 
 from sklinvariant import all_estimators
@@ -75,15 +76,15 @@ def test_check_estimator(name, params):
     assert not [result for result in results if result["status"] == "xfail"]
 
 
-def _rows():
-    """Non-negative, as some methods ask for."""
-    return np.abs(np.random.RandomState(0).normal(size=(20, 3))), np.arange(20) % 2
+def _rows(estimator):
+    X = np.random.RandomState(0).normal(size=(20, 3))
+    return np.abs(X) if get_tags(estimator).input_tags.positive_only else X, np.arange(20) % 2
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_none_is_no_data(name):
     estimator = ESTIMATORS[name](**_INSTANCES.get(name, [{}])[0])
-    X, y = _rows()
+    X, y = _rows(estimator)
     with pytest.raises(ValueError, match=f"X is None, but {name} needs"):
         estimator.fit(None, y)
     estimator.fit(X, y)
@@ -108,7 +109,7 @@ def test_documented_defaults(name):
 @pytest.mark.parametrize("name", [name for name in ESTIMATORS if hasattr(ESTIMATORS[name], "transform")])
 def test_set_output_and_names(name):
     estimator = ESTIMATORS[name](**_INSTANCES.get(name, [{}])[0])
-    X, y = _rows()
+    X, y = _rows(estimator)
     estimator.set_output(transform="pandas")
     frame = estimator.fit(X, y).transform(X)
     if hasattr(frame, "columns"):
@@ -141,9 +142,10 @@ class Tasks:
 @pytest.mark.parametrize("name", [name for name, cls in ESTIMATORS.items() if hasattr(cls, "set_callbacks")])
 def test_every_fit_is_a_task(name):
     pytest.importorskip("sklearn.callback", reason="scikit-learn has callbacks from 1.9 on")
-    X, y = _rows()
+    estimator = ESTIMATORS[name](**_INSTANCES.get(name, [{}])[0])
+    X, y = _rows(estimator)
     tasks = Tasks()
-    model = ESTIMATORS[name](**_INSTANCES.get(name, [{}])[0]).set_callbacks(tasks).fit(X, y)
+    model = estimator.set_callbacks(tasks).fit(X, y)
     assert tasks.began[0] == tasks.ended[-1] == (name, "fit")
     assert sorted(tasks.began) == sorted(tasks.ended)
     with pytest.raises(ValueError, match="X is None"):  # and a fit that fails leaves nothing behind

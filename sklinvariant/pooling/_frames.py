@@ -45,7 +45,8 @@ class PairBatches:
     """Batches (b, 2, d) of pairs of consecutive rows over ``unit``, on a device, in a new random order each time."""
 
     def __init__(self, rows, follows, *, unit, batch_size, device, generator):
-        self.rows, self.unit, self.batch_size = rows, unit, batch_size
+        self.rows = rows.to(device) if _has_room(device, rows.nbytes) else rows
+        self.unit, self.batch_size = unit, batch_size
         self.device, self.generator = device, generator
         self.first = follows.nonzero().squeeze(1)
 
@@ -61,3 +62,8 @@ class PairBatches:
         index = torch.stack([first, first + 1], 1).flatten().to(self.rows.device)
         pairs = self.rows.index_select(0, index).to(self.device)
         return (pairs / self.unit).unflatten(0, (-1, 2))
+
+
+def _has_room(device, n_bytes):
+    """Whether a GPU may hold all rows; where not, batches travel one by one."""
+    return device.type == "cuda" and n_bytes <= torch.cuda.mem_get_info(device)[0] / 2

@@ -52,7 +52,12 @@ def test_wrong_groups(groups, message):
 def test_batches_take_each_pair_once():
     rows = torch.arange(6.0)[:, None] * torch.tensor([1.0, 10.0])
     batches = PairBatches(
-        rows, torch.tensor(EXPECTED), unit=2.0, batch_size=2, device="cpu", generator=torch.Generator().manual_seed(0)
+        rows,
+        torch.tensor(EXPECTED),
+        unit=2.0,
+        batch_size=2,
+        device=torch.device("cpu"),
+        generator=torch.Generator().manual_seed(0),
     )
     assert len(batches) == 3
     seen = [[batch for batch, _ in batches] for _ in range(2)]
