@@ -48,6 +48,18 @@ def triangle(gaps, patches):
     return torch.sub(distances.mean(-1, keepdim=True), distances, out=distances).clamp_(min=0)
 
 
+def for_distances(vectors, mean, whitening):
+    """Filters (k + p, p) and their biases that give what `triangle` takes of a patch x that is still to be whitened.
+
+    That is ``‖w_j‖² - 2 w_j·x`` and x itself, both seen from the middle of the w_j, which makes rounding least.
+    """
+    middle = vectors.mean(0)
+    vectors = vectors - middle
+    filters = torch.cat([-2 * vectors @ whitening, whitening])
+    bias = torch.cat([vectors.square().sum(1) + 2 * vectors @ middle, -middle])
+    return filters, bias - filters @ mean
+
+
 def soft_threshold(products, threshold):
     """``max(0, z - t)`` and ``max(0, -z - t)`` side by side: (…, k) -> (…, 2 k) (Coates, Ng 2011, section 3.3)."""
     return torch.cat([products - threshold, -products - threshold], dim=-1).clamp_(min=0)
@@ -289,11 +301,9 @@ class ConvolutionalFeatures(CallbackSupportMixin, TransformerMixin, ImageEstimat
         state, window = self._state, tuple(self._state["window"])
         vectors, mean, whitening = (torch.as_tensor(np.asarray(state[key])) for key in ("vectors", "mean", "whitening"))
         k, filters = len(vectors), vectors @ whitening
-        if state["encoding"] == "triangle":  # which needs the whitened patch itself too: p filters more
-            filters = torch.cat([-2 * filters, whitening])
         bias = -(filters @ mean)
         if state["encoding"] == "triangle":
-            bias[:k] += vectors.square().sum(1)
+            filters, bias = for_distances(vectors, mean, whitening)
         elif state["encoding"] == "sigmoid":
             bias += torch.as_tensor(np.asarray(state["intercept"]))
         flat = self.contrast_eps if self.normalize == "contrast" else None
