@@ -39,13 +39,25 @@ _COUNT = Interval(Integral, 1, None, closed="left")
 _VECTORS = (("cluster_centers_", "triangle"), ("codebook_", "triangle"), ("components_", "soft_threshold"))
 
 
-def triangle(products, squares, lengths):
-    """``max(0, mean_j d_j - d_j)`` of distances d to k points, from products (…, k) and squared lengths (…, 1), (k,).
+def triangle(gaps, patches):
+    """``max(0, mean_j d_j - d_j)`` of the distances d_j of patches x (…, p) from k points w_j.
 
-    About half of the activations are 0 (Coates, Ng, Lee 2011, section 3.2.2).
+    ``gaps`` (…, k) are ``‖w_j‖² - 2 w_j·x``. About half of the activations are 0 (Coates, Ng, Lee 2011, section 3.2.2).
     """
-    distances = torch.add(squares + lengths, products, alpha=-2).clamp_(min=0).sqrt_()
+    distances = (gaps + patches.square().sum(-1, keepdim=True)).clamp_(min=0).sqrt_()
     return torch.sub(distances.mean(-1, keepdim=True), distances, out=distances).clamp_(min=0)
+
+
+def for_distances(vectors, mean, whitening):
+    """Filters (k + p, p) and their biases that give what `triangle` takes of a patch x that is still to be whitened.
+
+    That is ``‖w_j‖² - 2 w_j·x`` and x itself, both seen from the middle of the w_j, which makes rounding least.
+    """
+    middle = vectors.mean(0)
+    vectors = vectors - middle
+    filters = torch.cat([-2 * vectors @ whitening, whitening])
+    bias = torch.cat([vectors.square().sum(1) + 2 * vectors @ middle, -middle])
+    return filters, bias - filters @ mean
 
 
 def soft_threshold(products, threshold):
@@ -127,6 +139,9 @@ class ConvolutionalFeatures(CallbackSupportMixin, TransformerMixin, ImageEstimat
     estimators of bags (`BagOfWords`, `LearnedBoW`, …) take the cells of a map for a bag; estimators of rows (hashers,
     `SparseAutoencoder`, …) take the flattened map for a row; and `NestedInvariancePooler` takes this estimator for a
     backbone. Maps are large: 729 cells of 100 features for an image of 32 × 32 pixels are 290 kB.
+
+    In float32 the distance to a centre that a patch coincides with errs by some thousandths, which the root makes of
+    rounding; float64 images have no such error.
 
     A fitted extractor sees patches normalised and whitened as they were here, not as they may have been where it was
     fitted: use ``normalize=None, whiten=False`` for one that was fitted on patches as they are.
@@ -285,12 +300,11 @@ class ConvolutionalFeatures(CallbackSupportMixin, TransformerMixin, ImageEstimat
         check_is_fitted(self)
         state, window = self._state, tuple(self._state["window"])
         vectors, mean, whitening = (torch.as_tensor(np.asarray(state[key])) for key in ("vectors", "mean", "whitening"))
-        filters, lengths = vectors @ whitening, vectors.square().sum(1)
-        k = len(filters)
-        if state["encoding"] == "triangle":  # distances need the length of a whitened patch too: p products more
-            filters = torch.cat([filters, whitening])
+        k, filters = len(vectors), vectors @ whitening
         bias = -(filters @ mean)
-        if state["encoding"] == "sigmoid":
+        if state["encoding"] == "triangle":
+            filters, bias = for_distances(vectors, mean, whitening)
+        elif state["encoding"] == "sigmoid":
             bias += torch.as_tensor(np.asarray(state["intercept"]))
         flat = self.contrast_eps if self.normalize == "contrast" else None
 
@@ -300,8 +314,7 @@ class ConvolutionalFeatures(CallbackSupportMixin, TransformerMixin, ImageEstimat
             images = as_float(images.to(device))
             maps = slide(images, filters.to(images), bias.to(images), window, self.stride, flat)
             if state["encoding"] == "triangle":
-                squares = maps[..., k:].square().sum(-1, keepdim=True)
-                maps = triangle(maps[..., :k], squares, lengths.to(maps))
+                maps = triangle(maps[..., :k], maps[..., k:])
             elif state["encoding"] == "sigmoid":
                 maps = maps.sigmoid_()
             else:

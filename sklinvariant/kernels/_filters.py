@@ -38,6 +38,7 @@ def patch_deviations(images, window, stride):
     """(n, 1, h', w') standard deviations of all patches of images (n, c, h, w), by sums over boxes."""
     # of squares and their difference: in float64, where the device has it
     wide = images if images.device.type == "mps" else images.double()
+    wide = wide.contiguous()  # one plane a channel, which adds up quicker
     mean = avg_pool2d(wide.mean(1, keepdim=True), window, stride)
     square = avg_pool2d(wide.square().mean(1, keepdim=True), window, stride)
     return torch.addcmul(square, mean, mean, value=-1).clamp_(min=0).sqrt_().to(images.dtype)
@@ -49,10 +50,10 @@ def slide(images, filters, bias, window, stride, flat=None):
     With ``flat`` each patch is first brought to mean 0 and divided by its standard deviation plus ``flat``. Filters
     that sum to 0 do not see the mean, and the division can follow the product: no patch is ever cut out.
     """
-    x = images.permute(0, 3, 1, 2)
     if flat is not None:
-        x = x - x.mean((1, 2, 3), keepdim=True)  # which filters would not see, but rounding would
+        images = images - images.mean((1, 2, 3), keepdim=True)  # which filters would not see, but rounding would
         filters = filters - filters.mean(1, keepdim=True)
+    x = images.permute(0, 3, 1, 2)
     weight = filters.view(len(filters), *window, -1).permute(0, 3, 1, 2).to(x)
     weight = weight.contiguous(memory_format=torch.channels_last)
     maps = conv2d(x.contiguous(memory_format=torch.channels_last), weight, stride=stride)

@@ -12,10 +12,10 @@ def kl_sparsity(mean, target):
 
 
 class SparseAutoencoderNetwork(nn.Module):
-    """Called with rows x (n, d) it gives the cost J = ½ mean ‖x̂ - x‖² + ½ α (‖W‖² + ‖V‖²) + β Σ_j KL(ρ ‖ ρ̂_j).
+    """Called with rows x (n, d) it gives J = ½ mean ‖x̂ - x‖² / s² + ½ α (‖W‖² + ‖V‖²) + β Σ_j KL(ρ ‖ ρ̂_j).
 
-    ``h = σ(x Wᵀ + b)`` with W (k, d), ``x̂ = h V + c`` with V (k, d), or σ of that; ρ̂_j is the mean of h_j over the
-    rows. Without ``decoder_weight`` V is W.
+    ``h = σ(x Wᵀ / s + b)`` with W (k, d), ``x̂ = s (h V + c)`` with V (k, d), or ``σ(h V + c)``; ρ̂_j is the mean of h_j
+    over the rows. Without ``decoder_weight`` V is W. The spread s is the unit that rows are measured in.
     """
 
     def __init__(
@@ -25,6 +25,7 @@ class SparseAutoencoderNetwork(nn.Module):
         visible_bias,
         decoder_weight=None,
         *,
+        spread=1.0,
         sigmoid_decoder=False,
         sparsity=0.05,
         sparsity_weight=0.0,
@@ -35,13 +36,17 @@ class SparseAutoencoderNetwork(nn.Module):
         self.hidden_bias = nn.Parameter(hidden_bias)
         self.visible_bias = nn.Parameter(visible_bias)
         self.decoder_weight = self.weight if decoder_weight is None else nn.Parameter(decoder_weight)
-        self.sigmoid_decoder = sigmoid_decoder
+        self.spread, self.sigmoid_decoder = spread, sigmoid_decoder
         self.sparsity, self.sparsity_weight, self.alpha = sparsity, sparsity_weight, alpha
 
     @classmethod
-    def start(cls, mean, n_components, generator, *, tied=False, sigmoid_decoder=False, sparsity=0.05, **penalties):
-        """Small uniform weights, units that are on as often as wanted, and the rows' mean (d,) as reconstruction."""
-        d = len(mean)
+    def start(cls, rows, n_components, generator, *, tied=False, sigmoid_decoder=False, sparsity=0.05, **penalties):
+        """Small uniform weights, units that are on as often as wanted, and the rows' mean as reconstruction.
+
+        The spread is the root of the mean variance of a value of the rows (n, d).
+        """
+        mean, d = rows.mean(0), rows.shape[1]
+        spread = float((rows - mean).square().mean(dtype=torch.float64).sqrt()) or 1.0
         bound = (6 / (d + n_components + 1)) ** 0.5  # Ng's, after Glorot & Bengio
 
         def draw():
@@ -49,13 +54,14 @@ class SparseAutoencoderNetwork(nn.Module):
             return ((2 * uniform - 1) * bound).to(mean)
 
         hidden_bias = torch.logit(mean.new_full((n_components,), sparsity))
-        visible_bias = torch.logit(mean, eps=0.01) if sigmoid_decoder else mean.clone()
+        visible_bias = torch.logit(mean, eps=0.01) if sigmoid_decoder else mean / spread
         weight = draw()
         return cls(
             weight,
             hidden_bias,
             visible_bias,
             None if tied else draw(),
+            spread=spread,
             sigmoid_decoder=sigmoid_decoder,
             sparsity=sparsity,
             **penalties,
@@ -63,16 +69,16 @@ class SparseAutoencoderNetwork(nn.Module):
 
     def encode(self, x):
         """(n, d) -> (n, k) activations in 0-1."""
-        return torch.addmm(self.hidden_bias, x, self.weight.T).sigmoid()
+        return torch.addmm(self.hidden_bias, x, self.weight.T, alpha=1 / self.spread).sigmoid()
 
     def decode(self, h):
         """(n, k) -> (n, d)."""
         x = torch.addmm(self.visible_bias, h, self.decoder_weight)
-        return x.sigmoid() if self.sigmoid_decoder else x
+        return x.sigmoid() if self.sigmoid_decoder else x * self.spread
 
     def forward(self, x):
         h = self.encode(x)
-        cost = (self.decode(h) - x).square().sum(1).mean() / 2
+        cost = (self.decode(h) - x).square().sum(1).mean() / (2 * self.spread**2)
         if self.alpha:
             cost = cost + self.alpha / 2 * (self.weight.square().sum() + self.decoder_weight.square().sum())
         if self.sparsity_weight:

@@ -24,8 +24,7 @@ from sklinvariant._base import (
 from sklinvariant._compat import CallbackSupportMixin, reports_fit
 from sklinvariant._descriptors import DescriptorSets
 from sklinvariant.kernels import moment
-
-_BYTES = 64 << 20  # of maps that are pooled at a time
+from sklinvariant.kernels._chunks import CACHE_BYTES, DEVICE_BYTES
 
 
 def cut(length, parts):
@@ -37,13 +36,15 @@ def cut(length, parts):
 
 
 def pool_grids(maps, grids, order):
-    """(n, h, w, k) -> (n, Σ rows·columns · k): grid by grid, each row by row, the moments of k features."""
-    pooled = [
-        moment(maps[:, top:bottom, left:right].flatten(1, 2), order, 1)
-        for rows, columns in grids
-        for top, bottom in cut(maps.shape[1], rows)
-        for left, right in cut(maps.shape[2], columns)
-    ]
+    """(n, h, w, k) -> (n, Σ rows·columns · k): grid by grid, each row by row, the moments of k features.
+
+    The moment of a region is that of its columns' moments, and a column's is the same in all regions of a row.
+    """
+    pooled = []
+    for rows, columns in grids:
+        for top, bottom in cut(maps.shape[1], rows):
+            strip = moment(maps[:, top:bottom], order, 1)  # (n, w, k)
+            pooled += [moment(strip[:, left:right], order, 1) for left, right in cut(maps.shape[2], columns)]
     return torch.cat(pooled, dim=1)
 
 
@@ -153,7 +154,8 @@ class SpatialPooling(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tran
             )
         device = resolve_device(self.device, maps if container.tensor_device is not None else X)
         grids = [_pair(grid, "each of grids") for grid in self.grids]
-        at_once = max(1, _BYTES // (maps[0].numel() * maps.itemsize))
+        budget = CACHE_BYTES if device.type == "cpu" else DEVICE_BYTES
+        at_once = max(1, budget // (maps[0].numel() * maps.itemsize))
         return container.wrap(
             torch.cat([pool_grids(part.to(device), grids, self.order) for part in maps.split(at_once)])
         )

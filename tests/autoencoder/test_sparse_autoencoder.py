@@ -32,12 +32,12 @@ def patches():
     return rows @ (vectors / np.sqrt(values + 0.1 * values.mean())) @ vectors.T
 
 
-def _numpy_cost(x, W, b, c, V, sigmoid, rho, beta, alpha):
+def _numpy_cost(x, W, b, c, V, sigmoid, rho, beta, alpha, spread):
     """Ng's notes, unit by unit."""
-    h = expit(x @ W.T + b)
+    h = expit(x / spread @ W.T + b)
     rebuilt = h @ V + c
-    rebuilt = expit(rebuilt) if sigmoid else rebuilt
-    cost = sum(0.5 * np.sum((r - row) ** 2) for r, row in zip(rebuilt, x, strict=True)) / len(x)
+    rebuilt = expit(rebuilt) if sigmoid else spread * rebuilt
+    cost = sum(0.5 * np.sum((r - row) ** 2) / spread**2 for r, row in zip(rebuilt, x, strict=True)) / len(x)
     cost += alpha / 2 * (np.sum(W**2) + np.sum(V**2))
     for mean in h.mean(0):
         cost += beta * (rho * np.log(rho / mean) + (1 - rho) * np.log((1 - rho) / (1 - mean)))
@@ -50,9 +50,9 @@ def test_cost_and_gradient(sigmoid, tied, global_random_seed):
     rng = np.random.RandomState(global_random_seed)
     W, b, c, V, x = (rng.normal(size=size) for size in ((3, 5), 3, 5, (3, 5), (7, 5)))
     weights = [torch.tensor(a) for a in ((W, b, c) if tied else (W, b, c, V))]
-    penalties = {"sparsity": 0.1, "sparsity_weight": 2.0, "alpha": 0.3}
+    penalties = {"sparsity": 0.1, "sparsity_weight": 2.0, "alpha": 0.3, "spread": 1.7}
     network = SparseAutoencoderNetwork(*weights, sigmoid_decoder=sigmoid, **penalties)
-    expected = _numpy_cost(x, W, b, c, W if tied else V, sigmoid, 0.1, 2.0, 0.3)
+    expected = _numpy_cost(x, W, b, c, W if tied else V, sigmoid, 0.1, 2.0, 0.3, 1.7)
     assert network(torch.tensor(x)).item() == pytest.approx(expected)
 
     def cost(*weights):
@@ -98,6 +98,19 @@ def test_sources_are_found(global_random_seed):
     assert np.median(units.max(0)) > 0.95
 
 
+def test_filters_of_photographs_are_local(patches):
+    """Sparse filters are edges, whose energy is in fewer pixels than that of PCA's; without decay they are noise."""
+
+    def in_a_quarter(filters):
+        energy = np.sort(filters**2, axis=1)
+        return np.median(energy[:, -16:].sum(1) / energy.sum(1))
+
+    model = SparseAutoencoder(40, random_state=0).fit(patches)
+    noise = SparseAutoencoder(40, alpha=0, random_state=0).fit(patches)
+    assert in_a_quarter(model.components_) > in_a_quarter(noise.components_) + 0.02
+    assert in_a_quarter(model.components_) > in_a_quarter(PCA(40).fit(patches).components_) + 0.03
+
+
 def test_as_good_as_the_best_linear_code(digits):
     """A plain autoencoder with as many units as PCA rebuilds about as well (Baldi & Hornik 1989)."""
     pca = PCA(10).fit(digits)
@@ -117,7 +130,20 @@ def test_transform_is_the_formula(digits, params):
     np.testing.assert_allclose(model.transform(digits), Z)
     rebuilt = Z @ model.decoder_components_ + model.decoder_intercept_
     np.testing.assert_allclose(model.inverse_transform(Z), expit(rebuilt) if "decoder" in params else rebuilt)
-    assert np.array_equal(model.components_, model.decoder_components_) == ("tied_weights" in params)
+    if "tied_weights" in params:
+        unit = np.sqrt(digits.var(0).mean())
+        np.testing.assert_allclose(model.components_ * unit, model.decoder_components_ / unit)
+
+
+def test_the_unit_of_the_rows_does_not_matter(digits):
+    model = SparseAutoencoder(12, max_epochs=3, random_state=0).fit(digits)
+    other = SparseAutoencoder(12, max_epochs=3, random_state=0).fit(digits * 100)
+    np.testing.assert_allclose(other.transform(digits * 100), model.transform(digits), rtol=1e-6)
+    assert other.history_[-1]["loss"] == pytest.approx(model.history_[-1]["loss"])
+    rebuilt = model.inverse_transform(model.transform(digits))
+    np.testing.assert_allclose(
+        other.inverse_transform(other.transform(digits * 100)), 100 * rebuilt, rtol=1e-4, atol=1e-4
+    )
 
 
 def test_lbfgs_reaches_a_lower_cost(digits):

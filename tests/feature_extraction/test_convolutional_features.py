@@ -58,7 +58,7 @@ def _encode(features, rows):
     if features.encoding == "soft_threshold":
         products = rows @ extractor.cluster_centers_.T
         return np.maximum(0, np.hstack([products, -products]) - features.threshold)
-    found = extractor.transform(rows.astype(np.float32) if hasattr(extractor, "cluster_centers_") else rows)
+    found = extractor.transform(rows)
     if hasattr(extractor, "cluster_centers_"):
         return np.maximum(0, found.mean(1, keepdims=True) - found)
     return np.abs(found)  # a split code comes with its negative half negative
@@ -68,6 +68,8 @@ def _encode(features, rows):
 @pytest.mark.parametrize("name", _EXTRACTORS)
 def test_against_cutting_out_every_patch(images, name, stride):
     extractor, params = _EXTRACTORS[name]
+    if name == "neither":  # flat patches would be centres themselves, whose distance is the root of rounding
+        images = images[[2, 3, 4, 5, 2, 3]]
     features = ConvolutionalFeatures(
         extractor, patch_size=(5, 6), stride=stride, n_patches=700, batch_size=4, random_state=0, **params
     ).fit(images)
@@ -77,11 +79,12 @@ def test_against_cutting_out_every_patch(images, name, stride):
     patches = DensePatches((5, 6), stride=stride, normalize=features.normalize).fit_transform(images.astype(float))
     assert maps.shape[:3] == (6, 1 + 15 // stride, 1 + 11 // stride)
     expected = _encode(features, (patches.values - features.mean_) @ features.whitening_)
-    np.testing.assert_allclose(maps.reshape(len(expected), -1), expected, atol=1e-4)
+    atol = 1e-4 * max(1, expected.max())
+    np.testing.assert_allclose(maps.reshape(len(expected), -1), expected, atol=atol)
     assert maps.std() > 1e-3
     exact = features.transform(images.astype(np.float64))
     assert exact.dtype == np.float64
-    np.testing.assert_allclose(maps, exact, atol=1e-4)
+    np.testing.assert_allclose(exact.reshape(expected.shape), expected, atol=1e-5)
 
 
 def test_pooled_cells(images):

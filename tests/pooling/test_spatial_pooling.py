@@ -75,7 +75,7 @@ def test_the_same_maps_in_other_clothes(maps, device):
 
 def test_parts_do_not_change_the_answer(maps, monkeypatch):
     expected = SpatialPooling(order=2).fit_transform(maps)
-    monkeypatch.setattr("sklinvariant.pooling._spatial_pooling._BYTES", 1)
+    monkeypatch.setattr("sklinvariant.pooling._spatial_pooling.CACHE_BYTES", 1)
     np.testing.assert_array_equal(SpatialPooling(order=2).fit_transform(maps), expected)
 
 
