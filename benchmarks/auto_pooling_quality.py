@@ -1,0 +1,204 @@
+"""What AutoPooling learns from natural video: figures 4, 6, 9 and 10 and table 1 of Sukhbaatar, Makino, Aihara 2013.
+
+    python benchmarks/auto_pooling_quality.py VIDEOS CIFAR10.npz [--part invariance classification] [--seeds 3]
+        [--filters 50] [--clusters 200 450 650 800] [--pictures FOLDER]
+
+VIDEOS is a folder of video files and of folders of pictures, CIFAR10.npz holds x_train, y_train, x_test, y_test.
+
+"invariance": 16 × 16 grey patches of consecutive frames, 400 features of a sparse autoencoder, 100 clusters for each
+λ; F on clips that were not learned from, in as many splits of the clips as there are seeds.
+
+"classification": a sparse autoencoder on 6 × 6 patches of CIFAR-10, slid over 32 × 32 pixels: 27 × 27 places, averaged
+in threes to 9 × 9. Auto-pooling learns from such maps of patches of consecutive frames. A StandardScaler and a LinearSVC
+see what each pooling gives, and learn from 1,000 images a class, drawn anew for each seed, and from all 5,000. λ and
+each C are chosen on 5,000 training images that the validation's small set leaves out.
+"""
+
+import argparse
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from measuring import table
+from sklearn.model_selection import GroupShuffleSplit
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
+from tqdm import tqdm
+
+from sklinvariant import AutoPooling
+from sklinvariant.autoencoder import SparseAutoencoder
+from sklinvariant.datasets import frame_pairs
+from sklinvariant.feature_extraction import ConvolutionalFeatures
+from sklinvariant.inspection import ClusterDisplay, PoolingRegionDisplay
+from sklinvariant.metrics import invariance_score
+from sklinvariant.pooling import SpatialPooling
+
+ALIVE = {"size": 144, "min_change": 0.01, "max_change": 0.3, "min_contrast": 0.03, "random_state": 0}
+GRIDS = (((2, 2),), ((3, 3),), ((2, 2), (3, 3)), ((4, 4),), ((2, 2), (3, 3), (4, 4)))
+STRENGTHS = (1e-3, 1e-2, 1e-1)  # C of the linear SVM
+
+
+def part_invariance(args):
+    """Figures 4 and 6."""
+    pairs, clips = frame_pairs(args.videos, n_pairs=args.pairs, patch_size=16, grayscale=True, **ALIVE)
+    n = len(pairs)
+    print(f"{n} pairs of 16 × 16 patches from {len(set(clips))} clips")
+    extractor = SparseAutoencoder(400, alpha=0.1, random_state=0)
+    convolution = ConvolutionalFeatures(extractor, patch_size=16, whitening_eps=1.0, random_state=0).fit(
+        pairs.reshape(2 * n, 16, 16)
+    )
+    features = convolution.transform(pairs.reshape(2 * n, 16, 16)).reshape(n, 2, -1)
+    splits = list(GroupShuffleSplit(args.seeds, test_size=0.3, random_state=0).split(features, groups=clips))
+    raw = [invariance_score(features[test], random_state=0) for _, test in splits]
+    rows, curve = [["features", "", f"{np.mean(raw):.2f} ± {np.std(raw):.2f}", ""]], []
+    strengths = (0, 0.5, 1, 2, 4, 8, 16, 32, 64, 128, 256, 1024)
+    for strength in tqdm(strengths, desc="λ"):
+        scores, kept = [], []
+        for seed, (train, test) in enumerate(splits):
+            pooling = AutoPooling(100, invariance=strength, random_state=seed).fit(features[train])
+            pooled = pooling.transform(features[test])
+            rebuilt = pooling.inverse_transform(pooled.reshape(-1, 100)).reshape(features[test].shape)
+            scores.append(invariance_score(pooled, random_state=0))
+            kept.append(1 - np.mean((features[test] - rebuilt) ** 2) / np.mean(features[test] ** 2))
+        curve.append(scores)
+        cells = f"{np.mean(scores):.2f} ± {np.std(scores):.2f}", f"{np.mean(kept):.2f}"
+        rows.append(["pooled", strength, *cells])
+    print(table(["", "λ", "F, other clips", "energy rebuilt"], rows))
+    figure, axes = plt.subplots(figsize=(6.5, 4), layout="constrained")
+    places = np.arange(len(strengths))
+    axes.errorbar(places, np.mean(curve, 1), np.std(curve, 1), fmt="o-", label="after pooling")
+    axes.axhline(np.mean(raw), color="k", ls="--", label="before")
+    axes.set(xticks=places, xticklabels=strengths, xlabel="λ", ylabel="invariance score F", ylim=0)
+    axes.legend()
+    save(figure, args.pictures / "invariance.png")
+    pooling = AutoPooling(100, random_state=0).fit(features)
+    figure, axes = plt.subplots(figsize=(9, 8), layout="constrained")
+    ClusterDisplay.from_estimator(pooling, convolution.filters_[..., 0], components=16, ax=axes)
+    save(figure, args.pictures / "clusters.png")
+
+
+def part_classification(args):
+    """Table 1 and figures 9 and 10."""
+    data = np.load(args.cifar)
+    images, y = data["x_train"], data["y_train"].ravel()
+    order = np.random.RandomState(0).permutation(len(images))
+    extractor = SparseAutoencoder(args.filters, random_state=0)
+    convolution = ConvolutionalFeatures(extractor, pool=3, n_patches=100_000, random_state=0).fit(
+        images[order[:10_000]]
+    )
+    pairs, clips = frame_pairs(args.videos, n_pairs=args.pairs, patch_size=32, **ALIVE)
+    n = len(pairs)
+    frames = convolution.transform(pairs.reshape(2 * n, 32, 32, 3)).reshape(n, 2, -1)
+    maps, test = (convolution.transform(data[key]) for key in ("x_train", "x_test"))
+    shape = maps.shape[1:]
+    print(f"{n} pairs of patches from {len(set(clips))} clips; maps {shape}: {frames.shape[2]} features", flush=True)
+    poolings = {}
+    for grids in GRIDS:
+        name = " + ".join(f"{rows}×{columns}" for rows, columns in grids)
+        poolings[f"spatial {name}"] = SpatialPooling(grids).fit(maps[:1])
+    strength = chosen_invariance(args, frames, maps, y, order)
+    for count in args.clusters:
+        pooling = AutoPooling(count, invariance=strength, max_iter=args.max_iter, random_state=0).fit(frames)
+        poolings[f"auto, {count} clusters"] = pooling
+        print(f"{count} clusters: J = {pooling.objective_:.4g} after {pooling.n_iter_} iterations", flush=True)
+    results = {
+        name: compare(name, flat_or_maps(pooling, maps), flat_or_maps(pooling, test), y, data["y_test"].ravel(), args)
+        for name, pooling in poolings.items()
+    }
+    rows = [
+        [name, size, f"{small[0]:.1f} ± {small[1]:.1f}", f"{full:.1f}"] for name, (size, small, full) in results.items()
+    ]
+    print(f"\nλ = {strength}\n")
+    print(table(["pooling", "features", f"1,000 a class, {args.seeds} draws", "5,000 a class"], rows))
+    draw_accuracies(results, args.pictures / "accuracy.png")
+    figure, axes = plt.subplots(1, 2, figsize=(14, 6), layout="constrained")
+    pooling = poolings[f"auto, {args.clusters[0]} clusters"]
+    ClusterDisplay.from_estimator(pooling, convolution.filters_, components=10, ax=axes[0])
+    PoolingRegionDisplay.from_estimator(pooling, shape[:2], components=10, n_maps=15, ax=axes[1])
+    save(figure, args.pictures / "regions.png")
+
+
+def flat_or_maps(pooling, maps):
+    return pooling.transform(maps if isinstance(pooling, SpatialPooling) else maps.reshape(len(maps), -1))
+
+
+def chosen_invariance(args, frames, maps, y, order):
+    """λ by the accuracy on training images that the classifier does not see."""
+    train, validation = order[:10_000], order[-5000:]
+    scores = {}
+    for strength in args.invariances:
+        count = args.clusters[0]
+        pooling = AutoPooling(count, invariance=strength, max_iter=args.max_iter, random_state=0).fit(frames)
+        x, other = (flat_or_maps(pooling, maps[rows]) for rows in (train, validation))
+        scores[strength] = 100 * max(classifier(C).fit(x, y[train]).score(other, y[validation]) for C in STRENGTHS)
+        print(f"λ = {strength}: {scores[strength]:.1f} on training images left out", flush=True)
+    return max(scores, key=scores.get)
+
+
+def classifier(C):
+    return make_pipeline(StandardScaler(), LinearSVC(C=C, dual=False, tol=1e-3))
+
+
+def compare(name, x, x_test, y, y_test, args):
+    """Number of features; mean and deviation of accuracies from small training sets; that from all of them."""
+    order = np.random.RandomState(0).permutation(len(y))
+    small, held = balanced(y, order[:-5000], 1000), order[-5000:]
+    best = max(STRENGTHS, key=lambda C: classifier(C).fit(x[small], y[small]).score(x[held], y[held]))
+    scores = []
+    for seed in range(args.seeds):
+        rows = balanced(y, np.random.RandomState(seed + 1).permutation(len(y)), 1000)
+        scores.append(100 * classifier(best).fit(x[rows], y[rows]).score(x_test, y_test))
+    full = 100 * classifier(best).fit(x, y).score(x_test, y_test)
+    print(f"{name}: {np.mean(scores):.1f}, {full:.1f}", flush=True)
+    return x.shape[1], (np.mean(scores), np.std(scores)), full
+
+
+def balanced(y, order, count):
+    """The first so many rows of each class."""
+    return np.concatenate([order[y[order] == label][:count] for label in np.unique(y)])
+
+
+def draw_accuracies(results, path):
+    figure, axes = plt.subplots(figsize=(6.5, 4.5), layout="constrained")
+    for kind, marker in (("spatial", "s"), ("auto", "o")):
+        chosen = sorted(value for name, value in results.items() if name.startswith(kind))
+        sizes = [size for size, _, _ in chosen]
+        (line,) = axes.plot(sizes, [full for _, _, full in chosen], f"{marker}-", label=f"{kind}, 5,000 a class")
+        means, stds = zip(*(small for _, small, _ in chosen), strict=True)
+        axes.errorbar(sizes, means, stds, fmt=f"{marker}--", color=line.get_color(), label=f"{kind}, 1,000 a class")
+    axes.set(xlabel="features", ylabel="accuracy on CIFAR-10, %")
+    axes.legend()
+    save(figure, path)
+
+
+def save(figure, path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=90)
+    print(f"picture: {path}\n", flush=True)
+
+
+def main():
+    parts = {"invariance": part_invariance, "classification": part_classification}
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("videos", type=Path)
+    parser.add_argument("cifar", type=Path)
+    parser.add_argument("--part", nargs="+", choices=list(parts), default=list(parts))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--pairs", type=int, default=20_000)
+    parser.add_argument("--filters", type=int, default=50)
+    parser.add_argument("--clusters", type=int, nargs="+", default=[200, 450, 650, 800])
+    parser.add_argument("--invariances", type=float, nargs="+", default=[2, 8, 16])
+    parser.add_argument("--max-iter", type=int, default=200)
+    parser.add_argument("--pictures", type=Path, default=Path("auto-pooling-pictures"))
+    args = parser.parse_args()
+    for part in args.part:
+        print(f"\n## {part}\n", flush=True)
+        parts[part](args)
+
+
+if __name__ == "__main__":
+    main()
