@@ -10,8 +10,8 @@ VIDEOS is a folder of video files and of folders of pictures, CIFAR10.npz holds 
 
 "classification": a sparse autoencoder on 6 × 6 patches of CIFAR-10, slid over 32 × 32 pixels: 27 × 27 places, averaged
 in threes to 9 × 9. Auto-pooling learns from such maps of patches of consecutive frames. A StandardScaler and a
-LinearSVC see what each pooling gives, and learn from 1,000 images a class, drawn anew for each seed, and from all 5,000.
-λ and each C are chosen on 5,000 training images that the validation's small set leaves out.
+LinearSVC see what each pooling gives, and learn from 1,000 images a class, drawn anew for each seed, and from all
+5,000. λ and each C are chosen on 5,000 training images that the validation's small set leaves out.
 """
 
 import argparse

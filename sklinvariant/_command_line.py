@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from sklinvariant import _demo, _demo_retrieve
+from sklinvariant import _demo, _demo_pool, _demo_retrieve
 
 
 def main(argv=None):
@@ -29,6 +29,7 @@ def _parse(argv):
     commands = parser.add_subparsers(metavar="command")
     _demo.add_arguments(commands.add_parser("aggregation", help="bags of local features to vectors (the default)"))
     _demo_retrieve.add_arguments(commands.add_parser("retrieve", help="rotated images found again by short codes"))
+    _demo_pool.add_arguments(commands.add_parser("pool", help="features that belong together, learned from video"))
     _add_index(commands.add_parser("index", help="index a folder of photographs, to find the same object again"))
     _add_query(commands.add_parser("query", help="find photographs of an index that show what an image shows"))
     return parser.parse_args(argv)

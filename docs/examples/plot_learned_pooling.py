@@ -14,43 +14,19 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-import numpy as np
 from sklearn.cluster import MiniBatchKMeans
-from sklearn.datasets import load_sample_images
 from sklearn.model_selection import GridSearchCV, GroupKFold
 
 from sklinvariant import AutoPooling
-from sklinvariant.datasets import frame_pairs
+from sklinvariant.datasets import frame_pairs, make_camera_clips
 from sklinvariant.feature_extraction import ConvolutionalFeatures
 from sklinvariant.inspection import ClusterDisplay, PoolingRegionDisplay
 from sklinvariant.metrics import invariance_score, make_invariance_scorer
-from sklinvariant.transforms import warp
 
-
-def camera(picture, n_frames, rng, size=96):
-    """A clip: the camera wanders, turns and comes nearer, each as a smooth random walk."""
-    speed = rng.normal(size=(n_frames, 4))
-    for _ in range(8):
-        speed = (speed + np.roll(speed, 1, 0) + np.roll(speed, -1, 0)) / 3
-    right, down, angle, zoom = np.cumsum(speed * [2.5, 2.5, 0.03, 0.02], axis=0).T
-    middle = [picture.shape[1] / 2, picture.shape[0] / 2] + rng.uniform(-1, 1, 2) * [120, 60]
-    frames = []
-    for t in range(n_frames):
-        x, y = np.clip(middle + np.array([right[t], down[t]]), size, np.array(picture.shape[1::-1]) - size).astype(int)
-        cosine, sine = np.exp(zoom[t]) * np.array([np.cos(angle[t]), np.sin(angle[t])])
-        turn = np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]])
-        window = picture[y - size : y + size, x - size : x + size]
-        frames.append(warp(window[None], turn)[0][size // 2 : -size // 2, size // 2 : -size // 2])
-    return np.stack(frames)
-
-
-output, *source = sys.argv[1:] or ["learned_pooling.png"]
-if not source:
-    rng = np.random.RandomState(0)
-    source = [camera(picture, 60, rng) for picture in load_sample_images().images for _ in range(4)]
+output, *videos = sys.argv[1:] or ["learned_pooling.png"]
 
 pairs, clips = frame_pairs(
-    source,
+    videos or make_camera_clips(random_state=0),
     n_pairs=4000,
     patch_size=18,
     size=96,
@@ -71,7 +47,7 @@ features = maps.reshape(n, 2, -1)
 raw = invariance_score(features, random_state=0)
 
 grid = {"invariance": [0, 2, 10, 50, 250, 1000]}
-pooling = AutoPooling(30, max_iter=500, random_state=0)
+pooling = AutoPooling(30, tol=1e-3, random_state=0)
 search = GridSearchCV(pooling, grid, scoring=make_invariance_scorer(), cv=GroupKFold(2), refit=False)
 scores = search.fit(features, groups=clips).cv_results_["mean_test_score"]
 for invariance, score in zip(grid["invariance"], scores, strict=True):

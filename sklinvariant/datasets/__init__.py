@@ -1,5 +1,6 @@
 """Images and bags to try things on, and pairs of video frames to learn from."""
 
+from sklinvariant.datasets._camera import make_camera_clips
 from sklinvariant.datasets._fetched import fetch_cifar10, fetch_fashion_mnist
 from sklinvariant.datasets._images import load_digits_images, load_image_folder, load_npz
 from sklinvariant.datasets._synthetic import make_checkers, make_concentric
@@ -13,6 +14,7 @@ __all__ = [
     "load_digits_images",
     "load_image_folder",
     "load_npz",
+    "make_camera_clips",
     "make_checkers",
     "make_concentric",
 ]

@@ -1,0 +1,69 @@
+"""Clips to learn from without a video: a camera that wanders over two photographs."""
+
+import numpy as np
+import torch
+from sklearn.datasets import load_sample_images
+from sklearn.utils import check_random_state
+
+from sklinvariant.transforms import warp
+
+_CALM = 8  # times that a walk's speed is smoothed
+
+
+def make_camera_clips(n_clips=8, *, n_frames=60, size=48, random_state=None):
+    """Clips of a camera that wanders over scikit-learn's two sample photographs, turns and comes nearer.
+
+    Parameters
+    ----------
+    n_clips : int, default=8
+        Clips; they take the photographs in turns.
+    n_frames : int, default=60
+        Frames of each.
+    size : int, default=48
+        Height and width of a frame in pixels, at most 200.
+    random_state : int, RandomState or None, default=None
+        Seed.
+
+    Returns
+    -------
+    list of n_clips uint8 arrays of shape (n_frames, size, size, 3)
+
+    Raises
+    ------
+    ValueError
+        Where the size is more than the photographs bear.
+    ImportError
+        Without Pillow, which reads the photographs.
+
+    Examples
+    --------
+    >>> from sklinvariant.datasets import frame_pairs, make_camera_clips
+    >>> clips = make_camera_clips(2, n_frames=5, random_state=0)
+    >>> pairs, groups = frame_pairs(clips)
+    >>> pairs.shape, groups.tolist()
+    ((8, 2, 48, 48, 3), [0, 0, 0, 0, 1, 1, 1, 1])
+    """
+    if not 1 <= size <= 200:
+        raise ValueError(f"size must be from 1 to 200 pixels, got {size!r}")
+    rng = check_random_state(random_state)
+    photographs = load_sample_images().images
+    return [_clip(photographs[i % len(photographs)], n_frames, size, rng) for i in range(n_clips)]
+
+
+def _clip(photograph, n_frames, size, rng):
+    speed = rng.normal(size=(n_frames, 4))
+    for _ in range(_CALM):
+        speed = (speed + np.roll(speed, 1, 0) + np.roll(speed, -1, 0)) / 3
+    right, down, angle, zoom = np.cumsum(speed * [2.5, 2.5, 0.03, 0.02], axis=0).T
+    h, w = photograph.shape[:2]
+    middle = np.array([w, h]) / 2 + rng.uniform(-1, 1, 2) * [w / 5, h / 7]
+    places = np.clip(np.stack([right, down], axis=1) + middle, size, np.array([w, h]) - size).astype(int)
+    # windows of twice the size, so that a turned one has corners
+    seen = np.stack([photograph[y - size : y + size, x - size : x + size] for x, y in places])
+    turns = torch.zeros(n_frames, 3, 3, dtype=torch.float64)
+    cosine, sine = (torch.from_numpy(np.exp(zoom) * part) for part in (np.cos(angle), np.sin(angle)))
+    turns[:, 0, 0] = turns[:, 1, 1] = cosine
+    turns[:, 1, 0], turns[:, 0, 1], turns[:, 2, 2] = sine, -sine, 1
+    frames = warp(seen, turns, fill="edge")
+    start = size // 2
+    return (255 * frames[:, start : start + size, start : start + size]).round().astype(np.uint8)
