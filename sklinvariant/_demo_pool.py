@@ -100,6 +100,7 @@ def _draw(pooling, filters, map_shape, curve, raw, path):
     score.plot(list(curve), list(curve.values()), "o-", label="pooled")
     score.axhline(raw, color="black", linestyle="--", label="features")
     score.set(xscale="symlog", xlabel="λ", ylabel="invariance score F")
+    score.set_xlim(left=0)
     score.legend()
     shown = min(8, len(pooling.components_))
     ClusterDisplay.from_estimator(pooling, filters, components=shown, n_filters=6, ax=clusters)
