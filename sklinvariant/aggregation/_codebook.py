@@ -10,7 +10,16 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 from sklinvariant._base import resolve_device
 from sklinvariant._descriptors import as_tensor
-from sklinvariant.kernels import DOUBLE_ROWS, Mixture, compute_dtype, draw_rows, fit_kmeans, fit_mixture, standardize
+from sklinvariant.kernels import (
+    DOUBLE_ROWS,
+    Mixture,
+    compute_dtype,
+    draw_rows,
+    fit_kmeans,
+    fit_mixture,
+    hard_mixture,
+    standardize,
+)
 from sklinvariant.networks import Units
 
 _GAMMA_SAMPLE = 10_000
@@ -106,9 +115,7 @@ def learn_mixture(sample, source, k, *, max_iter, tol, generator, n_samples):
         mixture, n_iter, _ = fit_mixture(
             sample.values, sample.weights, k, max_iter=max_iter, tol=tol, generator=generator
         )
-        # float64 whatever the data: the squares of float32 do not fit into float32
-        variances = mixture.variances.cpu().double().numpy() * sample.units.scale**2
-        return Mixture(mixture.weights.cpu().numpy(), sample.outward(mixture.means), variances), n_iter
+        return _mixture_outward(mixture, sample), n_iter
     source = _fitted(source, sample)
     covariance_type = getattr(source, "covariance_type", "diag")
     if not hasattr(source, "means_") or covariance_type != "diag":
@@ -119,6 +126,17 @@ def learn_mixture(sample, source, k, *, max_iter, tol, generator, n_samples):
         )
     means = _check_codebook(source.means_, sample)
     return Mixture(np.asarray(source.weights_), means, np.asarray(source.covariances_)), 1
+
+
+def mixture_around(sample, codebook):
+    """A diagonal Mixture of numpy arrays in data units: what the sample has around each codeword (k, d)."""
+    return _mixture_outward(hard_mixture(sample.values, sample.weights, sample.inward(codebook)), sample)
+
+
+def _mixture_outward(mixture, sample):
+    # variances in float64 whatever the data: the squares of float32 do not fit into float32
+    variances = mixture.variances.cpu().double().numpy() * sample.units.scale**2
+    return Mixture(mixture.weights.cpu().numpy(), sample.outward(mixture.means), variances)
 
 
 def scale_gamma(sample, codebook, covariances=None):

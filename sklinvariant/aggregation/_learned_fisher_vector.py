@@ -1,10 +1,11 @@
 """Fisher vectors whose mixture is learned with the classifier, which Katharopoulos et al. 2017 announce."""
 
+from sklearn.base import is_clusterer
 from sklearn.utils._param_validation import HasMethods, StrOptions
 
 from sklinvariant._base import FittedState
 from sklinvariant.aggregation._aggregator import COUNT
-from sklinvariant.aggregation._codebook import learn_mixture
+from sklinvariant.aggregation._codebook import learn_codebook, learn_mixture, mixture_around
 from sklinvariant.aggregation._learned_aggregation import LearnedAggregation
 from sklinvariant.kernels import Mixture
 from sklinvariant.networks import SoftFisherVector
@@ -20,9 +21,10 @@ class LearnedFisherVector(LearnedAggregation):
     ----------
     n_components : int, default=64
         Gaussians of the mixture; the representation has ``2 * n_components * d`` features.
-    init : "gmm" or mixture estimator, default="gmm"
-        Where the mixture starts: expectation-maximisation, or a diagonal mixture, fitted (a `FisherVector`, too) or
-        to be fitted.
+    init : {"gmm", "kmeans", "random"}, array (k, d), mixture or clusterer, default="gmm"
+        Where the mixture starts: expectation-maximisation; a diagonal mixture, fitted (a `FisherVector`, too) or to be
+        fitted; or a codebook, as in `LearnedBoW`, with the weights and variances of the descriptors nearest to each of
+        its words. An array or a fitted estimator decides the number of Gaussians.
     improved : bool, default=True
         Signed square root, then L2 normalisation.
     feature_map : callable or None, default=None
@@ -59,7 +61,7 @@ class LearnedFisherVector(LearnedAggregation):
     _parameter_constraints = {
         **LearnedAggregation._parameter_constraints,
         "n_components": [COUNT],
-        "init": [StrOptions({"gmm"}), HasMethods("fit")],
+        "init": [StrOptions({"gmm", "kmeans", "random"}), "array-like", HasMethods("fit")],
         "improved": ["boolean"],
         "feature_map": [callable, None],
     }
@@ -123,15 +125,14 @@ class LearnedFisherVector(LearnedAggregation):
         self.random_state = random_state
 
     def _start_encoder(self, sample, dtype, generator, n_samples):
-        mixture, _ = learn_mixture(
-            sample,
-            None if isinstance(self.init, str) else self.init,
-            self.n_components,
-            max_iter=100,
-            tol=1e-3,
-            generator=generator,
-            n_samples=n_samples,
-        )
+        how = {"max_iter": 100, "tol": 1e-3, "generator": generator, "n_samples": n_samples}
+        if _is_codebook(self.init):
+            codebook, _ = learn_codebook(sample, self.init, self.n_components, **how)
+            mixture = mixture_around(sample, codebook)
+        else:
+            mixture, _ = learn_mixture(
+                sample, None if isinstance(self.init, str) else self.init, self.n_components, **how
+            )
         return self._module(mixture, sample.units, dtype)
 
     def _export_encoder(self, encoder):
@@ -146,3 +147,10 @@ class LearnedFisherVector(LearnedAggregation):
     @property
     def _n_features_out(self):
         return 2 * self.means_.size
+
+
+def _is_codebook(init):
+    """Whether it gives words alone, not a mixture."""
+    if isinstance(init, str):
+        return init != "gmm"
+    return not hasattr(init, "fit") or is_clusterer(init) or hasattr(init, "codebook_")

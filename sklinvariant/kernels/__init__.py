@@ -2,7 +2,7 @@
 
 from sklinvariant.kernels._chi2 import chi2_map
 from sklinvariant.kernels._chunks import DOUBLE_ROWS, compute_dtype, gather_bags, standardize, take_rows
-from sklinvariant.kernels._clustering import Mixture, draw_rows, fit_kmeans, fit_mixture, mixture_scores
+from sklinvariant.kernels._clustering import Mixture, draw_rows, fit_kmeans, fit_mixture, hard_mixture, mixture_scores
 from sklinvariant.kernels._filters import fit_zca, slide, take_patches
 from sklinvariant.kernels._moments import Moment, moment
 from sklinvariant.kernels._nearest import count_codewords, nearest_codewords, sum_by_codeword
@@ -30,6 +30,7 @@ __all__ = [
     "fit_mixture",
     "fit_zca",
     "gather_bags",
+    "hard_mixture",
     "mixture_scores",
     "moment",
     "nearest_codewords",

@@ -74,11 +74,7 @@ def fit_mixture(values, weights, k, *, max_iter, tol, generator, reg_covar=1e-6)
     scale near 1, since ``reg_covar`` is added to every variance.
     """
     means, _ = fit_kmeans(values, weights, k, max_iter=10, tol=1e-3, generator=generator)
-    labels = nearest_codewords(values, means)
-    mass = torch.zeros_like(means[:, 0]).index_add_(0, labels, weights)
-    spread = torch.zeros_like(means).index_add_(0, labels, (values - means[labels]).square() * weights[:, None])
-    variances = spread / mass.clamp(min=torch.finfo(mass.dtype).tiny)[:, None] + reg_covar
-    mixture = Mixture(mass / mass.sum(), means, variances)
+    mixture = hard_mixture(values, weights, means, reg_covar)
     previous, likelihood, n_iter = -np.inf, -np.inf, 0
     for n_iter in range(1, max_iter + 1):  # noqa: B007 (reported)
         mixture, likelihood = _em_step(values, weights, mixture, reg_covar)
@@ -86,6 +82,15 @@ def fit_mixture(values, weights, k, *, max_iter, tol, generator, reg_covar=1e-6)
             break
         previous = likelihood
     return mixture, n_iter, likelihood
+
+
+def hard_mixture(values, weights, means, reg_covar=1e-6):
+    """The Mixture of these means (k, d) whose weights and variances are those of the values nearest to each."""
+    labels = nearest_codewords(values, means)
+    mass = torch.zeros_like(means[:, 0]).index_add_(0, labels, weights)
+    spread = torch.zeros_like(means).index_add_(0, labels, (values - means[labels]).square() * weights[:, None])
+    variances = spread / mass.clamp(min=torch.finfo(mass.dtype).tiny)[:, None] + reg_covar
+    return Mixture(mass / mass.sum(), means, variances)
 
 
 def mixture_scores(mixture, shift=None, scale=None):

@@ -8,6 +8,7 @@ import torch
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.cluster import KMeans
 from sklearn.kernel_approximation import AdditiveChi2Sampler
+from sklearn.metrics import pairwise_distances_argmin
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -399,3 +400,20 @@ def test_bad_parameters(two_classes, params, fit, message):
     X, y = two_classes
     with pytest.raises(ValueError, match=message):
         LearnedBoW(**params).fit(**{"X": X, "y": y, **fit})
+
+
+@pytest.mark.parametrize("init", ["kmeans", "random", np.eye(3), KMeans(4, n_init=1, random_state=0), BagOfWords(4)])
+def test_a_mixture_starts_around_words(two_classes, init):
+    """Means are the words; weights and variances those of the descriptors nearest to each."""
+    X, y = two_classes
+    init = init.fit(X) if isinstance(init, BagOfWords) else init
+    model = LearnedFisherVector(3, init=init, max_epochs=0, random_state=0).fit(X, y)
+    values = DescriptorSets.from_bags(X).values
+    nearest = pairwise_distances_argmin(values, model.means_)
+    k = len(model.means_)
+    np.testing.assert_allclose(model.weights_, np.bincount(nearest, minlength=k) / len(values), rtol=1e-4)
+    for word in np.unique(nearest):
+        spread = np.mean((values[nearest == word] - model.means_[word]) ** 2, axis=0)
+        np.testing.assert_allclose(model.covariances_[word], spread, rtol=1e-3, atol=1e-4)
+    if isinstance(init, BagOfWords):
+        np.testing.assert_allclose(model.means_, init.codebook_, rtol=1e-5)
