@@ -266,7 +266,17 @@ class LearnedAggregation(LinearPredictor, Aggregator):
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            As `fit`, and with ``class_weight="balanced"``: one batch does not tell how frequent classes are.
         """
+        if self.class_weight == "balanced":
+            raise ValueError(
+                'class_weight="balanced" cannot be had from one batch after the other: give the weights that '
+                'sklearn.utils.class_weight.compute_class_weight("balanced", classes=..., y=...) finds, as a dict'
+            )
         first = not hasattr(self, "_state")
         task = task_of_classes(classes, self.loss) if first and classes is not None else None
         return self._learn(X, y, sample_weight, reset=first, task=task, max_epochs=1, partial=True)

@@ -417,3 +417,10 @@ def test_a_mixture_starts_around_words(two_classes, init):
         np.testing.assert_allclose(model.covariances_[word], spread, rtol=1e-3, atol=1e-4)
     if isinstance(init, BagOfWords):
         np.testing.assert_allclose(model.means_, init.codebook_, rtol=1e-5)
+
+
+def test_batches_cannot_be_balanced(two_classes):
+    X, y = two_classes
+    with pytest.raises(ValueError, match="compute_class_weight"):
+        LearnedBoW(3, class_weight="balanced").partial_fit(X, y)
+    assert LearnedBoW(3, class_weight={0: 1.0, 1: 2.0}, random_state=0).partial_fit(X, y).predict(X).shape == y.shape
