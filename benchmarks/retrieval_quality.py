@@ -271,6 +271,7 @@ def part_hashes(args, data):
         axes.plot(sizes, values, "o-" if name == "RBMH" else "s--", label=name)
     axes.axhline(exact, color="k", lw=0.8)
     axes.set(xscale="log", xlabel="bits", ylabel="mAP, mean of three sets", xticks=sizes, xticklabels=sizes)
+    axes.minorticks_off()
     save(figure, axes, args.cache / "hashes.png")
 
 
