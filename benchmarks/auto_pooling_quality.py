@@ -1,7 +1,7 @@
 """What AutoPooling learns from natural video: figures 4, 6, 9 and 10 and table 1 of Sukhbaatar, Makino, Aihara 2013.
 
     python benchmarks/auto_pooling_quality.py VIDEOS CIFAR10.npz [--part invariance classification] [--seeds 3]
-        [--filters 50] [--clusters 200 450 650 800] [--pictures FOLDER]
+        [--filters 32] [--clusters 128 288 416 512] [--pictures FOLDER]
 
 VIDEOS is a folder of video files and of folders of pictures, CIFAR10.npz holds x_train, y_train, x_test, y_test.
 
@@ -11,7 +11,8 @@ VIDEOS is a folder of video files and of folders of pictures, CIFAR10.npz holds 
 "classification": a sparse autoencoder on 6 × 6 patches of CIFAR-10, slid over 32 × 32 pixels: 27 × 27 places, averaged
 in threes to 9 × 9. Auto-pooling learns from such maps of patches of consecutive frames. A StandardScaler and a
 LinearSVC see what each pooling gives, and learn from 1,000 images a class, drawn anew for each seed, and from all
-5,000. λ and each C are chosen on 5,000 training images that the validation's small set leaves out.
+5,000. For each number of clusters λ, and for each pooling C, are chosen on 5,000 training images that the validation's
+small set leaves out.
 """
 
 import argparse
@@ -100,11 +101,9 @@ def part_classification(args):
     for grids in GRIDS:
         name = " + ".join(f"{rows}×{columns}" for rows, columns in grids)
         poolings[f"spatial {name}"] = SpatialPooling(grids).fit(maps[:1])
-    strength = chosen_invariance(args, frames, maps, y, order)
     for count in args.clusters:
-        pooling = AutoPooling(count, invariance=strength, max_iter=args.max_iter, random_state=0).fit(frames)
-        poolings[f"auto, {count} clusters"] = pooling
-        print(f"{count} clusters: J = {pooling.objective_:.4g} after {pooling.n_iter_} iterations", flush=True)
+        pooling = best_pooling(count, args, frames, maps, y, order)
+        poolings[f"auto, {count} clusters, λ = {pooling.invariance:g}"] = pooling
     results = {
         name: compare(name, flat_or_maps(pooling, maps), flat_or_maps(pooling, test), y, data["y_test"].ravel(), args)
         for name, pooling in poolings.items()
@@ -112,11 +111,11 @@ def part_classification(args):
     rows = [
         [name, size, f"{small[0]:.1f} ± {small[1]:.1f}", f"{full:.1f}"] for name, (size, small, full) in results.items()
     ]
-    print(f"\nλ = {strength}\n")
+    print()
     print(table(["pooling", "features", f"1,000 a class, {args.seeds} draws", "5,000 a class"], rows))
     draw_accuracies(results, args.pictures / "accuracy.png")
     figure, axes = plt.subplots(1, 2, figsize=(14, 6), layout="constrained")
-    pooling = poolings[f"auto, {args.clusters[0]} clusters"]
+    pooling = next(pooling for name, pooling in poolings.items() if name.startswith("auto"))
     ClusterDisplay.from_estimator(pooling, convolution.filters_, components=10, ax=axes[0])
     PoolingRegionDisplay.from_estimator(pooling, shape[:2], components=10, n_maps=15, ax=axes[1])
     save(figure, args.pictures / "regions.png")
@@ -126,17 +125,19 @@ def flat_or_maps(pooling, maps):
     return pooling.transform(maps if isinstance(pooling, SpatialPooling) else maps.reshape(len(maps), -1))
 
 
-def chosen_invariance(args, frames, maps, y, order):
-    """λ by the accuracy on training images that the classifier does not see."""
+def best_pooling(count, args, frames, maps, y, order):
+    """Auto-pooling with the λ that does best on training images that the classifier does not see."""
     train, validation = order[:10_000], order[-5000:]
-    scores = {}
+    found = {}
     for strength in args.invariances:
-        count = args.clusters[0]
         pooling = AutoPooling(count, invariance=strength, max_iter=args.max_iter, random_state=0).fit(frames)
         x, other = (flat_or_maps(pooling, maps[rows]) for rows in (train, validation))
-        scores[strength] = 100 * max(classifier(C).fit(x, y[train]).score(other, y[validation]) for C in STRENGTHS)
-        print(f"λ = {strength}: {scores[strength]:.1f} on training images left out", flush=True)
-    return max(scores, key=scores.get)
+        score = 100 * max(classifier(C).fit(x, y[train]).score(other, y[validation]) for C in STRENGTHS)
+        found[score] = pooling
+        print(
+            f"{count} clusters, λ = {strength:g}: {score:.1f} on training images left out; J = {pooling.objective_:.4g}"
+        )
+    return found[max(found)]
 
 
 def classifier(C):
@@ -189,9 +190,9 @@ def main():
     parser.add_argument("--part", nargs="+", choices=list(parts), default=list(parts))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--pairs", type=int, default=20_000)
-    parser.add_argument("--filters", type=int, default=50)
-    parser.add_argument("--clusters", type=int, nargs="+", default=[200, 450, 650, 800])
-    parser.add_argument("--invariances", type=float, nargs="+", default=[2, 8, 16])
+    parser.add_argument("--filters", type=int, default=32)
+    parser.add_argument("--clusters", type=int, nargs="+", default=[128, 288, 416, 512])
+    parser.add_argument("--invariances", type=float, nargs="+", default=[2, 4, 8])
     parser.add_argument("--max-iter", type=int, default=200)
     parser.add_argument("--pictures", type=Path, default=Path("auto-pooling-pictures"))
     args = parser.parse_args()
