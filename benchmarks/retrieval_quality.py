@@ -245,8 +245,8 @@ def part_hashes(args, data):
     for name, (pictures, _) in sets.items():
         make = lambda pictures=pictures: all_sequences(pictures, args.weights)  # noqa: E731
         best[name] = cached(args.cache, f"sequences-{name}", make)[name_of(BEST)]
-    distractors = cached(args.cache, "distractors", lambda: {"features": distractor_features(args, data)})["features"]
-    learned_on = np.concatenate([*best.values(), distractors])
+    others = cached(args.cache, "distractors", lambda: {"features": distractor_features(args, data)})["features"]
+    learned_on = np.concatenate([*best.values(), others])
     print(f"hashes learned on {len(learned_on)} photographs; mean ± std of mAP over {args.seeds} seeds\n")
     curves, rows = {}, []
     sizes = (32, 64, 128, 256, 512)
@@ -279,13 +279,19 @@ def hashed_score(hasher, features, labels):
     return mean_average_precision(*ranked(hasher.transform(features), labels, "hamming"))
 
 
-def distractor_features(args, data, count=1000):
-    """Crops of the 500 photographs, as many as asked for, by the best sequence with 12 rotations and 3 scales."""
+def distractor_features(args, data):
+    """1,000 crops of the 500 photographs by the best sequence with 12 rotations and 3 scales."""
+    crops = distractors(data, 1000)
+    return quick_pooler(args).fit(crops[:1]).transform(crops)
+
+
+def distractors(data, count):
+    """The 500 photographs, and random crops of them until there are as many as asked for."""
     pictures, _ = load(data, "bsds")
     crops = np.concatenate(
         [pictures] + [random_crops(pictures, seed) for seed in range(-(-count // len(pictures)) - 1)]
     )
-    return quick_pooler(args).fit(crops[:1]).transform(crops[:count])
+    return crops[:count]
 
 
 def random_crops(pictures, seed):
@@ -301,14 +307,15 @@ def quick_pooler(args):
 
 
 def part_distractors(args, data):
-    """Figure 7: the groups among ever more other photographs, 12 rotations and 3 scales each."""
+    """Figure 7: the groups among ever more other photographs; S_T-M_R with 12 rotations, for speed."""
     pictures, labels = load(data, "groups")
 
     def make():
-        return {
-            "groups": quick_pooler(args).fit(pictures[:1]).transform(pictures),
-            "others": distractor_features(args, data, args.distractors),
-        }
+        stages, transforms = BEST[1:], {"rotation": Rotation(n_steps=12)}
+        pooler = NestedInvariancePooler(backbone(args.weights), stages=stages, transforms=transforms, verbose=1)
+        pooler.fit(pictures[:1])
+        others = distractors(data, args.distractors)
+        return {"groups": pooler.transform(pictures), "others": pooler.transform(others)}
 
     features = cached(args.cache, "many", make)
     rows = []
