@@ -1,4 +1,4 @@
-"""How well clusters agree with classes: section 4.1 of Ji, Henriques, Vedaldi, "Invariant Information Clustering", 2019.
+"""How well clusters agree with classes: section 4.1 of Ji, Henriques, Vedaldi (2019).
 
 n samples or pixels, c classes, k clusters. All that is needed of the labels is how often each cluster meets each class,
 the table (c, k), which is counted some labels at a time.

@@ -148,7 +148,9 @@ def test_scorer(rng):
     with config_context(enable_metadata_routing=True):
         scorer = make_clustering_scorer().set_score_request(sample_weight=True)
         weight = (y == 0) + 1e-9
-        got = cross_val_score(KMeans(1), X, y, scoring=scorer, params={"sample_weight": weight}, cv=3)
+        got = cross_val_score(
+            KMeans(1).set_fit_request(sample_weight=False), X, y, scoring=scorer, params={"sample_weight": weight}, cv=3
+        )
     np.testing.assert_allclose(got, 1, atol=1e-6)
 
 
