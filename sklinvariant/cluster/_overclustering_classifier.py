@@ -139,8 +139,8 @@ class OverclusteringClassifier(ClassifierMixin, MetaEstimatorMixin, TorchEstimat
         classes, codes = np.unique(y[labelled], return_inverse=True)
         if len(classes) == 1 and not labelled.all():
             warnings.warn(
-                f"all labels are {classes[0]!r}, and rows of {self.unlabeled_value!r} count as unlabelled; if that is "
-                "a class, set unlabeled_value=None",
+                f"all labels are {classes.tolist()[0]!r}, and rows of {self.unlabeled_value!r} count as unlabelled; if "
+                "that is a class, set unlabeled_value=None",
                 UserWarning,
                 stacklevel=2,
             )
