@@ -64,8 +64,9 @@ class ClusterGalleryDisplay:
         >>> from sklinvariant.inspection import ClusterGalleryDisplay
         >>> X, y = load_digits(return_X_y=True)
         >>> model = KMeans(10, random_state=0).fit(X)
-        >>> ClusterGalleryDisplay.from_estimator(model, X, image_shape=(8, 8), y=y).names[0]
-        '0: 1'
+        >>> display = ClusterGalleryDisplay.from_estimator(model, X, image_shape=(8, 8), y=y, n_images=3)
+        >>> len(display.members), len(display.members[0])
+        (10, 3)
         """
         return cls.from_predictions(_certainty(estimator, X), X if images is None else images, ax=ax, **kwargs)
 

@@ -1,5 +1,6 @@
 """Simplex, gallery, segments: points, tiles and pixels are where, and what, they should be."""
 
+from itertools import pairwise
 from types import SimpleNamespace
 
 import matplotlib
@@ -87,7 +88,7 @@ def test_animation_over_epochs(pyplot, tmp_path, global_random_seed):
             gif.seek(i)
             pictures.append(np.asarray(gif.convert("L"), float))
             duration = gif.info["duration"]
-    assert all(np.abs(a - b).max() > 50 for a, b in zip(pictures, pictures[1:], strict=False))
+    assert all(np.abs(a - b).max() > 50 for a, b in pairwise(pictures))
     assert duration >= 100
     np.testing.assert_allclose(display.points_, SimplexDisplay.from_predictions(frames[-1]).points_)
     assert display.ax_.get_title() == "epoch 3"
