@@ -4,6 +4,7 @@ import contextlib
 import functools
 
 from sklearn import config_context, get_config
+from sklearn.utils.metadata_routing import _raise_for_params as raise_for_params
 
 try:  # scikit-learn >= 1.9
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -23,6 +24,7 @@ __all__ = [
     "array_namespace",
     "metadata_requests",
     "progress_bars",
+    "raise_for_params",
     "reports_fit",
     "request_metadata",
     "with_callbacks",

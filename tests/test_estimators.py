@@ -9,6 +9,7 @@ import pytest
 import torch
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
+from sklearn.mixture import GaussianMixture
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import check_estimator
@@ -52,6 +53,11 @@ _INSTANCES = {
         {"extractor": KMeans(2), "patch_size": 1, "normalize": None},
         {"extractor": SparseAutoencoder(3, **_QUICK), "patch_size": 1, "normalize": None, "whiten": False},
         {"extractor": PCA(1), "patch_size": 1, "normalize": None},
+    ],
+    "OverclusteringClassifier": [
+        {"clusterer": KMeans(5, random_state=0), "unlabeled_value": None},  # the checks have a class -1
+        {"clusterer": GaussianMixture(4, init_params="random_from_data", random_state=0), "unlabeled_value": None},
+        {"clusterer": KMeans(5, random_state=0), "unlabeled_clusters": "prior", "unlabeled_value": None},
     ],
     "OnDescriptors": [{"estimator": StandardScaler()}],
     "BackbonePatches": [{"module": torch.nn.Identity()}],

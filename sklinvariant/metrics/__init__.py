@@ -1,6 +1,12 @@
-"""How well a search finds what is relevant, how well a code uses its bits, how invariant features are."""
+"""How well searches find and clusters agree, how well a code uses its bits, how invariant features are."""
 
 from sklinvariant.metrics._bits import bit_activations, bit_correlation, bit_entropy, code_entropy
+from sklinvariant.metrics._clustering import (
+    clustering_accuracy,
+    make_clustering_scorer,
+    many_to_one_accuracy,
+    match_clusters,
+)
 from sklinvariant.metrics._invariance import invariance_score, make_invariance_scorer
 from sklinvariant.metrics._ranking import exact_ranking
 from sklinvariant.metrics._retrieval import (
@@ -16,11 +22,15 @@ __all__ = [
     "bit_activations",
     "bit_correlation",
     "bit_entropy",
+    "clustering_accuracy",
     "code_entropy",
     "exact_ranking",
     "invariance_score",
+    "make_clustering_scorer",
     "make_invariance_scorer",
     "make_retrieval_scorer",
+    "many_to_one_accuracy",
+    "match_clusters",
     "mean_average_precision",
     "recall_at_k",
     "ukbench_score",

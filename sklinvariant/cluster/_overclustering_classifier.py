@@ -1,0 +1,339 @@
+"""A classifier out of any clusterer and few labels: section 4.1 of Ji, Henriques, Vedaldi (2019).
+
+Semi-supervised overclustering: k clusters, more than the c classes, are learned without labels; labels only tell what
+each cluster stands for.
+"""
+
+import copy
+import warnings
+
+import numpy as np
+from scipy.sparse import csr_matrix, issparse
+from sklearn.base import ClassifierMixin, MetaEstimatorMixin, _fit_context, clone
+from sklearn.metrics import accuracy_score
+from sklearn.metrics.pairwise import euclidean_distances
+from sklearn.utils import _safe_indexing, check_consistent_length, column_or_1d, gen_batches, get_tags
+from sklearn.utils._param_validation import HasMethods, StrOptions
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted
+
+from sklinvariant._base import Container, FittedState, TorchEstimator, keeps_state_on_failure, refuse_none, to_numpy
+from sklinvariant._compat import raise_for_params
+from sklinvariant._descriptors import as_numpy
+
+_ROWS = 1 << 13  # of which probabilities or features are held
+
+
+class OverclusteringClassifier(ClassifierMixin, MetaEstimatorMixin, TorchEstimator):
+    r"""Clusters without labels, then classes by what few labels say of each cluster.
+
+    Labels are counted in each cluster, which gives :math:`P(y \mid c)`, and
+
+    .. math:: P(y \mid x) = \sum_c P(y \mid c)\, P(c \mid x)
+
+    where P(c | x) is the clusterer's ``predict_proba``, or all on the cluster of its ``predict`` where it has none. The
+    class predicted is the most likely: for clusters without doubt, the paper's many-to-one map from clusters to
+    classes, which takes the class that is most frequent in the cluster.
+
+    Parameters
+    ----------
+    clusterer : estimator with ``fit`` and ``predict``
+        A clone of it is fitted to all rows, without labels, with about 2 to 10 times as many clusters as classes: more
+        are purer, but need more labels. Its parameters are ``clusterer__…``. One that is fitted already is taken as it
+        is inside a `sklearn.frozen.FrozenEstimator`.
+    unlabeled_clusters : {"nearest", "prior"}, default="nearest"
+        What a cluster stands for in which there is no label. "nearest": what the nearest cluster does that has some, by
+        the distance of the means of their rows, in the clusterer's own features where it has ``transform``. "prior":
+        the class that is most frequent among all labels. A cluster without any row at all has the prior.
+    unlabeled_value : label or None, default=-1
+        The rows of y that have no label. None where all rows have one, and -1 is a class.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        In order, without ``unlabeled_value``.
+    clusterer_ : estimator
+        The fitted clusterer.
+    clusters_ : ndarray of shape (n_clusters,)
+        What the clusterer calls its clusters: those of the rows seen, or all where it has ``predict_proba``.
+    cluster_counts_ : ndarray of shape (n_clusters, n_classes)
+        Labels in each cluster.
+    cluster_proba_ : ndarray of shape (n_clusters, n_classes)
+        P(y | c).
+    cluster_classes_ : ndarray of shape (n_clusters,)
+        The class that each cluster stands for.
+    class_prior_ : ndarray of shape (n_classes,)
+        Share of each class in the labels.
+
+    References
+    ----------
+    X. Ji, J. F. Henriques, A. Vedaldi: Invariant Information Clustering for Unsupervised Image Classification and
+    Segmentation, 2019; section 4.1, figure 6.
+
+    Examples
+    --------
+    50 labels for 1797 digits:
+
+    >>> from sklearn.cluster import KMeans
+    >>> from sklearn.datasets import load_digits
+    >>> from sklinvariant.cluster import OverclusteringClassifier
+    >>> X, y = load_digits(return_X_y=True)
+    >>> few = y.copy()
+    >>> few[50:] = -1
+    >>> model = OverclusteringClassifier(KMeans(40, random_state=0)).fit(X, few)
+    >>> model.score(X[50:], y[50:]) > 0.8
+    True
+
+    A clusterer that is fitted already:
+
+    >>> from sklearn.frozen import FrozenEstimator
+    >>> fitted = FrozenEstimator(KMeans(40, random_state=0).fit(X))
+    >>> bool((OverclusteringClassifier(fitted).fit(X[:50], y[:50]).predict(X[:5]) == y[:5]).all())
+    True
+    """
+
+    _parameter_constraints = {
+        "clusterer": [HasMethods(["fit", "predict"])],
+        "unlabeled_clusters": [StrOptions({"nearest", "prior"})],
+        "unlabeled_value": "no_validation",
+    }
+    classes_ = FittedState("Class labels.")
+    clusters_ = FittedState("What the clusterer calls its clusters.")
+    cluster_counts_ = FittedState("Labels in each cluster.")
+    cluster_proba_ = FittedState("P(y | c).")
+    class_prior_ = FittedState("Share of each class in the labels.")
+
+    def __init__(self, clusterer, *, unlabeled_clusters="nearest", unlabeled_value=-1):
+        self.clusterer = clusterer
+        self.unlabeled_clusters = unlabeled_clusters
+        self.unlabeled_value = unlabeled_value
+
+    @keeps_state_on_failure
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y, **params):
+        """Fit the clusterer to all rows, and count the labels in each cluster.
+
+        Parameters
+        ----------
+        X : whatever the clusterer takes, of n samples
+        y : array-like of shape (n,)
+            Labels, ``unlabeled_value`` where there is none. Words beside -1 must come as dtype object, as in
+            `sklearn.semi_supervised`: an array of words would turn -1 into a word.
+        **params : dict
+            Metadata for ``fit`` of the clusterer, which must have requested it, where metadata routing is enabled.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            Where no row has a label.
+        """
+        raise_for_params(params, self, "fit")
+        refuse_none(self, X, "samples to cluster")
+        y, labelled = self._check_labels(y)
+        check_consistent_length(X, y)
+        classes, codes = np.unique(y[labelled], return_inverse=True)
+        if len(classes) == 1 and not labelled.all():
+            warnings.warn(
+                f"all labels are {classes.tolist()[0]!r}, and rows of {self.unlabeled_value!r} count as unlabelled; if "
+                "that is a class, set unlabeled_value=None",
+                UserWarning,
+                stacklevel=2,
+            )
+        self.clusterer_ = clone(self.clusterer).fit(X, None, **process_routing(self, "fit", **params).clusterer.fit)
+        clusters, members = self._clusters_of_rows(X, len(y))
+        counts = np.zeros((len(clusters), len(classes)))
+        np.add.at(counts, (members[labelled], codes), 1)
+        prior = counts.sum(0) / counts.sum()
+        known = counts.sum(1) > 0
+        proba = np.where(known[:, None], counts / np.maximum(counts.sum(1), 1)[:, None], prior)
+        if self.unlabeled_clusters == "nearest" and not known.all():
+            lonely, nearest = self._nearest_known(X, members, known)
+            proba[lonely] = proba[nearest]
+        self._state = {
+            "classes": classes,
+            "clusters": clusters,
+            "cluster_counts": counts.astype(np.int64),
+            "cluster_proba": proba,
+            "class_prior": prior,
+            "is_single": getattr(X, "dtype", None) == np.float32,
+        }
+        return self
+
+    def predict(self, X):
+        """Predict the most likely class of each sample.
+
+        Parameters
+        ----------
+        X : whatever the clusterer takes, of n samples
+
+        Returns
+        -------
+        ndarray of shape (n,)
+        """
+        proba = self._proba(X)
+        labels = self.classes_[proba.argmax(1)]
+        return Container(X).wrap(labels) if labels.dtype.kind in "biuf" else labels
+
+    def predict_proba(self, X):
+        """Predict the probability of each class: the share of the labels in a sample's cluster, or clusters.
+
+        Parameters
+        ----------
+        X : whatever the clusterer takes, of n samples
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes)
+            In the order of ``classes_``.
+        """
+        return Container(X).wrap(self._proba(X))
+
+    def score(self, X, y, sample_weight=None):
+        """Accuracy on the rows that have a label: those of ``unlabeled_value`` do not count.
+
+        Parameters
+        ----------
+        X : whatever the clusterer takes, of n samples
+        y : array-like of shape (n,)
+        sample_weight : array-like of shape (n,) or None, default=None
+
+        Returns
+        -------
+        float
+        """
+        y, labelled = self._check_labels(y)
+        weight = None if sample_weight is None else np.asarray(to_numpy(sample_weight))[labelled]
+        predicted = as_numpy(to_numpy(self.predict(X)))
+        return accuracy_score(y[labelled], predicted[labelled], sample_weight=weight)
+
+    @property
+    def cluster_classes_(self):
+        """The class that each cluster stands for."""
+        return self.classes_[self.cluster_proba_.argmax(1)]
+
+    @property
+    def n_features_in_(self):
+        """Number of features, as the clusterer saw them."""
+        return self._of_clusterer("n_features_in_")
+
+    @property
+    def feature_names_in_(self):
+        """Names of the features, as the clusterer saw them."""
+        return self._of_clusterer("feature_names_in_")
+
+    def get_metadata_routing(self):
+        """Where metadata goes: what is given to ``fit``, to the clusterer's.
+
+        Returns
+        -------
+        MetadataRouter
+        """
+        return MetadataRouter(owner=self).add(
+            clusterer=self.clusterer, method_mapping=MethodMapping().add(caller="fit", callee="fit")
+        )
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        inner = get_tags(self.clusterer)
+        tags.input_tags = copy.deepcopy(inner.input_tags)
+        tags.non_deterministic = inner.non_deterministic
+        tags.array_api_support = False  # counts are numpy's, whatever the clusterer's arrays are
+        return tags
+
+    def _of_clusterer(self, name):
+        if not hasattr(self, "clusterer_"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self.clusterer_, name)
+
+    def _check_labels(self, y):
+        """The labels as they are, and which rows have one."""
+        if y is None:
+            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
+        y = column_or_1d(to_numpy(y), warn=True)
+        labelled = np.ones(len(y), bool)
+        if self.unlabeled_value is not None:
+            if y.dtype.kind in "US" and not isinstance(self.unlabeled_value, str) and str(self.unlabeled_value) in y:
+                raise ValueError(
+                    f"y holds the word {str(self.unlabeled_value)!r}; words beside unlabeled_value="
+                    f"{self.unlabeled_value!r} must come as dtype object, e.g. np.array(y, dtype=object)"
+                )
+            labelled = np.array([label != self.unlabeled_value for label in y.tolist()], bool)
+        if not labelled.any():
+            raise ValueError(
+                f"y has no label: all {len(y)} rows are unlabeled_value={self.unlabeled_value!r}, but at least one "
+                "class is needed"
+            )
+        _refuse_missing(y[labelled])
+        check_classification_targets(y[labelled])
+        return y, labelled
+
+    def _clusters_of_rows(self, X, n):
+        """What clusters there are, and the place among them of each row's."""
+        if not hasattr(self.clusterer_, "predict_proba"):
+            return np.unique(as_numpy(to_numpy(self.clusterer_.predict(X))), return_inverse=True)
+        best = [
+            (proba.argmax(1), proba.shape[1])
+            for proba in (as_numpy(to_numpy(self.clusterer_.predict_proba(part))) for part, _ in _parts_of_rows(X, n))
+        ]
+        return np.arange(best[0][1]), np.concatenate([places for places, _ in best])
+
+    def _nearest_known(self, X, members, known):
+        """Clusters that have rows but no label, and for each the nearest that has some."""
+        sums, sizes = 0, np.bincount(members, minlength=len(known))
+        for part, rows in _parts_of_rows(X, len(members)):
+            features = _as_rows(self.clusterer_.transform(part) if hasattr(self.clusterer_, "transform") else part)
+            n, places = len(members[rows]), members[rows]
+            sums = sums + csr_matrix((np.ones(n), (places, np.arange(n))), shape=(len(known), n)) @ features
+        means = (sums.toarray() if issparse(sums) else sums) / np.maximum(sizes, 1)[:, None]
+        lonely, labelled = np.flatnonzero(~known & (sizes > 0)), np.flatnonzero(known)
+        if not len(lonely):
+            return lonely, lonely
+        return lonely, labelled[euclidean_distances(means[lonely], means[labelled]).argmin(1)]
+
+    def _proba(self, X):
+        check_is_fitted(self)
+        refuse_none(self, X, "samples to predict")
+        if isinstance(X, np.ndarray) and X.dtype in (np.float32, np.float64):
+            # KMeans, for one, breaks on rows of another precision than it was fitted in
+            X = X.astype(np.float32 if self._state["is_single"] else np.float64, copy=False)
+        if hasattr(self.clusterer_, "predict_proba"):
+            of_clusters = as_numpy(to_numpy(self.clusterer_.predict_proba(X)))
+            proba = of_clusters.astype(np.float64) @ self.cluster_proba_
+            return proba / proba.sum(1, keepdims=True)  # of float32, sums are 1 but for rounding
+        names = as_numpy(to_numpy(self.clusterer_.predict(X)))
+        places = np.minimum(np.searchsorted(self.clusters_, names), len(self.clusters_) - 1)
+        is_new = self.clusters_[places] != names  # a cluster in which no row of fit was
+        return np.where(is_new[:, None], self.class_prior_, self.cluster_proba_[places])
+
+
+def _parts_of_rows(X, n):
+    """Some samples at a time, and which they are."""
+    if n <= _ROWS:
+        yield X, slice(0, n)
+        return
+    for rows in gen_batches(n, _ROWS):
+        yield _safe_indexing(X, rows), rows
+
+
+def _as_rows(features):
+    """Features, or samples of any shape, as rows of numbers; sparse ones stay so."""
+    if issparse(features):
+        return features.tocsr()
+    try:
+        features = as_numpy(to_numpy(features))
+        return features.reshape(len(features), -1).astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            'unlabeled_clusters="nearest" takes means of rows of numbers, which neither X nor what the clusterer '
+            f'makes of it is; use unlabeled_clusters="prior" ({error})'
+        ) from error
+
+
+def _refuse_missing(y):
+    if any(label is None or label != label for label in y.tolist()):
+        raise ValueError("Input y contains NaN or None; mark rows without a label by unlabeled_value")

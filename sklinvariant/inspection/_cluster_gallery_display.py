@@ -1,0 +1,190 @@
+"""What a clusterer is surest of: the most certain images of each cluster."""
+
+import numpy as np
+
+from sklinvariant._base import to_numpy
+from sklinvariant._descriptors import as_numpy
+from sklinvariant.inspection._mosaic import label_rows, mosaic, new_axes
+from sklinvariant.metrics import match_clusters
+
+_RIGHT, _WRONG = (0.17, 0.63, 0.17), (0.84, 0.15, 0.16)  # tab:green, tab:red
+
+
+class ClusterGalleryDisplay:
+    """Draws a row of images for each cluster, the most certain first; where classes are known, wrong ones framed red.
+
+    Parameters
+    ----------
+    images : ndarray of shape (n, h, w) or (n, h, w, 3)
+        Between 0 and 1.
+    members : list of lists of int
+        Images of each cluster, the most certain first.
+    names : list of str or None, default=None
+        Of the clusters.
+    correct : ndarray of shape (n,) of bool, or None, default=None
+        Which images are framed green rather than red; None draws no frames.
+
+    Attributes
+    ----------
+    ax_, figure_
+        matplotlib's, once drawn.
+    """
+
+    def __init__(self, images, members, names=None, correct=None):
+        self.images = images
+        self.members = members
+        self.names = names
+        self.correct = correct
+
+    @classmethod
+    def from_estimator(cls, estimator, X, images=None, *, ax=None, **kwargs):
+        """Draw what an estimator is surest of.
+
+        Parameters
+        ----------
+        estimator : fitted estimator with ``predict_proba``, or with ``predict`` alone
+            Of clusters without probabilities the first images are drawn; for KMeans and others with ``transform`` to
+            the distance from each cluster, those nearest to it.
+        X : array of n samples
+        images : array of n images, or None, default=None
+            None takes X.
+        ax : matplotlib axes or None, default=None
+            Where to draw.
+        **kwargs
+            For `from_predictions`.
+
+        Returns
+        -------
+        ClusterGalleryDisplay
+
+        Examples
+        --------
+        >>> from sklearn.cluster import KMeans
+        >>> from sklearn.datasets import load_digits
+        >>> from sklinvariant.inspection import ClusterGalleryDisplay
+        >>> X, y = load_digits(return_X_y=True)
+        >>> model = KMeans(10, random_state=0).fit(X)
+        >>> display = ClusterGalleryDisplay.from_estimator(model, X, image_shape=(8, 8), y=y, n_images=3)
+        >>> len(display.members), len(display.members[0])
+        (10, 3)
+        """
+        return cls.from_predictions(_certainty(estimator, X), X if images is None else images, ax=ax, **kwargs)
+
+    @classmethod
+    def from_predictions(
+        cls, predictions, images, *, y=None, clusters=None, n_images=10, image_shape=None, ax=None, **kwargs
+    ):
+        """Draw what belongs to each cluster.
+
+        Parameters
+        ----------
+        predictions : array of shape (n, k), or (n,)
+            Certainty of each image and cluster, such as probabilities: an image belongs to the largest. Or clusters, of
+            which the first images are drawn.
+        images : array of shape (n, h, w), (n, h, w, c) or (n, h * w * c)
+            uint8 as 0-255, others over their common range.
+        y : array-like of shape (n,) or None, default=None
+            Classes. A cluster is named after the class that is most frequent in it, and its images of this class are
+            framed green, others red.
+        clusters : list of int or None, default=None
+            Which; None takes all that have images.
+        n_images : int, default=10
+            Most images of a cluster.
+        image_shape : tuple or None, default=None
+            ``(h, w)`` or ``(h, w, c)`` of images that come as flat rows.
+        ax : matplotlib axes or None, default=None
+            Where to draw.
+        **kwargs
+            For ``imshow``.
+
+        Returns
+        -------
+        ClusterGalleryDisplay
+        """
+        predictions = as_numpy(to_numpy(predictions))
+        if predictions.ndim not in (1, 2) or predictions.dtype.kind not in "fiub" or 0 in predictions.shape:
+            raise ValueError(f"predictions must be (n, k) or (n,), got {predictions.dtype} {predictions.shape}")
+        pictures = _pictures(images, image_shape)
+        if len(pictures) != len(predictions):
+            raise ValueError(f"{len(pictures)} images for {len(predictions)} predictions")
+        if n_images < 1:
+            raise ValueError(f"n_images must be at least 1, got {n_images}")
+        labels = predictions if predictions.ndim == 1 else predictions.argmax(1)
+        certainty = np.zeros(len(labels)) if predictions.ndim == 1 else predictions.max(1)
+        order = np.argsort(-certainty, kind="stable")
+        clusters = np.unique(labels) if clusters is None else np.asarray(clusters)
+        members = [order[labels[order] == cluster][:n_images].tolist() for cluster in clusters]
+        names, correct = [str(cluster) for cluster in clusters.tolist()], None
+        if y is not None:
+            y = as_numpy(to_numpy(y))
+            if y.shape != (len(labels),):
+                raise ValueError(f"y of shape {y.shape} for {len(labels)} images")
+            used, codes = np.unique(labels, return_inverse=True)
+            stands_for = match_clusters(y, codes, match="many-to-one")
+            correct = stands_for[codes] == y
+            class_of = dict(zip(used.tolist(), stands_for.tolist(), strict=True))
+            names = [f"{c}: {class_of[c]}" if c in class_of else str(c) for c in clusters.tolist()]
+        return cls(pictures, members, names, correct).plot(ax, **kwargs)
+
+    def plot(self, ax=None, **kwargs):
+        """Draw on an axes, a new figure's when None.
+
+        Parameters
+        ----------
+        ax : matplotlib axes or None, default=None
+        **kwargs
+            For ``imshow``.
+
+        Returns
+        -------
+        ClusterGalleryDisplay
+        """
+        images, correct = np.asarray(self.images), self.correct
+        columns = max(1, *map(len, self.members))
+        border = 0 if correct is None else max(1, round(max(images.shape[1:3]) / 16))
+        shape = (images.shape[1] + 2 * border, images.shape[2] + 2 * border, 3)
+        tiles = np.ones((len(self.members) * columns, *shape))  # white where there are no more
+        for row, members in enumerate(self.members):
+            for column, i in enumerate(members):
+                tile = tiles[row * columns + column]
+                if border:
+                    tile[:] = _RIGHT if correct[i] else _WRONG
+                inside = tile[border : shape[0] - border, border : shape[1] - border]
+                inside[:] = images[i] if images.ndim == 4 else images[i, ..., None]
+        picture = mosaic(tiles, columns)
+        ax = new_axes(picture) if ax is None else ax
+        ax.imshow(picture, **{"interpolation": "nearest", **kwargs})
+        label_rows(ax, self.names, shape[0])
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+
+def _certainty(estimator, X):
+    """(n, k) where the estimator tells how sure it is of what, else (n,)."""
+    if hasattr(estimator, "predict_proba"):
+        return estimator.predict_proba(X)
+    labels = as_numpy(to_numpy(estimator.predict(X)))
+    if hasattr(estimator, "transform"):
+        distances = as_numpy(to_numpy(estimator.transform(X)))
+        rows = np.arange(len(labels))
+        of_clusters = distances.ndim == 2 and labels.max() < distances.shape[1] and labels.min() >= 0
+        if of_clusters and (distances.argmin(1) == labels).all():
+            certainty = np.full(distances.shape, -np.inf)
+            certainty[rows, labels] = -distances[rows, labels]
+            return certainty
+    return labels
+
+
+def _pictures(images, shape):
+    """Images (n, h, w) or (n, h, w, 3) between 0 and 1."""
+    images = as_numpy(to_numpy(images))
+    images = images if shape is None else images.reshape(len(images), *shape)
+    images = images[..., 0] if images.ndim == 4 and images.shape[3] == 1 else images
+    if not (images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)) or 0 in images.shape:
+        raise ValueError(f"images must be (n, h, w[, 1 or 3]), or rows with image_shape, got shape {images.shape}")
+    if images.dtype == np.uint8:
+        return images / 255
+    low, span = float(images.min()), float(np.ptp(images.astype(np.float64)))
+    if low >= 0 and low + span <= 1:
+        return images.astype(np.float64)
+    return (images.astype(np.float64) - low) / (span or 1)

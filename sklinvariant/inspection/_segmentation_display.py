@@ -1,0 +1,209 @@
+"""Images beside what each pixel is taken for: figure 7 of Ji, Henriques, Vedaldi (2019)."""
+
+import numpy as np
+
+from sklinvariant._base import to_numpy
+from sklinvariant._descriptors import as_numpy
+from sklinvariant.inspection._palette import palette
+from sklinvariant.metrics import match_clusters
+
+
+class SegmentationDisplay:
+    """Draws a row for each image: it, its segments, and the true ones, in colours that match.
+
+    Parameters
+    ----------
+    images : list of n images
+        ``(h, w)`` or ``(h, w, 3)`` each.
+    predictions : list of n int arrays of shape (h, w)
+        Segments, by number.
+    truth : list of n int arrays of shape (h, w), or None, default=None
+        Classes, by number; -1 is black, in both.
+    prediction_colors : ndarray of shape (k, 3)
+    truth_colors : ndarray of shape (c, 3) or None, default=None
+    class_names : list of c str or None, default=None
+        For the legend.
+
+    Attributes
+    ----------
+    axes_ : ndarray of shape (n, 2) or (n, 3)
+        matplotlib's, once drawn.
+    figure_
+        matplotlib's, once drawn.
+    """
+
+    def __init__(self, images, predictions, truth, prediction_colors, truth_colors=None, class_names=None):
+        self.images = images
+        self.predictions = predictions
+        self.truth = truth
+        self.prediction_colors = prediction_colors
+        self.truth_colors = truth_colors
+        self.class_names = class_names
+
+    @classmethod
+    def from_estimator(cls, estimator, images, truth=None, **kwargs):
+        """Segment images and draw what comes out.
+
+        Parameters
+        ----------
+        estimator : fitted estimator whose ``predict`` gives labels (n, h, w), or a list of (h, w)
+        images : array or list of n images
+        truth : array or list of n label maps, or None, default=None
+        **kwargs
+            For `from_predictions`.
+
+        Returns
+        -------
+        SegmentationDisplay
+        """
+        return cls.from_predictions(estimator.predict(images), images, truth, **kwargs)
+
+    @classmethod
+    def from_predictions(
+        cls,
+        predictions,
+        images,
+        truth=None,
+        *,
+        match="auto",
+        ignore_label=None,
+        class_names=None,
+        figure=None,
+        **kwargs,
+    ):
+        """Draw segments beside images and the truth.
+
+        Parameters
+        ----------
+        predictions : array of shape (n, h, w) or list of n arrays (h, w)
+            Segments, whole numbers from 0 on.
+        images : array or list of n images
+            ``(h, w)``, ``(h, w, 1)`` or ``(h, w, 3)`` each, uint8 0-255 or float 0-1.
+        truth : as predictions, or None, default=None
+            Classes, whole numbers.
+        match : {"auto", "one-to-one", "many-to-one"}, default="auto"
+            Segments get the colour of the class that they stand for over all these images, see
+            `sklinvariant.metrics.match_clusters`; "auto" is one-to-one up to as many segments as classes.
+            Segments that stand for none have colours of their own.
+        ignore_label : int or None, default=None
+            Pixels of this class are black, in the prediction too.
+        class_names : dict of {class: str}, or None, default=None
+            For the legend; None writes the classes themselves.
+        figure : matplotlib figure or None, default=None
+            Where to draw.
+        **kwargs
+            For ``imshow`` of the images.
+
+        Returns
+        -------
+        SegmentationDisplay
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklinvariant.inspection import SegmentationDisplay
+        >>> truth = np.repeat([[0, 0, 1, 1]], 4, axis=0)[None]
+        >>> display = SegmentationDisplay.from_predictions(1 - truth, truth / 2, truth)
+        >>> bool((display.prediction_colors[[1, 0]] == display.truth_colors).all())
+        True
+        """
+        if match not in ("auto", "one-to-one", "many-to-one"):
+            raise ValueError(f"match must be 'auto', 'one-to-one' or 'many-to-one', got {match!r}")
+        images, predictions = [_image(image) for image in images], _maps("predictions", predictions)
+        truth = None if truth is None else _maps("truth", truth)
+        for name, maps in {"predictions": predictions, "truth": truth}.items():
+            _check_sizes(images, name, maps)
+        k = 1 + max(int(labels.max()) for labels in predictions)
+        if min(int(labels.min()) for labels in predictions) < 0:
+            raise ValueError("predictions must number the segments from 0 on")
+        if truth is None:
+            return cls(images, predictions, None, palette(k)).plot(figure, **kwargs)
+        classes = np.unique(np.concatenate([np.unique(labels) for labels in truth]))
+        classes = classes[classes != ignore_label] if ignore_label is not None else classes
+        if not len(classes):
+            raise ValueError(f"truth has no class other than ignore_label={ignore_label}")
+        match = ("one-to-one" if k <= len(classes) else "many-to-one") if match == "auto" else match
+        codes = [_coded(labels, classes) for labels in truth]
+        stands_for = match_clusters(codes, predictions, k, match=match, ignore_label=-1)
+        alone = np.flatnonzero(stands_for < 0)
+        colors = palette(len(classes) + len(alone))
+        stands_for[alone] = len(classes) + np.arange(len(alone))
+        shown = [np.where(true < 0, -1, labels) for labels, true in zip(predictions, codes, strict=True)]
+        names = [str((class_names or {}).get(label, label)) for label in classes.tolist()]
+        return cls(images, shown, codes, colors[stands_for], colors[: len(classes)], names).plot(figure, **kwargs)
+
+    def plot(self, figure=None, **kwargs):
+        """Draw on a figure, a new one when None.
+
+        Parameters
+        ----------
+        figure : matplotlib figure or None, default=None
+        **kwargs
+            For ``imshow`` of the images.
+
+        Returns
+        -------
+        SegmentationDisplay
+        """
+        import matplotlib.pyplot as plt
+        from matplotlib.patches import Patch
+
+        rows, columns = len(self.images), 2 if self.truth is None else 3
+        if figure is None:
+            height, width = np.shape(self.images[0])[:2]
+            size = (2.2 * columns, 2.2 * rows * height / width + 0.6)
+            figure = plt.figure(figsize=size, layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False)
+        for i, row in enumerate(axes):
+            row[0].imshow(self.images[i], **{"cmap": "gray", **kwargs})
+            row[1].imshow(_painted(self.predictions[i], self.prediction_colors), interpolation="nearest")
+            if self.truth is not None:
+                row[2].imshow(_painted(self.truth[i], self.truth_colors), interpolation="nearest")
+            for ax in row:
+                ax.set_axis_off()
+        for ax, title in zip(axes[0], ("image", "prediction", "truth"), strict=False):
+            ax.set_title(title, fontsize=10)
+        if self.class_names is not None:
+            patches = [Patch(color=c, label=name) for c, name in zip(self.truth_colors, self.class_names, strict=True)]
+            figure.legend(handles=patches, loc="outside lower center", ncols=min(5, len(patches)), fontsize=8)
+        self.axes_, self.figure_ = axes, figure
+        return self
+
+
+def _painted(labels, colors):
+    """Labels (h, w) as a picture; -1 is black."""
+    return np.concatenate([colors, np.zeros((1, 3))])[labels]
+
+
+def _coded(labels, classes):
+    """Labels as their places among the classes, -1 for those that are none of them."""
+    places = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
+    return np.where(classes[places] == labels, places, -1)
+
+
+def _image(image):
+    image = as_numpy(to_numpy(image))
+    image = image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image
+    if image.ndim != 2 and not (image.ndim == 3 and image.shape[2] == 3):
+        raise ValueError(f"images must be (h, w[, 1 or 3]) each, got shape {image.shape}")
+    return image
+
+
+def _maps(name, maps):
+    maps = [as_numpy(to_numpy(labels)) for labels in maps]
+    if not maps:
+        raise ValueError(f"{name} holds no label map")
+    for labels in maps:
+        if labels.ndim != 2 or labels.dtype.kind not in "biu" or labels.size == 0:
+            raise ValueError(f"{name} must be whole numbers (h, w) an image, got {labels.dtype} {labels.shape}")
+    return [labels.astype(np.int64) for labels in maps]
+
+
+def _check_sizes(images, name, maps):
+    if maps is None:
+        return
+    if len(maps) != len(images):
+        raise ValueError(f"{name} has {len(maps)} label maps for {len(images)} images")
+    for i, (image, labels) in enumerate(zip(images, maps, strict=True)):
+        if image.shape[:2] != labels.shape:
+            raise ValueError(f"{name} of image {i} is {labels.shape}, the image {image.shape[:2]}")

@@ -1,0 +1,238 @@
+"""How sure a clusterer is of what: figure 3 of Ji, Henriques, Vedaldi (2019)."""
+
+import numpy as np
+
+from sklinvariant._base import to_numpy
+from sklinvariant._descriptors import as_numpy
+from sklinvariant.inspection._mosaic import stretched
+from sklinvariant.inspection._palette import palette
+
+_FEW = 20  # classes that have room in a legend
+
+
+class SimplexDisplay:
+    """Draws each sample as the convex combination of the clusters' places on a circle that its probabilities make.
+
+    A sample of which the clusterer is sure lies on the vertex of its cluster; one in doubt between two on the line
+    between them; one of which nothing is known in the middle, though a mixture of opposite clusters lies there too.
+
+    Parameters
+    ----------
+    probabilities : ndarray of shape (n, k)
+        Of each sample and cluster.
+    y : ndarray of shape (n,) or None, default=None
+        Classes, for the colours; None colours by the most likely cluster.
+    pictures : list of k images or None, default=None
+        Drawn at the clusters; None for a cluster without.
+
+    Attributes
+    ----------
+    points_ : ndarray of shape (n, 2)
+        Where samples are drawn, within the unit circle.
+    ax_, figure_
+        matplotlib's, once drawn.
+    """
+
+    def __init__(self, probabilities, y=None, pictures=None):
+        self.probabilities = probabilities
+        self.y = y
+        self.pictures = pictures
+
+    @classmethod
+    def from_estimator(cls, estimator, X, *, y=None, images=None, image_shape=None, ax=None, **kwargs):
+        """Draw the probabilities that an estimator gives to samples.
+
+        Parameters
+        ----------
+        estimator : fitted estimator with ``predict_proba``
+        X : array of n samples
+        y : array-like of shape (n,) or None, default=None
+            Classes, for the colours; None colours by the most likely cluster.
+        images : array or list of n images, or None, default=None
+            The mean of those that belong to a cluster is drawn beside it.
+        image_shape : tuple or None, default=None
+            ``(h, w)`` or ``(h, w, c)`` of images that come as flat rows.
+        ax : matplotlib axes or None, default=None
+            Where to draw.
+        **kwargs
+            For ``scatter``.
+
+        Returns
+        -------
+        SimplexDisplay
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.mixture import GaussianMixture
+        >>> from sklinvariant.inspection import SimplexDisplay
+        >>> X, y = load_iris(return_X_y=True)
+        >>> model = GaussianMixture(3, random_state=0).fit(X)
+        >>> SimplexDisplay.from_estimator(model, X, y=y).points_.shape
+        (150, 2)
+        """
+        proba = estimator.predict_proba(X)
+        return cls.from_predictions(proba, y=y, images=images, image_shape=image_shape, ax=ax, **kwargs)
+
+    @classmethod
+    def from_predictions(cls, probabilities, *, y=None, images=None, image_shape=None, ax=None, **kwargs):
+        """Draw probabilities.
+
+        Parameters
+        ----------
+        probabilities : array of shape (n, k)
+        y, images, image_shape, ax, **kwargs
+            As in `from_estimator`.
+
+        Returns
+        -------
+        SimplexDisplay
+        """
+        proba = _checked(probabilities)
+        y = None if y is None else _of_all(y, len(proba), "y")
+        return cls(proba, y, mean_pictures(proba, images, image_shape)).plot(ax, **kwargs)
+
+    @classmethod
+    def animate(cls, frames, path, *, y=None, titles=None, interval=200, dpi=80, ax=None, **kwargs):
+        """Write how samples move to their clusters, from one epoch to the next, as an animated GIF.
+
+        Parameters
+        ----------
+        frames : list of arrays of shape (n, k)
+            Probabilities of the same samples, epoch by epoch.
+        path : str or path-like
+            The file, ``.gif``.
+        y : array-like of shape (n,) or None, default=None
+            Classes, for the colours; None colours by the cluster that is most likely in the end.
+        titles : list of str or None, default=None
+            Of the frames; None counts epochs from 0.
+        interval : int, default=200
+            Milliseconds a frame; the last is shown for 5 of them.
+        dpi : int, default=80
+            Of a figure of 5 x 5 inches: 80 makes 400 x 400 pixels.
+        ax : matplotlib axes or None, default=None
+            Where to draw.
+        **kwargs
+            For ``scatter``.
+
+        Returns
+        -------
+        SimplexDisplay
+            Of the last frame.
+        """
+        from matplotlib.animation import PillowWriter
+
+        frames = [_checked(frame) for frame in frames]
+        if not frames or len({frame.shape for frame in frames}) > 1:
+            raise ValueError("frames must be probabilities (n, k) of one shape, epoch by epoch, at least one")
+        titles = [f"epoch {i}" for i in range(len(frames))] if titles is None else list(titles)
+        if len(titles) != len(frames):
+            raise ValueError(f"{len(titles)} titles for {len(frames)} frames")
+        if interval < 20:
+            raise ValueError(f"interval must be at least 20 milliseconds, got {interval}")
+        y = None if y is None else _of_all(y, len(frames[0]), "y")
+        display = cls(frames[-1], y).plot(ax, **kwargs)
+        writer = PillowWriter(fps=1000 / interval)
+        with writer.saving(display.figure_, path, dpi):
+            for frame, title in zip(frames, titles, strict=True):
+                display._move(frame @ vertices(frame.shape[1]))
+                display.ax_.set_title(title)
+                writer.grab_frame()
+            for _ in range(4):
+                writer.grab_frame()
+        return display
+
+    def plot(self, ax=None, **kwargs):
+        """Draw on an axes, a new figure's when None.
+
+        Parameters
+        ----------
+        ax : matplotlib axes or None, default=None
+        **kwargs
+            For ``scatter``.
+
+        Returns
+        -------
+        SimplexDisplay
+        """
+        import matplotlib.pyplot as plt
+        from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+
+        if ax is None:
+            _, ax = plt.subplots(figsize=(5, 5), layout="constrained")
+        k = self.probabilities.shape[1]
+        corners = vertices(k)
+        ax.fill(*corners.T, facecolor="none", edgecolor="0.85", linewidth=1, zorder=0)
+        names, codes = np.unique(self.probabilities.argmax(1) if self.y is None else self.y, return_inverse=True)
+        # colours of clusters are by their number, whether or not all of them are most likely somewhere
+        colors = palette(k)[names] if self.y is None else palette(len(names))
+        self.points_ = self.probabilities @ corners
+        self._groups = [
+            (codes == i, ax.scatter(*self.points_[codes == i].T, **self._style(colors[i], names[i], kwargs)))
+            for i in range(len(names))
+        ]
+        for i, (x, y) in enumerate(corners):
+            picture = None if self.pictures is None else self.pictures[i]
+            if picture is None:
+                ax.annotate(str(i), (1.12 * x, 1.12 * y), ha="center", va="center", color="0.4")
+                continue
+            image = OffsetImage(picture, zoom=36 / max(picture.shape[:2]), cmap="gray")
+            ax.add_artist(AnnotationBbox(image, (1.22 * x, 1.22 * y), pad=0.1, bboxprops={"edgecolor": "0.7"}))
+        limit = 1.25 if self.pictures is None else 1.42
+        ax.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
+        ax.set_axis_off()
+        if self.y is not None and len(names) <= _FEW:
+            ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8, frameon=False, handletextpad=0.1)
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+    def _style(self, color, name, kwargs):
+        size = float(np.clip(3e4 / len(self.probabilities), 2, 20))
+        return {"color": [color], "label": str(name), "s": size, "alpha": 0.6, "linewidth": 0, **kwargs}
+
+    def _move(self, points):
+        self.points_ = points
+        for members, collection in self._groups:
+            collection.set_offsets(points[members])
+
+
+def vertices(k):
+    """Places of k clusters (k, 2) on the unit circle, clockwise from the top; a single one is in the middle."""
+    if k == 1:
+        return np.zeros((1, 2))
+    angles = np.pi / 2 - 2 * np.pi * np.arange(k) / k
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1)
+
+
+def mean_pictures(probabilities, images, image_shape):
+    """The mean image, 0-1, of what belongs to each cluster; None where nothing does."""
+    if images is None:
+        return None
+    images = as_numpy(to_numpy(images)).astype(np.float64)
+    if len(images) != len(probabilities):
+        raise ValueError(f"{len(images)} images for {len(probabilities)} samples")
+    images = images if image_shape is None else images.reshape(len(images), *image_shape)
+    images = images[..., 0] if images.ndim == 4 and images.shape[3] == 1 else images
+    if images.ndim not in (3, 4):
+        raise ValueError(f"images must be (n, h, w[, c]), or rows with image_shape, got shape {images.shape}")
+    best = probabilities.argmax(1)
+    means = [images[best == i].mean(0) if (best == i).any() else None for i in range(probabilities.shape[1])]
+    return [None if mean is None else stretched(mean[None])[0] for mean in means]
+
+
+def _checked(probabilities):
+    proba = as_numpy(to_numpy(probabilities))
+    if proba.ndim != 2 or 0 in proba.shape or proba.dtype.kind not in "fiub":
+        raise ValueError(f"probabilities must be numbers (n, k), got {proba.dtype} of shape {proba.shape}")
+    proba = proba.astype(np.float64)
+    wrong = ~((proba >= -1e-6).all(1) & (np.abs(proba.sum(1) - 1) < 1e-2))
+    if wrong.any():
+        raise ValueError(f"row {wrong.argmax()} of probabilities is not positive, or does not sum to 1")
+    return proba
+
+
+def _of_all(y, n, name):
+    y = as_numpy(to_numpy(y))
+    if y.shape != (n,):
+        raise ValueError(f"{name} of shape {y.shape} for {n} samples")
+    return y

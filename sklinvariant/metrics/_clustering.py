@@ -1,0 +1,355 @@
+"""How well clusters agree with classes: section 4.1 of Ji, Henriques, Vedaldi (2019).
+
+n samples or pixels, c classes, k clusters. All that is needed of the labels is how often each cluster meets each class,
+the table (c, k), which is counted some labels at a time.
+"""
+
+from numbers import Integral
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+from sklearn.metrics import make_scorer
+from sklearn.model_selection import KFold
+
+from sklinvariant._base import to_numpy
+from sklinvariant._descriptors import as_numpy
+
+_LABELS = 1 << 20  # counted at a time
+_SPAN = 1 << 20  # of whole numbers that are looked up in a table rather than sorted
+_MATCHES = ("one-to-one", "many-to-one")
+
+
+def clustering_accuracy(y_true, y_pred, *, ignore_label=None, sample_weight=None):
+    r"""Share of samples, or pixels, that are right when clusters stand for classes, one for one.
+
+    .. math:: \max_m \frac{1}{n} \sum_i [m(\hat y_i) = y_i]
+
+    over all one-to-one maps m, by linear assignment (Kuhn 1955). Names of clusters and of classes do not matter.
+
+    Parameters
+    ----------
+    y_true : array-like of any shape, or list of arrays
+        Classes: numbers or words. Label maps of unequal size come as a list.
+    y_pred : as y_true
+        Clusters. -1 is a cluster as any other: what a clusterer calls noise is right where it matches a class.
+    ignore_label : label or None, default=None
+        Where ``y_true`` has this label, nothing counts: unlabelled rows, pixels that belong to no class.
+    sample_weight : array-like or None, default=None
+        Not negative, of the shape of ``y_true``, or (n,): one weight for all pixels of an image.
+
+    Returns
+    -------
+    float
+        Between 1 / max(c, k) and 1. With more clusters than classes those left over stand for nothing, and what is in
+        them is wrong: it does not pay to cut classes to pieces (see `many_to_one_accuracy`). With fewer, the classes
+        left over are wrong.
+
+    Raises
+    ------
+    ValueError
+        Where shapes differ, or nothing is left to count.
+
+    Examples
+    --------
+    >>> from sklinvariant.metrics import clustering_accuracy
+    >>> clustering_accuracy(["cat", "cat", "dog", "dog"], [1, 1, 0, 0])
+    1.0
+    >>> clustering_accuracy([0, 0, 0, 0, 1, 1], [0, 0, 2, 2, 1, 1])
+    0.6666666666666666
+    >>> clustering_accuracy([[0, 0], [1, 255]], [[1, 1], [0, 1]], ignore_label=255)
+    1.0
+    """
+    counts, _, _ = confusion(y_true, y_pred, ignore_label=ignore_label, sample_weight=sample_weight)
+    counts = _some(counts, ignore_label)
+    return float(counts[linear_sum_assignment(counts, maximize=True)].sum() / counts.sum())
+
+
+def many_to_one_accuracy(y_true, y_pred, *, y_true_train, y_pred_train, ignore_label=None, sample_weight=None):
+    """Share that is right when each cluster stands for the class that is most frequent in it in a training split.
+
+    A class may be the union of several clusters: for more clusters than classes. As the map is made of labels, and the
+    finer the clusters the better it fits them, it needs labels of its own. On the labels that made the map the result
+    is the *purity* of the clusters, which reaches 1 where each sample is a cluster.
+
+    Parameters
+    ----------
+    y_true, y_pred : array-like of any shape, or list of arrays
+        Classes and clusters of the test split, as in `clustering_accuracy`.
+    y_true_train, y_pred_train : array-like of any shape, or list of arrays
+        Those of the training split, which make the map.
+    ignore_label, sample_weight
+        As in `clustering_accuracy`; the label is ignored in both splits, the weights are those of the test split.
+
+    Returns
+    -------
+    float
+        Between 0 and 1. Clusters of which the training split has no label are wrong; where two classes are equally
+        frequent in a cluster it stands for the first of them in order.
+
+    Examples
+    --------
+    >>> from sklinvariant.metrics import many_to_one_accuracy
+    >>> train = {"y_true_train": [0, 0, 1], "y_pred_train": [7, 8, 9]}
+    >>> many_to_one_accuracy([0, 0, 1, 1], [7, 8, 9, 7], **train)
+    0.75
+    """
+    train = confusion(y_true_train, y_pred_train, ignore_label=ignore_label)
+    test = confusion(y_true, y_pred, ignore_label=ignore_label, sample_weight=sample_weight)
+    return float(_hits_of_map(train, test) / _some(test[0], ignore_label).sum())
+
+
+def match_clusters(y_true, y_pred, n_clusters=None, *, match="one-to-one", unmatched=-1, ignore_label=None):
+    """The class that each cluster stands for: ``match_clusters(y_true, y_pred)[y_pred]`` are classes.
+
+    Parameters
+    ----------
+    y_true : array-like of any shape, or list of arrays
+        Classes: numbers or words.
+    y_pred : as y_true
+        Clusters, whole numbers from 0 on.
+    n_clusters : int or None, default=None
+        How many there are, with those that ``y_pred`` does not name; None takes the largest of them plus 1.
+    match : {"one-to-one", "many-to-one"}, default="one-to-one"
+        "one-to-one" makes the most of `clustering_accuracy`. A cluster without samples may get a class that is left
+        over, and clusters may be left over. "many-to-one" takes the class that is most frequent in a cluster; of those
+        equally frequent the first in order.
+    unmatched : label, default=-1
+        For clusters that stand for no class: those left over one-to-one, those without samples many-to-one.
+    ignore_label : label or None, default=None
+        As in `clustering_accuracy`.
+
+    Returns
+    -------
+    ndarray of shape (n_clusters,)
+        Of the dtype of the classes; of dtype object where words are to stand beside another ``unmatched``.
+
+    Raises
+    ------
+    ValueError
+        Where clusters are not in 0 to n_clusters - 1, or ``unmatched`` is needed and a class has that name.
+
+    Examples
+    --------
+    >>> from sklinvariant.metrics import match_clusters
+    >>> match_clusters([5, 5, 8, 8, 8], [1, 1, 0, 0, 2])
+    array([ 8,  5, -1])
+    >>> match_clusters(["cat", "cat", "dog", "dog"], [1, 1, 0, 2], match="many-to-one")
+    array(['dog', 'cat', 'dog'], dtype='<U3')
+    """
+    if match not in _MATCHES:
+        raise ValueError(f"match must be one of {_MATCHES}, got {match!r}")
+    counts, classes, clusters = confusion(y_true, y_pred, ignore_label=ignore_label)
+    counts = _some(counts, ignore_label)
+    clusters, n_clusters = _checked_clusters(clusters, n_clusters)
+    table = np.zeros((len(classes), n_clusters))
+    table[:, clusters] = counts
+    if match == "one-to-one":
+        rows, columns = linear_sum_assignment(table, maximize=True)
+    else:
+        columns = np.flatnonzero(table.sum(0) > 0)
+        rows = table[:, columns].argmax(0)
+    if len(columns) == n_clusters:
+        return classes[rows[np.argsort(columns)]]
+    if unmatched in classes.tolist():
+        raise ValueError(f"unmatched={unmatched!r} is the name of a class too; choose another for clusters without one")
+    mixed = isinstance(unmatched, str) != (classes.dtype.kind in "US")
+    mapping = np.full(n_clusters, unmatched, object if mixed else np.result_type(classes, np.asarray(unmatched)))
+    mapping[columns] = classes[rows]
+    return mapping
+
+
+def make_clustering_scorer(match="one-to-one", *, ignore_label=None, n_splits=5, random_state=0):
+    """A scorer of how well the clusters that an estimator predicts agree with y, for ``scoring=`` of cross-validation.
+
+    The clusters of the samples that are scored are compared with their labels; the estimator is fitted as it is, and a
+    clusterer ignores y. It is scikit-learn's scorer object, whose ``set_score_request`` asks for ``sample_weight``.
+
+    Parameters
+    ----------
+    match : {"one-to-one", "many-to-one"}, default="one-to-one"
+        "one-to-one" is `clustering_accuracy`: for searches with the number of clusters fixed, or to find it.
+        "many-to-one" is `many_to_one_accuracy` where the samples that are scored are cut in ``n_splits``, and the map
+        for each part is made of the others, so that more clusters do not win by fitting the labels. (To learn the
+        map from training data, score the accuracy of an `OverclusteringClassifier` around the clusterer.)
+    ignore_label : label or None, default=None
+        Samples, or pixels, of this label do not count.
+    n_splits : int, default=5
+        Parts of "many-to-one", at most one a sample.
+    random_state : int, RandomState or None, default=0
+        Of these parts; an int compares all candidates on the same.
+
+    Returns
+    -------
+    callable ``(estimator, X, y, sample_weight=None) -> float``
+
+    Examples
+    --------
+    >>> from sklearn.cluster import KMeans
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from sklinvariant.metrics import make_clustering_scorer
+    >>> X, y = load_digits(n_class=4, return_X_y=True)
+    >>> grid = {"n_clusters": [2, 4, 8]}
+    >>> search = GridSearchCV(KMeans(random_state=0), grid, scoring=make_clustering_scorer(), cv=3).fit(X, y)
+    >>> search.best_params_
+    {'n_clusters': 4}
+    """
+    if match not in _MATCHES:
+        raise ValueError(f"match must be one of {_MATCHES}, got {match!r}")
+    if match == "one-to-one":
+        return make_scorer(clustering_accuracy, ignore_label=ignore_label)
+    if not isinstance(n_splits, Integral) or n_splits < 2:
+        raise ValueError(f"n_splits must be a whole number, at least 2, got {n_splits!r}")
+    kwargs = {"ignore_label": ignore_label, "n_splits": n_splits, "random_state": random_state}
+    return make_scorer(cross_mapped_accuracy, **kwargs)
+
+
+def cross_mapped_accuracy(y_true, y_pred, *, ignore_label=None, sample_weight=None, n_splits=5, random_state=0):
+    """Many-to-one accuracy of each part of the samples by a map made of the others."""
+    n = len(y_true)
+    if n < 2:
+        raise ValueError(f"a map of clusters needs samples beside those it is tried on; {n} sample(s) were given")
+    hits = total = 0.0
+    for train, test in KFold(min(n_splits, n), shuffle=True, random_state=random_state).split(np.empty(n)):
+        weight = None if sample_weight is None else _rows(sample_weight, test)
+        votes = confusion(_rows(y_true, train), _rows(y_pred, train), ignore_label=ignore_label)
+        table = confusion(_rows(y_true, test), _rows(y_pred, test), ignore_label=ignore_label, sample_weight=weight)
+        hits, total = hits + _hits_of_map(votes, table), total + table[0].sum()
+    return float(hits / _some(total, ignore_label))
+
+
+def _hits_of_map(train, test):
+    """What is right in a table when each cluster stands for the class that is most frequent in it in another."""
+    (votes, voted, known), (counts, classes, clusters) = train, test
+    if not votes.size:
+        return 0.0
+    stands_for = dict(zip(known.tolist(), voted[votes.argmax(0)].tolist(), strict=True))
+    row_of = {label: row for row, label in enumerate(classes.tolist())}
+    rows = [row_of.get(stands_for[cluster]) if cluster in stands_for else None for cluster in clusters.tolist()]
+    return sum(counts[row, column] for column, row in enumerate(rows) if row is not None)
+
+
+def confusion(y_true, y_pred, *, ignore_label=None, sample_weight=None):
+    """How often, or with what weight, each cluster meets each class: the table (c, k), the classes, the clusters.
+
+    Of those alone that meet; of none where there is nothing to count.
+    """
+    true, pred = _parts("y_true", y_true, y_pred), _parts("y_pred", y_pred, y_true)
+    shapes = [[part.shape for part in parts] for parts in (true, pred)]
+    if shapes[0] != shapes[1]:
+        name = ["shape", "shapes"][len(true) > 1]
+        both = [s[0] if len(s) == 1 else s for s in shapes]
+        raise ValueError(f"y_true and y_pred must have one {name}, got {both[0]} and {both[1]}")
+    weights = _weights(sample_weight, true)
+    classes, code_of_class = _coding("y_true", true)
+    clusters, code_of_cluster = _coding("y_pred", pred)
+    k, counts = len(clusters), np.zeros(len(classes) * len(clusters))
+    for y, c, w in zip(true, pred, weights, strict=True):
+        y, c = y.ravel(), c.ravel()
+        for start in range(0, len(y), _LABELS):
+            part = slice(start, start + _LABELS)
+            codes = code_of_class(y[part]) * k + code_of_cluster(c[part])
+            counts += np.bincount(codes, None if w is None else w[part], minlength=len(counts))
+    counts = counts.reshape(len(classes), k)
+    if ignore_label is not None:
+        counts[[label == ignore_label for label in classes.tolist()]] = 0
+    counted = counts.sum(1) > 0, counts.sum(0) > 0
+    return counts[np.ix_(*counted)], classes[counted[0]], clusters[counted[1]]
+
+
+def _some(counts, ignore_label):
+    if np.sum(counts) == 0:
+        ignored = "" if ignore_label is None else f" other than ignore_label={ignore_label!r}"
+        raise ValueError(f"nothing to compare: y_true has no labels of positive weight{ignored}")
+    return counts
+
+
+def _is_list_of_arrays(y):
+    return isinstance(y, (list, tuple)) and len(y) > 0 and all(getattr(item, "ndim", 0) >= 1 for item in y)
+
+
+def _parts(name, y, other):
+    """The labels as a list of arrays: one, or as many as label maps where either of both comes as a list of them."""
+    if y is None:
+        raise ValueError(f"{name} is None: clusters are compared with labels")
+    if _is_list_of_arrays(y) or _is_list_of_arrays(other):
+        return [_labels(name, part) for part in y]
+    return [_labels(name, y)]
+
+
+def _labels(name, y):
+    y = as_numpy(to_numpy(y))
+    if y.dtype.kind not in "biufUSO":
+        raise ValueError(f"{name} must hold labels, numbers or words, got {y.dtype}")
+    if y.dtype.kind == "f":
+        if not np.isfinite(y).all():
+            raise ValueError(f"{name} contains NaN or infinity")
+        if (y != np.floor(y)).any():
+            raise ValueError(f"{name} must hold labels, but has fractions; of probabilities take the argmax")
+    return y
+
+
+def _coding(name, parts):
+    """All labels that there are, in order, and the function from labels to their places."""
+    if not any(part.size for part in parts):
+        raise ValueError(f"{name} is empty")
+    if all(part.dtype.kind in "biu" for part in parts):
+        filled = [part for part in parts if part.size]
+        low, high = min(int(part.min()) for part in filled), max(int(part.max()) for part in filled)
+        if high - low < _SPAN and low > -(2**62) and high < 2**62:
+            return _table_coding(filled, low, high)
+    try:
+        labels = np.unique(np.concatenate([np.unique(part) for part in parts]))
+    except TypeError as error:
+        raise ValueError(f"{name} mixes labels that cannot be sorted, such as words and numbers ({error})") from error
+    return labels, lambda part: np.searchsorted(labels, part)
+
+
+def _table_coding(parts, low, high):
+    seen = np.zeros(high - low + 1, bool)
+    for part in parts:
+        for start in range(0, part.size, _LABELS):
+            seen[part.ravel()[start : start + _LABELS].astype(np.int64) - low] = True
+    place = np.cumsum(seen) - 1
+    labels = (np.flatnonzero(seen) + low).astype(np.result_type(*parts))
+    return labels, lambda part: place[part.astype(np.int64) - low]
+
+
+def _weights(sample_weight, parts):
+    """Flat weights of each part, or None."""
+    if sample_weight is None:
+        return [None] * len(parts)
+    if len(parts) > 1 and _is_list_of_arrays(sample_weight):
+        weights = [np.asarray(to_numpy(weight), np.float64) for weight in sample_weight]
+    else:
+        weights = np.asarray(to_numpy(sample_weight), np.float64)
+        weights = list(weights) if len(parts) > 1 else [weights]
+    if len(weights) != len(parts):
+        raise ValueError(f"sample_weight has {len(weights)} entries for {len(parts)} label maps")
+    flat = []
+    for weight, part in zip(weights, parts, strict=True):
+        if not (np.isfinite(weight).all() and (weight >= 0).all()):
+            raise ValueError("sample_weight must be finite and not negative")
+        if weight.shape not in (part.shape, part.shape[:1]) and not (len(parts) > 1 and weight.ndim == 0):
+            raise ValueError(f"sample_weight of shape {weight.shape} for labels of shape {part.shape}")
+        weight = weight.reshape(weight.shape + (1,) * (part.ndim - weight.ndim))
+        flat.append(np.broadcast_to(weight, part.shape).ravel())
+    return flat
+
+
+def _rows(y, rows):
+    return [y[i] for i in rows] if isinstance(y, (list, tuple)) else np.asarray(to_numpy(y))[rows]
+
+
+def _checked_clusters(clusters, n_clusters):
+    if clusters.dtype.kind == "f":
+        clusters = clusters.astype(np.int64)  # they are whole
+    if clusters.dtype.kind not in "biu":
+        raise ValueError(f"y_pred must number the clusters from 0 on, got {clusters.dtype}")
+    clusters = clusters.astype(np.int64)
+    n_clusters = int(clusters.max()) + 1 if n_clusters is None else n_clusters
+    if not isinstance(n_clusters, Integral) or n_clusters < 1:
+        raise ValueError(f"n_clusters must be a whole number, at least 1, got {n_clusters!r}")
+    if clusters.min() < 0 or clusters.max() >= n_clusters:
+        raise ValueError(f"y_pred has clusters {clusters.min()} to {clusters.max()}, n_clusters={n_clusters}")
+    return clusters, int(n_clusters)
