@@ -103,7 +103,7 @@ class AutoPooling(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transfo
     random_state : int, RandomState or None, default=None
         Seeds the start, and the order of batches.
     device : str or torch.device, default="auto"
-        "auto" is the device of a tensor input, else CUDA or MPS where there is one, else CPU.
+        "auto" is the device of a tensor input, else CUDA where there is one, else CPU.
     verbose : int, default=0
         1 shows a bar of iterations or epochs.
 
