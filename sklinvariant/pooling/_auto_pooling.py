@@ -346,13 +346,11 @@ class AutoPooling(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transfo
             return _Frames(rows, torch.arange(len(rows) - 1) % 2 == 0, kept)
         follows = following(groups, len(rows))
         if groups is not None:
-            clips = clip_ids(groups)
-            earlier = None if reset else self._state["last_clip"]
-            if earlier is not None and earlier.tolist() == clips[:1].tolist():
+            first_clip, last_clip = map(str, clip_ids(groups)[[0, -1]].tolist())  # what any id is saved as
+            if not reset and self._state["last_clip"] == first_clip:
                 last = as_tensor(self._state["last_frame"]).to(rows)
                 rows, follows = torch.cat([last, rows]), torch.cat([torch.ones(1, dtype=torch.bool), follows])
-            # as a list first: an array of objects becomes one of what they are, which can be saved
-            kept |= {"last_frame": rows[-1:].cpu().numpy().copy(), "last_clip": np.array(clips[-1:].tolist())}
+            kept |= {"last_frame": rows[-1:].cpu().numpy().copy(), "last_clip": last_clip}
         return _Frames(rows, follows, kept)
 
     def _learn(self, X, groups, *, partial):

@@ -454,3 +454,23 @@ def test_time_after_the_pass_does_not_grow_with_frames(frames):
         model = AutoPooling(4, tol=1e-9, random_state=0).fit(X)
         seconds[n] = statistics.median(row["seconds"] for row in model.history_[1:])
     assert seconds[1_000_000] < 3 * seconds[10_000]
+
+
+@pytest.mark.parametrize("solver", ["moment", "sgd"])
+@pytest.mark.parametrize(
+    "clips",
+    [
+        np.array(["2026-01-01", "2026-01-02"], "datetime64[D]"),
+        np.array([b"a", b"b"]),
+        np.array([None, 2**70], dtype=object),
+    ],
+)
+def test_clip_ids_of_any_kind_can_be_saved(frames, tmp_path, clips, solver):
+    params = {"solver": solver, "max_epochs": 2, "random_state": 0}
+    groups = np.repeat(clips, 50)
+    model = AutoPooling(3, **params).fit(frames, groups=groups)
+    sklinvariant.save(model, tmp_path / "model")
+    copy = sklinvariant.load(tmp_path / "model").partial_fit(frames[:1], groups=groups[-1:])
+    np.testing.assert_array_equal(copy.components_, model.partial_fit(frames[:1], groups=groups[-1:]).components_)
+    assert copy.n_iter_ > 0
+    assert solver == "sgd" or copy._state["n_pairs"] == 98 + 1  # the clip went on
