@@ -397,7 +397,7 @@ class AutoPooling(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transfo
             with_first=self.cross_reconstruction,
             chunk_size=self.chunk_size,
         )
-        if partial and "total" in getattr(self, "_state", {}):
+        if partial and hasattr(self, "_state"):
             moments = moments + self._moments_so_far(moments.total.device)
         objective = PoolingObjective(moments, self.invariance, self.cross_reconstruction)
         fresh = self._random_start(torch_generator(self.random_state), rows.shape[1]).to(moments.total)
@@ -417,6 +417,8 @@ class AutoPooling(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transfo
         return attributes(iterate, history)
 
     def _moments_so_far(self, device):
+        if "total" not in self._state:
+            raise ValueError('solver="moment" cannot go on from a fit by batches, which keeps no moments; fit a clone')
         if self.cross_reconstruction and "first" not in self._state:
             raise ValueError("cross_reconstruction=True cannot go on from a fit without it; fit a clone")
         parts = {name: self._state.get(name) for name in ("total", "change", "first")}

@@ -456,6 +456,12 @@ def test_time_after_the_pass_does_not_grow_with_frames(frames):
     assert seconds[1_000_000] < 3 * seconds[10_000]
 
 
+def test_partial_fit_cannot_add_moments_that_batches_did_not_keep(frames):
+    model = AutoPooling(3, solver="sgd", max_epochs=2, random_state=0).fit(frames)
+    with pytest.raises(ValueError, match='solver="moment" cannot go on from a fit by batches'):
+        model.set_params(solver="moment").partial_fit(frames)
+
+
 @pytest.mark.parametrize("solver", ["moment", "sgd"])
 @pytest.mark.parametrize(
     "clips",
