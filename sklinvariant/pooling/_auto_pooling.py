@@ -242,7 +242,8 @@ class AutoPooling(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transfo
         ------
         ValueError
             For NaN, infinite and negative values, for a clip that comes back after another (the row is named), where
-            there is no pair, and where ``warm_start`` cannot go on from components of another shape.
+            there is no pair, where ``warm_start`` cannot go on from components of another shape, and where J is not
+            finite, for features or ``invariance`` too large.
         FloatingPointError
             Where the loss of "sgd" stops being finite; it names the epoch and what to change.
         """
@@ -255,8 +256,8 @@ class AutoPooling(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transfo
         """Learn from more frames, starting from the components so far.
 
         With "moment" the result is that of all frames together: their moments are added. With "sgd" it is one pass
-        over the new pairs. A first row of the same clip as the last row of the call before goes on with that clip;
-        without groups each call is a clip of its own.
+        over the new pairs, whose momentum starts anew: give it many batches a call. A first row of the same clip as
+        the last row of the call before goes on with that clip; without groups each call is a clip of its own.
 
         Parameters
         ----------
@@ -404,6 +405,7 @@ class AutoPooling(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transfo
         fresh = best_multiple(fresh, *objective.ray(fresh))
         start = fresh if start is None else _revive(as_tensor(start).to(fresh), fresh)
         reference = objective.at(fresh).iterate().residual
+        _check_reach(reference, rows, self.invariance)
 
         def attributes(iterate, history):
             parts = {name: getattr(moments, name) for name in ("total", "change", "first")}
@@ -477,6 +479,7 @@ class AutoPooling(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transfo
         sample = batches.take(batches.first[torch.randperm(len(batches), generator=generator)[:_SAMPLE]])
         size = math.sqrt(float(sample.square().sum(dtype=torch.float64)) / len(sample)) or 1.0
         batches.unit *= size
+        _check_reach((1 + self.invariance) * batches.unit * batches.unit, rows, self.invariance)
         sample /= size
         fresh = best_multiple(fresh, *pooling_ray(*sample.unbind(1), fresh, self.cross_reconstruction))
         start = fresh if start is None else _revive(as_tensor(start).to(fresh), fresh)
@@ -544,6 +547,13 @@ class AutoPooling(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transfo
         tags.input_tags.positive_only = True
         tags.input_tags.three_d_array = True
         return tags
+
+
+def _check_reach(value, rows, invariance):
+    """That J's scale is a number: a descent from NaN or infinity would end where it began and say nothing."""
+    if not math.isfinite(value):
+        largest = float(rows.max())
+        raise ValueError(f"features up to {largest:g} and invariance={invariance:g} are too large: J is not finite")
 
 
 def _power_of_two(value):

@@ -480,3 +480,14 @@ def test_clip_ids_of_any_kind_can_be_saved(frames, tmp_path, clips, solver):
     np.testing.assert_array_equal(copy.components_, model.partial_fit(frames[:1], groups=groups[-1:]).components_)
     assert copy.n_iter_ > 0
     assert solver == "sgd" or copy._state["n_pairs"] == 98 + 1  # the clip went on
+
+
+@pytest.mark.parametrize("solver", ["moment", "sgd"])
+def test_squares_beyond_float64_are_named(frames, solver):
+    model = AutoPooling(3, solver=solver, max_epochs=2, random_state=0)
+    with pytest.raises(ValueError, match=r"features up to \S+e\+200 and invariance=2 are too large"):
+        model.fit(frames * 1e200)
+    if solver == "moment":
+        with pytest.raises(ValueError, match=r"invariance=1e\+300 are too large"):
+            model.set_params(invariance=1e300).fit(frames)
+    assert not hasattr(model, "components_")
