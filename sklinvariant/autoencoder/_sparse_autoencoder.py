@@ -223,7 +223,8 @@ class SparseAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, T
         Raises
         ------
         ValueError
-            For NaN, infinite values, and values outside 0-1 with ``decoder="sigmoid"``.
+            For NaN, infinite values, values outside 0-1 with ``decoder="sigmoid"``, and where ``warm_start`` cannot go
+            on from another number of units.
         FloatingPointError
             Where the loss stops being finite; it names the epoch and what to change.
         """
@@ -283,6 +284,8 @@ class SparseAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, T
         h = as_tensor(X if isinstance(X, torch.Tensor) else np.asarray(to_numpy(X)))
         if h.ndim != 2 or h.shape[1] != self._n_features_out:
             raise ValueError(f"activations must be of shape (n, {self._n_features_out}), got {tuple(h.shape)}")
+        if not torch.isfinite(h).all():
+            raise ValueError("activations contain NaN or infinity")
         h = h.detach().to(resolve_device(self.device, X), compute_dtype(h.dtype))
         with torch.no_grad():
             return container.wrap(self._network(h).decode(h))
@@ -296,6 +299,11 @@ class SparseAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, T
         if self.decoder == "sigmoid" and (rows.min() < 0 or rows.max() > 1):
             raise ValueError(
                 'decoder="sigmoid" rebuilds values in 0-1, and X has others: scale it, or use decoder="linear"'
+            )
+        if not reset and self._n_features_out != self.n_components:
+            raise ValueError(
+                f"n_components={self.n_components} cannot go on from the {self._n_features_out} units learned before; "
+                "set warm_start=False, or fit a clone"
             )
         generator = torch_generator(self.random_state)
         network = self._start(rows, generator) if reset else self._network(rows)

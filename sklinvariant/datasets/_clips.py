@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from sklinvariant._base import to_numpy
-from sklinvariant._images import PICTURES, check_pixels, need_extra, read_picture
+from sklinvariant._images import PICTURES, as_float, check_pixels, need_extra, read_picture
 
 MOVING = {f".{ending}" for ending in ("gif", "mp4", "m4v", "mov", "mkv", "webm", "avi", "mpg", "mpeg", "ts", "mts")}
 MOVING |= {".m2ts", ".ogv", ".wmv", ".flv", ".3gp"}
@@ -114,7 +114,7 @@ class ArrayClip:
             except ValueError as error:
                 yield error
             else:
-                yield frame[0].cpu().numpy()
+                yield (as_float(frame) if frame.is_floating_point() else frame)[0].cpu().numpy()
 
 
 def _decode(container, errors):

@@ -331,7 +331,7 @@ def frame_pairs(
     Returns
     -------
     pairs : ndarray of shape (n_pairs, length, h, w[, c])
-        uint8 0-255 from videos and pictures, else of the type of the array.
+        uint8 0-255 from videos, pictures and whole numbers, else float64 or float32.
     groups : ndarray of shape (n_pairs,)
         The number of the clip of each pair: ``groups`` of ``GroupKFold``.
 

@@ -13,6 +13,7 @@ from sklearn.utils._param_validation import Interval, StrOptions, validate_param
 from sklearn.utils.metadata_routing import UNUSED
 
 from sklinvariant._base import to_numpy
+from sklinvariant.pooling._frames import following
 
 _NUMBERS = 1 << 22  # at a time: differences, distances, or values that are sorted
 _FEW = 1000  # pairs, of which every a is compared with every b
@@ -172,10 +173,7 @@ def _starts(groups, n):
             "a scorer of frames needs groups, the clip of each: pass groups to fit with metadata routing enabled, or "
             "give pairs (n, 2, ...) as X"
         )
-    groups = np.asarray(to_numpy(groups))
-    if groups.shape != (n,):
-        raise ValueError(f"groups of shape {groups.shape} for {n} frames")
-    starts = np.flatnonzero(groups[1:] == groups[:-1])
+    starts = np.flatnonzero(following(groups, n))
     if not len(starts):
         raise ValueError("no two frames of a clip follow each other; rows must be in the order of time, clip by clip")
     return starts

@@ -103,7 +103,7 @@ class AutoPooling(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transfo
     random_state : int, RandomState or None, default=None
         Seeds the start, and the order of batches.
     device : str or torch.device, default="auto"
-        "auto" is the device of a tensor input, else CUDA or MPS where there is one, else CPU.
+        "auto" is the device of a tensor input, else CUDA where there is one, else CPU.
     verbose : int, default=0
         1 shows a bar of iterations or epochs.
 
@@ -242,7 +242,8 @@ class AutoPooling(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transfo
         ------
         ValueError
             For NaN, infinite and negative values, for a clip that comes back after another (the row is named), where
-            there is no pair, and where ``warm_start`` cannot go on from components of another shape.
+            there is no pair, where ``warm_start`` cannot go on from components of another shape, and where J is not
+            finite, for features or ``invariance`` too large.
         FloatingPointError
             Where the loss of "sgd" stops being finite; it names the epoch and what to change.
         """
@@ -255,8 +256,8 @@ class AutoPooling(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transfo
         """Learn from more frames, starting from the components so far.
 
         With "moment" the result is that of all frames together: their moments are added. With "sgd" it is one pass
-        over the new pairs. A first row of the same clip as the last row of the call before goes on with that clip;
-        without groups each call is a clip of its own.
+        over the new pairs, whose momentum starts anew: give it many batches a call. A first row of the same clip as
+        the last row of the call before goes on with that clip; without groups each call is a clip of its own.
 
         Parameters
         ----------
@@ -346,13 +347,11 @@ class AutoPooling(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transfo
             return _Frames(rows, torch.arange(len(rows) - 1) % 2 == 0, kept)
         follows = following(groups, len(rows))
         if groups is not None:
-            clips = clip_ids(groups)
-            earlier = None if reset else self._state["last_clip"]
-            if earlier is not None and earlier.tolist() == clips[:1].tolist():
+            first_clip, last_clip = map(str, clip_ids(groups)[[0, -1]].tolist())  # what any id is saved as
+            if not reset and self._state["last_clip"] == first_clip:
                 last = as_tensor(self._state["last_frame"]).to(rows)
                 rows, follows = torch.cat([last, rows]), torch.cat([torch.ones(1, dtype=torch.bool), follows])
-            # as a list first: an array of objects becomes one of what they are, which can be saved
-            kept |= {"last_frame": rows[-1:].cpu().numpy().copy(), "last_clip": np.array(clips[-1:].tolist())}
+            kept |= {"last_frame": rows[-1:].cpu().numpy().copy(), "last_clip": last_clip}
         return _Frames(rows, follows, kept)
 
     def _learn(self, X, groups, *, partial):
@@ -399,13 +398,14 @@ class AutoPooling(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transfo
             with_first=self.cross_reconstruction,
             chunk_size=self.chunk_size,
         )
-        if partial and "total" in getattr(self, "_state", {}):
+        if partial and hasattr(self, "_state"):
             moments = moments + self._moments_so_far(moments.total.device)
         objective = PoolingObjective(moments, self.invariance, self.cross_reconstruction)
         fresh = self._random_start(torch_generator(self.random_state), rows.shape[1]).to(moments.total)
         fresh = best_multiple(fresh, *objective.ray(fresh))
         start = fresh if start is None else _revive(as_tensor(start).to(fresh), fresh)
         reference = objective.at(fresh).iterate().residual
+        _check_reach(reference, rows, self.invariance)
 
         def attributes(iterate, history):
             parts = {name: getattr(moments, name) for name in ("total", "change", "first")}
@@ -419,6 +419,8 @@ class AutoPooling(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transfo
         return attributes(iterate, history)
 
     def _moments_so_far(self, device):
+        if "total" not in self._state:
+            raise ValueError('solver="moment" cannot go on from a fit by batches, which keeps no moments; fit a clone')
         if self.cross_reconstruction and "first" not in self._state:
             raise ValueError("cross_reconstruction=True cannot go on from a fit without it; fit a clone")
         parts = {name: self._state.get(name) for name in ("total", "change", "first")}
@@ -477,6 +479,7 @@ class AutoPooling(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transfo
         sample = batches.take(batches.first[torch.randperm(len(batches), generator=generator)[:_SAMPLE]])
         size = math.sqrt(float(sample.square().sum(dtype=torch.float64)) / len(sample)) or 1.0
         batches.unit *= size
+        _check_reach((1 + self.invariance) * batches.unit * batches.unit, rows, self.invariance)
         sample /= size
         fresh = best_multiple(fresh, *pooling_ray(*sample.unbind(1), fresh, self.cross_reconstruction))
         start = fresh if start is None else _revive(as_tensor(start).to(fresh), fresh)
@@ -544,6 +547,13 @@ class AutoPooling(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transfo
         tags.input_tags.positive_only = True
         tags.input_tags.three_d_array = True
         return tags
+
+
+def _check_reach(value, rows, invariance):
+    """That J's scale is a number: a descent from NaN or infinity would end where it began and say nothing."""
+    if not math.isfinite(value):
+        largest = float(rows.max())
+        raise ValueError(f"features up to {largest:g} and invariance={invariance:g} are too large: J is not finite")
 
 
 def _power_of_two(value):

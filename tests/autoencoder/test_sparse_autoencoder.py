@@ -223,3 +223,13 @@ def test_bad_activations(digits):
     model = SparseAutoencoder(9, max_epochs=1).fit(digits)
     with pytest.raises(ValueError, match=r"activations must be of shape \(n, 9\), got \(600, 64\)"):
         model.inverse_transform(digits)
+    with pytest.raises(ValueError, match="activations contain NaN or infinity"):
+        model.inverse_transform(np.full((2, 9), np.nan))
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_going_on_with_other_units_is_refused(digits, method):
+    model = SparseAutoencoder(9, max_epochs=1, warm_start=True, random_state=0).fit(digits)
+    with pytest.raises(ValueError, match="n_components=7 cannot go on from the 9 units learned before"):
+        getattr(model.set_params(n_components=7), method)(digits)
+    assert model.components_.shape == (9, 64)

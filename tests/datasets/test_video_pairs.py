@@ -10,6 +10,7 @@ import zipfile
 
 import numpy as np
 import pytest
+import torch
 from sklearn.model_selection import GroupKFold
 
 from sklinvariant.datasets import VideoPairs, frame_pairs
@@ -418,3 +419,12 @@ def test_natural_pictures(shared_data, tmp_path):
     pairs, groups = frame_pairs(tmp_path / "frames", size=72)
     assert pairs.shape == (80, 2, 72, 128, 3)
     assert (np.bincount(groups) == 4).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_floats_are_read_as_float32(clip, dtype):
+    frames = torch.from_numpy(clip / 255).to(dtype)
+    pairs, _ = frame_pairs(frames, size=12, min_change=0.001)
+    expected, _ = frame_pairs(frames.float(), size=12, min_change=0.001)
+    assert pairs.dtype == np.float32
+    np.testing.assert_array_equal(pairs, expected)

@@ -183,10 +183,14 @@ def test_scorer_of_frames_needs_clips(video):
     scorer, model = make_invariance_scorer(), FunctionTransformer().fit(frames)
     with pytest.raises(ValueError, match="needs groups"):
         scorer(model, frames)
-    with pytest.raises(ValueError, match="for 120 frames"):
+    with pytest.raises(ValueError, match="5 clip ids for 120 frames"):
         scorer(model, frames, groups=clips[:5])
     with pytest.raises(ValueError, match="no two frames of a clip"):
         scorer(model, frames, groups=np.arange(120))
+    with pytest.raises(ValueError, match="clip 0 begins in row 0 and comes back in row 4"):
+        scorer(model, frames, groups=np.arange(120) // 2 % 2)  # shuffled rows are no neighbours in time
+    with pytest.raises(ValueError, match="no clip id but nan in row 0"):
+        scorer(model, frames, groups=np.full(120, np.nan))
     assert scorer(model, frames, groups=clips) > 1
 
 

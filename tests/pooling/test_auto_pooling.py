@@ -454,3 +454,40 @@ def test_time_after_the_pass_does_not_grow_with_frames(frames):
         model = AutoPooling(4, tol=1e-9, random_state=0).fit(X)
         seconds[n] = statistics.median(row["seconds"] for row in model.history_[1:])
     assert seconds[1_000_000] < 3 * seconds[10_000]
+
+
+def test_partial_fit_cannot_add_moments_that_batches_did_not_keep(frames):
+    model = AutoPooling(3, solver="sgd", max_epochs=2, random_state=0).fit(frames)
+    with pytest.raises(ValueError, match='solver="moment" cannot go on from a fit by batches'):
+        model.set_params(solver="moment").partial_fit(frames)
+
+
+@pytest.mark.parametrize("solver", ["moment", "sgd"])
+@pytest.mark.parametrize(
+    "clips",
+    [
+        np.array(["2026-01-01", "2026-01-02"], "datetime64[D]"),
+        np.array([b"a", b"b"]),
+        np.array([None, 2**70], dtype=object),
+    ],
+)
+def test_clip_ids_of_any_kind_can_be_saved(frames, tmp_path, clips, solver):
+    params = {"solver": solver, "max_epochs": 2, "random_state": 0}
+    groups = np.repeat(clips, 50)
+    model = AutoPooling(3, **params).fit(frames, groups=groups)
+    sklinvariant.save(model, tmp_path / "model")
+    copy = sklinvariant.load(tmp_path / "model").partial_fit(frames[:1], groups=groups[-1:])
+    np.testing.assert_array_equal(copy.components_, model.partial_fit(frames[:1], groups=groups[-1:]).components_)
+    assert copy.n_iter_ > 0
+    assert solver == "sgd" or copy._state["n_pairs"] == 98 + 1  # the clip went on
+
+
+@pytest.mark.parametrize("solver", ["moment", "sgd"])
+def test_squares_beyond_float64_are_named(frames, solver):
+    model = AutoPooling(3, solver=solver, max_epochs=2, random_state=0)
+    with pytest.raises(ValueError, match=r"features up to \S+e\+200 and invariance=2 are too large"):
+        model.fit(frames * 1e200)
+    if solver == "moment":
+        with pytest.raises(ValueError, match=r"invariance=1e\+300 are too large"):
+            model.set_params(invariance=1e300).fit(frames)
+    assert not hasattr(model, "components_")
