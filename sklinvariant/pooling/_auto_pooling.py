@@ -113,7 +113,7 @@ class AutoPooling(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transfo
         P: how much each feature belongs to each cluster, never negative.
     objective_ : float
         J of the training pairs: a mean over pairs, as `reconstruction_error_` and `invariance_error_` are, in squared
-        units of the features.
+        units of the features. After `partial_fit` of all pairs so far; with "sgd", of those of that call.
     reconstruction_error_ : float
         J₂.
     invariance_error_ : float
@@ -303,7 +303,7 @@ class AutoPooling(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transfo
         container = check_fitted(self, "inverse_transform", X)
         refuse_none(self, X, "pooled features")
         pooled = X if isinstance(X, torch.Tensor) else as_tensor(np.asarray(to_numpy(X)))
-        if pooled.ndim != 2 or pooled.shape[1] != len(self.components_):
+        if pooled.ndim != 2 or pooled.shape[1] != len(self.components_) or len(pooled) == 0:
             raise ValueError(f"X must be of shape (n, {len(self.components_)}), got {tuple(pooled.shape)}")
         if not torch.isfinite(pooled).all():
             raise ValueError("X contains NaN or infinity")
