@@ -262,7 +262,7 @@ class OverclusteringClassifier(ClassifierMixin, MetaEstimatorMixin, TorchEstimat
                     f"y holds the word {str(self.unlabeled_value)!r}; words beside unlabeled_value="
                     f"{self.unlabeled_value!r} must come as dtype object, e.g. np.array(y, dtype=object)"
                 )
-            labelled = np.array([label != self.unlabeled_value for label in y.tolist()], bool)
+            labelled = np.array([not _is(label, self.unlabeled_value) for label in y.tolist()], bool)
         if not labelled.any():
             raise ValueError(
                 f"y has no label: all {len(y)} rows are unlabeled_value={self.unlabeled_value!r}, but at least one "
@@ -334,6 +334,12 @@ def _as_rows(features):
         ) from error
 
 
+def _is(label, value):
+    """Whether they are equal; pandas' NA equals nothing."""
+    equal = label == value
+    return isinstance(equal, (bool, np.bool_)) and bool(equal)
+
+
 def _refuse_missing(y):
-    if any(label is None or label != label for label in y.tolist()):
+    if any(label is None or not _is(label, label) for label in y.tolist()):
         raise ValueError("Input y contains NaN or None; mark rows without a label by unlabeled_value")

@@ -240,7 +240,10 @@ def confusion(y_true, y_pred, *, ignore_label=None, sample_weight=None):
         name = ["shape", "shapes"][len(true) > 1]
         both = [s[0] if len(s) == 1 else s for s in shapes]
         raise ValueError(f"y_true and y_pred must have one {name}, got {both[0]} and {both[1]}")
-    weights = _weights(sample_weight, true)
+    by_map = len(true) > 1 or _is_list_of_arrays(y_true)
+    if sample_weight is not None and not by_map and true[0].ndim > 1 and np.ndim(to_numpy(sample_weight)) == 1:
+        true, pred, by_map = list(true[0]), list(pred[0]), True  # a number for each map, not for each pixel
+    weights = _weights(sample_weight, true, by_map)
     classes, code_of_class = _coding("y_true", true)
     clusters, code_of_cluster = _coding("y_pred", pred)
     k, counts = len(clusters), np.zeros(len(classes) * len(clusters))
@@ -249,7 +252,10 @@ def confusion(y_true, y_pred, *, ignore_label=None, sample_weight=None):
         for start in range(0, len(y), _LABELS):
             part = slice(start, start + _LABELS)
             codes = code_of_class(y[part]) * k + code_of_cluster(c[part])
-            counts += np.bincount(codes, None if w is None else w[part], minlength=len(counts))
+            if np.ndim(w) == 0:
+                counts += w * np.bincount(codes, minlength=len(counts))
+            else:
+                counts += np.bincount(codes, w[part], minlength=len(counts))
     counts = counts.reshape(len(classes), k)
     if ignore_label is not None:
         counts[[label == ignore_label for label in classes.tolist()]] = 0
@@ -315,25 +321,21 @@ def _table_coding(parts, low, high):
     return labels, lambda part: place[part.astype(np.int64) - low]
 
 
-def _weights(sample_weight, parts):
-    """Flat weights of each part, or None."""
+def _weights(sample_weight, parts, by_map):
+    """For each part a weight, or flat weights."""
     if sample_weight is None:
-        return [None] * len(parts)
-    if len(parts) > 1 and _is_list_of_arrays(sample_weight):
-        weights = [np.asarray(to_numpy(weight), np.float64) for weight in sample_weight]
-    else:
-        weights = np.asarray(to_numpy(sample_weight), np.float64)
-        weights = list(weights) if len(parts) > 1 else [weights]
+        return [1.0] * len(parts)
+    weights = list(sample_weight) if by_map else [sample_weight]
     if len(weights) != len(parts):
         raise ValueError(f"sample_weight has {len(weights)} entries for {len(parts)} label maps")
     flat = []
     for weight, part in zip(weights, parts, strict=True):
+        weight = np.asarray(to_numpy(weight), np.float64)
         if not (np.isfinite(weight).all() and (weight >= 0).all()):
             raise ValueError("sample_weight must be finite and not negative")
-        if weight.shape not in (part.shape, part.shape[:1]) and not (len(parts) > 1 and weight.ndim == 0):
+        if weight.shape != part.shape and not (by_map and weight.ndim == 0):
             raise ValueError(f"sample_weight of shape {weight.shape} for labels of shape {part.shape}")
-        weight = weight.reshape(weight.shape + (1,) * (part.ndim - weight.ndim))
-        flat.append(np.broadcast_to(weight, part.shape).ravel())
+        flat.append(weight.ravel() if weight.ndim else float(weight))
     return flat
 
 

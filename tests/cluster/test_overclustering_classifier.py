@@ -141,7 +141,13 @@ def test_labels_of_all_kinds(blobs):
     assert model.classes_.tolist() == ["a", "b", "c"]
     np.testing.assert_array_equal(model.predict(X), words[expected.predict(X)])
     assert model.score(X, hidden) == expected.score(X, few) == expected.score(X[few >= 0], few[few >= 0])
-    for labels in (few.tolist(), few.astype(float), pd.Series(few), torch.tensor(few)):
+    for labels in (
+        few.tolist(),
+        np.array([*map(np.int64, few)], dtype=object),
+        few.astype(float),
+        pd.Series(few),
+        torch.tensor(few),
+    ):
         np.testing.assert_array_equal(
             OverclusteringClassifier(KMeans(9, random_state=0)).fit(X, labels).predict(X), expected.predict(X)
         )
@@ -229,6 +235,12 @@ def test_metadata_goes_to_the_clusterer():
     assert model.clusterer_.strength_ == 2
 
 
+def test_attributes_come_with_fit():
+    model = OverclusteringClassifier(KMeans(2))
+    for name in ("n_features_in_", "feature_names_in_", "classes_", "cluster_classes_", "clusters_"):
+        assert not hasattr(model, name)
+
+
 def test_a_fit_that_fails_changes_nothing(blobs):
     X, _, few = blobs
     model = OverclusteringClassifier(KMeans(9, random_state=0)).fit(X, few)
@@ -248,6 +260,8 @@ def test_a_fit_that_fails_changes_nothing(blobs):
         ),
         ([0, 1, None, 1], "y contains NaN or None"),
         ([0, 1, np.nan, 1], "NaN"),
+        (pd.Series([0, 1, None, -1], dtype="Int64"), "NaN"),
+        (None, "requires y to be passed"),
         ([0, 1, 0.5, -1], "Unknown label type"),
         ([0, 1], "inconsistent numbers of samples"),
     ],

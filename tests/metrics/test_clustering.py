@@ -103,6 +103,7 @@ def test_maps_of_pixels(rng, monkeypatch):
     expected = clustering_accuracy(y[kept], c[kept])
     per_pixel = np.broadcast_to(weight[:, None, None], y.shape)
     weighted = clustering_accuracy(y[kept], c[kept], sample_weight=per_pixel[kept])
+    assert clustering_accuracy(y[:1], c[:1], sample_weight=[3.0]) == clustering_accuracy(y[:1], c[:1])
     train = {"y_true_train": y[0], "y_pred_train": c[0]}
     mapping = match_clusters(y[0][kept[0]], c[0][kept[0]], match="many-to-one")
     for labels in (1 << 20, 4):  # at a time
