@@ -62,7 +62,7 @@ def part_invariance(args):
         for seed, (train, test) in enumerate(splits):
             pooling = AutoPooling(100, invariance=strength, random_state=seed).fit(features[train])
             pooled = pooling.transform(features[test])
-            rebuilt = pooling.inverse_transform(pooled.reshape(-1, 100)).reshape(features[test].shape)
+            rebuilt = pooling.inverse_transform(pooled)
             scores.append(invariance_score(pooled, random_state=0))
             kept.append(1 - np.mean((features[test] - rebuilt) ** 2) / np.mean(features[test] ** 2))
         curve.append(scores)

@@ -63,7 +63,7 @@ def run(arguments):
         started = time.perf_counter()
         pooling = AutoPooling(arguments.clusters, invariance=invariance, tol=1e-3, random_state=arguments.seed)
         pooled = pooling.fit(features[learned]).transform(features[new])
-        rebuilt = pooling.inverse_transform(pooled.reshape(2 * len(new), -1)).reshape(features[new].shape)
+        rebuilt = pooling.inverse_transform(pooled)
         kept = 1 - np.square(features[new] - rebuilt).sum() / np.square(features[new]).sum()
         curve[invariance] = invariance_score(pooled, random_state=0)
         seconds = time.perf_counter() - started

@@ -294,20 +294,23 @@ class AutoPooling(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transfo
 
         Parameters
         ----------
-        X : array of shape (n, n_components)
+        X : array of shape (n, n_components) or (n_pairs, 2, n_components)
 
         Returns
         -------
-        array of shape (n, n_features)
+        array of shape (n, n_features) or (n_pairs, 2, n_features)
         """
         container = check_fitted(self, "inverse_transform", X)
         refuse_none(self, X, "pooled features")
         pooled = X if isinstance(X, torch.Tensor) else as_tensor(np.asarray(to_numpy(X)))
-        if pooled.ndim != 2 or pooled.shape[1] != len(self.components_) or len(pooled) == 0:
-            raise ValueError(f"X must be of shape (n, {len(self.components_)}), got {tuple(pooled.shape)}")
+        k = len(self.components_)
+        are_pairs = pooled.ndim == 3 and pooled.shape[1] == 2
+        if not (pooled.ndim == 2 or are_pairs) or pooled.shape[-1] != k or len(pooled) == 0:
+            raise ValueError(f"X must be of shape (n, {k}) or (n_pairs, 2, {k}), got {tuple(pooled.shape)}")
         if not torch.isfinite(pooled).all():
             raise ValueError("X contains NaN or infinity")
-        return container.wrap(self._multiply(pooled, self.components_, resolve_device(self.device, X)))
+        rebuilt = self._multiply(pooled.reshape(-1, k), self.components_, resolve_device(self.device, X))
+        return container.wrap(rebuilt.unflatten(0, (-1, 2)) if are_pairs else rebuilt)
 
     def _multiply(self, rows, matrix, device):
         """Rows times a matrix, a chunk at a time on the device; the answer lies where the rows do."""

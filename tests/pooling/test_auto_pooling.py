@@ -493,3 +493,13 @@ def test_squares_beyond_float64_are_named(frames, solver):
         with pytest.raises(ValueError, match=r"invariance=1e\+300 are too large"):
             model.set_params(invariance=1e300).fit(frames)
     assert not hasattr(model, "components_")
+
+
+def test_pairs_are_rebuilt_as_pairs():
+    pairs = np.random.RandomState(0).rand(30, 2, 8)
+    pooling = AutoPooling(3, random_state=0).fit(pairs)
+    pooled = pooling.transform(pairs)
+    expected = pooling.inverse_transform(pooled.reshape(60, 3)).reshape(pairs.shape)
+    np.testing.assert_array_equal(pooling.inverse_transform(pooled), expected)
+    with pytest.raises(ValueError, match=r"X must be of shape \(n, 3\) or \(n_pairs, 2, 3\)"):
+        pooling.inverse_transform(pooled[:, :1])
