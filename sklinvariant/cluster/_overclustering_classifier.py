@@ -6,6 +6,7 @@ each cluster stands for.
 
 import copy
 import warnings
+from numbers import Number
 
 import numpy as np
 from scipy.sparse import csr_matrix, issparse
@@ -134,9 +135,9 @@ class OverclusteringClassifier(ClassifierMixin, MetaEstimatorMixin, TorchEstimat
         """
         raise_for_params(params, self, "fit")
         refuse_none(self, X, "samples to cluster")
-        y, labelled = self._check_labels(y)
-        check_consistent_length(X, y)
-        classes, codes = np.unique(y[labelled], return_inverse=True)
+        labels, labelled = self._check_labels(y)
+        check_consistent_length(X, labelled)
+        classes, codes = np.unique(labels, return_inverse=True)
         if len(classes) == 1 and not labelled.all():
             warnings.warn(
                 f"all labels are {classes.tolist()[0]!r}, and rows of {self.unlabeled_value!r} count as unlabelled; if "
@@ -145,7 +146,7 @@ class OverclusteringClassifier(ClassifierMixin, MetaEstimatorMixin, TorchEstimat
                 stacklevel=2,
             )
         self.clusterer_ = clone(self.clusterer).fit(X, None, **process_routing(self, "fit", **params).clusterer.fit)
-        clusters, members = self._clusters_of_rows(X, len(y))
+        clusters, members = self._clusters_of_rows(X, len(labelled))
         counts = np.zeros((len(clusters), len(classes)))
         np.add.at(counts, (members[labelled], codes), 1)
         prior = counts.sum(0) / counts.sum()
@@ -206,10 +207,10 @@ class OverclusteringClassifier(ClassifierMixin, MetaEstimatorMixin, TorchEstimat
         -------
         float
         """
-        y, labelled = self._check_labels(y)
+        labels, labelled = self._check_labels(y)
         weight = None if sample_weight is None else np.asarray(to_numpy(sample_weight))[labelled]
         predicted = as_numpy(to_numpy(self.predict(X)))
-        return accuracy_score(y[labelled], predicted[labelled], sample_weight=weight)
+        return accuracy_score(labels, predicted[labelled], sample_weight=weight)
 
     @property
     def cluster_classes_(self):
@@ -251,7 +252,7 @@ class OverclusteringClassifier(ClassifierMixin, MetaEstimatorMixin, TorchEstimat
         return getattr(self.clusterer_, name)
 
     def _check_labels(self, y):
-        """The labels as they are, and which rows have one."""
+        """The labels of the rows that have one, and which rows these are."""
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
         y = column_or_1d(to_numpy(y), warn=True)
@@ -268,9 +269,12 @@ class OverclusteringClassifier(ClassifierMixin, MetaEstimatorMixin, TorchEstimat
                 f"y has no label: all {len(y)} rows are unlabeled_value={self.unlabeled_value!r}, but at least one "
                 "class is needed"
             )
-        _refuse_missing(y[labelled])
-        check_classification_targets(y[labelled])
-        return y, labelled
+        labels = y[labelled]
+        _refuse_missing(labels)
+        if labels.dtype == object and all(isinstance(label, Number) for label in labels):
+            labels = np.array(labels.tolist())
+        check_classification_targets(labels)
+        return labels, labelled
 
     def _clusters_of_rows(self, X, n):
         """What clusters there are, and the place among them of each row's."""
