@@ -302,7 +302,7 @@ def test_bad_input_of_transform(frames):
     model = AutoPooling(2, random_state=0).fit(frames)
     with pytest.raises(ValueError, match="Negative values"):
         model.transform(-frames)
-    with pytest.raises(ValueError, match=r"shape \(n, 2\), got \(100, 12\)"):
+    with pytest.raises(ValueError, match=r"shape \(n, 2\) or \(n_pairs, 2, 2\), got \(100, 12\)"):
         model.inverse_transform(frames)
     with pytest.raises(ValueError, match=r"shape \(n, 2\), got \(0, 2\)"):
         model.inverse_transform(np.zeros((0, 2)))
