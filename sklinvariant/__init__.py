@@ -10,6 +10,7 @@ __version__ = "0.1.0.dev0"
 _SUBPACKAGES = (
     "aggregation",
     "autoencoder",
+    "cluster",
     "datasets",
     "feature_extraction",
     "hashing",
