@@ -69,7 +69,7 @@ def _band(size, texture):
     """(size, size) how much of each frequency a texture has."""
     frequency = np.fft.fftfreq(size)
     down, across = np.meshgrid(frequency, frequency, indexing="ij")
-    centre = (0.25, 0.125, 0.0625)[texture // 3]
+    centre = (0.3, 0.15, 0.075)[texture // 3]
     radius, narrow = np.hypot(down, across), centre / 3
     if texture % 3 == 2:
         return np.exp(-((radius - centre) ** 2) / (2 * narrow**2))

@@ -3,26 +3,30 @@
 import torch
 from torch import nn
 
-_DILATIONS = (1, 1, 2, 4)
+_DILATIONS = (1, 1, 2, 2)
+_POOLED = 2  # pixels around each that features are averaged over, after every second convolution
 
 
 class SegmentationTrunk(nn.Sequential):
-    """Four 3 × 3 convolutions, the later ones dilated, each normalised and rectified: (n, c, h, w) -> (n, width, h, w).
+    """Four 3 × 3 convolutions, each normalised and rectified, and averages: (n, c, h, w) -> (n, width, h, w).
 
-    It keeps every pixel, and what it says of one depends on the ``radius`` pixels around it alone. So images may be of
-    any size, and tiles that overlap by the radius give what the whole image gives.
+    Averages after rectifying tell a texture from where its stripes lie. Every pixel is kept, and what is said of one
+    depends on the ``radius`` pixels around it alone: images may be of any size, and tiles that overlap by the radius
+    give what the whole image gives.
     """
 
-    radius = sum(_DILATIONS)
+    radius = sum(_DILATIONS) + len(_DILATIONS) // 2 * _POOLED
 
     def __init__(self, n_channels, width):
         layers: list[nn.Module] = []
-        for dilation in _DILATIONS:
+        for i, dilation in enumerate(_DILATIONS):
             layers += [
                 nn.Conv2d(n_channels, width, 3, padding=dilation, dilation=dilation, bias=False),
                 nn.BatchNorm2d(width),
                 nn.ReLU(),
             ]
+            if i % 2:
+                layers.append(nn.AvgPool2d(2 * _POOLED + 1, 1, _POOLED, count_include_pad=False))
             n_channels = width
         super().__init__(*layers)
 
