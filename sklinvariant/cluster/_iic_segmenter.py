@@ -183,7 +183,8 @@ class IICSegmenter(CallbackSupportMixin, ImageEstimator):
     Attributes
     ----------
     history_ : list of dict
-        Epoch, loss (minus information in nats, with entropies weighted, summed over the heads) and seconds of each epoch.
+        Epoch, loss and seconds of each. The loss is minus the information in nats, with
+        entropies weighted, summed over the heads.
     n_iter_ : int
         Epochs made.
     n_features_in_ : int
@@ -391,10 +392,10 @@ class IICSegmenter(CallbackSupportMixin, ImageEstimator):
         """A list of (c, h, w) tensors of one dtype on the device that computes; images in a list may differ in size."""
         refuse_none(self, X, "images")
         pictures = as_pictures(X)
-        if pictures is None and getattr(X, "ndim", 2) == 2:
-            pictures = self._read(X, reset=reset)
-        elif pictures is None:
+        if pictures is None and getattr(X, "ndim", 2) in (3, 4):
             pictures = self._read_array(X, reset)
+        elif pictures is None:
+            pictures = self._read(X, reset=reset)
         elif reset:
             self.n_features_in_ = pictures[0].numel()
             vars(self).pop("feature_names_in_", None)
