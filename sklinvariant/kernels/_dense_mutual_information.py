@@ -16,10 +16,13 @@ def displaced_joints(first, second, half_window, max_bytes=WORKING_BYTES):
     not there; displacements t = (down, right) run from -d to d. It is one correlation of the two. It is found as the
     gradient of an ordinary small convolution ``<first, second * W>`` with respect to W, which libraries compute
     quicker than a convolution with kernels as large as images, and whose own gradients are small convolutions. Rows
-    of displacements are taken as many at a time as fit ``max_bytes``.
+    of displacements are taken as many at a time as fit ``max_bytes``. Windows so wide that it pays take Fourier
+    transforms.
     """
     d, (h, w) = half_window, first.shape[-2:]
     width = 2 * d + 1
+    if width**2 >= _MANY:
+        return _joints_by_spectrum(first, second, d, max_bytes)
     second = pad(second, (d, d, d, d))
     row_bytes = second.shape[1] * width * h * w * second.element_size()
     rows = min(max(1, max_bytes // row_bytes), width)
@@ -34,7 +37,26 @@ def displaced_joints(first, second, half_window, max_bytes=WORKING_BYTES):
 
 
 _ONE, _NO = (1, 1), (0, 0)
+_MANY = 200  # displacements from which products of spectra are quicker than sums over pixels
 _convolution_backward = torch.ops.aten.convolution_backward
+
+
+def _joints_by_spectrum(first, second, d, max_bytes):
+    """The same correlation by Fourier transforms, as many clusters of the first view at a time as fit."""
+    shape = [size + d for size in first.shape[-2:]]  # so far around that what leaves on one side meets only zeros
+    seen = torch.fft.rfft2(second, shape)
+    step = max(1, max_bytes // (2 * seen[0].numel() * first.element_size()))
+    displacements = [(torch.arange(-d, d + 1, device=first.device) % size) for size in shape]
+    parts = []
+    for clusters in first.split(step, dim=1):
+        product = torch.einsum("nihw,njhw->ijhw", torch.fft.rfft2(clusters, shape).conj(), seen)
+        around = torch.fft.irfft2(product, shape)
+        parts.append(around.index_select(2, displacements[0]).index_select(3, displacements[1]))
+    joints = torch.cat(parts).permute(2, 3, 0, 1)
+    # a displacement that next to no pixel allows is rounding alone, which dividing by its sum would blow up
+    mass = joints.detach().sum((-2, -1), keepdim=True)
+    counts = mass > 1000 * torch.finfo(mass.dtype).eps * mass.max()
+    return torch.where(counts, joints, 0.0).clamp_min(0.0)
 
 
 def pooled_joint(first, second, half_window):
