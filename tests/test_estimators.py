@@ -62,6 +62,7 @@ _INSTANCES = {
     "OnDescriptors": [{"estimator": StandardScaler()}],
     "BackbonePatches": [{"module": torch.nn.Identity()}],
     "LocalDescriptors": [{}, {"method": "daisy"}],
+    "IICSegmenter": [{"n_clusters": 2, "half_window": 1, "width": 4, "max_epochs": 2}],
     "HammingNeighbors": [{}, *({"index": kind} for kind in ("ivf", "hnsw", "multihash"))],
 }
 ESTIMATORS = dict(all_estimators())
@@ -141,7 +142,7 @@ class Tasks:
 
     def on_fit_task_end(self, estimator, context, *, X=None, y=None, fitted_estimator=None):
         if context.parent is None:
-            fitted_estimator.transform(X)
+            getattr(fitted_estimator, "transform", getattr(fitted_estimator, "predict", None))(X)
         self.ended.append((context.estimator_name, context.task_name))
 
 

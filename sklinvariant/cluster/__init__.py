@@ -1,5 +1,6 @@
-"""Clusters that are the same for what looks the same, and classes made of them."""
+"""Clusters that are the same for what looks the same, of pixels too, and classes made of clusters."""
 
+from sklinvariant.cluster._iic_segmenter import IICSegmenter
 from sklinvariant.cluster._overclustering_classifier import OverclusteringClassifier
 
-__all__ = ["OverclusteringClassifier"]
+__all__ = ["IICSegmenter", "OverclusteringClassifier"]

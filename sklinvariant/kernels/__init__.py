@@ -3,6 +3,12 @@
 from sklinvariant.kernels._chi2 import chi2_map
 from sklinvariant.kernels._chunks import DOUBLE_ROWS, compute_dtype, gather_bags, standardize, take_rows
 from sklinvariant.kernels._clustering import Mixture, draw_rows, fit_kmeans, fit_mixture, hard_mixture, mixture_scores
+from sklinvariant.kernels._dense_mutual_information import (
+    dense_information,
+    displaced_joints,
+    joint_information,
+    pooled_joint,
+)
 from sklinvariant.kernels._filters import fit_zca, slide, take_patches
 from sklinvariant.kernels._moments import Moment, moment
 from sklinvariant.kernels._nearest import count_codewords, nearest_codewords, sum_by_codeword
@@ -24,18 +30,22 @@ __all__ = [
     "chi2_map",
     "compute_dtype",
     "count_codewords",
+    "dense_information",
     "descend",
+    "displaced_joints",
     "draw_rows",
     "fit_kmeans",
     "fit_mixture",
     "fit_zca",
     "gather_bags",
     "hard_mixture",
+    "joint_information",
     "mixture_scores",
     "moment",
     "nearest_codewords",
     "pair_moments",
     "pixel_moves",
+    "pooled_joint",
     "pooling_errors",
     "pooling_ray",
     "resample",

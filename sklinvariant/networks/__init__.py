@@ -1,4 +1,4 @@
-"""torch modules: encoders of bags, costs. Nothing here knows scikit-learn."""
+"""torch modules: encoders of bags, networks of images, costs. Nothing here knows scikit-learn."""
 
 from sklinvariant.networks._encoders import (
     Bags,
@@ -20,6 +20,7 @@ from sklinvariant.networks._rbm import (
     start_weights,
     uniform_targets,
 )
+from sklinvariant.networks._segmentation_trunk import SegmentationNetwork, SegmentationTrunk
 from sklinvariant.networks._sparse_autoencoder import SparseAutoencoderNetwork, kl_sparsity
 from sklinvariant.networks._squeezenet import SqueezeNet11Features
 
@@ -32,6 +33,8 @@ __all__ = [
     "PoolingLoss",
     "ProjectedSGD",
     "RestrictedBoltzmannMachine",
+    "SegmentationNetwork",
+    "SegmentationTrunk",
     "SoftBagOfWords",
     "SoftFisherVector",
     "SoftVLAD",

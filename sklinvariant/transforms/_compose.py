@@ -127,3 +127,15 @@ class Compose(Geometric):
 
     def _n_params(self):
         return sum(transform._n_params() for transform in self.transforms)
+
+
+def moves(transform, params, shape):
+    """(n, 3, 3) matrices of what moves points in a transformation; the identity for what only changes values."""
+    if isinstance(transform, Compose):
+        matrices = torch.eye(3, dtype=torch.float64).expand(len(params), 3, 3)
+        for part, columns in transform._parts(params):
+            matrices = moves(part, columns, shape) @ matrices
+        return matrices
+    if isinstance(transform, Geometric):
+        return transform._matrices(params, shape)
+    return torch.eye(3, dtype=torch.float64).expand(len(params), 3, 3)

@@ -1,0 +1,60 @@
+"""A small fully convolutional network that says for every pixel which cluster it belongs to."""
+
+import torch
+from torch import nn
+
+_DILATIONS = (1, 1, 2, 2)
+_POOLED = 2  # pixels around each that features are averaged over, after every second convolution
+
+
+class SegmentationTrunk(nn.Sequential):
+    """Four 3 × 3 convolutions, each normalised and rectified, and averages: (n, c, h, w) -> (n, width, h, w).
+
+    Averages after rectifying tell a texture from where its stripes lie. Every pixel is kept, and what is said of one
+    depends on the ``radius`` pixels around it alone: images may be of any size, and tiles that overlap by the radius
+    give what the whole image gives.
+    """
+
+    radius = sum(_DILATIONS) + len(_DILATIONS) // 2 * _POOLED
+
+    def __init__(self, n_channels, width):
+        layers: list[nn.Module] = []
+        for i, dilation in enumerate(_DILATIONS):
+            layers += [
+                nn.Conv2d(n_channels, width, 3, padding=dilation, dilation=dilation, bias=False),
+                nn.BatchNorm2d(width),
+                nn.ReLU(),
+            ]
+            if i % 2:
+                layers.append(nn.AvgPool2d(2 * _POOLED + 1, 1, _POOLED, count_include_pad=False))
+            n_channels = width
+        super().__init__(*layers)
+
+
+class SegmentationNetwork(nn.Module):
+    """A trunk with one 1 × 1 convolution a head: (n, c, h, w) -> for each head (n, k, h, w) probabilities."""
+
+    def __init__(self, n_channels, width, heads):
+        super().__init__()
+        self.trunk = SegmentationTrunk(n_channels, width)
+        self.heads = nn.ModuleList(nn.Conv2d(width, k, 1) for k in heads)
+
+    @classmethod
+    def start(cls, n_channels, width, heads, generator):
+        """Random weights of variance 2 / fan-in, drawn by the generator alone, and no bias."""
+        with torch.device("meta"):  # where nothing is drawn: the global generator is not ours to move
+            network = cls(n_channels, width, heads)
+        network.to_empty(device="cpu")
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.reset_parameters()
+            elif isinstance(module, nn.Conv2d):
+                drawn = torch.randn(module.weight.shape, generator=generator, dtype=torch.float64)
+                module.weight.data.copy_(drawn * (2 / module.weight[0].numel()) ** 0.5)
+                if module.bias is not None:
+                    module.bias.data.zero_()
+        return network
+
+    def forward(self, images):
+        features = self.trunk(images)
+        return [head(features).softmax(1) for head in self.heads]

@@ -1,0 +1,236 @@
+"""IICSegmenter: what views and tiles do, quality on textures, seeds, files, sizes, bad input."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import linear_sum_assignment
+from sklearn.base import clone
+from sklearn.cluster import KMeans
+
+from sklinvariant import load, save
+from sklinvariant.cluster import IICSegmenter
+from sklinvariant.cluster._iic_segmenter import CropPairs, predict_tiles
+from sklinvariant.datasets import make_textures
+from sklinvariant.kernels import resample
+from sklinvariant.networks import SegmentationNetwork
+from sklinvariant.transforms import ColorJitter, Compose, Flip, Rotation, Sobel, Translation
+
+QUICK = {"n_clusters": 3, "half_window": 1, "width": 4, "max_epochs": 2, "random_state": 0}
+
+
+@pytest.fixture(scope="module")
+def textures():
+    return make_textures(6, size=24, n_textures=3, random_state=0)
+
+
+def _accuracy(truth, labels):
+    table = np.zeros((truth.max() + 1, labels.max() + 1))
+    np.add.at(table, (truth.ravel(), labels.ravel()), 1)
+    rows, columns = linear_sum_assignment(-table)
+    return table[rows, columns].sum() / truth.size
+
+
+def _pairs(images, transform, tile_size=64, batch_size=3):
+    generator = torch.Generator().manual_seed(0)
+    images = [torch.tensor(image)[None] for image in images]
+    return CropPairs(images, transform, tile_size=tile_size, batch_size=batch_size, generator=generator)
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        Flip("both"),
+        Compose([Flip(), ColorJitter(0, 0, 0, 0), Compose([Rotation(n_steps=4), Flip()])]),
+        Rotation(20),
+        Compose([Translation(0.2)]),
+    ],
+)
+def test_views_are_taken_back(transform):
+    """A pixel that did not leave the image comes back to where it was; one that did has no weight."""
+    ramp = np.add.outer(np.arange(16.0), 2 * np.arange(16.0)) / 48 + 0.1
+    for pair, _ in _pairs([ramp] * 3, transform):
+        again = resample(pair.views, pair.back)
+        weight = resample(torch.ones_like(pair.views), pair.back)
+        middle = (slice(None), slice(None), slice(6, 10), slice(6, 10))
+        inside = weight[middle] > 0.999
+        torch.testing.assert_close(again[middle][inside], pair.images[middle][inside], atol=0.02, rtol=0)
+        assert inside.any()
+    if isinstance(transform, Compose) and isinstance(transform.transforms[0], Translation):
+        assert (weight == 0).any()
+
+
+def test_crops_of_images_of_different_sizes():
+    images = [np.full((10, 30), 0.1), np.full((7, 5), 0.2)]
+    batches = _pairs(images, Flip(), tile_size=12, batch_size=2)
+    assert len(batches) == 3 + 1  # the first takes three tiles
+    seen = 0
+    for pair, _ in batches:
+        assert pair.images.shape[1:] == (1, 10, 12)
+        for image, mask in zip(pair.images, pair.masks, strict=True):
+            small = image[0, 0, 0] == 0.2
+            assert (image == image[0, 0, 0]).all()
+            assert mask.sum() == (35 if small else 120)
+            assert not small or mask[0, :7, :5].all()
+        seen += len(pair)
+    assert seen == 4
+
+
+@pytest.mark.parametrize("tile_size", [1, 7, 16, 100])
+def test_tiles_have_no_seams(tile_size):
+    network = SegmentationNetwork.start(2, 3, [4], torch.Generator().manual_seed(0)).double()
+    images = torch.randn(2, 2, 37, 29, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    with torch.no_grad():
+        network(images)  # statistics that are not those of the start
+        network.eval()
+        torch.testing.assert_close(predict_tiles(network, images, tile_size), network(images)[0])
+
+
+def test_shapes_and_probabilities(textures):
+    images, _ = textures
+    model = IICSegmenter(**QUICK).fit(images)
+    proba = model.predict_proba(images)
+    assert proba.shape == (6, 24, 24, 3)
+    assert proba.dtype == np.float32
+    np.testing.assert_allclose(proba.sum(-1), 1, atol=1e-5)
+    np.testing.assert_array_equal(model.predict(images), proba.argmax(-1))
+    assert len(model.history_) == model.n_iter_ == 2
+    assert not hasattr(model, "labels_")
+
+
+def test_kinds_of_input(textures):
+    images, _ = textures
+    model = IICSegmenter(**QUICK).fit(images)
+    labels = model.predict(images)
+    rows = clone(model).set_params(image_shape=(24, 24)).fit(images.reshape(6, -1))
+    np.testing.assert_array_equal(rows.predict(images.reshape(6, -1)), labels)
+    np.testing.assert_array_equal(model.predict(list(images)), labels)
+    of_tensor = model.predict(torch.from_numpy(images))
+    assert isinstance(of_tensor, torch.Tensor)
+    np.testing.assert_array_equal(of_tensor.numpy(), labels)
+    wide = clone(model).fit(images.astype(np.float64))
+    assert wide.predict_proba(images.astype(np.float64)).dtype == np.float64
+
+
+def test_images_of_different_sizes(textures):
+    images, _ = textures
+    pictures = [images[0], images[1][:20], images[2][:, :15]]
+    model = IICSegmenter(**QUICK).fit(pictures)
+    labels = model.predict(pictures)
+    assert [label.shape for label in labels] == [(24, 24), (20, 24), (24, 15)]
+    np.testing.assert_array_equal(labels[1], model.predict(pictures[1:2])[0])
+    assert model.predict(np.zeros((1, 40, 50))).shape == (1, 40, 50)
+
+
+def test_colour_images_and_whole_numbers():
+    images = np.random.RandomState(0).randint(0, 256, (4, 12, 10, 3)).astype(np.uint8)
+    whole = IICSegmenter(**QUICK).fit(images)
+    floats = IICSegmenter(**QUICK).fit((images / 255).astype(np.float32))
+    np.testing.assert_allclose(whole.predict_proba(images), floats.predict_proba(images), atol=1e-3)
+    many = np.random.RandomState(0).rand(4, 12, 10, 5)
+    assert IICSegmenter(**QUICK).fit(many).predict(many).shape == (4, 12, 10)
+
+
+@pytest.mark.parametrize(
+    "params", [{"average": "joint"}, {"n_overclusters": 0}, {"n_overclusters": 7}, {"tile_size": 10}]
+)
+def test_the_loss_falls(params, textures):
+    model = IICSegmenter(**{**QUICK, "max_epochs": 15, "learning_rate": 0.02, **params}).fit(textures[0])
+    assert model.history_[-1]["loss"] < model.history_[0]["loss"] - 0.01
+
+
+def test_seed_clone_pickle_file(textures, tmp_path, global_random_seed):
+    images, _ = textures
+    torch.manual_seed(5)
+    np.random.seed(5)
+    model = IICSegmenter(**{**QUICK, "random_state": global_random_seed}).fit(images)
+    expected = model.predict_proba(images)
+    drawn = torch.rand(1).item(), np.random.rand()
+    torch.manual_seed(5)
+    np.random.seed(5)
+    assert drawn == (torch.rand(1).item(), np.random.rand())
+    save(model, tmp_path / "model.safetensors")
+    for again in (
+        clone(model).fit(images),
+        pickle.loads(pickle.dumps(model)),
+        load(tmp_path / "model.safetensors"),
+        load(tmp_path / "model.safetensors", mmap_mode="r"),
+    ):
+        np.testing.assert_array_equal(again.predict_proba(images), expected)
+    other = clone(model).set_params(random_state=global_random_seed + 1).fit(images)
+    assert not np.array_equal(other.predict_proba(images), expected)
+
+
+def test_same_on_the_device(textures, device):
+    images = torch.from_numpy(textures[0]).to(device)
+    model = IICSegmenter(**QUICK).fit(images)
+    labels = model.predict(images)
+    assert labels.device.type == device
+    assert model.predict(textures[0]).shape == tuple(labels.shape)
+
+
+def test_constant_images_are_one_cluster_or_at_least_finite():
+    images = np.full((3, 12, 12), 0.5)
+    proba = IICSegmenter(**QUICK).fit(images).predict_proba(images)
+    assert np.isfinite(proba).all()
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"n_clusters": 0}, "n_clusters"),
+        ({"half_window": -1}, "half_window"),
+        ({"average": "none"}, "average"),
+        ({"transforms": "flip"}, "transforms"),
+        ({"tile_size": 0}, "tile_size"),
+        ({"transforms": Sobel()}, "transforms must keep"),
+    ],
+)
+def test_bad_parameters(params, message, textures):
+    with pytest.raises(ValueError, match=message):
+        IICSegmenter(**{**QUICK, **params}).fit(textures[0])
+
+
+def test_bad_images(textures):
+    images, _ = textures
+    model = IICSegmenter(**QUICK).fit(images)
+    before = model.predict(images)
+    broken = images.copy()
+    broken[2, 3, 3] = np.nan
+    with pytest.raises(ValueError, match="image 2 contains NaN"):
+        model.fit(broken)
+    with pytest.raises(ValueError, match="image 1 has 3 channel"):
+        model.fit([images[0], np.zeros((8, 8, 3))])
+    with pytest.raises(ValueError, match="was fitted on images of 1"):
+        model.predict(np.zeros((1, 8, 8, 3)))
+    with pytest.raises(ValueError, match="image_shape"):
+        clone(model).set_params(image_shape=(5, 5)).fit(images.reshape(6, -1))
+    with pytest.raises(ValueError, match="0 sample"):
+        model.predict(np.zeros((0, 8, 8)))
+    np.testing.assert_array_equal(model.predict(images), before)  # a fit that fails leaves the model
+
+
+def test_textures():
+    images, masks = make_textures(8, size=32, n_textures=5, random_state=3)
+    np.testing.assert_array_equal(images, make_textures(8, size=32, n_textures=5, random_state=3)[0])
+    assert images.min() >= 0
+    assert images.max() <= 1
+    assert set(np.unique(masks)) == set(range(5))
+    for texture in range(5):  # nothing in the greys tells them apart
+        grey = images[masks == texture]
+        assert abs(grey.mean() - 0.5) < 0.05
+        assert abs(grey.std() - 0.18) < 0.05
+    for params in ({"n_textures": 1}, {"n_textures": 10}, {"size": 8}, {"n_images": 0}):
+        with pytest.raises(ValueError, match=next(iter(params))):
+            make_textures(**params)
+
+
+@pytest.mark.slow
+def test_textures_are_told_apart_where_kmeans_on_pixels_cannot():
+    images, masks = make_textures(16, size=64, n_textures=3, random_state=0)
+    pixels = KMeans(3, n_init=3, random_state=0).fit_predict(images.reshape(-1, 1)).reshape(masks.shape)
+    assert _accuracy(masks, pixels) < 0.45
+    model = IICSegmenter(3, random_state=0).fit(images)
+    unseen, truth = make_textures(8, size=64, n_textures=3, random_state=1)
+    assert _accuracy(truth, model.predict(unseen)) > 0.85
