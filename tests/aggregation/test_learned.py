@@ -57,7 +57,7 @@ def test_starts_where_the_unlearned_ends(two_classes, learned, start):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_cost_falls_and_parameters_move(two_classes, model, dtype):
     X, y = two_classes
-    model = clone(model).set_params(max_epochs=15, batch_size=8, tol=None).fit(X.astype(dtype), y)
+    model = clone(model).set_params(max_epochs=15, batch_size=8, descriptors_per_sample=None).fit(X.astype(dtype), y)
     losses = [row["loss"] for row in model.history_]
     assert len(losses) == model.n_iter_ == 15
     assert losses[-1] < losses[0]
@@ -278,7 +278,7 @@ def test_partial_fit_and_warm_start(two_classes):
     assert streamed.n_iter_ == 30
     with pytest.raises(ValueError, match="class 7"):
         streamed.partial_fit(X[:2], [0, 7])
-    warm = LearnedBoW(4, max_epochs=5, warm_start=True, tol=None, random_state=0).fit(X, y)
+    warm = LearnedBoW(4, max_epochs=5, warm_start=True, descriptors_per_sample=None, random_state=0).fit(X, y)
     before = warm.history_[-1]["loss"]
     warm.fit(X, y)
     assert warm.n_iter_ == 10
