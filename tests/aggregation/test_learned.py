@@ -75,6 +75,14 @@ def test_seed_clone_and_pickle(two_classes, model):
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(first)).predict_proba(X), first.predict_proba(X))
 
 
+def test_two_learned_words_separate_what_two_of_kmeans_do_not():
+    bags, y = make_concentric(300, n_descriptors=5, noise=0.5, random_state=0)
+    train, test = bags[:150], bags[150:]
+    learned = LearnedBoW(2, max_epochs=100, learning_rate=0.05, tol=None, random_state=0).fit(train, y[:150])
+    unlearned = make_pipeline(BagOfWords(2, random_state=0), LinearSVC()).fit(train, y[:150])
+    assert learned.score(test, y[150:]) > unlearned.score(test, y[150:]) + 0.1
+
+
 @pytest.mark.parametrize(("make", "n_words"), [(make_concentric, 2), (make_checkers, 4)])
 def test_a_few_learned_words_separate_what_ten_words_of_kmeans_do_not(make, n_words, global_random_seed):
     bags, y = make(800, n_descriptors=2, noise=0.1, random_state=global_random_seed)

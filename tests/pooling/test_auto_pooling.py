@@ -304,7 +304,7 @@ def test_bad_input_of_transform(frames):
         model.transform(-frames)
     with pytest.raises(ValueError, match=r"shape \(n, 2\) or \(n_pairs, 2, 2\), got \(100, 12\)"):
         model.inverse_transform(frames)
-    with pytest.raises(ValueError, match=r"got \(0, 2\)"):
+    with pytest.raises(ValueError, match=r"shape \(n, 2\) or \(n_pairs, 2, 2\), got \(0, 2\)"):
         model.inverse_transform(np.zeros((0, 2)))
     with pytest.raises(ValueError, match="NaN"):
         model.inverse_transform([[np.nan, 1]])
