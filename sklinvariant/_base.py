@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -136,6 +136,27 @@ class TorchEstimator(BaseEstimator):
                 f"to fit(): fitted with {self._state['namespace']}, got {container.name}. Move the data, or switch "
                 "array_api_dispatch off."
             )
+
+
+class RowFeaturesOutMixin(ClassNamePrefixFeaturesOutMixin):
+    """Names after the class for what is made of rows; those of rows that were feature maps may come one a cell."""
+
+    def get_feature_names_out(self, input_features=None):
+        """Names of the features that `transform` gives.
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+            Names of the features of X, or, where X holds feature maps, of those of one cell; only their number counts.
+
+        Returns
+        -------
+        ndarray of str
+        """
+        check_is_fitted(self)
+        if input_features is not None and 0 < len(input_features) < self.n_features_in_:
+            input_features = None if self.n_features_in_ % len(input_features) == 0 else input_features
+        return super().get_feature_names_out(input_features)
 
 
 class BagEstimator(TorchEstimator):
@@ -273,6 +294,7 @@ __all__ = [
     "BagEstimator",
     "Container",
     "FittedState",
+    "RowFeaturesOutMixin",
     "TorchEstimator",
     "check_fitted",
     "check_rows",

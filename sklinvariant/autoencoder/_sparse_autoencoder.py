@@ -7,13 +7,14 @@ from numbers import Integral, Real
 
 import numpy as np
 import torch
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
+from sklearn.base import TransformerMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklinvariant._base import (
     DEVICE,
     Container,
     FittedState,
+    RowFeaturesOutMixin,
     TorchEstimator,
     check_fitted,
     check_rows,
@@ -46,7 +47,7 @@ def reconstruction_error(network, rows, at_once=8192):
     return float(torch.stack(errors).sum()) / rows.numel()
 
 
-class SparseAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, TorchEstimator):
+class SparseAutoencoder(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, TorchEstimator):
     """Features of which few are on at a time, and from which the rows can be rebuilt: one hidden layer.
 
     ``h = σ(x Wᵀ + b)`` are the features and ``x̂ = h V + c`` the reconstruction (σ of that with

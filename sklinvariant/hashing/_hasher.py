@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from sklearn.base import TransformerMixin, _fit_context
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.validation import check_is_fitted
 
 from sklinvariant._base import (
     DEVICE,
     Container,
+    RowFeaturesOutMixin,
     TorchEstimator,
     check_fitted,
     check_rows,
@@ -33,7 +33,7 @@ def pack_bits(bits):
     return (padded.view(n, -1, 8) * worth).sum(2, dtype=torch.uint8)
 
 
-class Hasher(CallbackSupportMixin, TransformerMixin, TorchEstimator):
+class Hasher(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, TorchEstimator):
     """Base of the hashers. A subclass learns a state in ``_learn`` and gives real numbers in ``_project``.
 
     Parameters that all have: ``packed`` (8 bits a byte), ``device``.
@@ -106,12 +106,10 @@ class Hasher(CallbackSupportMixin, TransformerMixin, TorchEstimator):
         """
         return check_fitted(self, "decision_function", X).wrap(self._scores(X))
 
-    def get_feature_names_out(self, input_features=None):
-        """Names of the bits, or of the bytes with ``packed=True``."""
-        check_is_fitted(self)
+    @property
+    def _n_features_out(self):
         n_bits = self._state["n_bits"]
-        names = [f"{type(self).__name__.lower()}{i}" for i in range(-(-n_bits // 8) if self.packed else n_bits)]
-        return np.asarray(names, dtype=object)
+        return -(-n_bits // 8) if self.packed else n_bits
 
     def _rows(self, X, *, reset):
         container = Container(X)

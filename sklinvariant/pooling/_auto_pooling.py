@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
+from sklearn.base import TransformerMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval, StrOptions
 from tqdm.auto import tqdm
@@ -21,6 +21,7 @@ from sklinvariant._base import (
     DEVICE,
     Container,
     FittedState,
+    RowFeaturesOutMixin,
     TorchEstimator,
     check_fitted,
     check_rows,
@@ -63,7 +64,7 @@ class _Frames(NamedTuple):
     kept: dict
 
 
-class AutoPooling(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, TorchEstimator):
+class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, TorchEstimator):
     """Pools features that turn into each other from frame to frame: a soft clustering learned from video.
 
     The pooled representation is ``z = P y`` of non-negative features y, with a non-negative matrix P that minimises

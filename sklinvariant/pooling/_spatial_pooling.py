@@ -8,12 +8,13 @@ import math
 from numbers import Integral, Real
 
 import torch
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
+from sklearn.base import TransformerMixin, _fit_context
 from sklearn.utils._param_validation import Interval
 
 from sklinvariant._base import (
     DEVICE,
     Container,
+    RowFeaturesOutMixin,
     TorchEstimator,
     check_fitted,
     check_rows,
@@ -48,7 +49,7 @@ def pool_grids(maps, grids, order):
     return torch.cat(pooled, dim=1)
 
 
-class SpatialPooling(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, TorchEstimator):
+class SpatialPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, TorchEstimator):
     """Feature maps to vectors: a moment of each feature over each region of one or more grids.
 
     Parameters

@@ -16,9 +16,9 @@ from sklearn.preprocessing import StandardScaler
 from sklinvariant import BagOfWords, LearnedBoW, NestedInvariancePooler, load, save
 from sklinvariant.autoencoder import SparseAutoencoder
 from sklinvariant.feature_extraction import ConvolutionalFeatures, DensePatches
-from sklinvariant.hashing import PCAHasher
+from sklinvariant.hashing import LSHHasher, PCAHasher
 from sklinvariant.kernels import fit_zca, take_patches
-from sklinvariant.pooling import SpatialPooling
+from sklinvariant.pooling import AutoPooling, SpatialPooling
 from sklinvariant.transforms import Rotation
 
 
@@ -289,3 +289,17 @@ def test_bad_images(images):
         features.transform(images[:, :9])
     with pytest.raises(AttributeError, match="filters_"):
         ConvolutionalFeatures(KMeans(3)).filters_  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "last", [AutoPooling(3), SpatialPooling([(2, 2)]), SparseAutoencoder(3, max_epochs=2), LSHHasher(3)]
+)
+def test_names_of_what_comes_after_maps(images, last):
+    """The maps name the features of a cell; what takes whole maps for rows names its own."""
+    pipeline = make_pipeline(ConvolutionalFeatures(KMeans(4, n_init=1), patch_size=3, random_state=0), last)
+    answer = pipeline.fit_transform(images)
+    names = pipeline.get_feature_names_out()
+    assert len(names) == answer.shape[1]
+    assert names[0] == f"{type(last).__name__.lower()}0"
+    with pytest.raises(ValueError, match="input_features should have length"):
+        pipeline[-1].get_feature_names_out(["a"] * (pipeline[-1].n_features_in_ - 1))
