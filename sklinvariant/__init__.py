@@ -26,6 +26,7 @@ _NAMES = {
     "BagOfWords": "aggregation",
     "DescriptorSets": "_descriptors",
     "FisherVector": "aggregation",
+    "IICClusterer": "cluster",
     "LearnedAggregation": "aggregation",
     "LearnedBoW": "aggregation",
     "LearnedFisherVector": "aggregation",

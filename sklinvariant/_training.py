@@ -46,6 +46,10 @@ class RowBatches:
     def __len__(self):
         return len(self.rows)
 
+    @property
+    def n_steps(self):
+        return math.ceil(len(self) / self.batch_size)
+
     def __iter__(self):
         order = torch.randperm(len(self), generator=self.generator).to(self.rows.device)
         for index in order.tensor_split(math.ceil(len(self) / self.batch_size)):
@@ -67,6 +71,10 @@ class BagBatches:
 
     def __len__(self):
         return len(self.bags.offsets) - 1
+
+    @property
+    def n_steps(self):
+        return math.ceil(len(self) / self.batch_size)
 
     def __iter__(self):
         order = torch.randperm(len(self), generator=self.generator)
@@ -223,6 +231,7 @@ def train(
 ):
     """Train ``module(batch) -> loss`` in place; the history, a list with the epoch, loss and seconds of each.
 
+    ``batches`` are walked through once an epoch, in ``batches.n_steps`` steps.
     A module without a loss to differentiate has a method ``learn(batch, learning_rate, momentum) -> loss`` that makes
     the step itself; learning rate and momentum are those of the ``optimizer``, whose own step is not taken.
     ``report`` is a `FitReport`; ``fitted_attributes(module)`` gives what a callback needs to see a fitted model.
@@ -231,7 +240,7 @@ def train(
     epochs = _Epochs(report, fitted_attributes, tol, n_iter_no_change)
     own = [("epochs", epochs)]
     if learning_rate_decay == "cosine":
-        own.append(("decay", _Decay(max_epochs * math.ceil(len(batches) / batches.batch_size))))
+        own.append(("decay", _Decay(max_epochs * batches.n_steps)))
     if verbose:
         own.append(("bar", _Bar(name, max_epochs)))
     net = _Net(

@@ -1,6 +1,7 @@
 """Clusters that are the same for what looks the same, of pixels too, and classes made of clusters."""
 
+from sklinvariant.cluster._iic_clusterer import IICClusterer
 from sklinvariant.cluster._iic_segmenter import IICSegmenter
 from sklinvariant.cluster._overclustering_classifier import OverclusteringClassifier
 
-__all__ = ["IICSegmenter", "OverclusteringClassifier"]
+__all__ = ["IICClusterer", "IICSegmenter", "OverclusteringClassifier"]

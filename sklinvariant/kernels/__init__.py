@@ -3,14 +3,10 @@
 from sklinvariant.kernels._chi2 import chi2_map
 from sklinvariant.kernels._chunks import DOUBLE_ROWS, compute_dtype, gather_bags, standardize, take_rows
 from sklinvariant.kernels._clustering import Mixture, draw_rows, fit_kmeans, fit_mixture, hard_mixture, mixture_scores
-from sklinvariant.kernels._dense_mutual_information import (
-    dense_information,
-    displaced_joints,
-    joint_information,
-    pooled_joint,
-)
+from sklinvariant.kernels._dense_mutual_information import dense_information, displaced_joints, pooled_joint
 from sklinvariant.kernels._filters import fit_zca, slide, take_patches
 from sklinvariant.kernels._moments import Moment, moment
+from sklinvariant.kernels._mutual_information import joint_information, joint_sum
 from sklinvariant.kernels._nearest import count_codewords, nearest_codewords, sum_by_codeword
 from sklinvariant.kernels._pair_moments import PairMoments, pair_moments, pooling_errors, pooling_ray
 from sklinvariant.kernels._pooling_descent import Iterate, PoolingObjective, best_multiple, descend
@@ -40,6 +36,7 @@ __all__ = [
     "gather_bags",
     "hard_mixture",
     "joint_information",
+    "joint_sum",
     "mixture_scores",
     "moment",
     "nearest_codewords",

@@ -6,6 +6,8 @@ Axes: n images, k clusters of the first view, q of the second, h×w pixels, D = 
 import torch
 from torch.nn.functional import pad
 
+from sklinvariant.kernels._mutual_information import joint_information
+
 WORKING_BYTES = 64 << 20  # what one chunk of displacements may take, were it unfolded
 
 
@@ -69,20 +71,6 @@ def pooled_joint(first, second, half_window):
         upper, lower = (ends + d + 1).clamp_max(size), (ends - d).clamp_min(0)
         second = before.index_select(axis, upper) - before.index_select(axis, lower)
     return torch.einsum("nihw,njhw->ij", first, second)
-
-
-def joint_information(joint, entropy_weight=1.0):
-    """I = Σ P ln P - λ Σ P (ln P_i + ln P_j) of joints (..., k, k) in nats, each made symmetric and of sum 1 (eq. 2-3).
-
-    A weight λ above 1 prefers clusters of equal size. What has sum 0 (a displacement that no pixel allows) gives 0.
-    """
-    joint = joint.to(torch.promote_types(joint.dtype, torch.float32))
-    joint = (joint + joint.mT) / 2
-    tiny = torch.finfo(joint.dtype).tiny
-    joint = (joint / joint.sum((-2, -1), keepdim=True).clamp_min(tiny)).clamp_min(torch.finfo(joint.dtype).eps ** 2)
-    marginal = joint.sum(-1)
-    own = marginal.log()
-    return (joint * (joint.log() - entropy_weight * (own[..., :, None] + own[..., None, :]))).sum((-2, -1))
 
 
 def dense_information(first, second, half_window, *, average="information", entropy_weight=1.0):

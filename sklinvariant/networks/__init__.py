@@ -1,5 +1,6 @@
 """torch modules: encoders of bags, networks of images, costs. Nothing here knows scikit-learn."""
 
+from sklinvariant.networks._cluster_network import ClusterNetwork
 from sklinvariant.networks._encoders import (
     Bags,
     MeanEncoder,
@@ -9,6 +10,7 @@ from sklinvariant.networks._encoders import (
     Units,
     normalize_vlad,
 )
+from sklinvariant.networks._heads import SubHeads, seeded
 from sklinvariant.networks._objective import LinearCost, Objective, OwnCost, fit_cost, map_features
 from sklinvariant.networks._pooling_loss import PoolingLoss, ProjectedSGD, pair_curvature
 from sklinvariant.networks._rbm import (
@@ -23,9 +25,11 @@ from sklinvariant.networks._rbm import (
 from sklinvariant.networks._segmentation_trunk import SegmentationNetwork, SegmentationTrunk
 from sklinvariant.networks._sparse_autoencoder import SparseAutoencoderNetwork, kl_sparsity
 from sklinvariant.networks._squeezenet import SqueezeNet11Features
+from sklinvariant.networks._trunks import mlp_trunk, resnet_trunk, vgg_trunk
 
 __all__ = [
     "Bags",
+    "ClusterNetwork",
     "LinearCost",
     "MeanEncoder",
     "Objective",
@@ -40,6 +44,7 @@ __all__ = [
     "SoftVLAD",
     "SparseAutoencoderNetwork",
     "SqueezeNet11Features",
+    "SubHeads",
     "Units",
     "batch_regularizer",
     "fit_cost",
@@ -47,9 +52,13 @@ __all__ = [
     "kl_sparsity",
     "log_odds",
     "map_features",
+    "mlp_trunk",
     "normalize_vlad",
     "pair_curvature",
     "pseudo_log_likelihood",
+    "resnet_trunk",
+    "seeded",
     "start_weights",
     "uniform_targets",
+    "vgg_trunk",
 ]

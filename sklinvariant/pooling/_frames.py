@@ -1,5 +1,7 @@
 """Which rows are frames that follow each other, by the clips that they are of, and batches of such pairs."""
 
+import math
+
 import numpy as np
 import torch
 
@@ -52,6 +54,10 @@ class PairBatches:
 
     def __len__(self):
         return len(self.first)
+
+    @property
+    def n_steps(self):
+        return math.ceil(len(self) / self.batch_size)
 
     def __iter__(self):
         order = self.first[torch.randperm(len(self), generator=self.generator)]

@@ -1,0 +1,571 @@
+"""Clusters that a network finds by itself: those of the two samples of a pair tell of each other as much as they can.
+
+Ji, Henriques & Vedaldi 2019, "Invariant information clustering for unsupervised image classification and
+segmentation", equations 1-4.
+"""
+
+import copy
+import math
+import warnings
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, _fit_context
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils._param_validation import Interval, StrOptions
+from torch import nn
+
+from sklinvariant._base import (
+    DEVICE,
+    Container,
+    FittedState,
+    check_fitted,
+    check_rows,
+    keeps_state_on_failure,
+    refuse_none,
+    resolve_device,
+    to_numpy,
+    torch_generator,
+)
+from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
+from sklinvariant._descriptors import as_tensor
+from sklinvariant._images import as_float
+from sklinvariant._training import OPTIMIZERS, train
+from sklinvariant.cluster._pairs import (
+    PairBatches,
+    PartnerPairs,
+    ViewPairs,
+    default_views,
+    explicit_pairs,
+    nearest_partners,
+    temporal_pairs,
+)
+from sklinvariant.feature_extraction._images import ImageEstimator
+from sklinvariant.kernels import joint_sum, mutual_information, normalize_joint
+from sklinvariant.networks import ClusterNetwork, SubHeads, mlp_trunk, resnet_trunk, seeded, vgg_trunk
+
+_COUNT = Interval(Integral, 1, None, closed="left")
+_AT_ONCE = 1024  # samples that are assigned at a time
+_STUCK = 0.05  # of ln k: assignments say as good as nothing of each other
+
+
+@torch.no_grad()
+def assign(network, samples):
+    """Features (n, D) and probabilities (n, h, k) of the main heads."""
+    network.eval()
+    features = torch.cat([network.features(part) for part in samples.split(_AT_ONCE)])
+    return features, network.heads(features)
+
+
+@torch.no_grad()
+def measure(network, source, n_repeats):
+    """The joint P (h, k, k) of the main heads over all pairs of a source, ``n_repeats`` drawn of each."""
+    network.eval()
+    total = 0
+    for index in torch.arange(len(source), device=source.samples.device).split(_AT_ONCE):
+        first, second = (network.heads(network.features(x)) for x in source.take(index, n_repeats))
+        total = total + joint_sum(first.repeat(n_repeats, 1, 1), second)
+    return normalize_joint(total)
+
+
+class IICClusterer(
+    CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, ImageEstimator
+):
+    """Clusters found by a network that maximises the mutual information between the clusters of paired samples.
+
+    For pairs (x, x') that should fall into one cluster, and cluster probabilities Φ(x) of a network,
+    ``P = mean Φ(x) Φ(x')ᵀ``, made symmetric, and ``I = Σ P_cc' ln(P_cc' / (P_c P_c'))`` is maximised: assignments get
+    certain, alike within a pair, and spread over all clusters.
+
+    Parameters
+    ----------
+    n_clusters : int, default=8
+        k, at least 2.
+    pairs : {"auto", "transform", "neighbors", "temporal", "explicit"} or callable, default="auto"
+        What makes a pair. "transform": an image and a randomly turned, stretched and moved one (colour images also
+        mirrored and of other colours). "neighbors": a sample and one of its ``n_neighbors`` nearest ones. "temporal":
+        a frame and the next one of its clip. "explicit": X holds pairs, (n, 2, ...). A callable
+        ``pairs(samples, generator)`` changes samples (n, ...) at random, as every transform of
+        `sklinvariant.transforms` does. "auto" is "transform" for images and "neighbors" for rows.
+    n_neighbors : int, default=15
+        Of "neighbors". More make fewer, rounder clusters of mixed samples likelier; fewer let a cluster break in two.
+    network : {"auto", "mlp", "vgg", "resnet"} or torch.nn.Module, default="auto"
+        The trunk. "mlp": two layers of 256 units. "vgg": four 5 × 5 convolutions of 64 to 512 channels, the paper's for
+        MNIST. "resnet": 34 layers on the edges (Sobel) of the grey image, the paper's for colour images. A module,
+        which is copied, takes (n, n_features) or (n, c, h, w) to features. "auto" is "mlp" for rows and images of
+        less than 12 pixels a side, then "vgg" for grey and "resnet" for colour images.
+    n_overclusters : int or None, default=None
+        Clusters of auxiliary heads, which learn in turns with the main ones and are then left aside: more than
+        ``n_clusters``, so that the trunk learns finer differences. Doubles the time.
+    n_heads : int, default=5
+        Heads that start differently; the one of least loss gives the clusters.
+    n_repeats : int, default=1
+        Partners drawn for each sample of a batch. More make steadier steps that take longer.
+    entropy_weight : float, default=2.0
+        λ, the weight of the clusters' entropy: 1 is mutual information itself, more favours clusters of one size.
+    max_epochs : int, default=100
+        Most passes over the pairs; with auxiliary heads each is one pass for these and one for the main ones.
+    batch_size : int, default=256
+        Pairs a step, not counting repeats; at least ``n_clusters``. P is estimated from them: small batches make I
+        look larger than it is.
+    learning_rate : float, default=1e-3
+        Step size at the start.
+    learning_rate_decay : {"cosine"} or None, default="cosine"
+        The step falls to 0 along half a cosine over ``max_epochs``, or stays. ``partial_fit`` keeps it.
+    optimizer : {"adam", "sgd"} or torch.optim.Optimizer class, default="adam"
+        "sgd" has momentum 0.9.
+    tol : float or None, default=None
+        Training stops when an epoch's loss, in parts of ln k, has not fallen by this for ``n_iter_no_change`` epochs;
+        None never.
+    n_iter_no_change : int, default=5
+        Epochs to wait for that.
+    image_shape : tuple or None, default=None
+        (h, w) or (h, w, c) of images given as flat rows.
+    warm_start : bool, default=False
+        Let `fit` go on from what was learned before.
+    callbacks : list of skorch callbacks or None, default=None
+        Called during training; scikit-learn's own are set by ``set_callbacks``.
+    verbose : int, default=0
+        1 shows a bar of epochs.
+    random_state : int, RandomState or None, default=None
+        Seeds weights, order and pairs.
+    device : str or torch.device, default="auto"
+        "auto" is the device of a tensor input, else CUDA where there is one, else CPU.
+
+    Attributes
+    ----------
+    labels_ : array of shape (n,)
+        The cluster of each sample of the last fit; of explicit pairs that of the first sample.
+    mutual_information_ : array of shape (n_heads,)
+        I of each head over all pairs, in nats.
+    mutual_information_ratio_ : array of shape (n_heads,)
+        The same in parts of ln k, which is the most there can be.
+    best_head_ : int
+        The head of least loss; labels are never looked at.
+    history_ : list of dict
+        Epoch, mean loss (in parts of ln k) and seconds of each epoch.
+    n_iter_ : int
+        Epochs made.
+
+    References
+    ----------
+    Ji, Henriques, Vedaldi (2019). Invariant Information Clustering for Unsupervised Image Classification and
+    Segmentation. Equations 1-4.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.metrics import adjusted_rand_score
+    >>> from sklinvariant import IICClusterer
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = IICClusterer(n_clusters=3, random_state=0).fit(X)
+    >>> model.predict_proba(X).shape
+    (150, 3)
+    >>> bool(adjusted_rand_score(y, model.labels_) > 0.7)
+    True
+    """
+
+    _parameter_constraints = {
+        "n_clusters": [Interval(Integral, 2, None, closed="left")],
+        "pairs": [StrOptions({"auto", "transform", "neighbors", "temporal", "explicit"}), callable],
+        "n_neighbors": [_COUNT],
+        "network": [StrOptions({"auto", "mlp", "vgg", "resnet"}), nn.Module],
+        "n_overclusters": [Interval(Integral, 2, None, closed="left"), None],
+        "n_heads": [_COUNT],
+        "n_repeats": [_COUNT],
+        "entropy_weight": [Interval(Real, 0, None, closed="neither")],
+        "max_epochs": [_COUNT],
+        "batch_size": [_COUNT],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "learning_rate_decay": [StrOptions({"cosine"}), None],
+        "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
+        "tol": [Interval(Real, 0, None, closed="left"), None],
+        "n_iter_no_change": [_COUNT],
+        "image_shape": [tuple, list, None],
+        "warm_start": ["boolean"],
+        "callbacks": [list, tuple, None],
+        "verbose": ["verbose"],
+        "random_state": ["random_state"],
+        "device": DEVICE,
+    }
+
+    labels_ = FittedState("(n,) clusters of the samples of the last fit")
+    mutual_information_ = FittedState("(n_heads,) mutual information in nats")
+    mutual_information_ratio_ = FittedState("(n_heads,) mutual information in parts of ln k")
+    best_head_ = FittedState("the head of least loss")
+
+    def __init__(
+        self,
+        n_clusters=8,
+        *,
+        pairs="auto",
+        n_neighbors=15,
+        network="auto",
+        n_overclusters=None,
+        n_heads=5,
+        n_repeats=1,
+        entropy_weight=2.0,
+        max_epochs=100,
+        batch_size=256,
+        learning_rate=1e-3,
+        learning_rate_decay="cosine",
+        optimizer="adam",
+        tol=None,
+        n_iter_no_change=5,
+        image_shape=None,
+        warm_start=False,
+        callbacks=None,
+        verbose=0,
+        random_state=None,
+        device="auto",
+    ):
+        self.n_clusters = n_clusters
+        self.pairs = pairs
+        self.n_neighbors = n_neighbors
+        self.network = network
+        self.n_overclusters = n_overclusters
+        self.n_heads = n_heads
+        self.n_repeats = n_repeats
+        self.entropy_weight = entropy_weight
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_decay = learning_rate_decay
+        self.optimizer = optimizer
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.image_shape = image_shape
+        self.warm_start = warm_start
+        self.callbacks = callbacks
+        self.verbose = verbose
+        self.random_state = random_state
+        self.device = device
+
+    @keeps_state_on_failure
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None, groups=None):
+        """Learn the clusters.
+
+        Parameters
+        ----------
+        X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
+            Rows, or images of one size: whole numbers 0-255 or floats. With ``pairs="explicit"`` the second axis is
+            one more, of length 2.
+        y : None
+            Ignored.
+        groups : array-like of shape (n,), default=None
+            The clip of each frame, for ``pairs="temporal"``; None is one clip. In a Pipeline, ask for it by
+            ``set_fit_request(groups=True)``.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For NaN and infinite values, fewer samples or pairs than clusters, a batch smaller than the number of
+            clusters, and pairs that cannot be made of such samples.
+        FloatingPointError
+            Where the loss stops being finite; it names the epoch and what to change.
+
+        Warns
+        -----
+        ConvergenceWarning
+            Where clusters are left without samples, and where pairs share no information about clusters.
+        """
+        again = self.warm_start and hasattr(self, "_state")
+        self._learn(X, groups, reset=not again, max_epochs=self.max_epochs, decay=self.learning_rate_decay)
+        self._warn()
+        return self
+
+    def fit_predict(self, X, y=None, groups=None):
+        """Learn the clusters; those of the samples.
+
+        Parameters
+        ----------
+        X : array as in `fit`
+        y : None
+            Ignored.
+        groups : array-like of shape (n,), default=None
+            As in `fit`.
+
+        Returns
+        -------
+        array of shape (n,)
+            ``labels_``, in the kind of array of X.
+        """
+        return Container(X).wrap(self.fit(X, groups=groups).labels_)
+
+    @keeps_state_on_failure
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None, groups=None):
+        """One pass over a part of the samples, whose pairs lie within the part.
+
+        Parameters
+        ----------
+        X : array as in `fit`
+        y : None
+            Ignored.
+        groups : array-like of shape (n,), default=None
+            As in `fit`.
+
+        Returns
+        -------
+        self
+        """
+        return self._learn(X, groups, reset=not hasattr(self, "_state"), max_epochs=1, decay=None)
+
+    def predict(self, X):
+        """The cluster of each sample.
+
+        Parameters
+        ----------
+        X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
+
+        Returns
+        -------
+        array of shape (n,)
+        """
+        container = check_fitted(self, "predict", X)
+        return container.wrap(self._assign(X)[1].argmax(1))
+
+    def predict_proba(self, X):
+        """The probabilities of the clusters for each sample.
+
+        Parameters
+        ----------
+        X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
+
+        Returns
+        -------
+        array of shape (n, n_clusters)
+        """
+        container = check_fitted(self, "predict_proba", X)
+        return container.wrap(self._assign(X)[1])
+
+    def transform(self, X):
+        """The features that the trunk gives to the heads.
+
+        Parameters
+        ----------
+        X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
+
+        Returns
+        -------
+        array of shape (n, n_trunk_features)
+        """
+        container = check_fitted(self, "transform", X)
+        return container.wrap(self._assign(X)[0])
+
+    def score(self, X, y=None, groups=None):
+        """Mutual information of the clusters of pairs of these samples, in nats: at most ln k.
+
+        Parameters
+        ----------
+        X : array as in `fit`
+            Pairs are made of them as in `fit`, and drawn by ``random_state``.
+        y : None
+            Ignored.
+        groups : array-like of shape (n,), default=None
+            As in `fit`.
+
+        Returns
+        -------
+        float
+        """
+        check_fitted(self, "score", X)
+        samples = self._samples(X, reset=False, paired=self.pairs == "explicit")
+        source = self._source(samples, groups, torch_generator(self.random_state))
+        joint = measure(self._network(samples), source, self.n_repeats)
+        return float(mutual_information(joint)[self.best_head_])
+
+    def _samples(self, X, *, reset, paired):
+        """Rows (n, d) or images (n, h, w, c) on the device; the two of a pair one after the other."""
+        refuse_none(self, X, "rows or images")
+        device = resolve_device(self.device, X)
+        if paired:
+            X = _one_after_the_other(X)
+        as_rows = self.image_shape is None and getattr(X, "ndim", np.ndim(X[0]) + 1 if len(X) else 2) == 2
+        samples = check_rows(self, X, reset=reset) if as_rows else as_float(self._read(X, reset=reset))
+        if not reset and as_rows is not (self._state["n_channels"] is None):
+            raise ValueError(
+                f"{type(self).__name__} was fitted on {'images' if as_rows else 'rows'}, and cannot take "
+                f"{'rows' if as_rows else 'images'}; give image_shape for flat rows of pixels"
+            )
+        return samples.to(device)
+
+    def _source(self, samples, groups, generator):
+        kind = self.pairs
+        if kind == "auto":
+            kind = "transform" if samples.ndim == 4 else "neighbors"
+        if kind == "explicit":
+            return explicit_pairs(samples, generator)
+        if kind == "temporal":
+            return temporal_pairs(samples, groups, generator)
+        if kind == "neighbors":
+            if len(samples) < 2:
+                raise ValueError(f'pairs="neighbors" needs more samples than n_samples={len(samples)}')
+            return PartnerPairs(samples, nearest_partners(samples, self.n_neighbors), generator)
+        if kind == "transform":
+            if samples.ndim == 2:
+                raise ValueError('pairs="transform" needs images: give image_shape, or use pairs="neighbors"')
+            kind = default_views(samples.shape[-1])
+        return ViewPairs(samples, kind, generator)
+
+    def _learn(self, X, groups, *, reset, max_epochs, decay):
+        container = Container(X)
+        explicit = self.pairs == "explicit"
+        samples = self._samples(X, reset=reset, paired=explicit)
+        generator = torch_generator(self.random_state)
+        seed = generator.initial_seed()
+        n = len(samples) // (2 if explicit else 1)
+        if n < self.n_clusters:
+            what = "pairs" if explicit else "samples"
+            raise ValueError(f"n_{what}={n} should be >= n_clusters={self.n_clusters}: a cluster needs a sample")
+        if self.batch_size < self.n_clusters:
+            raise ValueError(f"batch_size={self.batch_size} should be >= n_clusters={self.n_clusters}")
+        source = self._source(samples, groups, generator)
+        network = self._start(samples, generator) if reset else self._network(samples)
+
+        def export(network):
+            source.generator = torch.Generator().manual_seed(seed)
+            joint = measure(network, source, self.n_repeats)
+            source.generator = generator  # a callback that looks at the model does not change what is drawn next
+            best = int(network.losses(joint).argmin())
+            firsts = samples[::2] if explicit else samples
+            information = mutual_information(joint).cpu().numpy()
+            state = {
+                "network": {name: value.cpu().numpy().copy() for name, value in network.state_dict().items()},
+                "n_trunk_features": network.heads.linear.in_features,
+                "n_channels": samples.shape[-1] if samples.ndim == 4 else None,
+                "sample_shape": list(samples.shape[1:]),
+                "best_head": best,
+                "labels": assign(network, firsts)[1][:, best].argmax(1).cpu().numpy(),
+                "mutual_information": information,
+                "mutual_information_ratio": information / math.log(self.n_clusters),
+                "namespace": container.name,
+            }
+            network.train()
+            return {"_state": state, "n_iter_": 0, "history_": []}
+
+        report = FitReport(self, X, None, None, max_epochs)
+        history = train(
+            network,
+            PairBatches(
+                source,
+                batch_size=self.batch_size,
+                n_repeats=self.n_repeats,
+                generator=generator,
+                with_auxiliary=self.n_overclusters is not None,
+            ),
+            name=type(self).__name__,
+            max_epochs=max_epochs,
+            optimizer=OPTIMIZERS.get(self.optimizer, self.optimizer),
+            learning_rate=self.learning_rate,
+            learning_rate_decay=decay,
+            tol=self.tol,
+            n_iter_no_change=self.n_iter_no_change,
+            report=report,
+            fitted_attributes=export,
+            callbacks=self.callbacks or (),
+            verbose=self.verbose,
+        )
+        attributes = export(network)
+        report.end(lambda: attributes)
+        earlier = [] if reset else self.history_
+        for attribute, value in attributes.items():
+            setattr(self, attribute, value)
+        self.history_ = earlier + [row | {"epoch": row["epoch"] + len(earlier)} for row in history]
+        self.n_iter_ = len(self.history_)
+        return self
+
+    def _warn(self):
+        counts = np.bincount(self.labels_, minlength=self.n_clusters)
+        ratio = self.mutual_information_ratio_[self.best_head_]
+        if ratio < _STUCK:
+            text = (
+                f"pairs share {ratio:.1%} of the information that they could: training never left the uniform "
+                "solution. Look at the pairs, or raise max_epochs or learning_rate"
+            )
+        elif not counts.all():
+            text = (
+                f"{(counts == 0).sum()} of {self.n_clusters} clusters are empty; raise entropy_weight, batch_size or "
+                "max_epochs, or lower n_clusters"
+            )
+        else:
+            return
+        warnings.warn(f"{type(self).__name__}: {text}", ConvergenceWarning, stacklevel=3)
+
+    def _start(self, samples, generator):
+        """A network in its random start, on the device and in the precision of samples, which set shift and scale."""
+        axes = 0 if samples.ndim == 2 else (0, 1, 2)
+        shift = samples.mean(axes)
+        scale = (samples - shift).square().mean(dtype=torch.float64).sqrt().to(samples)
+        scale = torch.where(scale > 0, scale, 1)
+        return self._build(tuple(samples.shape[1:]), generator, shift, scale).to(samples)
+
+    def _network(self, like):
+        """The fitted network, on the device and in the precision of samples."""
+        state = self._state["network"]
+        tensors = {name: as_tensor(np.asarray(value)) for name, value in state.items()}
+        shape = tuple(self._state["sample_shape"])
+        network = self._build(shape, torch.Generator(), tensors["shift"], tensors["scale"])
+        try:
+            network.load_state_dict(tensors)
+        except RuntimeError as error:
+            raise ValueError(
+                f"{type(self).__name__} was fitted with another network or other numbers of heads and clusters than "
+                f"its parameters say now; set them back, or fit a clone ({error})"
+            ) from error
+        return network.to(like)
+
+    def _build(self, shape, generator, shift, scale):
+        def build():
+            trunk = copy.deepcopy(self.network) if isinstance(self.network, nn.Module) else self._trunk(shape)
+            trunk = nn.Sequential(trunk, nn.Flatten()).to(torch.float32)
+            inside = shape if len(shape) == 1 else (shape[2], *shape[:2])
+            with torch.no_grad():
+                d = trunk.eval()(torch.zeros(1, *inside)).shape[1]
+            heads = SubHeads(d, self.n_clusters, self.n_heads)
+            auxiliary = None if self.n_overclusters is None else SubHeads(d, self.n_overclusters, self.n_heads)
+            return ClusterNetwork(
+                trunk, heads, auxiliary, shift=shift, scale=scale, entropy_weight=self.entropy_weight
+            ).train()
+
+        return seeded(build, generator)
+
+    def _trunk(self, shape):
+        name = self.network
+        if name == "auto":
+            small = len(shape) == 1 or min(shape[:2]) < 12
+            name = "mlp" if small else "vgg" if shape[2] == 1 else "resnet"
+        if name == "mlp":
+            return mlp_trunk(math.prod(shape))
+        if len(shape) == 1:
+            raise ValueError(f'network="{name}" needs images: give image_shape, or use network="mlp"')
+        return vgg_trunk(shape[2]) if name == "vgg" else resnet_trunk()
+
+    def _assign(self, X):
+        samples = self._samples(X, reset=False, paired=False)
+        features, probabilities = assign(self._network(samples), samples)
+        return features, probabilities[:, self.best_head_]
+
+    @property
+    def _n_features_out(self):
+        return self._state["n_trunk_features"]
+
+
+def _one_after_the_other(X):
+    """Pairs (n, 2, ...) as (2 n, ...)."""
+    if not isinstance(X, torch.Tensor):
+        try:
+            X = np.asarray(to_numpy(X))
+        except ValueError as error:
+            raise ValueError(f'pairs="explicit" needs pairs of samples of one shape: {error}') from error
+    if X.ndim < 3 or X.shape[1] != 2:
+        raise ValueError(f'pairs="explicit" needs X of shape (n, 2, ...), got {tuple(X.shape)}')
+    return X.reshape(-1, *X.shape[2:])

@@ -1,0 +1,74 @@
+"""Trunks of invariant clustering: rows (n, d) or images (n, c, h, w) to features (n, D).
+
+"vgg" and "resnet" are those of Ji, Henriques & Vedaldi 2019 for MNIST and for colour images after Sobel filtering.
+"""
+
+import torch
+from torch import nn
+from torch.nn.functional import conv2d, pad
+
+_ACROSS = [[-0.125, 0.0, 0.125], [-0.25, 0.0, 0.25], [-0.125, 0.0, 0.125]]
+
+
+def mlp_trunk(n_features, width=256, depth=2):
+    """Rows through ``depth`` layers of ``width`` units; images are taken as rows."""
+    layers = [nn.Flatten()]
+    for _ in range(depth):
+        layers += [nn.Linear(n_features, width, bias=False), nn.BatchNorm1d(width), nn.ReLU()]
+        n_features = width
+    return nn.Sequential(*layers)
+
+
+def vgg_trunk(n_channels, widths=(64, 128, 256, 512)):
+    """5 × 5 convolutions, each followed by halving as long as there is something to halve."""
+    layers = []
+    for i, width in enumerate(widths):
+        layers += [nn.Conv2d(n_channels, width, 5, padding=2, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+        if i < len(widths) - 1:
+            layers.append(nn.MaxPool2d(2, ceil_mode=True))
+        n_channels = width
+    return nn.Sequential(*layers, nn.Flatten())
+
+
+def resnet_trunk(widths=(64, 128, 256, 512), depths=(3, 4, 6, 3)):
+    """Residual blocks on the edges of the grey image; the first convolution keeps small images' size."""
+    layers = [GreyEdges(), nn.Conv2d(2, widths[0], 3, padding=1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU()]
+    layers.append(nn.MaxPool2d(2, ceil_mode=True))
+    before = widths[0]
+    for i, (width, depth) in enumerate(zip(widths, depths, strict=True)):
+        for j in range(depth):
+            layers.append(ResidualBlock(before, width, stride=2 if i and j == 0 else 1))
+            before = width
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+class ResidualBlock(nn.Module):
+    """Two 3 × 3 convolutions whose result is added to what came in."""
+
+    def __init__(self, n_in, n_out, stride=1):
+        super().__init__()
+        self.inside = nn.Sequential(
+            nn.Conv2d(n_in, n_out, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(n_out),
+            nn.ReLU(),
+            nn.Conv2d(n_out, n_out, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(n_out),
+        )
+        keeps_shape = n_in == n_out and stride == 1
+        self.beside = (
+            nn.Identity()
+            if keeps_shape
+            else nn.Sequential(nn.Conv2d(n_in, n_out, 1, stride, bias=False), nn.BatchNorm2d(n_out))
+        )
+
+    def forward(self, x):
+        return (self.inside(x) + self.beside(x)).relu()
+
+
+class GreyEdges(nn.Module):
+    """Sobel's derivatives of the mean of the channels, across and down: (n, c, h, w) -> (n, 2, h, w)."""
+
+    def forward(self, x):
+        across = x.new_tensor(_ACROSS)
+        grey = pad(x.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
+        return conv2d(grey, torch.stack([across, across.T])[:, None])
