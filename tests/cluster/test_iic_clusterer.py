@@ -1,0 +1,265 @@
+"""IICClusterer: clusters found, sources of pairs, networks, going on, seeds and files, bad input."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import linear_sum_assignment
+from sklearn.base import clone
+from sklearn.datasets import load_digits, make_blobs
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import adjusted_rand_score
+
+from sklinvariant import IICClusterer, load, save
+from sklinvariant.cluster._iic_clusterer import measure
+from sklinvariant.cluster._pairs import PairBatches, PartnerPairs, ViewPairs, nearest_partners
+from sklinvariant.transforms import Rotation
+
+QUICK = {"max_epochs": 40, "learning_rate": 0.01, "n_neighbors": 5, "random_state": 0}
+
+
+def one_to_one_accuracy(y, labels):
+    table = np.zeros((y.max() + 1, labels.max() + 1))
+    np.add.at(table, (y, labels), 1)
+    return table[linear_sum_assignment(-table)].sum() / len(y)
+
+
+@pytest.fixture
+def blobs(global_random_seed):
+    return make_blobs(90, n_features=4, centers=3, cluster_std=0.5, random_state=global_random_seed)
+
+
+@pytest.fixture
+def bars(global_random_seed):
+    """60 images 12 × 12 of a horizontal or a vertical bar somewhere."""
+    rng = np.random.RandomState(global_random_seed)
+    images, kinds = np.zeros((60, 12, 12), np.float32), np.arange(60) % 2
+    for image, kind, at in zip(images, kinds, rng.randint(3, 9, 60), strict=True):
+        (image if kind else image.T)[at] = 1
+    return images + 0.05 * rng.rand(60, 12, 12).astype(np.float32), kinds
+
+
+def test_finds_blobs_and_says_how_sure(blobs):
+    X, y = blobs
+    model = IICClusterer(3, **QUICK).fit(X)
+    assert adjusted_rand_score(y, model.labels_) == 1
+    probabilities = model.predict_proba(X)
+    np.testing.assert_allclose(probabilities.sum(1), 1)
+    np.testing.assert_array_equal(probabilities.argmax(1), model.labels_)
+    np.testing.assert_array_equal(model.predict(X), model.labels_)
+    np.testing.assert_array_equal(clone(model).fit_predict(X), model.labels_)
+    assert model.transform(X).shape == (90, 256) and len(model.get_feature_names_out()) == 256
+    assert (model.mutual_information_ratio_ <= 1).all() and model.mutual_information_ratio_.max() > 0.9
+    np.testing.assert_allclose(model.mutual_information_, model.mutual_information_ratio_ * np.log(3))
+    assert model.score(X) == pytest.approx(model.mutual_information_[model.best_head_], abs=0.02)
+    assert len(model.history_) == model.n_iter_ == 40
+    assert model.history_[-1]["loss"] < model.history_[0]["loss"]
+
+
+def test_the_best_head_is_that_of_least_loss(blobs):
+    model = IICClusterer(3, n_heads=4, entropy_weight=1.0, **QUICK | {"max_epochs": 3}).fit(blobs[0])
+    assert model.mutual_information_.shape == (4,)
+    assert model.best_head_ == model.mutual_information_.argmax()
+
+
+def test_measure_is_the_mean_over_pairs(blobs):
+    """The joint over all pairs, against outer products one by one."""
+    X, _ = blobs
+    model = IICClusterer(3, **QUICK | {"max_epochs": 2}).fit(X)
+    samples = torch.tensor(X)
+    network = model._network(samples)
+    partners = nearest_partners(samples, 1)
+    joint = measure(network, PartnerPairs(samples, partners, torch.Generator()), 2)
+    probabilities = network.heads(network.features(samples)).detach().numpy()
+    for head in range(5):
+        z = probabilities[:, head]
+        P = np.mean([np.outer(z[i], z[j]) for i, j in enumerate(partners[:, 0].tolist())], axis=0)
+        np.testing.assert_allclose(joint[head], (P + P.T) / 2)
+
+
+@pytest.mark.parametrize("params", [{}, {"network": "vgg"}, {"pairs": Rotation(10, fill="edge"), "n_repeats": 2}])
+def test_images(bars, params):
+    images, kinds = bars
+    model = IICClusterer(2, **{"network": "mlp", **params}, max_epochs=30, batch_size=20, random_state=0)
+    model.set_params(learning_rate=0.003).fit(images)
+    assert model.mutual_information_ratio_[model.best_head_] > 0.5
+    flat = clone(model).set_params(image_shape=(12, 12)).fit(images.reshape(60, -1))
+    np.testing.assert_array_equal(flat.labels_, model.labels_)
+    with pytest.raises(ValueError, match="fitted on images, and cannot take rows"):
+        model.predict(images.reshape(60, -1))
+    with pytest.raises(ValueError, match="features"):
+        model.predict(images[:, :10])
+
+
+@pytest.mark.parametrize("network", ["auto", "vgg", "resnet"])
+def test_colour_images_of_whole_numbers(network):
+    images = np.random.RandomState(0).randint(0, 256, (6, 13, 15, 3)).astype(np.uint8)
+    model = IICClusterer(2, network=network, max_epochs=1, random_state=0)
+    features = model.partial_fit(images).transform(images)
+    assert features.dtype == np.float32 and len(features) == 6
+    assert features.shape[1] == (2048 if network == "vgg" else 512)
+    np.testing.assert_allclose(model.transform(images / np.float32(255)), features, rtol=1e-4, atol=1e-5)
+
+
+def test_pairs_in_time_and_pairs_that_are_given(blobs):
+    X, y = blobs
+    frames = X[np.argsort(y, kind="stable")]
+    clips = np.sort(y)
+    params = {**QUICK, "pairs": "temporal"}
+    temporal = IICClusterer(3, **params).fit(frames, groups=clips)
+    assert adjusted_rand_score(clips, temporal.labels_) == 1
+    assert temporal.score(frames, groups=clips) > 0.9 * np.log(3)
+    together = np.flatnonzero(clips[1:] == clips[:-1])
+    pairs = np.stack([frames[together], frames[together + 1]], 1)
+    given = IICClusterer(3, **{**params, "pairs": "explicit"}).fit(pairs)
+    assert given.labels_.shape == (len(pairs),) and given.n_features_in_ == 4
+    np.testing.assert_array_equal(given.predict(pairs[:, 0]), given.labels_)
+    # pairs never cross from one clip to the next, so these are the same pairs
+    np.testing.assert_array_equal(given.predict(frames), temporal.labels_)
+
+
+def test_own_callable_and_own_module(blobs):
+    X, y = blobs
+    calls = []
+
+    def shaken(samples, generator):
+        calls.append(len(samples))
+        return samples + 0.3 * torch.randn(samples.shape, generator=generator)
+
+    own = torch.nn.Sequential(torch.nn.Linear(4, 16), torch.nn.Tanh())
+    before = own[0].weight.detach().clone()
+    model = IICClusterer(3, pairs=shaken, network=own, **QUICK).fit(X.astype(np.float32))
+    assert adjusted_rand_score(y, model.labels_) > 0.9
+    assert calls and model.transform(X).shape == (90, 16)
+    torch.testing.assert_close(own[0].weight, before)  # a copy learns
+    with pytest.raises(ValueError, match="the shape must stay"):
+        IICClusterer(3, pairs=lambda samples, generator: samples[:, :2]).fit(X)
+
+
+def test_auxiliary_heads_learn_in_turns(blobs):
+    X, y = blobs
+    source = ViewPairs(torch.tensor(X), lambda samples, generator: samples, None)
+    batches = PairBatches(
+        source, batch_size=40, n_repeats=3, generator=torch.Generator().manual_seed(0), with_auxiliary=True
+    )
+    turns = [(batch.auxiliary, len(batch.first), len(batch.second)) for batch, _ in batches]
+    assert turns == [(True, 30, 90)] * 3 + [(False, 30, 90)] * 3 and len(turns) == batches.n_steps
+    model = IICClusterer(3, n_overclusters=9, **QUICK).fit(X)
+    assert adjusted_rand_score(y, model.labels_) == 1
+    assert model.predict_proba(X).shape == (90, 3)
+
+
+def test_neighbours_are_others():
+    rows = torch.tensor([[0.0], [0.0], [1.0], [10.0]])
+    partners = nearest_partners(rows, 2)
+    assert not (partners == torch.arange(4)[:, None]).any()
+    assert partners[3].tolist() == [2, *partners[3, 1:].tolist()]
+    assert nearest_partners(rows, 99).shape == (4, 3)
+
+
+def test_the_same_seed_gives_the_same_model(blobs):
+    X, _ = blobs
+    numpy_state, torch_state = np.random.get_state()[1].copy(), torch.get_rng_state()
+    model = IICClusterer(3, n_overclusters=6, **QUICK).fit(X)
+    again = clone(model).fit(X)
+    np.testing.assert_array_equal(model.predict_proba(X), again.predict_proba(X))
+    other = clone(model).set_params(random_state=1).fit(X)
+    assert not np.array_equal(model.predict_proba(X), other.predict_proba(X))
+    np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)
+    assert torch.equal(torch.get_rng_state(), torch_state)
+
+
+def test_files(blobs, tmp_path):
+    X, _ = blobs
+    model = IICClusterer(3, **QUICK | {"max_epochs": 2}).fit(X)
+    save(model, tmp_path / "model.safetensors")
+    for copy in (load(tmp_path / "model.safetensors"), pickle.loads(pickle.dumps(model))):
+        np.testing.assert_array_equal(copy.predict_proba(X), model.predict_proba(X))
+        np.testing.assert_array_equal(copy.labels_, model.labels_)
+        assert copy.best_head_ == model.best_head_ and copy.score(X) == model.score(X)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_tensors_stay_tensors(blobs, dtype, device):
+    X = torch.tensor(blobs[0], dtype=dtype, device=device)
+    model = IICClusterer(3, **QUICK | {"max_epochs": 20}).fit(X)
+    assert isinstance(model.labels_, np.ndarray)
+    for result in (model.predict(X), model.predict_proba(X), model.transform(X), model.fit_predict(X)):
+        assert isinstance(result, torch.Tensor) and result.device == X.device
+    assert model.transform(X).dtype == dtype
+
+
+def test_going_on(blobs):
+    X, _ = blobs
+    model = IICClusterer(3, warm_start=True, **QUICK).fit(X)
+    better = model.mutual_information_.max()
+    model.set_params(max_epochs=2).fit(X)
+    assert model.n_iter_ == 42 and [row["epoch"] for row in model.history_] == list(range(1, 43))
+    assert model.mutual_information_.max() > better - 0.1
+    model.set_params(n_clusters=4)
+    with pytest.raises(ValueError, match="fitted with another network"):
+        model.fit(X)
+    parts = IICClusterer(3, **QUICK)
+    for _ in range(40):
+        parts.partial_fit(X[:50]).partial_fit(X[50:])
+    assert parts.n_iter_ == 80 and parts.score(X) > 0.8 * np.log(3)
+
+
+def test_input_in_other_units_and_places_gives_the_same_clusters(blobs):
+    X, _ = blobs
+    model = IICClusterer(3, **QUICK)
+    np.testing.assert_array_equal(clone(model).fit(X).labels_, clone(model).fit(1000 + 64 * X).labels_)
+
+
+def test_warnings(blobs):
+    X, _ = blobs
+    with pytest.warns(ConvergenceWarning, match="never left the uniform solution"):
+        IICClusterer(2, max_epochs=1, random_state=0).fit(np.ones((10, 4, 4)))
+    with pytest.warns(ConvergenceWarning, match="clusters are empty"):
+        IICClusterer(20, **QUICK | {"max_epochs": 3}).fit(X)
+
+
+@pytest.mark.parametrize(
+    ("params", "X", "message"),
+    [
+        ({"n_clusters": 1}, np.eye(4), "n_clusters"),
+        ({"n_clusters": 5}, np.eye(4), "n_samples=4 should be >= n_clusters=5"),
+        ({"batch_size": 1}, np.eye(4), "batch_size=1 should be >= n_clusters=2"),
+        ({}, np.array([[0.0, 1], [np.nan, 1], [1, 1]]), "NaN"),
+        ({}, np.full((3, 4, 4), np.nan), "image 0 contains NaN"),
+        ({"image_shape": (3, 2)}, np.eye(4), "image_shape"),
+        ({"pairs": "transform"}, np.eye(4), "needs images"),
+        ({"network": "vgg"}, np.eye(4), "needs images"),
+        ({"pairs": "explicit"}, np.eye(4), r"of shape \(n, 2, ...\)"),
+        ({"pairs": "explicit"}, np.zeros((2, 3, 4)), r"of shape \(n, 2, ...\)"),
+        ({"pairs": "explicit"}, [[[1.0, 2], [1.0]], [[1.0, 2], [2.0, 1]]], "pairs of samples of one shape"),
+        ({"pairs": "explicit"}, np.zeros((1, 2, 4)), "n_pairs=1"),
+        ({"pairs": lambda x, generator: x.repeat(2, 1)}, np.eye(4), "the shape must stay"),
+    ],
+)
+def test_bad_input(params, X, message):
+    with pytest.raises(ValueError, match=message):
+        IICClusterer(**{"n_clusters": 2, **params}).fit(X)
+
+
+def test_frames_without_a_next_one():
+    with pytest.raises(ValueError, match="no two consecutive frames"):
+        IICClusterer(2, pairs="temporal").fit(np.eye(3), groups=[0, 1, 2])
+
+
+def test_a_failed_fit_leaves_the_model(blobs):
+    X, _ = blobs
+    model = IICClusterer(3, **QUICK | {"max_epochs": 2}).fit(X)
+    before = model.predict_proba(X)
+    with pytest.raises(ValueError):
+        model.fit(X[:2])
+    np.testing.assert_array_equal(model.predict_proba(X), before)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_digits(seed):
+    """k-means is right in 79 %."""
+    X, y = load_digits(return_X_y=True)
+    assert one_to_one_accuracy(y, IICClusterer(10, random_state=seed).fit(X).labels_) >= 0.9
