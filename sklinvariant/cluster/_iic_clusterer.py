@@ -33,6 +33,7 @@ from sklinvariant._descriptors import as_tensor
 from sklinvariant._images import as_float
 from sklinvariant._training import OPTIMIZERS, train
 from sklinvariant.cluster._pairs import (
+    MOST_STEPS,
     PairBatches,
     PartnerPairs,
     ViewPairs,
@@ -84,11 +85,11 @@ class IICClusterer(
         k, at least 2.
     pairs : {"auto", "transform", "neighbors", "temporal", "explicit"} or callable, default="auto"
         What makes a pair. "transform": an image and a randomly turned, stretched and moved one (colour images also
-        mirrored and of other colours). "neighbors": a sample and one of its ``n_neighbors`` nearest ones. "temporal":
-        a frame and the next one of its clip. "explicit": X holds pairs, (n, 2, ...). A callable
-        ``pairs(samples, generator)`` changes samples (n, ...) at random, as every transform of
-        `sklinvariant.transforms` does. "auto" is "transform" for images and "neighbors" for rows.
-    n_neighbors : int, default=15
+        mirrored and of other colours). "neighbors": a sample and one that 1 to 3 steps lead to, each to one of the
+        ``n_neighbors`` nearest others. "temporal": a frame and the next one of its clip. "explicit": X holds pairs,
+        (n, 2, ...). A callable ``pairs(samples, generator)`` changes samples (n, ...) at random, as every transform
+        of `sklinvariant.transforms` does. "auto" is "transform" for images and "neighbors" for rows.
+    n_neighbors : int, default=10
         Of "neighbors". More make fewer, rounder clusters of mixed samples likelier; fewer let a cluster break in two.
     network : {"auto", "mlp", "vgg", "resnet"} or torch.nn.Module, default="auto"
         The trunk. "mlp": two layers of 256 units. "vgg": four 5 × 5 convolutions of 64 to 512 channels, the paper's for
@@ -104,12 +105,12 @@ class IICClusterer(
         Partners drawn for each sample of a batch. More make steadier steps that take longer.
     entropy_weight : float, default=2.0
         λ, the weight of the clusters' entropy: 1 is mutual information itself, more favours clusters of one size.
-    max_epochs : int, default=100
+    max_epochs : int, default=200
         Most passes over the pairs; with auxiliary heads each is one pass for these and one for the main ones.
-    batch_size : int, default=256
+    batch_size : int, default=1000
         Pairs a step, not counting repeats; at least ``n_clusters``. P is estimated from them: small batches make I
         look larger than it is.
-    learning_rate : float, default=1e-3
+    learning_rate : float, default=3e-3
         Step size at the start.
     learning_rate_decay : {"cosine"} or None, default="cosine"
         The step falls to 0 along half a cosine over ``max_epochs``, or stays. ``partial_fit`` keeps it.
@@ -200,15 +201,15 @@ class IICClusterer(
         n_clusters=8,
         *,
         pairs="auto",
-        n_neighbors=15,
+        n_neighbors=10,
         network="auto",
         n_overclusters=None,
         n_heads=5,
         n_repeats=1,
         entropy_weight=2.0,
-        max_epochs=100,
-        batch_size=256,
-        learning_rate=1e-3,
+        max_epochs=200,
+        batch_size=1000,
+        learning_rate=3e-3,
         learning_rate_decay="cosine",
         optimizer="adam",
         tol=None,
@@ -409,7 +410,8 @@ class IICClusterer(
         if kind == "neighbors":
             if len(samples) < 2:
                 raise ValueError(f'pairs="neighbors" needs more samples than n_samples={len(samples)}')
-            return PartnerPairs(samples, nearest_partners(samples, self.n_neighbors), generator)
+            partners = nearest_partners(samples, self.n_neighbors)
+            return PartnerPairs(samples, partners, generator, most_steps=MOST_STEPS)
         if kind == "transform":
             if samples.ndim == 2:
                 raise ValueError('pairs="transform" needs images: give image_shape, or use pairs="neighbors"')

@@ -14,6 +14,9 @@ from sklinvariant.pooling._frames import following
 from sklinvariant.transforms import ColorJitter, Compose, Flip, Rotation, Scale, Shear, Translation
 
 
+MOST_STEPS = 3  # from neighbour to neighbour
+
+
 def default_views(channels):
     """What leaves the content of an image intact: small turns, stretches and shifts; colours and mirroring too.
 
@@ -54,20 +57,26 @@ class ViewPairs:
 
 
 class PartnerPairs:
-    """A sample and another, drawn from its partners (n, k), given as numbers of samples."""
+    """A sample and another, drawn from its partners (n, k), given as numbers of samples.
 
-    def __init__(self, samples, partners, generator, firsts=None):
-        self.samples, self.partners, self.generator = samples, partners, generator
+    ``most_steps`` above 1 goes on from partner to partner, a number of steps drawn for each batch: where partners are
+    near samples, those a few steps away along the data are as likely of one kind, and less alike.
+    """
+
+    def __init__(self, samples, partners, generator, firsts=None, most_steps=1):
+        self.samples, self.partners, self.generator, self.most_steps = samples, partners, generator, most_steps
         self.firsts = torch.arange(len(partners), device=samples.device) if firsts is None else firsts
 
     def __len__(self):
         return len(self.partners)
 
     def take(self, index, n_repeats):
-        rows = index.repeat(n_repeats)
-        drawn = torch.randint(self.partners.shape[1], (len(rows),), generator=self.generator).to(rows.device)
-        first = self.samples.index_select(0, self.firsts[index])
-        return first, self.samples.index_select(0, self.partners[rows, drawn])
+        second = index.repeat(n_repeats)
+        n_steps = int(torch.randint(self.most_steps, (), generator=self.generator)) + 1
+        for _ in range(n_steps):
+            drawn = torch.randint(self.partners.shape[1], (len(second),), generator=self.generator)
+            second = self.partners[second, drawn.to(second.device)]
+        return self.samples.index_select(0, self.firsts[index]), self.samples.index_select(0, second)
 
 
 def explicit_pairs(samples, generator):
@@ -121,5 +130,3 @@ class PairBatches:
     def _order(self):
         order = torch.randperm(len(self), generator=self.generator)
         return order.to(self.source.samples.device)
-
-
