@@ -57,12 +57,14 @@ def test_finds_blobs_and_says_how_sure(blobs):
     assert model.history_[-1]["loss"] < model.history_[0]["loss"]
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # few epochs, on purpose
 def test_the_best_head_is_that_of_least_loss(blobs):
     model = IICClusterer(3, n_heads=4, entropy_weight=1.0, **QUICK | {"max_epochs": 3}).fit(blobs[0])
     assert model.mutual_information_.shape == (4,)
     assert model.best_head_ == model.mutual_information_.argmax()
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # few epochs, on purpose
 def test_measure_is_the_mean_over_pairs(blobs):
     """The joint over all pairs, against outer products one by one."""
     X, _ = blobs
@@ -170,6 +172,7 @@ def test_the_same_seed_gives_the_same_model(blobs):
     assert torch.equal(torch.get_rng_state(), torch_state)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # few epochs, on purpose
 def test_files(blobs, tmp_path):
     X, _ = blobs
     model = IICClusterer(3, **QUICK | {"max_epochs": 2}).fit(X)
@@ -248,6 +251,7 @@ def test_frames_without_a_next_one():
         IICClusterer(2, pairs="temporal").fit(np.eye(3), groups=[0, 1, 2])
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # few epochs, on purpose
 def test_a_failed_fit_leaves_the_model(blobs):
     X, _ = blobs
     model = IICClusterer(3, **QUICK | {"max_epochs": 2}).fit(X)

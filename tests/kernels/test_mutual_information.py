@@ -17,7 +17,7 @@ def six_lines(z, zt, C, eps=1e-12):
     """Figure 4 of the paper, with P in front of the logarithms as in equation 3; it gives minus I."""
     P = (z.unsqueeze(2) * zt.unsqueeze(1)).sum(dim=0)
     P = ((P + P.t()) / 2) / P.sum()
-    P[(P < eps).data] = eps
+    P[(eps > P).data] = eps
     Pi = P.sum(dim=1).view(C, 1).expand(C, C)
     Pj = P.sum(dim=0).view(1, C).expand(C, C)
     return (P * (torch.log(Pi) + torch.log(Pj) - torch.log(P))).sum()
