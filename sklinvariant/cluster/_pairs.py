@@ -13,7 +13,6 @@ from sklinvariant._descriptors import as_tensor
 from sklinvariant.pooling._frames import following
 from sklinvariant.transforms import ColorJitter, Compose, Flip, Rotation, Scale, Shear, Translation
 
-
 MOST_STEPS = 3  # from neighbour to neighbour
 
 
