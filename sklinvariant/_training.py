@@ -1,5 +1,6 @@
 """The one training loop: a skorch net over batches cut from tensors that already live on the device."""
 
+import contextlib
 import copy
 import functools
 import math
@@ -11,6 +12,7 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from skorch import NeuralNet
 from skorch.callbacks import Callback
+from skorch.history import History
 from tqdm.auto import tqdm
 
 from sklinvariant.kernels import gather_bags
@@ -183,11 +185,10 @@ class _Epochs(Callback):
 class _Decay(Callback):
     """Lets the step fall to 0 along half a cosine (Loshchilov & Hutter 2017, without their restarts)."""
 
-    def __init__(self, n_steps):
-        self.n_steps = n_steps
+    def __init__(self, n_steps, step=0):
+        self.n_steps, self.step = n_steps, step
 
     def on_train_begin(self, net, **kwargs):
-        self.step = 0
         self.start = [group["lr"] for group in net.optimizer_.param_groups]
 
     def on_batch_begin(self, net, **kwargs):
@@ -196,14 +197,42 @@ class _Decay(Callback):
         self.step += 1
 
 
+class _Journal(Callback):
+    """Writes all that training needs to go on, bit for bit, to a `Checkpoint` at the end of each epoch."""
+
+    def __init__(self, checkpoint, generator, epochs):
+        self.checkpoint, self.generator, self.epochs = checkpoint, generator, epochs
+
+    def on_epoch_end(self, net, **kwargs):
+        self.checkpoint.write(
+            {
+                "module": net.module_.state_dict(),
+                "optimizer": net.optimizer_.state_dict(),
+                "generator": self.generator.get_state(),
+                "history": [{key: float(row[key]) for key in ("train_loss", "dur")} for row in net.history],
+                "best": float(self.epochs.best),
+                "waited": self.epochs.waited,
+            }
+        )
+
+    def restore(self, net, written):
+        net.module_.load_state_dict(written["module"])
+        net.optimizer_.load_state_dict(written["optimizer"])
+        self.generator.set_state(written["generator"].cpu())
+        rows = enumerate(written["history"], 1)
+        net.history_ = History({"epoch": epoch, "batches": [], **row} for epoch, row in rows)
+        self.epochs.best, self.epochs.waited = written["best"], written["waited"]
+        self.epochs.kept = written["module"]
+
+
 class _Bar(Callback):
     """One line of progress for the epochs of a fit."""
 
-    def __init__(self, name, total):
-        self.name, self.total = name, total
+    def __init__(self, name, total, done):
+        self.name, self.total, self.done = name, total, done
 
     def on_train_begin(self, net, **kwargs):
-        self.bar = tqdm(total=self.total, desc=self.name, unit="epoch")
+        self.bar = tqdm(total=self.total, initial=self.done, desc=self.name, unit="epoch")
 
     def on_epoch_end(self, net, **kwargs):
         self.bar.set_postfix(loss=f"{net.history[-1]['train_loss']:.4g}")
@@ -228,6 +257,7 @@ def train(
     fitted_attributes,
     callbacks=(),
     verbose=0,
+    checkpoint=None,
 ):
     """Train ``module(batch) -> loss`` in place; the history, a list with the epoch, loss and seconds of each.
 
@@ -235,14 +265,21 @@ def train(
     A module without a loss to differentiate has a method ``learn(batch, learning_rate, momentum) -> loss`` that makes
     the step itself; learning rate and momentum are those of the ``optimizer``, whose own step is not taken.
     ``report`` is a `FitReport`; ``fitted_attributes(module)`` gives what a callback needs to see a fitted model.
+    A `Checkpoint` that holds a part of this very training is gone on from, and is written after each epoch.
     Ctrl-C goes back to the last finished epoch and warns. A loss that is not finite raises FloatingPointError.
     """
     epochs = _Epochs(report, fitted_attributes, tol, n_iter_no_change)
     own = [("epochs", epochs)]
+    written = None
+    if checkpoint is not None:
+        journal = _Journal(checkpoint, batches.generator, epochs)
+        written = checkpoint.read()
+        own.append(("journal", journal))
+    done = 0 if written is None else len(written["history"])
     if learning_rate_decay == "cosine":
-        own.append(("decay", _Decay(max_epochs * batches.n_steps)))
+        own.append(("decay", _Decay(max_epochs * batches.n_steps, done * batches.n_steps)))
     if verbose:
-        own.append(("bar", _Bar(name, max_epochs)))
+        own.append(("bar", _Bar(name, max_epochs, done)))
     net = _Net(
         module,
         criterion=torch.nn.Module,
@@ -256,10 +293,13 @@ def train(
         verbose=0,
     ).initialize()
     net.notify("on_train_begin", X=batches, y=None)
+    if written is not None:
+        journal.restore(net, written)
     try:
-        net.fit_loop(batches)
-    except StopTraining:
-        pass
+        with contextlib.suppress(StopTraining):
+            net.fit_loop(batches, epochs=max_epochs - done)
+        if checkpoint is not None:
+            checkpoint.remove()
     except KeyboardInterrupt:
         module.load_state_dict(epochs.kept)
         finished = sum("train_loss" in epoch for epoch in net.history)

@@ -4,8 +4,8 @@ Ji, Henriques & Vedaldi 2019, "Invariant information clustering for unsupervised
 segmentation", equations 1-4.
 """
 
-import copy
 import math
+import os
 import warnings
 from numbers import Integral, Real
 
@@ -28,10 +28,12 @@ from sklinvariant._base import (
     to_numpy,
     torch_generator,
 )
+from sklinvariant._checkpoint import Checkpoint
 from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
 from sklinvariant._descriptors import as_tensor
 from sklinvariant._images import as_float
 from sklinvariant._training import OPTIMIZERS, train
+from sklinvariant.cluster._merged_start import merged_labels, teach
 from sklinvariant.cluster._pairs import (
     MOST_STEPS,
     PairBatches,
@@ -40,11 +42,12 @@ from sklinvariant.cluster._pairs import (
     default_views,
     explicit_pairs,
     nearest_partners,
+    same,
     temporal_pairs,
 )
 from sklinvariant.feature_extraction._images import ImageEstimator
-from sklinvariant.kernels import joint_sum, mutual_information, normalize_joint
-from sklinvariant.networks import ClusterNetwork, SubHeads, mlp_trunk, resnet_trunk, seeded, vgg_trunk
+from sklinvariant.kernels import joint_information, joint_sum
+from sklinvariant.networks import ClusterNetwork
 
 _COUNT = Interval(Integral, 1, None, closed="left")
 _AT_ONCE = 1024  # samples that are assigned at a time
@@ -60,14 +63,14 @@ def assign(network, samples):
 
 
 @torch.no_grad()
-def measure(network, source, n_repeats):
-    """The joint P (h, k, k) of the main heads over all pairs of a source, ``n_repeats`` drawn of each."""
+def measure(network, source, pairs, n_repeats):
+    """The joint (h, k, k), not normalised, of the main heads over pairs (numbers) of a source, some drawn of each."""
     network.eval()
     total = 0
-    for index in torch.arange(len(source), device=source.samples.device).split(_AT_ONCE):
+    for index in pairs.split(_AT_ONCE):
         first, second = (network.heads(network.features(x)) for x in source.take(index, n_repeats))
         total = total + joint_sum(first.repeat(n_repeats, 1, 1), second)
-    return normalize_joint(total)
+    return total
 
 
 class IICClusterer(
@@ -84,11 +87,15 @@ class IICClusterer(
     n_clusters : int, default=8
         k, at least 2.
     pairs : {"auto", "transform", "neighbors", "temporal", "explicit"} or callable, default="auto"
-        What makes a pair. "transform": an image and a randomly turned, stretched and moved one (colour images also
-        mirrored and of other colours). "neighbors": a sample and one that 1 to 3 steps lead to, each to one of the
-        ``n_neighbors`` nearest others. "temporal": a frame and the next one of its clip. "explicit": X holds pairs,
-        (n, 2, ...). A callable ``pairs(samples, generator)`` changes samples (n, ...) at random, as every transform
-        of `sklinvariant.transforms` does. "auto" is "transform" for images and "neighbors" for rows.
+        What makes a pair. "transform": an image and a changed view of it. "neighbors": a sample and one that 1 to 3
+        steps lead to, each to one of the ``n_neighbors`` nearest others. "temporal": a frame and the next one of its
+        clip. "explicit": X holds pairs, (n, 2, ...). A callable ``pairs(samples, generator)`` changes samples (n, ...)
+        at random, and stands for "transform" with such ``transforms``. "auto" is "transform" for images and
+        "neighbors" for rows.
+    transforms : callable or None, default=None
+        How the second sample of each pair is changed, ``transforms(samples, generator)``, as every transform of
+        `sklinvariant.transforms` does. None leaves it as it is, except that of "transform", which is turned, stretched
+        and moved a little; colour images are also mirrored and of other colours.
     n_neighbors : int, default=10
         Of "neighbors". More make fewer, rounder clusters of mixed samples likelier; fewer let a cluster break in two.
     network : {"auto", "mlp", "vgg", "resnet"} or torch.nn.Module, default="auto"
@@ -105,7 +112,11 @@ class IICClusterer(
         Partners drawn for each sample of a batch. More make steadier steps that take longer.
     entropy_weight : float, default=2.0
         λ, the weight of the clusters' entropy: 1 is mutual information itself, more favours clusters of one size.
-    max_epochs : int, default=200
+    init : {"merge", "random"}, default="merge"
+        Where the heads start. "merge": k-means makes many small clusters of the samples as they come, a different set
+        for each head; those are merged into k by what the k would tell of each other in pairs, and a few steps teach
+        the network so. "random" heads, which are the paper's, end in worse local optima more often than not.
+    max_epochs : int, default=100
         Most passes over the pairs; with auxiliary heads each is one pass for these and one for the main ones.
     batch_size : int, default=1000
         Pairs a step, not counting repeats; at least ``n_clusters``. P is estimated from them: small batches make I
@@ -125,6 +136,9 @@ class IICClusterer(
         (h, w) or (h, w, c) of images given as flat rows.
     warm_start : bool, default=False
         Let `fit` go on from what was learned before.
+    checkpoint : str, path or None, default=None
+        A file that `fit` writes after each epoch, and from which the same fit of the same samples goes on where it was
+        interrupted, to the same model. It is gone when the fit is done.
     callbacks : list of skorch callbacks or None, default=None
         Called during training; scikit-learn's own are set by ``set_callbacks``.
     verbose : int, default=0
@@ -170,12 +184,14 @@ class IICClusterer(
     _parameter_constraints = {
         "n_clusters": [Interval(Integral, 2, None, closed="left")],
         "pairs": [StrOptions({"auto", "transform", "neighbors", "temporal", "explicit"}), callable],
+        "transforms": [callable, None],
         "n_neighbors": [_COUNT],
         "network": [StrOptions({"auto", "mlp", "vgg", "resnet"}), nn.Module],
         "n_overclusters": [Interval(Integral, 2, None, closed="left"), None],
         "n_heads": [_COUNT],
         "n_repeats": [_COUNT],
         "entropy_weight": [Interval(Real, 0, None, closed="neither")],
+        "init": [StrOptions({"merge", "random"})],
         "max_epochs": [_COUNT],
         "batch_size": [_COUNT],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
@@ -185,6 +201,7 @@ class IICClusterer(
         "n_iter_no_change": [_COUNT],
         "image_shape": [tuple, list, None],
         "warm_start": ["boolean"],
+        "checkpoint": [str, os.PathLike, None],
         "callbacks": [list, tuple, None],
         "verbose": ["verbose"],
         "random_state": ["random_state"],
@@ -201,13 +218,15 @@ class IICClusterer(
         n_clusters=8,
         *,
         pairs="auto",
+        transforms=None,
         n_neighbors=10,
         network="auto",
         n_overclusters=None,
         n_heads=5,
         n_repeats=1,
         entropy_weight=2.0,
-        max_epochs=200,
+        init="merge",
+        max_epochs=100,
         batch_size=1000,
         learning_rate=3e-3,
         learning_rate_decay="cosine",
@@ -216,6 +235,7 @@ class IICClusterer(
         n_iter_no_change=5,
         image_shape=None,
         warm_start=False,
+        checkpoint=None,
         callbacks=None,
         verbose=0,
         random_state=None,
@@ -223,12 +243,14 @@ class IICClusterer(
     ):
         self.n_clusters = n_clusters
         self.pairs = pairs
+        self.transforms = transforms
         self.n_neighbors = n_neighbors
         self.network = network
         self.n_overclusters = n_overclusters
         self.n_heads = n_heads
         self.n_repeats = n_repeats
         self.entropy_weight = entropy_weight
+        self.init = init
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -238,6 +260,7 @@ class IICClusterer(
         self.n_iter_no_change = n_iter_no_change
         self.image_shape = image_shape
         self.warm_start = warm_start
+        self.checkpoint = checkpoint
         self.callbacks = callbacks
         self.verbose = verbose
         self.random_state = random_state
@@ -246,7 +269,7 @@ class IICClusterer(
     @keeps_state_on_failure
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, groups=None):
+    def fit(self, X, y=None, groups=None, auxiliary=None):
         """Learn the clusters.
 
         Parameters
@@ -259,6 +282,9 @@ class IICClusterer(
         groups : array-like of shape (n,), default=None
             The clip of each frame, for ``pairs="temporal"``; None is one clip. In a Pipeline, ask for it by
             ``set_fit_request(groups=True)``.
+        auxiliary : array-like of shape (n,), default=None
+            True for samples (or explicit pairs) that may be of no cluster: they train the auxiliary heads only, and so
+            need ``n_overclusters``. Asked for by ``set_fit_request(auxiliary=True)`` in a Pipeline.
 
         Returns
         -------
@@ -278,11 +304,12 @@ class IICClusterer(
             Where clusters are left without samples, and where pairs share no information about clusters.
         """
         again = self.warm_start and hasattr(self, "_state")
-        self._learn(X, groups, reset=not again, max_epochs=self.max_epochs, decay=self.learning_rate_decay)
+        decay = self.learning_rate_decay
+        self._learn(X, groups, auxiliary, reset=not again, max_epochs=self.max_epochs, decay=decay)
         self._warn()
         return self
 
-    def fit_predict(self, X, y=None, groups=None):
+    def fit_predict(self, X, y=None, groups=None, auxiliary=None):
         """Learn the clusters; those of the samples.
 
         Parameters
@@ -292,18 +319,20 @@ class IICClusterer(
             Ignored.
         groups : array-like of shape (n,), default=None
             As in `fit`.
+        auxiliary : array-like of shape (n,), default=None
+            As in `fit`.
 
         Returns
         -------
         array of shape (n,)
             ``labels_``, in the kind of array of X.
         """
-        return Container(X).wrap(self.fit(X, groups=groups).labels_)
+        return Container(X).wrap(self.fit(X, groups=groups, auxiliary=auxiliary).labels_)
 
     @keeps_state_on_failure
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None, groups=None):
+    def partial_fit(self, X, y=None, groups=None, auxiliary=None):
         """One pass over a part of the samples, whose pairs lie within the part.
 
         Parameters
@@ -313,12 +342,14 @@ class IICClusterer(
             Ignored.
         groups : array-like of shape (n,), default=None
             As in `fit`.
+        auxiliary : array-like of shape (n,), default=None
+            As in `fit`.
 
         Returns
         -------
         self
         """
-        return self._learn(X, groups, reset=not hasattr(self, "_state"), max_epochs=1, decay=None)
+        return self._learn(X, groups, auxiliary, reset=not hasattr(self, "_state"), max_epochs=1, decay=None)
 
     def predict(self, X):
         """The cluster of each sample.
@@ -380,9 +411,10 @@ class IICClusterer(
         """
         check_fitted(self, "score", X)
         samples = self._samples(X, reset=False, paired=self.pairs == "explicit")
-        source = self._source(samples, groups, torch_generator(self.random_state))
-        joint = measure(self._network(samples), source, self.n_repeats)
-        return float(mutual_information(joint)[self.best_head_])
+        source = self._source(samples, groups, None, torch_generator(self.random_state))
+        pairs = torch.arange(len(source), device=samples.device)
+        joint = measure(self._network(samples), source, pairs, self.n_repeats)
+        return float(joint_information(joint)[self.best_head_])
 
     def _samples(self, X, *, reset, paired):
         """Rows (n, d) or images (n, h, w, c) on the device; the two of a pair one after the other."""
@@ -399,47 +431,77 @@ class IICClusterer(
             )
         return samples.to(device)
 
-    def _source(self, samples, groups, generator):
-        kind = self.pairs
+    def _source(self, samples, groups, auxiliary, generator):
+        kind, views = self.pairs, self.transforms or same
         if kind == "auto":
             kind = "transform" if samples.ndim == 4 else "neighbors"
         if kind == "explicit":
-            return explicit_pairs(samples, generator)
+            return explicit_pairs(samples, views, generator)
         if kind == "temporal":
-            return temporal_pairs(samples, groups, generator)
+            return temporal_pairs(samples, groups, views, generator)
         if kind == "neighbors":
-            if len(samples) < 2:
-                raise ValueError(f'pairs="neighbors" needs more samples than n_samples={len(samples)}')
-            partners = nearest_partners(samples, self.n_neighbors)
-            return PartnerPairs(samples, partners, generator, most_steps=MOST_STEPS)
-        if kind == "transform":
+            partners = nearest_partners(samples, self.n_neighbors, auxiliary)
+            return PartnerPairs(samples, partners, generator, most_steps=MOST_STEPS, views=views)
+        if callable(kind):
+            views = kind
+        elif self.transforms is None:
             if samples.ndim == 2:
                 raise ValueError('pairs="transform" needs images: give image_shape, or use pairs="neighbors"')
-            kind = default_views(samples.shape[-1])
-        return ViewPairs(samples, kind, generator)
+            views = default_views(samples.shape[-1])
+        return ViewPairs(samples, views, generator)
 
-    def _learn(self, X, groups, *, reset, max_epochs, decay):
-        container = Container(X)
-        explicit = self.pairs == "explicit"
-        samples = self._samples(X, reset=reset, paired=explicit)
-        generator = torch_generator(self.random_state)
-        seed = generator.initial_seed()
-        n = len(samples) // (2 if explicit else 1)
+    def _auxiliary(self, auxiliary, n, device):
+        """(samples,) booleans, or None where there are none."""
+        if auxiliary is None:
+            return None
+        auxiliary = np.asarray(to_numpy(auxiliary))
+        if auxiliary.shape != (n,) or auxiliary.dtype != bool:
+            raise ValueError(
+                f"auxiliary must hold one True or False for each of {n} samples, got an array of {auxiliary.dtype} of "
+                f"shape {auxiliary.shape}"
+            )
+        if self.n_overclusters is None and auxiliary.any():
+            raise ValueError("auxiliary samples train only the auxiliary heads: set n_overclusters to have them")
+        each = 2 if self.pairs == "explicit" else 1
+        return torch.from_numpy(auxiliary).to(device).repeat_interleave(each)
+
+    def _check_numbers(self, n):
+        what = "pairs" if self.pairs == "explicit" else "samples"
         if n < self.n_clusters:
-            what = "pairs" if explicit else "samples"
             raise ValueError(f"n_{what}={n} should be >= n_clusters={self.n_clusters}: a cluster needs a sample")
         if self.batch_size < self.n_clusters:
             raise ValueError(f"batch_size={self.batch_size} should be >= n_clusters={self.n_clusters}")
-        source = self._source(samples, groups, generator)
+
+    def _learn(self, X, groups, auxiliary, *, reset, max_epochs, decay):
+        container = Container(X)
+        explicit = self.pairs == "explicit"
+        samples = self._samples(X, reset=reset, paired=explicit)
+        firsts = samples[::2] if explicit else samples
+        auxiliary = self._auxiliary(auxiliary, len(firsts), samples.device)
+        self._check_numbers(len(firsts) if auxiliary is None else int((~auxiliary).sum()) // (2 if explicit else 1))
+        generator = torch_generator(self.random_state)
+        if not reset:  # other views and another order than in the epochs before
+            generator.manual_seed(generator.initial_seed() + self.n_iter_)
+        seed = generator.initial_seed()
+        source = self._source(samples, groups, auxiliary, generator)
+        main = torch.arange(len(source), device=samples.device) if auxiliary is None else source.without(auxiliary)
+        if len(main) == 0:
+            raise ValueError("there is no pair without an auxiliary sample, and so none for the main heads")
+        checkpoint = None if self.checkpoint is None else Checkpoint(self.checkpoint, self, samples)
         network = self._start(samples, generator) if reset else self._network(samples)
+        optimizer = OPTIMIZERS.get(self.optimizer, self.optimizer)
+        steps = {"batch_size": self.batch_size, "learning_rate": self.learning_rate}
+        if reset and self.init == "merge" and (checkpoint is None or checkpoint.read() is None):
+            weight = self.entropy_weight
+            labels = merged_labels(source, main, self.n_clusters, self.n_heads, entropy_weight=weight)
+            teach(network, source, main, labels, optimizer=optimizer, **steps)
 
         def export(network):
             source.generator = torch.Generator().manual_seed(seed)
-            joint = measure(network, source, self.n_repeats)
+            joint = measure(network, source, main, self.n_repeats)
             source.generator = generator  # a callback that looks at the model does not change what is drawn next
             best = int(network.losses(joint).argmin())
-            firsts = samples[::2] if explicit else samples
-            information = mutual_information(joint).cpu().numpy()
+            information = joint_information(joint).cpu().numpy()
             state = {
                 "network": {name: value.cpu().numpy().copy() for name, value in network.state_dict().items()},
                 "n_trunk_features": network.heads.linear.in_features,
@@ -459,14 +521,14 @@ class IICClusterer(
             network,
             PairBatches(
                 source,
+                main,
                 batch_size=self.batch_size,
                 n_repeats=self.n_repeats,
-                generator=generator,
                 with_auxiliary=self.n_overclusters is not None,
             ),
             name=type(self).__name__,
             max_epochs=max_epochs,
-            optimizer=OPTIMIZERS.get(self.optimizer, self.optimizer),
+            optimizer=optimizer,
             learning_rate=self.learning_rate,
             learning_rate_decay=decay,
             tol=self.tol,
@@ -475,6 +537,7 @@ class IICClusterer(
             fitted_attributes=export,
             callbacks=self.callbacks or (),
             verbose=self.verbose,
+            checkpoint=checkpoint,
         )
         attributes = export(network)
         report.end(lambda: attributes)
@@ -503,7 +566,7 @@ class IICClusterer(
         warnings.warn(f"{type(self).__name__}: {text}", ConvergenceWarning, stacklevel=3)
 
     def _start(self, samples, generator):
-        """A network in its random start, on the device and in the precision of samples, which set shift and scale."""
+        """A network of random weights, on the device and in the precision of samples, which set shift and scale."""
         axes = 0 if samples.ndim == 2 else (0, 1, 2)
         shift = samples.mean(axes)
         scale = (samples - shift).square().mean(dtype=torch.float64).sqrt().to(samples)
@@ -526,30 +589,9 @@ class IICClusterer(
         return network.to(like)
 
     def _build(self, shape, generator, shift, scale):
-        def build():
-            trunk = copy.deepcopy(self.network) if isinstance(self.network, nn.Module) else self._trunk(shape)
-            trunk = nn.Sequential(trunk, nn.Flatten()).to(torch.float32)
-            inside = shape if len(shape) == 1 else (shape[2], *shape[:2])
-            with torch.no_grad():
-                d = trunk.eval()(torch.zeros(1, *inside)).shape[1]
-            heads = SubHeads(d, self.n_clusters, self.n_heads)
-            auxiliary = None if self.n_overclusters is None else SubHeads(d, self.n_overclusters, self.n_heads)
-            return ClusterNetwork(
-                trunk, heads, auxiliary, shift=shift, scale=scale, entropy_weight=self.entropy_weight
-            ).train()
-
-        return seeded(build, generator)
-
-    def _trunk(self, shape):
-        name = self.network
-        if name == "auto":
-            small = len(shape) == 1 or min(shape[:2]) < 12
-            name = "mlp" if small else "vgg" if shape[2] == 1 else "resnet"
-        if name == "mlp":
-            return mlp_trunk(math.prod(shape))
-        if len(shape) == 1:
-            raise ValueError(f'network="{name}" needs images: give image_shape, or use network="mlp"')
-        return vgg_trunk(shape[2]) if name == "vgg" else resnet_trunk()
+        sizes = self.n_heads, self.n_clusters, self.n_overclusters
+        settings = {"shift": shift, "scale": scale, "entropy_weight": self.entropy_weight}
+        return ClusterNetwork.build(self.network, shape, *sizes, generator=generator, **settings)
 
     def _assign(self, X):
         samples = self._samples(X, reset=False, paired=False)

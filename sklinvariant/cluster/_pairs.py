@@ -1,7 +1,8 @@
 """Which samples should fall into one cluster: sources of pairs (x, x'), and batches of them.
 
-A source has a length and ``take(index, n_repeats) -> (first, second)``: (b, ...) samples and (r b, ...) partners, r of
-each sample, all first ones before the second ones. All of it is on the samples' device.
+A source has a length, ``rows`` (the number of the first sample of each pair), ``without(auxiliary)`` (the pairs that
+leave some samples out) and ``take(index, n_repeats) -> (first, second)``: (b, ...) samples and (r b, ...) partners, r
+of each sample, all first ones before the second ones. All of it is on the samples' device.
 """
 
 import math
@@ -27,11 +28,26 @@ def default_views(channels):
     return Compose([*moves, Flip(), ColorJitter(0.4, 0.4, 0.4, 0.1)], fill="edge")
 
 
-def nearest_partners(rows, n_neighbors):
-    """(n, k) numbers of the other rows that are nearest to each of (n, d) rows; k is at most n - 1."""
-    k = min(n_neighbors, len(rows) - 1)
-    host = rows.flatten(1).cpu().numpy()
-    return as_tensor(NearestNeighbors(n_neighbors=k).fit(host).kneighbors(return_distance=False)).to(rows.device)
+def same(samples, generator):
+    """Views that change nothing."""
+    return samples
+
+
+def nearest_partners(samples, n_neighbors, auxiliary=None):
+    """(n, k) numbers of the other samples that are nearest to each of (n, ...); k is at most n - 1.
+
+    Samples that are not ``auxiliary`` (n,) have neighbours that are not, so that no walk leads from them to one.
+    """
+    rows = samples.flatten(1).cpu().numpy()
+    inside = range(len(rows)) if auxiliary is None else (~auxiliary).nonzero().squeeze(1).tolist()
+    if len(inside) < 2:
+        raise ValueError(f'pairs="neighbors" needs more samples than n_samples={len(inside)}')
+    k = min(n_neighbors, len(inside) - 1)
+    found = NearestNeighbors(n_neighbors=k).fit(rows).kneighbors(return_distance=False)
+    if len(inside) < len(rows):
+        nearest = NearestNeighbors(n_neighbors=k).fit(rows[inside]).kneighbors(return_distance=False)
+        found[inside] = torch.tensor(inside).numpy()[nearest]
+    return as_tensor(found).to(samples.device)
 
 
 class ViewPairs:
@@ -39,35 +55,38 @@ class ViewPairs:
 
     def __init__(self, samples, views, generator):
         self.samples, self.views, self.generator = samples, views, generator
+        self.rows = torch.arange(len(samples), device=samples.device)
 
     def __len__(self):
-        return len(self.samples)
+        return len(self.rows)
+
+    def without(self, auxiliary):
+        """Numbers of the pairs without samples that are ``auxiliary`` (n,)."""
+        return (~auxiliary).nonzero().squeeze(1)
 
     def take(self, index, n_repeats):
         first = self.samples.index_select(0, index)
-        repeated = first.repeat(n_repeats, *[1] * (first.ndim - 1))
-        second = torch.as_tensor(self.views(repeated, self.generator)).to(first)
-        if second.shape != repeated.shape:
-            raise ValueError(
-                f"pairs made samples of shape {tuple(second.shape)} of samples of shape {tuple(repeated.shape)}; the "
-                "shape must stay"
-            )
-        return first, second
+        return first, changed(first.repeat(n_repeats, *[1] * (first.ndim - 1)), self.views, self.generator)
 
 
 class PartnerPairs:
-    """A sample and another, drawn from its partners (n, k), given as numbers of samples.
+    """A sample and another, drawn from its partners (n, k), given as numbers of samples, seen by ``views``.
 
     ``most_steps`` above 1 goes on from partner to partner, a number of steps drawn for each batch: where partners are
     near samples, those a few steps away along the data are as likely of one kind, and less alike.
     """
 
-    def __init__(self, samples, partners, generator, firsts=None, most_steps=1):
-        self.samples, self.partners, self.generator, self.most_steps = samples, partners, generator, most_steps
-        self.firsts = torch.arange(len(partners), device=samples.device) if firsts is None else firsts
+    def __init__(self, samples, partners, generator, *, rows=None, most_steps=1, views=same):
+        self.samples, self.partners, self.generator = samples, partners, generator
+        self.most_steps, self.views = most_steps, views
+        self.rows = torch.arange(len(partners), device=samples.device) if rows is None else rows
 
     def __len__(self):
-        return len(self.partners)
+        return len(self.rows)
+
+    def without(self, auxiliary):
+        """Numbers of the pairs without samples, or partners to draw, that are ``auxiliary`` (n,)."""
+        return (~(auxiliary[self.rows] | auxiliary[self.partners].any(1))).nonzero().squeeze(1)
 
     def take(self, index, n_repeats):
         second = index.repeat(n_repeats)
@@ -75,23 +94,34 @@ class PartnerPairs:
         for _ in range(n_steps):
             drawn = torch.randint(self.partners.shape[1], (len(second),), generator=self.generator)
             second = self.partners[second, drawn.to(second.device)]
-        return self.samples.index_select(0, self.firsts[index]), self.samples.index_select(0, second)
+        second = changed(self.samples.index_select(0, second), self.views, self.generator)
+        return self.samples.index_select(0, self.rows[index]), second
 
 
-def explicit_pairs(samples, generator):
+def changed(samples, views, generator):
+    seen = torch.as_tensor(views(samples, generator)).to(samples)
+    if seen.shape != samples.shape:
+        raise ValueError(
+            f"transforms made samples of shape {tuple(seen.shape)} of samples of shape {tuple(samples.shape)}; the "
+            "shape must stay"
+        )
+    return seen
+
+
+def explicit_pairs(samples, views, generator):
     """Pairs that were given, as samples one after the other: rows 2 i and 2 i + 1 are a pair."""
     numbers = torch.arange(len(samples), device=samples.device).view(-1, 2)
-    return PartnerPairs(samples, numbers[:, 1:], generator, numbers[:, 0])
+    return PartnerPairs(samples, numbers[:, 1:], generator, rows=numbers[:, 0], views=views)
 
 
-def temporal_pairs(samples, groups, generator):
+def temporal_pairs(samples, groups, views, generator):
     """Each frame and the next one of its clip."""
     first = following(groups, len(samples)).nonzero().squeeze(1).to(samples.device)
     if len(first) == 0:
         raise ValueError(
             f'pairs="temporal" finds no two consecutive frames of one clip in data with n_samples={len(samples)}'
         )
-    return PartnerPairs(samples, first[:, None] + 1, generator, first)
+    return PartnerPairs(samples, first[:, None] + 1, generator, rows=first, views=views)
 
 
 class ClusterBatch:
@@ -107,25 +137,33 @@ class ClusterBatch:
 class PairBatches:
     """Batches of the pairs of a source in a new random order each time they are walked through.
 
-    With auxiliary heads the walk is made twice: first for these, then for the main ones.
+    With auxiliary heads the walk is made twice: first over all pairs, for these, then over the ``main`` pairs (numbers)
+    for the main heads.
     """
 
-    def __init__(self, source, *, batch_size, n_repeats, generator, with_auxiliary=False):
+    def __init__(self, source, main, *, batch_size, n_repeats, with_auxiliary=False):
         self.source, self.batch_size, self.n_repeats = source, batch_size, n_repeats
-        self.generator, self.turns = generator, (True, False) if with_auxiliary else (False,)
+        everything = torch.arange(len(source), device=main.device)
+        self.turns = [(True, everything), (False, main)] if with_auxiliary else [(False, main)]
+
+    @property
+    def generator(self):
+        return self.source.generator
 
     def __len__(self):
         return len(self.source)
 
     @property
     def n_steps(self):
-        return len(self.turns) * math.ceil(len(self) / self.batch_size)
+        return sum(math.ceil(len(pairs) / self.batch_size) for _, pairs in self.turns)
 
     def __iter__(self):
-        for auxiliary in self.turns:
-            for index in self._order().tensor_split(math.ceil(len(self) / self.batch_size)):
+        for auxiliary, pairs in self.turns:
+            for index in shuffled(pairs, self.batch_size, self.generator):
                 yield ClusterBatch(*self.source.take(index, self.n_repeats), auxiliary), None
 
-    def _order(self):
-        order = torch.randperm(len(self), generator=self.generator)
-        return order.to(self.source.samples.device)
+
+def shuffled(numbers, batch_size, generator):
+    """The numbers in a random order, in batches of one size, give or take one."""
+    order = torch.randperm(len(numbers), generator=generator).to(numbers.device)
+    return numbers[order].tensor_split(math.ceil(len(numbers) / batch_size))

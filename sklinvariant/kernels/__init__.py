@@ -5,6 +5,7 @@ from sklinvariant.kernels._chunks import DOUBLE_ROWS, compute_dtype, gather_bags
 from sklinvariant.kernels._clustering import Mixture, draw_rows, fit_kmeans, fit_mixture, hard_mixture, mixture_scores
 from sklinvariant.kernels._dense_mutual_information import dense_information, displaced_joints, pooled_joint
 from sklinvariant.kernels._filters import fit_zca, slide, take_patches
+from sklinvariant.kernels._merge import merge_clusters
 from sklinvariant.kernels._moments import Moment, moment
 from sklinvariant.kernels._mutual_information import joint_information, joint_sum
 from sklinvariant.kernels._nearest import count_codewords, nearest_codewords, sum_by_codeword
@@ -37,6 +38,7 @@ __all__ = [
     "hard_mixture",
     "joint_information",
     "joint_sum",
+    "merge_clusters",
     "mixture_scores",
     "moment",
     "nearest_codewords",

@@ -1,19 +1,23 @@
 """A trunk with heads that assign clusters, called with a batch of pairs for the loss of invariant clustering."""
 
+import copy
 import math
 
 import torch
 from torch import nn
 
-from sklinvariant.kernels import joint_distribution, mutual_information
+from sklinvariant.kernels import joint_information, joint_sum
+from sklinvariant.networks._heads import SubHeads, seeded
+from sklinvariant.networks._trunks import trunk_for
 
 
 class ClusterNetwork(nn.Module):
-    """Called with pairs it gives minus the mean over heads of I(P) / ln k, by λ in I (see `mutual_information`).
+    """Called with pairs it gives minus the mean over heads of I(P) / ln k, by λ in I (see `joint_information`).
 
     A batch has samples ``first`` (b, ...), partners ``second`` (r b, ...), r of each sample with all first ones before
-    the second ones, and says whether the ``auxiliary`` heads are to learn. Samples are measured as ``(x - shift) / scale`` before the trunk. Images come with channels last, as they are
-    stored, and go on with channels first.
+    the second ones, and says whether the ``auxiliary`` heads are to learn. Samples are measured as ``(x - shift) /
+    scale`` before the trunk. Images come with channels last, as they are stored; the trunk is shown them with channels
+    first, laid out in memory as they were.
     """
 
     def __init__(self, trunk, heads, auxiliary=None, *, shift, scale, entropy_weight=1.0):
@@ -23,6 +27,24 @@ class ClusterNetwork(nn.Module):
         self.register_buffer("shift", shift)
         self.register_buffer("scale", scale)
 
+    @classmethod
+    def build(cls, trunk, shape, n_heads, n_clusters, n_overclusters, *, generator, **settings):
+        """One with random weights for samples (d,) or (h, w, c), on a copy of a module or a trunk that is named.
+
+        ``n_overclusters`` None leaves the auxiliary heads out.
+        """
+
+        def make():
+            module = copy.deepcopy(trunk) if isinstance(trunk, nn.Module) else trunk_for(shape, trunk)
+            module = nn.Sequential(module, nn.Flatten()).to(torch.float32, memory_format=torch.channels_last)
+            inside = shape if len(shape) == 1 else (shape[2], *shape[:2])
+            with torch.no_grad():
+                d = module.eval()(torch.zeros(1, *inside)).shape[1]
+            auxiliary = None if n_overclusters is None else SubHeads(d, n_overclusters, n_heads)
+            return cls(module, SubHeads(d, n_clusters, n_heads), auxiliary, **settings).train()
+
+        return seeded(make, generator)
+
     def features(self, x):
         """(n, d) rows or (n, h, w, c) images -> (n, D)."""
         x = (x - self.shift) / self.scale
@@ -30,7 +52,7 @@ class ClusterNetwork(nn.Module):
 
     def losses(self, joints):
         """-I / ln k of each head, by its joint (h, k, k)."""
-        return -mutual_information(joints, self.entropy_weight) / math.log(joints.shape[-1])
+        return -joint_information(joints, self.entropy_weight) / math.log(joints.shape[-1])
 
     def forward(self, batch):
         first, second = batch.first, batch.second
@@ -38,4 +60,4 @@ class ClusterNetwork(nn.Module):
         # one pass for both, so that batch normalisation treats them alike
         assigned = heads(self.features(torch.cat([first, second])))
         one, two = assigned.split([len(first), len(second)])
-        return self.losses(joint_distribution(one.repeat(len(second) // len(first), 1, 1), two)).mean()
+        return self.losses(joint_sum(one.repeat(len(second) // len(first), 1, 1), two)).mean()

@@ -15,8 +15,11 @@ class SubHeads(nn.Module):
         self.shape = n_heads, n_clusters
         self.linear = nn.Linear(n_features, n_heads * n_clusters)
 
+    def scores(self, features):
+        return self.linear(features).unflatten(-1, self.shape)
+
     def forward(self, features):
-        return self.linear(features).unflatten(-1, self.shape).softmax(-1)
+        return self.scores(features).softmax(-1)
 
 
 def seeded(make, generator):

@@ -3,11 +3,28 @@
 "vgg" and "resnet" are those of Ji, Henriques & Vedaldi 2019 for MNIST and for colour images after Sobel filtering.
 """
 
+import math
+
 import torch
 from torch import nn
 from torch.nn.functional import conv2d, pad
 
 _ACROSS = [[-0.125, 0.0, 0.125], [-0.25, 0.0, 0.25], [-0.125, 0.0, 0.125]]
+
+
+def trunk_for(shape, name="auto"):
+    """The trunk of that name for rows (d,) or images (h, w, c): "mlp", "vgg" or "resnet".
+
+    "auto" is "mlp" for rows and images of less than 12 pixels a side, else "vgg" for grey and "resnet" for colour.
+    """
+    if name == "auto":
+        small = len(shape) == 1 or min(shape[:2]) < 12
+        name = "mlp" if small else "vgg" if shape[2] == 1 else "resnet"
+    if name == "mlp":
+        return mlp_trunk(math.prod(shape))
+    if len(shape) == 1:
+        raise ValueError(f'network="{name}" needs images: give image_shape, or use network="mlp"')
+    return vgg_trunk(shape[2]) if name == "vgg" else resnet_trunk()
 
 
 def mlp_trunk(n_features, width=256, depth=2):

@@ -1,0 +1,65 @@
+"""A file from which an interrupted fit goes on."""
+
+import os
+import re
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+
+# what a fit may be gone on with under another value of, since the model does not depend on it
+_FREE = {"checkpoint", "callbacks", "verbose"}
+
+
+class Checkpoint:
+    """What a fit needs to go on after its last finished epoch, in a file that is there while the fit is not finished.
+
+    The file says which fit it is of: the estimator, its parameters and a checksum of the samples. Other fits refuse it.
+    """
+
+    def __init__(self, path, estimator, samples):
+        self.path = Path(path)
+        parameters = estimator.get_params(deep=False)
+        self.fit = {
+            "estimator": type(estimator).__name__,
+            **{name: _described(value) for name, value in parameters.items() if name not in _FREE},
+            "samples": f"{tuple(samples.shape)} {_checksum(samples)}",
+        }
+
+    def read(self):
+        """What was written by this very fit; None where there is no file."""
+        if not self.path.exists():
+            return None
+        try:
+            content = torch.load(self.path, map_location="cpu", weights_only=True)
+            fit = content.pop("fit")
+        except Exception as error:
+            raise ValueError(
+                f"checkpoint={str(self.path)!r} cannot be read; delete it to begin anew ({error})"
+            ) from error
+        changed = sorted(name for name in self.fit if fit.get(name) != self.fit[name])
+        if changed:
+            raise ValueError(
+                f"checkpoint={str(self.path)!r} is of a fit with other {', '.join(changed)}; delete it to begin "
+                "anew, or name another file"
+            )
+        return content
+
+    def write(self, content):
+        """Replaces the file by a whole new one, so that there never is half a file."""
+        draft = self.path.with_name(self.path.name + ".part")
+        draft.parent.mkdir(parents=True, exist_ok=True)
+        torch.save({"fit": self.fit, **content}, draft)
+        os.replace(draft, self.path)
+
+    def remove(self):
+        self.path.unlink(missing_ok=True)
+
+
+def _described(value):
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+
+
+def _checksum(samples):
+    return zlib.crc32(np.ascontiguousarray(samples.cpu().numpy()))

@@ -1,0 +1,59 @@
+"""Where the heads of invariant clustering start: small clusters of k-means, merged by what they tell of each other.
+
+From a random start the mutual information rises to local optima in which two kinds share a cluster and another kind has
+two. Small clusters hold next to one kind only, and which of them belong together can be read off the pairs: it is a
+search over a small table, that can be made from many starts before the network sees anything.
+"""
+
+import itertools
+import math
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from sklinvariant.cluster._pairs import shuffled
+from sklinvariant.kernels import fit_kmeans, merge_clusters, nearest_codewords
+
+_MOST_ROWS = 20_000  # that k-means sees
+_ROWS_A_PART = 32
+_PARTS_A_CLUSTER = 20  # at most
+_DRAWS = 10  # of a partner for each pair
+_STEPS = 50
+_AT_ONCE = 4096
+
+
+@torch.no_grad()
+def merged_labels(source, pairs, n_clusters, n_heads, *, entropy_weight):
+    """(n, h) a cluster for each of the samples, for each head by other small clusters; ``pairs`` are those to go by."""
+    rows = source.samples.flatten(1)
+    seen = source.rows[pairs]
+    few = seen[torch.randperm(len(seen), generator=source.generator)[:_MOST_ROWS].to(seen.device)]
+    n_parts = min(max(2 * n_clusters, len(seen) // _ROWS_A_PART), _PARTS_A_CLUSTER * n_clusters, len(few))
+    weights = rows.new_ones(len(few))
+    books = [
+        fit_kmeans(rows[few], weights, n_parts, max_iter=50, tol=1e-4, generator=source.generator)[0]
+        for _ in range(n_heads)
+    ]
+    joints = torch.zeros(n_heads, n_parts, n_parts, dtype=torch.float64)
+    for index in pairs.split(_AT_ONCE):
+        first, second = (x.flatten(1) for x in source.take(index, _DRAWS))
+        for joint, book in zip(joints, books, strict=True):
+            cells = nearest_codewords(first, book).repeat(_DRAWS) * n_parts + nearest_codewords(second, book)
+            joint += cells.bincount(minlength=n_parts**2).view(n_parts, n_parts).cpu()
+    labels = []
+    for joint, book in zip(joints, books, strict=True):
+        clusters = merge_clusters(joint, n_clusters, entropy_weight=entropy_weight, generator=source.generator)
+        labels.append(torch.from_numpy(clusters).to(rows.device)[nearest_codewords(rows, book)])
+    return torch.stack(labels, 1)
+
+
+def teach(network, source, pairs, labels, *, optimizer, learning_rate, batch_size):
+    """A few steps of a network towards the labels (n, h) of its heads, for both samples of each pair."""
+    steps = optimizer(network.parameters(), lr=learning_rate)
+    epochs = (shuffled(pairs, batch_size, source.generator) for _ in range(math.ceil(_STEPS * batch_size / len(pairs))))
+    for index in itertools.islice(itertools.chain.from_iterable(epochs), _STEPS):
+        scores = network.heads.scores(network.features(torch.cat(source.take(index, 1))))
+        loss = cross_entropy(scores.flatten(0, 1), labels[source.rows[index]].repeat(2, 1).flatten())
+        steps.zero_grad()
+        loss.backward()
+        steps.step()
