@@ -10,10 +10,12 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits, make_blobs
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_rand_score
+from skorch.callbacks import Callback
 
 from sklinvariant import IICClusterer, load, save
 from sklinvariant.cluster._iic_clusterer import measure
-from sklinvariant.cluster._pairs import PairBatches, PartnerPairs, ViewPairs, nearest_partners
+from sklinvariant.cluster._merged_start import merged_labels, teach
+from sklinvariant.cluster._pairs import PairBatches, PartnerPairs, ViewPairs, nearest_partners, same, temporal_pairs
 from sklinvariant.transforms import Rotation
 
 QUICK = {"max_epochs": 40, "learning_rate": 0.01, "n_neighbors": 5, "random_state": 0}
@@ -67,19 +69,20 @@ def test_the_best_head_is_that_of_least_loss(blobs):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # few epochs, on purpose
-def test_measure_is_the_mean_over_pairs(blobs):
-    """The joint over all pairs, against outer products one by one."""
+def test_measure_sums_over_pairs(blobs):
+    """The joint over some pairs, against outer products one by one."""
     X, _ = blobs
     model = IICClusterer(3, **QUICK | {"max_epochs": 2}).fit(X)
     samples = torch.tensor(X)
     network = model._network(samples)
     partners = nearest_partners(samples, 1)
-    joint = measure(network, PartnerPairs(samples, partners, torch.Generator()), 2)
+    pairs = torch.arange(0, 90, 2)
+    joint = measure(network, PartnerPairs(samples, partners, torch.Generator()), pairs, 2)
     probabilities = network.heads(network.features(samples)).detach().numpy()
     for head in range(5):
         z = probabilities[:, head]
-        P = np.mean([np.outer(z[i], z[j]) for i, j in enumerate(partners[:, 0].tolist())], axis=0)
-        np.testing.assert_allclose(joint[head], (P + P.T) / 2)
+        P = 2 * sum(np.outer(z[i], z[partners[i, 0]]) for i in pairs.tolist())
+        np.testing.assert_allclose(joint[head], P)
 
 
 @pytest.mark.parametrize("params", [{}, {"pairs": Rotation(10, fill="edge"), "n_repeats": 2}])
@@ -146,12 +149,10 @@ def test_own_callable_and_own_module(blobs):
 
 def test_auxiliary_heads_learn_in_turns(blobs):
     X, y = blobs
-    source = ViewPairs(torch.tensor(X), lambda samples, generator: samples, None)
-    batches = PairBatches(
-        source, batch_size=40, n_repeats=3, generator=torch.Generator().manual_seed(0), with_auxiliary=True
-    )
+    source = ViewPairs(torch.tensor(X), same, torch.Generator().manual_seed(0))
+    batches = PairBatches(source, torch.arange(45), batch_size=40, n_repeats=3, with_auxiliary=True)
     turns = [(batch.auxiliary, len(batch.first), len(batch.second)) for batch, _ in batches]
-    assert turns == [(True, 30, 90)] * 3 + [(False, 30, 90)] * 3
+    assert turns == [(True, 30, 90)] * 3 + [(False, 23, 69), (False, 22, 66)]
     assert len(turns) == batches.n_steps
     model = IICClusterer(3, n_overclusters=9, **QUICK).fit(X)
     assert adjusted_rand_score(y, model.labels_) == 1
@@ -271,9 +272,111 @@ def test_a_failed_fit_leaves_the_model(blobs):
     np.testing.assert_array_equal(model.predict_proba(X), before)
 
 
+def test_the_start_is_right_already(blobs):
+    """Small clusters of k-means, merged by what they tell of each other in pairs, before the network learns."""
+    X, y = blobs
+    samples = torch.tensor(X)
+    source = PartnerPairs(samples, nearest_partners(samples, 5), torch.Generator().manual_seed(0), most_steps=3)
+    labels = merged_labels(source, torch.arange(90), 3, 2, entropy_weight=2.0)
+    assert labels.shape == (90, 2)
+    for head in range(2):
+        assert adjusted_rand_score(y, labels[:, head]) == 1
+    network = IICClusterer(3, n_heads=2)._start(samples, torch.Generator().manual_seed(0))
+    teach(network, source, torch.arange(90), labels, optimizer=torch.optim.Adam, learning_rate=0.003, batch_size=90)
+    network.eval()
+    torch.testing.assert_close(network.heads(network.features(samples)).argmax(2), labels)
+
+
+def test_random_start(blobs):
+    X, y = blobs
+    merged, random = (IICClusterer(3, init=init, **QUICK).partial_fit(X) for init in ("merge", "random"))
+    assert merged.mutual_information_.max() > random.mutual_information_.max()
+    assert adjusted_rand_score(y, IICClusterer(3, init="random", **QUICK).fit(X).labels_) == 1
+
+
+def test_auxiliary_samples_train_auxiliary_heads_only(blobs):
+    X, y = blobs
+    noise = np.random.RandomState(0).uniform(X.min(0), X.max(0), (60, 4))
+    everything, auxiliary = np.r_[X, noise], np.arange(150) >= 90
+    model = IICClusterer(3, n_overclusters=9, **QUICK).fit(everything, auxiliary=auxiliary)
+    assert adjusted_rand_score(y, model.labels_[:90]) == 1
+    assert len(model.labels_) == 150
+    with pytest.raises(ValueError, match="set n_overclusters"):
+        IICClusterer(3, **QUICK).fit(everything, auxiliary=auxiliary)
+    with pytest.raises(ValueError, match="one True or False for each of 150 samples"):
+        model.fit(everything, auxiliary=auxiliary[:90])
+    with pytest.raises(ValueError, match="n_samples=2 should be >= n_clusters=3"):
+        model.fit(everything, auxiliary=np.arange(150) >= 2)
+
+
+def test_pairs_without_auxiliary_samples():
+    samples = torch.arange(6.0)[:, None]
+    auxiliary = torch.tensor([False, True, False, False, False, True])
+    partners = nearest_partners(samples, 2, auxiliary)
+    assert not auxiliary[partners[~auxiliary]].any()
+    assert sorted(partners[0].tolist()) == [2, 3]
+    assert PartnerPairs(samples, partners, None).without(auxiliary).tolist() == [0, 2, 3, 4]
+    in_time = temporal_pairs(samples, [0, 0, 0, 1, 1, 1], same, None)
+    assert in_time.rows[in_time.without(auxiliary)].tolist() == [3]
+    assert ViewPairs(samples, same, None).without(auxiliary).tolist() == [0, 2, 3, 4]
+
+
+class _Stops(Callback):
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_epoch_begin(self, net, **kwargs):
+        if len(net.history) > self.epoch:
+            raise KeyboardInterrupt
+
+
+def _fit_in_pieces(model, X, *epochs):
+    """Fits that are interrupted in such epochs, and one that is not."""
+    for epoch in epochs:
+        with pytest.warns(ConvergenceWarning, match="interrupted"):
+            clone(model).set_params(callbacks=[_Stops(epoch)]).fit(X)
+    return clone(model).fit(X)
+
+
+@pytest.mark.parametrize("params", [{}, {"n_overclusters": 6}, {"optimizer": "sgd", "learning_rate_decay": None}])
+def test_goes_on_bit_for_bit(blobs, tmp_path, params):
+    X, _ = blobs
+    model = IICClusterer(3, **QUICK | {"max_epochs": 7, "batch_size": 40} | params)
+    whole = clone(model).fit(X)
+    file = tmp_path / "folder" / "fit"
+    pieces = _fit_in_pieces(model.set_params(checkpoint=file), X, 2, 5)
+    np.testing.assert_array_equal(pieces.predict_proba(X), whole.predict_proba(X))
+    assert [row["loss"] for row in pieces.history_] == [row["loss"] for row in whole.history_]
+    assert [row["epoch"] for row in pieces.history_] == list(range(1, 8))
+    assert not file.exists()
+
+
+def test_goes_on_waiting(blobs, tmp_path):
+    """What stops when nothing improves stops in the same epoch."""
+    X, _ = blobs
+    model = IICClusterer(3, **QUICK | {"tol": 0.5, "n_iter_no_change": 4})
+    pieces = _fit_in_pieces(clone(model).set_params(checkpoint=tmp_path / "fit"), X, 2)
+    assert pieces.n_iter_ == clone(model).fit(X).n_iter_ < 10
+
+
+def test_checkpoints_of_other_fits(blobs, tmp_path):
+    X, _ = blobs
+    file = tmp_path / "fit"
+    model = IICClusterer(3, checkpoint=str(file), callbacks=[_Stops(2)], **QUICK | {"max_epochs": 7})
+    with pytest.warns(ConvergenceWarning, match="interrupted"):
+        model.fit(X)
+    with pytest.raises(ValueError, match="is of a fit with other learning_rate; delete it"):
+        clone(model).set_params(learning_rate=0.02).fit(X)
+    with pytest.raises(ValueError, match="is of a fit with other samples; delete it"):
+        clone(model).fit(X + 1)
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(ValueError, match="cannot be read; delete it to begin anew"):
+        clone(model).fit(X)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_digits(seed):
     """Clearly above k-means, which is right in 79 %."""
     X, y = load_digits(return_X_y=True)
-    assert one_to_one_accuracy(y, IICClusterer(10, random_state=seed).fit(X).labels_) >= 0.82
+    assert one_to_one_accuracy(y, IICClusterer(10, random_state=seed).fit(X).labels_) >= 0.9
