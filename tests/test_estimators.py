@@ -65,7 +65,7 @@ _INSTANCES = {
     "BackbonePatches": [{"module": torch.nn.Identity()}],
     "LocalDescriptors": [{}, {"method": "daisy"}],
     "IICSegmenter": [{"n_clusters": 2, "half_window": 1, "width": 4, "max_epochs": 2}],
-    "IICClusterer": [{"n_clusters": 2, "n_neighbors": 4, "n_heads": 3, "max_epochs": 30, "learning_rate": 0.01}],
+    "IICClusterer": [{"n_clusters": 2, "n_neighbors": 2, "n_heads": 3, "max_epochs": 30, "random_state": 0}],
     "HammingNeighbors": [{}, *({"index": kind} for kind in ("ivf", "hnsw", "multihash"))],
 }
 ESTIMATORS = dict(all_estimators())

@@ -4,7 +4,6 @@ Ji, Henriques & Vedaldi 2019, "Invariant information clustering for unsupervised
 segmentation", equations 1-4.
 """
 
-import math
 import os
 import warnings
 from numbers import Integral, Real
@@ -47,7 +46,7 @@ from sklinvariant.cluster._pairs import (
 )
 from sklinvariant.feature_extraction._images import ImageEstimator
 from sklinvariant.kernels import joint_information, joint_sum
-from sklinvariant.networks import ClusterNetwork
+from sklinvariant.networks import ClusterNetwork, most_information
 
 _COUNT = Interval(Integral, 1, None, closed="left")
 _AT_ONCE = 1024  # samples that are assigned at a time
@@ -85,7 +84,7 @@ class IICClusterer(
     Parameters
     ----------
     n_clusters : int, default=8
-        k, at least 2.
+        k.
     pairs : {"auto", "transform", "neighbors", "temporal", "explicit"} or callable, default="auto"
         What makes a pair. "transform": an image and a changed view of it. "neighbors": a sample and one that 1 to 3
         steps lead to, each to one of the ``n_neighbors`` nearest others. "temporal": a frame and the next one of its
@@ -155,7 +154,7 @@ class IICClusterer(
     mutual_information_ : array of shape (n_heads,)
         I of each head over all pairs, in nats.
     mutual_information_ratio_ : array of shape (n_heads,)
-        The same in parts of ln k, which is the most there can be.
+        The same in parts of ln k, which is the most there can be; 0 of a single cluster.
     best_head_ : int
         The head of least loss; labels are never looked at.
     history_ : list of dict
@@ -182,7 +181,7 @@ class IICClusterer(
     """
 
     _parameter_constraints = {
-        "n_clusters": [Interval(Integral, 2, None, closed="left")],
+        "n_clusters": [_COUNT],
         "pairs": [StrOptions({"auto", "transform", "neighbors", "temporal", "explicit"}), callable],
         "transforms": [callable, None],
         "n_neighbors": [_COUNT],
@@ -422,7 +421,7 @@ class IICClusterer(
         device = resolve_device(self.device, X)
         if paired:
             X = _one_after_the_other(X)
-        as_rows = self.image_shape is None and getattr(X, "ndim", np.ndim(X[0]) + 1 if len(X) else 2) == 2
+        as_rows = self.image_shape is None and not _are_images(X)
         samples = check_rows(self, X, reset=reset) if as_rows else as_float(self._read(X, reset=reset))
         if not reset and as_rows is not (self._state["n_channels"] is None):
             raise ValueError(
@@ -510,7 +509,7 @@ class IICClusterer(
                 "best_head": best,
                 "labels": assign(network, firsts)[1][:, best].argmax(1).cpu().numpy(),
                 "mutual_information": information,
-                "mutual_information_ratio": information / math.log(self.n_clusters),
+                "mutual_information_ratio": information / most_information(self.n_clusters),
                 "namespace": container.name,
             }
             network.train()
@@ -551,7 +550,7 @@ class IICClusterer(
     def _warn(self):
         counts = np.bincount(self.labels_, minlength=self.n_clusters)
         ratio = self.mutual_information_ratio_[self.best_head_]
-        if ratio < _STUCK:
+        if ratio < _STUCK and self.n_clusters > 1:
             text = (
                 f"pairs share {ratio:.1%} of the information that they could: training never left the uniform "
                 "solution. Look at the pairs, or raise max_epochs or learning_rate"
@@ -601,6 +600,13 @@ class IICClusterer(
     @property
     def _n_features_out(self):
         return self._state["n_trunk_features"]
+
+
+def _are_images(X):
+    """Whether it has more than two axes; a list is looked into."""
+    if isinstance(X, (list, tuple)):
+        return len(X) > 0 and np.ndim(X[0]) > 1
+    return getattr(X, "ndim", 2) > 2
 
 
 def _one_after_the_other(X):

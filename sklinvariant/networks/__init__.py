@@ -1,6 +1,6 @@
 """torch modules: encoders of bags, networks of images, costs. Nothing here knows scikit-learn."""
 
-from sklinvariant.networks._cluster_network import ClusterNetwork
+from sklinvariant.networks._cluster_network import ClusterNetwork, most_information
 from sklinvariant.networks._encoders import (
     Bags,
     MeanEncoder,
@@ -53,6 +53,7 @@ __all__ = [
     "log_odds",
     "map_features",
     "mlp_trunk",
+    "most_information",
     "normalize_vlad",
     "pair_curvature",
     "pseudo_log_likelihood",

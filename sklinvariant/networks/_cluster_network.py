@@ -11,6 +11,11 @@ from sklinvariant.networks._heads import SubHeads, seeded
 from sklinvariant.networks._trunks import trunk_for
 
 
+def most_information(k):
+    """ln k, what k clusters can tell at most; of a single cluster, which tells nothing, that of two."""
+    return math.log(max(k, 2))
+
+
 class ClusterNetwork(nn.Module):
     """Called with pairs it gives minus the mean over heads of I(P) / ln k, by λ in I (see `joint_information`).
 
@@ -52,7 +57,7 @@ class ClusterNetwork(nn.Module):
 
     def losses(self, joints):
         """-I / ln k of each head, by its joint (h, k, k)."""
-        return -joint_information(joints, self.entropy_weight) / math.log(joints.shape[-1])
+        return -joint_information(joints, self.entropy_weight) / most_information(joints.shape[-1])
 
     def forward(self, batch):
         first, second = batch.first, batch.second

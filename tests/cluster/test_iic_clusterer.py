@@ -237,7 +237,7 @@ def test_warnings(blobs):
 @pytest.mark.parametrize(
     ("params", "X", "message"),
     [
-        ({"n_clusters": 1}, np.eye(4), "n_clusters"),
+        ({"n_clusters": 0}, np.eye(4), "n_clusters"),
         ({"n_clusters": 5}, np.eye(4), "n_samples=4 should be >= n_clusters=5"),
         ({"batch_size": 1}, np.eye(4), "batch_size=1 should be >= n_clusters=2"),
         ({}, np.array([[0.0, 1], [np.nan, 1], [1, 1]]), "NaN"),
@@ -255,6 +255,13 @@ def test_warnings(blobs):
 def test_bad_input(params, X, message):
     with pytest.raises(ValueError, match=message):
         IICClusterer(**{"n_clusters": 2, **params}).fit(X)
+
+
+def test_one_cluster(blobs):
+    model = IICClusterer(1, **QUICK | {"max_epochs": 2}).fit(blobs[0])
+    assert not model.labels_.any()
+    assert model.score(blobs[0]) == pytest.approx(0, abs=1e-6)
+    np.testing.assert_allclose(model.predict_proba(blobs[0]), 1)
 
 
 def test_frames_without_a_next_one():
