@@ -39,6 +39,7 @@ from tqdm import tqdm
 
 from sklinvariant import IICClusterer
 from sklinvariant.cluster import OverclusteringClassifier
+from sklinvariant.feature_extraction import BackbonePatches
 from sklinvariant.metrics import clustering_accuracy
 from sklinvariant.networks import SqueezeNet11Features, vgg_trunk
 
@@ -228,8 +229,7 @@ def part_images(args):
 def part_embeddings(args):
     data, weights = np.load(args.paths[0]), args.paths[1]
     some = np.random.RandomState(0).permutation(len(data["x_train"]))[: args.images]
-    network = SqueezeNet11Features.from_file(weights).eval()
-    X = embed(network, data["x_train"][some])
+    X = embed(data["x_train"][some], weights)
     y = data["y_train"].ravel()[some]
     raw = X
     X = normalize(StandardScaler().fit_transform(X)).astype(np.float32)
@@ -242,14 +242,19 @@ def part_embeddings(args):
     print("\n" + table(HEADER, rows))
 
 
-@torch.no_grad()
-def embed(network, images, size=96):
-    parts = []
-    for start in tqdm(range(0, len(images), 250), desc="features"):
-        part = torch.from_numpy(images[start : start + 250]).permute(0, 3, 1, 2).float() / 255
-        part = torch.nn.functional.interpolate(part, size=size, mode="bilinear", align_corners=False, antialias=True)
-        parts.append(network(part).mean((2, 3)))
-    return torch.cat(parts).numpy()
+def embed(images, weights, size=96):
+    """The mean of the cells of each image, (n, 512)."""
+    cells = BackbonePatches(
+        SqueezeNet11Features(),
+        weights=weights,
+        bgr=True,  # as the published weights were trained: 0-255 minus the mean colour
+        mean=np.array([104, 117, 123]) / 255,
+        std=1 / 255,
+        image_size=size,
+    )
+    bags = cells.fit(images[:1]).transform
+    parts = [images[start : start + 500] for start in range(0, len(images), 500)]
+    return np.concatenate([[bag.mean(0) for bag in bags(part)] for part in tqdm(parts, desc="features")])
 
 
 def save(figure, path):

@@ -31,7 +31,7 @@ def merged_labels(source, pairs, n_clusters, n_heads, *, entropy_weight):
     n_parts = min(max(2 * n_clusters, len(seen) // _ROWS_A_PART), _PARTS_A_CLUSTER * n_clusters, len(few))
     weights = rows.new_ones(len(few))
     books = [
-        fit_kmeans(rows[few], weights, n_parts, max_iter=50, tol=1e-4, generator=source.generator)[0]
+        fit_kmeans(rows[few], weights, n_parts, max_iter=20, tol=1e-3, generator=source.generator)[0]
         for _ in range(n_heads)
     ]
     joints = torch.zeros(n_heads, n_parts, n_parts, dtype=torch.float64)
