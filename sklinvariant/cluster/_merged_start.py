@@ -17,6 +17,7 @@ from sklinvariant.kernels import fit_kmeans, merge_clusters, nearest_codewords
 _MOST_ROWS = 20_000  # that k-means sees
 _ROWS_A_PART = 32
 _PARTS_A_CLUSTER = 20  # at most
+_MOST_PARTS = 400
 _DRAWS = 10  # of a partner for each pair
 _STEPS = 50
 _AT_ONCE = 4096
@@ -28,7 +29,8 @@ def merged_labels(source, pairs, n_clusters, n_heads, *, entropy_weight):
     rows = source.samples.flatten(1)
     seen = source.rows[pairs]
     few = seen[torch.randperm(len(seen), generator=source.generator)[:_MOST_ROWS].to(seen.device)]
-    n_parts = min(max(2 * n_clusters, len(seen) // _ROWS_A_PART), _PARTS_A_CLUSTER * n_clusters, len(few))
+    n_parts = min(len(seen) // _ROWS_A_PART, _PARTS_A_CLUSTER * n_clusters, _MOST_PARTS)
+    n_parts = min(max(n_parts, 2 * n_clusters), len(few))
     weights = rows.new_ones(len(few))
     books = [
         fit_kmeans(rows[few], weights, n_parts, max_iter=20, tol=1e-3, generator=source.generator)[0]
