@@ -260,6 +260,12 @@ class TestDegenerate:
     def test_one_pair(self, frames, solver):
         self._fit(frames[:2], solver)
 
+    def test_an_odd_number_of_frames(self, frames, solver):
+        """Frames are no pairs side by side: each but the last has a next."""
+        model = self._fit(frames[:5], solver)
+        expected = _errors(_pairs(frames[:5], np.zeros(5)), model.components_)
+        np.testing.assert_allclose([model.invariance_error_, model.reconstruction_error_], expected)
+
     @pytest.mark.parametrize("invariance", [0.0, 1e6, 1e12])
     @pytest.mark.filterwarnings("ignore:.*keep nothing")
     def test_extreme_invariance(self, frames, solver, invariance):
