@@ -175,7 +175,7 @@ def part_causes(args):
         auto(f"another start ({seed})", base, random_state=seed)
     for part in (8, 4, 2):
         auto(f"{args.pairs // part} pairs", (base[0][::part], *base[1:]))
-    for strength in (0, 2, 4, 16, 64):
+    for strength in (0, 2, 4, 12, 16, 64):
         auto(f"λ = {strength}", base, invariance=strength)
     for max_iter in (50, 100, 1000):
         auto(f"{max_iter} iterations", base, max_iter=max_iter)
@@ -290,7 +290,7 @@ def main():
     parser.add_argument("--pairs", type=int, default=20_000)
     parser.add_argument("--filters", type=int, default=32)
     parser.add_argument("--clusters", type=int, nargs="+", default=[128, 288, 512])
-    parser.add_argument("--invariances", type=float, nargs="+", default=[4, 8, 16])
+    parser.add_argument("--invariances", type=float, nargs="+", default=[8, 12])
     parser.add_argument("--max-iter", type=int, default=300)
     parser.add_argument("--pictures", type=Path, default=Path("auto-pooling-pictures"))
     args = parser.parse_args()
