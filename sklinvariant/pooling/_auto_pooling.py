@@ -32,7 +32,6 @@ from sklinvariant._compat import CallbackSupportMixin, FitReport, output_contain
 from sklinvariant._descriptors import as_tensor
 from sklinvariant._training import train
 from sklinvariant.kernels import (
-    PairMoments,
     PoolingObjective,
     best_multiple,
     compute_dtype,
@@ -44,6 +43,7 @@ from sklinvariant.kernels import (
 from sklinvariant.networks import PoolingLoss, ProjectedSGD, pair_curvature
 from sklinvariant.pooling._descent import follow
 from sklinvariant.pooling._frames import PairBatches, clip_ids, following
+from sklinvariant.pooling._held_moments import moments_of_models, moments_of_state, moments_to_state
 
 _COUNT = Interval(Integral, 1, None, closed="left")
 _NON_NEGATIVE = Interval(Real, 0, None, closed="left")
@@ -293,7 +293,8 @@ class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, T
         ValueError
             For a model that is not fitted, has no moments or has other features (it is named), and as `fit` does.
         """
-        moments = self._joined_moments(models)
+        device = resolve_device(self.device)
+        moments = moments_of_models(models, AutoPooling, self.cross_reconstruction, device)
         names = {tuple(getattr(model, "feature_names_in_", ())) for model in models}
         self.n_features_in_ = models[0].n_features_in_
         vars(self).pop("feature_names_in_", None)
@@ -451,36 +452,8 @@ class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, T
             chunk_size=self.chunk_size,
         )
         if going_on:
-            moments = moments + self._held_moments(self, moments.total.device)
+            moments = moments + moments_of_state(self._state, self.cross_reconstruction, moments.total.device)
         return self._descend(X, moments, start, largest, rows.dtype, frames.kept)
-
-    def _joined_moments(self, models):
-        if not isinstance(models, (list, tuple)) or not len(models):
-            raise ValueError(f"models must be a list of fitted AutoPooling, and not empty, got {models!r}")
-        device, parts = resolve_device(self.device), []
-        for i, model in enumerate(models):
-            if not isinstance(model, AutoPooling) or not hasattr(model, "_state"):
-                raise ValueError(f"models[{i}] is no fitted AutoPooling: {model!r}")
-            if model.n_features_in_ != models[0].n_features_in_:
-                raise ValueError(
-                    f"models[{i}] has {model.n_features_in_} features, models[0] {models[0].n_features_in_}"
-                )
-            try:
-                parts.append(self._held_moments(model, "cpu" if device.type == "mps" else device))  # no float64 there
-            except ValueError as error:
-                raise ValueError(f"models[{i}]: {error}") from None
-        return sum(parts[1:], parts[0])
-
-    def _held_moments(self, model, device):
-        """The sums that a fitted model keeps."""
-        state = model._state
-        if "total" not in state:
-            raise ValueError('solver="moment" cannot go on from a fit by batches, which keeps no moments; fit a clone')
-        if self.cross_reconstruction and "first" not in state:
-            raise ValueError("cross_reconstruction=True cannot go on from a fit without it; fit a clone")
-        parts = {name: state.get(name) for name in ("total", "change", "first")}
-        parts = {name: None if part is None else as_tensor(part).to(device) for name, part in parts.items()}
-        return PairMoments(state["n_pairs"], **parts)
 
     def _descend(self, X, moments, start, largest, dtype, kept):
         objective = PoolingObjective(moments, self.invariance, self.cross_reconstruction)
@@ -491,10 +464,8 @@ class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, T
         _check_reach(reference, largest, self.invariance)
 
         def attributes(iterate, history):
-            parts = {name: getattr(moments, name) for name in ("total", "change", "first")}
-            sums = {name: part.cpu().numpy() for name, part in parts.items() if part is not None}
-            state = {"n_pairs": moments.n_pairs, **sums, **kept}
-            return self._attributes(iterate.components.to(dtype), objective.errors(iterate.components), history, state)
+            components, errors = iterate.components, objective.errors(iterate.components)
+            return self._attributes(components.to(dtype), errors, history, {**moments_to_state(moments), **kept})
 
         report = FitReport(self, X, None, None, self.max_iter)
         iterate, history = follow(

@@ -285,7 +285,7 @@ def test_bad_images(images):
     features = ConvolutionalFeatures(KMeans(3, n_init=1), patch_size=5).fit(images)
     with pytest.raises(ValueError, match="image 2 contains NaN"):
         features.transform(np.where(np.arange(6)[:, None, None, None] == 2, np.nan, images))
-    with pytest.raises(ValueError, match="the images are 9 x 17 pixels, but .* was fitted on images of 20 x 17"):
+    with pytest.raises(ValueError, match=r"the images are 9 x 17 pixels, but .* was fitted on images of 20 x 17"):
         features.transform(images[:, :9])
     with pytest.raises(AttributeError, match="filters_"):
         ConvolutionalFeatures(KMeans(3)).filters_  # noqa: B018
