@@ -191,7 +191,8 @@ def part_causes(args):
     auto("k-means features", triangles)
     more = features(SparseAutoencoder(50, random_state=0))
     grids("50 filters", more)
-    auto("50 filters, 200 clusters", more, count=200)
+    for count in (200, 450):
+        auto(f"50 filters, {count} clusters", more, count=count)
     print()
     print(table(["", "10,000 images", "1,000 images", "maps a cluster", "cells a cluster"], rows))
 
