@@ -5,6 +5,7 @@ from sklinvariant.kernels._chunks import DOUBLE_ROWS, compute_dtype, gather_bags
 from sklinvariant.kernels._clustering import Mixture, draw_rows, fit_kmeans, fit_mixture, hard_mixture, mixture_scores
 from sklinvariant.kernels._dense_mutual_information import (
     dense_information,
+    dense_joints,
     displaced_joints,
     joint_information,
     pooled_joint,
@@ -31,6 +32,7 @@ __all__ = [
     "compute_dtype",
     "count_codewords",
     "dense_information",
+    "dense_joints",
     "descend",
     "displaced_joints",
     "draw_rows",
