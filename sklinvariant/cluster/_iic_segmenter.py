@@ -31,7 +31,7 @@ from sklinvariant.cluster._crop_pairs import CropPairs
 from sklinvariant.feature_extraction._images import ImageEstimator
 from sklinvariant.kernels import dense_joints, joint_information, resample
 from sklinvariant.networks import SegmentationNetwork, SegmentationTrunk
-from sklinvariant.transforms import ColorJitter, Compose, Flip, Transform
+from sklinvariant.transforms import Flip, Transform
 
 _COUNT = Interval(Integral, 1, None, closed="left")
 _STUCK = 0.05  # of ln k: neighbours say as good as nothing of each other
@@ -126,8 +126,9 @@ class IICSegmenter(CallbackSupportMixin, ImageEstimator):
         Weight λ of the clusters' entropy: 1 is mutual information, above it prefers clusters of equal size, so that
         fewer runs end with a cluster that no pixel takes. The paper has 1.5 for two of its sets, and 1 for the others.
     transforms : Transform or None, default=None
-        Where views come from. Geometric ones are undone in the prediction, others are not. None mirrors and, of images
-        with 1 or 3 channels, changes brightness, contrast and colour.
+        Where views come from. Geometric ones are undone in the prediction, others are not. None mirrors. Changes of
+        light and colour, ``Compose([Flip(), ColorJitter(clip=False)])``, are for images whose light says nothing:
+        they cost accuracy where it tells classes apart, and make training slower to leave the uniform solution.
     width : int, default=16
         Channels of the network's layers.
     tile_size : int, default=128
@@ -177,7 +178,8 @@ class IICSegmenter(CallbackSupportMixin, ImageEstimator):
     -----
     It has no ``labels_`` and no ``fit_predict``, which scikit-learn's tools take for one cluster a sample: here a
     sample is an image, and each pixel has a cluster. The paper trains the auxiliary head in epochs of its own; here
-    both heads take part in each step. The network is smaller than the paper's and keeps every pixel.
+    all heads take part in each step. It has one main head and Sobel's derivatives beside the colours as input. The
+    network here is smaller, its first layer finds derivatives by itself, and it keeps every pixel.
 
     References
     ----------
@@ -340,7 +342,7 @@ class IICSegmenter(CallbackSupportMixin, ImageEstimator):
         )
         batches = CropPairs(
             images,
-            _default_transforms(len(like)) if self.transforms is None else self.transforms,
+            Flip() if self.transforms is None else self.transforms,
             tile_size=self.tile_size,
             batch_size=self.batch_size,
             generator=generator,
@@ -512,10 +514,6 @@ def channel_spread(images):
     scale = torch.where(square > 0, square, 1.0).sqrt()
     dtype = as_float(images[0][:0]).dtype
     return mean[:, None, None].to(dtype), scale[:, None, None].to(dtype)
-
-
-def _default_transforms(n_channels):
-    return Compose([Flip(), ColorJitter(clip=False)]) if n_channels in (1, 3) else Flip()
 
 
 def _runs(images, most):
