@@ -27,9 +27,13 @@ class CropPairs:
     def __len__(self):
         return len(self.rows)
 
+    @property
+    def n_steps(self):
+        return math.ceil(len(self) / self.batch_size)
+
     def __iter__(self):
         order = self.rows[torch.randperm(len(self), generator=self.generator)]
-        for index in order.tensor_split(math.ceil(len(self) / self.batch_size)):
+        for index in order.tensor_split(self.n_steps):
             yield self._pair([self._crop(self.images[row]) for row in index.tolist()]), None
 
     def _crop(self, image):

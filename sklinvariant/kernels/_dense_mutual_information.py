@@ -85,16 +85,16 @@ def joint_information(joint, entropy_weight=1.0):
     return (joint * (joint.log() - entropy_weight * (own[..., :, None] + own[..., None, :]))).sum((-2, -1))
 
 
-def dense_joints(first, second, half_window, *, average="information"):
-    """The joints whose information is averaged: (D, D, k, q), or one (k, q) with ``average="joint"``. They add up."""
-    if average == "joint":
-        return pooled_joint(first, second, half_window)
-    return displaced_joints(first, second, half_window)
-
-
 def dense_information(first, second, half_window, *, average="information", entropy_weight=1.0):
     """Mutual information of two dense predictions over all displacements up to ``half_window``, a scalar.
 
     ``average="information"`` is the mean of I(P_t) over displacements t; ``"joint"`` is I of the sum of the P_t.
     """
     return joint_information(dense_joints(first, second, half_window, average=average), entropy_weight).mean()
+
+
+def dense_joints(first, second, half_window, *, average="information"):
+    """The joints whose information is averaged: (D, D, k, q), or one (k, q) with ``average="joint"``. They add up."""
+    if average == "joint":
+        return pooled_joint(first, second, half_window)
+    return displaced_joints(first, second, half_window)
