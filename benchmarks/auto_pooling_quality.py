@@ -1,7 +1,7 @@
 """What AutoPooling learns from natural video: figures 4, 6, 9 and 10 and table 1 of Sukhbaatar, Makino, Aihara 2013.
 
-    python benchmarks/auto_pooling_quality.py VIDEOS CIFAR10.npz [--part invariance classification] [--seeds 3]
-        [--filters 32] [--clusters 128 288 416 512] [--pictures FOLDER]
+    python benchmarks/auto_pooling_quality.py VIDEOS CIFAR10.npz [--part invariance classification causes]
+        [--seeds 3] [--filters 32] [--clusters 128 288 512] [--pictures FOLDER]
 
 VIDEOS is a folder of video files and of folders of pictures, CIFAR10.npz holds x_train, y_train, x_test, y_test.
 
@@ -9,10 +9,13 @@ VIDEOS is a folder of video files and of folders of pictures, CIFAR10.npz holds 
 λ; F on clips that were not learned from, in as many splits of the clips as there are seeds.
 
 "classification": a sparse autoencoder on 6 × 6 patches of CIFAR-10, slid over 32 × 32 pixels: 27 × 27 places, averaged
-in threes to 9 × 9. Auto-pooling learns from such maps of patches of consecutive frames. A StandardScaler and a
-LinearSVC see what each pooling gives, and learn from 1,000 images a class, drawn anew for each seed, and from all
-5,000. For each number of clusters λ, and for each pooling C, are chosen on 5,000 training images that the validation's
-small set leaves out.
+in threes to 9 × 9, each map divided by its deviation. Auto-pooling learns from such maps of patches of consecutive
+frames. A StandardScaler and a LinearSVC see what each pooling gives, and learn from 100 and 1,000 images a class, drawn
+anew for each seed, and from all 5,000. For each number of clusters λ, and for each pooling and size C, are chosen on
+5,000 training images that the classifier then does not see.
+
+"causes": what decides how auto-pooling compares with a 2 × 2 grid, one change at a time, at 20 filters and 80 clusters;
+accuracy on 5,000 training images, of classifiers that learned from 10,000 and from 1,000 others.
 """
 
 import argparse
@@ -24,6 +27,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from measuring import table
+from sklearn.cluster import MiniBatchKMeans
 from sklearn.model_selection import GroupShuffleSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -41,6 +45,7 @@ from sklinvariant.pooling import SpatialPooling
 ALIVE = {"size": 144, "min_change": 0.01, "max_change": 0.3, "min_contrast": 0.03, "random_state": 0}
 GRIDS = (((2, 2),), ((3, 3),), ((2, 2), (3, 3)), ((4, 4),), ((2, 2), (3, 3), (4, 4)))
 STRENGTHS = (1e-3, 1e-2, 1e-1)  # C of the linear SVM
+SIZES = (100, 1000)  # of small training sets, images a class
 
 
 def part_invariance(args):
@@ -93,26 +98,32 @@ def part_classification(args):
     )
     pairs, clips = frame_pairs(args.videos, n_pairs=args.pairs, patch_size=32, **ALIVE)
     n = len(pairs)
-    frames = convolution.transform(pairs.reshape(2 * n, 32, 32, 3)).reshape(n, 2, -1)
-    maps, test = (convolution.transform(data[key]) for key in ("x_train", "x_test"))
-    shape = maps.shape[1:]
+    frames, maps, test = map(convolution.transform, (pairs.reshape(2 * n, 32, 32, 3), data["x_train"], data["x_test"]))
+    deviation = frames.std((0, 1, 2))  # or else maps of much energy draw most clusters to themselves
+    for part in (frames, maps, test):
+        part /= deviation
+    shape, frames = maps.shape[1:], frames.reshape(n, 2, -1)
     print(f"{n} pairs of patches from {len(set(clips))} clips; maps {shape}: {frames.shape[2]} features", flush=True)
     poolings = {}
     for grids in GRIDS:
         name = " + ".join(f"{rows}×{columns}" for rows, columns in grids)
         poolings[f"spatial {name}"] = SpatialPooling(grids).fit(maps[:1])
+    moments = AutoPooling(1, max_iter=1, tol=1.0, random_state=0).fit(frames)
     for count in args.clusters:
-        pooling = best_pooling(count, args, frames, maps, y, order)
+        pooling = best_pooling(count, args, moments, maps, y, order)
         poolings[f"auto, {count} clusters, λ = {pooling.invariance:g}"] = pooling
     results = {
         name: compare(name, flat_or_maps(pooling, maps), flat_or_maps(pooling, test), y, data["y_test"].ravel(), args)
         for name, pooling in poolings.items()
     }
     rows = [
-        [name, size, f"{small[0]:.1f} ± {small[1]:.1f}", f"{full:.1f}"] for name, (size, small, full) in results.items()
+        [name, n_features, *(f"{np.mean(scores):.1f} ± {np.std(scores):.1f}" for scores in few), f"{full:.1f}"]
+        for name, (n_features, few, full) in results.items()
     ]
     print()
-    print(table(["pooling", "features", f"1,000 a class, {args.seeds} draws", "5,000 a class"], rows))
+    print(
+        table(["pooling", "features", *(f"{size} a class, {args.seeds} draws" for size in SIZES), "5000 a class"], rows)
+    )
     draw_accuracies(results, args.pictures / "accuracy.png")
     figure, axes = plt.subplots(1, 2, figsize=(14, 6), layout="constrained")
     pooling = next(pooling for name, pooling in poolings.items() if name.startswith("auto"))
@@ -121,16 +132,102 @@ def part_classification(args):
     save(figure, args.pictures / "regions.png")
 
 
+def part_causes(args):
+    """One change at a time, at a size where each takes seconds."""
+    data = np.load(args.cifar)
+    images, y = data["x_train"], data["y_train"].ravel()
+    order = np.random.RandomState(0).permutation(len(images))
+    train, held = order[:10_000], order[-5000:]
+    pairs, _ = frame_pairs(args.videos, n_pairs=args.pairs, patch_size=32, **ALIVE)
+    sources = {"video": pairs, "shifts": shifted(images[train], len(pairs))}
+    rows = []
+
+    def features(extractor, source="video", scaled=True):
+        convolution = ConvolutionalFeatures(extractor, pool=3, n_patches=100_000, random_state=0).fit(images[train])
+        frames, *parts = map(
+            convolution.transform, (sources[source].reshape(-1, 32, 32, 3), images[train], images[held])
+        )
+        deviation = frames.std((0, 1, 2)) if scaled else 1
+        return (frames / deviation).reshape(len(pairs), 2, -1), *(part / deviation for part in parts)
+
+    def row(name, x, x_held, *shape):
+        cells = [
+            f"{100 * classifier(C).fit(x[:n], y[train[:n]]).score(x_held, y[held]):.1f}"
+            for n, C in ((10_000, 1e-2), (1000, 1e-3))
+        ]
+        rows.append([name, *cells, *shape])
+        print(*rows[-1], flush=True)
+
+    def grids(name, maps):
+        for grid in ((2, 2), (3, 3)):
+            pooling = SpatialPooling((grid,)).fit(maps[1][:1])
+            row(f"{name}, {grid[0]}×{grid[1]} grid", *map(pooling.transform, maps[1:]), "1.0", "")
+
+    def auto(name, maps, count=80, **params):
+        pooling = AutoPooling(count, **{"invariance": 8, "max_iter": args.max_iter, "random_state": 0, **params})
+        pooling.fit(maps[0])
+        row(name, *(flat_or_maps(pooling, part) for part in maps[1:]), *extent(pooling.components_, maps[1].shape[1:]))
+
+    base = features(SparseAutoencoder(20, random_state=0))
+    grids("20 filters", base)
+    auto(f"{args.pairs} pairs of video, λ = 8, {args.max_iter} iterations", base)
+    for seed in (1, 2):
+        auto(f"another start ({seed})", base, random_state=seed)
+    for part in (8, 4, 2):
+        auto(f"{args.pairs // part} pairs", (base[0][::part], *base[1:]))
+    for strength in (0, 2, 4, 12, 16, 64):
+        auto(f"λ = {strength}", base, invariance=strength)
+    for max_iter in (50, 100, 1000):
+        auto(f"{max_iter} iterations", base, max_iter=max_iter)
+    auto('solver="sgd"', base, solver="sgd")
+    auto("cross reconstruction", base, cross_reconstruction=True)
+    auto("images and the same shifted by up to 3 pixels", features(SparseAutoencoder(20, random_state=0), "shifts"))
+    auto("maps as they are", features(SparseAutoencoder(20, random_state=0), scaled=False))
+    sparse = features(SparseAutoencoder(20, sparsity=0.02, random_state=0))
+    grids("sparser features", sparse)
+    auto("sparser features", sparse)
+    triangles = features(MiniBatchKMeans(20, n_init=1, random_state=0))
+    grids("k-means features", triangles)
+    auto("k-means features", triangles)
+    more = features(SparseAutoencoder(50, random_state=0))
+    grids("50 filters", more)
+    for count in (200, 450):
+        auto(f"50 filters, {count} clusters", more, count=count)
+    print()
+    print(table(["", "10,000 images", "1,000 images", "maps a cluster", "cells a cluster"], rows))
+
+
+def shifted(images, n):
+    """(n, 2, 32, 32, 3): images, and the same moved by up to 3 pixels, reflected at the edges."""
+    random = np.random.RandomState(0)
+    padded = np.pad(images, ((0, 0), (3, 3), (3, 3), (0, 0)), mode="reflect")
+    moves = random.randint(7, size=(n, 2))
+    chosen = random.randint(len(images), size=n)
+    moved = [padded[i, dy : dy + 32, dx : dx + 32] for i, (dy, dx) in zip(chosen, moves, strict=True)]
+    return np.stack([images[chosen], moved], 1)
+
+
+def extent(components, shape):
+    """Over how many maps, and over how many of their cells, a cluster extends: 1 / Σ share², the median."""
+    weights = components.reshape(len(components), -1, shape[2])
+    weights = weights[weights.any((1, 2))]
+    counts = []
+    for axis in (1, 2):
+        shares = weights.sum(axis) / weights.sum((1, 2))[:, None]
+        counts.append(f"{np.median(1 / np.square(shares).sum(1)):.1f}")
+    return counts
+
+
 def flat_or_maps(pooling, maps):
     return pooling.transform(maps if isinstance(pooling, SpatialPooling) else maps.reshape(len(maps), -1))
 
 
-def best_pooling(count, args, frames, maps, y, order):
+def best_pooling(count, args, moments, maps, y, order):
     """Auto-pooling with the λ that does best on training images that the classifier does not see."""
     train, validation = order[:10_000], order[-5000:]
     found = {}
     for strength in args.invariances:
-        pooling = AutoPooling(count, invariance=strength, max_iter=args.max_iter, random_state=0).fit(frames)
+        pooling = AutoPooling(count, invariance=strength, max_iter=args.max_iter, random_state=0).fit_moments([moments])
         x, other = (flat_or_maps(pooling, maps[rows]) for rows in (train, validation))
         score = 100 * max(classifier(C).fit(x, y[train]).score(other, y[validation]) for C in STRENGTHS)
         found[score] = pooling
@@ -141,21 +238,21 @@ def best_pooling(count, args, frames, maps, y, order):
 
 
 def classifier(C):
-    return make_pipeline(StandardScaler(), LinearSVC(C=C, dual=False, tol=1e-3))
+    return make_pipeline(StandardScaler(), LinearSVC(C=C, dual=False, tol=1e-2))
 
 
 def compare(name, x, x_test, y, y_test, args):
-    """Number of features; mean and deviation of accuracies from small training sets; that from all of them."""
+    """Number of features; accuracies from several draws of few images, for each size; accuracy from all of them."""
     order = np.random.RandomState(0).permutation(len(y))
-    small, held = balanced(y, order[:-5000], 1000), order[-5000:]
-    best = max(STRENGTHS, key=lambda C: classifier(C).fit(x[small], y[small]).score(x[held], y[held]))
-    scores = []
-    for seed in range(args.seeds):
-        rows = balanced(y, np.random.RandomState(seed + 1).permutation(len(y)), 1000)
-        scores.append(100 * classifier(best).fit(x[rows], y[rows]).score(x_test, y_test))
+    held, few = order[-5000:], []
+    for size in SIZES:
+        rows = balanced(y, order[:-5000], size)
+        best = max(STRENGTHS, key=lambda C: classifier(C).fit(x[rows], y[rows]).score(x[held], y[held]))
+        draws = [balanced(y, np.random.RandomState(seed + 1).permutation(len(y)), size) for seed in range(args.seeds)]
+        few.append([100 * classifier(best).fit(x[rows], y[rows]).score(x_test, y_test) for rows in draws])
     full = 100 * classifier(best).fit(x, y).score(x_test, y_test)
-    print(f"{name}: {np.mean(scores):.1f}, {full:.1f}", flush=True)
-    return x.shape[1], (np.mean(scores), np.std(scores)), full
+    print(f"{name}: {np.mean(few, 1).round(1)}, {full:.1f}", flush=True)
+    return x.shape[1], few, full
 
 
 def balanced(y, order, count):
@@ -167,10 +264,12 @@ def draw_accuracies(results, path):
     figure, axes = plt.subplots(figsize=(6.5, 4.5), layout="constrained")
     for kind, marker in (("spatial", "s"), ("auto", "o")):
         chosen = sorted(value for name, value in results.items() if name.startswith(kind))
-        sizes = [size for size, _, _ in chosen]
-        (line,) = axes.plot(sizes, [full for _, _, full in chosen], f"{marker}-", label=f"{kind}, 5,000 a class")
-        means, stds = zip(*(small for _, small, _ in chosen), strict=True)
-        axes.errorbar(sizes, means, stds, fmt=f"{marker}--", color=line.get_color(), label=f"{kind}, 1,000 a class")
+        counts = [n_features for n_features, _, _ in chosen]
+        (line,) = axes.plot(counts, [full for _, _, full in chosen], f"{marker}-", label=f"{kind}, 5000 a class")
+        for i, (size, dashes) in enumerate(zip(SIZES, (":", "--"), strict=True)):
+            scores = np.array([few[i] for _, few, _ in chosen])
+            style = {"fmt": marker + dashes, "color": line.get_color(), "label": f"{kind}, {size} a class"}
+            axes.errorbar(counts, scores.mean(1), scores.std(1), **style)
     axes.set(xlabel="features", ylabel="accuracy on CIFAR-10, %")
     axes.legend()
     save(figure, path)
@@ -183,7 +282,7 @@ def save(figure, path):
 
 
 def main():
-    parts = {"invariance": part_invariance, "classification": part_classification}
+    parts = {"invariance": part_invariance, "classification": part_classification, "causes": part_causes}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("videos", type=Path)
     parser.add_argument("cifar", type=Path)
@@ -191,9 +290,9 @@ def main():
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--pairs", type=int, default=20_000)
     parser.add_argument("--filters", type=int, default=32)
-    parser.add_argument("--clusters", type=int, nargs="+", default=[128, 288, 416, 512])
-    parser.add_argument("--invariances", type=float, nargs="+", default=[2, 4, 8])
-    parser.add_argument("--max-iter", type=int, default=200)
+    parser.add_argument("--clusters", type=int, nargs="+", default=[128, 288, 512])
+    parser.add_argument("--invariances", type=float, nargs="+", default=[8, 12])
+    parser.add_argument("--max-iter", type=int, default=300)
     parser.add_argument("--pictures", type=Path, default=Path("auto-pooling-pictures"))
     args = parser.parse_args()
     for part in args.part:

@@ -23,6 +23,7 @@ __all__ = [
     "FitReport",
     "array_namespace",
     "metadata_requests",
+    "output_container",
     "progress_bars",
     "raise_for_params",
     "reports_fit",
@@ -90,6 +91,13 @@ def array_namespace(X):
         xp, is_array_api = get_namespace(X)
         return xp if is_array_api and "numpy" not in xp.__name__ else None
     return None
+
+
+def output_container(estimator):
+    """What ``set_output`` or the configuration asks of ``transform``: "default", "pandas" or "polars"."""
+    from sklearn.utils._set_output import _get_output_config
+
+    return _get_output_config("transform", estimator)["dense"]
 
 
 def metadata_requests(estimator):

@@ -19,6 +19,9 @@ from sklearn.utils.fixes import parse_version
 from sklinvariant import all_estimators
 from sklinvariant.autoencoder import SparseAutoencoder
 
+# what is learned here in a few epochs from a few random rows is seldom anything: clusterers say so
+pytestmark = pytest.mark.filterwarnings("ignore:IIC:sklearn.exceptions.ConvergenceWarning")
+
 
 def _small_network(d):
     return torch.nn.Sequential(torch.nn.Linear(d, 4), torch.nn.Tanh())

@@ -3,17 +3,20 @@
 import functools
 import itertools
 import math
+import warnings
 from numbers import Integral, Real
 
 import numpy as np
 import torch
 from sklearn.base import _fit_context
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
 
 from sklinvariant._base import (
     DEVICE,
     Container,
+    FittedState,
     check_fitted,
     keeps_state_on_failure,
     refuse_none,
@@ -24,17 +27,18 @@ from sklinvariant._base import (
 from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
 from sklinvariant._images import as_float, as_pictures, check_pixels
 from sklinvariant._training import OPTIMIZERS, train
+from sklinvariant.cluster._crop_pairs import CropPairs
 from sklinvariant.feature_extraction._images import ImageEstimator
-from sklinvariant.kernels import dense_information, resample
+from sklinvariant.kernels import dense_joints, joint_information, resample
 from sklinvariant.networks import SegmentationNetwork, SegmentationTrunk
-from sklinvariant.transforms import ColorJitter, Compose, Flip, Transform
-from sklinvariant.transforms._compose import moves
+from sklinvariant.transforms import Flip, Transform
 
 _COUNT = Interval(Integral, 1, None, closed="left")
+_STUCK = 0.05  # of ln k: neighbours say as good as nothing of each other
 
 
-def predict_tiles(network, images, tile_size):
-    """Probabilities (n, k, h, w) of the main head; tiles overlap by what a pixel sees, so that no seam is possible."""
+def predict_tiles(network, images, tile_size, head=0):
+    """Probabilities (n, k, h, w) of a head; tiles overlap by what a pixel sees, so that no seam is possible."""
     h, w = images.shape[-2:]
     r = SegmentationTrunk.radius
     answer = None
@@ -42,7 +46,7 @@ def predict_tiles(network, images, tile_size):
         for left in range(0, w, tile_size):
             bottom, right = min(top + tile_size, h), min(left + tile_size, w)
             first_row, first_column = max(top - r, 0), max(left - r, 0)
-            seen = network(images[:, :, first_row : bottom + r, first_column : right + r])[0]
+            seen = network(images[:, :, first_row : bottom + r, first_column : right + r])[head]
             if answer is None:
                 answer = seen.new_empty(*seen.shape[:2], h, w)
             answer[:, :, top:bottom, left:right] = seen[
@@ -51,85 +55,49 @@ def predict_tiles(network, images, tile_size):
     return answer
 
 
-class CropPairs:
-    """Batches of random crops of images with a transformed view of each, in a new order each time.
+class DenseInformation(nn.Module):
+    """Called with a `Pair` it gives minus the information between both predictions (eq. 5).
 
-    An image counts as often as tiles would cover it. What is smaller than the crops is continued by its border, and
-    masked there.
+    That is the mean over the first ``n_heads`` heads, the main ones, plus that of the auxiliary head, if there is one.
     """
 
-    def __init__(self, images, transform, *, tile_size, batch_size, generator):
-        self.images, self.transform = images, transform
-        self.batch_size, self.generator = batch_size, generator
-        sizes = torch.tensor([image.shape[-2:] for image in images])
-        self.shape = tuple(sizes.amax(0).clamp_max(tile_size).tolist())
-        tiles = (sizes / tile_size).ceil().prod(1).long()
-        self.rows = torch.arange(len(images)).repeat_interleave(tiles)
-
-    def __len__(self):
-        return len(self.rows)
-
-    def __iter__(self):
-        order = self.rows[torch.randperm(len(self), generator=self.generator)]
-        for index in order.tensor_split(math.ceil(len(self) / self.batch_size)):
-            yield self._pair([self._crop(self.images[row]) for row in index.tolist()]), None
-
-    def _crop(self, image):
-        """(c, H, W) and (1, H, W), where the image is."""
-        room = [max(size - crop, 0) for size, crop in zip(image.shape[-2:], self.shape, strict=True)]
-        top, left = (int(torch.randint(most + 1, (), generator=self.generator)) for most in room)
-        crop = as_float(image[:, top : top + self.shape[0], left : left + self.shape[1]])
-        rest = [crop_size - size for crop_size, size in zip(self.shape, crop.shape[-2:], strict=True)]
-        mask = crop.new_ones(1, *crop.shape[-2:])
-        if any(rest):
-            border = (0, rest[1], 0, rest[0])
-            crop = nn.functional.pad(crop[None], border, mode="replicate")[0]
-            mask = nn.functional.pad(mask, border)
-        return crop, mask
-
-    def _pair(self, crops):
-        images, masks = (torch.stack(part) for part in zip(*crops, strict=True))
-        params = self.transform.sample(len(images), self.generator)
-        views = self.transform._apply(images, params)
-        if views.shape != images.shape:
-            raise ValueError(f"transforms must keep the images' shape, {images.shape[1:]} became {views.shape[1:]}")
-        return Pair(images, views, masks, torch.linalg.inv(moves(self.transform, params, self.shape)))
-
-
-class Pair:
-    """Images (n, c, h, w), views of them, masks (n, 1, h, w) and the matrices that take views back (n, 3, 3)."""
-
-    def __init__(self, images, views, masks, back):
-        self.images, self.views, self.masks, self.back = images, views, masks, back
-
-    def __len__(self):
-        return len(self.images)
-
-
-class DenseInformation(nn.Module):
-    """Called with a `Pair` it gives minus the information between both predictions, summed over heads (eq. 5)."""
-
-    def __init__(self, network, shift, scale, half_window, average, entropy_weight):
+    def __init__(self, network, n_heads, shift, scale, half_window, average, entropy_weight):
         super().__init__()
-        self.network, self.half_window = network, half_window
+        self.network, self.n_heads, self.half_window = network, n_heads, half_window
         self.average, self.entropy_weight = average, entropy_weight
         self.shift, self.scale = shift, scale
 
     def forward(self, pair):
+        information = torch.stack([self._information(self._joints(*views)) for views in self._predictions(pair)])
+        return -information[: self.n_heads].mean() - information[self.n_heads :].sum()
+
+    @torch.no_grad()
+    def measure(self, batches):
+        """In a pass: I (n_heads,) in nats, losses (n_heads,), and how many pixels take each cluster (n_heads, k)."""
+        self.eval()
+        joints, counts = [0.0] * self.n_heads, 0
+        for pair, _ in batches:
+            there, taken = pair.masks[:, 0] > 0, []
+            for head, views in enumerate(self._predictions(pair)[: self.n_heads]):
+                joints[head] = joints[head] + self._joints(*views)  # joints add up, their information does not
+                taken.append(torch.bincount(views[0].argmax(1)[there], minlength=views[0].shape[1]))
+            counts = counts + torch.stack(taken)
+        self.train()
+        information = torch.stack([joint_information(joint).mean() for joint in joints])
+        return information.clamp_min(0), -torch.stack([self._information(joint) for joint in joints]), counts
+
+    def _joints(self, first, second):
+        return dense_joints(first, second, self.half_window, average=self.average)
+
+    def _information(self, joints):
+        return joint_information(joints, self.entropy_weight).mean()
+
+    def _predictions(self, pair):
+        """For each head the predictions of both views, pixel by pixel, times the weights of the pixels."""
         images = (torch.cat([pair.images, pair.views]) - self.shift) / self.scale
-        loss = 0.0
-        for heads in self.network(images):
-            first, second = heads.tensor_split(2)
-            # pixels that left the image come back as 0, and so have no weight in the joint distribution
-            second = resample(second, pair.back)
-            loss = loss - dense_information(
-                first * pair.masks,
-                second * pair.masks,
-                self.half_window,
-                average=self.average,
-                entropy_weight=self.entropy_weight,
-            )
-        return loss
+        both = [heads.tensor_split(2) for heads in self.network(images)]
+        # pixels that left the image come back as 0, and so have no weight in the joint distribution
+        return [(first * pair.masks, resample(second, pair.back) * pair.masks) for first, second in both]
 
 
 class IICSegmenter(CallbackSupportMixin, ImageEstimator):
@@ -147,6 +115,8 @@ class IICSegmenter(CallbackSupportMixin, ImageEstimator):
     n_overclusters : int or None, default=None
         Clusters of an auxiliary head that trains the same trunk and is dropped afterwards. None takes 3 n_clusters; 0
         leaves it out.
+    n_heads : int, default=5
+        Main heads that start differently; the one of least loss gives the clusters.
     half_window : int, default=3
         Largest displacement along each axis, in pixels. Larger gives larger and smoother regions; the cost grows by
         its square.
@@ -156,8 +126,9 @@ class IICSegmenter(CallbackSupportMixin, ImageEstimator):
         Weight λ of the clusters' entropy: 1 is mutual information, above it prefers clusters of equal size, so that
         fewer runs end with a cluster that no pixel takes. The paper has 1.5 for two of its sets, and 1 for the others.
     transforms : Transform or None, default=None
-        Where views come from. Geometric ones are undone in the prediction, others are not. None mirrors and, of images
-        with 1 or 3 channels, changes brightness, contrast and colour.
+        Where views come from. Geometric ones are undone in the prediction, others are not. None mirrors. Changes of
+        light and colour, ``Compose([Flip(), ColorJitter(clip=False)])``, are for images whose light says nothing:
+        they cost accuracy where it tells classes apart, and make training slower to leave the uniform solution.
     width : int, default=16
         Channels of the network's layers.
     tile_size : int, default=128
@@ -170,7 +141,14 @@ class IICSegmenter(CallbackSupportMixin, ImageEstimator):
     batch_size : int, default=4
         Crops a step, at most.
     learning_rate : float, default=0.01
-        Step of Adam; it falls to 0 along half a cosine.
+        Step of Adam; it falls to 0 along half a cosine over ``max_epochs``. `partial_fit` keeps it.
+    tol : float or None, default=None
+        Training stops when an epoch's loss, in nats, has not fallen by this for ``n_iter_no_change`` epochs; None
+        never, so that the step comes to its end.
+    n_iter_no_change : int, default=5
+        Epochs to wait for that.
+    warm_start : bool, default=False
+        Let `fit` go on from what was learned before.
     callbacks : list of skorch callbacks or None, default=None
         Called during training.
     verbose : int, default=0
@@ -182,9 +160,15 @@ class IICSegmenter(CallbackSupportMixin, ImageEstimator):
 
     Attributes
     ----------
+    mutual_information_ : array of shape (n_heads,)
+        I of each main head after training, in nats: over random crops and views as in training, with λ = 1.
+    mutual_information_ratio_ : array of shape (n_heads,)
+        The same in parts of ln k, which is the most there can be.
+    best_head_ : int
+        The head of least loss; labels are never looked at.
     history_ : list of dict
-        Epoch, loss and seconds of each. The loss is minus the information in nats, with
-        entropies weighted, summed over the heads.
+        Epoch, loss and seconds of each. The loss is minus the information in nats, with entropies weighted, of the
+        mean main head and of the auxiliary head, added.
     n_iter_ : int
         Epochs made.
     n_features_in_ : int
@@ -194,7 +178,8 @@ class IICSegmenter(CallbackSupportMixin, ImageEstimator):
     -----
     It has no ``labels_`` and no ``fit_predict``, which scikit-learn's tools take for one cluster a sample: here a
     sample is an image, and each pixel has a cluster. The paper trains the auxiliary head in epochs of its own; here
-    both heads take part in each step. The network is smaller than the paper's and keeps every pixel.
+    all heads take part in each step. It has one main head and Sobel's derivatives beside the colours as input. The
+    network here is smaller, its first layer finds derivatives by itself, and it keeps every pixel.
 
     References
     ----------
@@ -205,15 +190,16 @@ class IICSegmenter(CallbackSupportMixin, ImageEstimator):
     --------
     >>> from sklinvariant.cluster import IICSegmenter
     >>> from sklinvariant.datasets import make_textures
-    >>> images, masks = make_textures(4, size=32, random_state=0)
-    >>> model = IICSegmenter(4, half_window=1, width=8, max_epochs=2, random_state=0).fit(images)
+    >>> images, masks = make_textures(4, size=32, n_textures=2, random_state=0)
+    >>> model = IICSegmenter(2, half_window=1, width=8, max_epochs=20, random_state=0).fit(images)
     >>> model.predict(images).shape, model.predict_proba(images).shape
-    ((4, 32, 32), (4, 32, 32, 4))
+    ((4, 32, 32), (4, 32, 32, 2))
     """
 
     _parameter_constraints = {
         "n_clusters": [_COUNT],
         "n_overclusters": [Interval(Integral, 0, None, closed="left"), None],
+        "n_heads": [_COUNT],
         "half_window": [Interval(Integral, 0, None, closed="left")],
         "average": [StrOptions({"information", "joint"})],
         "entropy_weight": [Interval(Real, 0, None, closed="left")],
@@ -224,17 +210,25 @@ class IICSegmenter(CallbackSupportMixin, ImageEstimator):
         "max_epochs": [_COUNT],
         "batch_size": [_COUNT],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "tol": [Interval(Real, 0, None, closed="left"), None],
+        "n_iter_no_change": [_COUNT],
+        "warm_start": ["boolean"],
         "callbacks": [list, tuple, None],
         "verbose": ["verbose"],
         "random_state": ["random_state"],
         "device": DEVICE,
     }
 
+    mutual_information_ = FittedState("(n_heads,) mutual information in nats")
+    mutual_information_ratio_ = FittedState("(n_heads,) mutual information in parts of ln k")
+    best_head_ = FittedState("the head of least loss")
+
     def __init__(
         self,
         n_clusters=8,
         *,
         n_overclusters=None,
+        n_heads=5,
         half_window=3,
         average="information",
         entropy_weight=1.5,
@@ -245,6 +239,9 @@ class IICSegmenter(CallbackSupportMixin, ImageEstimator):
         max_epochs=20,
         batch_size=4,
         learning_rate=0.01,
+        tol=None,
+        n_iter_no_change=5,
+        warm_start=False,
         callbacks=None,
         verbose=0,
         random_state=None,
@@ -252,6 +249,7 @@ class IICSegmenter(CallbackSupportMixin, ImageEstimator):
     ):
         self.n_clusters = n_clusters
         self.n_overclusters = n_overclusters
+        self.n_heads = n_heads
         self.half_window = half_window
         self.average = average
         self.entropy_weight = entropy_weight
@@ -262,6 +260,9 @@ class IICSegmenter(CallbackSupportMixin, ImageEstimator):
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.warm_start = warm_start
         self.callbacks = callbacks
         self.verbose = verbose
         self.random_state = random_state
@@ -287,58 +288,130 @@ class IICSegmenter(CallbackSupportMixin, ImageEstimator):
         Raises
         ------
         ValueError
-            For NaN, infinite values, images of different numbers of channels, and transforms that change the shape.
+            For NaN, infinite values, images of different numbers of channels, transforms that change the shape, and
+            where ``warm_start`` cannot go on from other numbers of clusters, heads or layers.
         FloatingPointError
             Where the loss stops being finite; it names the epoch and what to change.
+
+        Warns
+        -----
+        ConvergenceWarning
+            Where clusters are left without pixels, and where neighbours share no information about clusters.
         """
-        images = self._channels_first(X, reset=True)
+        again = self.warm_start and hasattr(self, "_state")
+        counts = self._learn(X, reset=not again, max_epochs=self.max_epochs, decay="cosine")
+        self._warn(counts)
+        return self
+
+    @keeps_state_on_failure
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None):
+        """One pass over a part of the images; those of the first call set the scale of the channels, which then stays.
+
+        Parameters
+        ----------
+        X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
+            Images as in `fit`, of any size.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self
+        """
+        # a stream of parts has no last epoch that the step could fall to 0 at
+        self._learn(X, reset=not hasattr(self, "_state"), max_epochs=1, decay=None)
+        return self
+
+    def _learn(self, X, *, reset, max_epochs, decay):
+        """Set the fitted state; how many pixels take each cluster."""
+        images = self._channels_first(X, reset=reset)
         like = as_float(images[0])
         generator = torch_generator(self.random_state)
+        seed = generator.initial_seed()
+        shift, scale = channel_spread(images) if reset else self._spread(like)
         extra = 3 * self.n_clusters if self.n_overclusters is None else self.n_overclusters
-        heads = [self.n_clusters, extra] if extra else [self.n_clusters]
-        shift, scale = channel_spread(images)
-        network = SegmentationNetwork.start(len(like), self.width, heads, generator).to(like)
-        objective = DenseInformation(network, shift, scale, self.half_window, self.average, self.entropy_weight)
+        heads = [self.n_clusters] * self.n_heads + [extra] * (extra > 0)
+        if reset:
+            network = SegmentationNetwork.start(len(like), self.width, heads, generator).to(like)
+        else:
+            network = self._network(like, heads, self.width)
+        objective = DenseInformation(
+            network, self.n_heads, shift, scale, self.half_window, self.average, self.entropy_weight
+        )
         batches = CropPairs(
             images,
-            _default_transforms(len(like)) if self.transforms is None else self.transforms,
+            Flip() if self.transforms is None else self.transforms,
             tile_size=self.tile_size,
             batch_size=self.batch_size,
             generator=generator,
         )
 
-        def export(objective):
-            learned = {name: value.cpu().numpy().copy() for name, value in network.state_dict().items()}
+        def measured():
+            batches.generator = torch.Generator().manual_seed(seed)
+            result = objective.measure(batches)
+            batches.generator = generator  # a callback that looks at the model does not change what is drawn next
+            return [values.cpu().numpy() for values in result]
+
+        def export(information, losses):
             state = {
-                "weights": learned,
+                "weights": {name: value.cpu().numpy().copy() for name, value in network.state_dict().items()},
                 "shift": shift.cpu().numpy(),
                 "scale": scale.cpu().numpy(),
                 "heads": heads,
+                "width": self.width,
+                "best_head": int(losses.argmin()),
+                "mutual_information": information,
+                "mutual_information_ratio": information / (math.log(self.n_clusters) or 1.0),  # 0 of a single cluster
                 "n_channels": len(like),
                 "namespace": Container(X).name,
             }
             return {"_state": state, "n_iter_": 0, "history_": []}
 
-        report = FitReport(self, X, None, None, self.max_epochs)
-        self.history_ = train(
+        report = FitReport(self, X, None, None, max_epochs)
+        history = train(
             objective,
             batches,
             name=type(self).__name__,
-            max_epochs=self.max_epochs,
+            max_epochs=max_epochs,
             optimizer=OPTIMIZERS["adam"],
             learning_rate=self.learning_rate,
-            learning_rate_decay="cosine",
-            tol=None,
-            n_iter_no_change=self.max_epochs,
+            learning_rate_decay=decay,
+            tol=self.tol,
+            n_iter_no_change=self.n_iter_no_change,
             report=report,
-            fitted_attributes=export,
+            fitted_attributes=lambda objective: export(*measured()[:2]),
             callbacks=self.callbacks or (),
             verbose=self.verbose,
         )
-        report.end(lambda: export(objective))
-        self._state = export(objective)["_state"]
+        information, losses, counts = measured()
+        attributes = export(information, losses)
+        report.end(lambda: attributes)
+        earlier = [] if reset else self.history_
+        for attribute, value in attributes.items():
+            setattr(self, attribute, value)
+        self.history_ = earlier + [row | {"epoch": row["epoch"] + len(earlier)} for row in history]
         self.n_iter_ = len(self.history_)
-        return self
+        return counts[self.best_head_]
+
+    def _warn(self, counts):
+        ratio = self.mutual_information_ratio_[self.best_head_]
+        if self.n_clusters == 1:
+            return
+        if ratio < _STUCK:
+            text = (
+                f"neighbours share {ratio:.1%} of the information that they could: training never left the uniform "
+                "solution. Look at the images, or raise max_epochs or learning_rate"
+            )
+        elif not counts.all():
+            text = (
+                f"{(counts == 0).sum()} of {self.n_clusters} clusters are empty; raise entropy_weight or max_epochs, "
+                "or lower n_clusters"
+            )
+        else:
+            return
+        warnings.warn(f"{type(self).__name__}: {text}", ConvergenceWarning, stacklevel=3)
 
     def predict(self, X):
         """The most probable cluster of each pixel.
@@ -377,16 +450,29 @@ class IICSegmenter(CallbackSupportMixin, ImageEstimator):
         """(b, k, h, w) for each run of at most ``batch_size`` images of one size."""
         images = self._channels_first(X, reset=False)
         like = as_float(images[0][:0])
-        state = self._state
-        # as numbers of its own: the weights are those of a model that may be mapped from a file
-        weights = {name: torch.tensor(np.asarray(value)) for name, value in state["weights"].items()}
-        width = weights["trunk.0.weight"].shape[0]
-        network = SegmentationNetwork.start(state["n_channels"], width, state["heads"], torch.Generator())
-        network.load_state_dict(weights)
-        network.to(like).eval()
-        shift, scale = (torch.tensor(np.asarray(state[name])).to(like) for name in ("shift", "scale"))
+        network = self._network(like, self._state["heads"], self._state["width"]).eval()
+        shift, scale = self._spread(like)
         for run in _runs(images, self.batch_size):
-            yield predict_tiles(network, (as_float(torch.stack(run)) - shift) / scale, self.tile_size)
+            pixels = (as_float(torch.stack(run)) - shift) / scale
+            yield predict_tiles(network, pixels, self.tile_size, self.best_head_)
+
+    def _network(self, like, heads, width):
+        """The fitted network, on the device and in the precision of a tensor."""
+        # as numbers of its own: the weights are those of a model that may be mapped from a file
+        weights = {name: torch.tensor(np.asarray(value)) for name, value in self._state["weights"].items()}
+        network = SegmentationNetwork.start(self._state["n_channels"], width, list(heads), torch.Generator())
+        try:
+            network.load_state_dict(weights)
+        except RuntimeError as error:
+            raise ValueError(
+                f"{type(self).__name__} was fitted with another width, or other numbers of heads and clusters, than "
+                f"its parameters say now; set them back, or fit a clone ({error})"
+            ) from error
+        return network.to(like)
+
+    def _spread(self, like):
+        """Mean and standard deviation of each channel of the images that were fitted on."""
+        return [torch.tensor(np.asarray(self._state[name])).to(like) for name in ("shift", "scale")]
 
     def _channels_first(self, X, *, reset):
         """A list of (c, h, w) tensors of one dtype on the device that computes; images in a list may differ in size."""
@@ -428,10 +514,6 @@ def channel_spread(images):
     scale = torch.where(square > 0, square, 1.0).sqrt()
     dtype = as_float(images[0][:0]).dtype
     return mean[:, None, None].to(dtype), scale[:, None, None].to(dtype)
-
-
-def _default_transforms(n_channels):
-    return Compose([Flip(), ColorJitter(clip=False)]) if n_channels in (1, 3) else Flip()
 
 
 def _runs(images, most):

@@ -261,6 +261,7 @@ class ConvolutionalFeatures(CallbackSupportMixin, TransformerMixin, ImageEstimat
             "whitening": as_numpy(whitening),
             "window": list(window),
             "n_channels": images.shape[-1],
+            "image_size": list(images.shape[1:3]),
             "namespace": _container(X).name,
         }
         return self
@@ -271,7 +272,7 @@ class ConvolutionalFeatures(CallbackSupportMixin, TransformerMixin, ImageEstimat
         Parameters
         ----------
         X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
-            Images as in `fit`.
+            Images as in `fit`, of the same size.
 
         Returns
         -------

@@ -22,6 +22,14 @@ class ImageEstimator(TorchEstimator):
         pictures = as_pictures(X)
         if pictures is not None:
             X = _stack(pictures)
+        expected = (
+            None if reset else self._state.get("image_size")
+        )  # where maps of another size would be other features
+        if expected is not None and getattr(X, "ndim", 2) in (3, 4) and list(X.shape[1:3]) != list(expected):
+            raise ValueError(
+                f"the images are {X.shape[1]} x {X.shape[2]} pixels, but {type(self).__name__} was fitted on images of "
+                f"{expected[0]} x {expected[1]}"
+            )
         images = self._read_array(X, reset) if getattr(X, "ndim", 2) in (3, 4) else self._read_rows(X, reset)
         channels = images.shape[-1]
         if not reset and channels != self._state["n_channels"]:

@@ -3,7 +3,12 @@
 from sklinvariant.kernels._chi2 import chi2_map
 from sklinvariant.kernels._chunks import DOUBLE_ROWS, compute_dtype, gather_bags, standardize, take_rows
 from sklinvariant.kernels._clustering import Mixture, draw_rows, fit_kmeans, fit_mixture, hard_mixture, mixture_scores
-from sklinvariant.kernels._dense_mutual_information import dense_information, displaced_joints, pooled_joint
+from sklinvariant.kernels._dense_mutual_information import (
+    dense_information,
+    dense_joints,
+    displaced_joints,
+    pooled_joint,
+)
 from sklinvariant.kernels._filters import fit_zca, slide, take_patches
 from sklinvariant.kernels._merge import merge_clusters
 from sklinvariant.kernels._moments import Moment, moment
@@ -28,6 +33,7 @@ __all__ = [
     "compute_dtype",
     "count_codewords",
     "dense_information",
+    "dense_joints",
     "descend",
     "displaced_joints",
     "draw_rows",

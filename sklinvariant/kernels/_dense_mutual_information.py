@@ -78,6 +78,11 @@ def dense_information(first, second, half_window, *, average="information", entr
 
     ``average="information"`` is the mean of I(P_t) over displacements t; ``"joint"`` is I of the sum of the P_t.
     """
+    return joint_information(dense_joints(first, second, half_window, average=average), entropy_weight).mean()
+
+
+def dense_joints(first, second, half_window, *, average="information"):
+    """The joints whose information is averaged: (D, D, k, q), or one (k, q) with ``average="joint"``. They add up."""
     if average == "joint":
-        return joint_information(pooled_joint(first, second, half_window), entropy_weight)
-    return joint_information(displaced_joints(first, second, half_window), entropy_weight).mean()
+        return pooled_joint(first, second, half_window)
+    return displaced_joints(first, second, half_window)

@@ -12,7 +12,9 @@ class SegmentationTrunk(nn.Sequential):
 
     Averages after rectifying tell a texture from where its stripes lie. Every pixel is kept, and what is said of one
     depends on the ``radius`` pixels around it alone: images may be of any size, and tiles that overlap by the radius
-    give what the whole image gives.
+    give what the whole image gives. The features are normalised once more at the end: heads then start with clusters
+    that differ between pixels. From the nearly constant features that averages leave, the first thing that they learn
+    is to make all clusters equally probable everywhere, which they seldom get out of.
     """
 
     radius = sum(_DILATIONS) + len(_DILATIONS) // 2 * _POOLED
@@ -28,16 +30,18 @@ class SegmentationTrunk(nn.Sequential):
             if i % 2:
                 layers.append(nn.AvgPool2d(2 * _POOLED + 1, 1, _POOLED, count_include_pad=False))
             n_channels = width
+        layers.append(nn.BatchNorm2d(width, affine=False))
         super().__init__(*layers)
 
 
 class SegmentationNetwork(nn.Module):
-    """A trunk with one 1 × 1 convolution a head: (n, c, h, w) -> for each head (n, k, h, w) probabilities."""
+    """A trunk and a 1 × 1 convolution for all heads: (n, c, h, w) -> for each head (n, k, h, w) probabilities."""
 
     def __init__(self, n_channels, width, heads):
         super().__init__()
         self.trunk = SegmentationTrunk(n_channels, width)
-        self.heads = nn.ModuleList(nn.Conv2d(width, k, 1) for k in heads)
+        self.sizes = heads
+        self.heads = nn.Conv2d(width, sum(heads), 1)
 
     @classmethod
     def start(cls, n_channels, width, heads, generator):
@@ -56,5 +60,4 @@ class SegmentationNetwork(nn.Module):
         return network
 
     def forward(self, images):
-        features = self.trunk(images)
-        return [head(features).softmax(1) for head in self.heads]
+        return [logits.softmax(1) for logits in self.heads(self.trunk(images)).split(self.sizes, 1)]

@@ -4,9 +4,7 @@ Sukhbaatar, Makino, Aihara (2013), Auto-pooling: Learning to Improve Invariance 
 """
 
 import math
-import time
 import warnings
-from functools import partial as bind
 from numbers import Integral, Real
 from typing import NamedTuple
 
@@ -15,7 +13,6 @@ import torch
 from sklearn.base import TransformerMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval, StrOptions
-from tqdm.auto import tqdm
 
 from sklinvariant._base import (
     DEVICE,
@@ -31,29 +28,28 @@ from sklinvariant._base import (
     to_numpy,
     torch_generator,
 )
-from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
+from sklinvariant._compat import CallbackSupportMixin, FitReport, output_container, with_callbacks
 from sklinvariant._descriptors import as_tensor
 from sklinvariant._training import train
 from sklinvariant.kernels import (
-    PairMoments,
     PoolingObjective,
     best_multiple,
     compute_dtype,
     descend,
     pair_moments,
-    pooling_errors,
     pooling_ray,
     take_rows,
 )
 from sklinvariant.networks import PoolingLoss, ProjectedSGD, pair_curvature
+from sklinvariant.pooling._descent import follow
 from sklinvariant.pooling._frames import PairBatches, clip_ids, following
+from sklinvariant.pooling._held_moments import moments_of_models, moments_of_state, moments_to_state
 
 _COUNT = Interval(Integral, 1, None, closed="left")
 _NON_NEGATIVE = Interval(Real, 0, None, closed="left")
 _MOMENT_BYTES = 4 << 30  # what "auto" lets the moments take
 _MOMENT_MATRICES = 6  # of (d, d) float64 that lie in memory at once
 _CHUNK_ROWS = 4096  # of frames that are multiplied at a time
-_SAMPLE = 1024  # pairs that the descent by batches takes its units from
 
 
 class _Frames(NamedTuple):
@@ -132,9 +128,9 @@ class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, T
     Notes
     -----
     J sees the data through S = E[yyᵀ + y′y′ᵀ] and S_Δ = E[(y−y′)(y−y′)ᵀ] alone: ``J = ½ (tr S − tr(P L Pᵀ) +
-    tr(P S Pᵀ P Pᵀ))`` with ``L = 2S − λ S_Δ``. They are sums over pairs, which is why `partial_fit` is exact. The
-    default λ = 2 makes L = 2 E[yy′ᵀ + y′yᵀ]: what is gained by keeping a direction is then its correlation from frame
-    to frame, and noise that is new in each frame gains nothing.
+    tr(P S Pᵀ P Pᵀ))`` with ``L = 2S − λ S_Δ``. They are sums over pairs, which is why `partial_fit` and `fit_moments`
+    are exact. The default λ = 2 makes L = 2 E[yy′ᵀ + y′yᵀ]: what is gained by keeping a direction is then its
+    correlation from frame to frame, and noise that is new in each frame gains nothing.
 
     "moment" descends by accelerated projected gradients with restarts and backtracking. On features of natural video
     (100 and 400 k-means features of patches, 16 to 64 components) it was as quick as a projected quasi-Newton method
@@ -273,6 +269,43 @@ class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, T
         """
         return self._learn(X, groups, partial=True)
 
+    @keeps_state_on_failure
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit_moments(self, models):
+        """Learn from the moments that fitted models hold, as if from all their frames together.
+
+        Each machine fits its share of the clips (``max_iter=1`` is enough) and saves its model; one joins them. And a
+        single model gives others, of another ``invariance`` or ``n_components``, without another pass over its frames.
+
+        Parameters
+        ----------
+        models : list of AutoPooling
+            Fitted with "moment", on the same features. They may have any parameters, but need
+            ``cross_reconstruction=True`` where this one has it.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For a model that is not fitted, has no moments or has other features (it is named), and as `fit` does.
+        """
+        device = resolve_device(self.device)
+        moments = moments_of_models(models, AutoPooling, self.cross_reconstruction, device)
+        names = {tuple(getattr(model, "feature_names_in_", ())) for model in models}
+        self.n_features_in_ = models[0].n_features_in_
+        vars(self).pop("feature_names_in_", None)
+        if len(names) == 1 and names != {()}:
+            self.feature_names_in_ = models[0].feature_names_in_
+        start = self._components_to_go_on_from(self.n_features_in_, self.warm_start)
+        largest = math.sqrt(float(moments.total.diagonal().max()))
+        kept = {"last_frame": None, "last_clip": None, "namespace": models[0]._state["namespace"]}
+        dtype = as_tensor(models[0].components_).dtype
+        return self._keep(self._descend(None, moments, start, largest, dtype, kept), "invariance")
+
     def transform(self, X):
         """Pool: z = P y.
 
@@ -287,6 +320,11 @@ class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, T
         """
         container = check_fitted(self, "transform", X)
         rows, are_pairs = self._rows(X, reset=False)
+        if are_pairs and (table := output_container(self)) != "default":
+            raise ValueError(
+                f"pooled pairs are of shape (n_pairs, 2, n_components), for which {table} has no table: give rows, "
+                'X.reshape(-1, n_features), or ask for arrays by set_output(transform="default")'
+            )
         pooled = self._multiply(rows, self.components_.T, resolve_device(self.device, X))
         return container.wrap(pooled.unflatten(0, (-1, 2)) if are_pairs else pooled)
 
@@ -359,10 +397,10 @@ class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, T
         return _Frames(rows, follows, kept)
 
     def _learn(self, X, groups, *, partial):
-        fitted = hasattr(self, "_state")
-        frames = self._frames(X, groups, reset=not (partial and fitted))
+        going_on = partial and hasattr(self, "_state")
+        frames = self._frames(X, groups, reset=not going_on)
         if not frames.follows.any():
-            if not (partial and fitted):
+            if not going_on:
                 raise ValueError(
                     f"no pair of consecutive frames of one clip in data with n_samples={len(frames.rows)}: at least "
                     "two frames are needed"
@@ -370,20 +408,31 @@ class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, T
             self._state = {**self._state, **frames.kept}
             return self
         n_features = frames.rows.shape[1]
-        start = self._state["components"] if fitted and (partial or self.warm_start) else None
-        if start is not None and start.shape != (self.n_components, n_features):
+        start = self._components_to_go_on_from(n_features, going_on or self.warm_start)
+        by_moments = self._solver(n_features) == "moment"
+        if by_moments:
+            learned = self._learn_by_moments(X, frames, start, going_on)
+        else:
+            learned = self._learn_by_batches(X, frames, start, partial)
+        return self._keep(learned, "invariance" if by_moments else "learning_rate or invariance")
+
+    def _components_to_go_on_from(self, n_features, going_on):
+        if not (going_on and hasattr(self, "_state")):
+            return None
+        components = self._state["components"]
+        if components.shape != (self.n_components, n_features):
             raise ValueError(
                 f"n_components={self.n_components} of {n_features} features cannot go on from components of shape "
-                f"{start.shape} learned before; set warm_start=False, or fit a clone"
+                f"{components.shape} learned before; set warm_start=False, or fit a clone"
             )
-        by_moments = self._solver(n_features) == "moment"
-        learn = self._learn_by_moments if by_moments else self._learn_by_batches
-        for name, value in learn(X, frames, start, partial).items():
+        return components
+
+    def _keep(self, learned, cause):
+        for name, value in learned.items():
             setattr(self, name, value)
         if np.square(self.components_).sum() < 1e-4:  # tr PᵀP: as many directions are kept
-            cause = "invariance" if by_moments else "learning_rate or invariance"
             warnings.warn(
-                f"{type(self).__name__}: the components keep nothing: lower {cause}", ConvergenceWarning, stacklevel=3
+                f"{type(self).__name__}: the components keep nothing: lower {cause}", ConvergenceWarning, stacklevel=4
             )
         return self
 
@@ -392,117 +441,70 @@ class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, T
             return self.solver
         return "moment" if 8 * _MOMENT_MATRICES * n_features**2 <= _MOMENT_BYTES else "sgd"
 
-    def _learn_by_moments(self, X, frames, start, partial):
-        rows = frames.rows
+    def _learn_by_moments(self, X, frames, start, going_on):
+        rows, largest = frames.rows, float(frames.rows.max())
         moments = pair_moments(
             rows,
             frames.follows,
             device=resolve_device(self.device, X),
-            scale=_power_of_two(float(rows.max())),
+            scale=_power_of_two(largest),
             with_first=self.cross_reconstruction,
             chunk_size=self.chunk_size,
         )
-        if partial and hasattr(self, "_state"):
-            moments = moments + self._moments_so_far(moments.total.device)
+        if going_on:
+            moments = moments + moments_of_state(self._state, self.cross_reconstruction, moments.total.device)
+        return self._descend(X, moments, start, largest, rows.dtype, frames.kept)
+
+    def _descend(self, X, moments, start, largest, dtype, kept):
         objective = PoolingObjective(moments, self.invariance, self.cross_reconstruction)
-        fresh = self._random_start(torch_generator(self.random_state), rows.shape[1]).to(moments.total)
+        fresh = self._random_start(torch_generator(self.random_state), len(moments.total)).to(moments.total)
         fresh = best_multiple(fresh, *objective.ray(fresh))
         start = fresh if start is None else _revive(as_tensor(start).to(fresh), fresh)
         reference = objective.at(fresh).iterate().residual
-        _check_reach(reference, rows, self.invariance)
+        _check_reach(reference, largest, self.invariance)
 
         def attributes(iterate, history):
-            parts = {name: getattr(moments, name) for name in ("total", "change", "first")}
-            state = {name: part.cpu().numpy() for name, part in parts.items() if part is not None}
-            errors = objective.errors(iterate.components)
-            return self._attributes(frames, iterate.components, errors, history, n_pairs=moments.n_pairs, **state)
+            components, errors = iterate.components, objective.errors(iterate.components)
+            return self._attributes(components.to(dtype), errors, history, {**moments_to_state(moments), **kept})
 
         report = FitReport(self, X, None, None, self.max_iter)
-        iterate, history = self._descend(descend(objective, start), reference, report, attributes)
+        iterate, history = follow(
+            descend(objective, start),
+            name=type(self).__name__,
+            max_iter=self.max_iter,
+            tol=self.tol,
+            reference=reference,
+            report=report,
+            attributes=attributes,
+            verbose=self.verbose,
+        )
         report.end(lambda: attributes(iterate, history))
         return attributes(iterate, history)
 
-    def _moments_so_far(self, device):
-        if "total" not in self._state:
-            raise ValueError('solver="moment" cannot go on from a fit by batches, which keeps no moments; fit a clone')
-        if self.cross_reconstruction and "first" not in self._state:
-            raise ValueError("cross_reconstruction=True cannot go on from a fit without it; fit a clone")
-        parts = {name: self._state.get(name) for name in ("total", "change", "first")}
-        parts = {name: None if part is None else as_tensor(part).to(device) for name, part in parts.items()}
-        return PairMoments(self._state["n_pairs"], **parts)
-
-    def _descend(self, iterates, reference, report, attributes):
-        """Follow a descent until its gradient is small; the last iterate and the history."""
-        name = type(self).__name__
-        here, history, before = next(iterates), [], time.perf_counter()
-        history.append({"iteration": 0, "objective": here.objective, "seconds": 0.0})
-        with tqdm(total=self.max_iter, desc=name, unit="iteration", disable=not self.verbose) as bar:
-            try:
-                while here.residual > self.tol * reference:
-                    if len(history) > self.max_iter:
-                        warnings.warn(
-                            f"{name}: max_iter={self.max_iter} was reached with the gradient at "
-                            f"{here.residual / reference:.1e} of its start, above tol={self.tol:g}",
-                            ConvergenceWarning,
-                            stacklevel=2,
-                        )
-                        break
-                    report.begin_epoch()
-                    step = next(iterates, None)
-                    if step is not None:
-                        here, now = step, time.perf_counter()
-                        history.append(
-                            {"iteration": len(history), "objective": here.objective, "seconds": now - before}
-                        )
-                        before = now
-                        bar.set_postfix(objective=f"{here.objective:.4g}", refresh=False)
-                        bar.update()
-                    if report.end_epoch(bind(attributes, here, history)) or step is None:
-                        break
-            except KeyboardInterrupt:
-                warnings.warn(
-                    f"{name}: training was interrupted; the model is that of iteration {len(history) - 1}",
-                    ConvergenceWarning,
-                    stacklevel=2,
-                )
-        return here, history
-
     def _learn_by_batches(self, X, frames, start, partial):
-        rows, device = frames.rows, resolve_device(self.device, X)
+        rows, device, cross = frames.rows, resolve_device(self.device, X), self.cross_reconstruction
         generator = torch_generator(self.random_state)
-        like = torch.empty(0, dtype=rows.dtype, device=device)
-        fresh = self._random_start(generator, rows.shape[1]).to(like)
-        batches = PairBatches(
-            rows,
-            frames.follows,
-            unit=float(rows.max()) or 1.0,
-            batch_size=self.batch_size,
-            device=device,
-            generator=generator,
-        )
-        sample = batches.take(batches.first[torch.randperm(len(batches), generator=generator)[:_SAMPLE]])
-        size = math.sqrt(float(sample.square().sum(dtype=torch.float64)) / len(sample)) or 1.0
-        batches.unit *= size
-        _check_reach((1 + self.invariance) * batches.unit * batches.unit, rows, self.invariance)
-        sample /= size
-        fresh = best_multiple(fresh, *pooling_ray(*sample.unbind(1), fresh, self.cross_reconstruction))
+        fresh = self._random_start(generator, rows.shape[1]).to(device, rows.dtype)
+        batches = PairBatches(rows, frames.follows, batch_size=self.batch_size, device=device, generator=generator)
+        _check_reach((1 + self.invariance) * batches.unit * batches.unit, float(rows.max()), self.invariance)
+        fresh = best_multiple(fresh, *pooling_ray(*batches.sample.unbind(1), fresh, cross))
         start = fresh if start is None else _revive(as_tensor(start).to(fresh), fresh)
-        curvature = pair_curvature(sample, self.invariance) or 1.0
-        max_epochs = 1 if partial else self.max_epochs
 
         def attributes(module, history):
             components = module.components.detach()
-            return self._attributes(frames, components, self._errors(batches, components), history)
+            errors = batches.errors(components, cross, self.chunk_size or _CHUNK_ROWS)
+            return self._attributes(components, errors, history, frames.kept)
 
+        max_epochs = 1 if partial else self.max_epochs
         report = FitReport(self, X, None, None, max_epochs)
-        loss = PoolingLoss(start, self.invariance, self.cross_reconstruction)
+        loss = PoolingLoss(start, self.invariance, cross)
         history = train(
             loss,
             batches,
             name=type(self).__name__,
             max_epochs=max_epochs,
             optimizer=lambda parameters, lr: ProjectedSGD(parameters, lr=lr, momentum=self.momentum),
-            learning_rate=self.learning_rate / curvature,
+            learning_rate=self.learning_rate / (pair_curvature(batches.sample, self.invariance) or 1.0),
             learning_rate_decay=None if partial else "cosine",
             tol=None,
             n_iter_no_change=max_epochs,
@@ -517,21 +519,11 @@ class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, T
         report.end(lambda: attributes(loss, history))
         return attributes(loss, history)
 
-    @torch.no_grad()
-    def _errors(self, batches, components):
-        """J₁ and J₂ over all pairs, a chunk at a time."""
-        sums = np.zeros(2)
-        for first in batches.first.split(self.chunk_size or _CHUNK_ROWS):
-            pairs = batches.take(first).unbind(1)
-            sums += [float(error) for error in pooling_errors(*pairs, components, self.cross_reconstruction)]
-        return sums / len(batches) * batches.unit**2
-
-    def _attributes(self, frames, components, errors, history, **state):
+    def _attributes(self, components, errors, history, state):
         """All that a fit sets."""
         invariance_error, reconstruction_error = map(float, errors)
-        components = components.to(frames.rows.dtype).cpu().numpy().copy()
         return {
-            "_state": {"components": components, **state, **frames.kept},
+            "_state": {"components": components.cpu().numpy().copy(), **state},
             "invariance_error_": invariance_error,
             "reconstruction_error_": reconstruction_error,
             "objective_": self.invariance * invariance_error + reconstruction_error,
@@ -553,10 +545,9 @@ class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, T
         return tags
 
 
-def _check_reach(value, rows, invariance):
+def _check_reach(value, largest, invariance):
     """That J's scale is a number: a descent from NaN or infinity would end where it began and say nothing."""
     if not math.isfinite(value):
-        largest = float(rows.max())
         raise ValueError(f"features up to {largest:g} and invariance={invariance:g} are too large: J is not finite")
 
 

@@ -76,7 +76,7 @@ class Compose(Geometric):
 
     def _matrices(self, params, shape):
         self._check()
-        if not all(isinstance(transform, Geometric) for transform in self.transforms):
+        if not _is_geometric(self):
             raise ValueError("only a Compose of geometric transformations has matrices and an inverse")
         matrices = torch.eye(3, dtype=torch.float64).expand(len(params), 3, 3)
         for transform, part in self._parts(params):
@@ -90,7 +90,7 @@ class Compose(Geometric):
 
     def _apply(self, images, params, size=None):
         self._check()
-        for geometric, run in itertools.groupby(self._parts(params), lambda part: isinstance(part[0], Geometric)):
+        for geometric, run in itertools.groupby(self._parts(params), lambda part: _is_geometric(part[0])):
             if geometric:
                 transforms, rows = zip(*run, strict=True)
                 chain = Compose(transforms, fill=self.fill, interpolation=self.interpolation)
@@ -127,6 +127,13 @@ class Compose(Geometric):
 
     def _n_params(self):
         return sum(transform._n_params() for transform in self.transforms)
+
+
+def _is_geometric(transform):
+    """Whether all that it does is to move points: of a composition, whether all parts do no more."""
+    if isinstance(transform, Compose):
+        return all(map(_is_geometric, transform.transforms))
+    return isinstance(transform, Geometric)
 
 
 def moves(transform, params, shape):

@@ -285,7 +285,7 @@ def test_bad_images(images):
     features = ConvolutionalFeatures(KMeans(3, n_init=1), patch_size=5).fit(images)
     with pytest.raises(ValueError, match="image 2 contains NaN"):
         features.transform(np.where(np.arange(6)[:, None, None, None] == 2, np.nan, images))
-    with pytest.raises(ValueError, match="features"):
+    with pytest.raises(ValueError, match=r"the images are 9 x 17 pixels, but .* was fitted on images of 20 x 17"):
         features.transform(images[:, :9])
     with pytest.raises(AttributeError, match="filters_"):
         ConvolutionalFeatures(KMeans(3)).filters_  # noqa: B018
@@ -303,3 +303,15 @@ def test_names_of_what_comes_after_maps(images, last):
     assert names[0] == f"{type(last).__name__.lower()}0"
     with pytest.raises(ValueError, match="input_features should have length"):
         pipeline[-1].get_feature_names_out(["a"] * (pipeline[-1].n_features_in_ - 1))
+
+
+@pytest.mark.parametrize("size", [(9, 9), (12, 3), (3, 12)])
+@pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor, list])
+def test_images_of_another_size_are_refused(size, kind):
+    """Also of as many pixels: their maps would have cells at other places."""
+    random = np.random.RandomState(0)
+    features = ConvolutionalFeatures(KMeans(3, n_init=1), patch_size=3, random_state=0).fit(random.rand(5, 6, 6))
+    with pytest.raises(ValueError, match=f"the images are {size[0]} x {size[1]} pixels, .* on images of 6 x 6"):
+        features.transform(kind(random.rand(2, *size)))
+    with pytest.raises(ValueError, match="X has 81 features, but ConvolutionalFeatures is expecting 36"):
+        features.transform(random.rand(2, 81))

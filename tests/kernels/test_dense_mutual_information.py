@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sklinvariant.kernels import dense_information, displaced_joints, joint_information, pooled_joint
+from sklinvariant.kernels import dense_information, dense_joints, displaced_joints, joint_information, pooled_joint
 
 
 def _views(seed, n=2, k=3, q=None, h=5, w=6):
@@ -91,6 +91,16 @@ def test_information_of_known_joints():
 def test_half_precision_is_computed_in_float32():
     joint = torch.eye(3, dtype=torch.bfloat16)
     assert joint_information(joint).dtype == torch.float32
+
+
+@pytest.mark.parametrize("average", ["information", "joint"])
+def test_joints_add_up(average, global_random_seed):
+    first, second = _views(global_random_seed, n=4)
+    whole = dense_joints(first, second, 2, average=average)
+    parts = [dense_joints(a, b, 2, average=average) for a, b in zip(first.split(3), second.split(3), strict=True)]
+    torch.testing.assert_close(sum(parts), whole)
+    expected = dense_information(first, second, 2, average=average)
+    torch.testing.assert_close(joint_information(whole).mean(), expected)
 
 
 def test_order_of_images_does_not_matter(global_random_seed):

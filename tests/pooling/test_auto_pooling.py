@@ -260,6 +260,12 @@ class TestDegenerate:
     def test_one_pair(self, frames, solver):
         self._fit(frames[:2], solver)
 
+    def test_an_odd_number_of_frames(self, frames, solver):
+        """Frames are no pairs side by side: each but the last has a next."""
+        model = self._fit(frames[:5], solver)
+        expected = _errors(_pairs(frames[:5], np.zeros(5)), model.components_)
+        np.testing.assert_allclose([model.invariance_error_, model.reconstruction_error_], expected)
+
     @pytest.mark.parametrize("invariance", [0.0, 1e6, 1e12])
     @pytest.mark.filterwarnings("ignore:.*keep nothing")
     def test_extreme_invariance(self, frames, solver, invariance):
@@ -503,3 +509,75 @@ def test_pairs_are_rebuilt_as_pairs():
     np.testing.assert_array_equal(pooling.inverse_transform(pooled), expected)
     with pytest.raises(ValueError, match=r"X must be of shape \(n, 3\) or \(n_pairs, 2, 3\)"):
         pooling.inverse_transform(pooled[:, :1])
+
+
+@pytest.mark.parametrize("cross", [False, True])
+def test_moments_of_parts_are_those_of_all(frames, tmp_path, cross):
+    """Parts that were fitted anywhere, saved and brought together."""
+    params = {"cross_reconstruction": cross, "random_state": 0}
+    parts, cut = [], 51  # between two clips
+    for rows in (slice(None, cut), slice(cut, None)):
+        part = AutoPooling(2, max_iter=1, tol=1.0, **params).fit(frames[rows], groups=GROUPS[rows])
+        sklinvariant.save(part, tmp_path / "part")
+        parts.append(sklinvariant.load(tmp_path / "part"))
+    whole = AutoPooling(3, **params).fit(frames, groups=GROUPS)
+    joined = AutoPooling(3, **params).fit_moments(parts)
+    assert joined._state["n_pairs"] == whole._state["n_pairs"]
+    assert joined.n_features_in_ == 12
+    assert joined.objective_ == pytest.approx(whole.objective_, rel=1e-9)
+    np.testing.assert_allclose(joined.transform(frames), whole.transform(frames), rtol=1e-5)
+    again = joined.partial_fit(frames[:30]).objective_  # it goes on like any other
+    assert again == pytest.approx(whole.partial_fit(frames[:30]).objective_, rel=1e-6)
+
+
+def test_another_invariance_without_another_pass(frames):
+    fitted = AutoPooling(3, random_state=0).fit(frames)
+    expected = AutoPooling(3, invariance=5.0, random_state=0).fit(frames)
+    model = clone(expected).fit_moments([fitted])
+    np.testing.assert_array_equal(model.components_, expected.components_)
+    own = fitted.set_params(invariance=5.0).fit_moments([fitted])
+    np.testing.assert_array_equal(own.components_, expected.components_)
+
+
+def test_moments_of_named_features(frames):
+    pd = pytest.importorskip("pandas")
+    part = AutoPooling(3, random_state=0).fit(pd.DataFrame(frames, columns=list("abcdefghijkl")))
+    joined = AutoPooling(3, random_state=0).fit_moments([part, part])
+    assert list(joined.feature_names_in_) == list("abcdefghijkl")
+    assert not hasattr(AutoPooling(3, random_state=0).fit_moments([part, _fitted(frames)]), "feature_names_in_")
+
+
+def _fitted(X, **params):
+    return AutoPooling(3, random_state=0, **params).fit(X)
+
+
+@pytest.mark.parametrize(
+    ("models", "params", "message"),
+    [
+        (lambda X: [], {}, "list of fitted AutoPooling, and not empty"),
+        (lambda X: _fitted(X), {}, "models must be a list of fitted AutoPooling, and not empty"),
+        (lambda X: [_fitted(X), MinMaxScaler().fit(X)], {}, "models.1. is no fitted AutoPooling: MinMaxScaler"),
+        (lambda X: [_fitted(X), AutoPooling()], {}, "models.1. is no fitted AutoPooling: AutoPooling"),
+        (lambda X: [_fitted(X, solver="sgd", max_epochs=1)], {}, "models.0.: .* cannot go on from a fit by batches"),
+        (lambda X: [_fitted(X), _fitted(X[:, :5])], {}, "models.1. has 5 features, models.0. 12"),
+        (lambda X: [_fitted(X)], {"cross_reconstruction": True}, "models.0.: cross_reconstruction=True cannot go on"),
+        (lambda X: [_fitted(X)], {"invariance": 1e300}, r"features up to \S+ and invariance=1e\+300 are too large"),
+    ],
+)
+def test_moments_that_cannot_be_joined(frames, models, params, message):
+    model = _fitted(frames)
+    before = model.components_
+    with pytest.raises(ValueError, match=message):
+        model.set_params(**params).fit_moments(models(frames))
+    np.testing.assert_array_equal(model.components_, before)
+
+
+@pytest.mark.parametrize("container", ["pandas", "polars"])
+def test_a_table_of_pairs_is_refused(frames, container):
+    pytest.importorskip(container)
+    pairs = _pairs(frames)
+    model = AutoPooling(2, random_state=0).fit(pairs).set_output(transform=container)
+    with pytest.raises(ValueError, match=r"pairs .* no table.*reshape.*set_output\(transform=\"default\"\)"):
+        model.transform(pairs)
+    assert model.transform(pairs.reshape(-1, 12)).shape == (2 * len(pairs), 2)
+    assert model.set_output(transform="default").transform(pairs).shape == (len(pairs), 2, 2)

@@ -54,7 +54,6 @@ def test_batches_take_each_pair_once():
     batches = PairBatches(
         rows,
         torch.tensor(EXPECTED),
-        unit=2.0,
         batch_size=2,
         device=torch.device("cpu"),
         generator=torch.Generator().manual_seed(0),
@@ -64,5 +63,7 @@ def test_batches_take_each_pair_once():
     assert [len(batch) for batch in seen[0]] == [2, 1]
     for batch in map(torch.cat, seen):
         order = batch[:, 0, 0].argsort()
-        assert (2 * batch[order, :, 0]).tolist() == [[0, 1], [3, 4], [4, 5]]
+        expected = torch.tensor([[0.0, 1], [3, 4], [4, 5]])
+        torch.testing.assert_close(batches.unit * batch[order, :, 0], expected)
+        assert float(batch.square().sum()) / 3 == pytest.approx(1)  # its unit
         torch.testing.assert_close(batch[..., 1], 10 * batch[..., 0])

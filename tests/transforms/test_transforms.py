@@ -200,6 +200,17 @@ def test_photometric_keeps_its_place(images):
     )
 
 
+@pytest.mark.parametrize("inner", [slice(0, 2), slice(1, 3), slice(0, 3)])
+def test_nested_with_photometric(inner, images):
+    """A composition within another acts as if its parts stood there."""
+    parts = [Rotation(20, fill="edge"), ColorJitter(), Flip()]
+    nested = Compose([*parts[: inner.start], Compose(parts[inner]), *parts[inner.stop :]])
+    params = nested.sample(5, 0)
+    np.testing.assert_array_equal(nested.apply(images, params), Compose(parts).apply(images, params))
+    with pytest.raises(ValueError, match="only a Compose of geometric"):
+        nested.matrix(params)
+
+
 def test_orbit_of_a_composition():
     orbit = Compose([Scale(), Rotation()]).orbit([2, 3])
     assert orbit.tolist() == [[0.5, 0], [0.5, 120], [0.5, 240], [1, 0], [1, 120], [1, 240]]
