@@ -422,7 +422,7 @@ class IICClusterer(
         device = resolve_device(self.device, X)
         if paired:
             X = _one_after_the_other(X)
-        as_rows = self.image_shape is None and getattr(X, "ndim", np.ndim(X[0]) + 1 if len(X) else 2) == 2
+        as_rows = self.image_shape is None and _n_axes(X) == 2
         samples = check_rows(self, X, reset=reset) if as_rows else as_float(self._read(X, reset=reset))
         if not reset and as_rows is not (self._state["n_channels"] is None):
             raise ValueError(
@@ -601,6 +601,13 @@ class IICClusterer(
     @property
     def _n_features_out(self):
         return self._state["n_trunk_features"]
+
+
+def _n_axes(X):
+    """Axes of an array, or of a list of samples."""
+    if hasattr(X, "ndim") or not hasattr(X, "__len__"):
+        return getattr(X, "ndim", 2)
+    return np.ndim(X[0]) + 1 if len(X) else 2
 
 
 def _one_after_the_other(X):
