@@ -140,7 +140,7 @@ class IICClassifier(
         Labelled samples a step.
     learning_rate : float, default=1e-3
         Step size of the linear model at the start.
-    trunk_learning_rate : float, default=1e-4
+    trunk_learning_rate : float, default=3e-4
         Step size of the trunk at the start; 0 leaves it as it is.
     learning_rate_decay : {"cosine"} or None, default="cosine"
         The steps fall to 0 along half a cosine over ``max_epochs``, or stay.
@@ -238,7 +238,7 @@ class IICClassifier(
         max_epochs=50,
         batch_size=64,
         learning_rate=1e-3,
-        trunk_learning_rate=1e-4,
+        trunk_learning_rate=3e-4,
         learning_rate_decay="cosine",
         optimizer="adam",
         tol=None,
