@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from sklinvariant import _demo, _demo_pool, _demo_retrieve
+from sklinvariant import _demo, _demo_cluster, _demo_pool, _demo_retrieve
 
 
 def main(argv=None):
@@ -30,6 +30,7 @@ def _parse(argv):
     _demo.add_arguments(commands.add_parser("aggregation", help="bags of local features to vectors (the default)"))
     _demo_retrieve.add_arguments(commands.add_parser("retrieve", help="rotated images found again by short codes"))
     _demo_pool.add_arguments(commands.add_parser("pool", help="features that belong together, learned from video"))
+    _demo_cluster.add_arguments(commands.add_parser("cluster", help="photographs sorted by what they show, unlabelled"))
     _add_index(commands.add_parser("index", help="index a folder of photographs, to find the same object again"))
     _add_query(commands.add_parser("query", help="find photographs of an index that show what an image shows"))
     return parser.parse_args(argv)
@@ -83,8 +84,8 @@ def _query(arguments):
     from sklinvariant._report import write_report
 
     _check_positive(arguments, "neighbors")
-    if arguments.html and not Path(arguments.html).resolve().parent.is_dir():
-        raise FileNotFoundError(f"--html {arguments.html}: there is no folder {Path(arguments.html).resolve().parent}")
+    if arguments.html:
+        _demo.check_folder("--html", arguments.html)
     found, failed = query_index(arguments.index, arguments.images, n_neighbors=arguments.neighbors)
     for image, neighbors in found.items():
         print(image)

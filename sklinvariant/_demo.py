@@ -1,9 +1,11 @@
 """The demo: images -> local features -> aggregation -> LinearSVC, the aggregation chosen by a grid search."""
 
+import contextlib
 import os
 import sys
 import time
 import warnings
+from pathlib import Path
 
 
 def add_arguments(parser):
@@ -30,15 +32,41 @@ def load_data(name):
     if name in loaders:
         return loaders[name]()
     if os.path.isdir(name):
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            data = datasets.load_image_folder(name)
-        for warning in caught:
-            print(f"sklinvariant: {warning.message}", file=sys.stderr)
-        return data
+        with warnings_as_lines():
+            return datasets.load_image_folder(name)
     if os.path.exists(name):
         return datasets.load_npz(name)
     raise FileNotFoundError(f"--data {name}: no such file or folder, nor one of {', '.join(loaders)}")
+
+
+@contextlib.contextmanager
+def warnings_as_lines():
+    """Warnings in the words of the command line, without the place in the code."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            yield
+        finally:
+            for warning in caught:
+                print(f"sklinvariant: {warning.message}", file=sys.stderr)
+
+
+def check_folder(option, path):
+    """The path of a file to be written; an error where its folder is not there."""
+    folder = Path(path).resolve().parent
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{option} {path}: there is no folder {folder}")
+    return Path(path)
+
+
+def start_picture(path):
+    """Before all computing: the picture can be drawn, without a screen, and written."""
+    check_folder("--output", path)
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise ImportError('the picture needs matplotlib: pip install "sklinvariant[plot]"') from error
+    matplotlib.use("Agg")
 
 
 def run(arguments):
@@ -48,9 +76,7 @@ def run(arguments):
 
     if arguments.max_images < 20:
         raise ValueError(f"--max-images must be at least 20, got {arguments.max_images}")
-    folder = os.path.dirname(os.path.abspath(arguments.output))
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(f"--output {arguments.output}: there is no folder {folder}")
+    start_picture(arguments.output)
     data = load_data(arguments.data)
     images, y = data.images, data.target
     if len(np.unique(y)) < 2:
@@ -171,11 +197,6 @@ def _print_table(rows):
 
 
 def _draw(rows, codewords, channels, path):
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise ImportError('the picture needs matplotlib: pip install "sklinvariant[plot]"') from error
-    matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     from sklinvariant.inspection import CodebookDisplay

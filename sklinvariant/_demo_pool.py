@@ -20,11 +20,10 @@ def add_arguments(parser):
 
 def run(arguments):
     """A table of how invariant pooled features are for each λ, a picture of the clusters; the exit status."""
-    import os
-
     import numpy as np
     from sklearn.cluster import MiniBatchKMeans
 
+    from sklinvariant._demo import start_picture
     from sklinvariant.datasets import frame_pairs, make_camera_clips
     from sklinvariant.feature_extraction import ConvolutionalFeatures
     from sklinvariant.metrics import invariance_score
@@ -32,9 +31,7 @@ def run(arguments):
 
     if arguments.pairs < 100 or arguments.clusters < 1:
         raise ValueError("--pairs must be at least 100 and --clusters at least 1")
-    folder = os.path.dirname(os.path.abspath(arguments.output))
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(f"--output {arguments.output}: there is no folder {folder}")
+    start_picture(arguments.output)
     pairs, clips = frame_pairs(
         arguments.videos or make_camera_clips(random_state=arguments.seed),
         n_pairs=arguments.pairs,
@@ -86,11 +83,6 @@ def _halves(clips):
 
 
 def _draw(pooling, filters, map_shape, curve, raw, path):
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise ImportError('the picture needs matplotlib: pip install "sklinvariant[plot]"') from error
-    matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     from sklinvariant.inspection import ClusterDisplay, PoolingRegionDisplay

@@ -19,12 +19,10 @@ def add_arguments(parser):
 
 def run(arguments):
     """Codes of three descriptors, a table of how often a turned image is found, a picture; the exit status."""
-    import os
-
     import numpy as np
     import torch
 
-    from sklinvariant._demo import load_data
+    from sklinvariant._demo import load_data, start_picture
     from sklinvariant.aggregation import BagOfWords
     from sklinvariant.feature_extraction import ConvolutionalFeatures
     from sklinvariant.hashing import RBMHasher
@@ -34,9 +32,7 @@ def run(arguments):
 
     if arguments.max_images < 20 or arguments.bits < 1:
         raise ValueError("--max-images must be at least 20 and --bits at least 1")
-    folder = os.path.dirname(os.path.abspath(arguments.output))
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(f"--output {arguments.output}: there is no folder {folder}")
+    start_picture(arguments.output)
     images = np.asarray(load_data(arguments.data).images)
     rng = np.random.RandomState(arguments.seed)
     images = images[rng.permutation(len(images))[: arguments.max_images]]
@@ -92,11 +88,6 @@ def _found(nearest):
 
 
 def _draw(rows, angles, path):
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise ImportError('the picture needs matplotlib: pip install "sklinvariant[plot]"') from error
-    matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")

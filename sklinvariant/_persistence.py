@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_safetensors
 from sklearn.base import BaseEstimator
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
 import sklinvariant
@@ -123,7 +124,7 @@ def load(path, *, mmap_mode=None):
             raise ValueError(
                 f"it was written by sklinvariant {document['package']}, this is {sklinvariant.__version__}"
             )
-        return _decode_estimator(document["estimator"], tensors, dict(public_classes()))
+        return _decode_estimator(document["estimator"], tensors, _known_classes())
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} holds no model that this sklinvariant can read ({error})") from error
 
@@ -163,9 +164,13 @@ def _mapped(path):
     return arrays
 
 
+def _known_classes():
+    return {**dict(public_classes()), "FrozenEstimator": FrozenEstimator}  # around one of ours
+
+
 def _encode_estimator(estimator, tensors, where="estimator"):
     name = type(estimator).__name__
-    if dict(public_classes()).get(name) is not type(estimator):
+    if _known_classes().get(name) is not type(estimator):
         raise TypeError(f"{where} is a {name}, which is not an estimator of sklinvariant; save it with skops.io")
     params = estimator.get_params(deep=False)
     state = estimator.__getstate__()

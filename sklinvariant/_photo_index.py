@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from sklinvariant._photos import learn_backbone, list_pictures, squeezenet
+
 _CHUNK = 64  # photographs whose features are written together; what an interruption can lose
 _SETTINGS = "settings.json"
 _NEEDED = {"photos", "n_bits", "image_size", "n_rotations", "n_scales", "backbone"}
@@ -76,35 +78,13 @@ def query_index(out, images, *, n_neighbors=8):
     return found, failed
 
 
-def list_pictures(folder, but):
-    """(file below the folder, [bytes, time of change]) of all pictures, sorted; those of the index itself left out."""
-    from sklinvariant._images import PICTURES
-
-    if not folder.is_dir():
-        raise FileNotFoundError(f"there is no folder {folder}")
-    but, files = but.resolve(), []
-    inside = folder in but.parents
-    for file in sorted(folder.rglob("*")):
-        if file.suffix.lower() in PICTURES and not (inside and but in file.parents) and file.is_file():
-            status = file.stat()
-            files.append((str(file.relative_to(folder)), [status.st_size, status.st_mtime_ns]))
-    return files
-
-
 def make_pooler(out, settings):
     """The pooler of an index, from its settings and weights."""
     from sklinvariant import NestedInvariancePooler, load
-    from sklinvariant.feature_extraction import BackbonePatches
-    from sklinvariant.networks import SqueezeNet11Features
     from sklinvariant.transforms import Rotation, Scale
 
-    if settings["backbone"] == "kmeans":
-        backbone = load(Path(out) / "weights.safetensors")
-    else:
-        mean = np.array([104, 117, 123]) / 255
-        backbone = BackbonePatches(
-            SqueezeNet11Features(), weights=Path(out) / "weights.safetensors", bgr=True, mean=mean, std=1 / 255
-        )
+    weights = Path(out) / "weights.safetensors"
+    backbone = load(weights) if settings["backbone"] == "kmeans" else squeezenet(weights)
     size = settings["image_size"]
     transforms = {
         "rotation": Rotation(n_steps=settings["n_rotations"]),
@@ -141,12 +121,9 @@ def _start(out, settings, files, weights):
 
 
 def _write_weights(out, settings, files, weights):
-    import torch
     from safetensors.torch import save_file
 
-    from sklinvariant import BagOfWords, save
-    from sklinvariant.feature_extraction import ConvolutionalFeatures
-    from sklinvariant.feature_extraction._picture_stream import PictureStream
+    from sklinvariant import save
     from sklinvariant.feature_extraction._weights import load_weights
     from sklinvariant.networks import SqueezeNet11Features
 
@@ -155,16 +132,8 @@ def _write_weights(out, settings, files, weights):
         save_file(load_weights(SqueezeNet11Features(), weights).state_dict(), temporary)
         os.replace(temporary, out / "weights.safetensors")
     else:
-        chosen = np.random.RandomState(settings["seed"]).permutation(len(files))[:500]
-        names = [str(Path(settings["photos"]) / files[i][0]) for i in chosen]
-        stream = PictureStream.of(names, settings["image_size"], "mean", on_error="nan")
-        pictures = [images for _, images in stream.batches(50)]
-        if not pictures:
-            raise ValueError(f"none of {len(stream)} pictures can be read: {stream.failed[0][1]}")
-        features = ConvolutionalFeatures(
-            BagOfWords(128), stride=3, pool=3, contrast_eps=0.1, whitening_eps=0.01, random_state=settings["seed"]
-        )
-        save(features.fit(torch.cat(pictures)), out / "weights.safetensors")
+        names = [str(Path(settings["photos"]) / name) for name, _ in files]
+        save(learn_backbone(names, settings["image_size"], settings["seed"]), out / "weights.safetensors")
 
 
 def _features(out, files, pooler, show):

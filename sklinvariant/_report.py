@@ -1,4 +1,4 @@
-"""A page that shows what was found: each query with its neighbours, in one file without anything from elsewhere."""
+"""Pages that show what was found, in one file without anything from elsewhere: neighbours of queries, clusters."""
 
 import base64
 import html
@@ -12,6 +12,7 @@ _PAGE = """<!doctype html>
 <style>
 body {{ font: 15px/1.4 system-ui, sans-serif; margin: 2rem; color: #222; background: #fafafa; }}
 h1 {{ font-size: 1.3rem; }}
+h2 {{ font-size: 1rem; margin: 1.5rem 0 0; }}
 section {{ display: flex; flex-wrap: wrap; gap: .8rem; margin: 1rem 0; padding: 1rem; }}
 section {{ background: #fff; border: 1px solid #ddd; }}
 figure {{ margin: 0; width: 150px; }}
@@ -33,20 +34,37 @@ def write_report(path, found, failed, *, n_bits):
     """Write the page. ``found`` is {query: [(distance, file), …]}, ``failed`` a list of (query, reason)."""
     sections = [_section(query, neighbors, n_bits) for query, neighbors in found.items()]
     sections += [f"<p>{html.escape(query)}: {html.escape(reason)}</p>" for query, reason in failed]
-    title = f"Nearest photographs, by codes of {n_bits} bits"
+    _write_page(path, f"Nearest photographs, by codes of {n_bits} bits", sections)
+
+
+def write_clusters(path, folder, members, failed, *, n_shown):
+    """Write the page. ``members`` lists for each cluster the (file below the folder, probability), the surest first."""
+    sections = []
+    for cluster, files in enumerate(members):
+        figures = [_figure(folder / name, f"{sure:.0%} sure", name=name) for name, sure in files[:n_shown]]
+        more = f", the surest {n_shown} of them" if len(files) > n_shown else ""
+        sections.append(f"<h2>Cluster {cluster}: {len(files)} photographs{more}</h2>")
+        sections += [f"<section>{''.join(figures)}</section>"] if figures else []
+    sections += [f"<p>{html.escape(name)}: {html.escape(reason)}</p>" for name, reason in failed]
+    title = f"{sum(map(len, members))} photographs of {html.escape(str(folder))} in {len(members)} clusters"
+    _write_page(path, title, sections)
+
+
+def _write_page(path, title, sections):
     with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(_PAGE.format(title=title, sections="\n".join(sections)))
 
 
 def _section(query, neighbors, n_bits):
-    figures = [_figure(query, "query", "query")]
-    figures += [_figure(file, f"{distance} of {n_bits} bits differ", "") for distance, file in neighbors]
+    figures = [_figure(query, "query", kind="query")]
+    figures += [_figure(file, f"{distance} of {n_bits} bits differ") for distance, file in neighbors]
     return f"<section>{''.join(figures)}</section>"
 
 
-def _figure(file, caption, kind):
-    text = f"<figcaption><b>{html.escape(caption)}</b>{html.escape(file)}</figcaption>"
-    return f'<figure class="{kind}"><img alt="{html.escape(file)}" src="{_thumbnail(file)}">{text}</figure>'
+def _figure(file, caption, *, name=None, kind=""):
+    name = html.escape(name or file)
+    text = f"<figcaption><b>{html.escape(caption)}</b>{name}</figcaption>"
+    return f'<figure class="{kind}"><img alt="{name}" src="{_thumbnail(file)}">{text}</figure>'
 
 
 def _thumbnail(file, size=300):

@@ -251,6 +251,7 @@ def train(
     optimizer,
     learning_rate,
     learning_rate_decay,
+    learning_rates=None,
     tol,
     n_iter_no_change,
     report,
@@ -262,6 +263,7 @@ def train(
     """Train ``module(batch) -> loss`` in place; the history, a list with the epoch, loss and seconds of each.
 
     ``batches`` are walked through once an epoch, in ``batches.n_steps`` steps.
+    ``learning_rates`` maps names of parameters, such as "trunk.*", to rates of their own.
     A module without a loss to differentiate has a method ``learn(batch, learning_rate, momentum) -> loss`` that makes
     the step itself; learning rate and momentum are those of the ``optimizer``, whose own step is not taken.
     ``report`` is a `FitReport`; ``fitted_attributes(module)`` gives what a callback needs to see a fitted model.
@@ -285,6 +287,7 @@ def train(
         criterion=torch.nn.Module,
         optimizer=optimizer,
         lr=learning_rate,
+        optimizer__param_groups=[(name, {"lr": rate}) for name, rate in (learning_rates or {}).items()],
         max_epochs=max_epochs,
         train_split=None,
         device=None,

@@ -18,6 +18,7 @@ from sklearn.utils.fixes import parse_version
 
 from sklinvariant import all_estimators
 from sklinvariant.autoencoder import SparseAutoencoder
+from sklinvariant.cluster import IICClusterer
 
 # what is learned here in a few epochs from a few random rows is seldom anything: clusterers say so
 pytestmark = pytest.mark.filterwarnings("ignore:IIC:sklearn.exceptions.ConvergenceWarning")
@@ -63,6 +64,13 @@ _INSTANCES = {
         {"clusterer": KMeans(5, random_state=0), "unlabeled_value": None},  # the checks have a class -1
         {"clusterer": GaussianMixture(4, init_params="random_from_data", random_state=0), "unlabeled_value": None},
         {"clusterer": KMeans(5, random_state=0), "unlabeled_clusters": "prior", "unlabeled_value": None},
+    ],
+    "IICClassifier": [
+        {
+            "clusterer": IICClusterer(2, n_neighbors=4, n_heads=2, max_epochs=5, random_state=0),
+            "unlabeled_value": None,  # the checks have a class -1
+            "max_epochs": 20,
+        }
     ],
     "OnDescriptors": [{"estimator": StandardScaler()}],
     "BackbonePatches": [{"module": torch.nn.Identity()}],

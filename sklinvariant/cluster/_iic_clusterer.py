@@ -29,7 +29,6 @@ from sklinvariant._base import (
 )
 from sklinvariant._checkpoint import Checkpoint
 from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
-from sklinvariant._descriptors import as_tensor
 from sklinvariant._images import as_float
 from sklinvariant._training import OPTIMIZERS, train
 from sklinvariant.cluster._merged_start import merged_labels, teach
@@ -428,6 +427,11 @@ class IICClusterer(
                 f"{type(self).__name__} was fitted on {'images' if as_rows else 'rows'}, and cannot take "
                 f"{'rows' if as_rows else 'images'}; give image_shape for flat rows of pixels"
             )
+        if not reset and list(samples.shape[1:]) != self._state["sample_shape"]:
+            raise ValueError(
+                f"the images are of shape {tuple(samples.shape[1:])}, but {type(self).__name__} was fitted on images of "
+                f"shape {tuple(self._state['sample_shape'])}"
+            )
         return samples.to(device)
 
     def _source(self, samples, groups, auxiliary, generator):
@@ -575,7 +579,8 @@ class IICClusterer(
     def _network(self, like):
         """The fitted network, on the device and in the precision of samples."""
         state = self._state["network"]
-        tensors = {name: as_tensor(np.asarray(value)) for name, value in state.items()}
+        # as numbers of its own: the weights are those of a model that may be mapped from a file
+        tensors = {name: torch.tensor(np.asarray(value)) for name, value in state.items()}
         shape = tuple(self._state["sample_shape"])
         network = self._build(shape, torch.Generator(), tensors["shift"], tensors["scale"])
         try:

@@ -6,27 +6,25 @@ each cluster stands for.
 
 import copy
 import warnings
-from numbers import Number
 
 import numpy as np
 from scipy.sparse import csr_matrix, issparse
-from sklearn.base import ClassifierMixin, MetaEstimatorMixin, _fit_context, clone
-from sklearn.metrics import accuracy_score
+from sklearn.base import MetaEstimatorMixin, _fit_context, clone
 from sklearn.metrics.pairwise import euclidean_distances
-from sklearn.utils import _safe_indexing, check_consistent_length, column_or_1d, gen_batches, get_tags
+from sklearn.utils import _safe_indexing, check_consistent_length, gen_batches, get_tags
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from sklinvariant._base import Container, FittedState, TorchEstimator, keeps_state_on_failure, refuse_none, to_numpy
 from sklinvariant._compat import raise_for_params
 from sklinvariant._descriptors import as_numpy
+from sklinvariant.cluster._partly_labelled import PartlyLabelledClassifier
 
 _ROWS = 1 << 13  # of which probabilities or features are held
 
 
-class OverclusteringClassifier(ClassifierMixin, MetaEstimatorMixin, TorchEstimator):
+class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, TorchEstimator):
     r"""Clusters without labels, then classes by what few labels say of each cluster.
 
     Labels are counted in each cluster, which gives :math:`P(y \mid c)`, and
@@ -194,24 +192,6 @@ class OverclusteringClassifier(ClassifierMixin, MetaEstimatorMixin, TorchEstimat
         """
         return Container(X).wrap(self._proba(X))
 
-    def score(self, X, y, sample_weight=None):
-        """Accuracy on the rows that have a label: those of ``unlabeled_value`` do not count.
-
-        Parameters
-        ----------
-        X : whatever the clusterer takes, of n samples
-        y : array-like of shape (n,)
-        sample_weight : array-like of shape (n,) or None, default=None
-
-        Returns
-        -------
-        float
-        """
-        labels, labelled = self._check_labels(y)
-        weight = None if sample_weight is None else np.asarray(to_numpy(sample_weight))[labelled]
-        predicted = as_numpy(to_numpy(self.predict(X)))
-        return accuracy_score(labels, predicted[labelled], sample_weight=weight)
-
     @property
     def cluster_classes_(self):
         """The class that each cluster stands for."""
@@ -250,31 +230,6 @@ class OverclusteringClassifier(ClassifierMixin, MetaEstimatorMixin, TorchEstimat
         if not hasattr(self, "clusterer_"):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return getattr(self.clusterer_, name)
-
-    def _check_labels(self, y):
-        """The labels of the rows that have one, and which rows these are."""
-        if y is None:
-            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
-        y = column_or_1d(to_numpy(y), warn=True)
-        labelled = np.ones(len(y), bool)
-        if self.unlabeled_value is not None:
-            if y.dtype.kind in "US" and not isinstance(self.unlabeled_value, str) and str(self.unlabeled_value) in y:
-                raise ValueError(
-                    f"y holds the word {str(self.unlabeled_value)!r}; words beside unlabeled_value="
-                    f"{self.unlabeled_value!r} must come as dtype object, e.g. np.array(y, dtype=object)"
-                )
-            labelled = np.array([not _is(label, self.unlabeled_value) for label in y.tolist()], bool)
-        if not labelled.any():
-            raise ValueError(
-                f"y has no label: all {len(y)} rows are unlabeled_value={self.unlabeled_value!r}, but at least one "
-                "class is needed"
-            )
-        labels = y[labelled]
-        _refuse_missing(labels)
-        if labels.dtype == object and all(isinstance(label, Number) for label in labels):
-            labels = np.array(labels.tolist())
-        check_classification_targets(labels)
-        return labels, labelled
 
     def _clusters_of_rows(self, X, n):
         """What clusters there are, and the place among them of each row's."""
@@ -336,14 +291,3 @@ def _as_rows(features):
             'unlabeled_clusters="nearest" takes means of rows of numbers, which neither X nor what the clusterer '
             f'makes of it is; use unlabeled_clusters="prior" ({error})'
         ) from error
-
-
-def _is(label, value):
-    """Whether they are equal; pandas' NA equals nothing."""
-    equal = label == value
-    return isinstance(equal, (bool, np.bool_)) and bool(equal)
-
-
-def _refuse_missing(y):
-    if any(label is None or not _is(label, label) for label in y.tolist()):
-        raise ValueError("Input y contains NaN or None; mark rows without a label by unlabeled_value")

@@ -1,5 +1,6 @@
 """torch modules: encoders of bags, networks of images, costs. Nothing here knows scikit-learn."""
 
+from sklinvariant.networks._class_network import ClassNetwork
 from sklinvariant.networks._cluster_network import ClusterNetwork, most_information
 from sklinvariant.networks._encoders import (
     Bags,
@@ -29,6 +30,7 @@ from sklinvariant.networks._trunks import mlp_trunk, resnet_trunk, vgg_trunk
 
 __all__ = [
     "Bags",
+    "ClassNetwork",
     "ClusterNetwork",
     "LinearCost",
     "MeanEncoder",

@@ -2,6 +2,7 @@
 
 import pickle
 
+import joblib
 import numpy as np
 import pytest
 import torch
@@ -97,6 +98,8 @@ def test_images(bars, params):
         model.predict(images.reshape(60, -1))
     with pytest.raises(ValueError, match="features"):
         model.predict(images[:, :10])
+    with pytest.raises(ValueError, match=r"fitted on images of shape \(12, 12, 1\)"):
+        model.predict(images.reshape(60, 9, 16))
 
 
 @pytest.mark.parametrize("network", ["vgg", "resnet"])
@@ -255,6 +258,19 @@ def test_warnings(blobs):
 def test_bad_input(params, X, message):
     with pytest.raises(ValueError, match=message):
         IICClusterer(**{"n_clusters": 2, **params}).fit(X)
+
+
+def test_models_mapped_from_files(blobs, tmp_path):
+    """What is mapped from a file cannot be written to."""
+    X, _ = blobs
+    model = IICClusterer(3, warm_start=True, **QUICK | {"max_epochs": 2}).fit(X)
+    joblib.dump(model, tmp_path / "model.joblib")
+    mapped = joblib.load(tmp_path / "model.joblib", mmap_mode="r")
+    np.testing.assert_array_equal(mapped.predict_proba(X), model.predict_proba(X))
+    before = model.predict_proba(X)
+    model.fit(X)
+    np.testing.assert_array_equal(mapped.fit(X).predict_proba(X), model.predict_proba(X))
+    assert not np.array_equal(before, model.predict_proba(X))
 
 
 def test_one_cluster(blobs):

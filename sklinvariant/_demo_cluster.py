@@ -1,0 +1,106 @@
+"""The demo of clusters: pictures of a folder, sorted by what they show, without a label."""
+
+import csv
+import sys
+from pathlib import Path
+
+
+def add_arguments(parser):
+    """The words of ``cluster``."""
+    parser.set_defaults(run=run)
+    parser.add_argument("photos", help="a folder; pictures in its sub-folders are taken too")
+    parser.add_argument(
+        "--output",
+        default="clusters.html",
+        help="where the page goes (default: clusters.html); a table of all pictures goes beside it, as .csv",
+    )
+    parser.add_argument("--clusters", type=int, default=8, help="how many (default: 8)")
+    parser.add_argument("--weights", help="SqueezeNet 1.1 as .npz, .safetensors or state dict; finds more than without")
+    parser.add_argument(
+        "--image-size", type=int, default=128, help="pixels that photographs are seen at (default: 128)"
+    )
+    parser.add_argument("--shown", type=int, default=12, help="photographs shown of each cluster (default: 12)")
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def run(arguments):
+    """Features, their clusters, a table and a page of the surest pictures of each; the exit status."""
+    from sklinvariant._demo import check_folder, warnings_as_lines
+    from sklinvariant._photos import list_pictures
+    from sklinvariant._report import write_clusters
+
+    if arguments.clusters < 2 or arguments.shown < 1 or arguments.image_size < 16:
+        raise ValueError("--clusters must be at least 2, --shown at least 1 and --image-size at least 16")
+    page = check_folder("--output", arguments.output)
+    table = page.with_suffix(".csv")
+    if table == page:
+        raise ValueError(f"--output {page} is the page, and cannot end in .csv")
+    folder = Path(arguments.photos).resolve()
+    names = [name for name, _ in list_pictures(folder)]
+    if not names:
+        raise ValueError(f"{folder} holds no pictures")
+    with warnings_as_lines():
+        names, features, failed = _features(folder, names, arguments)
+        probabilities, ratio = _clusters(features, arguments)
+    members = _write_table(table, names, probabilities)
+    write_clusters(page, folder, members, failed, n_shown=arguments.shown)
+    print(f"{len(names)} photographs in {arguments.clusters} clusters: {', '.join(str(len(one)) for one in members)}")
+    print(f"photographs that look alike share {ratio:.0%} of the information that as many clusters can hold")
+    print(f"page: {page}\ntable: {table}")
+    if failed:
+        print(f"skipped: {len(failed)}", file=sys.stderr)
+        for name, reason in failed:
+            print(f"  {name}: {reason}", file=sys.stderr)
+    return 0
+
+
+def _features(folder, names, arguments):
+    """Names and features (n, d) of the pictures that can be read, and (name, reason) of the others."""
+    import numpy as np
+
+    from sklinvariant import NestedInvariancePooler
+    from sklinvariant._photos import learn_backbone, squeezenet
+    from sklinvariant.feature_extraction._picture_stream import PictureStream
+
+    files, size = [str(folder / name) for name in names], arguments.image_size
+    backbone = squeezenet(arguments.weights) if arguments.weights else learn_backbone(files, size, arguments.seed)
+    pooler = NestedInvariancePooler(backbone, stages=[("translation", 2)], image_size=size, verbose=1)
+    pooler.fit([np.zeros((size, size, 3), np.uint8)])
+    stream = PictureStream.of(files, size, pooler.fill, on_error="nan")
+    features = pooler.transform(stream)
+    good = ~np.isnan(features).any(axis=1)
+    if good.sum() < arguments.clusters:
+        raise ValueError(
+            f"{good.sum()} of {len(names)} pictures in {folder} can be read, which is too few for "
+            f"--clusters {arguments.clusters}"
+        )
+    named = [name for name, ok in zip(names, good, strict=True) if ok]
+    return named, features[good], [(names[row], reason) for row, reason in stream.failed]
+
+
+def _clusters(features, arguments):
+    """Probabilities (n, k), and how much the clusters of those alike share."""
+    from sklinvariant import IICClusterer
+
+    clusterer = IICClusterer(
+        arguments.clusters,
+        pairs="neighbors",
+        batch_size=max(1000, arguments.clusters),
+        random_state=arguments.seed,
+        verbose=1,
+    ).fit(features)
+    return clusterer.predict_proba(features), clusterer.mutual_information_ratio_[clusterer.best_head_]
+
+
+def _write_table(path, names, probabilities):
+    """Write a line for each picture; (name, probability) of the pictures of each cluster, the surest first."""
+    members = [[] for _ in range(probabilities.shape[1])]
+    for i in (-probabilities.max(1)).argsort(kind="stable"):
+        cluster = probabilities[i].argmax()
+        members[cluster].append((names[i], float(probabilities[i, cluster])))
+    with open(path, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", "cluster", "probability"])
+        for name, row in zip(names, probabilities, strict=True):
+            writer.writerow([name, row.argmax(), f"{row.max():.4f}"])
+    return members

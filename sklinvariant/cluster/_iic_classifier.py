@@ -1,0 +1,519 @@
+"""A classifier out of the trunk of a clusterer and few labels: section 4.1 of Ji, Henriques, Vedaldi (2019).
+
+Semi-supervised fine-tuning: the trunk is learned without labels; a linear model on its features, and the trunk again,
+are learned with those there are.
+"""
+
+import copy
+import math
+from numbers import Integral, Real
+
+import torch
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, TransformerMixin, _fit_context, clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.utils import check_consistent_length, get_tags
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
+
+from sklinvariant._base import (
+    DEVICE,
+    Container,
+    FittedState,
+    TorchEstimator,
+    check_fitted,
+    keeps_state_on_failure,
+    refuse_none,
+    resolve_device,
+    torch_generator,
+)
+from sklinvariant._compat import CallbackSupportMixin, FitReport, raise_for_params, with_callbacks
+from sklinvariant._training import OPTIMIZERS, train
+from sklinvariant.aggregation._targets import prepare_targets
+from sklinvariant.cluster._iic_clusterer import IICClusterer
+from sklinvariant.cluster._pairs import changed, default_views, same, shuffled
+from sklinvariant.cluster._partly_labelled import PartlyLabelledClassifier
+from sklinvariant.networks import ClassNetwork, LinearCost, fit_cost
+from sklinvariant.transforms import Transform
+
+_COUNT = Interval(Integral, 1, None, closed="left")
+_NON_NEGATIVE = Interval(Real, 0, None, closed="left")
+_AT_ONCE = 1024  # samples that are seen at a time
+
+
+class LabelledBatch:
+    """What `ClassNetwork` is called with."""
+
+    def __init__(self, samples, target, weight):
+        self.samples, self.target, self.weight = samples, target, weight
+
+    def __len__(self):
+        return len(self.samples)
+
+
+class LabelledBatches:
+    """Batches of labelled samples in a new random order, and as new ``views``, each time they are walked through."""
+
+    def __init__(self, everything, views, *, batch_size, generator):
+        self.everything, self.views, self.batch_size, self.generator = everything, views, batch_size, generator
+
+    def __len__(self):
+        return len(self.everything)
+
+    @property
+    def n_steps(self):
+        return math.ceil(len(self) / self.batch_size)
+
+    def __iter__(self):
+        samples, target, weight = self.everything.samples, self.everything.target, self.everything.weight
+        for index in shuffled(torch.arange(len(self), device=samples.device), self.batch_size, self.generator):
+            seen = changed(samples.index_select(0, index), self.views, self.generator)
+            yield LabelledBatch(seen, target[index], weight[index]), None
+
+
+def views_of(clusterer, n_axes, n_channels):
+    """How an `IICClusterer` changes samples to have pairs of them."""
+    if callable(clusterer.pairs):
+        return clusterer.pairs
+    if clusterer.transforms is not None:
+        return clusterer.transforms
+    return default_views(n_channels) if n_axes == 4 else same
+
+
+def fixed_views(samples, views, n_views, seed):
+    """The samples and ``n_views - 1`` changes of them; each change is one for all, so no sample's depends on others."""
+    yield samples
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(n_views - 1):
+        if isinstance(views, Transform):
+            params = views.sample(1, generator)
+            yield changed(samples, lambda x, _, params=params: views.apply(x, params), generator)
+        else:
+            state = generator.get_state()
+            seen = []
+            for sample in samples.split(1):
+                generator.set_state(state)
+                seen.append(changed(sample, views, generator))
+            yield torch.cat(seen)
+
+
+@torch.no_grad()
+def mean_features(network, samples, views, n_views, seed):
+    """(n, D) features of the samples, averaged over `fixed_views`."""
+    parts = []
+    for part in samples.split(_AT_ONCE):
+        total = 0
+        for seen in fixed_views(part, views, n_views, seed):
+            total = total + network.features(seen)
+        parts.append(total / n_views)
+    return torch.cat(parts)
+
+
+class IICClassifier(
+    CallbackSupportMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    PartlyLabelledClassifier,
+    TransformerMixin,
+    MetaEstimatorMixin,
+    TorchEstimator,
+):
+    """A network that learned clusters of many samples, fine-tuned to classes by the few that have a label.
+
+    The heads of an `IICClusterer` are left aside for a linear model of the classes, which is first fitted to the
+    trunk's features as they are (a logistic regression); then both descend in the log-loss, the trunk in smaller steps.
+
+    Parameters
+    ----------
+    clusterer : IICClusterer
+        A clone of it is fitted to all samples, without labels. Its parameters are ``clusterer__…``. One that is fitted
+        already is taken as it is inside a `sklearn.frozen.FrozenEstimator`.
+    transforms : "clusterer", callable or None, default="clusterer"
+        How samples are changed in training, anew in each epoch: as the clusterer changes them to have pairs, which is
+        for rows not at all; by ``transforms(samples, generator)``; or None, not at all.
+    n_views : int, default=1
+        How often a sample is seen when it is predicted: as it is, and in ``n_views - 1`` ways of ``transforms`` that
+        were drawn once for all; the paper has 10. Their features are averaged.
+    alpha : float, default=1e-4
+        L2 penalty of the linear model, on features scaled to a mean norm of 1.
+    max_epochs : int, default=50
+        Most passes over the labelled samples; 0 leaves the trunk as it is.
+    batch_size : int, default=64
+        Labelled samples a step.
+    learning_rate : float, default=1e-3
+        Step size of the linear model at the start.
+    trunk_learning_rate : float, default=3e-4
+        Step size of the trunk at the start; 0 leaves it as it is.
+    learning_rate_decay : {"cosine"} or None, default="cosine"
+        The steps fall to 0 along half a cosine over ``max_epochs``, or stay.
+    optimizer : {"adam", "sgd"} or torch.optim.Optimizer class, default="adam"
+        "sgd" has momentum 0.9.
+    tol : float or None, default=None
+        Training stops when an epoch's loss has not fallen by this for ``n_iter_no_change`` epochs; None never.
+    n_iter_no_change : int, default=5
+        Epochs to wait for that.
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes.
+    unlabeled_value : label or None, default=-1
+        The rows of y that have no label. None where all rows have one, and -1 is a class.
+    callbacks : list of skorch callbacks or None, default=None
+        Called during fine-tuning; scikit-learn's own are set by ``set_callbacks``.
+    verbose : int, default=0
+        1 shows a bar of epochs.
+    random_state : int, RandomState or None, default=None
+        Seeds order and views.
+    device : str or torch.device, default="auto"
+        "auto" is the device of a tensor input, else CUDA where there is one, else CPU.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        In order, without ``unlabeled_value``.
+    clusterer_ : IICClusterer
+        The fitted clusterer, which fine-tuning does not change.
+    coef_ : ndarray of shape (1, n_trunk_features) or (n_classes, n_trunk_features)
+        Weights of the linear model on the fine-tuned features.
+    intercept_ : ndarray of shape (1,) or (n_classes,)
+        Its offsets.
+    history_ : list of dict
+        Epoch, mean loss and seconds of each epoch of fine-tuning.
+    n_iter_ : int
+        Epochs made.
+
+    References
+    ----------
+    X. Ji, J. F. Henriques, A. Vedaldi: Invariant Information Clustering for Unsupervised Image Classification and
+    Segmentation, 2019; section 4.1, table 3.
+
+    Examples
+    --------
+    20 labels for 1000 digits:
+
+    >>> from sklearn.datasets import load_digits
+    >>> from sklinvariant.cluster import IICClassifier, IICClusterer
+    >>> X, y = load_digits(return_X_y=True)
+    >>> few = y[:1000].copy()
+    >>> few[20:] = -1
+    >>> model = IICClassifier(IICClusterer(10, max_epochs=10, random_state=0), random_state=0).fit(X[:1000], few)
+    >>> model.score(X[1000:], y[1000:]) > 0.8
+    True
+
+    A clusterer that is fitted already:
+
+    >>> from sklearn.frozen import FrozenEstimator
+    >>> fitted = FrozenEstimator(model.clusterer_)
+    >>> IICClassifier(fitted, random_state=0).fit(X[:20], y[:20]).predict(X[:5]).tolist()
+    [0, 1, 2, 3, 4]
+    """
+
+    _parameter_constraints = {
+        "clusterer": [IICClusterer, FrozenEstimator],
+        "transforms": [StrOptions({"clusterer"}), callable, None],
+        "n_views": [_COUNT],
+        "alpha": [_NON_NEGATIVE],
+        "max_epochs": [Interval(Integral, 0, None, closed="left")],
+        "batch_size": [_COUNT],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "trunk_learning_rate": [_NON_NEGATIVE],
+        "learning_rate_decay": [StrOptions({"cosine"}), None],
+        "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
+        "tol": [_NON_NEGATIVE, None],
+        "n_iter_no_change": [_COUNT],
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+        "unlabeled_value": "no_validation",
+        "callbacks": [list, tuple, None],
+        "verbose": ["verbose"],
+        "random_state": ["random_state"],
+        "device": DEVICE,
+    }
+    classes_ = FittedState("Class labels.")
+    coef_ = FittedState("Weights of the linear model on the fine-tuned features.")
+    intercept_ = FittedState("Offsets of the linear model.")
+
+    def __init__(
+        self,
+        clusterer,
+        *,
+        transforms="clusterer",
+        n_views=1,
+        alpha=1e-4,
+        max_epochs=50,
+        batch_size=64,
+        learning_rate=1e-3,
+        trunk_learning_rate=3e-4,
+        learning_rate_decay="cosine",
+        optimizer="adam",
+        tol=None,
+        n_iter_no_change=5,
+        class_weight=None,
+        unlabeled_value=-1,
+        callbacks=None,
+        verbose=0,
+        random_state=None,
+        device="auto",
+    ):
+        self.clusterer = clusterer
+        self.transforms = transforms
+        self.n_views = n_views
+        self.alpha = alpha
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.trunk_learning_rate = trunk_learning_rate
+        self.learning_rate_decay = learning_rate_decay
+        self.optimizer = optimizer
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.class_weight = class_weight
+        self.unlabeled_value = unlabeled_value
+        self.callbacks = callbacks
+        self.verbose = verbose
+        self.random_state = random_state
+        self.device = device
+
+    @keeps_state_on_failure
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y, **params):
+        """Fit the clusterer to all samples, and fine-tune its trunk with those that have a label.
+
+        Parameters
+        ----------
+        X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
+            Rows or images, as the clusterer takes them.
+        y : array-like of shape (n,)
+            Labels, ``unlabeled_value`` where there is none. Words beside -1 must come as dtype object, as in
+            `sklearn.semi_supervised`: an array of words would turn -1 into a word.
+        **params : dict
+            Metadata for ``fit`` of the clusterer, which must have requested it, where metadata routing is enabled.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            Where no row has a label, or all have the same one; and for what the clusterer cannot take.
+        NotFittedError
+            For a frozen clusterer that is not fitted.
+        FloatingPointError
+            Where the loss stops being finite; it names the epoch and what to change.
+        """
+        raise_for_params(params, self, "fit")
+        refuse_none(self, X, "samples to learn from")
+        frozen = isinstance(self.clusterer, FrozenEstimator)
+        inner = self.clusterer.estimator if frozen else self.clusterer
+        if not isinstance(inner, IICClusterer):
+            raise ValueError(f"clusterer must be an IICClusterer, frozen or not, got a frozen {type(inner).__name__}")
+        if inner.pairs == "explicit" and not frozen:
+            raise ValueError(
+                'a clusterer with pairs="explicit" learns from pairs, which have no classes; fit it first, and give '
+                "FrozenEstimator(clusterer)"
+            )
+        labels, labelled = self._check_labels(y)
+        check_consistent_length(X, labelled)
+        if len(set(labels.tolist())) == 1:
+            hint = "" if labelled.all() else f"; rows of unlabeled_value={self.unlabeled_value!r} count as unlabelled"
+            raise ValueError(
+                f"{type(self).__name__} needs labels of at least 2 classes, but there is one class, "
+                f"{labels.tolist()[0]!r}{hint}"
+            )
+        targets = prepare_targets(
+            labels,
+            None,
+            self.class_weight,
+            loss="log_loss",
+            task=None,
+            n_samples=len(labels),
+            dtype=torch.float64,
+            name=type(self).__name__,
+            whole=True,
+        )
+        self.clusterer_ = clone(self.clusterer).fit(X, None, **process_routing(self, "fit", **params).clusterer.fit)
+        return self._tune(X, labels, labelled, targets)
+
+    def _tune(self, X, labels, labelled, targets):
+        samples, task, container = self._samples(X), targets.task, Container(X)
+        samples = samples[torch.from_numpy(labelled).to(samples.device)]
+        values = targets.values.to(samples) if task.kind == "binary" else targets.values.to(samples.device)
+        everything = LabelledBatch(samples, values, targets.weight.to(samples))
+        generator = torch_generator(self.random_state)
+        seed = generator.initial_seed()
+        network = ClassNetwork(self._inner._network(samples))
+        features = mean_features(network.eval(), samples, same, 1, seed)
+        network.head = LinearCost.start(features, everything.weight, task.n_outputs, "log_loss", self.alpha)
+        fit_cost(network.head, features, everything.target, everything.weight, max_iter=200, exact=False)
+
+        def export(network):
+            state = network.export() | {"classes": task.classes, "seed": seed, "namespace": container.name}
+            return {"_state": state, "n_iter_": 0, "history_": []}
+
+        report = FitReport(self, X, labels, None, self.max_epochs)
+        batches = LabelledBatches(everything, self._views(samples), batch_size=self.batch_size, generator=generator)
+        history = self._train(network, batches, report, export) if self.max_epochs else []
+        attributes = export(network)
+        report.end(lambda: attributes)
+        for attribute, value in attributes.items():
+            setattr(self, attribute, value)
+        self.history_, self.n_iter_ = history, len(history)
+        return self
+
+    def _train(self, network, batches, report, export):
+        return train(
+            network,
+            batches,
+            name=type(self).__name__,
+            max_epochs=self.max_epochs,
+            optimizer=OPTIMIZERS[self.optimizer] if isinstance(self.optimizer, str) else self.optimizer,
+            learning_rate=self.learning_rate,
+            learning_rates={"trunk.*": self.trunk_learning_rate},
+            learning_rate_decay=self.learning_rate_decay,
+            tol=self.tol,
+            n_iter_no_change=self.n_iter_no_change,
+            report=report,
+            fitted_attributes=export,
+            callbacks=self.callbacks or (),
+            verbose=self.verbose,
+        )
+
+    def transform(self, X):
+        """The features that the fine-tuned trunk gives to the linear model, averaged over the views.
+
+        Parameters
+        ----------
+        X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
+
+        Returns
+        -------
+        array of shape (n, n_trunk_features)
+        """
+        container = check_fitted(self, "transform", X)
+        return container.wrap(self._features(X)[0])
+
+    def decision_function(self, X):
+        """Linear score of each class, or of the second of two.
+
+        Parameters
+        ----------
+        X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
+
+        Returns
+        -------
+        array of shape (n, n_classes), or (n,) for two classes
+        """
+        container = check_fitted(self, "decision_function", X)
+        scores = self._scores(X)
+        return container.wrap(scores[:, 0] if scores.shape[1] == 1 else scores)
+
+    def predict_log_proba(self, X):
+        """Logarithm of the probability of each class.
+
+        Parameters
+        ----------
+        X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
+
+        Returns
+        -------
+        array of shape (n, n_classes)
+            In the order of ``classes_``.
+        """
+        container = check_fitted(self, "predict_log_proba", X)
+        return container.wrap(_both(self._scores(X)).log_softmax(1))
+
+    def predict_proba(self, X):
+        """Probability of each class.
+
+        Parameters
+        ----------
+        X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
+
+        Returns
+        -------
+        array of shape (n, n_classes)
+            In the order of ``classes_``.
+        """
+        container = check_fitted(self, "predict_proba", X)
+        return container.wrap(_both(self._scores(X)).softmax(1))
+
+    def predict(self, X):
+        """Predict the most likely class of each sample.
+
+        Parameters
+        ----------
+        X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
+
+        Returns
+        -------
+        array of shape (n,)
+        """
+        container = check_fitted(self, "predict", X)
+        labels = self.classes_[_both(self._scores(X)).argmax(1).cpu().numpy()]
+        return container.wrap(labels) if labels.dtype.kind in "biuf" else labels
+
+    @property
+    def n_features_in_(self):
+        """Number of features, as the clusterer saw them."""
+        return self._of_clusterer("n_features_in_")
+
+    @property
+    def feature_names_in_(self):
+        """Names of the features, as the clusterer saw them."""
+        return self._of_clusterer("feature_names_in_")
+
+    def get_metadata_routing(self):
+        """Where metadata goes: what is given to ``fit``, to the clusterer's.
+
+        Returns
+        -------
+        MetadataRouter
+        """
+        return (
+            MetadataRouter(owner=self)
+            .add_self_request(self)
+            .add(clusterer=self.clusterer, method_mapping=MethodMapping().add(caller="fit", callee="fit"))
+        )
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags = copy.deepcopy(get_tags(self.clusterer).input_tags)
+        return tags
+
+    def _of_clusterer(self, name):
+        if not hasattr(self, "clusterer_"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self.clusterer_, name)
+
+    @property
+    def _inner(self):
+        """The fitted `IICClusterer`."""
+        return self.clusterer_.estimator if isinstance(self.clusterer_, FrozenEstimator) else self.clusterer_
+
+    def _samples(self, X):
+        refuse_none(self, X, "samples to predict")
+        return self._inner._samples(X, reset=False, paired=False).to(resolve_device(self.device, X))
+
+    def _views(self, samples):
+        if self.transforms == "clusterer":
+            return views_of(self._inner, samples.ndim, samples.shape[-1])
+        return same if self.transforms is None else self.transforms
+
+    def _features(self, X):
+        """(n, D) features, and the network."""
+        samples = self._samples(X)
+        network = ClassNetwork.restore(self._inner._network(samples), self._state, self.alpha)
+        views = self._views(samples)
+        n_views = 1 if views is same else self.n_views
+        return mean_features(network, samples, views, n_views, self._state["seed"]), network
+
+    def _scores(self, X):
+        features, network = self._features(X)
+        with torch.no_grad():
+            return network.head.outputs(features)
+
+    @property
+    def _n_features_out(self):
+        return self.coef_.shape[1]
+
+
+def _both(scores):
+    """Scores (n, n_classes): of two classes there is one alone, that of the second."""
+    return torch.nn.functional.pad(scores, (1, 0)) if scores.shape[1] == 1 else scores

@@ -1,0 +1,70 @@
+"""Classifiers of rows of which few have a label: which rows these are, and the score on them."""
+
+from numbers import Number
+
+import numpy as np
+from sklearn.base import ClassifierMixin
+from sklearn.metrics import accuracy_score
+from sklearn.utils import column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+
+from sklinvariant._base import to_numpy
+from sklinvariant._descriptors import as_numpy
+
+
+class PartlyLabelledClassifier(ClassifierMixin):
+    """Mixin of a classifier with ``predict`` and a parameter ``unlabeled_value``, the mark of rows without a label."""
+
+    def score(self, X, y, sample_weight=None):
+        """Accuracy on the rows that have a label: those of ``unlabeled_value`` do not count.
+
+        Parameters
+        ----------
+        X : n samples as `fit` takes them
+        y : array-like of shape (n,)
+        sample_weight : array-like of shape (n,) or None, default=None
+
+        Returns
+        -------
+        float
+        """
+        labels, labelled = self._check_labels(y)
+        weight = None if sample_weight is None else np.asarray(to_numpy(sample_weight))[labelled]
+        predicted = as_numpy(to_numpy(self.predict(X)))
+        return accuracy_score(labels, predicted[labelled], sample_weight=weight)
+
+    def _check_labels(self, y):
+        """The labels of the rows that have one, and which rows these are."""
+        if y is None:
+            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
+        y = column_or_1d(to_numpy(y), warn=True)
+        labelled = np.ones(len(y), bool)
+        if self.unlabeled_value is not None:
+            if y.dtype.kind in "US" and not isinstance(self.unlabeled_value, str) and str(self.unlabeled_value) in y:
+                raise ValueError(
+                    f"y holds the word {str(self.unlabeled_value)!r}; words beside unlabeled_value="
+                    f"{self.unlabeled_value!r} must come as dtype object, e.g. np.array(y, dtype=object)"
+                )
+            labelled = np.array([not _is(label, self.unlabeled_value) for label in y.tolist()], bool)
+        if not labelled.any():
+            raise ValueError(
+                f"y has no label: all {len(y)} rows are unlabeled_value={self.unlabeled_value!r}, but at least one "
+                "class is needed"
+            )
+        labels = y[labelled]
+        _refuse_missing(labels)
+        if labels.dtype == object and all(isinstance(label, Number) for label in labels):
+            labels = np.array(labels.tolist())
+        check_classification_targets(labels)
+        return labels, labelled
+
+
+def _is(label, value):
+    """Whether they are equal; pandas' NA equals nothing."""
+    equal = label == value
+    return isinstance(equal, (bool, np.bool_)) and bool(equal)
+
+
+def _refuse_missing(y):
+    if any(label is None or not _is(label, label) for label in y.tolist()):
+        raise ValueError("Input y contains NaN or None; mark rows without a label by unlabeled_value")

@@ -1,0 +1,384 @@
+"""A clusterer's trunk fine-tuned with labels: what is learned at which rate, views, labels of all kinds, files."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn import config_context
+from sklearn.base import clone
+from sklearn.cluster import KMeans
+from sklearn.datasets import load_digits, make_blobs
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from skorch.callbacks import Callback
+
+from sklinvariant import load, save
+from sklinvariant.cluster import IICClassifier, IICClusterer
+from sklinvariant.cluster._iic_classifier import LabelledBatch, LabelledBatches, fixed_views, views_of
+from sklinvariant.transforms import ColorJitter, Compose, Flip, Rotation, Translation
+
+CLUSTERER = IICClusterer(3, n_neighbors=5, n_heads=2, max_epochs=10, batch_size=30, random_state=0)
+
+
+@pytest.fixture(scope="module")
+def blobs():
+    """Rows of three blobs, their classes, those of which most are hidden, and a clusterer fitted to all."""
+    X, y = make_blobs(90, n_features=4, centers=3, cluster_std=0.5, random_state=0)
+    few = np.where(np.arange(90) < 12, y, -1)
+    return X, y, few, FrozenEstimator(clone(CLUSTERER).fit(X))
+
+
+@pytest.fixture(scope="module")
+def bars():
+    """60 images 12 × 12 of a horizontal or a vertical bar somewhere, and a clusterer of them."""
+    rng = np.random.RandomState(0)
+    images, kinds = np.zeros((60, 12, 12), np.float32), np.arange(60) % 2
+    for image, kind, at in zip(images, kinds, rng.randint(3, 9, 60), strict=True):
+        (image if kind else image.T)[at] = 1
+    images += 0.05 * rng.rand(60, 12, 12).astype(np.float32)
+    clusterer = IICClusterer(2, network="mlp", n_heads=2, max_epochs=5, batch_size=20, random_state=0)
+    return images, kinds, FrozenEstimator(clusterer.fit(images))
+
+
+def test_few_labels_are_enough(blobs):
+    X, y, few, _ = blobs
+    model = IICClassifier(CLUSTERER, random_state=0).fit(X, few)
+    assert model.score(X, y) == 1
+    assert not hasattr(CLUSTERER, "labels_")  # a clone was fitted
+    assert model.clusterer_.labels_.shape == (90,)
+    proba, scores = model.predict_proba(X), model.decision_function(X)
+    np.testing.assert_allclose(proba.sum(1), 1, rtol=1e-6)
+    np.testing.assert_allclose(np.exp(model.predict_log_proba(X)), proba, rtol=1e-5)
+    np.testing.assert_array_equal(model.classes_[scores.argmax(1)], model.predict(X))
+    features = model.transform(X)
+    np.testing.assert_allclose(features @ model.coef_.T + model.intercept_, scores, rtol=1e-5, atol=1e-6)
+    assert features.shape == (90, 256)
+    assert list(model.set_output(transform="pandas").transform(X).columns) == list(model.get_feature_names_out())
+    assert len(model.history_) == model.n_iter_ == 50
+    assert model.history_[-1]["loss"] < model.history_[0]["loss"]
+    assert model.n_features_in_ == 4
+
+
+def test_without_an_epoch_it_is_a_logistic_regression_of_the_features(blobs):
+    """The trunk is left as it is, and the linear model is scikit-learn's on its features scaled to a mean norm of 1."""
+    X, y, few, fitted = blobs
+    alpha = 0.01
+    model = IICClassifier(fitted, max_epochs=0, alpha=alpha).fit(X, few)
+    features = fitted.transform(X)
+    np.testing.assert_array_equal(model.transform(X), features)
+    scaled = features / np.sqrt(np.square(features[:12]).sum(1).mean())
+    regression = LogisticRegression(C=1 / (12 * alpha), tol=1e-10, max_iter=10_000).fit(scaled[:12], y[:12])
+    np.testing.assert_allclose(model.predict_proba(X), regression.predict_proba(scaled), atol=1e-3)
+    assert model.history_ == []
+
+
+def test_heads_at_one_rate_and_the_trunk_at_another(blobs):
+    X, _, few, fitted = blobs
+    rates = {}
+    params = {"max_epochs": 2, "learning_rate": 0.01, "learning_rate_decay": None, "random_state": 0}
+
+    class Look(Callback):
+        def on_train_begin(self, net, **kwargs):
+            names = {id(p): name for name, p in net.module_.named_parameters()}
+            for group in net.optimizer_.param_groups:
+                rates.update({names[id(p)]: group["lr"] for p in group["params"]})
+
+    model = IICClassifier(fitted, trunk_learning_rate=0.003, callbacks=[Look()], **params).fit(X, few)
+    assert {rate for name, rate in rates.items() if name.startswith("head.")} == {0.01}
+    assert {rate for name, rate in rates.items() if name.startswith("trunk.")} == {0.003}
+    assert len(rates) == 2 + 6
+    before = fitted.transform(X)
+    assert not np.allclose(model.transform(X), before)
+    still = IICClassifier(fitted, trunk_learning_rate=0, **params).fit(X, few)
+    np.testing.assert_array_equal(still.transform(X), before)
+    start = IICClassifier(fitted, **params | {"max_epochs": 0}).fit(X, few)
+    assert not np.allclose(still.coef_, start.coef_)
+    np.testing.assert_array_equal(fitted.transform(X), before)  # the clusterer is left as it was
+
+
+def test_beats_logistic_regression_on_the_same_labels(global_random_seed):
+    """50 labels of digits; the clusterer sees the others too."""
+    X, y = load_digits(return_X_y=True)
+    rows = np.random.RandomState(global_random_seed).permutation(len(y))
+    learned, new = rows[:900], rows[900:]
+    few = np.where(np.arange(900) < 50, y[learned], -1)
+    clusterer = IICClusterer(10, max_epochs=10, random_state=global_random_seed)
+    model = IICClassifier(clusterer, random_state=global_random_seed).fit(X[learned], few)
+    plain = LogisticRegression(max_iter=2000).fit(X[learned[:50]] / 16, y[learned[:50]])
+    assert model.score(X[new], y[new]) > plain.score(X[new] / 16, y[new]) + 0.05
+
+
+def test_changes_are_the_clusterers(bars):
+    images, kinds, fitted = bars
+    rotation = Rotation(10, fill="edge")
+    assert views_of(IICClusterer(2, transforms=rotation), 2, 5) is rotation
+    assert views_of(IICClusterer(2, pairs=rotation), 4, 1) is rotation
+    rows = torch.rand(3, 5)
+    assert views_of(IICClusterer(2), 2, 5)(rows, None) is rows
+    assert any(isinstance(part, Flip) for part in views_of(IICClusterer(2), 4, 3).transforms)
+    assert not any(isinstance(part, Flip) for part in views_of(IICClusterer(2), 4, 1).transforms)
+    seen = []
+
+    def own(samples, generator):
+        seen.append(samples.shape)
+        return samples
+
+    model = IICClassifier(fitted, transforms=own, max_epochs=3, batch_size=20, random_state=0).fit(images, kinds)
+    assert seen == [(20, 12, 12, 1)] * 9
+    same = IICClassifier(fitted, transforms=None, max_epochs=3, batch_size=20, random_state=0).fit(images, kinds)
+    np.testing.assert_array_equal(model.predict_proba(images), same.predict_proba(images))
+    turned = IICClassifier(fitted, max_epochs=3, batch_size=20, random_state=0).fit(images, kinds)
+    assert not np.array_equal(turned.predict_proba(images), same.predict_proba(images))
+
+
+def test_every_sample_is_in_one_batch_of_an_epoch():
+    everything = LabelledBatch(torch.arange(7.0)[:, None], torch.arange(7), torch.arange(7.0))
+    batches = LabelledBatches(everything, lambda x, _: -x, batch_size=3, generator=torch.Generator().manual_seed(0))
+    walks = [[batch for batch, _ in batches] for _ in range(2)]
+    for walk in walks:
+        assert [len(batch) for batch in walk] == [3, 2, 2]
+        assert len(walk) == batches.n_steps
+        target = torch.cat([batch.target for batch in walk])
+        assert sorted(target.tolist()) == list(range(7))
+        torch.testing.assert_close(torch.cat([batch.samples for batch in walk])[:, 0], -target.float())
+        torch.testing.assert_close(torch.cat([batch.weight for batch in walk]), target.float())
+    assert walks[0][0].target.tolist() != walks[1][0].target.tolist()
+
+
+@pytest.mark.parametrize(
+    "views",
+    [
+        Compose([Rotation(15), Translation(0.1)], fill="edge"),
+        ColorJitter(0.4, 0.4),
+        lambda x, generator: x + torch.rand(x.shape, generator=generator),
+    ],
+)
+def test_views_of_a_sample_do_not_depend_on_the_others(views):
+    samples = torch.rand(5, 6, 6, 1, generator=torch.Generator().manual_seed(0))
+    seen = list(fixed_views(samples, views, 3, 0))
+    assert len(seen) == 3
+    assert torch.equal(seen[0], samples)
+    assert not torch.equal(seen[1], seen[2])
+    for whole, alone in zip(seen, fixed_views(samples[3:], views, 3, 0), strict=True):
+        torch.testing.assert_close(whole[3:], alone)
+
+
+def test_views_are_averaged(bars):
+    images, kinds, fitted = bars
+    model = IICClassifier(fitted, max_epochs=2, n_views=4, random_state=0).fit(images, kinds)
+    features = model.transform(images)
+    np.testing.assert_array_equal(model.transform(images), features)  # the same views each time
+    np.testing.assert_allclose(model.transform(images[7:9]), features[7:9], rtol=1e-5, atol=1e-6)
+    one = clone(model).set_params(n_views=1).fit(images, kinds)
+    views = fixed_views(torch.tensor(images)[..., None], views_of(fitted.estimator, 4, 1), 4, model._state["seed"])
+    expected = np.mean([one.transform(view[..., 0].numpy()) for view in views], axis=0)
+    np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        features @ model.coef_.T + model.intercept_, model.decision_function(images)[:, None], rtol=1e-4, atol=1e-4
+    )
+
+
+def test_labels_of_all_kinds(blobs):
+    X, _, few, fitted = blobs
+    model = IICClassifier(fitted, max_epochs=2, random_state=0)
+    expected = clone(model).fit(X, few)
+    words = np.array(["a", "b", "c"], dtype=object)
+    hidden = np.where(few < 0, -1, words[few])
+    named = clone(model).fit(X, hidden)
+    assert named.classes_.tolist() == ["a", "b", "c"]
+    np.testing.assert_array_equal(named.predict(X), words[expected.predict(X)])
+    assert named.score(X, hidden) == expected.score(X, few)
+    for labels in (few.tolist(), few.astype(float), pd.Series(few), torch.tensor(few)):
+        np.testing.assert_array_equal(clone(model).fit(X, labels).predict(X), expected.predict(X))
+    marked = clone(model).set_params(unlabeled_value="?").fit(X, np.where(few < 0, "?", words[few].astype(str)))
+    np.testing.assert_array_equal(marked.predict(X), named.predict(X))
+    signs = np.where(few > 0, 1, -1)
+    both = clone(model).set_params(unlabeled_value=None).fit(X, signs)
+    assert both.classes_.tolist() == [-1, 1]
+    assert both.decision_function(X).shape == (90,)
+    np.testing.assert_array_equal(both.predict(X), np.where(both.decision_function(X) > 0, 1, -1))
+    assert both.predict_proba(X).shape == (90, 2)
+
+
+def test_rows_without_a_label_only_train_the_clusterer(blobs):
+    X, y, few, fitted = blobs
+    model = IICClassifier(fitted, max_epochs=3, random_state=0)
+    proba = clone(model).fit(X, few).predict_proba(X)
+    np.testing.assert_array_equal(clone(model).fit(X[:12], y[:12]).predict_proba(X), proba)
+
+
+def test_weights_of_classes(blobs):
+    X, y, _, fitted = blobs
+    model = IICClassifier(fitted, max_epochs=0, alpha=1.0, class_weight={0: 1, 1: 1, 2: 50})
+    heavy, plain = (
+        m.fit(X, y).predict_proba(X)[:, 2].mean() for m in (model, clone(model).set_params(class_weight=None))
+    )
+    assert heavy > plain + 0.1
+    with pytest.raises(ValueError, match="class_weight"):
+        clone(model).set_params(class_weight={7: 1.0}).fit(X, y)
+
+
+def test_data_frames_and_tensors(blobs, device):
+    X, _, few, fitted = blobs
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    model = IICClassifier(CLUSTERER, max_epochs=2, random_state=0).fit(frame, few)
+    assert model.feature_names_in_.tolist() == list("abcd")
+    rows = torch.tensor(X, dtype=torch.float32, device=device)
+    model = IICClassifier(fitted, max_epochs=2, random_state=0).fit(rows, torch.tensor(few))
+    for result in (
+        model.predict(rows),
+        model.predict_proba(rows),
+        model.transform(rows),
+        model.decision_function(rows),
+    ):
+        assert isinstance(result, torch.Tensor)
+        assert result.device == rows.device
+    assert model.transform(rows).dtype == torch.float32
+    assert model.transform(X).dtype == np.float64
+    assert isinstance(model.coef_, np.ndarray)
+
+
+def test_colour_images_of_whole_numbers():
+    images = np.random.RandomState(0).randint(0, 256, (12, 8, 9, 3)).astype(np.uint8)
+    clusterer = IICClusterer(2, network="resnet", init="random", n_heads=1, max_epochs=1, random_state=0)
+    fitted = FrozenEstimator(clusterer.partial_fit(images))
+    model = IICClassifier(fitted, max_epochs=1, n_views=2, random_state=0).fit(list(images), np.arange(12) % 3)
+    assert model.predict_proba(images).shape == (12, 3)
+    assert model.transform(images).dtype == np.float32
+    assert np.isfinite(model.predict_proba(images[:1])).all()  # a batch of one image
+
+
+def test_flat_rows_of_pixels(bars):
+    images, kinds, fitted = bars
+    model = IICClassifier(fitted, max_epochs=2, n_views=2, random_state=0).fit(images, kinds)
+    clusterer = clone(fitted.estimator).set_params(image_shape=(12, 12)).fit(images.reshape(60, -1))
+    flat = IICClassifier(FrozenEstimator(clusterer), max_epochs=2, n_views=2, random_state=0)
+    flat.fit(images.reshape(60, -1), kinds)
+    np.testing.assert_array_equal(flat.predict_proba(images.reshape(60, -1)), model.predict_proba(images))
+
+
+def test_a_clusterer_of_explicit_pairs(blobs):
+    X, y, few, _ = blobs
+    order = np.argsort(y, kind="stable")
+    pairs = np.stack([X[order[:-1]], X[order[1:]]], 1)
+    fitted = FrozenEstimator(clone(CLUSTERER).set_params(pairs="explicit").fit(pairs))
+    assert IICClassifier(fitted, max_epochs=1).fit(X, few).score(X, y) > 0.9
+
+
+def test_seeds(bars):
+    images, kinds, fitted = bars
+    numpy_state, torch_state = np.random.get_state()[1].copy(), torch.get_rng_state()
+    model = IICClassifier(fitted, max_epochs=2, batch_size=10, n_views=3, random_state=0).fit(images, kinds)
+    again = clone(model).fit(images, kinds)
+    np.testing.assert_array_equal(model.predict_proba(images), again.predict_proba(images))
+    other = clone(model).set_params(random_state=1).fit(images, kinds)
+    assert not np.array_equal(model.predict_proba(images), other.predict_proba(images))
+    np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)
+    assert torch.equal(torch.get_rng_state(), torch_state)
+
+
+def test_files(blobs, tmp_path):
+    X, _, few, fitted = blobs
+    words = np.where(few < 0, -1, np.array(["a", "b", "c"], dtype=object)[few])
+    for clusterer in (fitted, clone(CLUSTERER).set_params(max_epochs=2)):
+        model = IICClassifier(clusterer, max_epochs=2, random_state=0).fit(X, words)
+        save(model, tmp_path / "model.safetensors")
+        for copy in (load(tmp_path / "model.safetensors"), pickle.loads(pickle.dumps(model))):
+            np.testing.assert_array_equal(copy.predict_proba(X), model.predict_proba(X))
+            np.testing.assert_array_equal(copy.predict(X), model.predict(X))
+            np.testing.assert_array_equal(clone(copy).fit(X, words).predict(X), model.predict(X))
+
+
+def test_search_and_pipeline(blobs):
+    X, y, few, fitted = blobs
+    grid = {"trunk_learning_rate": [0, 1e-3], "alpha": [1e-4]}
+    search = GridSearchCV(IICClassifier(fitted, max_epochs=2), grid, cv=KFold(2)).fit(X[:40], y[:40])
+    assert search.best_score_ == 1
+    model = IICClassifier(CLUSTERER, max_epochs=2, random_state=0).set_params(clusterer__max_epochs=3)
+    assert make_pipeline(StandardScaler(), model).fit(X, few).score(X, y) > 0.9
+
+
+def test_metadata_goes_to_the_clusterer(blobs):
+    X, y, _, _ = blobs
+    order = np.argsort(y, kind="stable")
+    clusterer = clone(CLUSTERER).set_params(pairs="temporal")
+    with pytest.raises(ValueError, match="enable_metadata_routing"):
+        IICClassifier(clusterer).fit(X[order], y[order], groups=y[order])
+    with config_context(enable_metadata_routing=True):
+        model = IICClassifier(clusterer.set_fit_request(groups=True), max_epochs=1)
+        with pytest.raises(ValueError, match="no two consecutive frames"):
+            model.fit(X, y, groups=np.arange(90))
+        assert model.fit(X[order], y[order], groups=y[order]).score(X, y) == 1
+
+
+def test_attributes_come_with_fit():
+    model = IICClassifier(IICClusterer())
+    for name in ("n_features_in_", "feature_names_in_", "classes_", "coef_", "intercept_", "clusterer_", "history_"):
+        assert not hasattr(model, name)
+    with pytest.raises(NotFittedError):
+        model.predict(np.eye(3))
+
+
+def test_a_fit_that_fails_changes_nothing(blobs):
+    X, _, few, fitted = blobs
+    model = IICClassifier(fitted, max_epochs=1).fit(X, few)
+    before = model.predict_proba(X)
+    with pytest.raises(ValueError, match="NaN"):
+        model.fit(np.full_like(X, np.nan), few)
+    with pytest.raises(FloatingPointError, match="lower learning_rate"):
+        model.set_params(learning_rate=1e300, trunk_learning_rate=1e300, optimizer="sgd", max_epochs=9).fit(X, few)
+    np.testing.assert_array_equal(model.predict_proba(X), before)
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        ([-1] * 4, "y has no label: all 4 rows are unlabeled_value=-1"),
+        (np.array(["a", "b", -1, "a"]), "words beside unlabeled_value=-1 must come as dtype object"),
+        ([0, 1, None, 1], "y contains NaN or None"),
+        (None, "requires y to be passed"),
+        ([0, 1, 0.5, -1], "Unknown label type"),
+        ([0, 1], "inconsistent numbers of samples"),
+        ([3, 3, 3, 3], "at least 2 classes, but there is one class, 3$"),
+        ([1, -1, 1, 1], "rows of unlabeled_value=-1 count as unlabelled"),
+    ],
+)
+def test_bad_labels(y, message):
+    with pytest.raises(ValueError, match=message):
+        IICClassifier(IICClusterer(2)).fit(np.eye(4), y)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"clusterer": KMeans(2)}, "'clusterer' parameter of IICClassifier must be an instance of"),
+        ({"clusterer": FrozenEstimator(KMeans(2))}, "must be an IICClusterer, frozen or not, got a frozen KMeans"),
+        ({"clusterer": IICClusterer(2, pairs="explicit")}, "fit it first"),
+        ({"clusterer": IICClusterer(9)}, "n_samples=4 should be >= n_clusters=9"),
+        ({"n_views": 0}, "n_views"),
+        ({"trunk_learning_rate": -1.0}, "trunk_learning_rate"),
+        ({"transforms": "crops"}, "transforms"),
+    ],
+)
+def test_bad_parameters(params, message):
+    with pytest.raises(ValueError, match=message):
+        IICClassifier(**{"clusterer": IICClusterer(2), **params}).fit(np.eye(4), [0, 1, 0, 1])
+
+
+def test_samples_of_another_kind(bars):
+    images, kinds, fitted = bars
+    model = IICClassifier(fitted, max_epochs=1).fit(images, kinds)
+    with pytest.raises(ValueError, match="features"):
+        model.predict(images[:, :10])
+    with pytest.raises(ValueError, match="fitted on images, and cannot take rows"):
+        model.predict(images.reshape(60, -1))
+    with pytest.raises(NotFittedError):
+        IICClassifier(FrozenEstimator(IICClusterer(2))).fit(images, kinds)
+    with pytest.raises(ValueError, match="the shape must stay"):
+        IICClassifier(fitted, transforms=lambda x, generator: x[:, :4]).fit(images, kinds)

@@ -1,0 +1,59 @@
+"""A trunk with a linear model of classes: its loss, what it keeps of the trunk, going out and coming back."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from sklinvariant.cluster._iic_classifier import LabelledBatch
+from sklinvariant.networks import ClassNetwork, ClusterNetwork, LinearCost
+
+
+def _trunk(seed=0):
+    settings = {"shift": torch.tensor([1.0, 2.0, 3.0]), "scale": torch.tensor(2.0)}
+    return ClusterNetwork.build("mlp", (3,), 2, 4, None, generator=torch.Generator().manual_seed(seed), **settings)
+
+
+@pytest.fixture
+def network(global_random_seed):
+    generator = torch.Generator().manual_seed(global_random_seed)
+    network = ClassNetwork(_trunk(global_random_seed), LinearCost(256, 3, "log_loss", 0.1, 0.5, torch.float32))
+    with torch.no_grad():
+        network.head.weight.copy_(torch.randn(3, 256, generator=generator))
+        network.trunk.trunk(torch.randn(50, 3, generator=generator))  # batch normalisation sees something
+    batch = LabelledBatch(torch.randn(5, 3, generator=generator), torch.tensor([0, 1, 2, 0, 1]), torch.arange(5.0))
+    return network, batch
+
+
+def test_loss(network):
+    network, batch = network
+    scores = (
+        network.trunk.trunk.eval()((batch.samples - torch.tensor([1.0, 2.0, 3.0])) / 2) * 0.5 @ network.head.weight.T
+    )
+    losses = [
+        cross_entropy(row[None], target[None]).item() for row, target in zip(scores.detach(), batch.target, strict=True)
+    ]
+    expected = np.mean(np.arange(5) * losses) + 0.05 * network.head.weight.square().sum().item()
+    assert network(batch).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_batch_normalisation_keeps_what_the_trunk_learned(network):
+    network, batch = network
+    before = {name: value.clone() for name, value in network.named_buffers()}
+    network.train()
+    loss = network(batch)
+    loss.backward()
+    assert all(torch.equal(value, before[name]) for name, value in network.named_buffers())
+    assert network.eval()(batch).item() == pytest.approx(loss.item())
+    assert all(parameter.grad is not None for parameter in network.parameters())  # no head of clusters is left
+
+
+def test_there_and_back(network):
+    network, batch = network
+    state = network.export()
+    again = ClassNetwork.restore(_trunk(99), state, 0.1)
+    torch.testing.assert_close(again(batch), network.eval()(batch))
+    with torch.no_grad():
+        for parameter in again.parameters():
+            parameter.zero_()
+    assert all(np.abs(value).max() > 0 for name, value in state["trunk"].items() if name.endswith("weight"))  # a copy

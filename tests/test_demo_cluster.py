@@ -1,0 +1,144 @@
+"""Clusters of a folder: what is written, what is skipped, what is refused."""
+
+import csv
+import os
+import re
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from sklinvariant import _demo
+from sklinvariant._command_line import main
+
+_QUICK = ["--image-size", "32", "--clusters", "2"]
+
+
+def _picture(kind, rng):
+    """Reddish blots or bluish stripes."""
+    noise = rng.randint(0, 60, (48, 40 + rng.randint(9), 3))
+    if kind:
+        noise[:, :: rng.randint(4, 7), 0] += 180
+    else:
+        cv2.circle(image := np.zeros((48, noise.shape[1], 3)), (20, 24), int(rng.randint(8, 16)), (0, 0, 190), -1)
+        noise += image.astype(int)
+    return noise.astype(np.uint8)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """30 pictures of two kinds, one broken, one empty, one that is no picture."""
+    folder, rng = tmp_path / "photos", np.random.RandomState(0)
+    (folder / "deeper").mkdir(parents=True)
+    for i in range(15):
+        cv2.imwrite(str(folder / f"red {i:02d}.png"), _picture(0, rng))
+        cv2.imwrite(str(folder / "deeper" / f"blue {i:02d}.png"), _picture(1, rng))
+    (folder / "deeper" / "broken.jpg").write_bytes(b"\xff\xd8\xff not a picture")
+    (folder / "empty.png").touch()
+    (folder / "notes.txt").write_text("not a picture")
+    return folder
+
+
+def _table(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_page_and_a_table(photos, tmp_path, capsys):
+    page = tmp_path / "out.html"
+    assert main(["cluster", str(photos), "--output", str(page), *_QUICK, "--shown", "4"]) == 0
+    printed = capsys.readouterr()
+    assert re.search(r"30 photographs in 2 clusters: 15, 15\n", printed.out)
+    assert re.search(r"skipped: 2\n.*broken\.jpg: .*\n.*empty\.png: ", printed.err)
+    rows = _table(tmp_path / "out.csv")
+    assert len(rows) == 30
+    clusters = {kind: {row["cluster"] for row in rows if kind in row["image"]} for kind in ("red", "blue")}
+    assert sorted(map(sorted, clusters.values())) == [["0"], ["1"]]
+    assert all(0.5 <= float(row["probability"]) <= 1 for row in rows)
+    text = page.read_text()
+    assert text.count("data:image/jpeg;base64,") == text.count("<figure") == 8
+    assert text.count("15 photographs, the surest 4 of them") == 2
+    first, second = text.split("<h2>")[1:]
+    assert len(re.findall(r"% sure</b>red", first)) in (0, 4)  # all or none
+    assert "broken.jpg: " in second
+    before = (tmp_path / "out.csv").read_bytes()
+    assert main(["cluster", str(photos), "--output", str(page), *_QUICK]) == 0
+    assert (tmp_path / "out.csv").read_bytes() == before
+    assert page.read_text().count("<figure") == 24
+
+
+def test_with_pretrained_weights(photos, tmp_path, shared_data):
+    weights = shared_data / "weights" / "squeezenet_v1.1_imagenet_notop.npz"
+    words = ["cluster", str(photos), "--output", str(tmp_path / "out.html"), "--weights", str(weights), *_QUICK]
+    assert main(words) == 0
+    rows = _table(tmp_path / "out.csv")
+    assert len({(row["cluster"], "red" in row["image"]) for row in rows}) == 2
+
+
+def test_what_the_clusterer_warns_of_is_a_line(tmp_path, capsys):
+    for i in range(4):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), np.full((40, 40, 3), 99, np.uint8))
+    assert main(["cluster", str(tmp_path), "--output", str(tmp_path / "out.html"), *_QUICK]) == 0
+    printed = capsys.readouterr()
+    assert re.search(r"^sklinvariant: IICClusterer: .*never left the uniform solution", printed.err, re.M)
+    assert "4 photographs in 2 clusters: " in printed.out
+    assert len(_table(tmp_path / "out.csv")) == 4
+
+
+def test_names_in_no_encoding(photos, tmp_path):
+    try:
+        (photos / "red 00.png").rename(os.fsdecode(os.fsencode(photos) + b"/caf\xe9.png"))
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    done = subprocess.run(
+        [sys.executable, "-m", "sklinvariant", "cluster", photos, "--output", tmp_path / "out.html", *_QUICK],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert any(r"caf\udce9" in row["image"] for row in _table(tmp_path / "out.csv"))
+    assert (tmp_path / "out.html").read_text(encoding="utf-8").count("data:image/jpeg;base64,") == 24
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nowhere"], "there is no folder"),
+        (["."], "holds no pictures"),
+        ([".", "--clusters", "1"], "--clusters must be at least 2"),
+        ([".", "--shown", "0"], "--shown at least 1"),
+        ([".", "--image-size", "8"], "--image-size at least 16"),
+        ([".", "--output", "no/such/a.html"], "--output no/such/a.html: there is no folder"),
+        ([".", "--output", "a.csv"], "cannot end in .csv"),
+        (["few"], "2 of 3 pictures in .* can be read, which is too few for --clusters 8"),
+        (["bad"], "none of 3 pictures can be read"),
+        (["few", "--weights", "nowhere.npz"], "nowhere.npz"),
+    ],
+)
+def test_bad_words(words, message, capsys, tmp_path, monkeypatch):
+    (tmp_path / "work" / "few").mkdir(parents=True)
+    (tmp_path / "work" / "bad").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    if words[0] != ".":
+        for i in range(3):
+            (tmp_path / "work" / "bad" / f"{i}.png").write_bytes(b"bad")
+        cv2.imwrite("few/a.png", np.zeros((20, 20, 3), np.uint8))
+        cv2.imwrite("few/b.png", np.full((20, 20), 200, np.uint8))
+        (tmp_path / "work" / "few" / "c.png").touch()
+    assert main(["cluster", *words]) == 2
+    assert re.search(message, capsys.readouterr().err)
+    assert not list(tmp_path.rglob("*.html"))
+
+
+@pytest.mark.parametrize("words", [[], ["retrieve"], ["pool"]])
+def test_what_a_picture_needs_is_missed_before_computing(words, capsys, monkeypatch):
+    def computes(*args, **kwargs):
+        raise AssertionError("too late")
+
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setattr(_demo, "load_data", computes)
+    monkeypatch.setattr("sklinvariant.datasets.make_camera_clips", computes)
+    assert main(words) == 2
+    assert 'the picture needs matplotlib: pip install "sklinvariant[plot]"' in capsys.readouterr().err
