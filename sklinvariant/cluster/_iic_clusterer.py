@@ -429,8 +429,8 @@ class IICClusterer(
             )
         if not reset and list(samples.shape[1:]) != self._state["sample_shape"]:
             raise ValueError(
-                f"the images are of shape {tuple(samples.shape[1:])}, but {type(self).__name__} was fitted on images of "
-                f"shape {tuple(self._state['sample_shape'])}"
+                f"the images are of shape {tuple(samples.shape[1:])}, but {type(self).__name__} was fitted on images "
+                f"of shape {tuple(self._state['sample_shape'])}"
             )
         return samples.to(device)
 
