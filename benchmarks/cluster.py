@@ -4,8 +4,9 @@
 
 "training": pairs a second of whole epochs, views included (turned, cropped, of other brightness and contrast). The
 usual way is a DataLoader (no workers: they would be more processors) over a data set that changes each image by itself
-with Pillow, of the same network, optimiser, heads and batches. "loss": the information of all heads against the
-paper's six lines for each, forward and backward, and its part of a step. "layout": a step where the network's memory has channels last, as ours, and where it has them first.
+with Pillow, of the same network, optimiser, heads and batches.
+"loss": the information of all heads against the paper's six lines for each, forward and backward.
+"layout": a step where the network's memory has channels last, as ours, and where it has them first; the loss's part.
 Medians of alternating repetitions in one run; set OMP_NUM_THREADS for the number of threads.
 """
 
