@@ -142,3 +142,13 @@ def test_what_a_picture_needs_is_missed_before_computing(words, capsys, monkeypa
     monkeypatch.setattr("sklinvariant.datasets.make_camera_clips", computes)
     assert main(words) == 2
     assert 'the picture needs matplotlib: pip install "sklinvariant[plot]"' in capsys.readouterr().err
+
+
+def test_digits_without_photographs(tmp_path, capsys):
+    path = tmp_path / "digits.png"
+    assert main(["cluster", "--output", str(path)]) == 0
+    found = dict(re.findall(r"^  (\S+) +([\d.]+) % right$", capsys.readouterr().out, re.M))
+    assert float(found["IICClusterer"]) >= 90 > float(found["k-means"])
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert main(["cluster", "--clusters", "1"]) == 2
+    assert "--clusters must be at least 2" in capsys.readouterr().err
