@@ -9,6 +9,9 @@ from sklinvariant.networks._encoders import (
     Units,
     normalize_vlad,
 )
+from sklinvariant.networks._group import Group
+from sklinvariant.networks._group_convolutions import GroupConv2d, GroupConvTranspose2d, LiftingConv2d, ProjectingConv2d
+from sklinvariant.networks._group_layers import GroupBatchNorm2d, GroupPool2d, GroupUpsample2d
 from sklinvariant.networks._objective import LinearCost, Objective, OwnCost, fit_cost, map_features
 from sklinvariant.networks._pooling_loss import PoolingLoss, ProjectedSGD, pair_curvature
 from sklinvariant.networks._rbm import (
@@ -26,12 +29,20 @@ from sklinvariant.networks._squeezenet import SqueezeNet11Features
 
 __all__ = [
     "Bags",
+    "Group",
+    "GroupBatchNorm2d",
+    "GroupConv2d",
+    "GroupConvTranspose2d",
+    "GroupPool2d",
+    "GroupUpsample2d",
+    "LiftingConv2d",
     "LinearCost",
     "MeanEncoder",
     "Objective",
     "OwnCost",
     "PoolingLoss",
     "ProjectedSGD",
+    "ProjectingConv2d",
     "RestrictedBoltzmannMachine",
     "SegmentationNetwork",
     "SegmentationTrunk",
