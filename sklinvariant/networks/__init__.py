@@ -9,6 +9,13 @@ from sklinvariant.networks._encoders import (
     Units,
     normalize_vlad,
 )
+from sklinvariant.networks._equivariant_autoencoder import (
+    EquivariantAutoencoderNetwork,
+    align,
+    count_features,
+    gram_pool,
+    place,
+)
 from sklinvariant.networks._group import Group
 from sklinvariant.networks._group_convolutions import GroupConv2d, GroupConvTranspose2d, LiftingConv2d, ProjectingConv2d
 from sklinvariant.networks._group_layers import GroupBatchNorm2d, GroupPool2d, GroupUpsample2d
@@ -29,6 +36,7 @@ from sklinvariant.networks._squeezenet import SqueezeNet11Features
 
 __all__ = [
     "Bags",
+    "EquivariantAutoencoderNetwork",
     "Group",
     "GroupBatchNorm2d",
     "GroupConv2d",
@@ -52,14 +60,18 @@ __all__ = [
     "SparseAutoencoderNetwork",
     "SqueezeNet11Features",
     "Units",
+    "align",
     "batch_regularizer",
+    "count_features",
     "fit_cost",
     "free_energy",
+    "gram_pool",
     "kl_sparsity",
     "log_odds",
     "map_features",
     "normalize_vlad",
     "pair_curvature",
+    "place",
     "pseudo_log_likelihood",
     "start_weights",
     "uniform_targets",

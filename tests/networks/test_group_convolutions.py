@@ -249,3 +249,16 @@ def test_same_on_the_device(device):
     network = _network("D4", 8).eval().to(device)
     images = _maps(Group("C1"), 8).to(device)
     assert equivariance_error(network, "D4", images, output="image") < (2e-6 if device == "cpu" else 2e-3)
+
+
+@pytest.mark.filterwarnings("ignore")  # of the exporter's own making
+@pytest.mark.parametrize("name", ["D4", "C8"])
+def test_onnx(name, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    network = _network(name, 8).eval()
+    x = torch.randn(2, 2, 8, 8)
+    torch.onnx.export(network, (x,), dynamo=True, verbose=False).save(str(tmp_path / "network.onnx"))
+    session = onnxruntime.InferenceSession(str(tmp_path / "network.onnx"), providers=["CPUExecutionProvider"])
+    (answer,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    np.testing.assert_allclose(answer, network(x).detach(), atol=1e-5)

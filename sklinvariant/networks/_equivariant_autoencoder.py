@@ -1,0 +1,122 @@
+"""An autoencoder whose embedding is turned with the image, and invariant features of it.
+
+After Kuzminykh, Polykovskiy & Zhebrak (2018), of which the abstract says: group convolutions, embeddings that change
+predictably, Gram pooling and equivariant attention. What follows is our reading of these words.
+
+E (n, k, |G|) is the embedding, with ``E(g x)[u] = E(x)[g⁻¹ u]``, and p (n, |G|) the pose: weights that sum to 1 and
+move alike, ``p(g x)[u] = p(x)[g⁻¹ u]``.
+"""
+
+import torch
+from torch import nn
+
+from sklinvariant.networks._group import Group
+from sklinvariant.networks._group_convolutions import GroupConv2d, GroupConvTranspose2d, LiftingConv2d, ProjectingConv2d
+from sklinvariant.networks._group_layers import GroupBatchNorm2d, GroupPool2d, GroupUpsample2d
+
+
+def count_features(pooling, k, order):
+    """Numbers that a pooling makes of an embedding (k, |G|)."""
+    return {"gram": k * (k + 1) // 2, "mean": k}.get(pooling, k * order)
+
+
+def align(embedding, pose, group):
+    """The embedding turned back by the pose, ``Σ_g p_g E[g u]``: (n, k, |G|), which no longer changes."""
+    turned_back = embedding[:, :, group.products.to(embedding.device)]  # (n, k, g, u)
+    return (pose[:, None, :, None] * turned_back).sum(2)
+
+
+def place(aligned, pose, group):
+    """What is aligned, turned into the pose, ``Σ_g p_g A[g⁻¹ u]``: the way back of `align` where the pose is sure."""
+    turned = aligned[:, :, group.products[group.inverses].to(aligned.device)]
+    return (pose[:, None, :, None] * turned).sum(2)
+
+
+def gram_pool(embedding):
+    """Products of channels summed over the group, ``1 / |G| Σ_u E_i[u] E_j[u]``: (n, k, |G|) -> (n, k (k + 1) / 2).
+
+    The upper triangle of the matrix; what stands for two entries counts √2, so that distances are those of matrices.
+    """
+    k, order = embedding.shape[1:]
+    matrix = embedding @ embedding.mT / order
+    row, column = torch.triu_indices(k, k, device=embedding.device)
+    return matrix[:, row, column] * torch.where(row == column, 1.0, 2**0.5).to(matrix)
+
+
+class EquivariantAutoencoderNetwork(nn.Module):
+    """Encoder, pooling, pose and decoder for images of one size.
+
+    Parameters
+    ----------
+    shape : (int, int, int)
+        Channels, height and width of the images.
+    group : str or Group
+    pooling : {"gram", "attention", "mean", None}
+    latent_channels, width, depth : int
+        Channels k of the embedding; channels of the first level, which double with each; levels, each of half the size.
+    generator : torch.Generator
+        Draws all weights.
+    """
+
+    def __init__(self, shape, group, pooling, latent_channels, width, depth, generator):
+        super().__init__()
+        self.group = group = group if isinstance(group, Group) else Group(group)
+        self.pooling, self.latent_channels = pooling, latent_channels
+        channels, *size = shape
+        sizes = [tuple(size)]
+        for _ in range(depth):
+            sizes.append(tuple(-(-side // 2) for side in sizes[-1]))
+        widths = [width * 2**level for level in range(depth)]
+        k, last = latent_channels, sizes[-1]
+
+        def level(convolution, n_in, n_out, *after):
+            layer = convolution(n_in, n_out, 3, group, padding=1, bias=False, generator=generator)
+            return [layer, GroupBatchNorm2d(n_out, group), nn.ReLU(), *after]
+
+        encoder = level(LiftingConv2d, channels, width, GroupPool2d.halving(sizes[0]))
+        for n_in, n_out, size in zip(widths, widths[1:], sizes[1:], strict=False):
+            encoder += level(GroupConv2d, n_in, n_out, GroupPool2d.halving(size))
+        # one more channel than the embedding has: the pose
+        encoder.append(GroupConv2d(widths[-1], k + 1, last, group, bias=False, generator=generator))
+        self.encoder = nn.Sequential(*encoder)
+        n_placed = count_features(pooling, k, group.order) if pooling in ("gram", "mean") else k
+        decoder = [
+            GroupConvTranspose2d(n_placed, widths[-1], last, group, bias=False, generator=generator),
+            GroupBatchNorm2d(widths[-1], group),
+            nn.ReLU(),
+        ]
+        for n_in, n_out, size in zip(widths[::-1], [*widths[-2::-1], width], sizes[-2::-1], strict=True):
+            decoder += [GroupUpsample2d(size), *level(GroupConv2d, n_in, n_out)]
+        decoder.append(ProjectingConv2d(width, channels, 3, group, padding=1, generator=generator))
+        self.decoder = nn.Sequential(*decoder)
+
+    def encode(self, images):
+        """(n, c, h, w) -> embedding (n, k, |G|) and pose (n, |G|)."""
+        maps = self.encoder(images).unflatten(1, (-1, self.group.order)).flatten(2)
+        return maps[:, :-1], maps[:, -1].softmax(1)
+
+    def features(self, embedding, pose):
+        """(n, `count_features`), invariant unless pooling is None."""
+        if self.pooling == "gram":
+            return gram_pool(embedding)
+        if self.pooling == "mean":
+            return embedding.mean(2)
+        if self.pooling == "attention":
+            embedding = align(embedding, pose, self.group)
+        return embedding.flatten(1)
+
+    def decode(self, features, pose):
+        """Images (n, c, h, w) of features in a pose (n, |G|); without pooling the features are all there is."""
+        if self.pooling in ("gram", "mean"):
+            placed = features[:, :, None] * pose[:, None]
+        else:
+            placed = features.unflatten(1, (-1, self.group.order))
+            if self.pooling == "attention":
+                placed = place(placed, pose, self.group)
+        return self.decoder(placed.flatten(1)[:, :, None, None])
+
+    def forward(self, images):
+        """(n, c, h, w) -> the images rebuilt, each in its likeliest pose."""
+        embedding, pose = self.encode(images)
+        sure = nn.functional.one_hot(pose.argmax(1), self.group.order).to(pose)
+        return self.decode(self.features(embedding, pose), sure)
