@@ -41,12 +41,12 @@ class ReconstructionLoss(nn.Module):
     ``Σ_g p_g ‖D(f) - g⁻¹ x‖²``: the features f are decoded in the canonical pose, and the image is turned back by every
     g. So p learns by how much better one pose does than another, and the decoder never sees a mixture of poses, whose
     weights could tell it more than the pose. Errors are squared in units of the variance, or with ``cross_entropy``
-    those of a sigmoid, for values in 0-1.
+    those of a sigmoid, for values in 0-1. Added is the entropy of the mean pose of the images times ``pose_weight``.
     """
 
-    def __init__(self, network, shift, scale, cross_entropy=False):
+    def __init__(self, network, shift, scale, cross_entropy=False, pose_weight=0.0):
         super().__init__()
-        self.network, self.cross_entropy = network, cross_entropy
+        self.network, self.cross_entropy, self.pose_weight = network, cross_entropy, pose_weight
         self.shift, self.scale = shift, scale
 
     def forward(self, images):
@@ -60,7 +60,9 @@ class ReconstructionLoss(nn.Module):
             return self._errors(network.decode(features, None), target).mean()
         canonical = network.decode(features, pose.new_tensor([1.0] + [0.0] * (group.order - 1)).expand_as(pose))
         errors = [self._errors(canonical, group.act(target, g)) for g in group.inverses.tolist()]
-        return (pose * torch.stack(errors, dim=1)).sum(1).mean()
+        mean = pose.mean(0)
+        entropy = -torch.xlogy(mean, mean).sum()
+        return (pose * torch.stack(errors, dim=1)).sum(1).mean() + self.pose_weight * entropy
 
     def _errors(self, rebuilt, target):
         """(n,)"""
@@ -103,7 +105,8 @@ class EquivariantAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMix
     of a finite group: ``E(g x)[u] = E(x)[g⁻¹ u]``. A further channel is a softmax p (|G|) over the group that moves
     alike: the pose. A pooling makes features f of the embedding that do not change, and a decoder, of group
     convolutions too, rebuilds the image from f and the pose alone: what the pose does not carry must be in f. Minimised
-    is the expected error, ``Σ_g p_g ‖D(f, g) - x‖²``.
+    is the expected error, ``Σ_g p_g ‖D(f, g) - x‖²``, and the entropy of the mean pose of a step's images, so that
+    images which mostly stand upright agree on what is upright.
 
     Parameters
     ----------
@@ -125,6 +128,10 @@ class EquivariantAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMix
         Levels of convolutions; each halves height and width.
     loss : {"mse", "bce"}, default="mse"
         Squared error in units of the variance, or the cross-entropy of a sigmoid, for values in 0-1.
+    pose_weight : float, default=1.0
+        Weight of the entropy of the mean pose, in nats. With 0 every kind of image finds a canonical pose of its own,
+        and some kinds several. Where images lie in all poses alike there is nothing to agree on, and it makes no
+        difference.
     image_shape : tuple or None, default=None
         (h, w) or (h, w, c) of flat rows; None takes a row for an image one pixel high.
     max_epochs : int, default=30
@@ -166,11 +173,11 @@ class EquivariantAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMix
     -----
     Of the paper only the abstract was at hand. From it are the equivariant autoencoder, the names and purposes of Gram
     pooling and equivariant attention, and the comparison with mean pooling and an ordinary autoencoder. Ours are the
-    formulas above, the decoder that gets features and pose, and the expected error: a decoder that is given the weights
-    p themselves reads more than a pose from them, and features become worse.
+    formulas above, the decoder that gets features and pose, the expected error (a decoder that is given the weights p
+    themselves reads more than a pose from them, and features become worse) and the entropy.
 
-    Which pose is canonical is learned, and nothing makes it the upright one. It is the same for images that the network
-    finds alike, as far as they have a pose: a ring has none.
+    Which pose is canonical is learned, and its number means nothing by itself: compare it with that of an image that
+    stands upright. Of what looks the same in several poses, such as a ring, any of them may be told.
 
     References
     ----------
@@ -206,6 +213,7 @@ class EquivariantAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMix
         "width": [_COUNT],
         "depth": [_COUNT],
         "loss": [StrOptions({"mse", "bce"})],
+        "pose_weight": [Interval(Real, 0, None, closed="left")],
         "image_shape": [tuple, list, None],
         "max_epochs": [_COUNT],
         "batch_size": [_COUNT],
@@ -227,6 +235,7 @@ class EquivariantAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMix
         width=16,
         depth=2,
         loss="mse",
+        pose_weight=1.0,
         image_shape=None,
         max_epochs=30,
         batch_size=64,
@@ -244,6 +253,7 @@ class EquivariantAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMix
         self.width = width
         self.depth = depth
         self.loss = loss
+        self.pose_weight = pose_weight
         self.image_shape = image_shape
         self.max_epochs = max_epochs
         self.batch_size = batch_size
@@ -320,7 +330,7 @@ class EquivariantAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMix
 
         report = FitReport(self, X, None, None, self.max_epochs)
         history = train(
-            ReconstructionLoss(network, shift, scale, self.loss == "bce"),
+            ReconstructionLoss(network, shift, scale, self.loss == "bce", self.pose_weight),
             RowBatches(images, batch_size=self.batch_size, generator=generator),
             name=type(self).__name__,
             max_epochs=self.max_epochs,

@@ -76,8 +76,14 @@ class EquivariantAutoencoderNetwork(nn.Module):
         encoder = level(LiftingConv2d, channels, width, GroupPool2d.halving(sizes[0]))
         for n_in, n_out, size in zip(widths, widths[1:], sizes[1:], strict=False):
             encoder += level(GroupConv2d, n_in, n_out, GroupPool2d.halving(size))
-        # one more channel than the embedding has: the pose
-        encoder.append(GroupConv2d(widths[-1], k + 1, last, group, bias=False, generator=generator))
+        hidden = 2 * widths[-1]
+        encoder += [
+            GroupConv2d(widths[-1], hidden, last, group, bias=False, generator=generator),
+            GroupBatchNorm2d(hidden, group),
+            nn.ReLU(),
+            # one more channel than the embedding has: the pose
+            GroupConv2d(hidden, k + 1, 1, group, bias=False, generator=generator),
+        ]
         self.encoder = nn.Sequential(*encoder)
         n_placed = count_features(pooling, k, group.order) if pooling in ("gram", "mean") else k
         decoder = [

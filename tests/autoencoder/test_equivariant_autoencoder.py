@@ -102,6 +102,9 @@ def test_loss_is_the_expected_error(group, cross_entropy):
         expected += (pose[:, g] * errors.mean((1, 2, 3))).mean()
     if group == "C4":
         torch.testing.assert_close(loss, expected)
+        mean = pose.mean(0)
+        weighted = ReconstructionLoss(network, 0.4, 0.3, cross_entropy, 2.0)(images)
+        torch.testing.assert_close(weighted - loss, -2 * (mean * mean.log()).sum())
     else:
         assert loss > expected
 
@@ -112,6 +115,16 @@ def test_learning_rebuilds(params, digits):
     assert model.history_[-1]["loss"] < 0.75 * model.history_[0]["loss"]
     assert model.reconstruction_error_ < 0.7 * digits.var()
     assert model.n_iter_ == len(model.history_) == 30
+
+
+def test_upright_images_agree_on_a_pose(digits):
+    """Ones, eights and noughts look alike upside down; the entropy of the mean pose makes them agree all the same."""
+    share = {}
+    for weight in (0, 1):
+        model = EquivariantAutoencoder(4, width=4, batch_size=10, pose_weight=weight, random_state=0).fit(digits)
+        share[weight] = np.bincount(model.predict_pose(digits), minlength=4).max() / 60
+    assert share[1] > 0.9
+    assert share[0] < 0.8
 
 
 def test_interpolated_group(digits):
@@ -213,6 +226,7 @@ def test_constant_images_stay_finite(pooling):
         ({"latent_channels": 0}, "latent_channels"),
         ({"loss": "l1"}, "loss"),
         ({"depth": 0}, "depth"),
+        ({"pose_weight": -1}, "pose_weight"),
         ({"loss": "bce"}, "values in 0-1"),
     ],
 )
