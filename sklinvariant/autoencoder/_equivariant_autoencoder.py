@@ -84,6 +84,30 @@ def channel_spread(images):
     return mean.to(dtype), scale.to(dtype)
 
 
+@torch.no_grad()
+def usual_pose(network, images, shift, scale):
+    """The pose that most images (n, c, h, w) have."""
+    network.eval()
+    poses = [network.encode((as_float(part) - shift) / scale)[1].argmax(1) for part in images.split(_AT_ONCE)]
+    return int(torch.cat(poses).bincount().argmax())
+
+
+def to_pixels(rebuilt, shift, scale, cross_entropy):
+    """What the decoder gives, on the images' own scale."""
+    return rebuilt.sigmoid() if cross_entropy else rebuilt * scale + shift
+
+
+@torch.no_grad()
+def reconstruction_error(network, images, shift, scale, cross_entropy):
+    """Mean squared error of a value of images (n, c, h, w), each rebuilt in its likeliest pose."""
+    network.eval()
+    total = 0.0
+    for part in map(as_float, images.split(_AT_ONCE)):
+        rebuilt = to_pixels(network((part - shift) / scale), shift, scale, cross_entropy)
+        total += float((rebuilt - part).square().sum(dtype=torch.float64))
+    return total / images.numel()
+
+
 def _sample_shape(X, n_features):
     """Of one image as it came in: (h, w), (h, w, c) or (n_features,)."""
     if getattr(X, "ndim", 1) in (3, 4):
@@ -176,8 +200,8 @@ class EquivariantAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMix
     formulas above, the decoder that gets features and pose, the expected error (a decoder that is given the weights p
     themselves reads more than a pose from them, and features become worse) and the entropy.
 
-    Which pose is canonical is learned, and its number means nothing by itself: compare it with that of an image that
-    stands upright. Of what looks the same in several poses, such as a ring, any of them may be told.
+    Pose 0, the canonical one, is that of most images that were fitted: upright, where they stood upright. Of what looks
+    the same in several poses, such as a ring, any of them may be told.
 
     References
     ----------
@@ -344,11 +368,13 @@ class EquivariantAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMix
             callbacks=self.callbacks or (),
             verbose=self.verbose,
         )
+        if self.pooling is not None:  # the pose that most images have is the canonical one
+            network.recentre(usual_pose(network, images, shift, scale))
         report.end(lambda: export(None))
         for attribute, value in export(None).items():
             setattr(self, attribute, value)
         self.history_, self.n_iter_ = history, len(history)
-        self.reconstruction_error_ = self._reconstruction_error(images)
+        self.reconstruction_error_ = reconstruction_error(network, images, shift, scale, self.loss == "bce")
         return self
 
     def transform(self, X):
@@ -436,7 +462,8 @@ class EquivariantAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMix
         with torch.no_grad():
             sure = nn.functional.one_hot(poses, network.group.order).to(features)
             parts = zip(features.split(_AT_ONCE), sure.split(_AT_ONCE), strict=True)
-            rebuilt = torch.cat([self._pixels(network.decode(*part), shift, scale) for part in parts])
+            rebuilt = torch.cat([network.decode(*part) for part in parts])
+            rebuilt = to_pixels(rebuilt, shift, scale, self._state["cross_entropy"])
         return container.wrap(rebuilt.permute(0, 2, 3, 1).reshape(len(rebuilt), *self._state["sample_shape"]))
 
     def _check_pose(self, pose, n):
@@ -451,9 +478,6 @@ class EquivariantAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMix
         if ((given < 0) | (given >= order)).any():
             raise ValueError(f"pose must lie in 0-{order - 1}, the elements of {architecture['group']}, got {pose!r}")
         return torch.from_numpy(np.broadcast_to(given, (n,)).astype(np.int64))
-
-    def _pixels(self, rebuilt, shift, scale):
-        return rebuilt.sigmoid() if self._state["cross_entropy"] else rebuilt * scale + shift
 
     def _channels_first(self, X, *, reset):
         """(n, c, h, w) of uint8 or floats, on the device that computes."""
@@ -482,16 +506,6 @@ class EquivariantAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMix
         network, shift, scale = self._network(as_float(images[:0]))
         parts = images.split(_AT_ONCE)
         return torch.cat([function(network, (as_float(part) - shift) / scale) for part in parts])
-
-    @torch.no_grad()
-    def _reconstruction_error(self, images):
-        network, shift, scale = self._network(as_float(images[:0]))
-        total = 0.0
-        for part in images.split(_AT_ONCE):
-            x = as_float(part)
-            rebuilt = self._pixels(network((x - shift) / scale), shift, scale)
-            total += float((rebuilt - x).square().sum(dtype=torch.float64))
-        return total / images.numel()
 
     @property
     def _n_features_out(self):

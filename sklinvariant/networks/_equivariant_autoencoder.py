@@ -126,3 +126,13 @@ class EquivariantAutoencoderNetwork(nn.Module):
         embedding, pose = self.encode(images)
         sure = nn.functional.one_hot(pose.argmax(1), self.group.order).to(pose)
         return self.decode(self.features(embedding, pose), sure)
+
+    @torch.no_grad()
+    def recentre(self, h):
+        """Call pose h canonical: what had pose g then has g h⁻¹, and images are rebuilt as before."""
+        products = self.group.products
+        weight = self.encoder[-1].weight[-1]  # of the pose: ψ(v) becomes ψ(h⁻¹ v)
+        weight.copy_(weight[:, products[self.group.inverses[h]].to(weight.device)])
+        if self.pooling in ("gram", "mean"):  # features are put at g h⁻¹: ψ(v) becomes ψ(v h)
+            weight = self.decoder[0].weight
+            weight.copy_(weight[:, :, products[:, h].to(weight.device)])

@@ -122,9 +122,9 @@ def test_upright_images_agree_on_a_pose(digits):
     share = {}
     for weight in (0, 1):
         model = EquivariantAutoencoder(4, width=4, batch_size=10, pose_weight=weight, random_state=0).fit(digits)
-        share[weight] = np.bincount(model.predict_pose(digits), minlength=4).max() / 60
+        share[weight] = np.mean(model.predict_pose(digits) == 0)
     assert share[1] > 0.9
-    assert share[0] < 0.8
+    assert 0.25 <= share[0] < 0.8
 
 
 def test_interpolated_group(digits):

@@ -74,6 +74,21 @@ def test_the_network_commutes(name, pooling, size):
     assert network.features(embedding, pose).shape == (3, count_features(pooling, *embedding.shape[1:]))
 
 
+@pytest.mark.parametrize("name", ["C4", "D4"])
+@pytest.mark.parametrize("pooling", ["gram", "attention", "mean"])
+def test_another_pose_is_called_canonical(name, pooling):
+    network, group = _network(name, pooling), Group(name)
+    x = torch.randn(5, 2, 7, 7, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        rebuilt, (_, before) = network(x), network.encode(x)
+        for h in (1, group.order - 1):
+            network.recentre(h)
+            _, after = network.encode(x)
+            torch.testing.assert_close(after, before[:, group.products[:, h]])
+            torch.testing.assert_close(network(x), rebuilt)
+            before = after
+
+
 def test_trivial_group_is_an_ordinary_autoencoder():
     network = _network("trivial", "attention", (1, 4, 6))
     embedding, pose = network.encode(torch.rand(2, 1, 4, 6))
