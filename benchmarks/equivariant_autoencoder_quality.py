@@ -129,15 +129,16 @@ def draw(models, data, path):
         axes.set(title=f"{name}: turned test images, t-SNE", xticks=[], yticks=[])
     model = models["attention"]
     shown = [int(np.flatnonzero(y_test == label)[0]) for label in np.unique(y_test)[1:7]]
-    grid = below.subplots(2, 24)
+    grid = below.subplots(4, 12)
     for i, row in enumerate(shown):
         orbit = np.stack([np.rot90(x_test[row], turn) for turn in range(4)])
         rebuilt = model.inverse_transform(model.transform(orbit))
+        top, left = 2 * (i // 3), 4 * (i % 3)
         for turn in range(4):
-            for axes, image in zip(grid[:, 4 * i + turn], (orbit[turn], rebuilt[turn]), strict=True):
+            for axes, image in zip(grid[top : top + 2, left + turn], (orbit[turn], rebuilt[turn]), strict=True):
                 axes.imshow(image, cmap="gray", vmin=0, vmax=1)
                 axes.axis("off")
-    below.suptitle("attention: images in four poses, and what is rebuilt of each in the canonical one")
+    below.suptitle("attention: images in four poses; below each what is rebuilt of it in the canonical one")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=90)
     print(f"\npicture: {path}", flush=True)
