@@ -3,6 +3,7 @@
 After Kuzminykh, Polykovskiy & Zhebrak (2018).
 """
 
+import contextlib
 from numbers import Integral, Real
 
 import numpy as np
@@ -82,6 +83,17 @@ def channel_spread(images):
     scale = torch.where(variance > 0, variance, 1.0).sqrt()
     dtype = as_float(images[:0]).dtype
     return mean.to(dtype), scale.to(dtype)
+
+
+@contextlib.contextmanager
+def full_precision():
+    """On a GPU convolutions round their input to TF32, with which features would only stay the same to 1e-3."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 @torch.no_grad()
@@ -505,7 +517,8 @@ class EquivariantAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMix
         images = self._channels_first(X, reset=False)
         network, shift, scale = self._network(as_float(images[:0]))
         parts = images.split(_AT_ONCE)
-        return torch.cat([function(network, (as_float(part) - shift) / scale) for part in parts])
+        with full_precision():
+            return torch.cat([function(network, (as_float(part) - shift) / scale) for part in parts])
 
     @property
     def _n_features_out(self):

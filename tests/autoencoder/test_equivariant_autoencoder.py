@@ -206,6 +206,8 @@ def test_same_on_the_device(digits, device):
     model = EquivariantAutoencoder(**QUICK).fit(images)
     features = model.transform(images)
     assert features.device.type == device
+    torch.testing.assert_close(model.transform(images.rot90(1, (1, 2))), features, rtol=1e-4, atol=1e-4)
+    assert torch.backends.cudnn.allow_tf32  # as it was
     assert model.inverse_transform(features, model.predict_pose(images)).device.type == device
     assert model.transform(digits).shape == tuple(features.shape)
 
