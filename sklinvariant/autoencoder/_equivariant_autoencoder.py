@@ -158,7 +158,7 @@ class EquivariantAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMix
         features. "gram" takes products of channels, ``1 / |G| Σ_u E_i[u] E_j[u]``: k (k + 1) / 2, the off-diagonal
         ones times √2, so that distances are those of matrices. "mean" averages over the group: k. None keeps the
         embedding, k |G| numbers that move with the image.
-    width : int, default=16
+    width : int, default=8
         Channels of the first level, each for all elements of the group; they double with each level.
     depth : int, default=2
         Levels of convolutions; each halves height and width.
@@ -268,7 +268,7 @@ class EquivariantAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMix
         *,
         group="C4",
         pooling="attention",
-        width=16,
+        width=8,
         depth=2,
         loss="mse",
         pose_weight=1.0,

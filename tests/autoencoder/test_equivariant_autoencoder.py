@@ -8,6 +8,8 @@ import torch
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
 
 from sklinvariant import load, save
 from sklinvariant.autoencoder import EquivariantAutoencoder
@@ -263,3 +265,22 @@ def test_bad_features_and_poses(digits):
     for pose, message in ((4, "lie in 0-3"), (-1, "lie in 0-3"), ([0, 1], "60, one for each row"), (0.5, "whole")):
         with pytest.raises(ValueError, match=message):
             model.inverse_transform(features, pose)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pooling", ["attention", "gram"])
+def test_turned_digits_are_told_apart(pooling):
+    data = load_digits_images()
+    train, test, y, y_test = data.images[:900], data.images[900:], data.target[:900], data.target[900:]
+    turns = np.random.RandomState(0).randint(4, size=len(test))
+    turned = np.stack([np.rot90(image, turn) for image, turn in zip(test, turns, strict=True)])
+
+    def score(**params):
+        model = EquivariantAutoencoder(**params, batch_size=32, max_epochs=15, random_state=0).fit(train)
+        classifier = make_pipeline(StandardScaler(), LinearSVC(C=0.1, dual=False)).fit(model.transform(train), y)
+        return model, classifier.score(model.transform(turned), y_test)
+
+    model, score_of_ours = score(pooling=pooling)
+    assert score_of_ours > 0.85
+    assert score(group="trivial", width=32, latent_channels=32)[1] < 0.6
+    assert np.mean(model.predict_pose(turned) == turns) > 0.9
