@@ -62,7 +62,7 @@ class ReconstructionLoss(nn.Module):
         canonical = network.decode(features, pose.new_tensor([1.0] + [0.0] * (group.order - 1)).expand_as(pose))
         errors = [self._errors(canonical, group.act(target, g)) for g in group.inverses.tolist()]
         mean = pose.mean(0)
-        entropy = -torch.xlogy(mean, mean).sum()
+        entropy = -(mean * mean.clamp_min(1e-6).log()).sum()  # whose slope stays finite
         return (pose * torch.stack(errors, dim=1)).sum(1).mean() + self.pose_weight * entropy
 
     def _errors(self, rebuilt, target):

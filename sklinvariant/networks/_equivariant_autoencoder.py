@@ -43,6 +43,35 @@ def gram_pool(embedding):
     return matrix[:, row, column] * torch.where(row == column, 1.0, 2**0.5).to(matrix)
 
 
+class _Layers:
+    """Makes encoders and decoders of one group, whose weights one generator draws."""
+
+    def __init__(self, group, generator):
+        self.group, self.generator = group, generator
+
+    def _level(self, convolution, n_in, n_out, kernel_size=3, padding=0):
+        layer = convolution(n_in, n_out, kernel_size, self.group, padding=padding, bias=False, generator=self.generator)
+        return [layer, GroupBatchNorm2d(n_out, self.group), nn.ReLU()]
+
+    def encoder(self, n_in, widths, n_out, sizes):
+        """Images -> n_out channels of one place; each level but the last halves the size."""
+        layers, convolution = [], LiftingConv2d
+        for width, size in zip(widths, sizes[:-1], strict=True):
+            layers += [*self._level(convolution, n_in, width, padding=1), GroupPool2d.halving(size)]
+            n_in, convolution = width, GroupConv2d
+        layers += self._level(GroupConv2d, n_in, 2 * n_in, sizes[-1])
+        return nn.Sequential(*layers, GroupConv2d(2 * n_in, n_out, 1, self.group, bias=False, generator=self.generator))
+
+    def decoder(self, n_in, widths, n_out, sizes):
+        """The way back: channels of one place -> images."""
+        layers = self._level(GroupConvTranspose2d, n_in, widths[0], sizes[0])
+        for width, narrower, size in zip(widths, [*widths[1:], widths[-1]], sizes[1:], strict=True):
+            layers += [GroupUpsample2d(size), *self._level(GroupConv2d, width, narrower, padding=1)]
+        return nn.Sequential(
+            *layers, ProjectingConv2d(widths[-1], n_out, 3, self.group, padding=1, generator=self.generator)
+        )
+
+
 class EquivariantAutoencoderNetwork(nn.Module):
     """Encoder, pooling, pose and decoder for images of one size.
 
@@ -62,39 +91,16 @@ class EquivariantAutoencoderNetwork(nn.Module):
         super().__init__()
         self.group = group = group if isinstance(group, Group) else Group(group)
         self.pooling, self.latent_channels = pooling, latent_channels
-        channels, *size = shape
-        sizes = [tuple(size)]
+        sizes = [tuple(shape[1:])]
         for _ in range(depth):
             sizes.append(tuple(-(-side // 2) for side in sizes[-1]))
         widths = [width * 2**level for level in range(depth)]
-        k, last = latent_channels, sizes[-1]
-
-        def level(convolution, n_in, n_out, *after):
-            layer = convolution(n_in, n_out, 3, group, padding=1, bias=False, generator=generator)
-            return [layer, GroupBatchNorm2d(n_out, group), nn.ReLU(), *after]
-
-        encoder = level(LiftingConv2d, channels, width, GroupPool2d.halving(sizes[0]))
-        for n_in, n_out, size in zip(widths, widths[1:], sizes[1:], strict=False):
-            encoder += level(GroupConv2d, n_in, n_out, GroupPool2d.halving(size))
-        hidden = 2 * widths[-1]
-        encoder += [
-            GroupConv2d(widths[-1], hidden, last, group, bias=False, generator=generator),
-            GroupBatchNorm2d(hidden, group),
-            nn.ReLU(),
-            # one more channel than the embedding has: the pose
-            GroupConv2d(hidden, k + 1, 1, group, bias=False, generator=generator),
-        ]
-        self.encoder = nn.Sequential(*encoder)
-        n_placed = count_features(pooling, k, group.order) if pooling in ("gram", "mean") else k
-        decoder = [
-            GroupConvTranspose2d(n_placed, widths[-1], last, group, bias=False, generator=generator),
-            GroupBatchNorm2d(widths[-1], group),
-            nn.ReLU(),
-        ]
-        for n_in, n_out, size in zip(widths[::-1], [*widths[-2::-1], width], sizes[-2::-1], strict=True):
-            decoder += [GroupUpsample2d(size), *level(GroupConv2d, n_in, n_out)]
-        decoder.append(ProjectingConv2d(width, channels, 3, group, padding=1, generator=generator))
-        self.decoder = nn.Sequential(*decoder)
+        build = _Layers(group, generator)
+        # one more channel than the embedding has: the pose
+        self.encoder = build.encoder(shape[0], widths, latent_channels + 1, sizes)
+        kept_apart = pooling in ("gram", "mean")  # features without elements, to be put at one of them
+        n_placed = count_features(pooling, latent_channels, group.order) if kept_apart else latent_channels
+        self.decoder = build.decoder(n_placed, widths[::-1], shape[0], sizes[::-1])
 
     def encode(self, images):
         """(n, c, h, w) -> embedding (n, k, |G|) and pose (n, |G|)."""
