@@ -33,15 +33,17 @@ def _moved(images, name, g):
     return np.ascontiguousarray(np.rot90(images, (g % n) * 4 // n, axes=(1, 2)))
 
 
-@pytest.mark.parametrize("name", ["C2", "C4", "D1", "D4"])
-@pytest.mark.parametrize("pooling", POOLINGS)
-@pytest.mark.parametrize("learning_rate", [1e-12, 0.01])
-def test_features_do_not_change(name, pooling, learning_rate, digits):
+@pytest.mark.parametrize(
+    ("name", "pooling"),
+    [("C4", "gram"), ("C4", "mean"), ("D4", "gram"), *((name, "attention") for name in ("C2", "C4", "D1", "D4"))],
+)
+def test_features_do_not_change(name, pooling, digits):
     """Untrained and trained, digits and noise, even and odd sizes."""
     noise = np.random.RandomState(0).rand(30, 7, 7).astype(np.float32)
-    for images in (digits, digits[:, 1:, 1:], noise):
-        model = EquivariantAutoencoder(**QUICK, group=name, pooling=pooling, learning_rate=learning_rate)
-        features = model.set_params(max_epochs=1 if learning_rate < 1e-6 else 6).fit_transform(images)
+    for images, trained in ((digits, False), (digits, True), (digits[:, 1:, 1:], True), (noise, True)):
+        schedule = {"batch_size": 10, "max_epochs": 3} if trained else {"learning_rate": 1e-12, "max_epochs": 1}
+        model = EquivariantAutoencoder(**{**QUICK, **schedule}, group=name, pooling=pooling)
+        features = model.fit_transform(images)
         assert features.dtype == np.float32
         assert np.ptp(features, axis=0).max() > 0.01
         for g in range(len(model.elements_)):
