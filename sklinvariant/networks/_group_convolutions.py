@@ -52,7 +52,7 @@ def _ring_waves(side, matrix, width=0.45, least_wavelength=2.6):
     x, y = torch.linalg.inv(matrix[:2, :2]) @ points
     radius, angle = torch.hypot(x, y), torch.atan2(y, x)
     waves = []
-    ring = 0.0 if side % 2 else 0.5**0.5
+    ring = 0.0 if side % 2 else 0.5
     while ring < side / 2:
         profile = torch.exp(-((radius - ring) ** 2) / (2 * width**2))
         frequencies = range(1, int(2 * math.pi * ring / least_wavelength) + 1)
