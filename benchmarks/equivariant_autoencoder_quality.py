@@ -9,9 +9,10 @@ taken for training and for the test; every second pose of COIL's objects is for 
 
 All learn from upright images without labels; a linear SVM and k-NN from their features, scaled, and labels. The test
 images stand upright, are turned by quarters, or by any angle. "rotated copies" is an ordinary autoencoder that learns
-from all four quarter turns of the images, as do the classifiers after it. k-means is fitted to features of the upright
-training images, and compared with the classes of turned test images. A pose is right where it is that in which most
-training images of the class are, turned as the test image was.
+from all four quarter turns of the images, as do the classifiers after it; "oblique copies" from turns by 0, 22.5, 45
+and 67.5 degrees. k-means is fitted to features of the training images, and compared with the classes of turned test
+images. A pose is right where it is that in which most upright training images of the class are, turned as the test
+image was.
 """
 
 import argparse
@@ -41,6 +42,7 @@ METHODS = {
     "mean": {"pooling": "mean", "latent_channels": 32, "width": 8},
     "Gram": {"pooling": "gram", "latent_channels": 16, "width": 8},
     "attention": {"pooling": "attention", "latent_channels": 16, "width": 8},
+    "attention, oblique copies": {"pooling": "attention", "latent_channels": 16, "width": 8},
     "attention, C8": {"group": "C8", "pooling": "attention", "latent_channels": 16, "width": 4},
 }
 COLUMNS = ["SVM, upright", "SVM, quarters", "SVM, any angle", "k-NN, quarters", "k-NN, any angle"]
@@ -91,7 +93,8 @@ def evaluate(name, data, args, seed):
     }
     epochs, upright = args.epochs, x
     if name.endswith("copies"):
-        x, y = np.concatenate([np.rot90(x, turn, (1, 2)) for turn in range(4)]), np.tile(y, 4)
+        step = 90 if "rotated" in name else 22.5
+        x, y = np.concatenate([Rotation().apply(x, [[turn * step]]) for turn in range(4)]), np.tile(y, 4)
         epochs = max(epochs // 4, 1)  # as many steps
     model = EquivariantAutoencoder(**METHODS[name], max_epochs=epochs, batch_size=32, random_state=seed).fit(x)
     features = {view: model.transform(images) for view, images in views.items()}
