@@ -55,6 +55,10 @@ _INSTANCES = {
     "BilinearHasher": [{"n_bits": 1}],
     "DensePatches": [{"patch_size": 1}],
     "SparseAutoencoder": [{"n_components": 4, **_QUICK}],
+    "EquivariantAutoencoder": [  # rows are images one pixel high, which quarter turns do not fit
+        {"latent_channels": 2, "width": 2, "depth": 1, "max_epochs": 2, "group": "D2", "pooling": pooling}
+        for pooling in ("attention", "gram", "mean", None)
+    ],
     "ConvolutionalFeatures": [
         {"extractor": KMeans(2), "patch_size": 1, "normalize": None},
         {"extractor": SparseAutoencoder(3, **_QUICK), "patch_size": 1, "normalize": None, "whiten": False},

@@ -1,5 +1,6 @@
 """Autoencoders: features from which the input can be rebuilt."""
 
+from sklinvariant.autoencoder._equivariant_autoencoder import EquivariantAutoencoder
 from sklinvariant.autoencoder._sparse_autoencoder import SparseAutoencoder
 
-__all__ = ["SparseAutoencoder"]
+__all__ = ["EquivariantAutoencoder", "SparseAutoencoder"]

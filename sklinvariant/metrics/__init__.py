@@ -7,6 +7,7 @@ from sklinvariant.metrics._clustering import (
     many_to_one_accuracy,
     match_clusters,
 )
+from sklinvariant.metrics._equivariance import equivariance_error
 from sklinvariant.metrics._invariance import invariance_score, make_invariance_scorer
 from sklinvariant.metrics._ranking import exact_ranking
 from sklinvariant.metrics._retrieval import (
@@ -24,6 +25,7 @@ __all__ = [
     "bit_entropy",
     "clustering_accuracy",
     "code_entropy",
+    "equivariance_error",
     "exact_ranking",
     "invariance_score",
     "make_clustering_scorer",

@@ -11,6 +11,16 @@ from sklinvariant.networks._encoders import (
     Units,
     normalize_vlad,
 )
+from sklinvariant.networks._equivariant_autoencoder import (
+    EquivariantAutoencoderNetwork,
+    align,
+    count_features,
+    gram_pool,
+    place,
+)
+from sklinvariant.networks._group import Group
+from sklinvariant.networks._group_convolutions import GroupConv2d, GroupConvTranspose2d, LiftingConv2d, ProjectingConv2d
+from sklinvariant.networks._group_layers import GroupBatchNorm2d, GroupPool2d, GroupUpsample2d
 from sklinvariant.networks._heads import SubHeads, seeded
 from sklinvariant.networks._objective import LinearCost, Objective, OwnCost, fit_cost, map_features
 from sklinvariant.networks._pooling_loss import PoolingLoss, ProjectedSGD, pair_curvature
@@ -32,12 +42,21 @@ __all__ = [
     "Bags",
     "ClassNetwork",
     "ClusterNetwork",
+    "EquivariantAutoencoderNetwork",
+    "Group",
+    "GroupBatchNorm2d",
+    "GroupConv2d",
+    "GroupConvTranspose2d",
+    "GroupPool2d",
+    "GroupUpsample2d",
+    "LiftingConv2d",
     "LinearCost",
     "MeanEncoder",
     "Objective",
     "OwnCost",
     "PoolingLoss",
     "ProjectedSGD",
+    "ProjectingConv2d",
     "RestrictedBoltzmannMachine",
     "SegmentationNetwork",
     "SegmentationTrunk",
@@ -48,9 +67,12 @@ __all__ = [
     "SqueezeNet11Features",
     "SubHeads",
     "Units",
+    "align",
     "batch_regularizer",
+    "count_features",
     "fit_cost",
     "free_energy",
+    "gram_pool",
     "kl_sparsity",
     "log_odds",
     "map_features",
@@ -58,6 +80,7 @@ __all__ = [
     "most_information",
     "normalize_vlad",
     "pair_curvature",
+    "place",
     "pseudo_log_likelihood",
     "resnet_trunk",
     "seeded",

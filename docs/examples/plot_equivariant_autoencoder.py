@@ -1,0 +1,50 @@
+"""Digits in any pose, told apart and stood upright.
+
+The autoencoder has seen upright digits alone, without labels. Turned by quarters they keep their features, so that a
+map of the features shows digits and not poses, and what is rebuilt stands upright. Saves a picture.
+"""
+
+import sys
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.manifold import TSNE
+from sklearn.preprocessing import StandardScaler
+
+from sklinvariant.autoencoder import EquivariantAutoencoder
+from sklinvariant.datasets import load_digits_images
+
+digits = load_digits_images()
+train, test, labels = digits.images[:800], digits.images[1000:1500], digits.target[1000:1500]
+turns = np.random.default_rng(0).integers(4, size=len(test))
+turned = np.stack([np.rot90(image, turn) for image, turn in zip(test, turns, strict=True)])
+
+picture = plt.figure(figsize=(12, 7), layout="constrained")
+above, below = picture.subfigures(2, 1, height_ratios=(4, 3))
+for axes, group in zip(above.subplots(1, 2), ("trivial", "C4"), strict=True):
+    model = EquivariantAutoencoder(group=group, width=8, batch_size=32, max_epochs=15, random_state=0).fit(train)
+    features = StandardScaler().fit_transform(model.transform(turned))
+    places = TSNE(init="pca", random_state=0).fit_transform(features)
+    for digit in range(10):
+        axes.plot(*places[labels == digit].T, ".", ms=4, color=f"C{digit}", label=str(digit))
+    axes.set(xticks=[], yticks=[], title=f'group="{group}": features of turned digits')
+axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+
+pose = model.predict_pose(turned)
+features = model.transform(turned[:16])
+rows = {
+    "given": turned[:16],
+    "in its pose": model.inverse_transform(features, pose[:16]),
+    "upright": model.inverse_transform(features),
+}
+grid = below.subplots(3, 16)
+for row, (name, images) in zip(grid, rows.items(), strict=True):
+    row[0].set_ylabel(name, rotation=0, ha="right", va="center")
+    for axes, image in zip(row, images, strict=True):
+        axes.imshow(image, cmap="gray", vmin=0, vmax=1)
+        axes.set(xticks=[], yticks=[])
+below.suptitle(f"Rebuilt from features and pose; {np.mean(pose == turns):.0%} of poses found")
+picture.savefig(sys.argv[1] if len(sys.argv) > 1 else "equivariant_autoencoder.png", dpi=80)

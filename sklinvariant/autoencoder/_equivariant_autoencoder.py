@@ -1,0 +1,525 @@
+"""Features that do not change under a finite group, with the pose kept apart, learned by rebuilding images.
+
+After Kuzminykh, Polykovskiy & Zhebrak (2018).
+"""
+
+import contextlib
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.metaestimators import available_if
+from torch import nn
+
+from sklinvariant._base import (
+    DEVICE,
+    Container,
+    FittedState,
+    check_fitted,
+    compute_dtype,
+    keeps_state_on_failure,
+    refuse_none,
+    resolve_device,
+    to_numpy,
+    torch_generator,
+)
+from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
+from sklinvariant._descriptors import as_tensor
+from sklinvariant._images import as_float, as_pictures
+from sklinvariant._training import OPTIMIZERS, RowBatches, train
+from sklinvariant.feature_extraction._images import ImageEstimator
+from sklinvariant.networks import EquivariantAutoencoderNetwork, Group, count_features
+
+_COUNT = Interval(Integral, 1, None, closed="left")
+_AT_ONCE = 256  # images; results do not depend on it
+
+
+class ReconstructionLoss(nn.Module):
+    """Called with images (n, c, h, w), floats or uint8, it gives the mean error of a value, expected over the pose.
+
+    ``Σ_g p_g ‖D(f) - g⁻¹ x‖²``: the features f are decoded in the canonical pose, and the image is turned back by every
+    g. So p learns by how much better one pose does than another, and the decoder never sees a mixture of poses, whose
+    weights could tell it more than the pose. Errors are squared in units of the variance, or with ``cross_entropy``
+    those of a sigmoid, for values in 0-1. Added is the entropy of the mean pose of the images times ``pose_weight``.
+    """
+
+    def __init__(self, network, shift, scale, cross_entropy=False, pose_weight=0.0):
+        super().__init__()
+        self.network, self.cross_entropy, self.pose_weight = network, cross_entropy, pose_weight
+        self.shift, self.scale = shift, scale
+
+    def forward(self, images):
+        network, group = self.network, self.network.group
+        images = as_float(images)
+        x = (images - self.shift) / self.scale
+        embedding, pose = network.encode(x)
+        features = network.features(embedding, pose)
+        target = images if self.cross_entropy else x
+        if network.pooling is None:
+            return self._errors(network.decode(features, None), target).mean()
+        canonical = network.decode(features, pose.new_tensor([1.0] + [0.0] * (group.order - 1)).expand_as(pose))
+        errors = [self._errors(canonical, group.act(target, g)) for g in group.inverses.tolist()]
+        mean = pose.mean(0)
+        entropy = -(mean * mean.clamp_min(1e-6).log()).sum()  # whose slope stays finite
+        return (pose * torch.stack(errors, dim=1)).sum(1).mean() + self.pose_weight * entropy
+
+    def _errors(self, rebuilt, target):
+        """(n,)"""
+        if self.cross_entropy:
+            errors = nn.functional.binary_cross_entropy_with_logits(rebuilt, target, reduction="none")
+        else:
+            errors = (rebuilt - target).square()
+        return errors.mean((1, 2, 3))
+
+
+def channel_spread(images):
+    """Mean and standard deviation of each channel of images (n, c, h, w), (c, 1, 1) each; 1 for what is constant."""
+    count = images[:, 0].numel()
+    parts = [as_float(part).double() for part in images.split(_AT_ONCE)]
+    mean = sum(part.sum((0, 2, 3)) for part in parts)[:, None, None] / count
+    variance = sum((part - mean).square().sum((0, 2, 3)) for part in parts)[:, None, None] / count
+    scale = torch.where(variance > 0, variance, 1.0).sqrt()
+    dtype = as_float(images[:0]).dtype
+    return mean.to(dtype), scale.to(dtype)
+
+
+@contextlib.contextmanager
+def full_precision():
+    """On a GPU convolutions round their input to TF32, with which features would only stay the same to 1e-3."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
+@torch.no_grad()
+def usual_pose(network, images, shift, scale):
+    """The pose that most images (n, c, h, w) have."""
+    network.eval()
+    poses = [network.encode((as_float(part) - shift) / scale)[1].argmax(1) for part in images.split(_AT_ONCE)]
+    return int(torch.cat(poses).bincount().argmax())
+
+
+def to_pixels(rebuilt, shift, scale, cross_entropy):
+    """What the decoder gives, on the images' own scale."""
+    return rebuilt.sigmoid() if cross_entropy else rebuilt * scale + shift
+
+
+@torch.no_grad()
+def reconstruction_error(network, images, shift, scale, cross_entropy):
+    """Mean squared error of a value of images (n, c, h, w), each rebuilt in its likeliest pose."""
+    network.eval()
+    total = 0.0
+    for part in map(as_float, images.split(_AT_ONCE)):
+        rebuilt = to_pixels(network((part - shift) / scale), shift, scale, cross_entropy)
+        total += float((rebuilt - part).square().sum(dtype=torch.float64))
+    return total / images.numel()
+
+
+def _sample_shape(X, n_features):
+    """Of one image as it came in: (h, w), (h, w, c) or (n_features,)."""
+    if getattr(X, "ndim", 1) in (3, 4):
+        return tuple(X.shape[1:])
+    pictures = as_pictures(X)
+    return (n_features,) if pictures is None else tuple(pictures[0].shape)
+
+
+def _has_pose(estimator):
+    if estimator.pooling is None:
+        raise AttributeError("without pooling the embedding holds the pose, and none is told apart")
+    return True
+
+
+class EquivariantAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ImageEstimator):
+    """Features of images that do not change when the image is turned, learned without labels; and the pose.
+
+    Group convolutions make an embedding E (k, |G|) of an image that is permuted when the image is moved by an element g
+    of a finite group: ``E(g x)[u] = E(x)[g⁻¹ u]``. A further channel is a softmax p (|G|) over the group that moves
+    alike: the pose. A pooling makes features f of the embedding that do not change, and a decoder, of group
+    convolutions too, rebuilds the image from f and the pose alone: what the pose does not carry must be in f. Minimised
+    is the expected error, ``Σ_g p_g ‖D(f, g) - x‖²``, and the entropy of the mean pose of a step's images, so that
+    images which mostly stand upright agree on what is upright.
+
+    Parameters
+    ----------
+    latent_channels : int, default=16
+        k, channels of the embedding.
+    group : str, default="C4"
+        What shall not matter: "C4" turns by 90 degrees, "D4" also mirror images, "D1" those alone, "C2" half turns;
+        under these features are the same to rounding. "C8", "D8", "C16", … turn by smaller angles, under which features
+        are about the same, and need images whose corners are as empty as what is around them. "trivial" is an ordinary
+        autoencoder.
+    pooling : {"attention", "gram", "mean"} or None, default="attention"
+        How features are made of the embedding. "attention" turns it back by the pose, ``Σ_g p_g E[g u]``: k |G|
+        features. "gram" takes products of channels, ``1 / |G| Σ_u E_i[u] E_j[u]``: k (k + 1) / 2, the off-diagonal
+        ones times √2, so that distances are those of matrices. "mean" averages over the group: k. None keeps the
+        embedding, k |G| numbers that move with the image.
+    width : int, default=8
+        Channels of the first level, each for all elements of the group; they double with each level.
+    depth : int, default=2
+        Levels of convolutions; each halves height and width.
+    loss : {"mse", "bce"}, default="mse"
+        Squared error in units of the variance, or the cross-entropy of a sigmoid, for values in 0-1.
+    pose_weight : float, default=1.0
+        Weight of the entropy of the mean pose, in nats. With 0 every kind of image finds a canonical pose of its own,
+        and some kinds several. Where images lie in all poses alike there is nothing to agree on, and it makes no
+        difference.
+    image_shape : tuple or None, default=None
+        (h, w) or (h, w, c) of flat rows; None takes a row for an image one pixel high.
+    max_epochs : int, default=30
+        Most passes over the images.
+    batch_size : int, default=64
+        Images a step, at most.
+    learning_rate : float, default=0.01
+        Step of Adam at the start; it falls to 0 along half a cosine over ``max_epochs``.
+    tol : float or None, default=None
+        Training stops when an epoch's loss has not fallen by this for ``n_iter_no_change`` epochs; None never.
+    n_iter_no_change : int, default=5
+        Epochs to wait for that.
+    callbacks : list of skorch callbacks or None, default=None
+        Called during training; scikit-learn's own are set by ``set_callbacks``.
+    verbose : int, default=0
+        1 shows a bar of epochs.
+    random_state : int, RandomState or None, default=None
+        Seeds weights and order.
+    device : str or torch.device, default="auto"
+        "auto" is the device of a tensor input, else CUDA where there is one, else CPU.
+
+    Attributes
+    ----------
+    embedding_shape_ : tuple
+        (latent_channels, |G|), what `embed` gives of an image.
+    elements_ : ndarray of shape (|G|, 2)
+        For each pose how an image in it is mirrored (0 or 1) and then turned (degrees, counter-clockwise) from the
+        canonical one.
+    reconstruction_error_ : float
+        Mean squared error of a value of the images that were fitted, each rebuilt in its likeliest pose.
+    history_ : list of dict
+        Epoch, loss and seconds of each.
+    n_iter_ : int
+        Epochs made.
+    n_features_in_ : int
+        Numbers in an image.
+
+    Notes
+    -----
+    Of the paper only the abstract was at hand. From it are the equivariant autoencoder, the names and purposes of Gram
+    pooling and equivariant attention, and the comparison with mean pooling and an ordinary autoencoder. Ours are the
+    formulas above, the decoder that gets features and pose, the expected error (a decoder that is given the weights p
+    themselves reads more than a pose from them, and features become worse) and the entropy.
+
+    Pose 0, the canonical one, is that of most images that were fitted: upright, where they stood upright. Of what looks
+    the same in several poses, such as a ring, any of them may be told.
+
+    References
+    ----------
+    Kuzminykh, Polykovskiy, Zhebrak (2018). Extracting Invariant Features From Images Using An Equivariant Autoencoder.
+    ACML, PMLR 95:438-453.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklinvariant.autoencoder import EquivariantAutoencoder
+    >>> from sklinvariant.datasets import load_digits_images
+    >>> images = load_digits_images().images[:100]
+    >>> model = EquivariantAutoencoder(4, width=4, max_epochs=2, random_state=0).fit(images)
+    >>> features = model.transform(images)
+    >>> features.shape, model.embedding_shape_
+    ((100, 16), (4, 4))
+    >>> turned = np.rot90(images, axes=(1, 2))
+    >>> np.allclose(model.transform(turned), features, atol=1e-4)
+    True
+    >>> ((model.predict_pose(turned) - model.predict_pose(images)) % 4)[:5]
+    array([1, 1, 1, 1, 1])
+    >>> model.inverse_transform(features).shape
+    (100, 8, 8)
+    """
+
+    embedding_shape_ = FittedState("(latent_channels, |G|).")
+    elements_ = FittedState("(|G|, 2): mirrored, degrees.")
+
+    _parameter_constraints = {
+        "latent_channels": [_COUNT],
+        "group": [str],
+        "pooling": [StrOptions({"attention", "gram", "mean"}), None],
+        "width": [_COUNT],
+        "depth": [_COUNT],
+        "loss": [StrOptions({"mse", "bce"})],
+        "pose_weight": [Interval(Real, 0, None, closed="left")],
+        "image_shape": [tuple, list, None],
+        "max_epochs": [_COUNT],
+        "batch_size": [_COUNT],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "tol": [Interval(Real, 0, None, closed="left"), None],
+        "n_iter_no_change": [_COUNT],
+        "callbacks": [list, tuple, None],
+        "verbose": ["verbose"],
+        "random_state": ["random_state"],
+        "device": DEVICE,
+    }
+
+    def __init__(
+        self,
+        latent_channels=16,
+        *,
+        group="C4",
+        pooling="attention",
+        width=8,
+        depth=2,
+        loss="mse",
+        pose_weight=1.0,
+        image_shape=None,
+        max_epochs=30,
+        batch_size=64,
+        learning_rate=0.01,
+        tol=None,
+        n_iter_no_change=5,
+        callbacks=None,
+        verbose=0,
+        random_state=None,
+        device="auto",
+    ):
+        self.latent_channels = latent_channels
+        self.group = group
+        self.pooling = pooling
+        self.width = width
+        self.depth = depth
+        self.loss = loss
+        self.pose_weight = pose_weight
+        self.image_shape = image_shape
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.callbacks = callbacks
+        self.verbose = verbose
+        self.random_state = random_state
+        self.device = device
+
+    @keeps_state_on_failure
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Learn features and pose.
+
+        Parameters
+        ----------
+        X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
+            Images of one size: whole numbers 0-255 (read as 0-1) or floats. Square ones where the group has quarter
+            turns.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For NaN, infinite values, images that are not square, and values outside 0-1 with ``loss="bce"``.
+        FloatingPointError
+            Where the loss stops being finite; it names the epoch and what to change.
+        """
+        group = Group(self.group)
+        images = self._channels_first(X, reset=True)
+        channels, height, width = images.shape[1:]
+        if group.needs_squares and height != width:
+            raise ValueError(
+                f"images of {height} × {width} pixels are not square, and group={self.group!r} turns them on their "
+                'side: crop them or fill them up (flat rows need image_shape), or take group="C2", "D1" or "D2"'
+            )
+        if self.loss == "bce" and images.is_floating_point() and (images.min() < 0 or images.max() > 1):
+            raise ValueError('loss="bce" rebuilds values in 0-1, and X has others: scale it, or use loss="mse"')
+        shift, scale = channel_spread(images)
+        generator = torch_generator(self.random_state)
+        architecture = {
+            "shape": (channels, height, width),
+            "group": group.name,
+            "pooling": self.pooling,
+            "latent_channels": self.latent_channels,
+            "width": self.width,
+            "depth": self.depth,
+        }
+        network = EquivariantAutoencoderNetwork(**architecture, generator=generator).to(scale)
+
+        def export(objective):
+            learned = {name: value.detach().cpu().numpy().copy() for name, value in network.state_dict().items()}
+            state = {
+                "weights": learned,
+                "shift": shift.cpu().numpy(),
+                "scale": scale.cpu().numpy(),
+                "architecture": architecture,
+                "embedding_shape": (self.latent_channels, group.order),
+                "elements": torch.stack([group.mirrored, group.angles], dim=1).double().numpy(),
+                "cross_entropy": self.loss == "bce",
+                "n_channels": channels,
+                "sample_shape": _sample_shape(X, self.n_features_in_),
+                "namespace": Container(X).name,
+            }
+            return {"_state": state, "n_iter_": 0, "history_": []}
+
+        report = FitReport(self, X, None, None, self.max_epochs)
+        history = train(
+            ReconstructionLoss(network, shift, scale, self.loss == "bce", self.pose_weight),
+            RowBatches(images, batch_size=self.batch_size, generator=generator),
+            name=type(self).__name__,
+            max_epochs=self.max_epochs,
+            optimizer=OPTIMIZERS["adam"],
+            learning_rate=self.learning_rate,
+            learning_rate_decay="cosine",
+            tol=self.tol,
+            n_iter_no_change=self.n_iter_no_change,
+            report=report,
+            fitted_attributes=export,
+            callbacks=self.callbacks or (),
+            verbose=self.verbose,
+        )
+        if self.pooling is not None:  # the pose that most images have is the canonical one
+            network.recentre(usual_pose(network, images, shift, scale))
+        report.end(lambda: export(None))
+        for attribute, value in export(None).items():
+            setattr(self, attribute, value)
+        self.history_, self.n_iter_ = history, len(history)
+        self.reconstruction_error_ = reconstruction_error(network, images, shift, scale, self.loss == "bce")
+        return self
+
+    def transform(self, X):
+        """The features of images.
+
+        Parameters
+        ----------
+        X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
+            Images of the size that was fitted.
+
+        Returns
+        -------
+        array of shape (n, n_features_out)
+            latent_channels · |G| features with ``pooling="attention"`` and None, latent_channels (latent_channels + 1)
+            / 2 with "gram", latent_channels with "mean"; in the kind of array, on the device and in the precision of X.
+        """
+        container = check_fitted(self, "transform", X)
+        return container.wrap(self._over(X, lambda network, x: network.features(*network.encode(x))))
+
+    def embed(self, X):
+        """The embedding, which is permuted when images are turned.
+
+        Parameters
+        ----------
+        X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
+            Images of the size that was fitted.
+
+        Returns
+        -------
+        array of shape (n, latent_channels, |G|)
+            The last axis in the order of ``elements_``.
+        """
+        container = check_fitted(self, "embed", X)
+        return container.wrap(self._over(X, lambda network, x: network.encode(x)[0]))
+
+    @available_if(_has_pose)
+    def predict_pose(self, X):
+        """The likeliest pose of each image.
+
+        Parameters
+        ----------
+        X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
+            Images of the size that was fitted.
+
+        Returns
+        -------
+        int64 array of shape (n,)
+            Numbers of elements of the group: rows of ``elements_``. Of an image that is moved by g it is g times that
+            of the image; under "C4" for instance, 1 more modulo 4 for a quarter turn counter-clockwise.
+        """
+        container = check_fitted(self, "predict_pose", X)
+        return container.wrap(self._over(X, lambda network, x: network.encode(x)[1].argmax(1)))
+
+    def inverse_transform(self, X, pose=None):
+        """Images rebuilt from their features.
+
+        Parameters
+        ----------
+        X : array of shape (n, n_features_out)
+            Features.
+        pose : int, or array of shape (n,), or None, default=None
+            Numbers of elements, as `predict_pose` gives them; None is the canonical pose, 0. Without pooling the
+            features hold the pose, and None is all there is.
+
+        Returns
+        -------
+        array of shape (n, h, w[, c]), or (n, n_features) where rows were fitted
+            Images, on the scale 0-1 where whole numbers were fitted.
+
+        Raises
+        ------
+        ValueError
+            For features or poses of another shape, NaN, and poses that are no elements.
+        """
+        refuse_none(self, X, "features")
+        container = check_fitted(self, "inverse_transform", X)
+        features = as_tensor(X if isinstance(X, torch.Tensor) else np.asarray(to_numpy(X)))
+        if features.ndim != 2 or features.shape[1] != self._n_features_out:
+            raise ValueError(f"features must be of shape (n, {self._n_features_out}), got {tuple(features.shape)}")
+        if not torch.isfinite(features).all():
+            raise ValueError("features contain NaN or infinity")
+        features = features.detach().to(resolve_device(self.device, X), compute_dtype(features.dtype))
+        network, shift, scale = self._network(features)
+        poses = self._check_pose(pose, len(features)).to(features.device)
+        with torch.no_grad():
+            sure = nn.functional.one_hot(poses, network.group.order).to(features)
+            parts = zip(features.split(_AT_ONCE), sure.split(_AT_ONCE), strict=True)
+            rebuilt = torch.cat([network.decode(*part) for part in parts])
+            rebuilt = to_pixels(rebuilt, shift, scale, self._state["cross_entropy"])
+        return container.wrap(rebuilt.permute(0, 2, 3, 1).reshape(len(rebuilt), *self._state["sample_shape"]))
+
+    def _check_pose(self, pose, n):
+        architecture, (_, order) = self._state["architecture"], self.embedding_shape_
+        if pose is None:
+            return torch.zeros(n, dtype=torch.int64)
+        if architecture["pooling"] is None:
+            raise ValueError("pose must be None for pooling=None, where the features hold the pose")
+        given = np.asarray(to_numpy(pose))
+        if given.dtype.kind not in "iu" or given.shape not in ((), (n,)):
+            raise ValueError(f"pose must be a whole number, or {n}, one for each row, got {pose!r}")
+        if ((given < 0) | (given >= order)).any():
+            raise ValueError(f"pose must lie in 0-{order - 1}, the elements of {architecture['group']}, got {pose!r}")
+        return torch.from_numpy(np.broadcast_to(given, (n,)).astype(np.int64))
+
+    def _channels_first(self, X, *, reset):
+        """(n, c, h, w) of uint8 or floats, on the device that computes."""
+        images = self._read(X, reset=reset).permute(0, 3, 1, 2)
+        if not reset and tuple(images.shape[1:]) != self._state["architecture"]["shape"]:
+            (_, *fitted), given = self._state["architecture"]["shape"], images.shape[2:]
+            raise ValueError(
+                f"images of {given[0]} × {given[1]} pixels, but {type(self).__name__} was fitted on images of "
+                f"{fitted[0]} × {fitted[1]}"
+            )
+        return images.to(resolve_device(self.device, X[0] if isinstance(X, (list, tuple)) else X))
+
+    def _network(self, like):
+        """The fitted network, with shift and scale, on the device and in the precision of a tensor of floats."""
+        state = self._state
+        network = EquivariantAutoencoderNetwork(**state["architecture"], generator=torch.Generator())
+        # as numbers of its own: the weights may be mapped from a file
+        network.load_state_dict({name: torch.tensor(np.asarray(value)) for name, value in state["weights"].items()})
+        shift, scale = (torch.tensor(np.asarray(state[name])).to(like) for name in ("shift", "scale"))
+        return network.to(like).eval(), shift, scale
+
+    @torch.no_grad()
+    def _over(self, X, function):
+        """What a function of network and normalised images gives, a part of the images at a time."""
+        images = self._channels_first(X, reset=False)
+        network, shift, scale = self._network(as_float(images[:0]))
+        parts = images.split(_AT_ONCE)
+        with full_precision():
+            return torch.cat([function(network, (as_float(part) - shift) / scale) for part in parts])
+
+    @property
+    def _n_features_out(self):
+        return count_features(self._state["architecture"]["pooling"], *self.embedding_shape_)

@@ -1,0 +1,104 @@
+"""The poolings and the pose beside loops over the group, and what the whole network does when images are moved."""
+
+import numpy as np
+import pytest
+import torch
+
+from sklinvariant.metrics import equivariance_error
+from sklinvariant.networks import EquivariantAutoencoderNetwork, Group, align, count_features, gram_pool, place
+
+
+def _embedding(order, seed, n=3, k=4):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(n, k, order, generator=generator), torch.randn(n, order, generator=generator).softmax(1)
+
+
+def _network(group, pooling, shape=(2, 7, 7)):
+    generator = torch.Generator().manual_seed(0)
+    return EquivariantAutoencoderNetwork(shape, group, pooling, 3, 4, 2, generator).eval()
+
+
+@pytest.mark.parametrize("name", ["C4", "D4", "C8"])
+def test_poolings_by_loops(name, global_random_seed):
+    group = Group(name)
+    E, p = _embedding(group.order, global_random_seed)
+    n, k, order = E.shape
+    aligned, placed = np.zeros((n, k, order)), np.zeros((n, k, order))
+    for g in range(order):
+        for u in range(order):
+            product = int(group.products[g, u])
+            aligned[:, :, u] += (p[:, g, None] * E[:, :, product]).numpy()
+            placed[:, :, product] += (p[:, g, None] * E[:, :, u]).numpy()
+    np.testing.assert_allclose(align(E, p, group), aligned, atol=1e-6)
+    np.testing.assert_allclose(place(E, p, group), placed, atol=1e-6)
+    matrices = np.stack([row @ row.T / order for row in E.numpy()])
+    gram = gram_pool(E)
+    assert gram.shape == (n, count_features("gram", k, order)) == (n, 10)
+    for i in range(n):  # distances are those of the matrices
+        difference = np.linalg.norm(matrices[i] - matrices[0])
+        assert torch.linalg.vector_norm(gram[i] - gram[0]).item() == pytest.approx(difference, rel=1e-5, abs=1e-6)
+    np.testing.assert_allclose(gram[:, 0], matrices[:, 0, 0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["C4", "D4", "C8"])
+def test_a_sure_pose_loses_nothing(name):
+    group = Group(name)
+    E, _ = _embedding(group.order, 0, n=group.order)
+    pose = torch.eye(group.order)
+    assert torch.equal(place(align(E, pose, group), pose, group), E)
+
+
+@pytest.mark.parametrize("name", ["C4", "D4", "C8"])
+def test_pooled_embeddings_do_not_change(name, global_random_seed):
+    group = Group(name)
+    E, p = _embedding(group.order, global_random_seed)
+    for g in range(group.order):
+        moved = group.act_on_embedding(E, g), group.act_on_embedding(p[:, None], g)[:, 0]
+        torch.testing.assert_close(align(*moved, group), align(E, p, group))
+        torch.testing.assert_close(gram_pool(moved[0]), gram_pool(E))
+        torch.testing.assert_close(place(E, moved[1], group), group.act_on_embedding(place(E, p, group), g))
+
+
+@pytest.mark.parametrize("name", ["C4", "D4", "D2"])
+@pytest.mark.parametrize("pooling", ["gram", "attention", "mean", None])
+@pytest.mark.parametrize("size", [7, 8])
+def test_the_network_commutes(name, pooling, size):
+    network = _network(name, pooling, (2, size, size))
+    images = torch.randn(3, size, size, 2, generator=torch.Generator().manual_seed(1))
+    assert equivariance_error(lambda x: network.encode(x)[0], name, images) < 2e-6
+    assert equivariance_error(lambda x: network.encode(x)[1][:, None], name, images) < 2e-6
+    assert equivariance_error(network, name, images, output="image") < 1e-5
+    features = equivariance_error(lambda x: network.features(*network.encode(x)), name, images, output="invariant")
+    assert features < 5e-6 or pooling is None
+    embedding, pose = network.encode(images.permute(0, 3, 1, 2))
+    assert network.features(embedding, pose).shape == (3, count_features(pooling, *embedding.shape[1:]))
+
+
+@pytest.mark.parametrize("name", ["C4", "D4"])
+@pytest.mark.parametrize("pooling", ["gram", "attention", "mean"])
+def test_another_pose_is_called_canonical(name, pooling):
+    network, group = _network(name, pooling), Group(name)
+    x = torch.randn(5, 2, 7, 7, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        rebuilt, (_, before) = network(x), network.encode(x)
+        for h in (1, group.order - 1):
+            network.recentre(h)
+            _, after = network.encode(x)
+            torch.testing.assert_close(after, before[:, group.products[:, h]])
+            torch.testing.assert_close(network(x), rebuilt)
+            before = after
+
+
+def test_trivial_group_is_an_ordinary_autoencoder():
+    network = _network("trivial", "attention", (1, 4, 6))
+    embedding, pose = network.encode(torch.rand(2, 1, 4, 6))
+    assert (pose == 1).all()
+    assert torch.equal(network.features(embedding, pose), embedding[:, :, 0])
+    assert network(torch.rand(2, 1, 4, 6)).shape == (2, 1, 4, 6)
+
+
+@pytest.mark.parametrize("pooling", ["gram", "attention"])
+def test_export(pooling):
+    network = _network("C4", pooling)
+    x = torch.randn(2, 2, 7, 7)
+    torch.testing.assert_close(torch.export.export(network, (x,)).module()(x), network(x))
