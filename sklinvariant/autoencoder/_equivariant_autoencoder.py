@@ -141,8 +141,8 @@ class EquivariantAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMix
     finite group, that is permuted when the image is moved by an element g: ``E(g x)[u] = E(x)[g⁻¹ u]``. A further
     channel is a softmax p over the group that moves alike: the pose. A pooling makes features f of the embedding that
     do not change, and a decoder, of group convolutions too, rebuilds the image from f and the pose alone: what the pose
-    does not carry must be in f. Minimised is the expected error, ``Σ_g p_g ‖D(f, g) - x‖²``, and the entropy of the mean
-    pose of a step's images, so that images which mostly stand upright agree on what is upright.
+    does not carry must be in f. Minimised is the expected error, ``Σ_g p_g ‖D(f, g) - x‖²``, and the entropy of the
+    mean pose of a step's images, so that images which mostly stand upright agree on what is upright.
 
     Parameters
     ----------
