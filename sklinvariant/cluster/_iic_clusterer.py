@@ -302,8 +302,8 @@ class IICClusterer(
             Where clusters are left without samples, and where pairs share no information about clusters.
         """
         again = self.warm_start and hasattr(self, "_state")
-        decay = self.learning_rate_decay
-        self._learn(X, groups, auxiliary, reset=not again, max_epochs=self.max_epochs, decay=decay)
+        settings = {"max_epochs": self.max_epochs, "decay": self.learning_rate_decay, "file": self.checkpoint}
+        self._learn(X, groups, auxiliary, reset=not again, **settings)
         self._warn()
         return self
 
@@ -429,8 +429,8 @@ class IICClusterer(
             )
         if not reset and list(samples.shape[1:]) != self._state["sample_shape"]:
             raise ValueError(
-                f"the images are of shape {tuple(samples.shape[1:])}, but {type(self).__name__} was fitted on images of "
-                f"shape {tuple(self._state['sample_shape'])}"
+                f"the images are of shape {tuple(samples.shape[1:])}, but {type(self).__name__} was fitted on images "
+                f"of shape {tuple(self._state['sample_shape'])}"
             )
         return samples.to(device)
 
@@ -475,7 +475,7 @@ class IICClusterer(
         if self.batch_size < self.n_clusters:
             raise ValueError(f"batch_size={self.batch_size} should be >= n_clusters={self.n_clusters}")
 
-    def _learn(self, X, groups, auxiliary, *, reset, max_epochs, decay):
+    def _learn(self, X, groups, auxiliary, *, reset, max_epochs, decay, file=None):
         container = Container(X)
         explicit = self.pairs == "explicit"
         samples = self._samples(X, reset=reset, paired=explicit)
@@ -483,18 +483,21 @@ class IICClusterer(
         auxiliary = self._auxiliary(auxiliary, len(firsts), samples.device)
         self._check_numbers(len(firsts) if auxiliary is None else int((~auxiliary).sum()) // (2 if explicit else 1))
         generator = torch_generator(self.random_state)
-        if not reset:  # other views and another order than in the epochs before
-            generator.manual_seed(generator.initial_seed() + self.n_iter_)
-        seed = generator.initial_seed()
         source = self._source(samples, groups, auxiliary, generator)
         main = torch.arange(len(source), device=samples.device) if auxiliary is None else source.without(auxiliary)
         if len(main) == 0:
             raise ValueError("there is no pair without an auxiliary sample, and so none for the main heads")
-        checkpoint = None if self.checkpoint is None else Checkpoint(self.checkpoint, self, samples)
+        before, checkpoint, written = 0 if reset else self.n_iter_, None, None
+        if file is not None:
+            checkpoint = Checkpoint(file, self, samples, (source.rows, main), before=before)
+            written = checkpoint.read()
+            before = checkpoint.before
+        seed = generator.initial_seed() + before
+        generator.manual_seed(seed)  # other views and another order than in the epochs before
         network = self._start(samples, generator) if reset else self._network(samples)
         optimizer = OPTIMIZERS.get(self.optimizer, self.optimizer)
         steps = {"batch_size": self.batch_size, "learning_rate": self.learning_rate}
-        if reset and self.init == "merge" and (checkpoint is None or checkpoint.read() is None):
+        if reset and self.init == "merge" and written is None:
             weight = self.entropy_weight
             labels = merged_labels(source, main, self.n_clusters, self.n_heads, entropy_weight=weight)
             teach(network, source, main, labels, optimizer=optimizer, **steps)
@@ -544,7 +547,7 @@ class IICClusterer(
         )
         attributes = export(network)
         report.end(lambda: attributes)
-        earlier = [] if reset else self.history_
+        earlier = self.history_[:before] if before else []
         for attribute, value in attributes.items():
             setattr(self, attribute, value)
         self.history_ = earlier + [row | {"epoch": row["epoch"] + len(earlier)} for row in history]

@@ -382,6 +382,59 @@ def test_goes_on_waiting(blobs, tmp_path):
     assert pieces.n_iter_ == clone(model).fit(X).n_iter_ < 10
 
 
+def test_an_interrupted_model_goes_on_as_it_would_have(blobs, tmp_path):
+    """The epochs that it has made already are not counted twice, whether its fit was the first or went on itself."""
+    X, _ = blobs
+    model = IICClusterer(3, warm_start=True, **QUICK | {"max_epochs": 5})
+    whole = clone(model).fit(X)
+    model.set_params(checkpoint=tmp_path / "fit")
+    for n_fits in (1, 2):
+        model.set_params(callbacks=[_Stops(2)])
+        with pytest.warns(ConvergenceWarning, match="interrupted"):
+            model.fit(X)
+        model.set_params(callbacks=None).fit(X)
+        assert [row["epoch"] for row in model.history_] == list(range(1, 5 * n_fits + 1))
+        np.testing.assert_array_equal(model.predict_proba(X), whole.predict_proba(X))
+        np.testing.assert_array_equal(model.mutual_information_, whole.mutual_information_)
+        whole.fit(X)
+
+
+def test_parts_leave_the_checkpoint_of_a_fit_alone(blobs, tmp_path):
+    X, _ = blobs
+    file = tmp_path / "fit"
+    model = IICClusterer(3, checkpoint=file, callbacks=[_Stops(2)], **QUICK | {"max_epochs": 7})
+    with pytest.warns(ConvergenceWarning, match="interrupted"):
+        model.fit(X)
+    assert clone(model).set_params(callbacks=None).partial_fit(X).n_iter_ == 1
+    assert clone(model).set_params(callbacks=None).fit(X).n_iter_ == 7
+
+
+def test_checkpoints_of_other_pairs(blobs, tmp_path):
+    X, y = blobs
+    X = X[y.argsort()]
+    file = tmp_path / "fit"
+    params = QUICK | {"max_epochs": 4, "pairs": "temporal", "n_overclusters": 6}
+    model = IICClusterer(3, checkpoint=file, callbacks=[_Stops(2)], **params)
+    groups, auxiliary = np.arange(90) // 30, np.arange(90) < 9
+    with pytest.warns(ConvergenceWarning, match="interrupted"):
+        model.fit(X, groups=groups, auxiliary=auxiliary)
+    for others in ({"groups": groups}, {"groups": groups // 2, "auxiliary": auxiliary}):
+        with pytest.raises(ValueError, match="is of a fit with other groups or auxiliary samples; delete it"):
+            clone(model).fit(X, **others)
+
+
+def test_a_checkpoint_of_a_fit_that_went_on_needs_the_model_that_it_went_on_with(blobs, tmp_path):
+    X, _ = blobs
+    model = IICClusterer(3, warm_start=True, **QUICK | {"max_epochs": 5}).fit(X)
+    model.set_params(checkpoint=tmp_path / "fit", callbacks=[_Stops(2)])
+    with pytest.warns(ConvergenceWarning, match="interrupted"):
+        model.fit(X)
+    with pytest.raises(
+        ValueError, match="is of a fit that began after 5 epochs, and went on to 7; this model has made 0"
+    ):
+        clone(model).fit(X)
+
+
 def test_checkpoints_of_other_fits(blobs, tmp_path):
     X, _ = blobs
     file = tmp_path / "fit"
