@@ -29,6 +29,7 @@ from sklinvariant._base import (
 )
 from sklinvariant._checkpoint import Checkpoint
 from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
+from sklinvariant._descriptors import as_tensor
 from sklinvariant._images import as_float
 from sklinvariant._training import OPTIMIZERS, train
 from sklinvariant.cluster._merged_start import merged_labels, teach
@@ -412,7 +413,7 @@ class IICClusterer(
         source = self._source(samples, groups, None, torch_generator(self.random_state))
         pairs = torch.arange(len(source), device=samples.device)
         joint = measure(self._network(samples), source, pairs, self.n_repeats)
-        return float(joint_information(joint)[self.best_head_])
+        return float(joint_information(joint)[self.best_head_].clamp_min(0))
 
     def _samples(self, X, *, reset, paired):
         """Rows (n, d) or images (n, h, w, c) on the device; the two of a pair one after the other."""
@@ -466,7 +467,7 @@ class IICClusterer(
         if self.n_overclusters is None and auxiliary.any():
             raise ValueError("auxiliary samples train only the auxiliary heads: set n_overclusters to have them")
         each = 2 if self.pairs == "explicit" else 1
-        return torch.from_numpy(auxiliary).to(device).repeat_interleave(each)
+        return as_tensor(auxiliary).to(device).repeat_interleave(each)
 
     def _check_numbers(self, n):
         what = "pairs" if self.pairs == "explicit" else "samples"
@@ -507,7 +508,7 @@ class IICClusterer(
             joint = measure(network, source, main, self.n_repeats)
             source.generator = generator  # a callback that looks at the model does not change what is drawn next
             best = int(network.losses(joint).argmin())
-            information = joint_information(joint).cpu().numpy()
+            information = joint_information(joint).clamp_min(0).cpu().numpy()
             state = {
                 "network": {name: value.cpu().numpy().copy() for name, value in network.state_dict().items()},
                 "n_trunk_features": network.heads.linear.in_features,

@@ -4,6 +4,7 @@ import pickle
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -111,6 +112,12 @@ def test_colour_images_of_whole_numbers(network):
     assert len(features) == 6
     assert features.shape[1] == (1024 if network == "vgg" else 512)
     np.testing.assert_allclose(model.transform(images / np.float32(255)), features, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("n_channels", [2, 4])
+def test_images_of_any_channels(n_channels):
+    X = np.random.RandomState(0).rand(10, 6, 6, n_channels)
+    assert IICClusterer(2, max_epochs=1, random_state=0).fit(X).predict(X).shape == (10,)
 
 
 def test_pairs_in_time_and_pairs_that_are_given(blobs):
@@ -235,6 +242,10 @@ def test_warnings(blobs):
         IICClusterer(2, max_epochs=1, random_state=0).fit(np.ones((10, 4, 4)))
     with pytest.warns(ConvergenceWarning, match="clusters are empty"):
         IICClusterer(20, **QUICK | {"max_epochs": 3}).fit(X)
+    with pytest.warns(ConvergenceWarning, match=r" 0\.0% "):  # not -0.0%, whatever rounding makes of it
+        model = IICClusterer(3, max_epochs=1, init="random", random_state=0).fit(np.ones((50, 4)))
+    assert model.mutual_information_.min() >= 0
+    assert model.score(np.ones((50, 4))) >= 0
 
 
 @pytest.mark.parametrize(
@@ -330,6 +341,13 @@ def test_auxiliary_samples_train_auxiliary_heads_only(blobs):
         model.fit(everything, auxiliary=auxiliary[:90])
     with pytest.raises(ValueError, match="n_samples=2 should be >= n_clusters=3"):
         model.fit(everything, auxiliary=np.arange(150) >= 2)
+
+
+def test_auxiliary_samples_of_a_data_frame():
+    X, auxiliary = np.eye(12), pd.Series(np.arange(12) > 9)
+    params = {"n_overclusters": 4, "max_epochs": 1, "init": "random", "random_state": 0}
+    first, second = (IICClusterer(1, **params).fit(X, auxiliary=mask) for mask in (auxiliary, auxiliary.to_numpy()))
+    np.testing.assert_array_equal(first.transform(X), second.transform(X))
 
 
 def test_pairs_without_auxiliary_samples():
