@@ -161,6 +161,8 @@ class IICClusterer(
         Epoch, mean loss (in parts of ln k) and seconds of each epoch.
     n_iter_ : int
         Epochs made.
+    n_features_in_ : int
+        Numbers in a sample.
 
     References
     ----------
@@ -602,6 +604,8 @@ class IICClusterer(
         return ClusterNetwork.build(self.network, shape, *sizes, generator=generator, **settings)
 
     def _assign(self, X):
+        if self.pairs == "explicit" and len(getattr(X, "shape", ())) == len(self._state["sample_shape"]) + 2:
+            raise ValueError(f"{type(self).__name__} takes samples, not pairs: give X[:, 0] or X[:, 1]")
         samples = self._samples(X, reset=False, paired=False)
         features, probabilities = assign(self._network(samples), samples)
         return features, probabilities[:, self.best_head_]

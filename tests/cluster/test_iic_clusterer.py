@@ -106,7 +106,7 @@ def test_images(bars, params):
 @pytest.mark.parametrize("network", ["vgg", "resnet"])
 def test_colour_images_of_whole_numbers(network):
     images = np.random.RandomState(0).randint(0, 256, (6, 8, 9, 3)).astype(np.uint8)
-    model = IICClusterer(2, network=network, max_epochs=1, random_state=0)
+    model = IICClusterer(2, network=network, init="random", random_state=0)
     features = model.partial_fit(images).transform(images)
     assert features.dtype == np.float32
     assert len(features) == 6
