@@ -13,7 +13,7 @@ from sklearn.svm import LinearSVC
 
 from sklinvariant import load, save
 from sklinvariant.autoencoder import EquivariantAutoencoder
-from sklinvariant.autoencoder._equivariant_autoencoder import ReconstructionLoss
+from sklinvariant.autoencoder._equivariant_autoencoder import ReconstructionLoss, channel_spread
 from sklinvariant.datasets import load_digits_images
 from sklinvariant.networks import EquivariantAutoencoderNetwork, Group
 
@@ -222,6 +222,31 @@ def test_constant_images_stay_finite(pooling):
     model = EquivariantAutoencoder(**QUICK, pooling=pooling).fit(images)
     assert np.isfinite(model.transform(images)).all()
     assert np.isfinite(model.inverse_transform(model.transform(images))).all()
+
+
+@pytest.mark.parametrize("value", [0.1, 1 / 3, 3.3, -7e-5])
+def test_constant_images_are_not_divided_by_their_rounding(value):
+    """One channel constant, as an alpha channel is: other images then differ from it by their own measure."""
+    images = np.full((50, 6, 6, 2), value)
+    images[..., 0] = np.random.RandomState(0).rand(50, 6, 6)
+    shift, scale = channel_spread(torch.from_numpy(images).permute(0, 3, 1, 2))
+    assert (shift[1].item(), scale[1].item()) == (pytest.approx(value, rel=1e-12), 1)
+    assert shift[0].item() == pytest.approx(images[..., 0].mean())
+    assert scale[0].item() == pytest.approx(images[..., 0].std())
+
+
+@pytest.mark.parametrize("factor", [1e-300, 1e-30, 1e30, 1e300])
+def test_the_scale_of_images_does_not_matter(factor, digits):
+    images = digits.astype(np.float64 if abs(np.log10(factor)) > 38 else np.float32)
+    model = EquivariantAutoencoder(**QUICK).fit(images)
+    scaled = EquivariantAutoencoder(**QUICK).fit(images * images.dtype.type(factor))
+    features = scaled.transform(images * images.dtype.type(factor))
+    np.testing.assert_allclose(features, model.transform(images), rtol=1e-2, atol=1e-3)
+    np.testing.assert_allclose(
+        scaled.inverse_transform(features) / factor, model.inverse_transform(features), rtol=1e-2, atol=1e-3
+    )
+    if images.dtype == np.float32:
+        assert scaled.reconstruction_error_ / factor**2 == pytest.approx(model.reconstruction_error_, rel=1e-2)
 
 
 @pytest.mark.parametrize(
