@@ -135,7 +135,8 @@ def _sample_shape(X, n_features):
 
 
 def _has_pose(estimator):
-    if estimator.pooling is None:
+    fitted = hasattr(estimator, "_state")
+    if (estimator._state["architecture"]["pooling"] if fitted else estimator.pooling) is None:
         raise AttributeError("without pooling the embedding holds the pose, and none is told apart")
     return True
 
@@ -465,11 +466,15 @@ class EquivariantAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMix
         Raises
         ------
         ValueError
-            For features or poses of another shape, NaN, and poses that are no elements.
+            For features or poses of another shape, NaN, what is no dense array of real numbers, and poses that are no
+            elements.
         """
         refuse_none(self, X, "features")
         container = check_fitted(self, "inverse_transform", X)
-        features = as_tensor(X if isinstance(X, torch.Tensor) else np.asarray(to_numpy(X)))
+        features = X if isinstance(X, torch.Tensor) else np.asarray(to_numpy(X))
+        if features.is_complex() if isinstance(X, torch.Tensor) else features.dtype.kind not in "fiub":
+            raise ValueError(f"features must be a dense array of real numbers, got dtype {features.dtype}")
+        features = as_tensor(features)
         if features.ndim != 2 or features.shape[1] != self._n_features_out:
             raise ValueError(f"features must be of shape (n, {self._n_features_out}), got {tuple(features.shape)}")
         if not torch.isfinite(features).all():

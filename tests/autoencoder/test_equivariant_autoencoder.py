@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.pipeline import make_pipeline
@@ -129,6 +130,15 @@ def test_upright_images_agree_on_a_pose(digits):
         share[weight] = np.mean(model.predict_pose(digits) == 0)
     assert share[1] > 0.9
     assert 0.25 <= share[0] < 0.8
+
+
+def test_the_pose_is_that_of_what_was_fitted(digits):
+    model = EquivariantAutoencoder(**QUICK).fit(digits).set_params(pooling=None)
+    assert model.predict_pose(digits).shape == (60,)
+    model.fit(digits).set_params(pooling="gram")
+    assert not hasattr(model, "predict_pose")
+    assert not hasattr(clone(model).set_params(pooling=None), "predict_pose")
+    assert hasattr(clone(model), "predict_pose")
 
 
 def test_interpolated_group(digits):
@@ -289,6 +299,11 @@ def test_bad_features_and_poses(digits):
     for bad, message in ((features[:, 1:], r"shape \(n, 12\)"), (features * np.nan, "NaN")):
         with pytest.raises(ValueError, match=message):
             model.inverse_transform(bad)
+    for bad in (features.astype(str), features.astype(object), features.astype(complex), csr_array(features)):
+        with pytest.raises(ValueError, match="real numbers"):
+            model.inverse_transform(bad)
+    with pytest.raises(ValueError, match="real numbers"):
+        model.inverse_transform(torch.from_numpy(features).to(torch.complex64))
     for pose, message in ((4, "lie in 0-3"), (-1, "lie in 0-3"), ([0, 1], "60, one for each row"), (0.5, "whole")):
         with pytest.raises(ValueError, match=message):
             model.inverse_transform(features, pose)
