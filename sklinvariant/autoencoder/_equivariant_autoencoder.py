@@ -77,10 +77,16 @@ class ReconstructionLoss(nn.Module):
 def channel_spread(images):
     """Mean and standard deviation of each channel of images (n, c, h, w), (c, 1, 1) each; 1 for what is constant."""
     count = images[:, 0].numel()
-    parts = [as_float(part).double() for part in images.split(_AT_ONCE)]
-    mean = sum(part.sum((0, 2, 3)) for part in parts)[:, None, None] / count
-    variance = sum((part - mean).square().sum((0, 2, 3)) for part in parts)[:, None, None] / count
-    scale = torch.where(variance > 0, variance, 1.0).sqrt()
+    low, high = (as_float(bound(images, (0, 2, 3))).double()[:, None, None] for bound in (torch.amin, torch.amax))
+    span = torch.where(high > low, high - low, 1.0)  # in units of it nothing overflows, and what is constant is 0
+
+    def mean_of(function):
+        parts = ((as_float(part).double() - low) / span for part in images.split(_AT_ONCE))
+        return sum(function(part).sum((0, 2, 3)) for part in parts)[:, None, None] / count
+
+    mean = mean_of(lambda part: part)
+    deviation = mean_of(lambda part: (part - mean).square()).sqrt()
+    mean, scale = low + span * mean, torch.where(high > low, span * deviation, 1.0)
     dtype = as_float(images[:0]).dtype
     return mean.to(dtype), scale.to(dtype)
 
@@ -116,7 +122,7 @@ def reconstruction_error(network, images, shift, scale, cross_entropy):
     total = 0.0
     for part in map(as_float, images.split(_AT_ONCE)):
         rebuilt = to_pixels(network((part - shift) / scale), shift, scale, cross_entropy)
-        total += float((rebuilt - part).square().sum(dtype=torch.float64))
+        total += float((rebuilt - part).double().square().sum())
     return total / images.numel()
 
 
@@ -129,7 +135,8 @@ def _sample_shape(X, n_features):
 
 
 def _has_pose(estimator):
-    if estimator.pooling is None:
+    fitted = hasattr(estimator, "_state")
+    if (estimator._state["architecture"]["pooling"] if fitted else estimator.pooling) is None:
         raise AttributeError("without pooling the embedding holds the pose, and none is told apart")
     return True
 
@@ -459,11 +466,15 @@ class EquivariantAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMix
         Raises
         ------
         ValueError
-            For features or poses of another shape, NaN, and poses that are no elements.
+            For features or poses of another shape, NaN, what is no dense array of real numbers, and poses that are no
+            elements.
         """
         refuse_none(self, X, "features")
         container = check_fitted(self, "inverse_transform", X)
-        features = as_tensor(X if isinstance(X, torch.Tensor) else np.asarray(to_numpy(X)))
+        features = X if isinstance(X, torch.Tensor) else np.asarray(to_numpy(X))
+        if features.is_complex() if isinstance(X, torch.Tensor) else features.dtype.kind not in "fiub":
+            raise ValueError(f"features must be a dense array of real numbers, got dtype {features.dtype}")
+        features = as_tensor(features)
         if features.ndim != 2 or features.shape[1] != self._n_features_out:
             raise ValueError(f"features must be of shape (n, {self._n_features_out}), got {tuple(features.shape)}")
         if not torch.isfinite(features).all():

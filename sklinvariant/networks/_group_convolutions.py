@@ -90,6 +90,8 @@ class _GroupConvolution(nn.Module):
         self.kernel_size, self.padding, self.stride = pair(kernel_size), pair(padding), stride
         if self.group.needs_squares and self.kernel_size[0] != self.kernel_size[1]:
             raise ValueError(f"kernel_size={kernel_size} must be square to be turned by {self.group.name}")
+        if self.group.needs_squares and self.padding[0] != self.padding[1]:
+            raise ValueError(f"padding={padding} must be the same on all sides to be turned by {self.group.name}")
         self._expand_by(*self._expansion())
         n_stored = 1 if self.lifts or self.projects else self.group.order
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, n_stored, *self.kernel_size))
@@ -177,7 +179,8 @@ class LiftingConv2d(_GroupConvolution):
     ------
     ValueError
         From ``forward`` where ``size + 2 padding - kernel_size`` is not a multiple of the stride: then a turned image
-        would be seen at other places. From the start, for filters that are not square and a group that turns them.
+        would be seen at other places. From the start, for filters that are not square or paddings of rows and columns
+        that differ, and a group with quarter turns.
 
     Examples
     --------

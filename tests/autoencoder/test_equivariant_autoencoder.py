@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.pipeline import make_pipeline
@@ -13,7 +14,7 @@ from sklearn.svm import LinearSVC
 
 from sklinvariant import load, save
 from sklinvariant.autoencoder import EquivariantAutoencoder
-from sklinvariant.autoencoder._equivariant_autoencoder import ReconstructionLoss
+from sklinvariant.autoencoder._equivariant_autoencoder import ReconstructionLoss, channel_spread
 from sklinvariant.datasets import load_digits_images
 from sklinvariant.networks import EquivariantAutoencoderNetwork, Group
 
@@ -131,6 +132,15 @@ def test_upright_images_agree_on_a_pose(digits):
     assert 0.25 <= share[0] < 0.8
 
 
+def test_the_pose_is_that_of_what_was_fitted(digits):
+    model = EquivariantAutoencoder(**QUICK).fit(digits).set_params(pooling=None)
+    assert model.predict_pose(digits).shape == (60,)
+    model.fit(digits).set_params(pooling="gram")
+    assert not hasattr(model, "predict_pose")
+    assert not hasattr(clone(model).set_params(pooling=None), "predict_pose")
+    assert hasattr(clone(model), "predict_pose")
+
+
 def test_interpolated_group(digits):
     """Quarter turns stay exact; between them features change less than those of an ordinary autoencoder."""
     model = EquivariantAutoencoder(**QUICK, group="C8").fit(digits)
@@ -224,6 +234,31 @@ def test_constant_images_stay_finite(pooling):
     assert np.isfinite(model.inverse_transform(model.transform(images))).all()
 
 
+@pytest.mark.parametrize("value", [0.1, 1 / 3, 3.3, -7e-5])
+def test_constant_images_are_not_divided_by_their_rounding(value):
+    """One channel constant, as an alpha channel is: other images then differ from it by their own measure."""
+    images = np.full((50, 6, 6, 2), value)
+    images[..., 0] = np.random.RandomState(0).rand(50, 6, 6)
+    shift, scale = channel_spread(torch.from_numpy(images).permute(0, 3, 1, 2))
+    assert (shift[1].item(), scale[1].item()) == (pytest.approx(value, rel=1e-12), 1)
+    assert shift[0].item() == pytest.approx(images[..., 0].mean())
+    assert scale[0].item() == pytest.approx(images[..., 0].std())
+
+
+@pytest.mark.parametrize("factor", [1e-300, 1e-30, 1e30, 1e300])
+def test_the_scale_of_images_does_not_matter(factor, digits):
+    images = digits.astype(np.float64 if abs(np.log10(factor)) > 38 else np.float32)
+    model = EquivariantAutoencoder(**QUICK).fit(images)
+    scaled = EquivariantAutoencoder(**QUICK).fit(images * images.dtype.type(factor))
+    features = scaled.transform(images * images.dtype.type(factor))
+    np.testing.assert_allclose(features, model.transform(images), rtol=1e-2, atol=1e-3)
+    np.testing.assert_allclose(
+        scaled.inverse_transform(features) / factor, model.inverse_transform(features), rtol=1e-2, atol=1e-3
+    )
+    if images.dtype == np.float32:
+        assert scaled.reconstruction_error_ / factor**2 == pytest.approx(model.reconstruction_error_, rel=1e-2)
+
+
 @pytest.mark.parametrize(
     ("params", "message"),
     [
@@ -264,6 +299,11 @@ def test_bad_features_and_poses(digits):
     for bad, message in ((features[:, 1:], r"shape \(n, 12\)"), (features * np.nan, "NaN")):
         with pytest.raises(ValueError, match=message):
             model.inverse_transform(bad)
+    for bad in (features.astype(str), features.astype(object), features.astype(complex), csr_array(features)):
+        with pytest.raises(ValueError, match="real numbers"):
+            model.inverse_transform(bad)
+    with pytest.raises(ValueError, match="real numbers"):
+        model.inverse_transform(torch.from_numpy(features).to(torch.complex64))
     for pose, message in ((4, "lie in 0-3"), (-1, "lie in 0-3"), ([0, 1], "60, one for each row"), (0.5, "whole")):
         with pytest.raises(ValueError, match=message):
             model.inverse_transform(features, pose)
