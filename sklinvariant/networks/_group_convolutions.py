@@ -6,6 +6,7 @@ elements, and one ordinary convolution does the rest.
 """
 
 import math
+from numbers import Integral
 
 import torch
 from torch import nn
@@ -28,7 +29,7 @@ def check_stride(layer, sizes, kernel_size, stride, padding):
 
 def pair(value):
     """(rows, columns) of one number or two."""
-    return (value, value) if isinstance(value, int) else tuple(value)
+    return (value, value) if isinstance(value, Integral) else tuple(value)
 
 
 def turned_filters(group, shape):
