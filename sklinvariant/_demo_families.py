@@ -193,7 +193,7 @@ def few_labels(digits):
         proba = model.predict_proba(digits.test_images)
         SimplexDisplay.from_predictions(proba, y=digits.y_test, ax=part.subplots())
 
-    made = "those, and 50 labels", "classes", "accuracy, 50 labels"
+    made = "small turns, 50 labels", "classes", "accuracy, 50 labels"
     return Row("OverclusteringClassifier", *made, scores[0], "LogisticRegression", scores[1], draw)
 
 
