@@ -2,7 +2,8 @@
 
     python benchmarks/group_convolutions.py [--device cpu] [--repeats 15]
 
-Both convolve maps of c |G| channels to as many; the group's weights are |G| times fewer, and expanded at each call.
+Both convolve maps of c · order channels to as many; the group's weights are fewer by its order, and expanded at each
+call.
 Median milliseconds, taking turns in one run.
 """
 

@@ -15,25 +15,30 @@ _FREE = {"checkpoint", "callbacks", "verbose"}
 class Checkpoint:
     """What a fit needs to go on after its last finished epoch, in a file that is there while the fit is not finished.
 
-    The file says which fit it is of: the estimator, its parameters and a checksum of the samples. Other fits refuse it.
+    The file says which fit it is of: the estimator, its parameters, checksums of the samples and of the ``pairs``
+    (numbers) that are made of them, and how many epochs the model had made ``before``. Other fits refuse it.
     """
 
-    def __init__(self, path, estimator, samples):
-        self.path = Path(path)
+    def __init__(self, path, estimator, samples, pairs, *, before):
+        self.path, self.before = Path(path), before
         parameters = estimator.get_params(deep=False)
         self.fit = {
             "estimator": type(estimator).__name__,
             **{name: _described(value) for name, value in parameters.items() if name not in _FREE},
-            "samples": f"{tuple(samples.shape)} {_checksum(samples)}",
+            "samples": _checksum(samples),
+            "groups or auxiliary samples": " ".join(map(_checksum, pairs)),
         }
 
     def read(self):
-        """What was written by this very fit; None where there is no file."""
+        """What was written by this very fit; None where there is no file.
+
+        The model may be as it was before that fit, or as the fit left it when it was interrupted.
+        """
         if not self.path.exists():
             return None
         try:
             content = torch.load(self.path, map_location="cpu", weights_only=True)
-            fit = content.pop("fit")
+            fit, before, done = content.pop("fit"), content.pop("before"), len(content["history"])
         except Exception as error:
             raise ValueError(
                 f"checkpoint={str(self.path)!r} cannot be read; delete it to begin anew ({error})"
@@ -44,13 +49,19 @@ class Checkpoint:
                 f"checkpoint={str(self.path)!r} is of a fit with other {', '.join(changed)}; delete it to begin "
                 "anew, or name another file"
             )
+        if self.before not in (before, before + done):
+            raise ValueError(
+                f"checkpoint={str(self.path)!r} is of a fit that began after {before} epochs, and went on to "
+                f"{before + done}; this model has made {self.before}. Delete it, or name another file"
+            )
+        self.before = before
         return content
 
     def write(self, content):
         """Replaces the file by a whole new one, so that there never is half a file."""
         draft = self.path.with_name(self.path.name + ".part")
         draft.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({"fit": self.fit, **content}, draft)
+        torch.save({"fit": self.fit, "before": self.before, **content}, draft)
         os.replace(draft, self.path)
 
     def remove(self):
@@ -61,5 +72,5 @@ def _described(value):
     return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
 
 
-def _checksum(samples):
-    return zlib.crc32(np.ascontiguousarray(samples.cpu().numpy()))
+def _checksum(values):
+    return f"{tuple(values.shape)} {zlib.crc32(np.ascontiguousarray(values.cpu().numpy()))}"

@@ -137,12 +137,12 @@ def _has_pose(estimator):
 class EquivariantAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ImageEstimator):
     """Features of images that do not change when the image is turned, learned without labels; and the pose.
 
-    Group convolutions make an embedding E (k, |G|) of an image that is permuted when the image is moved by an element g
-    of a finite group: ``E(g x)[u] = E(x)[g⁻¹ u]``. A further channel is a softmax p (|G|) over the group that moves
-    alike: the pose. A pooling makes features f of the embedding that do not change, and a decoder, of group
-    convolutions too, rebuilds the image from f and the pose alone: what the pose does not carry must be in f. Minimised
-    is the expected error, ``Σ_g p_g ‖D(f, g) - x‖²``, and the entropy of the mean pose of a step's images, so that
-    images which mostly stand upright agree on what is upright.
+    Group convolutions make an embedding E (k, order) of an image, an entry for each of k channels and each element of a
+    finite group, that is permuted when the image is moved by an element g: ``E(g x)[u] = E(x)[g⁻¹ u]``. A further
+    channel is a softmax p over the group that moves alike: the pose. A pooling makes features f of the embedding that
+    do not change, and a decoder, of group convolutions too, rebuilds the image from f and the pose alone: what the pose
+    does not carry must be in f. Minimised is the expected error, ``Σ_g p_g ‖D(f, g) - x‖²``, and the entropy of the
+    mean pose of a step's images, so that images which mostly stand upright agree on what is upright.
 
     Parameters
     ----------
@@ -154,10 +154,10 @@ class EquivariantAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMix
         are about the same, and need images whose corners are as empty as what is around them. "trivial" is an ordinary
         autoencoder.
     pooling : {"attention", "gram", "mean"} or None, default="attention"
-        How features are made of the embedding. "attention" turns it back by the pose, ``Σ_g p_g E[g u]``: k |G|
-        features. "gram" takes products of channels, ``1 / |G| Σ_u E_i[u] E_j[u]``: k (k + 1) / 2, the off-diagonal
+        How features are made of the embedding. "attention" turns it back by the pose, ``Σ_g p_g E[g u]``: k · order
+        features. "gram" takes products of channels, ``1 / order Σ_u E_i[u] E_j[u]``: k (k + 1) / 2, the off-diagonal
         ones times √2, so that distances are those of matrices. "mean" averages over the group: k. None keeps the
-        embedding, k |G| numbers that move with the image.
+        embedding, k · order numbers that move with the image.
     width : int, default=8
         Channels of the first level, each for all elements of the group; they double with each level.
     depth : int, default=2
@@ -192,8 +192,8 @@ class EquivariantAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMix
     Attributes
     ----------
     embedding_shape_ : tuple
-        (latent_channels, |G|), what `embed` gives of an image.
-    elements_ : ndarray of shape (|G|, 2)
+        (latent_channels, order), what `embed` gives of an image.
+    elements_ : ndarray of shape (order, 2)
         For each pose how an image in it is mirrored (0 or 1) and then turned (degrees, counter-clockwise) from the
         canonical one.
     reconstruction_error_ : float
@@ -239,8 +239,8 @@ class EquivariantAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMix
     (100, 8, 8)
     """
 
-    embedding_shape_ = FittedState("(latent_channels, |G|).")
-    elements_ = FittedState("(|G|, 2): mirrored, degrees.")
+    embedding_shape_ = FittedState("(latent_channels, order).")
+    elements_ = FittedState("(order, 2): mirrored, degrees.")
 
     _parameter_constraints = {
         "latent_channels": [_COUNT],
@@ -400,8 +400,8 @@ class EquivariantAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMix
         Returns
         -------
         array of shape (n, n_features_out)
-            latent_channels · |G| features with ``pooling="attention"`` and None, latent_channels (latent_channels + 1)
-            / 2 with "gram", latent_channels with "mean"; in the kind of array, on the device and in the precision of X.
+            With k latent_channels these are k · order features with ``pooling="attention"`` and None, k (k + 1) / 2
+            with "gram", k with "mean"; in the kind of array, on the device and in the precision of X.
         """
         container = check_fitted(self, "transform", X)
         return container.wrap(self._over(X, lambda network, x: network.features(*network.encode(x))))
@@ -416,7 +416,7 @@ class EquivariantAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMix
 
         Returns
         -------
-        array of shape (n, latent_channels, |G|)
+        array of shape (n, latent_channels, order)
             The last axis in the order of ``elements_``.
         """
         container = check_fitted(self, "embed", X)

@@ -29,6 +29,7 @@ from sklinvariant._base import (
 )
 from sklinvariant._checkpoint import Checkpoint
 from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
+from sklinvariant._descriptors import as_tensor
 from sklinvariant._images import as_float
 from sklinvariant._training import OPTIMIZERS, train
 from sklinvariant.cluster._merged_start import merged_labels, teach
@@ -160,6 +161,8 @@ class IICClusterer(
         Epoch, mean loss (in parts of ln k) and seconds of each epoch.
     n_iter_ : int
         Epochs made.
+    n_features_in_ : int
+        Numbers in a sample.
 
     References
     ----------
@@ -302,8 +305,8 @@ class IICClusterer(
             Where clusters are left without samples, and where pairs share no information about clusters.
         """
         again = self.warm_start and hasattr(self, "_state")
-        decay = self.learning_rate_decay
-        self._learn(X, groups, auxiliary, reset=not again, max_epochs=self.max_epochs, decay=decay)
+        settings = {"max_epochs": self.max_epochs, "decay": self.learning_rate_decay, "file": self.checkpoint}
+        self._learn(X, groups, auxiliary, reset=not again, **settings)
         self._warn()
         return self
 
@@ -412,7 +415,7 @@ class IICClusterer(
         source = self._source(samples, groups, None, torch_generator(self.random_state))
         pairs = torch.arange(len(source), device=samples.device)
         joint = measure(self._network(samples), source, pairs, self.n_repeats)
-        return float(joint_information(joint)[self.best_head_])
+        return float(joint_information(joint)[self.best_head_].clamp_min(0))
 
     def _samples(self, X, *, reset, paired):
         """Rows (n, d) or images (n, h, w, c) on the device; the two of a pair one after the other."""
@@ -466,7 +469,7 @@ class IICClusterer(
         if self.n_overclusters is None and auxiliary.any():
             raise ValueError("auxiliary samples train only the auxiliary heads: set n_overclusters to have them")
         each = 2 if self.pairs == "explicit" else 1
-        return torch.from_numpy(auxiliary).to(device).repeat_interleave(each)
+        return as_tensor(auxiliary).to(device).repeat_interleave(each)
 
     def _check_numbers(self, n):
         what = "pairs" if self.pairs == "explicit" else "samples"
@@ -475,7 +478,7 @@ class IICClusterer(
         if self.batch_size < self.n_clusters:
             raise ValueError(f"batch_size={self.batch_size} should be >= n_clusters={self.n_clusters}")
 
-    def _learn(self, X, groups, auxiliary, *, reset, max_epochs, decay):
+    def _learn(self, X, groups, auxiliary, *, reset, max_epochs, decay, file=None):
         container = Container(X)
         explicit = self.pairs == "explicit"
         samples = self._samples(X, reset=reset, paired=explicit)
@@ -483,18 +486,21 @@ class IICClusterer(
         auxiliary = self._auxiliary(auxiliary, len(firsts), samples.device)
         self._check_numbers(len(firsts) if auxiliary is None else int((~auxiliary).sum()) // (2 if explicit else 1))
         generator = torch_generator(self.random_state)
-        if not reset:  # other views and another order than in the epochs before
-            generator.manual_seed(generator.initial_seed() + self.n_iter_)
-        seed = generator.initial_seed()
         source = self._source(samples, groups, auxiliary, generator)
         main = torch.arange(len(source), device=samples.device) if auxiliary is None else source.without(auxiliary)
         if len(main) == 0:
             raise ValueError("there is no pair without an auxiliary sample, and so none for the main heads")
-        checkpoint = None if self.checkpoint is None else Checkpoint(self.checkpoint, self, samples)
+        before, checkpoint, written = 0 if reset else self.n_iter_, None, None
+        if file is not None:
+            checkpoint = Checkpoint(file, self, samples, (source.rows, main), before=before)
+            written = checkpoint.read()
+            before = checkpoint.before
+        seed = generator.initial_seed() + before
+        generator.manual_seed(seed)  # other views and another order than in the epochs before
         network = self._start(samples, generator) if reset else self._network(samples)
         optimizer = OPTIMIZERS.get(self.optimizer, self.optimizer)
         steps = {"batch_size": self.batch_size, "learning_rate": self.learning_rate}
-        if reset and self.init == "merge" and (checkpoint is None or checkpoint.read() is None):
+        if reset and self.init == "merge" and written is None:
             weight = self.entropy_weight
             labels = merged_labels(source, main, self.n_clusters, self.n_heads, entropy_weight=weight)
             teach(network, source, main, labels, optimizer=optimizer, **steps)
@@ -504,7 +510,7 @@ class IICClusterer(
             joint = measure(network, source, main, self.n_repeats)
             source.generator = generator  # a callback that looks at the model does not change what is drawn next
             best = int(network.losses(joint).argmin())
-            information = joint_information(joint).cpu().numpy()
+            information = joint_information(joint).clamp_min(0).cpu().numpy()
             state = {
                 "network": {name: value.cpu().numpy().copy() for name, value in network.state_dict().items()},
                 "n_trunk_features": network.heads.linear.in_features,
@@ -544,7 +550,7 @@ class IICClusterer(
         )
         attributes = export(network)
         report.end(lambda: attributes)
-        earlier = [] if reset else self.history_
+        earlier = self.history_[:before] if before else []
         for attribute, value in attributes.items():
             setattr(self, attribute, value)
         self.history_ = earlier + [row | {"epoch": row["epoch"] + len(earlier)} for row in history]
@@ -598,6 +604,8 @@ class IICClusterer(
         return ClusterNetwork.build(self.network, shape, *sizes, generator=generator, **settings)
 
     def _assign(self, X):
+        if self.pairs == "explicit" and len(getattr(X, "shape", ())) == len(self._state["sample_shape"]) + 2:
+            raise ValueError(f"{type(self).__name__} takes samples, not pairs: give X[:, 0] or X[:, 1]")
         samples = self._samples(X, reset=False, paired=False)
         features, probabilities = assign(self._network(samples), samples)
         return features, probabilities[:, self.best_head_]

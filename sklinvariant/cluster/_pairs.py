@@ -20,12 +20,14 @@ MOST_STEPS = 3  # from neighbour to neighbour
 def default_views(channels):
     """What leaves the content of an image intact: small turns, stretches and shifts; colours and mirroring too.
 
-    Grey images are not mirrored: those are digits, letters and symbols as often as not.
+    Grey images are not mirrored: those are digits, letters and symbols as often as not. Other channels than red, green
+    and blue have no colours that could be changed.
     """
     moves = [Rotation(15), Scale(0.85, 1.15), Shear(10), Translation(0.1)]
     if channels == 1:
         return Compose(moves, fill="edge")
-    return Compose([*moves, Flip(), ColorJitter(0.4, 0.4, 0.4, 0.1)], fill="edge")
+    colours = [ColorJitter(0.4, 0.4, 0.4, 0.1)] if channels == 3 else []
+    return Compose([*moves, Flip(), *colours], fill="edge")
 
 
 def same(samples, generator):

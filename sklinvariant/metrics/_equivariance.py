@@ -41,17 +41,17 @@ def equivariance_error(module, group, images, *, input="image", output="group", 
         Whole numbers 0-255, read as 0-1, or floats; as tensors on the module's device and in its precision. Square
         ones, where the group has quarter turns.
     input : {"image", "group"}, default="image"
-        What L_g does to the images: "image" moves pixels, "group" also permutes the channels c |G| of maps over the
+        What L_g does to the images: "image" moves pixels, "group" also permutes the channels c · order of maps over the
         group (c varying slowest), the input of a layer within a network.
     output : {"group", "image", "invariant"}, default="group"
-        What L_g does to the answer: "group" takes it for maps (n, c |G|, h, w) or an embedding (n, c, |G|), "image"
-        for images (n, c, h, w), "invariant" for features that must not change.
+        What L_g does to the answer: "group" takes it for maps (n, c · order, h, w) or an embedding (n, c, order),
+        "image" for images (n, c, h, w), "invariant" for features that must not change.
     per_element : bool, default=False
         The figure of each g, in the order of `Group`.
 
     Returns
     -------
-    float, or ndarray of shape (|G|,) where ``per_element``
+    float, or ndarray of shape (order,) where ``per_element``
         0 for an answer that is always 0.
 
     Raises

@@ -3,7 +3,7 @@
 After Kuzminykh, Polykovskiy & Zhebrak (2018), of which the abstract says: group convolutions, embeddings that change
 predictably, Gram pooling and equivariant attention. What follows is our reading of these words.
 
-E (n, k, |G|) is the embedding, with ``E(g x)[u] = E(x)[g⁻¹ u]``, and p (n, |G|) the pose: weights that sum to 1 and
+E (n, k, order) is the embedding, with ``E(g x)[u] = E(x)[g⁻¹ u]``, and p (n, order) the pose: weights that sum to 1 and
 move alike, ``p(g x)[u] = p(x)[g⁻¹ u]``.
 """
 
@@ -16,12 +16,12 @@ from sklinvariant.networks._group_layers import GroupBatchNorm2d, GroupPool2d, G
 
 
 def count_features(pooling, k, order):
-    """Numbers that a pooling makes of an embedding (k, |G|)."""
+    """Numbers that a pooling makes of an embedding (k, order)."""
     return {"gram": k * (k + 1) // 2, "mean": k}.get(pooling, k * order)
 
 
 def align(embedding, pose, group):
-    """The embedding turned back by the pose, ``Σ_g p_g E[g u]``: (n, k, |G|), which no longer changes."""
+    """The embedding turned back by the pose, ``Σ_g p_g E[g u]``: (n, k, order), which no longer changes."""
     turned_back = embedding[:, :, group.products.to(embedding.device)]  # (n, k, g, u)
     return (pose[:, None, :, None] * turned_back).sum(2)
 
@@ -33,7 +33,7 @@ def place(aligned, pose, group):
 
 
 def gram_pool(embedding):
-    """Products of channels summed over the group, ``1 / |G| Σ_u E_i[u] E_j[u]``: (n, k, |G|) -> (n, k (k + 1) / 2).
+    """Products of channels summed over the group, ``1 / order Σ_u E_i[u] E_j[u]``: (n, k, order) -> (n, k (k + 1) / 2).
 
     The upper triangle of the matrix; what stands for two entries counts √2, so that distances are those of matrices.
     """
@@ -103,7 +103,7 @@ class EquivariantAutoencoderNetwork(nn.Module):
         self.decoder = build.decoder(n_placed, widths[::-1], shape[0], sizes[::-1])
 
     def encode(self, images):
-        """(n, c, h, w) -> embedding (n, k, |G|) and pose (n, |G|)."""
+        """(n, c, h, w) -> embedding (n, k, order) and pose (n, order)."""
         maps = self.encoder(images).unflatten(1, (-1, self.group.order)).flatten(2)
         return maps[:, :-1], maps[:, -1].softmax(1)
 
@@ -118,7 +118,7 @@ class EquivariantAutoencoderNetwork(nn.Module):
         return embedding.flatten(1)
 
     def decode(self, features, pose):
-        """Images (n, c, h, w) of features in a pose (n, |G|); without pooling the features are all there is."""
+        """Images (n, c, h, w) of features in a pose (n, order); without pooling the features are all there is."""
         if self.pooling in ("gram", "mean"):
             placed = features[:, :, None] * pose[:, None]
         else:

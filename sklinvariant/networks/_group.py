@@ -22,7 +22,7 @@ class Group:
     Attributes
     ----------
     order : int
-        Number of elements, |G|.
+        Number of elements.
     matrices : tensor of shape (order, 3, 3)
         float64, of points as `sklinvariant.transforms.Geometric.matrix` has them.
     products : int64 tensor of shape (order, order)
@@ -86,17 +86,18 @@ class Group:
         return matrices
 
     def act(self, images, element):
-        """L_g of images (n, c, h, w): each moved by element g, ``(L_g x)(p) = x(g⁻¹ p)``; what comes in from outside
-        is 0."""
+        """L_g of images (n, c, h, w): each moved by element g, ``(L_g x)(p) = x(g⁻¹ p)``; outside they are 0."""
         return resample(images, self.matrices[element][None])
 
     def act_on_maps(self, maps, element):
-        """L_g of maps over the group (n, c |G|, h, w), c varying slowest: moved, and ``(L_g x)(p, u) = x(g⁻¹ p, g⁻¹
-        u)``."""
+        """L_g of maps over the group (n, c · order, h, w), c varying slowest.
+
+        Pixels are moved and elements permuted: ``(L_g x)(p, u) = x(g⁻¹ p, g⁻¹ u)``.
+        """
         return self.act(self.act_on_embedding(maps.unflatten(1, (-1, self.order)), element).flatten(1, 2), element)
 
     def act_on_embedding(self, embedding, element):
-        """L_g of (n, c, |G|, …), which has no place: ``(L_g x)(u) = x(g⁻¹ u)``."""
+        """L_g of (n, c, order, …), which has no place: ``(L_g x)(u) = x(g⁻¹ u)``."""
         return embedding[:, :, self.products[self.inverses[element]].to(embedding.device)]
 
     def __repr__(self):

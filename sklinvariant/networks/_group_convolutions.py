@@ -1,7 +1,8 @@
 """Convolutions that commute with a finite group: Cohen & Welling 2016, "Group equivariant convolutional networks".
 
-A map over the group is (n, c |G|, h, w): channel ``c |G| + u`` is what filter c turned by element u has seen. Each
-weight is stored once. An index makes of it the filters of all elements, and one ordinary convolution does the rest.
+A map over the group is (n, c · order, h, w), where the order is the number of the group's elements: channel ``c · order
++ u`` is what filter c turned by element u has seen. Each weight is stored once. An index makes of it the filters of all
+elements, and one ordinary convolution does the rest.
 """
 
 import math
@@ -31,7 +32,7 @@ def pair(value):
 
 
 def turned_filters(group, shape):
-    """For all elements g how filters of (h, w) pixels are turned: (|G|, h w, h w), ``L_g ψ = ψ @ matrix``.
+    """For all elements g how filters of (h, w) pixels are turned: (order, h w, h w), ``L_g ψ = ψ @ matrix``.
 
     Groups that are exact permute pixels. For the others a filter is the combination of rings of waves that comes
     nearest to its pixels; and a wave can be turned by any angle (Weiler, Hamprecht & Storath 2018). Looking pixels up
@@ -127,7 +128,7 @@ class _GroupConvolution(nn.Module):
         self._expanded = index.shape[0], index.shape[1] * index.shape[2]
 
     def filters(self):
-        """All filters, as an ordinary convolution has them: (out |G|, in |G|, k, k), without |G| for images."""
+        """All filters, as an ordinary convolution has them: (out · order, in · order, k, k), images without order."""
         stored = self.weight if self._turn is None else self.weight.flatten(3) @ self._turn
         n_out, n_in = self._expanded
         return stored.flatten(1).index_select(1, self._index).view(self.out_channels * n_out, n_in, *self.kernel_size)
@@ -149,7 +150,7 @@ class _GroupConvolution(nn.Module):
 
 
 class LiftingConv2d(_GroupConvolution):
-    """Images (n, in_channels, h, w) -> maps over the group (n, out_channels |G|, h', w').
+    """Images (n, in_channels, h, w) -> maps over the group (n, out_channels · order, h', w').
 
     ``y(p, g) = Σ_q ψ(g⁻¹ (q - p)) x(q)``: an image is compared with a filter in all its poses, so that a turned image
     gives the turned map with elements permuted, ``(L_g y)(p, u) = y(g⁻¹ p, g⁻¹ u)``.
@@ -157,7 +158,7 @@ class LiftingConv2d(_GroupConvolution):
     Parameters
     ----------
     in_channels, out_channels : int
-        Channels of the images, and filters; each filter gives |G| channels.
+        Channels of the images, and filters; each filter gives a channel for each element.
     kernel_size : int or (int, int)
         Pixels of a filter.
     group : str or Group
@@ -196,14 +197,14 @@ class LiftingConv2d(_GroupConvolution):
 
 
 class GroupConv2d(_GroupConvolution):
-    """Maps over the group (n, in_channels |G|, h, w) -> maps over the group (n, out_channels |G|, h', w').
+    """Maps over the group (n, in_channels · order, h, w) -> maps over the group (n, out_channels · order, h', w').
 
     ``y(p, g) = Σ_u Σ_q ψ(g⁻¹ (q - p), g⁻¹ u) x(q, u)``. Parameters and errors are those of `LiftingConv2d`.
     """
 
 
 class ProjectingConv2d(_GroupConvolution):
-    """Maps over the group (n, in_channels |G|, h, w) -> images (n, out_channels, h', w'): the way back of lifting.
+    """Maps over the group (n, in_channels · order, h, w) -> images (n, out_channels, h', w'): the way back of lifting.
 
     ``y(p) = Σ_u Σ_q ψ(u⁻¹ (q - p)) x(q, u)``. Parameters and errors are those of `LiftingConv2d`.
     """

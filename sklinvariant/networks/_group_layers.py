@@ -1,4 +1,4 @@
-"""What stands between group convolutions: layers of maps over a group (n, c |G|, h, w), c varying slowest."""
+"""What stands between group convolutions: layers of maps over a group (n, c · order, h, w), c varying slowest."""
 
 from torch import nn
 from torch.nn import functional as F
@@ -13,7 +13,7 @@ class GroupBatchNorm2d(nn.BatchNorm2d):
     Parameters
     ----------
     num_features : int
-        Channels c; the maps have c |G|.
+        Channels c; the maps have c · order.
     group : str or Group
         See `Group`.
     eps, momentum : float
@@ -25,7 +25,7 @@ class GroupBatchNorm2d(nn.BatchNorm2d):
         self.group = group if isinstance(group, Group) else Group(group)
 
     def forward(self, x):
-        by_channel = x.unflatten(1, (-1, self.group.order)).flatten(2, 3)  # (n, c, |G| h, w)
+        by_channel = x.unflatten(1, (-1, self.group.order)).flatten(2, 3)  # (n, c, order h, w)
         if self.training and by_channel.numel() == self.num_features:  # a single number has no variance
             running = self.running_mean, self.running_var
             return F.batch_norm(by_channel, *running, self.weight, self.bias, eps=self.eps).view_as(x)

@@ -4,6 +4,7 @@ import pickle
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -105,12 +106,18 @@ def test_images(bars, params):
 @pytest.mark.parametrize("network", ["vgg", "resnet"])
 def test_colour_images_of_whole_numbers(network):
     images = np.random.RandomState(0).randint(0, 256, (6, 8, 9, 3)).astype(np.uint8)
-    model = IICClusterer(2, network=network, max_epochs=1, random_state=0)
+    model = IICClusterer(2, network=network, init="random", random_state=0)
     features = model.partial_fit(images).transform(images)
     assert features.dtype == np.float32
     assert len(features) == 6
     assert features.shape[1] == (1024 if network == "vgg" else 512)
     np.testing.assert_allclose(model.transform(images / np.float32(255)), features, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("n_channels", [2, 4])
+def test_images_of_any_channels(n_channels):
+    X = np.random.RandomState(0).rand(10, 6, 6, n_channels)
+    assert IICClusterer(2, max_epochs=1, random_state=0).fit(X).predict(X).shape == (10,)
 
 
 def test_pairs_in_time_and_pairs_that_are_given(blobs):
@@ -127,6 +134,8 @@ def test_pairs_in_time_and_pairs_that_are_given(blobs):
     assert given.labels_.shape == (len(pairs),)
     assert given.n_features_in_ == 4
     np.testing.assert_array_equal(given.predict(pairs[:, 0]), given.labels_)
+    with pytest.raises(ValueError, match=r"takes samples, not pairs: give X\[:, 0\]"):
+        given.transform(pairs)
     # pairs never cross from one clip to the next, so these are the same pairs
     np.testing.assert_array_equal(given.predict(frames), temporal.labels_)
 
@@ -235,6 +244,10 @@ def test_warnings(blobs):
         IICClusterer(2, max_epochs=1, random_state=0).fit(np.ones((10, 4, 4)))
     with pytest.warns(ConvergenceWarning, match="clusters are empty"):
         IICClusterer(20, **QUICK | {"max_epochs": 3}).fit(X)
+    with pytest.warns(ConvergenceWarning, match=r" 0\.0% "):  # not -0.0%, whatever rounding makes of it
+        model = IICClusterer(3, max_epochs=1, init="random", random_state=0).fit(np.ones((50, 4)))
+    assert model.mutual_information_.min() >= 0
+    assert model.score(np.ones((50, 4))) >= 0
 
 
 @pytest.mark.parametrize(
@@ -332,6 +345,13 @@ def test_auxiliary_samples_train_auxiliary_heads_only(blobs):
         model.fit(everything, auxiliary=np.arange(150) >= 2)
 
 
+def test_auxiliary_samples_of_a_data_frame():
+    X, auxiliary = np.eye(12), pd.Series(np.arange(12) > 9)
+    params = {"n_overclusters": 4, "max_epochs": 1, "init": "random", "random_state": 0}
+    first, second = (IICClusterer(1, **params).fit(X, auxiliary=mask) for mask in (auxiliary, auxiliary.to_numpy()))
+    np.testing.assert_array_equal(first.transform(X), second.transform(X))
+
+
 def test_pairs_without_auxiliary_samples():
     samples = torch.arange(6.0)[:, None]
     auxiliary = torch.tensor([False, True, False, False, False, True])
@@ -380,6 +400,59 @@ def test_goes_on_waiting(blobs, tmp_path):
     model = IICClusterer(3, **QUICK | {"tol": 0.5, "n_iter_no_change": 4})
     pieces = _fit_in_pieces(clone(model).set_params(checkpoint=tmp_path / "fit"), X, 2)
     assert pieces.n_iter_ == clone(model).fit(X).n_iter_ < 10
+
+
+def test_an_interrupted_model_goes_on_as_it_would_have(blobs, tmp_path):
+    """The epochs that it has made already are not counted twice, whether its fit was the first or went on itself."""
+    X, _ = blobs
+    model = IICClusterer(3, warm_start=True, **QUICK | {"max_epochs": 5})
+    whole = clone(model).fit(X)
+    model.set_params(checkpoint=tmp_path / "fit")
+    for n_fits in (1, 2):
+        model.set_params(callbacks=[_Stops(2)])
+        with pytest.warns(ConvergenceWarning, match="interrupted"):
+            model.fit(X)
+        model.set_params(callbacks=None).fit(X)
+        assert [row["epoch"] for row in model.history_] == list(range(1, 5 * n_fits + 1))
+        np.testing.assert_array_equal(model.predict_proba(X), whole.predict_proba(X))
+        np.testing.assert_array_equal(model.mutual_information_, whole.mutual_information_)
+        whole.fit(X)
+
+
+def test_parts_leave_the_checkpoint_of_a_fit_alone(blobs, tmp_path):
+    X, _ = blobs
+    file = tmp_path / "fit"
+    model = IICClusterer(3, checkpoint=file, callbacks=[_Stops(2)], **QUICK | {"max_epochs": 7})
+    with pytest.warns(ConvergenceWarning, match="interrupted"):
+        model.fit(X)
+    assert clone(model).set_params(callbacks=None).partial_fit(X).n_iter_ == 1
+    assert clone(model).set_params(callbacks=None).fit(X).n_iter_ == 7
+
+
+def test_checkpoints_of_other_pairs(blobs, tmp_path):
+    X, y = blobs
+    X = X[y.argsort()]
+    file = tmp_path / "fit"
+    params = QUICK | {"max_epochs": 4, "pairs": "temporal", "n_overclusters": 6}
+    model = IICClusterer(3, checkpoint=file, callbacks=[_Stops(2)], **params)
+    groups, auxiliary = np.arange(90) // 30, np.arange(90) < 9
+    with pytest.warns(ConvergenceWarning, match="interrupted"):
+        model.fit(X, groups=groups, auxiliary=auxiliary)
+    for others in ({"groups": groups}, {"groups": groups // 2, "auxiliary": auxiliary}):
+        with pytest.raises(ValueError, match="is of a fit with other groups or auxiliary samples; delete it"):
+            clone(model).fit(X, **others)
+
+
+def test_a_checkpoint_of_a_fit_that_went_on_needs_the_model_that_it_went_on_with(blobs, tmp_path):
+    X, _ = blobs
+    model = IICClusterer(3, warm_start=True, **QUICK | {"max_epochs": 5}).fit(X)
+    model.set_params(checkpoint=tmp_path / "fit", callbacks=[_Stops(2)])
+    with pytest.warns(ConvergenceWarning, match="interrupted"):
+        model.fit(X)
+    with pytest.raises(
+        ValueError, match="is of a fit that began after 5 epochs, and went on to 7; this model has made 0"
+    ):
+        clone(model).fit(X)
 
 
 def test_checkpoints_of_other_fits(blobs, tmp_path):
