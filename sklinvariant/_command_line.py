@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from sklinvariant import _demo, _demo_cluster, _demo_pool, _demo_retrieve
+from sklinvariant import _demo, _demo_cluster, _demo_pool, _demo_retrieve, _demo_tour
 
 
 def main(argv=None):
@@ -25,9 +25,10 @@ def main(argv=None):
 
 def _parse(argv):
     parser = argparse.ArgumentParser(prog="python -m sklinvariant", description="Learned invariance, at work.")
-    _demo.add_arguments(parser)
+    _demo_tour.add_arguments(parser)
     commands = parser.add_subparsers(metavar="command")
-    _demo.add_arguments(commands.add_parser("aggregation", help="bags of local features to vectors (the default)"))
+    _demo_tour.add_arguments(commands.add_parser("tour", help="every family on scikit-learn's digits (the default)"))
+    _demo.add_arguments(commands.add_parser("aggregation", help="bags of local features to vectors"))
     _demo_retrieve.add_arguments(commands.add_parser("retrieve", help="rotated images found again by short codes"))
     _demo_pool.add_arguments(commands.add_parser("pool", help="features that belong together, learned from video"))
     _demo_cluster.add_arguments(commands.add_parser("cluster", help="photographs sorted by what they show, unlabelled"))

@@ -1,4 +1,4 @@
-"""The demo: images -> local features -> aggregation -> LinearSVC, the aggregation chosen by a grid search."""
+"""The demo of aggregation: images -> local features -> bags -> LinearSVC, the aggregation found by a grid search."""
 
 import contextlib
 import os
@@ -9,14 +9,14 @@ from pathlib import Path
 
 
 def add_arguments(parser):
-    """The words of ``aggregation``, which is also what is run without a command."""
+    """The words of ``aggregation``."""
     parser.set_defaults(run=run)
     parser.add_argument(
         "--data",
         default="digits",
         help="digits (default), fashion-mnist, cifar10, an .npz file, or a folder with a sub-folder a class",
     )
-    parser.add_argument("--output", default="demo.png", help="where the picture goes (default: demo.png)")
+    parser.add_argument("--output", default="aggregation.png", help="where the picture goes (default: aggregation.png)")
     parser.add_argument("--max-images", type=int, default=1500, help="images used (default: 1500)")
     parser.add_argument("--seed", type=int, default=0)
 

@@ -1,20 +1,23 @@
 """The command line: what it prints, draws and answers to bad words."""
 
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+from sklinvariant import _demo_tour
 from sklinvariant._command_line import main
+from sklinvariant._demo_families import FAMILIES, Row
 from sklinvariant.datasets import make_camera_clips
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--data", "nowhere"], "nowhere: no such file or folder"),
-        (["--max-images", "3"], "--max-images must be at least 20"),
+        (["aggregation", "--data", "nowhere"], "nowhere: no such file or folder"),
+        (["aggregation", "--max-images", "3"], "--max-images must be at least 20"),
         (["--output", "no/such/folder/a.png"], "there is no folder"),
         (["pool", "--pairs", "5"], "--pairs must be at least 100"),
         (["pool", "nowhere.mp4"], "nowhere.mp4"),
@@ -29,7 +32,7 @@ def test_bad_words(words, message, capsys):
 def test_help():
     answer = subprocess.run([sys.executable, "-m", "sklinvariant", "--help"], capture_output=True, text=True)
     assert answer.returncode == 0
-    assert "--data" in answer.stdout
+    assert "--only" in answer.stdout
 
 
 @pytest.mark.slow
@@ -42,6 +45,44 @@ def test_on_a_file(tmp_path, capsys):
     assert "LearnedVLAD" in printed
     assert "The grid search chose" in printed
     assert (tmp_path / "a.png").stat().st_size > 10_000
+
+
+def _scores(printed):
+    """(score, baseline's score) of each family in a printed table."""
+    line = r"^(\S+) .* (\d\.\d{3})  \S.* (\d\.\d{3}) +\d+\.\d$"
+    return {family: (float(score), float(base)) for family, score, base in re.findall(line, printed, re.M)}
+
+
+@pytest.mark.parametrize("family", ["hashing", pytest.param(None, marks=pytest.mark.slow)])
+def test_the_tour_beats_the_baselines(family, tmp_path, capsys):
+    words = ["tour", "--only", family] if family else []
+    assert main([*words, "--output", str(tmp_path / "a.png")]) == 0
+    scores = _scores(capsys.readouterr().out)
+    assert list(scores) == ([family] if family else list(FAMILIES))
+    assert all(score > baseline for score, baseline in scores.values()), scores
+    assert (tmp_path / "a.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(("error", "status", "shown"), [(ValueError("too bad"), 1, 2), (KeyboardInterrupt(), 130, 1)])
+def test_what_fails_on_the_tour_leaves_the_rest(error, status, shown, tmp_path, capsys, monkeypatch):
+    def row(digits):
+        return Row("A", "labels", "words", "accuracy", 0.9, "B", 0.5, lambda part: part.subplots())
+
+    def fails(digits):
+        raise error
+
+    monkeypatch.setattr(_demo_tour, "FAMILIES", {"one": row, "two": fails, "three": row})
+    assert main(["--output", str(tmp_path / "a.png")]) == status
+    printed = capsys.readouterr()
+    assert list(_scores(printed.out)) == ["one", "three"][:shown]
+    assert ("two: too bad" if status == 1 else "interrupted") in printed.err
+    assert (tmp_path / "a.png").exists()
+
+
+def test_no_such_family(capsys):
+    with pytest.raises(SystemExit):
+        main(["tour", "--only", "nothing"])
+    assert "invalid choice: 'nothing'" in capsys.readouterr().err
 
 
 def _video(path, frames):

@@ -132,7 +132,7 @@ def test_bad_words(words, message, capsys, tmp_path, monkeypatch):
     assert not list(tmp_path.rglob("*.html"))
 
 
-@pytest.mark.parametrize("words", [[], ["retrieve"], ["pool"]])
+@pytest.mark.parametrize("words", [[], ["aggregation"], ["retrieve"], ["pool"]])
 def test_what_a_picture_needs_is_missed_before_computing(words, capsys, monkeypatch):
     def computes(*args, **kwargs):
         raise AssertionError("too late")
