@@ -4,6 +4,7 @@ Ji, Henriques & Vedaldi 2019, "Invariant information clustering for unsupervised
 segmentation", equations 1-4.
 """
 
+import math
 import os
 import warnings
 from numbers import Integral, Real
@@ -50,6 +51,8 @@ from sklinvariant.networks import ClusterNetwork, most_information
 
 _COUNT = Interval(Integral, 1, None, closed="left")
 _AT_ONCE = 1024  # samples that are assigned at a time
+_MEASURED = 20_000  # pairs, at least, by which heads are compared,
+_MOST_DRAWS = 20  # as far as so many of each give
 _STUCK = 0.05  # of ln k: assignments say as good as nothing of each other
 
 
@@ -62,14 +65,20 @@ def assign(network, samples):
 
 
 @torch.no_grad()
-def measure(network, source, pairs, n_repeats):
+def measure(network, source, pairs, n_draws):
     """The joint (h, k, k), not normalised, of the main heads over pairs (numbers) of a source, some drawn of each."""
     network.eval()
     total = 0
     for index in pairs.split(_AT_ONCE):
-        first, second = (network.heads(network.features(x)) for x in source.take(index, n_repeats))
-        total = total + joint_sum(first.repeat(n_repeats, 1, 1), second)
+        for _ in range(n_draws):
+            first, second = (network.heads(network.features(x)) for x in source.take(index, 1))
+            total = total + joint_sum(first, second)
     return total
+
+
+def draws_for(pairs):
+    """How many of each of these pairs to measure, so that heads which differ little can be told apart."""
+    return min(_MOST_DRAWS, math.ceil(_MEASURED / len(pairs)))
 
 
 class IICClusterer(
@@ -414,7 +423,7 @@ class IICClusterer(
         samples = self._samples(X, reset=False, paired=self.pairs == "explicit")
         source = self._source(samples, groups, None, torch_generator(self.random_state))
         pairs = torch.arange(len(source), device=samples.device)
-        joint = measure(self._network(samples), source, pairs, self.n_repeats)
+        joint = measure(self._network(samples), source, pairs, draws_for(pairs))
         return float(joint_information(joint)[self.best_head_].clamp_min(0))
 
     def _samples(self, X, *, reset, paired):
@@ -507,7 +516,7 @@ class IICClusterer(
 
         def export(network):
             source.generator = torch.Generator().manual_seed(seed)
-            joint = measure(network, source, main, self.n_repeats)
+            joint = measure(network, source, main, draws_for(main))
             source.generator = generator  # a callback that looks at the model does not change what is drawn next
             best = int(network.losses(joint).argmin())
             information = joint_information(joint).clamp_min(0).cpu().numpy()
