@@ -7,88 +7,18 @@ import warnings
 import numpy as np
 import pytest
 import sklearn
-import torch
-from sklearn.cluster import KMeans
-from sklearn.decomposition import PCA
-from sklearn.mixture import GaussianMixture
-from sklearn.preprocessing import StandardScaler
+from examples import ESTIMATORS, INSTANCES
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import check_estimator
 from sklearn.utils.fixes import parse_version
-
-from sklinvariant import all_estimators
-from sklinvariant.autoencoder import SparseAutoencoder
-from sklinvariant.cluster import IICClusterer
 
 # what is learned here in a few epochs from a few random rows is seldom anything: clusterers say so
 pytestmark = pytest.mark.filterwarnings("ignore:IIC:sklearn.exceptions.ConvergenceWarning")
 
 
-def _small_network(d):
-    return torch.nn.Sequential(torch.nn.Linear(d, 4), torch.nn.Tanh())
-
-
-# plain descent: Adam divides by the size of the gradient, so that a gradient of 0 becomes a walk along rounding
-_QUICK = {"max_epochs": 3, "learning_rate": 0.1, "alpha": 0.01, "optimizer": "sgd"}
-_INSTANCES = {
-    "BagOfWords": [{"n_codewords": 2}, {"n_codewords": 2, "assignment": "soft"}],
-    "VLAD": [{"n_codewords": 2}, {"n_codewords": 2, "assignment": "soft"}],
-    "FisherVector": [{"n_components": 2}],
-    "LearnedAggregation": [{"encoder": _small_network, **_QUICK, "alpha": 0.1}],
-    "LearnedBoW": [
-        {"n_codewords": 4, **_QUICK},
-        {
-            "n_codewords": 8,
-            "loss": "squared_error",
-            "alpha": 1e-3,
-            "max_epochs": 10,
-            "learning_rate": 0.1,
-            "optimizer": "sgd",
-        },
-    ],
-    "LearnedVLAD": [{"n_codewords": 4, **_QUICK}],
-    "LearnedFisherVector": [{"n_components": 2, **_QUICK}],
-    "AutoPooling": [{"n_components": 2}, {"n_components": 2, "solver": "sgd", "max_epochs": 3}],
-    "RBMHasher": [{"n_bits": 4, "max_epochs": 2}],
-    "PCAHasher": [{"n_bits": 1}],
-    "ITQHasher": [{"n_bits": 1}],
-    "BilinearHasher": [{"n_bits": 1}],
-    "DensePatches": [{"patch_size": 1}],
-    "SparseAutoencoder": [{"n_components": 4, **_QUICK}],
-    "EquivariantAutoencoder": [  # rows are images one pixel high, which quarter turns do not fit
-        {"latent_channels": 2, "width": 2, "depth": 1, "max_epochs": 2, "group": "D2", "pooling": pooling}
-        for pooling in ("attention", "gram", "mean", None)
-    ],
-    "ConvolutionalFeatures": [
-        {"extractor": KMeans(2), "patch_size": 1, "normalize": None},
-        {"extractor": SparseAutoencoder(3, **_QUICK), "patch_size": 1, "normalize": None, "whiten": False},
-        {"extractor": PCA(1), "patch_size": 1, "normalize": None},
-    ],
-    "OverclusteringClassifier": [
-        {"clusterer": KMeans(5, random_state=0), "unlabeled_value": None},  # the checks have a class -1
-        {"clusterer": GaussianMixture(4, init_params="random_from_data", random_state=0), "unlabeled_value": None},
-        {"clusterer": KMeans(5, random_state=0), "unlabeled_clusters": "prior", "unlabeled_value": None},
-    ],
-    "IICClassifier": [
-        {
-            "clusterer": IICClusterer(2, n_neighbors=4, n_heads=2, max_epochs=5, random_state=0),
-            "unlabeled_value": None,  # the checks have a class -1
-            "max_epochs": 20,
-        }
-    ],
-    "OnDescriptors": [{"estimator": StandardScaler()}],
-    "BackbonePatches": [{"module": torch.nn.Identity()}],
-    "LocalDescriptors": [{}, {"method": "daisy"}],
-    "IICSegmenter": [{"n_clusters": 2, "half_window": 1, "width": 4, "max_epochs": 2}],
-    "IICClusterer": [{"n_clusters": 2, "n_neighbors": 2, "n_heads": 3, "max_epochs": 30, "random_state": 0}],
-    "HammingNeighbors": [{}, *({"index": kind} for kind in ("ivf", "hnsw", "multihash"))],
-}
-ESTIMATORS = dict(all_estimators())
-
-
 @pytest.mark.parametrize(
     ("name", "params"),
-    [(name, params) for name in ESTIMATORS for params in _INSTANCES.get(name, [{}])],
+    [(name, params) for name in ESTIMATORS for params in INSTANCES.get(name, [{}])],
 )
 def test_check_estimator(name, params):
     with warnings.catch_warnings():
@@ -113,7 +43,7 @@ def _rows(estimator):
 
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_none_is_no_data(name):
-    estimator = ESTIMATORS[name](**_INSTANCES.get(name, [{}])[0])
+    estimator = ESTIMATORS[name](**INSTANCES.get(name, [{}])[0])
     X, y = _rows(estimator)
     with pytest.raises(ValueError, match=f"X is None, but {name} needs"):
         estimator.fit(None, y)
@@ -138,7 +68,7 @@ def test_documented_defaults(name):
 
 @pytest.mark.parametrize("name", [name for name in ESTIMATORS if hasattr(ESTIMATORS[name], "transform")])
 def test_set_output_and_names(name):
-    estimator = ESTIMATORS[name](**_INSTANCES.get(name, [{}])[0])
+    estimator = ESTIMATORS[name](**INSTANCES.get(name, [{}])[0])
     X, y = _rows(estimator)
     estimator.set_output(transform="pandas")
     frame = estimator.fit(X, y).transform(X)
@@ -172,7 +102,7 @@ class Tasks:
 @pytest.mark.parametrize("name", [name for name, cls in ESTIMATORS.items() if hasattr(cls, "set_callbacks")])
 def test_every_fit_is_a_task(name):
     pytest.importorskip("sklearn.callback", reason="scikit-learn has callbacks from 1.9 on")
-    estimator = ESTIMATORS[name](**_INSTANCES.get(name, [{}])[0])
+    estimator = ESTIMATORS[name](**INSTANCES.get(name, [{}])[0])
     X, y = _rows(estimator)
     tasks = Tasks()
     model = estimator.set_callbacks(tasks).fit(X, y)

@@ -1,0 +1,121 @@
+"""Quick instances of every public estimator, and data that each of them learns from."""
+
+import numpy as np
+import torch
+from sklearn.base import clone
+from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
+from sklearn.mixture import GaussianMixture
+from sklearn.preprocessing import StandardScaler
+
+from sklinvariant import all_estimators
+from sklinvariant.autoencoder import SparseAutoencoder
+from sklinvariant.cluster import IICClusterer
+from sklinvariant.feature_extraction import BackbonePatches
+from sklinvariant.transforms import Rotation, Scale
+
+ESTIMATORS = dict(all_estimators())
+
+
+def small_network(d):
+    return torch.nn.Sequential(torch.nn.Linear(d, 4), torch.nn.Tanh())
+
+
+# plain descent: Adam divides by the size of the gradient, so that a gradient of 0 becomes a walk along rounding
+QUICK = {"max_epochs": 3, "learning_rate": 0.1, "alpha": 0.01, "optimizer": "sgd"}
+INSTANCES = {
+    "BagOfWords": [{"n_codewords": 2}, {"n_codewords": 2, "assignment": "soft"}],
+    "VLAD": [{"n_codewords": 2}, {"n_codewords": 2, "assignment": "soft"}],
+    "FisherVector": [{"n_components": 2}],
+    "LearnedAggregation": [{"encoder": small_network, **QUICK, "alpha": 0.1}],
+    "LearnedBoW": [
+        {"n_codewords": 4, **QUICK},
+        {
+            "n_codewords": 8,
+            "loss": "squared_error",
+            "alpha": 1e-3,
+            "max_epochs": 10,
+            "learning_rate": 0.1,
+            "optimizer": "sgd",
+        },
+    ],
+    "LearnedVLAD": [{"n_codewords": 4, **QUICK}],
+    "LearnedFisherVector": [{"n_components": 2, **QUICK}],
+    "AutoPooling": [{"n_components": 2}, {"n_components": 2, "solver": "sgd", "max_epochs": 3}],
+    "RBMHasher": [{"n_bits": 4, "max_epochs": 2}],
+    "PCAHasher": [{"n_bits": 1}],
+    "ITQHasher": [{"n_bits": 1}],
+    "BilinearHasher": [{"n_bits": 1}],
+    "DensePatches": [{"patch_size": 1}],
+    "SparseAutoencoder": [{"n_components": 4, **QUICK}],
+    "EquivariantAutoencoder": [  # rows are images one pixel high, which quarter turns do not fit
+        {"latent_channels": 2, "width": 2, "depth": 1, "max_epochs": 2, "group": "D2", "pooling": pooling}
+        for pooling in ("attention", "gram", "mean", None)
+    ],
+    "ConvolutionalFeatures": [
+        {"extractor": KMeans(2), "patch_size": 1, "normalize": None},
+        {"extractor": SparseAutoencoder(3, **QUICK), "patch_size": 1, "normalize": None, "whiten": False},
+        {"extractor": PCA(1), "patch_size": 1, "normalize": None},
+    ],
+    "OverclusteringClassifier": [
+        {"clusterer": KMeans(5, random_state=0), "unlabeled_value": None},  # the checks have a class -1
+        {"clusterer": GaussianMixture(4, init_params="random_from_data", random_state=0), "unlabeled_value": None},
+        {"clusterer": KMeans(5, random_state=0), "unlabeled_clusters": "prior", "unlabeled_value": None},
+    ],
+    "IICClassifier": [
+        {
+            "clusterer": IICClusterer(2, n_neighbors=4, n_heads=2, max_epochs=5, random_state=0),
+            "unlabeled_value": None,  # the checks have a class -1
+            "max_epochs": 20,
+        }
+    ],
+    "OnDescriptors": [{"estimator": StandardScaler()}],
+    "BackbonePatches": [{"module": torch.nn.Identity()}],
+    "LocalDescriptors": [{}, {"method": "daisy"}],
+    "IICSegmenter": [{"n_clusters": 2, "half_window": 1, "width": 4, "max_epochs": 2}],
+    "IICClusterer": [{"n_clusters": 2, "n_neighbors": 2, "n_heads": 3, "max_epochs": 30, "random_state": 0}],
+    "HammingNeighbors": [{}, *({"index": kind} for kind in ("ivf", "hnsw", "multihash"))],
+}
+
+BAGS = {"BagOfWords", "VLAD", "FisherVector", "LearnedAggregation", "LearnedBoW", "LearnedVLAD", "LearnedFisherVector"}
+BAGS |= {"OnDescriptors"}
+IMAGES = {"BackbonePatches", "ConvolutionalFeatures", "DensePatches", "EquivariantAutoencoder", "IICSegmenter"}
+IMAGES |= {"LocalDescriptors", "NestedInvariancePooler"}
+CODES = {"HammingNeighbors"}
+# settings that instances for rows of three numbers do not suit
+_FOR_IMAGES = {
+    "BackbonePatches": {"module": torch.nn.Conv2d(1, 2, 3, dtype=torch.float32, device="cpu")},
+    "ConvolutionalFeatures": {"extractor": KMeans(4, n_init=1, random_state=0), "patch_size": 3},
+    "DensePatches": {"patch_size": 4},
+    "NestedInvariancePooler": {
+        "backbone": BackbonePatches(torch.nn.Conv2d(1, 2, 3, dtype=torch.float32, device="cpu")),
+        "transforms": {"rotation": Rotation(n_steps=4), "scale": Scale(n_steps=2)},
+    },
+}
+
+
+def instances(name):
+    """Unfitted estimators of that name, seeded, with settings that take well under a second."""
+    for params in INSTANCES.get(name, [{}]):
+        estimator = ESTIMATORS[name](**params)
+        if "random_state" in estimator.get_params(deep=False):
+            estimator.set_params(random_state=0)
+        yield estimator
+
+
+def example(name, seed=0):
+    """(estimator, X, y): an unfitted estimator and 24 samples of the kind that it is meant for, of two classes.
+
+    X holds bags (24, 6, 4), images (24, 12, 12) of float32 0-1, codes (24, 16) of 0 and 1, or rows (24, 6).
+    """
+    estimator = clone(next(instances(name)))
+    if name in _FOR_IMAGES:
+        estimator.set_params(**_FOR_IMAGES[name])
+    rng, y = np.random.RandomState(seed), np.arange(24) % 2
+    if name in BAGS:
+        return estimator, rng.normal(size=(24, 6, 4)).astype(np.float32) + y[:, None, None], y
+    if name in IMAGES:
+        return estimator, (rng.rand(24, 12, 12) * (1 + y[:, None, None]) / 2).astype(np.float32), y
+    if name in CODES:
+        return estimator, rng.randint(2, size=(24, 16)).astype(np.uint8), y
+    return estimator, np.abs(rng.normal(size=(24, 6)) + 2 * y[:, None]).astype(np.float32), y
