@@ -1,11 +1,8 @@
 """Fitted estimators in one safetensors file: arrays as tensors, the rest as JSON. No code runs from a file."""
 
-import contextlib
 import hashlib
 import json
 import math
-import os
-import uuid
 
 import numpy as np
 import torch
@@ -18,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 import sklinvariant
 from sklinvariant._compat import metadata_requests, request_metadata
 from sklinvariant._discovery import public_classes
+from sklinvariant._writing import replacing
 
 _FORMAT = "sklinvariant-estimator"
 _VERSION = 1
@@ -64,18 +62,8 @@ def save(estimator, path):
     text = json.dumps(document)
     metadata = {"document": text, "sha256": _digest(text, tensors)}
     data = to_safetensors(tensors, metadata=metadata)
-    # beside the target, so that the rename is atomic; opened plainly, so that the mode is the user's umask
-    temporary = f"{os.fsdecode(path)}.{uuid.uuid4().hex}.tmp"
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())  # or a loss of power could put an empty file in the old one's place
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
+    with replacing(path) as file:
+        file.write(data)
 
 
 def load(path, *, mmap_mode=None):
