@@ -62,8 +62,20 @@ def save(estimator, path):
     text = json.dumps(document)
     metadata = {"document": text, "sha256": _digest(text, tensors)}
     data = to_safetensors(tensors, metadata=metadata)
+    start = 8 + int.from_bytes(data[:8], "little")
+    head = _ordered(data[8:start])
     with replacing(path) as file:
-        file.write(data)
+        file.write(len(head).to_bytes(8, "little"))
+        file.write(head)
+        file.write(memoryview(data)[start:])
+
+
+def _ordered(head):
+    """The head of a safetensors file with its metadata in alphabetical order, which the library leaves to chance."""
+    head = json.loads(head)
+    head["__metadata__"] = dict(sorted(head["__metadata__"].items()))
+    text = json.dumps(head, separators=(",", ":"), ensure_ascii=False).encode()
+    return text + b" " * (-len(text) % 8)  # the format wants the data to start at a multiple of 8
 
 
 def load(path, *, mmap_mode=None):
