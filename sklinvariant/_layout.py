@@ -15,6 +15,7 @@ import math
 from numbers import Integral, Real
 
 import numpy as np
+import torch
 
 
 class Array:
@@ -34,7 +35,7 @@ class Array:
 class Whole:
     """An integer in a range."""
 
-    def __init__(self, least=1, most=np.iinfo(np.int64).max):
+    def __init__(self, least=1, most=2**63 - 1):
         self.least, self.most = least, most
 
     def check(self, value, name, lengths):
@@ -80,6 +81,25 @@ class Each:
             raise ValueError(f"{name} should be a list of {self.size or 'any number of'} items")
         for item in value:
             self.item.check(item, f"an item of {name}", lengths)
+
+
+class Anything:
+    """Whatever can be read from a file."""
+
+    def check(self, value, name, lengths):
+        pass
+
+
+class Fields:
+    """A dict with these entries."""
+
+    def __init__(self, **fields):
+        self.fields = fields
+
+    def check(self, value, name, lengths):
+        if not isinstance(value, dict):
+            raise ValueError(f"{name} should be a dict, got {_described(value)}")
+        check_entries(value, self.fields, name, lengths)
 
 
 class Maybe:
@@ -156,6 +176,17 @@ def check_entries(values, layout, owner, lengths):
         check.check(values.get(name), f"{name!r} of {owner}", lengths)
 
 
+def restore_weights(module, weights, estimator):
+    """Give a network the weights that an estimator keeps, as numbers of its own: they may be mapped from a file."""
+    try:
+        module.load_state_dict({name: torch.tensor(np.asarray(value)) for name, value in weights.items()})
+    except RuntimeError as error:
+        raise ValueError(
+            f"the weights that this {type(estimator).__name__} keeps do not fit its network ({error}). Set its "
+            "parameters back to what they were in fit, or fit a clone"
+        ) from error
+
+
 class Lengths:
     """Lengths of axes by name."""
 
@@ -181,4 +212,17 @@ def _described(value):
     return f"{type(value).__name__} {str(value)[:50]}" if isinstance(value, (int, float, str)) else type(value).__name__
 
 
-__all__ = ["Array", "Each", "Flag", "Maybe", "Number", "Text", "Weights", "Whole", "check_fitted_state"]
+__all__ = [
+    "Anything",
+    "Array",
+    "Each",
+    "Fields",
+    "Flag",
+    "Maybe",
+    "Number",
+    "Text",
+    "Weights",
+    "Whole",
+    "check_fitted_state",
+    "restore_weights",
+]

@@ -488,7 +488,7 @@ class HammingNeighbors(TorchEstimator):
             if array is not None and array.dtype != dtype:
                 raise ValueError(f"{name} should be of {np.dtype(dtype)}, got {array.dtype}")
         if state["kind"] != "exact" and (state["effort"] is None) != (len(codes) == 0):
-            raise ValueError(f"an index {state['kind']!r} needs an effort to search with")
+            raise ValueError(f"an index of kind {state['kind']!r} needs an effort to search with")
 
     def _stored(self, name):
         """An array of the fitted state, without the rows of removed codes."""
