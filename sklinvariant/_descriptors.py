@@ -1,6 +1,7 @@
 """DescriptorSets: bags of local descriptors of any size, as one array of values and the offsets of the bags."""
 
 import contextlib
+import math
 import os
 import warnings
 from numbers import Integral
@@ -8,6 +9,7 @@ from numbers import Integral
 import numpy as np
 import torch
 
+from sklinvariant._writing import replacing
 from sklinvariant.kernels._chunks import gather_bags
 
 _CHECK_ROWS = 1 << 16
@@ -196,16 +198,46 @@ class DescriptorSets:
         return DescriptorSets(as_tensor(self.values).to(device), self.offsets)
 
     def save(self, path):
-        """Write a folder of two plain ``.npy`` files, values and offsets."""
+        """Write a folder of two plain ``.npy`` files, ``values.npy`` and ``offsets.npy``.
+
+        A set that was saved there before is replaced as a whole or not at all. Saving onto the folder that the values
+        are mapped from is safe.
+        """
+        values = as_numpy(self.values)
         os.makedirs(path, exist_ok=True)
-        np.save(os.path.join(path, "values.npy"), as_numpy(self.values))
-        np.save(os.path.join(path, "offsets.npy"), self.offsets)
+        # Two files cannot be replaced at once. The offsets therefore stand behind the values in one file (`np.load`
+        # reads the first array of a file), and `load` reads them there. The other file is for readers other than us.
+        with replacing(os.path.join(path, "values.npy")) as file:
+            np.save(file, values)
+            np.save(file, self.offsets)
+        with replacing(os.path.join(path, "offsets.npy")) as file:
+            np.save(file, self.offsets)
 
     @classmethod
     def load(cls, path, *, mmap_mode="r"):
-        """Read what `save` wrote; memory-mapped unless ``mmap_mode=None``."""
-        values = np.load(os.path.join(path, "values.npy"), mmap_mode=mmap_mode, allow_pickle=False)
-        return cls(values, np.load(os.path.join(path, "offsets.npy"), allow_pickle=False))
+        """Read what `save` wrote; memory-mapped unless ``mmap_mode=None``.
+
+        Raises
+        ------
+        FileNotFoundError
+            Where there is no such folder, or it lacks the files.
+        ValueError
+            Where a file is truncated or damaged, or the offsets do not fit the values.
+        """
+        if mmap_mode not in (None, "r", "r+", "c"):
+            raise ValueError(f"mmap_mode must be 'r', 'r+', 'c' or None, got {mmap_mode!r}")
+        name = os.path.join(path, "values.npy")
+        with open(name, "r+b" if mmap_mode == "r+" else "rb") as file:
+            values = _read_npy(file, name, mmap_mode)
+            offsets = None if file.tell() == _size(file) else _read_npy(file, name, None)
+        if offsets is None:  # as sklinvariant 0.1 wrote it
+            name = os.path.join(path, "offsets.npy")
+            with open(name, "rb") as file:
+                offsets = _read_npy(file, name, None)
+        try:
+            return cls(values, offsets)
+        except ValueError as error:
+            raise ValueError(f"{path} holds no whole set of bags: {error}. Save it again") from error
 
     def check_finite(self):
         """Raise a ValueError that names the first bag with a NaN or an infinity; reads a chunk at a time."""
@@ -221,6 +253,37 @@ class DescriptorSets:
                     bag = int(np.searchsorted(self.offsets, row, side="right")) - 1
                     raise ValueError(f"bag {bag} contains NaN or infinity; remove or impute its descriptors")
         return self
+
+
+def _read_npy(file, name, mmap_mode):
+    """The array of numbers that an open ``.npy`` file goes on with, mapped or read; leaves the file behind it.
+
+    The header is checked against the size of the file before any memory is taken.
+    """
+    try:
+        version = np.lib.format.read_magic(file)
+        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        shape, in_columns, dtype = read_header[version](file)
+        is_sound = dtype.kind in "biuf" and len(shape) <= 2 and all(0 <= side < 1 << 40 for side in shape)
+        length = math.prod(shape) * dtype.itemsize
+    except Exception as error:  # numpy's reader of headers raises nearly everything on damaged ones
+        raise ValueError(f"{name} cannot be read as an array ({error}). Save the set again") from error
+    start = file.tell()
+    if not is_sound or start + length > _size(file):
+        raise ValueError(
+            f"{name} should hold {dtype} numbers of shape {shape}, but is not a whole file of such. Save the set again"
+        )
+    order = "F" if in_columns else "C"
+    if mmap_mode is None or length == 0:
+        values = np.fromfile(file, dtype, math.prod(shape)).reshape(shape, order=order)
+    else:
+        values = np.memmap(file, dtype, mmap_mode, start, shape, order)
+    file.seek(start + length)
+    return values
+
+
+def _size(file):
+    return os.fstat(file.fileno()).st_size
 
 
 def as_tensor(values):

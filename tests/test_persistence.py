@@ -161,7 +161,7 @@ def test_foreign_files(tmp_path):
         ({"version": 99}, "was written by sklinvariant"),
         ({"version": "99"}, "can read"),
         ({"format": "another"}, "was written by"),
-        ({"estimator": {"estimator": "Unknown", "params": {}, "fitted": {}}}, "Unknown is no estimator"),
+        ({"estimator": {"estimator": "Unknown", "params": {}, "fitted": {}}}, "Unknown is not an estimator"),
         ({"estimator": {"estimator": "BagOfWords"}}, "params"),
         ({"estimator": {"estimator": "BagOfWords", "params": {"nothing": 1}, "fitted": {}}}, "nothing"),
         ({"estimator": {"estimator": "BagOfWords", "params": {}, "fitted": {"transform": 1}}}, "'transform' is not"),

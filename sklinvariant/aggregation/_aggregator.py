@@ -9,6 +9,7 @@ from sklearn.utils._param_validation import Interval
 
 from sklinvariant._base import DEVICE, BagEstimator, check_fitted, resolve_device
 from sklinvariant._compat import CallbackSupportMixin
+from sklinvariant._layout import Array, Number, Whole
 from sklinvariant.kernels import compute_dtype
 from sklinvariant.networks import Bags, Units
 
@@ -20,6 +21,11 @@ POSITIVE = Interval(Real, 0, None, closed="neither")
 class Aggregator(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BagEstimator):
     """A transformer of bags of descriptors to vectors; a subclass says how in ``_encode``."""
 
+    _layout = {
+        "shift": Array("n_descriptor_features"),
+        "scale": Number(),
+        "n_descriptor_features": Whole(),
+    }
     _parameter_constraints = {
         "descriptor_dim": [COUNT, None],
         "chunk_size": [COUNT, None],

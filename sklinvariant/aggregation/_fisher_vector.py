@@ -7,6 +7,7 @@ from sklearn.utils._param_validation import HasMethods, Interval
 
 from sklinvariant._base import FittedState, keeps_state_on_failure, torch_generator
 from sklinvariant._compat import reports_fit
+from sklinvariant._layout import Array
 from sklinvariant.aggregation._aggregator import COUNT, NON_NEGATIVE, Aggregator
 from sklinvariant.aggregation._codebook import draw_sample, learn_mixture
 from sklinvariant.kernels import Mixture
@@ -71,6 +72,11 @@ class FisherVector(Aggregator):
     (10, 24)
     """
 
+    _layout = {
+        "weights": Array("k"),
+        "means": Array("k", "n_descriptor_features"),
+        "covariances": Array("k", "n_descriptor_features"),
+    }
     _parameter_constraints = {
         **Aggregator._parameter_constraints,
         "n_components": [COUNT],

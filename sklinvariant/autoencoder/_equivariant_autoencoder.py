@@ -4,6 +4,7 @@ After Kuzminykh, Polykovskiy & Zhebrak (2018).
 """
 
 import contextlib
+import math
 from numbers import Integral, Real
 
 import numpy as np
@@ -28,6 +29,7 @@ from sklinvariant._base import (
 from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
 from sklinvariant._descriptors import as_tensor
 from sklinvariant._images import as_float, as_pictures
+from sklinvariant._layout import Array, Each, Fields, Flag, Maybe, Text, Weights, Whole, restore_weights
 from sklinvariant._training import OPTIMIZERS, RowBatches, train
 from sklinvariant.feature_extraction._images import ImageEstimator
 from sklinvariant.networks import EquivariantAutoencoderNetwork, Group, count_features
@@ -249,6 +251,24 @@ class EquivariantAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMix
     embedding_shape_ = FittedState("(latent_channels, order).")
     elements_ = FittedState("(order, 2): mirrored, degrees.")
 
+    _layout = {
+        "weights": Weights(),
+        "architecture": Fields(
+            shape=Each(Whole(), 3),
+            group=Text(),
+            pooling=Maybe(Text("gram", "attention", "mean")),
+            latent_channels=Whole(),
+            width=Whole(),
+            depth=Whole(1, 32),
+        ),
+        "embedding_shape": Each(Whole(), 2),
+        "elements": Array(None, 2),
+        "cross_entropy": Flag(),
+        "n_channels": Whole(),
+        "sample_shape": Each(Whole()),
+        "shift": Array(None, None, None),
+        "scale": Array(None, None, None),
+    }
     _parameter_constraints = {
         "latent_channels": [_COUNT],
         "group": [str],
@@ -307,6 +327,27 @@ class EquivariantAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMix
         self.verbose = verbose
         self.random_state = random_state
         self.device = device
+
+    def _check_layout(self):
+        state, architecture = self._state, self._state["architecture"]
+        order, k, shape = len(state["elements"]), architecture["latent_channels"], architecture["shape"]
+        if architecture["group"] not in (f"C{order}", f"D{order / 2:g}") or tuple(state["embedding_shape"]) != (
+            k,
+            order,
+        ):
+            raise ValueError(f"an embedding of shape {state['embedding_shape']} does not fit {architecture['group']!r}")
+        if shape[0] != state["n_channels"] or math.prod(shape) != math.prod(state["sample_shape"]):
+            raise ValueError(f"images of shape {shape} do not fit samples of shape {state['sample_shape']}")
+        # the largest layers, before a network of that size is made
+        widest = architecture["width"] << (architecture["depth"] - 1)
+        side = [-(-length // (1 << architecture["depth"])) for length in shape[1:]]
+        expected = {
+            f"encoder.{4 * architecture['depth']}.weight": (2 * widest, widest, order, *side),
+            f"encoder.{4 * architecture['depth'] + 3}.weight": (k + 1, 2 * widest, order, 1, 1),
+        }
+        for name, size in expected.items():
+            if getattr(state["weights"].get(name), "shape", None) != size:
+                raise ValueError(f"{name} should be of shape {size}")
 
     @keeps_state_on_failure
     @with_callbacks
@@ -517,8 +558,7 @@ class EquivariantAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMix
         """The fitted network, with shift and scale, on the device and in the precision of a tensor of floats."""
         state = self._state
         network = EquivariantAutoencoderNetwork(**state["architecture"], generator=torch.Generator())
-        # as numbers of its own: the weights may be mapped from a file
-        network.load_state_dict({name: torch.tensor(np.asarray(value)) for name, value in state["weights"].items()})
+        restore_weights(network, state["weights"], self)
         shift, scale = (torch.tensor(np.asarray(state[name])).to(like) for name in ("shift", "scale"))
         return network.to(like).eval(), shift, scale
 

@@ -26,6 +26,7 @@ from sklinvariant._base import (
 )
 from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
 from sklinvariant._descriptors import as_tensor
+from sklinvariant._layout import Array, Number
 from sklinvariant._training import OPTIMIZERS, RowBatches, train
 from sklinvariant.kernels import compute_dtype
 from sklinvariant.networks import SparseAutoencoderNetwork
@@ -137,6 +138,13 @@ class SparseAutoencoder(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMi
     True
     """
 
+    _layout = {
+        "components": Array("k", "n_features_in_"),
+        "intercept": Array("k"),
+        "decoder_components": Array("k", "n_features_in_"),
+        "decoder_intercept": Array("n_features_in_"),
+        "spread": Number(),
+    }
     _parameter_constraints = {
         "n_components": [_COUNT],
         "sparsity": [Interval(Real, 0, 1, closed="neither")],

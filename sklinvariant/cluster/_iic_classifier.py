@@ -27,6 +27,7 @@ from sklinvariant._base import (
     torch_generator,
 )
 from sklinvariant._compat import CallbackSupportMixin, FitReport, raise_for_params, with_callbacks
+from sklinvariant._layout import Array, Number, Weights, Whole, restore_weights
 from sklinvariant._training import OPTIMIZERS, train
 from sklinvariant.aggregation._targets import prepare_targets
 from sklinvariant.cluster._iic_clusterer import IICClusterer
@@ -204,6 +205,14 @@ class IICClassifier(
     [0, 1, 2, 3, 4]
     """
 
+    _layout = {
+        "trunk": Weights(),
+        "coef": Array("o", "f"),
+        "intercept": Array("o"),
+        "gain": Number(),
+        "classes": Array("c", kinds="biufUO"),
+        "seed": Whole(0),
+    }
     _parameter_constraints = {
         "clusterer": [IICClusterer, FrozenEstimator],
         "transforms": [StrOptions({"clusterer"}), callable, None],
@@ -268,6 +277,12 @@ class IICClassifier(
         self.verbose = verbose
         self.random_state = random_state
         self.device = device
+
+    def _check_layout(self):
+        (n_outputs, width), n_classes = self._state["coef"].shape, len(self._state["classes"])
+        trunk = self._inner._state["n_trunk_features"]
+        if width != trunk or n_outputs != (1 if n_classes == 2 else n_classes):
+            raise ValueError(f"coef of shape {(n_outputs, width)} does not fit {n_classes} classes, {trunk} features")
 
     @keeps_state_on_failure
     @with_callbacks
@@ -499,7 +514,9 @@ class IICClassifier(
     def _features(self, X):
         """(n, D) features, and the network."""
         samples = self._samples(X)
-        network = ClassNetwork.restore(self._inner._network(samples), self._state, self.alpha)
+        trunk = self._inner._network(samples)
+        restore_weights(trunk.trunk, self._state["trunk"], self)
+        network = ClassNetwork.restore(trunk, self._state, self.alpha)
         views = self._views(samples)
         n_views = 1 if views is same else self.n_views
         return mean_features(network, samples, views, n_views, self._state["seed"]), network

@@ -32,6 +32,7 @@ from sklinvariant._checkpoint import Checkpoint
 from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
 from sklinvariant._descriptors import as_tensor
 from sklinvariant._images import as_float
+from sklinvariant._layout import Array, Each, Maybe, Weights, Whole
 from sklinvariant._training import OPTIMIZERS, train
 from sklinvariant.cluster._merged_start import merged_labels, teach
 from sklinvariant.cluster._pairs import (
@@ -191,6 +192,16 @@ class IICClusterer(
     True
     """
 
+    _layout = {
+        "network": Weights(shift=Array(None), heads__linear__weight=Array(None, "n_trunk_features")),
+        "n_trunk_features": Whole(),
+        "n_channels": Maybe(Whole()),
+        "sample_shape": Each(Whole()),
+        "best_head": Whole(0),
+        "labels": Array(None, kinds="i"),
+        "mutual_information": Array("h"),
+        "mutual_information_ratio": Array("h"),
+    }
     _parameter_constraints = {
         "n_clusters": [_COUNT],
         "pairs": [StrOptions({"auto", "transform", "neighbors", "temporal", "explicit"}), callable],
@@ -275,6 +286,20 @@ class IICClusterer(
         self.verbose = verbose
         self.random_state = random_state
         self.device = device
+
+    def _check_layout(self):
+        state = self._state
+        shape, heads = state["sample_shape"], state["network"]["heads.linear.weight"]
+        if len(shape) not in (1, 3) or (len(shape) == 1) != (state["n_channels"] is None):
+            raise ValueError(f"samples of shape {shape} do not fit n_channels={state['n_channels']}")
+        if state["network"]["shift"].shape != (shape[-1],):
+            raise ValueError(f"shift should have {shape[-1]} numbers, got {state['network']['shift'].shape}")
+        # before a network of that size is made
+        if len(heads) != self.n_heads * self.n_clusters or state["best_head"] >= self.n_heads:
+            raise ValueError(f"{len(heads)} units are not n_heads={self.n_heads} of n_clusters={self.n_clusters}")
+        auxiliary = state["network"].get("auxiliary.linear.weight")
+        if len(auxiliary if auxiliary is not None else ()) != self.n_heads * (self.n_overclusters or 0):
+            raise ValueError(f"the auxiliary heads are not n_heads={self.n_heads} of {self.n_overclusters} clusters")
 
     @keeps_state_on_failure
     @with_callbacks

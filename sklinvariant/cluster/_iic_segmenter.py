@@ -26,6 +26,7 @@ from sklinvariant._base import (
 )
 from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
 from sklinvariant._images import as_float, as_pictures, check_pixels
+from sklinvariant._layout import Array, Each, Weights, Whole
 from sklinvariant._training import OPTIMIZERS, train
 from sklinvariant.cluster._crop_pairs import CropPairs
 from sklinvariant.feature_extraction._images import ImageEstimator
@@ -196,6 +197,21 @@ class IICSegmenter(CallbackSupportMixin, ImageEstimator):
     ((4, 32, 32), (4, 32, 32, 2))
     """
 
+    _layout = {
+        "weights": Weights(
+            heads__weight=Array("units", "width", 1, 1),
+            trunk__3__weight=Array("width", "width", 3, 3),
+            trunk__0__weight=Array("width", "n_channels", 3, 3),
+        ),
+        "shift": Array("n_channels", None, None),
+        "scale": Array("n_channels", None, None),
+        "heads": Each(Whole()),
+        "width": Whole(),
+        "n_channels": Whole(),
+        "best_head": Whole(0),
+        "mutual_information": Array("h"),
+        "mutual_information_ratio": Array("h"),
+    }
     _parameter_constraints = {
         "n_clusters": [_COUNT],
         "n_overclusters": [Interval(Integral, 0, None, closed="left"), None],
@@ -267,6 +283,11 @@ class IICSegmenter(CallbackSupportMixin, ImageEstimator):
         self.verbose = verbose
         self.random_state = random_state
         self.device = device
+
+    def _check_layout(self):
+        state = self._state
+        if sum(state["heads"]) != len(state["weights"]["heads.weight"]) or state["best_head"] >= len(state["heads"]):
+            raise ValueError(f"heads of {state['heads']} clusters do not fit the weights")
 
     @keeps_state_on_failure
     @with_callbacks

@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklinvariant._base import Container, FittedState, TorchEstimator, keeps_state_on_failure, refuse_none, to_numpy
 from sklinvariant._compat import raise_for_params
 from sklinvariant._descriptors import as_numpy
+from sklinvariant._layout import Array, Flag
 from sklinvariant.cluster._partly_labelled import PartlyLabelledClassifier
 
 _ROWS = 1 << 13  # of which probabilities or features are held
@@ -92,6 +93,14 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
     True
     """
 
+    _layout = {
+        "classes": Array("c", kinds="biufUO"),
+        "clusters": Array("k", kinds="biufUO"),
+        "cluster_counts": Array("k", "c", kinds="iu"),
+        "cluster_proba": Array("k", "c"),
+        "class_prior": Array("c"),
+        "is_single": Flag(),
+    }
     _parameter_constraints = {
         "clusterer": [HasMethods(["fit", "predict"])],
         "unlabeled_clusters": [StrOptions({"nearest", "prior"})],

@@ -13,8 +13,9 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from sklinvariant._base import DEVICE, resolve_device
-from sklinvariant._descriptors import DescriptorSets, as_tensor
+from sklinvariant._descriptors import DescriptorSets
 from sklinvariant._images import as_float
+from sklinvariant._layout import Weights, restore_weights
 from sklinvariant.feature_extraction._images import ImageTransformer
 from sklinvariant.feature_extraction._weights import load_weights
 
@@ -90,6 +91,7 @@ class BackbonePatches(ImageTransformer):
     (2, 16, 5)
     """
 
+    _layout = {"weights": Weights()}
     _parameter_constraints = {
         "module": [nn.Module, callable, str],
         "layer": [str, None],
@@ -153,8 +155,7 @@ class BackbonePatches(ImageTransformer):
         check_is_fitted(self)
         with _own_randomness():
             network = self._make(pretrained=False)
-        weights = {name: as_tensor(np.asarray(value)) for name, value in self._state["weights"].items()}
-        network.load_state_dict(weights)
+        restore_weights(network, self._state["weights"], self)
         network.to(device, memory_format=torch.channels_last)  # max pooling on a CPU is several times as fast so
 
         def run(images):

@@ -7,6 +7,7 @@ contrast, whitened, and a dictionary is learned from them; its activations all o
 Axes: n images, maps of h' × w' cells, k filters, patches of p numbers.
 """
 
+import math
 from numbers import Integral, Real
 
 import numpy as np
@@ -30,6 +31,7 @@ from sklinvariant._base import (
 from sklinvariant._compat import CallbackSupportMixin, reports_fit
 from sklinvariant._descriptors import as_numpy
 from sklinvariant._images import as_float
+from sklinvariant._layout import Array, Each, Maybe, Text, Whole
 from sklinvariant.feature_extraction._dense_patches import normalize_patches, window_of
 from sklinvariant.feature_extraction._images import ImageEstimator
 from sklinvariant.kernels import fit_zca, slide, take_patches
@@ -164,6 +166,16 @@ class ConvolutionalFeatures(CallbackSupportMixin, TransformerMixin, ImageEstimat
     (20, 4, 4, 1)
     """
 
+    _layout = {
+        "vectors": Array("k", "p"),
+        "encoding": Text("triangle", "sigmoid", "soft_threshold"),
+        "intercept": Maybe(Array("k")),
+        "mean": Array("p"),
+        "whitening": Array("p", "p"),
+        "window": Each(Whole(), 2),
+        "n_channels": Whole(),
+        "image_size": Each(Whole(), 2),
+    }
     _parameter_constraints = {
         "extractor": [HasMethods(["fit"])],
         "patch_size": [_COUNT, tuple, list],
@@ -219,6 +231,13 @@ class ConvolutionalFeatures(CallbackSupportMixin, TransformerMixin, ImageEstimat
         self.image_shape = image_shape
         self.random_state = random_state
         self.device = device
+
+    def _check_layout(self):
+        state = self._state
+        if math.prod(state["window"]) * state["n_channels"] != len(state["mean"]):
+            raise ValueError(f"filters of {len(state['mean'])} numbers do not fit windows of {state['window']} pixels")
+        if state["encoding"] == "sigmoid" and state.get("intercept") is None:
+            raise ValueError("encoding='sigmoid' needs an intercept")
 
     @keeps_state_on_failure
     @_fit_context(prefer_skip_nested_validation=False)

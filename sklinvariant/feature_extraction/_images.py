@@ -11,6 +11,7 @@ from sklinvariant._base import TorchEstimator, in_compute_dtype, keeps_state_on_
 from sklinvariant._compat import CallbackSupportMixin, reports_fit
 from sklinvariant._descriptors import DescriptorSets
 from sklinvariant._images import as_pictures, check_pixels, stack_pictures
+from sklinvariant._layout import Whole
 
 
 class ImageEstimator(TorchEstimator):
@@ -79,6 +80,11 @@ class ImageEstimator(TorchEstimator):
 
 class ImageTransformer(CallbackSupportMixin, TransformerMixin, ImageEstimator, auto_wrap_output_keys=None):
     """Base of the transformers of images to `DescriptorSets`; a subclass says how in ``_prepare`` and ``_describe``."""
+
+    _layout = {
+        "n_channels": Whole(),
+        "n_descriptor_features": Whole(1, 1 << 24),
+    }
 
     @keeps_state_on_failure
     @_fit_context(prefer_skip_nested_validation=True)

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklinvariant._base import BagEstimator, compute_dtype, keeps_state_on_failure
 from sklinvariant._compat import CallbackSupportMixin, reports_fit
 from sklinvariant._descriptors import DescriptorSets, as_numpy
+from sklinvariant._layout import Whole
 
 _COUNT = Interval(Integral, 1, None, closed="left")
 
@@ -46,6 +47,7 @@ class OnDescriptors(CallbackSupportMixin, TransformerMixin, BagEstimator, auto_w
     <DescriptorSets of 3 bags of 5-7 descriptors of 2 features, float64 on cpu>
     """
 
+    _layout = {"n_descriptor_features": Whole()}
     _parameter_constraints = {
         "estimator": [HasMethods(["fit", "transform"])],
         "subsample": [_COUNT, None],

@@ -7,6 +7,7 @@ import torch
 from sklearn.utils._param_validation import Interval
 
 from sklinvariant._base import FittedState
+from sklinvariant._layout import Array
 from sklinvariant.hashing._hasher import N_BITS, Hasher, of_size_one, random_rotation
 
 
@@ -60,6 +61,11 @@ class BilinearHasher(Hasher):
     Gong, Kumar, Rowley, Lazebnik (2013). Learning binary codes for high-dimensional data using bilinear projections.
     """
 
+    _layout = {
+        "mean": Array("n_features_in_"),
+        "left": Array("p", None),
+        "right": Array("q", None),
+    }
     _parameter_constraints = {
         "n_bits": N_BITS,
         "layout": [tuple, list, None],
@@ -77,6 +83,12 @@ class BilinearHasher(Hasher):
         self.packed = packed
         self.random_state = random_state
         self.device = device
+
+    def _check_layout(self):
+        state, sides = self._state, (self._state["left"].shape, self._state["right"].shape)
+        for name, i, expected in (("features", 0, self.n_features_in_), ("bits", 1, state["n_bits"])):
+            if sides[0][i] * sides[1][i] != expected:
+                raise ValueError(f"left and right of shapes {sides} do not make {expected} {name}")
 
     def _learn(self, X, generator):
         d = X.shape[1]

@@ -20,6 +20,7 @@ from sklinvariant._base import (
 )
 from sklinvariant._compat import CallbackSupportMixin, reports_fit
 from sklinvariant._descriptors import as_tensor
+from sklinvariant._layout import Whole
 
 N_BITS = [Interval(Integral, 1, None, closed="left")]
 
@@ -39,6 +40,7 @@ class Hasher(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, TorchE
     Parameters that all have: ``packed`` (8 bits a byte), ``device``.
     """
 
+    _layout = {"n_bits": Whole()}
     _parameter_constraints = {"packed": ["boolean"], "device": DEVICE}
 
     def _learn(self, X, generator):

@@ -6,6 +6,7 @@ import torch
 from sklearn.utils._param_validation import Interval
 
 from sklinvariant._base import FittedState
+from sklinvariant._layout import Array
 from sklinvariant.hashing._hasher import N_BITS, Hasher, of_size_one, principal_directions, random_rotation
 
 
@@ -50,6 +51,10 @@ class ITQHasher(Hasher):
     Gong, Lazebnik (2011). Iterative quantization: a Procrustean approach to learning binary codes. Section 3.
     """
 
+    _layout = {
+        "mean": Array("n_features_in_"),
+        "directions": Array("n_bits", "n_features_in_"),
+    }
     _parameter_constraints = {
         "n_bits": N_BITS,
         "max_iter": [Interval(Integral, 0, None, closed="left")],

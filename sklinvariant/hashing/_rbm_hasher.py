@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklinvariant._base import DEVICE, FittedState, check_fitted, keeps_state_on_failure, torch_generator
 from sklinvariant._compat import FitReport, with_callbacks
+from sklinvariant._layout import Array, Text
 from sklinvariant._training import RowBatches, train
 from sklinvariant.hashing._hasher import N_BITS, Hasher
 from sklinvariant.networks import (
@@ -115,6 +116,14 @@ class RBMHasher(Hasher):
     True
     """
 
+    _layout = {
+        "shift": Array("n_features_in_"),
+        "scale": Array("n_features_in_"),
+        "components": Array("n_bits", "n_features_in_"),
+        "intercept_hidden": Array("n_bits"),
+        "intercept_visible": Array("n_features_in_"),
+        "visible": Text(),
+    }
     _parameter_constraints = {
         "n_bits": N_BITS,
         "regularization": [_NON_NEGATIVE],

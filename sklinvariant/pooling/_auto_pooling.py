@@ -30,6 +30,7 @@ from sklinvariant._base import (
 )
 from sklinvariant._compat import CallbackSupportMixin, FitReport, output_container, with_callbacks
 from sklinvariant._descriptors import as_tensor
+from sklinvariant._layout import Array, Maybe, Whole
 from sklinvariant._training import train
 from sklinvariant.kernels import (
     PoolingObjective,
@@ -160,6 +161,14 @@ class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, T
     True
     """
 
+    _layout = {
+        "components": Array("k", "n_features_in_"),
+        "n_pairs": Maybe(Whole()),
+        "total": Maybe(Array("n_features_in_", "n_features_in_")),
+        "change": Maybe(Array("n_features_in_", "n_features_in_")),
+        "first": Maybe(Array("n_features_in_", "n_features_in_")),
+        "last_frame": Maybe(Array("n_features_in_")),
+    }
     _parameter_constraints = {
         "n_components": [_COUNT],
         "invariance": [_NON_NEGATIVE],

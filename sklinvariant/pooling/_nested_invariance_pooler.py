@@ -19,6 +19,7 @@ from sklinvariant._base import DEVICE, Container, check_rows, keeps_state_on_fai
 from sklinvariant._compat import CallbackSupportMixin, reports_fit
 from sklinvariant._descriptors import DescriptorSets, as_tensor
 from sklinvariant._images import as_float
+from sklinvariant._layout import Each, Maybe, Whole
 from sklinvariant.feature_extraction import BackbonePatches
 from sklinvariant.feature_extraction._images import ImageEstimator
 from sklinvariant.feature_extraction._picture_stream import PictureStream
@@ -214,6 +215,10 @@ class NestedInvariancePooler(CallbackSupportMixin, TransformerMixin, ImageEstima
     True
     """
 
+    _layout = {
+        "orbit_shape": Maybe(Each(Whole())),
+        "n_channels": Maybe(Whole()),
+    }
     _parameter_constraints = {
         "backbone": [nn.Module, str, HasMethods(["fit", "transform"]), callable, None],
         "stages": [list, tuple],
