@@ -22,7 +22,8 @@ def run():
     except BrokenPipeError:
         status = _NOBODY_READS
     try:
-        sys.stdout.flush()
+        if sys.stdout is not None:  # as it is after >&-
+            sys.stdout.flush()
     except OSError as error:
         # Python flushes once more when it exits, and would complain again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -10,6 +10,7 @@ import time
 _PATIENCE = 0.7  # seconds a command has to clean up after a signal before its process is ended
 _WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 _asked: list[int] = []  # the signal that asked the command to end
+_said: list[int] = []  # the same, once it is reported
 
 
 def listen():
@@ -40,6 +41,7 @@ def report():
     message = f"sklinvariant: {_WORDS[signal.Signals(number)]}\n"
     if sys.stderr.isatty():
         message = f"\x1b[?25h\n{message}"  # a progress bar may have hidden the cursor
+    _said.append(number)
     sys.stderr.write(message)
     return 128 + number
 
@@ -56,7 +58,7 @@ def _end(reader, writer):  # keeps a reference to the writer, which would be clo
     while number not in _WORDS:  # libraries may handle other signals
         number = reader.recv(1)[0]
     time.sleep(_PATIENCE)
-    if not _asked:  # the main thread is still inside C, and has said nothing
+    if not _said:  # the main thread is still inside C, or something has swallowed the exception
         _asked.append(number)
         words = threading.Thread(target=report, daemon=True)  # in a thread: nobody may be reading what is written
         words.start()
