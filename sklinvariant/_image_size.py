@@ -90,9 +90,8 @@ def _pnm(data):
 
 def _jp2(data):
     """The SIZ segment at the beginning of the code stream, bare or in a box."""
-    start = 0
-    if data[:4] != b"\xff\x4f\xff\x51":
-        start = next(start for kind, start, _ in _boxes(data) if kind == b"jp2c")
+    is_bare = data.startswith(b"\xff\x4f\xff\x51")
+    start = 0 if is_bare else next((start for kind, start, _ in _boxes(data) if kind == b"jp2c"), len(data))
     if data[start : start + 4] != b"\xff\x4f\xff\x51":
         return None
     right, bottom, left, top = struct.unpack_from(">IIII", data, start + 8)

@@ -323,7 +323,7 @@ def _read(pooler, files):
 def _stored(path, chunk, maker) -> Any:
     """A chunk's features, where its file is whole and was made of these very photographs in the same way."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
             if str(file["maker"]) == maker and json.loads(str(file["files"])) == [list(item) for item in chunk]:
                 values = file["features"]
                 return values if values.ndim == 2 and len(values) == len(chunk) else None

@@ -56,12 +56,12 @@ def photo_identity(path):
 
 
 def _leads_out(link, root):
-    return root not in link.resolve().parents
+    return root not in Path(os.path.realpath(link)).parents  # Path.resolve raises on links to themselves
 
 
 def _is_new(folder, seen):
     """Whether a folder was not met before, by way of another link; from now on it was."""
-    real = folder.resolve()
+    real = Path(os.path.realpath(folder))
     is_new = real not in seen
     seen.add(real)
     return is_new
