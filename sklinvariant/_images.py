@@ -8,10 +8,13 @@ import torch
 
 from sklinvariant._base import to_numpy
 from sklinvariant._descriptors import as_tensor
+from sklinvariant._image_size import image_size
 
 # by their names; those that OpenCV cannot read here are told of, not passed over
 PICTURES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 PICTURES |= {".avif", ".heic", ".heif"}
+# above this Pillow, too, takes a file for an attack: a few kilobytes can decode to gigabytes
+MAX_PIXELS = 178_956_970
 
 
 def as_float(images):
@@ -73,20 +76,40 @@ def need_extra(module, user, extra="image"):
 def read_picture(path):
     """(h, w, 3) uint8 RGB of a file, turned as the camera was held; 16 bits become 8, transparency is left out.
 
+    A file that declares more than ``MAX_PIXELS`` pixels, or more than the environment variable
+    ``SKLINVARIANT_MAX_PIXELS`` allows, is refused before it is decoded.
+
     Raises
     ------
     ValueError
-        Where the file cannot be read as a picture; it is named.
+        Where the file cannot be read as a picture, or is too large; it is named.
     """
     cv2 = need_extra("cv2", "reading pictures")
+    limit = max_pixels()
     try:
-        data = np.fromfile(os.fspath(path), np.uint8)
-        picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+        with open(path, "rb") as file:
+            data = file.read()
+        size = image_size(data)
+        if size is not None and size[0] * size[1] > limit:
+            raise ValueError(
+                f"{path} has {size[0]} x {size[1]} pixels, more than the limit of {limit:,}. If you trust the file, "
+                "set the environment variable SKLINVARIANT_MAX_PIXELS to a higher number"
+            )
+        picture = None if size is None else cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except (OSError, cv2.error) as error:
         raise ValueError(f"{path} cannot be read ({error})") from error
     if picture is None:
-        raise ValueError(f"{path} is no picture that can be read")
+        raise ValueError(f"{path} cannot be read as an image")
     return np.ascontiguousarray(picture[..., ::-1])
+
+
+def max_pixels():
+    """The most pixels that a picture file may have."""
+    given = os.environ.get("SKLINVARIANT_MAX_PIXELS", MAX_PIXELS)
+    try:
+        return int(given)
+    except ValueError:
+        raise ValueError(f"SKLINVARIANT_MAX_PIXELS must be a whole number, got {given!r}") from None
 
 
 def fit_into(picture, size, fill="mean"):

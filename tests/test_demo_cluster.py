@@ -111,7 +111,7 @@ def test_names_in_no_encoding(photos, tmp_path):
         ([".", "--shown", "0"], "--shown at least 1"),
         ([".", "--image-size", "8"], "--image-size at least 16"),
         ([".", "--output", "no/such/a.html"], "--output no/such/a.html: there is no folder"),
-        ([".", "--output", "a.csv"], "cannot end in .csv"),
+        ([".", "--output", "a.csv"], "must end in .html or .htm"),
         (["few"], "2 of 3 pictures in .* can be read, which is too few for --clusters 8"),
         (["bad"], "none of 3 pictures can be read"),
         (["few", "--weights", "nowhere.npz"], "nowhere.npz"),
