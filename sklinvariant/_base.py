@@ -1,7 +1,5 @@
 """What all estimators share: the device, tensors in and out, the fitted state."""
 
-import functools
-
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin
@@ -12,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from sklinvariant._calls import COMPUTING, computing
 from sklinvariant._compat import array_namespace
 from sklinvariant._descriptors import DescriptorSets, as_numpy, as_tensor
+from sklinvariant._interruption import keeps_state_on_failure
 from sklinvariant.kernels import compute_dtype
 
 DEVICE = [StrOptions({"auto"}), str, torch.device]
@@ -73,22 +72,6 @@ def to_numpy(X):
     if array_namespace(X) is not None:
         return np.from_dlpack(X)
     return X
-
-
-def keeps_state_on_failure(method):
-    """A fit that fails leaves a previously fitted estimator as it was."""
-
-    @functools.wraps(method)
-    def wrapped(self, *args, **kwargs):
-        before = dict(vars(self))
-        try:
-            return method(self, *args, **kwargs)
-        except BaseException:
-            vars(self).clear()
-            vars(self).update(before)
-            raise
-
-    return wrapped
 
 
 class FittedState:
