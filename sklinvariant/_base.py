@@ -11,6 +11,7 @@ from sklinvariant._calls import COMPUTING, computing
 from sklinvariant._compat import array_namespace
 from sklinvariant._descriptors import DescriptorSets, as_numpy, as_tensor
 from sklinvariant._interruption import keeps_state_on_failure
+from sklinvariant._skorch_callbacks import check_callbacks
 from sklinvariant.kernels import compute_dtype
 
 DEVICE = [StrOptions({"auto"}), str, torch.device]
@@ -106,6 +107,10 @@ class TorchEstimator(BaseEstimator):
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "_state")
+
+    def _validate_params(self):
+        super()._validate_params()
+        check_callbacks(getattr(self, "callbacks", None), decay=getattr(self, "learning_rate_decay", None))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -9,11 +9,12 @@ from numbers import Integral
 import numpy as np
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import Callback, EarlyStopping
+from skorch.callbacks import Callback, EarlyStopping, EpochTimer, PassthroughScoring
 from skorch.history import History
 from tqdm.auto import tqdm
 
 from sklinvariant._interruption import keeping_last_epoch
+from sklinvariant._skorch_callbacks import check_callbacks, prints_rows
 from sklinvariant.kernels import gather_bags
 from sklinvariant.networks import Bags
 
@@ -113,6 +114,9 @@ class BagBatches:
 
 class _Net(NeuralNet):
     """A skorch net whose module gives the loss of a batch, or makes a step of its own; ends only at an epoch's end."""
+
+    def get_default_callbacks(self):
+        return [("epoch_timer", EpochTimer()), ("train_loss", PassthroughScoring("train_loss", on_train=True))]
 
     def get_dataset(self, X, y=None):
         return X
@@ -281,20 +285,21 @@ def train(
     KeyboardInterrupt is raised again after the module has gone back to the last finished epoch and ``finish`` has been
     called once more. A loss that is not finite raises FloatingPointError.
     """
+    check_callbacks(callbacks, decay=learning_rate_decay, has_gradients=not hasattr(module, "learn"))
     if not max_epochs:
         return _finished(finish, [], report)
     epochs = _Epochs(report, fitted_attributes, tol, n_iter_no_change)
-    own = [("epochs", epochs)]
+    own = [("own_epochs", epochs)]
     written = None
     if checkpoint is not None:
         journal = _Journal(checkpoint, batches.generator, epochs)
         written = checkpoint.read()
-        own.append(("journal", journal))
+        own.append(("own_journal", journal))
     done = 0 if written is None else len(written["history"])
     if learning_rate_decay == "cosine":
-        own.append(("decay", _Decay(max_epochs * batches.n_steps, done * batches.n_steps)))
+        own.append(("own_decay", _Decay(max_epochs * batches.n_steps, done * batches.n_steps)))
     if verbose:
-        own.append(("bar", _Bar(name, max_epochs, done)))
+        own.append(("own_bar", _Bar(name, max_epochs, done)))
     net = _Net(
         module,
         criterion=torch.nn.Module,
@@ -303,10 +308,9 @@ def train(
         optimizer__param_groups=[(name, {"lr": rate}) for name, rate in (learning_rates or {}).items()],
         max_epochs=max_epochs,
         train_split=None,
-        device=None,
+        device=next((parameter.device for parameter in module.parameters()), None),  # where it lies already
         callbacks=[*own, *callbacks],
-        callbacks__print_log=None,
-        verbose=0,
+        verbose=int(prints_rows(callbacks)),
     ).initialize()
     net.notify("on_train_begin", X=batches, y=None)
     if written is not None:

@@ -339,7 +339,7 @@ def test_a_checkpoint_that_was_not_written_in_time(tmp_path, interrupt, monkeypa
 
 
 class call_interrupted:
-    """Within it, the n-th call of a function of the package is interrupted, as Ctrl-C does anywhere; or all are counted."""
+    """Interrupts the n-th call of a function of the package, as Ctrl-C may at any time; without n it counts them."""
 
     folder = str(Path(sklinvariant.__file__).parent)
 
