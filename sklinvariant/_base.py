@@ -1,7 +1,5 @@
 """What all estimators share: the device, tensors in and out, the fitted state."""
 
-import functools
-
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin
@@ -12,6 +10,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from sklinvariant._calls import COMPUTING, computing
 from sklinvariant._compat import array_namespace
 from sklinvariant._descriptors import DescriptorSets, as_numpy, as_tensor
+from sklinvariant._interruption import keeps_state_on_failure
+from sklinvariant._skorch_callbacks import check_callbacks
 from sklinvariant.kernels import compute_dtype
 
 DEVICE = [StrOptions({"auto"}), str, torch.device]
@@ -75,22 +75,6 @@ def to_numpy(X):
     return X
 
 
-def keeps_state_on_failure(method):
-    """A fit that fails leaves a previously fitted estimator as it was."""
-
-    @functools.wraps(method)
-    def wrapped(self, *args, **kwargs):
-        before = dict(vars(self))
-        try:
-            return method(self, *args, **kwargs)
-        except BaseException:
-            vars(self).clear()
-            vars(self).update(before)
-            raise
-
-    return wrapped
-
-
 class FittedState:
     """A named tensor of the fitted state, seen as a read-only numpy attribute."""
 
@@ -123,6 +107,10 @@ class TorchEstimator(BaseEstimator):
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "_state")
+
+    def _validate_params(self):
+        super()._validate_params()
+        check_callbacks(getattr(self, "callbacks", None), decay=getattr(self, "learning_rate_decay", None))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

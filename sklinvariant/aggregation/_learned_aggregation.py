@@ -16,7 +16,7 @@ from torch import nn
 
 from sklinvariant._base import keeps_state_on_failure, resolve_device, torch_generator
 from sklinvariant._compat import FitReport, with_callbacks
-from sklinvariant._training import OPTIMIZERS, BagBatches, Batch, train
+from sklinvariant._training import OPTIMIZERS, BagBatches, Batch, set_fitted, train
 from sklinvariant.aggregation._aggregator import COUNT, NON_NEGATIVE, POSITIVE, Aggregator
 from sklinvariant.aggregation._codebook import draw_sample
 from sklinvariant.aggregation._linear_predictor import LinearPredictor
@@ -318,18 +318,17 @@ class LearnedAggregation(LinearPredictor, Aggregator):
             report = FitReport(self, X, y, targets.sample_weight, max_epochs)
             # a stream of batches has no last epoch that the step could fall to 0 at
             decay = None if partial else self.learning_rate_decay
-            history = self._train(objective, data, generator, report, export, max_epochs, decay) if max_epochs else []
-            report.end(lambda: export(objective))
-            if self.fine_tune and not partial and history:
-                self._fit_linear_model(objective, data, exact=True)
-        earlier = [] if reset else self.history_
-        for attribute, value in export(objective).items():
-            setattr(self, attribute, value)
-        self.history_ = earlier + [row | {"epoch": row["epoch"] + len(earlier)} for row in history]
-        self.n_iter_ = len(self.history_)
+            earlier = [] if reset else self.history_
+
+            def finish(history):
+                if self.fine_tune and not partial and history:
+                    self._fit_linear_model(objective, data, exact=True)
+                set_fitted(self, export(objective), history, earlier)
+
+            self._train(objective, data, generator, report, export, finish, max_epochs, decay)
         return self
 
-    def _train(self, objective, data, generator, report, export, max_epochs, decay):
+    def _train(self, objective, data, generator, report, export, finish, max_epochs, decay):
         batches = BagBatches(
             data.bags,
             data.target,
@@ -338,7 +337,7 @@ class LearnedAggregation(LinearPredictor, Aggregator):
             generator=generator,
             descriptors_per_sample=self.descriptors_per_sample,
         )
-        return train(
+        train(
             objective,
             batches,
             name=type(self).__name__,
@@ -350,6 +349,7 @@ class LearnedAggregation(LinearPredictor, Aggregator):
             n_iter_no_change=self.n_iter_no_change,
             report=report,
             fitted_attributes=export,
+            finish=finish,
             callbacks=self.callbacks or (),
             verbose=self.verbose,
         )

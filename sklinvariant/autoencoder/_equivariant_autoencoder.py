@@ -30,7 +30,7 @@ from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
 from sklinvariant._descriptors import as_tensor
 from sklinvariant._images import as_float, as_pictures
 from sklinvariant._layout import Array, Each, Fields, Flag, Maybe, Text, Weights, Whole, restore_weights
-from sklinvariant._training import OPTIMIZERS, RowBatches, train
+from sklinvariant._training import OPTIMIZERS, RowBatches, set_fitted, train
 from sklinvariant.feature_extraction._images import ImageEstimator
 from sklinvariant.networks import EquivariantAutoencoderNetwork, Group, count_features
 
@@ -412,8 +412,13 @@ class EquivariantAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMix
             }
             return {"_state": state, "n_iter_": 0, "history_": []}
 
-        report = FitReport(self, X, None, None, self.max_epochs)
-        history = train(
+        def finish(history):
+            if self.pooling is not None:  # the pose that most images have is the canonical one
+                network.recentre(usual_pose(network, images, shift, scale))
+            set_fitted(self, export(None), history)
+            self.reconstruction_error_ = reconstruction_error(network, images, shift, scale, self.loss == "bce")
+
+        train(
             ReconstructionLoss(network, shift, scale, self.loss == "bce", self.pose_weight),
             RowBatches(images, batch_size=self.batch_size, generator=generator),
             name=type(self).__name__,
@@ -423,18 +428,12 @@ class EquivariantAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMix
             learning_rate_decay="cosine",
             tol=self.tol,
             n_iter_no_change=self.n_iter_no_change,
-            report=report,
+            report=FitReport(self, X, None, None, self.max_epochs),
             fitted_attributes=export,
+            finish=finish,
             callbacks=self.callbacks or (),
             verbose=self.verbose,
         )
-        if self.pooling is not None:  # the pose that most images have is the canonical one
-            network.recentre(usual_pose(network, images, shift, scale))
-        report.end(lambda: export(None))
-        for attribute, value in export(None).items():
-            setattr(self, attribute, value)
-        self.history_, self.n_iter_ = history, len(history)
-        self.reconstruction_error_ = reconstruction_error(network, images, shift, scale, self.loss == "bce")
         return self
 
     def transform(self, X):

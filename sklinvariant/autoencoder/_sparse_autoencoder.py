@@ -27,7 +27,7 @@ from sklinvariant._base import (
 from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
 from sklinvariant._descriptors import as_tensor
 from sklinvariant._layout import Array, Number
-from sklinvariant._training import OPTIMIZERS, RowBatches, train
+from sklinvariant._training import OPTIMIZERS, RowBatches, set_fitted, train
 from sklinvariant.kernels import compute_dtype
 from sklinvariant.networks import SparseAutoencoderNetwork
 
@@ -330,8 +330,13 @@ class SparseAutoencoder(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMi
             return {"_state": state, "n_iter_": 0, "history_": []}
 
         whole = self.optimizer == "lbfgs"
-        report = FitReport(self, X, None, None, max_epochs)
-        history = train(
+        earlier = [] if reset else self.history_
+
+        def finish(history):
+            set_fitted(self, export(network), history, earlier)
+            self.reconstruction_error_ = reconstruction_error(network, rows)
+
+        train(
             network,
             RowBatches(rows, batch_size=len(rows) if whole else self.batch_size, generator=generator),
             name=type(self).__name__,
@@ -341,18 +346,12 @@ class SparseAutoencoder(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMi
             learning_rate_decay=None if whole else decay,
             tol=self.tol,
             n_iter_no_change=self.n_iter_no_change,
-            report=report,
+            report=FitReport(self, X, None, None, max_epochs),
             fitted_attributes=export,
+            finish=finish,
             callbacks=self.callbacks or (),
             verbose=self.verbose,
         )
-        report.end(lambda: export(network))
-        earlier = [] if reset else self.history_
-        for attribute, value in export(network).items():
-            setattr(self, attribute, value)
-        self.history_ = earlier + [row | {"epoch": row["epoch"] + len(earlier)} for row in history]
-        self.n_iter_ = len(self.history_)
-        self.reconstruction_error_ = reconstruction_error(network, rows)
         return self
 
     def _start(self, rows, generator):

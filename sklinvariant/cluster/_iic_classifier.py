@@ -28,7 +28,7 @@ from sklinvariant._base import (
 )
 from sklinvariant._compat import CallbackSupportMixin, FitReport, raise_for_params, with_callbacks
 from sklinvariant._layout import Array, Number, Weights, Whole, restore_weights
-from sklinvariant._training import OPTIMIZERS, train
+from sklinvariant._training import OPTIMIZERS, set_fitted, train
 from sklinvariant.aggregation._targets import prepare_targets
 from sklinvariant.cluster._iic_clusterer import IICClusterer
 from sklinvariant.cluster._pairs import changed, default_views, same, shuffled
@@ -364,16 +364,11 @@ class IICClassifier(
 
         report = FitReport(self, X, labels, None, self.max_epochs)
         batches = LabelledBatches(everything, self._views(samples), batch_size=self.batch_size, generator=generator)
-        history = self._train(network, batches, report, export) if self.max_epochs else []
-        attributes = export(network)
-        report.end(lambda: attributes)
-        for attribute, value in attributes.items():
-            setattr(self, attribute, value)
-        self.history_, self.n_iter_ = history, len(history)
+        self._train(network, batches, report, export)
         return self
 
     def _train(self, network, batches, report, export):
-        return train(
+        train(
             network,
             batches,
             name=type(self).__name__,
@@ -386,6 +381,7 @@ class IICClassifier(
             n_iter_no_change=self.n_iter_no_change,
             report=report,
             fitted_attributes=export,
+            finish=lambda history: set_fitted(self, export(network), history),
             callbacks=self.callbacks or (),
             verbose=self.verbose,
         )

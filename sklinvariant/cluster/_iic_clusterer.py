@@ -33,7 +33,7 @@ from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
 from sklinvariant._descriptors import as_tensor
 from sklinvariant._images import as_float
 from sklinvariant._layout import Array, Each, Maybe, Weights, Whole
-from sklinvariant._training import OPTIMIZERS, train
+from sklinvariant._training import OPTIMIZERS, set_fitted, train
 from sklinvariant.cluster._merged_start import merged_labels, teach
 from sklinvariant.cluster._pairs import (
     MOST_STEPS,
@@ -559,8 +559,8 @@ class IICClusterer(
             network.train()
             return {"_state": state, "n_iter_": 0, "history_": []}
 
-        report = FitReport(self, X, None, None, max_epochs)
-        history = train(
+        earlier = self.history_[:before] if before else []
+        train(
             network,
             PairBatches(
                 source,
@@ -576,19 +576,13 @@ class IICClusterer(
             learning_rate_decay=decay,
             tol=self.tol,
             n_iter_no_change=self.n_iter_no_change,
-            report=report,
+            report=FitReport(self, X, None, None, max_epochs),
             fitted_attributes=export,
+            finish=lambda history: set_fitted(self, export(network), history, earlier),
             callbacks=self.callbacks or (),
             verbose=self.verbose,
             checkpoint=checkpoint,
         )
-        attributes = export(network)
-        report.end(lambda: attributes)
-        earlier = self.history_[:before] if before else []
-        for attribute, value in attributes.items():
-            setattr(self, attribute, value)
-        self.history_ = earlier + [row | {"epoch": row["epoch"] + len(earlier)} for row in history]
-        self.n_iter_ = len(self.history_)
         return self
 
     def _warn(self):

@@ -27,7 +27,7 @@ from sklinvariant._base import (
 from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
 from sklinvariant._images import as_float, as_pictures, check_pixels
 from sklinvariant._layout import Array, Each, Weights, Whole
-from sklinvariant._training import OPTIMIZERS, train
+from sklinvariant._training import OPTIMIZERS, set_fitted, train
 from sklinvariant.cluster._crop_pairs import CropPairs
 from sklinvariant.feature_extraction._images import ImageEstimator
 from sklinvariant.kernels import dense_joints, joint_information, resample
@@ -390,8 +390,14 @@ class IICSegmenter(CallbackSupportMixin, ImageEstimator):
             }
             return {"_state": state, "n_iter_": 0, "history_": []}
 
-        report = FitReport(self, X, None, None, max_epochs)
-        history = train(
+        earlier = [] if reset else self.history_
+
+        def finish(history):
+            information, losses, counts = measured()
+            set_fitted(self, export(information, losses), history, earlier)
+            return counts[self.best_head_]
+
+        return train(
             objective,
             batches,
             name=type(self).__name__,
@@ -401,20 +407,12 @@ class IICSegmenter(CallbackSupportMixin, ImageEstimator):
             learning_rate_decay=decay,
             tol=self.tol,
             n_iter_no_change=self.n_iter_no_change,
-            report=report,
+            report=FitReport(self, X, None, None, max_epochs),
             fitted_attributes=lambda objective: export(*measured()[:2]),
+            finish=finish,
             callbacks=self.callbacks or (),
             verbose=self.verbose,
         )
-        information, losses, counts = measured()
-        attributes = export(information, losses)
-        report.end(lambda: attributes)
-        earlier = [] if reset else self.history_
-        for attribute, value in attributes.items():
-            setattr(self, attribute, value)
-        self.history_ = earlier + [row | {"epoch": row["epoch"] + len(earlier)} for row in history]
-        self.n_iter_ = len(self.history_)
-        return counts[self.best_head_]
 
     def _warn(self, counts):
         ratio = self.mutual_information_ratio_[self.best_head_]

@@ -313,7 +313,8 @@ class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, T
         largest = math.sqrt(float(moments.total.diagonal().max()))
         kept = {"last_frame": None, "last_clip": None, "namespace": models[0]._state["namespace"]}
         dtype = as_tensor(models[0].components_).dtype
-        return self._keep(self._descend(None, moments, start, largest, dtype, kept), "invariance")
+        self._descend(None, moments, start, largest, dtype, kept, whole=True)
+        return self._warn("invariance")
 
     def transform(self, X):
         """Pool: z = P y.
@@ -420,10 +421,10 @@ class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, T
         start = self._components_to_go_on_from(n_features, going_on or self.warm_start)
         by_moments = self._solver(n_features) == "moment"
         if by_moments:
-            learned = self._learn_by_moments(X, frames, start, going_on)
+            self._learn_by_moments(X, frames, start, going_on, whole=not partial)
         else:
-            learned = self._learn_by_batches(X, frames, start, partial)
-        return self._keep(learned, "invariance" if by_moments else "learning_rate or invariance")
+            self._learn_by_batches(X, frames, start, partial)
+        return self._warn("invariance" if by_moments else "learning_rate or invariance")
 
     def _components_to_go_on_from(self, n_features, going_on):
         if not (going_on and hasattr(self, "_state")):
@@ -436,9 +437,11 @@ class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, T
             )
         return components
 
-    def _keep(self, learned, cause):
+    def _keep(self, learned):
         for name, value in learned.items():
             setattr(self, name, value)
+
+    def _warn(self, cause):
         if np.square(self.components_).sum() < 1e-4:  # tr PᵀP: as many directions are kept
             warnings.warn(
                 f"{type(self).__name__}: the components keep nothing: lower {cause}", ConvergenceWarning, stacklevel=4
@@ -450,7 +453,7 @@ class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, T
             return self.solver
         return "moment" if 8 * _MOMENT_MATRICES * n_features**2 <= _MOMENT_BYTES else "sgd"
 
-    def _learn_by_moments(self, X, frames, start, going_on):
+    def _learn_by_moments(self, X, frames, start, going_on, whole):
         rows, largest = frames.rows, float(frames.rows.max())
         moments = pair_moments(
             rows,
@@ -462,9 +465,9 @@ class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, T
         )
         if going_on:
             moments = moments + moments_of_state(self._state, self.cross_reconstruction, moments.total.device)
-        return self._descend(X, moments, start, largest, rows.dtype, frames.kept)
+        self._descend(X, moments, start, largest, rows.dtype, frames.kept, whole)
 
-    def _descend(self, X, moments, start, largest, dtype, kept):
+    def _descend(self, X, moments, start, largest, dtype, kept, whole):
         objective = PoolingObjective(moments, self.invariance, self.cross_reconstruction)
         fresh = self._random_start(torch_generator(self.random_state), len(moments.total)).to(moments.total)
         fresh = best_multiple(fresh, *objective.ray(fresh))
@@ -476,19 +479,18 @@ class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, T
             components, errors = iterate.components, objective.errors(iterate.components)
             return self._attributes(components.to(dtype), errors, history, {**moments_to_state(moments), **kept})
 
-        report = FitReport(self, X, None, None, self.max_iter)
-        iterate, history = follow(
+        follow(
             descend(objective, start),
             name=type(self).__name__,
             max_iter=self.max_iter,
             tol=self.tol,
             reference=reference,
-            report=report,
+            report=FitReport(self, X, None, None, self.max_iter),
             attributes=attributes,
+            finish=lambda *last: self._keep(attributes(*last)),
             verbose=self.verbose,
+            whole=whole,
         )
-        report.end(lambda: attributes(iterate, history))
-        return attributes(iterate, history)
 
     def _learn_by_batches(self, X, frames, start, partial):
         rows, device, cross = frames.rows, resolve_device(self.device, X), self.cross_reconstruction
@@ -505,9 +507,16 @@ class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, T
             return self._attributes(components, errors, history, frames.kept)
 
         max_epochs = 1 if partial else self.max_epochs
-        report = FitReport(self, X, None, None, max_epochs)
         loss = PoolingLoss(start, self.invariance, cross)
-        history = train(
+
+        def finish(history):
+            history = [
+                {"iteration": row["epoch"], "objective": row["loss"] * batches.unit**2, "seconds": row["seconds"]}
+                for row in history
+            ]
+            self._keep(attributes(loss, history))
+
+        train(
             loss,
             batches,
             name=type(self).__name__,
@@ -517,16 +526,11 @@ class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, T
             learning_rate_decay=None if partial else "cosine",
             tol=None,
             n_iter_no_change=max_epochs,
-            report=report,
+            report=FitReport(self, X, None, None, max_epochs),
             fitted_attributes=lambda module: attributes(module, []),
+            finish=finish,
             verbose=self.verbose,
         )
-        history = [
-            {"iteration": row["epoch"], "objective": row["loss"] * batches.unit**2, "seconds": row["seconds"]}
-            for row in history
-        ]
-        report.end(lambda: attributes(loss, history))
-        return attributes(loss, history)
 
     def _attributes(self, components, errors, history, state):
         """All that a fit sets."""

@@ -376,7 +376,7 @@ class _Stops(Callback):
 def _fit_in_pieces(model, X, *epochs):
     """Fits that are interrupted in such epochs, and one that is not."""
     for epoch in epochs:
-        with pytest.warns(ConvergenceWarning, match="interrupted"):
+        with pytest.raises(KeyboardInterrupt):
             clone(model).set_params(callbacks=[_Stops(epoch)]).fit(X)
     return clone(model).fit(X)
 
@@ -410,7 +410,7 @@ def test_an_interrupted_model_goes_on_as_it_would_have(blobs, tmp_path):
     model.set_params(checkpoint=tmp_path / "fit")
     for n_fits in (1, 2):
         model.set_params(callbacks=[_Stops(2)])
-        with pytest.warns(ConvergenceWarning, match="interrupted"):
+        with pytest.raises(KeyboardInterrupt):
             model.fit(X)
         model.set_params(callbacks=None).fit(X)
         assert [row["epoch"] for row in model.history_] == list(range(1, 5 * n_fits + 1))
@@ -423,7 +423,7 @@ def test_parts_leave_the_checkpoint_of_a_fit_alone(blobs, tmp_path):
     X, _ = blobs
     file = tmp_path / "fit"
     model = IICClusterer(3, checkpoint=file, callbacks=[_Stops(2)], **QUICK | {"max_epochs": 7})
-    with pytest.warns(ConvergenceWarning, match="interrupted"):
+    with pytest.raises(KeyboardInterrupt):
         model.fit(X)
     assert clone(model).set_params(callbacks=None).partial_fit(X).n_iter_ == 1
     assert clone(model).set_params(callbacks=None).fit(X).n_iter_ == 7
@@ -436,7 +436,7 @@ def test_checkpoints_of_other_pairs(blobs, tmp_path):
     params = QUICK | {"max_epochs": 4, "pairs": "temporal", "n_overclusters": 6}
     model = IICClusterer(3, checkpoint=file, callbacks=[_Stops(2)], **params)
     groups, auxiliary = np.arange(90) // 30, np.arange(90) < 9
-    with pytest.warns(ConvergenceWarning, match="interrupted"):
+    with pytest.raises(KeyboardInterrupt):
         model.fit(X, groups=groups, auxiliary=auxiliary)
     for others in ({"groups": groups}, {"groups": groups // 2, "auxiliary": auxiliary}):
         with pytest.raises(ValueError, match="is of a fit with other groups or auxiliary samples; delete it"):
@@ -447,7 +447,7 @@ def test_a_checkpoint_of_a_fit_that_went_on_needs_the_model_that_it_went_on_with
     X, _ = blobs
     model = IICClusterer(3, warm_start=True, **QUICK | {"max_epochs": 5}).fit(X)
     model.set_params(checkpoint=tmp_path / "fit", callbacks=[_Stops(2)])
-    with pytest.warns(ConvergenceWarning, match="interrupted"):
+    with pytest.raises(KeyboardInterrupt):
         model.fit(X)
     with pytest.raises(
         ValueError, match="is of a fit that began after 5 epochs, and went on to 7; this model has made 0"
@@ -459,7 +459,7 @@ def test_checkpoints_of_other_fits(blobs, tmp_path):
     X, _ = blobs
     file = tmp_path / "fit"
     model = IICClusterer(3, checkpoint=str(file), callbacks=[_Stops(2)], **QUICK | {"max_epochs": 7})
-    with pytest.warns(ConvergenceWarning, match="interrupted"):
+    with pytest.raises(KeyboardInterrupt):
         model.fit(X)
     with pytest.raises(ValueError, match="is of a fit with other learning_rate; delete it"):
         clone(model).set_params(learning_rate=0.02).fit(X)

@@ -418,8 +418,12 @@ def test_ctrl_c_keeps_the_last_iteration(frames, monkeypatch):
 
     _descend = _auto_pooling.descend
     monkeypatch.setattr(_auto_pooling, "descend", interrupted)
-    with pytest.warns(ConvergenceWarning, match="interrupted; the model is that of iteration 3"):
-        model = AutoPooling(3, random_state=0).fit(frames)
+    model = AutoPooling(3, random_state=0)
+    with pytest.raises(KeyboardInterrupt) as interruption:
+        model.fit(frames)
+    assert interruption.value.__notes__ == [
+        "AutoPooling: training was interrupted; the model is that of the last finished iteration, 3"
+    ]
     monkeypatch.setattr(_auto_pooling, "descend", _descend)
     with pytest.warns(ConvergenceWarning, match="max_iter=3 was reached with the gradient at .* above tol=0.0001"):
         expected = AutoPooling(3, max_iter=3, random_state=0).fit(frames)
