@@ -9,7 +9,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklinvariant._calls import COMPUTING, computing
+from sklinvariant._calls import Computing
 from sklinvariant._compat import array_namespace
 from sklinvariant._descriptors import DescriptorSets, as_numpy, as_tensor
 from sklinvariant.kernels import compute_dtype
@@ -110,16 +110,11 @@ class FittedState:
             raise AttributeError(f"{type(instance).__name__!r} object has no attribute {self.public!r}") from None
 
 
-class TorchEstimator(BaseEstimator):
+class TorchEstimator(Computing, BaseEstimator):
     """Base of every estimator: it holds numpy arrays in ``_state`` and computes with tensors made from them."""
 
     _doc_link_module = "sklinvariant"
     _doc_link_template = "api/{estimator_module}.{estimator_name}.html"
-
-    def __init_subclass__(cls, **kwargs):
-        for name in COMPUTING & vars(cls).keys():
-            setattr(cls, name, computing(vars(cls)[name]))
-        super().__init_subclass__(**kwargs)  # after: scikit-learn wraps what `transform` gives in a data frame
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "_state")
