@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from sklinvariant._calls import Computing
 from sklinvariant._compat import array_namespace
 from sklinvariant._descriptors import DescriptorSets, as_numpy, as_tensor
+from sklinvariant._settings import detached
 from sklinvariant.kernels import compute_dtype
 
 DEVICE = [StrOptions({"auto"}), str, torch.device]
@@ -173,7 +174,7 @@ class BagEstimator(TorchEstimator):
         container = Container(X)
         if isinstance(X, DescriptorSets) or _looks_ragged(X) or getattr(X, "ndim", 2) in (3, 4):
             bags = X if isinstance(X, DescriptorSets) else DescriptorSets.from_bags(_on_host_or_tensor(X))
-            bags = DescriptorSets(as_tensor(bags.values).detach(), bags.offsets)
+            bags = DescriptorSets(detached(as_tensor(bags.values)), bags.offsets)
             if len(bags) == 0:
                 raise ValueError("no bags: 0 sample(s) were given, a minimum of 1 is required")
             d = bags.values.shape[1]
@@ -255,7 +256,7 @@ def _check_tensor_rows(estimator, X, reset):
             f"X has {X.shape[1]} features, but {type(estimator).__name__} is expecting {estimator.n_features_in_} "
             "features as input"
         )
-    return X.detach().to(compute_dtype(X.dtype))
+    return detached(X).to(compute_dtype(X.dtype))
 
 
 def in_compute_dtype(X):

@@ -116,5 +116,7 @@ def making_modules(seed):
 
 
 def draw_seed(generator):
-    """A seed for another generator, drawn from this one."""
+    """A seed for another generator, drawn from this one; 0 where it is None."""
+    if generator is None:
+        return 0
     return int(torch.randint(2**31, (), generator=generator, device=generator.device))

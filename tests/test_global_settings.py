@@ -39,11 +39,11 @@ def default_device(name):
 
 @contextlib.contextmanager
 def deterministic():
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(False)
+        torch.set_deterministic_debug_mode("default")
 
 
 @contextlib.contextmanager
@@ -58,7 +58,6 @@ SETTINGS = {
     "default_dtype=float64": functools.partial(default_dtype, torch.float64),
     "default_dtype=float16": functools.partial(default_dtype, torch.float16),
     "default_device=meta": functools.partial(default_device, "meta"),
-    "device(meta)": functools.partial(torch.device, "meta"),
     "autocast": functools.partial(torch.autocast, "cpu", dtype=torch.bfloat16),
     "inference_mode": torch.inference_mode,
     "no_grad": torch.no_grad,
@@ -104,11 +103,10 @@ def assert_same_values(actual, expected):
     elif hasattr(expected, "offsets"):
         np.testing.assert_array_equal(actual.offsets, expected.offsets)
         assert_close(actual.values, expected.values)
-    elif expected.dtype.kind == "f":
-        assert actual.dtype == expected.dtype
-        assert_close(actual, expected)
     else:
-        np.testing.assert_array_equal(actual, expected)
+        assert type(actual) is type(expected)
+        assert actual.dtype == expected.dtype
+        (assert_close if np.asarray(expected).dtype.kind == "f" else np.testing.assert_array_equal)(actual, expected)
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
@@ -119,3 +117,13 @@ def test_estimators_answer_as_without_the_setting(name, setting):
     with SETTINGS[setting]():
         actual = answers(estimator, X, y)
     assert_same_answers(actual, expected)
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_tensors_made_in_inference_mode_are_learned_from(name):
+    estimator, X, y = example(name)
+    expected = answers(estimator, torch.tensor(X), y)
+    with torch.inference_mode():
+        made = torch.tensor(X)
+    assert made.is_inference()
+    assert_same_answers(answers(example(name)[0], made, y), expected)

@@ -1,6 +1,5 @@
 """The cells of a network's feature map as local descriptors (the paper takes conv3_3 of VGG-16)."""
 
-import contextlib
 import copy
 import importlib
 import os
@@ -15,6 +14,7 @@ from torch import nn
 from sklinvariant._base import DEVICE, resolve_device
 from sklinvariant._descriptors import DescriptorSets, as_tensor
 from sklinvariant._images import as_float
+from sklinvariant._settings import borrowed_generators, making_modules, with_own_settings
 from sklinvariant.feature_extraction._images import ImageTransformer
 from sklinvariant.feature_extraction._weights import load_weights
 
@@ -133,7 +133,7 @@ class BackbonePatches(ImageTransformer):
 
     def _prepare(self, images, X):
         device = resolve_device(self.device, X)
-        with _own_randomness(), torch.no_grad():
+        with torch.no_grad(), making_modules(0):
             network = self._make(pretrained=self.weights is None)
             if self.weights is not None:
                 load_weights(network, self.weights)
@@ -151,7 +151,7 @@ class BackbonePatches(ImageTransformer):
         It is loaded once; whoever makes many views of images calls it for each batch of them.
         """
         check_is_fitted(self)
-        with _own_randomness():
+        with making_modules(0):
             network = self._make(pretrained=False)
         weights = {name: as_tensor(np.asarray(value)) for name, value in self._state["weights"].items()}
         network.load_state_dict(weights)
@@ -161,7 +161,7 @@ class BackbonePatches(ImageTransformer):
             with torch.no_grad():
                 return self._run(network, images, device)
 
-        return run
+        return with_own_settings(run)
 
     def _make(self, pretrained):
         if isinstance(self.module, str):
@@ -184,7 +184,8 @@ class BackbonePatches(ImageTransformer):
         x = self._preprocess(network, images.to(device))
         mixed = self.precision == "mixed" or (self.precision == "auto" and x.device.type == "cuda")
         try:
-            with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=mixed):
+            autocast = torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=mixed)
+            with autocast, borrowed_generators(0, x.device):
                 features = run_to(network, self.layer, x)
         except torch.OutOfMemoryError:
             raise
@@ -222,14 +223,6 @@ class BackbonePatches(ImageTransformer):
         if name == "std" and (value <= 0).any():
             raise ValueError(f"std must be positive, got {self.std!r}")
         return torch.as_tensor(value, dtype=x.dtype, device=x.device).expand(x.shape[1])
-
-
-@contextlib.contextmanager
-def _own_randomness():
-    """Random weights from a seed of our own; torch's global generator is put back."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
-        yield
 
 
 def _named_network(name, pretrained):
