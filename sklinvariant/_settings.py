@@ -6,6 +6,7 @@ does what is done here. The default dtype belongs to the process: our own code n
 
 import contextlib
 import functools
+import inspect
 import os
 import threading
 
@@ -68,6 +69,16 @@ def _wrapped(function, is_set, settings):
             return function(*args, **kwargs)
 
     return call
+
+
+class OwnSettings:
+    """Base of classes whose public methods all run as `with_own_settings` runs functions."""
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        for name, value in list(vars(cls).items()):
+            if inspect.isfunction(value) and (name == "__call__" or not name.startswith("_")):
+                setattr(cls, name, with_own_settings(value))
 
 
 def detached(tensor):

@@ -1,16 +1,13 @@
-"""What the user sets for a whole process or thread changes no result: dtypes, devices, modes of torch, numpy's errors."""
+"""What the user sets for a process or a thread changes no result: default dtype and device, modes, numpy's errors."""
 
 import contextlib
 import functools
-import os
 import warnings
 
 import numpy as np
 import pytest
 import torch
 from examples import ESTIMATORS, example
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from sklearn.exceptions import ConvergenceWarning
 from tolerance import assert_close, assert_same_labels
 

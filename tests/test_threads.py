@@ -1,8 +1,6 @@
 """Many fits at a time: the same models as one after the other, and nobody's random numbers are touched."""
 
-import copy
 import threading
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -10,12 +8,7 @@ import pytest
 import torch
 from examples import ESTIMATORS, example
 from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
 from test_global_settings import answers, assert_same_answers
-
-from sklinvariant.aggregation import LearnedAggregation
-from sklinvariant.cluster import IICClassifier, IICClusterer
-from sklinvariant.feature_extraction import BackbonePatches
 
 N_THREADS = 8
 

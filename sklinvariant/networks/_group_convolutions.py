@@ -97,7 +97,9 @@ class _GroupConvolution(nn.Module):
             raise ValueError(f"padding={padding} must be the same on all sides to be turned by {self.group.name}")
         self._expand_by(*self._expansion(), device, dtype)
         n_stored = 1 if self.lifts or self.projects else self.group.order
-        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, n_stored, *self.kernel_size, device=device, dtype=dtype))
+        self.weight = nn.Parameter(
+            torch.empty(out_channels, in_channels, n_stored, *self.kernel_size, device=device, dtype=dtype)
+        )
         self.bias = nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype)) if bias else None
         self.reset_parameters(generator)
 

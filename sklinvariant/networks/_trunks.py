@@ -34,7 +34,11 @@ def mlp_trunk(n_features, width=256, depth=2, generator=None):
     """Rows through ``depth`` layers of ``width`` units; images are taken as rows."""
     layers: list[nn.Module] = [nn.Flatten()]
     for _ in range(depth):
-        layers += [linear(n_features, width, bias=False, generator=generator), nn.BatchNorm1d(width, **FLOAT32), nn.ReLU()]
+        layers += [
+            linear(n_features, width, bias=False, generator=generator),
+            nn.BatchNorm1d(width, **FLOAT32),
+            nn.ReLU(),
+        ]
         n_features = width
     return nn.Sequential(*layers)
 
