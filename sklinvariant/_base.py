@@ -7,10 +7,11 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklinvariant._calls import COMPUTING, computing
+from sklinvariant._calls import Computing
 from sklinvariant._compat import array_namespace
 from sklinvariant._descriptors import DescriptorSets, as_numpy, as_tensor
 from sklinvariant._interruption import keeps_state_on_failure
+from sklinvariant._settings import detached
 from sklinvariant._skorch_callbacks import check_callbacks
 from sklinvariant.kernels import compute_dtype
 
@@ -94,16 +95,11 @@ class FittedState:
             raise AttributeError(f"{type(instance).__name__!r} object has no attribute {self.public!r}") from None
 
 
-class TorchEstimator(BaseEstimator):
+class TorchEstimator(Computing, BaseEstimator):
     """Base of every estimator: it holds numpy arrays in ``_state`` and computes with tensors made from them."""
 
     _doc_link_module = "sklinvariant"
     _doc_link_template = "api/{estimator_module}.{estimator_name}.html"
-
-    def __init_subclass__(cls, **kwargs):
-        for name in COMPUTING & vars(cls).keys():
-            setattr(cls, name, computing(vars(cls)[name]))
-        super().__init_subclass__(**kwargs)  # after: scikit-learn wraps what `transform` gives in a data frame
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "_state")
@@ -166,7 +162,7 @@ class BagEstimator(TorchEstimator):
         container = Container(X)
         if isinstance(X, DescriptorSets) or _looks_ragged(X) or getattr(X, "ndim", 2) in (3, 4):
             bags = X if isinstance(X, DescriptorSets) else DescriptorSets.from_bags(_on_host_or_tensor(X))
-            bags = DescriptorSets(as_tensor(bags.values).detach(), bags.offsets)
+            bags = DescriptorSets(detached(as_tensor(bags.values)), bags.offsets)
             if len(bags) == 0:
                 raise ValueError("no bags: 0 sample(s) were given, a minimum of 1 is required")
             d = bags.values.shape[1]
@@ -248,7 +244,7 @@ def _check_tensor_rows(estimator, X, reset):
             f"X has {X.shape[1]} features, but {type(estimator).__name__} is expecting {estimator.n_features_in_} "
             "features as input"
         )
-    return X.detach().to(compute_dtype(X.dtype))
+    return detached(X).to(compute_dtype(X.dtype))
 
 
 def in_compute_dtype(X):

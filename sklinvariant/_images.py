@@ -9,6 +9,7 @@ import torch
 from sklinvariant._base import to_numpy
 from sklinvariant._descriptors import as_tensor
 from sklinvariant._image_size import image_size
+from sklinvariant._settings import detached
 
 # by their names; those that OpenCV cannot read here are told of, not passed over
 PICTURES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
@@ -36,7 +37,7 @@ def as_pictures(X):
 def check_pixels(images, first=0):
     """(n, ...) finite floats, or whole numbers 0-255 as uint8, as a detached tensor; errors name the image."""
     if isinstance(images, torch.Tensor):
-        images, real = images.detach(), not images.is_complex() and images.dtype != torch.bool
+        images, real = detached(images), not images.is_complex() and images.dtype != torch.bool
         whole = real and not images.is_floating_point()
     else:
         real, whole = images.dtype.kind in "fiu", images.dtype.kind in "iu"

@@ -7,6 +7,7 @@ from sklearn.utils import ClassifierTags, RegressorTags
 from sklearn.utils.metaestimators import available_if
 
 from sklinvariant._base import FittedState, check_fitted, to_numpy
+from sklinvariant._calls import Computing
 from sklinvariant._layout import Anything, Array, Each, Maybe, Number, Weights
 from sklinvariant.aggregation._targets import Task
 from sklinvariant.networks import LinearCost, map_features
@@ -21,7 +22,7 @@ def _predicts(*losses):
     return available_if(check)
 
 
-class LinearPredictor:
+class LinearPredictor(Computing):
     """Mixin of an `Aggregator` with ``loss``, ``alpha`` and ``feature_map``: what its linear model answers."""
 
     _layout = {

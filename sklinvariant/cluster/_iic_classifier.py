@@ -355,6 +355,7 @@ class IICClassifier(
         seed = generator.initial_seed()
         network = ClassNetwork(self._inner._network(samples))
         features = mean_features(network.eval(), samples, same, 1, seed)
+        network.trunk.draw_from(generator)
         network.head = LinearCost.start(features, everything.weight, task.n_outputs, "log_loss", self.alpha)
         fit_cost(network.head, features, everything.target, everything.weight, max_iter=200, exact=False)
 

@@ -532,6 +532,7 @@ class IICClusterer(
         seed = generator.initial_seed() + before
         generator.manual_seed(seed)  # other views and another order than in the epochs before
         network = self._start(samples, generator) if reset else self._network(samples)
+        network.draw_from(generator)
         optimizer = OPTIMIZERS.get(self.optimizer, self.optimizer)
         steps = {"batch_size": self.batch_size, "learning_rate": self.learning_rate}
         if reset and self.init == "merge" and written is None:

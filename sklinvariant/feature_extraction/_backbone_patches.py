@@ -1,6 +1,5 @@
 """The cells of a network's feature map as local descriptors (the paper takes conv3_3 of VGG-16)."""
 
-import contextlib
 import copy
 import importlib
 import os
@@ -16,6 +15,7 @@ from sklinvariant._base import DEVICE, resolve_device
 from sklinvariant._descriptors import DescriptorSets
 from sklinvariant._images import as_float
 from sklinvariant._layout import Weights, restore_weights
+from sklinvariant._settings import borrowed_generators, making_modules, with_own_settings
 from sklinvariant.feature_extraction._images import ImageTransformer
 from sklinvariant.feature_extraction._weights import load_weights
 
@@ -135,7 +135,7 @@ class BackbonePatches(ImageTransformer):
 
     def _prepare(self, images, X):
         device = resolve_device(self.device, X)
-        with _own_randomness(), torch.no_grad():
+        with torch.no_grad(), making_modules(0):
             network = self._make(pretrained=self.weights is None)
             if self.weights is not None:
                 load_weights(network, self.weights)
@@ -153,7 +153,7 @@ class BackbonePatches(ImageTransformer):
         It is loaded once; whoever makes many views of images calls it for each batch of them.
         """
         check_is_fitted(self)
-        with _own_randomness():
+        with making_modules(0):
             network = self._make(pretrained=False)
         restore_weights(network, self._state["weights"], self)
         network.to(device, memory_format=torch.channels_last)  # max pooling on a CPU is several times as fast so
@@ -162,7 +162,7 @@ class BackbonePatches(ImageTransformer):
             with torch.no_grad():
                 return self._run(network, images, device)
 
-        return run
+        return with_own_settings(run)
 
     def _make(self, pretrained):
         if isinstance(self.module, str):
@@ -185,7 +185,8 @@ class BackbonePatches(ImageTransformer):
         x = self._preprocess(network, images.to(device))
         mixed = self.precision == "mixed" or (self.precision == "auto" and x.device.type == "cuda")
         try:
-            with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=mixed):
+            autocast = torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=mixed)
+            with autocast, borrowed_generators(0, x.device):
                 features = run_to(network, self.layer, x)
         except torch.OutOfMemoryError:
             raise
@@ -223,14 +224,6 @@ class BackbonePatches(ImageTransformer):
         if name == "std" and (value <= 0).any():
             raise ValueError(f"std must be positive, got {self.std!r}")
         return torch.as_tensor(value, dtype=x.dtype, device=x.device).expand(x.shape[1])
-
-
-@contextlib.contextmanager
-def _own_randomness():
-    """Random weights from a seed of our own; torch's global generator is put back."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
-        yield
 
 
 def _named_network(name, pretrained):

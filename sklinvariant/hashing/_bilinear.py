@@ -21,9 +21,9 @@ def fit_bilinear(X, left, right, max_iter):
     """Maximise Σ tr(B Rᵀ Xᵀ L) over signs B and matrices L, R with orthonormal columns, in turns; X is (n, p, q)."""
     for _ in range(max_iter):
         half = X @ right  # (n, p, c2)
-        signs = torch.where(left.T @ half > 0, 1.0, -1.0).to(X.dtype)  # (n, c1, c2)
+        signs = torch.where(left.T @ half > 0, X.new_tensor(1.0), -1.0)  # (n, c1, c2)
         left = _polar(torch.einsum("npc,nkc->pk", half, signs))
-        signs = torch.where(left.T @ half > 0, 1.0, -1.0).to(X.dtype)
+        signs = torch.where(left.T @ half > 0, X.new_tensor(1.0), -1.0)
         right = _polar(torch.einsum("npq,pk,nkc->qc", X, left, signs))
     return left, right
 

@@ -74,7 +74,7 @@ class Hasher(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, TorchE
             For NaN, infinite values, and more bits than the method can give.
         """
         X, container = self._rows(X, reset=True)
-        state = self._learn(X, torch_generator(getattr(self, "random_state", None)))
+        state = self._learn(X, torch_generator(getattr(self, "random_state", 0)))
         state = {key: value.cpu().numpy() if isinstance(value, torch.Tensor) else value for key, value in state.items()}
         self._state = {**state, "namespace": container.name}
         return self
@@ -145,7 +145,7 @@ def principal_directions(X, n_components, name):
     vectors = vectors.flip(1)[:, :n_components].T
     # a sign of its own: the largest entry is positive
     largest = vectors.gather(1, vectors.abs().argmax(1, keepdim=True))
-    return mean.to(X.dtype), (vectors * torch.where(largest < 0, -1.0, 1.0)).to(X.dtype)
+    return mean.to(X.dtype), (vectors * torch.where(largest < 0, vectors.new_tensor(-1.0), 1.0)).to(X.dtype)
 
 
 def of_size_one(X):

@@ -17,7 +17,7 @@ def fit_rotation(V, rotation, max_iter):
     """
     V, before = of_size_one(V)[0], None  # signs do not see it
     for turn in range(max_iter):
-        signs = torch.where(V @ rotation > 0, 1.0, -1.0).to(V.dtype)
+        signs = torch.where(V @ rotation > 0, V.new_tensor(1.0), -1.0)
         if before is not None and torch.equal(signs, before):
             return rotation, turn
         left, _, right = torch.linalg.svd(V.T @ signs)

@@ -6,7 +6,10 @@ Axes: n images of h × w pixels and c channels, k filters, patches of i × j pix
 import torch
 from torch.nn.functional import avg_pool2d, conv2d
 
+from sklinvariant._settings import in_own_precision
 
+
+@in_own_precision
 def take_patches(images, window, index):
     """(len(index), p) patches of images (n, h, w, c), numbered image by image and row by row of their places."""
     h, w = images.shape[1:3]
@@ -17,6 +20,7 @@ def take_patches(images, window, index):
     return patches.movedim(1, -1).flatten(1)
 
 
+@in_own_precision
 def fit_zca(rows, eps):
     """Mean (p,) and the symmetric whitening (p, p) of rows, float64: ``(x - mean) @ whitening`` is nearly white.
 
@@ -44,6 +48,7 @@ def patch_deviations(images, window, stride):
     return torch.addcmul(square, mean, mean, value=-1).clamp_(min=0).sqrt_().to(images.dtype)
 
 
+@in_own_precision
 def slide(images, filters, bias, window, stride, flat=None):
     """``filters @ patch + bias`` of every patch: images (n, h, w, c), filters (k, p) -> (n, h', w', k).
 

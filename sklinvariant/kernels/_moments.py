@@ -4,6 +4,8 @@ import math
 
 import torch
 
+from sklinvariant._settings import in_own_precision
+
 
 class Moment:
     """A moment of tensors that come one by one: only a running value of their shape is held.
@@ -52,6 +54,7 @@ class Moment:
         return result * printed_factor(self.order, self.count) if self.printed else result
 
 
+@in_own_precision
 def moment(x, order, dim, printed=False):
     """The same of all elements along an axis."""
     if order == 1:

@@ -5,11 +5,13 @@ from sklearn.utils._param_validation import StrOptions, validate_params
 
 from sklinvariant._base import to_numpy
 from sklinvariant._images import as_float, check_pixels
+from sklinvariant._settings import with_own_settings
 from sklinvariant.networks import Group
 
 _KINDS = [StrOptions({"image", "group", "invariant"})]
 
 
+@with_own_settings
 @validate_params(
     {
         "module": [callable],

@@ -13,6 +13,7 @@ from sklearn.utils._param_validation import Interval, StrOptions, validate_param
 from sklearn.utils.metadata_routing import UNUSED
 
 from sklinvariant._base import to_numpy
+from sklinvariant._settings import with_own_settings
 from sklinvariant.pooling._frames import following
 
 _NUMBERS = 1 << 22  # at a time: differences, distances, or values that are sorted
@@ -20,6 +21,7 @@ _FEW = 1000  # pairs, of which every a is compared with every b
 _PERMUTATIONS = [Interval(Integral, 1, None, closed="left"), StrOptions({"auto", "all"})]
 
 
+@with_own_settings
 @validate_params(
     {
         "pairs": "no_validation",

@@ -7,8 +7,10 @@ import torch
 
 from sklinvariant._base import Container, resolve_device
 from sklinvariant._descriptors import as_tensor
+from sklinvariant._settings import with_own_settings
 
 
+@with_own_settings
 def exact_ranking(queries, database=None, *, metric="euclidean", n_neighbors=None, chunk_size=256, device="auto"):
     """Rows of a database for each query, the nearest first; equal distances in the order of the rows.
 

@@ -13,6 +13,7 @@ from torch import nn
 from sklinvariant.networks._group import Group
 from sklinvariant.networks._group_convolutions import GroupConv2d, GroupConvTranspose2d, LiftingConv2d, ProjectingConv2d
 from sklinvariant.networks._group_layers import GroupBatchNorm2d, GroupPool2d, GroupUpsample2d
+from sklinvariant.networks._layers import FLOAT32
 
 
 def count_features(pooling, k, order):
@@ -40,7 +41,7 @@ def gram_pool(embedding):
     k, order = embedding.shape[1:]
     matrix = embedding @ embedding.mT / order
     row, column = torch.triu_indices(k, k, device=embedding.device)
-    return matrix[:, row, column] * torch.where(row == column, 1.0, 2**0.5).to(matrix)
+    return matrix[:, row, column] * torch.where(row == column, matrix.new_tensor(1.0), 2**0.5)
 
 
 class _Layers:
@@ -50,8 +51,11 @@ class _Layers:
         self.group, self.generator = group, generator
 
     def _level(self, convolution, n_in, n_out, kernel_size=3, padding=0):
-        layer = convolution(n_in, n_out, kernel_size, self.group, padding=padding, bias=False, generator=self.generator)
-        return [layer, GroupBatchNorm2d(n_out, self.group), nn.ReLU()]
+        layer = self._convolution(convolution, n_in, n_out, kernel_size, padding=padding, bias=False)
+        return [layer, GroupBatchNorm2d(n_out, self.group, **FLOAT32), nn.ReLU()]
+
+    def _convolution(self, convolution, n_in, n_out, kernel_size, **settings):
+        return convolution(n_in, n_out, kernel_size, self.group, generator=self.generator, **settings, **FLOAT32)
 
     def encoder(self, n_in, widths, n_out, sizes):
         """Images -> n_out channels of one place; each level but the last halves the size."""
@@ -60,16 +64,14 @@ class _Layers:
             layers += [*self._level(convolution, n_in, width, padding=1), GroupPool2d.halving(size)]
             n_in, convolution = width, GroupConv2d
         layers += self._level(GroupConv2d, n_in, 2 * n_in, sizes[-1])
-        return nn.Sequential(*layers, GroupConv2d(2 * n_in, n_out, 1, self.group, bias=False, generator=self.generator))
+        return nn.Sequential(*layers, self._convolution(GroupConv2d, 2 * n_in, n_out, 1, bias=False))
 
     def decoder(self, n_in, widths, n_out, sizes):
         """The way back: channels of one place -> images."""
         layers = self._level(GroupConvTranspose2d, n_in, widths[0], sizes[0])
         for width, narrower, size in zip(widths, [*widths[1:], widths[-1]], sizes[1:], strict=True):
             layers += [GroupUpsample2d(size), *self._level(GroupConv2d, width, narrower, padding=1)]
-        return nn.Sequential(
-            *layers, ProjectingConv2d(widths[-1], n_out, 3, self.group, padding=1, generator=self.generator)
-        )
+        return nn.Sequential(*layers, self._convolution(ProjectingConv2d, widths[-1], n_out, 3, padding=1))
 
 
 class EquivariantAutoencoderNetwork(nn.Module):

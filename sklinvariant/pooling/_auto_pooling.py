@@ -545,7 +545,7 @@ class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, T
         }
 
     def _random_start(self, generator, n_features):
-        return torch.rand(self.n_components, n_features, generator=generator)
+        return torch.rand(self.n_components, n_features, generator=generator, dtype=torch.float32, device="cpu")
 
     @property
     def _n_features_out(self):

@@ -350,7 +350,7 @@ class NestedInvariancePooler(CallbackSupportMixin, TransformerMixin, ImageEstima
         if source is not X:
             source.warn_of_failures(type(self).__name__)
         if answer is None:
-            answer = torch.full((len(source), self.n_features_out_), torch.nan)
+            answer = torch.full((len(source), self.n_features_out_), torch.nan, dtype=torch.float32)
         return Container(X[0] if isinstance(X, (list, tuple)) else X).wrap(answer)
 
     def get_feature_names_out(self, input_features=None):

@@ -9,9 +9,10 @@ from sklearn.base import BaseEstimator
 from sklinvariant._base import Container, to_numpy, torch_generator
 from sklinvariant._descriptors import as_tensor
 from sklinvariant._images import check_pixels
+from sklinvariant._settings import OwnSettings
 
 
-class Transform(BaseEstimator):
+class Transform(OwnSettings, BaseEstimator):
     """Base of all transformations of images.
 
     A subclass names its parameters' ranges in ``_bounds`` and changes images in ``_apply``; one whose parameters do
