@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklinvariant._calls import COMPUTING, computing
 from sklinvariant._compat import array_namespace
+from sklinvariant._constraints import PlainParameters
 from sklinvariant._descriptors import DescriptorSets, as_numpy, as_tensor
 from sklinvariant.kernels import compute_dtype
 
@@ -110,7 +111,7 @@ class FittedState:
             raise AttributeError(f"{type(instance).__name__!r} object has no attribute {self.public!r}") from None
 
 
-class TorchEstimator(BaseEstimator):
+class TorchEstimator(PlainParameters, BaseEstimator):
     """Base of every estimator: it holds numpy arrays in ``_state`` and computes with tensors made from them."""
 
     _doc_link_module = "sklinvariant"

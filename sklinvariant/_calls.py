@@ -2,6 +2,8 @@
 
 import functools
 
+from sklinvariant._finite import finite_outcome
+
 # the public methods that compute
 COMPUTING = {
     "activations",
@@ -33,6 +35,7 @@ COMPUTING = {
 
 def computing(method):
     """Wrap a public method that computes."""
+    method = finite_outcome(method)
 
     @functools.wraps(method)
     def call(self, *args, **kwargs):

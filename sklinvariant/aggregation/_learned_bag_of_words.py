@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.utils._param_validation import HasMethods, StrOptions
 
 from sklinvariant._base import FittedState
-from sklinvariant.aggregation._aggregator import COUNT, POSITIVE
+from sklinvariant._constraints import COUNT, POSITIVE
 from sklinvariant.aggregation._codebook import learn_codebook, learn_mixture, scale_gamma
 from sklinvariant.aggregation._learned_aggregation import LearnedAggregation
 from sklinvariant.networks import SoftBagOfWords

@@ -4,7 +4,7 @@ from sklearn.base import is_clusterer
 from sklearn.utils._param_validation import HasMethods, StrOptions
 
 from sklinvariant._base import FittedState
-from sklinvariant.aggregation._aggregator import COUNT
+from sklinvariant._constraints import COUNT
 from sklinvariant.aggregation._codebook import learn_codebook, learn_mixture, mixture_around
 from sklinvariant.aggregation._learned_aggregation import LearnedAggregation
 from sklinvariant.kernels import Mixture

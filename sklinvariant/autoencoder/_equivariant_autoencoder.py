@@ -4,12 +4,11 @@ After Kuzminykh, Polykovskiy & Zhebrak (2018).
 """
 
 import contextlib
-from numbers import Integral, Real
 
 import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from torch import nn
 
@@ -26,13 +25,13 @@ from sklinvariant._base import (
     torch_generator,
 )
 from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
+from sklinvariant._constraints import COUNT, NON_NEGATIVE, POSITIVE
 from sklinvariant._descriptors import as_tensor
 from sklinvariant._images import as_float, as_pictures
 from sklinvariant._training import OPTIMIZERS, RowBatches, train
 from sklinvariant.feature_extraction._images import ImageEstimator
 from sklinvariant.networks import EquivariantAutoencoderNetwork, Group, count_features
 
-_COUNT = Interval(Integral, 1, None, closed="left")
 _AT_ONCE = 256  # images; results do not depend on it
 
 
@@ -250,19 +249,19 @@ class EquivariantAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMix
     elements_ = FittedState("(order, 2): mirrored, degrees.")
 
     _parameter_constraints = {
-        "latent_channels": [_COUNT],
+        "latent_channels": [COUNT],
         "group": [str],
         "pooling": [StrOptions({"attention", "gram", "mean"}), None],
-        "width": [_COUNT],
-        "depth": [_COUNT],
+        "width": [COUNT],
+        "depth": [COUNT],
         "loss": [StrOptions({"mse", "bce"})],
-        "pose_weight": [Interval(Real, 0, None, closed="left")],
+        "pose_weight": [NON_NEGATIVE],
         "image_shape": [tuple, list, None],
-        "max_epochs": [_COUNT],
-        "batch_size": [_COUNT],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "tol": [Interval(Real, 0, None, closed="left"), None],
-        "n_iter_no_change": [_COUNT],
+        "max_epochs": [COUNT],
+        "batch_size": [COUNT],
+        "learning_rate": [POSITIVE],
+        "tol": [NON_NEGATIVE, None],
+        "n_iter_no_change": [COUNT],
         "callbacks": [list, tuple, None],
         "verbose": ["verbose"],
         "random_state": ["random_state"],

@@ -4,21 +4,20 @@ import contextlib
 import copy
 import importlib
 import os
-from numbers import Integral, Real
+from numbers import Integral
 
 import numpy as np
 import torch
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from sklinvariant._base import DEVICE, resolve_device
+from sklinvariant._constraints import COUNT, FINITE
 from sklinvariant._descriptors import DescriptorSets, as_tensor
 from sklinvariant._images import as_float
 from sklinvariant.feature_extraction._images import ImageTransformer
 from sklinvariant.feature_extraction._weights import load_weights
-
-_COUNT = Interval(Integral, 1, None, closed="left")
 
 
 def run_to(network, layer, x):
@@ -94,11 +93,11 @@ class BackbonePatches(ImageTransformer):
         "module": [nn.Module, callable, str],
         "layer": [str, None],
         "weights": [str, os.PathLike, None],
-        "mean": [Real, "array-like"],
-        "std": [Real, "array-like"],
+        "mean": [FINITE, "array-like"],
+        "std": [FINITE, "array-like"],
         "bgr": ["boolean"],
-        "image_size": [_COUNT, tuple, list, None],
-        "batch_size": [_COUNT],
+        "image_size": [COUNT, tuple, list, None],
+        "batch_size": [COUNT],
         "precision": [StrOptions({"auto", "float32", "mixed"})],
         "image_shape": [tuple, list, None],
         "device": DEVICE,

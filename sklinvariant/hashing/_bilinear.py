@@ -1,12 +1,11 @@
 """Bilinear projections: two small rotations in the place of one large (Gong et al. 2013)."""
 
 import math
-from numbers import Integral
 
 import torch
-from sklearn.utils._param_validation import Interval
 
 from sklinvariant._base import FittedState
+from sklinvariant._constraints import COUNT_OR_ZERO
 from sklinvariant.hashing._hasher import N_BITS, Hasher, of_size_one, random_rotation
 
 
@@ -63,7 +62,7 @@ class BilinearHasher(Hasher):
     _parameter_constraints = {
         "n_bits": N_BITS,
         "layout": [tuple, list, None],
-        "max_iter": [Interval(Integral, 0, None, closed="left")],
+        "max_iter": [COUNT_OR_ZERO],
         "random_state": ["random_state"],
         **Hasher._parameter_constraints,
     }

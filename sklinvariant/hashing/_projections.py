@@ -1,10 +1,9 @@
 """Hashers whose bits are signs of projections that are drawn or read off: sign, LSH, SKLSH, PCA."""
 
-from numbers import Real
-
 import torch
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 
+from sklinvariant._constraints import POSITIVE
 from sklinvariant.hashing._hasher import N_BITS, Hasher, principal_directions, typical_distance
 
 
@@ -102,7 +101,7 @@ class SKLSHHasher(Hasher):
 
     _parameter_constraints = {
         "n_bits": N_BITS,
-        "gamma": [StrOptions({"scale"}), Interval(Real, 0, None, closed="neither")],
+        "gamma": [StrOptions({"scale"}), POSITIVE],
         "random_state": ["random_state"],
         **Hasher._parameter_constraints,
     }
