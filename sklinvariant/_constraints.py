@@ -53,15 +53,17 @@ def is_number(value):
 
 def is_count(value, low=1):
     """Whether an argument is an integer, not a boolean, of at least ``low``."""
-    return isinstance(value, Integral) and integers(low).is_satisfied_by(value)
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and low <= value <= LARGEST
 
 
 def plain(value):
-    """numpy's numbers, also inside a tuple or list, as those of Python; anything else as it is."""
+    """numpy's numbers, also inside tuples and lists, as those of Python; anything else as it is."""
     if isinstance(value, (np.number, np.bool_)):
         return float(value) if isinstance(value, np.longdouble) else value.item()
-    if isinstance(value, (tuple, list)) and any(isinstance(item, np.generic) for item in value):
-        return type(value)([plain(item) for item in value]) if type(value) in (tuple, list) else value
+    if type(value) in (tuple, list):
+        items = [plain(item) for item in value]
+        if any(new is not old for new, old in zip(items, value, strict=True)):
+            return type(value)(items)
     return value
 
 

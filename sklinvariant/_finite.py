@@ -43,14 +43,19 @@ def check_finite_outcome(estimator, method_name, result):
 
     -inf is a logarithm of 0 in `predict_log_proba`; rows of files that cannot be read are NaN with ``on_error="nan"``.
     """
-    learned = method_name in _FITTING
-    place = _first_not_finite(getattr(estimator, "_state", None), "") if learned else None
-    if place is None and result is not estimator and getattr(estimator, "on_error", None) != "nan":
-        learned, place = False, _first_not_finite(result, "", method_name == "predict_log_proba")
-    if place is None:
-        return
-    what = f"learned NaN or infinity ({place.strip('.')})" if learned else "gave NaN or infinity"
-    raise FloatingPointError(_explain(estimator, f"{method_name} {what}"))
+    if method_name in _FITTING:
+        place = _first_not_finite(getattr(estimator, "_state", None), "")
+        if place is not None:
+            what = f"{method_name} learned NaN or infinity ({place.strip('.')})"
+            raise FloatingPointError(_explain(estimator, what))
+    if result is not estimator and getattr(estimator, "on_error", None) != "nan":
+        check_finite_answer(estimator, method_name, result)
+
+
+def check_finite_answer(estimator, method_name, answer):
+    """Raise FloatingPointError where an answer holds NaN or infinity."""
+    if _first_not_finite(answer, "", method_name == "predict_log_proba") is not None:
+        raise FloatingPointError(_explain(estimator, f"{method_name} gave NaN or infinity"))
 
 
 def _explain(estimator, what):

@@ -1,12 +1,13 @@
 """Search among packed codes by faiss: exact over plain arrays, and its three approximate binary indexes."""
 
 import contextlib
+import functools
 import math
 
 import numpy as np
 from joblib import cpu_count, effective_n_jobs
 
-from sklinvariant._constraints import N_JOBS
+from sklinvariant._constraints import is_count, is_number
 
 _ROWS = 1 << 16  # codes packed at a time
 _MOST_BUCKETS = 1 << 16  # that a query may look up in one table: more take longer than comparing all codes
@@ -21,6 +22,11 @@ def import_faiss():
     return faiss
 
 
+@functools.cache
+def _n_cores():
+    return cpu_count()  # which reads files
+
+
 @contextlib.contextmanager
 def faiss_threads(n_jobs):
     """Compute with ``n_jobs`` threads, at most one a core; None leaves faiss's own setting, which is one a core.
@@ -30,11 +36,11 @@ def faiss_threads(n_jobs):
     if n_jobs is None:
         yield
         return
-    if not any(jobs is not None and jobs.is_satisfied_by(n_jobs) for jobs in N_JOBS):
+    if not is_count(abs(n_jobs) if is_number(n_jobs) else n_jobs):
         raise ValueError(f"n_jobs must be None or an integer other than 0, got {n_jobs!r}")
     faiss = import_faiss()
     before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(min(effective_n_jobs(n_jobs), cpu_count()))
+    faiss.omp_set_num_threads(min(effective_n_jobs(n_jobs), _n_cores()))
     try:
         yield
     finally:

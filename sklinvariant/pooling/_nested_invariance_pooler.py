@@ -19,7 +19,7 @@ from sklinvariant._base import DEVICE, Container, check_rows, keeps_state_on_fai
 from sklinvariant._compat import CallbackSupportMixin, reports_fit
 from sklinvariant._constraints import COUNT, FINITE
 from sklinvariant._descriptors import DescriptorSets, as_tensor
-from sklinvariant._finite import check_finite_outcome
+from sklinvariant._finite import check_finite_answer
 from sklinvariant._images import as_float
 from sklinvariant.feature_extraction import BackbonePatches
 from sklinvariant.feature_extraction._images import ImageEstimator
@@ -341,7 +341,7 @@ class NestedInvariancePooler(CallbackSupportMixin, TransformerMixin, ImageEstima
         with tqdm(total=len(source) * n_views, desc=type(self).__name__, unit="view", disable=not self.verbose) as bar:
             for rows, images in source.batches(self.batch_size):
                 pooled = self._pool_images(self._read(images, reset=False).to(device), stages, see, bar)
-                check_finite_outcome(self, "transform", pooled)  # here, for rows of unreadable files become NaN below
+                check_finite_answer(self, "transform", pooled)  # here, for rows of unreadable files become NaN below
                 if answer is None:
                     answer = pooled.new_full((len(source), pooled.shape[1]), torch.nan)
                 answer[rows] = pooled
