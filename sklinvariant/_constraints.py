@@ -5,6 +5,7 @@ from inspect import Parameter, signature
 from numbers import Integral, Real
 
 import numpy as np
+import torch
 from sklearn.utils._param_validation import Interval, RealNotInt
 
 LARGEST = 2**31 - 1  # faiss, OpenCV and OpenMP count in 32 bits
@@ -28,6 +29,22 @@ class Number(Interval):
         return self.closed == "both" or math.isfinite(float(val))
 
 
+class Numbers(Number):
+    """A number, or an array of numbers, all of them finite."""
+
+    def is_satisfied_by(self, val):
+        if isinstance(val, torch.Tensor):
+            return val.numel() > 0 and not val.is_complex() and bool(torch.isfinite(val).all())
+        try:
+            values = np.asarray(val)
+            return values.dtype.kind in "iuf" and values.size > 0 and bool(np.isfinite(values).all())
+        except (ValueError, TypeError):  # rows of several lengths, objects
+            return False
+
+    def __str__(self):
+        return "a finite number or an array of finite numbers"
+
+
 def integers(low, high=LARGEST):
     """The integers from ``low`` to ``high``, both included."""
     return Number(Integral, low, high, closed="both")
@@ -38,6 +55,7 @@ COUNT_OR_ZERO = integers(0)
 # negative numbers count back from all cores, as in joblib: -1 is all of them
 N_JOBS = [Number(Integral, -LARGEST, -1, closed="both"), COUNT, None]
 FINITE = Number(Real, None, None, closed="neither")
+FINITE_ARRAY = Numbers(Real, None, None, closed="neither")
 NON_NEGATIVE = Number(Real, 0, None, closed="left")
 POSITIVE = Number(Real, 0, None, closed="neither")
 SHARE = Number(Real, 0, 1, closed="both")

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from scipy.sparse import issparse
 
-from sklinvariant._constraints import is_number
+from sklinvariant._constraints import is_number, plain
 from sklinvariant._descriptors import DescriptorSets
 
 _FITTING = {"fit", "fit_moments", "fit_predict", "fit_transform", "partial_fit"}
@@ -24,18 +24,31 @@ def finite_outcome(method):
         try:
             result = method(self, *args, **kwargs)
             check_finite_outcome(self, name, result)
-        except FloatingPointError:
+        except FloatingPointError as error:
             if before is not None:
                 vars(self).clear()
                 vars(self).update(before)
-            raise
-        except (RuntimeError, OverflowError) as error:
-            if "overflow" in str(error) or "too large" in str(error):  # a parameter that torch's float32 cannot hold
-                raise FloatingPointError(_explain(self, f"{name} cannot compute ({error})")) from error
+            changed = _changed(self, float)
+            if not changed or changed in str(error):
+                raise
+            raise FloatingPointError(f"{error} (parameters other than the defaults: {changed})") from error
+        except (RuntimeError, OverflowError, MemoryError) as error:
+            _raise_in_words(self, name, error)
             raise
         return result
 
     return call
+
+
+def _raise_in_words(estimator, method_name, error):
+    """Errors of torch that say nothing of the parameters that caused them."""
+    text = str(error)
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in text or "Storage size" in text:
+        changed = _changed(estimator, int)
+        advice = f"Lower {changed}" if changed else "Use fewer samples or smaller parameters"
+        raise MemoryError(f"{type(estimator).__name__}.{method_name} ran out of memory ({text}). {advice}.") from error
+    if "without overflow" in text or "too large" in text:  # a parameter that float32 cannot hold
+        raise FloatingPointError(_explain(estimator, f"{method_name} cannot compute ({text})")) from error
 
 
 def check_finite_outcome(estimator, method_name, result):
@@ -59,7 +72,7 @@ def check_finite_answer(estimator, method_name, answer):
 
 
 def _explain(estimator, what):
-    changed = ", ".join(f"{name}={value!r}" for name, value in _changed_reals(estimator).items())
+    changed = _changed(estimator, float)
     advice = f"Bring {changed} nearer to the default" if changed else "Lower the learning rate, if there is one"
     return (
         f"{type(estimator).__name__}.{what} from finite input: values left the range of float32, or of X's dtype. "
@@ -132,13 +145,13 @@ def _is_finite_elsewhere(values, allow_minus_infinity):
     return not bool(xp.any(bad))
 
 
-def _changed_reals(estimator):
-    """Real parameters, also sequences of them, that differ from their defaults."""
-    changed = {}
+def _changed(estimator, kind):
+    """Parameters, numbers of a kind or sequences of them, that differ from their defaults, in words."""
+    changed = []
     for name, parameter in signature(type(estimator).__init__).parameters.items():
-        value = estimator.__dict__.get(name)
+        value = plain(estimator.__dict__.get(name))
         values = value if isinstance(value, (tuple, list)) else [value]
-        is_real = all(map(is_number, values)) and any(isinstance(v, float) for v in [*values, parameter.default])
-        if is_real and value != parameter.default:
-            changed[name] = value
-    return changed
+        is_kind = all(map(is_number, values)) and any(isinstance(v, kind) for v in [*values, parameter.default])
+        if is_kind and value != parameter.default:
+            changed.append(f"{name}={value!r}")
+    return ", ".join(changed)

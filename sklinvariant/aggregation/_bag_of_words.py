@@ -7,7 +7,7 @@ from sklearn.utils._param_validation import HasMethods, StrOptions
 
 from sklinvariant._base import FittedState, keeps_state_on_failure, torch_generator
 from sklinvariant._compat import reports_fit
-from sklinvariant._constraints import COUNT, NON_NEGATIVE, POSITIVE
+from sklinvariant._constraints import COUNT, FINITE_ARRAY, NON_NEGATIVE, POSITIVE
 from sklinvariant.aggregation._aggregator import Aggregator
 from sklinvariant.aggregation._codebook import draw_sample, learn_codebook, scale_gamma
 from sklinvariant.kernels import count_codewords, nearest_codewords
@@ -17,7 +17,7 @@ CODEBOOK = {
     "n_codewords": [COUNT],
     "assignment": [StrOptions({"hard", "soft"})],
     "gamma": [StrOptions({"scale"}), POSITIVE],
-    "codebook": ["array-like", HasMethods("fit"), None],
+    "codebook": [FINITE_ARRAY, HasMethods("fit"), None],
     "max_iter": [COUNT],
     "tol": [NON_NEGATIVE],
     "subsample": [COUNT, None],

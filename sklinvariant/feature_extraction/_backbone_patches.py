@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from sklinvariant._base import DEVICE, resolve_device
-from sklinvariant._constraints import COUNT, FINITE
+from sklinvariant._constraints import COUNT, FINITE_ARRAY
 from sklinvariant._descriptors import DescriptorSets, as_tensor
 from sklinvariant._images import as_float
 from sklinvariant.feature_extraction._images import ImageTransformer
@@ -93,8 +93,8 @@ class BackbonePatches(ImageTransformer):
         "module": [nn.Module, callable, str],
         "layer": [str, None],
         "weights": [str, os.PathLike, None],
-        "mean": [FINITE, "array-like"],
-        "std": [FINITE, "array-like"],
+        "mean": [FINITE_ARRAY],
+        "std": [FINITE_ARRAY],
         "bgr": ["boolean"],
         "image_size": [COUNT, tuple, list, None],
         "batch_size": [COUNT],

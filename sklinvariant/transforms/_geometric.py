@@ -7,13 +7,13 @@ import torch
 from sklearn.utils._param_validation import StrOptions, validate_params
 
 from sklinvariant._base import to_numpy
-from sklinvariant._constraints import FINITE
+from sklinvariant._constraints import FINITE_ARRAY
 from sklinvariant._descriptors import as_tensor
 from sklinvariant._images import as_float
 from sklinvariant.kernels import pixel_moves, resample
 from sklinvariant.transforms._transform import Transform, on_images
 
-FILL = [StrOptions({"mean", "edge", "reflect"}), FINITE, "array-like"]
+FILL = [StrOptions({"mean", "edge", "reflect"}), FINITE_ARRAY]
 INTERPOLATION = [StrOptions({"bilinear", "bicubic", "nearest"})]
 
 
