@@ -52,6 +52,7 @@ def integers(low, high=LARGEST):
 
 COUNT = integers(1)
 COUNT_OR_ZERO = integers(0)
+SIDE = integers(1, 2**15 - 1)  # of an image in pixels; OpenCV counts them in 16 bits
 # negative numbers count back from all cores, as in joblib: -1 is all of them
 N_JOBS = [Number(Integral, -LARGEST, -1, closed="both"), COUNT, None]
 FINITE = Number(Real, None, None, closed="neither")
@@ -72,6 +73,16 @@ def is_number(value):
 def is_count(value, low=1):
     """Whether an argument is an integer, not a boolean, of at least ``low``."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and low <= value <= LARGEST
+
+
+def check_size(n_numbers, **parameters):
+    """Refuse parameters that ask for an array of more numbers than memory holds, before one is allocated."""
+    if n_numbers > LARGEST:
+        given = " and ".join(f"{name}={value!r}" for name, value in parameters.items())
+        raise ValueError(
+            f"{given} would take an array of {n_numbers:,} numbers; at most {LARGEST:,} are accepted. "
+            f"Lower {' or '.join(parameters)}."
+        )
 
 
 def plain(value):

@@ -25,7 +25,7 @@ from sklinvariant._base import (
     torch_generator,
 )
 from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
-from sklinvariant._constraints import COUNT, NON_NEGATIVE, POSITIVE
+from sklinvariant._constraints import COUNT, NON_NEGATIVE, POSITIVE, check_size
 from sklinvariant._descriptors import as_tensor
 from sklinvariant._images import as_float, as_pictures
 from sklinvariant._training import OPTIMIZERS, RowBatches, train
@@ -343,6 +343,9 @@ class EquivariantAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMix
         if self.loss == "bce" and images.is_floating_point() and (images.min() < 0 or images.max() > 1):
             raise ValueError('loss="bce" rebuilds values in 0-1, and X has others: scale it, or use loss="mse"')
         shift, scale = channel_spread(images)
+        widest = self.width * 2 ** min(self.depth - 1, 64)  # of the encoder's levels, each twice as wide as the last
+        sizes = {name: getattr(self, name) for name in ("latent_channels", "width", "depth")}
+        check_size(widest * max(widest, self.latent_channels) * group.order, **sizes)
         generator = torch_generator(self.random_state)
         architecture = {
             "shape": (channels, height, width),

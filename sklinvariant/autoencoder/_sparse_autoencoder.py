@@ -23,7 +23,7 @@ from sklinvariant._base import (
     torch_generator,
 )
 from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
-from sklinvariant._constraints import COUNT, NON_NEGATIVE, POSITIVE, SHARE_INSIDE
+from sklinvariant._constraints import COUNT, NON_NEGATIVE, POSITIVE, SHARE_INSIDE, check_size
 from sklinvariant._descriptors import as_tensor
 from sklinvariant._training import OPTIMIZERS, RowBatches, train
 from sklinvariant.kernels import compute_dtype
@@ -345,6 +345,7 @@ class SparseAutoencoder(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMi
         return self
 
     def _start(self, rows, generator):
+        check_size(self.n_components * rows.shape[1], n_components=self.n_components)
         return SparseAutoencoderNetwork.start(
             rows, self.n_components, generator, tied=self.tied_weights, **self._costs()
         )

@@ -26,7 +26,7 @@ from sklinvariant._base import (
     torch_generator,
 )
 from sklinvariant._compat import CallbackSupportMixin, FitReport, raise_for_params, with_callbacks
-from sklinvariant._constraints import COUNT, COUNT_OR_ZERO, NON_NEGATIVE, POSITIVE
+from sklinvariant._constraints import COUNT, COUNT_OR_ZERO, NON_NEGATIVE, POSITIVE, integers
 from sklinvariant._training import OPTIMIZERS, train
 from sklinvariant.aggregation._targets import prepare_targets
 from sklinvariant.cluster._iic_clusterer import IICClusterer
@@ -205,7 +205,7 @@ class IICClassifier(
     _parameter_constraints = {
         "clusterer": [IICClusterer, FrozenEstimator],
         "transforms": [StrOptions({"clusterer"}), callable, None],
-        "n_views": [COUNT],
+        "n_views": [integers(1, 10_000)],
         "alpha": [NON_NEGATIVE],
         "max_epochs": [COUNT_OR_ZERO],
         "batch_size": [COUNT],

@@ -29,7 +29,7 @@ from sklinvariant._base import (
 )
 from sklinvariant._checkpoint import Checkpoint
 from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
-from sklinvariant._constraints import COUNT, NON_NEGATIVE, POSITIVE, integers
+from sklinvariant._constraints import COUNT, NON_NEGATIVE, POSITIVE, check_size, integers
 from sklinvariant._descriptors import as_tensor
 from sklinvariant._images import as_float
 from sklinvariant._training import OPTIMIZERS, train
@@ -197,8 +197,8 @@ class IICClusterer(
         "n_neighbors": [COUNT],
         "network": [StrOptions({"auto", "mlp", "vgg", "resnet"}), nn.Module],
         "n_overclusters": [integers(2), None],
-        "n_heads": [COUNT],
-        "n_repeats": [COUNT],
+        "n_heads": [integers(1, 1000)],
+        "n_repeats": [integers(1, 1000)],
         "entropy_weight": [POSITIVE],
         "init": [StrOptions({"merge", "random"})],
         "max_epochs": [COUNT],
@@ -485,6 +485,7 @@ class IICClusterer(
             raise ValueError(f"n_{what}={n} should be >= n_clusters={self.n_clusters}: a cluster needs a sample")
         if self.batch_size < self.n_clusters:
             raise ValueError(f"batch_size={self.batch_size} should be >= n_clusters={self.n_clusters}")
+        check_size((self.n_overclusters or 0) ** 2, n_overclusters=self.n_overclusters)
 
     def _learn(self, X, groups, auxiliary, *, reset, max_epochs, decay, file=None):
         container = Container(X)

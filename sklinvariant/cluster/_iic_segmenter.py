@@ -24,7 +24,7 @@ from sklinvariant._base import (
     torch_generator,
 )
 from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
-from sklinvariant._constraints import COUNT, COUNT_OR_ZERO, NON_NEGATIVE, POSITIVE
+from sklinvariant._constraints import COUNT, COUNT_OR_ZERO, NON_NEGATIVE, POSITIVE, check_size, integers
 from sklinvariant._images import as_float, as_pictures, check_pixels
 from sklinvariant._training import OPTIMIZERS, train
 from sklinvariant.cluster._crop_pairs import CropPairs
@@ -198,7 +198,7 @@ class IICSegmenter(CallbackSupportMixin, ImageEstimator):
     _parameter_constraints = {
         "n_clusters": [COUNT],
         "n_overclusters": [COUNT_OR_ZERO, None],
-        "n_heads": [COUNT],
+        "n_heads": [integers(1, 1000)],
         "half_window": [COUNT_OR_ZERO],
         "average": [StrOptions({"information", "joint"})],
         "entropy_weight": [NON_NEGATIVE],
@@ -331,6 +331,10 @@ class IICSegmenter(CallbackSupportMixin, ImageEstimator):
         seed = generator.initial_seed()
         shift, scale = channel_spread(images) if reset else self._spread(like)
         extra = 3 * self.n_clusters if self.n_overclusters is None else self.n_overclusters
+        most = max(extra, self.n_clusters)  # whose joint probabilities are a matrix for each displacement
+        sizes = {"n_clusters": self.n_clusters, "n_overclusters": extra, "half_window": self.half_window}
+        check_size(most**2 * (2 * self.half_window + 1) ** 2, **sizes)
+        check_size(self.width**2, width=self.width)
         heads = [self.n_clusters] * self.n_heads + [extra] * (extra > 0)
         if reset:
             network = SegmentationNetwork.start(len(like), self.width, heads, generator).to(like)

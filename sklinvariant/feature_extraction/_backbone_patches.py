@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from sklinvariant._base import DEVICE, resolve_device
-from sklinvariant._constraints import COUNT, FINITE_ARRAY
+from sklinvariant._constraints import COUNT, FINITE_ARRAY, SIDE, check_size
 from sklinvariant._descriptors import DescriptorSets, as_tensor
 from sklinvariant._images import as_float
 from sklinvariant.feature_extraction._images import ImageTransformer
@@ -96,7 +96,7 @@ class BackbonePatches(ImageTransformer):
         "mean": [FINITE_ARRAY],
         "std": [FINITE_ARRAY],
         "bgr": ["boolean"],
-        "image_size": [COUNT, tuple, list, None],
+        "image_size": [SIDE, tuple, list, None],
         "batch_size": [COUNT],
         "precision": [StrOptions({"auto", "float32", "mixed"})],
         "image_shape": [tuple, list, None],
@@ -200,8 +200,11 @@ class BackbonePatches(ImageTransformer):
             x = x.expand(-1, 3, -1, -1)
         if self.image_size is not None:
             size = (self.image_size,) * 2 if isinstance(self.image_size, Integral) else tuple(self.image_size)
-            if len(size) != 2 or not all(isinstance(length, Integral) and length > 0 for length in size):
-                raise ValueError(f"image_size must be a positive integer or two of them, got {self.image_size!r}")
+            if len(size) != 2 or not all(map(SIDE.is_satisfied_by, size)):
+                raise ValueError(
+                    f"image_size must be an integer from 1 to {SIDE.right}, or two of them, got {self.image_size!r}"
+                )
+            check_size(x.shape[0] * x.shape[1] * size[0] * size[1], image_size=self.image_size, batch_size=len(x))
             x = nn.functional.interpolate(x, size, mode="bilinear", antialias=True)
         # (x - mean) / std, the order of channels and their layout in one pass
         std = self._of_channels("std", x)

@@ -3,7 +3,7 @@
 import torch
 from sklearn.utils._param_validation import StrOptions
 
-from sklinvariant._constraints import POSITIVE
+from sklinvariant._constraints import POSITIVE, check_size
 from sklinvariant.hashing._hasher import N_BITS, Hasher, principal_directions, typical_distance
 
 
@@ -68,6 +68,7 @@ class LSHHasher(Hasher):
         self.device = device
 
     def _learn(self, X, generator):
+        check_size(self.n_bits * X.shape[1], n_bits=self.n_bits)
         directions = torch.randn(self.n_bits, X.shape[1], generator=generator, dtype=torch.float64)
         return {"mean": X.double().mean(0), "directions": directions, "n_bits": self.n_bits}
 
@@ -115,6 +116,7 @@ class SKLSHHasher(Hasher):
 
     def _learn(self, X, generator):
         root = 1 / (typical_distance(X) or 1.0) if self.gamma == "scale" else self.gamma**0.5
+        check_size(self.n_bits * X.shape[1], n_bits=self.n_bits)
         directions = torch.randn(self.n_bits, X.shape[1], generator=generator, dtype=torch.float64) * root
         phase = torch.rand(self.n_bits, generator=generator, dtype=torch.float64) * 2 * torch.pi
         threshold = torch.rand(self.n_bits, generator=generator, dtype=torch.float64) * 2 - 1

@@ -8,7 +8,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklinvariant._base import DEVICE, FittedState, check_fitted, keeps_state_on_failure, torch_generator
 from sklinvariant._compat import FitReport, with_callbacks
-from sklinvariant._constraints import COUNT, NON_NEGATIVE, POSITIVE, SHARE, SHARE_BELOW_ONE
+from sklinvariant._constraints import COUNT, NON_NEGATIVE, POSITIVE, SHARE, SHARE_BELOW_ONE, check_size
 from sklinvariant._training import RowBatches, train
 from sklinvariant.hashing._hasher import N_BITS, Hasher
 from sklinvariant.networks import (
@@ -289,6 +289,7 @@ class RBMHasher(Hasher):
         v = self._visible(rows, state)
         if reset:
             mean = v.mean(0)
+            check_size(self.n_bits * v.shape[1], n_bits=self.n_bits)
             weight = start_weights(self.n_bits, v.shape[1], seed, torch.float64).to(v)
             visible = mean if self.visible == "gaussian" else log_odds(mean)
             parameters = weight, weight.new_zeros(self.n_bits), visible

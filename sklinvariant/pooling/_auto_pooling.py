@@ -28,7 +28,7 @@ from sklinvariant._base import (
     torch_generator,
 )
 from sklinvariant._compat import CallbackSupportMixin, FitReport, output_container, with_callbacks
-from sklinvariant._constraints import COUNT, NON_NEGATIVE, POSITIVE, SHARE_BELOW_ONE
+from sklinvariant._constraints import COUNT, NON_NEGATIVE, POSITIVE, SHARE_BELOW_ONE, check_size
 from sklinvariant._descriptors import as_tensor
 from sklinvariant._training import train
 from sklinvariant.kernels import (
@@ -530,6 +530,7 @@ class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, T
         }
 
     def _random_start(self, generator, n_features):
+        check_size(self.n_components * n_features, n_components=self.n_components)
         return torch.rand(self.n_components, n_features, generator=generator)
 
     @property

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from sklinvariant._base import DEVICE, Container, check_rows, keeps_state_on_failure, resolve_device
 from sklinvariant._compat import CallbackSupportMixin, reports_fit
-from sklinvariant._constraints import COUNT, FINITE_ARRAY
+from sklinvariant._constraints import COUNT, FINITE_ARRAY, SIDE
 from sklinvariant._descriptors import DescriptorSets, as_tensor
 from sklinvariant._finite import check_finite_answer
 from sklinvariant._images import as_float
@@ -223,7 +223,7 @@ class NestedInvariancePooler(CallbackSupportMixin, TransformerMixin, ImageEstima
         "moments": [StrOptions({"mean", "printed"})],
         "normalize": ["boolean"],
         "region_levels": [COUNT],
-        "image_size": [COUNT, None],
+        "image_size": [SIDE, None],
         "fill": [StrOptions({"mean", "edge", "reflect"}), FINITE_ARRAY],
         "on_error": [StrOptions({"raise", "nan"})],
         "batch_size": [COUNT],
