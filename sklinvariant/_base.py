@@ -9,6 +9,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklinvariant._calls import Computing
 from sklinvariant._compat import array_namespace
+from sklinvariant._constraints import PlainParameters
 from sklinvariant._descriptors import DescriptorSets, as_numpy, as_tensor
 from sklinvariant._interruption import keeps_state_on_failure
 from sklinvariant._settings import detached
@@ -95,7 +96,7 @@ class FittedState:
             raise AttributeError(f"{type(instance).__name__!r} object has no attribute {self.public!r}") from None
 
 
-class TorchEstimator(Computing, BaseEstimator):
+class TorchEstimator(Computing, PlainParameters, BaseEstimator):
     """Base of every estimator: it holds numpy arrays in ``_state`` and computes with tensors made from them."""
 
     _doc_link_module = "sklinvariant"

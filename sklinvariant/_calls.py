@@ -1,8 +1,8 @@
 """What surrounds every call of a public method: the user's torch settings are set aside, results are checked."""
 
 import copy
-import functools
 
+from sklinvariant._finite import finite_outcome
 from sklinvariant._settings import with_own_settings
 
 # the public methods that compute
@@ -40,12 +40,7 @@ def computing(method):
         available = copy.copy(method)
         available.fn = computing(method.fn)
         return available
-
-    @functools.wraps(method)
-    def call(self, *args, **kwargs):
-        return method(self, *args, **kwargs)
-
-    return with_own_settings(call)
+    return with_own_settings(finite_outcome(method))
 
 
 class Computing:

@@ -165,7 +165,7 @@ def _check_enough(n_descriptors, k, n_samples):
     if n_descriptors < k:
         raise ValueError(
             f"n_samples={n_samples} hold {n_descriptors} descriptors, fewer than the {k} codewords asked for: give "
-            "more descriptors or ask for fewer codewords"
+            "more descriptors (raise subsample, if it is set), or lower n_codewords or n_components"
         )
 
 

@@ -5,19 +5,19 @@ descriptors (eq. 4 and 5), then fit the classifier once more on all of them.
 """
 
 import copy
-from numbers import Integral, Real
 
 import numpy as np
 import torch
 from sklearn.base import _fit_context
-from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
+from sklearn.utils._param_validation import StrOptions
 from torch import nn
 
 from sklinvariant._base import keeps_state_on_failure, resolve_device, torch_generator
 from sklinvariant._compat import FitReport, with_callbacks
+from sklinvariant._constraints import COUNT, COUNT_OR_ZERO, NON_NEGATIVE, POSITIVE, SHARE_OF_ALL
 from sklinvariant._settings import draw_seed, making_modules
 from sklinvariant._training import OPTIMIZERS, BagBatches, Batch, set_fitted, train
-from sklinvariant.aggregation._aggregator import COUNT, NON_NEGATIVE, POSITIVE, Aggregator
+from sklinvariant.aggregation._aggregator import Aggregator
 from sklinvariant.aggregation._codebook import draw_sample
 from sklinvariant.aggregation._linear_predictor import LinearPredictor
 from sklinvariant.aggregation._targets import prepare_targets, task_of_classes
@@ -124,13 +124,13 @@ class LearnedAggregation(LinearPredictor, Aggregator):
         "feature_map": [StrOptions({"chi2"}), callable, None],
         "loss": [StrOptions({"log_loss", "hinge", "squared_hinge", "squared_error"}), callable],
         "alpha": [NON_NEGATIVE],
-        "max_epochs": [Interval(Integral, 0, None, closed="left")],
+        "max_epochs": [COUNT_OR_ZERO],
         "batch_size": [COUNT],
         "learning_rate": [POSITIVE],
         "learning_rate_decay": [StrOptions({"cosine"}), None],
         "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
-        "descriptors_per_sample": [COUNT, Interval(RealNotInt, 0, 1, closed="right"), None],
-        "tol": [Interval(Real, 0, None, closed="left"), None],
+        "descriptors_per_sample": [COUNT, SHARE_OF_ALL, None],
+        "tol": [NON_NEGATIVE, None],
         "n_iter_no_change": [COUNT],
         "fine_tune": ["boolean"],
         "class_weight": [dict, StrOptions({"balanced"}), None],

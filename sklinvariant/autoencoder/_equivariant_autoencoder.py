@@ -5,12 +5,11 @@ After Kuzminykh, Polykovskiy & Zhebrak (2018).
 
 import contextlib
 import math
-from numbers import Integral, Real
 
 import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from torch import nn
 
@@ -27,6 +26,7 @@ from sklinvariant._base import (
     torch_generator,
 )
 from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
+from sklinvariant._constraints import COUNT, NON_NEGATIVE, POSITIVE, check_size
 from sklinvariant._descriptors import as_tensor
 from sklinvariant._images import as_float, as_pictures
 from sklinvariant._layout import Array, Each, Fields, Flag, Maybe, Text, Weights, Whole, restore_weights
@@ -34,7 +34,6 @@ from sklinvariant._training import OPTIMIZERS, RowBatches, set_fitted, train
 from sklinvariant.feature_extraction._images import ImageEstimator
 from sklinvariant.networks import EquivariantAutoencoderNetwork, Group, count_features
 
-_COUNT = Interval(Integral, 1, None, closed="left")
 _AT_ONCE = 256  # images; results do not depend on it
 
 
@@ -270,19 +269,19 @@ class EquivariantAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMix
         "scale": Array(None, None, None),
     }
     _parameter_constraints = {
-        "latent_channels": [_COUNT],
+        "latent_channels": [COUNT],
         "group": [str],
         "pooling": [StrOptions({"attention", "gram", "mean"}), None],
-        "width": [_COUNT],
-        "depth": [_COUNT],
+        "width": [COUNT],
+        "depth": [COUNT],
         "loss": [StrOptions({"mse", "bce"})],
-        "pose_weight": [Interval(Real, 0, None, closed="left")],
+        "pose_weight": [NON_NEGATIVE],
         "image_shape": [tuple, list, None],
-        "max_epochs": [_COUNT],
-        "batch_size": [_COUNT],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "tol": [Interval(Real, 0, None, closed="left"), None],
-        "n_iter_no_change": [_COUNT],
+        "max_epochs": [COUNT],
+        "batch_size": [COUNT],
+        "learning_rate": [POSITIVE],
+        "tol": [NON_NEGATIVE, None],
+        "n_iter_no_change": [COUNT],
         "callbacks": [list, tuple, None],
         "verbose": ["verbose"],
         "random_state": ["random_state"],
@@ -385,6 +384,9 @@ class EquivariantAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMix
         if self.loss == "bce" and images.is_floating_point() and (images.min() < 0 or images.max() > 1):
             raise ValueError('loss="bce" rebuilds values in 0-1, and X has others: scale it, or use loss="mse"')
         shift, scale = channel_spread(images)
+        widest = self.width * 2 ** min(self.depth - 1, 64)  # of the encoder's levels, each twice as wide as the last
+        sizes = {name: getattr(self, name) for name in ("latent_channels", "width", "depth")}
+        check_size(widest * max(widest, self.latent_channels) * group.order, **sizes)
         generator = torch_generator(self.random_state)
         architecture = {
             "shape": (channels, height, width),

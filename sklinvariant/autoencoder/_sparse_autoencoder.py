@@ -3,12 +3,10 @@
 The features under auto-pooling (Sukhbaatar et al. 2013, section 3): 400 units on 16 × 16 patches, 100 on 6 × 6.
 """
 
-from numbers import Integral, Real
-
 import numpy as np
 import torch
 from sklearn.base import TransformerMixin, _fit_context
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 
 from sklinvariant._base import (
     DEVICE,
@@ -25,14 +23,13 @@ from sklinvariant._base import (
     torch_generator,
 )
 from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
+from sklinvariant._constraints import COUNT, NON_NEGATIVE, POSITIVE, SHARE_INSIDE, check_size
 from sklinvariant._descriptors import as_tensor
 from sklinvariant._layout import Array, Number
 from sklinvariant._training import OPTIMIZERS, RowBatches, set_fitted, train
 from sklinvariant.kernels import compute_dtype
 from sklinvariant.networks import SparseAutoencoderNetwork
 
-_NON_NEGATIVE = Interval(Real, 0, None, closed="left")
-_COUNT = Interval(Integral, 1, None, closed="left")
 _LBFGS_STEPS = 20  # of one epoch; between epochs it remembers the curvature it has seen
 
 
@@ -146,19 +143,19 @@ class SparseAutoencoder(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMi
         "spread": Number(),
     }
     _parameter_constraints = {
-        "n_components": [_COUNT],
-        "sparsity": [Interval(Real, 0, 1, closed="neither")],
-        "sparsity_weight": [_NON_NEGATIVE],
-        "alpha": [_NON_NEGATIVE],
+        "n_components": [COUNT],
+        "sparsity": [SHARE_INSIDE],
+        "sparsity_weight": [NON_NEGATIVE],
+        "alpha": [NON_NEGATIVE],
         "tied_weights": ["boolean"],
         "decoder": [StrOptions({"linear", "sigmoid"})],
-        "max_epochs": [_COUNT],
-        "batch_size": [_COUNT],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "max_epochs": [COUNT],
+        "batch_size": [COUNT],
+        "learning_rate": [POSITIVE],
         "learning_rate_decay": [StrOptions({"cosine"}), None],
         "optimizer": [StrOptions({*OPTIMIZERS, "lbfgs"}), callable],
-        "tol": [_NON_NEGATIVE, None],
-        "n_iter_no_change": [_COUNT],
+        "tol": [NON_NEGATIVE, None],
+        "n_iter_no_change": [COUNT],
         "warm_start": ["boolean"],
         "callbacks": [list, tuple, None],
         "verbose": ["verbose"],
@@ -355,6 +352,7 @@ class SparseAutoencoder(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMi
         return self
 
     def _start(self, rows, generator):
+        check_size(self.n_components * rows.shape[1], n_components=self.n_components)
         return SparseAutoencoderNetwork.start(
             rows, self.n_components, generator, tied=self.tied_weights, **self._costs()
         )

@@ -6,13 +6,12 @@ are learned with those there are.
 
 import copy
 import math
-from numbers import Integral, Real
 
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, TransformerMixin, _fit_context, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_consistent_length, get_tags
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
 from sklinvariant._base import (
@@ -27,6 +26,7 @@ from sklinvariant._base import (
     torch_generator,
 )
 from sklinvariant._compat import CallbackSupportMixin, FitReport, raise_for_params, with_callbacks
+from sklinvariant._constraints import COUNT, COUNT_OR_ZERO, NON_NEGATIVE, POSITIVE, integers
 from sklinvariant._layout import Array, Number, Weights, Whole, restore_weights
 from sklinvariant._training import OPTIMIZERS, set_fitted, train
 from sklinvariant.aggregation._targets import prepare_targets
@@ -36,8 +36,6 @@ from sklinvariant.cluster._partly_labelled import PartlyLabelledClassifier
 from sklinvariant.networks import ClassNetwork, LinearCost, fit_cost
 from sklinvariant.transforms import Transform
 
-_COUNT = Interval(Integral, 1, None, closed="left")
-_NON_NEGATIVE = Interval(Real, 0, None, closed="left")
 _AT_ONCE = 1024  # samples that are seen at a time
 
 
@@ -216,16 +214,16 @@ class IICClassifier(
     _parameter_constraints = {
         "clusterer": [IICClusterer, FrozenEstimator],
         "transforms": [StrOptions({"clusterer"}), callable, None],
-        "n_views": [_COUNT],
-        "alpha": [_NON_NEGATIVE],
-        "max_epochs": [Interval(Integral, 0, None, closed="left")],
-        "batch_size": [_COUNT],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "trunk_learning_rate": [_NON_NEGATIVE],
+        "n_views": [integers(1, 10_000)],
+        "alpha": [NON_NEGATIVE],
+        "max_epochs": [COUNT_OR_ZERO],
+        "batch_size": [COUNT],
+        "learning_rate": [POSITIVE],
+        "trunk_learning_rate": [NON_NEGATIVE],
         "learning_rate_decay": [StrOptions({"cosine"}), None],
         "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
-        "tol": [_NON_NEGATIVE, None],
-        "n_iter_no_change": [_COUNT],
+        "tol": [NON_NEGATIVE, None],
+        "n_iter_no_change": [COUNT],
         "class_weight": [dict, StrOptions({"balanced"}), None],
         "unlabeled_value": "no_validation",
         "callbacks": [list, tuple, None],

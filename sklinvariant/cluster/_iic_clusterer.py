@@ -7,13 +7,12 @@ segmentation", equations 1-4.
 import math
 import os
 import warnings
-from numbers import Integral, Real
 
 import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 from torch import nn
 
 from sklinvariant._base import (
@@ -30,6 +29,7 @@ from sklinvariant._base import (
 )
 from sklinvariant._checkpoint import Checkpoint
 from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
+from sklinvariant._constraints import COUNT, NON_NEGATIVE, POSITIVE, check_size, integers
 from sklinvariant._descriptors import as_tensor
 from sklinvariant._images import as_float
 from sklinvariant._layout import Array, Each, Maybe, Weights, Whole
@@ -50,7 +50,6 @@ from sklinvariant.feature_extraction._images import ImageEstimator
 from sklinvariant.kernels import joint_information, joint_sum
 from sklinvariant.networks import ClusterNetwork, most_information
 
-_COUNT = Interval(Integral, 1, None, closed="left")
 _AT_ONCE = 1024  # samples that are assigned at a time
 _MEASURED = 20_000  # pairs, at least, by which heads are compared,
 _MOST_DRAWS = 20  # as far as so many of each give
@@ -203,23 +202,23 @@ class IICClusterer(
         "mutual_information_ratio": Array("h"),
     }
     _parameter_constraints = {
-        "n_clusters": [_COUNT],
+        "n_clusters": [COUNT],
         "pairs": [StrOptions({"auto", "transform", "neighbors", "temporal", "explicit"}), callable],
         "transforms": [callable, None],
-        "n_neighbors": [_COUNT],
+        "n_neighbors": [COUNT],
         "network": [StrOptions({"auto", "mlp", "vgg", "resnet"}), nn.Module],
-        "n_overclusters": [Interval(Integral, 2, None, closed="left"), None],
-        "n_heads": [_COUNT],
-        "n_repeats": [_COUNT],
-        "entropy_weight": [Interval(Real, 0, None, closed="neither")],
+        "n_overclusters": [integers(2), None],
+        "n_heads": [integers(1, 1000)],
+        "n_repeats": [integers(1, 1000)],
+        "entropy_weight": [POSITIVE],
         "init": [StrOptions({"merge", "random"})],
-        "max_epochs": [_COUNT],
-        "batch_size": [_COUNT],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "max_epochs": [COUNT],
+        "batch_size": [COUNT],
+        "learning_rate": [POSITIVE],
         "learning_rate_decay": [StrOptions({"cosine"}), None],
         "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
-        "tol": [Interval(Real, 0, None, closed="left"), None],
-        "n_iter_no_change": [_COUNT],
+        "tol": [NON_NEGATIVE, None],
+        "n_iter_no_change": [COUNT],
         "image_shape": [tuple, list, None],
         "warm_start": ["boolean"],
         "checkpoint": [str, os.PathLike, None],
@@ -511,6 +510,7 @@ class IICClusterer(
             raise ValueError(f"n_{what}={n} should be >= n_clusters={self.n_clusters}: a cluster needs a sample")
         if self.batch_size < self.n_clusters:
             raise ValueError(f"batch_size={self.batch_size} should be >= n_clusters={self.n_clusters}")
+        check_size((self.n_overclusters or 0) ** 2, n_overclusters=self.n_overclusters)
 
     def _learn(self, X, groups, auxiliary, *, reset, max_epochs, decay, file=None):
         container = Container(X)

@@ -4,13 +4,12 @@ import functools
 import itertools
 import math
 import warnings
-from numbers import Integral, Real
 
 import numpy as np
 import torch
 from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 from torch import nn
 
 from sklinvariant._base import (
@@ -25,6 +24,7 @@ from sklinvariant._base import (
     torch_generator,
 )
 from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
+from sklinvariant._constraints import COUNT, COUNT_OR_ZERO, NON_NEGATIVE, POSITIVE, check_size, integers
 from sklinvariant._images import as_float, as_pictures, check_pixels
 from sklinvariant._layout import Array, Each, Weights, Whole
 from sklinvariant._training import OPTIMIZERS, set_fitted, train
@@ -34,7 +34,6 @@ from sklinvariant.kernels import dense_joints, joint_information, resample
 from sklinvariant.networks import SegmentationNetwork, SegmentationTrunk
 from sklinvariant.transforms import Flip, Transform
 
-_COUNT = Interval(Integral, 1, None, closed="left")
 _STUCK = 0.05  # of ln k: neighbours say as good as nothing of each other
 
 
@@ -213,21 +212,21 @@ class IICSegmenter(CallbackSupportMixin, ImageEstimator):
         "mutual_information_ratio": Array("h"),
     }
     _parameter_constraints = {
-        "n_clusters": [_COUNT],
-        "n_overclusters": [Interval(Integral, 0, None, closed="left"), None],
-        "n_heads": [_COUNT],
-        "half_window": [Interval(Integral, 0, None, closed="left")],
+        "n_clusters": [COUNT],
+        "n_overclusters": [COUNT_OR_ZERO, None],
+        "n_heads": [integers(1, 1000)],
+        "half_window": [COUNT_OR_ZERO],
         "average": [StrOptions({"information", "joint"})],
-        "entropy_weight": [Interval(Real, 0, None, closed="left")],
+        "entropy_weight": [NON_NEGATIVE],
         "transforms": [Transform, None],
-        "width": [_COUNT],
-        "tile_size": [_COUNT],
+        "width": [COUNT],
+        "tile_size": [COUNT],
         "image_shape": [tuple, list, None],
-        "max_epochs": [_COUNT],
-        "batch_size": [_COUNT],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "tol": [Interval(Real, 0, None, closed="left"), None],
-        "n_iter_no_change": [_COUNT],
+        "max_epochs": [COUNT],
+        "batch_size": [COUNT],
+        "learning_rate": [POSITIVE],
+        "tol": [NON_NEGATIVE, None],
+        "n_iter_no_change": [COUNT],
         "warm_start": ["boolean"],
         "callbacks": [list, tuple, None],
         "verbose": ["verbose"],
@@ -353,6 +352,10 @@ class IICSegmenter(CallbackSupportMixin, ImageEstimator):
         seed = generator.initial_seed()
         shift, scale = channel_spread(images) if reset else self._spread(like)
         extra = 3 * self.n_clusters if self.n_overclusters is None else self.n_overclusters
+        most = max(extra, self.n_clusters)  # whose joint probabilities are a matrix for each displacement
+        sizes = {"n_clusters": self.n_clusters, "n_overclusters": extra, "half_window": self.half_window}
+        check_size(most**2 * (2 * self.half_window + 1) ** 2, **sizes)
+        check_size(self.width**2, width=self.width)
         heads = [self.n_clusters] * self.n_heads + [extra] * (extra > 0)
         if reset:
             network = SegmentationNetwork.start(len(like), self.width, heads, generator).to(like)

@@ -3,23 +3,22 @@
 import copy
 import importlib
 import os
-from numbers import Integral, Real
+from numbers import Integral
 
 import numpy as np
 import torch
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from sklinvariant._base import DEVICE, resolve_device
+from sklinvariant._constraints import COUNT, FINITE_ARRAY, SIDE, check_size
 from sklinvariant._descriptors import DescriptorSets
 from sklinvariant._images import as_float
 from sklinvariant._layout import Weights, restore_weights
 from sklinvariant._settings import borrowed_generators, making_modules, with_own_settings
 from sklinvariant.feature_extraction._images import ImageTransformer
 from sklinvariant.feature_extraction._weights import load_weights
-
-_COUNT = Interval(Integral, 1, None, closed="left")
 
 
 def run_to(network, layer, x):
@@ -96,11 +95,11 @@ class BackbonePatches(ImageTransformer):
         "module": [nn.Module, callable, str],
         "layer": [str, None],
         "weights": [str, os.PathLike, None],
-        "mean": [Real, "array-like"],
-        "std": [Real, "array-like"],
+        "mean": [FINITE_ARRAY],
+        "std": [FINITE_ARRAY],
         "bgr": ["boolean"],
-        "image_size": [_COUNT, tuple, list, None],
-        "batch_size": [_COUNT],
+        "image_size": [SIDE, tuple, list, None],
+        "batch_size": [COUNT],
         "precision": [StrOptions({"auto", "float32", "mixed"})],
         "image_shape": [tuple, list, None],
         "device": DEVICE,
@@ -203,8 +202,11 @@ class BackbonePatches(ImageTransformer):
             x = x.expand(-1, 3, -1, -1)
         if self.image_size is not None:
             size = (self.image_size,) * 2 if isinstance(self.image_size, Integral) else tuple(self.image_size)
-            if len(size) != 2 or not all(isinstance(length, Integral) and length > 0 for length in size):
-                raise ValueError(f"image_size must be a positive integer or two of them, got {self.image_size!r}")
+            if len(size) != 2 or not all(map(SIDE.is_satisfied_by, size)):
+                raise ValueError(
+                    f"image_size must be an integer from 1 to {SIDE.right}, or two of them, got {self.image_size!r}"
+                )
+            check_size(x.shape[0] * x.shape[1] * size[0] * size[1], image_size=self.image_size, batch_size=len(x))
             x = nn.functional.interpolate(x, size, mode="bilinear", antialias=True)
         # (x - mean) / std, the order of channels and their layout in one pass
         std = self._of_channels("std", x)

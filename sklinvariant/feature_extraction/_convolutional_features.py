@@ -8,14 +8,13 @@ Axes: n images, maps of h' × w' cells, k filters, patches of p numbers.
 """
 
 import math
-from numbers import Integral, Real
 
 import numpy as np
 import torch
 from sklearn.base import TransformerMixin, _fit_context, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.random import sample_without_replacement
 from sklearn.utils.validation import check_is_fitted
 from torch.nn.functional import avg_pool2d
@@ -29,6 +28,7 @@ from sklinvariant._base import (
     resolve_device,
 )
 from sklinvariant._compat import CallbackSupportMixin, reports_fit
+from sklinvariant._constraints import COUNT, NON_NEGATIVE, POSITIVE
 from sklinvariant._descriptors import as_numpy
 from sklinvariant._images import as_float
 from sklinvariant._layout import Array, Each, Maybe, Text, Whole
@@ -36,7 +36,6 @@ from sklinvariant.feature_extraction._dense_patches import normalize_patches, wi
 from sklinvariant.feature_extraction._images import ImageEstimator
 from sklinvariant.kernels import fit_zca, slide, take_patches
 
-_COUNT = Interval(Integral, 1, None, closed="left")
 # where an extractor keeps its vectors, and the encoding that suits it
 _VECTORS = (("cluster_centers_", "triangle"), ("codebook_", "triangle"), ("components_", "soft_threshold"))
 
@@ -178,17 +177,17 @@ class ConvolutionalFeatures(CallbackSupportMixin, TransformerMixin, ImageEstimat
     }
     _parameter_constraints = {
         "extractor": [HasMethods(["fit"])],
-        "patch_size": [_COUNT, tuple, list],
-        "stride": [_COUNT],
+        "patch_size": [COUNT, tuple, list],
+        "stride": [COUNT],
         "encoding": [StrOptions({"auto", "triangle", "soft_threshold", "sigmoid"})],
-        "threshold": [Interval(Real, 0, None, closed="left")],
+        "threshold": [NON_NEGATIVE],
         "normalize": [StrOptions({"contrast"}), None],
-        "contrast_eps": [Interval(Real, 0, None, closed="neither")],
+        "contrast_eps": [POSITIVE],
         "whiten": ["boolean"],
-        "whitening_eps": [Interval(Real, 0, None, closed="left")],
-        "pool": [_COUNT],
-        "n_patches": [_COUNT],
-        "batch_size": [_COUNT],
+        "whitening_eps": [NON_NEGATIVE],
+        "pool": [COUNT],
+        "n_patches": [COUNT],
+        "batch_size": [COUNT],
         "image_shape": [tuple, list, None],
         "random_state": ["random_state"],
         "device": DEVICE,

@@ -3,13 +3,13 @@
 from numbers import Integral
 
 import torch
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 
+from sklinvariant._constraints import COUNT
 from sklinvariant._descriptors import DescriptorSets
 from sklinvariant._images import as_float
 from sklinvariant.feature_extraction._images import ImageTransformer
 
-_COUNT = Interval(Integral, 1, None, closed="left")
 _FLAT = 0.01  # added to the standard deviation of pixels 0-1, so that noise in a flat patch is not blown up
 
 
@@ -73,8 +73,8 @@ class DensePatches(ImageTransformer):
     """
 
     _parameter_constraints = {
-        "patch_size": [_COUNT, tuple, list],
-        "stride": [_COUNT],
+        "patch_size": [COUNT, tuple, list],
+        "stride": [COUNT],
         "normalize": [StrOptions({"contrast", "l2"}), None],
         "image_shape": [tuple, list, None],
     }

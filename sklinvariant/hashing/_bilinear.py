@@ -1,12 +1,11 @@
 """Bilinear projections: two small rotations in the place of one large (Gong et al. 2013)."""
 
 import math
-from numbers import Integral
 
 import torch
-from sklearn.utils._param_validation import Interval
 
 from sklinvariant._base import FittedState
+from sklinvariant._constraints import COUNT_OR_ZERO, is_count
 from sklinvariant._layout import Array
 from sklinvariant.hashing._hasher import N_BITS, Hasher, of_size_one, random_rotation
 
@@ -69,7 +68,7 @@ class BilinearHasher(Hasher):
     _parameter_constraints = {
         "n_bits": N_BITS,
         "layout": [tuple, list, None],
-        "max_iter": [Interval(Integral, 0, None, closed="left")],
+        "max_iter": [COUNT_OR_ZERO],
         "random_state": ["random_state"],
         **Hasher._parameter_constraints,
     }
@@ -92,9 +91,10 @@ class BilinearHasher(Hasher):
 
     def _learn(self, X, generator):
         d = X.shape[1]
-        p, q = nearest_to_square(d) if self.layout is None else self.layout
-        if p * q != d:
-            raise ValueError(f"layout={self.layout!r} does not hold the {d} features of a row")
+        layout = nearest_to_square(d) if self.layout is None else self.layout
+        if len(layout) != 2 or not all(map(is_count, layout)) or layout[0] * layout[1] != d:
+            raise ValueError(f"layout must be (height, width) with a product of {d} features, got {self.layout!r}")
+        p, q = layout
         fits = [(k, self.n_bits // k) for k in range(1, p + 1) if self.n_bits % k == 0 and self.n_bits // k <= q]
         if not fits:
             raise ValueError(

@@ -1,12 +1,16 @@
 """Search among packed codes by faiss: exact over plain arrays, and its three approximate binary indexes."""
 
 import contextlib
+import functools
 import math
 
 import numpy as np
-from joblib import effective_n_jobs
+from joblib import cpu_count, effective_n_jobs
+
+from sklinvariant._constraints import is_count, is_number
 
 _ROWS = 1 << 16  # codes packed at a time
+_MOST_BUCKETS = 1 << 16  # that a query may look up in one table: more take longer than comparing all codes
 
 
 def import_faiss():
@@ -18,15 +22,25 @@ def import_faiss():
     return faiss
 
 
+@functools.cache
+def _n_cores():
+    return cpu_count()  # which reads files
+
+
 @contextlib.contextmanager
 def faiss_threads(n_jobs):
-    """Compute with ``n_jobs`` threads; None leaves faiss's own setting, which is one a core."""
+    """Compute with ``n_jobs`` threads, at most one a core; None leaves faiss's own setting, which is one a core.
+
+    OpenMP ends the process where it cannot start as many threads as it is told to.
+    """
     if n_jobs is None:
         yield
         return
+    if not is_count(abs(n_jobs) if is_number(n_jobs) else n_jobs):
+        raise ValueError(f"n_jobs must be None or an integer other than 0, got {n_jobs!r}")
     faiss = import_faiss()
     before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(effective_n_jobs(n_jobs))
+    faiss.omp_set_num_threads(min(effective_n_jobs(n_jobs), _n_cores()))
     try:
         yield
     finally:
@@ -227,7 +241,8 @@ class SmallWorldGraph(ApproximateIndex):
         return cls(index)
 
     def _set_effort(self, effort):
-        self.index.hnsw.efSearch = effort
+        # faiss allocates as many candidates, and there are no more than codes
+        self.index.hnsw.efSearch = min(effort, max(1, self.index.ntotal))
 
     def efforts(self):
         return _rising(16, 4096)
@@ -252,10 +267,22 @@ class MultiHash(ApproximateIndex):
         return cls(index)
 
     def _set_effort(self, effort):
-        self.index.nflip = min(effort, self.index.b)
+        flips, bits = min(effort, self.index.b), self.index.b
+        if (buckets := _n_buckets(bits, flips)) > _MOST_BUCKETS:
+            raise ValueError(
+                f"n_flips={effort} makes a query look up {buckets:,} buckets in each table of {bits} bits; at most "
+                f"{_MOST_BUCKETS:,} are accepted. Lower n_flips or table_bits, or use index='exact'."
+            )
+        self.index.nflip = flips
 
     def efforts(self):
-        return list(range(min(self.index.b, 4) + 1))
+        bits = self.index.b
+        return [flips for flips in range(min(bits, 4) + 1) if _n_buckets(bits, flips) <= _MOST_BUCKETS]
+
+
+def _n_buckets(bits, flips):
+    """Keys of some bits that differ from one in at most so many of them."""
+    return sum(math.comb(bits, i) for i in range(flips + 1))
 
 
 APPROXIMATE = {"ivf": InvertedLists, "hnsw": SmallWorldGraph, "multihash": MultiHash}

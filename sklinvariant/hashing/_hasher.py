@@ -1,11 +1,8 @@
 """What the hashers share: rows in, bits out, the bits being the signs of real numbers that can be had too."""
 
-from numbers import Integral
-
 import numpy as np
 import torch
 from sklearn.base import TransformerMixin, _fit_context
-from sklearn.utils._param_validation import Interval
 
 from sklinvariant._base import (
     DEVICE,
@@ -19,10 +16,11 @@ from sklinvariant._base import (
     torch_generator,
 )
 from sklinvariant._compat import CallbackSupportMixin, reports_fit
+from sklinvariant._constraints import COUNT
 from sklinvariant._descriptors import as_tensor
 from sklinvariant._layout import Whole
 
-N_BITS = [Interval(Integral, 1, None, closed="left")]
+N_BITS = [COUNT]
 
 
 def pack_bits(bits):

@@ -1,11 +1,9 @@
 """Iterative quantization: the rotation of principal components that their signs fit best (Gong and Lazebnik 2011)."""
 
-from numbers import Integral
-
 import torch
-from sklearn.utils._param_validation import Interval
 
 from sklinvariant._base import FittedState
+from sklinvariant._constraints import COUNT_OR_ZERO
 from sklinvariant._layout import Array
 from sklinvariant.hashing._hasher import N_BITS, Hasher, of_size_one, principal_directions, random_rotation
 
@@ -57,7 +55,7 @@ class ITQHasher(Hasher):
     }
     _parameter_constraints = {
         "n_bits": N_BITS,
-        "max_iter": [Interval(Integral, 0, None, closed="left")],
+        "max_iter": [COUNT_OR_ZERO],
         "random_state": ["random_state"],
         **Hasher._parameter_constraints,
     }

@@ -1,10 +1,9 @@
 """Hashers whose bits are signs of projections that are drawn or read off: sign, LSH, SKLSH, PCA."""
 
-from numbers import Real
-
 import torch
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 
+from sklinvariant._constraints import POSITIVE, check_size
 from sklinvariant._layout import Array
 from sklinvariant.hashing._hasher import N_BITS, Hasher, principal_directions, typical_distance
 
@@ -79,6 +78,7 @@ class LSHHasher(Hasher):
         self.device = device
 
     def _learn(self, X, generator):
+        check_size(self.n_bits * X.shape[1], n_bits=self.n_bits)
         directions = torch.randn(self.n_bits, X.shape[1], generator=generator, dtype=torch.float64)
         return {"mean": X.double().mean(0), "directions": directions, "n_bits": self.n_bits}
 
@@ -118,7 +118,7 @@ class SKLSHHasher(Hasher):
     }
     _parameter_constraints = {
         "n_bits": N_BITS,
-        "gamma": [StrOptions({"scale"}), Interval(Real, 0, None, closed="neither")],
+        "gamma": [StrOptions({"scale"}), POSITIVE],
         "random_state": ["random_state"],
         **Hasher._parameter_constraints,
     }
@@ -132,6 +132,7 @@ class SKLSHHasher(Hasher):
 
     def _learn(self, X, generator):
         root = 1 / (typical_distance(X) or 1.0) if self.gamma == "scale" else self.gamma**0.5
+        check_size(self.n_bits * X.shape[1], n_bits=self.n_bits)
         directions = torch.randn(self.n_bits, X.shape[1], generator=generator, dtype=torch.float64) * root
         phase = torch.rand(self.n_bits, generator=generator, dtype=torch.float64) * 2 * torch.pi
         threshold = torch.rand(self.n_bits, generator=generator, dtype=torch.float64) * 2 - 1

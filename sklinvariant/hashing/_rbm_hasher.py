@@ -1,15 +1,14 @@
 """Hashes from a restricted Boltzmann machine whose bits are all used equally (Morère et al. 2016, section 4.2)."""
 
-from numbers import Integral, Real
-
 import numpy as np
 import torch
 from sklearn.base import _fit_context
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from sklinvariant._base import DEVICE, FittedState, check_fitted, keeps_state_on_failure, torch_generator
 from sklinvariant._compat import FitReport, with_callbacks
+from sklinvariant._constraints import COUNT, NON_NEGATIVE, POSITIVE, SHARE, SHARE_BELOW_ONE, check_size
 from sklinvariant._layout import Array, Text
 from sklinvariant._training import RowBatches, set_fitted, train
 from sklinvariant.hashing._hasher import N_BITS, Hasher
@@ -20,9 +19,6 @@ from sklinvariant.networks import (
     pseudo_log_likelihood,
     start_weights,
 )
-
-_NON_NEGATIVE = Interval(Real, 0, None, closed="left")
-_COUNT = Interval(Integral, 1, None, closed="left")
 
 
 class RBMHasher(Hasher):
@@ -126,17 +122,17 @@ class RBMHasher(Hasher):
     }
     _parameter_constraints = {
         "n_bits": N_BITS,
-        "regularization": [_NON_NEGATIVE],
+        "regularization": [NON_NEGATIVE],
         "visible": [StrOptions({"scaled", "binary", "gaussian"})],
-        "cd_steps": [_COUNT],
+        "cd_steps": [COUNT],
         "persistent": ["boolean"],
-        "sparsity": [Interval(Real, 0, 1, closed="both"), None],
-        "sparsity_weight": [_NON_NEGATIVE],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "momentum": [Interval(Real, 0, 1, closed="left")],
-        "weight_decay": [_NON_NEGATIVE],
-        "batch_size": [_COUNT],
-        "max_epochs": [_COUNT],
+        "sparsity": [SHARE, None],
+        "sparsity_weight": [NON_NEGATIVE],
+        "learning_rate": [POSITIVE],
+        "momentum": [SHARE_BELOW_ONE],
+        "weight_decay": [NON_NEGATIVE],
+        "batch_size": [COUNT],
+        "max_epochs": [COUNT],
         "packed": ["boolean"],
         "warm_start": ["boolean"],
         "callbacks": [list, tuple, None],
@@ -302,6 +298,7 @@ class RBMHasher(Hasher):
         v = self._visible(rows, state)
         if reset:
             mean = v.mean(0)
+            check_size(self.n_bits * v.shape[1], n_bits=self.n_bits)
             weight = start_weights(self.n_bits, v.shape[1], seed, torch.float64).to(v)
             visible = mean if self.visible == "gaussian" else log_odds(mean)
             parameters = weight, weight.new_zeros(self.n_bits), visible

@@ -5,14 +5,13 @@ Sukhbaatar, Makino, Aihara (2013), Auto-pooling: Learning to Improve Invariance 
 
 import math
 import warnings
-from numbers import Integral, Real
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from sklearn.base import TransformerMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 
 from sklinvariant._base import (
     DEVICE,
@@ -29,6 +28,7 @@ from sklinvariant._base import (
     torch_generator,
 )
 from sklinvariant._compat import CallbackSupportMixin, FitReport, output_container, with_callbacks
+from sklinvariant._constraints import COUNT, NON_NEGATIVE, POSITIVE, SHARE_BELOW_ONE, check_size
 from sklinvariant._descriptors import as_tensor
 from sklinvariant._layout import Array, Maybe, Whole
 from sklinvariant._training import train
@@ -46,8 +46,6 @@ from sklinvariant.pooling._descent import follow
 from sklinvariant.pooling._frames import PairBatches, clip_ids, following
 from sklinvariant.pooling._held_moments import moments_of_models, moments_of_state, moments_to_state
 
-_COUNT = Interval(Integral, 1, None, closed="left")
-_NON_NEGATIVE = Interval(Real, 0, None, closed="left")
 _MOMENT_BYTES = 4 << 30  # what "auto" lets the moments take
 _MOMENT_MATRICES = 6  # of (d, d) float64 that lie in memory at once
 _CHUNK_ROWS = 4096  # of frames that are multiplied at a time
@@ -170,17 +168,17 @@ class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, T
         "last_frame": Maybe(Array("n_features_in_")),
     }
     _parameter_constraints = {
-        "n_components": [_COUNT],
-        "invariance": [_NON_NEGATIVE],
+        "n_components": [COUNT],
+        "invariance": [NON_NEGATIVE],
         "solver": [StrOptions({"auto", "moment", "sgd"})],
         "cross_reconstruction": ["boolean"],
-        "max_iter": [_COUNT],
-        "tol": [_NON_NEGATIVE],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "momentum": [Interval(Real, 0, 1, closed="left")],
-        "batch_size": [_COUNT],
-        "max_epochs": [_COUNT],
-        "chunk_size": [_COUNT, None],
+        "max_iter": [COUNT],
+        "tol": [NON_NEGATIVE],
+        "learning_rate": [POSITIVE],
+        "momentum": [SHARE_BELOW_ONE],
+        "batch_size": [COUNT],
+        "max_epochs": [COUNT],
+        "chunk_size": [COUNT, None],
         "warm_start": ["boolean"],
         "random_state": ["random_state"],
         "device": DEVICE,
@@ -545,6 +543,7 @@ class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, T
         }
 
     def _random_start(self, generator, n_features):
+        check_size(self.n_components * n_features, n_components=self.n_components)
         return torch.rand(self.n_components, n_features, generator=generator, dtype=torch.float32, device="cpu")
 
     @property

@@ -4,20 +4,22 @@ Morère et al. 2016, "Nested invariance pooling and RBM hashing for image instan
 """
 
 import math
-from numbers import Integral, Real
+from numbers import Integral
 
 import numpy as np
 import torch
 from sklearn.base import TransformerMixin, _fit_context, clone
 from sklearn.exceptions import NotFittedError
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 from tqdm import tqdm
 
 from sklinvariant._base import DEVICE, Container, check_rows, keeps_state_on_failure, resolve_device
 from sklinvariant._compat import CallbackSupportMixin, reports_fit
+from sklinvariant._constraints import COUNT, FINITE_ARRAY, SIDE
 from sklinvariant._descriptors import DescriptorSets, as_tensor
+from sklinvariant._finite import check_finite_answer
 from sklinvariant._images import as_float
 from sklinvariant._layout import Each, Maybe, Whole
 from sklinvariant.feature_extraction import BackbonePatches
@@ -225,11 +227,11 @@ class NestedInvariancePooler(CallbackSupportMixin, TransformerMixin, ImageEstima
         "transforms": [dict, None],
         "moments": [StrOptions({"mean", "printed"})],
         "normalize": ["boolean"],
-        "region_levels": [Interval(Integral, 1, None, closed="left")],
-        "image_size": [Interval(Integral, 1, None, closed="left"), None],
-        "fill": [StrOptions({"mean", "edge", "reflect"}), Real, "array-like"],
+        "region_levels": [COUNT],
+        "image_size": [SIDE, None],
+        "fill": [StrOptions({"mean", "edge", "reflect"}), FINITE_ARRAY],
         "on_error": [StrOptions({"raise", "nan"})],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [COUNT],
         "orbit_shape": [tuple, list, None],
         "image_shape": [tuple, list, None],
         "device": DEVICE,
@@ -344,6 +346,7 @@ class NestedInvariancePooler(CallbackSupportMixin, TransformerMixin, ImageEstima
         with tqdm(total=len(source) * n_views, desc=type(self).__name__, unit="view", disable=not self.verbose) as bar:
             for rows, images in source.batches(self.batch_size):
                 pooled = self._pool_images(self._read(images, reset=False).to(device), stages, see, bar)
+                check_finite_answer(self, "transform", pooled)  # here, for rows of unreadable files become NaN below
                 if answer is None:
                     answer = pooled.new_full((len(source), pooled.shape[1]), torch.nan)
                 answer[rows] = pooled

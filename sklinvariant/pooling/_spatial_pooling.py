@@ -9,7 +9,6 @@ from numbers import Integral, Real
 
 import torch
 from sklearn.base import TransformerMixin, _fit_context
-from sklearn.utils._param_validation import Interval
 
 from sklinvariant._base import (
     DEVICE,
@@ -23,6 +22,7 @@ from sklinvariant._base import (
     resolve_device,
 )
 from sklinvariant._compat import CallbackSupportMixin, reports_fit
+from sklinvariant._constraints import Number
 from sklinvariant._descriptors import DescriptorSets
 from sklinvariant._layout import Whole
 from sklinvariant.kernels import moment
@@ -93,7 +93,7 @@ class SpatialPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin
     }
     _parameter_constraints = {
         "grids": [list, tuple],
-        "order": [Interval(Real, 1, None, closed="both")],
+        "order": [Number(Real, 1, None, closed="both")],
         "map_shape": [list, tuple, None],
         "device": DEVICE,
     }

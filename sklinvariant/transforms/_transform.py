@@ -1,18 +1,19 @@
 """What a transformation is: parameters that are sampled or enumerated, and a pure function of images and parameters."""
 
-from numbers import Integral, Real
+from numbers import Real
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 
 from sklinvariant._base import Container, to_numpy, torch_generator
+from sklinvariant._constraints import PlainParameters, is_count
 from sklinvariant._descriptors import as_tensor
 from sklinvariant._images import check_pixels
 from sklinvariant._settings import OwnSettings
 
 
-class Transform(OwnSettings, BaseEstimator):
+class Transform(OwnSettings, PlainParameters, BaseEstimator):
     """Base of all transformations of images.
 
     A subclass names its parameters' ranges in ``_bounds`` and changes images in ``_apply``; one whose parameters do
@@ -119,7 +120,7 @@ class Transform(OwnSettings, BaseEstimator):
 
     def _orbit_size(self, m):
         m = (self.n_steps or self._default_orbit) if m is None else m
-        if not isinstance(m, Integral) or m < 1:
+        if not is_count(m):
             raise ValueError(f"m must be a positive integer, got {m!r}")
         return int(m)
 
@@ -139,7 +140,7 @@ def on_images(images, change):
 
 def uniform(n, p, generator):
     """(n, p) float64 uniform numbers from a torch generator, or from one seeded as scikit-learn seeds."""
-    if not isinstance(n, Integral) or n < 0:
+    if not is_count(n, 0):
         raise ValueError(f"n must be a whole number of draws, got {n!r}")
     if not isinstance(generator, torch.Generator):
         generator = torch_generator(generator)

@@ -299,7 +299,7 @@ def test_gpu(images, device):
     ("call", "message"),
     [
         (lambda x: Rotation(degrees=(3, 1)).sample(2), "degrees must be"),
-        (lambda x: Rotation(degrees=np.inf).orbit(), "degrees must be"),
+        (lambda x: Rotation(degrees=np.inf).orbit(), "'degrees' parameter of Rotation must be"),
         (lambda x: Rotation(n_steps=0).orbit(), "n_steps"),
         (lambda x: Rotation().orbit(0), "m must be"),
         (lambda x: Rotation().sample(-1), "n must be"),
