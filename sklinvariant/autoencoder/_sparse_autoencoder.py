@@ -3,6 +3,7 @@
 The features under auto-pooling (Sukhbaatar et al. 2013, section 3): 400 units on 16 × 16 patches, 100 on 6 × 6.
 """
 
+import math
 from numbers import Integral, Real
 
 import numpy as np
@@ -16,18 +17,17 @@ from sklinvariant._base import (
     FittedState,
     RowFeaturesOutMixin,
     TorchEstimator,
+    as_numbers,
     check_fitted,
     check_rows,
     keeps_state_on_failure,
     refuse_none,
     resolve_device,
-    to_numpy,
     torch_generator,
 )
 from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
-from sklinvariant._descriptors import as_tensor
 from sklinvariant._training import OPTIMIZERS, RowBatches, train
-from sklinvariant.kernels import compute_dtype
+from sklinvariant.kernels import in_safe_unit, largest_value
 from sklinvariant.networks import SparseAutoencoderNetwork
 
 _NON_NEGATIVE = Interval(Real, 0, None, closed="left")
@@ -282,12 +282,12 @@ class SparseAutoencoder(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMi
         """
         refuse_none(self, X, "activations")
         container = check_fitted(self, "inverse_transform", X)
-        h = as_tensor(X if isinstance(X, torch.Tensor) else np.asarray(to_numpy(X)))
+        h = as_numbers(X, "activations")
         if h.ndim != 2 or h.shape[1] != self._n_features_out:
             raise ValueError(f"activations must be of shape (n, {self._n_features_out}), got {tuple(h.shape)}")
-        if not torch.isfinite(h).all():
+        if not math.isfinite(largest_value(h)):
             raise ValueError("activations contain NaN or infinity")
-        h = h.detach().to(resolve_device(self.device, X), compute_dtype(h.dtype))
+        h = h.to(resolve_device(self.device, X))
         with torch.no_grad():
             return container.wrap(self._network(h).decode(h))
 
@@ -307,18 +307,21 @@ class SparseAutoencoder(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMi
                 "set warm_start=False, or fit a clone"
             )
         generator = torch_generator(self.random_state)
-        network = self._start(rows, generator) if reset else self._network(rows)
+        # the loss is of squares; a sigmoid decoder rebuilds values in 0-1 as they are
+        rows, unit = (rows, 1.0) if self.decoder == "sigmoid" else in_safe_unit(rows)
+        network = self._start(rows, generator) if reset else self._network(rows, unit)
 
         def export(network):
-            unit = 1.0 if network.sigmoid_decoder else network.spread
+            spread = network.spread * unit
+            size = 1.0 if network.sigmoid_decoder else spread
             learned = {
-                "components": network.weight / network.spread,
+                "components": network.weight / spread,
                 "intercept": network.hidden_bias,
-                "decoder_components": network.decoder_weight * unit,
-                "decoder_intercept": network.visible_bias * unit,
+                "decoder_components": network.decoder_weight * size,
+                "decoder_intercept": network.visible_bias * size,
             }
             learned = {key: value.detach().cpu().numpy().copy() for key, value in learned.items()}
-            state = {**learned, "spread": network.spread, "namespace": container.name}
+            state = {**learned, "spread": spread, "namespace": container.name}
             return {"_state": state, "n_iter_": 0, "history_": []}
 
         whole = self.optimizer == "lbfgs"
@@ -344,7 +347,7 @@ class SparseAutoencoder(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMi
             setattr(self, attribute, value)
         self.history_ = earlier + [row | {"epoch": row["epoch"] + len(earlier)} for row in history]
         self.n_iter_ = len(self.history_)
-        self.reconstruction_error_ = reconstruction_error(network, rows)
+        self.reconstruction_error_ = reconstruction_error(network, rows) * unit * unit
         return self
 
     def _start(self, rows, generator):
@@ -352,13 +355,15 @@ class SparseAutoencoder(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMi
             rows, self.n_components, generator, tied=self.tied_weights, **self._costs()
         )
 
-    def _network(self, like):
-        """The fitted network, on the device and in the precision of rows."""
+    def _network(self, like, unit=1.0):
+        """The fitted network, on the device and in the precision of rows, for rows divided by a unit."""
         spread = self._state["spread"]
-        unit = 1.0 if self.decoder == "sigmoid" else spread
-        units = {"components": 1 / spread, "intercept": 1.0, "decoder_intercept": unit, "decoder_components": unit}
-        weights = [torch.tensor(np.asarray(self._state[name])).to(like) / unit for name, unit in units.items()]
-        return SparseAutoencoderNetwork(*weights[: 3 if self.tied_weights else 4], spread=spread, **self._costs())
+        size = 1.0 if self.decoder == "sigmoid" else spread
+        units = {"components": 1 / spread, "intercept": 1.0, "decoder_intercept": size, "decoder_components": size}
+        weights = [torch.tensor(np.asarray(self._state[name])).to(like) / size for name, size in units.items()]
+        return SparseAutoencoderNetwork(
+            *weights[: 3 if self.tied_weights else 4], spread=spread / unit, **self._costs()
+        )
 
     def _costs(self):
         return {

@@ -32,7 +32,7 @@ from sklinvariant._descriptors import as_numpy
 from sklinvariant._images import as_float
 from sklinvariant.feature_extraction._dense_patches import normalize_patches, window_of
 from sklinvariant.feature_extraction._images import ImageEstimator
-from sklinvariant.kernels import fit_zca, slide, take_patches
+from sklinvariant.kernels import check_reach, fit_zca, largest_value, slide, take_patches
 
 _COUNT = Interval(Integral, 1, None, closed="left")
 # where an extractor keeps its vectors, and the encoding that suits it
@@ -249,6 +249,7 @@ class ConvolutionalFeatures(CallbackSupportMixin, TransformerMixin, ImageEstimat
         places = len(images) * int(np.prod([images.shape[1 + i] - window[i] + 1 for i in (0, 1)]))
         index = np.sort(sample_without_replacement(places, min(self.n_patches, places), random_state=random))
         patches = as_float(take_patches(images, window, torch.from_numpy(index))).to(resolve_device(self.device, X))
+        check_reach(largest_value(patches), patches.dtype, "X", fitting=True)
         patches = normalize_patches(patches, self.normalize, self.contrast_eps)
         mean, whitening = (make(patches.shape[1], dtype=torch.float64) for make in (torch.zeros, torch.eye))
         if self.whiten:
