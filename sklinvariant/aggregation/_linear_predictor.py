@@ -6,7 +6,7 @@ from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import ClassifierTags, RegressorTags
 from sklearn.utils.metaestimators import available_if
 
-from sklinvariant._base import FittedState, check_fitted, to_numpy
+from sklinvariant._base import FittedState, check_computed, check_fitted, to_numpy
 from sklinvariant._calls import Computing
 from sklinvariant._layout import Anything, Array, Each, Maybe, Number, Weights
 from sklinvariant.aggregation._targets import Task
@@ -135,7 +135,8 @@ class LinearPredictor(Computing):
         bags, container = self._check_bags(X, reset=False)
         with torch.no_grad():
             mapped = map_features(self._encode_bags(bags), self.feature_map)
-            return self._restore_cost(mapped.dtype).to(mapped.device).outputs(mapped), container
+            outputs = self._restore_cost(mapped.dtype).to(mapped.device).outputs(mapped)
+        return check_computed(self, outputs), container
 
     def _restore_cost(self, dtype):
         return LinearCost.restore(self._state, self.loss, self.alpha, dtype)

@@ -17,8 +17,8 @@ from sklinvariant._base import (
     DEVICE,
     Container,
     FittedState,
+    as_numbers,
     check_fitted,
-    compute_dtype,
     keeps_state_on_failure,
     refuse_none,
     resolve_device,
@@ -27,7 +27,6 @@ from sklinvariant._base import (
 )
 from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
 from sklinvariant._constraints import COUNT, NON_NEGATIVE, POSITIVE, check_size
-from sklinvariant._descriptors import as_tensor
 from sklinvariant._images import as_float, as_pictures
 from sklinvariant._layout import Array, Each, Fields, Flag, Maybe, Text, Weights, Whole, restore_weights
 from sklinvariant._training import OPTIMIZERS, RowBatches, set_fitted, train
@@ -513,15 +512,12 @@ class EquivariantAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMix
         """
         refuse_none(self, X, "features")
         container = check_fitted(self, "inverse_transform", X)
-        features = X if isinstance(X, torch.Tensor) else np.asarray(to_numpy(X))
-        if features.is_complex() if isinstance(X, torch.Tensor) else features.dtype.kind not in "fiub":
-            raise ValueError(f"features must be a dense array of real numbers, got dtype {features.dtype}")
-        features = as_tensor(features)
+        features = as_numbers(X, "features")
         if features.ndim != 2 or features.shape[1] != self._n_features_out:
             raise ValueError(f"features must be of shape (n, {self._n_features_out}), got {tuple(features.shape)}")
         if not torch.isfinite(features).all():
             raise ValueError("features contain NaN or infinity")
-        features = features.detach().to(resolve_device(self.device, X), compute_dtype(features.dtype))
+        features = features.to(resolve_device(self.device, X))
         network, shift, scale = self._network(features)
         poses = self._check_pose(pose, len(features)).to(features.device)
         with torch.no_grad():

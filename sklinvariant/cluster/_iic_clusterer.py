@@ -19,6 +19,7 @@ from sklinvariant._base import (
     DEVICE,
     Container,
     FittedState,
+    check_computed,
     check_fitted,
     check_rows,
     keeps_state_on_failure,
@@ -47,7 +48,7 @@ from sklinvariant.cluster._pairs import (
     temporal_pairs,
 )
 from sklinvariant.feature_extraction._images import ImageEstimator
-from sklinvariant.kernels import joint_information, joint_sum
+from sklinvariant.kernels import in_safe_unit, joint_information, joint_sum
 from sklinvariant.networks import ClusterNetwork, most_information
 
 _AT_ONCE = 1024  # samples that are assigned at a time
@@ -606,9 +607,10 @@ class IICClusterer(
     def _start(self, samples, generator):
         """A network of random weights, on the device and in the precision of samples, which set shift and scale."""
         axes = 0 if samples.ndim == 2 else (0, 1, 2)
-        shift = samples.mean(axes)
-        scale = (samples - shift).square().mean(dtype=torch.float64).sqrt().to(samples)
-        scale = torch.where(scale > 0, scale, 1)
+        values, unit = in_safe_unit(samples)
+        shift = values.mean(axes)
+        scale = (values - shift).square().mean(dtype=torch.float64).sqrt().to(samples)
+        shift, scale = shift * unit, torch.where(scale > 0, scale, 1) * unit
         return self._build(tuple(samples.shape[1:]), generator, shift, scale).to(samples)
 
     def _network(self, like):
@@ -637,7 +639,7 @@ class IICClusterer(
             raise ValueError(f"{type(self).__name__} takes samples, not pairs: give X[:, 0] or X[:, 1]")
         samples = self._samples(X, reset=False, paired=False)
         features, probabilities = assign(self._network(samples), samples)
-        return features, probabilities[:, self.best_head_]
+        return features, check_computed(self, probabilities[:, self.best_head_])
 
     @property
     def _n_features_out(self):

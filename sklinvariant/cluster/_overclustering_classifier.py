@@ -258,6 +258,7 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
             n, places = len(members[rows]), members[rows]
             sums = sums + csr_matrix((np.ones(n), (places, np.arange(n))), shape=(len(known), n)) @ features
         means = (sums.toarray() if issparse(sums) else sums) / np.maximum(sizes, 1)[:, None]
+        means /= np.abs(means).max() or 1  # whose squares could leave the range of floats
         lonely, labelled = np.flatnonzero(~known & (sizes > 0)), np.flatnonzero(known)
         if not len(lonely):
             return lonely, lonely

@@ -34,7 +34,7 @@ from sklinvariant._images import as_float
 from sklinvariant._layout import Array, Each, Maybe, Text, Whole
 from sklinvariant.feature_extraction._dense_patches import normalize_patches, window_of
 from sklinvariant.feature_extraction._images import ImageEstimator
-from sklinvariant.kernels import fit_zca, slide, take_patches
+from sklinvariant.kernels import check_reach, fit_zca, largest_value, slide, take_patches
 
 # where an extractor keeps its vectors, and the encoding that suits it
 _VECTORS = (("cluster_centers_", "triangle"), ("codebook_", "triangle"), ("components_", "soft_threshold"))
@@ -267,6 +267,7 @@ class ConvolutionalFeatures(CallbackSupportMixin, TransformerMixin, ImageEstimat
         places = len(images) * int(np.prod([images.shape[1 + i] - window[i] + 1 for i in (0, 1)]))
         index = np.sort(sample_without_replacement(places, min(self.n_patches, places), random_state=random))
         patches = as_float(take_patches(images, window, torch.from_numpy(index))).to(resolve_device(self.device, X))
+        check_reach(largest_value(patches), patches.dtype, "X", fitting=True)
         patches = normalize_patches(patches, self.normalize, self.contrast_eps)
         mean, whitening = (make(patches.shape[1], dtype=torch.float64) for make in (torch.zeros, torch.eye))
         if self.whiten:

@@ -9,6 +9,7 @@ from sklinvariant._base import (
     Container,
     RowFeaturesOutMixin,
     TorchEstimator,
+    check_computed,
     check_fitted,
     check_rows,
     keeps_state_on_failure,
@@ -113,7 +114,7 @@ class Hasher(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, TorchE
 
     def _rows(self, X, *, reset):
         container = Container(X)
-        rows = check_rows(self, X, reset=reset)
+        rows = check_rows(self, X, reset=reset, wide=True)
         return rows.to(resolve_device(self.device, X)), container
 
     def _scores(self, X):
@@ -123,7 +124,7 @@ class Hasher(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, TorchE
             for key, value in self._state.items()
         }
         with torch.no_grad():
-            return self._project(X, state)
+            return check_computed(self, self._project(X, state))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

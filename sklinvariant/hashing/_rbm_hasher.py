@@ -6,7 +6,14 @@ from sklearn.base import _fit_context
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from sklinvariant._base import DEVICE, FittedState, check_fitted, keeps_state_on_failure, torch_generator
+from sklinvariant._base import (
+    DEVICE,
+    FittedState,
+    check_computed,
+    check_fitted,
+    keeps_state_on_failure,
+    torch_generator,
+)
 from sklinvariant._compat import FitReport, with_callbacks
 from sklinvariant._constraints import COUNT, NON_NEGATIVE, POSITIVE, SHARE, SHARE_BELOW_ONE, check_size
 from sklinvariant._layout import Array, Text
@@ -391,4 +398,4 @@ class RBMHasher(Hasher):
         check_is_fitted(self)
         v = self._visible(self._rows(X, reset=False)[0], self._state)
         weight, hidden, _ = self._parameters_on(v)
-        return torch.addmm(hidden, v, weight.T)
+        return check_computed(self, torch.addmm(hidden, v, weight.T))

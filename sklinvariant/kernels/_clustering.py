@@ -12,6 +12,7 @@ import torch
 
 from sklinvariant._settings import in_own_precision
 from sklinvariant.kernels._nearest import nearest_codewords
+from sklinvariant.kernels._scale import in_safe_unit
 from sklinvariant.kernels._soft_moments import Scores
 
 _LOG_TWO_PI = float(np.log(2 * np.pi))
@@ -42,6 +43,7 @@ def fit_kmeans(values, weights, k, *, max_iter, tol, generator):
     It stops when the squared movement of the codewords is below ``tol`` times the mean variance of a feature.
     A codeword that loses all its descriptors moves to the descriptor that lies farthest from its own.
     """
+    values, unit = in_safe_unit(values)
     codebook = values[draw_rows(values, weights, k, generator)]
     weighted = values if bool((weights == 1).all()) else values * weights[:, None]
     mean = weighted.sum(0) / weights.sum()
@@ -59,7 +61,7 @@ def fit_kmeans(values, weights, k, *, max_iter, tol, generator):
         codebook = moved
         if change <= tol * float(variance):
             break
-    return codebook, n_iter
+    return codebook * unit, n_iter
 
 
 def _farthest(values, weights, codebook, count):

@@ -110,7 +110,8 @@ def _moved(answer, group, g, kind):
 
 
 def _norm(x):
-    return torch.linalg.vector_norm(x, dtype=torch.float64)
+    largest = x.abs().max().double()
+    return largest * torch.linalg.vector_norm(x / torch.where(largest > 0, largest, 1), dtype=torch.float64)
 
 
 def _distance(one, other):

@@ -19,6 +19,7 @@ from sklinvariant._base import (
     FittedState,
     RowFeaturesOutMixin,
     TorchEstimator,
+    as_numbers,
     check_fitted,
     check_rows,
     keeps_state_on_failure,
@@ -29,7 +30,7 @@ from sklinvariant._base import (
 )
 from sklinvariant._compat import CallbackSupportMixin, FitReport, output_container, with_callbacks
 from sklinvariant._constraints import COUNT, NON_NEGATIVE, POSITIVE, SHARE_BELOW_ONE, check_size
-from sklinvariant._descriptors import as_tensor
+from sklinvariant._descriptors import as_tensor, plain_tensor
 from sklinvariant._layout import Array, Maybe, Whole
 from sklinvariant._training import train
 from sklinvariant.kernels import (
@@ -37,8 +38,10 @@ from sklinvariant.kernels import (
     best_multiple,
     compute_dtype,
     descend,
+    largest_value,
     pair_moments,
     pooling_ray,
+    power_of_two,
     take_rows,
 )
 from sklinvariant.networks import PoolingLoss, ProjectedSGD, pair_curvature
@@ -349,12 +352,12 @@ class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, T
         """
         container = check_fitted(self, "inverse_transform", X)
         refuse_none(self, X, "pooled features")
-        pooled = X if isinstance(X, torch.Tensor) else as_tensor(np.asarray(to_numpy(X)))
+        pooled = as_numbers(X, "X")
         k = len(self.components_)
         are_pairs = pooled.ndim == 3 and pooled.shape[1] == 2
         if not (pooled.ndim == 2 or are_pairs) or pooled.shape[-1] != k or len(pooled) == 0:
             raise ValueError(f"X must be of shape (n, {k}) or (n_pairs, 2, {k}), got {tuple(pooled.shape)}")
-        if not torch.isfinite(pooled).all():
+        if not math.isfinite(largest_value(pooled)):
             raise ValueError("X contains NaN or infinity")
         rebuilt = self._multiply(pooled.reshape(-1, k), self.components_, resolve_device(self.device, X))
         return container.wrap(rebuilt.unflatten(0, (-1, 2)) if are_pairs else rebuilt)
@@ -374,11 +377,11 @@ class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, T
             X = np.asarray(X)
         are_pairs = getattr(X, "ndim", 2) == 3
         if are_pairs:
-            X = X if isinstance(X, torch.Tensor) else to_numpy(X)
+            X = plain_tensor(X) if isinstance(X, torch.Tensor) else to_numpy(X)
             if X.shape[1] != 2:
                 raise ValueError(f"pairs of frames must be of shape (n_pairs, 2, n_features), got {tuple(X.shape)}")
             X = X.reshape(2 * len(X), X.shape[2])
-        rows = check_rows(self, X, reset=reset)
+        rows = check_rows(self, X, reset=reset, wide=True)
         if rows.min() < 0:
             row = int((rows.amin(1) < 0).nonzero()[0])
             where = f"pair {row // 2}" if are_pairs else f"row {row}"
@@ -457,7 +460,7 @@ class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, T
             rows,
             frames.follows,
             device=resolve_device(self.device, X),
-            scale=_power_of_two(largest),
+            scale=power_of_two(largest, rows.dtype),
             with_first=self.cross_reconstruction,
             chunk_size=self.chunk_size,
         )
@@ -558,14 +561,13 @@ class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, T
 
 
 def _check_reach(value, largest, invariance):
-    """That J's scale is a number: a descent from NaN or infinity would end where it began and say nothing."""
+    """That J's scale is a number: a descent from NaN, infinity or 0 would end where it began and say nothing."""
     if not math.isfinite(value):
         raise ValueError(f"features up to {largest:g} and invariance={invariance:g} are too large: J is not finite")
-
-
-def _power_of_two(value):
-    """One near a value: dividing by it loses no digit."""
-    return 2.0 ** math.frexp(value)[1] if value > 0 else 1.0
+    if 0 < largest < 1e-150:
+        raise ValueError(
+            f"features up to {largest:g} are too small: J, in their squares, is 0. Multiply X by a constant"
+        )
 
 
 def _revive(components, fresh):

@@ -25,7 +25,7 @@ from sklinvariant._layout import Each, Maybe, Whole
 from sklinvariant.feature_extraction import BackbonePatches
 from sklinvariant.feature_extraction._images import ImageEstimator
 from sklinvariant.feature_extraction._picture_stream import PictureStream
-from sklinvariant.kernels import Moment, moment
+from sklinvariant.kernels import Moment, moment, unit_length
 from sklinvariant.pooling._regions import region_grid
 from sklinvariant.transforms import Compose, Rotation, Scale, Transform
 
@@ -65,14 +65,14 @@ def nested_moments(stages, next_map, sizes, region_levels=None, printed=False):
             for one in moments:
                 one.add(x)
         result = torch.cat([one.result() for one in moments], dim=-1)
-    return nn.functional.normalize(result, dim=-1) if normalized else result
+    return unit_length(result) if normalized else result
 
 
 def orbit_moments(stages, orbits, printed=False):
     """The same of ready-made activations (n, m_1, …, m_g, d), the innermost group's axis first."""
     for _, orders, normalized in stages:
         orbits = torch.cat([moment(orbits, n, 1, printed) for n in orders], dim=-1)
-        orbits = nn.functional.normalize(orbits, dim=-1) if normalized else orbits
+        orbits = unit_length(orbits) if normalized else orbits
     return orbits
 
 
@@ -423,11 +423,11 @@ class NestedInvariancePooler(CallbackSupportMixin, TransformerMixin, ImageEstima
         levels = self.region_levels if any(group == "region" for group, _, _ in stages) else None
         sizes = dict(zip(names, sizes, strict=True))
         pooled = nested_moments(stages, lambda: next(maps), sizes, levels, self.moments == "printed").flatten(1)
-        return nn.functional.normalize(pooled, dim=1) if self.normalize else pooled
+        return unit_length(pooled) if self.normalize else pooled
 
     def _pool_orbits(self, orbits, stages):
         pooled = orbit_moments(stages, orbits, self.moments == "printed")
-        return nn.functional.normalize(pooled, dim=1) if self.normalize else pooled
+        return unit_length(pooled) if self.normalize else pooled
 
     def _check_orbits(self, X, n_groups, reset):
         """(n, m_1, …, m_g, d) activations; flat rows are cut by ``orbit_shape``, or are orbits of one view."""
