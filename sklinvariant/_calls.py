@@ -2,6 +2,8 @@
 
 import functools
 
+from sklinvariant._containers import in_memory
+
 # the public methods that compute
 COMPUTING = {
     "activations",
@@ -36,6 +38,8 @@ def computing(method):
 
     @functools.wraps(method)
     def call(self, *args, **kwargs):
+        args = [in_memory(value) for value in args]
+        kwargs = {name: in_memory(value) for name, value in kwargs.items()}
         return method(self, *args, **kwargs)
 
     return call

@@ -23,6 +23,7 @@ from sklinvariant._base import (
     check_fitted,
     check_rows,
     keeps_state_on_failure,
+    refuse_bags,
     refuse_none,
     resolve_device,
     to_numpy,
@@ -30,6 +31,7 @@ from sklinvariant._base import (
 )
 from sklinvariant._checkpoint import Checkpoint
 from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
+from sklinvariant._containers import refuse_names
 from sklinvariant._descriptors import as_tensor
 from sklinvariant._images import as_float
 from sklinvariant._training import OPTIMIZERS, train
@@ -428,17 +430,22 @@ class IICClusterer(
 
     def _samples(self, X, *, reset, paired):
         """Rows (n, d) or images (n, h, w, c) on the device; the two of a pair one after the other."""
-        refuse_none(self, X, "rows or images")
+        needed = "rows or images, as arrays"
+        refuse_none(self, X, needed)
+        refuse_names(self, X, needed)
+        refuse_bags(self, X, needed)
         device = resolve_device(self.device, X)
         if paired:
             X = _one_after_the_other(X)
         as_rows = self.image_shape is None and not _are_images(X)
-        samples = check_rows(self, X, reset=reset) if as_rows else as_float(self._read(X, reset=reset))
         if not reset and as_rows is not (self._state["n_channels"] is None):
             raise ValueError(
                 f"{type(self).__name__} was fitted on {'images' if as_rows else 'rows'}, and cannot take "
-                f"{'rows' if as_rows else 'images'}; give image_shape for flat rows of pixels"
+                f"{'rows' if as_rows else 'images'}; give image_shape for flat rows, X[None] for one image"
             )
+        samples = check_rows(self, X, reset=reset) if as_rows else as_float(self._read(X, reset=reset))
+        if reset and as_rows:
+            vars(self).pop("pixel_range_", None)
         if not reset and list(samples.shape[1:]) != self._state["sample_shape"]:
             raise ValueError(
                 f"the images are of shape {tuple(samples.shape[1:])}, but {type(self).__name__} was fitted on images "
