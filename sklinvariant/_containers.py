@@ -7,8 +7,8 @@ import torch
 
 _FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 _WHOLE = {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
-# torch cannot compare or sum these; a wider type holds every one of their values
-_WIDER = {torch.uint16: torch.int32, torch.uint32: torch.int64}
+# torch cannot compare or sum these, int8 not with 255; a wider type holds every one of their values
+_WIDER = {torch.int8: torch.int16, torch.uint16: torch.int32, torch.uint32: torch.int64}
 _WIDER |= {dtype: torch.float32 for name, dtype in vars(torch).items() if name.startswith("float8_")}
 
 
@@ -22,7 +22,9 @@ def in_memory(X):
 
 
 def dense_tensor(X, name):
-    """A detached, dense tensor of a real dtype that torch computes with; ``name`` is what an error calls X.
+    """A tensor of images as a detached, dense one of a real dtype that torch computes with.
+
+    ``name`` is what an error calls X.
 
     Raises
     ------
@@ -41,18 +43,17 @@ def dense_tensor(X, name):
         X = X.dequantize()
     X = X.detach().resolve_neg()
     if X.dtype == torch.uint64:
-        X = _whole_numbers(X)
+        X = _as_int64(X)
     X = X.to(_WIDER.get(X.dtype, X.dtype))
     if X.dtype not in _FLOATS | _WHOLE:
         raise ValueError(f"{name} must hold real numbers, got dtype {X.dtype}")
     return X
 
 
-def _whole_numbers(X):
-    """uint64 as int64, or as float64 where int64 is too small."""
-    values = X.cpu().numpy()
-    too_large = values.max(initial=0) > np.iinfo(np.int64).max
-    return torch.from_numpy(values.astype(np.float64 if too_large else np.int64)).to(X.device)
+def _as_int64(X):
+    """uint64, which torch cannot convert either; what int64 cannot hold is refused as a pixel anyway."""
+    values = np.minimum(X.cpu().numpy(), np.iinfo(np.int64).max)
+    return torch.from_numpy(values.astype(np.int64)).to(X.device)
 
 
 def file_names(X):

@@ -50,6 +50,7 @@ from sklinvariant.cluster._pairs import (
 from sklinvariant.feature_extraction._images import ImageEstimator
 from sklinvariant.kernels import joint_information, joint_sum
 from sklinvariant.networks import ClusterNetwork, most_information
+from sklinvariant.pooling._frames import warn_of_shuffled
 
 _COUNT = Interval(Integral, 1, None, closed="left")
 _AT_ONCE = 1024  # samples that are assigned at a time
@@ -121,7 +122,8 @@ class IICClusterer(
     n_repeats : int, default=1
         Partners drawn for each sample of a batch. More make steadier steps that take longer.
     entropy_weight : float, default=2.0
-        λ, the weight of the clusters' entropy: 1 is mutual information itself, more favours clusters of one size.
+        λ, the weight of the clusters' entropy: 1 is mutual information itself, and more favours clusters of equal
+        size. The default of 2 forces clusters of nearly equal size: use 1 where classes differ in size.
     init : {"merge", "random"}, default="merge"
         Where the heads start. "merge": k-means makes many small clusters of the samples as they come, a different set
         for each head; those are merged into k by what the k would tell of each other in pairs, and a few steps teach
@@ -292,7 +294,8 @@ class IICClusterer(
         y : None
             Ignored.
         groups : array-like of shape (n,), default=None
-            The clip of each frame, for ``pairs="temporal"``; None is one clip. In a Pipeline, ask for it by
+            The clip of each frame, for ``pairs="temporal"``. None is one clip, and a warning is given if consecutive
+            frames are no more alike than random ones. In a Pipeline, ask for it by
             ``set_fit_request(groups=True)``.
         auxiliary : array-like of shape (n,), default=None
             True for samples (or explicit pairs) that may be of no cluster: they train the auxiliary heads only, and so
@@ -314,6 +317,8 @@ class IICClusterer(
         -----
         ConvergenceWarning
             Where clusters are left without samples, and where pairs share no information about clusters.
+        UserWarning
+            With ``pairs="temporal"`` and no ``groups``, if the rows do not look like frames in temporal order.
         """
         again = self.warm_start and hasattr(self, "_state")
         settings = {"max_epochs": self.max_epochs, "decay": self.learning_rate_decay, "file": self.checkpoint}
@@ -503,6 +508,8 @@ class IICClusterer(
         self._check_numbers(len(firsts) if auxiliary is None else int((~auxiliary).sum()) // (2 if explicit else 1))
         generator = torch_generator(self.random_state)
         source = self._source(samples, groups, auxiliary, generator)
+        if self.pairs == "temporal" and groups is None:
+            warn_of_shuffled(samples, type(self).__name__)
         main = torch.arange(len(source), device=samples.device) if auxiliary is None else source.without(auxiliary)
         if len(main) == 0:
             raise ValueError("there is no pair without an auxiliary sample, and so none for the main heads")
