@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from sklinvariant._calls import Computing
 from sklinvariant._compat import array_namespace
 from sklinvariant._constraints import PlainParameters
+from sklinvariant._containers import refuse_names
 from sklinvariant._descriptors import (
     EXACT_IN_FLOAT32,
     DescriptorSets,
@@ -57,7 +58,7 @@ class Container:
 
     def __init__(self, X):
         values = X.values if isinstance(X, DescriptorSets) else X
-        values = values[0] if isinstance(values, list) and values else values
+        values = values[0] if isinstance(values, (list, tuple)) and values else values
         self.tensor_device = values.device if isinstance(values, torch.Tensor) else None
         self.namespace = None if self.tensor_device is not None else array_namespace(values)
         self.device = getattr(values, "device", None)
@@ -171,6 +172,7 @@ class BagEstimator(TorchEstimator):
         refuse_none(self, X, "bags of descriptors")
         if isinstance(X, torch.Tensor) and X.is_nested:
             X = list(X.unbind())
+        refuse_names(self, X, "bags of descriptors")
         container = Container(X)
         if isinstance(X, DescriptorSets) or _looks_ragged(X) or getattr(X, "ndim", 2) in (3, 4):
             bags = X if isinstance(X, DescriptorSets) else DescriptorSets.from_bags(_on_host_or_tensor(X))
@@ -224,6 +226,15 @@ def refuse_none(estimator, X, needed):
         raise ValueError(f"X is None, but {type(estimator).__name__} needs {needed}")
 
 
+def refuse_bags(estimator, X, needed):
+    """Bags are refused in words where an estimator takes none."""
+    if isinstance(X, DescriptorSets):
+        raise ValueError(
+            f"X is a DescriptorSets, bags of local descriptors, but {type(estimator).__name__} needs {needed}. "
+            "Aggregate the bags first, for instance with BagOfWords or VLAD"
+        )
+
+
 def check_rows(estimator, X, *, reset, wide=False):
     """Rows (n, n_features) as a finite tensor where they lie, in the precision of `in_compute_dtype`.
 
@@ -232,6 +243,8 @@ def check_rows(estimator, X, *, reset, wide=False):
     Feature maps (n, h, w, k) are rows of their h·w·k numbers.
     """
     refuse_none(estimator, X, "rows of features")
+    refuse_names(estimator, X, "rows of features")
+    refuse_bags(estimator, X, "rows of features")
     if isinstance(X, torch.Tensor):
         X = plain_tensor(X)
     if getattr(X, "ndim", 2) == 4 and len(X):
@@ -344,6 +357,7 @@ __all__ = [
     "compute_dtype",
     "in_compute_dtype",
     "keeps_state_on_failure",
+    "refuse_bags",
     "refuse_none",
     "resolve_device",
     "to_numpy",

@@ -1,7 +1,11 @@
-"""What surrounds every call of a public method: the user's torch settings are set aside, results are checked."""
+"""What surrounds every call of a public method: the user's torch settings are set aside, Dask collections
+are computed, and results are checked.
+"""
 
 import copy
+import functools
 
+from sklinvariant._containers import in_memory
 from sklinvariant._finite import finite_outcome
 from sklinvariant._settings import with_own_settings
 
@@ -40,7 +44,13 @@ def computing(method):
         available = copy.copy(method)
         available.fn = computing(method.fn)
         return available
-    return with_own_settings(finite_outcome(method))
+    checked = finite_outcome(method)
+
+    @functools.wraps(method)
+    def call(self, *args, **kwargs):
+        return checked(self, *map(in_memory, args), **{name: in_memory(value) for name, value in kwargs.items()})
+
+    return with_own_settings(call)
 
 
 class Computing:

@@ -23,6 +23,7 @@ from sklinvariant._base import (
     check_fitted,
     check_rows,
     keeps_state_on_failure,
+    refuse_bags,
     refuse_none,
     resolve_device,
     to_numpy,
@@ -31,6 +32,7 @@ from sklinvariant._base import (
 from sklinvariant._checkpoint import Checkpoint
 from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
 from sklinvariant._constraints import COUNT, NON_NEGATIVE, POSITIVE, check_size, integers
+from sklinvariant._containers import refuse_names
 from sklinvariant._descriptors import as_tensor
 from sklinvariant._images import as_float
 from sklinvariant._layout import Array, Each, Maybe, Weights, Whole
@@ -50,6 +52,7 @@ from sklinvariant.cluster._pairs import (
 from sklinvariant.feature_extraction._images import ImageEstimator
 from sklinvariant.kernels import in_safe_unit, joint_information, joint_sum
 from sklinvariant.networks import ClusterNetwork, most_information
+from sklinvariant.pooling._frames import warn_of_shuffled
 
 _AT_ONCE = 1024  # samples that are assigned at a time
 _MEASURED = 20_000  # pairs, at least, by which heads are compared,
@@ -120,7 +123,8 @@ class IICClusterer(
     n_repeats : int, default=1
         Partners drawn for each sample of a batch. More make steadier steps that take longer.
     entropy_weight : float, default=2.0
-        λ, the weight of the clusters' entropy: 1 is mutual information itself, more favours clusters of one size.
+        λ, the weight of the clusters' entropy: 1 is mutual information itself, and more favours clusters of equal
+        size. The default of 2 forces clusters of nearly equal size: use 1 where classes differ in size.
     init : {"merge", "random"}, default="merge"
         Where the heads start. "merge": k-means makes many small clusters of the samples as they come, a different set
         for each head; those are merged into k by what the k would tell of each other in pairs, and a few steps teach
@@ -315,7 +319,8 @@ class IICClusterer(
         y : None
             Ignored.
         groups : array-like of shape (n,), default=None
-            The clip of each frame, for ``pairs="temporal"``; None is one clip. In a Pipeline, ask for it by
+            The clip of each frame, for ``pairs="temporal"``. None is one clip, and a warning is given if consecutive
+            frames are no more alike than random ones. In a Pipeline, ask for it by
             ``set_fit_request(groups=True)``.
         auxiliary : array-like of shape (n,), default=None
             True for samples (or explicit pairs) that may be of no cluster: they train the auxiliary heads only, and so
@@ -337,6 +342,8 @@ class IICClusterer(
         -----
         ConvergenceWarning
             Where clusters are left without samples, and where pairs share no information about clusters.
+        UserWarning
+            With ``pairs="temporal"`` and no ``groups``, if the rows do not look like frames in temporal order.
         """
         again = self.warm_start and hasattr(self, "_state")
         settings = {"max_epochs": self.max_epochs, "decay": self.learning_rate_decay, "file": self.checkpoint}
@@ -453,17 +460,22 @@ class IICClusterer(
 
     def _samples(self, X, *, reset, paired):
         """Rows (n, d) or images (n, h, w, c) on the device; the two of a pair one after the other."""
-        refuse_none(self, X, "rows or images")
+        needed = "rows or images, as arrays"
+        refuse_none(self, X, needed)
+        refuse_names(self, X, needed)
+        refuse_bags(self, X, needed)
         device = resolve_device(self.device, X)
         if paired:
             X = _one_after_the_other(X)
         as_rows = self.image_shape is None and not _are_images(X)
-        samples = check_rows(self, X, reset=reset) if as_rows else as_float(self._read(X, reset=reset))
         if not reset and as_rows is not (self._state["n_channels"] is None):
             raise ValueError(
                 f"{type(self).__name__} was fitted on {'images' if as_rows else 'rows'}, and cannot take "
-                f"{'rows' if as_rows else 'images'}; give image_shape for flat rows of pixels"
+                f"{'rows' if as_rows else 'images'}; give image_shape for flat rows, X[None] for one image"
             )
+        samples = check_rows(self, X, reset=reset) if as_rows else as_float(self._read(X, reset=reset))
+        if reset and as_rows:
+            vars(self).pop("pixel_range_", None)
         if not reset and list(samples.shape[1:]) != self._state["sample_shape"]:
             raise ValueError(
                 f"the images are of shape {tuple(samples.shape[1:])}, but {type(self).__name__} was fitted on images "
@@ -522,6 +534,8 @@ class IICClusterer(
         self._check_numbers(len(firsts) if auxiliary is None else int((~auxiliary).sum()) // (2 if explicit else 1))
         generator = torch_generator(self.random_state)
         source = self._source(samples, groups, auxiliary, generator)
+        if self.pairs == "temporal" and groups is None:
+            warn_of_shuffled(samples, type(self).__name__)
         main = torch.arange(len(source), device=samples.device) if auxiliary is None else source.without(auxiliary)
         if len(main) == 0:
             raise ValueError("there is no pair without an auxiliary sample, and so none for the main heads")

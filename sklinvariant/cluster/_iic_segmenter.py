@@ -18,14 +18,12 @@ from sklinvariant._base import (
     FittedState,
     check_fitted,
     keeps_state_on_failure,
-    refuse_none,
     resolve_device,
-    to_numpy,
     torch_generator,
 )
 from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
 from sklinvariant._constraints import COUNT, COUNT_OR_ZERO, NON_NEGATIVE, POSITIVE, check_size, integers
-from sklinvariant._images import as_float, as_pictures, check_pixels
+from sklinvariant._images import as_float, as_pictures, check_pixels, image_array
 from sklinvariant._layout import Array, Each, Weights, Whole
 from sklinvariant._training import OPTIMIZERS, set_fitted, train
 from sklinvariant.cluster._crop_pairs import CropPairs
@@ -498,15 +496,20 @@ class IICSegmenter(CallbackSupportMixin, ImageEstimator):
 
     def _channels_first(self, X, *, reset):
         """A list of (c, h, w) tensors of one dtype on the device that computes; images in a list may differ in size."""
-        refuse_none(self, X, "images")
+        self._refuse_other_kinds(X)
         pictures = as_pictures(X)
         if pictures is None and getattr(X, "ndim", 2) in (3, 4):
+            X = image_array(X)
+            if not reset:
+                self._check_size(X.shape)
             pictures = self._read_array(X, reset)
         elif pictures is None:
             pictures = self._read(X, reset=reset)
-        elif reset:
-            self.n_features_in_ = pictures[0].numel()
-            vars(self).pop("feature_names_in_", None)
+        else:
+            self._check_range(pictures, reset=reset)
+            if reset:
+                self.n_features_in_ = pictures[0].numel()
+                vars(self).pop("feature_names_in_", None)
         pictures = [image if image.ndim == 3 else image[..., None] for image in pictures]
         expected = pictures[0].shape[-1] if reset else self._state["n_channels"]
         for i, image in enumerate(pictures):
@@ -523,7 +526,8 @@ class IICSegmenter(CallbackSupportMixin, ImageEstimator):
 
     def _read_array(self, X, reset):
         if not reset and X.ndim in (3, 4) and 0 not in X.shape:  # of any size: nothing to compare with what was fitted
-            images = check_pixels(X if isinstance(X, torch.Tensor) else to_numpy(X))
+            images = check_pixels(X)
+            self._check_range(images, reset=False)
             return images if images.ndim == 4 else images[..., None]
         return super()._read_array(X, reset)
 

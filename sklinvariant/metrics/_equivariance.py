@@ -3,7 +3,6 @@
 import torch
 from sklearn.utils._param_validation import StrOptions, validate_params
 
-from sklinvariant._base import to_numpy
 from sklinvariant._images import as_float, check_pixels
 from sklinvariant._settings import with_own_settings
 from sklinvariant.networks import Group
@@ -73,7 +72,7 @@ def equivariance_error(module, group, images, *, input="image", output="group", 
     True
     """
     group = Group(group) if isinstance(group, str) else group
-    x = check_pixels(images if isinstance(images, torch.Tensor) else to_numpy(images))
+    x = check_pixels(images)
     if x.ndim not in (3, 4) or 0 in x.shape:
         raise ValueError(f"images must be of shape (n, h, w) or (n, h, w, c), got {tuple(x.shape)}")
     x = as_float(x[:, None] if x.ndim == 3 else x.permute(0, 3, 1, 2).contiguous())

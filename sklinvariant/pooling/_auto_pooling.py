@@ -46,7 +46,7 @@ from sklinvariant.kernels import (
 )
 from sklinvariant.networks import PoolingLoss, ProjectedSGD, pair_curvature
 from sklinvariant.pooling._descent import follow
-from sklinvariant.pooling._frames import PairBatches, clip_ids, following
+from sklinvariant.pooling._frames import PairBatches, clip_ids, following, warn_of_shuffled
 from sklinvariant.pooling._held_moments import moments_of_models, moments_of_state, moments_to_state
 
 _MOMENT_BYTES = 4 << 30  # what "auto" lets the moments take
@@ -239,7 +239,8 @@ class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, T
             Ignored.
         groups : array-like of shape (n,), default=None
             The clip of each frame. Pairs are consecutive rows of one clip; a clip of one frame has none. None is one
-            clip. Explicit pairs need no clips. In a Pipeline, ask for it by ``set_fit_request(groups=True)``.
+            clip, and a warning is given if consecutive rows are no more alike than random ones. Explicit pairs need no
+            clips. In a Pipeline, ask for it by ``set_fit_request(groups=True)``.
 
         Returns
         -------
@@ -399,7 +400,9 @@ class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, T
         if are_pairs:
             return _Frames(rows, torch.arange(len(rows) - 1) % 2 == 0, kept)
         follows = following(groups, len(rows))
-        if groups is not None:
+        if groups is None:
+            warn_of_shuffled(rows, type(self).__name__)
+        else:
             first_clip, last_clip = map(str, clip_ids(groups)[[0, -1]].tolist())  # what any id is saved as
             if not reset and self._state["last_clip"] == first_clip:
                 last = as_tensor(self._state["last_frame"]).to(rows)

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 from tqdm import tqdm
 
-from sklinvariant._base import DEVICE, Container, check_rows, keeps_state_on_failure, resolve_device
+from sklinvariant._base import DEVICE, Container, check_rows, keeps_state_on_failure, refuse_bags, resolve_device
 from sklinvariant._compat import CallbackSupportMixin, reports_fit
 from sklinvariant._constraints import COUNT, FINITE_ARRAY, SIDE
 from sklinvariant._descriptors import DescriptorSets, as_tensor
@@ -308,6 +308,8 @@ class NestedInvariancePooler(CallbackSupportMixin, TransformerMixin, ImageEstima
         if first is None:
             raise ValueError(f"none of {len(source)} images could be read: {source.failed[0][1]}")
         first = self._read_array(first, reset=True)
+        if isinstance(source.pictures, torch.Tensor):
+            self._check_range(source.pictures, reset=True)  # of all images, which are at hand
         self._state = {"n_channels": first.shape[-1]}
         self.backbone_ = self._fitted_backbone(source, first, y)
         see = self._eyes(self._device_of(X))
@@ -431,6 +433,7 @@ class NestedInvariancePooler(CallbackSupportMixin, TransformerMixin, ImageEstima
 
     def _check_orbits(self, X, n_groups, reset):
         """(n, m_1, …, m_g, d) activations; flat rows are cut by ``orbit_shape``, or are orbits of one view."""
+        refuse_bags(self, X, "activations as an array")
         container = Container(X)
         shape = getattr(X, "shape", (0, 0))
         if len(shape) <= 2:
