@@ -30,7 +30,7 @@ def test_tensors(dtype):
 @pytest.mark.parametrize(
     "wrong",
     [
-        VALUES + [[0, 0], [0, 1e-3]],
+        np.add(VALUES, [[0, 0], [0, 1e-3]]),
         VALUES[:, ::-1],
         -VALUES,
         VALUES[:1],
