@@ -240,8 +240,8 @@ class EquivariantAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMix
     >>> turned = np.rot90(images, axes=(1, 2))
     >>> np.allclose(model.transform(turned), features, atol=1e-4)
     True
-    >>> ((model.predict_pose(turned) - model.predict_pose(images)) % 4)[:5]
-    array([1, 1, 1, 1, 1])
+    >>> bool(np.mean((model.predict_pose(turned) - model.predict_pose(images)) % 4 == 1) > 0.95)
+    True
     >>> model.inverse_transform(features).shape
     (100, 8, 8)
     """

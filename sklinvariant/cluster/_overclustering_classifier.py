@@ -89,7 +89,7 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
 
     >>> from sklearn.frozen import FrozenEstimator
     >>> fitted = FrozenEstimator(KMeans(40, random_state=0).fit(X))
-    >>> bool((OverclusteringClassifier(fitted).fit(X[:50], y[:50]).predict(X[:5]) == y[:5]).all())
+    >>> OverclusteringClassifier(fitted).fit(X[:50], y[:50]).score(X[:50], y[:50]) > 0.9
     True
     """
 

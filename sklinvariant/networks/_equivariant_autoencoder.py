@@ -23,14 +23,17 @@ def count_features(pooling, k, order):
 
 def align(embedding, pose, group):
     """The embedding turned back by the pose, ``Σ_g p_g E[g u]``: (n, k, order), which no longer changes."""
-    turned_back = embedding[:, :, group.products.to(embedding.device)]  # (n, k, g, u)
-    return (pose[:, None, :, None] * turned_back).sum(2)
+    return _weigh(embedding, pose, group.products)
 
 
 def place(aligned, pose, group):
     """What is aligned, turned into the pose, ``Σ_g p_g A[g⁻¹ u]``: the way back of `align` where the pose is sure."""
-    turned = aligned[:, :, group.products[group.inverses].to(aligned.device)]
-    return (pose[:, None, :, None] * turned).sum(2)
+    return _weigh(aligned, pose, group.products[group.inverses])
+
+
+def _weigh(embedding, pose, index):
+    """``Σ_g p_g E[index[g, u]]``."""
+    return (pose[:, None, :, None] * embedding[:, :, index.to(embedding.device)]).sum(2)  # (n, k, g, u) -> (n, k, u)
 
 
 def gram_pool(embedding):
@@ -103,6 +106,9 @@ class EquivariantAutoencoderNetwork(nn.Module):
         kept_apart = pooling in ("gram", "mean")  # features without elements, to be put at one of them
         n_placed = count_features(pooling, latent_channels, group.order) if kept_apart else latent_channels
         self.decoder = build.decoder(n_placed, widths[::-1], shape[0], sizes[::-1])
+        # buffers, because torch.export of torch 2.6 warns of other tensors that it meets in forward
+        self.register_buffer("_products", group.products, persistent=False)
+        self.register_buffer("_products_of_inverses", group.products[group.inverses], persistent=False)
 
     def encode(self, images):
         """(n, c, h, w) -> embedding (n, k, order) and pose (n, order)."""
@@ -116,7 +122,7 @@ class EquivariantAutoencoderNetwork(nn.Module):
         if self.pooling == "mean":
             return embedding.mean(2)
         if self.pooling == "attention":
-            embedding = align(embedding, pose, self.group)
+            embedding = _weigh(embedding, pose, self._products)
         return embedding.flatten(1)
 
     def decode(self, features, pose):
@@ -126,7 +132,7 @@ class EquivariantAutoencoderNetwork(nn.Module):
         else:
             placed = features.unflatten(1, (-1, self.group.order))
             if self.pooling == "attention":
-                placed = place(placed, pose, self.group)
+                placed = _weigh(placed, pose, self._products_of_inverses)
         return self.decoder(placed.flatten(1)[:, :, None, None])
 
     def forward(self, images):
