@@ -1,25 +1,25 @@
 """What the aggregation estimators share: bags in, one vector a bag out."""
 
-from numbers import Integral, Real
-
 import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils._param_validation import Interval
 
 from sklinvariant._base import DEVICE, BagEstimator, check_fitted, resolve_device
 from sklinvariant._compat import CallbackSupportMixin
+from sklinvariant._constraints import COUNT
+from sklinvariant._layout import Array, Number, Whole
 from sklinvariant.kernels import compute_dtype
 from sklinvariant.networks import Bags, Units
-
-COUNT = Interval(Integral, 1, None, closed="left")
-NON_NEGATIVE = Interval(Real, 0, None, closed="left")
-POSITIVE = Interval(Real, 0, None, closed="neither")
 
 
 class Aggregator(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BagEstimator):
     """A transformer of bags of descriptors to vectors; a subclass says how in ``_encode``."""
 
+    _layout = {
+        "shift": Array("n_descriptor_features"),
+        "scale": Number(),
+        "n_descriptor_features": Whole(),
+    }
     _parameter_constraints = {
         "descriptor_dim": [COUNT, None],
         "chunk_size": [COUNT, None],

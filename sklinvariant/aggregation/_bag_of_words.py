@@ -1,15 +1,15 @@
 """Bag of Words: the histogram of the codewords of a bag's descriptors, hard (Csurka et al. 2004) or soft."""
 
-from numbers import Integral
-
 import numpy as np
 import torch
 from sklearn.base import _fit_context
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._param_validation import HasMethods, StrOptions
 
 from sklinvariant._base import FittedState, keeps_state_on_failure, torch_generator
 from sklinvariant._compat import reports_fit
-from sklinvariant.aggregation._aggregator import COUNT, NON_NEGATIVE, POSITIVE, Aggregator
+from sklinvariant._constraints import COUNT, FINITE_ARRAY, NON_NEGATIVE, POSITIVE
+from sklinvariant._layout import Array, Number
+from sklinvariant.aggregation._aggregator import Aggregator
 from sklinvariant.aggregation._codebook import draw_sample, learn_codebook, scale_gamma
 from sklinvariant.kernels import count_codewords, nearest_codewords
 from sklinvariant.networks import SoftBagOfWords
@@ -18,16 +18,20 @@ CODEBOOK = {
     "n_codewords": [COUNT],
     "assignment": [StrOptions({"hard", "soft"})],
     "gamma": [StrOptions({"scale"}), POSITIVE],
-    "codebook": ["array-like", HasMethods("fit"), None],
+    "codebook": [FINITE_ARRAY, HasMethods("fit"), None],
     "max_iter": [COUNT],
     "tol": [NON_NEGATIVE],
-    "subsample": [Interval(Integral, 1, None, closed="left"), None],
+    "subsample": [COUNT, None],
 }
 
 
 class CodebookAggregator(Aggregator):
     """Base of BagOfWords and VLAD: the codebook and how descriptors are assigned to it."""
 
+    _layout = {
+        "codebook": Array("k", "n_descriptor_features"),
+        "gamma": Number(),
+    }
     _parameter_constraints = {**Aggregator._parameter_constraints, **CODEBOOK}
 
     codebook_ = FittedState("Codewords, (n_codewords, d), in the units of the descriptors.")

@@ -1,13 +1,13 @@
 """Fisher vectors: how a bag would move the means and deviations of a Gaussian mixture (Perronnin et al. 2010)."""
 
-from numbers import Integral
-
 from sklearn.base import _fit_context
-from sklearn.utils._param_validation import HasMethods, Interval
+from sklearn.utils._param_validation import HasMethods
 
 from sklinvariant._base import FittedState, keeps_state_on_failure, torch_generator
 from sklinvariant._compat import reports_fit
-from sklinvariant.aggregation._aggregator import COUNT, NON_NEGATIVE, Aggregator
+from sklinvariant._constraints import COUNT, NON_NEGATIVE
+from sklinvariant._layout import Array
+from sklinvariant.aggregation._aggregator import Aggregator
 from sklinvariant.aggregation._codebook import draw_sample, learn_mixture
 from sklinvariant.kernels import Mixture
 from sklinvariant.networks import SoftFisherVector
@@ -71,6 +71,11 @@ class FisherVector(Aggregator):
     (10, 24)
     """
 
+    _layout = {
+        "weights": Array("k"),
+        "means": Array("k", "n_descriptor_features"),
+        "covariances": Array("k", "n_descriptor_features"),
+    }
     _parameter_constraints = {
         **Aggregator._parameter_constraints,
         "n_components": [COUNT],
@@ -79,7 +84,7 @@ class FisherVector(Aggregator):
         "mixture": [HasMethods("fit"), None],
         "max_iter": [COUNT],
         "tol": [NON_NEGATIVE],
-        "subsample": [Interval(Integral, 1, None, closed="left"), None],
+        "subsample": [COUNT, None],
     }
 
     weights_ = FittedState("Mixing weights, (n_components,).")

@@ -4,7 +4,8 @@ import numpy as np
 from sklearn.utils._param_validation import HasMethods, StrOptions
 
 from sklinvariant._base import FittedState
-from sklinvariant.aggregation._aggregator import COUNT, POSITIVE
+from sklinvariant._constraints import COUNT, FINITE_ARRAY, POSITIVE
+from sklinvariant._layout import Array, Maybe, Number
 from sklinvariant.aggregation._codebook import learn_codebook, learn_mixture, scale_gamma
 from sklinvariant.aggregation._learned_aggregation import LearnedAggregation
 from sklinvariant.networks import SoftBagOfWords
@@ -66,10 +67,15 @@ class LearnedBoW(LearnedAggregation):
     ((40, 4), True)
     """
 
+    _layout = {
+        "codebook": Array("k", "n_descriptor_features"),
+        "gamma": Number(),
+        "covariances": Maybe(Array("k", "n_descriptor_features")),
+    }
     _parameter_constraints = {
         **LearnedAggregation._parameter_constraints,
         "n_codewords": [COUNT],
-        "init": [StrOptions({"kmeans", "gmm", "random"}), "array-like", HasMethods("fit")],
+        "init": [StrOptions({"kmeans", "gmm", "random"}), FINITE_ARRAY, HasMethods("fit")],
         "covariance": [StrOptions({"diag", "identity"})],
         "gamma": [StrOptions({"scale"}), POSITIVE],
         "learn_gamma": ["boolean"],

@@ -6,13 +6,12 @@ are learned with those there are.
 
 import copy
 import math
-from numbers import Integral, Real
 
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, TransformerMixin, _fit_context, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_consistent_length, get_tags
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
 from sklinvariant._base import (
@@ -27,7 +26,10 @@ from sklinvariant._base import (
     torch_generator,
 )
 from sklinvariant._compat import CallbackSupportMixin, FitReport, raise_for_params, with_callbacks
-from sklinvariant._training import OPTIMIZERS, train
+from sklinvariant._constraints import COUNT, COUNT_OR_ZERO, NON_NEGATIVE, POSITIVE, integers
+from sklinvariant._containers import refuse_names
+from sklinvariant._layout import Array, Number, Weights, Whole, restore_weights
+from sklinvariant._training import OPTIMIZERS, set_fitted, train
 from sklinvariant.aggregation._targets import prepare_targets
 from sklinvariant.cluster._iic_clusterer import IICClusterer
 from sklinvariant.cluster._pairs import changed, default_views, same, shuffled
@@ -35,8 +37,6 @@ from sklinvariant.cluster._partly_labelled import PartlyLabelledClassifier
 from sklinvariant.networks import ClassNetwork, LinearCost, fit_cost
 from sklinvariant.transforms import Transform
 
-_COUNT = Interval(Integral, 1, None, closed="left")
-_NON_NEGATIVE = Interval(Real, 0, None, closed="left")
 _AT_ONCE = 1024  # samples that are seen at a time
 
 
@@ -204,19 +204,27 @@ class IICClassifier(
     [0, 1, 2, 3, 4]
     """
 
+    _layout = {
+        "trunk": Weights(),
+        "coef": Array("o", "f"),
+        "intercept": Array("o"),
+        "gain": Number(),
+        "classes": Array("c", kinds="biufUO"),
+        "seed": Whole(0),
+    }
     _parameter_constraints = {
         "clusterer": [IICClusterer, FrozenEstimator],
         "transforms": [StrOptions({"clusterer"}), callable, None],
-        "n_views": [_COUNT],
-        "alpha": [_NON_NEGATIVE],
-        "max_epochs": [Interval(Integral, 0, None, closed="left")],
-        "batch_size": [_COUNT],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "trunk_learning_rate": [_NON_NEGATIVE],
+        "n_views": [integers(1, 10_000)],
+        "alpha": [NON_NEGATIVE],
+        "max_epochs": [COUNT_OR_ZERO],
+        "batch_size": [COUNT],
+        "learning_rate": [POSITIVE],
+        "trunk_learning_rate": [NON_NEGATIVE],
         "learning_rate_decay": [StrOptions({"cosine"}), None],
         "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
-        "tol": [_NON_NEGATIVE, None],
-        "n_iter_no_change": [_COUNT],
+        "tol": [NON_NEGATIVE, None],
+        "n_iter_no_change": [COUNT],
         "class_weight": [dict, StrOptions({"balanced"}), None],
         "unlabeled_value": "no_validation",
         "callbacks": [list, tuple, None],
@@ -269,6 +277,12 @@ class IICClassifier(
         self.random_state = random_state
         self.device = device
 
+    def _check_layout(self):
+        (n_outputs, width), n_classes = self._state["coef"].shape, len(self._state["classes"])
+        trunk = self._inner._state["n_trunk_features"]
+        if width != trunk or n_outputs != (1 if n_classes == 2 else n_classes):
+            raise ValueError(f"coef of shape {(n_outputs, width)} does not fit {n_classes} classes, {trunk} features")
+
     @keeps_state_on_failure
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=False)
@@ -300,6 +314,7 @@ class IICClassifier(
         """
         raise_for_params(params, self, "fit")
         refuse_none(self, X, "samples to learn from")
+        refuse_names(self, X, "rows or images, as arrays")
         frozen = isinstance(self.clusterer, FrozenEstimator)
         inner = self.clusterer.estimator if frozen else self.clusterer
         if not isinstance(inner, IICClusterer):
@@ -340,6 +355,7 @@ class IICClassifier(
         seed = generator.initial_seed()
         network = ClassNetwork(self._inner._network(samples))
         features = mean_features(network.eval(), samples, same, 1, seed)
+        network.trunk.draw_from(generator)
         network.head = LinearCost.start(features, everything.weight, task.n_outputs, "log_loss", self.alpha)
         fit_cost(network.head, features, everything.target, everything.weight, max_iter=200, exact=False)
 
@@ -349,16 +365,11 @@ class IICClassifier(
 
         report = FitReport(self, X, labels, None, self.max_epochs)
         batches = LabelledBatches(everything, self._views(samples), batch_size=self.batch_size, generator=generator)
-        history = self._train(network, batches, report, export) if self.max_epochs else []
-        attributes = export(network)
-        report.end(lambda: attributes)
-        for attribute, value in attributes.items():
-            setattr(self, attribute, value)
-        self.history_, self.n_iter_ = history, len(history)
+        self._train(network, batches, report, export)
         return self
 
     def _train(self, network, batches, report, export):
-        return train(
+        train(
             network,
             batches,
             name=type(self).__name__,
@@ -371,6 +382,7 @@ class IICClassifier(
             n_iter_no_change=self.n_iter_no_change,
             report=report,
             fitted_attributes=export,
+            finish=lambda history: set_fitted(self, export(network), history),
             callbacks=self.callbacks or (),
             verbose=self.verbose,
         )
@@ -499,7 +511,9 @@ class IICClassifier(
     def _features(self, X):
         """(n, D) features, and the network."""
         samples = self._samples(X)
-        network = ClassNetwork.restore(self._inner._network(samples), self._state, self.alpha)
+        trunk = self._inner._network(samples)
+        restore_weights(trunk.trunk, self._state["trunk"], self)
+        network = ClassNetwork.restore(trunk, self._state, self.alpha)
         views = self._views(samples)
         n_views = 1 if views is same else self.n_views
         return mean_features(network, samples, views, n_views, self._state["seed"]), network

@@ -7,17 +7,16 @@ import math
 import warnings
 from collections import deque
 from functools import cached_property
-from numbers import Integral, Real
+from numbers import Integral
 
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions, validate_params
+from sklearn.utils._param_validation import StrOptions, validate_params
 
+from sklinvariant._constraints import COUNT, POSITIVE, SHARE, integers
 from sklinvariant.datasets._clips import find_clips
 
-_COUNT = Interval(Integral, 1, None, closed="left")
-_SHARE = Interval(Real, 0, 1, closed="both")
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 _PLACES = 16  # are looked at for one patch before a frame is given up
 
@@ -120,17 +119,17 @@ class VideoPairs:
 
     @validate_params(
         {
-            "length": [Interval(Integral, 2, None, closed="left")],
-            "step": [_COUNT],
-            "patch_size": [_COUNT, tuple, list, None],
-            "n_pairs": [_COUNT, None],
-            "pairs_per_frame": [Interval(Real, 0, None, closed="neither")],
-            "size": [_COUNT, tuple, list, None],
+            "length": [integers(2)],
+            "step": [COUNT],
+            "patch_size": [COUNT, tuple, list, None],
+            "n_pairs": [COUNT, None],
+            "pairs_per_frame": [POSITIVE],
+            "size": [COUNT, tuple, list, None],
             "grayscale": ["boolean"],
-            "min_change": [_SHARE],
-            "max_change": [_SHARE],
-            "min_contrast": [_SHARE],
-            "batch_size": [_COUNT],
+            "min_change": [SHARE],
+            "max_change": [SHARE],
+            "min_contrast": [SHARE],
+            "batch_size": [COUNT],
             "on_error": [StrOptions({"warn", "raise"})],
             "random_state": ["random_state"],
         },

@@ -3,13 +3,14 @@
 from numbers import Integral
 
 import torch
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 
+from sklinvariant._constraints import COUNT
 from sklinvariant._descriptors import DescriptorSets
 from sklinvariant._images import as_float
 from sklinvariant.feature_extraction._images import ImageTransformer
+from sklinvariant.kernels import unit_length
 
-_COUNT = Interval(Integral, 1, None, closed="left")
 _FLAT = 0.01  # added to the standard deviation of pixels 0-1, so that noise in a flat patch is not blown up
 
 
@@ -32,12 +33,12 @@ def patches_of(images, window, stride):
 
 
 def normalize_patches(patches, how, flat=_FLAT):
-    """In place: to mean 0 and standard deviation 1 ("contrast"; less if it is near ``flat``), or to length 1 ("l2")."""
+    """To mean 0 and standard deviation 1 ("contrast"; less if it is near ``flat``), or to length 1 ("l2")."""
     if how == "contrast":
         patches -= patches.mean(-1, keepdim=True)
         patches /= patches.std(-1, keepdim=True, unbiased=False) + flat
     elif how == "l2":
-        patches /= torch.linalg.vector_norm(patches, dim=-1, keepdim=True).clamp_min(torch.finfo(patches.dtype).tiny)
+        patches = unit_length(patches)
     return patches
 
 
@@ -73,8 +74,8 @@ class DensePatches(ImageTransformer):
     """
 
     _parameter_constraints = {
-        "patch_size": [_COUNT, tuple, list],
-        "stride": [_COUNT],
+        "patch_size": [COUNT, tuple, list],
+        "stride": [COUNT],
         "normalize": [StrOptions({"contrast", "l2"}), None],
         "image_shape": [tuple, list, None],
     }

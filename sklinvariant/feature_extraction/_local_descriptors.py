@@ -1,17 +1,15 @@
 """SIFT, DAISY and ORB descriptors of images, by OpenCV and scikit-image, at key points or on a grid."""
 
-from numbers import Integral
-
 import numpy as np
 from joblib import Parallel, delayed
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 
 from sklinvariant._base import to_numpy
+from sklinvariant._constraints import COUNT, N_JOBS
 from sklinvariant._descriptors import DescriptorSets
 from sklinvariant._images import as_pictures, need_extra
 from sklinvariant.feature_extraction._images import ImageTransformer
 
-_COUNT = Interval(Integral, 1, None, closed="left")
 _WIDTHS = {"sift": 128, "rootsift": 128, "orb": 256, "daisy": (3 * 8 + 1) * 8}
 _LIBRARIES = {"sift": "cv2", "rootsift": "cv2", "orb": "cv2", "daisy": "skimage.feature"}
 _LUMA = np.array([0.299, 0.587, 0.114])
@@ -56,11 +54,11 @@ class LocalDescriptors(ImageTransformer):
 
     _parameter_constraints = {
         "method": [StrOptions(set(_WIDTHS))],
-        "step": [_COUNT, None],
-        "size": [_COUNT],
-        "max_keypoints": [_COUNT],
+        "step": [COUNT, None],
+        "size": [COUNT],
+        "max_keypoints": [COUNT],
         "image_shape": [tuple, list, None],
-        "n_jobs": [Integral, None],
+        "n_jobs": N_JOBS,
     }
 
     def __init__(self, method="sift", *, step=None, size=16, max_keypoints=500, image_shape=None, n_jobs=None):
@@ -147,6 +145,7 @@ class _Describer:
 def _grey(image, i, clip):
     """(h, w, c) uint8 0-255 or floats 0-1 -> (h, w) uint8."""
     if image.dtype != np.uint8:
+        image = image.astype(np.float32 if image.itemsize < 4 else image.dtype, copy=False)  # half holds no 255 shades
         low, high = image.min(), image.max()
         if not clip and (low < -1e-6 or high > 1 + 1e-6):
             raise ValueError(

@@ -1,20 +1,18 @@
 """Any scikit-learn transformer, applied to the descriptors of all bags."""
 
-from numbers import Integral
-
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import TransformerMixin, _fit_context, clone
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import HasMethods, Interval
+from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.random import sample_without_replacement
 from sklearn.utils.validation import check_is_fitted
 
 from sklinvariant._base import BagEstimator, compute_dtype, keeps_state_on_failure
 from sklinvariant._compat import CallbackSupportMixin, reports_fit
+from sklinvariant._constraints import COUNT
 from sklinvariant._descriptors import DescriptorSets, as_numpy
-
-_COUNT = Interval(Integral, 1, None, closed="left")
+from sklinvariant._layout import Whole
 
 
 class OnDescriptors(CallbackSupportMixin, TransformerMixin, BagEstimator, auto_wrap_output_keys=None):
@@ -46,10 +44,11 @@ class OnDescriptors(CallbackSupportMixin, TransformerMixin, BagEstimator, auto_w
     <DescriptorSets of 3 bags of 5-7 descriptors of 2 features, float64 on cpu>
     """
 
+    _layout = {"n_descriptor_features": Whole()}
     _parameter_constraints = {
         "estimator": [HasMethods(["fit", "transform"])],
-        "subsample": [_COUNT, None],
-        "descriptor_dim": [_COUNT, None],
+        "subsample": [COUNT, None],
+        "descriptor_dim": [COUNT, None],
         "random_state": ["random_state"],
     }
 

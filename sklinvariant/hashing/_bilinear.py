@@ -1,12 +1,12 @@
 """Bilinear projections: two small rotations in the place of one large (Gong et al. 2013)."""
 
 import math
-from numbers import Integral
 
 import torch
-from sklearn.utils._param_validation import Interval
 
 from sklinvariant._base import FittedState
+from sklinvariant._constraints import COUNT_OR_ZERO, is_count
+from sklinvariant._layout import Array
 from sklinvariant.hashing._hasher import N_BITS, Hasher, of_size_one, random_rotation
 
 
@@ -20,9 +20,9 @@ def fit_bilinear(X, left, right, max_iter):
     """Maximise Σ tr(B Rᵀ Xᵀ L) over signs B and matrices L, R with orthonormal columns, in turns; X is (n, p, q)."""
     for _ in range(max_iter):
         half = X @ right  # (n, p, c2)
-        signs = torch.where(left.T @ half > 0, 1.0, -1.0).to(X.dtype)  # (n, c1, c2)
+        signs = torch.where(left.T @ half > 0, X.new_tensor(1.0), -1.0)  # (n, c1, c2)
         left = _polar(torch.einsum("npc,nkc->pk", half, signs))
-        signs = torch.where(left.T @ half > 0, 1.0, -1.0).to(X.dtype)
+        signs = torch.where(left.T @ half > 0, X.new_tensor(1.0), -1.0)
         right = _polar(torch.einsum("npq,pk,nkc->qc", X, left, signs))
     return left, right
 
@@ -60,10 +60,15 @@ class BilinearHasher(Hasher):
     Gong, Kumar, Rowley, Lazebnik (2013). Learning binary codes for high-dimensional data using bilinear projections.
     """
 
+    _layout = {
+        "mean": Array("n_features_in_"),
+        "left": Array("p", None),
+        "right": Array("q", None),
+    }
     _parameter_constraints = {
         "n_bits": N_BITS,
         "layout": [tuple, list, None],
-        "max_iter": [Interval(Integral, 0, None, closed="left")],
+        "max_iter": [COUNT_OR_ZERO],
         "random_state": ["random_state"],
         **Hasher._parameter_constraints,
     }
@@ -78,11 +83,18 @@ class BilinearHasher(Hasher):
         self.random_state = random_state
         self.device = device
 
+    def _check_layout(self):
+        state, sides = self._state, (self._state["left"].shape, self._state["right"].shape)
+        for name, i, expected in (("features", 0, self.n_features_in_), ("bits", 1, state["n_bits"])):
+            if sides[0][i] * sides[1][i] != expected:
+                raise ValueError(f"left and right of shapes {sides} do not make {expected} {name}")
+
     def _learn(self, X, generator):
         d = X.shape[1]
-        p, q = nearest_to_square(d) if self.layout is None else self.layout
-        if p * q != d:
-            raise ValueError(f"layout={self.layout!r} does not hold the {d} features of a row")
+        layout = nearest_to_square(d) if self.layout is None else self.layout
+        if len(layout) != 2 or not all(map(is_count, layout)) or layout[0] * layout[1] != d:
+            raise ValueError(f"layout must be (height, width) with a product of {d} features, got {self.layout!r}")
+        p, q = layout
         fits = [(k, self.n_bits // k) for k in range(1, p + 1) if self.n_bits % k == 0 and self.n_bits // k <= q]
         if not fits:
             raise ValueError(

@@ -2,17 +2,18 @@
 
 import math
 import warnings
-from numbers import Integral, Real
 
 import numpy as np
 import torch
 from scipy.sparse import csr_matrix
 from sklearn.base import _fit_context
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklinvariant._base import Container, FittedState, TorchEstimator, keeps_state_on_failure, refuse_none, to_numpy
+from sklinvariant._constraints import COUNT, COUNT_OR_ZERO, FINITE, N_JOBS, NON_NEGATIVE, SHARE, integers, is_count
+from sklinvariant._layout import Array, Maybe, Number, Text, Whole
 from sklinvariant._persistence import load, save
 from sklinvariant.hashing._binary_search import (
     APPROXIMATE,
@@ -23,10 +24,10 @@ from sklinvariant.hashing._binary_search import (
     pack_bits,
 )
 
-_COUNT = Interval(Integral, 1, None, closed="left")
 _SAMPLE = 256  # codes that recall is measured on
 _FLIPPED = 1 / 64  # of their bits: a query is not quite a stored code, and those are found more easily
 _EFFORT = {"ivf": "n_probes", "hnsw": "ef_search", "multihash": "n_flips"}
+_MOST_LINKS = 2048  # 16 kB a code
 _MOST_REMOVED = 0.2  # share of removed codes at which an approximate index is built anew
 
 
@@ -68,7 +69,7 @@ class HammingNeighbors(TorchEstimator):
     n_probes : int or None, default=None
         Lists that a query reads. None finds what ``recall`` needs. Raising it finds more and is slower.
     n_links : int, default=16
-        Links of a code in "hnsw". Raising it finds more, and takes memory and time to build.
+        Links of a code in "hnsw", at most 2048. Raising it finds more, and takes memory and time to build.
     ef_construction : int, default=40
         Candidates kept while "hnsw" is built. Raising it makes a better graph, more slowly.
     ef_search : int or None, default=None
@@ -76,8 +77,8 @@ class HammingNeighbors(TorchEstimator):
     n_tables : int, default=3
         Tables of "multihash". Raising it finds more; each then hashes fewer bits of a short code.
     table_bits : int or None, default=None
-        Bits that a table hashes, all tables' within those of a code. None takes the logarithm of the number of codes,
-        as far as there are bits. Raising it compares fewer codes and finds fewer.
+        Bits that a table hashes, at most 64, all tables' within those of a code. None takes the logarithm of the
+        number of codes, as far as there are bits. Raising it compares fewer codes and finds fewer.
     n_flips : int or None, default=None
         Bits that a query of "multihash" flips at most in a table's key. None finds what ``recall`` needs, up to 4.
     packed : bool, default=False
@@ -86,8 +87,8 @@ class HammingNeighbors(TorchEstimator):
         Without ``packed``, a bit is 1 where X is greater than this, as in `BernoulliNB`: codes of 0 and 1, of -1 and
         1, booleans and scores around 0 need nothing; for probabilities set 0.5.
     n_jobs : int or None, default=None
-        Threads of faiss; None leaves its own setting (one a core), -1 takes all cores. Only with 1 are two graphs of
-        "hnsw" the same: more threads link codes in the order in which they come to it.
+        Threads of faiss, at most one a core. None leaves faiss's own setting (one a core); -1 takes all cores. Two
+        graphs of "hnsw" are the same only with 1: several threads link codes in whatever order they finish.
     random_state : int, RandomState or None, default=None
         Seeds the lists of "ivf" and the sample for ``recall``.
 
@@ -125,22 +126,35 @@ class HammingNeighbors(TorchEstimator):
     """
 
     _parameter_constraints = {
-        "n_neighbors": [_COUNT],
-        "radius": [Interval(Real, 0, None, closed="left")],
+        "n_neighbors": [COUNT],
+        "radius": [NON_NEGATIVE],
         "index": [StrOptions({"exact", "ivf", "hnsw", "multihash"})],
-        "recall": [Interval(Real, 0, 1, closed="both")],
-        "n_lists": [_COUNT, None],
-        "n_probes": [_COUNT, None],
-        "n_links": [Interval(Integral, 2, None, closed="left")],
-        "ef_construction": [_COUNT],
-        "ef_search": [_COUNT, None],
-        "n_tables": [_COUNT],
-        "table_bits": [_COUNT, None],
-        "n_flips": [Interval(Integral, 0, None, closed="left"), None],
+        "recall": [SHARE],
+        "n_lists": [COUNT, None],
+        "n_probes": [COUNT, None],
+        "n_links": [integers(2, _MOST_LINKS)],
+        "ef_construction": [COUNT],
+        "ef_search": [COUNT, None],
+        "n_tables": [COUNT],
+        "table_bits": [integers(1, 64), None],  # faiss keeps a key in 64 bits
+        "n_flips": [COUNT_OR_ZERO, None],
         "packed": ["boolean"],
-        "binarize": [Real],
-        "n_jobs": [Integral, None],
+        "binarize": [FINITE],
+        "n_jobs": N_JOBS,
         "random_state": ["random_state"],
+    }
+
+    _layout = {
+        "codes": Array("n", "bytes of a code", kinds="u"),
+        "ids": Maybe(Array("n", kinds="i")),
+        "removed": Maybe(Array("n", kinds="b")),
+        "next_id": Whole(0),
+        "kind": Text("exact", *_EFFORT),
+        "index": Maybe(Array(None, kinds="u")),
+        "effort": Maybe(Whole(0, 1 << 30)),
+        "recall": Number(),
+        "n_built": Whole(0),
+        "n_measured": Maybe(Whole(0)),
     }
 
     recall_ = FittedState()
@@ -454,7 +468,11 @@ class HammingNeighbors(TorchEstimator):
     def effort_(self):
         kind = self._fitted("kind")
         given = getattr(self, _EFFORT[kind]) if kind != "exact" else None
-        return self._state["effort"] if given is None else given
+        if given is None:
+            return self._state["effort"]
+        if not is_count(given, 0 if kind == "multihash" else 1):
+            raise ValueError(f"{_EFFORT[kind]} must be None or a positive integer, got {given!r}")
+        return given
 
     def __getstate__(self):
         """The index as bytes: faiss's own objects cannot be pickled."""
@@ -463,6 +481,18 @@ class HammingNeighbors(TorchEstimator):
         if live is not None:
             state["_state"] = {**state["_state"], "index": live.to_bytes()}
         return state
+
+    def _check_layout(self):
+        state = self._state
+        codes, ids, index = (state[name] for name in ("codes", "ids", "index"))
+        n_bytes = self.n_features_in_ if self.packed else -(-self.n_features_in_ // 8)
+        if codes.shape[1] != n_bytes:
+            raise ValueError(f"codes should have {n_bytes} bytes, got {codes.shape[1]}")
+        for name, array, dtype in (("codes", codes, np.uint8), ("ids", ids, np.int64), ("index", index, np.uint8)):
+            if array is not None and array.dtype != dtype:
+                raise ValueError(f"{name} should be of {np.dtype(dtype)}, got {array.dtype}")
+        if state["kind"] != "exact" and (state["effort"] is None) != (len(codes) == 0):
+            raise ValueError(f"an index of kind {state['kind']!r} needs an effort to search with")
 
     def _stored(self, name):
         """An array of the fitted state, without the rows of removed codes."""
@@ -519,7 +549,7 @@ class HammingNeighbors(TorchEstimator):
 
     def _check_k(self, n_neighbors, itself):
         k = self.n_neighbors if n_neighbors is None else n_neighbors
-        if not isinstance(k, Integral) or isinstance(k, bool) or k < 1:
+        if not is_count(k):
             raise ValueError(f"n_neighbors must be a whole number of at least 1, got {k!r}")
         n, sign = self.n_samples_fit_, "<=" if itself is None else "<"
         if k > n - (itself is not None):
@@ -562,7 +592,7 @@ class HammingNeighbors(TorchEstimator):
     def _within(self, queries, radius, itself, sort):
         """Distances and rows of a query after another."""
         radius = self.radius if radius is None else radius
-        if not isinstance(radius, Real) or not radius >= 0:
+        if not NON_NEGATIVE.is_satisfied_by(radius):
             raise ValueError(f"radius must be a number of bits of at least 0, got {radius!r}")
         removed = self._state["removed"]
         with faiss_threads(self.n_jobs):
@@ -623,7 +653,14 @@ class HammingNeighbors(TorchEstimator):
             return None
         live = getattr(self, "_live", None)
         if live is None and state["index"] is not None:
-            live = self._live = APPROXIMATE[state["kind"]].from_bytes(state["index"])
+            knobs = {"n_tables": self.n_tables, "table_bits": self.table_bits, "n_built": state["n_built"]}
+            try:
+                live = self._live = APPROXIMATE[state["kind"]].from_bytes(state["index"], state["codes"], **knobs)
+            except ValueError as error:
+                raise ValueError(
+                    f"the index {state['kind']!r} of this {type(self).__name__} is damaged ({error}). Load it again "
+                    "from a sound file, or fit it again on its codes_"
+                ) from error
         if live is None or len(live) != len(state["codes"]):  # a search or an addition that was broken off
             self._build()
         return self._live

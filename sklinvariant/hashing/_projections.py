@@ -1,10 +1,10 @@
 """Hashers whose bits are signs of projections that are drawn or read off: sign, LSH, SKLSH, PCA."""
 
-from numbers import Real
-
 import torch
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 
+from sklinvariant._constraints import POSITIVE, check_size
+from sklinvariant._layout import Array
 from sklinvariant.hashing._hasher import N_BITS, Hasher, principal_directions, typical_distance
 
 
@@ -26,11 +26,16 @@ class SignHasher(Hasher):
            [1, 0]], dtype=uint8)
     """
 
+    _layout = {"mean": Array("n_features_in_")}
     _parameter_constraints = {**Hasher._parameter_constraints}
 
     def __init__(self, *, packed=False, device="auto"):
         self.packed = packed
         self.device = device
+
+    def _check_layout(self):
+        if self._state["n_bits"] != self.n_features_in_:
+            raise ValueError(f"n_bits should be {self.n_features_in_}, got {self._state['n_bits']}")
 
     def _learn(self, X, generator):
         return {"mean": X.double().mean(0), "n_bits": X.shape[1]}
@@ -60,6 +65,10 @@ class LSHHasher(Hasher):
     Charikar (2002). Similarity estimation techniques from rounding algorithms.
     """
 
+    _layout = {
+        "mean": Array("n_features_in_"),
+        "directions": Array("n_bits", "n_features_in_"),
+    }
     _parameter_constraints = {"n_bits": N_BITS, "random_state": ["random_state"], **Hasher._parameter_constraints}
 
     def __init__(self, n_bits=64, *, packed=False, random_state=None, device="auto"):
@@ -69,6 +78,7 @@ class LSHHasher(Hasher):
         self.device = device
 
     def _learn(self, X, generator):
+        check_size(self.n_bits * X.shape[1], n_bits=self.n_bits)
         directions = torch.randn(self.n_bits, X.shape[1], generator=generator, dtype=torch.float64)
         return {"mean": X.double().mean(0), "directions": directions, "n_bits": self.n_bits}
 
@@ -100,9 +110,15 @@ class SKLSHHasher(Hasher):
     Raginsky, Lazebnik (2009). Locality-sensitive binary codes from shift-invariant kernels. Equation 4.
     """
 
+    _layout = {
+        "mean": Array("n_features_in_"),
+        "directions": Array("n_bits", "n_features_in_"),
+        "phase": Array("n_bits"),
+        "threshold": Array("n_bits"),
+    }
     _parameter_constraints = {
         "n_bits": N_BITS,
-        "gamma": [StrOptions({"scale"}), Interval(Real, 0, None, closed="neither")],
+        "gamma": [StrOptions({"scale"}), POSITIVE],
         "random_state": ["random_state"],
         **Hasher._parameter_constraints,
     }
@@ -116,6 +132,7 @@ class SKLSHHasher(Hasher):
 
     def _learn(self, X, generator):
         root = 1 / (typical_distance(X) or 1.0) if self.gamma == "scale" else self.gamma**0.5
+        check_size(self.n_bits * X.shape[1], n_bits=self.n_bits)
         directions = torch.randn(self.n_bits, X.shape[1], generator=generator, dtype=torch.float64) * root
         phase = torch.rand(self.n_bits, generator=generator, dtype=torch.float64) * 2 * torch.pi
         threshold = torch.rand(self.n_bits, generator=generator, dtype=torch.float64) * 2 - 1
@@ -149,6 +166,10 @@ class PCAHasher(Hasher):
     Gong, Lazebnik (2011). Iterative quantization, section 2.
     """
 
+    _layout = {
+        "mean": Array("n_features_in_"),
+        "directions": Array("n_bits", "n_features_in_"),
+    }
     _parameter_constraints = {"n_bits": N_BITS, **Hasher._parameter_constraints}
 
     def __init__(self, n_bits=64, *, packed=False, device="auto"):

@@ -1,16 +1,23 @@
 """Hashes from a restricted Boltzmann machine whose bits are all used equally (Morère et al. 2016, section 4.2)."""
 
-from numbers import Integral, Real
-
 import numpy as np
 import torch
 from sklearn.base import _fit_context
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from sklinvariant._base import DEVICE, FittedState, check_fitted, keeps_state_on_failure, torch_generator
+from sklinvariant._base import (
+    DEVICE,
+    FittedState,
+    check_computed,
+    check_fitted,
+    keeps_state_on_failure,
+    torch_generator,
+)
 from sklinvariant._compat import FitReport, with_callbacks
-from sklinvariant._training import RowBatches, train
+from sklinvariant._constraints import COUNT, NON_NEGATIVE, POSITIVE, SHARE, SHARE_BELOW_ONE, check_size
+from sklinvariant._layout import Array, Text
+from sklinvariant._training import RowBatches, set_fitted, train
 from sklinvariant.hashing._hasher import N_BITS, Hasher
 from sklinvariant.networks import (
     RestrictedBoltzmannMachine,
@@ -19,9 +26,6 @@ from sklinvariant.networks import (
     pseudo_log_likelihood,
     start_weights,
 )
-
-_NON_NEGATIVE = Interval(Real, 0, None, closed="left")
-_COUNT = Interval(Integral, 1, None, closed="left")
 
 
 class RBMHasher(Hasher):
@@ -115,19 +119,27 @@ class RBMHasher(Hasher):
     True
     """
 
+    _layout = {
+        "shift": Array("n_features_in_"),
+        "scale": Array("n_features_in_"),
+        "components": Array("n_bits", "n_features_in_"),
+        "intercept_hidden": Array("n_bits"),
+        "intercept_visible": Array("n_features_in_"),
+        "visible": Text(),
+    }
     _parameter_constraints = {
         "n_bits": N_BITS,
-        "regularization": [_NON_NEGATIVE],
+        "regularization": [NON_NEGATIVE],
         "visible": [StrOptions({"scaled", "binary", "gaussian"})],
-        "cd_steps": [_COUNT],
+        "cd_steps": [COUNT],
         "persistent": ["boolean"],
-        "sparsity": [Interval(Real, 0, 1, closed="both"), None],
-        "sparsity_weight": [_NON_NEGATIVE],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "momentum": [Interval(Real, 0, 1, closed="left")],
-        "weight_decay": [_NON_NEGATIVE],
-        "batch_size": [_COUNT],
-        "max_epochs": [_COUNT],
+        "sparsity": [SHARE, None],
+        "sparsity_weight": [NON_NEGATIVE],
+        "learning_rate": [POSITIVE],
+        "momentum": [SHARE_BELOW_ONE],
+        "weight_decay": [NON_NEGATIVE],
+        "batch_size": [COUNT],
+        "max_epochs": [COUNT],
         "packed": ["boolean"],
         "warm_start": ["boolean"],
         "callbacks": [list, tuple, None],
@@ -293,6 +305,7 @@ class RBMHasher(Hasher):
         v = self._visible(rows, state)
         if reset:
             mean = v.mean(0)
+            check_size(self.n_bits * v.shape[1], n_bits=self.n_bits)
             weight = start_weights(self.n_bits, v.shape[1], seed, torch.float64).to(v)
             visible = mean if self.visible == "gaussian" else log_odds(mean)
             parameters = weight, weight.new_zeros(self.n_bits), visible
@@ -309,8 +322,8 @@ class RBMHasher(Hasher):
             learned = {key: value.detach().cpu().numpy().copy() for key, value in learned.items()}
             return {"_state": {**state, **learned, "namespace": container.name}, "n_iter_": 0, "history_": []}
 
-        report = FitReport(self, X, None, None, max_epochs)
-        history = train(
+        earlier = [] if reset else self.history_
+        train(
             machine,
             RowBatches(v, batch_size=self.batch_size, generator=seed),
             name=type(self).__name__,
@@ -320,17 +333,12 @@ class RBMHasher(Hasher):
             learning_rate_decay=None,
             tol=None,
             n_iter_no_change=max_epochs,
-            report=report,
+            report=FitReport(self, X, None, None, max_epochs),
             fitted_attributes=export,
+            finish=lambda history: set_fitted(self, export(machine), history, earlier),
             callbacks=self.callbacks or (),
             verbose=self.verbose,
         )
-        report.end(lambda: export(machine))
-        earlier = [] if reset else self.history_
-        for attribute, value in export(machine).items():
-            setattr(self, attribute, value)
-        self.history_ = earlier + [row | {"epoch": row["epoch"] + len(earlier)} for row in history]
-        self.n_iter_ = len(self.history_)
         return self
 
     def _machine_options(self, generator):
@@ -390,4 +398,4 @@ class RBMHasher(Hasher):
         check_is_fitted(self)
         v = self._visible(self._rows(X, reset=False)[0], self._state)
         weight, hidden, _ = self._parameters_on(v)
-        return torch.addmm(hidden, v, weight.T)
+        return check_computed(self, torch.addmm(hidden, v, weight.T))

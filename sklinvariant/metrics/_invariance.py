@@ -3,23 +3,24 @@
 n pairs (a, b) of consecutive frames, f features; G is the mean distance of a pair, H of an a and any b.
 """
 
-from numbers import Integral
-
 import numpy as np
 from scipy.spatial.distance import cdist
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state, gen_batches
-from sklearn.utils._param_validation import Interval, StrOptions, validate_params
+from sklearn.utils._param_validation import StrOptions, validate_params
 from sklearn.utils.metadata_routing import UNUSED
 
 from sklinvariant._base import to_numpy
+from sklinvariant._constraints import COUNT
+from sklinvariant._settings import with_own_settings
 from sklinvariant.pooling._frames import following
 
 _NUMBERS = 1 << 22  # at a time: differences, distances, or values that are sorted
 _FEW = 1000  # pairs, of which every a is compared with every b
-_PERMUTATIONS = [Interval(Integral, 1, None, closed="left"), StrOptions({"auto", "all"})]
+_PERMUTATIONS = [COUNT, StrOptions({"auto", "all"})]
 
 
+@with_own_settings
 @validate_params(
     {
         "pairs": "no_validation",

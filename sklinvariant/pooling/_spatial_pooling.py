@@ -9,7 +9,6 @@ from numbers import Integral, Real
 
 import torch
 from sklearn.base import TransformerMixin, _fit_context
-from sklearn.utils._param_validation import Interval
 
 from sklinvariant._base import (
     DEVICE,
@@ -23,7 +22,9 @@ from sklinvariant._base import (
     resolve_device,
 )
 from sklinvariant._compat import CallbackSupportMixin, reports_fit
+from sklinvariant._constraints import Number
 from sklinvariant._descriptors import DescriptorSets
+from sklinvariant._layout import Whole
 from sklinvariant.kernels import moment
 from sklinvariant.kernels._chunks import CACHE_BYTES, DEVICE_BYTES
 
@@ -86,9 +87,13 @@ class SpatialPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin
     array([[30., 31., 10., 11., 14., 15., 26., 27., 30., 31.]])
     """
 
+    _layout = {
+        "n_features_out": Whole(1, 1 << 24),
+        "n_map_features": Whole(),
+    }
     _parameter_constraints = {
         "grids": [list, tuple],
-        "order": [Interval(Real, 1, None, closed="both")],
+        "order": [Number(Real, 1, None, closed="both")],
         "map_shape": [list, tuple, None],
         "device": DEVICE,
     }

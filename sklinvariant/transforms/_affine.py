@@ -1,15 +1,16 @@
 """The geometric transformations: rotation, scale, translation, flip, shear, crop."""
 
-from numbers import Integral, Real
+from numbers import Real
 
 import torch
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 
+from sklinvariant._constraints import COUNT, FINITE, POSITIVE
 from sklinvariant.transforms._geometric import FILL, INTERPOLATION, Geometric
 from sklinvariant.transforms._transform import bounds_of, uniform
 
-_RANGE = [Real, tuple, list]
-_STEPS = [Interval(Integral, 1, None, closed="left"), None]
+_RANGE = [FINITE, tuple, list]
+_STEPS = [COUNT, None]
 
 
 def _affine(xx=1.0, xy=0.0, x=0.0, yx=0.0, yy=1.0, y=0.0):
@@ -104,8 +105,8 @@ class Scale(Geometric):
 
     _default_orbit = 10
     _parameter_constraints = {
-        "low": [Interval(Real, 0, None, closed="neither")],
-        "high": [Interval(Real, 0, None, closed="neither")],
+        "low": [POSITIVE],
+        "high": [POSITIVE],
         "n_steps": _STEPS,
         "fill": FILL,
         "interpolation": INTERPOLATION,

@@ -1,14 +1,13 @@
 """Changes of light and colour: brightness, contrast, saturation and hue compose to one affine map of the colours."""
 
-from numbers import Real
-
 import numpy as np
 import torch
 
+from sklinvariant._constraints import FINITE
 from sklinvariant._images import as_float
 from sklinvariant.transforms._transform import Transform, bounds_of
 
-_RANGE = [Real, tuple, list]
+_RANGE = [FINITE, tuple, list]
 _GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601, as scikit-image's rgb2yiq and OpenCV
 _TO_YIQ = np.array([_GREY, (0.59590059, -0.27455667, -0.32134392), (0.21153661, -0.52273617, 0.31119955)])
 

@@ -1,10 +1,8 @@
 """Noise that is a function of its parameters: the same seed gives the same noise, in whatever batch, on any device."""
 
-from numbers import Real
-
 import torch
-from sklearn.utils._param_validation import Interval
 
+from sklinvariant._constraints import NON_NEGATIVE
 from sklinvariant._images import as_float
 from sklinvariant.transforms._transform import Transform
 
@@ -37,7 +35,7 @@ class GaussianNoise(Transform):
         Largest standard deviation; the range of an image is 1. Those of a sample lie between 0 and this.
     """
 
-    _parameter_constraints = {"sigma": [Interval(Real, 0, None, closed="left")]}
+    _parameter_constraints = {"sigma": [NON_NEGATIVE]}
 
     def __init__(self, sigma=0.1):
         self.sigma = sigma

@@ -1,18 +1,20 @@
 """Geometric transformations are 3 x 3 matrices, so that chains multiply and the image is looked up once."""
 
-from numbers import Integral, Real
+from numbers import Integral
 
 import numpy as np
 import torch
 from sklearn.utils._param_validation import StrOptions, validate_params
 
 from sklinvariant._base import to_numpy
+from sklinvariant._constraints import FINITE_ARRAY
 from sklinvariant._descriptors import as_tensor
 from sklinvariant._images import as_float
+from sklinvariant._settings import with_own_settings
 from sklinvariant.kernels import pixel_moves, resample
 from sklinvariant.transforms._transform import Transform, on_images
 
-FILL = [StrOptions({"mean", "edge", "reflect"}), Real, "array-like"]
+FILL = [StrOptions({"mean", "edge", "reflect"}), FINITE_ARRAY]
 INTERPOLATION = [StrOptions({"bilinear", "bicubic", "nearest"})]
 
 
@@ -77,6 +79,7 @@ class Geometric(Transform):
         return self.interpolation, self.fill
 
 
+@with_own_settings
 @validate_params(
     {"size": [tuple, list, None], "interpolation": INTERPOLATION, "fill": FILL}, prefer_skip_nested_validation=True
 )
