@@ -1,12 +1,12 @@
 """How estimators declare their parameters: once, as annotated dataclass fields.
 
-The annotation is the type for readers and type checkers and the constraint that scikit-learn checks in `fit`; the
+The annotation is the type for readers and type checkers, and the constraint that scikit-learn checks in `fit`. The
 signature, ``get_params`` and ``repr`` follow from the fields, and the default in the docstring from the signature.
 """
 
 import dataclasses
 import inspect
-import os
+import math
 import types
 import typing
 from collections.abc import Callable
@@ -15,24 +15,133 @@ from typing import Annotated, Any, Literal, dataclass_transform, get_args, get_o
 
 import numpy as np
 import torch
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
 
-Count = Annotated[int, Interval(Integral, 1, None, closed="left")]
-NonNegativeInt = Annotated[int, Interval(Integral, 0, None, closed="left")]
-Positive = Annotated[float, Interval(Real, 0, None, closed="neither")]
-NonNegative = Annotated[float, Interval(Real, 0, None, closed="left")]
-Share = Annotated[float, Interval(Real, 0, 1, closed="both")]
+LARGEST = 2**31 - 1  # faiss, OpenCV and OpenMP count in 32 bits
+
+
+class Number(Interval):
+    """scikit-learn's interval of numbers, without booleans and without integers that no float can hold.
+
+    Python counts True among the integers, but ``max_epochs=True`` is a mistake more often than it means one epoch.
+    """
+
+    def is_satisfied_by(self, val):
+        if not is_number(val) or not super().is_satisfied_by(plain(val)):
+            return False
+        if self.type is Integral:
+            return True
+        try:
+            float(val)
+        except OverflowError:  # a huge integer
+            return False
+        return self.closed == "both" or math.isfinite(float(val))
+
+
+class Numbers(Number):
+    """A number, or an array of numbers, all of them finite."""
+
+    def is_satisfied_by(self, val):
+        if isinstance(val, torch.Tensor):
+            return val.numel() > 0 and not val.is_complex() and bool(torch.isfinite(val).all())
+        try:
+            values = np.asarray(val)
+            return values.dtype.kind in "iuf" and values.size > 0 and bool(np.isfinite(values).all())
+        except (ValueError, TypeError):  # rows of several lengths, objects
+            return False
+
+    def __str__(self):
+        return "a finite number or an array of finite numbers"
+
+
+def integers(low, high=LARGEST):
+    """The integers from ``low`` to ``high``, both included."""
+    return Number(Integral, low, high, closed="both")
+
+
+Count = Annotated[int, integers(1)]
+CountOrZero = Annotated[int, integers(0)]
+Side = Annotated[int, integers(1, 2**15 - 1)]  # of an image in pixels; OpenCV counts them in 16 bits
+Finite = Annotated[float, Number(Real, None, None, closed="neither")]
+FiniteArray = Annotated[Any, Numbers(Real, None, None, closed="neither")]
+NonNegative = Annotated[float, Number(Real, 0, None, closed="left")]
+Positive = Annotated[float, Number(Real, 0, None, closed="neither")]
+Share = Annotated[float, Number(Real, 0, 1, closed="both")]
+ShareBelowOne = Annotated[float, Number(Real, 0, 1, closed="left")]
+ShareInside = Annotated[float, Number(Real, 0, 1, closed="neither")]
+ShareOfAll = Annotated[float, Number(RealNotInt, 0, 1, closed="right")]
+# negative numbers count back from all cores, as in joblib: -1 is all of them
+NJobs = Annotated[int, integers(-LARGEST, -1)] | Count | None
 Verbose = Annotated[int, "verbose"]
 RandomState = Annotated[int | np.random.RandomState | None, "random_state"]
-ArrayLike = Annotated[Any, "array-like"]
 Device = str | torch.device
-Path = str | os.PathLike
+
+
+def is_number(value):
+    """Whether this is one number of Python or numpy, and not a boolean."""
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
+def is_count(value, low=1):
+    """Whether an argument is an integer, not a boolean, of at least ``low``."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and low <= value <= LARGEST
+
+
+def check_size(n_numbers, **parameters):
+    """Refuse parameters that ask for an array of more numbers than memory holds, before one is allocated."""
+    if n_numbers > LARGEST:
+        given = " and ".join(f"{name}={value!r}" for name, value in parameters.items())
+        raise ValueError(
+            f"{given} would take an array of {n_numbers:,} numbers; at most {LARGEST:,} are accepted. "
+            f"Lower {' or '.join(parameters)}."
+        )
+
+
+def plain(value):
+    """numpy's numbers, also inside tuples and lists, as those of Python; anything else as it is."""
+    if isinstance(value, (np.number, np.bool_)):
+        return float(value) if isinstance(value, np.longdouble) else value.item()
+    if type(value) in (tuple, list):
+        items = [plain(item) for item in value]
+        if any(new is not old for new, old in zip(items, value, strict=True)):
+            return type(value)(items)
+    return value
+
+
+class PlainParameter:
+    """A parameter of an estimator: kept as it was given, read as a plain number of Python.
+
+    np.arange in a grid of parameters gives np.int64, which faiss refuses; np.uint8 overflows, np.float32 rounds.
+    `get_params` still gives what was set, as scikit-learn asks.
+    """
+
+    def __init__(self, name):
+        self.name = name
+
+    def __get__(self, instance, owner=None):
+        if instance is None:
+            return self
+        try:
+            return plain(instance.__dict__[self.name])
+        except KeyError:
+            raise AttributeError(f"{type(instance).__name__!r} object has no attribute {self.name!r}") from None
+
+    def __set__(self, instance, value):
+        instance.__dict__[self.name] = value
+
+    def __delete__(self, instance):
+        try:
+            del instance.__dict__[self.name]
+        except KeyError:
+            raise AttributeError(f"{type(instance).__name__!r} object has no attribute {self.name!r}") from None
 
 
 @dataclass_transform(eq_default=False)
 def declared(cls):
     """Make a class of parameters out of annotated fields, and complete its docstring."""
     cls = dataclasses.dataclass(eq=False, repr=False)(cls)
+    for field in dataclasses.fields(cls):
+        setattr(cls, field.name, PlainParameter(field.name))
     cls.__doc__ = _documented(cls)
     return cls
 
@@ -92,11 +201,11 @@ class Constraints:
         if "_constraints" not in vars(owner):
             hints = typing.get_type_hints(owner, include_extras=True)
             fields = getattr(owner, "__dataclass_fields__", {})
-            owner._constraints = {name: constraints_of(hints[name]) for name in fields}
+            owner._constraints = {name: _constraints_of(hints[name]) for name in fields}
         return owner._constraints
 
 
-def constraints_of(hint):
+def _constraints_of(hint):
     """scikit-learn's constraints (a list, or "no_validation") of an annotation."""
     if hint is Any:
         return "no_validation"
@@ -104,17 +213,49 @@ def constraints_of(hint):
     if origin is Annotated:
         return [*get_args(hint)[1:]]
     if origin in (typing.Union, types.UnionType):
-        return [constraint for part in get_args(hint) for constraint in constraints_of(part)]
+        return [constraint for part in get_args(hint) for constraint in _constraints_of(part)]
     if origin is Literal:
         return [StrOptions(set(get_args(hint)))]
     if hint is type(None):
         return [None]
     if hint is bool:
         return ["boolean"]
-    if hint is float:
-        return [Real]
-    if hint is int:
-        return [Integral]
     if hint is Callable or origin is Callable:
         return [callable]
     return [origin or hint]
+
+
+class Parameters:
+    """Base of classes whose parameters are declared as fields."""
+
+    _parameter_constraints = Constraints()
+
+    def get_params(self, deep=True):
+        """Get the parameters, as they were given.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Also those of estimators that are parameters.
+
+        Returns
+        -------
+        dict
+            Values by name.
+        """
+        params = super().get_params(deep)
+        return {name: self.__dict__.get(name, value) for name, value in params.items()}
+
+
+@declared
+class OnDevice(Parameters):
+    """Settings of what computes with tensors.
+
+    Parameters
+    ----------
+    device : str or torch.device
+        "auto" is the device of a tensor input, else CUDA where there is one, else CPU.
+    """
+
+    _: dataclasses.KW_ONLY
+    device: Device = "auto"

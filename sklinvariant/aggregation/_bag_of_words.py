@@ -1,5 +1,12 @@
 """Bag of Words: the histogram of the codewords of a bag's descriptors, hard (Csurka et al. 2004) or soft."""
 
+from __future__ import annotations
+
+from sklinvariant._parameters import Count, FiniteArray, NonNegative, Positive, RandomState, declared
+from dataclasses import KW_ONLY
+from typing import Any, Annotated, Literal
+from sklearn.utils._param_validation import HasMethods
+
 import numpy as np
 import torch
 from sklearn.base import _fit_context
@@ -78,6 +85,7 @@ class CodebookAggregator(Aggregator):
         return self
 
 
+@declared
 class BagOfWords(CodebookAggregator):
     """Bag of Words: how often each codeword of a k-means codebook occurs in a bag.
 
@@ -86,29 +94,27 @@ class BagOfWords(CodebookAggregator):
 
     Parameters
     ----------
-    n_codewords : int, default=64
+    n_codewords : int
         Size of the codebook, and of the representation.
-    assignment : {"hard", "soft"}, default="hard"
+    assignment : {"hard", "soft"}
         One codeword a descriptor, or a share for each.
-    gamma : "scale" or float, default="scale"
+    gamma : "scale" or float
         Sharpness of the soft assignment, in 1 / squared units of the descriptors. "scale" sets it from the
         distances of the data: 2 over the mean of the second nearest less the nearest squared distance.
-    codebook : array of shape (k, d), clusterer, mixture or None, default=None
+    codebook : array of shape (k, d), clusterer, mixture or None
         Codewords to use, or an estimator that has ``cluster_centers_`` or ``means_`` (fitted, or to be fitted).
         None runs k-means from random descriptors.
-    max_iter : int, default=100
+    max_iter : int
         Most iterations of k-means.
-    tol : float, default=1e-4
+    tol : float
         k-means stops when the codewords move less than this times the variance of the descriptors.
-    subsample : int or None, default=200_000
+    subsample : int or None
         Most descriptors that the codebook is learned from; None takes all.
-    descriptor_dim : int or None, default=None
+    descriptor_dim : int or None
         Cuts flat rows ``(n, m * d)`` into m descriptors of this many features; None takes a row for one descriptor.
-    chunk_size : int or None, default=None
+    chunk_size : int or None
         Descriptors at a time; None fits the chunk to the cache. Bounds the memory, does not change the result.
-    device : str or torch.device, default="auto"
-        "auto" is the device of a tensor input, else CUDA where there is one, else CPU.
-    random_state : int, RandomState or None, default=None
+    random_state : int, RandomState or None
         Seeds the start of k-means.
 
     Attributes
@@ -134,32 +140,17 @@ class BagOfWords(CodebookAggregator):
            [0., 1.]])
     """
 
-    def __init__(
-        self,
-        n_codewords=64,
-        *,
-        assignment="hard",
-        gamma="scale",
-        codebook=None,
-        max_iter=100,
-        tol=1e-4,
-        subsample=200_000,
-        descriptor_dim=None,
-        chunk_size=None,
-        device="auto",
-        random_state=None,
-    ):
-        self.n_codewords = n_codewords
-        self.assignment = assignment
-        self.gamma = gamma
-        self.codebook = codebook
-        self.max_iter = max_iter
-        self.tol = tol
-        self.subsample = subsample
-        self.descriptor_dim = descriptor_dim
-        self.chunk_size = chunk_size
-        self.device = device
-        self.random_state = random_state
+    n_codewords: Count = 64
+    _: KW_ONLY
+    assignment: Literal["hard", "soft"] = "hard"
+    gamma: Literal["scale"] | Positive = "scale"
+    codebook: FiniteArray | Annotated[Any, HasMethods(["fit"])] | None = None
+    max_iter: Count = 100
+    tol: NonNegative = 1e-4
+    subsample: Count | None = 200_000
+    descriptor_dim: Count | None = None
+    chunk_size: Count | None = None
+    random_state: RandomState = None
 
     def _encode(self, bags, dtype, device):
         if self.assignment == "soft":

@@ -1,5 +1,12 @@
 """Fisher vectors: how a bag would move the means and deviations of a Gaussian mixture (Perronnin et al. 2010)."""
 
+from __future__ import annotations
+
+from sklinvariant._parameters import Count, NonNegative, RandomState, declared
+from dataclasses import KW_ONLY
+from typing import Any, Annotated
+from sklearn.utils._param_validation import HasMethods
+
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import HasMethods
 
@@ -13,6 +20,7 @@ from sklinvariant.kernels import Mixture
 from sklinvariant.networks import SoftFisherVector
 
 
+@declared
 class FisherVector(Aggregator):
     """Fisher vector: the mean gradient of a diagonal Gaussian mixture's log-likelihood at a bag's descriptors.
 
@@ -23,28 +31,26 @@ class FisherVector(Aggregator):
 
     Parameters
     ----------
-    n_components : int, default=64
+    n_components : int
         Gaussians of the mixture; the representation has ``2 * n_components * d`` features.
-    improved : bool, default=True
+    improved : bool
         Signed square root, then L2 normalisation: the "improved" Fisher vector.
-    weight_terms : bool, default=False
+    weight_terms : bool
         Put the ``n_components`` derivatives to the mixing weights before the others.
-    mixture : mixture estimator or None, default=None
+    mixture : mixture estimator or None
         A diagonal mixture to use, fitted or to be fitted, such as ``GaussianMixture(covariance_type="diag")``.
         None runs expectation-maximisation from k-means.
-    max_iter : int, default=100
+    max_iter : int
         Most iterations of expectation-maximisation.
-    tol : float, default=1e-3
+    tol : float
         It stops when the mean log-likelihood of a descriptor rises by less.
-    subsample : int or None, default=200_000
+    subsample : int or None
         Most descriptors that the mixture is learned from; None takes all.
-    descriptor_dim : int or None, default=None
+    descriptor_dim : int or None
         Cuts flat rows ``(n, m * d)`` into m descriptors of this many features; None takes a row for one descriptor.
-    chunk_size : int or None, default=None
+    chunk_size : int or None
         Descriptors at a time; None fits the chunk to the cache. Bounds the memory, does not change the result.
-    device : str or torch.device, default="auto"
-        "auto" is the device of a tensor input, else CUDA where there is one, else CPU.
-    random_state : int, RandomState or None, default=None
+    random_state : int, RandomState or None
         Seeds the start of the mixture.
 
     Attributes
@@ -76,47 +82,22 @@ class FisherVector(Aggregator):
         "means": Array("k", "n_descriptor_features"),
         "covariances": Array("k", "n_descriptor_features"),
     }
-    _parameter_constraints = {
-        **Aggregator._parameter_constraints,
-        "n_components": [COUNT],
-        "improved": ["boolean"],
-        "weight_terms": ["boolean"],
-        "mixture": [HasMethods("fit"), None],
-        "max_iter": [COUNT],
-        "tol": [NON_NEGATIVE],
-        "subsample": [COUNT, None],
-    }
+    n_components: Count = 64
+    _: KW_ONLY
+    improved: bool = True
+    weight_terms: bool = False
+    mixture: Annotated[Any, HasMethods(["fit"])] | None = None
+    max_iter: Count = 100
+    tol: NonNegative = 1e-3
+    subsample: Count | None = 200_000
+    descriptor_dim: Count | None = None
+    chunk_size: Count | None = None
+    random_state: RandomState = None
 
     weights_ = FittedState("Mixing weights, (n_components,).")
     means_ = FittedState("Means, (n_components, d).")
     covariances_ = FittedState("Diagonal covariances, (n_components, d).")
 
-    def __init__(
-        self,
-        n_components=64,
-        *,
-        improved=True,
-        weight_terms=False,
-        mixture=None,
-        max_iter=100,
-        tol=1e-3,
-        subsample=200_000,
-        descriptor_dim=None,
-        chunk_size=None,
-        device="auto",
-        random_state=None,
-    ):
-        self.n_components = n_components
-        self.improved = improved
-        self.weight_terms = weight_terms
-        self.mixture = mixture
-        self.max_iter = max_iter
-        self.tol = tol
-        self.subsample = subsample
-        self.descriptor_dim = descriptor_dim
-        self.chunk_size = chunk_size
-        self.device = device
-        self.random_state = random_state
 
     @keeps_state_on_failure
     @_fit_context(prefer_skip_nested_validation=False)

@@ -4,6 +4,13 @@ Algorithm 1: start the encoder from a clustering, fit the classifier W₀, desce
 descriptors (eq. 4 and 5), then fit the classifier once more on all of them.
 """
 
+from __future__ import annotations
+
+from sklinvariant._parameters import Count, CountOrZero, NonNegative, Positive, ShareOfAll, Verbose, RandomState, declared
+from dataclasses import KW_ONLY
+from typing import Literal
+from collections.abc import Callable
+
 import copy
 
 import numpy as np
@@ -27,6 +34,7 @@ from sklinvariant.networks import Bags, LinearCost, MeanEncoder, Objective, OwnC
 _GAIN_SAMPLE = 512  # bags that the size of the representation is measured on
 
 
+@declared
 class LearnedAggregation(LinearPredictor, Aggregator):
     """Any encoder of local descriptors, learned together with a classifier or a regressor.
 
@@ -38,55 +46,53 @@ class LearnedAggregation(LinearPredictor, Aggregator):
     encoder : torch.nn.Module or callable
         The function T: a module that takes ``(rows, d)`` to ``(rows, D)``. It sees descriptors that are centred and
         scaled to a mean square of 1. A module is copied, a callable ``encoder(d)`` makes one.
-    feature_map : {"chi2"}, callable or None, default=None
+    feature_map : {"chi2"}, callable or None
         Differentiable map between the representation and the linear model: "chi2" is that of
         `sklearn.kernel_approximation.AdditiveChi2Sampler`, for non-negative representations.
-    loss : {"log_loss", "hinge", "squared_hinge", "squared_error"}, callable or Module, default="log_loss"
+    loss : {"log_loss", "hinge", "squared_hinge", "squared_error"}, callable or Module
         What is minimised. The first three make a classifier, "squared_error" a regressor. A callable
         ``loss(representation, y)`` takes the mapped representation (n, n_features) of a batch and its targets, numbers
         as they were given and words as class numbers, or ``loss(representation)`` where y is None. It gives a number,
         or one for each bag, which ``sample_weight`` needs. It may be a module with parameters of its own (W of the
         paper); there is then no ``predict``.
-    alpha : float, default=1e-4
+    alpha : float
         L2 penalty of the linear model, on representations scaled to a mean norm of 1.
-    max_epochs : int, default=30
+    max_epochs : int
         Most passes over the bags; 0 leaves the encoder as it starts.
-    batch_size : int, default=64
+    batch_size : int
         Bags a step.
-    learning_rate : float, default=0.05
+    learning_rate : float
         Step size at the start; the encoder's parameters are in units of the data's spread.
-    learning_rate_decay : {"cosine"} or None, default="cosine"
+    learning_rate_decay : {"cosine"} or None
         The step falls to 0 along half a cosine over ``max_epochs``, or stays. ``partial_fit`` keeps it.
-    optimizer : {"adam", "sgd"} or torch.optim.Optimizer class, default="adam"
+    optimizer : {"adam", "sgd"} or torch.optim.Optimizer class
         "sgd" has momentum 0.9.
-    descriptors_per_sample : int, float or None, default=0.3
+    descriptors_per_sample : int, float or None
         Descriptors drawn from each bag in a step (eq. 5), or their share (a float, rounded up); None takes all. Fewer
         are quicker and keep the codewords from fitting the noise of the training bags; bags of very few
         descriptors may need all.
-    tol : float or None, default=None
+    tol : float or None
         Training stops when an epoch's loss has not fallen by this for ``n_iter_no_change`` epochs; None never, so that
         the step comes to its end.
-    n_iter_no_change : int, default=5
+    n_iter_no_change : int
         Epochs to wait for that.
-    fine_tune : bool, default=True
+    fine_tune : bool
         Fit the linear model once more on all descriptors at the end (algorithm 1).
-    class_weight : dict, "balanced" or None, default=None
+    class_weight : dict, "balanced" or None
         Weights of the classes.
-    callbacks : list of skorch callbacks or None, default=None
+    callbacks : list of skorch callbacks or None
         Called during the training; scikit-learn's own are set by ``set_callbacks``.
-    warm_start : bool, default=False
+    warm_start : bool
         Go on from the previous fit.
-    verbose : int, default=0
+    verbose : int
         1 shows a progress bar of the epochs.
-    subsample : int or None, default=200_000
+    subsample : int or None
         Most descriptors that the start is made from; None takes all.
-    descriptor_dim : int or None, default=None
+    descriptor_dim : int or None
         Cuts flat rows ``(n, m * d)`` into m descriptors of this many features; None takes a row for one descriptor.
-    chunk_size : int or None, default=None
+    chunk_size : int or None
         Descriptors at a time; None fits the chunk to the cache. Bounds the memory, does not change the result.
-    device : str or torch.device, default="auto"
-        "auto" is the device of a tensor input, else CUDA where there is one, else CPU.
-    random_state : int, RandomState or None, default=None
+    random_state : int, RandomState or None
         Seeds the start, the order of the batches and the samples of descriptors.
 
     Attributes
@@ -118,76 +124,29 @@ class LearnedAggregation(LinearPredictor, Aggregator):
     (40, 8)
     """
 
-    _parameter_constraints = {
-        **Aggregator._parameter_constraints,
-        "encoder": [nn.Module, callable],
-        "feature_map": [StrOptions({"chi2"}), callable, None],
-        "loss": [StrOptions({"log_loss", "hinge", "squared_hinge", "squared_error"}), callable],
-        "alpha": [NON_NEGATIVE],
-        "max_epochs": [COUNT_OR_ZERO],
-        "batch_size": [COUNT],
-        "learning_rate": [POSITIVE],
-        "learning_rate_decay": [StrOptions({"cosine"}), None],
-        "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
-        "descriptors_per_sample": [COUNT, SHARE_OF_ALL, None],
-        "tol": [NON_NEGATIVE, None],
-        "n_iter_no_change": [COUNT],
-        "fine_tune": ["boolean"],
-        "class_weight": [dict, StrOptions({"balanced"}), None],
-        "callbacks": [list, tuple, None],
-        "warm_start": ["boolean"],
-        "verbose": ["verbose"],
-        "subsample": [COUNT, None],
-    }
+    encoder: nn.Module | Callable
+    _: KW_ONLY
+    feature_map: Literal["chi2"] | Callable | None = None
+    loss: Literal["log_loss", "hinge", "squared_hinge", "squared_error"] | Callable = "log_loss"
+    alpha: NonNegative = 1e-4
+    max_epochs: CountOrZero = 30
+    batch_size: Count = 64
+    learning_rate: Positive = 0.05
+    learning_rate_decay: Literal["cosine"] | None = "cosine"
+    optimizer: Literal["adam", "sgd"] | Callable = "adam"
+    descriptors_per_sample: Count | ShareOfAll | None = 0.3
+    tol: NonNegative | None = None
+    n_iter_no_change: Count = 5
+    fine_tune: bool = True
+    class_weight: dict | Literal["balanced"] | None = None
+    callbacks: list | tuple | None = None
+    warm_start: bool = False
+    verbose: Verbose = 0
+    subsample: Count | None = 200_000
+    descriptor_dim: Count | None = None
+    chunk_size: Count | None = None
+    random_state: RandomState = None
 
-    def __init__(
-        self,
-        encoder,
-        *,
-        feature_map=None,
-        loss="log_loss",
-        alpha=1e-4,
-        max_epochs=30,
-        batch_size=64,
-        learning_rate=0.05,
-        learning_rate_decay="cosine",
-        optimizer="adam",
-        descriptors_per_sample=0.3,
-        tol=None,
-        n_iter_no_change=5,
-        fine_tune=True,
-        class_weight=None,
-        callbacks=None,
-        warm_start=False,
-        verbose=0,
-        subsample=200_000,
-        descriptor_dim=None,
-        chunk_size=None,
-        device="auto",
-        random_state=None,
-    ):
-        self.encoder = encoder
-        self.feature_map = feature_map
-        self.loss = loss
-        self.alpha = alpha
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_decay = learning_rate_decay
-        self.optimizer = optimizer
-        self.descriptors_per_sample = descriptors_per_sample
-        self.tol = tol
-        self.n_iter_no_change = n_iter_no_change
-        self.fine_tune = fine_tune
-        self.class_weight = class_weight
-        self.callbacks = callbacks
-        self.warm_start = warm_start
-        self.verbose = verbose
-        self.subsample = subsample
-        self.descriptor_dim = descriptor_dim
-        self.chunk_size = chunk_size
-        self.device = device
-        self.random_state = random_state
 
     # What a subclass changes: how an encoder starts, is taken apart and put together again.
 

@@ -1,5 +1,13 @@
 """A Bag of Words whose codewords are learned with the classifier: T1 of Katharopoulos et al. 2017, eq. 6-8."""
 
+from __future__ import annotations
+
+from sklinvariant._parameters import Count, CountOrZero, FiniteArray, NonNegative, Positive, ShareOfAll, Verbose, RandomState, declared
+from dataclasses import KW_ONLY
+from typing import Any, Annotated, Literal
+from collections.abc import Callable
+from sklearn.utils._param_validation import HasMethods
+
 import numpy as np
 from sklearn.utils._param_validation import HasMethods, StrOptions
 
@@ -11,6 +19,7 @@ from sklinvariant.aggregation._learned_aggregation import LearnedAggregation
 from sklinvariant.networks import SoftBagOfWords
 
 
+@declared
 class LearnedBoW(LearnedAggregation):
     """Bag of Words learned with a classifier: codewords, their covariances and the sharpness of the assignment.
 
@@ -19,19 +28,19 @@ class LearnedBoW(LearnedAggregation):
 
     Parameters
     ----------
-    n_codewords : int, default=64
+    n_codewords : int
         Size of the codebook, and of the representation.
-    init : {"kmeans", "gmm", "random"}, array (k, d), clusterer or mixture, default="kmeans"
+    init : {"kmeans", "gmm", "random"}, array (k, d), clusterer or mixture
         Where the codebook starts; "gmm" (or a mixture) starts the covariances too. A fitted `BagOfWords`, `VLAD` or
         `FisherVector`, or any scikit-learn clusterer, fitted or not, will do.
-    covariance : {"diag", "identity"}, default="diag"
+    covariance : {"diag", "identity"}
         Learn a diagonal Σ for each codeword, or keep the identity.
-    gamma : "scale" or float, default="scale"
+    gamma : "scale" or float
         γ at the start, in 1 / squared units of the descriptors; "scale" sets it from their distances, see
         `BagOfWords`.
-    learn_gamma : bool, default=True
+    learn_gamma : bool
         Learn γ too, which the paper leaves to future work.
-    feature_map : {"chi2"}, callable or None, default="chi2"
+    feature_map : {"chi2"}, callable or None
         Map between the representation and the linear model.
     loss, alpha, max_epochs, batch_size, learning_rate, learning_rate_decay, optimizer, descriptors_per_sample
         The cost and its descent, as in `LearnedAggregation`.
@@ -72,76 +81,37 @@ class LearnedBoW(LearnedAggregation):
         "gamma": Number(),
         "covariances": Maybe(Array("k", "n_descriptor_features")),
     }
-    _parameter_constraints = {
-        **LearnedAggregation._parameter_constraints,
-        "n_codewords": [COUNT],
-        "init": [StrOptions({"kmeans", "gmm", "random"}), FINITE_ARRAY, HasMethods("fit")],
-        "covariance": [StrOptions({"diag", "identity"})],
-        "gamma": [StrOptions({"scale"}), POSITIVE],
-        "learn_gamma": ["boolean"],
-    }
-    _parameter_constraints.pop("encoder")
+    n_codewords: Count = 64
+    _: KW_ONLY
+    init: Literal["kmeans", "gmm", "random"] | FiniteArray | Annotated[Any, HasMethods(["fit"])] = "kmeans"
+    covariance: Literal["diag", "identity"] = "diag"
+    gamma: Literal["scale"] | Positive = "scale"
+    learn_gamma: bool = True
+    feature_map: Literal["chi2"] | Callable | None = "chi2"
+    loss: Literal["hinge", "log_loss", "squared_error", "squared_hinge"] | Callable = "log_loss"
+    alpha: NonNegative = 1e-4
+    max_epochs: CountOrZero = 30
+    batch_size: Count = 64
+    learning_rate: Positive = 0.05
+    learning_rate_decay: Literal["cosine"] | None = "cosine"
+    optimizer: Literal["adam", "sgd"] | Callable = "adam"
+    descriptors_per_sample: Count | ShareOfAll | None = 0.3
+    tol: NonNegative | None = None
+    n_iter_no_change: Count = 5
+    fine_tune: bool = True
+    class_weight: dict | Literal["balanced"] | None = None
+    callbacks: list | tuple | None = None
+    warm_start: bool = False
+    verbose: Verbose = 0
+    subsample: Count | None = 200_000
+    descriptor_dim: Count | None = None
+    chunk_size: Count | None = None
+    random_state: RandomState = None
 
     codebook_ = FittedState("Learned codewords, (n_codewords, d).")
     covariances_ = FittedState("Diagonals of the learned Σ, (n_codewords, d).")
     gamma_ = FittedState("The learned γ.")
 
-    def __init__(
-        self,
-        n_codewords=64,
-        *,
-        init="kmeans",
-        covariance="diag",
-        gamma="scale",
-        learn_gamma=True,
-        feature_map="chi2",
-        loss="log_loss",
-        alpha=1e-4,
-        max_epochs=30,
-        batch_size=64,
-        learning_rate=0.05,
-        learning_rate_decay="cosine",
-        optimizer="adam",
-        descriptors_per_sample=0.3,
-        tol=None,
-        n_iter_no_change=5,
-        fine_tune=True,
-        class_weight=None,
-        callbacks=None,
-        warm_start=False,
-        verbose=0,
-        subsample=200_000,
-        descriptor_dim=None,
-        chunk_size=None,
-        device="auto",
-        random_state=None,
-    ):
-        self.n_codewords = n_codewords
-        self.init = init
-        self.covariance = covariance
-        self.gamma = gamma
-        self.learn_gamma = learn_gamma
-        self.feature_map = feature_map
-        self.loss = loss
-        self.alpha = alpha
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_decay = learning_rate_decay
-        self.optimizer = optimizer
-        self.descriptors_per_sample = descriptors_per_sample
-        self.tol = tol
-        self.n_iter_no_change = n_iter_no_change
-        self.fine_tune = fine_tune
-        self.class_weight = class_weight
-        self.callbacks = callbacks
-        self.warm_start = warm_start
-        self.verbose = verbose
-        self.subsample = subsample
-        self.descriptor_dim = descriptor_dim
-        self.chunk_size = chunk_size
-        self.device = device
-        self.random_state = random_state
 
     def _start_encoder(self, sample, dtype, generator, n_samples):
         covariances = None

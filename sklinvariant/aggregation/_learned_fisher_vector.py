@@ -1,5 +1,13 @@
 """Fisher vectors whose mixture is learned with the classifier, which Katharopoulos et al. 2017 announce."""
 
+from __future__ import annotations
+
+from sklinvariant._parameters import Count, CountOrZero, FiniteArray, NonNegative, Positive, ShareOfAll, Verbose, RandomState, declared
+from dataclasses import KW_ONLY
+from typing import Any, Annotated, Literal
+from collections.abc import Callable
+from sklearn.utils._param_validation import HasMethods
+
 from sklearn.base import is_clusterer
 from sklearn.utils._param_validation import HasMethods, StrOptions
 
@@ -12,6 +20,7 @@ from sklinvariant.kernels import Mixture
 from sklinvariant.networks import SoftFisherVector
 
 
+@declared
 class LearnedFisherVector(LearnedAggregation):
     """Fisher vectors learned with a classifier: weights, means and variances of the mixture follow the task.
 
@@ -20,15 +29,15 @@ class LearnedFisherVector(LearnedAggregation):
 
     Parameters
     ----------
-    n_components : int, default=64
+    n_components : int
         Gaussians of the mixture; the representation has ``2 * n_components * d`` features.
-    init : {"gmm", "kmeans", "random"}, array (k, d), mixture or clusterer, default="gmm"
+    init : {"gmm", "kmeans", "random"}, array (k, d), mixture or clusterer
         Where the mixture starts: expectation-maximisation; a diagonal mixture, fitted (a `FisherVector`, too) or to be
         fitted; or a codebook, as in `LearnedBoW`, with the weights and variances of the descriptors nearest to each of
         its words. An array or a fitted estimator decides the number of Gaussians.
-    improved : bool, default=True
+    improved : bool
         Signed square root, then L2 normalisation.
-    feature_map : callable or None, default=None
+    feature_map : callable or None
         Map between the representation and the linear model.
     loss, alpha, max_epochs, batch_size, learning_rate, learning_rate_decay, optimizer, descriptors_per_sample
         The cost and its descent, as in `LearnedAggregation`.
@@ -64,71 +73,35 @@ class LearnedFisherVector(LearnedAggregation):
         "means": Array("k", "n_descriptor_features"),
         "covariances": Array("k", "n_descriptor_features"),
     }
-    _parameter_constraints = {
-        **LearnedAggregation._parameter_constraints,
-        "n_components": [COUNT],
-        "init": [StrOptions({"gmm", "kmeans", "random"}), FINITE_ARRAY, HasMethods("fit")],
-        "improved": ["boolean"],
-        "feature_map": [callable, None],
-    }
-    _parameter_constraints.pop("encoder")
+    n_components: Count = 64
+    _: KW_ONLY
+    init: Literal["gmm", "kmeans", "random"] | FiniteArray | Annotated[Any, HasMethods(["fit"])] = "gmm"
+    improved: bool = True
+    feature_map: Callable | None = None
+    loss: Literal["hinge", "log_loss", "squared_error", "squared_hinge"] | Callable = "log_loss"
+    alpha: NonNegative = 1e-4
+    max_epochs: CountOrZero = 30
+    batch_size: Count = 64
+    learning_rate: Positive = 0.05
+    learning_rate_decay: Literal["cosine"] | None = "cosine"
+    optimizer: Literal["adam", "sgd"] | Callable = "adam"
+    descriptors_per_sample: Count | ShareOfAll | None = 0.3
+    tol: NonNegative | None = None
+    n_iter_no_change: Count = 5
+    fine_tune: bool = True
+    class_weight: dict | Literal["balanced"] | None = None
+    callbacks: list | tuple | None = None
+    warm_start: bool = False
+    verbose: Verbose = 0
+    subsample: Count | None = 200_000
+    descriptor_dim: Count | None = None
+    chunk_size: Count | None = None
+    random_state: RandomState = None
 
     weights_ = FittedState("Learned mixing weights, (n_components,).")
     means_ = FittedState("Learned means, (n_components, d).")
     covariances_ = FittedState("Learned diagonal covariances, (n_components, d).")
 
-    def __init__(
-        self,
-        n_components=64,
-        *,
-        init="gmm",
-        improved=True,
-        feature_map=None,
-        loss="log_loss",
-        alpha=1e-4,
-        max_epochs=30,
-        batch_size=64,
-        learning_rate=0.05,
-        learning_rate_decay="cosine",
-        optimizer="adam",
-        descriptors_per_sample=0.3,
-        tol=None,
-        n_iter_no_change=5,
-        fine_tune=True,
-        class_weight=None,
-        callbacks=None,
-        warm_start=False,
-        verbose=0,
-        subsample=200_000,
-        descriptor_dim=None,
-        chunk_size=None,
-        device="auto",
-        random_state=None,
-    ):
-        self.n_components = n_components
-        self.init = init
-        self.improved = improved
-        self.feature_map = feature_map
-        self.loss = loss
-        self.alpha = alpha
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_decay = learning_rate_decay
-        self.optimizer = optimizer
-        self.descriptors_per_sample = descriptors_per_sample
-        self.tol = tol
-        self.n_iter_no_change = n_iter_no_change
-        self.fine_tune = fine_tune
-        self.class_weight = class_weight
-        self.callbacks = callbacks
-        self.warm_start = warm_start
-        self.verbose = verbose
-        self.subsample = subsample
-        self.descriptor_dim = descriptor_dim
-        self.chunk_size = chunk_size
-        self.device = device
-        self.random_state = random_state
 
     def _start_encoder(self, sample, dtype, generator, n_samples):
         how = {"max_iter": 100, "tol": 1e-3, "generator": generator, "n_samples": n_samples}

@@ -1,11 +1,20 @@
 """VLAD whose codewords are learned with the classifier: T2 of Katharopoulos et al. 2017, eq. 9."""
 
+from __future__ import annotations
+
+from sklinvariant._parameters import Count, CountOrZero, FiniteArray, NonNegative, Positive, ShareOfAll, Verbose, RandomState, declared
+from dataclasses import KW_ONLY
+from typing import Any, Annotated, Literal
+from collections.abc import Callable
+from sklearn.utils._param_validation import HasMethods
+
 from sklearn.utils._param_validation import StrOptions
 
 from sklinvariant.aggregation._learned_bag_of_words import LearnedBoW
 from sklinvariant.networks import SoftVLAD
 
 
+@declared
 class LearnedVLAD(LearnedBoW):
     """VLAD learned with a classifier: codewords, their covariances and the sharpness of the assignment.
 
@@ -14,13 +23,13 @@ class LearnedVLAD(LearnedBoW):
 
     Parameters
     ----------
-    n_codewords : int, default=64
+    n_codewords : int
         Size of the codebook; the representation has ``n_codewords * d`` features.
     init, covariance, gamma, learn_gamma
         As in `LearnedBoW`.
-    normalization : {"l2", "power", "intra"} or None, default="power"
+    normalization : {"l2", "power", "intra"} or None
         As in `VLAD`; None is the paper's eq. 9.
-    feature_map : callable or None, default=None
+    feature_map : callable or None
         Map between the representation and the linear model.
     loss, alpha, max_epochs, batch_size, learning_rate, learning_rate_decay, optimizer, descriptors_per_sample
         The cost and its descent, as in `LearnedAggregation`.
@@ -51,70 +60,34 @@ class LearnedVLAD(LearnedBoW):
     (40, 12)
     """
 
-    _parameter_constraints = {
-        **LearnedBoW._parameter_constraints,
-        "normalization": [StrOptions({"l2", "power", "intra"}), None],
-        "feature_map": [callable, None],
-    }
+    n_codewords: Count = 64
+    _: KW_ONLY
+    init: Literal["gmm", "kmeans", "random"] | FiniteArray | Annotated[Any, HasMethods(["fit"])] = "kmeans"
+    covariance: Literal["diag", "identity"] = "diag"
+    gamma: Literal["scale"] | Positive = "scale"
+    learn_gamma: bool = True
+    normalization: Literal["l2", "power", "intra"] | None = "power"
+    feature_map: Callable | None = None
+    loss: Literal["hinge", "log_loss", "squared_error", "squared_hinge"] | Callable = "log_loss"
+    alpha: NonNegative = 1e-4
+    max_epochs: CountOrZero = 30
+    batch_size: Count = 64
+    learning_rate: Positive = 0.05
+    learning_rate_decay: Literal["cosine"] | None = "cosine"
+    optimizer: Literal["adam", "sgd"] | Callable = "adam"
+    descriptors_per_sample: Count | ShareOfAll | None = 0.3
+    tol: NonNegative | None = None
+    n_iter_no_change: Count = 5
+    fine_tune: bool = True
+    class_weight: dict | Literal["balanced"] | None = None
+    callbacks: list | tuple | None = None
+    warm_start: bool = False
+    verbose: Verbose = 0
+    subsample: Count | None = 200_000
+    descriptor_dim: Count | None = None
+    chunk_size: Count | None = None
+    random_state: RandomState = None
 
-    def __init__(
-        self,
-        n_codewords=64,
-        *,
-        init="kmeans",
-        covariance="diag",
-        gamma="scale",
-        learn_gamma=True,
-        normalization="power",
-        feature_map=None,
-        loss="log_loss",
-        alpha=1e-4,
-        max_epochs=30,
-        batch_size=64,
-        learning_rate=0.05,
-        learning_rate_decay="cosine",
-        optimizer="adam",
-        descriptors_per_sample=0.3,
-        tol=None,
-        n_iter_no_change=5,
-        fine_tune=True,
-        class_weight=None,
-        callbacks=None,
-        warm_start=False,
-        verbose=0,
-        subsample=200_000,
-        descriptor_dim=None,
-        chunk_size=None,
-        device="auto",
-        random_state=None,
-    ):
-        self.n_codewords = n_codewords
-        self.init = init
-        self.covariance = covariance
-        self.gamma = gamma
-        self.learn_gamma = learn_gamma
-        self.normalization = normalization
-        self.feature_map = feature_map
-        self.loss = loss
-        self.alpha = alpha
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_decay = learning_rate_decay
-        self.optimizer = optimizer
-        self.descriptors_per_sample = descriptors_per_sample
-        self.tol = tol
-        self.n_iter_no_change = n_iter_no_change
-        self.fine_tune = fine_tune
-        self.class_weight = class_weight
-        self.callbacks = callbacks
-        self.warm_start = warm_start
-        self.verbose = verbose
-        self.subsample = subsample
-        self.descriptor_dim = descriptor_dim
-        self.chunk_size = chunk_size
-        self.device = device
-        self.random_state = random_state
 
     def _module(self, codebook, covariances, gamma, units, dtype):
         return SoftVLAD(

@@ -1,5 +1,12 @@
 """VLAD: the mean residual of a bag's descriptors to each codeword (Jégou et al. 2010)."""
 
+from __future__ import annotations
+
+from sklinvariant._parameters import Count, FiniteArray, NonNegative, Positive, RandomState, declared
+from dataclasses import KW_ONLY
+from typing import Any, Annotated, Literal
+from sklearn.utils._param_validation import HasMethods
+
 import numpy as np
 import torch
 from sklearn.utils._param_validation import StrOptions
@@ -9,6 +16,7 @@ from sklinvariant.kernels import count_codewords, nearest_codewords, sum_by_code
 from sklinvariant.networks import SoftVLAD, normalize_vlad
 
 
+@declared
 class VLAD(CodebookAggregator):
     """Vector of locally aggregated descriptors: where a bag's descriptors lie around each codeword.
 
@@ -17,30 +25,28 @@ class VLAD(CodebookAggregator):
 
     Parameters
     ----------
-    n_codewords : int, default=64
+    n_codewords : int
         Size of the codebook; the representation has ``n_codewords * d`` features.
-    assignment : {"hard", "soft"}, default="hard"
+    assignment : {"hard", "soft"}
         One codeword a descriptor, or a share for each.
-    normalization : {"l2", "power", "intra"} or None, default="power"
+    normalization : {"l2", "power", "intra"} or None
         "l2" divides by the norm; "power" takes signed square roots first; "intra" normalises the residual of each
         codeword first (Arandjelović & Zisserman 2013). None gives the mean residuals in data units.
-    gamma : "scale" or float, default="scale"
+    gamma : "scale" or float
         Sharpness of the soft assignment; see `BagOfWords`.
-    codebook : array of shape (k, d), clusterer, mixture or None, default=None
+    codebook : array of shape (k, d), clusterer, mixture or None
         Codewords to use, or an estimator that has ``cluster_centers_`` or ``means_`` (fitted, or to be fitted).
-    max_iter : int, default=100
+    max_iter : int
         Most iterations of k-means.
-    tol : float, default=1e-4
+    tol : float
         k-means stops when the codewords move less than this times the variance of the descriptors.
-    subsample : int or None, default=200_000
+    subsample : int or None
         Most descriptors that the codebook is learned from; None takes all.
-    descriptor_dim : int or None, default=None
+    descriptor_dim : int or None
         Cuts flat rows ``(n, m * d)`` into m descriptors of this many features; None takes a row for one descriptor.
-    chunk_size : int or None, default=None
+    chunk_size : int or None
         Descriptors at a time; None fits the chunk to the cache. Bounds the memory, does not change the result.
-    device : str or torch.device, default="auto"
-        "auto" is the device of a tensor input, else CUDA where there is one, else CPU.
-    random_state : int, RandomState or None, default=None
+    random_state : int, RandomState or None
         Seeds the start of k-means.
 
     Attributes
@@ -67,39 +73,19 @@ class VLAD(CodebookAggregator):
            [0., 0., 0., 0.]])
     """
 
-    _parameter_constraints = {
-        **CodebookAggregator._parameter_constraints,
-        "normalization": [StrOptions({"l2", "power", "intra"}), None],
-    }
+    n_codewords: Count = 64
+    _: KW_ONLY
+    assignment: Literal["hard", "soft"] = "hard"
+    normalization: Literal["l2", "power", "intra"] | None = "power"
+    gamma: Literal["scale"] | Positive = "scale"
+    codebook: FiniteArray | Annotated[Any, HasMethods(["fit"])] | None = None
+    max_iter: Count = 100
+    tol: NonNegative = 1e-4
+    subsample: Count | None = 200_000
+    descriptor_dim: Count | None = None
+    chunk_size: Count | None = None
+    random_state: RandomState = None
 
-    def __init__(
-        self,
-        n_codewords=64,
-        *,
-        assignment="hard",
-        normalization="power",
-        gamma="scale",
-        codebook=None,
-        max_iter=100,
-        tol=1e-4,
-        subsample=200_000,
-        descriptor_dim=None,
-        chunk_size=None,
-        device="auto",
-        random_state=None,
-    ):
-        self.n_codewords = n_codewords
-        self.assignment = assignment
-        self.normalization = normalization
-        self.gamma = gamma
-        self.codebook = codebook
-        self.max_iter = max_iter
-        self.tol = tol
-        self.subsample = subsample
-        self.descriptor_dim = descriptor_dim
-        self.chunk_size = chunk_size
-        self.device = device
-        self.random_state = random_state
 
     def _encode(self, bags, dtype, device):
         # soft and hard share the encoder's units, so that residuals have a size near 1

@@ -3,6 +3,12 @@
 After Kuzminykh, Polykovskiy & Zhebrak (2018).
 """
 
+from __future__ import annotations
+
+from sklinvariant._parameters import Count, NonNegative, Positive, Verbose, RandomState, declared
+from dataclasses import KW_ONLY
+from typing import Literal
+
 import contextlib
 import math
 
@@ -141,6 +147,7 @@ def _has_pose(estimator):
     return True
 
 
+@declared
 class EquivariantAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ImageEstimator):
     """Features of images that do not change when the image is turned, learned without labels; and the pose.
 
@@ -153,48 +160,46 @@ class EquivariantAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMix
 
     Parameters
     ----------
-    latent_channels : int, default=16
+    latent_channels : int
         k, channels of the embedding.
-    group : str, default="C4"
+    group : str
         What shall not matter: "C4" turns by 90 degrees, "D4" also mirror images, "D1" those alone, "C2" half turns;
         under these features are the same to rounding. "C8", "D8", "C16", … turn by smaller angles, under which features
         are about the same, and need images whose corners are as empty as what is around them. "trivial" is an ordinary
         autoencoder.
-    pooling : {"attention", "gram", "mean"} or None, default="attention"
+    pooling : {"attention", "gram", "mean"} or None
         How features are made of the embedding. "attention" turns it back by the pose, ``Σ_g p_g E[g u]``: k · order
         features. "gram" takes products of channels, ``1 / order Σ_u E_i[u] E_j[u]``: k (k + 1) / 2, the off-diagonal
         ones times √2, so that distances are those of matrices. "mean" averages over the group: k. None keeps the
         embedding, k · order numbers that move with the image.
-    width : int, default=8
+    width : int
         Channels of the first level, each for all elements of the group; they double with each level.
-    depth : int, default=2
+    depth : int
         Levels of convolutions; each halves height and width.
-    loss : {"mse", "bce"}, default="mse"
+    loss : {"mse", "bce"}
         Squared error in units of the variance, or the cross-entropy of a sigmoid, for values in 0-1.
-    pose_weight : float, default=1.0
+    pose_weight : float
         Weight of the entropy of the mean pose, in nats. With 0 every kind of image finds a canonical pose of its own,
         and some kinds several. Where images lie in all poses alike there is nothing to agree on, and it makes no
         difference.
-    image_shape : tuple or None, default=None
+    image_shape : tuple or None
         (h, w) or (h, w, c) of flat rows; None takes a row for an image one pixel high.
-    max_epochs : int, default=30
+    max_epochs : int
         Most passes over the images.
-    batch_size : int, default=64
+    batch_size : int
         Images a step, at most.
-    learning_rate : float, default=0.01
+    learning_rate : float
         Step of Adam at the start; it falls to 0 along half a cosine over ``max_epochs``.
-    tol : float or None, default=None
+    tol : float or None
         Training stops when an epoch's loss has not fallen by this for ``n_iter_no_change`` epochs; None never.
-    n_iter_no_change : int, default=5
+    n_iter_no_change : int
         Epochs to wait for that.
-    callbacks : list of skorch callbacks or None, default=None
+    callbacks : list of skorch callbacks or None
         Called during training; scikit-learn's own are set by ``set_callbacks``.
-    verbose : int, default=0
+    verbose : int
         1 shows a bar of epochs.
-    random_state : int, RandomState or None, default=None
+    random_state : int, RandomState or None
         Seeds weights and order.
-    device : str or torch.device, default="auto"
-        "auto" is the device of a tensor input, else CUDA where there is one, else CPU.
 
     Attributes
     ----------
@@ -267,64 +272,24 @@ class EquivariantAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMix
         "shift": Array(None, None, None),
         "scale": Array(None, None, None),
     }
-    _parameter_constraints = {
-        "latent_channels": [COUNT],
-        "group": [str],
-        "pooling": [StrOptions({"attention", "gram", "mean"}), None],
-        "width": [COUNT],
-        "depth": [COUNT],
-        "loss": [StrOptions({"mse", "bce"})],
-        "pose_weight": [NON_NEGATIVE],
-        "image_shape": [tuple, list, None],
-        "max_epochs": [COUNT],
-        "batch_size": [COUNT],
-        "learning_rate": [POSITIVE],
-        "tol": [NON_NEGATIVE, None],
-        "n_iter_no_change": [COUNT],
-        "callbacks": [list, tuple, None],
-        "verbose": ["verbose"],
-        "random_state": ["random_state"],
-        "device": DEVICE,
-    }
+    latent_channels: Count = 16
+    _: KW_ONLY
+    group: str = "C4"
+    pooling: Literal["attention", "gram", "mean"] | None = "attention"
+    width: Count = 8
+    depth: Count = 2
+    loss: Literal["mse", "bce"] = "mse"
+    pose_weight: NonNegative = 1.0
+    image_shape: tuple | list | None = None
+    max_epochs: Count = 30
+    batch_size: Count = 64
+    learning_rate: Positive = 0.01
+    tol: NonNegative | None = None
+    n_iter_no_change: Count = 5
+    callbacks: list | tuple | None = None
+    verbose: Verbose = 0
+    random_state: RandomState = None
 
-    def __init__(
-        self,
-        latent_channels=16,
-        *,
-        group="C4",
-        pooling="attention",
-        width=8,
-        depth=2,
-        loss="mse",
-        pose_weight=1.0,
-        image_shape=None,
-        max_epochs=30,
-        batch_size=64,
-        learning_rate=0.01,
-        tol=None,
-        n_iter_no_change=5,
-        callbacks=None,
-        verbose=0,
-        random_state=None,
-        device="auto",
-    ):
-        self.latent_channels = latent_channels
-        self.group = group
-        self.pooling = pooling
-        self.width = width
-        self.depth = depth
-        self.loss = loss
-        self.pose_weight = pose_weight
-        self.image_shape = image_shape
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.tol = tol
-        self.n_iter_no_change = n_iter_no_change
-        self.callbacks = callbacks
-        self.verbose = verbose
-        self.random_state = random_state
-        self.device = device
 
     def _check_layout(self):
         state, architecture = self._state, self._state["architecture"]

@@ -3,6 +3,13 @@
 The features under auto-pooling (Sukhbaatar et al. 2013, section 3): 400 units on 16 × 16 patches, 100 on 6 × 6.
 """
 
+from __future__ import annotations
+
+from sklinvariant._parameters import Count, NonNegative, Positive, ShareInside, Verbose, RandomState, declared
+from dataclasses import KW_ONLY
+from typing import Literal
+from collections.abc import Callable
+
 import math
 
 import numpy as np
@@ -46,6 +53,7 @@ def reconstruction_error(network, rows, at_once=8192):
     return float(torch.stack(errors).sum()) / rows.numel()
 
 
+@declared
 class SparseAutoencoder(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, TorchEstimator):
     """Features of which few are on at a time, and from which the rows can be rebuilt: one hidden layer.
 
@@ -56,44 +64,42 @@ class SparseAutoencoder(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMi
 
     Parameters
     ----------
-    n_components : int, default=100
+    n_components : int
         Hidden units k; may be more than features.
-    sparsity : float, default=0.05
+    sparsity : float
         ρ, the mean activation that each unit is held to, between 0 and 1. Smaller makes units more selective.
-    sparsity_weight : float, default=10.0
+    sparsity_weight : float
         β, how strongly; 0 is a plain autoencoder.
-    alpha : float, default=0.03
+    alpha : float
         Weight decay. Too small, and units stay in the linear middle of σ, where filters look like noise; larger makes
         fewer, smoother and more local ones; much larger leaves none. More features bear more.
-    tied_weights : bool, default=False
+    tied_weights : bool
         Decode with the weights of the encoder, V = W: half the parameters.
-    decoder : {"linear", "sigmoid"}, default="linear"
+    decoder : {"linear", "sigmoid"}
         "linear" rebuilds any rows, whitened ones for instance; "sigmoid" those in 0-1.
-    max_epochs : int, default=30
+    max_epochs : int
         Most passes over the rows; with ``optimizer="lbfgs"`` each is 20 of its iterations.
-    batch_size : int, default=256
+    batch_size : int
         Rows a step. ρ̂ is estimated from them: below some tens it is coarse. "lbfgs" takes all rows.
-    learning_rate : float, default=0.02
+    learning_rate : float
         Step size at the start; "lbfgs" finds its own.
-    learning_rate_decay : {"cosine"} or None, default="cosine"
+    learning_rate_decay : {"cosine"} or None
         The step falls to 0 along half a cosine over ``max_epochs``, or stays. ``partial_fit`` keeps it.
-    optimizer : {"adam", "sgd", "lbfgs"} or torch.optim.Optimizer class, default="adam"
+    optimizer : {"adam", "sgd", "lbfgs"} or torch.optim.Optimizer class
         "sgd" has momentum 0.9. "lbfgs" (on all rows at once, as in the notes) finds lower costs on some thousand rows,
         where an epoch has few steps; on many thousand Adam is sooner as low.
-    tol : float or None, default=None
+    tol : float or None
         Training stops when an epoch's loss has not fallen by this for ``n_iter_no_change`` epochs; None never.
-    n_iter_no_change : int, default=5
+    n_iter_no_change : int
         Epochs to wait for that.
-    warm_start : bool, default=False
+    warm_start : bool
         Let `fit` go on from what was learned before.
-    callbacks : list of skorch callbacks or None, default=None
+    callbacks : list of skorch callbacks or None
         Called during training; scikit-learn's own are set by ``set_callbacks``.
-    verbose : int, default=0
+    verbose : int
         1 shows a bar of epochs.
-    random_state : int, RandomState or None, default=None
+    random_state : int, RandomState or None
         Seeds weights and order.
-    device : str or torch.device, default="auto"
-        "auto" is the device of a tensor input, else CUDA where there is one, else CPU.
 
     Attributes
     ----------
@@ -143,72 +149,30 @@ class SparseAutoencoder(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMi
         "decoder_intercept": Array("n_features_in_"),
         "spread": Number(),
     }
-    _parameter_constraints = {
-        "n_components": [COUNT],
-        "sparsity": [SHARE_INSIDE],
-        "sparsity_weight": [NON_NEGATIVE],
-        "alpha": [NON_NEGATIVE],
-        "tied_weights": ["boolean"],
-        "decoder": [StrOptions({"linear", "sigmoid"})],
-        "max_epochs": [COUNT],
-        "batch_size": [COUNT],
-        "learning_rate": [POSITIVE],
-        "learning_rate_decay": [StrOptions({"cosine"}), None],
-        "optimizer": [StrOptions({*OPTIMIZERS, "lbfgs"}), callable],
-        "tol": [NON_NEGATIVE, None],
-        "n_iter_no_change": [COUNT],
-        "warm_start": ["boolean"],
-        "callbacks": [list, tuple, None],
-        "verbose": ["verbose"],
-        "random_state": ["random_state"],
-        "device": DEVICE,
-    }
+    n_components: Count = 100
+    _: KW_ONLY
+    sparsity: ShareInside = 0.05
+    sparsity_weight: NonNegative = 10.0
+    alpha: NonNegative = 0.03
+    tied_weights: bool = False
+    decoder: Literal["linear", "sigmoid"] = "linear"
+    max_epochs: Count = 30
+    batch_size: Count = 256
+    learning_rate: Positive = 0.02
+    learning_rate_decay: Literal["cosine"] | None = "cosine"
+    optimizer: Literal["adam", "sgd", "lbfgs"] | Callable = "adam"
+    tol: NonNegative | None = None
+    n_iter_no_change: Count = 5
+    warm_start: bool = False
+    callbacks: list | tuple | None = None
+    verbose: Verbose = 0
+    random_state: RandomState = None
 
     components_ = FittedState("(n_components, n_features) encoding weights")
     intercept_ = FittedState("(n_components,) biases of the units")
     decoder_components_ = FittedState("(n_components, n_features) decoding weights")
     decoder_intercept_ = FittedState("(n_features,) biases of the reconstruction")
 
-    def __init__(
-        self,
-        n_components=100,
-        *,
-        sparsity=0.05,
-        sparsity_weight=10.0,
-        alpha=0.03,
-        tied_weights=False,
-        decoder="linear",
-        max_epochs=30,
-        batch_size=256,
-        learning_rate=0.02,
-        learning_rate_decay="cosine",
-        optimizer="adam",
-        tol=None,
-        n_iter_no_change=5,
-        warm_start=False,
-        callbacks=None,
-        verbose=0,
-        random_state=None,
-        device="auto",
-    ):
-        self.n_components = n_components
-        self.sparsity = sparsity
-        self.sparsity_weight = sparsity_weight
-        self.alpha = alpha
-        self.tied_weights = tied_weights
-        self.decoder = decoder
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_decay = learning_rate_decay
-        self.optimizer = optimizer
-        self.tol = tol
-        self.n_iter_no_change = n_iter_no_change
-        self.warm_start = warm_start
-        self.callbacks = callbacks
-        self.verbose = verbose
-        self.random_state = random_state
-        self.device = device
 
     @keeps_state_on_failure
     @with_callbacks

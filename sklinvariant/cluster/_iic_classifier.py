@@ -4,6 +4,13 @@ Semi-supervised fine-tuning: the trunk is learned without labels; a linear model
 are learned with those there are.
 """
 
+from __future__ import annotations
+
+from sklinvariant._parameters import Count, CountOrZero, NonNegative, Positive, Verbose, RandomState, integers, declared
+from dataclasses import KW_ONLY
+from typing import Any, Annotated, Literal
+from collections.abc import Callable
+
 import copy
 import math
 
@@ -108,6 +115,7 @@ def mean_features(network, samples, views, n_views, seed):
     return torch.cat(parts)
 
 
+@declared
 class IICClassifier(
     CallbackSupportMixin,
     ClassNamePrefixFeaturesOutMixin,
@@ -126,42 +134,40 @@ class IICClassifier(
     clusterer : IICClusterer
         A clone of it is fitted to all samples, without labels. Its parameters are ``clusterer__…``. One that is fitted
         already is taken as it is inside a `sklearn.frozen.FrozenEstimator`.
-    transforms : "clusterer", callable or None, default="clusterer"
+    transforms : "clusterer", callable or None
         How samples are changed in training, anew in each epoch: as the clusterer changes them to have pairs, which is
         for rows not at all; by ``transforms(samples, generator)``; or None, not at all.
-    n_views : int, default=1
+    n_views : int
         How often a sample is seen when it is predicted: as it is, and in ``n_views - 1`` ways of ``transforms`` that
         were drawn once for all; the paper has 10. Their features are averaged.
-    alpha : float, default=1e-4
+    alpha : float
         L2 penalty of the linear model, on features scaled to a mean norm of 1.
-    max_epochs : int, default=50
+    max_epochs : int
         Most passes over the labelled samples; 0 leaves the trunk as it is.
-    batch_size : int, default=64
+    batch_size : int
         Labelled samples a step.
-    learning_rate : float, default=1e-3
+    learning_rate : float
         Step size of the linear model at the start.
-    trunk_learning_rate : float, default=3e-4
+    trunk_learning_rate : float
         Step size of the trunk at the start; 0 leaves it as it is.
-    learning_rate_decay : {"cosine"} or None, default="cosine"
+    learning_rate_decay : {"cosine"} or None
         The steps fall to 0 along half a cosine over ``max_epochs``, or stay.
-    optimizer : {"adam", "sgd"} or torch.optim.Optimizer class, default="adam"
+    optimizer : {"adam", "sgd"} or torch.optim.Optimizer class
         "sgd" has momentum 0.9.
-    tol : float or None, default=None
+    tol : float or None
         Training stops when an epoch's loss has not fallen by this for ``n_iter_no_change`` epochs; None never.
-    n_iter_no_change : int, default=5
+    n_iter_no_change : int
         Epochs to wait for that.
-    class_weight : dict, "balanced" or None, default=None
+    class_weight : dict, "balanced" or None
         Weights of the classes.
-    unlabeled_value : label or None, default=-1
+    unlabeled_value : label or None
         The rows of y that have no label. None where all rows have one, and -1 is a class.
-    callbacks : list of skorch callbacks or None, default=None
+    callbacks : list of skorch callbacks or None
         Called during fine-tuning; scikit-learn's own are set by ``set_callbacks``.
-    verbose : int, default=0
+    verbose : int
         1 shows a bar of epochs.
-    random_state : int, RandomState or None, default=None
+    random_state : int, RandomState or None
         Seeds order and views.
-    device : str or torch.device, default="auto"
-        "auto" is the device of a tensor input, else CUDA where there is one, else CPU.
 
     Attributes
     ----------
@@ -212,70 +218,28 @@ class IICClassifier(
         "classes": Array("c", kinds="biufUO"),
         "seed": Whole(0),
     }
-    _parameter_constraints = {
-        "clusterer": [IICClusterer, FrozenEstimator],
-        "transforms": [StrOptions({"clusterer"}), callable, None],
-        "n_views": [integers(1, 10_000)],
-        "alpha": [NON_NEGATIVE],
-        "max_epochs": [COUNT_OR_ZERO],
-        "batch_size": [COUNT],
-        "learning_rate": [POSITIVE],
-        "trunk_learning_rate": [NON_NEGATIVE],
-        "learning_rate_decay": [StrOptions({"cosine"}), None],
-        "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
-        "tol": [NON_NEGATIVE, None],
-        "n_iter_no_change": [COUNT],
-        "class_weight": [dict, StrOptions({"balanced"}), None],
-        "unlabeled_value": "no_validation",
-        "callbacks": [list, tuple, None],
-        "verbose": ["verbose"],
-        "random_state": ["random_state"],
-        "device": DEVICE,
-    }
+    clusterer: IICClusterer | FrozenEstimator
+    _: KW_ONLY
+    transforms: Literal["clusterer"] | Callable | None = "clusterer"
+    n_views: Annotated[int, integers(1, 10000)] = 1
+    alpha: NonNegative = 1e-4
+    max_epochs: CountOrZero = 50
+    batch_size: Count = 64
+    learning_rate: Positive = 1e-3
+    trunk_learning_rate: NonNegative = 3e-4
+    learning_rate_decay: Literal["cosine"] | None = "cosine"
+    optimizer: Literal["adam", "sgd"] | Callable = "adam"
+    tol: NonNegative | None = None
+    n_iter_no_change: Count = 5
+    class_weight: dict | Literal["balanced"] | None = None
+    unlabeled_value: Any = -1
+    callbacks: list | tuple | None = None
+    verbose: Verbose = 0
+    random_state: RandomState = None
     classes_ = FittedState("Class labels.")
     coef_ = FittedState("Weights of the linear model on the fine-tuned features.")
     intercept_ = FittedState("Offsets of the linear model.")
 
-    def __init__(
-        self,
-        clusterer,
-        *,
-        transforms="clusterer",
-        n_views=1,
-        alpha=1e-4,
-        max_epochs=50,
-        batch_size=64,
-        learning_rate=1e-3,
-        trunk_learning_rate=3e-4,
-        learning_rate_decay="cosine",
-        optimizer="adam",
-        tol=None,
-        n_iter_no_change=5,
-        class_weight=None,
-        unlabeled_value=-1,
-        callbacks=None,
-        verbose=0,
-        random_state=None,
-        device="auto",
-    ):
-        self.clusterer = clusterer
-        self.transforms = transforms
-        self.n_views = n_views
-        self.alpha = alpha
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.trunk_learning_rate = trunk_learning_rate
-        self.learning_rate_decay = learning_rate_decay
-        self.optimizer = optimizer
-        self.tol = tol
-        self.n_iter_no_change = n_iter_no_change
-        self.class_weight = class_weight
-        self.unlabeled_value = unlabeled_value
-        self.callbacks = callbacks
-        self.verbose = verbose
-        self.random_state = random_state
-        self.device = device
 
     def _check_layout(self):
         (n_outputs, width), n_classes = self._state["coef"].shape, len(self._state["classes"])

@@ -4,6 +4,14 @@ Ji, Henriques & Vedaldi 2019, "Invariant information clustering for unsupervised
 segmentation", equations 1-4.
 """
 
+from __future__ import annotations
+
+from sklinvariant._parameters import Count, NonNegative, Positive, Verbose, RandomState, integers, declared
+from dataclasses import KW_ONLY
+from typing import Annotated, Literal
+from collections.abc import Callable
+import os
+
 import math
 import os
 import warnings
@@ -85,6 +93,7 @@ def draws_for(pairs):
     return min(_MOST_DRAWS, math.ceil(_MEASURED / len(pairs)))
 
 
+@declared
 class IICClusterer(
     CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, ImageEstimator
 ):
@@ -96,70 +105,68 @@ class IICClusterer(
 
     Parameters
     ----------
-    n_clusters : int, default=8
+    n_clusters : int
         k.
-    pairs : {"auto", "transform", "neighbors", "temporal", "explicit"} or callable, default="auto"
+    pairs : {"auto", "transform", "neighbors", "temporal", "explicit"} or callable
         What makes a pair. "transform": an image and a changed view of it. "neighbors": a sample and one that 1 to 3
         steps lead to, each to one of the ``n_neighbors`` nearest others. "temporal": a frame and the next one of its
         clip. "explicit": X holds pairs, (n, 2, ...). A callable ``pairs(samples, generator)`` changes samples (n, ...)
         at random, and stands for "transform" with such ``transforms``. "auto" is "transform" for images and
         "neighbors" for rows.
-    transforms : callable or None, default=None
+    transforms : callable or None
         How the second sample of each pair is changed, ``transforms(samples, generator)``, as every transform of
         `sklinvariant.transforms` does. None leaves it as it is, except that of "transform", which is turned, stretched
         and moved a little; colour images are also mirrored and of other colours.
-    n_neighbors : int, default=10
+    n_neighbors : int
         Of "neighbors". More make fewer, rounder clusters of mixed samples likelier; fewer let a cluster break in two.
-    network : {"auto", "mlp", "vgg", "resnet"} or torch.nn.Module, default="auto"
+    network : {"auto", "mlp", "vgg", "resnet"} or torch.nn.Module
         The trunk. "mlp": two layers of 256 units. "vgg": four 5 × 5 convolutions of 64 to 512 channels, the paper's for
         MNIST. "resnet": 34 layers on the edges (Sobel) of the grey image, the paper's for colour images. A module,
         which is copied, takes (n, n_features) or (n, c, h, w) to features. "auto" is "mlp" for rows and images of
         less than 12 pixels a side, then "vgg" for grey and "resnet" for colour images.
-    n_overclusters : int or None, default=None
+    n_overclusters : int or None
         Clusters of auxiliary heads, which learn in turns with the main ones and are then left aside: more than
         ``n_clusters``, so that the trunk learns finer differences. Doubles the time.
-    n_heads : int, default=5
+    n_heads : int
         Heads that start differently; the one of least loss gives the clusters.
-    n_repeats : int, default=1
+    n_repeats : int
         Partners drawn for each sample of a batch. More make steadier steps that take longer.
-    entropy_weight : float, default=2.0
+    entropy_weight : float
         λ, the weight of the clusters' entropy: 1 is mutual information itself, and more favours clusters of equal
         size. The default of 2 forces clusters of nearly equal size: use 1 where classes differ in size.
-    init : {"merge", "random"}, default="merge"
+    init : {"merge", "random"}
         Where the heads start. "merge": k-means makes many small clusters of the samples as they come, a different set
         for each head; those are merged into k by what the k would tell of each other in pairs, and a few steps teach
         the network so. "random" heads, which are the paper's, end in worse local optima more often than not.
-    max_epochs : int, default=100
+    max_epochs : int
         Most passes over the pairs; with auxiliary heads each is one pass for these and one for the main ones.
-    batch_size : int, default=1000
+    batch_size : int
         Pairs a step, not counting repeats; at least ``n_clusters``. P is estimated from them: small batches make I
         look larger than it is.
-    learning_rate : float, default=3e-3
+    learning_rate : float
         Step size at the start.
-    learning_rate_decay : {"cosine"} or None, default="cosine"
+    learning_rate_decay : {"cosine"} or None
         The step falls to 0 along half a cosine over ``max_epochs``, or stays. ``partial_fit`` keeps it.
-    optimizer : {"adam", "sgd"} or torch.optim.Optimizer class, default="adam"
+    optimizer : {"adam", "sgd"} or torch.optim.Optimizer class
         "sgd" has momentum 0.9.
-    tol : float or None, default=None
+    tol : float or None
         Training stops when an epoch's loss, in parts of ln k, has not fallen by this for ``n_iter_no_change`` epochs;
         None never.
-    n_iter_no_change : int, default=5
+    n_iter_no_change : int
         Epochs to wait for that.
-    image_shape : tuple or None, default=None
+    image_shape : tuple or None
         (h, w) or (h, w, c) of images given as flat rows.
-    warm_start : bool, default=False
+    warm_start : bool
         Let `fit` go on from what was learned before.
-    checkpoint : str, path or None, default=None
+    checkpoint : str, path or None
         A file that `fit` writes after each epoch, and from which the same fit of the same samples goes on where it was
         interrupted, to the same model. It is gone when the fit is done.
-    callbacks : list of skorch callbacks or None, default=None
+    callbacks : list of skorch callbacks or None
         Called during training; scikit-learn's own are set by ``set_callbacks``.
-    verbose : int, default=0
+    verbose : int
         1 shows a bar of epochs.
-    random_state : int, RandomState or None, default=None
+    random_state : int, RandomState or None
         Seeds weights, order and pairs.
-    device : str or torch.device, default="auto"
-        "auto" is the device of a tensor input, else CUDA where there is one, else CPU.
 
     Attributes
     ----------
@@ -206,90 +213,36 @@ class IICClusterer(
         "mutual_information": Array("h"),
         "mutual_information_ratio": Array("h"),
     }
-    _parameter_constraints = {
-        "n_clusters": [COUNT],
-        "pairs": [StrOptions({"auto", "transform", "neighbors", "temporal", "explicit"}), callable],
-        "transforms": [callable, None],
-        "n_neighbors": [COUNT],
-        "network": [StrOptions({"auto", "mlp", "vgg", "resnet"}), nn.Module],
-        "n_overclusters": [integers(2), None],
-        "n_heads": [integers(1, 1000)],
-        "n_repeats": [integers(1, 1000)],
-        "entropy_weight": [POSITIVE],
-        "init": [StrOptions({"merge", "random"})],
-        "max_epochs": [COUNT],
-        "batch_size": [COUNT],
-        "learning_rate": [POSITIVE],
-        "learning_rate_decay": [StrOptions({"cosine"}), None],
-        "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
-        "tol": [NON_NEGATIVE, None],
-        "n_iter_no_change": [COUNT],
-        "image_shape": [tuple, list, None],
-        "warm_start": ["boolean"],
-        "checkpoint": [str, os.PathLike, None],
-        "callbacks": [list, tuple, None],
-        "verbose": ["verbose"],
-        "random_state": ["random_state"],
-        "device": DEVICE,
-    }
+    n_clusters: Count = 8
+    _: KW_ONLY
+    pairs: Literal["auto", "transform", "neighbors", "temporal", "explicit"] | Callable = "auto"
+    transforms: Callable | None = None
+    n_neighbors: Count = 10
+    network: Literal["auto", "mlp", "vgg", "resnet"] | nn.Module = "auto"
+    n_overclusters: Annotated[int, integers(2)] | None = None
+    n_heads: Annotated[int, integers(1, 1000)] = 5
+    n_repeats: Annotated[int, integers(1, 1000)] = 1
+    entropy_weight: Positive = 2.0
+    init: Literal["merge", "random"] = "merge"
+    max_epochs: Count = 100
+    batch_size: Count = 1000
+    learning_rate: Positive = 3e-3
+    learning_rate_decay: Literal["cosine"] | None = "cosine"
+    optimizer: Literal["adam", "sgd"] | Callable = "adam"
+    tol: NonNegative | None = None
+    n_iter_no_change: Count = 5
+    image_shape: tuple | list | None = None
+    warm_start: bool = False
+    checkpoint: str | os.PathLike | None = None
+    callbacks: list | tuple | None = None
+    verbose: Verbose = 0
+    random_state: RandomState = None
 
     labels_ = FittedState("(n,) clusters of the samples of the last fit")
     mutual_information_ = FittedState("(n_heads,) mutual information in nats")
     mutual_information_ratio_ = FittedState("(n_heads,) mutual information in parts of ln k")
     best_head_ = FittedState("the head of least loss")
 
-    def __init__(
-        self,
-        n_clusters=8,
-        *,
-        pairs="auto",
-        transforms=None,
-        n_neighbors=10,
-        network="auto",
-        n_overclusters=None,
-        n_heads=5,
-        n_repeats=1,
-        entropy_weight=2.0,
-        init="merge",
-        max_epochs=100,
-        batch_size=1000,
-        learning_rate=3e-3,
-        learning_rate_decay="cosine",
-        optimizer="adam",
-        tol=None,
-        n_iter_no_change=5,
-        image_shape=None,
-        warm_start=False,
-        checkpoint=None,
-        callbacks=None,
-        verbose=0,
-        random_state=None,
-        device="auto",
-    ):
-        self.n_clusters = n_clusters
-        self.pairs = pairs
-        self.transforms = transforms
-        self.n_neighbors = n_neighbors
-        self.network = network
-        self.n_overclusters = n_overclusters
-        self.n_heads = n_heads
-        self.n_repeats = n_repeats
-        self.entropy_weight = entropy_weight
-        self.init = init
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_decay = learning_rate_decay
-        self.optimizer = optimizer
-        self.tol = tol
-        self.n_iter_no_change = n_iter_no_change
-        self.image_shape = image_shape
-        self.warm_start = warm_start
-        self.checkpoint = checkpoint
-        self.callbacks = callbacks
-        self.verbose = verbose
-        self.random_state = random_state
-        self.device = device
 
     def _check_layout(self):
         state = self._state

@@ -1,5 +1,11 @@
 """Pixels in clusters that survive transformations and that neighbours share (Ji, Henriques, Vedaldi 2019, eq. 5)."""
 
+from __future__ import annotations
+
+from sklinvariant._parameters import Count, CountOrZero, Side, NonNegative, Positive, Verbose, RandomState, integers, declared
+from dataclasses import KW_ONLY
+from typing import Annotated, Literal
+
 import functools
 import itertools
 import math
@@ -98,6 +104,7 @@ class DenseInformation(nn.Module):
         return [(first * pair.masks, resample(second, pair.back) * pair.masks) for first, second in both]
 
 
+@declared
 class IICSegmenter(CallbackSupportMixin, ImageEstimator):
     """A cluster for each pixel, learned without labels: predictable from the pixel's neighbours and under transforms.
 
@@ -108,53 +115,51 @@ class IICSegmenter(CallbackSupportMixin, ImageEstimator):
 
     Parameters
     ----------
-    n_clusters : int, default=8
+    n_clusters : int
         k.
-    n_overclusters : int or None, default=None
+    n_overclusters : int or None
         Clusters of an auxiliary head that trains the same trunk and is dropped afterwards. None takes 3 n_clusters; 0
         leaves it out.
-    n_heads : int, default=5
+    n_heads : int
         Main heads that start differently; the one of least loss gives the clusters.
-    half_window : int, default=3
+    half_window : int
         Largest displacement along each axis, in pixels. Larger gives larger and smoother regions; the cost grows by
         its square.
-    average : {"information", "joint"}, default="information"
+    average : {"information", "joint"}
         Average the information over displacements, or average the joint distributions first, which is quicker.
-    entropy_weight : float, default=1.5
+    entropy_weight : float
         Weight λ of the clusters' entropy: 1 is mutual information, above it prefers clusters of equal size, so that
         fewer runs end with a cluster that no pixel takes. The paper has 1.5 for two of its sets, and 1 for the others.
-    transforms : Transform or None, default=None
+    transforms : Transform or None
         Where views come from. Geometric ones are undone in the prediction, others are not. None mirrors. Changes of
         light and colour, ``Compose([Flip(), ColorJitter(clip=False)])``, are for images whose light says nothing:
         they cost accuracy where it tells classes apart, and make training slower to leave the uniform solution.
-    width : int, default=16
+    width : int
         Channels of the network's layers.
-    tile_size : int, default=128
+    tile_size : int
         Side of the crops that are trained on and of the tiles that are predicted at a time, in pixels. It bounds
         memory; predictions do not depend on it.
-    image_shape : tuple or None, default=None
+    image_shape : tuple or None
         (h, w) or (h, w, c) of flat rows; None takes a row for an image one pixel high.
-    max_epochs : int, default=20
+    max_epochs : int
         Passes over the images.
-    batch_size : int, default=4
+    batch_size : int
         Crops a step, at most.
-    learning_rate : float, default=0.01
+    learning_rate : float
         Step of Adam; it falls to 0 along half a cosine over ``max_epochs``. `partial_fit` keeps it.
-    tol : float or None, default=None
+    tol : float or None
         Training stops when an epoch's loss, in nats, has not fallen by this for ``n_iter_no_change`` epochs; None
         never, so that the step comes to its end.
-    n_iter_no_change : int, default=5
+    n_iter_no_change : int
         Epochs to wait for that.
-    warm_start : bool, default=False
+    warm_start : bool
         Let `fit` go on from what was learned before.
-    callbacks : list of skorch callbacks or None, default=None
+    callbacks : list of skorch callbacks or None
         Called during training.
-    verbose : int, default=0
+    verbose : int
         1 shows a bar of epochs.
-    random_state : int, RandomState or None, default=None
+    random_state : int, RandomState or None
         Seeds weights, crops, transformations and order.
-    device : str or torch.device, default="auto"
-        "auto" is the device of a tensor input, else CUDA where there is one, else CPU.
 
     Attributes
     ----------
@@ -209,77 +214,31 @@ class IICSegmenter(CallbackSupportMixin, ImageEstimator):
         "mutual_information": Array("h"),
         "mutual_information_ratio": Array("h"),
     }
-    _parameter_constraints = {
-        "n_clusters": [COUNT],
-        "n_overclusters": [COUNT_OR_ZERO, None],
-        "n_heads": [integers(1, 1000)],
-        "half_window": [COUNT_OR_ZERO],
-        "average": [StrOptions({"information", "joint"})],
-        "entropy_weight": [NON_NEGATIVE],
-        "transforms": [Transform, None],
-        "width": [COUNT],
-        "tile_size": [COUNT],
-        "image_shape": [tuple, list, None],
-        "max_epochs": [COUNT],
-        "batch_size": [COUNT],
-        "learning_rate": [POSITIVE],
-        "tol": [NON_NEGATIVE, None],
-        "n_iter_no_change": [COUNT],
-        "warm_start": ["boolean"],
-        "callbacks": [list, tuple, None],
-        "verbose": ["verbose"],
-        "random_state": ["random_state"],
-        "device": DEVICE,
-    }
+    n_clusters: Count = 8
+    _: KW_ONLY
+    n_overclusters: CountOrZero | None = None
+    n_heads: Annotated[int, integers(1, 1000)] = 5
+    half_window: CountOrZero = 3
+    average: Literal["information", "joint"] = "information"
+    entropy_weight: NonNegative = 1.5
+    transforms: Transform | None = None
+    width: Count = 16
+    tile_size: Count = 128
+    image_shape: tuple | list | None = None
+    max_epochs: Count = 20
+    batch_size: Count = 4
+    learning_rate: Positive = 0.01
+    tol: NonNegative | None = None
+    n_iter_no_change: Count = 5
+    warm_start: bool = False
+    callbacks: list | tuple | None = None
+    verbose: Verbose = 0
+    random_state: RandomState = None
 
     mutual_information_ = FittedState("(n_heads,) mutual information in nats")
     mutual_information_ratio_ = FittedState("(n_heads,) mutual information in parts of ln k")
     best_head_ = FittedState("the head of least loss")
 
-    def __init__(
-        self,
-        n_clusters=8,
-        *,
-        n_overclusters=None,
-        n_heads=5,
-        half_window=3,
-        average="information",
-        entropy_weight=1.5,
-        transforms=None,
-        width=16,
-        tile_size=128,
-        image_shape=None,
-        max_epochs=20,
-        batch_size=4,
-        learning_rate=0.01,
-        tol=None,
-        n_iter_no_change=5,
-        warm_start=False,
-        callbacks=None,
-        verbose=0,
-        random_state=None,
-        device="auto",
-    ):
-        self.n_clusters = n_clusters
-        self.n_overclusters = n_overclusters
-        self.n_heads = n_heads
-        self.half_window = half_window
-        self.average = average
-        self.entropy_weight = entropy_weight
-        self.transforms = transforms
-        self.width = width
-        self.tile_size = tile_size
-        self.image_shape = image_shape
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.tol = tol
-        self.n_iter_no_change = n_iter_no_change
-        self.warm_start = warm_start
-        self.callbacks = callbacks
-        self.verbose = verbose
-        self.random_state = random_state
-        self.device = device
 
     def _check_layout(self):
         state = self._state

@@ -4,6 +4,13 @@ Semi-supervised overclustering: k clusters, more than the c classes, are learned
 each cluster stands for.
 """
 
+from __future__ import annotations
+
+from sklinvariant._parameters import declared
+from dataclasses import KW_ONLY
+from typing import Any, Annotated, Literal
+from sklearn.utils._param_validation import HasMethods
+
 import copy
 import warnings
 
@@ -25,6 +32,7 @@ from sklinvariant.cluster._partly_labelled import PartlyLabelledClassifier
 _ROWS = 1 << 13  # of which probabilities or features are held
 
 
+@declared
 class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, TorchEstimator):
     r"""Clusters without labels, then classes by what few labels say of each cluster.
 
@@ -42,11 +50,11 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
         A clone of it is fitted to all rows, without labels, with about 2 to 10 times as many clusters as classes: more
         are purer, but need more labels. Its parameters are ``clusterer__…``. One that is fitted already is taken as it
         is inside a `sklearn.frozen.FrozenEstimator`.
-    unlabeled_clusters : {"nearest", "prior"}, default="nearest"
+    unlabeled_clusters : {"nearest", "prior"}
         What a cluster stands for in which there is no label. "nearest": what the nearest cluster does that has some, by
         the distance of the means of their rows, in the clusterer's own features where it has ``transform``. "prior":
         the class that is most frequent among all labels. A cluster without any row at all has the prior.
-    unlabeled_value : label or None, default=-1
+    unlabeled_value : label or None
         The rows of y that have no label. None where all rows have one, and -1 is a class.
 
     Attributes
@@ -101,21 +109,16 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
         "class_prior": Array("c"),
         "is_single": Flag(),
     }
-    _parameter_constraints = {
-        "clusterer": [HasMethods(["fit", "predict"])],
-        "unlabeled_clusters": [StrOptions({"nearest", "prior"})],
-        "unlabeled_value": "no_validation",
-    }
+    clusterer: Annotated[Any, HasMethods(["fit", "predict"])]
+    _: KW_ONLY
+    unlabeled_clusters: Literal["nearest", "prior"] = "nearest"
+    unlabeled_value: Any = -1
     classes_ = FittedState("Class labels.")
     clusters_ = FittedState("What the clusterer calls its clusters.")
     cluster_counts_ = FittedState("Labels in each cluster.")
     cluster_proba_ = FittedState("P(y | c).")
     class_prior_ = FittedState("Share of each class in the labels.")
 
-    def __init__(self, clusterer, *, unlabeled_clusters="nearest", unlabeled_value=-1):
-        self.clusterer = clusterer
-        self.unlabeled_clusters = unlabeled_clusters
-        self.unlabeled_value = unlabeled_value
 
     @keeps_state_on_failure
     @_fit_context(prefer_skip_nested_validation=False)

@@ -1,5 +1,13 @@
 """The cells of a network's feature map as local descriptors (the paper takes conv3_3 of VGG-16)."""
 
+from __future__ import annotations
+
+from sklinvariant._parameters import Count, Side, FiniteArray, declared
+from dataclasses import KW_ONLY
+from typing import Literal
+from collections.abc import Callable
+import os
+
 import copy
 import importlib
 import os
@@ -44,6 +52,7 @@ class _Reached(Exception):
     """Not an error: ends a forward pass at the layer that is asked for."""
 
 
+@declared
 class BackbonePatches(ImageTransformer):
     """Images to bags of the cells of a feature map: ``(n, c, h, w)`` becomes h·w descriptors of c features.
 
@@ -59,29 +68,27 @@ class BackbonePatches(ImageTransformer):
     module : torch.nn.Module, callable or str
         A network that takes ``(n, c, h, w)`` float32 images, a callable that makes one, or the name of one in
         torchvision or timm, where installed: with their pretrained weights unless ``weights`` is given.
-    layer : str or None, default=None
+    layer : str or None
         Name of the layer (as in ``module.named_modules()``) whose output is taken; None takes the network's. For models
         of timm give ``timm.create_model(name, num_classes=0, global_pool="")`` as the module, whose output is that of
         ``forward_features``.
-    weights : path or None, default=None
+    weights : path or None
         A local ``.safetensors``, ``.npz`` or state-dict file to load first.
-    mean : float or sequence, default=0.0
+    mean : float or sequence
         Subtracted from the images, which are floats 0-1, for each channel.
-    std : float or sequence, default=1.0
+    std : float or sequence
         What they are divided by then.
-    bgr : bool, default=False
+    bgr : bool
         Turn RGB into BGR first, before ``mean`` and ``std``.
-    image_size : int, (int, int) or None, default=None
+    image_size : int, (int, int) or None
         Resize the images to this height and width first. Larger gives more cells.
-    batch_size : int, default=64
+    batch_size : int
         Images at a time; smaller takes less memory.
-    precision : {"auto", "float32", "mixed"}, default="auto"
+    precision : {"auto", "float32", "mixed"}
         "mixed" computes the network's products in bfloat16, which is several times as fast on a GPU and errs by some
         parts in a thousand; "auto" does so on CUDA alone.
-    image_shape : tuple or None, default=None
+    image_shape : tuple or None
         ``(h, w)`` or ``(h, w, c)`` of flat rows. Without it a flat row is an image of one row of pixels.
-    device : str or torch.device, default="auto"
-        "auto" is the device of a tensor input, else CUDA where there is one, else CPU.
 
     Notes
     -----
@@ -98,46 +105,18 @@ class BackbonePatches(ImageTransformer):
     """
 
     _layout = {"weights": Weights()}
-    _parameter_constraints = {
-        "module": [nn.Module, callable, str],
-        "layer": [str, None],
-        "weights": [str, os.PathLike, None],
-        "mean": [FINITE_ARRAY],
-        "std": [FINITE_ARRAY],
-        "bgr": ["boolean"],
-        "image_size": [SIDE, tuple, list, None],
-        "batch_size": [COUNT],
-        "precision": [StrOptions({"auto", "float32", "mixed"})],
-        "image_shape": [tuple, list, None],
-        "device": DEVICE,
-    }
+    module: nn.Module | Callable | str
+    _: KW_ONLY
+    layer: str | None = None
+    weights: str | os.PathLike | None = None
+    mean: FiniteArray = 0.0
+    std: FiniteArray = 1.0
+    bgr: bool = False
+    image_size: Side | tuple | list | None = None
+    batch_size: Count = 64
+    precision: Literal["auto", "float32", "mixed"] = "auto"
+    image_shape: tuple | list | None = None
 
-    def __init__(
-        self,
-        module,
-        *,
-        layer=None,
-        weights=None,
-        mean=0.0,
-        std=1.0,
-        bgr=False,
-        image_size=None,
-        batch_size=64,
-        precision="auto",
-        image_shape=None,
-        device="auto",
-    ):
-        self.module = module
-        self.layer = layer
-        self.weights = weights
-        self.mean = mean
-        self.std = std
-        self.bgr = bgr
-        self.image_size = image_size
-        self.batch_size = batch_size
-        self.precision = precision
-        self.image_shape = image_shape
-        self.device = device
 
     def _prepare(self, images, X):
         device = resolve_device(self.device, X)

@@ -7,6 +7,13 @@ contrast, whitened, and a dictionary is learned from them; its activations all o
 Axes: n images, maps of h' × w' cells, k filters, patches of p numbers.
 """
 
+from __future__ import annotations
+
+from sklinvariant._parameters import Count, NonNegative, Positive, RandomState, declared
+from dataclasses import KW_ONLY
+from typing import Any, Annotated, Literal
+from sklearn.utils._param_validation import HasMethods
+
 import math
 
 import numpy as np
@@ -74,6 +81,7 @@ def average_cells(maps, size):
     return avg_pool2d(maps.permute(0, 3, 1, 2), sides).permute(0, 2, 3, 1)
 
 
+@declared
 class ConvolutionalFeatures(CallbackSupportMixin, TransformerMixin, ImageEstimator, auto_wrap_output_keys=None):
     """Images to feature maps by features that are learned on their patches: ``(n, h, w[, c])`` to ``(n, h', w', k)``.
 
@@ -89,39 +97,37 @@ class ConvolutionalFeatures(CallbackSupportMixin, TransformerMixin, ImageEstimat
         ``components_``, :class:`~sklinvariant.autoencoder.SparseAutoencoder`, or
         :class:`~sklinvariant.aggregation.BagOfWords` (``codebook_``). One that is fitted is taken as it is, others are
         cloned and fitted.
-    patch_size : int or (int, int), default=6
+    patch_size : int or (int, int)
         Height and width of a patch in pixels.
-    stride : int, default=1
+    stride : int
         Pixels between neighbouring patches; larger gives smaller maps, sooner.
-    encoding : {"auto", "triangle", "soft_threshold", "sigmoid"}, default="auto"
+    encoding : {"auto", "triangle", "soft_threshold", "sigmoid"}
         What becomes of a patch x and the extractor's vectors w_j. "triangle": how much nearer than on average w_j is,
         ``max(0, mean_i ‖x - w_i‖ - ‖x - w_j‖)``. "soft_threshold": ``max(0, w_j·x - threshold)`` and
         ``max(0, -w_j·x - threshold)``, twice as many features. "sigmoid": ``σ(w_j·x + b_j)``, for an extractor with
         ``intercept_``. "auto" is the triangle for means of clusters, the sigmoid where there is an ``intercept_``, the
         soft threshold for other ``components_``. None is ever negative.
-    threshold : float, default=0.5
+    threshold : float
         That of "soft_threshold"; larger gives more zeros.
-    normalize : {"contrast"} or None, default="contrast"
+    normalize : {"contrast"} or None
         "contrast" subtracts a patch's mean and divides by its standard deviation plus ``contrast_eps``.
-    contrast_eps : float, default=0.01
+    contrast_eps : float
         In the units of images 0-1. Larger leaves faint patches faint, where noise and the artefacts of resizing live.
-    whiten : bool, default=True
+    whiten : bool
         Take away what neighbouring pixels have in common (ZCA). Without it k-means finds blurred blobs, not edges.
-    whitening_eps : float, default=0.1
+    whitening_eps : float
         Added to the variances before, in parts of their mean; larger takes away more of the noise, and of the detail.
-    pool : int, default=1
+    pool : int
         Average the maps over squares of ``pool × pool`` cells that do not overlap, batch by batch: maps are smaller by
         that and lose less than by a larger stride. What is left over at the lower and right edge is dropped.
-    n_patches : int, default=50_000
+    n_patches : int
         Most patches that are drawn, without replacement, over all images.
-    batch_size : int, default=16
+    batch_size : int
         Images at a time; bounds the memory that is used besides the answer.
-    image_shape : tuple or None, default=None
+    image_shape : tuple or None
         ``(h, w)`` or ``(h, w, c)`` of flat rows. Without it a flat row is an image of one row of pixels.
-    random_state : int, RandomState or None, default=None
+    random_state : int, RandomState or None
         Seeds the choice of patches, and the extractor where it has no seed of its own.
-    device : str or torch.device, default="auto"
-        "auto" is the device of a tensor input, else CUDA where there is one, else CPU.
 
     Attributes
     ----------
@@ -175,61 +181,25 @@ class ConvolutionalFeatures(CallbackSupportMixin, TransformerMixin, ImageEstimat
         "n_channels": Whole(),
         "image_size": Each(Whole(), 2),
     }
-    _parameter_constraints = {
-        "extractor": [HasMethods(["fit"])],
-        "patch_size": [COUNT, tuple, list],
-        "stride": [COUNT],
-        "encoding": [StrOptions({"auto", "triangle", "soft_threshold", "sigmoid"})],
-        "threshold": [NON_NEGATIVE],
-        "normalize": [StrOptions({"contrast"}), None],
-        "contrast_eps": [POSITIVE],
-        "whiten": ["boolean"],
-        "whitening_eps": [NON_NEGATIVE],
-        "pool": [COUNT],
-        "n_patches": [COUNT],
-        "batch_size": [COUNT],
-        "image_shape": [tuple, list, None],
-        "random_state": ["random_state"],
-        "device": DEVICE,
-    }
+    extractor: Annotated[Any, HasMethods(["fit"])]
+    _: KW_ONLY
+    patch_size: Count | tuple | list = 6
+    stride: Count = 1
+    encoding: Literal["auto", "triangle", "soft_threshold", "sigmoid"] = "auto"
+    threshold: NonNegative = 0.5
+    normalize: Literal["contrast"] | None = "contrast"
+    contrast_eps: Positive = 0.01
+    whiten: bool = True
+    whitening_eps: NonNegative = 0.1
+    pool: Count = 1
+    n_patches: Count = 50_000
+    batch_size: Count = 16
+    image_shape: tuple | list | None = None
+    random_state: RandomState = None
 
     mean_ = FittedState("(p,) mean of the patches of one contrast")
     whitening_ = FittedState("(p, p) what they are multiplied by then")
 
-    def __init__(
-        self,
-        extractor,
-        *,
-        patch_size=6,
-        stride=1,
-        encoding="auto",
-        threshold=0.5,
-        normalize="contrast",
-        contrast_eps=0.01,
-        whiten=True,
-        whitening_eps=0.1,
-        pool=1,
-        n_patches=50_000,
-        batch_size=16,
-        image_shape=None,
-        random_state=None,
-        device="auto",
-    ):
-        self.extractor = extractor
-        self.patch_size = patch_size
-        self.stride = stride
-        self.encoding = encoding
-        self.threshold = threshold
-        self.normalize = normalize
-        self.contrast_eps = contrast_eps
-        self.whiten = whiten
-        self.whitening_eps = whitening_eps
-        self.pool = pool
-        self.n_patches = n_patches
-        self.batch_size = batch_size
-        self.image_shape = image_shape
-        self.random_state = random_state
-        self.device = device
 
     def _check_layout(self):
         state = self._state

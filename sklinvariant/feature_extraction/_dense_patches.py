@@ -1,5 +1,11 @@
 """All patches of an image on a regular grid, as its bag of local descriptors."""
 
+from __future__ import annotations
+
+from sklinvariant._parameters import Count, declared
+from dataclasses import KW_ONLY
+from typing import Literal
+
 from numbers import Integral
 
 import torch
@@ -42,6 +48,7 @@ def normalize_patches(patches, how, flat=_FLAT):
     return patches
 
 
+@declared
 class DensePatches(ImageTransformer):
     """Images to bags of their patches: the raw pixels of a window that slides over the image.
 
@@ -50,14 +57,14 @@ class DensePatches(ImageTransformer):
 
     Parameters
     ----------
-    patch_size : int or (int, int), default=8
+    patch_size : int or (int, int)
         Height and width of a patch in pixels; at most those of the images.
-    stride : int, default=2
+    stride : int
         Pixels between neighbouring patches; larger gives fewer descriptors.
-    normalize : {"contrast", "l2"} or None, default=None
+    normalize : {"contrast", "l2"} or None
         "contrast" subtracts a patch's mean and divides by its standard deviation plus 0.01, which keeps flat patches
         flat in images 0-1 (Coates & Ng 2012); "l2" divides by its norm.
-    image_shape : tuple or None, default=None
+    image_shape : tuple or None
         ``(h, w)`` or ``(h, w, c)`` of flat rows. Without it a flat row is an image of one row of pixels.
 
     Attributes
@@ -73,18 +80,12 @@ class DensePatches(ImageTransformer):
     <DescriptorSets of 10 bags of 9 descriptors of 16 features, float64 on cpu>
     """
 
-    _parameter_constraints = {
-        "patch_size": [COUNT, tuple, list],
-        "stride": [COUNT],
-        "normalize": [StrOptions({"contrast", "l2"}), None],
-        "image_shape": [tuple, list, None],
-    }
+    patch_size: Count | tuple | list = 8
+    _: KW_ONLY
+    stride: Count = 2
+    normalize: Literal["contrast", "l2"] | None = None
+    image_shape: tuple | list | None = None
 
-    def __init__(self, patch_size=8, *, stride=2, normalize=None, image_shape=None):
-        self.patch_size = patch_size
-        self.stride = stride
-        self.normalize = normalize
-        self.image_shape = image_shape
 
     def _prepare(self, images, X):
         height, width = window_of(self.patch_size, images)

@@ -1,5 +1,11 @@
 """SIFT, DAISY and ORB descriptors of images, by OpenCV and scikit-image, at key points or on a grid."""
 
+from __future__ import annotations
+
+from sklinvariant._parameters import Count, Side, NJobs, declared
+from dataclasses import KW_ONLY
+from typing import Literal
+
 import numpy as np
 from joblib import Parallel, delayed
 from sklearn.utils._param_validation import StrOptions
@@ -15,6 +21,7 @@ _LIBRARIES = {"sift": "cv2", "rootsift": "cv2", "orb": "cv2", "daisy": "skimage.
 _LUMA = np.array([0.299, 0.587, 0.114])
 
 
+@declared
 class LocalDescriptors(ImageTransformer):
     """Images to bags of SIFT, RootSIFT, DAISY or ORB descriptors.
 
@@ -23,20 +30,20 @@ class LocalDescriptors(ImageTransformer):
 
     Parameters
     ----------
-    method : {"sift", "rootsift", "daisy", "orb"}, default="sift"
+    method : {"sift", "rootsift", "daisy", "orb"}
         "sift" and "orb" are OpenCV's; "rootsift" takes the square root of L1-normalised SIFT (Arandjelović &
         Zisserman 2012); "daisy" is scikit-image's, always on a grid. SIFT has 128 features, DAISY 200, ORB its 256
         bits as 0 and 1.
-    step : int or None, default=None
+    step : int or None
         Pixels between the points of a regular grid; None looks for key points ("daisy" then takes 4).
-    size : int, default=16
+    size : int
         Side in pixels of what a descriptor on the grid sees: of SIFT's 4 x 4 cells, and DAISY's diameter. ORB's is
         always 31, and key points have their own.
-    max_keypoints : int, default=500
+    max_keypoints : int
         Most key points an image, the strongest.
-    image_shape : tuple or None, default=None
+    image_shape : tuple or None
         ``(h, w)`` or ``(h, w, c)`` of flat rows. Without it a flat row is an image of one row of pixels.
-    n_jobs : int or None, default=None
+    n_jobs : int or None
         Images at a time, in threads unless ``joblib.parallel_config`` says otherwise.
 
     Attributes
@@ -52,22 +59,14 @@ class LocalDescriptors(ImageTransformer):
     (2, 128)
     """
 
-    _parameter_constraints = {
-        "method": [StrOptions(set(_WIDTHS))],
-        "step": [COUNT, None],
-        "size": [COUNT],
-        "max_keypoints": [COUNT],
-        "image_shape": [tuple, list, None],
-        "n_jobs": N_JOBS,
-    }
+    method: Literal["sift", "rootsift", "daisy", "orb"] = "sift"
+    _: KW_ONLY
+    step: Count | None = None
+    size: Count = 16
+    max_keypoints: Count = 500
+    image_shape: tuple | list | None = None
+    n_jobs: NJobs = None
 
-    def __init__(self, method="sift", *, step=None, size=16, max_keypoints=500, image_shape=None, n_jobs=None):
-        self.method = method
-        self.step = step
-        self.size = size
-        self.max_keypoints = max_keypoints
-        self.image_shape = image_shape
-        self.n_jobs = n_jobs
 
     def _read(self, X, *, reset):
         """A list of (h, w, c) arrays, which may differ in size."""

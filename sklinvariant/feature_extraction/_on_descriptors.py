@@ -1,5 +1,12 @@
 """Any scikit-learn transformer, applied to the descriptors of all bags."""
 
+from __future__ import annotations
+
+from sklinvariant._parameters import Count, RandomState, declared
+from dataclasses import KW_ONLY
+from typing import Any, Annotated
+from sklearn.utils._param_validation import HasMethods
+
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import TransformerMixin, _fit_context, clone
@@ -15,6 +22,7 @@ from sklinvariant._descriptors import DescriptorSets, as_numpy
 from sklinvariant._layout import Whole
 
 
+@declared
 class OnDescriptors(CallbackSupportMixin, TransformerMixin, BagEstimator, auto_wrap_output_keys=None):
     """PCA, whitening, normalisation, …: a scikit-learn transformer, fitted and applied to descriptors.
 
@@ -22,11 +30,11 @@ class OnDescriptors(CallbackSupportMixin, TransformerMixin, BagEstimator, auto_w
     ----------
     estimator : transformer
         Fitted (a clone of it) on the descriptors of all bags, as rows; its parameters are ``estimator__…``.
-    subsample : int or None, default=200_000
+    subsample : int or None
         Most descriptors it is fitted on; None takes all.
-    descriptor_dim : int or None, default=None
+    descriptor_dim : int or None
         Cuts flat rows ``(n, m * d)`` into m descriptors of this many features; None takes a row for one descriptor.
-    random_state : int, RandomState or None, default=None
+    random_state : int, RandomState or None
         Seeds the choice of those descriptors.
 
     Attributes
@@ -45,18 +53,12 @@ class OnDescriptors(CallbackSupportMixin, TransformerMixin, BagEstimator, auto_w
     """
 
     _layout = {"n_descriptor_features": Whole()}
-    _parameter_constraints = {
-        "estimator": [HasMethods(["fit", "transform"])],
-        "subsample": [COUNT, None],
-        "descriptor_dim": [COUNT, None],
-        "random_state": ["random_state"],
-    }
+    estimator: Annotated[Any, HasMethods(["fit", "transform"])]
+    _: KW_ONLY
+    subsample: Count | None = 200_000
+    descriptor_dim: Count | None = None
+    random_state: RandomState = None
 
-    def __init__(self, estimator, *, subsample=200_000, descriptor_dim=None, random_state=None):
-        self.estimator = estimator
-        self.subsample = subsample
-        self.descriptor_dim = descriptor_dim
-        self.random_state = random_state
 
     @keeps_state_on_failure
     @_fit_context(prefer_skip_nested_validation=False)

@@ -1,5 +1,10 @@
 """Bilinear projections: two small rotations in the place of one large (Gong et al. 2013)."""
 
+from __future__ import annotations
+
+from sklinvariant._parameters import Count, CountOrZero, RandomState, declared
+from dataclasses import KW_ONLY
+
 import math
 
 import torch
@@ -32,23 +37,22 @@ def _polar(matrix):
     return left @ right
 
 
+@declared
 class BilinearHasher(Hasher):
     """Signs of ``Lᵀ x R`` for rows x laid out as a matrix: long codes of long vectors for little memory (BPBC).
 
     Parameters
     ----------
-    n_bits : int, default=64
+    n_bits : int
         A product of two numbers that are not more than the height and width of the layout.
-    layout : (int, int) or None, default=None
+    layout : (int, int) or None
         Height and width of a row as a matrix; None takes the factors of the number of features nearest to a square.
-    max_iter : int, default=10
+    max_iter : int
         Turns of learning; 0 keeps random rotations (the paper's BPBC-rand).
-    packed : bool, default=False
+    packed : bool
         Give bytes of 8 bits.
-    random_state : int, RandomState or None, default=None
+    random_state : int, RandomState or None
         Seeds the first rotations.
-    device : str or torch.device, default="auto"
-        "auto" is the device of a tensor input, else CUDA where there is one, else CPU.
 
     Attributes
     ----------
@@ -65,23 +69,15 @@ class BilinearHasher(Hasher):
         "left": Array("p", None),
         "right": Array("q", None),
     }
-    _parameter_constraints = {
-        "n_bits": N_BITS,
-        "layout": [tuple, list, None],
-        "max_iter": [COUNT_OR_ZERO],
-        "random_state": ["random_state"],
-        **Hasher._parameter_constraints,
-    }
+    n_bits: Count = 64
+    _: KW_ONLY
+    layout: tuple | list | None = None
+    max_iter: CountOrZero = 10
+    packed: bool = False
+    random_state: RandomState = None
 
     n_iter_ = FittedState("turns made")
 
-    def __init__(self, n_bits=64, *, layout=None, max_iter=10, packed=False, random_state=None, device="auto"):
-        self.n_bits = n_bits
-        self.layout = layout
-        self.max_iter = max_iter
-        self.packed = packed
-        self.random_state = random_state
-        self.device = device
 
     def _check_layout(self):
         state, sides = self._state, (self._state["left"].shape, self._state["right"].shape)

@@ -1,5 +1,11 @@
 """HammingNeighbors: the stored codes that differ from a query in the fewest bits."""
 
+from __future__ import annotations
+
+from sklinvariant._parameters import Count, CountOrZero, Finite, NonNegative, Share, NJobs, RandomState, integers, declared
+from dataclasses import KW_ONLY
+from typing import Annotated, Literal
+
 import math
 import warnings
 
@@ -45,6 +51,7 @@ def recall_by_distance(distances, exact_distances):
     return (distances <= exact_distances[:, -1:]).sum(1) / exact_distances.shape[1]
 
 
+@declared
 class HammingNeighbors(TorchEstimator):
     """Nearest neighbours among binary codes, by the number of bits that differ (Hamming distance).
 
@@ -54,42 +61,42 @@ class HammingNeighbors(TorchEstimator):
 
     Parameters
     ----------
-    n_neighbors : int, default=5
+    n_neighbors : int
         Neighbours of a query.
-    radius : float, default=8
+    radius : float
         Distance, in bits, up to which `radius_neighbors` finds all codes.
-    index : {"exact", "ivf", "hnsw", "multihash"}, default="exact"
+    index : {"exact", "ivf", "hnsw", "multihash"}
         Compare with all codes; with those in the nearest of many lists; walk a graph of near codes, quickest to
         search and slowest to build; or look up some bits of the code, good for close neighbours in short codes.
-    recall : float, default=0.95
+    recall : float
         Share of the true neighbours that an approximate index must find for a sample of stored codes of which a bit
         in 64 was flipped, less two standard errors. Raising it makes searches slower.
-    n_lists : int or None, default=None
+    n_lists : int or None
         Lists of "ivf". None takes two times the square root of the number of codes.
-    n_probes : int or None, default=None
+    n_probes : int or None
         Lists that a query reads. None finds what ``recall`` needs. Raising it finds more and is slower.
-    n_links : int, default=16
+    n_links : int
         Links of a code in "hnsw", at most 2048. Raising it finds more, and takes memory and time to build.
-    ef_construction : int, default=40
+    ef_construction : int
         Candidates kept while "hnsw" is built. Raising it makes a better graph, more slowly.
-    ef_search : int or None, default=None
+    ef_search : int or None
         Candidates kept by a query of "hnsw". None finds what ``recall`` needs.
-    n_tables : int, default=3
+    n_tables : int
         Tables of "multihash". Raising it finds more; each then hashes fewer bits of a short code.
-    table_bits : int or None, default=None
+    table_bits : int or None
         Bits that a table hashes, at most 64, all tables' within those of a code. None takes the logarithm of the
         number of codes, as far as there are bits. Raising it compares fewer codes and finds fewer.
-    n_flips : int or None, default=None
+    n_flips : int or None
         Bits that a query of "multihash" flips at most in a table's key. None finds what ``recall`` needs, up to 4.
-    packed : bool, default=False
+    packed : bool
         Whether X holds bytes of 8 bits each (``np.packbits``) instead of one number a bit.
-    binarize : float, default=0.0
+    binarize : float
         Without ``packed``, a bit is 1 where X is greater than this, as in `BernoulliNB`: codes of 0 and 1, of -1 and
         1, booleans and scores around 0 need nothing; for probabilities set 0.5.
-    n_jobs : int or None, default=None
+    n_jobs : int or None
         Threads of faiss, at most one a core. None leaves faiss's own setting (one a core); -1 takes all cores. Two
         graphs of "hnsw" are the same only with 1: several threads link codes in whatever order they finish.
-    random_state : int, RandomState or None, default=None
+    random_state : int, RandomState or None
         Seeds the lists of "ivf" and the sample for ``recall``.
 
     Attributes
@@ -125,24 +132,23 @@ class HammingNeighbors(TorchEstimator):
     ([10, 20], [1, 1])
     """
 
-    _parameter_constraints = {
-        "n_neighbors": [COUNT],
-        "radius": [NON_NEGATIVE],
-        "index": [StrOptions({"exact", "ivf", "hnsw", "multihash"})],
-        "recall": [SHARE],
-        "n_lists": [COUNT, None],
-        "n_probes": [COUNT, None],
-        "n_links": [integers(2, _MOST_LINKS)],
-        "ef_construction": [COUNT],
-        "ef_search": [COUNT, None],
-        "n_tables": [COUNT],
-        "table_bits": [integers(1, 64), None],  # faiss keeps a key in 64 bits
-        "n_flips": [COUNT_OR_ZERO, None],
-        "packed": ["boolean"],
-        "binarize": [FINITE],
-        "n_jobs": N_JOBS,
-        "random_state": ["random_state"],
-    }
+    n_neighbors: Count = 5
+    _: KW_ONLY
+    radius: NonNegative = 8
+    index: Literal["exact", "ivf", "hnsw", "multihash"] = "exact"
+    recall: Share = 0.95
+    n_lists: Count | None = None
+    n_probes: Count | None = None
+    n_links: Annotated[int, integers(2, 2048)] = 16
+    ef_construction: Count = 40
+    ef_search: Count | None = None
+    n_tables: Count = 3
+    table_bits: Annotated[int, integers(1, 64)] | None = None
+    n_flips: CountOrZero | None = None
+    packed: bool = False
+    binarize: Finite = 0.0
+    n_jobs: NJobs = None
+    random_state: RandomState = None
 
     _layout = {
         "codes": Array("n", "bytes of a code", kinds="u"),
@@ -159,42 +165,6 @@ class HammingNeighbors(TorchEstimator):
 
     recall_ = FittedState()
 
-    def __init__(
-        self,
-        n_neighbors=5,
-        *,
-        radius=8,
-        index="exact",
-        recall=0.95,
-        n_lists=None,
-        n_probes=None,
-        n_links=16,
-        ef_construction=40,
-        ef_search=None,
-        n_tables=3,
-        table_bits=None,
-        n_flips=None,
-        packed=False,
-        binarize=0.0,
-        n_jobs=None,
-        random_state=None,
-    ):
-        self.n_neighbors = n_neighbors
-        self.radius = radius
-        self.index = index
-        self.recall = recall
-        self.n_lists = n_lists
-        self.n_probes = n_probes
-        self.n_links = n_links
-        self.ef_construction = ef_construction
-        self.ef_search = ef_search
-        self.n_tables = n_tables
-        self.table_bits = table_bits
-        self.n_flips = n_flips
-        self.packed = packed
-        self.binarize = binarize
-        self.n_jobs = n_jobs
-        self.random_state = random_state
 
     @keeps_state_on_failure
     @_fit_context(prefer_skip_nested_validation=True)

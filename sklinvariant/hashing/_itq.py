@@ -1,5 +1,10 @@
 """Iterative quantization: the rotation of principal components that their signs fit best (Gong and Lazebnik 2011)."""
 
+from __future__ import annotations
+
+from sklinvariant._parameters import Count, CountOrZero, RandomState, declared
+from dataclasses import KW_ONLY
+
 import torch
 
 from sklinvariant._base import FittedState
@@ -23,21 +28,20 @@ def fit_rotation(V, rotation, max_iter):
     return rotation, max_iter
 
 
+@declared
 class ITQHasher(Hasher):
     """Signs of rotated principal components, the rotation learned so that signs lose as little as can be.
 
     Parameters
     ----------
-    n_bits : int, default=64
+    n_bits : int
         At most the number of features.
-    max_iter : int, default=50
+    max_iter : int
         Most turns of learning; the paper's number.
-    packed : bool, default=False
+    packed : bool
         Give bytes of 8 bits.
-    random_state : int, RandomState or None, default=None
+    random_state : int, RandomState or None
         Seeds the first rotation.
-    device : str or torch.device, default="auto"
-        "auto" is the device of a tensor input, else CUDA where there is one, else CPU.
 
     Attributes
     ----------
@@ -53,21 +57,14 @@ class ITQHasher(Hasher):
         "mean": Array("n_features_in_"),
         "directions": Array("n_bits", "n_features_in_"),
     }
-    _parameter_constraints = {
-        "n_bits": N_BITS,
-        "max_iter": [COUNT_OR_ZERO],
-        "random_state": ["random_state"],
-        **Hasher._parameter_constraints,
-    }
+    n_bits: Count = 64
+    _: KW_ONLY
+    max_iter: CountOrZero = 50
+    packed: bool = False
+    random_state: RandomState = None
 
     n_iter_ = FittedState("turns made")
 
-    def __init__(self, n_bits=64, *, max_iter=50, packed=False, random_state=None, device="auto"):
-        self.n_bits = n_bits
-        self.max_iter = max_iter
-        self.packed = packed
-        self.random_state = random_state
-        self.device = device
 
     def _learn(self, X, generator):
         mean, directions = principal_directions(X, self.n_bits, "ITQHasher")

@@ -1,5 +1,11 @@
 """Hashers whose bits are signs of projections that are drawn or read off: sign, LSH, SKLSH, PCA."""
 
+from __future__ import annotations
+
+from sklinvariant._parameters import Count, Positive, RandomState, declared
+from dataclasses import KW_ONLY
+from typing import Literal
+
 import torch
 from sklearn.utils._param_validation import StrOptions
 
@@ -8,15 +14,14 @@ from sklinvariant._layout import Array
 from sklinvariant.hashing._hasher import N_BITS, Hasher, principal_directions, typical_distance
 
 
+@declared
 class SignHasher(Hasher):
     """One bit a feature: is it above its mean? The binarisation that other hashes have to beat.
 
     Parameters
     ----------
-    packed : bool, default=False
+    packed : bool
         Give bytes of 8 bits.
-    device : str or torch.device, default="auto"
-        "auto" is the device of a tensor input, else CUDA where there is one, else CPU.
 
     Examples
     --------
@@ -27,11 +32,9 @@ class SignHasher(Hasher):
     """
 
     _layout = {"mean": Array("n_features_in_")}
-    _parameter_constraints = {**Hasher._parameter_constraints}
+    _: KW_ONLY
+    packed: bool = False
 
-    def __init__(self, *, packed=False, device="auto"):
-        self.packed = packed
-        self.device = device
 
     def _check_layout(self):
         if self._state["n_bits"] != self.n_features_in_:
@@ -44,6 +47,7 @@ class SignHasher(Hasher):
         return X - state["mean"]
 
 
+@declared
 class LSHHasher(Hasher):
     """Locality sensitive hashing: signs of random projections, so that bits agree as angles do.
 
@@ -51,14 +55,12 @@ class LSHHasher(Hasher):
 
     Parameters
     ----------
-    n_bits : int, default=64
+    n_bits : int
         More bits measure angles more exactly.
-    packed : bool, default=False
+    packed : bool
         Give bytes of 8 bits.
-    random_state : int, RandomState or None, default=None
+    random_state : int, RandomState or None
         Seeds the projections.
-    device : str or torch.device, default="auto"
-        "auto" is the device of a tensor input, else CUDA where there is one, else CPU.
 
     References
     ----------
@@ -69,13 +71,11 @@ class LSHHasher(Hasher):
         "mean": Array("n_features_in_"),
         "directions": Array("n_bits", "n_features_in_"),
     }
-    _parameter_constraints = {"n_bits": N_BITS, "random_state": ["random_state"], **Hasher._parameter_constraints}
+    n_bits: Count = 64
+    _: KW_ONLY
+    packed: bool = False
+    random_state: RandomState = None
 
-    def __init__(self, n_bits=64, *, packed=False, random_state=None, device="auto"):
-        self.n_bits = n_bits
-        self.packed = packed
-        self.random_state = random_state
-        self.device = device
 
     def _learn(self, X, generator):
         check_size(self.n_bits * X.shape[1], n_bits=self.n_bits)
@@ -86,6 +86,7 @@ class LSHHasher(Hasher):
         return (X - state["mean"]) @ state["directions"].T
 
 
+@declared
 class SKLSHHasher(Hasher):
     """Hashing for shift-invariant kernels: Hamming distances follow a Gaussian kernel of the rows.
 
@@ -93,17 +94,15 @@ class SKLSHHasher(Hasher):
 
     Parameters
     ----------
-    n_bits : int, default=64
+    n_bits : int
         More bits follow the kernel more exactly.
-    gamma : float or "scale", default="scale"
+    gamma : float or "scale"
         Of the kernel ``exp(-γ ‖x - y‖² / 2)``; larger tells apart nearer rows. "scale" is 1 over the mean squared
         distance of two rows.
-    packed : bool, default=False
+    packed : bool
         Give bytes of 8 bits.
-    random_state : int, RandomState or None, default=None
+    random_state : int, RandomState or None
         Seeds w, b and t.
-    device : str or torch.device, default="auto"
-        "auto" is the device of a tensor input, else CUDA where there is one, else CPU.
 
     References
     ----------
@@ -116,19 +115,12 @@ class SKLSHHasher(Hasher):
         "phase": Array("n_bits"),
         "threshold": Array("n_bits"),
     }
-    _parameter_constraints = {
-        "n_bits": N_BITS,
-        "gamma": [StrOptions({"scale"}), POSITIVE],
-        "random_state": ["random_state"],
-        **Hasher._parameter_constraints,
-    }
+    n_bits: Count = 64
+    _: KW_ONLY
+    gamma: Literal["scale"] | Positive = "scale"
+    packed: bool = False
+    random_state: RandomState = None
 
-    def __init__(self, n_bits=64, *, gamma="scale", packed=False, random_state=None, device="auto"):
-        self.n_bits = n_bits
-        self.gamma = gamma
-        self.packed = packed
-        self.random_state = random_state
-        self.device = device
 
     def _learn(self, X, generator):
         root = 1 / (typical_distance(X) or 1.0) if self.gamma == "scale" else self.gamma**0.5
@@ -149,17 +141,16 @@ class SKLSHHasher(Hasher):
         return torch.cos((X - state["mean"]) @ state["directions"].T + state["phase"]) + state["threshold"]
 
 
+@declared
 class PCAHasher(Hasher):
     """Signs of the leading principal components. Later bits carry less: ITQ mends that by a rotation.
 
     Parameters
     ----------
-    n_bits : int, default=64
+    n_bits : int
         At most the number of features.
-    packed : bool, default=False
+    packed : bool
         Give bytes of 8 bits.
-    device : str or torch.device, default="auto"
-        "auto" is the device of a tensor input, else CUDA where there is one, else CPU.
 
     References
     ----------
@@ -170,12 +161,10 @@ class PCAHasher(Hasher):
         "mean": Array("n_features_in_"),
         "directions": Array("n_bits", "n_features_in_"),
     }
-    _parameter_constraints = {"n_bits": N_BITS, **Hasher._parameter_constraints}
+    n_bits: Count = 64
+    _: KW_ONLY
+    packed: bool = False
 
-    def __init__(self, n_bits=64, *, packed=False, device="auto"):
-        self.n_bits = n_bits
-        self.packed = packed
-        self.device = device
 
     def _learn(self, X, generator):
         mean, directions = principal_directions(X, self.n_bits, "PCAHasher")

@@ -1,5 +1,11 @@
 """Hashes from a restricted Boltzmann machine whose bits are all used equally (Morère et al. 2016, section 4.2)."""
 
+from __future__ import annotations
+
+from sklinvariant._parameters import Count, NonNegative, Positive, Share, ShareBelowOne, Verbose, RandomState, declared
+from dataclasses import KW_ONLY
+from typing import Literal
+
 import numpy as np
 import torch
 from sklearn.base import _fit_context
@@ -28,6 +34,7 @@ from sklinvariant.networks import (
 )
 
 
+@declared
 class RBMHasher(Hasher):
     """A code of bits that are on equally often and do not depend on each other: the hidden units of an RBM.
 
@@ -37,47 +44,45 @@ class RBMHasher(Hasher):
 
     Parameters
     ----------
-    n_bits : int, default=64
+    n_bits : int
         Length of the code; any number, more than features too.
-    regularization : float, default=0.5
+    regularization : float
         λ of equation 8: 0 is the plain machine, 1 follows the targets alone where data pull. Larger uses bits more
         equally and models the rows less.
-    visible : {"scaled", "binary", "gaussian"}, default="scaled"
+    visible : {"scaled", "binary", "gaussian"}
         What rows are scaled to, which is fitted and part of the model. "scaled": each feature to 0-1, by its smallest
         and largest value, as probabilities (what leaves 0-1 later is cut). "binary": X is in 0-1 itself, and states
         are drawn. "gaussian": each feature to mean 0 and variance 1, with units of variance 1.
-    cd_steps : int, default=1
+    cd_steps : int
         Gibbs steps of contrastive divergence; more are slower and nearer to the likelihood.
-    persistent : bool, default=False
+    persistent : bool
         Go on with the last batch's states instead of starting from the data, as scikit-learn's BernoulliRBM does. Each
         call of `fit` or `partial_fit` starts them anew.
-    sparsity : float or None, default=None
+    sparsity : float or None
         Nair and Hinton's regulariser, a rival of the batch's: the mean activation that each bit is pulled to.
-    sparsity_weight : float, default=0.1
+    sparsity_weight : float
         How strongly.
-    learning_rate : float, default=0.05
+    learning_rate : float
         Step of descent.
-    momentum : float, default=0.9
+    momentum : float
         What a step keeps of the one before.
-    weight_decay : float, default=0.0002
+    weight_decay : float
         Pull of weights towards 0.
-    batch_size : int, default=100
+    batch_size : int
         Rows a step, at most: batches are equally large. The targets are ranks within a batch: below some tens they are
         coarse.
-    max_epochs : int, default=20
+    max_epochs : int
         Passes over the rows.
-    packed : bool, default=False
+    packed : bool
         Give bytes of 8 bits.
-    warm_start : bool, default=False
+    warm_start : bool
         Let `fit` go on from what was learned before.
-    callbacks : list of skorch callbacks or None, default=None
+    callbacks : list of skorch callbacks or None
         Called during training.
-    verbose : int, default=0
+    verbose : int
         1 shows a bar of epochs.
-    random_state : int, RandomState or None, default=None
+    random_state : int, RandomState or None
         Seeds weights, order and states.
-    device : str or torch.device, default="auto"
-        "auto" is the device of a tensor input, else CUDA where there is one, else CPU.
 
     Attributes
     ----------
@@ -127,26 +132,24 @@ class RBMHasher(Hasher):
         "intercept_visible": Array("n_features_in_"),
         "visible": Text(),
     }
-    _parameter_constraints = {
-        "n_bits": N_BITS,
-        "regularization": [NON_NEGATIVE],
-        "visible": [StrOptions({"scaled", "binary", "gaussian"})],
-        "cd_steps": [COUNT],
-        "persistent": ["boolean"],
-        "sparsity": [SHARE, None],
-        "sparsity_weight": [NON_NEGATIVE],
-        "learning_rate": [POSITIVE],
-        "momentum": [SHARE_BELOW_ONE],
-        "weight_decay": [NON_NEGATIVE],
-        "batch_size": [COUNT],
-        "max_epochs": [COUNT],
-        "packed": ["boolean"],
-        "warm_start": ["boolean"],
-        "callbacks": [list, tuple, None],
-        "verbose": ["verbose"],
-        "random_state": ["random_state"],
-        "device": DEVICE,
-    }
+    n_bits: Count = 64
+    _: KW_ONLY
+    regularization: NonNegative = 0.5
+    visible: Literal["scaled", "binary", "gaussian"] = "scaled"
+    cd_steps: Count = 1
+    persistent: bool = False
+    sparsity: Share | None = None
+    sparsity_weight: NonNegative = 0.1
+    learning_rate: Positive = 0.05
+    momentum: ShareBelowOne = 0.9
+    weight_decay: NonNegative = 0.0002
+    batch_size: Count = 100
+    max_epochs: Count = 20
+    packed: bool = False
+    warm_start: bool = False
+    callbacks: list | tuple | None = None
+    verbose: Verbose = 0
+    random_state: RandomState = None
 
     components_ = FittedState("(n_bits, n_features) weights")
     intercept_hidden_ = FittedState("(n_bits,) biases of the bits")
@@ -154,46 +157,6 @@ class RBMHasher(Hasher):
     shift_ = FittedState("(n_features,) what is subtracted from rows")
     scale_ = FittedState("(n_features,) what rows are divided by then")
 
-    def __init__(
-        self,
-        n_bits=64,
-        *,
-        regularization=0.5,
-        visible="scaled",
-        cd_steps=1,
-        persistent=False,
-        sparsity=None,
-        sparsity_weight=0.1,
-        learning_rate=0.05,
-        momentum=0.9,
-        weight_decay=0.0002,
-        batch_size=100,
-        max_epochs=20,
-        packed=False,
-        warm_start=False,
-        callbacks=None,
-        verbose=0,
-        random_state=None,
-        device="auto",
-    ):
-        self.n_bits = n_bits
-        self.regularization = regularization
-        self.visible = visible
-        self.cd_steps = cd_steps
-        self.persistent = persistent
-        self.sparsity = sparsity
-        self.sparsity_weight = sparsity_weight
-        self.learning_rate = learning_rate
-        self.momentum = momentum
-        self.weight_decay = weight_decay
-        self.batch_size = batch_size
-        self.max_epochs = max_epochs
-        self.packed = packed
-        self.warm_start = warm_start
-        self.callbacks = callbacks
-        self.verbose = verbose
-        self.random_state = random_state
-        self.device = device
 
     @keeps_state_on_failure
     @with_callbacks

@@ -1,5 +1,11 @@
 """Spectral hashing: the smoothest waves over a box along the principal directions (Weiss et al. 2008)."""
 
+from __future__ import annotations
+
+from sklinvariant._parameters import Count, declared
+from dataclasses import KW_ONLY
+from typing import Any
+
 import math
 
 import torch
@@ -16,17 +22,16 @@ def smoothest_waves(lengths, count):
     return chosen // count, waves[chosen % count]
 
 
+@declared
 class SpectralHasher(Hasher):
     """Bits are signs of sine waves along the principal directions, slow waves and long directions first.
 
     Parameters
     ----------
-    n_bits : int, default=64
+    n_bits : int
         Any number: a long direction gives several bits, of waves of rising frequency.
-    packed : bool, default=False
+    packed : bool
         Give bytes of 8 bits.
-    device : str or torch.device, default="auto"
-        "auto" is the device of a tensor input, else CUDA where there is one, else CPU.
 
     References
     ----------
@@ -39,12 +44,10 @@ class SpectralHasher(Hasher):
         "low": Array("n_bits"),
         "rate": Array("n_bits"),
     }
-    _parameter_constraints = {"n_bits": N_BITS, **Hasher._parameter_constraints}
+    n_bits: Count = 64
+    _: KW_ONLY
+    packed: bool = False
 
-    def __init__(self, n_bits=64, *, packed=False, device="auto"):
-        self.n_bits = n_bits
-        self.packed = packed
-        self.device = device
 
     def _learn(self, X, generator):
         mean, directions = principal_directions(X, min(self.n_bits, X.shape[1]), "SpectralHasher")

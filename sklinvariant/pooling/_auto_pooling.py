@@ -3,6 +3,12 @@
 Sukhbaatar, Makino, Aihara (2013), Auto-pooling: Learning to Improve Invariance of Image Features from Image Sequences.
 """
 
+from __future__ import annotations
+
+from sklinvariant._parameters import Count, NonNegative, Positive, ShareBelowOne, Verbose, RandomState, declared
+from dataclasses import KW_ONLY
+from typing import Literal
+
 import math
 import warnings
 from typing import NamedTuple
@@ -62,6 +68,7 @@ class _Frames(NamedTuple):
     kept: dict
 
 
+@declared
 class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, TorchEstimator):
     """Pools features that turn into each other from frame to frame: a soft clustering learned from video.
 
@@ -71,39 +78,37 @@ class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, T
 
     Parameters
     ----------
-    n_components : int, default=64
+    n_components : int
         Clusters; may exceed the number of features.
-    invariance : float, default=2.0
+    invariance : float
         λ, the weight of J₁. Larger is more invariant and keeps less. At 2 a direction whose values in consecutive
         frames do not depend on each other is worth nothing (see Notes); at 0 only reconstruction counts, and with
         large values components become 0.
-    solver : {"auto", "moment", "sgd"}, default="auto"
+    solver : {"auto", "moment", "sgd"}
         "moment" makes one pass over the frames, then descends with exact gradients that no longer need them. "sgd"
         descends by batches of pairs, for features too many for matrices (n_features, n_features). "auto" takes
         "moment" where those take at most 4 GiB: up to 9,459 features.
-    cross_reconstruction : bool, default=False
+    cross_reconstruction : bool
         Rebuild y′ from z instead of z′: a variant that circulates.
-    max_iter : int, default=2000
+    max_iter : int
         Most iterations of "moment".
-    tol : float, default=1e-4
+    tol : float
         "moment" stops when the norm of the projected gradient is this part of that at a random start.
-    learning_rate : float, default=1.0
+    learning_rate : float
         Step of "sgd", over an estimate of the largest curvature of J; it falls to 0 along half a cosine.
-    momentum : float, default=0.97
+    momentum : float
         What a step of "sgd" keeps of the one before.
-    batch_size : int, default=128
+    batch_size : int
         Pairs a step of "sgd".
-    max_epochs : int, default=20
+    max_epochs : int
         Passes of "sgd" over the pairs.
-    chunk_size : int or None, default=None
+    chunk_size : int or None
         Frames at a time in passes over the data; None chooses. Bounds the memory, does not change the result.
-    warm_start : bool, default=False
+    warm_start : bool
         Let `fit` start from the components learned before.
-    random_state : int, RandomState or None, default=None
+    random_state : int, RandomState or None
         Seeds the start, and the order of batches.
-    device : str or torch.device, default="auto"
-        "auto" is the device of a tensor input, else CUDA where there is one, else CPU.
-    verbose : int, default=0
+    verbose : int
         1 shows a bar of iterations or epochs.
 
     Attributes
@@ -170,60 +175,24 @@ class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, T
         "first": Maybe(Array("n_features_in_", "n_features_in_")),
         "last_frame": Maybe(Array("n_features_in_")),
     }
-    _parameter_constraints = {
-        "n_components": [COUNT],
-        "invariance": [NON_NEGATIVE],
-        "solver": [StrOptions({"auto", "moment", "sgd"})],
-        "cross_reconstruction": ["boolean"],
-        "max_iter": [COUNT],
-        "tol": [NON_NEGATIVE],
-        "learning_rate": [POSITIVE],
-        "momentum": [SHARE_BELOW_ONE],
-        "batch_size": [COUNT],
-        "max_epochs": [COUNT],
-        "chunk_size": [COUNT, None],
-        "warm_start": ["boolean"],
-        "random_state": ["random_state"],
-        "device": DEVICE,
-        "verbose": ["verbose"],
-    }
+    n_components: Count = 64
+    _: KW_ONLY
+    invariance: NonNegative = 2.0
+    solver: Literal["auto", "moment", "sgd"] = "auto"
+    cross_reconstruction: bool = False
+    max_iter: Count = 2000
+    tol: NonNegative = 1e-4
+    learning_rate: Positive = 1.0
+    momentum: ShareBelowOne = 0.97
+    batch_size: Count = 128
+    max_epochs: Count = 20
+    chunk_size: Count | None = None
+    warm_start: bool = False
+    random_state: RandomState = None
+    verbose: Verbose = 0
 
     components_ = FittedState("(n_components, n_features) P of the paper, never negative")
 
-    def __init__(
-        self,
-        n_components=64,
-        *,
-        invariance=2.0,
-        solver="auto",
-        cross_reconstruction=False,
-        max_iter=2000,
-        tol=1e-4,
-        learning_rate=1.0,
-        momentum=0.97,
-        batch_size=128,
-        max_epochs=20,
-        chunk_size=None,
-        warm_start=False,
-        random_state=None,
-        device="auto",
-        verbose=0,
-    ):
-        self.n_components = n_components
-        self.invariance = invariance
-        self.solver = solver
-        self.cross_reconstruction = cross_reconstruction
-        self.max_iter = max_iter
-        self.tol = tol
-        self.learning_rate = learning_rate
-        self.momentum = momentum
-        self.batch_size = batch_size
-        self.max_epochs = max_epochs
-        self.chunk_size = chunk_size
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.device = device
-        self.verbose = verbose
 
     @keeps_state_on_failure
     @with_callbacks

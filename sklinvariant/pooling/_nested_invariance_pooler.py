@@ -3,6 +3,14 @@
 Morère et al. 2016, "Nested invariance pooling and RBM hashing for image instance retrieval", equations 1-4.
 """
 
+from __future__ import annotations
+
+from sklinvariant._parameters import Count, Side, FiniteArray, Verbose, declared
+from dataclasses import KW_ONLY
+from typing import Any, Annotated, Literal
+from collections.abc import Callable
+from sklearn.utils._param_validation import HasMethods
+
 import math
 from numbers import Integral
 
@@ -125,6 +133,7 @@ def _maps_of(bags, n, device):
     return as_tensor(bags.values).to(device).reshape(n, rows, -1, bags.values.shape[1])
 
 
+@declared
 class NestedInvariancePooler(CallbackSupportMixin, TransformerMixin, ImageEstimator):
     """Features that stay the same when an image is rotated, scaled or moved: nested moments over its orbits.
 
@@ -134,49 +143,47 @@ class NestedInvariancePooler(CallbackSupportMixin, TransformerMixin, ImageEstima
 
     Parameters
     ----------
-    backbone : torch.nn.Module, callable, str, transformer or None, default=None
+    backbone : torch.nn.Module, callable, str, transformer or None
         What sees a view. A module, callable or name is given to
         :class:`~sklinvariant.feature_extraction.BackbonePatches`, which has parameters for a layer, weights and the
         scaling of pixels: make one yourself to set them. Any transformer of images to feature maps or bags of cells
         will do, such as :class:`~sklinvariant.feature_extraction.ConvolutionalFeatures`, and a Pipeline too; one that
         is fitted is taken as it is, others are fitted on the images as they are. None: X holds ready-made activations.
-    stages : sequence of (group, order) or (group, order, "l2"), default=(("scale", 1), ("translation", 2), \
+    stages : sequence of (group, order) or (group, order, "l2")
 ("rotation", np.inf))
         The groups, the innermost first, and the order of the moment: 1 is the mean, inf the maximum, or any number
         between; a sequence of orders keeps several moments side by side. Orders that rise from stage to stage did
         best in the paper, whose best is the default. "translation" pools the cells of the feature map; without it the
         cells stand side by side in the answer. "region", after it, pools the regions of R-MAC. "l2" scales what the
         stage gives to length 1.
-    transforms : dict of str to Transform or None, default=None
+    transforms : dict of str to Transform or None
         The orbits of groups, in addition to, or in the place of, ``{"rotation": Rotation(), "scale": Scale()}``:
         36 rotations of 10° and 10 centre crops of 50 to 100 %. Groups of your own get their names here. Fewer
         elements are faster in proportion. The ``fill`` below stands in the place of theirs, and look-ups are bilinear.
-    moments : {"mean", "printed"}, default="mean"
+    moments : {"mean", "printed"}
         "mean" divides by m inside the root, so that the moment does not depend on how finely the orbit is sampled;
         "printed" outside, as equation 2 stands. They differ by a factor that all images share, which ``normalize``
         takes away wherever a stage has one order.
-    normalize : bool, default=True
+    normalize : bool
         Scale each answer to length 1.
-    region_levels : int, default=3
+    region_levels : int
         Sizes of regions: 1 is the whole map, each further level has smaller ones.
-    image_size : int or None, default=None
+    image_size : int or None
         Fit every picture, whole, into a square of this many pixels, the rest filled. Needed where pictures differ in
         size.
-    fill : {"mean", "edge", "reflect"}, float or sequence, default="mean"
+    fill : {"mean", "edge", "reflect"}, float or sequence
         What lies outside an image: its own mean pixel, its border, its mirror image, or a value (0-1). The paper takes
         the mean pixel of all images.
-    on_error : {"raise", "nan"}, default="raise"
+    on_error : {"raise", "nan"}
         For pictures given as files, one that cannot be read: an error that names it, or a row of NaN and a warning
         at the end that lists all of them.
-    batch_size : int, default=32
+    batch_size : int
         Views at a time. Larger is faster on a GPU; memory grows with it.
-    orbit_shape : tuple or None, default=None
+    orbit_shape : tuple or None
         ``(m_1, …, m_g)`` of activations given as flat rows; None takes a row for an orbit of one view.
-    image_shape : tuple or None, default=None
+    image_shape : tuple or None
         ``(h, w)`` or ``(h, w, c)`` of images given as flat rows.
-    device : str or torch.device, default="auto"
-        "auto" is the device of a tensor input, else CUDA where there is one, else CPU.
-    verbose : int, default=0
+    verbose : int
         1 shows a bar of the views made.
 
     Attributes
@@ -221,55 +228,21 @@ class NestedInvariancePooler(CallbackSupportMixin, TransformerMixin, ImageEstima
         "orbit_shape": Maybe(Each(Whole())),
         "n_channels": Maybe(Whole()),
     }
-    _parameter_constraints = {
-        "backbone": [nn.Module, str, HasMethods(["fit", "transform"]), callable, None],
-        "stages": [list, tuple],
-        "transforms": [dict, None],
-        "moments": [StrOptions({"mean", "printed"})],
-        "normalize": ["boolean"],
-        "region_levels": [COUNT],
-        "image_size": [SIDE, None],
-        "fill": [StrOptions({"mean", "edge", "reflect"}), FINITE_ARRAY],
-        "on_error": [StrOptions({"raise", "nan"})],
-        "batch_size": [COUNT],
-        "orbit_shape": [tuple, list, None],
-        "image_shape": [tuple, list, None],
-        "device": DEVICE,
-        "verbose": ["verbose"],
-    }
+    backbone: nn.Module | str | Annotated[Any, HasMethods(["fit", "transform"])] | Callable | None = None
+    _: KW_ONLY
+    stages: list | tuple = (("scale", 1), ("translation", 2), ("rotation", np.inf))
+    transforms: dict | None = None
+    moments: Literal["mean", "printed"] = "mean"
+    normalize: bool = True
+    region_levels: Count = 3
+    image_size: Side | None = None
+    fill: Literal["mean", "edge", "reflect"] | FiniteArray = "mean"
+    on_error: Literal["raise", "nan"] = "raise"
+    batch_size: Count = 32
+    orbit_shape: tuple | list | None = None
+    image_shape: tuple | list | None = None
+    verbose: Verbose = 0
 
-    def __init__(
-        self,
-        backbone=None,
-        *,
-        stages=(("scale", 1), ("translation", 2), ("rotation", np.inf)),
-        transforms=None,
-        moments="mean",
-        normalize=True,
-        region_levels=3,
-        image_size=None,
-        fill="mean",
-        on_error="raise",
-        batch_size=32,
-        orbit_shape=None,
-        image_shape=None,
-        device="auto",
-        verbose=0,
-    ):
-        self.backbone = backbone
-        self.stages = stages
-        self.transforms = transforms
-        self.moments = moments
-        self.normalize = normalize
-        self.region_levels = region_levels
-        self.image_size = image_size
-        self.fill = fill
-        self.on_error = on_error
-        self.batch_size = batch_size
-        self.orbit_shape = orbit_shape
-        self.image_shape = image_shape
-        self.device = device
-        self.verbose = verbose
 
     @keeps_state_on_failure
     @_fit_context(prefer_skip_nested_validation=False)

@@ -4,6 +4,12 @@ The baseline that auto-pooling is measured against (Sukhbaatar et al. 2013, tabl
 several side by side).
 """
 
+from __future__ import annotations
+
+from sklinvariant._parameters import Number, declared
+from dataclasses import KW_ONLY
+from typing import Annotated
+
 import math
 from numbers import Integral, Real
 
@@ -50,22 +56,21 @@ def pool_grids(maps, grids, order):
     return torch.cat(pooled, dim=1)
 
 
+@declared
 class SpatialPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, TorchEstimator):
     """Feature maps to vectors: a moment of each feature over each region of one or more grids.
 
     Parameters
     ----------
-    grids : sequence of (rows, columns), default=((2, 2), (3, 3))
+    grids : sequence of (rows, columns)
         Each divides a map into rows × columns regions as evenly as it can: where a side does not divide, neighbouring
         regions share a line of cells. Finer grids keep more of where a feature was seen, and give more numbers.
         ``(1, 1)`` is the whole map; a grid as fine as the map flattens it.
-    order : float, default=1
+    order : float
         Order n of the moment ``(mean |f|ⁿ)^(1/n)``, from 1 (the mean, with its sign) to inf (the maximum).
-    map_shape : (int, int) or None, default=None
+    map_shape : (int, int) or None
         Rows and columns of maps that come as flat rows or as bags of cells. None takes bags for square maps, and a flat
         row for a map of one cell.
-    device : str or torch.device, default="auto"
-        "auto" is the device of a tensor input, else CUDA where there is one, else CPU.
 
     Attributes
     ----------
@@ -91,18 +96,11 @@ class SpatialPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin
         "n_features_out": Whole(1, 1 << 24),
         "n_map_features": Whole(),
     }
-    _parameter_constraints = {
-        "grids": [list, tuple],
-        "order": [Number(Real, 1, None, closed="both")],
-        "map_shape": [list, tuple, None],
-        "device": DEVICE,
-    }
+    grids: list | tuple = ((2, 2), (3, 3))
+    _: KW_ONLY
+    order: Annotated[float, Number(Real, 1, None, closed="both")] = 1
+    map_shape: list | tuple | None = None
 
-    def __init__(self, grids=((2, 2), (3, 3)), *, order=1, map_shape=None, device="auto"):
-        self.grids = grids
-        self.order = order
-        self.map_shape = map_shape
-        self.device = device
 
     @keeps_state_on_failure
     @_fit_context(prefer_skip_nested_validation=True)

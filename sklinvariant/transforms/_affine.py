@@ -1,5 +1,11 @@
 """The geometric transformations: rotation, scale, translation, flip, shear, crop."""
 
+from __future__ import annotations
+
+from sklinvariant._parameters import Count, Finite, FiniteArray, Positive, declared
+from dataclasses import KW_ONLY
+from typing import Literal
+
 from numbers import Real
 
 import torch
@@ -26,20 +32,21 @@ def _extent(shape):
     return w / max(h, w), h / max(h, w)
 
 
+@declared
 class Rotation(Geometric):
     """Rotation about the centre. Its parameter is the angle in degrees, counter-clockwise.
 
     Parameters
     ----------
-    degrees : float or (float, float), default=180.0
+    degrees : float or (float, float)
         Angles lie in ± this, or in this range.
-    n_steps : int or None, default=None
+    n_steps : int or None
         None: any angle. A number: only that many angles, evenly spaced, are sampled and enumerated: the finite group
         of rotations by 360 / n_steps degrees where the range is the full turn. With 4 steps square images are
         permuted, exactly.
-    fill : {"mean", "edge", "reflect"}, float or sequence, default=0.0
+    fill : {"mean", "edge", "reflect"}, float or sequence
         What lies outside an image, see `warp`.
-    interpolation : {"bilinear", "bicubic", "nearest"}, default="bilinear"
+    interpolation : {"bilinear", "bicubic", "nearest"}
         How values between pixels are found.
 
     Examples
@@ -50,13 +57,12 @@ class Rotation(Geometric):
     """
 
     _default_orbit = 36
-    _parameter_constraints = {"degrees": _RANGE, "n_steps": _STEPS, "fill": FILL, "interpolation": INTERPOLATION}
+    degrees: Finite | tuple | list = 180.0
+    _: KW_ONLY
+    n_steps: Count | None = None
+    fill: Literal["mean", "edge", "reflect"] | FiniteArray = 0.0
+    interpolation: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
 
-    def __init__(self, degrees=180.0, *, n_steps=None, fill=0.0, interpolation="bilinear"):
-        self.degrees = degrees
-        self.n_steps = n_steps
-        self.fill = fill
-        self.interpolation = interpolation
 
     def _bounds(self):
         return torch.tensor([bounds_of("degrees", self.degrees)], dtype=torch.float64)
@@ -79,21 +85,22 @@ class Rotation(Geometric):
         return _affine(c, s, 0, -s, c, 0)
 
 
+@declared
 class Scale(Geometric):
     """Centre crops, enlarged to the image. Its parameter is the part of the height and width that is kept.
 
     Parameters
     ----------
-    low : float, default=0.5
+    low : float
         Smallest crop; the paper on nested invariance pooling takes ten "from 50 % to 100 %", read here as parts of the
         side, not of the area.
-    high : float, default=1.0
+    high : float
         Largest; above 1 the image shrinks, and what is around it is filled.
-    n_steps : int or None, default=None
+    n_steps : int or None
         None: any size between. A number: only that many, evenly spaced.
-    fill : {"mean", "edge", "reflect"}, float or sequence, default=0.0
+    fill : {"mean", "edge", "reflect"}, float or sequence
         What lies outside an image, see `warp`.
-    interpolation : {"bilinear", "bicubic", "nearest"}, default="bilinear"
+    interpolation : {"bilinear", "bicubic", "nearest"}
         How values between pixels are found.
 
     Examples
@@ -104,20 +111,13 @@ class Scale(Geometric):
     """
 
     _default_orbit = 10
-    _parameter_constraints = {
-        "low": [POSITIVE],
-        "high": [POSITIVE],
-        "n_steps": _STEPS,
-        "fill": FILL,
-        "interpolation": INTERPOLATION,
-    }
+    low: Positive = 0.5
+    high: Positive = 1.0
+    _: KW_ONLY
+    n_steps: Count | None = None
+    fill: Literal["mean", "edge", "reflect"] | FiniteArray = 0.0
+    interpolation: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
 
-    def __init__(self, low=0.5, high=1.0, *, n_steps=None, fill=0.0, interpolation="bilinear"):
-        self.low = low
-        self.high = high
-        self.n_steps = n_steps
-        self.fill = fill
-        self.interpolation = interpolation
 
     def _bounds(self):
         return torch.tensor([bounds_of("(low, high)", (self.low, self.high), lowest=0)], dtype=torch.float64)
@@ -128,25 +128,25 @@ class Scale(Geometric):
         return _affine(1 / params[:, 0], 0, 0, 0, 1 / params[:, 0], 0)
 
 
+@declared
 class Translation(Geometric):
     """Shift. Its parameters are the shifts down and to the right, as parts of height and width.
 
     Parameters
     ----------
-    fraction : float or (float, float), default=0.25
+    fraction : float or (float, float)
         Shifts lie in ± this part of the height and width, or in this range, for both axes.
-    fill : {"mean", "edge", "reflect"}, float or sequence, default=0.0
+    fill : {"mean", "edge", "reflect"}, float or sequence
         What lies outside an image, see `warp`.
-    interpolation : {"bilinear", "bicubic", "nearest"}, default="bilinear"
+    interpolation : {"bilinear", "bicubic", "nearest"}
         How values between pixels are found.
     """
 
-    _parameter_constraints = {"fraction": _RANGE, "fill": FILL, "interpolation": INTERPOLATION}
+    fraction: Finite | tuple | list = 0.25
+    _: KW_ONLY
+    fill: Literal["mean", "edge", "reflect"] | FiniteArray = 0.0
+    interpolation: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
 
-    def __init__(self, fraction=0.25, *, fill=0.0, interpolation="bilinear"):
-        self.fraction = fraction
-        self.fill = fill
-        self.interpolation = interpolation
 
     def _bounds(self):
         return torch.tensor([bounds_of("fraction", self.fraction)] * 2, dtype=torch.float64)
@@ -168,20 +168,19 @@ class Translation(Geometric):
         return _affine(x=2 * x * params[:, 1], y=2 * y * params[:, 0])
 
 
+@declared
 class Flip(Geometric):
     """Mirror images: a finite group, applied exactly. Its parameters are 0 or 1: top to bottom, left to right.
 
     Parameters
     ----------
-    axis : {"horizontal", "vertical", "both"}, default="horizontal"
+    axis : {"horizontal", "vertical", "both"}
         "horizontal" changes left and right (2 elements), "vertical" top and bottom, "both" has all four.
     """
 
-    _parameter_constraints = {"axis": [StrOptions({"horizontal", "vertical", "both"})]}
+    axis: Literal["horizontal", "vertical", "both"] = "horizontal"
     fill = interpolation = None
 
-    def __init__(self, axis="horizontal"):
-        self.axis = axis
 
     def _bounds(self):
         used = {"horizontal": (0, 1), "vertical": (1, 0), "both": (1, 1)}[self.axis]
@@ -207,33 +206,28 @@ class Flip(Geometric):
         return _affine(xx=1 - 2 * params[:, 1], yy=1 - 2 * params[:, 0])
 
 
+@declared
 class Shear(Geometric):
     """Shear about the centre. Its parameters are the angles in degrees by which columns and rows lean.
 
     Parameters
     ----------
-    degrees : float or (float, float), default=15.0
+    degrees : float or (float, float)
         Angles lie in ± this, or in this range; below 90.
-    axis : {"horizontal", "vertical", "both"}, default="horizontal"
+    axis : {"horizontal", "vertical", "both"}
         "horizontal" moves pixels along rows, "vertical" along columns.
-    fill : {"mean", "edge", "reflect"}, float or sequence, default=0.0
+    fill : {"mean", "edge", "reflect"}, float or sequence
         What lies outside an image, see `warp`.
-    interpolation : {"bilinear", "bicubic", "nearest"}, default="bilinear"
+    interpolation : {"bilinear", "bicubic", "nearest"}
         How values between pixels are found.
     """
 
-    _parameter_constraints = {
-        "degrees": _RANGE,
-        "axis": [StrOptions({"horizontal", "vertical", "both"})],
-        "fill": FILL,
-        "interpolation": INTERPOLATION,
-    }
+    degrees: Finite | tuple | list = 15.0
+    _: KW_ONLY
+    axis: Literal["horizontal", "vertical", "both"] = "horizontal"
+    fill: Literal["mean", "edge", "reflect"] | FiniteArray = 0.0
+    interpolation: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
 
-    def __init__(self, degrees=15.0, *, axis="horizontal", fill=0.0, interpolation="bilinear"):
-        self.degrees = degrees
-        self.axis = axis
-        self.fill = fill
-        self.interpolation = interpolation
 
     def _bounds(self):
         low, high = bounds_of("degrees", self.degrees)
@@ -247,26 +241,26 @@ class Shear(Geometric):
         return _affine(xy=-lean[:, 0], yx=-lean[:, 1])
 
 
+@declared
 class Crop(Geometric):
     """Crops anywhere, resized to the image. Parameters: centre (down, right), height, width, as parts of the image.
 
     Parameters
     ----------
-    area : float or (float, float), default=(0.25, 1.0)
+    area : float or (float, float)
         Part of the image's area that is kept.
-    ratio : (float, float), default=(0.75, 4/3)
+    ratio : (float, float)
         Width to height of a crop, in parts of the image's.
-    interpolation : {"bilinear", "bicubic", "nearest"}, default="bilinear"
+    interpolation : {"bilinear", "bicubic", "nearest"}
         How values between pixels are found.
     """
 
-    _parameter_constraints = {"area": _RANGE, "ratio": [tuple, list], "interpolation": INTERPOLATION}
+    area: Finite | tuple | list = (0.25, 1.0)
+    _: KW_ONLY
+    ratio: tuple | list = (0.75, 4 / 3)
+    interpolation: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
     fill = None  # no crop leaves the image
 
-    def __init__(self, area=(0.25, 1.0), *, ratio=(0.75, 4 / 3), interpolation="bilinear"):
-        self.area = area
-        self.ratio = ratio
-        self.interpolation = interpolation
 
     def _bounds(self):
         return torch.tensor([[0, 1]] * 4, dtype=torch.float64)

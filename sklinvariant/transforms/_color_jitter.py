@@ -1,5 +1,10 @@
 """Changes of light and colour: brightness, contrast, saturation and hue compose to one affine map of the colours."""
 
+from __future__ import annotations
+
+from sklinvariant._parameters import Finite, declared
+from dataclasses import KW_ONLY
+
 import numpy as np
 import torch
 
@@ -29,6 +34,7 @@ def color_matrices(params):
     return torch.linalg.inv(to_yiq) @ spin @ to_yiq @ mixed
 
 
+@declared
 class ColorJitter(Transform):
     """Brightness, contrast, saturation, hue and an added value, in this order, as one affine map of the colours.
 
@@ -39,17 +45,17 @@ class ColorJitter(Transform):
 
     Parameters
     ----------
-    brightness : float or (float, float), default=0.4
+    brightness : float or (float, float)
         Factors lie in 1 ± this (not below 0), or in this range.
-    contrast : float or (float, float), default=0.4
+    contrast : float or (float, float)
         Likewise.
-    saturation : float or (float, float), default=0.4
+    saturation : float or (float, float)
         Likewise.
-    hue : float or (float, float), default=0.1
+    hue : float or (float, float)
         Turns lie in ± this, or in this range; 0.5 gives the opposite colours.
-    offset : float or (float, float), default=0.0
+    offset : float or (float, float)
         What is added lies in ± this, or in this range; 1 is the range of an image.
-    clip : bool, default=True
+    clip : bool
         Cut what leaves 0-1 afterwards (once, not after each of the four).
 
     Examples
@@ -61,22 +67,14 @@ class ColorJitter(Transform):
     array([0.75, 0.25, 0.25])
     """
 
-    _parameter_constraints = {
-        "brightness": _RANGE,
-        "contrast": _RANGE,
-        "saturation": _RANGE,
-        "hue": _RANGE,
-        "offset": _RANGE,
-        "clip": ["boolean"],
-    }
+    brightness: Finite | tuple | list = 0.4
+    contrast: Finite | tuple | list = 0.4
+    saturation: Finite | tuple | list = 0.4
+    hue: Finite | tuple | list = 0.1
+    _: KW_ONLY
+    offset: Finite | tuple | list = 0.0
+    clip: bool = True
 
-    def __init__(self, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, *, offset=0.0, clip=True):
-        self.brightness = brightness
-        self.contrast = contrast
-        self.saturation = saturation
-        self.hue = hue
-        self.offset = offset
-        self.clip = clip
 
     def _bounds(self):
         factors = [

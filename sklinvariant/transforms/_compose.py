@@ -1,5 +1,11 @@
 """Several transformations one after the other; what is geometric in a row becomes one matrix."""
 
+from __future__ import annotations
+
+from sklinvariant._parameters import FiniteArray, declared
+from dataclasses import KW_ONLY
+from typing import Literal
+
 import itertools
 
 import torch
@@ -9,6 +15,7 @@ from sklinvariant.transforms._geometric import Geometric, settled, warp_tensor
 from sklinvariant.transforms._transform import Transform
 
 
+@declared
 class Compose(Geometric):
     """Transformations in the order given. Its parameters are theirs, side by side.
 
@@ -19,10 +26,10 @@ class Compose(Geometric):
     ----------
     transforms : sequence of Transform
         The first acts first.
-    fill : {"mean", "edge", "reflect"}, float, sequence or None, default=None
+    fill : {"mean", "edge", "reflect"}, float, sequence or None
         What lies outside an image, in the place of the transformations' own; None takes theirs, which must agree
         within a chain (`Flip` and `Crop` have none, and take the others').
-    interpolation : {"bilinear", "bicubic", "nearest"} or None, default=None
+    interpolation : {"bilinear", "bicubic", "nearest"} or None
         Likewise.
 
     Examples
@@ -33,16 +40,11 @@ class Compose(Geometric):
     torch.Size([4, 8])
     """
 
-    _parameter_constraints = {
-        "transforms": [list, tuple],
-        "fill": [*Geometric._parameter_constraints["fill"], None],
-        "interpolation": [*Geometric._parameter_constraints["interpolation"], None],
-    }
+    transforms: list | tuple
+    _: KW_ONLY
+    fill: Literal["mean", "edge", "reflect"] | FiniteArray | None = None
+    interpolation: Literal["bilinear", "bicubic", "nearest"] | None = None
 
-    def __init__(self, transforms, *, fill=None, interpolation=None):
-        self.transforms = transforms
-        self.fill = fill
-        self.interpolation = interpolation
 
     def sample(self, n, generator=None):
         """Draw of each transformation; one random number generator serves all. See `Transform.sample`."""

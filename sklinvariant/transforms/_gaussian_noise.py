@@ -1,5 +1,9 @@
 """Noise that is a function of its parameters: the same seed gives the same noise, in whatever batch, on any device."""
 
+from __future__ import annotations
+
+from sklinvariant._parameters import NonNegative, declared
+
 import torch
 
 from sklinvariant._constraints import NON_NEGATIVE
@@ -26,19 +30,18 @@ def normal_numbers(seeds, count):
     return (radius * torch.cos(2 * torch.pi * second.double() / _SEEDS)).float()
 
 
+@declared
 class GaussianNoise(Transform):
     """Independent normal noise on every value. Its parameters are the standard deviation and a seed.
 
     Parameters
     ----------
-    sigma : float, default=0.1
+    sigma : float
         Largest standard deviation; the range of an image is 1. Those of a sample lie between 0 and this.
     """
 
-    _parameter_constraints = {"sigma": [NON_NEGATIVE]}
+    sigma: NonNegative = 0.1
 
-    def __init__(self, sigma=0.1):
-        self.sigma = sigma
 
     def _bounds(self):
         return torch.tensor([[0, self.sigma], [0, _SEEDS]], dtype=torch.float64)
