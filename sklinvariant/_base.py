@@ -6,12 +6,10 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklinvariant._calls import Computing
 from sklinvariant._compat import array_namespace
-from sklinvariant._constraints import PlainParameters
 from sklinvariant._containers import refuse_names
 from sklinvariant._descriptors import (
     EXACT_IN_FLOAT32,
@@ -22,11 +20,10 @@ from sklinvariant._descriptors import (
     plain_tensor,
 )
 from sklinvariant._interruption import keeps_state_on_failure
+from sklinvariant._parameters import Parameters
 from sklinvariant._settings import detached
 from sklinvariant._skorch_callbacks import check_callbacks
 from sklinvariant.kernels import check_reach, compute_dtype, largest_value
-
-DEVICE = [StrOptions({"auto"}), str, torch.device]
 
 
 def resolve_device(device, like=None):
@@ -106,7 +103,7 @@ class FittedState:
             raise AttributeError(f"{type(instance).__name__!r} object has no attribute {self.public!r}") from None
 
 
-class TorchEstimator(Computing, PlainParameters, BaseEstimator):
+class TorchEstimator(Computing, Parameters, BaseEstimator):
     """Base of every estimator: it holds numpy arrays in ``_state`` and computes with tensors made from them."""
 
     _doc_link_module = "sklinvariant"
@@ -344,7 +341,6 @@ def check_fitted(estimator, method, X):
 
 
 __all__ = [
-    "DEVICE",
     "BagEstimator",
     "Container",
     "FittedState",

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from scipy.sparse import issparse
 
-from sklinvariant._constraints import is_number, plain
 from sklinvariant._descriptors import DescriptorSets
+from sklinvariant._parameters import is_number, plain
 
 _FITTING = {"fit", "fit_moments", "fit_predict", "fit_transform", "partial_fit"}
 

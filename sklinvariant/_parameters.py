@@ -7,6 +7,7 @@ signature, ``get_params`` and ``repr`` follow from the fields, and the default i
 import dataclasses
 import inspect
 import math
+import re
 import types
 import typing
 from collections.abc import Callable
@@ -15,9 +16,10 @@ from typing import Annotated, Any, Literal, dataclass_transform, get_args, get_o
 
 import numpy as np
 import torch
-from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
+from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions, make_constraint, validate_params
 
 LARGEST = 2**31 - 1  # faiss, OpenCV and OpenMP count in 32 bits
+LARGEST_SIDE = 2**15 - 1  # of an image in pixels; OpenCV counts them in 16 bits
 
 
 class Number(Interval):
@@ -61,7 +63,7 @@ def integers(low, high=LARGEST):
 
 Count = Annotated[int, integers(1)]
 CountOrZero = Annotated[int, integers(0)]
-Side = Annotated[int, integers(1, 2**15 - 1)]  # of an image in pixels; OpenCV counts them in 16 bits
+Side = Annotated[int, integers(1, LARGEST_SIDE)]  # of an image in pixels
 Finite = Annotated[float, Number(Real, None, None, closed="neither")]
 FiniteArray = Annotated[Any, Numbers(Real, None, None, closed="neither")]
 NonNegative = Annotated[float, Number(Real, 0, None, closed="left")]
@@ -191,7 +193,20 @@ def _before_sections(doc):
 
 
 def _shown(value):
-    return f'"{value}"' if isinstance(value, str) else repr(value)
+    return re.sub(r"\binf\b", "np.inf", repr(value).replace("'", '"'))
+
+
+def validated(function):
+    """Check the arguments of a function by the annotations of its parameters."""
+    hints = typing.get_type_hints(function, include_extras=True)
+    hints.pop("return", None)
+    constraints = {name: constraints_of(hint) for name, hint in hints.items()}
+    return validate_params(constraints, prefer_skip_nested_validation=True)(function)
+
+
+def accepts(hint, value):
+    """Whether a value satisfies an annotation."""
+    return any(make_constraint(constraint).is_satisfied_by(value) for constraint in constraints_of(hint))
 
 
 class Constraints:
@@ -201,11 +216,11 @@ class Constraints:
         if "_constraints" not in vars(owner):
             hints = typing.get_type_hints(owner, include_extras=True)
             fields = getattr(owner, "__dataclass_fields__", {})
-            owner._constraints = {name: _constraints_of(hints[name]) for name in fields}
+            owner._constraints = {name: constraints_of(hints[name]) for name in fields}
         return owner._constraints
 
 
-def _constraints_of(hint):
+def constraints_of(hint):
     """scikit-learn's constraints (a list, or "no_validation") of an annotation."""
     if hint is Any:
         return "no_validation"
@@ -213,7 +228,7 @@ def _constraints_of(hint):
     if origin is Annotated:
         return [*get_args(hint)[1:]]
     if origin in (typing.Union, types.UnionType):
-        return [constraint for part in get_args(hint) for constraint in _constraints_of(part)]
+        return [constraint for part in get_args(hint) for constraint in constraints_of(part)]
     if origin is Literal:
         return [StrOptions(set(get_args(hint)))]
     if hint is type(None):

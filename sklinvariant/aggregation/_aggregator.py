@@ -1,30 +1,44 @@
 """What the aggregation estimators share: bags in, one vector a bag out."""
 
+from __future__ import annotations
+
+from dataclasses import KW_ONLY
+
 import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
-from sklinvariant._base import DEVICE, BagEstimator, check_fitted, resolve_device
+from sklinvariant._base import BagEstimator, check_fitted, resolve_device
 from sklinvariant._compat import CallbackSupportMixin
-from sklinvariant._constraints import COUNT
 from sklinvariant._layout import Array, Number, Whole
+from sklinvariant._parameters import Count, OnDevice, RandomState, declared
 from sklinvariant.kernels import compute_dtype
 from sklinvariant.networks import Bags, Units
 
 
-class Aggregator(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BagEstimator):
-    """A transformer of bags of descriptors to vectors; a subclass says how in ``_encode``."""
+@declared
+class Aggregator(OnDevice, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BagEstimator):
+    """A transformer of bags of descriptors to vectors; a subclass says how in ``_encode``.
+
+    Parameters
+    ----------
+    descriptor_dim : int or None
+        Cuts flat rows ``(n, m * d)`` into m descriptors of this many features; None takes a row for one descriptor.
+    chunk_size : int or None
+        Descriptors at a time; None fits the chunk to the cache. Bounds the memory, does not change the result.
+    random_state : int, RandomState or None
+        Seeds everything random in `fit`. Pass an int to get the same model each time.
+    """
+
+    _: KW_ONLY
+    descriptor_dim: Count | None = None
+    chunk_size: Count | None = None
+    random_state: RandomState = None
 
     _layout = {
         "shift": Array("n_descriptor_features"),
         "scale": Number(),
         "n_descriptor_features": Whole(),
-    }
-    _parameter_constraints = {
-        "descriptor_dim": [COUNT, None],
-        "chunk_size": [COUNT, None],
-        "device": DEVICE,
-        "random_state": ["random_state"],
     }
 
     def transform(self, X):

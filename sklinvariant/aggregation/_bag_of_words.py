@@ -2,44 +2,60 @@
 
 from __future__ import annotations
 
-from sklinvariant._parameters import Count, FiniteArray, NonNegative, Positive, RandomState, declared
 from dataclasses import KW_ONLY
-from typing import Any, Annotated, Literal
-from sklearn.utils._param_validation import HasMethods
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from sklearn.base import _fit_context
-from sklearn.utils._param_validation import HasMethods, StrOptions
+from sklearn.utils._param_validation import HasMethods
 
 from sklinvariant._base import FittedState, keeps_state_on_failure, torch_generator
 from sklinvariant._compat import reports_fit
-from sklinvariant._constraints import COUNT, FINITE_ARRAY, NON_NEGATIVE, POSITIVE
 from sklinvariant._layout import Array, Number
+from sklinvariant._parameters import Count, FiniteArray, NonNegative, Positive, declared
 from sklinvariant.aggregation._aggregator import Aggregator
 from sklinvariant.aggregation._codebook import draw_sample, learn_codebook, scale_gamma
 from sklinvariant.kernels import count_codewords, nearest_codewords
 from sklinvariant.networks import SoftBagOfWords
 
-CODEBOOK = {
-    "n_codewords": [COUNT],
-    "assignment": [StrOptions({"hard", "soft"})],
-    "gamma": [StrOptions({"scale"}), POSITIVE],
-    "codebook": [FINITE_ARRAY, HasMethods("fit"), None],
-    "max_iter": [COUNT],
-    "tol": [NON_NEGATIVE],
-    "subsample": [COUNT, None],
-}
 
-
+@declared
 class CodebookAggregator(Aggregator):
-    """Base of BagOfWords and VLAD: the codebook and how descriptors are assigned to it."""
+    """Base of BagOfWords and VLAD: the codebook and how descriptors are assigned to it.
+
+    Parameters
+    ----------
+    n_codewords : int
+        Size of the codebook, and of the representation.
+    assignment : {"hard", "soft"}
+        One codeword a descriptor, or a share for each.
+    gamma : "scale" or float
+        Sharpness of the soft assignment, in 1 / squared units of the descriptors. "scale" sets it from the
+        distances of the data: 2 over the mean of the second nearest less the nearest squared distance.
+    codebook : array of shape (k, d), clusterer, mixture or None
+        Codewords to use, or an estimator that has ``cluster_centers_`` or ``means_`` (fitted, or to be fitted).
+        None runs k-means from random descriptors.
+    max_iter : int
+        Most iterations of k-means.
+    tol : float
+        k-means stops when the codewords move less than this times the variance of the descriptors.
+    subsample : int or None
+        Most descriptors that the codebook is learned from; None takes all.
+    """
 
     _layout = {
         "codebook": Array("k", "n_descriptor_features"),
         "gamma": Number(),
     }
-    _parameter_constraints = {**Aggregator._parameter_constraints, **CODEBOOK}
+    n_codewords: Count = 64
+    _: KW_ONLY
+    assignment: Literal["hard", "soft"] = "hard"
+    gamma: Literal["scale"] | Positive = "scale"
+    codebook: FiniteArray | Annotated[Any, HasMethods(["fit"])] | None = None
+    max_iter: Count = 100
+    tol: NonNegative = 1e-4
+    subsample: Count | None = 200_000
 
     codebook_ = FittedState("Codewords, (n_codewords, d), in the units of the descriptors.")
     gamma_ = FittedState("The γ of the soft assignment (eq. 3), in 1 / squared units of the descriptors.")
@@ -92,31 +108,6 @@ class BagOfWords(CodebookAggregator):
     ``R_k = (1/m) Σ_n [k = argmin_j ‖f_n - C_j‖]``, or with ``assignment="soft"`` the mean of
     ``exp(-γ ‖f_n - C_k‖²) / Σ_j exp(-γ ‖f_n - C_j‖²)`` (eq. 2 and 3 of [1]_).
 
-    Parameters
-    ----------
-    n_codewords : int
-        Size of the codebook, and of the representation.
-    assignment : {"hard", "soft"}
-        One codeword a descriptor, or a share for each.
-    gamma : "scale" or float
-        Sharpness of the soft assignment, in 1 / squared units of the descriptors. "scale" sets it from the
-        distances of the data: 2 over the mean of the second nearest less the nearest squared distance.
-    codebook : array of shape (k, d), clusterer, mixture or None
-        Codewords to use, or an estimator that has ``cluster_centers_`` or ``means_`` (fitted, or to be fitted).
-        None runs k-means from random descriptors.
-    max_iter : int
-        Most iterations of k-means.
-    tol : float
-        k-means stops when the codewords move less than this times the variance of the descriptors.
-    subsample : int or None
-        Most descriptors that the codebook is learned from; None takes all.
-    descriptor_dim : int or None
-        Cuts flat rows ``(n, m * d)`` into m descriptors of this many features; None takes a row for one descriptor.
-    chunk_size : int or None
-        Descriptors at a time; None fits the chunk to the cache. Bounds the memory, does not change the result.
-    random_state : int, RandomState or None
-        Seeds the start of k-means.
-
     Attributes
     ----------
     codebook_ : ndarray of shape (n_codewords, d)
@@ -139,18 +130,6 @@ class BagOfWords(CodebookAggregator):
     array([[1., 0.],
            [0., 1.]])
     """
-
-    n_codewords: Count = 64
-    _: KW_ONLY
-    assignment: Literal["hard", "soft"] = "hard"
-    gamma: Literal["scale"] | Positive = "scale"
-    codebook: FiniteArray | Annotated[Any, HasMethods(["fit"])] | None = None
-    max_iter: Count = 100
-    tol: NonNegative = 1e-4
-    subsample: Count | None = 200_000
-    descriptor_dim: Count | None = None
-    chunk_size: Count | None = None
-    random_state: RandomState = None
 
     def _encode(self, bags, dtype, device):
         if self.assignment == "soft":

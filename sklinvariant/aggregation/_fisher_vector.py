@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from sklinvariant._parameters import Count, NonNegative, RandomState, declared
 from dataclasses import KW_ONLY
-from typing import Any, Annotated
-from sklearn.utils._param_validation import HasMethods
+from typing import Annotated, Any
 
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import HasMethods
 
 from sklinvariant._base import FittedState, keeps_state_on_failure, torch_generator
 from sklinvariant._compat import reports_fit
-from sklinvariant._constraints import COUNT, NON_NEGATIVE
 from sklinvariant._layout import Array
+from sklinvariant._parameters import Count, NonNegative, declared
 from sklinvariant.aggregation._aggregator import Aggregator
 from sklinvariant.aggregation._codebook import draw_sample, learn_mixture
 from sklinvariant.kernels import Mixture
@@ -46,12 +44,6 @@ class FisherVector(Aggregator):
         It stops when the mean log-likelihood of a descriptor rises by less.
     subsample : int or None
         Most descriptors that the mixture is learned from; None takes all.
-    descriptor_dim : int or None
-        Cuts flat rows ``(n, m * d)`` into m descriptors of this many features; None takes a row for one descriptor.
-    chunk_size : int or None
-        Descriptors at a time; None fits the chunk to the cache. Bounds the memory, does not change the result.
-    random_state : int, RandomState or None
-        Seeds the start of the mixture.
 
     Attributes
     ----------
@@ -90,14 +82,10 @@ class FisherVector(Aggregator):
     max_iter: Count = 100
     tol: NonNegative = 1e-3
     subsample: Count | None = 200_000
-    descriptor_dim: Count | None = None
-    chunk_size: Count | None = None
-    random_state: RandomState = None
 
     weights_ = FittedState("Mixing weights, (n_components,).")
     means_ = FittedState("Means, (n_components, d).")
     covariances_ = FittedState("Diagonal covariances, (n_components, d).")
-
 
     @keeps_state_on_failure
     @_fit_context(prefer_skip_nested_validation=False)

@@ -6,22 +6,27 @@ descriptors (eq. 4 and 5), then fit the classifier once more on all of them.
 
 from __future__ import annotations
 
-from sklinvariant._parameters import Count, CountOrZero, NonNegative, Positive, ShareOfAll, Verbose, RandomState, declared
+import copy
+from collections.abc import Callable
 from dataclasses import KW_ONLY
 from typing import Literal
-from collections.abc import Callable
-
-import copy
 
 import numpy as np
 import torch
 from sklearn.base import _fit_context
-from sklearn.utils._param_validation import StrOptions
 from torch import nn
 
 from sklinvariant._base import keeps_state_on_failure, resolve_device, torch_generator
 from sklinvariant._compat import FitReport, with_callbacks
-from sklinvariant._constraints import COUNT, COUNT_OR_ZERO, NON_NEGATIVE, POSITIVE, SHARE_OF_ALL
+from sklinvariant._parameters import (
+    Count,
+    CountOrZero,
+    NonNegative,
+    Positive,
+    ShareOfAll,
+    Verbose,
+    declared,
+)
 from sklinvariant._settings import draw_seed, making_modules
 from sklinvariant._training import OPTIMIZERS, BagBatches, Batch, set_fitted, train
 from sklinvariant.aggregation._aggregator import Aggregator
@@ -35,17 +40,11 @@ _GAIN_SAMPLE = 512  # bags that the size of the representation is measured on
 
 
 @declared
-class LearnedAggregation(LinearPredictor, Aggregator):
-    """Any encoder of local descriptors, learned together with a classifier or a regressor.
-
-    Minimises ``Σ_i J(R(F_i; Θ), y_i; W)`` over Θ and W, where ``R(F; Θ) = (1/m) Σ_n T(f_n; Θ)`` (eq. 1 and 4 of
-    [1]_), for a T of your own. `LearnedBoW`, `LearnedVLAD` and `LearnedFisherVector` are ready-made uses of it.
+class AggregationLearner(LinearPredictor, Aggregator):
+    """Base of the aggregations learned with a classifier: the cost, its descent, and what is done with the model.
 
     Parameters
     ----------
-    encoder : torch.nn.Module or callable
-        The function T: a module that takes ``(rows, d)`` to ``(rows, D)``. It sees descriptors that are centred and
-        scaled to a mean square of 1. A module is copied, a callable ``encoder(d)`` makes one.
     feature_map : {"chi2"}, callable or None
         Differentiable map between the representation and the linear model: "chi2" is that of
         `sklearn.kernel_approximation.AdditiveChi2Sampler`, for non-negative representations.
@@ -88,43 +87,8 @@ class LearnedAggregation(LinearPredictor, Aggregator):
         1 shows a progress bar of the epochs.
     subsample : int or None
         Most descriptors that the start is made from; None takes all.
-    descriptor_dim : int or None
-        Cuts flat rows ``(n, m * d)`` into m descriptors of this many features; None takes a row for one descriptor.
-    chunk_size : int or None
-        Descriptors at a time; None fits the chunk to the cache. Bounds the memory, does not change the result.
-    random_state : int, RandomState or None
-        Seeds the start, the order of the batches and the samples of descriptors.
-
-    Attributes
-    ----------
-    classes_ : ndarray
-        Class labels of a classifier.
-    coef_ : ndarray of shape (n_outputs, n_features)
-        Weights of the linear model, on the mapped representation.
-    intercept_ : ndarray of shape (n_outputs,)
-        Its offsets.
-    history_ : list of dict
-        Epoch, mean loss and seconds of each epoch.
-    n_iter_ : int
-        Epochs run.
-
-    References
-    ----------
-    .. [1] Katharopoulos et al., "Learning Local Feature Aggregation Functions with Backpropagation", 2017.
-
-    Examples
-    --------
-    >>> import numpy as np, torch
-    >>> from sklinvariant.aggregation import LearnedAggregation
-    >>> rng = np.random.default_rng(0)
-    >>> y = np.arange(40) % 2
-    >>> bags = rng.normal(size=(40, 10, 3)) * (1 + y)[:, None, None]
-    >>> T = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.ReLU())
-    >>> LearnedAggregation(T, random_state=0).fit(bags, y).transform(bags).shape
-    (40, 8)
     """
 
-    encoder: nn.Module | Callable
     _: KW_ONLY
     feature_map: Literal["chi2"] | Callable | None = None
     loss: Literal["log_loss", "hinge", "squared_hinge", "squared_error"] | Callable = "log_loss"
@@ -143,42 +107,20 @@ class LearnedAggregation(LinearPredictor, Aggregator):
     warm_start: bool = False
     verbose: Verbose = 0
     subsample: Count | None = 200_000
-    descriptor_dim: Count | None = None
-    chunk_size: Count | None = None
-    random_state: RandomState = None
 
-
-    # What a subclass changes: how an encoder starts, is taken apart and put together again.
+    # What a subclass gives: how an encoder starts, is taken apart and put together again.
 
     def _start_encoder(self, sample, dtype, generator, n_samples):
         """A new encoder (module) for a sample of descriptors."""
-        d = sample.values.shape[1]
-        with making_modules(generator.initial_seed()):
-            encoder = MeanEncoder(self._make_transform(d), sample.units, dtype, self.chunk_size).to(dtype)
-            try:
-                with torch.no_grad():  # lazy layers take their shape from the first batch they see
-                    out = encoder.cpu().transform(torch.zeros(2, d, dtype=dtype))
-            except RuntimeError as error:
-                raise ValueError(f"encoder cannot take descriptors of shape (2, {d}): {error}") from error
-        if not isinstance(out, torch.Tensor) or out.ndim != 2 or len(out) != 2:
-            got = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
-            raise ValueError(f"encoder must make (rows, D) of (rows, {d}); of 2 rows it made {got}")
-        return encoder
-
-    def _make_transform(self, d):
-        transform = copy.deepcopy(self.encoder) if isinstance(self.encoder, nn.Module) else self.encoder(d)
-        if not isinstance(transform, nn.Module):
-            raise ValueError(f"encoder({d}) must make a torch.nn.Module, got {type(transform).__name__}")
-        return transform
+        raise NotImplementedError
 
     def _export_encoder(self, encoder):
-        return {"encoder": {name: value.cpu().numpy() for name, value in encoder.transform.state_dict().items()}}
+        """The encoder's parameters as numpy arrays."""
+        raise NotImplementedError
 
     def _build_encoder(self, state, units, dtype):
-        with making_modules(0):
-            transform = self._make_transform(state["n_descriptor_features"])
-        transform.load_state_dict({name: torch.as_tensor(value) for name, value in state["encoder"].items()})
-        return MeanEncoder(transform, units, dtype, self.chunk_size).to(dtype)
+        """The encoder of a fitted state."""
+        raise NotImplementedError
 
     # Fitting
 
@@ -349,6 +291,81 @@ class LearnedAggregation(LinearPredictor, Aggregator):
         encoder = self._build_encoder(self._state, self._units, torch.float32).eval()
         with torch.no_grad():
             return encoder(Bags(torch.zeros(1, d, dtype=torch.float32, device="cpu"), np.array([0, 1]))).shape[1]
+
+
+@declared
+class LearnedAggregation(AggregationLearner):
+    """Any encoder of local descriptors, learned together with a classifier or a regressor.
+
+    Minimises ``Σ_i J(R(F_i; Θ), y_i; W)`` over Θ and W, where ``R(F; Θ) = (1/m) Σ_n T(f_n; Θ)`` (eq. 1 and 4 of
+    [1]_), for a T of your own. `LearnedBoW`, `LearnedVLAD` and `LearnedFisherVector` are ready-made uses of it.
+
+    Parameters
+    ----------
+    encoder : torch.nn.Module or callable
+        The function T: a module that takes ``(rows, d)`` to ``(rows, D)``. It sees descriptors that are centred and
+        scaled to a mean square of 1. A module is copied, a callable ``encoder(d)`` makes one.
+
+    Attributes
+    ----------
+    classes_ : ndarray
+        Class labels of a classifier.
+    coef_ : ndarray of shape (n_outputs, n_features)
+        Weights of the linear model, on the mapped representation.
+    intercept_ : ndarray of shape (n_outputs,)
+        Its offsets.
+    history_ : list of dict
+        Epoch, mean loss and seconds of each epoch.
+    n_iter_ : int
+        Epochs run.
+
+    References
+    ----------
+    .. [1] Katharopoulos et al., "Learning Local Feature Aggregation Functions with Backpropagation", 2017.
+
+    Examples
+    --------
+    >>> import numpy as np, torch
+    >>> from sklinvariant.aggregation import LearnedAggregation
+    >>> rng = np.random.default_rng(0)
+    >>> y = np.arange(40) % 2
+    >>> bags = rng.normal(size=(40, 10, 3)) * (1 + y)[:, None, None]
+    >>> T = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.ReLU())
+    >>> LearnedAggregation(T, random_state=0).fit(bags, y).transform(bags).shape
+    (40, 8)
+    """
+
+    encoder: nn.Module | Callable
+
+    def _start_encoder(self, sample, dtype, generator, n_samples):
+        """A new encoder (module) for a sample of descriptors."""
+        d = sample.values.shape[1]
+        with making_modules(generator.initial_seed()):
+            encoder = MeanEncoder(self._make_transform(d), sample.units, dtype, self.chunk_size).to(dtype)
+            try:
+                with torch.no_grad():  # lazy layers take their shape from the first batch they see
+                    out = encoder.cpu().transform(torch.zeros(2, d, dtype=dtype))
+            except RuntimeError as error:
+                raise ValueError(f"encoder cannot take descriptors of shape (2, {d}): {error}") from error
+        if not isinstance(out, torch.Tensor) or out.ndim != 2 or len(out) != 2:
+            got = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
+            raise ValueError(f"encoder must make (rows, D) of (rows, {d}); of 2 rows it made {got}")
+        return encoder
+
+    def _make_transform(self, d):
+        transform = copy.deepcopy(self.encoder) if isinstance(self.encoder, nn.Module) else self.encoder(d)
+        if not isinstance(transform, nn.Module):
+            raise ValueError(f"encoder({d}) must make a torch.nn.Module, got {type(transform).__name__}")
+        return transform
+
+    def _export_encoder(self, encoder):
+        return {"encoder": {name: value.cpu().numpy() for name, value in encoder.transform.state_dict().items()}}
+
+    def _build_encoder(self, state, units, dtype):
+        with making_modules(0):
+            transform = self._make_transform(state["n_descriptor_features"])
+        transform.load_state_dict({name: torch.as_tensor(value) for name, value in state["encoder"].items()})
+        return MeanEncoder(transform, units, dtype, self.chunk_size).to(dtype)
 
 
 def _everything(bags, targets, encoder, device):

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from sklinvariant._parameters import Count, CountOrZero, FiniteArray, NonNegative, Positive, ShareOfAll, Verbose, RandomState, declared
-from dataclasses import KW_ONLY
-from typing import Any, Annotated, Literal
 from collections.abc import Callable
-from sklearn.utils._param_validation import HasMethods
+from dataclasses import KW_ONLY
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from sklearn.utils._param_validation import HasMethods, StrOptions
+from sklearn.utils._param_validation import HasMethods
 
 from sklinvariant._base import FittedState
-from sklinvariant._constraints import COUNT, FINITE_ARRAY, POSITIVE
 from sklinvariant._layout import Array, Maybe, Number
+from sklinvariant._parameters import (
+    Count,
+    FiniteArray,
+    Positive,
+    declared,
+)
 from sklinvariant.aggregation._codebook import learn_codebook, learn_mixture, scale_gamma
-from sklinvariant.aggregation._learned_aggregation import LearnedAggregation
+from sklinvariant.aggregation._learned_aggregation import AggregationLearner
 from sklinvariant.networks import SoftBagOfWords
 
 
 @declared
-class LearnedBoW(LearnedAggregation):
+class LearnedBoW(AggregationLearner):
     """Bag of Words learned with a classifier: codewords, their covariances and the sharpness of the assignment.
 
     ``R_k = (1/m) Σ_n D_k(f_n) / Σ_j D_j(f_n)``, ``D_k(f) = exp(-γ (f - C_k)ᵀ Σ_k⁻¹ (f - C_k))`` (eq. 6-8 of [1]_).
@@ -42,12 +45,6 @@ class LearnedBoW(LearnedAggregation):
         Learn γ too, which the paper leaves to future work.
     feature_map : {"chi2"}, callable or None
         Map between the representation and the linear model.
-    loss, alpha, max_epochs, batch_size, learning_rate, learning_rate_decay, optimizer, descriptors_per_sample
-        The cost and its descent, as in `LearnedAggregation`.
-    tol, n_iter_no_change, fine_tune, class_weight, callbacks, warm_start, verbose
-        How training ends, weighs, reports and goes on, as in `LearnedAggregation`.
-    subsample, descriptor_dim, chunk_size, device, random_state
-        Data and device, as in `LearnedAggregation`.
 
     Attributes
     ----------
@@ -88,30 +85,10 @@ class LearnedBoW(LearnedAggregation):
     gamma: Literal["scale"] | Positive = "scale"
     learn_gamma: bool = True
     feature_map: Literal["chi2"] | Callable | None = "chi2"
-    loss: Literal["hinge", "log_loss", "squared_error", "squared_hinge"] | Callable = "log_loss"
-    alpha: NonNegative = 1e-4
-    max_epochs: CountOrZero = 30
-    batch_size: Count = 64
-    learning_rate: Positive = 0.05
-    learning_rate_decay: Literal["cosine"] | None = "cosine"
-    optimizer: Literal["adam", "sgd"] | Callable = "adam"
-    descriptors_per_sample: Count | ShareOfAll | None = 0.3
-    tol: NonNegative | None = None
-    n_iter_no_change: Count = 5
-    fine_tune: bool = True
-    class_weight: dict | Literal["balanced"] | None = None
-    callbacks: list | tuple | None = None
-    warm_start: bool = False
-    verbose: Verbose = 0
-    subsample: Count | None = 200_000
-    descriptor_dim: Count | None = None
-    chunk_size: Count | None = None
-    random_state: RandomState = None
 
     codebook_ = FittedState("Learned codewords, (n_codewords, d).")
     covariances_ = FittedState("Diagonals of the learned Σ, (n_codewords, d).")
     gamma_ = FittedState("The learned γ.")
-
 
     def _start_encoder(self, sample, dtype, generator, n_samples):
         covariances = None

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from sklinvariant._parameters import Count, CountOrZero, FiniteArray, NonNegative, Positive, ShareOfAll, Verbose, RandomState, declared
-from dataclasses import KW_ONLY
-from typing import Any, Annotated, Literal
 from collections.abc import Callable
-from sklearn.utils._param_validation import HasMethods
+from dataclasses import KW_ONLY
+from typing import Annotated, Any, Literal
 
 from sklearn.base import is_clusterer
-from sklearn.utils._param_validation import HasMethods, StrOptions
+from sklearn.utils._param_validation import HasMethods
 
 from sklinvariant._base import FittedState
-from sklinvariant._constraints import COUNT, FINITE_ARRAY
 from sklinvariant._layout import Array
+from sklinvariant._parameters import (
+    Count,
+    FiniteArray,
+    declared,
+)
 from sklinvariant.aggregation._codebook import learn_codebook, learn_mixture, mixture_around
-from sklinvariant.aggregation._learned_aggregation import LearnedAggregation
+from sklinvariant.aggregation._learned_aggregation import AggregationLearner
 from sklinvariant.kernels import Mixture
 from sklinvariant.networks import SoftFisherVector
 
 
 @declared
-class LearnedFisherVector(LearnedAggregation):
+class LearnedFisherVector(AggregationLearner):
     """Fisher vectors learned with a classifier: weights, means and variances of the mixture follow the task.
 
     The representation is that of `FisherVector`; its mixture starts from expectation-maximisation and goes on by
@@ -39,12 +41,6 @@ class LearnedFisherVector(LearnedAggregation):
         Signed square root, then L2 normalisation.
     feature_map : callable or None
         Map between the representation and the linear model.
-    loss, alpha, max_epochs, batch_size, learning_rate, learning_rate_decay, optimizer, descriptors_per_sample
-        The cost and its descent, as in `LearnedAggregation`.
-    tol, n_iter_no_change, fine_tune, class_weight, callbacks, warm_start, verbose
-        How training ends, weighs, reports and goes on, as in `LearnedAggregation`.
-    subsample, descriptor_dim, chunk_size, device, random_state
-        Data and device, as in `LearnedAggregation`.
 
     Attributes
     ----------
@@ -78,30 +74,10 @@ class LearnedFisherVector(LearnedAggregation):
     init: Literal["gmm", "kmeans", "random"] | FiniteArray | Annotated[Any, HasMethods(["fit"])] = "gmm"
     improved: bool = True
     feature_map: Callable | None = None
-    loss: Literal["hinge", "log_loss", "squared_error", "squared_hinge"] | Callable = "log_loss"
-    alpha: NonNegative = 1e-4
-    max_epochs: CountOrZero = 30
-    batch_size: Count = 64
-    learning_rate: Positive = 0.05
-    learning_rate_decay: Literal["cosine"] | None = "cosine"
-    optimizer: Literal["adam", "sgd"] | Callable = "adam"
-    descriptors_per_sample: Count | ShareOfAll | None = 0.3
-    tol: NonNegative | None = None
-    n_iter_no_change: Count = 5
-    fine_tune: bool = True
-    class_weight: dict | Literal["balanced"] | None = None
-    callbacks: list | tuple | None = None
-    warm_start: bool = False
-    verbose: Verbose = 0
-    subsample: Count | None = 200_000
-    descriptor_dim: Count | None = None
-    chunk_size: Count | None = None
-    random_state: RandomState = None
 
     weights_ = FittedState("Learned mixing weights, (n_components,).")
     means_ = FittedState("Learned means, (n_components, d).")
     covariances_ = FittedState("Learned diagonal covariances, (n_components, d).")
-
 
     def _start_encoder(self, sample, dtype, generator, n_samples):
         how = {"max_iter": 100, "tol": 1e-3, "generator": generator, "n_samples": n_samples}

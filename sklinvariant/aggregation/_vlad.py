@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from sklinvariant._parameters import Count, FiniteArray, NonNegative, Positive, RandomState, declared
 from dataclasses import KW_ONLY
-from typing import Any, Annotated, Literal
-from sklearn.utils._param_validation import HasMethods
+from typing import Literal
 
 import numpy as np
 import torch
-from sklearn.utils._param_validation import StrOptions
 
+from sklinvariant._parameters import declared
 from sklinvariant.aggregation._bag_of_words import CodebookAggregator
 from sklinvariant.kernels import count_codewords, nearest_codewords, sum_by_codeword
 from sklinvariant.networks import SoftVLAD, normalize_vlad
@@ -25,29 +23,9 @@ class VLAD(CodebookAggregator):
 
     Parameters
     ----------
-    n_codewords : int
-        Size of the codebook; the representation has ``n_codewords * d`` features.
-    assignment : {"hard", "soft"}
-        One codeword a descriptor, or a share for each.
     normalization : {"l2", "power", "intra"} or None
         "l2" divides by the norm; "power" takes signed square roots first; "intra" normalises the residual of each
         codeword first (Arandjelović & Zisserman 2013). None gives the mean residuals in data units.
-    gamma : "scale" or float
-        Sharpness of the soft assignment; see `BagOfWords`.
-    codebook : array of shape (k, d), clusterer, mixture or None
-        Codewords to use, or an estimator that has ``cluster_centers_`` or ``means_`` (fitted, or to be fitted).
-    max_iter : int
-        Most iterations of k-means.
-    tol : float
-        k-means stops when the codewords move less than this times the variance of the descriptors.
-    subsample : int or None
-        Most descriptors that the codebook is learned from; None takes all.
-    descriptor_dim : int or None
-        Cuts flat rows ``(n, m * d)`` into m descriptors of this many features; None takes a row for one descriptor.
-    chunk_size : int or None
-        Descriptors at a time; None fits the chunk to the cache. Bounds the memory, does not change the result.
-    random_state : int, RandomState or None
-        Seeds the start of k-means.
 
     Attributes
     ----------
@@ -73,19 +51,8 @@ class VLAD(CodebookAggregator):
            [0., 0., 0., 0.]])
     """
 
-    n_codewords: Count = 64
     _: KW_ONLY
-    assignment: Literal["hard", "soft"] = "hard"
     normalization: Literal["l2", "power", "intra"] | None = "power"
-    gamma: Literal["scale"] | Positive = "scale"
-    codebook: FiniteArray | Annotated[Any, HasMethods(["fit"])] | None = None
-    max_iter: Count = 100
-    tol: NonNegative = 1e-4
-    subsample: Count | None = 200_000
-    descriptor_dim: Count | None = None
-    chunk_size: Count | None = None
-    random_state: RandomState = None
-
 
     def _encode(self, bags, dtype, device):
         # soft and hard share the encoder's units, so that residuals have a size near 1

@@ -5,22 +5,18 @@ After Kuzminykh, Polykovskiy & Zhebrak (2018).
 
 from __future__ import annotations
 
-from sklinvariant._parameters import Count, NonNegative, Positive, Verbose, RandomState, declared
-from dataclasses import KW_ONLY
-from typing import Literal
-
 import contextlib
 import math
+from dataclasses import KW_ONLY
+from typing import Literal
 
 import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
-from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from torch import nn
 
 from sklinvariant._base import (
-    DEVICE,
     Container,
     FittedState,
     as_numbers,
@@ -32,9 +28,18 @@ from sklinvariant._base import (
     torch_generator,
 )
 from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
-from sklinvariant._constraints import COUNT, NON_NEGATIVE, POSITIVE, check_size
 from sklinvariant._images import as_float, as_pictures
 from sklinvariant._layout import Array, Each, Fields, Flag, Maybe, Text, Weights, Whole, restore_weights
+from sklinvariant._parameters import (
+    Count,
+    NonNegative,
+    OnDevice,
+    Positive,
+    RandomState,
+    Verbose,
+    check_size,
+    declared,
+)
 from sklinvariant._training import OPTIMIZERS, RowBatches, set_fitted, train
 from sklinvariant.feature_extraction._images import ImageEstimator
 from sklinvariant.networks import EquivariantAutoencoderNetwork, Group, count_features
@@ -148,7 +153,9 @@ def _has_pose(estimator):
 
 
 @declared
-class EquivariantAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ImageEstimator):
+class EquivariantAutoencoder(
+    OnDevice, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ImageEstimator
+):
     """Features of images that do not change when the image is turned, learned without labels; and the pose.
 
     Group convolutions make an embedding E (k, order) of an image, an entry for each of k channels and each element of a
@@ -289,7 +296,6 @@ class EquivariantAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMix
     callbacks: list | tuple | None = None
     verbose: Verbose = 0
     random_state: RandomState = None
-
 
     def _check_layout(self):
         state, architecture = self._state, self._state["architecture"]

@@ -5,20 +5,16 @@ The features under auto-pooling (Sukhbaatar et al. 2013, section 3): 400 units o
 
 from __future__ import annotations
 
-from sklinvariant._parameters import Count, NonNegative, Positive, ShareInside, Verbose, RandomState, declared
+import math
+from collections.abc import Callable
 from dataclasses import KW_ONLY
 from typing import Literal
-from collections.abc import Callable
-
-import math
 
 import numpy as np
 import torch
 from sklearn.base import TransformerMixin, _fit_context
-from sklearn.utils._param_validation import StrOptions
 
 from sklinvariant._base import (
-    DEVICE,
     Container,
     FittedState,
     RowFeaturesOutMixin,
@@ -32,8 +28,18 @@ from sklinvariant._base import (
     torch_generator,
 )
 from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
-from sklinvariant._constraints import COUNT, NON_NEGATIVE, POSITIVE, SHARE_INSIDE, check_size
 from sklinvariant._layout import Array, Number
+from sklinvariant._parameters import (
+    Count,
+    NonNegative,
+    OnDevice,
+    Positive,
+    RandomState,
+    ShareInside,
+    Verbose,
+    check_size,
+    declared,
+)
 from sklinvariant._training import OPTIMIZERS, RowBatches, set_fitted, train
 from sklinvariant.kernels import in_safe_unit, largest_value
 from sklinvariant.networks import SparseAutoencoderNetwork
@@ -54,7 +60,7 @@ def reconstruction_error(network, rows, at_once=8192):
 
 
 @declared
-class SparseAutoencoder(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, TorchEstimator):
+class SparseAutoencoder(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, TorchEstimator):
     """Features of which few are on at a time, and from which the rows can be rebuilt: one hidden layer.
 
     ``h = σ(x Wᵀ + b)`` are the features and ``x̂ = h V + c`` the reconstruction (σ of that with
@@ -172,7 +178,6 @@ class SparseAutoencoder(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMi
     intercept_ = FittedState("(n_components,) biases of the units")
     decoder_components_ = FittedState("(n_components, n_features) decoding weights")
     decoder_intercept_ = FittedState("(n_features,) biases of the reconstruction")
-
 
     @keeps_state_on_failure
     @with_callbacks

@@ -6,23 +6,19 @@ are learned with those there are.
 
 from __future__ import annotations
 
-from sklinvariant._parameters import Count, CountOrZero, NonNegative, Positive, Verbose, RandomState, integers, declared
-from dataclasses import KW_ONLY
-from typing import Any, Annotated, Literal
-from collections.abc import Callable
-
 import copy
 import math
+from collections.abc import Callable
+from dataclasses import KW_ONLY
+from typing import Annotated, Any, Literal
 
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, TransformerMixin, _fit_context, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_consistent_length, get_tags
-from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
 from sklinvariant._base import (
-    DEVICE,
     Container,
     FittedState,
     TorchEstimator,
@@ -33,9 +29,19 @@ from sklinvariant._base import (
     torch_generator,
 )
 from sklinvariant._compat import CallbackSupportMixin, FitReport, raise_for_params, with_callbacks
-from sklinvariant._constraints import COUNT, COUNT_OR_ZERO, NON_NEGATIVE, POSITIVE, integers
 from sklinvariant._containers import refuse_names
 from sklinvariant._layout import Array, Number, Weights, Whole, restore_weights
+from sklinvariant._parameters import (
+    Count,
+    CountOrZero,
+    NonNegative,
+    OnDevice,
+    Positive,
+    RandomState,
+    Verbose,
+    declared,
+    integers,
+)
 from sklinvariant._training import OPTIMIZERS, set_fitted, train
 from sklinvariant.aggregation._targets import prepare_targets
 from sklinvariant.cluster._iic_clusterer import IICClusterer
@@ -117,6 +123,7 @@ def mean_features(network, samples, views, n_views, seed):
 
 @declared
 class IICClassifier(
+    OnDevice,
     CallbackSupportMixin,
     ClassNamePrefixFeaturesOutMixin,
     PartlyLabelledClassifier,
@@ -239,7 +246,6 @@ class IICClassifier(
     classes_ = FittedState("Class labels.")
     coef_ = FittedState("Weights of the linear model on the fine-tuned features.")
     intercept_ = FittedState("Offsets of the linear model.")
-
 
     def _check_layout(self):
         (n_outputs, width), n_classes = self._state["coef"].shape, len(self._state["classes"])

@@ -6,25 +6,20 @@ segmentation", equations 1-4.
 
 from __future__ import annotations
 
-from sklinvariant._parameters import Count, NonNegative, Positive, Verbose, RandomState, integers, declared
-from dataclasses import KW_ONLY
-from typing import Annotated, Literal
-from collections.abc import Callable
-import os
-
 import math
 import os
 import warnings
+from collections.abc import Callable
+from dataclasses import KW_ONLY
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils._param_validation import StrOptions
 from torch import nn
 
 from sklinvariant._base import (
-    DEVICE,
     Container,
     FittedState,
     check_computed,
@@ -39,11 +34,21 @@ from sklinvariant._base import (
 )
 from sklinvariant._checkpoint import Checkpoint
 from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
-from sklinvariant._constraints import COUNT, NON_NEGATIVE, POSITIVE, check_size, integers
 from sklinvariant._containers import refuse_names
 from sklinvariant._descriptors import as_tensor
 from sklinvariant._images import as_float
 from sklinvariant._layout import Array, Each, Maybe, Weights, Whole
+from sklinvariant._parameters import (
+    Count,
+    NonNegative,
+    OnDevice,
+    Positive,
+    RandomState,
+    Verbose,
+    check_size,
+    declared,
+    integers,
+)
 from sklinvariant._training import OPTIMIZERS, set_fitted, train
 from sklinvariant.cluster._merged_start import merged_labels, teach
 from sklinvariant.cluster._pairs import (
@@ -95,7 +100,7 @@ def draws_for(pairs):
 
 @declared
 class IICClusterer(
-    CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, ImageEstimator
+    OnDevice, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, ImageEstimator
 ):
     """Clusters found by a network that maximises the mutual information between the clusters of paired samples.
 
@@ -242,7 +247,6 @@ class IICClusterer(
     mutual_information_ = FittedState("(n_heads,) mutual information in nats")
     mutual_information_ratio_ = FittedState("(n_heads,) mutual information in parts of ln k")
     best_head_ = FittedState("the head of least loss")
-
 
     def _check_layout(self):
         state = self._state

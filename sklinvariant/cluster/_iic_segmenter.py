@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from sklinvariant._parameters import Count, CountOrZero, Side, NonNegative, Positive, Verbose, RandomState, integers, declared
-from dataclasses import KW_ONLY
-from typing import Annotated, Literal
-
 import functools
 import itertools
 import math
 import warnings
+from dataclasses import KW_ONLY
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils._param_validation import StrOptions
 from torch import nn
 
 from sklinvariant._base import (
-    DEVICE,
     Container,
     FittedState,
     check_fitted,
@@ -28,9 +24,20 @@ from sklinvariant._base import (
     torch_generator,
 )
 from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
-from sklinvariant._constraints import COUNT, COUNT_OR_ZERO, NON_NEGATIVE, POSITIVE, check_size, integers
 from sklinvariant._images import as_float, as_pictures, check_pixels, image_array
 from sklinvariant._layout import Array, Each, Weights, Whole
+from sklinvariant._parameters import (
+    Count,
+    CountOrZero,
+    NonNegative,
+    OnDevice,
+    Positive,
+    RandomState,
+    Verbose,
+    check_size,
+    declared,
+    integers,
+)
 from sklinvariant._training import OPTIMIZERS, set_fitted, train
 from sklinvariant.cluster._crop_pairs import CropPairs
 from sklinvariant.feature_extraction._images import ImageEstimator
@@ -105,7 +112,7 @@ class DenseInformation(nn.Module):
 
 
 @declared
-class IICSegmenter(CallbackSupportMixin, ImageEstimator):
+class IICSegmenter(OnDevice, CallbackSupportMixin, ImageEstimator):
     """A cluster for each pixel, learned without labels: predictable from the pixel's neighbours and under transforms.
 
     A small convolutional network gives each pixel u probabilities Φ_u(x) of k clusters. It learns by maximising the
@@ -238,7 +245,6 @@ class IICSegmenter(CallbackSupportMixin, ImageEstimator):
     mutual_information_ = FittedState("(n_heads,) mutual information in nats")
     mutual_information_ratio_ = FittedState("(n_heads,) mutual information in parts of ln k")
     best_head_ = FittedState("the head of least loss")
-
 
     def _check_layout(self):
         state = self._state

@@ -6,20 +6,17 @@ each cluster stands for.
 
 from __future__ import annotations
 
-from sklinvariant._parameters import declared
-from dataclasses import KW_ONLY
-from typing import Any, Annotated, Literal
-from sklearn.utils._param_validation import HasMethods
-
 import copy
 import warnings
+from dataclasses import KW_ONLY
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from scipy.sparse import csr_matrix, issparse
 from sklearn.base import MetaEstimatorMixin, _fit_context, clone
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.utils import _safe_indexing, check_consistent_length, gen_batches, get_tags
-from sklearn.utils._param_validation import HasMethods, StrOptions
+from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.validation import check_is_fitted
 
@@ -27,6 +24,7 @@ from sklinvariant._base import Container, FittedState, TorchEstimator, keeps_sta
 from sklinvariant._compat import raise_for_params
 from sklinvariant._descriptors import as_numpy
 from sklinvariant._layout import Array, Flag
+from sklinvariant._parameters import declared
 from sklinvariant.cluster._partly_labelled import PartlyLabelledClassifier
 
 _ROWS = 1 << 13  # of which probabilities or features are held
@@ -118,7 +116,6 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
     cluster_counts_ = FittedState("Labels in each cluster.")
     cluster_proba_ = FittedState("P(y | c).")
     class_prior_ = FittedState("Share of each class in the labels.")
-
 
     @keeps_state_on_failure
     @_fit_context(prefer_skip_nested_validation=False)

@@ -8,13 +8,13 @@ import warnings
 from collections import deque
 from functools import cached_property
 from numbers import Integral
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import StrOptions, validate_params
 
-from sklinvariant._constraints import COUNT, POSITIVE, SHARE, integers
+from sklinvariant._parameters import Count, Positive, RandomState, Share, integers, validated
 from sklinvariant.datasets._clips import find_clips
 
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
@@ -117,42 +117,25 @@ class VideoPairs:
     (16, 2, 16, 16) (16, 2, 5) [ 0 16]
     """
 
-    @validate_params(
-        {
-            "length": [integers(2)],
-            "step": [COUNT],
-            "patch_size": [COUNT, tuple, list, None],
-            "n_pairs": [COUNT, None],
-            "pairs_per_frame": [POSITIVE],
-            "size": [COUNT, tuple, list, None],
-            "grayscale": ["boolean"],
-            "min_change": [SHARE],
-            "max_change": [SHARE],
-            "min_contrast": [SHARE],
-            "batch_size": [COUNT],
-            "on_error": [StrOptions({"warn", "raise"})],
-            "random_state": ["random_state"],
-        },
-        prefer_skip_nested_validation=True,
-    )
+    @validated
     def __init__(
         self,
-        source,
+        source: Any,
         *,
-        length=2,
-        step=1,
-        patch_size=None,
-        n_pairs=None,
-        pairs_per_frame=1,
-        size=None,
-        grayscale=False,
-        min_change=0,
-        max_change=1,
-        min_contrast=0,
-        batch_size=256,
-        on_error="warn",
-        random_state=None,
-    ):
+        length: Annotated[int, integers(2)] = 2,
+        step: Count = 1,
+        patch_size: Count | tuple | list | None = None,
+        n_pairs: Count | None = None,
+        pairs_per_frame: Positive = 1,
+        size: Count | tuple | list | None = None,
+        grayscale: bool = False,
+        min_change: Share = 0,
+        max_change: Share = 1,
+        min_contrast: Share = 0,
+        batch_size: Count = 256,
+        on_error: Literal["warn", "raise"] = "warn",
+        random_state: RandomState = None,
+    ) -> None:
         self.clips = find_clips(source)
         self.clip_names = [clip.name for clip in self.clips]
         self.failed = []

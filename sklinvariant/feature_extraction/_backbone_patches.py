@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from sklinvariant._parameters import Count, Side, FiniteArray, declared
-from dataclasses import KW_ONLY
-from typing import Literal
-from collections.abc import Callable
-import os
-
 import copy
 import importlib
 import os
+from collections.abc import Callable
+from dataclasses import KW_ONLY
 from numbers import Integral
+from typing import Literal
 
 import numpy as np
 import torch
-from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from sklinvariant._base import DEVICE, resolve_device
-from sklinvariant._constraints import COUNT, FINITE_ARRAY, SIDE, check_size
+from sklinvariant._base import resolve_device
 from sklinvariant._descriptors import DescriptorSets
 from sklinvariant._images import as_float, range_of
 from sklinvariant._layout import Weights, restore_weights
+from sklinvariant._parameters import LARGEST_SIDE, Count, FiniteArray, OnDevice, Side, accepts, check_size, declared
 from sklinvariant._settings import borrowed_generators, making_modules, with_own_settings
 from sklinvariant.feature_extraction._images import ImageTransformer
 from sklinvariant.feature_extraction._maps import cells_of
@@ -53,7 +49,7 @@ class _Reached(Exception):
 
 
 @declared
-class BackbonePatches(ImageTransformer):
+class BackbonePatches(OnDevice, ImageTransformer):
     """Images to bags of the cells of a feature map: ``(n, c, h, w)`` becomes h·w descriptors of c features.
 
     The network is copied, in evaluation mode, and run in float32 as far as the layer; a fitted estimator keeps its
@@ -116,7 +112,6 @@ class BackbonePatches(ImageTransformer):
     batch_size: Count = 64
     precision: Literal["auto", "float32", "mixed"] = "auto"
     image_shape: tuple | list | None = None
-
 
     def _prepare(self, images, X):
         device = resolve_device(self.device, X)
@@ -193,9 +188,9 @@ class BackbonePatches(ImageTransformer):
             x = x.expand(-1, 3, -1, -1)
         if self.image_size is not None:
             size = (self.image_size,) * 2 if isinstance(self.image_size, Integral) else tuple(self.image_size)
-            if len(size) != 2 or not all(map(SIDE.is_satisfied_by, size)):
+            if len(size) != 2 or not all(accepts(Side, side) for side in size):
                 raise ValueError(
-                    f"image_size must be an integer from 1 to {SIDE.right}, or two of them, got {self.image_size!r}"
+                    f"image_size must be an integer from 1 to {LARGEST_SIDE}, or two of them, got {self.image_size!r}"
                 )
             check_size(x.shape[0] * x.shape[1] * size[0] * size[1], image_size=self.image_size, batch_size=len(x))
             x = nn.functional.interpolate(x, size, mode="bilinear", antialias=True)

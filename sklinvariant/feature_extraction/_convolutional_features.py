@@ -9,25 +9,21 @@ Axes: n images, maps of h' × w' cells, k filters, patches of p numbers.
 
 from __future__ import annotations
 
-from sklinvariant._parameters import Count, NonNegative, Positive, RandomState, declared
-from dataclasses import KW_ONLY
-from typing import Any, Annotated, Literal
-from sklearn.utils._param_validation import HasMethods
-
 import math
+from dataclasses import KW_ONLY
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from sklearn.base import TransformerMixin, _fit_context, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import HasMethods, StrOptions
+from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.random import sample_without_replacement
 from sklearn.utils.validation import check_is_fitted
 from torch.nn.functional import avg_pool2d
 
 from sklinvariant._base import (
-    DEVICE,
     Container,
     FittedState,
     TorchEstimator,
@@ -35,10 +31,10 @@ from sklinvariant._base import (
     resolve_device,
 )
 from sklinvariant._compat import CallbackSupportMixin, reports_fit
-from sklinvariant._constraints import COUNT, NON_NEGATIVE, POSITIVE
 from sklinvariant._descriptors import as_numpy
 from sklinvariant._images import as_float
 from sklinvariant._layout import Array, Each, Maybe, Text, Whole
+from sklinvariant._parameters import Count, NonNegative, OnDevice, Positive, RandomState, declared
 from sklinvariant.feature_extraction._dense_patches import normalize_patches, window_of
 from sklinvariant.feature_extraction._images import ImageEstimator
 from sklinvariant.kernels import check_reach, fit_zca, largest_value, slide, take_patches
@@ -82,7 +78,9 @@ def average_cells(maps, size):
 
 
 @declared
-class ConvolutionalFeatures(CallbackSupportMixin, TransformerMixin, ImageEstimator, auto_wrap_output_keys=None):
+class ConvolutionalFeatures(
+    OnDevice, CallbackSupportMixin, TransformerMixin, ImageEstimator, auto_wrap_output_keys=None
+):
     """Images to feature maps by features that are learned on their patches: ``(n, h, w[, c])`` to ``(n, h', w', k)``.
 
     `fit` draws random patches, brings them to one contrast, whitens them, and fits the extractor to them; nothing has
@@ -199,7 +197,6 @@ class ConvolutionalFeatures(CallbackSupportMixin, TransformerMixin, ImageEstimat
 
     mean_ = FittedState("(p,) mean of the patches of one contrast")
     whitening_ = FittedState("(p, p) what they are multiplied by then")
-
 
     def _check_layout(self):
         state = self._state

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from sklinvariant._parameters import Count, declared
 from dataclasses import KW_ONLY
+from numbers import Integral
 from typing import Literal
 
-from numbers import Integral
-
 import torch
-from sklearn.utils._param_validation import StrOptions
 
-from sklinvariant._constraints import COUNT
 from sklinvariant._descriptors import DescriptorSets
 from sklinvariant._images import as_float
+from sklinvariant._parameters import Count, declared
 from sklinvariant.feature_extraction._images import ImageTransformer
 from sklinvariant.kernels import unit_length
 
@@ -85,7 +82,6 @@ class DensePatches(ImageTransformer):
     stride: Count = 2
     normalize: Literal["contrast", "l2"] | None = None
     image_shape: tuple | list | None = None
-
 
     def _prepare(self, images, X):
         height, width = window_of(self.patch_size, images)

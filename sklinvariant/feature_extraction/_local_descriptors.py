@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from sklinvariant._parameters import Count, Side, NJobs, declared
 from dataclasses import KW_ONLY
 from typing import Literal
 
 import numpy as np
 from joblib import Parallel, delayed
-from sklearn.utils._param_validation import StrOptions
 
 from sklinvariant._base import to_numpy
-from sklinvariant._constraints import COUNT, N_JOBS
 from sklinvariant._descriptors import DescriptorSets
 from sklinvariant._images import as_pictures, need_extra
+from sklinvariant._parameters import Count, NJobs, declared
 from sklinvariant.feature_extraction._images import ImageTransformer
 
 _WIDTHS = {"sift": 128, "rootsift": 128, "orb": 256, "daisy": (3 * 8 + 1) * 8}
@@ -66,7 +64,6 @@ class LocalDescriptors(ImageTransformer):
     max_keypoints: Count = 500
     image_shape: tuple | list | None = None
     n_jobs: NJobs = None
-
 
     def _read(self, X, *, reset):
         """A list of (h, w, c) arrays, which may differ in size."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from sklinvariant._parameters import Count, RandomState, declared
 from dataclasses import KW_ONLY
-from typing import Any, Annotated
-from sklearn.utils._param_validation import HasMethods
+from typing import Annotated, Any
 
 import numpy as np
 from scipy.sparse import issparse
@@ -17,9 +15,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklinvariant._base import BagEstimator, compute_dtype, keeps_state_on_failure
 from sklinvariant._compat import CallbackSupportMixin, reports_fit
-from sklinvariant._constraints import COUNT
 from sklinvariant._descriptors import DescriptorSets, as_numpy
 from sklinvariant._layout import Whole
+from sklinvariant._parameters import Count, RandomState, declared
 
 
 @declared
@@ -58,7 +56,6 @@ class OnDescriptors(CallbackSupportMixin, TransformerMixin, BagEstimator, auto_w
     subsample: Count | None = 200_000
     descriptor_dim: Count | None = None
     random_state: RandomState = None
-
 
     @keeps_state_on_failure
     @_fit_context(prefer_skip_nested_validation=False)

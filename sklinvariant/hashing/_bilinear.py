@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from sklinvariant._parameters import Count, CountOrZero, RandomState, declared
-from dataclasses import KW_ONLY
-
 import math
+from dataclasses import KW_ONLY
 
 import torch
 
 from sklinvariant._base import FittedState
-from sklinvariant._constraints import COUNT_OR_ZERO, is_count
 from sklinvariant._layout import Array
-from sklinvariant.hashing._hasher import N_BITS, Hasher, of_size_one, random_rotation
+from sklinvariant._parameters import Count, CountOrZero, RandomState, declared, is_count
+from sklinvariant.hashing._hasher import Hasher, of_size_one, random_rotation
 
 
 def nearest_to_square(size):
@@ -49,8 +47,6 @@ class BilinearHasher(Hasher):
         Height and width of a row as a matrix; None takes the factors of the number of features nearest to a square.
     max_iter : int
         Turns of learning; 0 keeps random rotations (the paper's BPBC-rand).
-    packed : bool
-        Give bytes of 8 bits.
     random_state : int, RandomState or None
         Seeds the first rotations.
 
@@ -73,11 +69,9 @@ class BilinearHasher(Hasher):
     _: KW_ONLY
     layout: tuple | list | None = None
     max_iter: CountOrZero = 10
-    packed: bool = False
     random_state: RandomState = None
 
     n_iter_ = FittedState("turns made")
-
 
     def _check_layout(self):
         state, sides = self._state, (self._state["left"].shape, self._state["right"].shape)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from joblib import cpu_count, effective_n_jobs
 
-from sklinvariant._constraints import is_count, is_number
+from sklinvariant._parameters import is_count, is_number
 
 _ROWS = 1 << 16  # codes packed at a time
 _MOST_BUCKETS = 1 << 16  # that a query may look up in one table: more take longer than comparing all codes

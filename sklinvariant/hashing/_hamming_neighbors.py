@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from sklinvariant._parameters import Count, CountOrZero, Finite, NonNegative, Share, NJobs, RandomState, integers, declared
-from dataclasses import KW_ONLY
-from typing import Annotated, Literal
-
 import math
 import warnings
+from dataclasses import KW_ONLY
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 from scipy.sparse import csr_matrix
 from sklearn.base import _fit_context
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklinvariant._base import Container, FittedState, TorchEstimator, keeps_state_on_failure, refuse_none, to_numpy
-from sklinvariant._constraints import COUNT, COUNT_OR_ZERO, FINITE, N_JOBS, NON_NEGATIVE, SHARE, integers, is_count
 from sklinvariant._layout import Array, Maybe, Number, Text, Whole
+from sklinvariant._parameters import (
+    Count,
+    CountOrZero,
+    Finite,
+    NJobs,
+    NonNegative,
+    RandomState,
+    Share,
+    accepts,
+    declared,
+    integers,
+    is_count,
+)
 from sklinvariant._persistence import load, save
 from sklinvariant.hashing._binary_search import (
     APPROXIMATE,
@@ -164,7 +173,6 @@ class HammingNeighbors(TorchEstimator):
     }
 
     recall_ = FittedState()
-
 
     @keeps_state_on_failure
     @_fit_context(prefer_skip_nested_validation=True)
@@ -562,7 +570,7 @@ class HammingNeighbors(TorchEstimator):
     def _within(self, queries, radius, itself, sort):
         """Distances and rows of a query after another."""
         radius = self.radius if radius is None else radius
-        if not NON_NEGATIVE.is_satisfied_by(radius):
+        if not accepts(NonNegative, radius):
             raise ValueError(f"radius must be a number of bits of at least 0, got {radius!r}")
         removed = self._state["removed"]
         with faiss_threads(self.n_jobs):

@@ -1,11 +1,14 @@
 """What the hashers share: rows in, bits out, the bits being the signs of real numbers that can be had too."""
 
+from __future__ import annotations
+
+from dataclasses import KW_ONLY
+
 import numpy as np
 import torch
 from sklearn.base import TransformerMixin, _fit_context
 
 from sklinvariant._base import (
-    DEVICE,
     Container,
     RowFeaturesOutMixin,
     TorchEstimator,
@@ -17,11 +20,9 @@ from sklinvariant._base import (
     torch_generator,
 )
 from sklinvariant._compat import CallbackSupportMixin, reports_fit
-from sklinvariant._constraints import COUNT
 from sklinvariant._descriptors import as_tensor
 from sklinvariant._layout import Whole
-
-N_BITS = [COUNT]
+from sklinvariant._parameters import OnDevice, declared
 
 
 def pack_bits(bits):
@@ -33,14 +34,20 @@ def pack_bits(bits):
     return (padded.view(n, -1, 8) * worth).sum(2, dtype=torch.uint8)
 
 
-class Hasher(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, TorchEstimator):
+@declared
+class Hasher(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, TorchEstimator):
     """Base of the hashers. A subclass learns a state in ``_learn`` and gives real numbers in ``_project``.
 
-    Parameters that all have: ``packed`` (8 bits a byte), ``device``.
+    Parameters
+    ----------
+    packed : bool
+        Give bytes of 8 bits.
     """
 
+    _: KW_ONLY
+    packed: bool = False
+
     _layout = {"n_bits": Whole()}
-    _parameter_constraints = {"packed": ["boolean"], "device": DEVICE}
 
     def _learn(self, X, generator):
         """The state, a dict of tensors and plain values, of rows X (n, d) that lie on the device."""

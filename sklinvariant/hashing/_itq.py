@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from sklinvariant._parameters import Count, CountOrZero, RandomState, declared
 from dataclasses import KW_ONLY
 
 import torch
 
 from sklinvariant._base import FittedState
-from sklinvariant._constraints import COUNT_OR_ZERO
 from sklinvariant._layout import Array
-from sklinvariant.hashing._hasher import N_BITS, Hasher, of_size_one, principal_directions, random_rotation
+from sklinvariant._parameters import Count, CountOrZero, RandomState, declared
+from sklinvariant.hashing._hasher import Hasher, of_size_one, principal_directions, random_rotation
 
 
 def fit_rotation(V, rotation, max_iter):
@@ -38,8 +37,6 @@ class ITQHasher(Hasher):
         At most the number of features.
     max_iter : int
         Most turns of learning; the paper's number.
-    packed : bool
-        Give bytes of 8 bits.
     random_state : int, RandomState or None
         Seeds the first rotation.
 
@@ -60,11 +57,9 @@ class ITQHasher(Hasher):
     n_bits: Count = 64
     _: KW_ONLY
     max_iter: CountOrZero = 50
-    packed: bool = False
     random_state: RandomState = None
 
     n_iter_ = FittedState("turns made")
-
 
     def _learn(self, X, generator):
         mean, directions = principal_directions(X, self.n_bits, "ITQHasher")

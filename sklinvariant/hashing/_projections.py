@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from sklinvariant._parameters import Count, Positive, RandomState, declared
 from dataclasses import KW_ONLY
 from typing import Literal
 
 import torch
-from sklearn.utils._param_validation import StrOptions
 
-from sklinvariant._constraints import POSITIVE, check_size
 from sklinvariant._layout import Array
-from sklinvariant.hashing._hasher import N_BITS, Hasher, principal_directions, typical_distance
+from sklinvariant._parameters import Count, Positive, RandomState, check_size, declared
+from sklinvariant.hashing._hasher import Hasher, principal_directions, typical_distance
 
 
 @declared
 class SignHasher(Hasher):
     """One bit a feature: is it above its mean? The binarisation that other hashes have to beat.
-
-    Parameters
-    ----------
-    packed : bool
-        Give bytes of 8 bits.
 
     Examples
     --------
@@ -32,9 +25,6 @@ class SignHasher(Hasher):
     """
 
     _layout = {"mean": Array("n_features_in_")}
-    _: KW_ONLY
-    packed: bool = False
-
 
     def _check_layout(self):
         if self._state["n_bits"] != self.n_features_in_:
@@ -57,8 +47,6 @@ class LSHHasher(Hasher):
     ----------
     n_bits : int
         More bits measure angles more exactly.
-    packed : bool
-        Give bytes of 8 bits.
     random_state : int, RandomState or None
         Seeds the projections.
 
@@ -73,9 +61,7 @@ class LSHHasher(Hasher):
     }
     n_bits: Count = 64
     _: KW_ONLY
-    packed: bool = False
     random_state: RandomState = None
-
 
     def _learn(self, X, generator):
         check_size(self.n_bits * X.shape[1], n_bits=self.n_bits)
@@ -99,8 +85,6 @@ class SKLSHHasher(Hasher):
     gamma : float or "scale"
         Of the kernel ``exp(-γ ‖x - y‖² / 2)``; larger tells apart nearer rows. "scale" is 1 over the mean squared
         distance of two rows.
-    packed : bool
-        Give bytes of 8 bits.
     random_state : int, RandomState or None
         Seeds w, b and t.
 
@@ -118,9 +102,7 @@ class SKLSHHasher(Hasher):
     n_bits: Count = 64
     _: KW_ONLY
     gamma: Literal["scale"] | Positive = "scale"
-    packed: bool = False
     random_state: RandomState = None
-
 
     def _learn(self, X, generator):
         root = 1 / (typical_distance(X) or 1.0) if self.gamma == "scale" else self.gamma**0.5
@@ -149,8 +131,6 @@ class PCAHasher(Hasher):
     ----------
     n_bits : int
         At most the number of features.
-    packed : bool
-        Give bytes of 8 bits.
 
     References
     ----------
@@ -163,8 +143,6 @@ class PCAHasher(Hasher):
     }
     n_bits: Count = 64
     _: KW_ONLY
-    packed: bool = False
-
 
     def _learn(self, X, generator):
         mean, directions = principal_directions(X, self.n_bits, "PCAHasher")

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from sklinvariant._parameters import Count, NonNegative, Positive, Share, ShareBelowOne, Verbose, RandomState, declared
 from dataclasses import KW_ONLY
 from typing import Literal
 
 import numpy as np
 import torch
 from sklearn.base import _fit_context
-from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from sklinvariant._base import (
-    DEVICE,
     FittedState,
     check_computed,
     check_fitted,
@@ -21,10 +18,20 @@ from sklinvariant._base import (
     torch_generator,
 )
 from sklinvariant._compat import FitReport, with_callbacks
-from sklinvariant._constraints import COUNT, NON_NEGATIVE, POSITIVE, SHARE, SHARE_BELOW_ONE, check_size
 from sklinvariant._layout import Array, Text
+from sklinvariant._parameters import (
+    Count,
+    NonNegative,
+    Positive,
+    RandomState,
+    Share,
+    ShareBelowOne,
+    Verbose,
+    check_size,
+    declared,
+)
 from sklinvariant._training import RowBatches, set_fitted, train
-from sklinvariant.hashing._hasher import N_BITS, Hasher
+from sklinvariant.hashing._hasher import Hasher
 from sklinvariant.networks import (
     RestrictedBoltzmannMachine,
     free_energy,
@@ -73,8 +80,6 @@ class RBMHasher(Hasher):
         coarse.
     max_epochs : int
         Passes over the rows.
-    packed : bool
-        Give bytes of 8 bits.
     warm_start : bool
         Let `fit` go on from what was learned before.
     callbacks : list of skorch callbacks or None
@@ -145,7 +150,6 @@ class RBMHasher(Hasher):
     weight_decay: NonNegative = 0.0002
     batch_size: Count = 100
     max_epochs: Count = 20
-    packed: bool = False
     warm_start: bool = False
     callbacks: list | tuple | None = None
     verbose: Verbose = 0
@@ -156,7 +160,6 @@ class RBMHasher(Hasher):
     intercept_visible_ = FittedState("(n_features,) biases of the features")
     shift_ = FittedState("(n_features,) what is subtracted from rows")
     scale_ = FittedState("(n_features,) what rows are divided by then")
-
 
     @keeps_state_on_failure
     @with_callbacks

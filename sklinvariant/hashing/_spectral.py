@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from sklinvariant._parameters import Count, declared
-from dataclasses import KW_ONLY
-from typing import Any
-
 import math
+from dataclasses import KW_ONLY
 
 import torch
 
 from sklinvariant._layout import Array
-from sklinvariant.hashing._hasher import N_BITS, Hasher, principal_directions
+from sklinvariant._parameters import Count, declared
+from sklinvariant.hashing._hasher import Hasher, principal_directions
 
 
 def smoothest_waves(lengths, count):
@@ -30,8 +28,6 @@ class SpectralHasher(Hasher):
     ----------
     n_bits : int
         Any number: a long direction gives several bits, of waves of rising frequency.
-    packed : bool
-        Give bytes of 8 bits.
 
     References
     ----------
@@ -46,8 +42,6 @@ class SpectralHasher(Hasher):
     }
     n_bits: Count = 64
     _: KW_ONLY
-    packed: bool = False
-
 
     def _learn(self, X, generator):
         mean, directions = principal_directions(X, min(self.n_bits, X.shape[1]), "SpectralHasher")

@@ -1,28 +1,27 @@
 """How nearly a network commutes with a group: turned images should give turned maps."""
 
+from collections.abc import Callable
+from typing import Any, Literal
+
 import torch
-from sklearn.utils._param_validation import StrOptions, validate_params
 
 from sklinvariant._images import as_float, check_pixels
+from sklinvariant._parameters import validated
 from sklinvariant._settings import with_own_settings
 from sklinvariant.networks import Group
 
-_KINDS = [StrOptions({"image", "group", "invariant"})]
-
 
 @with_own_settings
-@validate_params(
-    {
-        "module": [callable],
-        "group": [str, Group],
-        "images": "no_validation",
-        "input": [StrOptions({"image", "group"})],
-        "output": _KINDS,
-        "per_element": ["boolean"],
-    },
-    prefer_skip_nested_validation=True,
-)
-def equivariance_error(module, group, images, *, input="image", output="group", per_element=False):
+@validated
+def equivariance_error(
+    module: Callable,
+    group: str | Group,
+    images: Any,
+    *,
+    input: Literal["image", "group"] = "image",
+    output: Literal["image", "group", "invariant"] = "group",
+    per_element: bool = False,
+) -> Any:
     r"""How far a network is from commuting with a group: 0 where it does.
 
     .. math:: \max_g \frac{\lVert f(L_g x) - L_g f(x) \rVert}{\lVert f(x) \rVert}

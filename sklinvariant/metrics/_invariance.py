@@ -3,34 +3,33 @@
 n pairs (a, b) of consecutive frames, f features; G is the mean distance of a pair, H of an a and any b.
 """
 
+from typing import Any, Literal
+
 import numpy as np
 from scipy.spatial.distance import cdist
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state, gen_batches
-from sklearn.utils._param_validation import StrOptions, validate_params
 from sklearn.utils.metadata_routing import UNUSED
 
 from sklinvariant._base import to_numpy
-from sklinvariant._constraints import COUNT
+from sklinvariant._parameters import Count, RandomState, validated
 from sklinvariant._settings import with_own_settings
 from sklinvariant.pooling._frames import following
 
 _NUMBERS = 1 << 22  # at a time: differences, distances, or values that are sorted
 _FEW = 1000  # pairs, of which every a is compared with every b
-_PERMUTATIONS = [COUNT, StrOptions({"auto", "all"})]
+Permutations = Count | Literal["auto", "all"]
 
 
 @with_own_settings
-@validate_params(
-    {
-        "pairs": "no_validation",
-        "per_feature": ["boolean"],
-        "n_permutations": _PERMUTATIONS,
-        "random_state": ["random_state"],
-    },
-    prefer_skip_nested_validation=True,
-)
-def invariance_score(pairs, *, per_feature=False, n_permutations="auto", random_state=None):
+@validated
+def invariance_score(
+    pairs: Any,
+    *,
+    per_feature: bool = False,
+    n_permutations: Permutations = "auto",
+    random_state: RandomState = None,
+) -> float | Any:
     r"""How invariant features are: ``F = H / G``.
 
     .. math:: G = \frac{1}{n} \sum_i \lVert g(x_i) - g(x'_i) \rVert_2 \qquad

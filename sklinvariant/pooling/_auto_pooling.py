@@ -5,22 +5,17 @@ Sukhbaatar, Makino, Aihara (2013), Auto-pooling: Learning to Improve Invariance 
 
 from __future__ import annotations
 
-from sklinvariant._parameters import Count, NonNegative, Positive, ShareBelowOne, Verbose, RandomState, declared
-from dataclasses import KW_ONLY
-from typing import Literal
-
 import math
 import warnings
-from typing import NamedTuple
+from dataclasses import KW_ONLY
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from sklearn.base import TransformerMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils._param_validation import StrOptions
 
 from sklinvariant._base import (
-    DEVICE,
     Container,
     FittedState,
     RowFeaturesOutMixin,
@@ -35,9 +30,19 @@ from sklinvariant._base import (
     torch_generator,
 )
 from sklinvariant._compat import CallbackSupportMixin, FitReport, output_container, with_callbacks
-from sklinvariant._constraints import COUNT, NON_NEGATIVE, POSITIVE, SHARE_BELOW_ONE, check_size
 from sklinvariant._descriptors import as_tensor, plain_tensor
 from sklinvariant._layout import Array, Maybe, Whole
+from sklinvariant._parameters import (
+    Count,
+    NonNegative,
+    OnDevice,
+    Positive,
+    RandomState,
+    ShareBelowOne,
+    Verbose,
+    check_size,
+    declared,
+)
 from sklinvariant._training import train
 from sklinvariant.kernels import (
     PoolingObjective,
@@ -69,7 +74,7 @@ class _Frames(NamedTuple):
 
 
 @declared
-class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, TorchEstimator):
+class AutoPooling(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, TorchEstimator):
     """Pools features that turn into each other from frame to frame: a soft clustering learned from video.
 
     The pooled representation is ``z = P y`` of non-negative features y, with a non-negative matrix P that minimises
@@ -192,7 +197,6 @@ class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, T
     verbose: Verbose = 0
 
     components_ = FittedState("(n_components, n_features) P of the paper, never negative")
-
 
     @keeps_state_on_failure
     @with_callbacks

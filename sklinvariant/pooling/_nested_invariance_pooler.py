@@ -5,31 +5,28 @@ Morère et al. 2016, "Nested invariance pooling and RBM hashing for image instan
 
 from __future__ import annotations
 
-from sklinvariant._parameters import Count, Side, FiniteArray, Verbose, declared
-from dataclasses import KW_ONLY
-from typing import Any, Annotated, Literal
-from collections.abc import Callable
-from sklearn.utils._param_validation import HasMethods
-
 import math
+from collections.abc import Callable
+from dataclasses import KW_ONLY
 from numbers import Integral
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from sklearn.base import TransformerMixin, _fit_context, clone
 from sklearn.exceptions import NotFittedError
-from sklearn.utils._param_validation import HasMethods, StrOptions
+from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 from tqdm import tqdm
 
-from sklinvariant._base import DEVICE, Container, check_rows, keeps_state_on_failure, refuse_bags, resolve_device
+from sklinvariant._base import Container, check_rows, keeps_state_on_failure, refuse_bags, resolve_device
 from sklinvariant._compat import CallbackSupportMixin, reports_fit
-from sklinvariant._constraints import COUNT, FINITE_ARRAY, SIDE
 from sklinvariant._descriptors import DescriptorSets, as_tensor
 from sklinvariant._finite import check_finite_answer
 from sklinvariant._images import as_float
 from sklinvariant._layout import Each, Maybe, Whole
+from sklinvariant._parameters import Count, FiniteArray, OnDevice, Side, Verbose, declared
 from sklinvariant.feature_extraction import BackbonePatches
 from sklinvariant.feature_extraction._images import ImageEstimator
 from sklinvariant.feature_extraction._picture_stream import PictureStream
@@ -134,7 +131,7 @@ def _maps_of(bags, n, device):
 
 
 @declared
-class NestedInvariancePooler(CallbackSupportMixin, TransformerMixin, ImageEstimator):
+class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, ImageEstimator):
     """Features that stay the same when an image is rotated, scaled or moved: nested moments over its orbits.
 
     A view ``g.x`` of an image goes through the backbone; a stage pools over the views of one group the moment of
@@ -150,7 +147,6 @@ class NestedInvariancePooler(CallbackSupportMixin, TransformerMixin, ImageEstima
         will do, such as :class:`~sklinvariant.feature_extraction.ConvolutionalFeatures`, and a Pipeline too; one that
         is fitted is taken as it is, others are fitted on the images as they are. None: X holds ready-made activations.
     stages : sequence of (group, order) or (group, order, "l2")
-("rotation", np.inf))
         The groups, the innermost first, and the order of the moment: 1 is the mean, inf the maximum, or any number
         between; a sequence of orders keeps several moments side by side. Orders that rise from stage to stage did
         best in the paper, whose best is the default. "translation" pools the cells of the feature map; without it the
@@ -242,7 +238,6 @@ class NestedInvariancePooler(CallbackSupportMixin, TransformerMixin, ImageEstima
     orbit_shape: tuple | list | None = None
     image_shape: tuple | list | None = None
     verbose: Verbose = 0
-
 
     @keeps_state_on_failure
     @_fit_context(prefer_skip_nested_validation=False)

@@ -6,18 +6,15 @@ several side by side).
 
 from __future__ import annotations
 
-from sklinvariant._parameters import Number, declared
-from dataclasses import KW_ONLY
-from typing import Annotated
-
 import math
+from dataclasses import KW_ONLY
 from numbers import Integral, Real
+from typing import Annotated
 
 import torch
 from sklearn.base import TransformerMixin, _fit_context
 
 from sklinvariant._base import (
-    DEVICE,
     Container,
     RowFeaturesOutMixin,
     TorchEstimator,
@@ -28,9 +25,9 @@ from sklinvariant._base import (
     resolve_device,
 )
 from sklinvariant._compat import CallbackSupportMixin, reports_fit
-from sklinvariant._constraints import Number
 from sklinvariant._descriptors import DescriptorSets
 from sklinvariant._layout import Whole
+from sklinvariant._parameters import Number, OnDevice, declared
 from sklinvariant.kernels import moment
 from sklinvariant.kernels._chunks import CACHE_BYTES, DEVICE_BYTES
 
@@ -57,7 +54,7 @@ def pool_grids(maps, grids, order):
 
 
 @declared
-class SpatialPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, TorchEstimator):
+class SpatialPooling(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, TorchEstimator):
     """Feature maps to vectors: a moment of each feature over each region of one or more grids.
 
     Parameters
@@ -100,7 +97,6 @@ class SpatialPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin
     _: KW_ONLY
     order: Annotated[float, Number(Real, 1, None, closed="both")] = 1
     map_shape: list | tuple | None = None
-
 
     @keeps_state_on_failure
     @_fit_context(prefer_skip_nested_validation=True)

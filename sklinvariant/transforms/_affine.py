@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from sklinvariant._parameters import Count, Finite, FiniteArray, Positive, declared
 from dataclasses import KW_ONLY
+from numbers import Real
 from typing import Literal
 
-from numbers import Real
-
 import torch
-from sklearn.utils._param_validation import StrOptions
 
-from sklinvariant._constraints import COUNT, FINITE, POSITIVE
-from sklinvariant.transforms._geometric import FILL, INTERPOLATION, Geometric
+from sklinvariant._parameters import Count, Finite, FiniteArray, Positive, declared
+from sklinvariant.transforms._geometric import Geometric
 from sklinvariant.transforms._transform import bounds_of, uniform
-
-_RANGE = [FINITE, tuple, list]
-_STEPS = [COUNT, None]
 
 
 def _affine(xx=1.0, xy=0.0, x=0.0, yx=0.0, yy=1.0, y=0.0):
@@ -62,7 +56,6 @@ class Rotation(Geometric):
     n_steps: Count | None = None
     fill: Literal["mean", "edge", "reflect"] | FiniteArray = 0.0
     interpolation: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
-
 
     def _bounds(self):
         return torch.tensor([bounds_of("degrees", self.degrees)], dtype=torch.float64)
@@ -118,7 +111,6 @@ class Scale(Geometric):
     fill: Literal["mean", "edge", "reflect"] | FiniteArray = 0.0
     interpolation: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
 
-
     def _bounds(self):
         return torch.tensor([bounds_of("(low, high)", (self.low, self.high), lowest=0)], dtype=torch.float64)
 
@@ -146,7 +138,6 @@ class Translation(Geometric):
     _: KW_ONLY
     fill: Literal["mean", "edge", "reflect"] | FiniteArray = 0.0
     interpolation: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
-
 
     def _bounds(self):
         return torch.tensor([bounds_of("fraction", self.fraction)] * 2, dtype=torch.float64)
@@ -180,7 +171,6 @@ class Flip(Geometric):
 
     axis: Literal["horizontal", "vertical", "both"] = "horizontal"
     fill = interpolation = None
-
 
     def _bounds(self):
         used = {"horizontal": (0, 1), "vertical": (1, 0), "both": (1, 1)}[self.axis]
@@ -228,7 +218,6 @@ class Shear(Geometric):
     fill: Literal["mean", "edge", "reflect"] | FiniteArray = 0.0
     interpolation: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
 
-
     def _bounds(self):
         low, high = bounds_of("degrees", self.degrees)
         if low <= -90 or high >= 90 or (self.axis == "both" and max(-low, high) >= 45):
@@ -260,7 +249,6 @@ class Crop(Geometric):
     ratio: tuple | list = (0.75, 4 / 3)
     interpolation: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
     fill = None  # no crop leaves the image
-
 
     def _bounds(self):
         return torch.tensor([[0, 1]] * 4, dtype=torch.float64)

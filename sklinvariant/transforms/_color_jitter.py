@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from sklinvariant._parameters import Finite, declared
 from dataclasses import KW_ONLY
 
 import numpy as np
 import torch
 
-from sklinvariant._constraints import FINITE
 from sklinvariant._images import as_float
+from sklinvariant._parameters import Finite, declared
 from sklinvariant.transforms._transform import Transform, bounds_of
 
-_RANGE = [FINITE, tuple, list]
 _GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601, as scikit-image's rgb2yiq and OpenCV
 _TO_YIQ = np.array([_GREY, (0.59590059, -0.27455667, -0.32134392), (0.21153661, -0.52273617, 0.31119955)])
 
@@ -74,7 +72,6 @@ class ColorJitter(Transform):
     _: KW_ONLY
     offset: Finite | tuple | list = 0.0
     clip: bool = True
-
 
     def _bounds(self):
         factors = [

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from sklinvariant._parameters import FiniteArray, declared
+import itertools
 from dataclasses import KW_ONLY
 from typing import Literal
-
-import itertools
 
 import torch
 
 from sklinvariant._base import torch_generator
+from sklinvariant._parameters import FiniteArray, declared
 from sklinvariant.transforms._geometric import Geometric, settled, warp_tensor
 from sklinvariant.transforms._transform import Transform
 
@@ -44,7 +43,6 @@ class Compose(Geometric):
     _: KW_ONLY
     fill: Literal["mean", "edge", "reflect"] | FiniteArray | None = None
     interpolation: Literal["bilinear", "bicubic", "nearest"] | None = None
-
 
     def sample(self, n, generator=None):
         """Draw of each transformation; one random number generator serves all. See `Transform.sample`."""

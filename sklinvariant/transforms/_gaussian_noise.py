@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from sklinvariant._parameters import NonNegative, declared
-
 import torch
 
-from sklinvariant._constraints import NON_NEGATIVE
 from sklinvariant._images import as_float
+from sklinvariant._parameters import NonNegative, declared
 from sklinvariant.transforms._transform import Transform
 
 _SEEDS = 2.0**31
@@ -41,7 +39,6 @@ class GaussianNoise(Transform):
     """
 
     sigma: NonNegative = 0.1
-
 
     def _bounds(self):
         return torch.tensor([[0, self.sigma], [0, _SEEDS]], dtype=torch.float64)

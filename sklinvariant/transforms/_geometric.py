@@ -1,21 +1,21 @@
 """Geometric transformations are 3 x 3 matrices, so that chains multiply and the image is looked up once."""
 
 from numbers import Integral
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from sklearn.utils._param_validation import StrOptions, validate_params
 
 from sklinvariant._base import to_numpy
-from sklinvariant._constraints import FINITE_ARRAY
 from sklinvariant._descriptors import as_tensor
 from sklinvariant._images import as_float
+from sklinvariant._parameters import FiniteArray, validated
 from sklinvariant._settings import with_own_settings
 from sklinvariant.kernels import pixel_moves, resample
 from sklinvariant.transforms._transform import Transform, on_images
 
-FILL = [StrOptions({"mean", "edge", "reflect"}), FINITE_ARRAY]
-INTERPOLATION = [StrOptions({"bilinear", "bicubic", "nearest"})]
+Fill = Literal["mean", "edge", "reflect"] | FiniteArray
+Interpolation = Literal["bilinear", "bicubic", "nearest"]
 
 
 class Geometric(Transform):
@@ -25,8 +25,6 @@ class Geometric(Transform):
     the centre of the image and half its longer side as the unit; a matrix takes a point of the image to where it
     lies afterwards. So it does not depend on how many pixels there are, and also moves a feature map of the image.
     """
-
-    _parameter_constraints = {"fill": FILL, "interpolation": INTERPOLATION}
 
     def _matrices(self, params, shape):
         raise NotImplementedError
@@ -80,10 +78,15 @@ class Geometric(Transform):
 
 
 @with_own_settings
-@validate_params(
-    {"size": [tuple, list, None], "interpolation": INTERPOLATION, "fill": FILL}, prefer_skip_nested_validation=True
-)
-def warp(images, matrix, *, size=None, interpolation="bilinear", fill=0.0):
+@validated
+def warp(
+    images: Any,
+    matrix: Any,
+    *,
+    size: tuple | list | None = None,
+    interpolation: Interpolation = "bilinear",
+    fill: Fill = 0.0,
+) -> Any:
     """Move images by matrices: whatever was composed, in one look-up.
 
     Parameters

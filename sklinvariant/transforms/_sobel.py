@@ -28,7 +28,6 @@ class Sobel(Transform):
     """
 
     _default_orbit = 1
-    _parameter_constraints: dict = {}
 
     def _bounds(self):
         return torch.empty(0, 2, dtype=torch.float64)

@@ -7,13 +7,13 @@ import torch
 from sklearn.base import BaseEstimator
 
 from sklinvariant._base import Container, to_numpy, torch_generator
-from sklinvariant._constraints import PlainParameters, is_count
 from sklinvariant._descriptors import as_tensor
 from sklinvariant._images import check_pixels, image_array
+from sklinvariant._parameters import Parameters, is_count
 from sklinvariant._settings import OwnSettings
 
 
-class Transform(OwnSettings, PlainParameters, BaseEstimator):
+class Transform(OwnSettings, Parameters, BaseEstimator):
     """Base of all transformations of images.
 
     A subclass names its parameters' ranges in ``_bounds`` and changes images in ``_apply``; one whose parameters do
