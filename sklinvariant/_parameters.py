@@ -156,11 +156,13 @@ def _documented(cls):
     doc = inspect.cleandoc(vars(cls).get("__doc__") or "")
     head, rest, own = _split(doc)
     cls._parameter_docs = own
-    known = {}
-    for base in reversed(cls.__mro__):
+    known, depth = {}, {}
+    for i, base in enumerate(reversed(cls.__mro__)):
         known |= vars(base).get("_parameter_docs", {})
+        depth |= dict.fromkeys(vars(base).get("__annotations__", {}), -i)
     entries = []
-    for field in (field for kw_only in (False, True) for field in dataclasses.fields(cls) if field.kw_only == kw_only):
+    # as in the signature: positional ones first; then the class's own before those of its bases
+    for field in sorted(dataclasses.fields(cls), key=lambda field: (field.kw_only, depth[field.name])):
         kind, text = known.get(field.name, ("object", []))
         default = "" if field.default is dataclasses.MISSING else f", default={_shown(field.default)}"
         entries.append("\n".join([f"{field.name} : {kind}{default}", *text]))
