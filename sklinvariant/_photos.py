@@ -27,13 +27,12 @@ def list_pictures(folder, but=None, *, follow_links=False):
         passed_over += 0 if follow_links else sum(_leads_out(path, root) for path in links)
         folders[:] = [name for name, path in paths.items() if _is_new(path, seen)]
         for path in (Path(place, name) for name in names):
-            if path.suffix.lower() not in PICTURES:
+            identity = photo_identity(path) if path.suffix.lower() in PICTURES else None
+            if identity is None:
                 continue
             if path.is_symlink() and not follow_links and _leads_out(path, root):
                 passed_over += 1
-                continue
-            identity = photo_identity(path)
-            if identity is not None:
+            else:
                 files.append((path.relative_to(folder), identity))
     if passed_over:
         warnings.warn(
@@ -56,7 +55,8 @@ def photo_identity(path):
 
 
 def _leads_out(link, root):
-    return root not in Path(os.path.realpath(link)).parents  # Path.resolve raises on links to themselves
+    real = Path(os.path.realpath(link))  # Path.resolve raises on links to themselves
+    return real != root and root not in real.parents
 
 
 def _is_new(folder, seen):
