@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 _MOST_TO_LEARN = 500  # pictures that features are learned from
+_N_WORDS = 128  # features that are learned
 
 
 def list_pictures(folder, but=None, *, follow_links=False):
@@ -85,7 +86,7 @@ def learn_backbone(files, image_size, seed):
     if not pictures:
         raise ValueError(f"none of {len(stream)} pictures can be read: {stream.failed[0][1]}")
     features = ConvolutionalFeatures(
-        BagOfWords(128), stride=3, pool=3, contrast_eps=0.1, whitening_eps=0.01, random_state=seed
+        BagOfWords(_N_WORDS), stride=3, pool=3, contrast_eps=0.1, whitening_eps=0.01, random_state=seed
     )
     return features.fit(torch.cat(pictures))
 

@@ -11,13 +11,18 @@ import cv2
 import numpy as np
 import pytest
 
-from sklinvariant import _lock, _photo_index
+from sklinvariant import _lock, _photo_index, _photos
 from sklinvariant._command_line import main
 from sklinvariant._lock import locked
 
 pytest.importorskip("faiss", reason="faiss is not installed")
 _QUICK = {"n_bits": 4, "image_size": 32, "n_rotations": 2, "n_scales": 1}
 _WORDS = ["--bits", "4", "--image-size", "32", "--rotations", "2", "--scales", "1"]
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    monkeypatch.setattr(_photos, "_N_WORDS", 8)
 
 
 @pytest.fixture
