@@ -297,7 +297,8 @@ def train(
     ).initialize()
     net.notify("on_train_begin", X=batches, y=None)
     if written is not None:
-        journal.restore(net, written)
+        with checkpoint.restoring():
+            journal.restore(net, written)
     try:
         with contextlib.suppress(StopTraining):
             net.fit_loop(batches, epochs=max_epochs - done)
