@@ -1,5 +1,6 @@
 """What all estimators share: the device, tensors in and out, the fitted state."""
 
+import copyreg
 import functools
 
 import numpy as np
@@ -123,6 +124,21 @@ class TorchEstimator(BaseEstimator):
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "_state")
+
+    def __reduce_ex__(self, protocol):
+        """What pickle, joblib and copy use."""
+        return copyreg.__newobj__, (type(self),), self.__getstate__()
+
+    def __reduce__(self):
+        """What skops asks before it writes an estimator; files with torch modules in them could never be read."""
+        for name, value in vars(self).items():
+            if isinstance(value, torch.nn.Module):
+                raise TypeError(
+                    f"{name} of {type(self).__name__} is a torch module ({type(value).__name__}), which skops cannot "
+                    "write. Save the estimator with joblib or pickle (in mlflow, serialization_format='cloudpickle'), "
+                    "and load it only from sources that you trust"
+                )
+        return super().__reduce__()
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
