@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from sklinvariant._calls import COMPUTING, computing
 from sklinvariant._compat import array_namespace
 from sklinvariant._descriptors import DescriptorSets, as_numpy, as_tensor
+from sklinvariant._layout import Check
 from sklinvariant.kernels import compute_dtype
 
 DEVICE = [StrOptions({"auto"}), str, torch.device]
@@ -114,6 +115,7 @@ class FittedState:
 class TorchEstimator(BaseEstimator):
     """Base of every estimator: it holds numpy arrays in ``_state`` and computes with tensors made from them."""
 
+    _layout: dict[str, Check] = {}  # what is in ``_state``: see `sklinvariant._layout`
     _doc_link_module = "sklinvariant"
     _doc_link_template = "api/{estimator_module}.{estimator_name}.html"
 

@@ -3,6 +3,7 @@
 ``SKLINVARIANT_FUZZ=20`` tries twenty times as many.
 """
 
+import contextlib
 import copy
 import functools
 import json
@@ -230,7 +231,8 @@ def test_damaged_sets(tmp_path, mmap_mode, file, release):
         try:
             bags = DescriptorSets.load(tmp_path, mmap_mode=mmap_mode)
         except ValueError as error:
-            assert "Save " in str(error)
+            if "Save " not in str(error):
+                raise
         else:
             assert sum(len(bag) for bag in bags) == len(bags.values)
 
@@ -251,10 +253,8 @@ def test_damaged_checkpoints(tmp_path):
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try:
+        with contextlib.suppress(KeyboardInterrupt):
             model.fit(X)
-        except KeyboardInterrupt:
-            pass
     whole = path.read_bytes()
     model.set_params(callbacks=None)
 
@@ -263,7 +263,7 @@ def test_damaged_checkpoints(tmp_path):
         content = _damaged(data, whole)
         path.write_bytes(content)
         if content != whole:
-            with pytest.raises(ValueError, match="checkpoint=.*(damaged|left as it is)"):
+            with pytest.raises(ValueError, match=r"checkpoint=.*(damaged|left as it is)"):
                 model.fit(X)
             assert path.read_bytes() == content
 
