@@ -264,8 +264,8 @@ class EquivariantAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMix
         "cross_entropy": Flag(),
         "n_channels": Whole(),
         "sample_shape": Each(Whole()),
-        "shift": Array(None, None, None),
-        "scale": Array(None, None, None),
+        "shift": Array("n_channels", 1, 1),
+        "scale": Array("n_channels", 1, 1),
     }
     _parameter_constraints = {
         "latent_channels": [COUNT],

@@ -151,7 +151,8 @@ class IICClusterer(
         Let `fit` go on from what was learned before.
     checkpoint : str, path or None, default=None
         A file that `fit` writes after each epoch, and from which the same fit of the same samples goes on where it was
-        interrupted, to the same model. It is gone when the fit is done.
+        interrupted, to the same model. It is gone when the fit is done. Where it cannot be written (a full disk), or
+        another fit writes it too, the fit goes on with a warning.
     callbacks : list of skorch callbacks or None, default=None
         Called during training; scikit-learn's own are set by ``set_callbacks``.
     verbose : int, default=0
