@@ -50,7 +50,7 @@ class Checkpoint:
                 f"checkpoint={str(self.path)!r} is of a fit with other {', '.join(changed)}; delete it to begin "
                 "anew, or name another file"
             )
-        # it has not seen the epoch that the model made last, where an interruption came before that was written
+        # where writing was interrupted, the model has made an epoch more
         if not before <= self.before <= before + done + 1:
             raise ValueError(
                 f"checkpoint={str(self.path)!r} is of a fit that began after {before} epochs, and went on to "

@@ -23,7 +23,8 @@ import sklinvariant
 from sklinvariant.aggregation import LearnedBoW
 from sklinvariant.autoencoder import SparseAutoencoder
 from sklinvariant.cluster import IICClassifier, IICClusterer
-from sklinvariant.feature_extraction import ConvolutionalFeatures
+from sklinvariant.feature_extraction import ConvolutionalFeatures, DensePatches
+from sklinvariant.hashing import HammingNeighbors
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # few epochs, on purpose
 
@@ -359,6 +360,36 @@ class call_interrupted:
 
     def __exit__(self, *error):
         sys.setprofile(self.before)
+
+
+def test_long_searches_are_made_in_parts(monkeypatch):
+    """Ctrl-C is heard between calls of faiss, none of which may take long."""
+    faiss, scanned = pytest.importorskip("faiss"), []
+
+    def knn_hamming(queries, codes, k):
+        scanned.append(len(queries) * codes.nbytes)
+        return np.zeros((len(queries), k), np.int32), np.zeros((len(queries), k), np.int64)
+
+    model = HammingNeighbors(packed=True).fit(np.random.RandomState(0).randint(256, size=(100_000, 8), dtype=np.uint8))
+    monkeypatch.setattr(faiss, "knn_hamming", knn_hamming)
+    assert model.kneighbors(n_neighbors=3)[0].shape == (100_000, 3)
+    assert sum(scanned) == 100_000 * 800_000
+    assert max(scanned) <= 1 << 30  # about half a second
+
+
+def test_parts_do_not_show():
+    images = np.random.RandomState(0).rand(40, 64, 64).astype(np.float32)
+    model = DensePatches(16, stride=1, normalize="contrast").fit(images)
+    whole = model.transform(images)
+    for i in (0, 17, 39):
+        assert_close(whole[i], model.transform(images[i : i + 1])[0])
+    codes = np.random.RandomState(0).randint(2, size=(3000, 16)).astype(np.uint8)
+    distances = (codes[:, None] != codes[:50]).sum(2)
+    for index in ("exact", "ivf", "multihash"):
+        model = HammingNeighbors(index=index, random_state=0).fit(codes[:50])
+        assert (model.kneighbors(codes, n_neighbors=1)[0][:, 0] >= distances.min(1)).all()
+        for row, found in enumerate(HammingNeighbors().fit(codes[:50]).radius_neighbors(codes, radius=2)[1][:20]):
+            assert set(found) == set(np.flatnonzero(distances[row] <= 2))
 
 
 def seen_epochs(estimator):

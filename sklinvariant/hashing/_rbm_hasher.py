@@ -119,7 +119,7 @@ class RBMHasher(Hasher):
         "n_bits": N_BITS,
         "regularization": [_NON_NEGATIVE],
         "visible": [StrOptions({"scaled", "binary", "gaussian"})],
-        "cd_steps": [_COUNT],
+        "cd_steps": [Interval(Integral, 1, 1000, closed="both")],  # of one step, without a sign of life
         "persistent": ["boolean"],
         "sparsity": [Interval(Real, 0, 1, closed="both"), None],
         "sparsity_weight": [_NON_NEGATIVE],
