@@ -12,6 +12,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.validation import check_is_fitted
@@ -23,6 +24,7 @@ import sklinvariant
 from sklinvariant.aggregation import LearnedBoW
 from sklinvariant.autoencoder import SparseAutoencoder
 from sklinvariant.cluster import IICClassifier, IICClusterer
+from sklinvariant.cluster._pairs import nearest_partners
 from sklinvariant.feature_extraction import ConvolutionalFeatures, DensePatches
 from sklinvariant.hashing import HammingNeighbors
 
@@ -390,6 +392,25 @@ def test_parts_do_not_show():
         assert (model.kneighbors(codes, n_neighbors=1)[0][:, 0] >= distances.min(1)).all()
         for row, found in enumerate(HammingNeighbors().fit(codes[:50]).radius_neighbors(codes, radius=2)[1][:20]):
             assert set(found) == set(np.flatnonzero(distances[row] <= 2))
+
+
+def test_neighbours_are_found_in_parts(monkeypatch):
+    rows = np.random.RandomState(0).normal(size=(700, 20)).astype(np.float32)
+    rows[:5] = 100.0  # more than are looked for, far from the others
+    expected = NearestNeighbors(n_neighbors=3).fit(rows).kneighbors(return_distance=False)
+    monkeypatch.setattr("sklinvariant.cluster._pairs._COMPARED", 1)
+    searched, search = [], NearestNeighbors.kneighbors
+
+    def kneighbors(self, X=None, **params):
+        searched.append(len(X))
+        return search(self, X, **params)
+
+    monkeypatch.setattr(NearestNeighbors, "kneighbors", kneighbors)
+    found = nearest_partners(torch.from_numpy(rows), 3).numpy()
+    assert searched == [256, 256, 188]
+    np.testing.assert_array_equal(found[5:], expected[5:])
+    assert all(len({*few, i}) == 4 for i, few in enumerate(found.tolist()))
+    assert all(few <= set(range(5)) for few in map(set, found[:5].tolist()))
 
 
 def seen_epochs(estimator):

@@ -148,7 +148,8 @@ class IICClusterer(
         A file that `fit` writes after each epoch, and from which the same fit of the same samples goes on where it was
         interrupted, to the same model. It is gone when the fit is done.
     callbacks : list of skorch callbacks or None, default=None
-        Called during training; scikit-learn's own are set by ``set_callbacks``.
+        Called during training, with ``train_loss`` to monitor and no validation data; those that cannot work are refused.
+        Callbacks of scikit-learn are set by ``set_callbacks``.
     verbose : int, default=0
         1 shows a bar of epochs.
     random_state : int, RandomState or None, default=None

@@ -43,7 +43,7 @@ class RBMHasher(Hasher):
         and largest value, as probabilities (what leaves 0-1 later is cut). "binary": X is in 0-1 itself, and states
         are drawn. "gaussian": each feature to mean 0 and variance 1, with units of variance 1.
     cd_steps : int, default=1
-        Gibbs steps of contrastive divergence; more are slower and nearer to the likelihood.
+        Gibbs steps of contrastive divergence, at most 1000; more are slower and nearer to the likelihood.
     persistent : bool, default=False
         Go on with the last batch's states instead of starting from the data, as scikit-learn's BernoulliRBM does. Each
         call of `fit` or `partial_fit` starts them anew.
@@ -67,7 +67,8 @@ class RBMHasher(Hasher):
     warm_start : bool, default=False
         Let `fit` go on from what was learned before.
     callbacks : list of skorch callbacks or None, default=None
-        Called during training.
+        Called during training, with ``train_loss`` to monitor and no validation data; those that cannot work are refused.
+        Callbacks of scikit-learn are set by ``set_callbacks``.
     verbose : int, default=0
         1 shows a bar of epochs.
     random_state : int, RandomState or None, default=None
@@ -119,7 +120,7 @@ class RBMHasher(Hasher):
         "n_bits": N_BITS,
         "regularization": [_NON_NEGATIVE],
         "visible": [StrOptions({"scaled", "binary", "gaussian"})],
-        "cd_steps": [Interval(Integral, 1, 1000, closed="both")],  # of one step, without a sign of life
+        "cd_steps": [Interval(Integral, 1, 1000, closed="both")],  # all within one training step
         "persistent": ["boolean"],
         "sparsity": [Interval(Real, 0, 1, closed="both"), None],
         "sparsity_weight": [_NON_NEGATIVE],
