@@ -188,7 +188,7 @@ class EquivariantAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMix
     n_iter_no_change : int, default=5
         Epochs to wait for that.
     callbacks : list of skorch callbacks or None, default=None
-        Called during training, with ``train_loss`` to monitor and no validation data; those that cannot work are refused.
+        Called during training; they can monitor ``train_loss``. Those that cannot work are refused.
         Callbacks of scikit-learn are set by ``set_callbacks``.
     verbose : int, default=0
         1 shows a bar of epochs.

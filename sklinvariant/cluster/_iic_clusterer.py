@@ -148,7 +148,7 @@ class IICClusterer(
         A file that `fit` writes after each epoch, and from which the same fit of the same samples goes on where it was
         interrupted, to the same model. It is gone when the fit is done.
     callbacks : list of skorch callbacks or None, default=None
-        Called during training, with ``train_loss`` to monitor and no validation data; those that cannot work are refused.
+        Called during training; they can monitor ``train_loss``. Those that cannot work are refused.
         Callbacks of scikit-learn are set by ``set_callbacks``.
     verbose : int, default=0
         1 shows a bar of epochs.
