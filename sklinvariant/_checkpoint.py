@@ -66,7 +66,7 @@ class Checkpoint:
                 f"{self.name} is of a fit with other {', '.join(changed)}; delete it to begin anew, or name another "
                 "file if that fit is running or is to go on"
             )
-        # it has not seen the epoch that the model made last, where an interruption came before that was written
+        # where writing was interrupted, the model has made an epoch more
         if not before <= self.before <= before + done + 1:
             raise ValueError(
                 f"{self.name} is of a fit that began after {before} epochs, and went on to {before + done}; this "

@@ -73,7 +73,8 @@ class LearnedAggregation(LinearPredictor, Aggregator):
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes.
     callbacks : list of skorch callbacks or None, default=None
-        Called during the training; scikit-learn's own are set by ``set_callbacks``.
+        Called during training; they can monitor ``train_loss``. Those that cannot work are refused.
+        Callbacks of scikit-learn are set by ``set_callbacks``.
     warm_start : bool, default=False
         Go on from the previous fit.
     verbose : int, default=0

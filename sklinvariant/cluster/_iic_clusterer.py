@@ -154,7 +154,8 @@ class IICClusterer(
         interrupted, to the same model. It is gone when the fit is done. Where it cannot be written (a full disk), or
         another fit writes it too, the fit goes on with a warning.
     callbacks : list of skorch callbacks or None, default=None
-        Called during training; scikit-learn's own are set by ``set_callbacks``.
+        Called during training; they can monitor ``train_loss``. Those that cannot work are refused.
+        Callbacks of scikit-learn are set by ``set_callbacks``.
     verbose : int, default=0
         1 shows a bar of epochs.
     random_state : int, RandomState or None, default=None
