@@ -15,7 +15,7 @@ from torch import nn
 
 from sklinvariant._base import keeps_state_on_failure, resolve_device, torch_generator
 from sklinvariant._compat import FitReport, with_callbacks
-from sklinvariant._settings import draw_seed, making_modules
+from sklinvariant._settings import draw_seed, making_modules, with_own_settings
 from sklinvariant._training import OPTIMIZERS, BagBatches, Batch, train
 from sklinvariant.aggregation._aggregator import COUNT, NON_NEGATIVE, POSITIVE, Aggregator
 from sklinvariant.aggregation._codebook import draw_sample
@@ -385,6 +385,7 @@ class LearnedAggregation(LinearPredictor, Aggregator):
         return encoder(encoder.prepare(bags, device))
 
     @property
+    @with_own_settings
     def _n_features_out(self):
         d = self._state["n_descriptor_features"]
         encoder = self._build_encoder(self._state, self._units, torch.float32).eval()
