@@ -113,8 +113,9 @@ class IICClusterer(
     network : {"auto", "mlp", "vgg", "resnet"} or torch.nn.Module, default="auto"
         The trunk. "mlp": two layers of 256 units. "vgg": four 5 × 5 convolutions of 64 to 512 channels, the paper's for
         MNIST. "resnet": 34 layers on the edges (Sobel) of the grey image, the paper's for colour images. A module,
-        which is copied, takes (n, n_features) or (n, c, h, w) to features. "auto" is "mlp" for rows and images of
-        less than 12 pixels a side, then "vgg" for grey and "resnet" for colour images.
+        which is copied, takes (n, n_features) or (n, c, h, w) to features; what it draws from torch's global
+        generators, such as dropout, is seeded by ``random_state``, and only one such module runs at a time. "auto" is
+        "mlp" for rows and images of less than 12 pixels a side, then "vgg" for grey and "resnet" for colour images.
     n_overclusters : int or None, default=None
         Clusters of auxiliary heads, which learn in turns with the main ones and are then left aside: more than
         ``n_clusters``, so that the trunk learns finer differences. Doubles the time.
