@@ -34,12 +34,12 @@ def patches_of(images, window, stride):
 
 
 def normalize_patches(patches, how, flat=_FLAT):
-    """To mean 0 and standard deviation 1 ("contrast"; less if it is near ``flat``), or to length 1 ("l2")."""
+    """In place: to mean 0 and standard deviation 1 ("contrast"; less if it is near ``flat``), or to length 1 ("l2")."""
     if how == "contrast":
         patches -= patches.mean(-1, keepdim=True)
         patches /= patches.std(-1, keepdim=True, unbiased=False) + flat
     elif how == "l2":
-        patches = unit_length(patches)
+        unit_length(patches, out=patches)
     return patches
 
 
