@@ -229,7 +229,8 @@ def as_tensor(values):
         return values
     with warnings.catch_warnings():  # torch warns of arrays that it could write to; it is never written to here
         warnings.filterwarnings("ignore", message=".*not writable.*")
-        if any(stride < 0 for stride in values.strides) or not values.dtype.isnative:
+        strided = any(stride < 0 or stride % max(values.itemsize, 1) for stride in values.strides)
+        if strided or not values.dtype.isnative:
             values = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
         if values.dtype in (np.uint16, np.uint32, np.uint64):
             values = values.astype(np.float32)

@@ -24,7 +24,9 @@ def as_float(images):
 
 
 def as_pictures(X):
-    """The pictures (h, w[, c]) of a list, tuple or object array, each checked; None where X is something else."""
+    """The pictures (h, w[, c]) of a list, tuple, column or object array, each checked; None where X is something else."""
+    if hasattr(X, "to_numpy") and len(getattr(X, "shape", ())) == 1:  # a column of a table
+        X = X.to_numpy()
     if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1:
         X = list(X)
     if not isinstance(X, (list, tuple)) or len(X) == 0 or not _is_picture(X[0]):

@@ -31,7 +31,7 @@ from sklinvariant._base import (
 )
 from sklinvariant._checkpoint import Checkpoint
 from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
-from sklinvariant._containers import refuse_names
+from sklinvariant._containers import dense_tensor, refuse_names
 from sklinvariant._descriptors import as_tensor
 from sklinvariant._images import as_float
 from sklinvariant._training import OPTIMIZERS, train
@@ -439,6 +439,7 @@ class IICClusterer(
         refuse_none(self, X, needed)
         refuse_names(self, X, needed)
         refuse_bags(self, X, needed)
+        X = dense_tensor(X, "X") if isinstance(X, torch.Tensor) else X
         device = resolve_device(self.device, X)
         if paired:
             X = _one_after_the_other(X)
@@ -641,7 +642,7 @@ class IICClusterer(
 def _are_images(X):
     """Whether it has more than two axes; a list is looked into."""
     if isinstance(X, (list, tuple)):
-        return len(X) > 0 and np.ndim(X[0]) > 1
+        return len(X) > 0 and (X[0].ndim if isinstance(X[0], torch.Tensor) else np.ndim(X[0])) > 1
     return getattr(X, "ndim", 2) > 2
 
 
