@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklinvariant._calls import COMPUTING, computing
 from sklinvariant._compat import array_namespace
-from sklinvariant._containers import refuse_names
+from sklinvariant._containers import refuse_non_numbers
 from sklinvariant._descriptors import DescriptorSets, as_numpy, as_tensor
 from sklinvariant.kernels import compute_dtype
 
@@ -176,7 +176,7 @@ class BagEstimator(TorchEstimator):
         flat rows (n, m * d) cut by ``descriptor_dim`` (without it each row is a bag of one descriptor).
         """
         refuse_none(self, X, "bags of descriptors")
-        refuse_names(self, X, "bags of descriptors")
+        refuse_non_numbers(self, X, "bags of descriptors")
         container = Container(X)
         if isinstance(X, DescriptorSets) or _looks_ragged(X) or getattr(X, "ndim", 2) in (3, 4):
             bags = X if isinstance(X, DescriptorSets) else DescriptorSets.from_bags(_on_host_or_tensor(X))
@@ -241,7 +241,7 @@ def check_rows(estimator, X, *, reset):
     Feature maps (n, h, w, k) are rows of their h·w·k numbers.
     """
     refuse_none(estimator, X, "rows of features")
-    refuse_names(estimator, X, "rows of features")
+    refuse_non_numbers(estimator, X, "rows of features")
     refuse_bags(estimator, X, "rows of features")
     if getattr(X, "ndim", 2) == 4 and len(X):
         X = X.reshape(len(X), -1)

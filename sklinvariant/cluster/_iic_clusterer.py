@@ -31,7 +31,7 @@ from sklinvariant._base import (
 )
 from sklinvariant._checkpoint import Checkpoint
 from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
-from sklinvariant._containers import dense_tensor, refuse_names
+from sklinvariant._containers import dense_tensor, refuse_non_numbers
 from sklinvariant._descriptors import as_tensor
 from sklinvariant._images import as_float
 from sklinvariant._training import OPTIMIZERS, train
@@ -437,7 +437,7 @@ class IICClusterer(
         """Rows (n, d) or images (n, h, w, c) on the device; the two of a pair one after the other."""
         needed = "rows or images, as arrays"
         refuse_none(self, X, needed)
-        refuse_names(self, X, needed)
+        refuse_non_numbers(self, X, needed)
         refuse_bags(self, X, needed)
         X = dense_tensor(X, "X") if isinstance(X, torch.Tensor) else X
         device = resolve_device(self.device, X)

@@ -16,7 +16,7 @@ from sklinvariant._base import (
     to_numpy,
 )
 from sklinvariant._compat import CallbackSupportMixin, reports_fit
-from sklinvariant._containers import dense_tensor, refuse_names
+from sklinvariant._containers import dense_tensor, refuse_non_numbers
 from sklinvariant._descriptors import DescriptorSets
 from sklinvariant._images import (
     as_pictures,
@@ -57,7 +57,7 @@ class ImageEstimator(TorchEstimator):
     def _refuse_other_kinds(self, X):
         needed = "images as arrays of pixels"
         refuse_none(self, X, needed)
-        refuse_names(self, X, needed)
+        refuse_non_numbers(self, X, needed)
         refuse_bags(self, X, needed)
         if isinstance(X, (list, tuple)) and len(X) == 0:
             raise ValueError(f"X is empty, but {type(self).__name__} needs at least one image: 0 sample(s) were given")
