@@ -145,7 +145,8 @@ class IICClusterer(
     n_iter_no_change : int, default=5
         Epochs to wait for that.
     image_shape : tuple or None, default=None
-        (h, w) or (h, w, c) of images given as flat rows.
+        (h, w) or (h, w, c) of images given as flat rows, whose whole numbers are then pixels 0-255. Without it rows are
+        features, which are taken as they are.
     warm_start : bool, default=False
         Let `fit` go on from what was learned before.
     checkpoint : str, path or None, default=None

@@ -31,7 +31,12 @@ from sklinvariant._images import (
 
 
 class ImageEstimator(TorchEstimator):
-    """Base of the estimators of images; it needs a parameter ``image_shape`` and ``n_channels`` in the state."""
+    """Base of the estimators of images; it needs a parameter ``image_shape`` and ``n_channels`` in the state.
+
+    Whole numbers are pixels 0-255 and are divided by 255; floats are taken as they are. Flat rows are images only where
+    ``image_shape`` says so, and otherwise features of any dtype and scale. ``pixel_range_``, the lowest and highest
+    pixel of `fit` (including 0 and 1), is fitted state; models of earlier versions have none.
+    """
 
     def _read(self, X, *, reset):
         """(n, h, w, c) tensor of uint8 or floats, where the images lie."""
