@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from sklinvariant._calls import Computing
 from sklinvariant._compat import array_namespace
 from sklinvariant._constraints import PlainParameters
-from sklinvariant._containers import refuse_names
+from sklinvariant._containers import refuse_non_numbers
 from sklinvariant._descriptors import (
     EXACT_IN_FLOAT32,
     DescriptorSets,
@@ -190,7 +190,7 @@ class BagEstimator(TorchEstimator):
         refuse_none(self, X, "bags of descriptors")
         if isinstance(X, torch.Tensor) and X.is_nested:
             X = list(X.unbind())
-        refuse_names(self, X, "bags of descriptors")
+        refuse_non_numbers(self, X, "bags of descriptors")
         container = Container(X)
         if isinstance(X, DescriptorSets) or _looks_ragged(X) or getattr(X, "ndim", 2) in (3, 4):
             bags = X if isinstance(X, DescriptorSets) else DescriptorSets.from_bags(_on_host_or_tensor(X))
@@ -261,7 +261,7 @@ def check_rows(estimator, X, *, reset, wide=False):
     Feature maps (n, h, w, k) are rows of their h·w·k numbers.
     """
     refuse_none(estimator, X, "rows of features")
-    refuse_names(estimator, X, "rows of features")
+    refuse_non_numbers(estimator, X, "rows of features")
     refuse_bags(estimator, X, "rows of features")
     if isinstance(X, torch.Tensor):
         X = plain_tensor(X)

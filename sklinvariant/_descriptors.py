@@ -315,7 +315,8 @@ def as_tensor(values):
     """A numpy array or tensor as a tensor that shares its memory, read-only arrays too."""
     if isinstance(values, torch.Tensor):
         return values
-    if any(stride < 0 for stride in values.strides) or not values.dtype.isnative:
+    strided = any(stride < 0 or stride % max(values.itemsize, 1) for stride in values.strides)
+    if strided or not values.dtype.isnative:
         values = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
     if values.dtype.kind == "u" and values.itemsize > 1:
         values = _signed(values)

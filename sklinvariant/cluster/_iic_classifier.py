@@ -27,7 +27,7 @@ from sklinvariant._base import (
 )
 from sklinvariant._compat import CallbackSupportMixin, FitReport, raise_for_params, with_callbacks
 from sklinvariant._constraints import COUNT, COUNT_OR_ZERO, NON_NEGATIVE, POSITIVE, integers
-from sklinvariant._containers import refuse_names
+from sklinvariant._containers import dense_tensor, refuse_non_numbers
 from sklinvariant._layout import Array, Number, Weights, Whole, restore_weights
 from sklinvariant._training import OPTIMIZERS, set_fitted, train
 from sklinvariant.aggregation._targets import prepare_targets
@@ -315,7 +315,8 @@ class IICClassifier(
         """
         raise_for_params(params, self, "fit")
         refuse_none(self, X, "samples to learn from")
-        refuse_names(self, X, "rows or images, as arrays")
+        refuse_non_numbers(self, X, "rows or images, as arrays")
+        X = dense_tensor(X, "X") if isinstance(X, torch.Tensor) else X
         frozen = isinstance(self.clusterer, FrozenEstimator)
         inner = self.clusterer.estimator if frozen else self.clusterer
         if not isinstance(inner, IICClusterer):

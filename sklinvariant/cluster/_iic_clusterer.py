@@ -32,7 +32,7 @@ from sklinvariant._base import (
 from sklinvariant._checkpoint import Checkpoint
 from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
 from sklinvariant._constraints import COUNT, NON_NEGATIVE, POSITIVE, check_size, integers
-from sklinvariant._containers import refuse_names
+from sklinvariant._containers import dense_tensor, refuse_non_numbers
 from sklinvariant._descriptors import as_tensor
 from sklinvariant._images import as_float
 from sklinvariant._layout import Array, Each, Maybe, Weights, Whole
@@ -147,7 +147,8 @@ class IICClusterer(
     n_iter_no_change : int, default=5
         Epochs to wait for that.
     image_shape : tuple or None, default=None
-        (h, w) or (h, w, c) of images given as flat rows.
+        (h, w) or (h, w, c) of images given as flat rows, whose whole numbers are then pixels 0-255. Without it rows are
+        features, which are taken as they are.
     warm_start : bool, default=False
         Let `fit` go on from what was learned before.
     checkpoint : str, path or None, default=None
@@ -465,8 +466,9 @@ class IICClusterer(
         """Rows (n, d) or images (n, h, w, c) on the device; the two of a pair one after the other."""
         needed = "rows or images, as arrays"
         refuse_none(self, X, needed)
-        refuse_names(self, X, needed)
+        refuse_non_numbers(self, X, needed)
         refuse_bags(self, X, needed)
+        X = dense_tensor(X, "X") if isinstance(X, torch.Tensor) else X
         device = resolve_device(self.device, X)
         if paired:
             X = _one_after_the_other(X)
@@ -666,7 +668,7 @@ class IICClusterer(
 def _are_images(X):
     """Whether it has more than two axes; a list is looked into."""
     if isinstance(X, (list, tuple)):
-        return len(X) > 0 and np.ndim(X[0]) > 1
+        return len(X) > 0 and (X[0].ndim if isinstance(X[0], torch.Tensor) else np.ndim(X[0])) > 1
     return getattr(X, "ndim", 2) > 2
 
 

@@ -16,7 +16,7 @@ from sklinvariant._base import (
     to_numpy,
 )
 from sklinvariant._compat import CallbackSupportMixin, reports_fit
-from sklinvariant._containers import dense_tensor, refuse_names
+from sklinvariant._containers import dense_tensor, refuse_non_numbers
 from sklinvariant._descriptors import DescriptorSets
 from sklinvariant._images import (
     as_pictures,
@@ -32,7 +32,12 @@ from sklinvariant._layout import Whole
 
 
 class ImageEstimator(TorchEstimator):
-    """Base of the estimators of images; it needs a parameter ``image_shape`` and ``n_channels`` in the state."""
+    """Base of the estimators of images; it needs a parameter ``image_shape`` and ``n_channels`` in the state.
+
+    Whole numbers are pixels 0-255 and are divided by 255; floats are taken as they are. Flat rows are images only where
+    ``image_shape`` says so, and otherwise features of any dtype and scale. ``pixel_range_``, the lowest and highest
+    pixel of `fit` (including 0 and 1), is fitted state; models of earlier versions have none.
+    """
 
     def _read(self, X, *, reset):
         """(n, h, w, c) tensor of uint8 or floats, where the images lie."""
@@ -58,7 +63,7 @@ class ImageEstimator(TorchEstimator):
     def _refuse_other_kinds(self, X):
         needed = "images as arrays of pixels"
         refuse_none(self, X, needed)
-        refuse_names(self, X, needed)
+        refuse_non_numbers(self, X, needed)
         refuse_bags(self, X, needed)
         if isinstance(X, (list, tuple)) and len(X) == 0:
             raise ValueError(f"X is empty, but {type(self).__name__} needs at least one image: 0 sample(s) were given")

@@ -307,9 +307,10 @@ class NestedInvariancePooler(CallbackSupportMixin, TransformerMixin, ImageEstima
         _, first = next(source.batches(1), (None, None))
         if first is None:
             raise ValueError(f"none of {len(source)} images could be read: {source.failed[0][1]}")
-        first = self._read_array(first, reset=True)
-        if isinstance(source.pictures, torch.Tensor):
-            self._check_range(source.pictures, reset=True)  # of all images, which are at hand
+        if not self._is_read(source):
+            first = self._read_array(first, reset=True)
+            if isinstance(source.pictures, torch.Tensor):
+                self._check_range(source.pictures, reset=True)  # of all images, which are at hand
         self._state = {"n_channels": first.shape[-1]}
         self.backbone_ = self._fitted_backbone(source, first, y)
         see = self._eyes(self._device_of(X))
@@ -347,7 +348,8 @@ class NestedInvariancePooler(CallbackSupportMixin, TransformerMixin, ImageEstima
         n_views = math.prod(len(self._groups()[group].orbit()) for group, _, _ in stages if group not in _ON_MAPS)
         with tqdm(total=len(source) * n_views, desc=type(self).__name__, unit="view", disable=not self.verbose) as bar:
             for rows, images in source.batches(self.batch_size):
-                pooled = self._pool_images(self._read(images, reset=False).to(device), stages, see, bar)
+                images = images if self._is_read(source) else self._read(images, reset=False)
+                pooled = self._pool_images(images.to(device), stages, see, bar)
                 check_finite_answer(self, "transform", pooled)  # here, for rows of unreadable files become NaN below
                 if answer is None:
                     answer = pooled.new_full((len(source), pooled.shape[1]), torch.nan)
@@ -388,6 +390,10 @@ class NestedInvariancePooler(CallbackSupportMixin, TransformerMixin, ImageEstima
             images = reader._read(X, reset=reset or reader is not self)
             stream = PictureStream(images, self.image_size, self.fill)
         return stream
+
+    def _is_read(self, source):
+        """Whether a stream holds what `_read` gave for X, and so has been checked as a whole."""
+        return isinstance(source.pictures, torch.Tensor) and self.image_size is None
 
     def _fitted_backbone(self, source, first, y):
         backbone = self.backbone

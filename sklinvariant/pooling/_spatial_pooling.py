@@ -23,6 +23,7 @@ from sklinvariant._base import (
 )
 from sklinvariant._compat import CallbackSupportMixin, reports_fit
 from sklinvariant._constraints import Number
+from sklinvariant._containers import dense_tensor, refuse_non_numbers
 from sklinvariant._descriptors import DescriptorSets
 from sklinvariant._layout import Whole
 from sklinvariant.kernels import moment
@@ -173,6 +174,8 @@ class SpatialPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin
     def _maps(self, X, *, reset):
         """(n, h, w, k) maps as a tensor where they lie, and the `Container` of the answer."""
         refuse_none(self, X, "feature maps")
+        refuse_non_numbers(self, X, "feature maps")
+        X = dense_tensor(X, "feature maps") if isinstance(X, torch.Tensor) else X
         container = Container(X)
         if isinstance(X, DescriptorSets):
             if X.shape[1] is None:
