@@ -83,10 +83,10 @@ def parse_stages(stages, known=None):
             group, orders, *rest = stage
             orders = tuple(float(n) for n in np.atleast_1d(orders))
         except (TypeError, ValueError) as error:
-            raise ValueError(f'a stage must be (group, order) or (group, order, "l2"), got {stage!r}') from error
+            raise ValueError(f'each of stages must be (group, order) or (group, order, "l2"), got {stage!r}') from error
         if not isinstance(group, str) or rest not in ([], ["l2"]) or not orders or not all(n >= 1 for n in orders):
             raise ValueError(
-                f'a stage must be (group, order) or (group, order, "l2") with orders of at least 1, got {stage!r}'
+                f'each of stages must be (group, order) or (group, order, "l2") with orders of at least 1, got {stage!r}'
             )
         if known is not None and group not in known:
             raise ValueError(f"stages: there is no group {group!r}; transforms has {sorted(known)}")
