@@ -202,7 +202,7 @@ def _check_codebook(codebook, sample):
     d = sample.values.shape[1]
     if codebook.ndim != 2 or codebook.shape[1] != d or len(codebook) == 0 or codebook.dtype.kind not in "fiu":
         raise ValueError(
-            f"the codewords of init or codebook must be an array of numbers of shape (n_codewords, {d}), got {codebook.shape}"
+            f"codewords given as codebook or init must be numbers of shape (n_codewords, {d}), got {codebook.shape}"
         )
     if not np.isfinite(codebook).all():
         raise ValueError("codebook or init contains NaN or infinity")
