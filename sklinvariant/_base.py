@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklinvariant._calls import COMPUTING, computing
@@ -15,7 +14,7 @@ from sklinvariant._constraints import PlainParameters
 from sklinvariant._descriptors import DescriptorSets, as_numpy, as_tensor
 from sklinvariant.kernels import compute_dtype
 
-DEVICE = [StrOptions({"auto"}), str, torch.device]
+DEVICE = [str, torch.device]
 
 
 def resolve_device(device, like=None):

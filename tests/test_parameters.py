@@ -10,6 +10,7 @@ import torch
 from examples import ESTIMATORS, example
 from sklearn.base import clone
 from sklearn.utils._param_validation import Interval, InvalidParameterError
+from sklearn.utils.estimator_checks import check_param_validation
 from tolerance import assert_close
 
 import sklinvariant
@@ -113,6 +114,13 @@ def test_booleans_nan_and_infinity_are_no_numbers(name):
             estimator.set_params(**{parameter: value})
             with pytest.raises(InvalidParameterError, match=f"The {parameter!r} parameter of {name} must be"):
                 estimator.fit(X, y)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_constraints_are_those_of_scikit_learn(name):
+    """Each value outside the declared constraints is refused in scikit-learn's words; its own check, for its own."""
+    check_param_validation(name, next(instances(name)))
 
 
 def test_constraints_are_ours():
