@@ -7,7 +7,7 @@ import textwrap
 import numpy as np
 import pytest
 import torch
-from examples import ESTIMATORS, example
+from examples import ESTIMATORS, example, instances
 from sklearn.base import clone
 from sklearn.utils._param_validation import Interval, InvalidParameterError
 from sklearn.utils.estimator_checks import check_param_validation
