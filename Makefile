@@ -9,13 +9,22 @@ export SCIPY_ARRAY_API := 1
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[test,lint]" build
 	touch $@
 
-.PHONY: demo test lint docs bench clean
+.PHONY: demo test test-machines lint docs bench clean
 
 demo: .venv/stamp
 	$(BIN)/python -m sklinvariant
 
 test: .venv/stamp lint .venv/wheel.stamp
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# the tests as on machines with other processors and other numbers of cores; `tox -e machines` calls this too
+MACHINES := OMP_NUM_THREADS=1 OMP_NUM_THREADS=2 ATEN_CPU_CAPABILITY=default ATEN_CPU_CAPABILITY=avx2
+test-machines: .venv/stamp
+	@failed=; for machine in $(MACHINES); do \
+		echo "with $$machine"; \
+		env $$machine $(BIN)/python -m pytest $(PYTEST_ARGS) || failed="$$failed $$machine"; \
+	done; \
+	test -z "$$failed" || { echo "failed with$$failed"; exit 1; }
 
 lint: .venv/stamp
 	$(BIN)/ruff check

@@ -2,6 +2,7 @@
 
 import sys
 
-from sklinvariant._command_line import main
+from sklinvariant._command_line import run
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(run())

@@ -1,6 +1,6 @@
 """What all estimators share: the device, tensors in and out, the fitted state."""
 
-import functools
+import math
 
 import numpy as np
 import torch
@@ -8,11 +8,22 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklinvariant._calls import COMPUTING, computing
+from sklinvariant._calls import Computing
 from sklinvariant._compat import array_namespace
 from sklinvariant._constraints import PlainParameters
-from sklinvariant._descriptors import DescriptorSets, as_numpy, as_tensor
-from sklinvariant.kernels import compute_dtype
+from sklinvariant._containers import refuse_names
+from sklinvariant._descriptors import (
+    EXACT_IN_FLOAT32,
+    DescriptorSets,
+    as_numpy,
+    as_tensor,
+    exceeds_float32,
+    plain_tensor,
+)
+from sklinvariant._interruption import keeps_state_on_failure
+from sklinvariant._settings import detached
+from sklinvariant._skorch_callbacks import check_callbacks
+from sklinvariant.kernels import check_reach, compute_dtype, largest_value
 
 DEVICE = [str, torch.device]
 
@@ -46,7 +57,7 @@ class Container:
 
     def __init__(self, X):
         values = X.values if isinstance(X, DescriptorSets) else X
-        values = values[0] if isinstance(values, list) and values else values
+        values = values[0] if isinstance(values, (list, tuple)) and values else values
         self.tensor_device = values.device if isinstance(values, torch.Tensor) else None
         self.namespace = None if self.tensor_device is not None else array_namespace(values)
         self.device = getattr(values, "device", None)
@@ -75,22 +86,6 @@ def to_numpy(X):
     return X
 
 
-def keeps_state_on_failure(method):
-    """A fit that fails leaves a previously fitted estimator as it was."""
-
-    @functools.wraps(method)
-    def wrapped(self, *args, **kwargs):
-        before = dict(vars(self))
-        try:
-            return method(self, *args, **kwargs)
-        except BaseException:
-            vars(self).clear()
-            vars(self).update(before)
-            raise
-
-    return wrapped
-
-
 class FittedState:
     """A named tensor of the fitted state, seen as a read-only numpy attribute."""
 
@@ -110,19 +105,18 @@ class FittedState:
             raise AttributeError(f"{type(instance).__name__!r} object has no attribute {self.public!r}") from None
 
 
-class TorchEstimator(PlainParameters, BaseEstimator):
+class TorchEstimator(Computing, PlainParameters, BaseEstimator):
     """Base of every estimator: it holds numpy arrays in ``_state`` and computes with tensors made from them."""
 
     _doc_link_module = "sklinvariant"
     _doc_link_template = "api/{estimator_module}.{estimator_name}.html"
 
-    def __init_subclass__(cls, **kwargs):
-        for name in COMPUTING & vars(cls).keys():
-            setattr(cls, name, computing(vars(cls)[name]))
-        super().__init_subclass__(**kwargs)  # after: scikit-learn wraps what `transform` gives in a data frame
-
     def __sklearn_is_fitted__(self):
         return hasattr(self, "_state")
+
+    def _validate_params(self):
+        super()._validate_params()
+        check_callbacks(getattr(self, "callbacks", None), decay=getattr(self, "learning_rate_decay", None))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -175,10 +169,13 @@ class BagEstimator(TorchEstimator):
         flat rows (n, m * d) cut by ``descriptor_dim`` (without it each row is a bag of one descriptor).
         """
         refuse_none(self, X, "bags of descriptors")
+        if isinstance(X, torch.Tensor) and X.is_nested:
+            X = list(X.unbind())
+        refuse_names(self, X, "bags of descriptors")
         container = Container(X)
         if isinstance(X, DescriptorSets) or _looks_ragged(X) or getattr(X, "ndim", 2) in (3, 4):
             bags = X if isinstance(X, DescriptorSets) else DescriptorSets.from_bags(_on_host_or_tensor(X))
-            bags = DescriptorSets(as_tensor(bags.values).detach(), bags.offsets)
+            bags = DescriptorSets(plain_tensor(detached(as_tensor(bags.values))), bags.offsets)
             if len(bags) == 0:
                 raise ValueError("no bags: 0 sample(s) were given, a minimum of 1 is required")
             d = bags.values.shape[1]
@@ -190,7 +187,11 @@ class BagEstimator(TorchEstimator):
                     del self.feature_names_in_
             else:
                 self._check_width(d)
-            bags.check_finite()
+            values, largest = bags.values, bags.largest_value()
+            if values.is_floating_point():
+                check_reach(largest, compute_dtype(values.dtype), "X", fitting=reset)
+            elif largest > EXACT_IN_FLOAT32:
+                bags = DescriptorSets(values.double(), bags.offsets)
         else:
             bags = self._check_rows(X, reset)
         if reset and len(bags.values) == 0:
@@ -224,32 +225,53 @@ def refuse_none(estimator, X, needed):
         raise ValueError(f"X is None, but {type(estimator).__name__} needs {needed}")
 
 
-def check_rows(estimator, X, *, reset):
-    """Rows (n, n_features) as a finite tensor where they lie: float64 as it is, all other numbers as float32.
+def refuse_bags(estimator, X, needed):
+    """Bags are refused in words where an estimator takes none."""
+    if isinstance(X, DescriptorSets):
+        raise ValueError(
+            f"X is a DescriptorSets, bags of local descriptors, but {type(estimator).__name__} needs {needed}. "
+            "Aggregate the bags first, for instance with BagOfWords or VLAD"
+        )
 
+
+def check_rows(estimator, X, *, reset, wide=False):
+    """Rows (n, n_features) as a finite tensor where they lie, in the precision of `in_compute_dtype`.
+
+    Numbers that are too large to compute with are refused; so are too small ones, where the rows are fitted to.
+    ``wide`` is for methods that take no squares but in units of their own.
     Feature maps (n, h, w, k) are rows of their h·w·k numbers.
     """
     refuse_none(estimator, X, "rows of features")
+    refuse_names(estimator, X, "rows of features")
+    refuse_bags(estimator, X, "rows of features")
+    if isinstance(X, torch.Tensor):
+        X = plain_tensor(X)
     if getattr(X, "ndim", 2) == 4 and len(X):
         X = X.reshape(len(X), -1)
     if isinstance(X, torch.Tensor):
-        return _check_tensor_rows(estimator, X, reset)
-    X = in_compute_dtype(validate_data(estimator, to_numpy(X), reset=reset, ensure_min_features=1))
-    return as_tensor(np.ascontiguousarray(X))
+        return _check_tensor_rows(estimator, X, reset, wide)
+    X = to_numpy(X)
+    rows = validate_data(estimator, X, reset=reset, ensure_min_features=1, ensure_all_finite=False)
+    rows = as_tensor(np.ascontiguousarray(in_compute_dtype(rows)))
+    largest = largest_value(rows)  # in the place of scikit-learn's look for NaN: one pass gives both
+    if not math.isfinite(largest):
+        validate_data(estimator, X, reset=False, ensure_min_features=1)  # which says what was found
+    check_reach(largest, rows.dtype, "X", fitting=reset, wide=wide)
+    return rows
 
 
-def _check_tensor_rows(estimator, X, reset):
+def _check_tensor_rows(estimator, X, reset, wide):
     if X.ndim != 2:
         raise ValueError(f"Expected 2D array, got a tensor of shape {tuple(X.shape)} instead. Reshape your data.")
     if X.is_complex():
         raise ValueError("Complex data not supported")
-    if X.layout != torch.strided:
-        raise TypeError("Sparse data was passed for X, but dense data is required. Use '.to_dense()'.")
     if X.shape[0] == 0 or X.shape[1] == 0:
         raise ValueError(
             f"Found array with {X.shape[0]} sample(s) and {X.shape[1]} feature(s); a minimum of 1 is required"
         )
-    if not torch.isfinite(X).all():
+    rows = in_compute_dtype(detached(X))
+    largest = largest_value(rows)
+    if not math.isfinite(largest):
         raise ValueError("Input X contains NaN or infinity")
     if reset:
         estimator.n_features_in_ = X.shape[1]
@@ -260,13 +282,38 @@ def _check_tensor_rows(estimator, X, reset):
             f"X has {X.shape[1]} features, but {type(estimator).__name__} is expecting {estimator.n_features_in_} "
             "features as input"
         )
-    return X.detach().to(compute_dtype(X.dtype))
+    check_reach(largest, rows.dtype, "X", fitting=reset, wide=wide)
+    return rows
 
 
 def in_compute_dtype(X):
-    """A numeric array in the precision it is computed in: float64 stays float64, all else is float32."""
-    wide = X.dtype.kind == "f" and X.dtype.itemsize >= 8
+    """An array or tensor of numbers in the precision it is computed in.
+
+    float64 stays float64, and so become whole numbers that float32 cannot hold exactly; all else is float32.
+    """
+    if isinstance(X, torch.Tensor):
+        return X.to(torch.float64 if exceeds_float32(X) else compute_dtype(X.dtype))
+    wide = (X.dtype.kind == "f" and X.dtype.itemsize >= 8) or exceeds_float32(X)
     return X.astype(np.float64 if wide else np.float32, copy=False)
+
+
+def as_numbers(X, name):
+    """An array or tensor of real numbers as a tensor of any shape, in the precision of `in_compute_dtype`."""
+    X = plain_tensor(X, name) if isinstance(X, torch.Tensor) else np.asarray(to_numpy(X))
+    real = not X.is_complex() if isinstance(X, torch.Tensor) else X.dtype.kind in "fiub"
+    if not real:
+        raise ValueError(f"{name} must hold real numbers, got dtype {X.dtype}")
+    return as_tensor(in_compute_dtype(X)).detach()
+
+
+def check_computed(estimator, values):
+    """Refuse to decide by scores that are NaN or infinite: a decision would not show it."""
+    if not math.isfinite(largest_value(values)):
+        raise FloatingPointError(
+            f"{type(estimator).__name__} computed NaN or infinity from X, whose values are too far from those seen in "
+            f"fit for {str(values.dtype).removeprefix('torch.')}. Scale X as in fit, or pass float64."
+        )
+    return values
 
 
 def _looks_ragged(X):
@@ -302,11 +349,14 @@ __all__ = [
     "FittedState",
     "RowFeaturesOutMixin",
     "TorchEstimator",
+    "as_numbers",
+    "check_computed",
     "check_fitted",
     "check_rows",
     "compute_dtype",
     "in_compute_dtype",
     "keeps_state_on_failure",
+    "refuse_bags",
     "refuse_none",
     "resolve_device",
     "to_numpy",

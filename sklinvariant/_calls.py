@@ -1,8 +1,13 @@
-"""What surrounds every call of a public method: the user's torch settings are set aside, results are checked."""
+"""What surrounds every call of a public method: the user's torch settings are set aside, Dask collections
+are computed, and results are checked.
+"""
 
+import copy
 import functools
 
+from sklinvariant._containers import in_memory
 from sklinvariant._finite import finite_outcome
+from sklinvariant._settings import with_own_settings
 
 # the public methods that compute
 COMPUTING = {
@@ -35,10 +40,23 @@ COMPUTING = {
 
 def computing(method):
     """Wrap a public method that computes."""
-    method = finite_outcome(method)
+    if hasattr(method, "fn"):  # scikit-learn's `available_if`: the method is inside
+        available = copy.copy(method)
+        available.fn = computing(method.fn)
+        return available
+    checked = finite_outcome(method)
 
     @functools.wraps(method)
     def call(self, *args, **kwargs):
-        return method(self, *args, **kwargs)
+        return checked(self, *map(in_memory, args), **{name: in_memory(value) for name, value in kwargs.items()})
 
-    return call
+    return with_own_settings(call)
+
+
+class Computing:
+    """Base of estimators and of mixins with methods for them: wraps the public methods that a class defines."""
+
+    def __init_subclass__(cls, **kwargs):
+        for name in COMPUTING & vars(cls).keys():
+            setattr(cls, name, computing(vars(cls)[name]))
+        super().__init_subclass__(**kwargs)  # after: scikit-learn wraps what `transform` gives in a data frame

@@ -32,7 +32,8 @@ class Checkpoint:
     def read(self):
         """What was written by this very fit; None where there is no file.
 
-        The model may be as it was before that fit, or as the fit left it when it was interrupted.
+        The model may be as it was before that fit, or as the fit left it when it was interrupted: what is read
+        replaces it.
         """
         if not self.path.exists():
             return None
@@ -49,7 +50,8 @@ class Checkpoint:
                 f"checkpoint={str(self.path)!r} is of a fit with other {', '.join(changed)}; delete it to begin "
                 "anew, or name another file"
             )
-        if self.before not in (before, before + done):
+        # it has not seen the epoch that the model made last, where an interruption came before that was written
+        if not before <= self.before <= before + done + 1:
             raise ValueError(
                 f"checkpoint={str(self.path)!r} is of a fit that began after {before} epochs, and went on to "
                 f"{before + done}; this model has made {self.before}. Delete it, or name another file"

@@ -42,7 +42,7 @@ class FitReport:
         self._data = {"X": X, "y": y}
         if sample_weight is not None:
             self._data["metadata"] = {"sample_weight": sample_weight}
-        self._estimator = estimator
+        self.estimator = estimator
         self._root = None
         if hasattr(estimator, "_init_callback_context"):
             self._root = estimator._init_callback_context(max_subtasks=max_epochs)
@@ -51,20 +51,20 @@ class FitReport:
     def begin_epoch(self):
         if self._root is not None:
             self._epoch = self._root.subcontext(task_name="epoch")
-            self._epoch.call_on_fit_task_begin(estimator=self._estimator, **self._data)
+            self._epoch.call_on_fit_task_begin(estimator=self.estimator, **self._data)
 
     def end_epoch(self, fitted_attributes):
         """Report an epoch; True asks to stop. ``fitted_attributes`` is called only if a callback wants a model."""
         if self._root is None:
             return False
         return self._epoch.call_on_fit_task_end(
-            estimator=self._estimator, reconstruction_attributes=fitted_attributes, **self._data
+            estimator=self.estimator, reconstruction_attributes=fitted_attributes, **self._data
         )
 
     def end(self, fitted_attributes):
         if self._root is not None:
             self._root.call_on_fit_task_end(
-                estimator=self._estimator, reconstruction_attributes=fitted_attributes, **self._data
+                estimator=self.estimator, reconstruction_attributes=fitted_attributes, **self._data
             )
 
 

@@ -5,7 +5,9 @@ import os
 import sys
 import time
 import warnings
-from pathlib import Path
+
+from sklinvariant import _stopping
+from sklinvariant._outputs import PICTURE, check_output, printable, save_figure
 
 
 def add_arguments(parser):
@@ -17,8 +19,13 @@ def add_arguments(parser):
         help="digits (default), fashion-mnist, cifar10, an .npz file, or a folder with a sub-folder a class",
     )
     parser.add_argument("--output", default="aggregation.png", help="where the picture goes (default: aggregation.png)")
+    add_force(parser)
     parser.add_argument("--max-images", type=int, default=1500, help="images used (default: 1500)")
     parser.add_argument("--seed", type=int, default=0)
+
+
+def add_force(parser):
+    parser.add_argument("--force", action="store_true", help="overwrite files that this program did not write")
 
 
 def load_data(name):
@@ -48,20 +55,12 @@ def warnings_as_lines():
             yield
         finally:
             for warning in caught:
-                print(f"sklinvariant: {warning.message}", file=sys.stderr)
+                print(f"sklinvariant: {printable(warning.message)}", file=sys.stderr)
 
 
-def check_folder(option, path):
-    """The path of a file to be written; an error where its folder is not there."""
-    folder = Path(path).resolve().parent
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{option} {path}: there is no folder {folder}")
-    return Path(path)
-
-
-def start_picture(path):
+def start_picture(path, *, force):
     """Before all computing: the picture can be drawn, without a screen, and written."""
-    check_folder("--output", path)
+    check_output("--output", path, PICTURE, force=force)
     try:
         import matplotlib
     except ImportError as error:
@@ -76,7 +75,7 @@ def run(arguments):
 
     if arguments.max_images < 20:
         raise ValueError(f"--max-images must be at least 20, got {arguments.max_images}")
-    start_picture(arguments.output)
+    start_picture(arguments.output, force=arguments.force)
     data = load_data(arguments.data)
     images, y = data.images, data.target
     if len(np.unique(y)) < 2:
@@ -86,6 +85,7 @@ def run(arguments):
     split = train_test_split(images, y, test_size=1 / 3, stratify=y, random_state=arguments.seed)
     print(f"{arguments.data}: {len(split[0])} images to learn from, {len(split[1])} to test on, {images.shape[1:]}")
     search = _search(*split[::2], seed=arguments.seed)
+    _stopping.check()
     rows, codewords = _measure_all(search, *split)
     _print_table(rows)
     print(f"The grid search chose {search.best_params_['aggregation']}\n")
@@ -213,5 +213,5 @@ def _draw(rows, codewords, channels, path):
     side = round((codewords.codebook_.shape[1] / (channels[0] if channels else 1)) ** 0.5)
     CodebookDisplay.from_estimator(codewords, patch_shape=(side, side, *channels), ax=right)
     right.set_title(f"The {len(codewords.codebook_)} codewords of LearnedBoW")
-    figure.savefig(path, dpi=110)
+    save_figure(figure, path, dpi=110)
     plt.close(figure)

@@ -1,8 +1,10 @@
 """The demo of clusters: pictures of a folder, or the digits of scikit-learn, sorted by what they show, unlabelled."""
 
-import csv
 import sys
 from pathlib import Path
+
+from sklinvariant._demo import add_force, start_picture, warnings_as_lines
+from sklinvariant._outputs import PAGE, TABLE, check_output, printable, save_figure, write_table
 
 
 def add_arguments(parser):
@@ -23,6 +25,8 @@ def add_arguments(parser):
     )
     parser.add_argument("--shown", type=int, default=12, help="photographs shown of each cluster (default: 12)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--follow-links", action="store_true", help="take what links out of the folder lead to, too")
+    add_force(parser)
 
 
 def run(arguments):
@@ -35,10 +39,8 @@ def run(arguments):
 
 def _sort_digits(arguments):
     """How many digits are sorted as people do, beside k-means, and a picture of what each cluster is surest of."""
-    from sklinvariant._demo import start_picture
-
     path = arguments.output or "clusters.png"
-    start_picture(path)
+    start_picture(path, force=arguments.force)
     import matplotlib.pyplot as plt
     from sklearn.cluster import KMeans
     from sklearn.datasets import load_digits
@@ -60,39 +62,38 @@ def _sort_digits(arguments):
     figure, ax = plt.subplots(figsize=(8, 0.7 * k + 0.5), layout="constrained")
     ClusterGalleryDisplay.from_estimator(model, images, ax=ax)
     ax.set_title("what each cluster is surest of")
-    figure.savefig(path, dpi=80)
+    save_figure(figure, path, dpi=80)
     print(f"picture: {path}")
     return 0
 
 
 def _sort_photos(arguments):
     """Features, their clusters, a table and a page of the surest pictures of each."""
-    from sklinvariant._demo import check_folder, warnings_as_lines
     from sklinvariant._photos import list_pictures
     from sklinvariant._report import write_clusters
 
     if arguments.clusters < 2 or arguments.shown < 1 or arguments.image_size < 16:
         raise ValueError("--clusters must be at least 2, --shown at least 1 and --image-size at least 16")
-    page = check_folder("--output", arguments.output or "clusters.html")
-    table = page.with_suffix(".csv")
-    if table == page:
-        raise ValueError(f"--output {page} is the page, and cannot end in .csv")
+    page = check_output("--output", arguments.output or "clusters.html", PAGE, force=arguments.force)
+    table = check_output("the table of --output", page.with_suffix(".csv"), TABLE, force=arguments.force)
     folder = Path(arguments.photos).resolve()
-    names = [name for name, _ in list_pictures(folder)]
-    if not names:
-        raise ValueError(f"{folder} holds no pictures")
     with warnings_as_lines():
+        names = [name for name, _ in list_pictures(folder, follow_links=arguments.follow_links)]
+        if not names:
+            raise ValueError(f"{folder} holds no pictures")
         names, features, failed = _features(folder, names, arguments)
         probabilities, ratio = _clusters(features, arguments)
-    members = _write_table(table, names, probabilities)
+    members = _members(names, probabilities)
+    rows = zip(names, probabilities, strict=True)
+    write_table(table, ([name, row.argmax(), f"{row.max():.4f}"] for name, row in rows))
     write_clusters(page, folder, members, failed, n_shown=arguments.shown)
     print(f"{len(names)} photographs in {arguments.clusters} clusters: {', '.join(str(len(one)) for one in members)}")
     print(f"photographs that look alike share {ratio:.0%} of the information that as many clusters can hold")
-    print(f"page: {page}\ntable: {table}")
+    print(f"page: {printable(page)}\ntable: {printable(table)}")
     if failed:
         print(f"skipped: {len(failed)}", file=sys.stderr)
         for name, reason in failed:
-            print(f"  {name}: {reason}", file=sys.stderr)
+            print(f"  {printable(name)}: {printable(reason)}", file=sys.stderr)
     return 0
 
 
@@ -134,15 +135,10 @@ def _clusters(features, arguments):
     return clusterer.predict_proba(features), clusterer.mutual_information_ratio_[clusterer.best_head_]
 
 
-def _write_table(path, names, probabilities):
-    """Write a line for each picture; (name, probability) of the pictures of each cluster, the surest first."""
+def _members(names, probabilities):
+    """(name, probability) of the pictures of each cluster, the surest first."""
     members = [[] for _ in range(probabilities.shape[1])]
     for i in (-probabilities.max(1)).argsort(kind="stable"):
         cluster = probabilities[i].argmax()
         members[cluster].append((names[i], float(probabilities[i, cluster])))
-    with open(path, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["image", "cluster", "probability"])
-        for name, row in zip(names, probabilities, strict=True):
-            writer.writerow([name, row.argmax(), f"{row.max():.4f}"])
     return members

@@ -2,6 +2,9 @@
 
 import time
 
+from sklinvariant._demo import add_force, start_picture
+from sklinvariant._outputs import save_figure
+
 
 def add_arguments(parser):
     """The words of ``pool``."""
@@ -13,6 +16,7 @@ def add_arguments(parser):
         help="video files, or folders of pictures in the order of time; without any, a camera wanders over photographs",
     )
     parser.add_argument("--output", default="pool.png", help="where the picture goes (default: pool.png)")
+    add_force(parser)
     parser.add_argument("--pairs", type=int, default=4000, help="pairs of patches learned from (default: 4000)")
     parser.add_argument("--clusters", type=int, default=30, help="clusters of features (default: 30)")
     parser.add_argument("--seed", type=int, default=0)
@@ -23,7 +27,6 @@ def run(arguments):
     import numpy as np
     from sklearn.cluster import MiniBatchKMeans
 
-    from sklinvariant._demo import start_picture
     from sklinvariant.datasets import frame_pairs, make_camera_clips
     from sklinvariant.feature_extraction import ConvolutionalFeatures
     from sklinvariant.metrics import invariance_score
@@ -31,7 +34,7 @@ def run(arguments):
 
     if arguments.pairs < 100 or arguments.clusters < 1:
         raise ValueError("--pairs must be at least 100 and --clusters at least 1")
-    start_picture(arguments.output)
+    start_picture(arguments.output, force=arguments.force)
     pairs, clips = frame_pairs(
         arguments.videos or make_camera_clips(random_state=arguments.seed),
         n_pairs=arguments.pairs,
@@ -99,5 +102,5 @@ def _draw(pooling, filters, map_shape, curve, raw, path):
     clusters.set_title("features of a cluster")
     PoolingRegionDisplay.from_estimator(pooling, map_shape, components=shown, n_maps=6, ax=regions)
     regions.set_title("where on their maps")
-    figure.savefig(path, dpi=110)
+    save_figure(figure, path, dpi=110)
     plt.close(figure)

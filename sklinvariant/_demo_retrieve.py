@@ -2,6 +2,9 @@
 
 import time
 
+from sklinvariant._demo import add_force, load_data, start_picture
+from sklinvariant._outputs import save_figure
+
 
 def add_arguments(parser):
     """The words of ``retrieve``."""
@@ -12,6 +15,7 @@ def add_arguments(parser):
         help="digits (default), fashion-mnist, cifar10, an .npz file, or a folder with a sub-folder a class",
     )
     parser.add_argument("--output", default="retrieve.png", help="where the picture goes (default: retrieve.png)")
+    add_force(parser)
     parser.add_argument("--max-images", type=int, default=300, help="images used (default: 300)")
     parser.add_argument("--bits", type=int, default=64, help="length of the codes (default: 64)")
     parser.add_argument("--seed", type=int, default=0)
@@ -22,7 +26,6 @@ def run(arguments):
     import numpy as np
     import torch
 
-    from sklinvariant._demo import load_data, start_picture
     from sklinvariant.aggregation import BagOfWords
     from sklinvariant.feature_extraction import ConvolutionalFeatures
     from sklinvariant.hashing import RBMHasher
@@ -32,7 +35,7 @@ def run(arguments):
 
     if arguments.max_images < 20 or arguments.bits < 1:
         raise ValueError("--max-images must be at least 20 and --bits at least 1")
-    start_picture(arguments.output)
+    start_picture(arguments.output, force=arguments.force)
     images = np.asarray(load_data(arguments.data).images)
     rng = np.random.RandomState(arguments.seed)
     images = images[rng.permutation(len(images))[: arguments.max_images]]
@@ -98,5 +101,5 @@ def _draw(rows, angles, path):
     axes.set_title("A turned image looked for among all")
     axes.legend()
     axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=110)
+    save_figure(figure, path, dpi=110)
     plt.close(figure)

@@ -4,7 +4,10 @@ import sys
 import time
 import warnings
 
+from sklinvariant import _stopping
+from sklinvariant._demo import add_force, load_data, start_picture
 from sklinvariant._demo_families import FAMILIES, Digits
+from sklinvariant._outputs import save_figure
 
 _COLUMNS = ("family", "estimator", "learned from", "gives", "measured", "score", "baseline", "score", "s")
 _LINE = "{:<13}{:<26}{:<25}{:<26}{:<22}{:>6}  {:<20}{:>6}{:>6}"
@@ -14,18 +17,17 @@ def add_arguments(parser):
     """The words of ``tour``, which is also what is run without a command."""
     parser.set_defaults(run=run)
     parser.add_argument("--output", default="demo.png", help="where the picture goes (default: demo.png)")
+    add_force(parser)
     parser.add_argument("--only", nargs="+", choices=FAMILIES, metavar="family", help=f"of {', '.join(FAMILIES)}")
     parser.add_argument("--seed", type=int, default=0)
 
 
 def run(arguments):
-    """The table, a line as soon as it is measured, and the picture; the exit status."""
+    """The table, a line as soon as it is measured, and at the end the picture; the exit status."""
     import torch  # noqa: F401, before its threads can be limited
     from threadpoolctl import threadpool_limits
 
-    from sklinvariant._demo import start_picture
-
-    start_picture(arguments.output)
+    start_picture(arguments.output, force=arguments.force)
     with threadpool_limits(1):  # for networks this small, threads that wait for each other take longer
         rows, status = _measure(arguments.only or FAMILIES, _load(arguments.seed))
     if rows:
@@ -45,14 +47,11 @@ def _measure(names, digits):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # a short fit says that it could be longer
                 row = rows[name] = FAMILIES[name](digits)
-        except KeyboardInterrupt:  # keeps what there is
-            print("sklinvariant: interrupted", file=sys.stderr)
-            status = 130
-            break
         except Exception as error:  # the others can still be shown
             print(f"sklinvariant: {name}: {error}", file=sys.stderr)
             status = 1
             continue
+        _stopping.check()  # a result of models whose training was cut short is no result
         scores = f"{row.score:.3f}", row.baseline, f"{row.baseline_score:.3f}"
         print(_LINE.format(name, *row[:4], *scores, f"{time.perf_counter() - started:.1f}"), flush=True)
     return rows, status
@@ -60,8 +59,6 @@ def _measure(names, digits):
 
 def _load(seed):
     from sklearn.model_selection import train_test_split
-
-    from sklinvariant._demo import load_data
 
     data = load_data("digits")
     split = train_test_split(data.images, data.target, test_size=1 / 3, stratify=data.target, random_state=seed)
@@ -78,5 +75,5 @@ def _draw(rows, path):
     for part, row in zip(parts, rows.values(), strict=False):
         row.draw(part)
         part.suptitle(f"{row.estimator}: {row.score:.2f}, {row.baseline}: {row.baseline_score:.2f}")
-    figure.savefig(path, dpi=80)
+    save_figure(figure, path, dpi=80)
     plt.close(figure)

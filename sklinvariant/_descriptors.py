@@ -1,6 +1,7 @@
 """DescriptorSets: bags of local descriptors of any size, as one array of values and the offsets of the bags."""
 
 import contextlib
+import math
 import os
 import warnings
 from numbers import Integral
@@ -8,9 +9,28 @@ from numbers import Integral
 import numpy as np
 import torch
 
+from sklinvariant._writing import replacing
 from sklinvariant.kernels._chunks import gather_bags
+from sklinvariant.kernels._scale import largest_value
 
 _CHECK_ROWS = 1 << 16
+EXACT_IN_FLOAT32 = 1 << 24  # whole numbers up to this
+
+
+def _dtypes(*names):
+    """Those of torch that this version has."""
+    return {getattr(torch, name) for name in names if hasattr(torch, name)}
+
+
+_USUAL = _dtypes("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64")
+_USUAL |= _dtypes("complex32", "complex64", "complex128")  # which are refused where numbers have to be real
+# for these torch has hardly any operation but the conversion
+_FLOAT8 = _dtypes("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu")
+_CONVERTED = (
+    dict.fromkeys(_FLOAT8, torch.float32)
+    | dict.fromkeys(_dtypes("uint16"), torch.int32)
+    | dict.fromkeys(_dtypes("uint32"), torch.int64)
+)
 
 
 class DescriptorSets:
@@ -49,6 +69,8 @@ class DescriptorSets:
     def __init__(self, values, offsets):
         if not isinstance(values, (np.ndarray, torch.Tensor)):
             values = np.asarray(values)
+        if isinstance(values, torch.Tensor) and values.dtype not in _FLOAT8:  # which are converted when they are read
+            values = plain_tensor(values, "values")
         if values.ndim != 2:
             raise ValueError(f"values must be of shape (N, d), got {tuple(values.shape)}")
         _check_numeric(values, "values")
@@ -71,6 +93,8 @@ class DescriptorSets:
             return bags
         if bags is None:
             raise ValueError("no bags: got None, expected arrays of descriptors of shape (n_i, d)")
+        if isinstance(bags, torch.Tensor):
+            bags = list(bags.unbind()) if bags.is_nested else plain_tensor(bags, "bags")
         if isinstance(bags, (np.ndarray, torch.Tensor)) and bags.dtype != object:
             if bags.ndim not in (3, 4):
                 raise ValueError(
@@ -196,31 +220,96 @@ class DescriptorSets:
         return DescriptorSets(as_tensor(self.values).to(device), self.offsets)
 
     def save(self, path):
-        """Write a folder of two plain ``.npy`` files, values and offsets."""
+        """Write a folder of two plain ``.npy`` files, ``values.npy`` and ``offsets.npy``.
+
+        A set that was saved there before is replaced as a whole or not at all. Saving onto the folder that the values
+        are mapped from is safe.
+        """
+        values = as_numpy(self.values)
         os.makedirs(path, exist_ok=True)
-        np.save(os.path.join(path, "values.npy"), as_numpy(self.values))
-        np.save(os.path.join(path, "offsets.npy"), self.offsets)
+        # Two files cannot be replaced at once. The offsets therefore stand behind the values in one file (`np.load`
+        # reads the first array of a file), and `load` reads them there. The other file is for readers other than us.
+        with replacing(os.path.join(path, "values.npy")) as file:
+            np.save(file, values)
+            np.save(file, self.offsets)
+        with replacing(os.path.join(path, "offsets.npy")) as file:
+            np.save(file, self.offsets)
 
     @classmethod
     def load(cls, path, *, mmap_mode="r"):
-        """Read what `save` wrote; memory-mapped unless ``mmap_mode=None``."""
-        values = np.load(os.path.join(path, "values.npy"), mmap_mode=mmap_mode, allow_pickle=False)
-        return cls(values, np.load(os.path.join(path, "offsets.npy"), allow_pickle=False))
+        """Read what `save` wrote; memory-mapped unless ``mmap_mode=None``.
+
+        Raises
+        ------
+        FileNotFoundError
+            Where there is no such folder, or it lacks the files.
+        ValueError
+            Where a file is truncated or damaged, or the offsets do not fit the values.
+        """
+        if mmap_mode not in (None, "r", "r+", "c"):
+            raise ValueError(f"mmap_mode must be 'r', 'r+', 'c' or None, got {mmap_mode!r}")
+        name = os.path.join(path, "values.npy")
+        with open(name, "r+b" if mmap_mode == "r+" else "rb") as file:
+            values = _read_npy(file, name, mmap_mode)
+            offsets = None if file.tell() == _size(file) else _read_npy(file, name, None)
+        if offsets is None:  # as sklinvariant 0.1 wrote it
+            name = os.path.join(path, "offsets.npy")
+            with open(name, "rb") as file:
+                offsets = _read_npy(file, name, None)
+        try:
+            return cls(values, offsets)
+        except ValueError as error:
+            raise ValueError(f"{path} holds no whole set of bags: {error}. Save it again") from error
 
     def check_finite(self):
         """Raise a ValueError that names the first bag with a NaN or an infinity; reads a chunk at a time."""
-        if as_tensor(self.values[:0]).is_floating_point():
-            for start in range(0, len(self.values), _CHECK_ROWS):
-                part = as_tensor(self.values[start : start + _CHECK_ROWS])
-                part = part if part.itemsize >= 4 else part.float()  # whose sum would soon overflow
-                if torch.isfinite(part.sum()):  # one pass; only a sum that is not finite is looked into
-                    continue
-                finite = torch.isfinite(part).all(dim=1)
-                if not finite.all():
-                    row = start + int((~finite).nonzero()[0])
-                    bag = int(np.searchsorted(self.offsets, row, side="right")) - 1
-                    raise ValueError(f"bag {bag} contains NaN or infinity; remove or impute its descriptors")
+        self.largest_value()
         return self
+
+    def largest_value(self):
+        """The largest absolute value, as a float; a ValueError, as `check_finite` raises, where there is none."""
+        largest = 0.0
+        for start in range(0, len(self.values), _CHECK_ROWS):
+            part = as_tensor(self.values[start : start + _CHECK_ROWS])
+            part = plain_tensor(part, "values")
+            here = largest_value(part)  # one pass; only a value that is not finite is looked into
+            if not np.isfinite(here):
+                row = start + int((~torch.isfinite(part).all(dim=1)).nonzero()[0])
+                bag = int(np.searchsorted(self.offsets, row, side="right")) - 1
+                raise ValueError(f"bag {bag} contains NaN or infinity; remove or impute its descriptors")
+            largest = max(largest, here)
+        return largest
+
+
+def _read_npy(file, name, mmap_mode):
+    """The array of numbers that an open ``.npy`` file goes on with, mapped or read; leaves the file behind it.
+
+    The header is checked against the size of the file before any memory is taken.
+    """
+    try:
+        version = np.lib.format.read_magic(file)
+        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        shape, in_columns, dtype = read_header[version](file)
+        is_sound = dtype.kind in "biuf" and len(shape) <= 2 and all(0 <= side < 1 << 40 for side in shape)
+        length = math.prod(shape) * dtype.itemsize
+    except Exception as error:  # numpy's reader of headers raises nearly everything on damaged ones
+        raise ValueError(f"{name} cannot be read as an array ({error}). Save the set again") from error
+    start = file.tell()
+    if not is_sound or start + length > _size(file):
+        raise ValueError(
+            f"{name} should hold {dtype} numbers of shape {shape}, but is not a whole file of such. Save the set again"
+        )
+    order = "F" if in_columns else "C"
+    if mmap_mode is None or length == 0:
+        values = np.fromfile(file, dtype, math.prod(shape)).reshape(shape, order=order)
+    else:
+        values = np.memmap(file, dtype, mmap_mode, start, shape, order)
+    file.seek(start + length)
+    return values
+
+
+def _size(file):
+    return os.fstat(file.fileno()).st_size
 
 
 def as_tensor(values):
@@ -231,18 +320,63 @@ def as_tensor(values):
         warnings.filterwarnings("ignore", message=".*not writable.*")
         if any(stride < 0 for stride in values.strides) or not values.dtype.isnative:
             values = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
-        if values.dtype in (np.uint16, np.uint32, np.uint64):
-            values = values.astype(np.float32)
+        if values.dtype.kind == "u" and values.itemsize > 1:
+            values = _signed(values)
         if values.dtype == np.longdouble:  # which torch lacks
             values = values.astype(np.float64)
         return torch.from_numpy(values)
+
+
+def _signed(values):
+    """Unsigned numbers, of which torch cannot compute, in a signed type that holds them, or float64."""
+    if values.itemsize < 8:
+        return values.astype(np.int32 if values.itemsize == 2 else np.int64)
+    fits = values.size == 0 or values.max() <= np.iinfo(np.int64).max
+    return values.astype(np.int64 if fits else np.float64)
+
+
+def plain_tensor(X, name="X"):
+    """A dense tensor of a dtype that torch computes in; a TypeError in words where X cannot be had as one.
+
+    float8 becomes float32, unsigned types become wider signed ones, and quantised tensors what they stand for.
+    """
+    if X.is_nested:
+        raise TypeError(
+            f"{name} is a nested tensor, but a dense one is required. Bags of unequal size are passed as a list: "
+            "list(tensor.unbind())."
+        )
+    if X.is_meta:
+        raise TypeError(f"{name} is a tensor on the meta device, which has no values. Pass a tensor with data.")
+    if X.layout != torch.strided:
+        raise TypeError(
+            f"Sparse data was passed for {name} (layout {X.layout}), but dense data is required. Use '.to_dense()'."
+        )
+    if X.is_quantized:
+        X = X.dequantize()
+    if X.dtype in _CONVERTED:
+        return X.detach().to(_CONVERTED[X.dtype])
+    if X.dtype == getattr(torch, "uint64", None):
+        return torch.from_numpy(_signed(X.detach().cpu().numpy())).to(X.device)
+    if X.dtype not in _USUAL:
+        raise TypeError(f"{name} has dtype {X.dtype}, which cannot be computed with. Convert it to torch.float32.")
+    return X.resolve_conj().resolve_neg()
+
+
+def exceeds_float32(values):
+    """Whether an array or tensor of whole numbers has some that float32 would round."""
+    is_tensor = isinstance(values, torch.Tensor)
+    whole = not (values.is_floating_point() or values.is_complex()) if is_tensor else values.dtype.kind in "iu"
+    if not whole or values.dtype.itemsize < 4:
+        return False
+    parts = (as_tensor(values[i : i + _CHECK_ROWS]) for i in range(0, len(values), _CHECK_ROWS))
+    return any(largest_value(part) > EXACT_IN_FLOAT32 for part in parts)
 
 
 def as_numpy(values):
     """A tensor on any device, or an array, as numpy; bfloat16, which numpy lacks, as float32."""
     if not isinstance(values, torch.Tensor):
         return np.asarray(values)
-    values = values.detach().cpu()
+    values = plain_tensor(values, "the tensor").detach().cpu()
     return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
 
 
@@ -262,6 +396,7 @@ def _as_bag(bag, i):
             raise ValueError(f"bag {i}, a {kind}, is no array of shape (n_{i}, d): {error}") from error
         if bag.ndim != 2:
             raise ValueError(f"bag {i} must be of shape (n_{i}, d), got a {kind} of shape {bag.shape}")
+    bag = plain_tensor(bag, f"bag {i}") if isinstance(bag, torch.Tensor) else bag
     if bag.ndim != 2:
         raise ValueError(f"bag {i} must be of shape (n_{i}, d), got {tuple(bag.shape)}")
     if bag.dtype == object:
@@ -273,8 +408,6 @@ def _as_bag(bag, i):
 
 def _check_numeric(values, name):
     if isinstance(values, torch.Tensor):
-        if values.layout != torch.strided:
-            raise TypeError(f"{name} must be dense, got a sparse tensor; use '.to_dense()'")
         ok = not values.is_complex() and values.dtype != torch.bool
     else:
         ok = values.dtype.kind in "fiu"

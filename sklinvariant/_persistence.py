@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 import sklinvariant
 from sklinvariant._compat import metadata_requests, request_metadata
 from sklinvariant._discovery import public_classes
+from sklinvariant._layout import check_fitted_state
 from sklinvariant._writing import replacing
 
 _FORMAT = "sklinvariant-estimator"
@@ -23,6 +24,7 @@ _DTYPES = {
     f"{kind.upper()}{8 * size}": np.dtype(f"<{kind}{size}") for kind in "iuf" for size in (1, 2, 4, 8)[kind == "f" :]
 }
 _DTYPES["BOOL"] = np.dtype(bool)
+_WORDS_BYTES = 1 << 26  # that arrays of strings may take however short the strings in the file are
 _PRIVATE_STATE = ("_state", "_sklearn_output_config")
 
 
@@ -62,8 +64,20 @@ def save(estimator, path):
     text = json.dumps(document)
     metadata = {"document": text, "sha256": _digest(text, tensors)}
     data = to_safetensors(tensors, metadata=metadata)
+    start = 8 + int.from_bytes(data[:8], "little")
+    head = _ordered(data[8:start])
     with replacing(path) as file:
-        file.write(data)
+        file.write(len(head).to_bytes(8, "little"))
+        file.write(head)
+        file.write(memoryview(data)[start:])
+
+
+def _ordered(head):
+    """The head of a safetensors file with its metadata in alphabetical order, which the library leaves to chance."""
+    head = json.loads(head)
+    head["__metadata__"] = dict(sorted(head["__metadata__"].items()))
+    text = json.dumps(head, separators=(",", ":"), ensure_ascii=False).encode()
+    return text + b" " * (-len(text) % 8)  # the format wants the data to start at a multiple of 8
 
 
 def load(path, *, mmap_mode=None):
@@ -112,8 +126,9 @@ def load(path, *, mmap_mode=None):
             raise ValueError(
                 f"it was written by sklinvariant {document['package']}, this is {sklinvariant.__version__}"
             )
-        return _decode_estimator(document["estimator"], tensors, _known_classes())
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+        return _Decoder(text, tensors).estimator(document["estimator"])
+    # whatever a crafted document may lead to: none of these is of the machine's making
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError) as error:
         raise ValueError(f"{path} holds no model that this sklinvariant can read ({error})") from error
 
 
@@ -207,33 +222,54 @@ def _encode(value, tensors, where):
     raise TypeError(f"{where} is a {type(value).__name__}, which sklinvariant.save cannot write; use skops.io")
 
 
-def _decode(value, tensors, classes):
-    if not isinstance(value, dict):
-        return value
-    if "estimator" in value:
-        return _decode_estimator(value, tensors, classes)
-    ((kind, content), *rest) = value.items()
-    if kind == "float":
-        return float(content)
-    if kind == "scalar":
-        return np.dtype(dict(rest)["dtype"]).type(_decode(content, tensors, classes))
-    if kind == "array":
-        return tensors[content]
-    if kind == "words":
-        return np.array(content, dtype=dict(rest)["dtype"])
-    if kind == "dict":
-        return {_decode(k, tensors, classes): _decode(v, tensors, classes) for k, v in content}
-    return {"list": list, "tuple": tuple}[kind](_decode(item, tensors, classes) for item in content)
+class _Decoder:
+    """Estimators from a document and arrays that may have been made up: nothing large is made of a small file."""
 
+    def __init__(self, text, tensors):
+        self.tensors, self.classes = tensors, _known_classes()
+        self.bytes_left = _WORDS_BYTES + 64 * len(text)  # that arrays of words may take
 
-def _decode_estimator(value, tensors, classes):
-    if value["estimator"] not in classes:
-        raise ValueError(f"{value['estimator']} is no estimator of this version")
-    params = {key: _decode(item, tensors, classes) for key, item in value["params"].items()}
-    estimator = classes[value["estimator"]](**params)
-    request_metadata(estimator, value.get("requests", {}))
-    for key, item in value["fitted"].items():
-        if not _is_fitted_state(key):
-            raise ValueError(f"{key!r} is not an attribute that fitting sets")
-        setattr(estimator, key, _decode(item, tensors, classes))
-    return estimator
+    def estimator(self, value):
+        if value["estimator"] not in self.classes:
+            raise ValueError(f"{value['estimator']} is not an estimator of this version")
+        params = {key: self.value(item) for key, item in value["params"].items()}
+        estimator = self.classes[value["estimator"]](**params)
+        if hasattr(estimator, "_parameter_constraints"):
+            estimator._validate_params()
+        request_metadata(estimator, value.get("requests", {}))
+        for key, item in value["fitted"].items():
+            if not _is_fitted_state(key):
+                raise ValueError(f"{key!r} is not an attribute that fitting sets")
+            setattr(estimator, key, self.value(item))
+        check_fitted_state(estimator)
+        return estimator
+
+    def value(self, value):
+        if not isinstance(value, dict):
+            return value
+        if "estimator" in value:
+            return self.estimator(value)
+        ((kind, content), *rest) = value.items()
+        if kind == "float":
+            return float(content)
+        if kind == "scalar":
+            return self.scalar(content, np.dtype(dict(rest)["dtype"]))
+        if kind == "array":
+            return self.tensors[content]
+        if kind == "words":
+            return self.words(content, np.dtype(dict(rest)["dtype"]))
+        if kind == "dict":
+            return {self.value(k): self.value(v) for k, v in content}
+        return {"list": list, "tuple": tuple}[kind](self.value(item) for item in content)
+
+    def scalar(self, content, dtype):
+        if not _is_plain_number(dtype):
+            raise ValueError(f"{dtype} is not a type of numbers")
+        return dtype.type(self.value(content))
+
+    def words(self, content, dtype):
+        as_objects = np.array(content, dtype=object)
+        self.bytes_left -= as_objects.size * dtype.itemsize
+        if dtype.kind not in "UO" or self.bytes_left < 0 or not all(isinstance(word, str) for word in as_objects.flat):
+            raise ValueError(f"{as_objects.size} items are not strings of type {dtype}")
+        return as_objects.astype(dtype)

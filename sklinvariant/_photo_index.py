@@ -1,37 +1,79 @@
-"""An index of a folder of photographs: made in steps that survive an interruption, asked for the same object again."""
+"""An index of a folder of photographs: made in steps that survive an interruption, asked for the same object again.
+
+The folder of an index holds
+
+``settings.json``
+    Written first: what was asked for.
+``weights.safetensors``
+    The network, or the features that were learned instead of one.
+``features-*.npz``
+    The features of 64 photographs each. Each file names its photographs and what made it (a hash of settings and
+    weights), so features of other settings are never taken for those of this index.
+``hasher.safetensors``, ``index.safetensors``, ``names.json``
+    The index itself. ``names.json`` is written last: an index is whole where it is.
+``index.lock``
+    Names the process that writes to the folder; empty where there is none.
+"""
 
 import hashlib
 import json
-import os
 import re
 import sys
-import uuid
-from pathlib import Path
+import zipfile
+import zlib
+from pathlib import Path, PurePath
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from sklinvariant._photos import learn_backbone, list_pictures, squeezenet
+from sklinvariant._lock import locked
+from sklinvariant._photos import learn_backbone, list_pictures, photo_identity, squeezenet
+from sklinvariant._writing import replacing
 
+LIMITS = {"n_bits": (1, 65_536), "image_size": (16, 4096), "n_rotations": (1, 360), "n_scales": (1, 100)}
 _CHUNK = 64  # photographs whose features are written together; what an interruption can lose
 _SETTINGS = "settings.json"
+_LOCK = "index.lock"
 _NEEDED = {"photos", "n_bits", "image_size", "n_rotations", "n_scales", "backbone"}
 _MADE = re.compile(r"features-\d+\.npz|(weights|hasher|index)\.safetensors")
 _HALF_WRITTEN = re.compile(
-    r"(features-\d+|settings|names|weights|(hasher|index)\.safetensors)\.[0-9a-f]{32}\.tmp(\.npz)?"
+    r"(features-\d+|settings|names|weights|hasher|index)(\.npz|\.json|\.safetensors)?\.[0-9a-f]{32}\.tmp(\.npz)?"
 )
 
 
-def make_index(photos, out, *, n_bits=128, weights=None, image_size=128, n_rotations=12, n_scales=3, seed=0, show=True):
+class Answer(NamedTuple):
+    """What a query found."""
+
+    found: dict[str, list[tuple[int, str]]]  # image: (distance in bits, photograph), the nearest first
+    failed: list[tuple[str, str]]  # images that could not be read, and why
+    changed: dict[str, str]  # photographs found that are not on the disk as they were indexed, and why
+    n_bits: int
+
+
+def make_index(
+    photos,
+    out,
+    *,
+    n_bits=128,
+    weights=None,
+    image_size=128,
+    n_rotations=12,
+    n_scales=3,
+    seed=0,
+    follow_links=False,
+    show=True,
+):
     """Index all pictures below a folder; the number of photographs indexed, and the (file, reason) of those skipped.
 
     ``out`` is a folder: settings, weights, features in chunks, and at the end the index. Whatever chunks are there
-    from an interrupted run with the same settings are used; a photograph that changed since is read again.
+    from an interrupted run with the same settings are used; a photograph that changed since is read again, and so is
+    one that could not be read. One process at a time can write to the folder.
     """
     from sklinvariant import save
     from sklinvariant.hashing import HammingNeighbors
 
     photos, out = Path(photos).resolve(), Path(out)
-    files = list_pictures(photos, but=out)
+    files = list_pictures(photos, but=out, follow_links=follow_links)
     if not files:
         raise ValueError(f"{photos} holds no pictures")
     settings = {
@@ -44,38 +86,54 @@ def make_index(photos, out, *, n_bits=128, weights=None, image_size=128, n_rotat
         "weights": hashlib.sha256(Path(weights).read_bytes()).hexdigest() if weights else None,
         "seed": seed,
     }
-    _start(out, settings, files, weights)
-    pooler = make_pooler(out, settings)
-    features, names, skipped = _features(out, files, pooler, show)
-    if len(names) < 2:
-        raise ValueError(f"{len(names)} of {len(files)} pictures in {photos} can be read; an index needs 2")
-    hasher = _make_hasher(n_bits, features.shape[1], len(names), seed).fit(features)
-    save(hasher, out / "hasher.safetensors")
-    save(HammingNeighbors(packed=True).fit(hasher.transform(features)), out / "index.safetensors")
-    _write_json(out / "names.json", names)  # the last: an index is whole where this is
-    return len(names), skipped
+    out.mkdir(parents=True, exist_ok=True)
+    _check_folder(out)  # before a lock file is put into it
+    with locked(out / _LOCK, out):
+        _start(out, settings, files, weights)
+        maker = _maker(out, settings)
+        pooler = make_pooler(out, settings)
+        features, kept, skipped = _features(out, photos, files, pooler, maker, show)
+        if len(kept) < 2:
+            raise ValueError(f"{len(kept)} of {len(files)} pictures in {photos} can be read; an index needs 2")
+        hasher = _make_hasher(n_bits, features.shape[1], len(kept), seed).fit(features)
+        save(hasher, out / "hasher.safetensors")
+        save(HammingNeighbors(packed=True).fit(hasher.transform(features)), out / "index.safetensors")
+        if read_settings(out) != settings or _maker(out, settings) != maker:
+            raise ValueError(f"another program has changed {out} meanwhile; run the command again")
+        _write_json(out / "names.json", {"maker": maker, "n_bits": n_bits, "photos": kept})
+    return len(kept), skipped
 
 
 def query_index(out, images, *, n_neighbors=8):
-    """For each image a list of (distance in bits, file), the nearest first; (file, reason) of those not readable."""
-    from sklinvariant import load
+    """The photographs nearest to each image, as an `Answer`."""
+    from sklinvariant.feature_extraction import ConvolutionalFeatures
+    from sklinvariant.hashing import HammingNeighbors, ITQHasher, RBMHasher
 
     out = Path(out)
     settings = read_settings(out)
     if settings is None or not (out / "names.json").exists():
         raise FileNotFoundError(f"{out} holds no finished index; make one with: python -m sklinvariant index")
-    names = json.loads((out / "names.json").read_text())
-    pooler, hasher = make_pooler(out, settings), load(out / "hasher.safetensors")
-    index = load(out / "index.safetensors", mmap_mode="r")
+    _check_settings(out, settings)
+    photos = _read_photos(out, settings)
+    if settings["backbone"] == "kmeans":
+        _load(out / "weights.safetensors", ConvolutionalFeatures)
+    pooler = make_pooler(out, settings)
+    hasher = _load(out / "hasher.safetensors", ITQHasher, RBMHasher)
+    index = _load(out / "index.safetensors", HammingNeighbors, mmap_mode="r")
+    if index.n_samples_fit_ != len(photos):
+        raise ValueError(f"{out} names {len(photos)} photographs and holds {index.n_samples_fit_} codes. {_AGAIN}")
     features, failed = _read(pooler, [str(image) for image in images])
     good = ~np.isnan(features).any(axis=1)
-    found = {}
+    found: dict[str, list[tuple[int, str]]] = {}
+    changed: dict[str, str] = {}
     if good.any():
-        distances, ids = index.kneighbors(hasher.transform(features[good]), min(n_neighbors, len(names)))
+        distances, ids = index.kneighbors(hasher.transform(features[good]), min(n_neighbors, len(photos)))
         for image, near, rows in zip(np.flatnonzero(good), distances, ids, strict=True):
-            folder = Path(settings["photos"])
-            found[str(images[image])] = [(int(d), str(folder / names[i])) for d, i in zip(near, rows, strict=True)]
-    return found, failed
+            neighbors = [(int(distance), *photos[row]) for distance, row in zip(near, rows, strict=True)]
+            found[str(images[image])] = [(distance, file) for distance, file, _ in neighbors]
+            reasons = {file: _difference(file, identity) for _, file, identity in neighbors}
+            changed |= {file: reason for file, reason in reasons.items() if reason}
+    return Answer(found, failed, changed, settings["n_bits"])
 
 
 def make_pooler(out, settings):
@@ -98,17 +156,90 @@ def read_settings(out):
     """The settings of an index, begun or finished, in a folder; None where it holds none."""
     try:
         settings = json.loads((out / _SETTINGS).read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return settings if isinstance(settings, dict) and settings.keys() >= _NEEDED else None
 
 
+_AGAIN = "The index is damaged, or was edited; make it again with: python -m sklinvariant index"
+
+
+def _check_settings(out, settings):
+    """ValueError where settings, which anyone may have written, are not those that `make_index` writes."""
+    wrong = [name for name, (low, high) in LIMITS.items() if not _is_count(settings[name], low, high)]
+    wrong += [] if isinstance(settings["photos"], str) else ["photos"]
+    wrong += [] if settings["backbone"] in ("kmeans", "squeezenet") else ["backbone"]
+    if wrong:
+        raise ValueError(f"{out / _SETTINGS} has no valid value for {', '.join(wrong)}. {_AGAIN}")
+
+
+def _is_count(value, low, high):
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def _read_photos(out, settings):
+    """(file, identity) of each photograph of a finished index, all inside its folder of photographs."""
+    path = out / "names.json"
+    try:
+        content = json.loads(path.read_text())
+        maker, n_bits = content["maker"], content["n_bits"]
+        photos = [(str(name), [int(size), int(changed)]) for name, (size, changed) in content["photos"]]
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        raise ValueError(f"{path} cannot be read, or was written by another version. {_AGAIN}") from error
+    for name, _ in photos:
+        if not _is_inside(name):
+            raise ValueError(f"{path} names {name!r}, which is not a file in the folder of photographs. {_AGAIN}")
+    if maker != _maker(out, settings) or n_bits != settings["n_bits"]:
+        raise ValueError(f"{path} does not belong to the settings and weights beside it. {_AGAIN}")
+    folder = Path(settings["photos"])
+    return [(str(folder / name), identity) for name, identity in photos]
+
+
+def _is_inside(name):
+    path = PurePath(name)
+    return bool(path.parts) and not path.anchor and ".." not in path.parts and "\0" not in name
+
+
+def _difference(file, identity):
+    """Why a file is not the photograph that was indexed; None where it is.
+
+    An index from somewhere else names files of its own choice, as of a home folder. Whoever wrote it cannot know when
+    those were changed, so a page made of its answers shows nothing of them.
+    """
+    here = photo_identity(file)
+    if here is None:
+        return "not there any more"
+    margin = 2e9  # nanoseconds: copies, archives and some file systems round times
+    same = here[0] == identity[0] and abs(here[1] - identity[1]) <= margin
+    return None if same else "changed since it was indexed"
+
+
+def _load(path, *kinds, **settings):
+    """What an index holds, of the kinds that `make_index` writes."""
+    from sklinvariant import load
+
+    try:
+        estimator = load(path, **settings)
+    except FileNotFoundError as error:
+        raise ValueError(f"{path} is missing. {_AGAIN}") from error
+    if not isinstance(estimator, kinds):
+        expected = " or ".join(kind.__name__ for kind in kinds)
+        raise ValueError(f"{path} holds a {type(estimator).__name__}, not a {expected}. {_AGAIN}")
+    return estimator
+
+
+def _check_folder(out):
+    """ValueError where a folder holds anything but an index, begun or finished."""
+    of_an_index = read_settings(out) is not None
+    if not of_an_index and not all(_HALF_WRITTEN.fullmatch(path.name) or path.name == _LOCK for path in out.iterdir()):
+        reason = f" ({_SETTINGS} is not that of an index)" if (out / _SETTINGS).exists() else ""
+        raise ValueError(f"{out} holds other files{reason}; give a new or empty folder")
+
+
 def _start(out, settings, files, weights):
     """The folder, its settings and its weights; what an earlier run with other settings left is taken away."""
-    out.mkdir(parents=True, exist_ok=True)
+    _check_folder(out)
     before = read_settings(out)
-    if before is None and not all(_HALF_WRITTEN.fullmatch(path.name) for path in out.iterdir()):
-        raise ValueError(f"{out} holds other files; give a new or empty folder")
     (out / "names.json").unlink(missing_ok=True)
     trained = out / "weights.safetensors"
     kept = trained.exists() and before is not None and before | {"n_bits": 0} == settings | {"n_bits": 0}
@@ -121,43 +252,63 @@ def _start(out, settings, files, weights):
 
 
 def _write_weights(out, settings, files, weights):
-    from safetensors.torch import save_file
+    from safetensors.torch import save as to_safetensors
 
     from sklinvariant import save
     from sklinvariant.feature_extraction._weights import load_weights
     from sklinvariant.networks import SqueezeNet11Features
 
     if settings["backbone"] == "squeezenet":
-        temporary = out / f"weights.{uuid.uuid4().hex}.tmp"
-        save_file(load_weights(SqueezeNet11Features(), weights).state_dict(), temporary)
-        os.replace(temporary, out / "weights.safetensors")
+        data = to_safetensors(load_weights(SqueezeNet11Features(), weights).state_dict())
+        with replacing(out / "weights.safetensors") as file:
+            file.write(data)
     else:
         names = [str(Path(settings["photos"]) / name) for name, _ in files]
         save(learn_backbone(names, settings["image_size"], settings["seed"]), out / "weights.safetensors")
 
 
-def _features(out, files, pooler, show):
+def _maker(out, settings):
+    """A hash of all that features depend on but the photographs: settings, and the weights in the folder."""
+    digest = hashlib.sha256(json.dumps(settings | {"n_bits": 0}, sort_keys=True).encode())
+    digest.update((out / "weights.safetensors").read_bytes())
+    return digest.hexdigest()
+
+
+def _features(out, folder, files, pooler, maker, show):
     """(n, d) features, their files, and (file, reason) of what could not be read; chunk by chunk, each written."""
     from tqdm import tqdm
 
-    features, names, skipped = [], [], []
-    folder = Path(json.loads((out / _SETTINGS).read_text())["photos"])
+    features, kept, skipped = [], [], []
     with tqdm(total=len(files), unit="photo", desc="features", disable=not show, file=sys.stderr) as bar:
         for start in range(0, len(files), _CHUNK):
             chunk = files[start : start + _CHUNK]
-            path = out / f"features-{start // _CHUNK:06d}.npz"
-            content = _stored(path, chunk)
-            if content is None:
-                values, failed = _read(pooler, [str(folder / name) for name, _ in chunk])
-                content = values, {str(Path(file).relative_to(folder)): reason for file, reason in failed}
-                _write_chunk(path, chunk, *content)
-            values, failed = content
+            values, failed = _chunk(out / f"features-{start // _CHUNK:06d}.npz", folder, chunk, pooler, maker)
             good = ~np.isnan(values).any(axis=1)
             features.append(values[good])
-            names += [name for (name, _), ok in zip(chunk, good, strict=True) if ok]
-            skipped += list(failed.items())
+            kept += [file for file, ok in zip(chunk, good, strict=True) if ok]
+            skipped += failed
             bar.update(len(chunk))
-    return np.concatenate(features), names, skipped
+    return np.concatenate(features), kept, skipped
+
+
+def _chunk(path, folder, chunk, pooler, maker):
+    """Features of a chunk, and (file, reason) of what could not be read.
+
+    Photographs that could not be read in an earlier run are tried again: a disk or a permission may be back.
+    """
+    values = _stored(path, chunk, maker)
+    rows = range(len(chunk)) if values is None else np.flatnonzero(np.isnan(values).any(axis=1))
+    if not len(rows):
+        return values, []
+    read, failed = _read(pooler, [str(folder / chunk[row][0]) for row in rows])
+    if values is None:
+        values = read
+    else:
+        values[rows] = read
+    if len(failed) < len(rows):
+        with replacing(path) as file:
+            np.savez(file, features=values, files=json.dumps(chunk), maker=maker)
+    return values, [(str(Path(file).relative_to(folder)), reason) for file, reason in failed]
 
 
 def _read(pooler, files):
@@ -169,27 +320,21 @@ def _read(pooler, files):
     return values, [(files[row], reason) for row, reason in stream.failed]
 
 
-def _stored(path, chunk):
-    """A chunk's features and failures, where its file is whole and of these very photographs."""
+def _stored(path, chunk, maker) -> Any:
+    """A chunk's features, where its file is whole and was made of these very photographs in the same way."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if json.loads(str(file["files"])) == [list(item) for item in chunk]:
-                return file["features"], json.loads(str(file["failed"]))
-    except (OSError, ValueError, KeyError, EOFError):
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
+            if str(file["maker"]) == maker and json.loads(str(file["files"])) == [list(item) for item in chunk]:
+                values = file["features"]
+                return values if values.ndim == 2 and len(values) == len(chunk) else None
+    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error):
         pass  # not there, or cut off: made again
     return None
 
 
-def _write_chunk(path, chunk, features, failed):
-    temporary = path.with_suffix(f".{uuid.uuid4().hex}.tmp.npz")
-    np.savez(temporary, features=features, files=json.dumps(chunk), failed=json.dumps(failed))
-    os.replace(temporary, path)
-
-
 def _write_json(path, content):
-    temporary = path.with_suffix(f".{uuid.uuid4().hex}.tmp")
-    temporary.write_text(json.dumps(content, indent=1))
-    os.replace(temporary, path)
+    with replacing(path, "w") as file:
+        json.dump(content, file, indent=1)
 
 
 def _make_hasher(n_bits, n_features, n, seed):

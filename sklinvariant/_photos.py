@@ -1,23 +1,74 @@
 """Pictures of a folder, and networks that see them: pretrained, or learned from the pictures themselves."""
 
+import os
+import stat
+import warnings
+from pathlib import Path
+
 import numpy as np
 
 _MOST_TO_LEARN = 500  # pictures that features are learned from
 
 
-def list_pictures(folder, but=None):
-    """(file below the folder, [bytes, time of change]) of all pictures, sorted; without those in the folder ``but``."""
+def list_pictures(folder, but=None, *, follow_links=False):
+    """(file below the folder, [bytes, time of change]) of all pictures, sorted; without those in the folder ``but``.
+
+    Links to folders, and links to files outside of this one, are followed only on request.
+    """
     from sklinvariant._images import PICTURES
 
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}")
-    but, files = but and but.resolve(), []
-    inside = but is not None and folder in but.parents
-    for file in sorted(folder.rglob("*")):
-        if file.suffix.lower() in PICTURES and not (inside and but in file.parents) and file.is_file():
-            status = file.stat()
-            files.append((str(file.relative_to(folder)), [status.st_size, status.st_mtime_ns]))
-    return files
+    root, files, passed_over = folder.resolve(), [], 0
+    seen = {root, but.resolve()} if but else {root}
+    for place, folders, names in os.walk(folder, followlinks=follow_links, onerror=_warn):
+        paths = {name: Path(place, name) for name in folders}
+        links = [path for path in paths.values() if path.is_symlink()]
+        passed_over += 0 if follow_links else sum(_leads_out(path, root) for path in links)
+        folders[:] = [name for name, path in paths.items() if _is_new(path, seen)]
+        for path in (Path(place, name) for name in names):
+            if path.suffix.lower() not in PICTURES:
+                continue
+            if path.is_symlink() and not follow_links and _leads_out(path, root):
+                passed_over += 1
+                continue
+            identity = photo_identity(path)
+            if identity is not None:
+                files.append((path.relative_to(folder), identity))
+    if passed_over:
+        warnings.warn(
+            f"{passed_over} links lead out of {folder} and were passed over. To take what they lead to, give "
+            "--follow-links",
+            stacklevel=2,
+        )
+    return [(str(path), identity) for path, identity in sorted(files)]
+
+
+def photo_identity(path):
+    """[bytes, time of change] of a file; None where there is none."""
+    try:
+        status = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError:  # the reason will be told when it is read
+        return [0, 0]
+    return [status.st_size, status.st_mtime_ns] if stat.S_ISREG(status.st_mode) else None
+
+
+def _leads_out(link, root):
+    return root not in Path(os.path.realpath(link)).parents  # Path.resolve raises on links to themselves
+
+
+def _is_new(folder, seen):
+    """Whether a folder was not met before, by way of another link; from now on it was."""
+    real = Path(os.path.realpath(folder))
+    is_new = real not in seen
+    seen.add(real)
+    return is_new
+
+
+def _warn(error):
+    warnings.warn(f"a folder cannot be read: {error}", stacklevel=3)
 
 
 def learn_backbone(files, image_size, seed):

@@ -3,11 +3,16 @@
 import base64
 import html
 
+from sklinvariant._outputs import MARK, printable
+from sklinvariant._writing import replacing
+
 _PAGE = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="generator" content="{mark}">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <title>{title}</title>
 <style>
 body {{ font: 15px/1.4 system-ui, sans-serif; margin: 2rem; color: #222; background: #fafafa; }}
@@ -30,10 +35,14 @@ b {{ display: block; }}
 """
 
 
-def write_report(path, found, failed, *, n_bits):
-    """Write the page. ``found`` is {query: [(distance, file), …]}, ``failed`` a list of (query, reason)."""
-    sections = [_section(query, neighbors, n_bits) for query, neighbors in found.items()]
-    sections += [f"<p>{html.escape(query)}: {html.escape(reason)}</p>" for query, reason in failed]
+def write_report(path, found, failed, *, changed, n_bits):
+    """Write the page.
+
+    ``found`` is {query: [(distance, file), …]}, ``failed`` a list of (query, reason). Files in ``changed``, a
+    mapping to reasons, are named but not shown.
+    """
+    sections = [_section(query, neighbors, changed, n_bits) for query, neighbors in found.items()]
+    sections += [_failure(query, reason) for query, reason in failed]
     _write_page(path, f"Nearest photographs, by codes of {n_bits} bits", sections)
 
 
@@ -43,28 +52,39 @@ def write_clusters(path, folder, members, failed, *, n_shown):
     for cluster, files in enumerate(members):
         figures = [_figure(folder / name, f"{sure:.0%} sure", name=name) for name, sure in files[:n_shown]]
         more = f", the surest {n_shown} of them" if len(files) > n_shown else ""
-        sections.append(f"<h2>Cluster {cluster}: {len(files)} photographs{more}</h2>")
+        sections.append(f"<h2>{_text(f'Cluster {cluster}: {len(files)} photographs{more}')}</h2>")
         sections += [f"<section>{''.join(figures)}</section>"] if figures else []
-    sections += [f"<p>{html.escape(name)}: {html.escape(reason)}</p>" for name, reason in failed]
-    title = f"{sum(map(len, members))} photographs of {html.escape(str(folder))} in {len(members)} clusters"
+    sections += [_failure(name, reason) for name, reason in failed]
+    title = f"{sum(map(len, members))} photographs of {folder} in {len(members)} clusters"
     _write_page(path, title, sections)
 
 
 def _write_page(path, title, sections):
-    with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
-        file.write(_PAGE.format(title=title, sections="\n".join(sections)))
+    with replacing(path, "w", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(_PAGE.format(title=_text(title), mark=MARK, sections="\n".join(sections)))
 
 
-def _section(query, neighbors, n_bits):
+def _text(words):
+    """Words of any origin as HTML that shows them."""
+    return html.escape(printable(words))
+
+
+def _failure(name, reason):
+    return f"<p>{_text(name)}: {_text(reason)}</p>"
+
+
+def _section(query, neighbors, changed, n_bits):
     figures = [_figure(query, "query", kind="query")]
-    figures += [_figure(file, f"{distance} of {n_bits} bits differ") for distance, file in neighbors]
+    for distance, file in neighbors:
+        figures.append(_figure(file, f"{distance} of {n_bits} bits differ", missing=changed.get(file)))
     return f"<section>{''.join(figures)}</section>"
 
 
-def _figure(file, caption, *, name=None, kind=""):
-    name = html.escape(name or file)
-    text = f"<figcaption><b>{html.escape(caption)}</b>{name}</figcaption>"
-    return f'<figure class="{kind}"><img alt="{name}" src="{_thumbnail(file)}">{text}</figure>'
+def _figure(file, caption, *, name=None, kind="", missing=None):
+    """A picture and its caption; the caption alone where there is a reason why the picture is ``missing``."""
+    name = _text(name or file)
+    picture = f"<p>{_text(missing)}</p>" if missing else f'<img alt="{name}" src="{_thumbnail(file)}">'
+    return f'<figure class="{kind}">{picture}<figcaption><b>{_text(caption)}</b>{name}</figcaption></figure>'
 
 
 def _thumbnail(file, size=300):

@@ -4,24 +4,24 @@ import contextlib
 import copy
 import functools
 import math
-import warnings
 from numbers import Integral
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
 from skorch import NeuralNet
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, EarlyStopping, EpochTimer, PassthroughScoring
 from skorch.history import History
 from tqdm.auto import tqdm
 
+from sklinvariant._interruption import keeping_last_epoch
+from sklinvariant._skorch_callbacks import check_callbacks, prints_rows
 from sklinvariant.kernels import gather_bags
 from sklinvariant.networks import Bags
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "sgd": functools.partial(torch.optim.SGD, momentum=0.9)}
 
 
-class StopTraining(KeyboardInterrupt):
+class StopTraining(Exception):
     """Training has converged or a callback wants it to end; not an interruption by the user."""
 
 
@@ -115,6 +115,9 @@ class BagBatches:
 class _Net(NeuralNet):
     """A skorch net whose module gives the loss of a batch, or makes a step of its own; ends only at an epoch's end."""
 
+    def get_default_callbacks(self):
+        return [("epoch_timer", EpochTimer()), ("train_loss", PassthroughScoring("train_loss", on_train=True))]
+
     def get_dataset(self, X, y=None):
         return X
 
@@ -146,10 +149,11 @@ class _Net(NeuralNet):
             return super().notify(method_name, **kwargs)
         try:
             return super().notify(method_name, **kwargs)
-        except StopTraining:
+        except KeyboardInterrupt as stop:  # by the user, or the way in which skorch's EarlyStopping ends training
+            stopping = [callback for _, callback in self.callbacks_ if isinstance(callback, EarlyStopping)]
+            if any(callback.misses_ >= callback.patience for callback in stopping):
+                raise StopTraining from stop
             raise
-        except KeyboardInterrupt as stop:  # how skorch's own callbacks (EarlyStopping) end training
-            raise StopTraining from stop
 
 
 class _Epochs(Callback):
@@ -160,17 +164,25 @@ class _Epochs(Callback):
         self.tol, self.patience = tol, patience
 
     def initialize(self):
-        self.best, self.waited, self.kept = np.inf, 0, None
+        self.best, self.waited = np.inf, 0
+        self.kept = 0, None  # the number of the last finished epoch, and its parameters
         return self
 
-    def on_train_begin(self, net, **kwargs):
-        self.kept = copy.deepcopy(net.module_.state_dict())
+    def keep(self, module, number):
+        self.kept = number, copy.deepcopy(module.state_dict())
+
+    def restore(self, module):
+        """Take a module back to the last finished epoch; its number, 0 where there is none."""
+        number, parameters = self.kept
+        if number:
+            module.load_state_dict(parameters)
+        return number
 
     def on_epoch_begin(self, net, **kwargs):
         self.report.begin_epoch()
 
     def on_epoch_end(self, net, **kwargs):
-        self.kept = copy.deepcopy(net.module_.state_dict())
+        self.keep(net.module_, len(net.history))
         if self.report.end_epoch(lambda: self.fitted_attributes(net.module_)):
             raise StopTraining
         loss = net.history[-1]["train_loss"]
@@ -222,7 +234,7 @@ class _Journal(Callback):
         rows = enumerate(written["history"], 1)
         net.history_ = History({"epoch": epoch, "batches": [], **row} for epoch, row in rows)
         self.epochs.best, self.epochs.waited = written["best"], written["waited"]
-        self.epochs.kept = written["module"]
+        self.epochs.keep(net.module_, len(net.history))
 
 
 class _Bar(Callback):
@@ -256,32 +268,38 @@ def train(
     n_iter_no_change,
     report,
     fitted_attributes,
+    finish,
     callbacks=(),
     verbose=0,
     checkpoint=None,
 ):
-    """Train ``module(batch) -> loss`` in place; the history, a list with the epoch, loss and seconds of each.
+    """Train ``module(batch) -> loss`` in place, and have ``finish(history)`` set the fitted attributes; its answer.
 
     ``batches`` are walked through once an epoch, in ``batches.n_steps`` steps.
     ``learning_rates`` maps names of parameters, such as "trunk.*", to rates of their own.
     A module without a loss to differentiate has a method ``learn(batch, learning_rate, momentum) -> loss`` that makes
     the step itself; learning rate and momentum are those of the ``optimizer``, whose own step is not taken.
     ``report`` is a `FitReport`; ``fitted_attributes(module)`` gives what a callback needs to see a fitted model.
+    The history is a list with the epoch, loss and seconds of each epoch.
     A `Checkpoint` that holds a part of this very training is gone on from, and is written after each epoch.
-    Ctrl-C goes back to the last finished epoch and warns. A loss that is not finite raises FloatingPointError.
+    KeyboardInterrupt is raised again after the module has gone back to the last finished epoch and ``finish`` has been
+    called once more. A loss that is not finite raises FloatingPointError.
     """
+    check_callbacks(callbacks, decay=learning_rate_decay, has_gradients=not hasattr(module, "learn"))
+    if not max_epochs:
+        return _finished(finish, [], report)
     epochs = _Epochs(report, fitted_attributes, tol, n_iter_no_change)
-    own = [("epochs", epochs)]
+    own = [("own_epochs", epochs)]
     written = None
     if checkpoint is not None:
         journal = _Journal(checkpoint, batches.generator, epochs)
         written = checkpoint.read()
-        own.append(("journal", journal))
+        own.append(("own_journal", journal))
     done = 0 if written is None else len(written["history"])
     if learning_rate_decay == "cosine":
-        own.append(("decay", _Decay(max_epochs * batches.n_steps, done * batches.n_steps)))
+        own.append(("own_decay", _Decay(max_epochs * batches.n_steps, done * batches.n_steps)))
     if verbose:
-        own.append(("bar", _Bar(name, max_epochs, done)))
+        own.append(("own_bar", _Bar(name, max_epochs, done)))
     net = _Net(
         module,
         criterion=torch.nn.Module,
@@ -290,31 +308,58 @@ def train(
         optimizer__param_groups=[(name, {"lr": rate}) for name, rate in (learning_rates or {}).items()],
         max_epochs=max_epochs,
         train_split=None,
-        device=None,
+        device=next((parameter.device for parameter in module.parameters()), None),  # where it lies already
         callbacks=[*own, *callbacks],
-        callbacks__print_log=None,
-        verbose=0,
+        verbose=int(prints_rows(callbacks)),
     ).initialize()
     net.notify("on_train_begin", X=batches, y=None)
     if written is not None:
         journal.restore(net, written)
+
+    def keep():
+        number = epochs.restore(module)
+        if number:
+            finish(_history(net, number))
+        return number
+
+    with keeping_last_epoch(report.estimator, keep):
+        _run(net, batches, max_epochs - done, epochs)
+        result = _finished(finish, _history(net, len(net.history)), report)
+    if checkpoint is not None:
+        checkpoint.remove()
+    return result
+
+
+def _run(net, batches, n_epochs, epochs):
+    """The epochs, and what callbacks do when they have come to an end, whatever ended them."""
     try:
         with contextlib.suppress(StopTraining):
-            net.fit_loop(batches, epochs=max_epochs - done)
-        if checkpoint is not None:
-            checkpoint.remove()
-    except KeyboardInterrupt:
-        module.load_state_dict(epochs.kept)
-        finished = sum("train_loss" in epoch for epoch in net.history)
-        warnings.warn(
-            f"{name}: training was interrupted; the model is that of the last finished epoch, {finished}",
-            ConvergenceWarning,
-            stacklevel=2,
-        )
-    finally:
-        net.notify("on_train_end", X=batches, y=None)
+            net.fit_loop(batches, epochs=n_epochs)
+    except BaseException:
+        epochs.restore(net.module_)
+        with contextlib.suppress(Exception):  # an error of a callback would hide what ended training
+            net.notify("on_train_end", X=batches, y=None)
+        raise
+    net.notify("on_train_end", X=batches, y=None)
+    epochs.keep(net.module_, len(net.history))  # a callback may have taken it back to its best epoch
+
+
+def _finished(finish, history, report):
+    result = finish(history)
+    report.end(dict)  # the estimator is fitted as it is: no attribute has to be set
+    return result
+
+
+def _history(net, n_epochs):
     return [
         {"epoch": row["epoch"], "loss": float(row["train_loss"]), "seconds": float(row["dur"])}
-        for row in net.history
-        if "train_loss" in row and "dur" in row
+        for row in net.history[:n_epochs]
     ]
+
+
+def set_fitted(estimator, attributes, history, earlier=()):
+    """Set what a fit has learned; the rows of its ``history`` go on from those of ``earlier`` fits."""
+    for attribute, value in attributes.items():
+        setattr(estimator, attribute, value)
+    estimator.history_ = [*earlier, *(row | {"epoch": row["epoch"] + len(earlier)} for row in history)]
+    estimator.n_iter_ = len(estimator.history_)

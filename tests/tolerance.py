@@ -6,31 +6,50 @@ Exact equality (``==``, ``assert_array_equal``) is for an object and its copy, a
 import numpy as np
 import torch
 
-# rounding errors of float32 and float64 that sums over some hundred numbers gather
-_RTOL = {np.dtype(np.float32): 1e-4, np.dtype(np.float64): 1e-9}
+from sklinvariant import DescriptorSets
+
+# rounding errors that sums over some hundred numbers gather, relative to the largest of the results
+_RTOL = {np.dtype(np.float16): 1e-2, np.dtype(np.float32): 1e-4, np.dtype(np.float64): 1e-9}
 
 
 def assert_close(actual, expected, *, rtol=None, atol=None):
-    """Two arrays or tensors of floats are equal but for rounding, relative to the largest value."""
-    actual, expected = (_as_array(values) for values in (actual, expected))
-    kind = min(actual.dtype, expected.dtype, key=lambda dtype: dtype.itemsize)
-    rtol = _RTOL.get(kind, 1e-9) if rtol is None else rtol
-    finite = np.abs(expected[np.isfinite(expected)])
-    atol = rtol * finite.max(initial=0) if atol is None else atol
+    """Two arrays, tensors or `DescriptorSets` of floats are equal but for rounding.
+
+    ``rtol`` is relative to the largest value of ``expected`` where ``atol`` is not given; by default it is that of the
+    coarser of the two dtypes. Give a larger one for results of training, which enlarges rounding errors.
+    """
+    if isinstance(expected, DescriptorSets):
+        np.testing.assert_array_equal(actual.sizes, expected.sizes)
+        actual, expected = actual.values, expected.values
+    actual, expected = _as_array(actual), _as_array(expected)
+    assert actual.shape == expected.shape, f"shapes differ: {actual.shape} and {expected.shape}"
+    if rtol is None:
+        rtol = max(_RTOL.get(values.dtype, 1e-9) for values in (actual, expected))
+    if atol is None:
+        atol = rtol * np.abs(expected[np.isfinite(expected)]).max(initial=0)
     np.testing.assert_allclose(actual, expected, rtol=rtol, atol=atol)
 
 
 def assert_same_labels(actual, expected, scores, *, margin=1e-3):
-    """Two arrays of labels are equal wherever the two best ``scores`` (n, k) of a sample differ by the margin.
+    """Two arrays of labels are equal for all samples that are clear of a tie. At least half of them must be.
 
-    The margin is relative to the largest score. At least half of the samples must be that clear.
+    ``scores`` (n, k) hold a number for each label; clear is a sample whose two best differ by more than ``margin``,
+    relative to the largest score of all. Scores of the shape of the labels are those of bits, with the tie at 0.
     """
-    scores = _as_array(scores)
-    best = np.sort(scores, axis=-1)
-    clear = best[..., -1] - best[..., -2] > margin * np.abs(scores).max()
+    actual, expected, scores = _as_array(actual), _as_array(expected), np.asarray(_as_array(scores), dtype=np.float64)
+    assert actual.shape == expected.shape, f"shapes differ: {actual.shape} and {expected.shape}"
+    if scores.shape == expected.shape:
+        gap = np.abs(scores)
+    else:
+        best = np.sort(scores, axis=-1)
+        gap = best[..., -1] - best[..., -2]
+    clear = gap > margin * np.abs(scores).max()
     assert clear.mean() >= 0.5, "too few samples are clear of a tie for this comparison to mean anything"
-    np.testing.assert_array_equal(_as_array(actual)[clear], _as_array(expected)[clear])
+    np.testing.assert_array_equal(actual[clear], expected[clear])
 
 
 def _as_array(values):
-    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu()
+        return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+    return np.asarray(values)

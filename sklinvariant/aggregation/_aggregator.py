@@ -7,6 +7,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklinvariant._base import DEVICE, BagEstimator, check_fitted, resolve_device
 from sklinvariant._compat import CallbackSupportMixin
 from sklinvariant._constraints import COUNT
+from sklinvariant._layout import Array, Number, Whole
 from sklinvariant.kernels import compute_dtype
 from sklinvariant.networks import Bags, Units
 
@@ -14,6 +15,11 @@ from sklinvariant.networks import Bags, Units
 class Aggregator(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BagEstimator):
     """A transformer of bags of descriptors to vectors; a subclass says how in ``_encode``."""
 
+    _layout = {
+        "shift": Array("n_descriptor_features"),
+        "scale": Number(),
+        "n_descriptor_features": Whole(),
+    }
     _parameter_constraints = {
         "descriptor_dim": [COUNT, None],
         "chunk_size": [COUNT, None],

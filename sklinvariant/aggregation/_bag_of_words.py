@@ -8,6 +8,7 @@ from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklinvariant._base import FittedState, keeps_state_on_failure, torch_generator
 from sklinvariant._compat import reports_fit
 from sklinvariant._constraints import COUNT, FINITE_ARRAY, NON_NEGATIVE, POSITIVE
+from sklinvariant._layout import Array, Number
 from sklinvariant.aggregation._aggregator import Aggregator
 from sklinvariant.aggregation._codebook import draw_sample, learn_codebook, scale_gamma
 from sklinvariant.kernels import count_codewords, nearest_codewords
@@ -27,6 +28,10 @@ CODEBOOK = {
 class CodebookAggregator(Aggregator):
     """Base of BagOfWords and VLAD: the codebook and how descriptors are assigned to it."""
 
+    _layout = {
+        "codebook": Array("k", "n_descriptor_features"),
+        "gamma": Number(),
+    }
     _parameter_constraints = {**Aggregator._parameter_constraints, **CODEBOOK}
 
     codebook_ = FittedState("Codewords, (n_codewords, d), in the units of the descriptors.")

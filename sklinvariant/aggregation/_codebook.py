@@ -80,12 +80,13 @@ def measure_units(values, weights):
     low, high = (extreme.double() for extreme in torch.aminmax(values, dim=0))
     size = float(torch.maximum(high, -low).max())
     largest = float(torch.maximum(high - shift, shift - low).max())
-    if largest <= 4 * torch.finfo(values.dtype).eps * size:
-        return Units(shift.cpu().numpy(), size or 1.0)
-    # in parts of the largest, whose square could overflow
-    squares = sum(w @ torch.sub(x.double(), shift).div_(largest).square_().mean(1) for x, w in parts)
-    scale = largest * float((squares / mass).sqrt())
-    if not 1e-150 < scale < 1e150:
+    spread = float((high - low).max())  # exact, unlike the mean: 0 for what is constant
+    if spread <= 4 * torch.finfo(values.dtype).eps * size:
+        scale = size or 1.0
+    else:  # in parts of the largest, whose square could overflow
+        squares = sum(w @ torch.sub(x.double(), shift).div_(largest).square_().mean(1) for x, w in parts)
+        scale = largest * float((squares / mass).sqrt())
+    if not 1e-151 < scale < 1e151:
         raise ValueError(f"the descriptors spread by {scale:.1g}, whose square is beyond float64; rescale them")
     return Units(shift.cpu().numpy(), scale)
 

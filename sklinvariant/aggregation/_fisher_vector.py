@@ -6,6 +6,7 @@ from sklearn.utils._param_validation import HasMethods
 from sklinvariant._base import FittedState, keeps_state_on_failure, torch_generator
 from sklinvariant._compat import reports_fit
 from sklinvariant._constraints import COUNT, NON_NEGATIVE
+from sklinvariant._layout import Array
 from sklinvariant.aggregation._aggregator import Aggregator
 from sklinvariant.aggregation._codebook import draw_sample, learn_mixture
 from sklinvariant.kernels import Mixture
@@ -70,6 +71,11 @@ class FisherVector(Aggregator):
     (10, 24)
     """
 
+    _layout = {
+        "weights": Array("k"),
+        "means": Array("k", "n_descriptor_features"),
+        "covariances": Array("k", "n_descriptor_features"),
+    }
     _parameter_constraints = {
         **Aggregator._parameter_constraints,
         "n_components": [COUNT],

@@ -4,7 +4,6 @@ Algorithm 1: start the encoder from a clustering, fit the classifier W₀, desce
 descriptors (eq. 4 and 5), then fit the classifier once more on all of them.
 """
 
-import contextlib
 import copy
 
 import numpy as np
@@ -16,7 +15,8 @@ from torch import nn
 from sklinvariant._base import keeps_state_on_failure, resolve_device, torch_generator
 from sklinvariant._compat import FitReport, with_callbacks
 from sklinvariant._constraints import COUNT, COUNT_OR_ZERO, NON_NEGATIVE, POSITIVE, SHARE_OF_ALL
-from sklinvariant._training import OPTIMIZERS, BagBatches, Batch, train
+from sklinvariant._settings import draw_seed, making_modules
+from sklinvariant._training import OPTIMIZERS, BagBatches, Batch, set_fitted, train
 from sklinvariant.aggregation._aggregator import Aggregator
 from sklinvariant.aggregation._codebook import draw_sample
 from sklinvariant.aggregation._linear_predictor import LinearPredictor
@@ -194,12 +194,13 @@ class LearnedAggregation(LinearPredictor, Aggregator):
     def _start_encoder(self, sample, dtype, generator, n_samples):
         """A new encoder (module) for a sample of descriptors."""
         d = sample.values.shape[1]
-        encoder = MeanEncoder(self._make_transform(d), sample.units, dtype, self.chunk_size).to(dtype)
-        try:
-            with torch.no_grad():  # lazy layers take their shape from the first batch they see
-                out = encoder.cpu().transform(torch.zeros(2, d, dtype=dtype))
-        except RuntimeError as error:
-            raise ValueError(f"encoder cannot take descriptors of shape (2, {d}): {error}") from error
+        with making_modules(generator.initial_seed()):
+            encoder = MeanEncoder(self._make_transform(d), sample.units, dtype, self.chunk_size).to(dtype)
+            try:
+                with torch.no_grad():  # lazy layers take their shape from the first batch they see
+                    out = encoder.cpu().transform(torch.zeros(2, d, dtype=dtype))
+            except RuntimeError as error:
+                raise ValueError(f"encoder cannot take descriptors of shape (2, {d}): {error}") from error
         if not isinstance(out, torch.Tensor) or out.ndim != 2 or len(out) != 2:
             got = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
             raise ValueError(f"encoder must make (rows, D) of (rows, {d}); of 2 rows it made {got}")
@@ -215,7 +216,8 @@ class LearnedAggregation(LinearPredictor, Aggregator):
         return {"encoder": {name: value.cpu().numpy() for name, value in encoder.transform.state_dict().items()}}
 
     def _build_encoder(self, state, units, dtype):
-        transform = self._make_transform(state["n_descriptor_features"])
+        with making_modules(0):
+            transform = self._make_transform(state["n_descriptor_features"])
         transform.load_state_dict({name: torch.as_tensor(value) for name, value in state["encoder"].items()})
         return MeanEncoder(transform, units, dtype, self.chunk_size).to(dtype)
 
@@ -297,39 +299,39 @@ class LearnedAggregation(LinearPredictor, Aggregator):
             whole=not partial or (reset and task is None),
         )
         generator = torch_generator(self.random_state)
-        with _own_seed(generator, device):
-            if reset:
-                sample = draw_sample(bags, self.subsample, generator, self.device, targets.sample_weight)
-                encoder, units = self._start_encoder(sample, dtype, generator, len(bags)), sample.units
-            else:
-                encoder, units = self._build_encoder(self._state, self._units, dtype), self._units
-            data = _everything(bags, targets, encoder.to(device), device)
-            objective = self._make_objective(encoder, targets.task, data, dtype, None if reset else self._state)
-            if reset:
-                self._fit_linear_model(objective, data)
+        own = torch.Generator().manual_seed(draw_seed(generator))
+        if reset:
+            sample = draw_sample(bags, self.subsample, generator, self.device, targets.sample_weight)
+            encoder, units = self._start_encoder(sample, dtype, generator, len(bags)), sample.units
+        else:
+            encoder, units = self._build_encoder(self._state, self._units, dtype), self._units
+        encoder.generator = own
+        data = _everything(bags, targets, encoder.to(device), device)
+        objective = self._make_objective(encoder, targets.task, data, dtype, None if reset else self._state)
+        if reset:
+            self._fit_linear_model(objective, data)
 
-            def export(module):
-                state = self._export_encoder(module.encoder) | module.cost.export() | targets.task.export()
-                state |= {"shift": units.shift, "scale": units.scale, "namespace": container.name}
-                state["n_descriptor_features"] = int(bags.values.shape[1])
-                return {"_state": state, "n_iter_": 0, "history_": []}
+        def export(module):
+            state = self._export_encoder(module.encoder) | module.cost.export() | targets.task.export()
+            state |= {"shift": units.shift, "scale": units.scale, "namespace": container.name}
+            state["n_descriptor_features"] = int(bags.values.shape[1])
+            return {"_state": state, "n_iter_": 0, "history_": []}
 
-            max_epochs = self.max_epochs if max_epochs is None else max_epochs
-            report = FitReport(self, X, y, targets.sample_weight, max_epochs)
-            # a stream of batches has no last epoch that the step could fall to 0 at
-            decay = None if partial else self.learning_rate_decay
-            history = self._train(objective, data, generator, report, export, max_epochs, decay) if max_epochs else []
-            report.end(lambda: export(objective))
+        max_epochs = self.max_epochs if max_epochs is None else max_epochs
+        report = FitReport(self, X, y, targets.sample_weight, max_epochs)
+        # a stream of batches has no last epoch that the step could fall to 0 at
+        decay = None if partial else self.learning_rate_decay
+        earlier = [] if reset else self.history_
+
+        def finish(history):
             if self.fine_tune and not partial and history:
                 self._fit_linear_model(objective, data, exact=True)
-        earlier = [] if reset else self.history_
-        for attribute, value in export(objective).items():
-            setattr(self, attribute, value)
-        self.history_ = earlier + [row | {"epoch": row["epoch"] + len(earlier)} for row in history]
-        self.n_iter_ = len(self.history_)
+            set_fitted(self, export(objective), history, earlier)
+
+        self._train(objective, data, generator, report, export, finish, max_epochs, decay)
         return self
 
-    def _train(self, objective, data, generator, report, export, max_epochs, decay):
+    def _train(self, objective, data, generator, report, export, finish, max_epochs, decay):
         batches = BagBatches(
             data.bags,
             data.target,
@@ -338,7 +340,7 @@ class LearnedAggregation(LinearPredictor, Aggregator):
             generator=generator,
             descriptors_per_sample=self.descriptors_per_sample,
         )
-        return train(
+        train(
             objective,
             batches,
             name=type(self).__name__,
@@ -350,6 +352,7 @@ class LearnedAggregation(LinearPredictor, Aggregator):
             n_iter_no_change=self.n_iter_no_change,
             report=report,
             fitted_attributes=export,
+            finish=finish,
             callbacks=self.callbacks or (),
             verbose=self.verbose,
         )
@@ -357,7 +360,8 @@ class LearnedAggregation(LinearPredictor, Aggregator):
     def _make_objective(self, encoder, task, data, dtype, state):
         """Encoder, feature map and cost: a new cost, or that of a fitted ``state``."""
         if task.kind == "own":
-            cost = OwnCost(copy.deepcopy(self.loss) if isinstance(self.loss, nn.Module) else self.loss).to(dtype)
+            loss = copy.deepcopy(self.loss) if isinstance(self.loss, nn.Module) else self.loss
+            cost = OwnCost(loss, encoder.generator).to(dtype)
             if state is not None:
                 cost.load_state_dict({name: torch.as_tensor(value) for name, value in state["cost"].items()})
         elif state is not None:
@@ -385,15 +389,7 @@ class LearnedAggregation(LinearPredictor, Aggregator):
         d = self._state["n_descriptor_features"]
         encoder = self._build_encoder(self._state, self._units, torch.float32).eval()
         with torch.no_grad():
-            return encoder(Bags(torch.zeros(1, d), np.array([0, 1]))).shape[1]
-
-
-@contextlib.contextmanager
-def _own_seed(generator, device):
-    """Modules of the user's may draw from the global generators: they get a seed of ours, and nothing moves."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
-        yield
+            return encoder(Bags(torch.zeros(1, d, dtype=torch.float32, device="cpu"), np.array([0, 1]))).shape[1]
 
 
 def _everything(bags, targets, encoder, device):

@@ -5,6 +5,7 @@ from sklearn.utils._param_validation import HasMethods, StrOptions
 
 from sklinvariant._base import FittedState
 from sklinvariant._constraints import COUNT, FINITE_ARRAY, POSITIVE
+from sklinvariant._layout import Array, Maybe, Number
 from sklinvariant.aggregation._codebook import learn_codebook, learn_mixture, scale_gamma
 from sklinvariant.aggregation._learned_aggregation import LearnedAggregation
 from sklinvariant.networks import SoftBagOfWords
@@ -66,6 +67,11 @@ class LearnedBoW(LearnedAggregation):
     ((40, 4), True)
     """
 
+    _layout = {
+        "codebook": Array("k", "n_descriptor_features"),
+        "gamma": Number(),
+        "covariances": Maybe(Array("k", "n_descriptor_features")),
+    }
     _parameter_constraints = {
         **LearnedAggregation._parameter_constraints,
         "n_codewords": [COUNT],

@@ -5,6 +5,7 @@ from sklearn.utils._param_validation import HasMethods, StrOptions
 
 from sklinvariant._base import FittedState
 from sklinvariant._constraints import COUNT, FINITE_ARRAY
+from sklinvariant._layout import Array
 from sklinvariant.aggregation._codebook import learn_codebook, learn_mixture, mixture_around
 from sklinvariant.aggregation._learned_aggregation import LearnedAggregation
 from sklinvariant.kernels import Mixture
@@ -58,6 +59,11 @@ class LearnedFisherVector(LearnedAggregation):
     (40, 24)
     """
 
+    _layout = {
+        "weights": Array("k"),
+        "means": Array("k", "n_descriptor_features"),
+        "covariances": Array("k", "n_descriptor_features"),
+    }
     _parameter_constraints = {
         **LearnedAggregation._parameter_constraints,
         "n_components": [COUNT],

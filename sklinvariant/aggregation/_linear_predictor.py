@@ -6,7 +6,9 @@ from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import ClassifierTags, RegressorTags
 from sklearn.utils.metaestimators import available_if
 
-from sklinvariant._base import FittedState, check_fitted, to_numpy
+from sklinvariant._base import FittedState, check_computed, check_fitted, to_numpy
+from sklinvariant._calls import Computing
+from sklinvariant._layout import Anything, Array, Each, Maybe, Number, Weights
 from sklinvariant.aggregation._targets import Task
 from sklinvariant.networks import LinearCost, map_features
 
@@ -20,12 +22,37 @@ def _predicts(*losses):
     return available_if(check)
 
 
-class LinearPredictor:
+class LinearPredictor(Computing):
     """Mixin of an `Aggregator` with ``loss``, ``alpha`` and ``feature_map``: what its linear model answers."""
 
+    _layout = {
+        "task": Each(Anything(), 3),
+        "coef": Maybe(Array("o", "f")),
+        "intercept": Maybe(Array("o")),
+        "gain": Maybe(Number()),
+        "encoder": Maybe(Weights()),
+        "cost": Maybe(Weights()),
+        "classes": Maybe(Array("c", kinds="biufUO")),
+    }
     classes_ = FittedState("Class labels.")
     coef_ = FittedState("Weights of the linear model, (n_outputs, n_features).")
     intercept_ = FittedState("Offsets of the linear model, (n_outputs,).")
+
+    def _check_layout(self):
+        task, state = self._task, self._state
+        if task.kind == "own":
+            return
+        coef, classes = state["coef"], state.get("classes")
+        if coef is None or state["intercept"] is None or state["gain"] is None:
+            raise ValueError(f"a model of a {task.kind} target needs coef, intercept and gain")
+        width = map_features(torch.zeros(1, self._n_features_out), self.feature_map).shape[1]
+        if coef.shape != (task.n_outputs, width):
+            raise ValueError(f"coef should be of shape {(task.n_outputs, width)}, got {coef.shape}")
+        n_classes = {"binary": 2, "regression": None}.get(task.kind, task.n_outputs)
+        if task.kind not in ("binary", "multiclass", "multilabel", "regression") or n_classes != (
+            None if classes is None else len(classes)
+        ):
+            raise ValueError(f"classes do not fit a {task.kind!r} target of {task.n_outputs} outputs")
 
     @_predicts("log_loss", "hinge", "squared_hinge", "squared_error")
     def predict(self, X):
@@ -108,7 +135,8 @@ class LinearPredictor:
         bags, container = self._check_bags(X, reset=False)
         with torch.no_grad():
             mapped = map_features(self._encode_bags(bags), self.feature_map)
-            return self._restore_cost(mapped.dtype).to(mapped.device).outputs(mapped), container
+            outputs = self._restore_cost(mapped.dtype).to(mapped.device).outputs(mapped)
+        return check_computed(self, outputs), container
 
     def _restore_cost(self, dtype):
         return LinearCost.restore(self._state, self.loss, self.alpha, dtype)

@@ -3,6 +3,8 @@
 The features under auto-pooling (Sukhbaatar et al. 2013, section 3): 400 units on 16 × 16 patches, 100 on 6 × 6.
 """
 
+import math
+
 import numpy as np
 import torch
 from sklearn.base import TransformerMixin, _fit_context
@@ -14,19 +16,19 @@ from sklinvariant._base import (
     FittedState,
     RowFeaturesOutMixin,
     TorchEstimator,
+    as_numbers,
     check_fitted,
     check_rows,
     keeps_state_on_failure,
     refuse_none,
     resolve_device,
-    to_numpy,
     torch_generator,
 )
 from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
 from sklinvariant._constraints import COUNT, NON_NEGATIVE, POSITIVE, SHARE_INSIDE, check_size
-from sklinvariant._descriptors import as_tensor
-from sklinvariant._training import OPTIMIZERS, RowBatches, train
-from sklinvariant.kernels import compute_dtype
+from sklinvariant._layout import Array, Number
+from sklinvariant._training import OPTIMIZERS, RowBatches, set_fitted, train
+from sklinvariant.kernels import in_safe_unit, largest_value
 from sklinvariant.networks import SparseAutoencoderNetwork
 
 _LBFGS_STEPS = 20  # of one epoch; between epochs it remembers the curvature it has seen
@@ -134,6 +136,13 @@ class SparseAutoencoder(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMi
     True
     """
 
+    _layout = {
+        "components": Array("k", "n_features_in_"),
+        "intercept": Array("k"),
+        "decoder_components": Array("k", "n_features_in_"),
+        "decoder_intercept": Array("n_features_in_"),
+        "spread": Number(),
+    }
     _parameter_constraints = {
         "n_components": [COUNT],
         "sparsity": [SHARE_INSIDE],
@@ -279,12 +288,12 @@ class SparseAutoencoder(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMi
         """
         refuse_none(self, X, "activations")
         container = check_fitted(self, "inverse_transform", X)
-        h = as_tensor(X if isinstance(X, torch.Tensor) else np.asarray(to_numpy(X)))
+        h = as_numbers(X, "activations")
         if h.ndim != 2 or h.shape[1] != self._n_features_out:
             raise ValueError(f"activations must be of shape (n, {self._n_features_out}), got {tuple(h.shape)}")
-        if not torch.isfinite(h).all():
+        if not math.isfinite(largest_value(h)):
             raise ValueError("activations contain NaN or infinity")
-        h = h.detach().to(resolve_device(self.device, X), compute_dtype(h.dtype))
+        h = h.to(resolve_device(self.device, X))
         with torch.no_grad():
             return container.wrap(self._network(h).decode(h))
 
@@ -304,23 +313,31 @@ class SparseAutoencoder(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMi
                 "set warm_start=False, or fit a clone"
             )
         generator = torch_generator(self.random_state)
-        network = self._start(rows, generator) if reset else self._network(rows)
+        # the loss is of squares; a sigmoid decoder rebuilds values in 0-1 as they are
+        rows, unit = (rows, 1.0) if self.decoder == "sigmoid" else in_safe_unit(rows)
+        network = self._start(rows, generator) if reset else self._network(rows, unit)
 
         def export(network):
-            unit = 1.0 if network.sigmoid_decoder else network.spread
+            spread = network.spread * unit
+            size = 1.0 if network.sigmoid_decoder else spread
             learned = {
-                "components": network.weight / network.spread,
+                "components": network.weight / spread,
                 "intercept": network.hidden_bias,
-                "decoder_components": network.decoder_weight * unit,
-                "decoder_intercept": network.visible_bias * unit,
+                "decoder_components": network.decoder_weight * size,
+                "decoder_intercept": network.visible_bias * size,
             }
             learned = {key: value.detach().cpu().numpy().copy() for key, value in learned.items()}
-            state = {**learned, "spread": network.spread, "namespace": container.name}
+            state = {**learned, "spread": spread, "namespace": container.name}
             return {"_state": state, "n_iter_": 0, "history_": []}
 
         whole = self.optimizer == "lbfgs"
-        report = FitReport(self, X, None, None, max_epochs)
-        history = train(
+        earlier = [] if reset else self.history_
+
+        def finish(history):
+            set_fitted(self, export(network), history, earlier)
+            self.reconstruction_error_ = reconstruction_error(network, rows) * unit * unit
+
+        train(
             network,
             RowBatches(rows, batch_size=len(rows) if whole else self.batch_size, generator=generator),
             name=type(self).__name__,
@@ -330,18 +347,12 @@ class SparseAutoencoder(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMi
             learning_rate_decay=None if whole else decay,
             tol=self.tol,
             n_iter_no_change=self.n_iter_no_change,
-            report=report,
+            report=FitReport(self, X, None, None, max_epochs),
             fitted_attributes=export,
+            finish=finish,
             callbacks=self.callbacks or (),
             verbose=self.verbose,
         )
-        report.end(lambda: export(network))
-        earlier = [] if reset else self.history_
-        for attribute, value in export(network).items():
-            setattr(self, attribute, value)
-        self.history_ = earlier + [row | {"epoch": row["epoch"] + len(earlier)} for row in history]
-        self.n_iter_ = len(self.history_)
-        self.reconstruction_error_ = reconstruction_error(network, rows)
         return self
 
     def _start(self, rows, generator):
@@ -350,13 +361,15 @@ class SparseAutoencoder(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMi
             rows, self.n_components, generator, tied=self.tied_weights, **self._costs()
         )
 
-    def _network(self, like):
-        """The fitted network, on the device and in the precision of rows."""
+    def _network(self, like, unit=1.0):
+        """The fitted network, on the device and in the precision of rows, for rows divided by a unit."""
         spread = self._state["spread"]
-        unit = 1.0 if self.decoder == "sigmoid" else spread
-        units = {"components": 1 / spread, "intercept": 1.0, "decoder_intercept": unit, "decoder_components": unit}
-        weights = [torch.tensor(np.asarray(self._state[name])).to(like) / unit for name, unit in units.items()]
-        return SparseAutoencoderNetwork(*weights[: 3 if self.tied_weights else 4], spread=spread, **self._costs())
+        size = 1.0 if self.decoder == "sigmoid" else spread
+        units = {"components": 1 / spread, "intercept": 1.0, "decoder_intercept": size, "decoder_components": size}
+        weights = [torch.tensor(np.asarray(self._state[name])).to(like) / size for name, size in units.items()]
+        return SparseAutoencoderNetwork(
+            *weights[: 3 if self.tied_weights else 4], spread=spread / unit, **self._costs()
+        )
 
     def _costs(self):
         return {

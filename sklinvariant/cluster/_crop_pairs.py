@@ -21,7 +21,7 @@ class CropPairs:
         self.batch_size, self.generator = batch_size, generator
         sizes = torch.tensor([image.shape[-2:] for image in images])
         self.shape = tuple(sizes.amax(0).clamp_max(tile_size).tolist())
-        tiles = (sizes / tile_size).ceil().prod(1).long()
+        tiles = (-(-sizes // tile_size)).prod(1)
         self.rows = torch.arange(len(images)).repeat_interleave(tiles)
 
     def __len__(self):

@@ -27,7 +27,9 @@ from sklinvariant._base import (
 )
 from sklinvariant._compat import CallbackSupportMixin, FitReport, raise_for_params, with_callbacks
 from sklinvariant._constraints import COUNT, COUNT_OR_ZERO, NON_NEGATIVE, POSITIVE, integers
-from sklinvariant._training import OPTIMIZERS, train
+from sklinvariant._containers import refuse_names
+from sklinvariant._layout import Array, Number, Weights, Whole, restore_weights
+from sklinvariant._training import OPTIMIZERS, set_fitted, train
 from sklinvariant.aggregation._targets import prepare_targets
 from sklinvariant.cluster._iic_clusterer import IICClusterer
 from sklinvariant.cluster._pairs import changed, default_views, same, shuffled
@@ -202,6 +204,14 @@ class IICClassifier(
     [0, 1, 2, 3, 4]
     """
 
+    _layout = {
+        "trunk": Weights(),
+        "coef": Array("o", "f"),
+        "intercept": Array("o"),
+        "gain": Number(),
+        "classes": Array("c", kinds="biufUO"),
+        "seed": Whole(0),
+    }
     _parameter_constraints = {
         "clusterer": [IICClusterer, FrozenEstimator],
         "transforms": [StrOptions({"clusterer"}), callable, None],
@@ -267,6 +277,12 @@ class IICClassifier(
         self.random_state = random_state
         self.device = device
 
+    def _check_layout(self):
+        (n_outputs, width), n_classes = self._state["coef"].shape, len(self._state["classes"])
+        trunk = self._inner._state["n_trunk_features"]
+        if width != trunk or n_outputs != (1 if n_classes == 2 else n_classes):
+            raise ValueError(f"coef of shape {(n_outputs, width)} does not fit {n_classes} classes, {trunk} features")
+
     @keeps_state_on_failure
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=False)
@@ -298,6 +314,7 @@ class IICClassifier(
         """
         raise_for_params(params, self, "fit")
         refuse_none(self, X, "samples to learn from")
+        refuse_names(self, X, "rows or images, as arrays")
         frozen = isinstance(self.clusterer, FrozenEstimator)
         inner = self.clusterer.estimator if frozen else self.clusterer
         if not isinstance(inner, IICClusterer):
@@ -338,6 +355,7 @@ class IICClassifier(
         seed = generator.initial_seed()
         network = ClassNetwork(self._inner._network(samples))
         features = mean_features(network.eval(), samples, same, 1, seed)
+        network.trunk.draw_from(generator)
         network.head = LinearCost.start(features, everything.weight, task.n_outputs, "log_loss", self.alpha)
         fit_cost(network.head, features, everything.target, everything.weight, max_iter=200, exact=False)
 
@@ -347,16 +365,11 @@ class IICClassifier(
 
         report = FitReport(self, X, labels, None, self.max_epochs)
         batches = LabelledBatches(everything, self._views(samples), batch_size=self.batch_size, generator=generator)
-        history = self._train(network, batches, report, export) if self.max_epochs else []
-        attributes = export(network)
-        report.end(lambda: attributes)
-        for attribute, value in attributes.items():
-            setattr(self, attribute, value)
-        self.history_, self.n_iter_ = history, len(history)
+        self._train(network, batches, report, export)
         return self
 
     def _train(self, network, batches, report, export):
-        return train(
+        train(
             network,
             batches,
             name=type(self).__name__,
@@ -369,6 +382,7 @@ class IICClassifier(
             n_iter_no_change=self.n_iter_no_change,
             report=report,
             fitted_attributes=export,
+            finish=lambda history: set_fitted(self, export(network), history),
             callbacks=self.callbacks or (),
             verbose=self.verbose,
         )
@@ -497,7 +511,9 @@ class IICClassifier(
     def _features(self, X):
         """(n, D) features, and the network."""
         samples = self._samples(X)
-        network = ClassNetwork.restore(self._inner._network(samples), self._state, self.alpha)
+        trunk = self._inner._network(samples)
+        restore_weights(trunk.trunk, self._state["trunk"], self)
+        network = ClassNetwork.restore(trunk, self._state, self.alpha)
         views = self._views(samples)
         n_views = 1 if views is same else self.n_views
         return mean_features(network, samples, views, n_views, self._state["seed"]), network

@@ -19,9 +19,11 @@ from sklinvariant._base import (
     DEVICE,
     Container,
     FittedState,
+    check_computed,
     check_fitted,
     check_rows,
     keeps_state_on_failure,
+    refuse_bags,
     refuse_none,
     resolve_device,
     to_numpy,
@@ -30,9 +32,11 @@ from sklinvariant._base import (
 from sklinvariant._checkpoint import Checkpoint
 from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
 from sklinvariant._constraints import COUNT, NON_NEGATIVE, POSITIVE, check_size, integers
+from sklinvariant._containers import refuse_names
 from sklinvariant._descriptors import as_tensor
 from sklinvariant._images import as_float
-from sklinvariant._training import OPTIMIZERS, train
+from sklinvariant._layout import Array, Each, Maybe, Weights, Whole
+from sklinvariant._training import OPTIMIZERS, set_fitted, train
 from sklinvariant.cluster._merged_start import merged_labels, teach
 from sklinvariant.cluster._pairs import (
     MOST_STEPS,
@@ -46,8 +50,9 @@ from sklinvariant.cluster._pairs import (
     temporal_pairs,
 )
 from sklinvariant.feature_extraction._images import ImageEstimator
-from sklinvariant.kernels import joint_information, joint_sum
+from sklinvariant.kernels import in_safe_unit, joint_information, joint_sum
 from sklinvariant.networks import ClusterNetwork, most_information
+from sklinvariant.pooling._frames import warn_of_shuffled
 
 _AT_ONCE = 1024  # samples that are assigned at a time
 _MEASURED = 20_000  # pairs, at least, by which heads are compared,
@@ -118,7 +123,8 @@ class IICClusterer(
     n_repeats : int, default=1
         Partners drawn for each sample of a batch. More make steadier steps that take longer.
     entropy_weight : float, default=2.0
-        λ, the weight of the clusters' entropy: 1 is mutual information itself, more favours clusters of one size.
+        λ, the weight of the clusters' entropy: 1 is mutual information itself, and more favours clusters of equal
+        size. The default of 2 forces clusters of nearly equal size: use 1 where classes differ in size.
     init : {"merge", "random"}, default="merge"
         Where the heads start. "merge": k-means makes many small clusters of the samples as they come, a different set
         for each head; those are merged into k by what the k would tell of each other in pairs, and a few steps teach
@@ -190,6 +196,16 @@ class IICClusterer(
     True
     """
 
+    _layout = {
+        "network": Weights(shift=Array(None), heads__linear__weight=Array(None, "n_trunk_features")),
+        "n_trunk_features": Whole(),
+        "n_channels": Maybe(Whole()),
+        "sample_shape": Each(Whole()),
+        "best_head": Whole(0),
+        "labels": Array(None, kinds="i"),
+        "mutual_information": Array("h"),
+        "mutual_information_ratio": Array("h"),
+    }
     _parameter_constraints = {
         "n_clusters": [COUNT],
         "pairs": [StrOptions({"auto", "transform", "neighbors", "temporal", "explicit"}), callable],
@@ -275,6 +291,20 @@ class IICClusterer(
         self.random_state = random_state
         self.device = device
 
+    def _check_layout(self):
+        state = self._state
+        shape, heads = state["sample_shape"], state["network"]["heads.linear.weight"]
+        if len(shape) not in (1, 3) or (len(shape) == 1) != (state["n_channels"] is None):
+            raise ValueError(f"samples of shape {shape} do not fit n_channels={state['n_channels']}")
+        if state["network"]["shift"].shape != (shape[-1],):
+            raise ValueError(f"shift should have {shape[-1]} numbers, got {state['network']['shift'].shape}")
+        # before a network of that size is made
+        if len(heads) != self.n_heads * self.n_clusters or state["best_head"] >= self.n_heads:
+            raise ValueError(f"{len(heads)} units are not n_heads={self.n_heads} of n_clusters={self.n_clusters}")
+        auxiliary = state["network"].get("auxiliary.linear.weight")
+        if len(auxiliary if auxiliary is not None else ()) != self.n_heads * (self.n_overclusters or 0):
+            raise ValueError(f"the auxiliary heads are not n_heads={self.n_heads} of {self.n_overclusters} clusters")
+
     @keeps_state_on_failure
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
@@ -289,7 +319,8 @@ class IICClusterer(
         y : None
             Ignored.
         groups : array-like of shape (n,), default=None
-            The clip of each frame, for ``pairs="temporal"``; None is one clip. In a Pipeline, ask for it by
+            The clip of each frame, for ``pairs="temporal"``. None is one clip, and a warning is given if consecutive
+            frames are no more alike than random ones. In a Pipeline, ask for it by
             ``set_fit_request(groups=True)``.
         auxiliary : array-like of shape (n,), default=None
             True for samples (or explicit pairs) that may be of no cluster: they train the auxiliary heads only, and so
@@ -311,6 +342,8 @@ class IICClusterer(
         -----
         ConvergenceWarning
             Where clusters are left without samples, and where pairs share no information about clusters.
+        UserWarning
+            With ``pairs="temporal"`` and no ``groups``, if the rows do not look like frames in temporal order.
         """
         again = self.warm_start and hasattr(self, "_state")
         settings = {"max_epochs": self.max_epochs, "decay": self.learning_rate_decay, "file": self.checkpoint}
@@ -427,17 +460,22 @@ class IICClusterer(
 
     def _samples(self, X, *, reset, paired):
         """Rows (n, d) or images (n, h, w, c) on the device; the two of a pair one after the other."""
-        refuse_none(self, X, "rows or images")
+        needed = "rows or images, as arrays"
+        refuse_none(self, X, needed)
+        refuse_names(self, X, needed)
+        refuse_bags(self, X, needed)
         device = resolve_device(self.device, X)
         if paired:
             X = _one_after_the_other(X)
         as_rows = self.image_shape is None and not _are_images(X)
-        samples = check_rows(self, X, reset=reset) if as_rows else as_float(self._read(X, reset=reset))
         if not reset and as_rows is not (self._state["n_channels"] is None):
             raise ValueError(
                 f"{type(self).__name__} was fitted on {'images' if as_rows else 'rows'}, and cannot take "
-                f"{'rows' if as_rows else 'images'}; give image_shape for flat rows of pixels"
+                f"{'rows' if as_rows else 'images'}; give image_shape for flat rows, X[None] for one image"
             )
+        samples = check_rows(self, X, reset=reset) if as_rows else as_float(self._read(X, reset=reset))
+        if reset and as_rows:
+            vars(self).pop("pixel_range_", None)
         if not reset and list(samples.shape[1:]) != self._state["sample_shape"]:
             raise ValueError(
                 f"the images are of shape {tuple(samples.shape[1:])}, but {type(self).__name__} was fitted on images "
@@ -496,6 +534,8 @@ class IICClusterer(
         self._check_numbers(len(firsts) if auxiliary is None else int((~auxiliary).sum()) // (2 if explicit else 1))
         generator = torch_generator(self.random_state)
         source = self._source(samples, groups, auxiliary, generator)
+        if self.pairs == "temporal" and groups is None:
+            warn_of_shuffled(samples, type(self).__name__)
         main = torch.arange(len(source), device=samples.device) if auxiliary is None else source.without(auxiliary)
         if len(main) == 0:
             raise ValueError("there is no pair without an auxiliary sample, and so none for the main heads")
@@ -507,6 +547,7 @@ class IICClusterer(
         seed = generator.initial_seed() + before
         generator.manual_seed(seed)  # other views and another order than in the epochs before
         network = self._start(samples, generator) if reset else self._network(samples)
+        network.draw_from(generator)
         optimizer = OPTIMIZERS.get(self.optimizer, self.optimizer)
         steps = {"batch_size": self.batch_size, "learning_rate": self.learning_rate}
         if reset and self.init == "merge" and written is None:
@@ -534,8 +575,8 @@ class IICClusterer(
             network.train()
             return {"_state": state, "n_iter_": 0, "history_": []}
 
-        report = FitReport(self, X, None, None, max_epochs)
-        history = train(
+        earlier = self.history_[:before] if before else []
+        train(
             network,
             PairBatches(
                 source,
@@ -551,19 +592,13 @@ class IICClusterer(
             learning_rate_decay=decay,
             tol=self.tol,
             n_iter_no_change=self.n_iter_no_change,
-            report=report,
+            report=FitReport(self, X, None, None, max_epochs),
             fitted_attributes=export,
+            finish=lambda history: set_fitted(self, export(network), history, earlier),
             callbacks=self.callbacks or (),
             verbose=self.verbose,
             checkpoint=checkpoint,
         )
-        attributes = export(network)
-        report.end(lambda: attributes)
-        earlier = self.history_[:before] if before else []
-        for attribute, value in attributes.items():
-            setattr(self, attribute, value)
-        self.history_ = earlier + [row | {"epoch": row["epoch"] + len(earlier)} for row in history]
-        self.n_iter_ = len(self.history_)
         return self
 
     def _warn(self):
@@ -586,9 +621,10 @@ class IICClusterer(
     def _start(self, samples, generator):
         """A network of random weights, on the device and in the precision of samples, which set shift and scale."""
         axes = 0 if samples.ndim == 2 else (0, 1, 2)
-        shift = samples.mean(axes)
-        scale = (samples - shift).square().mean(dtype=torch.float64).sqrt().to(samples)
-        scale = torch.where(scale > 0, scale, 1)
+        values, unit = in_safe_unit(samples)
+        shift = values.mean(axes)
+        scale = (values - shift).square().mean(dtype=torch.float64).sqrt().to(samples)
+        shift, scale = shift * unit, torch.where(scale > 0, scale, 1) * unit
         return self._build(tuple(samples.shape[1:]), generator, shift, scale).to(samples)
 
     def _network(self, like):
@@ -617,7 +653,7 @@ class IICClusterer(
             raise ValueError(f"{type(self).__name__} takes samples, not pairs: give X[:, 0] or X[:, 1]")
         samples = self._samples(X, reset=False, paired=False)
         features, probabilities = assign(self._network(samples), samples)
-        return features, probabilities[:, self.best_head_]
+        return features, check_computed(self, probabilities[:, self.best_head_])
 
     @property
     def _n_features_out(self):

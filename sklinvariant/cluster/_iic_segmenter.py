@@ -18,15 +18,14 @@ from sklinvariant._base import (
     FittedState,
     check_fitted,
     keeps_state_on_failure,
-    refuse_none,
     resolve_device,
-    to_numpy,
     torch_generator,
 )
 from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
 from sklinvariant._constraints import COUNT, COUNT_OR_ZERO, NON_NEGATIVE, POSITIVE, check_size, integers
-from sklinvariant._images import as_float, as_pictures, check_pixels
-from sklinvariant._training import OPTIMIZERS, train
+from sklinvariant._images import as_float, as_pictures, check_pixels, image_array
+from sklinvariant._layout import Array, Each, Weights, Whole
+from sklinvariant._training import OPTIMIZERS, set_fitted, train
 from sklinvariant.cluster._crop_pairs import CropPairs
 from sklinvariant.feature_extraction._images import ImageEstimator
 from sklinvariant.kernels import dense_joints, joint_information, resample
@@ -195,6 +194,21 @@ class IICSegmenter(CallbackSupportMixin, ImageEstimator):
     ((4, 32, 32), (4, 32, 32, 2))
     """
 
+    _layout = {
+        "weights": Weights(
+            heads__weight=Array("units", "width", 1, 1),
+            trunk__3__weight=Array("width", "width", 3, 3),
+            trunk__0__weight=Array("width", "n_channels", 3, 3),
+        ),
+        "shift": Array("n_channels", None, None),
+        "scale": Array("n_channels", None, None),
+        "heads": Each(Whole()),
+        "width": Whole(),
+        "n_channels": Whole(),
+        "best_head": Whole(0),
+        "mutual_information": Array("h"),
+        "mutual_information_ratio": Array("h"),
+    }
     _parameter_constraints = {
         "n_clusters": [COUNT],
         "n_overclusters": [COUNT_OR_ZERO, None],
@@ -266,6 +280,11 @@ class IICSegmenter(CallbackSupportMixin, ImageEstimator):
         self.verbose = verbose
         self.random_state = random_state
         self.device = device
+
+    def _check_layout(self):
+        state = self._state
+        if sum(state["heads"]) != len(state["weights"]["heads.weight"]) or state["best_head"] >= len(state["heads"]):
+            raise ValueError(f"heads of {state['heads']} clusters do not fit the weights")
 
     @keeps_state_on_failure
     @with_callbacks
@@ -372,8 +391,14 @@ class IICSegmenter(CallbackSupportMixin, ImageEstimator):
             }
             return {"_state": state, "n_iter_": 0, "history_": []}
 
-        report = FitReport(self, X, None, None, max_epochs)
-        history = train(
+        earlier = [] if reset else self.history_
+
+        def finish(history):
+            information, losses, counts = measured()
+            set_fitted(self, export(information, losses), history, earlier)
+            return counts[self.best_head_]
+
+        return train(
             objective,
             batches,
             name=type(self).__name__,
@@ -383,20 +408,12 @@ class IICSegmenter(CallbackSupportMixin, ImageEstimator):
             learning_rate_decay=decay,
             tol=self.tol,
             n_iter_no_change=self.n_iter_no_change,
-            report=report,
+            report=FitReport(self, X, None, None, max_epochs),
             fitted_attributes=lambda objective: export(*measured()[:2]),
+            finish=finish,
             callbacks=self.callbacks or (),
             verbose=self.verbose,
         )
-        information, losses, counts = measured()
-        attributes = export(information, losses)
-        report.end(lambda: attributes)
-        earlier = [] if reset else self.history_
-        for attribute, value in attributes.items():
-            setattr(self, attribute, value)
-        self.history_ = earlier + [row | {"epoch": row["epoch"] + len(earlier)} for row in history]
-        self.n_iter_ = len(self.history_)
-        return counts[self.best_head_]
 
     def _warn(self, counts):
         ratio = self.mutual_information_ratio_[self.best_head_]
@@ -479,15 +496,20 @@ class IICSegmenter(CallbackSupportMixin, ImageEstimator):
 
     def _channels_first(self, X, *, reset):
         """A list of (c, h, w) tensors of one dtype on the device that computes; images in a list may differ in size."""
-        refuse_none(self, X, "images")
+        self._refuse_other_kinds(X)
         pictures = as_pictures(X)
         if pictures is None and getattr(X, "ndim", 2) in (3, 4):
+            X = image_array(X)
+            if not reset:
+                self._check_size(X.shape)
             pictures = self._read_array(X, reset)
         elif pictures is None:
             pictures = self._read(X, reset=reset)
-        elif reset:
-            self.n_features_in_ = pictures[0].numel()
-            vars(self).pop("feature_names_in_", None)
+        else:
+            self._check_range(pictures, reset=reset)
+            if reset:
+                self.n_features_in_ = pictures[0].numel()
+                vars(self).pop("feature_names_in_", None)
         pictures = [image if image.ndim == 3 else image[..., None] for image in pictures]
         expected = pictures[0].shape[-1] if reset else self._state["n_channels"]
         for i, image in enumerate(pictures):
@@ -504,7 +526,8 @@ class IICSegmenter(CallbackSupportMixin, ImageEstimator):
 
     def _read_array(self, X, reset):
         if not reset and X.ndim in (3, 4) and 0 not in X.shape:  # of any size: nothing to compare with what was fitted
-            images = check_pixels(X if isinstance(X, torch.Tensor) else to_numpy(X))
+            images = check_pixels(X)
+            self._check_range(images, reset=False)
             return images if images.ndim == 4 else images[..., None]
         return super()._read_array(X, reset)
 

@@ -11,6 +11,7 @@ import torch
 from sklearn.neighbors import NearestNeighbors
 
 from sklinvariant._descriptors import as_tensor
+from sklinvariant.kernels import in_safe_unit
 from sklinvariant.pooling._frames import following
 from sklinvariant.transforms import ColorJitter, Compose, Flip, Rotation, Scale, Shear, Translation
 
@@ -40,7 +41,7 @@ def nearest_partners(samples, n_neighbors, auxiliary=None):
 
     Samples that are not ``auxiliary`` (n,) have neighbours that are not, so that no walk leads from them to one.
     """
-    rows = samples.flatten(1).cpu().numpy()
+    rows = in_safe_unit(samples.flatten(1).cpu())[0].numpy()
     inside = range(len(rows)) if auxiliary is None else (~auxiliary).nonzero().squeeze(1).tolist()
     if len(inside) < 2:
         raise ValueError(f'pairs="neighbors" needs more samples than n_samples={len(inside)}')

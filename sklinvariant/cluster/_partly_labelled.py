@@ -9,10 +9,11 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
 from sklinvariant._base import to_numpy
+from sklinvariant._calls import Computing
 from sklinvariant._descriptors import as_numpy
 
 
-class PartlyLabelledClassifier(ClassifierMixin):
+class PartlyLabelledClassifier(Computing, ClassifierMixin):
     """Mixin of a classifier with ``predict`` and a parameter ``unlabeled_value``, the mark of rows without a label."""
 
     def score(self, X, y, sample_weight=None):

@@ -1,6 +1,5 @@
 """The cells of a network's feature map as local descriptors (the paper takes conv3_3 of VGG-16)."""
 
-import contextlib
 import copy
 import importlib
 import os
@@ -14,9 +13,12 @@ from torch import nn
 
 from sklinvariant._base import DEVICE, resolve_device
 from sklinvariant._constraints import COUNT, FINITE_ARRAY, SIDE, check_size
-from sklinvariant._descriptors import DescriptorSets, as_tensor
-from sklinvariant._images import as_float
+from sklinvariant._descriptors import DescriptorSets
+from sklinvariant._images import as_float, range_of
+from sklinvariant._layout import Weights, restore_weights
+from sklinvariant._settings import borrowed_generators, making_modules, with_own_settings
 from sklinvariant.feature_extraction._images import ImageTransformer
+from sklinvariant.feature_extraction._maps import cells_of
 from sklinvariant.feature_extraction._weights import load_weights
 
 
@@ -46,7 +48,11 @@ class BackbonePatches(ImageTransformer):
     """Images to bags of the cells of a feature map: ``(n, c, h, w)`` becomes h·w descriptors of c features.
 
     The network is copied, in evaluation mode, and run in float32 as far as the layer; a fitted estimator keeps its
-    weights. Cells come row by row. A map ``(n, tokens, c)``, as transformers have, gives its tokens.
+    weights. Cells come row by row.
+
+    A map is read as ``(n, c, h, w)``, or as ``(n, h, w, c)`` where only that has the images' aspect ratio (swin). The
+    tokens ``(n, tokens, c)`` of a vision transformer are the cells of its grid of patches; class and register tokens
+    before them are left out.
 
     Parameters
     ----------
@@ -54,7 +60,9 @@ class BackbonePatches(ImageTransformer):
         A network that takes ``(n, c, h, w)`` float32 images, a callable that makes one, or the name of one in
         torchvision or timm, where installed: with their pretrained weights unless ``weights`` is given.
     layer : str or None, default=None
-        Name of the layer (as in ``module.named_modules()``) whose output is taken; None takes the network's.
+        Name of the layer (as in ``module.named_modules()``) whose output is taken; None takes the network's. For models
+        of timm give ``timm.create_model(name, num_classes=0, global_pool="")`` as the module, whose output is that of
+        ``forward_features``.
     weights : path or None, default=None
         A local ``.safetensors``, ``.npz`` or state-dict file to load first.
     mean : float or sequence, default=0.0
@@ -89,6 +97,7 @@ class BackbonePatches(ImageTransformer):
     (2, 16, 5)
     """
 
+    _layout = {"weights": Weights()}
     _parameter_constraints = {
         "module": [nn.Module, callable, str],
         "layer": [str, None],
@@ -132,7 +141,7 @@ class BackbonePatches(ImageTransformer):
 
     def _prepare(self, images, X):
         device = resolve_device(self.device, X)
-        with _own_randomness(), torch.no_grad():
+        with torch.no_grad(), making_modules(0):
             network = self._make(pretrained=self.weights is None)
             if self.weights is not None:
                 load_weights(network, self.weights)
@@ -150,17 +159,16 @@ class BackbonePatches(ImageTransformer):
         It is loaded once; whoever makes many views of images calls it for each batch of them.
         """
         check_is_fitted(self)
-        with _own_randomness():
+        with making_modules(0):
             network = self._make(pretrained=False)
-        weights = {name: as_tensor(np.asarray(value)) for name, value in self._state["weights"].items()}
-        network.load_state_dict(weights)
+        restore_weights(network, self._state["weights"], self)
         network.to(device, memory_format=torch.channels_last)  # max pooling on a CPU is several times as fast so
 
         def run(images):
             with torch.no_grad():
                 return self._run(network, images, device)
 
-        return run
+        return with_own_settings(run)
 
     def _make(self, pretrained):
         if isinstance(self.module, str):
@@ -177,21 +185,27 @@ class BackbonePatches(ImageTransformer):
         return network.float().eval()
 
     def _run(self, network, images, device):
-        """(n, h, w, c) images -> float32 (n, rows, columns, features); tokens stand in one row."""
-        if images.is_floating_point():
-            images = images.float()  # here: not every device holds float64
+        """(n, h, w, c) images -> float32 (n, rows, columns, features)."""
+        if images.dtype == torch.float64:
+            images = _in_single_precision(images)  # here: not every device holds float64
         x = self._preprocess(network, images.to(device))
         mixed = self.precision == "mixed" or (self.precision == "auto" and x.device.type == "cuda")
         try:
-            with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=mixed):
+            autocast = torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=mixed)
+            with autocast, borrowed_generators(0, x.device):
                 features = run_to(network, self.layer, x)
         except torch.OutOfMemoryError:
             raise
-        except RuntimeError as error:
+        except (RuntimeError, AssertionError, IndexError, TypeError, ValueError) as error:
             raise ValueError(f"the network cannot take images of shape {tuple(x.shape)}: {error}") from error
-        if not isinstance(features, torch.Tensor) or features.ndim not in (3, 4):
-            raise ValueError(f"layer={self.layer!r} gives no feature map (n, c, h, w)")
-        return features.permute(0, 2, 3, 1).float() if features.ndim == 4 else features[:, None].float()
+        maps = cells_of(features, tuple(x.shape[-2:]), network, self.layer).float()
+        if not torch.isfinite(maps.sum()) and not torch.isfinite(maps).all():
+            low, high = range_of(images)
+            raise FloatingPointError(
+                f"the network gives NaN or infinity for images from {low:.4g} to {high:.4g}. Bring the images to 0-1, "
+                "and check mean, std and the weights"
+            )
+        return maps
 
     def _preprocess(self, network, images):
         x = as_float(images).permute(0, 3, 1, 2)
@@ -226,12 +240,15 @@ class BackbonePatches(ImageTransformer):
         return torch.as_tensor(value, dtype=x.dtype, device=x.device).expand(x.shape[1])
 
 
-@contextlib.contextmanager
-def _own_randomness():
-    """Random weights from a seed of our own; torch's global generator is put back."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
-        yield
+def _in_single_precision(images):
+    single = images.float()
+    if not torch.isfinite(single.sum()) and not torch.isfinite(single).all():
+        low, high = range_of(images)
+        raise ValueError(
+            f"the images have floats from {low:.4g} to {high:.4g}, but networks compute in float32, which ends at "
+            "3.4e38. Bring the images to 0-1"
+        )
+    return single
 
 
 def _named_network(name, pretrained):

@@ -7,6 +7,8 @@ contrast, whitened, and a dictionary is learned from them; its activations all o
 Axes: n images, maps of h' × w' cells, k filters, patches of p numbers.
 """
 
+import math
+
 import numpy as np
 import torch
 from sklearn.base import TransformerMixin, _fit_context, clone
@@ -29,9 +31,10 @@ from sklinvariant._compat import CallbackSupportMixin, reports_fit
 from sklinvariant._constraints import COUNT, NON_NEGATIVE, POSITIVE
 from sklinvariant._descriptors import as_numpy
 from sklinvariant._images import as_float
+from sklinvariant._layout import Array, Each, Maybe, Text, Whole
 from sklinvariant.feature_extraction._dense_patches import normalize_patches, window_of
 from sklinvariant.feature_extraction._images import ImageEstimator
-from sklinvariant.kernels import fit_zca, slide, take_patches
+from sklinvariant.kernels import check_reach, fit_zca, largest_value, slide, take_patches
 
 # where an extractor keeps its vectors, and the encoding that suits it
 _VECTORS = (("cluster_centers_", "triangle"), ("codebook_", "triangle"), ("components_", "soft_threshold"))
@@ -162,6 +165,16 @@ class ConvolutionalFeatures(CallbackSupportMixin, TransformerMixin, ImageEstimat
     (20, 4, 4, 1)
     """
 
+    _layout = {
+        "vectors": Array("k", "p"),
+        "encoding": Text("triangle", "sigmoid", "soft_threshold"),
+        "intercept": Maybe(Array("k")),
+        "mean": Array("p"),
+        "whitening": Array("p", "p"),
+        "window": Each(Whole(), 2),
+        "n_channels": Whole(),
+        "image_size": Each(Whole(), 2),
+    }
     _parameter_constraints = {
         "extractor": [HasMethods(["fit"])],
         "patch_size": [COUNT, tuple, list],
@@ -218,6 +231,13 @@ class ConvolutionalFeatures(CallbackSupportMixin, TransformerMixin, ImageEstimat
         self.random_state = random_state
         self.device = device
 
+    def _check_layout(self):
+        state = self._state
+        if math.prod(state["window"]) * state["n_channels"] != len(state["mean"]):
+            raise ValueError(f"filters of {len(state['mean'])} numbers do not fit windows of {state['window']} pixels")
+        if state["encoding"] == "sigmoid" and state.get("intercept") is None:
+            raise ValueError("encoding='sigmoid' needs an intercept")
+
     @keeps_state_on_failure
     @_fit_context(prefer_skip_nested_validation=False)
     @reports_fit
@@ -247,6 +267,7 @@ class ConvolutionalFeatures(CallbackSupportMixin, TransformerMixin, ImageEstimat
         places = len(images) * int(np.prod([images.shape[1 + i] - window[i] + 1 for i in (0, 1)]))
         index = np.sort(sample_without_replacement(places, min(self.n_patches, places), random_state=random))
         patches = as_float(take_patches(images, window, torch.from_numpy(index))).to(resolve_device(self.device, X))
+        check_reach(largest_value(patches), patches.dtype, "X", fitting=True)
         patches = normalize_patches(patches, self.normalize, self.contrast_eps)
         mean, whitening = (make(patches.shape[1], dtype=torch.float64) for make in (torch.zeros, torch.eye))
         if self.whiten:

@@ -9,6 +9,7 @@ from sklinvariant._constraints import COUNT, is_count
 from sklinvariant._descriptors import DescriptorSets
 from sklinvariant._images import as_float
 from sklinvariant.feature_extraction._images import ImageTransformer
+from sklinvariant.kernels import unit_length
 
 _FLAT = 0.01  # added to the standard deviation of pixels 0-1, so that noise in a flat patch is not blown up
 
@@ -32,12 +33,12 @@ def patches_of(images, window, stride):
 
 
 def normalize_patches(patches, how, flat=_FLAT):
-    """In place: to mean 0 and standard deviation 1 ("contrast"; less if it is near ``flat``), or to length 1 ("l2")."""
+    """To mean 0 and standard deviation 1 ("contrast"; less if it is near ``flat``), or to length 1 ("l2")."""
     if how == "contrast":
         patches -= patches.mean(-1, keepdim=True)
         patches /= patches.std(-1, keepdim=True, unbiased=False) + flat
     elif how == "l2":
-        patches /= torch.linalg.vector_norm(patches, dim=-1, keepdim=True).clamp_min(torch.finfo(patches.dtype).tiny)
+        patches = unit_length(patches)
     return patches
 
 

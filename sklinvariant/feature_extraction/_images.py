@@ -5,11 +5,29 @@ import torch
 from sklearn.base import TransformerMixin, _fit_context
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklinvariant._base import TorchEstimator, in_compute_dtype, keeps_state_on_failure, refuse_none, to_numpy
+from sklinvariant._base import (
+    TorchEstimator,
+    check_rows,
+    keeps_state_on_failure,
+    refuse_bags,
+    refuse_none,
+    to_numpy,
+)
 from sklinvariant._compat import CallbackSupportMixin, reports_fit
 from sklinvariant._constraints import is_count
+from sklinvariant._containers import dense_tensor, refuse_names
 from sklinvariant._descriptors import DescriptorSets
-from sklinvariant._images import as_pictures, check_pixels, stack_pictures
+from sklinvariant._images import (
+    as_pictures,
+    check_axes,
+    check_pixels,
+    check_range,
+    image_array,
+    range_of,
+    refuse_one_image,
+    stack_pictures,
+)
+from sklinvariant._layout import Whole
 
 
 class ImageEstimator(TorchEstimator):
@@ -17,19 +35,17 @@ class ImageEstimator(TorchEstimator):
 
     def _read(self, X, *, reset):
         """(n, h, w, c) tensor of uint8 or floats, where the images lie."""
-        refuse_none(self, X, "images")
+        self._refuse_other_kinds(X)
         pictures = as_pictures(X)
         if pictures is not None:
             X = _stack(pictures)
-        expected = (
-            None if reset else self._state.get("image_size")
-        )  # where maps of another size would be other features
-        if expected is not None and getattr(X, "ndim", 2) in (3, 4) and list(X.shape[1:3]) != list(expected):
-            raise ValueError(
-                f"the images are {X.shape[1]} x {X.shape[2]} pixels, but {type(self).__name__} was fitted on images of "
-                f"{expected[0]} x {expected[1]}"
-            )
-        images = self._read_array(X, reset) if getattr(X, "ndim", 2) in (3, 4) else self._read_rows(X, reset)
+        if getattr(X, "ndim", 2) in (3, 4):
+            X = image_array(X)
+            if not reset:
+                self._check_size(X.shape)
+            images = self._read_array(X, reset)
+        else:
+            images = self._read_rows(X, reset)
         channels = images.shape[-1]
         if not reset and channels != self._state["n_channels"]:
             raise ValueError(
@@ -38,28 +54,62 @@ class ImageEstimator(TorchEstimator):
             )
         return images
 
+    def _refuse_other_kinds(self, X):
+        needed = "images as arrays of pixels"
+        refuse_none(self, X, needed)
+        refuse_names(self, X, needed)
+        refuse_bags(self, X, needed)
+        if isinstance(X, (list, tuple)) and len(X) == 0:
+            raise ValueError(f"X is empty, but {type(self).__name__} needs at least one image: 0 sample(s) were given")
+
+    def _check_size(self, shape):
+        """Refuse one image for several, and another size where maps of another size would be other features."""
+        colour = len(shape) == 3 and shape[2] == self._state["n_channels"] != 1
+        if colour or (len(shape) == 3 and shape[0] > 1 and np.prod(shape) == self.n_features_in_):
+            refuse_one_image(shape)
+        expected = self._state.get("image_size")
+        if expected is not None and list(shape[1:3]) != list(expected):
+            raise ValueError(
+                f"the images are {shape[1]} x {shape[2]} pixels, but {type(self).__name__} was fitted on images of "
+                f"{expected[0]} x {expected[1]}"
+            )
+
+    def _check_range(self, images, *, reset):
+        """Remember the scale of the pixels in fit, and refuse images on another one later; rows have no scale.
+
+        Models saved by earlier versions remember none, and take images of any scale.
+        """
+        if reset:
+            low, high = range_of(images)
+            self.pixel_range_ = [min(low, 0.0), max(high, 1.0)]
+        elif hasattr(self, "pixel_range_"):
+            check_range(images, self.pixel_range_, type(self).__name__)
+
     def _read_array(self, X, reset):
-        X = X if isinstance(X, torch.Tensor) else to_numpy(X)
         if 0 in X.shape:
             kind = "sample(s)" if X.shape[0] == 0 else f"feature(s) (shape={tuple(X.shape)})"
             raise ValueError(f"no images: found array with 0 {kind}, a minimum of 1 is required")
         images = check_pixels(X)
         validate_data(self, images.reshape(len(images), -1), reset=reset, skip_check_array=True)
+        self._check_range(images, reset=reset)
         return images if images.ndim == 4 else images[..., None]
 
     def _read_rows(self, X, reset):
-        if isinstance(X, torch.Tensor):
-            if X.ndim != 2:
-                raise ValueError(
-                    f"expected images or flat rows, got a tensor of shape {tuple(X.shape)}; Reshape your data"
-                )
-            rows = self._read_array(X[:, None], reset)
+        """Flat rows are images where ``image_shape`` says so, and otherwise features of any scale, one row of them."""
+        if isinstance(X, torch.Tensor) and X.ndim != 2:
+            raise ValueError(f"expected images or flat rows, got a tensor of shape {tuple(X.shape)}; Reshape your data")
+        shape = getattr(X, "shape", ())
+        if not reset and len(shape) == 2 and shape[0] > 1 and np.prod(shape) == self.n_features_in_:
+            refuse_one_image(shape)
+        if self.image_shape is None:
+            rows = check_rows(self, X, reset=reset)
+            if reset:
+                vars(self).pop("pixel_range_", None)
+        elif isinstance(X, torch.Tensor):
+            rows = self._read_array(dense_tensor(X, "images")[:, None], reset).flatten(1)
         else:
-            rows = validate_data(self, to_numpy(X), reset=reset)
-            # whole numbers are pixels where image_shape says so, and numbers like any other where it does not
-            if self.image_shape is None and rows.dtype != np.uint8:
-                rows = in_compute_dtype(rows)
-            rows = check_pixels(rows)
+            rows = check_pixels(validate_data(self, to_numpy(X), reset=reset))
+            self._check_range(rows, reset=reset)
         return rows.reshape(len(rows), *self._shape_of_rows(rows[0].numel()))
 
     def _shape_of_rows(self, n_features):
@@ -68,6 +118,8 @@ class ImageEstimator(TorchEstimator):
             raise ValueError(f"image_shape must be (h, w) or (h, w, c) of positive integers, got {self.image_shape}")
         if np.prod(shape) != n_features:
             raise ValueError(f"rows of {n_features} features cannot be images of image_shape={self.image_shape}")
+        if self.image_shape is not None:
+            check_axes((1, *shape))
         return shape if len(shape) == 3 else (*shape, 1)
 
     def __sklearn_tags__(self):
@@ -78,6 +130,11 @@ class ImageEstimator(TorchEstimator):
 
 class ImageTransformer(CallbackSupportMixin, TransformerMixin, ImageEstimator, auto_wrap_output_keys=None):
     """Base of the transformers of images to `DescriptorSets`; a subclass says how in ``_prepare`` and ``_describe``."""
+
+    _layout = {
+        "n_channels": Whole(),
+        "n_descriptor_features": Whole(1, 1 << 24),
+    }
 
     @keeps_state_on_failure
     @_fit_context(prefer_skip_nested_validation=True)

@@ -145,6 +145,7 @@ class _Describer:
 def _grey(image, i, clip):
     """(h, w, c) uint8 0-255 or floats 0-1 -> (h, w) uint8."""
     if image.dtype != np.uint8:
+        image = image.astype(np.float32 if image.itemsize < 4 else image.dtype, copy=False)  # half holds no 255 shades
         low, high = image.min(), image.max()
         if not clip and (low < -1e-6 or high > 1 + 1e-6):
             raise ValueError(

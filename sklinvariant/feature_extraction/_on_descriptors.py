@@ -12,6 +12,7 @@ from sklinvariant._base import BagEstimator, compute_dtype, keeps_state_on_failu
 from sklinvariant._compat import CallbackSupportMixin, reports_fit
 from sklinvariant._constraints import COUNT
 from sklinvariant._descriptors import DescriptorSets, as_numpy
+from sklinvariant._layout import Whole
 
 
 class OnDescriptors(CallbackSupportMixin, TransformerMixin, BagEstimator, auto_wrap_output_keys=None):
@@ -43,6 +44,7 @@ class OnDescriptors(CallbackSupportMixin, TransformerMixin, BagEstimator, auto_w
     <DescriptorSets of 3 bags of 5-7 descriptors of 2 features, float64 on cpu>
     """
 
+    _layout = {"n_descriptor_features": Whole()}
     _parameter_constraints = {
         "estimator": [HasMethods(["fit", "transform"])],
         "subsample": [COUNT, None],

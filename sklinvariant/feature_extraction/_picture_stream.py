@@ -1,24 +1,13 @@
 """Pictures of any size, in memory or as files, as batches of equal images; a bad file does not end the stream."""
 
-import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 
+from sklinvariant._containers import file_names
 from sklinvariant._images import as_float, as_pictures, fit_into, read_picture, stack_pictures
-
-
-def file_names(X):
-    """The names of a list, tuple, array or column of files; None where X is something else."""
-    if hasattr(X, "to_numpy"):
-        X = X.to_numpy()
-    if isinstance(X, np.ndarray) and X.ndim == 1 and X.dtype.kind in "UO":
-        X = X.tolist()
-    if isinstance(X, (list, tuple)) and len(X) and all(isinstance(item, (str, os.PathLike)) for item in X):
-        return [os.fspath(item) for item in X]
-    return None
 
 
 class PictureStream:

@@ -6,6 +6,7 @@ import torch
 
 from sklinvariant._base import FittedState
 from sklinvariant._constraints import COUNT_OR_ZERO, is_count
+from sklinvariant._layout import Array
 from sklinvariant.hashing._hasher import N_BITS, Hasher, of_size_one, random_rotation
 
 
@@ -19,9 +20,9 @@ def fit_bilinear(X, left, right, max_iter):
     """Maximise Σ tr(B Rᵀ Xᵀ L) over signs B and matrices L, R with orthonormal columns, in turns; X is (n, p, q)."""
     for _ in range(max_iter):
         half = X @ right  # (n, p, c2)
-        signs = torch.where(left.T @ half > 0, 1.0, -1.0).to(X.dtype)  # (n, c1, c2)
+        signs = torch.where(left.T @ half > 0, X.new_tensor(1.0), -1.0)  # (n, c1, c2)
         left = _polar(torch.einsum("npc,nkc->pk", half, signs))
-        signs = torch.where(left.T @ half > 0, 1.0, -1.0).to(X.dtype)
+        signs = torch.where(left.T @ half > 0, X.new_tensor(1.0), -1.0)
         right = _polar(torch.einsum("npq,pk,nkc->qc", X, left, signs))
     return left, right
 
@@ -59,6 +60,11 @@ class BilinearHasher(Hasher):
     Gong, Kumar, Rowley, Lazebnik (2013). Learning binary codes for high-dimensional data using bilinear projections.
     """
 
+    _layout = {
+        "mean": Array("n_features_in_"),
+        "left": Array("p", None),
+        "right": Array("q", None),
+    }
     _parameter_constraints = {
         "n_bits": N_BITS,
         "layout": [tuple, list, None],
@@ -76,6 +82,12 @@ class BilinearHasher(Hasher):
         self.packed = packed
         self.random_state = random_state
         self.device = device
+
+    def _check_layout(self):
+        state, sides = self._state, (self._state["left"].shape, self._state["right"].shape)
+        for name, i, expected in (("features", 0, self.n_features_in_), ("bits", 1, state["n_bits"])):
+            if sides[0][i] * sides[1][i] != expected:
+                raise ValueError(f"left and right of shapes {sides} do not make {expected} {name}")
 
     def _learn(self, X, generator):
         d = X.shape[1]

@@ -97,11 +97,30 @@ class ApproximateIndex:
         raise NotImplementedError
 
     @classmethod
-    def from_bytes(cls, data):
+    def from_bytes(cls, data, codes, **knobs):
+        """The index of ``codes`` from what `to_bytes` gave; ValueError where it is not one.
+
+        faiss follows the numbers in an index without asking where they lead: they are checked here, for the bytes may
+        come from a damaged or a crafted file.
+        """
         faiss = import_faiss()
-        if not hasattr(faiss, "ZeroCopyIOReader"):  # faiss < 1.10
-            return cls(faiss.deserialize_index_binary(np.asarray(data)))
-        return cls(faiss.read_index_binary(faiss.ZeroCopyIOReader(faiss.swig_ptr(data), len(data))), data)
+        try:
+            if not hasattr(faiss, "ZeroCopyIOReader"):  # faiss < 1.10
+                data = np.asarray(data)
+                index, data = faiss.deserialize_index_binary(data), None
+            else:
+                index = faiss.read_index_binary(faiss.ZeroCopyIOReader(faiss.swig_ptr(data), len(data)))
+            sound = type(index).__name__ == cls._class and cls._is_sound(index, codes, faiss)
+        except (RuntimeError, ValueError, OverflowError, MemoryError) as error:
+            raise ValueError(f"faiss cannot read it: {str(error).splitlines()[0]}") from error
+        if not sound:
+            raise ValueError("its contents do not fit its codes")
+        return cls(index, data)
+
+    @staticmethod
+    def _is_sound(index, codes, faiss):
+        """Whether every number in the index leads to a code, and all codes are as wide as those given."""
+        raise NotImplementedError
 
     def to_bytes(self):
         return import_faiss().serialize_index_binary(self.index) if self.data is None else self.data
@@ -127,8 +146,32 @@ class ApproximateIndex:
         raise NotImplementedError
 
 
+def _is_flat(index, n, width, faiss):
+    """Whether a faiss index is n plain codes of ``width`` bytes."""
+    index = faiss.downcast_IndexBinary(index)
+    is_flat = type(index) is faiss.IndexBinaryFlat and (index.ntotal, index.code_size, index.d) == (n, width, 8 * width)
+    return is_flat and index.xb.size() == n * width
+
+
 class InvertedLists(ApproximateIndex):
     """Codes in the lists of their nearest centres (k-means of codes); a search reads the nearest lists."""
+
+    _class = "IndexBinaryIVF"
+
+    @staticmethod
+    def _is_sound(index, codes, faiss):
+        (n, width), lists = codes.shape, index.invlists
+        if (index.ntotal, index.code_size, index.d, lists.code_size) != (n, width, 8 * width, width):
+            return False
+        if (
+            not 1 <= index.nlist <= n
+            or lists.nlist != index.nlist
+            or not _is_flat(index.quantizer, index.nlist, width, faiss)
+        ):
+            return False
+        sizes = [lists.list_size(i) for i in range(index.nlist)]
+        ids = (faiss.rev_swig_ptr(lists.get_ids(i), size) for i, size in enumerate(sizes) if size)
+        return sum(sizes) == n and all(part.min() >= 0 and part.max() < n for part in ids)
 
     @classmethod
     def build(cls, codes, seed, *, n_lists, **_):
@@ -154,6 +197,32 @@ class SmallWorldGraph(ApproximateIndex):
     """Codes linked to near ones (HNSW); a search walks the links, keeping the best candidates."""
 
     regrows = False
+    _class = "IndexBinaryHNSW"
+
+    @staticmethod
+    def _is_sound(index, codes, faiss):
+        (n, width), graph = codes.shape, index.hnsw
+        if (index.ntotal, index.code_size, index.d) != (n, width, 8 * width) or not _is_flat(
+            index.storage, n, width, faiss
+        ):
+            return False
+        links, starts, levels, per_level = (
+            faiss.vector_to_array(getattr(graph, name)).astype(np.int64)
+            for name in ("neighbors", "offsets", "levels", "cum_nneighbor_per_level")
+        )
+        if len(levels) != n or len(starts) != n + 1 or len(per_level) == 0 or per_level[0] != 0:
+            return False
+        fits = (np.diff(per_level) >= 0).all() and levels.min() >= 1 and levels.max() < len(per_level)
+        if not fits or starts[0] != 0 or starts[-1] != len(links) or (np.diff(starts) != per_level[levels]).any():
+            return False
+        top = graph.max_level + 1  # levels of the code at which searches enter
+        if not 0 <= graph.entry_point < n or levels[graph.entry_point] != top or top != levels.max():
+            return False
+        # a link leads to a code that has links on the same level
+        places = np.arange(len(links)) - np.repeat(starts[:-1], np.diff(starts))
+        level = np.searchsorted(per_level, places, side="right")
+        in_range = ((links >= -1) & (links < n)).all()
+        return bool(in_range and (levels[links[links >= 0]] >= level[links >= 0]).all())
 
     @classmethod
     def build(cls, codes, seed, *, n_links, ef_construction, **_):
@@ -174,11 +243,16 @@ class MultiHash(ApproximateIndex):
     """Tables that hash on some bits each; a search looks up its own bucket and those a few flipped bits away."""
 
     @classmethod
-    def build(cls, codes, seed, *, n_tables, table_bits, **_):
-        n_bits = 8 * codes.shape[1]
+    def from_bytes(cls, data, codes, *, n_tables, table_bits, n_built):
+        """Made anew, which takes as long as reading them: tables cannot be checked from here."""
+        return cls.build(codes, None, n_tables=n_tables, table_bits=table_bits, n_built=n_built)
+
+    @classmethod
+    def build(cls, codes, seed, *, n_tables, table_bits, n_built=None, **_):
+        n_bits, n_built = 8 * codes.shape[1], n_built or len(codes)
         if n_tables * (table_bits or 1) > n_bits:
             raise ValueError(f"n_tables={n_tables} of {table_bits or 1} bits are more than the {n_bits} bits of a code")
-        per_table = table_bits or min(max(1, round(math.log2(len(codes)))), n_bits // n_tables)
+        per_table = table_bits or min(max(1, round(math.log2(n_built))), n_bits // n_tables)
         index = import_faiss().IndexBinaryMultiHash(n_bits, n_tables, per_table)
         index.add(codes)
         return cls(index)

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklinvariant._base import Container, FittedState, TorchEstimator, keeps_state_on_failure, refuse_none, to_numpy
 from sklinvariant._constraints import COUNT, COUNT_OR_ZERO, FINITE, N_JOBS, NON_NEGATIVE, SHARE, integers, is_count
+from sklinvariant._layout import Array, Maybe, Number, Text, Whole
 from sklinvariant._persistence import load, save
 from sklinvariant.hashing._binary_search import (
     APPROXIMATE,
@@ -141,6 +142,19 @@ class HammingNeighbors(TorchEstimator):
         "binarize": [FINITE],
         "n_jobs": N_JOBS,
         "random_state": ["random_state"],
+    }
+
+    _layout = {
+        "codes": Array("n", "bytes of a code", kinds="u"),
+        "ids": Maybe(Array("n", kinds="i")),
+        "removed": Maybe(Array("n", kinds="b")),
+        "next_id": Whole(0),
+        "kind": Text("exact", *_EFFORT),
+        "index": Maybe(Array(None, kinds="u")),
+        "effort": Maybe(Whole(0, 1 << 30)),
+        "recall": Number(),
+        "n_built": Whole(0),
+        "n_measured": Maybe(Whole(0)),
     }
 
     recall_ = FittedState()
@@ -468,6 +482,18 @@ class HammingNeighbors(TorchEstimator):
             state["_state"] = {**state["_state"], "index": live.to_bytes()}
         return state
 
+    def _check_layout(self):
+        state = self._state
+        codes, ids, index = (state[name] for name in ("codes", "ids", "index"))
+        n_bytes = self.n_features_in_ if self.packed else -(-self.n_features_in_ // 8)
+        if codes.shape[1] != n_bytes:
+            raise ValueError(f"codes should have {n_bytes} bytes, got {codes.shape[1]}")
+        for name, array, dtype in (("codes", codes, np.uint8), ("ids", ids, np.int64), ("index", index, np.uint8)):
+            if array is not None and array.dtype != dtype:
+                raise ValueError(f"{name} should be of {np.dtype(dtype)}, got {array.dtype}")
+        if state["kind"] != "exact" and (state["effort"] is None) != (len(codes) == 0):
+            raise ValueError(f"an index of kind {state['kind']!r} needs an effort to search with")
+
     def _stored(self, name):
         """An array of the fitted state, without the rows of removed codes."""
         rows, removed = self._fitted(name), self._state["removed"]
@@ -627,7 +653,14 @@ class HammingNeighbors(TorchEstimator):
             return None
         live = getattr(self, "_live", None)
         if live is None and state["index"] is not None:
-            live = self._live = APPROXIMATE[state["kind"]].from_bytes(state["index"])
+            knobs = {"n_tables": self.n_tables, "table_bits": self.table_bits, "n_built": state["n_built"]}
+            try:
+                live = self._live = APPROXIMATE[state["kind"]].from_bytes(state["index"], state["codes"], **knobs)
+            except ValueError as error:
+                raise ValueError(
+                    f"the index {state['kind']!r} of this {type(self).__name__} is damaged ({error}). Load it again "
+                    "from a sound file, or fit it again on its codes_"
+                ) from error
         if live is None or len(live) != len(state["codes"]):  # a search or an addition that was broken off
             self._build()
         return self._live

@@ -9,6 +9,7 @@ from sklinvariant._base import (
     Container,
     RowFeaturesOutMixin,
     TorchEstimator,
+    check_computed,
     check_fitted,
     check_rows,
     keeps_state_on_failure,
@@ -18,6 +19,7 @@ from sklinvariant._base import (
 from sklinvariant._compat import CallbackSupportMixin, reports_fit
 from sklinvariant._constraints import COUNT
 from sklinvariant._descriptors import as_tensor
+from sklinvariant._layout import Whole
 
 N_BITS = [COUNT]
 
@@ -37,6 +39,7 @@ class Hasher(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, TorchE
     Parameters that all have: ``packed`` (8 bits a byte), ``device``.
     """
 
+    _layout = {"n_bits": Whole()}
     _parameter_constraints = {"packed": ["boolean"], "device": DEVICE}
 
     def _learn(self, X, generator):
@@ -70,7 +73,7 @@ class Hasher(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, TorchE
             For NaN, infinite values, and more bits than the method can give.
         """
         X, container = self._rows(X, reset=True)
-        state = self._learn(X, torch_generator(getattr(self, "random_state", None)))
+        state = self._learn(X, torch_generator(getattr(self, "random_state", 0)))
         state = {key: value.cpu().numpy() if isinstance(value, torch.Tensor) else value for key, value in state.items()}
         self._state = {**state, "namespace": container.name}
         return self
@@ -111,7 +114,7 @@ class Hasher(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, TorchE
 
     def _rows(self, X, *, reset):
         container = Container(X)
-        rows = check_rows(self, X, reset=reset)
+        rows = check_rows(self, X, reset=reset, wide=True)
         return rows.to(resolve_device(self.device, X)), container
 
     def _scores(self, X):
@@ -121,7 +124,7 @@ class Hasher(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, TorchE
             for key, value in self._state.items()
         }
         with torch.no_grad():
-            return self._project(X, state)
+            return check_computed(self, self._project(X, state))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -141,7 +144,7 @@ def principal_directions(X, n_components, name):
     vectors = vectors.flip(1)[:, :n_components].T
     # a sign of its own: the largest entry is positive
     largest = vectors.gather(1, vectors.abs().argmax(1, keepdim=True))
-    return mean.to(X.dtype), (vectors * torch.where(largest < 0, -1.0, 1.0)).to(X.dtype)
+    return mean.to(X.dtype), (vectors * torch.where(largest < 0, vectors.new_tensor(-1.0), 1.0)).to(X.dtype)
 
 
 def of_size_one(X):

@@ -4,6 +4,7 @@ import torch
 
 from sklinvariant._base import FittedState
 from sklinvariant._constraints import COUNT_OR_ZERO
+from sklinvariant._layout import Array
 from sklinvariant.hashing._hasher import N_BITS, Hasher, of_size_one, principal_directions, random_rotation
 
 
@@ -14,7 +15,7 @@ def fit_rotation(V, rotation, max_iter):
     """
     V, before = of_size_one(V)[0], None  # signs do not see it
     for turn in range(max_iter):
-        signs = torch.where(V @ rotation > 0, 1.0, -1.0).to(V.dtype)
+        signs = torch.where(V @ rotation > 0, V.new_tensor(1.0), -1.0)
         if before is not None and torch.equal(signs, before):
             return rotation, turn
         left, _, right = torch.linalg.svd(V.T @ signs)
@@ -48,6 +49,10 @@ class ITQHasher(Hasher):
     Gong, Lazebnik (2011). Iterative quantization: a Procrustean approach to learning binary codes. Section 3.
     """
 
+    _layout = {
+        "mean": Array("n_features_in_"),
+        "directions": Array("n_bits", "n_features_in_"),
+    }
     _parameter_constraints = {
         "n_bits": N_BITS,
         "max_iter": [COUNT_OR_ZERO],

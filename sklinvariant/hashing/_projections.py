@@ -4,6 +4,7 @@ import torch
 from sklearn.utils._param_validation import StrOptions
 
 from sklinvariant._constraints import POSITIVE, check_size
+from sklinvariant._layout import Array
 from sklinvariant.hashing._hasher import N_BITS, Hasher, principal_directions, typical_distance
 
 
@@ -25,11 +26,16 @@ class SignHasher(Hasher):
            [1, 0]], dtype=uint8)
     """
 
+    _layout = {"mean": Array("n_features_in_")}
     _parameter_constraints = {**Hasher._parameter_constraints}
 
     def __init__(self, *, packed=False, device="auto"):
         self.packed = packed
         self.device = device
+
+    def _check_layout(self):
+        if self._state["n_bits"] != self.n_features_in_:
+            raise ValueError(f"n_bits should be {self.n_features_in_}, got {self._state['n_bits']}")
 
     def _learn(self, X, generator):
         return {"mean": X.double().mean(0), "n_bits": X.shape[1]}
@@ -59,6 +65,10 @@ class LSHHasher(Hasher):
     Charikar (2002). Similarity estimation techniques from rounding algorithms.
     """
 
+    _layout = {
+        "mean": Array("n_features_in_"),
+        "directions": Array("n_bits", "n_features_in_"),
+    }
     _parameter_constraints = {"n_bits": N_BITS, "random_state": ["random_state"], **Hasher._parameter_constraints}
 
     def __init__(self, n_bits=64, *, packed=False, random_state=None, device="auto"):
@@ -100,6 +110,12 @@ class SKLSHHasher(Hasher):
     Raginsky, Lazebnik (2009). Locality-sensitive binary codes from shift-invariant kernels. Equation 4.
     """
 
+    _layout = {
+        "mean": Array("n_features_in_"),
+        "directions": Array("n_bits", "n_features_in_"),
+        "phase": Array("n_bits"),
+        "threshold": Array("n_bits"),
+    }
     _parameter_constraints = {
         "n_bits": N_BITS,
         "gamma": [StrOptions({"scale"}), POSITIVE],
@@ -150,6 +166,10 @@ class PCAHasher(Hasher):
     Gong, Lazebnik (2011). Iterative quantization, section 2.
     """
 
+    _layout = {
+        "mean": Array("n_features_in_"),
+        "directions": Array("n_bits", "n_features_in_"),
+    }
     _parameter_constraints = {"n_bits": N_BITS, **Hasher._parameter_constraints}
 
     def __init__(self, n_bits=64, *, packed=False, device="auto"):

@@ -6,10 +6,18 @@ from sklearn.base import _fit_context
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from sklinvariant._base import DEVICE, FittedState, check_fitted, keeps_state_on_failure, torch_generator
+from sklinvariant._base import (
+    DEVICE,
+    FittedState,
+    check_computed,
+    check_fitted,
+    keeps_state_on_failure,
+    torch_generator,
+)
 from sklinvariant._compat import FitReport, with_callbacks
 from sklinvariant._constraints import COUNT, NON_NEGATIVE, POSITIVE, SHARE, SHARE_BELOW_ONE, check_size
-from sklinvariant._training import RowBatches, train
+from sklinvariant._layout import Array, Text
+from sklinvariant._training import RowBatches, set_fitted, train
 from sklinvariant.hashing._hasher import N_BITS, Hasher
 from sklinvariant.networks import (
     RestrictedBoltzmannMachine,
@@ -111,6 +119,14 @@ class RBMHasher(Hasher):
     True
     """
 
+    _layout = {
+        "shift": Array("n_features_in_"),
+        "scale": Array("n_features_in_"),
+        "components": Array("n_bits", "n_features_in_"),
+        "intercept_hidden": Array("n_bits"),
+        "intercept_visible": Array("n_features_in_"),
+        "visible": Text(),
+    }
     _parameter_constraints = {
         "n_bits": N_BITS,
         "regularization": [NON_NEGATIVE],
@@ -306,8 +322,8 @@ class RBMHasher(Hasher):
             learned = {key: value.detach().cpu().numpy().copy() for key, value in learned.items()}
             return {"_state": {**state, **learned, "namespace": container.name}, "n_iter_": 0, "history_": []}
 
-        report = FitReport(self, X, None, None, max_epochs)
-        history = train(
+        earlier = [] if reset else self.history_
+        train(
             machine,
             RowBatches(v, batch_size=self.batch_size, generator=seed),
             name=type(self).__name__,
@@ -317,17 +333,12 @@ class RBMHasher(Hasher):
             learning_rate_decay=None,
             tol=None,
             n_iter_no_change=max_epochs,
-            report=report,
+            report=FitReport(self, X, None, None, max_epochs),
             fitted_attributes=export,
+            finish=lambda history: set_fitted(self, export(machine), history, earlier),
             callbacks=self.callbacks or (),
             verbose=self.verbose,
         )
-        report.end(lambda: export(machine))
-        earlier = [] if reset else self.history_
-        for attribute, value in export(machine).items():
-            setattr(self, attribute, value)
-        self.history_ = earlier + [row | {"epoch": row["epoch"] + len(earlier)} for row in history]
-        self.n_iter_ = len(self.history_)
         return self
 
     def _machine_options(self, generator):
@@ -387,4 +398,4 @@ class RBMHasher(Hasher):
         check_is_fitted(self)
         v = self._visible(self._rows(X, reset=False)[0], self._state)
         weight, hidden, _ = self._parameters_on(v)
-        return torch.addmm(hidden, v, weight.T)
+        return check_computed(self, torch.addmm(hidden, v, weight.T))

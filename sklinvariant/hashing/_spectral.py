@@ -5,6 +5,7 @@ import math
 import torch
 
 from sklinvariant._constraints import check_size
+from sklinvariant._layout import Array
 from sklinvariant.hashing._hasher import N_BITS, Hasher, principal_directions
 
 
@@ -33,6 +34,12 @@ class SpectralHasher(Hasher):
     Weiss, Torralba, Fergus (2008). Spectral hashing. Algorithm of section 3.
     """
 
+    _layout = {
+        "mean": Array("n_features_in_"),
+        "directions": Array("n_bits", "n_features_in_"),
+        "low": Array("n_bits"),
+        "rate": Array("n_bits"),
+    }
     _parameter_constraints = {"n_bits": N_BITS, **Hasher._parameter_constraints}
 
     def __init__(self, n_bits=64, *, packed=False, device="auto"):

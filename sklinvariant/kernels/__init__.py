@@ -17,6 +17,14 @@ from sklinvariant.kernels._nearest import count_codewords, nearest_codewords, su
 from sklinvariant.kernels._pair_moments import PairMoments, pair_moments, pooling_errors, pooling_ray
 from sklinvariant.kernels._pooling_descent import Iterate, PoolingObjective, best_multiple, descend
 from sklinvariant.kernels._resample import pixel_moves, resample
+from sklinvariant.kernels._scale import (
+    check_reach,
+    in_safe_unit,
+    largest_value,
+    power_of_two,
+    safe_unit,
+    unit_length,
+)
 from sklinvariant.kernels._soft_moments import Scores, assign_softly, soft_moments
 
 __all__ = [
@@ -29,6 +37,7 @@ __all__ = [
     "Scores",
     "assign_softly",
     "best_multiple",
+    "check_reach",
     "chi2_map",
     "compute_dtype",
     "count_codewords",
@@ -42,8 +51,10 @@ __all__ = [
     "fit_zca",
     "gather_bags",
     "hard_mixture",
+    "in_safe_unit",
     "joint_information",
     "joint_sum",
+    "largest_value",
     "merge_clusters",
     "mixture_scores",
     "moment",
@@ -53,11 +64,14 @@ __all__ = [
     "pooled_joint",
     "pooling_errors",
     "pooling_ray",
+    "power_of_two",
     "resample",
+    "safe_unit",
     "slide",
     "soft_moments",
     "standardize",
     "sum_by_codeword",
     "take_patches",
     "take_rows",
+    "unit_length",
 ]

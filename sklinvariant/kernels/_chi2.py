@@ -4,9 +4,12 @@ import math
 
 import torch
 
+from sklinvariant._settings import in_own_precision
+
 _INTERVALS = {1: 0.8, 2: 0.5, 3: 0.4}  # as sklearn.kernel_approximation.AdditiveChi2Sampler
 
 
+@in_own_precision
 def chi2_map(x, sample_steps=2):
     """(n, k) non-negative -> (n, k (2 sample_steps - 1)): what AdditiveChi2Sampler gives, with a gradient.
 

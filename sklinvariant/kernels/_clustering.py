@@ -10,7 +10,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from sklinvariant._settings import in_own_precision
 from sklinvariant.kernels._nearest import nearest_codewords
+from sklinvariant.kernels._scale import in_safe_unit
 from sklinvariant.kernels._soft_moments import Scores
 
 _LOG_TWO_PI = float(np.log(2 * np.pi))
@@ -26,20 +28,22 @@ class Mixture(NamedTuple):
 
 def draw_rows(values, weights, size, generator):
     """Indices (size,) of a stratified random sample of the weighted rows, in the order of a random direction."""
-    direction = torch.randn(values.shape[1], generator=generator, dtype=torch.float64)
-    jitter = torch.rand(size, generator=generator, dtype=torch.float64)
+    direction = torch.randn(values.shape[1], generator=generator, dtype=torch.float64, device="cpu")
+    jitter = torch.rand(size, generator=generator, dtype=torch.float64, device="cpu")
     order = (values @ direction.to(values)).argsort(stable=True)
     mass = weights.to(torch.float64)[order].cumsum(0)
-    targets = ((torch.arange(size, dtype=torch.float64) + jitter) / size).to(mass.device) * mass[-1]
+    targets = ((torch.arange(size, dtype=torch.float64, device="cpu") + jitter) / size).to(mass.device) * mass[-1]
     return order[torch.searchsorted(mass, targets, right=True).clamp_(max=len(order) - 1)]
 
 
+@in_own_precision
 def fit_kmeans(values, weights, k, *, max_iter, tol, generator):
     """Lloyd's algorithm from a random start: codebook (k, d), number of iterations.
 
     It stops when the squared movement of the codewords is below ``tol`` times the mean variance of a feature.
     A codeword that loses all its descriptors moves to the descriptor that lies farthest from its own.
     """
+    values, unit = in_safe_unit(values)
     codebook = values[draw_rows(values, weights, k, generator)]
     weighted = values if bool((weights == 1).all()) else values * weights[:, None]
     mean = weighted.sum(0) / weights.sum()
@@ -57,7 +61,7 @@ def fit_kmeans(values, weights, k, *, max_iter, tol, generator):
         codebook = moved
         if change <= tol * float(variance):
             break
-    return codebook, n_iter
+    return codebook * unit, n_iter
 
 
 def _farthest(values, weights, codebook, count):
@@ -67,6 +71,7 @@ def _farthest(values, weights, codebook, count):
     return values[order[torch.arange(count, device=order.device) % len(order)]]
 
 
+@in_own_precision
 def fit_mixture(values, weights, k, *, max_iter, tol, generator, reg_covar=1e-6):
     """Expectation-maximisation of a diagonal mixture from a k-means start: Mixture, iterations, mean log-likelihood.
 
@@ -84,6 +89,7 @@ def fit_mixture(values, weights, k, *, max_iter, tol, generator, reg_covar=1e-6)
     return mixture, n_iter, likelihood
 
 
+@in_own_precision
 def hard_mixture(values, weights, means, reg_covar=1e-6):
     """The Mixture of these means (k, d) whose weights and variances are those of the values nearest to each."""
     labels = nearest_codewords(values, means)
@@ -93,6 +99,7 @@ def hard_mixture(values, weights, means, reg_covar=1e-6):
     return Mixture(mass / mass.sum(), means, variances)
 
 
+@in_own_precision
 def mixture_scores(mixture, shift=None, scale=None):
     """The log of weight times density of each component, up to a term common to all: Scores for soft_moments."""
     weights, means, variances = mixture

@@ -6,11 +6,13 @@ Axes: n images, k clusters of the first view, q of the second, h×w pixels, D = 
 import torch
 from torch.nn.functional import pad
 
+from sklinvariant._settings import in_own_precision
 from sklinvariant.kernels._mutual_information import joint_information
 
 WORKING_BYTES = 64 << 20  # what one chunk of displacements may take, were it unfolded
 
 
+@in_own_precision
 def displaced_joints(first, second, half_window, max_bytes=WORKING_BYTES):
     """Sums over pixels u and images of ``first[:, i, u] * second[:, j, u + t]``: (D, D, k, q), not normalised.
 
@@ -61,6 +63,7 @@ def _joints_by_spectrum(first, second, d, max_bytes):
     return torch.where(counts, joints, 0.0).clamp_min(0.0)
 
 
+@in_own_precision
 def pooled_joint(first, second, half_window):
     """The sum of `displaced_joints` over all displacements: (k, q), by two running sums and one product."""
     d = half_window
@@ -73,6 +76,7 @@ def pooled_joint(first, second, half_window):
     return torch.einsum("nihw,njhw->ij", first, second)
 
 
+@in_own_precision
 def dense_information(first, second, half_window, *, average="information", entropy_weight=1.0):
     """Mutual information of two dense predictions over all displacements up to ``half_window``, a scalar.
 
@@ -81,6 +85,7 @@ def dense_information(first, second, half_window, *, average="information", entr
     return joint_information(dense_joints(first, second, half_window, average=average), entropy_weight).mean()
 
 
+@in_own_precision
 def dense_joints(first, second, half_window, *, average="information"):
     """The joints whose information is averaged: (D, D, k, q), or one (k, q) with ``average="joint"``. They add up."""
     if average == "joint":

@@ -6,7 +6,11 @@ Axes: n images of h × w pixels and c channels, k filters, patches of i × j pix
 import torch
 from torch.nn.functional import avg_pool2d, conv2d
 
+from sklinvariant._settings import in_own_precision
+from sklinvariant.kernels._scale import in_safe_unit
 
+
+@in_own_precision
 def take_patches(images, window, index):
     """(len(index), p) patches of images (n, h, w, c), numbered image by image and row by row of their places."""
     h, w = images.shape[1:3]
@@ -17,33 +21,35 @@ def take_patches(images, window, index):
     return patches.movedim(1, -1).flatten(1)
 
 
+@in_own_precision
 def fit_zca(rows, eps):
     """Mean (p,) and the symmetric whitening (p, p) of rows, float64: ``(x - mean) @ whitening`` is nearly white.
 
     ``eps`` times the mean variance is added to each variance, so that directions of noise are not blown up.
     """
-    rows = (rows.cpu() if rows.device.type == "mps" else rows).double()
+    rows, unit = in_safe_unit((rows.cpu() if rows.device.type == "mps" else rows).double())
     mean = rows.mean(0)
     centred = rows - mean
     variances, directions = torch.linalg.eigh(centred.T @ centred / len(rows))
     variances = variances.clamp_min(0) + eps * variances.mean()
     if not variances.max() > 0:  # rows that are all alike
-        return mean, torch.eye(len(mean), dtype=torch.float64, device=mean.device)
+        return mean * unit, torch.eye(len(mean), dtype=torch.float64, device=mean.device)
     tiny = torch.finfo(torch.float64).eps * len(variances) * variances.max()
     scale = torch.where(variances > tiny, variances, torch.inf).rsqrt()  # a direction without variance becomes 0
-    return mean, (directions * scale) @ directions.T
+    return mean * unit, (directions * scale) @ directions.T / unit
 
 
 def patch_deviations(images, window, stride):
     """(n, 1, h', w') standard deviations of all patches of images (n, c, h, w), by sums over boxes."""
     # of squares and their difference: in float64, where the device has it
     wide = images if images.device.type == "mps" else images.double()
-    wide = wide.contiguous()  # one plane a channel, which adds up quicker
+    wide, unit = in_safe_unit(wide.contiguous())  # one plane a channel, which adds up quicker
     mean = avg_pool2d(wide.mean(1, keepdim=True), window, stride)
     square = avg_pool2d(wide.square().mean(1, keepdim=True), window, stride)
-    return torch.addcmul(square, mean, mean, value=-1).clamp_(min=0).sqrt_().to(images.dtype)
+    return torch.addcmul(square, mean, mean, value=-1).clamp_(min=0).sqrt_().mul_(unit).to(images.dtype)
 
 
+@in_own_precision
 def slide(images, filters, bias, window, stride, flat=None):
     """``filters @ patch + bias`` of every patch: images (n, h, w, c), filters (k, p) -> (n, h', w', k).
 

@@ -9,10 +9,13 @@ Axes: s starts, m parts, k clusters.
 import numpy as np
 import torch
 
+from sklinvariant._settings import in_own_precision
+
 _MOST_SWEEPS = 50
 _TINY = np.finfo(np.float64).tiny
 
 
+@in_own_precision
 def merge_clusters(joint, n_clusters, *, entropy_weight=1.0, n_starts=50, generator):
     """A cluster 0..k-1 for each of m parts, for which `joint_information` of the merged (m, m) joint is largest.
 
@@ -23,12 +26,14 @@ def merge_clusters(joint, n_clusters, *, entropy_weight=1.0, n_starts=50, genera
     joint = (joint + joint.T) / 2
     joint = joint / max(joint.sum(), _TINY)
     m = len(joint)
-    labels = np.stack([torch.randperm(m, generator=generator).numpy() % n_clusters for _ in range(n_starts)])
+    labels = np.stack(
+        [torch.randperm(m, generator=generator, device="cpu").numpy() % n_clusters for _ in range(n_starts)]
+    )
     members = np.eye(n_clusters)[labels]
     table = _Table(members.swapaxes(1, 2) @ joint @ members, entropy_weight)
     for _ in range(_MOST_SWEEPS):
         moved = False
-        for part in torch.randperm(m, generator=generator).tolist():
+        for part in torch.randperm(m, generator=generator, device="cpu").tolist():
             before, own = labels[:, part], joint[part, part]
             rows = _sums_by_label(joint[part], labels, n_clusters)
             rows[table.starts, before] -= own

@@ -4,6 +4,8 @@ import math
 
 import torch
 
+from sklinvariant._settings import in_own_precision
+
 
 class Moment:
     """A moment of tensors that come one by one: only a running value of their shape is held.
@@ -39,7 +41,7 @@ class Moment:
 
     def _add_power(self, x):
         largest = torch.maximum(self.largest, x)
-        safe = largest.clamp(min=torch.finfo(x.dtype).tiny)
+        safe = _not_zero(largest)
         self.value *= _power(self.largest / safe, self.order)
         self.value += _power(x / safe, self.order)
         self.largest = largest
@@ -52,6 +54,7 @@ class Moment:
         return result * printed_factor(self.order, self.count) if self.printed else result
 
 
+@in_own_precision
 def moment(x, order, dim, printed=False):
     """The same of all elements along an axis."""
     if order == 1:
@@ -61,7 +64,7 @@ def moment(x, order, dim, printed=False):
     else:
         x = x.abs()
         largest = x.amax(dim, keepdim=True)
-        parts = _power(x / largest.clamp(min=torch.finfo(x.dtype).tiny), order)
+        parts = _power(x / _not_zero(largest), order)
         result = largest.squeeze(dim) * parts.mean(dim) ** (1 / order)
     return result * printed_factor(order, x.shape[dim]) if printed else result
 
@@ -69,6 +72,10 @@ def moment(x, order, dim, printed=False):
 def printed_factor(order, count):
     """What the printed form is times the power mean: ``m^(1/n) / m``, the same for every image."""
     return count ** (1 / order - 1)
+
+
+def _not_zero(x):
+    return torch.where(x > 0, x, 1)
 
 
 def _power(x, order):

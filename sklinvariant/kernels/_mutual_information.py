@@ -5,9 +5,11 @@ Axes: n pairs, h heads, k clusters. A head's assignment of a sample is a row of 
 
 import torch
 
+from sklinvariant._settings import in_own_precision
 from sklinvariant.kernels._chunks import compute_dtype
 
 
+@in_own_precision
 def joint_sum(first, second):
     """Σ_i Φ(x_i) Φ(x'_i)ᵀ by head: (n, h, k) twice -> (h, k, k); sums of parts of the pairs add up.
 
@@ -18,6 +20,7 @@ def joint_sum(first, second):
         return torch.einsum("nhi,nhj->hij", first.to(dtype), second.to(dtype))
 
 
+@in_own_precision
 def joint_information(joint, entropy_weight=1.0):
     """I = Σ P ln P - λ Σ P (ln P_i + ln P_j) of joints (..., k, k) in nats, each made symmetric and of sum 1 (eq. 2-3).
 

@@ -3,9 +3,11 @@
 import torch
 from torch.nn import functional as F
 
+from sklinvariant._settings import in_own_precision
 from sklinvariant.kernels._chunks import chunk_rows, compute_dtype, load_rows, take_rows
 
 
+@in_own_precision
 def nearest_codewords(values, codebook, *, return_distance=False, chunk_size=None):
     """Index (N,) int64 of the nearest row of ``codebook`` (k, d); its squared distance (N,) when asked.
 
@@ -73,6 +75,7 @@ def count_codewords(labels, offsets, k, dtype):
     return torch.bincount(bag * k + labels, minlength=n * k).view(n, k).to(dtype)
 
 
+@in_own_precision
 def sum_by_codeword(values, labels, offsets, k, like, shift, scale, chunk_size=None):
     """Σ (x - shift) / scale over each bag and codeword: (n, k, d)."""
     n, d = len(offsets) - 1, values.shape[1]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from sklinvariant._settings import in_own_precision
 from sklinvariant.kernels._chunks import chunk_rows, compute_dtype, take_rows
 
 _LEAST_ROWS = 4096  # of a chunk: each ends with additions of (d, d) in float64, which many rows make cheap
@@ -30,6 +31,7 @@ class PairMoments:
         return PairMoments(n_pairs, self.total + other.total, self.change + other.change, first)
 
 
+@in_own_precision
 def pair_moments(rows, follows, *, device=None, scale=1.0, with_first=False, chunk_size=None):
     """One pass over frames (n, d), which may lie elsewhere than on ``device``, a chunk at a time.
 
@@ -42,7 +44,7 @@ def pair_moments(rows, follows, *, device=None, scale=1.0, with_first=False, chu
     like = torch.empty(0, dtype=compute_dtype(rows.dtype), device=device)
     d = rows.shape[1]
     follows = follows.cpu()
-    roles = torch.zeros(len(rows), dtype=torch.float64)
+    roles = torch.zeros(len(rows), dtype=torch.float64, device="cpu")
     roles[:-1] += follows
     roles[1:] += follows  # 2 for a frame between two others of its clip, which is y′ of one pair and y of the next
     sums = [torch.zeros(d, d, dtype=torch.float64, device=wide) for _ in range(3 if with_first else 2)]
@@ -66,6 +68,7 @@ def _gram(x):
     return x.T @ x
 
 
+@in_own_precision
 def pooling_errors(y, y_next, components, cross=False):
     """J₁ and J₂, the sums over pairs (n, d) and (n, d); ``cross`` rebuilds y′ from z instead of z′."""
     z, z_next = y @ components.T, y_next @ components.T
@@ -74,6 +77,7 @@ def pooling_errors(y, y_next, components, cross=False):
     return change / 2, missed / 2
 
 
+@in_own_precision
 def pooling_ray(y, y_next, components, cross=False):
     """How J₂ changes along s P, up to a factor: J₂(sP) = ½ (c − s² gain + s⁴ cost); ``gain`` and ``cost``."""
     z, z_next = y @ components.T, y_next @ components.T

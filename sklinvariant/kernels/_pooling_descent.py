@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 import torch
 
+from sklinvariant._settings import in_own_precision
+
 
 class Iterate(NamedTuple):
     """Where a descent is: P (k, d), J in units of the data, and the norm of the projected gradient."""
@@ -93,6 +95,7 @@ class _Point:
         return Iterate(self.components, self.value * unit, float(projected.norm()) * unit)
 
 
+@in_own_precision
 def best_multiple(components, gain, cost):
     """``components`` times what makes J₂ smallest along their ray: J₂(sP) = ½ (c − s² gain + s⁴ cost)."""
     return components * (gain / (2 * cost)) ** 0.5 if gain > 0 and cost > 0 else components

@@ -5,9 +5,12 @@ import math
 import torch
 from torch.nn.functional import grid_sample
 
+from sklinvariant._settings import in_own_precision
+
 _PADDING = {"constant": "zeros", "edge": "border", "reflect": "reflection"}
 
 
+@in_own_precision
 def resample(images, matrices, size=None, interpolation="bilinear", padding="constant", fill=0.0):
     """Images (n, c, h, w) moved by matrices (n or 1, 3, 3).
 
@@ -46,10 +49,11 @@ def _apply_kind(kind, images, matrices, size, interpolation, padding, fill):
     return _interpolate(images, matrices, size, interpolation, padding, fill)
 
 
+@in_own_precision
 def pixel_moves(matrices, shape, size):
     """For each matrix which of the eight moves of a square it is, as ``4 transposed + 2 flip_x + flip_y``, or -1."""
     if shape != size:
-        return torch.full((len(matrices),), -1)
+        return torch.full((len(matrices),), -1, device=matrices.device)
     square = shape[0] == shape[1]
     linear, rest = matrices[:, :2, :2], torch.cat([matrices[:, :2, 2], matrices[:, 2]], dim=1)
     plain = (rest == rest.new_tensor([0, 0, 0, 0, 1])).all(1)

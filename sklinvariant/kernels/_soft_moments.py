@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch.autograd.function import once_differentiable
 
+from sklinvariant._settings import in_own_precision
 from sklinvariant.kernels._chunks import bag_ids, chunk_rows, load_rows, split_bags
 
 
@@ -30,6 +31,7 @@ class Scores(NamedTuple):
     scale: torch.Tensor
 
 
+@in_own_precision
 def soft_moments(values, offsets, scores, order=0, chunk_size=None):
     """S0 (n, k), then S1 (n, k, d) for ``order`` 1, then S2 (n, k, d) for ``order`` 2, of each bag.
 
@@ -41,6 +43,7 @@ def soft_moments(values, offsets, scores, order=0, chunk_size=None):
     )
 
 
+@in_own_precision
 def assign_softly(values, scores):
     """The posteriors q (N, k) of a few descriptors at once; for inspection and tests."""
     x = load_rows(values, 0, len(values), scores.weight, scores.shift, scores.scale)

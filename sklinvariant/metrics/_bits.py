@@ -9,10 +9,12 @@ from scipy.special import entr
 from sklearn.utils import check_array, gen_batches
 
 from sklinvariant._base import to_numpy
+from sklinvariant._settings import with_own_settings
 
 _ROWS = 1 << 14
 
 
+@with_own_settings
 def bit_activations(codes, *, packed=False):
     """How often each bit is on; 0.5 is ideal.
 
@@ -38,6 +40,7 @@ def bit_activations(codes, *, packed=False):
     return sums / n
 
 
+@with_own_settings
 def bit_entropy(codes, *, packed=False):
     """Entropy of each bit over the codes, in bits: ``-p log2 p - (1-p) log2 (1-p)`` of its mean activation p.
 
@@ -60,6 +63,7 @@ def bit_entropy(codes, *, packed=False):
     return _entropy(bit_activations(codes, packed=packed))
 
 
+@with_own_settings
 def code_entropy(codes, *, packed=False):
     """Entropy within each code, in bits: that of the share p of its bits that are on.
 
@@ -82,6 +86,7 @@ def code_entropy(codes, *, packed=False):
     return _entropy(np.concatenate([block.mean(1) for block in _blocks(codes, packed)]))
 
 
+@with_own_settings
 def bit_correlation(codes, *, packed=False):
     """Correlation of each bit with each other over the codes; 0 off the diagonal is ideal.
 

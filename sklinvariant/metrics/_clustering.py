@@ -12,12 +12,14 @@ from sklearn.model_selection import KFold
 from sklinvariant._base import to_numpy
 from sklinvariant._constraints import is_count
 from sklinvariant._descriptors import as_numpy
+from sklinvariant._settings import with_own_settings
 
 _LABELS = 1 << 20  # counted at a time
 _SPAN = 1 << 20  # of whole numbers that are looked up in a table rather than sorted
 _MATCHES = ("one-to-one", "many-to-one")
 
 
+@with_own_settings
 def clustering_accuracy(y_true, y_pred, *, ignore_label=None, sample_weight=None):
     r"""Share of samples, or pixels, that are right when clusters stand for classes, one for one.
 
@@ -63,6 +65,7 @@ def clustering_accuracy(y_true, y_pred, *, ignore_label=None, sample_weight=None
     return float(counts[linear_sum_assignment(counts, maximize=True)].sum() / counts.sum())
 
 
+@with_own_settings
 def many_to_one_accuracy(y_true, y_pred, *, y_true_train, y_pred_train, ignore_label=None, sample_weight=None):
     """Share that is right when each cluster stands for the class that is most frequent in it in a training split.
 
@@ -97,6 +100,7 @@ def many_to_one_accuracy(y_true, y_pred, *, y_true_train, y_pred_train, ignore_l
     return float(_hits_of_map(train, test) / _some(test[0], ignore_label).sum())
 
 
+@with_own_settings
 def match_clusters(y_true, y_pred, n_clusters=None, *, match="one-to-one", unmatched=-1, ignore_label=None):
     """The class that each cluster stands for: ``match_clusters(y_true, y_pred)[y_pred]`` are classes.
 
@@ -203,6 +207,7 @@ def make_clustering_scorer(match="one-to-one", *, ignore_label=None, n_splits=5,
     return make_scorer(cross_mapped_accuracy, **kwargs)
 
 
+@with_own_settings
 def cross_mapped_accuracy(y_true, y_pred, *, ignore_label=None, sample_weight=None, n_splits=5, random_state=0):
     """Many-to-one accuracy of each part of the samples by a map made of the others."""
     n = len(y_true)

@@ -12,6 +12,7 @@ from sklearn.utils.metadata_routing import UNUSED
 
 from sklinvariant._base import to_numpy
 from sklinvariant._constraints import COUNT
+from sklinvariant._settings import with_own_settings
 from sklinvariant.pooling._frames import following
 
 _NUMBERS = 1 << 22  # at a time: differences, distances, or values that are sorted
@@ -19,6 +20,7 @@ _FEW = 1000  # pairs, of which every a is compared with every b
 _PERMUTATIONS = [COUNT, StrOptions({"auto", "all"})]
 
 
+@with_own_settings
 @validate_params(
     {
         "pairs": "no_validation",

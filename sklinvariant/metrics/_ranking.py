@@ -1,13 +1,18 @@
 """Who is nearest to whom, exactly, in chunks of queries; what the retrieval metrics look at."""
 
+import math
+
 import numpy as np
 import torch
 
-from sklinvariant._base import Container, resolve_device
+from sklinvariant._base import Container, in_compute_dtype, resolve_device
 from sklinvariant._constraints import is_count
-from sklinvariant._descriptors import as_tensor
+from sklinvariant._descriptors import as_tensor, plain_tensor
+from sklinvariant._settings import with_own_settings
+from sklinvariant.kernels import largest_value, safe_unit
 
 
+@with_own_settings
 def exact_ranking(queries, database=None, *, metric="euclidean", n_neighbors=None, chunk_size=256, device="auto"):
     """Rows of a database for each query, the nearest first; equal distances in the order of the rows.
 
@@ -57,6 +62,8 @@ def exact_ranking(queries, database=None, *, metric="euclidean", n_neighbors=Non
     if not is_count(k) or k > candidates:
         raise ValueError(f"n_neighbors must lie between 1 and the {candidates} rows to rank, got {n_neighbors}")
     if metric == "euclidean":  # from the middle, so that products of large numbers do not cancel
+        unit = safe_unit(queries, others)  # and neither they nor their squares leave the range of their dtype
+        queries, others = queries / unit, others / unit
         middle = others.mean(0)
         queries, others = queries - middle, others - middle
     norms = others.square().sum(1)
@@ -72,12 +79,12 @@ def exact_ranking(queries, database=None, *, metric="euclidean", n_neighbors=Non
 
 
 def _rows(X, name, metric):
-    X = as_tensor(X if isinstance(X, torch.Tensor) else np.asarray(X))
+    X = plain_tensor(X, name) if isinstance(X, torch.Tensor) else np.asarray(X)
     if X.ndim != 2 or len(X) == 0:
         raise ValueError(f"{name} must be of shape (n, d) with at least one row, got {tuple(X.shape)}")
     if metric == "hamming" and not ((X == 0) | (X == 1)).all():
         raise ValueError(f'{name} must hold bits 0 and 1 for metric="hamming"; unpack bytes with numpy.unpackbits')
-    X = X if X.dtype == torch.float64 else X.float()
-    if not torch.isfinite(X).all():
+    X = as_tensor(in_compute_dtype(X))
+    if not math.isfinite(largest_value(X)):
         raise ValueError(f"{name} contains NaN or infinity in row {int((~torch.isfinite(X)).any(1).nonzero()[0])}")
     return X

@@ -14,8 +14,10 @@ from scipy.sparse import issparse
 
 from sklinvariant._base import to_numpy
 from sklinvariant._constraints import is_count
+from sklinvariant._settings import with_own_settings
 
 
+@with_own_settings
 def average_precision(ranking, relevant, *, junk=None, interpolation="step"):
     """Average precision of each query: the area under its precision-recall curve.
 
@@ -59,6 +61,7 @@ def average_precision(ranking, relevant, *, junk=None, interpolation="step"):
     return np.array(values)
 
 
+@with_own_settings
 def mean_average_precision(ranking, relevant, *, junk=None, interpolation="step"):
     """Mean of the average precision over the queries to which anything is relevant.
 
@@ -85,6 +88,7 @@ def mean_average_precision(ranking, relevant, *, junk=None, interpolation="step"
     return mean_over_queries(average_precision(ranking, relevant, junk=junk, interpolation=interpolation))
 
 
+@with_own_settings
 def recall_at_k(ranking, relevant, k, *, junk=None):
     """Share of what is relevant that is among the first k, junk left out; the mean over queries.
 
@@ -113,6 +117,7 @@ def recall_at_k(ranking, relevant, k, *, junk=None):
     return mean_over_queries(recalls(ranking, relevant, k=k, junk=junk))
 
 
+@with_own_settings
 def ukbench_score(ranking, relevant):
     """UKBench's score, 4 x recall at 4: how many of the first 4 are right, at best 4.
 

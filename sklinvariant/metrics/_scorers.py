@@ -8,6 +8,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_consistent_length, gen_batches
 
 from sklinvariant._base import to_numpy
+from sklinvariant._descriptors import as_tensor
+from sklinvariant.kernels import in_safe_unit
 from sklinvariant.metrics._retrieval import average_precision, mean_over_queries, recalls
 
 
@@ -98,6 +100,8 @@ def rankings(estimator, X, depth):
     else:
         features = np.asarray(to_numpy(estimator.transform(X)))
         features = features.reshape(len(features), -1)
+        if features.dtype in (np.float32, np.float64):  # whose distances could leave the range of floats
+            features = in_safe_unit(as_tensor(features))[0].numpy()
         yield from pairwise_distances_chunked(features, reduce_func=lambda block, _: _nearest_first(block, depth))
 
 

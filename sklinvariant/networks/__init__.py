@@ -21,7 +21,7 @@ from sklinvariant.networks._equivariant_autoencoder import (
 from sklinvariant.networks._group import Group
 from sklinvariant.networks._group_convolutions import GroupConv2d, GroupConvTranspose2d, LiftingConv2d, ProjectingConv2d
 from sklinvariant.networks._group_layers import GroupBatchNorm2d, GroupPool2d, GroupUpsample2d
-from sklinvariant.networks._heads import SubHeads, seeded
+from sklinvariant.networks._heads import SubHeads
 from sklinvariant.networks._objective import LinearCost, Objective, OwnCost, fit_cost, map_features
 from sklinvariant.networks._pooling_loss import PoolingLoss, ProjectedSGD, pair_curvature
 from sklinvariant.networks._rbm import (
@@ -83,7 +83,6 @@ __all__ = [
     "place",
     "pseudo_log_likelihood",
     "resnet_trunk",
-    "seeded",
     "start_weights",
     "uniform_targets",
     "vgg_trunk",

@@ -1,13 +1,16 @@
 """A trunk with heads that assign clusters, called with a batch of pairs for the loss of invariant clustering."""
 
+import contextlib
 import copy
 import math
 
 import torch
 from torch import nn
 
+from sklinvariant._settings import borrowed_generators, draw_seed, making_modules
 from sklinvariant.kernels import joint_information, joint_sum
-from sklinvariant.networks._heads import SubHeads, seeded
+from sklinvariant.networks._heads import SubHeads
+from sklinvariant.networks._layers import FLOAT32
 from sklinvariant.networks._trunks import trunk_for
 
 
@@ -23,7 +26,12 @@ class ClusterNetwork(nn.Module):
     the second ones, and says whether the ``auxiliary`` heads are to learn. Samples are measured as ``(x - shift) /
     scale`` before the trunk. Images come with channels last, as they are stored; the trunk is shown them with channels
     first, laid out in memory as they were.
+
+    A trunk of the user's draws from torch's global generators, which are then seeded by ``generator``; it is None for
+    trunks that draw nothing.
     """
+
+    generator: torch.Generator | None = None
 
     def __init__(self, trunk, heads, auxiliary=None, *, shift, scale, entropy_weight=1.0):
         super().__init__()
@@ -39,21 +47,31 @@ class ClusterNetwork(nn.Module):
         ``n_overclusters`` None leaves the auxiliary heads out.
         """
 
-        def make():
-            module = copy.deepcopy(trunk) if isinstance(trunk, nn.Module) else trunk_for(shape, trunk)
-            module = nn.Sequential(module, nn.Flatten()).to(torch.float32, memory_format=torch.channels_last)
-            inside = shape if len(shape) == 1 else (shape[2], *shape[:2])
-            with torch.no_grad():
-                d = module.eval()(torch.zeros(1, *inside)).shape[1]
-            auxiliary = None if n_overclusters is None else SubHeads(d, n_overclusters, n_heads)
-            return cls(module, SubHeads(d, n_clusters, n_heads), auxiliary, **settings).train()
-
-        return seeded(make, generator)
+        seed = draw_seed(generator)
+        own = torch.Generator().manual_seed(seed)
+        foreign = isinstance(trunk, nn.Module)
+        module = copy.deepcopy(trunk) if foreign else trunk_for(shape, trunk, own)
+        module = nn.Sequential(module, nn.Flatten()).to(torch.float32, memory_format=torch.channels_last)
+        inside = shape if len(shape) == 1 else (shape[2], *shape[:2])
+        with torch.no_grad(), making_modules(seed) if foreign else contextlib.nullcontext():  # lazy layers are made now
+            d = module.eval()(torch.zeros(1, *inside, **FLOAT32)).shape[1]
+        auxiliary = None if n_overclusters is None else SubHeads(d, n_overclusters, n_heads, own)
+        network = cls(module, SubHeads(d, n_clusters, n_heads, own), auxiliary, **settings)
+        network.generator = generator if foreign else None
+        return network.train()
 
     def features(self, x):
         """(n, d) rows or (n, h, w, c) images -> (n, D)."""
         x = (x - self.shift) / self.scale
-        return self.trunk(x.permute(0, 3, 1, 2) if x.ndim == 4 else x)
+        x = x.permute(0, 3, 1, 2) if x.ndim == 4 else x
+        if self.generator is None:
+            return self.trunk(x)
+        with borrowed_generators(draw_seed(self.generator if self.training else None), x.device):
+            return self.trunk(x)
+
+    def draw_from(self, generator):
+        """Seed what a trunk of the user's draws in training from this generator from now on."""
+        self.generator = None if self.generator is None else generator
 
     def losses(self, joints):
         """-I / ln k of each head, by its joint (h, k, k)."""

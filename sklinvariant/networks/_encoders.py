@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from sklinvariant._settings import borrowed_generators, draw_seed
 from sklinvariant.kernels import Mixture, Scores, mixture_scores, soft_moments, standardize
 
 _SMALL = 1e-6  # below this the square root of power normalisation goes on as a straight line (finite gradient)
@@ -162,7 +163,12 @@ class SoftFisherVector(BagEncoder):
 
 
 class MeanEncoder(nn.Module):
-    """R = mean of T(f) for any module T: (rows, d) -> (rows, D); chunked, recomputed in the backward pass."""
+    """R = mean of T(f) for any module T: (rows, d) -> (rows, D); chunked, recomputed in the backward pass.
+
+    What T draws from torch's global generators in training is seeded by ``generator``.
+    """
+
+    generator: torch.Generator | None = None
 
     def __init__(self, transform, units, dtype, chunk_size=None):
         super().__init__()
@@ -184,14 +190,19 @@ class MeanEncoder(nn.Module):
         total = None
         for start in range(0, len(values), self.chunk_size):
             x = values[start : start + self.chunk_size].to(self.dtype)
+            seed = draw_seed(self.generator if self.training else None)
             # preserve_rng_state would read the global generator: the forward pass is repeated under our own seed
-            out = checkpoint(self.transform, x, use_reentrant=False, preserve_rng_state=self.training)
+            out = checkpoint(self._transform, x, seed, use_reentrant=False, preserve_rng_state=False)
             total = out.new_zeros(n, out.shape[1]) if total is None else total
             total = total.index_add(0, ids[start : start + self.chunk_size], out)
         if total is None:
-            out = self.transform(torch.zeros(1, values.shape[1], dtype=self.dtype, device=values.device))
+            out = self._transform(torch.zeros(1, values.shape[1], dtype=self.dtype, device=values.device), 0)
             total = out.new_zeros(n, out.shape[1])
         return total / counts(bags, total)
+
+    def _transform(self, x, seed):
+        with borrowed_generators(seed, x.device):
+            return self.transform(x)
 
 
 def counts(bags, like, floor=1):

@@ -13,6 +13,7 @@ from torch import nn
 from sklinvariant.networks._group import Group
 from sklinvariant.networks._group_convolutions import GroupConv2d, GroupConvTranspose2d, LiftingConv2d, ProjectingConv2d
 from sklinvariant.networks._group_layers import GroupBatchNorm2d, GroupPool2d, GroupUpsample2d
+from sklinvariant.networks._layers import FLOAT32
 
 
 def count_features(pooling, k, order):
@@ -22,14 +23,17 @@ def count_features(pooling, k, order):
 
 def align(embedding, pose, group):
     """The embedding turned back by the pose, ``Σ_g p_g E[g u]``: (n, k, order), which no longer changes."""
-    turned_back = embedding[:, :, group.products.to(embedding.device)]  # (n, k, g, u)
-    return (pose[:, None, :, None] * turned_back).sum(2)
+    return _weigh(embedding, pose, group.products)
 
 
 def place(aligned, pose, group):
     """What is aligned, turned into the pose, ``Σ_g p_g A[g⁻¹ u]``: the way back of `align` where the pose is sure."""
-    turned = aligned[:, :, group.products[group.inverses].to(aligned.device)]
-    return (pose[:, None, :, None] * turned).sum(2)
+    return _weigh(aligned, pose, group.products[group.inverses])
+
+
+def _weigh(embedding, pose, index):
+    """``Σ_g p_g E[index[g, u]]``."""
+    return (pose[:, None, :, None] * embedding[:, :, index.to(embedding.device)]).sum(2)  # (n, k, g, u) -> (n, k, u)
 
 
 def gram_pool(embedding):
@@ -40,7 +44,7 @@ def gram_pool(embedding):
     k, order = embedding.shape[1:]
     matrix = embedding @ embedding.mT / order
     row, column = torch.triu_indices(k, k, device=embedding.device)
-    return matrix[:, row, column] * torch.where(row == column, 1.0, 2**0.5).to(matrix)
+    return matrix[:, row, column] * torch.where(row == column, matrix.new_tensor(1.0), 2**0.5)
 
 
 class _Layers:
@@ -50,8 +54,11 @@ class _Layers:
         self.group, self.generator = group, generator
 
     def _level(self, convolution, n_in, n_out, kernel_size=3, padding=0):
-        layer = convolution(n_in, n_out, kernel_size, self.group, padding=padding, bias=False, generator=self.generator)
-        return [layer, GroupBatchNorm2d(n_out, self.group), nn.ReLU()]
+        layer = self._convolution(convolution, n_in, n_out, kernel_size, padding=padding, bias=False)
+        return [layer, GroupBatchNorm2d(n_out, self.group, **FLOAT32), nn.ReLU()]
+
+    def _convolution(self, convolution, n_in, n_out, kernel_size, **settings):
+        return convolution(n_in, n_out, kernel_size, self.group, generator=self.generator, **settings, **FLOAT32)
 
     def encoder(self, n_in, widths, n_out, sizes):
         """Images -> n_out channels of one place; each level but the last halves the size."""
@@ -60,16 +67,14 @@ class _Layers:
             layers += [*self._level(convolution, n_in, width, padding=1), GroupPool2d.halving(size)]
             n_in, convolution = width, GroupConv2d
         layers += self._level(GroupConv2d, n_in, 2 * n_in, sizes[-1])
-        return nn.Sequential(*layers, GroupConv2d(2 * n_in, n_out, 1, self.group, bias=False, generator=self.generator))
+        return nn.Sequential(*layers, self._convolution(GroupConv2d, 2 * n_in, n_out, 1, bias=False))
 
     def decoder(self, n_in, widths, n_out, sizes):
         """The way back: channels of one place -> images."""
         layers = self._level(GroupConvTranspose2d, n_in, widths[0], sizes[0])
         for width, narrower, size in zip(widths, [*widths[1:], widths[-1]], sizes[1:], strict=True):
             layers += [GroupUpsample2d(size), *self._level(GroupConv2d, width, narrower, padding=1)]
-        return nn.Sequential(
-            *layers, ProjectingConv2d(widths[-1], n_out, 3, self.group, padding=1, generator=self.generator)
-        )
+        return nn.Sequential(*layers, self._convolution(ProjectingConv2d, widths[-1], n_out, 3, padding=1))
 
 
 class EquivariantAutoencoderNetwork(nn.Module):
@@ -101,6 +106,9 @@ class EquivariantAutoencoderNetwork(nn.Module):
         kept_apart = pooling in ("gram", "mean")  # features without elements, to be put at one of them
         n_placed = count_features(pooling, latent_channels, group.order) if kept_apart else latent_channels
         self.decoder = build.decoder(n_placed, widths[::-1], shape[0], sizes[::-1])
+        # buffers, because torch.export of torch 2.6 warns of other tensors that it meets in forward
+        self.register_buffer("_products", group.products, persistent=False)
+        self.register_buffer("_products_of_inverses", group.products[group.inverses], persistent=False)
 
     def encode(self, images):
         """(n, c, h, w) -> embedding (n, k, order) and pose (n, order)."""
@@ -114,7 +122,7 @@ class EquivariantAutoencoderNetwork(nn.Module):
         if self.pooling == "mean":
             return embedding.mean(2)
         if self.pooling == "attention":
-            embedding = align(embedding, pose, self.group)
+            embedding = _weigh(embedding, pose, self._products)
         return embedding.flatten(1)
 
     def decode(self, features, pose):
@@ -124,7 +132,7 @@ class EquivariantAutoencoderNetwork(nn.Module):
         else:
             placed = features.unflatten(1, (-1, self.group.order))
             if self.pooling == "attention":
-                placed = place(placed, pose, self.group)
+                placed = _weigh(placed, pose, self._products_of_inverses)
         return self.decoder(placed.flatten(1)[:, :, None, None])
 
     def forward(self, images):

@@ -64,7 +64,7 @@ class Group:
     @property
     def angles(self):
         """(order,) degrees, counter-clockwise."""
-        return 360 * self._turns / self.n_rotations
+        return 360 * self._turns.double() / self.n_rotations
 
     @property
     def mirrored(self):
@@ -79,7 +79,7 @@ class Group:
         rows = torch.arange(self.order, device="cpu")
         c, s = cosines[rows, quarters], cosines[rows, (quarters + 3) % 4]  # sin(t) = cos(t - 90°)
         matrices = torch.zeros(self.order, 3, 3, dtype=torch.float64, device="cpu")
-        flip = 1.0 - 2 * self._mirrored
+        flip = 1.0 - 2 * self._mirrored.double()
         matrices[:, 0, 0], matrices[:, 0, 1] = flip * c, s
         matrices[:, 1, 0], matrices[:, 1, 1] = -flip * s, c
         matrices[:, 2, 2] = 1

@@ -84,6 +84,8 @@ class _GroupConvolution(nn.Module):
         padding=0,
         bias=True,
         generator=None,
+        device=None,
+        dtype=None,
     ):
         super().__init__()
         self.group = group if isinstance(group, Group) else Group(group)
@@ -93,10 +95,12 @@ class _GroupConvolution(nn.Module):
             raise ValueError(f"kernel_size={kernel_size} must be square to be turned by {self.group.name}")
         if self.group.needs_squares and self.padding[0] != self.padding[1]:
             raise ValueError(f"padding={padding} must be the same on all sides to be turned by {self.group.name}")
-        self._expand_by(*self._expansion())
+        self._expand_by(*self._expansion(), device, dtype)
         n_stored = 1 if self.lifts or self.projects else self.group.order
-        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, n_stored, *self.kernel_size))
-        self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
+        self.weight = nn.Parameter(
+            torch.empty(out_channels, in_channels, n_stored, *self.kernel_size, device=device, dtype=dtype)
+        )
+        self.bias = nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype)) if bias else None
         self.reset_parameters(generator)
 
     def reset_parameters(self, generator=None):
@@ -125,9 +129,10 @@ class _GroupConvolution(nn.Module):
         pixel = torch.arange(pixels, device="cpu")
         return matrices.transpose(0, 1).flatten(1), (filters * group.order + turn[:, None, :, None]) * pixels + pixel
 
-    def _expand_by(self, matrix, index):
-        self.register_buffer("_index", index.flatten(), persistent=False)
-        self.register_buffer("_turn", None if matrix is None else matrix.to(torch.get_default_dtype()), False)
+    def _expand_by(self, matrix, index, device, dtype):
+        self.register_buffer("_index", index.flatten().to(device), persistent=False)
+        turn = None if matrix is None else matrix.to(device, dtype or torch.get_default_dtype())
+        self.register_buffer("_turn", turn, persistent=False)
         self._expanded = index.shape[0], index.shape[1] * index.shape[2]
 
     def filters(self):
@@ -175,6 +180,8 @@ class LiftingConv2d(_GroupConvolution):
         Add a number for each filter.
     generator : torch.Generator or None, default=None
         Draws the weights; None is torch's own.
+    device, dtype
+        Of the weights, as torch's layers have them; None are torch's defaults.
 
     Raises
     ------

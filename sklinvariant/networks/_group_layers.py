@@ -16,12 +16,12 @@ class GroupBatchNorm2d(nn.BatchNorm2d):
         Channels c; the maps have c · order.
     group : str or Group
         See `Group`.
-    eps, momentum : float
+    eps, momentum, device, dtype
         As `torch.nn.BatchNorm2d` has them.
     """
 
-    def __init__(self, num_features, group, *, eps=1e-5, momentum=0.1):
-        super().__init__(num_features, eps=eps, momentum=momentum)
+    def __init__(self, num_features, group, *, eps=1e-5, momentum=0.1, device=None, dtype=None):
+        super().__init__(num_features, eps=eps, momentum=momentum, device=device, dtype=dtype)
         self.group = group if isinstance(group, Group) else Group(group)
 
     def forward(self, x):

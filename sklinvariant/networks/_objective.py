@@ -4,6 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from sklinvariant._settings import borrowed_generators, draw_seed
 from sklinvariant.kernels import chi2_map
 
 
@@ -24,7 +25,10 @@ class Objective(nn.Module):
 def map_features(representation, feature_map):
     if feature_map == "chi2":
         return chi2_map(representation)
-    return representation if feature_map is None else feature_map(representation)
+    if feature_map is None:
+        return representation
+    with borrowed_generators(0, representation.device):
+        return feature_map(representation)
 
 
 class LinearCost(nn.Module):
@@ -74,17 +78,21 @@ class LinearCost(nn.Module):
 
 
 class OwnCost(nn.Module):
-    """A cost of the user's: ``cost(representation, target)``, a number or one for each sample."""
+    """A cost of the user's: ``cost(representation, target)``, a number or one for each sample.
 
-    def __init__(self, cost):
+    What it draws from torch's global generators is seeded by ``generator``.
+    """
+
+    def __init__(self, cost, generator=None):
         super().__init__()
-        self.cost = cost
+        self.cost, self.generator = cost, generator
 
     def export(self):
         return {"cost": {name: value.cpu().numpy() for name, value in self.state_dict().items()}}
 
     def forward(self, representation, target, weight):
-        losses = self.cost(representation) if target is None else self.cost(representation, target)
+        with borrowed_generators(draw_seed(self.generator), representation.device):
+            losses = self.cost(representation) if target is None else self.cost(representation, target)
         shape = getattr(losses, "shape", None)
         if shape == weight.shape:
             return (losses * weight).mean()

@@ -23,14 +23,14 @@ class SegmentationTrunk(nn.Sequential):
         layers: list[nn.Module] = []
         for i, dilation in enumerate(_DILATIONS):
             layers += [
-                nn.Conv2d(n_channels, width, 3, padding=dilation, dilation=dilation, bias=False),
-                nn.BatchNorm2d(width),
+                nn.Conv2d(n_channels, width, 3, padding=dilation, dilation=dilation, bias=False, dtype=torch.float32),
+                nn.BatchNorm2d(width, dtype=torch.float32),
                 nn.ReLU(),
             ]
             if i % 2:
                 layers.append(nn.AvgPool2d(2 * _POOLED + 1, 1, _POOLED, count_include_pad=False))
             n_channels = width
-        layers.append(nn.BatchNorm2d(width, affine=False))
+        layers.append(nn.BatchNorm2d(width, affine=False, dtype=torch.float32))
         super().__init__(*layers)
 
 
@@ -41,7 +41,7 @@ class SegmentationNetwork(nn.Module):
         super().__init__()
         self.trunk = SegmentationTrunk(n_channels, width)
         self.sizes = heads
-        self.heads = nn.Conv2d(width, sum(heads), 1)
+        self.heads = nn.Conv2d(width, sum(heads), 1, dtype=torch.float32)
 
     @classmethod
     def start(cls, n_channels, width, heads, generator):
@@ -53,7 +53,7 @@ class SegmentationNetwork(nn.Module):
             if isinstance(module, nn.BatchNorm2d):
                 module.reset_parameters()
             elif isinstance(module, nn.Conv2d):
-                drawn = torch.randn(module.weight.shape, generator=generator, dtype=torch.float64)
+                drawn = torch.randn(module.weight.shape, generator=generator, dtype=torch.float64, device="cpu")
                 module.weight.data.copy_(drawn * (2 / module.weight[0].numel()) ** 0.5)
                 if module.bias is not None:
                     module.bias.data.zero_()

@@ -19,6 +19,7 @@ from sklinvariant._base import (
     FittedState,
     RowFeaturesOutMixin,
     TorchEstimator,
+    as_numbers,
     check_fitted,
     check_rows,
     keeps_state_on_failure,
@@ -29,20 +30,23 @@ from sklinvariant._base import (
 )
 from sklinvariant._compat import CallbackSupportMixin, FitReport, output_container, with_callbacks
 from sklinvariant._constraints import COUNT, NON_NEGATIVE, POSITIVE, SHARE_BELOW_ONE, check_size
-from sklinvariant._descriptors import as_tensor
+from sklinvariant._descriptors import as_tensor, plain_tensor
+from sklinvariant._layout import Array, Maybe, Whole
 from sklinvariant._training import train
 from sklinvariant.kernels import (
     PoolingObjective,
     best_multiple,
     compute_dtype,
     descend,
+    largest_value,
     pair_moments,
     pooling_ray,
+    power_of_two,
     take_rows,
 )
 from sklinvariant.networks import PoolingLoss, ProjectedSGD, pair_curvature
 from sklinvariant.pooling._descent import follow
-from sklinvariant.pooling._frames import PairBatches, clip_ids, following
+from sklinvariant.pooling._frames import PairBatches, clip_ids, following, warn_of_shuffled
 from sklinvariant.pooling._held_moments import moments_of_models, moments_of_state, moments_to_state
 
 _MOMENT_BYTES = 4 << 30  # what "auto" lets the moments take
@@ -158,6 +162,14 @@ class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, T
     True
     """
 
+    _layout = {
+        "components": Array("k", "n_features_in_"),
+        "n_pairs": Maybe(Whole()),
+        "total": Maybe(Array("n_features_in_", "n_features_in_")),
+        "change": Maybe(Array("n_features_in_", "n_features_in_")),
+        "first": Maybe(Array("n_features_in_", "n_features_in_")),
+        "last_frame": Maybe(Array("n_features_in_")),
+    }
     _parameter_constraints = {
         "n_components": [COUNT],
         "invariance": [NON_NEGATIVE],
@@ -227,7 +239,8 @@ class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, T
             Ignored.
         groups : array-like of shape (n,), default=None
             The clip of each frame. Pairs are consecutive rows of one clip; a clip of one frame has none. None is one
-            clip. Explicit pairs need no clips. In a Pipeline, ask for it by ``set_fit_request(groups=True)``.
+            clip, and a warning is given if consecutive rows are no more alike than random ones. Explicit pairs need no
+            clips. In a Pipeline, ask for it by ``set_fit_request(groups=True)``.
 
         Returns
         -------
@@ -302,7 +315,8 @@ class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, T
         largest = math.sqrt(float(moments.total.diagonal().max()))
         kept = {"last_frame": None, "last_clip": None, "namespace": models[0]._state["namespace"]}
         dtype = as_tensor(models[0].components_).dtype
-        return self._keep(self._descend(None, moments, start, largest, dtype, kept), "invariance")
+        self._descend(None, moments, start, largest, dtype, kept, whole=True)
+        return self._warn("invariance")
 
     def transform(self, X):
         """Pool: z = P y.
@@ -339,12 +353,12 @@ class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, T
         """
         container = check_fitted(self, "inverse_transform", X)
         refuse_none(self, X, "pooled features")
-        pooled = X if isinstance(X, torch.Tensor) else as_tensor(np.asarray(to_numpy(X)))
+        pooled = as_numbers(X, "X")
         k = len(self.components_)
         are_pairs = pooled.ndim == 3 and pooled.shape[1] == 2
         if not (pooled.ndim == 2 or are_pairs) or pooled.shape[-1] != k or len(pooled) == 0:
             raise ValueError(f"X must be of shape (n, {k}) or (n_pairs, 2, {k}), got {tuple(pooled.shape)}")
-        if not torch.isfinite(pooled).all():
+        if not math.isfinite(largest_value(pooled)):
             raise ValueError("X contains NaN or infinity")
         rebuilt = self._multiply(pooled.reshape(-1, k), self.components_, resolve_device(self.device, X))
         return container.wrap(rebuilt.unflatten(0, (-1, 2)) if are_pairs else rebuilt)
@@ -364,11 +378,11 @@ class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, T
             X = np.asarray(X)
         are_pairs = getattr(X, "ndim", 2) == 3
         if are_pairs:
-            X = X if isinstance(X, torch.Tensor) else to_numpy(X)
+            X = plain_tensor(X) if isinstance(X, torch.Tensor) else to_numpy(X)
             if X.shape[1] != 2:
                 raise ValueError(f"pairs of frames must be of shape (n_pairs, 2, n_features), got {tuple(X.shape)}")
             X = X.reshape(2 * len(X), X.shape[2])
-        rows = check_rows(self, X, reset=reset)
+        rows = check_rows(self, X, reset=reset, wide=True)
         if rows.min() < 0:
             row = int((rows.amin(1) < 0).nonzero()[0])
             where = f"pair {row // 2}" if are_pairs else f"row {row}"
@@ -386,7 +400,9 @@ class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, T
         if are_pairs:
             return _Frames(rows, torch.arange(len(rows) - 1) % 2 == 0, kept)
         follows = following(groups, len(rows))
-        if groups is not None:
+        if groups is None:
+            warn_of_shuffled(rows, type(self).__name__)
+        else:
             first_clip, last_clip = map(str, clip_ids(groups)[[0, -1]].tolist())  # what any id is saved as
             if not reset and self._state["last_clip"] == first_clip:
                 last = as_tensor(self._state["last_frame"]).to(rows)
@@ -409,10 +425,10 @@ class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, T
         start = self._components_to_go_on_from(n_features, going_on or self.warm_start)
         by_moments = self._solver(n_features) == "moment"
         if by_moments:
-            learned = self._learn_by_moments(X, frames, start, going_on)
+            self._learn_by_moments(X, frames, start, going_on, whole=not partial)
         else:
-            learned = self._learn_by_batches(X, frames, start, partial)
-        return self._keep(learned, "invariance" if by_moments else "learning_rate or invariance")
+            self._learn_by_batches(X, frames, start, partial)
+        return self._warn("invariance" if by_moments else "learning_rate or invariance")
 
     def _components_to_go_on_from(self, n_features, going_on):
         if not (going_on and hasattr(self, "_state")):
@@ -425,9 +441,11 @@ class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, T
             )
         return components
 
-    def _keep(self, learned, cause):
+    def _keep(self, learned):
         for name, value in learned.items():
             setattr(self, name, value)
+
+    def _warn(self, cause):
         if np.square(self.components_).sum() < 1e-4:  # tr PᵀP: as many directions are kept
             warnings.warn(
                 f"{type(self).__name__}: the components keep nothing: lower {cause}", ConvergenceWarning, stacklevel=4
@@ -439,21 +457,21 @@ class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, T
             return self.solver
         return "moment" if 8 * _MOMENT_MATRICES * n_features**2 <= _MOMENT_BYTES else "sgd"
 
-    def _learn_by_moments(self, X, frames, start, going_on):
+    def _learn_by_moments(self, X, frames, start, going_on, whole):
         rows, largest = frames.rows, float(frames.rows.max())
         moments = pair_moments(
             rows,
             frames.follows,
             device=resolve_device(self.device, X),
-            scale=_power_of_two(largest),
+            scale=power_of_two(largest, rows.dtype),
             with_first=self.cross_reconstruction,
             chunk_size=self.chunk_size,
         )
         if going_on:
             moments = moments + moments_of_state(self._state, self.cross_reconstruction, moments.total.device)
-        return self._descend(X, moments, start, largest, rows.dtype, frames.kept)
+        self._descend(X, moments, start, largest, rows.dtype, frames.kept, whole)
 
-    def _descend(self, X, moments, start, largest, dtype, kept):
+    def _descend(self, X, moments, start, largest, dtype, kept, whole):
         objective = PoolingObjective(moments, self.invariance, self.cross_reconstruction)
         fresh = self._random_start(torch_generator(self.random_state), len(moments.total)).to(moments.total)
         fresh = best_multiple(fresh, *objective.ray(fresh))
@@ -465,19 +483,18 @@ class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, T
             components, errors = iterate.components, objective.errors(iterate.components)
             return self._attributes(components.to(dtype), errors, history, {**moments_to_state(moments), **kept})
 
-        report = FitReport(self, X, None, None, self.max_iter)
-        iterate, history = follow(
+        follow(
             descend(objective, start),
             name=type(self).__name__,
             max_iter=self.max_iter,
             tol=self.tol,
             reference=reference,
-            report=report,
+            report=FitReport(self, X, None, None, self.max_iter),
             attributes=attributes,
+            finish=lambda *last: self._keep(attributes(*last)),
             verbose=self.verbose,
+            whole=whole,
         )
-        report.end(lambda: attributes(iterate, history))
-        return attributes(iterate, history)
 
     def _learn_by_batches(self, X, frames, start, partial):
         rows, device, cross = frames.rows, resolve_device(self.device, X), self.cross_reconstruction
@@ -494,9 +511,16 @@ class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, T
             return self._attributes(components, errors, history, frames.kept)
 
         max_epochs = 1 if partial else self.max_epochs
-        report = FitReport(self, X, None, None, max_epochs)
         loss = PoolingLoss(start, self.invariance, cross)
-        history = train(
+
+        def finish(history):
+            history = [
+                {"iteration": row["epoch"], "objective": row["loss"] * batches.unit**2, "seconds": row["seconds"]}
+                for row in history
+            ]
+            self._keep(attributes(loss, history))
+
+        train(
             loss,
             batches,
             name=type(self).__name__,
@@ -506,16 +530,11 @@ class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, T
             learning_rate_decay=None if partial else "cosine",
             tol=None,
             n_iter_no_change=max_epochs,
-            report=report,
+            report=FitReport(self, X, None, None, max_epochs),
             fitted_attributes=lambda module: attributes(module, []),
+            finish=finish,
             verbose=self.verbose,
         )
-        history = [
-            {"iteration": row["epoch"], "objective": row["loss"] * batches.unit**2, "seconds": row["seconds"]}
-            for row in history
-        ]
-        report.end(lambda: attributes(loss, history))
-        return attributes(loss, history)
 
     def _attributes(self, components, errors, history, state):
         """All that a fit sets."""
@@ -531,7 +550,7 @@ class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, T
 
     def _random_start(self, generator, n_features):
         check_size(self.n_components * max(n_features, self.n_components), n_components=self.n_components)
-        return torch.rand(self.n_components, n_features, generator=generator)
+        return torch.rand(self.n_components, n_features, generator=generator, dtype=torch.float32, device="cpu")
 
     @property
     def _n_features_out(self):
@@ -545,14 +564,13 @@ class AutoPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, T
 
 
 def _check_reach(value, largest, invariance):
-    """That J's scale is a number: a descent from NaN or infinity would end where it began and say nothing."""
+    """That J's scale is a number: a descent from NaN, infinity or 0 would end where it began and say nothing."""
     if not math.isfinite(value):
         raise ValueError(f"features up to {largest:g} and invariance={invariance:g} are too large: J is not finite")
-
-
-def _power_of_two(value):
-    """One near a value: dividing by it loses no digit."""
-    return 2.0 ** math.frexp(value)[1] if value > 0 else 1.0
+    if 0 < largest < 1e-150:
+        raise ValueError(
+            f"features up to {largest:g} are too small: J, in their squares, is 0. Multiply X by a constant"
+        )
 
 
 def _revive(components, fresh):

@@ -7,40 +7,45 @@ from functools import partial
 from sklearn.exceptions import ConvergenceWarning
 from tqdm.auto import tqdm
 
+from sklinvariant._interruption import keeping_last_epoch
 
-def follow(iterates, *, name, max_iter, tol, reference, report, attributes, verbose):
-    """Take iterates until their residual is ``tol`` of the ``reference``; the last and the history.
+
+def follow(iterates, *, name, max_iter, tol, reference, report, attributes, finish, verbose, whole=True):
+    """Take iterates until their residual is ``tol`` of the ``reference``; ``finish`` sets the attributes of the last.
 
     ``report`` is a `FitReport`; ``attributes(iterate, history)`` gives what a callback needs to see a fitted model.
-    Ctrl-C ends it at the last iterate and warns.
+    KeyboardInterrupt is raised again after ``finish(iterate, history)`` was called for the last finished iteration; or
+    at once where the data are not the ``whole``, so that a part counts once when it is given again.
     """
-    here, history, before = next(iterates), [], time.perf_counter()
-    history.append({"iteration": 0, "objective": here.objective, "seconds": 0.0})
-    with tqdm(total=max_iter, desc=name, unit="iteration", disable=not verbose) as bar:
-        try:
-            while here.residual > tol * reference:
-                if len(history) > max_iter:
+    here, before = next(iterates), time.perf_counter()
+    last = here, [{"iteration": 0, "objective": here.objective, "seconds": 0.0}]  # in one piece, for interruptions
+
+    def keep():
+        iteration = len(last[1]) - 1 if whole else 0
+        if iteration:
+            finish(*last)
+        return iteration
+
+    with keeping_last_epoch(report.estimator, keep, "iteration"):
+        with tqdm(total=max_iter, desc=name, unit="iteration", disable=not verbose) as bar:
+            while last[0].residual > tol * reference:
+                if len(last[1]) > max_iter:
                     warnings.warn(
                         f"{name}: max_iter={max_iter} was reached with the gradient at "
-                        f"{here.residual / reference:.1e} of its start, above tol={tol:g}",
+                        f"{last[0].residual / reference:.1e} of its start, above tol={tol:g}",
                         ConvergenceWarning,
                         stacklevel=2,
                     )
                     break
                 report.begin_epoch()
-                step = next(iterates, None)
-                if step is not None:
-                    here, now = step, time.perf_counter()
-                    history.append({"iteration": len(history), "objective": here.objective, "seconds": now - before})
-                    before = now
+                here = next(iterates, None)
+                if here is not None:
+                    now = time.perf_counter()
+                    row = {"iteration": len(last[1]), "objective": here.objective, "seconds": now - before}
+                    last, before = (here, [*last[1], row]), now
                     bar.set_postfix(objective=f"{here.objective:.4g}", refresh=False)
                     bar.update()
-                if report.end_epoch(partial(attributes, here, history)) or step is None:
+                if report.end_epoch(partial(attributes, *last)) or here is None:
                     break
-        except KeyboardInterrupt:
-            warnings.warn(
-                f"{name}: training was interrupted; the model is that of iteration {len(history) - 1}",
-                ConvergenceWarning,
-                stacklevel=2,
-            )
-    return here, history
+        finish(*last)
+        report.end(dict)  # the estimator is fitted as it is: no attribute has to be set

@@ -1,6 +1,7 @@
 """Which rows are frames that follow each other, by the clips that they are of, and batches of such pairs."""
 
 import math
+import warnings
 
 import numpy as np
 import torch
@@ -9,6 +10,8 @@ from sklinvariant._base import to_numpy
 from sklinvariant.kernels import pooling_errors
 
 _SAMPLE = 1024  # pairs that the unit is taken from
+_COMPARED = 512  # consecutive rows, at most, that are compared with random ones,
+_FEWEST = 32  # and at least: fewer tell nothing
 
 
 def following(groups, n):
@@ -33,6 +36,29 @@ def following(groups, n):
             )
         seen[clip] = row
     return torch.from_numpy(same)
+
+
+def warn_of_shuffled(rows, name):
+    """Warn where consecutive rows are no more alike than random ones, so that they cannot be frames of one clip.
+
+    A sign test on a sample: is the next row nearer than a random one? The sample depends on nothing but the number of
+    rows, and rows that are equally near count for neither.
+    """
+    n = len(rows)
+    if n <= _FEWEST:
+        return
+    first = torch.linspace(0, n - 2, min(_COMPARED, n - 1), dtype=torch.float64).long()
+    other = (first + torch.randint(1, n, first.shape, generator=torch.Generator().manual_seed(0))) % n
+    now, after, random = (rows[index.to(rows.device)].double() for index in (first, first + 1, other))
+    unit = now.abs().max().clamp_min(1e-300)  # squares of large numbers stay finite
+    near, far = (torch.linalg.vector_norm((x / unit - now / unit).flatten(1), dim=1) for x in (after, random))
+    wins, losses = int((near < far).sum()), int((near > far).sum())
+    if wins + losses and wins - losses < 2 * math.sqrt(wins + losses):  # less than two standard deviations
+        warnings.warn(
+            f"{name}: consecutive rows are no more alike than random ones, so X does not look like one clip. Pass "
+            "groups, the clip of each row, and give the frames of a clip as consecutive rows in temporal order",
+            stacklevel=5,
+        )
 
 
 def clip_ids(groups):

@@ -24,6 +24,7 @@ from sklinvariant._base import (
 from sklinvariant._compat import CallbackSupportMixin, reports_fit
 from sklinvariant._constraints import Number, is_count
 from sklinvariant._descriptors import DescriptorSets
+from sklinvariant._layout import Whole
 from sklinvariant.kernels import moment
 from sklinvariant.kernels._chunks import CACHE_BYTES, DEVICE_BYTES
 
@@ -86,6 +87,10 @@ class SpatialPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin
     array([[30., 31., 10., 11., 14., 15., 26., 27., 30., 31.]])
     """
 
+    _layout = {
+        "n_features_out": Whole(1, 1 << 24),
+        "n_map_features": Whole(),
+    }
     _parameter_constraints = {
         "grids": [list, tuple],
         "order": [Number(Real, 1, None, closed="both")],

@@ -8,6 +8,7 @@ from sklinvariant._base import to_numpy
 from sklinvariant._constraints import FINITE_ARRAY, is_count
 from sklinvariant._descriptors import as_tensor
 from sklinvariant._images import as_float
+from sklinvariant._settings import with_own_settings
 from sklinvariant.kernels import pixel_moves, resample
 from sklinvariant.transforms._transform import Transform, on_images
 
@@ -76,6 +77,7 @@ class Geometric(Transform):
         return self.interpolation, self.fill
 
 
+@with_own_settings
 @validate_params(
     {"size": [tuple, list, None], "interpolation": INTERPOLATION, "fill": FILL}, prefer_skip_nested_validation=True
 )

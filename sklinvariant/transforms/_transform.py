@@ -9,10 +9,11 @@ from sklearn.base import BaseEstimator
 from sklinvariant._base import Container, to_numpy, torch_generator
 from sklinvariant._constraints import PlainParameters, is_count
 from sklinvariant._descriptors import as_tensor
-from sklinvariant._images import check_pixels
+from sklinvariant._images import check_pixels, image_array
+from sklinvariant._settings import OwnSettings
 
 
-class Transform(PlainParameters, BaseEstimator):
+class Transform(OwnSettings, PlainParameters, BaseEstimator):
     """Base of all transformations of images.
 
     A subclass names its parameters' ranges in ``_bounds`` and changes images in ``_apply``; one whose parameters do
@@ -99,7 +100,8 @@ class Transform(PlainParameters, BaseEstimator):
 
     def __call__(self, images, generator=None):
         """Change each image by parameters of its own, drawn at random."""
-        return self.apply(images, self.sample(len(images), generator))
+        array = image_array(images)
+        return self.apply(images, self.sample(len(array) if array.ndim else 0, generator))
 
     def _check_params(self, params, n):
         self._validate_params()
@@ -127,7 +129,7 @@ class Transform(PlainParameters, BaseEstimator):
 def on_images(images, change):
     """Apply ``change`` to (n, c, h, w) and give back what came in: numpy or tensor, with channels last or without."""
     container = Container(images)
-    x = check_pixels(images if isinstance(images, torch.Tensor) else np.asarray(to_numpy(images)))
+    x = check_pixels(images)
     if x.ndim not in (3, 4) or 0 in x.shape[1:]:
         raise ValueError(f"images must be of shape (n, h, w) or (n, h, w, c), got {tuple(x.shape)}")
     grey = x.ndim == 3

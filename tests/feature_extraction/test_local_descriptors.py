@@ -5,6 +5,7 @@ import importlib
 import numpy as np
 import pytest
 import torch
+from tolerance import assert_close
 
 from sklinvariant.feature_extraction import LocalDescriptors
 
@@ -26,7 +27,7 @@ def test_dense_sift_is_opencv_s(photographs):
         points = [
             cv2.KeyPoint(x, y, 4.0, 0.0) for y in range(4, image.shape[0], 8) for x in range(4, image.shape[1], 8)
         ]
-        np.testing.assert_array_equal(bag, cv2.SIFT_create().compute(image, points)[1])
+        assert_close(bag, cv2.SIFT_create().compute(image, points)[1], atol=1)  # of 255, whole numbers
 
 
 def test_size_is_what_a_descriptor_sees(photographs):
@@ -39,7 +40,7 @@ def test_size_is_what_a_descriptor_sees(photographs):
     far, near = image.copy(), image.copy()
     far[:8] = far[-8:] = far[:, :8] = far[:, -8:] = 0
     near[28:] = 0
-    np.testing.assert_array_equal(centre(far), centre(image))
+    assert_close(centre(far), centre(image), atol=1)
     assert np.abs(centre(near) - centre(image)).max() > 10
 
 
@@ -69,12 +70,12 @@ def test_orb_gives_bits(photographs):
 def test_jobs_floats_colours_and_tensors_do_not_matter(photographs, step):
     expected = LocalDescriptors(step=step).fit_transform(photographs)
     assert len(expected.values)
-    assert LocalDescriptors(step=step, n_jobs=2).fit_transform(photographs) == expected
+    assert_close(LocalDescriptors(step=step, n_jobs=2).fit_transform(photographs), expected, atol=1)
     colours = [np.repeat(image[..., None] / 255, 3, axis=2) for image in photographs]
-    assert LocalDescriptors(step=step).fit_transform(colours) == expected
+    assert_close(LocalDescriptors(step=step).fit_transform(colours), expected, atol=1)
     tensors = LocalDescriptors(step=step).fit_transform([torch.as_tensor(image) for image in photographs])
     assert isinstance(tensors.values, torch.Tensor)
-    assert tensors == expected
+    assert_close(tensors, expected, atol=1)
 
 
 def test_key_points_are_bounded_and_bags_may_be_empty(photographs):

@@ -10,6 +10,7 @@ import torch
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits
 from sklearn.mixture import GaussianMixture
+from tolerance import assert_close
 
 from sklinvariant.inspection import ClusterGalleryDisplay, SegmentationDisplay, SimplexDisplay
 
@@ -172,7 +173,7 @@ def test_gallery_of_clusters_without_certainty(pyplot):
     display = ClusterGalleryDisplay.from_predictions([1, -1, 1, 1, -1], images, y=["a", "b", "a", "b", "b"], n_images=2)
     assert display.members == [[1, 4], [0, 2]]
     assert display.names == ["-1: b", "1: a"]
-    np.testing.assert_array_equal(display.images, images[..., 0] / 255)
+    assert_close(display.images, images[..., 0] / 255)
     empty = ClusterGalleryDisplay.from_predictions([0, 0], np.zeros((2, 3, 3, 3)), clusters=[0, 4], y=[1, 1])
     assert (empty.members, empty.names) == ([[0, 1], []], ["0: 1", "4"])
 

@@ -83,7 +83,7 @@ def test_result_does_not_depend_on_the_chunk(half_window, global_random_seed):
 def test_information_of_known_joints():
     perfect = torch.eye(4, dtype=torch.float64)
     assert joint_information(perfect).item() == pytest.approx(np.log(4))
-    assert joint_information(torch.ones(4, 4)).item() == pytest.approx(0, abs=1e-6)
+    assert joint_information(torch.ones(4, 4)).item() == pytest.approx(0, abs=1e-5)
     assert joint_information(torch.zeros(4, 4)).item() == pytest.approx(0, abs=1e-6)
     assert joint_information(torch.stack([perfect, 5 * perfect])).shape == (2,)
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from tolerance import assert_close
 
 from sklinvariant.metrics import equivariance_error
 from sklinvariant.networks import EquivariantAutoencoderNetwork, Group, align, count_features, gram_pool, place
@@ -29,15 +30,15 @@ def test_poolings_by_loops(name, global_random_seed):
             product = int(group.products[g, u])
             aligned[:, :, u] += (p[:, g, None] * E[:, :, product]).numpy()
             placed[:, :, product] += (p[:, g, None] * E[:, :, u]).numpy()
-    np.testing.assert_allclose(align(E, p, group), aligned, atol=1e-6)
-    np.testing.assert_allclose(place(E, p, group), placed, atol=1e-6)
+    assert_close(align(E, p, group), aligned)
+    assert_close(place(E, p, group), placed)
     matrices = np.stack([row @ row.T / order for row in E.numpy()])
     gram = gram_pool(E)
     assert gram.shape == (n, count_features("gram", k, order)) == (n, 10)
     for i in range(n):  # distances are those of the matrices
         difference = np.linalg.norm(matrices[i] - matrices[0])
-        assert torch.linalg.vector_norm(gram[i] - gram[0]).item() == pytest.approx(difference, rel=1e-5, abs=1e-6)
-    np.testing.assert_allclose(gram[:, 0], matrices[:, 0, 0], rtol=1e-5)
+        assert torch.linalg.vector_norm(gram[i] - gram[0]).item() == pytest.approx(difference, rel=1e-4, abs=1e-5)
+    assert_close(gram[:, 0], matrices[:, 0, 0])
 
 
 @pytest.mark.parametrize("name", ["C4", "D4", "C8"])
@@ -45,7 +46,7 @@ def test_a_sure_pose_loses_nothing(name):
     group = Group(name)
     E, _ = _embedding(group.order, 0, n=group.order)
     pose = torch.eye(group.order)
-    assert torch.equal(place(align(E, pose, group), pose, group), E)
+    assert_close(place(align(E, pose, group), pose, group), E)
 
 
 @pytest.mark.parametrize("name", ["C4", "D4", "C8"])
@@ -54,9 +55,9 @@ def test_pooled_embeddings_do_not_change(name, global_random_seed):
     E, p = _embedding(group.order, global_random_seed)
     for g in range(group.order):
         moved = group.act_on_embedding(E, g), group.act_on_embedding(p[:, None], g)[:, 0]
-        torch.testing.assert_close(align(*moved, group), align(E, p, group))
-        torch.testing.assert_close(gram_pool(moved[0]), gram_pool(E))
-        torch.testing.assert_close(place(E, moved[1], group), group.act_on_embedding(place(E, p, group), g))
+        assert_close(align(*moved, group), align(E, p, group))
+        assert_close(gram_pool(moved[0]), gram_pool(E))
+        assert_close(place(E, moved[1], group), group.act_on_embedding(place(E, p, group), g))
 
 
 @pytest.mark.parametrize("name", ["C4", "D4", "D2"])
@@ -65,11 +66,11 @@ def test_pooled_embeddings_do_not_change(name, global_random_seed):
 def test_the_network_commutes(name, pooling, size):
     network = _network(name, pooling, (2, size, size))
     images = torch.randn(3, size, size, 2, generator=torch.Generator().manual_seed(1))
-    assert equivariance_error(lambda x: network.encode(x)[0], name, images) < 2e-6
-    assert equivariance_error(lambda x: network.encode(x)[1][:, None], name, images) < 2e-6
-    assert equivariance_error(network, name, images, output="image") < 1e-5
+    assert equivariance_error(lambda x: network.encode(x)[0], name, images) < 2e-5
+    assert equivariance_error(lambda x: network.encode(x)[1][:, None], name, images) < 2e-5
+    assert equivariance_error(network, name, images, output="image") < 5e-5
     features = equivariance_error(lambda x: network.features(*network.encode(x)), name, images, output="invariant")
-    assert features < 5e-6 or pooling is None
+    assert features < 5e-5 or pooling is None
     embedding, pose = network.encode(images.permute(0, 3, 1, 2))
     assert network.features(embedding, pose).shape == (3, count_features(pooling, *embedding.shape[1:]))
 
@@ -84,16 +85,16 @@ def test_another_pose_is_called_canonical(name, pooling):
         for h in (1, group.order - 1):
             network.recentre(h)
             _, after = network.encode(x)
-            torch.testing.assert_close(after, before[:, group.products[:, h]])
-            torch.testing.assert_close(network(x), rebuilt)
+            assert_close(after, before[:, group.products[:, h]])
+            assert_close(network(x), rebuilt)
             before = after
 
 
 def test_trivial_group_is_an_ordinary_autoencoder():
     network = _network("trivial", "attention", (1, 4, 6))
     embedding, pose = network.encode(torch.rand(2, 1, 4, 6))
-    assert (pose == 1).all()
-    assert torch.equal(network.features(embedding, pose), embedding[:, :, 0])
+    assert_close(pose, torch.ones(2, 1))
+    assert_close(network.features(embedding, pose), embedding[:, :, 0])
     assert network(torch.rand(2, 1, 4, 6)).shape == (2, 1, 4, 6)
 
 
@@ -101,4 +102,4 @@ def test_trivial_group_is_an_ordinary_autoencoder():
 def test_export(pooling):
     network = _network("C4", pooling)
     x = torch.randn(2, 2, 7, 7)
-    torch.testing.assert_close(torch.export.export(network, (x,)).module()(x), network(x))
+    assert_close(torch.export.export(network, (x,)).module()(x), network(x))

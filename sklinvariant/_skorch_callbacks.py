@@ -1,0 +1,74 @@
+"""Which skorch callbacks a training can serve: it has a training loss in each epoch, but no validation data."""
+
+from skorch.callbacks import (
+    BatchScoring,
+    Callback,
+    Checkpoint,
+    EpochScoring,
+    Freezer,
+    GradientNormClipping,
+    InputShapeSetter,
+    LRScheduler,
+    PassthroughScoring,
+    PrintLog,
+    TrainEndCheckpoint,
+    Unfreezer,
+    WandbLogger,
+)
+
+_SCORING = (
+    "training has no predictions to score and no validation data. Monitor 'train_loss', score the estimator after fit, "
+    "or give scikit-learn's ScoringMonitor to set_callbacks (scikit-learn 1.9)"
+)
+_NO_GRADIENTS = "no gradients are computed here: each step is made by contrastive divergence. Leave it out"
+
+
+def check_callbacks(callbacks, *, decay=None, has_gradients=True):
+    """Raise for callbacks that would fail during the training, or do nothing, and say what to use instead.
+
+    ``decay`` is what makes the step fall ("cosine" or None). Callbacks of the user's own classes are accepted.
+    """
+    for position, given in enumerate(callbacks or ()):
+        callback = given[1] if isinstance(given, (tuple, list)) and len(given) == 2 else given
+        if isinstance(callback, type) and issubclass(callback, Callback):
+            callback = callback()  # skorch takes classes as well
+        if not isinstance(callback, Callback):
+            raise TypeError(
+                f"callbacks[{position}] is {given!r}, but must be a skorch callback or a pair of a name and a skorch "
+                "callback. Callbacks of scikit-learn are given to set_callbacks"
+            )
+        reason = _reason_against(callback, decay, has_gradients)
+        if reason:
+            raise ValueError(f"callbacks[{position}] ({type(callback).__name__}) cannot be used: {reason}.")
+
+
+def _reason_against(callback, decay, has_gradients):
+    """Why a callback is refused, and what to do; None where it is not."""
+    monitor = getattr(callback, "monitor", None)
+    if isinstance(monitor, str) and monitor.startswith("valid"):
+        instead = "train" + monitor.removeprefix("valid") if monitor.startswith("valid_loss") else "train_loss"
+        return f"there is no validation data to compute monitor={monitor!r} from. Use monitor={instead!r}"
+    if isinstance(callback, (EpochScoring, BatchScoring)):
+        return _SCORING
+    if isinstance(callback, PassthroughScoring) and not callback.on_train:
+        return f"there are no validation batches with a {callback.name!r}. Use on_train=True"
+    if isinstance(callback, InputShapeSetter):
+        return "the network takes its shape from the data by itself. Leave it out"
+    if isinstance(callback, (Checkpoint, TrainEndCheckpoint)) and callback.f_pickle is not None:
+        return f"training cannot be pickled as f_pickle={callback.f_pickle!r} asks. Pickle the estimator after fit"
+    if isinstance(callback, WandbLogger) and callback.save_model:
+        return "there is no validation loss by which save_model=True could choose. Use save_model=False"
+    if isinstance(callback, LRScheduler) and decay is not None:
+        return (
+            f"the learning rate already falls along a {decay}. Set learning_rate_decay=None, or leave the scheduler "
+            "out of an estimator that has no such parameter"
+        )
+    if isinstance(callback, (GradientNormClipping, Freezer, Unfreezer)) and not has_gradients:
+        return _NO_GRADIENTS
+    return None
+
+
+def prints_rows(callbacks):
+    """Whether a `PrintLog` is among them, which prints only where skorch is verbose."""
+    alone = [item[1] if isinstance(item, (tuple, list)) else item for item in callbacks]
+    return any(isinstance(callback, PrintLog) or callback is PrintLog for callback in alone)

@@ -1,0 +1,84 @@
+"""What a network gives, as maps of cells (n, rows, columns, d): feature maps of either layout, and sequences of tokens."""
+
+import math
+
+import torch
+from torch import nn
+
+_PREFIXES = {"cls_token", "class_token", "dist_token", "distillation_token", "reg_token", "register_tokens"}
+_PREFIXES |= {"storage_tokens"}
+_MOST_PREFIXES = 16  # class and register tokens before those of the patches
+
+
+def cells_of(features, size, network, layer):
+    """(n, rows, columns, d) of what a layer gives for images of ``size`` (height, width).
+
+    Raises a ValueError that says which layer to take where that is no map.
+    """
+    ndim = features.ndim if isinstance(features, torch.Tensor) else 0
+    if ndim == 4:
+        return features if _has_channels_last(features.shape, size) else features.permute(0, 2, 3, 1)
+    if ndim == 3:
+        return _cells_of_tokens(features, size, network)
+    given = f"shape {tuple(features.shape)}" if ndim else type(features).__name__
+    hint = ""
+    if layer is None and hasattr(network, "forward_features"):
+        hint = (
+            ", or a module whose forward is the network's forward_features; for models of timm that is "
+            'timm.create_model(name, num_classes=0, global_pool="")'
+        )
+    raise ValueError(
+        f"layer={layer!r} gives no feature map (n, c, h, w) but {given}. Name a layer= that gives one, one of "
+        f"{[name for name, _ in network.named_children()]} or inside these{hint}"
+    )
+
+
+def _has_channels_last(shape, size):
+    """Whether (n, a, b, c) has the aspect ratio of the images with channels last, and not with channels first."""
+    height, width = size
+
+    def mismatch(rows, columns):  # in cells
+        return abs(rows * width - columns * height) / max(size)
+
+    tolerance = 0 if height == width else 2  # unpadded borders change the aspect ratio, but not of squares
+    first, last = mismatch(*shape[2:]), mismatch(*shape[1:3])
+    return first > tolerance and last <= tolerance and last < first
+
+
+def _cells_of_tokens(tokens, size, network):
+    """The tokens of patches, without those before them that belong to no patch, on their grid.
+
+    Tokens of a network that tells nothing about itself, and that fit no grid, stand in one row.
+    """
+    count, (height, width) = tokens.shape[1], size
+    patches, named = _patch_grid(network, size), _count_prefixes(network)
+    if patches is not None and 0 <= count - math.prod(patches) <= _MOST_PREFIXES:
+        return tokens[:, count - math.prod(patches) :].unflatten(1, patches)
+    for prefixes in (named, 0, 1):
+        rows = round(math.sqrt((count - prefixes) * height / width)) if count > prefixes else 0
+        columns = (count - prefixes) // max(rows, 1)
+        if rows and rows * columns == count - prefixes and abs(rows * width - columns * height) < max(size):
+            return tokens[:, prefixes:].unflatten(1, (rows, columns))
+    if patches is None and not named:
+        return tokens[:, None]
+    raise ValueError(
+        f"the network gives {count} tokens, which are no grid of patches of images of {height} x {width} pixels, with "
+        "or without class tokens. Name another layer=, or give a module= that gives the tokens of the patches alone"
+    )
+
+
+def _patch_grid(network, size):
+    """Rows and columns of patches, where the first convolution cuts images into patches; None where it does not."""
+    first = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
+    if first is None or first.kernel_size != first.stride or first.stride == (1, 1) or isinstance(first.padding, str):
+        return None
+    return tuple(
+        (length + 2 * border - kernel) // kernel + 1
+        for length, border, kernel in zip(size, first.padding, first.kernel_size, strict=True)
+    )
+
+
+def _count_prefixes(network):
+    """Class, distillation and register tokens, by the usual names of their parameters (1, k, d)."""
+    found = [value for name, value in network.named_parameters() if name.rpartition(".")[2] in _PREFIXES]
+    return sum(value.numel() // value.shape[-1] for value in found)

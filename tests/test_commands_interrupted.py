@@ -1,0 +1,172 @@
+"""Ctrl-C, SIGTERM and a closed pipe end commands, as processes of their own, at once and without loss."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from sklinvariant._command_line import main
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
+_SOON = 5.0  # seconds; less than one on a machine that has nothing else to do
+_ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": ""}
+
+
+@contextlib.contextmanager
+def _started(*words, **settings):
+    command = [sys.executable, *words]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=_ENVIRONMENT, **pipes, **settings) as process:
+        try:
+            yield process
+        finally:
+            process.kill()  # where a test has failed
+
+
+def _stop(process, number):
+    """Send a signal; (what was printed since, what was complained of, status)."""
+    process.send_signal(number)
+    started = time.monotonic()
+    out, err = process.communicate(timeout=60)
+    assert time.monotonic() - started < _SOON
+    assert "Traceback" not in err
+    return out, err, process.returncode
+
+
+def _read_until(process, words):
+    for line in process.stdout:
+        if words in line:
+            return
+    raise AssertionError(process.stderr.read())
+
+
+def test_an_interrupted_tour_prints_no_result_of_a_truncated_fit(tmp_path):
+    with _started("-m", "sklinvariant", "tour", "--only", "video", "features", cwd=tmp_path) as process:
+        _read_until(process, "family")
+        time.sleep(0.7)
+        out, err, status = _stop(process, signal.SIGINT)
+    assert (out, status) == ("", 130)
+    assert err.splitlines()[-1] == "sklinvariant: interrupted"
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_interrupted_grid_search_ends(tmp_path):
+    with _started("-m", "sklinvariant", "aggregation", "--max-images", "1500", cwd=tmp_path) as process:
+        _read_until(process, "images to learn from")
+        time.sleep(2.0)
+        out, err, status = _stop(process, signal.SIGINT)
+    assert status == 130
+    assert "method" not in out
+    assert err.splitlines()[-1] == "sklinvariant: interrupted"
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_terminated_index_keeps_its_chunks(tmp_path):
+    pytest.importorskip("faiss", reason="faiss is not installed")
+    photos, out = tmp_path / "photos", tmp_path / "index"
+    photos.mkdir()
+    picture = np.random.RandomState(0).randint(256, size=(40, 40, 3)).astype(np.uint8)
+    for i in range(130):
+        cv2.imwrite(str(photos / f"{i:03d}.png"), np.roll(picture, i, axis=1))
+    words = ["index", str(photos), "--out", str(out), "--image-size", "40", "--rotations", "8", "--scales", "1"]
+    with _started("-m", "sklinvariant", *words) as process:
+        while process.poll() is None and not (out / "features-000000.npz").exists():
+            time.sleep(0.01)
+        _, err, status = _stop(process, signal.SIGTERM)
+    assert status == 143
+    assert err.splitlines()[-1] == "sklinvariant: terminated"
+    assert not (out / "names.json").exists()
+    kept = (out / "features-000000.npz").stat().st_mtime_ns
+    assert main(words) == 0
+    assert (out / "features-000000.npz").stat().st_mtime_ns == kept
+
+
+def test_an_interruption_while_libraries_are_imported(tmp_path):
+    with _started("-X", "importtime", "-m", "sklinvariant", "retrieve", cwd=tmp_path) as process:
+        for line in process.stderr:  # a module is listed when it was imported, before the package that imports it
+            if "torch." in line:
+                break
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (out, process.returncode) == ("", 130)
+    assert "Traceback" not in err
+    assert "sklinvariant: interrupted" in err
+
+
+_PROGRAM = """
+import hashlib, os, signal, sys, time
+from sklinvariant import _command_line
+
+def swallow():
+    while True:
+        try:
+            time.sleep(60)
+        except KeyboardInterrupt:
+            pass
+
+def main():
+    print("ready", flush=True)
+    WORK
+    return 0
+
+_command_line.main = main
+sys.exit(_command_line.run())
+"""
+_WORK = {
+    "interruptible": "time.sleep(60)",
+    "inside C": "hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)",  # one call that returns after minutes
+    "swallowed": "swallow()",
+}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("work", _WORK)
+def test_whatever_is_computed_ends(work, number):
+    with _started("-c", _PROGRAM.replace("WORK", _WORK[work])) as process:
+        _read_until(process, "ready")
+        out, err, status = _stop(process, number)
+    word = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}[number]
+    assert (out, status) == ("", 128 + number)
+    assert err == f"sklinvariant: {word}\n"
+
+
+def test_a_signal_that_was_ignored_stays_ignored():
+    """As nohup and a shell's & leave it to the processes that they start."""
+    program = _PROGRAM.replace("WORK", "os.kill(os.getpid(), signal.SIGINT)")
+    with _started("-c", program, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)) as process:
+        assert process.communicate(timeout=60) == ("ready\n", "")
+    assert process.returncode == 0
+
+
+def test_nobody_reads_on(tmp_path):
+    """As in ``| head -1``: no message, and the status of other programs then."""
+    with _started("-m", "sklinvariant", "tour", "--only", "hashing", cwd=tmp_path) as process:
+        assert process.stdout.readline().startswith("digits")
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait(timeout=60) == 141
+
+
+@pytest.mark.parametrize("words", [["--help"], ["cluster", "--help"]])
+def test_nobody_reads_at_all(words):
+    with _started("-m", "sklinvariant", *words) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait(timeout=60) == 141
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_output_that_cannot_be_written():
+    command = [sys.executable, "-m", "sklinvariant", "--help"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=_ENVIRONMENT)
+    assert done.returncode == 2
+    assert re.fullmatch(r"sklinvariant: standard output: .*No space left on device\n", done.stderr)

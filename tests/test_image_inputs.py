@@ -1,0 +1,341 @@
+"""What is taken for images, and what an estimator says of everything else."""
+
+import numpy as np
+import pytest
+import torch
+from examples import ESTIMATORS, IMAGES, example
+from sklearn.base import clone
+from tolerance import assert_close
+from torch import nn
+
+from sklinvariant import DescriptorSets
+from sklinvariant.cluster import IICClusterer, IICSegmenter
+from sklinvariant.feature_extraction import BackbonePatches, DensePatches
+from sklinvariant.metrics import equivariance_error
+from sklinvariant.pooling import NestedInvariancePooler
+from sklinvariant.transforms import ColorJitter, GaussianNoise, Rotation, Sobel
+
+pytestmark = pytest.mark.filterwarnings("ignore:IIC:sklearn.exceptions.ConvergenceWarning")
+TAKE_IMAGES = sorted(IMAGES | {"IICClusterer"})
+TRANSFORMS = [Rotation(), ColorJitter(), GaussianNoise(), Sobel()]
+
+
+def estimator_and_images(name):
+    """A quick estimator, and 6 grey images (12, 12) of floats 0-1."""
+    estimator = example(name)[0]
+    if name == "IICClusterer":
+        estimator.set_params(network="mlp", max_epochs=1, n_heads=1, init="random")
+    if name == "EquivariantAutoencoder":
+        estimator.set_params(max_epochs=1)
+    return estimator, example("DensePatches")[1][:6]
+
+
+def answer(estimator, X):
+    """The first answer that an estimator has, as numpy, and its fitted self."""
+    for method in ("transform", "predict_proba"):
+        if hasattr(estimator, method):
+            result = getattr(estimator, method)(X)
+            return result.values if isinstance(result, DescriptorSets) else result
+    raise AssertionError("an estimator of images answers in one of these ways")
+
+
+@pytest.mark.parametrize("name", TAKE_IMAGES)
+def test_channels_first_is_refused(name):
+    estimator, _ = estimator_and_images(name)
+    images = np.random.RandomState(0).rand(4, 3, 12, 12)
+    for X in (images, torch.as_tensor(images), list(images), images[:, :1], np.concatenate([images, images[:, :1]], 1)):
+        with pytest.raises(ValueError, match=r"channels came first.*transpose\(0, 2, 3, 1\)"):
+            clone(estimator).fit(X)
+    if name != "NestedInvariancePooler":  # takes no image_shape into account before the backbone
+        with pytest.raises(ValueError, match="channels came first"):
+            clone(estimator).set_params(image_shape=(3, 12, 12)).fit(images.reshape(4, -1))
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS, ids=lambda transform: type(transform).__name__)
+def test_transforms_refuse_channels_first(transform):
+    with pytest.raises(ValueError, match="channels came first"):
+        transform(np.zeros((2, 3, 8, 8)))
+    with pytest.raises(ValueError, match="one image without the axis of samples"):
+        transform(np.zeros((16, 16, 3)))
+    with pytest.raises(ValueError, match="images are None"):
+        transform(None)
+    with pytest.raises(ValueError, match="DescriptorSets"):
+        transform(DescriptorSets.from_bags(np.zeros((2, 5, 5))))
+
+
+def test_equivariance_error_refuses_channels_first():
+    with pytest.raises(ValueError, match="channels came first"):
+        equivariance_error(nn.Identity(), "C4", np.zeros((2, 3, 8, 8)))
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 4, 64), (2, 3, 3, 8), (2, 1, 1, 5), (2, 4, 3, 9), (2, 3, 32, 3), (5, 3, 4)])
+def test_tiny_images_are_images(shape):
+    assert Rotation(n_steps=4)(np.zeros(shape)).shape == shape
+    assert len(DensePatches(1).fit_transform(np.zeros(shape))) == shape[0]
+
+
+@pytest.mark.parametrize("name", TAKE_IMAGES)
+def test_file_names_are_refused_in_words(name):
+    estimator, images = estimator_and_images(name)
+    fitted = clone(estimator).fit(images)
+    names = [f"{i}.jpg" for i in range(24)]
+    for X in (names, tuple(names), np.array(names), np.array(names, dtype=object)):
+        with pytest.raises(ValueError, match=r"file names|files are pictures of any size: give image_size"):
+            estimator.fit(X)
+        with pytest.raises(ValueError, match=r"file names|files are pictures of any size: give image_size"):
+            answer(fitted, X)
+
+
+@pytest.mark.parametrize("name", sorted(set(ESTIMATORS) - IMAGES - {"OverclusteringClassifier", "HammingNeighbors"}))
+def test_file_names_are_no_bags_and_no_rows(name):
+    estimator, _, y = example(name)
+    with pytest.raises(ValueError, match="X holds text, such as '0.jpg', but"):
+        estimator.fit([f"{i}.jpg" for i in range(24)], y)
+    with pytest.raises(ValueError, match=r"X holds text, such as 'photo.jpg', but"):
+        estimator.fit("photo.jpg", y)
+
+
+@pytest.mark.parametrize("name", TAKE_IMAGES)
+def test_bags_are_no_images(name):
+    estimator, images = estimator_and_images(name)
+    bags = DescriptorSets.from_bags(images)
+    with pytest.raises(ValueError, match="DescriptorSets.* needs"):
+        clone(estimator).fit(bags)
+    estimator.fit(images)
+    with pytest.raises(ValueError, match="DescriptorSets.* needs"):
+        answer(estimator, bags)
+
+
+def test_bags_are_no_activations_and_no_rows():
+    bags = DescriptorSets.from_bags(np.zeros((4, 3, 2)))
+    with pytest.raises(ValueError, match="DescriptorSets.* needs activations"):
+        NestedInvariancePooler(None, stages=[("a", 1)]).fit(bags)
+    estimator, _, y = example("PCAHasher")
+    with pytest.raises(ValueError, match="DescriptorSets.* needs rows"):
+        estimator.fit(bags, y)
+
+
+@pytest.mark.parametrize("name", sorted(set(TAKE_IMAGES) - {"LocalDescriptors"}))
+def test_one_image_is_not_several(name):
+    estimator, images = estimator_and_images(name)
+    if name in ("BackbonePatches", "NestedInvariancePooler"):
+        network = nn.Conv2d(3, 2, 3)
+        estimator.set_params(**{"module" if name == "BackbonePatches" else "backbone": network})
+    colour = np.stack([images] * 3, axis=-1)
+    with pytest.raises(ValueError, match=r"looks like one image.*X\[None\]"):
+        clone(estimator).fit(colour[0])
+    estimator.fit(colour)
+    for one in (colour[0], torch.as_tensor(colour[0])):
+        with pytest.raises(ValueError, match=r"looks like one image.*X\[None\]"):
+            answer(estimator, one)
+    assert len(answer(estimator, colour[:1])) > 0
+
+
+@pytest.mark.parametrize("name", sorted(set(TAKE_IMAGES) - {"LocalDescriptors", "IICSegmenter"}))
+def test_one_grey_image_is_not_several(name):
+    estimator, images = estimator_and_images(name)
+    estimator.fit(images)
+    with pytest.raises(ValueError, match=r"X\[None\]"):
+        answer(estimator, images[0])
+
+
+@pytest.mark.parametrize("name", TAKE_IMAGES)
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda x: x.to_sparse(), "dense"),
+        (lambda x: torch.nested.nested_tensor(list(x)), "nested tensor"),
+        (lambda x: x.to("meta"), "meta device"),
+        (lambda x: x.to(torch.complex64), "real numbers"),
+        (lambda x: x > 0.5, "real numbers"),
+        (lambda x: (x * 60000).to(torch.uint16), "they are read as 0-255"),
+        (lambda x: (x * 60000).to(torch.uint32), "they are read as 0-255"),
+        (lambda x: torch.full(x.shape, 2**63, dtype=torch.uint64), "they are read as 0-255"),
+    ],
+    ids=["sparse", "nested", "meta", "complex", "bool", "uint16", "uint32", "uint64"],
+)
+@pytest.mark.filterwarnings("ignore:.*nested tensors:UserWarning")
+def test_tensors_that_are_no_images(name, make, message):
+    estimator, images = estimator_and_images(name)
+    with pytest.raises((TypeError, ValueError), match=message):
+        estimator.fit(make(torch.as_tensor(images)))
+
+
+@pytest.mark.parametrize("name", TAKE_IMAGES)
+def test_whole_numbers_of_any_dtype_are_pixels(name):
+    estimator, images = estimator_and_images(name)
+    pixels = torch.as_tensor((images * 127).round())
+    expected = answer(estimator.fit(pixels.to(torch.uint8)), pixels.to(torch.uint8))
+    for dtype in (torch.uint16, torch.uint32, torch.uint64, torch.int8, torch.int16, torch.int64):
+        assert_close(answer(estimator, pixels.to(dtype)), expected)
+
+
+@pytest.mark.parametrize("name", TAKE_IMAGES)
+def test_short_floats_become_float32(name):
+    estimator, images = estimator_and_images(name)
+    estimator.fit(torch.as_tensor(images).to(torch.float8_e4m3fn))
+    for dtype in (torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2):
+        short = torch.as_tensor(images).to(dtype)
+        result = answer(estimator, short)
+        assert result.dtype == torch.float32
+        assert_close(result, answer(estimator, short.float()))
+
+
+@pytest.mark.filterwarnings("ignore:.*quantize:DeprecationWarning", "ignore:.*quantize:UserWarning")
+def test_quantised_tensors_are_the_numbers_they_stand_for():
+    _, images = estimator_and_images("DensePatches")
+    quantised = torch.quantize_per_tensor(torch.as_tensor(images), 1 / 255, 0, torch.quint8)
+    bags = DensePatches(2).fit_transform(quantised)
+    assert_close(bags.values, DensePatches(2).fit_transform(quantised.dequantize()).values)
+
+
+def test_masked_pixels_are_refused():
+    masked = np.ma.masked_less(np.random.RandomState(0).rand(3, 8, 8), 0.5)
+    for X in (masked, list(masked)):
+        with pytest.raises(ValueError, match="masked array; fill"):
+            DensePatches(2).fit(X)
+    assert len(DensePatches(2).fit_transform(np.ma.asarray(masked.filled(0)))) == 3
+
+
+@pytest.mark.parametrize("n_channels", [1, 2, 4, 5, 6, 9])
+@pytest.mark.parametrize("size", [5, 16])
+@pytest.mark.parametrize("fill", ["mean", "edge"])
+def test_images_of_many_channels_are_fitted_into_squares(n_channels, size, fill):
+    images = np.random.RandomState(0).rand(2, 12, 10, n_channels).astype(np.float32)
+    pooler = NestedInvariancePooler(nn.Identity(), stages=[("translation", 1)], image_size=size, fill=fill)
+    together = pooler.set_params(normalize=False).fit_transform(images)
+    assert together.shape == (2, n_channels)
+    for channel in range(n_channels):  # each is fitted into the square as if it were alone
+        alone = clone(pooler).fit_transform(images[..., channel : channel + 1])
+        assert_close(together[:, channel : channel + 1], alone)
+
+
+@pytest.mark.parametrize("scale", [1e150, 1e300])
+def test_floats_beyond_single_precision(scale):
+    images = np.random.RandomState(0).rand(3, 9, 9, 3) * scale
+    for estimator in (BackbonePatches(nn.Conv2d(3, 2, 3)), NestedInvariancePooler(nn.Conv2d(3, 2, 3))):
+        with pytest.raises(ValueError, match="compute in float32"):
+            estimator.fit(images)
+
+
+def test_a_network_that_overflows_says_so():
+    images = np.full((2, 9, 9, 3), 1e38, np.float32)
+    with pytest.raises(FloatingPointError, match="NaN or infinity for images from 1e\\+38"):
+        BackbonePatches(nn.Sequential(nn.Identity(), _Square())).fit(images)
+
+
+class _Square(nn.Module):
+    def forward(self, x):
+        return x * x
+
+
+class Tokens(nn.Module):
+    """A tiny vision transformer without its attention: patches, and class and register tokens before them."""
+
+    def __init__(self, names=("cls_token",), patch=4, by_convolution=True):
+        super().__init__()
+        self.patch = patch
+        self.embed = nn.Conv2d(3, 8, patch, patch) if by_convolution else None
+        for name in names:
+            setattr(self, name, nn.Parameter(torch.full((1, 1, 8 if by_convolution else 3), 99.0)))
+        self.names = names
+
+    def forward(self, x):
+        x = self.embed(x) if self.embed is not None else nn.functional.avg_pool2d(x, self.patch)
+        tokens = x.flatten(2).transpose(1, 2)
+        return torch.cat([*(getattr(self, name).expand(len(x), -1, -1) for name in self.names), tokens], dim=1)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (16, 24), (20, 8)])
+@pytest.mark.parametrize("by_convolution", [True, False])
+@pytest.mark.parametrize("names", [(), ("cls_token",), ("class_token",), ("cls_token", "dist_token"), ("mine",)])
+def test_tokens_that_belong_to_no_patch_are_left_out(size, by_convolution, names):
+    images = np.random.RandomState(0).rand(2, *size, 3).astype(np.float32)
+    network = Tokens(names, by_convolution=by_convolution)
+    bags = BackbonePatches(network).fit_transform(images)
+    rows, columns = size[0] // 4, size[1] // 4
+    assert bags.shape[1] == rows * columns
+    assert np.abs(bags.values).max() < 50
+    maps = BackbonePatches(network).fit(images).feature_maps(torch.device("cpu"))(torch.as_tensor(images))
+    assert maps.shape[1:3] == (rows, columns)
+
+
+def test_tokens_that_fit_no_grid():
+    images = np.random.RandomState(0).rand(2, 16, 16, 3).astype(np.float32)
+    with pytest.raises(ValueError, match="gives 13 tokens, which are no grid .* layer="):
+        BackbonePatches(nn.Sequential(Tokens(("cls_token",)), _Few(13))).fit(images)
+    free = nn.Sequential(Tokens((), by_convolution=False), _Few(13))  # nothing tells that these are patches
+    assert BackbonePatches(free).fit_transform(images).shape[1] == 13
+
+
+class _Few(nn.Module):
+    def __init__(self, n):
+        super().__init__()
+        self.n = n
+
+    def forward(self, tokens):
+        return tokens[:, : self.n]
+
+
+class ChannelsLast(nn.Module):
+    """As swin gives its maps."""
+
+    def __init__(self, width=8):
+        super().__init__()
+        self.conv = nn.Conv2d(3, width, 4, 4)
+
+    def forward(self, x):
+        return self.conv(x).permute(0, 2, 3, 1)
+
+
+@pytest.mark.parametrize(("size", "width"), [((16, 16), 5), ((16, 16), 96), ((24, 40), 8), ((40, 24), 96)])
+def test_maps_with_channels_last(size, width):
+    images = np.random.RandomState(0).rand(2, *size, 3).astype(np.float32)
+    network = ChannelsLast(width)
+    last = BackbonePatches(network).fit_transform(images)
+    first = BackbonePatches(network.conv).fit_transform(images)
+    assert last.shape == first.shape == (2, size[0] * size[1] // 16, width)
+    assert_close(last.values, first.values)
+
+
+def test_a_network_that_gives_no_map_names_the_layers():
+    images = np.random.RandomState(0).rand(2, 16, 16, 3).astype(np.float32)
+    head = nn.Sequential(ChannelsLast(), nn.Flatten(), nn.LazyLinear(10))
+    with pytest.raises(ValueError, match=r"gives no feature map .* shape \(1, 10\).*\['0', '1', '2'\]"):
+        BackbonePatches(head).fit(images)
+    head.__dict__["forward_features"] = head[0].forward  # a method of timm's models
+    with pytest.raises(ValueError, match=r"forward_features; for models of timm"):
+        BackbonePatches(head).fit(images)
+
+    class Pair(nn.Module):
+        def forward(self, x):
+            return x, x
+
+    with pytest.raises(ValueError, match="but tuple"):
+        BackbonePatches(Pair()).fit(images)
+
+
+@pytest.mark.parametrize(("name", "cells"), [("vit_tiny_patch16_224", 196), ("swin_tiny_patch4_window7_224", 49)])
+def test_models_of_timm(name, cells):
+    timm = pytest.importorskip("timm", reason="timm, which needs torchvision, is not installed", exc_type=ImportError)
+    images = np.random.RandomState(0).rand(1, 224, 224, 3).astype(np.float32)
+    network = timm.create_model(name, num_classes=0, global_pool="")
+    assert BackbonePatches(network).fit_transform(images).shape[1] == cells
+    with pytest.raises(ValueError, match="forward_features"):
+        BackbonePatches(timm.create_model(name)).fit(images)
+
+
+def test_rows_and_images_are_told_apart():
+    rows, images = np.random.RandomState(0).rand(30, 36), np.random.RandomState(0).rand(30, 6, 6)
+    model = IICClusterer(2, n_heads=1, max_epochs=1, random_state=0)
+    with pytest.raises(ValueError, match=r"fitted on images, and cannot take rows.*X\[None\] for one image"):
+        clone(model).fit(images).predict(images[0])
+    with pytest.raises(ValueError, match="fitted on rows, and cannot take images"):
+        clone(model).fit(rows).predict(images)
+
+
+def test_a_list_of_images_on_another_scale_names_the_image():
+    images = list(np.random.RandomState(0).rand(3, 9, 9))
+    model = IICSegmenter(2, half_window=1, width=2, max_epochs=1, n_heads=1, random_state=0).fit(images)
+    with pytest.raises(ValueError, match="image 1 has floats"):
+        model.predict([images[0], images[1] * 255, images[2]])

@@ -1,0 +1,201 @@
+"""Runs that write one index at once, killed runs, photographs that come back: never a mixture, never stuck."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+
+import cv2
+import numpy as np
+import pytest
+
+from sklinvariant import _lock, _photo_index
+from sklinvariant._command_line import main
+from sklinvariant._lock import locked
+
+pytest.importorskip("faiss", reason="faiss is not installed")
+_QUICK = {"n_bits": 4, "image_size": 32, "n_rotations": 2, "n_scales": 1}
+_WORDS = ["--bits", "4", "--image-size", "32", "--rotations", "2", "--scales", "1"]
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(6):
+        coarse = np.random.RandomState(i).randint(256, size=(5, 5, 3)).astype(np.uint8)
+        cv2.imwrite(str(folder / f"{i}.png"), cv2.resize(coarse, (40, 40), interpolation=cv2.INTER_LINEAR))
+    return folder
+
+
+def _index(photos, out, **settings):
+    return _photo_index.make_index(photos, out, show=False, **_QUICK | settings)
+
+
+def test_of_two_runs_at_once_one_is_refused_and_the_index_is_of_the_other(photos, tmp_path, monkeypatch):
+    out, both, refused = tmp_path / "index", threading.Barrier(2), []
+    reading, read = threading.Event(), _photo_index._read
+
+    def slowly(pooler, files):  # until the other run was refused
+        reading.wait(60)
+        return read(pooler, files)
+
+    def run(n_rotations):
+        both.wait()
+        try:
+            _index(photos, out, n_rotations=n_rotations)
+        except BlockingIOError as error:
+            refused.append(str(error))
+            reading.set()
+
+    monkeypatch.setattr(_photo_index, "_read", slowly)
+    runs = [threading.Thread(target=run, args=(n_rotations,)) for n_rotations in (2, 4)]
+    for thread in runs:
+        thread.start()
+    for thread in runs:
+        thread.join()
+    (message,) = refused
+    assert f"process {os.getpid()} on {socket.gethostname()} has been writing to {out}" in message
+    assert f"delete {out / 'index.lock'}" in message
+    answer = _photo_index.query_index(out, [photos / "3.png"], n_neighbors=6)
+    assert (0, str(photos / "3.png")) in answer.found[str(photos / "3.png")]
+
+
+def test_a_run_that_is_refused_changes_nothing(photos, tmp_path, capsys):
+    out = tmp_path / "index"
+    _index(photos, out)
+    with locked(out / "index.lock", out):
+        before = {path.name: path.read_bytes() for path in out.iterdir()}
+        assert main(["index", str(photos), "--out", str(out), *_WORDS, "--rotations", "4"]) == 2
+        assert "has been writing to" in capsys.readouterr().err
+        assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert main(["index", str(photos), "--out", str(out), *_WORDS]) == 0
+
+
+def test_the_lock_of_a_killed_process_is_free(tmp_path):
+    program = f"""
+import sys
+from sklinvariant._lock import locked
+with locked({str(tmp_path / "lock")!r}, "here"):
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", program], env=environment, **pipes) as process:
+        assert process.stdout.readline() == "locked\n"
+        with pytest.raises(BlockingIOError, match=f"process {process.pid} on"), locked(tmp_path / "lock", "here"):
+            pass
+        process.kill()
+        process.wait()
+    assert json.loads((tmp_path / "lock").read_text())["pid"] == process.pid
+    with locked(tmp_path / "lock", "here"):
+        assert json.loads((tmp_path / "lock").read_text())["pid"] == os.getpid()
+    assert (tmp_path / "lock").read_text() == ""
+
+
+def test_where_there_are_no_locks_the_file_says_who_writes(tmp_path, monkeypatch):
+    monkeypatch.setattr(_lock, "_lock", lambda file: None)
+    path = tmp_path / "lock"
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        ended.wait()
+    own, here = os.getpid(), socket.gethostname()
+    for pid, host, is_free in ((own, here, False), (1, "elsewhere", False), (ended.pid, here, os.name != "nt")):
+        path.write_text(json.dumps({"pid": pid, "host": host, "since": "yesterday"}))
+        if is_free:
+            with locked(path, "here"):
+                pass
+        else:
+            with pytest.raises(BlockingIOError, match=f"process {pid} on {host} .* since yesterday"):
+                locked(path, "here").__enter__()
+    path.write_text("not json")
+    with locked(path, "here"):
+        pass
+
+
+@pytest.mark.skipif(not hasattr(os, "O_NOFOLLOW"), reason="links are followed here")
+def test_a_lock_is_not_written_through_a_link(tmp_path):
+    (tmp_path / "letter.txt").write_text("dear")
+    (tmp_path / "lock").symlink_to(tmp_path / "letter.txt")
+    with pytest.raises(OSError, match="lock"):
+        locked(tmp_path / "lock", "here").__enter__()
+    assert (tmp_path / "letter.txt").read_text() == "dear"
+
+
+@pytest.mark.parametrize("setting", [{"n_rotations": 3}, {"image_size": 48}, {"seed": 5}])
+def test_features_of_other_settings_are_never_taken(setting, photos, tmp_path):
+    """As two runs at once, or a copied folder, could leave them."""
+    _index(photos, tmp_path / "one")
+    _index(photos, tmp_path / "other", **setting)
+    chunk = "features-000000.npz"
+    with np.load(tmp_path / "one" / chunk) as file:
+        own = file["features"]
+    (tmp_path / "one" / chunk).write_bytes((tmp_path / "other" / chunk).read_bytes())
+    _index(photos, tmp_path / "one")
+    with np.load(tmp_path / "one" / chunk) as file:
+        np.testing.assert_allclose(file["features"], own, rtol=1e-4, atol=1e-6)
+
+
+def test_an_index_is_not_finished_where_another_program_has_changed_it(photos, tmp_path, monkeypatch):
+    """Where locks do not work, as on some network drives, a mixture is told of, and not used."""
+    out, make = tmp_path / "index", _photo_index._make_hasher
+
+    def meanwhile(*args):
+        settings = _photo_index.read_settings(out)
+        _photo_index._write_json(out / "settings.json", settings | {"n_rotations": 5})
+        return make(*args)
+
+    monkeypatch.setattr(_photo_index, "_make_hasher", meanwhile)
+    with pytest.raises(ValueError, match="another program has changed"):
+        _index(photos, out)
+    assert not (out / "names.json").exists()
+
+
+def test_a_photograph_that_could_not_be_read_is_tried_again(photos, tmp_path, monkeypatch):
+    """A permission or a network drive may be back, and the file has not changed."""
+    from sklinvariant.feature_extraction import _picture_stream
+
+    read, seen = _picture_stream.read_picture, []
+
+    def denied(path):
+        if path.endswith("4.png"):
+            raise ValueError(f"{path} cannot be read (permission denied)")
+        return read(path)
+
+    def counted(path):
+        seen.append(path)
+        return read(path)
+
+    monkeypatch.setattr(_picture_stream, "read_picture", denied)
+    count, skipped = _index(photos, tmp_path / "index")
+    assert (count, [name for name, _ in skipped]) == (5, ["4.png"])
+    monkeypatch.setattr(_picture_stream, "read_picture", counted)
+    assert _index(photos, tmp_path / "index") == (6, [])
+    assert seen == [str(photos / "4.png")]  # and it alone
+    _index(photos, tmp_path / "index")
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 half a zip file", b"not a zip file"])
+def test_damaged_features_are_made_again(content, photos, tmp_path):
+    _index(photos, tmp_path / "index")
+    chunk = tmp_path / "index" / "features-000000.npz"
+    size = chunk.stat().st_size
+    chunk.write_bytes(content)
+    assert _index(photos, tmp_path / "index") == (6, [])
+    assert chunk.stat().st_size == size
+
+
+@pytest.mark.parametrize(
+    "name", ["weights.safetensors", "hasher.safetensors", "index.safetensors", "names.json", "features-000001.npz"]
+)
+def test_what_a_killed_run_has_half_written_is_cleared_away(name, photos, tmp_path):
+    """Whatever it was: a folder with nothing else in it is taken for an index that was begun."""
+    out = tmp_path / "index"
+    out.mkdir()
+    (out / f"{name}.{'0a' * 16}.tmp").write_text("half")
+    (out / "index.lock").touch()
+    assert _index(photos, out) == (6, [])
+    assert not list(out.glob("*.tmp"))

@@ -1,0 +1,208 @@
+"""No writer loses what was there: its own source, a full disk, an interruption."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sklinvariant
+from sklinvariant import DescriptorSets, _descriptors, _writing
+from sklinvariant.aggregation import BagOfWords
+from sklinvariant.hashing import HammingNeighbors
+
+OLD = DescriptorSets(np.arange(30.0).reshape(15, 2), [0, 5, 5, 15])
+NEW = DescriptorSets(-np.arange(30.0).reshape(15, 2), [0, 1, 2, 15])  # as many values in other bags
+
+
+def _model(seed):
+    return BagOfWords(3, random_state=seed).fit(np.random.RandomState(seed).normal(size=(5, 8, 3)))
+
+
+def _index(seed):
+    return HammingNeighbors().fit(np.random.RandomState(seed).randint(2, size=(50, 16)))
+
+
+def _files(path):
+    return {str(file.relative_to(path)) for file in Path(path).rglob("*") if file.is_file()}
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """Call it with the number of bytes that are left on the disk: writes beyond fail as those of a full disk do."""
+    resource = pytest.importorskip("resource", reason="needs a limit on the size of files, which Windows lacks")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal_before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    yield lambda left: resource.setrlimit(resource.RLIMIT_FSIZE, (left, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, signal_before)
+
+
+@pytest.mark.parametrize("mmap_mode", ["r", "r+", "c", None])
+def test_a_set_saved_onto_its_own_source(tmp_path, mmap_mode):
+    whole = DescriptorSets(np.random.RandomState(0).normal(size=(20_000, 8)), np.arange(0, 20_001, 100))
+    whole.save(tmp_path / "bags")
+    loaded = DescriptorSets.load(tmp_path / "bags", mmap_mode=mmap_mode)
+    loaded[:40].save(tmp_path / "bags")
+    assert DescriptorSets.load(tmp_path / "bags") == whole[:40]
+    assert loaded == whole, "what was mapped from the old file must stay valid"
+    loaded[[3, 1]].save(tmp_path / "bags")
+    assert DescriptorSets.load(tmp_path / "bags") == whole[[3, 1]]
+    loaded.save(tmp_path / "bags")
+    assert DescriptorSets.load(tmp_path / "bags") == whole
+
+
+def test_a_model_and_an_index_saved_onto_their_own_source(tmp_path):
+    index = _index(0)
+    codes = index.codes_.copy()
+    index.save(tmp_path / "index")
+    mapped = HammingNeighbors.load(tmp_path / "index", mmap_mode="r")
+    mapped.save(tmp_path / "index")
+    np.testing.assert_array_equal(mapped.codes_, codes)
+    np.testing.assert_array_equal(HammingNeighbors.load(tmp_path / "index").codes_, codes)
+
+
+@pytest.mark.parametrize("kept", ["nothing", "a set"])
+@pytest.mark.parametrize("left", [0, 100, 200])
+def test_a_set_on_a_full_disk(tmp_path, full_disk, kept, left):
+    path = tmp_path / "bags"
+    if kept == "a set":
+        OLD.save(path)
+    full_disk(left)
+    with pytest.raises(OSError, match=r"File too large|written"):
+        NEW.save(path)
+    if kept == "a set":
+        assert DescriptorSets.load(path) == OLD
+        assert _files(path) == {"values.npy", "offsets.npy"}
+    else:
+        assert not _files(tmp_path)
+        with pytest.raises(FileNotFoundError):
+            DescriptorSets.load(path)
+
+
+@pytest.mark.parametrize("make", [_model, _index])
+@pytest.mark.parametrize("left", [0, 500])
+def test_a_model_on_a_full_disk(tmp_path, full_disk, make, left):
+    sklinvariant.save(make(0), tmp_path / "model")
+    before = (tmp_path / "model").read_bytes()
+    full_disk(left)
+    with pytest.raises(OSError, match=r"File too large|written"):
+        sklinvariant.save(make(1), tmp_path / "model")
+    assert (tmp_path / "model").read_bytes() == before
+    assert _files(tmp_path) == {"model"}
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+@pytest.mark.parametrize("step", range(8))
+def test_a_set_interrupted_at_any_step(tmp_path, monkeypatch, error, step):
+    """Every call that touches the disk may be the last one: the set is the old or the new one, whole."""
+    OLD.save(tmp_path / "bags")
+    steps = []
+
+    def counted(call):
+        def wrapped(*args, **kwargs):
+            if len(steps) == step:
+                raise error("stopped here")
+            steps.append(call)
+            return call(*args, **kwargs)
+
+        return wrapped
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_descriptors.np, "save", counted(np.save))
+        patch.setattr(_writing.os, "fsync", counted(os.fsync))
+        patch.setattr(_writing.os, "replace", counted(os.replace))
+        try:
+            NEW.save(tmp_path / "bags")
+            stopped = False
+        except error:
+            stopped = True
+    assert stopped == (step < 7), "a save takes three arrays, two flushes and two replacements"
+    again = DescriptorSets.load(tmp_path / "bags")
+    assert again in (OLD, NEW)
+    assert stopped or again == NEW
+    assert _files(tmp_path / "bags") == {"values.npy", "offsets.npy"}
+
+
+def test_a_set_killed_at_any_time(tmp_path):
+    """A process that saves two sets in turn is killed: one of them is there, whole."""
+    code = (
+        "import sys, numpy as np\n"
+        "from sklinvariant import DescriptorSets\n"
+        "values = np.ones((20_000, 8))\n"
+        "sets = [DescriptorSets(values, [0, 5, 20_000]), DescriptorSets(2 * values, [0, 7, 20_000])]\n"
+        "sets[0].save(sys.argv[1])\n"
+        "print('go', flush=True)\n"
+        "while True:\n"
+        "    for bags in sets: bags.save(sys.argv[1])\n"
+    )
+    writer = subprocess.Popen([sys.executable, "-c", code, tmp_path / "bags"], stdout=subprocess.PIPE, text=True)
+    try:
+        assert writer.stdout.readline() == "go\n"
+        for _ in range(200):  # a reader beside the writer sees whole sets too
+            _check_killed(tmp_path / "bags")
+    finally:
+        writer.kill()
+        writer.communicate()
+    _check_killed(tmp_path / "bags")
+
+
+def _check_killed(path):
+    bags = DescriptorSets.load(path, mmap_mode=None)
+    assert (bags.values == bags.values[0, 0]).all()
+    assert bags.offsets.tolist() == ([0, 5, 20_000] if bags.values[0, 0] == 1 else [0, 7, 20_000])
+
+
+def test_sets_are_plain_files(tmp_path):
+    """numpy alone reads what `save` writes."""
+    NEW.save(tmp_path / "bags")
+    np.testing.assert_array_equal(np.load(tmp_path / "bags" / "values.npy"), NEW.values)
+    np.testing.assert_array_equal(np.load(tmp_path / "bags" / "values.npy", mmap_mode="r"), NEW.values)
+    np.testing.assert_array_equal(np.load(tmp_path / "bags" / "offsets.npy"), NEW.offsets)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dtype", ["f2", "f4", ">f8", "u1", "i8"])
+@pytest.mark.parametrize("mmap_mode", ["r", None])
+def test_sets_of_the_first_release(tmp_path, order, dtype, mmap_mode):
+    values = np.asarray(np.arange(30).reshape(15, 2), dtype=dtype, order=order)
+    (tmp_path / "bags").mkdir()
+    np.save(tmp_path / "bags" / "values.npy", values)
+    np.save(tmp_path / "bags" / "offsets.npy", OLD.offsets)
+    again = DescriptorSets.load(tmp_path / "bags", mmap_mode=mmap_mode)
+    np.testing.assert_array_equal(again.values, values)
+    assert again.values.dtype == values.dtype
+    np.testing.assert_array_equal(again.offsets, OLD.offsets)
+    again.save(tmp_path / "bags")
+    assert DescriptorSets.load(tmp_path / "bags", mmap_mode=mmap_mode) == again
+
+
+@pytest.mark.parametrize("mmap_mode", ["r", None])
+def test_empty_sets(tmp_path, mmap_mode):
+    for bags in (DescriptorSets(np.empty((0, 512)), [0]), DescriptorSets(np.empty((0, 3), np.float32), [0, 0, 0])):
+        bags.save(tmp_path / "bags")
+        again = DescriptorSets.load(tmp_path / "bags", mmap_mode=mmap_mode)
+        assert again.values.shape == bags.values.shape
+        assert again == bags
+
+
+def test_a_link_is_replaced_not_followed(tmp_path):
+    model = _model(0)
+    sklinvariant.save(model, tmp_path / "model")
+    before = (tmp_path / "model").read_bytes()
+    (tmp_path / "link").symlink_to(tmp_path / "model")
+    sklinvariant.save(_model(1), tmp_path / "link")
+    assert (tmp_path / "model").read_bytes() == before
+    assert not (tmp_path / "link").is_symlink()
+
+
+@pytest.mark.parametrize("make", [_model, _index])
+def test_files_of_one_model_are_byte_identical(tmp_path, make):
+    model = make(0)
+    for i in range(10):  # an order left to chance would be the same ten times in 512 runs
+        sklinvariant.save(model, tmp_path / str(i))
+        model = sklinvariant.load(tmp_path / str(i))
+    assert len({file.read_bytes() for file in tmp_path.iterdir()}) == 1
