@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklinvariant._calls import Computing
@@ -28,7 +27,7 @@ from sklinvariant._settings import detached
 from sklinvariant._skorch_callbacks import check_callbacks
 from sklinvariant.kernels import check_reach, compute_dtype, largest_value
 
-DEVICE = [StrOptions({"auto"}), str, torch.device]
+DEVICE = [str, torch.device]
 
 
 def resolve_device(device, like=None):

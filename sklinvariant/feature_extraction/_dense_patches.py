@@ -5,7 +5,7 @@ from numbers import Integral
 import torch
 from sklearn.utils._param_validation import StrOptions
 
-from sklinvariant._constraints import COUNT
+from sklinvariant._constraints import COUNT, is_count
 from sklinvariant._descriptors import DescriptorSets
 from sklinvariant._images import as_float
 from sklinvariant.feature_extraction._images import ImageTransformer
@@ -18,7 +18,7 @@ _FLAT = 0.01  # added to the standard deviation of pixels 0-1, so that noise in 
 def window_of(size, images):
     """The (height, width) of patches of images (n, h, w, c), from the parameter ``patch_size``."""
     window = (size, size) if isinstance(size, Integral) else tuple(size)
-    if len(window) != 2 or not all(isinstance(length, Integral) and length > 0 for length in window):
+    if len(window) != 2 or not all(map(is_count, window)):
         raise ValueError(f"patch_size must be a positive integer or two of them, got {size!r}")
     height, width = images.shape[1:3]
     if window[0] > height or window[1] > width:

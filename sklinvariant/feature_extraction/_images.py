@@ -1,7 +1,5 @@
 """Images as estimators take them: arrays (n, h, w[, c]), flat rows, or a list of pictures of any size."""
 
-from numbers import Integral
-
 import numpy as np
 import torch
 from sklearn.base import TransformerMixin, _fit_context
@@ -16,6 +14,7 @@ from sklinvariant._base import (
     to_numpy,
 )
 from sklinvariant._compat import CallbackSupportMixin, reports_fit
+from sklinvariant._constraints import is_count
 from sklinvariant._containers import dense_tensor, refuse_non_numbers
 from sklinvariant._descriptors import DescriptorSets
 from sklinvariant._images import (
@@ -120,7 +119,7 @@ class ImageEstimator(TorchEstimator):
 
     def _shape_of_rows(self, n_features):
         shape = (1, n_features) if self.image_shape is None else tuple(self.image_shape)
-        if len(shape) not in (2, 3) or not all(isinstance(size, Integral) and size > 0 for size in shape):
+        if len(shape) not in (2, 3) or not all(map(is_count, shape)):
             raise ValueError(f"image_shape must be (h, w) or (h, w, c) of positive integers, got {self.image_shape}")
         if np.prod(shape) != n_features:
             raise ValueError(f"rows of {n_features} features cannot be images of image_shape={self.image_shape}")

@@ -5,7 +5,7 @@ from joblib import Parallel, delayed
 from sklearn.utils._param_validation import StrOptions
 
 from sklinvariant._base import to_numpy
-from sklinvariant._constraints import COUNT, N_JOBS
+from sklinvariant._constraints import COUNT, N_JOBS, n_threads
 from sklinvariant._descriptors import DescriptorSets
 from sklinvariant._images import as_pictures, need_extra
 from sklinvariant.feature_extraction._images import ImageTransformer
@@ -88,7 +88,7 @@ class LocalDescriptors(ImageTransformer):
         are_rows = as_pictures(X) is None and getattr(X, "ndim", 2) == 2 and self.image_shape is None
         images = [_grey(image, i, clip=are_rows) for i, image in enumerate(images)]
         describe = _Describer(self)
-        parallel = Parallel(n_jobs=self.n_jobs, prefer="threads")
+        parallel = Parallel(n_jobs=self.n_jobs and n_threads(self.n_jobs), prefer="threads")
         return DescriptorSets.from_bags(parallel(delayed(describe)(image, i) for i, image in enumerate(images)))
 
 

@@ -1,13 +1,11 @@
 """Search among packed codes by faiss: exact over plain arrays, and its three approximate binary indexes."""
 
 import contextlib
-import functools
 import math
 
 import numpy as np
-from joblib import cpu_count, effective_n_jobs
 
-from sklinvariant._constraints import is_count, is_number
+from sklinvariant._constraints import n_threads
 
 _ROWS = 1 << 16  # codes packed at a time
 _MOST_BUCKETS = 1 << 16  # that a query may look up in one table: more take longer than comparing all codes
@@ -26,11 +24,6 @@ def import_faiss():
     return faiss
 
 
-@functools.cache
-def _n_cores():
-    return cpu_count()  # which reads files
-
-
 @contextlib.contextmanager
 def faiss_threads(n_jobs):
     """Compute with ``n_jobs`` threads, at most one a core; None leaves faiss's own setting, which is one a core.
@@ -40,11 +33,9 @@ def faiss_threads(n_jobs):
     if n_jobs is None:
         yield
         return
-    if not is_count(abs(n_jobs) if is_number(n_jobs) else n_jobs):
-        raise ValueError(f"n_jobs must be None or an integer other than 0, got {n_jobs!r}")
-    faiss = import_faiss()
+    threads, faiss = n_threads(n_jobs), import_faiss()
     before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(min(effective_n_jobs(n_jobs), _n_cores()))
+    faiss.omp_set_num_threads(threads)
     try:
         yield
     finally:

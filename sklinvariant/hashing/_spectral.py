@@ -4,6 +4,7 @@ import math
 
 import torch
 
+from sklinvariant._constraints import check_size
 from sklinvariant._layout import Array
 from sklinvariant.hashing._hasher import N_BITS, Hasher, principal_directions
 
@@ -47,6 +48,7 @@ class SpectralHasher(Hasher):
         self.device = device
 
     def _learn(self, X, generator):
+        check_size(self.n_bits * X.shape[1], n_bits=self.n_bits)
         mean, directions = principal_directions(X, min(self.n_bits, X.shape[1]), "SpectralHasher")
         along = (X - mean) @ directions.T
         low, high = along.amin(0), along.amax(0)

@@ -1,11 +1,11 @@
 """Who is nearest to whom, exactly, in chunks of queries; what the retrieval metrics look at."""
 
 import math
-from numbers import Integral
 
 import torch
 
 from sklinvariant._base import Container, as_numbers, resolve_device
+from sklinvariant._constraints import is_count
 from sklinvariant._settings import with_own_settings
 from sklinvariant.kernels import largest_value, safe_unit
 
@@ -57,7 +57,7 @@ def exact_ranking(queries, database=None, *, metric="euclidean", n_neighbors=Non
         raise ValueError(f"queries have {queries.shape[1]} features, but the database has {others.shape[1]}")
     candidates = len(others) - (database is None)
     k = candidates if n_neighbors is None else n_neighbors
-    if not isinstance(k, Integral) or not 1 <= k <= candidates:
+    if not is_count(k) or k > candidates:
         raise ValueError(f"n_neighbors must lie between 1 and the {candidates} rows to rank, got {n_neighbors}")
     if metric == "euclidean":  # from the middle, so that products of large numbers do not cancel
         unit = safe_unit(queries, others)  # and neither they nor their squares leave the range of their dtype

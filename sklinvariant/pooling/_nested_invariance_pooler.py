@@ -4,7 +4,6 @@ Morère et al. 2016, "Nested invariance pooling and RBM hashing for image instan
 """
 
 import math
-from numbers import Integral
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from tqdm import tqdm
 
 from sklinvariant._base import DEVICE, Container, check_rows, keeps_state_on_failure, refuse_bags, resolve_device
 from sklinvariant._compat import CallbackSupportMixin, reports_fit
-from sklinvariant._constraints import COUNT, FINITE_ARRAY, SIDE
+from sklinvariant._constraints import COUNT, FINITE_ARRAY, SIDE, is_count
 from sklinvariant._descriptors import DescriptorSets, as_tensor
 from sklinvariant._finite import check_finite_answer
 from sklinvariant._images import as_float
@@ -84,10 +83,11 @@ def parse_stages(stages, known=None):
             group, orders, *rest = stage
             orders = tuple(float(n) for n in np.atleast_1d(orders))
         except (TypeError, ValueError) as error:
-            raise ValueError(f'a stage must be (group, order) or (group, order, "l2"), got {stage!r}') from error
+            raise ValueError(f'each of stages must be (group, order) or (group, order, "l2"), got {stage!r}') from error
         if not isinstance(group, str) or rest not in ([], ["l2"]) or not orders or not all(n >= 1 for n in orders):
             raise ValueError(
-                f'a stage must be (group, order) or (group, order, "l2") with orders of at least 1, got {stage!r}'
+                'each of stages must be (group, order) or (group, order, "l2") with orders of at least 1, '
+                f"got {stage!r}"
             )
         if known is not None and group not in known:
             raise ValueError(f"stages: there is no group {group!r}; transforms has {sorted(known)}")
@@ -445,7 +445,7 @@ class NestedInvariancePooler(CallbackSupportMixin, TransformerMixin, ImageEstima
         if len(shape) <= 2:
             X = check_rows(self, X, reset=reset)
             orbit_shape = (1,) * n_groups if self.orbit_shape is None else tuple(self.orbit_shape)
-            sizes = all(isinstance(size, Integral) and size > 0 for size in orbit_shape)
+            sizes = all(map(is_count, orbit_shape))
             if not sizes or len(orbit_shape) != n_groups or X.shape[1] % math.prod(orbit_shape):
                 raise ValueError(
                     f"orbit_shape={self.orbit_shape} must have {n_groups} sizes, one a stage, whose product divides "

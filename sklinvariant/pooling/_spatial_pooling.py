@@ -5,7 +5,7 @@ several side by side).
 """
 
 import math
-from numbers import Integral, Real
+from numbers import Real
 
 import torch
 from sklearn.base import TransformerMixin, _fit_context
@@ -22,7 +22,7 @@ from sklinvariant._base import (
     resolve_device,
 )
 from sklinvariant._compat import CallbackSupportMixin, reports_fit
-from sklinvariant._constraints import Number
+from sklinvariant._constraints import Number, is_count
 from sklinvariant._containers import dense_tensor, refuse_non_numbers
 from sklinvariant._descriptors import DescriptorSets
 from sklinvariant._layout import Whole
@@ -205,7 +205,7 @@ class SpatialPooling(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin
 
 def _pair(value, name):
     sizes = tuple(value) if isinstance(value, (list, tuple)) else (value,)
-    if len(sizes) != 2 or not all(isinstance(size, Integral) and size > 0 for size in sizes):
+    if len(sizes) != 2 or not all(map(is_count, sizes)):
         raise ValueError(f"{name} must be two positive integers (rows, columns), got {value!r}")
     return sizes
 
