@@ -17,7 +17,7 @@ from sklinvariant._compat import FitReport, with_callbacks
 from sklinvariant._constraints import COUNT, COUNT_OR_ZERO, NON_NEGATIVE, POSITIVE, SHARE_OF_ALL
 from sklinvariant._settings import draw_seed, making_modules, with_own_settings
 from sklinvariant._training import OPTIMIZERS, BagBatches, Batch, set_fitted, train
-from sklinvariant.aggregation._aggregator import COUNT, NON_NEGATIVE, POSITIVE, Aggregator
+from sklinvariant.aggregation._aggregator import Aggregator
 from sklinvariant.aggregation._codebook import draw_sample
 from sklinvariant.aggregation._linear_predictor import LinearPredictor
 from sklinvariant.aggregation._targets import prepare_targets, task_of_classes
@@ -37,8 +37,8 @@ class LearnedAggregation(LinearPredictor, Aggregator):
     ----------
     encoder : torch.nn.Module or callable
         The function T: a module that takes ``(rows, d)`` to ``(rows, D)``. It sees descriptors that are centred and
-        scaled to a mean square of 1. A module is copied, a callable ``encoder(d)`` makes one. What it draws from torch's
-        global generators, such as dropout, is seeded by ``random_state``; only one such module runs at a time.
+        scaled to a mean square of 1. A module is copied, a callable ``encoder(d)`` makes one. What it draws from the
+        global generators of torch, such as dropout, is seeded by ``random_state``; one such module runs at a time.
     feature_map : {"chi2"}, callable or None, default=None
         Differentiable map between the representation and the linear model: "chi2" is that of
         `sklearn.kernel_approximation.AdditiveChi2Sampler`, for non-negative representations.
