@@ -1,5 +1,6 @@
 """What all estimators share: the device, tensors in and out, the fitted state."""
 
+import copyreg
 import math
 
 import numpy as np
@@ -10,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklinvariant._calls import Computing
 from sklinvariant._compat import array_namespace
-from sklinvariant._containers import refuse_names
+from sklinvariant._containers import refuse_non_numbers
 from sklinvariant._descriptors import (
     EXACT_IN_FLOAT32,
     DescriptorSets,
@@ -20,6 +21,7 @@ from sklinvariant._descriptors import (
     plain_tensor,
 )
 from sklinvariant._interruption import keeps_state_on_failure
+from sklinvariant._layout import Check
 from sklinvariant._parameters import Parameters
 from sklinvariant._settings import detached
 from sklinvariant._skorch_callbacks import check_callbacks
@@ -106,6 +108,7 @@ class FittedState:
 class TorchEstimator(Computing, Parameters, BaseEstimator):
     """Base of every estimator: it holds numpy arrays in ``_state`` and computes with tensors made from them."""
 
+    _layout: dict[str, Check] = {}  # what is in ``_state``: see `sklinvariant._layout`
     _doc_link_module = "sklinvariant"
     _doc_link_template = "api/{estimator_module}.{estimator_name}.html"
 
@@ -115,6 +118,21 @@ class TorchEstimator(Computing, Parameters, BaseEstimator):
     def _validate_params(self):
         super()._validate_params()
         check_callbacks(getattr(self, "callbacks", None), decay=getattr(self, "learning_rate_decay", None))
+
+    def __reduce_ex__(self, protocol):
+        """What pickle, joblib and copy use."""
+        return copyreg.__newobj__, (type(self),), self.__getstate__()
+
+    def __reduce__(self):
+        """What skops asks before it writes an estimator; files with torch modules in them could never be read."""
+        for name, value in vars(self).items():
+            if isinstance(value, torch.nn.Module):
+                raise TypeError(
+                    f"{name} of {type(self).__name__} is a torch module ({type(value).__name__}), which skops cannot "
+                    "write. Save the estimator with joblib or pickle (in mlflow, serialization_format='cloudpickle'), "
+                    "and load it only from sources that you trust"
+                )
+        return super().__reduce__()
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -169,7 +187,7 @@ class BagEstimator(TorchEstimator):
         refuse_none(self, X, "bags of descriptors")
         if isinstance(X, torch.Tensor) and X.is_nested:
             X = list(X.unbind())
-        refuse_names(self, X, "bags of descriptors")
+        refuse_non_numbers(self, X, "bags of descriptors")
         container = Container(X)
         if isinstance(X, DescriptorSets) or _looks_ragged(X) or getattr(X, "ndim", 2) in (3, 4):
             bags = X if isinstance(X, DescriptorSets) else DescriptorSets.from_bags(_on_host_or_tensor(X))
@@ -240,7 +258,7 @@ def check_rows(estimator, X, *, reset, wide=False):
     Feature maps (n, h, w, k) are rows of their h·w·k numbers.
     """
     refuse_none(estimator, X, "rows of features")
-    refuse_names(estimator, X, "rows of features")
+    refuse_non_numbers(estimator, X, "rows of features")
     refuse_bags(estimator, X, "rows of features")
     if isinstance(X, torch.Tensor):
         X = plain_tensor(X)

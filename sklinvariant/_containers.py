@@ -69,12 +69,16 @@ def file_names(X):
     return None
 
 
-def refuse_names(estimator, X, needed):
-    """Raise a ValueError for a file name, or several, where an estimator reads no files."""
+def refuse_non_numbers(estimator, X, needed):
+    """Raise a ValueError for file names and other text, for dates, and for a list of tensors without numbers."""
+    name = estimator if isinstance(estimator, str) else type(estimator).__name__
     names = [X] if isinstance(X, (str, bytes, os.PathLike)) else file_names(X)
     if names is not None:
-        name = estimator if isinstance(estimator, str) else type(estimator).__name__
         raise ValueError(
             f"X holds text, such as {names[0]!r}, but {name} needs {needed}. If these are file names, read the files "
             "first: only NestedInvariancePooler(image_size=...) takes names of images"
         )
+    if getattr(getattr(X, "dtype", None), "kind", None) in ("M", "m"):
+        raise ValueError(f"X holds dates or times, dtype {X.dtype}, but {name} needs {needed}. Convert them to numbers")
+    if isinstance(X, (list, tuple)) and len(X) and isinstance(X[0], torch.Tensor) and X[0].is_meta:
+        raise ValueError(f"X holds tensors on the meta device, which have no numbers, but {name} needs {needed}")

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from sklinvariant._base import to_numpy
-from sklinvariant._containers import dense_tensor, refuse_names
+from sklinvariant._containers import dense_tensor, refuse_non_numbers
 from sklinvariant._descriptors import DescriptorSets, as_tensor
 from sklinvariant._image_size import image_size
 
@@ -27,7 +27,9 @@ def as_float(images):
 
 
 def as_pictures(X):
-    """The pictures (h, w[, c]) of a list, tuple or object array, each checked; None where X is something else."""
+    """The pictures (h, w[, c]) of a list, tuple, column or object array, each checked; None for other X."""
+    if hasattr(X, "to_numpy") and len(getattr(X, "shape", ())) == 1:  # a column of a table
+        X = X.to_numpy()
     if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1:
         X = list(X)
     if not isinstance(X, (list, tuple)) or len(X) == 0 or not _is_picture(X[0]):
@@ -40,7 +42,7 @@ def image_array(X):
     if X is None or isinstance(X, DescriptorSets):
         kind = "None" if X is None else "a DescriptorSets, bags of local descriptors"
         raise ValueError(f"images are {kind}; give an array (n, h, w) or (n, h, w, c) of pixels")
-    refuse_names("this function", X, "images as arrays of pixels")
+    refuse_non_numbers("this function", X, "images as arrays of pixels")
     if isinstance(X, torch.Tensor):
         return dense_tensor(X, "images")
     if np.ma.is_masked(X):

@@ -5,6 +5,7 @@ signature, ``get_params`` and ``repr`` follow from the fields, and the default i
 """
 
 import dataclasses
+import functools
 import inspect
 import math
 import re
@@ -16,6 +17,7 @@ from typing import Annotated, Any, Literal, dataclass_transform, get_args, get_o
 
 import numpy as np
 import torch
+from joblib import cpu_count, effective_n_jobs
 from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions, make_constraint, validate_params
 
 LARGEST = 2**31 - 1  # faiss, OpenCV and OpenMP count in 32 bits
@@ -87,6 +89,18 @@ def is_number(value):
 def is_count(value, low=1):
     """Whether an argument is an integer, not a boolean, of at least ``low``."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and low <= value <= LARGEST
+
+
+def n_threads(n_jobs):
+    """How many threads ``n_jobs`` means, at most one a core: more are slower, and some libraries end the process."""
+    if n_jobs is not None and not is_count(abs(n_jobs) if is_number(n_jobs) else n_jobs):
+        raise ValueError(f"n_jobs must be None or an integer other than 0, got {n_jobs!r}")
+    return min(effective_n_jobs(n_jobs), _n_cores())
+
+
+@functools.cache
+def _n_cores():
+    return cpu_count()  # which reads files
 
 
 def check_size(n_numbers, **parameters):

@@ -59,7 +59,7 @@ def test_transforms_refuse_channels_first(transform):
         transform(np.zeros((16, 16, 3)))
     with pytest.raises(ValueError, match="images are None"):
         transform(None)
-    with pytest.raises(ValueError, match="DescriptorSets"):
+    with pytest.raises(ValueError, match=r"DescriptorSets"):
         transform(DescriptorSets.from_bags(np.zeros((2, 5, 5))))
 
 
@@ -89,7 +89,7 @@ def test_file_names_are_refused_in_words(name):
 @pytest.mark.parametrize("name", sorted(set(ESTIMATORS) - IMAGES - {"OverclusteringClassifier", "HammingNeighbors"}))
 def test_file_names_are_no_bags_and_no_rows(name):
     estimator, _, y = example(name)
-    with pytest.raises(ValueError, match="X holds text, such as '0.jpg', but"):
+    with pytest.raises(ValueError, match=r"X holds text, such as '0.jpg', but"):
         estimator.fit([f"{i}.jpg" for i in range(24)], y)
     with pytest.raises(ValueError, match=r"X holds text, such as 'photo.jpg', but"):
         estimator.fit("photo.jpg", y)
@@ -99,19 +99,19 @@ def test_file_names_are_no_bags_and_no_rows(name):
 def test_bags_are_no_images(name):
     estimator, images = estimator_and_images(name)
     bags = DescriptorSets.from_bags(images)
-    with pytest.raises(ValueError, match="DescriptorSets.* needs"):
+    with pytest.raises(ValueError, match=r"DescriptorSets.* needs"):
         clone(estimator).fit(bags)
     estimator.fit(images)
-    with pytest.raises(ValueError, match="DescriptorSets.* needs"):
+    with pytest.raises(ValueError, match=r"DescriptorSets.* needs"):
         answer(estimator, bags)
 
 
 def test_bags_are_no_activations_and_no_rows():
     bags = DescriptorSets.from_bags(np.zeros((4, 3, 2)))
-    with pytest.raises(ValueError, match="DescriptorSets.* needs activations"):
+    with pytest.raises(ValueError, match=r"DescriptorSets.* needs activations"):
         NestedInvariancePooler(None, stages=[("a", 1)]).fit(bags)
     estimator, _, y = example("PCAHasher")
-    with pytest.raises(ValueError, match="DescriptorSets.* needs rows"):
+    with pytest.raises(ValueError, match=r"DescriptorSets.* needs rows"):
         estimator.fit(bags, y)
 
 
@@ -262,7 +262,7 @@ def test_tokens_that_belong_to_no_patch_are_left_out(size, by_convolution, names
 
 def test_tokens_that_fit_no_grid():
     images = np.random.RandomState(0).rand(2, 16, 16, 3).astype(np.float32)
-    with pytest.raises(ValueError, match="gives 13 tokens, which are no grid .* layer="):
+    with pytest.raises(ValueError, match=r"gives 13 tokens, which are no grid .* layer="):
         BackbonePatches(nn.Sequential(Tokens(("cls_token",)), _Few(13))).fit(images)
     free = nn.Sequential(Tokens((), by_convolution=False), _Few(13))  # nothing tells that these are patches
     assert BackbonePatches(free).fit_transform(images).shape[1] == 13

@@ -7,14 +7,15 @@ import textwrap
 import numpy as np
 import pytest
 import torch
-from examples import ESTIMATORS, example
+from examples import ESTIMATORS, example, instances
 from sklearn.base import clone
 from sklearn.utils._param_validation import Interval, InvalidParameterError
+from sklearn.utils.estimator_checks import check_param_validation
 from tolerance import assert_close
 
 import sklinvariant
 from sklinvariant import transforms
-from sklinvariant._constraints import Number, is_number
+from sklinvariant._parameters import Number, is_number
 from sklinvariant.hashing import HammingNeighbors, PCAHasher
 
 ANSWERS = ("transform", "predict", "kneighbors")
@@ -113,6 +114,13 @@ def test_booleans_nan_and_infinity_are_no_numbers(name):
             estimator.set_params(**{parameter: value})
             with pytest.raises(InvalidParameterError, match=f"The {parameter!r} parameter of {name} must be"):
                 estimator.fit(X, y)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_constraints_are_those_of_scikit_learn(name):
+    """Each value outside the declared constraints is refused in scikit-learn's words; its own check, for its own."""
+    check_param_validation(name, next(instances(name)))
 
 
 def test_constraints_are_ours():
@@ -271,3 +279,45 @@ def test_promised_nan_stays(tmp_path):
         answer = estimator.transform(paths)
     assert np.isfinite(answer[0]).all()
     assert np.isnan(answer[1]).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("AutoPooling", {"n_components": 2**31 - 1}),
+        ("AutoPooling", {"n_components": 10**6}),
+        ("SparseAutoencoder", {"n_components": 2**31 - 1}),
+        ("RBMHasher", {"n_bits": 2**31 - 1}),
+        ("LSHHasher", {"n_bits": 2**31 - 1}),
+        ("SKLSHHasher", {"n_bits": 2**31 - 1}),
+        ("SpectralHasher", {"n_bits": 2**31 - 1}),
+        ("BagOfWords", {"n_codewords": 2**31 - 1}),
+        ("LearnedBoW", {"n_codewords": 2**31 - 1}),
+        ("LearnedBoW", {"n_codewords": 2**31 - 1, "init": "random"}),
+        ("LearnedFisherVector", {"n_components": 2**31 - 1}),
+        ("EquivariantAutoencoder", {"depth": 2**31 - 1}),
+        ("EquivariantAutoencoder", {"width": 2**31 - 1}),
+        ("EquivariantAutoencoder", {"latent_channels": 2**31 - 1}),
+        ("IICClusterer", {"n_clusters": 10**6}),
+        ("IICClusterer", {"n_overclusters": 10**6}),
+        ("IICClusterer", {"n_heads": 10**6}),
+        ("IICSegmenter", {"n_clusters": 10**6}),
+        ("IICSegmenter", {"half_window": 10**6}),
+        ("IICSegmenter", {"width": 10**6}),
+        ("BackbonePatches", {"image_size": 10**6}),
+        ("NestedInvariancePooler", {"image_size": 10**6}),
+    ],
+)
+def test_absurd_sizes_are_refused_before_memory_is_taken(name, changes):
+    estimator, X, y = example(name)
+    with pytest.raises(ValueError, match=next(iter(changes))):
+        estimator.set_params(**changes).fit(X, y)
+
+
+def test_memory_that_is_not_there_is_an_error_in_words():
+    class Greedy(PCAHasher):
+        def fit(self, X, y=None):
+            torch.empty(2**60)
+
+    with pytest.raises(MemoryError, match=r"Greedy\.fit ran out of memory .* Lower n_bits=65"):
+        Greedy(n_bits=65).fit([[1.0]])

@@ -202,7 +202,9 @@ def _check_codebook(codebook, sample):
     codebook = np.asarray(codebook)
     d = sample.values.shape[1]
     if codebook.ndim != 2 or codebook.shape[1] != d or len(codebook) == 0 or codebook.dtype.kind not in "fiu":
-        raise ValueError(f"codebook must hold numbers of shape (n_codewords, {d}), got {codebook.shape}")
+        raise ValueError(
+            f"codewords given as codebook or init must be numbers of shape (n_codewords, {d}), got {codebook.shape}"
+        )
     if not np.isfinite(codebook).all():
-        raise ValueError("codebook contains NaN or infinity")
+        raise ValueError("codebook or init contains NaN or infinity")
     return codebook.astype(sample.dtype)

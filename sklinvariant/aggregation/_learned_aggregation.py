@@ -27,7 +27,7 @@ from sklinvariant._parameters import (
     Verbose,
     declared,
 )
-from sklinvariant._settings import draw_seed, making_modules
+from sklinvariant._settings import draw_seed, making_modules, with_own_settings
 from sklinvariant._training import OPTIMIZERS, BagBatches, Batch, set_fitted, train
 from sklinvariant.aggregation._aggregator import Aggregator
 from sklinvariant.aggregation._codebook import draw_sample
@@ -80,7 +80,8 @@ class AggregationLearner(LinearPredictor, Aggregator):
     class_weight : dict, "balanced" or None
         Weights of the classes.
     callbacks : list of skorch callbacks or None
-        Called during the training; scikit-learn's own are set by ``set_callbacks``.
+        Called during training; they can monitor ``train_loss``. Those that cannot work are refused.
+        Callbacks of scikit-learn are set by ``set_callbacks``.
     warm_start : bool
         Go on from the previous fit.
     verbose : int
@@ -286,6 +287,7 @@ class AggregationLearner(LinearPredictor, Aggregator):
         return encoder(encoder.prepare(bags, device))
 
     @property
+    @with_own_settings
     def _n_features_out(self):
         d = self._state["n_descriptor_features"]
         encoder = self._build_encoder(self._state, self._units, torch.float32).eval()
@@ -304,7 +306,8 @@ class LearnedAggregation(AggregationLearner):
     ----------
     encoder : torch.nn.Module or callable
         The function T: a module that takes ``(rows, d)`` to ``(rows, D)``. It sees descriptors that are centred and
-        scaled to a mean square of 1. A module is copied, a callable ``encoder(d)`` makes one.
+        scaled to a mean square of 1. A module is copied, a callable ``encoder(d)`` makes one. What it draws from the
+        global generators of torch, such as dropout, is seeded by ``random_state``; one such module runs at a time.
 
     Attributes
     ----------

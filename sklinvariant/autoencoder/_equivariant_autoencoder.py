@@ -202,7 +202,8 @@ class EquivariantAutoencoder(
     n_iter_no_change : int
         Epochs to wait for that.
     callbacks : list of skorch callbacks or None
-        Called during training; scikit-learn's own are set by ``set_callbacks``.
+        Called during training; they can monitor ``train_loss``. Those that cannot work are refused.
+        Callbacks of scikit-learn are set by ``set_callbacks``.
     verbose : int
         1 shows a bar of epochs.
     random_state : int, RandomState or None
@@ -276,8 +277,8 @@ class EquivariantAutoencoder(
         "cross_entropy": Flag(),
         "n_channels": Whole(),
         "sample_shape": Each(Whole()),
-        "shift": Array(None, None, None),
-        "scale": Array(None, None, None),
+        "shift": Array("n_channels", 1, 1),
+        "scale": Array("n_channels", 1, 1),
     }
     latent_channels: Count = 16
     _: KW_ONLY

@@ -101,7 +101,8 @@ class SparseAutoencoder(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Tra
     warm_start : bool
         Let `fit` go on from what was learned before.
     callbacks : list of skorch callbacks or None
-        Called during training; scikit-learn's own are set by ``set_callbacks``.
+        Called during training; they can monitor ``train_loss``. Those that cannot work are refused.
+        Callbacks of scikit-learn are set by ``set_callbacks``.
     verbose : int
         1 shows a bar of epochs.
     random_state : int, RandomState or None

@@ -29,7 +29,7 @@ from sklinvariant._base import (
     torch_generator,
 )
 from sklinvariant._compat import CallbackSupportMixin, FitReport, raise_for_params, with_callbacks
-from sklinvariant._containers import refuse_names
+from sklinvariant._containers import dense_tensor, refuse_non_numbers
 from sklinvariant._layout import Array, Number, Weights, Whole, restore_weights
 from sklinvariant._parameters import (
     Count,
@@ -170,7 +170,8 @@ class IICClassifier(
     unlabeled_value : label or None
         The rows of y that have no label. None where all rows have one, and -1 is a class.
     callbacks : list of skorch callbacks or None
-        Called during fine-tuning; scikit-learn's own are set by ``set_callbacks``.
+        Called during fine-tuning; they can monitor ``train_loss``. Those that cannot work are refused.
+        Callbacks of scikit-learn are set by ``set_callbacks``.
     verbose : int
         1 shows a bar of epochs.
     random_state : int, RandomState or None
@@ -284,7 +285,8 @@ class IICClassifier(
         """
         raise_for_params(params, self, "fit")
         refuse_none(self, X, "samples to learn from")
-        refuse_names(self, X, "rows or images, as arrays")
+        refuse_non_numbers(self, X, "rows or images, as arrays")
+        X = dense_tensor(X, "X") if isinstance(X, torch.Tensor) else X
         frozen = isinstance(self.clusterer, FrozenEstimator)
         inner = self.clusterer.estimator if frozen else self.clusterer
         if not isinstance(inner, IICClusterer):

@@ -34,7 +34,7 @@ from sklinvariant._base import (
 )
 from sklinvariant._checkpoint import Checkpoint
 from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
-from sklinvariant._containers import refuse_names
+from sklinvariant._containers import dense_tensor, refuse_non_numbers
 from sklinvariant._descriptors import as_tensor
 from sklinvariant._images import as_float
 from sklinvariant._layout import Array, Each, Maybe, Weights, Whole
@@ -127,8 +127,9 @@ class IICClusterer(
     network : {"auto", "mlp", "vgg", "resnet"} or torch.nn.Module
         The trunk. "mlp": two layers of 256 units. "vgg": four 5 × 5 convolutions of 64 to 512 channels, the paper's for
         MNIST. "resnet": 34 layers on the edges (Sobel) of the grey image, the paper's for colour images. A module,
-        which is copied, takes (n, n_features) or (n, c, h, w) to features. "auto" is "mlp" for rows and images of
-        less than 12 pixels a side, then "vgg" for grey and "resnet" for colour images.
+        which is copied, takes (n, n_features) or (n, c, h, w) to features; what it draws from torch's global
+        generators, such as dropout, is seeded by ``random_state``, and only one such module runs at a time. "auto" is
+        "mlp" for rows and images of less than 12 pixels a side, then "vgg" for grey and "resnet" for colour images.
     n_overclusters : int or None
         Clusters of auxiliary heads, which learn in turns with the main ones and are then left aside: more than
         ``n_clusters``, so that the trunk learns finer differences. Doubles the time.
@@ -160,14 +161,17 @@ class IICClusterer(
     n_iter_no_change : int
         Epochs to wait for that.
     image_shape : tuple or None
-        (h, w) or (h, w, c) of images given as flat rows.
+        (h, w) or (h, w, c) of images given as flat rows, whose whole numbers are then pixels 0-255. Without it rows are
+        features, which are taken as they are.
     warm_start : bool
         Let `fit` go on from what was learned before.
     checkpoint : str, path or None
         A file that `fit` writes after each epoch, and from which the same fit of the same samples goes on where it was
-        interrupted, to the same model. It is gone when the fit is done.
+        interrupted, to the same model. It is gone when the fit is done. Where it cannot be written (a full disk), or
+        another fit writes it too, the fit goes on with a warning.
     callbacks : list of skorch callbacks or None
-        Called during training; scikit-learn's own are set by ``set_callbacks``.
+        Called during training; they can monitor ``train_loss``. Those that cannot work are refused.
+        Callbacks of scikit-learn are set by ``set_callbacks``.
     verbose : int
         1 shows a bar of epochs.
     random_state : int, RandomState or None
@@ -419,8 +423,9 @@ class IICClusterer(
         """Rows (n, d) or images (n, h, w, c) on the device; the two of a pair one after the other."""
         needed = "rows or images, as arrays"
         refuse_none(self, X, needed)
-        refuse_names(self, X, needed)
+        refuse_non_numbers(self, X, needed)
         refuse_bags(self, X, needed)
+        X = dense_tensor(X, "X") if isinstance(X, torch.Tensor) else X
         device = resolve_device(self.device, X)
         if paired:
             X = _one_after_the_other(X)
@@ -620,7 +625,7 @@ class IICClusterer(
 def _are_images(X):
     """Whether it has more than two axes; a list is looked into."""
     if isinstance(X, (list, tuple)):
-        return len(X) > 0 and np.ndim(X[0]) > 1
+        return len(X) > 0 and (X[0].ndim if isinstance(X[0], torch.Tensor) else np.ndim(X[0])) > 1
     return getattr(X, "ndim", 2) > 2
 
 

@@ -14,7 +14,15 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
-from sklinvariant._parameters import Count, Positive, RandomState, Share, integers, validated
+from sklinvariant._parameters import (
+    Count,
+    Positive,
+    RandomState,
+    Share,
+    integers,
+    is_count,
+    validated,
+)
 from sklinvariant.datasets._clips import find_clips
 
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
@@ -382,6 +390,6 @@ def _unit_range(pixels):
 
 def _two(size, name):
     pair = (size, size) if isinstance(size, Integral) else tuple(size)
-    if len(pair) != 2 or not all(isinstance(length, Integral) and length > 0 for length in pair):
+    if len(pair) != 2 or not all(map(is_count, pair)):
         raise ValueError(f"{name} must be a positive integer or two of them, (height, width), got {size!r}")
     return pair

@@ -370,4 +370,4 @@ def vectors_of(extractor, encoding, n_features):
 
 
 def _container(X):
-    return Container(X[0] if isinstance(X, (list, tuple)) else X)
+    return Container(X[0] if isinstance(X, (list, tuple)) and len(X) else X)

@@ -1,7 +1,5 @@
 """Images as estimators take them: arrays (n, h, w[, c]), flat rows, or a list of pictures of any size."""
 
-from numbers import Integral
-
 import numpy as np
 import torch
 from sklearn.base import TransformerMixin, _fit_context
@@ -16,7 +14,7 @@ from sklinvariant._base import (
     to_numpy,
 )
 from sklinvariant._compat import CallbackSupportMixin, reports_fit
-from sklinvariant._containers import dense_tensor, refuse_names
+from sklinvariant._containers import dense_tensor, refuse_non_numbers
 from sklinvariant._descriptors import DescriptorSets
 from sklinvariant._images import (
     as_pictures,
@@ -29,10 +27,16 @@ from sklinvariant._images import (
     stack_pictures,
 )
 from sklinvariant._layout import Whole
+from sklinvariant._parameters import is_count
 
 
 class ImageEstimator(TorchEstimator):
-    """Base of the estimators of images; it needs a parameter ``image_shape`` and ``n_channels`` in the state."""
+    """Base of the estimators of images; it needs a parameter ``image_shape`` and ``n_channels`` in the state.
+
+    Whole numbers are pixels 0-255 and are divided by 255; floats are taken as they are. Flat rows are images only where
+    ``image_shape`` says so, and otherwise features of any dtype and scale. ``pixel_range_``, the lowest and highest
+    pixel of `fit` (including 0 and 1), is fitted state; models of earlier versions have none.
+    """
 
     def _read(self, X, *, reset):
         """(n, h, w, c) tensor of uint8 or floats, where the images lie."""
@@ -58,7 +62,7 @@ class ImageEstimator(TorchEstimator):
     def _refuse_other_kinds(self, X):
         needed = "images as arrays of pixels"
         refuse_none(self, X, needed)
-        refuse_names(self, X, needed)
+        refuse_non_numbers(self, X, needed)
         refuse_bags(self, X, needed)
         if isinstance(X, (list, tuple)) and len(X) == 0:
             raise ValueError(f"X is empty, but {type(self).__name__} needs at least one image: 0 sample(s) were given")
@@ -115,7 +119,7 @@ class ImageEstimator(TorchEstimator):
 
     def _shape_of_rows(self, n_features):
         shape = (1, n_features) if self.image_shape is None else tuple(self.image_shape)
-        if len(shape) not in (2, 3) or not all(isinstance(size, Integral) and size > 0 for size in shape):
+        if len(shape) not in (2, 3) or not all(map(is_count, shape)):
             raise ValueError(f"image_shape must be (h, w) or (h, w, c) of positive integers, got {self.image_shape}")
         if np.prod(shape) != n_features:
             raise ValueError(f"rows of {n_features} features cannot be images of image_shape={self.image_shape}")

@@ -11,7 +11,7 @@ from joblib import Parallel, delayed
 from sklinvariant._base import to_numpy
 from sklinvariant._descriptors import DescriptorSets
 from sklinvariant._images import as_pictures, need_extra
-from sklinvariant._parameters import Count, NJobs, declared
+from sklinvariant._parameters import Count, NJobs, declared, n_threads
 from sklinvariant.feature_extraction._images import ImageTransformer
 
 _WIDTHS = {"sift": 128, "rootsift": 128, "orb": 256, "daisy": (3 * 8 + 1) * 8}
@@ -84,7 +84,7 @@ class LocalDescriptors(ImageTransformer):
         are_rows = as_pictures(X) is None and getattr(X, "ndim", 2) == 2 and self.image_shape is None
         images = [_grey(image, i, clip=are_rows) for i, image in enumerate(images)]
         describe = _Describer(self)
-        parallel = Parallel(n_jobs=self.n_jobs, prefer="threads")
+        parallel = Parallel(n_jobs=self.n_jobs and n_threads(self.n_jobs), prefer="threads")
         return DescriptorSets.from_bags(parallel(delayed(describe)(image, i) for i, image in enumerate(images)))
 
 

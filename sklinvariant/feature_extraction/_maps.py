@@ -1,4 +1,4 @@
-"""What a network gives, as maps of cells (n, rows, columns, d): feature maps of either layout, and sequences of tokens."""
+"""What a network gives, as maps of cells (n, rows, columns, d): maps of either layout, and sequences of tokens."""
 
 import math
 

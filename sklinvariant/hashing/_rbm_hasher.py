@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from sklinvariant._parameters import (
     Verbose,
     check_size,
     declared,
+    integers,
 )
 from sklinvariant._training import RowBatches, set_fitted, train
 from sklinvariant.hashing._hasher import Hasher
@@ -61,7 +62,7 @@ class RBMHasher(Hasher):
         and largest value, as probabilities (what leaves 0-1 later is cut). "binary": X is in 0-1 itself, and states
         are drawn. "gaussian": each feature to mean 0 and variance 1, with units of variance 1.
     cd_steps : int
-        Gibbs steps of contrastive divergence; more are slower and nearer to the likelihood.
+        Gibbs steps of contrastive divergence, at most 1000; more are slower and nearer to the likelihood.
     persistent : bool
         Go on with the last batch's states instead of starting from the data, as scikit-learn's BernoulliRBM does. Each
         call of `fit` or `partial_fit` starts them anew.
@@ -83,7 +84,8 @@ class RBMHasher(Hasher):
     warm_start : bool
         Let `fit` go on from what was learned before.
     callbacks : list of skorch callbacks or None
-        Called during training.
+        Called during training; they can monitor ``train_loss``. Those that cannot work are refused.
+        Callbacks of scikit-learn are set by ``set_callbacks``.
     verbose : int
         1 shows a bar of epochs.
     random_state : int, RandomState or None
@@ -141,7 +143,7 @@ class RBMHasher(Hasher):
     _: KW_ONLY
     regularization: NonNegative = 0.5
     visible: Literal["scaled", "binary", "gaussian"] = "scaled"
-    cd_steps: Count = 1
+    cd_steps: Annotated[int, integers(1, 1000)] = 1  # all within one training step
     persistent: bool = False
     sparsity: Share | None = None
     sparsity_weight: NonNegative = 0.1

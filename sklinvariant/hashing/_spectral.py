@@ -8,7 +8,7 @@ from dataclasses import KW_ONLY
 import torch
 
 from sklinvariant._layout import Array
-from sklinvariant._parameters import Count, declared
+from sklinvariant._parameters import Count, check_size, declared
 from sklinvariant.hashing._hasher import Hasher, principal_directions
 
 
@@ -44,6 +44,7 @@ class SpectralHasher(Hasher):
     _: KW_ONLY
 
     def _learn(self, X, generator):
+        check_size(self.n_bits * X.shape[1], n_bits=self.n_bits)
         mean, directions = principal_directions(X, min(self.n_bits, X.shape[1]), "SpectralHasher")
         along = (X - mean) @ directions.T
         low, high = along.amin(0), along.amax(0)

@@ -4,8 +4,6 @@ n samples or pixels, c classes, k clusters. All that is needed of the labels is 
 the table (c, k), which is counted some labels at a time.
 """
 
-from numbers import Integral
-
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import make_scorer
@@ -13,6 +11,7 @@ from sklearn.model_selection import KFold
 
 from sklinvariant._base import to_numpy
 from sklinvariant._descriptors import as_numpy
+from sklinvariant._parameters import is_count
 from sklinvariant._settings import with_own_settings
 
 _LABELS = 1 << 20  # counted at a time
@@ -202,7 +201,7 @@ def make_clustering_scorer(match="one-to-one", *, ignore_label=None, n_splits=5,
         raise ValueError(f"match must be one of {_MATCHES}, got {match!r}")
     if match == "one-to-one":
         return make_scorer(clustering_accuracy, ignore_label=ignore_label)
-    if not isinstance(n_splits, Integral) or n_splits < 2:
+    if not is_count(n_splits, 2):
         raise ValueError(f"n_splits must be a whole number, at least 2, got {n_splits!r}")
     kwargs = {"ignore_label": ignore_label, "n_splits": n_splits, "random_state": random_state}
     return make_scorer(cross_mapped_accuracy, **kwargs)
@@ -355,7 +354,7 @@ def _checked_clusters(clusters, n_clusters):
         raise ValueError(f"y_pred must number the clusters from 0 on, got {clusters.dtype}")
     clusters = clusters.astype(np.int64)
     n_clusters = int(clusters.max()) + 1 if n_clusters is None else n_clusters
-    if not isinstance(n_clusters, Integral) or n_clusters < 1:
+    if not is_count(n_clusters):
         raise ValueError(f"n_clusters must be a whole number, at least 1, got {n_clusters!r}")
     if clusters.min() < 0 or clusters.max() >= n_clusters:
         raise ValueError(f"y_pred has clusters {clusters.min()} to {clusters.max()}, n_clusters={n_clusters}")

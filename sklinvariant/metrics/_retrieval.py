@@ -9,12 +9,11 @@ Junk is told in the same way: it is taken out of the ranking before anything is 
 Where the query itself is in the database it is junk to itself.
 """
 
-from numbers import Integral
-
 import numpy as np
 from scipy.sparse import issparse
 
 from sklinvariant._base import to_numpy
+from sklinvariant._parameters import is_count
 from sklinvariant._settings import with_own_settings
 
 
@@ -144,7 +143,7 @@ def ukbench_score(ranking, relevant):
 
 def recalls(ranking, relevant, *, k, junk=None):
     """The recall at k of each query; NaN where nothing is relevant to it."""
-    if not isinstance(k, Integral) or k < 1:
+    if not is_count(k):
         raise ValueError(f"k must be at least 1, got {k!r}")
     return np.array([hits[:k].sum() / n if n else np.nan for hits, n in _hits(ranking, relevant, junk)])
 

@@ -522,7 +522,7 @@ class AutoPooling(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transform
         }
 
     def _random_start(self, generator, n_features):
-        check_size(self.n_components * n_features, n_components=self.n_components)
+        check_size(self.n_components * max(n_features, self.n_components), n_components=self.n_components)
         return torch.rand(self.n_components, n_features, generator=generator, dtype=torch.float32, device="cpu")
 
     @property

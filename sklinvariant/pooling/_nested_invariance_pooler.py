@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import KW_ONLY
-from numbers import Integral
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -26,7 +25,15 @@ from sklinvariant._descriptors import DescriptorSets, as_tensor
 from sklinvariant._finite import check_finite_answer
 from sklinvariant._images import as_float
 from sklinvariant._layout import Each, Maybe, Whole
-from sklinvariant._parameters import Count, FiniteArray, OnDevice, Side, Verbose, declared
+from sklinvariant._parameters import (
+    Count,
+    FiniteArray,
+    OnDevice,
+    Side,
+    Verbose,
+    declared,
+    is_count,
+)
 from sklinvariant.feature_extraction import BackbonePatches
 from sklinvariant.feature_extraction._images import ImageEstimator
 from sklinvariant.feature_extraction._picture_stream import PictureStream
@@ -89,10 +96,11 @@ def parse_stages(stages, known=None):
             group, orders, *rest = stage
             orders = tuple(float(n) for n in np.atleast_1d(orders))
         except (TypeError, ValueError) as error:
-            raise ValueError(f'a stage must be (group, order) or (group, order, "l2"), got {stage!r}') from error
+            raise ValueError(f'each of stages must be (group, order) or (group, order, "l2"), got {stage!r}') from error
         if not isinstance(group, str) or rest not in ([], ["l2"]) or not orders or not all(n >= 1 for n in orders):
             raise ValueError(
-                f'a stage must be (group, order) or (group, order, "l2") with orders of at least 1, got {stage!r}'
+                'each of stages must be (group, order) or (group, order, "l2") with orders of at least 1, '
+                f"got {stage!r}"
             )
         if known is not None and group not in known:
             raise ValueError(f"stages: there is no group {group!r}; transforms has {sorted(known)}")
@@ -275,9 +283,10 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, I
         _, first = next(source.batches(1), (None, None))
         if first is None:
             raise ValueError(f"none of {len(source)} images could be read: {source.failed[0][1]}")
-        first = self._read_array(first, reset=True)
-        if isinstance(source.pictures, torch.Tensor):
-            self._check_range(source.pictures, reset=True)  # of all images, which are at hand
+        if not self._is_read(source):
+            first = self._read_array(first, reset=True)
+            if isinstance(source.pictures, torch.Tensor):
+                self._check_range(source.pictures, reset=True)  # of all images, which are at hand
         self._state = {"n_channels": first.shape[-1]}
         self.backbone_ = self._fitted_backbone(source, first, y)
         see = self._eyes(self._device_of(X))
@@ -315,7 +324,8 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, I
         n_views = math.prod(len(self._groups()[group].orbit()) for group, _, _ in stages if group not in _ON_MAPS)
         with tqdm(total=len(source) * n_views, desc=type(self).__name__, unit="view", disable=not self.verbose) as bar:
             for rows, images in source.batches(self.batch_size):
-                pooled = self._pool_images(self._read(images, reset=False).to(device), stages, see, bar)
+                images = images if self._is_read(source) else self._read(images, reset=False)
+                pooled = self._pool_images(images.to(device), stages, see, bar)
                 check_finite_answer(self, "transform", pooled)  # here, for rows of unreadable files become NaN below
                 if answer is None:
                     answer = pooled.new_full((len(source), pooled.shape[1]), torch.nan)
@@ -356,6 +366,10 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, I
             images = reader._read(X, reset=reset or reader is not self)
             stream = PictureStream(images, self.image_size, self.fill)
         return stream
+
+    def _is_read(self, source):
+        """Whether a stream holds what `_read` gave for X, and so has been checked as a whole."""
+        return isinstance(source.pictures, torch.Tensor) and self.image_size is None
 
     def _fitted_backbone(self, source, first, y):
         backbone = self.backbone
@@ -407,7 +421,7 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, I
         if len(shape) <= 2:
             X = check_rows(self, X, reset=reset)
             orbit_shape = (1,) * n_groups if self.orbit_shape is None else tuple(self.orbit_shape)
-            sizes = all(isinstance(size, Integral) and size > 0 for size in orbit_shape)
+            sizes = all(map(is_count, orbit_shape))
             if not sizes or len(orbit_shape) != n_groups or X.shape[1] % math.prod(orbit_shape):
                 raise ValueError(
                     f"orbit_shape={self.orbit_shape} must have {n_groups} sizes, one a stage, whose product divides "

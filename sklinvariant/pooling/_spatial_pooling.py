@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import KW_ONLY
-from numbers import Integral, Real
+from numbers import Real
 from typing import Annotated
 
 import torch
@@ -25,9 +25,10 @@ from sklinvariant._base import (
     resolve_device,
 )
 from sklinvariant._compat import CallbackSupportMixin, reports_fit
+from sklinvariant._containers import dense_tensor, refuse_non_numbers
 from sklinvariant._descriptors import DescriptorSets
 from sklinvariant._layout import Whole
-from sklinvariant._parameters import Number, OnDevice, declared
+from sklinvariant._parameters import Number, OnDevice, declared, is_count
 from sklinvariant.kernels import moment
 from sklinvariant.kernels._chunks import CACHE_BYTES, DEVICE_BYTES
 
@@ -167,6 +168,8 @@ class SpatialPooling(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transf
     def _maps(self, X, *, reset):
         """(n, h, w, k) maps as a tensor where they lie, and the `Container` of the answer."""
         refuse_none(self, X, "feature maps")
+        refuse_non_numbers(self, X, "feature maps")
+        X = dense_tensor(X, "feature maps") if isinstance(X, torch.Tensor) else X
         container = Container(X)
         if isinstance(X, DescriptorSets):
             if X.shape[1] is None:
@@ -196,7 +199,7 @@ class SpatialPooling(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transf
 
 def _pair(value, name):
     sizes = tuple(value) if isinstance(value, (list, tuple)) else (value,)
-    if len(sizes) != 2 or not all(isinstance(size, Integral) and size > 0 for size in sizes):
+    if len(sizes) != 2 or not all(map(is_count, sizes)):
         raise ValueError(f"{name} must be two positive integers (rows, columns), got {value!r}")
     return sizes
 

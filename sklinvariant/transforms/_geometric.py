@@ -1,6 +1,5 @@
 """Geometric transformations are 3 x 3 matrices, so that chains multiply and the image is looked up once."""
 
-from numbers import Integral
 from typing import Any, Literal
 
 import numpy as np
@@ -9,7 +8,7 @@ import torch
 from sklinvariant._base import to_numpy
 from sklinvariant._descriptors import as_tensor
 from sklinvariant._images import as_float
-from sklinvariant._parameters import FiniteArray, validated
+from sklinvariant._parameters import FiniteArray, is_count, validated
 from sklinvariant._settings import with_own_settings
 from sklinvariant.kernels import pixel_moves, resample
 from sklinvariant.transforms._transform import Transform, on_images
@@ -127,7 +126,7 @@ def warp(
         raise ValueError(f"matrix must be of shape (3, 3) or ({len(images)}, 3, 3), got {tuple(matrix.shape)}")
     if not torch.isfinite(matrix).all() or (torch.linalg.det(matrix) == 0).any():
         raise ValueError("matrix must be finite and have an inverse")
-    if size is not None and (len(size) != 2 or not all(isinstance(pixels, Integral) and pixels > 0 for pixels in size)):
+    if size is not None and (len(size) != 2 or not all(map(is_count, size))):
         raise ValueError(f"size must be None or (height, width) in pixels, got {size!r}")
     return on_images(images, lambda x: warp_tensor(x, matrix, size, interpolation, fill))
 

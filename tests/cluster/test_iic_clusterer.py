@@ -55,7 +55,7 @@ def test_finds_blobs_and_says_how_sure(blobs):
         assert_same_labels(labels, model.labels_, probabilities)
     assert model.transform(X).shape == (90, 256)
     assert len(model.get_feature_names_out()) == 256
-    assert (model.mutual_information_ratio_ <= 1).all()
+    assert (model.mutual_information_ratio_ < 1 + 1e-6).all()
     assert model.mutual_information_ratio_.max() > 0.9
     np.testing.assert_allclose(model.mutual_information_, model.mutual_information_ratio_ * np.log(3))
     assert model.score(X) == pytest.approx(model.mutual_information_[model.best_head_], abs=0.02)
@@ -469,7 +469,7 @@ def test_checkpoints_of_other_fits(blobs, tmp_path):
     with pytest.raises(ValueError, match="is of a fit with other samples; delete it"):
         clone(model).fit(X + 1)
     file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(ValueError, match="cannot be read; delete it to begin anew"):
+    with pytest.raises(ValueError, match="is damaged; delete it to begin anew"):
         clone(model).fit(X)
 
 

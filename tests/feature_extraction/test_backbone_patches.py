@@ -92,7 +92,7 @@ def test_containers_and_devices(images, device):
         ({"module": nn.Conv2d(3, 4, 20)}, "cannot take images"),
         ({"module": nn.Identity(), "std": 0}, "std must be positive"),
         ({"module": nn.Identity(), "mean": (1, 2)}, "mean must be a number or 3"),
-        ({"module": nn.Identity(), "mean": ["a"]}, "mean must be a number or 3"),
+        ({"module": nn.Identity(), "mean": ["a"]}, "'mean' parameter of BackbonePatches"),
         ({"module": nn.Identity(), "image_size": (3,)}, "image_size must be"),
         ({"module": dict}, "expected a torch.nn.Module"),
         ({"module": nn.Identity(), "device": "nowhere"}, "device='nowhere'"),

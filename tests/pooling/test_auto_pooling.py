@@ -453,7 +453,7 @@ def test_an_invariance_that_leaves_nothing_is_named(global_random_seed):
     X = np.abs(np.random.RandomState(global_random_seed).normal(size=(50, 4)))
     X[::2, :2], X[1::2, 2:] = 0, 0
     with pytest.warns(ConvergenceWarning, match=r"the components keep nothing: lower invariance"):
-        model = AutoPooling(2, invariance=100.0, random_state=0).fit(X)
+        model = AutoPooling(2, invariance=100.0, random_state=0).fit(X, groups=np.zeros(50))
     assert np.square(model.components_).sum() < 1e-4
     assert model.objective_ == pytest.approx((X[:-1] ** 2 + X[1:] ** 2).sum(1).mean() / 2, rel=1e-3)
 

@@ -325,7 +325,7 @@ def test_gpu(images, device):
         (lambda x: warp(x, np.eye(2)), r"\(3, 3\)"),
         (lambda x: warp(x, np.eye(3), fill="median"), r"'fill' parameter of .*warp"),
         (lambda x: warp(x, np.eye(3), fill=None), r"'fill' parameter of .*warp"),
-        (lambda x: warp(x, np.eye(3), fill=["red"]), "could not convert"),
+        (lambda x: warp(x, np.eye(3), fill=["red"]), "'fill' parameter of .*warp"),
         (lambda x: warp(x, np.eye(3), interpolation="cubic"), r"'interpolation' parameter of .*warp"),
         (lambda x: warp(x, np.eye(3), size=4), r"'size' parameter of .*warp"),
         (lambda x: warp(x, np.eye(3), size=(4, 0)), "size must be"),

@@ -1,0 +1,155 @@
+"""Data in other libraries' containers: Dask collections, and columns and tables of polars and pyarrow."""
+
+import numpy as np
+import pytest
+from examples import BAGS, CODES, ESTIMATORS, IMAGES, example
+from sklearn.base import clone, is_classifier
+from sklearn.compose import ColumnTransformer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from tolerance import assert_close
+from torch import nn
+
+from sklinvariant import DescriptorSets
+from sklinvariant.aggregation import BagOfWords, LearnedBoW
+from sklinvariant.cluster import IICClassifier, IICClusterer
+from sklinvariant.feature_extraction import DensePatches
+from sklinvariant.hashing import PCAHasher
+from sklinvariant.pooling import AutoPooling, NestedInvariancePooler
+from sklinvariant.transforms import Rotation
+
+pytestmark = pytest.mark.filterwarnings("ignore:IIC:sklearn.exceptions.ConvergenceWarning")
+METHODS = ("predict_proba", "transform", "predict", "kneighbors")
+
+
+@pytest.fixture
+def dask():
+    return pytest.importorskip("dask.array", reason="dask is not installed")
+
+
+def answers(estimator, X):
+    """What each method of an estimator says, as lists of arrays."""
+    for method in METHODS:
+        if hasattr(estimator, method):
+            result = getattr(estimator, method)(X)
+            result = result.values if isinstance(result, DescriptorSets) else result
+            yield from result if isinstance(result, tuple) else [result]
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_dask_arrays_are_computed(dask, name):
+    estimator, X, y = example(name)
+    if "max_epochs" in estimator.get_params():
+        estimator.set_params(max_epochs=2)
+    lazy, lazy_y = dask.from_array(X, chunks=8), dask.from_array(y, chunks=8)
+    expected = list(answers(clone(estimator).fit(X, y), X))
+    fitted = estimator.fit(lazy, lazy_y)
+    assert expected
+    for result, plain in zip(answers(fitted, lazy), expected, strict=True):
+        assert isinstance(result, np.ndarray)
+        assert_close(result, plain)
+
+
+def test_dask_in_other_arguments(dask):
+    X = np.random.RandomState(0).rand(40, 6).astype(np.float32)
+    groups = np.arange(40) // 2
+    plain = AutoPooling(2, random_state=0).fit(X, groups=groups)
+    lazy = AutoPooling(2, random_state=0).fit(dask.from_array(X), groups=dask.from_array(groups))
+    assert_close(lazy.components_, plain.components_)
+    estimator, bags, y = example("LearnedBoW")
+    weight = np.arange(24.0) + 1
+    plain = clone(estimator).fit(bags, y, sample_weight=weight)
+    lazy = estimator.fit(dask.from_array(bags), dask.from_array(y), sample_weight=dask.from_array(weight))
+    assert_close(lazy.coef_, plain.coef_)
+
+
+def test_dask_images_of_several_sizes_and_transforms(dask):
+    images = [np.random.RandomState(i).rand(9 + i, 8) for i in range(3)]
+    estimator = example("LocalDescriptors")[0].set_params(step=4)
+    lazy = estimator.fit_transform([dask.from_array(image) for image in images])
+    assert lazy == estimator.fit_transform(images)
+    x = np.random.RandomState(0).rand(2, 8, 8)
+    assert_close(Rotation(n_steps=4)(dask.from_array(x), 0), Rotation(n_steps=4)(x, 0))
+
+
+def test_dask_data_frames_keep_their_names(dask):
+    pd = pytest.importorskip("pandas")
+    frames = pytest.importorskip("dask.dataframe", reason="dask has no data frames here")
+    table = pd.DataFrame(np.random.RandomState(0).rand(20, 3), columns=list("abc"))
+    model = PCAHasher(2).fit(frames.from_pandas(table, npartitions=2))
+    assert model.feature_names_in_.tolist() == ["a", "b", "c"]
+    np.testing.assert_array_equal(model.transform(frames.from_pandas(table, npartitions=4)), model.transform(table))
+
+
+def table_of(library, X):
+    if library == "polars":
+        return pytest.importorskip("polars", reason="polars is not installed").DataFrame(X, schema=list("abcdef"))
+    pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    return pa.table({name: X[:, i] for i, name in enumerate("abcdef")})
+
+
+def column_of(library, values):
+    if library == "polars":
+        return pytest.importorskip("polars", reason="polars is not installed").Series(values)
+    return pytest.importorskip("pyarrow", reason="pyarrow is not installed").array(values)
+
+
+@pytest.mark.parametrize("library", ["polars", "pyarrow"])
+@pytest.mark.parametrize("name", sorted(set(ESTIMATORS) - BAGS - IMAGES - CODES))
+def test_tables_are_rows(library, name):
+    estimator, X, y = example(name)
+    if "max_epochs" in estimator.get_params():
+        estimator.set_params(max_epochs=2)
+    table, targets = table_of(library, X), column_of(library, y)
+    expected = list(answers(clone(estimator).fit(X, y), X))
+    for result, plain in zip(answers(estimator.fit(table, targets), table), expected, strict=True):
+        assert_close(np.asarray(result), plain)
+    assert estimator.feature_names_in_.tolist() == list("abcdef")
+    if is_classifier(estimator):
+        assert 0 <= estimator.score(table, targets) <= 1
+
+
+@pytest.mark.parametrize("library", ["polars", "pyarrow"])
+@pytest.mark.parametrize(
+    "pipeline",
+    [
+        make_pipeline(StandardScaler(), PCAHasher(3), LogisticRegression()),
+        make_pipeline(StandardScaler(), IICClusterer(2, n_heads=1, max_epochs=2, random_state=0), LogisticRegression()),
+        make_pipeline(
+            StandardScaler(),
+            IICClassifier(IICClusterer(2, n_heads=1, max_epochs=2, random_state=0), max_epochs=2, random_state=0),
+        ),
+        make_pipeline(LearnedBoW(4, descriptor_dim=3, max_epochs=2, random_state=0)),
+        make_pipeline(BagOfWords(2, descriptor_dim=3, random_state=0), LogisticRegression()),
+        make_pipeline(DensePatches(2, image_shape=(2, 3)), BagOfWords(2, random_state=0), LogisticRegression()),
+        make_pipeline(
+            NestedInvariancePooler(nn.Conv2d(1, 2, 1), stages=[("translation", 1)], image_shape=(2, 3)),
+            LogisticRegression(),
+        ),
+    ],
+    ids=lambda pipeline: "-".join(pipeline.named_steps),
+)
+def test_pipelines_predict_from_tables(library, pipeline):
+    X = np.random.RandomState(0).rand(24, 6) + (np.arange(24) % 2)[:, None]
+    table = table_of(library, X)
+    labels = np.array(["no", "yes"], dtype=object)[np.arange(24) % 2]
+    expected = clone(pipeline).fit(X, labels).predict(X)
+    predicted = clone(pipeline).fit(table, column_of(library, labels.tolist())).predict(table)
+    np.testing.assert_array_equal(np.asarray(predicted), expected)
+
+
+@pytest.mark.parametrize("library", ["polars", "pyarrow"])
+def test_columns_of_file_names(library, tmp_path):
+    cv2 = pytest.importorskip("cv2")
+    names = [str(tmp_path / f"{i}.png") for i in range(4)]
+    for i, name in enumerate(names):
+        cv2.imwrite(name, np.random.RandomState(i).randint(256, size=(9, 9 + i, 3)).astype(np.uint8))
+    pooler = NestedInvariancePooler(nn.Conv2d(3, 2, 3), stages=[("translation", 1)], image_size=8)
+    expected = pooler.fit_transform(names)
+    assert_close(pooler.fit_transform(column_of(library, names)), expected)
+    if library == "polars":
+        pl = pytest.importorskip("polars")
+        table = pl.DataFrame({"file": names, "number": [0, 1, 2, 3]})
+        pipeline = make_pipeline(ColumnTransformer([("images", pooler, "file")]), LogisticRegression())
+        assert pipeline.fit(table, table["number"] % 2).predict(table).shape == (4,)

@@ -1,0 +1,84 @@
+"""Rows that are no frames in temporal order are not taken for one clip without a word."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from sklinvariant.cluster import IICClusterer
+from sklinvariant.pooling import AutoPooling
+from sklinvariant.pooling._frames import warn_of_shuffled
+
+pytestmark = pytest.mark.filterwarnings("ignore:IIC:sklearn.exceptions.ConvergenceWarning")
+MESSAGE = "consecutive rows are no more alike than random ones.*Pass groups"
+
+
+def clip(n=200, d=5, seed=0):
+    """A slow walk: each frame is near the one before."""
+    return np.abs(np.random.RandomState(seed).normal(size=(n, d)).cumsum(0))
+
+
+def shuffled(n=200, seed=0):
+    return clip(n)[np.random.RandomState(seed).permutation(n)]
+
+
+def learners():
+    return [
+        AutoPooling(2, random_state=0),
+        IICClusterer(2, pairs="temporal", n_heads=1, max_epochs=1, init="random", random_state=0),
+    ]
+
+
+@pytest.mark.parametrize("learner", learners(), ids=lambda learner: type(learner).__name__)
+@pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor])
+def test_shuffled_frames_are_told_of(learner, kind):
+    X = kind(shuffled())
+    with pytest.warns(UserWarning, match=MESSAGE):
+        learner.fit(X)
+    with pytest.warns(UserWarning, match=MESSAGE):
+        learner.partial_fit(X)
+    learner.fit(X, groups=np.arange(200) // 2)  # warnings are errors here
+    learner.fit(kind(clip()))
+
+
+@pytest.mark.parametrize("learner", learners(), ids=lambda learner: type(learner).__name__)
+def test_pairs_that_are_given_are_no_clip(learner):
+    if isinstance(learner, IICClusterer):
+        learner.set_params(pairs="explicit")
+    learner.fit(shuffled().reshape(100, 2, 5))
+
+
+def test_images_are_compared_too():
+    images = np.random.RandomState(0).rand(100, 6, 6)
+    model = IICClusterer(2, pairs="temporal", n_heads=1, max_epochs=1, init="random", random_state=0)
+    with pytest.warns(UserWarning, match="IICClusterer: " + MESSAGE):
+        model.fit(images)
+
+
+def warns(rows):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warn_of_shuffled(torch.as_tensor(rows), "Estimator")
+    return len(caught) > 0
+
+
+@pytest.mark.parametrize("n", [50, 300, 3000])
+@pytest.mark.parametrize("scale", [1e-300, 1.0, 1e300])
+def test_most_shuffles_and_no_clips(n, scale):
+    assert sum(warns(shuffled(n, seed) * scale) for seed in range(20)) >= 16  # 1 in 44 passes by chance
+    assert not any(warns(clip(n, seed=seed) * scale) for seed in range(20))
+
+
+def test_too_little_to_tell():
+    rng = np.random.RandomState(0)
+    assert not warns(rng.rand(32, 3))
+    assert not warns(np.ones((100, 3)))  # all are equally alike
+    assert not warns(np.repeat(rng.rand(100, 3), 2, axis=0))  # every second is the same as the one before
+
+
+def test_global_generators_are_left_alone():
+    before = np.random.get_state()[1].copy(), torch.get_rng_state()
+    warns(shuffled())
+    np.testing.assert_array_equal(np.random.get_state()[1], before[0])
+    assert torch.equal(torch.get_rng_state(), before[1])
