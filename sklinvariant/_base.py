@@ -1,5 +1,6 @@
 """What all estimators share: the device, tensors in and out, the fitted state."""
 
+import copyreg
 import math
 
 import numpy as np
@@ -21,6 +22,7 @@ from sklinvariant._descriptors import (
     plain_tensor,
 )
 from sklinvariant._interruption import keeps_state_on_failure
+from sklinvariant._layout import Check
 from sklinvariant._settings import detached
 from sklinvariant._skorch_callbacks import check_callbacks
 from sklinvariant.kernels import check_reach, compute_dtype, largest_value
@@ -108,6 +110,7 @@ class FittedState:
 class TorchEstimator(Computing, PlainParameters, BaseEstimator):
     """Base of every estimator: it holds numpy arrays in ``_state`` and computes with tensors made from them."""
 
+    _layout: dict[str, Check] = {}  # what is in ``_state``: see `sklinvariant._layout`
     _doc_link_module = "sklinvariant"
     _doc_link_template = "api/{estimator_module}.{estimator_name}.html"
 
@@ -117,6 +120,21 @@ class TorchEstimator(Computing, PlainParameters, BaseEstimator):
     def _validate_params(self):
         super()._validate_params()
         check_callbacks(getattr(self, "callbacks", None), decay=getattr(self, "learning_rate_decay", None))
+
+    def __reduce_ex__(self, protocol):
+        """What pickle, joblib and copy use."""
+        return copyreg.__newobj__, (type(self),), self.__getstate__()
+
+    def __reduce__(self):
+        """What skops asks before it writes an estimator; files with torch modules in them could never be read."""
+        for name, value in vars(self).items():
+            if isinstance(value, torch.nn.Module):
+                raise TypeError(
+                    f"{name} of {type(self).__name__} is a torch module ({type(value).__name__}), which skops cannot "
+                    "write. Save the estimator with joblib or pickle (in mlflow, serialization_format='cloudpickle'), "
+                    "and load it only from sources that you trust"
+                )
+        return super().__reduce__()
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

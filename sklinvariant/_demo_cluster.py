@@ -107,7 +107,7 @@ def _features(folder, names, arguments):
 
     files, size = [str(folder / name) for name in names], arguments.image_size
     backbone = squeezenet(arguments.weights) if arguments.weights else learn_backbone(files, size, arguments.seed)
-    pooler = NestedInvariancePooler(backbone, stages=[("translation", 2)], image_size=size, verbose=1)
+    pooler = NestedInvariancePooler(backbone, stages=[("translation", 2)], image_size=size, on_error="nan", verbose=1)
     pooler.fit([np.zeros((size, size, 3), np.uint8)])
     stream = PictureStream.of(files, size, pooler.fill, on_error="nan")
     features = pooler.transform(stream)

@@ -3,7 +3,6 @@
 import contextlib
 import math
 import os
-import warnings
 from numbers import Integral
 
 import numpy as np
@@ -316,15 +315,24 @@ def as_tensor(values):
     """A numpy array or tensor as a tensor that shares its memory, read-only arrays too."""
     if isinstance(values, torch.Tensor):
         return values
-    with warnings.catch_warnings():  # torch warns of arrays that it could write to; it is never written to here
-        warnings.filterwarnings("ignore", message=".*not writable.*")
-        if any(stride < 0 for stride in values.strides) or not values.dtype.isnative:
-            values = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
-        if values.dtype.kind == "u" and values.itemsize > 1:
-            values = _signed(values)
-        if values.dtype == np.longdouble:  # which torch lacks
-            values = values.astype(np.float64)
-        return torch.from_numpy(values)
+    if any(stride < 0 for stride in values.strides) or not values.dtype.isnative:
+        values = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
+    if values.dtype.kind == "u" and values.itemsize > 1:
+        values = _signed(values)
+    if values.dtype == np.longdouble:  # which torch lacks
+        values = values.astype(np.float64)
+    # torch warns of arrays that it could write to; it is never written to here, and no thread can silence a warning
+    # for itself alone
+    return torch.from_numpy(values if values.flags.writeable else np.asarray(_Writeable(values)))
+
+
+class _Writeable:
+    """A read-only array as one that numpy takes for writeable."""
+
+    def __init__(self, values):
+        address = values.__array_interface__["data"][0]
+        self.__array_interface__ = values.__array_interface__ | {"data": (address, False)}
+        self._values = values  # which owns the memory
 
 
 def _signed(values):

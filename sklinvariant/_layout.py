@@ -18,7 +18,15 @@ import numpy as np
 import torch
 
 
-class Array:
+class Check:
+    """Says whether a value is what was declared."""
+
+    def check(self, value, name, lengths):
+        """Raise ValueError where the value, called ``name``, is not."""
+        raise NotImplementedError
+
+
+class Array(Check):
     """An array of floats, or of other ``kinds`` (numpy's letters), with these axes."""
 
     def __init__(self, *axes, kinds="f"):
@@ -32,7 +40,7 @@ class Array:
             raise ValueError(f"{name} should be of shape {expected}, got {value.shape}")
 
 
-class Whole:
+class Whole(Check):
     """An integer in a range."""
 
     def __init__(self, least=1, most=2**63 - 1):
@@ -43,7 +51,7 @@ class Whole:
             raise ValueError(f"{name} should be an integer in {self.least}-{self.most}, got {_described(value)}")
 
 
-class Number:
+class Number(Check):
     """A finite real number."""
 
     def check(self, value, name, lengths):
@@ -51,7 +59,7 @@ class Number:
             raise ValueError(f"{name} should be a finite number, got {_described(value)}")
 
 
-class Flag:
+class Flag(Check):
     """True or False."""
 
     def check(self, value, name, lengths):
@@ -59,7 +67,7 @@ class Flag:
             raise ValueError(f"{name} should be True or False, got {_described(value)}")
 
 
-class Text:
+class Text(Check):
     """A string, one of ``words`` if there are any."""
 
     def __init__(self, *words):
@@ -70,7 +78,7 @@ class Text:
             raise ValueError(f"{name} should be a string of {self.words or 'any kind'}, got {_described(value)}")
 
 
-class Each:
+class Each(Check):
     """A list or tuple whose items are all of one kind; ``size`` of them if it is given."""
 
     def __init__(self, item, size=None):
@@ -83,26 +91,26 @@ class Each:
             self.item.check(item, f"an item of {name}", lengths)
 
 
-class Anything:
+class Anything(Check):
     """Whatever can be read from a file."""
 
     def check(self, value, name, lengths):
         pass
 
 
-class Fields:
-    """A dict with these entries."""
+class Fields(Check):
+    """A dict with exactly these entries."""
 
     def __init__(self, **fields):
         self.fields = fields
 
     def check(self, value, name, lengths):
-        if not isinstance(value, dict):
-            raise ValueError(f"{name} should be a dict, got {_described(value)}")
+        if not isinstance(value, dict) or value.keys() != self.fields.keys():
+            raise ValueError(f"{name} should be a dict of {', '.join(self.fields)}")
         check_entries(value, self.fields, name, lengths)
 
 
-class Maybe:
+class Maybe(Check):
     """None, or what another check takes; the entry may be missing."""
 
     def __init__(self, check):
@@ -113,7 +121,7 @@ class Maybe:
             self.inner.check(value, name, lengths)
 
 
-class Weights:
+class Weights(Check):
     """The weights of a network, arrays by name; ``known`` declares some of them."""
 
     def __init__(self, **known):
@@ -128,7 +136,7 @@ class Weights:
         check_entries(value, self.known, name, lengths)
 
 
-class Row:
+class Row(Check):
     """A dict, as those of ``history_``."""
 
     def check(self, value, name, lengths):
@@ -215,6 +223,7 @@ def _described(value):
 __all__ = [
     "Anything",
     "Array",
+    "Check",
     "Each",
     "Fields",
     "Flag",

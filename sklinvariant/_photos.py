@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 _MOST_TO_LEARN = 500  # pictures that features are learned from
+_N_WORDS = 128  # features that are learned
 
 
 def list_pictures(folder, but=None, *, follow_links=False):
@@ -27,13 +28,12 @@ def list_pictures(folder, but=None, *, follow_links=False):
         passed_over += 0 if follow_links else sum(_leads_out(path, root) for path in links)
         folders[:] = [name for name, path in paths.items() if _is_new(path, seen)]
         for path in (Path(place, name) for name in names):
-            if path.suffix.lower() not in PICTURES:
+            identity = photo_identity(path) if path.suffix.lower() in PICTURES else None
+            if identity is None:
                 continue
             if path.is_symlink() and not follow_links and _leads_out(path, root):
                 passed_over += 1
-                continue
-            identity = photo_identity(path)
-            if identity is not None:
+            else:
                 files.append((path.relative_to(folder), identity))
     if passed_over:
         warnings.warn(
@@ -56,7 +56,8 @@ def photo_identity(path):
 
 
 def _leads_out(link, root):
-    return root not in Path(os.path.realpath(link)).parents  # Path.resolve raises on links to themselves
+    real = Path(os.path.realpath(link))  # Path.resolve raises on links to themselves
+    return real != root and root not in real.parents
 
 
 def _is_new(folder, seen):
@@ -85,7 +86,7 @@ def learn_backbone(files, image_size, seed):
     if not pictures:
         raise ValueError(f"none of {len(stream)} pictures can be read: {stream.failed[0][1]}")
     features = ConvolutionalFeatures(
-        BagOfWords(128), stride=3, pool=3, contrast_eps=0.1, whitening_eps=0.01, random_state=seed
+        BagOfWords(_N_WORDS), stride=3, pool=3, contrast_eps=0.1, whitening_eps=0.01, random_state=seed
     )
     return features.fit(torch.cat(pictures))
 

@@ -26,6 +26,9 @@ def listen():
     for number in _WORDS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup or a shell's & has set it
             signal.signal(number, _interrupt)
+    if hasattr(os, "register_at_fork"):
+        # or a signal to a child would reach the socket, which it shares, and end its parent
+        os.register_at_fork(before=_hold, after_in_parent=_release, after_in_child=_forget)
     threading.Thread(target=_end, args=(reader, writer), name="end after a signal", daemon=True).start()
 
 
@@ -51,6 +54,21 @@ def _interrupt(number, frame):
         signal.signal(other, signal.SIG_IGN)  # a second Ctrl-C must not interrupt the cleaning up
     _asked.append(number)
     raise KeyboardInterrupt
+
+
+def _hold():
+    signal.pthread_sigmask(signal.SIG_BLOCK, _WORDS)
+
+
+def _release():
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _WORDS)
+
+
+def _forget():
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _release()
 
 
 def _end(reader, writer):  # keeps a reference to the writer, which would be closed otherwise

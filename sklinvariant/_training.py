@@ -314,7 +314,8 @@ def train(
     ).initialize()
     net.notify("on_train_begin", X=batches, y=None)
     if written is not None:
-        journal.restore(net, written)
+        with checkpoint.restoring():
+            journal.restore(net, written)
 
     def keep():
         number = epochs.restore(module)

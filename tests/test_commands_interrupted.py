@@ -146,6 +146,27 @@ def test_a_signal_that_was_ignored_stays_ignored():
     assert process.returncode == 0
 
 
+def test_a_signal_to_a_forked_child_ends_the_child_alone():
+    program = _PROGRAM.replace("WORK", "fork()")
+    program = program.replace(
+        "def main():",
+        """
+def fork():
+    child = os.fork()
+    if child == 0:
+        time.sleep(60)
+    os.kill(child, signal.SIGTERM)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
+    time.sleep(1.5)
+    print("still here")
+
+def main():""",
+    )
+    with _started("-c", program) as process:
+        assert process.communicate(timeout=60) == ("ready\nstill here\n", "")
+    assert process.returncode == 0
+
+
 def test_nobody_reads_on(tmp_path):
     """As in ``| head -1``: no message, and the status of other programs then."""
     with _started("-m", "sklinvariant", "tour", "--only", "hashing", cwd=tmp_path) as process:

@@ -168,6 +168,7 @@ def test_parameters_are_checked(tmp_path, words):
         sklinvariant.load(_craft(tmp_path / "model", change, words))
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # after a single epoch
 @pytest.mark.parametrize("name", [n for n, _ in sklinvariant.all_estimators()])
 def test_every_estimator_declares_what_it_keeps(name):
     """An array in the state of a fitted estimator is declared, so that one of another shape is refused."""

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from sklinvariant import BagOfWords, _images, _photo_index, save
+from sklinvariant import BagOfWords, _images, _photo_index, _photos, save
 from sklinvariant._command_line import main
 from sklinvariant._image_size import image_size
 from sklinvariant._images import read_picture
@@ -32,6 +32,13 @@ def _write_pictures(folder, n=4, seed=0):
     for i in range(n):
         coarse = rng.randint(256, size=(5, 5, 3)).astype(np.uint8)
         cv2.imwrite(str(folder / f"{i}.png"), cv2.resize(coarse, (40, 40), interpolation=cv2.INTER_LINEAR))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_photos, "_N_WORDS", 8)
+        yield
 
 
 @pytest.fixture(scope="module")

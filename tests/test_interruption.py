@@ -1,5 +1,6 @@
 """Ctrl-C during a fit: KeyboardInterrupt reaches the caller, and the model is that of the last finished epoch."""
 
+import inspect
 import os
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.validation import check_is_fitted
@@ -23,7 +25,9 @@ import sklinvariant
 from sklinvariant.aggregation import LearnedBoW
 from sklinvariant.autoencoder import SparseAutoencoder
 from sklinvariant.cluster import IICClassifier, IICClusterer
-from sklinvariant.feature_extraction import ConvolutionalFeatures
+from sklinvariant.cluster._pairs import nearest_partners
+from sklinvariant.feature_extraction import ConvolutionalFeatures, DensePatches
+from sklinvariant.hashing import HammingNeighbors, RBMHasher
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # few epochs, on purpose
 
@@ -347,7 +351,9 @@ class call_interrupted:
         self.n, self.count = n, 0
 
     def _see(self, frame, event, argument):
-        if event == "call" and frame.f_code.co_filename.startswith(self.folder):
+        code = frame.f_code
+        # the call of a generator may be the one that closes it, from which Python lets no exception out
+        if event == "call" and code.co_filename.startswith(self.folder) and not code.co_flags & inspect.CO_GENERATOR:
             self.count += 1
             if self.count == self.n:
                 raise KeyboardInterrupt
@@ -359,6 +365,62 @@ class call_interrupted:
 
     def __exit__(self, *error):
         sys.setprofile(self.before)
+
+
+def test_long_searches_are_made_in_parts(monkeypatch):
+    """Ctrl-C is heard between calls of faiss, none of which may take long."""
+    faiss, scanned = pytest.importorskip("faiss"), []
+
+    def knn_hamming(queries, codes, k):
+        scanned.append(len(queries) * codes.nbytes)
+        return np.zeros((len(queries), k), np.int32), np.zeros((len(queries), k), np.int64)
+
+    model = HammingNeighbors(packed=True).fit(np.random.RandomState(0).randint(256, size=(100_000, 8), dtype=np.uint8))
+    monkeypatch.setattr(faiss, "knn_hamming", knn_hamming)
+    assert model.kneighbors(n_neighbors=3)[0].shape == (100_000, 3)
+    assert sum(scanned) == 100_000 * 800_000
+    assert max(scanned) <= 1 << 30  # about half a second
+
+
+def test_parts_do_not_show():
+    images = np.random.RandomState(0).rand(40, 64, 64).astype(np.float32)
+    model = DensePatches(16, stride=1, normalize="contrast").fit(images)
+    whole = model.transform(images)
+    for i in (0, 17, 39):
+        assert_close(whole[i], model.transform(images[i : i + 1])[0])
+    codes = np.random.RandomState(0).randint(2, size=(3000, 16)).astype(np.uint8)
+    distances = (codes[:, None] != codes[:50]).sum(2)
+    for index in ("exact", "ivf", "multihash"):
+        model = HammingNeighbors(index=index, random_state=0).fit(codes[:50])
+        assert (model.kneighbors(codes, n_neighbors=1)[0][:, 0] >= distances.min(1)).all()
+        for row, found in enumerate(HammingNeighbors().fit(codes[:50]).radius_neighbors(codes, radius=2)[1][:20]):
+            assert set(found) == set(np.flatnonzero(distances[row] <= 2))
+
+
+def test_neighbours_are_found_in_parts(monkeypatch):
+    rows = np.random.RandomState(0).normal(size=(700, 20)).astype(np.float32)
+    rows[:5] = 100.0  # more than are looked for, far from the others
+    expected = NearestNeighbors(n_neighbors=3).fit(rows).kneighbors(return_distance=False)
+    monkeypatch.setattr("sklinvariant.cluster._pairs._COMPARED", 1)
+    searched, search = [], NearestNeighbors.kneighbors
+
+    def kneighbors(self, X=None, **params):
+        searched.append(len(X))
+        return search(self, X, **params)
+
+    monkeypatch.setattr(NearestNeighbors, "kneighbors", kneighbors)
+    found = nearest_partners(torch.from_numpy(rows), 3).numpy()
+    assert searched == [256, 256, 188]
+    np.testing.assert_array_equal(found[5:], expected[5:])
+    assert all(len({*few, i}) == 4 for i, few in enumerate(found.tolist()))
+    assert all(few <= set(range(5)) for few in map(set, found[:5].tolist()))
+
+
+def test_steps_within_a_step_are_bounded():
+    """A million ran for ever, and no bar moved."""
+    rows = np.random.RandomState(0).rand(20, 4)
+    with pytest.raises(ValueError, match=r"'cd_steps' parameter .* range \[1, 1000\]"):
+        RBMHasher(4, cd_steps=1_000_000).fit(rows)
 
 
 def seen_epochs(estimator):

@@ -1,6 +1,7 @@
 """skorch callbacks given to ``callbacks=``: each works, or is refused by name before anything is computed."""
 
 from functools import partial
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from skorch.callbacks import (
     InputShapeSetter,
     LoadInitState,
     LRScheduler,
+    MlflowLogger,
     ParamMapper,
     PassthroughScoring,
     PrintLog,
@@ -67,6 +69,7 @@ WORKING = {
     "mapper": lambda folder: ParamMapper("*", fn=lambda parameter: None),
     "tensorboard": lambda folder: TensorBoard(Log()),
     "sacred": lambda folder: SacredLogger(Log()),
+    "mlflow": lambda folder: MlflowLogger(MagicMock(), MagicMock()),
     "wandb": lambda folder: WandbLogger(Log(), save_model=False),
     "a class": lambda folder: EpochTimer,
     "a name": lambda folder: ("print_log", PrintLog()),

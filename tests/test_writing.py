@@ -1,17 +1,22 @@
 """No writer loses what was there: its own source, a full disk, an interruption."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from skorch.callbacks import Callback
 
 import sklinvariant
 from sklinvariant import DescriptorSets, _descriptors, _writing
 from sklinvariant.aggregation import BagOfWords
+from sklinvariant.cluster import IICClusterer
 from sklinvariant.hashing import HammingNeighbors
 
 OLD = DescriptorSets(np.arange(30.0).reshape(15, 2), [0, 5, 5, 15])
@@ -206,3 +211,144 @@ def test_files_of_one_model_are_byte_identical(tmp_path, make):
         sklinvariant.save(model, tmp_path / str(i))
         model = sklinvariant.load(tmp_path / str(i))
     assert len({file.read_bytes() for file in tmp_path.iterdir()}) == 1
+
+
+# Checkpoints of a fit
+
+ROWS = np.random.RandomState(0).normal(size=(24, 4)).astype(np.float32)
+
+
+def _clusterer(path, **params):
+    settings = {"n_neighbors": 4, "n_heads": 2, "max_epochs": 4, "random_state": 0} | params
+    return IICClusterer(2, checkpoint=path, **settings)
+
+
+class _Does(Callback):
+    """Calls something when the epochs of that number begins."""
+
+    def __init__(self, epoch, action):
+        self.epoch, self.action = epoch, action
+
+    def on_epoch_begin(self, net, **kwargs):
+        if len(net.history) == self.epoch:
+            self.action()
+
+
+def _interrupt():
+    raise KeyboardInterrupt
+
+
+def _interrupted_fit(path, **params):
+    """Leaves a checkpoint of two epochs."""
+    model = _clusterer(path, callbacks=[_Does(3, _interrupt)], **params)
+    with contextlib.suppress(KeyboardInterrupt), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.fit(ROWS)
+    assert path.exists()
+
+
+def _same_model(model, other):
+    assert [row["loss"] for row in model.history_] == [row["loss"] for row in other.history_]
+    np.testing.assert_array_equal(model.predict_proba(ROWS), other.predict_proba(ROWS))
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """A fit without a checkpoint."""
+    return _clusterer(None).fit(ROWS)
+
+
+def test_a_fit_outlasts_a_full_disk_under_its_checkpoint(tmp_path, full_disk, whole):
+    path = tmp_path / "fit"
+    model = _clusterer(path, callbacks=[_Does(2, lambda: full_disk(1000))])
+    with pytest.warns(RuntimeWarning, match=r"checkpoint=.*could not be written after epoch 2.*The fit goes on"):
+        model.fit(ROWS)
+    _same_model(model, whole)
+    assert not _files(tmp_path)
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, full_disk, whole):
+    path = tmp_path / "fit"
+    callbacks = [_Does(2, lambda: full_disk(1000)), _Does(3, _interrupt)]
+    with contextlib.suppress(KeyboardInterrupt), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _clusterer(path, callbacks=callbacks).fit(ROWS)
+    full_disk(10**9)
+    assert _files(tmp_path) == {"fit"}
+    _same_model(_clusterer(path).fit(ROWS), whole)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"my notes\n", b"PK\x03\x04 a document", b"\x80\x04\x95", b"sklinvariant\n"], ids=repr
+)
+def test_a_checkpoint_that_is_a_file_of_the_users(tmp_path, content):
+    path = tmp_path / "notes.txt"
+    path.write_bytes(content)
+    with pytest.raises(
+        ValueError, match=r"not a (whole )?checkpoint, and is left as it is; name another file"
+    ) as error:
+        _clusterer(path).fit(ROWS)
+    assert "delete" not in str(error.value)
+    assert path.read_bytes() == content
+
+
+def test_a_checkpoint_that_is_a_file_of_torch(tmp_path):
+    path = tmp_path / "weights.pt"
+    torch.save({"weight": torch.ones(3), "history": []}, path)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="left as it is"):
+        _clusterer(path).fit(ROWS)
+    assert path.read_bytes() == before
+
+
+def test_a_checkpoint_that_cannot_be_written_at_all(tmp_path):
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path, tmp_path / "file" / "fit"):
+        with pytest.raises(ValueError, match=r"cannot be used .*name another file"):
+            _clusterer(path).fit(ROWS)
+
+
+def test_files_beside_a_checkpoint_are_left_alone(tmp_path, whole):
+    (tmp_path / "fit.part").write_text("of the user's")
+    _same_model(_clusterer(tmp_path / "fit").fit(ROWS), whole)
+    assert (tmp_path / "fit.part").read_text() == "of the user's"
+    assert _files(tmp_path) == {"fit.part"}
+
+
+def test_two_fits_share_a_checkpoint(tmp_path, whole):
+    """The first goes on without it, and the second, which wrote it last, keeps it."""
+    path = tmp_path / "fit"
+    kept = []
+
+    def another():
+        path.unlink(missing_ok=True)
+        _interrupted_fit(path, learning_rate=0.02)
+        kept.append(path.read_bytes())
+
+    with pytest.warns(RuntimeWarning, match="is now written by another fit"):
+        model = _clusterer(path, callbacks=[_Does(2, another)]).fit(ROWS)
+    _same_model(model, whole)
+    assert path.read_bytes() == kept[0]
+    with pytest.raises(ValueError, match="of a fit with other learning_rate"):
+        _clusterer(path).fit(ROWS)
+
+
+def test_two_equal_fits_share_a_checkpoint(tmp_path, whole):
+    """The second goes on from what the first has done; both end with the same model."""
+    path = tmp_path / "fit"
+    others = []
+    callbacks = [_Does(3, lambda: others.append(_clusterer(path).fit(ROWS)))]
+    model = _clusterer(path, callbacks=callbacks).fit(ROWS)
+    for one in (model, *others):
+        _same_model(one, whole)
+    assert len(others) == 1
+    assert not path.exists()
+
+
+def test_checkpoints_of_the_first_release(tmp_path, whole):
+    path = tmp_path / "fit"
+    _interrupted_fit(path)
+    body = path.read_bytes().partition(b"\n")[2]
+    path.write_bytes(body)  # which had no first line
+    _same_model(_clusterer(path).fit(ROWS), whole)
+    assert not path.exists()

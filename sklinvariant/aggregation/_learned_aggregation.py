@@ -15,9 +15,9 @@ from torch import nn
 from sklinvariant._base import keeps_state_on_failure, resolve_device, torch_generator
 from sklinvariant._compat import FitReport, with_callbacks
 from sklinvariant._constraints import COUNT, COUNT_OR_ZERO, NON_NEGATIVE, POSITIVE, SHARE_OF_ALL
-from sklinvariant._settings import draw_seed, making_modules
+from sklinvariant._settings import draw_seed, making_modules, with_own_settings
 from sklinvariant._training import OPTIMIZERS, BagBatches, Batch, set_fitted, train
-from sklinvariant.aggregation._aggregator import Aggregator
+from sklinvariant.aggregation._aggregator import COUNT, NON_NEGATIVE, POSITIVE, Aggregator
 from sklinvariant.aggregation._codebook import draw_sample
 from sklinvariant.aggregation._linear_predictor import LinearPredictor
 from sklinvariant.aggregation._targets import prepare_targets, task_of_classes
@@ -37,7 +37,8 @@ class LearnedAggregation(LinearPredictor, Aggregator):
     ----------
     encoder : torch.nn.Module or callable
         The function T: a module that takes ``(rows, d)`` to ``(rows, D)``. It sees descriptors that are centred and
-        scaled to a mean square of 1. A module is copied, a callable ``encoder(d)`` makes one.
+        scaled to a mean square of 1. A module is copied, a callable ``encoder(d)`` makes one. What it draws from torch's
+        global generators, such as dropout, is seeded by ``random_state``; only one such module runs at a time.
     feature_map : {"chi2"}, callable or None, default=None
         Differentiable map between the representation and the linear model: "chi2" is that of
         `sklearn.kernel_approximation.AdditiveChi2Sampler`, for non-negative representations.
@@ -73,7 +74,8 @@ class LearnedAggregation(LinearPredictor, Aggregator):
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes.
     callbacks : list of skorch callbacks or None, default=None
-        Called during the training; scikit-learn's own are set by ``set_callbacks``.
+        Called during training; they can monitor ``train_loss``. Those that cannot work are refused.
+        Callbacks of scikit-learn are set by ``set_callbacks``.
     warm_start : bool, default=False
         Go on from the previous fit.
     verbose : int, default=0
@@ -385,6 +387,7 @@ class LearnedAggregation(LinearPredictor, Aggregator):
         return encoder(encoder.prepare(bags, device))
 
     @property
+    @with_own_settings
     def _n_features_out(self):
         d = self._state["n_descriptor_features"]
         encoder = self._build_encoder(self._state, self._units, torch.float32).eval()

@@ -8,7 +8,7 @@ from sklearn.utils.metaestimators import available_if
 
 from sklinvariant._base import FittedState, check_computed, check_fitted, to_numpy
 from sklinvariant._calls import Computing
-from sklinvariant._layout import Anything, Array, Each, Maybe, Number, Weights
+from sklinvariant._layout import Anything, Array, Check, Each, Maybe, Number, Weights
 from sklinvariant.aggregation._targets import Task
 from sklinvariant.networks import LinearCost, map_features
 
@@ -25,7 +25,7 @@ def _predicts(*losses):
 class LinearPredictor(Computing):
     """Mixin of an `Aggregator` with ``loss``, ``alpha`` and ``feature_map``: what its linear model answers."""
 
-    _layout = {
+    _layout: dict[str, Check] = {
         "task": Each(Anything(), 3),
         "coef": Maybe(Array("o", "f")),
         "intercept": Maybe(Array("o")),

@@ -188,7 +188,8 @@ class EquivariantAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMix
     n_iter_no_change : int, default=5
         Epochs to wait for that.
     callbacks : list of skorch callbacks or None, default=None
-        Called during training; scikit-learn's own are set by ``set_callbacks``.
+        Called during training; they can monitor ``train_loss``. Those that cannot work are refused.
+        Callbacks of scikit-learn are set by ``set_callbacks``.
     verbose : int, default=0
         1 shows a bar of epochs.
     random_state : int, RandomState or None, default=None
@@ -264,8 +265,8 @@ class EquivariantAutoencoder(CallbackSupportMixin, ClassNamePrefixFeaturesOutMix
         "cross_entropy": Flag(),
         "n_channels": Whole(),
         "sample_shape": Each(Whole()),
-        "shift": Array(None, None, None),
-        "scale": Array(None, None, None),
+        "shift": Array("n_channels", 1, 1),
+        "scale": Array("n_channels", 1, 1),
     }
     _parameter_constraints = {
         "latent_channels": [COUNT],

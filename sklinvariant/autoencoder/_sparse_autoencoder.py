@@ -87,7 +87,8 @@ class SparseAutoencoder(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMi
     warm_start : bool, default=False
         Let `fit` go on from what was learned before.
     callbacks : list of skorch callbacks or None, default=None
-        Called during training; scikit-learn's own are set by ``set_callbacks``.
+        Called during training; they can monitor ``train_loss``. Those that cannot work are refused.
+        Callbacks of scikit-learn are set by ``set_callbacks``.
     verbose : int, default=0
         1 shows a bar of epochs.
     random_state : int, RandomState or None, default=None

@@ -155,7 +155,8 @@ class IICClassifier(
     unlabeled_value : label or None, default=-1
         The rows of y that have no label. None where all rows have one, and -1 is a class.
     callbacks : list of skorch callbacks or None, default=None
-        Called during fine-tuning; scikit-learn's own are set by ``set_callbacks``.
+        Called during fine-tuning; they can monitor ``train_loss``. Those that cannot work are refused.
+        Callbacks of scikit-learn are set by ``set_callbacks``.
     verbose : int, default=0
         1 shows a bar of epochs.
     random_state : int, RandomState or None, default=None

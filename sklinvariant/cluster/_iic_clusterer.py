@@ -113,8 +113,9 @@ class IICClusterer(
     network : {"auto", "mlp", "vgg", "resnet"} or torch.nn.Module, default="auto"
         The trunk. "mlp": two layers of 256 units. "vgg": four 5 × 5 convolutions of 64 to 512 channels, the paper's for
         MNIST. "resnet": 34 layers on the edges (Sobel) of the grey image, the paper's for colour images. A module,
-        which is copied, takes (n, n_features) or (n, c, h, w) to features. "auto" is "mlp" for rows and images of
-        less than 12 pixels a side, then "vgg" for grey and "resnet" for colour images.
+        which is copied, takes (n, n_features) or (n, c, h, w) to features; what it draws from torch's global
+        generators, such as dropout, is seeded by ``random_state``, and only one such module runs at a time. "auto" is
+        "mlp" for rows and images of less than 12 pixels a side, then "vgg" for grey and "resnet" for colour images.
     n_overclusters : int or None, default=None
         Clusters of auxiliary heads, which learn in turns with the main ones and are then left aside: more than
         ``n_clusters``, so that the trunk learns finer differences. Doubles the time.
@@ -151,9 +152,11 @@ class IICClusterer(
         Let `fit` go on from what was learned before.
     checkpoint : str, path or None, default=None
         A file that `fit` writes after each epoch, and from which the same fit of the same samples goes on where it was
-        interrupted, to the same model. It is gone when the fit is done.
+        interrupted, to the same model. It is gone when the fit is done. Where it cannot be written (a full disk), or
+        another fit writes it too, the fit goes on with a warning.
     callbacks : list of skorch callbacks or None, default=None
-        Called during training; scikit-learn's own are set by ``set_callbacks``.
+        Called during training; they can monitor ``train_loss``. Those that cannot work are refused.
+        Callbacks of scikit-learn are set by ``set_callbacks``.
     verbose : int, default=0
         1 shows a bar of epochs.
     random_state : int, RandomState or None, default=None

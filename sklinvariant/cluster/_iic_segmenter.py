@@ -148,7 +148,8 @@ class IICSegmenter(CallbackSupportMixin, ImageEstimator):
     warm_start : bool, default=False
         Let `fit` go on from what was learned before.
     callbacks : list of skorch callbacks or None, default=None
-        Called during training.
+        Called during training; they can monitor ``train_loss``. Those that cannot work are refused.
+        Callbacks of scikit-learn are set by ``set_callbacks``.
     verbose : int, default=0
         1 shows a bar of epochs.
     random_state : int, RandomState or None, default=None
@@ -200,8 +201,8 @@ class IICSegmenter(CallbackSupportMixin, ImageEstimator):
             trunk__3__weight=Array("width", "width", 3, 3),
             trunk__0__weight=Array("width", "n_channels", 3, 3),
         ),
-        "shift": Array("n_channels", None, None),
-        "scale": Array("n_channels", None, None),
+        "shift": Array("n_channels", 1, 1),
+        "scale": Array("n_channels", 1, 1),
         "heads": Each(Whole()),
         "width": Whole(),
         "n_channels": Whole(),

@@ -7,6 +7,7 @@ of each sample, all first ones before the second ones. All of it is on the sampl
 
 import math
 
+import numpy as np
 import torch
 from sklearn.neighbors import NearestNeighbors
 
@@ -16,6 +17,8 @@ from sklinvariant.pooling._frames import following
 from sklinvariant.transforms import ColorJitter, Compose, Flip, Rotation, Scale, Shear, Translation
 
 MOST_STEPS = 3  # from neighbour to neighbour
+_COMPARED = 1 << 32  # numbers that a search for neighbours compares in a call, during which Ctrl-C is not heard
+_BLOCK = 256  # rows that scikit-learn compares at a time
 
 
 def default_views(channels):
@@ -46,11 +49,21 @@ def nearest_partners(samples, n_neighbors, auxiliary=None):
     if len(inside) < 2:
         raise ValueError(f'pairs="neighbors" needs more samples than n_samples={len(inside)}')
     k = min(n_neighbors, len(inside) - 1)
-    found = NearestNeighbors(n_neighbors=k).fit(rows).kneighbors(return_distance=False)
+    found = _nearest(rows, k)
     if len(inside) < len(rows):
-        nearest = NearestNeighbors(n_neighbors=k).fit(rows[inside]).kneighbors(return_distance=False)
-        found[inside] = torch.tensor(inside).numpy()[nearest]
+        found[inside] = torch.tensor(inside).numpy()[_nearest(rows[inside], k)]
     return as_tensor(found).to(samples.device)
+
+
+def _nearest(rows, k):
+    """Numbers (n, k) of the nearest other rows (n, d), found for some rows at a time: no call takes long."""
+    search = NearestNeighbors(n_neighbors=k + 1).fit(rows)
+    step = max(1, _COMPARED // rows.size // _BLOCK) * _BLOCK
+    parts = [search.kneighbors(rows[i : i + step], return_distance=False) for i in range(0, len(rows), step)]
+    found = np.concatenate(parts)
+    own = found == np.arange(len(rows))[:, None]
+    own[~own.any(1), 0] = True  # where it is not among so many that equal it
+    return found[~own].reshape(len(rows), -1)
 
 
 class ViewPairs:

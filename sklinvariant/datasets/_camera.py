@@ -5,11 +5,13 @@ import torch
 from sklearn.datasets import load_sample_images
 from sklearn.utils import check_random_state
 
+from sklinvariant._settings import with_own_settings
 from sklinvariant.transforms import warp
 
 _CALM = 8  # times that a walk's speed is smoothed
 
 
+@with_own_settings
 def make_camera_clips(n_clips=8, *, n_frames=60, size=48, random_state=None):
     """Clips of a camera that wanders over scikit-learn's two sample photographs, turns and comes nearer.
 

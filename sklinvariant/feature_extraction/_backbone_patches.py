@@ -58,7 +58,8 @@ class BackbonePatches(ImageTransformer):
     ----------
     module : torch.nn.Module, callable or str
         A network that takes ``(n, c, h, w)`` float32 images, a callable that makes one, or the name of one in
-        torchvision or timm, where installed: with their pretrained weights unless ``weights`` is given.
+        torchvision or timm, where installed: with their pretrained weights unless ``weights`` is given. What it draws
+        from torch's global generators is seeded with 0; only one such module runs at a time.
     layer : str or None, default=None
         Name of the layer (as in ``module.named_modules()``) whose output is taken; None takes the network's. For models
         of timm give ``timm.create_model(name, num_classes=0, global_pool="")`` as the module, whose output is that of

@@ -11,6 +11,7 @@ from sklinvariant._images import as_float
 from sklinvariant.feature_extraction._images import ImageTransformer
 from sklinvariant.kernels import unit_length
 
+_VALUES = 1 << 24  # numbers computed at a time
 _FLAT = 0.01  # added to the standard deviation of pixels 0-1, so that noise in a flat patch is not blown up
 
 
@@ -33,12 +34,12 @@ def patches_of(images, window, stride):
 
 
 def normalize_patches(patches, how, flat=_FLAT):
-    """To mean 0 and standard deviation 1 ("contrast"; less if it is near ``flat``), or to length 1 ("l2")."""
+    """In place: to mean 0 and standard deviation 1 ("contrast"; less if it is near ``flat``), or to length 1 ("l2")."""
     if how == "contrast":
         patches -= patches.mean(-1, keepdim=True)
         patches /= patches.std(-1, keepdim=True, unbiased=False) + flat
     elif how == "l2":
-        patches = unit_length(patches)
+        unit_length(patches, out=patches)
     return patches
 
 
@@ -91,8 +92,13 @@ class DensePatches(ImageTransformer):
         return {"n_descriptor_features": height * width * images.shape[-1]}
 
     def _describe(self, images, X):
-        patches = patches_of(as_float(images), window_of(self.patch_size, images), self.stride)
-        return DescriptorSets.from_bags(normalize_patches(patches, self.normalize))
+        window, patches = window_of(self.patch_size, images), None
+        step = max(1, _VALUES // patches_of(images[:1], window, self.stride).numel())
+        for start in range(0, len(images), step):  # in parts, between which Ctrl-C is heard
+            part = patches_of(as_float(images[start : start + step]), window, self.stride)
+            patches = part.new_empty(len(images), *part.shape[1:]) if patches is None else patches
+            patches[start : start + step] = normalize_patches(part, self.normalize)
+        return DescriptorSets.from_bags(patches)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -9,6 +9,10 @@ from sklinvariant._constraints import n_threads
 
 _ROWS = 1 << 16  # codes packed at a time
 _MOST_BUCKETS = 1 << 16  # that a query may look up in one table: more take longer than comparing all codes
+# what faiss is given at a time: within a call it listens to nobody, and Ctrl-C would have to wait
+_SCANNED_BYTES = 1 << 30
+_SEARCHED = 1 << 10
+_ADDED = 1 << 14
 
 
 def import_faiss():
@@ -48,11 +52,30 @@ def pack_bits(X, threshold):
 
 def exact_neighbors(queries, codes, k):
     """Distances (q, k) int32 and rows (q, k) int64 of the k nearest codes, by a scan of all of them."""
-    return import_faiss().knn_hamming(queries, codes, k)
+    return _in_parts(lambda part: import_faiss().knn_hamming(part, codes, k), queries, _at_once(codes))
 
 
 def codes_within(queries, codes, radius):
     """All codes at most ``radius`` bits away: limits (q + 1,), distances and rows, query after query."""
+    step = _at_once(codes)
+    parts = [_codes_within(queries[i : i + step], codes, radius) for i in range(0, len(queries) or 1, step)]
+    counts, distances, rows = (np.concatenate(values) for values in zip(*parts, strict=True))
+    return np.concatenate([[0], np.cumsum(counts)]), distances, rows
+
+
+def _at_once(codes):
+    """How many queries are compared with all codes in one call; some for each thread."""
+    return max(64, _SCANNED_BYTES // max(1, codes.nbytes))
+
+
+def _in_parts(search, queries, step):
+    """The distances and rows that ``search`` finds, for ``step`` queries at a time."""
+    parts = [search(queries[i : i + step]) for i in range(0, len(queries) or 1, step)]
+    return tuple(np.concatenate(values) for values in zip(*parts, strict=True))
+
+
+def _codes_within(queries, codes, radius):
+    """As `codes_within`, in one call; the number of codes for each query in place of the limits."""
     faiss = import_faiss()
     result = faiss.RangeSearchResult(len(queries))
     # faiss leaves out the radius itself
@@ -68,9 +91,9 @@ def codes_within(queries, codes, radius):
     limits = faiss.rev_swig_ptr(result.lims, len(queries) + 1).astype(np.int64)
     total = int(limits[-1])
     if total == 0:
-        return limits, np.empty(0, np.int32), np.empty(0, np.int64)
+        return np.diff(limits), np.empty(0, np.int32), np.empty(0, np.int64)
     distances = faiss.rev_swig_ptr(result.distances, total).astype(np.int32)
-    return limits, distances, faiss.rev_swig_ptr(result.labels, total).copy()
+    return np.diff(limits), distances, faiss.rev_swig_ptr(result.labels, total).copy()
 
 
 def _rising(first, last):
@@ -131,12 +154,17 @@ class ApproximateIndex:
     def add(self, codes):
         if self.data is not None:
             self.index, self.data = import_faiss().deserialize_index_binary(np.asarray(self.data)), None
-        self.index.add(codes)
+        self._add(self.index, codes)
+
+    @staticmethod
+    def _add(index, codes):
+        for start in range(0, len(codes), _ADDED):
+            index.add(codes[start : start + _ADDED])
 
     def search(self, queries, k, effort):
         """As `exact_neighbors`; where fewer are found, the rest of the rows is -1."""
         self._set_effort(effort)
-        return self.index.search(queries, k)
+        return _in_parts(lambda part: self.index.search(part, k), queries, _SEARCHED)
 
     def _set_effort(self, effort):
         raise NotImplementedError
@@ -183,7 +211,7 @@ class InvertedLists(ApproximateIndex):
         index.cp.seed, index.cp.niter = seed, 10
         index.cp.min_points_per_centroid, index.cp.max_points_per_centroid = 1, 64
         index.train(codes)
-        index.add(codes)
+        cls._add(index, codes)
         return cls(index)
 
     def _set_effort(self, effort):
@@ -228,8 +256,12 @@ class SmallWorldGraph(ApproximateIndex):
     def build(cls, codes, seed, *, n_links, ef_construction, **_):
         index = import_faiss().IndexBinaryHNSW(8 * codes.shape[1], n_links)
         index.hnsw.efConstruction = ef_construction
-        index.add(codes)
+        cls._add(index, codes)
         return cls(index)
+
+    @staticmethod
+    def _add(index, codes):
+        index.add(codes)  # in one piece, since the graph depends on the pieces; here faiss itself looks for Ctrl-C
 
     def _set_effort(self, effort):
         # faiss allocates as many candidates, and there are no more than codes
@@ -254,7 +286,7 @@ class MultiHash(ApproximateIndex):
             raise ValueError(f"n_tables={n_tables} of {table_bits or 1} bits are more than the {n_bits} bits of a code")
         per_table = table_bits or min(max(1, round(math.log2(n_built))), n_bits // n_tables)
         index = import_faiss().IndexBinaryMultiHash(n_bits, n_tables, per_table)
-        index.add(codes)
+        cls._add(index, codes)
         return cls(index)
 
     def _set_effort(self, effort):

@@ -15,7 +15,7 @@ from sklinvariant._base import (
     torch_generator,
 )
 from sklinvariant._compat import FitReport, with_callbacks
-from sklinvariant._constraints import COUNT, NON_NEGATIVE, POSITIVE, SHARE, SHARE_BELOW_ONE, check_size
+from sklinvariant._constraints import COUNT, NON_NEGATIVE, POSITIVE, SHARE, SHARE_BELOW_ONE, check_size, integers
 from sklinvariant._layout import Array, Text
 from sklinvariant._training import RowBatches, set_fitted, train
 from sklinvariant.hashing._hasher import N_BITS, Hasher
@@ -47,7 +47,7 @@ class RBMHasher(Hasher):
         and largest value, as probabilities (what leaves 0-1 later is cut). "binary": X is in 0-1 itself, and states
         are drawn. "gaussian": each feature to mean 0 and variance 1, with units of variance 1.
     cd_steps : int, default=1
-        Gibbs steps of contrastive divergence; more are slower and nearer to the likelihood.
+        Gibbs steps of contrastive divergence, at most 1000; more are slower and nearer to the likelihood.
     persistent : bool, default=False
         Go on with the last batch's states instead of starting from the data, as scikit-learn's BernoulliRBM does. Each
         call of `fit` or `partial_fit` starts them anew.
@@ -71,7 +71,8 @@ class RBMHasher(Hasher):
     warm_start : bool, default=False
         Let `fit` go on from what was learned before.
     callbacks : list of skorch callbacks or None, default=None
-        Called during training.
+        Called during training; they can monitor ``train_loss``. Those that cannot work are refused.
+        Callbacks of scikit-learn are set by ``set_callbacks``.
     verbose : int, default=0
         1 shows a bar of epochs.
     random_state : int, RandomState or None, default=None
@@ -131,7 +132,7 @@ class RBMHasher(Hasher):
         "n_bits": N_BITS,
         "regularization": [NON_NEGATIVE],
         "visible": [StrOptions({"scaled", "binary", "gaussian"})],
-        "cd_steps": [COUNT],
+        "cd_steps": [integers(1, 1000)],  # all within one training step
         "persistent": ["boolean"],
         "sparsity": [SHARE, None],
         "sparsity_weight": [NON_NEGATIVE],

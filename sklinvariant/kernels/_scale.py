@@ -47,12 +47,21 @@ def in_safe_unit(values):
     return (values if unit == 1 else values / unit), unit
 
 
-def unit_length(x, dim=-1):
-    """x divided by its Euclidean length, however long or short it is; zeros stay zeros."""
-    largest = torch.linalg.vector_norm(x, torch.inf, dim, keepdim=True)
-    x = x / torch.where(largest > 0, largest, 1)
-    # the length is now between 1 and √d, or 0
-    return x.div_(torch.linalg.vector_norm(x, dim=dim, keepdim=True).clamp_min(1))
+def unit_length(x, out=None):
+    """x divided by its Euclidean length along the last axis, however long or short that is; zeros stay zeros.
+
+    ``out`` takes the answer, and may be x itself.
+    """
+    info = torch.finfo(x.dtype)
+    length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    doubtful = ~((length > info.tiny**0.25) & (length < info.max**0.25)).squeeze(-1)
+    rows = x[doubtful]
+    answer = torch.div(x, length.clamp_min(info.tiny), out=out)
+    if len(rows):  # their squares are not precise, or not finite
+        largest = rows.abs().amax(-1, keepdim=True)
+        rows /= torch.where(largest > 0, largest, 1)
+        answer[doubtful] = rows / torch.linalg.vector_norm(rows, dim=-1, keepdim=True).clamp_min(1)
+    return answer
 
 
 def check_reach(largest, dtype, name, *, fitting, wide=False):

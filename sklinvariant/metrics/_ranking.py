@@ -2,12 +2,10 @@
 
 import math
 
-import numpy as np
 import torch
 
-from sklinvariant._base import Container, in_compute_dtype, resolve_device
+from sklinvariant._base import Container, as_numbers, resolve_device
 from sklinvariant._constraints import is_count
-from sklinvariant._descriptors import as_tensor, plain_tensor
 from sklinvariant._settings import with_own_settings
 from sklinvariant.kernels import largest_value, safe_unit
 
@@ -79,12 +77,11 @@ def exact_ranking(queries, database=None, *, metric="euclidean", n_neighbors=Non
 
 
 def _rows(X, name, metric):
-    X = plain_tensor(X, name) if isinstance(X, torch.Tensor) else np.asarray(X)
+    X = as_numbers(X, name)
     if X.ndim != 2 or len(X) == 0:
         raise ValueError(f"{name} must be of shape (n, d) with at least one row, got {tuple(X.shape)}")
     if metric == "hamming" and not ((X == 0) | (X == 1)).all():
         raise ValueError(f'{name} must hold bits 0 and 1 for metric="hamming"; unpack bytes with numpy.unpackbits')
-    X = as_tensor(in_compute_dtype(X))
     if not math.isfinite(largest_value(X)):
         raise ValueError(f"{name} contains NaN or infinity in row {int((~torch.isfinite(X)).any(1).nonzero()[0])}")
     return X

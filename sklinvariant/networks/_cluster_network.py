@@ -51,10 +51,11 @@ class ClusterNetwork(nn.Module):
         own = torch.Generator().manual_seed(seed)
         foreign = isinstance(trunk, nn.Module)
         module = copy.deepcopy(trunk) if foreign else trunk_for(shape, trunk, own)
-        module = nn.Sequential(module, nn.Flatten()).to(torch.float32, memory_format=torch.channels_last)
+        module = nn.Sequential(module, nn.Flatten()).to(torch.float32)
         inside = shape if len(shape) == 1 else (shape[2], *shape[:2])
         with torch.no_grad(), making_modules(seed) if foreign else contextlib.nullcontext():  # lazy layers are made now
             d = module.eval()(torch.zeros(1, *inside, **FLOAT32)).shape[1]
+        module.to(memory_format=torch.channels_last)
         auxiliary = None if n_overclusters is None else SubHeads(d, n_overclusters, n_heads, own)
         network = cls(module, SubHeads(d, n_clusters, n_heads, own), auxiliary, **settings)
         network.generator = generator if foreign else None

@@ -469,7 +469,7 @@ def test_checkpoints_of_other_fits(blobs, tmp_path):
     with pytest.raises(ValueError, match="is of a fit with other samples; delete it"):
         clone(model).fit(X + 1)
     file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(ValueError, match="cannot be read; delete it to begin anew"):
+    with pytest.raises(ValueError, match="is damaged; delete it to begin anew"):
         clone(model).fit(X)
 
 
