@@ -17,7 +17,7 @@ from sklinvariant._compat import FitReport, with_callbacks
 from sklinvariant._constraints import COUNT, COUNT_OR_ZERO, NON_NEGATIVE, POSITIVE, SHARE_OF_ALL
 from sklinvariant._settings import draw_seed, making_modules, with_own_settings
 from sklinvariant._training import OPTIMIZERS, BagBatches, Batch, set_fitted, train
-from sklinvariant.aggregation._aggregator import COUNT, NON_NEGATIVE, POSITIVE, Aggregator
+from sklinvariant.aggregation._aggregator import Aggregator
 from sklinvariant.aggregation._codebook import draw_sample
 from sklinvariant.aggregation._linear_predictor import LinearPredictor
 from sklinvariant.aggregation._targets import prepare_targets, task_of_classes
