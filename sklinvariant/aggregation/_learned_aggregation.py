@@ -37,8 +37,8 @@ class LearnedAggregation(LinearPredictor, Aggregator):
     ----------
     encoder : torch.nn.Module or callable
         The function T: a module that takes ``(rows, d)`` to ``(rows, D)``. It sees descriptors that are centred and
-        scaled to a mean square of 1. A module is copied, a callable ``encoder(d)`` makes one. What it draws from torch's
-        global generators, such as dropout, is seeded by ``random_state``; only one such module runs at a time.
+        scaled to a mean square of 1. A module is copied, a callable ``encoder(d)`` makes one. What it draws from
+        torch's global generators, such as dropout, is seeded by ``random_state``; only one such module runs at a time.
     feature_map : {"chi2"}, callable or None, default=None
         Differentiable map between the representation and the linear model: "chi2" is that of
         `sklearn.kernel_approximation.AdditiveChi2Sampler`, for non-negative representations.
