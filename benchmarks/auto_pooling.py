@@ -22,8 +22,9 @@ from sklearn.datasets import load_sample_images
 from sklearn.exceptions import ConvergenceWarning
 
 from sklinvariant import AutoPooling
-from sklinvariant.kernels import PoolingObjective, best_multiple, pair_moments, pooling_errors
-from sklinvariant.networks import pair_curvature
+from sklinvariant.pooling._pair_moments import pair_moments, pooling_errors
+from sklinvariant.pooling._pooling_descent import PoolingObjective, best_multiple
+from sklinvariant.pooling._pooling_loss import pair_curvature
 
 STEPS = (1.0, 2.0, 4.0)  # over the largest curvature
 CLIP = 40  # frames

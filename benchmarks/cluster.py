@@ -18,9 +18,10 @@ from measuring import medians, table
 from PIL import Image, ImageEnhance
 from torch.utils.data import DataLoader, Dataset
 
-from sklinvariant.cluster._pairs import PairBatches, ViewPairs
-from sklinvariant.kernels import joint_information, joint_sum
-from sklinvariant.networks import ClusterNetwork, vgg_trunk
+from sklinvariant.cluster._cluster_network import ClusterNetwork
+from sklinvariant.networks import vgg_trunk
+from sklinvariant.ops import joint_information, joint_sum
+from sklinvariant.pairs._sample_pairs import SamplePairBatches, ViewPairs
 from sklinvariant.transforms import ColorJitter, Compose, Crop, Rotation
 
 K, HEADS, BATCH = 10, 5, 500
@@ -91,7 +92,7 @@ def training(args):
             network, optimizer = start(trunk, (side, side, 1), args.device)
             samples = torch.from_numpy(images).float()[..., None].to(args.device) / 255
             source = ViewPairs(samples, VIEWS, torch.Generator().manual_seed(0))
-            batches = PairBatches(source, source.rows, batch_size=BATCH, n_repeats=1)
+            batches = SamplePairBatches(source, source.rows, batch_size=BATCH, n_repeats=1)
 
             def ours(network=network, optimizer=optimizer, batches=batches):
                 for batch, _ in batches:

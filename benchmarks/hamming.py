@@ -66,7 +66,7 @@ def against_faiss(n, n_bits, repeats, threads):
     """Seconds of ours and of faiss for the same 1000 queries, by turns; and those of many small batches."""
     import faiss
 
-    from sklinvariant.hashing import HammingNeighbors
+    from sklinvariant.neighbors import HammingNeighbors
 
     codes, queries = clustered_codes(n, n_bits, 1), clustered_codes(1000, n_bits, 2)
     faiss.omp_set_num_threads(threads)
@@ -92,7 +92,7 @@ def one_index(kind, n, n_bits, repeats, threads, sweep):
     """Everything about one index, in this process."""
     import faiss
 
-    from sklinvariant.hashing import HammingNeighbors
+    from sklinvariant.neighbors import HammingNeighbors
 
     codes, queries = clustered_codes(n, n_bits, 1), clustered_codes(1000, n_bits, 2)
     HammingNeighbors(packed=True).fit(codes[:1000]).kneighbors(queries[:10])  # loads what is loaded once

@@ -47,7 +47,7 @@ def speed(path):
 
 def likelihood(X):
     """The same setting, 10 epochs: pseudo-likelihood of 5,000 rows, by one formula."""
-    from sklinvariant.networks import pseudo_log_likelihood
+    from sklinvariant.hashing._rbm import pseudo_log_likelihood
 
     setting = {"learning_rate": 0.05, "batch_size": 100, "random_state": 0}
     theirs = BernoulliRBM(256, n_iter=10, **setting).fit(X)

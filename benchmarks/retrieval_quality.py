@@ -68,7 +68,7 @@ def rows_of(archive):
 
 def load(data, name):
     """Pictures in squares, and their labels."""
-    from sklinvariant._images import fit_into
+    from sklinvariant.images._pixels import fit_into
 
     files = {"groups": "multiview_groups", "groceries": "grocery_packages_176", "eth80": "eth80_128"}
     archive = zipfile.ZipFile(next(data.glob(f"{files.get(name, 'bsds500_256')}*.zip")))

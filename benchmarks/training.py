@@ -16,8 +16,9 @@ from skorch import NeuralNetClassifier
 from torch import nn
 
 from sklinvariant._compat import FitReport
-from sklinvariant._training import BagBatches, train
 from sklinvariant.networks import Bags
+from sklinvariant.training._batches import BagBatches
+from sklinvariant.training._loop import train
 
 
 def network():

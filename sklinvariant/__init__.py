@@ -7,7 +7,7 @@ import importlib
 
 __version__ = "0.1.0.dev0"
 
-_SUBPACKAGES = (
+PUBLIC_ROOMS = (
     "aggregation",
     "autoencoder",
     "cluster",
@@ -15,36 +15,56 @@ _SUBPACKAGES = (
     "feature_extraction",
     "hashing",
     "inspection",
-    "kernels",
     "metrics",
+    "neighbors",
     "networks",
+    "ops",
     "pooling",
     "transforms",
 )
 _NAMES = {
     "AutoPooling": "pooling",
+    "BackbonePatches": "feature_extraction",
     "BagOfWords": "aggregation",
-    "DescriptorSets": "_descriptors",
+    "BilinearHasher": "hashing",
+    "ConvolutionalFeatures": "feature_extraction",
+    "DensePatches": "feature_extraction",
+    "DescriptorSets": "bags",
+    "EquivariantAutoencoder": "autoencoder",
     "FisherVector": "aggregation",
+    "HammingNeighbors": "neighbors",
+    "IICClassifier": "cluster",
     "IICClusterer": "cluster",
+    "IICSegmenter": "cluster",
+    "ITQHasher": "hashing",
+    "LSHHasher": "hashing",
     "LearnedAggregation": "aggregation",
     "LearnedBoW": "aggregation",
     "LearnedFisherVector": "aggregation",
     "LearnedVLAD": "aggregation",
+    "LocalDescriptors": "feature_extraction",
     "NestedInvariancePooler": "pooling",
+    "OnDescriptors": "feature_extraction",
+    "OverclusteringClassifier": "cluster",
+    "PCAHasher": "hashing",
     "RBMHasher": "hashing",
+    "SKLSHHasher": "hashing",
+    "SignHasher": "hashing",
+    "SparseAutoencoder": "autoencoder",
+    "SpatialPooling": "pooling",
+    "SpectralHasher": "hashing",
     "VLAD": "aggregation",
-    "all_estimators": "_discovery",
-    "load": "_persistence",
-    "save": "_persistence",
-    "show_versions": "_show_versions",
-    "trusted_types": "_persistence",
+    "all_estimators": "base",
+    "load": "base",
+    "save": "base",
+    "show_versions": "base",
+    "trusted_types": "base",
 }
-__all__ = ["__version__", *_NAMES, *_SUBPACKAGES]
+__all__ = ["__version__", *_NAMES, *PUBLIC_ROOMS]
 
 
 def __getattr__(name):
-    if name in _SUBPACKAGES:
+    if name in PUBLIC_ROOMS:
         return importlib.import_module(f"sklinvariant.{name}")
     if name in _NAMES:
         return getattr(importlib.import_module(f"sklinvariant.{_NAMES[name]}"), name)

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sklinvariant._command_line import main
+from sklinvariant.cli._command_line import main
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
 _SOON = 5.0  # seconds; less than one on a machine that has nothing else to do

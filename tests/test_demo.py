@@ -7,9 +7,9 @@ import sys
 import numpy as np
 import pytest
 
-from sklinvariant import _demo_tour
-from sklinvariant._command_line import main
-from sklinvariant._demo_families import FAMILIES, Row
+from sklinvariant.cli import _tour as _demo_tour
+from sklinvariant.cli._command_line import main
+from sklinvariant.cli._tour_families import FAMILIES, Row
 from sklinvariant.datasets import make_camera_clips
 
 

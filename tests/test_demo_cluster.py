@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from tolerance import assert_close
 
-from sklinvariant import _demo
-from sklinvariant._command_line import main
+from sklinvariant.cli import _aggregation as _demo
+from sklinvariant.cli._command_line import main
 
 _QUICK = ["--image-size", "32", "--clusters", "2"]
 

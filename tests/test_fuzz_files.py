@@ -23,9 +23,10 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 import sklinvariant
-from sklinvariant import DescriptorSets, _persistence
+from sklinvariant import DescriptorSets
+from sklinvariant.base import _persistence as _persistence
 from sklinvariant.cluster import IICClusterer
-from sklinvariant.hashing import HammingNeighbors
+from sklinvariant.neighbors import HammingNeighbors
 
 TIMES = float(os.environ.get("SKLINVARIANT_FUZZ", "1"))
 MODELS = [

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sklearn.exceptions import ConvergenceWarning
 from tolerance import assert_close, assert_same_labels
 
-from sklinvariant import DescriptorSets, kernels, metrics, transforms
+from sklinvariant import DescriptorSets, metrics, ops, transforms
 from sklinvariant.datasets import frame_pairs, make_camera_clips
 from sklinvariant.feature_extraction import BackbonePatches
 from sklinvariant.networks import LiftingConv2d
@@ -249,7 +249,7 @@ def _joint():
 
 def _scores():
     rows = torch.as_tensor(_rows(), device="cpu")
-    return kernels.Scores(rows[:2].T.contiguous(), rows[0, :2], rows[0], rows[0, 0].abs())
+    return ops.Scores(rows[:2].T.contiguous(), rows[0, :2], rows[0], rows[0, 0].abs())
 
 
 def _bags():
@@ -283,7 +283,7 @@ FUNCTIONS = {
     "DescriptorSets": _bags,
     "frame_pairs": lambda: frame_pairs([_rng().rand(6, 20, 20)], n_pairs=5, patch_size=4, size=12, random_state=0),
     "make_camera_clips": lambda: make_camera_clips(1, n_frames=3, size=8, random_state=0),
-    "fit_kmeans": lambda: kernels.fit_kmeans(
+    "fit_kmeans": lambda: ops.fit_kmeans(
         torch.as_tensor(_rows(), device="cpu"),
         torch.ones(12, dtype=torch.float32, device="cpu"),
         2,
@@ -291,9 +291,9 @@ FUNCTIONS = {
         tol=0,
         generator=torch.Generator().manual_seed(0),
     )[0],
-    "joint_information": lambda: kernels.joint_information(kernels.joint_sum(_joint(), _joint())),
-    "merge_clusters": lambda: kernels.merge_clusters(_joint()[0], 2, generator=torch.Generator().manual_seed(0)),
-    "soft_moments": lambda: kernels.soft_moments(
+    "joint_information": lambda: ops.joint_information(ops.joint_sum(_joint(), _joint())),
+    "merge_clusters": lambda: ops.merge_clusters(_joint()[0], 2, generator=torch.Generator().manual_seed(0)),
+    "soft_moments": lambda: ops.soft_moments(
         torch.as_tensor(_rows(), device="cpu"), np.array([0, 5, 12]), _scores(), order=1
     ),
 }
@@ -326,8 +326,8 @@ def test_the_settings_of_the_user_are_back_afterwards():
 def test_kernels_keep_the_gradients_of_the_user():
     joint = _joint().requires_grad_()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        value = kernels.joint_information(joint)
+        value = ops.joint_information(joint)
     assert value.dtype == torch.float32
     assert value.requires_grad
     with torch.no_grad():
-        assert not kernels.joint_information(joint).requires_grad
+        assert not ops.joint_information(joint).requires_grad

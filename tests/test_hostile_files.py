@@ -13,10 +13,12 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 import sklinvariant
-from sklinvariant import DescriptorSets, _persistence
-from sklinvariant._layout import layout_of
+from sklinvariant import DescriptorSets
 from sklinvariant.aggregation import VLAD, BagOfWords
-from sklinvariant.hashing import HammingNeighbors, LSHHasher
+from sklinvariant.base import _persistence as _persistence
+from sklinvariant.base._state_layout import layout_of
+from sklinvariant.hashing import LSHHasher
+from sklinvariant.neighbors import HammingNeighbors
 
 
 @pytest.fixture(scope="module")

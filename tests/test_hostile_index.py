@@ -14,13 +14,16 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from sklinvariant import BagOfWords, _images, _photo_index, _photos, save
-from sklinvariant._command_line import main
-from sklinvariant._image_size import image_size
-from sklinvariant._images import read_picture
-from sklinvariant._outputs import printable, write_table
-from sklinvariant._photos import list_pictures
-from sklinvariant._report import write_clusters, write_report
+from sklinvariant import BagOfWords, save
+from sklinvariant.cli import _photo_index as _photo_index
+from sklinvariant.cli import _photos as _photos
+from sklinvariant.cli._command_line import main
+from sklinvariant.cli._outputs import printable, write_table
+from sklinvariant.cli._photos import list_images
+from sklinvariant.cli._report import write_clusters, write_report
+from sklinvariant.images import _pixels as _images
+from sklinvariant.images._image_size import image_size
+from sklinvariant.images._pixels import read_image
 
 _SETTINGS = {"n_bits": 2, "image_size": 32, "n_rotations": 2, "n_scales": 1, "show": False}
 _HOSTILE = ["<script>alert(1)</script>.png", '"><img src=x onerror=alert(1)>.png', "</title><svg onload=alert(1)>"]
@@ -209,12 +212,12 @@ def test_links_out_of_the_folder_are_followed_on_request_alone(tmp_path):
     (photos / "nowhere.png").symlink_to(tmp_path / "nowhere")
     (photos / "itself.png").symlink_to(photos / "itself.png")
     with pytest.warns(UserWarning, match="2 links lead out of .* --follow-links"):
-        found = list_pictures(photos)
+        found = list_images(photos)
     inside = ["deeper/0.png", "inside.png", "itself.png"]
     assert [name for name, _ in found] == inside
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = list_pictures(photos, follow_links=True)
+        found = list_images(photos, follow_links=True)
     assert sorted(name for name, _ in found) == sorted([*inside, "folder/0.png", "folder/1.png", "out.png"])
 
 
@@ -288,17 +291,17 @@ def test_a_huge_picture_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(cv2, "imdecode", lambda *args: pytest.fail("was decoded"))
         with pytest.raises(ValueError, match=r"bomb\.png has 32000 x 32000 pixels, more than the limit of 178,956,970"):
-            read_picture(path)
+            read_image(path)
     small = tmp_path / "small.png"
     small.write_bytes(_bomb(16))
     monkeypatch.setenv("SKLINVARIANT_MAX_PIXELS", "255")
     with pytest.raises(ValueError, match="set the environment variable SKLINVARIANT_MAX_PIXELS"):
-        read_picture(small)
+        read_image(small)
     monkeypatch.setenv("SKLINVARIANT_MAX_PIXELS", "256")
-    assert read_picture(small).shape == (16, 16, 3)
+    assert read_image(small).shape == (16, 16, 3)
     monkeypatch.setenv("SKLINVARIANT_MAX_PIXELS", "many")
     with pytest.raises(ValueError, match="SKLINVARIANT_MAX_PIXELS must be a whole number, got 'many'"):
-        read_picture(small)
+        read_image(small)
 
 
 def test_a_huge_picture_is_skipped_by_every_reader(tmp_path, monkeypatch):
@@ -348,13 +351,13 @@ def test_the_header_of_every_format_is_read(kind, settings):
         image_size(bytes(damaged))
 
 
-@pytest.mark.parametrize("ending", sorted(_images.PICTURES - {".heic", ".heif", ".avif", ".gif"}))
+@pytest.mark.parametrize("ending", sorted(_images.IMAGE_SUFFIXES - {".heic", ".heif", ".avif", ".gif"}))
 def test_the_formats_that_opencv_writes_are_read(ending, tmp_path):
     path, picture = tmp_path / f"a{ending}", np.full((70, 90, 3), 200, np.uint8)
     kind = ".jpg" if ending == ".jfif" else ending
     path.write_bytes(cv2.imencode(kind, picture[..., 0] if kind == ".pgm" else picture)[1])
     assert image_size(path.read_bytes()) == (90, 70)
-    assert read_picture(path).shape == (70, 90, 3)
+    assert read_image(path).shape == (70, 90, 3)
 
 
 def test_comments_and_names_in_plain_headers():

@@ -11,9 +11,11 @@ import cv2
 import numpy as np
 import pytest
 
-from sklinvariant import _lock, _photo_index, _photos
-from sklinvariant._command_line import main
-from sklinvariant._lock import locked
+from sklinvariant.cli import _lock as _lock
+from sklinvariant.cli import _photo_index as _photo_index
+from sklinvariant.cli import _photos as _photos
+from sklinvariant.cli._command_line import main
+from sklinvariant.cli._lock import locked
 
 pytest.importorskip("faiss", reason="faiss is not installed")
 _QUICK = {"n_bits": 4, "image_size": 32, "n_rotations": 2, "n_scales": 1}
@@ -82,7 +84,7 @@ def test_a_run_that_is_refused_changes_nothing(photos, tmp_path, capsys):
 def test_the_lock_of_a_killed_process_is_free(tmp_path):
     program = f"""
 import sys
-from sklinvariant._lock import locked
+from sklinvariant.cli._lock import locked
 with locked({str(tmp_path / "lock")!r}, "here"):
     print("locked", flush=True)
     sys.stdin.read()
@@ -160,9 +162,9 @@ def test_an_index_is_not_finished_where_another_program_has_changed_it(photos, t
 
 def test_a_photograph_that_could_not_be_read_is_tried_again(photos, tmp_path, monkeypatch):
     """A permission or a network drive may be back, and the file has not changed."""
-    from sklinvariant.feature_extraction import _picture_stream
+    from sklinvariant.images import _image_stream as _picture_stream
 
-    read, seen = _picture_stream.read_picture, []
+    read, seen = _picture_stream.read_image, []
 
     def denied(path):
         if path.endswith("4.png"):
@@ -173,10 +175,10 @@ def test_a_photograph_that_could_not_be_read_is_tried_again(photos, tmp_path, mo
         seen.append(path)
         return read(path)
 
-    monkeypatch.setattr(_picture_stream, "read_picture", denied)
+    monkeypatch.setattr(_picture_stream, "read_image", denied)
     count, skipped = _index(photos, tmp_path / "index")
     assert (count, [name for name, _ in skipped]) == (5, ["4.png"])
-    monkeypatch.setattr(_picture_stream, "read_picture", counted)
+    monkeypatch.setattr(_picture_stream, "read_image", counted)
     assert _index(photos, tmp_path / "index") == (6, [])
     assert seen == [str(photos / "4.png")]  # and it alone
     _index(photos, tmp_path / "index")

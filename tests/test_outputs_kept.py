@@ -5,9 +5,9 @@ import os
 import matplotlib
 import pytest
 
-from sklinvariant._command_line import main
-from sklinvariant._outputs import PAGE, PICTURE, TABLE, check_output, save_figure, write_table
-from sklinvariant._report import write_clusters, write_report
+from sklinvariant.cli._command_line import main
+from sklinvariant.cli._outputs import PAGE, PICTURE, TABLE, check_output, save_figure, write_table
+from sklinvariant.cli._report import write_clusters, write_report
 
 matplotlib.use("Agg")
 

@@ -15,8 +15,9 @@ from tolerance import assert_close
 
 import sklinvariant
 from sklinvariant import transforms
-from sklinvariant._parameters import Number, is_number
-from sklinvariant.hashing import HammingNeighbors, PCAHasher
+from sklinvariant.base._parameters import Number, is_number
+from sklinvariant.hashing import PCAHasher
+from sklinvariant.neighbors import HammingNeighbors
 
 ANSWERS = ("transform", "predict", "kneighbors")
 # where the default is None, or where an integer is one of several kinds of value

@@ -13,8 +13,8 @@ from sklearn.svm import LinearSVC
 from tolerance import assert_close
 
 import sklinvariant
-from sklinvariant import _persistence
 from sklinvariant.aggregation import VLAD, BagOfWords, LearnedBoW, LearnedFisherVector, LearnedVLAD
+from sklinvariant.base import _persistence as _persistence
 from sklinvariant.feature_extraction import DensePatches
 
 

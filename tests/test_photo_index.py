@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sklinvariant import _photo_index, load
-from sklinvariant._command_line import main
+from sklinvariant import load
+from sklinvariant.cli import _photo_index as _photo_index
+from sklinvariant.cli._command_line import main
 
 pytest.importorskip("faiss", reason="faiss is not installed")
 _QUICK = ["--image-size", "48", "--rotations", "4", "--scales", "2", "--bits", "32"]

@@ -11,9 +11,10 @@ from tolerance import assert_close
 from sklinvariant.aggregation import VLAD, LearnedVLAD
 from sklinvariant.cluster import IICClusterer, OverclusteringClassifier
 from sklinvariant.feature_extraction import DensePatches
+from sklinvariant.feature_extraction._filters import fit_zca, slide
 from sklinvariant.hashing import SignHasher
-from sklinvariant.kernels import fit_kmeans, fit_zca, in_safe_unit, moment, slide, unit_length
 from sklinvariant.metrics import equivariance_error, exact_ranking, invariance_score, make_retrieval_scorer
+from sklinvariant.ops import fit_kmeans, in_safe_unit, moment, unit_length
 from sklinvariant.pooling import NestedInvariancePooler
 
 SCALES = [

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from sklinvariant.cluster import IICClusterer
+from sklinvariant.pairs._frames import warn_of_shuffled
 from sklinvariant.pooling import AutoPooling
-from sklinvariant.pooling._frames import warn_of_shuffled
 
 pytestmark = pytest.mark.filterwarnings("ignore:IIC:sklearn.exceptions.ConvergenceWarning")
 MESSAGE = "consecutive rows are no more alike than random ones.*Pass groups"

@@ -9,10 +9,10 @@ from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback, EarlyStopping
 from tolerance import assert_close
 
-from sklinvariant._training import BagBatches
 from sklinvariant.aggregation import VLAD, BagOfWords, FisherVector, LearnedBoW
 from sklinvariant.feature_extraction import DensePatches, OnDescriptors
 from sklinvariant.networks import Bags
+from sklinvariant.training._batches import BagBatches
 
 
 class Interrupt(Callback):

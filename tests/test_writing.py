@@ -14,10 +14,11 @@ import torch
 from skorch.callbacks import Callback
 
 import sklinvariant
-from sklinvariant import DescriptorSets, _descriptors, _writing
+from sklinvariant import DescriptorSets, _descriptors
 from sklinvariant.aggregation import BagOfWords
+from sklinvariant.base import _writing as _writing
 from sklinvariant.cluster import IICClusterer
-from sklinvariant.hashing import HammingNeighbors
+from sklinvariant.neighbors import HammingNeighbors
 
 OLD = DescriptorSets(np.arange(30.0).reshape(15, 2), [0, 5, 5, 15])
 NEW = DescriptorSets(-np.arange(30.0).reshape(15, 2), [0, 1, 2, 15])  # as many values in other bags

@@ -18,8 +18,8 @@ from sklinvariant import NestedInvariancePooler, RBMHasher
 from sklinvariant.aggregation import BagOfWords
 from sklinvariant.datasets import load_digits_images
 from sklinvariant.feature_extraction import ConvolutionalFeatures
-from sklinvariant.hashing import HammingNeighbors
 from sklinvariant.inspection import BitActivationDisplay, RetrievalDisplay
+from sklinvariant.neighbors import HammingNeighbors
 from sklinvariant.transforms import Rotation, Scale, warp
 
 digits = load_digits_images()

@@ -8,12 +8,21 @@ import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
-from sklinvariant._base import BagEstimator, check_fitted, resolve_device
 from sklinvariant._compat import CallbackSupportMixin
-from sklinvariant._layout import Array, Number, Whole
-from sklinvariant._parameters import Count, OnDevice, RandomState, declared
-from sklinvariant.kernels import compute_dtype
+from sklinvariant.bags import BagEstimator
+from sklinvariant.base import (
+    Array,
+    Count,
+    OnDevice,
+    RandomState,
+    RealNumber,
+    Whole,
+    check_fitted,
+    declared,
+    resolve_device,
+)
 from sklinvariant.networks import Bags, Units
+from sklinvariant.ops import compute_dtype
 
 
 @declared
@@ -37,7 +46,7 @@ class Aggregator(OnDevice, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin
 
     _layout = {
         "shift": Array("n_descriptor_features"),
-        "scale": Number(),
+        "scale": RealNumber(),
         "n_descriptor_features": Whole(),
     }
 

@@ -10,14 +10,23 @@ import torch
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import HasMethods
 
-from sklinvariant._base import FittedState, keeps_state_on_failure, torch_generator
 from sklinvariant._compat import reports_fit
-from sklinvariant._layout import Array, Number
-from sklinvariant._parameters import Count, FiniteArray, NonNegative, Positive, declared
 from sklinvariant.aggregation._aggregator import Aggregator
 from sklinvariant.aggregation._codebook import draw_sample, learn_codebook, scale_gamma
-from sklinvariant.kernels import count_codewords, nearest_codewords
+from sklinvariant.base import (
+    Array,
+    Count,
+    FiniteArray,
+    FittedState,
+    NonNegative,
+    Positive,
+    RealNumber,
+    declared,
+    keeps_state_on_failure,
+    torch_generator,
+)
 from sklinvariant.networks import SoftBagOfWords
+from sklinvariant.ops import count_codewords, nearest_codewords
 
 
 @declared
@@ -46,7 +55,7 @@ class CodebookAggregator(Aggregator):
 
     _layout = {
         "codebook": Array("k", "n_descriptor_features"),
-        "gamma": Number(),
+        "gamma": RealNumber(),
     }
     n_codewords: Count = 64
     _: KW_ONLY

@@ -8,9 +8,9 @@ import torch
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
-from sklinvariant._base import resolve_device
-from sklinvariant._descriptors import as_tensor
-from sklinvariant.kernels import (
+from sklinvariant.base import as_tensor, resolve_device
+from sklinvariant.networks import Units
+from sklinvariant.ops import (
     DOUBLE_ROWS,
     Mixture,
     compute_dtype,
@@ -20,7 +20,6 @@ from sklinvariant.kernels import (
     hard_mixture,
     standardize,
 )
-from sklinvariant.networks import Units
 
 _GAMMA_SAMPLE = 10_000
 

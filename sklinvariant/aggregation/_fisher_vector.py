@@ -8,14 +8,12 @@ from typing import Annotated, Any
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import HasMethods
 
-from sklinvariant._base import FittedState, keeps_state_on_failure, torch_generator
 from sklinvariant._compat import reports_fit
-from sklinvariant._layout import Array
-from sklinvariant._parameters import Count, NonNegative, declared
 from sklinvariant.aggregation._aggregator import Aggregator
 from sklinvariant.aggregation._codebook import draw_sample, learn_mixture
-from sklinvariant.kernels import Mixture
+from sklinvariant.base import Array, Count, FittedState, NonNegative, declared, keeps_state_on_failure, torch_generator
 from sklinvariant.networks import SoftFisherVector
+from sklinvariant.ops import Mixture
 
 
 @declared

@@ -16,9 +16,12 @@ import torch
 from sklearn.base import _fit_context
 from torch import nn
 
-from sklinvariant._base import keeps_state_on_failure, resolve_device, torch_generator
 from sklinvariant._compat import FitReport, with_callbacks
-from sklinvariant._parameters import (
+from sklinvariant._settings import draw_seed, making_modules, with_own_settings
+from sklinvariant.aggregation._aggregator import Aggregator
+from sklinvariant.aggregation._codebook import draw_sample
+from sklinvariant.aggregation._linear_predictor import LinearPredictor
+from sklinvariant.base import (
     Count,
     CountOrZero,
     NonNegative,
@@ -26,15 +29,13 @@ from sklinvariant._parameters import (
     ShareOfAll,
     Verbose,
     declared,
+    keeps_state_on_failure,
+    resolve_device,
+    torch_generator,
 )
-from sklinvariant._settings import draw_seed, making_modules, with_own_settings
-from sklinvariant._training import OPTIMIZERS, BagBatches, Batch, set_fitted, train
-from sklinvariant.aggregation._aggregator import Aggregator
-from sklinvariant.aggregation._codebook import draw_sample
-from sklinvariant.aggregation._linear_predictor import LinearPredictor
-from sklinvariant.aggregation._targets import prepare_targets, task_of_classes
-from sklinvariant.kernels import compute_dtype
-from sklinvariant.networks import Bags, LinearCost, MeanEncoder, Objective, OwnCost, fit_cost, map_features
+from sklinvariant.networks import Bags, CustomLoss, LinearCost, MeanEncoder, Objective, fit_cost, map_features
+from sklinvariant.ops import compute_dtype
+from sklinvariant.training import OPTIMIZERS, BagBatches, Batch, prepare_targets, set_fitted, task_of_classes, train
 
 _GAIN_SAMPLE = 512  # bags that the size of the representation is measured on
 
@@ -263,7 +264,7 @@ class AggregationLearner(LinearPredictor, Aggregator):
         """Encoder, feature map and cost: a new cost, or that of a fitted ``state``."""
         if task.kind == "own":
             loss = copy.deepcopy(self.loss) if isinstance(self.loss, nn.Module) else self.loss
-            cost = OwnCost(loss, encoder.generator).to(dtype)
+            cost = CustomLoss(loss, encoder.generator).to(dtype)
             if state is not None:
                 cost.load_state_dict({name: torch.as_tensor(value) for name, value in state["cost"].items()})
         elif state is not None:

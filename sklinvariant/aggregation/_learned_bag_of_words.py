@@ -9,16 +9,9 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from sklearn.utils._param_validation import HasMethods
 
-from sklinvariant._base import FittedState
-from sklinvariant._layout import Array, Maybe, Number
-from sklinvariant._parameters import (
-    Count,
-    FiniteArray,
-    Positive,
-    declared,
-)
 from sklinvariant.aggregation._codebook import learn_codebook, learn_mixture, scale_gamma
 from sklinvariant.aggregation._learned_aggregation import AggregationLearner
+from sklinvariant.base import Array, Count, FiniteArray, FittedState, Maybe, Positive, RealNumber, declared
 from sklinvariant.networks import SoftBagOfWords
 
 
@@ -75,7 +68,7 @@ class LearnedBoW(AggregationLearner):
 
     _layout = {
         "codebook": Array("k", "n_descriptor_features"),
-        "gamma": Number(),
+        "gamma": RealNumber(),
         "covariances": Maybe(Array("k", "n_descriptor_features")),
     }
     n_codewords: Count = 64

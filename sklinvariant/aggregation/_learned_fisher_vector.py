@@ -9,17 +9,11 @@ from typing import Annotated, Any, Literal
 from sklearn.base import is_clusterer
 from sklearn.utils._param_validation import HasMethods
 
-from sklinvariant._base import FittedState
-from sklinvariant._layout import Array
-from sklinvariant._parameters import (
-    Count,
-    FiniteArray,
-    declared,
-)
 from sklinvariant.aggregation._codebook import learn_codebook, learn_mixture, mixture_around
 from sklinvariant.aggregation._learned_aggregation import AggregationLearner
-from sklinvariant.kernels import Mixture
+from sklinvariant.base import Array, Count, FiniteArray, FittedState, declared
 from sklinvariant.networks import SoftFisherVector
+from sklinvariant.ops import Mixture
 
 
 @declared

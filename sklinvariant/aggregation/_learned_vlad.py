@@ -6,10 +6,8 @@ from collections.abc import Callable
 from dataclasses import KW_ONLY
 from typing import Literal
 
-from sklinvariant._parameters import (
-    declared,
-)
 from sklinvariant.aggregation._learned_bag_of_words import LearnedBoW
+from sklinvariant.base import declared
 from sklinvariant.networks import SoftVLAD
 
 

@@ -6,11 +6,22 @@ from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import ClassifierTags, RegressorTags
 from sklearn.utils.metaestimators import available_if
 
-from sklinvariant._base import FittedState, check_computed, check_fitted, to_numpy
-from sklinvariant._calls import Computing
-from sklinvariant._layout import Anything, Array, Check, Each, Maybe, Number, Weights
-from sklinvariant.aggregation._targets import Task
+from sklinvariant.base import (
+    Anything,
+    Array,
+    Check,
+    Computing,
+    Each,
+    FittedState,
+    Maybe,
+    RealNumber,
+    Weights,
+    check_computed,
+    check_fitted,
+    to_numpy,
+)
 from sklinvariant.networks import LinearCost, map_features
+from sklinvariant.training import Task
 
 
 def _predicts(*losses):
@@ -29,7 +40,7 @@ class LinearPredictor(Computing):
         "task": Each(Anything(), 3),
         "coef": Maybe(Array("o", "f")),
         "intercept": Maybe(Array("o")),
-        "gain": Maybe(Number()),
+        "gain": Maybe(RealNumber()),
         "encoder": Maybe(Weights()),
         "cost": Maybe(Weights()),
         "classes": Maybe(Array("c", kinds="biufUO")),
@@ -130,7 +141,7 @@ class LinearPredictor(Computing):
         return float(metric(to_numpy(y), to_numpy(self.predict(X)), sample_weight=weight))
 
     def _outputs(self, X, method):
-        """Scores (n, n_outputs) of the linear model, and the `Container` of the answer."""
+        """Scores (n, n_outputs) of the linear model, and the `ArrayKind` of the answer."""
         check_fitted(self, method, X)
         bags, container = self._check_bags(X, reset=False)
         with torch.no_grad():

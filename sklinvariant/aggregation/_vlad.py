@@ -8,10 +8,10 @@ from typing import Literal
 import numpy as np
 import torch
 
-from sklinvariant._parameters import declared
 from sklinvariant.aggregation._bag_of_words import CodebookAggregator
-from sklinvariant.kernels import count_codewords, nearest_codewords, sum_by_codeword
+from sklinvariant.base import declared
 from sklinvariant.networks import SoftVLAD, normalize_vlad
+from sklinvariant.ops import count_codewords, nearest_codewords, sum_by_codeword
 
 
 @declared

@@ -16,33 +16,39 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit
 from sklearn.utils.metaestimators import available_if
 from torch import nn
 
-from sklinvariant._base import (
-    Container,
-    FittedState,
-    as_numbers,
-    check_fitted,
-    keeps_state_on_failure,
-    refuse_none,
-    resolve_device,
-    to_numpy,
-    torch_generator,
-)
 from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
-from sklinvariant._images import as_float, as_pictures
-from sklinvariant._layout import Array, Each, Fields, Flag, Maybe, Text, Weights, Whole, restore_weights
-from sklinvariant._parameters import (
+from sklinvariant.autoencoder._equivariant_network import EquivariantAutoencoderNetwork, count_features
+from sklinvariant.base import (
+    Array,
+    ArrayKind,
     Count,
+    Each,
+    Fields,
+    FittedState,
+    Flag,
+    Maybe,
     NonNegative,
     OnDevice,
     Positive,
     RandomState,
+    Text,
     Verbose,
+    Weights,
+    Whole,
+    as_numbers,
+    check_fitted,
     check_size,
     declared,
+    keeps_state_on_failure,
+    refuse_none,
+    resolve_device,
+    restore_weights,
+    to_numpy,
+    torch_generator,
 )
-from sklinvariant._training import OPTIMIZERS, RowBatches, set_fitted, train
-from sklinvariant.feature_extraction._images import ImageEstimator
-from sklinvariant.networks import EquivariantAutoencoderNetwork, Group, count_features
+from sklinvariant.images import ImageEstimator, list_of_images, scale_pixels
+from sklinvariant.networks import Group
+from sklinvariant.training import OPTIMIZERS, RowBatches, set_fitted, train
 
 _AT_ONCE = 256  # images; results do not depend on it
 
@@ -63,7 +69,7 @@ class ReconstructionLoss(nn.Module):
 
     def forward(self, images):
         network, group = self.network, self.network.group
-        images = as_float(images)
+        images = scale_pixels(images)
         x = (images - self.shift) / self.scale
         embedding, pose = network.encode(x)
         features = network.features(embedding, pose)
@@ -88,17 +94,17 @@ class ReconstructionLoss(nn.Module):
 def channel_spread(images):
     """Mean and standard deviation of each channel of images (n, c, h, w), (c, 1, 1) each; 1 for what is constant."""
     count = images[:, 0].numel()
-    low, high = (as_float(bound(images, (0, 2, 3))).double()[:, None, None] for bound in (torch.amin, torch.amax))
+    low, high = (scale_pixels(bound(images, (0, 2, 3))).double()[:, None, None] for bound in (torch.amin, torch.amax))
     span = torch.where(high > low, high - low, 1.0)  # in units of it nothing overflows, and what is constant is 0
 
     def mean_of(function):
-        parts = ((as_float(part).double() - low) / span for part in images.split(_AT_ONCE))
+        parts = ((scale_pixels(part).double() - low) / span for part in images.split(_AT_ONCE))
         return sum(function(part).sum((0, 2, 3)) for part in parts)[:, None, None] / count
 
     mean = mean_of(lambda part: part)
     deviation = mean_of(lambda part: (part - mean).square()).sqrt()
     mean, scale = low + span * mean, torch.where(high > low, span * deviation, 1.0)
-    dtype = as_float(images[:0]).dtype
+    dtype = scale_pixels(images[:0]).dtype
     return mean.to(dtype), scale.to(dtype)
 
 
@@ -117,7 +123,7 @@ def full_precision():
 def usual_pose(network, images, shift, scale):
     """The pose that most images (n, c, h, w) have."""
     network.eval()
-    poses = [network.encode((as_float(part) - shift) / scale)[1].argmax(1) for part in images.split(_AT_ONCE)]
+    poses = [network.encode((scale_pixels(part) - shift) / scale)[1].argmax(1) for part in images.split(_AT_ONCE)]
     return int(torch.cat(poses).bincount().argmax())
 
 
@@ -131,7 +137,7 @@ def reconstruction_error(network, images, shift, scale, cross_entropy):
     """Mean squared error of a value of images (n, c, h, w), each rebuilt in its likeliest pose."""
     network.eval()
     total = 0.0
-    for part in map(as_float, images.split(_AT_ONCE)):
+    for part in map(scale_pixels, images.split(_AT_ONCE)):
         rebuilt = to_pixels(network((part - shift) / scale), shift, scale, cross_entropy)
         total += float((rebuilt - part).double().square().sum())
     return total / images.numel()
@@ -141,7 +147,7 @@ def _sample_shape(X, n_features):
     """Of one image as it came in: (h, w), (h, w, c) or (n_features,)."""
     if getattr(X, "ndim", 1) in (3, 4):
         return tuple(X.shape[1:])
-    pictures = as_pictures(X)
+    pictures = list_of_images(X)
     return (n_features,) if pictures is None else tuple(pictures[0].shape)
 
 
@@ -381,7 +387,7 @@ class EquivariantAutoencoder(
                 "cross_entropy": self.loss == "bce",
                 "n_channels": channels,
                 "sample_shape": _sample_shape(X, self.n_features_in_),
-                "namespace": Container(X).name,
+                "namespace": ArrayKind(X).name,
             }
             return {"_state": state, "n_iter_": 0, "history_": []}
 
@@ -535,10 +541,10 @@ class EquivariantAutoencoder(
     def _over(self, X, function):
         """What a function of network and normalised images gives, a part of the images at a time."""
         images = self._channels_first(X, reset=False)
-        network, shift, scale = self._network(as_float(images[:0]))
+        network, shift, scale = self._network(scale_pixels(images[:0]))
         parts = images.split(_AT_ONCE)
         with full_precision():
-            return torch.cat([function(network, (as_float(part) - shift) / scale) for part in parts])
+            return torch.cat([function(network, (scale_pixels(part) - shift) / scale) for part in parts])
 
     @property
     def _n_features_out(self):

@@ -14,35 +14,34 @@ import numpy as np
 import torch
 from sklearn.base import TransformerMixin, _fit_context
 
-from sklinvariant._base import (
-    Container,
+from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
+from sklinvariant.autoencoder._sparse_network import SparseAutoencoderNetwork
+from sklinvariant.base import (
+    Array,
+    ArrayKind,
+    Count,
     FittedState,
+    NonNegative,
+    OnDevice,
+    Positive,
+    RandomState,
+    RealNumber,
     RowFeaturesOutMixin,
+    ShareInside,
     TorchEstimator,
+    Verbose,
     as_numbers,
     check_fitted,
     check_rows,
+    check_size,
+    declared,
     keeps_state_on_failure,
     refuse_none,
     resolve_device,
     torch_generator,
 )
-from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
-from sklinvariant._layout import Array, Number
-from sklinvariant._parameters import (
-    Count,
-    NonNegative,
-    OnDevice,
-    Positive,
-    RandomState,
-    ShareInside,
-    Verbose,
-    check_size,
-    declared,
-)
-from sklinvariant._training import OPTIMIZERS, RowBatches, set_fitted, train
-from sklinvariant.kernels import in_safe_unit, largest_value
-from sklinvariant.networks import SparseAutoencoderNetwork
+from sklinvariant.ops import in_safe_unit, largest_value
+from sklinvariant.training import OPTIMIZERS, RowBatches, set_fitted, train
 
 _LBFGS_STEPS = 20  # of one epoch; between epochs it remembers the curvature it has seen
 
@@ -154,7 +153,7 @@ class SparseAutoencoder(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Tra
         "intercept": Array("k"),
         "decoder_components": Array("k", "n_features_in_"),
         "decoder_intercept": Array("n_features_in_"),
-        "spread": Number(),
+        "spread": RealNumber(),
     }
     n_components: Count = 100
     _: KW_ONLY
@@ -271,7 +270,7 @@ class SparseAutoencoder(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Tra
         return check_rows(self, X, reset=reset).to(resolve_device(self.device, X))
 
     def _learn(self, X, *, reset, max_epochs, decay):
-        container = Container(X)
+        container = ArrayKind(X)
         rows = self._rows(X, reset=reset)
         if self.decoder == "sigmoid" and (rows.min() < 0 or rows.max() > 1):
             raise ValueError(

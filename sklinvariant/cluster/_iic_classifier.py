@@ -18,36 +18,39 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_consistent_length, get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
-from sklinvariant._base import (
-    Container,
-    FittedState,
-    TorchEstimator,
-    check_fitted,
-    keeps_state_on_failure,
-    refuse_none,
-    resolve_device,
-    torch_generator,
-)
 from sklinvariant._compat import CallbackSupportMixin, FitReport, raise_for_params, with_callbacks
-from sklinvariant._containers import dense_tensor, refuse_non_numbers
-from sklinvariant._layout import Array, Number, Weights, Whole, restore_weights
-from sklinvariant._parameters import (
+from sklinvariant.base import (
+    Array,
+    ArrayKind,
     Count,
     CountOrZero,
+    FittedState,
     NonNegative,
     OnDevice,
     Positive,
     RandomState,
+    RealNumber,
+    TorchEstimator,
     Verbose,
+    Weights,
+    Whole,
+    check_fitted,
     declared,
+    dense_tensor,
     integers,
+    keeps_state_on_failure,
+    refuse_non_numbers,
+    refuse_none,
+    resolve_device,
+    restore_weights,
+    torch_generator,
 )
-from sklinvariant._training import OPTIMIZERS, set_fitted, train
-from sklinvariant.aggregation._targets import prepare_targets
+from sklinvariant.cluster._class_network import ClassNetwork
 from sklinvariant.cluster._iic_clusterer import IICClusterer
-from sklinvariant.cluster._pairs import changed, default_views, same, shuffled
 from sklinvariant.cluster._partly_labelled import PartlyLabelledClassifier
-from sklinvariant.networks import ClassNetwork, LinearCost, fit_cost
+from sklinvariant.networks import LinearCost, fit_cost
+from sklinvariant.pairs import changed, default_views, same, shuffled
+from sklinvariant.training import OPTIMIZERS, prepare_targets, set_fitted, train
 from sklinvariant.transforms import Transform
 
 _AT_ONCE = 1024  # samples that are seen at a time
@@ -222,7 +225,7 @@ class IICClassifier(
         "trunk": Weights(),
         "coef": Array("o", "f"),
         "intercept": Array("o"),
-        "gain": Number(),
+        "gain": RealNumber(),
         "classes": Array("c", kinds="biufUO"),
         "seed": Whole(0),
     }
@@ -319,7 +322,7 @@ class IICClassifier(
         return self._tune(X, labels, labelled, targets)
 
     def _tune(self, X, labels, labelled, targets):
-        samples, task, container = self._samples(X), targets.task, Container(X)
+        samples, task, container = self._samples(X), targets.task, ArrayKind(X)
         samples = samples[torch.from_numpy(labelled).to(samples.device)]
         values = targets.values.to(samples) if task.kind == "binary" else targets.values.to(samples.device)
         everything = LabelledBatch(samples, values, targets.weight.to(samples))

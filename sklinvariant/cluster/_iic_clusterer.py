@@ -19,53 +19,54 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transfor
 from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 
-from sklinvariant._base import (
-    Container,
-    FittedState,
-    check_computed,
-    check_fitted,
-    check_rows,
-    keeps_state_on_failure,
-    refuse_bags,
-    refuse_none,
-    resolve_device,
-    to_numpy,
-    torch_generator,
-)
-from sklinvariant._checkpoint import Checkpoint
 from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
-from sklinvariant._containers import dense_tensor, refuse_non_numbers
-from sklinvariant._descriptors import as_tensor
-from sklinvariant._images import as_float
-from sklinvariant._layout import Array, Each, Maybe, Weights, Whole
-from sklinvariant._parameters import (
+from sklinvariant.base import (
+    Array,
+    ArrayKind,
     Count,
+    Each,
+    FittedState,
+    Maybe,
     NonNegative,
     OnDevice,
     Positive,
     RandomState,
     Verbose,
+    Weights,
+    Whole,
+    as_tensor,
+    check_computed,
+    check_fitted,
+    check_rows,
     check_size,
     declared,
+    dense_tensor,
     integers,
+    keeps_state_on_failure,
+    refuse_bags,
+    refuse_non_numbers,
+    refuse_none,
+    resolve_device,
+    to_numpy,
+    torch_generator,
 )
-from sklinvariant._training import OPTIMIZERS, set_fitted, train
-from sklinvariant.cluster._merged_start import merged_labels, teach
-from sklinvariant.cluster._pairs import (
+from sklinvariant.cluster._cluster_network import ClusterNetwork, max_entropy
+from sklinvariant.cluster._merged_start import merged_labels, pretrain_heads
+from sklinvariant.images import ImageEstimator, scale_pixels
+from sklinvariant.ops import in_safe_unit, joint_information, joint_sum
+from sklinvariant.pairs import (
     MOST_STEPS,
-    PairBatches,
     PartnerPairs,
+    SamplePairBatches,
     ViewPairs,
     default_views,
     explicit_pairs,
     nearest_partners,
     same,
     temporal_pairs,
+    warn_of_shuffled,
 )
-from sklinvariant.feature_extraction._images import ImageEstimator
-from sklinvariant.kernels import in_safe_unit, joint_information, joint_sum
-from sklinvariant.networks import ClusterNetwork, most_information
-from sklinvariant.pooling._frames import warn_of_shuffled
+from sklinvariant.training import OPTIMIZERS, Checkpoint, set_fitted, train
 
 _AT_ONCE = 1024  # samples that are assigned at a time
 _MEASURED = 20_000  # pairs, at least, by which heads are compared,
@@ -330,7 +331,7 @@ class IICClusterer(
         array of shape (n,)
             ``labels_``, in the kind of array of X.
         """
-        return Container(X).wrap(self.fit(X, groups=groups, auxiliary=auxiliary).labels_)
+        return ArrayKind(X).wrap(self.fit(X, groups=groups, auxiliary=auxiliary).labels_)
 
     @keeps_state_on_failure
     @with_callbacks
@@ -435,7 +436,7 @@ class IICClusterer(
                 f"{type(self).__name__} was fitted on {'images' if as_rows else 'rows'}, and cannot take "
                 f"{'rows' if as_rows else 'images'}; give image_shape for flat rows, X[None] for one image"
             )
-        samples = check_rows(self, X, reset=reset) if as_rows else as_float(self._read(X, reset=reset))
+        samples = check_rows(self, X, reset=reset) if as_rows else scale_pixels(self._read(X, reset=reset))
         if reset and as_rows:
             vars(self).pop("pixel_range_", None)
         if not reset and list(samples.shape[1:]) != self._state["sample_shape"]:
@@ -488,7 +489,7 @@ class IICClusterer(
         check_size((self.n_overclusters or 0) ** 2, n_overclusters=self.n_overclusters)
 
     def _learn(self, X, groups, auxiliary, *, reset, max_epochs, decay, file=None):
-        container = Container(X)
+        container = ArrayKind(X)
         explicit = self.pairs == "explicit"
         samples = self._samples(X, reset=reset, paired=explicit)
         firsts = samples[::2] if explicit else samples
@@ -515,7 +516,7 @@ class IICClusterer(
         if reset and self.init == "merge" and written is None:
             weight = self.entropy_weight
             labels = merged_labels(source, main, self.n_clusters, self.n_heads, entropy_weight=weight)
-            teach(network, source, main, labels, optimizer=optimizer, **steps)
+            pretrain_heads(network, source, main, labels, optimizer=optimizer, **steps)
 
         def export(network):
             source.generator = torch.Generator().manual_seed(seed)
@@ -531,7 +532,7 @@ class IICClusterer(
                 "best_head": best,
                 "labels": assign(network, firsts)[1][:, best].argmax(1).cpu().numpy(),
                 "mutual_information": information,
-                "mutual_information_ratio": information / most_information(self.n_clusters),
+                "mutual_information_ratio": information / max_entropy(self.n_clusters),
                 "namespace": container.name,
             }
             network.train()
@@ -540,7 +541,7 @@ class IICClusterer(
         earlier = self.history_[:before] if before else []
         train(
             network,
-            PairBatches(
+            SamplePairBatches(
                 source,
                 main,
                 batch_size=self.batch_size,

@@ -15,34 +15,35 @@ from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 
-from sklinvariant._base import (
-    Container,
-    FittedState,
-    check_fitted,
-    keeps_state_on_failure,
-    resolve_device,
-    torch_generator,
-)
 from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
-from sklinvariant._images import as_float, as_pictures, check_pixels, image_array
-from sklinvariant._layout import Array, Each, Weights, Whole
-from sklinvariant._parameters import (
+from sklinvariant.base import (
+    Array,
+    ArrayKind,
     Count,
     CountOrZero,
+    Each,
+    FittedState,
     NonNegative,
     OnDevice,
     Positive,
     RandomState,
     Verbose,
+    Weights,
+    Whole,
+    check_fitted,
     check_size,
     declared,
     integers,
+    keeps_state_on_failure,
+    resolve_device,
+    torch_generator,
 )
-from sklinvariant._training import OPTIMIZERS, set_fitted, train
-from sklinvariant.cluster._crop_pairs import CropPairs
-from sklinvariant.feature_extraction._images import ImageEstimator
-from sklinvariant.kernels import dense_joints, joint_information, resample
-from sklinvariant.networks import SegmentationNetwork, SegmentationTrunk
+from sklinvariant.cluster._dense_mutual_information import dense_joints
+from sklinvariant.cluster._segmentation_trunk import SegmentationNetwork, SegmentationTrunk
+from sklinvariant.images import ImageEstimator, check_pixels, image_array, list_of_images, scale_pixels
+from sklinvariant.ops import joint_information, resample
+from sklinvariant.pairs import CropPairs
+from sklinvariant.training import OPTIMIZERS, set_fitted, train
 from sklinvariant.transforms import Flip, Transform
 
 _STUCK = 0.05  # of ln k: neighbours say as good as nothing of each other
@@ -311,7 +312,7 @@ class IICSegmenter(OnDevice, CallbackSupportMixin, ImageEstimator):
     def _learn(self, X, *, reset, max_epochs, decay):
         """Set the fitted state; how many pixels take each cluster."""
         images = self._channels_first(X, reset=reset)
-        like = as_float(images[0])
+        like = scale_pixels(images[0])
         generator = torch_generator(self.random_state)
         seed = generator.initial_seed()
         shift, scale = channel_spread(images) if reset else self._spread(like)
@@ -353,7 +354,7 @@ class IICSegmenter(OnDevice, CallbackSupportMixin, ImageEstimator):
                 "mutual_information": information,
                 "mutual_information_ratio": information / (math.log(self.n_clusters) or 1.0),  # 0 of a single cluster
                 "n_channels": len(like),
-                "namespace": Container(X).name,
+                "namespace": ArrayKind(X).name,
             }
             return {"_state": state, "n_iter_": 0, "history_": []}
 
@@ -435,11 +436,11 @@ class IICSegmenter(OnDevice, CallbackSupportMixin, ImageEstimator):
     def _probabilities(self, X):
         """(b, k, h, w) for each run of at most ``batch_size`` images of one size."""
         images = self._channels_first(X, reset=False)
-        like = as_float(images[0][:0])
+        like = scale_pixels(images[0][:0])
         network = self._network(like, self._state["heads"], self._state["width"]).eval()
         shift, scale = self._spread(like)
         for run in _runs(images, self.batch_size):
-            pixels = (as_float(torch.stack(run)) - shift) / scale
+            pixels = (scale_pixels(torch.stack(run)) - shift) / scale
             yield predict_tiles(network, pixels, self.tile_size, self.best_head_)
 
     def _network(self, like, heads, width):
@@ -463,7 +464,7 @@ class IICSegmenter(OnDevice, CallbackSupportMixin, ImageEstimator):
     def _channels_first(self, X, *, reset):
         """A list of (c, h, w) tensors of one dtype on the device that computes; images in a list may differ in size."""
         self._refuse_other_kinds(X)
-        pictures = as_pictures(X)
+        pictures = list_of_images(X)
         if pictures is None and getattr(X, "ndim", 2) in (3, 4):
             X = image_array(X)
             if not reset:
@@ -485,7 +486,7 @@ class IICSegmenter(OnDevice, CallbackSupportMixin, ImageEstimator):
                     f"{'is given' if reset else 'was fitted on'} images of {expected}"
                 )
         if len({image.dtype for image in pictures}) > 1:
-            pictures = [as_float(image) for image in pictures]
+            pictures = [scale_pixels(image) for image in pictures]
         dtype = functools.reduce(torch.promote_types, (image.dtype for image in pictures))
         device = resolve_device(self.device, X[0] if isinstance(X, (list, tuple)) else X)
         return [image.permute(2, 0, 1).to(device, dtype) for image in pictures]
@@ -501,10 +502,10 @@ class IICSegmenter(OnDevice, CallbackSupportMixin, ImageEstimator):
 def channel_spread(images):
     """Mean and standard deviation of each channel over all pixels, (c, 1, 1) each; 1 for what is constant."""
     count = sum(image[0].numel() for image in images)
-    mean = sum(as_float(image).double().sum((1, 2)) for image in images) / count
-    square = sum((as_float(image).double() - mean[:, None, None]).square().sum((1, 2)) for image in images) / count
+    mean = sum(scale_pixels(image).double().sum((1, 2)) for image in images) / count
+    square = sum((scale_pixels(image).double() - mean[:, None, None]).square().sum((1, 2)) for image in images) / count
     scale = torch.where(square > 0, square, 1.0).sqrt()
-    dtype = as_float(images[0][:0]).dtype
+    dtype = scale_pixels(images[0][:0]).dtype
     return mean[:, None, None].to(dtype), scale[:, None, None].to(dtype)
 
 

@@ -11,8 +11,9 @@ import math
 import torch
 from torch.nn.functional import cross_entropy
 
-from sklinvariant.cluster._pairs import shuffled
-from sklinvariant.kernels import fit_kmeans, merge_clusters, nearest_codewords
+from sklinvariant.cluster._merge import merge_clusters
+from sklinvariant.ops import fit_kmeans, nearest_codewords
+from sklinvariant.pairs import shuffled
 
 _MOST_ROWS = 20_000  # that k-means sees
 _ROWS_A_PART = 32
@@ -49,7 +50,7 @@ def merged_labels(source, pairs, n_clusters, n_heads, *, entropy_weight):
     return torch.stack(labels, 1)
 
 
-def teach(network, source, pairs, labels, *, optimizer, learning_rate, batch_size):
+def pretrain_heads(network, source, pairs, labels, *, optimizer, learning_rate, batch_size):
     """A few steps of a network towards the labels (n, h) of its heads, for both samples of each pair."""
     steps = optimizer(network.parameters(), lr=learning_rate)
     epochs = (shuffled(pairs, batch_size, source.generator) for _ in range(math.ceil(_STEPS * batch_size / len(pairs))))

@@ -20,11 +20,19 @@ from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.validation import check_is_fitted
 
-from sklinvariant._base import Container, FittedState, TorchEstimator, keeps_state_on_failure, refuse_none, to_numpy
 from sklinvariant._compat import raise_for_params
-from sklinvariant._descriptors import as_numpy
-from sklinvariant._layout import Array, Flag
-from sklinvariant._parameters import declared
+from sklinvariant.base import (
+    Array,
+    ArrayKind,
+    FittedState,
+    Flag,
+    TorchEstimator,
+    as_numpy,
+    declared,
+    keeps_state_on_failure,
+    refuse_none,
+    to_numpy,
+)
 from sklinvariant.cluster._partly_labelled import PartlyLabelledClassifier
 
 _ROWS = 1 << 13  # of which probabilities or features are held
@@ -185,7 +193,7 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
         """
         proba = self._proba(X)
         labels = self.classes_[proba.argmax(1)]
-        return Container(X).wrap(labels) if labels.dtype.kind in "biuf" else labels
+        return ArrayKind(X).wrap(labels) if labels.dtype.kind in "biuf" else labels
 
     def predict_proba(self, X):
         """Predict the probability of each class: the share of the labels in a sample's cluster, or clusters.
@@ -199,7 +207,7 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
         ndarray of shape (n, n_classes)
             In the order of ``classes_``.
         """
-        return Container(X).wrap(self._proba(X))
+        return ArrayKind(X).wrap(self._proba(X))
 
     @property
     def cluster_classes_(self):

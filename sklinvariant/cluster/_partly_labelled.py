@@ -8,9 +8,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
-from sklinvariant._base import to_numpy
-from sklinvariant._calls import Computing
-from sklinvariant._descriptors import as_numpy
+from sklinvariant.base import Computing, as_numpy, to_numpy
 
 
 class PartlyLabelledClassifier(Computing, ClassifierMixin):

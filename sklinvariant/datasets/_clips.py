@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sklinvariant._base import to_numpy
-from sklinvariant._images import PICTURES, as_float, check_pixels, need_extra, read_picture
+from sklinvariant.base import to_numpy
+from sklinvariant.images import IMAGE_SUFFIXES, check_pixels, need_extra, read_image, scale_pixels
 
 MOVING = {f".{ending}" for ending in ("gif", "mp4", "m4v", "mov", "mkv", "webm", "avi", "mpg", "mpeg", "ts", "mts")}
 MOVING |= {".m2ts", ".ogv", ".wmv", ".flv", ".3gp"}
-STILL = PICTURES - MOVING
+STILL = IMAGE_SUFFIXES - MOVING
 
 
 def find_clips(source):
@@ -90,7 +90,7 @@ class PictureClip:
     def frames(self):
         for path in self.paths:
             try:
-                yield read_picture(path)
+                yield read_image(path)
             except ValueError as error:
                 yield error
 
@@ -114,7 +114,7 @@ class ArrayClip:
             except ValueError as error:
                 yield error
             else:
-                yield (as_float(frame) if frame.is_floating_point() else frame)[0].cpu().numpy()
+                yield (scale_pixels(frame) if frame.is_floating_point() else frame)[0].cpu().numpy()
 
 
 def _decode(container, errors):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.utils import Bunch
 
-from sklinvariant._images import PICTURES, need_extra, read_picture
+from sklinvariant.images import IMAGE_SUFFIXES, need_extra, read_image
 
 
 def load_digits_images(*, return_X_y=False):
@@ -111,9 +111,9 @@ def load_image_folder(path, size=(64, 64), *, return_X_y=False):
         raise ValueError(f"{path} has no sub-folders: expected one for each class")
     images, target, filenames, skipped = [], [], [], []
     for label, name in enumerate(names):
-        for file in sorted(file for file in (root / name).rglob("*") if file.suffix.lower() in PICTURES):
+        for file in sorted(file for file in (root / name).rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES):
             try:
-                picture = read_picture(file)
+                picture = read_image(file)
             except ValueError:
                 skipped.append(str(file))
                 continue
@@ -126,7 +126,7 @@ def load_image_folder(path, size=(64, 64), *, return_X_y=False):
         more = ", …" if len(skipped) > 10 else ""
         warnings.warn(f"skipped {len(skipped)} unreadable pictures: {', '.join(skipped[:10])}{more}", stacklevel=2)
     if not images:
-        raise ValueError(f"{path} holds no readable pictures ({', '.join(sorted(PICTURES))})")
+        raise ValueError(f"{path} holds no readable pictures ({', '.join(sorted(IMAGE_SUFFIXES))})")
     return answer(
         return_X_y,
         images=images if size is None else np.stack(images),

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.utils import check_random_state
 
-from sklinvariant._descriptors import DescriptorSets
+from sklinvariant.bags import DescriptorSets
 
 
 def make_concentric(n_samples=200, *, n_descriptors=50, noise=0.1, random_state=None):

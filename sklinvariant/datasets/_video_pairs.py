@@ -14,15 +14,7 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
-from sklinvariant._parameters import (
-    Count,
-    Positive,
-    RandomState,
-    Share,
-    integers,
-    is_count,
-    validated,
-)
+from sklinvariant.base import Count, Positive, RandomState, Share, integers, is_count, validated
 from sklinvariant.datasets._clips import find_clips
 
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601

@@ -5,5 +5,13 @@ from sklinvariant.feature_extraction._convolutional_features import Convolutiona
 from sklinvariant.feature_extraction._dense_patches import DensePatches
 from sklinvariant.feature_extraction._local_descriptors import LocalDescriptors
 from sklinvariant.feature_extraction._on_descriptors import OnDescriptors
+from sklinvariant.feature_extraction._weights import load_weights
 
-__all__ = ["BackbonePatches", "ConvolutionalFeatures", "DensePatches", "LocalDescriptors", "OnDescriptors"]
+__all__ = [
+    "BackbonePatches",
+    "ConvolutionalFeatures",
+    "DensePatches",
+    "LocalDescriptors",
+    "OnDescriptors",
+    "load_weights",
+]

@@ -15,15 +15,24 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from sklinvariant._base import resolve_device
-from sklinvariant._descriptors import DescriptorSets
-from sklinvariant._images import as_float, range_of
-from sklinvariant._layout import Weights, restore_weights
-from sklinvariant._parameters import LARGEST_SIDE, Count, FiniteArray, OnDevice, Side, accepts, check_size, declared
 from sklinvariant._settings import borrowed_generators, making_modules, with_own_settings
-from sklinvariant.feature_extraction._images import ImageTransformer
+from sklinvariant.bags import DescriptorSets
+from sklinvariant.base import (
+    LARGEST_SIDE,
+    Count,
+    FiniteArray,
+    OnDevice,
+    Side,
+    Weights,
+    accepts,
+    check_size,
+    declared,
+    resolve_device,
+    restore_weights,
+)
 from sklinvariant.feature_extraction._maps import cells_of
 from sklinvariant.feature_extraction._weights import load_weights
+from sklinvariant.images import ImageTransformer, range_of, scale_pixels
 
 
 def run_to(network, layer, x):
@@ -183,7 +192,7 @@ class BackbonePatches(OnDevice, ImageTransformer):
         return maps
 
     def _preprocess(self, network, images):
-        x = as_float(images).permute(0, 3, 1, 2)
+        x = scale_pixels(images).permute(0, 3, 1, 2)
         first = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
         if x.shape[1] == 1 and first is not None and first.in_channels == 3:
             x = x.expand(-1, 3, -1, -1)

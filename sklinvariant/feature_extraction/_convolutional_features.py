@@ -23,21 +23,30 @@ from sklearn.utils.random import sample_without_replacement
 from sklearn.utils.validation import check_is_fitted
 from torch.nn.functional import avg_pool2d
 
-from sklinvariant._base import (
-    Container,
+from sklinvariant._compat import CallbackSupportMixin, reports_fit
+from sklinvariant.base import (
+    Array,
+    ArrayKind,
+    Count,
+    Each,
     FittedState,
+    Maybe,
+    NonNegative,
+    OnDevice,
+    Positive,
+    RandomState,
+    Text,
     TorchEstimator,
+    Whole,
+    as_numpy,
+    declared,
     keeps_state_on_failure,
     resolve_device,
 )
-from sklinvariant._compat import CallbackSupportMixin, reports_fit
-from sklinvariant._descriptors import as_numpy
-from sklinvariant._images import as_float
-from sklinvariant._layout import Array, Each, Maybe, Text, Whole
-from sklinvariant._parameters import Count, NonNegative, OnDevice, Positive, RandomState, declared
 from sklinvariant.feature_extraction._dense_patches import normalize_patches, window_of
-from sklinvariant.feature_extraction._images import ImageEstimator
-from sklinvariant.kernels import check_reach, fit_zca, largest_value, slide, take_patches
+from sklinvariant.feature_extraction._filters import fit_zca, slide, take_patches
+from sklinvariant.images import ImageEstimator, scale_pixels
+from sklinvariant.ops import check_reach, largest_value
 
 # where an extractor keeps its vectors, and the encoding that suits it
 _VECTORS = (("cluster_centers_", "triangle"), ("codebook_", "triangle"), ("components_", "soft_threshold"))
@@ -233,7 +242,7 @@ class ConvolutionalFeatures(
         window = window_of(self.patch_size, images)
         places = len(images) * int(np.prod([images.shape[1 + i] - window[i] + 1 for i in (0, 1)]))
         index = np.sort(sample_without_replacement(places, min(self.n_patches, places), random_state=random))
-        patches = as_float(take_patches(images, window, torch.from_numpy(index))).to(resolve_device(self.device, X))
+        patches = scale_pixels(take_patches(images, window, torch.from_numpy(index))).to(resolve_device(self.device, X))
         check_reach(largest_value(patches), patches.dtype, "X", fitting=True)
         patches = normalize_patches(patches, self.normalize, self.contrast_eps)
         mean, whitening = (make(patches.shape[1], dtype=torch.float64) for make in (torch.zeros, torch.eye))
@@ -298,7 +307,7 @@ class ConvolutionalFeatures(
         @torch.no_grad()
         def run(images):
             window_of(window, images)
-            images = as_float(images.to(device))
+            images = scale_pixels(images.to(device))
             maps = slide(images, filters.to(images), bias.to(images), window, self.stride, flat)
             if state["encoding"] == "triangle":
                 maps = triangle(maps[..., :k], maps[..., k:])
@@ -370,4 +379,4 @@ def vectors_of(extractor, encoding, n_features):
 
 
 def _container(X):
-    return Container(X[0] if isinstance(X, (list, tuple)) and len(X) else X)
+    return ArrayKind(X[0] if isinstance(X, (list, tuple)) and len(X) else X)

@@ -8,11 +8,10 @@ from typing import Literal
 
 import torch
 
-from sklinvariant._descriptors import DescriptorSets
-from sklinvariant._images import as_float
-from sklinvariant._parameters import Count, declared, is_count
-from sklinvariant.feature_extraction._images import ImageTransformer
-from sklinvariant.kernels import unit_length
+from sklinvariant.bags import DescriptorSets
+from sklinvariant.base import Count, declared, is_count
+from sklinvariant.images import ImageTransformer, scale_pixels
+from sklinvariant.ops import unit_length
 
 _VALUES = 1 << 24  # numbers computed at a time
 _FLAT = 0.01  # added to the standard deviation of pixels 0-1, so that noise in a flat patch is not blown up
@@ -92,7 +91,7 @@ class DensePatches(ImageTransformer):
         window, patches = window_of(self.patch_size, images), None
         step = max(1, _VALUES // patches_of(images[:1], window, self.stride).numel())
         for start in range(0, len(images), step):  # in parts, between which Ctrl-C is heard
-            part = patches_of(as_float(images[start : start + step]), window, self.stride)
+            part = patches_of(scale_pixels(images[start : start + step]), window, self.stride)
             patches = part.new_empty(len(images), *part.shape[1:]) if patches is None else patches
             patches[start : start + step] = normalize_patches(part, self.normalize)
         return DescriptorSets.from_bags(patches)

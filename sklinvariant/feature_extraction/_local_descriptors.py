@@ -8,11 +8,9 @@ from typing import Literal
 import numpy as np
 from joblib import Parallel, delayed
 
-from sklinvariant._base import to_numpy
-from sklinvariant._descriptors import DescriptorSets
-from sklinvariant._images import as_pictures, need_extra
-from sklinvariant._parameters import Count, NJobs, declared, n_threads
-from sklinvariant.feature_extraction._images import ImageTransformer
+from sklinvariant.bags import DescriptorSets
+from sklinvariant.base import Count, NJobs, declared, n_threads, to_numpy
+from sklinvariant.images import ImageTransformer, list_of_images, need_extra
 
 _WIDTHS = {"sift": 128, "rootsift": 128, "orb": 256, "daisy": (3 * 8 + 1) * 8}
 _LIBRARIES = {"sift": "cv2", "rootsift": "cv2", "orb": "cv2", "daisy": "skimage.feature"}
@@ -67,7 +65,7 @@ class LocalDescriptors(ImageTransformer):
 
     def _read(self, X, *, reset):
         """A list of (h, w, c) arrays, which may differ in size."""
-        images = as_pictures(X)
+        images = list_of_images(X)
         if images is None:
             return list(to_numpy(super()._read(X, reset=reset)))
         if reset:
@@ -81,7 +79,7 @@ class LocalDescriptors(ImageTransformer):
 
     def _describe(self, images, X):
         need_extra(_LIBRARIES[self.method], "LocalDescriptors")
-        are_rows = as_pictures(X) is None and getattr(X, "ndim", 2) == 2 and self.image_shape is None
+        are_rows = list_of_images(X) is None and getattr(X, "ndim", 2) == 2 and self.image_shape is None
         images = [_grey(image, i, clip=are_rows) for i, image in enumerate(images)]
         describe = _Describer(self)
         parallel = Parallel(n_jobs=self.n_jobs and n_threads(self.n_jobs), prefer="threads")

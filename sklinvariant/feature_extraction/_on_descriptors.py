@@ -13,11 +13,10 @@ from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.random import sample_without_replacement
 from sklearn.utils.validation import check_is_fitted
 
-from sklinvariant._base import BagEstimator, compute_dtype, keeps_state_on_failure
 from sklinvariant._compat import CallbackSupportMixin, reports_fit
-from sklinvariant._descriptors import DescriptorSets, as_numpy
-from sklinvariant._layout import Whole
-from sklinvariant._parameters import Count, RandomState, declared
+from sklinvariant.bags import BagEstimator, DescriptorSets
+from sklinvariant.base import Count, RandomState, Whole, as_numpy, declared, keeps_state_on_failure
+from sklinvariant.ops import compute_dtype
 
 
 @declared

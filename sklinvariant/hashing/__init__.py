@@ -1,7 +1,6 @@
-"""Hashing: features to short binary codes, and search among them."""
+"""Hashing: features to short binary codes."""
 
 from sklinvariant.hashing._bilinear import BilinearHasher
-from sklinvariant.hashing._hamming_neighbors import HammingNeighbors
 from sklinvariant.hashing._itq import ITQHasher
 from sklinvariant.hashing._projections import LSHHasher, PCAHasher, SignHasher, SKLSHHasher
 from sklinvariant.hashing._rbm_hasher import RBMHasher
@@ -9,7 +8,6 @@ from sklinvariant.hashing._spectral import SpectralHasher
 
 __all__ = [
     "BilinearHasher",
-    "HammingNeighbors",
     "ITQHasher",
     "LSHHasher",
     "PCAHasher",

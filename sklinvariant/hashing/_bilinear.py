@@ -7,9 +7,7 @@ from dataclasses import KW_ONLY
 
 import torch
 
-from sklinvariant._base import FittedState
-from sklinvariant._layout import Array
-from sklinvariant._parameters import Count, CountOrZero, RandomState, declared, is_count
+from sklinvariant.base import Array, Count, CountOrZero, FittedState, RandomState, declared, is_count
 from sklinvariant.hashing._hasher import Hasher, of_size_one, random_rotation
 
 

@@ -8,21 +8,22 @@ import numpy as np
 import torch
 from sklearn.base import TransformerMixin, _fit_context
 
-from sklinvariant._base import (
-    Container,
+from sklinvariant._compat import CallbackSupportMixin, reports_fit
+from sklinvariant.base import (
+    ArrayKind,
+    OnDevice,
     RowFeaturesOutMixin,
     TorchEstimator,
+    Whole,
+    as_tensor,
     check_computed,
     check_fitted,
     check_rows,
+    declared,
     keeps_state_on_failure,
     resolve_device,
     torch_generator,
 )
-from sklinvariant._compat import CallbackSupportMixin, reports_fit
-from sklinvariant._descriptors import as_tensor
-from sklinvariant._layout import Whole
-from sklinvariant._parameters import OnDevice, declared
 
 
 def pack_bits(bits):
@@ -120,7 +121,7 @@ class Hasher(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMix
         return -(-n_bits // 8) if self.packed else n_bits
 
     def _rows(self, X, *, reset):
-        container = Container(X)
+        container = ArrayKind(X)
         rows = check_rows(self, X, reset=reset, wide=True)
         return rows.to(resolve_device(self.device, X)), container
 

@@ -6,9 +6,7 @@ from dataclasses import KW_ONLY
 
 import torch
 
-from sklinvariant._base import FittedState
-from sklinvariant._layout import Array
-from sklinvariant._parameters import Count, CountOrZero, RandomState, declared
+from sklinvariant.base import Array, Count, CountOrZero, FittedState, RandomState, declared
 from sklinvariant.hashing._hasher import Hasher, of_size_one, principal_directions, random_rotation
 
 

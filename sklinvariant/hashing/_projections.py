@@ -7,8 +7,7 @@ from typing import Literal
 
 import torch
 
-from sklinvariant._layout import Array
-from sklinvariant._parameters import Count, Positive, RandomState, check_size, declared
+from sklinvariant.base import Array, Count, Positive, RandomState, check_size, declared
 from sklinvariant.hashing._hasher import Hasher, principal_directions, typical_distance
 
 

@@ -10,36 +10,35 @@ import torch
 from sklearn.base import _fit_context
 from sklearn.utils.validation import check_is_fitted
 
-from sklinvariant._base import (
-    FittedState,
-    check_computed,
-    check_fitted,
-    keeps_state_on_failure,
-    torch_generator,
-)
 from sklinvariant._compat import FitReport, with_callbacks
-from sklinvariant._layout import Array, Text
-from sklinvariant._parameters import (
+from sklinvariant.base import (
+    Array,
     Count,
+    FittedState,
     NonNegative,
     Positive,
     RandomState,
     Share,
     ShareBelowOne,
+    Text,
     Verbose,
+    check_computed,
+    check_fitted,
     check_size,
     declared,
     integers,
+    keeps_state_on_failure,
+    torch_generator,
 )
-from sklinvariant._training import RowBatches, set_fitted, train
 from sklinvariant.hashing._hasher import Hasher
-from sklinvariant.networks import (
+from sklinvariant.hashing._rbm import (
     RestrictedBoltzmannMachine,
     free_energy,
     log_odds,
     pseudo_log_likelihood,
     start_weights,
 )
+from sklinvariant.training import RowBatches, set_fitted, train
 
 
 @declared

@@ -7,8 +7,7 @@ from dataclasses import KW_ONLY
 
 import torch
 
-from sklinvariant._layout import Array
-from sklinvariant._parameters import Count, check_size, declared
+from sklinvariant.base import Array, Count, check_size, declared
 from sklinvariant.hashing._hasher import Hasher, principal_directions
 
 

@@ -4,6 +4,7 @@ from sklinvariant.inspection._bit_activation_display import BitActivationDisplay
 from sklinvariant.inspection._cluster_display import ClusterDisplay
 from sklinvariant.inspection._cluster_gallery_display import ClusterGalleryDisplay
 from sklinvariant.inspection._codebook_display import CodebookDisplay
+from sklinvariant.inspection._mosaic import around_grey, mosaic
 from sklinvariant.inspection._pooling_region_display import PoolingRegionDisplay
 from sklinvariant.inspection._retrieval_display import RetrievalDisplay
 from sklinvariant.inspection._segmentation_display import SegmentationDisplay
@@ -18,4 +19,6 @@ __all__ = [
     "RetrievalDisplay",
     "SegmentationDisplay",
     "SimplexDisplay",
+    "around_grey",
+    "mosaic",
 ]

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.pipeline import Pipeline
 
-from sklinvariant._base import to_numpy
+from sklinvariant.base import to_numpy
 from sklinvariant.metrics import bit_activations, bit_correlation
 
 

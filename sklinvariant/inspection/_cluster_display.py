@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sklinvariant._base import to_numpy
+from sklinvariant.base import to_numpy
 from sklinvariant.inspection._components import chosen_components, strongest_maps
 from sklinvariant.inspection._mosaic import around_grey, label_rows, mosaic, new_axes, stretched
 

@@ -5,7 +5,7 @@ from numbers import Integral
 import numpy as np
 from sklearn.pipeline import Pipeline
 
-from sklinvariant._base import to_numpy
+from sklinvariant.base import to_numpy
 
 
 def chosen_components(estimator, components):

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.pipeline import Pipeline
 
-from sklinvariant._base import to_numpy
+from sklinvariant.base import to_numpy
 
 _RIGHT, _WRONG = "tab:green", "tab:red"
 

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from sklinvariant._base import to_numpy
-from sklinvariant._descriptors import as_numpy
+from sklinvariant.base import as_numpy, to_numpy
 from sklinvariant.inspection._palette import palette
 from sklinvariant.metrics import match_clusters
 

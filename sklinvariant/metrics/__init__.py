@@ -10,12 +10,7 @@ from sklinvariant.metrics._clustering import (
 from sklinvariant.metrics._equivariance import equivariance_error
 from sklinvariant.metrics._invariance import invariance_score, make_invariance_scorer
 from sklinvariant.metrics._ranking import exact_ranking
-from sklinvariant.metrics._retrieval import (
-    average_precision,
-    mean_average_precision,
-    recall_at_k,
-    ukbench_score,
-)
+from sklinvariant.metrics._retrieval import average_precision, mean_average_precision, recall_at_k, ukbench_score
 from sklinvariant.metrics._scorers import make_retrieval_scorer
 
 __all__ = [

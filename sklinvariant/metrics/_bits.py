@@ -8,8 +8,8 @@ import numpy as np
 from scipy.special import entr
 from sklearn.utils import check_array, gen_batches
 
-from sklinvariant._base import to_numpy
 from sklinvariant._settings import with_own_settings
+from sklinvariant.base import to_numpy
 
 _ROWS = 1 << 14
 

@@ -9,10 +9,8 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import make_scorer
 from sklearn.model_selection import KFold
 
-from sklinvariant._base import to_numpy
-from sklinvariant._descriptors import as_numpy
-from sklinvariant._parameters import is_count
 from sklinvariant._settings import with_own_settings
+from sklinvariant.base import as_numpy, is_count, to_numpy
 
 _LABELS = 1 << 20  # counted at a time
 _SPAN = 1 << 20  # of whole numbers that are looked up in a table rather than sorted

@@ -5,9 +5,9 @@ from typing import Any, Literal
 
 import torch
 
-from sklinvariant._images import as_float, check_pixels
-from sklinvariant._parameters import validated
 from sklinvariant._settings import with_own_settings
+from sklinvariant.base import validated
+from sklinvariant.images import check_pixels, scale_pixels
 from sklinvariant.networks import Group
 
 
@@ -74,7 +74,7 @@ def equivariance_error(
     x = check_pixels(images)
     if x.ndim not in (3, 4) or 0 in x.shape:
         raise ValueError(f"images must be of shape (n, h, w) or (n, h, w, c), got {tuple(x.shape)}")
-    x = as_float(x[:, None] if x.ndim == 3 else x.permute(0, 3, 1, 2).contiguous())
+    x = scale_pixels(x[:, None] if x.ndim == 3 else x.permute(0, 3, 1, 2).contiguous())
     if group.needs_squares and x.shape[-2] != x.shape[-1]:
         raise ValueError(
             f"images must be square to be turned by {group.name}, got {x.shape[-2]} × {x.shape[-1]} pixels"

@@ -11,10 +11,9 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils.metadata_routing import UNUSED
 
-from sklinvariant._base import to_numpy
-from sklinvariant._parameters import Count, RandomState, validated
 from sklinvariant._settings import with_own_settings
-from sklinvariant.pooling._frames import following
+from sklinvariant.base import Count, RandomState, to_numpy, validated
+from sklinvariant.pairs import consecutive_mask
 
 _NUMBERS = 1 << 22  # at a time: differences, distances, or values that are sorted
 _FEW = 1000  # pairs, of which every a is compared with every b
@@ -173,7 +172,7 @@ def _starts(groups, n):
             "a scorer of frames needs groups, the clip of each: pass groups to fit with metadata routing enabled, or "
             "give pairs (n, 2, ...) as X"
         )
-    starts = np.flatnonzero(following(groups, n))
+    starts = np.flatnonzero(consecutive_mask(groups, n))
     if not len(starts):
         raise ValueError("no two frames of a clip follow each other; rows must be in the order of time, clip by clip")
     return starts

@@ -4,10 +4,9 @@ import math
 
 import torch
 
-from sklinvariant._base import Container, as_numbers, resolve_device
-from sklinvariant._parameters import is_count
 from sklinvariant._settings import with_own_settings
-from sklinvariant.kernels import largest_value, safe_unit
+from sklinvariant.base import ArrayKind, as_numbers, is_count, resolve_device
+from sklinvariant.ops import largest_value, safe_unit
 
 
 @with_own_settings
@@ -49,7 +48,7 @@ def exact_ranking(queries, database=None, *, metric="euclidean", n_neighbors=Non
     """
     if metric not in ("euclidean", "hamming"):
         raise ValueError(f'metric must be "euclidean" or "hamming", got {metric!r}')
-    container = Container(queries)
+    container = ArrayKind(queries)
     device = resolve_device(device, queries)
     queries = _rows(queries, "queries", metric).to(device)
     others = queries if database is None else _rows(database, "database", metric).to(device)

@@ -12,9 +12,8 @@ Where the query itself is in the database it is junk to itself.
 import numpy as np
 from scipy.sparse import issparse
 
-from sklinvariant._base import to_numpy
-from sklinvariant._parameters import is_count
 from sklinvariant._settings import with_own_settings
+from sklinvariant.base import is_count, to_numpy
 
 
 @with_own_settings

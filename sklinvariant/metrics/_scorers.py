@@ -7,10 +7,9 @@ from sklearn.metrics import pairwise_distances_chunked
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_consistent_length, gen_batches
 
-from sklinvariant._base import to_numpy
-from sklinvariant._descriptors import as_tensor
-from sklinvariant.kernels import in_safe_unit
+from sklinvariant.base import as_tensor, to_numpy
 from sklinvariant.metrics._retrieval import average_precision, mean_over_queries, recalls
+from sklinvariant.ops import in_safe_unit
 
 
 def make_retrieval_scorer(metric="mean_average_precision", *, k=None, interpolation="step"):

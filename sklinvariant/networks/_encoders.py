@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from sklinvariant._settings import borrowed_generators, draw_seed
-from sklinvariant.kernels import Mixture, Scores, mixture_scores, soft_moments, standardize
+from sklinvariant.ops import Mixture, Scores, mixture_scores, soft_moments, standardize
 
 _SMALL = 1e-6  # below this the square root of power normalisation goes on as a straight line (finite gradient)
 

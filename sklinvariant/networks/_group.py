@@ -4,7 +4,7 @@ import re
 
 import torch
 
-from sklinvariant.kernels import resample
+from sklinvariant.ops import resample
 
 
 class Group:

@@ -5,7 +5,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from sklinvariant._settings import borrowed_generators, draw_seed
-from sklinvariant.kernels import chi2_map
+from sklinvariant.networks._chi2 import chi2_map
 
 
 class Objective(nn.Module):
@@ -77,7 +77,7 @@ class LinearCost(nn.Module):
         return (losses * weight).mean() + 0.5 * self.alpha * self.weight.square().sum()
 
 
-class OwnCost(nn.Module):
+class CustomLoss(nn.Module):
     """A cost of the user's: ``cost(representation, target)``, a number or one for each sample.
 
     What it draws from torch's global generators is seeded by ``generator``.

@@ -2,6 +2,7 @@
 
 from sklinvariant.pooling._auto_pooling import AutoPooling
 from sklinvariant.pooling._nested_invariance_pooler import NestedInvariancePooler
+from sklinvariant.pooling._pair_moments import pooling_errors
 from sklinvariant.pooling._spatial_pooling import SpatialPooling
 
-__all__ = ["AutoPooling", "NestedInvariancePooler", "SpatialPooling"]
+__all__ = ["AutoPooling", "NestedInvariancePooler", "SpatialPooling", "pooling_errors"]

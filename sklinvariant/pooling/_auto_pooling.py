@@ -15,50 +15,44 @@ import torch
 from sklearn.base import TransformerMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 
-from sklinvariant._base import (
-    Container,
+from sklinvariant._compat import CallbackSupportMixin, FitReport, output_container, with_callbacks
+from sklinvariant.base import (
+    Array,
+    ArrayKind,
+    Count,
     FittedState,
+    Maybe,
+    NonNegative,
+    OnDevice,
+    Positive,
+    RandomState,
     RowFeaturesOutMixin,
+    ShareBelowOne,
     TorchEstimator,
+    Verbose,
+    Whole,
     as_numbers,
+    as_tensor,
     check_fitted,
     check_rows,
+    check_size,
+    declared,
     keeps_state_on_failure,
+    plain_tensor,
     refuse_none,
     resolve_device,
     to_numpy,
     torch_generator,
 )
-from sklinvariant._compat import CallbackSupportMixin, FitReport, output_container, with_callbacks
-from sklinvariant._descriptors import as_tensor, plain_tensor
-from sklinvariant._layout import Array, Maybe, Whole
-from sklinvariant._parameters import (
-    Count,
-    NonNegative,
-    OnDevice,
-    Positive,
-    RandomState,
-    ShareBelowOne,
-    Verbose,
-    check_size,
-    declared,
-)
-from sklinvariant._training import train
-from sklinvariant.kernels import (
-    PoolingObjective,
-    best_multiple,
-    compute_dtype,
-    descend,
-    largest_value,
-    pair_moments,
-    pooling_ray,
-    power_of_two,
-    take_rows,
-)
-from sklinvariant.networks import PoolingLoss, ProjectedSGD, pair_curvature
+from sklinvariant.ops import compute_dtype, largest_value, power_of_two, take_rows
+from sklinvariant.pairs import clip_ids, consecutive_mask, warn_of_shuffled
 from sklinvariant.pooling._descent import follow
-from sklinvariant.pooling._frames import PairBatches, clip_ids, following, warn_of_shuffled
 from sklinvariant.pooling._held_moments import moments_of_models, moments_of_state, moments_to_state
+from sklinvariant.pooling._pair_batches import FramePairBatches
+from sklinvariant.pooling._pair_moments import pair_moments, pooling_ray
+from sklinvariant.pooling._pooling_descent import PoolingObjective, best_multiple, descend
+from sklinvariant.pooling._pooling_loss import PoolingLoss, ProjectedSGD, pair_curvature
+from sklinvariant.training import train
 
 _MOMENT_BYTES = 4 << 30  # what "auto" lets the moments take
 _MOMENT_MATRICES = 6  # of (d, d) float64 that lie in memory at once
@@ -367,12 +361,12 @@ class AutoPooling(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transform
 
     def _frames(self, X, groups, *, reset):
         """Rows and who follows whom; going on, the first may follow the last row of the call before."""
-        container = Container(X)
+        container = ArrayKind(X)
         rows, are_pairs = self._rows(X, reset=reset)
         kept = {"last_frame": None, "last_clip": None, "namespace": container.name}
         if are_pairs:
             return _Frames(rows, torch.arange(len(rows) - 1) % 2 == 0, kept)
-        follows = following(groups, len(rows))
+        follows = consecutive_mask(groups, len(rows))
         if groups is None:
             warn_of_shuffled(rows, type(self).__name__)
         else:
@@ -473,7 +467,7 @@ class AutoPooling(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transform
         rows, device, cross = frames.rows, resolve_device(self.device, X), self.cross_reconstruction
         generator = torch_generator(self.random_state)
         fresh = self._random_start(generator, rows.shape[1]).to(device, rows.dtype)
-        batches = PairBatches(rows, frames.follows, batch_size=self.batch_size, device=device, generator=generator)
+        batches = FramePairBatches(rows, frames.follows, batch_size=self.batch_size, device=device, generator=generator)
         _check_reach((1 + self.invariance) * batches.unit * batches.unit, float(rows.max()), self.invariance)
         fresh = best_multiple(fresh, *pooling_ray(*batches.sample.unbind(1), fresh, cross))
         start = fresh if start is None else _revive(as_tensor(start).to(fresh), fresh)

@@ -7,7 +7,7 @@ from functools import partial
 from sklearn.exceptions import ConvergenceWarning
 from tqdm.auto import tqdm
 
-from sklinvariant._interruption import keeping_last_epoch
+from sklinvariant.base import keeping_last_epoch
 
 
 def follow(iterates, *, name, max_iter, tol, reference, report, attributes, finish, verbose, whole=True):

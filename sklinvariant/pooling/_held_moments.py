@@ -1,7 +1,7 @@
 """The moments of pairs in the fitted state of a model, and those of several models together."""
 
-from sklinvariant._descriptors import as_tensor
-from sklinvariant.kernels import PairMoments
+from sklinvariant.base import as_tensor
+from sklinvariant.pooling._pair_moments import PairMoments
 
 _SUMS = ("total", "change", "first")
 

@@ -19,25 +19,30 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 from tqdm import tqdm
 
-from sklinvariant._base import Container, check_rows, keeps_state_on_failure, refuse_bags, resolve_device
 from sklinvariant._compat import CallbackSupportMixin, reports_fit
-from sklinvariant._descriptors import DescriptorSets, as_tensor
-from sklinvariant._finite import check_finite_answer
-from sklinvariant._images import as_float
-from sklinvariant._layout import Each, Maybe, Whole
-from sklinvariant._parameters import (
+from sklinvariant.bags import DescriptorSets
+from sklinvariant.base import (
+    ArrayKind,
     Count,
+    Each,
     FiniteArray,
+    Maybe,
     OnDevice,
     Side,
     Verbose,
+    Whole,
+    as_tensor,
+    check_finite_answer,
+    check_rows,
     declared,
     is_count,
+    keeps_state_on_failure,
+    refuse_bags,
+    resolve_device,
 )
 from sklinvariant.feature_extraction import BackbonePatches
-from sklinvariant.feature_extraction._images import ImageEstimator
-from sklinvariant.feature_extraction._picture_stream import PictureStream
-from sklinvariant.kernels import Moment, moment, unit_length
+from sklinvariant.images import ImageEstimator, ImageStream, scale_pixels
+from sklinvariant.ops import Moment, moment, unit_length
 from sklinvariant.pooling._regions import region_grid
 from sklinvariant.transforms import Compose, Rotation, Scale, Transform
 
@@ -312,7 +317,7 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, I
         check_is_fitted(self)
         if self.backbone is None:
             stages = parse_stages(self.stages)
-            self._check_namespace(Container(X), "transform")
+            self._check_namespace(ArrayKind(X), "transform")
             orbits, container = self._check_orbits(X, len(stages), reset=False)
             device = self._device_of(X)
             parts = [self._pool_orbits(part.to(device), stages) for part in orbits.split(self.batch_size)]
@@ -334,7 +339,7 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, I
             source.warn_of_failures(type(self).__name__)
         if answer is None:
             answer = torch.full((len(source), self.n_features_out_), torch.nan, dtype=torch.float32)
-        return Container(X[0] if isinstance(X, (list, tuple)) else X).wrap(answer)
+        return ArrayKind(X[0] if isinstance(X, (list, tuple)) else X).wrap(answer)
 
     def get_feature_names_out(self, input_features=None):
         """Names of the features of an answer."""
@@ -357,14 +362,14 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, I
 
     def _source(self, X, reset):
         """Images of whatever kind as a stream; one that is given is for the caller to ask about failures."""
-        if isinstance(X, PictureStream):
+        if isinstance(X, ImageStream):
             return X
-        stream = PictureStream.of(X, self.image_size, self.fill, self.on_error)
+        stream = ImageStream.of(X, self.image_size, self.fill, self.on_error)
         if stream is None:
             # with an image_size it is the squares, not X, that have to be of one size from call to call
             reader = self if self.image_size is None else type(self)(image_shape=self.image_shape)
             images = reader._read(X, reset=reset or reader is not self)
-            stream = PictureStream(images, self.image_size, self.fill)
+            stream = ImageStream(images, self.image_size, self.fill)
         return stream
 
     def _is_read(self, source):
@@ -403,7 +408,7 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, I
         sizes = [len(transform.orbit()) for transform in transforms]
         rows = np.arange(math.prod(sizes)).reshape(sizes).T.ravel()
         params = view.orbit()[rows]  # the outermost group's change slowest
-        maps = _views(as_float(images).permute(0, 3, 1, 2).contiguous(), view, params, see, self.batch_size, bar)
+        maps = _views(scale_pixels(images).permute(0, 3, 1, 2).contiguous(), view, params, see, self.batch_size, bar)
         levels = self.region_levels if any(group == "region" for group, _, _ in stages) else None
         sizes = dict(zip(names, sizes, strict=True))
         pooled = nested_moments(stages, lambda: next(maps), sizes, levels, self.moments == "printed").flatten(1)
@@ -416,7 +421,7 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, I
     def _check_orbits(self, X, n_groups, reset):
         """(n, m_1, …, m_g, d) activations; flat rows are cut by ``orbit_shape``, or are orbits of one view."""
         refuse_bags(self, X, "activations as an array")
-        container = Container(X)
+        container = ArrayKind(X)
         shape = getattr(X, "shape", (0, 0))
         if len(shape) <= 2:
             X = check_rows(self, X, reset=reset)

@@ -14,23 +14,26 @@ from typing import Annotated
 import torch
 from sklearn.base import TransformerMixin, _fit_context
 
-from sklinvariant._base import (
-    Container,
+from sklinvariant._compat import CallbackSupportMixin, reports_fit
+from sklinvariant.bags import DescriptorSets
+from sklinvariant.base import (
+    ArrayKind,
+    Number,
+    OnDevice,
     RowFeaturesOutMixin,
     TorchEstimator,
+    Whole,
     check_fitted,
     check_rows,
+    declared,
+    dense_tensor,
+    is_count,
     keeps_state_on_failure,
+    refuse_non_numbers,
     refuse_none,
     resolve_device,
 )
-from sklinvariant._compat import CallbackSupportMixin, reports_fit
-from sklinvariant._containers import dense_tensor, refuse_non_numbers
-from sklinvariant._descriptors import DescriptorSets
-from sklinvariant._layout import Whole
-from sklinvariant._parameters import Number, OnDevice, declared, is_count
-from sklinvariant.kernels import moment
-from sklinvariant.kernels._chunks import CACHE_BYTES, DEVICE_BYTES
+from sklinvariant.ops import CACHE_BYTES, DEVICE_BYTES, moment
 
 
 def cut(length, parts):
@@ -166,11 +169,11 @@ class SpatialPooling(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transf
         return self._state["n_features_out"]
 
     def _maps(self, X, *, reset):
-        """(n, h, w, k) maps as a tensor where they lie, and the `Container` of the answer."""
+        """(n, h, w, k) maps as a tensor where they lie, and the `ArrayKind` of the answer."""
         refuse_none(self, X, "feature maps")
         refuse_non_numbers(self, X, "feature maps")
         X = dense_tensor(X, "feature maps") if isinstance(X, torch.Tensor) else X
-        container = Container(X)
+        container = ArrayKind(X)
         if isinstance(X, DescriptorSets):
             if X.shape[1] is None:
                 raise ValueError("bags of different sizes are no maps: each must hold the cells of one map")

@@ -2,7 +2,7 @@
 
 from sklinvariant.transforms._affine import Crop, Flip, Rotation, Scale, Shear, Translation
 from sklinvariant.transforms._color_jitter import ColorJitter
-from sklinvariant.transforms._compose import Compose
+from sklinvariant.transforms._compose import Compose, moves
 from sklinvariant.transforms._gaussian_noise import GaussianNoise
 from sklinvariant.transforms._geometric import Geometric, pixel_matrix, warp
 from sklinvariant.transforms._sobel import Sobel
@@ -21,6 +21,7 @@ __all__ = [
     "Sobel",
     "Transform",
     "Translation",
+    "moves",
     "pixel_matrix",
     "warp",
 ]

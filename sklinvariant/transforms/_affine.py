@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 
-from sklinvariant._parameters import Count, Finite, FiniteArray, Positive, declared
+from sklinvariant.base import Count, Finite, FiniteArray, Positive, declared
 from sklinvariant.transforms._geometric import Geometric
 from sklinvariant.transforms._transform import bounds_of, uniform
 

@@ -7,8 +7,8 @@ from dataclasses import KW_ONLY
 import numpy as np
 import torch
 
-from sklinvariant._images import as_float
-from sklinvariant._parameters import Finite, declared
+from sklinvariant.base import Finite, declared
+from sklinvariant.images import scale_pixels
 from sklinvariant.transforms._transform import Transform, bounds_of
 
 _GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601, as scikit-image's rgb2yiq and OpenCV
@@ -82,7 +82,7 @@ class ColorJitter(Transform):
         return torch.tensor([*factors, *shifts], dtype=torch.float64)
 
     def _apply(self, images, params, size=None):
-        images = as_float(images)
+        images = scale_pixels(images)
         n, c, h, w = images.shape
         if c not in (1, 3):
             raise ValueError(f"ColorJitter takes grey or RGB images, of 1 or 3 channels, got {c}")

@@ -8,8 +8,7 @@ from typing import Literal
 
 import torch
 
-from sklinvariant._base import torch_generator
-from sklinvariant._parameters import FiniteArray, declared
+from sklinvariant.base import FiniteArray, declared, torch_generator
 from sklinvariant.transforms._geometric import Geometric, settled, warp_tensor
 from sklinvariant.transforms._transform import Transform
 

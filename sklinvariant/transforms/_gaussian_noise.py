@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from sklinvariant._images import as_float
-from sklinvariant._parameters import NonNegative, declared
+from sklinvariant.base import NonNegative, declared
+from sklinvariant.images import scale_pixels
 from sklinvariant.transforms._transform import Transform
 
 _SEEDS = 2.0**31
@@ -44,7 +44,7 @@ class GaussianNoise(Transform):
         return torch.tensor([[0, self.sigma], [0, _SEEDS]], dtype=torch.float64)
 
     def _apply(self, images, params, size=None):
-        images = as_float(images)
+        images = scale_pixels(images)
         params = params.expand(len(images), 2)
         seeds = torch.remainder(params[:, 1].floor(), _SEEDS).long().to(images.device)
         noise = normal_numbers(seeds, images[0].numel()).reshape(images.shape)

@@ -5,12 +5,10 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from sklinvariant._base import to_numpy
-from sklinvariant._descriptors import as_tensor
-from sklinvariant._images import as_float
-from sklinvariant._parameters import FiniteArray, is_count, validated
 from sklinvariant._settings import with_own_settings
-from sklinvariant.kernels import pixel_moves, resample
+from sklinvariant.base import FiniteArray, as_tensor, is_count, to_numpy, validated
+from sklinvariant.images import scale_pixels
+from sklinvariant.ops import pixel_moves, resample
 from sklinvariant.transforms._transform import Transform, on_images
 
 Fill = Literal["mean", "edge", "reflect"] | FiniteArray
@@ -155,7 +153,7 @@ def warp_tensor(images, matrices, size, interpolation, fill):
     """(n, c, h, w) moved by (n or 1, 3, 3); `warp` on what torch computes with."""
     shape = tuple(images.shape[-2:])
     if images.is_floating_point() or (pixel_moves(matrices, shape, tuple(size or shape)) < 0).any():
-        images = as_float(images)
+        images = scale_pixels(images)
     if not isinstance(fill, str):
         value = torch.as_tensor(np.ravel(np.asarray(fill, dtype=np.float64)))
         if len(value) not in (1, images.shape[1]) or not torch.isfinite(value).all():

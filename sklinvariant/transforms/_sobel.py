@@ -3,7 +3,7 @@
 import torch
 from torch.nn.functional import conv2d, pad
 
-from sklinvariant._images import as_float
+from sklinvariant.images import scale_pixels
 from sklinvariant.transforms._transform import Transform
 
 _ACROSS = [[-0.125, 0.0, 0.125], [-0.25, 0.0, 0.25], [-0.125, 0.0, 0.125]]
@@ -33,7 +33,7 @@ class Sobel(Transform):
         return torch.empty(0, 2, dtype=torch.float64)
 
     def _apply(self, images, params, size=None):
-        images = as_float(images)
+        images = scale_pixels(images)
         n, c, h, w = images.shape
         across = images.new_tensor(_ACROSS)
         filters = torch.stack([across, across.T])[:, None]

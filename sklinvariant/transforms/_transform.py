@@ -6,11 +6,9 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 
-from sklinvariant._base import Container, to_numpy, torch_generator
-from sklinvariant._descriptors import as_tensor
-from sklinvariant._images import check_pixels, image_array
-from sklinvariant._parameters import Parameters, is_count
 from sklinvariant._settings import OwnSettings
+from sklinvariant.base import ArrayKind, Parameters, as_tensor, is_count, to_numpy, torch_generator
+from sklinvariant.images import check_pixels, image_array
 
 
 class Transform(OwnSettings, Parameters, BaseEstimator):
@@ -128,7 +126,7 @@ class Transform(OwnSettings, Parameters, BaseEstimator):
 
 def on_images(images, change):
     """Apply ``change`` to (n, c, h, w) and give back what came in: numpy or tensor, with channels last or without."""
-    container = Container(images)
+    container = ArrayKind(images)
     x = check_pixels(images)
     if x.ndim not in (3, 4) or 0 in x.shape[1:]:
         raise ValueError(f"images must be of shape (n, h, w) or (n, h, w, c), got {tuple(x.shape)}")

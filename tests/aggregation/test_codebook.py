@@ -7,8 +7,8 @@ from tolerance import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sklinvariant import DescriptorSets
-from sklinvariant._base import torch_generator
 from sklinvariant.aggregation._codebook import draw_sample, measure_units
+from sklinvariant.base._array_kind import torch_generator
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])

@@ -16,8 +16,9 @@ from tolerance import assert_close
 from sklinvariant import load, save
 from sklinvariant.autoencoder import EquivariantAutoencoder
 from sklinvariant.autoencoder._equivariant_autoencoder import ReconstructionLoss, channel_spread
+from sklinvariant.autoencoder._equivariant_network import EquivariantAutoencoderNetwork
 from sklinvariant.datasets import load_digits_images
-from sklinvariant.networks import EquivariantAutoencoderNetwork, Group
+from sklinvariant.networks import Group
 
 QUICK = {"latent_channels": 3, "width": 3, "max_epochs": 2, "random_state": 0}
 POOLINGS = ["attention", "gram", "mean"]

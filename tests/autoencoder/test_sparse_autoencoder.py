@@ -13,7 +13,7 @@ from tolerance import assert_close
 
 from sklinvariant import load, save
 from sklinvariant.autoencoder import SparseAutoencoder
-from sklinvariant.networks import SparseAutoencoderNetwork, kl_sparsity
+from sklinvariant.autoencoder._sparse_network import SparseAutoencoderNetwork, kl_sparsity
 
 
 @pytest.fixture

@@ -17,8 +17,15 @@ from tolerance import assert_close, assert_same_labels
 
 from sklinvariant import IICClusterer, load, save
 from sklinvariant.cluster._iic_clusterer import measure
-from sklinvariant.cluster._merged_start import merged_labels, teach
-from sklinvariant.cluster._pairs import PairBatches, PartnerPairs, ViewPairs, nearest_partners, same, temporal_pairs
+from sklinvariant.cluster._merged_start import merged_labels, pretrain_heads
+from sklinvariant.pairs._sample_pairs import (
+    PartnerPairs,
+    SamplePairBatches,
+    ViewPairs,
+    nearest_partners,
+    same,
+    temporal_pairs,
+)
 from sklinvariant.transforms import Rotation
 
 QUICK = {"max_epochs": 40, "learning_rate": 0.01, "n_neighbors": 5, "random_state": 0}
@@ -162,7 +169,7 @@ def test_own_callable_and_own_module(blobs):
 def test_auxiliary_heads_learn_in_turns(blobs):
     X, y = blobs
     source = ViewPairs(torch.tensor(X), same, torch.Generator().manual_seed(0))
-    batches = PairBatches(source, torch.arange(45), batch_size=40, n_repeats=3, with_auxiliary=True)
+    batches = SamplePairBatches(source, torch.arange(45), batch_size=40, n_repeats=3, with_auxiliary=True)
     turns = [(batch.auxiliary, len(batch.first), len(batch.second)) for batch, _ in batches]
     assert turns == [(True, 30, 90)] * 3 + [(False, 23, 69), (False, 22, 66)]
     assert len(turns) == batches.n_steps
@@ -320,7 +327,9 @@ def test_the_start_is_right_already(blobs):
     for head in range(2):
         assert adjusted_rand_score(y, labels[:, head]) > 0.9
     network = IICClusterer(3, n_heads=2)._start(samples, torch.Generator().manual_seed(0))
-    teach(network, source, torch.arange(90), labels, optimizer=torch.optim.Adam, learning_rate=0.003, batch_size=90)
+    pretrain_heads(
+        network, source, torch.arange(90), labels, optimizer=torch.optim.Adam, learning_rate=0.003, batch_size=90
+    )
     network.eval()
     assert (network.heads(network.features(samples)).argmax(2) == labels).double().mean() > 0.95
 

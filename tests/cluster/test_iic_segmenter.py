@@ -14,12 +14,13 @@ from tolerance import assert_close, assert_same_labels
 
 from sklinvariant import load, save
 from sklinvariant.cluster import IICSegmenter
-from sklinvariant.cluster._crop_pairs import CropPairs
+from sklinvariant.cluster._dense_mutual_information import dense_information
 from sklinvariant.cluster._iic_segmenter import predict_tiles
+from sklinvariant.cluster._segmentation_trunk import SegmentationNetwork
 from sklinvariant.datasets import make_textures
-from sklinvariant.kernels import dense_information, resample
 from sklinvariant.metrics import clustering_accuracy
-from sklinvariant.networks import SegmentationNetwork
+from sklinvariant.ops import resample
+from sklinvariant.pairs._crop_pairs import CropPairs
 from sklinvariant.transforms import ColorJitter, Compose, Flip, Rotation, Sobel, Translation
 
 # two epochs on six small images seldom come far

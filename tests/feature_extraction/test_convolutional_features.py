@@ -17,8 +17,8 @@ from tolerance import assert_close, assert_same_labels
 from sklinvariant import BagOfWords, LearnedBoW, NestedInvariancePooler, load, save
 from sklinvariant.autoencoder import SparseAutoencoder
 from sklinvariant.feature_extraction import ConvolutionalFeatures, DensePatches
+from sklinvariant.feature_extraction._filters import fit_zca, take_patches
 from sklinvariant.hashing import LSHHasher, PCAHasher
-from sklinvariant.kernels import fit_zca, take_patches
 from sklinvariant.pooling import AutoPooling, SpatialPooling
 from sklinvariant.transforms import Rotation
 

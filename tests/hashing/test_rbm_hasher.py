@@ -11,15 +11,15 @@ from sklearn.neural_network import BernoulliRBM
 from tolerance import assert_close, assert_same_labels
 
 from sklinvariant import RBMHasher, load, save
-from sklinvariant._training import RowBatches
-from sklinvariant.metrics import bit_activations, code_entropy
-from sklinvariant.networks import (
+from sklinvariant.hashing._rbm import (
     RestrictedBoltzmannMachine,
     batch_regularizer,
     free_energy,
     pseudo_log_likelihood,
     uniform_targets,
 )
+from sklinvariant.metrics import bit_activations, code_entropy
+from sklinvariant.training._batches import RowBatches
 
 
 @pytest.fixture

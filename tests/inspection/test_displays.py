@@ -9,8 +9,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Binarizer, FunctionTransformer
 from tolerance import assert_close
 
-from sklinvariant.hashing import HammingNeighbors, LSHHasher
+from sklinvariant.hashing import LSHHasher
 from sklinvariant.inspection import BitActivationDisplay, RetrievalDisplay
+from sklinvariant.neighbors import HammingNeighbors
 
 matplotlib.use("Agg")
 GREEN, RED = (matplotlib.colors.to_rgba(name) for name in ("tab:green", "tab:red"))

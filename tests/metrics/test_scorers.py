@@ -12,8 +12,8 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Binarizer, FunctionTransformer
 
-from sklinvariant.hashing import HammingNeighbors
 from sklinvariant.metrics import average_precision, make_retrieval_scorer
+from sklinvariant.neighbors import HammingNeighbors
 
 
 @pytest.fixture

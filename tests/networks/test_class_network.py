@@ -6,8 +6,10 @@ import torch
 from tolerance import assert_close
 from torch.nn.functional import cross_entropy
 
+from sklinvariant.cluster._class_network import ClassNetwork
+from sklinvariant.cluster._cluster_network import ClusterNetwork
 from sklinvariant.cluster._iic_classifier import LabelledBatch
-from sklinvariant.networks import ClassNetwork, ClusterNetwork, LinearCost
+from sklinvariant.networks import LinearCost
 
 
 def _trunk(seed=0):

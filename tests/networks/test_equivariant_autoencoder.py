@@ -5,8 +5,15 @@ import pytest
 import torch
 from tolerance import assert_close
 
+from sklinvariant.autoencoder._equivariant_network import (
+    EquivariantAutoencoderNetwork,
+    align,
+    count_features,
+    gram_pool,
+    place,
+)
 from sklinvariant.metrics import equivariance_error
-from sklinvariant.networks import EquivariantAutoencoderNetwork, Group, align, count_features, gram_pool, place
+from sklinvariant.networks import Group
 
 
 def _embedding(order, seed, n=3, k=4):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sklinvariant.networks import PoolingLoss, ProjectedSGD, pair_curvature
+from sklinvariant.pooling._pooling_loss import PoolingLoss, ProjectedSGD, pair_curvature
 
 
 def _pairs():

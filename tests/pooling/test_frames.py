@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 import torch
 
-from sklinvariant.pooling._frames import PairBatches, following
+from sklinvariant.pairs._frames import consecutive_mask
+from sklinvariant.pooling._pair_batches import FramePairBatches
 
 CLIPS = ["a", "a", "b", "c", "c", "c"]
 EXPECTED = [True, False, False, True, True]
@@ -25,13 +26,13 @@ EXPECTED = [True, False, False, True, True]
     ],
 )
 def test_clips(groups):
-    assert following(groups, 6).tolist() == EXPECTED
+    assert consecutive_mask(groups, 6).tolist() == EXPECTED
 
 
 def test_no_groups_is_one_clip():
-    assert following(None, 3).tolist() == [True, True]
-    assert following(None, 1).tolist() == []
-    assert following(["a"], 1).tolist() == []
+    assert consecutive_mask(None, 3).tolist() == [True, True]
+    assert consecutive_mask(None, 1).tolist() == []
+    assert consecutive_mask(["a"], 1).tolist() == []
 
 
 @pytest.mark.parametrize(
@@ -46,12 +47,12 @@ def test_no_groups_is_one_clip():
 )
 def test_wrong_groups(groups, message):
     with pytest.raises(ValueError, match=message):
-        following(groups, 4)
+        consecutive_mask(groups, 4)
 
 
 def test_batches_take_each_pair_once():
     rows = torch.arange(6.0)[:, None] * torch.tensor([1.0, 10.0])
-    batches = PairBatches(
+    batches = FramePairBatches(
         rows,
         torch.tensor(EXPECTED),
         batch_size=2,

@@ -15,7 +15,7 @@ from torch import nn
 
 from sklinvariant import NestedInvariancePooler, load, save
 from sklinvariant.feature_extraction import BackbonePatches, DensePatches, OnDescriptors
-from sklinvariant.kernels import Moment, moment
+from sklinvariant.ops import Moment, moment
 from sklinvariant.pooling._regions import region_grid
 from sklinvariant.transforms import ColorJitter, Flip, Rotation, Scale, warp
 

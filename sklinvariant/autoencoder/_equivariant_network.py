@@ -1,0 +1,159 @@
+"""An autoencoder whose embedding is turned with the image, and invariant features of it.
+
+After Kuzminykh, Polykovskiy & Zhebrak (2018), of which the abstract says: group convolutions, embeddings that change
+predictably, Gram pooling and equivariant attention. What follows is our reading of these words.
+
+E (n, k, order) is the embedding, with ``E(g x)[u] = E(x)[g⁻¹ u]``, and p (n, order) the pose: weights that sum to 1 and
+move alike, ``p(g x)[u] = p(x)[g⁻¹ u]``.
+"""
+
+import torch
+from torch import nn
+
+from sklinvariant.networks import (
+    FLOAT32,
+    Group,
+    GroupBatchNorm2d,
+    GroupConv2d,
+    GroupConvTranspose2d,
+    GroupPool2d,
+    GroupUpsample2d,
+    LiftingConv2d,
+    ProjectingConv2d,
+)
+
+
+def count_features(pooling, k, order):
+    """Numbers that a pooling makes of an embedding (k, order)."""
+    return {"gram": k * (k + 1) // 2, "mean": k}.get(pooling, k * order)
+
+
+def align(embedding, pose, group):
+    """The embedding turned back by the pose, ``Σ_g p_g E[g u]``: (n, k, order), which no longer changes."""
+    return _weigh(embedding, pose, group.products)
+
+
+def place(aligned, pose, group):
+    """What is aligned, turned into the pose, ``Σ_g p_g A[g⁻¹ u]``: the way back of `align` where the pose is sure."""
+    return _weigh(aligned, pose, group.products[group.inverses])
+
+
+def _weigh(embedding, pose, index):
+    """``Σ_g p_g E[index[g, u]]``."""
+    return (pose[:, None, :, None] * embedding[:, :, index.to(embedding.device)]).sum(2)  # (n, k, g, u) -> (n, k, u)
+
+
+def gram_pool(embedding):
+    """Products of channels summed over the group, ``1 / order Σ_u E_i[u] E_j[u]``: (n, k, order) -> (n, k (k + 1) / 2).
+
+    The upper triangle of the matrix; what stands for two entries counts √2, so that distances are those of matrices.
+    """
+    k, order = embedding.shape[1:]
+    matrix = embedding @ embedding.mT / order
+    row, column = torch.triu_indices(k, k, device=embedding.device)
+    return matrix[:, row, column] * torch.where(row == column, matrix.new_tensor(1.0), 2**0.5)
+
+
+class _Layers:
+    """Makes encoders and decoders of one group, whose weights one generator draws."""
+
+    def __init__(self, group, generator):
+        self.group, self.generator = group, generator
+
+    def _level(self, convolution, n_in, n_out, kernel_size=3, padding=0):
+        layer = self._convolution(convolution, n_in, n_out, kernel_size, padding=padding, bias=False)
+        return [layer, GroupBatchNorm2d(n_out, self.group, **FLOAT32), nn.ReLU()]
+
+    def _convolution(self, convolution, n_in, n_out, kernel_size, **settings):
+        return convolution(n_in, n_out, kernel_size, self.group, generator=self.generator, **settings, **FLOAT32)
+
+    def encoder(self, n_in, widths, n_out, sizes):
+        """Images -> n_out channels of one place; each level but the last halves the size."""
+        layers, convolution = [], LiftingConv2d
+        for width, size in zip(widths, sizes[:-1], strict=True):
+            layers += [*self._level(convolution, n_in, width, padding=1), GroupPool2d.halving(size)]
+            n_in, convolution = width, GroupConv2d
+        layers += self._level(GroupConv2d, n_in, 2 * n_in, sizes[-1])
+        return nn.Sequential(*layers, self._convolution(GroupConv2d, 2 * n_in, n_out, 1, bias=False))
+
+    def decoder(self, n_in, widths, n_out, sizes):
+        """The way back: channels of one place -> images."""
+        layers = self._level(GroupConvTranspose2d, n_in, widths[0], sizes[0])
+        for width, narrower, size in zip(widths, [*widths[1:], widths[-1]], sizes[1:], strict=True):
+            layers += [GroupUpsample2d(size), *self._level(GroupConv2d, width, narrower, padding=1)]
+        return nn.Sequential(*layers, self._convolution(ProjectingConv2d, widths[-1], n_out, 3, padding=1))
+
+
+class EquivariantAutoencoderNetwork(nn.Module):
+    """Encoder, pooling, pose and decoder for images of one size.
+
+    Parameters
+    ----------
+    shape : (int, int, int)
+        Channels, height and width of the images.
+    group : str or Group
+    pooling : {"gram", "attention", "mean", None}
+    latent_channels, width, depth : int
+        Channels k of the embedding; channels of the first level, which double with each; levels, each of half the size.
+    generator : torch.Generator
+        Draws all weights.
+    """
+
+    def __init__(self, shape, group, pooling, latent_channels, width, depth, generator):
+        super().__init__()
+        self.group = group = group if isinstance(group, Group) else Group(group)
+        self.pooling, self.latent_channels = pooling, latent_channels
+        sizes = [tuple(shape[1:])]
+        for _ in range(depth):
+            sizes.append(tuple(-(-side // 2) for side in sizes[-1]))
+        widths = [width * 2**level for level in range(depth)]
+        build = _Layers(group, generator)
+        # one more channel than the embedding has: the pose
+        self.encoder = build.encoder(shape[0], widths, latent_channels + 1, sizes)
+        kept_apart = pooling in ("gram", "mean")  # features without elements, to be put at one of them
+        n_placed = count_features(pooling, latent_channels, group.order) if kept_apart else latent_channels
+        self.decoder = build.decoder(n_placed, widths[::-1], shape[0], sizes[::-1])
+        # buffers, because torch.export of torch 2.6 warns of other tensors that it meets in forward
+        self.register_buffer("_products", group.products, persistent=False)
+        self.register_buffer("_products_of_inverses", group.products[group.inverses], persistent=False)
+
+    def encode(self, images):
+        """(n, c, h, w) -> embedding (n, k, order) and pose (n, order)."""
+        maps = self.encoder(images).unflatten(1, (-1, self.group.order)).flatten(2)
+        return maps[:, :-1], maps[:, -1].softmax(1)
+
+    def features(self, embedding, pose):
+        """(n, `count_features`), invariant unless pooling is None."""
+        if self.pooling == "gram":
+            return gram_pool(embedding)
+        if self.pooling == "mean":
+            return embedding.mean(2)
+        if self.pooling == "attention":
+            embedding = _weigh(embedding, pose, self._products)
+        return embedding.flatten(1)
+
+    def decode(self, features, pose):
+        """Images (n, c, h, w) of features in a pose (n, order); without pooling the features are all there is."""
+        if self.pooling in ("gram", "mean"):
+            placed = features[:, :, None] * pose[:, None]
+        else:
+            placed = features.unflatten(1, (-1, self.group.order))
+            if self.pooling == "attention":
+                placed = _weigh(placed, pose, self._products_of_inverses)
+        return self.decoder(placed.flatten(1)[:, :, None, None])
+
+    def forward(self, images):
+        """(n, c, h, w) -> the images rebuilt, each in its likeliest pose."""
+        embedding, pose = self.encode(images)
+        sure = nn.functional.one_hot(pose.argmax(1), self.group.order).to(pose)
+        return self.decode(self.features(embedding, pose), sure)
+
+    @torch.no_grad()
+    def recentre(self, h):
+        """Call pose h canonical: what had pose g then has g h⁻¹, and images are rebuilt as before."""
+        products = self.group.products
+        weight = self.encoder[-1].weight[-1]  # of the pose: ψ(v) becomes ψ(h⁻¹ v)
+        weight.copy_(weight[:, products[self.group.inverses[h]].to(weight.device)])
+        if self.pooling in ("gram", "mean"):  # features are put at g h⁻¹: ψ(v) becomes ψ(v h)
+            weight = self.decoder[0].weight
+            weight.copy_(weight[:, :, products[:, h].to(weight.device)])

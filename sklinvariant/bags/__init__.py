@@ -1,0 +1,6 @@
+"""Bags of local descriptors: DescriptorSets and the base of estimators of bags."""
+
+from sklinvariant.bags._bag_estimator import BagEstimator
+from sklinvariant.bags._descriptor_sets import DescriptorSets
+
+__all__ = ["BagEstimator", "DescriptorSets"]

@@ -1,0 +1,97 @@
+"""The base of estimators of bags of local descriptors."""
+
+import numpy as np
+import torch
+
+from sklinvariant._settings import detached
+from sklinvariant.bags._descriptor_sets import DescriptorSets
+from sklinvariant.base import (
+    EXACT_IN_FLOAT32,
+    ArrayKind,
+    TorchEstimator,
+    as_tensor,
+    check_rows,
+    plain_tensor,
+    refuse_non_numbers,
+    refuse_none,
+    to_numpy,
+)
+from sklinvariant.ops import check_reach, compute_dtype
+
+
+class BagEstimator(TorchEstimator):
+    """Base of the estimators of bags of local descriptors (see `DescriptorSets`)."""
+
+    def _check_bags(self, X, *, reset, allow_empty=True):
+        """Bags, checked and as tensors where they lie, and the `ArrayKind` of the answer.
+
+        Accepts DescriptorSets, lists or object arrays of (n_i, d) arrays, (n, m, d), feature maps (n, h, w, d), and
+        flat rows (n, m * d) cut by ``descriptor_dim`` (without it each row is a bag of one descriptor).
+        """
+        refuse_none(self, X, "bags of descriptors")
+        if isinstance(X, torch.Tensor) and X.is_nested:
+            X = list(X.unbind())
+        refuse_non_numbers(self, X, "bags of descriptors")
+        container = ArrayKind(X)
+        if isinstance(X, DescriptorSets) or _looks_ragged(X) or getattr(X, "ndim", 2) in (3, 4):
+            bags = X if isinstance(X, DescriptorSets) else DescriptorSets.from_bags(_on_host_or_tensor(X))
+            bags = DescriptorSets(plain_tensor(detached(as_tensor(bags.values))), bags.offsets)
+            if len(bags) == 0:
+                raise ValueError("no bags: 0 sample(s) were given, a minimum of 1 is required")
+            d = bags.values.shape[1]
+            if d == 0:
+                raise ValueError("the descriptors have 0 feature(s), a minimum of 1 is required")
+            if reset:
+                self.n_features_in_ = d
+                if hasattr(self, "feature_names_in_"):
+                    del self.feature_names_in_
+            else:
+                self._check_width(d)
+            values, largest = bags.values, bags.largest_value()
+            if values.is_floating_point():
+                check_reach(largest, compute_dtype(values.dtype), "X", fitting=reset)
+            elif largest > EXACT_IN_FLOAT32:
+                bags = DescriptorSets(values.double(), bags.offsets)
+        else:
+            bags = self._check_rows(X, reset)
+        if reset and len(bags.values) == 0:
+            raise ValueError(f"all {len(bags)} bags are empty: there is nothing to fit {type(self).__name__} on")
+        return bags, container
+
+    def _check_width(self, d):
+        expected = self._state["n_descriptor_features"]
+        if d != expected:
+            raise ValueError(
+                f"the bags have descriptors of {d} features, but {type(self).__name__} is expecting {expected} "
+                "features as input"
+            )
+
+    def _check_rows(self, X, reset):
+        dim = getattr(self, "descriptor_dim", None)
+        X = check_rows(self, X, reset=reset)
+        if dim is not None and X.shape[1] % dim:
+            raise ValueError(f"rows of {X.shape[1]} features cannot be cut into descriptors of descriptor_dim={dim}")
+        return DescriptorSets.from_bags(X.reshape(len(X), -1, dim or X.shape[1]))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
+
+
+def _looks_ragged(X):
+    """Whether X is a series of bags; what they are, `DescriptorSets.from_bags` looks into."""
+    if getattr(X, "ndim", None) == 1 and X.dtype == object:
+        return True
+    return isinstance(X, (list, tuple)) and (len(X) == 0 or any(map(_looks_like_a_bag, X)))
+
+
+def _looks_like_a_bag(item):
+    if isinstance(item, (list, tuple)):
+        return len(item) > 0 and isinstance(item[0], (list, tuple, np.ndarray))
+    return getattr(item, "ndim", 0) >= 2
+
+
+def _on_host_or_tensor(X):
+    """Tensors stay where they are; arrays of other libraries become numpy's."""
+    return X if isinstance(X, (list, tuple, torch.Tensor)) else to_numpy(X)

@@ -1,0 +1,157 @@
+"""Finite input gives finite results: what leaves a public method is looked at once a call."""
+
+import functools
+import math
+from inspect import signature
+
+import numpy as np
+import torch
+from scipy.sparse import issparse
+
+from sklinvariant.base._parameters import is_number, plain
+from sklinvariant.base._tensors import is_bags
+
+_FITTING = {"fit", "fit_moments", "fit_predict", "fit_transform", "partial_fit"}
+
+
+def finite_outcome(method):
+    """Wrap a public method: what it answers, or learns, is finite, or the estimator stays as it was."""
+    name = method.__name__
+
+    @functools.wraps(method)
+    def call(self, *args, **kwargs):
+        before = dict(vars(self)) if name in _FITTING else None
+        try:
+            result = method(self, *args, **kwargs)
+            check_finite_outcome(self, name, result)
+        except FloatingPointError as error:
+            if before is not None:
+                vars(self).clear()
+                vars(self).update(before)
+            changed = _changed(self, float)
+            if not changed or changed in str(error):
+                raise
+            raise FloatingPointError(f"{error} (parameters other than the defaults: {changed})") from error
+        except (RuntimeError, OverflowError, MemoryError) as error:
+            _raise_in_words(self, name, error)
+            raise
+        return result
+
+    return call
+
+
+def _raise_in_words(estimator, method_name, error):
+    """Errors of torch that say nothing of the parameters that caused them."""
+    text = str(error)
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in text or "Storage size" in text:
+        changed = _changed(estimator, int)
+        advice = f"Lower {changed}" if changed else "Use fewer samples or smaller parameters"
+        raise MemoryError(f"{type(estimator).__name__}.{method_name} ran out of memory ({text}). {advice}.") from error
+    if "without overflow" in text or "too large" in text:  # a parameter that float32 cannot hold
+        raise FloatingPointError(_explain(estimator, f"{method_name} cannot compute ({text})")) from error
+
+
+def check_finite_outcome(estimator, method_name, result):
+    """Raise FloatingPointError where a method answers, or has learned, NaN or infinity.
+
+    -inf is a logarithm of 0 in `predict_log_proba`; rows of files that cannot be read are NaN with ``on_error="nan"``.
+    """
+    if method_name in _FITTING:
+        place = _first_not_finite(getattr(estimator, "_state", None), "")
+        if place is not None:
+            what = f"{method_name} learned NaN or infinity ({place.strip('.')})"
+            raise FloatingPointError(_explain(estimator, what))
+    if result is not estimator and getattr(estimator, "on_error", None) != "nan":
+        check_finite_answer(estimator, method_name, result)
+
+
+def check_finite_answer(estimator, method_name, answer):
+    """Raise FloatingPointError where an answer holds NaN or infinity."""
+    if _first_not_finite(answer, "", method_name == "predict_log_proba") is not None:
+        raise FloatingPointError(_explain(estimator, f"{method_name} gave NaN or infinity"))
+
+
+def _explain(estimator, what):
+    changed = _changed(estimator, float)
+    advice = f"Bring {changed} nearer to the default" if changed else "Lower the learning rate, if there is one"
+    return (
+        f"{type(estimator).__name__}.{what} from finite input: values left the range of float32, or of X's dtype. "
+        f"{advice}, or scale X, for example with StandardScaler."
+    )
+
+
+def _first_not_finite(values, place, allow_minus_infinity=False):
+    """Where NaN or infinity is, as a path into dicts and tuples; None where everything is finite."""
+    if isinstance(values, dict):
+        items = values.items()
+    elif isinstance(values, (list, tuple)):
+        if values and isinstance(values[0], str):
+            return None
+        items = enumerate(values)
+    else:
+        return None if _is_finite(values, allow_minus_infinity) else place
+    for key, value in items:
+        found = _first_not_finite(value, f"{place}.{key}", allow_minus_infinity)
+        if found is not None:
+            return found
+    return None
+
+
+def _is_finite(values, allow_minus_infinity=False):
+    if isinstance(values, float):
+        return math.isfinite(values)
+    if isinstance(values, np.ndarray):
+        # a map of a file is neither changed nor made by a computation, and may be larger than memory
+        if values.dtype.kind not in "fc" or isinstance(values, np.memmap) or isinstance(values.base, np.memmap):
+            return True
+        with np.errstate(all="ignore"):
+            if np.isfinite(values.sum()):  # one pass without a copy; rarely, finite numbers have an infinite sum
+                return True
+        if allow_minus_infinity:
+            return not (np.isnan(values).any() or (values == np.inf).any())
+        if _is_mask(values):
+            return True
+        return bool(np.isfinite(values).all())
+    if isinstance(values, torch.Tensor):
+        if not (values.is_floating_point() or values.is_complex()):
+            return True
+        values = values.detach()
+        if torch.isfinite(values.sum()):
+            return True
+        if allow_minus_infinity:
+            return not (torch.isnan(values).any() or (values == torch.inf).any())
+        return bool(torch.isfinite(values).all())
+    if is_bags(values):
+        return _is_finite(values.values)
+    if issparse(values):
+        return _is_finite(values.data)
+    if hasattr(values, "__array_namespace__"):
+        return _is_finite_elsewhere(values, allow_minus_infinity)
+    return True
+
+
+def _is_mask(values):
+    """Networks of users hold masks of attention as buffers, of 0 and -inf."""
+    masked = np.isneginf(values)
+    return bool(masked.any() and not masked.all() and (values[~masked] == 0).all())
+
+
+def _is_finite_elsewhere(values, allow_minus_infinity):
+    """The same by the array-API standard alone."""
+    xp = values.__array_namespace__()
+    if not xp.isdtype(values.dtype, ("real floating", "complex floating")):
+        return True
+    bad = xp.isnan(values) | (values == xp.inf) if allow_minus_infinity else ~xp.isfinite(values)
+    return not bool(xp.any(bad))
+
+
+def _changed(estimator, kind):
+    """Parameters, numbers of a kind or sequences of them, that differ from their defaults, in words."""
+    changed = []
+    for name, parameter in signature(type(estimator).__init__).parameters.items():
+        value = plain(estimator.__dict__.get(name))
+        values = value if isinstance(value, (tuple, list)) else [value]
+        is_kind = all(map(is_number, values)) and any(isinstance(v, kind) for v in [*values, parameter.default])
+        if is_kind and value != parameter.default:
+            changed.append(f"{name}={value!r}")
+    return ", ".join(changed)

@@ -1,0 +1,275 @@
+"""Fitted estimators in one safetensors file: arrays as tensors, the rest as JSON. No code runs from a file."""
+
+import hashlib
+import json
+import math
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as to_safetensors
+from sklearn.base import BaseEstimator
+from sklearn.frozen import FrozenEstimator
+from sklearn.utils.validation import check_is_fitted
+
+import sklinvariant
+from sklinvariant._compat import metadata_requests, request_metadata
+from sklinvariant.base._discovery import public_classes
+from sklinvariant.base._state_layout import check_fitted_state
+from sklinvariant.base._writing import replacing
+
+_FORMAT = "sklinvariant-estimator"
+_VERSION = 1
+_DTYPES = {
+    f"{kind.upper()}{8 * size}": np.dtype(f"<{kind}{size}") for kind in "iuf" for size in (1, 2, 4, 8)[kind == "f" :]
+}
+_DTYPES["BOOL"] = np.dtype(bool)
+_WORDS_BYTES = 1 << 26  # that arrays of strings may take however short the strings in the file are
+_PRIVATE_STATE = ("_state", "_sklearn_output_config")
+
+
+def save(estimator, path):
+    """Write an estimator of this package, its parameters and what it has learned, to one file.
+
+    Parameters
+    ----------
+    estimator : estimator
+        One of `all_estimators`. For a whole Pipeline use ``skops.io`` with `trusted_types`.
+    path : str or path-like
+        The file; replaced as a whole or not at all.
+
+    Raises
+    ------
+    TypeError
+        Where a parameter is neither plain nor an array nor an estimator of ours; it is named.
+
+    Examples
+    --------
+    >>> import os, tempfile, numpy as np, sklinvariant
+    >>> bags = np.random.default_rng(0).normal(size=(5, 8, 3))
+    >>> model = sklinvariant.BagOfWords(4, random_state=0).fit(bags)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     sklinvariant.save(model, os.path.join(folder, "bow.safetensors"))
+    ...     again = sklinvariant.load(os.path.join(folder, "bow.safetensors"))
+    >>> bool((again.transform(bags) == model.transform(bags)).all())
+    True
+    """
+    tensors = {}
+    document = {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "package": sklinvariant.__version__,
+        "estimator": _encode_estimator(estimator, tensors),
+    }
+    text = json.dumps(document)
+    metadata = {"document": text, "sha256": _digest(text, tensors)}
+    data = to_safetensors(tensors, metadata=metadata)
+    start = 8 + int.from_bytes(data[:8], "little")
+    head = _ordered(data[8:start])
+    with replacing(path) as file:
+        file.write(len(head).to_bytes(8, "little"))
+        file.write(head)
+        file.write(memoryview(data)[start:])
+
+
+def _ordered(head):
+    """The head of a safetensors file with its metadata in alphabetical order, which the library leaves to chance."""
+    head = json.loads(head)
+    head["__metadata__"] = dict(sorted(head["__metadata__"].items()))
+    text = json.dumps(head, separators=(",", ":"), ensure_ascii=False).encode()
+    return text + b" " * (-len(text) % 8)  # the format wants the data to start at a multiple of 8
+
+
+def load(path, *, mmap_mode=None):
+    """Read what `save` wrote.
+
+    Parameters
+    ----------
+    path : str or path-like
+    mmap_mode : {"r", None}, default=None
+        "r" leaves arrays in the file, to be read when they are used: quick, and larger than memory if need be. The
+        file must then stay, and its contents are not checked against its checksum.
+
+    Returns
+    -------
+    estimator
+        As it was saved; it computes wherever its ``device`` says, on a machine without the GPU it was fitted on too.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where there is no such file.
+    ValueError
+        Where the file is truncated, edited, not ours, or of a newer version.
+    """
+    with open(path, "rb"):
+        pass
+    if mmap_mode not in (None, "r"):
+        raise ValueError(f"mmap_mode must be None or 'r', got {mmap_mode!r}")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            read = file.get_tensor if mmap_mode is None else _mapped(path).__getitem__
+            tensors = {name: read(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
+        raise ValueError(f"{path} is not a whole file of sklinvariant.save ({error})") from error
+    text = metadata.get("document", "")
+    intact = metadata.get("sha256") is not None and (
+        mmap_mode is not None or metadata["sha256"] == _digest(text, tensors)
+    )
+    if not intact:
+        raise ValueError(f"{path} was not written by sklinvariant.save, or was changed since")
+    # the digest shows damage, not good will: whoever edits a file can write its digest too
+    try:
+        document = json.loads(text)
+        if document["format"] != _FORMAT or document["version"] > _VERSION:
+            raise ValueError(
+                f"it was written by sklinvariant {document['package']}, this is {sklinvariant.__version__}"
+            )
+        return _Decoder(text, tensors).estimator(document["estimator"])
+    # whatever a crafted document may lead to: none of these is of the machine's making
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError) as error:
+        raise ValueError(f"{path} holds no model that this sklinvariant can read ({error})") from error
+
+
+def trusted_types():
+    """Names of this package's types, for ``skops.io.load(path, trusted=trusted_types())``.
+
+    Returns
+    -------
+    list of str
+    """
+    names = [f"{cls.__module__}.{cls.__qualname__}" for _, cls in public_classes()]
+    return sorted([*names, "sklinvariant.bags._descriptor_sets.DescriptorSets"])
+
+
+def _digest(text, tensors):
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        digest.update(f"{name}{tensors[name].dtype.str}{tensors[name].shape}".encode())
+        digest.update(np.ascontiguousarray(tensors[name]).tobytes())
+    return digest.hexdigest()
+
+
+def _mapped(path):
+    """The arrays of a safetensors file, left in it: 8 bytes of length, a JSON head, then the data."""
+    with open(path, "rb") as file:
+        start = 8 + int.from_bytes(file.read(8), "little")
+        head = json.loads(file.read(start - 8))
+    arrays = {}
+    for name, entry in head.items():
+        if name == "__metadata__":
+            continue
+        dtype, shape = _DTYPES[entry["dtype"]], tuple(entry["shape"])
+        offset = start + entry["data_offsets"][0]
+        is_empty = 0 in shape  # of which there is no map
+        arrays[name] = np.empty(shape, dtype) if is_empty else np.memmap(path, dtype, "r", offset, shape)
+    return arrays
+
+
+def _known_classes():
+    return {**dict(public_classes()), "FrozenEstimator": FrozenEstimator}  # around one of ours
+
+
+def _encode_estimator(estimator, tensors, where="estimator"):
+    name = type(estimator).__name__
+    if _known_classes().get(name) is not type(estimator):
+        raise TypeError(f"{where} is a {name}, which is not an estimator of sklinvariant; save it with skops.io")
+    params = estimator.get_params(deep=False)
+    state = estimator.__getstate__()
+    fitted = {key: value for key, value in state.items() if _is_fitted_state(key) and key not in params}
+    if where == "estimator":
+        check_is_fitted(estimator)
+    return {
+        "estimator": name,
+        "requests": metadata_requests(estimator),
+        "params": {key: _encode(value, tensors, f"parameter {key!r} of {name}") for key, value in params.items()},
+        "fitted": {key: _encode(value, tensors, f"attribute {key!r} of {name}") for key, value in fitted.items()},
+    }
+
+
+def _is_fitted_state(key):
+    return key in _PRIVATE_STATE or (key.endswith("_") and not key.startswith("_"))
+
+
+def _is_plain_number(dtype):
+    return dtype.kind in "biuf" and dtype.itemsize <= 8
+
+
+def _encode(value, tensors, where):
+    """Plain values as JSON; all that JSON has no word for as an object with one telling key."""
+    if isinstance(value, np.generic) and _is_plain_number(value.dtype):  # before float, which np.float64 is too
+        return {"scalar": _encode(value.item(), tensors, where), "dtype": value.dtype.name}
+    if value is None or isinstance(value, (bool, str, int)):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else {"float": repr(float(value))}
+    if isinstance(value, np.ndarray):
+        if _is_plain_number(value.dtype):
+            name = str(len(tensors))
+            tensors[name] = np.array(value, dtype=value.dtype.newbyteorder("="), order="C")
+            return {"array": name}
+        if value.dtype.kind in "UO" and all(isinstance(item, str) for item in value.ravel()):
+            return {"words": value.tolist(), "dtype": "object" if value.dtype == object else value.dtype.str}
+    if isinstance(value, (list, tuple)):
+        return {type(value).__name__: [_encode(item, tensors, where) for item in value]}
+    if isinstance(value, dict) and all(isinstance(key, (str, int, float)) for key in value):
+        return {"dict": [[_encode(k, tensors, where), _encode(v, tensors, where)] for k, v in value.items()]}
+    if isinstance(value, torch.device):
+        return str(value)
+    if isinstance(value, BaseEstimator):
+        return _encode_estimator(value, tensors, where)
+    raise TypeError(f"{where} is a {type(value).__name__}, which sklinvariant.save cannot write; use skops.io")
+
+
+class _Decoder:
+    """Estimators from a document and arrays that may have been made up: nothing large is made of a small file."""
+
+    def __init__(self, text, tensors):
+        self.tensors, self.classes = tensors, _known_classes()
+        self.bytes_left = _WORDS_BYTES + 64 * len(text)  # that arrays of words may take
+
+    def estimator(self, value):
+        if value["estimator"] not in self.classes:
+            raise ValueError(f"{value['estimator']} is not an estimator of this version")
+        params = {key: self.value(item) for key, item in value["params"].items()}
+        estimator = self.classes[value["estimator"]](**params)
+        if hasattr(estimator, "_parameter_constraints"):
+            estimator._validate_params()
+        request_metadata(estimator, value.get("requests", {}))
+        for key, item in value["fitted"].items():
+            if not _is_fitted_state(key):
+                raise ValueError(f"{key!r} is not an attribute that fitting sets")
+            setattr(estimator, key, self.value(item))
+        check_fitted_state(estimator)
+        return estimator
+
+    def value(self, value):
+        if not isinstance(value, dict):
+            return value
+        if "estimator" in value:
+            return self.estimator(value)
+        ((kind, content), *rest) = value.items()
+        if kind == "float":
+            return float(content)
+        if kind == "scalar":
+            return self.scalar(content, np.dtype(dict(rest)["dtype"]))
+        if kind == "array":
+            return self.tensors[content]
+        if kind == "words":
+            return self.words(content, np.dtype(dict(rest)["dtype"]))
+        if kind == "dict":
+            return {self.value(k): self.value(v) for k, v in content}
+        return {"list": list, "tuple": tuple}[kind](self.value(item) for item in content)
+
+    def scalar(self, content, dtype):
+        if not _is_plain_number(dtype):
+            raise ValueError(f"{dtype} is not a type of numbers")
+        return dtype.type(self.value(content))
+
+    def words(self, content, dtype):
+        as_objects = np.array(content, dtype=object)
+        self.bytes_left -= as_objects.size * dtype.itemsize
+        if dtype.kind not in "UO" or self.bytes_left < 0 or not all(isinstance(word, str) for word in as_objects.flat):
+            raise ValueError(f"{as_objects.size} items are not strings of type {dtype}")
+        return as_objects.astype(dtype)

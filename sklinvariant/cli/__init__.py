@@ -1,0 +1,1 @@
+"""The command line: the tour, the commands, the index of photographs, and reports."""

@@ -1,0 +1,217 @@
+"""The demo of aggregation: images -> local features -> bags -> LinearSVC, the aggregation found by a grid search."""
+
+import contextlib
+import os
+import sys
+import time
+import warnings
+
+from sklinvariant.cli import _stopping as _stopping
+from sklinvariant.cli._outputs import PICTURE, check_output, printable, save_figure
+
+
+def add_arguments(parser):
+    """The words of ``aggregation``."""
+    parser.set_defaults(run=run)
+    parser.add_argument(
+        "--data",
+        default="digits",
+        help="digits (default), fashion-mnist, cifar10, an .npz file, or a folder with a sub-folder a class",
+    )
+    parser.add_argument("--output", default="aggregation.png", help="where the picture goes (default: aggregation.png)")
+    add_force(parser)
+    parser.add_argument("--max-images", type=int, default=1500, help="images used (default: 1500)")
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def add_force(parser):
+    parser.add_argument("--force", action="store_true", help="overwrite files that this program did not write")
+
+
+def load_data(name):
+    from sklinvariant import datasets
+
+    loaders = {
+        "digits": datasets.load_digits_images,
+        "fashion-mnist": datasets.fetch_fashion_mnist,
+        "cifar10": datasets.fetch_cifar10,
+    }
+    if name in loaders:
+        return loaders[name]()
+    if os.path.isdir(name):
+        with warnings_as_lines():
+            return datasets.load_image_folder(name)
+    if os.path.exists(name):
+        return datasets.load_npz(name)
+    raise FileNotFoundError(f"--data {name}: no such file or folder, nor one of {', '.join(loaders)}")
+
+
+@contextlib.contextmanager
+def warnings_as_lines():
+    """Warnings in the words of the command line, without the place in the code."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            yield
+        finally:
+            for warning in caught:
+                print(f"sklinvariant: {printable(warning.message)}", file=sys.stderr)
+
+
+def start_picture(path, *, force):
+    """Before all computing: the picture can be drawn, without a screen, and written."""
+    check_output("--output", path, PICTURE, force=force)
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise ImportError('the picture needs matplotlib: pip install "sklinvariant[plot]"') from error
+    matplotlib.use("Agg")
+
+
+def run(arguments):
+    """The grid search, its table and its picture; the exit status."""
+    import numpy as np
+    from sklearn.model_selection import train_test_split
+
+    if arguments.max_images < 20:
+        raise ValueError(f"--max-images must be at least 20, got {arguments.max_images}")
+    start_picture(arguments.output, force=arguments.force)
+    data = load_data(arguments.data)
+    images, y = data.images, data.target
+    if len(np.unique(y)) < 2:
+        raise ValueError(f"--data {arguments.data}: a single class; there is nothing to tell apart")
+    chosen = np.random.RandomState(arguments.seed).permutation(len(images))[: arguments.max_images]
+    images, y = images[chosen], y[chosen]
+    split = train_test_split(images, y, test_size=1 / 3, stratify=y, random_state=arguments.seed)
+    print(f"{arguments.data}: {len(split[0])} images to learn from, {len(split[1])} to test on, {images.shape[1:]}")
+    search = _search(*split[::2], seed=arguments.seed)
+    _stopping.check()
+    rows, codewords = _measure_all(search, *split)
+    _print_table(rows)
+    print(f"The grid search chose {search.best_params_['aggregation']}\n")
+    _draw(rows, codewords, images.shape[3:], arguments.output)
+    print(f"picture: {arguments.output}")
+    return 0
+
+
+def _methods(seed):
+    """Each method with its sizes to try, and the feature map that goes with it."""
+    from sklearn.kernel_approximation import AdditiveChi2Sampler
+
+    from sklinvariant.aggregation import VLAD, BagOfWords, FisherVector, LearnedBoW, LearnedVLAD
+
+    chi2 = AdditiveChi2Sampler()
+    return [
+        (BagOfWords(random_state=seed), "n_codewords", (16, 64, 256), chi2),
+        (LearnedBoW(random_state=seed), "n_codewords", (8, 16, 64), chi2),
+        (VLAD(random_state=seed), "n_codewords", (4, 8, 16), "passthrough"),
+        (LearnedVLAD(random_state=seed), "n_codewords", (4, 8, 16), "passthrough"),
+        (FisherVector(random_state=seed), "n_components", (4, 8, 16), "passthrough"),
+    ]
+
+
+def _search(images, y, *, seed):
+    """One grid search that swaps the methods, and their sizes, in the same step of one Pipeline."""
+    from sklearn.model_selection import GridSearchCV
+    from sklearn.pipeline import Pipeline
+    from sklearn.svm import LinearSVC
+
+    from sklinvariant.feature_extraction import DensePatches
+
+    patches = DensePatches(4, stride=1) if images.shape[1] <= 16 else DensePatches(8, stride=4)
+    steps = [("patches", patches), ("aggregation", None), ("map", None), ("svm", LinearSVC(random_state=seed))]
+    grid = [
+        {
+            "aggregation": [estimator],
+            f"aggregation__{parameter}": sizes,
+            "map": [feature_map],
+            "svm__C": [0.1, 1.0, 10.0],
+        }
+        for estimator, parameter, sizes, feature_map in _methods(seed)
+    ]
+    search = _with_progress(GridSearchCV(Pipeline(steps), grid, cv=3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # LinearSVC says so each time it stops early
+        return search.fit(images, y)
+
+
+def _with_progress(search):
+    """A bar for the search where scikit-learn and rich can draw one, a line elsewhere."""
+    from sklinvariant._compat import progress_bars
+
+    bars = progress_bars() if sys.stderr.isatty() else []
+    return search.set_callbacks(*bars) if bars else search.set_params(verbose=1)
+
+
+def _measure_all(search, images, test_images, y, y_test):
+    """A row of the table for each size of each method, at its best C, and the codewords of the best LearnedBoW."""
+    params, scores = search.cv_results_["params"], search.cv_results_["mean_test_score"]
+    candidates = {}
+    for i, setting in enumerate(params):
+        size = next(value for name, value in setting.items() if name.startswith("aggregation__"))
+        candidates.setdefault((type(setting["aggregation"]).__name__, size), []).append(i)
+    rows, models = [], {}
+    for (method, size), indices in candidates.items():
+        best = max(indices, key=lambda i: scores[i])
+        measured, models[method, size] = _measure(search.estimator, params[best], images, test_images, y, y_test)
+        rows.append({"method": method, "size": size, "validation": float(scores[best]), **measured})
+    for method in dict.fromkeys(row["method"] for row in rows):
+        own = [row for row in rows if row["method"] == method]
+        chosen = max(own, key=lambda row: row["validation"])
+        for row in own:
+            row["best"] = row is chosen
+    learned = next(row for row in rows if row["method"] == "LearnedBoW" and row["best"])
+    return rows, models["LearnedBoW", learned["size"]]["aggregation"]
+
+
+def _measure(pipeline, setting, images, test_images, y, y_test):
+    """Refit one setting; its accuracy on the test images and its times, and the fitted Pipeline."""
+    import numpy as np
+    from sklearn.base import clone
+
+    model = clone(pipeline).set_params(**{name: clone(value, safe=False) for name, value in setting.items()})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        started = time.perf_counter()
+        model.fit(images, y)
+        fitted = time.perf_counter()
+    features = model[:2].transform(test_images)
+    transformed = time.perf_counter()
+    return {
+        "features": features.shape[1],
+        "accuracy": float(np.mean(model.predict(test_images) == y_test)),
+        "fit": fitted - started,
+        "transform": transformed - fitted,
+    }, model
+
+
+def _print_table(rows):
+    print(f"\n{'method':<14}{'size':>6}{'features':>10}{'cv':>8}{'test':>8}{'fit s':>8}{'transform s':>13}")
+    for row in rows:
+        mark = " *" if row["best"] else ""
+        print(
+            f"{row['method']:<14}{row['size']:>6}{row['features']:>10}{row['validation']:>8.3f}{row['accuracy']:>8.3f}"
+            f"{row['fit']:>8.2f}{row['transform']:>13.3f}{mark}"
+        )
+    print("* the size that cross-validation chose, for each method\n")
+
+
+def _draw(rows, codewords, channels, path):
+    import matplotlib.pyplot as plt
+
+    from sklinvariant.inspection import CodebookDisplay
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.5), width_ratios=(3, 2), layout="constrained")
+    for name in dict.fromkeys(row["method"] for row in rows):
+        own = [row for row in rows if row["method"] == name]
+        line = "o-" if name.startswith("Learned") else "s--"
+        left.plot([row["features"] for row in own], [row["accuracy"] for row in own], line, label=name)
+    left.set(xscale="log", xlabel="size of the representation", ylabel="accuracy on test images")
+    left.set_title("Accuracy against size")
+    left.legend()
+    left.grid(alpha=0.3)
+    side = round((codewords.codebook_.shape[1] / (channels[0] if channels else 1)) ** 0.5)
+    CodebookDisplay.from_estimator(codewords, patch_shape=(side, side, *channels), ax=right)
+    right.set_title(f"The {len(codewords.codebook_)} codewords of LearnedBoW")
+    save_figure(figure, path, dpi=110)
+    plt.close(figure)

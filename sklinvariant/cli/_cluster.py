@@ -1,0 +1,144 @@
+"""The demo of clusters: pictures of a folder, or the digits of scikit-learn, sorted by what they show, unlabelled."""
+
+import sys
+from pathlib import Path
+
+from sklinvariant.cli._aggregation import add_force, start_picture, warnings_as_lines
+from sklinvariant.cli._outputs import PAGE, TABLE, check_output, printable, save_figure, write_table
+
+
+def add_arguments(parser):
+    """The words of ``cluster``."""
+    parser.set_defaults(run=run)
+    parser.add_argument(
+        "photos", nargs="?", help="a folder; pictures in its sub-folders are taken too (default: 1,797 digits)"
+    )
+    parser.add_argument(
+        "--output",
+        help="where the page goes (default: clusters.html), and beside it, as .csv, a table of all pictures; where the "
+        "picture of digits goes (default: clusters.png)",
+    )
+    parser.add_argument("--clusters", type=int, help="how many (default: 8, and 10 of digits)")
+    parser.add_argument("--weights", help="SqueezeNet 1.1 as .npz, .safetensors or state dict; finds more than without")
+    parser.add_argument(
+        "--image-size", type=int, default=128, help="pixels that photographs are seen at (default: 128)"
+    )
+    parser.add_argument("--shown", type=int, default=12, help="photographs shown of each cluster (default: 12)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--follow-links", action="store_true", help="take what links out of the folder lead to, too")
+    add_force(parser)
+
+
+def run(arguments):
+    """The exit status."""
+    if arguments.photos is None:
+        return _sort_digits(arguments)
+    arguments.clusters = 8 if arguments.clusters is None else arguments.clusters
+    return _sort_photos(arguments)
+
+
+def _sort_digits(arguments):
+    """How many digits are sorted as people do, beside k-means, and a picture of what each cluster is surest of."""
+    path = arguments.output or "clusters.png"
+    start_picture(path, force=arguments.force)
+    import matplotlib.pyplot as plt
+    from sklearn.cluster import KMeans
+    from sklearn.datasets import load_digits
+
+    from sklinvariant import IICClusterer
+    from sklinvariant.inspection import ClusterGalleryDisplay
+    from sklinvariant.metrics import clustering_accuracy
+
+    k, seed = 10 if arguments.clusters is None else arguments.clusters, arguments.seed
+    if k < 2:
+        raise ValueError(f"--clusters must be at least 2, got {k}")
+    X, y = load_digits(return_X_y=True)
+    images = X.reshape(-1, 8, 8) / 16
+    model = IICClusterer(k, random_state=seed, verbose=1).fit(images)
+    sorted_by = {"k-means": KMeans(k, n_init=10, random_state=seed).fit_predict(X), "IICClusterer": model.labels_}
+    print(f"{len(y)} digits in {k} clusters, matched one to one with the digits:")
+    for name, labels in sorted_by.items():
+        print(f"  {name:14}{100 * clustering_accuracy(y, labels):5.1f} % right")
+    figure, ax = plt.subplots(figsize=(8, 0.7 * k + 0.5), layout="constrained")
+    ClusterGalleryDisplay.from_estimator(model, images, ax=ax)
+    ax.set_title("what each cluster is surest of")
+    save_figure(figure, path, dpi=80)
+    print(f"picture: {path}")
+    return 0
+
+
+def _sort_photos(arguments):
+    """Features, their clusters, a table and a page of the surest pictures of each."""
+    from sklinvariant.cli._photos import list_images
+    from sklinvariant.cli._report import write_clusters
+
+    if arguments.clusters < 2 or arguments.shown < 1 or arguments.image_size < 16:
+        raise ValueError("--clusters must be at least 2, --shown at least 1 and --image-size at least 16")
+    page = check_output("--output", arguments.output or "clusters.html", PAGE, force=arguments.force)
+    table = check_output("the table of --output", page.with_suffix(".csv"), TABLE, force=arguments.force)
+    folder = Path(arguments.photos).resolve()
+    with warnings_as_lines():
+        names = [name for name, _ in list_images(folder, follow_links=arguments.follow_links)]
+        if not names:
+            raise ValueError(f"{folder} holds no pictures")
+        names, features, failed = _features(folder, names, arguments)
+        probabilities, ratio = _clusters(features, arguments)
+    members = _members(names, probabilities)
+    rows = zip(names, probabilities, strict=True)
+    write_table(table, ([name, row.argmax(), f"{row.max():.4f}"] for name, row in rows))
+    write_clusters(page, folder, members, failed, n_shown=arguments.shown)
+    print(f"{len(names)} photographs in {arguments.clusters} clusters: {', '.join(str(len(one)) for one in members)}")
+    print(f"photographs that look alike share {ratio:.0%} of the information that as many clusters can hold")
+    print(f"page: {printable(page)}\ntable: {printable(table)}")
+    if failed:
+        print(f"skipped: {len(failed)}", file=sys.stderr)
+        for name, reason in failed:
+            print(f"  {printable(name)}: {printable(reason)}", file=sys.stderr)
+    return 0
+
+
+def _features(folder, names, arguments):
+    """Names and features (n, d) of the pictures that can be read, and (name, reason) of the others."""
+    import numpy as np
+
+    from sklinvariant import NestedInvariancePooler
+    from sklinvariant.cli._photos import learn_backbone, squeezenet
+    from sklinvariant.images import ImageStream
+
+    files, size = [str(folder / name) for name in names], arguments.image_size
+    backbone = squeezenet(arguments.weights) if arguments.weights else learn_backbone(files, size, arguments.seed)
+    pooler = NestedInvariancePooler(backbone, stages=[("translation", 2)], image_size=size, on_error="nan", verbose=1)
+    pooler.fit([np.zeros((size, size, 3), np.uint8)])
+    stream = ImageStream.of(files, size, pooler.fill, on_error="nan")
+    features = pooler.transform(stream)
+    good = ~np.isnan(features).any(axis=1)
+    if good.sum() < arguments.clusters:
+        raise ValueError(
+            f"{good.sum()} of {len(names)} pictures in {folder} can be read, which is too few for "
+            f"--clusters {arguments.clusters}"
+        )
+    named = [name for name, ok in zip(names, good, strict=True) if ok]
+    return named, features[good], [(names[row], reason) for row, reason in stream.failed]
+
+
+def _clusters(features, arguments):
+    """Probabilities (n, k), and how much the clusters of those alike share."""
+    from sklinvariant import IICClusterer
+
+    clusterer = IICClusterer(
+        arguments.clusters,
+        pairs="neighbors",
+        batch_size=max(1000, arguments.clusters),
+        random_state=arguments.seed,
+        verbose=1,
+    ).fit(features)
+    return clusterer.predict_proba(features), clusterer.mutual_information_ratio_[clusterer.best_head_]
+
+
+def _members(names, probabilities):
+    """(name, probability) of the pictures of each cluster, the surest first."""
+    members = [[] for _ in range(probabilities.shape[1])]
+    for i in (-probabilities.max(1)).argsort(kind="stable"):
+        cluster = probabilities[i].argmax()
+        members[cluster].append((names[i], float(probabilities[i, cluster])))
+    return members

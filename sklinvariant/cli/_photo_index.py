@@ -1,0 +1,348 @@
+"""An index of a folder of photographs: made in steps that survive an interruption, asked for the same object again.
+
+The folder of an index holds
+
+``settings.json``
+    Written first: what was asked for.
+``weights.safetensors``
+    The network, or the features that were learned instead of one.
+``features-*.npz``
+    The features of 64 photographs each. Each file names its photographs and what made it (a hash of settings and
+    weights), so features of other settings are never taken for those of this index.
+``hasher.safetensors``, ``index.safetensors``, ``names.json``
+    The index itself. ``names.json`` is written last: an index is whole where it is.
+``index.lock``
+    Names the process that writes to the folder; empty where there is none.
+"""
+
+import hashlib
+import json
+import re
+import sys
+import zipfile
+import zlib
+from pathlib import Path, PurePath
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sklinvariant.base import replacing
+from sklinvariant.cli._lock import locked
+from sklinvariant.cli._photos import learn_backbone, list_images, photo_identity, squeezenet
+
+LIMITS = {"n_bits": (1, 65_536), "image_size": (16, 4096), "n_rotations": (1, 360), "n_scales": (1, 100)}
+_CHUNK = 64  # photographs whose features are written together; what an interruption can lose
+_SETTINGS = "settings.json"
+_LOCK = "index.lock"
+_NEEDED = {"photos", "n_bits", "image_size", "n_rotations", "n_scales", "backbone"}
+_MADE = re.compile(r"features-\d+\.npz|(weights|hasher|index)\.safetensors")
+_HALF_WRITTEN = re.compile(
+    r"(features-\d+|settings|names|weights|hasher|index)(\.npz|\.json|\.safetensors)?\.[0-9a-f]{32}\.tmp(\.npz)?"
+)
+
+
+class Answer(NamedTuple):
+    """What a query found."""
+
+    found: dict[str, list[tuple[int, str]]]  # image: (distance in bits, photograph), the nearest first
+    failed: list[tuple[str, str]]  # images that could not be read, and why
+    changed: dict[str, str]  # photographs found that are not on the disk as they were indexed, and why
+    n_bits: int
+
+
+def make_index(
+    photos,
+    out,
+    *,
+    n_bits=128,
+    weights=None,
+    image_size=128,
+    n_rotations=12,
+    n_scales=3,
+    seed=0,
+    follow_links=False,
+    show=True,
+):
+    """Index all pictures below a folder; the number of photographs indexed, and the (file, reason) of those skipped.
+
+    ``out`` is a folder: settings, weights, features in chunks, and at the end the index. Whatever chunks are there
+    from an interrupted run with the same settings are used; a photograph that changed since is read again, and so is
+    one that could not be read. One process at a time can write to the folder.
+    """
+    from sklinvariant import save
+    from sklinvariant.neighbors import HammingNeighbors
+
+    photos, out = Path(photos).resolve(), Path(out)
+    files = list_images(photos, but=out, follow_links=follow_links)
+    if not files:
+        raise ValueError(f"{photos} holds no pictures")
+    settings = {
+        "photos": str(photos),
+        "n_bits": n_bits,
+        "image_size": image_size,
+        "n_rotations": n_rotations,
+        "n_scales": n_scales,
+        "backbone": "squeezenet" if weights else "kmeans",
+        "weights": hashlib.sha256(Path(weights).read_bytes()).hexdigest() if weights else None,
+        "seed": seed,
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    _check_folder(out)  # before a lock file is put into it
+    with locked(out / _LOCK, out):
+        _start(out, settings, files, weights)
+        maker = _maker(out, settings)
+        pooler = make_pooler(out, settings)
+        features, kept, skipped = _features(out, photos, files, pooler, maker, show)
+        if len(kept) < 2:
+            raise ValueError(f"{len(kept)} of {len(files)} pictures in {photos} can be read; an index needs 2")
+        hasher = _make_hasher(n_bits, features.shape[1], len(kept), seed).fit(features)
+        save(hasher, out / "hasher.safetensors")
+        save(HammingNeighbors(packed=True).fit(hasher.transform(features)), out / "index.safetensors")
+        if read_settings(out) != settings or _maker(out, settings) != maker:
+            raise ValueError(f"another program has changed {out} meanwhile; run the command again")
+        _write_json(out / "names.json", {"maker": maker, "n_bits": n_bits, "photos": kept})
+    return len(kept), skipped
+
+
+def query_index(out, images, *, n_neighbors=8):
+    """The photographs nearest to each image, as an `Answer`."""
+    from sklinvariant.feature_extraction import ConvolutionalFeatures
+    from sklinvariant.hashing import ITQHasher, RBMHasher
+    from sklinvariant.neighbors import HammingNeighbors
+
+    out = Path(out)
+    settings = read_settings(out)
+    if settings is None or not (out / "names.json").exists():
+        raise FileNotFoundError(f"{out} holds no finished index; make one with: python -m sklinvariant index")
+    _check_settings(out, settings)
+    photos = _read_photos(out, settings)
+    if settings["backbone"] == "kmeans":
+        _load(out / "weights.safetensors", ConvolutionalFeatures)
+    pooler = make_pooler(out, settings)
+    hasher = _load(out / "hasher.safetensors", ITQHasher, RBMHasher)
+    index = _load(out / "index.safetensors", HammingNeighbors, mmap_mode="r")
+    if index.n_samples_fit_ != len(photos):
+        raise ValueError(f"{out} names {len(photos)} photographs and holds {index.n_samples_fit_} codes. {_AGAIN}")
+    features, failed = _read(pooler, [str(image) for image in images])
+    good = ~np.isnan(features).any(axis=1)
+    found: dict[str, list[tuple[int, str]]] = {}
+    changed: dict[str, str] = {}
+    if good.any():
+        distances, ids = index.kneighbors(hasher.transform(features[good]), min(n_neighbors, len(photos)))
+        for image, near, rows in zip(np.flatnonzero(good), distances, ids, strict=True):
+            neighbors = [(int(distance), *photos[row]) for distance, row in zip(near, rows, strict=True)]
+            found[str(images[image])] = [(distance, file) for distance, file, _ in neighbors]
+            reasons = {file: _difference(file, identity) for _, file, identity in neighbors}
+            changed |= {file: reason for file, reason in reasons.items() if reason}
+    return Answer(found, failed, changed, settings["n_bits"])
+
+
+def make_pooler(out, settings):
+    """The pooler of an index, from its settings and weights."""
+    from sklinvariant import NestedInvariancePooler, load
+    from sklinvariant.transforms import Rotation, Scale
+
+    weights = Path(out) / "weights.safetensors"
+    backbone = load(weights) if settings["backbone"] == "kmeans" else squeezenet(weights)
+    size = settings["image_size"]
+    transforms = {
+        "rotation": Rotation(n_steps=settings["n_rotations"]),
+        "scale": Scale(n_steps=settings["n_scales"]),
+    }
+    pooler = NestedInvariancePooler(backbone, transforms=transforms, image_size=size, on_error="nan")
+    return pooler.fit([np.zeros((size, size, 3), np.uint8)])
+
+
+def read_settings(out):
+    """The settings of an index, begun or finished, in a folder; None where it holds none."""
+    try:
+        settings = json.loads((out / _SETTINGS).read_text())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return settings if isinstance(settings, dict) and settings.keys() >= _NEEDED else None
+
+
+_AGAIN = "The index is damaged, or was edited; make it again with: python -m sklinvariant index"
+
+
+def _check_settings(out, settings):
+    """ValueError where settings, which anyone may have written, are not those that `make_index` writes."""
+    wrong = [name for name, (low, high) in LIMITS.items() if not _is_count(settings[name], low, high)]
+    wrong += [] if isinstance(settings["photos"], str) else ["photos"]
+    wrong += [] if settings["backbone"] in ("kmeans", "squeezenet") else ["backbone"]
+    if wrong:
+        raise ValueError(f"{out / _SETTINGS} has no valid value for {', '.join(wrong)}. {_AGAIN}")
+
+
+def _is_count(value, low, high):
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def _read_photos(out, settings):
+    """(file, identity) of each photograph of a finished index, all inside its folder of photographs."""
+    path = out / "names.json"
+    try:
+        content = json.loads(path.read_text())
+        maker, n_bits = content["maker"], content["n_bits"]
+        photos = [(str(name), [int(size), int(changed)]) for name, (size, changed) in content["photos"]]
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        raise ValueError(f"{path} cannot be read, or was written by another version. {_AGAIN}") from error
+    for name, _ in photos:
+        if not _is_inside(name):
+            raise ValueError(f"{path} names {name!r}, which is not a file in the folder of photographs. {_AGAIN}")
+    if maker != _maker(out, settings) or n_bits != settings["n_bits"]:
+        raise ValueError(f"{path} does not belong to the settings and weights beside it. {_AGAIN}")
+    folder = Path(settings["photos"])
+    return [(str(folder / name), identity) for name, identity in photos]
+
+
+def _is_inside(name):
+    path = PurePath(name)
+    return bool(path.parts) and not path.anchor and ".." not in path.parts and "\0" not in name
+
+
+def _difference(file, identity):
+    """Why a file is not the photograph that was indexed; None where it is.
+
+    An index from somewhere else names files of its own choice, as of a home folder. Whoever wrote it cannot know when
+    those were changed, so a page made of its answers shows nothing of them.
+    """
+    here = photo_identity(file)
+    if here is None:
+        return "not there any more"
+    margin = 2e9  # nanoseconds: copies, archives and some file systems round times
+    same = here[0] == identity[0] and abs(here[1] - identity[1]) <= margin
+    return None if same else "changed since it was indexed"
+
+
+def _load(path, *kinds, **settings):
+    """What an index holds, of the kinds that `make_index` writes."""
+    from sklinvariant import load
+
+    try:
+        estimator = load(path, **settings)
+    except FileNotFoundError as error:
+        raise ValueError(f"{path} is missing. {_AGAIN}") from error
+    if not isinstance(estimator, kinds):
+        expected = " or ".join(kind.__name__ for kind in kinds)
+        raise ValueError(f"{path} holds a {type(estimator).__name__}, not a {expected}. {_AGAIN}")
+    return estimator
+
+
+def _check_folder(out):
+    """ValueError where a folder holds anything but an index, begun or finished."""
+    of_an_index = read_settings(out) is not None
+    if not of_an_index and not all(_HALF_WRITTEN.fullmatch(path.name) or path.name == _LOCK for path in out.iterdir()):
+        reason = f" ({_SETTINGS} is not that of an index)" if (out / _SETTINGS).exists() else ""
+        raise ValueError(f"{out} holds other files{reason}; give a new or empty folder")
+
+
+def _start(out, settings, files, weights):
+    """The folder, its settings and its weights; what an earlier run with other settings left is taken away."""
+    _check_folder(out)
+    before = read_settings(out)
+    (out / "names.json").unlink(missing_ok=True)
+    trained = out / "weights.safetensors"
+    kept = trained.exists() and before is not None and before | {"n_bits": 0} == settings | {"n_bits": 0}
+    for path in list(out.iterdir()):
+        if _HALF_WRITTEN.fullmatch(path.name) or (not kept and _MADE.fullmatch(path.name)):
+            path.unlink()
+    _write_json(out / _SETTINGS, settings)  # the first: they mark the folder as an index
+    if not kept:
+        _write_weights(out, settings, files, weights)
+
+
+def _write_weights(out, settings, files, weights):
+    from safetensors.torch import save as to_safetensors
+
+    from sklinvariant import save
+    from sklinvariant.feature_extraction import load_weights
+    from sklinvariant.networks import SqueezeNet11Features
+
+    if settings["backbone"] == "squeezenet":
+        data = to_safetensors(load_weights(SqueezeNet11Features(), weights).state_dict())
+        with replacing(out / "weights.safetensors") as file:
+            file.write(data)
+    else:
+        names = [str(Path(settings["photos"]) / name) for name, _ in files]
+        save(learn_backbone(names, settings["image_size"], settings["seed"]), out / "weights.safetensors")
+
+
+def _maker(out, settings):
+    """A hash of all that features depend on but the photographs: settings, and the weights in the folder."""
+    digest = hashlib.sha256(json.dumps(settings | {"n_bits": 0}, sort_keys=True).encode())
+    digest.update((out / "weights.safetensors").read_bytes())
+    return digest.hexdigest()
+
+
+def _features(out, folder, files, pooler, maker, show):
+    """(n, d) features, their files, and (file, reason) of what could not be read; chunk by chunk, each written."""
+    from tqdm import tqdm
+
+    features, kept, skipped = [], [], []
+    with tqdm(total=len(files), unit="photo", desc="features", disable=not show, file=sys.stderr) as bar:
+        for start in range(0, len(files), _CHUNK):
+            chunk = files[start : start + _CHUNK]
+            values, failed = _chunk(out / f"features-{start // _CHUNK:06d}.npz", folder, chunk, pooler, maker)
+            good = ~np.isnan(values).any(axis=1)
+            features.append(values[good])
+            kept += [file for file, ok in zip(chunk, good, strict=True) if ok]
+            skipped += failed
+            bar.update(len(chunk))
+    return np.concatenate(features), kept, skipped
+
+
+def _chunk(path, folder, chunk, pooler, maker):
+    """Features of a chunk, and (file, reason) of what could not be read.
+
+    Photographs that could not be read in an earlier run are tried again: a disk or a permission may be back.
+    """
+    values = _stored(path, chunk, maker)
+    rows = range(len(chunk)) if values is None else np.flatnonzero(np.isnan(values).any(axis=1))
+    if not len(rows):
+        return values, []
+    read, failed = _read(pooler, [str(folder / chunk[row][0]) for row in rows])
+    if values is None:
+        values = read
+    else:
+        values[rows] = read
+    if len(failed) < len(rows):
+        with replacing(path) as file:
+            np.savez(file, features=values, files=json.dumps(chunk), maker=maker)
+    return values, [(str(Path(file).relative_to(folder)), reason) for file, reason in failed]
+
+
+def _read(pooler, files):
+    """Features, NaN for files that cannot be read, and (file, reason) of those."""
+    from sklinvariant.images import ImageStream
+
+    stream = ImageStream.of(files, pooler.image_size, pooler.fill, on_error="nan")
+    values = pooler.transform(stream)
+    return values, [(files[row], reason) for row, reason in stream.failed]
+
+
+def _stored(path, chunk, maker) -> Any:
+    """A chunk's features, where its file is whole and was made of these very photographs in the same way."""
+    try:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
+            if str(file["maker"]) == maker and json.loads(str(file["files"])) == [list(item) for item in chunk]:
+                values = file["features"]
+                return values if values.ndim == 2 and len(values) == len(chunk) else None
+    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error):
+        pass  # not there, or cut off: made again
+    return None
+
+
+def _write_json(path, content):
+    with replacing(path, "w") as file:
+        json.dump(content, file, indent=1)
+
+
+def _make_hasher(n_bits, n_features, n, seed):
+    """ITQ, which found more on small sets of photographs, where it can give as many bits; else RBM hashing."""
+    from sklinvariant.hashing import ITQHasher, RBMHasher
+
+    if n_bits <= min(n_features, n):
+        return ITQHasher(n_bits, packed=True, random_state=seed)
+    steps = 200_000  # in all, however few the photographs are
+    return RBMHasher(n_bits, max_epochs=int(np.clip(steps // n, 20, 400)), packed=True, random_state=seed)

@@ -1,0 +1,100 @@
+"""Pictures of a folder, and networks that see them: pretrained, or learned from the pictures themselves."""
+
+import os
+import stat
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+_MOST_TO_LEARN = 500  # pictures that features are learned from
+_N_WORDS = 128  # features that are learned
+
+
+def list_images(folder, but=None, *, follow_links=False):
+    """(file below the folder, [bytes, time of change]) of all pictures, sorted; without those in the folder ``but``.
+
+    Links to folders, and links to files outside of this one, are followed only on request.
+    """
+    from sklinvariant.images import IMAGE_SUFFIXES
+
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}")
+    root, files, passed_over = folder.resolve(), [], 0
+    seen = {root, but.resolve()} if but else {root}
+    for place, folders, names in os.walk(folder, followlinks=follow_links, onerror=_warn):
+        paths = {name: Path(place, name) for name in folders}
+        links = [path for path in paths.values() if path.is_symlink()]
+        passed_over += 0 if follow_links else sum(_leads_out(path, root) for path in links)
+        folders[:] = [name for name, path in paths.items() if _is_new(path, seen)]
+        for path in (Path(place, name) for name in names):
+            identity = photo_identity(path) if path.suffix.lower() in IMAGE_SUFFIXES else None
+            if identity is None:
+                continue
+            if path.is_symlink() and not follow_links and _leads_out(path, root):
+                passed_over += 1
+            else:
+                files.append((path.relative_to(folder), identity))
+    if passed_over:
+        warnings.warn(
+            f"{passed_over} links lead out of {folder} and were passed over. To take what they lead to, give "
+            "--follow-links",
+            stacklevel=2,
+        )
+    return [(str(path), identity) for path, identity in sorted(files)]
+
+
+def photo_identity(path):
+    """[bytes, time of change] of a file; None where there is none."""
+    try:
+        status = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError:  # the reason will be told when it is read
+        return [0, 0]
+    return [status.st_size, status.st_mtime_ns] if stat.S_ISREG(status.st_mode) else None
+
+
+def _leads_out(link, root):
+    real = Path(os.path.realpath(link))  # Path.resolve raises on links to themselves
+    return real != root and root not in real.parents
+
+
+def _is_new(folder, seen):
+    """Whether a folder was not met before, by way of another link; from now on it was."""
+    real = Path(os.path.realpath(folder))
+    is_new = real not in seen
+    seen.add(real)
+    return is_new
+
+
+def _warn(error):
+    warnings.warn(f"a folder cannot be read: {error}", stacklevel=3)
+
+
+def learn_backbone(files, image_size, seed):
+    """Features learned from some of the pictures, where there are no pretrained weights."""
+    import torch
+
+    from sklinvariant.aggregation import BagOfWords
+    from sklinvariant.feature_extraction import ConvolutionalFeatures
+    from sklinvariant.images import ImageStream
+
+    chosen = np.random.RandomState(seed).permutation(len(files))[:_MOST_TO_LEARN]
+    stream = ImageStream.of([files[i] for i in chosen], image_size, "mean", on_error="nan")
+    pictures = [images for _, images in stream.batches(50)]
+    if not pictures:
+        raise ValueError(f"none of {len(stream)} pictures can be read: {stream.failed[0][1]}")
+    features = ConvolutionalFeatures(
+        BagOfWords(_N_WORDS), stride=3, pool=3, contrast_eps=0.1, whitening_eps=0.01, random_state=seed
+    )
+    return features.fit(torch.cat(pictures))
+
+
+def squeezenet(weights):
+    """SqueezeNet 1.1 with the weights of a file."""
+    from sklinvariant.feature_extraction import BackbonePatches
+    from sklinvariant.networks import SqueezeNet11Features
+
+    mean = np.array([104, 117, 123]) / 255
+    return BackbonePatches(SqueezeNet11Features(), weights=weights, bgr=True, mean=mean, std=1 / 255)

@@ -1,0 +1,106 @@
+"""The demo of pooling from video: which features belong together, from how they follow each other in time."""
+
+import time
+
+from sklinvariant.cli._aggregation import add_force, start_picture
+from sklinvariant.cli._outputs import save_figure
+
+
+def add_arguments(parser):
+    """The words of ``pool``."""
+    parser.set_defaults(run=run)
+    parser.add_argument(
+        "videos",
+        nargs="*",
+        metavar="video",
+        help="video files, or folders of pictures in the order of time; without any, a camera wanders over photographs",
+    )
+    parser.add_argument("--output", default="pool.png", help="where the picture goes (default: pool.png)")
+    add_force(parser)
+    parser.add_argument("--pairs", type=int, default=4000, help="pairs of patches learned from (default: 4000)")
+    parser.add_argument("--clusters", type=int, default=30, help="clusters of features (default: 30)")
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def run(arguments):
+    """A table of how invariant pooled features are for each λ, a picture of the clusters; the exit status."""
+    import numpy as np
+    from sklearn.cluster import MiniBatchKMeans
+
+    from sklinvariant.datasets import frame_pairs, make_camera_clips
+    from sklinvariant.feature_extraction import ConvolutionalFeatures
+    from sklinvariant.metrics import invariance_score
+    from sklinvariant.pooling import AutoPooling
+
+    if arguments.pairs < 100 or arguments.clusters < 1:
+        raise ValueError("--pairs must be at least 100 and --clusters at least 1")
+    start_picture(arguments.output, force=arguments.force)
+    pairs, clips = frame_pairs(
+        arguments.videos or make_camera_clips(random_state=arguments.seed),
+        n_pairs=arguments.pairs,
+        patch_size=18,
+        size=96,
+        grayscale=True,
+        min_change=0.01,
+        max_change=0.3,
+        min_contrast=0.03,
+        random_state=arguments.seed,
+    )
+    n = len(pairs)
+    if n < 100:
+        raise ValueError(f"the videos gave {n} pairs of patches that move, at least 100 are needed")
+    extractor = MiniBatchKMeans(24, n_init=1, random_state=arguments.seed)
+    convolution = ConvolutionalFeatures(extractor, patch_size=6, stride=2, random_state=arguments.seed)
+    maps = convolution.fit(pairs[:, 0]).transform(pairs.reshape(2 * n, *pairs.shape[2:]))
+    features = maps.reshape(n, 2, -1)
+    learned, new = _halves(clips)
+    print(f"{n} pairs of patches of consecutive frames, {features.shape[2]} features each")
+    print(f"\n{'λ':>6}{'F':>8}{'rebuilt':>10}{'s':>7}")
+    raw = invariance_score(features[new], random_state=0)
+    print(f"{'none':>6}{raw:>8.2f}{1:>10.2f}")
+    curve = {}
+    for invariance in (0, 2, 10, 50, 250, 1000):
+        started = time.perf_counter()
+        pooling = AutoPooling(arguments.clusters, invariance=invariance, tol=1e-3, random_state=arguments.seed)
+        pooled = pooling.fit(features[learned]).transform(features[new])
+        rebuilt = pooling.inverse_transform(pooled)
+        kept = 1 - np.square(features[new] - rebuilt).sum() / np.square(features[new]).sum()
+        curve[invariance] = invariance_score(pooled, random_state=0)
+        seconds = time.perf_counter() - started
+        print(f"{invariance:>6}{curve[invariance]:>8.2f}{kept:>10.2f}{seconds:>7.1f}")
+    print("F: how much more random frames differ than consecutive ones, in the half that was not learned from")
+    print("rebuilt: the part of the features' energy that can be had back\n")
+    pooling = AutoPooling(arguments.clusters, tol=1e-3, random_state=arguments.seed).fit(features)
+    _draw(pooling, convolution.filters_, maps.shape[1:3], curve, raw, arguments.output)
+    print(f"picture: {arguments.output}")
+    return 0
+
+
+def _halves(clips):
+    """Rows to learn from and rows to look at: of other clips, or where there is one, of another time."""
+    import numpy as np
+
+    names = np.unique(clips)
+    learned = np.isin(clips, names[::2]) if len(names) > 1 else np.arange(len(clips)) < len(clips) // 2
+    return np.flatnonzero(learned), np.flatnonzero(~learned)
+
+
+def _draw(pooling, filters, map_shape, curve, raw, path):
+    import matplotlib.pyplot as plt
+
+    from sklinvariant.inspection import ClusterDisplay, PoolingRegionDisplay
+
+    figure = plt.figure(figsize=(12, 4.2), layout="constrained")
+    score, clusters, regions = figure.subplots(1, 3, width_ratios=[2, 2, 3])
+    score.plot(list(curve), list(curve.values()), "o-", label="pooled")
+    score.axhline(raw, color="black", linestyle="--", label="features")
+    score.set(xscale="symlog", xlabel="λ", ylabel="invariance score F")
+    score.set_xlim(left=0)
+    score.legend()
+    shown = min(8, len(pooling.components_))
+    ClusterDisplay.from_estimator(pooling, filters, components=shown, n_filters=6, ax=clusters)
+    clusters.set_title("features of a cluster")
+    PoolingRegionDisplay.from_estimator(pooling, map_shape, components=shown, n_maps=6, ax=regions)
+    regions.set_title("where on their maps")
+    save_figure(figure, path, dpi=110)
+    plt.close(figure)

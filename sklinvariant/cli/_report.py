@@ -1,0 +1,104 @@
+"""Pages that show what was found, in one file without anything from elsewhere: neighbours of queries, clusters."""
+
+import base64
+import html
+
+from sklinvariant.base import replacing
+from sklinvariant.cli._outputs import MARK, printable
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="generator" content="{mark}">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<title>{title}</title>
+<style>
+body {{ font: 15px/1.4 system-ui, sans-serif; margin: 2rem; color: #222; background: #fafafa; }}
+h1 {{ font-size: 1.3rem; }}
+h2 {{ font-size: 1rem; margin: 1.5rem 0 0; }}
+section {{ display: flex; flex-wrap: wrap; gap: .8rem; margin: 1rem 0; padding: 1rem; }}
+section {{ background: #fff; border: 1px solid #ddd; }}
+figure {{ margin: 0; width: 150px; }}
+figure img {{ width: 150px; height: 150px; object-fit: contain; background: #eee; }}
+figure.query {{ border-right: 3px solid #1668a8; padding-right: .8rem; }}
+figcaption {{ font-size: .8rem; overflow-wrap: anywhere; }}
+b {{ display: block; }}
+</style>
+</head>
+<body>
+<h1>{title}</h1>
+{sections}
+</body>
+</html>
+"""
+
+
+def write_report(path, found, failed, *, changed, n_bits):
+    """Write the page.
+
+    ``found`` is {query: [(distance, file), …]}, ``failed`` a list of (query, reason). Files in ``changed``, a
+    mapping to reasons, are named but not shown.
+    """
+    sections = [_section(query, neighbors, changed, n_bits) for query, neighbors in found.items()]
+    sections += [_failure(query, reason) for query, reason in failed]
+    _write_page(path, f"Nearest photographs, by codes of {n_bits} bits", sections)
+
+
+def write_clusters(path, folder, members, failed, *, n_shown):
+    """Write the page. ``members`` lists for each cluster the (file below the folder, probability), the surest first."""
+    sections = []
+    for cluster, files in enumerate(members):
+        figures = [_figure(folder / name, f"{sure:.0%} sure", name=name) for name, sure in files[:n_shown]]
+        more = f", the surest {n_shown} of them" if len(files) > n_shown else ""
+        sections.append(f"<h2>{_text(f'Cluster {cluster}: {len(files)} photographs{more}')}</h2>")
+        sections += [f"<section>{''.join(figures)}</section>"] if figures else []
+    sections += [_failure(name, reason) for name, reason in failed]
+    title = f"{sum(map(len, members))} photographs of {folder} in {len(members)} clusters"
+    _write_page(path, title, sections)
+
+
+def _write_page(path, title, sections):
+    with replacing(path, "w", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(_PAGE.format(title=_text(title), mark=MARK, sections="\n".join(sections)))
+
+
+def _text(words):
+    """Words of any origin as HTML that shows them."""
+    return html.escape(printable(words))
+
+
+def _failure(name, reason):
+    return f"<p>{_text(name)}: {_text(reason)}</p>"
+
+
+def _section(query, neighbors, changed, n_bits):
+    figures = [_figure(query, "query", kind="query")]
+    for distance, file in neighbors:
+        figures.append(_figure(file, f"{distance} of {n_bits} bits differ", missing=changed.get(file)))
+    return f"<section>{''.join(figures)}</section>"
+
+
+def _figure(file, caption, *, name=None, kind="", missing=None):
+    """A picture and its caption; the caption alone where there is a reason why the picture is ``missing``."""
+    name = _text(name or file)
+    picture = f"<p>{_text(missing)}</p>" if missing else f'<img alt="{name}" src="{_thumbnail(file)}">'
+    return f'<figure class="{kind}">{picture}<figcaption><b>{_text(caption)}</b>{name}</figcaption></figure>'
+
+
+def _thumbnail(file, size=300):
+    """A small JPEG inside the page; nothing where the file is gone."""
+    import cv2
+
+    from sklinvariant.images import read_image
+
+    try:
+        picture = read_image(file)
+    except ValueError:
+        return ""
+    scale = min(size / max(picture.shape[:2]), 1)
+    shape = max(round(picture.shape[1] * scale), 1), max(round(picture.shape[0] * scale), 1)
+    small = cv2.resize(picture, shape, interpolation=cv2.INTER_AREA)
+    data = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
+    return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"

@@ -1,0 +1,105 @@
+"""The demo of retrieval: images are turned, and found again by codes of nested invariance pooling."""
+
+import time
+
+from sklinvariant.cli._aggregation import add_force, load_data, start_picture
+from sklinvariant.cli._outputs import save_figure
+
+
+def add_arguments(parser):
+    """The words of ``retrieve``."""
+    parser.set_defaults(run=run)
+    parser.add_argument(
+        "--data",
+        default="digits",
+        help="digits (default), fashion-mnist, cifar10, an .npz file, or a folder with a sub-folder a class",
+    )
+    parser.add_argument("--output", default="retrieve.png", help="where the picture goes (default: retrieve.png)")
+    add_force(parser)
+    parser.add_argument("--max-images", type=int, default=300, help="images used (default: 300)")
+    parser.add_argument("--bits", type=int, default=64, help="length of the codes (default: 64)")
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def run(arguments):
+    """Codes of three descriptors, a table of how often a turned image is found, a picture; the exit status."""
+    import numpy as np
+    import torch
+
+    from sklinvariant.aggregation import BagOfWords
+    from sklinvariant.feature_extraction import ConvolutionalFeatures
+    from sklinvariant.hashing import RBMHasher
+    from sklinvariant.metrics import exact_ranking
+    from sklinvariant.pooling import NestedInvariancePooler
+    from sklinvariant.transforms import Rotation, Scale, warp
+
+    if arguments.max_images < 20 or arguments.bits < 1:
+        raise ValueError("--max-images must be at least 20 and --bits at least 1")
+    start_picture(arguments.output, force=arguments.force)
+    images = np.asarray(load_data(arguments.data).images)
+    rng = np.random.RandomState(arguments.seed)
+    images = images[rng.permutation(len(images))[: arguments.max_images]]
+    images = images / 255 if images.dtype == np.uint8 else images
+    colours = torch.tensor(images if images.ndim == 4 else images[..., None], dtype=torch.float32).permute(0, 3, 1, 2)
+    if max(colours.shape[2:]) < 24:  # few pixels do not bear turning
+        colours = torch.nn.functional.interpolate(colours, scale_factor=3, mode="bicubic").clamp(0, 1)
+    images = colours.permute(0, 2, 3, 1).numpy()
+    backbone = ConvolutionalFeatures(
+        BagOfWords(96),
+        patch_size=6,
+        stride=2,
+        pool=2,
+        contrast_eps=0.1,
+        whitening_eps=0.01,
+        random_state=arguments.seed,
+    ).fit(images)
+    orbits = {"rotation": Rotation(n_steps=24), "scale": Scale(n_steps=5)}
+    methods = {
+        "feature map": [],
+        "average pooling": [("translation", 1)],
+        "nested pooling": [("scale", 1), ("translation", 2), ("rotation", np.inf)],
+    }
+    angles = [0, 45, 90, 135, 180]
+    print(f"{arguments.data}: {len(images)} images, each turned and looked for among all of them")
+    print(f"\n{'descriptor':<18}{'numbers':>8}" + "".join(f"{angle:>7}°" for angle in angles) + f"{'bits':>8}{'s':>7}")
+    rows = {}
+    for name, stages in methods.items():
+        started = time.perf_counter()
+        pooler = NestedInvariancePooler(backbone, stages=stages, transforms=orbits, fill="edge").fit(images)
+        features = pooler.transform(images)
+        hasher = RBMHasher(arguments.bits, max_epochs=60, random_state=arguments.seed).fit(features)
+        codes = hasher.transform(features)
+        exact, hashed = [], []
+        for angle in angles:
+            turned = pooler.transform(warp(images, Rotation().matrix([[angle]]), fill="edge"))
+            exact.append(_found(exact_ranking(turned, features, n_neighbors=1)))
+            hashed.append(_found(exact_ranking(hasher.transform(turned), codes, metric="hamming", n_neighbors=1)))
+        rows[name] = exact, hashed
+        seconds = time.perf_counter() - started
+        print(f"{name:<18}{features.shape[1]:>8}" + "".join(f"{value:>8.2f}" for value in exact) + f"{seconds:>15.1f}")
+        print(f"{'  its code':<26}" + "".join(f"{value:>8.2f}" for value in hashed) + f"{arguments.bits:>8}")
+    print("the part of the images whose nearest one is the image itself\n")
+    _draw(rows, angles, arguments.output)
+    print(f"picture: {arguments.output}")
+    return 0
+
+
+def _found(nearest):
+    import numpy as np
+
+    return float((nearest[:, 0] == np.arange(len(nearest))).mean())
+
+
+def _draw(rows, angles, path):
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    for i, (name, (exact, hashed)) in enumerate(rows.items()):
+        axes.plot(angles, exact, "o-", color=f"C{i}", label=name)
+        axes.plot(angles, hashed, "s--", color=f"C{i}", label=f"{name}, its code")
+    axes.set(xlabel="rotation of the query, degrees", ylabel="found again", xticks=angles, ylim=(0, 1.02))
+    axes.set_title("A turned image looked for among all")
+    axes.legend()
+    axes.grid(alpha=0.3)
+    save_figure(figure, path, dpi=110)
+    plt.close(figure)

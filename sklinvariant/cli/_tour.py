@@ -1,0 +1,79 @@
+"""The tour: every family of methods on scikit-learn's digits, each with its score beside that of its baseline."""
+
+import sys
+import time
+import warnings
+
+from sklinvariant.cli import _stopping as _stopping
+from sklinvariant.cli._aggregation import add_force, load_data, start_picture
+from sklinvariant.cli._outputs import save_figure
+from sklinvariant.cli._tour_families import FAMILIES, Digits
+
+_COLUMNS = ("family", "estimator", "learned from", "gives", "measured", "score", "baseline", "score", "s")
+_LINE = "{:<13}{:<26}{:<25}{:<26}{:<22}{:>6}  {:<20}{:>6}{:>6}"
+
+
+def add_arguments(parser):
+    """The words of ``tour``, which is also what is run without a command."""
+    parser.set_defaults(run=run)
+    parser.add_argument("--output", default="demo.png", help="where the picture goes (default: demo.png)")
+    add_force(parser)
+    parser.add_argument("--only", nargs="+", choices=FAMILIES, metavar="family", help=f"of {', '.join(FAMILIES)}")
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def run(arguments):
+    """The table, a line as soon as it is measured, and at the end the picture; the exit status."""
+    import torch  # noqa: F401, before its threads can be limited
+    from threadpoolctl import threadpool_limits
+
+    start_picture(arguments.output, force=arguments.force)
+    with threadpool_limits(1):  # for networks this small, threads that wait for each other take longer
+        rows, status = _measure(arguments.only or FAMILIES, _load(arguments.seed))
+    if rows:
+        _draw(rows, arguments.output)
+        print(f"\npicture: {arguments.output}")
+    return status
+
+
+def _measure(names, digits):
+    """The rows that could be measured, by family, and the exit status."""
+    rows, status = {}, 0
+    print(f"digits: {len(digits.y)} images to learn from, {len(digits.y_test)} to be measured on\n")
+    print(_LINE.format(*_COLUMNS))
+    for name in names:
+        started = time.perf_counter()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # a short fit says that it could be longer
+                row = rows[name] = FAMILIES[name](digits)
+        except Exception as error:  # the others can still be shown
+            print(f"sklinvariant: {name}: {error}", file=sys.stderr)
+            status = 1
+            continue
+        _stopping.check()  # a result of models whose training was cut short is no result
+        scores = f"{row.score:.3f}", row.baseline, f"{row.baseline_score:.3f}"
+        print(_LINE.format(name, *row[:4], *scores, f"{time.perf_counter() - started:.1f}"), flush=True)
+    return rows, status
+
+
+def _load(seed):
+    from sklearn.model_selection import train_test_split
+
+    data = load_data("digits")
+    split = train_test_split(data.images, data.target, test_size=1 / 3, stratify=data.target, random_state=seed)
+    return Digits(*split, seed)
+
+
+def _draw(rows, path):
+    import matplotlib.pyplot as plt
+
+    columns = min(3, len(rows))
+    lines = -(-len(rows) // columns)
+    figure = plt.figure(figsize=(5 * columns, 4 * lines), layout="constrained")
+    parts = figure.subfigures(lines, columns, squeeze=False).flat
+    for part, row in zip(parts, rows.values(), strict=False):
+        row.draw(part)
+        part.suptitle(f"{row.estimator}: {row.score:.2f}, {row.baseline}: {row.baseline_score:.2f}")
+    save_figure(figure, path, dpi=80)
+    plt.close(figure)

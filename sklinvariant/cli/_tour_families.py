@@ -1,0 +1,329 @@
+"""What the tour shows: a method of each family on scikit-learn's digits, measured beside its baseline."""
+
+from typing import Any, NamedTuple
+
+
+class Digits(NamedTuple):
+    """Images (n, 8, 8) of 0-1 and their classes: two thirds to learn from, one third to be measured on."""
+
+    images: Any
+    test_images: Any
+    y: Any
+    y_test: Any
+    seed: int
+
+
+class Row(NamedTuple):
+    """A line of the table; ``draw`` draws what was learned on a part of the picture."""
+
+    estimator: str
+    learned_from: str
+    gives: str
+    measured: str
+    score: float
+    baseline: str
+    baseline_score: float
+    draw: Any
+
+
+def aggregation(digits):
+    """Bags of patches to histograms, of words learned with the classes or found by k-means."""
+    from sklearn.kernel_approximation import AdditiveChi2Sampler
+    from sklearn.pipeline import make_pipeline
+
+    from sklinvariant import BagOfWords, LearnedBoW
+    from sklinvariant.feature_extraction import DensePatches
+    from sklinvariant.inspection import CodebookDisplay
+
+    words = LearnedBoW(16, random_state=digits.seed), BagOfWords(16, random_state=digits.seed)
+    scores = []
+    for aggregator in words:
+        model = make_pipeline(DensePatches(4, stride=1), aggregator, AdditiveChi2Sampler(), _svm(digits))
+        scores.append(model.fit(digits.images, digits.y).score(digits.test_images, digits.y_test))
+
+    def draw(part):
+        CodebookDisplay.from_estimator(words[0], patch_shape=(4, 4), ax=part.subplots())
+
+    made = "labels", "histogram of 16 words", "accuracy"
+    return Row("LearnedBoW", *made, scores[0], "BagOfWords", scores[1], draw)
+
+
+def features(digits):
+    """Features of patches, learned without labels, under a classifier that knows 100 labels."""
+    from sklearn.pipeline import make_pipeline
+
+    from sklinvariant.autoencoder import SparseAutoencoder
+    from sklinvariant.feature_extraction import ConvolutionalFeatures
+    from sklinvariant.inspection import around_grey
+    from sklinvariant.pooling import SpatialPooling
+
+    units = SparseAutoencoder(40, optimizer="lbfgs", random_state=digits.seed)
+    maps = ConvolutionalFeatures(units, patch_size=4, random_state=digits.seed).fit(digits.images)
+    learned = make_pipeline(maps, SpatialPooling()).fit(digits.images)
+    scores = [_few_labels_score(digits, learned.transform), _few_labels_score(digits, _flat)]
+
+    def draw(part):
+        _tile(part, around_grey(maps.filters_), 8)
+
+    made = "patches", "feature maps", "accuracy, 100 labels"
+    return Row("SparseAutoencoder", *made, scores[0], "pixels", scores[1], draw)
+
+
+def nested(digits):
+    """300 digits turned by multiples of 45 degrees, and looked for among all of them."""
+    import numpy as np
+
+    from sklinvariant import BagOfWords, NestedInvariancePooler
+    from sklinvariant.feature_extraction import ConvolutionalFeatures
+    from sklinvariant.inspection import RetrievalDisplay
+    from sklinvariant.metrics import exact_ranking
+    from sklinvariant.transforms import Rotation, Scale, warp
+
+    images, own = _enlarge(digits.test_images[:300]), np.arange(300)
+    words = BagOfWords(64, random_state=digits.seed)
+    backbone = ConvolutionalFeatures(
+        words, patch_size=6, stride=2, pool=2, contrast_eps=0.1, whitening_eps=0.01, random_state=digits.seed
+    ).fit(_enlarge(digits.images[:300]))
+    angles = 45 * np.random.RandomState(digits.seed).randint(8, size=len(images))
+    turned = warp(images, np.concatenate([Rotation().matrix([[angle]]) for angle in angles]), fill="edge")
+    orbits = {"rotation": Rotation(n_steps=24), "scale": Scale(n_steps=3)}
+    found = []
+    for stages in ([("scale", 1), ("translation", 2), ("rotation", np.inf)], [("translation", 1)]):
+        pooler = NestedInvariancePooler(backbone, stages=stages, transforms=orbits, fill="edge").fit(images)
+        found.append(exact_ranking(pooler.transform(turned), pooler.transform(images), n_neighbors=4))
+    scores = [float(np.mean(nearest[:, 0] == own)) for nearest in found]
+
+    def draw(part):
+        RetrievalDisplay.from_predictions(found[0][:4], turned[:4], images, y=own[:4], y_database=own, figure=part)
+
+    made = "rotations, scales", "vector that stays", "turned, found again"
+    return Row("NestedInvariancePooler", *made, scores[0], "average pooling", scores[1], draw)
+
+
+def video(digits):
+    """Digits that move from frame to frame: as many pooled features, learned from that or drawn as a grid."""
+    import numpy as np
+    from sklearn.cluster import MiniBatchKMeans
+
+    from sklinvariant import AutoPooling
+    from sklinvariant.feature_extraction import ConvolutionalFeatures
+    from sklinvariant.inspection import PoolingRegionDisplay
+    from sklinvariant.pooling import SpatialPooling
+
+    rng = np.random.RandomState(digits.seed)
+    before, after = _move(digits.images, rng), _move(digits.images, rng)
+    extractor = MiniBatchKMeans(24, n_init=1, random_state=digits.seed)
+    maps = ConvolutionalFeatures(extractor, patch_size=4, random_state=digits.seed).fit(before)
+    pairs = np.stack([_flat(maps.transform(frames)) for frames in (before, after)], axis=1)
+    grid = SpatialPooling([(2, 2)]).fit(maps.transform(before))
+    pooling = AutoPooling(4 * 24, invariance=10, tol=1e-3, random_state=digits.seed).fit(pairs)
+    moved = digits._replace(images=before, test_images=_move(digits.test_images, rng))
+    scores = [
+        _few_labels_score(moved, lambda images: pooling.transform(_flat(maps.transform(images)))),
+        _few_labels_score(moved, lambda images: grid.transform(maps.transform(images))),
+    ]
+
+    def draw(part):
+        PoolingRegionDisplay.from_estimator(pooling, (9, 9), components=8, n_maps=6, ax=part.subplots())
+
+    made = "frames of moving digits", "96 pooled features", "accuracy, 100 labels"
+    return Row("AutoPooling", *made, scores[0], "SpatialPooling", scores[1], draw)
+
+
+def hashing(digits):
+    """Digits of the same class, found by codes of 64 bits."""
+    from sklinvariant import RBMHasher
+    from sklinvariant.hashing import LSHHasher
+    from sklinvariant.inspection import BitActivationDisplay
+    from sklinvariant.metrics import exact_ranking, mean_average_precision
+
+    X, X_test = _flat(digits.images), _flat(digits.test_images)
+    hashers = [hasher(64, random_state=digits.seed).fit(X) for hasher in (RBMHasher, LSHHasher)]
+    scores = []
+    for hasher in hashers:
+        codes = hasher.transform(X_test), hasher.transform(X)
+        ranking = exact_ranking(*codes, metric="hamming", n_neighbors=len(X))
+        scores.append(mean_average_precision(ranking, digits.y_test[:, None] == digits.y))
+
+    def draw(part):
+        BitActivationDisplay.from_estimator(hashers[0], X_test, axes=part.subplots(1, 2))
+
+    return Row("RBMHasher", "features", "codes of 64 bits", "mAP", scores[0], "LSHHasher", scores[1], draw)
+
+
+def clustering(digits):
+    """Ten clusters, matched with the classes only to be measured."""
+    from sklearn.cluster import KMeans
+
+    from sklinvariant import IICClusterer
+    from sklinvariant.inspection import ClusterGalleryDisplay
+    from sklinvariant.metrics import clustering_accuracy
+
+    model = IICClusterer(10, random_state=digits.seed).fit(digits.images)
+    kmeans = KMeans(10, n_init=10, random_state=digits.seed).fit(_flat(digits.images))
+    scores = [
+        clustering_accuracy(digits.y_test, model.predict(digits.test_images)),
+        clustering_accuracy(digits.y_test, kmeans.predict(_flat(digits.test_images))),
+    ]
+
+    def draw(part):
+        ClusterGalleryDisplay.from_estimator(model, digits.test_images, ax=part.subplots())
+
+    made = "small turns and shifts", "10 clusters", "accuracy, no labels"
+    return Row("IICClusterer", *made, scores[0], "KMeans", scores[1], draw)
+
+
+def few_labels(digits):
+    """Many clusters, and 50 labels that say what they stand for."""
+    import numpy as np
+    from sklearn.linear_model import LogisticRegression
+
+    from sklinvariant import IICClusterer
+    from sklinvariant.cluster import OverclusteringClassifier
+    from sklinvariant.inspection import SimplexDisplay
+
+    few = _first_of_each(digits.y, 5)
+    known = np.where(np.isin(np.arange(len(digits.y)), few), digits.y, -1)
+    clusterer = IICClusterer(40, max_epochs=30, random_state=digits.seed)
+    model = OverclusteringClassifier(clusterer).fit(digits.images, known)
+    alone = LogisticRegression(max_iter=1000).fit(_flat(digits.images)[few], digits.y[few])
+    scores = model.score(digits.test_images, digits.y_test), alone.score(_flat(digits.test_images), digits.y_test)
+
+    def draw(part):
+        proba = model.predict_proba(digits.test_images)
+        SimplexDisplay.from_predictions(proba, y=digits.y_test, ax=part.subplots())
+
+    made = "small turns, 50 labels", "classes", "accuracy, 50 labels"
+    return Row("OverclusteringClassifier", *made, scores[0], "LogisticRegression", scores[1], draw)
+
+
+def segmentation(digits):
+    """Sheets covered with zeros here and ones there: which pixels are of which region."""
+    import numpy as np
+    from sklearn.cluster import KMeans
+
+    from sklinvariant.cluster import IICSegmenter
+    from sklinvariant.inspection import SegmentationDisplay
+    from sklinvariant.metrics import clustering_accuracy
+
+    rng = np.random.RandomState(digits.seed)
+    sheets, _ = _make_sheets(digits.images, digits.y, 16, rng)
+    unseen, truth = _make_sheets(digits.test_images, digits.y_test, 6, rng)
+    labels = IICSegmenter(2, random_state=digits.seed).fit(sheets).predict(unseen)
+    kmeans = KMeans(2, n_init=3, random_state=digits.seed).fit(sheets.reshape(-1, 1))
+    of_kmeans = kmeans.predict(unseen.reshape(-1, 1)).reshape(truth.shape)
+    scores = clustering_accuracy(truth, labels), clustering_accuracy(truth, of_kmeans)
+
+    def draw(part):
+        SegmentationDisplay.from_predictions(labels[:3], unseen[:3], truth[:3], figure=part)
+
+    made = "neighbouring pixels", "a segment for each pixel", "accuracy, no labels"
+    return Row("IICSegmenter", *made, scores[0], "KMeans on pixels", scores[1], draw)
+
+
+def equivariance(digits):
+    """Learned from upright digits, measured on digits in quarter turns."""
+    import numpy as np
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    from sklinvariant.autoencoder import EquivariantAutoencoder
+
+    turns = np.random.RandomState(digits.seed).randint(4, size=len(digits.y_test))
+    turned = np.stack([np.rot90(image, turn) for image, turn in zip(digits.test_images, turns, strict=True)])
+    models, scores = [], []
+    for group in ("C4", "trivial"):
+        models.append(EquivariantAutoencoder(group=group, batch_size=32, max_epochs=10, random_state=digits.seed))
+        X, X_turned = models[-1].fit_transform(digits.images), models[-1].transform(turned)
+        classifier = make_pipeline(StandardScaler(), _svm(digits)).fit(X, digits.y)
+        scores.append(classifier.score(X_turned, digits.y_test))
+
+    def draw(part):
+        upright = models[0].inverse_transform(models[0].transform(turned[:16]))
+        pairs = zip(np.split(turned[:16], 2), np.split(upright, 2), strict=True)
+        _tile(part, np.concatenate([images for pair in pairs for images in pair]).clip(0, 1), 8)
+
+    made = "the group of turns", "features and pose", "accuracy, turned"
+    return Row("EquivariantAutoencoder", *made, scores[0], "autoencoder", scores[1], draw)
+
+
+def _svm(digits):
+    from sklearn.svm import LinearSVC
+
+    return LinearSVC(random_state=digits.seed)
+
+
+def _few_labels_score(digits, transform):
+    """Accuracy of a classifier that knows ten labels of each class, of what ``transform`` makes of images."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    few = _first_of_each(digits.y, 10)
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    return model.fit(transform(digits.images[few]), digits.y[few]).score(transform(digits.test_images), digits.y_test)
+
+
+def _first_of_each(y, count):
+    import numpy as np
+
+    return np.concatenate([np.flatnonzero(y == label)[:count] for label in np.unique(y)])
+
+
+def _flat(images):
+    return images.reshape(len(images), -1)
+
+
+def _enlarge(images):
+    """Three times as large: few pixels do not bear turning."""
+    import torch
+
+    large = torch.nn.functional.interpolate(torch.tensor(images)[:, None], scale_factor=3, mode="bicubic")
+    return large[:, 0].clamp(0, 1).numpy()
+
+
+def _move(images, rng):
+    """Images (n, 12, 12): each shifted by up to 1.4 pixels and turned by up to 15 degrees."""
+    import numpy as np
+
+    from sklinvariant.transforms import Compose, Rotation, Translation
+
+    drift = Compose([Rotation(15), Translation(0.12)], fill=0.0)
+    params = drift.sample(len(images), int(rng.randint(2**31 - 1)))
+    return drift.apply(np.pad(images, ((0, 0), (2, 2), (2, 2))), params)
+
+
+def _make_sheets(images, y, n_sheets, rng):
+    """Sheets (n_sheets, 48, 48) of 6 x 6 digits, zeros or ones as the nearest of 4 points is; 0 or 1 for each pixel."""
+    import numpy as np
+
+    places = np.stack(np.mgrid[:6, :6], axis=-1)[None, :, :, None]  # (1, 6, 6, 1, 2)
+    points = rng.uniform(0, 5, (n_sheets, 1, 1, 4, 2))
+    kinds = (((places - points) ** 2).sum(-1).argmin(-1)) % 2  # (n_sheets, 6, 6)
+    chosen = np.where(kinds == 0, *(rng.choice(np.flatnonzero(y == kind), kinds.shape) for kind in (0, 1)))
+    sheets = images[chosen].transpose(0, 1, 3, 2, 4).reshape(n_sheets, 48, 48)
+    return sheets, kinds.repeat(8, axis=1).repeat(8, axis=2)
+
+
+def _tile(part, images, columns):
+    from sklinvariant.inspection import mosaic
+
+    axes = part.subplots()
+    axes.imshow(mosaic(images, columns), cmap="gray")
+    axes.set_axis_off()
+
+
+FAMILIES = {
+    function.__name__.replace("_", "-"): function
+    for function in (
+        aggregation,
+        features,
+        nested,
+        video,
+        hashing,
+        clustering,
+        few_labels,
+        segmentation,
+        equivariance,
+    )
+}

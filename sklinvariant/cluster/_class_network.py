@@ -1,0 +1,47 @@
+"""A trunk and a linear model of classes on its features, called with a batch of labelled samples for their loss."""
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from sklinvariant.networks import LinearCost
+
+
+class ClassNetwork(nn.Module):
+    """Called with ``samples`` (b, ...), their ``target`` and ``weight``, it gives the mean weighted log-loss.
+
+    ``trunk`` is a `ClusterNetwork`, whose heads are left aside; ``head`` a `LinearCost`. Batch normalisation keeps the
+    means and variances that the trunk learned from all samples: those of a batch of few labels tell little.
+    """
+
+    def __init__(self, trunk, head=None):
+        super().__init__()
+        trunk.heads = trunk.auxiliary = None
+        self.trunk, self.head = trunk, head
+
+    @classmethod
+    def restore(cls, trunk, state, alpha):
+        """What `export` gave, as a module again; ``trunk`` gives all but what was learned."""
+        network = cls(trunk)
+        trunk.trunk.load_state_dict({name: torch.tensor(value) for name, value in state["trunk"].items()})
+        network.head = LinearCost.restore(state, "log_loss", alpha, trunk.shift.dtype).to(trunk.shift.device)
+        return network.eval()
+
+    def export(self):
+        """Weights as numpy arrays and plain values."""
+        trunk = {name: value.cpu().numpy().copy() for name, value in self.trunk.trunk.state_dict().items()}
+        return {"trunk": trunk, **self.head.export()}
+
+    def train(self, mode=True):
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, _BatchNorm):
+                module.eval()
+        return self
+
+    def features(self, x):
+        """(n, d) rows or (n, h, w, c) images -> (n, D)."""
+        return self.trunk.features(x)
+
+    def forward(self, batch):
+        return self.head(self.features(batch.samples), batch.target, batch.weight)

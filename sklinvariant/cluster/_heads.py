@@ -1,0 +1,24 @@
+"""Linear heads on shared features, all in one layer."""
+
+from torch import nn
+
+from sklinvariant.networks import linear
+
+
+class SubHeads(nn.Module):
+    """h linear predictors of k clusters, from (n, d) features to (n, h, k) probabilities.
+
+    They differ only in where they start, and are computed as one layer of h·k units. ``generator`` draws the weights;
+    None is torch's own.
+    """
+
+    def __init__(self, n_features, n_clusters, n_heads, generator=None):
+        super().__init__()
+        self.shape = n_heads, n_clusters
+        self.linear = linear(n_features, n_heads * n_clusters, generator=generator)
+
+    def scores(self, features):
+        return self.linear(features).unflatten(-1, self.shape)
+
+    def forward(self, features):
+        return self.scores(features).softmax(-1)

@@ -1,0 +1,5 @@
+"""Search for neighbours among binary codes."""
+
+from sklinvariant.neighbors._hamming_neighbors import HammingNeighbors
+
+__all__ = ["HammingNeighbors"]

@@ -1,0 +1,311 @@
+"""Search among packed codes by faiss: exact over plain arrays, and its three approximate binary indexes."""
+
+import contextlib
+import math
+
+import numpy as np
+
+from sklinvariant.base import n_threads
+
+_ROWS = 1 << 16  # codes packed at a time
+_MOST_BUCKETS = 1 << 16  # that a query may look up in one table: more take longer than comparing all codes
+# what faiss is given at a time: within a call it listens to nobody, and Ctrl-C would have to wait
+_SCANNED_BYTES = 1 << 30
+_SEARCHED = 1 << 10
+_ADDED = 1 << 14
+
+
+def import_faiss():
+    """faiss, or an ImportError that names the extra."""
+    try:
+        import faiss
+    except ImportError as error:
+        raise ImportError("HammingNeighbors needs faiss: pip install sklinvariant[faiss]") from error
+    return faiss
+
+
+@contextlib.contextmanager
+def faiss_threads(n_jobs):
+    """Compute with ``n_jobs`` threads, at most one a core; None leaves faiss's own setting, which is one a core.
+
+    OpenMP ends the process where it cannot start as many threads as it is told to.
+    """
+    if n_jobs is None:
+        yield
+        return
+    threads, faiss = n_threads(n_jobs), import_faiss()
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(threads)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
+
+
+def pack_bits(X, threshold):
+    """(n, b) numbers as (n, ceil(b / 8)) bytes of the bits ``X > threshold``, the last byte padded with zeros."""
+    packed = np.empty((len(X), -(-X.shape[1] // 8)), dtype=np.uint8)
+    for start in range(0, len(X), _ROWS):
+        packed[start : start + _ROWS] = np.packbits(X[start : start + _ROWS] > threshold, axis=1)
+    return packed
+
+
+def exact_neighbors(queries, codes, k):
+    """Distances (q, k) int32 and rows (q, k) int64 of the k nearest codes, by a scan of all of them."""
+    return _in_parts(lambda part: import_faiss().knn_hamming(part, codes, k), queries, _at_once(codes))
+
+
+def codes_within(queries, codes, radius):
+    """All codes at most ``radius`` bits away: limits (q + 1,), distances and rows, query after query."""
+    step = _at_once(codes)
+    parts = [_codes_within(queries[i : i + step], codes, radius) for i in range(0, len(queries) or 1, step)]
+    counts, distances, rows = (np.concatenate(values) for values in zip(*parts, strict=True))
+    return np.concatenate([[0], np.cumsum(counts)]), distances, rows
+
+
+def _at_once(codes):
+    """How many queries are compared with all codes in one call; some for each thread."""
+    return max(64, _SCANNED_BYTES // max(1, codes.nbytes))
+
+
+def _in_parts(search, queries, step):
+    """The distances and rows that ``search`` finds, for ``step`` queries at a time."""
+    parts = [search(queries[i : i + step]) for i in range(0, len(queries) or 1, step)]
+    return tuple(np.concatenate(values) for values in zip(*parts, strict=True))
+
+
+def _codes_within(queries, codes, radius):
+    """As `codes_within`, in one call; the number of codes for each query in place of the limits."""
+    faiss = import_faiss()
+    result = faiss.RangeSearchResult(len(queries))
+    # faiss leaves out the radius itself
+    faiss.hamming_range_search(
+        faiss.swig_ptr(queries),
+        faiss.swig_ptr(codes),
+        len(queries),
+        len(codes),
+        math.floor(radius) + 1,
+        codes.shape[1],
+        result,
+    )
+    limits = faiss.rev_swig_ptr(result.lims, len(queries) + 1).astype(np.int64)
+    total = int(limits[-1])
+    if total == 0:
+        return np.diff(limits), np.empty(0, np.int32), np.empty(0, np.int64)
+    distances = faiss.rev_swig_ptr(result.distances, total).astype(np.int32)
+    return np.diff(limits), distances, faiss.rev_swig_ptr(result.labels, total).copy()
+
+
+def _rising(first, last):
+    """Whole numbers from first to last, each about √2 times the one before."""
+    steps = math.floor(2 * math.log2(last / first))
+    return sorted({*(round(first * 2 ** (i / 2)) for i in range(steps + 1)), last})
+
+
+class ApproximateIndex:
+    """A faiss binary index of the rows of an array of codes, in the order they were added.
+
+    ``effort`` is what a search may spend: lists, candidates or flipped bits. The index lives in memory that it owns,
+    or (`from_bytes`) is a view of bytes that may be a memory-mapped file, and is copied before it is added to.
+    """
+
+    regrows = True  # whether its structure is made for a number of codes, and must be built anew for many more
+
+    def __init__(self, index, data=None):
+        self.index = index
+        self.data = data
+
+    @classmethod
+    def build(cls, codes, seed, **knobs):
+        raise NotImplementedError
+
+    @classmethod
+    def from_bytes(cls, data, codes, **knobs):
+        """The index of ``codes`` from what `to_bytes` gave; ValueError where it is not one.
+
+        faiss follows the numbers in an index without asking where they lead: they are checked here, for the bytes may
+        come from a damaged or a crafted file.
+        """
+        faiss = import_faiss()
+        try:
+            if not hasattr(faiss, "ZeroCopyIOReader"):  # faiss < 1.10
+                data = np.asarray(data)
+                index, data = faiss.deserialize_index_binary(data), None
+            else:
+                index = faiss.read_index_binary(faiss.ZeroCopyIOReader(faiss.swig_ptr(data), len(data)))
+            sound = type(index).__name__ == cls._class and cls._is_sound(index, codes, faiss)
+        except (RuntimeError, ValueError, OverflowError, MemoryError) as error:
+            raise ValueError(f"faiss cannot read it: {str(error).splitlines()[0]}") from error
+        if not sound:
+            raise ValueError("its contents do not fit its codes")
+        return cls(index, data)
+
+    @staticmethod
+    def _is_sound(index, codes, faiss):
+        """Whether every number in the index leads to a code, and all codes are as wide as those given."""
+        raise NotImplementedError
+
+    def to_bytes(self):
+        return import_faiss().serialize_index_binary(self.index) if self.data is None else self.data
+
+    def __len__(self):
+        return self.index.ntotal
+
+    def add(self, codes):
+        if self.data is not None:
+            self.index, self.data = import_faiss().deserialize_index_binary(np.asarray(self.data)), None
+        self._add(self.index, codes)
+
+    @staticmethod
+    def _add(index, codes):
+        for start in range(0, len(codes), _ADDED):
+            index.add(codes[start : start + _ADDED])
+
+    def search(self, queries, k, effort):
+        """As `exact_neighbors`; where fewer are found, the rest of the rows is -1."""
+        self._set_effort(effort)
+        return _in_parts(lambda part: self.index.search(part, k), queries, _SEARCHED)
+
+    def _set_effort(self, effort):
+        raise NotImplementedError
+
+    def efforts(self):
+        """Rising efforts to try."""
+        raise NotImplementedError
+
+
+def _is_flat(index, n, width, faiss):
+    """Whether a faiss index is n plain codes of ``width`` bytes."""
+    index = faiss.downcast_IndexBinary(index)
+    is_flat = type(index) is faiss.IndexBinaryFlat and (index.ntotal, index.code_size, index.d) == (n, width, 8 * width)
+    return is_flat and index.xb.size() == n * width
+
+
+class InvertedLists(ApproximateIndex):
+    """Codes in the lists of their nearest centres (k-means of codes); a search reads the nearest lists."""
+
+    _class = "IndexBinaryIVF"
+
+    @staticmethod
+    def _is_sound(index, codes, faiss):
+        (n, width), lists = codes.shape, index.invlists
+        if (index.ntotal, index.code_size, index.d, lists.code_size) != (n, width, 8 * width, width):
+            return False
+        if (
+            not 1 <= index.nlist <= n
+            or lists.nlist != index.nlist
+            or not _is_flat(index.quantizer, index.nlist, width, faiss)
+        ):
+            return False
+        sizes = [lists.list_size(i) for i in range(index.nlist)]
+        ids = (faiss.rev_swig_ptr(lists.get_ids(i), size) for i, size in enumerate(sizes) if size)
+        return sum(sizes) == n and all(part.min() >= 0 and part.max() < n for part in ids)
+
+    @classmethod
+    def build(cls, codes, seed, *, n_lists, **_):
+        faiss = import_faiss()
+        n_lists = max(1, min(round(2 * math.sqrt(len(codes))), len(codes))) if n_lists is None else n_lists
+        if n_lists > len(codes):
+            raise ValueError(f"n_lists={n_lists} is greater than the number of codes, {len(codes)}")
+        index = faiss.index_binary_factory(8 * codes.shape[1], f"BIVF{n_lists}")
+        index.cp.seed, index.cp.niter = seed, 10
+        index.cp.min_points_per_centroid, index.cp.max_points_per_centroid = 1, 64
+        index.train(codes)
+        cls._add(index, codes)
+        return cls(index)
+
+    def _set_effort(self, effort):
+        self.index.nprobe = min(effort, self.index.nlist)
+
+    def efforts(self):
+        return _rising(1, self.index.nlist)
+
+
+class SmallWorldGraph(ApproximateIndex):
+    """Codes linked to near ones (HNSW); a search walks the links, keeping the best candidates."""
+
+    regrows = False
+    _class = "IndexBinaryHNSW"
+
+    @staticmethod
+    def _is_sound(index, codes, faiss):
+        (n, width), graph = codes.shape, index.hnsw
+        if (index.ntotal, index.code_size, index.d) != (n, width, 8 * width) or not _is_flat(
+            index.storage, n, width, faiss
+        ):
+            return False
+        links, starts, levels, per_level = (
+            faiss.vector_to_array(getattr(graph, name)).astype(np.int64)
+            for name in ("neighbors", "offsets", "levels", "cum_nneighbor_per_level")
+        )
+        if len(levels) != n or len(starts) != n + 1 or len(per_level) == 0 or per_level[0] != 0:
+            return False
+        fits = (np.diff(per_level) >= 0).all() and levels.min() >= 1 and levels.max() < len(per_level)
+        if not fits or starts[0] != 0 or starts[-1] != len(links) or (np.diff(starts) != per_level[levels]).any():
+            return False
+        top = graph.max_level + 1  # levels of the code at which searches enter
+        if not 0 <= graph.entry_point < n or levels[graph.entry_point] != top or top != levels.max():
+            return False
+        # a link leads to a code that has links on the same level
+        places = np.arange(len(links)) - np.repeat(starts[:-1], np.diff(starts))
+        level = np.searchsorted(per_level, places, side="right")
+        in_range = ((links >= -1) & (links < n)).all()
+        return bool(in_range and (levels[links[links >= 0]] >= level[links >= 0]).all())
+
+    @classmethod
+    def build(cls, codes, seed, *, n_links, ef_construction, **_):
+        index = import_faiss().IndexBinaryHNSW(8 * codes.shape[1], n_links)
+        index.hnsw.efConstruction = ef_construction
+        cls._add(index, codes)
+        return cls(index)
+
+    @staticmethod
+    def _add(index, codes):
+        index.add(codes)  # in one piece, since the graph depends on the pieces; here faiss itself looks for Ctrl-C
+
+    def _set_effort(self, effort):
+        # faiss allocates as many candidates, and there are no more than codes
+        self.index.hnsw.efSearch = min(effort, max(1, self.index.ntotal))
+
+    def efforts(self):
+        return _rising(16, 4096)
+
+
+class MultiHash(ApproximateIndex):
+    """Tables that hash on some bits each; a search looks up its own bucket and those a few flipped bits away."""
+
+    @classmethod
+    def from_bytes(cls, data, codes, *, n_tables, table_bits, n_built):
+        """Made anew, which takes as long as reading them: tables cannot be checked from here."""
+        return cls.build(codes, None, n_tables=n_tables, table_bits=table_bits, n_built=n_built)
+
+    @classmethod
+    def build(cls, codes, seed, *, n_tables, table_bits, n_built=None, **_):
+        n_bits, n_built = 8 * codes.shape[1], n_built or len(codes)
+        if n_tables * (table_bits or 1) > n_bits:
+            raise ValueError(f"n_tables={n_tables} of {table_bits or 1} bits are more than the {n_bits} bits of a code")
+        per_table = table_bits or min(max(1, round(math.log2(n_built))), n_bits // n_tables)
+        index = import_faiss().IndexBinaryMultiHash(n_bits, n_tables, per_table)
+        cls._add(index, codes)
+        return cls(index)
+
+    def _set_effort(self, effort):
+        flips, bits = min(effort, self.index.b), self.index.b
+        if (buckets := _n_buckets(bits, flips)) > _MOST_BUCKETS:
+            raise ValueError(
+                f"n_flips={effort} makes a query look up {buckets:,} buckets in each table of {bits} bits; at most "
+                f"{_MOST_BUCKETS:,} are accepted. Lower n_flips or table_bits, or use index='exact'."
+            )
+        self.index.nflip = flips
+
+    def efforts(self):
+        bits = self.index.b
+        return [flips for flips in range(min(bits, 4) + 1) if _n_buckets(bits, flips) <= _MOST_BUCKETS]
+
+
+def _n_buckets(bits, flips):
+    """Keys of some bits that differ from one in at most so many of them."""
+    return sum(math.comb(bits, i) for i in range(flips + 1))
+
+
+APPROXIMATE = {"ivf": InvertedLists, "hnsw": SmallWorldGraph, "multihash": MultiHash}

@@ -1,0 +1,716 @@
+"""HammingNeighbors: the stored codes that differ from a query in the fewest bits."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import KW_ONLY
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from scipy.sparse import csr_matrix
+from sklearn.base import _fit_context
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from sklinvariant.base import (
+    Array,
+    ArrayKind,
+    Count,
+    CountOrZero,
+    Finite,
+    FittedState,
+    Maybe,
+    NJobs,
+    NonNegative,
+    RandomState,
+    RealNumber,
+    Share,
+    Text,
+    TorchEstimator,
+    Whole,
+    accepts,
+    declared,
+    integers,
+    is_count,
+    keeps_state_on_failure,
+    load,
+    refuse_none,
+    save,
+    to_numpy,
+)
+from sklinvariant.neighbors._binary_search import (
+    APPROXIMATE,
+    codes_within,
+    exact_neighbors,
+    faiss_threads,
+    import_faiss,
+    pack_bits,
+)
+
+_SAMPLE = 256  # codes that recall is measured on
+_FLIPPED = 1 / 64  # of their bits: a query is not quite a stored code, and those are found more easily
+_EFFORT = {"ivf": "n_probes", "hnsw": "ef_search", "multihash": "n_flips"}
+_MOST_LINKS = 2048  # 16 kB a code
+_MOST_REMOVED = 0.2  # share of removed codes at which an approximate index is built anew
+
+
+def first_wanted(distances, rows, wanted, k):
+    """The first k wanted ones of each row of (q, m) candidates, in their order."""
+    order = np.argsort(~wanted, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(distances, order, 1), np.take_along_axis(rows, order, 1)
+
+
+def recall_by_distance(distances, exact_distances):
+    """Share of the k nearest that was found, by query: (q, m) and (q, k) -> (q,).
+
+    A code counts as found if it is no farther than the k-th nearest is, for codes at equal distance are as good.
+    """
+    return (distances <= exact_distances[:, -1:]).sum(1) / exact_distances.shape[1]
+
+
+@declared
+class HammingNeighbors(TorchEstimator):
+    """Nearest neighbours among binary codes, by the number of bits that differ (Hamming distance).
+
+    The interface is that of scikit-learn's `NearestNeighbors`; the search is faiss's. ``index="exact"`` compares a
+    query with all codes. The others look at a part of them, and how large a part is found when they are built: the
+    effort is raised until a sample of the stored codes finds the share ``recall`` of its true neighbours.
+
+    Parameters
+    ----------
+    n_neighbors : int
+        Neighbours of a query.
+    radius : float
+        Distance, in bits, up to which `radius_neighbors` finds all codes.
+    index : {"exact", "ivf", "hnsw", "multihash"}
+        Compare with all codes; with those in the nearest of many lists; walk a graph of near codes, quickest to
+        search and slowest to build; or look up some bits of the code, good for close neighbours in short codes.
+    recall : float
+        Share of the true neighbours that an approximate index must find for a sample of stored codes of which a bit
+        in 64 was flipped, less two standard errors. Raising it makes searches slower.
+    n_lists : int or None
+        Lists of "ivf". None takes two times the square root of the number of codes.
+    n_probes : int or None
+        Lists that a query reads. None finds what ``recall`` needs. Raising it finds more and is slower.
+    n_links : int
+        Links of a code in "hnsw", at most 2048. Raising it finds more, and takes memory and time to build.
+    ef_construction : int
+        Candidates kept while "hnsw" is built. Raising it makes a better graph, more slowly.
+    ef_search : int or None
+        Candidates kept by a query of "hnsw". None finds what ``recall`` needs.
+    n_tables : int
+        Tables of "multihash". Raising it finds more; each then hashes fewer bits of a short code.
+    table_bits : int or None
+        Bits that a table hashes, at most 64, all tables' within those of a code. None takes the logarithm of the
+        number of codes, as far as there are bits. Raising it compares fewer codes and finds fewer.
+    n_flips : int or None
+        Bits that a query of "multihash" flips at most in a table's key. None finds what ``recall`` needs, up to 4.
+    packed : bool
+        Whether X holds bytes of 8 bits each (``np.packbits``) instead of one number a bit.
+    binarize : float
+        Without ``packed``, a bit is 1 where X is greater than this, as in `BernoulliNB`: codes of 0 and 1, of -1 and
+        1, booleans and scores around 0 need nothing; for probabilities set 0.5.
+    n_jobs : int or None
+        Threads of faiss, at most one a core. None leaves faiss's own setting (one a core); -1 takes all cores. Two
+        graphs of "hnsw" are the same only with 1: several threads link codes in whatever order they finish.
+    random_state : int, RandomState or None
+        Seeds the lists of "ivf" and the sample for ``recall``.
+
+    Attributes
+    ----------
+    codes_ : ndarray of shape (n_samples, n_bytes), uint8
+        The stored codes, packed.
+    ids_ : ndarray of shape (n_samples,), int64
+        The id of each stored code.
+    n_samples_fit_ : int
+        Codes stored, without the removed ones.
+    recall_ : float
+        Share of the true ``n_neighbors`` found on the sample when last measured; 1.0 for "exact".
+    effort_ : int or None
+        ``n_probes``, ``ef_search`` or ``n_flips`` that searches use; None for "exact".
+
+    Notes
+    -----
+    Distances are numbers of bits, where scikit-learn's ``metric="hamming"`` gives shares of them. Codes at equal
+    distance come in no particular order. What an index cannot find (it reached too few codes, or most were removed)
+    is searched exactly, so that there are always ``n_neighbors`` neighbours. `radius_neighbors` is always exact.
+
+    Adding copies the codes stored so far (8 MB a million codes of 64 bits): add many at a time. Packed codes are kept
+    as they are given, not copied.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklinvariant.hashing import HammingNeighbors
+    >>> codes = np.array([[0, 0, 0, 0], [0, 0, 1, 1], [1, 1, 1, 1]])
+    >>> neighbors = HammingNeighbors(n_neighbors=2).fit(codes, ids=[10, 20, 30])
+    >>> distances, ids = neighbors.kneighbors([[0, 0, 0, 1]])
+    >>> sorted(ids[0].tolist()), distances[0].tolist()
+    ([10, 20], [1, 1])
+    """
+
+    n_neighbors: Count = 5
+    _: KW_ONLY
+    radius: NonNegative = 8
+    index: Literal["exact", "ivf", "hnsw", "multihash"] = "exact"
+    recall: Share = 0.95
+    n_lists: Count | None = None
+    n_probes: Count | None = None
+    n_links: Annotated[int, integers(2, 2048)] = 16
+    ef_construction: Count = 40
+    ef_search: Count | None = None
+    n_tables: Count = 3
+    table_bits: Annotated[int, integers(1, 64)] | None = None
+    n_flips: CountOrZero | None = None
+    packed: bool = False
+    binarize: Finite = 0.0
+    n_jobs: NJobs = None
+    random_state: RandomState = None
+
+    _layout = {
+        "codes": Array("n", "bytes of a code", kinds="u"),
+        "ids": Maybe(Array("n", kinds="i")),
+        "removed": Maybe(Array("n", kinds="b")),
+        "next_id": Whole(0),
+        "kind": Text("exact", *_EFFORT),
+        "index": Maybe(Array(None, kinds="u")),
+        "effort": Maybe(Whole(0, 1 << 30)),
+        "recall": RealNumber(),
+        "n_built": Whole(0),
+        "n_measured": Maybe(Whole(0)),
+    }
+
+    recall_ = FittedState()
+
+    @keeps_state_on_failure
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None, ids=None):
+        """Store codes, in place of those stored before.
+
+        Parameters
+        ----------
+        X : array of shape (n, n_bits), or (n, n_bytes) uint8 where ``packed``
+            Codes.
+        y : None
+            Ignored.
+        ids : array-like of n whole numbers or None, default=None
+            By which neighbours are told, each once. None takes the numbers of the rows.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ImportError
+            Where faiss is missing.
+        ValueError
+            Where X or ids are not as above.
+        """
+        import_faiss()
+        codes = self._check_codes(X, reset=True)
+        if not self.packed and len(codes) > 1 and (codes == codes[0]).all():
+            warnings.warn(
+                f"all {len(codes)} codes are the same: is binarize={self.binarize} the threshold of their bits?",
+                stacklevel=2,
+            )
+        ids, next_id = _check_ids(ids, len(codes), 0)
+        self._state = {
+            "codes": codes,
+            "ids": ids,
+            "next_id": next_id,
+            "removed": None,
+            "kind": self.index,
+            "index": None,
+            "namespace": ArrayKind(X).name,
+        }
+        self._build()
+        return self
+
+    @keeps_state_on_failure
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None, ids=None):
+        """Add codes to those stored.
+
+        Parameters
+        ----------
+        X, y, ids
+            As in `fit`. ids must be new; None goes on counting from the greatest.
+
+        Returns
+        -------
+        self
+        """
+        if not hasattr(self, "_state"):
+            return self.fit(X, ids=ids)
+        added = self._check_codes(X, reset=False)
+        state = dict(self._state)
+        if ids is None and state["next_id"] + len(added) > np.iinfo(np.int64).max:
+            raise ValueError("no ids are left above the greatest: give ids")
+        added_ids, next_id = _check_ids(ids, len(added), state["next_id"])
+        if added_ids is not None or state["ids"] is not None:
+            before = self._all_ids()
+            if added_ids is None:
+                added_ids = np.arange(state["next_id"], next_id)
+            elif (known := np.isin(added_ids, self.ids_)).any():
+                raise ValueError(f"id {added_ids[known][0]} is stored already: remove it first")
+            state["ids"] = np.concatenate([before, added_ids])
+        state["next_id"] = max(next_id, state["next_id"])
+        state["codes"] = np.concatenate([state["codes"], added])
+        if state["removed"] is not None:
+            state["removed"] = np.concatenate([state["removed"], np.zeros(len(added), dtype=bool)])
+        self._add(state, added)
+        return self
+
+    @keeps_state_on_failure
+    def remove(self, ids):
+        """Forget codes.
+
+        An approximate index skips them from now on, and is built anew when a fifth of its codes are gone.
+
+        Parameters
+        ----------
+        ids : int or array-like of int
+            Of stored codes.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            Where an id is not stored; nothing is removed then.
+        """
+        check_is_fitted(self)
+        ids = np.unique(_whole_numbers(np.atleast_1d(ids)))
+        unknown = np.setdiff1d(ids, self.ids_)
+        if len(unknown):
+            raise ValueError(f"id {unknown[0]} is not stored")
+        state = dict(self._state)
+        state["ids"] = self._all_ids()
+        gone = np.isin(state["ids"], ids)
+        state["removed"] = gone if state["removed"] is None else gone | state["removed"]
+        few = state["kind"] != "exact" and state["removed"].mean() <= _MOST_REMOVED
+        self._state = state
+        if not few:
+            keep = ~state["removed"]
+            state.update(codes=state["codes"][keep], ids=state["ids"][keep], removed=None)
+            self._build()
+        return self
+
+    def kneighbors(self, X=None, n_neighbors=None, return_distance=True):
+        """The nearest stored codes of each query, nearest first.
+
+        Parameters
+        ----------
+        X : array of shape (n_queries, n_bits), or packed, or None, default=None
+            Codes as in `fit`. None asks for the neighbours of each stored code, itself left out.
+        n_neighbors : int or None, default=None
+            None takes the parameter.
+        return_distance : bool, default=True
+
+        Returns
+        -------
+        distances : (n_queries, n_neighbors) int32
+            Bits that differ; only with ``return_distance``.
+        ids : (n_queries, n_neighbors) int64
+            Ids of the neighbours. Both are tensors where X is one.
+
+        Raises
+        ------
+        ValueError
+            Where fewer codes than ``n_neighbors`` are stored.
+        """
+        container, queries, itself = self._check_queries(X)
+        distances, rows = self._nearest(queries, self._check_k(n_neighbors, itself), itself)
+        ids = container.wrap(self._ids_of(rows))
+        return (container.wrap(distances), ids) if return_distance else ids
+
+    def radius_neighbors(self, X=None, radius=None, return_distance=True, sort_results=False):
+        """All stored codes within a distance of each query.
+
+        Parameters
+        ----------
+        X : as in `kneighbors`
+        radius : float or None, default=None
+            In bits, itself included. None takes the parameter.
+        return_distance : bool, default=True
+        sort_results : bool, default=False
+            Nearest first; otherwise in the order they were stored.
+
+        Returns
+        -------
+        distances, ids
+            Arrays of dtype object of an array a query, as in scikit-learn; lists of tensors where X is a tensor.
+        """
+        if sort_results and not return_distance:
+            raise ValueError("return_distance must be True if sort_results is True.")
+        container, queries, itself = self._check_queries(X)
+        found = self._within(queries, radius, itself, sort_results)
+        distances = _ragged([container.wrap(d) for d, _ in found], container)
+        ids = _ragged([container.wrap(self._ids_of(rows)) for _, rows in found], container)
+        return (distances, ids) if return_distance else ids
+
+    def kneighbors_graph(self, X=None, n_neighbors=None, mode="connectivity"):
+        """The neighbours as a sparse matrix.
+
+        Parameters
+        ----------
+        X, n_neighbors
+            As in `kneighbors`.
+        mode : {"connectivity", "distance"}, default="connectivity"
+            Ones, or bits that differ.
+
+        Returns
+        -------
+        csr_matrix of shape (n_queries, n_samples)
+            Column j is the code with id ``ids_[j]``.
+        """
+        _check_mode(mode)
+        _, queries, itself = self._check_queries(X)
+        distances, rows = self._nearest(queries, self._check_k(n_neighbors, itself), itself)
+        limits = np.arange(len(rows) + 1) * rows.shape[1]
+        return self._graph(distances.ravel(), rows.ravel(), limits, mode)
+
+    def radius_neighbors_graph(self, X=None, radius=None, mode="connectivity", sort_results=False):
+        """The codes within a distance as a sparse matrix.
+
+        Parameters
+        ----------
+        X, radius, sort_results
+            As in `radius_neighbors`.
+        mode : {"connectivity", "distance"}, default="connectivity"
+            Ones, or bits that differ.
+
+        Returns
+        -------
+        csr_matrix of shape (n_queries, n_samples)
+            Column j is the code with id ``ids_[j]``.
+        """
+        _check_mode(mode)
+        _, queries, itself = self._check_queries(X)
+        found = self._within(queries, radius, itself, sort_results)
+        limits = np.concatenate([[0], np.cumsum([len(rows) for _, rows in found])])
+        return self._graph(*(np.concatenate(parts) for parts in zip(*found, strict=True)), limits, mode)
+
+    def estimate_recall(self, X, n_neighbors=None):
+        """Share of the true neighbours that `kneighbors` finds for queries of your own.
+
+        Parameters
+        ----------
+        X, n_neighbors
+            As in `kneighbors`; a few hundred queries are plenty, for they are also searched exactly.
+
+        Returns
+        -------
+        float
+            Between 0 and 1. A neighbour as near as the last true one counts as found.
+        """
+        _, queries, itself = self._check_queries(X)
+        k = self._check_k(n_neighbors, itself)
+        distances, _ = self._nearest(queries, k, itself)
+        exact_distances, _ = self._exact(queries, k, itself)
+        return float(recall_by_distance(distances, exact_distances).mean())
+
+    def save(self, path):
+        """Write the index to one file, which is replaced as a whole or not at all: see `sklinvariant.save`."""
+        save(self, path)
+
+    @classmethod
+    def load(cls, path, *, mmap_mode=None):
+        """Read what `save` wrote: see `sklinvariant.load`.
+
+        Parameters
+        ----------
+        path : str or path-like
+        mmap_mode : {"r", None}, default=None
+            "r" leaves codes, ids and index in the file, to be read where searches touch them ("multihash" has its
+            tables read); the contents are then not checked against the file's checksum.
+
+        Returns
+        -------
+        HammingNeighbors
+        """
+        loaded = load(path, mmap_mode=mmap_mode)
+        if not isinstance(loaded, cls):
+            raise ValueError(f"{path} holds a {type(loaded).__name__}, not a {cls.__name__}")
+        return loaded
+
+    @property
+    def codes_(self):
+        return self._stored("codes")
+
+    @property
+    def ids_(self):
+        return np.arange(len(self.codes_)) if self._fitted("ids") is None else self._stored("ids")
+
+    @property
+    def n_samples_fit_(self):
+        codes, removed = self._fitted("codes"), self._state["removed"]
+        return len(codes) if removed is None else int((~removed).sum())
+
+    @property
+    def effort_(self):
+        kind = self._fitted("kind")
+        given = getattr(self, _EFFORT[kind]) if kind != "exact" else None
+        if given is None:
+            return self._state["effort"]
+        if not is_count(given, 0 if kind == "multihash" else 1):
+            raise ValueError(f"{_EFFORT[kind]} must be None or a positive integer, got {given!r}")
+        return given
+
+    def __getstate__(self):
+        """The index as bytes: faiss's own objects cannot be pickled."""
+        state = dict(super().__getstate__())
+        live = state.pop("_live", None)
+        if live is not None:
+            state["_state"] = {**state["_state"], "index": live.to_bytes()}
+        return state
+
+    def _check_layout(self):
+        state = self._state
+        codes, ids, index = (state[name] for name in ("codes", "ids", "index"))
+        n_bytes = self.n_features_in_ if self.packed else -(-self.n_features_in_ // 8)
+        if codes.shape[1] != n_bytes:
+            raise ValueError(f"codes should have {n_bytes} bytes, got {codes.shape[1]}")
+        for name, array, dtype in (("codes", codes, np.uint8), ("ids", ids, np.int64), ("index", index, np.uint8)):
+            if array is not None and array.dtype != dtype:
+                raise ValueError(f"{name} should be of {np.dtype(dtype)}, got {array.dtype}")
+        if state["kind"] != "exact" and (state["effort"] is None) != (len(codes) == 0):
+            raise ValueError(f"an index of kind {state['kind']!r} needs an effort to search with")
+
+    def _stored(self, name):
+        """An array of the fitted state, without the rows of removed codes."""
+        rows, removed = self._fitted(name), self._state["removed"]
+        return rows if removed is None else rows[~removed]
+
+    def _fitted(self, name):
+        if not hasattr(self, "_state"):
+            raise AttributeError(f"this {type(self).__name__} is not fitted yet")
+        return self._state[name]
+
+    def _all_ids(self):
+        ids = self._state["ids"]
+        return np.arange(len(self._state["codes"])) if ids is None else ids
+
+    def _ids_of(self, rows):
+        return rows if self._state["ids"] is None else self._state["ids"][rows]
+
+    def _check_codes(self, X, reset):
+        """Codes as contiguous bytes."""
+        refuse_none(self, X, "codes")
+        if self.packed and not reset and self._are_bytes_as_fitted(X):
+            return np.ascontiguousarray(X)
+        X = to_numpy(X.float() if isinstance(X, torch.Tensor) and X.dtype == torch.bfloat16 else X)
+        X = validate_data(self, X, dtype=None if self.packed else "numeric", reset=reset)
+        if self.packed:
+            if X.dtype != np.uint8:
+                raise ValueError(f"packed=True takes bytes (uint8), got {X.dtype}")
+            return np.ascontiguousarray(X)
+        if X.dtype == np.uint8 and X.max() > 1:
+            raise ValueError(f"X holds bytes up to {X.max()}: bits are 0 and 1; set packed=True for packed codes")
+        return pack_bits(X, self.binarize)
+
+    def _are_bytes_as_fitted(self, X):
+        """Nothing is left for scikit-learn to check, whose checks take as long as a search of 200,000 codes."""
+        return (
+            type(X) is np.ndarray
+            and X.dtype == np.uint8
+            and X.ndim == 2
+            and len(X) > 0
+            and X.shape[1] == self.n_features_in_
+            and not hasattr(self, "feature_names_in_")
+        )
+
+    def _check_queries(self, X):
+        """The container of the answer, the packed queries, and the rows to leave out."""
+        check_is_fitted(self)
+        if X is None:
+            removed, n = self._state["removed"], len(self._state["codes"])
+            return ArrayKind(None), self.codes_, np.arange(n) if removed is None else np.flatnonzero(~removed)
+        container = ArrayKind(X)
+        self._check_namespace(container, "kneighbors")
+        return container, self._check_codes(X, reset=False), None
+
+    def _check_k(self, n_neighbors, itself):
+        k = self.n_neighbors if n_neighbors is None else n_neighbors
+        if not is_count(k):
+            raise ValueError(f"n_neighbors must be a whole number of at least 1, got {k!r}")
+        n, sign = self.n_samples_fit_, "<=" if itself is None else "<"
+        if k > n - (itself is not None):
+            raise ValueError(f"Expected n_neighbors {sign} n_samples_fit, but n_neighbors = {k}, n_samples_fit = {n}")
+        return int(k)
+
+    def _exact(self, queries, k, itself):
+        codes, removed = self.codes_, self._state["removed"]
+        with faiss_threads(self.n_jobs):
+            distances, rows = exact_neighbors(queries, codes, k + (itself is not None))
+        if removed is not None:
+            rows = np.flatnonzero(~removed)[rows]
+        return (distances, rows) if itself is None else first_wanted(distances, rows, rows != itself[:, None], k)
+
+    def _nearest(self, queries, k, itself):
+        """Distances and rows of the k nearest, without the rows ``itself``."""
+        live = self._live_index()
+        if live is None:
+            return self._exact(queries, k, itself)
+        with faiss_threads(self.n_jobs):
+            distances, rows, wanted = self._candidates(live, queries, k, itself, self.effort_)
+        short = np.flatnonzero(wanted.sum(1) < k)
+        distances, rows = first_wanted(distances, rows, wanted, k)
+        if len(short):
+            distances[short], rows[short] = self._exact(queries[short], k, None if itself is None else itself[short])
+        return distances, rows
+
+    def _candidates(self, live, queries, k, itself, effort):
+        """What an approximate index finds, nearest first: distances, rows, and which of them are wanted."""
+        removed = self._state["removed"]
+        spare = 0 if removed is None else math.ceil(2 * k * removed.mean())
+        distances, rows = live.search(queries, min(k + (itself is not None) + spare, len(live)), effort)
+        wanted = rows >= 0
+        if removed is not None:
+            wanted &= ~removed[rows]
+        if itself is not None:
+            wanted &= rows != itself[:, None]
+        return distances, rows, wanted
+
+    def _within(self, queries, radius, itself, sort):
+        """Distances and rows of a query after another."""
+        radius = self.radius if radius is None else radius
+        if not accepts(NonNegative, radius):
+            raise ValueError(f"radius must be a number of bits of at least 0, got {radius!r}")
+        removed = self._state["removed"]
+        with faiss_threads(self.n_jobs):
+            limits, distances, rows = codes_within(queries, self.codes_, min(radius, 8 * queries.shape[1]))
+        if removed is not None:
+            rows = np.flatnonzero(~removed)[rows]
+        found = []
+        for i in range(len(queries)):
+            part = slice(limits[i], limits[i + 1])
+            d, r = distances[part], rows[part]
+            if itself is not None:
+                d, r = d[r != itself[i]], r[r != itself[i]]
+            if sort:
+                order = np.argsort(d, kind="stable")
+                d, r = d[order], r[order]
+            found.append((d, r))
+        return found
+
+    def _graph(self, distances, rows, limits, mode):
+        removed = self._state["removed"]
+        columns = rows if removed is None else (np.cumsum(~removed) - 1)[rows]
+        values = distances.astype(np.float64) if mode == "distance" else np.ones(len(rows))
+        return csr_matrix((values, columns, limits), shape=(len(limits) - 1, self.n_samples_fit_))
+
+    def _build(self):
+        """Make the approximate index of the stored codes, and find the effort that it needs."""
+        state = self._state
+        state.update(effort=None, recall=1.0, index=None, n_built=len(state["codes"]))
+        self._live = None
+        if state["kind"] == "exact" or len(state["codes"]) == 0:
+            return
+        knobs = {
+            name: getattr(self, name) for name in ("n_lists", "n_links", "ef_construction", "n_tables", "table_bits")
+        }
+        with faiss_threads(self.n_jobs):
+            seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
+            self._live = APPROXIMATE[state["kind"]].build(state["codes"], seed, **knobs)
+            self._find_effort()
+
+    def _add(self, state, added):
+        """The new state, whose last codes are ``added``."""
+        live = self._live_index()
+        built = self._state["n_built"]
+        self._state = state
+        if live is None or (live.regrows and len(state["codes"]) > 4 * built):
+            self._build()
+            return
+        with faiss_threads(self.n_jobs):
+            live.add(added)
+            state["index"] = None
+            if len(state["codes"]) > 2 * state["n_measured"]:
+                self._find_effort()
+
+    def _live_index(self):
+        """faiss's index: as it was built, opened from its bytes, or built anew where those were not kept."""
+        state = self._state
+        if state["kind"] == "exact" or len(state["codes"]) == 0:
+            return None
+        live = getattr(self, "_live", None)
+        if live is None and state["index"] is not None:
+            knobs = {"n_tables": self.n_tables, "table_bits": self.table_bits, "n_built": state["n_built"]}
+            try:
+                live = self._live = APPROXIMATE[state["kind"]].from_bytes(state["index"], state["codes"], **knobs)
+            except ValueError as error:
+                raise ValueError(
+                    f"the index {state['kind']!r} of this {type(self).__name__} is damaged ({error}). Load it again "
+                    "from a sound file, or fit it again on its codes_"
+                ) from error
+        if live is None or len(live) != len(state["codes"]):  # a search or an addition that was broken off
+            self._build()
+        return self._live
+
+    def _find_effort(self):
+        """Raise the effort until a sample of stored codes finds the share ``recall`` of its neighbours."""
+        state, live = self._state, self._live
+        codes, k = self.codes_, min(self.n_neighbors, self.n_samples_fit_ - 1)
+        state["n_measured"] = len(state["codes"])
+        rng = check_random_state(self.random_state)
+        sample = codes[np.sort(rng.permutation(len(codes))[:_SAMPLE])]
+        sample = sample ^ np.packbits(rng.random_sample((len(sample), 8 * sample.shape[1])) < _FLIPPED, axis=1)
+        given = getattr(self, _EFFORT[state["kind"]])
+        exact_distances = exact_neighbors(sample, codes, k + 1)[0] if k > 0 else None
+        for effort in live.efforts() if given is None else [given]:
+            shares = np.ones(1)
+            if k > 0:  # the first of k + 1 is the code that the sample was, as a rule
+                distances, _, wanted = self._candidates(live, sample, k + 1, None, effort)
+                found = np.sort(np.where(wanted, distances, np.iinfo(np.int32).max), axis=1)[:, : k + 1]
+                shares = recall_by_distance(found[:, 1:], exact_distances[:, 1:])
+            state.update(effort=int(effort), recall=float(shares.mean()))
+            if shares.mean() - 2 * shares.std() / math.sqrt(len(shares)) >= self.recall:
+                return
+        if given is None and state["recall"] < self.recall:
+            warnings.warn(
+                f"index={state['kind']!r} finds {state['recall']:.3f} of the {k} nearest on a sample, less than "
+                f"recall={self.recall}: try another index, or more of n_links, ef_construction or n_tables",
+                stacklevel=2,
+            )
+
+
+def _check_mode(mode):
+    if mode not in ("connectivity", "distance"):
+        raise ValueError(f"mode must be 'connectivity' or 'distance', got {mode!r}")
+
+
+def _whole_numbers(ids):
+    ids = np.asarray(to_numpy(ids))
+    if ids.size == 0:
+        return np.empty(0, dtype=np.int64)
+    if ids.ndim != 1 or ids.dtype.kind not in "iu" or (ids.dtype == np.uint64 and (ids > np.iinfo(np.int64).max).any()):
+        raise ValueError(f"ids must be whole numbers (int64) of shape (n,), got {ids.dtype} of shape {ids.shape}")
+    return ids.astype(np.int64)
+
+
+def _check_ids(ids, n, first):
+    """The ids, None where they count on from ``first``; and the first that is free."""
+    if ids is None:
+        return None, first + n
+    ids = _whole_numbers(ids)
+    if len(ids) != n:
+        raise ValueError(f"ids has {len(ids)} entries for {n} codes")
+    values, counts = np.unique(ids, return_counts=True)
+    if (counts > 1).any():
+        raise ValueError(f"id {values[counts > 1][0]} is given {counts.max()} times")
+    return ids, int(values[-1]) + 1
+
+
+def _ragged(arrays, container):
+    if container.tensor_device is not None:
+        return arrays
+    result = np.empty(len(arrays), dtype=object)
+    for i, array in enumerate(arrays):  # at once, arrays of one length would become the rows of a matrix
+        result[i] = array
+    return result

@@ -1,0 +1,54 @@
+"""Numeric operators that at least two methods use: functions of tensors, bounded memory."""
+
+from sklinvariant.ops._chunks import (
+    CACHE_BYTES,
+    DEVICE_BYTES,
+    DOUBLE_ROWS,
+    chunk_rows,
+    compute_dtype,
+    gather_bags,
+    standardize,
+    take_rows,
+)
+from sklinvariant.ops._clustering import Mixture, draw_rows, fit_kmeans, fit_mixture, hard_mixture, mixture_scores
+from sklinvariant.ops._moments import Moment, moment
+from sklinvariant.ops._mutual_information import joint_information, joint_sum
+from sklinvariant.ops._nearest import count_codewords, nearest_codewords, sum_by_codeword
+from sklinvariant.ops._resample import pixel_moves, resample
+from sklinvariant.ops._scale import check_reach, in_safe_unit, largest_value, power_of_two, safe_unit, unit_length
+from sklinvariant.ops._soft_moments import Scores, assign_softly, soft_moments
+
+__all__ = [
+    "CACHE_BYTES",
+    "DEVICE_BYTES",
+    "DOUBLE_ROWS",
+    "Mixture",
+    "Moment",
+    "Scores",
+    "assign_softly",
+    "check_reach",
+    "chunk_rows",
+    "compute_dtype",
+    "count_codewords",
+    "draw_rows",
+    "fit_kmeans",
+    "fit_mixture",
+    "gather_bags",
+    "hard_mixture",
+    "in_safe_unit",
+    "joint_information",
+    "joint_sum",
+    "largest_value",
+    "mixture_scores",
+    "moment",
+    "nearest_codewords",
+    "pixel_moves",
+    "power_of_two",
+    "resample",
+    "safe_unit",
+    "soft_moments",
+    "standardize",
+    "sum_by_codeword",
+    "take_rows",
+    "unit_length",
+]

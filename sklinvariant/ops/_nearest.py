@@ -1,0 +1,90 @@
+"""The nearest codeword of each descriptor, and sums over bags of hard assignments, in chunks."""
+
+import torch
+from torch.nn import functional as F
+
+from sklinvariant._settings import in_own_precision
+from sklinvariant.ops._chunks import chunk_rows, compute_dtype, load_rows, take_rows
+
+
+@in_own_precision
+def nearest_codewords(values, codebook, *, return_distance=False, chunk_size=None):
+    """Index (N,) int64 of the nearest row of ``codebook`` (k, d); its squared distance (N,) when asked.
+
+    Ties go to the lower index. Both sides are centred on the codebook's mean and scaled by its size, so that a large
+    common offset costs no digits and no square overflows; where neither can happen, the codebook alone takes the
+    shift and the scale, which saves a pass over the values.
+    """
+    k = len(codebook)
+    weight, bias, shift, scale = _scores(codebook)
+    folded = not return_distance and _is_harmless(weight, shift, scale)
+    if folded:
+        weight, bias = weight / scale, bias - weight @ (shift / scale)[:, None]
+    rows = chunk_rows(k, codebook.dtype, codebook.device, chunk_size)
+    buffer = codebook.new_empty(min(rows, len(values)) * k)
+    labels = torch.empty(len(values), dtype=torch.int64, device=codebook.device)
+    distances = codebook.new_empty(len(values)) if return_distance else None
+    for start in range(0, len(values), rows):
+        stop = min(start + rows, len(values))
+        x = (
+            take_rows(values, start, stop, codebook)
+            if folded
+            else load_rows(values, start, stop, codebook, shift, scale)
+        )
+        scores = torch.mm(weight, x.T, out=buffer[: k * len(x)].view(k, len(x))).add_(bias)
+        best, labels[start:stop] = _largest(scores)
+        if return_distance:
+            distances[start:stop] = ((x * x).sum(1) - best).clamp_(min=0) * scale * scale
+    return (labels, distances) if return_distance else labels
+
+
+def _scores(codebook):
+    """Weight (k, d), bias (k, 1), shift, scale: weight · z + bias = |z|² - |z - w|² for z = (x - shift) / scale."""
+    shift = codebook.mean(dim=0)
+    centred = codebook - shift
+    largest = centred.abs().max()
+    scale = torch.where(largest > 0, largest, torch.ones_like(largest))
+    centred /= scale
+    return 2 * centred, -(centred * centred).sum(1, keepdim=True), shift, scale
+
+
+def _is_harmless(weight, shift, scale):
+    """Whether raw values score as well: their offset is not far beyond their spread, nor their scale near a limit."""
+    info = torch.finfo(scale.dtype)
+    near = torch.linalg.vector_norm(shift / scale) <= 2 * torch.linalg.vector_norm(weight, dim=1).max()
+    return bool(near & (scale > info.tiny**0.5) & (scale < info.max**0.5))
+
+
+def _largest(scores):
+    """Largest score of each column of (k, rows), and its row, the first of equal ones: (rows,) twice."""
+    if scores.device.type != "cpu":
+        return scores.max(dim=0)
+    # torch's max over a dimension is not vectorised on a CPU and takes longer than the product that made the scores;
+    # pooling is, over channels that lie side by side: one image of k x 1 pixels, each column of scores a channel
+    k, rows = scores.shape
+    best, index = F.max_pool2d(scores.view(1, k, 1, rows).permute(0, 3, 1, 2), (k, 1), return_indices=True)
+    return best.view(rows), index.view(rows)
+
+
+def count_codewords(labels, offsets, k, dtype):
+    """Histogram (n, k) of the labels (N,) of each bag: counts, not frequencies."""
+    n = len(offsets) - 1
+    bag = torch.repeat_interleave(
+        torch.arange(n, device=labels.device), torch.as_tensor(offsets, device=labels.device).diff()
+    )
+    return torch.bincount(bag * k + labels, minlength=n * k).view(n, k).to(dtype)
+
+
+@in_own_precision
+def sum_by_codeword(values, labels, offsets, k, like, shift, scale, chunk_size=None):
+    """Σ (x - shift) / scale over each bag and codeword: (n, k, d)."""
+    n, d = len(offsets) - 1, values.shape[1]
+    offsets = torch.as_tensor(offsets, device=labels.device)
+    bag = torch.repeat_interleave(torch.arange(n, device=labels.device), offsets.diff())
+    target = bag * k + labels
+    sums = like.new_zeros(n * k, d)
+    rows = chunk_rows(d, compute_dtype(like.dtype), like.device, chunk_size)
+    for start in range(0, len(values), rows):
+        stop = min(start + rows, len(values))
+        sums.index_add_(0, target[start:stop], load_rows(values, start, stop, like, shift, scale))
+    return sums.view(n, k, d)

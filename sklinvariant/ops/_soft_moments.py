@@ -1,0 +1,191 @@
+"""Sums over each bag of softly assigned descriptors, in chunks: no N x k matrix is ever held.
+
+One primitive serves the whole family. With φ(x) = x, or (x, x²) where the scores need a covariance,
+
+    q_nk = softmax_k(φ(x_n) · W + b),   S0 = Σ_n q_nk,   S1 = Σ_n q_nk x_n,   S2 = Σ_n q_nk x_n²
+
+gives the soft Bag of Words (S0), VLAD (S0, S1), Fisher vectors and the E-step of a mixture (S0, S1, S2). The
+backward pass recomputes q chunk by chunk.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch.autograd.function import once_differentiable
+
+from sklinvariant._settings import in_own_precision
+from sklinvariant.ops._chunks import bag_ids, chunk_rows, load_rows, split_bags
+
+
+class Scores(NamedTuple):
+    """Scores of (shifted, scaled) descriptors: ``φ((x - shift) / scale) @ weight + bias``.
+
+    weight : (d, k), or (2d, k) for scores that are quadratic in x
+    bias : (k,)
+    shift : (d,), scale : ()
+    """
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+    shift: torch.Tensor
+    scale: torch.Tensor
+
+
+@in_own_precision
+def soft_moments(values, offsets, scores, order=0, chunk_size=None):
+    """S0 (n, k), then S1 (n, k, d) for ``order`` 1, then S2 (n, k, d) for ``order`` 2, of each bag.
+
+    ``values`` (N, d) may be of any dtype, on any device or memory-mapped: a chunk at a time is converted to
+    the dtype and device of the scores. ``offsets`` is a numpy array (n + 1,).
+    """
+    return _SoftMoments.apply(
+        values, scores.weight, scores.bias, scores.shift, scores.scale, offsets, order, chunk_size
+    )
+
+
+@in_own_precision
+def assign_softly(values, scores):
+    """The posteriors q (N, k) of a few descriptors at once; for inspection and tests."""
+    x = load_rows(values, 0, len(values), scores.weight, scores.shift, scores.scale)
+    return torch.softmax(_raise(x, scores.weight) @ scores.weight + scores.bias, dim=1)
+
+
+class _SoftMoments(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, values, weight, bias, shift, scale, offsets, order, chunk_size):
+        ctx.save_for_backward(values, weight, bias, shift, scale)
+        ctx.offsets, ctx.order, ctx.chunk_size = offsets, order, chunk_size
+        n, (d, k) = len(offsets) - 1, (values.shape[1], weight.shape[1])
+        mass = weight.new_zeros(n, k)
+        sums = weight.new_zeros(n, k, order * d) if order else None
+        buffer = _buffer(values, weight, k, chunk_size)
+        for chunk, phi in _walk(values, offsets, weight, shift, scale, order, chunk_size):
+            q = _softmax(phi, weight, bias, buffer)
+            _add(mass[chunk.first : chunk.last], q, chunk, offsets)
+            if order:
+                _add_products(sums[chunk.first : chunk.last], q, phi[:, : order * d], chunk, offsets)
+        if order == 0:
+            return (mass,)
+        return (mass, *sums.split(d, dim=2))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_mass, *grad_sums):
+        values, weight, bias, shift, scale = ctx.saved_tensors
+        d, order, offsets = values.shape[1], ctx.order, ctx.offsets
+        grad_sums = torch.cat(grad_sums, dim=2) if order else None  # (n, k, order d)
+        grad_weight, grad_bias = torch.zeros_like(weight), torch.zeros_like(bias)
+        grad_values = torch.zeros_like(values) if ctx.needs_input_grad[0] else None
+        buffer = _buffer(values, weight, weight.shape[1], ctx.chunk_size)
+        for chunk, phi in _walk(values, offsets, weight, shift, scale, order, ctx.chunk_size):
+            q = _softmax(phi, weight, bias, buffer)
+            bags = slice(chunk.first, chunk.last)
+            grad_q = _spread(grad_mass[bags], chunk, offsets)
+            if order:
+                grad_q = grad_q + _spread_products(grad_sums[bags], phi[:, : order * d], chunk, offsets)
+            grad_scores = q * (grad_q - (q * grad_q).sum(1, keepdim=True))
+            phi_used = phi[:, : len(weight)]
+            grad_weight.addmm_(phi_used.T, grad_scores)
+            grad_bias += grad_scores.sum(0)
+            if grad_values is not None:
+                grad_phi = phi.new_zeros(phi.shape)
+                grad_phi[:, : len(weight)] = grad_scores @ weight.T
+                if order:
+                    grad_phi[:, : order * d] += _spread_sums(grad_sums[bags], q, chunk, offsets)
+                grad_x = grad_phi[:, :d]
+                if phi.shape[1] > d:
+                    grad_x = grad_x + 2 * phi[:, :d] * grad_phi[:, d:]
+                grad_values[chunk.start : chunk.stop] = (grad_x / scale).to(grad_values.dtype)
+        return grad_values, grad_weight, grad_bias, None, None, None, None, None
+
+
+def _walk(values, offsets, weight, shift, scale, order, chunk_size):
+    """The chunks, each with its φ(x): (rows, d), or (rows, 2d) where scores or moments are quadratic."""
+    d = values.shape[1]
+    quadratic = order == 2 or len(weight) == 2 * d
+    buffer = _buffer(values, weight, 2 * d if quadratic else d, chunk_size)
+    for chunk in split_bags(offsets, _rows(values, weight, chunk_size)):
+        phi = buffer[: chunk.stop - chunk.start]
+        x = load_rows(values, chunk.start, chunk.stop, weight, shift, scale, out=phi[:, :d])
+        if quadratic:
+            torch.mul(x, x, out=phi[:, d:])
+        yield chunk, phi
+
+
+def _raise(x, weight):
+    return torch.cat([x, x * x], dim=1) if len(weight) == 2 * x.shape[1] else x
+
+
+def _softmax(phi, weight, bias, buffer):
+    # one buffer for all chunks: fresh pages for each would cost more than the product; and the bias after it, not by
+    # addmm before it, so that the softmax finds the scores in the cache
+    scores = torch.mm(phi[:, : len(weight)], weight, out=buffer[: len(phi)]).add_(bias)
+    torch.softmax(scores, dim=1, out=scores)
+    # shares this small change no sum, but products of denormal numbers take a hundred times as long
+    return torch.threshold_(scores, torch.finfo(scores.dtype).tiny ** 0.5, 0.0)
+
+
+def _rows(values, weight, chunk_size):
+    """Rows of a chunk: its scores and its φ(x) have to fit the cache together."""
+    return chunk_rows(sum(weight.shape), weight.dtype, weight.device, chunk_size)
+
+
+def _buffer(values, weight, columns, chunk_size):
+    return weight.new_empty(min(_rows(values, weight, chunk_size), len(values)), columns)
+
+
+# One small matrix product a bag; bags of one size share a batched product.
+
+
+def _add(total, q, chunk, offsets):
+    """total (n, k) += the sum of q (rows, k) over each bag."""
+    if chunk.size:
+        total += q.sum(0, keepdim=True) if len(total) == 1 else q.view(len(total), chunk.size, -1).sum(1)
+    else:
+        total.index_add_(0, bag_ids(chunk, offsets, q.device), q)
+
+
+def _spread(per_bag, chunk, offsets):
+    """(n, k) -> (rows, k): each row gets its bag's value."""
+    if chunk.size:
+        return per_bag.repeat_interleave(chunk.size, dim=0, output_size=chunk.stop - chunk.start)
+    return per_bag[bag_ids(chunk, offsets, per_bag.device)]
+
+
+def _each_bag(chunk, offsets):
+    for bag in range(chunk.first, chunk.last):
+        yield bag - chunk.first, slice(int(offsets[bag]) - chunk.start, int(offsets[bag + 1]) - chunk.start)
+
+
+def _add_products(total, q, x, chunk, offsets):
+    """total (n, k, f) += qᵀ x over each bag."""
+    if chunk.size and len(total) == 1:
+        total[0].addmm_(q.T, x)
+    elif chunk.size:
+        n = len(total)
+        total.baddbmm_(q.view(n, chunk.size, -1).transpose(1, 2), x.reshape(n, chunk.size, -1))
+    else:
+        for bag, rows in _each_bag(chunk, offsets):
+            total[bag].addmm_(q[rows].T, x[rows])
+
+
+def _spread_products(per_bag, x, chunk, offsets):
+    """(n, k, f), (rows, f) -> (rows, k): x · per_bag of its own bag."""
+    if chunk.size:
+        n = len(per_bag)
+        return torch.bmm(x.reshape(n, chunk.size, -1), per_bag.transpose(1, 2)).view(len(x), -1)
+    out = x.new_empty(len(x), per_bag.shape[1])
+    for bag, rows in _each_bag(chunk, offsets):
+        out[rows] = x[rows] @ per_bag[bag].T
+    return out
+
+
+def _spread_sums(per_bag, q, chunk, offsets):
+    """(n, k, f), (rows, k) -> (rows, f): q · per_bag of its own bag."""
+    if chunk.size:
+        n = len(per_bag)
+        return torch.bmm(q.view(n, chunk.size, -1), per_bag).view(len(q), -1)
+    out = q.new_empty(len(q), per_bag.shape[2])
+    for bag, rows in _each_bag(chunk, offsets):
+        out[rows] = q[rows] @ per_bag[bag]
+    return out

@@ -1,0 +1,38 @@
+"""Pairs of samples that should look alike: views, neighbours, consecutive frames, crops."""
+
+from sklinvariant.pairs._crop_pairs import CropPairs, Pair
+from sklinvariant.pairs._frames import clip_ids, consecutive_mask, warn_of_shuffled
+from sklinvariant.pairs._sample_pairs import (
+    MOST_STEPS,
+    ClusterBatch,
+    PartnerPairs,
+    SamplePairBatches,
+    ViewPairs,
+    changed,
+    default_views,
+    explicit_pairs,
+    nearest_partners,
+    same,
+    shuffled,
+    temporal_pairs,
+)
+
+__all__ = [
+    "MOST_STEPS",
+    "ClusterBatch",
+    "CropPairs",
+    "Pair",
+    "PartnerPairs",
+    "SamplePairBatches",
+    "ViewPairs",
+    "changed",
+    "clip_ids",
+    "consecutive_mask",
+    "default_views",
+    "explicit_pairs",
+    "nearest_partners",
+    "same",
+    "shuffled",
+    "temporal_pairs",
+    "warn_of_shuffled",
+]

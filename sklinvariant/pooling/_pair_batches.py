@@ -1,0 +1,57 @@
+"""Batches of pairs of consecutive frames for AutoPooling."""
+
+import math
+
+import numpy as np
+import torch
+
+from sklinvariant.pairs._frames import _SAMPLE
+from sklinvariant.pooling._pair_moments import pooling_errors
+
+
+class FramePairBatches:
+    """Batches (b, 2, d) of pairs of consecutive rows, on a device, in a new random order each time.
+
+    Rows are divided by a ``unit`` that makes the mean energy of a pair 1, in a ``sample`` (n, 2, d) of the pairs.
+    """
+
+    def __init__(self, rows, follows, *, batch_size, device, generator):
+        self.rows = rows.to(device) if _has_room(device, rows.nbytes) else rows
+        self.batch_size, self.device, self.generator = batch_size, device, generator
+        self.first = follows.nonzero().squeeze(1)
+        self.unit = float(rows.max()) or 1.0  # first the largest value, so that squares are numbers
+        sample = self.take(self.first[torch.randperm(len(self), generator=generator)[:_SAMPLE]])
+        size = math.sqrt(float(sample.square().sum(dtype=torch.float64)) / len(sample)) or 1.0
+        self.unit *= size
+        self.sample = sample / size
+
+    def __len__(self):
+        return len(self.first)
+
+    @property
+    def n_steps(self):
+        return math.ceil(len(self) / self.batch_size)
+
+    def __iter__(self):
+        order = self.first[torch.randperm(len(self), generator=self.generator)]
+        for first in order.split(self.batch_size):
+            yield self.take(first), None
+
+    def take(self, first):
+        index = torch.stack([first, first + 1], 1).flatten().to(self.rows.device)
+        pairs = self.rows.index_select(0, index).to(self.device)
+        return (pairs / self.unit).unflatten(0, (-1, 2))
+
+    @torch.no_grad()
+    def errors(self, components, cross, chunk_size):
+        """J₁ and J₂, means over all pairs in units of the rows, so many pairs at a time."""
+        sums = np.zeros(2)
+        for first in self.first.split(chunk_size):
+            pairs = self.take(first).unbind(1)
+            sums += [float(error) for error in pooling_errors(*pairs, components, cross)]
+        return sums / len(self) * self.unit**2
+
+
+def _has_room(device, n_bytes):
+    """Whether a GPU may hold all rows; where not, batches travel one by one."""
+    return device.type == "cuda" and n_bytes <= torch.cuda.mem_get_info(device)[0] / 2

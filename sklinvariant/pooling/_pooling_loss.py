@@ -1,0 +1,55 @@
+"""Auto-pooling's objective on a batch of pairs of frames, and projected gradient descent for it."""
+
+import torch
+from torch import nn
+
+from sklinvariant.pooling._pair_moments import pooling_errors
+
+
+class PoolingLoss(nn.Module):
+    """J = λ J₁ + J₂ of Sukhbaatar et al. (2013) with its matrix P (k, d) as the parameter ``components``."""
+
+    def __init__(self, components, invariance, cross=False):
+        super().__init__()
+        self.components = nn.Parameter(components.clone())
+        self.invariance, self.cross = invariance, cross
+
+    def forward(self, pairs):
+        """The mean over pairs (b, 2, d)."""
+        change, missed = pooling_errors(pairs[:, 0], pairs[:, 1], self.components, self.cross)
+        return (self.invariance * change + missed) / len(pairs)
+
+
+class ProjectedSGD(torch.optim.SGD):
+    """Stochastic gradient descent whose parameters are made non-negative after each step."""
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        loss = super().step(closure)
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.clamp_(min=0)
+        return loss
+
+
+def pair_curvature(pairs, invariance, n_steps=30):
+    """How sharply J bends at most, about: 4 ‖S‖ + λ ‖S_Δ‖ of pairs (b, 2, d), by the power method.
+
+    It is the second derivative of J along the leading direction v of S, at the best P = p v.
+    """
+    return 4 * _norm(pairs.flatten(0, 1), n_steps) / len(pairs) + invariance * _norm(
+        pairs[:, 0] - pairs[:, 1], n_steps
+    ) / len(pairs)
+
+
+def _norm(rows, n_steps):
+    """The spectral norm of rowsᵀ rows."""
+    v = rows.square().sum(0)
+    size = 0.0
+    for _ in range(n_steps):
+        length = float(v.norm())
+        if length == 0:
+            break
+        v = rows.T @ (rows @ (v / length))
+        size = float(v.norm())
+    return size

@@ -1,0 +1,36 @@
+"""The training loop: batches, callbacks, checkpoints."""
+
+from sklinvariant.training._batches import BagBatches, Batch, RowBatches
+from sklinvariant.training._checkpoint import Checkpoint
+from sklinvariant.training._loop import OPTIMIZERS, StopTraining, set_fitted, train
+from sklinvariant.training._targets import (
+    Targets,
+    Task,
+    as_target,
+    check_classes,
+    encode_targets,
+    prepare_targets,
+    read_targets,
+    task_of_classes,
+    weigh,
+)
+
+__all__ = [
+    "OPTIMIZERS",
+    "BagBatches",
+    "Batch",
+    "Checkpoint",
+    "RowBatches",
+    "StopTraining",
+    "Targets",
+    "Task",
+    "as_target",
+    "check_classes",
+    "encode_targets",
+    "prepare_targets",
+    "read_targets",
+    "set_fitted",
+    "task_of_classes",
+    "train",
+    "weigh",
+]

@@ -1,0 +1,97 @@
+"""Batches of rows and of bags, cut from tensors that already lie on the device."""
+
+import math
+from numbers import Integral
+
+import numpy as np
+import torch
+
+from sklinvariant.networks import Bags
+from sklinvariant.ops import gather_bags
+
+
+class Batch:
+    """Bags, their targets and their weights."""
+
+    def __init__(self, bags, target, weight):
+        self.bags, self.target, self.weight = bags, target, weight
+
+    def __len__(self):
+        return len(self.bags.offsets) - 1
+
+
+class RowBatches:
+    """Batches of rows in a new random order each time they are walked through.
+
+    They are of one size, give or take a row, and none is larger than ``batch_size``: a last batch of the few rows that
+    are left would move a model as far as any other, and what is regularised by batch would have next to none to go by.
+    """
+
+    def __init__(self, rows, *, batch_size, generator):
+        self.rows, self.batch_size, self.generator = rows, batch_size, generator
+
+    def __len__(self):
+        return len(self.rows)
+
+    @property
+    def n_steps(self):
+        return math.ceil(len(self) / self.batch_size)
+
+    def __iter__(self):
+        order = torch.randperm(len(self), generator=self.generator).to(self.rows.device)
+        for index in order.tensor_split(math.ceil(len(self) / self.batch_size)):
+            yield self.rows.index_select(0, index), None
+
+
+class BagBatches:
+    """Batches of bags in a new random order each time it is walked through.
+
+    ``descriptors_per_sample`` draws that many descriptors of each bag, or that share (a float), without replacement and
+    anew in each batch (eq. 5 of Katharopoulos et al. 2017).
+    """
+
+    def __init__(self, bags, target, weight, *, batch_size, generator, descriptors_per_sample=None):
+        self.bags, self.target, self.weight = bags, target, weight
+        self.batch_size, self.generator, self.per_sample = batch_size, generator, descriptors_per_sample
+        sizes = np.diff(bags.offsets)
+        self.size = int(sizes[0]) if (sizes == sizes[0]).all() else None
+
+    def __len__(self):
+        return len(self.bags.offsets) - 1
+
+    @property
+    def n_steps(self):
+        return math.ceil(len(self) / self.batch_size)
+
+    def __iter__(self):
+        order = torch.randperm(len(self), generator=self.generator)
+        for index in order.split(self.batch_size):
+            yield self._batch(index), None
+
+    def _batch(self, index):
+        bags = self._gather(index)
+        index = index.to(self.weight.device)
+        target = None if self.target is None else self.target[index]
+        return Batch(bags, target, self.weight[index])
+
+    def _gather(self, index):
+        values, offsets = self.bags
+        if self.size and self.per_sample is None:  # bags of one size: whole blocks, no list of rows
+            blocks = values.view(len(self), -1).index_select(0, index.to(values.device))
+            return Bags(blocks.view(-1, values.shape[1]), offsets[: len(index) + 1])
+        rows, offsets = gather_bags(offsets, index.numpy())
+        if self.per_sample is not None:
+            rows, offsets = self._sample(rows, offsets)
+        return Bags(values.index_select(0, torch.from_numpy(rows).to(values.device)), offsets)
+
+    def _sample(self, rows, offsets):
+        sizes = np.diff(offsets)
+        bag = np.repeat(np.arange(len(sizes)), sizes)
+        keys = torch.rand(len(rows), generator=self.generator, dtype=torch.float64).numpy()
+        order = np.argsort(bag + keys)  # each bag's rows, shuffled
+        rank = np.arange(len(rows)) - np.repeat(offsets[:-1], sizes)
+        if isinstance(self.per_sample, Integral):
+            kept = np.minimum(sizes, self.per_sample)
+        else:
+            kept = np.ceil(self.per_sample * sizes - 1e-9).astype(sizes.dtype)  # 0.07 of 100 are 7, not 8
+        return rows[order[rank < np.repeat(kept, sizes)]], np.concatenate([[0], np.cumsum(kept)])

@@ -1,0 +1,275 @@
+"""The one training loop: a skorch net over batches cut from tensors that already live on the device."""
+
+import contextlib
+import copy
+import functools
+import math
+
+import numpy as np
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback, EarlyStopping, EpochTimer, PassthroughScoring
+from skorch.history import History
+from tqdm.auto import tqdm
+
+from sklinvariant.base import check_callbacks, keeping_last_epoch, prints_rows
+
+OPTIMIZERS = {"adam": torch.optim.Adam, "sgd": functools.partial(torch.optim.SGD, momentum=0.9)}
+
+
+class StopTraining(Exception):
+    """Training has converged or a callback wants it to end; not an interruption by the user."""
+
+
+class _Net(NeuralNet):
+    """A skorch net whose module gives the loss of a batch, or makes a step of its own; ends only at an epoch's end."""
+
+    def get_default_callbacks(self):
+        return [("epoch_timer", EpochTimer()), ("train_loss", PassthroughScoring("train_loss", on_train=True))]
+
+    def get_dataset(self, X, y=None):
+        return X
+
+    def get_iterator(self, dataset, training=False):
+        return dataset
+
+    def infer(self, x, **fit_params):
+        return self.module_(x)
+
+    def train_step(self, batch, **fit_params):
+        if not hasattr(self.module_, "learn"):
+            return super().train_step(batch, **fit_params)
+        group = self.optimizer_.param_groups[0]
+        loss = self.module_.learn(batch[0], group["lr"], group["momentum"])
+        return {"loss": self.get_loss(loss, None), "y_pred": loss}
+
+    def get_loss(self, y_pred, y_true, X=None, training=False):
+        loss = y_pred.item()
+        if not math.isfinite(loss):
+            epoch = len(self.history)
+            raise FloatingPointError(
+                f"the loss became {loss} in epoch {epoch}: lower learning_rate (now {self.lr:g}), or "
+                "look for extreme values in the input"
+            )
+        return y_pred
+
+    def notify(self, method_name, **kwargs):
+        if method_name != "on_epoch_end":
+            return super().notify(method_name, **kwargs)
+        try:
+            return super().notify(method_name, **kwargs)
+        except KeyboardInterrupt as stop:  # by the user, or the way in which skorch's EarlyStopping ends training
+            stopping = [callback for _, callback in self.callbacks_ if isinstance(callback, EarlyStopping)]
+            if any(callback.misses_ >= callback.patience for callback in stopping):
+                raise StopTraining from stop
+            raise
+
+
+class _Epochs(Callback):
+    """At each epoch's end: keep the parameters, tell scikit-learn's callbacks, stop when nothing improves."""
+
+    def __init__(self, report, fitted_attributes, tol, patience):
+        self.report, self.fitted_attributes = report, fitted_attributes
+        self.tol, self.patience = tol, patience
+
+    def initialize(self):
+        self.best, self.waited = np.inf, 0
+        self.kept = 0, None  # the number of the last finished epoch, and its parameters
+        return self
+
+    def keep(self, module, number):
+        self.kept = number, copy.deepcopy(module.state_dict())
+
+    def restore(self, module):
+        """Take a module back to the last finished epoch; its number, 0 where there is none."""
+        number, parameters = self.kept
+        if number:
+            module.load_state_dict(parameters)
+        return number
+
+    def on_epoch_begin(self, net, **kwargs):
+        self.report.begin_epoch()
+
+    def on_epoch_end(self, net, **kwargs):
+        self.keep(net.module_, len(net.history))
+        if self.report.end_epoch(lambda: self.fitted_attributes(net.module_)):
+            raise StopTraining
+        loss = net.history[-1]["train_loss"]
+        if self.tol is None:
+            return
+        self.waited = 0 if loss < self.best - self.tol else self.waited + 1
+        self.best = min(self.best, loss)
+        if self.waited >= self.patience:
+            raise StopTraining
+
+
+class _Decay(Callback):
+    """Lets the step fall to 0 along half a cosine (Loshchilov & Hutter 2017, without their restarts)."""
+
+    def __init__(self, n_steps, step=0):
+        self.n_steps, self.step = n_steps, step
+
+    def on_train_begin(self, net, **kwargs):
+        self.start = [group["lr"] for group in net.optimizer_.param_groups]
+
+    def on_batch_begin(self, net, **kwargs):
+        for group, start in zip(net.optimizer_.param_groups, self.start, strict=True):
+            group["lr"] = start * 0.5 * (1 + math.cos(math.pi * self.step / self.n_steps))
+        self.step += 1
+
+
+class _Journal(Callback):
+    """Writes all that training needs to go on, bit for bit, to a `Checkpoint` at the end of each epoch."""
+
+    def __init__(self, checkpoint, generator, epochs):
+        self.checkpoint, self.generator, self.epochs = checkpoint, generator, epochs
+
+    def on_epoch_end(self, net, **kwargs):
+        self.checkpoint.write(
+            {
+                "module": net.module_.state_dict(),
+                "optimizer": net.optimizer_.state_dict(),
+                "generator": self.generator.get_state(),
+                "history": [{key: float(row[key]) for key in ("train_loss", "dur")} for row in net.history],
+                "best": float(self.epochs.best),
+                "waited": self.epochs.waited,
+            }
+        )
+
+    def restore(self, net, written):
+        net.module_.load_state_dict(written["module"])
+        net.optimizer_.load_state_dict(written["optimizer"])
+        self.generator.set_state(written["generator"].cpu())
+        rows = enumerate(written["history"], 1)
+        net.history_ = History({"epoch": epoch, "batches": [], **row} for epoch, row in rows)
+        self.epochs.best, self.epochs.waited = written["best"], written["waited"]
+        self.epochs.keep(net.module_, len(net.history))
+
+
+class _Bar(Callback):
+    """One line of progress for the epochs of a fit."""
+
+    def __init__(self, name, total, done):
+        self.name, self.total, self.done = name, total, done
+
+    def on_train_begin(self, net, **kwargs):
+        self.bar = tqdm(total=self.total, initial=self.done, desc=self.name, unit="epoch")
+
+    def on_epoch_end(self, net, **kwargs):
+        self.bar.set_postfix(loss=f"{net.history[-1]['train_loss']:.4g}")
+        self.bar.update()
+
+    def on_train_end(self, net, **kwargs):
+        self.bar.close()
+
+
+def train(
+    module,
+    batches,
+    *,
+    name,
+    max_epochs,
+    optimizer,
+    learning_rate,
+    learning_rate_decay,
+    learning_rates=None,
+    tol,
+    n_iter_no_change,
+    report,
+    fitted_attributes,
+    finish,
+    callbacks=(),
+    verbose=0,
+    checkpoint=None,
+):
+    """Train ``module(batch) -> loss`` in place, and have ``finish(history)`` set the fitted attributes; its answer.
+
+    ``batches`` are walked through once an epoch, in ``batches.n_steps`` steps.
+    ``learning_rates`` maps names of parameters, such as "trunk.*", to rates of their own.
+    A module without a loss to differentiate has a method ``learn(batch, learning_rate, momentum) -> loss`` that makes
+    the step itself; learning rate and momentum are those of the ``optimizer``, whose own step is not taken.
+    ``report`` is a `FitReport`; ``fitted_attributes(module)`` gives what a callback needs to see a fitted model.
+    The history is a list with the epoch, loss and seconds of each epoch.
+    A `Checkpoint` that holds a part of this very training is gone on from, and is written after each epoch.
+    KeyboardInterrupt is raised again after the module has gone back to the last finished epoch and ``finish`` has been
+    called once more. A loss that is not finite raises FloatingPointError.
+    """
+    check_callbacks(callbacks, decay=learning_rate_decay, has_gradients=not hasattr(module, "learn"))
+    if not max_epochs:
+        return _finished(finish, [], report)
+    epochs = _Epochs(report, fitted_attributes, tol, n_iter_no_change)
+    own = [("own_epochs", epochs)]
+    written = None
+    if checkpoint is not None:
+        journal = _Journal(checkpoint, batches.generator, epochs)
+        written = checkpoint.read()
+        own.append(("own_journal", journal))
+    done = 0 if written is None else len(written["history"])
+    if learning_rate_decay == "cosine":
+        own.append(("own_decay", _Decay(max_epochs * batches.n_steps, done * batches.n_steps)))
+    if verbose:
+        own.append(("own_bar", _Bar(name, max_epochs, done)))
+    net = _Net(
+        module,
+        criterion=torch.nn.Module,
+        optimizer=optimizer,
+        lr=learning_rate,
+        optimizer__param_groups=[(name, {"lr": rate}) for name, rate in (learning_rates or {}).items()],
+        max_epochs=max_epochs,
+        train_split=None,
+        device=next((parameter.device for parameter in module.parameters()), None),  # where it lies already
+        callbacks=[*own, *callbacks],
+        verbose=int(prints_rows(callbacks)),
+    ).initialize()
+    net.notify("on_train_begin", X=batches, y=None)
+    if written is not None:
+        with checkpoint.restoring():
+            journal.restore(net, written)
+
+    def keep():
+        number = epochs.restore(module)
+        if number:
+            finish(_history(net, number))
+        return number
+
+    with keeping_last_epoch(report.estimator, keep):
+        _run(net, batches, max_epochs - done, epochs)
+        result = _finished(finish, _history(net, len(net.history)), report)
+    if checkpoint is not None:
+        checkpoint.remove()
+    return result
+
+
+def _run(net, batches, n_epochs, epochs):
+    """The epochs, and what callbacks do when they have come to an end, whatever ended them."""
+    try:
+        with contextlib.suppress(StopTraining):
+            net.fit_loop(batches, epochs=n_epochs)
+    except BaseException:
+        epochs.restore(net.module_)
+        with contextlib.suppress(Exception):  # an error of a callback would hide what ended training
+            net.notify("on_train_end", X=batches, y=None)
+        raise
+    net.notify("on_train_end", X=batches, y=None)
+    epochs.keep(net.module_, len(net.history))  # a callback may have taken it back to its best epoch
+
+
+def _finished(finish, history, report):
+    result = finish(history)
+    report.end(dict)  # the estimator is fitted as it is: no attribute has to be set
+    return result
+
+
+def _history(net, n_epochs):
+    return [
+        {"epoch": row["epoch"], "loss": float(row["train_loss"]), "seconds": float(row["dur"])}
+        for row in net.history[:n_epochs]
+    ]
+
+
+def set_fitted(estimator, attributes, history, earlier=()):
+    """Set what a fit has learned; the rows of its ``history`` go on from those of ``earlier`` fits."""
+    for attribute, value in attributes.items():
+        setattr(estimator, attribute, value)
+    estimator.history_ = [*earlier, *(row | {"epoch": row["epoch"] + len(earlier)} for row in history)]
+    estimator.n_iter_ = len(estimator.history_)

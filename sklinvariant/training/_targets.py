@@ -1,0 +1,152 @@
+"""Targets of any task as tensors: class numbers, 0/1 labels, real numbers; and the weights of samples and classes."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from sklearn.utils import column_or_1d, compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import _check_sample_weight, check_array, check_consistent_length
+
+from sklinvariant.base import to_numpy
+
+
+class Task(NamedTuple):
+    """What kind of target a model was fitted to; ``classes`` is None for a regression or a cost of one's own."""
+
+    kind: str  # "binary", "multiclass", "multilabel", "regression" or "own"
+    classes: np.ndarray | None
+    n_outputs: int
+    is_1d: bool
+
+    def export(self):
+        """Plain values for the fitted state."""
+        state = {"task": [self.kind, self.n_outputs, self.is_1d]}
+        return state if self.classes is None else state | {"classes": self.classes}
+
+    @classmethod
+    def restore(cls, state):
+        kind, n_outputs, is_1d = state["task"]
+        return cls(kind, state.get("classes"), n_outputs, is_1d)
+
+
+class Targets(NamedTuple):
+    """What the bags are fitted to, as the losses take it."""
+
+    task: Task
+    values: torch.Tensor | None  # class numbers int64 (n,), or (n, n_outputs)
+    weight: torch.Tensor  # (n,), of mean 1
+    sample_weight: np.ndarray | None  # (n,), as given and checked
+
+
+def prepare_targets(y, sample_weight, class_weight, *, loss, task, n_samples, dtype, name, whole):
+    """`Targets` of a fit; ``task`` is None where y defines it. ``whole``: y is all there is, so two classes of it."""
+    if task is None:
+        task, codes = read_targets(y, loss, n_samples, name)
+    else:
+        codes = encode_targets(y, task, loss, n_samples, name)
+    weight, sample_weight = weigh(sample_weight, class_weight, task, codes, n_samples, dtype)
+    if whole:
+        check_classes(task, codes, sample_weight, name)
+    return Targets(task, as_target(codes, task, dtype), weight, sample_weight)
+
+
+def read_targets(y, loss, n_samples, name):
+    """The `Task` and the targets as numpy: class numbers (n,), or (n, n_outputs)."""
+    if y is None:
+        if not isinstance(loss, str):
+            return Task("own", None, 0, True), None
+        raise ValueError(f"This {name} estimator requires y to be passed, but the target y is None")
+    y = to_numpy(y)
+    if loss == "squared_error":
+        y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y", estimator=name)
+        check_consistent_length(np.empty(n_samples), y)
+        y2d = y.reshape(len(y), -1)
+        return Task("regression", None, y2d.shape[1], y.ndim == 1), y2d
+    if not isinstance(loss, str):
+        y = check_array(y, ensure_2d=False, allow_nd=True, dtype=None, input_name="y", estimator=name)
+        check_consistent_length(np.empty(n_samples), y)
+        if y.dtype.kind in "biuf":  # what they mean is known to the loss alone
+            return Task("own", None, 0, y.ndim == 1), y
+    check_consistent_length(np.empty(n_samples), y)
+    check_classification_targets(y)
+    if type_of_target(y) == "multilabel-indicator":
+        y = check_array(y, accept_sparse=False, input_name="y", estimator=name)
+        return Task("multilabel", np.arange(y.shape[1]), y.shape[1], False), y.astype(np.float64)
+    y = column_or_1d(check_array(y, ensure_2d=False, dtype=None, input_name="y", estimator=name), warn=True)
+    classes, codes = np.unique(y, return_inverse=True)
+    return _class_task(classes, loss), codes
+
+
+def encode_targets(y, task, loss, n_samples, name):
+    """Targets of a further batch in the terms of a task fixed before."""
+    if task.classes is None or task.kind == "multilabel" or y is None:
+        now, codes = read_targets(y, loss, n_samples, name)
+        if (now.kind, now.n_outputs) != (task.kind, task.n_outputs):
+            raise ValueError(
+                f"y is {now.kind} of {now.n_outputs} outputs, but {name} was fitted to {task.kind} of {task.n_outputs}"
+            )
+        return codes
+    y = column_or_1d(to_numpy(y))
+    check_consistent_length(np.empty(n_samples), y)
+    codes = np.searchsorted(task.classes, y).clip(max=len(task.classes) - 1)
+    unknown = task.classes[codes] != y
+    if unknown.any():
+        raise ValueError(f"y has the class {y[unknown][0]}, which is not among the classes {task.classes.tolist()}")
+    return codes
+
+
+def _class_task(classes, loss):
+    n = len(classes)
+    if not isinstance(loss, str):
+        return Task("own", classes, 0, True)
+    return Task("binary" if n == 2 else "multiclass", classes, 1 if n == 2 else n, True)
+
+
+def task_of_classes(classes, loss):
+    """The task of ``partial_fit(classes=...)``."""
+    return _class_task(np.unique(np.asarray(to_numpy(classes))), loss)
+
+
+def check_classes(task, codes, sample_weight, name):
+    """At least two classes must be left once samples of weight zero are gone."""
+    if task.kind in ("binary", "multiclass"):
+        n = len(np.unique(codes if sample_weight is None else codes[sample_weight > 0]))
+        if n < 2:
+            raise ValueError(f"{name} needs samples of at least 2 classes, but the data contains only {n} class")
+
+
+def weigh(sample_weight, class_weight, task, codes, n_samples, dtype):
+    """Weights of mean 1 (n,), and the sample weights by themselves or None."""
+    weight = np.ones(n_samples)
+    if sample_weight is not None:
+        like = np.empty((n_samples, 1), dtype=np.float64)
+        sample_weight = _check_sample_weight(to_numpy(sample_weight), like, ensure_non_negative=True)
+        if not (sample_weight > 0).any():
+            raise ValueError("sample_weight must not be zero for all samples: nothing would be left to fit")
+        weight = sample_weight.copy()
+    if class_weight is not None:
+        if task.classes is None or task.kind == "multilabel":
+            hint = "; give sample_weight" if task.kind == "own" else ""
+            raise ValueError(f"class_weight is for classes; it cannot weigh a {task.kind} target{hint}")
+        per_class = compute_class_weight(class_weight, classes=task.classes, y=task.classes[codes])
+        weight = weight * per_class[codes]
+    mean = weight.mean()
+    if mean <= 0:
+        raise ValueError("class_weight and sample_weight leave no sample with a positive weight")
+    return torch.as_tensor(weight / mean, dtype=dtype), sample_weight
+
+
+def as_target(codes, task, dtype):
+    """The tensor that the losses take: class numbers int64 (n,), or (n, n_outputs) in the compute dtype.
+
+    A loss of one's own gets class numbers for words, and numbers as they are: whole ones int64, others in that dtype.
+    """
+    if codes is None:
+        return None
+    if task.kind == "own":
+        whole = codes.dtype.kind in "iu"
+        return torch.as_tensor(codes.astype(np.int64)) if whole else torch.as_tensor(codes).to(dtype)
+    if task.kind == "multiclass":
+        return torch.as_tensor(codes, dtype=torch.int64)
+    return torch.as_tensor(codes.reshape(len(codes), -1), dtype=dtype)

@@ -1,0 +1,62 @@
+"""Small clusters merged into few: against all partitions, by the information itself, degenerate tables."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from sklinvariant.cluster._merge import merge_clusters
+from sklinvariant.ops import joint_information
+
+
+def _generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def _information(joint, labels, k, entropy_weight=1.0):
+    members = np.eye(k)[labels]
+    return float(joint_information(torch.tensor(members.T @ joint @ members), entropy_weight))
+
+
+@pytest.mark.parametrize("entropy_weight", [1.0, 2.0])
+def test_best_of_all_partitions(entropy_weight, global_random_seed):
+    joint = np.random.RandomState(global_random_seed).gamma(0.3, size=(7, 7))
+    found = merge_clusters(joint, 3, entropy_weight=entropy_weight, generator=_generator())
+    best = max(_information(joint, list(labels), 3, entropy_weight) for labels in itertools.product(range(3), repeat=7))
+    assert _information(joint, found, 3, entropy_weight) == pytest.approx(best)
+
+
+def test_no_single_move_gains(global_random_seed):
+    joint = np.random.RandomState(global_random_seed).gamma(0.3, size=(30, 30))
+    found = merge_clusters(joint, 4, n_starts=1, generator=_generator(global_random_seed))
+    reached = _information(joint, found, 4)
+    for part in range(30):
+        for cluster in range(4):
+            moved = found.copy()
+            moved[part] = cluster
+            assert _information(joint, moved, 4) <= reached + 1e-9
+
+
+def test_blocks_are_found(global_random_seed):
+    truth = np.random.RandomState(global_random_seed).randint(4, size=40)
+    joint = np.where(truth[:, None] == truth, 1.0, 0.01)
+    found = merge_clusters(joint, 4, generator=_generator(global_random_seed))
+    assert len(set(zip(truth.tolist(), found.tolist(), strict=True))) == 4
+
+
+@pytest.mark.parametrize("joint", [np.zeros((4, 4)), np.eye(4), np.full((4, 4), 1e-300), np.diag([1.0, 0, 0, 0])])
+def test_degenerate_tables(joint):
+    found = merge_clusters(joint, 2, generator=_generator())
+    assert found.shape == (4,)
+    assert set(found.tolist()) <= {0, 1}
+
+
+def test_the_same_seed_gives_the_same(global_random_seed):
+    joint = np.random.RandomState(1).gamma(0.3, size=(20, 20))
+    one, two, other = (
+        _information(joint, merge_clusters(joint, 3, n_starts=1, generator=_generator(seed)), 3)
+        for seed in (global_random_seed, global_random_seed, global_random_seed + 1)
+    )
+    assert one == pytest.approx(two)
+    assert abs(one - other) > 1e-6
