@@ -36,15 +36,26 @@ def _files(path):
     return {str(file.relative_to(path)) for file in Path(path).rglob("*") if file.is_file()}
 
 
-@pytest.fixture
-def full_disk(monkeypatch):
-    """Call it with the number of bytes that are left on the disk: writes beyond fail as those of a full disk do."""
+@contextlib.contextmanager
+def disk_space(left=None):
+    """A disk on which so many bytes are left; gives a function that changes how many.
+
+    The limit holds for the whole process, and so for the log of pytest too: only what is tested may run inside.
+    """
     resource = pytest.importorskip("resource", reason="needs a limit on the size of files, which Windows lacks")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     signal_before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    yield lambda left: resource.setrlimit(resource.RLIMIT_FSIZE, (left, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, signal_before)
+
+    def leave(n_bytes):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
+
+    try:
+        if left is not None:
+            leave(left)
+        yield leave
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, signal_before)
 
 
 @pytest.mark.parametrize("mmap_mode", ["r", "r+", "c", None])
@@ -73,12 +84,11 @@ def test_a_model_and_an_index_saved_onto_their_own_source(tmp_path):
 
 @pytest.mark.parametrize("kept", ["nothing", "a set"])
 @pytest.mark.parametrize("left", [0, 100, 200])
-def test_a_set_on_a_full_disk(tmp_path, full_disk, kept, left):
+def test_a_set_on_a_full_disk(tmp_path, kept, left):
     path = tmp_path / "bags"
     if kept == "a set":
         OLD.save(path)
-    full_disk(left)
-    with pytest.raises(OSError, match=r"File too large|written"):
+    with disk_space(left), pytest.raises(OSError, match=r"File too large|written"):
         NEW.save(path)
     if kept == "a set":
         assert DescriptorSets.load(path) == OLD
@@ -91,11 +101,10 @@ def test_a_set_on_a_full_disk(tmp_path, full_disk, kept, left):
 
 @pytest.mark.parametrize("make", [_model, _index])
 @pytest.mark.parametrize("left", [0, 500])
-def test_a_model_on_a_full_disk(tmp_path, full_disk, make, left):
+def test_a_model_on_a_full_disk(tmp_path, make, left):
     sklinvariant.save(make(0), tmp_path / "model")
     before = (tmp_path / "model").read_bytes()
-    full_disk(left)
-    with pytest.raises(OSError, match=r"File too large|written"):
+    with disk_space(left), pytest.raises(OSError, match=r"File too large|written"):
         sklinvariant.save(make(1), tmp_path / "model")
     assert (tmp_path / "model").read_bytes() == before
     assert _files(tmp_path) == {"model"}
@@ -259,22 +268,21 @@ def whole():
     return _clusterer(None).fit(ROWS)
 
 
-def test_a_fit_outlasts_a_full_disk_under_its_checkpoint(tmp_path, full_disk, whole):
+def test_a_fit_outlasts_a_full_disk_under_its_checkpoint(tmp_path, whole):
     path = tmp_path / "fit"
-    model = _clusterer(path, callbacks=[_Does(2, lambda: full_disk(1000))])
-    with pytest.warns(RuntimeWarning, match=r"checkpoint=.*could not be written after epoch 2.*The fit goes on"):
-        model.fit(ROWS)
+    with disk_space() as leave:
+        model = _clusterer(path, callbacks=[_Does(2, lambda: leave(1000))])
+        with pytest.warns(RuntimeWarning, match=r"checkpoint=.*could not be written after epoch 2.*The fit goes on"):
+            model.fit(ROWS)
     _same_model(model, whole)
     assert not _files(tmp_path)
 
 
-def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, full_disk, whole):
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, whole):
     path = tmp_path / "fit"
-    callbacks = [_Does(2, lambda: full_disk(1000)), _Does(3, _interrupt)]
-    with contextlib.suppress(KeyboardInterrupt), warnings.catch_warnings():
+    with disk_space() as leave, contextlib.suppress(KeyboardInterrupt), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        _clusterer(path, callbacks=callbacks).fit(ROWS)
-    full_disk(10**9)
+        _clusterer(path, callbacks=[_Does(2, lambda: leave(1000)), _Does(3, _interrupt)]).fit(ROWS)
     assert _files(tmp_path) == {"fit"}
     _same_model(_clusterer(path).fit(ROWS), whole)
 
