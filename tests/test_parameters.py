@@ -205,7 +205,7 @@ def test_faiss_gets_no_extremes():
     pytest.importorskip("faiss")
     script = f"""
         import numpy as np
-        from sklinvariant.hashing import HammingNeighbors
+        from sklinvariant.neighbors import HammingNeighbors
 
         X = np.random.RandomState(0).randint(2, size=(60, 72)).astype(np.uint8)
         for params in {FAISS}:
