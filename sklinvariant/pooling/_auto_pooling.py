@@ -172,7 +172,7 @@ class AutoPooling(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transform
         "total": Maybe(Array("n_features_in_", "n_features_in_")),
         "change": Maybe(Array("n_features_in_", "n_features_in_")),
         "first": Maybe(Array("n_features_in_", "n_features_in_")),
-        "last_frame": Maybe(Array("n_features_in_")),
+        "last_frame": Maybe(Array(None, "n_features_in_")),
     }
     n_components: Count = 64
     _: KW_ONLY
