@@ -9,12 +9,12 @@ import pytest
 import torch
 from examples import ESTIMATORS, example, instances
 from sklearn.base import clone
-from sklearn.utils._param_validation import Interval, InvalidParameterError
 from sklearn.utils.estimator_checks import check_param_validation
 from tolerance import assert_close
 
 import sklinvariant
 from sklinvariant import transforms
+from sklinvariant._compat import Interval, InvalidParameterError
 from sklinvariant.base._parameters import Number, is_number
 from sklinvariant.hashing import PCAHasher
 from sklinvariant.neighbors import HammingNeighbors

@@ -13,12 +13,12 @@ from dataclasses import KW_ONLY
 from typing import Annotated, Any, Literal
 
 import torch
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, TransformerMixin, _fit_context, clone
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, TransformerMixin, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_consistent_length, get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
-from sklinvariant._compat import CallbackSupportMixin, FitReport, raise_for_params, with_callbacks
+from sklinvariant._compat import CallbackSupportMixin, FitReport, fit_context, raise_for_params, with_callbacks
 from sklinvariant.base import (
     Array,
     ArrayKind,
@@ -259,7 +259,7 @@ class IICClassifier(
 
     @keeps_state_on_failure
     @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=False)
+    @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y, **params):
         """Fit the clusterer to all samples, and fine-tune its trunk with those that have a label.
 

@@ -13,14 +13,13 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from scipy.sparse import csr_matrix, issparse
-from sklearn.base import MetaEstimatorMixin, _fit_context, clone
+from sklearn.base import MetaEstimatorMixin, clone
 from sklearn.metrics.pairwise import euclidean_distances
-from sklearn.utils import _safe_indexing, check_consistent_length, gen_batches, get_tags
-from sklearn.utils._param_validation import HasMethods
+from sklearn.utils import check_consistent_length, gen_batches, get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.validation import check_is_fitted
 
-from sklinvariant._compat import raise_for_params
+from sklinvariant._compat import HasMethods, fit_context, raise_for_params, safe_indexing
 from sklinvariant.base import (
     Array,
     ArrayKind,
@@ -126,7 +125,7 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
     class_prior_ = FittedState("Share of each class in the labels.")
 
     @keeps_state_on_failure
-    @_fit_context(prefer_skip_nested_validation=False)
+    @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y, **params):
         """Fit the clusterer to all rows, and count the labels in each cluster.
 
@@ -294,7 +293,7 @@ def _parts_of_rows(X, n):
         yield X, slice(0, n)
         return
     for rows in gen_batches(n, _ROWS):
-        yield _safe_indexing(X, rows), rows
+        yield safe_indexing(X, rows), rows
 
 
 def _as_rows(features):

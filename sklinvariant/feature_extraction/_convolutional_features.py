@@ -15,15 +15,14 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from sklearn.base import TransformerMixin, _fit_context, clone
+from sklearn.base import TransformerMixin, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.random import sample_without_replacement
 from sklearn.utils.validation import check_is_fitted
 from torch.nn.functional import avg_pool2d
 
-from sklinvariant._compat import CallbackSupportMixin, reports_fit
+from sklinvariant._compat import CallbackSupportMixin, HasMethods, fit_context, reports_fit
 from sklinvariant.base import (
     Array,
     ArrayKind,
@@ -215,7 +214,7 @@ class ConvolutionalFeatures(
             raise ValueError("encoding='sigmoid' needs an intercept")
 
     @keeps_state_on_failure
-    @_fit_context(prefer_skip_nested_validation=False)
+    @fit_context(prefer_skip_nested_validation=False)
     @reports_fit
     def fit(self, X, y=None):
         """Learn whitening and features from random patches of the images.

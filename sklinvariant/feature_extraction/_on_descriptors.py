@@ -7,13 +7,12 @@ from typing import Annotated, Any
 
 import numpy as np
 from scipy.sparse import issparse
-from sklearn.base import TransformerMixin, _fit_context, clone
+from sklearn.base import TransformerMixin, clone
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.random import sample_without_replacement
 from sklearn.utils.validation import check_is_fitted
 
-from sklinvariant._compat import CallbackSupportMixin, reports_fit
+from sklinvariant._compat import CallbackSupportMixin, HasMethods, fit_context, reports_fit
 from sklinvariant.bags import BagEstimator, DescriptorSets
 from sklinvariant.base import Count, RandomState, Whole, as_numpy, declared, keeps_state_on_failure
 from sklinvariant.ops import compute_dtype
@@ -57,7 +56,7 @@ class OnDescriptors(CallbackSupportMixin, TransformerMixin, BagEstimator, auto_w
     random_state: RandomState = None
 
     @keeps_state_on_failure
-    @_fit_context(prefer_skip_nested_validation=False)
+    @fit_context(prefer_skip_nested_validation=False)
     @reports_fit
     def fit(self, X, y=None):
         """Fit the transformer to the descriptors.

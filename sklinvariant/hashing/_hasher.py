@@ -6,9 +6,9 @@ from dataclasses import KW_ONLY
 
 import numpy as np
 import torch
-from sklearn.base import TransformerMixin, _fit_context
+from sklearn.base import TransformerMixin
 
-from sklinvariant._compat import CallbackSupportMixin, reports_fit
+from sklinvariant._compat import CallbackSupportMixin, fit_context, reports_fit
 from sklinvariant.base import (
     ArrayKind,
     OnDevice,
@@ -59,7 +59,7 @@ class Hasher(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMix
         raise NotImplementedError
 
     @keeps_state_on_failure
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     @reports_fit
     def fit(self, X, y=None):
         """Learn the hash function.

@@ -11,10 +11,10 @@ from typing import Annotated, Literal
 import numpy as np
 import torch
 from scipy.sparse import csr_matrix
-from sklearn.base import _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from sklinvariant._compat import fit_context
 from sklinvariant.base import (
     Array,
     ArrayKind,
@@ -187,7 +187,7 @@ class HammingNeighbors(TorchEstimator):
     recall_ = FittedState()
 
     @keeps_state_on_failure
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None, ids=None):
         """Store codes, in place of those stored before.
 
@@ -232,7 +232,7 @@ class HammingNeighbors(TorchEstimator):
         return self
 
     @keeps_state_on_failure
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None, ids=None):
         """Add codes to those stored.
 
