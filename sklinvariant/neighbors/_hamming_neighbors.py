@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import KW_ONLY
+from numbers import Real
 from typing import Annotated, Literal
 
 import numpy as np
@@ -23,7 +24,7 @@ from sklinvariant.base import (
     FittedState,
     Maybe,
     NJobs,
-    NonNegative,
+    Number,
     RandomState,
     RealNumber,
     Share,
@@ -49,6 +50,7 @@ from sklinvariant.neighbors._binary_search import (
     pack_bits,
 )
 
+Radius = Annotated[float, Number(Real, 0, None, closed="both")]  # infinity finds all codes
 _SAMPLE = 256  # codes that recall is measured on
 _FLIPPED = 1 / 64  # of their bits: a query is not quite a stored code, and those are found more easily
 _EFFORT = {"ivf": "n_probes", "hnsw": "ef_search", "multihash": "n_flips"}
@@ -83,7 +85,7 @@ class HammingNeighbors(TorchEstimator):
     n_neighbors : int
         Neighbours of a query.
     radius : float
-        Distance, in bits, up to which `radius_neighbors` finds all codes.
+        Distance, in bits, up to which `radius_neighbors` finds all codes; ``np.inf`` finds every code.
     index : {"exact", "ivf", "hnsw", "multihash"}
         Compare with all codes; with those in the nearest of many lists; walk a graph of near codes, quickest to
         search and slowest to build; or look up some bits of the code, good for close neighbours in short codes.
@@ -143,7 +145,7 @@ class HammingNeighbors(TorchEstimator):
     Examples
     --------
     >>> import numpy as np
-    >>> from sklinvariant.hashing import HammingNeighbors
+    >>> from sklinvariant.neighbors import HammingNeighbors
     >>> codes = np.array([[0, 0, 0, 0], [0, 0, 1, 1], [1, 1, 1, 1]])
     >>> neighbors = HammingNeighbors(n_neighbors=2).fit(codes, ids=[10, 20, 30])
     >>> distances, ids = neighbors.kneighbors([[0, 0, 0, 1]])
@@ -153,7 +155,7 @@ class HammingNeighbors(TorchEstimator):
 
     n_neighbors: Count = 5
     _: KW_ONLY
-    radius: NonNegative = 8
+    radius: Radius = 8
     index: Literal["exact", "ivf", "hnsw", "multihash"] = "exact"
     recall: Share = 0.95
     n_lists: Count | None = None
@@ -580,8 +582,8 @@ class HammingNeighbors(TorchEstimator):
     def _within(self, queries, radius, itself, sort):
         """Distances and rows of a query after another."""
         radius = self.radius if radius is None else radius
-        if not accepts(NonNegative, radius):
-            raise ValueError(f"radius must be a number of bits of at least 0, got {radius!r}")
+        if not accepts(Radius, radius):
+            raise ValueError(f"radius must be a number of bits of at least 0, or infinity, got {radius!r}")
         removed = self._state["removed"]
         with faiss_threads(self.n_jobs):
             limits, distances, rows = codes_within(queries, self.codes_, min(radius, 8 * queries.shape[1]))
