@@ -142,3 +142,10 @@ def test_the_guide_for_contributors_names_what_exists():
     assert [file for file in files if not (PROJECT / file).exists()] == []
     rooms = re.search(r"in this order: (.*?)\.\s", text, re.DOTALL)[1]
     assert re.findall(r"`(\w+)`", rooms) == [room for room in ROOMS if not room.startswith("_")]
+
+
+def test_towncrier_can_read_the_names_of_the_changelog_fragments():
+    folder = PROJECT / "docs" / "changes"
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    pattern = re.compile(r"\d+\.(feature|bugfix|doc|removal|misc)(\.\d+)?\.md")
+    assert [name for name in names if not pattern.fullmatch(name)] == []
