@@ -113,6 +113,7 @@ def test_cluster(script):
     assert complete(results, "cluster_training", "cluster_loss", "cluster_layout")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.filterwarnings("ignore:.*:UserWarning")
 def test_cluster_quality(script, tmp_path):
