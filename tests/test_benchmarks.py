@@ -1,4 +1,4 @@
-"""Every benchmark runs with tiny sizes and writes JSON tables; the page of benchmarks agrees with the results."""
+"""Every benchmark runs with tiny sizes and writes its tables as JSON; the page agrees with the results."""
 
 import importlib
 import json

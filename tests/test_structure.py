@@ -1,6 +1,7 @@
 """The structure of the package: rooms that import only from earlier rooms, and one place for private names."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -129,3 +130,15 @@ def test_every_estimator_is_importable_from_the_package():
     for name, cls in sklinvariant.all_estimators():
         assert name in sklinvariant.__all__
         assert getattr(sklinvariant, name) is cls
+
+
+def test_the_guide_for_contributors_names_what_exists():
+    guide = PROJECT / "CONTRIBUTING.md"
+    if not guide.exists():
+        pytest.skip("the guide is not part of the package")
+    text = guide.read_text(encoding="utf-8")
+    files = re.findall(r"[`(\s]((?:\w+/)+[\w.]+\.(?:py|md|rst))\b", text)
+    assert len(files) > 5
+    assert [file for file in files if not (PROJECT / file).exists()] == []
+    rooms = re.search(r"in this order: (.*?)\.\s", text, re.DOTALL)[1]
+    assert re.findall(r"`(\w+)`", rooms) == [room for room in ROOMS if not room.startswith("_")]
