@@ -504,7 +504,8 @@ class IICClusterer(
             raise ValueError("there is no pair without an auxiliary sample, and so none for the main heads")
         before, checkpoint, written = 0 if reset else self.n_iter_, None, None
         if file is not None:
-            checkpoint = Checkpoint(file, self, samples, (source.rows, main), before=before)
+            data = {"samples": [samples], "groups or auxiliary samples": [source.rows, main]}
+            checkpoint = Checkpoint(file, self, data, before=before)
             written = checkpoint.read()
             before = checkpoint.before
         seed = generator.initial_seed() + before
