@@ -29,11 +29,11 @@ class Interrupts(Callback):
     """Stops a fit in the middle of an epoch."""
 
     def __init__(self, epoch, action=None):
-        self.epoch, self.action = epoch, action
+        self.epoch, self.action = epoch, action or _interrupt
 
     def on_batch_end(self, net, **kwargs):
         if len(net.history) == self.epoch:
-            self.action() if self.action else _interrupt()
+            self.action()
 
 
 def _interrupt():
@@ -116,9 +116,9 @@ def test_another_fit_refuses_the_checkpoint(name, tmp_path):
     model.set_params(callbacks=None)
     with pytest.raises(ValueError, match="of a fit with other learning_rate"):
         clone(model).set_params(learning_rate=0.5).fit(X, y)
-    with pytest.raises(ValueError, match="of a fit with other .*samples"):
+    with pytest.raises(ValueError, match=r"of a fit with other .*samples"):
         clone(model).fit(X[1:], y[1:])
-    with pytest.raises(ValueError, match="of a fit with other .*epochs|of a fit with other|began after"):
+    with pytest.raises(ValueError, match="of a fit with other max_epochs"):
         clone(model).set_params(max_epochs=5).fit(X, y)
 
 
@@ -132,7 +132,7 @@ def test_parts_and_warm_starts_continue_the_history(name):
     assert [row["epoch"] for row in model.partial_fit(X, **given).history_] == [1, 2, 3, 4, 5]
 
 
-KILLED = ["SparseAutoencoder"]
+KILLED = ["RBMHasher", "SparseAutoencoder"]
 
 _SCRIPT = """
 import os, sys, warnings

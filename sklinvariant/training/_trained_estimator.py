@@ -91,7 +91,7 @@ class WithOptimizer(Parameters):
 
 
 @declared
-class TrainedEstimator(Training, CallbackSupportMixin):
+class TrainedEstimator(CallbackSupportMixin, Training):
     """Base of the estimators that learn in epochs.
 
     A method says what it learns from (``_data``), what learns (``_module``, ``_restored``), how samples come
