@@ -132,7 +132,7 @@ def test_parts_and_warm_starts_continue_the_history(name):
     assert [row["epoch"] for row in model.partial_fit(X, **given).history_] == [1, 2, 3, 4, 5]
 
 
-KILLED = ["RBMHasher", "SparseAutoencoder"]
+KILLED = ["IICClusterer", "IICSegmenter", "RBMHasher", "SparseAutoencoder"]
 
 _SCRIPT = """
 import os, sys, warnings
