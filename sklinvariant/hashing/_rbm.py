@@ -78,6 +78,21 @@ class RestrictedBoltzmannMachine(nn.Module):
         self.weight_decay, self.generator = weight_decay, generator
         self.chain = self.velocity = None
 
+    def get_extra_state(self):
+        """What a checkpoint needs besides the parameters, for the machine to go on bit for bit."""
+        return {
+            "chain": self.chain,
+            "velocity": self.velocity,
+            "generator": None if self.generator is None else self.generator.get_state(),
+        }
+
+    def set_extra_state(self, state):
+        device = self.weight.device
+        self.chain = None if state["chain"] is None else state["chain"].to(device)
+        self.velocity = None if state["velocity"] is None else [value.to(device) for value in state["velocity"]]
+        if self.generator is not None:
+            self.generator.set_state(state["generator"].cpu())
+
     def hidden(self, v):
         """P(z = 1 | v), equation 5."""
         return torch.addmm(self.hidden_bias, v, self.weight.T).sigmoid_()
