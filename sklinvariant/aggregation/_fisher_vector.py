@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import HasMethods
@@ -88,7 +88,7 @@ class FisherVector(Aggregator):
     @keeps_state_on_failure
     @_fit_context(prefer_skip_nested_validation=False)
     @reports_fit
-    def fit(self, X, y=None):
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Learn the mixture from the descriptors of all bags.
 
         Parameters

@@ -3,7 +3,9 @@
 import csv
 import os
 import unicodedata
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from sklinvariant.base import replacing
 
@@ -16,7 +18,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 _BIDIRECTIONAL = set("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
-def check_output(option, path, suffixes, *, force=False):
+def check_output(option: str, path: str | os.PathLike, suffixes: Sequence[str], *, force: bool = False) -> Path:
     """The path of a file to be written.
 
     Refuses other suffixes, folders that do not exist, links, and existing files that were not written by this
@@ -38,7 +40,7 @@ def check_output(option, path, suffixes, *, force=False):
     return path
 
 
-def save_figure(figure, path, *, dpi):
+def save_figure(figure: Any, path: str | os.PathLike, *, dpi: float) -> None:
     """Write a figure of matplotlib, with the mark."""
     kind = Path(path).suffix.lower()[1:]
     if kind in ("jpg", "jpeg"):
@@ -49,7 +51,7 @@ def save_figure(figure, path, *, dpi):
         figure.savefig(file, format=kind, dpi=dpi, **settings)
 
 
-def write_table(path, rows):
+def write_table(path: str | os.PathLike, rows: Iterable[Sequence[Any]]) -> None:
     """Write (image, cluster, probability) rows as CSV. Names that a spreadsheet would compute begin with a quote."""
     with replacing(path, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
         writer = csv.writer(file)
@@ -58,7 +60,7 @@ def write_table(path, rows):
             writer.writerow([f"'{name}" if name.startswith(_FORMULA) else name, *rest])
 
 
-def printable(text, keep=""):
+def printable(text: object, keep: str = "") -> str:
     """Text with its control characters as escapes: the name of a file could move the cursor or reverse the line."""
     return "".join(letter if letter in keep or _is_harmless(letter) else _escaped(letter) for letter in str(text))
 
