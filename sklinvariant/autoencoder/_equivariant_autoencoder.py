@@ -345,7 +345,7 @@ class EquivariantAutoencoder(
 
     @keeps_state_on_failure
     @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None):
         """One pass over a part of the images; those of the first call set the scale of the channels, which then stays.
 
