@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from sklinvariant._compat import HasMethods, fit_context, reports_fit
 from sklinvariant.aggregation._aggregator import Aggregator
@@ -85,7 +85,7 @@ class FisherVector(Aggregator):
     @keeps_state_on_failure
     @fit_context(prefer_skip_nested_validation=False)
     @reports_fit
-    def fit(self, X, y=None):
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Learn the mixture from the descriptors of all bags.
 
         Parameters

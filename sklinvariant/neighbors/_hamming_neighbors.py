@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from dataclasses import KW_ONLY
 from numbers import Real
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
@@ -58,13 +59,13 @@ _MOST_LINKS = 2048  # 16 kB a code
 _MOST_REMOVED = 0.2  # share of removed codes at which an approximate index is built anew
 
 
-def first_wanted(distances, rows, wanted, k):
+def first_wanted(distances: np.ndarray, rows: np.ndarray, wanted: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The first k wanted ones of each row of (q, m) candidates, in their order."""
     order = np.argsort(~wanted, axis=1, kind="stable")[:, :k]
     return np.take_along_axis(distances, order, 1), np.take_along_axis(rows, order, 1)
 
 
-def recall_by_distance(distances, exact_distances):
+def recall_by_distance(distances: np.ndarray, exact_distances: np.ndarray) -> np.ndarray:
     """Share of the k nearest that was found, by query: (q, m) and (q, k) -> (q,).
 
     A code counts as found if it is no farther than the k-th nearest is, for codes at equal distance are as good.
@@ -188,7 +189,7 @@ class HammingNeighbors(TorchEstimator):
 
     @keeps_state_on_failure
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, ids=None):
+    def fit(self, X: Any, y: Any = None, ids: Any = None) -> Self:
         """Store codes, in place of those stored before.
 
         Parameters
@@ -233,7 +234,7 @@ class HammingNeighbors(TorchEstimator):
 
     @keeps_state_on_failure
     @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None, ids=None):
+    def partial_fit(self, X: Any, y: Any = None, ids: Any = None) -> Self:
         """Add codes to those stored.
 
         Parameters
@@ -267,7 +268,7 @@ class HammingNeighbors(TorchEstimator):
         return self
 
     @keeps_state_on_failure
-    def remove(self, ids):
+    def remove(self, ids: Any) -> Self:
         """Forget codes.
 
         An approximate index skips them from now on, and is built anew when a fifth of its codes are gone.
@@ -303,7 +304,7 @@ class HammingNeighbors(TorchEstimator):
             self._build()
         return self
 
-    def kneighbors(self, X=None, n_neighbors=None, return_distance=True):
+    def kneighbors(self, X: Any = None, n_neighbors: int | None = None, return_distance: bool = True) -> Any:
         """The nearest stored codes of each query, nearest first.
 
         Parameters
@@ -331,7 +332,9 @@ class HammingNeighbors(TorchEstimator):
         ids = container.wrap(self._ids_of(rows))
         return (container.wrap(distances), ids) if return_distance else ids
 
-    def radius_neighbors(self, X=None, radius=None, return_distance=True, sort_results=False):
+    def radius_neighbors(
+        self, X: Any = None, radius: float | None = None, return_distance: bool = True, sort_results: bool = False
+    ) -> Any:
         """All stored codes within a distance of each query.
 
         Parameters
@@ -356,7 +359,7 @@ class HammingNeighbors(TorchEstimator):
         ids = _ragged([container.wrap(self._ids_of(rows)) for _, rows in found], container)
         return (distances, ids) if return_distance else ids
 
-    def kneighbors_graph(self, X=None, n_neighbors=None, mode="connectivity"):
+    def kneighbors_graph(self, X: Any = None, n_neighbors: int | None = None, mode: str = "connectivity") -> csr_matrix:
         """The neighbours as a sparse matrix.
 
         Parameters
@@ -377,7 +380,9 @@ class HammingNeighbors(TorchEstimator):
         limits = np.arange(len(rows) + 1) * rows.shape[1]
         return self._graph(distances.ravel(), rows.ravel(), limits, mode)
 
-    def radius_neighbors_graph(self, X=None, radius=None, mode="connectivity", sort_results=False):
+    def radius_neighbors_graph(
+        self, X: Any = None, radius: float | None = None, mode: str = "connectivity", sort_results: bool = False
+    ) -> csr_matrix:
         """The codes within a distance as a sparse matrix.
 
         Parameters
@@ -398,7 +403,7 @@ class HammingNeighbors(TorchEstimator):
         limits = np.concatenate([[0], np.cumsum([len(rows) for _, rows in found])])
         return self._graph(*(np.concatenate(parts) for parts in zip(*found, strict=True)), limits, mode)
 
-    def estimate_recall(self, X, n_neighbors=None):
+    def estimate_recall(self, X: Any, n_neighbors: int | None = None) -> float:
         """Share of the true neighbours that `kneighbors` finds for queries of your own.
 
         Parameters
@@ -417,12 +422,12 @@ class HammingNeighbors(TorchEstimator):
         exact_distances, _ = self._exact(queries, k, itself)
         return float(recall_by_distance(distances, exact_distances).mean())
 
-    def save(self, path):
+    def save(self, path: str | os.PathLike) -> None:
         """Write the index to one file, which is replaced as a whole or not at all: see `sklinvariant.save`."""
         save(self, path)
 
     @classmethod
-    def load(cls, path, *, mmap_mode=None):
+    def load(cls, path: str | os.PathLike, *, mmap_mode: Literal["r"] | None = None) -> Self:
         """Read what `save` wrote: see `sklinvariant.load`.
 
         Parameters
@@ -442,20 +447,20 @@ class HammingNeighbors(TorchEstimator):
         return loaded
 
     @property
-    def codes_(self):
+    def codes_(self) -> np.ndarray:
         return self._stored("codes")
 
     @property
-    def ids_(self):
+    def ids_(self) -> np.ndarray:
         return np.arange(len(self.codes_)) if self._fitted("ids") is None else self._stored("ids")
 
     @property
-    def n_samples_fit_(self):
+    def n_samples_fit_(self) -> int:
         codes, removed = self._fitted("codes"), self._state["removed"]
         return len(codes) if removed is None else int((~removed).sum())
 
     @property
-    def effort_(self):
+    def effort_(self) -> int | None:
         kind = self._fitted("kind")
         given = getattr(self, _EFFORT[kind]) if kind != "exact" else None
         if given is None:
@@ -657,14 +662,15 @@ class HammingNeighbors(TorchEstimator):
 
     def _find_effort(self):
         """Raise the effort until a sample of stored codes finds the share ``recall`` of its neighbours."""
-        state, live = self._state, self._live
+        state = self._state
+        live: Any = self._live
         codes, k = self.codes_, min(self.n_neighbors, self.n_samples_fit_ - 1)
         state["n_measured"] = len(state["codes"])
         rng = check_random_state(self.random_state)
         sample = codes[np.sort(rng.permutation(len(codes))[:_SAMPLE])]
         sample = sample ^ np.packbits(rng.random_sample((len(sample), 8 * sample.shape[1])) < _FLIPPED, axis=1)
         given = getattr(self, _EFFORT[state["kind"]])
-        exact_distances = exact_neighbors(sample, codes, k + 1)[0] if k > 0 else None
+        exact_distances: Any = exact_neighbors(sample, codes, k + 1)[0] if k > 0 else None
         for effort in live.efforts() if given is None else [given]:
             shares = np.ones(1)
             if k > 0:  # the first of k + 1 is the code that the sample was, as a rule
