@@ -1,1 +1,1 @@
-"""The command line: the tour, the commands, the index of photographs, and reports."""
+"""The command line: the tour, the other commands, the index of photographs, and reports."""
