@@ -2,7 +2,7 @@
 
 import sys
 
-from sklinvariant.cli._command_line import run
+from sklinvariant.cli import run
 
 if __name__ == "__main__":
     sys.exit(run())

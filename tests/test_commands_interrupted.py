@@ -103,7 +103,7 @@ def test_an_interruption_while_libraries_are_imported(tmp_path):
 
 _PROGRAM = """
 import hashlib, os, signal, sys, time
-from sklinvariant import _command_line
+from sklinvariant.cli import _command_line
 
 def swallow():
     while True:

@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import contextlib
 import math
-from dataclasses import KW_ONLY
+from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
 import numpy as np
 import torch
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.metaestimators import available_if
 from torch import nn
 
-from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
+from sklinvariant._compat import fit_context, with_callbacks
 from sklinvariant.autoencoder._equivariant_network import EquivariantAutoencoderNetwork, count_features
 from sklinvariant.base import (
     Array,
-    ArrayKind,
     Count,
     Each,
     Fields,
@@ -29,10 +28,7 @@ from sklinvariant.base import (
     Maybe,
     NonNegative,
     OnDevice,
-    Positive,
-    RandomState,
     Text,
-    Verbose,
     Weights,
     Whole,
     as_numbers,
@@ -44,11 +40,10 @@ from sklinvariant.base import (
     resolve_device,
     restore_weights,
     to_numpy,
-    torch_generator,
 )
 from sklinvariant.images import ImageEstimator, list_of_images, scale_pixels
 from sklinvariant.networks import Group
-from sklinvariant.training import OPTIMIZERS, RowBatches, set_fitted, train
+from sklinvariant.training import RowBatches, TrainedEstimator, WithOptimizer
 
 _AT_ONCE = 256  # images; results do not depend on it
 
@@ -143,6 +138,16 @@ def reconstruction_error(network, images, shift, scale, cross_entropy):
     return total / images.numel()
 
 
+@dataclass
+class _Images:
+    """Images (n, c, h, w), the mean and standard deviation of their channels, and the shape of one as it came in."""
+
+    images: torch.Tensor
+    shift: torch.Tensor
+    scale: torch.Tensor
+    sample_shape: tuple
+
+
 def _sample_shape(X, n_features):
     """Of one image as it came in: (h, w), (h, w, c) or (n_features,)."""
     if getattr(X, "ndim", 1) in (3, 4):
@@ -160,7 +165,12 @@ def _has_pose(estimator):
 
 @declared
 class EquivariantAutoencoder(
-    OnDevice, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ImageEstimator
+    OnDevice,
+    WithOptimizer,
+    TrainedEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    ImageEstimator,
 ):
     """Features of images that do not change when the image is turned, learned without labels; and the pose.
 
@@ -201,19 +211,6 @@ class EquivariantAutoencoder(
         Most passes over the images.
     batch_size : int
         Images a step, at most.
-    learning_rate : float
-        Step of Adam at the start; it falls to 0 along half a cosine over ``max_epochs``.
-    tol : float or None
-        Training stops when an epoch's loss has not fallen by this for ``n_iter_no_change`` epochs; None never.
-    n_iter_no_change : int
-        Epochs to wait for that.
-    callbacks : list of skorch callbacks or None
-        Called during training; they can monitor ``train_loss``. Those that cannot work are refused.
-        Callbacks of scikit-learn are set by ``set_callbacks``.
-    verbose : int
-        1 shows a bar of epochs.
-    random_state : int, RandomState or None
-        Seeds weights and order.
 
     Attributes
     ----------
@@ -295,14 +292,6 @@ class EquivariantAutoencoder(
     loss: Literal["mse", "bce"] = "mse"
     pose_weight: NonNegative = 1.0
     image_shape: tuple | list | None = None
-    max_epochs: Count = 30
-    batch_size: Count = 64
-    learning_rate: Positive = 0.01
-    tol: NonNegative | None = None
-    n_iter_no_change: Count = 5
-    callbacks: list | tuple | None = None
-    verbose: Verbose = 0
-    random_state: RandomState = None
 
     def _check_layout(self):
         state, architecture = self._state, self._state["architecture"]
@@ -327,7 +316,7 @@ class EquivariantAutoencoder(
 
     @keeps_state_on_failure
     @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
         """Learn features and pose.
 
@@ -346,13 +335,38 @@ class EquivariantAutoencoder(
         Raises
         ------
         ValueError
-            For NaN, infinite values, images that are not square, and values outside 0-1 with ``loss="bce"``.
+            For NaN, infinite values, images that are not square, values outside 0-1 with ``loss="bce"``, and where
+            ``warm_start`` cannot go on from another network or from images of another size.
         FloatingPointError
             Where the loss stops being finite; it names the epoch and what to change.
         """
+        self._train(X)
+        return self
+
+    @keeps_state_on_failure
+    @with_callbacks
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None):
+        """One pass over a part of the images; those of the first call set the scale of the channels, which then stays.
+
+        Parameters
+        ----------
+        X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
+            Images as in `fit`.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self
+        """
+        self._train(X, partial=True)
+        return self
+
+    def _data(self, X, y, generator, *, reset):
+        images = self._channels_first(X, reset=reset)
+        height, width = images.shape[2:]
         group = Group(self.group)
-        images = self._channels_first(X, reset=True)
-        channels, height, width = images.shape[1:]
         if group.needs_squares and height != width:
             raise ValueError(
                 f"images of {height} × {width} pixels are not square, and group={self.group!r} turns them on their "
@@ -360,60 +374,78 @@ class EquivariantAutoencoder(
             )
         if self.loss == "bce" and images.is_floating_point() and (images.min() < 0 or images.max() > 1):
             raise ValueError('loss="bce" rebuilds values in 0-1, and X has others: scale it, or use loss="mse"')
-        shift, scale = channel_spread(images)
-        widest = self.width * 2 ** min(self.depth - 1, 64)  # of the encoder's levels, each twice as wide as the last
-        sizes = {name: getattr(self, name) for name in ("latent_channels", "width", "depth")}
-        check_size(widest * max(widest, self.latent_channels) * group.order, **sizes)
-        generator = torch_generator(self.random_state)
-        architecture = {
-            "shape": (channels, height, width),
-            "group": group.name,
+        if reset:
+            shift, scale = channel_spread(images)
+            return _Images(images, shift, scale, _sample_shape(X, self.n_features_in_))
+        self._check_going_on(images.shape[1:])
+        return _Images(images, *self._spread(scale_pixels(images[:0])), self._state["sample_shape"])
+
+    def _check_going_on(self, shape):
+        """That the parameters are still those of the network that is to go on."""
+        fitted = self._state["architecture"]
+        changed = [name for name, value in self._architecture(shape).items() if value != fitted[name]]
+        if self._state["cross_entropy"] != (self.loss == "bce"):
+            changed.append("loss")
+        if changed:
+            raise ValueError(
+                f"{type(self).__name__} was fitted with another {', '.join(changed)} and cannot go on; set "
+                f"{'it' if len(changed) == 1 else 'them'} back, set warm_start=False, or fit a clone"
+            )
+
+    def _architecture(self, shape):
+        return {
+            "shape": tuple(shape),
+            "group": Group(self.group).name,
             "pooling": self.pooling,
             "latent_channels": self.latent_channels,
             "width": self.width,
             "depth": self.depth,
         }
-        network = EquivariantAutoencoderNetwork(**architecture, generator=generator).to(scale)
 
-        def export(objective):
-            learned = {name: value.detach().cpu().numpy().copy() for name, value in network.state_dict().items()}
-            state = {
-                "weights": learned,
-                "shift": shift.cpu().numpy(),
-                "scale": scale.cpu().numpy(),
-                "architecture": architecture,
-                "embedding_shape": (self.latent_channels, group.order),
-                "elements": torch.stack([group.mirrored, group.angles], dim=1).double().numpy(),
-                "cross_entropy": self.loss == "bce",
-                "n_channels": channels,
-                "sample_shape": _sample_shape(X, self.n_features_in_),
-                "namespace": ArrayKind(X).name,
-            }
-            return {"_state": state, "n_iter_": 0, "history_": []}
+    def _identity(self, data):
+        return {"samples": [data.images]}
 
-        def finish(history):
-            if self.pooling is not None:  # the pose that most images have is the canonical one
-                network.recentre(usual_pose(network, images, shift, scale))
-            set_fitted(self, export(None), history)
-            self.reconstruction_error_ = reconstruction_error(network, images, shift, scale, self.loss == "bce")
+    def _module(self, data, generator):
+        architecture = self._architecture(data.images.shape[1:])
+        widest = self.width * 2 ** min(self.depth - 1, 64)  # of the encoder's levels, each twice as wide as the last
+        sizes = {name: getattr(self, name) for name in ("latent_channels", "width", "depth")}
+        check_size(widest * max(widest, self.latent_channels) * Group(self.group).order, **sizes)
+        return self._objective(EquivariantAutoencoderNetwork(**architecture, generator=generator), data)
 
-        train(
-            ReconstructionLoss(network, shift, scale, self.loss == "bce", self.pose_weight),
-            RowBatches(images, batch_size=self.batch_size, generator=generator),
-            name=type(self).__name__,
-            max_epochs=self.max_epochs,
-            optimizer=OPTIMIZERS["adam"],
-            learning_rate=self.learning_rate,
-            learning_rate_decay="cosine",
-            tol=self.tol,
-            n_iter_no_change=self.n_iter_no_change,
-            report=FitReport(self, X, None, None, self.max_epochs),
-            fitted_attributes=export,
-            finish=finish,
-            callbacks=self.callbacks or (),
-            verbose=self.verbose,
-        )
-        return self
+    def _restored(self, data, generator):
+        return self._objective(self._network(data.scale)[0].train(), data)
+
+    def _objective(self, network, data):
+        cross_entropy = self.loss == "bce"
+        return ReconstructionLoss(network.to(data.scale), data.shift, data.scale, cross_entropy, self.pose_weight)
+
+    def _batches(self, data, generator):
+        return RowBatches(data.images, batch_size=self.batch_size, generator=generator)
+
+    def _finish(self, objective, data, n_epochs):
+        if self.pooling is not None:  # the pose that most images have is the canonical one
+            network = objective.network
+            network.recentre(usual_pose(network, data.images, data.shift, data.scale))
+
+    def _export(self, objective, data):
+        network, group = objective.network, objective.network.group
+        return {
+            "weights": {name: value.detach().cpu().numpy().copy() for name, value in network.state_dict().items()},
+            "shift": data.shift.cpu().numpy(),
+            "scale": data.scale.cpu().numpy(),
+            "architecture": self._architecture(data.images.shape[1:]),
+            "embedding_shape": (self.latent_channels, group.order),
+            "elements": torch.stack([group.mirrored, group.angles], dim=1).double().cpu().numpy(),
+            "cross_entropy": self.loss == "bce",
+            "n_channels": data.images.shape[1],
+            "sample_shape": data.sample_shape,
+        }
+
+    def _results(self, objective, data):
+        spread = data.shift, data.scale
+        error = reconstruction_error(objective.network, data.images, *spread, self.loss == "bce")
+        objective.train()
+        return {"reconstruction_error_": error}
 
     def transform(self, X):
         """The features of images.
@@ -534,8 +566,11 @@ class EquivariantAutoencoder(
         state = self._state
         network = EquivariantAutoencoderNetwork(**state["architecture"], generator=torch.Generator())
         restore_weights(network, state["weights"], self)
-        shift, scale = (torch.tensor(np.asarray(state[name])).to(like) for name in ("shift", "scale"))
-        return network.to(like).eval(), shift, scale
+        return network.to(like).eval(), *self._spread(like)
+
+    def _spread(self, like):
+        """Mean and standard deviation of each channel of the images that were fitted first."""
+        return [torch.tensor(np.asarray(self._state[name])).to(like) for name in ("shift", "scale")]
 
     @torch.no_grad()
     def _over(self, X, function):

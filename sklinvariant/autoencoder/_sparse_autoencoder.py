@@ -7,29 +7,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import KW_ONLY
+from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
 import numpy as np
 import torch
-from sklearn.base import TransformerMixin, _fit_context
+from sklearn.base import TransformerMixin
 
-from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
+from sklinvariant._compat import fit_context, with_callbacks
 from sklinvariant.autoencoder._sparse_network import SparseAutoencoderNetwork
 from sklinvariant.base import (
     Array,
-    ArrayKind,
     Count,
     FittedState,
     NonNegative,
     OnDevice,
     Positive,
-    RandomState,
     RealNumber,
     RowFeaturesOutMixin,
     ShareInside,
     TorchEstimator,
-    Verbose,
     as_numbers,
     check_fitted,
     check_rows,
@@ -38,17 +35,19 @@ from sklinvariant.base import (
     keeps_state_on_failure,
     refuse_none,
     resolve_device,
-    torch_generator,
 )
 from sklinvariant.ops import in_safe_unit, largest_value
-from sklinvariant.training import OPTIMIZERS, RowBatches, set_fitted, train
+from sklinvariant.training import RowBatches, TrainedEstimator, WithOptimizer
 
 _LBFGS_STEPS = 20  # of one epoch; between epochs it remembers the curvature it has seen
 
 
-def _lbfgs(parameters, lr):
-    """Its line search finds the step by itself."""
-    return torch.optim.LBFGS(parameters, max_iter=_LBFGS_STEPS, history_size=20, line_search_fn="strong_wolfe")
+@dataclass
+class _Rows:
+    """Rows (n, d) of X over a unit."""
+
+    rows: torch.Tensor
+    unit: float
 
 
 @torch.no_grad()
@@ -59,7 +58,9 @@ def reconstruction_error(network, rows, at_once=8192):
 
 
 @declared
-class SparseAutoencoder(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, TorchEstimator):
+class SparseAutoencoder(
+    OnDevice, WithOptimizer, TrainedEstimator, RowFeaturesOutMixin, TransformerMixin, TorchEstimator
+):
     """Features of which few are on at a time, and from which the rows can be rebuilt: one hidden layer.
 
     ``h = σ(x Wᵀ + b)`` are the features and ``x̂ = h V + c`` the reconstruction (σ of that with
@@ -88,24 +89,9 @@ class SparseAutoencoder(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Tra
         Rows a step. ρ̂ is estimated from them: below some tens it is coarse. "lbfgs" takes all rows.
     learning_rate : float
         Step size at the start; "lbfgs" finds its own.
-    learning_rate_decay : {"cosine"} or None
-        The step falls to 0 along half a cosine over ``max_epochs``, or stays. ``partial_fit`` keeps it.
     optimizer : {"adam", "sgd", "lbfgs"} or torch.optim.Optimizer class
         "sgd" has momentum 0.9. "lbfgs" (on all rows at once, as in the notes) finds lower costs on some thousand rows,
         where an epoch has few steps; on many thousand Adam is sooner as low.
-    tol : float or None
-        Training stops when an epoch's loss has not fallen by this for ``n_iter_no_change`` epochs; None never.
-    n_iter_no_change : int
-        Epochs to wait for that.
-    warm_start : bool
-        Let `fit` go on from what was learned before.
-    callbacks : list of skorch callbacks or None
-        Called during training; they can monitor ``train_loss``. Those that cannot work are refused.
-        Callbacks of scikit-learn are set by ``set_callbacks``.
-    verbose : int
-        1 shows a bar of epochs.
-    random_state : int, RandomState or None
-        Seeds weights and order.
 
     Attributes
     ----------
@@ -162,17 +148,9 @@ class SparseAutoencoder(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Tra
     alpha: NonNegative = 0.03
     tied_weights: bool = False
     decoder: Literal["linear", "sigmoid"] = "linear"
-    max_epochs: Count = 30
     batch_size: Count = 256
     learning_rate: Positive = 0.02
-    learning_rate_decay: Literal["cosine"] | None = "cosine"
     optimizer: Literal["adam", "sgd", "lbfgs"] | Callable = "adam"
-    tol: NonNegative | None = None
-    n_iter_no_change: Count = 5
-    warm_start: bool = False
-    callbacks: list | tuple | None = None
-    verbose: Verbose = 0
-    random_state: RandomState = None
 
     components_ = FittedState("(n_components, n_features) encoding weights")
     intercept_ = FittedState("(n_components,) biases of the units")
@@ -181,7 +159,7 @@ class SparseAutoencoder(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Tra
 
     @keeps_state_on_failure
     @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
         """Learn the features.
 
@@ -204,12 +182,12 @@ class SparseAutoencoder(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Tra
         FloatingPointError
             Where the loss stops being finite; it names the epoch and what to change.
         """
-        again = self.warm_start and hasattr(self, "_state")
-        return self._learn(X, reset=not again, max_epochs=self.max_epochs, decay=self.learning_rate_decay)
+        self._train(X)
+        return self
 
     @keeps_state_on_failure
     @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None):
         """One pass over a part of the rows.
 
@@ -223,8 +201,8 @@ class SparseAutoencoder(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Tra
         -------
         self
         """
-        # a stream of parts has no last epoch that the step could fall to 0 at
-        return self._learn(X, reset=not hasattr(self, "_state"), max_epochs=1, decay=None)
+        self._train(X, partial=True)
+        return self
 
     def transform(self, X):
         """The features of rows: the activations of the hidden units.
@@ -269,8 +247,7 @@ class SparseAutoencoder(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Tra
     def _rows(self, X, *, reset):
         return check_rows(self, X, reset=reset).to(resolve_device(self.device, X))
 
-    def _learn(self, X, *, reset, max_epochs, decay):
-        container = ArrayKind(X)
+    def _data(self, X, y, generator, *, reset):
         rows = self._rows(X, reset=reset)
         if self.decoder == "sigmoid" and (rows.min() < 0 or rows.max() > 1):
             raise ValueError(
@@ -281,54 +258,47 @@ class SparseAutoencoder(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Tra
                 f"n_components={self.n_components} cannot go on from the {self._n_features_out} units learned before; "
                 "set warm_start=False, or fit a clone"
             )
-        generator = torch_generator(self.random_state)
         # the loss is of squares; a sigmoid decoder rebuilds values in 0-1 as they are
-        rows, unit = (rows, 1.0) if self.decoder == "sigmoid" else in_safe_unit(rows)
-        network = self._start(rows, generator) if reset else self._network(rows, unit)
+        return _Rows(rows, 1.0) if self.decoder == "sigmoid" else _Rows(*in_safe_unit(rows))
 
-        def export(network):
-            spread = network.spread * unit
-            size = 1.0 if network.sigmoid_decoder else spread
-            learned = {
-                "components": network.weight / spread,
-                "intercept": network.hidden_bias,
-                "decoder_components": network.decoder_weight * size,
-                "decoder_intercept": network.visible_bias * size,
-            }
-            learned = {key: value.detach().cpu().numpy().copy() for key, value in learned.items()}
-            state = {**learned, "spread": spread, "namespace": container.name}
-            return {"_state": state, "n_iter_": 0, "history_": []}
+    def _identity(self, data):
+        return {"samples": [data.rows]}
 
-        whole = self.optimizer == "lbfgs"
-        earlier = [] if reset else self.history_
-
-        def finish(history):
-            set_fitted(self, export(network), history, earlier)
-            self.reconstruction_error_ = reconstruction_error(network, rows) * unit * unit
-
-        train(
-            network,
-            RowBatches(rows, batch_size=len(rows) if whole else self.batch_size, generator=generator),
-            name=type(self).__name__,
-            max_epochs=max_epochs,
-            optimizer=_lbfgs if whole else OPTIMIZERS.get(self.optimizer, self.optimizer),
-            learning_rate=self.learning_rate,
-            learning_rate_decay=None if whole else decay,
-            tol=self.tol,
-            n_iter_no_change=self.n_iter_no_change,
-            report=FitReport(self, X, None, None, max_epochs),
-            fitted_attributes=export,
-            finish=finish,
-            callbacks=self.callbacks or (),
-            verbose=self.verbose,
-        )
-        return self
-
-    def _start(self, rows, generator):
-        check_size(self.n_components * rows.shape[1], n_components=self.n_components)
+    def _module(self, data, generator):
+        check_size(self.n_components * data.rows.shape[1], n_components=self.n_components)
         return SparseAutoencoderNetwork.start(
-            rows, self.n_components, generator, tied=self.tied_weights, **self._costs()
+            data.rows, self.n_components, generator, tied=self.tied_weights, **self._costs()
         )
+
+    def _restored(self, data, generator):
+        return self._network(data.rows, data.unit)
+
+    def _batches(self, data, generator):
+        batch_size = len(data.rows) if self.optimizer == "lbfgs" else self.batch_size
+        return RowBatches(data.rows, batch_size=batch_size, generator=generator)
+
+    def _make_optimizer(self, parameters, lr):
+        if self.optimizer != "lbfgs":
+            return super()._make_optimizer(parameters, lr)
+        # its line search finds the step by itself
+        return torch.optim.LBFGS(parameters, max_iter=_LBFGS_STEPS, history_size=20, line_search_fn="strong_wolfe")
+
+    def _decay(self):
+        return None if self.optimizer == "lbfgs" else super()._decay()
+
+    def _export(self, network, data):
+        spread = network.spread * data.unit
+        size = 1.0 if network.sigmoid_decoder else spread
+        learned = {
+            "components": network.weight / spread,
+            "intercept": network.hidden_bias,
+            "decoder_components": network.decoder_weight * size,
+            "decoder_intercept": network.visible_bias * size,
+        }
+        return {**{key: value.detach().cpu().numpy().copy() for key, value in learned.items()}, "spread": spread}
+
+    def _results(self, network, data):
+        return {"reconstruction_error_": reconstruction_error(network, data.rows) * data.unit * data.unit}
 
     def _network(self, like, unit=1.0):
         """The fitted network, on the device and in the precision of rows, for rows divided by a unit."""

@@ -9,29 +9,27 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import KW_ONLY
+from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import torch
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, TransformerMixin, _fit_context, clone
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, TransformerMixin, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_consistent_length, get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
-from sklinvariant._compat import CallbackSupportMixin, FitReport, raise_for_params, with_callbacks
+from sklinvariant._compat import fit_context, raise_for_params, with_callbacks
 from sklinvariant.base import (
     Array,
-    ArrayKind,
     Count,
     CountOrZero,
     FittedState,
     NonNegative,
     OnDevice,
     Positive,
-    RandomState,
     RealNumber,
     TorchEstimator,
-    Verbose,
     Weights,
     Whole,
     check_fitted,
@@ -43,14 +41,13 @@ from sklinvariant.base import (
     refuse_none,
     resolve_device,
     restore_weights,
-    torch_generator,
 )
 from sklinvariant.cluster._class_network import ClassNetwork
 from sklinvariant.cluster._iic_clusterer import IICClusterer
 from sklinvariant.cluster._partly_labelled import PartlyLabelledClassifier
 from sklinvariant.networks import LinearCost, fit_cost
 from sklinvariant.pairs import changed, default_views, same, shuffled
-from sklinvariant.training import OPTIMIZERS, prepare_targets, set_fitted, train
+from sklinvariant.training import Task, TrainedEstimator, WithOptimizer, prepare_targets
 from sklinvariant.transforms import Transform
 
 _AT_ONCE = 1024  # samples that are seen at a time
@@ -84,6 +81,15 @@ class LabelledBatches:
         for index in shuffled(torch.arange(len(self), device=samples.device), self.batch_size, self.generator):
             seen = changed(samples.index_select(0, index), self.views, self.generator)
             yield LabelledBatch(seen, target[index], weight[index]), None
+
+
+@dataclass
+class _Labelled:
+    """All labelled samples, as one batch, their task, and the seed of the views in prediction."""
+
+    batch: LabelledBatch
+    task: Task
+    seed: int
 
 
 def views_of(clusterer, n_axes, n_channels):
@@ -127,7 +133,8 @@ def mean_features(network, samples, views, n_views, seed):
 @declared
 class IICClassifier(
     OnDevice,
-    CallbackSupportMixin,
+    WithOptimizer,
+    TrainedEstimator,
     ClassNamePrefixFeaturesOutMixin,
     PartlyLabelledClassifier,
     TransformerMixin,
@@ -162,21 +169,19 @@ class IICClassifier(
         Step size of the trunk at the start; 0 leaves it as it is.
     learning_rate_decay : {"cosine"} or None
         The steps fall to 0 along half a cosine over ``max_epochs``, or stay.
-    optimizer : {"adam", "sgd"} or torch.optim.Optimizer class
-        "sgd" has momentum 0.9.
-    tol : float or None
-        Training stops when an epoch's loss has not fallen by this for ``n_iter_no_change`` epochs; None never.
-    n_iter_no_change : int
-        Epochs to wait for that.
     class_weight : dict, "balanced" or None
         Weights of the classes.
     unlabeled_value : label or None
         The rows of y that have no label. None where all rows have one, and -1 is a class.
+    warm_start : bool
+        Let `fit` go on fine-tuning what was learned before, for the same classes. The clusterer is not fitted again.
+    checkpoint : str, path or None
+        A file that `fit` writes after each epoch of fine-tuning, and from which the same fit of the same samples goes
+        on where it was interrupted, to the same model. It is gone when the fit is done. The clusterer is fitted anew
+        before: give it a ``random_state``, and a checkpoint of its own, or freeze it.
     callbacks : list of skorch callbacks or None
         Called during fine-tuning; they can monitor ``train_loss``. Those that cannot work are refused.
         Callbacks of scikit-learn are set by ``set_callbacks``.
-    verbose : int
-        1 shows a bar of epochs.
     random_state : int, RandomState or None
         Seeds order and views.
 
@@ -238,15 +243,8 @@ class IICClassifier(
     batch_size: Count = 64
     learning_rate: Positive = 1e-3
     trunk_learning_rate: NonNegative = 3e-4
-    learning_rate_decay: Literal["cosine"] | None = "cosine"
-    optimizer: Literal["adam", "sgd"] | Callable = "adam"
-    tol: NonNegative | None = None
-    n_iter_no_change: Count = 5
     class_weight: dict | Literal["balanced"] | None = None
     unlabeled_value: Any = -1
-    callbacks: list | tuple | None = None
-    verbose: Verbose = 0
-    random_state: RandomState = None
     classes_ = FittedState("Class labels.")
     coef_ = FittedState("Weights of the linear model on the fine-tuned features.")
     intercept_ = FittedState("Offsets of the linear model.")
@@ -259,7 +257,7 @@ class IICClassifier(
 
     @keeps_state_on_failure
     @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=False)
+    @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y, **params):
         """Fit the clusterer to all samples, and fine-tune its trunk with those that have a label.
 
@@ -280,7 +278,8 @@ class IICClassifier(
         Raises
         ------
         ValueError
-            Where no row has a label, or all have the same one; and for what the clusterer cannot take.
+            Where no row has a label, or all have the same one; for what the clusterer cannot take; and where
+            ``warm_start`` cannot go on, from other classes or another clusterer.
         NotFittedError
             For a frozen clusterer that is not fitted.
         FloatingPointError
@@ -318,49 +317,56 @@ class IICClassifier(
             name=type(self).__name__,
             whole=True,
         )
-        self.clusterer_ = clone(self.clusterer).fit(X, None, **process_routing(self, "fit", **params).clusterer.fit)
-        return self._tune(X, labels, labelled, targets)
-
-    def _tune(self, X, labels, labelled, targets):
-        samples, task, container = self._samples(X), targets.task, ArrayKind(X)
-        samples = samples[torch.from_numpy(labelled).to(samples.device)]
-        values = targets.values.to(samples) if task.kind == "binary" else targets.values.to(samples.device)
-        everything = LabelledBatch(samples, values, targets.weight.to(samples))
-        generator = torch_generator(self.random_state)
-        seed = generator.initial_seed()
-        network = ClassNetwork(self._inner._network(samples))
-        features = mean_features(network.eval(), samples, same, 1, seed)
-        network.trunk.draw_from(generator)
-        network.head = LinearCost.start(features, everything.weight, task.n_outputs, "log_loss", self.alpha)
-        fit_cost(network.head, features, everything.target, everything.weight, max_iter=200, exact=False)
-
-        def export(network):
-            state = network.export() | {"classes": task.classes, "seed": seed, "namespace": container.name}
-            return {"_state": state, "n_iter_": 0, "history_": []}
-
-        report = FitReport(self, X, labels, None, self.max_epochs)
-        batches = LabelledBatches(everything, self._views(samples), batch_size=self.batch_size, generator=generator)
-        self._train(network, batches, report, export)
+        if not self._goes_on():
+            routed = process_routing(self, "fit", **params)
+            self.clusterer_ = clone(self.clusterer).fit(X, None, **routed.clusterer.fit)
+        self._train(X, labels, labelled=labelled, targets=targets)
         return self
 
-    def _train(self, network, batches, report, export):
-        train(
-            network,
-            batches,
-            name=type(self).__name__,
-            max_epochs=self.max_epochs,
-            optimizer=OPTIMIZERS[self.optimizer] if isinstance(self.optimizer, str) else self.optimizer,
-            learning_rate=self.learning_rate,
-            learning_rates={"trunk.*": self.trunk_learning_rate},
-            learning_rate_decay=self.learning_rate_decay,
-            tol=self.tol,
-            n_iter_no_change=self.n_iter_no_change,
-            report=report,
-            fitted_attributes=export,
-            finish=lambda history: set_fitted(self, export(network), history),
-            callbacks=self.callbacks or (),
-            verbose=self.verbose,
-        )
+    def _data(self, X, y, generator, *, reset, labelled, targets):
+        task, samples = targets.task, self._samples(X)
+        if not reset and task.classes.tolist() != self.classes_.tolist():
+            raise ValueError(
+                f"{type(self).__name__} cannot go on with the classes {task.classes.tolist()}: it was fitted with "
+                f"{self.classes_.tolist()}. Set warm_start=False, or fit a clone"
+            )
+        samples = samples[torch.from_numpy(labelled).to(samples.device)]
+        values = targets.values.to(samples) if task.kind == "binary" else targets.values.to(samples.device)
+        batch = LabelledBatch(samples, values, targets.weight.to(samples))
+        return _Labelled(batch, task, generator.initial_seed())
+
+    def _identity(self, data):
+        batch = data.batch
+        trunk = self._inner._state["network"].values()
+        return {
+            "samples": [batch.samples],
+            "targets": [batch.target, batch.weight],
+            "fitted clusterer": [torch.tensor(np.asarray(value)) for value in trunk],
+        }
+
+    def _module(self, data, generator):
+        batch = data.batch
+        network = ClassNetwork(self._inner._network(batch.samples))
+        features = mean_features(network.eval(), batch.samples, same, 1, data.seed)
+        network.trunk.draw_from(generator)
+        network.head = LinearCost.start(features, batch.weight, data.task.n_outputs, "log_loss", self.alpha)
+        fit_cost(network.head, features, batch.target, batch.weight, max_iter=200, exact=False)
+        return network
+
+    def _restored(self, data, generator):
+        network = self._network(data.batch.samples)
+        network.trunk.draw_from(generator)
+        return network
+
+    def _batches(self, data, generator):
+        views = self._views(data.batch.samples)
+        return LabelledBatches(data.batch, views, batch_size=self.batch_size, generator=generator)
+
+    def _learning_rates(self):
+        return {"trunk.*": self.trunk_learning_rate}
+
+    def _export(self, network, data):
+        return network.export() | {"classes": data.task.classes, "seed": data.seed}
 
     def transform(self, X):
         """The features that the fine-tuned trunk gives to the linear model, averaged over the views.
@@ -486,12 +492,16 @@ class IICClassifier(
     def _features(self, X):
         """(n, D) features, and the network."""
         samples = self._samples(X)
-        trunk = self._inner._network(samples)
-        restore_weights(trunk.trunk, self._state["trunk"], self)
-        network = ClassNetwork.restore(trunk, self._state, self.alpha)
+        network = self._network(samples)
         views = self._views(samples)
         n_views = 1 if views is same else self.n_views
         return mean_features(network, samples, views, n_views, self._state["seed"]), network
+
+    def _network(self, samples):
+        """The fitted network, on the device and in the precision of samples."""
+        trunk = self._inner._network(samples)
+        restore_weights(trunk.trunk, self._state["trunk"], self)
+        return ClassNetwork.restore(trunk, self._state, self.alpha)
 
     def _scores(self, X):
         features, network = self._features(X)

@@ -7,19 +7,18 @@ segmentation", equations 1-4.
 from __future__ import annotations
 
 import math
-import os
 import warnings
 from collections.abc import Callable
-from dataclasses import KW_ONLY
+from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, _fit_context
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 
-from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
+from sklinvariant._compat import fit_context, with_callbacks
 from sklinvariant.base import (
     Array,
     ArrayKind,
@@ -27,11 +26,8 @@ from sklinvariant.base import (
     Each,
     FittedState,
     Maybe,
-    NonNegative,
     OnDevice,
     Positive,
-    RandomState,
-    Verbose,
     Weights,
     Whole,
     as_tensor,
@@ -66,7 +62,7 @@ from sklinvariant.pairs import (
     temporal_pairs,
     warn_of_shuffled,
 )
-from sklinvariant.training import OPTIMIZERS, Checkpoint, set_fitted, train
+from sklinvariant.training import TrainedEstimator, WithOptimizer
 
 _AT_ONCE = 1024  # samples that are assigned at a time
 _MEASURED = 20_000  # pairs, at least, by which heads are compared,
@@ -94,6 +90,16 @@ def measure(network, source, pairs, n_draws):
     return total
 
 
+@dataclass
+class _Pairs:
+    """Samples (n, ...), the first ones of pairs among them, where pairs come from, and those for the main heads."""
+
+    samples: torch.Tensor
+    firsts: torch.Tensor
+    source: ViewPairs | PartnerPairs
+    main: torch.Tensor
+
+
 def draws_for(pairs):
     """How many of each of these pairs to measure, so that heads which differ little can be told apart."""
     return min(_MOST_DRAWS, math.ceil(_MEASURED / len(pairs)))
@@ -101,7 +107,13 @@ def draws_for(pairs):
 
 @declared
 class IICClusterer(
-    OnDevice, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, ImageEstimator
+    OnDevice,
+    WithOptimizer,
+    TrainedEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    ClusterMixin,
+    TransformerMixin,
+    ImageEstimator,
 ):
     """Clusters found by a network that maximises the mutual information between the clusters of paired samples.
 
@@ -150,31 +162,12 @@ class IICClusterer(
     batch_size : int
         Pairs a step, not counting repeats; at least ``n_clusters``. P is estimated from them: small batches make I
         look larger than it is.
-    learning_rate : float
-        Step size at the start.
-    learning_rate_decay : {"cosine"} or None
-        The step falls to 0 along half a cosine over ``max_epochs``, or stays. ``partial_fit`` keeps it.
-    optimizer : {"adam", "sgd"} or torch.optim.Optimizer class
-        "sgd" has momentum 0.9.
     tol : float or None
         Training stops when an epoch's loss, in parts of ln k, has not fallen by this for ``n_iter_no_change`` epochs;
         None never.
-    n_iter_no_change : int
-        Epochs to wait for that.
     image_shape : tuple or None
         (h, w) or (h, w, c) of images given as flat rows, whose whole numbers are then pixels 0-255. Without it rows are
         features, which are taken as they are.
-    warm_start : bool
-        Let `fit` go on from what was learned before.
-    checkpoint : str, path or None
-        A file that `fit` writes after each epoch, and from which the same fit of the same samples goes on where it was
-        interrupted, to the same model. It is gone when the fit is done. Where it cannot be written (a full disk), or
-        another fit writes it too, the fit goes on with a warning.
-    callbacks : list of skorch callbacks or None
-        Called during training; they can monitor ``train_loss``. Those that cannot work are refused.
-        Callbacks of scikit-learn are set by ``set_callbacks``.
-    verbose : int
-        1 shows a bar of epochs.
     random_state : int, RandomState or None
         Seeds weights, order and pairs.
 
@@ -237,16 +230,7 @@ class IICClusterer(
     max_epochs: Count = 100
     batch_size: Count = 1000
     learning_rate: Positive = 3e-3
-    learning_rate_decay: Literal["cosine"] | None = "cosine"
-    optimizer: Literal["adam", "sgd"] | Callable = "adam"
-    tol: NonNegative | None = None
-    n_iter_no_change: Count = 5
     image_shape: tuple | list | None = None
-    warm_start: bool = False
-    checkpoint: str | os.PathLike | None = None
-    callbacks: list | tuple | None = None
-    verbose: Verbose = 0
-    random_state: RandomState = None
 
     labels_ = FittedState("(n,) clusters of the samples of the last fit")
     mutual_information_ = FittedState("(n_heads,) mutual information in nats")
@@ -269,7 +253,7 @@ class IICClusterer(
 
     @keeps_state_on_failure
     @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None, groups=None, auxiliary=None):
         """Learn the clusters.
 
@@ -307,9 +291,7 @@ class IICClusterer(
         UserWarning
             With ``pairs="temporal"`` and no ``groups``, if the rows do not look like frames in temporal order.
         """
-        again = self.warm_start and hasattr(self, "_state")
-        settings = {"max_epochs": self.max_epochs, "decay": self.learning_rate_decay, "file": self.checkpoint}
-        self._learn(X, groups, auxiliary, reset=not again, **settings)
+        self._train(X, groups=groups, auxiliary=auxiliary)
         self._warn()
         return self
 
@@ -335,7 +317,7 @@ class IICClusterer(
 
     @keeps_state_on_failure
     @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None, groups=None, auxiliary=None):
         """One pass over a part of the samples, whose pairs lie within the part.
 
@@ -353,7 +335,8 @@ class IICClusterer(
         -------
         self
         """
-        return self._learn(X, groups, auxiliary, reset=not hasattr(self, "_state"), max_epochs=1, decay=None)
+        self._train(X, groups=groups, auxiliary=auxiliary, partial=True)
+        return self
 
     def predict(self, X):
         """The cluster of each sample.
@@ -488,81 +471,71 @@ class IICClusterer(
             raise ValueError(f"batch_size={self.batch_size} should be >= n_clusters={self.n_clusters}")
         check_size((self.n_overclusters or 0) ** 2, n_overclusters=self.n_overclusters)
 
-    def _learn(self, X, groups, auxiliary, *, reset, max_epochs, decay, file=None):
-        container = ArrayKind(X)
+    def _data(self, X, y, generator, *, reset, groups, auxiliary):
         explicit = self.pairs == "explicit"
         samples = self._samples(X, reset=reset, paired=explicit)
         firsts = samples[::2] if explicit else samples
         auxiliary = self._auxiliary(auxiliary, len(firsts), samples.device)
         self._check_numbers(len(firsts) if auxiliary is None else int((~auxiliary).sum()) // (2 if explicit else 1))
-        generator = torch_generator(self.random_state)
         source = self._source(samples, groups, auxiliary, generator)
         if self.pairs == "temporal" and groups is None:
             warn_of_shuffled(samples, type(self).__name__)
         main = torch.arange(len(source), device=samples.device) if auxiliary is None else source.without(auxiliary)
         if len(main) == 0:
             raise ValueError("there is no pair without an auxiliary sample, and so none for the main heads")
-        before, checkpoint, written = 0 if reset else self.n_iter_, None, None
-        if file is not None:
-            checkpoint = Checkpoint(file, self, samples, (source.rows, main), before=before)
-            written = checkpoint.read()
-            before = checkpoint.before
-        seed = generator.initial_seed() + before
-        generator.manual_seed(seed)  # other views and another order than in the epochs before
-        network = self._start(samples, generator) if reset else self._network(samples)
+        return _Pairs(samples, firsts, source, main)
+
+    def _identity(self, data):
+        return {"samples": [data.samples], "groups or auxiliary samples": [data.source.rows, data.main]}
+
+    def _reseed(self, generator, before):
+        generator.manual_seed(generator.initial_seed() + before)  # other views and another order than in those epochs
+
+    def _module(self, data, generator):
+        network = self._start(data.samples, generator)
         network.draw_from(generator)
-        optimizer = OPTIMIZERS.get(self.optimizer, self.optimizer)
-        steps = {"batch_size": self.batch_size, "learning_rate": self.learning_rate}
-        if reset and self.init == "merge" and written is None:
-            weight = self.entropy_weight
+        return network
+
+    def _restored(self, data, generator):
+        network = self._network(data.samples)
+        network.draw_from(generator)
+        return network
+
+    def _pretrain(self, network, data):
+        if self.init == "merge":
+            source, main, weight = data.source, data.main, self.entropy_weight
             labels = merged_labels(source, main, self.n_clusters, self.n_heads, entropy_weight=weight)
-            pretrain_heads(network, source, main, labels, optimizer=optimizer, **steps)
+            steps = {"batch_size": self.batch_size, "learning_rate": self.learning_rate}
+            pretrain_heads(network, source, main, labels, optimizer=self._make_optimizer, **steps)
 
-        def export(network):
-            source.generator = torch.Generator().manual_seed(seed)
-            joint = measure(network, source, main, draws_for(main))
-            source.generator = generator  # a callback that looks at the model does not change what is drawn next
-            best = int(network.losses(joint).argmin())
-            information = joint_information(joint).clamp_min(0).cpu().numpy()
-            state = {
-                "network": {name: value.cpu().numpy().copy() for name, value in network.state_dict().items()},
-                "n_trunk_features": network.heads.linear.in_features,
-                "n_channels": samples.shape[-1] if samples.ndim == 4 else None,
-                "sample_shape": list(samples.shape[1:]),
-                "best_head": best,
-                "labels": assign(network, firsts)[1][:, best].argmax(1).cpu().numpy(),
-                "mutual_information": information,
-                "mutual_information_ratio": information / max_entropy(self.n_clusters),
-                "namespace": container.name,
-            }
-            network.train()
-            return {"_state": state, "n_iter_": 0, "history_": []}
-
-        earlier = self.history_[:before] if before else []
-        train(
-            network,
-            SamplePairBatches(
-                source,
-                main,
-                batch_size=self.batch_size,
-                n_repeats=self.n_repeats,
-                with_auxiliary=self.n_overclusters is not None,
-            ),
-            name=type(self).__name__,
-            max_epochs=max_epochs,
-            optimizer=optimizer,
-            learning_rate=self.learning_rate,
-            learning_rate_decay=decay,
-            tol=self.tol,
-            n_iter_no_change=self.n_iter_no_change,
-            report=FitReport(self, X, None, None, max_epochs),
-            fitted_attributes=export,
-            finish=lambda history: set_fitted(self, export(network), history, earlier),
-            callbacks=self.callbacks or (),
-            verbose=self.verbose,
-            checkpoint=checkpoint,
+    def _batches(self, data, generator):
+        return SamplePairBatches(
+            data.source,
+            data.main,
+            batch_size=self.batch_size,
+            n_repeats=self.n_repeats,
+            with_auxiliary=self.n_overclusters is not None,
         )
-        return self
+
+    def _export(self, network, data):
+        samples, source, generator = data.samples, data.source, data.source.generator
+        source.generator = torch.Generator().manual_seed(generator.initial_seed())
+        joint = measure(network, source, data.main, draws_for(data.main))
+        source.generator = generator  # a callback that looks at the model does not change what is drawn next
+        best = int(network.losses(joint).argmin())
+        information = joint_information(joint).clamp_min(0).cpu().numpy()
+        state = {
+            "network": {name: value.cpu().numpy().copy() for name, value in network.state_dict().items()},
+            "n_trunk_features": network.heads.linear.in_features,
+            "n_channels": samples.shape[-1] if samples.ndim == 4 else None,
+            "sample_shape": list(samples.shape[1:]),
+            "best_head": best,
+            "labels": assign(network, data.firsts)[1][:, best].argmax(1).cpu().numpy(),
+            "mutual_information": information,
+            "mutual_information_ratio": information / max_entropy(self.n_clusters),
+        }
+        network.train()
+        return state
 
     def _warn(self):
         counts = np.bincount(self.labels_, minlength=self.n_clusters)

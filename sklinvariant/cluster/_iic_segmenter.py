@@ -6,28 +6,23 @@ import functools
 import itertools
 import math
 import warnings
-from dataclasses import KW_ONLY
+from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 
-from sklinvariant._compat import CallbackSupportMixin, FitReport, with_callbacks
+from sklinvariant._compat import fit_context, with_callbacks
 from sklinvariant.base import (
     Array,
-    ArrayKind,
     Count,
     CountOrZero,
     Each,
     FittedState,
     NonNegative,
     OnDevice,
-    Positive,
-    RandomState,
-    Verbose,
     Weights,
     Whole,
     check_fitted,
@@ -36,14 +31,13 @@ from sklinvariant.base import (
     integers,
     keeps_state_on_failure,
     resolve_device,
-    torch_generator,
 )
 from sklinvariant.cluster._dense_mutual_information import dense_joints
 from sklinvariant.cluster._segmentation_trunk import SegmentationNetwork, SegmentationTrunk
 from sklinvariant.images import ImageEstimator, check_pixels, image_array, list_of_images, scale_pixels
 from sklinvariant.ops import joint_information, resample
 from sklinvariant.pairs import CropPairs
-from sklinvariant.training import OPTIMIZERS, set_fitted, train
+from sklinvariant.training import TrainedEstimator, WithOptimizer
 from sklinvariant.transforms import Flip, Transform
 
 _STUCK = 0.05  # of ln k: neighbours say as good as nothing of each other
@@ -112,8 +106,22 @@ class DenseInformation(nn.Module):
         return [(first * pair.masks, resample(second, pair.back) * pair.masks) for first, second in both]
 
 
+@dataclass
+class _Images:
+    """A list of images (c, h, w), the mean and standard deviation of their channels, and pairs of their crops.
+
+    ``counts`` (k,) is set at the end: how many pixels take each cluster.
+    """
+
+    images: list
+    shift: torch.Tensor
+    scale: torch.Tensor
+    crops: CropPairs
+    counts: np.ndarray | None = None
+
+
 @declared
-class IICSegmenter(OnDevice, CallbackSupportMixin, ImageEstimator):
+class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, ImageEstimator):
     """A cluster for each pixel, learned without labels: predictable from the pixel's neighbours and under transforms.
 
     A small convolutional network gives each pixel u probabilities Φ_u(x) of k clusters. It learns by maximising the
@@ -153,20 +161,9 @@ class IICSegmenter(OnDevice, CallbackSupportMixin, ImageEstimator):
         Passes over the images.
     batch_size : int
         Crops a step, at most.
-    learning_rate : float
-        Step of Adam; it falls to 0 along half a cosine over ``max_epochs``. `partial_fit` keeps it.
     tol : float or None
         Training stops when an epoch's loss, in nats, has not fallen by this for ``n_iter_no_change`` epochs; None
         never, so that the step comes to its end.
-    n_iter_no_change : int
-        Epochs to wait for that.
-    warm_start : bool
-        Let `fit` go on from what was learned before.
-    callbacks : list of skorch callbacks or None
-        Called during training; they can monitor ``train_loss``. Those that cannot work are refused.
-        Callbacks of scikit-learn are set by ``set_callbacks``.
-    verbose : int
-        1 shows a bar of epochs.
     random_state : int, RandomState or None
         Seeds weights, crops, transformations and order.
 
@@ -236,13 +233,6 @@ class IICSegmenter(OnDevice, CallbackSupportMixin, ImageEstimator):
     image_shape: tuple | list | None = None
     max_epochs: Count = 20
     batch_size: Count = 4
-    learning_rate: Positive = 0.01
-    tol: NonNegative | None = None
-    n_iter_no_change: Count = 5
-    warm_start: bool = False
-    callbacks: list | tuple | None = None
-    verbose: Verbose = 0
-    random_state: RandomState = None
 
     mutual_information_ = FittedState("(n_heads,) mutual information in nats")
     mutual_information_ratio_ = FittedState("(n_heads,) mutual information in parts of ln k")
@@ -255,7 +245,7 @@ class IICSegmenter(OnDevice, CallbackSupportMixin, ImageEstimator):
 
     @keeps_state_on_failure
     @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
         """Learn the clusters.
 
@@ -283,14 +273,12 @@ class IICSegmenter(OnDevice, CallbackSupportMixin, ImageEstimator):
         ConvergenceWarning
             Where clusters are left without pixels, and where neighbours share no information about clusters.
         """
-        again = self.warm_start and hasattr(self, "_state")
-        counts = self._learn(X, reset=not again, max_epochs=self.max_epochs, decay="cosine")
-        self._warn(counts)
+        self._warn(self._train(X).counts)
         return self
 
     @keeps_state_on_failure
     @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None):
         """One pass over a part of the images; those of the first call set the scale of the channels, which then stays.
 
@@ -305,82 +293,74 @@ class IICSegmenter(OnDevice, CallbackSupportMixin, ImageEstimator):
         -------
         self
         """
-        # a stream of parts has no last epoch that the step could fall to 0 at
-        self._learn(X, reset=not hasattr(self, "_state"), max_epochs=1, decay=None)
+        self._train(X, partial=True)
         return self
 
-    def _learn(self, X, *, reset, max_epochs, decay):
-        """Set the fitted state; how many pixels take each cluster."""
+    def _data(self, X, y, generator, *, reset):
         images = self._channels_first(X, reset=reset)
-        like = scale_pixels(images[0])
-        generator = torch_generator(self.random_state)
-        seed = generator.initial_seed()
-        shift, scale = channel_spread(images) if reset else self._spread(like)
-        extra = 3 * self.n_clusters if self.n_overclusters is None else self.n_overclusters
+        shift, scale = channel_spread(images) if reset else self._spread(scale_pixels(images[0]))
+        extra = self._n_auxiliary()
         most = max(extra, self.n_clusters)  # whose joint probabilities are a matrix for each displacement
         sizes = {"n_clusters": self.n_clusters, "n_overclusters": extra, "half_window": self.half_window}
         check_size(most**2 * (2 * self.half_window + 1) ** 2, **sizes)
         check_size(self.width**2, width=self.width)
-        heads = [self.n_clusters] * self.n_heads + [extra] * (extra > 0)
-        if reset:
-            network = SegmentationNetwork.start(len(like), self.width, heads, generator).to(like)
-        else:
-            network = self._network(like, heads, self.width)
-        objective = DenseInformation(
-            network, self.n_heads, shift, scale, self.half_window, self.average, self.entropy_weight
-        )
-        batches = CropPairs(
+        crops = CropPairs(
             images,
             Flip() if self.transforms is None else self.transforms,
             tile_size=self.tile_size,
             batch_size=self.batch_size,
             generator=generator,
         )
+        return _Images(images, shift, scale, crops)
 
-        def measured():
-            batches.generator = torch.Generator().manual_seed(seed)
-            result = objective.measure(batches)
-            batches.generator = generator  # a callback that looks at the model does not change what is drawn next
-            return [values.cpu().numpy() for values in result]
+    def _n_auxiliary(self):
+        return 3 * self.n_clusters if self.n_overclusters is None else self.n_overclusters
 
-        def export(information, losses):
-            state = {
-                "weights": {name: value.cpu().numpy().copy() for name, value in network.state_dict().items()},
-                "shift": shift.cpu().numpy(),
-                "scale": scale.cpu().numpy(),
-                "heads": heads,
-                "width": self.width,
-                "best_head": int(losses.argmin()),
-                "mutual_information": information,
-                "mutual_information_ratio": information / (math.log(self.n_clusters) or 1.0),  # 0 of a single cluster
-                "n_channels": len(like),
-                "namespace": ArrayKind(X).name,
-            }
-            return {"_state": state, "n_iter_": 0, "history_": []}
+    def _heads(self):
+        """Clusters of each head."""
+        extra = self._n_auxiliary()
+        return [self.n_clusters] * self.n_heads + [extra] * (extra > 0)
 
-        earlier = [] if reset else self.history_
+    def _identity(self, data):
+        return {"samples": data.images}
 
-        def finish(history):
-            information, losses, counts = measured()
-            set_fitted(self, export(information, losses), history, earlier)
-            return counts[self.best_head_]
+    def _module(self, data, generator):
+        network = SegmentationNetwork.start(len(data.shift), self.width, self._heads(), generator)
+        return self._objective(network.to(data.shift), data)
 
-        return train(
-            objective,
-            batches,
-            name=type(self).__name__,
-            max_epochs=max_epochs,
-            optimizer=OPTIMIZERS["adam"],
-            learning_rate=self.learning_rate,
-            learning_rate_decay=decay,
-            tol=self.tol,
-            n_iter_no_change=self.n_iter_no_change,
-            report=FitReport(self, X, None, None, max_epochs),
-            fitted_attributes=lambda objective: export(*measured()[:2]),
-            finish=finish,
-            callbacks=self.callbacks or (),
-            verbose=self.verbose,
-        )
+    def _restored(self, data, generator):
+        return self._objective(self._network(data.shift, self._heads(), self.width), data)
+
+    def _objective(self, network, data):
+        settings = self.half_window, self.average, self.entropy_weight
+        return DenseInformation(network, self.n_heads, data.shift, data.scale, *settings)
+
+    def _batches(self, data, generator):
+        return data.crops
+
+    def _export(self, objective, data):
+        information, losses, counts = self._measured(objective, data.crops)
+        best = int(losses.argmin())
+        data.counts = counts[best]
+        weights = objective.network.state_dict()
+        return {
+            "weights": {name: value.cpu().numpy().copy() for name, value in weights.items()},
+            "shift": data.shift.cpu().numpy(),
+            "scale": data.scale.cpu().numpy(),
+            "heads": self._heads(),
+            "width": self.width,
+            "best_head": best,
+            "mutual_information": information,
+            "mutual_information_ratio": information / (math.log(self.n_clusters) or 1.0),  # 0 of a single cluster
+            "n_channels": len(data.shift),
+        }
+
+    def _measured(self, objective, crops):
+        generator = crops.generator
+        crops.generator = torch.Generator().manual_seed(generator.initial_seed())
+        result = objective.measure(crops)
+        crops.generator = generator  # a callback that looks at the model does not change what is drawn next
+        return [values.cpu().numpy() for values in result]
 
     def _warn(self, counts):
         ratio = self.mutual_information_ratio_[self.best_head_]

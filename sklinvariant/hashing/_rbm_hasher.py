@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY
+from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from sklearn.base import _fit_context
 from sklearn.utils.validation import check_is_fitted
 
-from sklinvariant._compat import FitReport, with_callbacks
+from sklinvariant._compat import fit_context, with_callbacks
 from sklinvariant.base import (
     Array,
     Count,
     FittedState,
     NonNegative,
     Positive,
-    RandomState,
     Share,
     ShareBelowOne,
     Text,
-    Verbose,
     check_computed,
     check_fitted,
     check_size,
@@ -38,11 +35,19 @@ from sklinvariant.hashing._rbm import (
     pseudo_log_likelihood,
     start_weights,
 )
-from sklinvariant.training import RowBatches, set_fitted, train
+from sklinvariant.training import RowBatches, TrainedEstimator
+
+
+@dataclass
+class _Visible:
+    """Rows (n, d) as the machine sees them, and what took them there."""
+
+    v: torch.Tensor
+    scaling: dict
 
 
 @declared
-class RBMHasher(Hasher):
+class RBMHasher(TrainedEstimator, Hasher):
     """A code of bits that are on equally often and do not depend on each other: the hidden units of an RBM.
 
     The machine models the rows, ``P(z_j|x) = σ(w_j·x + b_j)`` and ``P(x_i|z) = σ(w_i·z + c_i)`` (equations 5 and 6),
@@ -80,13 +85,6 @@ class RBMHasher(Hasher):
         coarse.
     max_epochs : int
         Passes over the rows.
-    warm_start : bool
-        Let `fit` go on from what was learned before.
-    callbacks : list of skorch callbacks or None
-        Called during training; they can monitor ``train_loss``. Those that cannot work are refused.
-        Callbacks of scikit-learn are set by ``set_callbacks``.
-    verbose : int
-        1 shows a bar of epochs.
     random_state : int, RandomState or None
         Seeds weights, order and states.
 
@@ -107,6 +105,9 @@ class RBMHasher(Hasher):
 
     Notes
     -----
+    There is no ``optimizer``: the gradient of contrastive divergence is not that of a loss, and the machine makes its
+    own steps, with momentum.
+
     Equation 8 stands in the paper with λ h(B) inside the logarithm and a sign that would drive activations away from
     their targets; here the objective is ``-Σ log P(x) - λ h(B)``, of which the gradient is that of the machine with
     ``z - λ (z - t)`` in the place of the activations z of the data. The paper does not say how targets are chosen:
@@ -151,10 +152,7 @@ class RBMHasher(Hasher):
     weight_decay: NonNegative = 0.0002
     batch_size: Count = 100
     max_epochs: Count = 20
-    warm_start: bool = False
-    callbacks: list | tuple | None = None
-    verbose: Verbose = 0
-    random_state: RandomState = None
+    learning_rate_decay: Literal["cosine"] | None = None
 
     components_ = FittedState("(n_bits, n_features) weights")
     intercept_hidden_ = FittedState("(n_bits,) biases of the bits")
@@ -164,7 +162,7 @@ class RBMHasher(Hasher):
 
     @keeps_state_on_failure
     @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
         """Learn the machine.
 
@@ -187,12 +185,12 @@ class RBMHasher(Hasher):
         FloatingPointError
             Where the loss stops being finite; it names the epoch and what to change.
         """
-        again = self.warm_start and hasattr(self, "_state")
-        return self._learn_rows(X, reset=not again, max_epochs=self.max_epochs)
+        self._train(X)
+        return self
 
     @keeps_state_on_failure
     @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None):
         """One pass over a part of the rows; the first call fits the scaling, which then stays.
 
@@ -206,7 +204,8 @@ class RBMHasher(Hasher):
         -------
         self
         """
-        return self._learn_rows(X, reset=not hasattr(self, "_state"), max_epochs=1)
+        self._train(X, partial=True)
+        return self
 
     def activations(self, X):
         """P(z = 1 | x) of each bit, equation 5.
@@ -264,49 +263,40 @@ class RBMHasher(Hasher):
         shift, scale = (torch.as_tensor(self._state[key]).to(v) for key in ("shift", "scale"))
         return container.wrap(drawn * scale + shift)
 
-    def _learn_rows(self, X, *, reset, max_epochs):
-        rows, container = self._rows(X, reset=reset)
-        seed = torch_generator(self.random_state)
-        generator = torch.Generator(rows.device).manual_seed(seed.initial_seed())
-        state = self._scaling(rows) if reset else self._scaling_so_far()
-        v = self._visible(rows, state)
-        if reset:
-            mean = v.mean(0)
-            check_size(self.n_bits * v.shape[1], n_bits=self.n_bits)
-            weight = start_weights(self.n_bits, v.shape[1], seed, torch.float64).to(v)
-            visible = mean if self.visible == "gaussian" else log_odds(mean)
-            parameters = weight, weight.new_zeros(self.n_bits), visible
-        else:
-            parameters = self._parameters_on(v)
-        machine = RestrictedBoltzmannMachine(*parameters, **self._machine_options(generator))
+    def _data(self, X, y, generator, *, reset):
+        rows, _ = self._rows(X, reset=reset)
+        scaling = self._scaling(rows) if reset else self._scaling_so_far()
+        return _Visible(self._visible(rows, scaling), scaling)
 
-        def export(machine):
-            learned = {
-                "components": machine.weight,
-                "intercept_hidden": machine.hidden_bias,
-                "intercept_visible": machine.visible_bias,
-            }
-            learned = {key: value.detach().cpu().numpy().copy() for key, value in learned.items()}
-            return {"_state": {**state, **learned, "namespace": container.name}, "n_iter_": 0, "history_": []}
+    def _identity(self, data):
+        return {"samples": [data.v]}
 
-        earlier = [] if reset else self.history_
-        train(
-            machine,
-            RowBatches(v, batch_size=self.batch_size, generator=seed),
-            name=type(self).__name__,
-            max_epochs=max_epochs,
-            optimizer=lambda parameters, lr: torch.optim.SGD(parameters, lr=lr, momentum=self.momentum),
-            learning_rate=self.learning_rate,
-            learning_rate_decay=None,
-            tol=None,
-            n_iter_no_change=max_epochs,
-            report=FitReport(self, X, None, None, max_epochs),
-            fitted_attributes=export,
-            finish=lambda history: set_fitted(self, export(machine), history, earlier),
-            callbacks=self.callbacks or (),
-            verbose=self.verbose,
-        )
-        return self
+    def _module(self, data, generator):
+        v, mean = data.v, data.v.mean(0)
+        check_size(self.n_bits * v.shape[1], n_bits=self.n_bits)
+        states = torch.Generator(v.device).manual_seed(generator.initial_seed())
+        weight = start_weights(self.n_bits, v.shape[1], generator, torch.float64).to(v)
+        visible = mean if self.visible == "gaussian" else log_odds(mean)
+        parameters = weight, weight.new_zeros(self.n_bits), visible
+        return RestrictedBoltzmannMachine(*parameters, **self._machine_options(states))
+
+    def _restored(self, data, generator):
+        states = torch.Generator(data.v.device).manual_seed(generator.initial_seed())
+        return RestrictedBoltzmannMachine(*self._parameters_on(data.v), **self._machine_options(states))
+
+    def _batches(self, data, generator):
+        return RowBatches(data.v, batch_size=self.batch_size, generator=generator)
+
+    def _make_optimizer(self, parameters, lr):
+        return torch.optim.SGD(parameters, lr=lr, momentum=self.momentum)
+
+    def _export(self, machine, data):
+        learned = {
+            "components": machine.weight,
+            "intercept_hidden": machine.hidden_bias,
+            "intercept_visible": machine.visible_bias,
+        }
+        return {**data.scaling, **{key: value.detach().cpu().numpy().copy() for key, value in learned.items()}}
 
     def _machine_options(self, generator):
         return {

@@ -1,4 +1,4 @@
-"""The training loop: batches, callbacks, checkpoints."""
+"""The base of trained estimators, and their training loop: batches, callbacks, checkpoints."""
 
 from sklinvariant.training._batches import BagBatches, Batch, RowBatches
 from sklinvariant.training._checkpoint import Checkpoint
@@ -14,6 +14,7 @@ from sklinvariant.training._targets import (
     task_of_classes,
     weigh,
 )
+from sklinvariant.training._trained_estimator import TrainedEstimator, Training, WithOptimizer
 
 __all__ = [
     "OPTIMIZERS",
@@ -24,6 +25,9 @@ __all__ = [
     "StopTraining",
     "Targets",
     "Task",
+    "TrainedEstimator",
+    "Training",
+    "WithOptimizer",
     "as_target",
     "check_classes",
     "encode_targets",

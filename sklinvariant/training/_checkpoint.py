@@ -26,12 +26,12 @@ _ROW = ("train_loss", "dur")
 class Checkpoint:
     """What a fit needs to go on after its last finished epoch, in a file that is there while the fit is not finished.
 
-    The file says which fit it is of: the estimator, its parameters, checksums of the samples and of the ``pairs``
-    (numbers) that are made of them, and how many epochs the model had made ``before``. Other fits refuse it. A file
+    The file says which fit it is of: the estimator, its parameters, checksums of the tensors that it learns from
+    (``data``, lists of them by name), and how many epochs the model had made ``before``. Other fits refuse it. A file
     that is not a checkpoint, or that another fit has written since, is never touched.
     """
 
-    def __init__(self, path, estimator, samples, pairs, *, before):
+    def __init__(self, path, estimator, data, *, before):
         self.path, self.before = Path(path), before
         self.name = f"checkpoint={str(self.path)!r}"
         self.writers = {uuid.uuid4().hex}  # of files that may be replaced: this fit, and the one it goes on from
@@ -41,8 +41,7 @@ class Checkpoint:
         self.fit = {
             "estimator": type(estimator).__name__,
             **{name: _described(value) for name, value in parameters.items() if name not in _FREE},
-            "samples": _checksum(samples),
-            "groups or auxiliary samples": " ".join(map(_checksum, pairs)),
+            **{name: " ".join(map(_checksum, tensors)) for name, tensors in data.items()},
         }
 
     def read(self):
@@ -162,4 +161,5 @@ def _described(value):
 
 
 def _checksum(values):
+    values = values.detach().float() if values.dtype == torch.bfloat16 else values.detach()
     return f"{tuple(values.shape)} {zlib.crc32(np.ascontiguousarray(values.cpu().numpy()))}"
