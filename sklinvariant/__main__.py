@@ -1,4 +1,4 @@
-"""``python -m sklinvariant``: the methods at work on real images."""
+"""``python -m sklinvariant``: demonstrations on real images, and retrieval of photographs."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The command line: the tour, the commands, the index of photographs, and reports."""
+"""The command line: the tour, the other commands, the index of photographs, and reports."""
 
 from sklinvariant.cli._command_line import run
 
