@@ -8,39 +8,67 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import KW_ONLY
+from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import nn
 
-from sklinvariant._compat import FitReport, fit_context, with_callbacks
+from sklinvariant._compat import fit_context, with_callbacks
 from sklinvariant._settings import draw_seed, making_modules, with_own_settings
 from sklinvariant.aggregation._aggregator import Aggregator
 from sklinvariant.aggregation._codebook import draw_sample
 from sklinvariant.aggregation._linear_predictor import LinearPredictor
+from sklinvariant.bags import DescriptorSets
 from sklinvariant.base import (
     Count,
     CountOrZero,
     NonNegative,
     Positive,
     ShareOfAll,
-    Verbose,
     declared,
     keeps_state_on_failure,
     resolve_device,
-    torch_generator,
 )
-from sklinvariant.networks import Bags, CustomLoss, LinearCost, MeanEncoder, Objective, fit_cost, map_features
+from sklinvariant.networks import Bags, CustomLoss, LinearCost, MeanEncoder, Objective, Units, fit_cost, map_features
 from sklinvariant.ops import compute_dtype
-from sklinvariant.training import OPTIMIZERS, BagBatches, Batch, prepare_targets, set_fitted, task_of_classes, train
+from sklinvariant.training import (
+    BagBatches,
+    Batch,
+    Targets,
+    TrainedEstimator,
+    WithOptimizer,
+    prepare_targets,
+    task_of_classes,
+)
 
 _GAIN_SAMPLE = 512  # bags that the size of the representation is measured on
 
 
+@dataclass
+class _TargetedBags:
+    """Bags and targets as they were given, and, once there is an encoder, their units and one ``batch`` of all.
+
+    ``own`` seeds what the encoder and a loss of the user's draw. ``partial`` is True for a part of the bags.
+    """
+
+    bags: DescriptorSets
+    targets: Targets
+    dtype: torch.dtype
+    device: torch.device
+    own: torch.Generator
+    partial: bool
+    units: Units | None = None
+    batch: Batch | None = None
+
+    @property
+    def sample_weight(self):
+        return self.targets.sample_weight
+
+
 @declared
-class AggregationLearner(LinearPredictor, Aggregator):
+class AggregationLearner(LinearPredictor, WithOptimizer, TrainedEstimator, Aggregator):
     """Base of the aggregations learned with a classifier: the cost, its descent, and what is done with the model.
 
     Parameters
@@ -62,10 +90,6 @@ class AggregationLearner(LinearPredictor, Aggregator):
         Bags a step.
     learning_rate : float
         Step size at the start; the encoder's parameters are in units of the data's spread.
-    learning_rate_decay : {"cosine"} or None
-        The step falls to 0 along half a cosine over ``max_epochs``, or stays. ``partial_fit`` keeps it.
-    optimizer : {"adam", "sgd"} or torch.optim.Optimizer class
-        "sgd" has momentum 0.9.
     descriptors_per_sample : int, float or None
         Descriptors drawn from each bag in a step (eq. 5), or their share (a float, rounded up); None takes all. Fewer
         are quicker and keep the codewords from fitting the noise of the training bags; bags of very few
@@ -73,21 +97,14 @@ class AggregationLearner(LinearPredictor, Aggregator):
     tol : float or None
         Training stops when an epoch's loss has not fallen by this for ``n_iter_no_change`` epochs; None never, so that
         the step comes to its end.
-    n_iter_no_change : int
-        Epochs to wait for that.
     fine_tune : bool
         Fit the linear model once more on all descriptors at the end (algorithm 1).
     class_weight : dict, "balanced" or None
         Weights of the classes.
-    callbacks : list of skorch callbacks or None
-        Called during training; they can monitor ``train_loss``. Those that cannot work are refused.
-        Callbacks of scikit-learn are set by ``set_callbacks``.
-    warm_start : bool
-        Go on from the previous fit.
-    verbose : int
-        1 shows a progress bar of the epochs.
     subsample : int or None
         Most descriptors that the start is made from; None takes all.
+    random_state : int, RandomState or None
+        Seeds everything random in `fit`. Pass an int to get the same model each time.
     """
 
     _: KW_ONLY
@@ -97,16 +114,9 @@ class AggregationLearner(LinearPredictor, Aggregator):
     max_epochs: CountOrZero = 30
     batch_size: Count = 64
     learning_rate: Positive = 0.05
-    learning_rate_decay: Literal["cosine"] | None = "cosine"
-    optimizer: Literal["adam", "sgd"] | Callable = "adam"
     descriptors_per_sample: Count | ShareOfAll | None = 0.3
-    tol: NonNegative | None = None
-    n_iter_no_change: Count = 5
     fine_tune: bool = True
     class_weight: dict | Literal["balanced"] | None = None
-    callbacks: list | tuple | None = None
-    warm_start: bool = False
-    verbose: Verbose = 0
     subsample: Count | None = 200_000
 
     # What a subclass gives: how an encoder starts, is taken apart and put together again.
@@ -152,7 +162,8 @@ class AggregationLearner(LinearPredictor, Aggregator):
         FloatingPointError
             Where the loss stops being finite; it names the epoch and what to change.
         """
-        return self._learn(X, y, sample_weight, reset=not (self.warm_start and hasattr(self, "_state")))
+        self._train(X, y, sample_weight=sample_weight)
+        return self
 
     @keeps_state_on_failure
     @with_callbacks
@@ -181,98 +192,80 @@ class AggregationLearner(LinearPredictor, Aggregator):
                 'class_weight="balanced" cannot be had from one batch after the other: give the weights that '
                 'sklearn.utils.class_weight.compute_class_weight("balanced", classes=..., y=...) finds, as a dict'
             )
-        first = not hasattr(self, "_state")
-        task = task_of_classes(classes, self.loss) if first and classes is not None else None
-        return self._learn(X, y, sample_weight, reset=first, task=task, max_epochs=1, partial=True)
+        self._train(X, y, partial=True, sample_weight=sample_weight, is_part=True, classes=classes)
+        return self
 
-    def _learn(self, X, y, sample_weight, *, reset, task=None, max_epochs=None, partial=False):
-        bags, container = self._check_bags(X, reset=reset)
+    def _data(self, X, y, generator, *, reset, sample_weight, classes=None, is_part=False):
+        bags, _ = self._check_bags(X, reset=reset)
         dtype = compute_dtype(bags.values.dtype)
         device = resolve_device(self.device, bags.values)
+        task = self._task if not reset else None if classes is None else task_of_classes(classes, self.loss)
         targets = prepare_targets(
             y,
             sample_weight,
             self.class_weight,
             loss=self.loss,
-            task=task if reset else self._task,
+            task=task,
             n_samples=len(bags),
             dtype=dtype,
             name=type(self).__name__,
-            whole=not partial or (reset and task is None),
+            whole=not is_part or (reset and task is None),
         )
-        generator = torch_generator(self.random_state)
         own = torch.Generator().manual_seed(draw_seed(generator))
-        if reset:
-            sample = draw_sample(bags, self.subsample, generator, self.device, targets.sample_weight)
-            encoder, units = self._start_encoder(sample, dtype, generator, len(bags)), sample.units
-        else:
-            encoder, units = self._build_encoder(self._state, self._units, dtype), self._units
-        encoder.generator = own
-        data = _everything(bags, targets, encoder.to(device), device)
-        objective = self._make_objective(encoder, targets.task, data, dtype, None if reset else self._state)
-        if reset:
-            self._fit_linear_model(objective, data)
+        return _TargetedBags(bags, targets, dtype, device, own, is_part)
 
-        def export(module):
-            state = self._export_encoder(module.encoder) | module.cost.export() | targets.task.export()
-            state |= {"shift": units.shift, "scale": units.scale, "namespace": container.name}
-            state["n_descriptor_features"] = int(bags.values.shape[1])
-            return {"_state": state, "n_iter_": 0, "history_": []}
+    def _identity(self, data):
+        targets = [value for value in (data.targets.values, data.targets.weight) if value is not None]
+        return {"samples": [data.bags.values, torch.as_tensor(data.bags.offsets)], "targets": targets}
 
-        max_epochs = self.max_epochs if max_epochs is None else max_epochs
-        report = FitReport(self, X, y, targets.sample_weight, max_epochs)
-        # a stream of batches has no last epoch that the step could fall to 0 at
-        decay = None if partial else self.learning_rate_decay
-        earlier = [] if reset else self.history_
+    def _module(self, data, generator):
+        sample = draw_sample(data.bags, self.subsample, generator, self.device, data.sample_weight)
+        data.units = sample.units
+        return self._make_objective(self._start_encoder(sample, data.dtype, generator, len(data.bags)), data)
 
-        def finish(history):
-            if self.fine_tune and not partial and history:
-                self._fit_linear_model(objective, data, exact=True)
-            set_fitted(self, export(objective), history, earlier)
+    def _restored(self, data, generator):
+        data.units = self._units
+        return self._make_objective(self._build_encoder(self._state, data.units, data.dtype), data, self._state)
 
-        self._train(objective, data, generator, report, export, finish, max_epochs, decay)
-        return self
+    def _pretrain(self, objective, data):
+        self._fit_linear_model(objective, data.batch)
 
-    def _train(self, objective, data, generator, report, export, finish, max_epochs, decay):
-        batches = BagBatches(
-            data.bags,
-            data.target,
-            data.weight,
+    def _batches(self, data, generator):
+        return BagBatches(
+            data.batch.bags,
+            data.batch.target,
+            data.batch.weight,
             batch_size=self.batch_size,
             generator=generator,
             descriptors_per_sample=self.descriptors_per_sample,
         )
-        train(
-            objective,
-            batches,
-            name=type(self).__name__,
-            max_epochs=max_epochs,
-            optimizer=OPTIMIZERS[self.optimizer] if isinstance(self.optimizer, str) else self.optimizer,
-            learning_rate=self.learning_rate,
-            learning_rate_decay=decay,
-            tol=self.tol,
-            n_iter_no_change=self.n_iter_no_change,
-            report=report,
-            fitted_attributes=export,
-            finish=finish,
-            callbacks=self.callbacks or (),
-            verbose=self.verbose,
-        )
 
-    def _make_objective(self, encoder, task, data, dtype, state):
+    def _finish(self, objective, data, n_epochs):
+        if self.fine_tune and not data.partial and n_epochs:
+            self._fit_linear_model(objective, data.batch, exact=True)
+
+    def _export(self, objective, data):
+        state = self._export_encoder(objective.encoder) | objective.cost.export() | data.targets.task.export()
+        state |= {"shift": data.units.shift, "scale": data.units.scale}
+        return state | {"n_descriptor_features": int(data.bags.values.shape[1])}
+
+    def _make_objective(self, encoder, data, state=None):
         """Encoder, feature map and cost: a new cost, or that of a fitted ``state``."""
+        encoder.generator = data.own
+        data.batch = batch = _everything(data.bags, data.targets, encoder.to(data.device), data.device)
+        task = data.targets.task
         if task.kind == "own":
             loss = copy.deepcopy(self.loss) if isinstance(self.loss, nn.Module) else self.loss
-            cost = CustomLoss(loss, encoder.generator).to(dtype)
+            cost = CustomLoss(loss, data.own).to(data.dtype)
             if state is not None:
                 cost.load_state_dict({name: torch.as_tensor(value) for name, value in state["cost"].items()})
         elif state is not None:
-            cost = self._restore_cost(dtype)
+            cost = self._restore_cost(data.dtype)
         else:
             with torch.no_grad():
-                first = map_features(encoder(_head(data.bags, _GAIN_SAMPLE)), self.feature_map)
-            cost = LinearCost.start(first, data.weight[: len(first)], task.n_outputs, self.loss, self.alpha)
-        return Objective(encoder, self.feature_map, cost).to(data.bags.values.device)
+                first = map_features(encoder(_head(batch.bags, _GAIN_SAMPLE)), self.feature_map)
+            cost = LinearCost.start(first, batch.weight[: len(first)], task.n_outputs, self.loss, self.alpha)
+        return Objective(encoder, self.feature_map, cost).to(batch.bags.values.device)
 
     def _fit_linear_model(self, objective, data, *, exact=False):
         """W = argmin J for the encoder as it is, on all descriptors."""

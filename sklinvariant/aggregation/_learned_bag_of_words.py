@@ -102,15 +102,15 @@ class LearnedBoW(AggregationLearner):
         elif covariances is None:
             covariances = np.ones_like(codebook)
         gamma = scale_gamma(sample, codebook, covariances) if self.gamma == "scale" else float(self.gamma)
-        return self._module(codebook, covariances, gamma, sample.units, dtype)
+        return self._encoder(codebook, covariances, gamma, sample.units, dtype)
 
     def _export_encoder(self, encoder):
         return encoder.export()
 
     def _build_encoder(self, state, units, dtype):
-        return self._module(state["codebook"], state.get("covariances"), state["gamma"], units, dtype)
+        return self._encoder(state["codebook"], state.get("covariances"), state["gamma"], units, dtype)
 
-    def _module(self, codebook, covariances, gamma, units, dtype):
+    def _encoder(self, codebook, covariances, gamma, units, dtype):
         return SoftBagOfWords(
             codebook,
             covariances,

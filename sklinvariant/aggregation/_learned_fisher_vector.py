@@ -82,15 +82,15 @@ class LearnedFisherVector(AggregationLearner):
             mixture, _ = learn_mixture(
                 sample, None if isinstance(self.init, str) else self.init, self.n_components, **how
             )
-        return self._module(mixture, sample.units, dtype)
+        return self._encoder(mixture, sample.units, dtype)
 
     def _export_encoder(self, encoder):
         return encoder.export()
 
     def _build_encoder(self, state, units, dtype):
-        return self._module(Mixture(state["weights"], state["means"], state["covariances"]), units, dtype)
+        return self._encoder(Mixture(state["weights"], state["means"], state["covariances"]), units, dtype)
 
-    def _module(self, mixture, units, dtype):
+    def _encoder(self, mixture, units, dtype):
         return SoftFisherVector(mixture, units, dtype=dtype, improved=self.improved, chunk_size=self.chunk_size)
 
     @property

@@ -51,7 +51,7 @@ class LearnedVLAD(LearnedBoW):
     normalization: Literal["l2", "power", "intra"] | None = "power"
     feature_map: Callable | None = None
 
-    def _module(self, codebook, covariances, gamma, units, dtype):
+    def _encoder(self, codebook, covariances, gamma, units, dtype):
         return SoftVLAD(
             codebook,
             covariances,

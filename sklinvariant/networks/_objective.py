@@ -15,6 +15,15 @@ class Objective(nn.Module):
         super().__init__()
         self.encoder, self.feature_map, self.cost = encoder, feature_map, cost
 
+    def get_extra_state(self):
+        """What a checkpoint needs besides the parameters: the state of the generator that the encoder draws from."""
+        generator = getattr(self.encoder, "generator", None)
+        return {"generator": None if generator is None else generator.get_state()}
+
+    def set_extra_state(self, state):
+        if state["generator"] is not None:
+            self.encoder.generator.set_state(state["generator"].cpu())
+
     def represent(self, bags):
         return map_features(self.encoder(bags), self.feature_map)
 
