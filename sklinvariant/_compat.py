@@ -17,6 +17,7 @@ from sklearn.utils._param_validation import (
     RealNotInt,
     StrOptions,
     make_constraint,
+    validate_parameter_constraints,
     validate_params,
 )
 from sklearn.utils._set_output import _get_output_config
@@ -55,6 +56,7 @@ __all__ = [
     "reports_fit",
     "request_metadata",
     "safe_indexing",
+    "validate_parameter_constraints",
     "validate_params",
     "with_callbacks",
 ]

@@ -21,6 +21,15 @@ def small_network(d):
     return torch.nn.Sequential(torch.nn.Linear(d, 4), torch.nn.Tanh())
 
 
+def _convolution():
+    """Seeded, and without a draw from torch's global generator."""
+    module, generator = torch.nn.Conv2d(1, 2, 3, dtype=torch.float32, device="meta"), torch.Generator().manual_seed(0)
+    module.to_empty(device="cpu")
+    for weights in module.parameters():
+        torch.nn.init.uniform_(weights, -1 / 3, 1 / 3, generator=generator)
+    return module
+
+
 # plain descent: Adam divides by the size of the gradient, so that a gradient of 0 becomes a walk along rounding
 QUICK = {"max_epochs": 3, "learning_rate": 0.1, "alpha": 0.01, "optimizer": "sgd"}
 INSTANCES = {
@@ -84,11 +93,11 @@ IMAGES |= {"LocalDescriptors", "NestedInvariancePooler"}
 CODES = {"HammingNeighbors"}
 # settings that instances for rows of three numbers do not suit
 _FOR_IMAGES = {
-    "BackbonePatches": {"module": torch.nn.Conv2d(1, 2, 3, dtype=torch.float32, device="cpu")},
+    "BackbonePatches": {"module": _convolution()},
     "ConvolutionalFeatures": {"extractor": KMeans(4, n_init=1, random_state=0), "patch_size": 3},
     "DensePatches": {"patch_size": 4},
     "NestedInvariancePooler": {
-        "backbone": BackbonePatches(torch.nn.Conv2d(1, 2, 3, dtype=torch.float32, device="cpu")),
+        "backbone": BackbonePatches(_convolution()),
         "transforms": {"rotation": Rotation(n_steps=4), "scale": Scale(n_steps=2)},
     },
 }

@@ -101,6 +101,13 @@ def test_an_interruption_while_libraries_are_imported(tmp_path):
     assert "sklinvariant: interrupted" in err
 
 
+def test_signals_are_heard_before_libraries_are_imported():
+    """What takes seconds to import is imported by the commands themselves."""
+    code = "import sys, sklinvariant.cli._command_line; print(*{'torch', 'sklearn', 'numpy'} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=_ENVIRONMENT)
+    assert done.stdout == "\n"
+
+
 _PROGRAM = """
 import hashlib, os, signal, sys, time
 from sklinvariant.cli import _command_line

@@ -11,6 +11,7 @@ from sklinvariant.aggregation import BagOfWords
 from sklinvariant.autoencoder import SparseAutoencoder
 from sklinvariant.hashing import SignHasher
 from sklinvariant.metrics import exact_ranking
+from sklinvariant.neighbors import HammingNeighbors
 from sklinvariant.pooling import AutoPooling
 
 ROWS = sorted(ESTIMATORS.keys() - IMAGES - BAGS - {"HammingNeighbors", "OverclusteringClassifier"})
@@ -171,3 +172,38 @@ def test_float8_bags_are_kept_as_they_are():
     wide = DescriptorSets(values.float(), [0, 2, 6])
     assert bags.dtype == torch.float8_e5m2
     assert_close(BagOfWords(2, random_state=0).fit_transform(bags), BagOfWords(2, random_state=0).fit_transform(wide))
+
+
+@pytest.mark.parametrize("dtype", HALF + WHOLE, ids=str)
+def test_lists_of_rows_of_any_dtype(dtype):
+    X, _ = _data("SignHasher")
+    X = X.clamp(max=7)
+    expected = SignHasher().fit_transform(X)
+    np.testing.assert_array_equal(SignHasher().fit_transform(list(X.to(dtype))), expected)
+    codes = (X > 2).to(dtype)
+    distances, _ = HammingNeighbors(1).fit(list(codes)).kneighbors(list(codes))
+    assert (distances == 0).all()
+    distances, _ = HammingNeighbors(1).fit(codes).kneighbors(codes)
+    assert (distances == 0).all()
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR", "ignore:The PyTorch API of nested tensors")
+@pytest.mark.parametrize(
+    "bad",
+    [
+        *REFUSED.values(),
+        lambda x: torch.nested.nested_tensor([x, x]),
+        lambda x: list(x.to("meta")),
+        lambda x: np.full((3, 3), "2020", dtype="M8[D]"),
+        lambda x: ["a.png", "b.png"],
+        lambda x: DescriptorSets.from_bags([x, x]),
+    ],
+)
+def test_what_is_no_codes(bad):
+    codes = torch.eye(5, 16)
+    model = HammingNeighbors(1).fit(codes)
+    clear = CLEAR + "|holds dates|holds text|a DescriptorSets"
+    with pytest.raises((TypeError, ValueError), match=clear):
+        HammingNeighbors(1).fit(bad(codes))
+    with pytest.raises((TypeError, ValueError), match=clear):
+        model.kneighbors(bad(codes))

@@ -115,6 +115,17 @@ def test_clusters_are_found_at_any_scale(dtype, scale):
     assert purity > 0.95
 
 
+@pytest.mark.parametrize("offset", [0, 1e9, 1e12])
+def test_clusters_are_found_at_any_distance_from_zero(offset):
+    """In more features than scikit-learn's trees take, whose products of large numbers cancel."""
+    rng = np.random.RandomState(0)
+    y = np.arange(120) % 4
+    X = rng.normal(size=(120, 20)) + 8 * np.eye(20)[y]
+    model = IICClusterer(4, max_epochs=5, n_heads=2, random_state=0).fit(X + offset)
+    purity = sum(np.bincount(y[model.labels_ == k], minlength=4).max() for k in range(4)) / len(y)
+    assert purity > 0.95
+
+
 @pytest.mark.parametrize(("dtype", "scale"), SCALES)
 def test_ranking(dtype, scale):
     X = np.random.RandomState(0).normal(size=(40, 6)).astype(dtype)
@@ -130,6 +141,13 @@ def test_invariance_score_and_retrieval(dtype, scale):
     score = make_retrieval_scorer()
     model = _Identity()
     assert score(model, X * dtype(scale), y) == score(model, X, y)
+
+
+def test_retrieval_at_any_distance_from_zero():
+    X, y = np.random.RandomState(0).normal(size=(60, 20)), np.arange(60) % 3
+    X = np.round(X * 1024) / 1024  # so that adding loses no digit
+    score = make_retrieval_scorer()
+    assert score(_Identity(), X + 2.0**35, y) == score(_Identity(), X, y)
 
 
 class _Identity:
@@ -213,10 +231,6 @@ def test_unit_length():
 
 
 def test_clusters_without_labels_take_the_class_of_the_nearest_at_any_scale():
-    from sklearn.cluster import (
-        AgglomerativeClustering,  # noqa: F401
-    )
-
     X = np.array([[0.0, 0], [0, 1], [10, 0], [10, 1], [12, 0], [12, 1]])
     y = np.array([0, 0, 1, 1, -1, -1])
     model = OverclusteringClassifier(KMeans(3, n_init=5, random_state=0), unlabeled_clusters="nearest")

@@ -58,9 +58,11 @@ class ArrayKind:
 
 
 def to_numpy(X):
-    """Any array on any device as numpy: tensors, and what array-API libraries hold."""
+    """Any array on any device as numpy: tensors, lists of them, and what array-API libraries hold."""
     if isinstance(X, torch.Tensor):
         return as_numpy(X)
+    if isinstance(X, (list, tuple)) and X and all(isinstance(row, torch.Tensor) for row in X):
+        return [as_numpy(row) for row in X]  # numpy itself reads neither bfloat16 nor float8
     if array_namespace(X) is not None:
         return np.from_dlpack(X)
     return X

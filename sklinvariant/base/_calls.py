@@ -1,5 +1,5 @@
-"""What surrounds every call of a public method: the user's torch settings are set aside, Dask collections
-are computed, and results are checked.
+"""What surrounds every call of a public method: the user's torch settings are set aside, parameters
+that were changed after `fit` are checked, Dask collections are computed, and results are checked.
 """
 
 import copy
@@ -8,6 +8,7 @@ import functools
 from sklinvariant._settings import with_own_settings
 from sklinvariant.base._containers import in_memory
 from sklinvariant.base._finite import finite_outcome
+from sklinvariant.base._parameters import check_read_later
 
 # the public methods that compute
 COMPUTING = {
@@ -48,6 +49,7 @@ def computing(method):
 
     @functools.wraps(method)
     def call(self, *args, **kwargs):
+        check_read_later(self)
         return checked(self, *map(in_memory, args), **{name: in_memory(value) for name, value in kwargs.items()})
 
     return with_own_settings(call)

@@ -19,7 +19,14 @@ import numpy as np
 import torch
 from joblib import cpu_count, effective_n_jobs
 
-from sklinvariant._compat import Interval, RealNotInt, StrOptions, make_constraint, validate_params
+from sklinvariant._compat import (
+    Interval,
+    RealNotInt,
+    StrOptions,
+    make_constraint,
+    validate_parameter_constraints,
+    validate_params,
+)
 
 LARGEST = 2**31 - 1  # faiss, OpenCV and OpenMP count in 32 bits
 LARGEST_SIDE = 2**15 - 1  # of an image in pixels; OpenCV counts them in 16 bits
@@ -224,6 +231,21 @@ def validated(function):
 def accepts(hint, value):
     """Whether a value satisfies an annotation."""
     return any(make_constraint(constraint).is_satisfied_by(value) for constraint in constraints_of(hint))
+
+
+# parameters that are read after `fit` too, which alone checks all of them
+_READ_LATER = ("batch_size", "chunk_size", "order")
+
+
+def check_read_later(estimator):
+    """Check the parameters that `transform` and its like read: they may have been changed since `fit`."""
+    given = vars(estimator)
+    for name in _READ_LATER:
+        if name in given and not is_count(given[name]):
+            constraints = estimator._parameter_constraints
+            validate_parameter_constraints(
+                {name: constraints[name]}, {name: given[name]}, caller_name=type(estimator).__name__
+            )
 
 
 class Constraints:

@@ -36,7 +36,7 @@ def bit_activations(codes: Any, *, packed: bool = False) -> np.ndarray:
     >>> bit_activations([[0, 1], [1, 1]])
     array([0.5, 1. ])
     """
-    n, sums = 0, np.float64(0)
+    n, sums = 0, np.zeros(())
     for block in _blocks(codes, packed):
         n, sums = n + len(block), sums + block.sum(0)
     return sums / n

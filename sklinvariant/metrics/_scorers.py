@@ -106,6 +106,7 @@ def rankings(estimator: Any, X: Any, depth: int | None) -> Iterator[np.ndarray]:
         features = features.reshape(len(features), -1)
         if features.dtype in (np.float32, np.float64):  # whose distances could leave the range of floats
             features = in_safe_unit(as_tensor(features))[0].numpy()
+            features = features - features.mean(0)  # or products of large numbers would cancel
         yield from pairwise_distances_chunked(features, reduce_func=lambda block, _: _nearest_first(block, depth))
 
 

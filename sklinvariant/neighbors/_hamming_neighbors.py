@@ -38,6 +38,9 @@ from sklinvariant.base import (
     is_count,
     keeps_state_on_failure,
     load,
+    plain_tensor,
+    refuse_bags,
+    refuse_non_numbers,
     refuse_none,
     save,
     to_numpy,
@@ -511,7 +514,9 @@ class HammingNeighbors(TorchEstimator):
         refuse_none(self, X, "codes")
         if self.packed and not reset and self._are_bytes_as_fitted(X):
             return np.ascontiguousarray(X)
-        X = to_numpy(X.float() if isinstance(X, torch.Tensor) and X.dtype == torch.bfloat16 else X)
+        refuse_non_numbers(self, X, "codes")
+        refuse_bags(self, X, "codes")
+        X = to_numpy(plain_tensor(X) if isinstance(X, torch.Tensor) else X)
         X = validate_data(self, X, dtype=None if self.packed else "numeric", reset=reset)
         if self.packed:
             if X.dtype != np.uint8:

@@ -44,7 +44,8 @@ def nearest_partners(samples, n_neighbors, auxiliary=None):
 
     Samples that are not ``auxiliary`` (n,) have neighbours that are not, so that no walk leads from them to one.
     """
-    rows = in_safe_unit(samples.flatten(1).cpu())[0].numpy()
+    rows = in_safe_unit(samples.flatten(1).cpu())[0]
+    rows = (rows - rows.mean(0)).numpy()  # from the middle, so that products of large numbers do not cancel
     inside = range(len(rows)) if auxiliary is None else (~auxiliary).nonzero().squeeze(1).tolist()
     if len(inside) < 2:
         raise ValueError(f'pairs="neighbors" needs more samples than n_samples={len(inside)}')
