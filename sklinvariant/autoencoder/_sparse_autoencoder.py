@@ -150,7 +150,7 @@ class SparseAutoencoder(
     decoder: Literal["linear", "sigmoid"] = "linear"
     batch_size: Count = 256
     learning_rate: Positive = 0.02
-    optimizer: Literal["adam", "sgd", "lbfgs"] | Callable = "adam"
+    optimizer: Literal["adam", "sgd", "lbfgs"] | Callable = "adam"  # type: ignore[assignment]
 
     components_ = FittedState("(n_components, n_features) encoding weights")
     intercept_ = FittedState("(n_components,) biases of the units")
