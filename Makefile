@@ -44,8 +44,14 @@ docs: .venv/stamp
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
 	$(BIN)/python -m sphinx -W -b html docs docs/_build/html
 
+# a small set, in minutes; benchmarks/README.md says how the figures of the page are made
 bench: .venv/stamp
-	$(BIN)/python benchmarks/aggregation.py
+	$(BIN)/python benchmarks/aggregation.py --quick --json benchmarks/latest
+	$(BIN)/python benchmarks/training.py --rows 10000 --epochs 3 --json benchmarks/latest
+	$(BIN)/python benchmarks/transforms.py --size 64 --batch 16 --repeats 3 --json benchmarks/latest
+	$(BIN)/python benchmarks/group_convolutions.py --repeats 5 --json benchmarks/latest
+	$(BIN)/python benchmarks/convolutional_features.py --images 16 --repeats 3 --json benchmarks/latest
+	$(BIN)/python benchmarks/segmentation_loss.py --quick --json benchmarks/latest
 
 clean:
 	rm -rf .venv build dist docs/_build

@@ -17,6 +17,7 @@ import warnings
 
 import numpy as np
 import torch
+from measuring import add_json, record, table
 from scipy.spatial.distance import cdist
 from sklearn.cluster import KMeans
 from sklearn.mixture import GaussianMixture
@@ -80,14 +81,15 @@ def skimage_fisher(bags, mixture):
 
 
 class Table:
+    columns = ("work", "N", "k", "d", "ours s", "of peak", "MB", "peer", "peer s", "peer MB", "ratio")
+
     def __init__(self, rate):
-        self.rate, self.lines = rate, []
-        self.add(("work", "N", "k", "d", "ours s", "of peak", "MB", "peer", "peer s", "peer MB", "ratio"))
-        self.add(("---",) * 11)
+        self.rate, self.rows = rate, []
+        print(table(self.columns, []))
 
     def add(self, cells):
-        self.lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
-        print(self.lines[-1], flush=True)
+        self.rows.append(cells)
+        print("| " + " | ".join(map(str, cells)) + " |", flush=True)
 
     def compare(self, work, shape, ours, peers, flops, repeats):
         seconds, memory = measure(ours, repeats)
@@ -100,7 +102,7 @@ class Table:
             self.add((*cells, f"{theirs:.3f}", f"{their_memory:.0f}", f"{theirs / seconds:.1f}"))
 
 
-def encodings(table, n, m, k, d, device, repeats):
+def encodings(results, n, m, k, d, device, repeats):
     rng = np.random.RandomState(0)
     centres = rng.normal(size=(k, d)).astype(np.float32)
     values = centres[rng.randint(k, size=n)] + rng.normal(size=(n, d)).astype(np.float32)
@@ -118,16 +120,16 @@ def encodings(table, n, m, k, d, device, repeats):
 
     shape, product = (n, k, d), 2.0 * n * k * d
     peers = {"KMeans.predict + bincount": predict_and_count}
-    table.compare("hard BoW", shape, lambda: bow.transform(bags), peers, product, repeats)
+    results.compare("hard BoW", shape, lambda: bow.transform(bags), peers, product, repeats)
     peers = {"naive torch, N x k": lambda: naive_soft(values, codebook, soft.gamma_, m)}
     if n * k <= 5e7:
         peers["scipy cdist + softmax"] = lambda: scipy_soft(values, codebook, soft.gamma_, m)
-    table.compare("soft BoW", shape, lambda: soft.transform(bags), peers, product, repeats)
+    results.compare("soft BoW", shape, lambda: soft.transform(bags), peers, product, repeats)
     if k <= 256:
-        table.compare("soft VLAD", shape, lambda: vlad.transform(bags), {}, 2 * product, repeats)
+        results.compare("soft VLAD", shape, lambda: vlad.transform(bags), {}, 2 * product, repeats)
 
 
-def fisher(table, images, m, k, d, device, repeats):
+def fisher(results, images, m, k, d, device, repeats):
     rng = np.random.RandomState(0)
     bags = DescriptorSets.from_bags(rng.normal(size=(images, m, d)).astype(np.float32))
     mixture = GaussianMixture(k, covariance_type="diag", max_iter=5, random_state=0).fit(bags.values[:10_000])
@@ -141,10 +143,10 @@ def fisher(table, images, m, k, d, device, repeats):
         "skimage, float32": lambda: skimage_fisher(bags, mixture),
         "skimage, float64": lambda: skimage_fisher(double_bags, double),
     }
-    table.compare("Fisher vector", (images * m, k, d), lambda: model.transform(bags), peers, flops, repeats)
+    results.compare("Fisher vector", (images * m, k, d), lambda: model.transform(bags), peers, flops, repeats)
 
 
-def epoch(table, images, m, k, d, device, repeats):
+def epoch(results, images, m, k, d, device, repeats):
     rng = np.random.RandomState(0)
     bags = DescriptorSets.from_bags(rng.normal(size=(images, m, d)).astype(np.float32))
     y = rng.randint(10, size=images)
@@ -152,11 +154,11 @@ def epoch(table, images, m, k, d, device, repeats):
     model = LearnedBoW(k, max_epochs=repeats, **params).fit(bags, y)
     seconds = statistics.median(row["seconds"] for row in model.history_)
     flops = 2.0 * images * m * k * 2 * d * 3
-    share = f"{flops / seconds / table.rate:.0%}"
-    table.add(("LearnedBoW, an epoch", images * m, k, d, f"{seconds:.3f}", share, "", "—", "", "", ""))
+    share = f"{flops / seconds / results.rate:.0%}"
+    results.add(("LearnedBoW, an epoch", images * m, k, d, f"{seconds:.3f}", share, "", "—", "", "", ""))
 
 
-def codebooks(table, n, k, d, device):
+def codebooks(results, n, k, d, device):
     """Ten iterations of k-means from random descriptors."""
 
     values = np.random.RandomState(0).normal(size=(n, d)).astype(np.float32)
@@ -169,7 +171,7 @@ def codebooks(table, n, k, d, device):
         peers["faiss"] = lambda: faiss.Kmeans(d, k, niter=10, max_points_per_centroid=10**9).train(values)
     except ImportError:
         print("faiss is not installed: not compared", file=sys.stderr)
-    table.compare("k-means, 10 iterations", (n, k, d), lambda: ours.fit(bags), peers, 20.0 * n * k * d, 3)
+    results.compare("k-means, 10 iterations", (n, k, d), lambda: ours.fit(bags), peers, 20.0 * n * k * d, 3)
 
 
 def import_time():
@@ -182,6 +184,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that it runs")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--output", help="also write the table here")
+    add_json(parser)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     repeats, device, small = 3 if arguments.quick else 5, arguments.device, arguments.quick
@@ -192,15 +195,16 @@ def main():
         f"import sklinvariant {import_time() * 1e3:.0f} ms"
     )
     print(head + "\n")
-    table = Table(rate)
+    results = Table(rate)
     for n, k, d in [(20_000, 64, 32)] if small else [(100_000, 64, 64), (250_000, 1024, 128), (500_000, 1024, 128)]:
-        encodings(table, n, 1000, k, d, device, repeats)
-    fisher(table, 20 if small else 200, 1000, 64, 64, device, repeats)
-    epoch(table, 200 if small else 4000, 121, 64, 64, device, repeats)
-    codebooks(table, *((5_000, 32, 16) if small else (200_000, 1024, 128)), device)
+        encodings(results, n, 1000, k, d, device, repeats)
+    fisher(results, 20 if small else 200, 1000, 64, 64, device, repeats)
+    epoch(results, 200 if small else 4000, 121, 64, 64, device, repeats)
+    codebooks(results, *((5_000, 32, 16) if small else (200_000, 1024, 128)), device)
+    record("aggregation_speed", results.columns, results.rows, arguments)
     if arguments.output:
         with open(arguments.output, "w") as file:
-            file.write(head + "\n\n" + "\n".join(table.lines) + "\n")
+            file.write(f"{head}\n\n{table(results.columns, results.rows)}\n")
 
 
 if __name__ == "__main__":

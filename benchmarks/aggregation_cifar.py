@@ -22,6 +22,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from measuring import add_json, record, table
 from sklearn.decomposition import PCA
 from sklearn.kernel_approximation import AdditiveChi2Sampler
 from sklearn.pipeline import make_pipeline
@@ -114,8 +115,8 @@ def draw(curves, baselines, path):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data")
-    parser.add_argument("weights")
+    parser.add_argument("data", type=Path)
+    parser.add_argument("weights", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--words", type=int, nargs="+", default=[64, 256, 1024])
     parser.add_argument("--train", type=int, default=4000)
@@ -126,6 +127,7 @@ def main():
     parser.add_argument("--cache", type=Path, help="folder to keep descriptors in")
     parser.add_argument("--output", help="file for the table")
     parser.add_argument("--picture", default="aggregation_cifar.png")
+    add_json(parser)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
@@ -147,29 +149,29 @@ def main():
         )
         for k in arguments.words:
             started = time.perf_counter()
-            table, curve = run(bags, y, test_bags, y_test, k, seed, arguments.epochs)
-            tables[k].append(table)
+            scores, curve = run(bags, y, test_bags, y_test, k, seed, arguments.epochs)
+            tables[k].append(scores)
             curves[k].append(curve)
             seconds = time.perf_counter() - started
-            print(f"seed {seed}  {k} words: {np.round(table, 4)}  {seconds:.0f} s", flush=True)
+            print(f"seed {seed}  {k} words: {np.round(scores, 4)}  {seconds:.0f} s", flush=True)
     head = f"{arguments.seeds} seeds, {arguments.train} training and {arguments.test} test images"
-    lines = [head, "", "| words | BoW | T1, not learned | T1, learned |", "|---|---|---|---|"]
-    for k, table in tables.items():
-        cells = [
-            f"{mean:.1f} ± {spread:.1f}"
-            for mean, spread in zip(100 * np.mean(table, 0), 100 * np.std(table, 0), strict=True)
-        ]
-        lines.append(f"| {k} | " + " | ".join(cells) + " |")
+    rows = []
+    for k, scores in tables.items():
+        moments = zip(100 * np.mean(scores, 0), 100 * np.std(scores, 0), strict=True)
+        rows.append([k, *(f"{mean:.1f} ± {spread:.1f}" for mean, spread in moments)])
     shown = sorted({*range(0, arguments.epochs, 3), 1, arguments.epochs})
-    lines += ["", "| words, epoch | " + " | ".join(map(str, shown)) + " |", "|---" * (len(shown) + 1) + "|"]
+    by_epoch = []
     for k, scores in curves.items():
         mean = 100 * np.mean(scores, 0)
-        lines.append(f"| T1 {k} | " + " | ".join(f"{mean[epoch]:.1f}" for epoch in shown) + " |")
-    text = "\n".join(lines) + "\n"
+        by_epoch.append([f"T1 {k}", *(f"{mean[epoch]:.1f}" for epoch in shown)])
+    columns, epochs = ["words", "BoW", "T1, not learned", "T1, learned"], ["words, epoch", *shown]
+    record("aggregation_cifar", columns, rows, arguments)
+    record("aggregation_cifar_epochs", epochs, by_epoch, arguments)
+    text = f"{head}\n\n{table(columns, rows)}\n\n{table(epochs, by_epoch)}\n"
     print(text)
     if arguments.output:
         Path(arguments.output).write_text(text)
-    draw(curves, {k: np.array(table)[:, 0] for k, table in tables.items()}, arguments.picture)
+    draw(curves, {k: np.array(scores)[:, 0] for k, scores in tables.items()}, arguments.picture)
     print(f"picture: {arguments.picture}")
 
 

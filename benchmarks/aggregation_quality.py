@@ -14,6 +14,7 @@ import warnings
 
 import numpy as np
 import torch
+from measuring import add_json, record, table
 from sklearn.base import clone
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.decomposition import PCA
@@ -69,6 +70,7 @@ def main():
     parser.add_argument("--components", type=int, help="of a PCA of the patches; none without it")
     parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--output")
+    add_json(parser)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
@@ -80,13 +82,15 @@ def main():
         for name, size, accuracy, seconds in run(data, seed, *sizes, arguments.methods):
             results.setdefault(name, (size, [], []))[1].append(accuracy)
             results[name][2].append(seconds)
-    lines = ["| method | features | accuracy % | fit s |", "|---|---|---|---|"]
+    rows = []
     for name, (size, accuracies, seconds) in results.items():
         mean, spread = 100 * np.mean(accuracies), 100 * np.std(accuracies)
-        lines.append(f"| {name} | {size} | {mean:.1f} ± {spread:.1f} | {np.median(seconds):.1f} |")
+        rows.append([name, size, f"{mean:.1f} ± {spread:.1f}", f"{np.median(seconds):.1f}"])
     head = f"{arguments.seeds} seeds, {arguments.train} training and {arguments.test} test images"
     head += f", PCA to {arguments.components}" if arguments.components else ", raw patches"
-    text = head + "\n\n" + "\n".join(lines) + "\n"
+    columns = ["method", "features", "accuracy %", "fit s"]
+    record("aggregation_quality", columns, rows, arguments)
+    text = f"{head}\n\n{table(columns, rows)}\n"
     print(text)
     if arguments.output:
         with open(arguments.output, "w") as file:

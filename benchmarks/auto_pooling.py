@@ -16,7 +16,7 @@ import warnings
 
 import numpy as np
 import torch
-from measuring import table
+from measuring import add_json, report
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.datasets import load_sample_images
 from sklearn.exceptions import ConvergenceWarning
@@ -135,7 +135,7 @@ def compare(rows, groups, args, seed):
     return curves
 
 
-def report(runs, args):
+def compare_ends(runs, args):
     names = list(runs[0])
     best = [min(objective for curve in run.values() for _, objective in curve) for run in runs]
 
@@ -160,7 +160,8 @@ def report(runs, args):
             + [f"{statistics.median(same):.0f}x" if name != "AutoPooling, moment" else ""]
         )
     head = ["", "J within 20 %", "10 %", "5 %", "1 %", "ended after", "above the best J", "moment is there sooner by"]
-    print(table(head, rows), "\n")
+    report("auto_pooling_solvers", head, rows, args)
+    print()
 
 
 def draw(runs, path):
@@ -181,10 +182,10 @@ def draw(runs, path):
 
 def growth(args):
     """Seconds of the pass and of 200 iterations, and of one plain step over all frames, as frames grow."""
-    small = features(drifting_patches(10_000), 100)
+    small = features(drifting_patches(min(10_000, max(args.growth))), 100)
     rows = []
-    for n in (10_000, 100_000, 1_000_000):
-        X = np.tile(small, (n // len(small), 1))
+    for n in args.growth:
+        X = np.tile(small, (-(-n // len(small)), 1))[:n]
         groups = np.arange(n) // CLIP
         tensor = torch.from_numpy(X).to(args.device)
         passes, descents, steps = [], [], []
@@ -203,7 +204,8 @@ def growth(args):
             steps.append(time.perf_counter() - began)
         rows.append([f"{n:,}", *(f"{statistics.median(times):.3f} s" for times in (passes, descents, steps))])
     print("100 features, 25 components\n")
-    print(table(["frames", "pass, with checks", "200 iterations after it", "one plain step over all frames"], rows))
+    header = ["frames", "pass, with checks", "200 iterations after it", "one plain step over all frames"]
+    report("auto_pooling_growth", header, rows, args)
 
 
 def main():
@@ -216,8 +218,16 @@ def main():
     parser.add_argument("--epochs", type=int, default=20, help="of the sgd solver")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--growth",
+        type=int,
+        nargs="*",
+        default=[10_000, 100_000, 1_000_000],
+        help="frames of the second table",
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--picture", help="where to draw the curves of the first start")
+    add_json(parser)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     rows = features(drifting_patches(args.frames), args.features)
@@ -228,10 +238,11 @@ def main():
         f"numpy as OMP_NUM_THREADS says), medians of {args.repeats} starts\n"
     )
     runs = [compare(rows, groups, args, seed) for seed in range(args.repeats)]
-    report(runs, args)
+    compare_ends(runs, args)
     if args.picture:
         draw(runs, args.picture)
-    growth(args)
+    if args.growth:
+        growth(args)
 
 
 if __name__ == "__main__":

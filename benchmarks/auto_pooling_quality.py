@@ -26,7 +26,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-from measuring import table
+from measuring import add_json, report
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.model_selection import GroupShuffleSplit
 from sklearn.pipeline import make_pipeline
@@ -73,7 +73,7 @@ def part_invariance(args):
         curve.append(scores)
         cells = f"{np.mean(scores):.2f} ± {np.std(scores):.2f}", f"{np.mean(kept):.2f}"
         rows.append(["pooled", strength, *cells])
-    print(table(["", "λ", "F, other clips", "energy rebuilt"], rows))
+    report("auto_pooling_invariance", ["", "λ", "F, other clips", "energy rebuilt"], rows, args)
     figure, axes = plt.subplots(figsize=(6.5, 4), layout="constrained")
     places = np.arange(len(strengths))
     axes.errorbar(places, np.mean(curve, 1), np.std(curve, 1), fmt="o-", label="after pooling")
@@ -121,9 +121,8 @@ def part_classification(args):
         for name, (n_features, few, full) in results.items()
     ]
     print()
-    print(
-        table(["pooling", "features", *(f"{size} a class, {args.seeds} draws" for size in SIZES), "5000 a class"], rows)
-    )
+    header = ["pooling", "features", *(f"{size} a class, {args.seeds} draws" for size in SIZES), "5000 a class"]
+    report("auto_pooling_classification", header, rows, args)
     draw_accuracies(results, args.pictures / "accuracy.png")
     figure, axes = plt.subplots(1, 2, figsize=(14, 6), layout="constrained")
     pooling = next(pooling for name, pooling in poolings.items() if name.startswith("auto"))
@@ -194,7 +193,8 @@ def part_causes(args):
     for count in (200, 450):
         auto(f"50 filters, {count} clusters", more, count=count)
     print()
-    print(table(["", "10,000 images", "1,000 images", "maps a cluster", "cells a cluster"], rows))
+    header = ["", "10,000 images", "1,000 images", "maps a cluster", "cells a cluster"]
+    report("auto_pooling_causes", header, rows, args)
 
 
 def shifted(images, n):
@@ -294,6 +294,7 @@ def main():
     parser.add_argument("--invariances", type=float, nargs="+", default=[8, 12])
     parser.add_argument("--max-iter", type=int, default=300)
     parser.add_argument("--pictures", type=Path, default=Path("auto-pooling-pictures"))
+    add_json(parser)
     args = parser.parse_args()
     for part in args.part:
         print(f"\n## {part}\n", flush=True)

@@ -14,7 +14,7 @@ import argparse
 
 import numpy as np
 import torch
-from measuring import medians, table
+from measuring import add_json, medians, report
 from PIL import Image, ImageEnhance
 from torch.utils.data import DataLoader, Dataset
 
@@ -115,7 +115,8 @@ def training(args):
             speeds = [f"{args.images / t[key]:,.0f}" for key in ("usual", "ours")]
             ratios = [f"{t['usual'] / t['ours']:.1f} ×", f"{t['views_usual'] / t['views']:.1f} ×"]
             rows.append([f"{side} × {side}, {name}", *speeds, *ratios])
-    print(table(["training", "usual, pairs/s", "IICClusterer, pairs/s", "faster by", "views alone"], rows))
+    header = ["training", "usual, pairs/s", "IICClusterer, pairs/s", "faster by", "views alone"]
+    report("cluster_training", header, rows, args)
 
 
 def loss(args):
@@ -127,7 +128,7 @@ def loss(args):
         rows.append(
             [f"{n} pairs, k = {k}", *(f"{1000 * s:.2f} ms" for s in t.values()), f"{t['six'] / t['ours']:.1f} ×"]
         )
-    print(table(["loss of 5 heads", "six lines a head", "at once", "faster by"], rows))
+    report("cluster_loss", ["loss of 5 heads", "six lines a head", "at once", "faster by"], rows, args)
 
 
 def layout(args):
@@ -148,7 +149,7 @@ def layout(args):
         [f"{128 / s:.0f} pairs/s" for s in t.values()] + [f"{t['first'] / t['last']:.2f} ×", f"{100 * share:.1f} %"]
     ]
     header = ["64-128-256 at 24 × 24: channels first", "channels last", "faster by", "the loss takes, of a step"]
-    print(table(header, rows))
+    report("cluster_layout", header, rows, args)
 
 
 def main():
@@ -156,6 +157,7 @@ def main():
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--device", default="cpu")
+    add_json(parser)
     args = parser.parse_args()
     print(f"{args.device}, {torch.get_num_threads()} thread(s)\n")
     for part in (training, loss, layout):

@@ -28,7 +28,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from measuring import table
+from measuring import add_json, report
 from sklearn.cluster import KMeans, SpectralClustering
 from sklearn.datasets import load_digits
 from sklearn.frozen import FrozenEstimator
@@ -88,7 +88,8 @@ def part_digits(args):
     make = lambda seed: IICClusterer(10, random_state=seed)  # noqa: E731
     rows.append(measured("IICClusterer, rows", make, X, y, args.seeds))
     rows.append(measured("IICClusterer, images", make, images, y, args.seeds))
-    print("\n" + table(HEADER, rows))
+    print()
+    report("cluster_digits", HEADER, rows, args)
 
 
 class NotCentred(IICClusterer):
@@ -139,7 +140,8 @@ def part_ablation(args):
         _, of_rows, _, _ = measured(f"{name}, rows", make, X, y, args.seeds)
         _, of_images, _, seconds = measured(f"{name}, images", make, images, y, args.seeds)
         rows.append([name, of_rows, of_images, seconds])
-    print("\n" + table(["", "rows", "images", "seconds, images"], rows))
+    print()
+    report("cluster_ablation", ["", "rows", "images", "seconds, images"], rows, args)
 
 
 def part_labels(args):
@@ -161,7 +163,8 @@ def part_labels(args):
         curves[k] = scores
         rows.append([f"{k} clusters", *(spread(column) for column in scores.T)])
         print("  ".join(rows[-1]), flush=True)
-    print("\n" + table(["labels", *(f"{100 * share:g} %" for share in shares)], rows))
+    print()
+    report("cluster_labels", ["labels", *(f"{100 * share:g} %" for share in shares)], rows, args)
     figure, ax = plt.subplots(figsize=(6, 4), layout="constrained")
     for k, scores in curves.items():
         ax.errorbar(100 * np.array(shares), scores.mean(0), scores.std(0), marker="o", label=f"{k} clusters")
@@ -215,7 +218,8 @@ def part_images(args):
             )
 
         rows.append(measured("IICClusterer", make, X, y, args.seeds, test))
-        print("\n" + table([*HEADER[:2], "other images", *HEADER[2:]], rows))
+        print()
+        report(f"cluster_images_{path.stem.lower()}", [*HEADER[:2], "other images", *HEADER[2:]], rows, args)
         figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
         for seed, run in enumerate(progress):
             axes[0].plot(run.seconds, run.scores, "o-", label=f"seed {seed}")
@@ -237,7 +241,8 @@ def part_embeddings(args):
     for n_neighbors in (10, 30):
         make = lambda seed: IICClusterer(10, n_neighbors=n_neighbors, max_epochs=20, random_state=seed)  # noqa: B023, E731
         rows.append(measured(f"IICClusterer, {n_neighbors} neighbours", make, X, y, args.seeds))
-    print("\n" + table(HEADER, rows))
+    print()
+    report("cluster_embeddings", HEADER, rows, args)
 
 
 def embed(images, weights, size=96):
@@ -269,6 +274,7 @@ def main():
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--output", type=Path, default=Path("cluster-pictures"))
+    add_json(parser)
     args = parser.parse_args()
     args.paths = [Path(word) for word in args.what if word not in parts]
     warnings.filterwarnings("ignore", "Graph is not fully connected")

@@ -11,7 +11,7 @@ import argparse
 
 import numpy as np
 import torch
-from measuring import medians, table
+from measuring import add_json, medians, report
 from numpy.lib.stride_tricks import sliding_window_view
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.decomposition import MiniBatchDictionaryLearning
@@ -46,6 +46,7 @@ def main():
     parser.add_argument("--filters", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", default="cpu")
+    add_json(parser)
     args = parser.parse_args()
     noise = torch.rand(args.images, 3, args.size // 4, args.size // 4, generator=torch.Generator().manual_seed(0))
     smooth = torch.nn.functional.interpolate(noise, (args.size, args.size), mode="bicubic").clamp(0, 1)
@@ -82,7 +83,7 @@ def main():
         f"{torch.get_num_threads()} threads; medians of {args.repeats}\n"
     )
     header = ["", "images/s", "patch by patch", "times as fast", "largest difference"]
-    print(table(header, rows))
+    report("convolutional_features", header, rows, args)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-from measuring import table
+from measuring import add_json, report
 from sklearn.cluster import KMeans
 from sklearn.manifold import TSNE
 from sklearn.neighbors import KNeighborsClassifier
@@ -156,6 +156,7 @@ def main():
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--pictures", type=Path, default=Path("equivariant-autoencoder-pictures"))
+    add_json(parser)
     args = parser.parse_args()
     sets = {name: large(path, args.images) for name in ("mnist", "fashion") if (path := getattr(args, name))}
     sets |= {"coil": coil(args.coil)} if args.coil else {}
@@ -172,7 +173,8 @@ def main():
             cells = ["" if np.isnan(m) else f"{m:.1f} ± {d:.1f}" for m, d in zip(means, deviations, strict=True)]
             rows.append([name, len(models[name].get_feature_names_out()), *cells])
             print(rows[-1], flush=True)
-        print("\n" + table(["", "features", *COLUMNS], rows))
+        print()
+        report(f"equivariant_{title}", ["", "features", *COLUMNS], rows, args)
         draw(models, data, args.pictures / f"{title}.png")
 
 

@@ -10,7 +10,7 @@ Median milliseconds, taking turns in one run.
 import argparse
 
 import torch
-from measuring import medians, table
+from measuring import add_json, medians, report
 from torch import nn
 
 from sklinvariant.networks import Group, GroupConv2d, LiftingConv2d
@@ -24,6 +24,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--repeats", type=int, default=15)
+    add_json(parser)
     arguments = parser.parse_args()
     print(f"{torch.get_num_threads()} threads, {arguments.device}\n")
     rows = []
@@ -58,7 +59,7 @@ def main():
             ]
             rows.append([name, kind, f"{n} × {channels * order} × {size} × {size}", *cells])
     header = ["group", "convolution", "output", "plain, ms", "group's, ms", "ratio", "plain + gradient, ms"]
-    print(table([*header, "group's + gradient, ms", "ratio"], rows))
+    report("group_convolutions", [*header, "group's + gradient, ms", "ratio"], rows, arguments)
 
 
 if __name__ == "__main__":

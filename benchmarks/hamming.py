@@ -19,6 +19,7 @@ import tempfile
 import time
 
 import numpy as np
+from measuring import add_json, record, table
 
 K, CENTRES, DIMENSIONS = 10, 1000, 32
 KNOBS = {
@@ -137,20 +138,29 @@ def in_own_process(kind, n, arguments, sweep):
 
 
 class Report:
-    def __init__(self):
-        self.lines = []
+    """Prints a table row by row, and keeps everything for ``--output`` and ``--json``."""
+
+    def __init__(self, arguments):
+        self.arguments, self.lines, self.tables = arguments, [], {}
+
+    def head(self, name, *columns):
+        self.name, self.tables[name] = name, (columns, [])
+        self.say("\n" + table(columns, []))
 
     def add(self, *cells):
+        self.tables[self.name][1].append(cells)
         self.say("| " + " | ".join(map(str, cells)) + " |")
-
-    def head(self, *cells):
-        self.say("")
-        self.add(*cells)
-        self.add(*["---"] * len(cells))
 
     def say(self, line):
         self.lines.append(line)
         print(line, flush=True)
+
+    def write(self):
+        for name, (columns, rows) in self.tables.items():
+            record(name, columns, rows, self.arguments)
+        if self.arguments.output:
+            with open(self.arguments.output, "w") as file:
+                file.write("\n".join(self.lines) + "\n")
 
 
 def main():
@@ -160,6 +170,7 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--output", help="also write the tables here")
+    add_json(parser)
     parser.add_argument("--large", default="exact,multihash,ivf", help="indexes of the largest size")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--codes", type=int, help=argparse.SUPPRESS)
@@ -180,13 +191,14 @@ def main():
         )
         return
     small, large = (20_000, 50_000) if arguments.quick else (1_000_000, 10_000_000)
-    report = Report()
+    report = Report(arguments)
     report.say(f"{arguments.bits} bits, {arguments.threads} thread(s), medians of {arguments.repeats}")
-    report.head("exact, 1000 queries in batches of", "faiss queries/s", "ours", "time, ours / faiss")
+    report.head("hamming_faiss", "exact, 1000 queries in batches of", "faiss queries/s", "ours", "time, ours / faiss")
     for row in against_faiss(small, arguments.bits, arguments.repeats, arguments.threads):
         report.add(*row)
     sweeps = []
     report.head(
+        "hamming_indexes",
         "index at its defaults",
         "codes",
         "build s",
@@ -219,13 +231,11 @@ def main():
         )
         sweeps += [(kind, *row) for row in got["sweep"]]
         tenth = got["tenth"]
-    report.head("index", "knob", "queries/s", "recall@10")
+    report.head("hamming_efforts", "index", "knob", "queries/s", "recall@10")
     for kind, knob, rate, recall in sweeps:
         report.add(kind, knob, f"{rate:.0f}", f"{recall:.3f}")
     report.say(f"\nThe 10th neighbour of a query among {large:,} codes is {tenth:.1f} bits away on average.")
-    if arguments.output:
-        with open(arguments.output, "w") as file:
-            file.write("\n".join(report.lines) + "\n")
+    report.write()
 
 
 if __name__ == "__main__":

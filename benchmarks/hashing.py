@@ -7,10 +7,11 @@ Speed: 60,000 × 784 pixels, 256 units, the same setting (λ = 0, persistent cha
 """
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 import torch
-from measuring import medians, table
+from measuring import add_json, medians, report
 from sklearn.neural_network import BernoulliRBM
 
 from sklinvariant import RBMHasher
@@ -24,8 +25,8 @@ def pixels(images, dtype=np.float32):
     return (images.reshape(len(images), -1) / 255).astype(dtype)
 
 
-def speed(path):
-    X = pixels(np.load(path)["x_train"])
+def speed(args):
+    X = pixels(np.load(args.mnist)["x_train"])
     rows = []
     for batch_size in (100, 10):
         setting = {"learning_rate": 0.05, "batch_size": batch_size, "random_state": 0}
@@ -40,9 +41,10 @@ def speed(path):
             ratio = seconds["theirs"] / seconds["ours"]
             times = [f"{seconds[name]:.2f}" for name in ("ours", "theirs", "hashing")]
             rows.append([f"RBM, batch {batch_size}, {dtype.__name__}", *times[:2], f"{ratio:.1f}", times[2]])
-    print(table(["an epoch", "plain, s", "BernoulliRBM, s", "ratio", "RBMHasher's default, s"], rows))
+    header = ["an epoch", "plain, s", "BernoulliRBM, s", "ratio", "RBMHasher's default, s"]
+    report("hashing_rbm", header, rows, args)
     likelihood(X)
-    against_faiss(X)
+    against_faiss(X, args)
 
 
 def likelihood(X):
@@ -60,7 +62,7 @@ def likelihood(X):
     print(f"\npseudo-likelihood after 10 epochs: ours {values[0]:.1f}, BernoulliRBM {values[1]:.1f}\n")
 
 
-def against_faiss(X):
+def against_faiss(X, args):
     try:
         import faiss
     except ImportError:
@@ -89,7 +91,7 @@ def against_faiss(X):
         ["ITQ, 64 bits, fit", f"{seconds['itq']:.2f}", f"{seconds['their_itq']:.2f}"],
         ["LSH, 256 bits, fit and hash", f"{seconds['lsh']:.2f}", f"{seconds['their_lsh']:.2f}"],
     ]
-    print(table(["60,000 × 784", "ours, s", "faiss, s"], rows))
+    report("hashing_faiss", [f"{len(X):,} × {X.shape[1]}", "ours, s", "faiss, s"], rows, args)
 
 
 def hashers(n_bits, seed):
@@ -106,11 +108,11 @@ def hashers(n_bits, seed):
     }
 
 
-def quality(path, seeds):
-    data = np.load(path)
+def quality(args):
+    data, seeds = np.load(args.fashion), args.seeds
     order = np.random.RandomState(0).permutation(len(data["x_train"]))[:20_000]
     database = pixels(data["x_train"][order])
-    queries = pixels(data["x_test"][np.random.RandomState(1).permutation(10_000)[:1000]])
+    queries = pixels(data["x_test"][np.random.RandomState(1).permutation(len(data["x_test"]))[:1000]])
     relevant = exact_ranking(queries, database, n_neighbors=50)
     rows = {}
     for n_bits in (32, 64):
@@ -122,21 +124,23 @@ def quality(path, seeds):
                 found.append(mean_average_precision(ranking, relevant))
             rows.setdefault(name, [name]).append(f"{np.mean(found):.3f} ± {np.std(found):.3f}")
             print(f"{name} {n_bits}: {rows[name][-1]}", flush=True)
-    print(f"\nmAP, mean ± std of {seeds} seeds\n\n" + table(["hash", "32 bits", "64 bits"], rows.values()))
+    print(f"\nmAP, mean ± std of {seeds} seeds\n")
+    report("hashing_quality", ["hash", "32 bits", "64 bits"], list(rows.values()), args)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("mnist")
-    parser.add_argument("fashion")
+    parser.add_argument("mnist", type=Path)
+    parser.add_argument("fashion", type=Path)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--part", nargs="+", choices=("speed", "quality"), default=("speed", "quality"))
+    add_json(parser)
     args = parser.parse_args()
     print(f"{torch.get_num_threads()} threads\n")
     if "speed" in args.part:
-        speed(args.mnist)
+        speed(args)
     if "quality" in args.part:
-        quality(args.fashion, args.seeds)
+        quality(args)
 
 
 if __name__ == "__main__":

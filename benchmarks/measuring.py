@@ -1,9 +1,19 @@
-"""What the benchmarks share: medians of alternating repetitions, and tables."""
+"""What the benchmarks share: medians of alternating repetitions, tables, and results as JSON."""
 
+import importlib.metadata
+import json
+import os
+import platform
 import statistics
 import time
+from pathlib import Path
 
 import torch
+
+import sklinvariant
+
+PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", "skorch", "scikit-image", "faiss-cpu", "kornia")
+WORDS = ("device", "large", "layer", "methods", "part")  # arguments whose text is a setting; other text names files
 
 
 def medians(repeats, **functions):
@@ -22,5 +32,67 @@ def medians(repeats, **functions):
 
 def table(header, rows):
     """A Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+    lines = ["".join(f"| {cell} " if str(cell) else "| " for cell in line) + "|" for line in (header, *rows)]
+    return "\n".join([lines[0], "|" + "---|" * len(header), *lines[1:]])
+
+
+def add_json(parser):
+    """Add ``--json FOLDER`` to the options of a script."""
+    parser.add_argument("--json", type=Path, metavar="FOLDER", help="also write each table to FOLDER/NAME.json")
+
+
+def report(name, columns, rows, args):
+    """Print a table, and record it if the script was called with ``--json``."""
+    print(table(columns, rows), flush=True)
+    record(name, columns, rows, args)
+
+
+def record(name, columns, rows, args):
+    """Write a table to NAME.json in the folder ``args.json``, with the settings, the threads and the versions.
+
+    Neither paths nor the name of the machine are written.
+    """
+    if args.json is None:
+        return
+    result = {
+        "name": name,
+        "columns": list(columns),
+        "rows": [[str(cell) for cell in row] for row in rows],
+        "settings": settings(args),
+        "machine": machine(args),
+    }
+    write(args.json, result)
+
+
+def write(folder, result):
+    """One result as JSON, a row of the table in each line."""
+    lines = [json.dumps(row, ensure_ascii=False) for row in result["rows"]]
+    text = json.dumps({**result, "rows": "ROWS"}, ensure_ascii=False, indent=2)
+    text = text.replace('"ROWS"', "[\n    " + ",\n    ".join(lines) + "\n  ]" if lines else "[]")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{result['name']}.json").write_text(text + "\n", encoding="utf-8")
+
+
+def settings(args):
+    """The arguments of a script that are numbers or words, without the files that it reads and writes."""
+    return {name: value for name, value in vars(args).items() if _is_number(value) or name in WORDS}
+
+
+def _is_number(value):
+    values = value if isinstance(value, list | tuple) else [value]
+    return all(isinstance(one, int | float) for one in values)
+
+
+def machine(args):
+    """Cores, threads of torch, the GPU if one is used, and versions."""
+    found = {"cores": os.cpu_count(), "threads": torch.get_num_threads()}
+    device = str(getattr(args, "device", None) or "cpu")
+    if device.startswith("cuda"):
+        found["gpu"] = torch.cuda.get_device_name(device)
+    versions = {"sklinvariant": sklinvariant.__version__, "python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found | {"versions": versions}

@@ -10,7 +10,7 @@ import argparse
 import resource
 
 import torch
-from measuring import medians, table
+from measuring import add_json, medians, report
 
 from sklinvariant import NestedInvariancePooler
 from sklinvariant.feature_extraction import BackbonePatches
@@ -41,6 +41,7 @@ def main():
     parser.add_argument("--scales", type=int, default=10)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--device", default="cpu")
+    add_json(parser)
     args = parser.parse_args()
     images = torch.rand(args.images, args.size, args.size, 3, generator=torch.Generator().manual_seed(0)).to(
         args.device
@@ -74,7 +75,7 @@ def main():
     ]
     print(f"{args.images} images, {views} views each, {args.size} px, {args.device}, {torch.get_num_threads()} threads")
     print(f"resident memory grew by {memory:.0f} MB in the first call of NestedInvariancePooler\n")
-    print(table(["", "views/s", "time / the backbone's"], rows))
+    report("pooling", ["", "views/s", "time / the backbone's"], rows, args)
 
 
 if __name__ == "__main__":

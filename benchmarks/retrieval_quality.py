@@ -18,7 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from measuring import table
+from measuring import add_json, report
 from tqdm import tqdm
 
 from sklinvariant import NestedInvariancePooler, RBMHasher
@@ -177,7 +177,7 @@ def part_groups(args, data):
     average = {key: np.mean([scores[name][key] for name in sets]) for key in scores["groups"]}
     order = sorted(average, key=average.get)
     rows = [[key, *(f"{scores[name][key]:.3f}" for name in sets), f"{average[key]:.3f}"] for key in order]
-    print(table(["sequence", *sets, "mean"], rows))
+    report("retrieval_groups", ["sequence", *sets, "mean"], rows, args)
     orders = {"rising": ("A", "S", "M"), "falling": ("M", "S", "A")}
     for title, wanted in orders.items():
         own = [average[key] for key in average if tuple(part[0] for part in key.split("-")) == wanted]
@@ -211,7 +211,7 @@ def part_angles(args, data):
 
     found = cached(args.cache, "angles", make)
     rows = [[name, *(f"{v:.3f}" for v in values), f"{values.min() / values[0]:.2f}"] for name, values in found.items()]
-    print(table(["descriptor", *(f"{angle}°" for angle in angles), "least / upright"], rows))
+    report("retrieval_angles", ["descriptor", *(f"{angle}°" for angle in angles), "least / upright"], rows, args)
     figure, axes = plot()
     for name, values in found.items():
         axes.plot(angles, values, "o-", label=name)
@@ -264,7 +264,7 @@ def part_hashes(args, data):
         rows.append(line)
     sign = np.mean([hashed_score(SignHasher().fit(learned_on), best[key], sets[key][1]) for key in sets])
     exact = np.mean([score(best[key], sets[key][1]) for key in sets])
-    print(table(["hash", *(f"{n_bits} bits" for n_bits in sizes)], rows))
+    report("retrieval_hashes", ["hash", *(f"{n_bits} bits" for n_bits in sizes)], rows, args)
     print(f"\nsigns of the 512 features: {sign:.3f}; the features themselves: {exact:.3f}")
     figure, axes = plot()
     for name, values in curves.items():
@@ -341,7 +341,7 @@ def part_distractors(args, data):
     header = ["others"] + [
         f"{what}, {of}" for what in ("features", "64 bits", "128 bits", "256 bits") for of in ("mAP", "R@4")
     ]
-    print(table(header, rows))
+    report("retrieval_distractors", header, rows, args)
 
 
 def plot():
@@ -369,6 +369,7 @@ def main():
     parser.add_argument("--cache", type=Path, default=Path("retrieval-cache"))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--distractors", type=int, default=10_000)
+    add_json(parser)
     args = parser.parse_args()
     args.cache.mkdir(exist_ok=True, parents=True)
     for part in args.part:

@@ -10,6 +10,7 @@ import statistics
 import time
 
 import torch
+from measuring import add_json, report
 from torch.nn.functional import conv2d, pad
 
 from sklinvariant.cluster._dense_mutual_information import dense_information
@@ -57,10 +58,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--device", default="cpu")
+    add_json(parser)
     args = parser.parse_args()
     print(f"{args.device}, {torch.get_num_threads()} thread(s); milliseconds\n")
-    print("| images | clusters | side | half window | " + " | ".join(METHODS) + " |")
-    print("|" + "--:|" * (4 + len(METHODS)))
+    rows = []
     for n, k, side, half_window in SETTINGS[: 2 if args.quick else None]:
         generator = torch.Generator().manual_seed(0)
         views = [
@@ -75,7 +76,8 @@ def main():
                 times[name].append(took)
         assert max(abs(values[name] - values["one conv2d"]) for name in list(METHODS)[:3]) < 1e-4
         cells = [f"{1e3 * statistics.median(took[1:]):.1f}" for took in times.values()]
-        print(f"| {n} | {k} | {side} | {half_window} | " + " | ".join(cells) + " |", flush=True)
+        rows.append([n, k, side, half_window, *cells])
+    report("segmentation_loss", ["images", "clusters", "side", "half window", *METHODS], rows, args)
 
 
 if __name__ == "__main__":

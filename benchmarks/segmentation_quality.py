@@ -25,7 +25,7 @@ import matplotlib
 matplotlib.use("Agg")
 import numpy as np
 import torch
-from measuring import table
+from measuring import add_json, report
 from sklearn.cluster import MiniBatchKMeans
 
 from sklinvariant.cluster import IICSegmenter
@@ -132,7 +132,7 @@ def picture(path, models, images, truth, **kwargs):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("camvid", nargs="?")
+    parser.add_argument("camvid", type=Path, nargs="?")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--train", type=int, default=60)
@@ -142,6 +142,7 @@ def main():
     parser.add_argument("--textures", type=int, nargs="*", default=[3, 4])
     parser.add_argument("--ablation", action="store_true")
     parser.add_argument("--pictures", type=Path, default=Path("segmentation-pictures"))
+    add_json(parser)
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
@@ -169,7 +170,8 @@ def main():
         some = slice(None, None, len(test) // 5)
         picture(args.pictures / "streets.png", models, test[some], truth[some], ignore_label=VOID, class_names=CLASSES)
     print()
-    print(table(["data", "method", "mean ± std", "chosen without labels", "best", "s a fit"], rows))
+    header = ["data", "method", "mean ± std", "chosen without labels", "best", "s a fit"]
+    report("segmentation_quality", header, rows, args)
 
 
 def baselines(k, radius):

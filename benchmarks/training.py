@@ -12,6 +12,7 @@ import time
 
 import numpy as np
 import torch
+from measuring import add_json, report
 from skorch import NeuralNetClassifier
 from torch import nn
 
@@ -68,6 +69,7 @@ def by_ours(x, y, epochs):
         n_iter_no_change=5,
         report=FitReport(None, None, None, None, epochs),
         fitted_attributes=dict,
+        finish=lambda history: history,
     )
     return [row["seconds"] for row in history]
 
@@ -91,16 +93,18 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=60_000)
     parser.add_argument("--epochs", type=int, default=5)
+    add_json(parser)
     arguments = parser.parse_args()
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(arguments.rows, 64, generator=generator)
     y = torch.randint(10, (arguments.rows,), generator=generator)
     hand = statistics.median(by_hand(x, y, arguments.epochs))
     print(f"{torch.get_num_threads()} threads, medians of {arguments.epochs} epochs\n")
-    print(f"by hand        {hand:.3f} s")
+    rows = [["by hand", f"{hand:.3f}", "1"]]
     for name, run in (("sklinvariant", by_ours), ("skorch's own", by_skorch)):
         seconds = statistics.median(run(x, y, arguments.epochs))
-        print(f"{name:<14} {seconds:.3f} s, {seconds / hand:.2f} of the hand-written loop")
+        rows.append([name, f"{seconds:.3f}", f"{seconds / hand:.2f}"])
+    report("training", ["loop", "seconds an epoch", "time / the hand-written loop's"], rows, arguments)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import argparse
 
 import numpy as np
 import torch
-from measuring import medians, table
+from measuring import add_json, medians, report
 from skimage.transform import AffineTransform, warp
 
 from sklinvariant.transforms import ColorJitter, Compose, Flip, Rotation, Scale, Shear, pixel_matrix
@@ -47,6 +47,7 @@ def main():
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", default="cpu")
+    add_json(parser)
     args = parser.parse_args()
     shape = (args.batch, args.size, args.size, 3)
     images = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(args.device)
@@ -90,7 +91,8 @@ def main():
         ]
         rows.append([title, f"{args.batch / seconds['ours']:.0f}", *ratios])
     print(f"{args.batch} images {args.size} x {args.size} x 3, {args.device}, {torch.get_num_threads()} threads\n")
-    print(table(["work", "images/s", "times kornia", "times scikit-image", "times ours, one after the other"], rows))
+    header = ["work", "images/s", "times kornia", "times scikit-image", "times ours, one after the other"]
+    report("transforms", header, rows, args)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ extensions = [
 html_theme = "pydata_sphinx_theme"
 autosummary_generate = True
 numpydoc_show_class_members = False
+myst_heading_anchors = 3
 exclude_patterns = ["_build", "examples", "changes"]
 source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
 plot_html_show_formats = plot_html_show_source_link = False

@@ -1,8 +1,8 @@
-"""``python -m sklinvariant``: the methods at work on real images."""
+"""``python -m sklinvariant``: demonstrations on real images, and retrieval of photographs."""
 
 import sys
 
-from sklinvariant.cli._command_line import run
+from sklinvariant.cli import run
 
 if __name__ == "__main__":
     sys.exit(run())

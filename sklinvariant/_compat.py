@@ -1,10 +1,27 @@
-"""The one place that knows about versions of scikit-learn and about its private or experimental names."""
+"""Every private or experimental name of scikit-learn, and every difference between its versions, in one place.
+
+Other modules import these names from here: ``from sklinvariant._compat import fit_context``.
+"""
 
 import contextlib
 import functools
 
 from sklearn import config_context, get_config
+from sklearn.base import _fit_context as fit_context
+from sklearn.utils import _safe_indexing as safe_indexing
+from sklearn.utils._array_api import get_namespace
+from sklearn.utils._param_validation import (
+    HasMethods,
+    Interval,
+    InvalidParameterError,
+    RealNotInt,
+    StrOptions,
+    make_constraint,
+    validate_params,
+)
+from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.metadata_routing import _raise_for_params as raise_for_params
+from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 
 try:  # scikit-learn >= 1.9
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -21,13 +38,24 @@ except ImportError:
 __all__ = [
     "CallbackSupportMixin",
     "FitReport",
+    "HasMethods",
+    "Interval",
+    "InvalidParameterError",
+    "RealNotInt",
+    "StrOptions",
     "array_namespace",
+    "check_sample_weight",
+    "fit_context",
+    "get_namespace",
+    "make_constraint",
     "metadata_requests",
     "output_container",
     "progress_bars",
     "raise_for_params",
     "reports_fit",
     "request_metadata",
+    "safe_indexing",
+    "validate_params",
     "with_callbacks",
 ]
 
@@ -85,8 +113,6 @@ def array_namespace(X):
     """The array-API namespace that scikit-learn would answer in, or None for plain numpy and anything else."""
     if not get_config().get("array_api_dispatch"):
         return None
-    from sklearn.utils._array_api import get_namespace
-
     with contextlib.suppress(AttributeError, TypeError):
         xp, is_array_api = get_namespace(X)
         return xp if is_array_api and "numpy" not in xp.__name__ else None
@@ -95,8 +121,6 @@ def array_namespace(X):
 
 def output_container(estimator):
     """What ``set_output`` or the configuration asks of ``transform``: "default", "pandas" or "polars"."""
-    from sklearn.utils._set_output import _get_output_config
-
     return _get_output_config("transform", estimator)["dense"]
 
 

@@ -60,7 +60,7 @@ def test_an_interrupted_tour_prints_no_result_of_a_truncated_fit(tmp_path):
 
 def test_an_interrupted_grid_search_ends(tmp_path):
     with _started("-m", "sklinvariant", "aggregation", "--max-images", "1500", cwd=tmp_path) as process:
-        _read_until(process, "images to learn from")
+        _read_until(process, "training images")
         time.sleep(2.0)
         out, err, status = _stop(process, signal.SIGINT)
     assert status == 130
@@ -103,7 +103,7 @@ def test_an_interruption_while_libraries_are_imported(tmp_path):
 
 _PROGRAM = """
 import hashlib, os, signal, sys, time
-from sklinvariant import _command_line
+from sklinvariant.cli import _command_line
 
 def swallow():
     while True:

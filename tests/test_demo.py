@@ -1,4 +1,4 @@
-"""The command line: what it prints, draws and answers to bad words."""
+"""The commands of the demonstrations: output, figures and error messages."""
 
 import re
 import subprocess
@@ -24,7 +24,7 @@ from sklinvariant.datasets import make_camera_clips
         (["pool", "--output", "no/such/folder/a.png"], "there is no folder"),
     ],
 )
-def test_bad_words(words, message, capsys):
+def test_bad_arguments(words, message, capsys):
     assert main(words) == 2
     assert message in capsys.readouterr().err
 
@@ -36,19 +36,19 @@ def test_help():
 
 
 @pytest.mark.slow
-def test_on_a_file(tmp_path, capsys):
+def test_aggregation_of_an_npz_file(tmp_path, capsys):
     rng = np.random.RandomState(0)
     y = np.arange(60) % 2
     np.savez(tmp_path / "data.npz", images=rng.rand(60, 12, 12) * (1 + y)[:, None, None] / 2, target=y)
     assert main(["aggregation", "--data", str(tmp_path / "data.npz"), "--output", str(tmp_path / "a.png")]) == 0
     printed = capsys.readouterr().out
     assert "LearnedVLAD" in printed
-    assert "The grid search chose" in printed
+    assert "The grid search selected" in printed
     assert (tmp_path / "a.png").stat().st_size > 10_000
 
 
 def _scores(printed):
-    """(score, baseline's score) of each family in a printed table."""
+    """(score, score of the baseline) of each family in a printed table."""
     line = r"^(\S+) .* (\d\.\d{3})  \S.* (\d\.\d{3}) +\d+\.\d$"
     return {family: (float(score), float(base)) for family, score, base in re.findall(line, printed, re.M)}
 
@@ -64,8 +64,8 @@ def test_the_tour_beats_the_baselines(family, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("error", "status"), [(ValueError("too bad"), 1), (KeyboardInterrupt(), 130)])
-def test_what_fails_on_the_tour_leaves_the_rest(error, status, tmp_path, capsys, monkeypatch):
-    """An interruption ends it at once: the lines above are all there is, and no picture is drawn."""
+def test_a_failing_family_does_not_stop_the_tour(error, status, tmp_path, capsys, monkeypatch):
+    """An interruption does: only the rows above it are printed, and no figure is saved."""
 
     def row(digits):
         return Row("A", "labels", "words", "accuracy", 0.9, "B", 0.5, lambda part: part.subplots())
@@ -81,7 +81,7 @@ def test_what_fails_on_the_tour_leaves_the_rest(error, status, tmp_path, capsys,
     assert (tmp_path / "a.png").exists() == (status == 1)
 
 
-def test_no_such_family(capsys):
+def test_unknown_family(capsys):
     with pytest.raises(SystemExit):
         main(["tour", "--only", "nothing"])
     assert "invalid choice: 'nothing'" in capsys.readouterr().err
@@ -107,7 +107,7 @@ def test_pooling_from_a_video(tmp_path, capsys):
     assert (tmp_path / "a.png").stat().st_size > 10_000
 
 
-def test_a_video_of_nothing(tmp_path, capsys):
+def test_a_black_video(tmp_path, capsys):
     _video(tmp_path / "black.mp4", np.zeros((20, 96, 96, 3), np.uint8))
     assert main(["pool", str(tmp_path / "black.mp4"), "--output", str(tmp_path / "a.png")]) == 2
     assert "no pair" in capsys.readouterr().err

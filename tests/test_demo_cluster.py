@@ -1,4 +1,4 @@
-"""Clusters of a folder: what is written, what is skipped, what is refused."""
+"""The command ``cluster``: pages, tables and figures, skipped files and error messages."""
 
 import csv
 import os
@@ -18,7 +18,7 @@ _QUICK = ["--image-size", "32", "--clusters", "2"]
 
 
 def _picture(kind, rng):
-    """Reddish blots or bluish stripes."""
+    """A reddish disc or bluish stripes."""
     noise = rng.randint(0, 60, (48, 40 + rng.randint(9), 3))
     if kind:
         noise[:, :: rng.randint(4, 7), 0] += 180
@@ -30,7 +30,7 @@ def _picture(kind, rng):
 
 @pytest.fixture
 def photos(tmp_path):
-    """30 pictures of two kinds, one broken, one empty, one that is no picture."""
+    """30 images of two kinds, a broken image, an empty file and a text file."""
     folder, rng = tmp_path / "photos", np.random.RandomState(0)
     (folder / "deeper").mkdir(parents=True)
     for i in range(15):
@@ -86,7 +86,7 @@ def test_with_pretrained_weights(photos, tmp_path, shared_data):
     assert _found(_table(tmp_path / "out.csv")) >= 28
 
 
-def test_what_the_clusterer_warns_of_is_a_line(tmp_path, capsys):
+def test_warnings_are_printed_as_lines(tmp_path, capsys):
     for i in range(4):
         cv2.imwrite(str(tmp_path / f"{i}.png"), np.full((40, 40, 3), 99, np.uint8))
     assert main(["cluster", str(tmp_path), "--output", str(tmp_path / "out.html"), *_QUICK]) == 0
@@ -96,11 +96,11 @@ def test_what_the_clusterer_warns_of_is_a_line(tmp_path, capsys):
     assert len(_table(tmp_path / "out.csv")) == 4
 
 
-def test_names_in_no_encoding(photos, tmp_path):
+def test_undecodable_names(photos, tmp_path):
     try:
         (photos / "red 00.png").rename(os.fsdecode(os.fsencode(photos) + b"/caf\xe9.png"))
     except OSError:
-        pytest.skip("this file system takes no such names")
+        pytest.skip("this file system does not allow such names")
     done = subprocess.run(
         [sys.executable, "-m", "sklinvariant", "cluster", photos, "--output", tmp_path / "out.html", *_QUICK],
         capture_output=True,
@@ -115,18 +115,18 @@ def test_names_in_no_encoding(photos, tmp_path):
     ("words", "message"),
     [
         (["nowhere"], "there is no folder"),
-        (["."], "holds no pictures"),
+        (["."], "contains no images"),
         ([".", "--clusters", "1"], "--clusters must be at least 2"),
         ([".", "--shown", "0"], "--shown at least 1"),
         ([".", "--image-size", "8"], "--image-size at least 16"),
         ([".", "--output", "no/such/a.html"], "--output no/such/a.html: there is no folder"),
         ([".", "--output", "a.csv"], "must end in .html or .htm"),
-        (["few"], "2 of 3 pictures in .* can be read, which is too few for --clusters 8"),
+        (["few"], "only 2 of 3 images in .* can be read, which is too few for --clusters 8"),
         (["bad"], "none of 3 pictures can be read"),
         (["few", "--weights", "nowhere.npz"], "nowhere.npz"),
     ],
 )
-def test_bad_words(words, message, capsys, tmp_path, monkeypatch):
+def test_bad_arguments(words, message, capsys, tmp_path, monkeypatch):
     (tmp_path / "work" / "few").mkdir(parents=True)
     (tmp_path / "work" / "bad").mkdir()
     monkeypatch.chdir(tmp_path / "work")
@@ -142,7 +142,7 @@ def test_bad_words(words, message, capsys, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("words", [[], ["aggregation"], ["retrieve"], ["pool"]])
-def test_what_a_picture_needs_is_missed_before_computing(words, capsys, monkeypatch):
+def test_missing_matplotlib_is_reported_before_computing(words, capsys, monkeypatch):
     def computes(*args, **kwargs):
         raise AssertionError("too late")
 
@@ -150,13 +150,13 @@ def test_what_a_picture_needs_is_missed_before_computing(words, capsys, monkeypa
     monkeypatch.setattr(_demo, "load_data", computes)
     monkeypatch.setattr("sklinvariant.datasets.make_camera_clips", computes)
     assert main(words) == 2
-    assert 'the picture needs matplotlib: pip install "sklinvariant[plot]"' in capsys.readouterr().err
+    assert 'drawing the figure needs matplotlib: pip install "sklinvariant[plot]"' in capsys.readouterr().err
 
 
 def test_digits_without_photographs(tmp_path, capsys):
     path = tmp_path / "digits.png"
     assert main(["cluster", "--output", str(path)]) == 0
-    found = dict(re.findall(r"^  (\S+) +([\d.]+) % right$", capsys.readouterr().out, re.M))
+    found = dict(re.findall(r"^  (\S+) +([\d.]+) %$", capsys.readouterr().out, re.M))
     assert float(found["IICClusterer"]) >= 90 > float(found["k-means"])
     assert path.read_bytes().startswith(b"\x89PNG")
     assert main(["cluster", "--clusters", "1"]) == 2

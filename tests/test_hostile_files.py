@@ -77,7 +77,7 @@ def test_codes_too_wide_for_the_queries(tmp_path):
     model = HammingNeighbors().fit(np.random.RandomState(0).randint(2, size=(50, 16)))
     sklinvariant.save(_with_state(model, codes=np.zeros((20_000, 4096), np.uint8)), tmp_path / "index")
     code = (
-        "import sys, numpy as np; from sklinvariant.hashing import HammingNeighbors\n"
+        "import sys, numpy as np; from sklinvariant.neighbors import HammingNeighbors\n"
         "try: HammingNeighbors.load(sys.argv[1]).radius_neighbors(np.zeros((1, 16)), radius=16)\n"
         "except ValueError as error: print(error)"
     )

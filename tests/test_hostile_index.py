@@ -148,7 +148,7 @@ def test_pictures_of_the_reader_are_not_shown(index, whole, tmp_path, capsys):
     page = tmp_path / "page.html"
     query = str(whole / "photos" / "0.png")
     assert main(["query", str(index), query, "--neighbors", "4", "--html", str(page)]) == 0
-    assert "not the photographs that were indexed: 4" in capsys.readouterr().err
+    assert "missing or changed since they were indexed: 4" in capsys.readouterr().err
     assert len(_parse(page).pictures) == 1  # the query
     assert page.read_text().count("changed since it was indexed") == 4
 

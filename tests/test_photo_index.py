@@ -1,4 +1,4 @@
-"""The index of photographs: files of all kinds, interruptions, questions, the page, bad words."""
+"""The commands ``index``, ``query`` and ``retrieve``: image formats, interruptions, results, pages, error messages."""
 
 import json
 import os
@@ -20,14 +20,14 @@ _QUICK = ["--image-size", "48", "--rotations", "4", "--scales", "2", "--bits", "
 
 
 def _picture(seed, shape=(60, 80)):
-    """Coarse colours that differ from picture to picture."""
+    """An image of coarse colours that depend on the seed."""
     coarse = np.random.RandomState(seed).randint(256, size=(6, 8, 3)).astype(np.uint8)
     return cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_LINEAR)
 
 
 @pytest.fixture
 def photos(tmp_path):
-    """Pictures of several kinds, sizes and depths; one broken, one empty, one that is no picture."""
+    """Images of several formats, sizes and depths, a broken image, an empty file and a text file."""
     folder = tmp_path / "photos"
     (folder / "deeper" / "still").mkdir(parents=True)
     for i in range(12):
@@ -49,7 +49,7 @@ def test_from_photographs_to_a_page(photos, tmp_path, capsys):
     out, page = tmp_path / "index", tmp_path / "report.html"
     assert main(["index", str(photos), "--out", str(out), *_QUICK]) == 0
     printed = capsys.readouterr()
-    assert "16 photographs indexed by 32 bits" in printed.out
+    assert "16 photographs indexed with 32-bit codes" in printed.out
     assert re.search(r"skipped: 2\n.*broken\.jpg.*\n.*empty\.png", printed.err)
     query = tmp_path / "query.png"
     cv2.imwrite(str(query), np.rot90(_picture(5, (65, 80))))
@@ -61,7 +61,7 @@ def test_from_photographs_to_a_page(photos, tmp_path, capsys):
     assert lines[0] == str(query)
     differ, name = lines[1].split()
     assert name == str(photos / "05.png")
-    assert int(differ) <= 2  # a quarter turn is in the orbit; bits near 0 may be rounded otherwise
+    assert int(differ) <= 2  # a quarter turn is in the orbit; bits near 0 may be rounded differently
     assert "wrong.png" in printed.err
     text = page.read_text()
     assert text.count("<figure") == 4
@@ -69,15 +69,15 @@ def test_from_photographs_to_a_page(photos, tmp_path, capsys):
     assert "bits differ" in text
 
 
-def test_a_photograph_is_read_as_the_camera_was_held(photos, tmp_path):
-    """The turned JPEG shows picture 3: its code is (nearly) that of the upright PNG."""
+def test_the_exif_orientation_is_applied(photos, tmp_path):
+    """The JPEG with an orientation tag shows image 3: its code is (nearly) that of the upright PNG."""
     _photo_index.make_index(photos, tmp_path / "index", n_bits=32, image_size=48, n_rotations=1, n_scales=1, show=False)
     answer = _photo_index.query_index(tmp_path / "index", [photos / "03.png"], n_neighbors=2)
     (neighbors,) = answer.found.values()
     assert {name.rsplit("/")[-1] for _, name in neighbors} == {"03.png", "turned.jpg"}
 
 
-def test_an_interrupted_run_goes_on(photos, tmp_path, monkeypatch):
+def test_an_interrupted_run_is_resumed(photos, tmp_path, monkeypatch):
     monkeypatch.setattr(_photo_index, "_CHUNK", 4)
     read, seen = _photo_index._read, []
 
@@ -99,10 +99,10 @@ def test_an_interrupted_run_goes_on(photos, tmp_path, monkeypatch):
     whole = tmp_path / "whole"
     assert main(["index", str(photos), "--out", str(whole), *_QUICK]) == 0
     one, other = (load(folder / "index.safetensors") for folder in (tmp_path / "index", whole))
-    assert np.unpackbits(one._state["codes"] ^ other._state["codes"]).mean() < 0.02  # but for bits near 0
+    assert np.unpackbits(one._state["codes"] ^ other._state["codes"]).mean() < 0.02  # except for bits near 0
     one, other = (json.loads((folder / "names.json").read_text()) for folder in (tmp_path / "index", whole))
     assert one["photos"] == other["photos"]
-    # one photograph changed: its chunk alone is read again; more bits: nothing is, but the two that cannot be read
+    # after a change of one photograph, only its chunk is read again; with other bits, only the two unreadable files are
     cv2.imwrite(str(photos / "01.png"), _picture(99))
     del seen[:]
     assert main(words) == 0
@@ -123,8 +123,8 @@ def test_with_pretrained_weights(photos, tmp_path, shared_data, capsys):
     assert "07.png" in capsys.readouterr().out.splitlines()[-1]
 
 
-def test_other_weights_are_not_those_of_before(photos, tmp_path):
-    """The file is told by what it holds: the same words with new weights make new features."""
+def test_new_weights_make_new_features(photos, tmp_path):
+    """Weights are identified by the content of their file, not by its name."""
     import torch
     from safetensors.torch import save_file
 
@@ -141,8 +141,8 @@ def test_other_weights_are_not_those_of_before(photos, tmp_path):
     assert seen[0] < seen[1] == seen[2]
 
 
-def test_names_in_no_encoding(tmp_path, capsys, monkeypatch):
-    """A name that is no UTF-8, as old disks have them, is printed as well as can be and stops nothing."""
+def test_undecodable_names(tmp_path, capsys, monkeypatch):
+    """A name that is not valid UTF-8 is printed with escapes and does not stop the command."""
     folder, page = tmp_path / "photos", tmp_path / "page.html"
     folder.mkdir()
     for i in range(3):
@@ -150,7 +150,7 @@ def test_names_in_no_encoding(tmp_path, capsys, monkeypatch):
     try:
         (folder / "0.png").rename(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.png"))
     except OSError:
-        pytest.skip("this file system takes no such names")
+        pytest.skip("this file system does not allow such names")
     assert main(["index", str(folder), "--out", str(tmp_path / "index"), *_QUICK]) == 0
     done = subprocess.run(
         [sys.executable, "-m", "sklinvariant", "query", tmp_path / "index", folder / "1.png", "--html", page],
@@ -162,8 +162,8 @@ def test_names_in_no_encoding(tmp_path, capsys, monkeypatch):
     assert page.read_text(encoding="utf-8").count("data:image/jpeg;base64,") == 4
 
 
-def test_photographs_that_are_all_the_same(tmp_path):
-    """Without a warning; and what is named as a picture but cannot be read is listed."""
+def test_identical_photographs(tmp_path):
+    """They cause no warning. A file with the suffix of an image that cannot be read is listed."""
     for i in range(3):
         cv2.imwrite(str(tmp_path / f"{i}.png"), _picture(0))
     (tmp_path / "phone.heic").write_bytes(b"not for OpenCV")
@@ -173,7 +173,7 @@ def test_photographs_that_are_all_the_same(tmp_path):
     assert (count, [name for name, _ in skipped]) == (3, ["phone.heic"])
 
 
-def test_the_demo_of_retrieval(tmp_path, capsys):
+def test_retrieve(tmp_path, capsys):
     assert main(["retrieve", "--max-images", "20", "--output", str(tmp_path / "a.png")]) == 0
     assert "nested pooling" in capsys.readouterr().out
     assert (tmp_path / "a.png").stat().st_size > 10_000
@@ -191,18 +191,18 @@ def test_the_demo_of_retrieval(tmp_path, capsys):
         (["retrieve", "--output", "no/such/a.png"], "there is no folder"),
     ],
 )
-def test_bad_words(words, message, capsys, tmp_path, monkeypatch):
+def test_bad_arguments(words, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(words) == 2
     assert message in capsys.readouterr().err
 
 
-def test_folders_that_will_not_do(photos, tmp_path, capsys):
+def test_unsuitable_folders(photos, tmp_path, capsys):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter.txt").write_text("dear")
     assert main(["index", str(photos), "--out", str(tmp_path / "full")]) == 2
     assert "holds other files" in capsys.readouterr().err
-    for out in (photos, tmp_path):  # not among the photographs, nor around them
+    for out in (photos, tmp_path):  # neither the folder of photographs nor its parent
         assert main(["index", str(photos), "--out", str(out)]) == 2
         assert "holds other files" in capsys.readouterr().err
     (tmp_path / "bare").mkdir()
@@ -216,8 +216,8 @@ def test_folders_that_will_not_do(photos, tmp_path, capsys):
 
 @pytest.mark.parametrize("content", ["[1]", '{"editor.fontSize": 12}', "not json"])
 @pytest.mark.parametrize("name", ["settings.json", "weights.safetensors"])
-def test_files_of_others_stay(photos, tmp_path, capsys, name, content):
-    """Whatever an index would call its own files, a folder that no index was begun in is left alone."""
+def test_files_of_other_programs_are_kept(photos, tmp_path, capsys, name, content):
+    """A folder without an index is left unchanged, even if its files have the names of index files."""
     (tmp_path / "o").mkdir()
     (tmp_path / "o" / name).write_text(content)
     assert main(["index", str(photos), "--out", str(tmp_path / "o"), *_QUICK]) == 2
@@ -229,7 +229,7 @@ def test_files_of_others_stay(photos, tmp_path, capsys, name, content):
 
 @pytest.mark.parametrize("moment", ["_write_json", "_write_weights", "_make_hasher"])
 def test_killed_at_any_moment(photos, tmp_path, monkeypatch, moment):
-    """What is left, half-written files too, is gone on with and cleared away."""
+    """The next run resumes, and removes half-written files."""
     out, words = tmp_path / "o", ["index", str(photos), "--out", str(tmp_path / "o"), *_QUICK]
 
     def killed(*args, **kwargs):

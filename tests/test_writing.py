@@ -14,8 +14,9 @@ import torch
 from skorch.callbacks import Callback
 
 import sklinvariant
-from sklinvariant import DescriptorSets, _descriptors
+from sklinvariant import DescriptorSets
 from sklinvariant.aggregation import BagOfWords
+from sklinvariant.bags import _descriptor_sets as _descriptors
 from sklinvariant.base import _writing as _writing
 from sklinvariant.cluster import IICClusterer
 from sklinvariant.neighbors import HammingNeighbors

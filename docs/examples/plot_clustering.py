@@ -1,9 +1,9 @@
-"""Digits sorted without labels, by what small turns and shifts leave as it is.
+"""Clustering of handwritten digits without labels.
 
-k-means sorts handwritten digits by their pixels. IICClusterer learns clusters that an image and a slightly changed view
-of it tell of each other (Ji, Henriques, Vedaldi 2019). Half of the digits are only sorted afterwards, by the network
-learned from the others. Saves a picture: what each cluster is surest of, and all digits between the clusters that they
-may belong to.
+k-means clusters the digits by their pixels. IICClusterer maximises the mutual information between the cluster
+assignments of an image and of a slightly rotated and shifted view of it (Ji, Henriques, Vedaldi 2019). Both are fitted
+to one half of the digits and evaluated on the other half. The figure shows the digits that each cluster contains with
+the highest probability, and all digits at positions given by their cluster probabilities.
 
     python plot_clustering.py clustering.png
 """
@@ -29,12 +29,12 @@ X, X_new, y, y_new = train_test_split(images, y, test_size=0.5, random_state=0)
 model = IICClusterer(10, random_state=0).fit(X)
 kmeans = KMeans(10, n_init=10, random_state=0).fit(X.reshape(len(X), -1))
 accuracy = clustering_accuracy(y_new, model.predict(X_new))
-of_kmeans = clustering_accuracy(y_new, kmeans.predict(X_new.reshape(len(X_new), -1)))
-print(f"digits not seen in training: IICClusterer {accuracy:.1%}, k-means {of_kmeans:.1%}")
+kmeans_accuracy = clustering_accuracy(y_new, kmeans.predict(X_new.reshape(len(X_new), -1)))
+print(f"accuracy on held-out digits: IICClusterer {accuracy:.1%}, k-means {kmeans_accuracy:.1%}")
 
 figure, axes = plt.subplots(1, 2, figsize=(14, 7), layout="constrained")
 ClusterGalleryDisplay.from_estimator(model, X_new, ax=axes[0])
 SimplexDisplay.from_estimator(model, X_new, y=y_new, images=X_new, ax=axes[1])
-axes[0].set_title(f"what each cluster is surest of ({accuracy:.1%} right; k-means: {of_kmeans:.1%})")
-axes[1].set_title("digits between their clusters, coloured by class")
+axes[0].set_title(f"most probable digits of each cluster (accuracy {accuracy:.1%}, k-means {kmeans_accuracy:.1%})")
+axes[1].set_title("digits by cluster probability, coloured by class")
 figure.savefig(sys.argv[1] if len(sys.argv) > 1 else "clustering.png", dpi=70)

@@ -1,7 +1,8 @@
-"""Digits in any pose, told apart and stood upright.
+"""Rotation-invariant features of digits.
 
-The autoencoder has seen upright digits alone, without labels. Turned by quarters they keep their features, so that a
-map of the features shows digits and not poses, and what is rebuilt stands upright. Saves a picture.
+The autoencoder is trained on upright digits without labels. Rotating a digit by quarter turns does not change its
+features. Therefore, a t-SNE map of the features separates digits and not poses, and digits reconstructed from their
+features are upright. The figure compares these features with those of an ordinary autoencoder.
 """
 
 import sys
@@ -20,24 +21,24 @@ from sklinvariant.datasets import load_digits_images
 digits = load_digits_images()
 train, test, labels = digits.images[:800], digits.images[1000:1500], digits.target[1000:1500]
 turns = np.random.default_rng(0).integers(4, size=len(test))
-turned = np.stack([np.rot90(image, turn) for image, turn in zip(test, turns, strict=True)])
+rotated = np.stack([np.rot90(image, turn) for image, turn in zip(test, turns, strict=True)])
 
-picture = plt.figure(figsize=(12, 7), layout="constrained")
-above, below = picture.subfigures(2, 1, height_ratios=(4, 3))
+figure = plt.figure(figsize=(12, 7), layout="constrained")
+above, below = figure.subfigures(2, 1, height_ratios=(4, 3))
 for axes, group in zip(above.subplots(1, 2), ("trivial", "C4"), strict=True):
     model = EquivariantAutoencoder(group=group, width=8, batch_size=32, max_epochs=15, random_state=0).fit(train)
-    features = StandardScaler().fit_transform(model.transform(turned))
-    places = TSNE(init="pca", random_state=0).fit_transform(features)
+    features = StandardScaler().fit_transform(model.transform(rotated))
+    positions = TSNE(init="pca", random_state=0).fit_transform(features)
     for digit in range(10):
-        axes.plot(*places[labels == digit].T, ".", ms=4, color=f"C{digit}", label=str(digit))
-    axes.set(xticks=[], yticks=[], title=f'group="{group}": features of turned digits')
+        axes.plot(*positions[labels == digit].T, ".", ms=4, color=f"C{digit}", label=str(digit))
+    axes.set(xticks=[], yticks=[], title=f'group="{group}": features of rotated digits')
 axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 
-pose = model.predict_pose(turned)
-features = model.transform(turned[:16])
+pose = model.predict_pose(rotated)
+features = model.transform(rotated[:16])
 rows = {
-    "given": turned[:16],
-    "in its pose": model.inverse_transform(features, pose[:16]),
+    "input": rotated[:16],
+    "same pose": model.inverse_transform(features, pose[:16]),
     "upright": model.inverse_transform(features),
 }
 grid = below.subplots(3, 16)
@@ -46,5 +47,5 @@ for row, (name, images) in zip(grid, rows.items(), strict=True):
     for axes, image in zip(row, images, strict=True):
         axes.imshow(image, cmap="gray", vmin=0, vmax=1)
         axes.set(xticks=[], yticks=[])
-below.suptitle(f"Rebuilt from features and pose; {np.mean(pose == turns):.0%} of poses found")
-picture.savefig(sys.argv[1] if len(sys.argv) > 1 else "equivariant_autoencoder.png", dpi=80)
+below.suptitle(f"Reconstructions from features and pose; {np.mean(pose == turns):.0%} of poses predicted correctly")
+figure.savefig(sys.argv[1] if len(sys.argv) > 1 else "equivariant_autoencoder.png", dpi=80)

@@ -1,9 +1,10 @@
-"""Codewords where the classes part, not where the data lies.
+"""Codewords of k-means and codewords learned with the classifier.
 
-After figure 1 of Katharopoulos et al. 2017: bags of two descriptors, on a disc or on a ring around it, and on the black
-or the white fields of a board. k-means spreads its codewords over the data; the learned ones go to where they tell the
-classes apart: two are enough for the ring, and one for each field of the board, which four of k-means find too.
-Saves a picture.
+This example follows figure 1 of Katharopoulos et al. 2017. Each bag contains two descriptors. In the first data set,
+they lie on a disc or on a ring around it; in the second, on the black or on the white squares of a board. k-means
+spreads its codewords over the data. LearnedBoW moves them to positions that separate the classes: two codewords are
+enough for the ring, and one per square is enough for the board. On the board, four codewords of k-means find the
+squares as well.
 """
 
 import sys
@@ -26,14 +27,16 @@ for row, (name, (make, n_words)) in zip(axes, sets.items(), strict=True):
     bags, y = make(800, n_descriptors=2, noise=0.1, random_state=0)
     train, test, y_train, y_test = bags[:400], bags[400:], y[:400], y[400:]
     models = {
-        f"k-means, {n_words} words": BagOfWords(n_words, random_state=0),
-        "k-means, 10 words": BagOfWords(10, random_state=0),
-        f"learned, {n_words} words": LearnedBoW(n_words, descriptors_per_sample=None, max_epochs=60, random_state=0),
+        f"k-means, {n_words} codewords": BagOfWords(n_words, random_state=0),
+        "k-means, 10 codewords": BagOfWords(10, random_state=0),
+        f"learned, {n_words} codewords": LearnedBoW(
+            n_words, descriptors_per_sample=None, max_epochs=60, random_state=0
+        ),
     }
     for ax, (label, model) in zip(row, models.items(), strict=True):
         pipeline = make_pipeline(model, AdditiveChi2Sampler(), LogisticRegression(C=100)).fit(train, y_train)
         accuracy = pipeline.score(test, y_test)
-        print(f"{name:<12} {label:<18} accuracy on new bags {accuracy:.3f}")
+        print(f"{name:<12} {label:<21} test accuracy {accuracy:.3f}")
         for c, colour in enumerate(("tab:blue", "tab:red")):
             points = train[y_train == c].values
             ax.scatter(*points.T, s=4, alpha=0.4, color=colour)
@@ -42,4 +45,4 @@ for row, (name, (make, n_words)) in zip(axes, sets.items(), strict=True):
     row[0].set_ylabel(name)
 output = sys.argv[1] if len(sys.argv) > 1 else "learned_codewords.png"
 figure.savefig(output, dpi=90)
-print(f"picture: {output}")
+print(f"figure saved to {output}")

@@ -1,9 +1,12 @@
-"""Which features belong together, learned from how they follow each other in a video.
+"""Pooling of features learned from video.
 
-After figures 6 and 9 of Sukhbaatar, Makino, Aihara 2013: patches of consecutive frames, feature maps of a small
-dictionary, and auto-pooling over them. How invariant pooled features are, on clips that were not learned from, grows
-with λ, at the price of what they tell: the clusters are drawn at the default, where a place still counts. Takes videos
-or folders of pictures, else moves a camera over two photographs. Saves a picture.
+This example follows figures 6 and 9 of Sukhbaatar, Makino, Aihara 2013. It computes feature maps of patches of
+consecutive frames with a small dictionary, and fits AutoPooling to them. The left plot shows the invariance of the
+pooled features on held-out clips. It grows with λ, while the features keep less information. The other plots show
+clusters learned with the default λ, at which the position of a feature still matters.
+
+The arguments are video files or folders of images. Without any, the example simulates a camera that moves over two
+photographs.
 
     python plot_learned_pooling.py learned_pooling.png [video ...]
 """
@@ -51,19 +54,19 @@ pooling = AutoPooling(30, tol=1e-3, random_state=0)
 search = GridSearchCV(pooling, grid, scoring=make_invariance_scorer(), cv=GroupKFold(2), refit=False)
 scores = search.fit(features, groups=clips).cv_results_["mean_test_score"]
 for invariance, score in zip(grid["invariance"], scores, strict=True):
-    print(f"lambda {invariance:>4}: F = {score:.2f}, of the features {raw:.2f}")
+    print(f"lambda {invariance:>4}: F = {score:.2f} after pooling, {raw:.2f} before")
 
 pooling.fit(features)
 figure = plt.figure(figsize=(12, 4.2), layout="constrained")
 curve, clusters, regions = figure.subplots(1, 3, width_ratios=[2, 2, 3])
-curve.plot(grid["invariance"], scores, marker="o", label="pooled")
-curve.axhline(raw, color="black", linestyle="--", label="features")
-curve.set(xscale="symlog", xlabel="λ", ylabel="invariance score F, new clips")
+curve.plot(grid["invariance"], scores, marker="o", label="after pooling")
+curve.axhline(raw, color="black", linestyle="--", label="before pooling")
+curve.set(xscale="symlog", xlabel="λ", ylabel="invariance score F, held-out clips")
 curve.set_xlim(left=0)
 curve.legend()
 ClusterDisplay.from_estimator(pooling, convolution.filters_, components=8, n_filters=6, ax=clusters)
-clusters.set_title("features of a cluster")
+clusters.set_title("filters of each cluster")
 PoolingRegionDisplay.from_estimator(pooling, map_shape, components=8, n_maps=6, ax=regions)
-regions.set_title("where on their maps")
+regions.set_title("positions on the feature maps")
 figure.savefig(output, dpi=90)
-print(f"picture: {output}")
+print(f"figure saved to {output}")

@@ -1,8 +1,9 @@
-"""Turned digits found by codes that do not turn.
+"""Retrieval of rotated digits with invariant codes.
 
-A network sees a digit and its turned copy as two different things. Pooled over an orbit of rotations and scales, its
-features stay the same, and so do the codes made of them (Morère et al. 2016). The network's filters are typical patches
-of the digits themselves: nothing pretrained is needed. Saves a picture.
+A network gives different features for a digit and its rotated copy. Nested invariance pooling over rotations and scales
+makes the features invariant, and with them the binary codes computed from them (Morère et al. 2016). The filters of the
+network are typical patches of the digits, so no pretrained weights are needed. The figure shows the results for four
+rotated digits, with and without pooling over rotations and scales.
 """
 
 import sys
@@ -29,7 +30,7 @@ network = ConvolutionalFeatures(
     BagOfWords(96), patch_size=6, stride=2, pool=2, contrast_eps=0.1, whitening_eps=0.01, random_state=0
 ).fit(images)
 
-# two poolings of the same network: over the cells of its map alone, and over scales and rotations too
+# the same network, pooled over the cells of its feature map only, and also over scales and rotations
 orbits = {"rotation": Rotation(n_steps=24), "scale": Scale(n_steps=4)}
 poolings = {
     "cells": NestedInvariancePooler(network, stages=[("translation", 2)]),
@@ -37,9 +38,9 @@ poolings = {
 }
 queries = [3, 10, 24, 41]
 angles = [[90], [180], [60], [-30]]
-turned = warp(images[queries], np.concatenate([Rotation().matrix([a]) for a in angles]), fill="edge")
-picture = plt.figure(figsize=(13, 8), layout="constrained")
-above, below = picture.subfigures(2, 1, height_ratios=(5, 3))
+rotated = warp(images[queries], np.concatenate([Rotation().matrix([a]) for a in angles]), fill="edge")
+whole = plt.figure(figsize=(13, 8), layout="constrained")
+above, below = whole.subfigures(2, 1, height_ratios=(5, 3))
 figures = above.subfigures(1, 2)
 for figure, (name, pooler) in zip(figures, poolings.items(), strict=True):
     features = pooler.fit_transform(images)
@@ -47,15 +48,15 @@ for figure, (name, pooler) in zip(figures, poolings.items(), strict=True):
     search = HammingNeighbors(6).fit(hasher.transform(features))
     RetrievalDisplay.from_estimator(
         search,
-        hasher.transform(pooler.transform(turned)),
-        turned,
+        hasher.transform(pooler.transform(rotated)),
+        rotated,
         images,
         y=labels[queries],
         y_database=labels,
         n_neighbors=6,
         figure=figure,
     )
-    figure.suptitle(f"Codes of 64 bits, pooled over {name}")
+    figure.suptitle(f"64-bit codes, pooled over {name}")
 
 BitActivationDisplay.from_estimator(hasher, features, name="RBMHasher", axes=below.subplots(1, 2))
-picture.savefig(sys.argv[1] if len(sys.argv) > 1 else "nested_pooling.png", dpi=80)
+whole.savefig(sys.argv[1] if len(sys.argv) > 1 else "nested_pooling.png", dpi=80)

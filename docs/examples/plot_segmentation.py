@@ -1,8 +1,8 @@
-"""Textures told apart, pixel by pixel, by a network that saw no label.
+"""Segmentation of textures without labels.
 
-Pictures pieced together from three textures whose greys are distributed alike, so that k-means on pixels sees nothing.
-IICSegmenter learns which pixels look alike wherever they are displaced (Ji, Henriques, Vedaldi 2019, equation 5), and
-segments pictures that it has not seen. Saves a picture.
+The images contain regions of three textures with the same distribution of grey values, so that k-means on pixels cannot
+separate them. IICSegmenter maximises the mutual information between the labels of neighbouring pixels (Ji, Henriques,
+Vedaldi 2019, equation 5). It is fitted to 16 images and segments 4 others, which the figure shows.
 
     python plot_segmentation.py segmentation.png
 """
@@ -26,7 +26,7 @@ unseen, truth = make_textures(4, n_textures=3, random_state=1)
 segmenter = IICSegmenter(3, random_state=0).fit(images)
 kmeans = KMeans(3, n_init=3, random_state=0).fit(images.reshape(-1, 1))
 information = ", ".join(f"{ratio:.2f}" for ratio in segmenter.mutual_information_ratio_)
-print(f"information of the heads, of ln 3: {information}; head {segmenter.best_head_} predicts")
+print(f"mutual information of the heads as a share of ln 3: {information}; best head: {segmenter.best_head_}")
 
 figure = plt.figure(figsize=(13, 9), layout="constrained")
 predictions = {
@@ -35,5 +35,5 @@ predictions = {
 }
 for part, (name, labels) in zip(figure.subfigures(1, 2), predictions.items(), strict=True):
     SegmentationDisplay.from_predictions(labels, unseen, truth, figure=part)
-    part.suptitle(f"{name}: {clustering_accuracy(truth, labels):.1%} of the pixels")
+    part.suptitle(f"{name}: pixel accuracy {clustering_accuracy(truth, labels):.1%}")
 figure.savefig(sys.argv[1] if len(sys.argv) > 1 else "segmentation.png", dpi=70)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,7 +51,7 @@ class Aggregator(OnDevice, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin
         "n_descriptor_features": Whole(),
     }
 
-    def transform(self, X):
+    def transform(self, X: Any) -> Any:
         """Encode each bag as one vector.
 
         Parameters

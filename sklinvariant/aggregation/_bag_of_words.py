@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
-from sklearn.base import _fit_context
-from sklearn.utils._param_validation import HasMethods
 
-from sklinvariant._compat import reports_fit
+from sklinvariant._compat import HasMethods, fit_context, reports_fit
 from sklinvariant.aggregation._aggregator import Aggregator
 from sklinvariant.aggregation._codebook import draw_sample, learn_codebook, scale_gamma
 from sklinvariant.base import (
@@ -70,9 +68,9 @@ class CodebookAggregator(Aggregator):
     gamma_ = FittedState("The γ of the soft assignment (eq. 3), in 1 / squared units of the descriptors.")
 
     @keeps_state_on_failure
-    @_fit_context(prefer_skip_nested_validation=False)
+    @fit_context(prefer_skip_nested_validation=False)
     @reports_fit
-    def fit(self, X, y=None):
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Learn the codebook from the descriptors of all bags.
 
         Parameters

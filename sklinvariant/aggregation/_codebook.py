@@ -1,14 +1,15 @@
 """Codebooks, mixtures and γ from the descriptors of the training bags: where every aggregation starts."""
 
 import warnings
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
-from sklinvariant.base import as_tensor, resolve_device
+from sklinvariant.bags import DescriptorSets
+from sklinvariant.base import Device, as_tensor, resolve_device
 from sklinvariant.networks import Units
 from sklinvariant.ops import (
     DOUBLE_ROWS,
@@ -32,21 +33,23 @@ class Sample(NamedTuple):
     units: Units
 
     @property
-    def dtype(self):
+    def dtype(self) -> np.dtype:
         """That of the values, as numpy's."""
         return torch.empty(0, dtype=self.values.dtype).numpy().dtype
 
-    def outward(self, x):
+    def outward(self, x: torch.Tensor) -> np.ndarray:
         """Own units -> data units, as numpy in the dtype of the sample."""
         parts = x.detach().cpu().split(DOUBLE_ROWS)
         shift, scale = self.units
         return np.concatenate([(part.double().numpy() * scale + shift).astype(self.dtype) for part in parts])
 
-    def inward(self, x):
+    def inward(self, x: Any) -> torch.Tensor:
         return torch.as_tensor((np.asarray(x, dtype=np.float64) - self.units.shift) / self.units.scale).to(self.values)
 
 
-def draw_sample(bags, subsample, generator, device, sample_weight=None):
+def draw_sample(
+    bags: DescriptorSets, subsample: int | None, generator: torch.Generator, device: Device, sample_weight: Any = None
+) -> Sample:
     """At most ``subsample`` descriptors of the bags (all when None), on the device, centred and scaled."""
     total = len(bags.values)
     rows = None
@@ -67,7 +70,7 @@ def draw_sample(bags, subsample, generator, device, sample_weight=None):
     return Sample(standardize(values, *units, values.dtype), weights, units)
 
 
-def measure_units(values, weights):
+def measure_units(values: torch.Tensor, weights: torch.Tensor) -> Units:
     """Weighted mean of the descriptors and root mean square of what is left, in double precision.
 
     Where nothing is left but rounding, the size of the descriptors takes its place, or 1. Raises ValueError where
@@ -90,7 +93,9 @@ def measure_units(values, weights):
     return Units(shift.cpu().numpy(), scale)
 
 
-def learn_codebook(sample, source, k, *, max_iter, tol, generator, n_samples):
+def learn_codebook(
+    sample: Sample, source: Any, k: int, *, max_iter: int, tol: float, generator: torch.Generator, n_samples: int
+) -> tuple[np.ndarray, int]:
     """Codebook (k, d) in data units, and iterations: k-means, or ``source`` (an array, clusterer or mixture)."""
     if source is None or (isinstance(source, str) and source in ("kmeans", "random")):
         _check_enough(len(sample.values), k, n_samples)
@@ -108,7 +113,9 @@ def learn_codebook(sample, source, k, *, max_iter, tol, generator, n_samples):
     return _check_codebook(codebook, sample), 1
 
 
-def learn_mixture(sample, source, k, *, max_iter, tol, generator, n_samples):
+def learn_mixture(
+    sample: Sample, source: Any, k: int, *, max_iter: int, tol: float, generator: torch.Generator, n_samples: int
+) -> tuple[Mixture, int]:
     """A diagonal Mixture of numpy arrays in data units, and iterations: EM, or a fitted or unfitted mixture."""
     if source is None:
         _check_enough(len(sample.values), k, n_samples)
@@ -124,11 +131,12 @@ def learn_mixture(sample, source, k, *, max_iter, tol, generator, n_samples):
             f"GaussianMixture(covariance_type='diag'); got {type(source).__name__}"
             + (f" with covariance_type={covariance_type!r}" if hasattr(source, "means_") else "")
         )
-    means = _check_codebook(source.means_, sample)
-    return Mixture(np.asarray(source.weights_), means, np.asarray(source.covariances_)), 1
+    means: Any = _check_codebook(source.means_, sample)
+    weights: Any = np.asarray(source.weights_)
+    return Mixture(weights, means, np.asarray(source.covariances_)), 1
 
 
-def mixture_around(sample, codebook):
+def mixture_around(sample: Sample, codebook: np.ndarray) -> Mixture:
     """A diagonal Mixture of numpy arrays in data units: what the sample has around each codeword (k, d)."""
     return _mixture_outward(hard_mixture(sample.values, sample.weights, sample.inward(codebook)), sample)
 
@@ -139,7 +147,7 @@ def _mixture_outward(mixture, sample):
     return Mixture(mixture.weights.cpu().numpy(), sample.outward(mixture.means), variances)
 
 
-def scale_gamma(sample, codebook, covariances=None):
+def scale_gamma(sample: Sample, codebook: Any, covariances: np.ndarray | None = None) -> float:
     """γ = 2 / mean(d₂² - d₁²), d₁ and d₂ the distances of a descriptor to its two nearest codewords.
 
     The second nearest then weighs e⁻² of the nearest, on average, whatever the size of the data or the codebook.
@@ -148,10 +156,10 @@ def scale_gamma(sample, codebook, covariances=None):
     """
     step = -(-len(sample.values) // _GAMMA_SAMPLE)
     values, weights = sample.values[::step], sample.weights[::step]
-    codebook = sample.inward(codebook)
-    precision = torch.ones_like(codebook) if covariances is None else 1 / torch.as_tensor(covariances).to(codebook)
-    distances = values.square() @ precision.T - 2 * values @ (precision * codebook).T
-    distances += (precision * codebook.square()).sum(1)
+    words = sample.inward(codebook)
+    precision = torch.ones_like(words) if covariances is None else 1 / torch.as_tensor(covariances).to(words)
+    distances = values.square() @ precision.T - 2 * values @ (precision * words).T
+    distances += (precision * words.square()).sum(1)
     nearest = distances.amin(1, keepdim=True)
     # codewords that coincide with the nearest say nothing about how far the next one is
     noise = 1e-6 * (1 + nearest.abs())

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from sklearn.base import _fit_context
-from sklearn.utils._param_validation import HasMethods
-
-from sklinvariant._compat import reports_fit
+from sklinvariant._compat import HasMethods, fit_context, reports_fit
 from sklinvariant.aggregation._aggregator import Aggregator
 from sklinvariant.aggregation._codebook import draw_sample, learn_mixture
 from sklinvariant.base import Array, Count, FittedState, NonNegative, declared, keeps_state_on_failure, torch_generator
@@ -86,9 +83,9 @@ class FisherVector(Aggregator):
     covariances_ = FittedState("Diagonal covariances, (n_components, d).")
 
     @keeps_state_on_failure
-    @_fit_context(prefer_skip_nested_validation=False)
+    @fit_context(prefer_skip_nested_validation=False)
     @reports_fit
-    def fit(self, X, y=None):
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Learn the mixture from the descriptors of all bags.
 
         Parameters

@@ -13,10 +13,9 @@ from typing import Literal
 
 import numpy as np
 import torch
-from sklearn.base import _fit_context
 from torch import nn
 
-from sklinvariant._compat import with_callbacks
+from sklinvariant._compat import fit_context, with_callbacks
 from sklinvariant._settings import draw_seed, making_modules, with_own_settings
 from sklinvariant.aggregation._aggregator import Aggregator
 from sklinvariant.aggregation._codebook import draw_sample
@@ -138,7 +137,7 @@ class AggregationLearner(LinearPredictor, WithOptimizer, TrainedEstimator, Aggre
 
     @keeps_state_on_failure
     @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=False)
+    @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y=None, sample_weight=None):
         """Learn the encoder and the linear model together.
 
@@ -168,7 +167,7 @@ class AggregationLearner(LinearPredictor, WithOptimizer, TrainedEstimator, Aggre
 
     @keeps_state_on_failure
     @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=False)
+    @fit_context(prefer_skip_nested_validation=False)
     def partial_fit(self, X, y=None, classes=None, sample_weight=None):
         """One pass over a batch of bags; the first call starts the encoder from them.
 

@@ -7,8 +7,8 @@ from dataclasses import KW_ONLY
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from sklearn.utils._param_validation import HasMethods
 
+from sklinvariant._compat import HasMethods
 from sklinvariant.aggregation._codebook import learn_codebook, learn_mixture, scale_gamma
 from sklinvariant.aggregation._learned_aggregation import AggregationLearner
 from sklinvariant.base import Array, Count, FiniteArray, FittedState, Maybe, Positive, RealNumber, declared

@@ -7,8 +7,8 @@ from dataclasses import KW_ONLY
 from typing import Annotated, Any, Literal
 
 from sklearn.base import is_clusterer
-from sklearn.utils._param_validation import HasMethods
 
+from sklinvariant._compat import HasMethods
 from sklinvariant.aggregation._codebook import learn_codebook, learn_mixture, mixture_around
 from sklinvariant.aggregation._learned_aggregation import AggregationLearner
 from sklinvariant.base import Array, Count, FiniteArray, FittedState, declared

@@ -12,11 +12,11 @@ from typing import Literal
 
 import numpy as np
 import torch
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.metaestimators import available_if
 from torch import nn
 
-from sklinvariant._compat import with_callbacks
+from sklinvariant._compat import fit_context, with_callbacks
 from sklinvariant.autoencoder._equivariant_network import EquivariantAutoencoderNetwork, count_features
 from sklinvariant.base import (
     Array,
@@ -316,7 +316,7 @@ class EquivariantAutoencoder(
 
     @keeps_state_on_failure
     @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
         """Learn features and pose.
 
@@ -345,7 +345,7 @@ class EquivariantAutoencoder(
 
     @keeps_state_on_failure
     @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None):
         """One pass over a part of the images; those of the first call set the scale of the channels, which then stays.
 

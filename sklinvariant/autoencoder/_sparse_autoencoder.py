@@ -12,9 +12,9 @@ from typing import Literal
 
 import numpy as np
 import torch
-from sklearn.base import TransformerMixin, _fit_context
+from sklearn.base import TransformerMixin
 
-from sklinvariant._compat import with_callbacks
+from sklinvariant._compat import fit_context, with_callbacks
 from sklinvariant.autoencoder._sparse_network import SparseAutoencoderNetwork
 from sklinvariant.base import (
     Array,
@@ -159,7 +159,7 @@ class SparseAutoencoder(
 
     @keeps_state_on_failure
     @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
         """Learn the features.
 
@@ -187,7 +187,7 @@ class SparseAutoencoder(
 
     @keeps_state_on_failure
     @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None):
         """One pass over a part of the rows.
 

@@ -49,7 +49,7 @@ class BagEstimator(TorchEstimator):
                 self._check_width(d)
             values, largest = bags.values, bags.largest_value()
             if values.is_floating_point():
-                check_reach(largest, compute_dtype(values.dtype), "X", fitting=reset)
+                check_reach(largest, compute_dtype(values.dtype), "X", fitting=reset, wide=True)
             elif largest > EXACT_IN_FLOAT32:
                 bags = DescriptorSets(values.double(), bags.offsets)
         else:

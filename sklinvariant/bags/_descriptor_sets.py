@@ -8,8 +8,8 @@ from numbers import Integral
 import numpy as np
 import torch
 
-from sklinvariant.base import as_numpy, as_tensor, plain_tensor, replacing
-from sklinvariant.base._tensors import _CHECK_ROWS, _FLOAT8
+from sklinvariant._compat import get_namespace
+from sklinvariant.base import CHECK_ROWS, FLOAT8, as_numpy, as_tensor, plain_tensor, replacing
 from sklinvariant.ops import gather_bags, largest_value
 
 
@@ -49,7 +49,7 @@ class DescriptorSets:
     def __init__(self, values, offsets):
         if not isinstance(values, (np.ndarray, torch.Tensor)):
             values = np.asarray(values)
-        if isinstance(values, torch.Tensor) and values.dtype not in _FLOAT8:  # which are converted when they are read
+        if isinstance(values, torch.Tensor) and values.dtype not in FLOAT8:  # which are converted when they are read
             values = plain_tensor(values, "values")
         if values.ndim != 2:
             raise ValueError(f"values must be of shape (N, d), got {tuple(values.shape)}")
@@ -182,8 +182,6 @@ class DescriptorSets:
 
     def __array_namespace__(self, *, api_version=None):
         """numpy's, whatever holds the values: that is what scikit-learn indexes bags with."""
-        from sklearn.utils._array_api import get_namespace
-
         return get_namespace(self.offsets)[0]
 
     def take(self, indices, axis=0, out=None, mode=None):
@@ -249,8 +247,8 @@ class DescriptorSets:
     def largest_value(self):
         """The largest absolute value, as a float; a ValueError, as `check_finite` raises, where there is none."""
         largest = 0.0
-        for start in range(0, len(self.values), _CHECK_ROWS):
-            part = as_tensor(self.values[start : start + _CHECK_ROWS])
+        for start in range(0, len(self.values), CHECK_ROWS):
+            part = as_tensor(self.values[start : start + CHECK_ROWS])
             part = plain_tensor(part, "values")
             here = largest_value(part)  # one pass; only a value that is not finite is looked into
             if not np.isfinite(here):

@@ -66,13 +66,24 @@ from sklinvariant.base._state_layout import (
     layout_of,
     restore_weights,
 )
-from sklinvariant.base._tensors import EXACT_IN_FLOAT32, as_numpy, as_tensor, exceeds_float32, is_bags, plain_tensor
+from sklinvariant.base._tensors import (
+    CHECK_ROWS,
+    EXACT_IN_FLOAT32,
+    FLOAT8,
+    as_numpy,
+    as_tensor,
+    exceeds_float32,
+    is_bags,
+    plain_tensor,
+)
 from sklinvariant.base._writing import replacing
 
 __all__ = [
+    "CHECK_ROWS",
     "COMMON",
     "COMPUTING",
     "EXACT_IN_FLOAT32",
+    "FLOAT8",
     "LARGEST",
     "LARGEST_SIDE",
     "Anything",

@@ -18,7 +18,8 @@ from typing import Annotated, Any, Literal, dataclass_transform, get_args, get_o
 import numpy as np
 import torch
 from joblib import cpu_count, effective_n_jobs
-from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions, make_constraint, validate_params
+
+from sklinvariant._compat import Interval, RealNotInt, StrOptions, make_constraint, validate_params
 
 LARGEST = 2**31 - 1  # faiss, OpenCV and OpenMP count in 32 bits
 LARGEST_SIDE = 2**15 - 1  # of an image in pixels; OpenCV counts them in 16 bits

@@ -5,7 +5,7 @@ import torch
 
 from sklinvariant.ops import largest_value
 
-_CHECK_ROWS = 1 << 16
+CHECK_ROWS = 1 << 16
 
 
 EXACT_IN_FLOAT32 = 1 << 24  # whole numbers up to this
@@ -23,11 +23,11 @@ _USUAL |= _dtypes("complex32", "complex64", "complex128")  # which are refused w
 
 
 # for these torch has hardly any operation but the conversion
-_FLOAT8 = _dtypes("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu")
+FLOAT8 = _dtypes("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu")
 
 
 _CONVERTED = (
-    dict.fromkeys(_FLOAT8, torch.float32)
+    dict.fromkeys(FLOAT8, torch.float32)
     | dict.fromkeys(_dtypes("uint16"), torch.int32)
     | dict.fromkeys(_dtypes("uint32"), torch.int64)
 )
@@ -99,7 +99,7 @@ def exceeds_float32(values):
     whole = not (values.is_floating_point() or values.is_complex()) if is_tensor else values.dtype.kind in "iu"
     if not whole or values.dtype.itemsize < 4:
         return False
-    parts = (as_tensor(values[i : i + _CHECK_ROWS]) for i in range(0, len(values), _CHECK_ROWS))
+    parts = (as_tensor(values[i : i + CHECK_ROWS]) for i in range(0, len(values), CHECK_ROWS))
     return any(largest_value(part) > EXACT_IN_FLOAT32 for part in parts)
 
 

@@ -1,4 +1,4 @@
-"""The demo of aggregation: images -> local features -> bags -> LinearSVC, the aggregation found by a grid search."""
+"""The command ``aggregation``: a grid search over five aggregation methods in a Pipeline that ends in a LinearSVC."""
 
 import contextlib
 import os
@@ -11,21 +11,21 @@ from sklinvariant.cli._outputs import PICTURE, check_output, printable, save_fig
 
 
 def add_arguments(parser):
-    """The words of ``aggregation``."""
+    """Add the arguments of ``aggregation``."""
     parser.set_defaults(run=run)
     parser.add_argument(
         "--data",
         default="digits",
-        help="digits (default), fashion-mnist, cifar10, an .npz file, or a folder with a sub-folder a class",
+        help="digits (default), fashion-mnist, cifar10, an .npz file, or a folder with one sub-folder per class",
     )
-    parser.add_argument("--output", default="aggregation.png", help="where the picture goes (default: aggregation.png)")
+    parser.add_argument("--output", default="aggregation.png", help="file for the figure (default: aggregation.png)")
     add_force(parser)
-    parser.add_argument("--max-images", type=int, default=1500, help="images used (default: 1500)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--max-images", type=int, default=1500, help="number of images used (default: 1500)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
 
 
 def add_force(parser):
-    parser.add_argument("--force", action="store_true", help="overwrite files that this program did not write")
+    parser.add_argument("--force", action="store_true", help="overwrite existing files that sklinvariant did not write")
 
 
 def load_data(name):
@@ -43,12 +43,14 @@ def load_data(name):
             return datasets.load_image_folder(name)
     if os.path.exists(name):
         return datasets.load_npz(name)
-    raise FileNotFoundError(f"--data {name}: no such file or folder, nor one of {', '.join(loaders)}")
+    raise FileNotFoundError(
+        f"--data {name}: no such file or folder. Pass a file, a folder or one of {', '.join(loaders)}"
+    )
 
 
 @contextlib.contextmanager
 def warnings_as_lines():
-    """Warnings in the words of the command line, without the place in the code."""
+    """Print warnings as one line on standard error, without the line of code that issued them."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -59,17 +61,17 @@ def warnings_as_lines():
 
 
 def start_picture(path, *, force):
-    """Before all computing: the picture can be drawn, without a screen, and written."""
+    """Check, before any computation, that the figure can be drawn without a display and that it can be saved."""
     check_output("--output", path, PICTURE, force=force)
     try:
         import matplotlib
     except ImportError as error:
-        raise ImportError('the picture needs matplotlib: pip install "sklinvariant[plot]"') from error
+        raise ImportError('drawing the figure needs matplotlib: pip install "sklinvariant[plot]"') from error
     matplotlib.use("Agg")
 
 
 def run(arguments):
-    """The grid search, its table and its picture; the exit status."""
+    """Run the grid search, print its table and save its figure. Return the exit status."""
     import numpy as np
     from sklearn.model_selection import train_test_split
 
@@ -79,23 +81,23 @@ def run(arguments):
     data = load_data(arguments.data)
     images, y = data.images, data.target
     if len(np.unique(y)) < 2:
-        raise ValueError(f"--data {arguments.data}: a single class; there is nothing to tell apart")
+        raise ValueError(f"--data {arguments.data} contains a single class, but at least 2 are needed")
     chosen = np.random.RandomState(arguments.seed).permutation(len(images))[: arguments.max_images]
     images, y = images[chosen], y[chosen]
     split = train_test_split(images, y, test_size=1 / 3, stratify=y, random_state=arguments.seed)
-    print(f"{arguments.data}: {len(split[0])} images to learn from, {len(split[1])} to test on, {images.shape[1:]}")
+    print(f"{arguments.data}: {len(split[0])} training images, {len(split[1])} test images, shape {images.shape[1:]}")
     search = _search(*split[::2], seed=arguments.seed)
     _stopping.check()
     rows, codewords = _measure_all(search, *split)
     _print_table(rows)
-    print(f"The grid search chose {search.best_params_['aggregation']}\n")
+    print(f"The grid search selected {search.best_params_['aggregation']}\n")
     _draw(rows, codewords, images.shape[3:], arguments.output)
-    print(f"picture: {arguments.output}")
+    print(f"figure saved to {arguments.output}")
     return 0
 
 
 def _methods(seed):
-    """Each method with its sizes to try, and the feature map that goes with it."""
+    """Each method with the sizes to try and the feature map that follows it."""
     from sklearn.kernel_approximation import AdditiveChi2Sampler
 
     from sklinvariant.aggregation import VLAD, BagOfWords, FisherVector, LearnedBoW, LearnedVLAD
@@ -111,7 +113,7 @@ def _methods(seed):
 
 
 def _search(images, y, *, seed):
-    """One grid search that swaps the methods, and their sizes, in the same step of one Pipeline."""
+    """One grid search that varies the method and its size in the same step of one Pipeline."""
     from sklearn.model_selection import GridSearchCV
     from sklearn.pipeline import Pipeline
     from sklearn.svm import LinearSVC
@@ -131,12 +133,12 @@ def _search(images, y, *, seed):
     ]
     search = _with_progress(GridSearchCV(Pipeline(steps), grid, cv=3))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # LinearSVC says so each time it stops early
+        warnings.simplefilter("ignore")  # LinearSVC warns each time that it does not converge
         return search.fit(images, y)
 
 
 def _with_progress(search):
-    """A bar for the search where scikit-learn and rich can draw one, a line elsewhere."""
+    """Show a progress bar if scikit-learn and rich can draw one, and print one line otherwise."""
     from sklinvariant._compat import progress_bars
 
     bars = progress_bars() if sys.stderr.isatty() else []
@@ -144,7 +146,7 @@ def _with_progress(search):
 
 
 def _measure_all(search, images, test_images, y, y_test):
-    """A row of the table for each size of each method, at its best C, and the codewords of the best LearnedBoW."""
+    """One row of the table per method and size, with its best C, and the aggregation step of the best LearnedBoW."""
     params, scores = search.cv_results_["params"], search.cv_results_["mean_test_score"]
     candidates = {}
     for i, setting in enumerate(params):
@@ -165,7 +167,7 @@ def _measure_all(search, images, test_images, y, y_test):
 
 
 def _measure(pipeline, setting, images, test_images, y, y_test):
-    """Refit one setting; its accuracy on the test images and its times, and the fitted Pipeline."""
+    """Refit one setting. Return its test accuracy and times, and the fitted Pipeline."""
     import numpy as np
     from sklearn.base import clone
 
@@ -193,7 +195,7 @@ def _print_table(rows):
             f"{row['method']:<14}{row['size']:>6}{row['features']:>10}{row['validation']:>8.3f}{row['accuracy']:>8.3f}"
             f"{row['fit']:>8.2f}{row['transform']:>13.3f}{mark}"
         )
-    print("* the size that cross-validation chose, for each method\n")
+    print("* size selected by cross-validation for each method\n")
 
 
 def _draw(rows, codewords, channels, path):
@@ -206,12 +208,12 @@ def _draw(rows, codewords, channels, path):
         own = [row for row in rows if row["method"] == name]
         line = "o-" if name.startswith("Learned") else "s--"
         left.plot([row["features"] for row in own], [row["accuracy"] for row in own], line, label=name)
-    left.set(xscale="log", xlabel="size of the representation", ylabel="accuracy on test images")
-    left.set_title("Accuracy against size")
+    left.set(xscale="log", xlabel="number of features", ylabel="accuracy on test images")
+    left.set_title("Accuracy by number of features")
     left.legend()
     left.grid(alpha=0.3)
     side = round((codewords.codebook_.shape[1] / (channels[0] if channels else 1)) ** 0.5)
     CodebookDisplay.from_estimator(codewords, patch_shape=(side, side, *channels), ax=right)
-    right.set_title(f"The {len(codewords.codebook_)} codewords of LearnedBoW")
+    right.set_title(f"{len(codewords.codebook_)} codewords of LearnedBoW")
     save_figure(figure, path, dpi=110)
     plt.close(figure)

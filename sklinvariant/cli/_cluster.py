@@ -1,4 +1,4 @@
-"""The demo of clusters: pictures of a folder, or the digits of scikit-learn, sorted by what they show, unlabelled."""
+"""The command ``cluster``: clustering of the images in a folder, or of scikit-learn's digits, without labels."""
 
 import sys
 from pathlib import Path
@@ -8,29 +8,31 @@ from sklinvariant.cli._outputs import PAGE, TABLE, check_output, printable, save
 
 
 def add_arguments(parser):
-    """The words of ``cluster``."""
+    """Add the arguments of ``cluster``."""
     parser.set_defaults(run=run)
     parser.add_argument(
-        "photos", nargs="?", help="a folder; pictures in its sub-folders are taken too (default: 1,797 digits)"
+        "photos", nargs="?", help="folder of images, including its sub-folders (default: the 1,797 digits)"
     )
     parser.add_argument(
         "--output",
-        help="where the page goes (default: clusters.html), and beside it, as .csv, a table of all pictures; where the "
-        "picture of digits goes (default: clusters.png)",
+        help="file for the page (default: clusters.html); a table of all images is written next to it as .csv. For the "
+        "digits: file for the figure (default: clusters.png)",
     )
-    parser.add_argument("--clusters", type=int, help="how many (default: 8, and 10 of digits)")
-    parser.add_argument("--weights", help="SqueezeNet 1.1 as .npz, .safetensors or state dict; finds more than without")
+    parser.add_argument("--clusters", type=int, help="number of clusters (default: 8, or 10 for the digits)")
     parser.add_argument(
-        "--image-size", type=int, default=128, help="pixels that photographs are seen at (default: 128)"
+        "--weights", help="weights of SqueezeNet 1.1 as .npz, .safetensors or state dict, for better results"
     )
-    parser.add_argument("--shown", type=int, default=12, help="photographs shown of each cluster (default: 12)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--follow-links", action="store_true", help="take what links out of the folder lead to, too")
+    parser.add_argument(
+        "--image-size", type=int, default=128, help="size in pixels to which photographs are resized (default: 128)"
+    )
+    parser.add_argument("--shown", type=int, default=12, help="photographs shown per cluster (default: 12)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
+    parser.add_argument("--follow-links", action="store_true", help="also follow links that lead out of the folder")
     add_force(parser)
 
 
 def run(arguments):
-    """The exit status."""
+    """Cluster the photographs or the digits. Return the exit status."""
     if arguments.photos is None:
         return _sort_digits(arguments)
     arguments.clusters = 8 if arguments.clusters is None else arguments.clusters
@@ -38,7 +40,7 @@ def run(arguments):
 
 
 def _sort_digits(arguments):
-    """How many digits are sorted as people do, beside k-means, and a picture of what each cluster is surest of."""
+    """Print the accuracy on the digits, compared with k-means, and save a figure of the most probable digits."""
     path = arguments.output or "clusters.png"
     start_picture(path, force=arguments.force)
     import matplotlib.pyplot as plt
@@ -56,19 +58,19 @@ def _sort_digits(arguments):
     images = X.reshape(-1, 8, 8) / 16
     model = IICClusterer(k, random_state=seed, verbose=1).fit(images)
     sorted_by = {"k-means": KMeans(k, n_init=10, random_state=seed).fit_predict(X), "IICClusterer": model.labels_}
-    print(f"{len(y)} digits in {k} clusters, matched one to one with the digits:")
+    print(f"{len(y)} digits in {k} clusters, accuracy with clusters matched one to one with classes:")
     for name, labels in sorted_by.items():
-        print(f"  {name:14}{100 * clustering_accuracy(y, labels):5.1f} % right")
+        print(f"  {name:14}{100 * clustering_accuracy(y, labels):5.1f} %")
     figure, ax = plt.subplots(figsize=(8, 0.7 * k + 0.5), layout="constrained")
     ClusterGalleryDisplay.from_estimator(model, images, ax=ax)
-    ax.set_title("what each cluster is surest of")
+    ax.set_title("most probable digits of each cluster")
     save_figure(figure, path, dpi=80)
-    print(f"picture: {path}")
+    print(f"figure saved to {path}")
     return 0
 
 
 def _sort_photos(arguments):
-    """Features, their clusters, a table and a page of the surest pictures of each."""
+    """Cluster the features of the photographs. Write the table, and the page with the most probable ones."""
     from sklinvariant.cli._photos import list_images
     from sklinvariant.cli._report import write_clusters
 
@@ -80,7 +82,7 @@ def _sort_photos(arguments):
     with warnings_as_lines():
         names = [name for name, _ in list_images(folder, follow_links=arguments.follow_links)]
         if not names:
-            raise ValueError(f"{folder} holds no pictures")
+            raise ValueError(f"{folder} contains no images")
         names, features, failed = _features(folder, names, arguments)
         probabilities, ratio = _clusters(features, arguments)
     members = _members(names, probabilities)
@@ -88,8 +90,8 @@ def _sort_photos(arguments):
     write_table(table, ([name, row.argmax(), f"{row.max():.4f}"] for name, row in rows))
     write_clusters(page, folder, members, failed, n_shown=arguments.shown)
     print(f"{len(names)} photographs in {arguments.clusters} clusters: {', '.join(str(len(one)) for one in members)}")
-    print(f"photographs that look alike share {ratio:.0%} of the information that as many clusters can hold")
-    print(f"page: {printable(page)}\ntable: {printable(table)}")
+    print(f"mutual information between neighbours: {ratio:.0%} of the maximum for {arguments.clusters} clusters")
+    print(f"page saved to {printable(page)}\ntable saved to {printable(table)}")
     if failed:
         print(f"skipped: {len(failed)}", file=sys.stderr)
         for name, reason in failed:
@@ -98,7 +100,7 @@ def _sort_photos(arguments):
 
 
 def _features(folder, names, arguments):
-    """Names and features (n, d) of the pictures that can be read, and (name, reason) of the others."""
+    """Names and features (n, d) of the images that can be read, and (name, reason) of the others."""
     import numpy as np
 
     from sklinvariant import NestedInvariancePooler
@@ -114,7 +116,7 @@ def _features(folder, names, arguments):
     good = ~np.isnan(features).any(axis=1)
     if good.sum() < arguments.clusters:
         raise ValueError(
-            f"{good.sum()} of {len(names)} pictures in {folder} can be read, which is too few for "
+            f"only {good.sum()} of {len(names)} images in {folder} can be read, which is too few for "
             f"--clusters {arguments.clusters}"
         )
     named = [name for name, ok in zip(names, good, strict=True) if ok]
@@ -122,7 +124,7 @@ def _features(folder, names, arguments):
 
 
 def _clusters(features, arguments):
-    """Probabilities (n, k), and how much the clusters of those alike share."""
+    """Probabilities (n, k), and the mutual information of the best head as a share of its maximum."""
     from sklinvariant import IICClusterer
 
     clusterer = IICClusterer(
@@ -136,7 +138,7 @@ def _clusters(features, arguments):
 
 
 def _members(names, probabilities):
-    """(name, probability) of the pictures of each cluster, the surest first."""
+    """(name, probability) of the images of each cluster, most probable first."""
     members = [[] for _ in range(probabilities.shape[1])]
     for i in (-probabilities.max(1)).argsort(kind="stable"):
         cluster = probabilities[i].argmax()

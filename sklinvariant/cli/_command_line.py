@@ -1,4 +1,4 @@
-"""The command line: its words, its exit status, and errors as one line."""
+"""The command line: arguments, exit status, and errors reported as one line."""
 
 import argparse
 import os
@@ -12,25 +12,25 @@ from sklinvariant.cli import _stopping as _stopping
 from sklinvariant.cli import _tour as _demo_tour
 from sklinvariant.cli._outputs import PAGE, check_output, printable
 
-_NOBODY_READS = 141  # as a shell reports a program that SIGPIPE ended
+_NOBODY_READS = 141  # the status that a shell reports for a program ended by SIGPIPE
 
 
 def run():
-    """Run the command line as a process of its own, which signals and a closed pipe end quietly; the exit status."""
+    """Run the command line as its own process. Signals and a closed pipe end it quietly. Return the exit status."""
     _stopping.listen()
     try:
         status = main()
-    except SystemExit as end:  # argparse has printed its help or its complaint
+    except SystemExit as end:  # argparse has printed its help or its error message
         status = end.code
     except KeyboardInterrupt:
         status = _stopping.report()
     except BrokenPipeError:
         status = _NOBODY_READS
     try:
-        if sys.stdout is not None:  # as it is after >&-
+        if sys.stdout is not None:  # stdout is None if it was closed with >&-
             sys.stdout.flush()
     except OSError as error:
-        # Python flushes once more when it exits, and would complain again
+        # Python flushes stdout again at exit and would report the error a second time
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):
             return status or _NOBODY_READS
@@ -40,14 +40,14 @@ def run():
 
 
 def main(argv=None):
-    """Run the command line; the exit status."""
+    """Run the command line. Return the exit status."""
     arguments = _parse(argv)
-    for stream in (sys.stdout, sys.stderr):  # names of files may be in no encoding, or not in this terminal's
+    for stream in (sys.stdout, sys.stderr):  # file names may be undecodable, or not encodable in this terminal
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace", line_buffering=True)  # a signal loses no finished line
+            stream.reconfigure(errors="backslashreplace", line_buffering=True)  # no finished line is lost on a signal
     try:
         return arguments.run(arguments)
-    except BrokenPipeError:  # head, for example, has read enough
+    except BrokenPipeError:  # for example, head has read enough
         return _NOBODY_READS
     except (OSError, ValueError, ImportError, ArithmeticError) as error:
         print(f"sklinvariant: {printable(error, keep=chr(10))}", file=sys.stderr)
@@ -60,40 +60,50 @@ def main(argv=None):
 
 
 def _parse(argv):
-    parser = argparse.ArgumentParser(prog="python -m sklinvariant", description="Learned invariance, at work.")
+    parser = argparse.ArgumentParser(
+        prog="python -m sklinvariant", description="Demonstrations of sklinvariant, and retrieval of photographs."
+    )
     _demo_tour.add_arguments(parser)
     commands = parser.add_subparsers(metavar="command")
-    _demo_tour.add_arguments(commands.add_parser("tour", help="every family on scikit-learn's digits (the default)"))
-    _demo.add_arguments(commands.add_parser("aggregation", help="bags of local features to vectors"))
-    _demo_retrieve.add_arguments(commands.add_parser("retrieve", help="rotated images found again by short codes"))
-    _demo_pool.add_arguments(commands.add_parser("pool", help="features that belong together, learned from video"))
-    _demo_cluster.add_arguments(commands.add_parser("cluster", help="photographs sorted by what they show, unlabelled"))
-    _add_index(commands.add_parser("index", help="index a folder of photographs, to find the same object again"))
-    _add_query(commands.add_parser("query", help="find photographs of an index that show what an image shows"))
+    _demo_tour.add_arguments(
+        commands.add_parser(
+            "tour", help="compare one method of each family with a baseline, on scikit-learn's digits (default)"
+        )
+    )
+    _demo.add_arguments(commands.add_parser("aggregation", help="compare aggregation methods in a grid search"))
+    _demo_retrieve.add_arguments(commands.add_parser("retrieve", help="retrieve rotated images with binary codes"))
+    _demo_pool.add_arguments(commands.add_parser("pool", help="learn pooling of features from video"))
+    _demo_cluster.add_arguments(commands.add_parser("cluster", help="cluster photographs without labels"))
+    _add_index(commands.add_parser("index", help="index a folder of photographs for retrieval"))
+    _add_query(commands.add_parser("query", help="find the photographs of an index that are most similar to an image"))
     return parser.parse_args(argv)
 
 
 def _add_index(parser):
     parser.set_defaults(run=_index)
-    parser.add_argument("photos", help="a folder; pictures in its sub-folders are taken too")
-    parser.add_argument("--out", required=True, help="folder of the index; an interrupted run goes on there")
-    parser.add_argument("--bits", type=int, default=128, help="length of the codes (default: 128)")
-    parser.add_argument("--weights", help="SqueezeNet 1.1 as .npz, .safetensors or state dict; finds more than without")
+    parser.add_argument("photos", help="folder of images, including its sub-folders")
+    parser.add_argument("--out", required=True, help="folder of the index; an interrupted run is resumed there")
+    parser.add_argument("--bits", type=int, default=128, help="number of bits of a code (default: 128)")
     parser.add_argument(
-        "--image-size", type=int, default=128, help="pixels that photographs are seen at (default: 128)"
+        "--weights", help="weights of SqueezeNet 1.1 as .npz, .safetensors or state dict, for better results"
     )
-    parser.add_argument("--rotations", type=int, default=12, help="views around the circle (default: 12)")
-    parser.add_argument("--scales", type=int, default=3, help="views from half to whole size (default: 3)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--follow-links", action="store_true", help="index what links out of the folder lead to, too")
+    parser.add_argument(
+        "--image-size", type=int, default=128, help="size in pixels to which photographs are resized (default: 128)"
+    )
+    parser.add_argument(
+        "--rotations", type=int, default=12, help="number of rotations over the full circle (default: 12)"
+    )
+    parser.add_argument("--scales", type=int, default=3, help="number of scales from half to full size (default: 3)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
+    parser.add_argument("--follow-links", action="store_true", help="also follow links that lead out of the folder")
 
 
 def _add_query(parser):
     parser.set_defaults(run=_query)
     parser.add_argument("index", help="folder of the index")
-    parser.add_argument("images", nargs="+", metavar="image")
-    parser.add_argument("--neighbors", type=int, default=8, help="photographs shown for each image (default: 8)")
-    parser.add_argument("--html", help="write a page that shows them")
+    parser.add_argument("images", nargs="+", metavar="image", help="image files to search for")
+    parser.add_argument("--neighbors", type=int, default=8, help="number of photographs found per image (default: 8)")
+    parser.add_argument("--html", help="write an HTML page that shows the results")
     _demo.add_force(parser)
 
 
@@ -118,7 +128,7 @@ def _index(arguments):
             seed=arguments.seed,
             follow_links=arguments.follow_links,
         )
-    print(f"{count} photographs indexed by {arguments.bits} bits in {printable(arguments.out)}")
+    print(f"{count} photographs indexed with {arguments.bits}-bit codes in {printable(arguments.out)}")
     _list_failures("skipped", skipped)
     return 0
 
@@ -132,16 +142,16 @@ def _query(arguments):
     if arguments.html is not None:
         check_output("--html", arguments.html, PAGE, force=arguments.force)
     answer = query_index(arguments.index, arguments.images, n_neighbors=arguments.neighbors)
-    if arguments.html is not None:  # before anything is printed: whoever reads that may stop
+    if arguments.html is not None:  # write the page before printing, because the reader of the output may stop early
         write_report(arguments.html, answer.found, answer.failed, changed=answer.changed, n_bits=answer.n_bits)
     for image, neighbors in answer.found.items():
         print(printable(image))
         for distance, file in neighbors:
             print(f"  {distance:4d}  {printable(file)}")
-    _list_failures("not read", answer.failed)
-    _list_failures("not the photographs that were indexed", answer.changed.items())
+    _list_failures("could not be read", answer.failed)
+    _list_failures("missing or changed since they were indexed", answer.changed.items())
     if arguments.html is not None:
-        print(f"page: {printable(arguments.html)}")
+        print(f"page saved to {printable(arguments.html)}")
     return 0 if answer.found else 1
 
 

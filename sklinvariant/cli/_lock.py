@@ -7,12 +7,13 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Iterator
 
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
 
 
 @contextlib.contextmanager
-def locked(path, folder):
+def locked(path: str | os.PathLike, folder: str | os.PathLike) -> Iterator[None]:
     """Hold the lock file ``path`` of a folder; BlockingIOError where another process holds it.
 
     The operating system releases the lock when its process ends, however that happens, so nothing has to be removed

@@ -15,20 +15,27 @@ The folder of an index holds
     Names the process that writes to the folder; empty where there is none.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
+import os
 import re
 import sys
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path, PurePath
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from sklinvariant.base import replacing
 from sklinvariant.cli._lock import locked
 from sklinvariant.cli._photos import learn_backbone, list_images, photo_identity, squeezenet
+
+if TYPE_CHECKING:
+    from sklinvariant.pooling import NestedInvariancePooler
 
 LIMITS = {"n_bits": (1, 65_536), "image_size": (16, 4096), "n_rotations": (1, 360), "n_scales": (1, 100)}
 _CHUNK = 64  # photographs whose features are written together; what an interruption can lose
@@ -51,18 +58,18 @@ class Answer(NamedTuple):
 
 
 def make_index(
-    photos,
-    out,
+    photos: str | os.PathLike,
+    out: str | os.PathLike,
     *,
-    n_bits=128,
-    weights=None,
-    image_size=128,
-    n_rotations=12,
-    n_scales=3,
-    seed=0,
-    follow_links=False,
-    show=True,
-):
+    n_bits: int = 128,
+    weights: str | os.PathLike | None = None,
+    image_size: int = 128,
+    n_rotations: int = 12,
+    n_scales: int = 3,
+    seed: int = 0,
+    follow_links: bool = False,
+    show: bool = True,
+) -> tuple[int, list[tuple[str, str]]]:
     """Index all pictures below a folder; the number of photographs indexed, and the (file, reason) of those skipped.
 
     ``out`` is a folder: settings, weights, features in chunks, and at the end the index. Whatever chunks are there
@@ -104,7 +111,7 @@ def make_index(
     return len(kept), skipped
 
 
-def query_index(out, images, *, n_neighbors=8):
+def query_index(out: str | os.PathLike, images: Sequence[str | os.PathLike], *, n_neighbors: int = 8) -> Answer:
     """The photographs nearest to each image, as an `Answer`."""
     from sklinvariant.feature_extraction import ConvolutionalFeatures
     from sklinvariant.hashing import ITQHasher, RBMHasher
@@ -131,13 +138,13 @@ def query_index(out, images, *, n_neighbors=8):
         distances, ids = index.kneighbors(hasher.transform(features[good]), min(n_neighbors, len(photos)))
         for image, near, rows in zip(np.flatnonzero(good), distances, ids, strict=True):
             neighbors = [(int(distance), *photos[row]) for distance, row in zip(near, rows, strict=True)]
-            found[str(images[image])] = [(distance, file) for distance, file, _ in neighbors]
+            found[str(images[int(image)])] = [(distance, file) for distance, file, _ in neighbors]
             reasons = {file: _difference(file, identity) for _, file, identity in neighbors}
             changed |= {file: reason for file, reason in reasons.items() if reason}
     return Answer(found, failed, changed, settings["n_bits"])
 
 
-def make_pooler(out, settings):
+def make_pooler(out: str | os.PathLike, settings: dict[str, Any]) -> NestedInvariancePooler:
     """The pooler of an index, from its settings and weights."""
     from sklinvariant import NestedInvariancePooler, load
     from sklinvariant.transforms import Rotation, Scale
@@ -153,7 +160,7 @@ def make_pooler(out, settings):
     return pooler.fit([np.zeros((size, size, 3), np.uint8)])
 
 
-def read_settings(out):
+def read_settings(out: Path) -> dict[str, Any] | None:
     """The settings of an index, begun or finished, in a folder; None where it holds none."""
     try:
         settings = json.loads((out / _SETTINGS).read_text())

@@ -1,17 +1,24 @@
 """Pictures of a folder, and networks that see them: pretrained, or learned from the pictures themselves."""
 
+from __future__ import annotations
+
 import os
 import stat
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from sklinvariant.feature_extraction import BackbonePatches, ConvolutionalFeatures
 
 _MOST_TO_LEARN = 500  # pictures that features are learned from
 _N_WORDS = 128  # features that are learned
 
 
-def list_images(folder, but=None, *, follow_links=False):
+def list_images(folder: Path, but: Path | None = None, *, follow_links: bool = False) -> list[tuple[str, list[int]]]:
     """(file below the folder, [bytes, time of change]) of all pictures, sorted; without those in the folder ``but``.
 
     Links to folders, and links to files outside of this one, are followed only on request.
@@ -44,7 +51,7 @@ def list_images(folder, but=None, *, follow_links=False):
     return [(str(path), identity) for path, identity in sorted(files)]
 
 
-def photo_identity(path):
+def photo_identity(path: str | os.PathLike) -> list[int] | None:
     """[bytes, time of change] of a file; None where there is none."""
     try:
         status = os.stat(path)
@@ -72,7 +79,7 @@ def _warn(error):
     warnings.warn(f"a folder cannot be read: {error}", stacklevel=3)
 
 
-def learn_backbone(files, image_size, seed):
+def learn_backbone(files: Sequence[str], image_size: int, seed: int) -> ConvolutionalFeatures:
     """Features learned from some of the pictures, where there are no pretrained weights."""
     import torch
 
@@ -91,7 +98,7 @@ def learn_backbone(files, image_size, seed):
     return features.fit(torch.cat(pictures))
 
 
-def squeezenet(weights):
+def squeezenet(weights: str | os.PathLike) -> BackbonePatches:
     """SqueezeNet 1.1 with the weights of a file."""
     from sklinvariant.feature_extraction import BackbonePatches
     from sklinvariant.networks import SqueezeNet11Features

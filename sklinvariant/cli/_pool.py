@@ -1,4 +1,4 @@
-"""The demo of pooling from video: which features belong together, from how they follow each other in time."""
+"""The command ``pool``: pooling of features learned from consecutive video frames."""
 
 import time
 
@@ -7,23 +7,23 @@ from sklinvariant.cli._outputs import save_figure
 
 
 def add_arguments(parser):
-    """The words of ``pool``."""
+    """Add the arguments of ``pool``."""
     parser.set_defaults(run=run)
     parser.add_argument(
         "videos",
         nargs="*",
         metavar="video",
-        help="video files, or folders of pictures in the order of time; without any, a camera wanders over photographs",
+        help="video files, or folders of images in temporal order (default: a simulated camera over two photographs)",
     )
-    parser.add_argument("--output", default="pool.png", help="where the picture goes (default: pool.png)")
+    parser.add_argument("--output", default="pool.png", help="file for the figure (default: pool.png)")
     add_force(parser)
-    parser.add_argument("--pairs", type=int, default=4000, help="pairs of patches learned from (default: 4000)")
-    parser.add_argument("--clusters", type=int, default=30, help="clusters of features (default: 30)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--pairs", type=int, default=4000, help="number of pairs of patches (default: 4000)")
+    parser.add_argument("--clusters", type=int, default=30, help="number of clusters of features (default: 30)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
 
 
 def run(arguments):
-    """A table of how invariant pooled features are for each λ, a picture of the clusters; the exit status."""
+    """Print the invariance of pooled features for each λ and save a figure of the clusters. Return the exit status."""
     import numpy as np
     from sklearn.cluster import MiniBatchKMeans
 
@@ -48,13 +48,13 @@ def run(arguments):
     )
     n = len(pairs)
     if n < 100:
-        raise ValueError(f"the videos gave {n} pairs of patches that move, at least 100 are needed")
+        raise ValueError(f"the videos contain {n} pairs of patches with motion, but at least 100 are needed")
     extractor = MiniBatchKMeans(24, n_init=1, random_state=arguments.seed)
     convolution = ConvolutionalFeatures(extractor, patch_size=6, stride=2, random_state=arguments.seed)
     maps = convolution.fit(pairs[:, 0]).transform(pairs.reshape(2 * n, *pairs.shape[2:]))
     features = maps.reshape(n, 2, -1)
     learned, new = _halves(clips)
-    print(f"{n} pairs of patches of consecutive frames, {features.shape[2]} features each")
+    print(f"{n} pairs of patches from consecutive frames, {features.shape[2]} features per patch")
     print(f"\n{'λ':>6}{'F':>8}{'rebuilt':>10}{'s':>7}")
     raw = invariance_score(features[new], random_state=0)
     print(f"{'none':>6}{raw:>8.2f}{1:>10.2f}")
@@ -68,16 +68,16 @@ def run(arguments):
         curve[invariance] = invariance_score(pooled, random_state=0)
         seconds = time.perf_counter() - started
         print(f"{invariance:>6}{curve[invariance]:>8.2f}{kept:>10.2f}{seconds:>7.1f}")
-    print("F: how much more random frames differ than consecutive ones, in the half that was not learned from")
-    print("rebuilt: the part of the features' energy that can be had back\n")
+    print("F: distance between random frames divided by distance between consecutive frames, on held-out frames")
+    print("rebuilt: share of the energy of the features that inverse_transform reconstructs\n")
     pooling = AutoPooling(arguments.clusters, tol=1e-3, random_state=arguments.seed).fit(features)
     _draw(pooling, convolution.filters_, maps.shape[1:3], curve, raw, arguments.output)
-    print(f"picture: {arguments.output}")
+    print(f"figure saved to {arguments.output}")
     return 0
 
 
 def _halves(clips):
-    """Rows to learn from and rows to look at: of other clips, or where there is one, of another time."""
+    """Training rows and held-out rows, from different clips; if there is one clip, its first and its second half."""
     import numpy as np
 
     names = np.unique(clips)
@@ -92,15 +92,15 @@ def _draw(pooling, filters, map_shape, curve, raw, path):
 
     figure = plt.figure(figsize=(12, 4.2), layout="constrained")
     score, clusters, regions = figure.subplots(1, 3, width_ratios=[2, 2, 3])
-    score.plot(list(curve), list(curve.values()), "o-", label="pooled")
-    score.axhline(raw, color="black", linestyle="--", label="features")
+    score.plot(list(curve), list(curve.values()), "o-", label="after pooling")
+    score.axhline(raw, color="black", linestyle="--", label="before pooling")
     score.set(xscale="symlog", xlabel="λ", ylabel="invariance score F")
     score.set_xlim(left=0)
     score.legend()
     shown = min(8, len(pooling.components_))
     ClusterDisplay.from_estimator(pooling, filters, components=shown, n_filters=6, ax=clusters)
-    clusters.set_title("features of a cluster")
+    clusters.set_title("filters of each cluster")
     PoolingRegionDisplay.from_estimator(pooling, map_shape, components=shown, n_maps=6, ax=regions)
-    regions.set_title("where on their maps")
+    regions.set_title("positions on the feature maps")
     save_figure(figure, path, dpi=110)
     plt.close(figure)

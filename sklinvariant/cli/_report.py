@@ -2,6 +2,9 @@
 
 import base64
 import html
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from sklinvariant.base import replacing
 from sklinvariant.cli._outputs import MARK, printable
@@ -35,7 +38,14 @@ b {{ display: block; }}
 """
 
 
-def write_report(path, found, failed, *, changed, n_bits):
+def write_report(
+    path: str | os.PathLike,
+    found: Mapping[str, Sequence[tuple[int, str]]],
+    failed: Sequence[tuple[str, str]],
+    *,
+    changed: Mapping[str, str],
+    n_bits: int,
+) -> None:
     """Write the page.
 
     ``found`` is {query: [(distance, file), …]}, ``failed`` a list of (query, reason). Files in ``changed``, a
@@ -46,7 +56,14 @@ def write_report(path, found, failed, *, changed, n_bits):
     _write_page(path, f"Nearest photographs, by codes of {n_bits} bits", sections)
 
 
-def write_clusters(path, folder, members, failed, *, n_shown):
+def write_clusters(
+    path: str | os.PathLike,
+    folder: Path,
+    members: Sequence[Sequence[tuple[str, float]]],
+    failed: Sequence[tuple[str, str]],
+    *,
+    n_shown: int,
+) -> None:
     """Write the page. ``members`` lists for each cluster the (file below the folder, probability), the surest first."""
     sections = []
     for cluster, files in enumerate(members):

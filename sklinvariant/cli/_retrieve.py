@@ -1,4 +1,4 @@
-"""The demo of retrieval: images are turned, and found again by codes of nested invariance pooling."""
+"""The command ``retrieve``: retrieval of rotated images with codes of nested invariance pooling."""
 
 import time
 
@@ -7,22 +7,22 @@ from sklinvariant.cli._outputs import save_figure
 
 
 def add_arguments(parser):
-    """The words of ``retrieve``."""
+    """Add the arguments of ``retrieve``."""
     parser.set_defaults(run=run)
     parser.add_argument(
         "--data",
         default="digits",
-        help="digits (default), fashion-mnist, cifar10, an .npz file, or a folder with a sub-folder a class",
+        help="digits (default), fashion-mnist, cifar10, an .npz file, or a folder with one sub-folder per class",
     )
-    parser.add_argument("--output", default="retrieve.png", help="where the picture goes (default: retrieve.png)")
+    parser.add_argument("--output", default="retrieve.png", help="file for the figure (default: retrieve.png)")
     add_force(parser)
-    parser.add_argument("--max-images", type=int, default=300, help="images used (default: 300)")
-    parser.add_argument("--bits", type=int, default=64, help="length of the codes (default: 64)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--max-images", type=int, default=300, help="number of images used (default: 300)")
+    parser.add_argument("--bits", type=int, default=64, help="number of bits of a code (default: 64)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
 
 
 def run(arguments):
-    """Codes of three descriptors, a table of how often a turned image is found, a picture; the exit status."""
+    """Compare three descriptors and their codes, print a table and save a figure. Return the exit status."""
     import numpy as np
     import torch
 
@@ -41,7 +41,7 @@ def run(arguments):
     images = images[rng.permutation(len(images))[: arguments.max_images]]
     images = images / 255 if images.dtype == np.uint8 else images
     colours = torch.tensor(images if images.ndim == 4 else images[..., None], dtype=torch.float32).permute(0, 3, 1, 2)
-    if max(colours.shape[2:]) < 24:  # few pixels do not bear turning
+    if max(colours.shape[2:]) < 24:  # rotating such small images loses too much detail
         colours = torch.nn.functional.interpolate(colours, scale_factor=3, mode="bicubic").clamp(0, 1)
     images = colours.permute(0, 2, 3, 1).numpy()
     backbone = ConvolutionalFeatures(
@@ -60,8 +60,8 @@ def run(arguments):
         "nested pooling": [("scale", 1), ("translation", 2), ("rotation", np.inf)],
     }
     angles = [0, 45, 90, 135, 180]
-    print(f"{arguments.data}: {len(images)} images, each turned and looked for among all of them")
-    print(f"\n{'descriptor':<18}{'numbers':>8}" + "".join(f"{angle:>7}°" for angle in angles) + f"{'bits':>8}{'s':>7}")
+    print(f"{arguments.data}: {len(images)} images; each one is rotated and searched for among all images")
+    print(f"\n{'descriptor':<18}{'features':>8}" + "".join(f"{angle:>7}°" for angle in angles) + f"{'bits':>8}{'s':>7}")
     rows = {}
     for name, stages in methods.items():
         started = time.perf_counter()
@@ -77,10 +77,10 @@ def run(arguments):
         rows[name] = exact, hashed
         seconds = time.perf_counter() - started
         print(f"{name:<18}{features.shape[1]:>8}" + "".join(f"{value:>8.2f}" for value in exact) + f"{seconds:>15.1f}")
-        print(f"{'  its code':<26}" + "".join(f"{value:>8.2f}" for value in hashed) + f"{arguments.bits:>8}")
-    print("the part of the images whose nearest one is the image itself\n")
+        print(f"{'  code':<26}" + "".join(f"{value:>8.2f}" for value in hashed) + f"{arguments.bits:>8}")
+    print("The table shows the share of rotated images whose nearest neighbour is the original image.\n")
     _draw(rows, angles, arguments.output)
-    print(f"picture: {arguments.output}")
+    print(f"figure saved to {arguments.output}")
     return 0
 
 
@@ -96,9 +96,9 @@ def _draw(rows, angles, path):
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
     for i, (name, (exact, hashed)) in enumerate(rows.items()):
         axes.plot(angles, exact, "o-", color=f"C{i}", label=name)
-        axes.plot(angles, hashed, "s--", color=f"C{i}", label=f"{name}, its code")
-    axes.set(xlabel="rotation of the query, degrees", ylabel="found again", xticks=angles, ylim=(0, 1.02))
-    axes.set_title("A turned image looked for among all")
+        axes.plot(angles, hashed, "s--", color=f"C{i}", label=f"{name}, code")
+    axes.set(xlabel="rotation of the query, degrees", ylabel="share of images found", xticks=angles, ylim=(0, 1.02))
+    axes.set_title("Retrieval of rotated images")
     axes.legend()
     axes.grid(alpha=0.3)
     save_figure(figure, path, dpi=110)

@@ -13,7 +13,7 @@ _asked: list[int] = []  # the signal that asked the command to end
 _said: list[int] = []  # the same, once it is reported
 
 
-def listen():
+def listen() -> None:
     """From now on SIGINT and SIGTERM raise KeyboardInterrupt in the main thread and, a little later, end the process.
 
     Python runs a signal's handler between two of its own instructions, so a long call into C delays the exception. The
@@ -32,13 +32,13 @@ def listen():
     threading.Thread(target=_end, args=(reader, writer), name="end after a signal", daemon=True).start()
 
 
-def check():
+def check() -> None:
     """Raise KeyboardInterrupt where a signal has asked for the end but the exception was swallowed on its way."""
     if _asked:
         raise KeyboardInterrupt
 
 
-def report():
+def report() -> int:
     """Say that the command was stopped; its exit status, 130 after SIGINT and 143 after SIGTERM."""
     number = _asked[0] if _asked else signal.SIGINT
     message = f"sklinvariant: {_WORDS[signal.Signals(number)]}\n"

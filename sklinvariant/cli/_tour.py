@@ -1,4 +1,4 @@
-"""The tour: every family of methods on scikit-learn's digits, each with its score beside that of its baseline."""
+"""The command ``tour``: one method of each family on scikit-learn's digits, compared with a baseline."""
 
 import sys
 import time
@@ -14,44 +14,46 @@ _LINE = "{:<13}{:<26}{:<25}{:<26}{:<22}{:>6}  {:<20}{:>6}{:>6}"
 
 
 def add_arguments(parser):
-    """The words of ``tour``, which is also what is run without a command."""
+    """Add the arguments of ``tour``, which is also the default command."""
     parser.set_defaults(run=run)
-    parser.add_argument("--output", default="demo.png", help="where the picture goes (default: demo.png)")
+    parser.add_argument("--output", default="demo.png", help="file for the figure (default: demo.png)")
     add_force(parser)
-    parser.add_argument("--only", nargs="+", choices=FAMILIES, metavar="family", help=f"of {', '.join(FAMILIES)}")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--only", nargs="+", choices=FAMILIES, metavar="family", help=f"run only these families: {', '.join(FAMILIES)}"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
 
 
 def run(arguments):
-    """The table, a line as soon as it is measured, and at the end the picture; the exit status."""
-    import torch  # noqa: F401, before its threads can be limited
+    """Print each row of the table when it is measured, then save the figure. Return the exit status."""
+    import torch  # noqa: F401, torch must be imported before its threads can be limited
     from threadpoolctl import threadpool_limits
 
     start_picture(arguments.output, force=arguments.force)
-    with threadpool_limits(1):  # for networks this small, threads that wait for each other take longer
+    with threadpool_limits(1):  # networks this small run faster with one thread
         rows, status = _measure(arguments.only or FAMILIES, _load(arguments.seed))
     if rows:
         _draw(rows, arguments.output)
-        print(f"\npicture: {arguments.output}")
+        print(f"\nfigure saved to {arguments.output}")
     return status
 
 
 def _measure(names, digits):
-    """The rows that could be measured, by family, and the exit status."""
+    """Return the rows of the families that did not fail, and the exit status."""
     rows, status = {}, 0
-    print(f"digits: {len(digits.y)} images to learn from, {len(digits.y_test)} to be measured on\n")
+    print(f"digits: {len(digits.y)} training images, {len(digits.y_test)} test images\n")
     print(_LINE.format(*_COLUMNS))
     for name in names:
         started = time.perf_counter()
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # a short fit says that it could be longer
+                warnings.simplefilter("ignore")  # short fits warn that they have not converged
                 row = rows[name] = FAMILIES[name](digits)
-        except Exception as error:  # the others can still be shown
+        except Exception as error:  # the other families can still be measured
             print(f"sklinvariant: {name}: {error}", file=sys.stderr)
             status = 1
             continue
-        _stopping.check()  # a result of models whose training was cut short is no result
+        _stopping.check()  # never print the score of a model whose training was interrupted
         scores = f"{row.score:.3f}", row.baseline, f"{row.baseline_score:.3f}"
         print(_LINE.format(name, *row[:4], *scores, f"{time.perf_counter() - started:.1f}"), flush=True)
     return rows, status

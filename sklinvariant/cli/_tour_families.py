@@ -1,10 +1,10 @@
-"""What the tour shows: a method of each family on scikit-learn's digits, measured beside its baseline."""
+"""The families of the tour: one method of each on scikit-learn's digits, compared with a baseline."""
 
 from typing import Any, NamedTuple
 
 
 class Digits(NamedTuple):
-    """Images (n, 8, 8) of 0-1 and their classes: two thirds to learn from, one third to be measured on."""
+    """Images (n, 8, 8) in 0-1 and their classes: two thirds for training, one third for the test."""
 
     images: Any
     test_images: Any
@@ -14,7 +14,7 @@ class Digits(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A line of the table; ``draw`` draws what was learned on a part of the picture."""
+    """A row of the table. ``draw`` draws the result on a subfigure."""
 
     estimator: str
     learned_from: str
@@ -27,7 +27,7 @@ class Row(NamedTuple):
 
 
 def aggregation(digits):
-    """Bags of patches to histograms, of words learned with the classes or found by k-means."""
+    """Histograms of codewords that are learned with the classifier, or found by k-means."""
     from sklearn.kernel_approximation import AdditiveChi2Sampler
     from sklearn.pipeline import make_pipeline
 
@@ -49,7 +49,7 @@ def aggregation(digits):
 
 
 def features(digits):
-    """Features of patches, learned without labels, under a classifier that knows 100 labels."""
+    """Features of patches learned without labels, evaluated with a classifier that is fitted to 100 labels."""
     from sklearn.pipeline import make_pipeline
 
     from sklinvariant.autoencoder import SparseAutoencoder
@@ -70,7 +70,7 @@ def features(digits):
 
 
 def nested(digits):
-    """300 digits turned by multiples of 45 degrees, and looked for among all of them."""
+    """Retrieval: 300 digits rotated by multiples of 45 degrees are the queries, the upright digits the database."""
     import numpy as np
 
     from sklinvariant import BagOfWords, NestedInvariancePooler
@@ -96,12 +96,12 @@ def nested(digits):
     def draw(part):
         RetrievalDisplay.from_predictions(found[0][:4], turned[:4], images, y=own[:4], y_database=own, figure=part)
 
-    made = "rotations, scales", "vector that stays", "turned, found again"
+    made = "rotations, scales", "invariant vector", "rotated images found"
     return Row("NestedInvariancePooler", *made, scores[0], "average pooling", scores[1], draw)
 
 
 def video(digits):
-    """Digits that move from frame to frame: as many pooled features, learned from that or drawn as a grid."""
+    """Pooling learned from moving digits, compared with a grid that gives the same number of features."""
     import numpy as np
     from sklearn.cluster import MiniBatchKMeans
 
@@ -131,7 +131,7 @@ def video(digits):
 
 
 def hashing(digits):
-    """Digits of the same class, found by codes of 64 bits."""
+    """Retrieval of digits of the same class with 64-bit codes."""
     from sklinvariant import RBMHasher
     from sklinvariant.hashing import LSHHasher
     from sklinvariant.inspection import BitActivationDisplay
@@ -148,11 +148,11 @@ def hashing(digits):
     def draw(part):
         BitActivationDisplay.from_estimator(hashers[0], X_test, axes=part.subplots(1, 2))
 
-    return Row("RBMHasher", "features", "codes of 64 bits", "mAP", scores[0], "LSHHasher", scores[1], draw)
+    return Row("RBMHasher", "features", "64-bit codes", "mAP", scores[0], "LSHHasher", scores[1], draw)
 
 
 def clustering(digits):
-    """Ten clusters, matched with the classes only to be measured."""
+    """Ten clusters. The classes are used only to compute the accuracy."""
     from sklearn.cluster import KMeans
 
     from sklinvariant import IICClusterer
@@ -169,12 +169,12 @@ def clustering(digits):
     def draw(part):
         ClusterGalleryDisplay.from_estimator(model, digits.test_images, ax=part.subplots())
 
-    made = "small turns and shifts", "10 clusters", "accuracy, no labels"
+    made = "rotations and shifts", "10 clusters", "accuracy, no labels"
     return Row("IICClusterer", *made, scores[0], "KMeans", scores[1], draw)
 
 
 def few_labels(digits):
-    """Many clusters, and 50 labels that say what they stand for."""
+    """Many clusters, which 50 labels assign to classes."""
     import numpy as np
     from sklearn.linear_model import LogisticRegression
 
@@ -193,12 +193,12 @@ def few_labels(digits):
         proba = model.predict_proba(digits.test_images)
         SimplexDisplay.from_predictions(proba, y=digits.y_test, ax=part.subplots())
 
-    made = "small turns, 50 labels", "classes", "accuracy, 50 labels"
+    made = "views and 50 labels", "classes", "accuracy, 50 labels"
     return Row("OverclusteringClassifier", *made, scores[0], "LogisticRegression", scores[1], draw)
 
 
 def segmentation(digits):
-    """Sheets covered with zeros here and ones there: which pixels are of which region."""
+    """Segmentation of images that are covered with zeros in some regions and with ones in the others."""
     import numpy as np
     from sklearn.cluster import KMeans
 
@@ -217,12 +217,12 @@ def segmentation(digits):
     def draw(part):
         SegmentationDisplay.from_predictions(labels[:3], unseen[:3], truth[:3], figure=part)
 
-    made = "neighbouring pixels", "a segment for each pixel", "accuracy, no labels"
+    made = "neighbouring pixels", "one label per pixel", "accuracy, no labels"
     return Row("IICSegmenter", *made, scores[0], "KMeans on pixels", scores[1], draw)
 
 
 def equivariance(digits):
-    """Learned from upright digits, measured on digits in quarter turns."""
+    """Features learned from upright digits, evaluated on digits rotated by quarter turns."""
     import numpy as np
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -243,7 +243,7 @@ def equivariance(digits):
         pairs = zip(np.split(turned[:16], 2), np.split(upright, 2), strict=True)
         _tile(part, np.concatenate([images for pair in pairs for images in pair]).clip(0, 1), 8)
 
-    made = "the group of turns", "features and pose", "accuracy, turned"
+    made = "rotation group C4", "features and pose", "accuracy, rotated"
     return Row("EquivariantAutoencoder", *made, scores[0], "autoencoder", scores[1], draw)
 
 
@@ -254,7 +254,7 @@ def _svm(digits):
 
 
 def _few_labels_score(digits, transform):
-    """Accuracy of a classifier that knows ten labels of each class, of what ``transform`` makes of images."""
+    """Accuracy of a classifier that is fitted to ten labels per class, on the features that ``transform`` returns."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -275,7 +275,7 @@ def _flat(images):
 
 
 def _enlarge(images):
-    """Three times as large: few pixels do not bear turning."""
+    """Enlarge three times, because rotating such small images loses too much detail."""
     import torch
 
     large = torch.nn.functional.interpolate(torch.tensor(images)[:, None], scale_factor=3, mode="bicubic")
@@ -283,7 +283,7 @@ def _enlarge(images):
 
 
 def _move(images, rng):
-    """Images (n, 12, 12): each shifted by up to 1.4 pixels and turned by up to 15 degrees."""
+    """Images (n, 12, 12), each shifted by up to 1.4 pixels and rotated by up to 15 degrees."""
     import numpy as np
 
     from sklinvariant.transforms import Compose, Rotation, Translation
@@ -294,7 +294,10 @@ def _move(images, rng):
 
 
 def _make_sheets(images, y, n_sheets, rng):
-    """Sheets (n_sheets, 48, 48) of 6 x 6 digits, zeros or ones as the nearest of 4 points is; 0 or 1 for each pixel."""
+    """Sheets (n_sheets, 48, 48) of 6 x 6 digits, zeros or ones, and the label 0 or 1 of each pixel.
+
+    Each digit takes the label of the nearest of 4 random points.
+    """
     import numpy as np
 
     places = np.stack(np.mgrid[:6, :6], axis=-1)[None, :, :, None]  # (1, 6, 6, 1, 2)

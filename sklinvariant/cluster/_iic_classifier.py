@@ -14,12 +14,12 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, TransformerMixin, _fit_context, clone
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, TransformerMixin, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_consistent_length, get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
-from sklinvariant._compat import raise_for_params, with_callbacks
+from sklinvariant._compat import fit_context, raise_for_params, with_callbacks
 from sklinvariant.base import (
     Array,
     Count,
@@ -257,7 +257,7 @@ class IICClassifier(
 
     @keeps_state_on_failure
     @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=False)
+    @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y, **params):
         """Fit the clusterer to all samples, and fine-tune its trunk with those that have a label.
 

@@ -14,11 +14,11 @@ from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, _fit_context
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 
-from sklinvariant._compat import with_callbacks
+from sklinvariant._compat import fit_context, with_callbacks
 from sklinvariant.base import (
     Array,
     ArrayKind,
@@ -253,7 +253,7 @@ class IICClusterer(
 
     @keeps_state_on_failure
     @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None, groups=None, auxiliary=None):
         """Learn the clusters.
 
@@ -317,7 +317,7 @@ class IICClusterer(
 
     @keeps_state_on_failure
     @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None, groups=None, auxiliary=None):
         """One pass over a part of the samples, whose pairs lie within the part.
 

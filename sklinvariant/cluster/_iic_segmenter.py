@@ -11,11 +11,10 @@ from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 
-from sklinvariant._compat import with_callbacks
+from sklinvariant._compat import fit_context, with_callbacks
 from sklinvariant.base import (
     Array,
     Count,
@@ -246,7 +245,7 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, ImageEstimator):
 
     @keeps_state_on_failure
     @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
         """Learn the clusters.
 
@@ -279,7 +278,7 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, ImageEstimator):
 
     @keeps_state_on_failure
     @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None):
         """One pass over a part of the images; those of the first call set the scale of the channels, which then stays.
 

@@ -9,18 +9,17 @@ from __future__ import annotations
 import copy
 import warnings
 from dataclasses import KW_ONLY
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from scipy.sparse import csr_matrix, issparse
-from sklearn.base import MetaEstimatorMixin, _fit_context, clone
+from sklearn.base import MetaEstimatorMixin, clone
 from sklearn.metrics.pairwise import euclidean_distances
-from sklearn.utils import _safe_indexing, check_consistent_length, gen_batches, get_tags
-from sklearn.utils._param_validation import HasMethods
+from sklearn.utils import check_consistent_length, gen_batches, get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.validation import check_is_fitted
 
-from sklinvariant._compat import raise_for_params
+from sklinvariant._compat import HasMethods, fit_context, raise_for_params, safe_indexing
 from sklinvariant.base import (
     Array,
     ArrayKind,
@@ -126,8 +125,8 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
     class_prior_ = FittedState("Share of each class in the labels.")
 
     @keeps_state_on_failure
-    @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, **params):
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X: Any, y: Any, **params: Any) -> Self:
         """Fit the clusterer to all rows, and count the labels in each cluster.
 
         Parameters
@@ -180,7 +179,7 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
         }
         return self
 
-    def predict(self, X):
+    def predict(self, X: Any) -> Any:
         """Predict the most likely class of each sample.
 
         Parameters
@@ -195,7 +194,7 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
         labels = self.classes_[proba.argmax(1)]
         return ArrayKind(X).wrap(labels) if labels.dtype.kind in "biuf" else labels
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> Any:
         """Predict the probability of each class: the share of the labels in a sample's cluster, or clusters.
 
         Parameters
@@ -210,21 +209,21 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
         return ArrayKind(X).wrap(self._proba(X))
 
     @property
-    def cluster_classes_(self):
+    def cluster_classes_(self) -> np.ndarray:
         """The class that each cluster stands for."""
         return self.classes_[self.cluster_proba_.argmax(1)]
 
     @property
-    def n_features_in_(self):
+    def n_features_in_(self) -> int:
         """Number of features, as the clusterer saw them."""
         return self._of_clusterer("n_features_in_")
 
     @property
-    def feature_names_in_(self):
+    def feature_names_in_(self) -> np.ndarray:
         """Names of the features, as the clusterer saw them."""
         return self._of_clusterer("feature_names_in_")
 
-    def get_metadata_routing(self):
+    def get_metadata_routing(self) -> MetadataRouter:
         """Where metadata goes: what is given to ``fit``, to the clusterer's.
 
         Returns
@@ -260,7 +259,8 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
 
     def _nearest_known(self, X, members, known):
         """Clusters that have rows but no label, and for each the nearest that has some."""
-        sums, sizes = 0, np.bincount(members, minlength=len(known))
+        sums: Any = 0
+        sizes = np.bincount(members, minlength=len(known))
         for part, rows in _parts_of_rows(X, len(members)):
             features = _as_rows(self.clusterer_.transform(part) if hasattr(self.clusterer_, "transform") else part)
             n, places = len(members[rows]), members[rows]
@@ -294,7 +294,7 @@ def _parts_of_rows(X, n):
         yield X, slice(0, n)
         return
     for rows in gen_batches(n, _ROWS):
-        yield _safe_indexing(X, rows), rows
+        yield safe_indexing(X, rows), rows
 
 
 def _as_rows(features):

@@ -1,6 +1,7 @@
 """Classifiers of rows of which few have a label: which rows these are, and the score on them."""
 
 from numbers import Number
+from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin
@@ -14,7 +15,7 @@ from sklinvariant.base import Computing, as_numpy, to_numpy
 class PartlyLabelledClassifier(Computing, ClassifierMixin):
     """Mixin of a classifier with ``predict`` and a parameter ``unlabeled_value``, the mark of rows without a label."""
 
-    def score(self, X, y, sample_weight=None):
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Accuracy on the rows that have a label: those of ``unlabeled_value`` do not count.
 
         Parameters

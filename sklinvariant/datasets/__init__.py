@@ -1,4 +1,4 @@
-"""Images and bags to try things on, and pairs of video frames to learn from."""
+"""Example images and bags, and pairs of consecutive video frames."""
 
 from sklinvariant.datasets._camera import make_camera_clips
 from sklinvariant.datasets._fetched import fetch_cifar10, fetch_fashion_mnist

@@ -1,4 +1,4 @@
-"""Clips to learn from without a video: a camera that wanders over two photographs."""
+"""Synthetic clips: a camera that moves over two photographs."""
 
 import numpy as np
 import torch
@@ -6,25 +6,28 @@ from sklearn.datasets import load_sample_images
 from sklearn.utils import check_random_state
 
 from sklinvariant._settings import with_own_settings
+from sklinvariant.base import RandomState
 from sklinvariant.transforms import warp
 
-_CALM = 8  # times that a walk's speed is smoothed
+_CALM = 8  # number of times that the camera's speed is smoothed
 
 
 @with_own_settings
-def make_camera_clips(n_clips=8, *, n_frames=60, size=48, random_state=None):
-    """Clips of a camera that wanders over scikit-learn's two sample photographs, turns and comes nearer.
+def make_camera_clips(
+    n_clips: int = 8, *, n_frames: int = 60, size: int = 48, random_state: RandomState = None
+) -> list[np.ndarray]:
+    """Clips of a camera that moves over scikit-learn's two sample photographs, rotates and zooms.
 
     Parameters
     ----------
     n_clips : int, default=8
-        Clips; they take the photographs in turns.
+        Number of clips. They alternate between the photographs.
     n_frames : int, default=60
-        Frames of each.
+        Frames in each clip.
     size : int, default=48
         Height and width of a frame in pixels, at most 200.
     random_state : int, RandomState or None, default=None
-        Seed.
+        Seed of the random camera paths.
 
     Returns
     -------
@@ -33,9 +36,9 @@ def make_camera_clips(n_clips=8, *, n_frames=60, size=48, random_state=None):
     Raises
     ------
     ValueError
-        Where the size is more than the photographs bear.
+        If the size is out of range.
     ImportError
-        Without Pillow, which reads the photographs.
+        If Pillow, which reads the photographs, is not installed.
 
     Examples
     --------
@@ -46,7 +49,7 @@ def make_camera_clips(n_clips=8, *, n_frames=60, size=48, random_state=None):
     ((8, 2, 48, 48, 3), [0, 0, 0, 0, 1, 1, 1, 1])
     """
     if not 1 <= size <= 200:
-        raise ValueError(f"size must be from 1 to 200 pixels, got {size!r}")
+        raise ValueError(f"size={size!r} is out of range; sizes from 1 to 200 pixels are accepted. Change size.")
     rng = check_random_state(random_state)
     photographs = load_sample_images().images
     return [_clip(photographs[i % len(photographs)], n_frames, size, rng) for i in range(n_clips)]
@@ -60,7 +63,7 @@ def _clip(photograph, n_frames, size, rng):
     h, w = photograph.shape[:2]
     middle = np.array([w, h]) / 2 + rng.uniform(-1, 1, 2) * [w / 5, h / 7]
     places = np.clip(np.stack([right, down], axis=1) + middle, size, np.array([w, h]) - size).astype(int)
-    # windows of twice the size, so that a turned one has corners
+    # windows of twice the size, so that a rotated frame has no empty corners
     seen = np.stack([photograph[y - size : y + size, x - size : x + size] for x, y in places])
     turns = torch.zeros(n_frames, 3, 3, dtype=torch.float64)
     cosine, sine = (torch.from_numpy(np.exp(zoom) * part) for part in (np.cos(angle), np.sin(angle)))

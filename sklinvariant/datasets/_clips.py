@@ -1,13 +1,17 @@
-"""Where frames come from, one after the other: a video file, a sequence of pictures, an array.
+"""Sources of frames: a video file, a sequence of image files, an array.
 
-A clip has a ``name``, counts its frames (``n_frames``, of a video what its header says) and gives them (``frames``) as
-arrays (h, w[, c]), upright, in the order of time. In the place of a frame that cannot be read it gives the ValueError
-that says why.
+A clip has a ``name``, counts its frames (``n_frames``; for a video, the number in its header) and yields them
+(``frames``) as upright arrays (h, w[, c]) in temporal order. For a frame that cannot be read, it yields a ValueError
+with the reason.
 """
+
+from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,37 +24,37 @@ MOVING |= {".m2ts", ".ogv", ".wmv", ".flv", ".3gp"}
 STILL = IMAGE_SUFFIXES - MOVING
 
 
-def find_clips(source):
-    """The clips of a video file, of a folder, of a list of pictures, of an array, or of a list of those."""
+def find_clips(source: Any) -> list[VideoClip | ImageClip | ArrayClip]:
+    """The clips of a video file, a folder, a list of image files, an array, or a list of any of these."""
     if isinstance(source, (str, os.PathLike)):
         return _clips_at(Path(source))
     if isinstance(source, (list, tuple)):
         if source and all(_is_still(item) for item in source):
-            return [PictureClip(source)]
+            return [ImageClip(source)]
         clips = [clip for item in source for clip in find_clips(item)]
         for i, clip in enumerate(clips):
             if isinstance(clip, ArrayClip):
                 clip.name = f"clip {i}"
         if not clips:
-            raise ValueError("the source is an empty list: there are no frames")
+            raise ValueError("source is an empty list. Pass at least one video file, folder, array or image file.")
         return clips
     if not isinstance(source, torch.Tensor):
         source = to_numpy(source)
     if not hasattr(source, "shape"):
         raise ValueError(
-            "source must be a video file, a folder, an array (n, h, w[, c]) or a list of those, or of pictures; got "
-            f"{type(source).__name__}"
+            f"source has type {type(source).__name__}, but a video file, a folder, an array (n, h, w[, c]), a list of "
+            "these, or a list of image files is required. Convert the source to one of these."
         )
     return [ArrayClip(source)]
 
 
 class VideoClip:
-    """The frames of the first video stream of a file, decoded by PyAV, as RGB."""
+    """The RGB frames of the first video stream of a file, decoded by PyAV."""
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike) -> None:
         self.name = os.fspath(path)
 
-    def n_frames(self):
+    def n_frames(self) -> int:
         av = need_extra("av", "reading a video", "video")
         count = 0
         try:
@@ -58,18 +62,18 @@ class VideoClip:
                 stream = container.streams.video[0]
                 if stream.frames:
                     return stream.frames
-                for packet in container.demux(stream):  # no header says it: the file is read, but not decoded
+                for packet in container.demux(stream):  # without a number in the header: count, but do not decode
                     count += packet.size > 0
         except (av.FFmpegError, OSError, IndexError):
-            pass  # whatever is wrong is told by who reads the frames
+            pass  # `frames` reports the error
         return count
 
-    def frames(self):
+    def frames(self) -> Iterator[np.ndarray | ValueError]:
         av = need_extra("av", "reading a video", "video")
         try:
             with av.open(self.name, metadata_errors="ignore") as container:
                 if not container.streams.video:
-                    raise ValueError("holds no video")
+                    raise ValueError("contains no video stream")
                 yield from _decode(container, av.FFmpegError)
         except (av.FFmpegError, OSError) as error:
             yield ValueError(f"cannot be read ({getattr(error, 'strerror', error)})")
@@ -77,17 +81,17 @@ class VideoClip:
             yield error
 
 
-class PictureClip:
-    """Pictures in files, one a frame, in the order of the list."""
+class ImageClip:
+    """Image files, one for each frame, in the order of the list."""
 
-    def __init__(self, paths):
+    def __init__(self, paths: Sequence[str | os.PathLike]) -> None:
         self.paths = [os.fspath(path) for path in paths]
         self.name = os.path.dirname(self.paths[0]) or self.paths[0]
 
-    def n_frames(self):
+    def n_frames(self) -> int:
         return len(self.paths)
 
-    def frames(self):
+    def frames(self) -> Iterator[np.ndarray | ValueError]:
         for path in self.paths:
             try:
                 yield read_image(path)
@@ -96,17 +100,19 @@ class PictureClip:
 
 
 class ArrayClip:
-    """An array (n, h, w[, c]), of which a frame at a time is read: it may be memory-mapped."""
+    """An array (n, h, w[, c]), read one frame at a time, so that it may be memory-mapped."""
 
-    def __init__(self, array, name="clip 0"):
+    def __init__(self, array: Any, name: str = "clip 0") -> None:
         if array.ndim not in (3, 4) or 0 in array.shape[1:]:
-            raise ValueError(f"an array of frames must be of shape (n, h, w[, c]), got {tuple(array.shape)}")
+            raise ValueError(
+                f"source is an array of shape {tuple(array.shape)}, but (n, h, w[, c]) is required. Reshape the array."
+            )
         self.array, self.name = array, name
 
-    def n_frames(self):
+    def n_frames(self) -> int:
         return len(self.array)
 
-    def frames(self):
+    def frames(self) -> Iterator[np.ndarray | ValueError]:
         for i in range(len(self.array)):
             frame = self.array[i : i + 1]
             try:
@@ -123,7 +129,7 @@ def _decode(container, errors):
     for packet in container.demux(stream):
         try:
             decoded = packet.decode()
-        except errors as error:  # the packets after it can be read
+        except errors as error:  # later packets can still be decoded
             yield ValueError(f"a frame cannot be decoded ({error})")
             continue
         for frame in decoded:
@@ -135,46 +141,49 @@ def _decode(container, errors):
                 end = frame.time - start + float((packet.duration or 0) * stream.time_base)
             yield _upright(frame)
     length = float(stream.duration * stream.time_base) if stream.duration else (container.duration or 0) / 1e6
-    # decoders end quietly where the data ends; times in headers are not exact
+    # decoders raise no error when the data ends early; durations in headers are not exact
     if length - end > max(0.5, 0.05 * length):
-        yield ValueError(f"breaks off after {end:.1f} of {length:.1f} seconds")
+        yield ValueError(f"ends early, after {end:.1f} of {length:.1f} seconds")
 
 
 def _upright(frame):
-    """A decoded frame as RGB, turned and mirrored as its display matrix says: x' = a x + c y, y' = b x + d y."""
-    picture = frame.to_ndarray(format="rgb24")
+    """A decoded frame as RGB, rotated and mirrored by its display matrix: x' = a x + c y, y' = b x + d y."""
+    image = frame.to_ndarray(format="rgb24")
     matrix = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
-        return picture
+        return image
     a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5]
     if abs(a) >= abs(b):
         down, right = d, a
     else:
-        picture, down, right = picture.swapaxes(0, 1), b, c
-    return np.ascontiguousarray(picture[:: -1 if down < 0 else 1, :: -1 if right < 0 else 1])
+        image, down, right = image.swapaxes(0, 1), b, c
+    return np.ascontiguousarray(image[:: -1 if down < 0 else 1, :: -1 if right < 0 else 1])
 
 
 def _clips_at(path):
     if path.is_dir():
         clips = list(_clips_in(path))
         if not clips:
-            raise ValueError(f"{path} holds no videos and no pictures")
+            raise ValueError(f"{path} contains no videos and no images. Pass a folder that contains some.")
         return clips
     if not path.exists():
-        raise FileNotFoundError(f"there is no file or folder {path}")
+        raise FileNotFoundError(f"{path} does not exist. Pass the path of an existing file or folder.")
     if _is_still(path):
-        raise ValueError(f"{path} is one picture: give its folder, or a list of pictures in the order of time")
+        raise ValueError(
+            f"{path} is a single image, but a clip is required. Pass its folder, or a list of image files in temporal "
+            "order."
+        )
     return [VideoClip(path)]
 
 
 def _clips_in(folder):
-    """Folders of pictures and video files, from the outermost folder in, in natural order."""
+    """Folders of images and video files, outer folders first, in natural order."""
     for place, folders, files in os.walk(folder):
         folders[:] = sorted((name for name in folders if not name.startswith(".")), key=_natural)
         paths = [Path(place, name) for name in sorted(files, key=_natural) if not name.startswith(".")]
-        pictures = [path for path in paths if _is_still(path)]
-        if pictures:
-            yield PictureClip(pictures)
+        images = [path for path in paths if _is_still(path)]
+        if images:
+            yield ImageClip(images)
         yield from (VideoClip(path) for path in paths if path.suffix.lower() in MOVING)
 
 

@@ -1,12 +1,14 @@
-"""Public image data sets, fetched once and cached."""
+"""Public image data sets, downloaded once and cached."""
 
 import gzip
 import os
 import pickle
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from sklearn.utils import Bunch
 
 from sklinvariant.datasets._images import answer
 
@@ -22,8 +24,10 @@ _CIFAR_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 _CIFAR_MD5 = "c58f30108f718f92721af3b95e74349a"
 
 
-def fetch_fashion_mnist(data_home=None, *, return_X_y=False):
-    """Fashion-MNIST, 60000 + 10000 images of 28 x 28 pixels; fetched once and cached.
+def fetch_fashion_mnist(
+    data_home: str | os.PathLike | None = None, *, return_X_y: bool = False
+) -> Bunch | tuple[np.ndarray, np.ndarray]:
+    """Fashion-MNIST, 60000 + 10000 images of 28 x 28 pixels; downloaded once and cached.
 
     Parameters
     ----------
@@ -40,8 +44,8 @@ def fetch_fashion_mnist(data_home=None, *, return_X_y=False):
     files = {name: _retrieve(_FASHION_URL + name, name, md5, data_home) for name, md5 in _FASHION.items()}
     arrays = []
     for name, file in files.items():
-        with gzip.open(file) as stream:
-            data = np.frombuffer(stream.read(), np.uint8)
+        with gzip.open(file) as archive:
+            data = np.frombuffer(archive.read(), np.uint8)
         arrays.append(data[16:].reshape(-1, 28, 28) if "images" in name else data[8:].astype(np.int64))
     images, target, test_images, test_target = arrays
     return answer(
@@ -54,8 +58,10 @@ def fetch_fashion_mnist(data_home=None, *, return_X_y=False):
     )
 
 
-def fetch_cifar10(data_home=None, *, return_X_y=False):
-    """CIFAR-10, 50000 + 10000 colour images of 32 x 32 pixels; fetched once and cached.
+def fetch_cifar10(
+    data_home: str | os.PathLike | None = None, *, return_X_y: bool = False
+) -> Bunch | tuple[np.ndarray, np.ndarray]:
+    """CIFAR-10, 50000 + 10000 colour images of 32 x 32 pixels; downloaded once and cached.
 
     Parameters
     ----------
@@ -71,10 +77,11 @@ def fetch_cifar10(data_home=None, *, return_X_y=False):
     """
     archive = _retrieve(_CIFAR_URL, "cifar-10-python.tar.gz", _CIFAR_MD5, data_home)
     batches = {}
-    with tarfile.open(archive) as tar:  # checked against its hash: the pickles inside are the authors'
+    with tarfile.open(archive) as tar:  # its hash was checked, so the pickles inside are those of the authors
         for member in tar.getmembers():
             if "_batch" in member.name:
-                batches[Path(member.name).name] = pickle.load(tar.extractfile(member), encoding="bytes")
+                stream: Any = tar.extractfile(member)
+                batches[Path(member.name).name] = pickle.load(stream, encoding="bytes")
     train = [batches[f"data_batch_{i}"] for i in range(1, 6)]
     images = np.concatenate([batch[b"data"] for batch in train])
     return answer(
@@ -95,9 +102,11 @@ def _retrieve(url, name, md5, data_home):
     try:
         import pooch
     except ImportError as error:
-        raise ImportError('fetching data needs pooch: pip install "sklinvariant[data]"') from error
+        raise ImportError(
+            'pooch is not installed, but downloading data requires it: pip install "sklinvariant[data]"'
+        ) from error
     home = data_home or os.environ.get("SKLINVARIANT_DATA") or pooch.os_cache("sklinvariant")
     try:
         return pooch.retrieve(url, known_hash=f"md5:{md5}", fname=name, path=home)
     except OSError as error:
-        raise OSError(f"could not fetch {url} ({error}); put the file at {Path(home) / name} yourself") from error
+        raise OSError(f"{url} could not be downloaded ({error}). Save the file as {Path(home) / name}.") from error

@@ -1,10 +1,12 @@
-"""Images to try things on: bundled, or from a folder or a file."""
+"""Example images, and images from a folder or a file."""
 
+import os
 import warnings
 import zipfile
 import zlib
 from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.utils import Bunch
@@ -12,13 +14,13 @@ from sklearn.utils import Bunch
 from sklinvariant.images import IMAGE_SUFFIXES, need_extra, read_image
 
 
-def load_digits_images(*, return_X_y=False):
+def load_digits_images(*, return_X_y: bool = False) -> Bunch | tuple[np.ndarray, np.ndarray]:
     """scikit-learn's handwritten digits: 1797 images of 8 x 8 pixels, float32 0-1.
 
     Parameters
     ----------
     return_X_y : bool, default=False
-        Return ``(images, target)`` alone.
+        Return only ``(images, target)``.
 
     Returns
     -------
@@ -38,16 +40,16 @@ def load_digits_images(*, return_X_y=False):
     return answer(return_X_y, images=images, target=digits.target, target_names=[str(i) for i in range(10)])
 
 
-def load_npz(path, *, return_X_y=False):
+def load_npz(path: str | os.PathLike, *, return_X_y: bool = False) -> Bunch | tuple[np.ndarray, np.ndarray]:
     """Images and labels from an ``.npz`` file.
 
     Parameters
     ----------
     path : path
-        Holds ``images``, ``x`` or ``x_train`` (n, h, w[, c]) and ``target``, ``labels``, ``y`` or ``y_train`` (n,);
-        in capitals too.
+        A file with an array ``images``, ``x`` or ``x_train`` of shape (n, h, w[, c]) and an array ``target``,
+        ``labels``, ``y`` or ``y_train`` of shape (n,). Names may be upper case.
     return_X_y : bool, default=False
-        Return ``(images, target)`` alone.
+        Return only ``(images, target)``.
 
     Returns
     -------
@@ -57,7 +59,7 @@ def load_npz(path, *, return_X_y=False):
     Raises
     ------
     ValueError
-        Where the file holds no such arrays, or their lengths differ.
+        If the file contains no such arrays, or if their lengths differ.
     """
     try:
         with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
@@ -65,68 +67,75 @@ def load_npz(path, *, return_X_y=False):
     except FileNotFoundError:
         raise
     except (OSError, ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path} is not an .npz file of plain arrays ({error})") from error
+        raise ValueError(
+            f"{path} cannot be read as an .npz file of numeric arrays ({error}). Write it with numpy.savez."
+        ) from error
     images = _first(arrays, ("images", "x", "x_train"), path)
     target = _first(arrays, ("target", "labels", "y", "y_train"), path)
     if images.ndim not in (3, 4):
-        raise ValueError(f"{path}: images must be of shape (n, h, w[, c]), got {images.shape}")
+        raise ValueError(f"{path} has images of shape {images.shape}, but (n, h, w[, c]) is required. Reshape them.")
     target = target.reshape(-1) if target.ndim == 2 and target.shape[1] == 1 else target
     if target.ndim != 1:
-        raise ValueError(f"{path}: labels must be of shape (n,), got {target.shape}")
+        raise ValueError(f"{path} has labels of shape {target.shape}, but (n,) is required. Store one label per image.")
     if len(images) != len(target):
-        raise ValueError(f"{path}: {len(images)} images but {len(target)} labels")
+        raise ValueError(f"{path} has {len(images)} images but {len(target)} labels. Store one label per image.")
     return answer(return_X_y, images=images, target=target, target_names=[str(c) for c in np.unique(target)])
 
 
-def load_image_folder(path, size=(64, 64), *, return_X_y=False):
-    """Pictures from a folder that has a sub-folder for each class.
+def load_image_folder(
+    path: str | os.PathLike, size: int | tuple[int, int] | None = (64, 64), *, return_X_y: bool = False
+) -> Bunch | tuple[Any, np.ndarray]:
+    """Images from a folder that has a subfolder for each class.
 
     Parameters
     ----------
     path : path
         The folder.
     size : int, (height, width) or None, default=(64, 64)
-        All pictures are resized to this; None leaves each as it is.
+        Size to which all images are resized. None keeps the original sizes.
     return_X_y : bool, default=False
-        Return ``(images, target)`` alone.
+        Return only ``(images, target)``.
 
     Returns
     -------
     Bunch
-        ``images`` (n, h, w, 3) uint8, or a list of them where ``size`` is None, ``target``, ``target_names``,
-        ``filenames`` and ``skipped``: the files that could not be read, which are named in a warning.
+        ``images`` (n, h, w, 3) uint8, or a list of arrays if ``size`` is None, ``target``, ``target_names``,
+        ``filenames`` and ``skipped``, the files that could not be read. A warning names these files.
 
     Raises
     ------
     ValueError
-        Where there is no sub-folder, or no picture can be read.
+        If there is no subfolder, or if no image can be read.
     """
     cv2 = need_extra("cv2", "load_image_folder")
-    size = (size, size) if isinstance(size, Integral) else size
+    shape: Any = (size, size) if isinstance(size, Integral) else size
     root = Path(path)
     if not root.is_dir():
-        raise FileNotFoundError(f"there is no folder {path}")
+        raise FileNotFoundError(f"{path} is not a folder. Pass the path of an existing folder.")
     names = sorted(folder.name for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith("."))
     if not names:
-        raise ValueError(f"{path} has no sub-folders: expected one for each class")
+        raise ValueError(f"{path} has no subfolders, but one for each class is required. Sort the images into them.")
     images, target, filenames, skipped = [], [], [], []
     for label, name in enumerate(names):
         for file in sorted(file for file in (root / name).rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES):
             try:
-                picture = read_image(file)
+                image = read_image(file)
             except ValueError:
                 skipped.append(str(file))
                 continue
-            if size is not None:
-                picture = cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA)
-            images.append(picture)
+            if shape is not None:
+                image = cv2.resize(image, shape[::-1], interpolation=cv2.INTER_AREA)
+            images.append(image)
             target.append(label)
             filenames.append(str(file))
     if skipped:
         more = ", …" if len(skipped) > 10 else ""
-        warnings.warn(f"skipped {len(skipped)} unreadable pictures: {', '.join(skipped[:10])}{more}", stacklevel=2)
+        warnings.warn(f"skipped {len(skipped)} unreadable images: {', '.join(skipped[:10])}{more}", stacklevel=2)
     if not images:
-        raise ValueError(f"{path} holds no readable pictures ({', '.join(sorted(IMAGE_SUFFIXES))})")
+        raise ValueError(
+            f"{path} contains no readable images. Accepted suffixes are {', '.join(sorted(IMAGE_SUFFIXES))}. Check the "
+            "folder."
+        )
     return answer(
         return_X_y,
         images=images if size is None else np.stack(images),
@@ -137,7 +146,7 @@ def load_image_folder(path, size=(64, 64), *, return_X_y=False):
     )
 
 
-def answer(return_X_y, **fields):
+def answer(return_X_y: bool, **fields: Any) -> Any:
     return (fields["images"], fields["target"]) if return_X_y else Bunch(**fields)
 
 
@@ -145,4 +154,4 @@ def _first(arrays, names, path):
     for name in names:
         if name in arrays:
             return arrays[name]
-    raise ValueError(f"{path} holds {sorted(arrays)}; expected one of {list(names)}")
+    raise ValueError(f"{path} contains {sorted(arrays)}, but one of {list(names)} is required. Rename an array.")

@@ -1,24 +1,27 @@
-"""Two-class sets of bags of 2-D descriptors, after figure 1 of Katharopoulos et al. 2017."""
+"""Two-class data sets of bags of 2-D descriptors, after figure 1 of Katharopoulos et al. 2017."""
 
 import numpy as np
 from sklearn.utils import check_random_state
 
 from sklinvariant.bags import DescriptorSets
+from sklinvariant.base import RandomState
 
 
-def make_concentric(n_samples=200, *, n_descriptors=50, noise=0.1, random_state=None):
+def make_concentric(
+    n_samples: int = 200, *, n_descriptors: int = 50, noise: float = 0.1, random_state: RandomState = None
+) -> tuple[DescriptorSets, np.ndarray]:
     """Bags whose descriptors lie on an inner disc (class 0) or on a ring around it (class 1).
 
     Parameters
     ----------
     n_samples : int, default=200
-        Bags.
+        Number of bags.
     n_descriptors : int, default=50
-        Descriptors of each bag.
+        Descriptors in each bag.
     noise : float, default=0.1
-        Share of the descriptors that lie anywhere.
+        Share of descriptors whose position does not depend on the class.
     random_state : int, RandomState or None, default=None
-        Seed.
+        Seed of the random positions.
 
     Returns
     -------
@@ -41,19 +44,15 @@ def make_concentric(n_samples=200, *, n_descriptors=50, noise=0.1, random_state=
     return DescriptorSets.from_bags(np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)), y
 
 
-def make_checkers(n_samples=200, *, n_descriptors=50, noise=0.1, random_state=None):
-    """Bags whose descriptors lie on the black (class 0) or the white squares (class 1) of a board of 2 x 2.
+def make_checkers(
+    n_samples: int = 200, *, n_descriptors: int = 50, noise: float = 0.1, random_state: RandomState = None
+) -> tuple[DescriptorSets, np.ndarray]:
+    """Bags whose descriptors lie on the black (class 0) or the white squares (class 1) of a 2 x 2 checkerboard.
 
     Parameters
     ----------
-    n_samples : int, default=200
-        Bags.
-    n_descriptors : int, default=50
-        Descriptors of each bag.
-    noise : float, default=0.1
-        Share of the descriptors that lie anywhere.
-    random_state : int, RandomState or None, default=None
-        Seed.
+    n_samples, n_descriptors, noise, random_state
+        As in `make_concentric`.
 
     Returns
     -------

@@ -1,39 +1,43 @@
-"""Pictures pieced together from textures, with the texture of every pixel: something to segment with known truth."""
+"""Images composed of textures, with the texture of every pixel: data for segmentation with known ground truth."""
 
 import numpy as np
 from sklearn.utils import check_random_state
 
-_PIECES = 5  # regions of a picture
+from sklinvariant.base import RandomState
+
+_PIECES = 5  # regions in an image
 
 
-def make_textures(n_images=16, *, size=64, n_textures=4, random_state=None):
-    """Grey pictures of regions that differ in texture alone: all have the same mean, spread and distribution of greys.
+def make_textures(
+    n_images: int = 16, *, size: int = 64, n_textures: int = 4, random_state: RandomState = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Greyscale images of regions that differ only in texture: all have the same mean, variance and grey distribution.
 
-    A texture is noise of one band of frequencies: in all directions, across or down, at scales that double after
-    every three. Mirror images of a texture are the same texture; turned by 90 degrees it may be another.
+    A texture is noise in one frequency band. The bands are horizontal, vertical or isotropic, and the scale doubles
+    after every three textures. Mirroring does not change a texture; a rotation by 90 degrees may.
 
     Parameters
     ----------
     n_images : int, default=16
-        Pictures.
+        Number of images.
     size : int, default=64
         Height and width in pixels, at least 16.
     n_textures : int, default=4
-        Textures, from 2 to 9.
+        Number of textures, from 2 to 9.
     random_state : int, RandomState or None, default=None
-        Seed.
+        Seed of the regions and the noise.
 
     Returns
     -------
     images : float32 array of shape (n_images, size, size)
-        In 0-1.
+        Values in [0, 1].
     masks : int64 array of shape (n_images, size, size)
         The texture of each pixel.
 
     Raises
     ------
     ValueError
-        Where a number is out of range.
+        If a number is out of range.
 
     Examples
     --------
@@ -43,9 +47,12 @@ def make_textures(n_images=16, *, size=64, n_textures=4, random_state=None):
     ((2, 32, 32), (2, 32, 32), True)
     """
     if n_images < 1 or size < 16:
-        raise ValueError(f"n_images must be at least 1 and size at least 16, got {n_images!r} and {size!r}")
+        raise ValueError(
+            f"n_images={n_images!r} and size={size!r} are out of range. n_images must be at least 1 and size at least "
+            "16."
+        )
     if not 2 <= n_textures <= 9:
-        raise ValueError(f"n_textures must be from 2 to 9, got {n_textures!r}")
+        raise ValueError(f"n_textures={n_textures!r} is out of range. Choose a number from 2 to 9.")
     rng = check_random_state(random_state)
     masks = np.stack([_regions(size, n_textures, rng) for _ in range(n_images)])
     images = np.zeros(masks.shape)
@@ -57,16 +64,17 @@ def make_textures(n_images=16, *, size=64, n_textures=4, random_state=None):
 
 
 def _regions(size, n_textures, rng):
-    """(size, size) texture of each pixel: that of the nearest of a few points."""
+    """(size, size) texture of each pixel: the texture of the nearest of a few random points."""
     points = rng.uniform(0, size, (_PIECES, 2))
     textures = np.resize(rng.permutation(n_textures), _PIECES)
-    places = np.stack(np.mgrid[:size, :size], axis=-1) + 0.5
+    rows, columns = np.mgrid[:size, :size]
+    places = np.stack([rows, columns], axis=-1) + 0.5
     distance = ((places[:, :, None] - points) ** 2).sum(-1)
     return textures[distance.argmin(-1)]
 
 
 def _band(size, texture):
-    """(size, size) how much of each frequency a texture has."""
+    """(size, size) gain of each frequency in a texture."""
     frequency = np.fft.fftfreq(size)
     down, across = np.meshgrid(frequency, frequency, indexing="ij")
     centre = (0.3, 0.15, 0.075)[texture // 3]

@@ -6,6 +6,7 @@ Axes: n sequences, l frames of a sequence, h×w pixels, c channels.
 import math
 import warnings
 from collections import deque
+from collections.abc import Iterator
 from functools import cached_property
 from numbers import Integral
 from typing import Annotated, Any, Literal
@@ -138,7 +139,7 @@ class VideoPairs:
     ) -> None:
         self.clips = find_clips(source)
         self.clip_names = [clip.name for clip in self.clips]
-        self.failed = []
+        self.failed: list[tuple[str, str]] = []
         self.length, self.step = length, step
         self.patch_size = None if patch_size is None else _two(patch_size, "patch_size")
         self.n_pairs, self.pairs_per_frame = n_pairs, pairs_per_frame
@@ -149,7 +150,7 @@ class VideoPairs:
         self.on_error = on_error
         self.seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
 
-    def __len__(self):
+    def __len__(self) -> int:
         if self._filters or self.max_change < 1:
             raise TypeError("how many pairs pass the filters is not known before they are read")
         whole = self.patch_size is None
@@ -161,7 +162,7 @@ class VideoPairs:
             n = sum(self._n_windows) * (1 if whole else int(self.pairs_per_frame))
         return math.ceil(n / self.batch_size)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         self.failed = []
         pairs, clips, kind = [], [], None
         for clip, drawn in self._drawn():
@@ -212,7 +213,8 @@ class VideoPairs:
     def _windows(self, clip):
         """Lists of ``length`` frames, beginning at one frame after the other."""
         span = (self.length - 1) * self.step + 1
-        window, failures = deque(maxlen=span), []
+        window: deque[np.ndarray] = deque(maxlen=span)
+        failures = []
         for frame in clip.frames():
             frame = frame if isinstance(frame, ValueError) else self._prepare(frame)
             if isinstance(frame, ValueError):
@@ -252,7 +254,7 @@ class VideoPairs:
         if self.patch_size is None:
             whole = self._cut([window]) if count else []
             return [sequence for sequence in whole if self._passes(whole)[0]]
-        found = []
+        found: list[np.ndarray] = []
         (height, width), room = self.patch_size, np.array(window[0].shape[:2]) - self.patch_size + 1
         while len(found) < count:
             missing = count - len(found)
@@ -282,21 +284,21 @@ class VideoPairs:
 
 
 def frame_pairs(
-    source,
+    source: Any,
     *,
-    length=2,
-    step=1,
-    patch_size=None,
-    n_pairs=None,
-    pairs_per_frame=1,
-    size=None,
-    grayscale=False,
-    min_change=0,
-    max_change=1,
-    min_contrast=0,
-    on_error="warn",
-    random_state=None,
-):
+    length: int = 2,
+    step: int = 1,
+    patch_size: int | tuple | list | None = None,
+    n_pairs: int | None = None,
+    pairs_per_frame: float = 1,
+    size: int | tuple | list | None = None,
+    grayscale: bool = False,
+    min_change: float = 0,
+    max_change: float = 1,
+    min_contrast: float = 0,
+    on_error: Literal["warn", "raise"] = "warn",
+    random_state: RandomState = None,
+) -> tuple[np.ndarray, np.ndarray]:
     """Pairs, or short sequences, of consecutive frames as one array.
 
     Parameters

@@ -7,8 +7,7 @@ import importlib
 import os
 from collections.abc import Callable
 from dataclasses import KW_ONLY
-from numbers import Integral
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from sklinvariant.bags import DescriptorSets
 from sklinvariant.base import (
     LARGEST_SIDE,
     Count,
+    Device,
     FiniteArray,
     OnDevice,
     Side,
@@ -35,7 +35,7 @@ from sklinvariant.feature_extraction._weights import load_weights
 from sklinvariant.images import ImageTransformer, range_of, scale_pixels
 
 
-def run_to(network, layer, x):
+def run_to(network: nn.Module, layer: str | None, x: torch.Tensor) -> Any:
     """The output of a layer (None: of the network); what comes after the layer is not run."""
     if layer is None:
         return network(x)
@@ -137,7 +137,7 @@ class BackbonePatches(OnDevice, ImageTransformer):
         run = self.feature_maps(resolve_device(self.device, X))
         return DescriptorSets.from_bags(torch.cat([run(part).flatten(1, 2) for part in images.split(self.batch_size)]))
 
-    def feature_maps(self, device):
+    def feature_maps(self, device: Device) -> Callable[[torch.Tensor], torch.Tensor]:
         """The fitted network on a device, as a function of (n, h, w, c) images that gives (n, rows, columns, features).
 
         It is loaded once; whoever makes many views of images calls it for each batch of them.
@@ -197,10 +197,11 @@ class BackbonePatches(OnDevice, ImageTransformer):
         if x.shape[1] == 1 and first is not None and first.in_channels == 3:
             x = x.expand(-1, 3, -1, -1)
         if self.image_size is not None:
-            size = (self.image_size,) * 2 if isinstance(self.image_size, Integral) else tuple(self.image_size)
+            size = (self.image_size,) * 2 if isinstance(self.image_size, int) else tuple(self.image_size)
             if len(size) != 2 or not all(accepts(Side, side) for side in size):
                 raise ValueError(
-                    f"image_size must be an integer from 1 to {LARGEST_SIDE}, or two of them, got {self.image_size!r}"
+                    f"image_size={self.image_size!r} is not valid. Pass an integer from 1 to {LARGEST_SIDE}, or a "
+                    "height and a width in this range."
                 )
             check_size(x.shape[0] * x.shape[1] * size[0] * size[1], image_size=self.image_size, batch_size=len(x))
             x = nn.functional.interpolate(x, size, mode="bilinear", antialias=True)

@@ -10,24 +10,25 @@ Axes: n images, maps of h' × w' cells, k filters, patches of p numbers.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import KW_ONLY
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
-from sklearn.base import TransformerMixin, _fit_context, clone
+from sklearn.base import TransformerMixin, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.random import sample_without_replacement
 from sklearn.utils.validation import check_is_fitted
 from torch.nn.functional import avg_pool2d
 
-from sklinvariant._compat import CallbackSupportMixin, reports_fit
+from sklinvariant._compat import CallbackSupportMixin, HasMethods, fit_context, reports_fit
 from sklinvariant.base import (
     Array,
     ArrayKind,
     Count,
+    Device,
     Each,
     FittedState,
     Maybe,
@@ -52,7 +53,7 @@ from sklinvariant.ops import check_reach, largest_value
 _VECTORS = (("cluster_centers_", "triangle"), ("codebook_", "triangle"), ("components_", "soft_threshold"))
 
 
-def triangle(gaps, patches):
+def triangle(gaps: torch.Tensor, patches: torch.Tensor) -> torch.Tensor:
     """``max(0, mean_j d_j - d_j)`` of the distances d_j of patches x (…, p) from k points w_j.
 
     ``gaps`` (…, k) are ``‖w_j‖² - 2 w_j·x``. About half of the activations are 0 (Coates, Ng, Lee 2011, section 3.2.2).
@@ -61,7 +62,9 @@ def triangle(gaps, patches):
     return torch.sub(distances.mean(-1, keepdim=True), distances, out=distances).clamp_(min=0)
 
 
-def for_distances(vectors, mean, whitening):
+def for_distances(
+    vectors: torch.Tensor, mean: torch.Tensor, whitening: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Filters (k + p, p) and their biases that give what `triangle` takes of a patch x that is still to be whitened.
 
     That is ``‖w_j‖² - 2 w_j·x`` and x itself, both seen from the middle of the w_j, which makes rounding least.
@@ -73,12 +76,12 @@ def for_distances(vectors, mean, whitening):
     return filters, bias - filters @ mean
 
 
-def soft_threshold(products, threshold):
+def soft_threshold(products: torch.Tensor, threshold: float) -> torch.Tensor:
     """``max(0, z - t)`` and ``max(0, -z - t)`` side by side: (…, k) -> (…, 2 k) (Coates, Ng 2011, section 3.3)."""
     return torch.cat([products - threshold, -products - threshold], dim=-1).clamp_(min=0)
 
 
-def average_cells(maps, size):
+def average_cells(maps: torch.Tensor, size: int) -> torch.Tensor:
     """(n, h, w, k) maps averaged over squares of cells; a map that is smaller than a square gives one row or column."""
     if size == 1:
         return maps
@@ -215,9 +218,9 @@ class ConvolutionalFeatures(
             raise ValueError("encoding='sigmoid' needs an intercept")
 
     @keeps_state_on_failure
-    @_fit_context(prefer_skip_nested_validation=False)
+    @fit_context(prefer_skip_nested_validation=False)
     @reports_fit
-    def fit(self, X, y=None):
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Learn whitening and features from random patches of the images.
 
         Parameters
@@ -261,7 +264,7 @@ class ConvolutionalFeatures(
         }
         return self
 
-    def transform(self, X):
+    def transform(self, X: Any) -> Any:
         """The feature maps of images.
 
         Parameters
@@ -288,7 +291,7 @@ class ConvolutionalFeatures(
             answer[start : start + self.batch_size] = maps
         return container.wrap(answer)
 
-    def feature_maps(self, device):
+    def feature_maps(self, device: Device) -> Callable[[torch.Tensor], torch.Tensor]:
         """The fitted features on a device, as a function of (n, h, w, c) images that gives maps (n, h', w', k).
 
         The filters are folded once; whoever has many batches of images calls it for each.
@@ -320,25 +323,25 @@ class ConvolutionalFeatures(
         return run
 
     @property
-    def filters_(self):
+    def filters_(self) -> np.ndarray:
         try:
             state = self._state
         except AttributeError:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute 'filters_'") from None
         return (state["vectors"] @ state["whitening"]).reshape(-1, *state["window"], state["n_channels"])
 
-    def set_output(self, *, transform=None):
+    def set_output(self, *, transform: str | None = None) -> Self:
         """Do nothing: maps stay arrays, whatever container the later steps of a Pipeline give."""
         return self
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Names of the features of a cell."""
         check_is_fitted(self)
         k = len(self._state["vectors"]) * (2 if self._state["encoding"] == "soft_threshold" else 1)
         return np.asarray([f"{type(self).__name__.lower()}{i}" for i in range(k)], dtype=object)
 
 
-def fitted_extractor(extractor, patches, random):
+def fitted_extractor(extractor: Any, patches: torch.Tensor, random: np.random.RandomState) -> Any:
     """The extractor where it is fitted, else a clone of it fitted to patches; its unset seeds are set."""
     try:
         check_is_fitted(extractor)
@@ -354,7 +357,7 @@ def fitted_extractor(extractor, patches, random):
     return extractor.fit(patches if isinstance(extractor, TorchEstimator) else as_numpy(patches))
 
 
-def vectors_of(extractor, encoding, n_features):
+def vectors_of(extractor: Any, encoding: str, n_features: int) -> dict[str, Any]:
     """The state that encodes patches: vectors (k, p), intercepts (k,) of a sigmoid, and the encoding."""
     name, suited = next((item for item in _VECTORS if hasattr(extractor, item[0])), (None, None))
     kind = type(extractor).__name__
@@ -367,7 +370,7 @@ def vectors_of(extractor, encoding, n_features):
         raise ValueError(f"extractor={kind} has {name} of shape {vectors.shape}; patches have {n_features} numbers")
     intercept = getattr(extractor, "intercept_", None)
     if encoding == "auto":
-        encoding = "sigmoid" if intercept is not None else suited
+        encoding = "sigmoid" if intercept is not None else str(suited)
     if encoding != "sigmoid":
         return {"vectors": vectors, "encoding": encoding}
     intercept = np.asarray(intercept, np.float64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import KW_ONLY
 from numbers import Integral
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -17,7 +17,7 @@ _VALUES = 1 << 24  # numbers computed at a time
 _FLAT = 0.01  # added to the standard deviation of pixels 0-1, so that noise in a flat patch is not blown up
 
 
-def window_of(size, images):
+def window_of(size: Any, images: torch.Tensor) -> tuple[int, int]:
     """The (height, width) of patches of images (n, h, w, c), from the parameter ``patch_size``."""
     window = (size, size) if isinstance(size, Integral) else tuple(size)
     if len(window) != 2 or not all(map(is_count, window)):
@@ -28,14 +28,14 @@ def window_of(size, images):
     return window
 
 
-def patches_of(images, window, stride):
+def patches_of(images: torch.Tensor, window: tuple[int, int], stride: int) -> torch.Tensor:
     """The (height, width) windows of images (n, h, w, c), a copy: (n, m, height · width · c)."""
     patches = images.unfold(1, window[0], stride).unfold(2, window[1], stride)  # (n, i, j, c, height, width)
     patches = patches.permute(0, 1, 2, 4, 5, 3).clone(memory_format=torch.contiguous_format)
     return patches.view(len(patches), patches.shape[1] * patches.shape[2], -1)
 
 
-def normalize_patches(patches, how, flat=_FLAT):
+def normalize_patches(patches: torch.Tensor, how: str | None, flat: float = _FLAT) -> torch.Tensor:
     """In place: to mean 0 and standard deviation 1 ("contrast"; less if it is near ``flat``), or to length 1 ("l2")."""
     if how == "contrast":
         patches -= patches.mean(-1, keepdim=True)

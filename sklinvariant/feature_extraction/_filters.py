@@ -11,7 +11,7 @@ from sklinvariant.ops import in_safe_unit
 
 
 @in_own_precision
-def take_patches(images, window, index):
+def take_patches(images: torch.Tensor, window: tuple[int, int], index: torch.Tensor) -> torch.Tensor:
     """(len(index), p) patches of images (n, h, w, c), numbered image by image and row by row of their places."""
     h, w = images.shape[1:3]
     rows, columns = h - window[0] + 1, w - window[1] + 1
@@ -22,7 +22,7 @@ def take_patches(images, window, index):
 
 
 @in_own_precision
-def fit_zca(rows, eps):
+def fit_zca(rows: torch.Tensor, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean (p,) and the symmetric whitening (p, p) of rows, float64: ``(x - mean) @ whitening`` is nearly white.
 
     ``eps`` times the mean variance is added to each variance, so that directions of noise are not blown up.
@@ -39,7 +39,7 @@ def fit_zca(rows, eps):
     return mean * unit, (directions * scale) @ directions.T / unit
 
 
-def patch_deviations(images, window, stride):
+def patch_deviations(images: torch.Tensor, window: tuple[int, int], stride: int) -> torch.Tensor:
     """(n, 1, h', w') standard deviations of all patches of images (n, c, h, w), by sums over boxes."""
     # of squares and their difference: in float64, where the device has it
     wide = images if images.device.type == "mps" else images.double()
@@ -50,7 +50,14 @@ def patch_deviations(images, window, stride):
 
 
 @in_own_precision
-def slide(images, filters, bias, window, stride, flat=None):
+def slide(
+    images: torch.Tensor,
+    filters: torch.Tensor,
+    bias: torch.Tensor,
+    window: tuple[int, int],
+    stride: int,
+    flat: float | None = None,
+) -> torch.Tensor:
     """``filters @ patch + bias`` of every patch: images (n, h, w, c), filters (k, p) -> (n, h', w', k).
 
     With ``flat`` each patch is first brought to mean 0 and divided by its standard deviation plus ``flat``. Filters

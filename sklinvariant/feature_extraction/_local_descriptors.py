@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import KW_ONLY
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -70,7 +71,7 @@ class LocalDescriptors(ImageTransformer):
             return list(to_numpy(super()._read(X, reset=reset)))
         if reset:
             self.n_features_in_ = images[0].numel()
-            vars(self).pop("feature_names_in_", None)
+            self.__dict__.pop("feature_names_in_", None)
         return [to_numpy(image if image.ndim == 3 else image[..., None]) for image in images]
 
     def _prepare(self, images, X):
@@ -118,8 +119,7 @@ class _Describer:
         return grid.reshape(-1, _WIDTHS["daisy"])
 
     def _opencv(self, image):
-        import cv2
-
+        cv2: Any = importlib.import_module("cv2")  # whose type stubs lack some of its functions
         if min(image.shape) < 4:
             return None
         on_grid = self.step is not None

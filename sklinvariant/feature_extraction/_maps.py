@@ -1,6 +1,7 @@
 """What a network gives, as maps of cells (n, rows, columns, d): maps of either layout, and sequences of tokens."""
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -10,7 +11,7 @@ _PREFIXES |= {"storage_tokens"}
 _MOST_PREFIXES = 16  # class and register tokens before those of the patches
 
 
-def cells_of(features, size, network, layer):
+def cells_of(features: Any, size: tuple[int, int], network: nn.Module, layer: str | None) -> torch.Tensor:
     """(n, rows, columns, d) of what a layer gives for images of ``size`` (height, width).
 
     Raises a ValueError that says which layer to take where that is no map.

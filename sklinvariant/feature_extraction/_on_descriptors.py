@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import numpy as np
 from scipy.sparse import issparse
-from sklearn.base import TransformerMixin, _fit_context, clone
+from sklearn.base import TransformerMixin, clone
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.random import sample_without_replacement
 from sklearn.utils.validation import check_is_fitted
 
-from sklinvariant._compat import CallbackSupportMixin, reports_fit
+from sklinvariant._compat import CallbackSupportMixin, HasMethods, fit_context, reports_fit
 from sklinvariant.bags import BagEstimator, DescriptorSets
 from sklinvariant.base import Count, RandomState, Whole, as_numpy, declared, keeps_state_on_failure
 from sklinvariant.ops import compute_dtype
@@ -57,9 +56,9 @@ class OnDescriptors(CallbackSupportMixin, TransformerMixin, BagEstimator, auto_w
     random_state: RandomState = None
 
     @keeps_state_on_failure
-    @_fit_context(prefer_skip_nested_validation=False)
+    @fit_context(prefer_skip_nested_validation=False)
     @reports_fit
-    def fit(self, X, y=None):
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Fit the transformer to the descriptors.
 
         Parameters
@@ -82,7 +81,7 @@ class OnDescriptors(CallbackSupportMixin, TransformerMixin, BagEstimator, auto_w
         self._state = {"n_descriptor_features": rows.shape[1]}
         return self
 
-    def transform(self, X):
+    def transform(self, X: Any) -> DescriptorSets:
         """Transform the descriptors of each bag.
 
         Parameters
@@ -111,11 +110,11 @@ class OnDescriptors(CallbackSupportMixin, TransformerMixin, BagEstimator, auto_w
             raise ValueError(f"estimator={name} made {result.shape} of {rows.shape}; expected one row a descriptor")
         return result
 
-    def set_output(self, *, transform=None):
+    def set_output(self, *, transform: str | None = None) -> Self:
         """Do nothing: bags stay bags, whatever container the later steps of a Pipeline give."""
         return self
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Names of the features of a transformed descriptor, as the transformer gives them."""
         check_is_fitted(self)
         return self.estimator_.get_feature_names_out()

@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import torch
+from torch import nn
 
 # what Keras and TensorFlow call them, with slashes between: conv1/kernel
 _CHANNELS_LAST = {
@@ -16,7 +17,7 @@ _CHANNELS_LAST = {
 }
 
 
-def load_weights(module, path):
+def load_weights(module: nn.Module, path: str | os.PathLike) -> nn.Module:
     """Load a ``.safetensors``, ``.npz`` or torch state-dict file into a module; nothing in the file is run.
 
     An ``.npz`` of arrays named as in Keras (``conv1/kernel``, of shape (h, w, in, out)) is turned into torch's.

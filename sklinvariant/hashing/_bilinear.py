@@ -11,13 +11,15 @@ from sklinvariant.base import Array, Count, CountOrZero, FittedState, RandomStat
 from sklinvariant.hashing._hasher import Hasher, of_size_one, random_rotation
 
 
-def nearest_to_square(size):
+def nearest_to_square(size: int) -> tuple[int, int]:
     """The two factors of a number that are nearest to each other, the smaller first."""
     small = next(factor for factor in range(math.isqrt(size), 0, -1) if size % factor == 0)
     return small, size // small
 
 
-def fit_bilinear(X, left, right, max_iter):
+def fit_bilinear(
+    X: torch.Tensor, left: torch.Tensor, right: torch.Tensor, max_iter: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Maximise Σ tr(B Rᵀ Xᵀ L) over signs B and matrices L, R with orthonormal columns, in turns; X is (n, p, q)."""
     for _ in range(max_iter):
         half = X @ right  # (n, p, c2)

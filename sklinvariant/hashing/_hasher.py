@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY
+from typing import Any, Self
 
 import numpy as np
 import torch
-from sklearn.base import TransformerMixin, _fit_context
+from sklearn.base import TransformerMixin
 
-from sklinvariant._compat import CallbackSupportMixin, reports_fit
+from sklinvariant._compat import CallbackSupportMixin, fit_context, reports_fit
 from sklinvariant.base import (
     ArrayKind,
     OnDevice,
@@ -26,7 +27,7 @@ from sklinvariant.base import (
 )
 
 
-def pack_bits(bits):
+def pack_bits(bits: torch.Tensor) -> torch.Tensor:
     """(n, b) bits as (n, ⌈b / 8⌉) bytes, the first bit the highest, zeros after the last: numpy.packbits on tensors."""
     n, b = bits.shape
     padded = torch.zeros(n, -(-b // 8) * 8, dtype=torch.uint8, device=bits.device)
@@ -59,9 +60,9 @@ class Hasher(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMix
         raise NotImplementedError
 
     @keeps_state_on_failure
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     @reports_fit
-    def fit(self, X, y=None):
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Learn the hash function.
 
         Parameters
@@ -86,7 +87,7 @@ class Hasher(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMix
         self._state = {**state, "namespace": container.name}
         return self
 
-    def transform(self, X):
+    def transform(self, X: Any) -> Any:
         """Hash rows.
 
         Parameters
@@ -102,7 +103,7 @@ class Hasher(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMix
         bits = (self._scores(X) > 0).to(torch.uint8)
         return container.wrap(pack_bits(bits) if self.packed else bits)
 
-    def decision_function(self, X):
+    def decision_function(self, X: Any) -> Any:
         """The real numbers whose signs are the bits: how sure each bit is.
 
         Parameters
@@ -140,7 +141,7 @@ class Hasher(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMix
         return tags
 
 
-def principal_directions(X, n_components, name):
+def principal_directions(X: torch.Tensor, n_components: int, name: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean (d,) and the leading principal directions (n_components, d) of rows; float64 inside."""
     d = X.shape[1]
     if n_components > d:
@@ -155,20 +156,20 @@ def principal_directions(X, n_components, name):
     return mean.to(X.dtype), (vectors * torch.where(largest < 0, vectors.new_tensor(-1.0), 1.0)).to(X.dtype)
 
 
-def of_size_one(X):
+def of_size_one(X: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """X over its largest absolute value, so that no product leaves the range of its dtype, and that value."""
     largest = X.abs().amax()
     largest = largest if largest > 0 else torch.ones_like(largest)
     return X / largest, largest
 
 
-def random_rotation(size, generator, dtype):
+def random_rotation(size: int, generator: torch.Generator, dtype: torch.dtype) -> torch.Tensor:
     """An orthogonal matrix drawn uniformly (the Q of a normal matrix, signs by R's diagonal)."""
     q, r = torch.linalg.qr(torch.randn(size, size, generator=generator, dtype=torch.float64))
     return (q * r.diagonal().sign()).to(dtype)
 
 
-def typical_distance(X):
+def typical_distance(X: torch.Tensor) -> float:
     """Root mean squared distance of rows from their mean, times √2: that between two rows drawn at random."""
     rows, largest = of_size_one(X.double() - X.double().mean(0))
     return float((2 * rows.square().sum(1).mean()).sqrt() * largest)

@@ -10,7 +10,7 @@ from sklinvariant.base import Array, Count, CountOrZero, FittedState, RandomStat
 from sklinvariant.hashing._hasher import Hasher, of_size_one, principal_directions, random_rotation
 
 
-def fit_rotation(V, rotation, max_iter):
+def fit_rotation(V: torch.Tensor, rotation: torch.Tensor, max_iter: int) -> tuple[torch.Tensor, int]:
     """Equation 2: minimise ‖B - V R‖ over signs B and rotations R in turns; the second is a Procrustes problem.
 
     The rotation and the number of turns, which end where no sign changes.

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.functional import logsigmoid, softplus
 
 
-def uniform_targets(z):
+def uniform_targets(z: torch.Tensor) -> torch.Tensor:
     """Targets t of equation 7 for activations z (n, b): uniform in 0-1 for each code, nearly so for each bit.
 
     Each bit's activations are replaced by their ranks in the batch, then each code's by their ranks among its bits:
@@ -30,14 +30,16 @@ def _ranks(z, dim):
     return torch.empty_like(z).scatter_(dim, order, counted)
 
 
-def batch_regularizer(z, targets):
+def batch_regularizer(z: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """h(B) of equation 7, minus the cross-entropy of activations and targets: summed over bits, mean over samples."""
     eps = torch.finfo(z.dtype).eps
     z = z.clamp(eps, 1 - eps)
     return (targets * z.log() + (1 - targets) * (1 - z).log()).sum(1).mean()
 
 
-def free_energy(v, weight, hidden_bias, visible_bias, gaussian=False):
+def free_energy(
+    v: torch.Tensor, weight: torch.Tensor, hidden_bias: torch.Tensor, visible_bias: torch.Tensor, gaussian: bool = False
+) -> torch.Tensor:
     """F(v) (n,), with P(v) ∝ exp(-F(v))."""
     hidden = softplus(torch.addmm(hidden_bias, v, weight.T)).sum(1)
     if gaussian:
@@ -56,19 +58,19 @@ class RestrictedBoltzmannMachine(nn.Module):
 
     def __init__(
         self,
-        weight,
-        hidden_bias,
-        visible_bias,
+        weight: torch.Tensor,
+        hidden_bias: torch.Tensor,
+        visible_bias: torch.Tensor,
         *,
-        visible="real",
-        cd_steps=1,
-        persistent=False,
-        regularization=0.0,
-        sparsity=None,
-        sparsity_weight=0.1,
-        weight_decay=0.0,
-        generator=None,
-    ):
+        visible: str = "real",
+        cd_steps: int = 1,
+        persistent: bool = False,
+        regularization: float = 0.0,
+        sparsity: float | None = None,
+        sparsity_weight: float = 0.1,
+        weight_decay: float = 0.0,
+        generator: torch.Generator | None = None,
+    ) -> None:
         super().__init__()
         self.weight = nn.Parameter(weight.clone())
         self.hidden_bias = nn.Parameter(hidden_bias.clone())
@@ -76,7 +78,8 @@ class RestrictedBoltzmannMachine(nn.Module):
         self.visible, self.cd_steps, self.persistent = visible, cd_steps, persistent
         self.regularization, self.sparsity, self.sparsity_weight = regularization, sparsity, sparsity_weight
         self.weight_decay, self.generator = weight_decay, generator
-        self.chain = self.velocity = None
+        self.chain: torch.Tensor | None = None
+        self.velocity: list[torch.Tensor] | None = None
 
     def get_extra_state(self):
         """What a checkpoint needs besides the parameters, for the machine to go on bit for bit."""
@@ -93,23 +96,23 @@ class RestrictedBoltzmannMachine(nn.Module):
         if self.generator is not None:
             self.generator.set_state(state["generator"].cpu())
 
-    def hidden(self, v):
+    def hidden(self, v: torch.Tensor) -> torch.Tensor:
         """P(z = 1 | v), equation 5."""
         return torch.addmm(self.hidden_bias, v, self.weight.T).sigmoid_()
 
-    def reconstruct(self, z):
+    def reconstruct(self, z: torch.Tensor) -> torch.Tensor:
         """P(v = 1 | z), equation 6; of Gaussian units the mean."""
         mean = torch.addmm(self.visible_bias, z, self.weight)
         return mean if self.visible == "gaussian" else mean.sigmoid_()
 
-    def draw(self, probability):
+    def draw(self, probability: torch.Tensor) -> torch.Tensor:
         """Units that are on with a probability."""
         noise = torch.rand(
             probability.shape, dtype=probability.dtype, device=probability.device, generator=self.generator
         )
         return noise.lt_(probability)
 
-    def gibbs(self, v, z=None):
+    def gibbs(self, v: torch.Tensor, z: torch.Tensor | None = None) -> torch.Tensor:
         """One step: hidden units drawn, then visible ones; real-valued ones are their means."""
         z = self.draw(self.hidden(v)) if z is None else z
         v = self.reconstruct(z)
@@ -120,7 +123,7 @@ class RestrictedBoltzmannMachine(nn.Module):
         return v
 
     @torch.no_grad()
-    def learn(self, v, learning_rate, momentum=0.0):
+    def learn(self, v: torch.Tensor, learning_rate: float, momentum: float = 0.0) -> torch.Tensor:
         """One step down equation 8 for a batch (n, d); the mean squared error of the reconstruction.
 
         What the data pulls towards and what the machine dreams up stand in one matrix, so that the step is one
@@ -174,7 +177,9 @@ class RestrictedBoltzmannMachine(nn.Module):
             parameter.sub_(velocity, alpha=learning_rate)
 
 
-def pseudo_log_likelihood(v, weight, hidden_bias, visible_bias):
+def pseudo_log_likelihood(
+    v: torch.Tensor, weight: torch.Tensor, hidden_bias: torch.Tensor, visible_bias: torch.Tensor
+) -> torch.Tensor:
     """Σ_i log P(v_i | the rest) (n,): each unit's is log σ(F(v with v_i flipped) - F(v)); v in 0-1 as probabilities."""
     total = v.new_zeros(len(v))
     activity = torch.addmm(hidden_bias, v, weight.T)  # (n, b)
@@ -186,12 +191,12 @@ def pseudo_log_likelihood(v, weight, hidden_bias, visible_bias):
     return total
 
 
-def start_weights(n_bits, n_features, generator, dtype):
+def start_weights(n_bits: int, n_features: int, generator: torch.Generator, dtype: torch.dtype) -> torch.Tensor:
     """Small normal numbers, as Hinton's guide has it."""
     return torch.randn(n_bits, n_features, generator=generator, dtype=dtype) * 0.01
 
 
-def log_odds(mean):
+def log_odds(mean: torch.Tensor) -> torch.Tensor:
     """Biases of visible units that are on with these probabilities, kept away from certainty."""
     mean = mean.clamp(0.01, 0.99)
     return (mean / (1 - mean)).log()

@@ -7,10 +7,9 @@ from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from sklearn.base import _fit_context
 from sklearn.utils.validation import check_is_fitted
 
-from sklinvariant._compat import with_callbacks
+from sklinvariant._compat import fit_context, with_callbacks
 from sklinvariant.base import (
     Array,
     Count,
@@ -163,7 +162,7 @@ class RBMHasher(TrainedEstimator, Hasher):
 
     @keeps_state_on_failure
     @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
         """Learn the machine.
 
@@ -191,7 +190,7 @@ class RBMHasher(TrainedEstimator, Hasher):
 
     @keeps_state_on_failure
     @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None):
         """One pass over a part of the rows; the first call fits the scaling, which then stays.
 

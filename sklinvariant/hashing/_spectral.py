@@ -11,7 +11,7 @@ from sklinvariant.base import Array, Count, check_size, declared
 from sklinvariant.hashing._hasher import Hasher, principal_directions
 
 
-def smoothest_waves(lengths, count):
+def smoothest_waves(lengths: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """(direction, half waves) of the ``count`` smallest eigenvalues (half waves / length)², smallest first."""
     waves = torch.arange(1, count + 1, dtype=torch.float64)
     rates = waves / lengths.double().cpu().clamp(min=1e-300)[:, None]

@@ -2,10 +2,10 @@
 
 import numpy as np
 import torch
-from sklearn.base import TransformerMixin, _fit_context
+from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklinvariant._compat import CallbackSupportMixin, reports_fit
+from sklinvariant._compat import CallbackSupportMixin, fit_context, reports_fit
 from sklinvariant.bags import DescriptorSets
 from sklinvariant.base import (
     TorchEstimator,
@@ -143,7 +143,7 @@ class ImageTransformer(CallbackSupportMixin, TransformerMixin, ImageEstimator, a
     }
 
     @keeps_state_on_failure
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     @reports_fit
     def fit(self, X, y=None):
         """Check the parameters against the images; there is nothing to learn.

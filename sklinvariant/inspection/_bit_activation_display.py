@@ -1,5 +1,7 @@
 """How a code uses its bits: figure 5 (a) of Morère et al. 2016, and the correlation of the bits."""
 
+from typing import Any, Self
+
 import numpy as np
 from sklearn.pipeline import Pipeline
 
@@ -27,13 +29,22 @@ class BitActivationDisplay:
         matplotlib's, once drawn.
     """
 
-    def __init__(self, activations, correlation=None, name=None):
+    def __init__(self, activations: np.ndarray, correlation: np.ndarray | None = None, name: str | None = None) -> None:
         self.activations = activations
         self.correlation = correlation
         self.name = name
 
     @classmethod
-    def from_estimator(cls, estimator, X, *, packed=None, name=None, axes=None, **kwargs):
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        *,
+        packed: bool | None = None,
+        name: str | None = None,
+        axes: Any = None,
+        **kwargs: Any,
+    ) -> Self:
         """Draw the bits of the codes that a hasher gives.
 
         Parameters
@@ -62,7 +73,9 @@ class BitActivationDisplay:
         return cls.from_predictions(codes, packed=packed, name=name, axes=axes, **kwargs)
 
     @classmethod
-    def from_predictions(cls, codes, *, packed=False, name=None, axes=None, **kwargs):
+    def from_predictions(
+        cls, codes: Any, *, packed: bool = False, name: str | None = None, axes: Any = None, **kwargs: Any
+    ) -> Self:
         """Draw the bits of codes.
 
         Parameters
@@ -79,7 +92,7 @@ class BitActivationDisplay:
         activations = bit_activations(codes, packed=packed)
         return cls(activations, bit_correlation(codes, packed=packed), name).plot(axes, **kwargs)
 
-    def plot(self, axes=None, **kwargs):
+    def plot(self, axes: Any = None, **kwargs: Any) -> Self:
         """Draw on axes, a new figure's when None.
 
         Parameters

@@ -1,5 +1,8 @@
 """Which features a component pools, as pictures: figures 4, 5 and 9 (left) of Sukhbaatar, Makino, Aihara (2013)."""
 
+from collections.abc import Sequence
+from typing import Any, Self
+
 import numpy as np
 
 from sklinvariant.base import to_numpy
@@ -25,15 +28,26 @@ class ClusterDisplay:
         matplotlib's, once drawn.
     """
 
-    def __init__(self, filters, members, names=None):
+    def __init__(
+        self, filters: np.ndarray, members: Sequence[Sequence[int]], names: Sequence[str] | None = None
+    ) -> None:
         self.filters = filters
         self.members = members
         self.names = names
 
     @classmethod
     def from_estimator(
-        cls, estimator, filters, *, components=12, n_filters=15, threshold=0.1, filter_shape=None, ax=None, **kwargs
-    ):
+        cls,
+        estimator: Any,
+        filters: Any,
+        *,
+        components: int | Sequence[int] = 12,
+        n_filters: int = 15,
+        threshold: float = 0.1,
+        filter_shape: Sequence[int] | None = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> Self:
         """Draw the clusters of features that a fitted pooling has learned.
 
         Parameters
@@ -83,7 +97,7 @@ class ClusterDisplay:
         members = [row[w[row] > low].tolist() for row, w, low in zip(best, weights, least, strict=True)]
         return cls(filters, members, [str(i) for i in chosen]).plot(ax, **kwargs)
 
-    def plot(self, ax=None, **kwargs):
+    def plot(self, ax: Any = None, **kwargs: Any) -> Self:
         """Draw on an axes, a new one when None; each filter over its own range, 0 grey where they have negative values.
 
         Parameters

@@ -1,5 +1,8 @@
 """What a clusterer is surest of: the most certain images of each cluster."""
 
+from collections.abc import Sequence
+from typing import Any, Self
+
 import numpy as np
 
 from sklinvariant.base import as_numpy, to_numpy
@@ -29,14 +32,20 @@ class ClusterGalleryDisplay:
         matplotlib's, once drawn.
     """
 
-    def __init__(self, images, members, names=None, correct=None):
+    def __init__(
+        self,
+        images: np.ndarray,
+        members: Sequence[Sequence[int]],
+        names: Sequence[str] | None = None,
+        correct: np.ndarray | None = None,
+    ) -> None:
         self.images = images
         self.members = members
         self.names = names
         self.correct = correct
 
     @classmethod
-    def from_estimator(cls, estimator, X, images=None, *, ax=None, **kwargs):
+    def from_estimator(cls, estimator: Any, X: Any, images: Any = None, *, ax: Any = None, **kwargs: Any) -> Self:
         """Draw what an estimator is surest of.
 
         Parameters
@@ -71,8 +80,17 @@ class ClusterGalleryDisplay:
 
     @classmethod
     def from_predictions(
-        cls, predictions, images, *, y=None, clusters=None, n_images=10, image_shape=None, ax=None, **kwargs
-    ):
+        cls,
+        predictions: Any,
+        images: Any,
+        *,
+        y: Any = None,
+        clusters: Sequence[int] | None = None,
+        n_images: int = 10,
+        image_shape: Sequence[int] | None = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> Self:
         """Draw what belongs to each cluster.
 
         Parameters
@@ -111,9 +129,9 @@ class ClusterGalleryDisplay:
         labels = predictions if predictions.ndim == 1 else predictions.argmax(1)
         certainty = np.zeros(len(labels)) if predictions.ndim == 1 else predictions.max(1)
         order = np.argsort(-certainty, kind="stable")
-        clusters = np.unique(labels) if clusters is None else np.asarray(clusters)
-        members = [order[labels[order] == cluster][:n_images].tolist() for cluster in clusters]
-        names, correct = [str(cluster) for cluster in clusters.tolist()], None
+        shown = np.unique(labels) if clusters is None else np.asarray(clusters)
+        members = [order[labels[order] == cluster][:n_images].tolist() for cluster in shown]
+        names, correct = [str(cluster) for cluster in shown.tolist()], None
         if y is not None:
             y = as_numpy(to_numpy(y))
             if y.shape != (len(labels),):
@@ -122,10 +140,10 @@ class ClusterGalleryDisplay:
             stands_for = match_clusters(y, codes, match="many-to-one")
             correct = stands_for[codes] == y
             class_of = dict(zip(used.tolist(), stands_for.tolist(), strict=True))
-            names = [f"{c}: {class_of[c]}" if c in class_of else str(c) for c in clusters.tolist()]
+            names = [f"{c}: {class_of[c]}" if c in class_of else str(c) for c in shown.tolist()]
         return cls(pictures, members, names, correct).plot(ax, **kwargs)
 
-    def plot(self, ax=None, **kwargs):
+    def plot(self, ax: Any = None, **kwargs: Any) -> Self:
         """Draw on an axes, a new figure's when None.
 
         Parameters
@@ -146,7 +164,7 @@ class ClusterGalleryDisplay:
         for row, members in enumerate(self.members):
             for column, i in enumerate(members):
                 tile = tiles[row * columns + column]
-                if border:
+                if correct is not None:
                     tile[:] = _RIGHT if correct[i] else _WRONG
                 inside = tile[border : shape[0] - border, border : shape[1] - border]
                 inside[:] = images[i] if images.ndim == 4 else images[i, ..., None]

@@ -1,5 +1,8 @@
 """The codewords of an aggregation, as images or as points."""
 
+from collections.abc import Sequence
+from typing import Any, Self
+
 import numpy as np
 
 from sklinvariant.inspection._mosaic import mosaic, stretched
@@ -20,12 +23,14 @@ class CodebookDisplay:
         matplotlib's, once drawn.
     """
 
-    def __init__(self, codebook, patch_shape=None):
+    def __init__(self, codebook: np.ndarray, patch_shape: Sequence[int] | None = None) -> None:
         self.codebook = codebook
         self.patch_shape = patch_shape
 
     @classmethod
-    def from_estimator(cls, estimator, *, patch_shape=None, ax=None, **kwargs):
+    def from_estimator(
+        cls, estimator: Any, *, patch_shape: Sequence[int] | None = None, ax: Any = None, **kwargs: Any
+    ) -> Self:
         """Draw the codewords of a fitted aggregation.
 
         Parameters
@@ -48,7 +53,7 @@ class CodebookDisplay:
             patch_shape = (side, side)
         return cls(codebook, patch_shape).plot(ax, **kwargs)
 
-    def plot(self, ax=None, **kwargs):
+    def plot(self, ax: Any = None, **kwargs: Any) -> Self:
         """Draw on an axes, a new one when None."""
         import matplotlib.pyplot as plt
 

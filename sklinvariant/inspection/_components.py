@@ -1,6 +1,7 @@
-"""Which components of a pooling are drawn, and what they pool most."""
+"""Selection of the components to draw, and of the feature maps with the largest weights."""
 
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 from sklearn.pipeline import Pipeline
@@ -8,21 +9,27 @@ from sklearn.pipeline import Pipeline
 from sklinvariant.base import to_numpy
 
 
-def chosen_components(estimator, components):
-    """Indices and rows of ``components_`` of an estimator, or of a Pipeline's last step."""
+def chosen_components(estimator: Any, components: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Indices and rows of ``components_`` of an estimator, or of the last step of a Pipeline."""
     last = estimator[-1] if isinstance(estimator, Pipeline) else estimator
     weights = np.asarray(to_numpy(last.components_))
-    if isinstance(components, Integral):  # those that pool most
+    if isinstance(components, Integral):  # those with the largest norms
         order = np.argsort(-np.linalg.norm(weights, axis=1), kind="stable")
-        components = order[: max(components, 0)]
-    components = np.atleast_1d(np.asarray(components))
-    if components.ndim != 1 or components.dtype.kind not in "iu" or not len(components):
-        raise ValueError("components must be a number of components, or a list of some of them")
-    if components.min() < 0 or components.max() >= len(weights):
-        raise ValueError(f"components must lie in 0 to {len(weights) - 1}, got {components.tolist()}")
-    return components, weights[components]
+        chosen = order[: max(components, 0)]
+    else:
+        chosen = np.atleast_1d(np.asarray(components))
+    if chosen.ndim != 1 or chosen.dtype.kind not in "iu" or not len(chosen):
+        raise ValueError(
+            f"components={components!r} selects no components. Pass how many to draw, or a list of their indices."
+        )
+    if chosen.min() < 0 or chosen.max() >= len(weights):
+        raise ValueError(
+            f"components contains {chosen.tolist()}, but indices must lie in 0 to {len(weights) - 1}. Pass indices in "
+            "this range."
+        )
+    return chosen, weights[chosen]
 
 
-def strongest_maps(weights, n_maps):
-    """Of feature maps, weights (n, p, k) at p places: the indices (n, <= k) of those pooled most, most first."""
+def strongest_maps(weights: np.ndarray, n_maps: int) -> np.ndarray:
+    """Indices (n, <= k) of the feature maps with the largest sums of weights (n, p, k) over p positions, in order."""
     return np.argsort(-weights.sum(1), axis=1, kind="stable")[:, :n_maps]

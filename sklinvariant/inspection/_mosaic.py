@@ -1,9 +1,12 @@
 """Little pictures side by side in one."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 
-def mosaic(tiles, columns, fill=1.0):
+def mosaic(tiles: np.ndarray, columns: int, fill: float = 1.0) -> np.ndarray:
     """Tiles (n, h, w[, c]) row by row in one picture, one pixel apart; ``fill`` is between and after them."""
     n, height, width, *channels = tiles.shape
     rows = -(-n // columns)
@@ -14,20 +17,20 @@ def mosaic(tiles, columns, fill=1.0):
     return picture
 
 
-def stretched(tiles):
+def stretched(tiles: Any) -> np.ndarray:
     """Each tile over its own range, 0-1."""
     flat = np.asarray(tiles, np.float64).reshape(len(tiles), -1)
     low, span = flat.min(1, keepdims=True), np.ptp(flat, axis=1, keepdims=True)
     return ((flat - low) / np.where(span > 0, span, 1)).reshape(np.shape(tiles))
 
 
-def around_grey(tiles):
+def around_grey(tiles: np.ndarray) -> np.ndarray:
     """Each tile in 0-1, with its 0 at 0.5."""
     largest = np.abs(np.asarray(tiles, np.float64).reshape(len(tiles), -1)).max(1)
     return tiles / (2 * np.where(largest > 0, largest, 1)).reshape(-1, *[1] * (np.ndim(tiles) - 1)) + 0.5
 
 
-def new_axes(picture, longest=7.0):
+def new_axes(picture: np.ndarray, longest: float = 7.0) -> Any:
     """Axes in a figure of their own, of the form of the picture; ``longest`` is its longer side in inches."""
     import matplotlib.pyplot as plt
 
@@ -37,7 +40,7 @@ def new_axes(picture, longest=7.0):
     return ax
 
 
-def label_rows(ax, names, height):
+def label_rows(ax: Any, names: Sequence[str] | None, height: int) -> None:
     """No frame, no ticks, and the names at the rows of a mosaic of tiles of that height."""
     ax.set(xticks=[], yticks=[])
     if names is not None:

@@ -1,5 +1,8 @@
 """Where on feature maps a component pools: the right side of figure 9 of Sukhbaatar, Makino, Aihara (2013)."""
 
+from collections.abc import Sequence
+from typing import Any, Self
+
 import numpy as np
 
 from sklinvariant.inspection._components import chosen_components, strongest_maps
@@ -22,12 +25,21 @@ class PoolingRegionDisplay:
         matplotlib's, once drawn.
     """
 
-    def __init__(self, regions, names=None):
+    def __init__(self, regions: np.ndarray, names: Sequence[str] | None = None) -> None:
         self.regions = regions
         self.names = names
 
     @classmethod
-    def from_estimator(cls, estimator, map_shape, *, components=16, n_maps=None, ax=None, **kwargs):
+    def from_estimator(
+        cls,
+        estimator: Any,
+        map_shape: Sequence[int],
+        *,
+        components: int | Sequence[int] = 16,
+        n_maps: int | None = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> Self:
         """Draw where components of a fitted pooling pool.
 
         Parameters
@@ -77,7 +89,7 @@ class PoolingRegionDisplay:
             regions = np.take_along_axis(maps, best[:, None], 2).transpose(0, 2, 1).reshape(*best.shape, height, width)
         return cls(regions, [str(i) for i in chosen]).plot(ax, **kwargs)
 
-    def plot(self, ax=None, **kwargs):
+    def plot(self, ax: Any = None, **kwargs: Any) -> Self:
         """Draw on an axes, a new one when None.
 
         Parameters

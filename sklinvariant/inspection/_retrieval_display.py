@@ -1,5 +1,8 @@
 """Queries and what was found for them, as pictures."""
 
+from collections.abc import Sequence
+from typing import Any, Self
+
 import numpy as np
 from sklearn.pipeline import Pipeline
 
@@ -30,7 +33,13 @@ class RetrievalDisplay:
         matplotlib's, once drawn.
     """
 
-    def __init__(self, query_images, neighbor_images, correct=None, captions=None):
+    def __init__(
+        self,
+        query_images: Sequence[np.ndarray],
+        neighbor_images: Sequence[Sequence[np.ndarray]],
+        correct: Sequence[Sequence[bool]] | None = None,
+        captions: Sequence[Sequence[str]] | None = None,
+    ) -> None:
         self.query_images = query_images
         self.neighbor_images = neighbor_images
         self.correct = correct
@@ -39,18 +48,18 @@ class RetrievalDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator,
-        X,
-        query_images,
-        database_images,
+        estimator: Any,
+        X: Any,
+        query_images: Any,
+        database_images: Any,
         *,
-        y=None,
-        y_database=None,
-        n_neighbors=8,
-        image_shape=None,
-        figure=None,
-        **kwargs,
-    ):
+        y: Any = None,
+        y_database: Any = None,
+        n_neighbors: int = 8,
+        image_shape: Sequence[int] | None = None,
+        figure: Any = None,
+        **kwargs: Any,
+    ) -> Self:
         """Search for queries and draw what is found.
 
         Parameters
@@ -94,17 +103,17 @@ class RetrievalDisplay:
     @classmethod
     def from_predictions(
         cls,
-        ranking,
-        query_images,
-        database_images,
+        ranking: Any,
+        query_images: Any,
+        database_images: Any,
         *,
-        y=None,
-        y_database=None,
-        distances=None,
-        image_shape=None,
-        figure=None,
-        **kwargs,
-    ):
+        y: Any = None,
+        y_database: Any = None,
+        distances: Any = None,
+        image_shape: Sequence[int] | None = None,
+        figure: Any = None,
+        **kwargs: Any,
+    ) -> Self:
         """Draw neighbours that were found before.
 
         Parameters
@@ -153,7 +162,7 @@ class RetrievalDisplay:
         queries = [_image(image, image_shape) for image in query_images]
         return cls(queries, neighbors, correct, captions).plot(figure, **kwargs)
 
-    def plot(self, figure=None, **kwargs):
+    def plot(self, figure: Any = None, **kwargs: Any) -> Self:
         """Draw on a figure, a new one when None.
 
         Parameters

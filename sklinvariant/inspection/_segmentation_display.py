@@ -1,5 +1,8 @@
 """Images beside what each pixel is taken for: figure 7 of Ji, Henriques, Vedaldi (2019)."""
 
+from collections.abc import Sequence
+from typing import Any, Self
+
 import numpy as np
 
 from sklinvariant.base import as_numpy, to_numpy
@@ -31,7 +34,15 @@ class SegmentationDisplay:
         matplotlib's, once drawn.
     """
 
-    def __init__(self, images, predictions, truth, prediction_colors, truth_colors=None, class_names=None):
+    def __init__(
+        self,
+        images: Sequence[np.ndarray],
+        predictions: Sequence[np.ndarray],
+        truth: Sequence[np.ndarray] | None,
+        prediction_colors: np.ndarray,
+        truth_colors: np.ndarray | None = None,
+        class_names: Sequence[str] | None = None,
+    ) -> None:
         self.images = images
         self.predictions = predictions
         self.truth = truth
@@ -40,7 +51,7 @@ class SegmentationDisplay:
         self.class_names = class_names
 
     @classmethod
-    def from_estimator(cls, estimator, images, truth=None, **kwargs):
+    def from_estimator(cls, estimator: Any, images: Any, truth: Any = None, **kwargs: Any) -> Self:
         """Segment images and draw what comes out.
 
         Parameters
@@ -60,16 +71,16 @@ class SegmentationDisplay:
     @classmethod
     def from_predictions(
         cls,
-        predictions,
-        images,
-        truth=None,
+        predictions: Any,
+        images: Any,
+        truth: Any = None,
         *,
-        match="auto",
-        ignore_label=None,
-        class_names=None,
-        figure=None,
-        **kwargs,
-    ):
+        match: str = "auto",
+        ignore_label: int | None = None,
+        class_names: dict[int, str] | None = None,
+        figure: Any = None,
+        **kwargs: Any,
+    ) -> Self:
         """Draw segments beside images and the truth.
 
         Parameters
@@ -131,7 +142,7 @@ class SegmentationDisplay:
         names = [str((class_names or {}).get(label, label)) for label in classes.tolist()]
         return cls(images, shown, codes, colors[stands_for], colors[: len(classes)], names).plot(figure, **kwargs)
 
-    def plot(self, figure=None, **kwargs):
+    def plot(self, figure: Any = None, **kwargs: Any) -> Self:
         """Draw on a figure, a new one when None.
 
         Parameters
@@ -162,7 +173,7 @@ class SegmentationDisplay:
                 ax.set_axis_off()
         for ax, title in zip(axes[0], ("image", "prediction", "truth"), strict=False):
             ax.set_title(title, fontsize=10)
-        if self.class_names is not None:
+        if self.class_names is not None and self.truth_colors is not None:
             patches = [Patch(color=c, label=name) for c, name in zip(self.truth_colors, self.class_names, strict=True)]
             figure.legend(handles=patches, loc="outside lower center", ncols=min(5, len(patches)), fontsize=8)
         self.axes_, self.figure_ = axes, figure

@@ -1,5 +1,9 @@
 """How sure a clusterer is of what: figure 3 of Ji, Henriques, Vedaldi (2019)."""
 
+import os
+from collections.abc import Sequence
+from typing import Any, Self
+
 import numpy as np
 
 from sklinvariant.base import as_numpy, to_numpy
@@ -32,13 +36,28 @@ class SimplexDisplay:
         matplotlib's, once drawn.
     """
 
-    def __init__(self, probabilities, y=None, pictures=None):
+    def __init__(
+        self,
+        probabilities: np.ndarray,
+        y: np.ndarray | None = None,
+        pictures: Sequence[np.ndarray | None] | None = None,
+    ) -> None:
         self.probabilities = probabilities
         self.y = y
         self.pictures = pictures
 
     @classmethod
-    def from_estimator(cls, estimator, X, *, y=None, images=None, image_shape=None, ax=None, **kwargs):
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        *,
+        y: Any = None,
+        images: Any = None,
+        image_shape: Sequence[int] | None = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> Self:
         """Draw the probabilities that an estimator gives to samples.
 
         Parameters
@@ -74,7 +93,16 @@ class SimplexDisplay:
         return cls.from_predictions(proba, y=y, images=images, image_shape=image_shape, ax=ax, **kwargs)
 
     @classmethod
-    def from_predictions(cls, probabilities, *, y=None, images=None, image_shape=None, ax=None, **kwargs):
+    def from_predictions(
+        cls,
+        probabilities: Any,
+        *,
+        y: Any = None,
+        images: Any = None,
+        image_shape: Sequence[int] | None = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> Self:
         """Draw probabilities.
 
         Parameters
@@ -92,7 +120,18 @@ class SimplexDisplay:
         return cls(proba, y, mean_pictures(proba, images, image_shape)).plot(ax, **kwargs)
 
     @classmethod
-    def animate(cls, frames, path, *, y=None, titles=None, interval=200, dpi=80, ax=None, **kwargs):
+    def animate(
+        cls,
+        frames: Sequence[Any],
+        path: str | os.PathLike,
+        *,
+        y: Any = None,
+        titles: Sequence[str] | None = None,
+        interval: int = 200,
+        dpi: int = 80,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> Self:
         """Write how samples move to their clusters, from one epoch to the next, as an animated GIF.
 
         Parameters
@@ -131,8 +170,8 @@ class SimplexDisplay:
             raise ValueError(f"interval must be at least 20 milliseconds, got {interval}")
         y = None if y is None else _of_all(y, len(frames[0]), "y")
         display = cls(frames[-1], y).plot(ax, **kwargs)
-        writer = PillowWriter(fps=1000 / interval)
-        with writer.saving(display.figure_, path, dpi):
+        writer = PillowWriter(fps=1000 / interval)  # type: ignore[arg-type]  # which accepts fractions
+        with writer.saving(display.figure_, os.fspath(path), dpi):
             for frame, title in zip(frames, titles, strict=True):
                 display._move(frame @ vertices(frame.shape[1]))
                 display.ax_.set_title(title)
@@ -141,7 +180,7 @@ class SimplexDisplay:
                 writer.grab_frame()
         return display
 
-    def plot(self, ax=None, **kwargs):
+    def plot(self, ax: Any = None, **kwargs: Any) -> Self:
         """Draw on an axes, a new figure's when None.
 
         Parameters
@@ -195,7 +234,7 @@ class SimplexDisplay:
             collection.set_offsets(points[members])
 
 
-def vertices(k):
+def vertices(k: int) -> np.ndarray:
     """Places of k clusters (k, 2) on the unit circle, clockwise from the top; a single one is in the middle."""
     if k == 1:
         return np.zeros((1, 2))
@@ -203,7 +242,7 @@ def vertices(k):
     return np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
 
-def mean_pictures(probabilities, images, image_shape):
+def mean_pictures(probabilities: Any, images: Any, image_shape: Sequence[int] | None) -> list[np.ndarray | None] | None:
     """The mean image, 0-1, of what belongs to each cluster; None where nothing does."""
     if images is None:
         return None

@@ -4,6 +4,8 @@ Codes are (n, n_bits) of 0 and 1, or bytes with ``packed=True``. The sums over c
 are never held as floats.
 """
 
+from typing import Any
+
 import numpy as np
 from scipy.special import entr
 from sklearn.utils import check_array, gen_batches
@@ -15,7 +17,7 @@ _ROWS = 1 << 14
 
 
 @with_own_settings
-def bit_activations(codes, *, packed=False):
+def bit_activations(codes: Any, *, packed: bool = False) -> np.ndarray:
     """How often each bit is on; 0.5 is ideal.
 
     Parameters
@@ -34,14 +36,14 @@ def bit_activations(codes, *, packed=False):
     >>> bit_activations([[0, 1], [1, 1]])
     array([0.5, 1. ])
     """
-    n, sums = 0, 0.0
+    n, sums = 0, np.float64(0)
     for block in _blocks(codes, packed):
         n, sums = n + len(block), sums + block.sum(0)
     return sums / n
 
 
 @with_own_settings
-def bit_entropy(codes, *, packed=False):
+def bit_entropy(codes: Any, *, packed: bool = False) -> np.ndarray:
     """Entropy of each bit over the codes, in bits: ``-p log2 p - (1-p) log2 (1-p)`` of its mean activation p.
 
     Parameters
@@ -64,7 +66,7 @@ def bit_entropy(codes, *, packed=False):
 
 
 @with_own_settings
-def code_entropy(codes, *, packed=False):
+def code_entropy(codes: Any, *, packed: bool = False) -> np.ndarray:
     """Entropy within each code, in bits: that of the share p of its bits that are on.
 
     Parameters
@@ -87,7 +89,7 @@ def code_entropy(codes, *, packed=False):
 
 
 @with_own_settings
-def bit_correlation(codes, *, packed=False):
+def bit_correlation(codes: Any, *, packed: bool = False) -> np.ndarray:
     """Correlation of each bit with each other over the codes; 0 off the diagonal is ideal.
 
     Parameters

@@ -4,13 +4,16 @@ n samples or pixels, c classes, k clusters. All that is needed of the labels is 
 the table (c, k), which is counted some labels at a time.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import make_scorer
 from sklearn.model_selection import KFold
 
 from sklinvariant._settings import with_own_settings
-from sklinvariant.base import as_numpy, is_count, to_numpy
+from sklinvariant.base import RandomState, as_numpy, is_count, to_numpy
 
 _LABELS = 1 << 20  # counted at a time
 _SPAN = 1 << 20  # of whole numbers that are looked up in a table rather than sorted
@@ -18,7 +21,7 @@ _MATCHES = ("one-to-one", "many-to-one")
 
 
 @with_own_settings
-def clustering_accuracy(y_true, y_pred, *, ignore_label=None, sample_weight=None):
+def clustering_accuracy(y_true: Any, y_pred: Any, *, ignore_label: Any = None, sample_weight: Any = None) -> float:
     r"""Share of samples, or pixels, that are right when clusters stand for classes, one for one.
 
     .. math:: \max_m \frac{1}{n} \sum_i [m(\hat y_i) = y_i]
@@ -64,7 +67,15 @@ def clustering_accuracy(y_true, y_pred, *, ignore_label=None, sample_weight=None
 
 
 @with_own_settings
-def many_to_one_accuracy(y_true, y_pred, *, y_true_train, y_pred_train, ignore_label=None, sample_weight=None):
+def many_to_one_accuracy(
+    y_true: Any,
+    y_pred: Any,
+    *,
+    y_true_train: Any,
+    y_pred_train: Any,
+    ignore_label: Any = None,
+    sample_weight: Any = None,
+) -> float:
     """Share that is right when each cluster stands for the class that is most frequent in it in a training split.
 
     A class may be the union of several clusters: for more clusters than classes. As the map is made of labels, and the
@@ -99,7 +110,15 @@ def many_to_one_accuracy(y_true, y_pred, *, y_true_train, y_pred_train, ignore_l
 
 
 @with_own_settings
-def match_clusters(y_true, y_pred, n_clusters=None, *, match="one-to-one", unmatched=-1, ignore_label=None):
+def match_clusters(
+    y_true: Any,
+    y_pred: Any,
+    n_clusters: int | None = None,
+    *,
+    match: str = "one-to-one",
+    unmatched: Any = -1,
+    ignore_label: Any = None,
+) -> np.ndarray:
     """The class that each cluster stands for: ``match_clusters(y_true, y_pred)[y_pred]`` are classes.
 
     Parameters
@@ -159,7 +178,9 @@ def match_clusters(y_true, y_pred, n_clusters=None, *, match="one-to-one", unmat
     return mapping
 
 
-def make_clustering_scorer(match="one-to-one", *, ignore_label=None, n_splits=5, random_state=0):
+def make_clustering_scorer(
+    match: str = "one-to-one", *, ignore_label: Any = None, n_splits: int = 5, random_state: RandomState = 0
+) -> Callable[..., float]:
     """A scorer of how well the clusters that an estimator predicts agree with y, for ``scoring=`` of cross-validation.
 
     The clusters of the samples that are scored are compared with their labels; the estimator is fitted as it is, and a
@@ -206,7 +227,15 @@ def make_clustering_scorer(match="one-to-one", *, ignore_label=None, n_splits=5,
 
 
 @with_own_settings
-def cross_mapped_accuracy(y_true, y_pred, *, ignore_label=None, sample_weight=None, n_splits=5, random_state=0):
+def cross_mapped_accuracy(
+    y_true: Any,
+    y_pred: Any,
+    *,
+    ignore_label: Any = None,
+    sample_weight: Any = None,
+    n_splits: int = 5,
+    random_state: RandomState = 0,
+) -> float:
     """Many-to-one accuracy of each part of the samples by a map made of the others."""
     n = len(y_true)
     if n < 2:
@@ -231,7 +260,9 @@ def _hits_of_map(train, test):
     return sum(counts[row, column] for column, row in enumerate(rows) if row is not None)
 
 
-def confusion(y_true, y_pred, *, ignore_label=None, sample_weight=None):
+def confusion(
+    y_true: Any, y_pred: Any, *, ignore_label: Any = None, sample_weight: Any = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """How often, or with what weight, each cluster meets each class: the table (c, k), the classes, the clusters.
 
     Of those alone that meet; of none where there is nothing to count.
@@ -248,7 +279,8 @@ def confusion(y_true, y_pred, *, ignore_label=None, sample_weight=None):
     weights = _weights(sample_weight, true, by_map)
     classes, code_of_class = _coding("y_true", true)
     clusters, code_of_cluster = _coding("y_pred", pred)
-    k, counts = len(clusters), np.zeros(len(classes) * len(clusters))
+    k = len(clusters)
+    counts: np.ndarray = np.zeros(len(classes) * k)
     for y, c, w in zip(true, pred, weights, strict=True):
         y, c = y.ravel(), c.ravel()
         for start in range(0, len(y), _LABELS):

@@ -86,9 +86,9 @@ def equivariance_error(
     move = group.act if input == "image" else group.act_on_maps
     with torch.no_grad():
         answer = module(x)
-        errors = [_distance(module(move(x, g)), _moved(answer, group, g, output)) for g in range(group.order)]
+        distances = [_distance(module(move(x, g)), _moved(answer, group, g, output)) for g in range(group.order)]
         size = _norm(answer)
-    errors = torch.stack(errors).cpu() / (size.cpu() if size > 0 else 1)
+    errors = torch.stack(distances).cpu() / (size.cpu() if size > 0 else 1)
     return errors.numpy() if per_element else float(errors.max())
 
 

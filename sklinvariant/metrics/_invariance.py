@@ -3,6 +3,7 @@
 n pairs (a, b) of consecutive frames, f features; G is the mean distance of a pair, H of an a and any b.
 """
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -97,7 +98,9 @@ def invariance_score(
     return score if per_feature else float(score)
 
 
-def make_invariance_scorer(*, n_permutations="auto", random_state=0):
+def make_invariance_scorer(
+    *, n_permutations: int | Literal["auto", "all"] = "auto", random_state: RandomState = 0
+) -> Callable[..., float]:
     """A scorer of how invariant the features of a transformer are, for ``scoring=`` of cross-validation over clips.
 
     What the transformer gives for consecutive frames is scored by `invariance_score`. X is either

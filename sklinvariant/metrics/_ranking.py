@@ -1,16 +1,25 @@
 """Who is nearest to whom, exactly, in chunks of queries; what the retrieval metrics look at."""
 
 import math
+from typing import Any
 
 import torch
 
 from sklinvariant._settings import with_own_settings
-from sklinvariant.base import ArrayKind, as_numbers, is_count, resolve_device
+from sklinvariant.base import ArrayKind, Device, as_numbers, is_count, resolve_device
 from sklinvariant.ops import largest_value, safe_unit
 
 
 @with_own_settings
-def exact_ranking(queries, database=None, *, metric="euclidean", n_neighbors=None, chunk_size=256, device="auto"):
+def exact_ranking(
+    queries: Any,
+    database: Any = None,
+    *,
+    metric: str = "euclidean",
+    n_neighbors: int | None = None,
+    chunk_size: int = 256,
+    device: Device = "auto",
+) -> Any:
     """Rows of a database for each query, the nearest first; equal distances in the order of the rows.
 
     Parameters

@@ -9,6 +9,8 @@ Junk is told in the same way: it is taken out of the ranking before anything is 
 Where the query itself is in the database it is junk to itself.
 """
 
+from typing import Any
+
 import numpy as np
 from scipy.sparse import issparse
 
@@ -17,7 +19,7 @@ from sklinvariant.base import is_count, to_numpy
 
 
 @with_own_settings
-def average_precision(ranking, relevant, *, junk=None, interpolation="step"):
+def average_precision(ranking: Any, relevant: Any, *, junk: Any = None, interpolation: str = "step") -> np.ndarray:
     """Average precision of each query: the area under its precision-recall curve.
 
     With h(j) relevant ones among the first j, junk left out, and R relevant ones in all, "step" is
@@ -61,7 +63,7 @@ def average_precision(ranking, relevant, *, junk=None, interpolation="step"):
 
 
 @with_own_settings
-def mean_average_precision(ranking, relevant, *, junk=None, interpolation="step"):
+def mean_average_precision(ranking: Any, relevant: Any, *, junk: Any = None, interpolation: str = "step") -> float:
     """Mean of the average precision over the queries to which anything is relevant.
 
     Parameters
@@ -88,7 +90,7 @@ def mean_average_precision(ranking, relevant, *, junk=None, interpolation="step"
 
 
 @with_own_settings
-def recall_at_k(ranking, relevant, k, *, junk=None):
+def recall_at_k(ranking: Any, relevant: Any, k: int, *, junk: Any = None) -> float:
     """Share of what is relevant that is among the first k, junk left out; the mean over queries.
 
     Parameters
@@ -117,7 +119,7 @@ def recall_at_k(ranking, relevant, k, *, junk=None):
 
 
 @with_own_settings
-def ukbench_score(ranking, relevant):
+def ukbench_score(ranking: Any, relevant: Any) -> float:
     """UKBench's score, 4 x recall at 4: how many of the first 4 are right, at best 4.
 
     The 4 pictures of an object are relevant to each of them, the query too: it is in the database and counts.
@@ -140,14 +142,14 @@ def ukbench_score(ranking, relevant):
     return 4 * recall_at_k(ranking, relevant, 4)
 
 
-def recalls(ranking, relevant, *, k, junk=None):
+def recalls(ranking: Any, relevant: Any, *, k: int, junk: Any = None) -> np.ndarray:
     """The recall at k of each query; NaN where nothing is relevant to it."""
     if not is_count(k):
         raise ValueError(f"k must be at least 1, got {k!r}")
     return np.array([hits[:k].sum() / n if n else np.nan for hits, n in _hits(ranking, relevant, junk)])
 
 
-def mean_over_queries(values):
+def mean_over_queries(values: np.ndarray) -> float:
     if np.isnan(values).all():
         raise ValueError("nothing is relevant to any of the queries: there is nothing to measure")
     return float(np.nanmean(values))

@@ -1,5 +1,8 @@
 """Scorers of retrieval for cross-validation: each sample asks for the others, those of its label are relevant."""
 
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import numpy as np
 from sklearn import get_config
 from sklearn.base import clone
@@ -12,7 +15,9 @@ from sklinvariant.metrics._retrieval import average_precision, mean_over_queries
 from sklinvariant.ops import in_safe_unit
 
 
-def make_retrieval_scorer(metric="mean_average_precision", *, k=None, interpolation="step"):
+def make_retrieval_scorer(
+    metric: str = "mean_average_precision", *, k: int | None = None, interpolation: str = "step"
+) -> Callable[..., float]:
     """A scorer of how well samples find those of their own label, for ``scoring=`` of cross-validation.
 
     Every sample scored is a query, all of them are the database. They are ranked by the neighbours of the estimator,
@@ -90,7 +95,7 @@ class _RetrievalScorer:
         return 4 * shares if self.metric == "ukbench_score" else shares
 
 
-def rankings(estimator, X, depth):
+def rankings(estimator: Any, X: Any, depth: int | None) -> Iterator[np.ndarray]:
     """For some rows of X at a time, the ``depth`` nearest rows of X (None: all), themselves among them."""
     if isinstance(estimator, Pipeline) and hasattr(estimator[-1], "kneighbors"):
         estimator, X = estimator[-1], estimator[:-1].transform(X) if len(estimator) > 1 else X

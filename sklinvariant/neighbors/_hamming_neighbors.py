@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from dataclasses import KW_ONLY
-from typing import Annotated, Literal
+from numbers import Real
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
 from scipy.sparse import csr_matrix
-from sklearn.base import _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from sklinvariant._compat import fit_context
 from sklinvariant.base import (
     Array,
     ArrayKind,
@@ -23,7 +25,7 @@ from sklinvariant.base import (
     FittedState,
     Maybe,
     NJobs,
-    NonNegative,
+    Number,
     RandomState,
     RealNumber,
     Share,
@@ -49,6 +51,7 @@ from sklinvariant.neighbors._binary_search import (
     pack_bits,
 )
 
+Radius = Annotated[float, Number(Real, 0, None, closed="both")]  # infinity finds all codes
 _SAMPLE = 256  # codes that recall is measured on
 _FLIPPED = 1 / 64  # of their bits: a query is not quite a stored code, and those are found more easily
 _EFFORT = {"ivf": "n_probes", "hnsw": "ef_search", "multihash": "n_flips"}
@@ -56,13 +59,13 @@ _MOST_LINKS = 2048  # 16 kB a code
 _MOST_REMOVED = 0.2  # share of removed codes at which an approximate index is built anew
 
 
-def first_wanted(distances, rows, wanted, k):
+def first_wanted(distances: np.ndarray, rows: np.ndarray, wanted: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The first k wanted ones of each row of (q, m) candidates, in their order."""
     order = np.argsort(~wanted, axis=1, kind="stable")[:, :k]
     return np.take_along_axis(distances, order, 1), np.take_along_axis(rows, order, 1)
 
 
-def recall_by_distance(distances, exact_distances):
+def recall_by_distance(distances: np.ndarray, exact_distances: np.ndarray) -> np.ndarray:
     """Share of the k nearest that was found, by query: (q, m) and (q, k) -> (q,).
 
     A code counts as found if it is no farther than the k-th nearest is, for codes at equal distance are as good.
@@ -83,7 +86,7 @@ class HammingNeighbors(TorchEstimator):
     n_neighbors : int
         Neighbours of a query.
     radius : float
-        Distance, in bits, up to which `radius_neighbors` finds all codes.
+        Distance, in bits, up to which `radius_neighbors` finds all codes; ``np.inf`` finds every code.
     index : {"exact", "ivf", "hnsw", "multihash"}
         Compare with all codes; with those in the nearest of many lists; walk a graph of near codes, quickest to
         search and slowest to build; or look up some bits of the code, good for close neighbours in short codes.
@@ -143,7 +146,7 @@ class HammingNeighbors(TorchEstimator):
     Examples
     --------
     >>> import numpy as np
-    >>> from sklinvariant.hashing import HammingNeighbors
+    >>> from sklinvariant.neighbors import HammingNeighbors
     >>> codes = np.array([[0, 0, 0, 0], [0, 0, 1, 1], [1, 1, 1, 1]])
     >>> neighbors = HammingNeighbors(n_neighbors=2).fit(codes, ids=[10, 20, 30])
     >>> distances, ids = neighbors.kneighbors([[0, 0, 0, 1]])
@@ -153,7 +156,7 @@ class HammingNeighbors(TorchEstimator):
 
     n_neighbors: Count = 5
     _: KW_ONLY
-    radius: NonNegative = 8
+    radius: Radius = 8
     index: Literal["exact", "ivf", "hnsw", "multihash"] = "exact"
     recall: Share = 0.95
     n_lists: Count | None = None
@@ -185,8 +188,8 @@ class HammingNeighbors(TorchEstimator):
     recall_ = FittedState()
 
     @keeps_state_on_failure
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, ids=None):
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any = None, ids: Any = None) -> Self:
         """Store codes, in place of those stored before.
 
         Parameters
@@ -230,8 +233,8 @@ class HammingNeighbors(TorchEstimator):
         return self
 
     @keeps_state_on_failure
-    @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None, ids=None):
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: Any, y: Any = None, ids: Any = None) -> Self:
         """Add codes to those stored.
 
         Parameters
@@ -265,7 +268,7 @@ class HammingNeighbors(TorchEstimator):
         return self
 
     @keeps_state_on_failure
-    def remove(self, ids):
+    def remove(self, ids: Any) -> Self:
         """Forget codes.
 
         An approximate index skips them from now on, and is built anew when a fifth of its codes are gone.
@@ -301,7 +304,7 @@ class HammingNeighbors(TorchEstimator):
             self._build()
         return self
 
-    def kneighbors(self, X=None, n_neighbors=None, return_distance=True):
+    def kneighbors(self, X: Any = None, n_neighbors: int | None = None, return_distance: bool = True) -> Any:
         """The nearest stored codes of each query, nearest first.
 
         Parameters
@@ -329,7 +332,9 @@ class HammingNeighbors(TorchEstimator):
         ids = container.wrap(self._ids_of(rows))
         return (container.wrap(distances), ids) if return_distance else ids
 
-    def radius_neighbors(self, X=None, radius=None, return_distance=True, sort_results=False):
+    def radius_neighbors(
+        self, X: Any = None, radius: float | None = None, return_distance: bool = True, sort_results: bool = False
+    ) -> Any:
         """All stored codes within a distance of each query.
 
         Parameters
@@ -354,7 +359,7 @@ class HammingNeighbors(TorchEstimator):
         ids = _ragged([container.wrap(self._ids_of(rows)) for _, rows in found], container)
         return (distances, ids) if return_distance else ids
 
-    def kneighbors_graph(self, X=None, n_neighbors=None, mode="connectivity"):
+    def kneighbors_graph(self, X: Any = None, n_neighbors: int | None = None, mode: str = "connectivity") -> csr_matrix:
         """The neighbours as a sparse matrix.
 
         Parameters
@@ -375,7 +380,9 @@ class HammingNeighbors(TorchEstimator):
         limits = np.arange(len(rows) + 1) * rows.shape[1]
         return self._graph(distances.ravel(), rows.ravel(), limits, mode)
 
-    def radius_neighbors_graph(self, X=None, radius=None, mode="connectivity", sort_results=False):
+    def radius_neighbors_graph(
+        self, X: Any = None, radius: float | None = None, mode: str = "connectivity", sort_results: bool = False
+    ) -> csr_matrix:
         """The codes within a distance as a sparse matrix.
 
         Parameters
@@ -396,7 +403,7 @@ class HammingNeighbors(TorchEstimator):
         limits = np.concatenate([[0], np.cumsum([len(rows) for _, rows in found])])
         return self._graph(*(np.concatenate(parts) for parts in zip(*found, strict=True)), limits, mode)
 
-    def estimate_recall(self, X, n_neighbors=None):
+    def estimate_recall(self, X: Any, n_neighbors: int | None = None) -> float:
         """Share of the true neighbours that `kneighbors` finds for queries of your own.
 
         Parameters
@@ -415,12 +422,12 @@ class HammingNeighbors(TorchEstimator):
         exact_distances, _ = self._exact(queries, k, itself)
         return float(recall_by_distance(distances, exact_distances).mean())
 
-    def save(self, path):
+    def save(self, path: str | os.PathLike) -> None:
         """Write the index to one file, which is replaced as a whole or not at all: see `sklinvariant.save`."""
         save(self, path)
 
     @classmethod
-    def load(cls, path, *, mmap_mode=None):
+    def load(cls, path: str | os.PathLike, *, mmap_mode: Literal["r"] | None = None) -> Self:
         """Read what `save` wrote: see `sklinvariant.load`.
 
         Parameters
@@ -440,20 +447,20 @@ class HammingNeighbors(TorchEstimator):
         return loaded
 
     @property
-    def codes_(self):
+    def codes_(self) -> np.ndarray:
         return self._stored("codes")
 
     @property
-    def ids_(self):
+    def ids_(self) -> np.ndarray:
         return np.arange(len(self.codes_)) if self._fitted("ids") is None else self._stored("ids")
 
     @property
-    def n_samples_fit_(self):
+    def n_samples_fit_(self) -> int:
         codes, removed = self._fitted("codes"), self._state["removed"]
         return len(codes) if removed is None else int((~removed).sum())
 
     @property
-    def effort_(self):
+    def effort_(self) -> int | None:
         kind = self._fitted("kind")
         given = getattr(self, _EFFORT[kind]) if kind != "exact" else None
         if given is None:
@@ -580,8 +587,8 @@ class HammingNeighbors(TorchEstimator):
     def _within(self, queries, radius, itself, sort):
         """Distances and rows of a query after another."""
         radius = self.radius if radius is None else radius
-        if not accepts(NonNegative, radius):
-            raise ValueError(f"radius must be a number of bits of at least 0, got {radius!r}")
+        if not accepts(Radius, radius):
+            raise ValueError(f"radius must be a number of bits of at least 0, or infinity, got {radius!r}")
         removed = self._state["removed"]
         with faiss_threads(self.n_jobs):
             limits, distances, rows = codes_within(queries, self.codes_, min(radius, 8 * queries.shape[1]))
@@ -655,14 +662,15 @@ class HammingNeighbors(TorchEstimator):
 
     def _find_effort(self):
         """Raise the effort until a sample of stored codes finds the share ``recall`` of its neighbours."""
-        state, live = self._state, self._live
+        state = self._state
+        live: Any = self._live
         codes, k = self.codes_, min(self.n_neighbors, self.n_samples_fit_ - 1)
         state["n_measured"] = len(state["codes"])
         rng = check_random_state(self.random_state)
         sample = codes[np.sort(rng.permutation(len(codes))[:_SAMPLE])]
         sample = sample ^ np.packbits(rng.random_sample((len(sample), 8 * sample.shape[1])) < _FLIPPED, axis=1)
         given = getattr(self, _EFFORT[state["kind"]])
-        exact_distances = exact_neighbors(sample, codes, k + 1)[0] if k > 0 else None
+        exact_distances: Any = exact_neighbors(sample, codes, k + 1)[0] if k > 0 else None
         for effort in live.efforts() if given is None else [given]:
             shares = np.ones(1)
             if k > 0:  # the first of k + 1 is the code that the sample was, as a rule

@@ -1,7 +1,7 @@
 """Pairs of samples that should look alike: views, neighbours, consecutive frames, crops."""
 
 from sklinvariant.pairs._crop_pairs import CropPairs, Pair
-from sklinvariant.pairs._frames import clip_ids, consecutive_mask, warn_of_shuffled
+from sklinvariant.pairs._frames import UNIT_SAMPLE, clip_ids, consecutive_mask, warn_of_shuffled
 from sklinvariant.pairs._sample_pairs import (
     MOST_STEPS,
     ClusterBatch,
@@ -19,6 +19,7 @@ from sklinvariant.pairs._sample_pairs import (
 
 __all__ = [
     "MOST_STEPS",
+    "UNIT_SAMPLE",
     "ClusterBatch",
     "CropPairs",
     "Pair",

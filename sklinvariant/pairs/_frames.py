@@ -8,7 +8,7 @@ import torch
 
 from sklinvariant.base import to_numpy
 
-_SAMPLE = 1024  # pairs that the unit is taken from
+UNIT_SAMPLE = 1024  # pairs that the unit is taken from
 
 
 _COMPARED = 512  # consecutive rows, at most, that are compared with random ones,

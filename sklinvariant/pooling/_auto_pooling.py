@@ -12,10 +12,10 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from sklearn.base import TransformerMixin, _fit_context
+from sklearn.base import TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 
-from sklinvariant._compat import FitReport, output_container, with_callbacks
+from sklinvariant._compat import FitReport, fit_context, output_container, with_callbacks
 from sklinvariant.base import (
     Array,
     ArrayKind,
@@ -193,7 +193,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         "total": Maybe(Array("n_features_in_", "n_features_in_")),
         "change": Maybe(Array("n_features_in_", "n_features_in_")),
         "first": Maybe(Array("n_features_in_", "n_features_in_")),
-        "last_frame": Maybe(Array("n_features_in_")),
+        "last_frame": Maybe(Array(None, "n_features_in_")),
     }
     n_components: Count = 64
     _: KW_ONLY
@@ -213,7 +213,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
 
     @keeps_state_on_failure
     @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None, groups=None):
         """Learn the pooling.
 
@@ -245,7 +245,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
 
     @keeps_state_on_failure
     @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None, groups=None):
         """Learn from more frames, starting from the components so far.
 
@@ -268,7 +268,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
 
     @keeps_state_on_failure
     @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit_moments(self, models):
         """Learn from the moments that fitted models hold, as if from all their frames together.
 

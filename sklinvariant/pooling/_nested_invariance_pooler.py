@@ -6,20 +6,19 @@ Morère et al. 2016, "Nested invariance pooling and RBM hashing for image instan
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import KW_ONLY
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
-from sklearn.base import TransformerMixin, _fit_context, clone
+from sklearn.base import TransformerMixin, clone
 from sklearn.exceptions import NotFittedError
-from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 from tqdm import tqdm
 
-from sklinvariant._compat import CallbackSupportMixin, reports_fit
+from sklinvariant._compat import CallbackSupportMixin, HasMethods, fit_context, reports_fit
 from sklinvariant.bags import DescriptorSets
 from sklinvariant.base import (
     ArrayKind,
@@ -46,11 +45,18 @@ from sklinvariant.ops import Moment, moment, unit_length
 from sklinvariant.pooling._regions import region_grid
 from sklinvariant.transforms import Compose, Rotation, Scale, Transform
 
+Stage = tuple[str, tuple[float, ...], bool]  # group, orders of its moments, whether the result is normalized
 _MOST_TO_FIT = 1000  # images that a backbone is fitted on
 _ON_MAPS = ("translation", "region")  # groups whose orbit lies in the feature map
 
 
-def nested_moments(stages, next_map, sizes, region_levels=None, printed=False):
+def nested_moments(
+    stages: Sequence[Stage],
+    next_map: Callable[[], torch.Tensor],
+    sizes: dict[str, int],
+    region_levels: int | None = None,
+    printed: bool = False,
+) -> torch.Tensor:
     """Equation 4 for a batch: the moments of each stage's group over what the stage inside it gives.
 
     ``stages`` are (group, orders, normalized), the innermost first; ``next_map()`` gives the feature maps
@@ -85,7 +91,7 @@ def nested_moments(stages, next_map, sizes, region_levels=None, printed=False):
     return unit_length(result) if normalized else result
 
 
-def orbit_moments(stages, orbits, printed=False):
+def orbit_moments(stages: Sequence[Stage], orbits: torch.Tensor, printed: bool = False) -> torch.Tensor:
     """The same of ready-made activations (n, m_1, …, m_g, d), the innermost group's axis first."""
     for _, orders, normalized in stages:
         orbits = torch.cat([moment(orbits, n, 1, printed) for n in orders], dim=-1)
@@ -93,7 +99,7 @@ def orbit_moments(stages, orbits, printed=False):
     return orbits
 
 
-def parse_stages(stages, known=None):
+def parse_stages(stages: Sequence[Any], known: Collection[str] | None = None) -> list[Stage]:
     """Stages as a list of (group, tuple of orders, normalized); ``known`` are the names that a group may have."""
     parsed = []
     for stage in stages:
@@ -253,9 +259,9 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, I
     verbose: Verbose = 0
 
     @keeps_state_on_failure
-    @_fit_context(prefer_skip_nested_validation=False)
+    @fit_context(prefer_skip_nested_validation=False)
     @reports_fit
-    def fit(self, X, y=None):
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Check the parameters, and fit the backbone where it is not.
 
         Parameters
@@ -301,7 +307,7 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, I
         self.n_features_out_ = width * math.prod(len(orders) for group, orders, _ in stages if group not in _ON_MAPS)
         return self
 
-    def transform(self, X):
+    def transform(self, X: Any) -> Any:
         """Pool the views of each image.
 
         Parameters
@@ -341,7 +347,7 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, I
             answer = torch.full((len(source), self.n_features_out_), torch.nan, dtype=torch.float32)
         return ArrayKind(X[0] if isinstance(X, (list, tuple)) else X).wrap(answer)
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Names of the features of an answer."""
         check_is_fitted(self)
         names = [f"{type(self).__name__.lower()}{i}" for i in range(self.n_features_out_)]
@@ -394,7 +400,7 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, I
 
     def _eyes(self, device):
         """The backbone as a function of views (n, c, h, w) that gives maps (n, rows, columns, d)."""
-        backbone = self.backbone_
+        backbone: Any = self.backbone_
         if hasattr(backbone, "feature_maps"):  # and takes views of any size without a check of each
             run = backbone.feature_maps(device)
             return lambda views: run(views.permute(0, 2, 3, 1))
@@ -410,8 +416,8 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, I
         params = view.orbit()[rows]  # the outermost group's change slowest
         maps = _views(scale_pixels(images).permute(0, 3, 1, 2).contiguous(), view, params, see, self.batch_size, bar)
         levels = self.region_levels if any(group == "region" for group, _, _ in stages) else None
-        sizes = dict(zip(names, sizes, strict=True))
-        pooled = nested_moments(stages, lambda: next(maps), sizes, levels, self.moments == "printed").flatten(1)
+        size_of = dict(zip(names, sizes, strict=True))
+        pooled = nested_moments(stages, lambda: next(maps), size_of, levels, self.moments == "printed").flatten(1)
         return unit_length(pooled) if self.normalize else pooled
 
     def _pool_orbits(self, orbits, stages):

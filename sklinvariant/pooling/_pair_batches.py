@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from sklinvariant.pairs._frames import _SAMPLE
+from sklinvariant.pairs import UNIT_SAMPLE
 from sklinvariant.pooling._pair_moments import pooling_errors
 
 
@@ -20,7 +20,7 @@ class FramePairBatches:
         self.batch_size, self.device, self.generator = batch_size, device, generator
         self.first = follows.nonzero().squeeze(1)
         self.unit = float(rows.max()) or 1.0  # first the largest value, so that squares are numbers
-        sample = self.take(self.first[torch.randperm(len(self), generator=generator)[:_SAMPLE]])
+        sample = self.take(self.first[torch.randperm(len(self), generator=generator)[:UNIT_SAMPLE]])
         size = math.sqrt(float(sample.square().sum(dtype=torch.float64)) / len(sample)) or 1.0
         self.unit *= size
         self.sample = sample / size

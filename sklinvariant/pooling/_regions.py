@@ -3,7 +3,7 @@
 import torch
 
 
-def region_grid(h, w, levels):
+def region_grid(h: int, w: int, levels: int) -> torch.Tensor:
     """(r, 4) first and last row, first and last column (half open) of the regions of a map of h × w cells.
 
     At level l = 1, 2, … squares have sides of 2 min(h, w) / (l + 1) cells; along the longer side as many stand as

@@ -7,14 +7,15 @@ several side by side).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import KW_ONLY
 from numbers import Real
-from typing import Annotated
+from typing import Annotated, Any, Self
 
 import torch
-from sklearn.base import TransformerMixin, _fit_context
+from sklearn.base import TransformerMixin
 
-from sklinvariant._compat import CallbackSupportMixin, reports_fit
+from sklinvariant._compat import CallbackSupportMixin, fit_context, reports_fit
 from sklinvariant.bags import DescriptorSets
 from sklinvariant.base import (
     ArrayKind,
@@ -36,7 +37,7 @@ from sklinvariant.base import (
 from sklinvariant.ops import CACHE_BYTES, DEVICE_BYTES, moment
 
 
-def cut(length, parts):
+def cut(length: int, parts: int) -> list[tuple[int, int]]:
     """(first, last), half open, of each part of a side: of equal lengths to within one, none of them empty.
 
     Where the side does not divide, neighbours share a cell, as in torch's adaptive pooling.
@@ -44,7 +45,7 @@ def cut(length, parts):
     return [(i * length // parts, -(-(i + 1) * length // parts)) for i in range(parts)]
 
 
-def pool_grids(maps, grids, order):
+def pool_grids(maps: torch.Tensor, grids: Sequence[tuple[int, int]], order: float) -> torch.Tensor:
     """(n, h, w, k) -> (n, Σ rows·columns · k): grid by grid, each row by row, the moments of k features.
 
     The moment of a region is that of its columns' moments, and a column's is the same in all regions of a row.
@@ -103,9 +104,9 @@ class SpatialPooling(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transf
     map_shape: list | tuple | None = None
 
     @keeps_state_on_failure
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     @reports_fit
-    def fit(self, X, y=None):
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Check the parameters against the maps; there is nothing to learn.
 
         Parameters
@@ -135,7 +136,7 @@ class SpatialPooling(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transf
         }
         return self
 
-    def transform(self, X):
+    def transform(self, X: Any) -> Any:
         """Pool feature maps.
 
         Parameters

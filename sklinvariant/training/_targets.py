@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from sklearn.utils import column_or_1d, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
-from sklearn.utils.validation import _check_sample_weight, check_array, check_consistent_length
+from sklearn.utils.validation import check_array, check_consistent_length
 
+from sklinvariant._compat import check_sample_weight
 from sklinvariant.base import to_numpy
 
 
@@ -121,7 +122,7 @@ def weigh(sample_weight, class_weight, task, codes, n_samples, dtype):
     weight = np.ones(n_samples)
     if sample_weight is not None:
         like = np.empty((n_samples, 1), dtype=np.float64)
-        sample_weight = _check_sample_weight(to_numpy(sample_weight), like, ensure_non_negative=True)
+        sample_weight = check_sample_weight(to_numpy(sample_weight), like, ensure_non_negative=True)
         if not (sample_weight > 0).any():
             raise ValueError("sample_weight must not be zero for all samples: nothing would be left to fit")
         weight = sample_weight.copy()

@@ -398,7 +398,7 @@ def test_a_failed_fit_leaves_the_estimator_as_it_was(two_classes, model):
         ({}, {"sample_weight": np.zeros(40)}, "non-zero|zero for all"),
         ({}, {"sample_weight": -np.ones(40)}, "[Nn]egative"),
         ({"class_weight": {0: 1.0}, "loss": "squared_error"}, {}, "class_weight"),
-        ({"init": np.eye(2)}, {}, "codebook must hold numbers"),
+        ({"init": np.eye(2)}, {}, "codewords given as codebook or init must be numbers of shape"),
         ({"n_codewords": 10_000}, {}, "fewer than the 10000 codewords"),
         ({"device": "nowhere"}, {}, "device='nowhere'"),
         ({"learning_rate": -1}, {}, "'learning_rate' parameter"),

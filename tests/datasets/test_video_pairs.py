@@ -276,7 +276,7 @@ def test_folders_of_pictures_in_natural_order(tmp_path):
     chosen = [tmp_path / "b" / f"{i}.png" for i in (5, 2, 7)]
     np.testing.assert_array_equal(frame_pairs(chosen)[0][:, 0], frames[[5, 2]])
     (tmp_path / "b" / "6.png").write_bytes(b"no picture")
-    with pytest.warns(UserWarning, match=r"6.png is no picture"):
+    with pytest.warns(UserWarning, match=r"6.png cannot be read as an image"):
         pairs, _ = frame_pairs([tmp_path / "b", frames[:3]])
     np.testing.assert_array_equal(pairs[:, 0], frames[[0, 1, 2, 3, 4, 7, 8, 9, 10, 0, 1]])
 

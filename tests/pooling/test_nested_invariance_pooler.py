@@ -285,7 +285,7 @@ def test_a_bad_file_is_named_and_loses_nothing(network, tmp_path):
         cv2.imwrite(name, np.full((9, 9, 3), 99, np.uint8))
     (tmp_path / "1.png").write_bytes(b"not a picture")
     pooler = NestedInvariancePooler(network, stages=[("translation", 2)], image_size=17, batch_size=2)
-    with pytest.raises(ValueError, match=r"image 1: .*1\.png is no picture"):
+    with pytest.raises(ValueError, match=r"image 1: .*1\.png cannot be read as an image"):
         pooler.fit([names[0]]).transform(names)
     pooler.set_params(on_error="nan")
     with pytest.warns(UserWarning, match=r"1 of 4 images were not read: image 1: .*1\.png"):

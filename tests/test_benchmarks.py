@@ -1,0 +1,231 @@
+"""Every benchmark runs with tiny sizes and writes its tables as JSON; the page agrees with the results."""
+
+import importlib
+import json
+import os
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "benchmarks"
+SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in ("measuring", "tables"))
+pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="the benchmarks are not part of the package")
+
+
+@pytest.fixture
+def script(monkeypatch, tmp_path):
+    """Call ``script(name, *words)`` to run a benchmark in this process; it gives {name of a table: result}."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    monkeypatch.chdir(tmp_path)
+    threads = torch.get_num_threads()
+
+    def run(name, *words):
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, words), "--json", "results"])
+        importlib.import_module(name).main()
+        results = [json.loads(path.read_text(encoding="utf-8")) for path in (tmp_path / "results").glob("*.json")]
+        return {result["name"]: result for result in results}
+
+    yield run
+    torch.set_num_threads(threads)
+
+
+def complete(results, *names):
+    """Whether there are the tables of these names, all of them with rows as wide as their header."""
+    assert set(results) == set(names)
+    for result in results.values():
+        assert result["rows"]
+        assert {len(row) for row in result["rows"]} == {len(result["columns"])}
+        assert result["machine"]["threads"] == torch.get_num_threads()
+        assert {"torch", "scikit-learn"} <= set(result["machine"]["versions"])
+        assert str(Path.cwd()) not in json.dumps(result)
+    return True
+
+
+def images(path, n, shape, n_classes=10):
+    """A file as MNIST and CIFAR-10 are usually packed, of random images."""
+    rng = np.random.RandomState(0)
+    arrays = {
+        f"{name}_{part}": value
+        for part in ("train", "test")
+        for name, value in (("x", rng.randint(256, size=(n, *shape)).astype(np.uint8)), ("y", np.arange(n) % n_classes))
+    }
+    np.savez(path, **arrays)
+    return path
+
+
+def weights(path):
+    from sklinvariant.networks import SqueezeNet11Features
+
+    torch.save(SqueezeNet11Features().state_dict(), path)
+    return path
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_every_script_is_run_here(name):
+    assert f'script("{name}"' in Path(__file__).read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it reads the memory of the process from /proc")
+def test_aggregation(script):
+    results = script("aggregation", "--quick")
+    assert complete(results, "aggregation_speed")
+    assert results["aggregation_speed"]["settings"] == {"quick": True, "device": "cpu"}
+
+
+@pytest.mark.slow
+def test_aggregation_cifar(script, tmp_path):
+    files = images(tmp_path / "cifar.npz", 30, (32, 32, 3)), weights(tmp_path / "weights.pt")
+    sizes = ("--seeds", 1, "--words", 4, "--train", 30, "--test", 20, "--epochs", 1)
+    assert complete(script("aggregation_cifar", *files, *sizes), "aggregation_cifar", "aggregation_cifar_epochs")
+
+
+def test_aggregation_quality(script, tmp_path):
+    path = images(tmp_path / "images.npz", 40, (28, 28))
+    sizes = ("--seeds", 1, "--train", 30, "--test", 10, "--methods", "BoW 16", "T1 16, not learned")
+    assert complete(script("aggregation_quality", path, *sizes), "aggregation_quality")
+
+
+def test_auto_pooling(script):
+    sizes = ("--frames", 800, "--features", 8, "--components", 3, "--seconds", 0.1, "--epochs", 1, "--repeats", 1)
+    results = script("auto_pooling", *sizes, "--growth", 1000, 2000)
+    assert complete(results, "auto_pooling_solvers", "auto_pooling_growth")
+
+
+@pytest.mark.slow
+def test_auto_pooling_quality(script):
+    """SKLINVARIANT_VIDEOS is a folder of videos, SKLINVARIANT_CIFAR10 CIFAR-10 as .npz."""
+    files = os.environ.get("SKLINVARIANT_VIDEOS"), os.environ.get("SKLINVARIANT_CIFAR10")
+    if not all(files):
+        pytest.skip("SKLINVARIANT_VIDEOS and SKLINVARIANT_CIFAR10 do not name the videos and the images")
+    results = script("auto_pooling_quality", *files, "--part", "invariance", "--seeds", 1, "--pairs", 500)
+    assert complete(results, "auto_pooling_invariance")
+
+
+@pytest.mark.slow
+def test_cluster(script):
+    results = script("cluster", "--images", 40, "--repeats", 1)
+    assert complete(results, "cluster_training", "cluster_loss", "cluster_layout")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore:.*:UserWarning")
+def test_cluster_quality(script, tmp_path):
+    path = images(tmp_path / "MNIST.npz", 60, (28, 28))
+    results = script("cluster_quality", "images", path, "--images", 60, "--epochs", 1, "--seeds", 1)
+    assert complete(results, "cluster_images_mnist")
+
+
+def test_convolutional_features(script):
+    results = script("convolutional_features", "--images", 4, "--size", 16, "--filters", 8, "--repeats", 1)
+    assert complete(results, "convolutional_features")
+
+
+@pytest.mark.slow
+def test_equivariant_autoencoder_quality(script, tmp_path):
+    rng = np.random.RandomState(0)
+    np.savez(tmp_path / "coil.npz", x=rng.randint(256, size=(96, 16, 16)).astype(np.uint8), y=np.arange(96) // 2 % 8)
+    results = script("equivariant_autoencoder_quality", "--coil", tmp_path / "coil.npz", "--seeds", 1, "--epochs", 1)
+    assert complete(results, "equivariant_coil")
+
+
+def test_group_convolutions(script):
+    assert complete(script("group_convolutions", "--repeats", 1), "group_convolutions")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it reads the memory of the process from /proc")
+def test_hamming(script):
+    pytest.importorskip("faiss")
+    results = script("hamming", "--quick", "--repeats", 1, "--large", "exact")
+    assert complete(results, "hamming_faiss", "hamming_indexes", "hamming_efforts")
+
+
+@pytest.mark.slow
+def test_hashing(script, tmp_path):
+    path = images(tmp_path / "images.npz", 300, (28, 28))
+    results = script("hashing", path, path, "--seeds", 1)
+    names = {"hashing_rbm", "hashing_quality", "hashing_faiss"}
+    assert complete(results, *(names & {*results, "hashing_rbm", "hashing_quality"}))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it reads the memory of the process from the resource module")
+def test_pooling(script):
+    sizes = ("--images", 1, "--size", 48, "--rotations", 2, "--scales", 2, "--repeats", 1)
+    assert complete(script("pooling", *sizes), "pooling")
+
+
+def test_retrieval_quality(script, tmp_path):
+    cv2 = pytest.importorskip("cv2")
+    picture = cv2.imencode(".png", np.random.RandomState(0).randint(256, size=(32, 32, 3)).astype(np.uint8))[1]
+    with zipfile.ZipFile(tmp_path / "multiview_groups.zip", "w") as archive:
+        rows = [f"{i}.png,source,{i % 2}" for i in range(4)]
+        archive.writestr("labels.csv", "\n".join(["path,source,group", *rows]))
+        for i in range(4):
+            archive.writestr(f"{i}.png", picture.tobytes())
+    with zipfile.ZipFile(tmp_path / "bsds500_256.zip", "w") as archive:
+        for i in range(4):
+            archive.writestr(f"images/{i}.jpg", picture.tobytes())
+    words = (tmp_path, weights(tmp_path / "weights.pt"), "--part", "distractors", "--distractors", 4)
+    assert complete(script("retrieval_quality", *words), "retrieval_distractors")
+
+
+def test_segmentation_loss(script):
+    assert complete(script("segmentation_loss", "--quick"), "segmentation_loss")
+
+
+def test_segmentation_quality(script, tmp_path):
+    cv2 = pytest.importorskip("cv2")
+    rng = np.random.RandomState(0)
+    for split in ("train", "test"):
+        for folder, high, shape in ((split, 256, (24, 32, 3)), (f"{split}annot", 6, (24, 32))):
+            (tmp_path / "camvid" / folder).mkdir(parents=True)
+            for i in range(5):
+                file = tmp_path / "camvid" / folder / f"{i}.png"
+                cv2.imwrite(str(file), rng.randint(high, size=shape).astype(np.uint8))
+    sizes = ("--seeds", 1, "--train", 3, "--test", 5, "--height", 24, "--epochs", 1, "--textures")
+    assert complete(script("segmentation_quality", tmp_path / "camvid", *sizes), "segmentation_quality")
+
+
+def test_training(script):
+    assert complete(script("training", "--rows", 512, "--epochs", 1), "training")
+
+
+def test_transforms(script):
+    pytest.importorskip("skimage")
+    assert complete(script("transforms", "--size", 16, "--batch", 8, "--repeats", 1), "transforms")
+
+
+def test_the_page_agrees_with_the_results(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    tables = importlib.import_module("tables")
+    text = tables.PAGE.read_text(encoding="utf-8")
+    names = tables.names(text)
+    assert sorted(names) == sorted(path.stem for path in tables.RESULTS.glob("*.json"))
+    assert text.count("<!-- table: ") == text.count("<!-- end -->") == len(names)
+    new = tables.with_tables(text)
+    assert new == text, "run `python benchmarks/tables.py`"
+    assert tables.with_tables(new) == new
+
+
+def test_every_table_of_the_page_has_a_result(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    tables = importlib.import_module("tables")
+    text = tables.TABLE.sub("", tables.PAGE.read_text(encoding="utf-8"))
+    assert not [line for line in text.splitlines() if line.startswith("|")]
+
+
+def test_a_changed_result_changes_its_table(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    tables, measuring = importlib.import_module("tables"), importlib.import_module("measuring")
+    measuring.write(tmp_path, {"name": "one", "columns": ["a", "b"], "rows": [["1", ""], ["2", "3"]]})
+    page = "before\n\n<!-- table: one -->\n| old |\n|---|\n<!-- end -->\n\nafter\n"
+    new = "before\n\n<!-- table: one -->\n| a | b |\n|---|---|\n| 1 | |\n| 2 | 3 |\n<!-- end -->\n\nafter\n"
+    assert tables.with_tables(page, tmp_path) == new
+    assert tables.with_tables(new, tmp_path) == new
