@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import KW_ONLY
+from dataclasses import KW_ONLY, dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ import torch
 from sklearn.base import TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 
-from sklinvariant._compat import CallbackSupportMixin, FitReport, fit_context, output_container, with_callbacks
+from sklinvariant._compat import FitReport, fit_context, output_container, with_callbacks
 from sklinvariant.base import (
     Array,
     ArrayKind,
@@ -25,11 +25,9 @@ from sklinvariant.base import (
     NonNegative,
     OnDevice,
     Positive,
-    RandomState,
     RowFeaturesOutMixin,
     ShareBelowOne,
     TorchEstimator,
-    Verbose,
     Whole,
     as_numbers,
     as_tensor,
@@ -52,7 +50,7 @@ from sklinvariant.pooling._pair_batches import FramePairBatches
 from sklinvariant.pooling._pair_moments import pair_moments, pooling_ray
 from sklinvariant.pooling._pooling_descent import PoolingObjective, best_multiple, descend
 from sklinvariant.pooling._pooling_loss import PoolingLoss, ProjectedSGD, pair_curvature
-from sklinvariant.training import train
+from sklinvariant.training import TrainedEstimator
 
 _MOMENT_BYTES = 4 << 30  # what "auto" lets the moments take
 _MOMENT_MATRICES = 6  # of (d, d) float64 that lie in memory at once
@@ -67,8 +65,17 @@ class _Frames(NamedTuple):
     kept: dict
 
 
+@dataclass
+class _Descent:
+    """What "sgd" learns from: frames, batches of their pairs, and the components (k, d) to start from."""
+
+    frames: _Frames
+    batches: FramePairBatches
+    start: torch.Tensor
+
+
 @declared
-class AutoPooling(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, TorchEstimator):
+class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMixin, TorchEstimator):
     """Pools features that turn into each other from frame to frame: a soft clustering learned from video.
 
     The pooled representation is ``z = P y`` of non-negative features y, with a non-negative matrix P that minimises
@@ -92,9 +99,13 @@ class AutoPooling(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transform
     max_iter : int
         Most iterations of "moment".
     tol : float
-        "moment" stops when the norm of the projected gradient is this part of that at a random start.
+        "moment" stops when the norm of the projected gradient is this part of that at a random start; for "sgd" see
+        ``n_iter_no_change``.
+    n_iter_no_change : int or None
+        "sgd" stops when an epoch's loss, over the mean energy of a pair, has not fallen by ``tol`` for so many epochs;
+        None never.
     learning_rate : float
-        Step of "sgd", over an estimate of the largest curvature of J; it falls to 0 along half a cosine.
+        Step of "sgd" at the start, over an estimate of the largest curvature of J.
     momentum : float
         What a step of "sgd" keeps of the one before.
     batch_size : int
@@ -105,6 +116,13 @@ class AutoPooling(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transform
         Frames at a time in passes over the data; None chooses. Bounds the memory, does not change the result.
     warm_start : bool
         Let `fit` start from the components learned before.
+    checkpoint : str, path or None
+        A file that `fit` writes after each epoch of "sgd", and from which the same fit of the same frames goes on where
+        it was interrupted, to the same model. It is gone when the fit is done. Where it cannot be written (a full
+        disk), or another fit writes it too, the fit goes on with a warning. "moment" writes none.
+    callbacks : list of skorch callbacks or None
+        Called during the epochs of "sgd"; they can monitor ``train_loss``. Those that cannot work are refused.
+        Callbacks of scikit-learn, which "moment" calls too, are set by ``set_callbacks``.
     random_state : int, RandomState or None
         Seeds the start, and the order of batches.
     verbose : int
@@ -122,10 +140,11 @@ class AutoPooling(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transform
     invariance_error_ : float
         J₁, without λ.
     history_ : list of dict
-        Iteration, objective and seconds since the last of each iteration ("sgd": epoch, with its batches' mean) of the
-        last call of `fit` or `partial_fit`. Iteration 0 of "moment" is its start.
+        Epoch, loss and seconds of each epoch of "sgd"; the loss is the mean of J over its batches. With "moment" an
+        epoch is an iteration of the last call of `fit` or `partial_fit`, the loss is J, and epoch 0 is the start. The
+        same numbers stand under iteration and objective.
     n_iter_ : int
-        Iterations, or epochs, of that call.
+        Epochs made, or iterations of the last call.
 
     See Also
     --------
@@ -133,6 +152,8 @@ class AutoPooling(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transform
 
     Notes
     -----
+    There is no ``optimizer``: "sgd" takes projected steps, which keep the components non-negative.
+
     J sees the data through S = E[yyᵀ + y′y′ᵀ] and S_Δ = E[(y−y′)(y−y′)ᵀ] alone: ``J = ½ (tr S − tr(P L Pᵀ) +
     tr(P S Pᵀ P Pᵀ))`` with ``L = 2S − λ S_Δ``. They are sums over pairs, which is why `partial_fit` and `fit_moments`
     are exact. The default λ = 2 makes L = 2 E[yy′ᵀ + y′yᵀ]: what is gained by keeping a direction is then its
@@ -181,14 +202,12 @@ class AutoPooling(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transform
     cross_reconstruction: bool = False
     max_iter: Count = 2000
     tol: NonNegative = 1e-4
+    n_iter_no_change: Count | None = None  # type: ignore[assignment]  # None: "sgd" does not stop early
     learning_rate: Positive = 1.0
     momentum: ShareBelowOne = 0.97
     batch_size: Count = 128
     max_epochs: Count = 20
     chunk_size: Count | None = None
-    warm_start: bool = False
-    random_state: RandomState = None
-    verbose: Verbose = 0
 
     components_ = FittedState("(n_components, n_features) P of the paper, never negative")
 
@@ -394,7 +413,7 @@ class AutoPooling(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transform
         if by_moments:
             self._learn_by_moments(X, frames, start, going_on, whole=not partial)
         else:
-            self._learn_by_batches(X, frames, start, partial)
+            self._train(X, partial=partial, frames=frames, start=start)
         return self._warn("invariance" if by_moments else "learning_rate or invariance")
 
     def _components_to_go_on_from(self, n_features, going_on):
@@ -425,6 +444,11 @@ class AutoPooling(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transform
         return "moment" if 8 * _MOMENT_MATRICES * n_features**2 <= _MOMENT_BYTES else "sgd"
 
     def _learn_by_moments(self, X, frames, start, going_on, whole):
+        if self.callbacks:
+            raise ValueError(
+                'callbacks are called in the epochs of solver="sgd", and "moment" has none. Set solver="sgd", or give '
+                "scikit-learn's callbacks to set_callbacks"
+            )
         rows, largest = frames.rows, float(frames.rows.max())
         moments = pair_moments(
             rows,
@@ -463,56 +487,67 @@ class AutoPooling(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transform
             whole=whole,
         )
 
-    def _learn_by_batches(self, X, frames, start, partial):
-        rows, device, cross = frames.rows, resolve_device(self.device, X), self.cross_reconstruction
-        generator = torch_generator(self.random_state)
+    def _data(self, X, y, generator, *, reset, frames, start):
+        rows, device = frames.rows, resolve_device(self.device, X)
         fresh = self._random_start(generator, rows.shape[1]).to(device, rows.dtype)
         batches = FramePairBatches(rows, frames.follows, batch_size=self.batch_size, device=device, generator=generator)
         _check_reach((1 + self.invariance) * batches.unit * batches.unit, float(rows.max()), self.invariance)
-        fresh = best_multiple(fresh, *pooling_ray(*batches.sample.unbind(1), fresh, cross))
-        start = fresh if start is None else _revive(as_tensor(start).to(fresh), fresh)
+        fresh = best_multiple(fresh, *pooling_ray(*batches.sample.unbind(1), fresh, self.cross_reconstruction))
+        return _Descent(frames, batches, fresh if start is None else _revive(as_tensor(start).to(fresh), fresh))
 
-        def attributes(module, history):
-            components = module.components.detach()
-            errors = batches.errors(components, cross, self.chunk_size or _CHUNK_ROWS)
-            return self._attributes(components, errors, history, frames.kept)
+    def _identity(self, data):
+        return {"samples": [data.frames.rows], "pairs": [data.frames.follows]}
 
-        max_epochs = 1 if partial else self.max_epochs
-        loss = PoolingLoss(start, self.invariance, cross)
+    def _module(self, data, generator):
+        return PoolingLoss(data.start, self.invariance, self.cross_reconstruction)
 
-        def finish(history):
-            history = [
-                {"iteration": row["epoch"], "objective": row["loss"] * batches.unit**2, "seconds": row["seconds"]}
-                for row in history
-            ]
-            self._keep(attributes(loss, history))
+    def _restored(self, data, generator):
+        return self._module(data, generator)
 
-        train(
-            loss,
-            batches,
-            name=type(self).__name__,
-            max_epochs=max_epochs,
-            optimizer=lambda parameters, lr: ProjectedSGD(parameters, lr=lr, momentum=self.momentum),
-            learning_rate=self.learning_rate / (pair_curvature(batches.sample, self.invariance) or 1.0),
-            learning_rate_decay=None if partial else "cosine",
-            tol=None,
-            n_iter_no_change=max_epochs,
-            report=FitReport(self, X, None, None, max_epochs),
-            fitted_attributes=lambda module: attributes(module, []),
-            finish=finish,
-            verbose=self.verbose,
-        )
+    def _batches(self, data, generator):
+        return data.batches
 
-    def _attributes(self, components, errors, history, state):
-        """All that a fit sets."""
+    def _make_optimizer(self, parameters, lr):
+        return ProjectedSGD(parameters, lr=lr, momentum=self.momentum)
+
+    def _first_learning_rate(self, data):
+        return self.learning_rate / (pair_curvature(data.batches.sample, self.invariance) or 1.0)
+
+    def _patience(self):
+        return (None, 1) if self.n_iter_no_change is None else super()._patience()
+
+    def _export(self, module, data):
+        return {"components": module.components.detach().cpu().numpy().copy(), **data.frames.kept}
+
+    def _results(self, module, data):
+        components, chunk_size = module.components.detach(), self.chunk_size or _CHUNK_ROWS
+        return self._errors(data.batches.errors(components, self.cross_reconstruction, chunk_size))
+
+    def _row(self, row, data):
+        """With the loss in units of J, not of the batches."""
+        row = row | {"loss": row["loss"] * data.batches.unit**2}
+        return row | {"iteration": row["epoch"], "objective": row["loss"]}
+
+    def _earlier(self):
+        """Epochs of earlier fits; iterations of "moment", the first of which is number 0, do not count."""
+        history = super()._earlier()
+        return history if history and history[0].get("epoch") else []
+
+    def _errors(self, errors):
         invariance_error, reconstruction_error = map(float, errors)
         return {
-            "_state": {"components": components.cpu().numpy().copy(), **state},
             "invariance_error_": invariance_error,
             "reconstruction_error_": reconstruction_error,
             "objective_": self.invariance * invariance_error + reconstruction_error,
+        }
+
+    def _attributes(self, components, errors, history, state):
+        """All that a fit by moments sets."""
+        return {
+            "_state": {"components": components.cpu().numpy().copy(), **state},
+            **self._errors(errors),
             "history_": list(history),
-            "n_iter_": history[-1]["iteration"] if history else 0,
+            "n_iter_": history[-1]["epoch"] if history else 0,
         }
 
     def _random_start(self, generator, n_features):

@@ -18,7 +18,7 @@ def follow(iterates, *, name, max_iter, tol, reference, report, attributes, fini
     at once where the data are not the ``whole``, so that a part counts once when it is given again.
     """
     here, before = next(iterates), time.perf_counter()
-    last = here, [{"iteration": 0, "objective": here.objective, "seconds": 0.0}]  # in one piece, for interruptions
+    last = here, [_row(0, here.objective, 0.0)]  # in one piece, for interruptions
 
     def keep():
         iteration = len(last[1]) - 1 if whole else 0
@@ -41,7 +41,7 @@ def follow(iterates, *, name, max_iter, tol, reference, report, attributes, fini
                 here = next(iterates, None)
                 if here is not None:
                     now = time.perf_counter()
-                    row = {"iteration": len(last[1]), "objective": here.objective, "seconds": now - before}
+                    row = _row(len(last[1]), here.objective, now - before)
                     last, before = (here, [*last[1], row]), now
                     bar.set_postfix(objective=f"{here.objective:.4g}", refresh=False)
                     bar.update()
@@ -49,3 +49,8 @@ def follow(iterates, *, name, max_iter, tol, reference, report, attributes, fini
                     break
         finish(*last)
         report.end(dict)  # the estimator is fitted as it is: no attribute has to be set
+
+
+def _row(number, objective, seconds):
+    """Of the history: an iteration is an epoch, and the objective its loss."""
+    return {"epoch": number, "loss": objective, "seconds": seconds, "iteration": number, "objective": objective}

@@ -2,7 +2,7 @@
 
 from sklinvariant.training._batches import BagBatches, Batch, RowBatches
 from sklinvariant.training._checkpoint import Checkpoint
-from sklinvariant.training._loop import OPTIMIZERS, StopTraining, set_fitted, train
+from sklinvariant.training._loop import OPTIMIZERS, StopTraining, train
 from sklinvariant.training._targets import (
     Targets,
     Task,
@@ -33,7 +33,6 @@ __all__ = [
     "encode_targets",
     "prepare_targets",
     "read_targets",
-    "set_fitted",
     "task_of_classes",
     "train",
     "weigh",

@@ -265,11 +265,3 @@ def _history(net, n_epochs):
         {"epoch": row["epoch"], "loss": float(row["train_loss"]), "seconds": float(row["dur"])}
         for row in net.history[:n_epochs]
     ]
-
-
-def set_fitted(estimator, attributes, history, earlier=()):
-    """Set what a fit has learned; the rows of its ``history`` go on from those of ``earlier`` fits."""
-    for attribute, value in attributes.items():
-        setattr(estimator, attribute, value)
-    estimator.history_ = [*earlier, *(row | {"epoch": row["epoch"] + len(earlier)} for row in history)]
-    estimator.n_iter_ = len(estimator.history_)

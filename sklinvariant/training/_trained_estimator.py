@@ -22,7 +22,7 @@ from sklinvariant.base import (
     torch_generator,
 )
 from sklinvariant.training._checkpoint import Checkpoint
-from sklinvariant.training._loop import OPTIMIZERS, set_fitted, train
+from sklinvariant.training._loop import OPTIMIZERS, train
 
 
 @declared
@@ -155,6 +155,18 @@ class TrainedEstimator(CallbackSupportMixin, Training):
     def _decay(self):
         return self.learning_rate_decay
 
+    def _patience(self):
+        """``tol`` and ``n_iter_no_change``."""
+        return self.tol, self.n_iter_no_change
+
+    def _earlier(self):
+        """The history of earlier fits, which goes on."""
+        return self.history_
+
+    def _row(self, row, data):
+        """A row of the history, whose loss is that of the module."""
+        return row
+
     # What they all do
 
     def _goes_on(self):
@@ -169,7 +181,8 @@ class TrainedEstimator(CallbackSupportMixin, Training):
         reset = not hasattr(self, "_state") if partial else not self._goes_on()
         generator = torch_generator(self.random_state)
         data = self._data(X, y, generator, reset=reset, **given)
-        before, checkpoint, written = 0 if reset else self.n_iter_, None, None
+        earlier = [] if reset else self._earlier()
+        before, checkpoint, written = len(earlier), None, None
         if self.checkpoint is not None and not partial:
             checkpoint = Checkpoint(self.checkpoint, self, self._identity(data), before=before)
             written = checkpoint.read()
@@ -179,7 +192,8 @@ class TrainedEstimator(CallbackSupportMixin, Training):
         if reset and written is None:
             self._pretrain(module, data)
         max_epochs = 1 if partial else self.max_epochs
-        fit = _Fit(self, X, data, module, earlier=self.history_[:before] if before else [])
+        tol, n_iter_no_change = self._patience()
+        fit = _Fit(self, X, data, module, earlier=earlier[:before])
         train(
             module,
             self._batches(data, generator),
@@ -190,8 +204,8 @@ class TrainedEstimator(CallbackSupportMixin, Training):
             learning_rates=self._learning_rates(),
             # a stream of parts has no last epoch that the step could fall to 0 at
             learning_rate_decay=None if partial else self._decay(),
-            tol=self.tol,
-            n_iter_no_change=self.n_iter_no_change,
+            tol=tol,
+            n_iter_no_change=n_iter_no_change,
             report=FitReport(self, X, y, getattr(data, "sample_weight", None), max_epochs),
             fitted_attributes=fit.attributes,
             finish=fit.finish,
@@ -216,7 +230,11 @@ class _Fit:
 
     def finish(self, history):
         self.estimator._finish(self.module, self.data, len(history))
-        set_fitted(self.estimator, self.attributes(self.module), history, self.earlier)
+        for name, value in self.attributes(self.module).items():
+            setattr(self.estimator, name, value)
+        rows = (row | {"epoch": row["epoch"] + len(self.earlier)} for row in history)
+        self.estimator.history_ = [*self.earlier, *(self.estimator._row(row, self.data) for row in rows)]
+        self.estimator.n_iter_ = len(self.estimator.history_)
 
 
 __all__ = ["TrainedEstimator", "Training", "WithOptimizer"]
