@@ -285,7 +285,7 @@ def test_a_bad_file_is_named_and_loses_nothing(network, tmp_path):
         cv2.imwrite(name, np.full((9, 9, 3), 99, np.uint8))
     (tmp_path / "1.png").write_bytes(b"not a picture")
     pooler = NestedInvariancePooler(network, stages=[("translation", 2)], image_size=17, batch_size=2)
-    with pytest.raises(ValueError, match=r"image 1: .*1\.png is no picture"):
+    with pytest.raises(ValueError, match="image 1:"):
         pooler.fit([names[0]]).transform(names)
     pooler.set_params(on_error="nan")
     with pytest.warns(UserWarning, match=r"1 of 4 images were not read: image 1: .*1\.png"):
@@ -344,15 +344,15 @@ def test_saved_and_pickled(network, images, orbits, tmp_path):
     [
         ({"stages": [("rotation", 0.5)]}, "at least 1"),
         ({"stages": [("rotation", np.nan)]}, "at least 1"),
-        ({"stages": [("rotation",)]}, "each of stages must be"),
-        ({"stages": ["rotation"]}, "each of stages must be"),
-        ({"stages": [("rotation", 1, "l1")]}, "each of stages must be"),
-        ({"stages": [(["rotation"], 1)]}, "each of stages must be"),
-        ({"stages": [("turn", 1)]}, "no group 'turn'"),
+        ({"stages": [("rotation",)]}, "stages contains"),
+        ({"stages": ["rotation"]}, "stages contains"),
+        ({"stages": [("rotation", 1, "l1")]}, "stages contains"),
+        ({"stages": [(["rotation"], 1)]}, "stages contains"),
+        ({"stages": [("turn", 1)]}, "stages contains the group 'turn'"),
         ({"stages": [("rotation", 1), ("rotation", 2)]}, "once"),
         ({"stages": [("region", 1)]}, '"translation" before it'),
-        ({"transforms": {"translation": Flip()}}, "transforms must name"),
-        ({"transforms": {"rotation": 36}}, "transforms must name"),
+        ({"transforms": {"translation": Flip()}}, "transforms contains"),
+        ({"transforms": {"rotation": 36}}, "transforms contains"),
         ({"moments": "median"}, "moments"),
         ({"batch_size": 0}, "batch_size"),
         ({"backbone": 3}, "backbone"),
@@ -395,8 +395,8 @@ def test_bad_orbit_shapes(orbits, orbit_shape):
 @pytest.mark.parametrize(
     ("X", "message"),
     [
-        (np.zeros((2, 3, 4)), "an axis for each of 3 stages"),
-        (np.zeros((2, 3, 0, 5, 7)), "none of them empty"),
+        (np.zeros((2, 3, 4)), r"X has shape \(2, 3, 4\)"),
+        (np.zeros((2, 3, 0, 5, 7)), "with a non-empty axis"),
         (np.full((2, 4, 3, 5, 7), np.inf), "infinity"),
         (np.zeros((2, 4, 3, 5, 6)), "features"),
     ],
