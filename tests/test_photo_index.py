@@ -201,10 +201,10 @@ def test_unsuitable_folders(photos, tmp_path, capsys):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter.txt").write_text("dear")
     assert main(["index", str(photos), "--out", str(tmp_path / "full")]) == 2
-    assert "holds other files" in capsys.readouterr().err
+    assert "contains other files" in capsys.readouterr().err
     for out in (photos, tmp_path):  # neither the folder of photographs nor its parent
         assert main(["index", str(photos), "--out", str(out)]) == 2
-        assert "holds other files" in capsys.readouterr().err
+        assert "contains other files" in capsys.readouterr().err
     (tmp_path / "bare").mkdir()
     assert main(["index", str(tmp_path / "bare"), "--out", str(tmp_path / "o")]) == 2
     assert "holds no pictures" in capsys.readouterr().err
@@ -221,7 +221,7 @@ def test_files_of_other_programs_are_kept(photos, tmp_path, capsys, name, conten
     (tmp_path / "o").mkdir()
     (tmp_path / "o" / name).write_text(content)
     assert main(["index", str(photos), "--out", str(tmp_path / "o"), *_QUICK]) == 2
-    assert "o holds other files" in capsys.readouterr().err
+    assert "o contains other files" in capsys.readouterr().err
     assert [(file.name, file.read_text()) for file in (tmp_path / "o").iterdir()] == [(name, content)]
     assert main(["query", str(tmp_path / "o"), str(photos / "00.png")]) == 2
     assert "no finished index" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What the aggregation estimators share: bags in, one vector a bag out."""
+"""The base of the aggregation estimators, which encode each bag as one vector."""
 
 from __future__ import annotations
 
@@ -28,14 +28,16 @@ from sklinvariant.ops import compute_dtype
 
 @declared
 class Aggregator(OnDevice, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BagEstimator):
-    """A transformer of bags of descriptors to vectors; a subclass says how in ``_encode``.
+    """Base of transformers from bags of descriptors to vectors. A subclass implements ``_encode``.
 
     Parameters
     ----------
     descriptor_dim : int or None
-        Cuts flat rows ``(n, m * d)`` into m descriptors of this many features; None takes a row for one descriptor.
+        Number of features d of a descriptor, by which flat rows ``(n, m * d)`` are split into m descriptors. None
+        treats each row as one descriptor.
     chunk_size : int or None
-        Descriptors at a time; None fits the chunk to the cache. Bounds the memory, does not change the result.
+        Number of descriptors processed at a time, which bounds the memory but does not change the result. None chooses
+        a chunk that fits into the cache.
     random_state : int, RandomState or None
         Seeds everything random in `fit`. Pass an int to get the same model each time.
     """
@@ -62,7 +64,7 @@ class Aggregator(OnDevice, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin
         Returns
         -------
         array of shape (n, n_features_out)
-            In the kind of array, on the device and in the precision of X. An empty bag gives zeros.
+            Encoded bags, with the array type, device and precision of X. An empty bag gives zeros.
         """
         check_fitted(self, "transform", X)
         bags, container = self._check_bags(X, reset=False)
@@ -78,7 +80,7 @@ class Aggregator(OnDevice, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin
         raise NotImplementedError
 
     def _keep(self, sample, container, **state):
-        """Set the fitted state: numpy arrays and plain values."""
+        """Set the fitted state, which consists of numpy arrays and plain values."""
         self._state = {
             **state,
             "shift": sample.units.shift,

@@ -1,4 +1,4 @@
-"""Bag of Words: the histogram of the codewords of a bag's descriptors, hard (Csurka et al. 2004) or soft."""
+"""Bag of Words: the histogram of a bag's descriptors over codewords, hard (Csurka et al. 2004) or soft."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ from sklinvariant.ops import count_codewords, nearest_codewords
 
 @declared
 class CodebookAggregator(Aggregator):
-    """Base of BagOfWords and VLAD: the codebook and how descriptors are assigned to it.
+    """Base of BagOfWords and VLAD: learns the codebook and assigns descriptors to it.
 
     Parameters
     ----------
     n_codewords : int
-        Size of the codebook, and of the representation.
+        Number of codewords. More give a longer representation.
     assignment : {"hard", "soft"}
-        One codeword a descriptor, or a share for each.
+        "hard" assigns each descriptor to its nearest codeword, "soft" to all codewords with weights.
     gamma : "scale" or float
-        Sharpness of the soft assignment, in 1 / squared units of the descriptors. "scale" sets it from the
-        distances of the data: 2 over the mean of the second nearest less the nearest squared distance.
+        Sharpness of the soft assignment, in 1 / squared units of the descriptors. "scale" is 2 over the mean
+        difference between the squared distances of a descriptor to its second nearest and nearest codewords.
     codebook : array of shape (k, d), clusterer, mixture or None
-        Codewords to use, or an estimator that has ``cluster_centers_`` or ``means_`` (fitted, or to be fitted).
-        None runs k-means from random descriptors.
+        Codewords to use, or an estimator with ``cluster_centers_`` or ``means_``, which is fitted unless it already is.
+        None runs k-means, initialised with random descriptors.
     max_iter : int
-        Most iterations of k-means.
+        Maximum number of iterations of k-means.
     tol : float
-        k-means stops when the codewords move less than this times the variance of the descriptors.
+        k-means stops when the codewords move by less than this value times the variance of the descriptors.
     subsample : int or None
-        Most descriptors that the codebook is learned from; None takes all.
+        Maximum number of descriptors from which the codebook is learned; None uses all.
     """
 
     _layout = {
@@ -87,8 +87,8 @@ class CodebookAggregator(Aggregator):
         Raises
         ------
         ValueError
-            Where a bag is not of numbers, holds NaN or infinity (the bag is named), where all are empty, or where
-            there are fewer descriptors than codewords.
+            If a bag is not numeric or contains NaN or infinity (the message names the bag), if all bags are empty, or
+            if there are fewer descriptors than codewords.
         """
         bags, container = self._check_bags(X, reset=True)
         generator = torch_generator(self.random_state)
@@ -110,7 +110,7 @@ class CodebookAggregator(Aggregator):
 
 @declared
 class BagOfWords(CodebookAggregator):
-    """Bag of Words: how often each codeword of a k-means codebook occurs in a bag.
+    """Bag of Words: the frequency of each codeword of a k-means codebook in a bag.
 
     ``R_k = (1/m) Σ_n [k = argmin_j ‖f_n - C_j‖]``, or with ``assignment="soft"`` the mean of
     ``exp(-γ ‖f_n - C_k‖²) / Σ_j exp(-γ ‖f_n - C_j‖²)`` (eq. 2 and 3 of [1]_).
@@ -120,9 +120,9 @@ class BagOfWords(CodebookAggregator):
     codebook_ : ndarray of shape (n_codewords, d)
         The codewords.
     gamma_ : float
-        The γ that is used when the assignment is soft.
+        The γ of the soft assignment.
     n_iter_ : int
-        Iterations of k-means.
+        Number of iterations of k-means.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Codebooks, mixtures and γ from the descriptors of the training bags: where every aggregation starts."""
+"""Codebooks, mixtures and γ, learned from the descriptors of the training bags."""
 
 import warnings
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ _GAMMA_SAMPLE = 10_000
 
 
 class Sample(NamedTuple):
-    """A bounded sample of descriptors in their own units, with weights; and the units."""
+    """A sample of standardised descriptors with weights, and the units of the standardisation."""
 
     values: torch.Tensor  # (M, d), (x - shift) / scale
     weights: torch.Tensor  # (M,)
@@ -34,23 +34,24 @@ class Sample(NamedTuple):
 
     @property
     def dtype(self) -> np.dtype:
-        """That of the values, as numpy's."""
+        """The dtype of the values in numpy."""
         return torch.empty(0, dtype=self.values.dtype).numpy().dtype
 
     def outward(self, x: torch.Tensor) -> np.ndarray:
-        """Own units -> data units, as numpy in the dtype of the sample."""
+        """Convert from standardised to data units, as a numpy array in the dtype of the sample."""
         parts = x.detach().cpu().split(DOUBLE_ROWS)
         shift, scale = self.units
         return np.concatenate([(part.double().numpy() * scale + shift).astype(self.dtype) for part in parts])
 
     def inward(self, x: Any) -> torch.Tensor:
+        """Convert from data to standardised units, as a tensor."""
         return torch.as_tensor((np.asarray(x, dtype=np.float64) - self.units.shift) / self.units.scale).to(self.values)
 
 
 def draw_sample(
     bags: DescriptorSets, subsample: int | None, generator: torch.Generator, device: Device, sample_weight: Any = None
 ) -> Sample:
-    """At most ``subsample`` descriptors of the bags (all when None), on the device, centred and scaled."""
+    """At most ``subsample`` descriptors of the bags (None: all), on the device, centred and scaled."""
     total = len(bags.values)
     rows = None
     if subsample is not None and total > subsample:
@@ -71,10 +72,10 @@ def draw_sample(
 
 
 def measure_units(values: torch.Tensor, weights: torch.Tensor) -> Units:
-    """Weighted mean of the descriptors and root mean square of what is left, in double precision.
+    """Weighted mean and root mean square deviation of the descriptors, in double precision.
 
-    Where nothing is left but rounding, the size of the descriptors takes its place, or 1. Raises ValueError where
-    the squares of what is left cannot be held.
+    If the deviation is only rounding error, the scale is the largest absolute value of the descriptors, or 1. Raises a
+    ValueError if the squared deviation overflows.
     """
     parts = list(zip(values.split(DOUBLE_ROWS), weights.double().split(DOUBLE_ROWS), strict=True))
     mass = sum(w.sum() for _, w in parts)
@@ -82,21 +83,24 @@ def measure_units(values: torch.Tensor, weights: torch.Tensor) -> Units:
     low, high = (extreme.double() for extreme in torch.aminmax(values, dim=0))
     size = float(torch.maximum(high, -low).max())
     largest = float(torch.maximum(high - shift, shift - low).max())
-    spread = float((high - low).max())  # exact, unlike the mean: 0 for what is constant
+    spread = float((high - low).max())  # exact, unlike the mean: 0 for constant features
     if spread <= 4 * torch.finfo(values.dtype).eps * size:
         scale = size or 1.0
-    else:  # in parts of the largest, whose square could overflow
+    else:  # relative to the largest deviation, whose square could overflow
         squares = sum(w @ torch.sub(x.double(), shift).div_(largest).square_().mean(1) for x, w in parts)
         scale = largest * float((squares / mass).sqrt())
     if not 1e-151 < scale < 1e151:
-        raise ValueError(f"the descriptors spread by {scale:.1g}, whose square is beyond float64; rescale them")
+        raise ValueError(
+            f"the descriptors have a standard deviation of {scale:.1g}, but its square must fit into float64. Rescale "
+            "the descriptors."
+        )
     return Units(shift.cpu().numpy(), scale)
 
 
 def learn_codebook(
     sample: Sample, source: Any, k: int, *, max_iter: int, tol: float, generator: torch.Generator, n_samples: int
 ) -> tuple[np.ndarray, int]:
-    """Codebook (k, d) in data units, and iterations: k-means, or ``source`` (an array, clusterer or mixture)."""
+    """The codebook (k, d) in data units, from k-means or ``source`` (array, clusterer, mixture), and the iterations."""
     if source is None or (isinstance(source, str) and source in ("kmeans", "random")):
         _check_enough(len(sample.values), k, n_samples)
         if isinstance(source, str) and source == "random":
@@ -116,7 +120,7 @@ def learn_codebook(
 def learn_mixture(
     sample: Sample, source: Any, k: int, *, max_iter: int, tol: float, generator: torch.Generator, n_samples: int
 ) -> tuple[Mixture, int]:
-    """A diagonal Mixture of numpy arrays in data units, and iterations: EM, or a fitted or unfitted mixture."""
+    """A diagonal Mixture of numpy arrays in data units, from EM or ``source`` (a mixture), and the iterations."""
     if source is None:
         _check_enough(len(sample.values), k, n_samples)
         mixture, n_iter, _ = fit_mixture(
@@ -127,9 +131,10 @@ def learn_mixture(
     covariance_type = getattr(source, "covariance_type", "diag")
     if not hasattr(source, "means_") or covariance_type != "diag":
         raise ValueError(
-            "mixture must be a mixture model with diagonal covariances, such as "
-            f"GaussianMixture(covariance_type='diag'); got {type(source).__name__}"
+            f"mixture is a {type(source).__name__}"
             + (f" with covariance_type={covariance_type!r}" if hasattr(source, "means_") else "")
+            + ", but a mixture model with diagonal covariances is required. Pass, for instance, "
+            "GaussianMixture(covariance_type='diag')."
         )
     means: Any = _check_codebook(source.means_, sample)
     weights: Any = np.asarray(source.weights_)
@@ -138,7 +143,7 @@ def learn_mixture(
 
 
 def mixture_around(sample: Sample, codebook: np.ndarray) -> Mixture:
-    """A diagonal Mixture of numpy arrays in data units: what the sample has around each codeword (k, d)."""
+    """A diagonal Mixture of numpy arrays in data units, fitted to the descriptors nearest to each codeword (k, d)."""
     return _mixture_outward(hard_mixture(sample.values, sample.weights, sample.inward(codebook)), sample)
 
 
@@ -149,11 +154,12 @@ def _mixture_outward(mixture, sample):
 
 
 def scale_gamma(sample: Sample, codebook: Any, covariances: np.ndarray | None = None) -> float:
-    """γ = 2 / mean(d₂² - d₁²), d₁ and d₂ the distances of a descriptor to its two nearest codewords.
+    """γ = 2 / mean(d₂² - d₁²), where d₁ and d₂ are the distances of a descriptor to its two nearest codewords.
 
-    The second nearest then weighs e⁻² of the nearest, on average, whatever the size of the data or the codebook.
-    Best of a sweep on patches of Fashion-MNIST for 16 and 64 codewords, where half and twice cost about 1 point.
-    ``covariances`` (k, d) make them Mahalanobis distances.
+    On average, the second nearest codeword then has e⁻² times the weight of the nearest, whatever the scale of the data
+    or the size of the codebook. This was the best value in a sweep on patches of Fashion-MNIST with 16 and 64
+    codewords, where half and twice the value lost about 1 point. With ``covariances`` (k, d), distances are Mahalanobis
+    distances.
     """
     step = -(-len(sample.values) // _GAMMA_SAMPLE)
     values, weights = sample.values[::step], sample.weights[::step]
@@ -162,7 +168,7 @@ def scale_gamma(sample: Sample, codebook: Any, covariances: np.ndarray | None = 
     distances = values.square() @ precision.T - 2 * values @ (precision * words).T
     distances += (precision * words.square()).sum(1)
     nearest = distances.amin(1, keepdim=True)
-    # codewords that coincide with the nearest say nothing about how far the next one is
+    # codewords that coincide with the nearest do not count as the second nearest
     noise = 1e-6 * (1 + nearest.abs())
     gaps = torch.where(distances - nearest > noise, distances - nearest, torch.inf).amin(1)
     known = torch.isfinite(gaps)
@@ -173,13 +179,13 @@ def scale_gamma(sample: Sample, codebook: Any, covariances: np.ndarray | None = 
 def _check_enough(n_descriptors, k, n_samples):
     if n_descriptors < k:
         raise ValueError(
-            f"n_samples={n_samples} hold {n_descriptors} descriptors, fewer than the {k} codewords asked for: give "
-            "more descriptors (raise subsample, if it is set), or lower n_codewords or n_components"
+            f"n_samples={n_samples} bags contain {n_descriptors} descriptors, but at least {k} are required, one for "
+            "each codeword. Pass more descriptors (raise subsample if it is set), or lower n_codewords or n_components."
         )
 
 
 def _fitted(source, sample):
-    """A clusterer or mixture, fitted: as it came, or a clone fitted to the sample."""
+    """The clusterer or mixture if it is fitted, else a clone fitted to the sample."""
     if not hasattr(source, "fit") or _is_fitted(source):
         return source
     return clone(source).fit(sample.outward(sample.values))
@@ -200,7 +206,10 @@ def _centres(source, name):
         if hasattr(source, attribute):
             return getattr(source, attribute)
     if hasattr(source, "fit"):
-        raise ValueError(f"{name}={type(source).__name__} has no cluster_centers_ or means_ to use as codewords")
+        raise ValueError(
+            f"{name}={type(source).__name__} has no codewords, but cluster_centers_ or means_ is required. Pass a "
+            "clusterer or mixture that has them."
+        )
     return source
 
 
@@ -211,8 +220,9 @@ def _check_codebook(codebook, sample):
     d = sample.values.shape[1]
     if codebook.ndim != 2 or codebook.shape[1] != d or len(codebook) == 0 or codebook.dtype.kind not in "fiu":
         raise ValueError(
-            f"codewords given as codebook or init must be numbers of shape (n_codewords, {d}), got {codebook.shape}"
+            f"codebook or init has shape {codebook.shape}, but numbers of shape (n_codewords, {d}) are required. Pass "
+            "codewords in the units of the descriptors."
         )
     if not np.isfinite(codebook).all():
-        raise ValueError("codebook or init contains NaN or infinity")
+        raise ValueError("codebook or init contains NaN or infinity, but must be finite. Remove these codewords.")
     return codebook.astype(sample.dtype)

@@ -1,4 +1,4 @@
-"""Fisher vectors: how a bag would move the means and deviations of a Gaussian mixture (Perronnin et al. 2010)."""
+"""Fisher vectors: the gradient of a Gaussian mixture's log-likelihood for a bag (Perronnin et al. 2010)."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ class FisherVector(Aggregator):
     """Fisher vector: the mean gradient of a diagonal Gaussian mixture's log-likelihood at a bag's descriptors.
 
     With posteriors q and z = (f - μ_k) / σ_k, for each component
-    ``u_k = 1 / (m √w_k) Σ q_nk z_nk`` and ``v_k = 1 / (m √(2 w_k)) Σ q_nk (z_nk² - 1)``, all u before all v, the
-    convention of VLFeat. `skimage.feature.fisher_vector` puts the mixing weights first (``weight_terms=True`` here)
-    and gives v with the opposite sign.
+    ``u_k = 1 / (m √w_k) Σ q_nk z_nk`` and ``v_k = 1 / (m √(2 w_k)) Σ q_nk (z_nk² - 1)``; all u come before all v, as in
+    VLFeat. `skimage.feature.fisher_vector` puts the mixing weights first (``weight_terms=True`` here) and returns v
+    with the opposite sign.
 
     Parameters
     ----------
     n_components : int
-        Gaussians of the mixture; the representation has ``2 * n_components * d`` features.
+        Number of Gaussians; the representation has ``2 * n_components * d`` features.
     improved : bool
-        Signed square root, then L2 normalisation: the "improved" Fisher vector.
+        Apply signed square roots and L2 normalisation (the "improved" Fisher vector).
     weight_terms : bool
-        Put the ``n_components`` derivatives to the mixing weights before the others.
+        Prepend the ``n_components`` derivatives with respect to the mixing weights.
     mixture : mixture estimator or None
-        A diagonal mixture to use, fitted or to be fitted, such as ``GaussianMixture(covariance_type="diag")``.
-        None runs expectation-maximisation from k-means.
+        A diagonal mixture to use, which is fitted unless it already is, such as
+        ``GaussianMixture(covariance_type="diag")``. None runs expectation-maximisation, initialised with k-means.
     max_iter : int
-        Most iterations of expectation-maximisation.
+        Maximum number of iterations of expectation-maximisation.
     tol : float
-        It stops when the mean log-likelihood of a descriptor rises by less.
+        Expectation-maximisation stops when the mean log-likelihood of a descriptor improves by less than this value.
     subsample : int or None
-        Most descriptors that the mixture is learned from; None takes all.
+        Maximum number of descriptors from which the mixture is learned; None uses all.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class FisherVector(Aggregator):
     covariances_ : ndarray of shape (n_components, d)
         Their diagonal covariances.
     n_iter_ : int
-        Iterations of expectation-maximisation.
+        Number of iterations of expectation-maximisation.
 
     References
     ----------
@@ -102,8 +102,8 @@ class FisherVector(Aggregator):
         Raises
         ------
         ValueError
-            Where a bag is not of numbers, holds NaN or infinity (the bag is named), where all are empty, or where
-            there are fewer descriptors than components.
+            If a bag is not numeric or contains NaN or infinity (the message names the bag), if all bags are empty, or
+            if there are fewer descriptors than components.
         """
         bags, container = self._check_bags(X, reset=True)
         generator = torch_generator(self.random_state)

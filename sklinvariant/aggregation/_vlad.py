@@ -16,25 +16,25 @@ from sklinvariant.ops import count_codewords, nearest_codewords, sum_by_codeword
 
 @declared
 class VLAD(CodebookAggregator):
-    """Vector of locally aggregated descriptors: where a bag's descriptors lie around each codeword.
+    """Vector of locally aggregated descriptors: the mean residual of a bag's descriptors for each codeword.
 
-    ``R_k = (1/m) Σ_n a_nk (f_n - C_k)``, a_nk being 1 for the nearest codeword (the original) or the soft share
-    of `BagOfWords` (eq. 9 of [2]_ with Σ = 1); flattened to ``n_codewords * d`` and normalised.
+    ``R_k = (1/m) Σ_n a_nk (f_n - C_k)``, where a_nk is 1 for the nearest codeword and else 0 (the original), or the
+    soft assignment of `BagOfWords` (eq. 9 of [2]_ with Σ = 1); flattened to ``n_codewords * d`` and normalised.
 
     Parameters
     ----------
     normalization : {"l2", "power", "intra"} or None
-        "l2" divides by the norm; "power" takes signed square roots first; "intra" normalises the residual of each
-        codeword first (Arandjelović & Zisserman 2013). None gives the mean residuals in data units.
+        "l2" divides by the norm; "power" takes signed square roots before; "intra" normalises the residual of each
+        codeword before (Arandjelović & Zisserman 2013). None returns the mean residuals in data units.
 
     Attributes
     ----------
     codebook_ : ndarray of shape (n_codewords, d)
         The codewords.
     gamma_ : float
-        The γ that is used when the assignment is soft.
+        The γ of the soft assignment.
     n_iter_ : int
-        Iterations of k-means.
+        Number of iterations of k-means.
 
     References
     ----------
@@ -55,7 +55,7 @@ class VLAD(CodebookAggregator):
     normalization: Literal["l2", "power", "intra"] | None = "power"
 
     def _encode(self, bags, dtype, device):
-        # soft and hard share the encoder's units, so that residuals have a size near 1
+        # both assignments use the encoder's units, so that residuals are of the order of 1
         encoder = SoftVLAD(
             self.codebook_,
             None,

@@ -1,18 +1,18 @@
-"""An index of a folder of photographs: made in steps that survive an interruption, asked for the same object again.
+"""An index of a folder of photographs, built in steps that survive an interruption, to find images of the same object.
 
 The folder of an index holds
 
 ``settings.json``
-    Written first: what was asked for.
+    The settings, written first.
 ``weights.safetensors``
-    The network, or the features that were learned instead of one.
+    The network, or the features learned instead.
 ``features-*.npz``
-    The features of 64 photographs each. Each file names its photographs and what made it (a hash of settings and
-    weights), so features of other settings are never taken for those of this index.
+    The features of 64 photographs each. Each file names its photographs and a hash of settings and weights, so that
+    features of other settings are never used for this index.
 ``hasher.safetensors``, ``index.safetensors``, ``names.json``
-    The index itself. ``names.json`` is written last: an index is whole where it is.
+    The index itself. ``names.json`` is written last: if it exists, the index is complete.
 ``index.lock``
-    Names the process that writes to the folder; empty where there is none.
+    Names the process that writes to the folder, or is empty.
 """
 
 from __future__ import annotations
@@ -70,11 +70,11 @@ def make_index(
     follow_links: bool = False,
     show: bool = True,
 ) -> tuple[int, list[tuple[str, str]]]:
-    """Index all pictures below a folder; the number of photographs indexed, and the (file, reason) of those skipped.
+    """Index all images below a folder. Returns the number of indexed photographs, and (file, reason) of skipped ones.
 
-    ``out`` is a folder: settings, weights, features in chunks, and at the end the index. Whatever chunks are there
-    from an interrupted run with the same settings are used; a photograph that changed since is read again, and so is
-    one that could not be read. One process at a time can write to the folder.
+    Settings, weights, chunks of features and finally the index are written to the folder ``out``. Chunks of an
+    interrupted run with the same settings are reused. Photographs that changed since, or that could not be read, are
+    read again. Only one process at a time can write to the folder.
     """
     from sklinvariant import save
     from sklinvariant.neighbors import HammingNeighbors
@@ -82,7 +82,7 @@ def make_index(
     photos, out = Path(photos).resolve(), Path(out)
     files = list_images(photos, but=out, follow_links=follow_links)
     if not files:
-        raise ValueError(f"{photos} holds no pictures")
+        raise ValueError(f"{photos} contains no images. Pass a folder that contains some.")
     settings = {
         "photos": str(photos),
         "n_bits": n_bits,
@@ -101,12 +101,14 @@ def make_index(
         pooler = make_pooler(out, settings)
         features, kept, skipped = _features(out, photos, files, pooler, maker, show)
         if len(kept) < 2:
-            raise ValueError(f"{len(kept)} of {len(files)} pictures in {photos} can be read; an index needs 2")
+            raise ValueError(
+                f"{len(kept)} of {len(files)} images in {photos} can be read, but an index requires 2. Add images."
+            )
         hasher = _make_hasher(n_bits, features.shape[1], len(kept), seed).fit(features)
         save(hasher, out / "hasher.safetensors")
         save(HammingNeighbors(packed=True).fit(hasher.transform(features)), out / "index.safetensors")
         if read_settings(out) != settings or _maker(out, settings) != maker:
-            raise ValueError(f"another program has changed {out} meanwhile; run the command again")
+            raise ValueError(f"another program changed {out} during the run. Run the command again.")
         _write_json(out / "names.json", {"maker": maker, "n_bits": n_bits, "photos": kept})
     return len(kept), skipped
 
@@ -241,7 +243,7 @@ def _check_folder(out):
     of_an_index = read_settings(out) is not None
     if not of_an_index and not all(_HALF_WRITTEN.fullmatch(path.name) or path.name == _LOCK for path in out.iterdir()):
         reason = f" ({_SETTINGS} is not that of an index)" if (out / _SETTINGS).exists() else ""
-        raise ValueError(f"{out} holds other files{reason}; give a new or empty folder")
+        raise ValueError(f"{out} contains other files{reason}. Pass a new or empty folder.")
 
 
 def _start(out, settings, files, weights):

@@ -1,4 +1,4 @@
-"""Pictures of a folder, and networks that see them: pretrained, or learned from the pictures themselves."""
+"""The images of a folder, and backbones for them: pretrained, or learned from the images themselves."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import numpy as np
 if TYPE_CHECKING:
     from sklinvariant.feature_extraction import BackbonePatches, ConvolutionalFeatures
 
-_MOST_TO_LEARN = 500  # pictures that features are learned from
-_N_WORDS = 128  # features that are learned
+_MOST_TO_LEARN = 500  # largest number of images from which features are learned
+_N_WORDS = 128  # number of learned features
 
 
 def list_images(folder: Path, but: Path | None = None, *, follow_links: bool = False) -> list[tuple[str, list[int]]]:
-    """(file below the folder, [bytes, time of change]) of all pictures, sorted; without those in the folder ``but``.
+    """Sorted list of (relative file name, [bytes, modification time]) of all images that are not in the folder ``but``.
 
-    Links to folders, and links to files outside of this one, are followed only on request.
+    Links to folders, and links to files outside the folder, are followed only with ``follow_links``.
     """
     from sklinvariant.images import IMAGE_SUFFIXES
 
@@ -80,7 +80,7 @@ def _warn(error):
 
 
 def learn_backbone(files: Sequence[str], image_size: int, seed: int) -> ConvolutionalFeatures:
-    """Features learned from some of the pictures, where there are no pretrained weights."""
+    """Features learned from some of the images, used without pretrained weights."""
     import torch
 
     from sklinvariant.aggregation import BagOfWords
@@ -89,13 +89,15 @@ def learn_backbone(files: Sequence[str], image_size: int, seed: int) -> Convolut
 
     chosen = np.random.RandomState(seed).permutation(len(files))[:_MOST_TO_LEARN]
     stream = ImageStream.of([files[i] for i in chosen], image_size, "mean", on_error="nan")
-    pictures = [images for _, images in stream.batches(50)]
-    if not pictures:
-        raise ValueError(f"none of {len(stream)} pictures can be read: {stream.failed[0][1]}")
+    batches = [images for _, images in stream.batches(50)]
+    if not batches:
+        raise ValueError(
+            f"none of {len(stream)} images can be read, but at least one is required: {stream.failed[0][1]}"
+        )
     features = ConvolutionalFeatures(
         BagOfWords(_N_WORDS), stride=3, pool=3, contrast_eps=0.1, whitening_eps=0.01, random_state=seed
     )
-    return features.fit(torch.cat(pictures))
+    return features.fit(torch.cat(batches))
 
 
 def squeezenet(weights: str | os.PathLike) -> BackbonePatches:

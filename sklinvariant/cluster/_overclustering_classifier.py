@@ -1,7 +1,7 @@
-"""A classifier out of any clusterer and few labels: section 4.1 of Ji, Henriques, Vedaldi (2019).
+"""A classifier from any clusterer and a few labels (section 4.1 of Ji, Henriques, Vedaldi 2019).
 
-Semi-supervised overclustering: k clusters, more than the c classes, are learned without labels; labels only tell what
-each cluster stands for.
+Semi-supervised overclustering: k clusters, more than the c classes, are learned without labels. Labels are only used to
+assign a class to each cluster.
 """
 
 from __future__ import annotations
@@ -34,48 +34,48 @@ from sklinvariant.base import (
 )
 from sklinvariant.cluster._partly_labelled import PartlyLabelledClassifier
 
-_ROWS = 1 << 13  # of which probabilities or features are held
+_ROWS = 1 << 13  # samples processed at a time
 
 
 @declared
 class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, TorchEstimator):
-    r"""Clusters without labels, then classes by what few labels say of each cluster.
+    r"""Learn clusters without labels, then assign classes to them from a few labels.
 
-    Labels are counted in each cluster, which gives :math:`P(y \mid c)`, and
+    The labels in each cluster are counted, which gives :math:`P(y \mid c)`, and
 
     .. math:: P(y \mid x) = \sum_c P(y \mid c)\, P(c \mid x)
 
-    where P(c | x) is the clusterer's ``predict_proba``, or all on the cluster of its ``predict`` where it has none. The
-    class predicted is the most likely: for clusters without doubt, the paper's many-to-one map from clusters to
-    classes, which takes the class that is most frequent in the cluster.
+    where P(c | x) is the clusterer's ``predict_proba``, or 1 for the cluster of ``predict`` if the clusterer has no
+    ``predict_proba``. The most likely class is predicted. For hard clusters this is the paper's many-to-one map, which
+    assigns to each cluster its most frequent class.
 
     Parameters
     ----------
     clusterer : estimator with ``fit`` and ``predict``
-        A clone of it is fitted to all rows, without labels, with about 2 to 10 times as many clusters as classes: more
-        are purer, but need more labels. Its parameters are ``clusterer__…``. One that is fitted already is taken as it
-        is inside a `sklearn.frozen.FrozenEstimator`.
+        A clone is fitted to all samples without labels. Choose about 2 to 10 times as many clusters as classes: more
+        clusters are purer, but need more labels. Set its parameters with ``clusterer__…``. To use a fitted clusterer,
+        wrap it in a `sklearn.frozen.FrozenEstimator`.
     unlabeled_clusters : {"nearest", "prior"}
-        What a cluster stands for in which there is no label. "nearest": what the nearest cluster does that has some, by
-        the distance of the means of their rows, in the clusterer's own features where it has ``transform``. "prior":
-        the class that is most frequent among all labels. A cluster without any row at all has the prior.
+        Class probabilities of clusters without labels. "nearest" takes those of the nearest cluster with labels; the
+        distance is that of the cluster means, in the features of the clusterer's ``transform`` if it has one. "prior"
+        takes the class frequencies of all labels. Clusters without samples always take the prior.
     unlabeled_value : label or None
-        The rows of y that have no label. None where all rows have one, and -1 is a class.
+        Value of y that marks unlabelled samples. Set None if all samples are labelled and -1 is a class.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        In order, without ``unlabeled_value``.
+        Sorted class labels, without ``unlabeled_value``.
     clusterer_ : estimator
         The fitted clusterer.
     clusters_ : ndarray of shape (n_clusters,)
-        What the clusterer calls its clusters: those of the rows seen, or all where it has ``predict_proba``.
+        The clusterer's cluster labels: those that occur in X, or all if it has ``predict_proba``.
     cluster_counts_ : ndarray of shape (n_clusters, n_classes)
-        Labels in each cluster.
+        Number of labels of each class in each cluster.
     cluster_proba_ : ndarray of shape (n_clusters, n_classes)
         P(y | c).
     cluster_classes_ : ndarray of shape (n_clusters,)
-        The class that each cluster stands for.
+        The class assigned to each cluster.
     class_prior_ : ndarray of shape (n_classes,)
         Share of each class in the labels.
 
@@ -119,7 +119,7 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
     unlabeled_clusters: Literal["nearest", "prior"] = "nearest"
     unlabeled_value: Any = -1
     classes_ = FittedState("Class labels.")
-    clusters_ = FittedState("What the clusterer calls its clusters.")
+    clusters_ = FittedState("The clusterer's cluster labels.")
     cluster_counts_ = FittedState("Labels in each cluster.")
     cluster_proba_ = FittedState("P(y | c).")
     class_prior_ = FittedState("Share of each class in the labels.")
@@ -127,16 +127,17 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
     @keeps_state_on_failure
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Any, y: Any, **params: Any) -> Self:
-        """Fit the clusterer to all rows, and count the labels in each cluster.
+        """Fit the clusterer to all samples, and count the labels in each cluster.
 
         Parameters
         ----------
-        X : whatever the clusterer takes, of n samples
+        X : n samples as the clusterer accepts them
+            Samples.
         y : array-like of shape (n,)
-            Labels, ``unlabeled_value`` where there is none. Words beside -1 must come as dtype object, as in
-            `sklearn.semi_supervised`: an array of words would turn -1 into a word.
+            Labels, or ``unlabeled_value`` for unlabelled samples. String labels together with -1 must have dtype
+            object, as in `sklearn.semi_supervised`, because an array of strings would convert -1 to a string.
         **params : dict
-            Metadata for ``fit`` of the clusterer, which must have requested it, where metadata routing is enabled.
+            Metadata for the clusterer's ``fit``, which must have requested it. Requires metadata routing.
 
         Returns
         -------
@@ -145,7 +146,7 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
         Raises
         ------
         ValueError
-            Where no row has a label.
+            If no sample is labelled.
         """
         raise_for_params(params, self, "fit")
         refuse_none(self, X, "samples to cluster")
@@ -154,8 +155,8 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
         classes, codes = np.unique(labels, return_inverse=True)
         if len(classes) == 1 and not labelled.all():
             warnings.warn(
-                f"all labels are {classes.tolist()[0]!r}, and rows of {self.unlabeled_value!r} count as unlabelled; if "
-                "that is a class, set unlabeled_value=None",
+                f"all labels are {classes.tolist()[0]!r}, and samples with label {self.unlabeled_value!r} count as "
+                "unlabelled. If this label is a class, set unlabeled_value=None.",
                 UserWarning,
                 stacklevel=2,
             )
@@ -184,51 +185,55 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
 
         Parameters
         ----------
-        X : whatever the clusterer takes, of n samples
+        X : n samples as the clusterer accepts them
+            Samples.
 
         Returns
         -------
         ndarray of shape (n,)
+            Predicted classes.
         """
         proba = self._proba(X)
         labels = self.classes_[proba.argmax(1)]
         return ArrayKind(X).wrap(labels) if labels.dtype.kind in "biuf" else labels
 
     def predict_proba(self, X: Any) -> Any:
-        """Predict the probability of each class: the share of the labels in a sample's cluster, or clusters.
+        """Predict class probabilities: the share of each class among the labels of a sample's cluster or clusters.
 
         Parameters
         ----------
-        X : whatever the clusterer takes, of n samples
+        X : n samples as the clusterer accepts them
+            Samples.
 
         Returns
         -------
         ndarray of shape (n, n_classes)
-            In the order of ``classes_``.
+            Probabilities, in the order of ``classes_``.
         """
         return ArrayKind(X).wrap(self._proba(X))
 
     @property
     def cluster_classes_(self) -> np.ndarray:
-        """The class that each cluster stands for."""
+        """The class assigned to each cluster."""
         return self.classes_[self.cluster_proba_.argmax(1)]
 
     @property
     def n_features_in_(self) -> int:
-        """Number of features, as the clusterer saw them."""
+        """Number of features seen by the clusterer during fit."""
         return self._of_clusterer("n_features_in_")
 
     @property
     def feature_names_in_(self) -> np.ndarray:
-        """Names of the features, as the clusterer saw them."""
+        """Names of the features seen by the clusterer during fit."""
         return self._of_clusterer("feature_names_in_")
 
     def get_metadata_routing(self) -> MetadataRouter:
-        """Where metadata goes: what is given to ``fit``, to the clusterer's.
+        """Get the metadata routing: metadata passed to ``fit`` is routed to the clusterer's ``fit``.
 
         Returns
         -------
         MetadataRouter
+            The routing.
         """
         return MetadataRouter(owner=self).add(
             clusterer=self.clusterer, method_mapping=MethodMapping().add(caller="fit", callee="fit")
@@ -248,7 +253,7 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
         return getattr(self.clusterer_, name)
 
     def _clusters_of_rows(self, X, n):
-        """What clusters there are, and the place among them of each row's."""
+        """The cluster labels, and the index of each sample's cluster."""
         if not hasattr(self.clusterer_, "predict_proba"):
             return np.unique(as_numpy(to_numpy(self.clusterer_.predict(X))), return_inverse=True)
         best = [
@@ -258,7 +263,7 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
         return np.arange(best[0][1]), np.concatenate([places for places, _ in best])
 
     def _nearest_known(self, X, members, known):
-        """Clusters that have rows but no label, and for each the nearest that has some."""
+        """Clusters with samples but no labels, and for each the nearest cluster with labels."""
         sums: Any = 0
         sizes = np.bincount(members, minlength=len(known))
         for part, rows in _parts_of_rows(X, len(members)):
@@ -266,7 +271,7 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
             n, places = len(members[rows]), members[rows]
             sums = sums + csr_matrix((np.ones(n), (places, np.arange(n))), shape=(len(known), n)) @ features
         means = (sums.toarray() if issparse(sums) else sums) / np.maximum(sizes, 1)[:, None]
-        means /= np.abs(means).max() or 1  # whose squares could leave the range of floats
+        means /= np.abs(means).max() or 1  # so that squares do not overflow
         lonely, labelled = np.flatnonzero(~known & (sizes > 0)), np.flatnonzero(known)
         if not len(lonely):
             return lonely, lonely
@@ -276,20 +281,20 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
         check_is_fitted(self)
         refuse_none(self, X, "samples to predict")
         if isinstance(X, np.ndarray) and X.dtype in (np.float32, np.float64):
-            # KMeans, for one, breaks on rows of another precision than it was fitted in
+            # some clusterers, such as KMeans, fail if the precision differs from that in fit
             X = X.astype(np.float32 if self._state["is_single"] else np.float64, copy=False)
         if hasattr(self.clusterer_, "predict_proba"):
             of_clusters = as_numpy(to_numpy(self.clusterer_.predict_proba(X)))
             proba = of_clusters.astype(np.float64) @ self.cluster_proba_
-            return proba / proba.sum(1, keepdims=True)  # of float32, sums are 1 but for rounding
+            return proba / proba.sum(1, keepdims=True)  # in float32, sums differ from 1 by rounding
         names = as_numpy(to_numpy(self.clusterer_.predict(X)))
         places = np.minimum(np.searchsorted(self.clusters_, names), len(self.clusters_) - 1)
-        is_new = self.clusters_[places] != names  # a cluster in which no row of fit was
+        is_new = self.clusters_[places] != names  # clusters without samples in fit
         return np.where(is_new[:, None], self.class_prior_, self.cluster_proba_[places])
 
 
 def _parts_of_rows(X, n):
-    """Some samples at a time, and which they are."""
+    """Blocks of samples and their indices."""
     if n <= _ROWS:
         yield X, slice(0, n)
         return
@@ -298,7 +303,7 @@ def _parts_of_rows(X, n):
 
 
 def _as_rows(features):
-    """Features, or samples of any shape, as rows of numbers; sparse ones stay so."""
+    """Features, or samples of any shape, as numeric rows; sparse matrices stay sparse."""
     if issparse(features):
         return features.tocsr()
     try:
@@ -306,6 +311,6 @@ def _as_rows(features):
         return features.reshape(len(features), -1).astype(np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            'unlabeled_clusters="nearest" takes means of rows of numbers, which neither X nor what the clusterer '
-            f'makes of it is; use unlabeled_clusters="prior" ({error})'
+            'unlabeled_clusters="nearest" requires numeric features, but neither X nor the clusterer\'s transform of X '
+            f'is numeric. Set unlabeled_clusters="prior" ({error}).'
         ) from error

@@ -1,4 +1,4 @@
-"""Classifiers of rows of which few have a label: which rows these are, and the score on them."""
+"""Classifiers of partly labelled samples: selection of the labelled samples, and the score on them."""
 
 from numbers import Number
 from typing import Any
@@ -13,20 +13,26 @@ from sklinvariant.base import Computing, as_numpy, to_numpy
 
 
 class PartlyLabelledClassifier(Computing, ClassifierMixin):
-    """Mixin of a classifier with ``predict`` and a parameter ``unlabeled_value``, the mark of rows without a label."""
+    """Mixin of classifiers with ``predict`` and a parameter ``unlabeled_value``, which marks unlabelled samples."""
+
+    unlabeled_value: Any
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Accuracy on the rows that have a label: those of ``unlabeled_value`` do not count.
+        """Accuracy on the labelled samples. Samples with the label ``unlabeled_value`` are ignored.
 
         Parameters
         ----------
-        X : n samples as `fit` takes them
+        X : n samples as in `fit`
+            Samples.
         y : array-like of shape (n,)
+            Labels.
         sample_weight : array-like of shape (n,) or None, default=None
+            Weights of the samples.
 
         Returns
         -------
         float
+            The accuracy, between 0 and 1.
         """
         labels, labelled = self._check_labels(y)
         weight = None if sample_weight is None else np.asarray(to_numpy(sample_weight))[labelled]
@@ -34,7 +40,7 @@ class PartlyLabelledClassifier(Computing, ClassifierMixin):
         return accuracy_score(labels, predicted[labelled], sample_weight=weight)
 
     def _check_labels(self, y):
-        """The labels of the rows that have one, and which rows these are."""
+        """The labels of the labelled samples, and a mask of these samples."""
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
         y = column_or_1d(to_numpy(y), warn=True)
@@ -42,14 +48,14 @@ class PartlyLabelledClassifier(Computing, ClassifierMixin):
         if self.unlabeled_value is not None:
             if y.dtype.kind in "US" and not isinstance(self.unlabeled_value, str) and str(self.unlabeled_value) in y:
                 raise ValueError(
-                    f"y holds the word {str(self.unlabeled_value)!r}; words beside unlabeled_value="
-                    f"{self.unlabeled_value!r} must come as dtype object, e.g. np.array(y, dtype=object)"
+                    f"y contains the string {str(self.unlabeled_value)!r}, but string labels with unlabeled_value="
+                    f"{self.unlabeled_value!r} must have dtype object. Pass np.array(y, dtype=object)."
                 )
             labelled = np.array([not _is(label, self.unlabeled_value) for label in y.tolist()], bool)
         if not labelled.any():
             raise ValueError(
-                f"y has no label: all {len(y)} rows are unlabeled_value={self.unlabeled_value!r}, but at least one "
-                "class is needed"
+                f"y has no label: all {len(y)} samples are unlabeled_value={self.unlabeled_value!r}, but at least one "
+                "class is required. Label some samples, or set unlabeled_value=None."
             )
         labels = y[labelled]
         _refuse_missing(labels)
@@ -60,11 +66,13 @@ class PartlyLabelledClassifier(Computing, ClassifierMixin):
 
 
 def _is(label, value):
-    """Whether they are equal; pandas' NA equals nothing."""
+    """Whether both are equal. The NA of pandas is equal to nothing."""
     equal = label == value
     return isinstance(equal, (bool, np.bool_)) and bool(equal)
 
 
 def _refuse_missing(y):
     if any(label is None or not _is(label, label) for label in y.tolist()):
-        raise ValueError("Input y contains NaN or None; mark rows without a label by unlabeled_value")
+        raise ValueError(
+            "Input y contains NaN or None, but labels must not be missing. Mark unlabelled samples by unlabeled_value."
+        )

@@ -1,4 +1,4 @@
-"""Pairs of consecutive frames, the source of sameness of auto-pooling (section 2 of Sukhbaatar, Makino, Aihara 2013).
+"""Pairs of consecutive frames, from which auto-pooling learns (section 2 of Sukhbaatar, Makino, Aihara 2013).
 
 Axes: n sequences, l frames of a sequence, h×w pixels, c channels.
 """
@@ -19,52 +19,52 @@ from sklinvariant.base import Count, Positive, RandomState, Share, integers, is_
 from sklinvariant.datasets._clips import find_clips
 
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
-_PLACES = 16  # are looked at for one patch before a frame is given up
+_PLACES = 16  # positions tried for one patch before a frame is skipped
 
 
 class VideoPairs:
-    """Streams pairs, or short sequences, of consecutive frames: whole, or as patches at random places.
+    """Stream pairs or short sequences of consecutive frames, whole or as patches at random positions.
 
-    Iterating gives ``(pairs, clips)``, batch by batch: arrays (n, length, h, w[, c]) and the number of the clip of
-    each, by which `GroupKFold` keeps clips apart. Frames are read one by one, so a long video is never in memory;
-    iterating again gives the same again. No sequence goes from one clip to the next, or over a frame that could not
-    be read.
+    Iteration yields batches ``(pairs, clips)``: arrays (n, length, h, w[, c]) and the index of the clip of each
+    sequence, which can be passed to `GroupKFold` as groups. Frames are read one by one, so a long video is never held
+    in memory. Each iteration yields the same sequences. A sequence never spans two clips, or a frame that cannot be
+    read.
 
     Parameters
     ----------
     source : path, array of shape (n_frames, h, w[, c]), or list
-        A video file; a folder, in which each video (GIFs too) and each folder of pictures, in natural order, is a clip;
-        an array, of whole numbers 0-255 or floats 0-1, memory-mapped ones too; or a list of those. A list of files of
-        pictures is one clip, in the order of the list. Videos need the extra "video", pictures the extra "image".
+        A video file; a folder, in which each video (or GIF) and each folder of images, in natural order, is a clip; an
+        array of integers 0-255 or floats 0-1, which may be memory-mapped; or a list of these. A list of image files is
+        one clip, in the order of the list. Videos require the extra "video", images the extra "image".
     length : int, default=2
-        Frames of a sequence.
+        Number of frames in a sequence.
     step : int, default=1
-        From a frame of a sequence to its next, in frames; more makes what is to look alike more different.
+        Distance between consecutive frames of a sequence. Larger steps give less similar frames.
     patch_size : int, (height, width) or None, default=None
-        Of patches, which lie at the same place in all frames of a sequence; None takes whole frames.
+        Size of patches, which have the same position in all frames of a sequence. None takes whole frames.
     n_pairs : int or None, default=None
-        Sequences in all, spread evenly over the frames of all clips; None takes ``pairs_per_frame``.
+        Total number of sequences, distributed evenly over the frames of all clips. None takes ``pairs_per_frame``.
     pairs_per_frame : float, default=1
-        Sequences that begin at a frame; below 1 it is the chance of one. Of whole frames there is one at most.
+        Number of sequences that begin at each frame; below 1, the probability of one. Whole frames give at most one.
     size : int, (height, width) or None, default=None
-        Frames are resized to this before patches are cut; an int is the shorter side. None leaves them as they are.
+        Size to which frames are resized before patches are cropped; an int is the shorter side. None does not resize.
     grayscale : bool, default=False
-        Frames are made grey, (h, w).
+        Convert frames to greyscale, (h, w).
     min_change : float, default=0
-        Least mean change of a pixel (0-1) from a frame to its next, in what was cut: sequences below are static.
-        0.01 leaves out what only the noise of a codec moves.
+        Minimum mean change of a pixel (0-1) between consecutive frames of the crop. Sequences below are static. 0.01
+        excludes sequences in which only codec noise changes.
     max_change : float, default=1
-        Most mean change of a pixel (0-1) from a whole frame to the one after it: where it is larger, there is a cut.
+        Maximum mean change of a pixel (0-1) between consecutive whole frames. A larger change is treated as a cut.
     min_contrast : float, default=0
-        Least standard deviation of the pixels (0-1) of each frame, in what was cut: sequences below are black, or all
-        of one colour.
+        Minimum standard deviation of the pixels (0-1) of each frame of the crop. Sequences below are black or of
+        uniform colour.
     batch_size : int, default=256
-        Sequences a batch.
+        Number of sequences in a batch.
     on_error : {"warn", "raise"}, default="warn"
-        What is done about a clip, or a part of it, that cannot be read: "warn" names it when the clip is over, and goes
-        on with what can be read.
+        Action for a clip, or part of it, that cannot be read. "warn" warns at the end of the clip, and continues with
+        the readable frames.
     random_state : int, RandomState or None, default=None
-        Chooses places and frames, once, when the object is made.
+        Seeds positions and frames. The seed is drawn once, when the object is created.
 
     Attributes
     ----------
@@ -76,24 +76,24 @@ class VideoPairs:
     Raises
     ------
     FileNotFoundError
-        Where there is no such file or folder.
+        If the file or folder does not exist.
     ValueError
-        Where the source holds no frames; when iterated, where there is no pair in all of it, where frames differ in
-        size from clip to clip, and, with ``on_error="raise"``, where something cannot be read.
+        If the source contains no frames. On iteration: if there is no pair at all, if frames differ in size between
+        clips, and, with ``on_error="raise"``, if a frame cannot be read.
     ImportError
-        Names the extra that is missing.
+        If an extra is missing; the message names it.
 
     Notes
     -----
-    ``len`` is the number of batches, and a TypeError where only the filters, or chance, will tell. With filters, places
-    are drawn anew until the wanted number is found, as long as one of 16 passes; ``n_pairs`` makes up in later frames
-    for what earlier ones do not give, and a warning tells where there were fewer in all.
+    ``len`` is the number of batches. It raises a TypeError if this number depends on filters or chance. With filters,
+    positions are drawn until the requested number is found, as long as one of 16 passes. With ``n_pairs``, later frames
+    compensate for sequences missing in earlier ones; a warning is issued if there are fewer in total.
 
-    Pairs come clip by clip, in the order of time. That does not matter to what adds up moments; for descent by batches,
-    mix them first (`frame_pairs`).
+    Pairs are ordered by clip and time. The order does not matter to estimators that accumulate moments. For stochastic
+    gradient descent, shuffle the pairs first (`frame_pairs`).
 
-    Frames of variable rate are consecutive as they are shown. Turning and mirroring that a video's header asks for are
-    done.
+    With a variable frame rate, frames are consecutive in display order. Rotation and mirroring in the header of a video
+    are applied.
 
     References
     ----------
@@ -102,7 +102,7 @@ class VideoPairs:
 
     Examples
     --------
-    A model that learns from features of pairs, batch by batch, is given features of all frames, put back in pairs:
+    To train a model batch by batch on features of pairs, transform all frames and restore the pairs:
 
     >>> import numpy as np
     >>> from sklearn.random_projection import GaussianRandomProjection
@@ -152,12 +152,12 @@ class VideoPairs:
 
     def __len__(self) -> int:
         if self._filters or self.max_change < 1:
-            raise TypeError("how many pairs pass the filters is not known before they are read")
+            raise TypeError("the number of pairs that pass the filters is not known in advance. Iterate instead.")
         whole = self.patch_size is None
         if self.n_pairs is not None:
             n = min(self.n_pairs, sum(self._n_windows)) if whole else self.n_pairs
         elif self.pairs_per_frame % 1 and not (whole and self.pairs_per_frame > 1):
-            raise TypeError("how many pairs there are is left to chance where pairs_per_frame is no whole number")
+            raise TypeError("the number of pairs is random if pairs_per_frame is not an integer. Iterate instead.")
         else:
             n = sum(self._n_windows) * (1 if whole else int(self.pairs_per_frame))
         return math.ceil(n / self.batch_size)
@@ -168,8 +168,8 @@ class VideoPairs:
         for clip, drawn in self._drawn():
             if kind is not None and kind != (drawn.shape[2:], drawn.dtype):
                 raise ValueError(
-                    f"{self.clip_names[clip]}: frames of shape {drawn.shape[2:]} and type {drawn.dtype}, but before "
-                    f"they were {kind[0]}, {kind[1]}: give size or patch_size, and grayscale where some are grey"
+                    f"{self.clip_names[clip]} has frames of shape {drawn.shape[2:]} and dtype {drawn.dtype}, but "
+                    f"earlier clips have {kind[0]}, {kind[1]}. Set size or patch_size (and grayscale)."
                 )
             kind = drawn.shape[2:], drawn.dtype
             for pair in drawn:
@@ -315,9 +315,9 @@ def frame_pairs(
     Returns
     -------
     pairs : ndarray of shape (n_pairs, length, h, w[, c])
-        uint8 0-255 from videos, pictures and whole numbers, else float64 or float32.
+        uint8 0-255 for videos, images and integers, else float64 or float32.
     groups : ndarray of shape (n_pairs,)
-        The number of the clip of each pair: ``groups`` of ``GroupKFold``.
+        Index of the clip of each pair, which can be passed to ``GroupKFold``.
 
     Raises
     ------

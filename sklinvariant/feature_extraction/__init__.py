@@ -1,4 +1,4 @@
-"""Images to bags of local descriptors, and to feature maps."""
+"""Extraction of bags of local descriptors and of feature maps from images."""
 
 from sklinvariant.feature_extraction._backbone_patches import BackbonePatches
 from sklinvariant.feature_extraction._convolutional_features import ConvolutionalFeatures

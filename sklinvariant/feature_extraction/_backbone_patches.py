@@ -1,4 +1,4 @@
-"""The cells of a network's feature map as local descriptors (the paper takes conv3_3 of VGG-16)."""
+"""The cells of a network's feature map as local descriptors (the paper uses conv3_3 of VGG-16)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from sklinvariant.images import ImageTransformer, range_of, scale_pixels
 
 
 def run_to(network: nn.Module, layer: str | None, x: torch.Tensor) -> Any:
-    """The output of a layer (None: of the network); what comes after the layer is not run."""
+    """The output of a layer (None: of the network). Later layers are not computed."""
     if layer is None:
         return network(x)
 
@@ -50,56 +50,59 @@ def run_to(network: nn.Module, layer: str | None, x: torch.Tensor) -> Any:
         return reached.args[0]
     finally:
         hook.remove()
-    raise ValueError(f"layer={layer!r} is in the network, but takes no part in its forward pass")
+    raise ValueError(
+        f"layer={layer!r} is not used in the forward pass of the network, but its output is required. Choose another "
+        "layer."
+    )
 
 
 class _Reached(Exception):
-    """Not an error: ends a forward pass at the layer that is asked for."""
+    """Ends a forward pass at the requested layer; not an error."""
 
 
 @declared
 class BackbonePatches(OnDevice, ImageTransformer):
-    """Images to bags of the cells of a feature map: ``(n, c, h, w)`` becomes h·w descriptors of c features.
+    """Convert images to bags of feature map cells: a map ``(n, c, h, w)`` gives h·w descriptors of c features.
 
-    The network is copied, in evaluation mode, and run in float32 as far as the layer; a fitted estimator keeps its
-    weights. Cells come row by row.
+    The network is copied, set to evaluation mode and computed in float32 up to the layer. A fitted estimator stores its
+    weights. Cells are ordered row by row.
 
-    A map is read as ``(n, c, h, w)``, or as ``(n, h, w, c)`` where only that has the images' aspect ratio (swin). The
-    tokens ``(n, tokens, c)`` of a vision transformer are the cells of its grid of patches; class and register tokens
-    before them are left out.
+    A map is interpreted as ``(n, c, h, w)``, or as ``(n, h, w, c)`` if only this layout has the aspect ratio of the
+    images (Swin). The tokens ``(n, tokens, c)`` of a vision transformer are the cells of its grid of patches; class and
+    register tokens are left out.
 
     Parameters
     ----------
     module : torch.nn.Module, callable or str
-        A network that takes ``(n, c, h, w)`` float32 images, a callable that makes one, or the name of one in
-        torchvision or timm, where installed: with their pretrained weights unless ``weights`` is given. What it draws
-        from torch's global generators is seeded with 0; only one such module runs at a time.
+        A network that takes ``(n, c, h, w)`` float32 images, a callable that returns one, or the name of a model of
+        torchvision or timm (if installed), which is loaded with pretrained weights unless ``weights`` is given. Random
+        numbers that it draws from torch's global generators are seeded with 0; only one such module runs at a time.
     layer : str or None
-        Name of the layer (as in ``module.named_modules()``) whose output is taken; None takes the network's. For models
-        of timm give ``timm.create_model(name, num_classes=0, global_pool="")`` as the module, whose output is that of
-        ``forward_features``.
+        Name of the layer (as in ``module.named_modules()``) whose output is used; None uses the output of the network.
+        For models of timm, pass ``timm.create_model(name, num_classes=0, global_pool="")`` as the module, whose output
+        is that of ``forward_features``.
     weights : path or None
-        A local ``.safetensors``, ``.npz`` or state-dict file to load first.
+        A local ``.safetensors``, ``.npz`` or state-dict file, which is loaded into the network.
     mean : float or sequence
-        Subtracted from the images, which are floats 0-1, for each channel.
+        Value for each channel that is subtracted from the images, which are floats 0-1.
     std : float or sequence
-        What they are divided by then.
+        Value for each channel by which the images are then divided.
     bgr : bool
-        Turn RGB into BGR first, before ``mean`` and ``std``.
+        Convert RGB to BGR before ``mean`` and ``std`` are applied.
     image_size : int, (int, int) or None
-        Resize the images to this height and width first. Larger gives more cells.
+        Resize the images to this height and width. Larger images give more cells.
     batch_size : int
-        Images at a time; smaller takes less memory.
+        Number of images processed at a time. Smaller batches take less memory.
     precision : {"auto", "float32", "mixed"}
-        "mixed" computes the network's products in bfloat16, which is several times as fast on a GPU and errs by some
-        parts in a thousand; "auto" does so on CUDA alone.
+        "mixed" computes products in bfloat16, which is several times as fast on a GPU and has errors of some parts in a
+        thousand. "auto" does so only on CUDA.
     image_shape : tuple or None
-        ``(h, w)`` or ``(h, w, c)`` of flat rows. Without it a flat row is an image of one row of pixels.
+        ``(h, w)`` or ``(h, w, c)`` of flat rows. With None, a flat row is an image of one row of pixels.
 
     Notes
     -----
-    Grey images are repeated over three channels for a network whose first convolution takes three. What a callable
-    draws at random is drawn from a generator of its own, the same at every fit.
+    Greyscale images are repeated over three channels if the first convolution of the network takes three. Random
+    numbers drawn by a callable come from a separate generator, which is the same in every fit.
 
     Examples
     --------
@@ -138,15 +141,16 @@ class BackbonePatches(OnDevice, ImageTransformer):
         return DescriptorSets.from_bags(torch.cat([run(part).flatten(1, 2) for part in images.split(self.batch_size)]))
 
     def feature_maps(self, device: Device) -> Callable[[torch.Tensor], torch.Tensor]:
-        """The fitted network on a device, as a function of (n, h, w, c) images that gives (n, rows, columns, features).
+        """The fitted network on a device, as a function from images (n, h, w, c) to maps (n, rows, columns, features).
 
-        It is loaded once; whoever makes many views of images calls it for each batch of them.
+        The weights are loaded only once, so the function can be called for many batches.
         """
         check_is_fitted(self)
         with making_modules(0):
             network = self._make(pretrained=False)
         restore_weights(network, self._state["weights"], self)
-        network.to(device, memory_format=torch.channels_last)  # max pooling on a CPU is several times as fast so
+        # max pooling on a CPU is several times as fast with channels last
+        network.to(device, memory_format=torch.channels_last)
 
         def run(images):
             with torch.no_grad():
@@ -160,11 +164,15 @@ class BackbonePatches(OnDevice, ImageTransformer):
         else:
             network = copy.deepcopy(self.module) if isinstance(self.module, nn.Module) else self.module()
         if not isinstance(network, nn.Module):
-            raise ValueError(f"module={self.module!r} made a {type(network).__name__}; expected a torch.nn.Module")
+            raise ValueError(
+                f"module={self.module!r} returned a {type(network).__name__}, but a torch.nn.Module is required. Pass "
+                "a callable that returns one."
+            )
         names = dict(network.named_modules())
         if self.layer is not None and self.layer not in names:
             raise ValueError(
-                f"layer={self.layer!r} is not in the network; it has {[name for name in names if name][:20]}"
+                f"layer={self.layer!r} is not a layer of the network. Choose one of its layers, such as "
+                f"{[name for name in names if name][:20]}."
             )
         return network.float().eval()
 
@@ -181,13 +189,16 @@ class BackbonePatches(OnDevice, ImageTransformer):
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, AssertionError, IndexError, TypeError, ValueError) as error:
-            raise ValueError(f"the network cannot take images of shape {tuple(x.shape)}: {error}") from error
+            raise ValueError(
+                f"the network does not accept images of shape {tuple(x.shape)} ({error}). Set image_size, or pass "
+                "images with another number of channels."
+            ) from error
         maps = cells_of(features, tuple(x.shape[-2:]), network, self.layer).float()
         if not torch.isfinite(maps.sum()) and not torch.isfinite(maps).all():
             low, high = range_of(images)
             raise FloatingPointError(
-                f"the network gives NaN or infinity for images from {low:.4g} to {high:.4g}. Bring the images to 0-1, "
-                "and check mean, std and the weights"
+                f"the network returns NaN or infinity for images from {low:.4g} to {high:.4g}. Scale the images to "
+                "0-1, and check mean, std and the weights."
             )
         return maps
 
@@ -218,10 +229,11 @@ class BackbonePatches(OnDevice, ImageTransformer):
         value = np.ravel(np.asarray(getattr(self, name)))
         if value.dtype.kind not in "fiu" or len(value) not in (1, x.shape[1]) or not np.isfinite(value).all():
             raise ValueError(
-                f"{name} must be a number or {x.shape[1]}, one for each channel, got {getattr(self, name)!r}"
+                f"{name}={getattr(self, name)!r} is not valid for images of {x.shape[1]} channels. Pass a number, or "
+                "one for each channel."
             )
         if name == "std" and (value <= 0).any():
-            raise ValueError(f"std must be positive, got {self.std!r}")
+            raise ValueError(f"std={self.std!r} is not valid, because std must be positive. Pass positive numbers.")
         return torch.as_tensor(value, dtype=x.dtype, device=x.device).expand(x.shape[1])
 
 
@@ -230,8 +242,8 @@ def _in_single_precision(images):
     if not torch.isfinite(single.sum()) and not torch.isfinite(single).all():
         low, high = range_of(images)
         raise ValueError(
-            f"the images have floats from {low:.4g} to {high:.4g}, but networks compute in float32, which ends at "
-            "3.4e38. Bring the images to 0-1"
+            f"the images have floats from {low:.4g} to {high:.4g}, but networks compute in float32, whose range ends "
+            "at 3.4e38. Scale the images to 0-1."
         )
     return single
 
@@ -249,8 +261,10 @@ def _named_network(name, pretrained):
         except (ValueError, RuntimeError) as error:  # no such name
             found.append(f"{library}: {error}")
     if found:
-        raise ValueError(f"module={name!r} could not be made; {'; '.join(found)}")
+        raise ValueError(
+            f"module={name!r} could not be created ({'; '.join(found)}). Choose a name known to torchvision or timm."
+        )
     raise ImportError(
-        f"module={name!r} is a name in torchvision or timm, and neither is installed: pip install torchvision, or "
-        "give a torch.nn.Module"
+        f"module={name!r} requires torchvision or timm, but neither is installed. Run pip install torchvision, or pass "
+        "a torch.nn.Module."
     )

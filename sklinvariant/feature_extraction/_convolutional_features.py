@@ -1,8 +1,9 @@
-"""Features learned on patches, slid over images as one convolution.
+"""Features learned from patches and applied to images as one convolution.
 
 Coates, Ng, Lee 2011, "An analysis of single-layer networks in unsupervised feature learning", and Coates, Ng 2011, "The
-importance of encoding versus training with sparse coding and vector quantization": random patches are brought to one
-contrast, whitened, and a dictionary is learned from them; its activations all over an image are the features.
+importance of encoding versus training with sparse coding and vector quantization": random patches are normalised to the
+same contrast and whitened, and a dictionary is learned from them. Its activations over the whole image are the
+features.
 
 Axes: n images, maps of h' × w' cells, k filters, patches of p numbers.
 """
@@ -49,12 +50,12 @@ from sklinvariant.feature_extraction._filters import fit_zca, slide, take_patche
 from sklinvariant.images import ImageEstimator, scale_pixels
 from sklinvariant.ops import check_reach, largest_value
 
-# where an extractor keeps its vectors, and the encoding that suits it
+# attributes in which extractors store their vectors, and the default encoding of each
 _VECTORS = (("cluster_centers_", "triangle"), ("codebook_", "triangle"), ("components_", "soft_threshold"))
 
 
 def triangle(gaps: torch.Tensor, patches: torch.Tensor) -> torch.Tensor:
-    """``max(0, mean_j d_j - d_j)`` of the distances d_j of patches x (…, p) from k points w_j.
+    """``max(0, mean_j d_j - d_j)`` for the distances d_j of patches x (…, p) from k points w_j.
 
     ``gaps`` (…, k) are ``‖w_j‖² - 2 w_j·x``. About half of the activations are 0 (Coates, Ng, Lee 2011, section 3.2.2).
     """
@@ -65,9 +66,9 @@ def triangle(gaps: torch.Tensor, patches: torch.Tensor) -> torch.Tensor:
 def for_distances(
     vectors: torch.Tensor, mean: torch.Tensor, whitening: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Filters (k + p, p) and their biases that give what `triangle` takes of a patch x that is still to be whitened.
+    """Filters (k + p, p) and biases that compute the arguments of `triangle` from an unwhitened patch x.
 
-    That is ``‖w_j‖² - 2 w_j·x`` and x itself, both seen from the middle of the w_j, which makes rounding least.
+    These are ``‖w_j‖² - 2 w_j·x`` and x itself, both relative to the mean of the w_j, which minimises rounding errors.
     """
     middle = vectors.mean(0)
     vectors = vectors - middle
@@ -95,73 +96,76 @@ class ConvolutionalFeatures(
 ):
     """Images to feature maps by features that are learned on their patches: ``(n, h, w[, c])`` to ``(n, h', w', k)``.
 
-    `fit` draws random patches, brings them to one contrast, whitens them, and fits the extractor to them; nothing has
-    to be trained elsewhere, and no labels are needed. `transform` gives what the extractor would give for every patch
-    of an image, but by one convolution: contrast and whitening are folded into the filters.
+    `fit` samples random patches, normalises their contrast, whitens them, and fits the extractor to them. Neither
+    pretrained weights nor labels are needed. `transform` computes the features that the extractor would give for every
+    patch of an image, by one convolution: contrast normalisation and whitening are merged into the filters.
 
     Parameters
     ----------
     extractor : estimator
-        What learns a dictionary of patches, given as rows of ``height · width · c`` numbers: scikit-learn's ``KMeans``
-        and ``MiniBatchKMeans`` (``cluster_centers_``), ``MiniBatchDictionaryLearning`` and others with
+        Estimator that learns a dictionary of patches, passed as rows of ``height · width · c`` numbers: scikit-learn's
+        ``KMeans`` and ``MiniBatchKMeans`` (``cluster_centers_``), ``MiniBatchDictionaryLearning`` and others with
         ``components_``, :class:`~sklinvariant.autoencoder.SparseAutoencoder`, or
-        :class:`~sklinvariant.aggregation.BagOfWords` (``codebook_``). One that is fitted is taken as it is, others are
-        cloned and fitted.
+        :class:`~sklinvariant.aggregation.BagOfWords` (``codebook_``). A clone is fitted, unless the estimator already
+        is.
     patch_size : int or (int, int)
         Height and width of a patch in pixels.
     stride : int
-        Pixels between neighbouring patches; larger gives smaller maps, sooner.
+        Distance between neighbouring patches in pixels. Larger strides give smaller maps and are faster.
     encoding : {"auto", "triangle", "soft_threshold", "sigmoid"}
-        What becomes of a patch x and the extractor's vectors w_j. "triangle": how much nearer than on average w_j is,
-        ``max(0, mean_i ‖x - w_i‖ - ‖x - w_j‖)``. "soft_threshold": ``max(0, w_j·x - threshold)`` and
+        Features of a patch x for the extractor's vectors w_j. "triangle": ``max(0, mean_i ‖x - w_i‖ - ‖x - w_j‖)``, how
+        much closer w_j is than the average. "soft_threshold": ``max(0, w_j·x - threshold)`` and
         ``max(0, -w_j·x - threshold)``, twice as many features. "sigmoid": ``σ(w_j·x + b_j)``, for an extractor with
-        ``intercept_``. "auto" is the triangle for means of clusters, the sigmoid where there is an ``intercept_``, the
-        soft threshold for other ``components_``. None is ever negative.
+        ``intercept_``. "auto" is "sigmoid" if there is an ``intercept_``, "triangle" for cluster centres, and
+        "soft_threshold" for other ``components_``. Features are never negative.
     threshold : float
-        That of "soft_threshold"; larger gives more zeros.
+        Threshold of "soft_threshold". Larger values give more zeros.
     normalize : {"contrast"} or None
-        "contrast" subtracts a patch's mean and divides by its standard deviation plus ``contrast_eps``.
+        "contrast" subtracts the mean of a patch and divides by its standard deviation plus ``contrast_eps``.
     contrast_eps : float
-        In the units of images 0-1. Larger leaves faint patches faint, where noise and the artefacts of resizing live.
+        Regulariser, in units of images 0-1. Larger values suppress patches of low contrast, which contain mostly noise
+        and resizing artefacts.
     whiten : bool
-        Take away what neighbouring pixels have in common (ZCA). Without it k-means finds blurred blobs, not edges.
+        Remove correlations between pixels (ZCA). Without whitening, k-means finds blurred blobs instead of edges.
     whitening_eps : float
-        Added to the variances before, in parts of their mean; larger takes away more of the noise, and of the detail.
+        Added to the variances before whitening, relative to their mean. Larger values remove more noise and more
+        detail.
     pool : int
-        Average the maps over squares of ``pool × pool`` cells that do not overlap, batch by batch: maps are smaller by
-        that and lose less than by a larger stride. What is left over at the lower and right edge is dropped.
+        Average the maps over non-overlapping squares of ``pool × pool`` cells. Smaller maps obtained by pooling lose
+        less information than those obtained by a larger stride. Remaining cells at the lower and right edge are
+        dropped.
     n_patches : int
-        Most patches that are drawn, without replacement, over all images.
+        Maximum number of patches, sampled without replacement from all images.
     batch_size : int
-        Images at a time; bounds the memory that is used besides the answer.
+        Number of images processed at a time. Bounds the memory used in addition to the output.
     image_shape : tuple or None
-        ``(h, w)`` or ``(h, w, c)`` of flat rows. Without it a flat row is an image of one row of pixels.
+        ``(h, w)`` or ``(h, w, c)`` of flat rows. With None, a flat row is an image of one row of pixels.
     random_state : int, RandomState or None
-        Seeds the choice of patches, and the extractor where it has no seed of its own.
+        Seeds the choice of patches, and the extractor if it has no seed of its own.
 
     Attributes
     ----------
     extractor_ : estimator
         The fitted extractor.
     mean_ : array of shape (p,)
-        Mean of the patches of one contrast.
+        Mean of the normalised patches.
     whitening_ : array of shape (p, p)
-        What they are multiplied by then; the identity with ``whiten=False``.
+        Whitening matrix; the identity with ``whiten=False``.
     filters_ : array of shape (k, height, width, c)
-        The extractor's vectors with the whitening folded in: what is slid over images, and pictures to look at.
+        The extractor's vectors merged with the whitening: the filters of the convolution, which can be shown as images.
 
     Notes
     -----
-    The answer is an array of maps, in the kind of array and on the device of X. `SpatialPooling` takes it as it is;
-    estimators of bags (`BagOfWords`, `LearnedBoW`, …) take the cells of a map for a bag; estimators of rows (hashers,
-    `SparseAutoencoder`, …) take the flattened map for a row; and `NestedInvariancePooler` takes this estimator for a
+    The output is an array of maps, with the array type and device of X. `SpatialPooling` accepts it directly.
+    Estimators of bags (`BagOfWords`, `LearnedBoW`, …) treat the cells of a map as a bag, and estimators of rows
+    (hashers, `SparseAutoencoder`, …) flatten the map to a row. `NestedInvariancePooler` accepts this estimator as a
     backbone. Maps are large: 729 cells of 100 features for an image of 32 × 32 pixels are 290 kB.
 
-    In float32 the distance to a centre that a patch coincides with errs by some thousandths, which the root makes of
-    rounding; float64 images have no such error.
+    In float32, the distance between a patch and an equal centre has an error of some thousandths, because the square
+    root amplifies rounding errors. float64 images have no such error.
 
-    A fitted extractor sees patches normalised and whitened as they were here, not as they may have been where it was
-    fitted: use ``normalize=None, whiten=False`` for one that was fitted on patches as they are.
+    A fitted extractor receives patches that were normalised and whitened here, whatever patches it was fitted on. If it
+    was fitted on raw patches, set ``normalize=None, whiten=False``.
 
     References
     ----------
@@ -207,15 +211,18 @@ class ConvolutionalFeatures(
     image_shape: tuple | list | None = None
     random_state: RandomState = None
 
-    mean_ = FittedState("(p,) mean of the patches of one contrast")
-    whitening_ = FittedState("(p, p) what they are multiplied by then")
+    mean_ = FittedState("Mean of the normalised patches, (p,).")
+    whitening_ = FittedState("Whitening matrix, (p, p).")
 
     def _check_layout(self):
         state = self._state
         if math.prod(state["window"]) * state["n_channels"] != len(state["mean"]):
-            raise ValueError(f"filters of {len(state['mean'])} numbers do not fit windows of {state['window']} pixels")
+            raise ValueError(
+                f"filters have {len(state['mean'])} numbers, which do not match windows of {state['window']} pixels. "
+                "Fit again."
+            )
         if state["encoding"] == "sigmoid" and state.get("intercept") is None:
-            raise ValueError("encoding='sigmoid' needs an intercept")
+            raise ValueError("encoding='sigmoid' requires an intercept, but the state has none. Fit again.")
 
     @keeps_state_on_failure
     @fit_context(prefer_skip_nested_validation=False)
@@ -226,7 +233,7 @@ class ConvolutionalFeatures(
         Parameters
         ----------
         X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
-            Images: whole numbers 0-255 (read as 0-1) or floats.
+            Images: integers 0-255 (scaled to 0-1) or floats.
         y : None
             Ignored.
 
@@ -237,8 +244,8 @@ class ConvolutionalFeatures(
         Raises
         ------
         ValueError
-            For bad images (the image is named), images smaller than a patch, and an extractor that learns no vectors
-            of patches, or cannot be encoded as asked.
+            If an image is not valid (the message names it) or smaller than a patch, or if the extractor learns no
+            vectors of patches or does not support the encoding.
         """
         images = self._read(X, reset=True)
         random = check_random_state(self.random_state)
@@ -265,7 +272,7 @@ class ConvolutionalFeatures(
         return self
 
     def transform(self, X: Any) -> Any:
-        """The feature maps of images.
+        """Compute the feature maps of images.
 
         Parameters
         ----------
@@ -275,8 +282,8 @@ class ConvolutionalFeatures(
         Returns
         -------
         array of shape (n, h', w', k)
-            ``h' = (1 + (h - height) // stride) // pool`` rows, and columns likewise; k features, 2 k with
-            "soft_threshold". float64 from float64 images, else float32.
+            Maps with ``h' = (1 + (h - height) // stride) // pool`` rows, analogous columns, and k features, or 2 k with
+            "soft_threshold". float64 for float64 images, else float32.
         """
         check_is_fitted(self)
         container = _container(X)
@@ -292,9 +299,9 @@ class ConvolutionalFeatures(
         return container.wrap(answer)
 
     def feature_maps(self, device: Device) -> Callable[[torch.Tensor], torch.Tensor]:
-        """The fitted features on a device, as a function of (n, h, w, c) images that gives maps (n, h', w', k).
+        """The fitted features on a device, as a function from images (n, h, w, c) to maps (n, h', w', k).
 
-        The filters are folded once; whoever has many batches of images calls it for each.
+        The filters are computed only once, so the function can be called for many batches.
         """
         check_is_fitted(self)
         state, window = self._state, tuple(self._state["window"])
@@ -331,7 +338,7 @@ class ConvolutionalFeatures(
         return (state["vectors"] @ state["whitening"]).reshape(-1, *state["window"], state["n_channels"])
 
     def set_output(self, *, transform: str | None = None) -> Self:
-        """Do nothing: maps stay arrays, whatever container the later steps of a Pipeline give."""
+        """Do nothing. Maps stay arrays, whatever output is set for the later steps of a Pipeline."""
         return self
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
@@ -342,7 +349,7 @@ class ConvolutionalFeatures(
 
 
 def fitted_extractor(extractor: Any, patches: torch.Tensor, random: np.random.RandomState) -> Any:
-    """The extractor where it is fitted, else a clone of it fitted to patches; its unset seeds are set."""
+    """The extractor if it is fitted, else a clone fitted to the patches, with unset seeds drawn from ``random``."""
     try:
         check_is_fitted(extractor)
         return extractor
@@ -363,11 +370,15 @@ def vectors_of(extractor: Any, encoding: str, n_features: int) -> dict[str, Any]
     kind = type(extractor).__name__
     if name is None:
         raise ValueError(
-            f"extractor={kind} has none of {', '.join(name for name, _ in _VECTORS)}: it learns no filters"
+            f"extractor={kind} has no filters, but one of {', '.join(name for name, _ in _VECTORS)} is required. Pass "
+            "another extractor."
         )
     vectors = np.asarray(getattr(extractor, name), np.float64)
     if vectors.ndim != 2 or vectors.shape[1] != n_features:
-        raise ValueError(f"extractor={kind} has {name} of shape {vectors.shape}; patches have {n_features} numbers")
+        raise ValueError(
+            f"extractor={kind} has {name} of shape {vectors.shape}, but patches have {n_features} numbers. Change "
+            "patch_size, or pass an unfitted extractor."
+        )
     intercept = getattr(extractor, "intercept_", None)
     if encoding == "auto":
         encoding = "sigmoid" if intercept is not None else str(suited)
@@ -376,7 +387,8 @@ def vectors_of(extractor: Any, encoding: str, n_features: int) -> dict[str, Any]
     intercept = np.asarray(intercept, np.float64)
     if intercept.shape != (len(vectors),):
         raise ValueError(
-            f'encoding="sigmoid" needs an intercept_ for each filter, which extractor={kind} does not have'
+            f'encoding="sigmoid" requires an intercept_ for each filter, but extractor={kind} has none. Set '
+            'encoding="auto".'
         )
     return {"vectors": vectors, "encoding": encoding, "intercept": intercept}
 

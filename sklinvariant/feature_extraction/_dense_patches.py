@@ -13,30 +13,33 @@ from sklinvariant.base import Count, declared, is_count
 from sklinvariant.images import ImageTransformer, scale_pixels
 from sklinvariant.ops import unit_length
 
-_VALUES = 1 << 24  # numbers computed at a time
-_FLAT = 0.01  # added to the standard deviation of pixels 0-1, so that noise in a flat patch is not blown up
+_VALUES = 1 << 24  # numbers processed at a time
+_FLAT = 0.01  # added to the standard deviation of pixels 0-1, so that noise in flat patches is not amplified
 
 
 def window_of(size: Any, images: torch.Tensor) -> tuple[int, int]:
     """The (height, width) of patches of images (n, h, w, c), from the parameter ``patch_size``."""
     window = (size, size) if isinstance(size, Integral) else tuple(size)
     if len(window) != 2 or not all(map(is_count, window)):
-        raise ValueError(f"patch_size must be a positive integer or two of them, got {size!r}")
+        raise ValueError(f"patch_size={size!r} is not valid. Pass a positive integer, or (height, width).")
     height, width = images.shape[1:3]
     if window[0] > height or window[1] > width:
-        raise ValueError(f"patch_size={size} is larger than the images, {height} x {width} pixels")
+        raise ValueError(f"patch_size={size} is larger than the images, {height} x {width} pixels. Lower patch_size.")
     return window
 
 
 def patches_of(images: torch.Tensor, window: tuple[int, int], stride: int) -> torch.Tensor:
-    """The (height, width) windows of images (n, h, w, c), a copy: (n, m, height · width · c)."""
+    """A copy of the (height, width) windows of images (n, h, w, c): (n, m, height · width · c)."""
     patches = images.unfold(1, window[0], stride).unfold(2, window[1], stride)  # (n, i, j, c, height, width)
     patches = patches.permute(0, 1, 2, 4, 5, 3).clone(memory_format=torch.contiguous_format)
     return patches.view(len(patches), patches.shape[1] * patches.shape[2], -1)
 
 
 def normalize_patches(patches: torch.Tensor, how: str | None, flat: float = _FLAT) -> torch.Tensor:
-    """In place: to mean 0 and standard deviation 1 ("contrast"; less if it is near ``flat``), or to length 1 ("l2")."""
+    """Normalise patches in place: to mean 0 and about unit deviation ("contrast"), or to unit length ("l2").
+
+    For "contrast", ``flat`` is added to the standard deviation.
+    """
     if how == "contrast":
         patches -= patches.mean(-1, keepdim=True)
         patches /= patches.std(-1, keepdim=True, unbiased=False) + flat
@@ -47,27 +50,27 @@ def normalize_patches(patches: torch.Tensor, how: str | None, flat: float = _FLA
 
 @declared
 class DensePatches(ImageTransformer):
-    """Images to bags of their patches: the raw pixels of a window that slides over the image.
+    """Convert images to bags of patches: the raw pixels of a sliding window.
 
-    A bag has ``m = (1 + (h - patch) // stride)(1 + (w - patch) // stride)`` descriptors of ``patch² c`` features, a
-    patch's pixels row by row. float64 images give float64, all others float32.
+    A bag has ``m = (1 + (h - patch) // stride)(1 + (w - patch) // stride)`` descriptors of ``patch² c`` features, the
+    pixels of a patch row by row. float64 images give float64, all others float32.
 
     Parameters
     ----------
     patch_size : int or (int, int)
-        Height and width of a patch in pixels; at most those of the images.
+        Height and width of a patch in pixels, at most those of the images.
     stride : int
-        Pixels between neighbouring patches; larger gives fewer descriptors.
+        Distance between neighbouring patches in pixels. Larger strides give fewer descriptors.
     normalize : {"contrast", "l2"} or None
-        "contrast" subtracts a patch's mean and divides by its standard deviation plus 0.01, which keeps flat patches
-        flat in images 0-1 (Coates & Ng 2012); "l2" divides by its norm.
+        "contrast" subtracts the mean of a patch and divides by its standard deviation plus 0.01, which does not amplify
+        noise in images 0-1 (Coates & Ng 2012); "l2" divides by the norm.
     image_shape : tuple or None
-        ``(h, w)`` or ``(h, w, c)`` of flat rows. Without it a flat row is an image of one row of pixels.
+        ``(h, w)`` or ``(h, w, c)`` of flat rows. With None, a flat row is an image of one row of pixels.
 
     Attributes
     ----------
     n_features_in_ : int
-        Numbers in an image.
+        Number of values in an image.
 
     Examples
     --------
@@ -90,7 +93,7 @@ class DensePatches(ImageTransformer):
     def _describe(self, images, X):
         window, patches = window_of(self.patch_size, images), None
         step = max(1, _VALUES // patches_of(images[:1], window, self.stride).numel())
-        for start in range(0, len(images), step):  # in parts, between which Ctrl-C is heard
+        for start in range(0, len(images), step):  # in parts, so that Ctrl-C has an effect
             part = patches_of(scale_pixels(images[start : start + step]), window, self.stride)
             patches = part.new_empty(len(images), *part.shape[1:]) if patches is None else patches
             patches[start : start + step] = normalize_patches(part, self.normalize)

@@ -1,4 +1,4 @@
-"""Patches of images, their whitening, and filters slid over images as one convolution.
+"""Patches of images, their whitening, and the convolution of images with filters.
 
 Axes: n images of h × w pixels and c channels, k filters, patches of i × j pixels, their p = i·j·c numbers by pixel.
 """
@@ -12,7 +12,7 @@ from sklinvariant.ops import in_safe_unit
 
 @in_own_precision
 def take_patches(images: torch.Tensor, window: tuple[int, int], index: torch.Tensor) -> torch.Tensor:
-    """(len(index), p) patches of images (n, h, w, c), numbered image by image and row by row of their places."""
+    """Patches (len(index), p) of images (n, h, w, c), indexed by image, row and column."""
     h, w = images.shape[1:3]
     rows, columns = h - window[0] + 1, w - window[1] + 1
     windows = images.unfold(1, window[0], 1).unfold(2, window[1], 1)  # (n, rows, columns, c, i, j), a view
@@ -23,16 +23,16 @@ def take_patches(images: torch.Tensor, window: tuple[int, int], index: torch.Ten
 
 @in_own_precision
 def fit_zca(rows: torch.Tensor, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean (p,) and the symmetric whitening (p, p) of rows, float64: ``(x - mean) @ whitening`` is nearly white.
+    """Mean (p,) and symmetric whitening matrix (p, p) of rows, float64: ``(x - mean) @ whitening`` is nearly white.
 
-    ``eps`` times the mean variance is added to each variance, so that directions of noise are not blown up.
+    ``eps`` times the mean variance is added to each variance, so that noise is not amplified.
     """
     rows, unit = in_safe_unit((rows.cpu() if rows.device.type == "mps" else rows).double())
     mean = rows.mean(0)
     centred = rows - mean
     variances, directions = torch.linalg.eigh(centred.T @ centred / len(rows))
     variances = variances.clamp_min(0) + eps * variances.mean()
-    if not variances.max() > 0:  # rows that are all alike
+    if not variances.max() > 0:  # all rows are equal
         return mean * unit, torch.eye(len(mean), dtype=torch.float64, device=mean.device)
     tiny = torch.finfo(torch.float64).eps * len(variances) * variances.max()
     scale = torch.where(variances > tiny, variances, torch.inf).rsqrt()  # a direction without variance becomes 0
@@ -40,10 +40,10 @@ def fit_zca(rows: torch.Tensor, eps: float) -> tuple[torch.Tensor, torch.Tensor]
 
 
 def patch_deviations(images: torch.Tensor, window: tuple[int, int], stride: int) -> torch.Tensor:
-    """(n, 1, h', w') standard deviations of all patches of images (n, c, h, w), by sums over boxes."""
-    # of squares and their difference: in float64, where the device has it
+    """Standard deviations (n, 1, h', w') of all patches of images (n, c, h, w), by box filters."""
+    # a difference of squares, computed in float64 if the device supports it
     wide = images if images.device.type == "mps" else images.double()
-    wide, unit = in_safe_unit(wide.contiguous())  # one plane a channel, which adds up quicker
+    wide, unit = in_safe_unit(wide.contiguous())  # contiguous channels, which are faster to sum
     mean = avg_pool2d(wide.mean(1, keepdim=True), window, stride)
     square = avg_pool2d(wide.square().mean(1, keepdim=True), window, stride)
     return torch.addcmul(square, mean, mean, value=-1).clamp_(min=0).sqrt_().mul_(unit).to(images.dtype)
@@ -60,11 +60,11 @@ def slide(
 ) -> torch.Tensor:
     """``filters @ patch + bias`` of every patch: images (n, h, w, c), filters (k, p) -> (n, h', w', k).
 
-    With ``flat`` each patch is first brought to mean 0 and divided by its standard deviation plus ``flat``. Filters
-    that sum to 0 do not see the mean, and the division can follow the product: no patch is ever cut out.
+    With ``flat``, each patch is normalised: its mean is subtracted, and it is divided by its standard deviation plus
+    ``flat``. Filters that sum to 0 ignore the mean, and the division can follow the product, so no patches are copied.
     """
     if flat is not None:
-        images = images - images.mean((1, 2, 3), keepdim=True)  # which filters would not see, but rounding would
+        images = images - images.mean((1, 2, 3), keepdim=True)  # to reduce rounding errors; the filters ignore it
         filters = filters - filters.mean(1, keepdim=True)
     x = images.permute(0, 3, 1, 2)
     weight = filters.view(len(filters), *window, -1).permute(0, 3, 1, 2).to(x)

@@ -1,4 +1,4 @@
-"""SIFT, DAISY and ORB descriptors of images, by OpenCV and scikit-image, at key points or on a grid."""
+"""SIFT, DAISY and ORB descriptors of OpenCV and scikit-image, at key points or on a grid."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ _LUMA = np.array([0.299, 0.587, 0.114])
 
 @declared
 class LocalDescriptors(ImageTransformer):
-    """Images to bags of SIFT, RootSIFT, DAISY or ORB descriptors.
+    """Convert images to bags of SIFT, RootSIFT, DAISY or ORB descriptors.
 
-    Colours are turned to grey. The images may differ in size; one without key points, or smaller than the
-    descriptor, is an empty bag. The values are float32.
+    Images are converted to greyscale, and may differ in size. An image without key points, or smaller than the
+    descriptor, gives an empty bag. The values are float32.
 
     Parameters
     ----------
     method : {"sift", "rootsift", "daisy", "orb"}
-        "sift" and "orb" are OpenCV's; "rootsift" takes the square root of L1-normalised SIFT (Arandjelović &
-        Zisserman 2012); "daisy" is scikit-image's, always on a grid. SIFT has 128 features, DAISY 200, ORB its 256
-        bits as 0 and 1.
+        "sift" and "orb" are those of OpenCV; "rootsift" is the square root of L1-normalised SIFT (Arandjelović &
+        Zisserman 2012); "daisy" is that of scikit-image, always on a grid. SIFT has 128 features, DAISY 200, and ORB
+        256 bits, as 0 and 1.
     step : int or None
-        Pixels between the points of a regular grid; None looks for key points ("daisy" then takes 4).
+        Distance between the points of a regular grid in pixels. None detects key points ("daisy" then uses 4).
     size : int
-        Side in pixels of what a descriptor on the grid sees: of SIFT's 4 x 4 cells, and DAISY's diameter. ORB's is
-        always 31, and key points have their own.
+        Side in pixels of the region described at a grid point: the 4 x 4 cells of SIFT, or the diameter of DAISY. It is
+        always 31 for ORB. Key points have their own size.
     max_keypoints : int
-        Most key points an image, the strongest.
+        Maximum number of key points per image; the strongest are kept.
     image_shape : tuple or None
-        ``(h, w)`` or ``(h, w, c)`` of flat rows. Without it a flat row is an image of one row of pixels.
+        ``(h, w)`` or ``(h, w, c)`` of flat rows. With None, a flat row is an image of one row of pixels.
     n_jobs : int or None
-        Images at a time, in threads unless ``joblib.parallel_config`` says otherwise.
+        Number of images processed at a time, in threads unless ``joblib.parallel_config`` is set.
 
     Attributes
     ----------
     n_features_in_ : int
-        Numbers in an image, the first of a list.
+        Number of values in an image; for a list, in the first image.
 
     Examples
     --------
@@ -88,7 +88,7 @@ class LocalDescriptors(ImageTransformer):
 
 
 class _Describer:
-    """One image (h, w) uint8 -> (m, width) float32; small to send to a worker."""
+    """Maps an image (h, w) uint8 to descriptors (m, width) float32. Small, so that it can be sent to a worker."""
 
     def __init__(self, params):
         self.method, self.step, self.size, self.most = params.method, params.step, params.size, params.max_keypoints
@@ -123,7 +123,7 @@ class _Describer:
         if min(image.shape) < 4:
             return None
         on_grid = self.step is not None
-        if self.method == "orb":  # on a grid, points near the border stay: OpenCV mirrors the image there
+        if self.method == "orb":  # on a grid, points near the border are kept, where OpenCV mirrors the image
             extractor = cv2.ORB_create(self.most, edgeThreshold=0) if on_grid else cv2.ORB_create(self.most)
         else:
             extractor = cv2.SIFT_create(self.most)
@@ -131,7 +131,7 @@ class _Describer:
             found = extractor.detectAndCompute(image, None)[1]
             return None if found is None else found[: self.most]
         ys, xs = (np.arange(self.step // 2, length, self.step) for length in image.shape)
-        # a cell of SIFT is 1.5 times as wide as its key point; upright
+        # a cell of SIFT is 1.5 times as wide as its key point; the angle is 0
         points = [cv2.KeyPoint(float(x), float(y), self.size / 6, 0.0) for y in ys for x in xs]
         return extractor.compute(image, points)[1]
 
@@ -139,15 +139,20 @@ class _Describer:
 def _grey(image, i, clip):
     """(h, w, c) uint8 0-255 or floats 0-1 -> (h, w) uint8."""
     if image.dtype != np.uint8:
-        image = image.astype(np.float32 if image.itemsize < 4 else image.dtype, copy=False)  # half holds no 255 shades
+        # float16 cannot represent 255 shades
+        image = image.astype(np.float32 if image.itemsize < 4 else image.dtype, copy=False)
         low, high = image.min(), image.max()
         if not clip and (low < -1e-6 or high > 1 + 1e-6):
             raise ValueError(
-                f"image {i} has floats from {low:.4g} to {high:.4g}; floats must be 0-1, or give uint8 0-255"
+                f"image {i} has floats from {low:.4g} to {high:.4g}, but floats must be 0-1. Rescale it, or pass uint8 "
+                "0-255."
             )
         image = np.clip(image, 0, 1) * 255
     channels = image.shape[2]
     if channels not in (1, 3, 4):
-        raise ValueError(f"image {i} has {channels} channels; expected 1 (grey), 3 (RGB) or 4 (RGBA, its A ignored)")
+        raise ValueError(
+            f"image {i} has {channels} channels, but 1 (greyscale), 3 (RGB) or 4 (RGBA, where A is ignored) are "
+            "required. Convert the image."
+        )
     image = image[..., 0] if channels == 1 else image[..., :3] @ _LUMA
     return np.ascontiguousarray(np.rint(image).astype(np.uint8))

@@ -1,4 +1,4 @@
-"""What a network gives, as maps of cells (n, rows, columns, d): maps of either layout, and sequences of tokens."""
+"""Conversion of network outputs, feature maps of either layout or tokens, to maps of cells (n, rows, columns, d)."""
 
 import math
 from typing import Any
@@ -12,9 +12,9 @@ _MOST_PREFIXES = 16  # class and register tokens before those of the patches
 
 
 def cells_of(features: Any, size: tuple[int, int], network: nn.Module, layer: str | None) -> torch.Tensor:
-    """(n, rows, columns, d) of what a layer gives for images of ``size`` (height, width).
+    """The output of a layer for images of ``size`` (height, width) as maps (n, rows, columns, d).
 
-    Raises a ValueError that says which layer to take where that is no map.
+    Raises a ValueError that suggests other layers if the output is not a map.
     """
     ndim = features.ndim if isinstance(features, torch.Tensor) else 0
     if ndim == 4:
@@ -25,17 +25,17 @@ def cells_of(features: Any, size: tuple[int, int], network: nn.Module, layer: st
     hint = ""
     if layer is None and hasattr(network, "forward_features"):
         hint = (
-            ", or a module whose forward is the network's forward_features; for models of timm that is "
+            ", or pass a module whose forward is the network's forward_features; for models of timm this is "
             'timm.create_model(name, num_classes=0, global_pool="")'
         )
     raise ValueError(
-        f"layer={layer!r} gives no feature map (n, c, h, w) but {given}. Name a layer= that gives one, one of "
-        f"{[name for name, _ in network.named_children()]} or inside these{hint}"
+        f"layer={layer!r} returns {given}, but a feature map (n, c, h, w) is required. Choose another layer, one of "
+        f"{[name for name, _ in network.named_children()]} or inside these{hint}."
     )
 
 
 def _has_channels_last(shape, size):
-    """Whether (n, a, b, c) has the aspect ratio of the images with channels last, and not with channels first."""
+    """Whether (n, a, b, c) has the aspect ratio of the images only if channels are last."""
     height, width = size
 
     def mismatch(rows, columns):  # in cells
@@ -47,9 +47,9 @@ def _has_channels_last(shape, size):
 
 
 def _cells_of_tokens(tokens, size, network):
-    """The tokens of patches, without those before them that belong to no patch, on their grid.
+    """The tokens of patches on their grid, without the class and register tokens before them.
 
-    Tokens of a network that tells nothing about itself, and that fit no grid, stand in one row.
+    If the network gives no information on its grid, and the tokens match no grid, they form one row.
     """
     count, (height, width) = tokens.shape[1], size
     patches, named = _patch_grid(network, size), _count_prefixes(network)
@@ -63,13 +63,13 @@ def _cells_of_tokens(tokens, size, network):
     if patches is None and not named:
         return tokens[:, None]
     raise ValueError(
-        f"the network gives {count} tokens, which are no grid of patches of images of {height} x {width} pixels, with "
-        "or without class tokens. Name another layer=, or give a module= that gives the tokens of the patches alone"
+        f"the network returns {count} tokens, which do not match a grid of patches of images of {height} x {width} "
+        "pixels, with or without class tokens. Choose another layer, or pass a module that returns only patch tokens."
     )
 
 
 def _patch_grid(network, size):
-    """Rows and columns of patches, where the first convolution cuts images into patches; None where it does not."""
+    """Rows and columns of patches if the first convolution splits images into patches, else None."""
     first = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
     if first is None or first.kernel_size != first.stride or first.stride == (1, 1) or isinstance(first.padding, str):
         return None
@@ -80,6 +80,6 @@ def _patch_grid(network, size):
 
 
 def _count_prefixes(network):
-    """Class, distillation and register tokens, by the usual names of their parameters (1, k, d)."""
+    """Number of class, distillation and register tokens, found by the usual names of their parameters (1, k, d)."""
     found = [value for name, value in network.named_parameters() if name.rpartition(".")[2] in _PREFIXES]
     return sum(value.numel() // value.shape[-1] for value in found)

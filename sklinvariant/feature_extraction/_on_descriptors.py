@@ -1,4 +1,4 @@
-"""Any scikit-learn transformer, applied to the descriptors of all bags."""
+"""Apply any scikit-learn transformer to the descriptors of all bags."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ from sklinvariant.ops import compute_dtype
 
 @declared
 class OnDescriptors(CallbackSupportMixin, TransformerMixin, BagEstimator, auto_wrap_output_keys=None):
-    """PCA, whitening, normalisation, …: a scikit-learn transformer, fitted and applied to descriptors.
+    """Fit and apply a scikit-learn transformer (PCA, whitening, normalisation, …) to descriptors.
 
     Parameters
     ----------
     estimator : transformer
-        Fitted (a clone of it) on the descriptors of all bags, as rows; its parameters are ``estimator__…``.
+        A clone is fitted to the descriptors of all bags, as rows. Set its parameters with ``estimator__…``.
     subsample : int or None
-        Most descriptors it is fitted on; None takes all.
+        Maximum number of descriptors to which it is fitted; None uses all.
     descriptor_dim : int or None
-        Cuts flat rows ``(n, m * d)`` into m descriptors of this many features; None takes a row for one descriptor.
+        Number of features d of a descriptor, by which flat rows ``(n, m * d)`` are split into m descriptors. None
+        treats each row as one descriptor.
     random_state : int, RandomState or None
-        Seeds the choice of those descriptors.
+        Seeds the choice of these descriptors.
 
     Attributes
     ----------
@@ -66,7 +67,7 @@ class OnDescriptors(CallbackSupportMixin, TransformerMixin, BagEstimator, auto_w
         X : DescriptorSets, list of (n_i, d) arrays, (n, m, d) or (n, n_features)
             Bags of local descriptors.
         y : None
-            Ignored: a bag's target is not its descriptors'.
+            Ignored, because targets belong to bags, not to descriptors.
 
         Returns
         -------
@@ -87,16 +88,17 @@ class OnDescriptors(CallbackSupportMixin, TransformerMixin, BagEstimator, auto_w
         Parameters
         ----------
         X : DescriptorSets, list of (n_i, d) arrays, (n, m, d) or (n, n_features)
+            Bags of local descriptors.
 
         Returns
         -------
         DescriptorSets
-            The same bags with new features.
+            The same bags with transformed descriptors.
         """
         check_is_fitted(self)
         bags, container = self._check_bags(X, reset=False)
         rows = _as_rows(bags.values)
-        if len(rows) == 0:  # transformers refuse no rows; one of zeros tells the number and kind of features
+        if len(rows) == 0:  # transformers reject empty input; a row of zeros gives the number and dtype of features
             return DescriptorSets(
                 container.wrap(self._on_rows(np.zeros((1, rows.shape[1]), rows.dtype))[:0]), bags.offsets
             )
@@ -107,25 +109,28 @@ class OnDescriptors(CallbackSupportMixin, TransformerMixin, BagEstimator, auto_w
         result = result.toarray() if issparse(result) else np.asarray(result)
         if result.ndim != 2 or len(result) != len(rows):
             name = type(self.estimator_).__name__
-            raise ValueError(f"estimator={name} made {result.shape} of {rows.shape}; expected one row a descriptor")
+            raise ValueError(
+                f"estimator={name} returned shape {result.shape} for {rows.shape}, but one row for each descriptor is "
+                "required. Pass another transformer."
+            )
         return result
 
     def set_output(self, *, transform: str | None = None) -> Self:
-        """Do nothing: bags stay bags, whatever container the later steps of a Pipeline give."""
+        """Do nothing. Bags stay bags, whatever output is set for the later steps of a Pipeline."""
         return self
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Names of the features of a transformed descriptor, as the transformer gives them."""
+        """Names of the features of a transformed descriptor, from the transformer."""
         check_is_fitted(self)
         return self.estimator_.get_feature_names_out()
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.array_api_support = False  # the answer is a DescriptorSets, which is no array
+        tags.array_api_support = False  # the output is a DescriptorSets, not an array
         tags.transformer_tags.preserves_dtype = []
         return tags
 
 
 def _as_rows(values):
-    """What the transformer sees: numpy, in the precision that estimators compute in."""
+    """The input of the transformer: a numpy array in the precision of computation."""
     return as_numpy(values.to(compute_dtype(values.dtype)))

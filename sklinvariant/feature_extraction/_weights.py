@@ -1,4 +1,4 @@
-"""Weights of a torch module from a local file, of whichever kind."""
+"""Loading of weights into a torch module from a local file."""
 
 import os
 
@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-# what Keras and TensorFlow call them, with slashes between: conv1/kernel
+# names in Keras and TensorFlow, after the last slash: conv1/kernel
 _CHANNELS_LAST = {
     "kernel": "weight",
     "gamma": "weight",
@@ -18,28 +18,33 @@ _CHANNELS_LAST = {
 
 
 def load_weights(module: nn.Module, path: str | os.PathLike) -> nn.Module:
-    """Load a ``.safetensors``, ``.npz`` or torch state-dict file into a module; nothing in the file is run.
+    """Load a ``.safetensors``, ``.npz`` or torch state-dict file into a module. No code in the file is executed.
 
-    An ``.npz`` of arrays named as in Keras (``conv1/kernel``, of shape (h, w, in, out)) is turned into torch's.
+    Arrays of an ``.npz`` file named as in Keras (``conv1/kernel``, of shape (h, w, in, out)) are converted to torch's
+    layout.
 
     Raises
     ------
     FileNotFoundError
-        Where there is no such file.
+        If the file does not exist.
     ValueError
-        Where the file cannot be read, or its names or shapes do not fit the module.
+        If the file cannot be read, or if its names or shapes do not match the module.
     """
     path = os.fspath(path)
     if not os.path.exists(path):
-        raise FileNotFoundError(f"weights: there is no file {path}")
+        raise FileNotFoundError(f"weights={path!r} does not exist. Pass the path of an existing file.")
     try:
         state = _read(path)
     except Exception as error:
-        raise ValueError(f"weights: {path} cannot be read as .safetensors, .npz or a state dict ({error})") from error
+        raise ValueError(
+            f"weights={path!r} cannot be read as a .safetensors, .npz or state-dict file ({error}). Pass another file."
+        ) from error
     try:
         module.load_state_dict(state)
     except RuntimeError as error:
-        raise ValueError(f"weights: {path} does not fit {type(module).__name__}: {error}") from error
+        raise ValueError(
+            f"weights={path!r} does not match {type(module).__name__}. Pass weights of this network ({error})."
+        ) from error
     return module
 
 

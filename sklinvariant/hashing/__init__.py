@@ -1,4 +1,4 @@
-"""Hashing: features to short binary codes."""
+"""Hashing of features to short binary codes."""
 
 from sklinvariant.hashing._bilinear import BilinearHasher
 from sklinvariant.hashing._itq import ITQHasher

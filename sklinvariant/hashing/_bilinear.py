@@ -1,4 +1,4 @@
-"""Bilinear projections: two small rotations in the place of one large (Gong et al. 2013)."""
+"""Bilinear projections: two small rotations instead of one large rotation (Gong et al. 2013)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sklinvariant.hashing._hasher import Hasher, of_size_one, random_rotation
 
 
 def nearest_to_square(size: int) -> tuple[int, int]:
-    """The two factors of a number that are nearest to each other, the smaller first."""
+    """The two factors of a number that are closest to each other, the smaller one first."""
     small = next(factor for factor in range(math.isqrt(size), 0, -1) if size % factor == 0)
     return small, size // small
 
@@ -20,7 +20,7 @@ def nearest_to_square(size: int) -> tuple[int, int]:
 def fit_bilinear(
     X: torch.Tensor, left: torch.Tensor, right: torch.Tensor, max_iter: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Maximise Σ tr(B Rᵀ Xᵀ L) over signs B and matrices L, R with orthonormal columns, in turns; X is (n, p, q)."""
+    """Maximise Σ tr(B Rᵀ Xᵀ L) alternately over signs B and matrices L, R with orthonormal columns; X is (n, p, q)."""
     for _ in range(max_iter):
         half = X @ right  # (n, p, c2)
         signs = torch.where(left.T @ half > 0, X.new_tensor(1.0), -1.0)  # (n, c1, c2)
@@ -37,23 +37,23 @@ def _polar(matrix):
 
 @declared
 class BilinearHasher(Hasher):
-    """Signs of ``Lᵀ x R`` for rows x laid out as a matrix: long codes of long vectors for little memory (BPBC).
+    """Signs of ``Lᵀ x R`` for rows reshaped to matrices x: long codes of long vectors in little memory (BPBC).
 
     Parameters
     ----------
     n_bits : int
-        A product of two numbers that are not more than the height and width of the layout.
+        Length of the code. It must be a product of two integers that do not exceed the height and width of the layout.
     layout : (int, int) or None
-        Height and width of a row as a matrix; None takes the factors of the number of features nearest to a square.
+        Height and width of the matrix x. None takes the most similar factors of the number of features.
     max_iter : int
-        Turns of learning; 0 keeps random rotations (the paper's BPBC-rand).
+        Number of iterations. 0 keeps random rotations (the paper's BPBC-rand).
     random_state : int, RandomState or None
-        Seeds the first rotations.
+        Seeds the initial rotations.
 
     Attributes
     ----------
     n_iter_ : int
-        Turns made.
+        Number of iterations.
 
     References
     ----------
@@ -71,24 +71,28 @@ class BilinearHasher(Hasher):
     max_iter: CountOrZero = 10
     random_state: RandomState = None
 
-    n_iter_ = FittedState("turns made")
+    n_iter_ = FittedState("Number of iterations.")
 
     def _check_layout(self):
         state, sides = self._state, (self._state["left"].shape, self._state["right"].shape)
         for name, i, expected in (("features", 0, self.n_features_in_), ("bits", 1, state["n_bits"])):
             if sides[0][i] * sides[1][i] != expected:
-                raise ValueError(f"left and right of shapes {sides} do not make {expected} {name}")
+                raise ValueError(f"left and right have shapes {sides}, but must give {expected} {name}. Fit again.")
 
     def _learn(self, X, generator):
         d = X.shape[1]
         layout = nearest_to_square(d) if self.layout is None else self.layout
         if len(layout) != 2 or not all(map(is_count, layout)) or layout[0] * layout[1] != d:
-            raise ValueError(f"layout must be (height, width) with a product of {d} features, got {self.layout!r}")
+            raise ValueError(
+                f"layout={self.layout!r} does not match the {d} features of X. Pass a height and width whose product "
+                f"is {d}, or None."
+            )
         p, q = layout
         fits = [(k, self.n_bits // k) for k in range(1, p + 1) if self.n_bits % k == 0 and self.n_bits // k <= q]
         if not fits:
             raise ValueError(
-                f"n_bits={self.n_bits} is no product of two numbers up to {p} and {q}, the layout of {d} features"
+                f"n_bits={self.n_bits} is not a product of two integers of at most {p} and {q}, the layout of {d} "
+                "features. Choose another n_bits or layout."
             )
         rows, columns = min(fits, key=lambda size: abs(math.log(size[0] * q / (size[1] * p))))
         mean = X.double().mean(0).to(X)

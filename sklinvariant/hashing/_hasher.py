@@ -1,4 +1,4 @@
-"""What the hashers share: rows in, bits out, the bits being the signs of real numbers that can be had too."""
+"""The base of the hashers: bits are the signs of real-valued projections of rows."""
 
 from __future__ import annotations
 
@@ -28,22 +28,24 @@ from sklinvariant.base import (
 
 
 def pack_bits(bits: torch.Tensor) -> torch.Tensor:
-    """(n, b) bits as (n, ⌈b / 8⌉) bytes, the first bit the highest, zeros after the last: numpy.packbits on tensors."""
+    """Pack (n, b) bits into (n, ⌈b / 8⌉) bytes as numpy.packbits: the first bit is the highest, padded with zeros."""
     n, b = bits.shape
     padded = torch.zeros(n, -(-b // 8) * 8, dtype=torch.uint8, device=bits.device)
     padded[:, :b] = bits
-    worth = torch.tensor([128, 64, 32, 16, 8, 4, 2, 1], dtype=torch.uint8, device=bits.device)
-    return (padded.view(n, -1, 8) * worth).sum(2, dtype=torch.uint8)
+    weights = torch.tensor([128, 64, 32, 16, 8, 4, 2, 1], dtype=torch.uint8, device=bits.device)
+    return (padded.view(n, -1, 8) * weights).sum(2, dtype=torch.uint8)
 
 
 @declared
 class Hasher(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, TorchEstimator):
-    """Base of the hashers. A subclass learns a state in ``_learn`` and gives real numbers in ``_project``.
+    """Base of the hashers. A subclass learns its state in ``_learn`` and computes projections in ``_project``.
 
     Parameters
     ----------
     packed : bool
-        Give bytes of 8 bits.
+        Return bytes that hold 8 bits each.
+    random_state : int, RandomState or None
+        Seeds the random projections. Pass an int to get the same codes each time.
     """
 
     _: KW_ONLY
@@ -52,7 +54,7 @@ class Hasher(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMix
     _layout = {"n_bits": Whole()}
 
     def _learn(self, X, generator):
-        """The state, a dict of tensors and plain values, of rows X (n, d) that lie on the device."""
+        """The state learned from rows X (n, d) on the device: a dict of tensors and plain values."""
         raise NotImplementedError
 
     def _project(self, X, state):
@@ -79,7 +81,7 @@ class Hasher(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMix
         Raises
         ------
         ValueError
-            For NaN, infinite values, and more bits than the method can give.
+            If X contains NaN or infinity, or if the method cannot give ``n_bits`` bits.
         """
         X, container = self._rows(X, reset=True)
         state = self._learn(X, torch_generator(getattr(self, "random_state", 0)))
@@ -88,31 +90,34 @@ class Hasher(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMix
         return self
 
     def transform(self, X: Any) -> Any:
-        """Hash rows.
+        """Compute the codes of rows.
 
         Parameters
         ----------
         X : array of shape (n, n_features)
+            Features.
 
         Returns
         -------
         array of shape (n, n_bits) or (n, ⌈n_bits / 8⌉)
-            uint8: bits 0 and 1, or bytes of 8 bits each with ``packed=True``, the first bit the highest.
+            Codes, uint8: bits 0 and 1, or with ``packed=True`` bytes of 8 bits, where the first bit is the highest.
         """
         container = check_fitted(self, "transform", X)
         bits = (self._scores(X) > 0).to(torch.uint8)
         return container.wrap(pack_bits(bits) if self.packed else bits)
 
     def decision_function(self, X: Any) -> Any:
-        """The real numbers whose signs are the bits: how sure each bit is.
+        """Compute the projections whose signs are the bits; their absolute values tell how certain the bits are.
 
         Parameters
         ----------
         X : array of shape (n, n_features)
+            Features.
 
         Returns
         -------
         array of shape (n, n_bits)
+            Projections.
         """
         return check_fitted(self, "decision_function", X).wrap(self._scores(X))
 
@@ -142,34 +147,37 @@ class Hasher(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMix
 
 
 def principal_directions(X: torch.Tensor, n_components: int, name: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean (d,) and the leading principal directions (n_components, d) of rows; float64 inside."""
+    """The mean (d,) and the leading principal directions (n_components, d) of rows, computed in float64."""
     d = X.shape[1]
     if n_components > d:
-        raise ValueError(f"n_bits={n_components} is more than the {d} features: {name} gives one bit a direction")
+        raise ValueError(
+            f"n_bits={n_components} is more than the {d} features of X, but {name} gives one bit for each principal "
+            "direction. Lower n_bits."
+        )
     rows = X.double()
     mean = rows.mean(0)
     rows = of_size_one(rows - mean)[0]
     vectors = torch.linalg.eigh(rows.T @ rows)[1]
     vectors = vectors.flip(1)[:, :n_components].T
-    # a sign of its own: the largest entry is positive
+    # a deterministic sign: the largest entry is positive
     largest = vectors.gather(1, vectors.abs().argmax(1, keepdim=True))
     return mean.to(X.dtype), (vectors * torch.where(largest < 0, vectors.new_tensor(-1.0), 1.0)).to(X.dtype)
 
 
 def of_size_one(X: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """X over its largest absolute value, so that no product leaves the range of its dtype, and that value."""
+    """X divided by its largest absolute value, so that products do not overflow, and that value."""
     largest = X.abs().amax()
     largest = largest if largest > 0 else torch.ones_like(largest)
     return X / largest, largest
 
 
 def random_rotation(size: int, generator: torch.Generator, dtype: torch.dtype) -> torch.Tensor:
-    """An orthogonal matrix drawn uniformly (the Q of a normal matrix, signs by R's diagonal)."""
+    """A uniformly distributed orthogonal matrix: Q of a normal matrix, with the signs of the diagonal of R."""
     q, r = torch.linalg.qr(torch.randn(size, size, generator=generator, dtype=torch.float64))
     return (q * r.diagonal().sign()).to(dtype)
 
 
 def typical_distance(X: torch.Tensor) -> float:
-    """Root mean squared distance of rows from their mean, times √2: that between two rows drawn at random."""
+    """Root mean squared distance between two random rows: √2 times that of the rows from their mean."""
     rows, largest = of_size_one(X.double() - X.double().mean(0))
     return float((2 * rows.square().sum(1).mean()).sqrt() * largest)

@@ -1,4 +1,4 @@
-"""Iterative quantization: the rotation of principal components that their signs fit best (Gong and Lazebnik 2011)."""
+"""Iterative quantization: rotate principal components to minimise the quantization error (Gong and Lazebnik 2011)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from sklinvariant.hashing._hasher import Hasher, of_size_one, principal_directio
 
 
 def fit_rotation(V: torch.Tensor, rotation: torch.Tensor, max_iter: int) -> tuple[torch.Tensor, int]:
-    """Equation 2: minimise ‖B - V R‖ over signs B and rotations R in turns; the second is a Procrustes problem.
+    """Minimise ‖B - V R‖ (equation 2) alternately over signs B and rotations R, the latter a Procrustes problem.
 
-    The rotation and the number of turns, which end where no sign changes.
+    Iterations stop when no sign changes. Returns the rotation and the number of iterations.
     """
-    V, before = of_size_one(V)[0], None  # signs do not see it
+    V, before = of_size_one(V)[0], None  # the scale does not change the signs
     for turn in range(max_iter):
         signs = torch.where(V @ rotation > 0, V.new_tensor(1.0), -1.0)
         if before is not None and torch.equal(signs, before):
@@ -27,21 +27,21 @@ def fit_rotation(V: torch.Tensor, rotation: torch.Tensor, max_iter: int) -> tupl
 
 @declared
 class ITQHasher(Hasher):
-    """Signs of rotated principal components, the rotation learned so that signs lose as little as can be.
+    """Signs of rotated principal components, with a rotation that minimises the quantization error.
 
     Parameters
     ----------
     n_bits : int
-        At most the number of features.
+        Length of the code, at most the number of features.
     max_iter : int
-        Most turns of learning; the paper's number.
+        Maximum number of iterations. The default is that of the paper.
     random_state : int, RandomState or None
-        Seeds the first rotation.
+        Seeds the initial rotation.
 
     Attributes
     ----------
     n_iter_ : int
-        Turns made; they end where no sign changes.
+        Number of iterations until no sign changed, at most ``max_iter``.
 
     References
     ----------
@@ -57,7 +57,7 @@ class ITQHasher(Hasher):
     max_iter: CountOrZero = 50
     random_state: RandomState = None
 
-    n_iter_ = FittedState("turns made")
+    n_iter_ = FittedState("Number of iterations.")
 
     def _learn(self, X, generator):
         mean, directions = principal_directions(X, self.n_bits, "ITQHasher")

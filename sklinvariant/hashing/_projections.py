@@ -1,4 +1,4 @@
-"""Hashers whose bits are signs of projections that are drawn or read off: sign, LSH, SKLSH, PCA."""
+"""Hashers with random or principal projections: sign, LSH, SKLSH, PCA."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sklinvariant.hashing._hasher import Hasher, principal_directions, typical_d
 
 @declared
 class SignHasher(Hasher):
-    """One bit a feature: is it above its mean? The binarisation that other hashes have to beat.
+    """One bit for each feature: whether it is above its mean. A baseline for other hashers.
 
     Examples
     --------
@@ -27,7 +27,7 @@ class SignHasher(Hasher):
 
     def _check_layout(self):
         if self._state["n_bits"] != self.n_features_in_:
-            raise ValueError(f"n_bits should be {self.n_features_in_}, got {self._state['n_bits']}")
+            raise ValueError(f"n_bits is {self._state['n_bits']}, but must be {self.n_features_in_}. Fit again.")
 
     def _learn(self, X, generator):
         return {"mean": X.double().mean(0), "n_bits": X.shape[1]}
@@ -38,16 +38,15 @@ class SignHasher(Hasher):
 
 @declared
 class LSHHasher(Hasher):
-    """Locality sensitive hashing: signs of random projections, so that bits agree as angles do.
+    """Locality-sensitive hashing: signs of random projections, whose Hamming distances approximate angles.
 
-    Two rows differ in a bit with the probability angle / π (about the mean of the training rows).
+    Two rows differ in each bit with probability angle / π, where the angle is measured at the mean of the training
+    rows.
 
     Parameters
     ----------
     n_bits : int
-        More bits measure angles more exactly.
-    random_state : int, RandomState or None
-        Seeds the projections.
+        Length of the code. More bits approximate angles more accurately.
 
     References
     ----------
@@ -73,17 +72,18 @@ class LSHHasher(Hasher):
 
 @declared
 class SKLSHHasher(Hasher):
-    """Hashing for shift-invariant kernels: Hamming distances follow a Gaussian kernel of the rows.
+    """Hashing for shift-invariant kernels: Hamming distances approximate a Gaussian kernel of the rows.
 
-    A bit is the sign of ``cos(w·x + b) + t`` with w normal with variance γ, b uniform in a turn and t in ±1.
+    A bit is the sign of ``cos(w·x + b) + t``, where w is normal with variance γ, b uniform in [0, 2π] and t uniform in
+    [-1, 1].
 
     Parameters
     ----------
     n_bits : int
-        More bits follow the kernel more exactly.
+        Length of the code. More bits approximate the kernel more accurately.
     gamma : float or "scale"
-        Of the kernel ``exp(-γ ‖x - y‖² / 2)``; larger tells apart nearer rows. "scale" is 1 over the mean squared
-        distance of two rows.
+        Parameter of the kernel ``exp(-γ ‖x - y‖² / 2)``. Larger values separate closer rows. "scale" is 1 over the mean
+        squared distance between two rows.
     random_state : int, RandomState or None
         Seeds w, b and t.
 
@@ -109,7 +109,7 @@ class SKLSHHasher(Hasher):
         directions = torch.randn(self.n_bits, X.shape[1], generator=generator, dtype=torch.float64) * root
         phase = torch.rand(self.n_bits, generator=generator, dtype=torch.float64) * 2 * torch.pi
         threshold = torch.rand(self.n_bits, generator=generator, dtype=torch.float64) * 2 - 1
-        # from the mean, which the kernel does not see, so that products stay small
+        # the rows are centred, which does not change the kernel, so that products stay small
         return {
             "mean": X.double().mean(0),
             "directions": directions,
@@ -124,12 +124,12 @@ class SKLSHHasher(Hasher):
 
 @declared
 class PCAHasher(Hasher):
-    """Signs of the leading principal components. Later bits carry less: ITQ mends that by a rotation.
+    """Signs of the leading principal components. Later bits carry less information; `ITQHasher` balances them.
 
     Parameters
     ----------
     n_bits : int
-        At most the number of features.
+        Length of the code, at most the number of features.
 
     References
     ----------

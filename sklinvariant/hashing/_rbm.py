@@ -1,4 +1,4 @@
-"""A restricted Boltzmann machine, its contrastive divergence, and the regulariser that makes its code a hash.
+"""A restricted Boltzmann machine, contrastive divergence, and the batch regulariser of RBM hashing.
 
 Morère et al. 2016, equations 5-8; Hinton 2002 for contrastive divergence.
 """
@@ -9,19 +9,19 @@ from torch.nn.functional import logsigmoid, softplus
 
 
 def uniform_targets(z: torch.Tensor) -> torch.Tensor:
-    """Targets t of equation 7 for activations z (n, b): uniform in 0-1 for each code, nearly so for each bit.
+    """Targets t of equation 7 for activations z (n, b): uniform in [0, 1] for each code, nearly uniform for each bit.
 
-    Each bit's activations are replaced by their ranks in the batch, then each code's by their ranks among its bits:
-    half of a code's bits are on, exactly, and each bit is on for about half of the batch. Ranks keep the order of the
-    activations, so targets push no further than they have to.
+    The activations of each bit are replaced by their ranks in the batch, and then those of each code by their ranks
+    among its bits. Exactly half of the bits of a code are then on, and each bit is on for about half of the batch.
+    Ranks keep the order of the activations, so the targets change them as little as possible.
     """
-    by_bit = _ranks(z, 0) + 1e-3 * z  # equal ranks of different bits are told apart by the activations
+    by_bit = _ranks(z, 0) + 1e-3 * z  # the activations break ties between bits
     return (_ranks(by_bit, 1) + 0.5) / z.shape[1]
 
 
 def _ranks(z, dim):
-    """0, 1, … along an axis, as floats."""
-    if z.device.type == "cpu":  # numpy's argsort is vectorised: several times as fast as torch's
+    """Ranks 0, 1, … along an axis, as floats."""
+    if z.device.type == "cpu":  # numpy's vectorised argsort is several times as fast as torch's
         order = torch.from_numpy(z.detach().movedim(dim, -1).contiguous().numpy().argsort(-1)).movedim(-1, dim)
     else:
         order = z.argsort(dim=dim)
@@ -31,7 +31,7 @@ def _ranks(z, dim):
 
 
 def batch_regularizer(z: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """h(B) of equation 7, minus the cross-entropy of activations and targets: summed over bits, mean over samples."""
+    """h(B) of equation 7: minus the cross-entropy of activations and targets, summed over bits, mean over samples."""
     eps = torch.finfo(z.dtype).eps
     z = z.clamp(eps, 1 - eps)
     return (targets * z.log() + (1 - targets) * (1 - z).log()).sum(1).mean()
@@ -40,7 +40,7 @@ def batch_regularizer(z: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 def free_energy(
     v: torch.Tensor, weight: torch.Tensor, hidden_bias: torch.Tensor, visible_bias: torch.Tensor, gaussian: bool = False
 ) -> torch.Tensor:
-    """F(v) (n,), with P(v) ∝ exp(-F(v))."""
+    """The free energy F(v) (n,), with P(v) ∝ exp(-F(v))."""
     hidden = softplus(torch.addmm(hidden_bias, v, weight.T)).sum(1)
     if gaussian:
         return (v - visible_bias).square().sum(1) / 2 - hidden
@@ -48,10 +48,10 @@ def free_energy(
 
 
 class RestrictedBoltzmannMachine(nn.Module):
-    """Visible and hidden units without connections among themselves, which `learn` batch by batch.
+    """A restricted Boltzmann machine: each call of `learn` takes one step on a batch.
 
-    By contrastive divergence, with the batch's regulariser (equation 8) and what keeps plain RBMs sparse. That has no
-    loss to differentiate, so the machine makes its own steps.
+    Steps follow contrastive divergence, with the batch regulariser (equation 8) and an optional sparsity penalty. This
+    objective has no loss that autograd could differentiate, so the machine computes its own steps.
 
     Parameters are ``weight`` (b, d), ``hidden_bias`` (b,) and ``visible_bias`` (d,).
     """
@@ -101,19 +101,19 @@ class RestrictedBoltzmannMachine(nn.Module):
         return torch.addmm(self.hidden_bias, v, self.weight.T).sigmoid_()
 
     def reconstruct(self, z: torch.Tensor) -> torch.Tensor:
-        """P(v = 1 | z), equation 6; of Gaussian units the mean."""
+        """P(v = 1 | z), equation 6; the mean for Gaussian units."""
         mean = torch.addmm(self.visible_bias, z, self.weight)
         return mean if self.visible == "gaussian" else mean.sigmoid_()
 
     def draw(self, probability: torch.Tensor) -> torch.Tensor:
-        """Units that are on with a probability."""
+        """Sample binary units with the given probabilities of being on."""
         noise = torch.rand(
             probability.shape, dtype=probability.dtype, device=probability.device, generator=self.generator
         )
         return noise.lt_(probability)
 
     def gibbs(self, v: torch.Tensor, z: torch.Tensor | None = None) -> torch.Tensor:
-        """One step: hidden units drawn, then visible ones; real-valued ones are their means."""
+        """One Gibbs step: sample the hidden units, then the visible ones; real-valued units are set to their means."""
         z = self.draw(self.hidden(v)) if z is None else z
         v = self.reconstruct(z)
         if self.visible == "binary":
@@ -124,10 +124,10 @@ class RestrictedBoltzmannMachine(nn.Module):
 
     @torch.no_grad()
     def learn(self, v: torch.Tensor, learning_rate: float, momentum: float = 0.0) -> torch.Tensor:
-        """One step down equation 8 for a batch (n, d); the mean squared error of the reconstruction.
+        """Take one step on equation 8 for a batch (n, d), and return the mean squared reconstruction error.
 
-        What the data pulls towards and what the machine dreams up stand in one matrix, so that the step is one
-        product, added to the weights where they lie.
+        Positive and negative phase are concatenated, so that the gradient of the weights is a single product, added in
+        place.
         """
         n, z = len(v), None
         if self.persistent:
@@ -144,9 +144,9 @@ class RestrictedBoltzmannMachine(nn.Module):
         visible = torch.cat([v, model])
         hidden = self.hidden(visible) if z is None else torch.cat([z, self.hidden(model)])
         z, z_model = hidden.split(n)
-        if self.persistent:  # in a smaller batch the other chains wait
+        if self.persistent:  # chains beyond a smaller batch stay as they are
             self.chain = torch.cat([self.draw(z_model), chains[n:]])
-        # what the data pulls towards: the activations, corrected by what the regularisers ask of them
+        # the positive phase: activations corrected by the regularisers
         if self.regularization:
             z.lerp_(uniform_targets(z), self.regularization)
         if self.sparsity is not None:
@@ -158,7 +158,7 @@ class RestrictedBoltzmannMachine(nn.Module):
         return difference.square_().mean()
 
     def _descend(self, step, n, learning_rate, momentum):
-        """Stochastic gradient descent as torch's; the gradient of the weights comes as two factors."""
+        """A step of stochastic gradient descent as in torch; the gradient of the weights is given as two factors."""
         (hidden, visible), *sums = step
         if not momentum:
             self.weight.addmm_(hidden.T, visible, beta=1 - learning_rate * self.weight_decay, alpha=-learning_rate / n)
@@ -180,11 +180,11 @@ class RestrictedBoltzmannMachine(nn.Module):
 def pseudo_log_likelihood(
     v: torch.Tensor, weight: torch.Tensor, hidden_bias: torch.Tensor, visible_bias: torch.Tensor
 ) -> torch.Tensor:
-    """Σ_i log P(v_i | the rest) (n,): each unit's is log σ(F(v with v_i flipped) - F(v)); v in 0-1 as probabilities."""
+    """Σ_i log P(v_i | other units) (n,), each log σ(F(v with v_i flipped) - F(v)); v may hold probabilities."""
     total = v.new_zeros(len(v))
     activity = torch.addmm(hidden_bias, v, weight.T)  # (n, b)
     at_rest = softplus(activity).sum(1)
-    for i in range(v.shape[1]):  # flipping one unit moves each activity by one weight
+    for i in range(v.shape[1]):  # flipping a unit changes each activity by one weight
         change = 1 - 2 * v[:, i]
         flipped = softplus(torch.addcmul(activity, change[:, None], weight[:, i])).sum(1)
         total += logsigmoid(at_rest - flipped - change * visible_bias[i])
@@ -192,11 +192,11 @@ def pseudo_log_likelihood(
 
 
 def start_weights(n_bits: int, n_features: int, generator: torch.Generator, dtype: torch.dtype) -> torch.Tensor:
-    """Small normal numbers, as Hinton's guide has it."""
+    """Small normal weights, as in Hinton's practical guide."""
     return torch.randn(n_bits, n_features, generator=generator, dtype=dtype) * 0.01
 
 
 def log_odds(mean: torch.Tensor) -> torch.Tensor:
-    """Biases of visible units that are on with these probabilities, kept away from certainty."""
+    """Biases of visible units with these probabilities of being on, clipped to [0.01, 0.99]."""
     mean = mean.clamp(0.01, 0.99)
     return (mean / (1 - mean)).log()

@@ -1,4 +1,4 @@
-"""Spectral hashing: the smoothest waves over a box along the principal directions (Weiss et al. 2008)."""
+"""Spectral hashing: eigenfunctions of a box along the principal directions (Weiss et al. 2008)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sklinvariant.hashing._hasher import Hasher, principal_directions
 
 
 def smoothest_waves(lengths: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """(direction, half waves) of the ``count`` smallest eigenvalues (half waves / length)², smallest first."""
+    """(direction, number of half waves) of the ``count`` smallest eigenvalues (half waves / length)², in order."""
     waves = torch.arange(1, count + 1, dtype=torch.float64)
     rates = waves / lengths.double().cpu().clamp(min=1e-300)[:, None]
     chosen = rates.flatten().argsort(stable=True)[:count]
@@ -21,12 +21,13 @@ def smoothest_waves(lengths: torch.Tensor, count: int) -> tuple[torch.Tensor, to
 
 @declared
 class SpectralHasher(Hasher):
-    """Bits are signs of sine waves along the principal directions, slow waves and long directions first.
+    """Signs of sine waves along the principal directions, in order of the frequency relative to the range of the data.
 
     Parameters
     ----------
     n_bits : int
-        Any number: a long direction gives several bits, of waves of rising frequency.
+        Length of the code. It may exceed the number of features: a direction in which the data has a large range gives
+        several bits, with waves of increasing frequency.
 
     References
     ----------

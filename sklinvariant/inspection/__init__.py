@@ -1,4 +1,4 @@
-"""Pictures of fitted estimators (matplotlib)."""
+"""Visualisation of fitted estimators with matplotlib."""
 
 from sklinvariant.inspection._bit_activation_display import BitActivationDisplay
 from sklinvariant.inspection._cluster_display import ClusterDisplay

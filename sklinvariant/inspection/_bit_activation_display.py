@@ -1,4 +1,4 @@
-"""How a code uses its bits: figure 5 (a) of Morère et al. 2016, and the correlation of the bits."""
+"""The mean activations of the bits of a code (figure 5 (a) of Morère et al. 2016), and their correlation."""
 
 from typing import Any, Self
 
@@ -10,23 +10,23 @@ from sklinvariant.metrics import bit_activations, bit_correlation
 
 
 class BitActivationDisplay:
-    """Draws how often each bit is on, against the ideal 0.5, and how bits go with each other.
+    """Plot the mean activation of each bit, with the ideal 0.5, and the correlation matrix of the bits.
 
     Parameters
     ----------
     activations : ndarray of shape (n_bits,)
         Mean of each bit.
     correlation : ndarray of shape (n_bits, n_bits) or None, default=None
-        Of the bits; None draws the activations alone.
+        Correlation matrix of the bits. None plots only the activations.
     name : str or None, default=None
-        For the title.
+        Title of the plot.
 
     Attributes
     ----------
     axes_ : ndarray of shape (1,) or (2,)
-        matplotlib's, once drawn.
-    figure_
-        matplotlib's, once drawn.
+        The matplotlib axes.
+    figure_ : matplotlib figure
+        The matplotlib figure.
     """
 
     def __init__(self, activations: np.ndarray, correlation: np.ndarray | None = None, name: str | None = None) -> None:
@@ -45,30 +45,34 @@ class BitActivationDisplay:
         axes: Any = None,
         **kwargs: Any,
     ) -> Self:
-        """Draw the bits of the codes that a hasher gives.
+        """Plot the bits of the codes that a hasher returns.
 
         Parameters
         ----------
         estimator : fitted transformer to codes
+            The hasher.
         X : array of shape (n, n_features)
+            Features.
         packed : bool or None, default=None
-            None takes the ``packed`` of the estimator, or of a Pipeline's last step, where it has one.
+            Whether the codes are packed. None takes the parameter ``packed`` of the estimator or of the last step of a
+            Pipeline, if it has one.
         name : str or None, default=None
-            For the title; None takes the name of the estimator's class.
+            Title of the plot. None takes the class name of the estimator.
         axes : array of two matplotlib axes or None, default=None
-            Where to draw.
+            Axes to plot on. None creates new ones.
         **kwargs
-            For ``bar``.
+            Keyword arguments of ``bar``.
 
         Returns
         -------
         BitActivationDisplay
+            The display.
         """
         last = estimator[-1] if isinstance(estimator, Pipeline) else estimator
         packed = getattr(last, "packed", False) if packed is None else packed
         name = type(estimator).__name__ if name is None else name
         codes = estimator.transform(X)
-        if packed and hasattr(last, "n_bits"):  # without the bits that fill the last byte
+        if packed and hasattr(last, "n_bits"):  # without the padding of the last byte
             codes, packed = np.unpackbits(np.asarray(to_numpy(codes)), axis=1, count=last.n_bits), False
         return cls.from_predictions(codes, packed=packed, name=name, axes=axes, **kwargs)
 
@@ -76,12 +80,14 @@ class BitActivationDisplay:
     def from_predictions(
         cls, codes: Any, *, packed: bool = False, name: str | None = None, axes: Any = None, **kwargs: Any
     ) -> Self:
-        """Draw the bits of codes.
+        """Plot the bits of codes.
 
         Parameters
         ----------
-        codes : array of shape (n, n_bits) of 0 and 1, or (n, n_bytes) uint8 where ``packed``
+        codes : array of shape (n, n_bits) of 0 and 1, or (n, n_bytes) uint8 if ``packed``
+            The codes.
         packed : bool, default=False
+            Whether the codes are bytes that hold 8 bits each.
         name, axes, **kwargs
             As in `from_estimator`.
 
@@ -93,7 +99,7 @@ class BitActivationDisplay:
         return cls(activations, bit_correlation(codes, packed=packed), name).plot(axes, **kwargs)
 
     def plot(self, axes: Any = None, **kwargs: Any) -> Self:
-        """Draw on axes, a new figure's when None.
+        """Plot on the given axes, or on those of a new figure.
 
         Parameters
         ----------
@@ -112,7 +118,9 @@ class BitActivationDisplay:
             _, axes = plt.subplots(1, n_axes, figsize=(4.5 * n_axes, 3.5), layout="constrained", squeeze=False)
         axes = np.ravel(axes)
         if len(axes) < n_axes:
-            raise ValueError(f"the activations and the correlation need 2 axes, got {len(axes)}")
+            raise ValueError(
+                f"axes contains {len(axes)} axes, but {n_axes} are required for activations and correlation. Pass more."
+            )
         n_bits = len(self.activations)
         axes[0].bar(np.arange(n_bits), self.activations, **{"width": 0.9, **kwargs})
         axes[0].axhline(0.5, color="black", linestyle="--", linewidth=1, label="ideal")

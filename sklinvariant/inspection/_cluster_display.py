@@ -1,4 +1,4 @@
-"""Which features a component pools, as pictures: figures 4, 5 and 9 (left) of Sukhbaatar, Makino, Aihara (2013)."""
+"""The features pooled by a component, as images: figures 4, 5 and 9 (left) of Sukhbaatar, Makino, Aihara (2013)."""
 
 from collections.abc import Sequence
 from typing import Any, Self
@@ -11,21 +11,21 @@ from sklinvariant.inspection._mosaic import around_grey, label_rows, mosaic, new
 
 
 class ClusterDisplay:
-    """Draws a row of pictures for each component: the filters of the features that it pools, strongest first.
+    """Plot a row of images for each component: the filters of the features that it pools, largest weight first.
 
     Parameters
     ----------
     filters : ndarray of shape (n_filters, h, w) or (n_filters, h, w, c)
-        The features as pictures.
+        The features as images.
     members : list of n lists of int
-        Which filters belong to each component, strongest first.
+        Indices of the filters of each component, largest weight first.
     names : list of n str or None, default=None
-        Of the components.
+        Names of the components.
 
     Attributes
     ----------
     ax_, figure_
-        matplotlib's, once drawn.
+        The matplotlib axes and figure.
     """
 
     def __init__(
@@ -48,31 +48,32 @@ class ClusterDisplay:
         ax: Any = None,
         **kwargs: Any,
     ) -> Self:
-        """Draw the clusters of features that a fitted pooling has learned.
+        """Plot the clusters of features learned by a fitted pooling estimator.
 
         Parameters
         ----------
         estimator : AutoPooling, or another with ``components_`` (n_components, n_features)
-            Of a Pipeline, the last step.
+            The estimator, or a Pipeline that ends with one.
         filters : array of shape (k, h, w), (k, h, w, c) or (k, h * w * c)
-            A picture of each feature: ``components_`` of the feature extractor. Where the features are k feature maps,
-            flattened in the order (h, w, k), of each map: it weighs what all its places weigh.
+            An image of each feature, such as ``components_`` of the feature extractor. If the features are k feature
+            maps, flattened in the order (h, w, k), pass one image for each map; its weight is the sum over all cells.
         components : int or list of int, default=12
-            Which; an int takes as many, those of the largest norm.
+            Indices of the components, or the number of components, of which those with the largest norms are shown.
         n_filters : int, default=15
-            Most filters of a component.
+            Maximum number of filters per component.
         threshold : float, default=0.1
-            Filters that weigh at most this part of a component's strongest are not its members (the paper's ε).
+            Filters are shown if their weight exceeds this share of the component's largest weight (the paper's ε).
         filter_shape : tuple or None, default=None
-            ``(h, w)`` or ``(h, w, c)`` of filters that come as flat rows; None takes a square.
+            ``(h, w)`` or ``(h, w, c)`` of filters passed as flat rows; None assumes squares.
         ax : matplotlib axes or None, default=None
-            Where to draw.
+            Axes to plot on. None creates new ones.
         **kwargs
-            For ``imshow``.
+            Keyword arguments of ``imshow``.
 
         Returns
         -------
         ClusterDisplay
+            The display.
 
         Examples
         --------
@@ -85,12 +86,15 @@ class ClusterDisplay:
         >>> ClusterDisplay.from_estimator(pooling, parts.components_, n_filters=3).names
         ['0', '1', '2']
         """
-        filters = _as_pictures(filters, filter_shape)
+        filters = _as_images(filters, filter_shape)
         if n_filters < 1:
-            raise ValueError(f"n_filters must be at least 1, got {n_filters}")
+            raise ValueError(f"n_filters={n_filters} is not valid. Pass an integer of at least 1.")
         chosen, weights = chosen_components(estimator, components)
         if weights.shape[1] % len(filters):
-            raise ValueError(f"{len(filters)} filters for components of {weights.shape[1]} features")
+            raise ValueError(
+                f"filters has {len(filters)} filters, but the components have {weights.shape[1]} features, which must "
+                "be a multiple. Pass one filter for each feature or feature map."
+            )
         by_place = weights.reshape(len(weights), -1, len(filters))
         weights, best = by_place.sum(1), strongest_maps(by_place, n_filters)
         least = threshold * weights.max(1)
@@ -98,7 +102,7 @@ class ClusterDisplay:
         return cls(filters, members, [str(i) for i in chosen]).plot(ax, **kwargs)
 
     def plot(self, ax: Any = None, **kwargs: Any) -> Self:
-        """Draw on an axes, a new one when None; each filter over its own range, 0 grey where they have negative values.
+        """Plot on the given axes, or on new ones. Each filter is scaled to its range; with negative values, 0 is grey.
 
         Parameters
         ----------
@@ -110,27 +114,31 @@ class ClusterDisplay:
         -------
         ClusterDisplay
         """
-        pictures = around_grey(self.filters) if np.min(self.filters) < 0 else stretched(self.filters)
+        images = around_grey(self.filters) if np.min(self.filters) < 0 else stretched(self.filters)
         columns = max(1, *map(len, self.members))
-        tiles = np.ones((len(self.members), columns, *pictures.shape[1:]))  # white where there are no more
+        tiles = np.ones((len(self.members), columns, *images.shape[1:]))  # empty tiles are white
         for row, members in zip(tiles, self.members, strict=True):
-            row[: len(members)] = pictures[members]
-        picture = mosaic(tiles.reshape(-1, *pictures.shape[1:]), columns)
-        ax = new_axes(picture) if ax is None else ax
-        ax.imshow(picture, **{"cmap": "gray", "vmin": 0, "vmax": 1, "interpolation": "nearest", **kwargs})
-        label_rows(ax, self.names, pictures.shape[1])
+            row[: len(members)] = images[members]
+        image = mosaic(tiles.reshape(-1, *images.shape[1:]), columns)
+        ax = new_axes(image) if ax is None else ax
+        ax.imshow(image, **{"cmap": "gray", "vmin": 0, "vmax": 1, "interpolation": "nearest", **kwargs})
+        label_rows(ax, self.names, images.shape[1])
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
 
-def _as_pictures(filters, shape):
+def _as_images(filters, shape):
     filters = np.asarray(to_numpy(filters))
     if filters.ndim == 2:
         side = round(filters.shape[1] ** 0.5)
         shape = (side, side) if shape is None else tuple(shape)
         if np.prod(shape) != filters.shape[1]:
-            raise ValueError(f"filters of {filters.shape[1]} values are no pictures of filter_shape={shape}")
+            raise ValueError(
+                f"filters have {filters.shape[1]} values, which filter_shape={shape} does not match. Change it."
+            )
         filters = filters.reshape(len(filters), *shape)
     if filters.ndim not in (3, 4):
-        raise ValueError(f"filters must be pictures (k, h, w[, c]) or flat rows, got shape {filters.shape}")
+        raise ValueError(
+            f"filters has shape {filters.shape}, but images (k, h, w[, c]) or flat rows are required. Reshape them."
+        )
     return filters[..., 0] if filters.ndim == 4 and filters.shape[3] == 1 else filters

@@ -1,4 +1,4 @@
-"""What a clusterer is surest of: the most certain images of each cluster."""
+"""The images of each cluster that have the most certain predictions."""
 
 from collections.abc import Sequence
 from typing import Any, Self
@@ -13,23 +13,23 @@ _RIGHT, _WRONG = (0.17, 0.63, 0.17), (0.84, 0.15, 0.16)  # tab:green, tab:red
 
 
 class ClusterGalleryDisplay:
-    """Draws a row of images for each cluster, the most certain first; where classes are known, wrong ones framed red.
+    """Plot a row of images for each cluster, most certain first. With classes, wrong images have red frames.
 
     Parameters
     ----------
     images : ndarray of shape (n, h, w) or (n, h, w, 3)
-        Between 0 and 1.
+        Images with values between 0 and 1.
     members : list of lists of int
-        Images of each cluster, the most certain first.
+        Indices of the images of each cluster, most certain first.
     names : list of str or None, default=None
-        Of the clusters.
+        Names of the clusters.
     correct : ndarray of shape (n,) of bool, or None, default=None
-        Which images are framed green rather than red; None draws no frames.
+        Whether each image has a green frame rather than a red one; None plots no frames.
 
     Attributes
     ----------
     ax_, figure_
-        matplotlib's, once drawn.
+        The matplotlib axes and figure.
     """
 
     def __init__(
@@ -46,24 +46,26 @@ class ClusterGalleryDisplay:
 
     @classmethod
     def from_estimator(cls, estimator: Any, X: Any, images: Any = None, *, ax: Any = None, **kwargs: Any) -> Self:
-        """Draw what an estimator is surest of.
+        """Plot the images of which an estimator is most certain.
 
         Parameters
         ----------
         estimator : fitted estimator with ``predict_proba``, or with ``predict`` alone
-            Of clusters without probabilities the first images are drawn; for KMeans and others with ``transform`` to
-            the distance from each cluster, those nearest to it.
+            Without probabilities, the first images of each cluster are shown; for KMeans and others whose ``transform``
+            returns the distances to the clusters, the nearest ones.
         X : array of n samples
+            Samples.
         images : array of n images, or None, default=None
-            None takes X.
+            Images of the samples; None takes X.
         ax : matplotlib axes or None, default=None
-            Where to draw.
+            Axes to plot on. None creates new ones.
         **kwargs
-            For `from_predictions`.
+            Keyword arguments of `from_predictions`.
 
         Returns
         -------
         ClusterGalleryDisplay
+            The display.
 
         Examples
         --------
@@ -91,41 +93,47 @@ class ClusterGalleryDisplay:
         ax: Any = None,
         **kwargs: Any,
     ) -> Self:
-        """Draw what belongs to each cluster.
+        """Plot images of each cluster.
 
         Parameters
         ----------
         predictions : array of shape (n, k), or (n,)
-            Certainty of each image and cluster, such as probabilities: an image belongs to the largest. Or clusters, of
-            which the first images are drawn.
+            Certainty of each image and cluster, such as probabilities; an image belongs to the cluster with the
+            largest. Or cluster labels, in which case the first images of each cluster are shown.
         images : array of shape (n, h, w), (n, h, w, c) or (n, h * w * c)
-            uint8 as 0-255, others over their common range.
+            Images: uint8 0-255, or other numbers, which are scaled by their common range.
         y : array-like of shape (n,) or None, default=None
-            Classes. A cluster is named after the class that is most frequent in it, and its images of this class are
-            framed green, others red.
+            Classes. A cluster is named after its most frequent class. Its images of this class have green frames,
+            others red ones.
         clusters : list of int or None, default=None
-            Which; None takes all that have images.
+            Clusters to show; None shows all that have images.
         n_images : int, default=10
-            Most images of a cluster.
+            Maximum number of images per cluster.
         image_shape : tuple or None, default=None
-            ``(h, w)`` or ``(h, w, c)`` of images that come as flat rows.
+            ``(h, w)`` or ``(h, w, c)`` of images passed as flat rows.
         ax : matplotlib axes or None, default=None
-            Where to draw.
+            Axes to plot on. None creates new ones.
         **kwargs
-            For ``imshow``.
+            Keyword arguments of ``imshow``.
 
         Returns
         -------
         ClusterGalleryDisplay
+            The display.
         """
         predictions = as_numpy(to_numpy(predictions))
         if predictions.ndim not in (1, 2) or predictions.dtype.kind not in "fiub" or 0 in predictions.shape:
-            raise ValueError(f"predictions must be (n, k) or (n,), got {predictions.dtype} {predictions.shape}")
-        pictures = _pictures(images, image_shape)
-        if len(pictures) != len(predictions):
-            raise ValueError(f"{len(pictures)} images for {len(predictions)} predictions")
+            raise ValueError(
+                f"predictions has dtype {predictions.dtype} and shape {predictions.shape}, but numbers of shape (n, k) "
+                "or (n,) are required. Pass probabilities or cluster labels."
+            )
+        scaled = _scaled_images(images, image_shape)
+        if len(scaled) != len(predictions):
+            raise ValueError(
+                f"there are {len(scaled)} images, but {len(predictions)} predictions. Pass one image for each."
+            )
         if n_images < 1:
-            raise ValueError(f"n_images must be at least 1, got {n_images}")
+            raise ValueError(f"n_images={n_images} is not valid. Pass an integer of at least 1.")
         labels = predictions if predictions.ndim == 1 else predictions.argmax(1)
         certainty = np.zeros(len(labels)) if predictions.ndim == 1 else predictions.max(1)
         order = np.argsort(-certainty, kind="stable")
@@ -135,16 +143,18 @@ class ClusterGalleryDisplay:
         if y is not None:
             y = as_numpy(to_numpy(y))
             if y.shape != (len(labels),):
-                raise ValueError(f"y of shape {y.shape} for {len(labels)} images")
+                raise ValueError(
+                    f"y has shape {y.shape}, but there are {len(labels)} images. Pass one class for each image."
+                )
             used, codes = np.unique(labels, return_inverse=True)
             stands_for = match_clusters(y, codes, match="many-to-one")
             correct = stands_for[codes] == y
             class_of = dict(zip(used.tolist(), stands_for.tolist(), strict=True))
             names = [f"{c}: {class_of[c]}" if c in class_of else str(c) for c in shown.tolist()]
-        return cls(pictures, members, names, correct).plot(ax, **kwargs)
+        return cls(scaled, members, names, correct).plot(ax, **kwargs)
 
     def plot(self, ax: Any = None, **kwargs: Any) -> Self:
-        """Draw on an axes, a new figure's when None.
+        """Plot on the given axes, or on those of a new figure.
 
         Parameters
         ----------
@@ -160,7 +170,7 @@ class ClusterGalleryDisplay:
         columns = max(1, *map(len, self.members))
         border = 0 if correct is None else max(1, round(max(images.shape[1:3]) / 16))
         shape = (images.shape[1] + 2 * border, images.shape[2] + 2 * border, 3)
-        tiles = np.ones((len(self.members) * columns, *shape))  # white where there are no more
+        tiles = np.ones((len(self.members) * columns, *shape))  # empty tiles are white
         for row, members in enumerate(self.members):
             for column, i in enumerate(members):
                 tile = tiles[row * columns + column]
@@ -168,16 +178,16 @@ class ClusterGalleryDisplay:
                     tile[:] = _RIGHT if correct[i] else _WRONG
                 inside = tile[border : shape[0] - border, border : shape[1] - border]
                 inside[:] = images[i] if images.ndim == 4 else images[i, ..., None]
-        picture = mosaic(tiles, columns)
-        ax = new_axes(picture) if ax is None else ax
-        ax.imshow(picture, **{"interpolation": "nearest", **kwargs})
+        image = mosaic(tiles, columns)
+        ax = new_axes(image) if ax is None else ax
+        ax.imshow(image, **{"interpolation": "nearest", **kwargs})
         label_rows(ax, self.names, shape[0])
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
 
 def _certainty(estimator, X):
-    """(n, k) where the estimator tells how sure it is of what, else (n,)."""
+    """Certainties (n, k) if the estimator provides them, else cluster labels (n,)."""
     if hasattr(estimator, "predict_proba"):
         return estimator.predict_proba(X)
     labels = as_numpy(to_numpy(estimator.predict(X)))
@@ -192,13 +202,16 @@ def _certainty(estimator, X):
     return labels
 
 
-def _pictures(images, shape):
-    """Images (n, h, w) or (n, h, w, 3) between 0 and 1."""
+def _scaled_images(images, shape):
+    """Images (n, h, w) or (n, h, w, 3), scaled to [0, 1]."""
     images = as_numpy(to_numpy(images))
     images = images if shape is None else images.reshape(len(images), *shape)
     images = images[..., 0] if images.ndim == 4 and images.shape[3] == 1 else images
     if not (images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)) or 0 in images.shape:
-        raise ValueError(f"images must be (n, h, w[, 1 or 3]), or rows with image_shape, got shape {images.shape}")
+        raise ValueError(
+            f"images has shape {images.shape}, but (n, h, w[, 1 or 3]), or rows with image_shape, are required. "
+            "Reshape the images, or set image_shape."
+        )
     if images.dtype == np.uint8:
         return images / 255
     low, span = float(images.min()), float(np.ptp(images.astype(np.float64)))

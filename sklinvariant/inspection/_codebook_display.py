@@ -9,18 +9,19 @@ from sklinvariant.inspection._mosaic import mosaic, stretched
 
 
 class CodebookDisplay:
-    """Draws codewords as little images, or 2-D ones as points.
+    """Plot codewords as small images, or 2-D codewords as points.
 
     Parameters
     ----------
     codebook : ndarray of shape (k, d)
+        The codewords.
     patch_shape : tuple or None
-        ``(h, w)`` or ``(h, w, c)`` of a codeword that is an image.
+        ``(h, w)`` or ``(h, w, c)`` of codewords that are images.
 
     Attributes
     ----------
     ax_, figure_
-        matplotlib's, once drawn.
+        The matplotlib axes and figure.
     """
 
     def __init__(self, codebook: np.ndarray, patch_shape: Sequence[int] | None = None) -> None:
@@ -31,21 +32,23 @@ class CodebookDisplay:
     def from_estimator(
         cls, estimator: Any, *, patch_shape: Sequence[int] | None = None, ax: Any = None, **kwargs: Any
     ) -> Self:
-        """Draw the codewords of a fitted aggregation.
+        """Plot the codewords of a fitted aggregation.
 
         Parameters
         ----------
         estimator : BagOfWords, VLAD, FisherVector or a learned one
+            The fitted estimator.
         patch_shape : tuple or None, default=None
-            As above; None guesses a square patch, or points for d = 2.
+            As above; None assumes square patches, or points if d = 2.
         ax : matplotlib axes or None, default=None
-            Where to draw.
+            Axes to plot on. None takes the current ones.
         **kwargs
-            For ``ax.imshow`` or ``ax.scatter``.
+            Keyword arguments of ``ax.imshow`` or ``ax.scatter``.
 
         Returns
         -------
         CodebookDisplay
+            The display.
         """
         codebook = estimator.means_ if hasattr(estimator, "means_") else estimator.codebook_
         side = round(codebook.shape[1] ** 0.5)
@@ -54,7 +57,7 @@ class CodebookDisplay:
         return cls(codebook, patch_shape).plot(ax, **kwargs)
 
     def plot(self, ax: Any = None, **kwargs: Any) -> Self:
-        """Draw on an axes, a new one when None."""
+        """Plot on the given axes, or on the current ones."""
         import matplotlib.pyplot as plt
 
         ax = plt.gca() if ax is None else ax

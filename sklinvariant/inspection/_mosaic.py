@@ -1,4 +1,4 @@
-"""Little pictures side by side in one."""
+"""Arrangement of small images in one."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 
 
 def mosaic(tiles: np.ndarray, columns: int, fill: float = 1.0) -> np.ndarray:
-    """Tiles (n, h, w[, c]) row by row in one picture, one pixel apart; ``fill`` is between and after them."""
+    """Arrange tiles (n, h, w[, c]) row by row in one image, one pixel apart; ``fill`` is the value elsewhere."""
     n, height, width, *channels = tiles.shape
     rows = -(-n // columns)
     picture = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1, *channels), float(fill))
@@ -18,20 +18,20 @@ def mosaic(tiles: np.ndarray, columns: int, fill: float = 1.0) -> np.ndarray:
 
 
 def stretched(tiles: Any) -> np.ndarray:
-    """Each tile over its own range, 0-1."""
+    """Scale each tile from its own range to 0-1."""
     flat = np.asarray(tiles, np.float64).reshape(len(tiles), -1)
     low, span = flat.min(1, keepdims=True), np.ptp(flat, axis=1, keepdims=True)
     return ((flat - low) / np.where(span > 0, span, 1)).reshape(np.shape(tiles))
 
 
 def around_grey(tiles: np.ndarray) -> np.ndarray:
-    """Each tile in 0-1, with its 0 at 0.5."""
+    """Scale each tile symmetrically to 0-1, so that 0 becomes 0.5."""
     largest = np.abs(np.asarray(tiles, np.float64).reshape(len(tiles), -1)).max(1)
     return tiles / (2 * np.where(largest > 0, largest, 1)).reshape(-1, *[1] * (np.ndim(tiles) - 1)) + 0.5
 
 
 def new_axes(picture: np.ndarray, longest: float = 7.0) -> Any:
-    """Axes in a figure of their own, of the form of the picture; ``longest`` is its longer side in inches."""
+    """The axes of a new figure with the aspect ratio of the image; ``longest`` is the longer side in inches."""
     import matplotlib.pyplot as plt
 
     height, width = picture.shape[:2]
@@ -41,7 +41,7 @@ def new_axes(picture: np.ndarray, longest: float = 7.0) -> Any:
 
 
 def label_rows(ax: Any, names: Sequence[str] | None, height: int) -> None:
-    """No frame, no ticks, and the names at the rows of a mosaic of tiles of that height."""
+    """Label the rows of a mosaic of tiles of the given height, and remove frame and ticks."""
     ax.set(xticks=[], yticks=[])
     if names is not None:
         ax.set_yticks(np.arange(len(names)) * (height + 1) + (height - 1) / 2, names)

@@ -4,7 +4,7 @@ import numpy as np
 
 
 def palette(n: int) -> np.ndarray:
-    """n colours (n, 3) in 0-1, easy to tell apart: matplotlib's tables, and around the circle for more than 20."""
+    """n distinguishable RGB colours (n, 3) in 0-1: matplotlib's qualitative colormaps, or hues for more than 20."""
     from matplotlib import colormaps
 
     if n <= 20:

@@ -1,4 +1,4 @@
-"""Where on feature maps a component pools: the right side of figure 9 of Sukhbaatar, Makino, Aihara (2013)."""
+"""The pooling regions of components on feature maps: figure 9 (right) of Sukhbaatar, Makino, Aihara (2013)."""
 
 from collections.abc import Sequence
 from typing import Any, Self
@@ -10,19 +10,19 @@ from sklinvariant.inspection._mosaic import label_rows, mosaic, new_axes
 
 
 class PoolingRegionDisplay:
-    """Draws pooling regions: the weight of each place of the feature maps, none grey, most white.
+    """Plot pooling regions: the weight of each cell of the feature maps, from grey (0) to white (largest).
 
     Parameters
     ----------
     regions : ndarray of shape (n, h, w) or (n, n_maps, h, w)
-        Weights over the maps; of several maps a component, one row is drawn for each component.
+        Weights over the maps. With several maps per component, each component has a row.
     names : list of n str or None, default=None
-        Of the components.
+        Names of the components.
 
     Attributes
     ----------
     ax_, figure_
-        matplotlib's, once drawn.
+        The matplotlib axes and figure.
     """
 
     def __init__(self, regions: np.ndarray, names: Sequence[str] | None = None) -> None:
@@ -40,28 +40,29 @@ class PoolingRegionDisplay:
         ax: Any = None,
         **kwargs: Any,
     ) -> Self:
-        """Draw where components of a fitted pooling pool.
+        """Plot the pooling regions of a fitted estimator.
 
         Parameters
         ----------
         estimator : AutoPooling, or another with ``components_`` (n_components, h * w * k)
-            Its features are k feature maps of h x w places, flattened in the order (h, w, k). Of a Pipeline, the last
-            step.
+            The estimator, or a Pipeline that ends with one. Its features are k feature maps of h x w cells, flattened
+            in the order (h, w, k).
         map_shape : (h, w)
-            Of a feature map.
+            Shape of a feature map.
         components : int or list of int, default=16
-            Which; an int takes as many, those of the largest norm.
+            Indices of the components, or the number of components, of which those with the largest norms are shown.
         n_maps : int or None, default=None
-            Draw, for each component, the regions on this many feature maps, those with the largest sum of weights first
-            (the paper draws 15). None draws the sum over all maps.
+            Number of feature maps shown for each component, those with the largest sums of weights first (the paper
+            shows 15). None shows the sum over all maps.
         ax : matplotlib axes or None, default=None
-            Where to draw.
+            Axes to plot on. None creates new ones.
         **kwargs
-            For ``imshow``.
+            Keyword arguments of ``imshow``.
 
         Returns
         -------
         PoolingRegionDisplay
+            The display.
 
         Examples
         --------
@@ -77,10 +78,11 @@ class PoolingRegionDisplay:
         height, width = map_shape
         if weights.shape[1] % (height * width):
             raise ValueError(
-                f"components of {weights.shape[1]} features are no feature maps of map_shape={(height, width)}"
+                f"components have {weights.shape[1]} features, which map_shape={(height, width)} does not divide. "
+                "Change map_shape."
             )
         if n_maps is not None and n_maps < 1:
-            raise ValueError(f"n_maps must be at least 1, or None, got {n_maps}")
+            raise ValueError(f"n_maps={n_maps} is not valid. Pass an integer of at least 1, or None.")
         maps = weights.reshape(len(weights), height * width, -1)
         if n_maps is None:
             regions = maps.sum(2).reshape(-1, height, width)
@@ -90,7 +92,7 @@ class PoolingRegionDisplay:
         return cls(regions, [str(i) for i in chosen]).plot(ax, **kwargs)
 
     def plot(self, ax: Any = None, **kwargs: Any) -> Self:
-        """Draw on an axes, a new one when None.
+        """Plot on the given axes, or on new ones.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Queries and what was found for them, as pictures."""
+"""Query images and the images retrieved for them."""
 
 from collections.abc import Sequence
 from typing import Any, Self
@@ -12,7 +12,7 @@ _RIGHT, _WRONG = "tab:green", "tab:red"
 
 
 class RetrievalDisplay:
-    """Draws a row of pictures for each query: the query, then its neighbours, right ones framed green, others red.
+    """Plot a row of images for each query: the query, then its neighbours, with green frames if correct, else red.
 
     Parameters
     ----------
@@ -21,16 +21,16 @@ class RetrievalDisplay:
     neighbor_images : list of n_queries lists of images
         Nearest first.
     correct : list of n_queries lists of bool, or None, default=None
-        Whether a neighbour is right; None draws no frames.
+        Whether each neighbour is correct; None plots no frames.
     captions : list of n_queries lists of str, or None, default=None
-        What is written above a neighbour, its distance for instance.
+        Text above each neighbour, for instance its distance.
 
     Attributes
     ----------
     axes_ : ndarray of shape (n_queries, 1 + n_neighbors)
-        matplotlib's, once drawn.
-    figure_
-        matplotlib's, once drawn.
+        The matplotlib axes.
+    figure_ : matplotlib figure
+        The matplotlib figure.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class RetrievalDisplay:
         figure: Any = None,
         **kwargs: Any,
     ) -> Self:
-        """Search for queries and draw what is found.
+        """Search the neighbours of queries and plot them.
 
         Parameters
         ----------
@@ -69,21 +69,22 @@ class RetrievalDisplay:
         X : array of shape (n_queries, n_features)
             The queries, as the estimator takes them.
         query_images, database_images : array or list of images
-            Pictures of the queries, and of what was stored.
+            Images of the queries and of the stored samples.
         y, y_database : array-like or None, default=None
-            Labels of the queries and of what was stored: a neighbour of the same label is right.
+            Labels of the queries and of the stored samples. Neighbours with the same label are correct.
         n_neighbors : int, default=8
-            Pictures beside each query.
+            Number of neighbours to show for each query.
         image_shape : tuple or None, default=None
-            ``(h, w)`` or ``(h, w, channels)`` of images that come as flat rows.
+            ``(h, w)`` or ``(h, w, channels)`` of images passed as flat rows.
         figure : matplotlib figure or None, default=None
-            Where to draw.
+            Figure to plot on. None creates a new one.
         **kwargs
-            For ``imshow``.
+            Keyword arguments of ``imshow``.
 
         Returns
         -------
         RetrievalDisplay
+            The display.
         """
         if isinstance(estimator, Pipeline):
             X, estimator = estimator[:-1].transform(X) if len(estimator) > 1 else X, estimator[-1]
@@ -114,14 +115,14 @@ class RetrievalDisplay:
         figure: Any = None,
         **kwargs: Any,
     ) -> Self:
-        """Draw neighbours that were found before.
+        """Plot given neighbours.
 
         Parameters
         ----------
         ranking : array-like of shape (n_queries, n_neighbors), int
             Rows of ``database_images``, nearest first; -1 for none.
         distances : array-like of shape (n_queries, n_neighbors) or None, default=None
-            Written above the neighbours.
+            Distances, which are shown above the neighbours.
         query_images, database_images, y, y_database, image_shape, figure, **kwargs
             As in `from_estimator`.
 
@@ -132,25 +133,36 @@ class RetrievalDisplay:
         Raises
         ------
         ValueError
-            Where there is no query, or numbers of rows, images and labels do not fit.
+            If there is no query, or if the numbers of rows, images and labels do not match.
         """
         ranking = np.asarray(to_numpy(ranking))
         if ranking.ndim != 2 or ranking.dtype.kind not in "iu" or len(ranking) == 0:
             raise ValueError(
-                f"ranking must hold rows, (n_queries, n_neighbors), got {ranking.dtype} of shape {ranking.shape}"
+                f"ranking has dtype {ranking.dtype} and shape {ranking.shape}, but integers of shape (n_queries, "
+                "n_neighbors) are required. Pass rows of database_images."
             )
         if len(ranking) != len(query_images):
-            raise ValueError(f"{len(query_images)} query_images for {len(ranking)} queries")
+            raise ValueError(
+                f"there are {len(query_images)} query_images, but {len(ranking)} queries. Pass one image for each."
+            )
         if (ranking >= len(database_images)).any():
-            raise ValueError(f"ranking names row {ranking.max()} of {len(database_images)} database_images")
+            raise ValueError(
+                f"ranking contains row {ranking.max()}, but there are {len(database_images)} database_images. Pass all "
+                "images of the database."
+            )
         if (y is None) != (y_database is None):
-            raise ValueError("give both y and y_database, or none of them")
+            raise ValueError("only one of y and y_database is given, but both or none are required. Pass both.")
         if y is not None:
             y, y_database = np.asarray(to_numpy(y)), np.asarray(to_numpy(y_database))
             if len(y) != len(ranking):
-                raise ValueError(f"y has {len(y)} labels for {len(ranking)} queries")
+                raise ValueError(
+                    f"y has {len(y)} labels, but there are {len(ranking)} queries. Pass one label for each query."
+                )
             if len(y_database) != len(database_images):
-                raise ValueError(f"y_database has {len(y_database)} labels for {len(database_images)} database_images")
+                raise ValueError(
+                    f"y_database has {len(y_database)} labels, but there are {len(database_images)} database_images. "
+                    "Pass one label for each image."
+                )
         found = [row[row >= 0] for row in ranking]
         neighbors = [[_image(database_images[i], image_shape) for i in row] for row in found]
         correct = captions = None
@@ -163,7 +175,7 @@ class RetrievalDisplay:
         return cls(queries, neighbors, correct, captions).plot(figure, **kwargs)
 
     def plot(self, figure: Any = None, **kwargs: Any) -> Self:
-        """Draw on a figure, a new one when None.
+        """Plot on the given figure, or on a new one.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Images beside what each pixel is taken for: figure 7 of Ji, Henriques, Vedaldi (2019)."""
+"""Images and their segmentations: figure 7 of Ji, Henriques, Vedaldi (2019)."""
 
 from collections.abc import Sequence
 from typing import Any, Self
@@ -11,7 +11,7 @@ from sklinvariant.metrics import match_clusters
 
 
 class SegmentationDisplay:
-    """Draws a row for each image: it, its segments, and the true ones, in colours that match.
+    """Plot a row for each image: the image, the predicted segments, and the true ones in matching colours.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class SegmentationDisplay:
 
     @classmethod
     def from_estimator(cls, estimator: Any, images: Any, truth: Any = None, **kwargs: Any) -> Self:
-        """Segment images and draw what comes out.
+        """Segment images and plot the result.
 
         Parameters
         ----------
@@ -81,28 +81,28 @@ class SegmentationDisplay:
         figure: Any = None,
         **kwargs: Any,
     ) -> Self:
-        """Draw segments beside images and the truth.
+        """Plot segments next to images and the ground truth.
 
         Parameters
         ----------
         predictions : array of shape (n, h, w) or list of n arrays (h, w)
-            Segments, whole numbers from 0 on.
+            Segments, numbered from 0.
         images : array or list of n images
             ``(h, w)``, ``(h, w, 1)`` or ``(h, w, 3)`` each, uint8 0-255 or float 0-1.
         truth : as predictions, or None, default=None
-            Classes, whole numbers.
+            Classes, as integers.
         match : {"auto", "one-to-one", "many-to-one"}, default="auto"
-            Segments get the colour of the class that they stand for over all these images, see
-            `sklinvariant.metrics.match_clusters`; "auto" is one-to-one up to as many segments as classes.
-            Segments that stand for none have colours of their own.
+            Segments have the colour of the class assigned to them over all images, see
+            `sklinvariant.metrics.match_clusters`. "auto" is "one-to-one" if there are at most as many segments as
+            classes, else "many-to-one". Unmatched segments have separate colours.
         ignore_label : int or None, default=None
-            Pixels of this class are black, in the prediction too.
+            Pixels of this class are black, also in the prediction.
         class_names : dict of {class: str}, or None, default=None
-            For the legend; None writes the classes themselves.
+            Names in the legend; None shows the class labels.
         figure : matplotlib figure or None, default=None
-            Where to draw.
+            Figure to plot on. None creates a new one.
         **kwargs
-            For ``imshow`` of the images.
+            Keyword arguments of ``imshow`` for the images.
 
         Returns
         -------
@@ -118,14 +118,16 @@ class SegmentationDisplay:
         True
         """
         if match not in ("auto", "one-to-one", "many-to-one"):
-            raise ValueError(f"match must be 'auto', 'one-to-one' or 'many-to-one', got {match!r}")
+            raise ValueError(f"match={match!r} is unknown. Choose 'auto', 'one-to-one' or 'many-to-one'.")
         images, predictions = [_image(image) for image in images], _maps("predictions", predictions)
         truth = None if truth is None else _maps("truth", truth)
         for name, maps in {"predictions": predictions, "truth": truth}.items():
             _check_sizes(images, name, maps)
         k = 1 + max(int(labels.max()) for labels in predictions)
         if min(int(labels.min()) for labels in predictions) < 0:
-            raise ValueError("predictions must number the segments from 0 on")
+            raise ValueError(
+                "predictions contains negative numbers, but segments must be numbered from 0. Renumber them."
+            )
         if truth is None:
             return cls(images, predictions, None, palette(k)).plot(figure, **kwargs)
         classes = np.unique(np.concatenate([np.unique(labels) for labels in truth]))
@@ -143,7 +145,7 @@ class SegmentationDisplay:
         return cls(images, shown, codes, colors[stands_for], colors[: len(classes)], names).plot(figure, **kwargs)
 
     def plot(self, figure: Any = None, **kwargs: Any) -> Self:
-        """Draw on a figure, a new one when None.
+        """Plot on the given figure, or on a new one.
 
         Parameters
         ----------
@@ -181,12 +183,12 @@ class SegmentationDisplay:
 
 
 def _painted(labels, colors):
-    """Labels (h, w) as a picture; -1 is black."""
+    """Labels (h, w) as an RGB image; -1 is black."""
     return np.concatenate([colors, np.zeros((1, 3))])[labels]
 
 
 def _coded(labels, classes):
-    """Labels as their places among the classes, -1 for those that are none of them."""
+    """Labels as indices of the classes, or -1 for other labels."""
     places = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
     return np.where(classes[places] == labels, places, -1)
 
@@ -195,17 +197,20 @@ def _image(image):
     image = as_numpy(to_numpy(image))
     image = image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image
     if image.ndim != 2 and not (image.ndim == 3 and image.shape[2] == 3):
-        raise ValueError(f"images must be (h, w[, 1 or 3]) each, got shape {image.shape}")
+        raise ValueError(f"images contains shape {image.shape}, but (h, w[, 1 or 3]) is required. Reshape the images.")
     return image
 
 
 def _maps(name, maps):
     maps = [as_numpy(to_numpy(labels)) for labels in maps]
     if not maps:
-        raise ValueError(f"{name} holds no label map")
+        raise ValueError(f"{name} is empty, but a label map for each image is required. Pass at least one.")
     for labels in maps:
         if labels.ndim != 2 or labels.dtype.kind not in "biu" or labels.size == 0:
-            raise ValueError(f"{name} must be whole numbers (h, w) an image, got {labels.dtype} {labels.shape}")
+            raise ValueError(
+                f"{name} contains dtype {labels.dtype} and shape {labels.shape}, but integers (h, w) for each image "
+                "are required. Convert the label maps."
+            )
     return [labels.astype(np.int64) for labels in maps]
 
 
@@ -213,7 +218,10 @@ def _check_sizes(images, name, maps):
     if maps is None:
         return
     if len(maps) != len(images):
-        raise ValueError(f"{name} has {len(maps)} label maps for {len(images)} images")
+        raise ValueError(f"{name} has {len(maps)} label maps, but there are {len(images)} images. Pass one for each.")
     for i, (image, labels) in enumerate(zip(images, maps, strict=True)):
         if image.shape[:2] != labels.shape:
-            raise ValueError(f"{name} of image {i} is {labels.shape}, the image {image.shape[:2]}")
+            raise ValueError(
+                f"{name} of image {i} has shape {labels.shape}, but the image has {image.shape[:2]}. Both must be "
+                "equal: resize one of them."
+            )

@@ -1,4 +1,4 @@
-"""How sure a clusterer is of what: figure 3 of Ji, Henriques, Vedaldi (2019)."""
+"""Cluster probabilities on a simplex: figure 3 of Ji, Henriques, Vedaldi (2019)."""
 
 import os
 from collections.abc import Sequence
@@ -14,26 +14,27 @@ _FEW = 20  # classes that have room in a legend
 
 
 class SimplexDisplay:
-    """Draws each sample as the convex combination of the clusters' places on a circle that its probabilities make.
+    """Plot each sample as a convex combination of vertices on a circle, weighted by its cluster probabilities.
 
-    A sample of which the clusterer is sure lies on the vertex of its cluster; one in doubt between two on the line
-    between them; one of which nothing is known in the middle, though a mixture of opposite clusters lies there too.
+    Each vertex stands for a cluster. A sample with a certain prediction lies on the vertex of its cluster, a sample
+    between two clusters on the line between their vertices. A sample with uniform probabilities lies in the centre, as
+    does a mixture of opposite clusters.
 
     Parameters
     ----------
     probabilities : ndarray of shape (n, k)
-        Of each sample and cluster.
+        Probability of each cluster for each sample.
     y : ndarray of shape (n,) or None, default=None
-        Classes, for the colours; None colours by the most likely cluster.
+        Classes, which determine the colours. None colours by the most likely cluster.
     pictures : list of k images or None, default=None
-        Drawn at the clusters; None for a cluster without.
+        Images shown at the vertices; None for a vertex without image.
 
     Attributes
     ----------
     points_ : ndarray of shape (n, 2)
-        Where samples are drawn, within the unit circle.
+        Positions of the samples, within the unit circle.
     ax_, figure_
-        matplotlib's, once drawn.
+        The matplotlib axes and figure.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class SimplexDisplay:
         ax: Any = None,
         **kwargs: Any,
     ) -> Self:
-        """Draw the probabilities that an estimator gives to samples.
+        """Plot the probabilities that an estimator predicts for samples.
 
         Parameters
         ----------
@@ -103,7 +104,7 @@ class SimplexDisplay:
         ax: Any = None,
         **kwargs: Any,
     ) -> Self:
-        """Draw probabilities.
+        """Plot probabilities.
 
         Parameters
         ----------
@@ -132,7 +133,7 @@ class SimplexDisplay:
         ax: Any = None,
         **kwargs: Any,
     ) -> Self:
-        """Write how samples move to their clusters, from one epoch to the next, as an animated GIF.
+        """Write an animated GIF of the samples, epoch by epoch.
 
         Parameters
         ----------
@@ -162,12 +163,17 @@ class SimplexDisplay:
 
         frames = [_checked(frame) for frame in frames]
         if not frames or len({frame.shape for frame in frames}) > 1:
-            raise ValueError("frames must be probabilities (n, k) of one shape, epoch by epoch, at least one")
+            raise ValueError(
+                f"frames has shapes {[frame.shape for frame in frames]}, but at least one frame is required, and all "
+                "must have the same shape (n, k). Pass probabilities of the same samples."
+            )
         titles = [f"epoch {i}" for i in range(len(frames))] if titles is None else list(titles)
         if len(titles) != len(frames):
-            raise ValueError(f"{len(titles)} titles for {len(frames)} frames")
+            raise ValueError(
+                f"there are {len(titles)} titles, but {len(frames)} frames. Pass one title for each frame."
+            )
         if interval < 20:
-            raise ValueError(f"interval must be at least 20 milliseconds, got {interval}")
+            raise ValueError(f"interval={interval} is too short. Pass at least 20 milliseconds.")
         y = None if y is None else _of_all(y, len(frames[0]), "y")
         display = cls(frames[-1], y).plot(ax, **kwargs)
         writer = PillowWriter(fps=1000 / interval)  # type: ignore[arg-type]  # which accepts fractions
@@ -181,7 +187,7 @@ class SimplexDisplay:
         return display
 
     def plot(self, ax: Any = None, **kwargs: Any) -> Self:
-        """Draw on an axes, a new figure's when None.
+        """Plot on the given axes, or on those of a new figure.
 
         Parameters
         ----------
@@ -202,7 +208,7 @@ class SimplexDisplay:
         corners = vertices(k)
         ax.fill(*corners.T, facecolor="none", edgecolor="0.85", linewidth=1, zorder=0)
         names, codes = np.unique(self.probabilities.argmax(1) if self.y is None else self.y, return_inverse=True)
-        # colours of clusters are by their number, whether or not all of them are most likely somewhere
+        # colours depend on the index of a cluster, even if some clusters are nowhere most likely
         colors = palette(k)[names] if self.y is None else palette(len(names))
         self.points_ = self.probabilities @ corners
         self._groups = [
@@ -235,7 +241,7 @@ class SimplexDisplay:
 
 
 def vertices(k: int) -> np.ndarray:
-    """Places of k clusters (k, 2) on the unit circle, clockwise from the top; a single one is in the middle."""
+    """Vertices of k clusters (k, 2) on the unit circle, clockwise from the top; a single vertex is in the centre."""
     if k == 1:
         return np.zeros((1, 2))
     angles = np.pi / 2 - 2 * np.pi * np.arange(k) / k
@@ -243,7 +249,7 @@ def vertices(k: int) -> np.ndarray:
 
 
 def mean_pictures(probabilities: Any, images: Any, image_shape: Sequence[int] | None) -> list[np.ndarray | None] | None:
-    """The mean image, 0-1, of what belongs to each cluster; None where nothing does."""
+    """The mean image of each cluster, scaled to 0-1, or None for a cluster without images."""
     if images is None:
         return None
     images = as_numpy(to_numpy(images)).astype(np.float64)

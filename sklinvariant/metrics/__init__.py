@@ -1,4 +1,4 @@
-"""How well searches find and clusters agree, how well a code uses its bits, how invariant features are."""
+"""Metrics for retrieval, clustering, binary codes and the invariance of features."""
 
 from sklinvariant.metrics._bits import bit_activations, bit_correlation, bit_entropy, code_entropy
 from sklinvariant.metrics._clustering import (

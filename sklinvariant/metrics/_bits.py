@@ -1,7 +1,7 @@
-"""How a code uses its bits (figure 5 of Morère et al. 2016): a bit tells most if it is on half the time, by itself.
+"""Statistics of the bits of a code (figure 5 of Morère et al. 2016).
 
-Codes are (n, n_bits) of 0 and 1, or bytes with ``packed=True``. The sums over codes are made block by block: codes
-are never held as floats.
+A bit carries most information if it is on half of the time, independently of the other bits. Codes are (n, n_bits) of
+0 and 1, or bytes with ``packed=True``. Sums over codes are computed block by block, to save memory.
 """
 
 from typing import Any
@@ -18,17 +18,19 @@ _ROWS = 1 << 14
 
 @with_own_settings
 def bit_activations(codes: Any, *, packed: bool = False) -> np.ndarray:
-    """How often each bit is on; 0.5 is ideal.
+    """Share of the codes in which each bit is on. The ideal value is 0.5.
 
     Parameters
     ----------
-    codes : array of shape (n, n_bits) of 0 and 1, or of probabilities; or (n, n_bytes) uint8 where ``packed``
+    codes : array of shape (n, n_bits) of 0 and 1, or of probabilities; or (n, n_bytes) uint8 if ``packed``
+        The codes.
     packed : bool, default=False
+        Whether the codes are bytes that hold 8 bits each.
 
     Returns
     -------
     ndarray of shape (n_bits,)
-        Between 0 and 1. Of packed codes, 8 bits a byte, padding included.
+        Values between 0 and 1. For packed codes there are 8 for each byte, including the padding.
 
     Examples
     --------
@@ -36,7 +38,7 @@ def bit_activations(codes: Any, *, packed: bool = False) -> np.ndarray:
     >>> bit_activations([[0, 1], [1, 1]])
     array([0.5, 1. ])
     """
-    n, sums = 0, np.zeros(())
+    n, sums = 0, np.zeros(1)
     for block in _blocks(codes, packed):
         n, sums = n + len(block), sums + block.sum(0)
     return sums / n
@@ -44,7 +46,7 @@ def bit_activations(codes: Any, *, packed: bool = False) -> np.ndarray:
 
 @with_own_settings
 def bit_entropy(codes: Any, *, packed: bool = False) -> np.ndarray:
-    """Entropy of each bit over the codes, in bits: ``-p log2 p - (1-p) log2 (1-p)`` of its mean activation p.
+    """Entropy of each bit over the codes, in bits: ``-p log2 p - (1-p) log2 (1-p)`` for its mean activation p.
 
     Parameters
     ----------
@@ -54,7 +56,7 @@ def bit_entropy(codes: Any, *, packed: bool = False) -> np.ndarray:
     Returns
     -------
     ndarray of shape (n_bits,)
-        Between 0, a bit that never changes, and 1, ideal.
+        Values between 0, for a bit that never changes, and 1, the ideal.
 
     Examples
     --------
@@ -67,7 +69,7 @@ def bit_entropy(codes: Any, *, packed: bool = False) -> np.ndarray:
 
 @with_own_settings
 def code_entropy(codes: Any, *, packed: bool = False) -> np.ndarray:
-    """Entropy within each code, in bits: that of the share p of its bits that are on.
+    """Entropy within each code, in bits, computed from the share p of its bits that are on.
 
     Parameters
     ----------
@@ -77,7 +79,8 @@ def code_entropy(codes: Any, *, packed: bool = False) -> np.ndarray:
     Returns
     -------
     ndarray of shape (n,)
-        Between 0, all bits alike, and 1, half of them on. Padding of packed codes counts as bits that are off.
+        Values between 0, if all bits are equal, and 1, if half of them are on. The padding of packed codes counts as
+        bits that are off.
 
     Examples
     --------
@@ -90,7 +93,7 @@ def code_entropy(codes: Any, *, packed: bool = False) -> np.ndarray:
 
 @with_own_settings
 def bit_correlation(codes: Any, *, packed: bool = False) -> np.ndarray:
-    """Correlation of each bit with each other over the codes; 0 off the diagonal is ideal.
+    """Correlation matrix of the bits over the codes. The ideal value off the diagonal is 0.
 
     Parameters
     ----------
@@ -100,7 +103,7 @@ def bit_correlation(codes: Any, *, packed: bool = False) -> np.ndarray:
     Returns
     -------
     ndarray of shape (n_bits, n_bits)
-        Between -1 and 1; rows and columns of a bit that never changes are NaN.
+        Values between -1 and 1. The row and column of a bit that never changes are NaN.
 
     Examples
     --------
@@ -111,7 +114,7 @@ def bit_correlation(codes: Any, *, packed: bool = False) -> np.ndarray:
     """
     centre, n, products = bit_activations(codes, packed=packed), 0, 0.0
     for block in _blocks(codes, packed):
-        block = block - centre  # before it is multiplied, or rare bits would cancel
+        block = block - centre  # before the product, because rare bits would cancel
         n, products = n + len(block), products + block.T @ block
     deviation = np.sqrt(np.diag(products))
     deviation[deviation == 0] = np.nan
@@ -125,11 +128,17 @@ def _entropy(p):
 
 
 def _blocks(codes, packed):
-    """The bits of some codes at a time, float64."""
+    """Blocks of the codes as bits, float64."""
     codes = check_array(to_numpy(codes), dtype=None)
     if packed and codes.dtype != np.uint8:
-        raise ValueError(f"packed=True takes bytes (uint8), got {codes.dtype}")
+        raise ValueError(
+            f"codes has dtype {codes.dtype}, but packed=True requires uint8. Pack the bits with numpy.packbits, or set "
+            "packed=False."
+        )
     if not packed and (codes.min() < 0 or codes.max() > 1):
-        raise ValueError(f"codes must lie between 0 and 1, got {codes.min()} to {codes.max()}")
+        raise ValueError(
+            f"codes has values from {codes.min()} to {codes.max()}, but bits must lie between 0 and 1. For packed "
+            "codes set packed=True."
+        )
     for rows in gen_batches(len(codes), _ROWS):
         yield (np.unpackbits(codes[rows], axis=1) if packed else codes[rows]).astype(np.float64)

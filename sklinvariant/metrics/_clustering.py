@@ -1,7 +1,7 @@
-"""How well clusters agree with classes: section 4.1 of Ji, Henriques, Vedaldi (2019).
+"""Agreement of clusters and classes (section 4.1 of Ji, Henriques, Vedaldi 2019).
 
-n samples or pixels, c classes, k clusters. All that is needed of the labels is how often each cluster meets each class,
-the table (c, k), which is counted some labels at a time.
+Axes: n samples or pixels, c classes, k clusters. All metrics are computed from the confusion matrix (c, k), which is
+accumulated over blocks of labels.
 """
 
 from collections.abc import Callable
@@ -15,41 +15,42 @@ from sklearn.model_selection import KFold
 from sklinvariant._settings import with_own_settings
 from sklinvariant.base import RandomState, as_numpy, is_count, to_numpy
 
-_LABELS = 1 << 20  # counted at a time
-_SPAN = 1 << 20  # of whole numbers that are looked up in a table rather than sorted
+_LABELS = 1 << 20  # labels in a block
+_SPAN = 1 << 20  # largest range of integer labels that are looked up in a table rather than sorted
 _MATCHES = ("one-to-one", "many-to-one")
 
 
 @with_own_settings
 def clustering_accuracy(y_true: Any, y_pred: Any, *, ignore_label: Any = None, sample_weight: Any = None) -> float:
-    r"""Share of samples, or pixels, that are right when clusters stand for classes, one for one.
+    r"""Accuracy of the best one-to-one assignment of clusters to classes.
 
     .. math:: \max_m \frac{1}{n} \sum_i [m(\hat y_i) = y_i]
 
-    over all one-to-one maps m, by linear assignment (Kuhn 1955). Names of clusters and of classes do not matter.
+    where m ranges over all one-to-one maps from clusters to classes; the maximum is found by linear assignment (Kuhn
+    1955). The names of clusters and classes do not matter.
 
     Parameters
     ----------
     y_true : array-like of any shape, or list of arrays
-        Classes: numbers or words. Label maps of unequal size come as a list.
+        Classes, as numbers or strings. Pass label maps of unequal size as a list.
     y_pred : as y_true
-        Clusters. -1 is a cluster as any other: what a clusterer calls noise is right where it matches a class.
+        Clusters. -1 is treated like any other cluster, so noise can be matched with a class.
     ignore_label : label or None, default=None
-        Where ``y_true`` has this label, nothing counts: unlabelled rows, pixels that belong to no class.
+        Samples or pixels with this label in ``y_true`` are ignored, for instance unlabelled ones.
     sample_weight : array-like or None, default=None
-        Not negative, of the shape of ``y_true``, or (n,): one weight for all pixels of an image.
+        Non-negative weights, of the shape of ``y_true``, or (n,) with one weight for all pixels of an image.
 
     Returns
     -------
     float
-        Between 1 / max(c, k) and 1. With more clusters than classes those left over stand for nothing, and what is in
-        them is wrong: it does not pay to cut classes to pieces (see `many_to_one_accuracy`). With fewer, the classes
-        left over are wrong.
+        A value between 1 / max(c, k) and 1. With more clusters than classes, the samples of unmatched clusters count
+        as errors, so splitting a class lowers the score (but see `many_to_one_accuracy`). With fewer, the samples of
+        unmatched classes count as errors.
 
     Raises
     ------
     ValueError
-        Where shapes differ, or nothing is left to count.
+        If the shapes differ, or if no sample is left to count.
 
     Examples
     --------
@@ -76,26 +77,27 @@ def many_to_one_accuracy(
     ignore_label: Any = None,
     sample_weight: Any = None,
 ) -> float:
-    """Share that is right when each cluster stands for the class that is most frequent in it in a training split.
+    """Accuracy when each cluster is assigned the class that is most frequent in it in a training split.
 
-    A class may be the union of several clusters: for more clusters than classes. As the map is made of labels, and the
-    finer the clusters the better it fits them, it needs labels of its own. On the labels that made the map the result
-    is the *purity* of the clusters, which reaches 1 where each sample is a cluster.
+    A class may correspond to several clusters, so this metric suits more clusters than classes. The assignment is
+    learned from labels and fits them better the finer the clusters are, so it needs labels of its own. On the labels
+    from which the assignment was learned, the result is the *purity* of the clusters, which is 1 if each sample is a
+    cluster.
 
     Parameters
     ----------
     y_true, y_pred : array-like of any shape, or list of arrays
         Classes and clusters of the test split, as in `clustering_accuracy`.
     y_true_train, y_pred_train : array-like of any shape, or list of arrays
-        Those of the training split, which make the map.
+        Classes and clusters of the training split, from which the assignment is learned.
     ignore_label, sample_weight
-        As in `clustering_accuracy`; the label is ignored in both splits, the weights are those of the test split.
+        As in `clustering_accuracy`. The label is ignored in both splits; the weights belong to the test split.
 
     Returns
     -------
     float
-        Between 0 and 1. Clusters of which the training split has no label are wrong; where two classes are equally
-        frequent in a cluster it stands for the first of them in order.
+        A value between 0 and 1. Samples of clusters without a label in the training split count as errors. If two
+        classes are equally frequent in a cluster, the first in sorted order is assigned.
 
     Examples
     --------
@@ -119,34 +121,35 @@ def match_clusters(
     unmatched: Any = -1,
     ignore_label: Any = None,
 ) -> np.ndarray:
-    """The class that each cluster stands for: ``match_clusters(y_true, y_pred)[y_pred]`` are classes.
+    """The class assigned to each cluster: ``match_clusters(y_true, y_pred)[y_pred]`` maps clusters to classes.
 
     Parameters
     ----------
     y_true : array-like of any shape, or list of arrays
-        Classes: numbers or words.
+        Classes, as numbers or strings.
     y_pred : as y_true
-        Clusters, whole numbers from 0 on.
+        Clusters, numbered from 0.
     n_clusters : int or None, default=None
-        How many there are, with those that ``y_pred`` does not name; None takes the largest of them plus 1.
+        Number of clusters, including those that do not occur in ``y_pred``. None takes the largest cluster plus 1.
     match : {"one-to-one", "many-to-one"}, default="one-to-one"
-        "one-to-one" makes the most of `clustering_accuracy`. A cluster without samples may get a class that is left
-        over, and clusters may be left over. "many-to-one" takes the class that is most frequent in a cluster; of those
-        equally frequent the first in order.
+        "one-to-one" maximises `clustering_accuracy`. A cluster without samples may be assigned an unmatched class, and
+        some clusters may stay unmatched. "many-to-one" assigns to each cluster its most frequent class; ties are
+        resolved in favour of the first class in sorted order.
     unmatched : label, default=-1
-        For clusters that stand for no class: those left over one-to-one, those without samples many-to-one.
+        Value for clusters without a class: unmatched ones for "one-to-one", those without samples for "many-to-one".
     ignore_label : label or None, default=None
         As in `clustering_accuracy`.
 
     Returns
     -------
     ndarray of shape (n_clusters,)
-        Of the dtype of the classes; of dtype object where words are to stand beside another ``unmatched``.
+        Classes, in the dtype of ``y_true``. The dtype is object if only one of the classes and ``unmatched`` are
+        strings.
 
     Raises
     ------
     ValueError
-        Where clusters are not in 0 to n_clusters - 1, or ``unmatched`` is needed and a class has that name.
+        If a cluster is not in 0 to n_clusters - 1, or if ``unmatched`` is needed but is also a class.
 
     Examples
     --------
@@ -157,7 +160,7 @@ def match_clusters(
     array(['dog', 'cat', 'dog'], dtype='<U3')
     """
     if match not in _MATCHES:
-        raise ValueError(f"match must be one of {_MATCHES}, got {match!r}")
+        raise ValueError(f"match={match!r} is unknown. Choose one of {_MATCHES}.")
     counts, classes, clusters = confusion(y_true, y_pred, ignore_label=ignore_label)
     counts = _some(counts, ignore_label)
     clusters, n_clusters = _checked_clusters(clusters, n_clusters)
@@ -171,7 +174,7 @@ def match_clusters(
     if len(columns) == n_clusters:
         return classes[rows[np.argsort(columns)]]
     if unmatched in classes.tolist():
-        raise ValueError(f"unmatched={unmatched!r} is the name of a class too; choose another for clusters without one")
+        raise ValueError(f"unmatched={unmatched!r} is also a class, but must differ from all classes. Choose another.")
     mixed = isinstance(unmatched, str) != (classes.dtype.kind in "US")
     mapping = np.full(n_clusters, unmatched, object if mixed else np.result_type(classes, np.asarray(unmatched)))
     mapping[columns] = classes[rows]
@@ -181,24 +184,25 @@ def match_clusters(
 def make_clustering_scorer(
     match: str = "one-to-one", *, ignore_label: Any = None, n_splits: int = 5, random_state: RandomState = 0
 ) -> Callable[..., float]:
-    """A scorer of how well the clusters that an estimator predicts agree with y, for ``scoring=`` of cross-validation.
+    """A scorer that compares predicted clusters with classes, for ``scoring=`` of cross-validation.
 
-    The clusters of the samples that are scored are compared with their labels; the estimator is fitted as it is, and a
-    clusterer ignores y. It is scikit-learn's scorer object, whose ``set_score_request`` asks for ``sample_weight``.
+    The scorer compares the predicted clusters of the test samples with their labels in y. Clusterers ignore y when they
+    are fitted. The scorer is scikit-learn's scorer object: call its ``set_score_request`` to request ``sample_weight``.
 
     Parameters
     ----------
     match : {"one-to-one", "many-to-one"}, default="one-to-one"
-        "one-to-one" is `clustering_accuracy`: for searches with the number of clusters fixed, or to find it.
-        "many-to-one" is `many_to_one_accuracy` where the samples that are scored are cut in ``n_splits``, and the map
-        for each part is made of the others, so that more clusters do not win by fitting the labels. (To learn the
-        map from training data, score the accuracy of an `OverclusteringClassifier` around the clusterer.)
+        "one-to-one" is `clustering_accuracy`, suited to a fixed number of clusters or to searches for that number.
+        "many-to-one" is `many_to_one_accuracy`, computed by cross-validation: the test samples are split into
+        ``n_splits`` parts, and the assignment for each part is learned from the others, so that more clusters do not
+        score better by overfitting the labels. (To learn the assignment from training data, score an
+        `OverclusteringClassifier` around the clusterer.)
     ignore_label : label or None, default=None
-        Samples, or pixels, of this label do not count.
+        Samples or pixels with this label are ignored.
     n_splits : int, default=5
-        Parts of "many-to-one", at most one a sample.
+        Number of parts for "many-to-one", at most the number of samples.
     random_state : int, RandomState or None, default=0
-        Of these parts; an int compares all candidates on the same.
+        Seeds the split into parts. With an int, all candidates are compared on the same parts.
 
     Returns
     -------
@@ -217,11 +221,11 @@ def make_clustering_scorer(
     {'n_clusters': 4}
     """
     if match not in _MATCHES:
-        raise ValueError(f"match must be one of {_MATCHES}, got {match!r}")
+        raise ValueError(f"match={match!r} is unknown. Choose one of {_MATCHES}.")
     if match == "one-to-one":
         return make_scorer(clustering_accuracy, ignore_label=ignore_label)
     if not is_count(n_splits, 2):
-        raise ValueError(f"n_splits must be a whole number, at least 2, got {n_splits!r}")
+        raise ValueError(f"n_splits={n_splits!r} is not valid. Pass an integer of at least 2.")
     kwargs = {"ignore_label": ignore_label, "n_splits": n_splits, "random_state": random_state}
     return make_scorer(cross_mapped_accuracy, **kwargs)
 
@@ -236,10 +240,10 @@ def cross_mapped_accuracy(
     n_splits: int = 5,
     random_state: RandomState = 0,
 ) -> float:
-    """Many-to-one accuracy of each part of the samples by a map made of the others."""
+    """Many-to-one accuracy, with the assignment for each part of the samples learned from the other parts."""
     n = len(y_true)
     if n < 2:
-        raise ValueError(f"a map of clusters needs samples beside those it is tried on; {n} sample(s) were given")
+        raise ValueError(f"y_true has {n} sample(s), but cross-validation requires at least 2. Pass more samples.")
     hits = total = 0.0
     for train, test in KFold(min(n_splits, n), shuffle=True, random_state=random_state).split(np.empty(n)):
         weight = None if sample_weight is None else _rows(sample_weight, test)
@@ -250,7 +254,7 @@ def cross_mapped_accuracy(
 
 
 def _hits_of_map(train, test):
-    """What is right in a table when each cluster stands for the class that is most frequent in it in another."""
+    """Correct samples of a confusion matrix when clusters are assigned by the majority class of another one."""
     (votes, voted, known), (counts, classes, clusters) = train, test
     if not votes.size:
         return 0.0
@@ -263,19 +267,22 @@ def _hits_of_map(train, test):
 def confusion(
     y_true: Any, y_pred: Any, *, ignore_label: Any = None, sample_weight: Any = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """How often, or with what weight, each cluster meets each class: the table (c, k), the classes, the clusters.
+    """The weighted confusion matrix (c, k), the classes and the clusters.
 
-    Of those alone that meet; of none where there is nothing to count.
+    Classes and clusters with zero total weight are left out.
     """
     true, pred = _parts("y_true", y_true, y_pred), _parts("y_pred", y_pred, y_true)
     shapes = [[part.shape for part in parts] for parts in (true, pred)]
     if shapes[0] != shapes[1]:
         name = ["shape", "shapes"][len(true) > 1]
         both = [s[0] if len(s) == 1 else s for s in shapes]
-        raise ValueError(f"y_true and y_pred must have one {name}, got {both[0]} and {both[1]}")
+        raise ValueError(
+            f"y_true and y_pred have {name} {both[0]} and {both[1]}, but must have the same. Pass one cluster for each "
+            "label."
+        )
     by_map = len(true) > 1 or _is_list_of_arrays(y_true)
     if sample_weight is not None and not by_map and true[0].ndim > 1 and np.ndim(to_numpy(sample_weight)) == 1:
-        true, pred, by_map = list(true[0]), list(pred[0]), True  # a number for each map, not for each pixel
+        true, pred, by_map = list(true[0]), list(pred[0]), True  # one weight for each label map, not for each pixel
     weights = _weights(sample_weight, true, by_map)
     classes, code_of_class = _coding("y_true", true)
     clusters, code_of_cluster = _coding("y_pred", pred)
@@ -300,7 +307,10 @@ def confusion(
 def _some(counts, ignore_label):
     if np.sum(counts) == 0:
         ignored = "" if ignore_label is None else f" other than ignore_label={ignore_label!r}"
-        raise ValueError(f"nothing to compare: y_true has no labels of positive weight{ignored}")
+        raise ValueError(
+            f"y_true has no labels of positive weight{ignored}, but at least one is required. Check the labels and "
+            "weights."
+        )
     return counts
 
 
@@ -309,9 +319,9 @@ def _is_list_of_arrays(y):
 
 
 def _parts(name, y, other):
-    """The labels as a list of arrays: one, or as many as label maps where either of both comes as a list of them."""
+    """The labels as a list of arrays: one for each label map if y or the other argument is a list, else one."""
     if y is None:
-        raise ValueError(f"{name} is None: clusters are compared with labels")
+        raise ValueError(f"{name} is None, but labels are required. Pass one label for each sample.")
     if _is_list_of_arrays(y) or _is_list_of_arrays(other):
         return [_labels(name, part) for part in y]
     return [_labels(name, y)]
@@ -320,19 +330,21 @@ def _parts(name, y, other):
 def _labels(name, y):
     y = as_numpy(to_numpy(y))
     if y.dtype.kind not in "biufUSO":
-        raise ValueError(f"{name} must hold labels, numbers or words, got {y.dtype}")
+        raise ValueError(f"{name} has dtype {y.dtype}, but labels must be integers or strings. Convert {name}.")
     if y.dtype.kind == "f":
         if not np.isfinite(y).all():
-            raise ValueError(f"{name} contains NaN or infinity")
+            raise ValueError(f"{name} contains NaN or infinity, but labels must be finite. Remove these samples.")
         if (y != np.floor(y)).any():
-            raise ValueError(f"{name} must hold labels, but has fractions; of probabilities take the argmax")
+            raise ValueError(
+                f"{name} contains fractions, but labels must be integers. Take the argmax of probabilities."
+            )
     return y
 
 
 def _coding(name, parts):
-    """All labels that there are, in order, and the function from labels to their places."""
+    """The sorted unique labels, and a function that maps labels to their indices."""
     if not any(part.size for part in parts):
-        raise ValueError(f"{name} is empty")
+        raise ValueError(f"{name} is empty, but at least one label is required. Pass labels.")
     if all(part.dtype.kind in "biu" for part in parts):
         filled = [part for part in parts if part.size]
         low, high = min(int(part.min()) for part in filled), max(int(part.max()) for part in filled)
@@ -341,7 +353,9 @@ def _coding(name, parts):
     try:
         labels = np.unique(np.concatenate([np.unique(part) for part in parts]))
     except TypeError as error:
-        raise ValueError(f"{name} mixes labels that cannot be sorted, such as words and numbers ({error})") from error
+        raise ValueError(
+            f"{name} mixes labels that cannot be sorted, such as strings and numbers ({error}). Use one type."
+        ) from error
     return labels, lambda part: np.searchsorted(labels, part)
 
 
@@ -356,19 +370,27 @@ def _table_coding(parts, low, high):
 
 
 def _weights(sample_weight, parts, by_map):
-    """For each part a weight, or flat weights."""
+    """One weight, or an array of flat weights, for each part."""
     if sample_weight is None:
         return [1.0] * len(parts)
     weights = list(sample_weight) if by_map else [sample_weight]
     if len(weights) != len(parts):
-        raise ValueError(f"sample_weight has {len(weights)} entries for {len(parts)} label maps")
+        raise ValueError(
+            f"sample_weight has {len(weights)} entries, but there are {len(parts)} label maps. Pass one entry for each."
+        )
     flat = []
     for weight, part in zip(weights, parts, strict=True):
         weight = np.asarray(to_numpy(weight), np.float64)
         if not (np.isfinite(weight).all() and (weight >= 0).all()):
-            raise ValueError("sample_weight must be finite and not negative")
+            raise ValueError(
+                "sample_weight contains negative or non-finite values, but weights must be finite and not negative. "
+                "Set these weights to 0."
+            )
         if weight.shape != part.shape and not (by_map and weight.ndim == 0):
-            raise ValueError(f"sample_weight of shape {weight.shape} for labels of shape {part.shape}")
+            raise ValueError(
+                f"sample_weight has shape {weight.shape}, but the labels have shape {part.shape}. Pass one weight for "
+                "each label."
+            )
         flat.append(weight.ravel() if weight.ndim else float(weight))
     return flat
 
@@ -379,13 +401,18 @@ def _rows(y, rows):
 
 def _checked_clusters(clusters, n_clusters):
     if clusters.dtype.kind == "f":
-        clusters = clusters.astype(np.int64)  # they are whole
+        clusters = clusters.astype(np.int64)  # exact, because labels are integers
     if clusters.dtype.kind not in "biu":
-        raise ValueError(f"y_pred must number the clusters from 0 on, got {clusters.dtype}")
+        raise ValueError(
+            f"y_pred has dtype {clusters.dtype}, but clusters must be integers from 0. Number the clusters."
+        )
     clusters = clusters.astype(np.int64)
     n_clusters = int(clusters.max()) + 1 if n_clusters is None else n_clusters
     if not is_count(n_clusters):
-        raise ValueError(f"n_clusters must be a whole number, at least 1, got {n_clusters!r}")
+        raise ValueError(f"n_clusters={n_clusters!r} is not valid. Pass an integer of at least 1, or None.")
     if clusters.min() < 0 or clusters.max() >= n_clusters:
-        raise ValueError(f"y_pred has clusters {clusters.min()} to {clusters.max()}, n_clusters={n_clusters}")
+        raise ValueError(
+            f"y_pred has clusters {clusters.min()} to {clusters.max()}, but with n_clusters={n_clusters} they must lie "
+            f"in 0 to {n_clusters - 1}. Raise n_clusters, or number the clusters from 0."
+        )
     return clusters, int(n_clusters)

@@ -1,4 +1,4 @@
-"""How nearly a network commutes with a group: turned images should give turned maps."""
+"""The equivariance error of a network: rotated images should give rotated feature maps."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -22,42 +22,43 @@ def equivariance_error(
     output: Literal["image", "group", "invariant"] = "group",
     per_element: bool = False,
 ) -> Any:
-    r"""How far a network is from commuting with a group: 0 where it does.
+    r"""Equivariance error of a network under a group, 0 for an exactly equivariant network.
 
     .. math:: \max_g \frac{\lVert f(L_g x) - L_g f(x) \rVert}{\lVert f(x) \rVert}
 
-    over the elements g; norms are over all images. Rounding in float32 makes about 1e-7 of a layer and 1e-6 of a
-    network; on a GPU about 1e-3, unless ``torch.backends.cudnn.allow_tf32`` is False. A network that knows nothing of
-    the group is somewhere about 1.
+    where g ranges over the group elements and norms are over all images. Rounding in float32 gives about 1e-7 for a
+    layer and 1e-6 for a network; on a GPU about 1e-3, unless ``torch.backends.cudnn.allow_tf32`` is False. A network
+    without equivariance has an error of about 1.
 
     Parameters
     ----------
     module : torch.nn.Module or callable
-        f: takes a tensor (n, c, h, w) and gives one. It is called as it is: in training mode, layers such as dropout
-        and batch normalisation may differ from call to call.
+        The function f from a tensor (n, c, h, w) to a tensor. Its mode is not changed: in training mode, layers such as
+        dropout and batch normalisation may give different results in each call.
     group : str or Group
         "C4", "D4", "C8", …; see `sklinvariant.networks.Group`.
     images : array or tensor of shape (n, h, w) or (n, h, w, c)
-        Whole numbers 0-255, read as 0-1, or floats; as tensors on the module's device and in its precision. Square
-        ones, where the group has quarter turns.
+        Integers 0-255, which are scaled to 0-1, or floats. Tensors must have the device and the precision of the
+        module. Images must be square if the group contains rotations by 90 degrees.
     input : {"image", "group"}, default="image"
-        What L_g does to the images: "image" moves pixels, "group" also permutes the channels c · order of maps over the
-        group (c varying slowest), the input of a layer within a network.
+        Action of L_g on the images. "image" moves pixels. "group" also permutes the c · order channels of maps over the
+        group (c varies slowest), the input of an inner layer.
     output : {"group", "image", "invariant"}, default="group"
-        What L_g does to the answer: "group" takes it for maps (n, c · order, h, w) or an embedding (n, c, order),
-        "image" for images (n, c, h, w), "invariant" for features that must not change.
+        Action of L_g on the output: "group" for maps (n, c · order, h, w) or embeddings (n, c, order), "image" for
+        images (n, c, h, w), "invariant" for features that must not change.
     per_element : bool, default=False
-        The figure of each g, in the order of `Group`.
+        Return the error for each g, in the order of `Group`.
 
     Returns
     -------
-    float, or ndarray of shape (order,) where ``per_element``
-        0 for an answer that is always 0.
+    float, or ndarray of shape (order,) if ``per_element``
+        The error. It is 0 if the output is always 0.
 
     Raises
     ------
     ValueError
-        For images that are not square where the group has quarter turns, and answers of a shape that does not fit.
+        If the images are not square but the group contains rotations by 90 degrees, or if the shape of the output does
+        not match ``output``.
 
     Examples
     --------
@@ -73,15 +74,19 @@ def equivariance_error(
     group = Group(group) if isinstance(group, str) else group
     x = check_pixels(images)
     if x.ndim not in (3, 4) or 0 in x.shape:
-        raise ValueError(f"images must be of shape (n, h, w) or (n, h, w, c), got {tuple(x.shape)}")
+        raise ValueError(
+            f"images has shape {tuple(x.shape)}, but (n, h, w) or (n, h, w, c) is required. Reshape the images."
+        )
     x = scale_pixels(x[:, None] if x.ndim == 3 else x.permute(0, 3, 1, 2).contiguous())
     if group.needs_squares and x.shape[-2] != x.shape[-1]:
         raise ValueError(
-            f"images must be square to be turned by {group.name}, got {x.shape[-2]} × {x.shape[-1]} pixels"
+            f"images have {x.shape[-2]} × {x.shape[-1]} pixels, but the rotations of {group.name} require square "
+            "images. Crop or pad the images."
         )
     if input == "group" and x.shape[1] % group.order:
         raise ValueError(
-            f"images have {x.shape[1]} channels, which are no maps over the {group.order} elements of {group.name}"
+            f'images have {x.shape[1]} channels, but input="group" requires a multiple of the {group.order} elements '
+            f"of {group.name}. Pass feature maps of the group."
         )
     move = group.act if input == "image" else group.act_on_maps
     with torch.no_grad():
@@ -102,8 +107,8 @@ def _moved(answer, group, g, kind):
     if kind == "group" and answer.ndim == 3 and answer.shape[2] == group.order:
         return group.act_on_embedding(answer, g)
     raise ValueError(
-        f'output="{kind}" does not fit what the module gave, of shape {tuple(answer.shape)}, and the {group.order} '
-        f"elements of {group.name}"
+        f'module returned shape {tuple(answer.shape)}, which output="{kind}" does not accept for the {group.order} '
+        f"elements of {group.name}. Choose another output."
     )
 
 
@@ -114,5 +119,8 @@ def _norm(x):
 
 def _distance(one, other):
     if one.shape != other.shape:
-        raise ValueError(f"the module gives shape {tuple(other.shape)}, but {tuple(one.shape)} for moved images")
+        raise ValueError(
+            f"module returned shape {tuple(other.shape)}, but {tuple(one.shape)} for transformed images; both must be "
+            "equal. Pass a module whose output shape depends only on the input shape."
+        )
     return _norm(one - other)

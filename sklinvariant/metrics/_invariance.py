@@ -1,6 +1,7 @@
-"""How much less features change from a frame to the next than between any two: equation 1 of Sukhbaatar et al. (2013).
+"""The invariance score of features under temporal change: equation 1 of Sukhbaatar et al. (2013).
 
-n pairs (a, b) of consecutive frames, f features; G is the mean distance of a pair, H of an a and any b.
+There are n pairs (a, b) of consecutive frames and f features. G is the mean distance within a pair, H the mean distance
+between an a and a random b.
 """
 
 from collections.abc import Callable
@@ -16,8 +17,8 @@ from sklinvariant._settings import with_own_settings
 from sklinvariant.base import Count, RandomState, to_numpy, validated
 from sklinvariant.pairs import consecutive_mask
 
-_NUMBERS = 1 << 22  # at a time: differences, distances, or values that are sorted
-_FEW = 1000  # pairs, of which every a is compared with every b
+_NUMBERS = 1 << 22  # differences, distances or sorted values in a block
+_FEW = 1000  # largest number of pairs for which "auto" compares every a with every b
 Permutations = Count | Literal["auto", "all"]
 
 
@@ -30,40 +31,39 @@ def invariance_score(
     n_permutations: Permutations = "auto",
     random_state: RandomState = None,
 ) -> float | Any:
-    r"""How invariant features are: ``F = H / G``.
+    r"""Invariance score of features, ``F = H / G``.
 
     .. math:: G = \frac{1}{n} \sum_i \lVert g(x_i) - g(x'_i) \rVert_2 \qquad
         H = \frac{1}{n} \sum_i \lVert g(x_i) - g(x'_{\sigma(i)}) \rVert_2
 
-    G is how far consecutive frames are apart, H how far random ones are. F is about 1 for features to which
-    consecutive frames are no more alike than any two, and larger the more invariant they are. Neither the scale nor an
-    offset of the features matters.
+    G is the mean distance between the features of consecutive frames, H between those of random frames. F is about 1 if
+    consecutive frames are no more similar than random ones, and larger for more invariant features. The scale and the
+    offset of the features do not matter.
 
     Parameters
     ----------
     pairs : array of shape (n, 2, f)
-        Features of n pairs of consecutive frames, of many scenes; further axes count as features. Of a fitted
-        transformer, see `make_invariance_scorer`, or put what it gives for all frames back in pairs.
+        Features of n pairs of consecutive frames from many scenes. Further axes are flattened into the features. To
+        score a fitted transformer, use `make_invariance_scorer`, or transform all frames and restore the pairs.
     per_feature : bool, default=False
-        A score for each feature by itself.
+        Return a score for each feature.
     n_permutations : int, "all" or "auto", default="auto"
-        Random permutations σ over which H is averaged; the paper takes 1. "all" is the mean over all that there are,
-        which is the mean distance of every a to every b: exact, and free of chance. A feature by itself is sorted for
-        that, in O(n log n), but features together take n² distances, as a mean of norms does not follow from moments.
-        "auto" is "all" per feature and up to 1000 pairs, and 1 beyond.
+        Number of random permutations σ over which H is averaged; the paper uses 1. "all" averages over all
+        permutations, which is the mean distance of every a to every b. This value is exact and not random. With
+        ``per_feature`` it takes a sort, O(n log n); otherwise it takes n² distances. "auto" is "all" with
+        ``per_feature`` or for up to 1000 pairs, and 1 otherwise.
     random_state : int, RandomState or None, default=None
-        Of the permutations.
+        Seeds the permutations.
 
     Returns
     -------
-    float, or ndarray of shape (f,) where ``per_feature``
-        1 where no frame differs from any other: constant features tell nothing. Infinity where those of a pair never
-        differ, but those of different pairs do.
+    float, or ndarray of shape (f,) if ``per_feature``
+        The score. It is 1 for constant features, and infinity if frames differ between pairs but never within a pair.
 
     Raises
     ------
     ValueError
-        For other shapes, fewer than 2 pairs, NaN or infinity (the pair is named).
+        For other shapes, fewer than 2 pairs, or NaN or infinity (the message names the pair).
 
     References
     ----------
@@ -72,7 +72,7 @@ def invariance_score(
 
     Examples
     --------
-    The first feature stays what it is within a pair, the second is noise:
+    The first feature hardly changes within a pair, the second is noise:
 
     >>> import numpy as np
     >>> from sklinvariant.metrics import invariance_score
@@ -101,21 +101,20 @@ def invariance_score(
 def make_invariance_scorer(
     *, n_permutations: int | Literal["auto", "all"] = "auto", random_state: RandomState = 0
 ) -> Callable[..., float]:
-    """A scorer of how invariant the features of a transformer are, for ``scoring=`` of cross-validation over clips.
+    """A scorer of the invariance of a transformer's features, for ``scoring=`` of cross-validation over clips.
 
-    What the transformer gives for consecutive frames is scored by `invariance_score`. X is either
+    The scorer transforms consecutive frames and computes `invariance_score` of the features. X is either
 
-    - pairs (n, 2, ...): samples are pairs, and ``groups``, the clip of each, is for the splitter alone;
-    - or frames (n, ...) in the order of time, with ``groups``, which tells where a clip ends: rows that follow each
-      other in a clip are pairs. The scorer asks for ``groups`` as metadata, so that they come to it where
-      scikit-learn's metadata routing is enabled.
+    - pairs (n, 2, ...): each sample is a pair, and only the splitter uses ``groups``, the clip of each pair;
+    - or frames (n, ...) in temporal order with ``groups``, the clip of each frame: consecutive rows of a clip are
+      pairs. The scorer requests ``groups`` as metadata, so scikit-learn's metadata routing must be enabled.
 
     Parameters
     ----------
     n_permutations : int, "all" or "auto", default="auto"
         As in `invariance_score`.
     random_state : int, RandomState or None, default=0
-        Of the permutations; an int compares all candidates on the same.
+        Seeds the permutations. With an int, all candidates are compared on the same permutations.
 
     Returns
     -------
@@ -137,7 +136,7 @@ def make_invariance_scorer(
     return _InvarianceScorer(n_permutations=n_permutations, random_state=random_state)
 
 
-class _InvarianceScorer(BaseEstimator):  # for its parameters and its metadata request
+class _InvarianceScorer(BaseEstimator):  # which provides parameters and the metadata request
     __metadata_request__score = {"estimator": UNUSED, "groups": True}
 
     def __init__(self, *, n_permutations="auto", random_state=0):
@@ -169,66 +168,71 @@ def _features(estimator, X):
 
 
 def _starts(groups, n):
-    """Rows that are followed by one of their own clip."""
+    """Rows whose next row belongs to the same clip."""
     if groups is None:
         raise ValueError(
-            "a scorer of frames needs groups, the clip of each: pass groups to fit with metadata routing enabled, or "
-            "give pairs (n, 2, ...) as X"
+            "groups is None, but scoring frames requires the clip of each frame. Pass groups with metadata routing "
+            "enabled, or pass pairs (n, 2, ...) as X."
         )
     starts = np.flatnonzero(consecutive_mask(groups, n))
     if not len(starts):
-        raise ValueError("no two frames of a clip follow each other; rows must be in the order of time, clip by clip")
+        raise ValueError(
+            "groups contains no two consecutive frames of a clip, but at least one pair is required. Order the rows by "
+            "clip and time."
+        )
     return starts
 
 
 def _two_sides(pairs, per_feature):
-    """(n, f) float64 of the first and of the second frames, each feature between -1 and 1 (or the widest is)."""
+    """(n, f) float64 features of the first and second frames, scaled to [-1, 1] for each feature or for all."""
     pairs = np.asarray(to_numpy(pairs))
     if pairs.ndim < 3 or pairs.shape[1] != 2 or len(pairs) < 2 or 0 in pairs.shape:
-        raise ValueError(f"expected at least 2 pairs as an array (n, 2, n_features), got shape {pairs.shape}")
+        raise ValueError(
+            f"pairs has shape {pairs.shape}, but (n, 2, n_features) with at least 2 pairs is required. Reshape X."
+        )
     if pairs.dtype.kind not in "fiub":
-        raise ValueError(f"features must be real numbers, got dtype {pairs.dtype}")
+        raise ValueError(f"pairs has dtype {pairs.dtype}, but real numbers are required. Convert the features.")
     rows = pairs.reshape(len(pairs), 2, -1).astype(np.float64)
     if not np.isfinite(rows).all():
         bad = np.flatnonzero(~np.isfinite(rows).all((1, 2)))[0]
-        raise ValueError(f"pair {bad} contains NaN or infinity")
-    rows *= 0.5  # or the range of the largest numbers would overflow
-    rows -= rows[0, 0].copy()  # what is constant is 0 to the last bit, however large
+        raise ValueError(f"pair {bad} contains NaN or infinity, but features must be finite. Remove this pair.")
+    rows *= 0.5  # so that differences of the largest numbers do not overflow
+    rows -= rows[0, 0].copy()  # so that constant features are exactly 0
     scale = np.abs(rows).max((0, 1))
     rows /= np.where(scale > 0, scale, 1) if per_feature else scale.max() or 1
     return rows[:, 0], rows[:, 1]
 
 
 def _mean_distance(before, after, order=None):
-    """Mean length of a - b, row by row, the rows of b in an order."""
+    """Mean norm of a - b over rows, with the rows of b permuted by ``order``."""
     differences = (after[rows if order is None else order[rows]] - before[rows] for rows in _blocks(before))
     return sum(np.linalg.norm(block, axis=1).sum() for block in differences) / len(before)
 
 
 def _mean_by_feature(before, after, order=None):
-    """Mean |a - b| of each feature."""
+    """Mean |a - b| for each feature, with the rows of b permuted by ``order``."""
     differences = (after[rows if order is None else order[rows]] - before[rows] for rows in _blocks(before))
     return sum(np.abs(block).sum(0) for block in differences) / len(before)
 
 
 def _mean_over_all(before, after):
-    """Mean distance of every a to every b."""
+    """Mean distance between every a and every b."""
     blocks = gen_batches(len(before), max(1, _NUMBERS // len(after)))
     return sum(cdist(before[rows], after).sum() for rows in blocks) / len(before) ** 2
 
 
 def _mean_over_all_by_feature(before, after):
-    """Mean |a - b| of every a and every b, for each feature.
+    """Mean |a - b| over every a and every b, for each feature.
 
-    Every gap between neighbours among the sorted values of both lies between all the a on its one side and all the b
-    on its other, and the other way round: a sum of positive numbers, in which nothing cancels.
+    All values are sorted. The gap between two neighbours counts once for each a on one side and b on the other. All
+    terms are positive, so nothing cancels.
     """
     n, means = len(before), []
     for columns in gen_batches(before.shape[1], max(1, _NUMBERS // (2 * n))):
         values = np.concatenate([before[:, columns], after[:, columns]])
         order = np.argsort(values, axis=0)
         gaps = np.diff(np.take_along_axis(values, order, 0), axis=0)
-        a = np.cumsum(order < n, axis=0)[:-1] / n  # the part of the a below a gap
+        a = np.cumsum(order < n, axis=0)[:-1] / n  # share of the a below each gap
         b = np.arange(1, 2 * n)[:, None] / n - a
         means.append((gaps * (a * (1 - b) + b * (1 - a))).sum(0))
     return np.concatenate(means)

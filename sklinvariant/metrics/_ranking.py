@@ -1,4 +1,4 @@
-"""Who is nearest to whom, exactly, in chunks of queries; what the retrieval metrics look at."""
+"""Exact nearest-neighbour rankings, the input of the retrieval metrics."""
 
 import math
 from typing import Any
@@ -20,32 +20,32 @@ def exact_ranking(
     chunk_size: int = 256,
     device: Device = "auto",
 ) -> Any:
-    """Rows of a database for each query, the nearest first; equal distances in the order of the rows.
+    """Rank the rows of a database by their distance to each query, nearest first; ties keep the order of the rows.
 
     Parameters
     ----------
     queries : array of shape (n_queries, d)
         Features, or bits 0/1 with ``metric="hamming"``.
     database : array of shape (n, d) or None, default=None
-        None ranks the queries for each other, each left out of its own ranking.
+        None ranks the queries against each other; each query is excluded from its own ranking.
     metric : {"euclidean", "hamming"}, default="euclidean"
         The distance.
     n_neighbors : int or None, default=None
-        How many; None ranks all rows.
+        Number of neighbours; None ranks all rows.
     chunk_size : int, default=256
-        Queries at a time; memory is that of so many rows of distances.
+        Number of queries processed at a time. Memory grows with it.
     device : str or torch.device, default="auto"
-        Where distances are computed.
+        Device on which distances are computed.
 
     Returns
     -------
     array of shape (n_queries, n_neighbors)
-        int64 indices of rows.
+        Row indices, int64.
 
     Raises
     ------
     ValueError
-        Where shapes do not fit, or there are fewer rows than ``n_neighbors``.
+        If the shapes do not match, or if there are fewer rows than ``n_neighbors``.
 
     Examples
     --------
@@ -56,19 +56,25 @@ def exact_ranking(
            [1, 0]])
     """
     if metric not in ("euclidean", "hamming"):
-        raise ValueError(f'metric must be "euclidean" or "hamming", got {metric!r}')
+        raise ValueError(f'metric={metric!r} is unknown. Choose "euclidean" or "hamming".')
     container = ArrayKind(queries)
     device = resolve_device(device, queries)
     queries = _rows(queries, "queries", metric).to(device)
     others = queries if database is None else _rows(database, "database", metric).to(device)
     if queries.shape[1] != others.shape[1]:
-        raise ValueError(f"queries have {queries.shape[1]} features, but the database has {others.shape[1]}")
+        raise ValueError(
+            f"queries have {queries.shape[1]} features, but the database has {others.shape[1]}. Pass features of the "
+            "same transformer."
+        )
     candidates = len(others) - (database is None)
     k = candidates if n_neighbors is None else n_neighbors
     if not is_count(k) or k > candidates:
-        raise ValueError(f"n_neighbors must lie between 1 and the {candidates} rows to rank, got {n_neighbors}")
-    if metric == "euclidean":  # from the middle, so that products of large numbers do not cancel
-        unit = safe_unit(queries, others)  # and neither they nor their squares leave the range of their dtype
+        raise ValueError(
+            f"n_neighbors={n_neighbors} is not valid for {candidates} rows to rank. Pass an integer from 1 to "
+            f"{candidates}."
+        )
+    if metric == "euclidean":  # centred, so that products of large numbers do not cancel
+        unit = safe_unit(queries, others)  # so that squares stay in the range of the dtype
         queries, others = queries / unit, others / unit
         middle = others.mean(0)
         queries, others = queries - middle, others - middle
@@ -76,7 +82,9 @@ def exact_ranking(
     found = []
     for start in range(0, len(queries), chunk_size):
         part = queries[start : start + chunk_size]
-        distances = torch.addmm(norms, part, others.T, alpha=-2)  # less the query's own norm, which changes no order
+        distances = torch.addmm(
+            norms, part, others.T, alpha=-2
+        )  # without the query's norm, which does not change the order
         if database is None:
             own = torch.arange(len(part), device=device)
             distances[own, start + own] = torch.inf
@@ -87,9 +95,15 @@ def exact_ranking(
 def _rows(X, name, metric):
     X = as_numbers(X, name)
     if X.ndim != 2 or len(X) == 0:
-        raise ValueError(f"{name} must be of shape (n, d) with at least one row, got {tuple(X.shape)}")
+        raise ValueError(
+            f"{name} has shape {tuple(X.shape)}, but (n, d) with at least one row is required. Reshape {name}."
+        )
     if metric == "hamming" and not ((X == 0) | (X == 1)).all():
-        raise ValueError(f'{name} must hold bits 0 and 1 for metric="hamming"; unpack bytes with numpy.unpackbits')
+        raise ValueError(
+            f'{name} has values other than 0 and 1, but metric="hamming" requires bits. Unpack bytes with '
+            "numpy.unpackbits."
+        )
     if not math.isfinite(largest_value(X)):
-        raise ValueError(f"{name} contains NaN or infinity in row {int((~torch.isfinite(X)).any(1).nonzero()[0])}")
+        row = int((~torch.isfinite(X)).any(1).nonzero()[0])
+        raise ValueError(f"{name} contains NaN or infinity in row {row}, but must be finite. Remove this row.")
     return X

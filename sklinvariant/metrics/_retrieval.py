@@ -1,12 +1,12 @@
-"""Measures of a ranking: average precision, with the junk of the Oxford buildings; recall at k; UKBench's score.
+"""Retrieval metrics: average precision, with the junk images of the Oxford buildings; recall at k; the UKBench score.
 
 Philbin et al., "Object retrieval with large vocabularies and fast spatial matching", 2007; Nistér & Stewénius,
 "Scalable recognition with a vocabulary tree", 2006.
 
-A ranking is (n_queries, k): the ids of the neighbours of each query, best first; -1 stands for none. What is relevant
-is told by a list of ids for each query, or by a matrix (n_queries, n_database): of booleans, or a sparse one.
-Junk is told in the same way: it is taken out of the ranking before anything is counted, as if it were not there.
-Where the query itself is in the database it is junk to itself.
+A ranking (n_queries, k) holds the ids of the neighbours of each query, best first; -1 marks a missing neighbour. The
+relevant ids are given as a list of ids for each query, or as a boolean or sparse matrix (n_queries, n_database). Junk
+ids are given in the same way, and are removed from the ranking before anything is counted. If the database contains the
+query itself, declare it as junk.
 """
 
 from typing import Any
@@ -20,27 +20,28 @@ from sklinvariant.base import is_count, to_numpy
 
 @with_own_settings
 def average_precision(ranking: Any, relevant: Any, *, junk: Any = None, interpolation: str = "step") -> np.ndarray:
-    """Average precision of each query: the area under its precision-recall curve.
+    """Average precision of each query, the area under its precision-recall curve.
 
-    With h(j) relevant ones among the first j, junk left out, and R relevant ones in all, "step" is
-    ``(1/R) Σ_j [j is relevant] h(j)/j``, as in scikit-learn, and "trapezoid" takes for each the mean of the precision
-    there and just before, ``(h(j)/j + h(j-1)/(j-1)) / 2``, that of rank 0 being 1, as the program of the Oxford
-    buildings does. A relevant one that the ranking does not reach adds nothing.
+    Let h(j) be the number of relevant neighbours among the first j, without junk, and R the number of all relevant ids.
+    "step" is ``(1/R) Σ_j [j is relevant] h(j)/j``, as in scikit-learn. "trapezoid" replaces the precision ``h(j)/j`` by
+    its mean with the precision at the previous rank, ``(h(j)/j + h(j-1)/(j-1)) / 2``, with precision 1 at rank 0, as in
+    the evaluation program of the Oxford buildings. Relevant ids that are not in the ranking contribute 0.
 
     Parameters
     ----------
     ranking : array-like of shape (n_queries, k), int
-        Ids of the neighbours, best first; -1 for none.
+        Ids of the neighbours, best first; -1 for a missing neighbour.
     relevant : list of n_queries array-likes of ids, or boolean or sparse matrix of shape (n_queries, n_database)
-        What should be found. What is junk too is junk.
+        Ids that should be found. Ids that are also junk count as junk.
     junk : as relevant, or None, default=None
-        What is neither right nor wrong: taken out of the ranking.
+        Ids that count neither as correct nor as wrong. They are removed from the ranking.
     interpolation : {"step", "trapezoid"}, default="step"
+        How the area under the curve is computed, see above.
 
     Returns
     -------
     ndarray of shape (n_queries,)
-        Between 0 and 1; NaN for a query to which nothing is relevant.
+        Values between 0 and 1, or NaN for a query without relevant ids.
 
     Examples
     --------
@@ -51,7 +52,7 @@ def average_precision(ranking: Any, relevant: Any, *, junk: Any = None, interpol
     array([1.])
     """
     if interpolation not in ("step", "trapezoid"):
-        raise ValueError(f"interpolation must be 'step' or 'trapezoid', got {interpolation!r}")
+        raise ValueError(f"interpolation={interpolation!r} is unknown. Choose 'step' or 'trapezoid'.")
     values = []
     for hits, n_relevant in _hits(ranking, relevant, junk):
         found = np.cumsum(hits)
@@ -64,7 +65,7 @@ def average_precision(ranking: Any, relevant: Any, *, junk: Any = None, interpol
 
 @with_own_settings
 def mean_average_precision(ranking: Any, relevant: Any, *, junk: Any = None, interpolation: str = "step") -> float:
-    """Mean of the average precision over the queries to which anything is relevant.
+    """Mean of the average precision over the queries that have relevant ids.
 
     Parameters
     ----------
@@ -74,11 +75,12 @@ def mean_average_precision(ranking: Any, relevant: Any, *, junk: Any = None, int
     Returns
     -------
     float
+        The mean, between 0 and 1.
 
     Raises
     ------
     ValueError
-        Where nothing is relevant to any query.
+        If no query has relevant ids.
 
     Examples
     --------
@@ -91,23 +93,24 @@ def mean_average_precision(ranking: Any, relevant: Any, *, junk: Any = None, int
 
 @with_own_settings
 def recall_at_k(ranking: Any, relevant: Any, k: int, *, junk: Any = None) -> float:
-    """Share of what is relevant that is among the first k, junk left out; the mean over queries.
+    """Share of the relevant ids that are among the first k neighbours without junk, averaged over queries.
 
     Parameters
     ----------
     ranking, relevant, junk
         As in `average_precision`.
     k : int
-        At least 1.
+        Number of neighbours, at least 1.
 
     Returns
     -------
     float
+        The mean, between 0 and 1.
 
     Raises
     ------
     ValueError
-        Where nothing is relevant to any query.
+        If no query has relevant ids.
 
     Examples
     --------
@@ -120,9 +123,9 @@ def recall_at_k(ranking: Any, relevant: Any, k: int, *, junk: Any = None) -> flo
 
 @with_own_settings
 def ukbench_score(ranking: Any, relevant: Any) -> float:
-    """UKBench's score, 4 x recall at 4: how many of the first 4 are right, at best 4.
+    """UKBench score, 4 x recall at 4: the mean number of correct images among the first 4.
 
-    The 4 pictures of an object are relevant to each of them, the query too: it is in the database and counts.
+    The 4 images of an object are relevant to each of them, including the query, which is part of the database.
 
     Parameters
     ----------
@@ -132,6 +135,7 @@ def ukbench_score(ranking: Any, relevant: Any) -> float:
     Returns
     -------
     float
+        The score, between 0 and 4.
 
     Examples
     --------
@@ -143,35 +147,41 @@ def ukbench_score(ranking: Any, relevant: Any) -> float:
 
 
 def recalls(ranking: Any, relevant: Any, *, k: int, junk: Any = None) -> np.ndarray:
-    """The recall at k of each query; NaN where nothing is relevant to it."""
+    """The recall at k of each query; NaN for a query without relevant ids."""
     if not is_count(k):
-        raise ValueError(f"k must be at least 1, got {k!r}")
+        raise ValueError(f"k={k!r} is not valid. Pass an integer of at least 1.")
     return np.array([hits[:k].sum() / n if n else np.nan for hits, n in _hits(ranking, relevant, junk)])
 
 
 def mean_over_queries(values: np.ndarray) -> float:
+    """The mean of the values that are not NaN. Raises a ValueError if there are none."""
     if np.isnan(values).all():
-        raise ValueError("nothing is relevant to any of the queries: there is nothing to measure")
+        raise ValueError("no query has relevant ids, but at least one is required. Check relevant, or the labels y.")
     return float(np.nanmean(values))
 
 
 def _hits(ranking, relevant, junk):
-    """For each query which of its neighbours are relevant, junk and -1 left out, and how many are relevant in all."""
+    """For each query, which of its neighbours without junk and -1 are relevant, and the number of relevant ids."""
     ranking, relevant, junk = (_on_host(X) for X in (ranking, relevant, junk))
     ranking = np.asarray(ranking)
     if ranking.ndim != 2 or ranking.dtype.kind not in "iu":
         raise ValueError(
-            f"ranking must hold whole numbers, (n_queries, k), got {ranking.dtype} of shape {ranking.shape}"
+            f"ranking has dtype {ranking.dtype} and shape {ranking.shape}, but integers of shape (n_queries, k) are "
+            "required. Pass ids of neighbours."
         )
     for name, sets in {"relevant": relevant, "junk": junk}.items():
         n = len(ranking) if sets is None else sets.shape[0] if hasattr(sets, "shape") else len(sets)
         if n != len(ranking):
-            raise ValueError(f"{name} speaks of {n} queries, ranking of {len(ranking)}")
+            raise ValueError(
+                f"{name} has entries for {n} queries, but ranking has {len(ranking)}. Pass one entry for each query."
+            )
     for i, neighbors in enumerate(ranking):
         right = _ids("relevant", relevant, i)
         neighbors = neighbors[neighbors != -1]
         if len(np.unique(neighbors)) < len(neighbors):
-            raise ValueError(f"row {i} of ranking holds a neighbour twice")
+            raise ValueError(
+                f"row {i} of ranking contains a neighbour twice, but ids must be unique. Remove duplicates."
+            )
         if junk is not None:
             skipped = _ids("junk", junk, i)
             right = np.setdiff1d(right, skipped)
@@ -180,14 +190,14 @@ def _hits(ranking, relevant, junk):
 
 
 def _on_host(X):
-    """Tensors and data frames as numpy, sparse matrices by rows, lists as they are."""
+    """Tensors and data frames as numpy arrays, sparse matrices in CSR format, lists unchanged."""
     if issparse(X):
         return X.tocsr()
     return X.to_numpy() if hasattr(X, "to_numpy") else to_numpy(X)
 
 
 def _ids(name, sets, i):
-    """The ids that the sets name for query i."""
+    """The ids of query i."""
     if issparse(sets):
         row = sets[[i]]
         return row.indices[row.data != 0]
@@ -197,8 +207,12 @@ def _ids(name, sets, i):
     if len(row) == 0:
         return row.astype(np.int64)
     if row.dtype.kind not in "iu":
-        raise ValueError(f"row {i} of {name} must hold ids, whole numbers, or booleans, got {row.dtype}")
+        raise ValueError(
+            f"row {i} of {name} has dtype {row.dtype}, but integer ids or booleans are required. Convert it."
+        )
     ids = np.unique(row)
     if len(ids) < len(row):
-        raise ValueError(f"row {i} of {name} names an id twice; a matrix of what is so must be boolean or sparse")
+        raise ValueError(
+            f"row {i} of {name} contains an id twice, but ids must be unique. Convert an indicator matrix to bool."
+        )
     return ids

@@ -1,4 +1,4 @@
-"""Scorers of retrieval for cross-validation: each sample asks for the others, those of its label are relevant."""
+"""Retrieval scorers for cross-validation: each sample is a query, and the samples with its label are relevant."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,22 +18,22 @@ from sklinvariant.ops import in_safe_unit
 def make_retrieval_scorer(
     metric: str = "mean_average_precision", *, k: int | None = None, interpolation: str = "step"
 ) -> Callable[..., float]:
-    """A scorer of how well samples find those of their own label, for ``scoring=`` of cross-validation.
+    """A scorer of the retrieval of samples with the same label, for ``scoring=`` of cross-validation.
 
-    Every sample scored is a query, all of them are the database. They are ranked by the neighbours of the estimator,
-    where it has ``kneighbors`` (a copy of it is fitted to them), else by L2 between its features (``transform``). In a
-    Pipeline that ends with such an index, the steps before it are used as they were fitted. So what is learned is
-    learned from the training part, and what is searched is the test part. Some queries are ranked at a time, as many
-    as scikit-learn's ``working_memory`` allows.
+    Every test sample is a query, and all test samples form the database. If the estimator has ``kneighbors``, a clone
+    of it is fitted to the test samples and ranks them. Otherwise samples are ranked by the Euclidean distance of their
+    features (``transform``). In a Pipeline that ends with an index, the earlier steps stay as they were fitted: they
+    learn from the training samples, and the index searches the test samples. Queries are ranked in batches that fit
+    into scikit-learn's ``working_memory``.
 
     Parameters
     ----------
     metric : {"mean_average_precision", "recall_at_k", "ukbench_score"}, default="mean_average_precision"
-        The query itself is junk, except for UKBench, which counts it.
+        The metric. The query itself is junk, except for "ukbench_score", which counts it.
     k : int or None, default=None
-        Neighbours that are looked at; None ranks all. "recall_at_k" needs it, and "ukbench_score" looks at 4.
+        Number of neighbours to consider; None considers all. Required for "recall_at_k"; "ukbench_score" uses 4.
     interpolation : {"step", "trapezoid"}, default="step"
-        Of "mean_average_precision", see `average_precision`.
+        For "mean_average_precision", see `average_precision`.
 
     Returns
     -------
@@ -41,8 +41,8 @@ def make_retrieval_scorer(
 
     Notes
     -----
-    Samples at equal distance, which codes often have, are ranked as the search returns them. Queries of whose label
-    there is no other sample are left out of the mean.
+    Ties, which are frequent with binary codes, are ranked in the order in which the search returns them. Queries whose
+    label occurs only once are left out of the mean.
 
     Examples
     --------
@@ -62,10 +62,10 @@ class _RetrievalScorer:
     def __init__(self, metric, k, interpolation):
         if metric not in ("mean_average_precision", "recall_at_k", "ukbench_score"):
             raise ValueError(
-                f"metric must be 'mean_average_precision', 'recall_at_k' or 'ukbench_score', got {metric!r}"
+                f"metric={metric!r} is unknown. Choose 'mean_average_precision', 'recall_at_k' or 'ukbench_score'."
             )
         if metric == "recall_at_k" and k is None:
-            raise ValueError("recall_at_k needs k")
+            raise ValueError("k is None, but metric='recall_at_k' requires k. Pass the number of neighbours.")
         self.metric = metric
         self.k = 4 if metric == "ukbench_score" else k
         self.interpolation = interpolation
@@ -75,7 +75,7 @@ class _RetrievalScorer:
 
     def __call__(self, estimator, X, y):
         if y is None:
-            raise ValueError("a retrieval scorer needs y, the labels that tell what is relevant")
+            raise ValueError("y is None, but a retrieval scorer requires labels. Pass one label for each sample.")
         check_consistent_length(X, y)
         _, label = np.unique(np.asarray(to_numpy(y)), return_inverse=True)
         members = np.split(np.argsort(label, kind="stable"), np.cumsum(np.bincount(label))[:-1])
@@ -96,7 +96,7 @@ class _RetrievalScorer:
 
 
 def rankings(estimator: Any, X: Any, depth: int | None) -> Iterator[np.ndarray]:
-    """For some rows of X at a time, the ``depth`` nearest rows of X (None: all), themselves among them."""
+    """For blocks of rows of X, the ``depth`` nearest rows of X (None: all), including themselves."""
     if isinstance(estimator, Pipeline) and hasattr(estimator[-1], "kneighbors"):
         estimator, X = estimator[-1], estimator[:-1].transform(X) if len(estimator) > 1 else X
     if hasattr(estimator, "kneighbors"):
@@ -104,7 +104,7 @@ def rankings(estimator: Any, X: Any, depth: int | None) -> Iterator[np.ndarray]:
     else:
         features = np.asarray(to_numpy(estimator.transform(X)))
         features = features.reshape(len(features), -1)
-        if features.dtype in (np.float32, np.float64):  # whose distances could leave the range of floats
+        if features.dtype in (np.float32, np.float64):  # whose distances could overflow
             features = in_safe_unit(as_tensor(features))[0].numpy()
             features = features - features.mean(0)  # or products of large numbers would cancel
         yield from pairwise_distances_chunked(features, reduce_func=lambda block, _: _nearest_first(block, depth))
@@ -113,14 +113,14 @@ def rankings(estimator: Any, X: Any, depth: int | None) -> Iterator[np.ndarray]:
 def _by_index(index, X, depth):
     n = X.shape[0] if hasattr(X, "shape") else len(X)
     depth = n if depth is None else min(depth, n)
-    bytes_of_a_query = 32 * depth  # distances and ids, and their copies
+    bytes_of_a_query = 32 * depth  # for distances, ids and their copies
     for rows in gen_batches(n, max(1, int(get_config()["working_memory"] * 2**20 / bytes_of_a_query))):
         queries = X.iloc[rows] if hasattr(X, "iloc") else X[rows]
         yield np.asarray(to_numpy(index.kneighbors(queries, depth, return_distance=False)))
 
 
 def _nearest_first(distances, depth):
-    """Rows of distances (q, n) as the columns of the ``depth`` least, in order."""
+    """Columns of the ``depth`` smallest entries of each row of distances (q, n), in ascending order."""
     n = distances.shape[1]
     if depth is None or depth >= n:
         return np.argsort(distances, axis=1, kind="stable")

@@ -1,4 +1,4 @@
-"""Search for neighbours among binary codes."""
+"""Nearest-neighbour search among binary codes."""
 
 from sklinvariant.neighbors._hamming_neighbors import HammingNeighbors
 

@@ -1,4 +1,4 @@
-"""HammingNeighbors: the stored codes that differ from a query in the fewest bits."""
+"""HammingNeighbors: search for the stored codes that differ from a query in the fewest bits."""
 
 from __future__ import annotations
 
@@ -55,23 +55,23 @@ from sklinvariant.neighbors._binary_search import (
 )
 
 Radius = Annotated[float, Number(Real, 0, None, closed="both")]  # infinity finds all codes
-_SAMPLE = 256  # codes that recall is measured on
-_FLIPPED = 1 / 64  # of their bits: a query is not quite a stored code, and those are found more easily
+_SAMPLE = 256  # number of codes on which the recall is measured
+_FLIPPED = 1 / 64  # share of their bits that are flipped, because stored codes are easier to find than real queries
 _EFFORT = {"ivf": "n_probes", "hnsw": "ef_search", "multihash": "n_flips"}
-_MOST_LINKS = 2048  # 16 kB a code
-_MOST_REMOVED = 0.2  # share of removed codes at which an approximate index is built anew
+_MOST_LINKS = 2048  # 16 kB per code
+_MOST_REMOVED = 0.2  # share of removed codes above which an approximate index is rebuilt
 
 
 def first_wanted(distances: np.ndarray, rows: np.ndarray, wanted: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first k wanted ones of each row of (q, m) candidates, in their order."""
+    """The first k wanted candidates of each row of (q, m), in order."""
     order = np.argsort(~wanted, axis=1, kind="stable")[:, :k]
     return np.take_along_axis(distances, order, 1), np.take_along_axis(rows, order, 1)
 
 
 def recall_by_distance(distances: np.ndarray, exact_distances: np.ndarray) -> np.ndarray:
-    """Share of the k nearest that was found, by query: (q, m) and (q, k) -> (q,).
+    """Share of the k nearest neighbours found for each query: (q, m) and (q, k) -> (q,).
 
-    A code counts as found if it is no farther than the k-th nearest is, for codes at equal distance are as good.
+    A code counts as found if it is at most as far as the k-th nearest, so ties count as found.
     """
     return (distances <= exact_distances[:, -1:]).sum(1) / exact_distances.shape[1]
 
@@ -80,47 +80,53 @@ def recall_by_distance(distances: np.ndarray, exact_distances: np.ndarray) -> np
 class HammingNeighbors(TorchEstimator):
     """Nearest neighbours among binary codes, by the number of bits that differ (Hamming distance).
 
-    The interface is that of scikit-learn's `NearestNeighbors`; the search is faiss's. ``index="exact"`` compares a
-    query with all codes. The others look at a part of them, and how large a part is found when they are built: the
-    effort is raised until a sample of the stored codes finds the share ``recall`` of its true neighbours.
+    The interface follows scikit-learn's `NearestNeighbors`; faiss performs the search. ``index="exact"`` compares a
+    query with all codes. The other indexes compare it with some of them. When they are built, the effort of a search is
+    raised until the share ``recall`` of the true neighbours is found for a sample of the stored codes.
 
     Parameters
     ----------
     n_neighbors : int
-        Neighbours of a query.
+        Number of neighbours to return for each query.
     radius : float
-        Distance, in bits, up to which `radius_neighbors` finds all codes; ``np.inf`` finds every code.
+        Distance in bits within which `radius_neighbors` returns all codes; ``np.inf`` returns every code.
     index : {"exact", "ivf", "hnsw", "multihash"}
-        Compare with all codes; with those in the nearest of many lists; walk a graph of near codes, quickest to
-        search and slowest to build; or look up some bits of the code, good for close neighbours in short codes.
+        "exact" compares a query with all codes, "ivf" with those in the nearest lists. "hnsw" follows a graph of links
+        between near codes; it is the fastest to search and the slowest to build. "multihash" looks up parts of the code
+        in hash tables, and suits close neighbours in short codes.
     recall : float
-        Share of the true neighbours that an approximate index must find for a sample of stored codes of which a bit
-        in 64 was flipped, less two standard errors. Raising it makes searches slower.
+        Share of the true neighbours that an approximate index must find on a sample of stored codes, in which one bit
+        in 64 is flipped, minus two standard errors. Raising it makes searches slower.
     n_lists : int or None
-        Lists of "ivf". None takes two times the square root of the number of codes.
+        Number of lists of "ivf". None takes two times the square root of the number of codes.
     n_probes : int or None
-        Lists that a query reads. None finds what ``recall`` needs. Raising it finds more and is slower.
+        Number of lists that a query reads. None takes as many as ``recall`` requires. Raising it finds more neighbours,
+        but is slower.
     n_links : int
-        Links of a code in "hnsw", at most 2048. Raising it finds more, and takes memory and time to build.
+        Number of links per code in "hnsw", at most 2048. Raising it finds more neighbours, but takes more memory and
+        time to build.
     ef_construction : int
-        Candidates kept while "hnsw" is built. Raising it makes a better graph, more slowly.
+        Number of candidates while "hnsw" is built. Raising it gives a better graph, but takes longer.
     ef_search : int or None
-        Candidates kept by a query of "hnsw". None finds what ``recall`` needs.
+        Number of candidates of a query in "hnsw". None takes as many as ``recall`` requires.
     n_tables : int
-        Tables of "multihash". Raising it finds more; each then hashes fewer bits of a short code.
+        Number of tables of "multihash". Raising it finds more neighbours, but for short codes each table hashes fewer
+        bits.
     table_bits : int or None
-        Bits that a table hashes, at most 64, all tables' within those of a code. None takes the logarithm of the
-        number of codes, as far as there are bits. Raising it compares fewer codes and finds fewer.
+        Number of bits that a table hashes, at most 64; all tables together must not exceed the length of a code. None
+        takes the logarithm of the number of codes, if there are enough bits. Raising it compares fewer codes and finds
+        fewer neighbours.
     n_flips : int or None
-        Bits that a query of "multihash" flips at most in a table's key. None finds what ``recall`` needs, up to 4.
+        Maximum number of bits that a query of "multihash" flips in the key of a table. None takes as many as ``recall``
+        requires, up to 4.
     packed : bool
-        Whether X holds bytes of 8 bits each (``np.packbits``) instead of one number a bit.
+        Whether X contains bytes of 8 bits each (``np.packbits``) instead of one number per bit.
     binarize : float
-        Without ``packed``, a bit is 1 where X is greater than this, as in `BernoulliNB`: codes of 0 and 1, of -1 and
-        1, booleans and scores around 0 need nothing; for probabilities set 0.5.
+        Without ``packed``, a bit is 1 if X is greater than this threshold, as in `BernoulliNB`. The default suits codes
+        of 0 and 1, of -1 and 1, booleans, and scores around 0; set 0.5 for probabilities.
     n_jobs : int or None
-        Threads of faiss, at most one a core. None leaves faiss's own setting (one a core); -1 takes all cores. Two
-        graphs of "hnsw" are the same only with 1: several threads link codes in whatever order they finish.
+        Number of faiss threads, at most one per core. None keeps faiss's own setting (one per core); -1 uses all cores.
+        The graph of "hnsw" is reproducible only with 1, because several threads link codes in varying order.
     random_state : int, RandomState or None
         Seeds the lists of "ivf" and the sample for ``recall``.
 
@@ -131,20 +137,21 @@ class HammingNeighbors(TorchEstimator):
     ids_ : ndarray of shape (n_samples,), int64
         The id of each stored code.
     n_samples_fit_ : int
-        Codes stored, without the removed ones.
+        Number of stored codes, without removed ones.
     recall_ : float
-        Share of the true ``n_neighbors`` found on the sample when last measured; 1.0 for "exact".
+        Share of the true ``n_neighbors`` found in the last measurement on the sample; 1.0 for "exact".
     effort_ : int or None
-        ``n_probes``, ``ef_search`` or ``n_flips`` that searches use; None for "exact".
+        The ``n_probes``, ``ef_search`` or ``n_flips`` used by searches; None for "exact".
 
     Notes
     -----
-    Distances are numbers of bits, where scikit-learn's ``metric="hamming"`` gives shares of them. Codes at equal
-    distance come in no particular order. What an index cannot find (it reached too few codes, or most were removed)
-    is searched exactly, so that there are always ``n_neighbors`` neighbours. `radius_neighbors` is always exact.
+    Distances are numbers of bits, whereas scikit-learn's ``metric="hamming"`` returns shares of bits. The order of
+    codes at equal distance is not defined. If an index finds too few neighbours, for instance because most were
+    removed, the query is searched exactly, so that there are always ``n_neighbors`` neighbours. `radius_neighbors` is
+    always exact.
 
-    Adding copies the codes stored so far (8 MB a million codes of 64 bits): add many at a time. Packed codes are kept
-    as they are given, not copied.
+    Adding codes copies those stored before (8 MB per million codes of 64 bits), so add many at a time. Packed codes are
+    stored without a copy.
 
     Examples
     --------
@@ -193,16 +200,16 @@ class HammingNeighbors(TorchEstimator):
     @keeps_state_on_failure
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any = None, ids: Any = None) -> Self:
-        """Store codes, in place of those stored before.
+        """Store codes, and discard those stored before.
 
         Parameters
         ----------
-        X : array of shape (n, n_bits), or (n, n_bytes) uint8 where ``packed``
+        X : array of shape (n, n_bits), or (n, n_bytes) uint8 if ``packed``
             Codes.
         y : None
             Ignored.
-        ids : array-like of n whole numbers or None, default=None
-            By which neighbours are told, each once. None takes the numbers of the rows.
+        ids : array-like of n integers or None, default=None
+            Unique ids of the codes, which searches return. None takes the row numbers.
 
         Returns
         -------
@@ -211,15 +218,15 @@ class HammingNeighbors(TorchEstimator):
         Raises
         ------
         ImportError
-            Where faiss is missing.
+            If faiss is not installed.
         ValueError
-            Where X or ids are not as above.
+            If X or ids are not valid.
         """
         import_faiss()
         codes = self._check_codes(X, reset=True)
         if not self.packed and len(codes) > 1 and (codes == codes[0]).all():
             warnings.warn(
-                f"all {len(codes)} codes are the same: is binarize={self.binarize} the threshold of their bits?",
+                f"all {len(codes)} codes are equal. Check that binarize={self.binarize} is the right threshold.",
                 stacklevel=2,
             )
         ids, next_id = _check_ids(ids, len(codes), 0)
@@ -238,12 +245,12 @@ class HammingNeighbors(TorchEstimator):
     @keeps_state_on_failure
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any = None, ids: Any = None) -> Self:
-        """Add codes to those stored.
+        """Add codes to the stored ones.
 
         Parameters
         ----------
         X, y, ids
-            As in `fit`. ids must be new; None goes on counting from the greatest.
+            As in `fit`. ids must be new; None continues after the largest id.
 
         Returns
         -------
@@ -254,14 +261,19 @@ class HammingNeighbors(TorchEstimator):
         added = self._check_codes(X, reset=False)
         state = dict(self._state)
         if ids is None and state["next_id"] + len(added) > np.iinfo(np.int64).max:
-            raise ValueError("no ids are left above the greatest: give ids")
+            raise ValueError(
+                f"ids=None continues after the largest id, {state['next_id'] - 1}, but ids must fit into int64. Pass "
+                "ids."
+            )
         added_ids, next_id = _check_ids(ids, len(added), state["next_id"])
         if added_ids is not None or state["ids"] is not None:
             before = self._all_ids()
             if added_ids is None:
                 added_ids = np.arange(state["next_id"], next_id)
             elif (known := np.isin(added_ids, self.ids_)).any():
-                raise ValueError(f"id {added_ids[known][0]} is stored already: remove it first")
+                raise ValueError(
+                    f"id {added_ids[known][0]} is already stored, but ids must be unique. Remove it first."
+                )
             state["ids"] = np.concatenate([before, added_ids])
         state["next_id"] = max(next_id, state["next_id"])
         state["codes"] = np.concatenate([state["codes"], added])
@@ -272,14 +284,14 @@ class HammingNeighbors(TorchEstimator):
 
     @keeps_state_on_failure
     def remove(self, ids: Any) -> Self:
-        """Forget codes.
+        """Remove codes.
 
-        An approximate index skips them from now on, and is built anew when a fifth of its codes are gone.
+        An approximate index skips removed codes, and is rebuilt when more than a fifth of its codes are removed.
 
         Parameters
         ----------
         ids : int or array-like of int
-            Of stored codes.
+            Ids of stored codes.
 
         Returns
         -------
@@ -288,13 +300,13 @@ class HammingNeighbors(TorchEstimator):
         Raises
         ------
         ValueError
-            Where an id is not stored; nothing is removed then.
+            If an id is not stored. In this case nothing is removed.
         """
         check_is_fitted(self)
         ids = np.unique(_whole_numbers(np.atleast_1d(ids)))
         unknown = np.setdiff1d(ids, self.ids_)
         if len(unknown):
-            raise ValueError(f"id {unknown[0]} is not stored")
+            raise ValueError(f"id {unknown[0]} is not stored, but only stored codes can be removed. See ids_.")
         state = dict(self._state)
         state["ids"] = self._all_ids()
         gone = np.isin(state["ids"], ids)
@@ -308,27 +320,28 @@ class HammingNeighbors(TorchEstimator):
         return self
 
     def kneighbors(self, X: Any = None, n_neighbors: int | None = None, return_distance: bool = True) -> Any:
-        """The nearest stored codes of each query, nearest first.
+        """Find the nearest stored codes of each query, nearest first.
 
         Parameters
         ----------
         X : array of shape (n_queries, n_bits), or packed, or None, default=None
-            Codes as in `fit`. None asks for the neighbours of each stored code, itself left out.
+            Codes as in `fit`. None searches the neighbours of each stored code, excluding itself.
         n_neighbors : int or None, default=None
-            None takes the parameter.
+            Number of neighbours. None takes the parameter of the estimator.
         return_distance : bool, default=True
+            Whether to return the distances.
 
         Returns
         -------
         distances : (n_queries, n_neighbors) int32
-            Bits that differ; only with ``return_distance``.
+            Numbers of bits that differ; only with ``return_distance``.
         ids : (n_queries, n_neighbors) int64
-            Ids of the neighbours. Both are tensors where X is one.
+            Ids of the neighbours. Both are tensors if X is a tensor.
 
         Raises
         ------
         ValueError
-            Where fewer codes than ``n_neighbors`` are stored.
+            If fewer codes than ``n_neighbors`` are stored.
         """
         container, queries, itself = self._check_queries(X)
         distances, rows = self._nearest(queries, self._check_k(n_neighbors, itself), itself)
@@ -338,21 +351,23 @@ class HammingNeighbors(TorchEstimator):
     def radius_neighbors(
         self, X: Any = None, radius: float | None = None, return_distance: bool = True, sort_results: bool = False
     ) -> Any:
-        """All stored codes within a distance of each query.
+        """Find all stored codes within a distance of each query.
 
         Parameters
         ----------
-        X : as in `kneighbors`
+        X : array of shape (n_queries, n_bits), or packed, or None, default=None
+            As in `kneighbors`.
         radius : float or None, default=None
-            In bits, itself included. None takes the parameter.
+            Largest distance in bits, inclusive. None takes the parameter of the estimator.
         return_distance : bool, default=True
+            Whether to return the distances.
         sort_results : bool, default=False
-            Nearest first; otherwise in the order they were stored.
+            Sort by distance. Otherwise codes are in the order in which they were stored.
 
         Returns
         -------
         distances, ids
-            Arrays of dtype object of an array a query, as in scikit-learn; lists of tensors where X is a tensor.
+            Object arrays with one array for each query, as in scikit-learn; lists of tensors if X is a tensor.
         """
         if sort_results and not return_distance:
             raise ValueError("return_distance must be True if sort_results is True.")
@@ -363,7 +378,7 @@ class HammingNeighbors(TorchEstimator):
         return (distances, ids) if return_distance else ids
 
     def kneighbors_graph(self, X: Any = None, n_neighbors: int | None = None, mode: str = "connectivity") -> csr_matrix:
-        """The neighbours as a sparse matrix.
+        """The neighbours as a sparse graph.
 
         Parameters
         ----------
@@ -386,7 +401,7 @@ class HammingNeighbors(TorchEstimator):
     def radius_neighbors_graph(
         self, X: Any = None, radius: float | None = None, mode: str = "connectivity", sort_results: bool = False
     ) -> csr_matrix:
-        """The codes within a distance as a sparse matrix.
+        """The codes within a distance as a sparse graph.
 
         Parameters
         ----------
@@ -407,17 +422,17 @@ class HammingNeighbors(TorchEstimator):
         return self._graph(*(np.concatenate(parts) for parts in zip(*found, strict=True)), limits, mode)
 
     def estimate_recall(self, X: Any, n_neighbors: int | None = None) -> float:
-        """Share of the true neighbours that `kneighbors` finds for queries of your own.
+        """Share of the true neighbours that `kneighbors` finds for given queries.
 
         Parameters
         ----------
         X, n_neighbors
-            As in `kneighbors`; a few hundred queries are plenty, for they are also searched exactly.
+            As in `kneighbors`. A few hundred queries suffice; they are also searched exactly.
 
         Returns
         -------
         float
-            Between 0 and 1. A neighbour as near as the last true one counts as found.
+            The recall, between 0 and 1. Codes at the distance of the last true neighbour count as found.
         """
         _, queries, itself = self._check_queries(X)
         k = self._check_k(n_neighbors, itself)
@@ -426,27 +441,31 @@ class HammingNeighbors(TorchEstimator):
         return float(recall_by_distance(distances, exact_distances).mean())
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write the index to one file, which is replaced as a whole or not at all: see `sklinvariant.save`."""
+        """Write the index to a file, atomically: see `sklinvariant.save`."""
         save(self, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike, *, mmap_mode: Literal["r"] | None = None) -> Self:
-        """Read what `save` wrote: see `sklinvariant.load`.
+        """Read an index written by `save`: see `sklinvariant.load`.
 
         Parameters
         ----------
         path : str or path-like
+            The file.
         mmap_mode : {"r", None}, default=None
-            "r" leaves codes, ids and index in the file, to be read where searches touch them ("multihash" has its
-            tables read); the contents are then not checked against the file's checksum.
+            "r" memory-maps codes, ids and index, so that searches read only what they need (the tables of "multihash"
+            are always read). The contents are then not checked against the checksum of the file.
 
         Returns
         -------
         HammingNeighbors
+            The index.
         """
         loaded = load(path, mmap_mode=mmap_mode)
         if not isinstance(loaded, cls):
-            raise ValueError(f"{path} holds a {type(loaded).__name__}, not a {cls.__name__}")
+            raise ValueError(
+                f"{path} contains a {type(loaded).__name__}, but a {cls.__name__} is required. Use sklinvariant.load."
+            )
         return loaded
 
     @property
@@ -469,11 +488,11 @@ class HammingNeighbors(TorchEstimator):
         if given is None:
             return self._state["effort"]
         if not is_count(given, 0 if kind == "multihash" else 1):
-            raise ValueError(f"{_EFFORT[kind]} must be None or a positive integer, got {given!r}")
+            raise ValueError(f"{_EFFORT[kind]}={given!r} is not valid. Pass a positive integer, or None.")
         return given
 
     def __getstate__(self):
-        """The index as bytes: faiss's own objects cannot be pickled."""
+        """The state with the index as bytes, because faiss objects cannot be pickled."""
         state = dict(super().__getstate__())
         live = state.pop("_live", None)
         if live is not None:
@@ -499,7 +518,7 @@ class HammingNeighbors(TorchEstimator):
 
     def _fitted(self, name):
         if not hasattr(self, "_state"):
-            raise AttributeError(f"this {type(self).__name__} is not fitted yet")
+            raise AttributeError(f"this {type(self).__name__} is not fitted yet. Call fit first.")
         return self._state[name]
 
     def _all_ids(self):
@@ -520,14 +539,20 @@ class HammingNeighbors(TorchEstimator):
         X = validate_data(self, X, dtype=None if self.packed else "numeric", reset=reset)
         if self.packed:
             if X.dtype != np.uint8:
-                raise ValueError(f"packed=True takes bytes (uint8), got {X.dtype}")
+                raise ValueError(
+                    f"X has dtype {X.dtype}, but packed=True requires uint8. Pack the bits with numpy.packbits, or set "
+                    "packed=False."
+                )
             return np.ascontiguousarray(X)
         if X.dtype == np.uint8 and X.max() > 1:
-            raise ValueError(f"X holds bytes up to {X.max()}: bits are 0 and 1; set packed=True for packed codes")
+            raise ValueError(
+                f"X contains bytes up to {X.max()}, but with packed=False bits must be 0 or 1. Set packed=True for "
+                "packed codes."
+            )
         return pack_bits(X, self.binarize)
 
     def _are_bytes_as_fitted(self, X):
-        """Nothing is left for scikit-learn to check, whose checks take as long as a search of 200,000 codes."""
+        """Whether scikit-learn's checks, which take as long as a search of 200,000 codes, can be skipped."""
         return (
             type(X) is np.ndarray
             and X.dtype == np.uint8
@@ -538,7 +563,7 @@ class HammingNeighbors(TorchEstimator):
         )
 
     def _check_queries(self, X):
-        """The container of the answer, the packed queries, and the rows to leave out."""
+        """The `ArrayKind` of the result, the packed queries, and the rows to exclude."""
         check_is_fitted(self)
         if X is None:
             removed, n = self._state["removed"], len(self._state["codes"])
@@ -550,7 +575,7 @@ class HammingNeighbors(TorchEstimator):
     def _check_k(self, n_neighbors, itself):
         k = self.n_neighbors if n_neighbors is None else n_neighbors
         if not is_count(k):
-            raise ValueError(f"n_neighbors must be a whole number of at least 1, got {k!r}")
+            raise ValueError(f"n_neighbors={k!r} is not valid. Pass an integer of at least 1.")
         n, sign = self.n_samples_fit_, "<=" if itself is None else "<"
         if k > n - (itself is not None):
             raise ValueError(f"Expected n_neighbors {sign} n_samples_fit, but n_neighbors = {k}, n_samples_fit = {n}")
@@ -565,7 +590,7 @@ class HammingNeighbors(TorchEstimator):
         return (distances, rows) if itself is None else first_wanted(distances, rows, rows != itself[:, None], k)
 
     def _nearest(self, queries, k, itself):
-        """Distances and rows of the k nearest, without the rows ``itself``."""
+        """Distances and rows of the k nearest codes, excluding the rows ``itself``."""
         live = self._live_index()
         if live is None:
             return self._exact(queries, k, itself)
@@ -578,7 +603,7 @@ class HammingNeighbors(TorchEstimator):
         return distances, rows
 
     def _candidates(self, live, queries, k, itself, effort):
-        """What an approximate index finds, nearest first: distances, rows, and which of them are wanted."""
+        """Candidates of an approximate index, nearest first: distances, rows, and a mask of the wanted ones."""
         removed = self._state["removed"]
         spare = 0 if removed is None else math.ceil(2 * k * removed.mean())
         distances, rows = live.search(queries, min(k + (itself is not None) + spare, len(live)), effort)
@@ -590,10 +615,10 @@ class HammingNeighbors(TorchEstimator):
         return distances, rows, wanted
 
     def _within(self, queries, radius, itself, sort):
-        """Distances and rows of a query after another."""
+        """Distances and rows within the radius, for each query."""
         radius = self.radius if radius is None else radius
         if not accepts(Radius, radius):
-            raise ValueError(f"radius must be a number of bits of at least 0, or infinity, got {radius!r}")
+            raise ValueError(f"radius={radius!r} is not valid. Pass a number of bits of at least 0, or infinity.")
         removed = self._state["removed"]
         with faiss_threads(self.n_jobs):
             limits, distances, rows = codes_within(queries, self.codes_, min(radius, 8 * queries.shape[1]))
@@ -618,7 +643,7 @@ class HammingNeighbors(TorchEstimator):
         return csr_matrix((values, columns, limits), shape=(len(limits) - 1, self.n_samples_fit_))
 
     def _build(self):
-        """Make the approximate index of the stored codes, and find the effort that it needs."""
+        """Build the approximate index of the stored codes, and find the required effort."""
         state = self._state
         state.update(effort=None, recall=1.0, index=None, n_built=len(state["codes"]))
         self._live = None
@@ -647,7 +672,7 @@ class HammingNeighbors(TorchEstimator):
                 self._find_effort()
 
     def _live_index(self):
-        """faiss's index: as it was built, opened from its bytes, or built anew where those were not kept."""
+        """The faiss index: the one in memory, else read from its bytes, else rebuilt."""
         state = self._state
         if state["kind"] == "exact" or len(state["codes"]) == 0:
             return None
@@ -658,15 +683,15 @@ class HammingNeighbors(TorchEstimator):
                 live = self._live = APPROXIMATE[state["kind"]].from_bytes(state["index"], state["codes"], **knobs)
             except ValueError as error:
                 raise ValueError(
-                    f"the index {state['kind']!r} of this {type(self).__name__} is damaged ({error}). Load it again "
-                    "from a sound file, or fit it again on its codes_"
+                    f"the index {state['kind']!r} of this {type(self).__name__} is damaged ({error}). Load it from an "
+                    "intact file, or fit it again on its codes_."
                 ) from error
-        if live is None or len(live) != len(state["codes"]):  # a search or an addition that was broken off
+        if live is None or len(live) != len(state["codes"]):  # a search or an addition was interrupted
             self._build()
         return self._live
 
     def _find_effort(self):
-        """Raise the effort until a sample of stored codes finds the share ``recall`` of its neighbours."""
+        """Raise the effort until the share ``recall`` of the neighbours of a sample of stored codes is found."""
         state = self._state
         live: Any = self._live
         codes, k = self.codes_, min(self.n_neighbors, self.n_samples_fit_ - 1)
@@ -678,7 +703,7 @@ class HammingNeighbors(TorchEstimator):
         exact_distances: Any = exact_neighbors(sample, codes, k + 1)[0] if k > 0 else None
         for effort in live.efforts() if given is None else [given]:
             shares = np.ones(1)
-            if k > 0:  # the first of k + 1 is the code that the sample was, as a rule
+            if k > 0:  # the first of k + 1 is usually the code from which the query was made
                 distances, _, wanted = self._candidates(live, sample, k + 1, None, effort)
                 found = np.sort(np.where(wanted, distances, np.iinfo(np.int32).max), axis=1)[:, : k + 1]
                 shares = recall_by_distance(found[:, 1:], exact_distances[:, 1:])
@@ -687,15 +712,15 @@ class HammingNeighbors(TorchEstimator):
                 return
         if given is None and state["recall"] < self.recall:
             warnings.warn(
-                f"index={state['kind']!r} finds {state['recall']:.3f} of the {k} nearest on a sample, less than "
-                f"recall={self.recall}: try another index, or more of n_links, ef_construction or n_tables",
+                f"index={state['kind']!r} finds {state['recall']:.3f} of the {k} nearest neighbours on a sample, less "
+                f"than recall={self.recall}. Choose another index, or raise n_links, ef_construction or n_tables.",
                 stacklevel=2,
             )
 
 
 def _check_mode(mode):
     if mode not in ("connectivity", "distance"):
-        raise ValueError(f"mode must be 'connectivity' or 'distance', got {mode!r}")
+        raise ValueError(f"mode={mode!r} is unknown. Choose 'connectivity' or 'distance'.")
 
 
 def _whole_numbers(ids):
@@ -703,20 +728,25 @@ def _whole_numbers(ids):
     if ids.size == 0:
         return np.empty(0, dtype=np.int64)
     if ids.ndim != 1 or ids.dtype.kind not in "iu" or (ids.dtype == np.uint64 and (ids > np.iinfo(np.int64).max).any()):
-        raise ValueError(f"ids must be whole numbers (int64) of shape (n,), got {ids.dtype} of shape {ids.shape}")
+        raise ValueError(
+            f"ids has dtype {ids.dtype} and shape {ids.shape}, but integers (int64) of shape (n,) are required. Pass "
+            "one integer for each code."
+        )
     return ids.astype(np.int64)
 
 
 def _check_ids(ids, n, first):
-    """The ids, None where they count on from ``first``; and the first that is free."""
+    """The ids (None if they continue from ``first``), and the next free id."""
     if ids is None:
         return None, first + n
     ids = _whole_numbers(ids)
     if len(ids) != n:
-        raise ValueError(f"ids has {len(ids)} entries for {n} codes")
+        raise ValueError(f"ids has {len(ids)} entries, but there are {n} codes. Pass one id for each code.")
     values, counts = np.unique(ids, return_counts=True)
     if (counts > 1).any():
-        raise ValueError(f"id {values[counts > 1][0]} is given {counts.max()} times")
+        raise ValueError(
+            f"ids contains {values[counts > 1][0]} {counts.max()} times, but ids must be unique. Remove duplicates."
+        )
     return ids, int(values[-1]) + 1
 
 
@@ -724,6 +754,6 @@ def _ragged(arrays, container):
     if container.tensor_device is not None:
         return arrays
     result = np.empty(len(arrays), dtype=object)
-    for i, array in enumerate(arrays):  # at once, arrays of one length would become the rows of a matrix
+    for i, array in enumerate(arrays):  # one by one, because np.array would stack arrays of equal length
         result[i] = array
     return result

@@ -1,4 +1,4 @@
-"""One vector for all views of an image: moments over groups of transformations, one group inside the other.
+"""Nested invariance pooling: moments of features over nested groups of transformations of an image.
 
 Morère et al. 2016, "Nested invariance pooling and RBM hashing for image instance retrieval", equations 1-4.
 """
@@ -46,8 +46,8 @@ from sklinvariant.pooling._regions import region_grid
 from sklinvariant.transforms import Compose, Rotation, Scale, Transform
 
 Stage = tuple[str, tuple[float, ...], bool]  # group, orders of its moments, whether the result is normalized
-_MOST_TO_FIT = 1000  # images that a backbone is fitted on
-_ON_MAPS = ("translation", "region")  # groups whose orbit lies in the feature map
+_MOST_TO_FIT = 1000  # largest number of images on which a backbone is fitted
+_ON_MAPS = ("translation", "region")  # groups that are pooled on the feature map
 
 
 def nested_moments(
@@ -57,11 +57,11 @@ def nested_moments(
     region_levels: int | None = None,
     printed: bool = False,
 ) -> torch.Tensor:
-    """Equation 4 for a batch: the moments of each stage's group over what the stage inside it gives.
+    """Equation 4 for a batch: the moments of each stage's group over the output of the previous stage.
 
-    ``stages`` are (group, orders, normalized), the innermost first; ``next_map()`` gives the feature maps
-    (n, h, w, d) of the next view, of which the outermost group's change slowest; ``sizes`` are the groups' numbers
-    of views; ``region_levels`` those of `region_grid`, where a stage pools regions.
+    ``stages`` are (group, orders, normalized), the innermost first. ``next_map()`` returns the feature maps
+    (n, h, w, d) of the next view; the elements of the outermost group vary slowest. ``sizes`` are the numbers of views
+    of the groups; ``region_levels`` are those of `region_grid`, if a stage pools regions.
     """
     if not stages:
         return next_map()
@@ -92,7 +92,7 @@ def nested_moments(
 
 
 def orbit_moments(stages: Sequence[Stage], orbits: torch.Tensor, printed: bool = False) -> torch.Tensor:
-    """The same of ready-made activations (n, m_1, …, m_g, d), the innermost group's axis first."""
+    """`nested_moments` of precomputed activations (n, m_1, …, m_g, d), with the axis of the innermost group first."""
     for _, orders, normalized in stages:
         orbits = torch.cat([moment(orbits, n, 1, printed) for n in orders], dim=-1)
         orbits = unit_length(orbits) if normalized else orbits
@@ -100,32 +100,39 @@ def orbit_moments(stages: Sequence[Stage], orbits: torch.Tensor, printed: bool =
 
 
 def parse_stages(stages: Sequence[Any], known: Collection[str] | None = None) -> list[Stage]:
-    """Stages as a list of (group, tuple of orders, normalized); ``known`` are the names that a group may have."""
+    """Parse stages into a list of (group, orders, normalized); ``known`` are the accepted names of groups."""
     parsed = []
     for stage in stages:
         try:
             group, orders, *rest = stage
             orders = tuple(float(n) for n in np.atleast_1d(orders))
         except (TypeError, ValueError) as error:
-            raise ValueError(f'each of stages must be (group, order) or (group, order, "l2"), got {stage!r}') from error
+            raise ValueError(
+                f'stages contains {stage!r}, but (group, order) or (group, order, "l2") is required. Change this stage.'
+            ) from error
         if not isinstance(group, str) or rest not in ([], ["l2"]) or not orders or not all(n >= 1 for n in orders):
             raise ValueError(
-                'each of stages must be (group, order) or (group, order, "l2") with orders of at least 1, '
-                f"got {stage!r}"
+                f'stages contains {stage!r}, but (group, order) or (group, order, "l2") with orders of at least 1 is '
+                "required. Change this stage."
             )
         if known is not None and group not in known:
-            raise ValueError(f"stages: there is no group {group!r}; transforms has {sorted(known)}")
+            raise ValueError(
+                f"stages contains the group {group!r}, but only {sorted(known)} are known. Add the group to transforms."
+            )
         parsed.append((group, orders, bool(rest)))
     groups = [group for group, _, _ in parsed]
     if len(set(groups)) < len(groups):
-        raise ValueError(f"stages: each group may be pooled once, got {groups}")
+        raise ValueError(f"stages has groups {groups}, but each group may occur only once. Remove the repeated stage.")
     if known is not None and "region" in groups and "translation" not in groups[: groups.index("region")]:
-        raise ValueError('stages: "region" needs "translation" before it, which pools the cells of each region')
+        raise ValueError(
+            f'stages has groups {groups}, but "region" requires "translation" before it, which pools the cells of each '
+            "region. Insert such a stage."
+        )
     return parsed
 
 
 def _views(images, view, params, see, batch_size, bar=None):
-    """The maps of all images under one element of the orbit after the other, seen in batches of several."""
+    """The feature maps of all images for each element of the orbit in turn, computed in batches of elements."""
     n = len(images)
     for block in params.split(max(1, batch_size // n)):
         if len(block) == 1:
@@ -138,12 +145,15 @@ def _views(images, view, params, see, batch_size, bar=None):
 
 
 def _maps_of(bags, n, device):
-    """Feature maps (n, rows, columns, d), or bags of equally many cells: square maps where the number allows it."""
+    """Feature maps (n, rows, columns, d), also from bags of equal size, which become square maps if possible."""
     if not isinstance(bags, DescriptorSets) and getattr(bags, "ndim", 0) == 4:
         return as_tensor(bags).to(device)
     sizes = np.diff(np.asarray(bags.offsets))
     if len(np.unique(sizes)) != 1:
-        raise ValueError("the backbone gives bags of different sizes; pooling needs as many cells of each image")
+        raise ValueError(
+            "backbone returns bags of different sizes, but pooling requires the same number of cells for each image. "
+            "Use another backbone."
+        )
     side = math.isqrt(int(sizes[0]))
     rows = side if side * side == sizes[0] else 1
     return as_tensor(bags.values).to(device).reshape(n, rows, -1, bags.values.shape[1])
@@ -151,71 +161,72 @@ def _maps_of(bags, n, device):
 
 @declared
 class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, ImageEstimator):
-    """Features that stay the same when an image is rotated, scaled or moved: nested moments over its orbits.
+    """Features that are invariant to rotation, scale and translation of an image: nested moments over its orbits.
 
-    A view ``g.x`` of an image goes through the backbone; a stage pools over the views of one group the moment of
-    order n, ``(1/m Σ_j f(g_j.x)ⁿ)^(1/n)``, and the next stage pools over another group what the first one gave
-    (equation 4). Views are made, seen and added up in batches, so memory does not grow with the orbit.
+    The backbone computes features of each view ``g.x`` of an image. A stage pools the views of one group to their
+    moment of order n, ``(1/m Σ_j f(g_j.x)ⁿ)^(1/n)``, and the next stage pools the results over another group (equation
+    4). Views are computed and accumulated in batches, so memory does not grow with the orbit.
 
     Parameters
     ----------
     backbone : torch.nn.Module, callable, str, transformer or None
-        What sees a view. A module, callable or name is given to
-        :class:`~sklinvariant.feature_extraction.BackbonePatches`, which has parameters for a layer, weights and the
-        scaling of pixels: make one yourself to set them. Any transformer of images to feature maps or bags of cells
-        will do, such as :class:`~sklinvariant.feature_extraction.ConvolutionalFeatures`, and a Pipeline too; one that
-        is fitted is taken as it is, others are fitted on the images as they are. None: X holds ready-made activations.
+        Extractor of the features of a view. A module, callable or name is passed to
+        :class:`~sklinvariant.feature_extraction.BackbonePatches`; construct it yourself to set a layer, weights or the
+        scaling of pixels. Any transformer from images to feature maps or bags of cells is accepted, such as
+        :class:`~sklinvariant.feature_extraction.ConvolutionalFeatures` or a Pipeline. It is fitted on the untransformed
+        images unless it already is fitted. With None, X contains precomputed activations.
     stages : sequence of (group, order) or (group, order, "l2")
-        The groups, the innermost first, and the order of the moment: 1 is the mean, inf the maximum, or any number
-        between; a sequence of orders keeps several moments side by side. Orders that rise from stage to stage did
-        best in the paper, whose best is the default. "translation" pools the cells of the feature map; without it the
-        cells stand side by side in the answer. "region", after it, pools the regions of R-MAC. "l2" scales what the
-        stage gives to length 1.
+        The groups, innermost first, and the order of the moment: 1 is the mean, inf the maximum, and any number between
+        is accepted. A sequence of orders concatenates several moments. Orders that increase from stage to stage did
+        best in the paper, whose best setting is the default. "translation" pools the cells of the feature map; without
+        it the cells are concatenated in the output. "region", after "translation", pools the regions of R-MAC. "l2"
+        normalises the output of the stage to length 1.
     transforms : dict of str to Transform or None
-        The orbits of groups, in addition to, or in the place of, ``{"rotation": Rotation(), "scale": Scale()}``:
-        36 rotations of 10° and 10 centre crops of 50 to 100 %. Groups of your own get their names here. Fewer
-        elements are faster in proportion. The ``fill`` below stands in the place of theirs, and look-ups are bilinear.
+        Orbits of named groups, which extend or replace ``{"rotation": Rotation(), "scale": Scale()}``: 36 rotations of
+        10° and 10 centre crops of 50 to 100 %. Computing time is proportional to the number of elements. The ``fill``
+        below replaces that of the transforms, and interpolation is bilinear.
     moments : {"mean", "printed"}
         "mean" divides by m inside the root, so that the moment does not depend on how finely the orbit is sampled;
-        "printed" outside, as equation 2 stands. They differ by a factor that all images share, which ``normalize``
-        takes away wherever a stage has one order.
+        "printed" divides outside the root, as in equation 2. They differ by a factor common to all images, which
+        ``normalize`` removes if each stage has one order.
     normalize : bool
-        Scale each answer to length 1.
+        Normalise each output vector to length 1.
     region_levels : int
-        Sizes of regions: 1 is the whole map, each further level has smaller ones.
+        Number of region sizes: 1 is the whole map, each further level adds smaller regions.
     image_size : int or None
-        Fit every picture, whole, into a square of this many pixels, the rest filled. Needed where pictures differ in
+        Fit each image, uncropped, into a square of this many pixels, and fill the rest. Required if images differ in
         size.
     fill : {"mean", "edge", "reflect"}, float or sequence
-        What lies outside an image: its own mean pixel, its border, its mirror image, or a value (0-1). The paper takes
-        the mean pixel of all images.
+        Values outside the image: its own mean pixel, its border, its mirror image, or a value (0-1). The paper uses the
+        mean pixel of all images.
     on_error : {"raise", "nan"}
-        For pictures given as files, one that cannot be read: an error that names it, or a row of NaN and a warning
-        at the end that lists all of them.
+        Action for image files that cannot be read: raise an error that names the file, or return a row of NaN and list
+        all such files in a warning at the end.
     batch_size : int
-        Views at a time. Larger is faster on a GPU; memory grows with it.
+        Number of views processed at a time. Larger is faster on a GPU, but takes more memory.
     orbit_shape : tuple or None
-        ``(m_1, …, m_g)`` of activations given as flat rows; None takes a row for an orbit of one view.
+        ``(m_1, …, m_g)`` of activations passed as flat rows; None treats a row as an orbit of one view.
     image_shape : tuple or None
-        ``(h, w)`` or ``(h, w, c)`` of images given as flat rows.
+        ``(h, w)`` or ``(h, w, c)`` of images passed as flat rows.
     verbose : int
-        1 shows a bar of the views made.
+        1 shows a progress bar of the views.
 
     Attributes
     ----------
     backbone_ : transformer
-        The fitted backbone; None without one.
+        The fitted backbone, or None.
     n_features_out_ : int
-        Length of an answer.
+        Length of an output vector.
 
     Notes
     -----
-    Equation 2 is for activations that are not negative, as after ReLU; equation 1 takes absolute values, and so do the
-    orders between 1 and inf here, where 1 and inf keep signs. As equation 4 is written, the innermost group acts on the
-    image first and the outermost last; about a common centre scales and rotations commute.
+    Equation 2 is for non-negative activations, as after ReLU. Equation 1 takes absolute values, and so do the orders
+    between 1 and inf here; orders 1 and inf keep signs. As in equation 4, the innermost group acts on the image first
+    and the outermost last; scales and rotations about a common centre commute.
 
-    Simple uses: SPoC is ``stages=[("translation", 1)]``, MAC ``[("translation", inf)]``, GeM ``[("translation", p)]``,
-    R-MAC ``[("translation", inf, "l2"), ("region", 1)]``. Whitening is scikit-learn's ``PCA(whiten=True)`` after it.
+    Special cases: SPoC is ``stages=[("translation", 1)]``, MAC ``[("translation", inf)]``, GeM ``[("translation",
+    p)]``, R-MAC ``[("translation", inf, "l2"), ("region", 1)]``. For whitening, add scikit-learn's
+    ``PCA(whiten=True)``.
 
     References
     ----------
@@ -262,16 +273,17 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, I
     @fit_context(prefer_skip_nested_validation=False)
     @reports_fit
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Check the parameters, and fit the backbone where it is not.
+        """Check the parameters, and fit the backbone unless it is fitted.
 
         Parameters
         ----------
         X : array of shape (n, h, w[, c]) or (n, n_features), list of (h, w[, c]), list of file names, or activations \
 (n, m_1, …, m_g, f)
-            Images: whole numbers 0-255 (read as 0-1) or floats; pictures of any size and files need ``image_size``.
-            Without a backbone: activations, an axis for each stage's group, in the stages' order.
-        y : None
-            Ignored, but given to the backbone.
+            Images: integers 0-255 (scaled to 0-1) or floats. Files and images of different sizes require
+            ``image_size``. Without a backbone: activations, with one axis for the group of each stage, in the order of
+            the stages.
+        y : array-like of shape (n,) or None, default=None
+            Targets for the backbone, otherwise ignored.
 
         Returns
         -------
@@ -280,7 +292,8 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, I
         Raises
         ------
         ValueError
-            For stages and groups that do not fit, bad images (the image or the file is named), NaN.
+            If stages and transforms do not match, if an image is not valid (the message names the image or the file),
+            or if X contains NaN.
         """
         if self.backbone is None:
             stages = parse_stages(self.stages)
@@ -293,7 +306,9 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, I
         source = self._source(X, reset=True)
         _, first = next(source.batches(1), (None, None))
         if first is None:
-            raise ValueError(f"none of {len(source)} images could be read: {source.failed[0][1]}")
+            raise ValueError(
+                f"none of {len(source)} images could be read, but at least one is required: {source.failed[0][1]}"
+            )
         if not self._is_read(source):
             first = self._read_array(first, reset=True)
             if isinstance(source.pictures, torch.Tensor):
@@ -318,7 +333,7 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, I
         Returns
         -------
         array or tensor of shape (n, n_features_out_)
-            float32 from images; activations keep their dtype.
+            Pooled features: float32 for images, the dtype of X for activations.
         """
         check_is_fitted(self)
         if self.backbone is None:
@@ -348,7 +363,7 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, I
         return ArrayKind(X[0] if isinstance(X, (list, tuple)) else X).wrap(answer)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Names of the features of an answer."""
+        """Names of the output features."""
         check_is_fitted(self)
         names = [f"{type(self).__name__.lower()}{i}" for i in range(self.n_features_out_)]
         return np.asarray(names, dtype=object)
@@ -361,25 +376,25 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, I
         for name, transform in own.items():
             if name in _ON_MAPS or not isinstance(name, str) or not isinstance(transform, Transform):
                 raise ValueError(
-                    f"transforms must name groups other than {_ON_MAPS} and give each a Transform, got {name!r}: "
-                    f"{transform!r}"
+                    f"transforms contains {name!r}: {transform!r}, but a Transform for each name other than {_ON_MAPS} "
+                    "is required. Change this entry."
                 )
         return {"rotation": Rotation(), "scale": Scale(), **own}
 
     def _source(self, X, reset):
-        """Images of whatever kind as a stream; one that is given is for the caller to ask about failures."""
+        """Images of any kind as a stream. If X is a stream, its caller handles failures."""
         if isinstance(X, ImageStream):
             return X
         stream = ImageStream.of(X, self.image_size, self.fill, self.on_error)
         if stream is None:
-            # with an image_size it is the squares, not X, that have to be of one size from call to call
+            # with an image_size, X may have another size in each call
             reader = self if self.image_size is None else type(self)(image_shape=self.image_shape)
             images = reader._read(X, reset=reset or reader is not self)
             stream = ImageStream(images, self.image_size, self.fill)
         return stream
 
     def _is_read(self, source):
-        """Whether a stream holds what `_read` gave for X, and so has been checked as a whole."""
+        """Whether a stream contains the output of `_read` for X, which has been checked."""
         return isinstance(source.pictures, torch.Tensor) and self.image_size is None
 
     def _fitted_backbone(self, source, first, y):
@@ -399,9 +414,9 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, I
         return backbone
 
     def _eyes(self, device):
-        """The backbone as a function of views (n, c, h, w) that gives maps (n, rows, columns, d)."""
+        """The backbone as a function from views (n, c, h, w) to maps (n, rows, columns, d)."""
         backbone: Any = self.backbone_
-        if hasattr(backbone, "feature_maps"):  # and takes views of any size without a check of each
+        if hasattr(backbone, "feature_maps"):  # which accepts views of any size without checks
             run = backbone.feature_maps(device)
             return lambda views: run(views.permute(0, 2, 3, 1))
         return lambda views: _maps_of(backbone.transform(views.permute(0, 2, 3, 1)), len(views), device)
@@ -413,7 +428,7 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, I
         view = Compose(transforms, fill=self.fill, interpolation="bilinear")
         sizes = [len(transform.orbit()) for transform in transforms]
         rows = np.arange(math.prod(sizes)).reshape(sizes).T.ravel()
-        params = view.orbit()[rows]  # the outermost group's change slowest
+        params = view.orbit()[rows]  # the outermost group varies slowest
         maps = _views(scale_pixels(images).permute(0, 3, 1, 2).contiguous(), view, params, see, self.batch_size, bar)
         levels = self.region_levels if any(group == "region" for group, _, _ in stages) else None
         size_of = dict(zip(names, sizes, strict=True))
@@ -425,7 +440,7 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, I
         return unit_length(pooled) if self.normalize else pooled
 
     def _check_orbits(self, X, n_groups, reset):
-        """(n, m_1, …, m_g, d) activations; flat rows are cut by ``orbit_shape``, or are orbits of one view."""
+        """Activations (n, m_1, …, m_g, d). Flat rows are reshaped by ``orbit_shape``, or are orbits of one view."""
         refuse_bags(self, X, "activations as an array")
         container = ArrayKind(X)
         shape = getattr(X, "shape", (0, 0))
@@ -435,14 +450,15 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, I
             sizes = all(map(is_count, orbit_shape))
             if not sizes or len(orbit_shape) != n_groups or X.shape[1] % math.prod(orbit_shape):
                 raise ValueError(
-                    f"orbit_shape={self.orbit_shape} must have {n_groups} sizes, one a stage, whose product divides "
-                    f"the {X.shape[1]} features of a row"
+                    f"orbit_shape={self.orbit_shape} does not match {n_groups} stages and rows of {X.shape[1]} "
+                    "features. Pass one size for each stage, whose product divides the number of features."
                 )
             return X.reshape(len(X), *orbit_shape, -1), container
         if len(shape) != n_groups + 2 or 0 in shape:
             raise ValueError(
-                f"activations must be of shape (n, {', '.join(f'm_{i + 1}' for i in range(n_groups))}, f), an axis for "
-                f"each of {n_groups} stages, none of them empty, got {tuple(shape)}"
+                f"X has shape {tuple(shape)}, but activations of shape "
+                f"(n, {', '.join(f'm_{i + 1}' for i in range(n_groups))}, f), with a non-empty axis for each of "
+                f"{n_groups} stages, are required. Reshape X, or change stages."
             )
         orbits = check_rows(self, X.reshape(shape[0], -1), reset=reset)
         return orbits.reshape(tuple(shape)), container

@@ -1,16 +1,16 @@
-"""The regions of R-MAC: squares of several sizes that cover a feature map evenly (Tolias et al. 2016, section 3.2)."""
+"""The regions of R-MAC: squares of several sizes that cover a feature map (Tolias et al. 2016, section 3.2)."""
 
 import torch
 
 
 def region_grid(h: int, w: int, levels: int) -> torch.Tensor:
-    """(r, 4) first and last row, first and last column (half open) of the regions of a map of h × w cells.
+    """The regions (r, 4) of a map of h × w cells: first and last row, first and last column (half open).
 
-    At level l = 1, 2, … squares have sides of 2 min(h, w) / (l + 1) cells; along the longer side as many stand as
-    overlap by about 40 % at level 1, and one more a level.
+    At level l = 1, 2, … squares have sides of 2 min(h, w) / (l + 1) cells. The number of squares along the longer side
+    is chosen so that they overlap by about 40 % at level 1, and increases by one with each level.
     """
     short, long = min(h, w), max(h, w)
-    extra = 0  # squares more along the longer side, the one whose overlap comes nearest to 40 %
+    extra = 0  # additional squares along the longer side, chosen so that the overlap is closest to 40 %
     if long > short:
         overlaps = [abs(1 - (long - short) / (steps * short) - 0.4) for steps in range(1, 7)]
         extra = 1 + min(range(6), key=overlaps.__getitem__)

@@ -1,7 +1,6 @@
 """Moments of feature maps over the cells of grids: the spatial pyramid (Lazebnik, Schmid, Ponce 2006).
 
-The baseline that auto-pooling is measured against (Sukhbaatar et al. 2013, table 1: grids of 2×2, 3×3, 4×4 and
-several side by side).
+The baseline of auto-pooling (Sukhbaatar et al. 2013, table 1: grids of 2×2, 3×3, 4×4, and several grids together).
 """
 
 from __future__ import annotations
@@ -38,17 +37,18 @@ from sklinvariant.ops import CACHE_BYTES, DEVICE_BYTES, moment
 
 
 def cut(length: int, parts: int) -> list[tuple[int, int]]:
-    """(first, last), half open, of each part of a side: of equal lengths to within one, none of them empty.
+    """Split a side into non-empty parts (first, last), half open, whose lengths differ by at most one.
 
-    Where the side does not divide, neighbours share a cell, as in torch's adaptive pooling.
+    If the side is not divisible by the number of parts, neighbouring parts share a cell, as in torch's adaptive
+    pooling.
     """
     return [(i * length // parts, -(-(i + 1) * length // parts)) for i in range(parts)]
 
 
 def pool_grids(maps: torch.Tensor, grids: Sequence[tuple[int, int]], order: float) -> torch.Tensor:
-    """(n, h, w, k) -> (n, Σ rows·columns · k): grid by grid, each row by row, the moments of k features.
+    """Moments of k features over the regions of grids, row by row: (n, h, w, k) -> (n, Σ rows·columns · k).
 
-    The moment of a region is that of its columns' moments, and a column's is the same in all regions of a row.
+    The moment of a region is the moment of its columns' moments, which all regions of a row share.
     """
     pooled = []
     for rows, columns in grids:
@@ -60,24 +60,24 @@ def pool_grids(maps: torch.Tensor, grids: Sequence[tuple[int, int]], order: floa
 
 @declared
 class SpatialPooling(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, TorchEstimator):
-    """Feature maps to vectors: a moment of each feature over each region of one or more grids.
+    """Pool feature maps to vectors: a moment of each feature over each region of one or more grids.
 
     Parameters
     ----------
     grids : sequence of (rows, columns)
-        Each divides a map into rows × columns regions as evenly as it can: where a side does not divide, neighbouring
-        regions share a line of cells. Finer grids keep more of where a feature was seen, and give more numbers.
-        ``(1, 1)`` is the whole map; a grid as fine as the map flattens it.
+        Each grid divides a map into rows × columns regions of nearly equal size. If a side is not divisible,
+        neighbouring regions share a line of cells. Finer grids preserve more spatial information and give more output
+        features. ``(1, 1)`` is the whole map; a grid as fine as the map flattens it.
     order : float
-        Order n of the moment ``(mean |f|ⁿ)^(1/n)``, from 1 (the mean, with its sign) to inf (the maximum).
+        Order n of the moment ``(mean |f|ⁿ)^(1/n)``, from 1 (the signed mean) to inf (the maximum).
     map_shape : (int, int) or None
-        Rows and columns of maps that come as flat rows or as bags of cells. None takes bags for square maps, and a flat
-        row for a map of one cell.
+        Rows and columns of maps passed as flat rows or as bags of cells. None treats bags as square maps, and a flat
+        row as a map of one cell.
 
     Attributes
     ----------
     n_features_in_ : int
-        Numbers in a map.
+        Number of values in a map.
 
     References
     ----------
@@ -107,7 +107,7 @@ class SpatialPooling(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transf
     @fit_context(prefer_skip_nested_validation=True)
     @reports_fit
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Check the parameters against the maps; there is nothing to learn.
+        """Check the parameters and the maps. Nothing is learned.
 
         Parameters
         ----------
@@ -123,11 +123,11 @@ class SpatialPooling(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transf
         Raises
         ------
         ValueError
-            For grids that are none, NaN, and what cannot be a map of ``map_shape``.
+            If the grids are not valid, if X contains NaN, or if X does not match ``map_shape``.
         """
         grids = [_pair(grid, "each of grids") for grid in self.grids]
         if not grids:
-            raise ValueError("grids must name at least one grid (rows, columns)")
+            raise ValueError("grids is empty, but at least one grid is required. Pass a list of (rows, columns).")
         maps, container = self._maps(X, reset=True)
         self._state = {
             "n_features_out": sum(rows * columns for rows, columns in grids) * maps.shape[-1],
@@ -147,15 +147,15 @@ class SpatialPooling(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transf
         Returns
         -------
         array of shape (n, Σ rows · columns · k)
-            Grid by grid, region by region (row by row), the k features of each; in the kind of array, on the device
-            and in the precision of X.
+            The k features of each region, ordered by grid, row and column, with the array type, device and precision of
+            X.
         """
         check_fitted(self, "transform", X)
         maps, container = self._maps(X, reset=False)
         if maps.shape[-1] != self._state["n_map_features"]:
             raise ValueError(
-                f"the maps have {maps.shape[-1]} features a cell, but {type(self).__name__} was fitted on maps of "
-                f"{self._state['n_map_features']}"
+                f"X has maps of {maps.shape[-1]} features, but {type(self).__name__} was fitted with "
+                f"{self._state['n_map_features']}. Pass maps from the same extractor."
             )
         device = resolve_device(self.device, maps if container.tensor_device is not None else X)
         grids = [_pair(grid, "each of grids") for grid in self.grids]
@@ -170,21 +170,27 @@ class SpatialPooling(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transf
         return self._state["n_features_out"]
 
     def _maps(self, X, *, reset):
-        """(n, h, w, k) maps as a tensor where they lie, and the `ArrayKind` of the answer."""
+        """The maps (n, h, w, k) as a tensor on their device, and the `ArrayKind` of the result."""
         refuse_none(self, X, "feature maps")
         refuse_non_numbers(self, X, "feature maps")
         X = dense_tensor(X, "feature maps") if isinstance(X, torch.Tensor) else X
         container = ArrayKind(X)
         if isinstance(X, DescriptorSets):
             if X.shape[1] is None:
-                raise ValueError("bags of different sizes are no maps: each must hold the cells of one map")
+                raise ValueError(
+                    "X has bags of different sizes, but each bag must contain the cells of a map of one size. Resize "
+                    "the images before extracting features."
+                )
             X = X.values.reshape(X.shape)
         shape = tuple(getattr(X, "shape", ()))
         cells = None if self.map_shape is None else _pair(self.map_shape, "map_shape")
         if len(shape) == 3 and 0 not in shape:
             h, w = _square(shape[1]) if cells is None else cells
             if h * w != shape[1]:
-                raise ValueError(f"bags of {shape[1]} cells cannot be maps of map_shape={self.map_shape}")
+                raise ValueError(
+                    f"X has bags of {shape[1]} cells, but map_shape={self.map_shape} requires {h * w}. Change "
+                    "map_shape."
+                )
             X = X.reshape(shape[0], h, w, shape[2])
         elif len(shape) == 4:
             h, w = shape[1:3]
@@ -192,7 +198,10 @@ class SpatialPooling(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transf
             h, w = (1, 1) if cells is None else cells
         rows = check_rows(self, X, reset=reset)
         if rows.shape[1] % (h * w):
-            raise ValueError(f"rows of {rows.shape[1]} features cannot be maps of map_shape={self.map_shape}")
+            raise ValueError(
+                f"X has rows of {rows.shape[1]} features, but map_shape={self.map_shape} requires a multiple "
+                f"of {h * w}. Change map_shape."
+            )
         return rows.reshape(len(rows), h, w, -1), container
 
     def __sklearn_tags__(self):
@@ -204,12 +213,15 @@ class SpatialPooling(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transf
 def _pair(value, name):
     sizes = tuple(value) if isinstance(value, (list, tuple)) else (value,)
     if len(sizes) != 2 or not all(map(is_count, sizes)):
-        raise ValueError(f"{name} must be two positive integers (rows, columns), got {value!r}")
+        raise ValueError(f"{name} must be two positive integers, but got {value!r}. Pass (rows, columns).")
     return sizes
 
 
 def _square(n_cells):
     side = math.isqrt(n_cells)
     if side * side != n_cells:
-        raise ValueError(f"bags of {n_cells} cells are no square maps: give map_shape=(rows, columns)")
+        raise ValueError(
+            f"X has bags of {n_cells} cells, but without map_shape a square number is required. Set map_shape=(rows, "
+            "columns)."
+        )
     return side, side

@@ -145,7 +145,7 @@ def test_containers(model, make, device):
     [
         ([np.zeros((0, 3)), np.zeros((0, 3))], "all 2 bags are empty"),
         ([np.zeros((2, 3)), np.full((2, 3), np.inf)], "bag 1 contains NaN or infinity"),
-        ([np.zeros((1, 3)), np.zeros((1, 3))], "fewer than the 3 codewords"),
+        ([np.zeros((1, 3)), np.zeros((1, 3))], "n_samples=2 bags contain 2 descriptors"),
         ([np.zeros((4, 3)), np.zeros((4, 2))], "bag 1 has 2 features, but bag 0 has 3"),
         ([np.array([["a"]])], "bag 0 must hold real numbers"),
         ([], "no bags"),
@@ -269,6 +269,6 @@ def test_global_generators_stay(ragged):
 def test_a_failed_fit_leaves_the_estimator_as_it_was(ragged, model):
     model = clone(model).fit(ragged)
     before = model.transform(ragged)
-    with pytest.raises(ValueError, match="fewer than"):
+    with pytest.raises(ValueError, match="n_samples=1 bags contain 1 descriptors"):
         model.fit([np.zeros((1, 2))])
     np.testing.assert_array_equal(model.transform(ragged), before)

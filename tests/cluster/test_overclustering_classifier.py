@@ -256,10 +256,10 @@ def test_a_fit_that_fails_changes_nothing(blobs):
 @pytest.mark.parametrize(
     ("y", "message"),
     [
-        ([-1] * 4, "y has no label: all 4 rows are unlabeled_value=-1"),
+        ([-1] * 4, "y has no label: all 4 samples are unlabeled_value=-1"),
         (
             np.array(["a", "b", -1, "a"]),
-            "y holds the word '-1'; words beside unlabeled_value=-1 must come as dtype object",
+            "y contains the string '-1'",
         ),
         ([0, 1, None, 1], "y contains NaN or None"),
         ([0, 1, np.nan, 1], "NaN"),
@@ -281,7 +281,7 @@ def test_rows_without_means():
         def predict(self, X):
             return np.array([ord(row[0]) for row in X])
 
-    with pytest.raises(ValueError, match='use unlabeled_clusters="prior"'):
+    with pytest.raises(ValueError, match='unlabeled_clusters="nearest" requires numeric features'):
         OverclusteringClassifier(Words()).fit(X, [0, -1, 1])
     model = OverclusteringClassifier(Words(), unlabeled_clusters="prior").fit(X, np.array(["x", -1, "y"], dtype=object))
     assert model.predict(X).tolist() == ["x", "x", "y"]

@@ -27,5 +27,5 @@ def test_neighbours_in_time_look_alike():
 
 @pytest.mark.parametrize("size", [0, 201])
 def test_bad_sizes(size):
-    with pytest.raises(ValueError, match="size must be from 1 to 200"):
+    with pytest.raises(ValueError, match="is out of range; sizes from 1 to 200"):
         make_camera_clips(1, size=size)

@@ -62,17 +62,17 @@ def test_fashion_mnist(tmp_path, monkeypatch):
 
 def test_without_a_network_it_says_where_to_put_the_file(tmp_path, monkeypatch):
     monkeypatch.setattr(_fetched, "_CIFAR_URL", "http://127.0.0.1:9/cifar-10-python.tar.gz")
-    with pytest.raises(OSError, match=r"put the file at .*cifar-10-python\.tar\.gz yourself"):
+    with pytest.raises(OSError, match=r"http://127\.0\.0\.1:9/cifar-10-python\.tar\.gz could not be"):
         datasets.fetch_cifar10(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"x": np.zeros((3, 4)), "y": [0, 1, 1]}, r"of shape \(n, h, w\[, c\]\)"),
-        ({"x": np.zeros((3, 4, 4)), "y": np.eye(3)}, r"labels must be of shape \(n,\)"),
-        ({"x": np.zeros((3, 4, 4)), "z": [0]}, r"holds \['x', 'z'\]; expected one of \['target'"),
-        ({"x": np.array([None, "a"]), "y": [0, 1]}, "plain arrays"),
+        ({"x": np.zeros((3, 4)), "y": [0, 1, 1]}, r"shape \(3, 4\), but \(n, h, w\[, c\]\)"),
+        ({"x": np.zeros((3, 4, 4)), "y": np.eye(3)}, r"labels of shape \(3, 3\), but \(n,\)"),
+        ({"x": np.zeros((3, 4, 4)), "z": [0]}, r"contains \['x', 'z'\], but one of \['target'"),
+        ({"x": np.array([None, "a"]), "y": [0, 1]}, "numeric arrays"),
     ],
 )
 def test_npz_errors(tmp_path, arrays, message):
@@ -90,7 +90,7 @@ def test_npz_that_is_none(tmp_path, damage):
         path = path.with_suffix(".npy")
     else:
         path.write_bytes(path.read_bytes()[: 4000 if damage == "truncated" else 0])
-    with pytest.raises(ValueError, match=r"is not an \.npz file"):
+    with pytest.raises(ValueError, match=r"cannot be read as an \.npz file"):
         datasets.load_npz(path)
     with pytest.raises(FileNotFoundError):
         datasets.load_npz(tmp_path / "nowhere.npz")

@@ -268,10 +268,10 @@ def test_features_tell_digits_better_than_pixels(global_random_seed):
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"extractor": StandardScaler()}, "none of cluster_centers_"),
-        ({"extractor": KMeans(5), "encoding": "sigmoid"}, "needs an intercept_ for each filter"),
+        ({"extractor": StandardScaler()}, "extractor=StandardScaler has no filters"),
+        ({"extractor": KMeans(5), "encoding": "sigmoid"}, 'encoding="sigmoid" requires an intercept_ for each'),
         ({"extractor": KMeans(5), "patch_size": 21}, "patch_size=21 is larger than the images, 20 x 17"),
-        ({"extractor": KMeans(5), "patch_size": (2,)}, "patch_size must be"),
+        ({"extractor": KMeans(5), "patch_size": (2,)}, r"patch_size=\(2,\) is not valid"),
         ({"extractor": KMeans(500), "n_patches": 100}, "n_samples=100"),
         ({"extractor": KMeans(5), "n_patches": 0}, "n_patches"),
         ({"extractor": KMeans(5), "encoding": "linear"}, "encoding"),

@@ -87,7 +87,7 @@ def test_image_shape_is_checked(shape):
 
 @pytest.mark.parametrize("size", [(2,), (0, 2), ("a", 2)])
 def test_patch_size_is_checked(images, size):
-    with pytest.raises(ValueError, match="patch_size must be"):
+    with pytest.raises(ValueError, match=r"patch_size=.* is not valid"):
         DensePatches(size).fit(images)
 
 

@@ -194,7 +194,7 @@ def test_no_more_bits_than_features(hasher, X):
 
 
 def test_bilinear_sizes(X):
-    with pytest.raises(ValueError, match="n_bits=7 is no product"):
+    with pytest.raises(ValueError, match="n_bits=7 is not a product of two integers of at most 3"):
         BilinearHasher(7).fit(X)
     with pytest.raises(ValueError, match="layout"):
         BilinearHasher(4, layout=(5, 2)).fit(X)

@@ -80,14 +80,14 @@ def test_grey_images_with_an_axis_of_channels(pyplot):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"query_images": np.zeros((3, 2, 2))}, "3 query_images for 1 queries"),
-        ({"y": [0]}, "give both y"),
-        ({"y": [0, 1], "y_database": [0, 1]}, "y has 2 labels for 1 queries"),
-        ({"y": [0], "y_database": [0]}, "y_database has 1 labels for 2 database_images"),
-        ({"ranking": [[1.0]]}, "ranking must hold rows"),
-        ({"ranking": [1]}, "ranking must hold rows"),
-        ({"ranking": np.zeros((0, 1), int), "query_images": []}, "ranking must hold rows"),
-        ({"ranking": [[2]]}, "ranking names row 2 of 2 database_images"),
+        ({"query_images": np.zeros((3, 2, 2))}, "there are 3 query_images"),
+        ({"y": [0]}, "only one of y and y_database"),
+        ({"y": [0, 1], "y_database": [0, 1]}, "y has 2 labels"),
+        ({"y": [0], "y_database": [0]}, "y_database has 1 labels"),
+        ({"ranking": [[1.0]]}, "ranking has dtype"),
+        ({"ranking": [1]}, "ranking has dtype"),
+        ({"ranking": np.zeros((0, 1), int), "query_images": []}, "ranking has dtype"),
+        ({"ranking": [[2]]}, "ranking contains row 2"),
     ],
 )
 def test_bad_input(change, message):
@@ -123,7 +123,7 @@ def test_packed_bits_and_axes_of_ones_own(pyplot, digits):
     for model in (packs, make_pipeline(packs)):
         got = BitActivationDisplay.from_estimator(model.fit(codes), codes, name="bits")
         assert_close(got.activations, expected.activations)
-    with pytest.raises(ValueError, match="need 2 axes"):
+    with pytest.raises(ValueError, match="2 are required"):
         display.plot(pyplot.gca())
     assert len(BitActivationDisplay(display.activations).plot().axes_) == 1
 

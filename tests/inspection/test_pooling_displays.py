@@ -117,15 +117,15 @@ def test_of_a_fitted_estimator(pyplot):
 @pytest.mark.parametrize(
     ("draw", "message"),
     [
-        (lambda m: PoolingRegionDisplay.from_estimator(m, (7, 7)), "no feature maps of map_shape"),
+        (lambda m: PoolingRegionDisplay.from_estimator(m, (7, 7)), "which map_shape"),
         (lambda m: PoolingRegionDisplay.from_estimator(m, (H, W), components=[3]), "must lie in 0 to 2"),
-        (lambda m: PoolingRegionDisplay.from_estimator(m, (H, W), components=0), "components must be"),
-        (lambda m: PoolingRegionDisplay.from_estimator(m, (H, W), components=[0.5]), "components must be"),
-        (lambda m: PoolingRegionDisplay.from_estimator(m, (H, W), n_maps=0), "n_maps must be"),
-        (lambda m: ClusterDisplay.from_estimator(m, np.zeros((7, 2, 2))), "7 filters for components of 60"),
-        (lambda m: ClusterDisplay.from_estimator(m, np.zeros((3, 5))), "no pictures of filter_shape"),
-        (lambda m: ClusterDisplay.from_estimator(m, np.zeros(3)), "filters must be pictures"),
-        (lambda m: ClusterDisplay.from_estimator(m, np.zeros((3, 4)), n_filters=0), "n_filters must be"),
+        (lambda m: PoolingRegionDisplay.from_estimator(m, (H, W), components=0), "selects no components"),
+        (lambda m: PoolingRegionDisplay.from_estimator(m, (H, W), components=[0.5]), "selects no components"),
+        (lambda m: PoolingRegionDisplay.from_estimator(m, (H, W), n_maps=0), "n_maps=.* is not valid"),
+        (lambda m: ClusterDisplay.from_estimator(m, np.zeros((7, 2, 2))), "filters has 7 filters"),
+        (lambda m: ClusterDisplay.from_estimator(m, np.zeros((3, 5))), "which filter_shape"),
+        (lambda m: ClusterDisplay.from_estimator(m, np.zeros(3)), "filters has shape"),
+        (lambda m: ClusterDisplay.from_estimator(m, np.zeros((3, 4)), n_filters=0), "n_filters=.* is not valid"),
     ],
 )
 def test_bad_input(pooling, draw, message):

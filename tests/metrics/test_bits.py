@@ -49,11 +49,11 @@ def test_bits_that_never_change():
 
 
 def test_bad_codes():
-    with pytest.raises(ValueError, match="between 0 and 1, got 0 to 255"):
+    with pytest.raises(ValueError, match="codes has values from 0 to 255"):
         bit_activations(np.array([[0, 255]], dtype=np.uint8))
     with pytest.raises(ValueError, match="between 0 and 1"):
         bit_activations([[-1, 1]])
-    with pytest.raises(ValueError, match="packed=True takes bytes"):
+    with pytest.raises(ValueError, match="codes has dtype int64"):
         bit_activations([[0, 1]], packed=True)
     with pytest.raises(ValueError, match="NaN"):
         bit_entropy([[0, np.nan]])

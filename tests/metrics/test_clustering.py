@@ -134,7 +134,7 @@ def test_names_of_the_clusters_that_stand_for_nothing():
     assert match_clusters(y, c, 6, unmatched="none").tolist() == ["a", "none", "none", "b", "none", "none"]
     assert match_clusters(np.uint8([7, 9]), [1, 0]).tolist() == [9, 7]
     assert match_clusters(np.uint8([7, 9]), [1, 0]).dtype == np.uint8
-    with pytest.raises(ValueError, match="unmatched=-1 is the name of a class"):
+    with pytest.raises(ValueError, match="unmatched=-1 is also a class"):
         match_clusters([-1, 1], [0, 1], 3)
 
 
@@ -185,16 +185,21 @@ def test_scorer_of_more_clusters_than_classes(rng):
 @pytest.mark.parametrize(
     ("y_true", "y_pred", "kwargs", "message"),
     [
-        ([0, 1], [0], {}, r"one shape, got \(2,\) and \(1,\)"),
-        ([np.zeros((2, 2)), np.zeros(3)], [np.zeros((2, 2)), np.zeros(4)], {}, "one shapes"),
+        ([0, 1], [0], {}, r"y_true and y_pred have shape \(2,\) and \(1,\)"),
+        (
+            [np.zeros((2, 2)), np.zeros(3)],
+            [np.zeros((2, 2)), np.zeros(4)],
+            {},
+            r"y_true and y_pred have shapes \[\(2, 2\), \(3,\)\] and \[\(2,",
+        ),
         ([], [], {}, "y_true is empty"),
         (None, [0], {}, "y_true is None"),
-        ([0.5, 1], [0, 1], {}, "y_true must hold labels, but has fractions"),
+        ([0.5, 1], [0, 1], {}, "y_true contains fractions"),
         ([0, 1], [np.nan, 1], {}, "y_pred contains NaN"),
         ([0, 0], [0, 1], {"ignore_label": 0}, "no labels of positive weight other than ignore_label=0"),
         ([0, 0], [0, 1], {"sample_weight": [0, 0]}, "no labels of positive weight"),
-        ([0, 0], [0, 1], {"sample_weight": [-1, 0]}, "sample_weight must be finite and not negative"),
-        ([0, 0], [0, 1], {"sample_weight": [1]}, "sample_weight of shape"),
+        ([0, 0], [0, 1], {"sample_weight": [-1, 0]}, "sample_weight contains negative or non-finite values"),
+        ([0, 0], [0, 1], {"sample_weight": [1]}, r"sample_weight has shape \(1,\)"),
         (np.array(["a", 1], object), [0, 1], {}, "y_true mixes labels"),
     ],
 )
@@ -206,13 +211,13 @@ def test_bad_input(y_true, y_pred, kwargs, message):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: match_clusters([0, 1], [0, 1], 1), "clusters 0 to 1, n_clusters=1"),
+        (lambda: match_clusters([0, 1], [0, 1], 1), "y_pred has clusters 0 to 1"),
         (lambda: match_clusters([0, 1], [-1, 1]), "clusters -1 to 1"),
-        (lambda: match_clusters([0, 1], ["a", "b"]), "must number the clusters from 0"),
-        (lambda: match_clusters([0, 1], [0, 1], 2.5), "n_clusters must be"),
-        (lambda: match_clusters([0, 1], [0, 1], match="best"), "match must be one of"),
-        (lambda: make_clustering_scorer("best"), "match must be one of"),
-        (lambda: make_clustering_scorer("many-to-one", n_splits=1), "n_splits must be"),
+        (lambda: match_clusters([0, 1], ["a", "b"]), "y_pred has dtype <U1"),
+        (lambda: match_clusters([0, 1], [0, 1], 2.5), r"n_clusters=2\.5 is not valid"),
+        (lambda: match_clusters([0, 1], [0, 1], match="best"), "match=.* is unknown"),
+        (lambda: make_clustering_scorer("best"), "match='best' is unknown"),
+        (lambda: make_clustering_scorer("many-to-one", n_splits=1), "n_splits=1 is not valid"),
         (lambda: make_clustering_scorer("many-to-one")(KMeans(1).fit([[0.0]]), [[0.0]], [0]), "1 sample"),
     ],
 )

@@ -182,11 +182,11 @@ def test_search_over_clips_with_frames_and_routed_groups(video):
 def test_scorer_of_frames_needs_clips(video):
     frames, clips = video
     scorer, model = make_invariance_scorer(), FunctionTransformer().fit(frames)
-    with pytest.raises(ValueError, match="needs groups"):
+    with pytest.raises(ValueError, match="groups is None"):
         scorer(model, frames)
     with pytest.raises(ValueError, match="5 clip ids for 120 frames"):
         scorer(model, frames, groups=clips[:5])
-    with pytest.raises(ValueError, match="no two frames of a clip"):
+    with pytest.raises(ValueError, match="groups contains no two consecutive frames of a clip"):
         scorer(model, frames, groups=np.arange(120))
     with pytest.raises(ValueError, match="clip 0 begins in row 0 and comes back in row 4"):
         scorer(model, frames, groups=np.arange(120) // 2 % 2)  # shuffled rows are no neighbours in time

@@ -53,7 +53,7 @@ def test_ranking_of_bits(rng):
         (lambda: exact_ranking(np.zeros((2, 3)), n_neighbors=1.0), "n_neighbors"),
         (lambda: exact_ranking(np.zeros((1, 3))), "n_neighbors"),
         (lambda: exact_ranking(np.full((2, 3), np.nan)), "row 0"),
-        (lambda: exact_ranking(np.full((2, 3), 2), metric="hamming"), "bits 0 and 1"),
+        (lambda: exact_ranking(np.full((2, 3), 2), metric="hamming"), "queries has values other than 0 and 1"),
         (lambda: exact_ranking(np.zeros((2, 3)), metric="cosine"), "metric"),
     ],
 )

@@ -116,20 +116,20 @@ def test_ukbench_counts_the_right_ones_among_four(global_random_seed):
 def test_queries_to_which_nothing_is_relevant_are_left_out():
     assert mean_average_precision([[0, 1], [0, 1]], [[1], []]) == 0.5
     assert recall_at_k([[0, 1], [0, 1]], [[0], []], 1) == 1
-    with pytest.raises(ValueError, match="nothing is relevant"):
+    with pytest.raises(ValueError, match="no query has relevant ids"):
         mean_average_precision([[0, 1]], [[]])
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (([0, 1], [[0]]), "ranking must hold whole numbers"),
-        (([[0.5, 1]], [[0]]), "ranking must hold whole numbers"),
-        (([[0, 1]], [[0], [1]]), "relevant speaks of 2 queries, ranking of 1"),
-        (([[0, 1], [1, 1]], [[0], [1]]), "row 1 of ranking holds a neighbour twice"),
-        (([[0, 1, 2]], np.array([[0, 1, 1]])), "row 0 of relevant names an id twice; a matrix of what is so must be"),
-        (([[0, 1]], np.array([[0.0, 1.0]])), "row 0 of relevant must hold ids, whole numbers, or booleans, got float"),
-        (([[0, 1]], [["a"]]), "row 0 of relevant must hold ids"),
+        (([0, 1], [[0]]), "ranking has dtype float64"),
+        (([[0.5, 1]], [[0]]), "ranking has dtype"),
+        (([[0, 1]], [[0], [1]]), "relevant has entries for 2 queries"),
+        (([[0, 1], [1, 1]], [[0], [1]]), "row 1 of ranking contains a neighbour twice"),
+        (([[0, 1, 2]], np.array([[0, 1, 1]])), "row 0 of relevant contains an id twice"),
+        (([[0, 1]], np.array([[0.0, 1.0]])), "row 0 of relevant has dtype float64"),
+        (([[0, 1]], [["a"]]), "row 0 of relevant has dtype <U1"),
     ],
 )
 def test_bad_input(arguments, message):
@@ -140,11 +140,11 @@ def test_bad_input(arguments, message):
 
 
 def test_bad_parameters():
-    with pytest.raises(ValueError, match="interpolation must be"):
+    with pytest.raises(ValueError, match="interpolation='linear' is unknown"):
         average_precision([[0]], [[0]], interpolation="linear")
-    with pytest.raises(ValueError, match="k must be at least 1"):
+    with pytest.raises(ValueError, match="k=0 is not valid"):
         recall_at_k([[0]], [[0]], 0)
-    with pytest.raises(ValueError, match="k must be"):
+    with pytest.raises(ValueError, match=r"k=1\.5 is not valid"):
         recall_at_k([[0]], [[0]], 1.5)
-    with pytest.raises(ValueError, match="junk speaks of 2"):
+    with pytest.raises(ValueError, match="junk has entries for 2 queries"):
         average_precision([[0]], [[0]], junk=[[0], [1]])

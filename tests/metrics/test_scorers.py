@@ -101,19 +101,19 @@ def test_labels_of_any_kind_and_alone(digits):
     assert scorer(model, X, words) == pytest.approx(scorer(model, X, y))
     lone = np.where(np.arange(150) == 7, "alone", words)  # asks for nothing; the mean is of the others
     assert 0 < scorer(model, X, lone) < 1
-    with pytest.raises(ValueError, match="nothing is relevant"):
+    with pytest.raises(ValueError, match="no query has relevant ids"):
         scorer(model, X, np.arange(150))
 
 
 def test_bad_parameters(digits):
     X, y = digits
     for wrong, message in (
-        ({"metric": "map"}, "metric must be"),
-        ({"metric": "recall_at_k"}, "needs k"),
+        ({"metric": "map"}, "metric='map' is unknown"),
+        ({"metric": "recall_at_k"}, "k is None"),
     ):
         with pytest.raises(ValueError, match=message):
             make_retrieval_scorer(**wrong)
-    with pytest.raises(ValueError, match="needs y"):
+    with pytest.raises(ValueError, match="y is None"):
         make_retrieval_scorer()(FunctionTransformer(), X, None)
     with pytest.raises(ValueError, match="inconsistent"):
         make_retrieval_scorer()(FunctionTransformer(), X, y[:-1])

@@ -106,9 +106,9 @@ def test_names_files_and_pipelines(maps, tmp_path):
         ({"grids": [(2, 0)]}, "each of grids must be two positive integers"),
         ({"grids": [2]}, "each of grids must be two positive integers"),
         ({"order": 0.5}, "order"),
-        ({"map_shape": (5, 5)}, "bags of 42 cells cannot be maps of map_shape"),
+        ({"map_shape": (5, 5)}, "X has bags of 42 cells"),
         ({"map_shape": 5}, "map_shape"),
-        ({}, "bags of 42 cells are no square maps"),
+        ({}, "X has bags of 42 cells"),
     ],
 )
 def test_bad_parameters(maps, params, message):
@@ -119,12 +119,12 @@ def test_bad_parameters(maps, params, message):
 def test_bad_maps(maps):
     with pytest.raises(ValueError, match="NaN"):
         SpatialPooling().fit(np.full_like(maps, np.nan))
-    with pytest.raises(ValueError, match="bags of different sizes are no maps"):
+    with pytest.raises(ValueError, match="X has bags of different sizes"):
         SpatialPooling().fit(DescriptorSets.from_bags([np.zeros((4, 2)), np.zeros((9, 2))]))
-    with pytest.raises(ValueError, match="cannot be maps of map_shape"):
+    with pytest.raises(ValueError, match="X has rows of 126 features"):
         SpatialPooling(map_shape=(4, 4)).fit(maps.reshape(5, -1))
     fitted = SpatialPooling().fit(maps)
-    with pytest.raises(ValueError, match="6 features a cell, but SpatialPooling was fitted on maps of 3"):
+    with pytest.raises(ValueError, match="X has maps of 6 features"):
         fitted.transform(maps.reshape(5, 7, 3, 6))
     with pytest.raises(ValueError, match="features"):
         fitted.transform(maps[:, :5])
