@@ -66,7 +66,16 @@ from sklinvariant.base._state_layout import (
     layout_of,
     restore_weights,
 )
-from sklinvariant.base._tensors import EXACT_IN_FLOAT32, as_numpy, as_tensor, exceeds_float32, is_bags, plain_tensor
+from sklinvariant.base._tensors import (
+    EXACT_IN_FLOAT32,
+    ArrayLike,
+    ArrayOrTensor,
+    as_numpy,
+    as_tensor,
+    exceeds_float32,
+    is_bags,
+    plain_tensor,
+)
 from sklinvariant.base._writing import replacing
 
 __all__ = [
@@ -78,6 +87,8 @@ __all__ = [
     "Anything",
     "Array",
     "ArrayKind",
+    "ArrayLike",
+    "ArrayOrTensor",
     "Check",
     "Computing",
     "Constraints",
