@@ -1,7 +1,8 @@
-"""The user's settings of torch and numpy are set aside while we compute, and torch's global generators are borrowed.
+"""Isolation from the user's torch and numpy settings, and temporary use of torch's global generators.
 
-Modes of torch (gradients, inference, autocast, default device) and numpy's error handling belong to a thread, and so
-does what is done here. The default dtype belongs to the process: our own code names the dtype of each tensor instead.
+The modes of torch (gradients, inference, autocast, default device) and numpy's error handling are settings of a thread,
+and they are replaced for the current thread only. The default dtype is a setting of the process and is not replaced:
+the package names the dtype of each tensor explicitly.
 """
 
 import contextlib
@@ -9,11 +10,21 @@ import functools
 import inspect
 import os
 import threading
+from collections.abc import Callable, Iterator
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import torch
 
-_NUMPY_ERRORS = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}  # numpy's own defaults
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_NUMPY_ERRORS: dict[str, Any] = {
+    "divide": "warn",
+    "over": "warn",
+    "under": "ignore",
+    "invalid": "warn",
+}  # numpy's own defaults
 _AUTOCAST = ("cpu", "cuda")
 _count_modes = torch._C._len_torch_function_stack  # a default device is such a mode
 
@@ -24,7 +35,7 @@ def _in_own_precision():
 
 
 def _as_torch_starts():
-    """Whether nothing that `_own_settings` undoes is set; asked at each call of a public method, and so kept cheap."""
+    """Whether all settings that `_own_settings` replaces have their default. Called often, therefore cheap."""
     return (
         torch.is_grad_enabled()
         and not torch.is_inference_mode_enabled()
@@ -39,7 +50,7 @@ def _own_precision():
         if _count_modes():
             stack.enter_context(torch.device("cpu"))
         for kind in filter(torch.is_autocast_enabled, _AUTOCAST):
-            # without a cache: one made inside of the user's context would outlive ours, and hold weights as they were
+            # no cache: a cache created inside the user's context would outlive this one and hold outdated weights
             stack.enter_context(torch.autocast(kind, enabled=False, cache_enabled=False))
         yield
 
@@ -50,13 +61,13 @@ def _own_settings():
         yield
 
 
-def with_own_settings(function):
-    """Run a function as if the user had set nothing: no autocast, no_grad, inference_mode, default device or seterr."""
+def with_own_settings(function: Callable[P, R]) -> Callable[P, R]:
+    """Run a function without the user's autocast, no_grad, inference_mode, default device or numpy.seterr."""
     return _wrapped(function, _as_torch_starts, _own_settings)
 
 
-def in_own_precision(function):
-    """Run a differentiable function on the CPU by default and without autocast; gradients stay as the user has them."""
+def in_own_precision(function: Callable[P, R]) -> Callable[P, R]:
+    """Run a differentiable function without autocast and default device, but with the user's gradient mode."""
     return _wrapped(function, _in_own_precision, _own_precision)
 
 
@@ -72,28 +83,28 @@ def _wrapped(function, is_set, settings):
 
 
 class OwnSettings:
-    """Base of classes whose public methods all run as `with_own_settings` runs functions."""
+    """Base of classes whose public methods are all wrapped by `with_own_settings`."""
 
-    def __init_subclass__(cls, **kwargs):
+    def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         for name, value in list(vars(cls).items()):
             if inspect.isfunction(value) and (name == "__call__" or not name.startswith("_")):
                 setattr(cls, name, with_own_settings(value))
 
 
-def detached(tensor):
-    """A tensor without its graph; one that was made under ``inference_mode``, which autograd refuses, is copied."""
+def detached(tensor: torch.Tensor) -> torch.Tensor:
+    """Detach a tensor from its graph; copy it if it was created under ``inference_mode``, which autograd rejects."""
     tensor = tensor.detach()
     return tensor.clone() if tensor.is_inference() else tensor
 
 
-# Modules of the user's (dropout, random weights in a factory) know only torch's global generators. One of them at a
-# time may draw from those, as set by a seed, and they are put back afterwards.
+# User-defined modules (dropout, random weights in a factory) draw from torch's global generators. One thread at a time
+# seeds and uses these generators; their state is restored afterwards.
 _GLOBAL_GENERATORS = threading.RLock()
 
 
 def _forget_lock():
-    """In a forked child: the lock may be held by a thread that does not exist there."""
+    """Replace the lock in a forked child, where the thread that holds it may not exist."""
     global _GLOBAL_GENERATORS
     _GLOBAL_GENERATORS = threading.RLock()
 
@@ -103,8 +114,8 @@ if hasattr(os, "register_at_fork"):
 
 
 @contextlib.contextmanager
-def borrowed_generators(seed, device="cpu"):
-    """Seed torch's global generators of the CPU and of a device for what runs inside; leave them as they were."""
+def borrowed_generators(seed: int, device: str | torch.device = "cpu") -> Iterator[None]:
+    """Seed torch's global generators of the CPU and of a device inside the context, and restore them afterwards."""
     device = torch.device(device)
     cuda = [torch.cuda.current_device() if device.index is None else device.index] if device.type == "cuda" else []
     with _GLOBAL_GENERATORS, torch.random.fork_rng(devices=cuda):
@@ -115,8 +126,8 @@ def borrowed_generators(seed, device="cpu"):
 
 
 @contextlib.contextmanager
-def making_modules(seed):
-    """`borrowed_generators` for code of the user's that makes a module: it is made in float32 whatever the default."""
+def making_modules(seed: int) -> Iterator[None]:
+    """`borrowed_generators` for user code that creates a module; the default dtype is float32 inside the context."""
     with borrowed_generators(seed):
         before = torch.get_default_dtype()
         torch.set_default_dtype(torch.float32)
@@ -126,8 +137,8 @@ def making_modules(seed):
             torch.set_default_dtype(before)
 
 
-def draw_seed(generator):
-    """A seed for another generator, drawn from this one; 0 where it is None."""
+def draw_seed(generator: torch.Generator | None) -> int:
+    """Draw a seed for another generator from this one; 0 if it is None."""
     if generator is None:
         return 0
     return int(torch.randint(2**31, (), generator=generator, device=generator.device))

@@ -62,7 +62,7 @@ def test_tensors_and_arrays_together(ragged):
 
 
 def test_nothing_to_concatenate(ragged):
-    with pytest.raises(ValueError, match="nothing to concatenate"):
+    with pytest.raises(ValueError, match="parts is empty"):
         DescriptorSets.concatenate([])
     with pytest.raises(ValueError, match=r"same number of features, got \[3, 4\]"):
         DescriptorSets.concatenate([ragged, np.zeros((2, 2, 3))])
@@ -97,8 +97,8 @@ def test_splitting(two_classes):
 @pytest.mark.parametrize(
     ("bags", "message"),
     [
-        ([], "no bags"),
-        (None, "no bags"),
+        ([], "bags is empty"),
+        (None, "bags is None"),
         ([np.zeros((2, 3)), np.zeros((2, 4))], "bag 1 has 4 features, but bag 0 has 3"),
         ([np.zeros((2, 3)), np.zeros(3)], "bag 1 must be of shape"),
         ([np.zeros((2, 3)), np.array([["a", "b", "c"]])], "bag 1 must hold real numbers"),

@@ -44,18 +44,18 @@ def test_channels_first_is_refused(name):
     estimator, _ = estimator_and_images(name)
     images = np.random.RandomState(0).rand(4, 3, 12, 12)
     for X in (images, torch.as_tensor(images), list(images), images[:, :1], np.concatenate([images, images[:, :1]], 1)):
-        with pytest.raises(ValueError, match=r"channels came first.*transpose\(0, 2, 3, 1\)"):
+        with pytest.raises(ValueError, match=r"channels first.*transpose\(0, 2, 3, 1\)"):
             clone(estimator).fit(X)
     if name != "NestedInvariancePooler":  # takes no image_shape into account before the backbone
-        with pytest.raises(ValueError, match="channels came first"):
+        with pytest.raises(ValueError, match="channels first"):
             clone(estimator).set_params(image_shape=(3, 12, 12)).fit(images.reshape(4, -1))
 
 
 @pytest.mark.parametrize("transform", TRANSFORMS, ids=lambda transform: type(transform).__name__)
 def test_transforms_refuse_channels_first(transform):
-    with pytest.raises(ValueError, match="channels came first"):
+    with pytest.raises(ValueError, match="channels first"):
         transform(np.zeros((2, 3, 8, 8)))
-    with pytest.raises(ValueError, match="one image without the axis of samples"):
+    with pytest.raises(ValueError, match="one image without the sample axis"):
         transform(np.zeros((16, 16, 3)))
     with pytest.raises(ValueError, match="images are None"):
         transform(None)
@@ -64,7 +64,7 @@ def test_transforms_refuse_channels_first(transform):
 
 
 def test_equivariance_error_refuses_channels_first():
-    with pytest.raises(ValueError, match="channels came first"):
+    with pytest.raises(ValueError, match="channels first"):
         equivariance_error(nn.Identity(), "C4", np.zeros((2, 3, 8, 8)))
 
 
@@ -80,9 +80,9 @@ def test_file_names_are_refused_in_words(name):
     fitted = clone(estimator).fit(images)
     names = [f"{i}.jpg" for i in range(24)]
     for X in (names, tuple(names), np.array(names), np.array(names, dtype=object)):
-        with pytest.raises(ValueError, match=r"file names|files are pictures of any size: give image_size"):
+        with pytest.raises(ValueError, match=r"file names"):
             estimator.fit(X)
-        with pytest.raises(ValueError, match=r"file names|files are pictures of any size: give image_size"):
+        with pytest.raises(ValueError, match=r"file names"):
             answer(fitted, X)
 
 
@@ -148,9 +148,9 @@ def test_one_grey_image_is_not_several(name):
         (lambda x: x.to("meta"), "meta device"),
         (lambda x: x.to(torch.complex64), "real numbers"),
         (lambda x: x > 0.5, "real numbers"),
-        (lambda x: (x * 60000).to(torch.uint16), "they are read as 0-255"),
-        (lambda x: (x * 60000).to(torch.uint32), "they are read as 0-255"),
-        (lambda x: torch.full(x.shape, 2**63, dtype=torch.uint64), "they are read as 0-255"),
+        (lambda x: (x * 60000).to(torch.uint16), "integers must be in 0-255"),
+        (lambda x: (x * 60000).to(torch.uint32), "integers must be in 0-255"),
+        (lambda x: torch.full(x.shape, 2**63, dtype=torch.uint64), "integers must be in 0-255"),
     ],
     ids=["sparse", "nested", "meta", "complex", "bool", "uint16", "uint32", "uint64"],
 )
@@ -192,7 +192,7 @@ def test_quantised_tensors_are_the_numbers_they_stand_for():
 def test_masked_pixels_are_refused():
     masked = np.ma.masked_less(np.random.RandomState(0).rand(3, 8, 8), 0.5)
     for X in (masked, list(masked)):
-        with pytest.raises(ValueError, match="masked array; fill"):
+        with pytest.raises(ValueError, match=r"masked array\. Fill"):
             DensePatches(2).fit(X)
     assert len(DensePatches(2).fit_transform(np.ma.asarray(masked.filled(0)))) == 3
 

@@ -87,7 +87,7 @@ def test_whole_numbers_are_refused_after_a_fit_of_floats_0_to_255(name):
     estimator, pixels = estimator_and_pixels(name)
     estimator.fit(pixels.astype(np.float32))
     answer(estimator, pixels.astype(np.float32)[:3])
-    with pytest.raises(ValueError, match=r"whole numbers 0-255, which are read as 0-1, but .* was fitted on floats"):
+    with pytest.raises(ValueError, match=r"integers 0-255, which are scaled to 0-1, but .* was fitted on floats"):
         answer(estimator, pixels)
 
 

@@ -89,7 +89,7 @@ REFUSED = {
     "EpochScoring of none": (lambda: EpochScoring("accuracy"), "score the estimator after fit"),
     "BatchScoring": (lambda: BatchScoring("accuracy", on_train=True), "score the estimator after fit"),
     "PassthroughScoring": (lambda: PassthroughScoring("valid_loss"), "Use on_train=True"),
-    "InputShapeSetter": (InputShapeSetter, "Leave it out"),
+    "InputShapeSetter": (InputShapeSetter, "Remove the callback"),
     "Checkpoint that pickles": (lambda: Checkpoint(None, f_pickle="net.pkl"), "Pickle the estimator after fit"),
     "TrainEndCheckpoint": (lambda: TrainEndCheckpoint(f_pickle="net.pkl"), "Pickle the estimator after fit"),
     "WandbLogger": (lambda: WandbLogger(Log()), "Use save_model=False"),

@@ -1,4 +1,4 @@
-"""Bags of local descriptors: DescriptorSets and the base of estimators of bags."""
+"""Bags of local descriptors: `DescriptorSets` and the base of the estimators of bags."""
 
 from sklinvariant.bags._bag_estimator import BagEstimator
 from sklinvariant.bags._descriptor_sets import DescriptorSets

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from sklearn.utils import Tags
 
 from sklinvariant._settings import detached
 from sklinvariant.bags._descriptor_sets import DescriptorSets
@@ -23,10 +24,11 @@ class BagEstimator(TorchEstimator):
     """Base of the estimators of bags of local descriptors (see `DescriptorSets`)."""
 
     def _check_bags(self, X, *, reset, allow_empty=True):
-        """Bags, checked and as tensors where they lie, and the `ArrayKind` of the answer.
+        """The checked bags as tensors on their device, and the `ArrayKind` of X.
 
-        Accepts DescriptorSets, lists or object arrays of (n_i, d) arrays, (n, m, d), feature maps (n, h, w, d), and
-        flat rows (n, m * d) cut by ``descriptor_dim`` (without it each row is a bag of one descriptor).
+        Accepts a DescriptorSets, a list or object array of (n_i, d) arrays, an array (n, m, d), feature maps
+        (n, h, w, d), and flat rows (n, m * d) that ``descriptor_dim`` splits into descriptors (without it each row is a
+        bag of one descriptor).
         """
         refuse_none(self, X, "bags of descriptors")
         if isinstance(X, torch.Tensor) and X.is_nested:
@@ -37,10 +39,10 @@ class BagEstimator(TorchEstimator):
             bags = X if isinstance(X, DescriptorSets) else DescriptorSets.from_bags(_on_host_or_tensor(X))
             bags = DescriptorSets(plain_tensor(detached(as_tensor(bags.values))), bags.offsets)
             if len(bags) == 0:
-                raise ValueError("no bags: 0 sample(s) were given, a minimum of 1 is required")
+                raise ValueError("X holds 0 sample(s), but a minimum of 1 is required. Pass at least one bag")
             d = bags.values.shape[1]
             if d == 0:
-                raise ValueError("the descriptors have 0 feature(s), a minimum of 1 is required")
+                raise ValueError("the descriptors have 0 feature(s), but a minimum of 1 is required")
             if reset:
                 self.n_features_in_ = d
                 if hasattr(self, "feature_names_in_"):
@@ -55,7 +57,10 @@ class BagEstimator(TorchEstimator):
         else:
             bags = self._check_rows(X, reset)
         if reset and len(bags.values) == 0:
-            raise ValueError(f"all {len(bags)} bags are empty: there is nothing to fit {type(self).__name__} on")
+            raise ValueError(
+                f"all {len(bags)} bags are empty, but {type(self).__name__} needs descriptors. Pass at least one "
+                "bag that is not empty"
+            )
         return bags, container
 
     def _check_width(self, d):
@@ -63,24 +68,27 @@ class BagEstimator(TorchEstimator):
         if d != expected:
             raise ValueError(
                 f"the bags have descriptors of {d} features, but {type(self).__name__} is expecting {expected} "
-                "features as input"
+                "features as input. Pass descriptors of the same extractor as in fit"
             )
 
     def _check_rows(self, X, reset):
         dim = getattr(self, "descriptor_dim", None)
         X = check_rows(self, X, reset=reset)
         if dim is not None and X.shape[1] % dim:
-            raise ValueError(f"rows of {X.shape[1]} features cannot be cut into descriptors of descriptor_dim={dim}")
+            raise ValueError(
+                f"rows of {X.shape[1]} features cannot be split into descriptors of descriptor_dim={dim}. Set "
+                "descriptor_dim to a divisor of the number of features"
+            )
         return DescriptorSets.from_bags(X.reshape(len(X), -1, dim or X.shape[1]))
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         return tags
 
 
 def _looks_ragged(X):
-    """Whether X is a series of bags; what they are, `DescriptorSets.from_bags` looks into."""
+    """Whether X is a sequence of bags, which `DescriptorSets.from_bags` checks."""
     if getattr(X, "ndim", None) == 1 and X.dtype == object:
         return True
     return isinstance(X, (list, tuple)) and (len(X) == 0 or any(map(_looks_like_a_bag, X)))
@@ -93,5 +101,5 @@ def _looks_like_a_bag(item):
 
 
 def _on_host_or_tensor(X):
-    """Tensors stay where they are; arrays of other libraries become numpy's."""
+    """Convert arrays of other libraries to numpy; return tensors and lists unchanged."""
     return X if isinstance(X, (list, tuple, torch.Tensor)) else to_numpy(X)

@@ -1,39 +1,42 @@
-"""DescriptorSets: bags of local descriptors of any size, as one array of values and the offsets of the bags."""
+"""DescriptorSets: bags of any size of local descriptors, as one array of values and the offsets of the bags."""
 
 import contextlib
 import math
 import os
+from collections.abc import Iterable, Iterator
 from numbers import Integral
+from typing import IO, Any, Literal, Self
 
 import numpy as np
 import torch
+from numpy.typing import DTypeLike
 
 from sklinvariant._compat import get_namespace
-from sklinvariant.base import CHECK_ROWS, FLOAT8, as_numpy, as_tensor, plain_tensor, replacing
+from sklinvariant.base import CHECK_ROWS, FLOAT8, ArrayLike, ArrayOrTensor, as_numpy, as_tensor, plain_tensor, replacing
 from sklinvariant.ops import gather_bags, largest_value
 
 
 class DescriptorSets:
     """A ragged array of bags: the descriptors of bag ``i`` are ``values[offsets[i]:offsets[i + 1]]``.
 
-    It indexes, slices and splits like an array of bags, so ``train_test_split``, ``KFold`` and ``GridSearchCV``
-    take it; a slice is a view and an index array copies the selected values once.
+    It can be indexed and sliced like an array of bags, so ``train_test_split``, ``KFold`` and ``GridSearchCV`` accept
+    it. A slice is a view; an index array copies the selected values once.
 
     Parameters
     ----------
     values : array or tensor of shape (N, d)
-        All descriptors, bag after bag. Any numeric dtype; may be memory-mapped or sit on a GPU.
+        The descriptors of all bags in order. Any numeric dtype; may be memory-mapped or on a GPU.
     offsets : array-like of shape (n + 1,)
-        Where each bag starts; from 0 to N, never falling. Equal neighbours are an empty bag.
+        Start of each bag: non-decreasing from 0 to N. Two equal consecutive offsets mean an empty bag.
 
     Attributes
     ----------
     values, offsets
-        As given; the offsets as int64.
+        The arguments; offsets are converted to int64.
     sizes : ndarray of shape (n,)
-        Descriptors in each bag.
+        Number of descriptors in each bag.
     shape : tuple
-        ``(n, m, d)``; m is None where the bags differ in size.
+        ``(n, m, d)``; m is None if the bags differ in size.
 
     Examples
     --------
@@ -46,39 +49,41 @@ class DescriptorSets:
 
     __hash__ = None  # type: ignore[assignment]
 
-    def __init__(self, values, offsets):
+    def __init__(self, values: ArrayLike, offsets: ArrayLike) -> None:
         if not isinstance(values, (np.ndarray, torch.Tensor)):
             values = np.asarray(values)
-        if isinstance(values, torch.Tensor) and values.dtype not in FLOAT8:  # which are converted when they are read
+        if isinstance(values, torch.Tensor) and values.dtype not in FLOAT8:  # converted when they are read
             values = plain_tensor(values, "values")
         if values.ndim != 2:
-            raise ValueError(f"values must be of shape (N, d), got {tuple(values.shape)}")
+            raise ValueError(f"values must be of shape (N, d), got {tuple(values.shape)}. Use DescriptorSets.from_bags")
         _check_numeric(values, "values")
         offsets = np.asarray(offsets.cpu() if isinstance(offsets, torch.Tensor) else offsets)
         if offsets.ndim != 1 or len(offsets) == 0 or not np.issubdtype(offsets.dtype, np.integer):
-            raise ValueError("offsets must be whole numbers of shape (n + 1,)")
+            raise ValueError(
+                f"offsets must be integers of shape (n + 1,), got shape {offsets.shape} and dtype {offsets.dtype}"
+            )
         offsets = offsets.astype(np.int64, copy=False)
         if offsets[0] != 0 or offsets[-1] != len(values) or (np.diff(offsets) < 0).any():
-            raise ValueError(f"offsets must rise from 0 to the number of descriptors, {len(values)}")
+            raise ValueError(f"offsets must be non-decreasing from 0 to {len(values)}, the number of descriptors")
         self.values = values
         self.offsets = offsets
 
     @classmethod
-    def from_bags(cls, bags):
-        """From a list, an object array or an iterable of (n_i, d) bags, or an array (n, m, d) or (n, h, w, d).
+    def from_bags(cls, bags: ArrayLike) -> "DescriptorSets":
+        """Create a set from an iterable of (n_i, d) bags, or from an array (n, m, d) or (n, h, w, d).
 
-        Raises ValueError, naming the bag, where one is not 2-D, not numeric, or of another number of features.
+        Raises a ValueError that names the bag if a bag is not 2-D, not numeric, or has another number of features.
         """
         if isinstance(bags, DescriptorSets):
             return bags
         if bags is None:
-            raise ValueError("no bags: got None, expected arrays of descriptors of shape (n_i, d)")
+            raise ValueError("bags is None, but must be arrays of descriptors of shape (n_i, d)")
         if isinstance(bags, torch.Tensor):
             bags = list(bags.unbind()) if bags.is_nested else plain_tensor(bags, "bags")
         if isinstance(bags, (np.ndarray, torch.Tensor)) and bags.dtype != object:
             if bags.ndim not in (3, 4):
                 raise ValueError(
-                    f"expected bags of shape (n, m, d) or (n, h, w, d), got an array of shape {tuple(bags.shape)}"
+                    f"bags must be of shape (n, m, d) or (n, h, w, d), got an array of shape {tuple(bags.shape)}"
                 )
             _check_numeric(bags, "bags")
             n, *cells, d = bags.shape
@@ -86,23 +91,25 @@ class DescriptorSets:
             return cls(bags.reshape(n * m, d), np.arange(n + 1, dtype=np.int64) * m)
         bags = [_as_bag(bag, i) for i, bag in enumerate(bags)]
         if not bags:
-            raise ValueError("no bags: expected at least one array of descriptors of shape (n_i, d)")
+            raise ValueError("bags is empty, but must hold at least one array of descriptors of shape (n_i, d)")
         width = bags[0].shape[1]
         for i, bag in enumerate(bags):
             if bag.shape[1] != width:
-                raise ValueError(f"bag {i} has {bag.shape[1]} features, but bag 0 has {width}")
+                raise ValueError(
+                    f"bag {i} has {bag.shape[1]} features, but bag 0 has {width}. Use the same extractor for all"
+                )
         offsets = np.concatenate([[0], np.cumsum([len(bag) for bag in bags])])
         return cls(_join(bags), offsets)
 
     @classmethod
-    def concatenate(cls, parts):
-        """The bags of several DescriptorSets (or what `from_bags` takes), one after another.
+    def concatenate(cls, parts: Iterable[Any]) -> "DescriptorSets":
+        """Concatenate the bags of several DescriptorSets, or of other input that `from_bags` accepts.
 
-        Raises ValueError where there are none, or where they differ in the number of features.
+        Raises a ValueError if there are no parts, or if they differ in the number of features.
         """
         parts = [cls.from_bags(part) for part in parts]
         if not parts:
-            raise ValueError("nothing to concatenate: expected at least one DescriptorSets")
+            raise ValueError("parts is empty, but must hold at least one DescriptorSets")
         widths = {part.values.shape[1] for part in parts}
         if len(widths) != 1:
             raise ValueError(f"all parts must have the same number of features, got {sorted(widths)}")
@@ -111,37 +118,44 @@ class DescriptorSets:
         return cls(_join([part.values for part in parts]), offsets)
 
     @property
-    def sizes(self):
+    def sizes(self) -> np.ndarray:
+        """Number of descriptors in each bag."""
         return np.diff(self.offsets)
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, int | None, int]:
+        """``(n, m, d)``; m is None if the bags differ in size."""
         sizes = self.sizes
         uniform = len(sizes) > 0 and (sizes == sizes[0]).all()
         return (len(sizes), int(sizes[0]) if uniform else None, self.values.shape[1])
 
     @property
-    def ndim(self):
+    def ndim(self) -> int:
+        """Always 3."""
         return 3
 
     @property
-    def dtype(self):
+    def dtype(self) -> np.dtype | torch.dtype:
+        """The dtype of the values."""
         return self.values.dtype
 
     @property
-    def device(self):
+    def device(self) -> str | torch.device:
+        """The device of the values."""
         return getattr(self.values, "device", "cpu")
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[ArrayOrTensor]:
         return (self[i] for i in range(len(self)))
 
-    def __getitem__(self, key):
+    def __getitem__(self, key: Any) -> Any:
         if isinstance(key, tuple):  # scikit-learn indexes arrays as X[rows, ...]
             if len(key) != 2 or key[1] is not Ellipsis:
-                raise IndexError("bags take one index: an integer, a slice, a mask or an array of integers")
+                raise IndexError(
+                    f"bags are indexed by an integer, a slice, a mask or an array of integers, got {key!r}"
+                )
             key = key[0]
         if isinstance(key, Integral) and not isinstance(key, (bool, np.bool_)):
             i = range(len(self))[key]
@@ -163,50 +177,49 @@ class DescriptorSets:
         start, stop = self.offsets[first], self.offsets[last]
         return DescriptorSets(self.values[start:stop], self.offsets[first : last + 1] - start)
 
-    def __eq__(self, other):
+    def __eq__(self, other: object) -> bool:
         if not isinstance(other, DescriptorSets):
             return NotImplemented
         if not np.array_equal(self.offsets, other.offsets) or self.values.shape != other.values.shape:
             return False
         return bool((as_numpy(self.values) == as_numpy(other.values)).all())
 
-    def __array__(self, dtype=None, copy=None):
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         n, m, d = self.shape
         values = as_numpy(self.values)
         if m is not None or n == 0:
             array = values.reshape(n, m or 0, d)
             return np.array(array, dtype=dtype, copy=copy or None) if copy or dtype else array
-        array = np.empty(n, dtype=object)
-        array[:] = [values[a:b] for a, b in zip(self.offsets[:-1], self.offsets[1:], strict=True)]
-        return array
+        ragged = np.empty(n, dtype=object)
+        ragged[:] = [values[a:b] for a, b in zip(self.offsets[:-1], self.offsets[1:], strict=True)]
+        return ragged
 
-    def __array_namespace__(self, *, api_version=None):
-        """numpy's, whatever holds the values: that is what scikit-learn indexes bags with."""
+    def __array_namespace__(self, *, api_version: str | None = None) -> Any:
+        """numpy's namespace, also for tensors, because scikit-learn indexes bags with numpy arrays."""
         return get_namespace(self.offsets)[0]
 
-    def take(self, indices, axis=0, out=None, mode=None):
-        """The bags ``indices``; what ``numpy.take`` calls."""
+    def take(self, indices: ArrayLike, axis: int | None = 0, out: None = None, mode: str | None = None) -> Any:
+        """The bags ``indices``; called by ``numpy.take``."""
         return self[indices]
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         n, m, d = self.shape
         size = m if m is not None else f"{self.sizes.min(initial=len(self.values))}-{self.sizes.max(initial=0)}"
         return f"<DescriptorSets of {n} bags of {size} descriptors of {d} features, {self.dtype} on {self.device}>"
 
-    def to(self, device):
-        """The same bags with their values as a tensor on a torch device."""
+    def to(self, device: str | torch.device) -> "DescriptorSets":
+        """The same bags with the values as a tensor on a torch device."""
         return DescriptorSets(as_tensor(self.values).to(device), self.offsets)
 
-    def save(self, path):
-        """Write a folder of two plain ``.npy`` files, ``values.npy`` and ``offsets.npy``.
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a folder with two ``.npy`` files, ``values.npy`` and ``offsets.npy``.
 
-        A set that was saved there before is replaced as a whole or not at all. Saving onto the folder that the values
-        are mapped from is safe.
+        An existing set is replaced atomically. Saving to the folder from which the values are memory-mapped is safe.
         """
         values = as_numpy(self.values)
         os.makedirs(path, exist_ok=True)
-        # Two files cannot be replaced at once. The offsets therefore stand behind the values in one file (`np.load`
-        # reads the first array of a file), and `load` reads them there. The other file is for readers other than us.
+        # Two files cannot be replaced atomically. Therefore the offsets follow the values in the same file, where
+        # `load` reads them (`np.load` reads only the first array of a file). The second file is for other programs.
         with replacing(os.path.join(path, "values.npy")) as file:
             np.save(file, values)
             np.save(file, self.offsets)
@@ -214,15 +227,15 @@ class DescriptorSets:
             np.save(file, self.offsets)
 
     @classmethod
-    def load(cls, path, *, mmap_mode="r"):
-        """Read what `save` wrote; memory-mapped unless ``mmap_mode=None``.
+    def load(cls, path: str | os.PathLike[str], *, mmap_mode: Literal["r", "r+", "c"] | None = "r") -> "DescriptorSets":
+        """Read a set that `save` wrote; memory-mapped unless ``mmap_mode=None``.
 
         Raises
         ------
         FileNotFoundError
-            Where there is no such folder, or it lacks the files.
+            If the folder or one of its files does not exist.
         ValueError
-            Where a file is truncated or damaged, or the offsets do not fit the values.
+            If a file is truncated or damaged, or the offsets do not match the values.
         """
         if mmap_mode not in (None, "r", "r+", "c"):
             raise ValueError(f"mmap_mode must be 'r', 'r+', 'c' or None, got {mmap_mode!r}")
@@ -230,39 +243,39 @@ class DescriptorSets:
         with open(name, "r+b" if mmap_mode == "r+" else "rb") as file:
             values = _read_npy(file, name, mmap_mode)
             offsets = None if file.tell() == _size(file) else _read_npy(file, name, None)
-        if offsets is None:  # as sklinvariant 0.1 wrote it
+        if offsets is None:  # written by sklinvariant 0.1
             name = os.path.join(path, "offsets.npy")
             with open(name, "rb") as file:
                 offsets = _read_npy(file, name, None)
         try:
             return cls(values, offsets)
         except ValueError as error:
-            raise ValueError(f"{path} holds no whole set of bags: {error}. Save it again") from error
+            raise ValueError(f"{path} holds no complete set of bags: {error}. Save it again") from error
 
-    def check_finite(self):
-        """Raise a ValueError that names the first bag with a NaN or an infinity; reads a chunk at a time."""
+    def check_finite(self) -> Self:
+        """Raise a ValueError that names the first bag with NaN or infinity; the values are read in chunks."""
         self.largest_value()
         return self
 
-    def largest_value(self):
-        """The largest absolute value, as a float; a ValueError, as `check_finite` raises, where there is none."""
+    def largest_value(self) -> float:
+        """The largest absolute value as a float; raises the ValueError of `check_finite` for NaN or infinity."""
         largest = 0.0
         for start in range(0, len(self.values), CHECK_ROWS):
             part = as_tensor(self.values[start : start + CHECK_ROWS])
             part = plain_tensor(part, "values")
-            here = largest_value(part)  # one pass; only a value that is not finite is looked into
+            here = largest_value(part)  # one pass; the position is only searched if needed
             if not np.isfinite(here):
                 row = start + int((~torch.isfinite(part).all(dim=1)).nonzero()[0])
                 bag = int(np.searchsorted(self.offsets, row, side="right")) - 1
-                raise ValueError(f"bag {bag} contains NaN or infinity; remove or impute its descriptors")
+                raise ValueError(f"bag {bag} contains NaN or infinity. Remove or impute these descriptors")
             largest = max(largest, here)
         return largest
 
 
-def _read_npy(file, name, mmap_mode):
-    """The array of numbers that an open ``.npy`` file goes on with, mapped or read; leaves the file behind it.
+def _read_npy(file: IO[bytes], name: str, mmap_mode: Literal["r", "r+", "c"] | None) -> np.ndarray:
+    """Read or memory-map the next array of an open ``.npy`` file, and move the position behind it.
 
-    The header is checked against the size of the file before any memory is taken.
+    The header is checked against the size of the file before memory is allocated.
     """
     try:
         version = np.lib.format.read_magic(file)
@@ -270,14 +283,15 @@ def _read_npy(file, name, mmap_mode):
         shape, in_columns, dtype = read_header[version](file)
         is_sound = dtype.kind in "biuf" and len(shape) <= 2 and all(0 <= side < 1 << 40 for side in shape)
         length = math.prod(shape) * dtype.itemsize
-    except Exception as error:  # numpy's reader of headers raises nearly everything on damaged ones
+    except Exception as error:  # numpy raises almost any error for damaged headers
         raise ValueError(f"{name} cannot be read as an array ({error}). Save the set again") from error
     start = file.tell()
     if not is_sound or start + length > _size(file):
         raise ValueError(
-            f"{name} should hold {dtype} numbers of shape {shape}, but is not a whole file of such. Save the set again"
+            f"{name} should hold {dtype} numbers of shape {shape}, but is incomplete or of another kind. "
+            "Save the set again"
         )
-    order = "F" if in_columns else "C"
+    order: Literal["F", "C"] = "F" if in_columns else "C"
     if mmap_mode is None or length == 0:
         values = np.fromfile(file, dtype, math.prod(shape)).reshape(shape, order=order)
     else:
@@ -291,7 +305,7 @@ def _size(file):
 
 
 def _join(arrays):
-    """One array after another: a tensor where all are tensors, else numpy."""
+    """Concatenate arrays: a tensor if all are tensors, otherwise a numpy array."""
     if all(isinstance(array, torch.Tensor) for array in arrays):
         return torch.cat(arrays)
     return np.concatenate([as_numpy(array) for array in arrays])
@@ -303,14 +317,14 @@ def _as_bag(bag, i):
         try:
             bag = np.asarray(bag)
         except ValueError as error:
-            raise ValueError(f"bag {i}, a {kind}, is no array of shape (n_{i}, d): {error}") from error
+            raise ValueError(f"bag {i}, a {kind}, must be an array of shape (n_{i}, d): {error}") from error
         if bag.ndim != 2:
             raise ValueError(f"bag {i} must be of shape (n_{i}, d), got a {kind} of shape {bag.shape}")
     bag = plain_tensor(bag, f"bag {i}") if isinstance(bag, torch.Tensor) else bag
     if bag.ndim != 2:
         raise ValueError(f"bag {i} must be of shape (n_{i}, d), got {tuple(bag.shape)}")
     if bag.dtype == object:
-        with contextlib.suppress(TypeError, ValueError):  # numbers that numpy was told to keep as objects
+        with contextlib.suppress(TypeError, ValueError):  # numbers stored as objects
             bag = bag.astype(np.float64)
     _check_numeric(bag, f"bag {i}")
     return bag
@@ -322,4 +336,4 @@ def _check_numeric(values, name):
     else:
         ok = values.dtype.kind in "fiu"
     if not ok:
-        raise ValueError(f"{name} must hold real numbers, got dtype {values.dtype}")
+        raise ValueError(f"{name} must hold real numbers, got dtype {values.dtype}. Convert it to float32 or float64")

@@ -1,18 +1,20 @@
-"""Which kind of array came in, and on which device to compute."""
+"""The kind of array of an input, and the device for computations."""
+
+from typing import Any
 
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
 from sklinvariant._compat import array_namespace
-from sklinvariant.base._tensors import as_numpy, as_tensor, is_bags
+from sklinvariant.base._tensors import ArrayLike, as_numpy, as_tensor, is_bags
 
 
-def resolve_device(device, like=None):
+def resolve_device(device: str | torch.device, like: Any = None) -> torch.device:
     """The torch device of ``device="auto"`` (that of a tensor input, else CUDA, else CPU) or of an explicit name.
 
-    "auto" leaves MPS out: it holds no float64, in which moments and statistics are summed here, and nothing of ours has
-    been run on it.
+    "auto" never selects MPS. MPS has no float64, in which moments and statistics are accumulated, and the package has
+    not been tested on it.
     """
     if isinstance(device, str) and device == "auto":
         if isinstance(like, torch.Tensor):
@@ -23,19 +25,21 @@ def resolve_device(device, like=None):
     try:
         return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(f"device={device!r} is not to be had here; use 'auto' or 'cpu' ({error})") from error
+        raise ValueError(
+            f"device={device!r} is not available on this machine ({error}). Use 'auto' or 'cpu'"
+        ) from error
 
 
-def torch_generator(random_state):
-    """A torch generator of our own (the global ones are neither read nor moved), seeded as scikit-learn seeds."""
+def torch_generator(random_state: int | np.random.RandomState | None) -> torch.Generator:
+    """A new torch generator, seeded from a scikit-learn ``random_state``. The global generators are not touched."""
     seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
     return torch.Generator().manual_seed(int(seed))
 
 
 class ArrayKind:
-    """Remembers what kind of array came in, so that the answer goes out as the same kind, on the same device."""
+    """The kind and device of an input array, to return results as the same kind on the same device."""
 
-    def __init__(self, X):
+    def __init__(self, X: ArrayLike) -> None:
         values = X.values if is_bags(X) else X
         values = values[0] if isinstance(values, (list, tuple)) and values else values
         self.tensor_device = values.device if isinstance(values, torch.Tensor) else None
@@ -43,11 +47,12 @@ class ArrayKind:
         self.device = getattr(values, "device", None)
 
     @property
-    def name(self):
+    def name(self) -> str:
+        """Name of the array namespace, such as "numpy" or "torch"."""
         return "torch" if self.tensor_device is not None else getattr(self.namespace, "__name__", "numpy")
 
-    def wrap(self, result):
-        """A tensor (or numpy array) as the caller's kind of array."""
+    def wrap(self, result: np.ndarray | torch.Tensor) -> ArrayLike:
+        """Convert a tensor or numpy array to the kind and device of the input."""
         if self.tensor_device is not None:
             return as_tensor(result).to(self.tensor_device)
         if isinstance(result, torch.Tensor):
@@ -57,8 +62,8 @@ class ArrayKind:
         return result
 
 
-def to_numpy(X):
-    """Any array on any device as numpy: tensors, lists of them, and what array-API libraries hold."""
+def to_numpy(X: ArrayLike) -> Any:
+    """Convert tensors, lists of them and arrays of array-API libraries to numpy; return other input unchanged."""
     if isinstance(X, torch.Tensor):
         return as_numpy(X)
     if isinstance(X, (list, tuple)) and X and all(isinstance(row, torch.Tensor) for row in X):

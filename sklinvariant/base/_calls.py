@@ -1,16 +1,17 @@
-"""What surrounds every call of a public method: the user's torch settings are set aside, parameters
-that were changed after `fit` are checked, Dask collections are computed, and results are checked.
+"""Wrappers of public methods: they set the user's torch settings aside, check parameters that changed after `fit`,
+compute Dask collections, and check results.
 """
 
 import copy
 import functools
+from typing import Any
 
 from sklinvariant._settings import with_own_settings
 from sklinvariant.base._containers import in_memory
 from sklinvariant.base._finite import finite_outcome
 from sklinvariant.base._parameters import check_read_later
 
-# the public methods that compute
+# public methods that compute and are therefore wrapped
 COMPUTING = {
     "activations",
     "decision_function",
@@ -39,9 +40,9 @@ COMPUTING = {
 }
 
 
-def computing(method):
+def computing(method: Any) -> Any:
     """Wrap a public method that computes."""
-    if hasattr(method, "fn"):  # scikit-learn's `available_if`: the method is inside
+    if hasattr(method, "fn"):  # scikit-learn's `available_if` holds the method in `fn`
         available = copy.copy(method)
         available.fn = computing(method.fn)
         return available
@@ -56,9 +57,9 @@ def computing(method):
 
 
 class Computing:
-    """Base of estimators and of mixins with methods for them: wraps the public methods that a class defines."""
+    """Base of estimators and their mixins, which wraps the computing public methods that a class defines."""
 
-    def __init_subclass__(cls, **kwargs):
+    def __init_subclass__(cls, **kwargs: Any) -> None:
         for name in COMPUTING & vars(cls).keys():
             setattr(cls, name, computing(vars(cls)[name]))
-        super().__init_subclass__(**kwargs)  # after: scikit-learn wraps what `transform` gives in a data frame
+        super().__init_subclass__(**kwargs)  # last: scikit-learn wraps `transform` for data frames

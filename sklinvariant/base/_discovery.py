@@ -1,4 +1,4 @@
-"""All public estimators, so that no test and no page forgets one."""
+"""Discovery of all public estimators, for tests and documentation."""
 
 import importlib
 import inspect
@@ -8,7 +8,7 @@ from sklearn.base import BaseEstimator
 import sklinvariant
 
 
-def all_estimators():
+def all_estimators() -> list[tuple[str, type]]:
     """Every public estimator of the package.
 
     Returns
@@ -25,8 +25,8 @@ def all_estimators():
     return [(name, thing) for name, thing in public_classes() if hasattr(thing, "fit")]
 
 
-def public_classes():
-    """Estimators, and what else has scikit-learn's parameters, such as transforms: sorted (name, class)."""
+def public_classes() -> list[tuple[str, type]]:
+    """Estimators and other public classes with scikit-learn's parameters, such as transforms: sorted (name, class)."""
     found = {}
     for room in sklinvariant.PUBLIC_ROOMS:
         module = importlib.import_module(f"sklinvariant.{room}")

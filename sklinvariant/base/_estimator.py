@@ -1,9 +1,12 @@
-"""What all estimators share: the device, tensors in and out, the fitted state."""
+"""The base of all estimators: fitted state, pickling, tags and array namespaces."""
 
 import copyreg
+from typing import Any, SupportsIndex
 
+import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from sklinvariant.base._array_kind import ArrayKind
@@ -11,19 +14,20 @@ from sklinvariant.base._calls import Computing
 from sklinvariant.base._parameters import Parameters
 from sklinvariant.base._skorch_callbacks import check_callbacks
 from sklinvariant.base._state_layout import Check
+from sklinvariant.base._tensors import ArrayLike
 
 
 class FittedState:
-    """A named tensor of the fitted state, seen as a read-only numpy attribute."""
+    """A read-only attribute that returns a named array of the fitted state."""
 
-    def __init__(self, doc=None):
+    def __init__(self, doc: str | None = None) -> None:
         self.__doc__ = doc
 
-    def __set_name__(self, owner, name):
+    def __set_name__(self, owner: type, name: str) -> None:
         self.name = name.rstrip("_")
         self.public = name
 
-    def __get__(self, instance, owner=None):
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
         if instance is None:
             return self
         try:
@@ -33,25 +37,26 @@ class FittedState:
 
 
 class TorchEstimator(Computing, Parameters, BaseEstimator):
-    """Base of every estimator: it holds numpy arrays in ``_state`` and computes with tensors made from them."""
+    """Base of all estimators. The fitted state is a dict of numpy arrays, ``_state``; computations use tensors."""
 
-    _layout: dict[str, Check] = {}  # what is in ``_state``: see `sklinvariant.base._state_layout`
+    _layout: dict[str, Check] = {}  # declares the entries of ``_state``, see `sklinvariant.base._state_layout`
     _doc_link_module = "sklinvariant"
     _doc_link_template = "api/{estimator_module}.{estimator_name}.html"
 
-    def __sklearn_is_fitted__(self):
+    def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_state")
 
     def _validate_params(self):
         super()._validate_params()
         check_callbacks(getattr(self, "callbacks", None), decay=getattr(self, "learning_rate_decay", None))
 
-    def __reduce_ex__(self, protocol):
-        """What pickle, joblib and copy use."""
-        return copyreg.__newobj__, (type(self),), self.__getstate__()
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
+        """Used by pickle, joblib and copy."""
+        new: Any = copyreg.__newobj__  # type: ignore[attr-defined]
+        return new, (type(self),), self.__getstate__()
 
-    def __reduce__(self):
-        """What skops asks before it writes an estimator; files with torch modules in them could never be read."""
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """Used by skops, which can write torch modules but not read them."""
         for name, value in vars(self).items():
             if isinstance(value, torch.nn.Module):
                 raise TypeError(
@@ -61,7 +66,7 @@ class TorchEstimator(Computing, Parameters, BaseEstimator):
                 )
         return super().__reduce__()
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.array_api_support = True
         if tags.transformer_tags is not None:
@@ -69,7 +74,7 @@ class TorchEstimator(Computing, Parameters, BaseEstimator):
         return tags
 
     def _check_namespace(self, container, method):
-        """With array-API dispatch on, a model fitted in one namespace refuses another, as scikit-learn's do."""
+        """With array-API dispatch, reject input of another namespace than in fit, as scikit-learn does."""
         from sklearn import get_config
 
         if get_config().get("array_api_dispatch") and container.name != self._state.get("namespace", container.name):
@@ -82,15 +87,15 @@ class TorchEstimator(Computing, Parameters, BaseEstimator):
 
 
 class RowFeaturesOutMixin(ClassNamePrefixFeaturesOutMixin):
-    """Names after the class for what is made of rows; those of rows that were feature maps may come one a cell."""
+    """Output names derived from the class name. Input names may be those of one cell if X holds feature maps."""
 
-    def get_feature_names_out(self, input_features=None):
-        """Names of the features that `transform` gives.
+    def get_feature_names_out(self, input_features: ArrayLike = None) -> np.ndarray:
+        """Names of the output features of `transform`.
 
         Parameters
         ----------
         input_features : array-like of str or None, default=None
-            Names of the features of X, or, where X holds feature maps, of those of one cell; only their number counts.
+            Names of the features of X, or of one cell if X holds feature maps. Only their number is used.
 
         Returns
         -------
@@ -102,8 +107,8 @@ class RowFeaturesOutMixin(ClassNamePrefixFeaturesOutMixin):
         return super().get_feature_names_out(input_features)
 
 
-def check_fitted(estimator, method, X):
-    """Fitted, and with the same kind of array where array-API dispatch is on; the `ArrayKind` of X."""
+def check_fitted(estimator: Any, method: str, X: ArrayLike) -> ArrayKind:
+    """The `ArrayKind` of X, after the checks that the estimator is fitted and accepts the namespace of X."""
     check_is_fitted(estimator)
     container = ArrayKind(X)
     estimator._check_namespace(container, method)

@@ -1,21 +1,24 @@
-"""Finite input gives finite results: what leaves a public method is looked at once a call."""
+"""Finite input must give finite results: the result of each call of a public method is checked once."""
 
 import functools
 import math
+from collections.abc import Callable, Iterable
 from inspect import signature
+from typing import Any, cast
 
 import numpy as np
 import torch
 from scipy.sparse import issparse
 
+from sklinvariant._settings import P, R
 from sklinvariant.base._parameters import is_number, plain
 from sklinvariant.base._tensors import is_bags
 
 _FITTING = {"fit", "fit_moments", "fit_predict", "fit_transform", "partial_fit"}
 
 
-def finite_outcome(method):
-    """Wrap a public method: what it answers, or learns, is finite, or the estimator stays as it was."""
+def finite_outcome(method: Callable[P, R]) -> Callable[P, R]:
+    """Wrap a public method so that its result and the fitted state are finite; otherwise restore the estimator."""
     name = method.__name__
 
     @functools.wraps(method)
@@ -37,24 +40,24 @@ def finite_outcome(method):
             raise
         return result
 
-    return call
+    return cast(Callable[P, R], call)
 
 
 def _raise_in_words(estimator, method_name, error):
-    """Errors of torch that say nothing of the parameters that caused them."""
+    """Replace errors of torch that do not mention the parameters that caused them."""
     text = str(error)
     if isinstance(error, MemoryError) or "DefaultCPUAllocator" in text or "Storage size" in text:
         changed = _changed(estimator, int)
         advice = f"Lower {changed}" if changed else "Use fewer samples or smaller parameters"
         raise MemoryError(f"{type(estimator).__name__}.{method_name} ran out of memory ({text}). {advice}.") from error
-    if "without overflow" in text or "too large" in text:  # a parameter that float32 cannot hold
+    if "without overflow" in text or "too large" in text:  # a parameter that float32 cannot represent
         raise FloatingPointError(_explain(estimator, f"{method_name} cannot compute ({text})")) from error
 
 
-def check_finite_outcome(estimator, method_name, result):
-    """Raise FloatingPointError where a method answers, or has learned, NaN or infinity.
+def check_finite_outcome(estimator: Any, method_name: str, result: Any) -> None:
+    """Raise a FloatingPointError if the result or the fitted state of a method contains NaN or infinity.
 
-    -inf is a logarithm of 0 in `predict_log_proba`; rows of files that cannot be read are NaN with ``on_error="nan"``.
+    -inf is accepted from `predict_log_proba`, as log 0. NaN is accepted with ``on_error="nan"``, for unreadable files.
     """
     if method_name in _FITTING:
         place = _first_not_finite(getattr(estimator, "_state", None), "")
@@ -65,15 +68,15 @@ def check_finite_outcome(estimator, method_name, result):
         check_finite_answer(estimator, method_name, result)
 
 
-def check_finite_answer(estimator, method_name, answer):
-    """Raise FloatingPointError where an answer holds NaN or infinity."""
+def check_finite_answer(estimator: Any, method_name: str, answer: Any) -> None:
+    """Raise a FloatingPointError if a result contains NaN or infinity."""
     if _first_not_finite(answer, "", method_name == "predict_log_proba") is not None:
         raise FloatingPointError(_explain(estimator, f"{method_name} gave NaN or infinity"))
 
 
 def _explain(estimator, what):
     changed = _changed(estimator, float)
-    advice = f"Bring {changed} nearer to the default" if changed else "Lower the learning rate, if there is one"
+    advice = f"Bring {changed} closer to the default" if changed else "Lower the learning rate, if there is one"
     return (
         f"{type(estimator).__name__}.{what} from finite input: values left the range of float32, or of X's dtype. "
         f"{advice}, or scale X, for example with StandardScaler."
@@ -81,7 +84,8 @@ def _explain(estimator, what):
 
 
 def _first_not_finite(values, place, allow_minus_infinity=False):
-    """Where NaN or infinity is, as a path into dicts and tuples; None where everything is finite."""
+    """The path of the first NaN or infinity in nested dicts and tuples; None if everything is finite."""
+    items: Iterable[tuple[Any, Any]]
     if isinstance(values, dict):
         items = values.items()
     elif isinstance(values, (list, tuple)):
@@ -101,7 +105,7 @@ def _is_finite(values, allow_minus_infinity=False):
     if isinstance(values, float):
         return math.isfinite(values)
     if isinstance(values, np.ndarray):
-        # a map of a file is neither changed nor made by a computation, and may be larger than memory
+        # a memory-mapped array is not the result of a computation and may be larger than memory
         if values.dtype.kind not in "fc" or isinstance(values, np.memmap) or isinstance(values.base, np.memmap):
             return True
         with np.errstate(all="ignore"):
@@ -131,13 +135,13 @@ def _is_finite(values, allow_minus_infinity=False):
 
 
 def _is_mask(values):
-    """Networks of users hold masks of attention as buffers, of 0 and -inf."""
+    """Whether this is an attention mask of 0 and -inf, which user-defined networks hold as a buffer."""
     masked = np.isneginf(values)
     return bool(masked.any() and not masked.all() and (values[~masked] == 0).all())
 
 
 def _is_finite_elsewhere(values, allow_minus_infinity):
-    """The same by the array-API standard alone."""
+    """The same check with functions of the array-API standard only."""
     xp = values.__array_namespace__()
     if not xp.isdtype(values.dtype, ("real floating", "complex floating")):
         return True
@@ -146,7 +150,7 @@ def _is_finite_elsewhere(values, allow_minus_infinity):
 
 
 def _changed(estimator, kind):
-    """Parameters, numbers of a kind or sequences of them, that differ from their defaults, in words."""
+    """Describe the parameters of a numeric type, or sequences of it, that differ from their defaults."""
     changed = []
     for name, parameter in signature(type(estimator).__init__).parameters.items():
         value = plain(estimator.__dict__.get(name))

@@ -1,13 +1,17 @@
-"""What a fit leaves behind when it fails or is interrupted."""
+"""The state of an estimator after a fit that failed or was interrupted."""
 
 import contextlib
 import functools
+from collections.abc import Callable, Iterator
+from typing import Any, cast
 
-_KEPT = "_keeps_last_epoch"  # set on an estimator while the interruption of its training is on the way to the caller
+from sklinvariant._settings import P, R
+
+_KEPT = "_keeps_last_epoch"  # set on an estimator while the KeyboardInterrupt propagates to the caller
 
 
-def keeps_state_on_failure(method):
-    """A fit that fails leaves the estimator as it was before; see `keeping_last_epoch` for the one exception."""
+def keeps_state_on_failure(method: Callable[P, R]) -> Callable[P, R]:
+    """Wrap a fit so that a failure restores the estimator; `keeping_last_epoch` is the only exception."""
 
     @functools.wraps(method)
     def wrapped(self, *args, **kwargs):
@@ -20,23 +24,23 @@ def keeps_state_on_failure(method):
                 vars(self).update(before)
             raise
 
-    return wrapped
+    return cast(Callable[P, R], wrapped)
 
 
 @contextlib.contextmanager
-def keeping_last_epoch(estimator, keep, unit="epoch"):
-    """KeyboardInterrupt inside this context reaches the caller, and leaves the model of the last finished epoch.
+def keeping_last_epoch(estimator: Any, keep: Callable[[], int], unit: str = "epoch") -> Iterator[None]:
+    """Keep the model of the last finished epoch on KeyboardInterrupt, which still reaches the caller.
 
-    ``keep()`` sets the fitted attributes to those of that epoch and returns its number. Where no epoch is finished it
-    returns 0, and the estimator stays as it was before the fit. That is also the effect of a second interruption while
-    ``keep`` runs.
+    ``keep()`` sets the fitted attributes to those of that epoch and returns its number. If no epoch is finished it
+    returns 0, and the estimator is restored to its state before the fit. A second interruption while ``keep`` runs has
+    the same effect.
     """
     try:
         yield
     except KeyboardInterrupt as interruption:
         try:
             number = keep()
-        except Exception as error:  # a search would go on after any other error than the interruption
+        except Exception as error:  # a grid search continues after any other error than the interruption
             raise interruption from error
         if number:
             vars(estimator)[_KEPT] = True

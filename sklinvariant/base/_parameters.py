@@ -1,7 +1,8 @@
-"""How estimators declare their parameters: once, as annotated dataclass fields.
+"""Declaration of the parameters of estimators as annotated dataclass fields.
 
-The annotation is the type for readers and type checkers, and the constraint that scikit-learn checks in `fit`. The
-signature, ``get_params`` and ``repr`` follow from the fields, and the default in the docstring from the signature.
+The annotation is both the type for readers and type checkers and the constraint that scikit-learn checks in `fit`. The
+signature, ``get_params`` and ``repr`` are derived from the fields, and the defaults in the docstring from the
+signature.
 """
 
 import dataclasses
@@ -13,7 +14,7 @@ import types
 import typing
 from collections.abc import Callable
 from numbers import Integral, Real
-from typing import Annotated, Any, Literal, dataclass_transform, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, dataclass_transform, get_args, get_origin
 
 import numpy as np
 import torch
@@ -27,18 +28,21 @@ from sklinvariant._compat import (
     validate_parameter_constraints,
     validate_params,
 )
+from sklinvariant._settings import P, R
 
-LARGEST = 2**31 - 1  # faiss, OpenCV and OpenMP count in 32 bits
-LARGEST_SIDE = 2**15 - 1  # of an image in pixels; OpenCV counts them in 16 bits
+C = TypeVar("C")
+
+LARGEST = 2**31 - 1  # faiss, OpenCV and OpenMP use 32-bit integers
+LARGEST_SIDE = 2**15 - 1  # of an image in pixels; OpenCV uses 16-bit coordinates
 
 
 class Number(Interval):
-    """scikit-learn's interval of numbers, without booleans and without integers that no float can hold.
+    """scikit-learn's interval of numbers, without booleans and without integers beyond the range of float.
 
-    Python counts True among the integers, but ``max_epochs=True`` is a mistake more often than it means one epoch.
+    True is an integer in Python, but ``max_epochs=True`` is more likely a mistake than a request for one epoch.
     """
 
-    def is_satisfied_by(self, val):
+    def is_satisfied_by(self, val: Any) -> bool:
         if not is_number(val) or not super().is_satisfied_by(plain(val)):
             return False
         if self.type is Integral:
@@ -51,9 +55,9 @@ class Number(Interval):
 
 
 class Numbers(Number):
-    """A number, or an array of numbers, all of them finite."""
+    """A finite number, or an array of finite numbers."""
 
-    def is_satisfied_by(self, val):
+    def is_satisfied_by(self, val: Any) -> bool:
         if isinstance(val, torch.Tensor):
             return val.numel() > 0 and not val.is_complex() and bool(torch.isfinite(val).all())
         try:
@@ -62,11 +66,11 @@ class Numbers(Number):
         except (ValueError, TypeError):  # rows of several lengths, objects
             return False
 
-    def __str__(self):
+    def __str__(self) -> str:
         return "a finite number or an array of finite numbers"
 
 
-def integers(low, high=LARGEST):
+def integers(low: int, high: int = LARGEST) -> Number:
     """The integers from ``low`` to ``high``, both included."""
     return Number(Integral, low, high, closed="both")
 
@@ -82,47 +86,47 @@ Share = Annotated[float, Number(Real, 0, 1, closed="both")]
 ShareBelowOne = Annotated[float, Number(Real, 0, 1, closed="left")]
 ShareInside = Annotated[float, Number(Real, 0, 1, closed="neither")]
 ShareOfAll = Annotated[float, Number(RealNotInt, 0, 1, closed="right")]
-# negative numbers count back from all cores, as in joblib: -1 is all of them
+# negative numbers count back from the number of cores, as in joblib: -1 means all cores
 NJobs = Annotated[int, integers(-LARGEST, -1)] | Count | None
 Verbose = Annotated[int, "verbose"]
 RandomState = Annotated[int | np.random.RandomState | None, "random_state"]
 Device = str | torch.device
 
 
-def is_number(value):
-    """Whether this is one number of Python or numpy, and not a boolean."""
+def is_number(value: Any) -> bool:
+    """Whether this is a single Python or numpy number, but not a boolean."""
     return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
 
 
-def is_count(value, low=1):
-    """Whether an argument is an integer, not a boolean, of at least ``low``."""
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and low <= value <= LARGEST
+def is_count(value: Any, low: int = 1) -> bool:
+    """Whether this is an integer of at least ``low``, but not a boolean."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and low <= int(value) <= LARGEST
 
 
-def n_threads(n_jobs):
-    """How many threads ``n_jobs`` means, at most one a core: more are slower, and some libraries end the process."""
+def n_threads(n_jobs: int | None) -> int:
+    """Number of threads for ``n_jobs``, at most one per core: more are slower and make some libraries crash."""
     if n_jobs is not None and not is_count(abs(n_jobs) if is_number(n_jobs) else n_jobs):
-        raise ValueError(f"n_jobs must be None or an integer other than 0, got {n_jobs!r}")
+        raise ValueError(f"n_jobs must be None or a nonzero integer, got {n_jobs!r}. Use -1 for all cores")
     return min(effective_n_jobs(n_jobs), _n_cores())
 
 
 @functools.cache
 def _n_cores():
-    return cpu_count()  # which reads files
+    return cpu_count()  # cached because it reads files
 
 
-def check_size(n_numbers, **parameters):
-    """Refuse parameters that ask for an array of more numbers than memory holds, before one is allocated."""
+def check_size(n_numbers: int, **parameters: Any) -> None:
+    """Raise a ValueError if parameters request an array that is too large, before it is allocated."""
     if n_numbers > LARGEST:
         given = " and ".join(f"{name}={value!r}" for name, value in parameters.items())
         raise ValueError(
-            f"{given} would take an array of {n_numbers:,} numbers; at most {LARGEST:,} are accepted. "
+            f"{given} would need an array of {n_numbers:,} numbers, but at most {LARGEST:,} are accepted. "
             f"Lower {' or '.join(parameters)}."
         )
 
 
-def plain(value):
-    """numpy's numbers, also inside tuples and lists, as those of Python; anything else as it is."""
+def plain(value: Any) -> Any:
+    """Convert numpy numbers, also inside tuples and lists, to Python numbers; return anything else unchanged."""
     if isinstance(value, (np.number, np.bool_)):
         return float(value) if isinstance(value, np.longdouble) else value.item()
     if type(value) in (tuple, list):
@@ -133,16 +137,16 @@ def plain(value):
 
 
 class PlainParameter:
-    """A parameter of an estimator: kept as it was given, read as a plain number of Python.
+    """A parameter of an estimator, which is stored as given and read as a plain Python number.
 
-    np.arange in a grid of parameters gives np.int64, which faiss refuses; np.uint8 overflows, np.float32 rounds.
-    `get_params` still gives what was set, as scikit-learn asks.
+    A parameter grid made by np.arange holds np.int64, which faiss rejects; np.uint8 overflows and np.float32 rounds.
+    `get_params` returns the value that was set, as scikit-learn requires.
     """
 
-    def __init__(self, name):
+    def __init__(self, name: str) -> None:
         self.name = name
 
-    def __get__(self, instance, owner=None):
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
         if instance is None:
             return self
         try:
@@ -150,10 +154,10 @@ class PlainParameter:
         except KeyError:
             raise AttributeError(f"{type(instance).__name__!r} object has no attribute {self.name!r}") from None
 
-    def __set__(self, instance, value):
+    def __set__(self, instance: Any, value: Any) -> None:
         instance.__dict__[self.name] = value
 
-    def __delete__(self, instance):
+    def __delete__(self, instance: Any) -> None:
         try:
             del instance.__dict__[self.name]
         except KeyError:
@@ -161,10 +165,10 @@ class PlainParameter:
 
 
 @dataclass_transform(eq_default=False)
-def declared(cls):
-    """Make a class of parameters out of annotated fields, and complete its docstring."""
+def declared(cls: type[C]) -> type[C]:
+    """Make a dataclass of parameters from annotated fields, and complete its docstring."""
     cls = dataclasses.dataclass(eq=False, repr=False)(cls)
-    for field in dataclasses.fields(cls):
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         setattr(cls, field.name, PlainParameter(field.name))
     cls.__doc__ = _documented(cls)
     return cls
@@ -174,16 +178,17 @@ _SECTION = "Parameters\n----------\n"
 
 
 def _documented(cls):
-    """The docstring with all parameters, those that settings classes document too, and with their defaults."""
+    """The docstring with all parameters and their defaults, including those documented by settings classes."""
     doc = inspect.cleandoc(vars(cls).get("__doc__") or "")
     head, rest, own = _split(doc)
     cls._parameter_docs = own
-    known, depth = {}, {}
+    known: dict[str, tuple[str, list[str]]] = {}
+    depth: dict[str, int] = {}
     for i, base in enumerate(reversed(cls.__mro__)):
         known |= vars(base).get("_parameter_docs", {})
         depth |= dict.fromkeys(vars(base).get("__annotations__", {}), -i)
     entries = []
-    # as in the signature: positional ones first; then the class's own before those of its bases
+    # the order of the signature: positional parameters first, then those of the class before those of its bases
     for field in sorted(dataclasses.fields(cls), key=lambda field: (field.kw_only, depth[field.name])):
         kind, text = known.get(field.name, ("object", []))
         default = "" if field.default is dataclasses.MISSING else f", default={_shown(field.default)}"
@@ -193,15 +198,16 @@ def _documented(cls):
 
 
 def _split(doc):
-    """What stands before and after the section of parameters, and its entries: name -> (kind, lines of text)."""
+    """The text before and after the section of parameters, and its entries: name -> (type, lines of text)."""
     head, _, section = doc.partition(_SECTION)
     if not section:
         return (*_before_sections(doc), {})
     text, _, rest = section.partition("\n\n")
-    entries, lines = {}, text.splitlines()
-    for line in lines:
+    entries: dict[str, tuple[str, list[str]]] = {}
+    name = ""
+    for line in text.splitlines():
         if line.startswith(" "):
-            entries[name][1].append(line)  # noqa: F821
+            entries[name][1].append(line)
         else:
             name, _, kind = line.partition(" : ")
             entries[name] = (kind, [])
@@ -209,7 +215,7 @@ def _split(doc):
 
 
 def _before_sections(doc):
-    """(text, sections) of a docstring without parameters."""
+    """(text, sections) of a docstring without a section of parameters."""
     lines = doc.splitlines()
     starts = [i for i in range(len(lines) - 1) if lines[i + 1].startswith("---") and lines[i]]
     start = starts[0] if starts else len(lines)
@@ -220,7 +226,7 @@ def _shown(value):
     return re.sub(r"\binf\b", "np.inf", repr(value).replace("'", '"'))
 
 
-def validated(function):
+def validated(function: Callable[P, R]) -> Callable[P, R]:
     """Check the arguments of a function by the annotations of its parameters."""
     hints = typing.get_type_hints(function, include_extras=True)
     hints.pop("return", None)
@@ -228,7 +234,7 @@ def validated(function):
     return validate_params(constraints, prefer_skip_nested_validation=True)(function)
 
 
-def accepts(hint, value):
+def accepts(hint: Any, value: Any) -> bool:
     """Whether a value satisfies an annotation."""
     return any(make_constraint(constraint).is_satisfied_by(value) for constraint in constraints_of(hint))
 
@@ -249,9 +255,9 @@ def check_read_later(estimator):
 
 
 class Constraints:
-    """``_parameter_constraints`` of a class, derived from its fields when scikit-learn first asks for them."""
+    """``_parameter_constraints`` of a class, derived from its fields on first access."""
 
-    def __get__(self, instance, owner):
+    def __get__(self, instance: Any, owner: Any) -> dict[str, Any]:
         if "_constraints" not in vars(owner):
             hints = typing.get_type_hints(owner, include_extras=True)
             fields = getattr(owner, "__dataclass_fields__", {})
@@ -259,7 +265,7 @@ class Constraints:
         return owner._constraints
 
 
-def constraints_of(hint):
+def constraints_of(hint: Any) -> list[Any] | str:
     """scikit-learn's constraints (a list, or "no_validation") of an annotation."""
     if hint is Any:
         return "no_validation"
@@ -280,35 +286,35 @@ def constraints_of(hint):
 
 
 class Parameters:
-    """Base of classes whose parameters are declared as fields."""
+    """Base of classes whose parameters are declared as dataclass fields."""
 
     _parameter_constraints = Constraints()
 
-    def get_params(self, deep=True):
-        """Get the parameters, as they were given.
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Get the parameters as they were given.
 
         Parameters
         ----------
         deep : bool, default=True
-            Also those of estimators that are parameters.
+            Whether to include the parameters of nested estimators.
 
         Returns
         -------
         dict
             Values by name.
         """
-        params = super().get_params(deep)
+        params = super().get_params(deep)  # type: ignore[misc]  # of BaseEstimator, which stands behind
         return {name: self.__dict__.get(name, value) for name, value in params.items()}
 
 
 @declared
 class OnDevice(Parameters):
-    """Settings of what computes with tensors.
+    """Settings of estimators that compute with tensors.
 
     Parameters
     ----------
     device : str or torch.device
-        "auto" is the device of a tensor input, else CUDA where there is one, else CPU.
+        "auto" is the device of a tensor input, otherwise CUDA if available, otherwise the CPU.
     """
 
     _: dataclasses.KW_ONLY

@@ -1,8 +1,10 @@
-"""Fitted estimators in one safetensors file: arrays as tensors, the rest as JSON. No code runs from a file."""
+"""Fitted estimators as one safetensors file: arrays as tensors, the rest as JSON. Loading a file runs no code."""
 
 import hashlib
 import json
 import math
+import os
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,24 +26,25 @@ _DTYPES = {
     f"{kind.upper()}{8 * size}": np.dtype(f"<{kind}{size}") for kind in "iuf" for size in (1, 2, 4, 8)[kind == "f" :]
 }
 _DTYPES["BOOL"] = np.dtype(bool)
-_WORDS_BYTES = 1 << 26  # that arrays of strings may take however short the strings in the file are
+_WORDS_BYTES = 1 << 26  # limit for arrays of strings, whose fixed width may be much larger than the strings in the file
 _PRIVATE_STATE = ("_state", "_sklearn_output_config")
 
 
-def save(estimator, path):
-    """Write an estimator of this package, its parameters and what it has learned, to one file.
+def save(estimator: Any, path: str | os.PathLike[str]) -> None:
+    """Write a fitted estimator of this package, its parameters and fitted attributes, to a file.
 
     Parameters
     ----------
     estimator : estimator
-        One of `all_estimators`. For a whole Pipeline use ``skops.io`` with `trusted_types`.
+        A fitted estimator of `all_estimators`. For a whole Pipeline use ``skops.io`` with `trusted_types`.
     path : str or path-like
-        The file; replaced as a whole or not at all.
+        The file to write. An existing file is replaced atomically.
 
     Raises
     ------
     TypeError
-        Where a parameter is neither plain nor an array nor an estimator of ours; it is named.
+        If a parameter or attribute, which the message names, is neither a plain value, an array, nor an estimator of
+        this package.
 
     Examples
     --------
@@ -54,7 +57,7 @@ def save(estimator, path):
     >>> bool((again.transform(bags) == model.transform(bags)).all())
     True
     """
-    tensors = {}
+    tensors: dict[str, np.ndarray] = {}
     document = {
         "format": _FORMAT,
         "version": _VERSION,
@@ -73,34 +76,35 @@ def save(estimator, path):
 
 
 def _ordered(head):
-    """The head of a safetensors file with its metadata in alphabetical order, which the library leaves to chance."""
+    """The header of a safetensors file with sorted metadata; the library writes them in random order."""
     head = json.loads(head)
     head["__metadata__"] = dict(sorted(head["__metadata__"].items()))
     text = json.dumps(head, separators=(",", ":"), ensure_ascii=False).encode()
-    return text + b" " * (-len(text) % 8)  # the format wants the data to start at a multiple of 8
+    return text + b" " * (-len(text) % 8)  # the data must start at a multiple of 8
 
 
-def load(path, *, mmap_mode=None):
-    """Read what `save` wrote.
+def load(path: str | os.PathLike[str], *, mmap_mode: Literal["r"] | None = None) -> Any:
+    """Read an estimator that `save` wrote.
 
     Parameters
     ----------
     path : str or path-like
+        The file to read.
     mmap_mode : {"r", None}, default=None
-        "r" leaves arrays in the file, to be read when they are used: quick, and larger than memory if need be. The
-        file must then stay, and its contents are not checked against its checksum.
+        "r" memory-maps the arrays: loading is fast and the arrays may be larger than memory. The file must then stay in
+        place, and its contents are not verified by the checksum.
 
     Returns
     -------
     estimator
-        As it was saved; it computes wherever its ``device`` says, on a machine without the GPU it was fitted on too.
+        The estimator as it was saved. It computes on its ``device``, also on a machine without the GPU of the fit.
 
     Raises
     ------
     FileNotFoundError
-        Where there is no such file.
+        If the file does not exist.
     ValueError
-        Where the file is truncated, edited, not ours, or of a newer version.
+        If the file is truncated, modified, of another format, or of a newer version.
     """
     with open(path, "rb"):
         pass
@@ -112,14 +116,16 @@ def load(path, *, mmap_mode=None):
             read = file.get_tensor if mmap_mode is None else _mapped(path).__getitem__
             tensors = {name: read(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, TypeError) as error:
-        raise ValueError(f"{path} is not a whole file of sklinvariant.save ({error})") from error
+        raise ValueError(
+            f"{path} is not a complete file of sklinvariant.save ({error}). Save the estimator again"
+        ) from error
     text = metadata.get("document", "")
     intact = metadata.get("sha256") is not None and (
         mmap_mode is not None or metadata["sha256"] == _digest(text, tensors)
     )
     if not intact:
-        raise ValueError(f"{path} was not written by sklinvariant.save, or was changed since")
-    # the digest shows damage, not good will: whoever edits a file can write its digest too
+        raise ValueError(f"{path} was not written by sklinvariant.save, or was modified since. Save it again")
+    # the digest detects damage but not malice: an attacker can also write a matching digest
     try:
         document = json.loads(text)
         if document["format"] != _FORMAT or document["version"] > _VERSION:
@@ -127,12 +133,12 @@ def load(path, *, mmap_mode=None):
                 f"it was written by sklinvariant {document['package']}, this is {sklinvariant.__version__}"
             )
         return _Decoder(text, tensors).estimator(document["estimator"])
-    # whatever a crafted document may lead to: none of these is of the machine's making
+    # all errors that a crafted document can cause
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError) as error:
-        raise ValueError(f"{path} holds no model that this sklinvariant can read ({error})") from error
+        raise ValueError(f"{path} holds no model that this version of sklinvariant can read ({error})") from error
 
 
-def trusted_types():
+def trusted_types() -> list[str]:
     """Names of this package's types, for ``skops.io.load(path, trusted=trusted_types())``.
 
     Returns
@@ -152,7 +158,7 @@ def _digest(text, tensors):
 
 
 def _mapped(path):
-    """The arrays of a safetensors file, left in it: 8 bytes of length, a JSON head, then the data."""
+    """Memory-map the arrays of a safetensors file, which is 8 bytes of length, a JSON header and the data."""
     with open(path, "rb") as file:
         start = 8 + int.from_bytes(file.read(8), "little")
         head = json.loads(file.read(start - 8))
@@ -162,19 +168,19 @@ def _mapped(path):
             continue
         dtype, shape = _DTYPES[entry["dtype"]], tuple(entry["shape"])
         offset = start + entry["data_offsets"][0]
-        is_empty = 0 in shape  # of which there is no map
+        is_empty = 0 in shape  # cannot be mapped
         arrays[name] = np.empty(shape, dtype) if is_empty else np.memmap(path, dtype, "r", offset, shape)
     return arrays
 
 
 def _known_classes():
-    return {**dict(public_classes()), "FrozenEstimator": FrozenEstimator}  # around one of ours
+    return {**dict(public_classes()), "FrozenEstimator": FrozenEstimator}  # wraps an estimator of this package
 
 
 def _encode_estimator(estimator, tensors, where="estimator"):
     name = type(estimator).__name__
     if _known_classes().get(name) is not type(estimator):
-        raise TypeError(f"{where} is a {name}, which is not an estimator of sklinvariant; save it with skops.io")
+        raise TypeError(f"{where} is a {name}, which is not an estimator of sklinvariant. Save it with skops.io")
     params = estimator.get_params(deep=False)
     state = estimator.__getstate__()
     fitted = {key: value for key, value in state.items() if _is_fitted_state(key) and key not in params}
@@ -197,8 +203,8 @@ def _is_plain_number(dtype):
 
 
 def _encode(value, tensors, where):
-    """Plain values as JSON; all that JSON has no word for as an object with one telling key."""
-    if isinstance(value, np.generic) and _is_plain_number(value.dtype):  # before float, which np.float64 is too
+    """Plain values as JSON; values without a JSON type as an object whose first key names the type."""
+    if isinstance(value, np.generic) and _is_plain_number(value.dtype):  # first, as np.float64 is a float
         return {"scalar": _encode(value.item(), tensors, where), "dtype": value.dtype.name}
     if value is None or isinstance(value, (bool, str, int)):
         return value
@@ -219,17 +225,17 @@ def _encode(value, tensors, where):
         return str(value)
     if isinstance(value, BaseEstimator):
         return _encode_estimator(value, tensors, where)
-    raise TypeError(f"{where} is a {type(value).__name__}, which sklinvariant.save cannot write; use skops.io")
+    raise TypeError(f"{where} is a {type(value).__name__}, which sklinvariant.save cannot write. Use skops.io")
 
 
 class _Decoder:
-    """Estimators from a document and arrays that may have been made up: nothing large is made of a small file."""
+    """Estimators from a document and arrays that may be malicious: a small file cannot allocate much memory."""
 
-    def __init__(self, text, tensors):
+    def __init__(self, text: str, tensors: dict[str, np.ndarray]) -> None:
         self.tensors, self.classes = tensors, _known_classes()
-        self.bytes_left = _WORDS_BYTES + 64 * len(text)  # that arrays of words may take
+        self.bytes_left = _WORDS_BYTES + 64 * len(text)  # left for arrays of strings
 
-    def estimator(self, value):
+    def estimator(self, value: dict[str, Any]) -> Any:
         if value["estimator"] not in self.classes:
             raise ValueError(f"{value['estimator']} is not an estimator of this version")
         params = {key: self.value(item) for key, item in value["params"].items()}
@@ -239,12 +245,12 @@ class _Decoder:
         request_metadata(estimator, value.get("requests", {}))
         for key, item in value["fitted"].items():
             if not _is_fitted_state(key):
-                raise ValueError(f"{key!r} is not an attribute that fitting sets")
+                raise ValueError(f"{key!r} is not an attribute that fit sets")
             setattr(estimator, key, self.value(item))
         check_fitted_state(estimator)
         return estimator
 
-    def value(self, value):
+    def value(self, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
         if "estimator" in value:
@@ -262,14 +268,14 @@ class _Decoder:
             return {self.value(k): self.value(v) for k, v in content}
         return {"list": list, "tuple": tuple}[kind](self.value(item) for item in content)
 
-    def scalar(self, content, dtype):
+    def scalar(self, content: Any, dtype: np.dtype) -> np.generic:
         if not _is_plain_number(dtype):
-            raise ValueError(f"{dtype} is not a type of numbers")
+            raise ValueError(f"{dtype} is not a numeric dtype")
         return dtype.type(self.value(content))
 
-    def words(self, content, dtype):
+    def words(self, content: Any, dtype: np.dtype) -> np.ndarray:
         as_objects = np.array(content, dtype=object)
         self.bytes_left -= as_objects.size * dtype.itemsize
         if dtype.kind not in "UO" or self.bytes_left < 0 or not all(isinstance(word, str) for word in as_objects.flat):
-            raise ValueError(f"{as_objects.size} items are not strings of type {dtype}")
+            raise ValueError(f"{as_objects.size} items are not strings of dtype {dtype}")
         return as_objects.astype(dtype)

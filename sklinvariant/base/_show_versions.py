@@ -1,4 +1,4 @@
-"""What a bug report needs."""
+"""Version information for bug reports."""
 
 import importlib.metadata
 import platform
@@ -8,8 +8,8 @@ _REQUIRED = ("numpy", "scipy", "scikit-learn", "torch", "skorch", "joblib", "saf
 _EXTRAS = ("faiss-cpu", "scikit-image", "opencv-python-headless", "av", "matplotlib", "pooch", "rich", "skops")
 
 
-def show_versions():
-    """Print versions of the system, the dependencies and the extras, and what torch computes on."""
+def show_versions() -> None:
+    """Print the versions of the system, the dependencies and the extras, and the devices of torch."""
     import torch
 
     import sklinvariant

@@ -1,4 +1,7 @@
-"""Which skorch callbacks a training can serve: it has a training loss in each epoch, but no validation data."""
+"""Checks of skorch callbacks: training provides a training loss in each epoch, but no validation data."""
+
+from collections.abc import Sequence
+from typing import Any
 
 from skorch.callbacks import (
     BatchScoring,
@@ -20,18 +23,18 @@ _SCORING = (
     "training has no predictions to score and no validation data. Monitor 'train_loss', score the estimator after fit, "
     "or give scikit-learn's ScoringMonitor to set_callbacks (scikit-learn 1.9)"
 )
-_NO_GRADIENTS = "no gradients are computed here: each step is made by contrastive divergence. Leave it out"
+_NO_GRADIENTS = "contrastive divergence computes no gradients. Remove the callback"
 
 
-def check_callbacks(callbacks, *, decay=None, has_gradients=True):
-    """Raise for callbacks that would fail during the training, or do nothing, and say what to use instead.
+def check_callbacks(callbacks: Sequence[Any] | None, *, decay: str | None = None, has_gradients: bool = True) -> None:
+    """Raise an error for callbacks that would fail during training or have no effect, and say what to use instead.
 
-    ``decay`` is what makes the step fall ("cosine" or None). Callbacks of the user's own classes are accepted.
+    ``decay`` is the learning rate decay ("cosine" or None). Callbacks of user-defined classes are accepted.
     """
     for position, given in enumerate(callbacks or ()):
         callback = given[1] if isinstance(given, (tuple, list)) and len(given) == 2 else given
         if isinstance(callback, type) and issubclass(callback, Callback):
-            callback = callback()  # skorch takes classes as well
+            callback = callback()  # skorch accepts classes as well
         if not isinstance(callback, Callback):
             raise TypeError(
                 f"callbacks[{position}] is {given!r}, but must be a skorch callback or a pair of a name and a skorch "
@@ -43,7 +46,7 @@ def check_callbacks(callbacks, *, decay=None, has_gradients=True):
 
 
 def _reason_against(callback, decay, has_gradients):
-    """Why a callback is refused, and what to do; None where it is not."""
+    """Why a callback is rejected and what to do instead; None if it is accepted."""
     monitor = getattr(callback, "monitor", None)
     if isinstance(monitor, str) and monitor.startswith("valid"):
         instead = "train" + monitor.removeprefix("valid") if monitor.startswith("valid_loss") else "train_loss"
@@ -53,22 +56,22 @@ def _reason_against(callback, decay, has_gradients):
     if isinstance(callback, PassthroughScoring) and not callback.on_train:
         return f"there are no validation batches with a {callback.name!r}. Use on_train=True"
     if isinstance(callback, InputShapeSetter):
-        return "the network takes its shape from the data by itself. Leave it out"
+        return "the shape of the network is already derived from the data. Remove the callback"
     if isinstance(callback, (Checkpoint, TrainEndCheckpoint)) and callback.f_pickle is not None:
-        return f"training cannot be pickled as f_pickle={callback.f_pickle!r} asks. Pickle the estimator after fit"
+        return f"training cannot be pickled to f_pickle={callback.f_pickle!r}. Pickle the estimator after fit"
     if isinstance(callback, WandbLogger) and callback.save_model:
-        return "there is no validation loss by which save_model=True could choose. Use save_model=False"
+        return "save_model=True needs a validation loss, which does not exist. Use save_model=False"
     if isinstance(callback, LRScheduler) and decay is not None:
         return (
-            f"the learning rate already falls along a {decay}. Set learning_rate_decay=None, or leave the scheduler "
-            "out of an estimator that has no such parameter"
+            f"the learning rate already follows a {decay} decay. Set learning_rate_decay=None, or remove the scheduler "
+            "if the estimator has no such parameter"
         )
     if isinstance(callback, (GradientNormClipping, Freezer, Unfreezer)) and not has_gradients:
         return _NO_GRADIENTS
     return None
 
 
-def prints_rows(callbacks):
-    """Whether a `PrintLog` is among them, which prints only where skorch is verbose."""
+def prints_rows(callbacks: Sequence[Any]) -> bool:
+    """Whether the callbacks contain a `PrintLog`, which prints only if skorch is verbose."""
     alone = [item[1] if isinstance(item, (tuple, list)) else item for item in callbacks]
     return any(isinstance(callback, PrintLog) or callback is PrintLog for callback in alone)

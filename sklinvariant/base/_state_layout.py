@@ -1,38 +1,39 @@
-"""What the state of a fitted estimator must look like: declared by each class, checked when a file is read.
+"""Declaration of the fitted state of each estimator class, which is checked when a file is loaded.
 
-A class declares the entries of ``_state`` that it computes with in ``_layout``, a dict that subclasses add to::
+A class declares the entries of ``_state`` in ``_layout``, a dict that subclasses extend::
 
     _layout = {"codebook": Array("k", "n_descriptor_features"), "gamma": RealNumber(), "seed": Maybe(Whole(0))}
 
-An axis that is named like an integer of the state or an attribute of the estimator has that length; any other name
-stands for one length wherever it occurs; None is any length. What a declaration cannot express goes into
-``_check_layout``. Entries that are not declared, as those of later versions, are let through.
+An axis with the name of an integer of the state or of an attribute of the estimator has this length. Any other name
+stands for the same length wherever it occurs, and None for any length. ``_check_layout`` checks what a declaration
+cannot express. Entries that are not declared, such as those of later versions, are accepted.
 
-The checks read no values of arrays, which may be larger than memory.
+The checks do not read the values of arrays, which may be larger than memory.
 """
 
 import math
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import torch
 
 
 class Check:
-    """Says whether a value is what was declared."""
+    """Base of the declarations, which check a value."""
 
-    def check(self, value, name, lengths):
-        """Raise ValueError where the value, called ``name``, is not."""
+    def check(self, value: Any, name: str, lengths: "Lengths") -> None:
+        """Raise a ValueError if the value does not match. ``name`` is its name in the message."""
         raise NotImplementedError
 
 
 class Array(Check):
-    """An array of floats, or of other ``kinds`` (numpy's letters), with these axes."""
+    """An array of floats, or of other ``kinds`` (numpy's dtype kinds), with these axes."""
 
-    def __init__(self, *axes, kinds="f"):
+    def __init__(self, *axes: str | int | None, kinds: str = "f") -> None:
         self.axes, self.kinds = axes, kinds
 
-    def check(self, value, name, lengths):
+    def check(self, value: Any, name: str, lengths: "Lengths") -> None:
         if not isinstance(value, np.ndarray) or value.dtype.kind not in self.kinds:
             raise ValueError(f"{name} should be an array of kind {self.kinds!r}, got {_described(value)}")
         expected = tuple(lengths.of(axis, value, i) for i, axis in enumerate(self.axes))
@@ -43,10 +44,10 @@ class Array(Check):
 class Whole(Check):
     """An integer in a range."""
 
-    def __init__(self, least=1, most=2**63 - 1):
+    def __init__(self, least: int = 1, most: int = 2**63 - 1) -> None:
         self.least, self.most = least, most
 
-    def check(self, value, name, lengths):
+    def check(self, value: Any, name: str, lengths: "Lengths") -> None:
         if not _is_whole(value) or not self.least <= value <= self.most:
             raise ValueError(f"{name} should be an integer in {self.least}-{self.most}, got {_described(value)}")
 
@@ -54,7 +55,7 @@ class Whole(Check):
 class RealNumber(Check):
     """A finite real number."""
 
-    def check(self, value, name, lengths):
+    def check(self, value: Any, name: str, lengths: "Lengths") -> None:
         if not isinstance(value, (Real, np.floating)) or isinstance(value, bool) or not math.isfinite(value):
             raise ValueError(f"{name} should be a finite number, got {_described(value)}")
 
@@ -62,29 +63,29 @@ class RealNumber(Check):
 class Flag(Check):
     """True or False."""
 
-    def check(self, value, name, lengths):
+    def check(self, value: Any, name: str, lengths: "Lengths") -> None:
         if not isinstance(value, (bool, np.bool_)):
             raise ValueError(f"{name} should be True or False, got {_described(value)}")
 
 
 class Text(Check):
-    """A string, one of ``words`` if there are any."""
+    """A string, one of ``words`` if they are given."""
 
-    def __init__(self, *words):
+    def __init__(self, *words: str) -> None:
         self.words = words
 
-    def check(self, value, name, lengths):
+    def check(self, value: Any, name: str, lengths: "Lengths") -> None:
         if not isinstance(value, str) or (self.words and value not in self.words):
             raise ValueError(f"{name} should be a string of {self.words or 'any kind'}, got {_described(value)}")
 
 
 class Each(Check):
-    """A list or tuple whose items are all of one kind; ``size`` of them if it is given."""
+    """A list or tuple whose items all satisfy ``item``, of length ``size`` if it is given."""
 
-    def __init__(self, item, size=None):
+    def __init__(self, item: Check, size: int | None = None) -> None:
         self.item, self.size = item, size
 
-    def check(self, value, name, lengths):
+    def check(self, value: Any, name: str, lengths: "Lengths") -> None:
         if not isinstance(value, (list, tuple)) or (self.size is not None and len(value) != self.size):
             raise ValueError(f"{name} should be a list of {self.size or 'any number of'} items")
         for item in value:
@@ -92,42 +93,42 @@ class Each(Check):
 
 
 class Anything(Check):
-    """Whatever can be read from a file."""
+    """Any value that a file can hold."""
 
-    def check(self, value, name, lengths):
+    def check(self, value: Any, name: str, lengths: "Lengths") -> None:
         pass
 
 
 class Fields(Check):
-    """A dict with exactly these entries."""
+    """A dict with exactly these keys."""
 
-    def __init__(self, **fields):
+    def __init__(self, **fields: Check) -> None:
         self.fields = fields
 
-    def check(self, value, name, lengths):
+    def check(self, value: Any, name: str, lengths: "Lengths") -> None:
         if not isinstance(value, dict) or value.keys() != self.fields.keys():
             raise ValueError(f"{name} should be a dict of {', '.join(self.fields)}")
         check_entries(value, self.fields, name, lengths)
 
 
 class Maybe(Check):
-    """None, or what another check takes; the entry may be missing."""
+    """None or a value that satisfies another check; the entry may be missing."""
 
-    def __init__(self, check):
+    def __init__(self, check: Check) -> None:
         self.inner = check
 
-    def check(self, value, name, lengths):
+    def check(self, value: Any, name: str, lengths: "Lengths") -> None:
         if value is not None:
             self.inner.check(value, name, lengths)
 
 
 class Weights(Check):
-    """The weights of a network, arrays by name; ``known`` declares some of them."""
+    """The weights of a network, a dict of arrays, of which ``known`` declares some."""
 
-    def __init__(self, **known):
+    def __init__(self, **known: Check) -> None:
         self.known = {name.replace("__", "."): check for name, check in known.items()}
 
-    def check(self, value, name, lengths):
+    def check(self, value: Any, name: str, lengths: "Lengths") -> None:
         if not isinstance(value, dict):
             raise ValueError(f"{name} should be a dict of arrays, got {_described(value)}")
         for key, array in value.items():
@@ -137,9 +138,9 @@ class Weights(Check):
 
 
 class Row(Check):
-    """A dict, as those of ``history_``."""
+    """A dict, such as a row of ``history_``."""
 
-    def check(self, value, name, lengths):
+    def check(self, value: Any, name: str, lengths: "Lengths") -> None:
         if not isinstance(value, dict):
             raise ValueError(f"{name} should be a dict, got {_described(value)}")
 
@@ -153,8 +154,8 @@ COMMON = {
 }
 
 
-def check_fitted_state(estimator):
-    """Raise ValueError where what was read of a fitted estimator is not what its class declares."""
+def check_fitted_state(estimator: Any) -> None:
+    """Raise a ValueError if the state of a loaded estimator does not match the declarations of its class."""
     fitted = vars(estimator)
     for name, check in COMMON.items():
         if name in fitted:
@@ -169,39 +170,41 @@ def check_fitted_state(estimator):
         estimator._check_layout()
 
 
-def layout_of(kind):
-    """The declarations of a class and its bases."""
-    layout = {"namespace": Maybe(Text())}
+def layout_of(kind: type) -> dict[str, Check]:
+    """The declarations of a class and of its bases."""
+    layout: dict[str, Check] = {"namespace": Maybe(Text())}
     for cls in reversed(kind.__mro__):
         layout |= vars(cls).get("_layout", {})
     return layout
 
 
-def check_entries(values, layout, owner, lengths):
+def check_entries(values: dict[str, Any], layout: dict[str, Check], owner: str, lengths: "Lengths") -> None:
+    """Raise a ValueError if an entry is missing or does not match its declaration."""
     for name, check in layout.items():
         if name not in values and not isinstance(check, Maybe):
             raise ValueError(f"{owner} lacks {name!r}")
         check.check(values.get(name), f"{name!r} of {owner}", lengths)
 
 
-def restore_weights(module, weights, estimator):
-    """Give a network the weights that an estimator keeps, as numbers of its own: they may be mapped from a file."""
+def restore_weights(module: torch.nn.Module, weights: dict[str, np.ndarray], estimator: Any) -> None:
+    """Load the weights of an estimator into a network. They are copied, because they may be mapped from a file."""
     try:
         module.load_state_dict({name: torch.tensor(np.asarray(value)) for name, value in weights.items()})
     except RuntimeError as error:
         raise ValueError(
-            f"the weights that this {type(estimator).__name__} keeps do not fit its network ({error}). Set its "
-            "parameters back to what they were in fit, or fit a clone"
+            f"the weights of this {type(estimator).__name__} do not match its network ({error}). Set its parameters "
+            "back to their values in fit, or fit a clone"
         ) from error
 
 
 class Lengths:
-    """Lengths of axes by name."""
+    """The lengths of axes by name."""
 
-    def __init__(self, state, estimator):
-        self.state, self.estimator, self.seen = state, estimator, {}
+    def __init__(self, state: dict[str, Any], estimator: Any) -> None:
+        self.state, self.estimator = state, estimator
+        self.seen: dict[str, int | None] = {}
 
-    def of(self, axis, value, i):
+    def of(self, axis: str | int | None, value: np.ndarray, i: int) -> int | None:
         """The length that axis ``i`` of an array should have."""
         actual = value.shape[i] if i < value.ndim else None
         if axis is None or isinstance(axis, int):
@@ -218,20 +221,3 @@ def _described(value):
     if isinstance(value, np.ndarray):
         return f"an array of {value.dtype} of shape {value.shape}"
     return f"{type(value).__name__} {str(value)[:50]}" if isinstance(value, (int, float, str)) else type(value).__name__
-
-
-__all__ = [
-    "Anything",
-    "Array",
-    "Check",
-    "Each",
-    "Fields",
-    "Flag",
-    "Maybe",
-    "RealNumber",
-    "Text",
-    "Weights",
-    "Whole",
-    "check_fitted_state",
-    "restore_weights",
-]

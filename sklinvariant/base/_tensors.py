@@ -1,28 +1,31 @@
-"""Arrays as tensors and back, without losing digits."""
+"""Lossless conversion of arrays to tensors and back."""
+
+from typing import Any
 
 import numpy as np
 import torch
 
 from sklinvariant.ops import largest_value
 
+ArrayLike = Any  # what users pass: an array of any library, a tensor, a data frame, nested lists
+ArrayOrTensor = np.ndarray | torch.Tensor
+
+EXACT_IN_FLOAT32 = 1 << 24  # float32 represents all integers up to this exactly
 CHECK_ROWS = 1 << 16
 
 
-EXACT_IN_FLOAT32 = 1 << 24  # whole numbers up to this
-
-
 def _dtypes(*names):
-    """Those of torch that this version has."""
+    """The dtypes with these names that the installed version of torch has."""
     return {getattr(torch, name) for name in names if hasattr(torch, name)}
 
 
 _USUAL = _dtypes("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64")
 
 
-_USUAL |= _dtypes("complex32", "complex64", "complex128")  # which are refused where numbers have to be real
+_USUAL |= _dtypes("complex32", "complex64", "complex128")  # rejected later if numbers must be real
 
 
-# for these torch has hardly any operation but the conversion
+# torch supports little more than the conversion of these
 FLOAT8 = _dtypes("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu")
 
 
@@ -33,8 +36,8 @@ _CONVERTED = (
 )
 
 
-def as_tensor(values):
-    """A numpy array or tensor as a tensor that shares its memory, read-only arrays too."""
+def as_tensor(values: ArrayOrTensor) -> torch.Tensor:
+    """Convert a numpy array to a tensor that shares its memory if possible, also if the array is read-only."""
     if isinstance(values, torch.Tensor):
         return values
     strided = any(stride < 0 or stride % max(values.itemsize, 1) for stride in values.strides)
@@ -42,34 +45,34 @@ def as_tensor(values):
         values = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
     if values.dtype.kind == "u" and values.itemsize > 1:
         values = _signed(values)
-    if values.dtype == np.longdouble:  # which torch lacks
+    if values.dtype == np.longdouble:  # not supported by torch
         values = values.astype(np.float64)
-    # torch warns of arrays that it could write to; it is never written to here, and no thread can silence a warning
-    # for itself alone
+    # torch warns if an array is not writeable. The tensor is never written to, and a warning cannot be silenced for one
+    # thread only.
     return torch.from_numpy(values if values.flags.writeable else np.asarray(_Writeable(values)))
 
 
 class _Writeable:
-    """A read-only array as one that numpy takes for writeable."""
+    """Presents a read-only array to numpy as writeable."""
 
-    def __init__(self, values):
+    def __init__(self, values: np.ndarray) -> None:
         address = values.__array_interface__["data"][0]
         self.__array_interface__ = values.__array_interface__ | {"data": (address, False)}
-        self._values = values  # which owns the memory
+        self._values = values  # keeps the memory alive
 
 
-def _signed(values):
-    """Unsigned numbers, of which torch cannot compute, in a signed type that holds them, or float64."""
+def _signed(values: np.ndarray) -> np.ndarray:
+    """Convert unsigned integers, which torch does not support, to a wider signed type or to float64."""
     if values.itemsize < 8:
         return values.astype(np.int32 if values.itemsize == 2 else np.int64)
     fits = values.size == 0 or values.max() <= np.iinfo(np.int64).max
     return values.astype(np.int64 if fits else np.float64)
 
 
-def plain_tensor(X, name="X"):
-    """A dense tensor of a dtype that torch computes in; a TypeError in words where X cannot be had as one.
+def plain_tensor(X: torch.Tensor, name: str = "X") -> torch.Tensor:
+    """Convert a tensor to a dense one with a dtype that torch computes with, or raise a TypeError.
 
-    float8 becomes float32, unsigned types become wider signed ones, and quantised tensors what they stand for.
+    float8 becomes float32, unsigned types become wider signed types, and quantised tensors are dequantised.
     """
     if X.is_nested:
         raise TypeError(
@@ -93,24 +96,26 @@ def plain_tensor(X, name="X"):
     return X.resolve_conj().resolve_neg()
 
 
-def exceeds_float32(values):
-    """Whether an array or tensor of whole numbers has some that float32 would round."""
-    is_tensor = isinstance(values, torch.Tensor)
-    whole = not (values.is_floating_point() or values.is_complex()) if is_tensor else values.dtype.kind in "iu"
+def exceeds_float32(values: ArrayOrTensor) -> bool:
+    """Whether an array or tensor holds integers that float32 cannot represent exactly."""
+    if isinstance(values, torch.Tensor):
+        whole = not (values.is_floating_point() or values.is_complex())
+    else:
+        whole = values.dtype.kind in "iu"
     if not whole or values.dtype.itemsize < 4:
         return False
     parts = (as_tensor(values[i : i + CHECK_ROWS]) for i in range(0, len(values), CHECK_ROWS))
     return any(largest_value(part) > EXACT_IN_FLOAT32 for part in parts)
 
 
-def as_numpy(values):
-    """A tensor on any device, or an array, as numpy; bfloat16, which numpy lacks, as float32."""
+def as_numpy(values: ArrayLike) -> np.ndarray:
+    """Convert a tensor on any device, or an array, to numpy; bfloat16 becomes float32."""
     if not isinstance(values, torch.Tensor):
         return np.asarray(values)
     values = plain_tensor(values, "the tensor").detach().cpu()
     return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
 
 
-def is_bags(X):
-    """Whether X is a ragged set of bags, `DescriptorSets`."""
+def is_bags(X: ArrayLike) -> bool:
+    """Whether X is a `DescriptorSets`."""
     return hasattr(X, "offsets") and hasattr(X, "values")

@@ -1,24 +1,26 @@
-"""Files that are replaced as a whole or not at all."""
+"""Atomic replacement of files."""
 
 import contextlib
 import os
 import uuid
+from collections.abc import Iterator
+from typing import IO, Any
 
 
 @contextlib.contextmanager
-def replacing(path, mode="wb", **settings):
-    """Open a temporary file beside ``path`` that takes its place when the block ends.
+def replacing(path: str | os.PathLike[str], mode: str = "wb", **settings: Any) -> Iterator[IO[Any]]:
+    """Open a temporary file in the folder of ``path`` that replaces it at the end of the context.
 
-    After an error, a full disk or an interruption the old file is as it was and the temporary one is gone. Arrays that
-    are memory-mapped from the old file stay valid. A link is replaced, not followed.
+    After an error, a full disk or an interruption, the old file is unchanged and the temporary file is removed. Arrays
+    that are memory-mapped from the old file stay valid. A symbolic link is replaced, not followed.
     """
-    # beside the target, so that the replacement is atomic; opened plainly, so that the mode is the user's umask
+    # in the same folder, so that the replacement is atomic; with `open`, so that the mode follows the umask
     temporary = f"{os.fsdecode(path)}.{uuid.uuid4().hex}.tmp"
     try:
         with open(temporary, mode.replace("w", "x"), **settings) as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())  # a loss of power could otherwise leave an empty file in the place of the old one
+            os.fsync(file.fileno())  # otherwise a power failure could leave an empty file
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):

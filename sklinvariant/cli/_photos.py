@@ -7,7 +7,7 @@ import stat
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -88,7 +88,7 @@ def learn_backbone(files: Sequence[str], image_size: int, seed: int) -> Convolut
     from sklinvariant.images import ImageStream
 
     chosen = np.random.RandomState(seed).permutation(len(files))[:_MOST_TO_LEARN]
-    stream = ImageStream.of([files[i] for i in chosen], image_size, "mean", on_error="nan")
+    stream: Any = ImageStream.of([files[i] for i in chosen], image_size, "mean", on_error="nan")
     batches = [images for _, images in stream.batches(50)]
     if not batches:
         raise ValueError(

@@ -1,13 +1,17 @@
-"""Images as estimators take them: arrays (n, h, w[, c]), flat rows, or a list of pictures of any size."""
+"""The base of the estimators of images, which reads arrays (n, h, w[, c]), flat rows and lists of images."""
+
+from typing import Self
 
 import numpy as np
 import torch
 from sklearn.base import TransformerMixin
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklinvariant._compat import CallbackSupportMixin, fit_context, reports_fit
 from sklinvariant.bags import DescriptorSets
 from sklinvariant.base import (
+    ArrayLike,
     TorchEstimator,
     Whole,
     check_rows,
@@ -32,19 +36,19 @@ from sklinvariant.images._pixels import (
 
 
 class ImageEstimator(TorchEstimator):
-    """Base of the estimators of images; it needs a parameter ``image_shape`` and ``n_channels`` in the state.
+    """Base of the estimators of images, with a parameter ``image_shape`` and ``n_channels`` in the fitted state.
 
-    Whole numbers are pixels 0-255 and are divided by 255; floats are taken as they are. Flat rows are images only where
-    ``image_shape`` says so, and otherwise features of any dtype and scale. ``pixel_range_``, the lowest and highest
-    pixel of `fit` (including 0 and 1), is fitted state; models of earlier versions have none.
+    Integers are pixels 0-255 and are divided by 255; floats are not rescaled. Flat rows are images if ``image_shape``
+    is set, otherwise features of any dtype and scale. ``pixel_range_``, the lowest and highest pixel of `fit`
+    (including 0 and 1), is fitted state, which models saved by earlier versions lack.
     """
 
     def _read(self, X, *, reset):
-        """(n, h, w, c) tensor of uint8 or floats, where the images lie."""
+        """The images as a tensor (n, h, w, c) of uint8 or floats on their device."""
         self._refuse_other_kinds(X)
-        pictures = list_of_images(X)
-        if pictures is not None:
-            X = _stack(pictures)
+        found = list_of_images(X)
+        if found is not None:
+            X = _stack(found)
         if getattr(X, "ndim", 2) in (3, 4):
             X = image_array(X)
             if not reset:
@@ -56,7 +60,7 @@ class ImageEstimator(TorchEstimator):
         if not reset and channels != self._state["n_channels"]:
             raise ValueError(
                 f"the images have {channels} channels, but {type(self).__name__} was fitted on images of "
-                f"{self._state['n_channels']}"
+                f"{self._state['n_channels']}. Convert the images"
             )
         return images
 
@@ -66,10 +70,10 @@ class ImageEstimator(TorchEstimator):
         refuse_non_numbers(self, X, needed)
         refuse_bags(self, X, needed)
         if isinstance(X, (list, tuple)) and len(X) == 0:
-            raise ValueError(f"X is empty, but {type(self).__name__} needs at least one image: 0 sample(s) were given")
+            raise ValueError(f"X holds 0 sample(s), but {type(self).__name__} needs at least one image")
 
     def _check_size(self, shape):
-        """Refuse one image for several, and another size where maps of another size would be other features."""
+        """Raise a ValueError for a single image without a sample axis, and for images of another size than in fit."""
         colour = len(shape) == 3 and shape[2] == self._state["n_channels"] != 1
         if colour or (len(shape) == 3 and shape[0] > 1 and np.prod(shape) == self.n_features_in_):
             refuse_one_image(shape)
@@ -77,13 +81,13 @@ class ImageEstimator(TorchEstimator):
         if expected is not None and list(shape[1:3]) != list(expected):
             raise ValueError(
                 f"the images are {shape[1]} x {shape[2]} pixels, but {type(self).__name__} was fitted on images of "
-                f"{expected[0]} x {expected[1]}"
+                f"{expected[0]} x {expected[1]}. Resize the images"
             )
 
     def _check_range(self, images, *, reset):
-        """Remember the scale of the pixels in fit, and refuse images on another one later; rows have no scale.
+        """Store the range of the pixels in fit, and later raise a ValueError for images on another scale.
 
-        Models saved by earlier versions remember none, and take images of any scale.
+        Models saved by earlier versions have no range and accept images on any scale.
         """
         if reset:
             low, high = range_of(images)
@@ -94,23 +98,25 @@ class ImageEstimator(TorchEstimator):
     def _read_array(self, X, reset):
         if 0 in X.shape:
             kind = "sample(s)" if X.shape[0] == 0 else f"feature(s) (shape={tuple(X.shape)})"
-            raise ValueError(f"no images: found array with 0 {kind}, a minimum of 1 is required")
+            raise ValueError(f"X holds no images: found array with 0 {kind}, a minimum of 1 is required")
         images = check_pixels(X)
         validate_data(self, images.reshape(len(images), -1), reset=reset, skip_check_array=True)
         self._check_range(images, reset=reset)
         return images if images.ndim == 4 else images[..., None]
 
     def _read_rows(self, X, reset):
-        """Flat rows are images where ``image_shape`` says so, and otherwise features of any scale, one row of them."""
+        """Read flat rows, which are images if ``image_shape`` is set, otherwise features of any scale."""
         if isinstance(X, torch.Tensor) and X.ndim != 2:
-            raise ValueError(f"expected images or flat rows, got a tensor of shape {tuple(X.shape)}; Reshape your data")
-        shape = getattr(X, "shape", ())
+            raise ValueError(
+                f"X must hold images or flat rows, got a tensor of shape {tuple(X.shape)}. Reshape your data"
+            )
+        shape: tuple[int, ...] = getattr(X, "shape", ())
         if not reset and len(shape) == 2 and shape[0] > 1 and np.prod(shape) == self.n_features_in_:
             refuse_one_image(shape)
         if self.image_shape is None:
             rows = check_rows(self, X, reset=reset)
             if reset:
-                vars(self).pop("pixel_range_", None)
+                self.__dict__.pop("pixel_range_", None)
         elif isinstance(X, torch.Tensor):
             rows = self._read_array(dense_tensor(X, "images")[:, None], reset).flatten(1)
         else:
@@ -123,19 +129,22 @@ class ImageEstimator(TorchEstimator):
         if len(shape) not in (2, 3) or not all(map(is_count, shape)):
             raise ValueError(f"image_shape must be (h, w) or (h, w, c) of positive integers, got {self.image_shape}")
         if np.prod(shape) != n_features:
-            raise ValueError(f"rows of {n_features} features cannot be images of image_shape={self.image_shape}")
+            raise ValueError(
+                f"rows of {n_features} features cannot be images of image_shape={self.image_shape}. Set "
+                "image_shape to the shape of the images"
+            )
         if self.image_shape is not None:
             check_axes((1, *shape))
         return shape if len(shape) == 3 else (*shape, 1)
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         return tags
 
 
 class ImageTransformer(CallbackSupportMixin, TransformerMixin, ImageEstimator, auto_wrap_output_keys=None):
-    """Base of the transformers of images to `DescriptorSets`; a subclass says how in ``_prepare`` and ``_describe``."""
+    """Base of the transformers of images to `DescriptorSets`. A subclass implements ``_prepare`` and ``_describe``."""
 
     _layout = {
         "n_channels": Whole(),
@@ -145,30 +154,31 @@ class ImageTransformer(CallbackSupportMixin, TransformerMixin, ImageEstimator, a
     @keeps_state_on_failure
     @fit_context(prefer_skip_nested_validation=True)
     @reports_fit
-    def fit(self, X, y=None):
-        """Check the parameters against the images; there is nothing to learn.
+    def fit(self, X: ArrayLike, y: None = None) -> Self:
+        """Check the parameters against the images; nothing is learned.
 
         Parameters
         ----------
         X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
-            Images: whole numbers 0-255 (read as 0-1) or floats.
+            Images of integers 0-255 (scaled to 0-1) or floats.
         y : None
             Ignored.
 
         Returns
         -------
-        self
+        self : object
+            The fitted transformer.
 
         Raises
         ------
         ValueError
-            For bad images (the image is named), and for parameters that do not fit them.
+            For invalid images, which the message names, and for parameters that do not fit the images.
         """
         images = self._read(X, reset=True)
         self._state = {"n_channels": images[0].shape[-1], **self._prepare(images, X)}
         return self
 
-    def transform(self, X):
+    def transform(self, X: ArrayLike) -> DescriptorSets:
         """Describe each image by a bag of descriptors.
 
         Parameters
@@ -179,7 +189,7 @@ class ImageTransformer(CallbackSupportMixin, TransformerMixin, ImageEstimator, a
         Returns
         -------
         DescriptorSets
-            One bag an image; its values are a tensor on the images' device where the images are tensors.
+            One bag for each image. The values are a tensor on the device of the images if these are tensors.
         """
         check_is_fitted(self)
         bags = self._describe(self._read(X, reset=False), X)
@@ -188,19 +198,19 @@ class ImageTransformer(CallbackSupportMixin, TransformerMixin, ImageEstimator, a
             return bags.to(first.device)
         return DescriptorSets(to_numpy(bags.values), bags.offsets)
 
-    def set_output(self, *, transform=None):
-        """Do nothing: bags stay bags, whatever container the later steps of a Pipeline give."""
+    def set_output(self, *, transform: str | None = None) -> Self:
+        """Do nothing: the output is always a DescriptorSets, whatever the output container of a Pipeline."""
         return self
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features: ArrayLike = None) -> np.ndarray:
         """Names of the features of a descriptor."""
         check_is_fitted(self)
         prefix = type(self).__name__.lower()
         return np.asarray([f"{prefix}{i}" for i in range(self._state["n_descriptor_features"])], dtype=object)
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
-        tags.array_api_support = False  # the answer is a DescriptorSets, which is no array
+        tags.array_api_support = False  # the output is a DescriptorSets, not an array
         tags.transformer_tags.preserves_dtype = []
         return tags
 
@@ -208,5 +218,5 @@ class ImageTransformer(CallbackSupportMixin, TransformerMixin, ImageEstimator, a
 def _stack(images):
     shapes = {tuple(image.shape) for image in images}
     if len(shapes) > 1:
-        raise ValueError(f"the images differ in size: {sorted(shapes)[:3]}; resize them, or use LocalDescriptors")
+        raise ValueError(f"the images differ in size: {sorted(shapes)[:3]}. Resize them, or use LocalDescriptors")
     return stack_images(images)

@@ -1,11 +1,11 @@
-"""The size of a picture from its header, before it is decoded."""
+"""The size of an image from the header of its file, without decoding it."""
 
 import re
 import struct
 
 
-def image_size(data):
-    """(width, height) that the bytes of a picture file declare; None where they are no picture of a known format."""
+def image_size(data: bytes) -> tuple[int, int] | None:
+    """(width, height) in the header of an image file; None if the format is unknown or the header is damaged."""
     for is_format, size in _FORMATS:
         if is_format(data):
             try:
@@ -27,22 +27,22 @@ def _bmp(data):
     if struct.unpack_from("<I", data, 14)[0] == 12:
         return struct.unpack_from("<HH", data, 18)
     width, height = struct.unpack_from("<ii", data, 18)
-    return abs(width), abs(height)  # rows from the top have a negative height
+    return abs(width), abs(height)  # the height is negative if rows are stored from the top
 
 
 def _jpeg(data):
-    """The frame header, SOF0 to SOF15, which lies behind any number of segments."""
+    """The size in the frame header, SOF0 to SOF15, which follows any number of segments."""
     place = 2
     while True:
-        place = data.index(b"\xff", place)  # decoders pass over what lies between two segments
+        place = data.index(b"\xff", place)  # decoders skip bytes between segments
         marker = data[place + 1]
-        if marker == 0xFF:  # may fill
+        if marker == 0xFF:  # fill byte
             place += 1
-        elif marker in (0x00, 0x01) or 0xD0 <= marker <= 0xD8:  # of no length
+        elif marker in (0x00, 0x01) or 0xD0 <= marker <= 0xD8:  # markers without length
             place += 2
         elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             return struct.unpack_from(">HH", data, place + 5)[::-1]
-        elif marker in (0xD9, 0xDA):  # the data, or the end
+        elif marker in (0xD9, 0xDA):  # image data or end of image
             return None
         else:
             place += 2 + struct.unpack_from(">H", data, place + 2)[0]
@@ -60,7 +60,7 @@ def _webp(data):
 
 
 def _tiff(data):
-    """Tags 256 and 257 of the first directory."""
+    """The size in tags 256 and 257 of the first directory."""
     order = "<" if data[:2] == b"II" else ">"
     if struct.unpack_from(order + "H", data, 2)[0] == 43:  # BigTIFF
         (place,) = struct.unpack_from(order + "Q", data, 8)
@@ -79,17 +79,17 @@ def _tiff(data):
 
 
 def _pnm(data):
-    """Two numbers in plain text, with comments between; by name in the PAM format."""
+    """Two decimal numbers, possibly with comments between them; named fields in the PAM format."""
     head = re.sub(rb"#[^\r\n]*", b"", data[:4096])
     if head[:2] == b"P7":
-        found = [re.search(rb"\b" + name + rb"\s+(\d+)", head) for name in (b"WIDTH", b"HEIGHT")]
-        return (int(found[0][1]), int(found[1][1])) if all(found) else None
+        width, height = (re.search(rb"\b" + name + rb"\s+(\d+)", head) for name in (b"WIDTH", b"HEIGHT"))
+        return (int(width[1]), int(height[1])) if width and height else None
     numbers = re.match(rb"P\d\s+(\d+)\s+(\d+)\s", head)
     return (int(numbers[1]), int(numbers[2])) if numbers else None
 
 
 def _jp2(data):
-    """The SIZ segment at the beginning of the code stream, bare or in a box."""
+    """The size in the SIZ segment at the start of the code stream, which may be inside a box."""
     is_bare = data.startswith(b"\xff\x4f\xff\x51")
     start = 0 if is_bare else next((start for kind, start, _ in _boxes(data) if kind == b"jp2c"), len(data))
     if data[start : start + 4] != b"\xff\x4f\xff\x51":
@@ -99,14 +99,14 @@ def _jp2(data):
 
 
 def _avif(data):
-    """The largest of the sizes that the properties in the meta box declare."""
+    """The largest of the sizes in the properties of the meta box."""
     meta = next((data[start:end] for kind, start, end in _boxes(data) if kind == b"meta"), b"")
     sizes = [struct.unpack_from(">II", meta, found.end() + 4) for found in re.finditer(b"ispe", meta)]
     return max(sizes, key=lambda size: size[0] * size[1], default=None)
 
 
 def _boxes(data):
-    """(kind, start, end of the content) of the outermost boxes of an ISO base media file."""
+    """(kind, start, end) of the contents of the outermost boxes of an ISO base media file."""
     place = 0
     while place + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, place)

@@ -1,48 +1,57 @@
-"""Pictures of any size, in memory or as files, as batches of equal images; a bad file does not end the stream."""
+"""Batches of images of equal size from images of any size, in memory or as files; bad files can be skipped."""
 
 import warnings
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Self
 
 import numpy as np
 import torch
 
-from sklinvariant.base import file_names
-from sklinvariant.images._pixels import fit_into, list_of_images, read_image, scale_pixels, stack_images
+from sklinvariant.base import ArrayLike, file_names
+from sklinvariant.images._pixels import Fill, fit_into, list_of_images, read_image, scale_pixels, stack_images
 
 
 class ImageStream:
-    """Equal images (b, h, w, c), batch by batch, of pictures that are fitted into squares of ``image_size`` pixels.
+    """Batches (b, h, w, c) of images that are fitted into squares of ``image_size`` pixels.
 
-    While one batch is used, the next is read. ``failed`` lists the (row, reason) of files that could not be read,
-    where ``on_error="nan"`` passes over them.
+    A thread reads the next batch while the current one is used. ``failed`` lists (row, reason) of the files that could
+    not be read and that ``on_error="nan"`` skips.
     """
 
-    def __init__(self, pictures, image_size, fill, on_error="raise"):
+    def __init__(
+        self,
+        pictures: Sequence[str | torch.Tensor] | torch.Tensor,
+        image_size: int | None,
+        fill: Fill,
+        on_error: str = "raise",
+    ) -> None:
         self.pictures, self.image_size, self.fill, self.on_error = pictures, image_size, fill, on_error
-        self.failed = []
+        self.failed: list[tuple[int, str]] = []
         self.rows = np.arange(len(pictures))
 
     @classmethod
-    def of(cls, X, image_size, fill, on_error="raise"):
-        """The stream of files, of a list of pictures, or (with an ``image_size``) of an array; None for other X."""
+    def of(cls, X: ArrayLike, image_size: int | None, fill: Fill, on_error: str = "raise") -> Self | None:
+        """The stream of file names or of a list of images; None for other X."""
         names = file_names(X)
         if names is not None and image_size is None:
             raise ValueError(
-                "files are pictures of any size: give image_size, the side of the square they are fitted into"
+                "X holds file names, but image_size is None. Set image_size, the side in pixels of the square that "
+                "images are fitted into"
             )
         if names is not None:
             return cls(names, image_size, fill, on_error)
         pictures = list_of_images(X)
-        if pictures is not None and image_size is None and len({picture.shape for picture in pictures}) > 1:
-            shapes = sorted({tuple(picture.shape) for picture in pictures})[:3]
-            raise ValueError(f"the images differ in size: {shapes}; give image_size, or resize them")
+        if pictures is not None and image_size is None and len({image.shape for image in pictures}) > 1:
+            shapes = sorted({tuple(image.shape) for image in pictures})[:3]
+            raise ValueError(f"the images differ in size: {shapes}. Set image_size, or resize them")
         return None if pictures is None else cls(pictures, image_size, fill, on_error)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.pictures)
 
-    def some(self, most):
-        """The stream of at most so many of them, evenly spaced."""
+    def some(self, most: int) -> "ImageStream":
+        """A stream of at most ``most`` evenly spaced images."""
         if len(self) <= most:
             return self
         rows = np.linspace(0, len(self) - 1, most).astype(int)
@@ -50,8 +59,8 @@ class ImageStream:
         some.rows = rows
         return some
 
-    def batches(self, size):
-        """(rows, images) with the rows of X that could be read, and their images as one tensor."""
+    def batches(self, size: int) -> Iterator[tuple[Sequence[int], torch.Tensor]]:
+        """Yield (rows, images): the rows of X that could be read, and their images as one tensor."""
         with ThreadPoolExecutor(1) as reader:
             starts = range(0, len(self), size)
             waiting = reader.submit(self._load, range(0, min(size, len(self))))
@@ -62,10 +71,11 @@ class ImageStream:
                 if len(rows):
                     yield rows, images if isinstance(images, torch.Tensor) else stack_images(images)
 
-    def _load(self, wanted):
+    def _load(self, wanted: range) -> tuple[Sequence[int], Any]:
         if isinstance(self.pictures, torch.Tensor) and self.image_size is None:
             return wanted, self.pictures[wanted.start : wanted.stop]
-        rows, images = [], []
+        rows: list[int] = []
+        images: list[torch.Tensor] = []
         for row in wanted:
             try:
                 image = self._one(self.pictures[row])
@@ -76,25 +86,25 @@ class ImageStream:
                 continue
             if images and image.shape != images[0].shape:
                 raise ValueError(
-                    f"image {row} has {image.shape[2]} channel(s), image {rows[0]} has {images[0].shape[2]}: give all "
-                    "in grey or all in colours"
+                    f"image {row} has {image.shape[2]} channel(s), but image {rows[0]} has {images[0].shape[2]}. "
+                    "Convert all images to grey or all to colour"
                 )
             images.append(image)
             rows.append(row)
         return rows, images
 
-    def _one(self, picture):
-        device = picture.device if isinstance(picture, torch.Tensor) else None
-        if isinstance(picture, str):
-            picture = read_image(picture)
-        else:  # what is no uint8 becomes a float that OpenCV knows
-            picture = (picture if picture.dtype == torch.uint8 else scale_pixels(picture)).cpu().numpy()
-        picture = picture if self.image_size is None else fit_into(picture, self.image_size, self.fill)
-        picture = picture if picture.ndim == 3 else picture[..., None]
-        return torch.as_tensor(picture, device=device)
+    def _one(self, image):
+        device = image.device if isinstance(image, torch.Tensor) else None
+        if isinstance(image, str):
+            image = read_image(image)
+        else:  # OpenCV supports uint8 and float
+            image = (image if image.dtype == torch.uint8 else scale_pixels(image)).cpu().numpy()
+        image = image if self.image_size is None else fit_into(image, self.image_size, self.fill)
+        image = image if image.ndim == 3 else image[..., None]
+        return torch.as_tensor(image, device=device)
 
-    def warn_of_failures(self, name):
-        """One warning that lists the files that were passed over."""
+    def warn_of_failures(self, name: str) -> None:
+        """Warn once, with a list of the skipped files."""
         if self.failed:
             listed = "; ".join(f"image {row}: {reason}" for row, reason in self.failed[:10])
             more = f"; and {len(self.failed) - 10} more" if len(self.failed) > 10 else ""

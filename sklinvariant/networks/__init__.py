@@ -1,4 +1,4 @@
-"""torch modules: encoders of bags, networks of images, costs. Nothing here knows scikit-learn."""
+"""torch modules without scikit-learn: encoders of bags, networks for images, and costs."""
 
 from sklinvariant.networks._encoders import (
     Bags,

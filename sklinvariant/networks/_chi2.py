@@ -10,10 +10,10 @@ _INTERVALS = {1: 0.8, 2: 0.5, 3: 0.4}  # as sklearn.kernel_approximation.Additiv
 
 
 @in_own_precision
-def chi2_map(x, sample_steps=2):
-    """(n, k) non-negative -> (n, k (2 sample_steps - 1)): what AdditiveChi2Sampler gives, with a gradient.
+def chi2_map(x: torch.Tensor, sample_steps: int = 2) -> torch.Tensor:
+    """Differentiable AdditiveChi2Sampler: non-negative (n, k) -> (n, k (2 sample_steps - 1)).
 
-    Entries below the smallest normal number map to 0 with a zero gradient.
+    Entries below the smallest normal number are mapped to 0 with a zero gradient.
     """
     interval = _INTERVALS[sample_steps]
     tiny = torch.finfo(x.dtype).tiny

@@ -1,10 +1,11 @@
 """Encoders of bags of descriptors, R(F; Θ) = mean of T(f; Θ) (Katharopoulos et al. 2017, eq. 1).
 
-Parameters are kept in units of the data, ``(x - shift) / scale``, so that one learning rate suits descriptors of
-size 1e-12 and of size 1e12; ``export`` gives them back in the data's own.
+Parameters refer to standardised data, ``(x - shift) / scale``, so that one learning rate works for descriptors of
+magnitude 1e-12 and 1e12. ``export`` returns them in the original units of the data.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,43 +16,47 @@ from torch.utils.checkpoint import checkpoint
 from sklinvariant._settings import borrowed_generators, draw_seed
 from sklinvariant.ops import Mixture, Scores, mixture_scores, soft_moments, standardize
 
-_SMALL = 1e-6  # below this the square root of power normalisation goes on as a straight line (finite gradient)
+_SMALL = 1e-6  # below this value power normalisation is linear, so that its gradient is finite
 
 
 class Bags(NamedTuple):
-    """Values (N, d), a tensor, and offsets (n + 1,), a numpy array: what every encoder takes."""
+    """The input of every encoder: values (N, d), a tensor, and offsets (n + 1,), a numpy array."""
 
     values: torch.Tensor
     offsets: np.ndarray
 
 
 class Units(NamedTuple):
-    """Where the data lies, ``shift`` (d,), and how far it spreads, ``scale`` (one number)."""
+    """The location of the data, ``shift`` (d,), and its spread, ``scale`` (one number)."""
 
     shift: np.ndarray
     scale: float
 
 
 class BagEncoder(nn.Module):
-    """Base of the encoders: the units, and the size of the chunks."""
+    """Base of the encoders: the units and the chunk size."""
 
-    def __init__(self, units, dtype, chunk_size=None):
+    shift: torch.Tensor
+    scale: torch.Tensor
+
+    def __init__(self, units: Units, dtype: torch.dtype, chunk_size: int | None = None) -> None:
         super().__init__()
         self.register_buffer("shift", torch.as_tensor(np.asarray(units.shift), dtype=dtype))
         self.register_buffer("scale", torch.as_tensor(units.scale, dtype=dtype))
         self.double_scale = float(units.scale)
         self.chunk_size = chunk_size
 
-    def prepare(self, bags, device):
-        """Bags as ``forward`` takes them: where they lie, for it loads a chunk at a time."""
+    def prepare(self, bags: Bags, device: str | torch.device) -> Bags:
+        """The bags as ``forward`` expects them. They stay where they are, because it loads them chunk by chunk."""
         return bags
 
-    def inward(self, x):
-        """Data units -> own units, (k, d); computed in double precision."""
-        x = (torch.as_tensor(np.asarray(x, dtype=np.float64)) - self.shift.double().cpu()) / self.double_scale
-        return x.to(self.shift.dtype)
+    def inward(self, x: np.ndarray) -> torch.Tensor:
+        """Convert (k, d) from the units of the data to standardised units, in double precision."""
+        values = torch.as_tensor(np.asarray(x, dtype=np.float64))
+        return ((values - self.shift.double().cpu()) / self.double_scale).to(self.shift.dtype)
 
-    def outward(self, x):
+    def outward(self, x: torch.Tensor) -> np.ndarray:
+        """Convert (k, d) from standardised units to the units of the data."""
         x = x.detach().double() * self.double_scale + self.shift.double()
         return x.to(self.shift.dtype).cpu().numpy()
 
@@ -59,11 +64,25 @@ class BagEncoder(nn.Module):
 class SoftBagOfWords(BagEncoder):
     """T1 of the paper, eq. 6-8: q_k(f) ∝ exp(-γ (f - C_k)ᵀ Σ_k⁻¹ (f - C_k)), averaged over the bag: (n, k).
 
-    ``covariances`` (k, d) are the diagonals of Σ, without a unit; None means the identity. Codewords move in units of
-    √Σ at the start: where a feature of a codeword hardly varies, a larger step would throw it far off.
+    ``covariances`` (k, d) are the diagonals of Σ, dimensionless; None is the identity. Codewords are parametrised in
+    units of the initial √Σ: if a feature of a codeword hardly varies, a larger step would move the codeword too far.
     """
 
-    def __init__(self, codebook, covariances, gamma, units, *, dtype, learn_gamma=False, chunk_size=None):
+    start: torch.Tensor
+    unit: torch.Tensor
+    log_precision: nn.Parameter | None
+
+    def __init__(
+        self,
+        codebook: np.ndarray,
+        covariances: np.ndarray | None,
+        gamma: float,
+        units: Units,
+        *,
+        dtype: torch.dtype,
+        learn_gamma: bool = False,
+        chunk_size: int | None = None,
+    ) -> None:
         super().__init__(units, dtype, chunk_size)
         self.register_buffer("start", self.inward(codebook))
         self.register_buffer("unit", torch.ones_like(self.start))
@@ -76,12 +95,12 @@ class SoftBagOfWords(BagEncoder):
         self.log_gamma = nn.Parameter(torch.tensor(float(log_gamma), dtype=dtype), requires_grad=learn_gamma)
 
     @property
-    def codebook(self):
+    def codebook(self) -> torch.Tensor:
         return self.start + self.unit * self.offsets
 
-    def scores(self):
-        """−γ (f − C)ᵀ Σ⁻¹ (f − C), without the f² term that the identity gives every codeword alike."""
-        sharpest = np.log(torch.finfo(self.log_gamma.dtype).max) / 2  # hard long before, and no product overflows
+    def scores(self) -> Scores:
+        """−γ (f − C)ᵀ Σ⁻¹ (f − C); with the identity, without the f² term, which is the same for all codewords."""
+        sharpest = np.log(torch.finfo(self.log_gamma.dtype).max) / 2  # prevents overflow
         gamma, codebook = self.log_gamma.clamp(max=sharpest).exp(), self.codebook
         if self.log_precision is None:
             weight, bias = 2 * gamma * codebook, -gamma * (codebook * codebook).sum(1)
@@ -91,12 +110,12 @@ class SoftBagOfWords(BagEncoder):
             bias = -(precision * codebook * codebook).sum(1)
         return Scores(weight.T.contiguous(), bias, self.shift, self.scale)
 
-    def forward(self, bags):
+    def forward(self, bags: Bags) -> torch.Tensor:
         (mass,) = soft_moments(*bags, self.scores(), order=0, chunk_size=self.chunk_size)
         return mass / counts(bags, mass)
 
-    def export(self):
-        """Codebook, covariances and gamma in the data's own units."""
+    def export(self) -> dict[str, Any]:
+        """Codebook, covariances and gamma in the units of the data."""
         state = {"codebook": self.outward(self.codebook), "gamma": self._gamma()}
         if self.log_precision is not None:
             state["covariances"] = (-self.log_precision.detach()).exp().cpu().numpy()
@@ -109,11 +128,11 @@ class SoftBagOfWords(BagEncoder):
 class SoftVLAD(SoftBagOfWords):
     """T2 of the paper, eq. 9: the mean of q_k(f) (f - C_k), flattened to (n, k d) and normalised."""
 
-    def __init__(self, *args, normalization=None, **kwargs):
+    def __init__(self, *args: Any, normalization: str | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.normalization = normalization
 
-    def forward(self, bags):
+    def forward(self, bags: Bags) -> torch.Tensor:
         mass, sums = soft_moments(*bags, self.scores(), order=1, chunk_size=self.chunk_size)
         residuals = (sums - mass[:, :, None] * self.codebook) / counts(bags, mass)[:, :, None]
         return normalize_vlad(residuals, self.normalization, self.scale)
@@ -122,16 +141,28 @@ class SoftVLAD(SoftBagOfWords):
 class SoftFisherVector(BagEncoder):
     """Gradients of the log-likelihood of a mixture to means and deviations (Perronnin et al. 2010): (n, 2 k d).
 
-    With ``improved``, the signed square root and L2 normalisation follow. ``weight_terms`` puts the k derivatives
-    to the mixing weights before them. Means move in units of their Gaussians' deviations at the start: where a feature
-    hardly varies, a step in units of all the data would throw its means far outside of it.
+    ``improved`` adds the signed square root and L2 normalisation. ``weight_terms`` prepends the k derivatives with
+    respect to the mixing weights. Means are parametrised in units of the initial deviations of their Gaussians: if a
+    feature hardly varies, a step in units of all data would move the means far outside the data.
     """
 
-    def __init__(self, mixture, units, *, dtype, improved=True, weight_terms=False, chunk_size=None):
+    start: torch.Tensor
+    unit: torch.Tensor
+
+    def __init__(
+        self,
+        mixture: Sequence[np.ndarray] | Mixture,
+        units: Units,
+        *,
+        dtype: torch.dtype,
+        improved: bool = True,
+        weight_terms: bool = False,
+        chunk_size: int | None = None,
+    ) -> None:
         super().__init__(units, dtype, chunk_size)
         weights, means, variances = (np.asarray(part, dtype=np.float64) for part in mixture)
         tiny = np.finfo(np.float64).tiny
-        # Gaussians that no descriptor is left to weigh nothing, and gradients are divided by √w³
+        # Gaussians without descriptors have weight 0, but gradients are divided by √w³
         self.log_weights = nn.Parameter(
             torch.as_tensor(np.log(np.maximum(weights, torch.finfo(dtype).eps)), dtype=dtype)
         )
@@ -142,18 +173,18 @@ class SoftFisherVector(BagEncoder):
         self.offsets = nn.Parameter(torch.zeros_like(self.start))
         self.improved, self.weight_terms = improved, weight_terms
 
-    def mixture(self):
+    def mixture(self) -> Mixture:
         means = self.start + self.unit * self.offsets
         return Mixture(torch.softmax(self.log_weights, 0), means, self.log_variances.exp())
 
-    def forward(self, bags):
+    def forward(self, bags: Bags) -> torch.Tensor:
         mixture = self.mixture()
         scores = mixture_scores(mixture, self.shift, self.scale)
         moments = soft_moments(*bags, scores, order=2, chunk_size=self.chunk_size)
         vectors = _fisher(*moments, counts(bags, scores.bias, floor=0), mixture, self.weight_terms)
         return F.normalize(power_normalize(vectors), dim=1) if self.improved else vectors
 
-    def export(self):
+    def export(self) -> dict[str, Any]:
         return {
             "weights": torch.softmax(self.log_weights.detach().double(), 0).to(self.shift.dtype).cpu().numpy(),
             "means": self.outward(self.mixture().means),
@@ -163,25 +194,31 @@ class SoftFisherVector(BagEncoder):
 
 
 class MeanEncoder(nn.Module):
-    """R = mean of T(f) for any module T: (rows, d) -> (rows, D); chunked, recomputed in the backward pass.
+    """R = mean of T(f) for any module T: (rows, d) -> (rows, D), in chunks that the backward pass recomputes.
 
-    What T draws from torch's global generators in training is seeded by ``generator``.
+    ``generator`` seeds torch's global generators for the random numbers that T draws during training.
     """
 
     generator: torch.Generator | None = None
 
-    def __init__(self, transform, units, dtype, chunk_size=None):
+    def __init__(
+        self,
+        transform: Callable[[torch.Tensor], torch.Tensor],
+        units: Units,
+        dtype: torch.dtype,
+        chunk_size: int | None = None,
+    ) -> None:
         super().__init__()
         self.transform = transform
         self.units, self.dtype = units, dtype
         self.chunk_size = chunk_size or 1 << 14
 
-    def prepare(self, bags, device):
-        """Bags in own units on the device, which every pass over them then takes as they are."""
+    def prepare(self, bags: Bags, device: str | torch.device) -> Bags:
+        """The standardised bags on the device, ready for every pass over them."""
         values = standardize(bags.values.to(device), self.units.shift, self.units.scale, self.dtype)
         return Bags(values, bags.offsets)
 
-    def forward(self, bags):
+    def forward(self, bags: Bags) -> torch.Tensor:
         values, offsets = bags
         n = len(offsets) - 1
         ids = torch.repeat_interleave(
@@ -191,7 +228,7 @@ class MeanEncoder(nn.Module):
         for start in range(0, len(values), self.chunk_size):
             x = values[start : start + self.chunk_size].to(self.dtype)
             seed = draw_seed(self.generator if self.training else None)
-            # preserve_rng_state would read the global generator: the forward pass is repeated under our own seed
+            # preserve_rng_state would read the global generator; the repeated forward pass uses the same seed instead
             out = checkpoint(self._transform, x, seed, use_reentrant=False, preserve_rng_state=False)
             total = out.new_zeros(n, out.shape[1]) if total is None else total
             total = total.index_add(0, ids[start : start + self.chunk_size], out)
@@ -205,15 +242,15 @@ class MeanEncoder(nn.Module):
             return self.transform(x)
 
 
-def counts(bags, like, floor=1):
-    """Descriptors of each bag, at least ``floor``: (n, 1)."""
+def counts(bags: Bags, like: torch.Tensor, floor: int = 1) -> torch.Tensor:
+    """Number of descriptors of each bag, at least ``floor``: (n, 1)."""
     return torch.as_tensor(np.maximum(np.diff(bags.offsets), floor), dtype=like.dtype, device=like.device)[:, None]
 
 
 def _fisher(mass, first, second, count, mixture, weight_terms):
     """Σ q z / √w and Σ q (z² - 1) / √(2w) over ``count`` (n, 1), z = (x - μ) / σ, from the sums S0, S1 and S2.
 
-    Each line is a pass over (n, k, d), which for small bags take longer than the sums do: so they are few.
+    Each line is a pass over (n, k, d). For small bags these passes dominate the run time, so their number is minimal.
     """
     weights, means, variances = mixture
     root = weights.clamp(min=torch.finfo(weights.dtype).tiny).sqrt()[:, None]
@@ -227,16 +264,16 @@ def _fisher(mass, first, second, count, mixture, weight_terms):
     return torch.cat(blocks, dim=1).div_(count.clamp(min=1))
 
 
-def power_normalize(x):
-    """sign(x) √|x|, continued by a straight line below 1e-6 so that its gradient stays finite."""
+def power_normalize(x: torch.Tensor) -> torch.Tensor:
+    """sign(x) √|x|, linear below 1e-6 so that the gradient is finite."""
     return x * x.abs().clamp_(min=_SMALL).rsqrt_()
 
 
-def normalize_vlad(residuals, normalization, scale):
-    """(n, k, d) in own units -> (n, k d): None gives data units, the others have no unit."""
+def normalize_vlad(residuals: torch.Tensor, normalization: str | None, scale: float | torch.Tensor) -> torch.Tensor:
+    """Residuals (n, k, d) in standardised units -> (n, k d), in units of the data if ``normalization`` is None."""
     if normalization is None:
         return (residuals * scale).flatten(1)
-    # what is left of two equal numbers is rounding; normalised, it would look like a direction
+    # the difference of two equal numbers may be a rounding error, which normalisation would turn into a direction
     noise = 32 * torch.finfo(residuals.dtype).eps
     residuals = torch.where(residuals.abs() > noise, residuals, torch.zeros_like(residuals))
     if normalization == "intra":

@@ -1,4 +1,4 @@
-"""Finite groups of rotations and reflections, and what they do to images and to maps over the group."""
+"""Finite groups of rotations and reflections and their action on images and on maps over the group."""
 
 import re
 
@@ -8,33 +8,34 @@ from sklinvariant.ops import resample
 
 
 class Group:
-    """C_n, the rotations by multiples of 360 / n degrees, or D_n, those and their mirror images.
+    """C_n, the rotations by multiples of 360 / n degrees, or D_n, which also contains the reflections.
 
-    Element ``m n + r`` mirrors left and right where m is 1, and then turns counter-clockwise by ``360 r / n`` degrees;
-    element 0 changes nothing. Pixels of square images only change places under C1, C2, C4, D1, D2 and D4
-    (``is_exact``); under the others values between pixels are interpolated.
+    Element ``m n + r`` swaps left and right if m is 1, and then rotates counter-clockwise by ``360 r / n`` degrees.
+    Element 0 is the identity. C1, C2, C4, D1, D2 and D4 permute the pixels of square images (``is_exact``); the other
+    groups interpolate between pixels.
 
     Parameters
     ----------
     name : str
-        "C1", "C2", …, "D1", "D2", …; "trivial" is "C1".
+        "C1", "C2", …, "D1", "D2", …; "trivial" stands for "C1".
 
     Attributes
     ----------
     order : int
         Number of elements.
     matrices : tensor of shape (order, 3, 3)
-        float64, of points as `sklinvariant.transforms.Geometric.matrix` has them.
+        float64 matrices in the coordinates of `sklinvariant.transforms.Geometric.matrix`.
     products : int64 tensor of shape (order, order)
-        ``products[g, h]`` is the element g h, which first does h.
+        ``products[g, h]`` is the element g h, which applies h first.
     inverses : int64 tensor of shape (order,)
+        ``inverses[g]`` is the inverse of g.
     needs_squares : bool
-        Whether images that are not square would change their shape.
+        Whether the group is only defined for square images, because others would change their shape.
 
     Raises
     ------
     ValueError
-        For a name that is none of these.
+        If the name is none of these.
 
     Examples
     --------
@@ -44,15 +45,15 @@ class Group:
     (8, 0, 3)
     """
 
-    def __init__(self, name):
+    def __init__(self, name: str) -> None:
         found = re.fullmatch(r"([CD])([1-9]\d*)", "C1" if name == "trivial" else str(name))
         if found is None:
-            raise ValueError(f'group must be "trivial", "C4", "D4", "C8", … (C or D and a number), got {name!r}')
+            raise ValueError(f'group must be "trivial", or C or D and a number, such as "C4" or "D4", got {name!r}')
         self.name, self.n_rotations = found.group(), int(found.group(2))
         self.order = self.n_rotations * (1 + (found.group(1) == "D"))
         elements = torch.arange(self.order, device="cpu")
         self._turns, self._mirrored = elements % self.n_rotations, elements // self.n_rotations
-        # a turn after a mirror is the mirror after the turn back
+        # a rotation after a reflection equals the reflection after the inverse rotation
         sign = 1 - 2 * self._mirrored[:, None]
         self.products = (self._turns[:, None] + sign * self._turns).remainder(self.n_rotations)
         self.products += self.n_rotations * (self._mirrored[:, None] ^ self._mirrored)
@@ -62,17 +63,17 @@ class Group:
         self.needs_squares = self.n_rotations not in (1, 2)
 
     @property
-    def angles(self):
-        """(order,) degrees, counter-clockwise."""
+    def angles(self) -> torch.Tensor:
+        """Angles of the rotations (order,) in degrees, counter-clockwise."""
         return 360 * self._turns.double() / self.n_rotations
 
     @property
-    def mirrored(self):
-        """(order,) whether an element mirrors before it turns."""
+    def mirrored(self) -> torch.Tensor:
+        """Whether each element reflects before it rotates: (order,) bool."""
         return self._mirrored.bool()
 
     def _matrices(self):
-        # a whole number of quarters and the rest, so that quarter turns are exact zeros and ones
+        # quarter turns and the remaining angle, so that quarter turns have exact zeros and ones
         quarters = 4 * self._turns // self.n_rotations
         rest = (4 * self._turns % self.n_rotations).double() * (torch.pi / 2 / self.n_rotations)
         cosines = torch.stack([rest.cos(), -rest.sin(), -rest.cos(), rest.sin()], dim=1)
@@ -85,20 +86,20 @@ class Group:
         matrices[:, 2, 2] = 1
         return matrices
 
-    def act(self, images, element):
-        """L_g of images (n, c, h, w): each moved by element g, ``(L_g x)(p) = x(g⁻¹ p)``; outside they are 0."""
+    def act(self, images: torch.Tensor, element: int) -> torch.Tensor:
+        """L_g of images (n, c, h, w), ``(L_g x)(p) = x(g⁻¹ p)``; 0 outside the images."""
         return resample(images, self.matrices[element][None])
 
-    def act_on_maps(self, maps, element):
-        """L_g of maps over the group (n, c · order, h, w), c varying slowest.
+    def act_on_maps(self, maps: torch.Tensor, element: int) -> torch.Tensor:
+        """L_g of maps over the group (n, c · order, h, w), where c is the slowest index.
 
-        Pixels are moved and elements permuted: ``(L_g x)(p, u) = x(g⁻¹ p, g⁻¹ u)``.
+        Both pixels and elements are permuted: ``(L_g x)(p, u) = x(g⁻¹ p, g⁻¹ u)``.
         """
         return self.act(self.act_on_embedding(maps.unflatten(1, (-1, self.order)), element).flatten(1, 2), element)
 
-    def act_on_embedding(self, embedding, element):
-        """L_g of (n, c, order, …), which has no place: ``(L_g x)(u) = x(g⁻¹ u)``."""
+    def act_on_embedding(self, embedding: torch.Tensor, element: int) -> torch.Tensor:
+        """L_g of (n, c, order, …) without pixel positions: ``(L_g x)(u) = x(g⁻¹ u)``."""
         return embedding[:, :, self.products[self.inverses[element]].to(embedding.device)]
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Group({self.name!r})"

@@ -1,11 +1,12 @@
 """Convolutions that commute with a finite group: Cohen & Welling 2016, "Group equivariant convolutional networks".
 
-A map over the group is (n, c · order, h, w), where the order is the number of the group's elements: channel ``c · order
-+ u`` is what filter c turned by element u has seen. Each weight is stored once. An index makes of it the filters of all
-elements, and one ordinary convolution does the rest.
+A map over the group is (n, c · order, h, w), where the order is the number of elements of the group. Channel ``c ·
+order + u`` is the response of filter c rotated by element u. Each weight is stored once. An index expands the weights
+to the filters of all elements, which are applied by one ordinary convolution.
 """
 
 import math
+from collections.abc import Sequence
 from numbers import Integral
 
 import torch
@@ -15,29 +16,34 @@ from torch.nn import functional as F
 from sklinvariant.networks._group import Group
 
 
-def check_stride(layer, sizes, kernel_size, stride, padding):
-    """Places where a kernel is put must lie evenly about the centre, or a turned image is seen at others."""
+def check_stride(
+    layer: str, sizes: Sequence[int], kernel_size: Sequence[int], stride: int, padding: Sequence[int]
+) -> None:
+    """Raise a ValueError if the kernel positions are not symmetric about the centre of the image."""
     for size, k, p in zip(sizes, kernel_size, padding, strict=True):
         rest = (size + 2 * p - k) % stride
         if rest:
             raise ValueError(
                 f"{layer} of kernel_size={k}, stride={stride} and padding={p} leaves out {rest} of the pixels at one "
-                f"border of {size}, and so would not be equivariant: size + 2 padding - kernel_size must be a multiple "
-                f"of stride. An odd size needs an odd kernel with stride 2, an even size an even one"
+                f"border of {size}, so it would not be equivariant. size + 2 padding - kernel_size must be a multiple "
+                f"of stride. With stride 2 use an odd kernel for odd sizes and an even kernel for even sizes"
             )
 
 
-def pair(value):
-    """(rows, columns) of one number or two."""
-    return (value, value) if isinstance(value, Integral) else tuple(value)
+def pair(value: int | Sequence[int]) -> tuple[int, int]:
+    """One number or a pair of numbers as (rows, columns)."""
+    if isinstance(value, (Integral, int)):
+        return int(value), int(value)
+    rows, columns = value
+    return rows, columns
 
 
-def turned_filters(group, shape):
-    """For all elements g how filters of (h, w) pixels are turned: (order, h w, h w), ``L_g ψ = ψ @ matrix``.
+def turned_filters(group: Group, shape: tuple[int, int]) -> torch.Tensor:
+    """Matrices that rotate filters of (h, w) pixels by all elements g: (order, h w, h w), ``L_g ψ = ψ @ matrix``.
 
-    Groups that are exact permute pixels. For the others a filter is the combination of rings of waves that comes
-    nearest to its pixels; and a wave can be turned by any angle (Weiler, Hamprecht & Storath 2018). Looking pixels up
-    bilinearly errs five times as much on 3 × 3 of them, whose corners a turn takes away.
+    Exact groups permute pixels. For the others a filter is approximated by circular harmonics on rings, which can be
+    rotated by any angle (Weiler, Hamprecht & Storath 2018). Bilinear interpolation has five times the error on 3 × 3
+    pixels, because a rotation moves the corners outside the filter.
     """
     if not group.is_exact:
         waves = [_ring_waves(shape[0], matrix) for matrix in group.matrices]
@@ -48,7 +54,7 @@ def turned_filters(group, shape):
 
 
 def _ring_waves(side, matrix, width=0.45, least_wavelength=2.6):
-    """(side², waves): rings a pixel apart, with waves around them of at least so many pixels, moved by a matrix."""
+    """(side², waves): harmonics of at least ``least_wavelength`` pixels on rings one pixel apart, moved by a matrix."""
     axis = torch.arange(side, dtype=torch.float64, device="cpu") - (side - 1) / 2
     points = torch.stack([axis.repeat(side), axis.repeat_interleave(side)])
     x, y = torch.linalg.inv(matrix[:2, :2]) @ points
@@ -65,36 +71,39 @@ def _ring_waves(side, matrix, width=0.45, least_wavelength=2.6):
 
 
 class _GroupConvolution(nn.Module):
-    """What the convolutions share: weights (out, in, elements, k, k), the index that expands them, checks.
+    """Base of the convolutions: weights (out, in, elements, k, k), the index that expands them, and checks.
 
-    The filter from u to g is the stored one for g⁻¹ u, turned by g. Images have no u or no g: their filters are turned
-    by the other, and are stored without elements.
+    The filter from u to g is the stored one for g⁻¹ u, rotated by g. An image has no element on its side of the layer:
+    the filters are rotated by the element of the other side and stored without elements.
     """
 
     lifts = projects = False
+    bias: nn.Parameter | None
+    _index: torch.Tensor
+    _turn: torch.Tensor | None
 
     def __init__(
         self,
-        in_channels,
-        out_channels,
-        kernel_size,
-        group,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Sequence[int],
+        group: str | Group,
         *,
-        stride=1,
-        padding=0,
-        bias=True,
-        generator=None,
-        device=None,
-        dtype=None,
-    ):
+        stride: int = 1,
+        padding: int | Sequence[int] = 0,
+        bias: bool = True,
+        generator: torch.Generator | None = None,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
         self.group = group if isinstance(group, Group) else Group(group)
         self.in_channels, self.out_channels = in_channels, out_channels
         self.kernel_size, self.padding, self.stride = pair(kernel_size), pair(padding), stride
         if self.group.needs_squares and self.kernel_size[0] != self.kernel_size[1]:
-            raise ValueError(f"kernel_size={kernel_size} must be square to be turned by {self.group.name}")
+            raise ValueError(f"kernel_size={kernel_size} must be square for the rotations of {self.group.name}")
         if self.group.needs_squares and self.padding[0] != self.padding[1]:
-            raise ValueError(f"padding={padding} must be the same on all sides to be turned by {self.group.name}")
+            raise ValueError(f"padding={padding} must be the same on all sides for the rotations of {self.group.name}")
         self._expand_by(*self._expansion(), device, dtype)
         n_stored = 1 if self.lifts or self.projects else self.group.order
         self.weight = nn.Parameter(
@@ -103,8 +112,8 @@ class _GroupConvolution(nn.Module):
         self.bias = nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype)) if bias else None
         self.reset_parameters(generator)
 
-    def reset_parameters(self, generator=None):
-        """Normal weights of variance 2 / fan-in, drawn by the generator (None: torch's own), and no bias."""
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw normal weights of variance 2 / fan-in (None: from torch's global generator) and set biases to 0."""
         fan_in = self.weight[0].numel() * (self.group.order if self.projects else 1)
         drawn = torch.randn(self.weight.shape, generator=generator, dtype=torch.float64, device="cpu")
         self.weight.data.copy_(drawn * (2 / fan_in) ** 0.5)
@@ -112,8 +121,8 @@ class _GroupConvolution(nn.Module):
             self.bias.data.zero_()
 
     def _expansion(self):
-        """Matrices that turn stored filters (None where pixels are picked), and for all expanded weights of one output
-        channel, (g, c, u, k k), which of the stored (and turned) ones they are."""
+        """The matrices that rotate stored filters (None for exact groups), and the indices (g, c, u, k k) of the
+        expanded weights of one output channel among the stored (and rotated) ones."""
         group, pixels = self.group, self.kernel_size[0] * self.kernel_size[1]
         one = torch.zeros(1, dtype=torch.int64, device="cpu")
         every = torch.arange(group.order, device="cpu")
@@ -135,22 +144,22 @@ class _GroupConvolution(nn.Module):
         self.register_buffer("_turn", turn, persistent=False)
         self._expanded = index.shape[0], index.shape[1] * index.shape[2]
 
-    def filters(self):
-        """All filters, as an ordinary convolution has them: (out · order, in · order, k, k), images without order."""
+    def filters(self) -> torch.Tensor:
+        """The filters of an ordinary convolution: (out · order, in · order, k, k); images have no order."""
         stored = self.weight if self._turn is None else self.weight.flatten(3) @ self._turn
         n_out, n_in = self._expanded
         return stored.flatten(1).index_select(1, self._index).view(self.out_channels * n_out, n_in, *self.kernel_size)
 
-    def biases(self):
-        """One for all elements of a channel."""
+    def biases(self) -> torch.Tensor | None:
+        """The biases of an ordinary convolution, equal for all elements of a channel."""
         return None if self.bias is None else self.bias.repeat_interleave(self._expanded[0])
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.group.order > 1:
             check_stride(type(self).__name__, x.shape[-2:], self.kernel_size, self.stride, self.padding)
         return F.conv2d(x, self.filters(), self.biases(), self.stride, self.padding)
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         return (
             f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, group={self.group.name!r}, "
             f"stride={self.stride}, padding={self.padding}, bias={self.bias is not None}"
@@ -160,35 +169,35 @@ class _GroupConvolution(nn.Module):
 class LiftingConv2d(_GroupConvolution):
     """Images (n, in_channels, h, w) -> maps over the group (n, out_channels · order, h', w').
 
-    ``y(p, g) = Σ_q ψ(g⁻¹ (q - p)) x(q)``: an image is compared with a filter in all its poses, so that a turned image
-    gives the turned map with elements permuted, ``(L_g y)(p, u) = y(g⁻¹ p, g⁻¹ u)``.
+    ``y(p, g) = Σ_q ψ(g⁻¹ (q - p)) x(q)``: an image is compared with a filter in all its poses. A rotated image gives
+    the rotated map with permuted elements, ``(L_g y)(p, u) = y(g⁻¹ p, g⁻¹ u)``.
 
     Parameters
     ----------
     in_channels, out_channels : int
-        Channels of the images, and filters; each filter gives a channel for each element.
+        Number of channels of the images and number of filters. Each filter gives a channel for each element.
     kernel_size : int or (int, int)
         Pixels of a filter.
     group : str or Group
-        "C4", "D4", "C8", …; see `Group`. Under C1, C2, C4, D1, D2 and D4 pixels of filters change places, which is
-        exact; under the others filters are built of waves on rings, and turned images give nearly turned maps.
+        "C4", "D4", "C8", …; see `Group`. C1, C2, C4, D1, D2 and D4 permute the pixels of filters, which is exact. For
+        the other groups filters are approximated by harmonics on rings, and the layer is only nearly equivariant.
     stride : int, default=1
-        Pixels from one place of the filter to the next. It has to fit the images' size, see Raises.
+        Distance in pixels between positions of the filter. It must fit the size of the images, see Raises.
     padding : int or (int, int), default=0
-        Pixels of 0 around the images.
+        Number of zeros added on each side of the images.
     bias : bool, default=True
-        Add a number for each filter.
+        Whether each filter has a bias.
     generator : torch.Generator or None, default=None
-        Draws the weights; None is torch's own.
+        Draws the weights; None is torch's global generator.
     device, dtype
-        Of the weights, as torch's layers have them; None are torch's defaults.
+        Of the weights, as in torch's layers; None is torch's default.
 
     Raises
     ------
     ValueError
-        From ``forward`` where ``size + 2 padding - kernel_size`` is not a multiple of the stride: then a turned image
-        would be seen at other places. From the start, for filters that are not square or paddings of rows and columns
-        that differ, and a group with quarter turns.
+        In ``forward``, if ``size + 2 padding - kernel_size`` is not a multiple of the stride, because the layer would
+        not be equivariant. In the constructor, if the kernel is not square or the paddings of rows and columns differ,
+        and the group contains rotations by less than 180 degrees.
 
     Examples
     --------
@@ -215,7 +224,7 @@ class GroupConv2d(_GroupConvolution):
 
 
 class ProjectingConv2d(_GroupConvolution):
-    """Maps over the group (n, in_channels · order, h, w) -> images (n, out_channels, h', w'): the way back of lifting.
+    """Maps over the group (n, in_channels · order, h, w) -> images (n, out_channels, h', w'): the reverse of lifting.
 
     ``y(p) = Σ_u Σ_q ψ(u⁻¹ (q - p)) x(q, u)``. Parameters and errors are those of `LiftingConv2d`.
     """
@@ -224,13 +233,13 @@ class ProjectingConv2d(_GroupConvolution):
 
 
 class GroupConvTranspose2d(_GroupConvolution):
-    """Maps over the group -> larger maps over the group: the way back of a `GroupConv2d` with stride.
+    """Maps over the group -> larger maps over the group: the transpose of a `GroupConv2d` with stride.
 
-    A side of h pixels becomes ``(h - 1) stride - 2 padding + kernel_size``: twice as many with a kernel of 4 and
-    padding 1, one less than twice as many with 3 and 1. All of it is exact, so that no size is refused; there is no
-    ``output_padding``, which would not be. Parameters are those of `LiftingConv2d`.
+    A side of h pixels becomes ``(h - 1) stride - 2 padding + kernel_size``. With stride 2 and padding 1 this is 2 h for
+    a kernel of 4 and 2 h - 1 for a kernel of 3. The layer is equivariant for every size. It has no ``output_padding``,
+    which would break this. Parameters are those of `LiftingConv2d`.
     """
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         weight = self.filters().transpose(0, 1)
         return F.conv_transpose2d(x, weight, self.biases(), self.stride, self.padding)

@@ -1,5 +1,9 @@
-"""What stands between group convolutions: layers of maps over a group (n, c · order, h, w), c varying slowest."""
+"""Layers between group convolutions, for maps over a group (n, c · order, h, w) where c is the slowest index."""
 
+from collections.abc import Sequence
+from typing import Self
+
+import torch
 from torch import nn
 from torch.nn import functional as F
 
@@ -13,46 +17,58 @@ class GroupBatchNorm2d(nn.BatchNorm2d):
     Parameters
     ----------
     num_features : int
-        Channels c; the maps have c · order.
+        Number of channels c; the maps have c · order channels.
     group : str or Group
         See `Group`.
     eps, momentum, device, dtype
-        As `torch.nn.BatchNorm2d` has them.
+        As in `torch.nn.BatchNorm2d`.
     """
 
-    def __init__(self, num_features, group, *, eps=1e-5, momentum=0.1, device=None, dtype=None):
+    def __init__(
+        self,
+        num_features: int,
+        group: str | Group,
+        *,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__(num_features, eps=eps, momentum=momentum, device=device, dtype=dtype)
         self.group = group if isinstance(group, Group) else Group(group)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         by_channel = x.unflatten(1, (-1, self.group.order)).flatten(2, 3)  # (n, c, order h, w)
-        if self.training and by_channel.numel() == self.num_features:  # a single number has no variance
+        if self.training and by_channel.numel() == self.num_features:  # the variance of a single number is undefined
             running = self.running_mean, self.running_var
             return F.batch_norm(by_channel, *running, self.weight, self.bias, eps=self.eps).view_as(x)
         return super().forward(by_channel).view_as(x)
 
 
 class GroupPool2d(nn.Module):
-    """Means or maxima of squares of pixels; a stride that a turned image would not be seen alike with is refused.
+    """Mean or max pooling of maps over a group; strides that would break equivariance raise an error.
 
     Parameters
     ----------
     kernel_size : int or (int, int)
-        Pixels along a side.
+        Size of the pooling window in pixels.
     stride : int, default=2
-        Pixels from one square to the next.
+        Distance in pixels between windows.
     padding : int or (int, int), default=0
-        Pixels around the maps, which do not count. With a stride of 2 a kernel of 2 without padding fits even sizes,
-        and one of 3 with padding 1 odd ones.
+        Pixels added on each side of the maps, which are ignored by the pooling. With stride 2, a kernel of 2 without
+        padding fits even sizes, and a kernel of 3 with padding 1 fits odd sizes.
     mode : {"mean", "max"}, default="mean"
+        How the pixels of a window are pooled.
 
     Raises
     ------
     ValueError
-        From ``forward`` where ``size + 2 padding - kernel_size`` is not a multiple of the stride.
+        In ``forward``, if ``size + 2 padding - kernel_size`` is not a multiple of the stride.
     """
 
-    def __init__(self, kernel_size, *, stride=2, padding=0, mode="mean"):
+    def __init__(
+        self, kernel_size: int | Sequence[int], *, stride: int = 2, padding: int | Sequence[int] = 0, mode: str = "mean"
+    ) -> None:
         super().__init__()
         if mode not in ("mean", "max"):
             raise ValueError(f"mode must be 'mean' or 'max', got {mode!r}")
@@ -60,40 +76,42 @@ class GroupPool2d(nn.Module):
         self.stride, self.mode = stride, mode
 
     @classmethod
-    def halving(cls, sizes, mode="mean"):
-        """The one that fits maps of (h, w): 2 × 2 pixels of even sides, 3 × 3 of odd ones; h becomes ⌈h / 2⌉."""
+    def halving(cls, sizes: Sequence[int], mode: str = "mean") -> Self:
+        """The layer that halves maps of (h, w) to ⌈h / 2⌉: windows of 2 pixels for even sides, 3 for odd sides."""
         odd = [size % 2 for size in sizes]
         return cls([2 + rest for rest in odd], padding=odd, mode=mode)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         check_stride(type(self).__name__, x.shape[-2:], self.kernel_size, self.stride, self.padding)
         if self.mode == "max":
             return F.max_pool2d(x, self.kernel_size, self.stride, self.padding)
         return F.avg_pool2d(x, self.kernel_size, self.stride, self.padding, count_include_pad=False)
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, mode={self.mode!r}"
 
 
 class GroupUpsample2d(nn.Module):
-    """Doubles maps bilinearly, to 2 h pixels or 2 h - 1: the sizes that `GroupPool2d.halving` halved, and exact.
+    """Bilinear upsampling from h to 2 h or 2 h - 1 pixels, which reverses the sizes of `GroupPool2d.halving`.
+
+    The layer is exactly equivariant.
 
     Parameters
     ----------
     size : int or (int, int)
-        Height and width of the answer.
+        Height and width of the result.
 
     Raises
     ------
     ValueError
-        From ``forward`` where a side is neither 2 h nor 2 h - 1.
+        In ``forward``, if a side of the result is neither 2 h nor 2 h - 1.
     """
 
-    def __init__(self, size):
+    def __init__(self, size: int | Sequence[int]) -> None:
         super().__init__()
         self.size = pair(size)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         for here, wanted in zip(x.shape[-2:], self.size, strict=True):
             if wanted not in (2 * here, 2 * here - 1):
                 raise ValueError(
@@ -105,9 +123,9 @@ class GroupUpsample2d(nn.Module):
         return self._double(self._double(x, (height, x.shape[-1])), self.size)
 
     def _double(self, x, size):
-        # pixels of an odd size lie on those of the half and between, those of an even one beside them
+        # for an odd size, the pixels lie on the input pixels and between them; for an even size, beside them
         odd = any(wanted % 2 and wanted != here for wanted, here in zip(size, x.shape[-2:], strict=True))
         return F.interpolate(x, size, mode="bilinear", align_corners=odd)
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         return f"size={self.size}"

@@ -1,25 +1,28 @@
-"""Layers in float32 on the CPU, whatever torch's defaults are, whose weights a generator draws as torch would."""
+"""Layers in float32 on the CPU, independent of torch's defaults, with torch's initialisation from a generator."""
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
 
-FLOAT32 = {"device": "cpu", "dtype": torch.float32}
+FLOAT32: dict[str, Any] = {"device": "cpu", "dtype": torch.float32}
 
 
-def linear(n_in, n_out, *, bias=True, generator=None):
-    """`torch.nn.Linear`; a generator of None is torch's global one."""
+def linear(n_in: int, n_out: int, *, bias: bool = True, generator: torch.Generator | None = None) -> nn.Linear:
+    """`torch.nn.Linear`; generator None is torch's global generator."""
     return _drawn(nn.Linear(n_in, n_out, bias, device="meta", dtype=torch.float32), generator)
 
 
-def conv2d(n_in, n_out, kernel_size, *, generator=None, **settings):
-    """`torch.nn.Conv2d`; a generator of None is torch's global one."""
+def conv2d(
+    n_in: int, n_out: int, kernel_size: int, *, generator: torch.Generator | None = None, **settings: Any
+) -> nn.Conv2d:
+    """`torch.nn.Conv2d`; generator None is torch's global generator."""
     return _drawn(nn.Conv2d(n_in, n_out, kernel_size, device="meta", dtype=torch.float32, **settings), generator)
 
 
 def _drawn(layer, generator):
-    """A layer made on the meta device, where torch draws nothing, with torch's initial weights on the CPU."""
+    """Initialise a layer that was created on the meta device, where torch draws no random numbers."""
     layer.to_empty(device="cpu")
     nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5), generator=generator)
     if layer.bias is not None:

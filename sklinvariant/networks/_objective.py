@@ -1,4 +1,7 @@
-"""The cost J(R(F; Θ), y; W) that an encoder and a linear model minimise together (eq. 4 and 10)."""
+"""The cost J(R(F; Θ), y; W) that an encoder and a linear model minimise jointly (eq. 4 and 10)."""
+
+from collections.abc import Callable
+from typing import Any, Literal, Self, TypeVar
 
 import torch
 from torch import nn
@@ -6,32 +9,37 @@ from torch.nn import functional as F
 
 from sklinvariant._settings import borrowed_generators, draw_seed
 from sklinvariant.networks._chi2 import chi2_map
+from sklinvariant.networks._encoders import Bags
+
+FeatureMap = Literal["chi2"] | Callable[[torch.Tensor], torch.Tensor] | None
+Cost = TypeVar("Cost", bound=nn.Module)
 
 
 class Objective(nn.Module):
-    """Mean weighted cost of a batch: encoder, feature map, then the cost of a linear model or one of your own."""
+    """Mean weighted cost of a batch: encoder, feature map, then the cost of a linear model or a custom loss."""
 
-    def __init__(self, encoder, feature_map, cost):
+    def __init__(self, encoder: nn.Module, feature_map: FeatureMap, cost: nn.Module) -> None:
         super().__init__()
         self.encoder, self.feature_map, self.cost = encoder, feature_map, cost
 
-    def get_extra_state(self):
+    def get_extra_state(self) -> dict:
         """What a checkpoint needs besides the parameters: the state of the generator that the encoder draws from."""
         generator = getattr(self.encoder, "generator", None)
         return {"generator": None if generator is None else generator.get_state()}
 
-    def set_extra_state(self, state):
+    def set_extra_state(self, state: dict) -> None:
         if state["generator"] is not None:
-            self.encoder.generator.set_state(state["generator"].cpu())
+            generator: Any = self.encoder.generator
+            generator.set_state(state["generator"].cpu())
 
-    def represent(self, bags):
+    def represent(self, bags: Bags) -> torch.Tensor:
         return map_features(self.encoder(bags), self.feature_map)
 
-    def forward(self, batch):
+    def forward(self, batch: Any) -> torch.Tensor:
         return self.cost(self.represent(batch.bags), batch.target, batch.weight)
 
 
-def map_features(representation, feature_map):
+def map_features(representation: torch.Tensor, feature_map: FeatureMap) -> torch.Tensor:
     if feature_map == "chi2":
         return chi2_map(representation)
     if feature_map is None:
@@ -43,10 +51,15 @@ def map_features(representation, feature_map):
 class LinearCost(nn.Module):
     """Log-loss, hinge or squared error of a linear model, plus ``alpha / 2 ||W||²``.
 
-    ``gain`` brings the representation to a mean norm of 1, so that one ``alpha`` and one learning rate suit all.
+    ``gain`` scales the representation to a mean norm of 1, so that ``alpha`` and the learning rate do not depend on
+    its scale.
     """
 
-    def __init__(self, n_features, n_outputs, loss, alpha, gain, dtype):
+    gain: torch.Tensor
+
+    def __init__(
+        self, n_features: int, n_outputs: int, loss: str, alpha: float, gain: float, dtype: torch.dtype
+    ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(n_outputs, n_features, dtype=dtype))
         self.bias = nn.Parameter(torch.zeros(n_outputs, dtype=dtype))
@@ -54,52 +67,52 @@ class LinearCost(nn.Module):
         self.loss, self.alpha = loss, alpha
 
     @classmethod
-    def start(cls, representation, weight, n_outputs, loss, alpha):
-        """All zero, with the gain of a few weighted representations (n, f) that are typical of the rest."""
+    def start(cls, representation: torch.Tensor, weight: torch.Tensor, n_outputs: int, loss: str, alpha: float) -> Self:
+        """The cost with zero weights and the gain of a weighted sample of representations (n, f)."""
         weight = weight.double()
         norm = float((weight @ representation.double().square().sum(1) / weight.sum().clamp(min=1e-300)).sqrt())
         gain = 1 / norm if norm > 0 else 1.0
         return cls(representation.shape[1], n_outputs, loss, alpha, gain, representation.dtype)
 
     @classmethod
-    def restore(cls, state, loss, alpha, dtype):
-        """What `export` gave, as a module again."""
+    def restore(cls, state: dict[str, Any], loss: str, alpha: float, dtype: torch.dtype) -> Self:
+        """The module from the state that `export` returned."""
         cost = cls(state["coef"].shape[1], len(state["coef"]), loss, alpha, state["gain"], dtype)
         with torch.no_grad():
             cost.weight.copy_(torch.as_tensor(state["coef"]) / state["gain"])
             cost.bias.copy_(torch.as_tensor(state["intercept"]))
         return cost
 
-    def export(self):
-        """Weights (o, f) and offsets (o,) of the representation as it is, numpy; and the gain."""
+    def export(self) -> dict[str, Any]:
+        """Coefficients (o, f) and intercepts (o,) for the unscaled representation as numpy arrays, and the gain."""
         return {
             "coef": (self.weight * self.gain).detach().cpu().numpy(),
             "intercept": self.bias.detach().cpu().numpy().copy(),
             "gain": float(self.gain),
         }
 
-    def outputs(self, representation):
+    def outputs(self, representation: torch.Tensor) -> torch.Tensor:
         return F.linear(representation * self.gain, self.weight, self.bias)
 
-    def forward(self, representation, target, weight):
+    def forward(self, representation: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         losses = sample_losses(self.outputs(representation), target, self.loss)
         return (losses * weight).mean() + 0.5 * self.alpha * self.weight.square().sum()
 
 
 class CustomLoss(nn.Module):
-    """A cost of the user's: ``cost(representation, target)``, a number or one for each sample.
+    """A user-defined cost ``cost(representation, target)`` that returns one number, or one for each sample.
 
-    What it draws from torch's global generators is seeded by ``generator``.
+    ``generator`` seeds torch's global generators for the random numbers that the cost draws.
     """
 
-    def __init__(self, cost, generator=None):
+    def __init__(self, cost: Callable[..., torch.Tensor], generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.cost, self.generator = cost, generator
 
-    def export(self):
+    def export(self) -> dict[str, Any]:
         return {"cost": {name: value.cpu().numpy() for name, value in self.state_dict().items()}}
 
-    def forward(self, representation, target, weight):
+    def forward(self, representation: torch.Tensor, target: torch.Tensor | None, weight: torch.Tensor) -> torch.Tensor:
         with borrowed_generators(draw_seed(self.generator), representation.device):
             losses = self.cost(representation) if target is None else self.cost(representation, target)
         shape = getattr(losses, "shape", None)
@@ -107,13 +120,20 @@ class CustomLoss(nn.Module):
             return (losses * weight).mean()
         if shape != ():
             got = type(losses).__name__ if shape is None else f"the shape {tuple(shape)}"
-            raise ValueError(f"loss must give a number, or one for each of {len(weight)} bags, as a tensor; got {got}")
+            raise ValueError(
+                f"loss returned {got}, but must return a tensor with one number, or one for each of "
+                f"{len(weight)} bags. "
+                "Change the loss accordingly"
+            )
         if (weight != weight[0]).any():
-            raise ValueError("loss gives one number for all bags, which weights cannot weigh: let it give one for each")
+            raise ValueError(
+                "loss returned one number for all bags, but sample weights need one for each bag. Let the loss return "
+                "a tensor of shape (n_bags,)"
+            )
         return losses
 
 
-def sample_losses(outputs, target, loss):
+def sample_losses(outputs: torch.Tensor, target: torch.Tensor, loss: str) -> torch.Tensor:
     """Loss (n,) of outputs (n, o) against class numbers (n,), or 0/1 or real targets (n, o)."""
     classes = target.ndim == 1
     if loss == "log_loss":
@@ -127,16 +147,24 @@ def sample_losses(outputs, target, loss):
     return 0.5 * (outputs - target).square().sum(1)
 
 
-def fit_cost(cost, representation, target, weight, *, max_iter, exact):
-    """Minimise a cost over its own parameters W, the representation held still; full-batch L-BFGS.
+def fit_cost(
+    cost: Cost,
+    representation: torch.Tensor,
+    target: torch.Tensor | None,
+    weight: torch.Tensor,
+    *,
+    max_iter: int,
+    exact: bool,
+) -> Cost:
+    """Minimise a cost over its own parameters W for a fixed representation, by full-batch L-BFGS.
 
-    ``exact`` goes on until the gradient is lost in rounding. A start for further steps had better not: Adam divides
-    by the size of the gradient, and would walk along the rounding.
+    ``exact`` continues until the gradient is dominated by rounding errors. Do not use it to initialise further
+    training: Adam divides by the magnitude of the gradient and would follow the rounding errors.
     """
     parameters = [p for p in cost.parameters() if p.requires_grad]
     if not parameters or max_iter == 0:
         return cost
-    exact = exact and representation.dtype == torch.float64  # float32 cannot tell smaller changes from rounding
+    exact = exact and representation.dtype == torch.float64  # in float32 smaller changes are rounding errors
     optimizer = torch.optim.LBFGS(
         parameters,
         max_iter=max_iter,
@@ -159,9 +187,10 @@ def fit_cost(cost, representation, target, weight, *, max_iter, exact):
 
 
 def _newton_step(parameters, value, max_iter=100):
-    """One Newton step by conjugate gradients, taken back where it does not bring the gradient down.
+    """One Newton step by conjugate gradients, undone if it does not reduce the gradient.
 
-    A line search sees no gain smaller than the rounding of the cost, and so leaves the gradient half of its digits.
+    A line search cannot see improvements below the rounding error of the cost, so only half of the digits of the
+    gradient are correct after it.
     """
 
     def gradient():
@@ -174,14 +203,14 @@ def _newton_step(parameters, value, max_iter=100):
     for _ in range(max_iter):
         bent = _flat(torch.autograd.grad(slope, parameters, direction, retain_graph=True, materialize_grads=True))
         curvature = direction @ bent
-        if size <= enough or curvature <= 1e-9 * (direction @ direction):  # such as along all offsets together
+        if size <= enough or curvature <= 1e-9 * (direction @ direction):  # e.g. a common shift
             break
         length = size / curvature
         step, rest = step + length * direction, rest - length * bent
         before, size = size, rest @ rest
         direction = rest + size / before * direction
     _move(parameters, -step)
-    if not gradient().norm() <= slope.norm():  # a cost with corners
+    if not gradient().norm() <= slope.norm():  # the cost is not smooth
         _move(parameters, step)
 
 

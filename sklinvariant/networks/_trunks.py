@@ -1,9 +1,10 @@
-"""Trunks of invariant clustering: rows (n, d) or images (n, c, h, w) to features (n, D).
+"""Trunks of invariant clustering: rows (n, d) or images (n, c, h, w) -> features (n, D).
 
-"vgg" and "resnet" are those of Ji, Henriques & Vedaldi 2019 for MNIST and for colour images after Sobel filtering.
+"vgg" and "resnet" are the networks of Ji, Henriques & Vedaldi 2019 for MNIST and for Sobel-filtered colour images.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -14,11 +15,11 @@ from sklinvariant.networks._layers import FLOAT32, conv2d, linear
 _ACROSS = [[-0.125, 0.0, 0.125], [-0.25, 0.0, 0.25], [-0.125, 0.0, 0.125]]
 
 
-def trunk_for(shape, name="auto", generator=None):
-    """The trunk of that name for rows (d,) or images (h, w, c): "mlp", "vgg" or "resnet".
+def trunk_for(shape: Sequence[int], name: str = "auto", generator: torch.Generator | None = None) -> nn.Sequential:
+    """The trunk with this name for rows (d,) or images (h, w, c): "mlp", "vgg" or "resnet".
 
-    "auto" is "mlp" for rows and images of less than 12 pixels a side, else "vgg" for grey and "resnet" for colour.
-    ``generator`` draws the weights; None is torch's own.
+    "auto" selects "mlp" for rows and for images smaller than 12 pixels, otherwise "vgg" for grey images and "resnet"
+    for colour images. ``generator`` draws the weights; None is torch's global generator.
     """
     if name == "auto":
         small = len(shape) == 1 or min(shape[:2]) < 12
@@ -26,12 +27,14 @@ def trunk_for(shape, name="auto", generator=None):
     if name == "mlp":
         return mlp_trunk(math.prod(shape), generator=generator)
     if len(shape) == 1:
-        raise ValueError(f'network="{name}" needs images: give image_shape, or use network="mlp"')
+        raise ValueError(f'network="{name}" needs images, but X holds rows. Set image_shape, or use network="mlp"')
     return vgg_trunk(shape[2], generator=generator) if name == "vgg" else resnet_trunk(generator=generator)
 
 
-def mlp_trunk(n_features, width=256, depth=2, generator=None):
-    """Rows through ``depth`` layers of ``width`` units; images are taken as rows."""
+def mlp_trunk(
+    n_features: int, width: int = 256, depth: int = 2, generator: torch.Generator | None = None
+) -> nn.Sequential:
+    """A perceptron of ``depth`` layers of ``width`` units for rows; images are flattened."""
     layers: list[nn.Module] = [nn.Flatten()]
     for _ in range(depth):
         layers += [
@@ -43,8 +46,10 @@ def mlp_trunk(n_features, width=256, depth=2, generator=None):
     return nn.Sequential(*layers)
 
 
-def vgg_trunk(n_channels, widths=(64, 128, 256, 512), generator=None):
-    """5 × 5 convolutions, each followed by halving as long as there is something to halve."""
+def vgg_trunk(
+    n_channels: int, widths: Sequence[int] = (64, 128, 256, 512), generator: torch.Generator | None = None
+) -> nn.Sequential:
+    """5 × 5 convolutions, each but the last followed by pooling that halves the size."""
     layers: list[nn.Module] = []
     for i, width in enumerate(widths):
         convolution = conv2d(n_channels, width, 5, padding=2, bias=False, generator=generator)
@@ -55,8 +60,12 @@ def vgg_trunk(n_channels, widths=(64, 128, 256, 512), generator=None):
     return nn.Sequential(*layers, nn.Flatten())
 
 
-def resnet_trunk(widths=(64, 128, 256, 512), depths=(3, 4, 6, 3), generator=None):
-    """Residual blocks on the edges of the grey image; the first convolution keeps small images' size."""
+def resnet_trunk(
+    widths: Sequence[int] = (64, 128, 256, 512),
+    depths: Sequence[int] = (3, 4, 6, 3),
+    generator: torch.Generator | None = None,
+) -> nn.Sequential:
+    """Residual blocks on the edges of the grey image; the first convolution keeps the size of the image."""
     first = conv2d(2, widths[0], 3, padding=1, bias=False, generator=generator)
     layers = [GreyEdges(), first, nn.BatchNorm2d(widths[0], **FLOAT32), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True)]
     before = widths[0]
@@ -68,9 +77,9 @@ def resnet_trunk(widths=(64, 128, 256, 512), depths=(3, 4, 6, 3), generator=None
 
 
 class ResidualBlock(nn.Module):
-    """Two 3 × 3 convolutions whose result is added to what came in."""
+    """Two 3 × 3 convolutions whose result is added to their input."""
 
-    def __init__(self, n_in, n_out, stride=1, generator=None):
+    def __init__(self, n_in: int, n_out: int, stride: int = 1, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.inside = nn.Sequential(
             conv2d(n_in, n_out, 3, stride=stride, padding=1, bias=False, generator=generator),
@@ -86,14 +95,14 @@ class ResidualBlock(nn.Module):
             convolution = conv2d(n_in, n_out, 1, stride=stride, bias=False, generator=generator)
             self.beside = nn.Sequential(convolution, nn.BatchNorm2d(n_out, **FLOAT32))
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return (self.inside(x) + self.beside(x)).relu()
 
 
 class GreyEdges(nn.Module):
-    """Sobel's derivatives of the mean of the channels, across and down: (n, c, h, w) -> (n, 2, h, w)."""
+    """Horizontal and vertical Sobel derivatives of the mean of the channels: (n, c, h, w) -> (n, 2, h, w)."""
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         across = x.new_tensor(_ACROSS)
         grey = F.pad(x.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
         return F.conv2d(grey, torch.stack([across, across.T])[:, None])

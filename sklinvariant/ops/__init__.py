@@ -1,4 +1,4 @@
-"""Numeric operators that at least two methods use: functions of tensors, bounded memory."""
+"""Tensor operations that at least two methods use, with bounded memory."""
 
 from sklinvariant.ops._chunks import (
     CACHE_BYTES,

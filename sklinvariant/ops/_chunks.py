@@ -1,21 +1,22 @@
-"""How a ragged run of descriptors is cut into chunks that fit the cache.
+"""Split ragged bags of descriptors into chunks that fit the cache.
 
-Axes: n bags, m descriptors of a bag, N descriptors in all, k codewords, d features.
+Axes: n bags, m descriptors of a bag, N descriptors in total, k codewords, d features.
 """
 
 import itertools
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-CACHE_BYTES = 2 << 20  # one chunk's scores on a CPU: about a core's share of the cache
-DEVICE_BYTES = 256 << 20  # the same on a GPU, which wants large launches
-DOUBLE_ROWS = 1 << 12  # descriptors at a time where double precision is needed for a moment
+CACHE_BYTES = 2 << 20  # size of the scores of one chunk on a CPU: about the share of the cache of one core
+DEVICE_BYTES = 256 << 20  # the same on a GPU, which needs large kernel launches
+DOUBLE_ROWS = 1 << 12  # descriptors that are converted to double precision at a time
 
 
 class Chunk(NamedTuple):
-    """Rows ``start:stop`` belong to bags ``first:last``; ``size`` is their common size, or None."""
+    """Rows ``start:stop`` of bags ``first:last``; ``size`` is the common size of these bags, or None if they differ."""
 
     start: int
     stop: int
@@ -24,21 +25,21 @@ class Chunk(NamedTuple):
     size: int | None
 
 
-def chunk_rows(k, dtype, device, chunk_size=None):
-    """Rows of one chunk: ``chunk_size``, or what keeps a (rows, k) block of scores in the cache."""
+def chunk_rows(k: int, dtype: torch.dtype, device: str | torch.device, chunk_size: int | None = None) -> int:
+    """Number of rows of a chunk: ``chunk_size``, or as many as keep a (rows, k) block of scores in the cache."""
     if chunk_size is not None:
         return chunk_size
     budget = CACHE_BYTES if torch.device(device).type == "cpu" else DEVICE_BYTES
     return max(64, budget // (max(k, 1) * dtype.itemsize))
 
 
-def split_bags(offsets, rows):
-    """Cut bags into chunks of at most ``rows`` descriptors; a larger bag is cut through.
+def split_bags(offsets: np.ndarray, rows: int) -> Iterator[Chunk]:
+    """Split bags into chunks of at most ``rows`` descriptors. A larger bag is divided between chunks.
 
-    Bags of one size that follow each other stay together, so that a chunk of them can be seen as (n, m, ...);
-    shorter runs share a chunk. Empty bags belong to none, or lie inside one.
+    Consecutive bags of equal size form a chunk that can be viewed as (n, m, ...). Short runs of bags of different
+    sizes share a chunk. Empty bags are skipped or lie inside a chunk.
     """
-    pending = None  # the first bag of a shared chunk that is still growing
+    pending = None  # first bag of a shared chunk that may still grow
     for first, last, size in _equal_runs(offsets):
         shares = 0 < size * (last - first) <= rows // 2
         if pending is not None and not (shares and offsets[last] - offsets[pending] <= rows):
@@ -58,15 +59,15 @@ def split_bags(offsets, rows):
 
 def _equal_runs(offsets):
     sizes = np.diff(offsets)
-    edges = np.flatnonzero(np.diff(sizes)) + 1
-    edges = [0, *edges.tolist(), len(sizes)]
+    changes = np.flatnonzero(np.diff(sizes)) + 1
+    edges = [0, *changes.tolist(), len(sizes)]
     for first, last in itertools.pairwise(edges):
         if last > first:
             yield first, last, int(sizes[first])
 
 
 def _whole(offsets, first, last):
-    size = int(offsets[first + 1] - offsets[first])
+    size: int | None = int(offsets[first + 1] - offsets[first])
     if (
         int(offsets[last] - offsets[first]) != size * (last - first)
         or (np.diff(offsets[first : last + 1]) != size).any()
@@ -82,14 +83,14 @@ def _cut_through(offsets, first, last, rows):
             yield Chunk(start, stop, bag, bag + 1, stop - start)
 
 
-def bag_ids(chunk, offsets, device):
-    """The bag of each row of a chunk, counted from the chunk's first bag: (rows,) int64."""
+def bag_ids(chunk: Chunk, offsets: np.ndarray, device: str | torch.device) -> torch.Tensor:
+    """Index of the bag of each row of a chunk, relative to the first bag of the chunk: (rows,) int64."""
     sizes = np.diff(offsets[chunk.first : chunk.last + 1])
     return torch.from_numpy(np.repeat(np.arange(len(sizes)), sizes)).to(device)
 
 
-def gather_bags(offsets, index):
-    """Rows and new offsets of the bags ``index``: what a batch or a fold takes out of the values."""
+def gather_bags(offsets: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the values that belong to the bags ``index``, and the offsets of these bags in the selection."""
     starts = offsets[index]
     sizes = offsets[index + 1] - starts
     new = np.zeros(len(sizes) + 1, dtype=np.int64)
@@ -98,27 +99,37 @@ def gather_bags(offsets, index):
     return rows, new
 
 
-def compute_dtype(dtype):
-    """float64 stays float64; everything else is computed in float32."""
+def compute_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The dtype of computations: float64 for float64, otherwise float32."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def take_rows(values, start, stop, like):
-    """Rows ``start:stop`` of the values on the device and in the dtype of ``like``; no copy where they are already."""
+def take_rows(values: torch.Tensor, start: int, stop: int, like: torch.Tensor) -> torch.Tensor:
+    """Rows ``start:stop`` of the values in the dtype and on the device of ``like``, copied only if necessary."""
     return values[start:stop].detach().to(device=like.device, dtype=like.dtype, non_blocking=True)
 
 
-def load_rows(values, start, stop, like, shift, scale, out=None):
-    """The same as (x - shift) / scale.
+def load_rows(
+    values: torch.Tensor,
+    start: int,
+    stop: int,
+    like: torch.Tensor,
+    shift: torch.Tensor,
+    scale: torch.Tensor,
+    out: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Rows ``start:stop`` of the values as (x - shift) / scale, in the dtype and on the device of ``like``.
 
-    ``out`` (at least as many rows) takes them: what chunk after chunk is written to stays in the cache.
+    ``out`` (at least as many rows) receives the result. A buffer that all chunks share stays in the cache.
     """
     x = take_rows(values, start, stop, like)
     return torch.sub(x, shift, out=None if out is None else out[: len(x)]).div_(scale)
 
 
-def standardize(values, shift, scale, dtype):
-    """(x - shift) / scale of all rows, in double precision a chunk at a time: a large offset costs no digits."""
+def standardize(
+    values: torch.Tensor, shift: np.ndarray | torch.Tensor, scale: float, dtype: torch.dtype
+) -> torch.Tensor:
+    """(x - shift) / scale of all rows, in double precision chunk by chunk so that a large offset is harmless."""
     shift = torch.as_tensor(shift, dtype=torch.float64, device=values.device)
     out = torch.empty(values.shape, dtype=dtype, device=values.device)
     for part, x in zip(out.split(DOUBLE_ROWS), values.split(DOUBLE_ROWS), strict=True):

@@ -1,8 +1,8 @@
-"""k-means and diagonal Gaussian mixtures of weighted descriptors, on their own device.
+"""k-means and diagonal Gaussian mixtures of weighted descriptors, on the device of the descriptors.
 
-The start is drawn by inverting the weighted distribution of the descriptors along a random direction: an exact
-random sample, without a pass of k-means++ (whose N x k distances cost more than the clustering), and one that
-neither the order of the descriptors nor writing a weight as a repetition can change.
+The initial codewords are drawn by inverting the weighted distribution of the descriptors along a random direction. This
+is an exact random sample. It needs no k-means++ pass, whose N x k distances cost more than the clustering, and it
+depends neither on the order of the descriptors nor on whether a weight is given as a repetition.
 """
 
 from typing import NamedTuple
@@ -19,15 +19,17 @@ _LOG_TWO_PI = float(np.log(2 * np.pi))
 
 
 class Mixture(NamedTuple):
-    """A mixture of k Gaussians with diagonal covariances, in the units of ``(x - shift) / scale``."""
+    """A mixture of k Gaussians with diagonal covariances, for descriptors ``(x - shift) / scale``."""
 
     weights: torch.Tensor  # (k,)
     means: torch.Tensor  # (k, d)
     variances: torch.Tensor  # (k, d)
 
 
-def draw_rows(values, weights, size, generator):
-    """Indices (size,) of a stratified random sample of the weighted rows, in the order of a random direction."""
+def draw_rows(
+    values: torch.Tensor, weights: torch.Tensor, size: int, generator: torch.Generator | None
+) -> torch.Tensor:
+    """Indices (size,) of a random sample of the weighted rows, stratified along a random direction."""
     direction = torch.randn(values.shape[1], generator=generator, dtype=torch.float64, device="cpu")
     jitter = torch.rand(size, generator=generator, dtype=torch.float64, device="cpu")
     order = (values @ direction.to(values)).argsort(stable=True)
@@ -37,11 +39,13 @@ def draw_rows(values, weights, size, generator):
 
 
 @in_own_precision
-def fit_kmeans(values, weights, k, *, max_iter, tol, generator):
-    """Lloyd's algorithm from a random start: codebook (k, d), number of iterations.
+def fit_kmeans(
+    values: torch.Tensor, weights: torch.Tensor, k: int, *, max_iter: int, tol: float, generator: torch.Generator | None
+) -> tuple[torch.Tensor, int]:
+    """Lloyd's algorithm from a random initialisation: codebook (k, d) and number of iterations.
 
     It stops when the squared movement of the codewords is below ``tol`` times the mean variance of a feature.
-    A codeword that loses all its descriptors moves to the descriptor that lies farthest from its own.
+    A codeword without descriptors moves to the descriptor that is farthest from its nearest codeword.
     """
     values, unit = in_safe_unit(values)
     codebook = values[draw_rows(values, weights, k, generator)]
@@ -65,18 +69,27 @@ def fit_kmeans(values, weights, k, *, max_iter, tol, generator):
 
 
 def _farthest(values, weights, codebook, count):
-    """Descriptors that lie farthest from their own codeword; repeated where there are fewer than ``count``."""
+    """The descriptors farthest from their nearest codeword, repeated if there are fewer than ``count``."""
     _, distances = nearest_codewords(values, codebook, return_distance=True)
     order = (distances * (weights > 0)).argsort(descending=True, stable=True)[:count]
     return values[order[torch.arange(count, device=order.device) % len(order)]]
 
 
 @in_own_precision
-def fit_mixture(values, weights, k, *, max_iter, tol, generator, reg_covar=1e-6):
-    """Expectation-maximisation of a diagonal mixture from a k-means start: Mixture, iterations, mean log-likelihood.
+def fit_mixture(
+    values: torch.Tensor,
+    weights: torch.Tensor,
+    k: int,
+    *,
+    max_iter: int,
+    tol: float,
+    generator: torch.Generator | None,
+    reg_covar: float = 1e-6,
+) -> tuple[Mixture, int, float]:
+    """Fit a diagonal mixture by EM, initialised by k-means: Mixture, iterations and mean log-likelihood.
 
-    It stops when the mean log-likelihood of a descriptor rises by less than ``tol``. ``values`` should have a
-    scale near 1, since ``reg_covar`` is added to every variance.
+    It stops when the mean log-likelihood of a descriptor increases by less than ``tol``. ``values`` should have a
+    scale near 1, because ``reg_covar`` is added to every variance.
     """
     means, _ = fit_kmeans(values, weights, k, max_iter=10, tol=1e-3, generator=generator)
     mixture = hard_mixture(values, weights, means, reg_covar)
@@ -90,8 +103,8 @@ def fit_mixture(values, weights, k, *, max_iter, tol, generator, reg_covar=1e-6)
 
 
 @in_own_precision
-def hard_mixture(values, weights, means, reg_covar=1e-6):
-    """The Mixture of these means (k, d) whose weights and variances are those of the values nearest to each."""
+def hard_mixture(values: torch.Tensor, weights: torch.Tensor, means: torch.Tensor, reg_covar: float = 1e-6) -> Mixture:
+    """The Mixture with these means (k, d) and the weights and variances of the values nearest to each mean."""
     labels = nearest_codewords(values, means)
     mass = torch.zeros_like(means[:, 0]).index_add_(0, labels, weights)
     spread = torch.zeros_like(means).index_add_(0, labels, (values - means[labels]).square() * weights[:, None])
@@ -100,8 +113,8 @@ def hard_mixture(values, weights, means, reg_covar=1e-6):
 
 
 @in_own_precision
-def mixture_scores(mixture, shift=None, scale=None):
-    """The log of weight times density of each component, up to a term common to all: Scores for soft_moments."""
+def mixture_scores(mixture: Mixture, shift: torch.Tensor | None = None, scale: torch.Tensor | None = None) -> Scores:
+    """Scores for `soft_moments`: the log of weight times density of each component, up to a common term."""
     weights, means, variances = mixture
     shift = torch.zeros_like(means[0]) if shift is None else shift
     scale = torch.ones_like(means[0, 0]) if scale is None else scale

@@ -1,4 +1,4 @@
-"""Moments of an orbit: equation 2 of Morère et al. (2016), of all its elements at once or of one after the other."""
+"""Moments of an orbit, equation 2 of Morère et al. (2016), of all elements at once or accumulated one by one."""
 
 import math
 
@@ -8,20 +8,23 @@ from sklinvariant._settings import in_own_precision
 
 
 class Moment:
-    """A moment of tensors that come one by one: only a running value of their shape is held.
+    """A moment of tensors that are added one by one; only a running value of their shape is kept.
 
-    The power mean ``(1/m Σ |f|ⁿ)^(1/n)``; order 1 is the mean, with its sign, and infinity the maximum. With
-    ``printed`` it is ``1/m (Σ |f|ⁿ)^(1/n)``, as the equation is printed. High orders do not overflow: powers are of
-    parts of the largest value so far.
+    The moment is the power mean ``(1/m Σ |f|ⁿ)^(1/n)``. Order 1 is the signed mean and order infinity is the maximum.
+    With ``printed=True`` it is ``1/m (Σ |f|ⁿ)^(1/n)``, as the equation is printed in the paper. High orders do not
+    overflow, because each value is divided by the largest value so far before the power is taken.
     """
 
-    def __init__(self, order, printed=False):
+    value: torch.Tensor
+    largest: torch.Tensor  # only for orders other than 1 and infinity
+
+    def __init__(self, order: float, printed: bool = False) -> None:
         self.order = order
         self.printed = printed
         self.count = 0
 
-    def add(self, x):
-        """Take one more element of the orbit."""
+    def add(self, x: torch.Tensor) -> None:
+        """Add an element of the orbit."""
         self.count += 1
         if self.count == 1:
             self._begin(x)
@@ -46,8 +49,8 @@ class Moment:
         self.value += _power(x / safe, self.order)
         self.largest = largest
 
-    def result(self):
-        """The moment of what was added."""
+    def result(self) -> torch.Tensor:
+        """The moment of the elements added so far."""
         result = self.value
         if self.order not in (1, math.inf):
             result = self.largest * (result / self.count) ** (1 / self.order)
@@ -55,8 +58,8 @@ class Moment:
 
 
 @in_own_precision
-def moment(x, order, dim, printed=False):
-    """The same of all elements along an axis."""
+def moment(x: torch.Tensor, order: float, dim: int, printed: bool = False) -> torch.Tensor:
+    """The same moment, of all elements along an axis."""
     if order == 1:
         result = x.mean(dim)
     elif order == math.inf:
@@ -69,8 +72,8 @@ def moment(x, order, dim, printed=False):
     return result * printed_factor(order, x.shape[dim]) if printed else result
 
 
-def printed_factor(order, count):
-    """What the printed form is times the power mean: ``m^(1/n) / m``, the same for every image."""
+def printed_factor(order: float, count: int) -> float:
+    """The ratio ``m^(1/n) / m`` of the printed form to the power mean; it is the same for every image."""
     return count ** (1 / order - 1)
 
 

@@ -10,10 +10,10 @@ from sklinvariant.ops._chunks import compute_dtype
 
 
 @in_own_precision
-def joint_sum(first, second):
-    """Σ_i Φ(x_i) Φ(x'_i)ᵀ by head: (n, h, k) twice -> (h, k, k); sums of parts of the pairs add up.
+def joint_sum(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """Σ_i Φ(x_i) Φ(x'_i)ᵀ of each head: two (n, h, k) -> (h, k, k). The results of disjoint sets of pairs can be added.
 
-    Half precision is widened to float32 before anything is summed.
+    Half precision is converted to float32 before the sum.
     """
     dtype = compute_dtype(first.dtype)
     with torch.autocast(first.device.type, enabled=False):
@@ -21,11 +21,11 @@ def joint_sum(first, second):
 
 
 @in_own_precision
-def joint_information(joint, entropy_weight=1.0):
-    """I = Σ P ln P - λ Σ P (ln P_i + ln P_j) of joints (..., k, k) in nats, each made symmetric and of sum 1 (eq. 2-3).
+def joint_information(joint: torch.Tensor, entropy_weight: float = 1.0) -> torch.Tensor:
+    """I = Σ P ln P - λ Σ P (ln P_i + ln P_j) in nats of joints (..., k, k), made symmetric and normalised (eq. 2-3).
 
-    A weight λ above 1 adds (λ - 1) of the entropies of both marginals, which prefers clusters of equal size. What has
-    sum 0 (a displacement that no pixel allows) gives 0.
+    A weight λ above 1 adds (λ - 1) times the entropies of both marginals, which favours clusters of equal size. A joint
+    whose sum is 0 (a displacement that is valid for no pixel) gives 0.
     """
     joint = joint.to(torch.promote_types(joint.dtype, torch.float32))
     joint = (joint + joint.mT) / 2

@@ -1,5 +1,8 @@
-"""The nearest codeword of each descriptor, and sums over bags of hard assignments, in chunks."""
+"""The nearest codeword of each descriptor, and sums of hard assignments over bags, computed in chunks."""
 
+from typing import Literal, overload
+
+import numpy as np
 import torch
 from torch.nn import functional as F
 
@@ -7,13 +10,27 @@ from sklinvariant._settings import in_own_precision
 from sklinvariant.ops._chunks import chunk_rows, compute_dtype, load_rows, take_rows
 
 
-@in_own_precision
-def nearest_codewords(values, codebook, *, return_distance=False, chunk_size=None):
-    """Index (N,) int64 of the nearest row of ``codebook`` (k, d); its squared distance (N,) when asked.
+@overload
+def nearest_codewords(
+    values: torch.Tensor, codebook: torch.Tensor, *, return_distance: Literal[False] = ..., chunk_size: int | None = ...
+) -> torch.Tensor: ...
 
-    Ties go to the lower index. Both sides are centred on the codebook's mean and scaled by its size, so that a large
-    common offset costs no digits and no square overflows; where neither can happen, the codebook alone takes the
-    shift and the scale, which saves a pass over the values.
+
+@overload
+def nearest_codewords(
+    values: torch.Tensor, codebook: torch.Tensor, *, return_distance: Literal[True], chunk_size: int | None = ...
+) -> tuple[torch.Tensor, torch.Tensor]: ...
+
+
+@in_own_precision
+def nearest_codewords(
+    values: torch.Tensor, codebook: torch.Tensor, *, return_distance: bool = False, chunk_size: int | None = None
+) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+    """Index (N,) int64 of the nearest row of ``codebook`` (k, d), and optionally the squared distance (N,).
+
+    Ties are resolved in favour of the lower index. Values and codebook are centred on the mean of the codebook and
+    divided by its scale, so that a large common offset loses no precision and no square overflows. If neither can
+    happen, only the codebook is transformed, which saves a pass over the values.
     """
     k = len(codebook)
     weight, bias, shift, scale = _scores(codebook)
@@ -23,7 +40,7 @@ def nearest_codewords(values, codebook, *, return_distance=False, chunk_size=Non
     rows = chunk_rows(k, codebook.dtype, codebook.device, chunk_size)
     buffer = codebook.new_empty(min(rows, len(values)) * k)
     labels = torch.empty(len(values), dtype=torch.int64, device=codebook.device)
-    distances = codebook.new_empty(len(values)) if return_distance else None
+    distances = codebook.new_empty(len(values) if return_distance else 0)
     for start in range(0, len(values), rows):
         stop = min(start + rows, len(values))
         x = (
@@ -49,25 +66,25 @@ def _scores(codebook):
 
 
 def _is_harmless(weight, shift, scale):
-    """Whether raw values score as well: their offset is not far beyond their spread, nor their scale near a limit."""
+    """Whether the raw values can be used: their offset is comparable to their spread and their scale is moderate."""
     info = torch.finfo(scale.dtype)
     near = torch.linalg.vector_norm(shift / scale) <= 2 * torch.linalg.vector_norm(weight, dim=1).max()
     return bool(near & (scale > info.tiny**0.5) & (scale < info.max**0.5))
 
 
 def _largest(scores):
-    """Largest score of each column of (k, rows), and its row, the first of equal ones: (rows,) twice."""
+    """Largest score of each column of (k, rows) and the index of its first occurrence: (rows,) each."""
     if scores.device.type != "cpu":
         return scores.max(dim=0)
-    # torch's max over a dimension is not vectorised on a CPU and takes longer than the product that made the scores;
-    # pooling is, over channels that lie side by side: one image of k x 1 pixels, each column of scores a channel
+    # On a CPU torch's max over a dimension is not vectorised and takes longer than the matrix product. Max pooling is
+    # vectorised over channels: the scores are passed as one image of k x 1 pixels with a channel for each column.
     k, rows = scores.shape
     best, index = F.max_pool2d(scores.view(1, k, 1, rows).permute(0, 3, 1, 2), (k, 1), return_indices=True)
     return best.view(rows), index.view(rows)
 
 
-def count_codewords(labels, offsets, k, dtype):
-    """Histogram (n, k) of the labels (N,) of each bag: counts, not frequencies."""
+def count_codewords(labels: torch.Tensor, offsets: np.ndarray, k: int, dtype: torch.dtype) -> torch.Tensor:
+    """Histogram (n, k) of the labels (N,) of each bag, as counts."""
     n = len(offsets) - 1
     bag = torch.repeat_interleave(
         torch.arange(n, device=labels.device), torch.as_tensor(offsets, device=labels.device).diff()
@@ -76,11 +93,20 @@ def count_codewords(labels, offsets, k, dtype):
 
 
 @in_own_precision
-def sum_by_codeword(values, labels, offsets, k, like, shift, scale, chunk_size=None):
-    """Σ (x - shift) / scale over each bag and codeword: (n, k, d)."""
+def sum_by_codeword(
+    values: torch.Tensor,
+    labels: torch.Tensor,
+    offsets: np.ndarray,
+    k: int,
+    like: torch.Tensor,
+    shift: torch.Tensor,
+    scale: torch.Tensor,
+    chunk_size: int | None = None,
+) -> torch.Tensor:
+    """Σ (x - shift) / scale over the descriptors of each bag and codeword: (n, k, d)."""
     n, d = len(offsets) - 1, values.shape[1]
-    offsets = torch.as_tensor(offsets, device=labels.device)
-    bag = torch.repeat_interleave(torch.arange(n, device=labels.device), offsets.diff())
+    sizes = torch.as_tensor(offsets, device=labels.device).diff()
+    bag = torch.repeat_interleave(torch.arange(n, device=labels.device), sizes)
     target = bag * k + labels
     sums = like.new_zeros(n * k, d)
     rows = chunk_rows(d, compute_dtype(like.dtype), like.device, chunk_size)

@@ -1,6 +1,7 @@
-"""Images under 3 x 3 matrices: one bilinear look-up for whatever was composed, none where pixels only change places."""
+"""Warp images by 3 x 3 matrices with a single interpolation; permutations of the pixels are applied exactly."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch.nn.functional import grid_sample
@@ -11,15 +12,22 @@ _PADDING = {"constant": "zeros", "edge": "border", "reflect": "reflection"}
 
 
 @in_own_precision
-def resample(images, matrices, size=None, interpolation="bilinear", padding="constant", fill=0.0):
-    """Images (n, c, h, w) moved by matrices (n or 1, 3, 3).
+def resample(
+    images: torch.Tensor,
+    matrices: torch.Tensor,
+    size: Sequence[int] | None = None,
+    interpolation: str = "bilinear",
+    padding: str = "constant",
+    fill: float | torch.Tensor = 0.0,
+) -> torch.Tensor:
+    """Warp images (n, c, h, w) by matrices (n or 1, 3, 3).
 
-    A matrix takes points (x, y, 1) of the image to points of the answer; the origin is the centre of both, y goes
-    down, and half the longer side of the image is 1. The answer is a canvas of ``size`` (h, w) pixels (None: as
-    many as the image has) over the same rectangle. ``fill`` is a number or a tensor (n or 1, c, 1, 1).
+    A matrix maps points (x, y, 1) of the image to points of the result. The origin is the centre of both, y points
+    down, and half the longer side of the image has length 1. The result has ``size`` (h, w) pixels (None: the size of
+    the image) and shows the same rectangle. ``fill`` is a number or a tensor (n or 1, c, 1, 1).
 
-    Turns by 90 degrees of square images, flips, and what they compose to, move pixels and compute none (see
-    `pixel_moves`): these alone take images that are not floats.
+    Rotations of square images by multiples of 90 degrees, flips, and their compositions permute the pixels and
+    interpolate nothing (see `pixel_moves`). Only these accept images of integers.
     """
     shape = tuple(images.shape[-2:])
     size = shape if size is None else tuple(size)
@@ -31,13 +39,13 @@ def resample(images, matrices, size=None, interpolation="bilinear", padding="con
         return _apply_kind(kinds[0], images, matrices, size, interpolation, padding, fill)
     if len(matrices) == 1:
         matrices, moves = matrices.expand(len(images), 3, 3), moves.expand(len(images))
-    answer = None
-    for kind in kinds:
+    answer = images  # replaced by a tensor with the dtype and size of the first part
+    for i, kind in enumerate(kinds):
         rows = (moves == kind).nonzero()[:, 0]
         here = rows.to(images.device)
         part_fill = fill[here] if isinstance(fill, torch.Tensor) and len(fill) == len(images) else fill
         part = _apply_kind(kind, images[here], matrices[rows], size, interpolation, padding, part_fill)
-        if answer is None:
+        if i == 0:
             answer = part.new_empty((len(images), *part.shape[1:]))
         answer[here] = part
     return answer
@@ -50,8 +58,8 @@ def _apply_kind(kind, images, matrices, size, interpolation, padding, fill):
 
 
 @in_own_precision
-def pixel_moves(matrices, shape, size):
-    """For each matrix which of the eight moves of a square it is, as ``4 transposed + 2 flip_x + flip_y``, or -1."""
+def pixel_moves(matrices: torch.Tensor, shape: tuple[int, ...], size: tuple[int, ...]) -> torch.Tensor:
+    """Which of the eight symmetries of a square each matrix is, as ``4 transposed + 2 flip_x + flip_y``, or -1."""
     if shape != size:
         return torch.full((len(matrices),), -1, device=matrices.device)
     square = shape[0] == shape[1]
@@ -74,18 +82,18 @@ def _move_pixels(images, kind):
 
 def _interpolate(images, matrices, size, interpolation, padding, fill):
     n, c, h, w = images.shape
-    # grid_sample counts each axis from -1 to 1 and wants the way back, from the answer to the image
+    # grid_sample expects coordinates from -1 to 1 on each axis and the inverse map, from the result to the image
     unit = matrices.new_tensor([w / max(h, w), h / max(h, w), 1.0])
     back = (torch.linalg.inv(matrices) * unit / unit[:, None])[:, :2].to(images)
     points = _points(back, *size)
     seen = images
-    if len(back) == 1 < n:  # one matrix for all: images become channels, so that weights are computed once a thread
+    if len(back) == 1 < n:  # one matrix: with images as channels each thread computes the weights once
         threads = torch.get_num_threads() if images.device.type == "cpu" else 1
         seen = images.reshape(math.gcd(n, threads), -1, h, w)
         points = points.expand(len(seen), -1, -1, -1)
     answer = grid_sample(seen, points, interpolation, _PADDING[padding], align_corners=False).reshape(n, c, *size)
     if padding == "constant" and (isinstance(fill, torch.Tensor) or fill != 0):
-        # what lay outside counted as 0: give it the fill by the part of each pixel that it makes up
+        # points outside the image contributed 0: add the fill in proportion to their share of each pixel
         ones = images.new_ones(len(back), 1, h, w)
         inside = grid_sample(ones, points[: len(back)], interpolation, align_corners=False)
         answer.addcmul_(torch.as_tensor(fill, dtype=answer.dtype, device=answer.device), 1 - inside)
@@ -93,7 +101,7 @@ def _interpolate(images, matrices, size, interpolation, padding, fill):
 
 
 def _points(matrices, h, w):
-    """(n, h, w, 2) where each pixel of an h × w canvas comes from: affine_grid as two broadcast sums, no product."""
+    """(n, h, w, 2) source point of each pixel of an h × w result: affine_grid, computed by two broadcast sums."""
     across = (2 * torch.arange(w, dtype=matrices.dtype, device=matrices.device) + 1 - w) / w
     down = (2 * torch.arange(h, dtype=matrices.dtype, device=matrices.device) + 1 - h) / h
     by_column = (matrices[:, :, 0, None] * across).mT.contiguous()  # (n, w, 2)

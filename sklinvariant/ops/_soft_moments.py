@@ -1,15 +1,16 @@
-"""Sums over each bag of softly assigned descriptors, in chunks: no N x k matrix is ever held.
+"""Sums of softly assigned descriptors over each bag, computed in chunks without an N x k matrix.
 
-One primitive serves the whole family. With φ(x) = x, or (x, x²) where the scores need a covariance,
+All aggregations use one primitive. With φ(x) = x, or (x, x²) if the scores need a covariance,
 
     q_nk = softmax_k(φ(x_n) · W + b),   S0 = Σ_n q_nk,   S1 = Σ_n q_nk x_n,   S2 = Σ_n q_nk x_n²
 
-gives the soft Bag of Words (S0), VLAD (S0, S1), Fisher vectors and the E-step of a mixture (S0, S1, S2). The
-backward pass recomputes q chunk by chunk.
+gives the soft Bag of Words (S0), VLAD (S0, S1), Fisher vectors and the E-step of a mixture (S0, S1, S2). The backward
+pass recomputes q chunk by chunk.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
 
@@ -32,11 +33,13 @@ class Scores(NamedTuple):
 
 
 @in_own_precision
-def soft_moments(values, offsets, scores, order=0, chunk_size=None):
-    """S0 (n, k), then S1 (n, k, d) for ``order`` 1, then S2 (n, k, d) for ``order`` 2, of each bag.
+def soft_moments(
+    values: torch.Tensor, offsets: np.ndarray, scores: Scores, order: int = 0, chunk_size: int | None = None
+) -> tuple[torch.Tensor, ...]:
+    """S0 (n, k) of each bag, also S1 (n, k, d) if ``order`` is at least 1, and S2 (n, k, d) if it is 2.
 
-    ``values`` (N, d) may be of any dtype, on any device or memory-mapped: a chunk at a time is converted to
-    the dtype and device of the scores. ``offsets`` is a numpy array (n + 1,).
+    ``values`` (N, d) may have any dtype, be on any device or be memory-mapped. They are converted to the dtype and
+    device of the scores chunk by chunk. ``offsets`` is a numpy array (n + 1,).
     """
     return _SoftMoments.apply(
         values, scores.weight, scores.bias, scores.shift, scores.scale, offsets, order, chunk_size
@@ -44,20 +47,30 @@ def soft_moments(values, offsets, scores, order=0, chunk_size=None):
 
 
 @in_own_precision
-def assign_softly(values, scores):
-    """The posteriors q (N, k) of a few descriptors at once; for inspection and tests."""
+def assign_softly(values: torch.Tensor, scores: Scores) -> torch.Tensor:
+    """The posteriors q (N, k) of descriptors that fit in memory; for inspection and tests."""
     x = load_rows(values, 0, len(values), scores.weight, scores.shift, scores.scale)
     return torch.softmax(_raise(x, scores.weight) @ scores.weight + scores.bias, dim=1)
 
 
 class _SoftMoments(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, values, weight, bias, shift, scale, offsets, order, chunk_size):
+    def forward(
+        ctx: Any,
+        values: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor,
+        shift: torch.Tensor,
+        scale: torch.Tensor,
+        offsets: np.ndarray,
+        order: int,
+        chunk_size: int | None,
+    ) -> tuple[torch.Tensor, ...]:
         ctx.save_for_backward(values, weight, bias, shift, scale)
         ctx.offsets, ctx.order, ctx.chunk_size = offsets, order, chunk_size
         n, (d, k) = len(offsets) - 1, (values.shape[1], weight.shape[1])
         mass = weight.new_zeros(n, k)
-        sums = weight.new_zeros(n, k, order * d) if order else None
+        sums = weight.new_zeros(n, k, order * d)
         buffer = _buffer(values, weight, k, chunk_size)
         for chunk, phi in _walk(values, offsets, weight, shift, scale, order, chunk_size):
             q = _softmax(phi, weight, bias, buffer)
@@ -70,10 +83,10 @@ class _SoftMoments(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad_mass, *grad_sums):
+    def backward(ctx: Any, grad_mass: torch.Tensor, *grad_sums: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         values, weight, bias, shift, scale = ctx.saved_tensors
         d, order, offsets = values.shape[1], ctx.order, ctx.offsets
-        grad_sums = torch.cat(grad_sums, dim=2) if order else None  # (n, k, order d)
+        grad_sum = torch.cat(grad_sums, dim=2) if order else grad_mass[..., None]  # (n, k, order d)
         grad_weight, grad_bias = torch.zeros_like(weight), torch.zeros_like(bias)
         grad_values = torch.zeros_like(values) if ctx.needs_input_grad[0] else None
         buffer = _buffer(values, weight, weight.shape[1], ctx.chunk_size)
@@ -82,7 +95,7 @@ class _SoftMoments(torch.autograd.Function):
             bags = slice(chunk.first, chunk.last)
             grad_q = _spread(grad_mass[bags], chunk, offsets)
             if order:
-                grad_q = grad_q + _spread_products(grad_sums[bags], phi[:, : order * d], chunk, offsets)
+                grad_q = grad_q + _spread_products(grad_sum[bags], phi[:, : order * d], chunk, offsets)
             grad_scores = q * (grad_q - (q * grad_q).sum(1, keepdim=True))
             phi_used = phi[:, : len(weight)]
             grad_weight.addmm_(phi_used.T, grad_scores)
@@ -91,7 +104,7 @@ class _SoftMoments(torch.autograd.Function):
                 grad_phi = phi.new_zeros(phi.shape)
                 grad_phi[:, : len(weight)] = grad_scores @ weight.T
                 if order:
-                    grad_phi[:, : order * d] += _spread_sums(grad_sums[bags], q, chunk, offsets)
+                    grad_phi[:, : order * d] += _spread_sums(grad_sum[bags], q, chunk, offsets)
                 grad_x = grad_phi[:, :d]
                 if phi.shape[1] > d:
                     grad_x = grad_x + 2 * phi[:, :d] * grad_phi[:, d:]
@@ -100,7 +113,7 @@ class _SoftMoments(torch.autograd.Function):
 
 
 def _walk(values, offsets, weight, shift, scale, order, chunk_size):
-    """The chunks, each with its φ(x): (rows, d), or (rows, 2d) where scores or moments are quadratic."""
+    """The chunks with their φ(x): (rows, d), or (rows, 2d) if scores or moments are quadratic."""
     d = values.shape[1]
     quadratic = order == 2 or len(weight) == 2 * d
     buffer = _buffer(values, weight, 2 * d if quadratic else d, chunk_size)
@@ -117,16 +130,16 @@ def _raise(x, weight):
 
 
 def _softmax(phi, weight, bias, buffer):
-    # one buffer for all chunks: fresh pages for each would cost more than the product; and the bias after it, not by
-    # addmm before it, so that the softmax finds the scores in the cache
+    # All chunks share one buffer, because allocating memory for each would cost more than the product. The bias is
+    # added after the product instead of by addmm, so that the scores are in the cache for the softmax.
     scores = torch.mm(phi[:, : len(weight)], weight, out=buffer[: len(phi)]).add_(bias)
     torch.softmax(scores, dim=1, out=scores)
-    # shares this small change no sum, but products of denormal numbers take a hundred times as long
+    # probabilities this small change no sum, but products of denormal numbers take a hundred times as long
     return torch.threshold_(scores, torch.finfo(scores.dtype).tiny ** 0.5, 0.0)
 
 
 def _rows(values, weight, chunk_size):
-    """Rows of a chunk: its scores and its φ(x) have to fit the cache together."""
+    """Number of rows of a chunk whose scores and φ(x) fit the cache together."""
     return chunk_rows(sum(weight.shape), weight.dtype, weight.device, chunk_size)
 
 
@@ -134,7 +147,7 @@ def _buffer(values, weight, columns, chunk_size):
     return weight.new_empty(min(_rows(values, weight, chunk_size), len(values)), columns)
 
 
-# One small matrix product a bag; bags of one size share a batched product.
+# One small matrix product for each bag; bags of equal size share a batched product.
 
 
 def _add(total, q, chunk, offsets):
@@ -146,7 +159,7 @@ def _add(total, q, chunk, offsets):
 
 
 def _spread(per_bag, chunk, offsets):
-    """(n, k) -> (rows, k): each row gets its bag's value."""
+    """(n, k) -> (rows, k): the value of the bag of each row."""
     if chunk.size:
         return per_bag.repeat_interleave(chunk.size, dim=0, output_size=chunk.stop - chunk.start)
     return per_bag[bag_ids(chunk, offsets, per_bag.device)]
@@ -170,7 +183,7 @@ def _add_products(total, q, x, chunk, offsets):
 
 
 def _spread_products(per_bag, x, chunk, offsets):
-    """(n, k, f), (rows, f) -> (rows, k): x · per_bag of its own bag."""
+    """(n, k, f), (rows, f) -> (rows, k): x · per_bag of the bag of each row."""
     if chunk.size:
         n = len(per_bag)
         return torch.bmm(x.reshape(n, chunk.size, -1), per_bag.transpose(1, 2)).view(len(x), -1)
@@ -181,7 +194,7 @@ def _spread_products(per_bag, x, chunk, offsets):
 
 
 def _spread_sums(per_bag, q, chunk, offsets):
-    """(n, k, f), (rows, k) -> (rows, f): q · per_bag of its own bag."""
+    """(n, k, f), (rows, k) -> (rows, f): q · per_bag of the bag of each row."""
     if chunk.size:
         n = len(per_bag)
         return torch.bmm(q.view(n, chunk.size, -1), per_bag).view(len(q), -1)

@@ -1,22 +1,31 @@
-"""Random crops of images of any size, with a transformed view of each and the way back."""
+"""Random crops of images of any size, with a transformed view of each and the inverse transformation."""
 
 import math
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import nn
 
 from sklinvariant.images import scale_pixels
-from sklinvariant.transforms import moves
+from sklinvariant.transforms import Transform, moves
 
 
 class CropPairs:
-    """Batches of random crops of images with a transformed view of each, in a new order each time.
+    """Batches of random crops of images with a transformed view of each, shuffled in each pass.
 
-    An image counts as often as tiles would cover it. What is smaller than the crops is continued by its border, and
-    masked there.
+    An image is used once for each tile that would be needed to cover it. Images smaller than the crops are padded by
+    their border, and the padding is masked.
     """
 
-    def __init__(self, images, transform, *, tile_size, batch_size, generator):
+    def __init__(
+        self,
+        images: Sequence[torch.Tensor],
+        transform: Transform,
+        *,
+        tile_size: int,
+        batch_size: int,
+        generator: torch.Generator,
+    ) -> None:
         self.images, self.transform = images, transform
         self.batch_size, self.generator = batch_size, generator
         sizes = torch.tensor([image.shape[-2:] for image in images])
@@ -24,20 +33,21 @@ class CropPairs:
         tiles = (-(-sizes // tile_size)).prod(1)
         self.rows = torch.arange(len(images)).repeat_interleave(tiles)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.rows)
 
     @property
-    def n_steps(self):
+    def n_steps(self) -> int:
+        """Number of batches of a pass."""
         return math.ceil(len(self) / self.batch_size)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple["Pair", None]]:
         order = self.rows[torch.randperm(len(self), generator=self.generator)]
         for index in order.tensor_split(self.n_steps):
             yield self._pair([self._crop(self.images[row]) for row in index.tolist()]), None
 
     def _crop(self, image):
-        """(c, H, W) and (1, H, W), where the image is."""
+        """A random crop (c, H, W) and its mask (1, H, W), on the device of the image."""
         room = [max(size - crop, 0) for size, crop in zip(image.shape[-2:], self.shape, strict=True)]
         top, left = (int(torch.randint(most + 1, (), generator=self.generator)) for most in room)
         crop = scale_pixels(image[:, top : top + self.shape[0], left : left + self.shape[1]])
@@ -54,15 +64,18 @@ class CropPairs:
         params = self.transform.sample(len(images), self.generator)
         views = self.transform._apply(images, params)
         if views.shape != images.shape:
-            raise ValueError(f"transforms must keep the images' shape, {images.shape[1:]} became {views.shape[1:]}")
+            raise ValueError(
+                f"transforms must keep the shape of the images, but {tuple(images.shape[1:])} became "
+                f"{tuple(views.shape[1:])}. Remove transforms that change it"
+            )
         return Pair(images, views, masks, torch.linalg.inv(moves(self.transform, params, self.shape)))
 
 
 class Pair:
-    """Images (n, c, h, w), views of them, masks (n, 1, h, w) and the matrices that take views back (n, 3, 3)."""
+    """Images (n, c, h, w), their views, masks (n, 1, h, w), and the inverse matrices of the views (n, 3, 3)."""
 
-    def __init__(self, images, views, masks, back):
+    def __init__(self, images: torch.Tensor, views: torch.Tensor, masks: torch.Tensor, back: torch.Tensor) -> None:
         self.images, self.views, self.masks, self.back = images, views, masks, back
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.images)

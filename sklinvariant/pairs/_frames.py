@@ -1,35 +1,32 @@
-"""Which rows are frames that follow each other, by the clips that they are of, and batches of such pairs."""
+"""Consecutive frames of clips: which rows follow each other, and a check of the temporal order."""
 
 import math
 import warnings
+from typing import Any
 
 import numpy as np
 import torch
 
-from sklinvariant.base import to_numpy
+from sklinvariant.base import ArrayLike, to_numpy
 
-UNIT_SAMPLE = 1024  # pairs that the unit is taken from
-
-
-_COMPARED = 512  # consecutive rows, at most, that are compared with random ones,
-
-
-_FEWEST = 32  # and at least: fewer tell nothing
+UNIT_SAMPLE = 1024  # number of pairs from which a unit of length is estimated
+_COMPARED = 512  # maximal number of consecutive rows that are compared with random rows
+_FEWEST = 32  # with fewer rows the test has no power
 
 
-def consecutive_mask(groups, n):
-    """(n - 1,) booleans: row i + 1 is the next frame of row i, which is where both are of one clip.
+def consecutive_mask(groups: ArrayLike, n: int) -> torch.Tensor:
+    """Whether row i + 1 is the next frame of row i, i.e. both belong to the same clip: (n - 1,) bool.
 
-    ``groups`` (n,) are clip ids of any kind, or None for one clip. Raises a ValueError that names the row where a clip
-    comes back after another: rows are then not in temporal order, and their neighbours not neighbours in time.
+    ``groups`` (n,) are clip ids of any type, or None for a single clip. Raises a ValueError if a clip continues after
+    another clip, because the rows are then not in temporal order.
     """
     if groups is None:
         return torch.ones(n - 1, dtype=torch.bool)
     groups = clip_ids(groups)
     if len(groups) != n:
-        raise ValueError(f"groups has {len(groups)} clip ids for {n} frames: one is needed for each")
+        raise ValueError(f"groups has {len(groups)} clip ids for {n} frames. Pass one clip id for each frame")
     same = np.asarray(groups[1:] == groups[:-1], dtype=bool)
-    seen = {}
+    seen: dict[Any, int] = {}
     for row in [0, *(np.flatnonzero(~same) + 1)]:
         clip = groups[row : row + 1].tolist()[0]
         if clip in seen:
@@ -41,11 +38,11 @@ def consecutive_mask(groups, n):
     return torch.from_numpy(same)
 
 
-def warn_of_shuffled(rows, name):
-    """Warn where consecutive rows are no more alike than random ones, so that they cannot be frames of one clip.
+def warn_of_shuffled(rows: torch.Tensor, name: str) -> None:
+    """Warn if consecutive rows are no more similar than random rows, so that they are probably not one clip.
 
-    A sign test on a sample: is the next row nearer than a random one? The sample depends on nothing but the number of
-    rows, and rows that are equally near count for neither.
+    This is a sign test on a sample: is the next row nearer than a random row? The sample depends only on the number of
+    rows. Ties are ignored.
     """
     n = len(rows)
     if n <= _FEWEST:
@@ -59,17 +56,19 @@ def warn_of_shuffled(rows, name):
     if wins + losses and wins - losses < 2 * math.sqrt(wins + losses):  # less than two standard deviations
         warnings.warn(
             f"{name}: consecutive rows are no more alike than random ones, so X does not look like one clip. Pass "
-            "groups, the clip of each row, and give the frames of a clip as consecutive rows in temporal order",
+            "groups, the clip of each row, with the frames of a clip as consecutive rows in temporal order",
             stacklevel=5,
         )
 
 
-def clip_ids(groups):
-    """Clip ids as a 1-D numpy array, none of them NaN (which is the same as nothing)."""
+def clip_ids(groups: ArrayLike) -> np.ndarray:
+    """Clip ids as a 1-D numpy array without NaN, which is not equal to itself."""
     groups = np.asarray(to_numpy(groups))
     if groups.ndim != 1:
-        raise ValueError(f"groups must be of shape (n,), one clip id a frame, got {groups.shape}")
+        raise ValueError(f"groups must be of shape (n,), one clip id for each frame, got {groups.shape}")
     missing = np.flatnonzero(groups != groups)
     if len(missing):
-        raise ValueError(f"groups has no clip id but {groups[missing[0]]} in row {missing[0]}")
+        raise ValueError(
+            f"groups has {groups[missing[0]]} instead of a clip id in row {missing[0]}. Pass a clip id for each frame"
+        )
     return groups

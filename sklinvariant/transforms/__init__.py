@@ -1,4 +1,4 @@
-"""Transformations of images, the sources of sameness: sampled, enumerated, applied, inverted and composed."""
+"""Transformations of images that can be sampled, enumerated, applied, inverted and composed."""
 
 from sklinvariant.transforms._affine import Crop, Flip, Rotation, Scale, Shear, Translation
 from sklinvariant.transforms._color_jitter import ColorJitter

@@ -10,18 +10,18 @@ import torch
 
 from sklinvariant.base import Count, Finite, FiniteArray, Positive, declared
 from sklinvariant.transforms._geometric import Geometric
-from sklinvariant.transforms._transform import bounds_of, uniform
+from sklinvariant.transforms._transform import Generator, bounds_of, uniform
 
 
 def _affine(xx=1.0, xy=0.0, x=0.0, yx=0.0, yy=1.0, y=0.0):
-    """(m, 3, 3) matrices from entries, numbers or (m,) tensors: x' = xx x + xy y + x, y' = yx x + yy y + y."""
+    """(m, 3, 3) matrices from entries that are numbers or (m,) tensors: x' = xx x + xy y + x, y' = yx x + yy y + y."""
     entries = torch.broadcast_tensors(*(torch.as_tensor(e, dtype=torch.float64) for e in (xx, xy, x, yx, yy, y)))
     rows = torch.stack(entries, dim=-1).reshape(-1, 2, 3)
     return torch.cat([rows, rows.new_tensor([0.0, 0.0, 1.0]).expand(len(rows), 1, 3)], dim=1)
 
 
 def _extent(shape):
-    """Half the width and half the height of an image in units of half its longer side."""
+    """Half the width and half the height of an image, divided by half its longer side."""
     h, w = shape
     return w / max(h, w), h / max(h, w)
 
@@ -33,15 +33,15 @@ class Rotation(Geometric):
     Parameters
     ----------
     degrees : float or (float, float)
-        Angles lie in ± this, or in this range.
+        Range of the angles: ± this number, or (low, high).
     n_steps : int or None
-        None: any angle. A number: only that many angles, evenly spaced, are sampled and enumerated: the finite group
-        of rotations by 360 / n_steps degrees where the range is the full turn. With 4 steps square images are
-        permuted, exactly.
+        Number of evenly spaced angles that are sampled and enumerated; None is any angle. If the range is the full
+        circle, this is the finite group of rotations by 360 / n_steps degrees. With 4 steps the pixels of square
+        images are permuted exactly.
     fill : {"mean", "edge", "reflect"}, float or sequence
-        What lies outside an image, see `warp`.
+        Values outside an image, see `warp`.
     interpolation : {"bilinear", "bicubic", "nearest"}
-        How values between pixels are found.
+        Interpolation between pixels.
 
     Examples
     --------
@@ -60,8 +60,8 @@ class Rotation(Geometric):
     def _bounds(self):
         return torch.tensor([bounds_of("degrees", self.degrees)], dtype=torch.float64)
 
-    def orbit(self, m=None):
-        """m angles evenly around the circle from 0, or evenly over a smaller range; see `Transform.orbit`."""
+    def orbit(self, m: int | None = None) -> torch.Tensor:
+        """m angles, evenly spaced on the circle from 0 or over a smaller range; see `Transform.orbit`."""
         self._validate_params()
         m = self._orbit_size(m)
         low, high = self._bounds()[0].tolist()
@@ -70,7 +70,7 @@ class Rotation(Geometric):
         return torch.arange(m, dtype=torch.float64)[:, None] * 360 / m
 
     def _matrices(self, params, shape):
-        # by what is left of a quarter turn, so that quarter turns have matrices of exact zeros and ones
+        # quarter turns and the remaining angle, so that the matrices of quarter turns have exact zeros and ones
         quarter, rest = torch.floor(params[:, 0] / 90), torch.remainder(params[:, 0], 90) * torch.pi / 180
         cosines = torch.stack([rest.cos(), -rest.sin(), -rest.cos(), rest.sin()], dim=1)
         c = cosines.gather(1, torch.remainder(quarter, 4).long()[:, None])[:, 0]
@@ -80,21 +80,21 @@ class Rotation(Geometric):
 
 @declared
 class Scale(Geometric):
-    """Centre crops, enlarged to the image. Its parameter is the part of the height and width that is kept.
+    """Centre crops, enlarged to the size of the image. Its parameter is the fraction of the height and width kept.
 
     Parameters
     ----------
     low : float
-        Smallest crop; the paper on nested invariance pooling takes ten "from 50 % to 100 %", read here as parts of the
-        side, not of the area.
+        Smallest fraction. The paper on nested invariance pooling uses ten scales "from 50 % to 100 %", here understood
+        as fractions of the side, not of the area.
     high : float
-        Largest; above 1 the image shrinks, and what is around it is filled.
+        Largest fraction. Above 1 the image shrinks and its surroundings are filled.
     n_steps : int or None
-        None: any size between. A number: only that many, evenly spaced.
+        Number of evenly spaced fractions; None is any fraction.
     fill : {"mean", "edge", "reflect"}, float or sequence
-        What lies outside an image, see `warp`.
+        Values outside an image, see `warp`.
     interpolation : {"bilinear", "bicubic", "nearest"}
-        How values between pixels are found.
+        Interpolation between pixels.
 
     Examples
     --------
@@ -116,22 +116,22 @@ class Scale(Geometric):
 
     def _matrices(self, params, shape):
         if (params <= 0).any():
-            raise ValueError("params of Scale must be positive")
+            raise ValueError(f"params of Scale must be positive, got {params.min().item():g}")
         return _affine(1 / params[:, 0], 0, 0, 0, 1 / params[:, 0], 0)
 
 
 @declared
 class Translation(Geometric):
-    """Shift. Its parameters are the shifts down and to the right, as parts of height and width.
+    """Translation. Its parameters are the shifts down and to the right, as fractions of height and width.
 
     Parameters
     ----------
     fraction : float or (float, float)
-        Shifts lie in ± this part of the height and width, or in this range, for both axes.
+        Range of the shifts of both axes as fractions of the side: ± this number, or (low, high).
     fill : {"mean", "edge", "reflect"}, float or sequence
-        What lies outside an image, see `warp`.
+        Values outside an image, see `warp`.
     interpolation : {"bilinear", "bicubic", "nearest"}
-        How values between pixels are found.
+        Interpolation between pixels.
     """
 
     fraction: Finite | tuple | list = 0.25
@@ -142,13 +142,13 @@ class Translation(Geometric):
     def _bounds(self):
         return torch.tensor([bounds_of("fraction", self.fraction)] * 2, dtype=torch.float64)
 
-    def orbit(self, m=None):
-        """A square grid of shifts; m must be a square number. See `Transform.orbit`."""
+    def orbit(self, m: int | None = None) -> torch.Tensor:
+        """A square grid of m shifts, where m is a square number; see `Transform.orbit`."""
         self._validate_params()
         m = self._orbit_size(m)
         side = round(m**0.5)
         if side * side != m:
-            raise ValueError(f"m must be a square number for Translation, a grid of shifts, got {m}")
+            raise ValueError(f"m must be a square number for Translation, which makes a square grid of shifts, got {m}")
         low, high = self._bounds()[0].tolist()
         axis = torch.linspace(low, high, side, dtype=torch.float64)
         axis = axis if side > 1 else (axis + high) / 2
@@ -161,12 +161,12 @@ class Translation(Geometric):
 
 @declared
 class Flip(Geometric):
-    """Mirror images: a finite group, applied exactly. Its parameters are 0 or 1: top to bottom, left to right.
+    """Reflections, a finite group that is applied exactly. Its parameters are 0 or 1: vertical, horizontal.
 
     Parameters
     ----------
     axis : {"horizontal", "vertical", "both"}
-        "horizontal" changes left and right (2 elements), "vertical" top and bottom, "both" has all four.
+        "horizontal" swaps left and right (2 elements), "vertical" top and bottom (2), "both" has 4 elements.
     """
 
     axis: Literal["horizontal", "vertical", "both"] = "horizontal"
@@ -176,40 +176,42 @@ class Flip(Geometric):
         used = {"horizontal": (0, 1), "vertical": (1, 0), "both": (1, 1)}[self.axis]
         return torch.tensor([[0, used[0]], [0, used[1]]], dtype=torch.float64)
 
-    def sample(self, n, generator=None):
-        """0 or 1 with equal chance, for each axis; see `Transform.sample`."""
+    def sample(self, n: int, generator: Generator = None) -> torch.Tensor:
+        """0 or 1 with equal probability for each axis; see `Transform.sample`."""
         self._validate_params()
         return (uniform(n, 2, generator) < 0.5).double() * self._bounds()[:, 1]
 
-    def orbit(self, m=None):
-        """All elements, 2 or 4; m may only be their number. See `Transform.orbit`."""
+    def orbit(self, m: int | None = None) -> torch.Tensor:
+        """All 2 or 4 elements; m must be None or this number. See `Transform.orbit`."""
         self._validate_params()
         down, right = (torch.arange(high + 1, dtype=torch.float64) for high in self._bounds()[:, 1].tolist())
         elements = torch.cartesian_prod(down, right)
         if m is not None and m != len(elements):
-            raise ValueError(f"the group of Flip({self.axis!r}) has {len(elements)} elements, got m={m}")
+            raise ValueError(
+                f"m must be None or {len(elements)}, the number of elements of Flip({self.axis!r}), got m={m}"
+            )
         return elements
 
     def _matrices(self, params, shape):
         if not ((params == 0) | (params == 1)).all():
-            raise ValueError("params of Flip must be 0 or 1")
+            raise ValueError("params of Flip must be 0 or 1, got other numbers")
         return _affine(xx=1 - 2 * params[:, 1], yy=1 - 2 * params[:, 0])
 
 
 @declared
 class Shear(Geometric):
-    """Shear about the centre. Its parameters are the angles in degrees by which columns and rows lean.
+    """Shear about the centre. Its parameters are the shear angles of columns and rows in degrees.
 
     Parameters
     ----------
     degrees : float or (float, float)
-        Angles lie in ± this, or in this range; below 90.
+        Range of the angles: ± this number, or (low, high), within ±90, or ±45 for both axes.
     axis : {"horizontal", "vertical", "both"}
         "horizontal" moves pixels along rows, "vertical" along columns.
     fill : {"mean", "edge", "reflect"}, float or sequence
-        What lies outside an image, see `warp`.
+        Values outside an image, see `warp`.
     interpolation : {"bilinear", "bicubic", "nearest"}
-        How values between pixels are found.
+        Interpolation between pixels.
     """
 
     degrees: Finite | tuple | list = 15.0
@@ -232,29 +234,29 @@ class Shear(Geometric):
 
 @declared
 class Crop(Geometric):
-    """Crops anywhere, resized to the image. Parameters: centre (down, right), height, width, as parts of the image.
+    """Random crops, resized to the image. Parameters: centre (down, right), height, width, as fractions of the image.
 
     Parameters
     ----------
     area : float or (float, float)
-        Part of the image's area that is kept.
+        Range of the fraction of the area that is kept.
     ratio : (float, float)
-        Width to height of a crop, in parts of the image's.
+        Range of the aspect ratio, width to height, relative to that of the image.
     interpolation : {"bilinear", "bicubic", "nearest"}
-        How values between pixels are found.
+        Interpolation between pixels.
     """
 
     area: Finite | tuple | list = (0.25, 1.0)
     _: KW_ONLY
     ratio: tuple | list = (0.75, 4 / 3)
     interpolation: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
-    fill = None  # no crop leaves the image
+    fill = None  # a crop never leaves the image
 
     def _bounds(self):
         return torch.tensor([[0, 1]] * 4, dtype=torch.float64)
 
     def _box(self, unit):
-        """Four numbers 0-1 a row as crops: where, how large, how wide (evenly on a logarithmic scale)."""
+        """Map rows of four numbers in 0-1 to crops: position (2), area, and aspect ratio (on a logarithmic scale)."""
         area = (self.area, self.area) if isinstance(self.area, Real) else self.area
         smallest, largest = bounds_of("area", area, lowest=0)
         narrow, wide = bounds_of("ratio", self.ratio, lowest=0)
@@ -267,17 +269,19 @@ class Crop(Geometric):
             [height / 2 + (1 - height) * unit[:, 0], width / 2 + (1 - width) * unit[:, 1], height, width], 1
         )
 
-    def sample(self, n, generator=None):
-        """Crops of random place, size and shape, none leaving the image; see `Transform.sample`."""
+    def sample(self, n: int, generator: Generator = None) -> torch.Tensor:
+        """Crops of random position, size and aspect ratio inside the image; see `Transform.sample`."""
         return self._box(super().sample(n, generator))
 
-    def orbit(self, m=None):
-        """m crops that fill the places, sizes and shapes evenly; see `Transform.orbit`."""
+    def orbit(self, m: int | None = None) -> torch.Tensor:
+        """m crops that cover positions, sizes and aspect ratios evenly; see `Transform.orbit`."""
         return self._box(super().orbit(m))
 
     def _matrices(self, params, shape):
         if (params[:, 2:] <= 0).any():
-            raise ValueError("params of Crop must have positive heights and widths")
+            raise ValueError(
+                f"params of Crop must have positive heights and widths, got {params[:, 2:].min().item():g}"
+            )
         x, y = _extent(shape)
         height, width = params[:, 2], params[:, 3]
         return _affine(

@@ -1,4 +1,4 @@
-"""Changes of light and colour: brightness, contrast, saturation and hue compose to one affine map of the colours."""
+"""Changes of brightness, contrast, saturation and hue, combined into one affine map of the colours."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601, as scikit-image's rgb2yiq and Ope
 _TO_YIQ = np.array([_GREY, (0.59590059, -0.27455667, -0.32134392), (0.21153661, -0.52273617, 0.31119955)])
 
 
-def color_matrices(params):
-    """(m, 3, 3) matrices of saturation, then hue; grey colours stay as they are.
+def color_matrices(params: torch.Tensor) -> torch.Tensor:
+    """(m, 3, 3) matrices of saturation followed by hue, which keep grey colours.
 
-    Saturation s is s I + (1 - s) 1 gᵀ with the weights g of grey; hue turns the plane (I, Q) of YIQ.
+    Saturation s is s I + (1 - s) 1 gᵀ with the grey weights g; hue is a rotation of the plane (I, Q) of YIQ.
     """
     saturation, turn = params[:, 2, None, None], params[:, 3] * 2 * torch.pi
     grey = params.new_tensor(_GREY)
@@ -36,25 +36,25 @@ def color_matrices(params):
 class ColorJitter(Transform):
     """Brightness, contrast, saturation, hue and an added value, in this order, as one affine map of the colours.
 
-    Parameters are one row (brightness, contrast, saturation, hue, offset) an image: brightness multiplies, contrast
-    spreads values about the mean grey of the image, saturation about each pixel's grey, hue turns colours about
-    the grey axis (of YIQ; in turns), offset is added with brightness. Grey images take saturation and hue
-    without change.
+    Its parameters are one row (brightness, contrast, saturation, hue, offset) for each image. Brightness multiplies
+    the values. Contrast scales values about the mean grey of the image, saturation about the grey of each pixel. Hue
+    rotates colours about the grey axis of YIQ, in full turns. Offset is added after brightness. Saturation and hue do
+    not change grey images.
 
     Parameters
     ----------
     brightness : float or (float, float)
-        Factors lie in 1 ± this (not below 0), or in this range.
+        Range of the factors: 1 ± this number (not below 0), or (low, high).
     contrast : float or (float, float)
-        Likewise.
+        Range of the factors, as for brightness.
     saturation : float or (float, float)
-        Likewise.
+        Range of the factors, as for brightness.
     hue : float or (float, float)
-        Turns lie in ± this, or in this range; 0.5 gives the opposite colours.
+        Range of the rotation in full turns: ± this number, or (low, high). 0.5 gives the complementary colours.
     offset : float or (float, float)
-        What is added lies in ± this, or in this range; 1 is the range of an image.
+        Range of the added value: ± this number, or (low, high). Images have the range 0-1.
     clip : bool
-        Cut what leaves 0-1 afterwards (once, not after each of the four).
+        Clip the result to 0-1, once at the end.
 
     Examples
     --------
@@ -85,7 +85,10 @@ class ColorJitter(Transform):
         images = scale_pixels(images)
         n, c, h, w = images.shape
         if c not in (1, 3):
-            raise ValueError(f"ColorJitter takes grey or RGB images, of 1 or 3 channels, got {c}")
+            raise ValueError(
+                f"ColorJitter needs grey or RGB images with 1 or 3 channels, got {c} channels. Select the colour "
+                "channels"
+            )
         brightness, contrast, offset = (params[:, i].to(images)[:, None, None, None] for i in (0, 1, 4))
         weights = images.new_tensor(_GREY if c == 3 else [1.0])
         mean = torch.einsum("nc,c->n", images.mean((2, 3)), weights)[:, None, None, None] * brightness + offset

@@ -1,34 +1,34 @@
-"""Several transformations one after the other; what is geometric in a row becomes one matrix."""
+"""Compositions of transformations, in which consecutive geometric ones are applied as one matrix."""
 
 from __future__ import annotations
 
 import itertools
 from dataclasses import KW_ONLY
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
 from sklinvariant.base import FiniteArray, declared, torch_generator
 from sklinvariant.transforms._geometric import Geometric, settled, warp_tensor
-from sklinvariant.transforms._transform import Transform
+from sklinvariant.transforms._transform import Generator, Transform
 
 
 @declared
 class Compose(Geometric):
-    """Transformations in the order given. Its parameters are theirs, side by side.
+    """Apply transformations in order. Its parameters are the concatenated parameters of the transformations.
 
-    Neighbours that are geometric are multiplied to one matrix, so that an image is looked up once, however long the
-    chain. The others act on the result of what stands before them.
+    The matrices of consecutive geometric transformations are multiplied, so that an image is interpolated only once.
+    Other transformations are applied to the result of the previous ones.
 
     Parameters
     ----------
     transforms : sequence of Transform
-        The first acts first.
+        The transformations, in the order of application.
     fill : {"mean", "edge", "reflect"}, float, sequence or None
-        What lies outside an image, in the place of the transformations' own; None takes theirs, which must agree
-        within a chain (`Flip` and `Crop` have none, and take the others').
+        Values outside an image, see `warp`, for all transformations. None uses their own fill, which must agree within
+        a chain of geometric transformations (`Flip` and `Crop` have none and use that of the others).
     interpolation : {"bilinear", "bicubic", "nearest"} or None
-        Likewise.
+        Interpolation between pixels, for all transformations; None uses their own.
 
     Examples
     --------
@@ -43,21 +43,21 @@ class Compose(Geometric):
     fill: Literal["mean", "edge", "reflect"] | FiniteArray | None = None
     interpolation: Literal["bilinear", "bicubic", "nearest"] | None = None
 
-    def sample(self, n, generator=None):
-        """Draw of each transformation; one random number generator serves all. See `Transform.sample`."""
+    def sample(self, n: int, generator: Generator = None) -> torch.Tensor:
+        """Sample the parameters of all transformations from one generator; see `Transform.sample`."""
         self._check()
         if not isinstance(generator, torch.Generator):
             generator = torch_generator(generator)
         parts = [transform.sample(n, generator) for transform in self.transforms]
         return torch.cat([torch.empty(n, 0, dtype=torch.float64), *parts], dim=1)
 
-    def orbit(self, m=None):
-        """The product of the orbits, the last transformation changing fastest.
+    def orbit(self, m: Any = None) -> torch.Tensor:
+        """The product of the orbits, in which the last transformation varies fastest.
 
         Parameters
         ----------
         m : sequence of (int or None) or None, default=None
-            Size of the orbit of each; None takes what is usual for them.
+            Size of the orbit of each transformation; None is its default.
 
         Returns
         -------
@@ -66,7 +66,7 @@ class Compose(Geometric):
         self._check()
         sizes = [None] * len(self.transforms) if m is None else m
         if not hasattr(sizes, "__len__") or len(sizes) != len(self.transforms):
-            raise ValueError(f"m must hold a size for each of {len(self.transforms)} transforms, got {m!r}")
+            raise ValueError(f"m must be None or hold a size for each of {len(self.transforms)} transforms, got {m!r}")
         rows = torch.empty(1, 0, dtype=torch.float64)
         for transform, size in zip(self.transforms, sizes, strict=True):
             orbit = transform.orbit(size)
@@ -76,14 +76,17 @@ class Compose(Geometric):
     def _matrices(self, params, shape):
         self._check()
         if not _is_geometric(self):
-            raise ValueError("only a Compose of geometric transformations has matrices and an inverse")
+            raise ValueError(
+                "this Compose has transforms that are not geometric, but matrices and an inverse exist only for "
+                "geometric ones. Remove the others"
+            )
         matrices = torch.eye(3, dtype=torch.float64).expand(len(params), 3, 3)
         for transform, part in self._parts(params):
             matrices = transform._matrices(part, shape) @ matrices
         return matrices
 
     def _look_up(self):
-        """The interpolation and fill of the whole, when all of it is geometric."""
+        """The common interpolation and fill of a geometric composition."""
         looks = [transform._look_up() for transform in self.transforms]
         return self._common("interpolation", 0, looks), self._common("fill", 1, looks)
 
@@ -98,12 +101,12 @@ class Compose(Geometric):
             else:
                 for transform, rows in run:
                     images = transform._apply(images, rows)
-        if size is not None:  # nothing geometric: the resizing alone
+        if size is not None:  # no geometric transformation: resize only
             images = warp_tensor(images, torch.eye(3, dtype=torch.float64)[None], size, "bilinear", "edge")
         return images
 
     def _parts(self, params):
-        """Each transformation with its columns of the parameters."""
+        """Each transformation and its columns of the parameters."""
         return zip(self.transforms, params.split([t._n_params() for t in self.transforms], dim=1), strict=True)
 
     def _common(self, name, i, looks):
@@ -113,8 +116,9 @@ class Compose(Geometric):
         found = {repr(look[i]): look[i] for look in looks if look[i] is not None}
         if len(found) > 1:
             raise ValueError(
-                f"a chain of transforms is one look-up, but their {name} differ: {', '.join(found)}; give {name}= to "
-                "Compose"
+                f"consecutive geometric transforms need the same {name}, but theirs differ: {', '.join(found)}. Pass "
+                f"{name}= "
+                "to Compose"
             )
         return next(iter(found.values()), None)
 
@@ -129,14 +133,14 @@ class Compose(Geometric):
 
 
 def _is_geometric(transform):
-    """Whether all that it does is to move points: of a composition, whether all parts do no more."""
+    """Whether a transformation, or each part of a composition, only moves points."""
     if isinstance(transform, Compose):
         return all(map(_is_geometric, transform.transforms))
     return isinstance(transform, Geometric)
 
 
-def moves(transform, params, shape):
-    """(n, 3, 3) matrices of what moves points in a transformation; the identity for what only changes values."""
+def moves(transform: Transform, params: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
+    """(n, 3, 3) matrices of the geometric part of a transformation; the identity if it only changes values."""
     if isinstance(transform, Compose):
         matrices = torch.eye(3, dtype=torch.float64).expand(len(params), 3, 3)
         for part, columns in transform._parts(params):

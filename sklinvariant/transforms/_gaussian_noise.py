@@ -1,4 +1,4 @@
-"""Noise that is a function of its parameters: the same seed gives the same noise, in whatever batch, on any device."""
+"""Noise as a function of its parameters: the same seed gives the same noise in every batch and on every device."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from sklinvariant.transforms._transform import Transform
 _SEEDS = 2.0**31
 
 
-def scrambled(x):
-    """31-bit numbers to 31-bit numbers, one to one and without pattern (shift, xor and multiply, twice)."""
+def scrambled(x: torch.Tensor) -> torch.Tensor:
+    """A hash that permutes the 31-bit integers: two rounds of shift, xor and multiplication."""
     mask = 0x7FFFFFFF
     for factor in (0x45D9F3B, 0x2C1B3C6D):
         x = ((x ^ (x >> 15)) * factor) & mask
     return x ^ (x >> 15)
 
 
-def normal_numbers(seeds, count):
-    """(n, count) standard normal float32 numbers, each row from its seed by counting (Box and Muller 1958)."""
+def normal_numbers(seeds: torch.Tensor, count: int) -> torch.Tensor:
+    """(n, count) standard normal float32 numbers from a seed for each row and a counter (Box and Muller 1958)."""
     counter = scrambled(torch.arange(count, device=seeds.device))
     first = scrambled(counter ^ scrambled(seeds)[:, None])
     second = scrambled((first + counter + 0x5BD1E995) & 0x7FFFFFFF)
@@ -30,12 +30,12 @@ def normal_numbers(seeds, count):
 
 @declared
 class GaussianNoise(Transform):
-    """Independent normal noise on every value. Its parameters are the standard deviation and a seed.
+    """Add independent normal noise to each value. Its parameters are the standard deviation and a seed.
 
     Parameters
     ----------
     sigma : float
-        Largest standard deviation; the range of an image is 1. Those of a sample lie between 0 and this.
+        Largest standard deviation. It is sampled uniformly between 0 and this value; images have the range 0-1.
     """
 
     sigma: NonNegative = 0.1

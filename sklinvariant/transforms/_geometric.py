@@ -1,12 +1,13 @@
-"""Geometric transformations are 3 x 3 matrices, so that chains multiply and the image is looked up once."""
+"""Geometric transformations as 3 x 3 matrices, so that compositions are products and interpolate only once."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from sklinvariant._settings import with_own_settings
-from sklinvariant.base import FiniteArray, as_tensor, is_count, to_numpy, validated
+from sklinvariant.base import ArrayLike, FiniteArray, as_tensor, is_count, to_numpy, validated
 from sklinvariant.images import scale_pixels
 from sklinvariant.ops import pixel_moves, resample
 from sklinvariant.transforms._transform import Transform, on_images
@@ -18,41 +19,42 @@ Interpolation = Literal["bilinear", "bicubic", "nearest"]
 class Geometric(Transform):
     """Base of the transformations that move the points of an image by a matrix.
 
-    A subclass gives ``_matrices(params, shape)``. Points are (x, y), x to the right and y down, with the origin at
-    the centre of the image and half its longer side as the unit; a matrix takes a point of the image to where it
-    lies afterwards. So it does not depend on how many pixels there are, and also moves a feature map of the image.
+    A subclass implements ``_matrices(params, shape)``. Points are (x, y), with x to the right and y down, the origin at
+    the centre of the image, and half its longer side as the unit. A matrix maps a point of the image to its new
+    position. It does not depend on the resolution and can also be applied to a feature map of the image.
     """
 
     def _matrices(self, params, shape):
         raise NotImplementedError
 
-    def matrix(self, params, shape=(1, 1)):
-        """Matrices of parameters.
+    def matrix(self, params: ArrayLike, shape: tuple[int, int] = (1, 1)) -> torch.Tensor:
+        """The matrices for given parameters.
 
         Parameters
         ----------
         params : array of shape (m, p)
-            As `sample` and `orbit` give them.
+            Parameters from `sample` or `orbit`.
         shape : (int, int), default=(1, 1)
-            Height and width of the images; only their ratio matters, and only to what counts in image sizes.
+            Height and width of the images. Only their ratio is used, by transformations whose parameters are fractions
+            of the image.
 
         Returns
         -------
         torch.Tensor of shape (m, 3, 3)
-            float64, on the CPU; see `pixel_matrix` for pixels.
+            float64, on the CPU; see `pixel_matrix` for pixel coordinates.
         """
         params = np.asarray(to_numpy(params), dtype=np.float64)
         return self._matrices(self._check_params(params, len(params) if params.ndim == 2 else 1), tuple(shape))
 
-    def invert(self, images, params):
-        """Undo `apply`, as far as pixels were kept: move by the inverse matrices.
+    def invert(self, images: ArrayLike, params: ArrayLike) -> ArrayLike:
+        """Undo `apply` by the inverse matrices, except for pixels that were moved outside the image.
 
         Parameters
         ----------
         images : array or tensor of shape (n, h, w) or (n, h, w, c)
-            Images or feature maps of any number of pixels.
+            Images or feature maps of any resolution.
         params : array or tensor of shape (n, p) or (1, p)
-            Those that `apply` was given.
+            The parameters that were passed to `apply`.
 
         Returns
         -------
@@ -70,7 +72,7 @@ class Geometric(Transform):
         return warp_tensor(images, matrices, size, *settled(self._look_up()))
 
     def _look_up(self):
-        """Interpolation and fill, None for what makes no difference to this transformation."""
+        """Interpolation and fill; None if the transformation does not depend on them."""
         return self.interpolation, self.fill
 
 
@@ -84,21 +86,21 @@ def warp(
     interpolation: Interpolation = "bilinear",
     fill: Fill = 0.0,
 ) -> Any:
-    """Move images by matrices: whatever was composed, in one look-up.
+    """Warp images by matrices, with a single interpolation.
 
     Parameters
     ----------
     images : array or tensor of shape (n, h, w) or (n, h, w, c)
-        Images as `Transform.apply` takes them.
+        Images, as for `Transform.apply`.
     matrix : array or tensor of shape (n, 3, 3) or (3, 3)
-        As `Geometric.matrix` gives them, products of them (the last applied stands left), or inverses.
+        Matrices from `Geometric.matrix`, their products (the last applied is leftmost), or their inverses.
     size : (int, int) or None, default=None
-        Height and width of the answer, which shows the same rectangle; None keeps the images'.
+        Height and width of the result, which shows the same rectangle; None keeps the size of the images.
     interpolation : {"bilinear", "bicubic", "nearest"}, default="bilinear"
-        How values between pixels are found.
+        Interpolation between pixels.
     fill : {"mean", "edge", "reflect"}, float or sequence, default=0.0
-        What lies outside an image: its own mean pixel, its border, its mirror image, or a value (one for all
-        channels or one each; on the scale 0-1 for uint8 images).
+        Values outside an image: its mean pixel, its border, its reflection, or a number for all channels or for each
+        channel (on the scale 0-1 for uint8 images).
 
     Returns
     -------
@@ -107,7 +109,7 @@ def warp(
     Raises
     ------
     ValueError
-        Where a parameter is not as above, or a matrix has no inverse.
+        If a parameter is invalid, or a matrix has no inverse.
 
     Examples
     --------
@@ -129,13 +131,13 @@ def warp(
     return on_images(images, lambda x: warp_tensor(x, matrix, size, interpolation, fill))
 
 
-def pixel_matrix(matrix, shape):
-    """Matrices on pixel coordinates (column, row), as scikit-image's and OpenCV's warps take them.
+def pixel_matrix(matrix: ArrayLike, shape: tuple[int, int]) -> np.ndarray:
+    """Convert matrices to pixel coordinates (column, row), as used by scikit-image and OpenCV.
 
     Parameters
     ----------
     matrix : array or tensor of shape (..., 3, 3)
-        As `Geometric.matrix` gives them.
+        Matrices from `Geometric.matrix`.
     shape : (int, int)
         Height and width of the image in pixels.
 
@@ -149,15 +151,19 @@ def pixel_matrix(matrix, shape):
     return to_pixels @ np.asarray(to_numpy(matrix)) @ np.linalg.inv(to_pixels)
 
 
-def warp_tensor(images, matrices, size, interpolation, fill):
-    """(n, c, h, w) moved by (n or 1, 3, 3); `warp` on what torch computes with."""
+def warp_tensor(
+    images: torch.Tensor, matrices: torch.Tensor, size: Sequence[int] | None, interpolation: str, fill: Any
+) -> torch.Tensor:
+    """`warp` for a tensor of images (n, c, h, w) and matrices (n or 1, 3, 3)."""
     shape = tuple(images.shape[-2:])
     if images.is_floating_point() or (pixel_moves(matrices, shape, tuple(size or shape)) < 0).any():
         images = scale_pixels(images)
     if not isinstance(fill, str):
         value = torch.as_tensor(np.ravel(np.asarray(fill, dtype=np.float64)))
         if len(value) not in (1, images.shape[1]) or not torch.isfinite(value).all():
-            raise ValueError(f"fill must be a finite number, or {images.shape[1]}, one a channel, got {fill!r}")
+            raise ValueError(
+                f"fill must be a finite number, or {images.shape[1]} numbers, one for each channel, got {fill!r}"
+            )
         fill = value.item() if len(value) == 1 else value.to(images)[None, :, None, None]
         return resample(images, matrices, size, interpolation, "constant", fill)
     if fill == "mean":
@@ -166,13 +172,13 @@ def warp_tensor(images, matrices, size, interpolation, fill):
     return resample(images, matrices, size, interpolation, fill)
 
 
-def settled(look_up, fill="edge"):
-    """A look-up in which nothing is None."""
+def settled(look_up: tuple[Any, Any], fill: Any = "edge") -> tuple[Any, Any]:
+    """Interpolation and fill, with defaults instead of None."""
     return tuple(default if own is None else own for own, default in zip(look_up, ("bilinear", fill), strict=True))
 
 
 def _inverse(matrices):
-    """The inverse; that of a move of pixels is exact."""
+    """The inverse matrices, which are exact for permutations of pixels."""
     inverse = torch.linalg.inv(matrices)
     rounded = inverse.round()
     exact = (rounded @ matrices == torch.eye(3, dtype=matrices.dtype)).all(-1).all(-1)

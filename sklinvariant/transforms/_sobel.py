@@ -1,4 +1,4 @@
-"""Edges instead of colours: the derivatives of Sobel's filter."""
+"""Sobel derivatives, which replace colours by edges."""
 
 import torch
 from torch.nn.functional import conv2d, pad
@@ -10,10 +10,10 @@ _ACROSS = [[-0.125, 0.0, 0.125], [-0.25, 0.0, 0.25], [-0.125, 0.0, 0.125]]
 
 
 class Sobel(Transform):
-    """The derivatives to the right and down of each channel, in the place of the channel: c channels become 2 c.
+    """Replace each channel by its horizontal and vertical derivatives: c channels become 2 c.
 
-    It has no parameters: one element, applied to all images. Colour does not survive it, which is why invariant
-    clustering puts it after colour images were changed. Units are values a pixel; borders are repeated.
+    It has no parameters, so its orbit has one element. It removes colours; invariant clustering applies it after the
+    changes of colour. Derivatives are per pixel; borders are replicated.
 
     Examples
     --------

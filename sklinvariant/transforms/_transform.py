@@ -1,49 +1,53 @@
-"""What a transformation is: parameters that are sampled or enumerated, and a pure function of images and parameters."""
+"""The base of transformations: parameters that are sampled or enumerated, and a pure function that applies them."""
 
+from collections.abc import Callable
 from numbers import Real
+from typing import Any
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 
 from sklinvariant._settings import OwnSettings
-from sklinvariant.base import ArrayKind, Parameters, as_tensor, is_count, to_numpy, torch_generator
+from sklinvariant.base import ArrayKind, ArrayLike, Parameters, as_tensor, is_count, to_numpy, torch_generator
 from sklinvariant.images import check_pixels, image_array
+
+Generator = torch.Generator | int | np.random.RandomState | None
 
 
 class Transform(OwnSettings, Parameters, BaseEstimator):
     """Base of all transformations of images.
 
-    A subclass names its parameters' ranges in ``_bounds`` and changes images in ``_apply``; one whose parameters do
-    not fill a box overrides `sample` and `orbit`. It has no fitted state: `apply` depends on nothing but its
-    arguments, so views can be made anywhere and again.
+    A subclass defines the ranges of its parameters in ``_bounds`` and transforms images in ``_apply``. It overrides
+    `sample` and `orbit` if its parameters do not fill a box. A transformation has no fitted state: `apply` depends only
+    on its arguments, so views are reproducible.
     """
 
     _default_orbit = 9
-    n_steps: int | None = None  # a number: only that many elements are sampled and enumerated
+    n_steps: int | None = None  # number of elements that are sampled and enumerated; None is any
 
     def _bounds(self):
-        """(p, 2) lowest and highest value of each of p parameters."""
+        """The lowest and highest value of each parameter: (p, 2)."""
         raise NotImplementedError
 
     def _apply(self, images, params, size=None):
-        """(n, c, h, w) floats, changed by (n or 1, p) parameters."""
+        """Transform images (n, c, h, w) by parameters (n or 1, p)."""
         raise NotImplementedError
 
-    def sample(self, n, generator=None):
+    def sample(self, n: int, generator: Generator = None) -> torch.Tensor:
         """Draw parameters at random.
 
         Parameters
         ----------
         n : int
-            How many.
+            Number of draws.
         generator : torch.Generator, int, RandomState or None, default=None
-            Where the randomness comes from; the same generator gives the same parameters.
+            Source of random numbers; the same seed gives the same parameters.
 
         Returns
         -------
         torch.Tensor of shape (n, p)
-            One row of float64 parameters an image, on the CPU; each transformation names its columns.
+            A row of float64 parameters for each image, on the CPU. Each class documents the columns.
         """
         self._validate_params()
         if self.n_steps is not None:
@@ -52,18 +56,18 @@ class Transform(OwnSettings, Parameters, BaseEstimator):
         bounds = self._bounds()
         return bounds[:, 0] + (bounds[:, 1] - bounds[:, 0]) * uniform(n, len(bounds), generator)
 
-    def orbit(self, m=None):
-        """Parameters of an even discretisation.
+    def orbit(self, m: int | None = None) -> torch.Tensor:
+        """Evenly spaced parameters.
 
         Parameters
         ----------
         m : int or None, default=None
-            How many; None takes what is usual for the transformation.
+            Number of elements; None is the default of the transformation.
 
         Returns
         -------
         torch.Tensor of shape (m, p)
-            Evenly spaced where one parameter varies; a low-discrepancy (Sobol) set of points where several do.
+            Evenly spaced if one parameter varies; a low-discrepancy (Sobol) sequence if several vary.
         """
         self._validate_params()
         bounds, m = self._bounds(), self._orbit_size(m)
@@ -74,30 +78,30 @@ class Transform(OwnSettings, Parameters, BaseEstimator):
             points = torch.linspace(0, 1, m, dtype=torch.float64)[:, None] if m > 1 else span.new_tensor([[0.5]])
         return low + span * points
 
-    def apply(self, images, params):
-        """Change images.
+    def apply(self, images: ArrayLike, params: ArrayLike) -> ArrayLike:
+        """Transform images.
 
         Parameters
         ----------
         images : array or tensor of shape (n, h, w) or (n, h, w, c)
-            Whole numbers 0-255, which are read as floats 0-1, or floats.
+            Integers 0-255, which are scaled to floats 0-1, or floats.
         params : array or tensor of shape (n, p), (1, p) or (p,)
-            A row for each image, or one for all, as `sample` and `orbit` give them.
+            A row for each image, or one for all, from `sample` or `orbit`.
 
         Returns
         -------
         array or tensor of the same kind
-            Floats, on the images' device. What only moves pixels keeps the dtype.
+            Floats on the device of the images. Permutations of pixels keep the dtype.
 
         Raises
         ------
         ValueError
-            Where images or parameters are of another shape, or not finite.
+            If images or parameters have another shape or are not finite.
         """
         return on_images(images, lambda x: self._apply(x, self._check_params(params, len(x))))
 
-    def __call__(self, images, generator=None):
-        """Change each image by parameters of its own, drawn at random."""
+    def __call__(self, images: ArrayLike, generator: Generator = None) -> ArrayLike:
+        """Transform each image by its own randomly drawn parameters."""
         array = image_array(images)
         return self.apply(images, self.sample(len(array) if array.ndim else 0, generator))
 
@@ -111,7 +115,7 @@ class Transform(OwnSettings, Parameters, BaseEstimator):
                 f"{type(self).__name__} on {n} images, got {tuple(params.shape)}"
             )
         if not torch.isfinite(params).all():
-            raise ValueError(f"params of {type(self).__name__} contain NaN or infinity")
+            raise ValueError(f"params of {type(self).__name__} contain NaN or infinity. Pass finite numbers")
         return params
 
     def _n_params(self):
@@ -124,8 +128,8 @@ class Transform(OwnSettings, Parameters, BaseEstimator):
         return int(m)
 
 
-def on_images(images, change):
-    """Apply ``change`` to (n, c, h, w) and give back what came in: numpy or tensor, with channels last or without."""
+def on_images(images: ArrayLike, change: Callable[[torch.Tensor], torch.Tensor]) -> ArrayLike:
+    """Apply ``change`` to images as (n, c, h, w), and return the kind of array and the axes of the input."""
     container = ArrayKind(images)
     x = check_pixels(images)
     if x.ndim not in (3, 4) or 0 in x.shape[1:]:
@@ -137,19 +141,20 @@ def on_images(images, change):
     return container.wrap(result)
 
 
-def uniform(n, p, generator):
-    """(n, p) float64 uniform numbers from a torch generator, or from one seeded as scikit-learn seeds."""
+def uniform(n: int, p: int, generator: Generator) -> torch.Tensor:
+    """(n, p) uniform float64 numbers from a torch generator or a scikit-learn ``random_state``."""
     if not is_count(n, 0):
-        raise ValueError(f"n must be a whole number of draws, got {n!r}")
+        raise ValueError(f"n must be a non-negative integer, got {n!r}")
     if not isinstance(generator, torch.Generator):
         generator = torch_generator(generator)
     return torch.rand(n, p, generator=generator, device=generator.device, dtype=torch.float64).cpu()
 
 
-def bounds_of(name, value, *, around=0.0, lowest=-np.inf):
-    """A range (low, high): as given, or ``around ± value`` of a single number."""
+def bounds_of(name: str, value: Any, *, around: float = 0.0, lowest: float = -np.inf) -> tuple[float, float]:
+    """A range (low, high): the given pair, or ``around ± value`` for a single number."""
     if isinstance(value, Real):
-        low, high = max(around - abs(value), lowest), around + abs(value)
+        reach = abs(float(value))
+        low, high = max(around - reach, lowest), around + reach
     else:
         low, high = value if len(value) == 2 else (np.nan, np.nan)
     if not (np.isfinite(low) and np.isfinite(high) and lowest <= low <= high):

@@ -189,7 +189,7 @@ def test_weights_reach_a_cost_of_ones_own(two_classes):
     weighted = clone(model).fit(X, y, sample_weight=times)
     repeated = clone(model).fit(np.repeat(X, times, axis=0), np.repeat(y, times))
     assert_close(weighted.codebook_, repeated.codebook_, rtol=1e-5)
-    with pytest.raises(ValueError, match="weights cannot weigh"):
+    with pytest.raises(ValueError, match="sample weights need one for each bag"):
         clone(model).set_params(loss=lambda r, y: pull(r, y).mean()).fit(X, y, sample_weight=times)
 
 

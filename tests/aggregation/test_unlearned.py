@@ -148,7 +148,7 @@ def test_containers(model, make, device):
         ([np.zeros((1, 3)), np.zeros((1, 3))], "n_samples=2 bags contain 2 descriptors"),
         ([np.zeros((4, 3)), np.zeros((4, 2))], "bag 1 has 2 features, but bag 0 has 3"),
         ([np.array([["a"]])], "bag 0 must hold real numbers"),
-        ([], "no bags"),
+        ([], "bags is empty"),
         ([None, np.zeros((2, 3))], r"bag 0 must be of shape \(n_0, d\), got a NoneType"),
         ([np.zeros((2, 3)), "words"], "bag 1 must be of shape .*, got a str"),
         ([csr_array(np.eye(3))], "bag 0 must be of shape .*, got a csr_array"),

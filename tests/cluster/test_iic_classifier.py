@@ -383,5 +383,5 @@ def test_samples_of_another_kind(bars):
         model.predict(images.reshape(60, -1))
     with pytest.raises(NotFittedError):
         IICClassifier(FrozenEstimator(IICClusterer(2))).fit(images, kinds)
-    with pytest.raises(ValueError, match="the shape must stay"):
+    with pytest.raises(ValueError, match="transforms changed the shape of the samples"):
         IICClassifier(fitted, transforms=lambda x, generator: x[:, :4]).fit(images, kinds)
