@@ -1,5 +1,7 @@
 """Which kind of array came in, and on which device to compute."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
@@ -57,7 +59,7 @@ class ArrayKind:
         return result
 
 
-def to_numpy(X):
+def to_numpy(X) -> Any:
     """Any array on any device as numpy: tensors, lists of them, and what array-API libraries hold."""
     if isinstance(X, torch.Tensor):
         return as_numpy(X)
