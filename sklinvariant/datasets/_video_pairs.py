@@ -138,7 +138,7 @@ class VideoPairs:
     ) -> None:
         self.clips = find_clips(source)
         self.clip_names = [clip.name for clip in self.clips]
-        self.failed = []
+        self.failed: list = []
         self.length, self.step = length, step
         self.patch_size = None if patch_size is None else _two(patch_size, "patch_size")
         self.n_pairs, self.pairs_per_frame = n_pairs, pairs_per_frame

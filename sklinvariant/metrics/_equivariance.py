@@ -88,8 +88,8 @@ def equivariance_error(
         answer = module(x)
         errors = [_distance(module(move(x, g)), _moved(answer, group, g, output)) for g in range(group.order)]
         size = _norm(answer)
-    errors = torch.stack(errors).cpu() / (size.cpu() if size > 0 else 1)
-    return errors.numpy() if per_element else float(errors.max())
+    relative = torch.stack(errors).cpu() / (size.cpu() if size > 0 else 1)
+    return relative.numpy() if per_element else float(relative.max())
 
 
 def _moved(answer, group, g, kind):
