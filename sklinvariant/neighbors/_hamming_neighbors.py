@@ -151,7 +151,7 @@ class HammingNeighbors(TorchEstimator):
     Examples
     --------
     >>> import numpy as np
-    >>> from sklinvariant.hashing import HammingNeighbors
+    >>> from sklinvariant.neighbors import HammingNeighbors
     >>> codes = np.array([[0, 0, 0, 0], [0, 0, 1, 1], [1, 1, 1, 1]])
     >>> neighbors = HammingNeighbors(n_neighbors=2).fit(codes, ids=[10, 20, 30])
     >>> distances, ids = neighbors.kneighbors([[0, 0, 0, 1]])

@@ -325,7 +325,7 @@ def test_load_refuses_other_files(codes, tmp_path):
 _DIES = """
     import {extra} resource, signal, sys
     import numpy as np
-    from sklinvariant.hashing import HammingNeighbors
+    from sklinvariant.neighbors import HammingNeighbors
     model = HammingNeighbors.load(sys.argv[1]).partial_fit(np.ones((50_000, 64), dtype=np.uint8))
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))  # the disk is full in mid-write
     {signals}
