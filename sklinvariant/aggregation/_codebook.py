@@ -138,7 +138,8 @@ def learn_mixture(
         )
     means: Any = _check_codebook(source.means_, sample)
     weights: Any = np.asarray(source.weights_)
-    return Mixture(weights, means, np.asarray(source.covariances_)), 1
+    covariances: Any = np.asarray(source.covariances_)
+    return Mixture(weights, means, covariances), 1
 
 
 def mixture_around(sample: Sample, codebook: np.ndarray) -> Mixture:
