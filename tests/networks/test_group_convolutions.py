@@ -220,7 +220,7 @@ def test_other_refusals():
     with pytest.raises(ValueError, match="group must be"):
         GroupConv2d(1, 1, 3, "S4")
     images = torch.rand(1, 4, 4)
-    with pytest.raises(ValueError, match='output="group" does not fit'):
+    with pytest.raises(ValueError, match='output="group" does not accept'):
         equivariance_error(nn.Conv2d(1, 3, 1), "C4", images)
     with pytest.raises(ValueError, match="requires a multiple of"):
         equivariance_error(nn.Identity(), "C4", images, input="group")
