@@ -104,7 +104,7 @@ def test_the_first_image_on_another_scale_is_named():
     images = np.random.RandomState(0).rand(5, 6, 6)
     model = DensePatches(2).fit(images)
     images[3] *= 255
-    with pytest.raises(ValueError, match=r"image 3 has floats .* fitted on images from 0 to 1\. Floats are taken as"):
+    with pytest.raises(ValueError, match=r"image 3 has floats .* fitted on images from 0 to 1\. Rescale the floats"):
         model.transform(images)
 
 

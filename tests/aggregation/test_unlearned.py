@@ -152,7 +152,7 @@ def test_containers(model, make, device):
         ([None, np.zeros((2, 3))], r"bag 0 must be of shape \(n_0, d\), got a NoneType"),
         ([np.zeros((2, 3)), "words"], "bag 1 must be of shape .*, got a str"),
         ([csr_array(np.eye(3))], "bag 0 must be of shape .*, got a csr_array"),
-        ([[[1, 2], [3]]], "bag 0, a list, is no array"),
+        ([[[1, 2], [3]]], "bag 0, a list, must be an array"),
         (np.array([None, np.zeros((2, 3))], dtype=object), "bag 0 must be of shape .*, got a NoneType"),
     ],
 )
