@@ -207,7 +207,7 @@ def test_folders_that_will_not_do(photos, tmp_path, capsys):
         assert "contains other files" in capsys.readouterr().err
     (tmp_path / "bare").mkdir()
     assert main(["index", str(tmp_path / "bare"), "--out", str(tmp_path / "o")]) == 2
-    assert "holds no pictures" in capsys.readouterr().err
+    assert "contains no images" in capsys.readouterr().err
     for i in range(3):
         (tmp_path / "bare" / f"{i}.png").write_bytes(b"bad")
     assert main(["index", str(tmp_path / "bare"), "--out", str(tmp_path / "o")]) == 2
