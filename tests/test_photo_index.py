@@ -211,7 +211,7 @@ def test_folders_that_will_not_do(photos, tmp_path, capsys):
     for i in range(3):
         (tmp_path / "bare" / f"{i}.png").write_bytes(b"bad")
     assert main(["index", str(tmp_path / "bare"), "--out", str(tmp_path / "o")]) == 2
-    assert "none of 3 pictures can be read" in capsys.readouterr().err
+    assert "none of 3 images can be read" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("content", ["[1]", '{"editor.fontSize": 12}', "not json"])
