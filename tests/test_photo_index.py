@@ -207,11 +207,11 @@ def test_unsuitable_folders(photos, tmp_path, capsys):
         assert "contains other files" in capsys.readouterr().err
     (tmp_path / "bare").mkdir()
     assert main(["index", str(tmp_path / "bare"), "--out", str(tmp_path / "o")]) == 2
-    assert "holds no pictures" in capsys.readouterr().err
+    assert "contains no images" in capsys.readouterr().err
     for i in range(3):
         (tmp_path / "bare" / f"{i}.png").write_bytes(b"bad")
     assert main(["index", str(tmp_path / "bare"), "--out", str(tmp_path / "o")]) == 2
-    assert "none of 3 pictures can be read" in capsys.readouterr().err
+    assert "none of 3 images can be read" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("content", ["[1]", '{"editor.fontSize": 12}', "not json"])
