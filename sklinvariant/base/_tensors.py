@@ -118,4 +118,4 @@ def as_numpy(values: ArrayLike) -> np.ndarray:
 
 def is_bags(X: ArrayLike) -> bool:
     """Whether X is a `DescriptorSets`."""
-    return hasattr(X, "offsets") and hasattr(X, "values")
+    return not isinstance(X, torch.Tensor) and hasattr(X, "offsets") and hasattr(X, "values")
