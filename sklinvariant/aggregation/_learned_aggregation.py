@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -255,8 +255,8 @@ class AggregationLearner(LinearPredictor, WithOptimizer, TrainedEstimator, Aggre
         data.batch = batch = _everything(data.bags, data.targets, encoder.to(data.device), data.device)
         task = data.targets.task
         if task.kind == "own":
-            loss = copy.deepcopy(self.loss) if isinstance(self.loss, nn.Module) else self.loss
-            cost = CustomLoss(loss, data.own).to(data.dtype)
+            loss: Any = copy.deepcopy(self.loss) if isinstance(self.loss, nn.Module) else self.loss
+            cost: Any = CustomLoss(loss, data.own).to(data.dtype)
             if state is not None:
                 cost.load_state_dict({name: torch.as_tensor(value) for name, value in state["cost"].items()})
         elif state is not None:
@@ -264,7 +264,8 @@ class AggregationLearner(LinearPredictor, WithOptimizer, TrainedEstimator, Aggre
         else:
             with torch.no_grad():
                 first = map_features(encoder(_head(batch.bags, _GAIN_SAMPLE)), self.feature_map)
-            cost = LinearCost.start(first, batch.weight[: len(first)], task.n_outputs, self.loss, self.alpha)
+            kind: Any = self.loss
+            cost = LinearCost.start(first, batch.weight[: len(first)], task.n_outputs, kind, self.alpha)
         return Objective(encoder, self.feature_map, cost).to(batch.bags.values.device)
 
     def _fit_linear_model(self, objective, data, *, exact=False):

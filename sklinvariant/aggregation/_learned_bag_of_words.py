@@ -90,9 +90,9 @@ class LearnedBoW(AggregationLearner):
             mixture, _ = learn_mixture(
                 sample, mixture, self.n_codewords, max_iter=100, tol=1e-3, generator=generator, n_samples=n_samples
             )
-            codebook = mixture.means
+            codebook: Any = mixture.means
             # γ carries the unit: Σ is relative to the mean variance
-            covariances = np.maximum(mixture.variances / max(mixture.variances.mean(), 1e-300), 1e-6)
+            covariances = np.maximum(mixture.variances / max(float(mixture.variances.mean()), 1e-300), 1e-6)
         else:
             codebook, _ = learn_codebook(
                 sample, self.init, self.n_codewords, max_iter=100, tol=1e-4, generator=generator, n_samples=n_samples

@@ -1,5 +1,8 @@
 """What a learned aggregation predicts: the linear model that was learned with it, seen as scikit-learn sees one."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import torch
 from sklearn.metrics import accuracy_score, r2_score
@@ -35,6 +38,15 @@ def _predicts(*losses):
 
 class LinearPredictor(Computing):
     """Mixin of an `Aggregator` with ``loss``, ``alpha`` and ``feature_map``: what its linear model answers."""
+
+    # what the class that it is mixed into has
+    loss: Any
+    alpha: float
+    feature_map: Any
+    _state: dict[str, Any]
+    _n_features_out: int
+    _check_bags: Callable[..., Any]
+    _encode_bags: Callable[..., Any]
 
     _layout: dict[str, Check] = {
         "task": Each(Anything(), 3),
@@ -157,7 +169,7 @@ class LinearPredictor(Computing):
         return Task.restore(self._state)
 
     def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
+        tags = super().__sklearn_tags__()  # type: ignore[misc]
         tags.target_tags.required = isinstance(self.loss, str)
         if self.loss == "squared_error":
             tags.estimator_type = "regressor"

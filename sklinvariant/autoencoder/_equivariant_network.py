@@ -69,7 +69,8 @@ class _Layers:
 
     def encoder(self, n_in, widths, n_out, sizes):
         """Images -> n_out channels of one place; each level but the last halves the size."""
-        layers, convolution = [], LiftingConv2d
+        layers: list[nn.Module] = []
+        convolution: type[nn.Module] = LiftingConv2d
         for width, size in zip(widths, sizes[:-1], strict=True):
             layers += [*self._level(convolution, n_in, width, padding=1), GroupPool2d.halving(size)]
             n_in, convolution = width, GroupConv2d

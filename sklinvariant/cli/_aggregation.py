@@ -148,7 +148,7 @@ def _with_progress(search):
 def _measure_all(search, images, test_images, y, y_test):
     """One row of the table per method and size, with its best C, and the aggregation step of the best LearnedBoW."""
     params, scores = search.cv_results_["params"], search.cv_results_["mean_test_score"]
-    candidates = {}
+    candidates: dict = {}
     for i, setting in enumerate(params):
         size = next(value for name, value in setting.items() if name.startswith("aggregation__"))
         candidates.setdefault((type(setting["aggregation"]).__name__, size), []).append(i)

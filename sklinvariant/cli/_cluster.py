@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from sklinvariant.cli._aggregation import add_force, start_picture, warnings_as_lines
 from sklinvariant.cli._outputs import PAGE, TABLE, check_output, printable, save_figure, write_table
@@ -111,7 +112,7 @@ def _features(folder, names, arguments):
     backbone = squeezenet(arguments.weights) if arguments.weights else learn_backbone(files, size, arguments.seed)
     pooler = NestedInvariancePooler(backbone, stages=[("translation", 2)], image_size=size, on_error="nan", verbose=1)
     pooler.fit([np.zeros((size, size, 3), np.uint8)])
-    stream = ImageStream.of(files, size, pooler.fill, on_error="nan")
+    stream: Any = ImageStream.of(files, size, pooler.fill, on_error="nan")
     features = pooler.transform(stream)
     good = ~np.isnan(features).any(axis=1)
     if good.sum() < arguments.clusters:
@@ -139,7 +140,7 @@ def _clusters(features, arguments):
 
 def _members(names, probabilities):
     """(name, probability) of the images of each cluster, most probable first."""
-    members = [[] for _ in range(probabilities.shape[1])]
+    members: list[list] = [[] for _ in range(probabilities.shape[1])]
     for i in (-probabilities.max(1)).argsort(kind="stable"):
         cluster = probabilities[i].argmax()
         members[cluster].append((names[i], float(probabilities[i, cluster])))

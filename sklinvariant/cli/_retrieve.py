@@ -54,7 +54,7 @@ def run(arguments):
         random_state=arguments.seed,
     ).fit(images)
     orbits = {"rotation": Rotation(n_steps=24), "scale": Scale(n_steps=5)}
-    methods = {
+    methods: dict[str, list] = {
         "feature map": [],
         "average pooling": [("translation", 1)],
         "nested pooling": [("scale", 1), ("translation", 2), ("rotation", np.inf)],

@@ -300,7 +300,7 @@ def _make_sheets(images, y, n_sheets, rng):
     """
     import numpy as np
 
-    places = np.stack(np.mgrid[:6, :6], axis=-1)[None, :, :, None]  # (1, 6, 6, 1, 2)
+    places = np.stack(list(np.mgrid[:6, :6]), axis=-1)[None, :, :, None]  # (1, 6, 6, 1, 2)
     points = rng.uniform(0, 5, (n_sheets, 1, 1, 4, 2))
     kinds = (((places - points) ** 2).sum(-1).argmin(-1)) % 2  # (n_sheets, 6, 6)
     chosen = np.where(kinds == 0, *(rng.choice(np.flatnonzero(y == kind), kinds.shape) for kind in (0, 1)))

@@ -54,7 +54,7 @@ class ClusterNetwork(nn.Module):
         inside = shape if len(shape) == 1 else (shape[2], *shape[:2])
         with torch.no_grad(), making_modules(seed) if foreign else contextlib.nullcontext():  # lazy layers are made now
             d = module.eval()(torch.zeros(1, *inside, **FLOAT32)).shape[1]
-        module.to(memory_format=torch.channels_last)
+        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         auxiliary = None if n_overclusters is None else SubHeads(d, n_overclusters, n_heads, own)
         network = cls(module, SubHeads(d, n_clusters, n_heads, own), auxiliary, **settings)
         network.generator = generator if foreign else None

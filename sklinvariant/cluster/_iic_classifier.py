@@ -108,7 +108,7 @@ def fixed_views(samples, views, n_views, seed):
     for _ in range(n_views - 1):
         if isinstance(views, Transform):
             params = views.sample(1, generator)
-            yield changed(samples, lambda x, _, params=params: views.apply(x, params), generator)
+            yield changed(samples, lambda x, _, params=params: views.apply(x, params), generator)  # type: ignore[misc]
         else:
             state = generator.get_state()
             seen = []

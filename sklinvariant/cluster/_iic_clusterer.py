@@ -10,7 +10,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -82,7 +82,7 @@ def assign(network, samples):
 def measure(network, source, pairs, n_draws):
     """The joint (h, k, k), not normalised, of the main heads over pairs (numbers) of a source, some drawn of each."""
     network.eval()
-    total = 0
+    total: Any = 0
     for index in pairs.split(_AT_ONCE):
         for _ in range(n_draws):
             first, second = (network.heads(network.features(x)) for x in source.take(index, 1))
@@ -421,7 +421,7 @@ class IICClusterer(
             )
         samples = check_rows(self, X, reset=reset) if as_rows else scale_pixels(self._read(X, reset=reset))
         if reset and as_rows:
-            vars(self).pop("pixel_range_", None)
+            self.__dict__.pop("pixel_range_", None)
         if not reset and list(samples.shape[1:]) != self._state["sample_shape"]:
             raise ValueError(
                 f"the images are of shape {tuple(samples.shape[1:])}, but {type(self).__name__} was fitted on images "

@@ -7,7 +7,7 @@ import itertools
 import math
 import warnings
 from dataclasses import KW_ONLY, dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -81,7 +81,8 @@ class DenseInformation(nn.Module):
     def measure(self, batches):
         """In a pass: I (n_heads,) in nats, losses (n_heads,), and how many pixels take each cluster (n_heads, k)."""
         self.eval()
-        joints, counts = [0.0] * self.n_heads, 0
+        joints: list[Any] = [0.0] * self.n_heads
+        counts: Any = 0
         for pair, _ in batches:
             there, taken = pair.masks[:, 0] > 0, []
             for head, views in enumerate(self._predictions(pair)[: self.n_heads]):
@@ -456,7 +457,7 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, ImageEstimator):
             self._check_range(pictures, reset=reset)
             if reset:
                 self.n_features_in_ = pictures[0].numel()
-                vars(self).pop("feature_names_in_", None)
+                self.__dict__.pop("feature_names_in_", None)
         pictures = [image if image.ndim == 3 else image[..., None] for image in pictures]
         expected = pictures[0].shape[-1] if reset else self._state["n_channels"]
         for i, image in enumerate(pictures):
@@ -492,8 +493,8 @@ def channel_spread(images):
 def _runs(images, most):
     """Lists of at most so many images of one size that follow each other."""
     for _, run in itertools.groupby(images, lambda image: image.shape):
-        run = list(run)
-        yield from (run[start : start + most] for start in range(0, len(run), most))
+        images_of_run = list(run)
+        yield from (images_of_run[start : start + most] for start in range(0, len(images_of_run), most))
 
 
 def _gathered(parts, container):

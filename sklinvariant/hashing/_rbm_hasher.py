@@ -238,7 +238,8 @@ class RBMHasher(TrainedEstimator, Hasher):
         container = check_fitted(self, "score_samples", X)
         v = self._visible(self._rows(X, reset=False)[0], self._state)
         if self._state["visible"] == "gaussian":
-            return container.wrap(-free_energy(v, *self._parameters_on(v), gaussian=True))
+            weight, hidden, visible = self._parameters_on(v)
+            return container.wrap(-free_energy(v, weight, hidden, visible, gaussian=True))
         return container.wrap(pseudo_log_likelihood(v, *self._parameters_on(v)))
 
     def gibbs(self, X):

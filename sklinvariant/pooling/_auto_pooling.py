@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import KW_ONLY, dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -294,7 +294,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         moments = moments_of_models(models, AutoPooling, self.cross_reconstruction, device)
         names = {tuple(getattr(model, "feature_names_in_", ())) for model in models}
         self.n_features_in_ = models[0].n_features_in_
-        vars(self).pop("feature_names_in_", None)
+        self.__dict__.pop("feature_names_in_", None)
         if len(names) == 1 and names != {()}:
             self.feature_names_in_ = models[0].feature_names_in_
         start = self._components_to_go_on_from(self.n_features_in_, self.warm_start)
@@ -405,7 +405,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
                     f"no pair of consecutive frames of one clip in data with n_samples={len(frames.rows)}: at least "
                     "two frames are needed"
                 )
-            self._state = {**self._state, **frames.kept}
+            self._state: dict[str, Any] = {**self._state, **frames.kept}
             return self
         n_features = frames.rows.shape[1]
         start = self._components_to_go_on_from(n_features, going_on or self.warm_start)

@@ -91,7 +91,7 @@ class BagBatches:
         order = np.argsort(bag + keys)  # each bag's rows, shuffled
         rank = np.arange(len(rows)) - np.repeat(offsets[:-1], sizes)
         if isinstance(self.per_sample, Integral):
-            kept = np.minimum(sizes, self.per_sample)
+            kept = np.minimum(sizes, int(self.per_sample))
         else:
             kept = np.ceil(self.per_sample * sizes - 1e-9).astype(sizes.dtype)  # 0.07 of 100 are 7, not 8
         return rows[order[rank < np.repeat(kept, sizes)]], np.concatenate([[0], np.cumsum(kept)])

@@ -8,6 +8,7 @@ import uuid
 import warnings
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -162,4 +163,5 @@ def _described(value):
 
 def _checksum(values):
     values = values.detach().float() if values.dtype == torch.bfloat16 else values.detach()
-    return f"{tuple(values.shape)} {zlib.crc32(np.ascontiguousarray(values.cpu().numpy()))}"
+    numbers: Any = np.ascontiguousarray(values.cpu().numpy())
+    return f"{tuple(values.shape)} {zlib.crc32(numbers)}"

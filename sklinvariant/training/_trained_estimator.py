@@ -86,7 +86,7 @@ class WithOptimizer(Parameters):
     optimizer: Literal["adam", "sgd"] | Callable = "adam"
 
     def _make_optimizer(self, parameters, lr):
-        make = OPTIMIZERS[self.optimizer] if isinstance(self.optimizer, str) else self.optimizer
+        make: Any = OPTIMIZERS[self.optimizer] if isinstance(self.optimizer, str) else self.optimizer
         return make(parameters, lr=lr)
 
 
