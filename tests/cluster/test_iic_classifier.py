@@ -342,8 +342,8 @@ def test_a_fit_that_fails_changes_nothing(blobs):
 @pytest.mark.parametrize(
     ("y", "message"),
     [
-        ([-1] * 4, "y has no label: all 4 rows are unlabeled_value=-1"),
-        (np.array(["a", "b", -1, "a"]), "words beside unlabeled_value=-1 must come as dtype object"),
+        ([-1] * 4, "y has no label: all 4 samples are unlabeled_value=-1"),
+        (np.array(["a", "b", -1, "a"]), "string labels with unlabeled_value=-1 must have dtype object"),
         ([0, 1, None, 1], "y contains NaN or None"),
         (None, "requires y to be passed"),
         ([0, 1, 0.5, -1], "Unknown label type"),
