@@ -190,7 +190,7 @@ def test_scorer_of_frames_needs_clips(video):
         scorer(model, frames, groups=np.arange(120))
     with pytest.raises(ValueError, match="clip 0 begins in row 0 and comes back in row 4"):
         scorer(model, frames, groups=np.arange(120) // 2 % 2)  # shuffled rows are no neighbours in time
-    with pytest.raises(ValueError, match="no clip id but nan in row 0"):
+    with pytest.raises(ValueError, match="nan instead of a clip id in row 0"):
         scorer(model, frames, groups=np.full(120, np.nan))
     assert scorer(model, frames, groups=clips) > 1
 

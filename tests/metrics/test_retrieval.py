@@ -123,7 +123,7 @@ def test_queries_to_which_nothing_is_relevant_are_left_out():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (([0, 1], [[0]]), "ranking has dtype float64"),
+        (([0, 1], [[0]]), "ranking has dtype int64 and shape"),
         (([[0.5, 1]], [[0]]), "ranking has dtype"),
         (([[0, 1]], [[0], [1]]), "relevant has entries for 2 queries"),
         (([[0, 1], [1, 1]], [[0], [1]]), "row 1 of ranking contains a neighbour twice"),

@@ -132,7 +132,7 @@ def test_images_that_are_not_square(name):
         GroupUpsample2d((10, 11)),
     ):
         assert equivariance_error(layer, group, maps, input="group") < ROUNDING
-    with pytest.raises(ValueError, match="must be square to be turned by C4"):
+    with pytest.raises(ValueError, match="must be square for the rotations of C4"):
         GroupConv2d(2, 3, (5, 6), "C4")
     for kind in (LiftingConv2d, GroupConvTranspose2d):
         with pytest.raises(ValueError, match=r"padding=\(1, 0\) must be the same .* turned by D4"):

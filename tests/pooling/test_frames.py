@@ -42,7 +42,7 @@ def test_no_groups_is_one_clip():
         ([1, 2, 3, 2], "clip 2 begins in row 1 and comes back in row 3"),
         ([1, 1, 1], "3 clip ids for 4 frames"),
         ([[1], [1], [1], [1]], r"shape \(n,\)"),
-        ([1, 1, np.nan, 2], "no clip id but nan in row 2"),
+        ([1, 1, np.nan, 2], "nan instead of a clip id in row 2"),
     ],
 )
 def test_wrong_groups(groups, message):
