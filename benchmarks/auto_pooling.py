@@ -123,6 +123,7 @@ def compare(rows, groups, args, seed):
             random_state=seed,
         )
         model._state = {"components": start.float().cpu().numpy()}
+        model.history_, model.n_iter_ = [], 0
         began = time.perf_counter()
         model.fit(rows, groups=groups)
         seconds = time.perf_counter() - began

@@ -262,7 +262,7 @@ def test_tokens_that_belong_to_no_patch_are_left_out(size, by_convolution, names
 
 def test_tokens_that_fit_no_grid():
     images = np.random.RandomState(0).rand(2, 16, 16, 3).astype(np.float32)
-    with pytest.raises(ValueError, match=r"gives 13 tokens, which are no grid .* layer="):
+    with pytest.raises(ValueError, match=r"returns 13 tokens, which do not match a grid of patches .*another layer"):
         BackbonePatches(nn.Sequential(Tokens(("cls_token",)), _Few(13))).fit(images)
     free = nn.Sequential(Tokens((), by_convolution=False), _Few(13))  # nothing tells that these are patches
     assert BackbonePatches(free).fit_transform(images).shape[1] == 13
@@ -311,7 +311,7 @@ def test_a_network_that_gives_no_map_names_the_layers():
         def forward(self, x):
             return x, x
 
-    with pytest.raises(ValueError, match="but tuple"):
+    with pytest.raises(ValueError, match="returns tuple, but a feature map"):
         BackbonePatches(Pair()).fit(images)
 
 

@@ -147,6 +147,7 @@ def test_pooling_of_large_integers(kind):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore:AutoPooling. consecutive rows:UserWarning")  # these rows are random
 @pytest.mark.parametrize("kind", KINDS)
 def test_integers_to_rebuild_from(kind):
     _, small, _ = _large(kind)

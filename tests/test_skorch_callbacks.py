@@ -161,14 +161,14 @@ def test_schedulers_want_a_step_of_their_own(name):
     """Along a cosine a scheduler changed nothing, without a word."""
     estimator, X, y = example(name)
     with pytest.raises(ValueError, match="Set learning_rate_decay=None"):
-        estimator.set_params(callbacks=[LRScheduler()]).fit(X, y)
+        estimator.set_params(callbacks=[LRScheduler()], learning_rate_decay="cosine").fit(X, y)
 
 
 @pytest.mark.parametrize("name", ["EquivariantAutoencoder", "IICSegmenter"])
 def test_schedulers_of_estimators_whose_step_always_falls(name):
     estimator, X, y = example(name)
     with pytest.raises(ValueError, match=r"LRScheduler\) cannot be used"):
-        estimator.set_params(callbacks=[LRScheduler()]).fit(X, y)
+        estimator.set_params(callbacks=[LRScheduler()], learning_rate_decay="cosine").fit(X, y)
 
 
 class Steps(Callback):

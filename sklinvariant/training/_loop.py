@@ -41,6 +41,7 @@ class _Net(NeuralNet):
             return super().train_step(batch, **fit_params)
         group = self.optimizer_.param_groups[0]
         loss = self.module_.learn(batch[0], group["lr"], group["momentum"])
+        self.optimizer_.step()  # without gradients it changes nothing, but schedulers of the step wait for it
         return {"loss": self.get_loss(loss, None), "y_pred": loss}
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
