@@ -122,7 +122,7 @@ def test_undecodable_names(photos, tmp_path):
         ([".", "--output", "no/such/a.html"], "--output no/such/a.html: there is no folder"),
         ([".", "--output", "a.csv"], "must end in .html or .htm"),
         (["few"], "only 2 of 3 images in .* can be read, which is too few for --clusters 8"),
-        (["bad"], "none of 3 pictures can be read"),
+        (["bad"], "none of 3 images can be read"),
         (["few", "--weights", "nowhere.npz"], "nowhere.npz"),
     ],
 )

@@ -15,6 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from tolerance import assert_close, assert_same_labels
 
 from sklinvariant import DescriptorSets, metrics, ops, transforms
+from sklinvariant.cluster._merge import merge_clusters
 from sklinvariant.datasets import frame_pairs, make_camera_clips
 from sklinvariant.feature_extraction import BackbonePatches
 from sklinvariant.networks import LiftingConv2d
@@ -292,7 +293,7 @@ FUNCTIONS = {
         generator=torch.Generator().manual_seed(0),
     )[0],
     "joint_information": lambda: ops.joint_information(ops.joint_sum(_joint(), _joint())),
-    "merge_clusters": lambda: ops.merge_clusters(_joint()[0], 2, generator=torch.Generator().manual_seed(0)),
+    "merge_clusters": lambda: merge_clusters(_joint()[0], 2, generator=torch.Generator().manual_seed(0)),
     "soft_moments": lambda: ops.soft_moments(
         torch.as_tensor(_rows(), device="cpu"), np.array([0, 5, 12]), _scores(), order=1
     ),

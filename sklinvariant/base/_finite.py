@@ -1,5 +1,6 @@
 """Finite input must give finite results: the result of each call of a public method is checked once."""
 
+import contextlib
 import functools
 import math
 from collections.abc import Callable, Iterable
@@ -26,11 +27,9 @@ def finite_outcome(method: Callable[P, R]) -> Callable[P, R]:
         before = dict(vars(self)) if name in _FITTING else None
         try:
             result = method(self, *args, **kwargs)
-            check_finite_outcome(self, name, result)
+            with _restored_on_failure(self, before):
+                check_finite_outcome(self, name, result)
         except FloatingPointError as error:
-            if before is not None:
-                vars(self).clear()
-                vars(self).update(before)
             changed = _changed(self, float)
             if not changed or changed in str(error):
                 raise
@@ -41,6 +40,18 @@ def finite_outcome(method: Callable[P, R]) -> Callable[P, R]:
         return result
 
     return cast(Callable[P, R], call)
+
+
+@contextlib.contextmanager
+def _restored_on_failure(estimator, before):
+    """After an error or an interruption the estimator has the attributes ``before``; None leaves it as it is."""
+    try:
+        yield
+    except BaseException:
+        if before is not None:
+            vars(estimator).clear()
+            vars(estimator).update(before)
+        raise
 
 
 def _raise_in_words(estimator, method_name, error):
