@@ -149,6 +149,7 @@ COMMON = {
     "n_features_in_": Whole(),
     "n_features_out_": Whole(1, 1 << 24),
     "n_iter_": Whole(0),
+    "pixel_range_": Each(RealNumber(), 2),
     "feature_names_in_": Array("n_features_in_", kinds="O"),
     "history_": Each(Row()),
 }
