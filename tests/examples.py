@@ -44,8 +44,6 @@ INSTANCES = {
             "loss": "squared_error",
             "alpha": 1e-3,
             "max_epochs": 10,
-            "learning_rate": 0.1,
-            "optimizer": "sgd",
         },
     ],
     "LearnedVLAD": [{"n_codewords": 4, **QUICK}],
