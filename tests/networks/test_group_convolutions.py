@@ -135,7 +135,7 @@ def test_images_that_are_not_square(name):
     with pytest.raises(ValueError, match="must be square for the rotations of C4"):
         GroupConv2d(2, 3, (5, 6), "C4")
     for kind in (LiftingConv2d, GroupConvTranspose2d):
-        with pytest.raises(ValueError, match=r"padding=\(1, 0\) must be the same .* turned by D4"):
+        with pytest.raises(ValueError, match=r"padding=\(1, 0\) must be the same .* rotations of D4"):
             kind(2, 3, 3, "D4", padding=(1, 0))
     assert equivariance_error(GroupConv2d(2, 3, 3, group, padding=(1, 0)), group, maps, input="group") < ROUNDING
     with pytest.raises(ValueError, match="require square images"):
