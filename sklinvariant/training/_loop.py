@@ -17,12 +17,21 @@ from sklinvariant.base import check_callbacks, keeping_last_epoch, prints_rows
 OPTIMIZERS = {"adam": torch.optim.Adam, "sgd": functools.partial(torch.optim.SGD, momentum=0.9)}
 
 
+# the entries of skorch's history that a fit keeps, and their names in ``history_``
+_KEPT = {
+    "train_loss": "loss",
+    "dur": "seconds",
+    "valid_loss": "validation_loss",
+    "validation_score": "validation_score",
+}
+
+
 class StopTraining(Exception):
     """Training has converged or a callback wants it to end; not an interruption by the user."""
 
 
 class _Net(NeuralNet):
-    """A skorch net whose module gives the loss of a batch, or makes a step of its own; ends only at an epoch's end."""
+    """A skorch net whose module returns the loss of a batch, or makes the step itself. It stops only after an epoch."""
 
     def get_default_callbacks(self):
         return [("epoch_timer", EpochTimer()), ("train_loss", PassthroughScoring("train_loss", on_train=True))]
@@ -67,45 +76,67 @@ class _Net(NeuralNet):
 
 
 class _Epochs(Callback):
-    """At each epoch's end: keep the parameters, tell scikit-learn's callbacks, stop when nothing improves."""
+    """At the end of each epoch: keep the parameters, call scikit-learn's callbacks, stop if nothing improves.
 
-    def __init__(self, report, fitted_attributes, tol, patience):
+    What should improve is the training loss or, with a `Validation`, the score of the held-out samples. ``best`` is the
+    smallest loss, or minus the largest score.
+    """
+
+    def __init__(self, report, fitted_attributes, tol, patience, validation):
         self.report, self.fitted_attributes = report, fitted_attributes
-        self.tol, self.patience = tol, patience
+        self.tol, self.patience = 0.0 if tol is None and validation else tol, patience
+        self.validation = validation
 
     def initialize(self):
-        self.best, self.waited = np.inf, 0
+        self.best, self.waited, self.lowest_loss = np.inf, 0, np.inf
         self.kept = 0, None  # the number of the last finished epoch, and its parameters
+        self.best_parameters = None
         return self
 
     def keep(self, module, number):
         self.kept = number, copy.deepcopy(module.state_dict())
 
     def restore(self, module):
-        """Take a module back to the last finished epoch; its number, 0 where there is none."""
+        """Reset a module to the last finished epoch. Return its number, or 0 if no epoch is finished."""
         number, parameters = self.kept
         if number:
             module.load_state_dict(parameters)
         return number
 
+    def restore_best(self, module):
+        """Reset a module to the epoch of the best validation score."""
+        if self.best_parameters is not None:
+            module.load_state_dict(self.best_parameters)
+
+    def on_train_begin(self, net, **kwargs):
+        if self.validation and self.validation.of_start:
+            self.best = -self.validation(net.module_)[1]
+            self.best_parameters = copy.deepcopy(net.module_.state_dict())
+
     def on_epoch_begin(self, net, **kwargs):
         self.report.begin_epoch()
 
     def on_epoch_end(self, net, **kwargs):
+        value = self.validate(net) if self.validation else net.history[-1]["train_loss"]
         self.keep(net.module_, len(net.history))
-        if self.report.end_epoch(lambda: self.fitted_attributes(net.module_)):
+        if self.validation and value < self.best:
+            self.best_parameters = self.kept[1]
+        self.waited = 0 if self.tol is None or value < self.best - self.tol else self.waited + 1
+        self.best = min(self.best, value)
+        if self.report.end_epoch(lambda: self.fitted_attributes(net.module_)) or self.waited >= self.patience:
             raise StopTraining
-        loss = net.history[-1]["train_loss"]
-        if self.tol is None:
-            return
-        self.waited = 0 if loss < self.best - self.tol else self.waited + 1
-        self.best = min(self.best, loss)
-        if self.waited >= self.patience:
-            raise StopTraining
+
+    def validate(self, net):
+        loss, score = self.validation(net.module_)
+        net.history.record("valid_loss", loss)
+        net.history.record("valid_loss_best", loss < self.lowest_loss)
+        net.history.record("validation_score", score)
+        self.lowest_loss = min(self.lowest_loss, loss)
+        return -score
 
 
 class _Decay(Callback):
-    """Lets the step fall to 0 along half a cosine (Loshchilov & Hutter 2017, without their restarts)."""
+    """Decays the learning rate to 0 along half a cosine (Loshchilov & Hutter 2017, without restarts)."""
 
     def __init__(self, n_steps, step=0):
         self.n_steps, self.step = n_steps, step
@@ -120,7 +151,7 @@ class _Decay(Callback):
 
 
 class _Journal(Callback):
-    """Writes all that training needs to go on, bit for bit, to a `Checkpoint` at the end of each epoch."""
+    """Writes all that training needs to continue exactly to a `Checkpoint` at the end of each epoch."""
 
     def __init__(self, checkpoint, generator, epochs):
         self.checkpoint, self.generator, self.epochs = checkpoint, generator, epochs
@@ -131,9 +162,10 @@ class _Journal(Callback):
                 "module": net.module_.state_dict(),
                 "optimizer": net.optimizer_.state_dict(),
                 "generator": self.generator.get_state(),
-                "history": [{key: float(row[key]) for key in ("train_loss", "dur")} for row in net.history],
+                "history": [{key: float(row[key]) for key in _KEPT.keys() & row.keys()} for row in net.history],
                 "best": float(self.epochs.best),
                 "waited": self.epochs.waited,
+                "best_parameters": self.epochs.best_parameters,
             }
         )
 
@@ -144,6 +176,8 @@ class _Journal(Callback):
         rows = enumerate(written["history"], 1)
         net.history_ = History({"epoch": epoch, "batches": [], **row} for epoch, row in rows)
         self.epochs.best, self.epochs.waited = written["best"], written["waited"]
+        self.epochs.best_parameters = written.get("best_parameters")
+        self.epochs.lowest_loss = min((row.get("valid_loss", np.inf) for row in written["history"]), default=np.inf)
         self.epochs.keep(net.module_, len(net.history))
 
 
@@ -182,23 +216,29 @@ def train(
     callbacks=(),
     verbose=0,
     checkpoint=None,
+    validation=None,
 ):
-    """Train ``module(batch) -> loss`` in place, and have ``finish(history)`` set the fitted attributes; its answer.
+    """Train ``module(batch) -> loss`` in place; return the result of ``finish(history)``, which sets the attributes.
 
-    ``batches`` are walked through once an epoch, in ``batches.n_steps`` steps.
-    ``learning_rates`` maps names of parameters, such as "trunk.*", to rates of their own.
-    A module without a loss to differentiate has a method ``learn(batch, learning_rate, momentum) -> loss`` that makes
-    the step itself; learning rate and momentum are those of the ``optimizer``, whose own step is not taken.
-    ``report`` is a `FitReport`; ``fitted_attributes(module)`` gives what a callback needs to see a fitted model.
-    The history is a list with the epoch, loss and seconds of each epoch.
-    A `Checkpoint` that holds a part of this very training is gone on from, and is written after each epoch.
-    KeyboardInterrupt is raised again after the module has gone back to the last finished epoch and ``finish`` has been
-    called once more. A loss that is not finite raises FloatingPointError.
+    Each epoch is one pass over ``batches``, in ``batches.n_steps`` steps.
+    ``learning_rates`` maps patterns of parameter names, such as "trunk.*", to learning rates that differ from
+    ``learning_rate``.
+    A module without a differentiable loss has a method ``learn(batch, learning_rate, momentum) -> loss`` that makes the
+    step; learning rate and momentum are those of the ``optimizer``, whose own step is not used.
+    ``report`` is a `FitReport`. ``fitted_attributes(module)`` returns what a callback needs to see a fitted model.
+    The history is a list with the epoch, loss and seconds of each epoch, and with the loss and score of the held-out
+    samples if there is a ``validation`` (`Validation`); the module then gets the parameters of the best score.
+    If ``checkpoint`` holds a part of the same training, training continues from there. It is written after each epoch.
+    KeyboardInterrupt is raised again after the module has been reset to the last finished epoch (or the best one) and
+    ``finish`` has been called. A loss that is not finite raises FloatingPointError.
     """
-    check_callbacks(callbacks, decay=learning_rate_decay, has_gradients=not hasattr(module, "learn"))
+    has_gradients = not hasattr(module, "learn")
+    check_callbacks(
+        callbacks, decay=learning_rate_decay, has_gradients=has_gradients, early_stopping=validation is not None
+    )
     if not max_epochs:
         return _finished(finish, [], report)
-    epochs = _Epochs(report, fitted_attributes, tol, n_iter_no_change)
+    epochs = _Epochs(report, fitted_attributes, tol, n_iter_no_change, validation)
     own = [("own_epochs", epochs)]
     written = None
     if checkpoint is not None:
@@ -218,7 +258,7 @@ def train(
         optimizer__param_groups=[(name, {"lr": rate}) for name, rate in (learning_rates or {}).items()],
         max_epochs=max_epochs,
         train_split=None,
-        device=next((parameter.device for parameter in module.parameters()), None),  # where it lies already
+        device=next((parameter.device for parameter in module.parameters()), None),  # where the module is
         callbacks=[*own, *callbacks],
         verbose=int(prints_rows(callbacks)),
     ).initialize()
@@ -230,11 +270,14 @@ def train(
     def keep():
         number = epochs.restore(module)
         if number:
+            epochs.restore_best(module)
             finish(_history(net, number))
         return number
 
-    with keeping_last_epoch(report.estimator, keep):
+    kept = "best epoch up to the last finished one" if validation else "last finished epoch"
+    with keeping_last_epoch(report.estimator, keep, kept):
         _run(net, batches, max_epochs - done, epochs)
+        epochs.restore_best(module)
         result = _finished(finish, _history(net, len(net.history)), report)
     if checkpoint is not None:
         checkpoint.remove()
@@ -242,7 +285,7 @@ def train(
 
 
 def _run(net, batches, n_epochs, epochs):
-    """The epochs, and what callbacks do when they have come to an end, whatever ended them."""
+    """Run the epochs, and call the callbacks' ``on_train_end`` even if an error ends them."""
     try:
         with contextlib.suppress(StopTraining):
             net.fit_loop(batches, epochs=n_epochs)
@@ -263,6 +306,6 @@ def _finished(finish, history, report):
 
 def _history(net, n_epochs):
     return [
-        {"epoch": row["epoch"], "loss": float(row["train_loss"]), "seconds": float(row["dur"])}
+        {"epoch": row["epoch"], **{name: float(row[key]) for key, name in _KEPT.items() if key in row}}
         for row in net.history[:n_epochs]
     ]
