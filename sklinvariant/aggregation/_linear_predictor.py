@@ -37,11 +37,11 @@ def _predicts(*losses):
 
 
 class LinearPredictor(Computing):
-    """Mixin of an `Aggregator` with ``loss``, ``alpha`` and ``feature_map``: what its linear model answers."""
+    """Mixin of an `Aggregator` with ``loss``, ``weight_decay`` and ``feature_map``: what its linear model answers."""
 
     # what the class that it is mixed into has
     loss: Any
-    alpha: float
+    weight_decay: float
     feature_map: Any
     _state: dict[str, Any]
     _n_features_out: int
@@ -159,7 +159,7 @@ class LinearPredictor(Computing):
         return check_computed(self, outputs), container
 
     def _restore_cost(self, dtype):
-        return LinearCost.restore(self._state, self.loss, self.alpha, dtype)
+        return LinearCost.restore(self._state, self.loss, self.weight_decay, dtype)
 
     @property
     def _task(self):

@@ -27,6 +27,7 @@ _DTYPES = {
 }
 _DTYPES["BOOL"] = np.dtype(bool)
 _WORDS_BYTES = 1 << 26  # limit for arrays of strings, whose fixed width may be much larger than the strings in the file
+_RENAMED = {"alpha": "weight_decay"}  # parameters of the first release
 _PRIVATE_STATE = ("_state", "_sklearn_output_config")
 
 
@@ -238,7 +239,7 @@ class _Decoder:
     def estimator(self, value: dict[str, Any]) -> Any:
         if value["estimator"] not in self.classes:
             raise ValueError(f"{value['estimator']} is not an estimator of this version")
-        params = {key: self.value(item) for key, item in value["params"].items()}
+        params = {_RENAMED.get(key, key): self.value(item) for key, item in value["params"].items()}
         estimator = self.classes[value["estimator"]](**params)
         if hasattr(estimator, "_parameter_constraints"):
             estimator._validate_params()

@@ -20,11 +20,11 @@ class ClassNetwork(nn.Module):
         self.trunk, self.head = trunk, head
 
     @classmethod
-    def restore(cls, trunk, state, alpha):
+    def restore(cls, trunk, state, weight_decay):
         """What `export` gave, as a module again; ``trunk`` gives all but what was learned."""
         network = cls(trunk)
         trunk.trunk.load_state_dict({name: torch.tensor(value) for name, value in state["trunk"].items()})
-        network.head = LinearCost.restore(state, "log_loss", alpha, trunk.shift.dtype).to(trunk.shift.device)
+        network.head = LinearCost.restore(state, "log_loss", weight_decay, trunk.shift.dtype).to(trunk.shift.device)
         return network.eval()
 
     def export(self):

@@ -17,7 +17,7 @@ from sklinvariant.cluster import IICClassifier, IICClusterer
 from sklinvariant.training import prepare_targets
 from sklinvariant.training._early_stopping import split_targets
 
-STEADY = {"learning_rate_decay": None, "fine_tune": False, "batch_size": 10, "random_state": 0, "alpha": 0.01}
+STEADY = {"learning_rate_decay": None, "fine_tune": False, "batch_size": 10, "random_state": 0, "weight_decay": 0.01}
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_the_validation_loss_is_that_of_the_held_out_samples(bags):
     model = LearnedBoW(3, early_stopping=True, validation_fraction=0.3, max_epochs=1, **settings).fit(X, y)
     _, held_out = split_of(y, 0.3)
     log_loss = -np.log(model.predict_proba(X[held_out])[np.arange(18), y[held_out]]).mean()
-    penalty = model.alpha / 2 * np.square(model.coef_ / model._state["gain"]).sum()
+    penalty = model.weight_decay / 2 * np.square(model.coef_ / model._state["gain"]).sum()
     assert model.history_[0]["validation_loss"] == pytest.approx(log_loss + penalty, rel=1e-5)
 
 
