@@ -349,7 +349,7 @@ def test_a_fit_that_fails_changes_nothing(blobs):
         ([0, 1, 0.5, -1], "Unknown label type"),
         ([0, 1], "inconsistent numbers of samples"),
         ([3, 3, 3, 3], "at least 2 classes, but there is one class, 3$"),
-        ([1, -1, 1, 1], "rows of unlabeled_value=-1 count as unlabelled"),
+        ([1, -1, 1, 1], "Rows with unlabeled_value=-1 count as unlabelled"),
     ],
 )
 def test_bad_labels(y, message):

@@ -141,7 +141,7 @@ def test_pairs_in_time_and_pairs_that_are_given(blobs):
     assert given.labels_.shape == (len(pairs),)
     assert given.n_features_in_ == 4
     assert_same_labels(given.predict(pairs[:, 0]), given.labels_, given.predict_proba(pairs[:, 0]))
-    with pytest.raises(ValueError, match=r"takes samples, not pairs: give X\[:, 0\]"):
+    with pytest.raises(ValueError, match=r"needs samples here, but X contains pairs. Pass X\[:, 0\]"):
         given.transform(pairs)
     # pairs never cross from one clip to the next, so these are the same pairs
     assert_same_labels(given.predict(frames), temporal.labels_, temporal.predict_proba(frames), margin=0.01)
@@ -451,7 +451,7 @@ def test_checkpoints_of_other_pairs(blobs, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, groups=groups, auxiliary=auxiliary)
     for others in ({"groups": groups}, {"groups": groups // 2, "auxiliary": auxiliary}):
-        with pytest.raises(ValueError, match="is of a fit with other groups or auxiliary samples; delete it"):
+        with pytest.raises(ValueError, match="belongs to a fit with different groups or auxiliary samples. Delete the file"):
             clone(model).fit(X, **others)
 
 
@@ -461,9 +461,8 @@ def test_a_checkpoint_of_a_fit_that_went_on_needs_the_model_that_it_went_on_with
     model.set_params(checkpoint=tmp_path / "fit", callbacks=[_Stops(2)])
     with pytest.raises(KeyboardInterrupt):
         model.fit(X)
-    with pytest.raises(
-        ValueError, match="is of a fit that began after 5 epochs, and went on to 7; this model has made 0"
-    ):
+    message = "belongs to a fit from epoch 5 to epoch 7, but this model has been trained for 0 epochs"
+    with pytest.raises(ValueError, match=message):
         clone(model).fit(X)
 
 
@@ -473,12 +472,12 @@ def test_checkpoints_of_other_fits(blobs, tmp_path):
     model = IICClusterer(3, checkpoint=str(file), callbacks=[_Stops(2)], **QUICK | {"max_epochs": 7})
     with pytest.raises(KeyboardInterrupt):
         model.fit(X)
-    with pytest.raises(ValueError, match="is of a fit with other learning_rate; delete it"):
+    with pytest.raises(ValueError, match="belongs to a fit with different learning_rate. Delete the file"):
         clone(model).set_params(learning_rate=0.02).fit(X)
-    with pytest.raises(ValueError, match="is of a fit with other samples; delete it"):
+    with pytest.raises(ValueError, match="belongs to a fit with different samples. Delete the file"):
         clone(model).fit(X + 1)
     file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(ValueError, match="is damaged; delete it to begin anew"):
+    with pytest.raises(ValueError, match="is damaged. Delete it to start again"):
         clone(model).fit(X)
 
 
