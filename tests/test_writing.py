@@ -338,7 +338,7 @@ def test_two_fits_share_a_checkpoint(tmp_path, whole):
         model = _clusterer(path, callbacks=[_Does(2, another)]).fit(ROWS)
     _same_model(model, whole)
     assert path.read_bytes() == kept[0]
-    with pytest.raises(ValueError, match="of a fit with different learning_rate"):
+    with pytest.raises(ValueError, match="to a fit with different learning_rate"):
         _clusterer(path).fit(ROWS)
 
 

@@ -85,7 +85,7 @@ def test_embedding_is_permuted(digits):
     turned = model.inverse_transform(model.transform(_moved(digits, "D4", 1)))
     np.testing.assert_allclose(turned, _moved(model.inverse_transform(model.transform(digits)), "D4", 1), atol=1e-4)
     assert not hasattr(model, "predict_pose")
-    with pytest.raises(ValueError, match="pose must be None for pooling=None"):
+    with pytest.raises(ValueError, match="pose must be None with pooling=None"):
         model.inverse_transform(model.transform(digits), 1)
 
 

@@ -348,7 +348,7 @@ def test_a_fit_that_fails_changes_nothing(blobs):
         (None, "requires y to be passed"),
         ([0, 1, 0.5, -1], "Unknown label type"),
         ([0, 1], "inconsistent numbers of samples"),
-        ([3, 3, 3, 3], "at least 2 classes, but there is one class, 3$"),
+        ([3, 3, 3, 3], "at least 2 classes, but all labels are 3$"),
         ([1, -1, 1, 1], "Rows with unlabeled_value=-1 count as unlabelled"),
     ],
 )
@@ -379,7 +379,7 @@ def test_samples_of_another_kind(bars):
     model = IICClassifier(fitted, max_epochs=1).fit(images, kinds)
     with pytest.raises(ValueError, match="features"):
         model.predict(images[:, :10])
-    with pytest.raises(ValueError, match="fitted on images, and cannot take rows"):
+    with pytest.raises(ValueError, match="fitted on images, but X contains rows"):
         model.predict(images.reshape(60, -1))
     with pytest.raises(NotFittedError):
         IICClassifier(FrozenEstimator(IICClusterer(2))).fit(images, kinds)

@@ -188,10 +188,10 @@ def test_partial_fit_by_batches(frames):
 
 def test_partial_fit_cannot_change_what_it_sums(frames):
     model = AutoPooling(3, random_state=0).fit(frames)
-    with pytest.raises(ValueError, match="cross_reconstruction=True cannot go on"):
+    with pytest.raises(ValueError, match="cross_reconstruction=True cannot continue"):
         model.set_params(cross_reconstruction=True).partial_fit(frames)
     model.set_params(cross_reconstruction=False, n_components=4)
-    with pytest.raises(ValueError, match="n_components=4 of 12 features cannot go on"):
+    with pytest.raises(ValueError, match="n_components=4 of 12 features do not match"):
         model.partial_fit(frames)
     assert model.components_.shape == (3, 12)
 
@@ -431,7 +431,7 @@ def test_ctrl_c_keeps_the_last_iteration(frames, monkeypatch):
         "AutoPooling: training was interrupted; the model is that of the last finished iteration, 3"
     ]
     monkeypatch.setattr(_auto_pooling, "descend", _descend)
-    with pytest.warns(ConvergenceWarning, match="max_iter=3 was reached, but the gradient is still .* above tol=0.0001"):
+    with pytest.warns(ConvergenceWarning, match="max_iter=3 was reached, but the gradient is still .* above tol"):
         expected = AutoPooling(3, max_iter=3, random_state=0).fit(frames)
     assert_close(model.components_, expected.components_, rtol=1e-6)
     assert model.n_iter_ == 3
@@ -564,13 +564,17 @@ def _fitted(X, **params):
 @pytest.mark.parametrize(
     ("models", "params", "message"),
     [
-        (lambda X: [], {}, "list of fitted AutoPooling, and not empty"),
-        (lambda X: _fitted(X), {}, "models must be a list of fitted AutoPooling, and not empty"),
-        (lambda X: [_fitted(X), MinMaxScaler().fit(X)], {}, "models.1. is no fitted AutoPooling: MinMaxScaler"),
-        (lambda X: [_fitted(X), AutoPooling()], {}, "models.1. is no fitted AutoPooling: AutoPooling"),
+        (lambda X: [], {}, "non-empty list of fitted AutoPooling"),
+        (lambda X: _fitted(X), {}, "models must be a non-empty list of fitted AutoPooling"),
+        (lambda X: [_fitted(X), MinMaxScaler().fit(X)], {}, "models.1. must be a fitted AutoPooling, got MinMaxScaler"),
+        (lambda X: [_fitted(X), AutoPooling()], {}, "models.1. must be a fitted AutoPooling, got AutoPooling"),
         (lambda X: [_fitted(X, solver="sgd", max_epochs=1)], {}, 'models.0.: .* cannot continue a fit with "sgd"'),
         (lambda X: [_fitted(X), _fitted(X[:, :5])], {}, "models.1. has 5 features, but models.0. has 12"),
-        (lambda X: [_fitted(X)], {"cross_reconstruction": True}, "models.0.: cross_reconstruction=True cannot go on"),
+        (
+            lambda X: [_fitted(X)],
+            {"cross_reconstruction": True},
+            "models.0.: cross_reconstruction=True cannot continue",
+        ),
         (lambda X: [_fitted(X)], {"invariance": 1e300}, r"features up to \S+ and invariance=1e\+300 are too large"),
     ],
 )
