@@ -1,12 +1,12 @@
 """Bags of Words of a pretrained network's cells: Katharopoulos et al. 2017, table I and figure 2, on CIFAR-10.
 
     python benchmarks/aggregation_cifar.py DATA.npz WEIGHTS.npz [--seeds 3] [--words 64 256 1024]
-        [--train 4000] [--test 2000] [--epochs 15] [--cache FOLDER] [--output table.md] [--picture epochs.png]
+        [--train 4000] [--test 2000] [--epochs 15] [--cache FOLDER] [--output table.md] [--figure epochs.png]
 
 DATA holds x_train, y_train, x_test, y_test, images (n, 32, 32, 3) uint8; WEIGHTS those of SqueezeNet 1.1, as
 `sklinvariant.networks.SqueezeNet11Features` reads them. An image is enlarged to 128 pixels and gives the 49 cells of
 fire7, which a PCA of the training images' cells brings from 384 to 64 features. Histograms get a χ² map; the table's
-classifier is a LinearSVC throughout. The picture shows the accuracy of the jointly learned classifier after each
+classifier is a LinearSVC throughout. The figure shows the accuracy of the jointly learned classifier after each
 epoch. T1 starts from the codebook of the Bag of Words of its row. One thread.
 """
 
@@ -126,7 +126,7 @@ def main():
     parser.add_argument("--layer", default="fire7")
     parser.add_argument("--cache", type=Path, help="folder to keep descriptors in")
     parser.add_argument("--output", help="file for the table")
-    parser.add_argument("--picture", default="aggregation_cifar.png")
+    parser.add_argument("--figure", default="aggregation_cifar.png")
     add_json(parser)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -171,8 +171,8 @@ def main():
     print(text)
     if arguments.output:
         Path(arguments.output).write_text(text)
-    draw(curves, {k: np.array(scores)[:, 0] for k, scores in tables.items()}, arguments.picture)
-    print(f"picture: {arguments.picture}")
+    draw(curves, {k: np.array(scores)[:, 0] for k, scores in tables.items()}, arguments.figure)
+    print(f"figure: {arguments.figure}")
 
 
 if __name__ == "__main__":

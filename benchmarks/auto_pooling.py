@@ -1,6 +1,6 @@
 """AutoPooling's solvers against the paper's plain projected gradient descent: objective against wall time, in one run.
 
-    python benchmarks/auto_pooling.py [--frames 20000] [--features 400] [--components 64] [--picture auto_pooling.png]
+    python benchmarks/auto_pooling.py [--frames 20000] [--features 400] [--components 64] [--figure auto_pooling.png]
 
 The frames are patches of scikit-learn's two photographs under a drifting window, seen by k-means features (Coates and
 Ng's triangle activation). All start from the same random matrix; medians over starts. Peers, as the paper trains
@@ -227,7 +227,7 @@ def main():
         help="frames of the second table",
     )
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--picture", help="where to draw the curves of the first start")
+    parser.add_argument("--figure", help="where to draw the curves of the first start")
     add_json(parser)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -240,8 +240,8 @@ def main():
     )
     runs = [compare(rows, groups, args, seed) for seed in range(args.repeats)]
     compare_ends(runs, args)
-    if args.picture:
-        draw(runs, args.picture)
+    if args.figure:
+        draw(runs, args.figure)
     if args.growth:
         growth(args)
 

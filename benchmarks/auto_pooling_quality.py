@@ -1,9 +1,9 @@
 """What AutoPooling learns from natural video: figures 4, 6, 9 and 10 and table 1 of Sukhbaatar, Makino, Aihara 2013.
 
     python benchmarks/auto_pooling_quality.py VIDEOS CIFAR10.npz [--part invariance classification causes]
-        [--seeds 3] [--filters 32] [--clusters 128 288 512] [--pictures FOLDER]
+        [--seeds 3] [--filters 32] [--clusters 128 288 512] [--figures FOLDER]
 
-VIDEOS is a folder of video files and of folders of pictures, CIFAR10.npz holds x_train, y_train, x_test, y_test.
+VIDEOS is a folder of video files and of folders of images, CIFAR10.npz holds x_train, y_train, x_test, y_test.
 
 "invariance": 16 × 16 grey patches of consecutive frames, 400 features of a sparse autoencoder, 100 clusters for each
 λ; F on clips that were not learned from, in as many splits of the clips as there are seeds.
@@ -80,11 +80,11 @@ def part_invariance(args):
     axes.axhline(np.mean(raw), color="k", ls="--", label="before")
     axes.set(xticks=places, xticklabels=strengths, xlabel="λ", ylabel="invariance score F", ylim=0)
     axes.legend()
-    save(figure, args.pictures / "invariance.png")
+    save(figure, args.figures / "invariance.png")
     pooling = AutoPooling(100, random_state=0).fit(features)
     figure, axes = plt.subplots(figsize=(9, 8), layout="constrained")
     ClusterDisplay.from_estimator(pooling, convolution.filters_[..., 0], components=16, ax=axes)
-    save(figure, args.pictures / "clusters.png")
+    save(figure, args.figures / "clusters.png")
 
 
 def part_classification(args):
@@ -123,12 +123,12 @@ def part_classification(args):
     print()
     header = ["pooling", "features", *(f"{size} a class, {args.seeds} draws" for size in SIZES), "5000 a class"]
     report("auto_pooling_classification", header, rows, args)
-    draw_accuracies(results, args.pictures / "accuracy.png")
+    draw_accuracies(results, args.figures / "accuracy.png")
     figure, axes = plt.subplots(1, 2, figsize=(14, 6), layout="constrained")
     pooling = next(pooling for name, pooling in poolings.items() if name.startswith("auto"))
     ClusterDisplay.from_estimator(pooling, convolution.filters_, components=10, ax=axes[0])
     PoolingRegionDisplay.from_estimator(pooling, shape[:2], components=10, n_maps=15, ax=axes[1])
-    save(figure, args.pictures / "regions.png")
+    save(figure, args.figures / "regions.png")
 
 
 def part_causes(args):
@@ -278,7 +278,7 @@ def draw_accuracies(results, path):
 def save(figure, path):
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=90)
-    print(f"picture: {path}\n", flush=True)
+    print(f"figure: {path}\n", flush=True)
 
 
 def main():
@@ -293,7 +293,7 @@ def main():
     parser.add_argument("--clusters", type=int, nargs="+", default=[128, 288, 512])
     parser.add_argument("--invariances", type=float, nargs="+", default=[8, 12])
     parser.add_argument("--max-iter", type=int, default=300)
-    parser.add_argument("--pictures", type=Path, default=Path("auto-pooling-pictures"))
+    parser.add_argument("--figures", type=Path, default=Path("auto-pooling-figures"))
     add_json(parser)
     args = parser.parse_args()
     for part in args.part:

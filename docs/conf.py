@@ -21,5 +21,5 @@ myst_heading_anchors = 3
 exclude_patterns = ["_build", "examples", "changes"]
 source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
 plot_html_show_formats = plot_html_show_source_link = False
-plot_working_directory = tempfile.mkdtemp()  # the examples save their picture where they run
+plot_working_directory = tempfile.mkdtemp()  # the examples save their figure where they run
 rst_prolog = r".. |G| replace:: \|G\|"  # the order of a group, which reStructuredText would take for a substitution

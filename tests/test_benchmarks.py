@@ -163,15 +163,15 @@ def test_pooling(script):
 
 def test_retrieval_quality(script, tmp_path):
     cv2 = pytest.importorskip("cv2")
-    picture = cv2.imencode(".png", np.random.RandomState(0).randint(256, size=(32, 32, 3)).astype(np.uint8))[1]
+    image = cv2.imencode(".png", np.random.RandomState(0).randint(256, size=(32, 32, 3)).astype(np.uint8))[1]
     with zipfile.ZipFile(tmp_path / "multiview_groups.zip", "w") as archive:
         rows = [f"{i}.png,source,{i % 2}" for i in range(4)]
         archive.writestr("labels.csv", "\n".join(["path,source,group", *rows]))
         for i in range(4):
-            archive.writestr(f"{i}.png", picture.tobytes())
+            archive.writestr(f"{i}.png", image.tobytes())
     with zipfile.ZipFile(tmp_path / "bsds500_256.zip", "w") as archive:
         for i in range(4):
-            archive.writestr(f"images/{i}.jpg", picture.tobytes())
+            archive.writestr(f"images/{i}.jpg", image.tobytes())
     words = (tmp_path, weights(tmp_path / "weights.pt"), "--part", "distractors", "--distractors", 4)
     assert complete(script("retrieval_quality", *words), "retrieval_distractors")
 

@@ -16,7 +16,8 @@ import pytest
 from sklinvariant.cli._command_line import main
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
-_SOON = 20.0  # seconds; less than one on a machine that has nothing else to do
+_SOON = 20.0  # seconds by the clock: other processes may keep a stopping command waiting
+_SOON_OF_PROCESSOR = 2.0  # seconds of its own work; about 0.3 on a laptop
 _ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": ""}
 
 
@@ -31,12 +32,29 @@ def _started(*words, **settings):
             process.kill()  # where a test has failed
 
 
+def _processor_time(process):
+    """Seconds that a running process has computed so far; None where the system does not tell."""
+    try:
+        fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _processor_time_of_ended():
+    times = os.times()
+    return times.children_user + times.children_system
+
+
 def _stop(process, number):
     """Send a signal; (what was printed since, what was complained of, status)."""
+    ended, before = _processor_time_of_ended(), _processor_time(process)
     process.send_signal(number)
     started = time.monotonic()
     out, err = process.communicate(timeout=60)
     assert time.monotonic() - started < _SOON
+    if before is not None:
+        assert _processor_time_of_ended() - ended - before < _SOON_OF_PROCESSOR
     assert "Traceback" not in err
     return out, err, process.returncode
 
@@ -73,9 +91,9 @@ def test_a_terminated_index_keeps_its_chunks(tmp_path):
     pytest.importorskip("faiss", reason="faiss is not installed")
     photos, out = tmp_path / "photos", tmp_path / "index"
     photos.mkdir()
-    picture = np.random.RandomState(0).randint(256, size=(40, 40, 3)).astype(np.uint8)
+    image = np.random.RandomState(0).randint(256, size=(40, 40, 3)).astype(np.uint8)
     for i in range(130):
-        cv2.imwrite(str(photos / f"{i:03d}.png"), np.roll(picture, i, axis=1))
+        cv2.imwrite(str(photos / f"{i:03d}.png"), np.roll(image, i, axis=1))
     words = ["index", str(photos), "--out", str(out), "--image-size", "40", "--rotations", "8", "--scales", "1"]
     with _started("-m", "sklinvariant", *words) as process:
         while process.poll() is None and not (out / "features-000000.npz").exists():

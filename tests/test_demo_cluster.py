@@ -17,7 +17,7 @@ from sklinvariant.cli._command_line import main
 _QUICK = ["--image-size", "32", "--clusters", "2"]
 
 
-def _picture(kind, rng):
+def _image(kind, rng):
     """A reddish disc or bluish stripes."""
     noise = rng.randint(0, 60, (48, 40 + rng.randint(9), 3))
     if kind:
@@ -34,11 +34,11 @@ def photos(tmp_path):
     folder, rng = tmp_path / "photos", np.random.RandomState(0)
     (folder / "deeper").mkdir(parents=True)
     for i in range(15):
-        cv2.imwrite(str(folder / f"red {i:02d}.png"), _picture(0, rng))
-        cv2.imwrite(str(folder / "deeper" / f"blue {i:02d}.png"), _picture(1, rng))
-    (folder / "deeper" / "broken.jpg").write_bytes(b"\xff\xd8\xff not a picture")
+        cv2.imwrite(str(folder / f"red {i:02d}.png"), _image(0, rng))
+        cv2.imwrite(str(folder / "deeper" / f"blue {i:02d}.png"), _image(1, rng))
+    (folder / "deeper" / "broken.jpg").write_bytes(b"\xff\xd8\xff not an image")
     (folder / "empty.png").touch()
-    (folder / "notes.txt").write_text("not a picture")
+    (folder / "notes.txt").write_text("not an image")
     return folder
 
 

@@ -1,4 +1,4 @@
-"""Indexes, names and pictures from strangers: nothing is injected, nothing outside is shown, errors are one line."""
+"""Indexes, names and images from strangers: nothing is injected, nothing outside is shown, errors are one line."""
 
 import csv
 import json
@@ -29,7 +29,7 @@ _SETTINGS = {"n_bits": 2, "image_size": 32, "n_rotations": 2, "n_scales": 1, "sh
 _HOSTILE = ["<script>alert(1)</script>.png", '"><img src=x onerror=alert(1)>.png', "</title><svg onload=alert(1)>"]
 
 
-def _write_pictures(folder, n=4, seed=0):
+def _write_images(folder, n=4, seed=0):
     folder.mkdir(parents=True)
     rng = np.random.RandomState(seed)
     for i in range(n):
@@ -49,7 +49,7 @@ def whole(tmp_path_factory):
     """A folder with photographs and their index."""
     pytest.importorskip("faiss", reason="faiss is not installed")
     folder = tmp_path_factory.mktemp("whole")
-    _write_pictures(folder / "photos")
+    _write_images(folder / "photos")
     _photo_index.make_index(folder / "photos", folder / "index", **_SETTINGS)
     return folder
 
@@ -82,13 +82,13 @@ def _forge(index, names=None, **settings):
 class _Page(HTMLParser):
     def __init__(self, text):
         super().__init__()
-        self.tags, self.pictures = set(), []
+        self.tags, self.images = set(), []
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
         self.tags.add(tag)
         assert not any(name.startswith("on") for name, _ in attributes)
-        self.pictures += [value for name, value in attributes if tag == "img" and name == "src"]
+        self.images += [value for name, value in attributes if tag == "img" and name == "src"]
 
 
 def _parse(path):
@@ -102,7 +102,7 @@ def _parse(path):
 def test_nothing_is_injected_into_pages(name, tmp_path):
     page = tmp_path / "page.html"
     write_report(page, {name: [(3, name)]}, [(name, name)], changed={name: name}, n_bits=name)
-    assert _parse(page).pictures == [""]  # of the query, which is not there; the other is named alone
+    assert _parse(page).images == [""]  # of the query, which is not there; the other is named alone
     write_report(page, {name: [(3, name)]}, [], changed={}, n_bits=name)
     _parse(page)
     write_clusters(page, tmp_path / name, [[(name, 0.5)], []], [(name, name)], n_shown=name and 1)
@@ -141,22 +141,22 @@ def test_names_outside_of_the_folder_are_refused(name, index, whole, tmp_path, c
     assert not page.exists()
 
 
-def test_pictures_of_the_reader_are_not_shown(index, whole, tmp_path, capsys):
+def test_images_of_the_reader_are_not_shown(index, whole, tmp_path, capsys):
     """An index that calls a folder of the reader's own its photographs, with names that are likely there."""
-    _write_pictures(tmp_path / "private", seed=9)
+    _write_images(tmp_path / "private", seed=9)
     _forge(index, photos=str(tmp_path / "private"))
     page = tmp_path / "page.html"
     query = str(whole / "photos" / "0.png")
     assert main(["query", str(index), query, "--neighbors", "4", "--html", str(page)]) == 0
     assert "missing or changed since they were indexed: 4" in capsys.readouterr().err
-    assert len(_parse(page).pictures) == 1  # the query
+    assert len(_parse(page).images) == 1  # the query
     assert page.read_text().count("changed since it was indexed") == 4
 
 
 def test_photographs_that_are_gone_or_changed_are_named_not_shown(tmp_path, capsys):
     pytest.importorskip("faiss", reason="faiss is not installed")
     photos, page = tmp_path / "photos", tmp_path / "page.html"
-    _write_pictures(photos)
+    _write_images(photos)
     _photo_index.make_index(photos, tmp_path / "index", **_SETTINGS)
     cv2.imwrite(str(photos / "1.png"), np.zeros((9, 9, 3)))
     (photos / "2.png").unlink()
@@ -165,7 +165,7 @@ def test_photographs_that_are_gone_or_changed_are_named_not_shown(tmp_path, caps
     complaints = capsys.readouterr().err
     assert "1.png: changed since it was indexed" in complaints
     assert "2.png: not there any more" in complaints
-    assert len(_parse(page).pictures) == 3
+    assert len(_parse(page).images) == 3
 
 
 _DAMAGED = ["", "not json", "[1]", "{}", "[" * 100_000, '{"maker": 1, "n_bits": 2, "photos": [["a.png"]]}', "null"]
@@ -203,8 +203,8 @@ def test_files_that_do_not_belong_together(index, whole, capsys):
 
 def test_links_out_of_the_folder_are_followed_on_request_alone(tmp_path):
     photos, outside = tmp_path / "photos", tmp_path / "outside"
-    _write_pictures(photos / "deeper", 1)
-    _write_pictures(outside, 2)
+    _write_images(photos / "deeper", 1)
+    _write_images(outside, 2)
     (photos / "inside.png").symlink_to(photos / "deeper" / "0.png")
     (photos / "out.png").symlink_to(outside / "0.png")
     (photos / "folder").symlink_to(outside)
@@ -223,7 +223,7 @@ def test_links_out_of_the_folder_are_followed_on_request_alone(tmp_path):
 
 def test_links_are_passed_over_by_the_command(whole, tmp_path, capsys):
     photos = tmp_path / "photos"
-    _write_pictures(photos, 3)
+    _write_images(photos, 3)
     (photos / "out.png").symlink_to(whole / "photos" / "0.png")
     words = ["index", str(photos), "--out", str(tmp_path / "index"), "--bits", "2", "--image-size", "32"]
     words += ["--rotations", "2", "--scales", "1"]
@@ -284,7 +284,7 @@ def _bomb(side):
     return b"\x89PNG\r\n\x1a\n" + part(b"IHDR", head) + part(b"IDAT", rows) + part(b"IEND", b"")
 
 
-def test_a_huge_picture_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+def test_a_huge_image_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
     path = tmp_path / "bomb.png"
     path.write_bytes(_bomb(32_000))
     assert path.stat().st_size < 200_000
@@ -304,11 +304,11 @@ def test_a_huge_picture_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
         read_image(small)
 
 
-def test_a_huge_picture_is_skipped_by_every_reader(tmp_path, monkeypatch):
+def test_a_huge_image_is_skipped_by_every_reader(tmp_path, monkeypatch):
     from sklinvariant.datasets import load_image_folder
 
     monkeypatch.setenv("SKLINVARIANT_MAX_PIXELS", "1600")
-    _write_pictures(tmp_path / "photos" / "class", 3)
+    _write_images(tmp_path / "photos" / "class", 3)
     (tmp_path / "photos" / "class" / "bomb.png").write_bytes(_bomb(48))
     with pytest.warns(UserWarning, match="bomb.png"):
         assert len(load_image_folder(tmp_path / "photos").images) == 3
@@ -353,9 +353,9 @@ def test_the_header_of_every_format_is_read(kind, settings):
 
 @pytest.mark.parametrize("ending", sorted(_images.IMAGE_SUFFIXES - {".heic", ".heif", ".avif", ".gif"}))
 def test_the_formats_that_opencv_writes_are_read(ending, tmp_path):
-    path, picture = tmp_path / f"a{ending}", np.full((70, 90, 3), 200, np.uint8)
+    path, image = tmp_path / f"a{ending}", np.full((70, 90, 3), 200, np.uint8)
     kind = ".jpg" if ending == ".jfif" else ending
-    path.write_bytes(cv2.imencode(kind, picture[..., 0] if kind == ".pgm" else picture)[1])
+    path.write_bytes(cv2.imencode(kind, image[..., 0] if kind == ".pgm" else image)[1])
     assert image_size(path.read_bytes()) == (90, 70)
     assert read_image(path).shape == (70, 90, 3)
 

@@ -162,9 +162,9 @@ def test_an_index_is_not_finished_where_another_program_has_changed_it(photos, t
 
 def test_a_photograph_that_could_not_be_read_is_tried_again(photos, tmp_path, monkeypatch):
     """A permission or a network drive may be back, and the file has not changed."""
-    from sklinvariant.images import _image_stream as _picture_stream
+    from sklinvariant.images import _image_stream
 
-    read, seen = _picture_stream.read_image, []
+    read, seen = _image_stream.read_image, []
 
     def denied(path):
         if path.endswith("4.png"):
@@ -175,10 +175,10 @@ def test_a_photograph_that_could_not_be_read_is_tried_again(photos, tmp_path, mo
         seen.append(path)
         return read(path)
 
-    monkeypatch.setattr(_picture_stream, "read_image", denied)
+    monkeypatch.setattr(_image_stream, "read_image", denied)
     count, skipped = _index(photos, tmp_path / "index")
     assert (count, [name for name, _ in skipped]) == (5, ["4.png"])
-    monkeypatch.setattr(_picture_stream, "read_image", counted)
+    monkeypatch.setattr(_image_stream, "read_image", counted)
     assert _index(photos, tmp_path / "index") == (6, [])
     assert seen == [str(photos / "4.png")]  # and it alone
     _index(photos, tmp_path / "index")

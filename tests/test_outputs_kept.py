@@ -6,7 +6,7 @@ import matplotlib
 import pytest
 
 from sklinvariant.cli._command_line import main
-from sklinvariant.cli._outputs import PAGE, PICTURE, TABLE, check_output, save_figure, write_table
+from sklinvariant.cli._outputs import FIGURE, PAGE, TABLE, check_output, save_figure, write_table
 from sklinvariant.cli._report import write_clusters, write_report
 
 matplotlib.use("Agg")
@@ -71,7 +71,7 @@ def _clusters(path):
     write_clusters(path, path.parent, [[], []], [], n_shown=1)
 
 
-_WRITERS = [(suffix, PICTURE, lambda path: save_figure(_figure(), path, dpi=50)) for suffix in PICTURE]
+_WRITERS = [(suffix, FIGURE, lambda path: save_figure(_figure(), path, dpi=50)) for suffix in FIGURE]
 _WRITERS += [(".html", PAGE, _page), (".htm", PAGE, _clusters)]
 _WRITERS += [(".csv", TABLE, lambda path: write_table(path, [["a.png", 0, "0.5"]]))]
 
@@ -115,7 +115,7 @@ def test_devices_are_never_replaced(tmp_path):
         check_output("--html", tmp_path / "pipe.html", PAGE, force=True)
 
 
-def test_a_picture_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
+def test_a_figure_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
     path, figure = tmp_path / "out.png", _figure()
     save_figure(figure, path, dpi=50)
     before = path.read_bytes()

@@ -19,7 +19,7 @@ pytest.importorskip("faiss", reason="faiss is not installed")
 _QUICK = ["--image-size", "48", "--rotations", "4", "--scales", "2", "--bits", "32"]
 
 
-def _picture(seed, shape=(60, 80)):
+def _image(seed, shape=(60, 80)):
     """An image of coarse colours that depend on the seed."""
     coarse = np.random.RandomState(seed).randint(256, size=(6, 8, 3)).astype(np.uint8)
     return cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_LINEAR)
@@ -31,14 +31,14 @@ def photos(tmp_path):
     folder = tmp_path / "photos"
     (folder / "deeper" / "still").mkdir(parents=True)
     for i in range(12):
-        cv2.imwrite(str(folder / f"{i:02d}.png"), _picture(i, (60 + i, 80)))
-    cv2.imwrite(str(folder / "deeper" / "grey.png"), _picture(20)[..., 0])
-    cv2.imwrite(str(folder / "deeper" / "deep.png"), _picture(21).astype(np.uint16) * 257)
-    cv2.imwrite(str(folder / "deeper" / "clear.png"), np.dstack([_picture(22), np.full((60, 80), 128, np.uint8)]))
-    (folder / "deeper" / "broken.jpg").write_bytes(b"\xff\xd8\xff not a picture")
+        cv2.imwrite(str(folder / f"{i:02d}.png"), _image(i, (60 + i, 80)))
+    cv2.imwrite(str(folder / "deeper" / "grey.png"), _image(20)[..., 0])
+    cv2.imwrite(str(folder / "deeper" / "deep.png"), _image(21).astype(np.uint16) * 257)
+    cv2.imwrite(str(folder / "deeper" / "clear.png"), np.dstack([_image(22), np.full((60, 80), 128, np.uint8)]))
+    (folder / "deeper" / "broken.jpg").write_bytes(b"\xff\xd8\xff not an image")
     (folder / "deeper" / "empty.png").touch()
-    (folder / "notes.txt").write_text("not a picture")
-    turned = Image.fromarray(np.rot90(_picture(3, (63, 80))[..., ::-1]).copy())
+    (folder / "notes.txt").write_text("not an image")
+    turned = Image.fromarray(np.rot90(_image(3, (63, 80))[..., ::-1]).copy())
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by 90° clockwise to see it upright
     turned.save(folder / "deeper" / "still" / "turned.jpg", exif=exif, quality=95)
@@ -52,7 +52,7 @@ def test_from_photographs_to_a_page(photos, tmp_path, capsys):
     assert "16 photographs indexed with 32-bit codes" in printed.out
     assert re.search(r"skipped: 2\n.*broken\.jpg.*\n.*empty\.png", printed.err)
     query = tmp_path / "query.png"
-    cv2.imwrite(str(query), np.rot90(_picture(5, (65, 80))))
+    cv2.imwrite(str(query), np.rot90(_image(5, (65, 80))))
     wrong = tmp_path / "wrong.png"
     wrong.write_bytes(b"wrong")
     assert main(["query", str(out), str(query), str(wrong), "--neighbors", "3", "--html", str(page)]) == 0
@@ -103,7 +103,7 @@ def test_an_interrupted_run_is_resumed(photos, tmp_path, monkeypatch):
     one, other = (json.loads((folder / "names.json").read_text()) for folder in (tmp_path / "index", whole))
     assert one["photos"] == other["photos"]
     # after a change of one photograph, only its chunk is read again; with other bits, only the two unreadable files are
-    cv2.imwrite(str(photos / "01.png"), _picture(99))
+    cv2.imwrite(str(photos / "01.png"), _image(99))
     del seen[:]
     assert main(words) == 0
     assert len(seen) == 4 + 2
@@ -146,7 +146,7 @@ def test_undecodable_names(tmp_path, capsys, monkeypatch):
     folder, page = tmp_path / "photos", tmp_path / "page.html"
     folder.mkdir()
     for i in range(3):
-        cv2.imwrite(str(folder / f"{i}.png"), _picture(i))
+        cv2.imwrite(str(folder / f"{i}.png"), _image(i))
     try:
         (folder / "0.png").rename(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.png"))
     except OSError:
@@ -165,7 +165,7 @@ def test_undecodable_names(tmp_path, capsys, monkeypatch):
 def test_identical_photographs(tmp_path):
     """They cause no warning. A file with the suffix of an image that cannot be read is listed."""
     for i in range(3):
-        cv2.imwrite(str(tmp_path / f"{i}.png"), _picture(0))
+        cv2.imwrite(str(tmp_path / f"{i}.png"), _image(0))
     (tmp_path / "phone.heic").write_bytes(b"not for OpenCV")
     count, skipped = _photo_index.make_index(
         tmp_path, tmp_path / "index", n_bits=32, image_size=48, n_rotations=1, n_scales=1, show=False

@@ -153,8 +153,8 @@ def _sample_shape(X, n_features):
     """The shape of one image of X: (h, w), (h, w, c) or (n_features,)."""
     if getattr(X, "ndim", 1) in (3, 4):
         return tuple(X.shape[1:])
-    pictures = list_of_images(X)
-    return (n_features,) if pictures is None else tuple(pictures[0].shape)
+    images = list_of_images(X)
+    return (n_features,) if images is None else tuple(images[0].shape)
 
 
 def _has_pose(estimator):

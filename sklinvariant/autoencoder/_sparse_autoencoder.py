@@ -96,7 +96,7 @@ class SparseAutoencoder(
     Attributes
     ----------
     components_ : array of shape (n_components, n_features)
-        Encoding weights W, for X in its own units. Those of patches are pictures: ``components_.reshape(-1, h, w, c)``.
+        Encoding weights W, for X in its own units. Those of patches are images: ``components_.reshape(-1, h, w, c)``.
     intercept_ : array of shape (n_components,)
         Biases b.
     decoder_components_ : array of shape (n_components, n_features)

@@ -7,7 +7,7 @@ import time
 import warnings
 
 from sklinvariant.cli import _stopping as _stopping
-from sklinvariant.cli._outputs import PICTURE, check_output, printable, save_figure
+from sklinvariant.cli._outputs import FIGURE, check_output, printable, save_figure
 
 
 def add_arguments(parser):
@@ -60,9 +60,9 @@ def warnings_as_lines():
                 print(f"sklinvariant: {printable(warning.message)}", file=sys.stderr)
 
 
-def start_picture(path, *, force):
+def start_figure(path, *, force):
     """Check, before any computation, that the figure can be drawn without a display and that it can be saved."""
-    check_output("--output", path, PICTURE, force=force)
+    check_output("--output", path, FIGURE, force=force)
     try:
         import matplotlib
     except ImportError as error:
@@ -77,7 +77,7 @@ def run(arguments):
 
     if arguments.max_images < 20:
         raise ValueError(f"--max-images must be at least 20, got {arguments.max_images}")
-    start_picture(arguments.output, force=arguments.force)
+    start_figure(arguments.output, force=arguments.force)
     data = load_data(arguments.data)
     images, y = data.images, data.target
     if len(np.unique(y)) < 2:

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from sklinvariant.cli._aggregation import add_force, start_picture, warnings_as_lines
+from sklinvariant.cli._aggregation import add_force, start_figure, warnings_as_lines
 from sklinvariant.cli._outputs import PAGE, TABLE, check_output, printable, save_figure, write_table
 
 
@@ -43,7 +43,7 @@ def run(arguments):
 def _sort_digits(arguments):
     """Print the accuracy on the digits, compared with k-means, and save a figure of the most probable digits."""
     path = arguments.output or "clusters.png"
-    start_picture(path, force=arguments.force)
+    start_figure(path, force=arguments.force)
     import matplotlib.pyplot as plt
     from sklearn.cluster import KMeans
     from sklearn.datasets import load_digits

@@ -2,7 +2,7 @@
 
 import time
 
-from sklinvariant.cli._aggregation import add_force, start_picture
+from sklinvariant.cli._aggregation import add_force, start_figure
 from sklinvariant.cli._outputs import save_figure
 
 
@@ -34,7 +34,7 @@ def run(arguments):
 
     if arguments.pairs < 100 or arguments.clusters < 1:
         raise ValueError("--pairs must be at least 100 and --clusters at least 1")
-    start_picture(arguments.output, force=arguments.force)
+    start_figure(arguments.output, force=arguments.force)
     pairs, clips = frame_pairs(
         arguments.videos or make_camera_clips(random_state=arguments.seed),
         n_pairs=arguments.pairs,

@@ -98,10 +98,10 @@ def _section(query, neighbors, changed, n_bits):
 
 
 def _figure(file, caption, *, name=None, kind="", missing=None):
-    """A picture and its caption; the caption alone where there is a reason why the picture is ``missing``."""
+    """An image and its caption; the caption alone where there is a reason why the image is ``missing``."""
     name = _text(name or file)
-    picture = f"<p>{_text(missing)}</p>" if missing else f'<img alt="{name}" src="{_thumbnail(file)}">'
-    return f'<figure class="{kind}">{picture}<figcaption><b>{_text(caption)}</b>{name}</figcaption></figure>'
+    image = f"<p>{_text(missing)}</p>" if missing else f'<img alt="{name}" src="{_thumbnail(file)}">'
+    return f'<figure class="{kind}">{image}<figcaption><b>{_text(caption)}</b>{name}</figcaption></figure>'
 
 
 def _thumbnail(file, size=300):
@@ -111,11 +111,11 @@ def _thumbnail(file, size=300):
     from sklinvariant.images import read_image
 
     try:
-        picture = read_image(file)
+        image = read_image(file)
     except ValueError:
         return ""
-    scale = min(size / max(picture.shape[:2]), 1)
-    shape = max(round(picture.shape[1] * scale), 1), max(round(picture.shape[0] * scale), 1)
-    small = cv2.resize(picture, shape, interpolation=cv2.INTER_AREA)
+    scale = min(size / max(image.shape[:2]), 1)
+    shape = max(round(image.shape[1] * scale), 1), max(round(image.shape[0] * scale), 1)
+    small = cv2.resize(image, shape, interpolation=cv2.INTER_AREA)
     data = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
     return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"

@@ -2,7 +2,7 @@
 
 import time
 
-from sklinvariant.cli._aggregation import add_force, load_data, start_picture
+from sklinvariant.cli._aggregation import add_force, load_data, start_figure
 from sklinvariant.cli._outputs import save_figure
 
 
@@ -35,7 +35,7 @@ def run(arguments):
 
     if arguments.max_images < 20 or arguments.bits < 1:
         raise ValueError("--max-images must be at least 20 and --bits at least 1")
-    start_picture(arguments.output, force=arguments.force)
+    start_figure(arguments.output, force=arguments.force)
     images = np.asarray(load_data(arguments.data).images)
     rng = np.random.RandomState(arguments.seed)
     images = images[rng.permutation(len(images))[: arguments.max_images]]

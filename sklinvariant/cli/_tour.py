@@ -5,7 +5,7 @@ import time
 import warnings
 
 from sklinvariant.cli import _stopping as _stopping
-from sklinvariant.cli._aggregation import add_force, load_data, start_picture
+from sklinvariant.cli._aggregation import add_force, load_data, start_figure
 from sklinvariant.cli._outputs import save_figure
 from sklinvariant.cli._tour_families import FAMILIES, Digits
 
@@ -29,7 +29,7 @@ def run(arguments):
     import torch  # noqa: F401, torch must be imported before its threads can be limited
     from threadpoolctl import threadpool_limits
 
-    start_picture(arguments.output, force=arguments.force)
+    start_figure(arguments.output, force=arguments.force)
     with threadpool_limits(1):  # networks this small run faster with one thread
         rows, status = _measure(arguments.only or FAMILIES, _load(arguments.seed))
     if rows:

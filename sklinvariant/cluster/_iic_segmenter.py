@@ -445,32 +445,32 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, ImageEstimator):
     def _channels_first(self, X, *, reset):
         """A list of (c, h, w) tensors of one dtype on the device; images in a list may differ in size."""
         self._refuse_other_kinds(X)
-        pictures = list_of_images(X)
-        if pictures is None and getattr(X, "ndim", 2) in (3, 4):
+        images = list_of_images(X)
+        if images is None and getattr(X, "ndim", 2) in (3, 4):
             X = image_array(X)
             if not reset:
                 self._check_size(X.shape)
-            pictures = self._read_array(X, reset)
-        elif pictures is None:
-            pictures = self._read(X, reset=reset)
+            images = self._read_array(X, reset)
+        elif images is None:
+            images = self._read(X, reset=reset)
         else:
-            self._check_range(pictures, reset=reset)
+            self._check_range(images, reset=reset)
             if reset:
-                self.n_features_in_ = pictures[0].numel()
+                self.n_features_in_ = images[0].numel()
                 self.__dict__.pop("feature_names_in_", None)
-        pictures = [image if image.ndim == 3 else image[..., None] for image in pictures]
-        expected = pictures[0].shape[-1] if reset else self._state["n_channels"]
-        for i, image in enumerate(pictures):
+        images = [image if image.ndim == 3 else image[..., None] for image in images]
+        expected = images[0].shape[-1] if reset else self._state["n_channels"]
+        for i, image in enumerate(images):
             if image.shape[-1] != expected:
                 raise ValueError(
                     f"image {i} has {image.shape[-1]} channel(s), but {type(self).__name__} "
                     f"{'is given' if reset else 'was fitted on'} images of {expected}"
                 )
-        if len({image.dtype for image in pictures}) > 1:
-            pictures = [scale_pixels(image) for image in pictures]
-        dtype = functools.reduce(torch.promote_types, (image.dtype for image in pictures))
+        if len({image.dtype for image in images}) > 1:
+            images = [scale_pixels(image) for image in images]
+        dtype = functools.reduce(torch.promote_types, (image.dtype for image in images))
         device = resolve_device(self.device, X[0] if isinstance(X, (list, tuple)) else X)
-        return [image.permute(2, 0, 1).to(device, dtype) for image in pictures]
+        return [image.permute(2, 0, 1).to(device, dtype) for image in images]
 
     def _read_array(self, X, reset):
         if not reset and X.ndim in (3, 4) and 0 not in X.shape:  # the size may differ from that in fit

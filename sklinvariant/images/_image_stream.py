@@ -21,14 +21,14 @@ class ImageStream:
 
     def __init__(
         self,
-        pictures: Sequence[str | torch.Tensor] | torch.Tensor,
+        images: Sequence[str | torch.Tensor] | torch.Tensor,
         image_size: int | None,
         fill: Fill,
         on_error: str = "raise",
     ) -> None:
-        self.pictures, self.image_size, self.fill, self.on_error = pictures, image_size, fill, on_error
+        self.images, self.image_size, self.fill, self.on_error = images, image_size, fill, on_error
         self.failed: list[tuple[int, str]] = []
-        self.rows = np.arange(len(pictures))
+        self.rows = np.arange(len(images))
 
     @classmethod
     def of(cls, X: ArrayLike, image_size: int | None, fill: Fill, on_error: str = "raise") -> Self | None:
@@ -41,21 +41,21 @@ class ImageStream:
             )
         if names is not None:
             return cls(names, image_size, fill, on_error)
-        pictures = list_of_images(X)
-        if pictures is not None and image_size is None and len({image.shape for image in pictures}) > 1:
-            shapes = sorted({tuple(image.shape) for image in pictures})[:3]
+        images = list_of_images(X)
+        if images is not None and image_size is None and len({image.shape for image in images}) > 1:
+            shapes = sorted({tuple(image.shape) for image in images})[:3]
             raise ValueError(f"the images differ in size: {shapes}. Set image_size, or resize them")
-        return None if pictures is None else cls(pictures, image_size, fill, on_error)
+        return None if images is None else cls(images, image_size, fill, on_error)
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def some(self, most: int) -> "ImageStream":
         """A stream of at most ``most`` evenly spaced images."""
         if len(self) <= most:
             return self
         rows = np.linspace(0, len(self) - 1, most).astype(int)
-        some = ImageStream([self.pictures[row] for row in rows], self.image_size, self.fill, self.on_error)
+        some = ImageStream([self.images[row] for row in rows], self.image_size, self.fill, self.on_error)
         some.rows = rows
         return some
 
@@ -72,13 +72,13 @@ class ImageStream:
                     yield rows, images if isinstance(images, torch.Tensor) else stack_images(images)
 
     def _load(self, wanted: range) -> tuple[Sequence[int], Any]:
-        if isinstance(self.pictures, torch.Tensor) and self.image_size is None:
-            return wanted, self.pictures[wanted.start : wanted.stop]
+        if isinstance(self.images, torch.Tensor) and self.image_size is None:
+            return wanted, self.images[wanted.start : wanted.stop]
         rows: list[int] = []
         images: list[torch.Tensor] = []
         for row in wanted:
             try:
-                image = self._one(self.pictures[row])
+                image = self._one(self.images[row])
             except ValueError as error:
                 if self.on_error == "raise":
                     raise ValueError(f"image {row}: {error}") from error

@@ -10,11 +10,11 @@ def mosaic(tiles: np.ndarray, columns: int, fill: float = 1.0) -> np.ndarray:
     """Arrange tiles (n, h, w[, c]) row by row in one image, one pixel apart; ``fill`` is the value elsewhere."""
     n, height, width, *channels = tiles.shape
     rows = -(-n // columns)
-    picture = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1, *channels), float(fill))
+    image = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1, *channels), float(fill))
     for i, tile in enumerate(tiles):
         top, left = i // columns * (height + 1), i % columns * (width + 1)
-        picture[top : top + height, left : left + width] = tile
-    return picture
+        image[top : top + height, left : left + width] = tile
+    return image
 
 
 def stretched(tiles: Any) -> np.ndarray:
@@ -30,11 +30,11 @@ def around_grey(tiles: np.ndarray) -> np.ndarray:
     return tiles / (2 * np.where(largest > 0, largest, 1)).reshape(-1, *[1] * (np.ndim(tiles) - 1)) + 0.5
 
 
-def new_axes(picture: np.ndarray, longest: float = 7.0) -> Any:
+def new_axes(image: np.ndarray, longest: float = 7.0) -> Any:
     """The axes of a new figure with the aspect ratio of the image; ``longest`` is the longer side in inches."""
     import matplotlib.pyplot as plt
 
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     scale = longest / max(height, width)
     _, ax = plt.subplots(figsize=(max(1.5, width * scale), max(1, height * scale)), layout="constrained")
     return ax

@@ -109,9 +109,9 @@ class PoolingRegionDisplay:
         tiles = regions / np.where(most > 0, most, 1).reshape(-1, *[1] * (regions.ndim - 1))
         in_rows = tiles.ndim == 4
         columns = tiles.shape[1] if in_rows else int(np.ceil(len(tiles) ** 0.5))
-        picture = mosaic(tiles.reshape(-1, *tiles.shape[-2:]), columns, fill=-1)
-        ax = new_axes(picture) if ax is None else ax
-        ax.imshow(picture, **{"cmap": "gray", "vmin": -1, "vmax": 1, "interpolation": "nearest", **kwargs})
+        image = mosaic(tiles.reshape(-1, *tiles.shape[-2:]), columns, fill=-1)
+        ax = new_axes(image) if ax is None else ax
+        ax.imshow(image, **{"cmap": "gray", "vmin": -1, "vmax": 1, "interpolation": "nearest", **kwargs})
         label_rows(ax, self.names if in_rows else None, tiles.shape[-2])
         self.ax_, self.figure_ = ax, ax.figure
         return self

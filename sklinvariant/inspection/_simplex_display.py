@@ -26,7 +26,7 @@ class SimplexDisplay:
         Probability of each cluster for each sample.
     y : ndarray of shape (n,) or None, default=None
         Classes, which determine the colours. None colours by the most likely cluster.
-    pictures : list of k images or None, default=None
+    vertex_images : list of k images or None, default=None
         Images shown at the vertices; None for a vertex without image.
 
     Attributes
@@ -41,11 +41,11 @@ class SimplexDisplay:
         self,
         probabilities: np.ndarray,
         y: np.ndarray | None = None,
-        pictures: Sequence[np.ndarray | None] | None = None,
+        vertex_images: Sequence[np.ndarray | None] | None = None,
     ) -> None:
         self.probabilities = probabilities
         self.y = y
-        self.pictures = pictures
+        self.vertex_images = vertex_images
 
     @classmethod
     def from_estimator(
@@ -118,7 +118,7 @@ class SimplexDisplay:
         """
         proba = _checked(probabilities)
         y = None if y is None else _of_all(y, len(proba), "y")
-        return cls(proba, y, mean_pictures(proba, images, image_shape)).plot(ax, **kwargs)
+        return cls(proba, y, mean_images(proba, images, image_shape)).plot(ax, **kwargs)
 
     @classmethod
     def animate(
@@ -216,13 +216,13 @@ class SimplexDisplay:
             for i in range(len(names))
         ]
         for i, (x, y) in enumerate(corners):
-            picture = None if self.pictures is None else self.pictures[i]
-            if picture is None:
+            image = None if self.vertex_images is None else self.vertex_images[i]
+            if image is None:
                 ax.annotate(str(i), (1.12 * x, 1.12 * y), ha="center", va="center", color="0.4")
                 continue
-            image = OffsetImage(picture, zoom=36 / max(picture.shape[:2]), cmap="gray")
-            ax.add_artist(AnnotationBbox(image, (1.22 * x, 1.22 * y), pad=0.1, bboxprops={"edgecolor": "0.7"}))
-        limit = 1.25 if self.pictures is None else 1.42
+            box = OffsetImage(image, zoom=36 / max(image.shape[:2]), cmap="gray")
+            ax.add_artist(AnnotationBbox(box, (1.22 * x, 1.22 * y), pad=0.1, bboxprops={"edgecolor": "0.7"}))
+        limit = 1.25 if self.vertex_images is None else 1.42
         ax.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
         ax.set_axis_off()
         if self.y is not None and len(names) <= _FEW:
@@ -248,7 +248,7 @@ def vertices(k: int) -> np.ndarray:
     return np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
 
-def mean_pictures(probabilities: Any, images: Any, image_shape: Sequence[int] | None) -> list[np.ndarray | None] | None:
+def mean_images(probabilities: Any, images: Any, image_shape: Sequence[int] | None) -> list[np.ndarray | None] | None:
     """The mean image of each cluster, scaled to 0-1, or None for a cluster without images."""
     if images is None:
         return None

@@ -311,8 +311,8 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, I
             )
         if not self._is_read(source):
             first = self._read_array(first, reset=True)
-            if isinstance(source.pictures, torch.Tensor):
-                self._check_range(source.pictures, reset=True)  # of all images, which are at hand
+            if isinstance(source.images, torch.Tensor):
+                self._check_range(source.images, reset=True)  # of all images, which are at hand
         self._state = {"n_channels": first.shape[-1]}
         self.backbone_ = self._fitted_backbone(source, first, y)
         see = self._eyes(self._device_of(X))
@@ -395,7 +395,7 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, I
 
     def _is_read(self, source):
         """Whether a stream contains the output of `_read` for X, which has been checked."""
-        return isinstance(source.pictures, torch.Tensor) and self.image_size is None
+        return isinstance(source.images, torch.Tensor) and self.image_size is None
 
     def _fitted_backbone(self, source, first, y):
         backbone = self.backbone

@@ -117,11 +117,11 @@ def test_kinds_of_input(textures):
 
 def test_images_of_different_sizes(textures):
     images, _ = textures
-    pictures = [images[0], images[1][:20], images[2][:, :15]]
-    model = IICSegmenter(**QUICK).fit(pictures)
-    labels = model.predict(pictures)
+    different = [images[0], images[1][:20], images[2][:, :15]]
+    model = IICSegmenter(**QUICK).fit(different)
+    labels = model.predict(different)
     assert [label.shape for label in labels] == [(24, 24), (20, 24), (24, 15)]
-    assert_same_labels(labels[1], model.predict(pictures[1:2])[0], model.predict_proba(pictures[1:2])[0])
+    assert_same_labels(labels[1], model.predict(different[1:2])[0], model.predict_proba(different[1:2])[0])
     assert model.predict(np.zeros((1, 40, 50))).shape == (1, 40, 50)
 
 

@@ -17,7 +17,7 @@ def test_digits():
 def test_npz(tmp_path):
     np.savez(tmp_path / "a.npz", x_train=np.zeros((3, 4, 4)), y_train=[0, 1, 1])
     assert datasets.load_npz(tmp_path / "a.npz").images.shape == (3, 4, 4)
-    np.savez(tmp_path / "b.npz", pictures=np.zeros((3, 4, 4)))
+    np.savez(tmp_path / "b.npz", photos=np.zeros((3, 4, 4)))
     with pytest.raises(ValueError, match="but one of"):
         datasets.load_npz(tmp_path / "b.npz")
     np.savez(tmp_path / "c.npz", x=np.zeros((3, 4, 4)), y=[0])
@@ -33,7 +33,7 @@ def test_image_folder_skips_and_names_what_it_cannot_read(tmp_path):
     for name in ("cats", "dogs"):
         (tmp_path / name).mkdir()
         cv2.imwrite(str(tmp_path / name / "a.png"), np.zeros((9, 7, 3), np.uint8))
-    (tmp_path / "dogs" / "broken.jpg").write_bytes(b"no picture")
+    (tmp_path / "dogs" / "broken.jpg").write_bytes(b"no image")
     (tmp_path / "dogs" / "empty.jpg").write_bytes(b"")
     with pytest.warns(UserWarning, match=r"skipped 2 .*broken.jpg"):
         data = datasets.load_image_folder(tmp_path, size=(8, 6))

@@ -103,13 +103,13 @@ def test_npz_names_and_columns(tmp_path):
     assert target.tolist() == [0, 1, 1]
 
 
-def test_folder_of_pictures_of_any_size(tmp_path):
+def test_folder_of_images_of_any_size(tmp_path):
     cv2 = pytest.importorskip("cv2")
     for i, name in enumerate(("a", "b")):
         (tmp_path / name).mkdir()
-        picture = np.zeros((5 + i, 7, 3), np.uint8)
-        picture[..., 2] = 255  # red, in OpenCV's order
-        cv2.imwrite(str(tmp_path / name / "1.png"), picture)
+        image = np.zeros((5 + i, 7, 3), np.uint8)
+        image[..., 2] = 255  # red, in OpenCV's order
+        cv2.imwrite(str(tmp_path / name / "1.png"), image)
     images, target = datasets.load_image_folder(tmp_path, None, return_X_y=True)
     assert [image.shape for image in images] == [(5, 7, 3), (6, 7, 3)]
     assert images[0][0, 0].tolist() == [255, 0, 0]

@@ -1,4 +1,4 @@
-"""Pairs of frames: what is cut from where, from arrays, pictures and videos, broken ones too."""
+"""Pairs of frames: what is cut from where, from arrays, images and videos, broken ones too."""
 
 import itertools
 import pickle
@@ -42,8 +42,8 @@ def write_video(path, frames, codec="ffv1", pix_fmt="bgr0", times=None, gop_size
         stream = container.add_stream(codec, rate=25)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt, stream.codec_context.gop_size = pix_fmt, gop_size
-        for t, picture in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        for t, image in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             if times is not None:
                 frame.pts, frame.time_base = times[t], stream.codec_context.time_base or 1
             container.mux(stream.encode(frame))
@@ -51,7 +51,7 @@ def write_video(path, frames, codec="ffv1", pix_fmt="bgr0", times=None, gop_size
     return path
 
 
-def write_pictures(folder, frames, names):
+def write_images(folder, frames, names):
     cv2 = pytest.importorskip("cv2")
     folder.mkdir()
     for frame, name in zip(frames, names, strict=True):
@@ -263,11 +263,11 @@ def test_tensors(clip):
     np.testing.assert_array_equal(frame_pairs(torch.from_numpy(clip))[0], frame_pairs(clip)[0])
 
 
-def test_folders_of_pictures_in_natural_order(tmp_path):
+def test_folders_of_images_in_natural_order(tmp_path):
     frames = moving(12)
-    write_pictures(tmp_path / "b", frames, [f"{i}.png" for i in range(12)])
-    write_pictures(tmp_path / "a", frames[:4], [f"x{i}.PNG" for i in (8, 9, 10, 11)])
-    (tmp_path / "b" / "notes.txt").write_text("no picture")
+    write_images(tmp_path / "b", frames, [f"{i}.png" for i in range(12)])
+    write_images(tmp_path / "a", frames[:4], [f"x{i}.PNG" for i in (8, 9, 10, 11)])
+    (tmp_path / "b" / "notes.txt").write_text("no image")
     pairs, groups = frame_pairs(tmp_path)
     np.testing.assert_array_equal(pairs[:3, 1], frames[1:4])
     np.testing.assert_array_equal(pairs[3:, 0], frames[:11])
@@ -275,7 +275,7 @@ def test_folders_of_pictures_in_natural_order(tmp_path):
     assert VideoPairs(tmp_path).clip_names == [str(tmp_path / "a"), str(tmp_path / "b")]
     chosen = [tmp_path / "b" / f"{i}.png" for i in (5, 2, 7)]
     np.testing.assert_array_equal(frame_pairs(chosen)[0][:, 0], frames[[5, 2]])
-    (tmp_path / "b" / "6.png").write_bytes(b"no picture")
+    (tmp_path / "b" / "6.png").write_bytes(b"no image")
     with pytest.warns(UserWarning, match=r"6.png cannot be read"):
         pairs, _ = frame_pairs([tmp_path / "b", frames[:3]])
     np.testing.assert_array_equal(pairs[:, 0], frames[[0, 1, 2, 3, 4, 7, 8, 9, 10, 0, 1]])
@@ -411,7 +411,7 @@ def test_natural_videos(shared_data, tmp_path):
     assert 0.01 < consecutive < 0.5 * random
 
 
-def test_natural_pictures(shared_data, tmp_path):
+def test_natural_images(shared_data, tmp_path):
     pytest.importorskip("cv2")
     with zipfile.ZipFile(shared_data / "davis16_256.zip") as archive:
         names = [name for name in archive.namelist() if name.startswith("frames/")]

@@ -148,7 +148,7 @@ def _objects(path):
 
 
 def test_real_weights_know_an_object_again(shared_data):
-    """The nearest other picture shows the same object more often by the network's features than by pixels."""
+    """The nearest other image shows the same object more often by the network's features than by pixels."""
     pytest.importorskip("cv2")
     images, objects = _objects(shared_data / "eth80_128.zip")
 

@@ -25,7 +25,7 @@ from sklinvariant.transforms import Rotation
 
 @pytest.fixture
 def images(global_random_seed):
-    """Smooth colour pictures with flat and nearly flat parts, where dividing by the contrast is hardest."""
+    """Smooth colour images with flat and nearly flat parts, where dividing by the contrast is hardest."""
     rng = np.random.RandomState(global_random_seed)
     coarse = torch.tensor(rng.rand(6, 3, 6, 5))
     images = torch.nn.functional.interpolate(coarse, (20, 17), mode="bicubic").clamp(0, 1).permute(0, 2, 3, 1).numpy()

@@ -14,7 +14,7 @@ cv2 = pytest.importorskip("cv2")
 
 @pytest.fixture
 def photographs(global_random_seed):
-    """Two smooth random pictures of different sizes, uint8."""
+    """Two smooth random images of different sizes, uint8."""
     rng = np.random.RandomState(global_random_seed)
     return [
         cv2.GaussianBlur(rng.randint(256, size=shape).astype(np.uint8), (0, 0), 2) for shape in [(96, 80), (64, 100)]

@@ -62,14 +62,14 @@ def test_colours_are_of_classes_or_clusters(pyplot, digits):
         np.testing.assert_array_equal(collection.get_offsets(), display.points_[y == i])
         assert collection.get_sizes().tolist() == [3]
     best = model.predict(X)
-    for i, picture in enumerate(display.pictures):
+    for i, image in enumerate(display.vertex_images):
         mean = X[best == i].mean(0).reshape(8, 8)
-        np.testing.assert_allclose(picture, (mean - mean.min()) / np.ptp(mean))
+        np.testing.assert_allclose(image, (mean - mean.min()) / np.ptp(mean))
     display.figure_.canvas.draw()
     only = SimplexDisplay.from_predictions(torch.eye(12)[[7, 3]], images=np.zeros((2, 3, 3, 3)))
     colors = [c.get_facecolor()[0, :3] for c in only.ax_.collections]
     np.testing.assert_allclose(colors, np.array(matplotlib.colormaps["tab20"].colors)[[3, 7]])
-    assert [picture is None for picture in only.pictures] == [i not in (3, 7) for i in range(12)]
+    assert [image is None for image in only.vertex_images] == [i not in (3, 7) for i in range(12)]
     only.figure_.canvas.draw()
     _, ax = pyplot.subplots()
     assert SimplexDisplay.from_predictions([[1.0]], ax=ax).points_.tolist() == [[0, 0]]
@@ -84,12 +84,12 @@ def test_animation_over_epochs(pyplot, tmp_path, global_random_seed):
     with Image.open(tmp_path / "epochs.gif") as gif:
         assert gif.n_frames >= 4
         assert gif.size == (200, 200)
-        pictures = []
+        images = []
         for i in range(4):
             gif.seek(i)
-            pictures.append(np.asarray(gif.convert("L"), float))
+            images.append(np.asarray(gif.convert("L"), float))
             duration = gif.info["duration"]
-    assert all(np.abs(a - b).max() > 50 for a, b in pairwise(pictures))
+    assert all(np.abs(a - b).max() > 50 for a, b in pairwise(images))
     assert duration >= 100
     np.testing.assert_allclose(display.points_, SimplexDisplay.from_predictions(frames[-1]).points_)
     assert display.ax_.get_title() == "epoch 3"
@@ -141,12 +141,12 @@ def test_gallery_is_in_the_order_of_certainty(pyplot, global_random_seed):
     rng = np.random.default_rng(global_random_seed)
     proba, images = rng.dirichlet(np.ones(3), 40), rng.random((40, 4, 5))
     display = ClusterGalleryDisplay.from_predictions(proba, images, n_images=4)
-    picture = np.asarray(display.ax_.images[0].get_array())
+    image = np.asarray(display.ax_.images[0].get_array())
     for cluster, members in enumerate(display.members):
         own = [i for i in range(40) if proba[i].argmax() == cluster]
         assert members == sorted(own, key=lambda i: -proba[i, cluster])[:4]
         for column, i in enumerate(members):
-            tile = picture[5 * cluster : 5 * cluster + 4, 6 * column : 6 * column + 5]
+            tile = image[5 * cluster : 5 * cluster + 4, 6 * column : 6 * column + 5]
             np.testing.assert_array_equal(tile, np.repeat(images[i][..., None], 3, axis=2))
     assert [label.get_text() for label in display.ax_.get_yticklabels()] == ["0", "1", "2"]
     display.figure_.canvas.draw()
@@ -156,7 +156,7 @@ def test_gallery_with_frames(pyplot, digits):
     X, y = digits
     model = KMeans(12, random_state=0).fit(X)
     display = ClusterGalleryDisplay.from_estimator(model, X, image_shape=(8, 8), y=y, n_images=6, clusters=[3, 5])
-    picture, distances = np.asarray(display.ax_.images[0].get_array()), model.transform(X)
+    image, distances = np.asarray(display.ax_.images[0].get_array()), model.transform(X)
     framed = set()
     for row, cluster in enumerate([3, 5]):
         own = np.flatnonzero(model.labels_ == cluster)
@@ -164,7 +164,7 @@ def test_gallery_with_frames(pyplot, digits):
         name = np.bincount(y[own]).argmax()
         assert display.names[row] == f"{cluster}: {name}"
         for column, i in enumerate(display.members[row]):
-            tile = picture[11 * row : 11 * row + 10, 11 * column : 11 * column + 10]
+            tile = image[11 * row : 11 * row + 10, 11 * column : 11 * column + 10]
             np.testing.assert_allclose(tile[0, 0], GREEN if y[i] == name else RED, atol=0.005)
             np.testing.assert_allclose(tile[1:-1, 1:-1, 0], X[i].reshape(8, 8) / 16)
             framed.add(bool(y[i] == name))

@@ -1,4 +1,4 @@
-"""Pooling regions and clusters: each place of the picture is the weight, or the filter, that belongs there."""
+"""Pooling regions and clusters: each place of the image is the weight, or the filter, that belongs there."""
 
 from types import SimpleNamespace
 
@@ -45,12 +45,12 @@ def labels(display):
 def test_regions_summed_over_maps(pyplot, pooling):
     display = PoolingRegionDisplay.from_estimator(pooling, (H, W), components=[0, 1, 2])
     assert_close(display.regions[0], pooling.components_[0].reshape(H, W, K).sum(-1))
-    picture = shown(display)
-    assert picture.shape == (2 * H + 1, 2 * W + 1)
-    np.testing.assert_allclose(picture[:H, :W], display.regions[0] / 1.5)
-    assert_close(picture[:H, W + 1 :], display.regions[1] / 6)
-    np.testing.assert_array_equal(picture[H + 1 :, :W], 0)  # pools nothing: grey, not a division by zero
-    assert (picture[H] == -1).all()  # a black line
+    image = shown(display)
+    assert image.shape == (2 * H + 1, 2 * W + 1)
+    np.testing.assert_allclose(image[:H, :W], display.regions[0] / 1.5)
+    assert_close(image[:H, W + 1 :], display.regions[1] / 6)
+    np.testing.assert_array_equal(image[H + 1 :, :W], 0)  # pools nothing: grey, not a division by zero
+    assert (image[H] == -1).all()  # a black line
     assert display.ax_.images[0].get_clim() == (-1, 1)
     assert labels(display) == []
     display.figure_.canvas.draw()
@@ -61,8 +61,8 @@ def test_regions_on_the_strongest_maps(pyplot, pooling):
     maps = pooling.components_.reshape(3, H, W, K)
     assert display.regions.shape == (2, 2, H, W)
     np.testing.assert_array_equal(display.regions[1], [maps[0, :, :, 2], maps[0, :, :, 0]])
-    picture = shown(display)
-    assert_close(picture[H + 1 :, W + 1 :], maps[0, :, :, 0])  # one scale a component
+    image = shown(display)
+    assert_close(image[H + 1 :, W + 1 :], maps[0, :, :, 0])  # one scale a component
     assert labels(display) == ["1", "0"]
     assert PoolingRegionDisplay.from_estimator(pooling, (H, W), n_maps=9).regions.shape == (3, 3, H, W)
 
@@ -84,14 +84,14 @@ def test_clusters_of_features(pyplot, global_random_seed):
     pooling = SimpleNamespace(components_=weights)
     display = ClusterDisplay.from_estimator(pooling, filters, components=[0, 1])
     assert display.members == [[3, 1, 4], [0, 5]]  # 0.2 is below a tenth of 9
-    picture = shown(display)
-    assert picture.shape == (2 * 3 + 1, 3 * 2 + 2)
-    np.testing.assert_allclose(picture[:3, 3:5], 0.5 + filters[1] / np.abs(filters[1]).max() / 2)  # 0 is grey
-    assert (picture[4:, 6:] == 1).all()
+    image = shown(display)
+    assert image.shape == (2 * 3 + 1, 3 * 2 + 2)
+    np.testing.assert_allclose(image[:3, 3:5], 0.5 + filters[1] / np.abs(filters[1]).max() / 2)  # 0 is grey
+    assert (image[4:, 6:] == 1).all()
     assert labels(display) == ["0", "1"]
     assert ClusterDisplay.from_estimator(pooling, filters, n_filters=2, threshold=0.5).members == [[3], [0, 5]]
     flat = ClusterDisplay.from_estimator(pooling, filters.reshape(6, 6), components=[0], filter_shape=(3, 2))
-    assert_close(shown(flat), picture[:3])
+    assert_close(shown(flat), image[:3])
 
 
 def test_clusters_of_feature_maps_go_with_their_regions(pyplot, pooling):
@@ -136,8 +136,8 @@ def test_bad_input(pooling, draw, message):
 def test_codewords_are_tiles_over_their_own_range(pyplot):
     codebook = np.arange(20.0).reshape(5, 4)
     codebook[4] = 7
-    picture = shown(CodebookDisplay(codebook, (2, 2)).plot())
-    assert picture.shape == (5, 8)
-    np.testing.assert_allclose(picture[:2, 3:5].ravel(), [0, 1 / 3, 2 / 3, 1])
-    assert (picture[3:, 3:5] == 0).all()
-    assert (picture[3:, 6:] == 1).all()
+    image = shown(CodebookDisplay(codebook, (2, 2)).plot())
+    assert image.shape == (5, 8)
+    np.testing.assert_allclose(image[:2, 3:5].ravel(), [0, 1 / 3, 2 / 3, 1])
+    assert (image[3:, 3:5] == 0).all()
+    assert (image[3:, 6:] == 1).all()

@@ -239,27 +239,27 @@ def test_mixed_precision_is_near(network, images):
     assert 0 < np.abs(exact - mixed).max() < 0.02
 
 
-def test_files_and_pictures_of_any_size(network, tmp_path, global_random_seed):
+def test_files_and_images_of_any_size(network, tmp_path, global_random_seed):
     rng = np.random.RandomState(global_random_seed)
-    pictures = [rng.randint(255, size=(h, w, 3)).astype(np.uint8) for h, w in ((20, 30), (33, 15), (17, 17))]
+    images = [rng.randint(255, size=(h, w, 3)).astype(np.uint8) for h, w in ((20, 30), (33, 15), (17, 17))]
     names = [str(tmp_path / f"{i}.png") for i in range(3)]
-    for name, picture in zip(names, pictures, strict=True):
-        cv2.imwrite(name, picture[..., ::-1])
+    for name, image in zip(names, images, strict=True):
+        cv2.imwrite(name, image[..., ::-1])
     pooler = NestedInvariancePooler(network, stages=[("translation", 2)], image_size=17)
-    features = pooler.fit_transform(pictures)
+    features = pooler.fit_transform(images)
     assert_close(pooler.transform(names), features)
     assert_close(pooler.transform([tmp_path / "1.png"]), features[1:2])
-    assert_close(pooler.transform(pictures[2][None]), features[2:])
-    # turning the picture by a quarter turns the square it is fitted into
+    assert_close(pooler.transform(images[2][None]), features[2:])
+    # turning the image by a quarter turns the square it is fitted into
     turning = NestedInvariancePooler(
         network, stages=[("translation", 2), ("r", inf)], transforms={"r": Rotation(n_steps=4)}, image_size=17
     )
-    turned = turning.fit(pictures).transform([np.rot90(picture) for picture in pictures])
-    np.testing.assert_allclose(turned, turning.transform(pictures), atol=2e-3)
+    turned = turning.fit(images).transform([np.rot90(image) for image in images])
+    np.testing.assert_allclose(turned, turning.transform(images), atol=2e-3)
 
 
 def test_arrays_and_rows_of_any_size_are_fitted_into_the_square(network, images):
-    """As a list of the same pictures is; from the first fit on, and of another size later."""
+    """As a list of the same images is; from the first fit on, and of another size later."""
     pooler = NestedInvariancePooler(network, stages=[("translation", 2)], image_size=21, image_shape=(17, 17, 3))
     expected = pooler.fit_transform(list(images))
     for same in (images, torch.tensor(images), images.reshape(5, -1)):
@@ -268,7 +268,7 @@ def test_arrays_and_rows_of_any_size_are_fitted_into_the_square(network, images)
     assert_close(pooler.transform(smaller), pooler.transform(list(smaller)))
 
 
-def test_pictures_of_several_dtypes(network, images):
+def test_images_of_several_dtypes(network, images):
     """Whole numbers are 0-255 beside floats too, and half precision is read as float32."""
     whole = (images * 255).round().astype(np.uint8)
     for image_size in (None, 21):
@@ -283,7 +283,7 @@ def test_a_bad_file_is_named_and_loses_nothing(network, tmp_path):
     names = [str(tmp_path / f"{i}.png") for i in range(4)]
     for name in names:
         cv2.imwrite(name, np.full((9, 9, 3), 99, np.uint8))
-    (tmp_path / "1.png").write_bytes(b"not a picture")
+    (tmp_path / "1.png").write_bytes(b"not an image")
     pooler = NestedInvariancePooler(network, stages=[("translation", 2)], image_size=17, batch_size=2)
     with pytest.raises(ValueError, match=r"image 1: .*1\.png cannot be read as an image"):
         pooler.fit([names[0]]).transform(names)
