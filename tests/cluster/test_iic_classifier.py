@@ -334,7 +334,7 @@ def test_a_fit_that_fails_changes_nothing(blobs):
     before = model.predict_proba(X)
     with pytest.raises(ValueError, match="NaN"):
         model.fit(np.full_like(X, np.nan), few)
-    with pytest.raises(FloatingPointError, match="lower learning_rate"):
+    with pytest.raises(FloatingPointError, match="Lower learning_rate"):
         model.set_params(learning_rate=1e300, trunk_learning_rate=1e300, optimizer="sgd", max_epochs=9).fit(X, few)
     np.testing.assert_array_equal(model.predict_proba(X), before)
 
@@ -362,7 +362,7 @@ def test_bad_labels(y, message):
     [
         ({"clusterer": KMeans(2)}, "'clusterer' parameter of IICClassifier must be an instance of"),
         ({"clusterer": FrozenEstimator(KMeans(2))}, "must be an IICClusterer, frozen or not, got a frozen KMeans"),
-        ({"clusterer": IICClusterer(2, pairs="explicit")}, "fit it first"),
+        ({"clusterer": IICClusterer(2, pairs="explicit")}, "Fit it first"),
         ({"clusterer": IICClusterer(9)}, "n_samples=4 should be >= n_clusters=9"),
         ({"n_views": 0}, "n_views"),
         ({"trunk_learning_rate": -1.0}, "trunk_learning_rate"),

@@ -268,8 +268,8 @@ def test_warnings(blobs):
         ({}, np.array([[0.0, 1], [np.nan, 1], [1, 1]]), "NaN"),
         ({}, np.full((3, 4, 4), np.nan), "image 0 contains NaN"),
         ({"image_shape": (3, 2)}, np.eye(4), "image_shape"),
-        ({"pairs": "transform"}, np.eye(4), "needs images"),
-        ({"network": "vgg"}, np.eye(4), "needs images"),
+        ({"pairs": "transform"}, np.eye(4), "requires images"),
+        ({"network": "vgg"}, np.eye(4), "requires images"),
         ({"pairs": "explicit"}, np.eye(4), r"of shape \(n, 2, ...\)"),
         ({"pairs": "explicit"}, np.zeros((2, 3, 4)), r"of shape \(n, 2, ...\)"),
         ({"pairs": "explicit"}, [[[1.0, 2], [1.0]], [[1.0, 2], [2.0, 1]]], "pairs of samples of one shape"),
@@ -348,7 +348,7 @@ def test_auxiliary_samples_train_auxiliary_heads_only(blobs):
     model = IICClusterer(3, n_overclusters=9, **QUICK).fit(everything, auxiliary=auxiliary)
     assert adjusted_rand_score(y, model.labels_[:90]) > 0.9
     assert len(model.labels_) == 150
-    with pytest.raises(ValueError, match="set n_overclusters"):
+    with pytest.raises(ValueError, match="Set n_overclusters"):
         IICClusterer(3, **QUICK).fit(everything, auxiliary=auxiliary)
     with pytest.raises(ValueError, match="one True or False for each of 150 samples"):
         model.fit(everything, auxiliary=auxiliary[:90])

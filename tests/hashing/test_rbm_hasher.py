@@ -257,7 +257,7 @@ def test_interrupted_training_keeps_finished_epochs(digits):
 def test_progress_and_divergence(digits, capsys):
     RBMHasher(4, max_epochs=2, verbose=1).fit(digits)
     assert "2/2" in capsys.readouterr().err
-    with pytest.raises(FloatingPointError, match="lower learning_rate"):
+    with pytest.raises(FloatingPointError, match="Lower learning_rate"):
         RBMHasher(4, visible="gaussian", learning_rate=1e6, max_epochs=50).fit(digits)
 
 
