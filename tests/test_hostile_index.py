@@ -195,9 +195,7 @@ def test_files_that_do_not_belong_together(index, whole, capsys):
     _edit(index / "names.json", photos=content["photos"])
     save(BagOfWords(2).fit(np.random.RandomState(0).rand(4, 5, 3)), index / "hasher.safetensors")
     assert main(words) == 2
-    assert (
-        "hasher.safetensors contains a BagOfWords, but ITQHasher or RBMHasher is required" in capsys.readouterr().err
-    )
+    assert "hasher.safetensors contains a BagOfWords, but ITQHasher or RBMHasher is required" in capsys.readouterr().err
     (index / "hasher.safetensors").unlink()
     assert main(words) == 2
     assert "hasher.safetensors is missing" in capsys.readouterr().err

@@ -82,7 +82,7 @@ class AggregationLearner(LinearPredictor, WithOptimizer, TrainedEstimator, Aggre
         as they were given and words as class numbers, or ``loss(representation)`` where y is None. It gives a number,
         or one for each bag, which ``sample_weight`` needs. It may be a module with parameters of its own (W of the
         paper); there is then no ``predict``.
-    alpha : float
+    weight_decay : float
         L2 penalty of the linear model, on representations scaled to a mean norm of 1.
     max_epochs : int
         Most passes over the bags; 0 leaves the encoder as it starts.
@@ -110,7 +110,7 @@ class AggregationLearner(LinearPredictor, WithOptimizer, TrainedEstimator, Aggre
     _: KW_ONLY
     feature_map: Literal["chi2"] | Callable | None = None
     loss: Literal["log_loss", "hinge", "squared_hinge", "squared_error"] | Callable = "log_loss"
-    alpha: NonNegative = 1e-4
+    weight_decay: NonNegative = 1e-4
     max_epochs: CountOrZero = 30
     batch_size: Count = 64
     learning_rate: Positive = 0.05
@@ -265,7 +265,7 @@ class AggregationLearner(LinearPredictor, WithOptimizer, TrainedEstimator, Aggre
             with torch.no_grad():
                 first = map_features(encoder(_head(batch.bags, _GAIN_SAMPLE)), self.feature_map)
             kind: Any = self.loss
-            cost = LinearCost.start(first, batch.weight[: len(first)], task.n_outputs, kind, self.alpha)
+            cost = LinearCost.start(first, batch.weight[: len(first)], task.n_outputs, kind, self.weight_decay)
         return Objective(encoder, self.feature_map, cost).to(batch.bags.values.device)
 
     def _fit_linear_model(self, objective, data, *, exact=False):

@@ -37,11 +37,11 @@ def _predicts(*losses):
 
 
 class LinearPredictor(Computing):
-    """Mixin with the prediction methods of an `Aggregator` that has ``loss``, ``alpha`` and ``feature_map``."""
+    """Mixin with the prediction methods of an `Aggregator` that has ``loss``, ``weight_decay`` and ``feature_map``."""
 
     # attributes of the class that uses the mixin
     loss: Any
-    alpha: float
+    weight_decay: float
     feature_map: Any
     _state: dict[str, Any]
     _n_features_out: int
@@ -162,7 +162,7 @@ class LinearPredictor(Computing):
         return check_computed(self, outputs), container
 
     def _restore_cost(self, dtype):
-        return LinearCost.restore(self._state, self.loss, self.alpha, dtype)
+        return LinearCost.restore(self._state, self.loss, self.weight_decay, dtype)
 
     @property
     def _task(self):

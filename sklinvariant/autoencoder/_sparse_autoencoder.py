@@ -76,8 +76,8 @@ class SparseAutoencoder(
         ρ, the mean activation that each unit is held to, between 0 and 1. Smaller makes units more selective.
     sparsity_weight : float
         β, how strongly; 0 is a plain autoencoder.
-    alpha : float
-        Weight decay. Too small, and units stay in the linear middle of σ, where filters look like noise; larger makes
+    weight_decay : float
+        α. Too small, and units stay in the linear middle of σ, where filters look like noise; larger makes
         fewer, smoother and more local ones; much larger leaves none. More features bear more.
     tied_weights : bool
         Decode with the weights of the encoder, V = W: half the parameters.
@@ -145,7 +145,7 @@ class SparseAutoencoder(
     _: KW_ONLY
     sparsity: ShareInside = 0.05
     sparsity_weight: NonNegative = 10.0
-    alpha: NonNegative = 0.03
+    weight_decay: NonNegative = 0.03
     tied_weights: bool = False
     decoder: Literal["linear", "sigmoid"] = "linear"
     batch_size: Count = 256
@@ -315,7 +315,7 @@ class SparseAutoencoder(
             "sigmoid_decoder": self.decoder == "sigmoid",
             "sparsity": self.sparsity,
             "sparsity_weight": self.sparsity_weight,
-            "alpha": self.alpha,
+            "weight_decay": self.weight_decay,
         }
 
     @property

@@ -29,7 +29,7 @@ class SparseAutoencoderNetwork(nn.Module):
         sigmoid_decoder=False,
         sparsity=0.05,
         sparsity_weight=0.0,
-        alpha=0.0,
+        weight_decay=0.0,
     ):
         super().__init__()
         self.weight = nn.Parameter(weight)
@@ -37,7 +37,7 @@ class SparseAutoencoderNetwork(nn.Module):
         self.visible_bias = nn.Parameter(visible_bias)
         self.decoder_weight = self.weight if decoder_weight is None else nn.Parameter(decoder_weight)
         self.spread, self.sigmoid_decoder = spread, sigmoid_decoder
-        self.sparsity, self.sparsity_weight, self.alpha = sparsity, sparsity_weight, alpha
+        self.sparsity, self.sparsity_weight, self.weight_decay = sparsity, sparsity_weight, weight_decay
 
     @classmethod
     def start(cls, rows, n_components, generator, *, tied=False, sigmoid_decoder=False, sparsity=0.05, **penalties):
@@ -79,8 +79,8 @@ class SparseAutoencoderNetwork(nn.Module):
     def forward(self, x):
         h = self.encode(x)
         cost = (self.decode(h) - x).square().sum(1).mean() / (2 * self.spread**2)
-        if self.alpha:
-            cost = cost + self.alpha / 2 * (self.weight.square().sum() + self.decoder_weight.square().sum())
+        if self.weight_decay:
+            cost = cost + self.weight_decay / 2 * (self.weight.square().sum() + self.decoder_weight.square().sum())
         if self.sparsity_weight:
             cost = cost + self.sparsity_weight * kl_sparsity(h.mean(0), self.sparsity)
         return cost

@@ -21,11 +21,11 @@ class ClassNetwork(nn.Module):
         self.trunk, self.head = trunk, head
 
     @classmethod
-    def restore(cls, trunk, state, alpha):
+    def restore(cls, trunk, state, weight_decay):
         """The module from the state that `export` returned; ``trunk`` gives everything that was not trained."""
         network = cls(trunk)
         trunk.trunk.load_state_dict({name: torch.tensor(value) for name, value in state["trunk"].items()})
-        network.head = LinearCost.restore(state, "log_loss", alpha, trunk.shift.dtype).to(trunk.shift.device)
+        network.head = LinearCost.restore(state, "log_loss", weight_decay, trunk.shift.dtype).to(trunk.shift.device)
         return network.eval()
 
     def export(self):

@@ -157,7 +157,7 @@ class IICClassifier(
     n_views : int
         How often a sample is seen when it is predicted: as it is, and in ``n_views - 1`` ways of ``transforms`` that
         were drawn once for all; the paper has 10. Their features are averaged.
-    alpha : float
+    weight_decay : float
         L2 penalty of the linear model, on features scaled to a mean norm of 1.
     max_epochs : int
         Most passes over the labelled samples; 0 leaves the trunk as it is.
@@ -238,7 +238,7 @@ class IICClassifier(
     _: KW_ONLY
     transforms: Literal["clusterer"] | Callable | None = "clusterer"
     n_views: Annotated[int, integers(1, 10000)] = 1
-    alpha: NonNegative = 1e-4
+    weight_decay: NonNegative = 1e-4
     max_epochs: CountOrZero = 50
     batch_size: Count = 64
     learning_rate: Positive = 1e-3
@@ -351,7 +351,7 @@ class IICClassifier(
         network = ClassNetwork(self._inner._network(batch.samples))
         features = mean_features(network.eval(), batch.samples, same, 1, data.seed)
         network.trunk.draw_from(generator)
-        network.head = LinearCost.start(features, batch.weight, data.task.n_outputs, "log_loss", self.alpha)
+        network.head = LinearCost.start(features, batch.weight, data.task.n_outputs, "log_loss", self.weight_decay)
         fit_cost(network.head, features, batch.target, batch.weight, max_iter=200, exact=False)
         return network
 
@@ -503,7 +503,7 @@ class IICClassifier(
         """The fitted network, on the device and in the precision of samples."""
         trunk = self._inner._network(samples)
         restore_weights(trunk.trunk, self._state["trunk"], self)
-        return ClassNetwork.restore(trunk, self._state, self.alpha)
+        return ClassNetwork.restore(trunk, self._state, self.weight_decay)
 
     def _scores(self, X):
         features, network = self._features(X)

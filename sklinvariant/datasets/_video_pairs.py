@@ -46,7 +46,7 @@ class VideoPairs:
         Total number of sequences, distributed evenly over the frames of all clips. None takes ``pairs_per_frame``.
     pairs_per_frame : float, default=1
         Number of sequences that begin at each frame; below 1, the probability of one. Whole frames give at most one.
-    size : int, (height, width) or None, default=None
+    image_size : int, (height, width) or None, default=None
         Size to which frames are resized before patches are cropped; an int is the shorter side. None does not resize.
     grayscale : bool, default=False
         Convert frames to greyscale, (h, w).
@@ -128,7 +128,7 @@ class VideoPairs:
         patch_size: Count | tuple | list | None = None,
         n_pairs: Count | None = None,
         pairs_per_frame: Positive = 1,
-        size: Count | tuple | list | None = None,
+        image_size: Count | tuple | list | None = None,
         grayscale: bool = False,
         min_change: Share = 0,
         max_change: Share = 1,
@@ -143,7 +143,7 @@ class VideoPairs:
         self.length, self.step = length, step
         self.patch_size = None if patch_size is None else _two(patch_size, "patch_size")
         self.n_pairs, self.pairs_per_frame = n_pairs, pairs_per_frame
-        self.size = size if size is None or isinstance(size, Integral) else _two(size, "size")
+        self.image_size = _two(image_size, "image_size") if isinstance(image_size, (tuple, list)) else image_size
         self.grayscale = grayscale
         self.min_change, self.max_change, self.min_contrast = min_change, max_change, min_contrast
         self.batch_size = batch_size
@@ -169,7 +169,7 @@ class VideoPairs:
             if kind is not None and kind != (drawn.shape[2:], drawn.dtype):
                 raise ValueError(
                     f"{self.clip_names[clip]} has frames of shape {drawn.shape[2:]} and dtype {drawn.dtype}, but "
-                    f"earlier clips have {kind[0]}, {kind[1]}. Set size or patch_size (and grayscale)."
+                    f"earlier clips have {kind[0]}, {kind[1]}. Set image_size or patch_size (and grayscale)."
                 )
             kind = drawn.shape[2:], drawn.dtype
             for pair in drawn:
@@ -239,8 +239,8 @@ class VideoPairs:
         """The resized frame in its own dtype, or a ValueError with the reason why it cannot be used."""
         if self.grayscale and frame.ndim == 3 and frame.shape[2] not in (1, 3):
             return ValueError(f"has frames of {frame.shape[2]} channels, but grayscale requires 1 or 3")
-        if self.size is not None:
-            frame = _resize(frame, self.size)
+        if self.image_size is not None:
+            frame = _resize(frame, self.image_size)
         if self.patch_size is not None and (np.array(frame.shape[:2]) < self.patch_size).any():
             return ValueError(f"has frames of {frame.shape[:2]} pixels, smaller than patch_size={self.patch_size}")
         return frame
@@ -293,7 +293,7 @@ def frame_pairs(
     patch_size: int | tuple | list | None = None,
     n_pairs: int | None = None,
     pairs_per_frame: float = 1,
-    size: int | tuple | list | None = None,
+    image_size: int | tuple | list | None = None,
     grayscale: bool = False,
     min_change: float = 0,
     max_change: float = 1,
@@ -307,7 +307,7 @@ def frame_pairs(
     ----------
     source : path, array of shape (n_frames, h, w[, c]), or list
         As all other parameters, see `VideoPairs`, which streams what is too much for memory.
-    length, step, patch_size, n_pairs, pairs_per_frame, size, grayscale, min_change, max_change, min_contrast
+    length, step, patch_size, n_pairs, pairs_per_frame, image_size, grayscale, min_change, max_change, min_contrast
         Which frames, how many, and what of them.
     on_error : {"warn", "raise"}, default="warn"
         About what cannot be read.
@@ -342,7 +342,7 @@ def frame_pairs(
         patch_size=patch_size,
         n_pairs=n_pairs,
         pairs_per_frame=pairs_per_frame,
-        size=size,
+        image_size=image_size,
         grayscale=grayscale,
         min_change=min_change,
         max_change=max_change,

@@ -230,7 +230,7 @@ def test_a_start_from_a_learned_one(two_classes):
 def test_weights_equal_repetitions(two_classes):
     X, y = two_classes
     times = np.arange(40) % 3
-    model = LearnedBoW(3, max_epochs=3, alpha=0.01, batch_size=200, descriptors_per_sample=None, random_state=0)
+    model = LearnedBoW(3, max_epochs=3, weight_decay=0.01, batch_size=200, descriptors_per_sample=None, random_state=0)
     weighted = clone(model).fit(X, y, sample_weight=times)
     repeated = clone(model).fit(np.repeat(X, times, axis=0), np.repeat(y, times))
     np.testing.assert_allclose(weighted.predict_proba(X), repeated.predict_proba(X), rtol=1e-5)

@@ -69,12 +69,12 @@ def test_few_labels_are_enough(blobs):
 def test_without_an_epoch_it_is_a_logistic_regression_of_the_features(blobs):
     """The trunk is left as it is, and the linear model is scikit-learn's on its features scaled to a mean norm of 1."""
     X, y, few, fitted = blobs
-    alpha = 0.01
-    model = IICClassifier(fitted, max_epochs=0, alpha=alpha).fit(X, few)
+    weight_decay = 0.01
+    model = IICClassifier(fitted, max_epochs=0, weight_decay=weight_decay).fit(X, few)
     features = fitted.transform(X)
     assert_close(model.transform(X), features)
     scaled = features / np.sqrt(np.square(features[:12]).sum(1).mean())
-    regression = LogisticRegression(C=1 / (12 * alpha), tol=1e-10, max_iter=10_000).fit(scaled[:12], y[:12])
+    regression = LogisticRegression(C=1 / (12 * weight_decay), tol=1e-10, max_iter=10_000).fit(scaled[:12], y[:12])
     np.testing.assert_allclose(model.predict_proba(X), regression.predict_proba(scaled), atol=1e-3)
     assert model.history_ == []
 
@@ -218,7 +218,7 @@ def test_rows_without_a_label_only_train_the_clusterer(blobs):
 
 def test_weights_of_classes(blobs):
     X, y, _, fitted = blobs
-    model = IICClassifier(fitted, max_epochs=0, alpha=1.0, class_weight={0: 1, 1: 1, 2: 50})
+    model = IICClassifier(fitted, max_epochs=0, weight_decay=1.0, class_weight={0: 1, 1: 1, 2: 50})
     heavy, plain = (
         m.fit(X, y).predict_proba(X)[:, 2].mean() for m in (model, clone(model).set_params(class_weight=None))
     )
@@ -300,7 +300,7 @@ def test_files(blobs, tmp_path):
 
 def test_search_and_pipeline(blobs):
     X, y, few, fitted = blobs
-    grid = {"trunk_learning_rate": [0, 1e-3], "alpha": [1e-4]}
+    grid = {"trunk_learning_rate": [0, 1e-3], "weight_decay": [1e-4]}
     search = GridSearchCV(IICClassifier(fitted, max_epochs=2), grid, cv=KFold(2)).fit(X[:40], y[:40])
     assert search.best_score_ > 0.9
     model = IICClassifier(CLUSTERER, max_epochs=2, random_state=0).set_params(clusterer__max_epochs=3)
