@@ -443,7 +443,7 @@ def test_a_step_too_long_is_named(frames, monkeypatch):
     model = AutoPooling(3, solver="sgd", random_state=0).fit(frames)
     before = model.components_
     monkeypatch.setattr(_auto_pooling, "pair_curvature", lambda *args: 1e-300)
-    with pytest.raises(FloatingPointError, match="in epoch 2. Lower learning_rate"):
+    with pytest.raises(FloatingPointError, match=r"in epoch 2\. Lower learning_rate"):
         model.set_params(momentum=0.0).fit(frames)
     np.testing.assert_array_equal(model.components_, before)
 
