@@ -1,7 +1,7 @@
-"""A classifier out of the trunk of a clusterer and few labels: section 4.1 of Ji, Henriques, Vedaldi (2019).
+"""A classifier from the trunk of a clusterer and few labels: section 4.1 of Ji, Henriques, Vedaldi (2019).
 
-Semi-supervised fine-tuning: the trunk is learned without labels; a linear model on its features, and the trunk again,
-are learned with those there are.
+Semi-supervised fine-tuning: the trunk is trained without labels, then a linear model on its features is fitted to the
+available labels, and finally both are trained on them.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ from sklinvariant.pairs import changed, default_views, same, shuffled
 from sklinvariant.training import Targets, TrainedEstimator, WithEarlyStopping, WithOptimizer, prepare_targets
 from sklinvariant.transforms import Transform
 
-_AT_ONCE = 1024  # samples that are seen at a time
+_AT_ONCE = 1024  # samples processed at a time
 
 
 class LabelledBatch:
-    """What `ClassNetwork` is called with."""
+    """The input of `ClassNetwork`."""
 
     def __init__(self, samples, target, weight):
         self.samples, self.target, self.weight = samples, target, weight
@@ -68,7 +68,7 @@ class LabelledBatch:
 
 
 class LabelledBatches:
-    """Batches of labelled samples in a new random order, and as new ``views``, each time they are walked through."""
+    """Batches of labelled samples, shuffled and transformed by ``views`` in each pass."""
 
     def __init__(self, everything, views, *, batch_size, generator):
         self.everything, self.views, self.batch_size, self.generator = everything, views, batch_size, generator
@@ -110,7 +110,7 @@ class _Labelled:
 
 
 def views_of(clusterer, n_axes, n_channels):
-    """How an `IICClusterer` changes samples to have pairs of them."""
+    """The views with which an `IICClusterer` makes pairs from samples."""
     if callable(clusterer.pairs):
         return clusterer.pairs
     if clusterer.transforms is not None:
@@ -119,7 +119,7 @@ def views_of(clusterer, n_axes, n_channels):
 
 
 def fixed_views(samples, views, n_views, seed):
-    """The samples and ``n_views - 1`` changes of them; each change is one for all, so no sample's depends on others."""
+    """The samples and ``n_views - 1`` views of them. Each view is one transformation, the same for all samples."""
     yield samples
     generator = torch.Generator().manual_seed(seed)
     for _ in range(n_views - 1):
@@ -275,7 +275,9 @@ class IICClassifier(
         (n_outputs, width), n_classes = self._state["coef"].shape, len(self._state["classes"])
         trunk = self._inner._state["n_trunk_features"]
         if width != trunk or n_outputs != (1 if n_classes == 2 else n_classes):
-            raise ValueError(f"coef of shape {(n_outputs, width)} does not fit {n_classes} classes, {trunk} features")
+            raise ValueError(
+                f"coef of shape {(n_outputs, width)} does not match {n_classes} classes and {trunk} features"
+            )
 
     @keeps_state_on_failure
     @with_callbacks
@@ -308,7 +310,7 @@ class IICClassifier(
             Where the loss stops being finite; it names the epoch and what to change.
         """
         raise_for_params(params, self, "fit")
-        refuse_none(self, X, "samples to learn from")
+        refuse_none(self, X, "training samples")
         refuse_non_numbers(self, X, "rows or images, as arrays")
         X = dense_tensor(X, "X") if isinstance(X, torch.Tensor) else X
         frozen = isinstance(self.clusterer, FrozenEstimator)
@@ -317,15 +319,15 @@ class IICClassifier(
             raise ValueError(f"clusterer must be an IICClusterer, frozen or not, got a frozen {type(inner).__name__}")
         if inner.pairs == "explicit" and not frozen:
             raise ValueError(
-                'a clusterer with pairs="explicit" learns from pairs, which have no classes; fit it first, and give '
+                'a clusterer with pairs="explicit" is fitted to pairs, which have no classes. Fit it first, and pass '
                 "FrozenEstimator(clusterer)"
             )
         labels, labelled = self._check_labels(y)
         check_consistent_length(X, labelled)
         if len(set(labels.tolist())) == 1:
-            hint = "" if labelled.all() else f"; rows of unlabeled_value={self.unlabeled_value!r} count as unlabelled"
+            hint = "" if labelled.all() else f". Rows with unlabeled_value={self.unlabeled_value!r} count as unlabelled"
             raise ValueError(
-                f"{type(self).__name__} needs labels of at least 2 classes, but there is one class, "
+                f"{type(self).__name__} needs labels of at least 2 classes, but all labels are "
                 f"{labels.tolist()[0]!r}{hint}"
             )
         targets = prepare_targets(
@@ -349,8 +351,8 @@ class IICClassifier(
         task, samples = targets.task, self._samples(X)
         if not reset and task.classes.tolist() != self.classes_.tolist():
             raise ValueError(
-                f"{type(self).__name__} cannot go on with the classes {task.classes.tolist()}: it was fitted with "
-                f"{self.classes_.tolist()}. Set warm_start=False, or fit a clone"
+                f"{type(self).__name__} cannot continue with the classes {task.classes.tolist()}, because it was "
+                f"fitted with {self.classes_.tolist()}. Set warm_start=False, or fit a clone"
             )
         samples = samples[torch.from_numpy(labelled).to(samples.device)]
         return _Labelled(samples, targets, generator.initial_seed())
@@ -470,16 +472,16 @@ class IICClassifier(
 
     @property
     def n_features_in_(self):
-        """Number of features, as the clusterer saw them."""
+        """Number of features seen by the clusterer during fit."""
         return self._of_clusterer("n_features_in_")
 
     @property
     def feature_names_in_(self):
-        """Names of the features, as the clusterer saw them."""
+        """Names of the features seen by the clusterer during fit."""
         return self._of_clusterer("feature_names_in_")
 
     def get_metadata_routing(self):
-        """Where metadata goes: what is given to ``fit``, to the clusterer's.
+        """Get the metadata routing: metadata passed to ``fit`` is routed to the clusterer's ``fit``.
 
         Returns
         -------
@@ -516,7 +518,7 @@ class IICClassifier(
         return same if self.transforms is None else self.transforms
 
     def _features(self, X):
-        """(n, D) features, and the network."""
+        """Features (n, D), and the network."""
         samples = self._samples(X)
         network = self._network(samples)
         views = self._views(samples)
@@ -540,5 +542,5 @@ class IICClassifier(
 
 
 def _both(scores):
-    """Scores (n, n_classes): of two classes there is one alone, that of the second."""
+    """Scores (n, n_classes), also for two classes, which have a single score, that of the second class."""
     return torch.nn.functional.pad(scores, (1, 0)) if scores.shape[1] == 1 else scores

@@ -23,7 +23,7 @@ class Objective(nn.Module):
         self.encoder, self.feature_map, self.cost = encoder, feature_map, cost
 
     def get_extra_state(self) -> dict:
-        """What a checkpoint needs besides the parameters: the state of the generator that the encoder draws from."""
+        """The state that a checkpoint needs besides the parameters: that of the generator of the encoder."""
         generator = getattr(self.encoder, "generator", None)
         return {"generator": None if generator is None else generator.get_state()}
 

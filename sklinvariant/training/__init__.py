@@ -1,4 +1,4 @@
-"""The base of trained estimators, and their training loop: batches, callbacks, checkpoints."""
+"""The base of the trained estimators and the training loop, with batches, callbacks and checkpoints."""
 
 from sklinvariant.training._batches import BagBatches, Batch, RowBatches
 from sklinvariant.training._checkpoint import Checkpoint

@@ -1,4 +1,4 @@
-"""The one training loop: a skorch net over batches cut from tensors that already live on the device."""
+"""The training loop of all trained estimators: a skorch net over batches of tensors that are already on the device."""
 
 import contextlib
 import copy
@@ -15,8 +15,6 @@ from tqdm.auto import tqdm
 from sklinvariant.base import check_callbacks, keeping_last_epoch, prints_rows
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "sgd": functools.partial(torch.optim.SGD, momentum=0.9)}
-
-
 # the entries of skorch's history that a fit keeps, and their names in ``history_``
 _KEPT = {
     "train_loss": "loss",
@@ -27,11 +25,11 @@ _KEPT = {
 
 
 class StopTraining(Exception):
-    """Training has converged or a callback wants it to end; not an interruption by the user."""
+    """Ends training that has converged or that a callback stops; not an interruption by the user."""
 
 
 class _Net(NeuralNet):
-    """A skorch net whose module returns the loss of a batch, or makes the step itself. It stops only after an epoch."""
+    """A skorch net whose module computes the loss of a batch, or takes its own steps. It stops only between epochs."""
 
     def get_default_callbacks(self):
         return [("epoch_timer", EpochTimer()), ("train_loss", PassthroughScoring("train_loss", on_train=True))]
@@ -50,7 +48,7 @@ class _Net(NeuralNet):
             return super().train_step(batch, **fit_params)
         group = self.optimizer_.param_groups[0]
         loss = self.module_.learn(batch[0], group["lr"], group["momentum"])
-        self.optimizer_.step()  # without gradients it changes nothing, but schedulers of the step wait for it
+        self.optimizer_.step()  # has no effect without gradients, but learning rate schedulers expect this call
         return {"loss": self.get_loss(loss, None), "y_pred": loss}
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
@@ -58,8 +56,8 @@ class _Net(NeuralNet):
         if not math.isfinite(loss):
             epoch = len(self.history)
             raise FloatingPointError(
-                f"the loss became {loss} in epoch {epoch}: lower learning_rate (now {self.lr:g}), or "
-                "look for extreme values in the input"
+                f"the loss became {loss} in epoch {epoch}. Lower learning_rate (now {self.lr:g}), or "
+                "check the input for extreme values"
             )
         return y_pred
 
@@ -68,7 +66,7 @@ class _Net(NeuralNet):
             return super().notify(method_name, **kwargs)
         try:
             return super().notify(method_name, **kwargs)
-        except KeyboardInterrupt as stop:  # by the user, or the way in which skorch's EarlyStopping ends training
+        except KeyboardInterrupt as stop:  # raised by the user, or by skorch's EarlyStopping
             stopping = [callback for _, callback in self.callbacks_ if isinstance(callback, EarlyStopping)]
             if any(callback.misses_ >= callback.patience for callback in stopping):
                 raise StopTraining from stop
@@ -97,7 +95,7 @@ class _Epochs(Callback):
         self.kept = number, copy.deepcopy(module.state_dict())
 
     def restore(self, module):
-        """Reset a module to the last finished epoch. Return its number, or 0 if no epoch is finished."""
+        """Restore the module of the last finished epoch, and return the number of this epoch; 0 if there is none."""
         number, parameters = self.kept
         if number:
             module.load_state_dict(parameters)
@@ -136,7 +134,7 @@ class _Epochs(Callback):
 
 
 class _Decay(Callback):
-    """Decays the learning rate to 0 along half a cosine (Loshchilov & Hutter 2017, without restarts)."""
+    """Lowers the learning rate to 0 along half a cosine (Loshchilov & Hutter 2017, without restarts)."""
 
     def __init__(self, n_steps, step=0):
         self.n_steps, self.step = n_steps, step
@@ -151,7 +149,7 @@ class _Decay(Callback):
 
 
 class _Journal(Callback):
-    """Writes all that training needs to continue exactly to a `Checkpoint` at the end of each epoch."""
+    """Writes the state of the training to a `Checkpoint` after each epoch, so that it can be resumed bit for bit."""
 
     def __init__(self, checkpoint, generator, epochs):
         self.checkpoint, self.generator, self.epochs = checkpoint, generator, epochs
@@ -182,7 +180,7 @@ class _Journal(Callback):
 
 
 class _Bar(Callback):
-    """One line of progress for the epochs of a fit."""
+    """Progress bar of the epochs of a fit."""
 
     def __init__(self, name, total, done):
         self.name, self.total, self.done = name, total, done
@@ -218,19 +216,19 @@ def train(
     checkpoint=None,
     validation=None,
 ):
-    """Train ``module(batch) -> loss`` in place; return the result of ``finish(history)``, which sets the attributes.
+    """Train ``module(batch) -> loss`` in place and return ``finish(history)``, which sets the fitted attributes.
 
     Each epoch is one pass over ``batches``, in ``batches.n_steps`` steps.
-    ``learning_rates`` maps patterns of parameter names, such as "trunk.*", to learning rates that differ from
-    ``learning_rate``.
-    A module without a differentiable loss has a method ``learn(batch, learning_rate, momentum) -> loss`` that makes the
-    step; learning rate and momentum are those of the ``optimizer``, whose own step is not used.
-    ``report`` is a `FitReport`. ``fitted_attributes(module)`` returns what a callback needs to see a fitted model.
+    ``learning_rates`` maps names of parameters, such as "trunk.*", to learning rates that differ from the common one.
+    A module without a differentiable loss has a method ``learn(batch, learning_rate, momentum) -> loss``, which takes
+    the step itself. It uses the learning rate and momentum of the ``optimizer``, which does not take a step.
+    ``report`` is a `FitReport`; ``fitted_attributes(module)`` returns the attributes of a fitted model for callbacks.
     The history is a list with the epoch, loss and seconds of each epoch, and with the loss and score of the held-out
     samples if there is a ``validation`` (`Validation`); the module then gets the parameters of the best score.
-    If ``checkpoint`` holds a part of the same training, training continues from there. It is written after each epoch.
-    KeyboardInterrupt is raised again after the module has been reset to the last finished epoch (or the best one) and
-    ``finish`` has been called. A loss that is not finite raises FloatingPointError.
+    If the `Checkpoint` contains a part of the same training, training is resumed from it. It is written after each
+    epoch.
+    After a KeyboardInterrupt, the module of the last finished epoch (or of the best one) is restored and ``finish`` is
+    called, before the exception is raised again. A loss that is not finite raises a FloatingPointError.
     """
     has_gradients = not hasattr(module, "learn")
     check_callbacks(
@@ -258,7 +256,7 @@ def train(
         optimizer__param_groups=[(name, {"lr": rate}) for name, rate in (learning_rates or {}).items()],
         max_epochs=max_epochs,
         train_split=None,
-        device=next((parameter.device for parameter in module.parameters()), None),  # where the module is
+        device=next((parameter.device for parameter in module.parameters()), None),  # where the module is already
         callbacks=[*own, *callbacks],
         verbose=int(prints_rows(callbacks)),
     ).initialize()
@@ -285,22 +283,22 @@ def train(
 
 
 def _run(net, batches, n_epochs, epochs):
-    """Run the epochs, and call the callbacks' ``on_train_end`` even if an error ends them."""
+    """Run the epochs, and then the `on_train_end` of the callbacks, also after an error."""
     try:
         with contextlib.suppress(StopTraining):
             net.fit_loop(batches, epochs=n_epochs)
     except BaseException:
         epochs.restore(net.module_)
-        with contextlib.suppress(Exception):  # an error of a callback would hide what ended training
+        with contextlib.suppress(Exception):  # an error of a callback would hide the reason
             net.notify("on_train_end", X=batches, y=None)
         raise
     net.notify("on_train_end", X=batches, y=None)
-    epochs.keep(net.module_, len(net.history))  # a callback may have taken it back to its best epoch
+    epochs.keep(net.module_, len(net.history))  # a callback may have restored the best epoch
 
 
 def _finished(finish, history, report):
     result = finish(history)
-    report.end(dict)  # the estimator is fitted as it is: no attribute has to be set
+    report.end(dict)  # the fitted attributes are already set
     return result
 
 
