@@ -26,7 +26,7 @@ from sklinvariant import VLAD, BagOfWords, FisherVector, LearnedBoW, LearnedFish
 from sklinvariant.feature_extraction import DensePatches, OnDescriptors
 
 CHI2 = AdditiveChi2Sampler()
-LONG = {"max_epochs": 60, "alpha": 3e-5}
+LONG = {"max_epochs": 60, "weight_decay": 3e-5}
 METHODS = {
     **{f"BoW {k}": (BagOfWords(k), CHI2) for k in (16, 64, 512)},
     "BoW 512, MiniBatchKMeans": (BagOfWords(codebook=MiniBatchKMeans(512, random_state=0)), CHI2),

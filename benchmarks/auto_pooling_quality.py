@@ -42,7 +42,7 @@ from sklinvariant.inspection import ClusterDisplay, PoolingRegionDisplay
 from sklinvariant.metrics import invariance_score
 from sklinvariant.pooling import SpatialPooling
 
-ALIVE = {"size": 144, "min_change": 0.01, "max_change": 0.3, "min_contrast": 0.03, "random_state": 0}
+ALIVE = {"image_size": 144, "min_change": 0.01, "max_change": 0.3, "min_contrast": 0.03, "random_state": 0}
 GRIDS = (((2, 2),), ((3, 3),), ((2, 2), (3, 3)), ((4, 4),), ((2, 2), (3, 3), (4, 4)))
 STRENGTHS = (1e-3, 1e-2, 1e-1)  # C of the linear SVM
 SIZES = (100, 1000)  # of small training sets, images a class
@@ -53,7 +53,7 @@ def part_invariance(args):
     pairs, clips = frame_pairs(args.videos, n_pairs=args.pairs, patch_size=16, grayscale=True, **ALIVE)
     n = len(pairs)
     print(f"{n} pairs of 16 × 16 patches from {len(set(clips))} clips")
-    extractor = SparseAutoencoder(400, alpha=0.1, random_state=0)
+    extractor = SparseAutoencoder(400, weight_decay=0.1, random_state=0)
     convolution = ConvolutionalFeatures(extractor, patch_size=16, whitening_eps=1.0, random_state=0).fit(
         pairs.reshape(2 * n, 16, 16)
     )
@@ -181,7 +181,7 @@ def part_causes(args):
     auto('solver="sgd"', base, solver="sgd")
     auto("cross reconstruction", base, cross_reconstruction=True)
     auto("images and the same shifted by up to 3 pixels", features(SparseAutoencoder(20, random_state=0), "shifts"))
-    auto("maps as they are", features(SparseAutoencoder(20, random_state=0), scaled=False))
+    auto("maps not divided by their standard deviations", features(SparseAutoencoder(20, random_state=0), scaled=False))
     sparse = features(SparseAutoencoder(20, sparsity=0.02, random_state=0))
     grids("sparser features", sparse)
     auto("sparser features", sparse)

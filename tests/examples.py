@@ -31,18 +31,18 @@ def _convolution():
 
 
 # plain descent: Adam divides by the size of the gradient, so that a gradient of 0 becomes a walk along rounding
-QUICK = {"max_epochs": 3, "learning_rate": 0.1, "alpha": 0.01, "optimizer": "sgd"}
+QUICK = {"max_epochs": 3, "learning_rate": 0.1, "weight_decay": 0.01, "optimizer": "sgd"}
 INSTANCES = {
     "BagOfWords": [{"n_codewords": 2}, {"n_codewords": 2, "assignment": "soft"}],
     "VLAD": [{"n_codewords": 2}, {"n_codewords": 2, "assignment": "soft"}],
     "FisherVector": [{"n_components": 2}],
-    "LearnedAggregation": [{"encoder": small_network, **QUICK, "alpha": 0.1}],
+    "LearnedAggregation": [{"encoder": small_network, **QUICK, "weight_decay": 0.1}],
     "LearnedBoW": [
         {"n_codewords": 4, **QUICK},
         {
             "n_codewords": 8,
             "loss": "squared_error",
-            "alpha": 1e-3,
+            "weight_decay": 1e-3,
             "max_epochs": 10,
         },
     ],

@@ -99,7 +99,7 @@ def _video(path, frames):
 
 def test_pooling_from_a_video(tmp_path, capsys):
     video = tmp_path / "video.mp4"
-    _video(video, make_camera_clips(1, n_frames=40, size=96, random_state=0)[0])
+    _video(video, make_camera_clips(1, n_frames=40, image_size=96, random_state=0)[0])
     words = ["pool", str(video), "--output", str(tmp_path / "a.png"), "--pairs", "200", "--clusters", "5"]
     assert main(words) == 0
     printed = capsys.readouterr().out

@@ -283,8 +283,10 @@ FUNCTIONS = {
     "warp": lambda: transforms.warp(_images(), transforms.Rotation().matrix([[30.0]])),
     "pixel_matrix": lambda: transforms.pixel_matrix(transforms.Rotation().matrix([[30.0]]), (8, 9)),
     "DescriptorSets": _bags,
-    "frame_pairs": lambda: frame_pairs([_rng().rand(6, 20, 20)], n_pairs=5, patch_size=4, size=12, random_state=0),
-    "make_camera_clips": lambda: make_camera_clips(1, n_frames=3, size=8, random_state=0),
+    "frame_pairs": lambda: frame_pairs(
+        [_rng().rand(6, 20, 20)], n_pairs=5, patch_size=4, image_size=12, random_state=0
+    ),
+    "make_camera_clips": lambda: make_camera_clips(1, n_frames=3, image_size=8, random_state=0),
     "fit_kmeans": lambda: fit_kmeans(
         Blocks(torch.as_tensor(_rows(), device="cpu"), torch.ones(12, dtype=torch.float32, device="cpu")),
         2,

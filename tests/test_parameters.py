@@ -261,7 +261,7 @@ def test_changes_after_fit_are_checked_before_faiss():
 @pytest.mark.parametrize(
     ("name", "changes"),
     [
-        ("LearnedBoW", {"learning_rate": 1e6, "alpha": 1e-3}),
+        ("LearnedBoW", {"learning_rate": 1e6, "weight_decay": 1e-3}),
         ("RBMHasher", {"learning_rate": 1e300}),
         ("RBMHasher", {"weight_decay": 1e300}),
         ("SparseAutoencoder", {"learning_rate": 1e300}),

@@ -3,11 +3,11 @@
 from sklinvariant.accumulate._accumulate import accumulate
 from sklinvariant.accumulate._blocks import Blocks
 from sklinvariant.accumulate._clustering import draw_rows, fit_kmeans, fit_mixture, hard_mixture
-from sklinvariant.accumulate._columns import Range, column_range, deviations, gram, measure_columns, scatter
+from sklinvariant.accumulate._columns import Columns, column_range, deviations, gram, measure_columns, scatter
 
 __all__ = [
     "Blocks",
-    "Range",
+    "Columns",
     "accumulate",
     "column_range",
     "deviations",

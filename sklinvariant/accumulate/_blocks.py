@@ -52,6 +52,7 @@ class Blocks:
         self.dtype = compute_dtype(none.dtype) if dtype is None else dtype
         budget = BLOCK_BYTES if self.device.type == "cpu" else DEVICE_BYTES
         self.size = size or max(1, budget // (self.dtype.itemsize * max(1, math.prod(values.shape[1:]))))
+        self._converted = (none.device, none.dtype) == (self.device, self.dtype)
         self._functions: tuple[Callable[[torch.Tensor], torch.Tensor], ...] = ()
 
     def __iter__(self) -> Iterator[Any]:
@@ -88,17 +89,17 @@ class Blocks:
         """The same rows in float64, in smaller blocks. They are on the CPU if the device has no float64."""
         device = float64_device(self.device)
         size = self.size if device.type != "cpu" else min(self.size, DOUBLE_ROWS)
-        return self._with(device=device, dtype=torch.float64, size=size)
+        return self._with(device=device, dtype=torch.float64, size=size, _converted=False)
 
     def held(self) -> Self:
         """The same blocks, with the converted rows in memory unless these take more than 256 MiB."""
         n, *width = self.shape
-        if n * math.prod(width) * self.dtype.itemsize > HELD_BYTES:
+        if (self._converted and not self._functions) or n * math.prod(width) * self.dtype.itemsize > HELD_BYTES:
             return self
         rows = torch.empty((n, *width), dtype=self.dtype, device=self.device)
         for start in range(0, n, self.size):
             rows[start : start + self.size] = self.take(slice(start, start + self.size))
-        return self._with(values=rows, _functions=())
+        return self._with(values=rows, _converted=True, _functions=())
 
     def _with(self, **changes):
         other = copy.copy(self)

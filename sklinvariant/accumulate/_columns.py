@@ -47,9 +47,10 @@ class _Sums(NamedTuple):
     range: Range
 
 
-def column_range(blocks: Blocks) -> Range:
-    """The range of each column, in the dtype of the blocks. The weights are ignored."""
-    return accumulate(lambda block, _: Range(*torch.aminmax(_rows(block), dim=0)), blocks)
+def column_range(blocks: Blocks) -> tuple[torch.Tensor, torch.Tensor]:
+    """The smallest and largest value of each column (d,), in the dtype of the blocks."""
+    extremes = accumulate(lambda block, _: Range(*torch.aminmax(_rows(block), dim=0)), blocks)
+    return extremes.low, extremes.high
 
 
 def measure_columns(blocks: Blocks) -> Columns:

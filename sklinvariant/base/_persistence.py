@@ -27,6 +27,7 @@ _DTYPES = {
 }
 _DTYPES["BOOL"] = np.dtype(bool)
 _WORDS_BYTES = 1 << 26  # limit for arrays of strings, whose fixed width may be much larger than the strings in the file
+_RENAMED = {"alpha": "weight_decay"}  # parameters of the first release
 _PRIVATE_STATE = ("_state", "_sklearn_output_config")
 
 
@@ -130,12 +131,12 @@ def load(path: str | os.PathLike[str], *, mmap_mode: Literal["r"] | None = None)
         document = json.loads(text)
         if document["format"] != _FORMAT or document["version"] > _VERSION:
             raise ValueError(
-                f"it was written by sklinvariant {document['package']}, this is {sklinvariant.__version__}"
+                f"it was written by sklinvariant {document['package']}, but this is {sklinvariant.__version__}"
             )
         return _Decoder(text, tensors).estimator(document["estimator"])
     # all errors that a crafted document can cause
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError) as error:
-        raise ValueError(f"{path} holds no model that this version of sklinvariant can read ({error})") from error
+        raise ValueError(f"{path} contains no model that this version of sklinvariant can read ({error})") from error
 
 
 def trusted_types() -> list[str]:
@@ -238,7 +239,7 @@ class _Decoder:
     def estimator(self, value: dict[str, Any]) -> Any:
         if value["estimator"] not in self.classes:
             raise ValueError(f"{value['estimator']} is not an estimator of this version")
-        params = {key: self.value(item) for key, item in value["params"].items()}
+        params = {_RENAMED.get(key, key): self.value(item) for key, item in value["params"].items()}
         estimator = self.classes[value["estimator"]](**params)
         if hasattr(estimator, "_parameter_constraints"):
             estimator._validate_params()

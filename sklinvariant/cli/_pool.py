@@ -39,7 +39,7 @@ def run(arguments):
         arguments.videos or make_camera_clips(random_state=arguments.seed),
         n_pairs=arguments.pairs,
         patch_size=18,
-        size=96,
+        image_size=96,
         grayscale=True,
         min_change=0.01,
         max_change=0.3,

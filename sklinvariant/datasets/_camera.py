@@ -14,7 +14,7 @@ _CALM = 8  # number of times that the camera's speed is smoothed
 
 @with_own_settings
 def make_camera_clips(
-    n_clips: int = 8, *, n_frames: int = 60, size: int = 48, random_state: RandomState = None
+    n_clips: int = 8, *, n_frames: int = 60, image_size: int = 48, random_state: RandomState = None
 ) -> list[np.ndarray]:
     """Clips of a camera that moves over scikit-learn's two sample photographs, rotates and zooms.
 
@@ -24,19 +24,19 @@ def make_camera_clips(
         Number of clips. They alternate between the photographs.
     n_frames : int, default=60
         Frames in each clip.
-    size : int, default=48
+    image_size : int, default=48
         Height and width of a frame in pixels, at most 200.
     random_state : int, RandomState or None, default=None
         Seed of the random camera paths.
 
     Returns
     -------
-    list of n_clips uint8 arrays of shape (n_frames, size, size, 3)
+    list of n_clips uint8 arrays of shape (n_frames, image_size, image_size, 3)
 
     Raises
     ------
     ValueError
-        If the size is out of range.
+        If ``image_size`` is out of range.
     ImportError
         If Pillow, which reads the photographs, is not installed.
 
@@ -48,11 +48,13 @@ def make_camera_clips(
     >>> pairs.shape, groups.tolist()
     ((8, 2, 48, 48, 3), [0, 0, 0, 0, 1, 1, 1, 1])
     """
-    if not 1 <= size <= 200:
-        raise ValueError(f"size={size!r} is out of range; sizes from 1 to 200 pixels are accepted. Change size.")
+    if not 1 <= image_size <= 200:
+        raise ValueError(
+            f"image_size={image_size!r} is out of range; sizes from 1 to 200 pixels are accepted. Change it."
+        )
     rng = check_random_state(random_state)
     photographs = load_sample_images().images
-    return [_clip(photographs[i % len(photographs)], n_frames, size, rng) for i in range(n_clips)]
+    return [_clip(photographs[i % len(photographs)], n_frames, image_size, rng) for i in range(n_clips)]
 
 
 def _clip(photograph, n_frames, size, rng):

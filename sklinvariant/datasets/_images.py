@@ -83,7 +83,7 @@ def load_npz(path: str | os.PathLike, *, return_X_y: bool = False) -> Bunch | tu
 
 
 def load_image_folder(
-    path: str | os.PathLike, size: int | tuple[int, int] | None = (64, 64), *, return_X_y: bool = False
+    path: str | os.PathLike, image_size: int | tuple[int, int] | None = (64, 64), *, return_X_y: bool = False
 ) -> Bunch | tuple[Any, np.ndarray]:
     """Images from a folder that has a subfolder for each class.
 
@@ -91,7 +91,7 @@ def load_image_folder(
     ----------
     path : path
         The folder.
-    size : int, (height, width) or None, default=(64, 64)
+    image_size : int, (height, width) or None, default=(64, 64)
         Size to which all images are resized. None keeps the original sizes.
     return_X_y : bool, default=False
         Return only ``(images, target)``.
@@ -99,7 +99,7 @@ def load_image_folder(
     Returns
     -------
     Bunch
-        ``images`` (n, h, w, 3) uint8, or a list of arrays if ``size`` is None, ``target``, ``target_names``,
+        ``images`` (n, h, w, 3) uint8, or a list of arrays if ``image_size`` is None, ``target``, ``target_names``,
         ``filenames`` and ``skipped``, the files that could not be read. A warning names these files.
 
     Raises
@@ -108,7 +108,7 @@ def load_image_folder(
         If there is no subfolder, or if no image can be read.
     """
     cv2 = need_extra("cv2", "load_image_folder")
-    shape: Any = (size, size) if isinstance(size, Integral) else size
+    shape: Any = (image_size, image_size) if isinstance(image_size, Integral) else image_size
     root = Path(path)
     if not root.is_dir():
         raise FileNotFoundError(f"{path} is not a folder. Pass the path of an existing folder.")
@@ -138,7 +138,7 @@ def load_image_folder(
         )
     return answer(
         return_X_y,
-        images=images if size is None else np.stack(images),
+        images=images if image_size is None else np.stack(images),
         target=np.array(target),
         target_names=names,
         filenames=filenames,

@@ -9,7 +9,7 @@ _PIECES = 5  # regions in an image
 
 
 def make_textures(
-    n_images: int = 16, *, size: int = 64, n_textures: int = 4, random_state: RandomState = None
+    n_images: int = 16, *, image_size: int = 64, n_textures: int = 4, random_state: RandomState = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Greyscale images of regions that differ only in texture: all have the same mean, variance and grey distribution.
 
@@ -20,7 +20,7 @@ def make_textures(
     ----------
     n_images : int, default=16
         Number of images.
-    size : int, default=64
+    image_size : int, default=64
         Height and width in pixels, at least 16.
     n_textures : int, default=4
         Number of textures, from 2 to 9.
@@ -29,9 +29,9 @@ def make_textures(
 
     Returns
     -------
-    images : float32 array of shape (n_images, size, size)
+    images : float32 array of shape (n_images, image_size, image_size)
         Values in [0, 1].
-    masks : int64 array of shape (n_images, size, size)
+    masks : int64 array of shape (n_images, image_size, image_size)
         The texture of each pixel.
 
     Raises
@@ -42,22 +42,22 @@ def make_textures(
     Examples
     --------
     >>> from sklinvariant.datasets import make_textures
-    >>> images, masks = make_textures(2, size=32, random_state=0)
+    >>> images, masks = make_textures(2, image_size=32, random_state=0)
     >>> images.shape, masks.shape, int(masks.max()) < 4
     ((2, 32, 32), (2, 32, 32), True)
     """
-    if n_images < 1 or size < 16:
+    if n_images < 1 or image_size < 16:
         raise ValueError(
-            f"n_images={n_images!r} and size={size!r} are out of range. n_images must be at least 1 and size at least "
-            "16."
+            f"n_images={n_images!r} and image_size={image_size!r} are out of range. n_images must be at least 1 and "
+            "image_size at least 16."
         )
     if not 2 <= n_textures <= 9:
         raise ValueError(f"n_textures={n_textures!r} is out of range. Choose a number from 2 to 9.")
     rng = check_random_state(random_state)
-    masks = np.stack([_regions(size, n_textures, rng) for _ in range(n_images)])
+    masks = np.stack([_regions(image_size, n_textures, rng) for _ in range(n_images)])
     images = np.zeros(masks.shape)
     for texture in range(n_textures):
-        noise = np.fft.ifft2(np.fft.fft2(rng.normal(size=masks.shape)) * _band(size, texture)).real
+        noise = np.fft.ifft2(np.fft.fft2(rng.normal(size=masks.shape)) * _band(image_size, texture)).real
         noise /= noise.std()
         images = np.where(masks == texture, noise, images)
     return np.clip(0.5 + 0.18 * images, 0, 1).astype(np.float32), masks

@@ -23,7 +23,7 @@ class Objective(nn.Module):
         self.encoder, self.feature_map, self.cost = encoder, feature_map, cost
 
     def get_extra_state(self) -> dict:
-        """What a checkpoint needs besides the parameters: the state of the generator that the encoder draws from."""
+        """The state that a checkpoint needs besides the parameters: that of the generator of the encoder."""
         generator = getattr(self.encoder, "generator", None)
         return {"generator": None if generator is None else generator.get_state()}
 
@@ -38,6 +38,12 @@ class Objective(nn.Module):
     def forward(self, batch: Any) -> torch.Tensor:
         return self.cost(self.represent(batch.bags), batch.target, batch.weight)
 
+    def evaluate(self, batch: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The loss of a batch, and the outputs (n, n_outputs) of a linear model."""
+        representation = self.represent(batch.bags)
+        outputs = self.cost.outputs(representation) if isinstance(self.cost, LinearCost) else None
+        return self.cost(representation, batch.target, batch.weight), outputs
+
 
 def map_features(representation: torch.Tensor, feature_map: FeatureMap) -> torch.Tensor:
     if feature_map == "chi2":
@@ -49,35 +55,37 @@ def map_features(representation: torch.Tensor, feature_map: FeatureMap) -> torch
 
 
 class LinearCost(nn.Module):
-    """Log-loss, hinge or squared error of a linear model, plus ``alpha / 2 ||W||²``.
+    """Log-loss, hinge or squared error of a linear model, plus ``weight_decay / 2 ||W||²``.
 
-    ``gain`` scales the representation to a mean norm of 1, so that ``alpha`` and the learning rate do not depend on
-    its scale.
+    ``gain`` scales the representation to a mean norm of 1, so that ``weight_decay`` and the learning rate do not depend
+    on its scale.
     """
 
     gain: torch.Tensor
 
     def __init__(
-        self, n_features: int, n_outputs: int, loss: str, alpha: float, gain: float, dtype: torch.dtype
+        self, n_features: int, n_outputs: int, loss: str, weight_decay: float, gain: float, dtype: torch.dtype
     ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(n_outputs, n_features, dtype=dtype))
         self.bias = nn.Parameter(torch.zeros(n_outputs, dtype=dtype))
         self.register_buffer("gain", torch.as_tensor(gain, dtype=dtype))
-        self.loss, self.alpha = loss, alpha
+        self.loss, self.weight_decay = loss, weight_decay
 
     @classmethod
-    def start(cls, representation: torch.Tensor, weight: torch.Tensor, n_outputs: int, loss: str, alpha: float) -> Self:
+    def start(
+        cls, representation: torch.Tensor, weight: torch.Tensor, n_outputs: int, loss: str, weight_decay: float
+    ) -> Self:
         """The cost with zero weights and the gain of a weighted sample of representations (n, f)."""
         weight = weight.double()
         norm = float((weight @ representation.double().square().sum(1) / weight.sum().clamp(min=1e-300)).sqrt())
         gain = 1 / norm if norm > 0 else 1.0
-        return cls(representation.shape[1], n_outputs, loss, alpha, gain, representation.dtype)
+        return cls(representation.shape[1], n_outputs, loss, weight_decay, gain, representation.dtype)
 
     @classmethod
-    def restore(cls, state: dict[str, Any], loss: str, alpha: float, dtype: torch.dtype) -> Self:
+    def restore(cls, state: dict[str, Any], loss: str, weight_decay: float, dtype: torch.dtype) -> Self:
         """The module from the state that `export` returned."""
-        cost = cls(state["coef"].shape[1], len(state["coef"]), loss, alpha, state["gain"], dtype)
+        cost = cls(state["coef"].shape[1], len(state["coef"]), loss, weight_decay, state["gain"], dtype)
         with torch.no_grad():
             cost.weight.copy_(torch.as_tensor(state["coef"]) / state["gain"])
             cost.bias.copy_(torch.as_tensor(state["intercept"]))
@@ -96,7 +104,7 @@ class LinearCost(nn.Module):
 
     def forward(self, representation: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         losses = sample_losses(self.outputs(representation), target, self.loss)
-        return (losses * weight).mean() + 0.5 * self.alpha * self.weight.square().sum()
+        return (losses * weight).mean() + 0.5 * self.weight_decay * self.weight.square().sum()
 
 
 class CustomLoss(nn.Module):

@@ -230,7 +230,7 @@ def test_a_start_from_a_learned_one(two_classes):
 def test_weights_equal_repetitions(two_classes):
     X, y = two_classes
     times = np.arange(40) % 3
-    model = LearnedBoW(3, max_epochs=3, alpha=0.01, batch_size=200, descriptors_per_sample=None, random_state=0)
+    model = LearnedBoW(3, max_epochs=3, weight_decay=0.01, batch_size=200, descriptors_per_sample=None, random_state=0)
     weighted = clone(model).fit(X, y, sample_weight=times)
     repeated = clone(model).fit(np.repeat(X, times, axis=0), np.repeat(y, times))
     np.testing.assert_allclose(weighted.predict_proba(X), repeated.predict_proba(X), rtol=1e-5)
@@ -352,9 +352,9 @@ def test_a_gamma_beyond_all_bounds(two_classes, model, dtype, gamma):
 @pytest.mark.parametrize(
     ("encoder", "message"),
     [
-        (torch.nn.Linear(5, 2), r"encoder cannot take descriptors of shape \(2, 3\)"),
-        (torch.nn.Flatten(0), r"must make \(rows, D\) of \(rows, 3\); of 2 rows it made \(6,\)"),
-        (lambda d: len, "must make a torch.nn.Module, got builtin_function"),
+        (torch.nn.Linear(5, 2), r"encoder does not accept descriptors of shape \(rows, 3\)"),
+        (torch.nn.Flatten(0), r"must map \(rows, 3\) to \(rows, D\), but for 2 rows it returned \(6,\)"),
+        (lambda d: len, "must return a torch.nn.Module, got builtin_function"),
     ],
 )
 def test_an_encoder_that_does_not_fit(two_classes, encoder, message):

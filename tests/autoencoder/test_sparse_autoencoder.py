@@ -33,13 +33,13 @@ def patches():
     return rows @ (vectors / np.sqrt(values + 0.1 * values.mean())) @ vectors.T
 
 
-def _numpy_cost(x, W, b, c, V, sigmoid, rho, beta, alpha, spread):
+def _numpy_cost(x, W, b, c, V, sigmoid, rho, beta, weight_decay, spread):
     """Ng's notes, unit by unit."""
     h = expit(x / spread @ W.T + b)
     rebuilt = h @ V + c
     rebuilt = expit(rebuilt) if sigmoid else spread * rebuilt
     cost = sum(0.5 * np.sum((r - row) ** 2) / spread**2 for r, row in zip(rebuilt, x, strict=True)) / len(x)
-    cost += alpha / 2 * (np.sum(W**2) + np.sum(V**2))
+    cost += weight_decay / 2 * (np.sum(W**2) + np.sum(V**2))
     for mean in h.mean(0):
         cost += beta * (rho * np.log(rho / mean) + (1 - rho) * np.log((1 - rho) / (1 - mean)))
     return cost
@@ -51,7 +51,7 @@ def test_cost_and_gradient(sigmoid, tied, global_random_seed):
     rng = np.random.RandomState(global_random_seed)
     W, b, c, V, x = (rng.normal(size=size) for size in ((3, 5), 3, 5, (3, 5), (7, 5)))
     weights = [torch.tensor(a) for a in ((W, b, c) if tied else (W, b, c, V))]
-    penalties = {"sparsity": 0.1, "sparsity_weight": 2.0, "alpha": 0.3, "spread": 1.7}
+    penalties = {"sparsity": 0.1, "sparsity_weight": 2.0, "weight_decay": 0.3, "spread": 1.7}
     network = SparseAutoencoderNetwork(*weights, sigmoid_decoder=sigmoid, **penalties)
     expected = _numpy_cost(x, W, b, c, W if tied else V, sigmoid, 0.1, 2.0, 0.3, 1.7)
     assert network(torch.tensor(x)).item() == pytest.approx(expected)
@@ -107,7 +107,7 @@ def test_filters_of_photographs_are_local(patches):
         return np.median(energy[:, -16:].sum(1) / energy.sum(1))
 
     model = SparseAutoencoder(40, random_state=0).fit(patches)
-    noise = SparseAutoencoder(40, alpha=0, random_state=0).fit(patches)
+    noise = SparseAutoencoder(40, weight_decay=0, random_state=0).fit(patches)
     assert in_a_quarter(model.components_) > in_a_quarter(noise.components_) + 0.02
     assert in_a_quarter(model.components_) > in_a_quarter(PCA(40).fit(patches).components_) + 0.03
 
@@ -117,7 +117,7 @@ def test_as_good_as_the_best_linear_code(digits):
     pca = PCA(10).fit(digits)
     best = np.mean((pca.inverse_transform(pca.transform(digits)) - digits) ** 2)
     model = SparseAutoencoder(
-        10, sparsity_weight=0, alpha=0, sparsity=0.5, optimizer="lbfgs", max_epochs=15, random_state=0
+        10, sparsity_weight=0, weight_decay=0, sparsity=0.5, optimizer="lbfgs", max_epochs=15, random_state=0
     ).fit(digits)
     rebuilt = model.inverse_transform(model.transform(digits))
     assert model.reconstruction_error_ == pytest.approx(np.mean((rebuilt - digits) ** 2), rel=1e-5)
@@ -209,7 +209,7 @@ def test_a_failed_fit_leaves_the_old_model(digits):
         ({"n_components": 0}, "n_components"),
         ({"sparsity": 0.0}, "sparsity"),
         ({"sparsity_weight": -1}, "sparsity_weight"),
-        ({"alpha": -1}, "alpha"),
+        ({"weight_decay": -1}, "weight_decay"),
         ({"decoder": "tanh"}, "decoder"),
         ({"optimizer": "newton"}, "optimizer"),
         ({"decoder": "sigmoid"}, "values in 0-1"),
@@ -231,6 +231,6 @@ def test_bad_activations(digits):
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 def test_going_on_with_other_units_is_refused(digits, method):
     model = SparseAutoencoder(9, max_epochs=1, warm_start=True, random_state=0).fit(digits)
-    with pytest.raises(ValueError, match="n_components=7 cannot go on from the 9 units learned before"):
+    with pytest.raises(ValueError, match="n_components=7 does not match the 9 units of the last fit"):
         getattr(model.set_params(n_components=7), method)(digits)
     assert model.components_.shape == (9, 64)

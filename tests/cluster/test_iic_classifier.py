@@ -69,12 +69,12 @@ def test_few_labels_are_enough(blobs):
 def test_without_an_epoch_it_is_a_logistic_regression_of_the_features(blobs):
     """The trunk is left as it is, and the linear model is scikit-learn's on its features scaled to a mean norm of 1."""
     X, y, few, fitted = blobs
-    alpha = 0.01
-    model = IICClassifier(fitted, max_epochs=0, alpha=alpha).fit(X, few)
+    weight_decay = 0.01
+    model = IICClassifier(fitted, max_epochs=0, weight_decay=weight_decay).fit(X, few)
     features = fitted.transform(X)
     assert_close(model.transform(X), features)
     scaled = features / np.sqrt(np.square(features[:12]).sum(1).mean())
-    regression = LogisticRegression(C=1 / (12 * alpha), tol=1e-10, max_iter=10_000).fit(scaled[:12], y[:12])
+    regression = LogisticRegression(C=1 / (12 * weight_decay), tol=1e-10, max_iter=10_000).fit(scaled[:12], y[:12])
     np.testing.assert_allclose(model.predict_proba(X), regression.predict_proba(scaled), atol=1e-3)
     assert model.history_ == []
 
@@ -218,7 +218,7 @@ def test_rows_without_a_label_only_train_the_clusterer(blobs):
 
 def test_weights_of_classes(blobs):
     X, y, _, fitted = blobs
-    model = IICClassifier(fitted, max_epochs=0, alpha=1.0, class_weight={0: 1, 1: 1, 2: 50})
+    model = IICClassifier(fitted, max_epochs=0, weight_decay=1.0, class_weight={0: 1, 1: 1, 2: 50})
     heavy, plain = (
         m.fit(X, y).predict_proba(X)[:, 2].mean() for m in (model, clone(model).set_params(class_weight=None))
     )
@@ -300,7 +300,7 @@ def test_files(blobs, tmp_path):
 
 def test_search_and_pipeline(blobs):
     X, y, few, fitted = blobs
-    grid = {"trunk_learning_rate": [0, 1e-3], "alpha": [1e-4]}
+    grid = {"trunk_learning_rate": [0, 1e-3], "weight_decay": [1e-4]}
     search = GridSearchCV(IICClassifier(fitted, max_epochs=2), grid, cv=KFold(2)).fit(X[:40], y[:40])
     assert search.best_score_ > 0.9
     model = IICClassifier(CLUSTERER, max_epochs=2, random_state=0).set_params(clusterer__max_epochs=3)
@@ -334,7 +334,7 @@ def test_a_fit_that_fails_changes_nothing(blobs):
     before = model.predict_proba(X)
     with pytest.raises(ValueError, match="NaN"):
         model.fit(np.full_like(X, np.nan), few)
-    with pytest.raises(FloatingPointError, match="lower learning_rate"):
+    with pytest.raises(FloatingPointError, match="Lower learning_rate"):
         model.set_params(learning_rate=1e300, trunk_learning_rate=1e300, optimizer="sgd", max_epochs=9).fit(X, few)
     np.testing.assert_array_equal(model.predict_proba(X), before)
 
@@ -348,8 +348,8 @@ def test_a_fit_that_fails_changes_nothing(blobs):
         (None, "requires y to be passed"),
         ([0, 1, 0.5, -1], "Unknown label type"),
         ([0, 1], "inconsistent numbers of samples"),
-        ([3, 3, 3, 3], "at least 2 classes, but there is one class, 3$"),
-        ([1, -1, 1, 1], "rows of unlabeled_value=-1 count as unlabelled"),
+        ([3, 3, 3, 3], "at least 2 classes, but all labels are 3$"),
+        ([1, -1, 1, 1], "Rows with unlabeled_value=-1 count as unlabelled"),
     ],
 )
 def test_bad_labels(y, message):
@@ -362,7 +362,7 @@ def test_bad_labels(y, message):
     [
         ({"clusterer": KMeans(2)}, "'clusterer' parameter of IICClassifier must be an instance of"),
         ({"clusterer": FrozenEstimator(KMeans(2))}, "must be an IICClusterer, frozen or not, got a frozen KMeans"),
-        ({"clusterer": IICClusterer(2, pairs="explicit")}, "fit it first"),
+        ({"clusterer": IICClusterer(2, pairs="explicit")}, "Fit it first"),
         ({"clusterer": IICClusterer(9)}, "n_samples=4 should be >= n_clusters=9"),
         ({"n_views": 0}, "n_views"),
         ({"trunk_learning_rate": -1.0}, "trunk_learning_rate"),
@@ -379,7 +379,7 @@ def test_samples_of_another_kind(bars):
     model = IICClassifier(fitted, max_epochs=1).fit(images, kinds)
     with pytest.raises(ValueError, match="features"):
         model.predict(images[:, :10])
-    with pytest.raises(ValueError, match="fitted on images, and cannot take rows"):
+    with pytest.raises(ValueError, match="fitted on images, but X contains rows"):
         model.predict(images.reshape(60, -1))
     with pytest.raises(NotFittedError):
         IICClassifier(FrozenEstimator(IICClusterer(2))).fit(images, kinds)

@@ -31,7 +31,7 @@ QUICK = {"n_clusters": 3, "half_window": 1, "width": 4, "max_epochs": 2, "random
 
 @pytest.fixture(scope="module")
 def textures():
-    return make_textures(6, size=24, n_textures=3, random_state=0)
+    return make_textures(6, image_size=24, n_textures=3, random_state=0)
 
 
 def _pairs(images, transform, tile_size=64, batch_size=3):
@@ -233,7 +233,7 @@ def test_going_on(textures):
     assert model.history_[20]["loss"] < np.mean([losses[0], losses[-1]])
     assert not np.allclose(model.predict_proba(images), before, atol=1e-3)
     for params in ({"n_clusters": 4}, {"n_heads": 2}, {"n_overclusters": 5}, {"width": 5}):
-        with pytest.raises(ValueError, match="set them back"):
+        with pytest.raises(ValueError, match="Set these parameters back"):
             copy.copy(model).set_params(**params).fit(images)
 
 
@@ -326,8 +326,8 @@ def test_bad_images(textures):
 
 
 def test_textures():
-    images, masks = make_textures(8, size=32, n_textures=5, random_state=3)
-    assert_close(images, make_textures(8, size=32, n_textures=5, random_state=3)[0])
+    images, masks = make_textures(8, image_size=32, n_textures=5, random_state=3)
+    assert_close(images, make_textures(8, image_size=32, n_textures=5, random_state=3)[0])
     assert images.min() >= 0
     assert images.max() <= 1
     assert set(np.unique(masks)) == set(range(5))
@@ -343,10 +343,10 @@ def test_textures():
 @pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 def test_textures_are_told_apart_where_kmeans_on_pixels_cannot(global_random_seed):
-    images, masks = make_textures(16, size=64, n_textures=4, random_state=0)
+    images, masks = make_textures(16, image_size=64, n_textures=4, random_state=0)
     pixels = KMeans(4, n_init=3, random_state=0).fit_predict(images.reshape(-1, 1)).reshape(masks.shape)
     assert clustering_accuracy(masks, pixels) < 0.35
     model = IICSegmenter(4, random_state=global_random_seed).fit(images)
-    unseen, truth = make_textures(8, size=64, n_textures=4, random_state=1)
+    unseen, truth = make_textures(8, image_size=64, n_textures=4, random_state=1)
     assert clustering_accuracy(truth, model.predict(unseen)) > 0.88
     assert model.mutual_information_ratio_[model.best_head_] > 0.6

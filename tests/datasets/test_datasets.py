@@ -36,7 +36,7 @@ def test_image_folder_skips_and_names_what_it_cannot_read(tmp_path):
     (tmp_path / "dogs" / "broken.jpg").write_bytes(b"no image")
     (tmp_path / "dogs" / "empty.jpg").write_bytes(b"")
     with pytest.warns(UserWarning, match=r"skipped 2 .*broken.jpg"):
-        data = datasets.load_image_folder(tmp_path, size=(8, 6))
+        data = datasets.load_image_folder(tmp_path, image_size=(8, 6))
     assert data.images.shape == (2, 8, 6, 3)
     assert data.target_names == ["cats", "dogs"]
     assert len(data.skipped) == 2

@@ -126,7 +126,7 @@ def test_n_pairs_of_whole_frames_are_different_ones(clip):
     assert starts == sorted(starts)
     stream = VideoPairs(clip, n_pairs=100)
     assert len(stream) == 1
-    with pytest.warns(UserWarning, match="there were 29 pairs only, not n_pairs=100"):
+    with pytest.warns(UserWarning, match="the clips contain only 29 pairs, fewer than n_pairs=100"):
         assert len(next(iter([pairs for pairs, _ in stream]))) == 29
 
 
@@ -159,10 +159,10 @@ def test_size_and_grayscale():
     assert floats.dtype == np.float64
     np.testing.assert_allclose(floats[:, 0], expected / 255)
     for size, shape in ((24, (24, 32)), ((24, 16), (24, 16)), (48, (48, 64))):
-        assert frame_pairs(frames, size=size)[0].shape == (3, 2, *shape, 3)
+        assert frame_pairs(frames, image_size=size)[0].shape == (3, 2, *shape, 3)
     flat = np.full((3, 40, 31, 3), 77, np.uint8)
-    assert (frame_pairs(flat, size=13)[0] == 77).all()
-    halves = frame_pairs(frames[..., 0], size=24)[0][:, 0]  # a mean of neighbours, the ramp stays a ramp
+    assert (frame_pairs(flat, image_size=13)[0] == 77).all()
+    halves = frame_pairs(frames[..., 0], image_size=24)[0][:, 0]  # a mean of neighbours, the ramp stays a ramp
     np.testing.assert_allclose(halves[0, 2:-2, 20], frames[0, 4:-4, 40, 0].reshape(-1, 2).mean(1), atol=1.5)
 
 
@@ -203,7 +203,7 @@ def test_no_sequence_goes_over_a_cut():
 )
 def test_no_pair_is_an_error(source, options):
     for n_pairs in (None, 1000):
-        with pytest.raises(ValueError, match="no pair in 1 clips: all are too short, or fail the filters"):
+        with pytest.raises(ValueError, match=r"no pair in 1 clip\(s\)\. All clips are too short, or fail the filters"):
             frame_pairs(source, n_pairs=n_pairs, **options)
 
 
@@ -216,7 +216,7 @@ def test_no_pair_is_an_error(source, options):
         (STATIC, {"length": 1}, "'length' parameter"),
         (STATIC, {"patch_size": 0}, "'patch_size' parameter"),
         (STATIC, {"patch_size": (1, 2, 3)}, "patch_size must be"),
-        (STATIC, {"size": (0, 2)}, "size must be"),
+        (STATIC, {"image_size": (0, 2)}, "image_size must be"),
         (STATIC, {"on_error": "ignore"}, "'on_error' parameter"),
         (STATIC, {"pairs_per_frame": 0}, "'pairs_per_frame' parameter"),
         ([STATIC, STATIC[:, :5]], {}, r"clip 1 has frames of shape \(5, 16\) and dtype float64"),
@@ -235,8 +235,8 @@ def test_bad_frames_are_reported_and_the_rest_is_used():
     stream = VideoPairs([frames[:, :2], frames], patch_size=3)
     ((pairs, clips),), said = recorded(stream)
     assert said == [
-        "clip 0: has frames of (2, 4) pixels, smaller than patch_size=(3, 3), and 9 more; what can be read is used",
-        "clip 1: image 4 contains NaN or infinity; what can be read is used",
+        "clip 0: has frames of (2, 4) pixels, smaller than patch_size=(3, 3), and 9 more. These frames are skipped",
+        "clip 1: image 4 contains NaN or infinity. These frames are skipped",
     ]
     assert len(pairs) == 3 + 4
     assert np.isfinite(pairs).all()
@@ -353,7 +353,7 @@ def test_a_video_that_breaks_off(tmp_path):
     with pytest.raises(ValueError, match=r"a\.mkv: "):
         list(VideoPairs(tmp_path, on_error="raise"))
     with (
-        pytest.warns(UserWarning, match="what can be read is used"),
+        pytest.warns(UserWarning, match="These frames are skipped"),
         pytest.raises(ValueError, match=r"c\.mp4 cannot be"),
     ):
         frame_pairs(tmp_path / "c.mp4")
@@ -417,7 +417,7 @@ def test_natural_images(shared_data, tmp_path):
         names = [name for name in archive.namelist() if name.startswith("frames/")]
         for _, clip in itertools.groupby(names, lambda name: name.split("/")[1]):
             archive.extractall(tmp_path, list(clip)[:5])
-    pairs, groups = frame_pairs(tmp_path / "frames", size=72)
+    pairs, groups = frame_pairs(tmp_path / "frames", image_size=72)
     assert pairs.shape == (80, 2, 72, 128, 3)
     assert (np.bincount(groups) == 4).all()
 
@@ -425,7 +425,7 @@ def test_natural_images(shared_data, tmp_path):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_floats_are_read_as_float32(clip, dtype):
     frames = torch.from_numpy(clip / 255).to(dtype)
-    pairs, _ = frame_pairs(frames, size=12, min_change=0.001)
-    expected, _ = frame_pairs(frames.float(), size=12, min_change=0.001)
+    pairs, _ = frame_pairs(frames, image_size=12, min_change=0.001)
+    expected, _ = frame_pairs(frames.float(), image_size=12, min_change=0.001)
     assert pairs.dtype == np.float32
     assert_close(pairs, expected)
