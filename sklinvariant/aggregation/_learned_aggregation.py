@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -38,6 +38,7 @@ from sklinvariant.training import (
     Batch,
     Targets,
     TrainedEstimator,
+    WithEarlyStopping,
     WithOptimizer,
     prepare_targets,
     task_of_classes,
@@ -66,9 +67,13 @@ class _TargetedBags:
     def sample_weight(self):
         return self.targets.sample_weight
 
+    def take(self, indices):
+        """The data of some of the bags."""
+        return replace(self, bags=self.bags[indices], targets=self.targets.take(indices))
+
 
 @declared
-class AggregationLearner(LinearPredictor, WithOptimizer, TrainedEstimator, Aggregator):
+class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, TrainedEstimator, Aggregator):
     """Base of the aggregations that are learned together with a linear model.
 
     Parameters
@@ -239,6 +244,9 @@ class AggregationLearner(LinearPredictor, WithOptimizer, TrainedEstimator, Aggre
             descriptors_per_sample=self.descriptors_per_sample,
         )
 
+    def _batches_to_score(self, objective, held_out):
+        return [_everything(held_out.bags, held_out.targets, objective.encoder, held_out.device)]
+
     def _finish(self, objective, data, n_epochs):
         if self.fine_tune and not data.partial and n_epochs:
             self._fit_linear_model(objective, data.batch, exact=True)
@@ -315,6 +323,10 @@ class LearnedAggregation(AggregationLearner):
         Number, mean loss and seconds of each epoch.
     n_iter_ : int
         Number of epochs.
+    validation_scores_ : list of float or None
+        Score of the held-out bags after each epoch, with ``early_stopping``.
+    best_validation_score_ : float or None
+        The highest of these scores. It does not include the final fit of the linear model by ``fine_tune``.
 
     References
     ----------

@@ -92,14 +92,11 @@ class LinearPredictor(Computing):
         """
         outputs, container = self._outputs(X, "predict")
         task = self._task
-        if task.kind == "regression":
-            return container.wrap(outputs[:, 0] if task.is_1d else outputs)
-        if task.kind == "multilabel":
-            return container.wrap((outputs > 0).to(torch.int64))
-        codes = (outputs[:, 0] > 0).long() if task.kind == "binary" else outputs.argmax(1)
-        if task.classes.dtype.kind not in "biuf":
-            return task.classes[codes.cpu().numpy()]  # numpy, because tensors cannot hold strings
-        return container.wrap(task.classes[codes.cpu().numpy()])
+        predicted = task.decide(outputs)
+        if task.kind in ("regression", "multilabel"):
+            return container.wrap(predicted[:, 0] if task.is_1d else predicted)
+        labels = task.classes[predicted.flatten().cpu().numpy()]
+        return container.wrap(labels) if labels.dtype.kind in "biuf" else labels  # tensors cannot hold strings
 
     @_predicts("log_loss", "hinge", "squared_hinge")
     def decision_function(self, X):

@@ -45,4 +45,9 @@ class ClassNetwork(nn.Module):
         return self.trunk.features(x)
 
     def forward(self, batch):
-        return self.head(self.features(batch.samples), batch.target, batch.weight)
+        return self.evaluate(batch)[0]
+
+    def evaluate(self, batch):
+        """The loss of a batch, and the outputs (n, n_outputs) of the linear model."""
+        features = self.features(batch.samples)
+        return self.head(features, batch.target, batch.weight), self.head.outputs(features)

@@ -10,6 +10,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -47,7 +48,7 @@ from sklinvariant.cluster._iic_clusterer import IICClusterer
 from sklinvariant.cluster._partly_labelled import PartlyLabelledClassifier
 from sklinvariant.networks import LinearCost, fit_cost
 from sklinvariant.pairs import changed, default_views, same, shuffled
-from sklinvariant.training import Task, TrainedEstimator, WithOptimizer, prepare_targets
+from sklinvariant.training import Targets, TrainedEstimator, WithEarlyStopping, WithOptimizer, prepare_targets
 from sklinvariant.transforms import Transform
 
 _AT_ONCE = 1024  # samples processed at a time
@@ -61,6 +62,9 @@ class LabelledBatch:
 
     def __len__(self):
         return len(self.samples)
+
+    def take(self, index):
+        return LabelledBatch(self.samples.index_select(0, index), self.target[index], self.weight[index])
 
 
 class LabelledBatches:
@@ -77,19 +81,32 @@ class LabelledBatches:
         return math.ceil(len(self) / self.batch_size)
 
     def __iter__(self):
-        samples, target, weight = self.everything.samples, self.everything.target, self.everything.weight
-        for index in shuffled(torch.arange(len(self), device=samples.device), self.batch_size, self.generator):
-            seen = changed(samples.index_select(0, index), self.views, self.generator)
-            yield LabelledBatch(seen, target[index], weight[index]), None
+        rows = torch.arange(len(self), device=self.everything.samples.device)
+        for index in shuffled(rows, self.batch_size, self.generator):
+            batch = self.everything.take(index)
+            batch.samples = changed(batch.samples, self.views, self.generator)
+            yield batch, None
 
 
 @dataclass
 class _Labelled:
-    """All labelled samples as one batch, their task, and the seed of the views used in prediction."""
+    """The labelled samples and their targets, and the seed of the views in prediction."""
 
-    batch: LabelledBatch
-    task: Task
+    samples: torch.Tensor
+    targets: Targets
     seed: int
+
+    def take(self, indices):
+        """The data of some of the samples."""
+        samples = self.samples[torch.from_numpy(indices).to(self.samples.device)]
+        return _Labelled(samples, self.targets.take(indices), self.seed)
+
+    @cached_property
+    def batch(self):
+        """All samples as one batch, on their device and in their precision."""
+        values: Any = self.targets.values
+        values = values.to(self.samples if values.is_floating_point() else self.samples.device)
+        return LabelledBatch(self.samples, values, self.targets.weight.to(self.samples))
 
 
 def views_of(clusterer, n_axes, n_channels):
@@ -133,6 +150,7 @@ def mean_features(network, samples, views, n_views, seed):
 @declared
 class IICClassifier(
     OnDevice,
+    WithEarlyStopping,
     WithOptimizer,
     TrainedEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -201,6 +219,11 @@ class IICClassifier(
         Number, mean loss and seconds of each epoch of fine-tuning.
     n_iter_ : int
         Number of epochs.
+    validation_scores_ : list of float or None
+        Accuracy on the held-out samples, without transformations, after each epoch of fine-tuning, with
+        ``early_stopping``.
+    best_validation_score_ : float or None
+        The highest of these scores.
 
     References
     ----------
@@ -335,9 +358,7 @@ class IICClassifier(
                 f"fitted with {self.classes_.tolist()}. Set warm_start=False, or fit a clone"
             )
         samples = samples[torch.from_numpy(labelled).to(samples.device)]
-        values = targets.values.to(samples) if task.kind == "binary" else targets.values.to(samples.device)
-        batch = LabelledBatch(samples, values, targets.weight.to(samples))
-        return _Labelled(batch, task, generator.initial_seed())
+        return _Labelled(samples, targets, generator.initial_seed())
 
     def _identity(self, data):
         batch = data.batch
@@ -353,7 +374,9 @@ class IICClassifier(
         network = ClassNetwork(self._inner._network(batch.samples))
         features = mean_features(network.eval(), batch.samples, same, 1, data.seed)
         network.trunk.draw_from(generator)
-        network.head = LinearCost.start(features, batch.weight, data.task.n_outputs, "log_loss", self.weight_decay)
+        network.head = LinearCost.start(
+            features, batch.weight, data.targets.task.n_outputs, "log_loss", self.weight_decay
+        )
         fit_cost(network.head, features, batch.target, batch.weight, max_iter=200, exact=False)
         return network
 
@@ -366,11 +389,15 @@ class IICClassifier(
         views = self._views(data.batch.samples)
         return LabelledBatches(data.batch, views, batch_size=self.batch_size, generator=generator)
 
+    def _batches_to_score(self, network, held_out):
+        rows = torch.arange(len(held_out.samples), device=held_out.samples.device)
+        return [held_out.batch.take(part) for part in rows.split(_AT_ONCE)]
+
     def _learning_rates(self):
         return {"trunk.*": self.trunk_learning_rate}
 
     def _export(self, network, data):
-        return network.export() | {"classes": data.task.classes, "seed": data.seed}
+        return network.export() | {"classes": data.targets.task.classes, "seed": data.seed}
 
     def transform(self, X):
         """The features of the fine-tuned trunk, averaged over the views.

@@ -38,6 +38,12 @@ class Objective(nn.Module):
     def forward(self, batch: Any) -> torch.Tensor:
         return self.cost(self.represent(batch.bags), batch.target, batch.weight)
 
+    def evaluate(self, batch: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The loss of a batch, and the outputs (n, n_outputs) of a linear model."""
+        representation = self.represent(batch.bags)
+        outputs = self.cost.outputs(representation) if isinstance(self.cost, LinearCost) else None
+        return self.cost(representation, batch.target, batch.weight), outputs
+
 
 def map_features(representation: torch.Tensor, feature_map: FeatureMap) -> torch.Tensor:
     if feature_map == "chi2":

@@ -27,7 +27,7 @@ def follow(iterates, *, name, max_iter, tol, reference, report, attributes, fini
             finish(*last)
         return iteration
 
-    with keeping_last_epoch(report.estimator, keep, "iteration"):
+    with keeping_last_epoch(report.estimator, keep, "last finished iteration"):
         with tqdm(total=max_iter, desc=name, unit="iteration", disable=not verbose) as bar:
             while last[0].residual > tol * reference:
                 if len(last[1]) > max_iter:

@@ -2,6 +2,7 @@
 
 from sklinvariant.training._batches import BagBatches, Batch, RowBatches
 from sklinvariant.training._checkpoint import Checkpoint
+from sklinvariant.training._early_stopping import WithEarlyStopping
 from sklinvariant.training._loop import OPTIMIZERS, StopTraining, train
 from sklinvariant.training._targets import (
     Targets,
@@ -27,6 +28,7 @@ __all__ = [
     "Task",
     "TrainedEstimator",
     "Training",
+    "WithEarlyStopping",
     "WithOptimizer",
     "as_target",
     "check_classes",

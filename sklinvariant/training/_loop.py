@@ -15,6 +15,13 @@ from tqdm.auto import tqdm
 from sklinvariant.base import check_callbacks, keeping_last_epoch, prints_rows
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "sgd": functools.partial(torch.optim.SGD, momentum=0.9)}
+# the entries of skorch's history that a fit keeps, and their names in ``history_``
+_KEPT = {
+    "train_loss": "loss",
+    "dur": "seconds",
+    "valid_loss": "validation_loss",
+    "validation_score": "validation_score",
+}
 
 
 class StopTraining(Exception):
@@ -67,15 +74,21 @@ class _Net(NeuralNet):
 
 
 class _Epochs(Callback):
-    """After each epoch, keep the parameters, report to scikit-learn's callbacks, and stop if the loss has converged."""
+    """At the end of each epoch: keep the parameters, call scikit-learn's callbacks, stop if nothing improves.
 
-    def __init__(self, report, fitted_attributes, tol, patience):
+    What should improve is the training loss or, with a `Validation`, the score of the held-out samples. ``best`` is the
+    smallest loss, or minus the largest score.
+    """
+
+    def __init__(self, report, fitted_attributes, tol, patience, validation):
         self.report, self.fitted_attributes = report, fitted_attributes
-        self.tol, self.patience = tol, patience
+        self.tol, self.patience = 0.0 if tol is None and validation else tol, patience
+        self.validation = validation
 
     def initialize(self):
-        self.best, self.waited = np.inf, 0
+        self.best, self.waited, self.lowest_loss = np.inf, 0, np.inf
         self.kept = 0, None  # the number of the last finished epoch, and its parameters
+        self.best_parameters = None
         return self
 
     def keep(self, module, number):
@@ -88,20 +101,36 @@ class _Epochs(Callback):
             module.load_state_dict(parameters)
         return number
 
+    def restore_best(self, module):
+        """Reset a module to the epoch of the best validation score."""
+        if self.best_parameters is not None:
+            module.load_state_dict(self.best_parameters)
+
+    def on_train_begin(self, net, **kwargs):
+        if self.validation and self.validation.of_start:
+            self.best = -self.validation(net.module_)[1]
+            self.best_parameters = copy.deepcopy(net.module_.state_dict())
+
     def on_epoch_begin(self, net, **kwargs):
         self.report.begin_epoch()
 
     def on_epoch_end(self, net, **kwargs):
+        value = self.validate(net) if self.validation else net.history[-1]["train_loss"]
         self.keep(net.module_, len(net.history))
-        if self.report.end_epoch(lambda: self.fitted_attributes(net.module_)):
+        if self.validation and value < self.best:
+            self.best_parameters = self.kept[1]
+        self.waited = 0 if self.tol is None or value < self.best - self.tol else self.waited + 1
+        self.best = min(self.best, value)
+        if self.report.end_epoch(lambda: self.fitted_attributes(net.module_)) or self.waited >= self.patience:
             raise StopTraining
-        loss = net.history[-1]["train_loss"]
-        if self.tol is None:
-            return
-        self.waited = 0 if loss < self.best - self.tol else self.waited + 1
-        self.best = min(self.best, loss)
-        if self.waited >= self.patience:
-            raise StopTraining
+
+    def validate(self, net):
+        loss, score = self.validation(net.module_)
+        net.history.record("valid_loss", loss)
+        net.history.record("valid_loss_best", loss < self.lowest_loss)
+        net.history.record("validation_score", score)
+        self.lowest_loss = min(self.lowest_loss, loss)
+        return -score
 
 
 class _Decay(Callback):
@@ -131,9 +160,10 @@ class _Journal(Callback):
                 "module": net.module_.state_dict(),
                 "optimizer": net.optimizer_.state_dict(),
                 "generator": self.generator.get_state(),
-                "history": [{key: float(row[key]) for key in ("train_loss", "dur")} for row in net.history],
+                "history": [{key: float(row[key]) for key in _KEPT.keys() & row.keys()} for row in net.history],
                 "best": float(self.epochs.best),
                 "waited": self.epochs.waited,
+                "best_parameters": self.epochs.best_parameters,
             }
         )
 
@@ -144,6 +174,8 @@ class _Journal(Callback):
         rows = enumerate(written["history"], 1)
         net.history_ = History({"epoch": epoch, "batches": [], **row} for epoch, row in rows)
         self.epochs.best, self.epochs.waited = written["best"], written["waited"]
+        self.epochs.best_parameters = written.get("best_parameters")
+        self.epochs.lowest_loss = min((row.get("valid_loss", np.inf) for row in written["history"]), default=np.inf)
         self.epochs.keep(net.module_, len(net.history))
 
 
@@ -182,6 +214,7 @@ def train(
     callbacks=(),
     verbose=0,
     checkpoint=None,
+    validation=None,
 ):
     """Train ``module(batch) -> loss`` in place and return ``finish(history)``, which sets the fitted attributes.
 
@@ -190,16 +223,20 @@ def train(
     A module without a differentiable loss has a method ``learn(batch, learning_rate, momentum) -> loss``, which takes
     the step itself. It uses the learning rate and momentum of the ``optimizer``, which does not take a step.
     ``report`` is a `FitReport`; ``fitted_attributes(module)`` returns the attributes of a fitted model for callbacks.
-    The history is a list with the epoch, loss and seconds of each epoch.
+    The history is a list with the epoch, loss and seconds of each epoch, and with the loss and score of the held-out
+    samples if there is a ``validation`` (`Validation`); the module then gets the parameters of the best score.
     If the `Checkpoint` contains a part of the same training, training is resumed from it. It is written after each
     epoch.
-    After a KeyboardInterrupt, the module of the last finished epoch is restored and ``finish`` is called, before the
-    exception is raised again. A loss that is not finite raises a FloatingPointError.
+    After a KeyboardInterrupt, the module of the last finished epoch (or of the best one) is restored and ``finish`` is
+    called, before the exception is raised again. A loss that is not finite raises a FloatingPointError.
     """
-    check_callbacks(callbacks, decay=learning_rate_decay, has_gradients=not hasattr(module, "learn"))
+    has_gradients = not hasattr(module, "learn")
+    check_callbacks(
+        callbacks, decay=learning_rate_decay, has_gradients=has_gradients, early_stopping=validation is not None
+    )
     if not max_epochs:
         return _finished(finish, [], report)
-    epochs = _Epochs(report, fitted_attributes, tol, n_iter_no_change)
+    epochs = _Epochs(report, fitted_attributes, tol, n_iter_no_change, validation)
     own = [("own_epochs", epochs)]
     written = None
     if checkpoint is not None:
@@ -231,11 +268,14 @@ def train(
     def keep():
         number = epochs.restore(module)
         if number:
+            epochs.restore_best(module)
             finish(_history(net, number))
         return number
 
-    with keeping_last_epoch(report.estimator, keep):
+    kept = "best epoch up to the last finished one" if validation else "last finished epoch"
+    with keeping_last_epoch(report.estimator, keep, kept):
         _run(net, batches, max_epochs - done, epochs)
+        epochs.restore_best(module)
         result = _finished(finish, _history(net, len(net.history)), report)
     if checkpoint is not None:
         checkpoint.remove()
@@ -264,6 +304,6 @@ def _finished(finish, history, report):
 
 def _history(net, n_epochs):
     return [
-        {"epoch": row["epoch"], "loss": float(row["train_loss"]), "seconds": float(row["dur"])}
+        {"epoch": row["epoch"], **{name: float(row[key]) for key, name in _KEPT.items() if key in row}}
         for row in net.history[:n_epochs]
     ]

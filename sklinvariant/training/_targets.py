@@ -1,9 +1,10 @@
 """Targets of any task as tensors: class numbers, 0/1 labels, real numbers; and the weights of samples and classes."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import column_or_1d, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_array, check_consistent_length
@@ -30,6 +31,12 @@ class Task(NamedTuple):
         kind, n_outputs, is_1d = state["task"]
         return cls(kind, state.get("classes"), n_outputs, is_1d)
 
+    def decide(self, outputs):
+        """Predicted targets, as `Targets` holds them, from the outputs (n, n_outputs) of a linear model."""
+        if self.kind == "regression":
+            return outputs
+        return outputs.argmax(1) if self.kind == "multiclass" else (outputs > 0).to(torch.int64)
+
 
 class Targets(NamedTuple):
     """Targets and weights in the form that the losses expect."""
@@ -38,6 +45,24 @@ class Targets(NamedTuple):
     values: torch.Tensor | None  # class numbers int64 (n,), or (n, n_outputs)
     weight: torch.Tensor  # (n,), of mean 1
     sample_weight: np.ndarray | None  # (n,), as given and checked
+
+    def take(self, indices):
+        """The targets of some of the samples; their mean weight is 1 again."""
+        rows = torch.from_numpy(indices)
+        weight = self.weight[rows]
+        return Targets(
+            self.task,
+            None if self.values is None else self.values[rows],
+            weight / weight.mean(),
+            None if self.sample_weight is None else self.sample_weight[indices],
+        )
+
+    def score(self, outputs):
+        """Accuracy of the predictions, or R² for a regression, weighted by ``sample_weight``."""
+        metric = r2_score if self.task.kind == "regression" else accuracy_score
+        predicted = self.task.decide(outputs).cpu().numpy()
+        expected: Any = self.values
+        return float(metric(expected.cpu().numpy(), predicted, sample_weight=self.sample_weight))
 
 
 def prepare_targets(y, sample_weight, class_weight, *, loss, task, n_samples, dtype, name, whole):

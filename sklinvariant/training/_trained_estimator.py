@@ -169,10 +169,21 @@ class TrainedEstimator(CallbackSupportMixin, Training):
         """Convert a row of the history, which contains the loss of the module."""
         return row
 
-    # Methods that all subclasses share
+    def _check_partial_fit(self):
+        """Refuse settings that `partial_fit` does not support."""
+
+    def _hold_out(self, data, seed):
+        """The data to train on, and the data to hold out for early stopping or None."""
+        return data, None
+
+    def _validation(self, module, held_out, *, of_start):
+        """The `Validation` of the held-out data. It scores the start of a fit too if ``of_start`` is True."""
+        return None
+
+    # What they all do
 
     def _goes_on(self):
-        """Whether `fit` continues from an earlier fit."""
+        """Whether `fit` continues an earlier fit."""
         return self.warm_start and hasattr(self, "_state")
 
     def _train(self, X, y=None, *, partial=False, **given):
@@ -180,6 +191,8 @@ class TrainedEstimator(CallbackSupportMixin, Training):
 
         ``given`` is passed to `_data`.
         """
+        if partial:
+            self._check_partial_fit()
         reset = not hasattr(self, "_state") if partial else not self._goes_on()
         generator = torch_generator(self.random_state)
         data = self._data(X, y, generator, reset=reset, **given)
@@ -189,18 +202,19 @@ class TrainedEstimator(CallbackSupportMixin, Training):
             checkpoint = Checkpoint(self.checkpoint, self, self._identity(data), before=before)
             written = checkpoint.read()
             before = checkpoint.before
+        report = FitReport(self, X, y, getattr(data, "sample_weight", None), 1 if partial else self.max_epochs)
+        data, held_out = self._hold_out(data, _seed(generator, written))
         self._reseed(generator, before)
         module = (self._module if reset else self._restored)(data, generator)
         if reset and written is None:
             self._pretrain(module, data)
-        max_epochs = 1 if partial else self.max_epochs
         tol, n_iter_no_change = self._patience()
         fit = _Fit(self, X, data, module, earlier=earlier[:before])
         train(
             module,
             self._batches(data, generator),
             name=type(self).__name__,
-            max_epochs=max_epochs,
+            max_epochs=1 if partial else self.max_epochs,
             optimizer=self._make_optimizer,
             learning_rate=self._first_learning_rate(data),
             learning_rates=self._learning_rates(),
@@ -208,14 +222,23 @@ class TrainedEstimator(CallbackSupportMixin, Training):
             learning_rate_decay=None if partial else self._decay(),
             tol=tol,
             n_iter_no_change=n_iter_no_change,
-            report=FitReport(self, X, y, getattr(data, "sample_weight", None), max_epochs),
+            report=report,
             fitted_attributes=fit.attributes,
             finish=fit.finish,
             callbacks=self.callbacks or (),
             verbose=self.verbose,
             checkpoint=checkpoint,
+            validation=self._validation(module, held_out, of_start=not reset),
         )
         return data
+
+
+def _seed(generator, written):
+    """Seed of a fit, or of the interrupted fit that it continues: they differ if ``random_state`` is None."""
+    if written is not None:
+        generator = torch.Generator()
+        generator.set_state(written["generator"])
+    return generator.initial_seed()
 
 
 class _Fit:
