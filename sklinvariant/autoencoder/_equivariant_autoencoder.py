@@ -450,11 +450,6 @@ class EquivariantAutoencoder(
     def transform(self, X):
         """The features of images.
 
-        Parameters
-        ----------
-        X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
-            Images of the size that was fitted.
-
         Returns
         -------
         array of shape (n, n_features_out)
@@ -467,11 +462,6 @@ class EquivariantAutoencoder(
     def embed(self, X):
         """The embedding, which is permuted when images are turned.
 
-        Parameters
-        ----------
-        X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
-            Images of the size that was fitted.
-
         Returns
         -------
         array of shape (n, latent_channels, order)
@@ -483,11 +473,6 @@ class EquivariantAutoencoder(
     @available_if(_has_pose)
     def predict_pose(self, X):
         """The likeliest pose of each image.
-
-        Parameters
-        ----------
-        X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
-            Images of the size that was fitted.
 
         Returns
         -------

@@ -371,10 +371,6 @@ class IICClassifier(
     def transform(self, X):
         """The features that the fine-tuned trunk gives to the linear model, averaged over the views.
 
-        Parameters
-        ----------
-        X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
-
         Returns
         -------
         array of shape (n, n_trunk_features)
@@ -384,10 +380,6 @@ class IICClassifier(
 
     def decision_function(self, X):
         """Linear score of each class, or of the second of two.
-
-        Parameters
-        ----------
-        X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
 
         Returns
         -------
@@ -400,10 +392,6 @@ class IICClassifier(
     def predict_log_proba(self, X):
         """Logarithm of the probability of each class.
 
-        Parameters
-        ----------
-        X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
-
         Returns
         -------
         array of shape (n, n_classes)
@@ -415,10 +403,6 @@ class IICClassifier(
     def predict_proba(self, X):
         """Probability of each class.
 
-        Parameters
-        ----------
-        X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
-
         Returns
         -------
         array of shape (n, n_classes)
@@ -429,10 +413,6 @@ class IICClassifier(
 
     def predict(self, X):
         """Predict the most likely class of each sample.
-
-        Parameters
-        ----------
-        X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
 
         Returns
         -------

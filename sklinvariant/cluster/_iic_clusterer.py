@@ -298,16 +298,6 @@ class IICClusterer(
     def fit_predict(self, X, y=None, groups=None, auxiliary=None):
         """Learn the clusters; those of the samples.
 
-        Parameters
-        ----------
-        X : array as in `fit`
-        y : None
-            Ignored.
-        groups : array-like of shape (n,), default=None
-            As in `fit`.
-        auxiliary : array-like of shape (n,), default=None
-            As in `fit`.
-
         Returns
         -------
         array of shape (n,)
@@ -341,10 +331,6 @@ class IICClusterer(
     def predict(self, X):
         """The cluster of each sample.
 
-        Parameters
-        ----------
-        X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
-
         Returns
         -------
         array of shape (n,)
@@ -355,10 +341,6 @@ class IICClusterer(
     def predict_proba(self, X):
         """The probabilities of the clusters for each sample.
 
-        Parameters
-        ----------
-        X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
-
         Returns
         -------
         array of shape (n, n_clusters)
@@ -368,10 +350,6 @@ class IICClusterer(
 
     def transform(self, X):
         """The features that the trunk gives to the heads.
-
-        Parameters
-        ----------
-        X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
 
         Returns
         -------
@@ -387,10 +365,6 @@ class IICClusterer(
         ----------
         X : array as in `fit`
             Pairs are made of them as in `fit`, and drawn by ``random_state``.
-        y : None
-            Ignored.
-        groups : array-like of shape (n,), default=None
-            As in `fit`.
 
         Returns
         -------

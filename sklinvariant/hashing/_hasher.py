@@ -71,12 +71,6 @@ class Hasher(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMix
         ----------
         X : array of shape (n, n_features)
             Features.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self
 
         Raises
         ------
@@ -92,11 +86,6 @@ class Hasher(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMix
     def transform(self, X: Any) -> Any:
         """Compute the codes of rows.
 
-        Parameters
-        ----------
-        X : array of shape (n, n_features)
-            Features.
-
         Returns
         -------
         array of shape (n, n_bits) or (n, ⌈n_bits / 8⌉)
@@ -108,11 +97,6 @@ class Hasher(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMix
 
     def decision_function(self, X: Any) -> Any:
         """Compute the projections whose signs are the bits; their absolute values tell how certain the bits are.
-
-        Parameters
-        ----------
-        X : array of shape (n, n_features)
-            Features.
 
         Returns
         -------

@@ -210,10 +210,6 @@ class RBMHasher(TrainedEstimator, Hasher):
     def activations(self, X):
         """P(z = 1 | x) of each bit, equation 5.
 
-        Parameters
-        ----------
-        X : array of shape (n, n_features)
-
         Returns
         -------
         array of shape (n, n_bits)
@@ -226,10 +222,6 @@ class RBMHasher(TrainedEstimator, Hasher):
         scikit-learn's BernoulliRBM draws one feature a row and multiplies by their number, which is the same in the
         mean. Rows in 0-1 are taken as probabilities. Gaussian units have no such sum: there it is the logarithm of
         the likelihood up to the constant that no one can compute.
-
-        Parameters
-        ----------
-        X : array of shape (n, n_features)
 
         Returns
         -------
@@ -244,10 +236,6 @@ class RBMHasher(TrainedEstimator, Hasher):
 
     def gibbs(self, X):
         """One step of Gibbs sampling: bits drawn for the rows, then rows drawn for the bits.
-
-        Parameters
-        ----------
-        X : array of shape (n, n_features)
 
         Returns
         -------
