@@ -160,7 +160,7 @@ def compare_ends(runs, args):
             + [f"{statistics.median(end[0] for end in ends):.1f} s", f"{100 * excess:.1f} %"]
             + [f"{statistics.median(same):.0f}x" if name != "AutoPooling, moment" else ""]
         )
-    head = ["", "J within 20 %", "10 %", "5 %", "1 %", "ended after", "above the best J", "moment is there sooner by"]
+    head = ["", "J within 20 %", "10 %", "5 %", "1 %", "ended after", "above the best J", "moment is faster by"]
     report("auto_pooling_solvers", head, rows, args)
     print()
 

@@ -181,7 +181,7 @@ def part_causes(args):
     auto('solver="sgd"', base, solver="sgd")
     auto("cross reconstruction", base, cross_reconstruction=True)
     auto("images and the same shifted by up to 3 pixels", features(SparseAutoencoder(20, random_state=0), "shifts"))
-    auto("maps as they are", features(SparseAutoencoder(20, random_state=0), scaled=False))
+    auto("maps not divided by their standard deviations", features(SparseAutoencoder(20, random_state=0), scaled=False))
     sparse = features(SparseAutoencoder(20, sparsity=0.02, random_state=0))
     grids("sparser features", sparse)
     auto("sparser features", sparse)

@@ -128,7 +128,7 @@ def loss(args):
         rows.append(
             [f"{n} pairs, k = {k}", *(f"{1000 * s:.2f} ms" for s in t.values()), f"{t['six'] / t['ours']:.1f} ×"]
         )
-    report("cluster_loss", ["loss of 5 heads", "six lines a head", "at once", "faster by"], rows, args)
+    report("cluster_loss", ["loss of 5 heads", "six lines per head", "all heads at once", "faster by"], rows, args)
 
 
 def layout(args):

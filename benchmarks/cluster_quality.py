@@ -116,7 +116,7 @@ def part_ablation(args):
     X, images, y = digits()
     random = {"init": "random"}
     changes = {
-        "as it is": (IICClusterer, {}),
+        "default settings": (IICClusterer, {}),
         "random start": (IICClusterer, random),
         "random start, not centred": (NotCentred, random),
         "random start, small heads": (SmallHeads, random),
@@ -129,10 +129,10 @@ def part_ablation(args):
         "auxiliary heads of 50": (IICClusterer, {"n_overclusters": 50}),
         "one head": (IICClusterer, {"n_heads": 1}),
         "20 heads": (IICClusterer, {"n_heads": 20}),
-        "3 partners a sample (r = 3)": (IICClusterer, {"n_repeats": 3}),
+        "3 partners per sample (r = 3)": (IICClusterer, {"n_repeats": 3}),
         "batches of 250": (IICClusterer, {"batch_size": 250}),
         "no decay": (IICClusterer, {"learning_rate_decay": None}),
-        "step of 0.001": (IICClusterer, {"learning_rate": 1e-3}),
+        "learning rate of 0.001": (IICClusterer, {"learning_rate": 1e-3}),
     }
     rows = []
     for name, (kind, params) in changes.items():

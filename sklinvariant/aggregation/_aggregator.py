@@ -71,7 +71,7 @@ class Aggregator(OnDevice, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin
         raise NotImplementedError
 
     def _keep(self, sample, container, **state):
-        """Set the fitted state, which consists of numpy arrays and plain values."""
+        """Set the fitted state: numpy arrays and plain values."""
         self._state = {
             **state,
             "shift": sample.units.shift,

@@ -1,14 +1,14 @@
-"""Aggregation learned with a classifier: encoder and linear model minimise one cost (Katharopoulos et al. 2017).
+"""Aggregation learned jointly with a linear model (Katharopoulos et al. 2017).
 
-Algorithm 1: start the encoder from a clustering, fit the classifier W₀, descend in both on random samples of the
-descriptors (eq. 4 and 5), then fit the classifier once more on all of them.
+Algorithm 1: initialise the encoder by clustering, fit the classifier W₀, train both on random samples of the
+descriptors (eq. 4 and 5), then fit the classifier once more on all descriptors.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -38,19 +38,20 @@ from sklinvariant.training import (
     Batch,
     Targets,
     TrainedEstimator,
+    WithEarlyStopping,
     WithOptimizer,
     prepare_targets,
     task_of_classes,
 )
 
-_GAIN_SAMPLE = 512  # bags that the size of the representation is measured on
+_GAIN_SAMPLE = 512  # number of bags on which the scale of the representation is measured
 
 
 @dataclass
 class _TargetedBags:
-    """Bags and targets as they were given, and, once there is an encoder, their units and one ``batch`` of all.
+    """The checked bags and targets. ``units`` and ``batch``, which contains all bags, are set with the encoder.
 
-    ``own`` seeds what the encoder and a loss of the user's draw. ``partial`` is True for a part of the bags.
+    ``own`` seeds the random numbers of user-defined encoders and losses. ``partial`` is True in `partial_fit`.
     """
 
     bags: DescriptorSets
@@ -66,9 +67,13 @@ class _TargetedBags:
     def sample_weight(self):
         return self.targets.sample_weight
 
+    def take(self, indices):
+        """The data of some of the bags."""
+        return replace(self, bags=self.bags[indices], targets=self.targets.take(indices))
+
 
 @declared
-class AggregationLearner(LinearPredictor, WithOptimizer, TrainedEstimator, Aggregator):
+class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, TrainedEstimator, Aggregator):
     """Base of the aggregations learned with a classifier: the cost, its descent, and what is done with the model.
 
     Parameters
@@ -119,18 +124,18 @@ class AggregationLearner(LinearPredictor, WithOptimizer, TrainedEstimator, Aggre
     class_weight: dict | Literal["balanced"] | None = None
     subsample: Count | None = 200_000
 
-    # What a subclass gives: how an encoder starts, is taken apart and put together again.
+    # Methods that a subclass must define
 
     def _start_encoder(self, sample, dtype, generator, n_samples):
         """A new encoder (module) for a sample of descriptors."""
         raise NotImplementedError
 
     def _export_encoder(self, encoder):
-        """The encoder's parameters as numpy arrays."""
+        """The parameters of the encoder as numpy arrays."""
         raise NotImplementedError
 
     def _build_encoder(self, state, units, dtype):
-        """The encoder of a fitted state."""
+        """The encoder from a fitted state."""
         raise NotImplementedError
 
     # Fitting
@@ -189,8 +194,8 @@ class AggregationLearner(LinearPredictor, WithOptimizer, TrainedEstimator, Aggre
         """
         if self.class_weight == "balanced":
             raise ValueError(
-                'class_weight="balanced" cannot be had from one batch after the other: give the weights that '
-                'sklearn.utils.class_weight.compute_class_weight("balanced", classes=..., y=...) finds, as a dict'
+                'class_weight="balanced" is not supported by partial_fit. Pass the weights as a dict, computed with '
+                'sklearn.utils.class_weight.compute_class_weight("balanced", classes=..., y=...)'
             )
         self._train(X, y, partial=True, sample_weight=sample_weight, is_part=True, classes=classes)
         return self
@@ -240,6 +245,9 @@ class AggregationLearner(LinearPredictor, WithOptimizer, TrainedEstimator, Aggre
             descriptors_per_sample=self.descriptors_per_sample,
         )
 
+    def _batches_to_score(self, objective, held_out):
+        return [_everything(held_out.bags, held_out.targets, objective.encoder, held_out.device)]
+
     def _finish(self, objective, data, n_epochs):
         if self.fine_tune and not data.partial and n_epochs:
             self._fit_linear_model(objective, data.batch, exact=True)
@@ -250,7 +258,7 @@ class AggregationLearner(LinearPredictor, WithOptimizer, TrainedEstimator, Aggre
         return state | {"n_descriptor_features": int(data.bags.values.shape[1])}
 
     def _make_objective(self, encoder, data, state=None):
-        """Encoder, feature map and cost: a new cost, or that of a fitted ``state``."""
+        """The module of encoder, feature map and cost. The cost is new, or restored from a fitted ``state``."""
         encoder.generator = data.own
         data.batch = batch = _everything(data.bags, data.targets, encoder.to(data.device), data.device)
         task = data.targets.task
@@ -269,12 +277,12 @@ class AggregationLearner(LinearPredictor, WithOptimizer, TrainedEstimator, Aggre
         return Objective(encoder, self.feature_map, cost).to(batch.bags.values.device)
 
     def _fit_linear_model(self, objective, data, *, exact=False):
-        """W = argmin J for the encoder as it is, on all descriptors."""
+        """Minimise J over W for a fixed encoder, on all descriptors."""
         with torch.no_grad():
             representation = objective.represent(data.bags)
         fit_cost(objective.cost, representation, data.target, data.weight, max_iter=200, exact=exact)
 
-    # Using it; `LinearPredictor` has the rest.
+    # Prediction; see also `LinearPredictor`
 
     def _encode(self, bags, dtype, device):
         encoder = self._build_encoder(self._state, self._units, dtype).to(device).eval()
@@ -315,6 +323,10 @@ class LearnedAggregation(AggregationLearner):
         Epoch, mean loss and seconds of each epoch.
     n_iter_ : int
         Epochs run.
+    validation_scores_ : list of float or None
+        Score of the held-out bags after each epoch, with ``early_stopping``.
+    best_validation_score_ : float or None
+        The largest of them. With ``fine_tune`` it is that before the linear model is fitted once more.
 
     References
     ----------
@@ -340,19 +352,19 @@ class LearnedAggregation(AggregationLearner):
         with making_modules(generator.initial_seed()):
             encoder = MeanEncoder(self._make_transform(d), sample.units, dtype, self.chunk_size).to(dtype)
             try:
-                with torch.no_grad():  # lazy layers take their shape from the first batch they see
+                with torch.no_grad():  # initialises lazy layers
                     out = encoder.cpu().transform(torch.zeros(2, d, dtype=dtype))
             except RuntimeError as error:
-                raise ValueError(f"encoder cannot take descriptors of shape (2, {d}): {error}") from error
+                raise ValueError(f"encoder does not accept descriptors of shape (rows, {d}): {error}") from error
         if not isinstance(out, torch.Tensor) or out.ndim != 2 or len(out) != 2:
             got = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
-            raise ValueError(f"encoder must make (rows, D) of (rows, {d}); of 2 rows it made {got}")
+            raise ValueError(f"encoder must map (rows, {d}) to (rows, D), but for 2 rows it returned {got}")
         return encoder
 
     def _make_transform(self, d):
         transform = copy.deepcopy(self.encoder) if isinstance(self.encoder, nn.Module) else self.encoder(d)
         if not isinstance(transform, nn.Module):
-            raise ValueError(f"encoder({d}) must make a torch.nn.Module, got {type(transform).__name__}")
+            raise ValueError(f"encoder({d}) must return a torch.nn.Module, got {type(transform).__name__}")
         return transform
 
     def _export_encoder(self, encoder):

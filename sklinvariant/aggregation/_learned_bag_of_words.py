@@ -1,4 +1,4 @@
-"""A Bag of Words whose codewords are learned with the classifier: T1 of Katharopoulos et al. 2017, eq. 6-8."""
+"""Bag of Words with learned codewords: T1 of Katharopoulos et al. 2017, eq. 6-8."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fisher vectors whose mixture is learned with the classifier, which Katharopoulos et al. 2017 announce."""
+"""Fisher vectors with a learned mixture, which Katharopoulos et al. 2017 announce as future work."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class LearnedFisherVector(AggregationLearner):
 
 
 def _is_codebook(init):
-    """Whether it gives words alone, not a mixture."""
+    """Whether the source provides only codewords, not a mixture."""
     if isinstance(init, str):
         return init != "gmm"
     return not hasattr(init, "fit") or is_clusterer(init) or hasattr(init, "codebook_")

@@ -1,4 +1,4 @@
-"""VLAD whose codewords are learned with the classifier: T2 of Katharopoulos et al. 2017, eq. 9."""
+"""VLAD with learned codewords: T2 of Katharopoulos et al. 2017, eq. 9."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Features that do not change under a finite group, with the pose kept apart, learned by rebuilding images.
+"""Features that are invariant to a finite group, and a separate pose, learned by reconstructing images.
 
 After Kuzminykh, Polykovskiy & Zhebrak (2018).
 """
@@ -45,16 +45,17 @@ from sklinvariant.images import ImageEstimator, list_of_images, scale_pixels
 from sklinvariant.networks import Group
 from sklinvariant.training import RowBatches, TrainedEstimator, WithOptimizer
 
-_AT_ONCE = 256  # images; results do not depend on it
+_AT_ONCE = 256  # images processed at a time; results do not depend on it
 
 
 class ReconstructionLoss(nn.Module):
-    """Called with images (n, c, h, w), floats or uint8, it gives the mean error of a value, expected over the pose.
+    """A module whose ``forward`` returns the mean reconstruction error of images (n, c, h, w), expected over the pose.
 
-    ``Σ_g p_g ‖D(f) - g⁻¹ x‖²``: the features f are decoded in the canonical pose, and the image is turned back by every
-    g. So p learns by how much better one pose does than another, and the decoder never sees a mixture of poses, whose
-    weights could tell it more than the pose. Errors are squared in units of the variance, or with ``cross_entropy``
-    those of a sigmoid, for values in 0-1. Added is the entropy of the mean pose of the images times ``pose_weight``.
+    This is ``Σ_g p_g ‖D(f) - g⁻¹ x‖²``: the features f are decoded in the canonical pose, and compared with the image
+    transformed back by every g. The gradient of p then depends on how much better one pose is than another. The decoder
+    never gets a mixture of poses, whose weights could carry more information than the pose. Errors are squared errors
+    divided by the variance, or with ``cross_entropy`` the cross-entropy of a sigmoid, for values in 0-1. The entropy of
+    the mean pose, times ``pose_weight``, is added.
     """
 
     def __init__(self, network, shift, scale, cross_entropy=False, pose_weight=0.0):
@@ -74,11 +75,11 @@ class ReconstructionLoss(nn.Module):
         canonical = network.decode(features, pose.new_tensor([1.0] + [0.0] * (group.order - 1)).expand_as(pose))
         errors = [self._errors(canonical, group.act(target, g)) for g in group.inverses.tolist()]
         mean = pose.mean(0)
-        entropy = -(mean * mean.clamp_min(1e-6).log()).sum()  # whose slope stays finite
+        entropy = -(mean * mean.clamp_min(1e-6).log()).sum()  # clamped, so that the gradient stays finite
         return (pose * torch.stack(errors, dim=1)).sum(1).mean() + self.pose_weight * entropy
 
     def _errors(self, rebuilt, target):
-        """(n,)"""
+        """The mean error of each image (n,)."""
         if self.cross_entropy:
             errors = nn.functional.binary_cross_entropy_with_logits(rebuilt, target, reduction="none")
         else:
@@ -87,10 +88,10 @@ class ReconstructionLoss(nn.Module):
 
 
 def channel_spread(images):
-    """Mean and standard deviation of each channel of images (n, c, h, w), (c, 1, 1) each; 1 for what is constant."""
+    """Mean and standard deviation of each channel of images (n, c, h, w), (c, 1, 1) each; 1 for constant channels."""
     count = images[:, 0].numel()
     low, high = (scale_pixels(bound(images, (0, 2, 3))).double()[:, None, None] for bound in (torch.amin, torch.amax))
-    span = torch.where(high > low, high - low, 1.0)  # in units of it nothing overflows, and what is constant is 0
+    span = torch.where(high > low, high - low, 1.0)  # in these units nothing overflows, and constant channels are 0
 
     def mean_of(function):
         parts = ((scale_pixels(part).double() - low) / span for part in images.split(_AT_ONCE))
@@ -105,7 +106,7 @@ def channel_spread(images):
 
 @contextlib.contextmanager
 def full_precision():
-    """On a GPU convolutions round their input to TF32, with which features would only stay the same to 1e-3."""
+    """Disable TF32 inside the context. It would limit the invariance of features on a GPU to a precision of 1e-3."""
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
     try:
@@ -116,20 +117,20 @@ def full_precision():
 
 @torch.no_grad()
 def usual_pose(network, images, shift, scale):
-    """The pose that most images (n, c, h, w) have."""
+    """The most frequent pose of images (n, c, h, w)."""
     network.eval()
     poses = [network.encode((scale_pixels(part) - shift) / scale)[1].argmax(1) for part in images.split(_AT_ONCE)]
     return int(torch.cat(poses).bincount().argmax())
 
 
 def to_pixels(rebuilt, shift, scale, cross_entropy):
-    """What the decoder gives, on the images' own scale."""
+    """The output of the decoder, on the scale of the images."""
     return rebuilt.sigmoid() if cross_entropy else rebuilt * scale + shift
 
 
 @torch.no_grad()
 def reconstruction_error(network, images, shift, scale, cross_entropy):
-    """Mean squared error of a value of images (n, c, h, w), each rebuilt in its likeliest pose."""
+    """Mean squared error of images (n, c, h, w), each reconstructed in its most probable pose."""
     network.eval()
     total = 0.0
     for part in map(scale_pixels, images.split(_AT_ONCE)):
@@ -140,7 +141,7 @@ def reconstruction_error(network, images, shift, scale, cross_entropy):
 
 @dataclass
 class _Images:
-    """Images (n, c, h, w), the mean and standard deviation of their channels, and the shape of one as it came in."""
+    """Images (n, c, h, w), the mean and standard deviation of their channels, and the shape of one image of X."""
 
     images: torch.Tensor
     shift: torch.Tensor
@@ -149,7 +150,7 @@ class _Images:
 
 
 def _sample_shape(X, n_features):
-    """Of one image as it came in: (h, w), (h, w, c) or (n_features,)."""
+    """The shape of one image of X: (h, w), (h, w, c) or (n_features,)."""
     if getattr(X, "ndim", 1) in (3, 4):
         return tuple(X.shape[1:])
     images = list_of_images(X)
@@ -159,7 +160,7 @@ def _sample_shape(X, n_features):
 def _has_pose(estimator):
     fitted = hasattr(estimator, "_state")
     if (estimator._state["architecture"]["pooling"] if fitted else estimator.pooling) is None:
-        raise AttributeError("without pooling the embedding holds the pose, and none is told apart")
+        raise AttributeError("not available with pooling=None, where the embedding contains the pose")
     return True
 
 
@@ -263,7 +264,7 @@ class EquivariantAutoencoder(
     """
 
     embedding_shape_ = FittedState("(latent_channels, order).")
-    elements_ = FittedState("(order, 2): mirrored, degrees.")
+    elements_ = FittedState("Mirrored (0 or 1) and degrees of each element, (order, 2).")
 
     _layout = {
         "weights": Weights(),
@@ -300,10 +301,12 @@ class EquivariantAutoencoder(
             k,
             order,
         ):
-            raise ValueError(f"an embedding of shape {state['embedding_shape']} does not fit {architecture['group']!r}")
+            raise ValueError(
+                f"an embedding of shape {state['embedding_shape']} does not match {architecture['group']!r}"
+            )
         if shape[0] != state["n_channels"] or math.prod(shape) != math.prod(state["sample_shape"]):
-            raise ValueError(f"images of shape {shape} do not fit samples of shape {state['sample_shape']}")
-        # the largest layers, before a network of that size is made
+            raise ValueError(f"images of shape {shape} do not match samples of shape {state['sample_shape']}")
+        # the largest layers, checked before a network of this size is created
         widest = architecture["width"] << (architecture["depth"] - 1)
         side = [-(-length // (1 << architecture["depth"])) for length in shape[1:]]
         expected = {
@@ -369,11 +372,11 @@ class EquivariantAutoencoder(
         group = Group(self.group)
         if group.needs_squares and height != width:
             raise ValueError(
-                f"images of {height} × {width} pixels are not square, and group={self.group!r} turns them on their "
-                'side: crop them or fill them up (flat rows need image_shape), or take group="C2", "D1" or "D2"'
+                f"images of {height} × {width} pixels are not square, but group={self.group!r} contains quarter turns. "
+                'Crop or pad them (for flat rows, set image_shape), or use group="C2", "D1" or "D2"'
             )
         if self.loss == "bce" and images.is_floating_point() and (images.min() < 0 or images.max() > 1):
-            raise ValueError('loss="bce" rebuilds values in 0-1, and X has others: scale it, or use loss="mse"')
+            raise ValueError('loss="bce" requires values in 0-1, but X has others. Scale X, or use loss="mse"')
         if reset:
             shift, scale = channel_spread(images)
             return _Images(images, shift, scale, _sample_shape(X, self.n_features_in_))
@@ -381,14 +384,14 @@ class EquivariantAutoencoder(
         return _Images(images, *self._spread(scale_pixels(images[:0])), self._state["sample_shape"])
 
     def _check_going_on(self, shape):
-        """That the parameters are still those of the network that is to go on."""
+        """Raise a ValueError if the parameters have changed since the fit that should be continued."""
         fitted = self._state["architecture"]
         changed = [name for name, value in self._architecture(shape).items() if value != fitted[name]]
         if self._state["cross_entropy"] != (self.loss == "bce"):
             changed.append("loss")
         if changed:
             raise ValueError(
-                f"{type(self).__name__} was fitted with another {', '.join(changed)} and cannot go on; set "
+                f"{type(self).__name__} was fitted with different {', '.join(changed)}. Set "
                 f"{'it' if len(changed) == 1 else 'them'} back, set warm_start=False, or fit a clone"
             )
 
@@ -407,7 +410,7 @@ class EquivariantAutoencoder(
 
     def _module(self, data, generator):
         architecture = self._architecture(data.images.shape[1:])
-        widest = self.width * 2 ** min(self.depth - 1, 64)  # of the encoder's levels, each twice as wide as the last
+        widest = self.width * 2 ** min(self.depth - 1, 64)  # levels of the encoder double in width
         sizes = {name: getattr(self, name) for name in ("latent_channels", "width", "depth")}
         check_size(widest * max(widest, self.latent_channels) * Group(self.group).order, **sizes)
         return self._objective(EquivariantAutoencoderNetwork(**architecture, generator=generator), data)
@@ -423,7 +426,7 @@ class EquivariantAutoencoder(
         return RowBatches(data.images, batch_size=self.batch_size, generator=generator)
 
     def _finish(self, objective, data, n_epochs):
-        if self.pooling is not None:  # the pose that most images have is the canonical one
+        if self.pooling is not None:  # the most frequent pose becomes the canonical one
             network = objective.network
             network.recentre(usual_pose(network, data.images, data.shift, data.scale))
 
@@ -511,7 +514,7 @@ class EquivariantAutoencoder(
         if features.ndim != 2 or features.shape[1] != self._n_features_out:
             raise ValueError(f"features must be of shape (n, {self._n_features_out}), got {tuple(features.shape)}")
         if not torch.isfinite(features).all():
-            raise ValueError("features contain NaN or infinity")
+            raise ValueError("features contain NaN or infinity. Remove or impute these values")
         features = features.to(resolve_device(self.device, X))
         network, shift, scale = self._network(features)
         poses = self._check_pose(pose, len(features)).to(features.device)
@@ -527,39 +530,39 @@ class EquivariantAutoencoder(
         if pose is None:
             return torch.zeros(n, dtype=torch.int64)
         if architecture["pooling"] is None:
-            raise ValueError("pose must be None for pooling=None, where the features hold the pose")
+            raise ValueError("pose must be None with pooling=None, because the features contain the pose")
         given = np.asarray(to_numpy(pose))
         if given.dtype.kind not in "iu" or given.shape not in ((), (n,)):
-            raise ValueError(f"pose must be a whole number, or {n}, one for each row, got {pose!r}")
+            raise ValueError(f"pose must be an integer, or {n} integers, one for each row, got {pose!r}")
         if ((given < 0) | (given >= order)).any():
-            raise ValueError(f"pose must lie in 0-{order - 1}, the elements of {architecture['group']}, got {pose!r}")
+            raise ValueError(f"pose must be in 0-{order - 1}, the elements of {architecture['group']}, got {pose!r}")
         return torch.from_numpy(np.broadcast_to(given, (n,)).astype(np.int64))
 
     def _channels_first(self, X, *, reset):
-        """(n, c, h, w) of uint8 or floats, on the device that computes."""
+        """Images (n, c, h, w) of uint8 or floats on the device."""
         images = self._read(X, reset=reset).permute(0, 3, 1, 2)
         if not reset and tuple(images.shape[1:]) != self._state["architecture"]["shape"]:
             (_, *fitted), given = self._state["architecture"]["shape"], images.shape[2:]
             raise ValueError(
-                f"images of {given[0]} × {given[1]} pixels, but {type(self).__name__} was fitted on images of "
-                f"{fitted[0]} × {fitted[1]}"
+                f"the images are {given[0]} × {given[1]} pixels, but {type(self).__name__} was fitted on images of "
+                f"{fitted[0]} × {fitted[1]}. Resize the images"
             )
         return images.to(resolve_device(self.device, X[0] if isinstance(X, (list, tuple)) else X))
 
     def _network(self, like):
-        """The fitted network, with shift and scale, on the device and in the precision of a tensor of floats."""
+        """The fitted network, shift and scale, on the device and in the precision of the float tensor ``like``."""
         state = self._state
         network = EquivariantAutoencoderNetwork(**state["architecture"], generator=torch.Generator())
         restore_weights(network, state["weights"], self)
         return network.to(like).eval(), *self._spread(like)
 
     def _spread(self, like):
-        """Mean and standard deviation of each channel of the images that were fitted first."""
+        """Mean and standard deviation of each channel of the images of the first fit."""
         return [torch.tensor(np.asarray(self._state[name])).to(like) for name in ("shift", "scale")]
 
     @torch.no_grad()
     def _over(self, X, function):
-        """What a function of network and normalised images gives, a part of the images at a time."""
+        """Apply a function of the network and of normalised images, in batches."""
         images = self._channels_first(X, reset=False)
         network, shift, scale = self._network(scale_pixels(images[:0]))
         parts = images.split(_AT_ONCE)

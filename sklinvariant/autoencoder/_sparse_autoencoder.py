@@ -1,6 +1,6 @@
-"""Features of which few are on at a time and from which the input can be rebuilt (Ng 2011, "Sparse autoencoder").
+"""The sparse autoencoder, whose features are rarely active (Ng 2011, "Sparse autoencoder").
 
-The features under auto-pooling (Sukhbaatar et al. 2013, section 3): 400 units on 16 × 16 patches, 100 on 6 × 6.
+Sukhbaatar et al. 2013, section 3, pool such features: 400 units on 16 × 16 patches, 100 units on 6 × 6 patches.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from sklinvariant.base import (
 from sklinvariant.ops import in_safe_unit, largest_value
 from sklinvariant.training import RowBatches, TrainedEstimator, WithOptimizer
 
-_LBFGS_STEPS = 20  # of one epoch; between epochs it remembers the curvature it has seen
+_LBFGS_STEPS = 20  # iterations per epoch; the estimate of the curvature is kept between epochs
 
 
 @dataclass
 class _Rows:
-    """Rows (n, d) of X over a unit."""
+    """Rows (n, d) of X divided by ``unit``."""
 
     rows: torch.Tensor
     unit: float
@@ -52,7 +52,7 @@ class _Rows:
 
 @torch.no_grad()
 def reconstruction_error(network, rows, at_once=8192):
-    """Mean squared error of a rebuilt value."""
+    """Mean squared error of the reconstructed values."""
     errors = [(network.decode(network.encode(x)) - x).square().sum() for x in rows.split(at_once)]
     return float(torch.stack(errors).sum()) / rows.numel()
 
@@ -152,10 +152,10 @@ class SparseAutoencoder(
     learning_rate: Positive = 0.02
     optimizer: Literal["adam", "sgd", "lbfgs"] | Callable = "adam"  # type: ignore[assignment]
 
-    components_ = FittedState("(n_components, n_features) encoding weights")
-    intercept_ = FittedState("(n_components,) biases of the units")
-    decoder_components_ = FittedState("(n_components, n_features) decoding weights")
-    decoder_intercept_ = FittedState("(n_features,) biases of the reconstruction")
+    components_ = FittedState("Encoding weights, (n_components, n_features).")
+    intercept_ = FittedState("Biases of the units, (n_components,).")
+    decoder_components_ = FittedState("Decoding weights, (n_components, n_features).")
+    decoder_intercept_ = FittedState("Biases of the reconstruction, (n_features,).")
 
     @keeps_state_on_failure
     @with_callbacks
@@ -235,7 +235,7 @@ class SparseAutoencoder(
         if h.ndim != 2 or h.shape[1] != self._n_features_out:
             raise ValueError(f"activations must be of shape (n, {self._n_features_out}), got {tuple(h.shape)}")
         if not math.isfinite(largest_value(h)):
-            raise ValueError("activations contain NaN or infinity")
+            raise ValueError("activations contain NaN or infinity. Remove or impute these values")
         h = h.to(resolve_device(self.device, X))
         with torch.no_grad():
             return container.wrap(self._network(h).decode(h))
@@ -247,14 +247,14 @@ class SparseAutoencoder(
         rows = self._rows(X, reset=reset)
         if self.decoder == "sigmoid" and (rows.min() < 0 or rows.max() > 1):
             raise ValueError(
-                'decoder="sigmoid" rebuilds values in 0-1, and X has others: scale it, or use decoder="linear"'
+                'decoder="sigmoid" requires values in 0-1, but X has others. Scale X, or use decoder="linear"'
             )
         if not reset and self._n_features_out != self.n_components:
             raise ValueError(
-                f"n_components={self.n_components} cannot go on from the {self._n_features_out} units learned before; "
-                "set warm_start=False, or fit a clone"
+                f"n_components={self.n_components} does not match the {self._n_features_out} units of the last fit. "
+                "Set warm_start=False, or fit a clone"
             )
-        # the loss is of squares; a sigmoid decoder rebuilds values in 0-1 as they are
+        # squares must not overflow; a sigmoid decoder reconstructs values in 0-1 and needs no unit
         return _Rows(rows, 1.0) if self.decoder == "sigmoid" else _Rows(*in_safe_unit(rows))
 
     def _identity(self, data):
@@ -276,7 +276,7 @@ class SparseAutoencoder(
     def _make_optimizer(self, parameters, lr):
         if self.optimizer != "lbfgs":
             return super()._make_optimizer(parameters, lr)
-        # its line search finds the step by itself
+        # the line search determines the step size
         return torch.optim.LBFGS(parameters, max_iter=_LBFGS_STEPS, history_size=20, line_search_fn="strong_wolfe")
 
     def _decay(self):
@@ -297,7 +297,7 @@ class SparseAutoencoder(
         return {"reconstruction_error_": reconstruction_error(network, data.rows) * data.unit * data.unit}
 
     def _network(self, like, unit=1.0):
-        """The fitted network, on the device and in the precision of rows, for rows divided by a unit."""
+        """The fitted network for rows divided by ``unit``, on the device and in the precision of the rows ``like``."""
         spread = self._state["spread"]
         size = 1.0 if self.decoder == "sigmoid" else spread
         units = {"components": 1 / spread, "intercept": 1.0, "decoder_intercept": size, "decoder_components": size}

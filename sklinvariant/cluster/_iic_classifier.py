@@ -1,7 +1,7 @@
-"""A classifier out of the trunk of a clusterer and few labels: section 4.1 of Ji, Henriques, Vedaldi (2019).
+"""A classifier from the trunk of a clusterer and few labels: section 4.1 of Ji, Henriques, Vedaldi (2019).
 
-Semi-supervised fine-tuning: the trunk is learned without labels; a linear model on its features, and the trunk again,
-are learned with those there are.
+Semi-supervised fine-tuning: the trunk is trained without labels, then a linear model on its features is fitted to the
+available labels, and finally both are trained on them.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -47,14 +48,14 @@ from sklinvariant.cluster._iic_clusterer import IICClusterer
 from sklinvariant.cluster._partly_labelled import PartlyLabelledClassifier
 from sklinvariant.networks import LinearCost, fit_cost
 from sklinvariant.pairs import changed, default_views, same, shuffled
-from sklinvariant.training import Task, TrainedEstimator, WithOptimizer, prepare_targets
+from sklinvariant.training import Targets, TrainedEstimator, WithEarlyStopping, WithOptimizer, prepare_targets
 from sklinvariant.transforms import Transform
 
-_AT_ONCE = 1024  # samples that are seen at a time
+_AT_ONCE = 1024  # samples processed at a time
 
 
 class LabelledBatch:
-    """What `ClassNetwork` is called with."""
+    """The input of `ClassNetwork`."""
 
     def __init__(self, samples, target, weight):
         self.samples, self.target, self.weight = samples, target, weight
@@ -62,9 +63,12 @@ class LabelledBatch:
     def __len__(self):
         return len(self.samples)
 
+    def take(self, index):
+        return LabelledBatch(self.samples.index_select(0, index), self.target[index], self.weight[index])
+
 
 class LabelledBatches:
-    """Batches of labelled samples in a new random order, and as new ``views``, each time they are walked through."""
+    """Batches of labelled samples, shuffled and transformed by ``views`` in each pass."""
 
     def __init__(self, everything, views, *, batch_size, generator):
         self.everything, self.views, self.batch_size, self.generator = everything, views, batch_size, generator
@@ -77,23 +81,36 @@ class LabelledBatches:
         return math.ceil(len(self) / self.batch_size)
 
     def __iter__(self):
-        samples, target, weight = self.everything.samples, self.everything.target, self.everything.weight
-        for index in shuffled(torch.arange(len(self), device=samples.device), self.batch_size, self.generator):
-            seen = changed(samples.index_select(0, index), self.views, self.generator)
-            yield LabelledBatch(seen, target[index], weight[index]), None
+        rows = torch.arange(len(self), device=self.everything.samples.device)
+        for index in shuffled(rows, self.batch_size, self.generator):
+            batch = self.everything.take(index)
+            batch.samples = changed(batch.samples, self.views, self.generator)
+            yield batch, None
 
 
 @dataclass
 class _Labelled:
-    """All labelled samples, as one batch, their task, and the seed of the views in prediction."""
+    """The labelled samples and their targets, and the seed of the views in prediction."""
 
-    batch: LabelledBatch
-    task: Task
+    samples: torch.Tensor
+    targets: Targets
     seed: int
+
+    def take(self, indices):
+        """The data of some of the samples."""
+        samples = self.samples[torch.from_numpy(indices).to(self.samples.device)]
+        return _Labelled(samples, self.targets.take(indices), self.seed)
+
+    @cached_property
+    def batch(self):
+        """All samples as one batch, on their device and in their precision."""
+        values: Any = self.targets.values
+        values = values.to(self.samples if values.is_floating_point() else self.samples.device)
+        return LabelledBatch(self.samples, values, self.targets.weight.to(self.samples))
 
 
 def views_of(clusterer, n_axes, n_channels):
-    """How an `IICClusterer` changes samples to have pairs of them."""
+    """The views with which an `IICClusterer` makes pairs from samples."""
     if callable(clusterer.pairs):
         return clusterer.pairs
     if clusterer.transforms is not None:
@@ -102,7 +119,7 @@ def views_of(clusterer, n_axes, n_channels):
 
 
 def fixed_views(samples, views, n_views, seed):
-    """The samples and ``n_views - 1`` changes of them; each change is one for all, so no sample's depends on others."""
+    """The samples and ``n_views - 1`` views of them. Each view is one transformation, the same for all samples."""
     yield samples
     generator = torch.Generator().manual_seed(seed)
     for _ in range(n_views - 1):
@@ -133,6 +150,7 @@ def mean_features(network, samples, views, n_views, seed):
 @declared
 class IICClassifier(
     OnDevice,
+    WithEarlyStopping,
     WithOptimizer,
     TrainedEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -199,6 +217,10 @@ class IICClassifier(
         Epoch, mean loss and seconds of each epoch of fine-tuning.
     n_iter_ : int
         Epochs made.
+    validation_scores_ : list of float or None
+        Accuracy on the held-out samples, as they are, after each epoch of fine-tuning, with ``early_stopping``.
+    best_validation_score_ : float or None
+        The largest of them.
 
     References
     ----------
@@ -253,7 +275,9 @@ class IICClassifier(
         (n_outputs, width), n_classes = self._state["coef"].shape, len(self._state["classes"])
         trunk = self._inner._state["n_trunk_features"]
         if width != trunk or n_outputs != (1 if n_classes == 2 else n_classes):
-            raise ValueError(f"coef of shape {(n_outputs, width)} does not fit {n_classes} classes, {trunk} features")
+            raise ValueError(
+                f"coef of shape {(n_outputs, width)} does not match {n_classes} classes and {trunk} features"
+            )
 
     @keeps_state_on_failure
     @with_callbacks
@@ -286,7 +310,7 @@ class IICClassifier(
             Where the loss stops being finite; it names the epoch and what to change.
         """
         raise_for_params(params, self, "fit")
-        refuse_none(self, X, "samples to learn from")
+        refuse_none(self, X, "training samples")
         refuse_non_numbers(self, X, "rows or images, as arrays")
         X = dense_tensor(X, "X") if isinstance(X, torch.Tensor) else X
         frozen = isinstance(self.clusterer, FrozenEstimator)
@@ -295,15 +319,15 @@ class IICClassifier(
             raise ValueError(f"clusterer must be an IICClusterer, frozen or not, got a frozen {type(inner).__name__}")
         if inner.pairs == "explicit" and not frozen:
             raise ValueError(
-                'a clusterer with pairs="explicit" learns from pairs, which have no classes; fit it first, and give '
+                'a clusterer with pairs="explicit" is fitted to pairs, which have no classes. Fit it first, and pass '
                 "FrozenEstimator(clusterer)"
             )
         labels, labelled = self._check_labels(y)
         check_consistent_length(X, labelled)
         if len(set(labels.tolist())) == 1:
-            hint = "" if labelled.all() else f"; rows of unlabeled_value={self.unlabeled_value!r} count as unlabelled"
+            hint = "" if labelled.all() else f". Rows with unlabeled_value={self.unlabeled_value!r} count as unlabelled"
             raise ValueError(
-                f"{type(self).__name__} needs labels of at least 2 classes, but there is one class, "
+                f"{type(self).__name__} needs labels of at least 2 classes, but all labels are "
                 f"{labels.tolist()[0]!r}{hint}"
             )
         targets = prepare_targets(
@@ -327,13 +351,11 @@ class IICClassifier(
         task, samples = targets.task, self._samples(X)
         if not reset and task.classes.tolist() != self.classes_.tolist():
             raise ValueError(
-                f"{type(self).__name__} cannot go on with the classes {task.classes.tolist()}: it was fitted with "
-                f"{self.classes_.tolist()}. Set warm_start=False, or fit a clone"
+                f"{type(self).__name__} cannot continue with the classes {task.classes.tolist()}, because it was "
+                f"fitted with {self.classes_.tolist()}. Set warm_start=False, or fit a clone"
             )
         samples = samples[torch.from_numpy(labelled).to(samples.device)]
-        values = targets.values.to(samples) if task.kind == "binary" else targets.values.to(samples.device)
-        batch = LabelledBatch(samples, values, targets.weight.to(samples))
-        return _Labelled(batch, task, generator.initial_seed())
+        return _Labelled(samples, targets, generator.initial_seed())
 
     def _identity(self, data):
         batch = data.batch
@@ -349,7 +371,9 @@ class IICClassifier(
         network = ClassNetwork(self._inner._network(batch.samples))
         features = mean_features(network.eval(), batch.samples, same, 1, data.seed)
         network.trunk.draw_from(generator)
-        network.head = LinearCost.start(features, batch.weight, data.task.n_outputs, "log_loss", self.weight_decay)
+        network.head = LinearCost.start(
+            features, batch.weight, data.targets.task.n_outputs, "log_loss", self.weight_decay
+        )
         fit_cost(network.head, features, batch.target, batch.weight, max_iter=200, exact=False)
         return network
 
@@ -362,11 +386,15 @@ class IICClassifier(
         views = self._views(data.batch.samples)
         return LabelledBatches(data.batch, views, batch_size=self.batch_size, generator=generator)
 
+    def _batches_to_score(self, network, held_out):
+        rows = torch.arange(len(held_out.samples), device=held_out.samples.device)
+        return [held_out.batch.take(part) for part in rows.split(_AT_ONCE)]
+
     def _learning_rates(self):
         return {"trunk.*": self.trunk_learning_rate}
 
     def _export(self, network, data):
-        return network.export() | {"classes": data.task.classes, "seed": data.seed}
+        return network.export() | {"classes": data.targets.task.classes, "seed": data.seed}
 
     def transform(self, X):
         """The features that the fine-tuned trunk gives to the linear model, averaged over the views.
@@ -424,16 +452,16 @@ class IICClassifier(
 
     @property
     def n_features_in_(self):
-        """Number of features, as the clusterer saw them."""
+        """Number of features seen by the clusterer during fit."""
         return self._of_clusterer("n_features_in_")
 
     @property
     def feature_names_in_(self):
-        """Names of the features, as the clusterer saw them."""
+        """Names of the features seen by the clusterer during fit."""
         return self._of_clusterer("feature_names_in_")
 
     def get_metadata_routing(self):
-        """Where metadata goes: what is given to ``fit``, to the clusterer's.
+        """Get the metadata routing: metadata passed to ``fit`` is routed to the clusterer's ``fit``.
 
         Returns
         -------
@@ -470,7 +498,7 @@ class IICClassifier(
         return same if self.transforms is None else self.transforms
 
     def _features(self, X):
-        """(n, D) features, and the network."""
+        """Features (n, D), and the network."""
         samples = self._samples(X)
         network = self._network(samples)
         views = self._views(samples)
@@ -494,5 +522,5 @@ class IICClassifier(
 
 
 def _both(scores):
-    """Scores (n, n_classes): of two classes there is one alone, that of the second."""
+    """Scores (n, n_classes), also for two classes, which have a single score, that of the second class."""
     return torch.nn.functional.pad(scores, (1, 0)) if scores.shape[1] == 1 else scores

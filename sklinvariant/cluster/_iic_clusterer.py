@@ -1,4 +1,4 @@
-"""Clusters that a network finds by itself: those of the two samples of a pair tell of each other as much as they can.
+"""Clustering that maximises the mutual information between the assignments of paired samples.
 
 Ji, Henriques & Vedaldi 2019, "Invariant information clustering for unsupervised image classification and
 segmentation", equations 1-4.
@@ -64,10 +64,10 @@ from sklinvariant.pairs import (
 )
 from sklinvariant.training import TrainedEstimator, WithOptimizer
 
-_AT_ONCE = 1024  # samples that are assigned at a time
-_MEASURED = 20_000  # pairs, at least, by which heads are compared,
-_MOST_DRAWS = 20  # as far as so many of each give
-_STUCK = 0.05  # of ln k: assignments say as good as nothing of each other
+_AT_ONCE = 1024  # samples processed at a time
+_MEASURED = 20_000  # number of pairs on which heads are compared, unless it needs more draws than
+_MOST_DRAWS = 20  # per pair
+_STUCK = 0.05  # share of ln k below which training has probably failed
 
 
 @torch.no_grad()
@@ -80,7 +80,7 @@ def assign(network, samples):
 
 @torch.no_grad()
 def measure(network, source, pairs, n_draws):
-    """The joint (h, k, k), not normalised, of the main heads over pairs (numbers) of a source, some drawn of each."""
+    """The joint (h, k, k) of the main heads, not normalised, over ``n_draws`` draws of the pairs (indices)."""
     network.eval()
     total: Any = 0
     for index in pairs.split(_AT_ONCE):
@@ -92,7 +92,7 @@ def measure(network, source, pairs, n_draws):
 
 @dataclass
 class _Pairs:
-    """Samples (n, ...), the first ones of pairs among them, where pairs come from, and those for the main heads."""
+    """All samples (n, ...), the first sample of each pair, the source of pairs, and the pairs for the main heads."""
 
     samples: torch.Tensor
     firsts: torch.Tensor
@@ -101,7 +101,7 @@ class _Pairs:
 
 
 def draws_for(pairs):
-    """How many of each of these pairs to measure, so that heads which differ little can be told apart."""
+    """Number of draws of each pair, so that heads with almost equal losses can be compared."""
     return min(_MOST_DRAWS, math.ceil(_MEASURED / len(pairs)))
 
 
@@ -232,24 +232,26 @@ class IICClusterer(
     learning_rate: Positive = 3e-3
     image_shape: tuple | list | None = None
 
-    labels_ = FittedState("(n,) clusters of the samples of the last fit")
-    mutual_information_ = FittedState("(n_heads,) mutual information in nats")
-    mutual_information_ratio_ = FittedState("(n_heads,) mutual information in parts of ln k")
-    best_head_ = FittedState("the head of least loss")
+    labels_ = FittedState("Clusters of the samples of the last fit, (n,).")
+    mutual_information_ = FittedState("Mutual information in nats, (n_heads,).")
+    mutual_information_ratio_ = FittedState("Mutual information divided by ln k, (n_heads,).")
+    best_head_ = FittedState("Index of the head with the lowest loss.")
 
     def _check_layout(self):
         state = self._state
         shape, heads = state["sample_shape"], state["network"]["heads.linear.weight"]
         if len(shape) not in (1, 3) or (len(shape) == 1) != (state["n_channels"] is None):
-            raise ValueError(f"samples of shape {shape} do not fit n_channels={state['n_channels']}")
+            raise ValueError(f"samples of shape {shape} do not match n_channels={state['n_channels']}")
         if state["network"]["shift"].shape != (shape[-1],):
             raise ValueError(f"shift should have {shape[-1]} numbers, got {state['network']['shift'].shape}")
-        # before a network of that size is made
+        # checked before a network of this size is created
         if len(heads) != self.n_heads * self.n_clusters or state["best_head"] >= self.n_heads:
-            raise ValueError(f"{len(heads)} units are not n_heads={self.n_heads} of n_clusters={self.n_clusters}")
+            raise ValueError(f"{len(heads)} units do not match n_heads={self.n_heads} and n_clusters={self.n_clusters}")
         auxiliary = state["network"].get("auxiliary.linear.weight")
         if len(auxiliary if auxiliary is not None else ()) != self.n_heads * (self.n_overclusters or 0):
-            raise ValueError(f"the auxiliary heads are not n_heads={self.n_heads} of {self.n_overclusters} clusters")
+            raise ValueError(
+                f"the auxiliary heads do not match n_heads={self.n_heads} and n_overclusters={self.n_overclusters}"
+            )
 
     @keeps_state_on_failure
     @with_callbacks
@@ -378,7 +380,7 @@ class IICClusterer(
         return float(joint_information(joint)[self.best_head_].clamp_min(0))
 
     def _samples(self, X, *, reset, paired):
-        """Rows (n, d) or images (n, h, w, c) on the device; the two of a pair one after the other."""
+        """Rows (n, d) or images (n, h, w, c) on the device; the samples of an explicit pair follow each other."""
         needed = "rows or images, as arrays"
         refuse_none(self, X, needed)
         refuse_non_numbers(self, X, needed)
@@ -390,16 +392,16 @@ class IICClusterer(
         as_rows = self.image_shape is None and not _are_images(X)
         if not reset and as_rows is not (self._state["n_channels"] is None):
             raise ValueError(
-                f"{type(self).__name__} was fitted on {'images' if as_rows else 'rows'}, and cannot take "
-                f"{'rows' if as_rows else 'images'}; give image_shape for flat rows, X[None] for one image"
+                f"{type(self).__name__} was fitted on {'images' if as_rows else 'rows'}, but X contains "
+                f"{'rows' if as_rows else 'images'}. Set image_shape for flat rows, or pass X[None] for a single image"
             )
         samples = check_rows(self, X, reset=reset) if as_rows else scale_pixels(self._read(X, reset=reset))
         if reset and as_rows:
             self.__dict__.pop("pixel_range_", None)
         if not reset and list(samples.shape[1:]) != self._state["sample_shape"]:
             raise ValueError(
-                f"the images are of shape {tuple(samples.shape[1:])}, but {type(self).__name__} was fitted on images "
-                f"of shape {tuple(self._state['sample_shape'])}"
+                f"the images have shape {tuple(samples.shape[1:])}, but {type(self).__name__} was fitted on images of "
+                f"shape {tuple(self._state['sample_shape'])}. Resize the images"
             )
         return samples.to(device)
 
@@ -418,12 +420,14 @@ class IICClusterer(
             views = kind
         elif self.transforms is None:
             if samples.ndim == 2:
-                raise ValueError('pairs="transform" needs images: give image_shape, or use pairs="neighbors"')
+                raise ValueError(
+                    'pairs="transform" requires images, but X contains rows. Set image_shape, or use pairs="neighbors"'
+                )
             views = default_views(samples.shape[-1])
         return ViewPairs(samples, views, generator)
 
     def _auxiliary(self, auxiliary, n, device):
-        """(samples,) booleans, or None where there are none."""
+        """A boolean mask of the samples, or None if it is not given."""
         if auxiliary is None:
             return None
         auxiliary = np.asarray(to_numpy(auxiliary))
@@ -433,16 +437,22 @@ class IICClusterer(
                 f"shape {auxiliary.shape}"
             )
         if self.n_overclusters is None and auxiliary.any():
-            raise ValueError("auxiliary samples train only the auxiliary heads: set n_overclusters to have them")
+            raise ValueError(
+                "auxiliary samples train only the auxiliary heads, but n_overclusters is None. Set n_overclusters"
+            )
         each = 2 if self.pairs == "explicit" else 1
         return as_tensor(auxiliary).to(device).repeat_interleave(each)
 
     def _check_numbers(self, n):
         what = "pairs" if self.pairs == "explicit" else "samples"
         if n < self.n_clusters:
-            raise ValueError(f"n_{what}={n} should be >= n_clusters={self.n_clusters}: a cluster needs a sample")
+            raise ValueError(
+                f"n_{what}={n} should be >= n_clusters={self.n_clusters}. Pass more {what}, or lower n_clusters"
+            )
         if self.batch_size < self.n_clusters:
-            raise ValueError(f"batch_size={self.batch_size} should be >= n_clusters={self.n_clusters}")
+            raise ValueError(
+                f"batch_size={self.batch_size} should be >= n_clusters={self.n_clusters}. Raise batch_size"
+            )
         check_size((self.n_overclusters or 0) ** 2, n_overclusters=self.n_overclusters)
 
     def _data(self, X, y, generator, *, reset, groups, auxiliary):
@@ -456,14 +466,16 @@ class IICClusterer(
             warn_of_shuffled(samples, type(self).__name__)
         main = torch.arange(len(source), device=samples.device) if auxiliary is None else source.without(auxiliary)
         if len(main) == 0:
-            raise ValueError("there is no pair without an auxiliary sample, and so none for the main heads")
+            raise ValueError(
+                "every pair contains an auxiliary sample, but the main heads need other pairs. Mark fewer samples"
+            )
         return _Pairs(samples, firsts, source, main)
 
     def _identity(self, data):
         return {"samples": [data.samples], "groups or auxiliary samples": [data.source.rows, data.main]}
 
     def _reseed(self, generator, before):
-        generator.manual_seed(generator.initial_seed() + before)  # other views and another order than in those epochs
+        generator.manual_seed(generator.initial_seed() + before)  # views and order differ from earlier epochs
 
     def _module(self, data, generator):
         network = self._start(data.samples, generator)
@@ -495,7 +507,7 @@ class IICClusterer(
         samples, source, generator = data.samples, data.source, data.source.generator
         source.generator = torch.Generator().manual_seed(generator.initial_seed())
         joint = measure(network, source, data.main, draws_for(data.main))
-        source.generator = generator  # a callback that looks at the model does not change what is drawn next
+        source.generator = generator  # so that exporting the model for a callback does not change later random numbers
         best = int(network.losses(joint).argmin())
         information = joint_information(joint).clamp_min(0).cpu().numpy()
         state = {
@@ -516,12 +528,12 @@ class IICClusterer(
         ratio = self.mutual_information_ratio_[self.best_head_]
         if ratio < _STUCK and self.n_clusters > 1:
             text = (
-                f"pairs share {ratio:.1%} of the information that they could: training never left the uniform "
-                "solution. Look at the pairs, or raise max_epochs or learning_rate"
+                f"the mutual information of pairs is {ratio:.1%} of its maximum, so training never left the uniform "
+                "solution. Check the pairs, or raise max_epochs or learning_rate"
             )
         elif not counts.all():
             text = (
-                f"{(counts == 0).sum()} of {self.n_clusters} clusters are empty; raise entropy_weight, batch_size or "
+                f"{(counts == 0).sum()} of {self.n_clusters} clusters are empty. Raise entropy_weight, batch_size or "
                 "max_epochs, or lower n_clusters"
             )
         else:
@@ -529,7 +541,7 @@ class IICClusterer(
         warnings.warn(f"{type(self).__name__}: {text}", ConvergenceWarning, stacklevel=3)
 
     def _start(self, samples, generator):
-        """A network of random weights, on the device and in the precision of samples, which set shift and scale."""
+        """A network with random weights and the scale of the samples, on their device and in their precision."""
         axes = 0 if samples.ndim == 2 else (0, 1, 2)
         values, unit = in_safe_unit(samples)
         shift = values.mean(axes)
@@ -538,9 +550,9 @@ class IICClusterer(
         return self._build(tuple(samples.shape[1:]), generator, shift, scale).to(samples)
 
     def _network(self, like):
-        """The fitted network, on the device and in the precision of samples."""
+        """The fitted network, on the device and in the precision of the samples ``like``."""
         state = self._state["network"]
-        # as numbers of its own: the weights are those of a model that may be mapped from a file
+        # copied, because the weights may be memory-mapped from a file
         tensors = {name: torch.tensor(np.asarray(value)) for name, value in state.items()}
         shape = tuple(self._state["sample_shape"])
         network = self._build(shape, torch.Generator(), tensors["shift"], tensors["scale"])
@@ -548,8 +560,8 @@ class IICClusterer(
             network.load_state_dict(tensors)
         except RuntimeError as error:
             raise ValueError(
-                f"{type(self).__name__} was fitted with another network or other numbers of heads and clusters than "
-                f"its parameters say now; set them back, or fit a clone ({error})"
+                f"{type(self).__name__} was fitted with a different network, or different numbers of heads and "
+                f"clusters. Set these parameters back, or fit a clone ({error})"
             ) from error
         return network.to(like)
 
@@ -560,7 +572,7 @@ class IICClusterer(
 
     def _assign(self, X):
         if self.pairs == "explicit" and len(getattr(X, "shape", ())) == len(self._state["sample_shape"]) + 2:
-            raise ValueError(f"{type(self).__name__} takes samples, not pairs: give X[:, 0] or X[:, 1]")
+            raise ValueError(f"{type(self).__name__} needs samples here, but X contains pairs. Pass X[:, 0] or X[:, 1]")
         samples = self._samples(X, reset=False, paired=False)
         features, probabilities = assign(self._network(samples), samples)
         return features, check_computed(self, probabilities[:, self.best_head_])
@@ -571,7 +583,7 @@ class IICClusterer(
 
 
 def _are_images(X):
-    """Whether it has more than two axes; a list is looked into."""
+    """Whether X, or the first item of a list, is an image."""
     if isinstance(X, (list, tuple)):
         return len(X) > 0 and (X[0].ndim if isinstance(X[0], torch.Tensor) else np.ndim(X[0])) > 1
     return getattr(X, "ndim", 2) > 2

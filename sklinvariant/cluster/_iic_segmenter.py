@@ -1,4 +1,4 @@
-"""Pixels in clusters that survive transformations and that neighbours share (Ji, Henriques, Vedaldi 2019, eq. 5)."""
+"""Segmentation without labels: a cluster for each pixel (Ji, Henriques, Vedaldi 2019, eq. 5)."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ from sklinvariant.pairs import CropPairs
 from sklinvariant.training import TrainedEstimator, WithOptimizer
 from sklinvariant.transforms import Flip, Transform
 
-_STUCK = 0.05  # of ln k: neighbours say as good as nothing of each other
+_STUCK = 0.05  # share of ln k below which training has probably failed
 
 
 def predict_tiles(network, images, tile_size, head=0):
-    """Probabilities (n, k, h, w) of a head; tiles overlap by what a pixel sees, so that no seam is possible."""
+    """Probabilities (n, k, h, w) of a head. Tiles overlap by the radius of the network, so that there are no seams."""
     h, w = images.shape[-2:]
     r = SegmentationTrunk.radius
     answer = None
@@ -62,9 +62,9 @@ def predict_tiles(network, images, tile_size, head=0):
 
 
 class DenseInformation(nn.Module):
-    """Called with a `Pair` it gives minus the information between both predictions (eq. 5).
+    """A module whose ``forward`` returns the negative mutual information between both predictions of a `Pair` (eq. 5).
 
-    That is the mean over the first ``n_heads`` heads, the main ones, plus that of the auxiliary head, if there is one.
+    It is the mean over the first ``n_heads`` heads, the main heads, plus the value of the auxiliary head if it exists.
     """
 
     def __init__(self, network, n_heads, shift, scale, half_window, average, entropy_weight):
@@ -79,14 +79,14 @@ class DenseInformation(nn.Module):
 
     @torch.no_grad()
     def measure(self, batches):
-        """In a pass: I (n_heads,) in nats, losses (n_heads,), and how many pixels take each cluster (n_heads, k)."""
+        """One pass over the batches: I (n_heads,) in nats, losses (n_heads,), and pixels per cluster (n_heads, k)."""
         self.eval()
         joints: list[Any] = [0.0] * self.n_heads
         counts: Any = 0
         for pair, _ in batches:
             there, taken = pair.masks[:, 0] > 0, []
             for head, views in enumerate(self._predictions(pair)[: self.n_heads]):
-                joints[head] = joints[head] + self._joints(*views)  # joints add up, their information does not
+                joints[head] = joints[head] + self._joints(*views)  # joints are additive, mutual information is not
                 taken.append(torch.bincount(views[0].argmax(1)[there], minlength=views[0].shape[1]))
             counts = counts + torch.stack(taken)
         self.train()
@@ -100,10 +100,10 @@ class DenseInformation(nn.Module):
         return joint_information(joints, self.entropy_weight).mean()
 
     def _predictions(self, pair):
-        """For each head the predictions of both views, pixel by pixel, times the weights of the pixels."""
+        """The predictions of each head for both views, aligned by pixel and multiplied by the weights of the pixels."""
         images = (torch.cat([pair.images, pair.views]) - self.shift) / self.scale
         both = [heads.tensor_split(2) for heads in self.network(images)]
-        # pixels that left the image come back as 0, and so have no weight in the joint distribution
+        # pixels that left the image are filled with 0, so they have no weight in the joint distribution
         return [(first * pair.masks, resample(second, pair.back) * pair.masks) for first, second in both]
 
 
@@ -111,7 +111,7 @@ class DenseInformation(nn.Module):
 class _Images:
     """A list of images (c, h, w), the mean and standard deviation of their channels, and pairs of their crops.
 
-    ``counts`` (k,) is set at the end: how many pixels take each cluster.
+    ``counts`` (k,), the number of pixels in each cluster, is set when the model is exported.
     """
 
     images: list
@@ -235,14 +235,14 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, ImageEstimator):
     max_epochs: Count = 20
     batch_size: Count = 4
 
-    mutual_information_ = FittedState("(n_heads,) mutual information in nats")
-    mutual_information_ratio_ = FittedState("(n_heads,) mutual information in parts of ln k")
-    best_head_ = FittedState("the head of least loss")
+    mutual_information_ = FittedState("Mutual information in nats, (n_heads,).")
+    mutual_information_ratio_ = FittedState("Mutual information divided by ln k, (n_heads,).")
+    best_head_ = FittedState("Index of the head with the lowest loss.")
 
     def _check_layout(self):
         state = self._state
         if sum(state["heads"]) != len(state["weights"]["heads.weight"]) or state["best_head"] >= len(state["heads"]):
-            raise ValueError(f"heads of {state['heads']} clusters do not fit the weights")
+            raise ValueError(f"heads of {state['heads']} clusters do not match the weights")
 
     @keeps_state_on_failure
     @with_callbacks
@@ -301,7 +301,7 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, ImageEstimator):
         images = self._channels_first(X, reset=reset)
         shift, scale = channel_spread(images) if reset else self._spread(scale_pixels(images[0]))
         extra = self._n_auxiliary()
-        most = max(extra, self.n_clusters)  # whose joint probabilities are a matrix for each displacement
+        most = max(extra, self.n_clusters)  # there is one joint matrix of this size for each displacement
         sizes = {"n_clusters": self.n_clusters, "n_overclusters": extra, "half_window": self.half_window}
         check_size(most**2 * (2 * self.half_window + 1) ** 2, **sizes)
         check_size(self.width**2, width=self.width)
@@ -318,7 +318,7 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, ImageEstimator):
         return 3 * self.n_clusters if self.n_overclusters is None else self.n_overclusters
 
     def _heads(self):
-        """Clusters of each head."""
+        """Number of clusters of each head."""
         extra = self._n_auxiliary()
         return [self.n_clusters] * self.n_heads + [extra] * (extra > 0)
 
@@ -352,7 +352,7 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, ImageEstimator):
             "width": self.width,
             "best_head": best,
             "mutual_information": information,
-            "mutual_information_ratio": information / (math.log(self.n_clusters) or 1.0),  # 0 of a single cluster
+            "mutual_information_ratio": information / (math.log(self.n_clusters) or 1.0),  # 0 for a single cluster
             "n_channels": len(data.shift),
         }
 
@@ -360,7 +360,7 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, ImageEstimator):
         generator = crops.generator
         crops.generator = torch.Generator().manual_seed(generator.initial_seed())
         result = objective.measure(crops)
-        crops.generator = generator  # a callback that looks at the model does not change what is drawn next
+        crops.generator = generator  # so that exporting the model for a callback does not change later random numbers
         return [values.cpu().numpy() for values in result]
 
     def _warn(self, counts):
@@ -369,12 +369,12 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, ImageEstimator):
             return
         if ratio < _STUCK:
             text = (
-                f"neighbours share {ratio:.1%} of the information that they could: training never left the uniform "
-                "solution. Look at the images, or raise max_epochs or learning_rate"
+                f"the mutual information of neighbours is {ratio:.1%} of its maximum, so training never left the "
+                "uniform solution. Check the images, or raise max_epochs or learning_rate"
             )
         elif not counts.all():
             text = (
-                f"{(counts == 0).sum()} of {self.n_clusters} clusters are empty; raise entropy_weight or max_epochs, "
+                f"{(counts == 0).sum()} of {self.n_clusters} clusters are empty. Raise entropy_weight or max_epochs, "
                 "or lower n_clusters"
             )
         else:
@@ -405,7 +405,7 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, ImageEstimator):
 
     @torch.no_grad()
     def _probabilities(self, X):
-        """(b, k, h, w) for each run of at most ``batch_size`` images of one size."""
+        """Yield probabilities (b, k, h, w) for each run of at most ``batch_size`` images of equal size."""
         images = self._channels_first(X, reset=False)
         like = scale_pixels(images[0][:0])
         network = self._network(like, self._state["heads"], self._state["width"]).eval()
@@ -415,25 +415,25 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, ImageEstimator):
             yield predict_tiles(network, pixels, self.tile_size, self.best_head_)
 
     def _network(self, like, heads, width):
-        """The fitted network, on the device and in the precision of a tensor."""
-        # as numbers of its own: the weights are those of a model that may be mapped from a file
+        """The fitted network, on the device and in the precision of the tensor ``like``."""
+        # copied, because the weights may be memory-mapped from a file
         weights = {name: torch.tensor(np.asarray(value)) for name, value in self._state["weights"].items()}
         network = SegmentationNetwork.start(self._state["n_channels"], width, list(heads), torch.Generator())
         try:
             network.load_state_dict(weights)
         except RuntimeError as error:
             raise ValueError(
-                f"{type(self).__name__} was fitted with another width, or other numbers of heads and clusters, than "
-                f"its parameters say now; set them back, or fit a clone ({error})"
+                f"{type(self).__name__} was fitted with a different width, or different numbers of heads and clusters. "
+                f"Set these parameters back, or fit a clone ({error})"
             ) from error
         return network.to(like)
 
     def _spread(self, like):
-        """Mean and standard deviation of each channel of the images that were fitted on."""
+        """Mean and standard deviation of each channel of the training images."""
         return [torch.tensor(np.asarray(self._state[name])).to(like) for name in ("shift", "scale")]
 
     def _channels_first(self, X, *, reset):
-        """A list of (c, h, w) tensors of one dtype on the device that computes; images in a list may differ in size."""
+        """A list of (c, h, w) tensors of one dtype on the device; images in a list may differ in size."""
         self._refuse_other_kinds(X)
         images = list_of_images(X)
         if images is None and getattr(X, "ndim", 2) in (3, 4):
@@ -463,7 +463,7 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, ImageEstimator):
         return [image.permute(2, 0, 1).to(device, dtype) for image in images]
 
     def _read_array(self, X, reset):
-        if not reset and X.ndim in (3, 4) and 0 not in X.shape:  # of any size: nothing to compare with what was fitted
+        if not reset and X.ndim in (3, 4) and 0 not in X.shape:  # the size may differ from that in fit
             images = check_pixels(X)
             self._check_range(images, reset=False)
             return images if images.ndim == 4 else images[..., None]
@@ -471,7 +471,7 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, ImageEstimator):
 
 
 def channel_spread(images):
-    """Mean and standard deviation of each channel over all pixels, (c, 1, 1) each; 1 for what is constant."""
+    """Mean and standard deviation of each channel, (c, 1, 1) each; the deviation of constant channels is 1."""
     count = sum(image[0].numel() for image in images)
     mean = sum(scale_pixels(image).double().sum((1, 2)) for image in images) / count
     square = sum((scale_pixels(image).double() - mean[:, None, None]).square().sum((1, 2)) for image in images) / count
@@ -481,14 +481,14 @@ def channel_spread(images):
 
 
 def _runs(images, most):
-    """Lists of at most so many images of one size that follow each other."""
+    """Lists of at most ``most`` consecutive images of equal size."""
     for _, run in itertools.groupby(images, lambda image: image.shape):
         images_of_run = list(run)
         yield from (images_of_run[start : start + most] for start in range(0, len(images_of_run), most))
 
 
 def _gathered(parts, container):
-    """One array where all images have one size, else a list of arrays."""
+    """One array if all images have the same size, otherwise a list of arrays."""
     if len({part.shape[1:] for part in parts}) == 1:
         return container.wrap(torch.cat(parts))
     return [container.wrap(image) for part in parts for image in part]

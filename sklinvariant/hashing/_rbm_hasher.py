@@ -1,4 +1,4 @@
-"""Hashes from a restricted Boltzmann machine whose bits are all used equally (Morère et al. 2016, section 4.2)."""
+"""RBM hashing: binary codes from a restricted Boltzmann machine (Morère et al. 2016, section 4.2)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from sklinvariant.training import RowBatches, TrainedEstimator
 
 @dataclass
 class _Visible:
-    """Rows (n, d) as the machine sees them, and what took them there."""
+    """The visible units of the rows (n, d), and the scaling that produced them."""
 
     v: torch.Tensor
     scaling: dict
@@ -143,7 +143,7 @@ class RBMHasher(TrainedEstimator, Hasher):
     _: KW_ONLY
     regularization: NonNegative = 0.5
     visible: Literal["scaled", "binary", "gaussian"] = "scaled"
-    cd_steps: Annotated[int, integers(1, 1000)] = 1  # all within one training step
+    cd_steps: Annotated[int, integers(1, 1000)] = 1  # limited, because training cannot be interrupted within a step
     persistent: bool = False
     sparsity: Share | None = None
     sparsity_weight: NonNegative = 0.1
@@ -154,11 +154,11 @@ class RBMHasher(TrainedEstimator, Hasher):
     max_epochs: Count = 20
     learning_rate_decay: Literal["cosine"] | None = None
 
-    components_ = FittedState("(n_bits, n_features) weights")
-    intercept_hidden_ = FittedState("(n_bits,) biases of the bits")
-    intercept_visible_ = FittedState("(n_features,) biases of the features")
-    shift_ = FittedState("(n_features,) what is subtracted from rows")
-    scale_ = FittedState("(n_features,) what rows are divided by then")
+    components_ = FittedState("Weights, (n_bits, n_features).")
+    intercept_hidden_ = FittedState("Biases of the bits, (n_bits,).")
+    intercept_visible_ = FittedState("Biases of the features, (n_features,).")
+    shift_ = FittedState("Values subtracted from the features, (n_features,).")
+    scale_ = FittedState("Values by which the features are then divided, (n_features,).")
 
     @keeps_state_on_failure
     @with_callbacks
@@ -303,13 +303,13 @@ class RBMHasher(TrainedEstimator, Hasher):
         for name in ("n_bits", "visible"):
             if getattr(self, name) != self._state[name]:
                 raise ValueError(
-                    f"{name}={getattr(self, name)!r} is not that of the machine that is to go on, which has "
-                    f"{self._state[name]!r}: fit a new one, without warm_start"
+                    f"{name}={getattr(self, name)!r} differs from {self._state[name]!r} in the previous fit. Set it "
+                    "back, set warm_start=False, or fit a clone"
                 )
         return {key: self._state[key] for key in ("shift", "scale", "n_bits", "visible")}
 
     def _scaling(self, rows):
-        """What takes features to the range of the visible units; a constant feature becomes 0."""
+        """The scaling of features to the range of the visible units; constant features become 0."""
         if self.visible == "gaussian":
             wide = rows.double()
             shift, scale = wide.mean(0), wide.std(0, correction=0)
@@ -327,13 +327,13 @@ class RBMHasher(TrainedEstimator, Hasher):
         }
 
     def _visible(self, rows, state):
-        """Rows as the machine sees them."""
+        """The visible units of rows."""
         shift, scale = (torch.as_tensor(state[key], device=rows.device) for key in ("shift", "scale"))
         if state["visible"] == "binary":
             if rows.min() < 0 or rows.max() > 1:
-                raise ValueError('visible="binary" needs values in 0-1; use visible="scaled" for others')
+                raise ValueError('visible="binary" requires values in 0-1. Scale X, or use visible="scaled"')
             return rows
-        v = ((rows - shift) / scale).to(rows.dtype)  # in float64: rows may be alike in all but the last digits
+        v = ((rows - shift) / scale).to(rows.dtype)  # in float64, because rows may differ only in the last digits
         return v if state["visible"] == "gaussian" else v.clamp_(0, 1)
 
     def _parameters_on(self, v):

@@ -11,7 +11,7 @@ import torch
 from sklinvariant.base import ArrayLike, as_tensor, dense_tensor, is_bags, refuse_non_numbers, to_numpy
 from sklinvariant.images._image_size import image_size
 
-Fill = str | float | Sequence[float]  # how `fit_into` fills what an image leaves free
+Fill = str | float | Sequence[float]  # how `fit_into` fills the part of the square outside the image
 # suffixes of image files; files that OpenCV cannot read are reported, not skipped
 IMAGE_SUFFIXES = {
     ".png",
@@ -31,7 +31,7 @@ IMAGE_SUFFIXES = {
 IMAGE_SUFFIXES |= {".avif", ".heic", ".heif"}
 # the limit of Pillow: a few kilobytes can decode to gigabytes
 MAX_PIXELS = 178_956_970
-_FAR = 10  # values further outside the range seen in fit, in multiples of it, are on another scale
+_FAR = 10  # values that exceed the range seen in fit by more than this multiple of it are on another scale
 
 
 def scale_pixels(images: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Pooling learned from video: which features belong together, from how they follow each other in time.
+"""Pooling learned from video: features that follow each other in time are pooled together.
 
 Sukhbaatar, Makino, Aihara (2013), Auto-pooling: Learning to Improve Invariance of Image Features from Image Sequences.
 """
@@ -52,13 +52,13 @@ from sklinvariant.pooling._pooling_descent import PoolingObjective, best_multipl
 from sklinvariant.pooling._pooling_loss import PoolingLoss, ProjectedSGD, pair_curvature
 from sklinvariant.training import TrainedEstimator
 
-_MOMENT_BYTES = 4 << 30  # what "auto" lets the moments take
-_MOMENT_MATRICES = 6  # of (d, d) float64 that lie in memory at once
-_CHUNK_ROWS = 4096  # of frames that are multiplied at a time
+_MOMENT_BYTES = 4 << 30  # memory that the moments may need with solver="auto"
+_MOMENT_MATRICES = 6  # number of (d, d) float64 matrices in memory at the same time
+_CHUNK_ROWS = 4096  # frames multiplied at a time
 
 
 class _Frames(NamedTuple):
-    """Rows (n, d), whether each is followed by the next (n - 1,), and what the fitted state keeps of them."""
+    """Rows (n, d), whether the next row is the next frame (n - 1,), and the fitted state derived from X."""
 
     rows: torch.Tensor
     follows: torch.Tensor
@@ -67,7 +67,7 @@ class _Frames(NamedTuple):
 
 @dataclass
 class _Descent:
-    """What "sgd" learns from: frames, batches of their pairs, and the components (k, d) to start from."""
+    """The data of "sgd": frames, batches of their pairs, and the initial components (k, d)."""
 
     frames: _Frames
     batches: FramePairBatches
@@ -209,7 +209,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
     max_epochs: Count = 20
     chunk_size: Count | None = None
 
-    components_ = FittedState("(n_components, n_features) P of the paper, never negative")
+    components_ = FittedState("The non-negative matrix P, (n_components, n_features).")
 
     @keeps_state_on_failure
     @with_callbacks
@@ -320,8 +320,8 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         rows, are_pairs = self._rows(X, reset=False)
         if are_pairs and (table := output_container(self)) != "default":
             raise ValueError(
-                f"pooled pairs are of shape (n_pairs, 2, n_components), for which {table} has no table: give rows, "
-                'X.reshape(-1, n_features), or ask for arrays by set_output(transform="default")'
+                f"pooled pairs have shape (n_pairs, 2, n_components), which a {table} table cannot hold. Pass rows, "
+                'X.reshape(-1, n_features), or request arrays with set_output(transform="default")'
             )
         pooled = self._multiply(rows, self.components_.T, resolve_device(self.device, X))
         return container.wrap(pooled.unflatten(0, (-1, 2)) if are_pairs else pooled)
@@ -345,7 +345,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         if not (pooled.ndim == 2 or are_pairs) or pooled.shape[-1] != k or len(pooled) == 0:
             raise ValueError(f"X must be of shape (n, {k}) or (n_pairs, 2, {k}), got {tuple(pooled.shape)}")
         if not math.isfinite(largest_value(pooled)):
-            raise ValueError("X contains NaN or infinity")
+            raise ValueError("X contains NaN or infinity. Remove or impute these values")
         rebuilt = self._multiply(pooled.reshape(-1, k), self.components_, resolve_device(self.device, X))
         return container.wrap(rebuilt.unflatten(0, (-1, 2)) if are_pairs else rebuilt)
 
@@ -379,7 +379,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         return rows, are_pairs
 
     def _frames(self, X, groups, *, reset):
-        """Rows and who follows whom; going on, the first may follow the last row of the call before."""
+        """The rows as frames. In `partial_fit`, the first row may follow the last row of the previous call."""
         container = ArrayKind(X)
         rows, are_pairs = self._rows(X, reset=reset)
         kept = {"last_frame": None, "last_clip": None, "namespace": container.name}
@@ -389,7 +389,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         if groups is None:
             warn_of_shuffled(rows, type(self).__name__)
         else:
-            first_clip, last_clip = map(str, clip_ids(groups)[[0, -1]].tolist())  # what any id is saved as
+            first_clip, last_clip = map(str, clip_ids(groups)[[0, -1]].tolist())  # ids are saved as strings
             if not reset and self._state["last_clip"] == first_clip:
                 last = as_tensor(self._state["last_frame"]).to(rows)
                 rows, follows = torch.cat([last, rows]), torch.cat([torch.ones(1, dtype=torch.bool), follows])
@@ -402,8 +402,8 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         if not frames.follows.any():
             if not going_on:
                 raise ValueError(
-                    f"no pair of consecutive frames of one clip in data with n_samples={len(frames.rows)}: at least "
-                    "two frames are needed"
+                    f"no pair of consecutive frames of one clip in data with n_samples={len(frames.rows)}. "
+                    "Pass clips of at least two frames"
                 )
             self._state: dict[str, Any] = {**self._state, **frames.kept}
             return self
@@ -422,8 +422,8 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         components = self._state["components"]
         if components.shape != (self.n_components, n_features):
             raise ValueError(
-                f"n_components={self.n_components} of {n_features} features cannot go on from components of shape "
-                f"{components.shape} learned before; set warm_start=False, or fit a clone"
+                f"n_components={self.n_components} of {n_features} features do not match the components of shape "
+                f"{components.shape} from the previous fit. Set warm_start=False, or fit a clone"
             )
         return components
 
@@ -432,9 +432,9 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
             setattr(self, name, value)
 
     def _warn(self, cause):
-        if np.square(self.components_).sum() < 1e-4:  # tr PᵀP: as many directions are kept
+        if np.square(self.components_).sum() < 1e-4:  # tr PᵀP, about the number of directions that P keeps
             warnings.warn(
-                f"{type(self).__name__}: the components keep nothing: lower {cause}", ConvergenceWarning, stacklevel=4
+                f"{type(self).__name__}: all components are almost 0. Lower {cause}", ConvergenceWarning, stacklevel=4
             )
         return self
 
@@ -446,8 +446,8 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
     def _learn_by_moments(self, X, frames, start, going_on, whole):
         if self.callbacks:
             raise ValueError(
-                'callbacks are called in the epochs of solver="sgd", and "moment" has none. Set solver="sgd", or give '
-                "scikit-learn's callbacks to set_callbacks"
+                'callbacks require the epochs of solver="sgd", but the solver is "moment". Set solver="sgd", or pass '
+                "callbacks of scikit-learn to set_callbacks"
             )
         rows, largest = frames.rows, float(frames.rows.max())
         moments = pair_moments(
@@ -524,12 +524,12 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         return self._errors(data.batches.errors(components, self.cross_reconstruction, chunk_size))
 
     def _row(self, row, data):
-        """With the loss in units of J, not of the batches."""
+        """Convert the loss from the units of the batches to those of J."""
         row = row | {"loss": row["loss"] * data.batches.unit**2}
         return row | {"iteration": row["epoch"], "objective": row["loss"]}
 
     def _earlier(self):
-        """Epochs of earlier fits; iterations of "moment", the first of which is number 0, do not count."""
+        """Epochs of earlier fits with "sgd". Iterations of "moment", which start from 0, do not count."""
         history = super()._earlier()
         return history if history and history[0].get("epoch") else []
 
@@ -542,7 +542,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         }
 
     def _attributes(self, components, errors, history, state):
-        """All that a fit by moments sets."""
+        """All attributes that a fit with "moment" sets."""
         return {
             "_state": {"components": components.cpu().numpy().copy(), **state},
             **self._errors(errors),
@@ -566,16 +566,18 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
 
 
 def _check_reach(value, largest, invariance):
-    """That J's scale is a number: a descent from NaN, infinity or 0 would end where it began and say nothing."""
+    """Raise a ValueError if J would be infinite or 0, because the descent would then return its start."""
     if not math.isfinite(value):
-        raise ValueError(f"features up to {largest:g} and invariance={invariance:g} are too large: J is not finite")
+        raise ValueError(
+            f"features up to {largest:g} and invariance={invariance:g} make J infinite. Scale X, or lower invariance"
+        )
     if 0 < largest < 1e-150:
         raise ValueError(
-            f"features up to {largest:g} are too small: J, in their squares, is 0. Multiply X by a constant"
+            f"features up to {largest:g} are too small, because their squares are 0. Multiply X by a constant"
         )
 
 
 def _revive(components, fresh):
-    """Components to go on from; one that is all 0, which no gradient moves, starts anew and small."""
+    """The initial components. Components that are 0 have no gradient and are replaced by small random ones."""
     dead = ~components.any(1)
     return torch.where(dead[:, None], 0.01 * fresh, components)

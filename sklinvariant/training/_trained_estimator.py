@@ -1,4 +1,4 @@
-"""What all estimators share that learn in epochs: the settings, and all of `fit` that is not the method itself."""
+"""The base of all estimators that are trained in epochs: their settings, and the parts of `fit` that they share."""
 
 from __future__ import annotations
 
@@ -92,54 +92,54 @@ class WithOptimizer(Parameters):
 
 @declared
 class TrainedEstimator(CallbackSupportMixin, Training):
-    """Base of the estimators that learn in epochs.
+    """Base of the estimators that are trained in epochs.
 
-    A method says what it learns from (``_data``), what learns (``_module``, ``_restored``), how samples come
-    (``_batches``) and what is kept (``_export``). `_train` does the rest: it seeds, goes on from an earlier fit or from
-    a checkpoint, trains, reports, and sets the fitted attributes.
+    A subclass defines the data (``_data``), the module (``_module``, ``_restored``), the batches (``_batches``) and the
+    fitted state (``_export``). `_train` does the rest: it seeds, continues from an earlier fit or a checkpoint, trains,
+    reports, and sets the fitted attributes.
 
-    The object that ``_data`` returns is passed to all other methods. They may change it.
+    The object that ``_data`` returns is passed to all other methods, which may change it.
     """
 
-    # What a method gives
+    # Methods that a subclass must define
 
     def _data(self, X, y, generator, *, reset, **given):
-        """What is learned from, checked and on the device; ``reset`` where the estimator begins anew."""
+        """The checked training data on the device; ``reset`` is False if an earlier fit continues."""
         raise NotImplementedError
 
     def _module(self, data, generator):
-        """A new module, which gives the loss of a batch (see `train`)."""
+        """A new module, which computes the loss of a batch (see `train`)."""
         raise NotImplementedError
 
     def _restored(self, data, generator):
-        """The fitted module, for ``data``."""
+        """The fitted module, on the device of ``data``."""
         raise NotImplementedError
 
     def _batches(self, data, generator):
-        """Batches in a new order each time; their ``generator`` is the one that is given."""
+        """Batches, shuffled in each pass by ``generator``, which is also their attribute."""
         raise NotImplementedError
 
     def _export(self, module, data):
         """The fitted state: numpy arrays and plain values."""
         raise NotImplementedError
 
-    # What a method may give
+    # Methods that a subclass may define
 
     def _identity(self, data):
-        """What a checkpoint is of: lists of tensors by name, "samples" among them."""
+        """The data that identify the fit in a checkpoint: lists of tensors by name, including "samples"."""
         raise NotImplementedError
 
     def _reseed(self, generator, before):
-        """Called before the module is made; earlier fits have made ``before`` epochs."""
+        """Seed the generator before the module is created; ``before`` is the number of epochs of earlier fits."""
 
     def _pretrain(self, module, data):
-        """What a new module learns before its first epoch."""
+        """Train a new module before its first epoch."""
 
     def _finish(self, module, data, n_epochs):
-        """What is left to do after the last of so many epochs, before the module is exported."""
+        """Complete the training after the last epoch, before the module is exported."""
 
     def _results(self, module, data):
-        """Fitted attributes beside the state, by name."""
+        """Fitted attributes that are not part of the state, by name."""
         return {}
 
     def _make_optimizer(self, parameters, lr):
@@ -149,7 +149,7 @@ class TrainedEstimator(CallbackSupportMixin, Training):
         return self.learning_rate
 
     def _learning_rates(self):
-        """Rates of their own for some parameters: patterns of their names -> rates."""
+        """Learning rates that differ from the common one: patterns of parameter names -> rates."""
         return None
 
     def _decay(self):
@@ -160,24 +160,37 @@ class TrainedEstimator(CallbackSupportMixin, Training):
         return self.tol, self.n_iter_no_change
 
     def _earlier(self):
-        """The history of earlier fits, which goes on."""
+        """The history of earlier fits, to which new epochs are appended."""
         return self.history_
 
     def _row(self, row, data):
-        """A row of the history, whose loss is that of the module."""
+        """Convert a row of the history, which contains the loss of the module."""
         return row
+
+    def _check_partial_fit(self):
+        """Refuse settings that `partial_fit` does not support."""
+
+    def _hold_out(self, data, seed):
+        """The data to train on, and the data to hold out for early stopping or None."""
+        return data, None
+
+    def _validation(self, module, held_out, *, of_start):
+        """The `Validation` of the held-out data. It scores the start of a fit too if ``of_start`` is True."""
+        return None
 
     # What they all do
 
     def _goes_on(self):
-        """Whether `fit` goes on from an earlier fit."""
+        """Whether `fit` continues an earlier fit."""
         return self.warm_start and hasattr(self, "_state")
 
     def _train(self, X, y=None, *, partial=False, **given):
-        """Fit to X, or make one epoch on a part of the samples; what `_data` returned.
+        """Fit to X, or train one epoch on a part of the samples, and return the object that `_data` returned.
 
         ``given`` is passed to `_data`.
         """
+        if partial:
+            self._check_partial_fit()
         reset = not hasattr(self, "_state") if partial else not self._goes_on()
         generator = torch_generator(self.random_state)
         data = self._data(X, y, generator, reset=reset, **given)
@@ -187,37 +200,47 @@ class TrainedEstimator(CallbackSupportMixin, Training):
             checkpoint = Checkpoint(self.checkpoint, self, self._identity(data), before=before)
             written = checkpoint.read()
             before = checkpoint.before
+        report = FitReport(self, X, y, getattr(data, "sample_weight", None), 1 if partial else self.max_epochs)
+        data, held_out = self._hold_out(data, _seed(generator, written))
         self._reseed(generator, before)
         module = (self._module if reset else self._restored)(data, generator)
         if reset and written is None:
             self._pretrain(module, data)
-        max_epochs = 1 if partial else self.max_epochs
         tol, n_iter_no_change = self._patience()
         fit = _Fit(self, X, data, module, earlier=earlier[:before])
         train(
             module,
             self._batches(data, generator),
             name=type(self).__name__,
-            max_epochs=max_epochs,
+            max_epochs=1 if partial else self.max_epochs,
             optimizer=self._make_optimizer,
             learning_rate=self._first_learning_rate(data),
             learning_rates=self._learning_rates(),
-            # a stream of parts has no last epoch that the step could fall to 0 at
+            # with partial_fit the number of steps is not known in advance
             learning_rate_decay=None if partial else self._decay(),
             tol=tol,
             n_iter_no_change=n_iter_no_change,
-            report=FitReport(self, X, y, getattr(data, "sample_weight", None), max_epochs),
+            report=report,
             fitted_attributes=fit.attributes,
             finish=fit.finish,
             callbacks=self.callbacks or (),
             verbose=self.verbose,
             checkpoint=checkpoint,
+            validation=self._validation(module, held_out, of_start=not reset),
         )
         return data
 
 
+def _seed(generator, written):
+    """Seed of a fit, or of the interrupted fit that it continues: they differ if ``random_state`` is None."""
+    if written is not None:
+        generator = torch.Generator()
+        generator.set_state(written["generator"])
+    return generator.initial_seed()
+
+
 class _Fit:
-    """One training of an estimator: what it sets, after an epoch for a callback, and at its end."""
+    """One training of an estimator. It computes the fitted attributes: for callbacks after an epoch, and at the end."""
 
     def __init__(self, estimator: TrainedEstimator, X: Any, data: Any, module: torch.nn.Module, *, earlier: list):
         self.estimator, self.data, self.module, self.earlier = estimator, data, module, earlier
