@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Self, TypeVar
 F = TypeVar("F", bound=Callable)
 
 _FIRST = ("", "Parameters", "Attributes", "Returns")  # sections that come before all others; "" is the summary
+_MAIN = ("fit", "from_estimator")  # other methods take the same parameters
 _IGNORED = "y : None\n    Ignored."  # unless documented otherwise
 
 
@@ -20,8 +21,8 @@ class Documented:
     """Base of classes whose docstrings are completed.
 
     A class has the attributes that its bases document. A parameter that the docstring of a method leaves out is
-    documented as in ``_shared_docs``, else as in the method of a base class, else as in `fit`. "Returns" is added to
-    methods that return the object.
+    documented as in ``_shared_docs``, else as in the method of a base class, else as in `fit` or `from_estimator`.
+    "Returns" is added to methods that return the object.
     """
 
     _shared_docs: ClassVar[str] = ""  # entries for the parameters of methods, also of those of subclasses
@@ -32,14 +33,14 @@ class Documented:
         shared: dict[str, str] = {}
         for base in reversed(cls.__mro__):
             shared |= _entries(inspect.cleandoc(vars(base).get("_shared_docs", "")))
-        for name, method in sorted(vars(cls).items(), key=lambda item: item[0] != "fit"):
+        for name, method in sorted(vars(cls).items(), key=lambda item: item[0] not in _MAIN):
             # the function in a classmethod, and in what scikit-learn's `available_if` returns
             function = getattr(method, "__func__", getattr(method, "fn", method))
             if name.startswith("_") or not inspect.isfunction(function) or not function.__doc__:
                 continue
             known = {"y": _IGNORED}
-            if name not in ("fit", "inverse_transform"):  # which has another X
-                known |= _parameters_of(getattr(cls, "fit", None))
+            for main in () if name in _MAIN or name == "inverse_transform" else _MAIN:  # which has another X
+                known |= _parameters_of(getattr(cls, main, None))
             known |= _parameters_of(getattr(super(cls, cls), name, None)) | shared
             function.__doc__ = _completed(function, known, cls if isinstance(method, classmethod) else None)
 
