@@ -76,7 +76,7 @@ class Aggregator(OnDevice, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin
             **state,
             "shift": sample.units.shift,
             "scale": sample.units.scale,
-            "n_descriptor_features": int(sample.values.shape[1]),
+            "n_descriptor_features": sample.blocks.shape[1],
             "namespace": container.name,
         }
 

@@ -348,7 +348,7 @@ class LearnedAggregation(AggregationLearner):
 
     def _start_encoder(self, sample, dtype, generator, n_samples):
         """A new encoder (module) for a sample of descriptors."""
-        d = sample.values.shape[1]
+        d = sample.blocks.shape[1]
         with making_modules(generator.initial_seed()):
             encoder = MeanEncoder(self._make_transform(d), sample.units, dtype, self.chunk_size).to(dtype)
             try:

@@ -10,6 +10,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from sklinvariant._compat import fit_context, with_callbacks
+from sklinvariant.accumulate import Blocks, deviations, measure_columns
 from sklinvariant.base import (
     Array,
     Count,
@@ -314,11 +315,12 @@ class RBMHasher(TrainedEstimator, Hasher):
 
     def _scaling(self, rows):
         """The scaling of features to the range of the visible units; constant features become 0."""
+        blocks = Blocks(rows)
+        columns = measure_columns(blocks)
+        low, high = columns.low, columns.high
         if self.visible == "gaussian":
-            wide = rows.double()
-            shift, scale = wide.mean(0), wide.std(0, correction=0)
+            shift, scale = columns.mean, deviations(blocks, columns)
         else:
-            low, high = rows.amin(0).double(), rows.amax(0).double()
             shift, scale = low, high - low
         if self.visible == "binary":
             shift, scale = torch.zeros_like(low), torch.ones_like(low)
