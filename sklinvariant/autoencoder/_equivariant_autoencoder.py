@@ -440,11 +440,6 @@ class EquivariantAutoencoder(
     def transform(self, X):
         """The features of images.
 
-        Parameters
-        ----------
-        X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
-            Images of the same size as in `fit`.
-
         Returns
         -------
         array of shape (n, n_features_out)
@@ -457,11 +452,6 @@ class EquivariantAutoencoder(
     def embed(self, X):
         """The embedding, which is permuted when images are transformed.
 
-        Parameters
-        ----------
-        X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
-            Images of the same size as in `fit`.
-
         Returns
         -------
         array of shape (n, latent_channels, order)
@@ -473,11 +463,6 @@ class EquivariantAutoencoder(
     @available_if(_has_pose)
     def predict_pose(self, X):
         """Predict the most probable pose of each image.
-
-        Parameters
-        ----------
-        X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
-            Images of the same size as in `fit`.
 
         Returns
         -------

@@ -210,10 +210,6 @@ class SparseAutoencoder(
     def transform(self, X):
         """The features of rows: the activations of the hidden units.
 
-        Parameters
-        ----------
-        X : array of shape (n, n_features)
-
         Returns
         -------
         array of shape (n, n_components)

@@ -402,10 +402,6 @@ class IICClassifier(
     def transform(self, X):
         """The features of the fine-tuned trunk, averaged over the views.
 
-        Parameters
-        ----------
-        X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
-
         Returns
         -------
         array of shape (n, n_trunk_features)
@@ -415,10 +411,6 @@ class IICClassifier(
 
     def decision_function(self, X):
         """Linear score of each class, or of the second class if there are two.
-
-        Parameters
-        ----------
-        X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
 
         Returns
         -------
@@ -431,10 +423,6 @@ class IICClassifier(
     def predict_log_proba(self, X):
         """Logarithm of the probability of each class.
 
-        Parameters
-        ----------
-        X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
-
         Returns
         -------
         array of shape (n, n_classes)
@@ -446,10 +434,6 @@ class IICClassifier(
     def predict_proba(self, X):
         """Probability of each class.
 
-        Parameters
-        ----------
-        X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
-
         Returns
         -------
         array of shape (n, n_classes)
@@ -460,10 +444,6 @@ class IICClassifier(
 
     def predict(self, X):
         """Predict the most likely class of each sample.
-
-        Parameters
-        ----------
-        X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
 
         Returns
         -------

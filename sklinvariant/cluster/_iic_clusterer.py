@@ -306,16 +306,6 @@ class IICClusterer(
     def fit_predict(self, X, y=None, groups=None, auxiliary=None):
         """Learn the clusters, and return those of the samples.
 
-        Parameters
-        ----------
-        X : array as in `fit`
-        y : None
-            Ignored.
-        groups : array-like of shape (n,), default=None
-            As in `fit`.
-        auxiliary : array-like of shape (n,), default=None
-            As in `fit`.
-
         Returns
         -------
         array of shape (n,)
@@ -349,10 +339,6 @@ class IICClusterer(
     def predict(self, X):
         """Predict the cluster of each sample.
 
-        Parameters
-        ----------
-        X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
-
         Returns
         -------
         array of shape (n,)
@@ -363,10 +349,6 @@ class IICClusterer(
     def predict_proba(self, X):
         """Predict the probabilities of the clusters for each sample.
 
-        Parameters
-        ----------
-        X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
-
         Returns
         -------
         array of shape (n, n_clusters)
@@ -376,10 +358,6 @@ class IICClusterer(
 
     def transform(self, X):
         """The features that the trunk computes.
-
-        Parameters
-        ----------
-        X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
 
         Returns
         -------
@@ -395,10 +373,6 @@ class IICClusterer(
         ----------
         X : array as in `fit`
             Samples. Pairs are formed as in `fit`, with random numbers from ``random_state``.
-        y : None
-            Ignored.
-        groups : array-like of shape (n,), default=None
-            As in `fit`.
 
         Returns
         -------

@@ -388,11 +388,6 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, ImageEstimator):
     def predict(self, X):
         """Predict the most probable cluster of each pixel.
 
-        Parameters
-        ----------
-        X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
-            Images as in `fit`, of any size.
-
         Returns
         -------
         int64 array of shape (n, h, w), or list of n arrays (h, w)
@@ -403,11 +398,6 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, ImageEstimator):
 
     def predict_proba(self, X):
         """Predict the probabilities of the clusters for each pixel.
-
-        Parameters
-        ----------
-        X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
-            Images as in `fit`, of any size.
 
         Returns
         -------

@@ -72,12 +72,6 @@ class Hasher(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMix
         ----------
         X : array of shape (n, n_features)
             Features.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self
 
         Raises
         ------
@@ -94,11 +88,6 @@ class Hasher(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMix
     def transform(self, X: Any) -> Any:
         """Compute the codes of rows.
 
-        Parameters
-        ----------
-        X : array of shape (n, n_features)
-            Features.
-
         Returns
         -------
         array of shape (n, n_bits) or (n, ⌈n_bits / 8⌉)
@@ -110,11 +99,6 @@ class Hasher(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMix
 
     def decision_function(self, X: Any) -> Any:
         """Compute the projections whose signs are the bits; their absolute values tell how certain the bits are.
-
-        Parameters
-        ----------
-        X : array of shape (n, n_features)
-            Features.
 
         Returns
         -------

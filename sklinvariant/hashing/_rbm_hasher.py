@@ -215,10 +215,6 @@ class RBMHasher(TrainedEstimator, Hasher):
     def activations(self, X):
         """P(z = 1 | x) of each bit, equation 5.
 
-        Parameters
-        ----------
-        X : array of shape (n, n_features)
-
         Returns
         -------
         array of shape (n, n_bits)
@@ -231,10 +227,6 @@ class RBMHasher(TrainedEstimator, Hasher):
         scikit-learn's BernoulliRBM samples one feature per row and multiplies by the number of features, which has the
         same expected value. Rows in 0-1 are treated as probabilities. For Gaussian units, the result is the
         log-likelihood up to a constant, which cannot be computed.
-
-        Parameters
-        ----------
-        X : array of shape (n, n_features)
 
         Returns
         -------
@@ -249,10 +241,6 @@ class RBMHasher(TrainedEstimator, Hasher):
 
     def gibbs(self, X):
         """One step of Gibbs sampling: sample bits given the rows, then rows given the bits.
-
-        Parameters
-        ----------
-        X : array of shape (n, n_features)
 
         Returns
         -------
