@@ -307,9 +307,9 @@ class LearnedAggregation(AggregationLearner):
     ----------
     encoder : torch.nn.Module or callable
         The function T: a module that maps ``(rows, d)`` to ``(rows, D)``, which is copied, or a callable that returns
-        such a module when called as ``encoder(d)``. Its input are descriptors that are centred and scaled to a mean
-        square of 1. Random numbers that it draws from torch's global generators, for example for dropout, are seeded
-        by ``random_state``, and only one such module runs at a time.
+        such a module when called as ``encoder(d)``. Its input consists of descriptors that are centred and scaled to a
+        mean square of 1. Random numbers that it draws from torch's global generators, for example for dropout, are
+        seeded by ``random_state``, and only one such module runs at a time.
 
     Attributes
     ----------

@@ -84,7 +84,7 @@ class RBMHasher(TrainedEstimator, Hasher):
     momentum : float
         Momentum of gradient descent.
     weight_decay : float
-        Pull of weights towards 0.
+        L2 penalty of the weights.
     batch_size : int
         Maximum number of rows in a training step; all batches have nearly the same size. The targets are ranks within a
         batch, so they are coarse in batches of fewer than some tens of rows.

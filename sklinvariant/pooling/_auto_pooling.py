@@ -363,7 +363,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         return torch.cat([part.to(rows.device) for part in parts])
 
     def _rows(self, X, *, reset):
-        """Non-negative rows, and whether they are explicit pairs, one after the other."""
+        """Non-negative rows, and whether they are explicit pairs, whose two rows follow each other."""
         refuse_none(self, X, "rows of features")
         if isinstance(X, (list, tuple)) and len(X) and np.ndim(X[0]) == 2:
             X = np.asarray(X)

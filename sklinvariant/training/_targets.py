@@ -32,7 +32,7 @@ class Task(NamedTuple):
         return cls(kind, state.get("classes"), n_outputs, is_1d)
 
     def decide(self, outputs):
-        """Predicted targets, as `Targets` holds them, from the outputs (n, n_outputs) of a linear model."""
+        """Predicted targets, encoded as in `Targets`, from the outputs (n, n_outputs) of a linear model."""
         if self.kind == "regression":
             return outputs
         return outputs.argmax(1) if self.kind == "multiclass" else (outputs > 0).to(torch.int64)
