@@ -39,7 +39,7 @@ class Documented:
             if name.startswith("_") or not inspect.isfunction(function) or not function.__doc__:
                 continue
             known = {"y": _IGNORED}
-            for main in () if name in _MAIN or name == "inverse_transform" else _MAIN:  # inverse_transform has another X
+            for main in () if name in _MAIN or name == "inverse_transform" else _MAIN:  # it has another X
                 known |= _parameters_of(getattr(cls, main, None))
             known |= _parameters_of(getattr(super(cls, cls), name, None)) | shared
             function.__doc__ = _completed(function, known, cls if isinstance(method, classmethod) else None)
