@@ -32,9 +32,6 @@ class Aggregator(OnDevice, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin
 
     Parameters
     ----------
-    descriptor_dim : int or None
-        Number of features d of a descriptor, by which flat rows ``(n, m * d)`` are split into m descriptors. None
-        treats each row as one descriptor.
     chunk_size : int or None
         Number of descriptors processed at a time, which bounds the memory but does not change the result. None chooses
         a chunk that fits into the cache.
@@ -43,7 +40,6 @@ class Aggregator(OnDevice, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin
     """
 
     _: KW_ONLY
-    descriptor_dim: Count | None = None
     chunk_size: Count | None = None
     random_state: RandomState = None
 
@@ -55,11 +51,6 @@ class Aggregator(OnDevice, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin
 
     def transform(self, X: Any) -> Any:
         """Encode each bag as one vector.
-
-        Parameters
-        ----------
-        X : DescriptorSets, list of (n_i, d) arrays, (n, m, d) or (n, n_features)
-            Bags of local descriptors.
 
         Returns
         -------
@@ -85,7 +76,7 @@ class Aggregator(OnDevice, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin
             **state,
             "shift": sample.units.shift,
             "scale": sample.units.scale,
-            "n_descriptor_features": int(sample.values.shape[1]),
+            "n_descriptor_features": sample.blocks.shape[1],
             "namespace": container.name,
         }
 

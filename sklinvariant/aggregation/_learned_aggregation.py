@@ -74,40 +74,39 @@ class _TargetedBags:
 
 @declared
 class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, TrainedEstimator, Aggregator):
-    """Base of the aggregations learned with a classifier: the cost, its descent, and what is done with the model.
+    """Base of the aggregations that are learned together with a linear model.
 
     Parameters
     ----------
     feature_map : {"chi2"}, callable or None
-        Differentiable map between the representation and the linear model: "chi2" is that of
+        Differentiable map between the representation and the linear model. "chi2" is the map of
         `sklearn.kernel_approximation.AdditiveChi2Sampler`, for non-negative representations.
     loss : {"log_loss", "hinge", "squared_hinge", "squared_error"}, callable or Module
-        What is minimised. The first three make a classifier, "squared_error" a regressor. A callable
-        ``loss(representation, y)`` takes the mapped representation (n, n_features) of a batch and its targets, numbers
-        as they were given and words as class numbers, or ``loss(representation)`` where y is None. It gives a number,
-        or one for each bag, which ``sample_weight`` needs. It may be a module with parameters of its own (W of the
-        paper); there is then no ``predict``.
+        Loss to minimise. The first three give a classifier, "squared_error" gives a regressor. A callable is called as
+        ``loss(representation, y)`` with the mapped representation (n, n_features) of a batch and its targets, where
+        strings are replaced by class numbers, or as ``loss(representation)`` if y is None. It returns one number, or
+        one number per bag, which ``sample_weight`` requires. It may be a module with its own parameters (W in the
+        paper). With a callable there is no ``predict``.
     weight_decay : float
-        L2 penalty of the linear model, on representations scaled to a mean norm of 1.
+        L2 penalty of the linear model, for representations scaled to a mean norm of 1.
     max_epochs : int
-        Most passes over the bags; 0 leaves the encoder as it starts.
+        Maximum number of passes over the bags; 0 keeps the initial encoder.
     batch_size : int
-        Bags a step.
+        Number of bags in a training step.
     learning_rate : float
-        Step size at the start; the encoder's parameters are in units of the data's spread.
+        Initial step size, for parameters of the encoder in units of the spread of the data.
     descriptors_per_sample : int, float or None
-        Descriptors drawn from each bag in a step (eq. 5), or their share (a float, rounded up); None takes all. Fewer
-        are quicker and keep the codewords from fitting the noise of the training bags; bags of very few
-        descriptors may need all.
+        Number of descriptors drawn from each bag in a training step (eq. 5), or their share (a float, rounded up). None
+        uses all. Lower values are faster and reduce overfitting. Bags with very few descriptors may need all.
     tol : float or None
-        Training stops when an epoch's loss has not fallen by this for ``n_iter_no_change`` epochs; None never, so that
-        the step comes to its end.
+        Training stops when the loss has not decreased by more than this value for ``n_iter_no_change`` epochs. None
+        disables this criterion, so that the learning rate decays to its end.
     fine_tune : bool
-        Fit the linear model once more on all descriptors at the end (algorithm 1).
+        Whether the linear model is fitted once more on all descriptors at the end (algorithm 1).
     class_weight : dict, "balanced" or None
         Weights of the classes.
     subsample : int or None
-        Most descriptors that the start is made from; None takes all.
+        Maximum number of descriptors used for the initialisation; None uses all.
     random_state : int, RandomState or None
         Seeds everything random in `fit`. Pass an int to get the same model each time.
     """
@@ -297,31 +296,32 @@ class LearnedAggregation(AggregationLearner):
     """Any encoder of local descriptors, learned together with a classifier or a regressor.
 
     Minimises ``Σ_i J(R(F_i; Θ), y_i; W)`` over Θ and W, where ``R(F; Θ) = (1/m) Σ_n T(f_n; Θ)`` (eq. 1 and 4 of
-    [1]_), for a T of your own. `LearnedBoW`, `LearnedVLAD` and `LearnedFisherVector` are ready-made uses of it.
+    [1]_), for your own function T. `LearnedBoW`, `LearnedVLAD` and `LearnedFisherVector` are special cases.
 
     Parameters
     ----------
     encoder : torch.nn.Module or callable
-        The function T: a module that takes ``(rows, d)`` to ``(rows, D)``. It sees descriptors that are centred and
-        scaled to a mean square of 1. A module is copied, a callable ``encoder(d)`` makes one. What it draws from the
-        global generators of torch, such as dropout, is seeded by ``random_state``; one such module runs at a time.
+        The function T: a module that maps ``(rows, d)`` to ``(rows, D)``, which is copied, or a callable that returns
+        such a module when called as ``encoder(d)``. Its input are descriptors that are centred and scaled to a mean
+        square of 1. Random numbers that it draws from torch's global generators, for example for dropout, are seeded
+        by ``random_state``, and only one such module runs at a time.
 
     Attributes
     ----------
     classes_ : ndarray
         Class labels of a classifier.
     coef_ : ndarray of shape (n_outputs, n_features)
-        Weights of the linear model, on the mapped representation.
+        Weights of the linear model for the mapped representation.
     intercept_ : ndarray of shape (n_outputs,)
-        Its offsets.
+        Offsets of the linear model.
     history_ : list of dict
-        Epoch, mean loss and seconds of each epoch.
+        Number, mean loss and seconds of each epoch.
     n_iter_ : int
-        Epochs run.
+        Number of epochs.
     validation_scores_ : list of float or None
         Score of the held-out bags after each epoch, with ``early_stopping``.
     best_validation_score_ : float or None
-        The largest of them. With ``fine_tune`` it is that before the linear model is fitted once more.
+        The highest of these scores. It does not include the final fit of the linear model by ``fine_tune``.
 
     References
     ----------
@@ -343,7 +343,7 @@ class LearnedAggregation(AggregationLearner):
 
     def _start_encoder(self, sample, dtype, generator, n_samples):
         """A new encoder (module) for a sample of descriptors."""
-        d = sample.values.shape[1]
+        d = sample.blocks.shape[1]
         with making_modules(generator.initial_seed()):
             encoder = MeanEncoder(self._make_transform(d), sample.units, dtype, self.chunk_size).to(dtype)
             try:

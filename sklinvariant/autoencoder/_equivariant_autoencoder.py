@@ -173,71 +173,72 @@ class EquivariantAutoencoder(
     TransformerMixin,
     ImageEstimator,
 ):
-    """Features of images that do not change when the image is turned, learned without labels; and the pose.
+    """Autoencoder with features that are invariant to a finite group of rotations and reflections, and a separate pose.
 
-    Group convolutions make an embedding E (k, order) of an image, an entry for each of k channels and each element of a
-    finite group, that is permuted when the image is moved by an element g: ``E(g x)[u] = E(x)[g⁻¹ u]``. A further
-    channel is a softmax p over the group that moves alike: the pose. A pooling makes features f of the embedding that
-    do not change, and a decoder, of group convolutions too, rebuilds the image from f and the pose alone: what the pose
-    does not carry must be in f. Minimised is the expected error, ``Σ_g p_g ‖D(f, g) - x‖²``, and the entropy of the
-    mean pose of a step's images, so that images which mostly stand upright agree on what is upright.
+    Group convolutions compute an embedding E (k, order) of an image, with an entry for each of k channels and each
+    element of a finite group. If the image is transformed by an element g, the embedding is permuted:
+    ``E(g x)[u] = E(x)[g⁻¹ u]``. One more channel, a softmax p over the group that is permuted in the same way, is the
+    pose. A pooling computes invariant features f from the embedding. A decoder of group convolutions reconstructs the
+    image from f and the pose, so f must contain everything except the pose. The network minimises the expected error
+    ``Σ_g p_g ‖D(f, g) - x‖²`` plus the entropy of the mean pose of a batch. The entropy makes images that are mostly
+    upright share one canonical pose.
 
     Parameters
     ----------
     latent_channels : int
-        k, channels of the embedding.
+        Number of channels k of the embedding.
     group : str
-        What shall not matter: "C4" turns by 90 degrees, "D4" also mirror images, "D1" those alone, "C2" half turns;
-        under these features are the same to rounding. "C8", "D8", "C16", … turn by smaller angles, under which features
-        are about the same, and need images whose corners are as empty as what is around them. "trivial" is an ordinary
-        autoencoder.
+        Group to which features are invariant. "C4" contains rotations by 90 degrees, "D4" reflections as well, "D1"
+        only reflections, and "C2" half turns. To these groups features are invariant up to rounding. "C8", "D8", "C16",
+        … contain rotations by smaller angles, to which features are approximately invariant if the corners of the
+        images contain only background. "trivial" is an ordinary autoencoder.
     pooling : {"attention", "gram", "mean"} or None
-        How features are made of the embedding. "attention" turns it back by the pose, ``Σ_g p_g E[g u]``: k · order
-        features. "gram" takes products of channels, ``1 / order Σ_u E_i[u] E_j[u]``: k (k + 1) / 2, the off-diagonal
-        ones times √2, so that distances are those of matrices. "mean" averages over the group: k. None keeps the
-        embedding, k · order numbers that move with the image.
+        How the features are computed from the embedding. "attention" transforms it back by the pose,
+        ``Σ_g p_g E[g u]``, which gives k · order features. "gram" computes products of channels,
+        ``1 / order Σ_u E_i[u] E_j[u]``, which gives k (k + 1) / 2 features; off-diagonal ones are multiplied by √2, so
+        that distances equal those of the matrices. "mean" averages over the group, which gives k features. None returns
+        the embedding itself, k · order values that are permuted with the image.
     width : int
-        Channels of the first level, each for all elements of the group; they double with each level.
+        Number of channels of the first level, each for all elements of the group. It doubles at each level.
     depth : int
-        Levels of convolutions; each halves height and width.
+        Number of levels of convolutions; each halves height and width.
     loss : {"mse", "bce"}
-        Squared error in units of the variance, or the cross-entropy of a sigmoid, for values in 0-1.
+        "mse" is the squared error divided by the variance, "bce" the cross-entropy of a sigmoid, for values in 0-1.
     pose_weight : float
-        Weight of the entropy of the mean pose, in nats. With 0 every kind of image finds a canonical pose of its own,
-        and some kinds several. Where images lie in all poses alike there is nothing to agree on, and it makes no
-        difference.
+        Weight of the entropy of the mean pose, in nats. With 0, each kind of image has its own canonical pose, and some
+        kinds have several. If all poses are equally frequent in the images, the weight has no effect.
     image_shape : tuple or None
-        (h, w) or (h, w, c) of flat rows; None takes a row for an image one pixel high.
+        Shape (h, w) or (h, w, c) of images given as flat rows. None treats a row as an image of height 1.
     max_epochs : int
-        Most passes over the images.
+        Maximum number of passes over the images.
     batch_size : int
-        Images a step, at most.
+        Maximum number of images in a training step.
 
     Attributes
     ----------
     embedding_shape_ : tuple
-        (latent_channels, order), what `embed` gives of an image.
+        (latent_channels, order), the shape of the embedding that `embed` returns for an image.
     elements_ : ndarray of shape (order, 2)
-        For each pose how an image in it is mirrored (0 or 1) and then turned (degrees, counter-clockwise) from the
-        canonical one.
+        How an image in each pose is mirrored (0 or 1) and then rotated (degrees, counter-clockwise) relative to the
+        canonical pose.
     reconstruction_error_ : float
-        Mean squared error of a value of the images that were fitted, each rebuilt in its likeliest pose.
+        Mean squared error of the training images, each reconstructed in its most probable pose.
     history_ : list of dict
-        Epoch, loss and seconds of each.
+        Number, loss and seconds of each epoch.
     n_iter_ : int
-        Epochs made.
+        Number of epochs.
     n_features_in_ : int
-        Numbers in an image.
+        Number of values of an image.
 
     Notes
     -----
-    Of the paper only the abstract was at hand. From it are the equivariant autoencoder, the names and purposes of Gram
-    pooling and equivariant attention, and the comparison with mean pooling and an ordinary autoencoder. Ours are the
-    formulas above, the decoder that gets features and pose, the expected error (a decoder that is given the weights p
-    themselves reads more than a pose from them, and features become worse) and the entropy.
+    Only the abstract of the paper was available. It describes the equivariant autoencoder, names Gram pooling and
+    equivariant attention with their purposes, and compares them with mean pooling and an ordinary autoencoder. The
+    formulas above, the decoder that gets features and pose, the expected error and the entropy are our own. If the
+    decoder gets the weights p themselves, they carry more information than a pose, and the features become worse.
 
-    Pose 0, the canonical one, is that of most images that were fitted: upright, where they stood upright. Of what looks
-    the same in several poses, such as a ring, any of them may be told.
+    Pose 0, the canonical pose, is the most frequent pose of the training images. It is upright if most of them are
+    upright. For images that look the same in several poses, such as a ring, any of these may be predicted.
 
     References
     ----------
@@ -453,75 +454,60 @@ class EquivariantAutoencoder(
     def transform(self, X):
         """The features of images.
 
-        Parameters
-        ----------
-        X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
-            Images of the size that was fitted.
-
         Returns
         -------
         array of shape (n, n_features_out)
-            With k latent_channels these are k · order features with ``pooling="attention"`` and None, k (k + 1) / 2
-            with "gram", k with "mean"; in the kind of array, on the device and in the precision of X.
+            With k latent_channels there are k · order features for ``pooling="attention"`` and None, k (k + 1) / 2 for
+            "gram", and k for "mean". They have the array type, device and precision of X.
         """
         container = check_fitted(self, "transform", X)
         return container.wrap(self._over(X, lambda network, x: network.features(*network.encode(x))))
 
     def embed(self, X):
-        """The embedding, which is permuted when images are turned.
-
-        Parameters
-        ----------
-        X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
-            Images of the size that was fitted.
+        """The embedding, which is permuted when images are transformed.
 
         Returns
         -------
         array of shape (n, latent_channels, order)
-            The last axis in the order of ``elements_``.
+            The embeddings. The last axis has the order of ``elements_``.
         """
         container = check_fitted(self, "embed", X)
         return container.wrap(self._over(X, lambda network, x: network.encode(x)[0]))
 
     @available_if(_has_pose)
     def predict_pose(self, X):
-        """The likeliest pose of each image.
-
-        Parameters
-        ----------
-        X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
-            Images of the size that was fitted.
+        """Predict the most probable pose of each image.
 
         Returns
         -------
         int64 array of shape (n,)
-            Numbers of elements of the group: rows of ``elements_``. Of an image that is moved by g it is g times that
-            of the image; under "C4" for instance, 1 more modulo 4 for a quarter turn counter-clockwise.
+            Indices of elements of the group, which are rows of ``elements_``. If an image is transformed by g, its pose
+            is multiplied by g. With "C4", a quarter turn counter-clockwise adds 1 modulo 4.
         """
         container = check_fitted(self, "predict_pose", X)
         return container.wrap(self._over(X, lambda network, x: network.encode(x)[1].argmax(1)))
 
     def inverse_transform(self, X, pose=None):
-        """Images rebuilt from their features.
+        """Reconstruct images from their features.
 
         Parameters
         ----------
         X : array of shape (n, n_features_out)
             Features.
         pose : int, or array of shape (n,), or None, default=None
-            Numbers of elements, as `predict_pose` gives them; None is the canonical pose, 0. Without pooling the
-            features hold the pose, and None is all there is.
+            Indices of elements, as returned by `predict_pose`. None is the canonical pose, 0. With ``pooling=None`` the
+            features contain the pose, and pose must be None.
 
         Returns
         -------
-        array of shape (n, h, w[, c]), or (n, n_features) where rows were fitted
-            Images, on the scale 0-1 where whole numbers were fitted.
+        array of shape (n, h, w[, c]), or (n, n_features) if X in `fit` had rows
+            Images. If `fit` got integers, they are on the scale 0-1.
 
         Raises
         ------
         ValueError
-            For features or poses of another shape, NaN, what is no dense array of real numbers, and poses that are no
-            elements.
+            If features or poses have another shape, contain NaN or are not dense arrays of real numbers, or if poses
+            are not elements of the group.
         """
         refuse_none(self, X, "features")
         container = check_fitted(self, "inverse_transform", X)

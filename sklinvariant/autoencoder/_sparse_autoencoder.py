@@ -61,59 +61,61 @@ def reconstruction_error(network, rows, at_once=8192):
 class SparseAutoencoder(
     OnDevice, WithOptimizer, TrainedEstimator, RowFeaturesOutMixin, TransformerMixin, TorchEstimator
 ):
-    """Features of which few are on at a time, and from which the rows can be rebuilt: one hidden layer.
+    """Autoencoder with one hidden layer, of whose features only a few are active at a time.
 
-    ``h = σ(x Wᵀ + b)`` are the features and ``x̂ = h V + c`` the reconstruction (σ of that with
-    ``decoder="sigmoid"``). Minimised is ``½ mean ‖x̂ - x‖² + ½ α (‖W‖² + ‖V‖²) + β Σ_j KL(ρ ‖ ρ̂_j)`` where ρ̂_j is the
-    mean of feature j over the rows of a step, and X is measured in the root of the mean variance of its features, so
-    that the same α and β do for the same X in other units.
+    ``h = σ(x Wᵀ + b)`` are the features and ``x̂ = h V + c`` is the reconstruction (or its sigmoid, with
+    ``decoder="sigmoid"``). The estimator minimises ``½ mean ‖x̂ - x‖² + ½ α (‖W‖² + ‖V‖²) + β Σ_j KL(ρ ‖ ρ̂_j)``, where
+    ρ̂_j is the mean of feature j over the rows of a batch. X is divided by the square root of the mean variance of its
+    features, so that the best α and β do not depend on its units.
 
     Parameters
     ----------
     n_components : int
-        Hidden units k; may be more than features.
+        Number of hidden units k, which may be larger than the number of features.
     sparsity : float
-        ρ, the mean activation that each unit is held to, between 0 and 1. Smaller makes units more selective.
+        ρ, the target of the mean activation of each unit, between 0 and 1. Lower values make units more selective.
     sparsity_weight : float
-        β, how strongly; 0 is a plain autoencoder.
+        β, the weight of the sparsity term; 0 is a plain autoencoder.
     weight_decay : float
-        α. Too small, and units stay in the linear middle of σ, where filters look like noise; larger makes
-        fewer, smoother and more local ones; much larger leaves none. More features bear more.
+        α. If it is too small, units stay in the linear range of σ, and filters look like noise. Higher values give
+        fewer, smoother and more local filters, and very high values give none. More features allow higher values.
     tied_weights : bool
-        Decode with the weights of the encoder, V = W: half the parameters.
+        Whether the decoder uses the weights of the encoder, V = W, which halves the number of parameters.
     decoder : {"linear", "sigmoid"}
-        "linear" rebuilds any rows, whitened ones for instance; "sigmoid" those in 0-1.
+        "linear" is for any rows, such as whitened ones; "sigmoid" is for rows in 0-1.
     max_epochs : int
-        Most passes over the rows; with ``optimizer="lbfgs"`` each is 20 of its iterations.
+        Maximum number of passes over the rows; with ``optimizer="lbfgs"`` an epoch is 20 iterations.
     batch_size : int
-        Rows a step. ρ̂ is estimated from them: below some tens it is coarse. "lbfgs" takes all rows.
+        Number of rows in a training step. ρ̂ is estimated from them, so use at least some tens. "lbfgs" uses all rows.
     learning_rate : float
-        Step size at the start; "lbfgs" finds its own.
+        Initial step size; "lbfgs" determines its own.
     optimizer : {"adam", "sgd", "lbfgs"} or torch.optim.Optimizer class
-        "sgd" has momentum 0.9. "lbfgs" (on all rows at once, as in the notes) finds lower costs on some thousand rows,
-        where an epoch has few steps; on many thousand Adam is sooner as low.
+        Optimizer; "sgd" uses a momentum of 0.9. "lbfgs" uses all rows in each step, as in Ng's notes. It reaches a
+        lower loss for a few thousand rows, for which an epoch has few steps. For tens of thousands of rows, Adam
+        reaches the same loss sooner.
 
     Attributes
     ----------
     components_ : array of shape (n_components, n_features)
-        Encoding weights W, for X in its own units. Those of patches are images: ``components_.reshape(-1, h, w, c)``.
+        Encoding weights W, for the original units of X. Those of patches can be displayed as images:
+        ``components_.reshape(-1, h, w, c)``.
     intercept_ : array of shape (n_components,)
         Biases b.
     decoder_components_ : array of shape (n_components, n_features)
-        Decoding weights V; W with tied weights, up to the unit of X squared.
+        Decoding weights V. With tied weights they are W times the squared unit of X.
     decoder_intercept_ : array of shape (n_features,)
         Biases c.
     reconstruction_error_ : float
-        Mean squared error of a rebuilt value of the rows of the last fit.
+        Mean squared reconstruction error of the values of the last fit.
     history_ : list of dict
-        Epoch, mean loss and seconds of each epoch.
+        Number, mean loss and seconds of each epoch.
     n_iter_ : int
-        Epochs made.
+        Number of epochs.
 
     Notes
     -----
-    Rows are taken as they are. Patches want their mean taken away and their contrast made even, and features come out
-    localised after whitening, as `ConvolutionalFeatures` does it.
+    Rows are not preprocessed. For patches, subtract the mean and normalise the contrast first. Whitening makes the
+    features localised. `ConvolutionalFeatures` does all of this.
 
     References
     ----------
@@ -207,14 +209,10 @@ class SparseAutoencoder(
     def transform(self, X):
         """The features of rows: the activations of the hidden units.
 
-        Parameters
-        ----------
-        X : array of shape (n, n_features)
-
         Returns
         -------
         array of shape (n, n_components)
-            In 0-1; in the kind of array, on the device and in the precision of X.
+            Values in 0-1, with the array type, device and precision of X.
         """
         container = check_fitted(self, "transform", X)
         rows = self._rows(X, reset=False)
@@ -222,7 +220,7 @@ class SparseAutoencoder(
             return container.wrap(self._network(rows).encode(rows))
 
     def inverse_transform(self, X):
-        """Rows rebuilt from their features.
+        """Reconstruct rows from their features.
 
         Parameters
         ----------

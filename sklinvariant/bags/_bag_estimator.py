@@ -1,5 +1,7 @@
 """The base of estimators of bags of local descriptors."""
 
+from dataclasses import KW_ONLY
+
 import numpy as np
 import torch
 from sklearn.utils import Tags
@@ -9,9 +11,11 @@ from sklinvariant.bags._descriptor_sets import DescriptorSets
 from sklinvariant.base import (
     EXACT_IN_FLOAT32,
     ArrayKind,
+    Count,
     TorchEstimator,
     as_tensor,
     check_rows,
+    declared,
     plain_tensor,
     refuse_non_numbers,
     refuse_none,
@@ -19,9 +23,27 @@ from sklinvariant.base import (
 )
 from sklinvariant.ops import check_reach, compute_dtype
 
+# the entry for X of the methods that take bags
+BAGS = """
+X : DescriptorSets, list of (n_i, d) arrays, (n, m, d) or (n, n_features)
+    Bags of local descriptors.
+"""
 
+
+@declared
 class BagEstimator(TorchEstimator):
-    """Base of the estimators of bags of local descriptors (see `DescriptorSets`)."""
+    """Base of the estimators of bags of local descriptors (see `DescriptorSets`).
+
+    Parameters
+    ----------
+    descriptor_dim : int or None
+        Number of features d of a descriptor, by which flat rows ``(n, m * d)`` are split into m descriptors. None
+        treats each row as one descriptor.
+    """
+
+    _shared_docs = BAGS
+    _: KW_ONLY
+    descriptor_dim: Count | None = None
 
     def _check_bags(self, X, *, reset, allow_empty=True):
         """The checked bags as tensors on their device, and the `ArrayKind` of X.
@@ -72,7 +94,7 @@ class BagEstimator(TorchEstimator):
             )
 
     def _check_rows(self, X, reset):
-        dim = getattr(self, "descriptor_dim", None)
+        dim = self.descriptor_dim
         X = check_rows(self, X, reset=reset)
         if dim is not None and X.shape[1] % dim:
             raise ValueError(

@@ -4,6 +4,7 @@ from sklinvariant.base._array_kind import ArrayKind, resolve_device, to_numpy, t
 from sklinvariant.base._calls import COMPUTING, Computing, computing
 from sklinvariant.base._containers import dense_tensor, file_names, in_memory, refuse_non_numbers
 from sklinvariant.base._discovery import all_estimators, public_classes
+from sklinvariant.base._docstrings import Documented, documented_by
 from sklinvariant.base._estimator import FittedState, RowFeaturesOutMixin, TorchEstimator, check_fitted
 from sklinvariant.base._finite import check_finite_answer, check_finite_outcome, finite_outcome
 from sklinvariant.base._interruption import keeping_last_epoch, keeps_state_on_failure
@@ -99,6 +100,7 @@ __all__ = [
     "Count",
     "CountOrZero",
     "Device",
+    "Documented",
     "Each",
     "Fields",
     "Finite",
@@ -147,6 +149,7 @@ __all__ = [
     "constraints_of",
     "declared",
     "dense_tensor",
+    "documented_by",
     "exceeds_float32",
     "file_names",
     "finite_outcome",

@@ -8,6 +8,7 @@ from typing import Any
 
 from sklinvariant._settings import with_own_settings
 from sklinvariant.base._containers import in_memory
+from sklinvariant.base._docstrings import Documented
 from sklinvariant.base._finite import finite_outcome
 from sklinvariant.base._parameters import check_read_later
 
@@ -56,7 +57,7 @@ def computing(method: Any) -> Any:
     return with_own_settings(call)
 
 
-class Computing:
+class Computing(Documented):
     """Base of estimators and their mixins, which wraps the computing public methods that a class defines."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

@@ -166,68 +166,71 @@ class IICClassifier(
     MetaEstimatorMixin,
     TorchEstimator,
 ):
-    """A network that learned clusters of many samples, fine-tuned to classes by the few that have a label.
+    """Classifier that fine-tunes the network of an `IICClusterer` with the few samples that have a label.
 
-    The heads of an `IICClusterer` are left aside for a linear model of the classes, which is first fitted to the
-    trunk's features as they are (a logistic regression); then both descend in the log-loss, the trunk in smaller steps.
+    A linear model of the classes replaces the heads of the clusterer. First it is fitted to the features of the trunk
+    (a logistic regression). Then both are trained by the log-loss, the trunk with a smaller learning rate.
 
     Parameters
     ----------
     clusterer : IICClusterer
-        A clone of it is fitted to all samples, without labels. Its parameters are ``clusterer__…``. One that is fitted
-        already is taken as it is inside a `sklearn.frozen.FrozenEstimator`.
+        A clone of the clusterer is fitted to all samples, without labels. Its parameters are ``clusterer__…``. To use a
+        clusterer that is already fitted, wrap it in a `sklearn.frozen.FrozenEstimator`.
     transforms : "clusterer", callable or None
-        How samples are changed in training, anew in each epoch: as the clusterer changes them to have pairs, which is
-        for rows not at all; by ``transforms(samples, generator)``; or None, not at all.
+        Random transformation of the samples in each epoch. "clusterer" uses the views of the clusterer, which for rows
+        are the rows themselves. A callable is called as ``transforms(samples, generator)``. None does not transform
+        samples.
     n_views : int
-        How often a sample is seen when it is predicted: as it is, and in ``n_views - 1`` ways of ``transforms`` that
-        were drawn once for all; the paper has 10. Their features are averaged.
+        Number of views of a sample in prediction: the sample itself, and ``n_views - 1`` views by ``transforms``, which
+        are the same for all samples. Their features are averaged. The paper uses 10.
     weight_decay : float
-        L2 penalty of the linear model, on features scaled to a mean norm of 1.
+        L2 penalty of the linear model, for features scaled to a mean norm of 1.
     max_epochs : int
-        Most passes over the labelled samples; 0 leaves the trunk as it is.
+        Maximum number of passes over the labelled samples; 0 does not change the trunk.
     batch_size : int
-        Labelled samples a step.
+        Number of labelled samples in a training step.
     learning_rate : float
-        Step size of the linear model at the start.
+        Initial step size of the linear model.
     trunk_learning_rate : float
-        Step size of the trunk at the start; 0 leaves it as it is.
+        Initial step size of the trunk; 0 does not change it.
     learning_rate_decay : {"cosine"} or None
-        The steps fall to 0 along half a cosine over ``max_epochs``, or stay.
+        "cosine" lowers both learning rates to 0 along half a cosine over ``max_epochs``. None keeps them constant.
     class_weight : dict, "balanced" or None
         Weights of the classes.
     unlabeled_value : label or None
-        The rows of y that have no label. None where all rows have one, and -1 is a class.
+        The value in y of samples without a label. With None, all samples are labelled, and -1 is a class.
     warm_start : bool
-        Let `fit` go on fine-tuning what was learned before, for the same classes. The clusterer is not fitted again.
+        Whether `fit` continues to fine-tune the previous model, for the same classes. The clusterer is not fitted
+        again.
     checkpoint : str, path or None
-        A file that `fit` writes after each epoch of fine-tuning, and from which the same fit of the same samples goes
-        on where it was interrupted, to the same model. It is gone when the fit is done. The clusterer is fitted anew
-        before: give it a ``random_state``, and a checkpoint of its own, or freeze it.
+        A file that `fit` writes after each epoch of fine-tuning. If the fit is interrupted, the same call resumes from
+        this file and gives the same model. The file is removed when the fit is finished. The clusterer is fitted again
+        first, so set its ``random_state`` and its own ``checkpoint``, or freeze it.
     callbacks : list of skorch callbacks or None
-        Called during fine-tuning; they can monitor ``train_loss``. Those that cannot work are refused.
-        Callbacks of scikit-learn are set by ``set_callbacks``.
+        Callbacks of the fine-tuning, which can monitor ``train_loss``. Unsupported callbacks raise an error. To set
+        callbacks of scikit-learn, use ``set_callbacks``.
     random_state : int, RandomState or None
-        Seeds order and views.
+        Seed of the order of samples and of the views.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        In order, without ``unlabeled_value``.
+        The sorted classes, without ``unlabeled_value``.
     clusterer_ : IICClusterer
         The fitted clusterer, which fine-tuning does not change.
     coef_ : ndarray of shape (1, n_trunk_features) or (n_classes, n_trunk_features)
         Weights of the linear model on the fine-tuned features.
     intercept_ : ndarray of shape (1,) or (n_classes,)
-        Its offsets.
+        Offsets of the linear model.
     history_ : list of dict
-        Epoch, mean loss and seconds of each epoch of fine-tuning.
+        Number, mean loss and seconds of each epoch of fine-tuning.
     n_iter_ : int
-        Epochs made.
+        Number of epochs.
     validation_scores_ : list of float or None
-        Accuracy on the held-out samples, as they are, after each epoch of fine-tuning, with ``early_stopping``.
+        Accuracy on the held-out samples, without transformations, after each epoch of fine-tuning, with
+        ``early_stopping``.
     best_validation_score_ : float or None
-        The largest of them.
+        The highest of these scores.
 
     References
     ----------
@@ -247,7 +250,7 @@ class IICClassifier(
     >>> model.score(X[1000:], y[1000:]) > 0.8
     True
 
-    A clusterer that is fitted already:
+    With a clusterer that is already fitted:
 
     >>> from sklearn.frozen import FrozenEstimator
     >>> fitted = FrozenEstimator(model.clusterer_)
@@ -441,11 +444,7 @@ class IICClassifier(
         return network.export() | {"classes": data.targets.task.classes, "seed": data.seed}
 
     def transform(self, X):
-        """The features that the fine-tuned trunk gives to the linear model, averaged over the views.
-
-        Parameters
-        ----------
-        X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
+        """The features of the fine-tuned trunk, averaged over the views.
 
         Returns
         -------
@@ -455,11 +454,7 @@ class IICClassifier(
         return container.wrap(self._features(X)[0])
 
     def decision_function(self, X):
-        """Linear score of each class, or of the second of two.
-
-        Parameters
-        ----------
-        X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
+        """Linear score of each class, or of the second class if there are two.
 
         Returns
         -------
@@ -472,10 +467,6 @@ class IICClassifier(
     def predict_log_proba(self, X):
         """Logarithm of the probability of each class.
 
-        Parameters
-        ----------
-        X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
-
         Returns
         -------
         array of shape (n, n_classes)
@@ -487,10 +478,6 @@ class IICClassifier(
     def predict_proba(self, X):
         """Probability of each class.
 
-        Parameters
-        ----------
-        X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
-
         Returns
         -------
         array of shape (n, n_classes)
@@ -501,10 +488,6 @@ class IICClassifier(
 
     def predict(self, X):
         """Predict the most likely class of each sample.
-
-        Parameters
-        ----------
-        X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
 
         Returns
         -------

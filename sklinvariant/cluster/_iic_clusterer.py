@@ -117,76 +117,82 @@ class IICClusterer(
 ):
     """Clusters found by a network that maximises the mutual information between the clusters of paired samples.
 
-    For pairs (x, x') that should fall into one cluster, and cluster probabilities Φ(x) of a network,
-    ``P = mean Φ(x) Φ(x')ᵀ``, made symmetric, and ``I = Σ P_cc' ln(P_cc' / (P_c P_c'))`` is maximised: assignments get
-    certain, alike within a pair, and spread over all clusters.
+    The pairs (x, x') contain samples that should be in the same cluster. With the cluster probabilities Φ(x) of a
+    network, ``P = mean Φ(x) Φ(x')ᵀ``, made symmetric, is the joint distribution of the clusters of a pair. The network
+    maximises ``I = Σ P_cc' ln(P_cc' / (P_c P_c'))``. I is large if assignments are certain, agree within each pair, and
+    use all clusters.
 
     Parameters
     ----------
     n_clusters : int
-        k.
+        Number of clusters k.
     pairs : {"auto", "transform", "neighbors", "temporal", "explicit"} or callable
-        What makes a pair. "transform": an image and a changed view of it. "neighbors": a sample and one that 1 to 3
-        steps lead to, each to one of the ``n_neighbors`` nearest others. "temporal": a frame and the next one of its
-        clip. "explicit": X holds pairs, (n, 2, ...). A callable ``pairs(samples, generator)`` changes samples (n, ...)
-        at random, and stands for "transform" with such ``transforms``. "auto" is "transform" for images and
-        "neighbors" for rows.
+        How pairs are formed. "transform": an image and a transformed view of it. "neighbors": a sample and another one
+        that is reached by 1 to 3 steps, each of which goes to one of the ``n_neighbors`` nearest samples. "temporal": a
+        frame and the next frame of its clip. "explicit": X contains pairs, (n, 2, ...). A callable
+        ``pairs(samples, generator)`` transforms samples (n, ...) at random, and is equivalent to "transform" with this
+        function as ``transforms``. "auto" is "transform" for images and "neighbors" for rows.
     transforms : callable or None
-        How the second sample of each pair is changed, ``transforms(samples, generator)``, as every transform of
-        `sklinvariant.transforms` does. None leaves it as it is, except that of "transform", which is turned, stretched
-        and moved a little; colour images are also mirrored and of other colours.
+        Transformation of the second sample of each pair, a transform of `sklinvariant.transforms` or another function
+        ``transforms(samples, generator)``. None does not transform it, except with "transform", which then uses small
+        rotations, scales, shears and shifts, and for colour images also reflections and changes of colour.
     n_neighbors : int
-        Of "neighbors". More make fewer, rounder clusters of mixed samples likelier; fewer let a cluster break in two.
+        Number of neighbours for "neighbors". With many neighbours, clusters may mix several classes. With few
+        neighbours, a class may be split into two clusters.
     network : {"auto", "mlp", "vgg", "resnet"} or torch.nn.Module
-        The trunk. "mlp": two layers of 256 units. "vgg": four 5 × 5 convolutions of 64 to 512 channels, the paper's for
-        MNIST. "resnet": 34 layers on the edges (Sobel) of the grey image, the paper's for colour images. A module,
-        which is copied, takes (n, n_features) or (n, c, h, w) to features; what it draws from torch's global
-        generators, such as dropout, is seeded by ``random_state``, and only one such module runs at a time. "auto" is
-        "mlp" for rows and images of less than 12 pixels a side, then "vgg" for grey and "resnet" for colour images.
+        The trunk, which computes the features. "mlp": two layers of 256 units. "vgg": four 5 × 5 convolutions of 64 to
+        512 channels, as in the paper for MNIST. "resnet": 34 layers on the edges (Sobel) of the grey image, as in the
+        paper for colour images. A module maps (n, n_features) or (n, c, h, w) to features, and is copied. Random
+        numbers that it draws from torch's global generators, for example for dropout, are seeded by ``random_state``,
+        and only one such module runs at a time. "auto" is "mlp" for rows and for images with a side of less than 12
+        pixels, otherwise "vgg" for grey images and "resnet" for colour images.
     n_overclusters : int or None
-        Clusters of auxiliary heads, which learn in turns with the main ones and are then left aside: more than
-        ``n_clusters``, so that the trunk learns finer differences. Doubles the time.
+        Number of clusters of the auxiliary heads, larger than ``n_clusters``, so that the trunk learns finer
+        differences. The auxiliary heads are trained alternately with the main heads and are not used for predictions.
+        They double the training time. None disables them.
     n_heads : int
-        Heads that start differently; the one of least loss gives the clusters.
+        Number of heads, which have different initial weights. The head with the lowest loss gives the clusters.
     n_repeats : int
-        Partners drawn for each sample of a batch. More make steadier steps that take longer.
+        Number of partners drawn for each sample of a batch. More partners give less noisy but slower steps.
     entropy_weight : float
-        λ, the weight of the clusters' entropy: 1 is mutual information itself, and more favours clusters of equal
-        size. The default of 2 forces clusters of nearly equal size: use 1 where classes differ in size.
+        λ, the weight of the entropy of the clusters. 1 is the mutual information, and higher values favour clusters of
+        equal size. The default of 2 forces clusters of nearly equal size; use 1 if classes differ in size.
     init : {"merge", "random"}
-        Where the heads start. "merge": k-means makes many small clusters of the samples as they come, a different set
-        for each head; those are merged into k by what the k would tell of each other in pairs, and a few steps teach
-        the network so. "random" heads, which are the paper's, end in worse local optima more often than not.
+        Initialisation of the heads. "merge": k-means finds many small clusters, different ones for each head. They are
+        merged into k clusters so that the mutual information between paired samples is as large as possible, and the
+        network is trained on these clusters for a few steps. "random" is the initialisation of the paper, which ends in
+        worse local optima more often than not.
     max_epochs : int
-        Most passes over the pairs; with auxiliary heads each is one pass for these and one for the main ones.
+        Maximum number of passes over the pairs. With auxiliary heads, each epoch has one pass for these heads and one
+        for the main heads.
     batch_size : int
-        Pairs a step, not counting repeats; at least ``n_clusters``. P is estimated from them: small batches make I
-        look larger than it is.
+        Number of pairs in a training step, not counting repeats; at least ``n_clusters``. P is estimated from a batch,
+        so small batches overestimate I.
     tol : float or None
-        Training stops when an epoch's loss, in parts of ln k, has not fallen by this for ``n_iter_no_change`` epochs;
-        None never.
+        Training stops when the loss, divided by ln k, has not decreased by more than this value for
+        ``n_iter_no_change`` epochs. None disables this criterion.
     image_shape : tuple or None
-        (h, w) or (h, w, c) of images given as flat rows, whose whole numbers are then pixels 0-255. Without it rows are
-        features, which are taken as they are.
+        Shape (h, w) or (h, w, c) of images given as flat rows, whose integers are then pixels 0-255. None treats rows
+        as features, which are not rescaled.
     random_state : int, RandomState or None
-        Seeds weights, order and pairs.
+        Seed of the initial weights, the order of samples and the pairs.
 
     Attributes
     ----------
     labels_ : array of shape (n,)
-        The cluster of each sample of the last fit; of explicit pairs that of the first sample.
+        Cluster of each sample of the last fit; for explicit pairs, of the first sample of each pair.
     mutual_information_ : array of shape (n_heads,)
-        I of each head over all pairs, in nats.
+        Mutual information I of each head over all pairs, in nats.
     mutual_information_ratio_ : array of shape (n_heads,)
-        The same in parts of ln k, which is the most there can be; 0 of a single cluster.
+        I divided by its maximum ln k; 0 for a single cluster.
     best_head_ : int
-        The head of least loss; labels are never looked at.
+        Index of the head with the lowest loss, which is chosen without labels.
     history_ : list of dict
-        Epoch, mean loss (in parts of ln k) and seconds of each epoch.
+        Number, mean loss (divided by ln k) and seconds of each epoch.
     n_iter_ : int
-        Epochs made.
+        Number of epochs.
     n_features_in_ : int
-        Numbers in a sample.
+        Number of values of a sample.
 
     References
     ----------
@@ -298,22 +304,12 @@ class IICClusterer(
         return self
 
     def fit_predict(self, X, y=None, groups=None, auxiliary=None):
-        """Learn the clusters; those of the samples.
-
-        Parameters
-        ----------
-        X : array as in `fit`
-        y : None
-            Ignored.
-        groups : array-like of shape (n,), default=None
-            As in `fit`.
-        auxiliary : array-like of shape (n,), default=None
-            As in `fit`.
+        """Learn the clusters, and return those of the samples.
 
         Returns
         -------
         array of shape (n,)
-            ``labels_``, in the kind of array of X.
+            ``labels_``, with the array type of X.
         """
         return ArrayKind(X).wrap(self.fit(X, groups=groups, auxiliary=auxiliary).labels_)
 
@@ -341,11 +337,7 @@ class IICClusterer(
         return self
 
     def predict(self, X):
-        """The cluster of each sample.
-
-        Parameters
-        ----------
-        X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
+        """Predict the cluster of each sample.
 
         Returns
         -------
@@ -355,11 +347,7 @@ class IICClusterer(
         return container.wrap(self._assign(X)[1].argmax(1))
 
     def predict_proba(self, X):
-        """The probabilities of the clusters for each sample.
-
-        Parameters
-        ----------
-        X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
+        """Predict the probabilities of the clusters for each sample.
 
         Returns
         -------
@@ -369,11 +357,7 @@ class IICClusterer(
         return container.wrap(self._assign(X)[1])
 
     def transform(self, X):
-        """The features that the trunk gives to the heads.
-
-        Parameters
-        ----------
-        X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
+        """The features that the trunk computes.
 
         Returns
         -------
@@ -383,16 +367,12 @@ class IICClusterer(
         return container.wrap(self._assign(X)[0])
 
     def score(self, X, y=None, groups=None):
-        """Mutual information of the clusters of pairs of these samples, in nats: at most ln k.
+        """Mutual information of the clusters of pairs of these samples in nats, at most ln k.
 
         Parameters
         ----------
         X : array as in `fit`
-            Pairs are made of them as in `fit`, and drawn by ``random_state``.
-        y : None
-            Ignored.
-        groups : array-like of shape (n,), default=None
-            As in `fit`.
+            Samples. Pairs are formed as in `fit`, with random numbers from ``random_state``.
 
         Returns
         -------

@@ -123,73 +123,76 @@ class _Images:
 
 @declared
 class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, ImageEstimator):
-    """A cluster for each pixel, learned without labels: predictable from the pixel's neighbours and under transforms.
+    """Segmentation without labels: clusters that are predictable from neighbouring pixels and transformed images.
 
-    A small convolutional network gives each pixel u probabilities Φ_u(x) of k clusters. It learns by maximising the
+    A small convolutional network predicts the probabilities Φ_u(x) of k clusters for each pixel u. It maximises the
     mutual information of ``P_t = E[Φ_u(x) · [g⁻¹Φ(gx)]_{u+t}ᵀ]`` (equation 5), over random transformations g and all
-    displacements t of at most ``half_window`` pixels. What looks alike wherever it is displaced and transformed gets
-    one cluster, and clusters become about equally large.
+    displacements t of at most ``half_window`` pixels. Regions that look alike at all positions and after all
+    transformations get the same cluster, and clusters have about the same size.
 
     Parameters
     ----------
     n_clusters : int
-        k.
+        Number of clusters k.
     n_overclusters : int or None
-        Clusters of an auxiliary head that trains the same trunk and is dropped afterwards. None takes 3 n_clusters; 0
-        leaves it out.
+        Number of clusters of an auxiliary head, which trains the same trunk and is not used for predictions. None is
+        3 n_clusters; 0 disables the auxiliary head.
     n_heads : int
-        Main heads that start differently; the one of least loss gives the clusters.
+        Number of main heads, which have different initial weights. The head with the lowest loss gives the clusters.
     half_window : int
-        Largest displacement along each axis, in pixels. Larger gives larger and smoother regions; the cost grows by
-        its square.
+        Largest displacement along each axis, in pixels. Higher values give larger and smoother regions. The cost grows
+        with the square of this value.
     average : {"information", "joint"}
-        Average the information over displacements, or average the joint distributions first, which is quicker.
+        "information" averages the mutual information over displacements. "joint" averages the joint distributions
+        first, which is faster.
     entropy_weight : float
-        Weight λ of the clusters' entropy: 1 is mutual information, above it prefers clusters of equal size, so that
-        fewer runs end with a cluster that no pixel takes. The paper has 1.5 for two of its sets, and 1 for the others.
+        Weight λ of the entropy of the clusters. 1 is the mutual information. Higher values favour clusters of equal
+        size and help to prevent empty clusters. The paper uses 1.5 for two of its data sets, and 1 for the others.
     transforms : Transform or None
-        Where views come from. Geometric ones are undone in the prediction, others are not. None mirrors. Changes of
-        light and colour, ``Compose([Flip(), ColorJitter(clip=False)])``, are for images whose light says nothing:
-        they cost accuracy where it tells classes apart, and make training slower to leave the uniform solution.
+        Transformation that generates the views. Geometric transforms are undone in the prediction. None mirrors the
+        images. Use changes of light and colour, ``Compose([Flip(), ColorJitter(clip=False)])``, only if the light
+        carries no information about the classes. Otherwise they lower the accuracy, and training takes longer to leave
+        the uniform solution.
     width : int
-        Channels of the network's layers.
+        Number of channels of the layers of the network.
     tile_size : int
-        Side of the crops that are trained on and of the tiles that are predicted at a time, in pixels. It bounds
-        memory; predictions do not depend on it.
+        Side in pixels of the crops used for training and of the tiles used for prediction. It bounds the memory.
+        Predictions of a fitted model do not depend on it.
     image_shape : tuple or None
-        (h, w) or (h, w, c) of flat rows; None takes a row for an image one pixel high.
+        Shape (h, w) or (h, w, c) of images given as flat rows. None treats a row as an image of height 1.
     max_epochs : int
-        Passes over the images.
+        Maximum number of passes over the images.
     batch_size : int
-        Crops a step, at most.
+        Maximum number of crops in a training step.
     tol : float or None
-        Training stops when an epoch's loss, in nats, has not fallen by this for ``n_iter_no_change`` epochs; None
-        never, so that the step comes to its end.
+        Training stops when the loss, in nats, has not decreased by more than this value for ``n_iter_no_change``
+        epochs. None disables this criterion, so that the learning rate decays to its end.
     random_state : int, RandomState or None
-        Seeds weights, crops, transformations and order.
+        Seed of the initial weights, the crops, the transformations and the order of images.
 
     Attributes
     ----------
     mutual_information_ : array of shape (n_heads,)
-        I of each main head after training, in nats: over random crops and views as in training, with λ = 1.
+        Mutual information of each main head in nats, with λ = 1, over random crops and views as in training.
     mutual_information_ratio_ : array of shape (n_heads,)
-        The same in parts of ln k, which is the most there can be.
+        Mutual information divided by its maximum ln k; 0 for a single cluster.
     best_head_ : int
-        The head of least loss; labels are never looked at.
+        Index of the head with the lowest loss, which is chosen without labels.
     history_ : list of dict
-        Epoch, loss and seconds of each. The loss is minus the information in nats, with entropies weighted, of the
-        mean main head and of the auxiliary head, added.
+        Number, loss and seconds of each epoch. The loss is the negative mutual information in nats, with weighted
+        entropies: the mean over the main heads plus the value of the auxiliary head.
     n_iter_ : int
-        Epochs made.
+        Number of epochs.
     n_features_in_ : int
-        Numbers in a row, or in the first image; images of other sizes may be predicted all the same.
+        Number of values of a row or of the first image. Images of other sizes can be predicted as well.
 
     Notes
     -----
-    It has no ``labels_`` and no ``fit_predict``, which scikit-learn's tools take for one cluster a sample: here a
-    sample is an image, and each pixel has a cluster. The paper trains the auxiliary head in epochs of its own; here
-    all heads take part in each step. It has one main head and Sobel's derivatives beside the colours as input. The
-    network here is smaller, its first layer finds derivatives by itself, and it keeps every pixel.
+    There is no ``labels_`` and no ``fit_predict``, because scikit-learn's tools expect one cluster per sample. Here a
+    sample is an image, and each pixel has a cluster. In the paper, the auxiliary head is trained in separate epochs;
+    here all heads are trained in each step. In the paper, there is one main head, and the input contains Sobel
+    derivatives in addition to the colours. Here the network is smaller, its first layer can learn derivatives, and it
+    keeps the resolution of the images.
 
     References
     ----------
@@ -382,33 +385,23 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, ImageEstimator):
         warnings.warn(f"{type(self).__name__}: {text}", ConvergenceWarning, stacklevel=3)
 
     def predict(self, X):
-        """The most probable cluster of each pixel.
-
-        Parameters
-        ----------
-        X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
-            Images as in `fit`, of any size.
+        """Predict the most probable cluster of each pixel.
 
         Returns
         -------
         int64 array of shape (n, h, w), or list of n arrays (h, w)
-            A list where X is a list of images of different sizes.
+            A list if X is a list of images of different sizes.
         """
         container = check_fitted(self, "predict", X)
         return _gathered([part.argmax(1) for part in self._probabilities(X)], container)
 
     def predict_proba(self, X):
-        """Probabilities of the clusters for each pixel.
-
-        Parameters
-        ----------
-        X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
-            Images as in `fit`, of any size.
+        """Predict the probabilities of the clusters for each pixel.
 
         Returns
         -------
         array of shape (n, h, w, n_clusters), or list of n arrays (h, w, n_clusters)
-            A list where X is a list of images of different sizes.
+            A list if X is a list of images of different sizes.
         """
         container = check_fitted(self, "predict_proba", X)
         return _gathered([part.permute(0, 2, 3, 1) for part in self._probabilities(X)], container)

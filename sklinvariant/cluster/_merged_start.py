@@ -11,8 +11,9 @@ import math
 import torch
 from torch.nn.functional import cross_entropy
 
+from sklinvariant.accumulate import Blocks, fit_kmeans
 from sklinvariant.cluster._merge import merge_clusters
-from sklinvariant.ops import fit_kmeans, nearest_codewords
+from sklinvariant.ops import nearest_codewords
 from sklinvariant.pairs import shuffled
 
 _MOST_ROWS = 20_000  # largest number of rows for k-means
@@ -32,11 +33,8 @@ def merged_labels(source, pairs, n_clusters, n_heads, *, entropy_weight):
     few = seen[torch.randperm(len(seen), generator=source.generator)[:_MOST_ROWS].to(seen.device)]
     n_parts = min(len(seen) // _ROWS_A_PART, _PARTS_A_CLUSTER * n_clusters, _MOST_PARTS)
     n_parts = min(max(n_parts, 2 * n_clusters), len(few))
-    weights = rows.new_ones(len(few))
-    books = [
-        fit_kmeans(rows[few], weights, n_parts, max_iter=20, tol=1e-3, generator=source.generator)[0]
-        for _ in range(n_heads)
-    ]
+    sample = Blocks(rows[few], rows.new_ones(1).expand(len(few)))
+    books = [fit_kmeans(sample, n_parts, max_iter=20, tol=1e-3, generator=source.generator)[0] for _ in range(n_heads)]
     joints = torch.zeros(n_heads, n_parts, n_parts, dtype=torch.float64)
     for index in pairs.split(_AT_ONCE):
         first, second = (x.flatten(1) for x in source.take(index, _DRAWS))

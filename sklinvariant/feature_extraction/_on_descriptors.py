@@ -28,9 +28,6 @@ class OnDescriptors(CallbackSupportMixin, TransformerMixin, BagEstimator, auto_w
         A clone is fitted to the descriptors of all bags, as rows. Set its parameters with ``estimator__…``.
     subsample : int or None
         Maximum number of descriptors to which it is fitted; None uses all.
-    descriptor_dim : int or None
-        Number of features d of a descriptor, by which flat rows ``(n, m * d)`` are split into m descriptors. None
-        treats each row as one descriptor.
     random_state : int, RandomState or None
         Seeds the choice of these descriptors.
 
@@ -53,7 +50,6 @@ class OnDescriptors(CallbackSupportMixin, TransformerMixin, BagEstimator, auto_w
     estimator: Annotated[Any, HasMethods(["fit", "transform"])]
     _: KW_ONLY
     subsample: Count | None = 200_000
-    descriptor_dim: Count | None = None
     random_state: RandomState = None
 
     @keeps_state_on_failure
@@ -64,14 +60,8 @@ class OnDescriptors(CallbackSupportMixin, TransformerMixin, BagEstimator, auto_w
 
         Parameters
         ----------
-        X : DescriptorSets, list of (n_i, d) arrays, (n, m, d) or (n, n_features)
-            Bags of local descriptors.
         y : None
             Ignored, because targets belong to bags, not to descriptors.
-
-        Returns
-        -------
-        self
         """
         bags, _ = self._check_bags(X, reset=True)
         rows = bags.values
@@ -84,11 +74,6 @@ class OnDescriptors(CallbackSupportMixin, TransformerMixin, BagEstimator, auto_w
 
     def transform(self, X: Any) -> DescriptorSets:
         """Transform the descriptors of each bag.
-
-        Parameters
-        ----------
-        X : DescriptorSets, list of (n_i, d) arrays, (n, m, d) or (n, n_features)
-            Bags of local descriptors.
 
         Returns
         -------

@@ -161,8 +161,6 @@ class ImageTransformer(CallbackSupportMixin, TransformerMixin, ImageEstimator, a
         ----------
         X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
             Images of integers 0-255 (scaled to 0-1) or floats.
-        y : None
-            Ignored.
 
         Returns
         -------
@@ -180,11 +178,6 @@ class ImageTransformer(CallbackSupportMixin, TransformerMixin, ImageEstimator, a
 
     def transform(self, X: ArrayLike) -> DescriptorSets:
         """Describe each image by a bag of descriptors.
-
-        Parameters
-        ----------
-        X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
-            Images as in `fit`.
 
         Returns
         -------

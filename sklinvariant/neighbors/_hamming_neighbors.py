@@ -195,6 +195,21 @@ class HammingNeighbors(TorchEstimator):
         "n_measured": Maybe(Whole(0)),
     }
 
+    _shared_docs = """
+        X : array of shape (n_queries, n_bits), or packed, or None
+            Codes as in `fit`. None searches the neighbours of each stored code, excluding itself.
+        n_neighbors : int or None
+            Number of neighbours. None takes the parameter of the estimator.
+        radius : float or None
+            Largest distance in bits, inclusive. None takes the parameter of the estimator.
+        return_distance : bool
+            Whether to return the distances.
+        sort_results : bool
+            Sort by distance. Otherwise codes are in the order in which they were stored.
+        mode : {"connectivity", "distance"}
+            Ones, or bits that differ.
+        """
+
     recall_ = FittedState()
 
     @keeps_state_on_failure
@@ -206,14 +221,8 @@ class HammingNeighbors(TorchEstimator):
         ----------
         X : array of shape (n, n_bits), or (n, n_bytes) uint8 if ``packed``
             Codes.
-        y : None
-            Ignored.
         ids : array-like of n integers or None, default=None
             Unique ids of the codes, which searches return. None takes the row numbers.
-
-        Returns
-        -------
-        self
 
         Raises
         ------
@@ -251,10 +260,6 @@ class HammingNeighbors(TorchEstimator):
         ----------
         X, y, ids
             As in `fit`. ids must be new; None continues after the largest id.
-
-        Returns
-        -------
-        self
         """
         if not hasattr(self, "_state"):
             return self.fit(X, ids=ids)
@@ -293,10 +298,6 @@ class HammingNeighbors(TorchEstimator):
         ids : int or array-like of int
             Ids of stored codes.
 
-        Returns
-        -------
-        self
-
         Raises
         ------
         ValueError
@@ -322,15 +323,6 @@ class HammingNeighbors(TorchEstimator):
     def kneighbors(self, X: Any = None, n_neighbors: int | None = None, return_distance: bool = True) -> Any:
         """Find the nearest stored codes of each query, nearest first.
 
-        Parameters
-        ----------
-        X : array of shape (n_queries, n_bits), or packed, or None, default=None
-            Codes as in `fit`. None searches the neighbours of each stored code, excluding itself.
-        n_neighbors : int or None, default=None
-            Number of neighbours. None takes the parameter of the estimator.
-        return_distance : bool, default=True
-            Whether to return the distances.
-
         Returns
         -------
         distances : (n_queries, n_neighbors) int32
@@ -353,17 +345,6 @@ class HammingNeighbors(TorchEstimator):
     ) -> Any:
         """Find all stored codes within a distance of each query.
 
-        Parameters
-        ----------
-        X : array of shape (n_queries, n_bits), or packed, or None, default=None
-            As in `kneighbors`.
-        radius : float or None, default=None
-            Largest distance in bits, inclusive. None takes the parameter of the estimator.
-        return_distance : bool, default=True
-            Whether to return the distances.
-        sort_results : bool, default=False
-            Sort by distance. Otherwise codes are in the order in which they were stored.
-
         Returns
         -------
         distances, ids
@@ -379,13 +360,6 @@ class HammingNeighbors(TorchEstimator):
 
     def kneighbors_graph(self, X: Any = None, n_neighbors: int | None = None, mode: str = "connectivity") -> csr_matrix:
         """The neighbours as a sparse graph.
-
-        Parameters
-        ----------
-        X, n_neighbors
-            As in `kneighbors`.
-        mode : {"connectivity", "distance"}, default="connectivity"
-            Ones, or bits that differ.
 
         Returns
         -------
@@ -403,13 +377,6 @@ class HammingNeighbors(TorchEstimator):
     ) -> csr_matrix:
         """The codes within a distance as a sparse graph.
 
-        Parameters
-        ----------
-        X, radius, sort_results
-            As in `radius_neighbors`.
-        mode : {"connectivity", "distance"}, default="connectivity"
-            Ones, or bits that differ.
-
         Returns
         -------
         csr_matrix of shape (n_queries, n_samples)
@@ -426,8 +393,8 @@ class HammingNeighbors(TorchEstimator):
 
         Parameters
         ----------
-        X, n_neighbors
-            As in `kneighbors`. A few hundred queries suffice; they are also searched exactly.
+        X : array of shape (n_queries, n_bits), or packed
+            Queries. A few hundred suffice; they are also searched exactly.
 
         Returns
         -------

@@ -76,96 +76,99 @@ class _Descent:
 
 @declared
 class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMixin, TorchEstimator):
-    """Pools features that turn into each other from frame to frame: a soft clustering learned from video.
+    """Pooling of features that follow each other in video, a soft clustering of the features.
 
-    The pooled representation is ``z = P y`` of non-negative features y, with a non-negative matrix P that minimises
-    ``J = λ J₁ + J₂`` over pairs of consecutive frames (y, y′): ``J₁ = E ½‖z − z′‖²`` makes z the same for both,
-    ``J₂ = E ½(‖y − Pᵀz‖² + ‖y′ − Pᵀz′‖²)`` keeps what was in y.
+    The pooled representation of non-negative features y is ``z = P y``. The non-negative matrix P minimises
+    ``J = λ J₁ + J₂`` over pairs of consecutive frames (y, y′). ``J₁ = E ½‖z − z′‖²`` makes z equal for both frames, and
+    ``J₂ = E ½(‖y − Pᵀz‖² + ‖y′ − Pᵀz′‖²)`` preserves the information in y.
 
     Parameters
     ----------
     n_components : int
-        Clusters; may exceed the number of features.
+        Number of clusters, which may be larger than the number of features.
     invariance : float
-        λ, the weight of J₁. Larger is more invariant and keeps less. At 2 a direction whose values in consecutive
-        frames do not depend on each other is worth nothing (see Notes); at 0 only reconstruction counts, and with
-        large values components become 0.
+        λ, the weight of J₁. Higher values give more invariant features, which contain less information. With 2, keeping
+        a direction whose values in consecutive frames are uncorrelated does not reduce J (see Notes). With 0 only the
+        reconstruction counts. With large values components become 0.
     solver : {"auto", "moment", "sgd"}
-        "moment" makes one pass over the frames, then descends with exact gradients that no longer need them. "sgd"
-        descends by batches of pairs, for features too many for matrices (n_features, n_features). "auto" takes
-        "moment" where those take at most 4 GiB: up to 9,459 features.
+        "moment" makes one pass over the frames, and then descends with exact gradients, for which the frames are no
+        longer needed. "sgd" descends by batches of pairs, if there are too many features for matrices (n_features,
+        n_features). "auto" selects "moment" if its matrices need at most 4 GiB, which is up to 9,459 features.
     cross_reconstruction : bool
-        Rebuild y′ from z instead of z′: a variant that circulates.
+        Whether y′ is reconstructed from z instead of z′, a common variant.
     max_iter : int
-        Most iterations of "moment".
+        Maximum number of iterations of "moment".
     tol : float
-        "moment" stops when the norm of the projected gradient is this part of that at a random start; for "sgd" see
-        ``n_iter_no_change``.
+        "moment" stops when the norm of the projected gradient is at most ``tol`` times that at a random start. For
+        "sgd" see ``n_iter_no_change``.
     n_iter_no_change : int or None
-        "sgd" stops when an epoch's loss, over the mean energy of a pair, has not fallen by ``tol`` for so many epochs;
-        None never.
+        "sgd" stops when the loss, divided by the mean squared norm of a pair, has not decreased by more than ``tol``
+        for this number of epochs. None disables this criterion.
     learning_rate : float
-        Step of "sgd" at the start, over an estimate of the largest curvature of J.
+        Initial step size of "sgd", in units of 1 / (estimated largest curvature of J).
     momentum : float
-        What a step of "sgd" keeps of the one before.
+        Momentum of "sgd".
     batch_size : int
-        Pairs a step of "sgd".
+        Number of pairs in a training step of "sgd".
     max_epochs : int
-        Passes of "sgd" over the pairs.
+        Maximum number of passes of "sgd" over the pairs.
     chunk_size : int or None
-        Frames at a time in passes over the data; None chooses. Bounds the memory, does not change the result.
+        Number of frames processed at a time, which bounds the memory but does not change the result. None chooses it
+        automatically.
     warm_start : bool
-        Let `fit` start from the components learned before.
+        Whether `fit` starts from the components of the previous fit.
     checkpoint : str, path or None
-        A file that `fit` writes after each epoch of "sgd", and from which the same fit of the same frames goes on where
-        it was interrupted, to the same model. It is gone when the fit is done. Where it cannot be written (a full
-        disk), or another fit writes it too, the fit goes on with a warning. "moment" writes none.
+        A file that `fit` writes after each epoch of "sgd". If the fit is interrupted, the same call resumes from this
+        file and gives the same model. The file is removed when the fit is finished. If the file cannot be written, for
+        example because the disk is full, or if another fit writes it too, the fit continues with a warning. "moment"
+        writes no file.
     callbacks : list of skorch callbacks or None
-        Called during the epochs of "sgd"; they can monitor ``train_loss``. Those that cannot work are refused.
-        Callbacks of scikit-learn, which "moment" calls too, are set by ``set_callbacks``.
+        Callbacks of the epochs of "sgd", which can monitor ``train_loss``. Unsupported callbacks raise an error. To set
+        callbacks of scikit-learn, which "moment" supports as well, use ``set_callbacks``.
     random_state : int, RandomState or None
-        Seeds the start, and the order of batches.
+        Seed of the initial components and of the order of pairs.
     verbose : int
-        1 shows a bar of iterations or epochs.
+        1 shows a progress bar of iterations or epochs.
 
     Attributes
     ----------
     components_ : array of shape (n_components, n_features)
-        P: how much each feature belongs to each cluster, never negative.
+        The matrix P: the non-negative weight of each feature in each cluster.
     objective_ : float
-        J of the training pairs: a mean over pairs, as `reconstruction_error_` and `invariance_error_` are, in squared
-        units of the features. After `partial_fit` of all pairs so far; with "sgd", of those of that call.
+        J of the training pairs, a mean over pairs in squared units of the features, as are `reconstruction_error_` and
+        `invariance_error_`. After `partial_fit` it is the mean over all pairs so far, or with "sgd" over the pairs of
+        the last call.
     reconstruction_error_ : float
         J₂.
     invariance_error_ : float
         J₁, without λ.
     history_ : list of dict
-        Epoch, loss and seconds of each epoch of "sgd"; the loss is the mean of J over its batches. With "moment" an
-        epoch is an iteration of the last call of `fit` or `partial_fit`, the loss is J, and epoch 0 is the start. The
-        same numbers stand under iteration and objective.
+        Number, loss and seconds of each epoch. With "sgd" the loss is the mean of J over the batches. With "moment" an
+        epoch is an iteration of the last call of `fit` or `partial_fit`, the loss is J, and epoch 0 is the initial
+        value. The keys ``iteration`` and ``objective`` contain the same numbers.
     n_iter_ : int
-        Epochs made, or iterations of the last call.
+        Number of epochs, or of iterations of the last call.
 
     See Also
     --------
-    NestedInvariancePooler : Pools over transformations that are known.
+    NestedInvariancePooler : Pools over known transformations.
 
     Notes
     -----
-    There is no ``optimizer``: "sgd" takes projected steps, which keep the components non-negative.
+    There is no ``optimizer``, because "sgd" takes projected steps, which keep the components non-negative.
 
-    J sees the data through S = E[yyᵀ + y′y′ᵀ] and S_Δ = E[(y−y′)(y−y′)ᵀ] alone: ``J = ½ (tr S − tr(P L Pᵀ) +
-    tr(P S Pᵀ P Pᵀ))`` with ``L = 2S − λ S_Δ``. They are sums over pairs, which is why `partial_fit` and `fit_moments`
-    are exact. The default λ = 2 makes L = 2 E[yy′ᵀ + y′yᵀ]: what is gained by keeping a direction is then its
-    correlation from frame to frame, and noise that is new in each frame gains nothing.
+    J depends on the data only through S = E[yyᵀ + y′y′ᵀ] and S_Δ = E[(y−y′)(y−y′)ᵀ]: ``J = ½ (tr S − tr(P L Pᵀ) +
+    tr(P S Pᵀ P Pᵀ))`` with ``L = 2S − λ S_Δ``. These are sums over pairs, so `partial_fit` and `fit_moments` are exact.
+    With the default λ = 2, L = 2 E[yy′ᵀ + y′yᵀ]: the gain of keeping a direction is its correlation between
+    consecutive frames, and noise that is independent in each frame gains nothing.
 
     "moment" descends by accelerated projected gradients with restarts and backtracking. On features of natural video
-    (100 and 400 k-means features of patches, 16 to 64 components) it was as quick as a projected quasi-Newton method
-    with exact line searches or quicker, and several times quicker than spectral projected gradients, multiplicative
-    updates and L-BFGS-B, as S has one direction, the mean, with up to 95 % of the energy. Moments and descent are in
-    float64, on the CPU where the device is MPS.
+    (100 and 400 k-means features of patches, 16 to 64 components) it was at least as fast as a projected quasi-Newton
+    method with exact line searches, and several times as fast as spectral projected gradients, multiplicative updates
+    and L-BFGS-B, because one direction of S, the mean, has up to 95 % of the energy. Moments and descent are computed
+    in float64, on the CPU if the device is MPS.
 
-    A fitted model of "moment" holds the moments, two or three matrices (n_features, n_features) of float64.
+    A model fitted with "moment" contains the moments, two or three float64 matrices (n_features, n_features).
 
     References
     ----------
@@ -174,7 +177,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
 
     Examples
     --------
-    A spot moves around a circle of 12 features; neighbours on the circle are pooled:
+    A spot moves around a circle of 12 features, and neighbours on the circle are pooled:
 
     >>> import numpy as np
     >>> from sklinvariant import AutoPooling
@@ -270,16 +273,17 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def fit_moments(self, models):
-        """Learn from the moments that fitted models hold, as if from all their frames together.
+        """Learn from the moments of fitted models, with the same result as from all their frames.
 
-        Each machine fits its share of the clips (``max_iter=1`` is enough) and saves its model; one joins them. And a
-        single model gives others, of another ``invariance`` or ``n_components``, without another pass over its frames.
+        Several machines can each fit a part of the clips (``max_iter=1`` is sufficient) and save their models, which
+        this method combines. From a single model, it learns models with another ``invariance`` or ``n_components``
+        without another pass over the frames.
 
         Parameters
         ----------
         models : list of AutoPooling
-            Fitted with "moment", on the same features. They may have any parameters, but need
-            ``cross_reconstruction=True`` where this one has it.
+            Models fitted with "moment" to the same features. Their other parameters may differ, but
+            ``cross_reconstruction=True`` requires models that were fitted with True.
 
         Returns
         -------
@@ -288,7 +292,8 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         Raises
         ------
         ValueError
-            For a model that is not fitted, has no moments or has other features (it is named), and as `fit` does.
+            If a model is not fitted, has no moments or has other features (the message names the model), and as in
+            `fit`.
         """
         device = resolve_device(self.device)
         moments = moments_of_models(models, AutoPooling, self.cross_reconstruction, device)
@@ -327,7 +332,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         return container.wrap(pooled.unflatten(0, (-1, 2)) if are_pairs else pooled)
 
     def inverse_transform(self, X):
-        """Rebuild features from pooled ones: ŷ = Pᵀ z.
+        """Reconstruct features from pooled features: ŷ = Pᵀ z.
 
         Parameters
         ----------
@@ -350,7 +355,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         return container.wrap(rebuilt.unflatten(0, (-1, 2)) if are_pairs else rebuilt)
 
     def _multiply(self, rows, matrix, device):
-        """Rows times a matrix, a chunk at a time on the device; the answer lies where the rows do."""
+        """Multiply rows by a matrix on the device, in chunks. The result is on the device of the rows."""
         like = torch.empty(0, dtype=compute_dtype(rows.dtype), device=device)
         matrix = as_tensor(np.ascontiguousarray(matrix)).to(like)
         step = self.chunk_size or _CHUNK_ROWS

@@ -285,10 +285,6 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, I
         y : array-like of shape (n,) or None, default=None
             Targets for the backbone, otherwise ignored.
 
-        Returns
-        -------
-        self
-
         Raises
         ------
         ValueError

@@ -2,9 +2,9 @@
 
 import math
 
-import numpy as np
 import torch
 
+from sklinvariant.accumulate import accumulate
 from sklinvariant.pairs import UNIT_SAMPLE
 from sklinvariant.pooling._pair_moments import pooling_errors
 
@@ -45,11 +45,12 @@ class FramePairBatches:
     @torch.no_grad()
     def errors(self, components, cross, chunk_size):
         """J₁ and J₂, means over all pairs, in the units of the rows; ``chunk_size`` pairs are processed at a time."""
-        sums = np.zeros(2)
-        for first in self.first.split(chunk_size):
-            pairs = self.take(first).unbind(1)
-            sums += [float(error) for error in pooling_errors(*pairs, components, cross)]
-        return sums / len(self) * self.unit**2
+
+        def errors_of(first, _):
+            return pooling_errors(*self.take(first).unbind(1), components, cross)
+
+        sums = accumulate(errors_of, self.first.split(chunk_size))
+        return [float(total) / len(self) * self.unit**2 for total in sums]
 
 
 def _has_room(device, n_bytes):

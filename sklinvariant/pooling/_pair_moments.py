@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from sklinvariant._settings import in_own_precision
-from sklinvariant.ops import chunk_rows, compute_dtype, take_rows
+from sklinvariant.accumulate import Blocks, accumulate, gram
 
 _LEAST_ROWS = 4096  # of a chunk, so that the additions of float64 matrices (d, d) at its end are comparatively cheap
 
@@ -33,39 +33,28 @@ class PairMoments:
 
 @in_own_precision
 def pair_moments(rows, follows, *, device=None, scale=1.0, with_first=False, chunk_size=None):
-    """Compute the moments of frames (n, d) in one pass, chunk by chunk. The frames need not be on ``device``.
+    """One pass over frames (n, d), which may lie elsewhere than on ``device``, a chunk at a time.
 
-    ``follows`` (n - 1,) is True if row i + 1 is the next frame of row i. Products are computed from rows divided by
-    ``scale``, in the precision of the rows, and are summed in float64. Differences are taken before the products, so
-    that no precision is lost for slow videos. ``with_first`` adds Σ yyᵀ.
+    ``follows`` (n - 1,) tells whether row i + 1 is the next frame of row i. Products are those of rows divided by
+    ``scale``, in the precision of the rows (differences before products: a slow video loses nothing); their sums are
+    in float64. ``with_first`` adds Σ yyᵀ.
     """
-    device = rows.device if device is None else torch.device(device)
-    wide = torch.device("cpu") if device.type == "mps" else device  # MPS has no float64
-    like = torch.empty(0, dtype=compute_dtype(rows.dtype), device=device)
-    d = rows.shape[1]
-    follows = follows.cpu()
-    roles = torch.zeros(len(rows), dtype=torch.float64, device="cpu")
-    roles[:-1] += follows
-    roles[1:] += follows  # 2 for inner frames of a clip, which are y′ of one pair and y of the next
-    sums = [torch.zeros(d, d, dtype=torch.float64, device=wide) for _ in range(3 if with_first else 2)]
-    step = chunk_size or max(_LEAST_ROWS, chunk_rows(d, like.dtype, device))
-    for start in range(0, len(rows), step):
-        x = take_rows(rows, start, start + step + 1, like) / scale
-        is_first = follows[start : start + step].to(device)
-        own = x[:step]
-        first, second = x[: len(is_first)][is_first], x[1 : len(is_first) + 1][is_first]
-        parts = [own * roles[start : start + step].sqrt().to(own)[:, None], first - second]
-        for total, part in zip(sums, [*parts, first] if with_first else parts, strict=True):
-            total += _gram(part).to(wide)
-    sums = [total.mul_(scale).mul_(scale) for total in sums]
-    return PairMoments(int(follows.sum()), *sums)
+    blocks = Blocks(rows, follows, device=device, size=chunk_size, overlap=1)
+    if chunk_size is None:
+        blocks = blocks.of_size(max(_LEAST_ROWS, blocks.size))
+    sums = accumulate(_products, blocks, (scale, with_first))
+    return PairMoments(int(follows.sum()), *(total.mul_(scale).mul_(scale) for total in sums))
 
 
-def _gram(x):
-    """xᵀx. numpy takes half the time of torch, because it computes only one triangle."""
-    if x.device.type == "cpu":
-        return torch.from_numpy(x.numpy().T @ x.numpy())
-    return x.T @ x
+def _products(block, state):
+    (rows, follows), (scale, with_first) = block, state
+    x = rows / scale
+    first, second = x[: len(follows)][follows], x[1 : len(follows) + 1][follows]
+    roles = x.new_zeros(len(x))  # 2 for a frame that is y of one pair and y′ of another
+    roles[: len(follows)] += follows
+    roles[1 : len(follows) + 1] += follows
+    parts = [x * roles.sqrt()[:, None], first - second]
+    return tuple(map(gram, [*parts, first] if with_first else parts))
 
 
 @in_own_precision

@@ -27,35 +27,37 @@ from sklinvariant.training._loop import OPTIMIZERS, train
 
 @declared
 class Training(Parameters):
-    """Settings of what learns in epochs.
+    """Settings of estimators that are trained in epochs.
 
     Parameters
     ----------
     max_epochs : int
-        Most passes over the samples.
+        Maximum number of passes over the samples.
     batch_size : int
-        Samples a step, at most.
+        Maximum number of samples in a training step.
     learning_rate : float
-        Step size at the start.
+        Initial step size.
     learning_rate_decay : {"cosine"} or None
-        The step falls to 0 along half a cosine over ``max_epochs``, or stays. ``partial_fit`` keeps it.
+        "cosine" lowers the learning rate to 0 along half a cosine over ``max_epochs``. None keeps it constant, as
+        ``partial_fit`` always does.
     tol : float or None
-        Training stops when an epoch's loss has not fallen by this for ``n_iter_no_change`` epochs; None never.
+        Training stops when the loss has not decreased by more than this value for ``n_iter_no_change`` epochs. None
+        disables this criterion.
     n_iter_no_change : int
-        Epochs to wait for that.
+        Number of epochs without improvement after which training stops, if ``tol`` is set.
     warm_start : bool
-        Let `fit` go on from what was learned before.
+        Whether `fit` continues from the previous fit.
     checkpoint : str, path or None
-        A file that `fit` writes after each epoch, and from which the same fit of the same samples goes on where it was
-        interrupted, to the same model. It is gone when the fit is done. Where it cannot be written (a full disk), or
-        another fit writes it too, the fit goes on with a warning.
+        A file that `fit` writes after each epoch. If the fit is interrupted, the same call resumes from this file and
+        gives the same model. The file is removed when the fit is finished. If the file cannot be written, for example
+        because the disk is full, or if another fit writes it too, the fit continues with a warning.
     callbacks : list of skorch callbacks or None
-        Called during training; they can monitor ``train_loss``. Those that cannot work are refused.
-        Callbacks of scikit-learn are set by ``set_callbacks``.
+        Callbacks of the training, which can monitor ``train_loss``. Unsupported callbacks raise an error. To set
+        callbacks of scikit-learn, use ``set_callbacks``.
     verbose : int
-        1 shows a bar of epochs.
+        1 shows a progress bar.
     random_state : int, RandomState or None
-        Seeds weights and order.
+        Seed of the initial weights and of the order of samples.
     """
 
     _: KW_ONLY
@@ -74,12 +76,12 @@ class Training(Parameters):
 
 @declared
 class WithOptimizer(Parameters):
-    """The setting of what descends along a gradient.
+    """The setting of estimators that are trained with an optimizer.
 
     Parameters
     ----------
     optimizer : {"adam", "sgd"} or torch.optim.Optimizer class
-        "sgd" has momentum 0.9.
+        Optimizer; "sgd" uses a momentum of 0.9.
     """
 
     _: KW_ONLY
