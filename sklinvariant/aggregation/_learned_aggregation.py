@@ -191,11 +191,6 @@ class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, Trai
         ValueError
             As `fit`, and with ``class_weight="balanced"``: one batch does not tell how frequent classes are.
         """
-        if self.class_weight == "balanced":
-            raise ValueError(
-                'class_weight="balanced" is not supported by partial_fit. Pass the weights as a dict, computed with '
-                'sklearn.utils.class_weight.compute_class_weight("balanced", classes=..., y=...)'
-            )
         self._train(X, y, partial=True, sample_weight=sample_weight, is_part=True, classes=classes)
         return self
 
@@ -213,7 +208,7 @@ class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, Trai
             n_samples=len(bags),
             dtype=dtype,
             name=type(self).__name__,
-            whole=not is_part or (reset and task is None),
+            partial=is_part,
         )
         own = torch.Generator().manual_seed(draw_seed(generator))
         return _TargetedBags(bags, targets, dtype, device, own, is_part)
