@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
-from typing import Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -51,7 +51,7 @@ class _Rows:
 
 
 @torch.no_grad()
-def reconstruction_error(network, rows, at_once=8192):
+def reconstruction_error(network: SparseAutoencoderNetwork, rows: torch.Tensor, at_once: int = 8192) -> float:
     """Mean squared error of the reconstructed values."""
     errors = [(network.decode(network.encode(x)) - x).square().sum() for x in rows.split(at_once)]
     return float(torch.stack(errors).sum()) / rows.numel()
@@ -162,7 +162,7 @@ class SparseAutoencoder(
     @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Learn the features.
 
         Parameters
@@ -190,7 +190,7 @@ class SparseAutoencoder(
     @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None):
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
         """One pass over a part of the rows.
 
         Parameters
@@ -206,7 +206,7 @@ class SparseAutoencoder(
         self._train(X, partial=True)
         return self
 
-    def transform(self, X):
+    def transform(self, X: Any) -> Any:
         """The features of rows: the activations of the hidden units.
 
         Returns
@@ -219,7 +219,7 @@ class SparseAutoencoder(
         with torch.no_grad():
             return container.wrap(self._network(rows).encode(rows))
 
-    def inverse_transform(self, X):
+    def inverse_transform(self, X: Any) -> Any:
         """Reconstruct rows from their features.
 
         Parameters

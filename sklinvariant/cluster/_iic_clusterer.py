@@ -10,7 +10,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
@@ -71,7 +71,7 @@ _STUCK = 0.05  # share of ln k below which training has probably failed
 
 
 @torch.no_grad()
-def assign(network, samples):
+def assign(network: ClusterNetwork, samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Features (n, D) and probabilities (n, h, k) of the main heads."""
     network.eval()
     features = torch.cat([network.features(part) for part in samples.split(_AT_ONCE)])
@@ -79,7 +79,9 @@ def assign(network, samples):
 
 
 @torch.no_grad()
-def measure(network, source, pairs, n_draws):
+def measure(
+    network: ClusterNetwork, source: ViewPairs | PartnerPairs, pairs: torch.Tensor, n_draws: int
+) -> torch.Tensor:
     """The joint (h, k, k) of the main heads, not normalised, over ``n_draws`` draws of the pairs (indices)."""
     network.eval()
     total: Any = 0
@@ -100,7 +102,7 @@ class _Pairs:
     main: torch.Tensor
 
 
-def draws_for(pairs):
+def draws_for(pairs: torch.Tensor) -> int:
     """Number of draws of each pair, so that heads with almost equal losses can be compared."""
     return min(_MOST_DRAWS, math.ceil(_MEASURED / len(pairs)))
 
@@ -262,7 +264,7 @@ class IICClusterer(
     @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, groups=None, auxiliary=None):
+    def fit(self, X: Any, y: Any = None, groups: Any = None, auxiliary: Any = None) -> Self:
         """Learn the clusters.
 
         Parameters
@@ -303,7 +305,7 @@ class IICClusterer(
         self._warn()
         return self
 
-    def fit_predict(self, X, y=None, groups=None, auxiliary=None):
+    def fit_predict(self, X: Any, y: Any = None, groups: Any = None, auxiliary: Any = None) -> Any:
         """Learn the clusters, and return those of the samples.
 
         Returns
@@ -316,7 +318,7 @@ class IICClusterer(
     @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None, groups=None, auxiliary=None):
+    def partial_fit(self, X: Any, y: Any = None, groups: Any = None, auxiliary: Any = None) -> Self:
         """One pass over a part of the samples, whose pairs lie within the part.
 
         Parameters
@@ -336,7 +338,7 @@ class IICClusterer(
         self._train(X, groups=groups, auxiliary=auxiliary, partial=True)
         return self
 
-    def predict(self, X):
+    def predict(self, X: Any) -> Any:
         """Predict the cluster of each sample.
 
         Returns
@@ -346,7 +348,7 @@ class IICClusterer(
         container = check_fitted(self, "predict", X)
         return container.wrap(self._assign(X)[1].argmax(1))
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> Any:
         """Predict the probabilities of the clusters for each sample.
 
         Returns
@@ -356,7 +358,7 @@ class IICClusterer(
         container = check_fitted(self, "predict_proba", X)
         return container.wrap(self._assign(X)[1])
 
-    def transform(self, X):
+    def transform(self, X: Any) -> Any:
         """The features that the trunk computes.
 
         Returns
@@ -366,7 +368,7 @@ class IICClusterer(
         container = check_fitted(self, "transform", X)
         return container.wrap(self._assign(X)[0])
 
-    def score(self, X, y=None, groups=None):
+    def score(self, X: Any, y: Any = None, groups: Any = None) -> float:
         """Mutual information of the clusters of pairs of these samples in nats, at most ln k.
 
         Parameters
@@ -497,7 +499,7 @@ class IICClusterer(
         if self.init == "merge":
             source, main, weight = data.source, data.main, self.entropy_weight
             labels = merged_labels(source, main, self.n_clusters, self.n_heads, entropy_weight=weight)
-            steps = {"batch_size": self.batch_size, "learning_rate": self.learning_rate}
+            steps: Any = {"batch_size": self.batch_size, "learning_rate": self.learning_rate}
             pretrain_heads(network, source, main, labels, optimizer=self._make_optimizer, **steps)
 
     def _batches(self, data, generator):
