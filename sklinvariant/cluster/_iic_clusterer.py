@@ -19,6 +19,7 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 
 from sklinvariant._compat import fit_context, with_callbacks
+from sklinvariant.accumulate import accumulate
 from sklinvariant.base import (
     Array,
     ArrayKind,
@@ -84,12 +85,11 @@ def measure(
 ) -> torch.Tensor:
     """The joint (h, k, k) of the main heads, not normalised, over ``n_draws`` draws of the pairs (indices)."""
     network.eval()
-    total: Any = 0
-    for index in pairs.split(_AT_ONCE):
-        for _ in range(n_draws):
-            first, second = (network.heads(network.features(x)) for x in source.take(index, 1))
-            total = total + joint_sum(first, second)
-    return total
+
+    def joint(index, _):
+        return joint_sum(*(network.heads(network.features(x)) for x in source.take(index, 1)))
+
+    return accumulate(joint, (index for index in pairs.split(_AT_ONCE) for _ in range(n_draws)))
 
 
 @dataclass
