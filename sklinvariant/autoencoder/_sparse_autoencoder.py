@@ -107,10 +107,6 @@ class SparseAutoencoder(
         Biases c.
     reconstruction_error_ : float
         Mean squared reconstruction error of the values of the last fit.
-    history_ : list of dict
-        Number, mean loss and seconds of each epoch.
-    n_iter_ : int
-        Number of epochs.
 
     Notes
     -----
@@ -169,12 +165,6 @@ class SparseAutoencoder(
         ----------
         X : array of shape (n, n_features)
             Rows; in 0-1 with ``decoder="sigmoid"``.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self
 
         Raises
         ------
@@ -191,18 +181,7 @@ class SparseAutoencoder(
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None):
-        """One pass over a part of the rows.
-
-        Parameters
-        ----------
-        X : array of shape (n, n_features)
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self
-        """
+        """One pass over a part of the rows."""
         self._train(X, partial=True)
         return self
 

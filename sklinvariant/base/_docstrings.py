@@ -78,11 +78,12 @@ def documented_by(*sources: Any) -> Callable[[F], F]:
 
 def _add_attributes(cls):
     sections = _sections(vars(cls).get("__doc__"))
-    attributes = cls._attribute_docs = _entries(sections.get("Attributes", ""))
-    for base in cls.__mro__[1:]:
-        attributes = vars(base).get("_attribute_docs", {}) | attributes
-    own = dict.fromkeys(cls._attribute_docs.values())  # these first
-    sections["Attributes"] = "\n".join(own | dict.fromkeys(attributes.values()))
+    cls._attribute_docs = _entries(sections.get("Attributes", ""))
+    attributes: dict[str, str] = {}
+    for base in cls.__mro__:
+        for name, entry in vars(base).get("_attribute_docs", {}).items():
+            attributes.setdefault(name, entry)
+    sections["Attributes"] = "\n".join(dict.fromkeys(attributes.values()))
     cls.__doc__ = _joined(sections) or None
 
 
@@ -95,7 +96,7 @@ def _completed(function, known, cls=None):
             entries[name] = _with_default(known[name], parameter.default)
     order = [name for name in signature.parameters if name in entries]
     sections["Parameters"] = "\n".join(dict.fromkeys(entries[name] for name in [*order, *entries]))
-    if signature.return_annotation in (Self, "Self"):
+    if signature.return_annotation in (Self, "Self") or function.__name__ in ("fit", "partial_fit"):
         sections.setdefault("Returns", cls.__name__ if cls else "self")
     return _joined(sections)
 

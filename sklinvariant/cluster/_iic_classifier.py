@@ -217,13 +217,9 @@ class IICClassifier(
         Offsets of the linear model.
     history_ : list of dict
         Number, mean loss and seconds of each epoch of fine-tuning.
-    n_iter_ : int
-        Number of epochs.
     validation_scores_ : list of float or None
         Accuracy on the held-out samples, without transformations, after each epoch of fine-tuning, with
         ``early_stopping``.
-    best_validation_score_ : float or None
-        The highest of these scores.
 
     References
     ----------
@@ -297,10 +293,6 @@ class IICClassifier(
             `sklearn.semi_supervised`: an array of words would turn -1 into a word.
         **params : dict
             Metadata for ``fit`` of the clusterer, which must have requested it, where metadata routing is enabled.
-
-        Returns
-        -------
-        self
 
         Raises
         ------

@@ -101,6 +101,13 @@ class TrainedEstimator(CallbackSupportMixin, Training):
     reports, and sets the fitted attributes.
 
     The object that ``_data`` returns is passed to all other methods, which may change it.
+
+    Attributes
+    ----------
+    history_ : list of dict
+        Number, mean loss and seconds of each epoch.
+    n_iter_ : int
+        Number of epochs.
     """
 
     # Methods that a subclass must define
