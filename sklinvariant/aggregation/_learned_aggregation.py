@@ -168,8 +168,6 @@ class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, Trai
         ------
         ValueError
             For bad bags (the bag is named), targets or weights, or fewer descriptors than codewords.
-        FloatingPointError
-            Where the loss stops being finite; it names the epoch and what to change.
         """
         self._train(X, y, sample_weight=sample_weight)
         return self
@@ -182,8 +180,6 @@ class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, Trai
 
         Parameters
         ----------
-        X, y, sample_weight
-            As in `fit`.
         classes : array-like, default=None
             All classes there will be; needed in the first call of a classifier, unless y holds them all.
 
@@ -192,11 +188,6 @@ class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, Trai
         ValueError
             As `fit`, and with ``class_weight="balanced"``: one batch does not tell how frequent classes are.
         """
-        if self.class_weight == "balanced":
-            raise ValueError(
-                'class_weight="balanced" is not supported by partial_fit. Pass the weights as a dict, computed with '
-                'sklearn.utils.class_weight.compute_class_weight("balanced", classes=..., y=...)'
-            )
         self._train(X, y, partial=True, sample_weight=sample_weight, is_part=True, classes=classes)
         return self
 
@@ -214,7 +205,7 @@ class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, Trai
             n_samples=len(bags),
             dtype=dtype,
             name=type(self).__name__,
-            whole=not is_part or (reset and task is None),
+            partial=is_part,
         )
         own = torch.Generator().manual_seed(draw_seed(generator))
         return _TargetedBags(bags, targets, dtype, device, own, is_part)
@@ -308,9 +299,9 @@ class LearnedAggregation(AggregationLearner):
     ----------
     encoder : torch.nn.Module or callable
         The function T: a module that maps ``(rows, d)`` to ``(rows, D)``, which is copied, or a callable that returns
-        such a module when called as ``encoder(d)``. Its input are descriptors that are centred and scaled to a mean
-        square of 1. Random numbers that it draws from torch's global generators, for example for dropout, are seeded
-        by ``random_state``, and only one such module runs at a time.
+        such a module when called as ``encoder(d)``. Its input consists of descriptors that are centred and scaled to a
+        mean square of 1. Random numbers that it draws from torch's global generators, for example for dropout, are
+        seeded by ``random_state``, and only one such module runs at a time.
 
     References
     ----------

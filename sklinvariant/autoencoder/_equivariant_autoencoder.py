@@ -331,8 +331,6 @@ class EquivariantAutoencoder(
         ValueError
             For NaN, infinite values, images that are not square, values outside 0-1 with ``loss="bce"``, and where
             ``warm_start`` cannot go on from another network or from images of another size.
-        FloatingPointError
-            Where the loss stops being finite; it names the epoch and what to change.
         """
         self._train(X)
         return self

@@ -171,8 +171,6 @@ class SparseAutoencoder(
         ValueError
             For NaN, infinite values, values outside 0-1 with ``decoder="sigmoid"``, and where ``warm_start`` cannot go
             on from another number of units.
-        FloatingPointError
-            Where the loss stops being finite; it names the epoch and what to change.
         """
         self._train(X)
         return self

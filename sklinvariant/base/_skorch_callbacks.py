@@ -1,4 +1,4 @@
-"""Checks of skorch callbacks: training provides a training loss in each epoch, and validation data on request."""
+"""Checks of skorch callbacks. Training provides the training loss of each epoch, and a validation loss on request."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -36,8 +36,8 @@ def check_callbacks(
 ) -> None:
     """Raise an error for callbacks that would fail during training or have no effect, and say what to use instead.
 
-    ``decay`` is the learning rate decay ("cosine" or None). ``early_stopping`` tells whether samples are held out, and
-    is None for estimators that cannot do so. Callbacks of user-defined classes are accepted.
+    ``decay`` is the learning rate decay ("cosine" or None). ``early_stopping`` is True if samples are held out, and
+    None for estimators that do not support this. Callbacks of user-defined classes are accepted.
     """
     for position, given in enumerate(callbacks or ()):
         callback = given[1] if isinstance(given, (tuple, list)) and len(given) == 2 else given

@@ -48,7 +48,14 @@ from sklinvariant.cluster._iic_clusterer import IICClusterer
 from sklinvariant.cluster._partly_labelled import PartlyLabelledClassifier
 from sklinvariant.networks import LinearCost, fit_cost
 from sklinvariant.pairs import changed, default_views, same, shuffled
-from sklinvariant.training import Targets, TrainedEstimator, WithEarlyStopping, WithOptimizer, prepare_targets
+from sklinvariant.training import (
+    Targets,
+    TrainedEstimator,
+    WithEarlyStopping,
+    WithOptimizer,
+    prepare_targets,
+    task_of_classes,
+)
 from sklinvariant.transforms import Transform
 
 _AT_ONCE = 1024  # samples processed at a time
@@ -301,10 +308,42 @@ class IICClassifier(
             ``warm_start`` cannot go on, from other classes or another clusterer.
         NotFittedError
             For a frozen clusterer that is not fitted.
-        FloatingPointError
-            Where the loss stops being finite; it names the epoch and what to change.
         """
         raise_for_params(params, self, "fit")
+        return self._fine_tune(X, y, params)
+
+    @keeps_state_on_failure
+    @with_callbacks
+    @fit_context(prefer_skip_nested_validation=False)
+    def partial_fit(self, X, y, classes=None):
+        """Fine-tune the trunk by one pass over the labelled samples of a part of the data.
+
+        The first call fits the clusterer to all samples of the part, unless it is frozen.
+
+        Parameters
+        ----------
+        X, y
+            As in `fit`. At least one sample of each part needs a label.
+        classes : array-like, default=None
+            All classes, without ``unlabeled_value``. Required in the first call, unless y contains all of them.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            As `fit`, for labels that are not among the classes, and with ``class_weight="balanced"``.
+        """
+        self._check_partial_fit()
+        if classes is not None and self.unlabeled_value in np.asarray(classes).tolist():
+            raise ValueError(
+                f"classes contains unlabeled_value={self.unlabeled_value!r}. Remove it, or set another unlabeled_value"
+            )
+        return self._fine_tune(X, y, {}, partial=True, classes=classes)
+
+    def _fine_tune(self, X, y, params, *, partial=False, classes=None):
         refuse_none(self, X, "training samples")
         refuse_non_numbers(self, X, "rows or images, as arrays")
         X = dense_tensor(X, "X") if isinstance(X, torch.Tensor) else X
@@ -319,10 +358,13 @@ class IICClassifier(
             )
         labels, labelled = self._check_labels(y)
         check_consistent_length(X, labelled)
-        if len(set(labels.tolist())) == 1:
+        going_on = hasattr(self, "_state") if partial else self._goes_on()
+        if partial and going_on:
+            classes = self.classes_
+        elif classes is None and len(set(labels.tolist())) == 1:
             hint = "" if labelled.all() else f". Rows with unlabeled_value={self.unlabeled_value!r} count as unlabelled"
             raise ValueError(
-                f"{type(self).__name__} needs labels of at least 2 classes, but all labels are "
+                f"{type(self).__name__} needs labels of at least 2 classes, but all labels are of one class, "
                 f"{labels.tolist()[0]!r}{hint}"
             )
         targets = prepare_targets(
@@ -330,16 +372,16 @@ class IICClassifier(
             None,
             self.class_weight,
             loss="log_loss",
-            task=None,
+            task=None if classes is None else task_of_classes(classes, "log_loss"),
             n_samples=len(labels),
             dtype=torch.float64,
             name=type(self).__name__,
-            whole=True,
+            partial=partial,
         )
-        if not self._goes_on():
+        if not going_on:
             routed = process_routing(self, "fit", **params)
             self.clusterer_ = clone(self.clusterer).fit(X, None, **routed.clusterer.fit)
-        self._train(X, labels, labelled=labelled, targets=targets)
+        self._train(X, labels, partial=partial, labelled=labelled, targets=targets)
         return self
 
     def _data(self, X, y, generator, *, reset, labelled, targets):
@@ -445,16 +487,6 @@ class IICClassifier(
         labels = self.classes_[_both(self._scores(X)).argmax(1).cpu().numpy()]
         return container.wrap(labels) if labels.dtype.kind in "biuf" else labels
 
-    @property
-    def n_features_in_(self):
-        """Number of features seen by the clusterer during fit."""
-        return self._of_clusterer("n_features_in_")
-
-    @property
-    def feature_names_in_(self):
-        """Names of the features seen by the clusterer during fit."""
-        return self._of_clusterer("feature_names_in_")
-
     def get_metadata_routing(self):
         """Get the metadata routing: metadata passed to ``fit`` is routed to the clusterer's ``fit``.
 
@@ -472,11 +504,6 @@ class IICClassifier(
         tags = super().__sklearn_tags__()
         tags.input_tags = copy.deepcopy(get_tags(self.clusterer).input_tags)
         return tags
-
-    def _of_clusterer(self, name):
-        if not hasattr(self, "clusterer_"):
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        return getattr(self.clusterer_, name)
 
     @property
     def _inner(self):

@@ -281,8 +281,6 @@ class IICClusterer(
         ValueError
             For NaN and infinite values, fewer samples or pairs than clusters, a batch smaller than the number of
             clusters, and pairs that cannot be made of such samples.
-        FloatingPointError
-            Where the loss stops being finite; it names the epoch and what to change.
 
         Warns
         -----

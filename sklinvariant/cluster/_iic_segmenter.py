@@ -261,8 +261,6 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, ImageEstimator):
         ValueError
             For NaN, infinite values, images of different numbers of channels, transforms that change the shape, and
             where ``warm_start`` cannot go on from other numbers of clusters, heads or layers.
-        FloatingPointError
-            Where the loss stops being finite; it names the epoch and what to change.
 
         Warns
         -----

@@ -98,7 +98,7 @@ class Hasher(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMix
         return container.wrap(pack_bits(bits) if self.packed else bits)
 
     def decision_function(self, X: Any) -> Any:
-        """Compute the projections whose signs are the bits; their absolute values tell how certain the bits are.
+        """Compute the projections whose signs are the bits; their absolute values indicate how certain the bits are.
 
         Returns
         -------

@@ -84,7 +84,7 @@ class RBMHasher(TrainedEstimator, Hasher):
     momentum : float
         Momentum of gradient descent.
     weight_decay : float
-        Pull of weights towards 0.
+        L2 penalty of the weights.
     batch_size : int
         Maximum number of rows in a training step; all batches have nearly the same size. The targets are ranks within a
         batch, so they are coarse in batches of fewer than some tens of rows.
@@ -179,8 +179,6 @@ class RBMHasher(TrainedEstimator, Hasher):
         ValueError
             For NaN, infinite values, values outside 0-1 with ``visible="binary"``, and another ``n_bits`` or
             ``visible`` than that of a machine that is to go on.
-        FloatingPointError
-            Where the loss stops being finite; it names the epoch and what to change.
         """
         self._train(X)
         return self

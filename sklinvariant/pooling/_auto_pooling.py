@@ -235,8 +235,6 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
             For NaN, infinite and negative values, for a clip that comes back after another (the row is named), where
             there is no pair, where ``warm_start`` cannot go on from components of another shape, and where J is not
             finite, for features or ``invariance`` too large.
-        FloatingPointError
-            Where the loss of "sgd" stops being finite; it names the epoch and what to change.
         """
         return self._learn(X, groups, partial=False)
 
@@ -346,7 +344,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         return torch.cat([part.to(rows.device) for part in parts])
 
     def _rows(self, X, *, reset):
-        """Non-negative rows, and whether they are explicit pairs, one after the other."""
+        """Non-negative rows, and whether they are explicit pairs, whose two rows follow each other."""
         refuse_none(self, X, "rows of features")
         if isinstance(X, (list, tuple)) and len(X) and np.ndim(X[0]) == 2:
             X = np.asarray(X)

@@ -10,7 +10,7 @@ import torch
 from sklinvariant._settings import in_own_precision
 from sklinvariant.accumulate import Blocks, accumulate, gram
 
-_LEAST_ROWS = 4096  # of a chunk, so that the additions of float64 matrices (d, d) at its end are comparatively cheap
+_LEAST_ROWS = 4096  # in a chunk, so that adding float64 matrices (d, d) at its end is comparatively cheap
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class PairMoments:
 
 @in_own_precision
 def pair_moments(rows, follows, *, device=None, scale=1.0, with_first=False, chunk_size=None):
-    """One pass over frames (n, d), which may lie elsewhere than on ``device``, a chunk at a time.
+    """Compute the moments of frames (n, d) in one pass, chunk by chunk. The frames need not be on ``device``.
 
-    ``follows`` (n - 1,) tells whether row i + 1 is the next frame of row i. Products are those of rows divided by
-    ``scale``, in the precision of the rows (differences before products: a slow video loses nothing); their sums are
-    in float64. ``with_first`` adds Σ yyᵀ.
+    ``follows`` (n - 1,) is True if row i + 1 is the next frame of row i. Products are computed from rows divided by
+    ``scale``, in the precision of the rows, and are summed in float64. Differences are taken before the products, so
+    that no precision is lost for slow videos. ``with_first`` adds Σ yyᵀ.
     """
     blocks = Blocks(rows, follows, device=device, size=chunk_size, overlap=1)
     if chunk_size is None:

@@ -74,10 +74,10 @@ class _Net(NeuralNet):
 
 
 class _Epochs(Callback):
-    """At the end of each epoch: keep the parameters, call scikit-learn's callbacks, stop if nothing improves.
+    """After each epoch, keep the parameters, report to scikit-learn's callbacks, and stop if there is no improvement.
 
-    What should improve is the training loss or, with a `Validation`, the score of the held-out samples. ``best`` is the
-    smallest loss, or minus the largest score.
+    The training loss must decrease or, with a `Validation`, the score of the held-out samples must increase. ``best``
+    is the lowest loss, or the negative of the highest score.
     """
 
     def __init__(self, report, fitted_attributes, tol, patience, validation):
@@ -102,7 +102,7 @@ class _Epochs(Callback):
         return number
 
     def restore_best(self, module):
-        """Reset a module to the epoch of the best validation score."""
+        """Restore the module of the epoch with the best validation score."""
         if self.best_parameters is not None:
             module.load_state_dict(self.best_parameters)
 

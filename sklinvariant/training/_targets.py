@@ -32,7 +32,7 @@ class Task(NamedTuple):
         return cls(kind, state.get("classes"), n_outputs, is_1d)
 
     def decide(self, outputs):
-        """Predicted targets, as `Targets` holds them, from the outputs (n, n_outputs) of a linear model."""
+        """Predicted targets, encoded as in `Targets`, from the outputs (n, n_outputs) of a linear model."""
         if self.kind == "regression":
             return outputs
         return outputs.argmax(1) if self.kind == "multiclass" else (outputs > 0).to(torch.int64)
@@ -65,14 +65,23 @@ class Targets(NamedTuple):
         return float(metric(expected.cpu().numpy(), predicted, sample_weight=self.sample_weight))
 
 
-def prepare_targets(y, sample_weight, class_weight, *, loss, task, n_samples, dtype, name, whole):
-    """`Targets` of a fit; y defines the task if ``task`` is None. If y is ``whole``, it must contain two classes."""
+def prepare_targets(y, sample_weight, class_weight, *, loss, task, n_samples, dtype, name, partial):
+    """`Targets` of a fit, or of a part of the samples if ``partial``; y defines the task if ``task`` is None.
+
+    y must contain two classes, unless it is a part with a given task.
+    """
+    if partial and isinstance(class_weight, str):
+        raise ValueError(
+            'class_weight="balanced" is not supported by partial_fit. Pass the weights as a dict, computed with '
+            'sklearn.utils.class_weight.compute_class_weight("balanced", classes=..., y=...)'
+        )
+    check = not partial or task is None
     if task is None:
         task, codes = read_targets(y, loss, n_samples, name)
     else:
         codes = encode_targets(y, task, loss, n_samples, name)
     weight, sample_weight = weigh(sample_weight, class_weight, task, codes, n_samples, dtype)
-    if whole:
+    if check:
         check_classes(task, codes, sample_weight, name)
     return Targets(task, as_target(codes, task, dtype), weight, sample_weight)
 

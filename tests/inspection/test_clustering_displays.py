@@ -103,7 +103,7 @@ def test_animation_over_epochs(pyplot, tmp_path, global_random_seed):
         (lambda: SimplexDisplay.from_predictions([[1, 0], [1.5, -0.5]]), "row 1 of probabilities"),
         (lambda: SimplexDisplay.from_predictions([[1, 0], [np.nan, 1]]), "row 1 of probabilities"),
         (lambda: SimplexDisplay.from_predictions([[1, 0]], y=[0, 1]), "y of shape"),
-        (lambda: SimplexDisplay.from_predictions([[1, 0]], images=np.zeros((2, 3, 3))), "2 images for 1 samples"),
+        (lambda: SimplexDisplay.from_predictions([[1, 0]], images=np.zeros((2, 3, 3))), "2 images, but 1 samples"),
         (lambda: SimplexDisplay.from_predictions([[1, 0]], images=np.zeros((1, 9))), "with image_shape"),
         (lambda: SimplexDisplay.animate([], "a.gif"), "frames has shapes"),
         (lambda: SimplexDisplay.animate([[[1, 0]], [[1]]], "a.gif"), "frames has shapes"),
