@@ -17,6 +17,7 @@ from sklearn.utils.metaestimators import available_if
 from torch import nn
 
 from sklinvariant._compat import fit_context, with_callbacks
+from sklinvariant.accumulate import accumulate, channel_spread
 from sklinvariant.autoencoder._equivariant_network import EquivariantAutoencoderNetwork, count_features
 from sklinvariant.base import (
     Array,
@@ -87,23 +88,6 @@ class ReconstructionLoss(nn.Module):
         return errors.mean((1, 2, 3))
 
 
-def channel_spread(images):
-    """Mean and standard deviation of each channel of images (n, c, h, w), (c, 1, 1) each; 1 for constant channels."""
-    count = images[:, 0].numel()
-    low, high = (scale_pixels(bound(images, (0, 2, 3))).double()[:, None, None] for bound in (torch.amin, torch.amax))
-    span = torch.where(high > low, high - low, 1.0)  # in these units nothing overflows, and constant channels are 0
-
-    def mean_of(function):
-        parts = ((scale_pixels(part).double() - low) / span for part in images.split(_AT_ONCE))
-        return sum(function(part).sum((0, 2, 3)) for part in parts)[:, None, None] / count
-
-    mean = mean_of(lambda part: part)
-    deviation = mean_of(lambda part: (part - mean).square()).sqrt()
-    mean, scale = low + span * mean, torch.where(high > low, span * deviation, 1.0)
-    dtype = scale_pixels(images[:0]).dtype
-    return mean.to(dtype), scale.to(dtype)
-
-
 @contextlib.contextmanager
 def full_precision():
     """Disable TF32 inside the context. It would limit the invariance of features on a GPU to a precision of 1e-3."""
@@ -132,11 +116,13 @@ def to_pixels(rebuilt, shift, scale, cross_entropy):
 def reconstruction_error(network, images, shift, scale, cross_entropy):
     """Mean squared error of images (n, c, h, w), each reconstructed in its most probable pose."""
     network.eval()
-    total = 0.0
-    for part in map(scale_pixels, images.split(_AT_ONCE)):
+
+    def squares(part, _):
+        part = scale_pixels(part)
         rebuilt = to_pixels(network((part - shift) / scale), shift, scale, cross_entropy)
-        total += float((rebuilt - part).double().square().sum())
-    return total / images.numel()
+        return (rebuilt - part).double().square().sum()
+
+    return float(accumulate(squares, images.split(_AT_ONCE))) / images.numel()
 
 
 @dataclass

@@ -15,6 +15,7 @@ import torch
 from sklearn.base import TransformerMixin
 
 from sklinvariant._compat import fit_context, with_callbacks
+from sklinvariant.accumulate import accumulate
 from sklinvariant.autoencoder._sparse_network import SparseAutoencoderNetwork
 from sklinvariant.base import (
     Array,
@@ -53,8 +54,8 @@ class _Rows:
 @torch.no_grad()
 def reconstruction_error(network, rows, at_once=8192):
     """Mean squared error of the reconstructed values."""
-    errors = [(network.decode(network.encode(x)) - x).square().sum() for x in rows.split(at_once)]
-    return float(torch.stack(errors).sum()) / rows.numel()
+    total = accumulate(lambda x, _: (network.decode(network.encode(x)) - x).square().sum(), rows.split(at_once))
+    return float(total) / rows.numel()
 
 
 @declared

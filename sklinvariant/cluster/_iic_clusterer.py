@@ -10,7 +10,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 
 from sklinvariant._compat import fit_context, with_callbacks
+from sklinvariant.accumulate import accumulate
 from sklinvariant.base import (
     Array,
     ArrayKind,
@@ -82,12 +83,11 @@ def assign(network, samples):
 def measure(network, source, pairs, n_draws):
     """The joint (h, k, k) of the main heads, not normalised, over ``n_draws`` draws of the pairs (indices)."""
     network.eval()
-    total: Any = 0
-    for index in pairs.split(_AT_ONCE):
-        for _ in range(n_draws):
-            first, second = (network.heads(network.features(x)) for x in source.take(index, 1))
-            total = total + joint_sum(first, second)
-    return total
+
+    def joint(index, _):
+        return joint_sum(*(network.heads(network.features(x)) for x in source.take(index, 1)))
+
+    return accumulate(joint, (index for index in pairs.split(_AT_ONCE) for _ in range(n_draws)))
 
 
 @dataclass

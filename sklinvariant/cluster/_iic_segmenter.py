@@ -7,7 +7,7 @@ import itertools
 import math
 import warnings
 from dataclasses import KW_ONLY, dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 
 from sklinvariant._compat import fit_context, with_callbacks
+from sklinvariant.accumulate import accumulate, channel_spread
 from sklinvariant.base import (
     Array,
     Count,
@@ -81,17 +82,17 @@ class DenseInformation(nn.Module):
     def measure(self, batches):
         """One pass over the batches: I (n_heads,) in nats, losses (n_heads,), and pixels per cluster (n_heads, k)."""
         self.eval()
-        joints: list[Any] = [0.0] * self.n_heads
-        counts: Any = 0
-        for pair, _ in batches:
-            there, taken = pair.masks[:, 0] > 0, []
-            for head, views in enumerate(self._predictions(pair)[: self.n_heads]):
-                joints[head] = joints[head] + self._joints(*views)  # joints are additive, mutual information is not
-                taken.append(torch.bincount(views[0].argmax(1)[there], minlength=views[0].shape[1]))
-            counts = counts + torch.stack(taken)
+        joints, counts = accumulate(self._pair_sums, (pair for pair, _ in batches))
         self.train()
         information = torch.stack([joint_information(joint).mean() for joint in joints])
         return information.clamp_min(0), -torch.stack([self._information(joint) for joint in joints]), counts
+
+    def _pair_sums(self, pair, _):
+        """The joints of each head, which add up as their information does not, and the counts (n_heads, k)."""
+        there = pair.masks[:, 0] > 0
+        heads = self._predictions(pair)[: self.n_heads]
+        taken = [torch.bincount(first.argmax(1)[there], minlength=first.shape[1]) for first, _ in heads]
+        return tuple(self._joints(*views) for views in heads), torch.stack(taken)
 
     def _joints(self, first, second):
         return dense_joints(first, second, self.half_window, average=self.average)
@@ -449,16 +450,6 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, ImageEstimator):
             self._check_range(images, reset=False)
             return images if images.ndim == 4 else images[..., None]
         return super()._read_array(X, reset)
-
-
-def channel_spread(images):
-    """Mean and standard deviation of each channel, (c, 1, 1) each; the deviation of constant channels is 1."""
-    count = sum(image[0].numel() for image in images)
-    mean = sum(scale_pixels(image).double().sum((1, 2)) for image in images) / count
-    square = sum((scale_pixels(image).double() - mean[:, None, None]).square().sum((1, 2)) for image in images) / count
-    scale = torch.where(square > 0, square, 1.0).sqrt()
-    dtype = scale_pixels(images[0][:0]).dtype
-    return mean[:, None, None].to(dtype), scale[:, None, None].to(dtype)
 
 
 def _runs(images, most):

@@ -11,7 +11,7 @@ import math
 import torch
 from torch.nn.functional import cross_entropy
 
-from sklinvariant.accumulate import Blocks, fit_kmeans
+from sklinvariant.accumulate import Blocks, accumulate, fit_kmeans
 from sklinvariant.cluster._merge import merge_clusters
 from sklinvariant.ops import nearest_codewords
 from sklinvariant.pairs import shuffled
@@ -35,12 +35,15 @@ def merged_labels(source, pairs, n_clusters, n_heads, *, entropy_weight):
     n_parts = min(max(n_parts, 2 * n_clusters), len(few))
     sample = Blocks(rows[few], rows.new_ones(1).expand(len(few)))
     books = [fit_kmeans(sample, n_parts, max_iter=20, tol=1e-3, generator=source.generator)[0] for _ in range(n_heads)]
-    joints = torch.zeros(n_heads, n_parts, n_parts, dtype=torch.float64)
-    for index in pairs.split(_AT_ONCE):
+
+    def count(index, _):
         first, second = (x.flatten(1) for x in source.take(index, _DRAWS))
-        for joint, book in zip(joints, books, strict=True):
-            cells = nearest_codewords(first, book).repeat(_DRAWS) * n_parts + nearest_codewords(second, book)
-            joint += cells.bincount(minlength=n_parts**2).view(n_parts, n_parts).cpu()
+        cells = (
+            nearest_codewords(first, book).repeat(_DRAWS) * n_parts + nearest_codewords(second, book) for book in books
+        )
+        return torch.stack([cell.bincount(minlength=n_parts**2).view(n_parts, n_parts) for cell in cells])
+
+    joints = accumulate(count, pairs.split(_AT_ONCE)).cpu()
     labels = []
     for joint, book in zip(joints, books, strict=True):
         clusters = merge_clusters(joint, n_clusters, entropy_weight=entropy_weight, generator=source.generator)
