@@ -9,6 +9,7 @@ from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import ClassifierTags, RegressorTags, Tags
 from sklearn.utils.metaestimators import available_if
 
+from sklinvariant.bags import BAGS
 from sklinvariant.base import (
     Anything,
     Array,
@@ -40,6 +41,7 @@ class LinearPredictor(Computing):
     """Mixin with the prediction methods of an `Aggregator` that has ``loss``, ``weight_decay`` and ``feature_map``."""
 
     # attributes of the class that uses the mixin
+    _shared_docs = BAGS
     loss: Any
     weight_decay: float
     feature_map: Any
@@ -81,11 +83,6 @@ class LinearPredictor(Computing):
     def predict(self, X: Any) -> Any:
         """Class, 0/1 labels or real targets of each bag.
 
-        Parameters
-        ----------
-        X : DescriptorSets, list of (n_i, d) arrays, (n, m, d) or (n, n_features)
-            Bags of local descriptors.
-
         Returns
         -------
         array of shape (n,) or (n, n_outputs)
@@ -100,25 +97,13 @@ class LinearPredictor(Computing):
 
     @_predicts("log_loss", "hinge", "squared_hinge")
     def decision_function(self, X: Any) -> Any:
-        """Linear score of each class (n, n_classes), or of the second class if there are two (n,).
-
-        Parameters
-        ----------
-        X : DescriptorSets, list of (n_i, d) arrays, (n, m, d) or (n, n_features)
-            Bags of local descriptors.
-        """
+        """Linear score of each class (n, n_classes), or of the second class if there are two (n,)."""
         outputs, container = self._outputs(X, "decision_function")
         return container.wrap(outputs[:, 0] if self._task.kind == "binary" else outputs)
 
     @_predicts("log_loss")
     def predict_proba(self, X: Any) -> Any:
-        """Probability of each class, or of each label independently: (n, n_classes).
-
-        Parameters
-        ----------
-        X : DescriptorSets, list of (n_i, d) arrays, (n, m, d) or (n, n_features)
-            Bags of local descriptors.
-        """
+        """Probability of each class, or of each label independently: (n, n_classes)."""
         outputs, container = self._outputs(X, "predict_proba")
         kind = self._task.kind
         if kind == "binary":
@@ -138,8 +123,10 @@ class LinearPredictor(Computing):
 
         Parameters
         ----------
-        X, y, sample_weight
-            As in `fit`.
+        y : array-like of shape (n,) or (n, n_outputs)
+            Targets as in `fit`.
+        sample_weight : array-like of shape (n,) or None, default=None
+            Weights of the bags.
 
         Returns
         -------

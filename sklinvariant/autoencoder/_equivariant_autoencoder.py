@@ -225,10 +225,6 @@ class EquivariantAutoencoder(
         canonical pose.
     reconstruction_error_ : float
         Mean squared error of the training images, each reconstructed in its most probable pose.
-    history_ : list of dict
-        Number, loss and seconds of each epoch.
-    n_iter_ : int
-        Number of epochs.
     n_features_in_ : int
         Number of values of an image.
 
@@ -331,20 +327,12 @@ class EquivariantAutoencoder(
         X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
             Images of one size: whole numbers 0-255 (read as 0-1) or floats. Square ones where the group has quarter
             turns.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self
 
         Raises
         ------
         ValueError
             For NaN, infinite values, images that are not square, values outside 0-1 with ``loss="bce"``, and where
             ``warm_start`` cannot go on from another network or from images of another size.
-        FloatingPointError
-            Where the loss stops being finite; it names the epoch and what to change.
         """
         self._train(X)
         return self
@@ -353,19 +341,7 @@ class EquivariantAutoencoder(
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any = None) -> Self:
-        """One pass over a part of the images; those of the first call set the scale of the channels, which then stays.
-
-        Parameters
-        ----------
-        X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
-            Images as in `fit`.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self
-        """
+        """One pass over a part of the images. Those of the first call determine the scale of the channels."""
         self._train(X, partial=True)
         return self
 

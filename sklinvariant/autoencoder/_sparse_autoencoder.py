@@ -108,10 +108,6 @@ class SparseAutoencoder(
         Biases c.
     reconstruction_error_ : float
         Mean squared reconstruction error of the values of the last fit.
-    history_ : list of dict
-        Number, mean loss and seconds of each epoch.
-    n_iter_ : int
-        Number of epochs.
 
     Notes
     -----
@@ -170,20 +166,12 @@ class SparseAutoencoder(
         ----------
         X : array of shape (n, n_features)
             Rows; in 0-1 with ``decoder="sigmoid"``.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self
 
         Raises
         ------
         ValueError
             For NaN, infinite values, values outside 0-1 with ``decoder="sigmoid"``, and where ``warm_start`` cannot go
             on from another number of units.
-        FloatingPointError
-            Where the loss stops being finite; it names the epoch and what to change.
         """
         self._train(X)
         return self
@@ -192,18 +180,7 @@ class SparseAutoencoder(
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any = None) -> Self:
-        """One pass over a part of the rows.
-
-        Parameters
-        ----------
-        X : array of shape (n, n_features)
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self
-        """
+        """One pass over a part of the rows."""
         self._train(X, partial=True)
         return self
 

@@ -226,13 +226,9 @@ class IICClassifier(
         Offsets of the linear model.
     history_ : list of dict
         Number, mean loss and seconds of each epoch of fine-tuning.
-    n_iter_ : int
-        Number of epochs.
     validation_scores_ : list of float or None
         Accuracy on the held-out samples, without transformations, after each epoch of fine-tuning, with
         ``early_stopping``.
-    best_validation_score_ : float or None
-        The highest of these scores.
 
     References
     ----------
@@ -307,10 +303,6 @@ class IICClassifier(
         **params : dict
             Metadata for ``fit`` of the clusterer, which must have requested it, where metadata routing is enabled.
 
-        Returns
-        -------
-        self
-
         Raises
         ------
         ValueError
@@ -318,8 +310,6 @@ class IICClassifier(
             ``warm_start`` cannot go on, from other classes or another clusterer.
         NotFittedError
             For a frozen clusterer that is not fitted.
-        FloatingPointError
-            Where the loss stops being finite; it names the epoch and what to change.
         """
         raise_for_params(params, self, "fit")
         return self._fine_tune(X, y, params)
@@ -499,16 +489,6 @@ class IICClassifier(
         labels = self.classes_[_both(self._scores(X)).argmax(1).cpu().numpy()]
         return container.wrap(labels) if labels.dtype.kind in "biuf" else labels
 
-    @property
-    def n_features_in_(self) -> int:
-        """Number of features seen by the clusterer during fit."""
-        return self._of_clusterer("n_features_in_")
-
-    @property
-    def feature_names_in_(self) -> np.ndarray:
-        """Names of the features seen by the clusterer during fit."""
-        return self._of_clusterer("feature_names_in_")
-
     def get_metadata_routing(self) -> MetadataRouter:
         """Get the metadata routing: metadata passed to ``fit`` is routed to the clusterer's ``fit``.
 
@@ -526,11 +506,6 @@ class IICClassifier(
         tags = super().__sklearn_tags__()
         tags.input_tags = copy.deepcopy(get_tags(self.clusterer).input_tags)
         return tags
-
-    def _of_clusterer(self, name):
-        if not hasattr(self, "clusterer_"):
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        return getattr(self.clusterer_, name)
 
     @property
     def _inner(self):

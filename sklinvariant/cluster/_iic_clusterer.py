@@ -191,8 +191,6 @@ class IICClusterer(
         Index of the head with the lowest loss, which is chosen without labels.
     history_ : list of dict
         Number, mean loss (divided by ln k) and seconds of each epoch.
-    n_iter_ : int
-        Number of epochs.
     n_features_in_ : int
         Number of values of a sample.
 
@@ -272,8 +270,6 @@ class IICClusterer(
         X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
             Rows, or images of one size: whole numbers 0-255 or floats. With ``pairs="explicit"`` the second axis is
             one more, of length 2.
-        y : None
-            Ignored.
         groups : array-like of shape (n,), default=None
             The clip of each frame, for ``pairs="temporal"``. None is one clip, and a warning is given if consecutive
             frames are no more alike than random ones. In a Pipeline, ask for it by
@@ -282,17 +278,11 @@ class IICClusterer(
             True for samples (or explicit pairs) that may be of no cluster: they train the auxiliary heads only, and so
             need ``n_overclusters``. Asked for by ``set_fit_request(auxiliary=True)`` in a Pipeline.
 
-        Returns
-        -------
-        self
-
         Raises
         ------
         ValueError
             For NaN and infinite values, fewer samples or pairs than clusters, a batch smaller than the number of
             clusters, and pairs that cannot be made of such samples.
-        FloatingPointError
-            Where the loss stops being finite; it names the epoch and what to change.
 
         Warns
         -----
@@ -319,22 +309,7 @@ class IICClusterer(
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any = None, groups: Any = None, auxiliary: Any = None) -> Self:
-        """One pass over a part of the samples, whose pairs lie within the part.
-
-        Parameters
-        ----------
-        X : array as in `fit`
-        y : None
-            Ignored.
-        groups : array-like of shape (n,), default=None
-            As in `fit`.
-        auxiliary : array-like of shape (n,), default=None
-            As in `fit`.
-
-        Returns
-        -------
-        self
-        """
+        """One pass over a part of the samples, whose pairs lie within the part."""
         self._train(X, groups=groups, auxiliary=auxiliary, partial=True)
         return self
 

@@ -191,8 +191,6 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, ImageEstimator):
     history_ : list of dict
         Number, loss and seconds of each epoch. The loss is the negative mutual information in nats, with weighted
         entropies: the mean over the main heads plus the value of the auxiliary head.
-    n_iter_ : int
-        Number of epochs.
     n_features_in_ : int
         Number of values of a row or of the first image. Images of other sizes can be predicted as well.
 
@@ -267,20 +265,12 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, ImageEstimator):
         ----------
         X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
             Images: whole numbers 0-255 (read as 0-1) or floats. Those of a list may differ in size.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self
 
         Raises
         ------
         ValueError
             For NaN, infinite values, images of different numbers of channels, transforms that change the shape, and
             where ``warm_start`` cannot go on from other numbers of clusters, heads or layers.
-        FloatingPointError
-            Where the loss stops being finite; it names the epoch and what to change.
 
         Warns
         -----
@@ -294,19 +284,7 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, ImageEstimator):
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any = None) -> Self:
-        """One pass over a part of the images; those of the first call set the scale of the channels, which then stays.
-
-        Parameters
-        ----------
-        X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
-            Images as in `fit`, of any size.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self
-        """
+        """One pass over a part of the images. Those of the first call determine the scale of the channels."""
         self._train(X, partial=True)
         return self
 

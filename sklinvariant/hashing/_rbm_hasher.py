@@ -105,8 +105,6 @@ class RBMHasher(TrainedEstimator, Hasher):
         Scaling of the rows: ``(x - shift_) / scale_``.
     history_ : list of dict
         Number, loss (mean squared reconstruction error of the scaled values) and seconds of each epoch.
-    n_iter_ : int
-        Number of epochs.
 
     Notes
     -----
@@ -175,20 +173,12 @@ class RBMHasher(TrainedEstimator, Hasher):
         ----------
         X : array of shape (n, n_features)
             Features; in 0-1 with ``visible="binary"``.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self
 
         Raises
         ------
         ValueError
             For NaN, infinite values, values outside 0-1 with ``visible="binary"``, and another ``n_bits`` or
             ``visible`` than that of a machine that is to go on.
-        FloatingPointError
-            Where the loss stops being finite; it names the epoch and what to change.
         """
         self._train(X)
         return self
@@ -197,18 +187,7 @@ class RBMHasher(TrainedEstimator, Hasher):
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any = None) -> Self:
-        """One pass over a part of the rows; the first call fits the scaling, which then stays.
-
-        Parameters
-        ----------
-        X : array of shape (n, n_features)
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self
-        """
+        """One pass over a part of the rows; the first call fits the scaling, which then stays."""
         self._train(X, partial=True)
         return self
 

@@ -225,16 +225,10 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         ----------
         X : array of shape (n, n_features) or (n_pairs, 2, n_features)
             Non-negative features of frames in temporal order, or of pairs of consecutive frames.
-        y : None
-            Ignored.
         groups : array-like of shape (n,), default=None
             The clip of each frame. Pairs are consecutive rows of one clip; a clip of one frame has none. None is one
             clip, and a warning is given if consecutive rows are no more alike than random ones. Explicit pairs need no
             clips. In a Pipeline, ask for it by ``set_fit_request(groups=True)``.
-
-        Returns
-        -------
-        self
 
         Raises
         ------
@@ -242,8 +236,6 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
             For NaN, infinite and negative values, for a clip that comes back after another (the row is named), where
             there is no pair, where ``warm_start`` cannot go on from components of another shape, and where J is not
             finite, for features or ``invariance`` too large.
-        FloatingPointError
-            Where the loss of "sgd" stops being finite; it names the epoch and what to change.
         """
         return self._learn(X, groups, partial=False)
 
@@ -256,17 +248,6 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         With "moment" the result is that of all frames together: their moments are added. With "sgd" it is one pass
         over the new pairs, whose momentum starts anew: give it many batches a call. A first row of the same clip as
         the last row of the call before goes on with that clip; without groups each call is a clip of its own.
-
-        Parameters
-        ----------
-        X : array of shape (n, n_features) or (n_pairs, 2, n_features)
-        y : None
-            Ignored.
-        groups : array-like of shape (n,), default=None
-
-        Returns
-        -------
-        self
         """
         return self._learn(X, groups, partial=True)
 
