@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, TransformerMixin, clone
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils import check_consistent_length, get_tags
+from sklearn.utils import Tags, check_consistent_length, get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
 from sklinvariant._compat import fit_context, raise_for_params, with_callbacks
@@ -64,30 +64,32 @@ _AT_ONCE = 1024  # samples processed at a time
 class LabelledBatch:
     """The input of `ClassNetwork`."""
 
-    def __init__(self, samples, target, weight):
+    def __init__(self, samples: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> None:
         self.samples, self.target, self.weight = samples, target, weight
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.samples)
 
-    def take(self, index):
+    def take(self, index: torch.Tensor) -> LabelledBatch:
         return LabelledBatch(self.samples.index_select(0, index), self.target[index], self.weight[index])
 
 
 class LabelledBatches:
     """Batches of labelled samples, shuffled and transformed by ``views`` in each pass."""
 
-    def __init__(self, everything, views, *, batch_size, generator):
+    def __init__(
+        self, everything: LabelledBatch, views: Callable, *, batch_size: int, generator: torch.Generator
+    ) -> None:
         self.everything, self.views, self.batch_size, self.generator = everything, views, batch_size, generator
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.everything)
 
     @property
-    def n_steps(self):
+    def n_steps(self) -> int:
         return math.ceil(len(self) / self.batch_size)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[LabelledBatch, None]]:
         rows = torch.arange(len(self), device=self.everything.samples.device)
         for index in shuffled(rows, self.batch_size, self.generator):
             batch = self.everything.take(index)
@@ -116,7 +118,7 @@ class _Labelled:
         return LabelledBatch(self.samples, values, self.targets.weight.to(self.samples))
 
 
-def views_of(clusterer, n_axes, n_channels):
+def views_of(clusterer: IICClusterer, n_axes: int, n_channels: int) -> Any:
     """The views with which an `IICClusterer` makes pairs from samples."""
     if callable(clusterer.pairs):
         return clusterer.pairs
@@ -125,7 +127,7 @@ def views_of(clusterer, n_axes, n_channels):
     return default_views(n_channels) if n_axes == 4 else same
 
 
-def fixed_views(samples, views, n_views, seed):
+def fixed_views(samples: torch.Tensor, views: Any, n_views: int, seed: int) -> Iterator[torch.Tensor]:
     """The samples and ``n_views - 1`` views of them. Each view is one transformation, the same for all samples."""
     yield samples
     generator = torch.Generator().manual_seed(seed)
@@ -143,11 +145,11 @@ def fixed_views(samples, views, n_views, seed):
 
 
 @torch.no_grad()
-def mean_features(network, samples, views, n_views, seed):
+def mean_features(network: ClassNetwork, samples: torch.Tensor, views: Any, n_views: int, seed: int) -> torch.Tensor:
     """(n, D) features of the samples, averaged over `fixed_views`."""
     parts = []
     for part in samples.split(_AT_ONCE):
-        total = 0
+        total: Any = 0
         for seen in fixed_views(part, views, n_views, seed):
             total = total + network.features(seen)
         parts.append(total / n_views)
@@ -224,13 +226,9 @@ class IICClassifier(
         Offsets of the linear model.
     history_ : list of dict
         Number, mean loss and seconds of each epoch of fine-tuning.
-    n_iter_ : int
-        Number of epochs.
     validation_scores_ : list of float or None
         Accuracy on the held-out samples, without transformations, after each epoch of fine-tuning, with
         ``early_stopping``.
-    best_validation_score_ : float or None
-        The highest of these scores.
 
     References
     ----------
@@ -292,7 +290,7 @@ class IICClassifier(
     @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, **params):
+    def fit(self, X: Any, y: Any, **params: Any) -> Self:
         """Fit the clusterer to all samples, and fine-tune its trunk with those that have a label.
 
         Parameters
@@ -305,10 +303,6 @@ class IICClassifier(
         **params : dict
             Metadata for ``fit`` of the clusterer, which must have requested it, where metadata routing is enabled.
 
-        Returns
-        -------
-        self
-
         Raises
         ------
         ValueError
@@ -316,8 +310,6 @@ class IICClassifier(
             ``warm_start`` cannot go on, from other classes or another clusterer.
         NotFittedError
             For a frozen clusterer that is not fitted.
-        FloatingPointError
-            Where the loss stops being finite; it names the epoch and what to change.
         """
         raise_for_params(params, self, "fit")
         return self._fine_tune(X, y, params)
@@ -325,7 +317,7 @@ class IICClassifier(
     @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=False)
-    def partial_fit(self, X, y, classes=None):
+    def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Self:
         """Fine-tune the trunk by one pass over the labelled samples of a part of the data.
 
         The first call fits the clusterer to all samples of the part, unless it is frozen.
@@ -443,7 +435,7 @@ class IICClassifier(
     def _export(self, network, data):
         return network.export() | {"classes": data.targets.task.classes, "seed": data.seed}
 
-    def transform(self, X):
+    def transform(self, X: Any) -> Any:
         """The features of the fine-tuned trunk, averaged over the views.
 
         Returns
@@ -453,7 +445,7 @@ class IICClassifier(
         container = check_fitted(self, "transform", X)
         return container.wrap(self._features(X)[0])
 
-    def decision_function(self, X):
+    def decision_function(self, X: Any) -> Any:
         """Linear score of each class, or of the second class if there are two.
 
         Returns
@@ -464,7 +456,7 @@ class IICClassifier(
         scores = self._scores(X)
         return container.wrap(scores[:, 0] if scores.shape[1] == 1 else scores)
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: Any) -> Any:
         """Logarithm of the probability of each class.
 
         Returns
@@ -475,7 +467,7 @@ class IICClassifier(
         container = check_fitted(self, "predict_log_proba", X)
         return container.wrap(_both(self._scores(X)).log_softmax(1))
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> Any:
         """Probability of each class.
 
         Returns
@@ -486,7 +478,7 @@ class IICClassifier(
         container = check_fitted(self, "predict_proba", X)
         return container.wrap(_both(self._scores(X)).softmax(1))
 
-    def predict(self, X):
+    def predict(self, X: Any) -> Any:
         """Predict the most likely class of each sample.
 
         Returns
@@ -497,17 +489,7 @@ class IICClassifier(
         labels = self.classes_[_both(self._scores(X)).argmax(1).cpu().numpy()]
         return container.wrap(labels) if labels.dtype.kind in "biuf" else labels
 
-    @property
-    def n_features_in_(self):
-        """Number of features seen by the clusterer during fit."""
-        return self._of_clusterer("n_features_in_")
-
-    @property
-    def feature_names_in_(self):
-        """Names of the features seen by the clusterer during fit."""
-        return self._of_clusterer("feature_names_in_")
-
-    def get_metadata_routing(self):
+    def get_metadata_routing(self) -> MetadataRouter:
         """Get the metadata routing: metadata passed to ``fit`` is routed to the clusterer's ``fit``.
 
         Returns
@@ -520,15 +502,10 @@ class IICClassifier(
             .add(clusterer=self.clusterer, method_mapping=MethodMapping().add(caller="fit", callee="fit"))
         )
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags = copy.deepcopy(get_tags(self.clusterer).input_tags)
         return tags
-
-    def _of_clusterer(self, name):
-        if not hasattr(self, "clusterer_"):
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        return getattr(self.clusterer_, name)
 
     @property
     def _inner(self):

@@ -10,7 +10,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
@@ -72,7 +72,7 @@ _STUCK = 0.05  # share of ln k below which training has probably failed
 
 
 @torch.no_grad()
-def assign(network, samples):
+def assign(network: ClusterNetwork, samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Features (n, D) and probabilities (n, h, k) of the main heads."""
     network.eval()
     features = torch.cat([network.features(part) for part in samples.split(_AT_ONCE)])
@@ -80,7 +80,9 @@ def assign(network, samples):
 
 
 @torch.no_grad()
-def measure(network, source, pairs, n_draws):
+def measure(
+    network: ClusterNetwork, source: ViewPairs | PartnerPairs, pairs: torch.Tensor, n_draws: int
+) -> torch.Tensor:
     """The joint (h, k, k) of the main heads, not normalised, over ``n_draws`` draws of the pairs (indices)."""
     network.eval()
 
@@ -100,7 +102,7 @@ class _Pairs:
     main: torch.Tensor
 
 
-def draws_for(pairs):
+def draws_for(pairs: torch.Tensor) -> int:
     """Number of draws of each pair, so that heads with almost equal losses can be compared."""
     return min(_MOST_DRAWS, math.ceil(_MEASURED / len(pairs)))
 
@@ -189,8 +191,6 @@ class IICClusterer(
         Index of the head with the lowest loss, which is chosen without labels.
     history_ : list of dict
         Number, mean loss (divided by ln k) and seconds of each epoch.
-    n_iter_ : int
-        Number of epochs.
     n_features_in_ : int
         Number of values of a sample.
 
@@ -262,7 +262,7 @@ class IICClusterer(
     @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, groups=None, auxiliary=None):
+    def fit(self, X: Any, y: Any = None, groups: Any = None, auxiliary: Any = None) -> Self:
         """Learn the clusters.
 
         Parameters
@@ -270,8 +270,6 @@ class IICClusterer(
         X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
             Rows, or images of one size: whole numbers 0-255 or floats. With ``pairs="explicit"`` the second axis is
             one more, of length 2.
-        y : None
-            Ignored.
         groups : array-like of shape (n,), default=None
             The clip of each frame, for ``pairs="temporal"``. None is one clip, and a warning is given if consecutive
             frames are no more alike than random ones. In a Pipeline, ask for it by
@@ -280,17 +278,11 @@ class IICClusterer(
             True for samples (or explicit pairs) that may be of no cluster: they train the auxiliary heads only, and so
             need ``n_overclusters``. Asked for by ``set_fit_request(auxiliary=True)`` in a Pipeline.
 
-        Returns
-        -------
-        self
-
         Raises
         ------
         ValueError
             For NaN and infinite values, fewer samples or pairs than clusters, a batch smaller than the number of
             clusters, and pairs that cannot be made of such samples.
-        FloatingPointError
-            Where the loss stops being finite; it names the epoch and what to change.
 
         Warns
         -----
@@ -303,7 +295,7 @@ class IICClusterer(
         self._warn()
         return self
 
-    def fit_predict(self, X, y=None, groups=None, auxiliary=None):
+    def fit_predict(self, X: Any, y: Any = None, groups: Any = None, auxiliary: Any = None) -> Any:
         """Learn the clusters, and return those of the samples.
 
         Returns
@@ -316,27 +308,12 @@ class IICClusterer(
     @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None, groups=None, auxiliary=None):
-        """One pass over a part of the samples, whose pairs lie within the part.
-
-        Parameters
-        ----------
-        X : array as in `fit`
-        y : None
-            Ignored.
-        groups : array-like of shape (n,), default=None
-            As in `fit`.
-        auxiliary : array-like of shape (n,), default=None
-            As in `fit`.
-
-        Returns
-        -------
-        self
-        """
+    def partial_fit(self, X: Any, y: Any = None, groups: Any = None, auxiliary: Any = None) -> Self:
+        """One pass over a part of the samples, whose pairs lie within the part."""
         self._train(X, groups=groups, auxiliary=auxiliary, partial=True)
         return self
 
-    def predict(self, X):
+    def predict(self, X: Any) -> Any:
         """Predict the cluster of each sample.
 
         Returns
@@ -346,7 +323,7 @@ class IICClusterer(
         container = check_fitted(self, "predict", X)
         return container.wrap(self._assign(X)[1].argmax(1))
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> Any:
         """Predict the probabilities of the clusters for each sample.
 
         Returns
@@ -356,7 +333,7 @@ class IICClusterer(
         container = check_fitted(self, "predict_proba", X)
         return container.wrap(self._assign(X)[1])
 
-    def transform(self, X):
+    def transform(self, X: Any) -> Any:
         """The features that the trunk computes.
 
         Returns
@@ -366,7 +343,7 @@ class IICClusterer(
         container = check_fitted(self, "transform", X)
         return container.wrap(self._assign(X)[0])
 
-    def score(self, X, y=None, groups=None):
+    def score(self, X: Any, y: Any = None, groups: Any = None) -> float:
         """Mutual information of the clusters of pairs of these samples in nats, at most ln k.
 
         Parameters
@@ -497,7 +474,7 @@ class IICClusterer(
         if self.init == "merge":
             source, main, weight = data.source, data.main, self.entropy_weight
             labels = merged_labels(source, main, self.n_clusters, self.n_heads, entropy_weight=weight)
-            steps = {"batch_size": self.batch_size, "learning_rate": self.learning_rate}
+            steps: Any = {"batch_size": self.batch_size, "learning_rate": self.learning_rate}
             pretrain_heads(network, source, main, labels, optimizer=self._make_optimizer, **steps)
 
     def _batches(self, data, generator):

@@ -144,6 +144,11 @@ class BackbonePatches(OnDevice, ImageTransformer):
         """The fitted network on a device, as a function from images (n, h, w, c) to maps (n, rows, columns, features).
 
         The weights are loaded only once, so the function can be called for many batches.
+
+        Parameters
+        ----------
+        device : str or torch.device
+            The device.
         """
         check_is_fitted(self)
         with making_modules(0):

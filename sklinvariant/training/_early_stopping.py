@@ -30,6 +30,13 @@ class WithEarlyStopping(Parameters):
     validation_fraction : float
         Share of the labelled samples to hold out for ``early_stopping``, between 0 and 1. The samples are drawn by
         ``random_state``, from each class in proportion to its size. Samples with weight 0 are not used.
+
+    Attributes
+    ----------
+    validation_scores_ : list of float or None
+        Score of the held-out samples after each epoch; None without ``early_stopping``.
+    best_validation_score_ : float or None
+        The highest of these scores.
     """
 
     _: KW_ONLY

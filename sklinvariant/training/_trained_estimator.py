@@ -101,7 +101,19 @@ class TrainedEstimator(CallbackSupportMixin, Training):
     reports, and sets the fitted attributes.
 
     The object that ``_data`` returns is passed to all other methods, which may change it.
+
+    Attributes
+    ----------
+    history_ : list of dict
+        Number, mean loss and seconds of each epoch.
+    n_iter_ : int
+        Number of epochs.
     """
+
+    _errors_of_fit = """
+        FloatingPointError
+            If the loss is not finite. The message names the epoch and what to change.
+        """
 
     # Methods that a subclass must define
 
