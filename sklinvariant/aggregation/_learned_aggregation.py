@@ -159,15 +159,16 @@ class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, Trai
         Parameters
         ----------
         y : array-like of shape (n,) or (n, n_outputs)
-            Classes, 0/1 indicators of several labels, or real numbers with ``loss="squared_error"``. May be None
-            for a loss of one's own.
+            Classes, 0/1 indicators of several labels, or real numbers with ``loss="squared_error"``. It may be None
+            with a user-defined loss.
         sample_weight : array-like of shape (n,), default=None
             Weights of the bags.
 
         Raises
         ------
         ValueError
-            For bad bags (the bag is named), targets or weights, or fewer descriptors than codewords.
+            If bags (the message names the bag), targets or weights are not valid, or if there are fewer descriptors
+            than codewords.
         """
         self._train(X, y, sample_weight=sample_weight)
         return self
@@ -176,17 +177,18 @@ class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, Trai
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=False)
     def partial_fit(self, X: Any, y: Any = None, classes: Any = None, sample_weight: Any = None) -> Self:
-        """One pass over a batch of bags; the first call starts the encoder from them.
+        """Train one pass over a part of the bags. The first call initialises the encoder with them.
 
         Parameters
         ----------
         classes : array-like, default=None
-            All classes there will be; needed in the first call of a classifier, unless y holds them all.
+            All classes. Required in the first call of a classifier, unless y contains all of them.
 
         Raises
         ------
         ValueError
-            As `fit`, and with ``class_weight="balanced"``: one batch does not tell how frequent classes are.
+            As in `fit`, and with ``class_weight="balanced"``, because a part of the bags does not determine the
+            frequencies of the classes.
         """
         self._train(X, y, partial=True, sample_weight=sample_weight, is_part=True, classes=classes)
         return self

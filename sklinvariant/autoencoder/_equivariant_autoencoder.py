@@ -325,14 +325,14 @@ class EquivariantAutoencoder(
         Parameters
         ----------
         X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
-            Images of one size: whole numbers 0-255 (read as 0-1) or floats. Square ones where the group has quarter
-            turns.
+            Images of equal size with integers 0-255 (scaled to 0-1) or floats. They must be square if the group
+            contains quarter turns.
 
         Raises
         ------
         ValueError
-            For NaN, infinite values, images that are not square, values outside 0-1 with ``loss="bce"``, and where
-            ``warm_start`` cannot go on from another network or from images of another size.
+            If X contains NaN or infinity, images that are not square, or values outside 0-1 with ``loss="bce"``, or if
+            the previous fit with ``warm_start`` had another network or images of another size.
         """
         self._train(X)
         return self
@@ -341,7 +341,7 @@ class EquivariantAutoencoder(
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any = None) -> Self:
-        """One pass over a part of the images. Those of the first call determine the scale of the channels."""
+        """Train one pass over a part of the images. Those of the first call determine the scale of the channels."""
         self._train(X, partial=True)
         return self
 

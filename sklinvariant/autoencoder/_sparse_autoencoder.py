@@ -170,8 +170,8 @@ class SparseAutoencoder(
         Raises
         ------
         ValueError
-            For NaN, infinite values, values outside 0-1 with ``decoder="sigmoid"``, and where ``warm_start`` cannot go
-            on from another number of units.
+            If X contains NaN or infinity, or values outside 0-1 with ``decoder="sigmoid"``, or if the previous fit with
+            ``warm_start`` had another number of units.
         """
         self._train(X)
         return self
@@ -180,7 +180,7 @@ class SparseAutoencoder(
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any = None) -> Self:
-        """One pass over a part of the rows."""
+        """Train one pass over a part of the rows."""
         self._train(X, partial=True)
         return self
 

@@ -296,20 +296,20 @@ class IICClassifier(
         Parameters
         ----------
         X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
-            Rows or images, as the clusterer takes them.
+            Rows or images, as in `fit` of the clusterer.
         y : array-like of shape (n,)
-            Labels, ``unlabeled_value`` where there is none. Words beside -1 must come as dtype object, as in
-            `sklearn.semi_supervised`: an array of words would turn -1 into a word.
+            Labels, and ``unlabeled_value`` for samples without a label. Strings together with -1 must have dtype
+            object, as in `sklearn.semi_supervised`, because an array of strings would convert -1 to a string.
         **params : dict
-            Metadata for ``fit`` of the clusterer, which must have requested it, where metadata routing is enabled.
+            Metadata for ``fit`` of the clusterer, which must request it. This requires metadata routing to be enabled.
 
         Raises
         ------
         ValueError
-            Where no row has a label, or all have the same one; for what the clusterer cannot take; and where
-            ``warm_start`` cannot go on, from other classes or another clusterer.
+            If no sample has a label, or all labels are equal, if the clusterer does not accept X, or if the previous
+            fit with ``warm_start`` had other classes or another clusterer.
         NotFittedError
-            For a frozen clusterer that is not fitted.
+            If a frozen clusterer is not fitted.
         """
         raise_for_params(params, self, "fit")
         return self._fine_tune(X, y, params)
@@ -318,7 +318,7 @@ class IICClassifier(
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=False)
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Self:
-        """Fine-tune the trunk by one pass over the labelled samples of a part of the data.
+        """Fine-tune the trunk for one pass over the labelled samples of a part of the data.
 
         The first call fits the clusterer to all samples of the part, unless it is frozen.
 
@@ -336,7 +336,7 @@ class IICClassifier(
         Raises
         ------
         ValueError
-            As `fit`, for labels that are not among the classes, and with ``class_weight="balanced"``.
+            As in `fit`, and if a label is not one of the classes, or with ``class_weight="balanced"``.
         """
         self._check_partial_fit()
         if classes is not None and self.unlabeled_value in np.asarray(classes).tolist():

@@ -264,18 +264,18 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, ImageEstimator):
         Parameters
         ----------
         X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
-            Images: whole numbers 0-255 (read as 0-1) or floats. Those of a list may differ in size.
+            Images with integers 0-255 (scaled to 0-1) or floats. Images in a list may differ in size.
 
         Raises
         ------
         ValueError
-            For NaN, infinite values, images of different numbers of channels, transforms that change the shape, and
-            where ``warm_start`` cannot go on from other numbers of clusters, heads or layers.
+            If X contains NaN or infinity, if the images differ in the number of channels, if transforms change the
+            shape, or if the previous fit with ``warm_start`` had another width, or other numbers of clusters or heads.
 
         Warns
         -----
         ConvergenceWarning
-            Where clusters are left without pixels, and where neighbours share no information about clusters.
+            If clusters contain no pixels, or if the clusters of neighbouring pixels share no information.
         """
         self._warn(self._train(X).counts)
         return self
@@ -284,7 +284,7 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, ImageEstimator):
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any = None) -> Self:
-        """One pass over a part of the images. Those of the first call determine the scale of the channels."""
+        """Train one pass over a part of the images. Those of the first call determine the scale of the channels."""
         self._train(X, partial=True)
         return self
 
