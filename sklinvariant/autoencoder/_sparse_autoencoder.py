@@ -170,8 +170,8 @@ class SparseAutoencoder(
         Raises
         ------
         ValueError
-            For NaN, infinite values, values outside 0-1 with ``decoder="sigmoid"``, and where ``warm_start`` cannot go
-            on from another number of units.
+            If X contains NaN, infinite values, or values outside 0-1 with ``decoder="sigmoid"``, or if
+            ``warm_start=True`` but the previous fit had another number of units.
         """
         self._train(X)
         return self

@@ -264,18 +264,18 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, ImageEstimator):
         Parameters
         ----------
         X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
-            Images: whole numbers 0-255 (read as 0-1) or floats. Those of a list may differ in size.
+            Images: integers 0-255, which are scaled to 0-1, or floats. The images of a list may differ in size.
 
         Raises
         ------
         ValueError
-            For NaN, infinite values, images of different numbers of channels, transforms that change the shape, and
-            where ``warm_start`` cannot go on from other numbers of clusters, heads or layers.
+            If X contains NaN, infinite values or images with different numbers of channels, if ``transforms`` change
+            the shape of images, or if ``warm_start=True`` but the previous fit had another network.
 
         Warns
         -----
         ConvergenceWarning
-            Where clusters are left without pixels, and where neighbours share no information about clusters.
+            If clusters are empty, or if the clusters of neighbouring pixels share almost no information.
         """
         self._warn(self._train(X).counts)
         return self
