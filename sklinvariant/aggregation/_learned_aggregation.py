@@ -119,7 +119,7 @@ class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, Trai
     intercept_ : ndarray of shape (n_outputs,)
         Offsets of the linear model.
     best_validation_score_ : float or None
-        The highest of these scores. It does not include the final fit of the linear model by ``fine_tune``.
+        The highest of ``validation_scores_``. It is measured before ``fine_tune`` fits the linear model once more.
     """
 
     _: KW_ONLY
@@ -159,16 +159,16 @@ class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, Trai
         Parameters
         ----------
         y : array-like of shape (n,) or (n, n_outputs)
-            Classes, 0/1 indicators of several labels, or real numbers with ``loss="squared_error"``. It may be None
-            with a user-defined loss.
+            Classes, 0/1 indicators of several labels, or real numbers with ``loss="squared_error"``. May be None if
+            the loss is user-defined.
         sample_weight : array-like of shape (n,), default=None
             Weights of the bags.
 
         Raises
         ------
         ValueError
-            If bags (the message names the bag), targets or weights are not valid, or if there are fewer descriptors
-            than codewords.
+            If bags (the message names the bag), targets or weights are invalid, if there are fewer descriptors than
+            codewords, or if ``early_stopping`` has too few samples to hold out.
         """
         self._train(X, y, sample_weight=sample_weight)
         return self
@@ -177,18 +177,18 @@ class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, Trai
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=False)
     def partial_fit(self, X: Any, y: Any = None, classes: Any = None, sample_weight: Any = None) -> Self:
-        """Train one pass over a part of the bags. The first call initialises the encoder with them.
+        """One pass over a part of the bags. The first call initialises the encoder from them.
 
         Parameters
         ----------
         classes : array-like, default=None
-            All classes. Required in the first call of a classifier, unless y contains all of them.
+            All classes of all calls. Required in the first call of a classifier, unless y contains all of them.
 
         Raises
         ------
         ValueError
-            As in `fit`, and with ``class_weight="balanced"``, because a part of the bags does not determine the
-            frequencies of the classes.
+            As in `fit`, and for ``class_weight="balanced"``, because the class frequencies of a part are not those of
+            all bags.
         """
         self._train(X, y, partial=True, sample_weight=sample_weight, is_part=True, classes=classes)
         return self

@@ -320,19 +320,20 @@ class EquivariantAutoencoder(
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Learn features and pose.
+        """Learn the features and the pose.
 
         Parameters
         ----------
         X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
-            Images of equal size with integers 0-255 (scaled to 0-1) or floats. They must be square if the group
-            contains quarter turns.
+            Images of equal size: integers 0-255, which are scaled to 0-1, or floats. The images must be square if the
+            group has quarter turns.
 
         Raises
         ------
         ValueError
-            If X contains NaN or infinity, images that are not square, or values outside 0-1 with ``loss="bce"``, or if
-            the previous fit with ``warm_start`` had another network or images of another size.
+            If X contains NaN, infinite values, images that are not square although the group requires it, or values
+            outside 0-1 with ``loss="bce"``, or if ``warm_start=True`` but the previous fit used another network or
+            images of another size.
         """
         self._train(X)
         return self

@@ -170,8 +170,8 @@ class SparseAutoencoder(
         Raises
         ------
         ValueError
-            If X contains NaN or infinity, or values outside 0-1 with ``decoder="sigmoid"``, or if the previous fit with
-            ``warm_start`` had another number of units.
+            If X contains NaN, infinite values, or values outside 0-1 with ``decoder="sigmoid"``, or if
+            ``warm_start=True`` but the previous fit had another number of units.
         """
         self._train(X)
         return self

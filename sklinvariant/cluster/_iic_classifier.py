@@ -291,25 +291,25 @@ class IICClassifier(
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Any, y: Any, **params: Any) -> Self:
-        """Fit the clusterer to all samples, and fine-tune its trunk with those that have a label.
+        """Fit the clusterer to all samples, and fine-tune its trunk with the labelled samples.
 
         Parameters
         ----------
         X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
-            Rows or images, as in `fit` of the clusterer.
+            Rows or images, in the format that the clusterer requires.
         y : array-like of shape (n,)
-            Labels, and ``unlabeled_value`` for samples without a label. Strings together with -1 must have dtype
-            object, as in `sklearn.semi_supervised`, because an array of strings would convert -1 to a string.
+            Labels; unlabelled samples have ``unlabeled_value``. As in `sklearn.semi_supervised`, an array of strings
+            and -1 must have the dtype object, because numpy would convert -1 to a string otherwise.
         **params : dict
-            Metadata for ``fit`` of the clusterer, which must request it. This requires metadata routing to be enabled.
+            Metadata for the clusterer's ``fit``, if metadata routing is enabled and the clusterer requests them.
 
         Raises
         ------
         ValueError
-            If no sample has a label, or all labels are equal, if the clusterer does not accept X, or if the previous
-            fit with ``warm_start`` had other classes or another clusterer.
+            If no sample is labelled, if all labels are equal, if the clusterer rejects X, if ``early_stopping`` has too
+            few samples to hold out, or if ``warm_start=True`` but the previous fit had other classes.
         NotFittedError
-            If a frozen clusterer is not fitted.
+            If the clusterer is frozen but not fitted.
         """
         raise_for_params(params, self, "fit")
         return self._fine_tune(X, y, params)
@@ -318,14 +318,14 @@ class IICClassifier(
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=False)
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Self:
-        """Fine-tune the trunk for one pass over the labelled samples of a part of the data.
+        """Fine-tune the trunk by one pass over the labelled samples in a part of the data.
 
         The first call fits the clusterer to all samples of the part, unless it is frozen.
 
         Parameters
         ----------
         X, y
-            As in `fit`. At least one sample of each part needs a label.
+            As in `fit`. Each part needs at least one labelled sample.
         classes : array-like, default=None
             All classes, without ``unlabeled_value``. Required in the first call, unless y contains all of them.
 
@@ -336,7 +336,7 @@ class IICClassifier(
         Raises
         ------
         ValueError
-            As in `fit`, and if a label is not one of the classes, or with ``class_weight="balanced"``.
+            As in `fit`, for labels that are not in ``classes``, and for ``class_weight="balanced"``.
         """
         self._check_partial_fit()
         if classes is not None and self.unlabeled_value in np.asarray(classes).tolist():

@@ -268,35 +268,36 @@ class IICClusterer(
         Parameters
         ----------
         X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
-            Rows, or images of equal size with integers 0-255 or floats. `fit` and `partial_fit` with
-            ``pairs="explicit"`` take pairs, with an additional second axis of length 2.
+            Rows, or images of equal size: integers 0-255 or floats. With ``pairs="explicit"``, X has an additional
+            second axis of length 2.
         groups : array-like of shape (n,), default=None
-            The clip of each frame, for ``pairs="temporal"``. With None all frames are one clip, and a warning is issued
-            if consecutive frames are no more alike than random ones. In a Pipeline, request it with
-            ``set_fit_request(groups=True)``.
+            The clip of each frame, for ``pairs="temporal"``. With None, all frames form one clip, and a warning is
+            issued if consecutive frames are not more similar than random frames. In a Pipeline, request ``groups``
+            with ``set_fit_request(groups=True)``.
         auxiliary : array-like of shape (n,), default=None
             True for samples (or explicit pairs) that may not belong to any cluster. They train only the auxiliary
-            heads, and require ``n_overclusters``. In a Pipeline, request it with ``set_fit_request(auxiliary=True)``.
+            heads, which requires ``n_overclusters``. In a Pipeline, request ``auxiliary`` with
+            ``set_fit_request(auxiliary=True)``.
 
         Raises
         ------
         ValueError
-            If X contains NaN or infinity, if there are fewer samples or pairs than clusters, if a batch is smaller
-            than the number of clusters, or if X does not contain samples of the kind that ``pairs`` requires.
+            If X contains NaN or infinite values, if there are fewer samples or pairs than clusters, if ``batch_size``
+            is smaller than ``n_clusters``, or if ``pairs`` does not suit the samples.
 
         Warns
         -----
         ConvergenceWarning
-            If clusters contain no samples, or if the clusters of paired samples share no information.
+            If clusters are empty, or if the clusters of paired samples share almost no information.
         UserWarning
-            With ``pairs="temporal"`` and no ``groups``, if the rows do not look like frames in temporal order.
+            If ``pairs="temporal"``, ``groups`` is None and the samples do not look like frames in temporal order.
         """
         self._train(X, groups=groups, auxiliary=auxiliary)
         self._warn()
         return self
 
     def fit_predict(self, X: Any, y: Any = None, groups: Any = None, auxiliary: Any = None) -> Any:
-        """Learn the clusters, and return those of the samples.
+        """Learn the clusters, and return the cluster of each sample.
 
         Returns
         -------
@@ -309,7 +310,7 @@ class IICClusterer(
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any = None, groups: Any = None, auxiliary: Any = None) -> Self:
-        """Train one pass over a part of the samples. Pairs are formed within this part."""
+        """One pass over a part of the samples. Pairs are formed within the part."""
         self._train(X, groups=groups, auxiliary=auxiliary, partial=True)
         return self
 

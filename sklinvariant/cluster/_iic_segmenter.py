@@ -264,18 +264,18 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, ImageEstimator):
         Parameters
         ----------
         X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
-            Images with integers 0-255 (scaled to 0-1) or floats. Images in a list may differ in size.
+            Images: integers 0-255, which are scaled to 0-1, or floats. The images of a list may differ in size.
 
         Raises
         ------
         ValueError
-            If X contains NaN or infinity, if the images differ in the number of channels, if transforms change the
-            shape, or if the previous fit with ``warm_start`` had another width, or other numbers of clusters or heads.
+            If X contains NaN, infinite values or images with different numbers of channels, if ``transforms`` change
+            the shape of images, or if ``warm_start=True`` but the previous fit had another network.
 
         Warns
         -----
         ConvergenceWarning
-            If clusters contain no pixels, or if the clusters of neighbouring pixels share no information.
+            If clusters are empty, or if the clusters of neighbouring pixels share almost no information.
         """
         self._warn(self._train(X).counts)
         return self

@@ -177,8 +177,8 @@ class RBMHasher(TrainedEstimator, Hasher):
         Raises
         ------
         ValueError
-            If X contains NaN or infinity, or values outside 0-1 with ``visible="binary"``, or if the previous fit with
-            ``warm_start`` had another ``n_bits`` or ``visible``.
+            If X contains NaN, infinite values, or values outside 0-1 with ``visible="binary"``, or if
+            ``warm_start=True`` but the previous fit had another ``n_bits`` or ``visible``.
         """
         self._train(X)
         return self
@@ -187,7 +187,7 @@ class RBMHasher(TrainedEstimator, Hasher):
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any = None) -> Self:
-        """Train one pass over a part of the rows. The first call determines the scaling."""
+        """One pass over a part of the rows. Those of the first call determine the scaling of the features."""
         self._train(X, partial=True)
         return self
 

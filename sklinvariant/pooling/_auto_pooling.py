@@ -226,16 +226,16 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         X : array of shape (n, n_features) or (n_pairs, 2, n_features)
             Non-negative features of frames in temporal order, or of pairs of consecutive frames.
         groups : array-like of shape (n,), default=None
-            The clip of each frame. Consecutive rows of a clip are pairs; a clip of a single frame has none. With None
-            all rows are one clip, and a warning is issued if consecutive rows are no more alike than random ones.
-            Explicit pairs need no clips. In a Pipeline, request it with ``set_fit_request(groups=True)``.
+            The clip of each frame. Pairs are consecutive rows of the same clip. With None, all rows form one clip, and
+            a warning is issued if consecutive rows are not more similar than random rows. Not used for explicit pairs.
+            In a Pipeline, request ``groups`` with ``set_fit_request(groups=True)``.
 
         Raises
         ------
         ValueError
-            If X contains NaN, infinity or negative values, if a clip continues after another clip (the message names
-            the row), if there is no pair, if the components of a previous fit with ``warm_start`` have another shape,
-            or if J is not finite because the features or ``invariance`` are too large.
+            If X contains NaN, infinite or negative values, if the rows of a clip are not consecutive (the message names
+            the row), if there is no pair, if ``warm_start=True`` but the previous components have another shape, or if
+            J is not finite because features or ``invariance`` are too large.
         """
         return self._learn(X, groups, partial=False)
 
@@ -243,12 +243,12 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any = None, groups: Any = None) -> Self:
-        """Learn from more frames, starting from the components so far.
+        """Learn from more frames, starting from the current components.
 
-        With "moment" the moments of all frames are added, so the result is the same as for all frames together. With
-        "sgd" there is one pass over the new pairs, with a new momentum, so pass many batches in each call. If the first
-        row has the same clip as the last row of the previous call, it continues this clip. Without groups each call is
-        a separate clip.
+        With "moment" the result is that of a fit to all frames so far, because their moments are added. With "sgd" it
+        is one pass over the new pairs. The momentum starts at 0 in each call, so pass many batches per call. If the
+        first row has the same clip as the last row of the previous call, the two rows are a pair. Without ``groups``,
+        each call is a separate clip.
         """
         return self._learn(X, groups, partial=True)
 

@@ -139,8 +139,8 @@ KILLED = ["IICClusterer", "IICSegmenter", "RBMHasher", "SparseAutoencoder"]
 _SCRIPT = """
 import os, sys, warnings
 warnings.simplefilter("ignore")
-sys.path.insert(0, {folder!r})
-from test_trained_estimators import Interrupts, trained_example
+sys.path[:0] = {folders!r}
+from test_trained_estimator import Interrupts, trained_example
 estimator, X, y = trained_example({name!r})
 estimator.set_params(checkpoint=sys.argv[1], callbacks=[Interrupts(3, lambda: os._exit(9))]).fit(X, y)
 """
@@ -148,7 +148,8 @@ estimator.set_params(checkpoint=sys.argv[1], callbacks=[Interrupts(3, lambda: os
 
 @pytest.mark.parametrize("name", KILLED)
 def test_a_killed_process(name, tmp_path):
-    script = _SCRIPT.format(folder=str(Path(__file__).parent), name=name)
+    folder = Path(__file__).parent
+    script = _SCRIPT.format(folders=[str(folder), str(folder.parent)], name=name)
     paths = [str(Path(sklinvariant.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     killed = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path / "fit")],
