@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -119,7 +119,7 @@ class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, Trai
     intercept_ : ndarray of shape (n_outputs,)
         Offsets of the linear model.
     best_validation_score_ : float or None
-        The highest of these scores. It does not include the final fit of the linear model by ``fine_tune``.
+        The highest of ``validation_scores_``. It is measured before ``fine_tune`` fits the linear model once more.
     """
 
     _: KW_ONLY
@@ -153,21 +153,22 @@ class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, Trai
     @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Learn the encoder and the linear model together.
 
         Parameters
         ----------
         y : array-like of shape (n,) or (n, n_outputs)
-            Classes, 0/1 indicators of several labels, or real numbers with ``loss="squared_error"``. May be None
-            for a loss of one's own.
+            Classes, 0/1 indicators of several labels, or real numbers with ``loss="squared_error"``. May be None if
+            the loss is user-defined.
         sample_weight : array-like of shape (n,), default=None
             Weights of the bags.
 
         Raises
         ------
         ValueError
-            For bad bags (the bag is named), targets or weights, or fewer descriptors than codewords.
+            If bags (the message names the bag), targets or weights are invalid, if there are fewer descriptors than
+            codewords, or if ``early_stopping`` has too few samples to hold out.
         """
         self._train(X, y, sample_weight=sample_weight)
         return self
@@ -175,18 +176,19 @@ class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, Trai
     @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=False)
-    def partial_fit(self, X, y=None, classes=None, sample_weight=None):
-        """One pass over a batch of bags; the first call starts the encoder from them.
+    def partial_fit(self, X: Any, y: Any = None, classes: Any = None, sample_weight: Any = None) -> Self:
+        """One pass over a part of the bags. The first call initialises the encoder from them.
 
         Parameters
         ----------
         classes : array-like, default=None
-            All classes there will be; needed in the first call of a classifier, unless y holds them all.
+            All classes of all calls. Required in the first call of a classifier, unless y contains all of them.
 
         Raises
         ------
         ValueError
-            As `fit`, and with ``class_weight="balanced"``: one batch does not tell how frequent classes are.
+            As in `fit`, and for ``class_weight="balanced"``, because the class frequencies of a part are not those of
+            all bags.
         """
         self._train(X, y, partial=True, sample_weight=sample_weight, is_part=True, classes=classes)
         return self

@@ -190,7 +190,7 @@ def accepts(hint: Any, value: Any) -> bool:
 _READ_LATER = ("batch_size", "chunk_size", "order")
 
 
-def check_read_later(estimator):
+def check_read_later(estimator: Any) -> None:
     """Check the parameters that `transform` and similar methods read, because they may have changed since `fit`."""
     given = vars(estimator)
     for name in _READ_LATER:

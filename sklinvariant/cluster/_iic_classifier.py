@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, TransformerMixin, clone
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils import check_consistent_length, get_tags
+from sklearn.utils import Tags, check_consistent_length, get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
 from sklinvariant._compat import fit_context, raise_for_params, with_callbacks
@@ -64,30 +64,32 @@ _AT_ONCE = 1024  # samples processed at a time
 class LabelledBatch:
     """The input of `ClassNetwork`."""
 
-    def __init__(self, samples, target, weight):
+    def __init__(self, samples: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> None:
         self.samples, self.target, self.weight = samples, target, weight
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.samples)
 
-    def take(self, index):
+    def take(self, index: torch.Tensor) -> LabelledBatch:
         return LabelledBatch(self.samples.index_select(0, index), self.target[index], self.weight[index])
 
 
 class LabelledBatches:
     """Batches of labelled samples, shuffled and transformed by ``views`` in each pass."""
 
-    def __init__(self, everything, views, *, batch_size, generator):
+    def __init__(
+        self, everything: LabelledBatch, views: Callable, *, batch_size: int, generator: torch.Generator
+    ) -> None:
         self.everything, self.views, self.batch_size, self.generator = everything, views, batch_size, generator
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.everything)
 
     @property
-    def n_steps(self):
+    def n_steps(self) -> int:
         return math.ceil(len(self) / self.batch_size)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[LabelledBatch, None]]:
         rows = torch.arange(len(self), device=self.everything.samples.device)
         for index in shuffled(rows, self.batch_size, self.generator):
             batch = self.everything.take(index)
@@ -116,7 +118,7 @@ class _Labelled:
         return LabelledBatch(self.samples, values, self.targets.weight.to(self.samples))
 
 
-def views_of(clusterer, n_axes, n_channels):
+def views_of(clusterer: IICClusterer, n_axes: int, n_channels: int) -> Any:
     """The views with which an `IICClusterer` makes pairs from samples."""
     if callable(clusterer.pairs):
         return clusterer.pairs
@@ -125,7 +127,7 @@ def views_of(clusterer, n_axes, n_channels):
     return default_views(n_channels) if n_axes == 4 else same
 
 
-def fixed_views(samples, views, n_views, seed):
+def fixed_views(samples: torch.Tensor, views: Any, n_views: int, seed: int) -> Iterator[torch.Tensor]:
     """The samples and ``n_views - 1`` views of them. Each view is one transformation, the same for all samples."""
     yield samples
     generator = torch.Generator().manual_seed(seed)
@@ -143,11 +145,11 @@ def fixed_views(samples, views, n_views, seed):
 
 
 @torch.no_grad()
-def mean_features(network, samples, views, n_views, seed):
+def mean_features(network: ClassNetwork, samples: torch.Tensor, views: Any, n_views: int, seed: int) -> torch.Tensor:
     """(n, D) features of the samples, averaged over `fixed_views`."""
     parts = []
     for part in samples.split(_AT_ONCE):
-        total = 0
+        total: Any = 0
         for seen in fixed_views(part, views, n_views, seed):
             total = total + network.features(seen)
         parts.append(total / n_views)
@@ -288,26 +290,26 @@ class IICClassifier(
     @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, **params):
-        """Fit the clusterer to all samples, and fine-tune its trunk with those that have a label.
+    def fit(self, X: Any, y: Any, **params: Any) -> Self:
+        """Fit the clusterer to all samples, and fine-tune its trunk with the labelled samples.
 
         Parameters
         ----------
         X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
-            Rows or images, as the clusterer takes them.
+            Rows or images, in the format that the clusterer requires.
         y : array-like of shape (n,)
-            Labels, ``unlabeled_value`` where there is none. Words beside -1 must come as dtype object, as in
-            `sklearn.semi_supervised`: an array of words would turn -1 into a word.
+            Labels; unlabelled samples have ``unlabeled_value``. As in `sklearn.semi_supervised`, an array of strings
+            and -1 must have the dtype object, because numpy would convert -1 to a string otherwise.
         **params : dict
-            Metadata for ``fit`` of the clusterer, which must have requested it, where metadata routing is enabled.
+            Metadata for the clusterer's ``fit``, if metadata routing is enabled and the clusterer requests them.
 
         Raises
         ------
         ValueError
-            Where no row has a label, or all have the same one; for what the clusterer cannot take; and where
-            ``warm_start`` cannot go on, from other classes or another clusterer.
+            If no sample is labelled, if all labels are equal, if the clusterer rejects X, if ``early_stopping`` has too
+            few samples to hold out, or if ``warm_start=True`` but the previous fit had other classes.
         NotFittedError
-            For a frozen clusterer that is not fitted.
+            If the clusterer is frozen but not fitted.
         """
         raise_for_params(params, self, "fit")
         return self._fine_tune(X, y, params)
@@ -315,15 +317,15 @@ class IICClassifier(
     @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=False)
-    def partial_fit(self, X, y, classes=None):
-        """Fine-tune the trunk by one pass over the labelled samples of a part of the data.
+    def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Self:
+        """Fine-tune the trunk by one pass over the labelled samples in a part of the data.
 
         The first call fits the clusterer to all samples of the part, unless it is frozen.
 
         Parameters
         ----------
         X, y
-            As in `fit`. At least one sample of each part needs a label.
+            As in `fit`. Each part needs at least one labelled sample.
         classes : array-like, default=None
             All classes, without ``unlabeled_value``. Required in the first call, unless y contains all of them.
 
@@ -334,7 +336,7 @@ class IICClassifier(
         Raises
         ------
         ValueError
-            As `fit`, for labels that are not among the classes, and with ``class_weight="balanced"``.
+            As in `fit`, for labels that are not in ``classes``, and for ``class_weight="balanced"``.
         """
         self._check_partial_fit()
         if classes is not None and self.unlabeled_value in np.asarray(classes).tolist():
@@ -433,7 +435,7 @@ class IICClassifier(
     def _export(self, network, data):
         return network.export() | {"classes": data.targets.task.classes, "seed": data.seed}
 
-    def transform(self, X):
+    def transform(self, X: Any) -> Any:
         """The features of the fine-tuned trunk, averaged over the views.
 
         Returns
@@ -443,7 +445,7 @@ class IICClassifier(
         container = check_fitted(self, "transform", X)
         return container.wrap(self._features(X)[0])
 
-    def decision_function(self, X):
+    def decision_function(self, X: Any) -> Any:
         """Linear score of each class, or of the second class if there are two.
 
         Returns
@@ -454,7 +456,7 @@ class IICClassifier(
         scores = self._scores(X)
         return container.wrap(scores[:, 0] if scores.shape[1] == 1 else scores)
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: Any) -> Any:
         """Logarithm of the probability of each class.
 
         Returns
@@ -465,7 +467,7 @@ class IICClassifier(
         container = check_fitted(self, "predict_log_proba", X)
         return container.wrap(_both(self._scores(X)).log_softmax(1))
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> Any:
         """Probability of each class.
 
         Returns
@@ -476,7 +478,7 @@ class IICClassifier(
         container = check_fitted(self, "predict_proba", X)
         return container.wrap(_both(self._scores(X)).softmax(1))
 
-    def predict(self, X):
+    def predict(self, X: Any) -> Any:
         """Predict the most likely class of each sample.
 
         Returns
@@ -487,7 +489,7 @@ class IICClassifier(
         labels = self.classes_[_both(self._scores(X)).argmax(1).cpu().numpy()]
         return container.wrap(labels) if labels.dtype.kind in "biuf" else labels
 
-    def get_metadata_routing(self):
+    def get_metadata_routing(self) -> MetadataRouter:
         """Get the metadata routing: metadata passed to ``fit`` is routed to the clusterer's ``fit``.
 
         Returns
@@ -500,7 +502,7 @@ class IICClassifier(
             .add(clusterer=self.clusterer, method_mapping=MethodMapping().add(caller="fit", callee="fit"))
         )
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags = copy.deepcopy(get_tags(self.clusterer).input_tags)
         return tags

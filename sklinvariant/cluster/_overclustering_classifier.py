@@ -15,7 +15,7 @@ import numpy as np
 from scipy.sparse import csr_matrix, issparse
 from sklearn.base import MetaEstimatorMixin, clone
 from sklearn.metrics.pairwise import euclidean_distances
-from sklearn.utils import check_consistent_length, gen_batches, get_tags
+from sklearn.utils import Tags, check_consistent_length, gen_batches, get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.validation import check_is_fitted
 
@@ -215,7 +215,7 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
             clusterer=self.clusterer, method_mapping=MethodMapping().add(caller="fit", callee="fit")
         )
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         inner = get_tags(self.clusterer)
         tags.input_tags = copy.deepcopy(inner.input_tags)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
@@ -166,7 +166,7 @@ class RBMHasher(TrainedEstimator, Hasher):
     @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Learn the machine.
 
         Parameters
@@ -177,8 +177,8 @@ class RBMHasher(TrainedEstimator, Hasher):
         Raises
         ------
         ValueError
-            For NaN, infinite values, values outside 0-1 with ``visible="binary"``, and another ``n_bits`` or
-            ``visible`` than that of a machine that is to go on.
+            If X contains NaN, infinite values, or values outside 0-1 with ``visible="binary"``, or if
+            ``warm_start=True`` but the previous fit had another ``n_bits`` or ``visible``.
         """
         self._train(X)
         return self
@@ -186,12 +186,12 @@ class RBMHasher(TrainedEstimator, Hasher):
     @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None):
-        """One pass over a part of the rows; the first call fits the scaling, which then stays."""
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
+        """One pass over a part of the rows. Those of the first call determine the scaling of the features."""
         self._train(X, partial=True)
         return self
 
-    def activations(self, X):
+    def activations(self, X: Any) -> Any:
         """P(z = 1 | x) of each bit, equation 5.
 
         Returns
@@ -200,7 +200,7 @@ class RBMHasher(TrainedEstimator, Hasher):
         """
         return check_fitted(self, "activations", X).wrap(self._scores(X).sigmoid_())
 
-    def score_samples(self, X):
+    def score_samples(self, X: Any) -> Any:
         """Pseudo-likelihood of each row: the sum over features of ``log P(x_i | the rest)``.
 
         scikit-learn's BernoulliRBM samples one feature per row and multiplies by the number of features, which has the
@@ -218,7 +218,7 @@ class RBMHasher(TrainedEstimator, Hasher):
             return container.wrap(-free_energy(v, weight, hidden, visible, gaussian=True))
         return container.wrap(pseudo_log_likelihood(v, *self._parameters_on(v)))
 
-    def gibbs(self, X):
+    def gibbs(self, X: Any) -> Any:
         """One step of Gibbs sampling: sample bits given the rows, then rows given the bits.
 
         Returns

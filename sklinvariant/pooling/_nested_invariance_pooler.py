@@ -328,7 +328,7 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, I
 
         Returns
         -------
-        array or tensor of shape (n, n_features_out_)
+        array or tensor of shape (n, n_features_out)
             Pooled features: float32 for images, the dtype of X for activations.
         """
         check_is_fitted(self)

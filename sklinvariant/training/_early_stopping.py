@@ -34,9 +34,10 @@ class WithEarlyStopping(Parameters):
     Attributes
     ----------
     validation_scores_ : list of float or None
-        Score of the held-out samples after each epoch; None without ``early_stopping``.
+        Score of the held-out samples after each epoch; None without ``early_stopping``. The rows of ``history_`` also
+        contain it, as "validation_score", and the "validation_loss".
     best_validation_score_ : float or None
-        The highest of these scores.
+        The highest of ``validation_scores_``.
     """
 
     _: KW_ONLY
