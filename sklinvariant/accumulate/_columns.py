@@ -14,7 +14,7 @@ import torch
 from sklinvariant.accumulate._accumulate import accumulate
 from sklinvariant.accumulate._blocks import Blocks
 
-_MOST_ROWS = 2048  # of a block whose products are summed; the cost of adding a (d, d) matrix is then small
+_MOST_ROWS = 2048  # in a block of `scatter`, so that adding a (d, d) matrix is comparatively cheap
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def check_rows(estimator: Any, X: ArrayLike, *, reset: bool, wide: bool = False)
     rows = as_tensor(np.ascontiguousarray(in_compute_dtype(rows)))
     largest = largest_value(rows)  # replaces scikit-learn's search for NaN: one pass gives both
     if not math.isfinite(largest):
-        validate_data(estimator, X, reset=False, ensure_min_features=1)  # raises an error that says what was found
+        validate_data(estimator, X, reset=False, ensure_min_features=1)  # raises an error with the details
     check_reach(largest, rows.dtype, "X", fitting=reset, wide=wide)
     return rows
 

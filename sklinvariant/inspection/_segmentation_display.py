@@ -25,7 +25,7 @@ class SegmentationDisplay(Display):
     prediction_colors : ndarray of shape (k, 3)
     truth_colors : ndarray of shape (c, 3) or None, default=None
     class_names : list of c str or None, default=None
-        For the legend.
+        Names of the classes in the legend.
 
     Attributes
     ----------

@@ -72,7 +72,7 @@ class SimplexDisplay(Display):
         ----------
         estimator : fitted estimator with ``predict_proba``
         images : array or list of n images, or None, default=None
-            The mean of those that belong to a cluster is drawn beside it.
+            Images of the samples. The mean image of each cluster is drawn next to its vertex.
 
         Examples
         --------
@@ -130,12 +130,12 @@ class SimplexDisplay(Display):
         path : str or path-like
             The file, ``.gif``.
         titles : list of str or None, default=None
-            Of the frames; None counts epochs from 0.
+            Title of each frame; None counts epochs from 0.
         interval : int, default=200
-            Milliseconds a frame; the last is shown for 5 of them.
+            Duration of a frame in milliseconds; the last frame is shown 5 times as long.
         dpi : int, default=80
-            Of a figure of 5 x 5 inches: 80 makes 400 x 400 pixels.
-            Of the last frame.
+            Resolution of the figure, which is 5 x 5 inches; 80 gives 400 x 400 pixels.
+            The display of the last frame.
         """
         from matplotlib.animation import PillowWriter
 
@@ -221,7 +221,7 @@ def mean_images(probabilities: Any, images: Any, image_shape: Sequence[int] | No
         return None
     images = as_numpy(to_numpy(images)).astype(np.float64)
     if len(images) != len(probabilities):
-        raise ValueError(f"{len(images)} images for {len(probabilities)} samples")
+        raise ValueError(f"there are {len(images)} images, but {len(probabilities)} samples. Pass one for each")
     images = images if image_shape is None else images.reshape(len(images), *image_shape)
     images = images[..., 0] if images.ndim == 4 and images.shape[3] == 1 else images
     if images.ndim not in (3, 4):

@@ -79,10 +79,9 @@ def many_to_one_accuracy(
 ) -> float:
     """Accuracy when each cluster is assigned the class that is most frequent in it in a training split.
 
-    A class may correspond to several clusters, so this metric suits more clusters than classes. The assignment is
-    learned from labels and fits them better the finer the clusters are, so it needs labels of its own. On the labels
-    from which the assignment was learned, the result is the *purity* of the clusters, which is 1 if each sample is a
-    cluster.
+    A class may correspond to several clusters, so this metric suits more clusters than classes. The finer the clusters
+    are, the better the assignment fits the labels from which it is learned, so it is evaluated on other labels. On the
+    same labels, the result is the *purity* of the clusters, which is 1 if each sample is a cluster.
 
     Parameters
     ----------

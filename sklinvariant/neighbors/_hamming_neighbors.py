@@ -458,7 +458,7 @@ class HammingNeighbors(TorchEstimator):
             raise ValueError(f"{_EFFORT[kind]}={given!r} is not valid. Pass a positive integer, or None.")
         return given
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         """The state with the index as bytes, because faiss objects cannot be pickled."""
         state = dict(super().__getstate__())
         live = state.pop("_live", None)

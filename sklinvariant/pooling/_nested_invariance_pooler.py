@@ -308,7 +308,7 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, I
         if not self._is_read(source):
             first = self._read_array(first, reset=True)
             if isinstance(source.images, torch.Tensor):
-                self._check_range(source.images, reset=True)  # of all images, which are at hand
+                self._check_range(source.images, reset=True)  # of all images, not only of those that were sampled
         self._state = {"n_channels": first.shape[-1]}
         self.backbone_ = self._fitted_backbone(source, first, y)
         see = self._eyes(self._device_of(X))
@@ -328,7 +328,7 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, I
 
         Returns
         -------
-        array or tensor of shape (n, n_features_out_)
+        array or tensor of shape (n, n_features_out)
             Pooled features: float32 for images, the dtype of X for activations.
         """
         check_is_fitted(self)
@@ -348,7 +348,7 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, I
             for rows, images in source.batches(self.batch_size):
                 images = images if self._is_read(source) else self._read(images, reset=False)
                 pooled = self._pool_images(images.to(device), stages, see, bar)
-                check_finite_answer(self, "transform", pooled)  # here, for rows of unreadable files become NaN below
+                check_finite_answer(self, "transform", pooled)  # rows of unreadable files become NaN later
                 if answer is None:
                     answer = pooled.new_full((len(source), pooled.shape[1]), torch.nan)
                 answer[rows] = pooled
@@ -412,7 +412,7 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, I
     def _eyes(self, device):
         """The backbone as a function from views (n, c, h, w) to maps (n, rows, columns, d)."""
         backbone: Any = self.backbone_
-        if hasattr(backbone, "feature_maps"):  # which accepts views of any size without checks
+        if hasattr(backbone, "feature_maps"):  # a method that accepts views of any size without checks
             run = backbone.feature_maps(device)
             return lambda views: run(views.permute(0, 2, 3, 1))
         return lambda views: _maps_of(backbone.transform(views.permute(0, 2, 3, 1)), len(views), device)

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Self
 
 import torch
 from sklearn.base import TransformerMixin
+from sklearn.utils import Tags
 
 from sklinvariant._compat import CallbackSupportMixin, fit_context, reports_fit
 from sklinvariant.bags import DescriptorSets
@@ -193,7 +194,7 @@ class SpatialPooling(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transf
             )
         return rows.reshape(len(rows), h, w, -1), container
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         return tags
