@@ -32,7 +32,7 @@ _CODEBOOK = {"random_state": 0, "subsample": None, "max_iter": 2}
 BAGS = {
     "BagOfWords": BagOfWords(4, **_CODEBOOK),
     "VLAD": VLAD(4, **_CODEBOOK),
-    "FisherVector": FisherVector(4, tol=0, **_CODEBOOK),
+    "FisherVector": FisherVector(2, tol=0, **_CODEBOOK),
 }
 IMAGES = {
     "ConvolutionalFeatures": ConvolutionalFeatures(
@@ -45,7 +45,7 @@ ESTIMATORS = {
     "PCAHasher": PCAHasher(16),
     "ITQHasher": ITQHasher(8, max_iter=2, random_state=0),
     "SpectralHasher": SpectralHasher(16),
-    "BilinearHasher": BilinearHasher(16, max_iter=2, random_state=0),
+    "BilinearHasher": BilinearHasher(16, max_iter=1, random_state=0),
     "AutoPooling": AutoPooling(4, solver="moment", max_iter=3, tol=1e3, random_state=0),
     **BAGS,
     **IMAGES,
