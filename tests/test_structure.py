@@ -36,6 +36,12 @@ ROOMS = [
 ROOT = Path(sklinvariant.__file__).parent
 PROJECT = Path(__file__).parents[1]
 
+# Modules without a test file of their name, and why.
+WITHOUT_TESTS = {
+    "_compat.py": "names of other libraries",
+    "inspection/_display.py": "documentation alone, which tests/base/test_docstrings.py reads",
+}
+
 
 def imports(source):
     """Every import of a source, also those inside functions: (line, module, imported name or None)."""
@@ -100,6 +106,17 @@ def modules():
 
 def test_every_room_has_its_place():
     assert sorted({room for _, room in modules()}) == sorted(ROOMS)
+
+
+def test_every_module_has_a_test_file_of_its_name():
+    """``tests/ROOM/test_MODULE.py`` tests ``sklinvariant/ROOM/_MODULE.py``."""
+    without = set()
+    for path in ROOT.rglob("*.py"):
+        module = path.relative_to(ROOT)
+        test = PROJECT / "tests" / module.parent / f"test_{module.stem.lstrip('_')}.py"
+        if not module.stem.startswith("__") and not test.exists():
+            without.add(module.as_posix())
+    assert without == set(WITHOUT_TESTS)
 
 
 def test_private_names_are_imported_in_one_module():
