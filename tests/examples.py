@@ -1,5 +1,7 @@
 """Quick instances of every public estimator, and data that each of them learns from."""
 
+import warnings
+
 import numpy as np
 import torch
 from sklearn.base import clone
@@ -12,7 +14,18 @@ from sklinvariant import all_estimators
 from sklinvariant.autoencoder import SparseAutoencoder
 from sklinvariant.cluster import IICClusterer
 from sklinvariant.feature_extraction import BackbonePatches
-from sklinvariant.transforms import Rotation, Scale
+from sklinvariant.transforms import (
+    ColorJitter,
+    Compose,
+    Crop,
+    Flip,
+    GaussianNoise,
+    Rotation,
+    Scale,
+    Shear,
+    Sobel,
+    Translation,
+)
 
 ESTIMATORS = dict(all_estimators())
 
@@ -121,3 +134,36 @@ def example(name, seed=0):
     if name in CODES:
         return estimator, rng.randint(2, size=(24, 16)).astype(np.uint8), y
     return estimator, np.abs(rng.normal(size=(24, 6)) + 2 * y[:, None]).astype(np.float32), y
+
+
+GEOMETRIC_TRANSFORMS = [
+    Rotation(),
+    Rotation(30),
+    Rotation(n_steps=8),
+    Scale(),
+    Scale(0.5, 1.8317, n_steps=3),
+    Translation(),
+    Flip("both"),
+    Shear(),
+    Shear(20, axis="both"),
+    Crop(),
+    Compose([Rotation(20), Scale(), Flip()]),
+]
+OTHER_TRANSFORMS = [ColorJitter(), GaussianNoise(), Sobel(), Compose([Flip(), ColorJitter(), Sobel()])]
+
+
+def moving(n=40, h=48, w=64):
+    """A bright bar that moves by 1 pixel a frame over a ramp, RGB."""
+    frames = np.zeros((n, h, w, 3), np.uint8)
+    frames[..., 0] = np.linspace(0, 200, h)[:, None]
+    frames[..., 2] = np.linspace(0, 200, w)
+    for t in range(n):
+        frames[t, :, t : t + 6] = 255
+    return frames
+
+
+def recorded(stream):
+    """All batches, and what was warned of."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        return list(stream), [str(warning.message) for warning in caught]

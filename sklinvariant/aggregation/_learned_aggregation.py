@@ -187,7 +187,7 @@ class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, Trai
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=False)
     def partial_fit(self, X: Any, y: Any = None, classes: Any = None, sample_weight: Any = None) -> Self:
-        """One pass over a part of the bags. The first call initialises the encoder from them.
+        """Train for one pass over a part of the bags. The first call initialises the encoder from them.
 
         Parameters
         ----------

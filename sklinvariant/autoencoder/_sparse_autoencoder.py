@@ -180,7 +180,7 @@ class SparseAutoencoder(
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any = None) -> Self:
-        """One pass over a part of the rows."""
+        """Train for one pass over a part of the rows."""
         self._train(X, partial=True)
         return self
 

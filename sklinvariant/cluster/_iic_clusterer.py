@@ -268,8 +268,8 @@ class IICClusterer(
         Parameters
         ----------
         X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
-            Rows, or images of equal size: integers 0-255 or floats. With ``pairs="explicit"``, X has an additional
-            second axis of length 2.
+            Rows, or images of equal size: integers 0-255 or floats. In `fit`, `partial_fit` and `score` with
+            ``pairs="explicit"``, X has an additional second axis of length 2.
         groups : array-like of shape (n,), default=None
             The clip of each frame, for ``pairs="temporal"``. With None, all frames form one clip, and a warning is
             issued if consecutive frames are not more similar than random frames. In a Pipeline, request ``groups``
@@ -310,7 +310,7 @@ class IICClusterer(
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any = None, groups: Any = None, auxiliary: Any = None) -> Self:
-        """One pass over a part of the samples. Pairs are formed within the part."""
+        """Train for one pass over a part of the samples. Pairs are formed within the part."""
         self._train(X, groups=groups, auxiliary=auxiliary, partial=True)
         return self
 

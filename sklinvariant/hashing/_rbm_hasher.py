@@ -167,7 +167,7 @@ class RBMHasher(TrainedEstimator, Hasher):
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Learn the machine.
+        """Train the machine.
 
         Parameters
         ----------
@@ -187,7 +187,7 @@ class RBMHasher(TrainedEstimator, Hasher):
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any = None) -> Self:
-        """One pass over a part of the rows. Those of the first call determine the scaling of the features."""
+        """Train for one pass over a part of the rows. Those of the first call determine the scaling of the features."""
         self._train(X, partial=True)
         return self
 
