@@ -40,7 +40,7 @@ PROJECT = Path(__file__).parents[1]
 WITHOUT_TESTS = {
     "_compat.py": "names of other libraries",
     "inspection/_display.py": "documentation alone, which tests/base/test_docstrings.py reads",
-    # how X is read, which crosses modules: tests/test_image_inputs.py, tests/base/test_tensors.py and test_containers.py
+    # tests/test_image_inputs.py, tests/base/test_tensors.py and tests/base/test_containers.py cross these modules
     **dict.fromkeys(["base/_array_kind.py", "base/_rows.py", "images/_image_estimator.py"], "reading X"),
     **dict.fromkeys(["bags/_bag_reader.py", "base/_device.py", "base/_input.py"], "reading X"),
     **dict.fromkeys(["images/_image_reader.py", "images/_image_transformer.py"], "reading X"),
