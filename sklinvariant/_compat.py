@@ -46,6 +46,7 @@ __all__ = [
     "StrOptions",
     "array_namespace",
     "check_sample_weight",
+    "dispatches_arrays",
     "fit_context",
     "get_namespace",
     "make_constraint",
@@ -111,9 +112,14 @@ def reports_fit(fit):
     return with_callbacks(reporting)
 
 
+def dispatches_arrays():
+    """Whether scikit-learn is configured to compute with the arrays of other libraries."""
+    return get_config().get("array_api_dispatch")
+
+
 def array_namespace(X):
     """The array-API namespace that scikit-learn would answer in, or None for plain numpy and anything else."""
-    if not get_config().get("array_api_dispatch"):
+    if not dispatches_arrays():
         return None
     with contextlib.suppress(AttributeError, TypeError):
         xp, is_array_api = get_namespace(X)

@@ -10,24 +10,22 @@ import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
 from sklinvariant._compat import CallbackSupportMixin
-from sklinvariant.bags import BagEstimator
+from sklinvariant.bags import BagReader
 from sklinvariant.base import (
     Array,
     Count,
     OnDevice,
     RandomState,
     RealNumber,
+    TorchEstimator,
     Whole,
-    check_fitted,
     declared,
-    resolve_device,
 )
 from sklinvariant.networks import Bags, Units
-from sklinvariant.ops import compute_dtype
 
 
 @declared
-class Aggregator(OnDevice, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BagEstimator):
+class Aggregator(OnDevice, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, TorchEstimator):
     """Base of transformers from bags of descriptors to vectors. A subclass implements ``_encode``.
 
     Parameters
@@ -53,6 +51,8 @@ class Aggregator(OnDevice, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin
         "n_descriptor_features": Whole(),
     }
 
+    _reader = BagReader()
+
     def transform(self, X: Any) -> Any:
         """Encode each bag as one vector.
 
@@ -66,27 +66,25 @@ class Aggregator(OnDevice, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin
         array of shape (n, n_features_out)
             Encoded bags, with the array type, device and precision of X. An empty bag gives zeros.
         """
-        check_fitted(self, "transform", X)
-        bags, container = self._check_bags(X, reset=False)
-        return container.wrap(self._encode_bags(bags))
+        given = self._read(X)
+        return given.answer(self._encode_bags(given))
 
-    def _encode_bags(self, bags):
-        dtype = compute_dtype(bags.values.dtype)
-        device = resolve_device(self.device, bags.values)
+    def _encode_bags(self, given):
+        bags = given.data
         with torch.no_grad():
-            return self._encode(Bags(bags.values, bags.offsets), dtype, device)
+            return self._encode(Bags(bags.values, bags.offsets), given.dtype, given.device)
 
     def _encode(self, bags, dtype, device):
         raise NotImplementedError
 
-    def _keep(self, sample, container, **state):
+    def _keep(self, sample, namespace, **state):
         """Set the fitted state, which consists of numpy arrays and plain values."""
         self._state = {
             **state,
             "shift": sample.units.shift,
             "scale": sample.units.scale,
             "n_descriptor_features": int(sample.values.shape[1]),
-            "namespace": container.name,
+            "namespace": namespace,
         }
 
     @property

@@ -9,7 +9,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 from sklinvariant.bags import DescriptorSets
-from sklinvariant.base import Device, as_tensor, resolve_device
+from sklinvariant.base import Device, as_tensor
 from sklinvariant.networks import Units
 from sklinvariant.ops import (
     DOUBLE_ROWS,
@@ -49,17 +49,21 @@ class Sample(NamedTuple):
 
 
 def draw_sample(
-    bags: DescriptorSets, subsample: int | None, generator: torch.Generator, device: Device, sample_weight: Any = None
+    bags: DescriptorSets,
+    subsample: int | None,
+    generator: torch.Generator,
+    device: Device,
+    dtype: torch.dtype | None = None,
+    sample_weight: Any = None,
 ) -> Sample:
-    """At most ``subsample`` descriptors of the bags (None: all), on the device, centred and scaled."""
+    """At most ``subsample`` descriptors of the bags (None: all), on the device in the dtype, centred and scaled."""
     total = len(bags.values)
     rows = None
     if subsample is not None and total > subsample:
         rows = torch.randperm(total, generator=generator)[:subsample].sort().values
     values = as_tensor(bags.values)
     values = values if rows is None else values[rows.to(values.device)]
-    device = resolve_device(device, values)
-    values = values.to(device=device, dtype=compute_dtype(values.dtype))
+    values = values.to(device=device, dtype=dtype or compute_dtype(values.dtype))
     weights = torch.ones(len(values), dtype=values.dtype, device=device)
     if sample_weight is not None:
         bag = np.repeat(np.arange(len(bags)), bags.sizes)

@@ -29,10 +29,8 @@ from sklinvariant.base import (
     ShareOfAll,
     declared,
     keeps_state_on_failure,
-    resolve_device,
 )
 from sklinvariant.networks import Bags, CustomLoss, LinearCost, MeanEncoder, Objective, Units, fit_cost, map_features
-from sklinvariant.ops import compute_dtype
 from sklinvariant.training import (
     BagBatches,
     Batch,
@@ -195,10 +193,8 @@ class AggregationLearner(LinearPredictor, WithOptimizer, TrainedEstimator, Aggre
         self._train(X, y, partial=True, sample_weight=sample_weight, is_part=True, classes=classes)
         return self
 
-    def _data(self, X, y, generator, *, reset, sample_weight, classes=None, is_part=False):
-        bags, _ = self._check_bags(X, reset=reset)
-        dtype = compute_dtype(bags.values.dtype)
-        device = resolve_device(self.device, bags.values)
+    def _data(self, given, y, generator, *, reset, sample_weight, classes=None, is_part=False):
+        bags = given.data
         task = self._task if not reset else None if classes is None else task_of_classes(classes, self.loss)
         targets = prepare_targets(
             y,
@@ -207,19 +203,19 @@ class AggregationLearner(LinearPredictor, WithOptimizer, TrainedEstimator, Aggre
             loss=self.loss,
             task=task,
             n_samples=len(bags),
-            dtype=dtype,
+            dtype=given.dtype,
             name=type(self).__name__,
             whole=not is_part or (reset and task is None),
         )
         own = torch.Generator().manual_seed(draw_seed(generator))
-        return _TargetedBags(bags, targets, dtype, device, own, is_part)
+        return _TargetedBags(bags, targets, given.dtype, given.device, own, is_part)
 
     def _identity(self, data):
         targets = [value for value in (data.targets.values, data.targets.weight) if value is not None]
         return {"samples": [data.bags.values, torch.as_tensor(data.bags.offsets)], "targets": targets}
 
     def _module(self, data, generator):
-        sample = draw_sample(data.bags, self.subsample, generator, self.device, data.sample_weight)
+        sample = draw_sample(data.bags, self.subsample, generator, data.device, data.dtype, data.sample_weight)
         data.units = sample.units
         return self._make_objective(self._start_encoder(sample, data.dtype, generator, len(data.bags)), data)
 

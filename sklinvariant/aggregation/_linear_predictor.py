@@ -16,11 +16,11 @@ from sklinvariant.base import (
     Computing,
     Each,
     FittedState,
+    Input,
     Maybe,
     RealNumber,
     Weights,
     check_computed,
-    check_fitted,
     to_numpy,
 )
 from sklinvariant.networks import LinearCost, map_features
@@ -45,7 +45,7 @@ class LinearPredictor(Computing):
     feature_map: Any
     _state: dict[str, Any]
     _n_features_out: int
-    _check_bags: Callable[..., Any]
+    _read: Callable[..., Input]
     _encode_bags: Callable[..., Any]
 
     _layout: dict[str, Check] = {
@@ -90,16 +90,16 @@ class LinearPredictor(Computing):
         -------
         array of shape (n,) or (n, n_outputs)
         """
-        outputs, container = self._outputs(X, "predict")
+        outputs, given = self._outputs(X)
         task = self._task
         if task.kind == "regression":
-            return container.wrap(outputs[:, 0] if task.is_1d else outputs)
+            return given.answer(outputs[:, 0] if task.is_1d else outputs)
         if task.kind == "multilabel":
-            return container.wrap((outputs > 0).to(torch.int64))
+            return given.answer((outputs > 0).to(torch.int64))
         codes = (outputs[:, 0] > 0).long() if task.kind == "binary" else outputs.argmax(1)
         if task.classes.dtype.kind not in "biuf":
             return task.classes[codes.cpu().numpy()]  # words stay numpy: tensors cannot hold them
-        return container.wrap(task.classes[codes.cpu().numpy()])
+        return given.answer(task.classes[codes.cpu().numpy()])
 
     @_predicts("log_loss", "hinge", "squared_hinge")
     def decision_function(self, X):
@@ -110,8 +110,8 @@ class LinearPredictor(Computing):
         X : DescriptorSets, list of (n_i, d) arrays, (n, m, d) or (n, n_features)
             Bags of local descriptors.
         """
-        outputs, container = self._outputs(X, "decision_function")
-        return container.wrap(outputs[:, 0] if self._task.kind == "binary" else outputs)
+        outputs, given = self._outputs(X)
+        return given.answer(outputs[:, 0] if self._task.kind == "binary" else outputs)
 
     @_predicts("log_loss")
     def predict_proba(self, X):
@@ -122,16 +122,15 @@ class LinearPredictor(Computing):
         X : DescriptorSets, list of (n_i, d) arrays, (n, m, d) or (n, n_features)
             Bags of local descriptors.
         """
-        outputs, container = self._outputs(X, "predict_proba")
+        outputs, given = self._outputs(X)
         kind = self._task.kind
         if kind == "binary":
-            return container.wrap(torch.cat([torch.sigmoid(-outputs), torch.sigmoid(outputs)], dim=1))
-        return container.wrap(torch.sigmoid(outputs) if kind == "multilabel" else torch.softmax(outputs, dim=1))
+            return given.answer(torch.cat([torch.sigmoid(-outputs), torch.sigmoid(outputs)], dim=1))
+        return given.answer(torch.sigmoid(outputs) if kind == "multilabel" else torch.softmax(outputs, dim=1))
 
     @_predicts("log_loss")
     def predict_log_proba(self, X):
         """Logarithm of `predict_proba`."""
-        check_fitted(self, "predict_log_proba", X)
         probability = self.predict_proba(X)
         return probability.log() if isinstance(probability, torch.Tensor) else _log(probability)
 
@@ -152,14 +151,13 @@ class LinearPredictor(Computing):
         weight = None if sample_weight is None else to_numpy(sample_weight)
         return float(metric(to_numpy(y), to_numpy(self.predict(X)), sample_weight=weight))
 
-    def _outputs(self, X, method):
-        """Scores (n, n_outputs) of the linear model, and the `ArrayKind` of the answer."""
-        check_fitted(self, method, X)
-        bags, container = self._check_bags(X, reset=False)
+    def _outputs(self, X):
+        """Scores (n, n_outputs) of the linear model, and the `Input` of X."""
+        given = self._read(X)
         with torch.no_grad():
-            mapped = map_features(self._encode_bags(bags), self.feature_map)
+            mapped = map_features(self._encode_bags(given), self.feature_map)
             outputs = self._restore_cost(mapped.dtype).to(mapped.device).outputs(mapped)
-        return check_computed(self, outputs), container
+        return check_computed(self, outputs), given
 
     def _restore_cost(self, dtype):
         return LinearCost.restore(self._state, self.loss, self.weight_decay, dtype)

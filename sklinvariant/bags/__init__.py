@@ -1,6 +1,6 @@
-"""Bags of local descriptors: `DescriptorSets` and the base of the estimators of bags."""
+"""Bags of local descriptors: `DescriptorSets` and their reader."""
 
-from sklinvariant.bags._bag_estimator import BagEstimator
+from sklinvariant.bags._bag_reader import BagReader
 from sklinvariant.bags._descriptor_sets import DescriptorSets
 
-__all__ = ["BagEstimator", "DescriptorSets"]
+__all__ = ["BagReader", "DescriptorSets"]

@@ -11,18 +11,15 @@ from sklearn.base import TransformerMixin
 
 from sklinvariant._compat import CallbackSupportMixin, fit_context, reports_fit
 from sklinvariant.base import (
-    ArrayKind,
     OnDevice,
     RowFeaturesOutMixin,
+    RowReader,
     TorchEstimator,
     Whole,
     as_tensor,
     check_computed,
-    check_fitted,
-    check_rows,
     declared,
     keeps_state_on_failure,
-    resolve_device,
     torch_generator,
 )
 
@@ -52,6 +49,7 @@ class Hasher(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMix
     packed: bool = False
 
     _layout = {"n_bits": Whole()}
+    _reader = RowReader(wide=True)
 
     def _learn(self, X, generator):
         """The state learned from rows X (n, d) on the device: a dict of tensors and plain values."""
@@ -83,10 +81,10 @@ class Hasher(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMix
         ValueError
             If X contains NaN or infinity, or if the method cannot give ``n_bits`` bits.
         """
-        X, container = self._rows(X, reset=True)
-        state = self._learn(X, torch_generator(getattr(self, "random_state", 0)))
+        given = self._read(X, reset=True)
+        state = self._learn(given.tensor(), torch_generator(getattr(self, "random_state", 0)))
         state = {key: value.cpu().numpy() if isinstance(value, torch.Tensor) else value for key, value in state.items()}
-        self._state = {**state, "namespace": container.name}
+        self._state = {**state, "namespace": given.kind.name}
         return self
 
     def transform(self, X: Any) -> Any:
@@ -102,9 +100,9 @@ class Hasher(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMix
         array of shape (n, n_bits) or (n, ⌈n_bits / 8⌉)
             Codes, uint8: bits 0 and 1, or with ``packed=True`` bytes of 8 bits, where the first bit is the highest.
         """
-        container = check_fitted(self, "transform", X)
-        bits = (self._scores(X) > 0).to(torch.uint8)
-        return container.wrap(pack_bits(bits) if self.packed else bits)
+        given = self._read(X)
+        bits = (self._scores(given.tensor()) > 0).to(torch.uint8)
+        return given.answer(pack_bits(bits) if self.packed else bits)
 
     def decision_function(self, X: Any) -> Any:
         """Compute the projections whose signs are the bits; their absolute values tell how certain the bits are.
@@ -119,20 +117,16 @@ class Hasher(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMix
         array of shape (n, n_bits)
             Projections.
         """
-        return check_fitted(self, "decision_function", X).wrap(self._scores(X))
+        given = self._read(X)
+        return given.answer(self._scores(given.tensor()))
 
     @property
     def _n_features_out(self):
         n_bits = self._state["n_bits"]
         return -(-n_bits // 8) if self.packed else n_bits
 
-    def _rows(self, X, *, reset):
-        container = ArrayKind(X)
-        rows = check_rows(self, X, reset=reset, wide=True)
-        return rows.to(resolve_device(self.device, X)), container
-
     def _scores(self, X):
-        X, _ = self._rows(X, reset=False)
+        """The projections of rows, whose signs are the bits."""
         state = {
             key: as_tensor(value).to(X) if isinstance(value, np.ndarray) else value
             for key, value in self._state.items()

@@ -20,7 +20,6 @@ from sklinvariant.base import (
     ShareBelowOne,
     Text,
     check_computed,
-    check_fitted,
     check_size,
     declared,
     integers,
@@ -218,7 +217,8 @@ class RBMHasher(TrainedEstimator, Hasher):
         -------
         array of shape (n, n_bits)
         """
-        return check_fitted(self, "activations", X).wrap(self._scores(X).sigmoid_())
+        given = self._read(X)
+        return given.answer(self._scores(given.tensor()).sigmoid_())
 
     def score_samples(self, X):
         """Pseudo-likelihood of each row: the sum over features of ``log P(x_i | the rest)``.
@@ -235,12 +235,12 @@ class RBMHasher(TrainedEstimator, Hasher):
         -------
         array of shape (n,)
         """
-        container = check_fitted(self, "score_samples", X)
-        v = self._visible(self._rows(X, reset=False)[0], self._state)
+        given = self._read(X)
+        v = self._visible(given.tensor(), self._state)
         if self._state["visible"] == "gaussian":
             weight, hidden, visible = self._parameters_on(v)
-            return container.wrap(-free_energy(v, weight, hidden, visible, gaussian=True))
-        return container.wrap(pseudo_log_likelihood(v, *self._parameters_on(v)))
+            return given.answer(-free_energy(v, weight, hidden, visible, gaussian=True))
+        return given.answer(pseudo_log_likelihood(v, *self._parameters_on(v)))
 
     def gibbs(self, X):
         """One step of Gibbs sampling: bits drawn for the rows, then rows drawn for the bits.
@@ -254,18 +254,18 @@ class RBMHasher(TrainedEstimator, Hasher):
         array of shape (n, n_features)
             In the units of X; of real-valued features the means.
         """
-        container = check_fitted(self, "gibbs", X)
-        v = self._visible(self._rows(X, reset=False)[0], self._state)
+        given = self._read(X)
+        v = self._visible(given.tensor(), self._state)
         generator = torch.Generator(v.device).manual_seed(torch_generator(self.random_state).initial_seed())
         options = {**self._machine_options(generator), "visible": self._state["visible"]}
         machine = RestrictedBoltzmannMachine(*self._parameters_on(v), **options)
         with torch.no_grad():
             drawn = machine.gibbs(v)
         shift, scale = (torch.as_tensor(self._state[key]).to(v) for key in ("shift", "scale"))
-        return container.wrap(drawn * scale + shift)
+        return given.answer(drawn * scale + shift)
 
-    def _data(self, X, y, generator, *, reset):
-        rows, _ = self._rows(X, reset=reset)
+    def _data(self, given, y, generator, *, reset):
+        rows = given.tensor()
         scaling = self._scaling(rows) if reset else self._scaling_so_far()
         return _Visible(self._visible(rows, scaling), scaling)
 
@@ -352,8 +352,7 @@ class RBMHasher(TrainedEstimator, Hasher):
         names = ("components", "intercept_hidden", "intercept_visible")
         return tuple(torch.as_tensor(np.asarray(self._state[name])).to(v) for name in names)
 
-    def _scores(self, X):
-        check_is_fitted(self)
-        v = self._visible(self._rows(X, reset=False)[0], self._state)
+    def _scores(self, rows):
+        v = self._visible(rows, self._state)
         weight, hidden, _ = self._parameters_on(v)
         return check_computed(self, torch.addmm(hidden, v, weight.T))

@@ -11,7 +11,6 @@ import torch
 
 from sklinvariant._compat import CallbackSupportMixin, FitReport
 from sklinvariant.base import (
-    ArrayKind,
     Count,
     NonNegative,
     Parameters,
@@ -103,8 +102,8 @@ class TrainedEstimator(CallbackSupportMixin, Training):
 
     # What a method gives
 
-    def _data(self, X, y, generator, *, reset, **given):
-        """What is learned from, checked and on the device; ``reset`` where the estimator begins anew."""
+    def _data(self, given, y, generator, *, reset, **settings):
+        """What is learned from, of the `Input` of X; ``reset`` where the estimator begins anew."""
         raise NotImplementedError
 
     def _module(self, data, generator):
@@ -173,14 +172,15 @@ class TrainedEstimator(CallbackSupportMixin, Training):
         """Whether `fit` goes on from an earlier fit."""
         return self.warm_start and hasattr(self, "_state")
 
-    def _train(self, X, y=None, *, partial=False, **given):
+    def _train(self, X, y=None, *, partial=False, given=None, **settings):
         """Fit to X, or make one epoch on a part of the samples; what `_data` returned.
 
-        ``given`` is passed to `_data`.
+        ``given`` is the `Input` of X if it has been read already; ``settings`` are passed to `_data`.
         """
         reset = not hasattr(self, "_state") if partial else not self._goes_on()
         generator = torch_generator(self.random_state)
-        data = self._data(X, y, generator, reset=reset, **given)
+        given = self._read(X, reset=reset) if given is None else given
+        data = self._data(given, y, generator, reset=reset, **settings)
         earlier = [] if reset else self._earlier()
         before, checkpoint, written = len(earlier), None, None
         if self.checkpoint is not None and not partial:
@@ -193,7 +193,7 @@ class TrainedEstimator(CallbackSupportMixin, Training):
             self._pretrain(module, data)
         max_epochs = 1 if partial else self.max_epochs
         tol, n_iter_no_change = self._patience()
-        fit = _Fit(self, X, data, module, earlier=earlier[:before])
+        fit = _Fit(self, given.kind.name, data, module, earlier=earlier[:before])
         train(
             module,
             self._batches(data, generator),
@@ -219,9 +219,11 @@ class TrainedEstimator(CallbackSupportMixin, Training):
 class _Fit:
     """One training of an estimator: what it sets, after an epoch for a callback, and at its end."""
 
-    def __init__(self, estimator: TrainedEstimator, X: Any, data: Any, module: torch.nn.Module, *, earlier: list):
-        self.estimator, self.data, self.module, self.earlier = estimator, data, module, earlier
-        self.namespace = ArrayKind(X).name
+    def __init__(
+        self, estimator: TrainedEstimator, namespace: str, data: Any, module: torch.nn.Module, *, earlier: list
+    ) -> None:
+        self.estimator, self.namespace, self.earlier = estimator, namespace, earlier
+        self.data, self.module = data, module
 
     def attributes(self, module):
         state = {"namespace": self.namespace} | self.estimator._export(module, self.data)
