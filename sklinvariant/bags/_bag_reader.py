@@ -5,7 +5,16 @@ import torch
 
 from sklinvariant._settings import detached
 from sklinvariant.bags._descriptor_sets import DescriptorSets
-from sklinvariant.base import Input, RowReader, as_tensor, computing_device, dense_tensor, precision_of, set_n_features, to_numpy
+from sklinvariant.base import (
+    Input,
+    RowReader,
+    as_tensor,
+    computing_device,
+    dense_tensor,
+    precision_of,
+    set_n_features,
+    to_numpy,
+)
 from sklinvariant.ops import check_reach
 
 

@@ -111,15 +111,32 @@ class Reader:
             )
 
 
+class PassingReader(Reader):
+    """Passes X on as it is, to estimators that hand it to another estimator, which reads it."""
+
+    needs = "samples"
+
+    def _check(self, estimator, X, kind, reset):
+        return Input(X, kind, computing_device(estimator, kind), torch.float32)
+
+    def _refuse_others(self, name, X):
+        refuse_none(name, X, self.needs)
+
+
 def is_bags(X: ArrayLike) -> bool:
     """Whether X is a `DescriptorSets`."""
     return not isinstance(X, torch.Tensor) and hasattr(X, "offsets") and hasattr(X, "values")
 
 
-def refuse_non_numbers(name: str, X: ArrayLike, needs: str) -> None:
-    """Raise a ValueError for None, file names and other text, dates, and lists of tensors without data."""
+def refuse_none(name: str, X: ArrayLike, needs: str) -> None:
+    """Raise a ValueError if X is None."""
     if X is None:
         raise ValueError(f"X is None, but {name} needs {needs}. Pass an array")
+
+
+def refuse_non_numbers(name: str, X: ArrayLike, needs: str) -> None:
+    """Raise a ValueError for None, file names and other text, dates, and lists of tensors without data."""
+    refuse_none(name, X, needs)
     names = [X] if isinstance(X, (str, bytes, os.PathLike)) else file_names(X)
     if names is not None:
         raise ValueError(

@@ -23,18 +23,17 @@ from sklinvariant.base import (
     FittedState,
     NonNegative,
     OnDevice,
+    TorchEstimator,
     Weights,
     Whole,
-    check_fitted,
     check_size,
     declared,
     integers,
     keeps_state_on_failure,
-    resolve_device,
 )
 from sklinvariant.cluster._dense_mutual_information import dense_joints
 from sklinvariant.cluster._segmentation_trunk import SegmentationNetwork, SegmentationTrunk
-from sklinvariant.images import ImageEstimator, check_pixels, image_array, list_of_images, scale_pixels
+from sklinvariant.images import ImageReader, scale_pixels
 from sklinvariant.ops import joint_information, resample
 from sklinvariant.pairs import CropPairs
 from sklinvariant.training import TrainedEstimator, WithOptimizer
@@ -122,7 +121,7 @@ class _Images:
 
 
 @declared
-class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, ImageEstimator):
+class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
     """A cluster for each pixel, learned without labels: predictable from the pixel's neighbours and under transforms.
 
     A small convolutional network gives each pixel u probabilities Φ_u(x) of k clusters. It learns by maximising the
@@ -235,6 +234,7 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, ImageEstimator):
     max_epochs: Count = 20
     batch_size: Count = 4
 
+    _reader = ImageReader(any_size=True)
     mutual_information_ = FittedState("(n_heads,) mutual information in nats")
     mutual_information_ratio_ = FittedState("(n_heads,) mutual information in parts of ln k")
     best_head_ = FittedState("the head of least loss")
@@ -297,8 +297,8 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, ImageEstimator):
         self._train(X, partial=True)
         return self
 
-    def _data(self, X, y, generator, *, reset):
-        images = self._channels_first(X, reset=reset)
+    def _data(self, given, y, generator, *, reset):
+        images = _channels_first(given)
         shift, scale = channel_spread(images) if reset else self._spread(scale_pixels(images[0]))
         extra = self._n_auxiliary()
         most = max(extra, self.n_clusters)  # whose joint probabilities are a matrix for each displacement
@@ -394,8 +394,8 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, ImageEstimator):
         int64 array of shape (n, h, w), or list of n arrays (h, w)
             A list where X is a list of images of different sizes.
         """
-        container = check_fitted(self, "predict", X)
-        return _gathered([part.argmax(1) for part in self._probabilities(X)], container)
+        given = self._read(X)
+        return _gathered([part.argmax(1) for part in self._probabilities(given)], given)
 
     def predict_proba(self, X):
         """Probabilities of the clusters for each pixel.
@@ -410,13 +410,13 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, ImageEstimator):
         array of shape (n, h, w, n_clusters), or list of n arrays (h, w, n_clusters)
             A list where X is a list of images of different sizes.
         """
-        container = check_fitted(self, "predict_proba", X)
-        return _gathered([part.permute(0, 2, 3, 1) for part in self._probabilities(X)], container)
+        given = self._read(X)
+        return _gathered([part.permute(0, 2, 3, 1) for part in self._probabilities(given)], given)
 
     @torch.no_grad()
-    def _probabilities(self, X):
+    def _probabilities(self, given):
         """(b, k, h, w) for each run of at most ``batch_size`` images of one size."""
-        images = self._channels_first(X, reset=False)
+        images = _channels_first(given)
         like = scale_pixels(images[0][:0])
         network = self._network(like, self._state["heads"], self._state["width"]).eval()
         shift, scale = self._spread(like)
@@ -442,42 +442,14 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, ImageEstimator):
         """Mean and standard deviation of each channel of the images that were fitted on."""
         return [torch.tensor(np.asarray(self._state[name])).to(like) for name in ("shift", "scale")]
 
-    def _channels_first(self, X, *, reset):
-        """A list of (c, h, w) tensors of one dtype on the device that computes; images in a list may differ in size."""
-        self._refuse_other_kinds(X)
-        images = list_of_images(X)
-        if images is None and getattr(X, "ndim", 2) in (3, 4):
-            X = image_array(X)
-            if not reset:
-                self._check_size(X.shape)
-            images = self._read_array(X, reset)
-        elif images is None:
-            images = self._read(X, reset=reset)
-        else:
-            self._check_range(images, reset=reset)
-            if reset:
-                self.n_features_in_ = images[0].numel()
-                self.__dict__.pop("feature_names_in_", None)
-        images = [image if image.ndim == 3 else image[..., None] for image in images]
-        expected = images[0].shape[-1] if reset else self._state["n_channels"]
-        for i, image in enumerate(images):
-            if image.shape[-1] != expected:
-                raise ValueError(
-                    f"image {i} has {image.shape[-1]} channel(s), but {type(self).__name__} "
-                    f"{'is given' if reset else 'was fitted on'} images of {expected}"
-                )
-        if len({image.dtype for image in images}) > 1:
-            images = [scale_pixels(image) for image in images]
-        dtype = functools.reduce(torch.promote_types, (image.dtype for image in images))
-        device = resolve_device(self.device, X[0] if isinstance(X, (list, tuple)) else X)
-        return [image.permute(2, 0, 1).to(device, dtype) for image in images]
 
-    def _read_array(self, X, reset):
-        if not reset and X.ndim in (3, 4) and 0 not in X.shape:  # of any size: nothing to compare with what was fitted
-            images = check_pixels(X)
-            self._check_range(images, reset=False)
-            return images if images.ndim == 4 else images[..., None]
-        return super()._read_array(X, reset)
+def _channels_first(given):
+    """A list of (c, h, w) tensors of one dtype on the device that computes; they may differ in size."""
+    images = list(given.data)
+    if len({image.dtype for image in images}) > 1:
+        images = [scale_pixels(image) for image in images]
+    dtype = functools.reduce(torch.promote_types, (image.dtype for image in images))
+    return [image.permute(2, 0, 1).to(given.device, dtype) for image in images]
 
 
 def channel_spread(images):
@@ -497,8 +469,8 @@ def _runs(images, most):
         yield from (images_of_run[start : start + most] for start in range(0, len(images_of_run), most))
 
 
-def _gathered(parts, container):
+def _gathered(parts, given):
     """One array where all images have one size, else a list of arrays."""
     if len({part.shape[1:] for part in parts}) == 1:
-        return container.wrap(torch.cat(parts))
-    return [container.wrap(image) for part in parts for image in part]
+        return given.answer(torch.cat(parts))
+    return [given.answer(image) for part in parts for image in part]

@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from sklearn.utils.validation import check_is_fitted
 
 from sklinvariant._compat import fit_context, with_callbacks
 from sklinvariant.base import (

@@ -86,15 +86,20 @@ class ImageReader(RowReader):
         dtype = torch.float64 if any(image.dtype == torch.float64 for image in images) else torch.float32
         return ImageInput(images, kind, computing_device(estimator, kind), dtype, sample_shape=sample_shape)
 
+    def _takes_any_size(self, estimator):
+        return self.any_size
+
     def _check_list(self, estimator, images, reset):
         """Images (n, h, w, c), or a list of (h, w, c) with ``any_size``."""
-        if not self.any_size:
-            shapes = {tuple(image.shape) for image in images}
-            if len(shapes) > 1:
-                raise ValueError(
-                    f"the images differ in size: {sorted(shapes)[:3]}. Resize them, or use LocalDescriptors"
-                )
-            return self._check_array(estimator, stack_images(images), reset)
+        if self._takes_any_size(estimator):
+            return self._check_any_sizes(estimator, images, reset)
+        shapes = {tuple(image.shape) for image in images}
+        if len(shapes) > 1:
+            raise ValueError(f"the images differ in size: {sorted(shapes)[:3]}. Resize them, or use LocalDescriptors")
+        return self._check_array(estimator, stack_images(images), reset)
+
+    def _check_any_sizes(self, estimator, images, reset):
+        """A list of images (h, w, c)."""
         _check_range(estimator, images, reset)
         if reset:
             set_n_features(estimator, images[0].numel())
@@ -108,7 +113,7 @@ class ImageReader(RowReader):
             kind = "sample(s)" if images.shape[0] == 0 else f"feature(s) (shape={tuple(images.shape)})"
             raise ValueError(f"X holds no images: found array with 0 {kind}, a minimum of 1 is required")
         images = check_pixels(images)
-        if reset or not self.any_size:
+        if reset or not self._takes_any_size(estimator):
             validate_data(estimator, images.reshape(len(images), -1), reset=reset, skip_check_array=True)
         _check_range(estimator, images, reset)
         return images if images.ndim == 4 else images[..., None]

@@ -58,7 +58,7 @@ def exact_ranking(
     if metric not in ("euclidean", "hamming"):
         raise ValueError(f'metric={metric!r} is unknown. Choose "euclidean" or "hamming".')
     container = ArrayKind(queries)
-    device = resolve_device(device, queries)
+    device = resolve_device(device, container.tensor_device)
     queries = _rows(queries, "queries", metric).to(device)
     others = queries if database is None else _rows(database, "database", metric).to(device)
     if queries.shape[1] != others.shape[1]:
