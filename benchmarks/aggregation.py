@@ -1,9 +1,9 @@
-"""Speed and memory of the aggregations against what people use today, all in one run.
+"""Speed and memory of the aggregations, compared with other implementations in the same run.
 
     python benchmarks/aggregation.py [--quick] [--device cuda] [--output table.md]
 
-Medians of the repetitions; memory is the most that the resident set grew while it ran. "of peak" is the share of
-the matrix-product rate measured at the start, counting the multiplications that the method cannot do without.
+Times are medians of the repetitions. Memory is the largest growth of the resident set during the call. "of peak" is the
+share of the matrix-product rate measured at the start, where only the necessary multiplications are counted.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def resident():
 
 
 def measure(function, repeats):
-    """Median seconds, and MB that the resident set grew at most."""
+    """Median seconds, and the largest growth of the resident set in MB."""
     function()
     seconds, peaks = [], []
     for _ in range(repeats):
@@ -74,7 +74,7 @@ def scipy_soft(values, codebook, gamma, m):
 
 
 def skimage_fisher(bags, mixture):
-    """One image a call, which is all it offers."""
+    """Encode one image per call, because it does not support batches."""
     from skimage.feature import fisher_vector
 
     return np.stack([fisher_vector(bag, mixture) for bag in bags])
@@ -159,7 +159,7 @@ def epoch(results, images, m, k, d, device, repeats):
 
 
 def codebooks(results, n, k, d, device):
-    """Ten iterations of k-means from random descriptors."""
+    """Ten iterations of k-means, initialised with random descriptors."""
 
     values = np.random.RandomState(0).normal(size=(n, d)).astype(np.float32)
     bags = DescriptorSets(values, [0, n])
@@ -181,9 +181,9 @@ def import_time():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="small sizes, to see that it runs")
+    parser.add_argument("--quick", action="store_true", help="small sizes, to check that the script runs")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--output", help="also write the table here")
+    parser.add_argument("--output", help="also write the table to this file")
     add_json(parser)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")

@@ -1,13 +1,13 @@
-"""Bags of Words of a pretrained network's cells: Katharopoulos et al. 2017, table I and figure 2, on CIFAR-10.
+"""Bags of Words of the features of a pretrained network: Katharopoulos et al. 2017, table I and figure 2, on CIFAR-10.
 
     python benchmarks/aggregation_cifar.py DATA.npz WEIGHTS.npz [--seeds 3] [--words 64 256 1024]
         [--train 4000] [--test 2000] [--epochs 15] [--cache FOLDER] [--output table.md] [--figure epochs.png]
 
-DATA holds x_train, y_train, x_test, y_test, images (n, 32, 32, 3) uint8; WEIGHTS those of SqueezeNet 1.1, as
-`sklinvariant.networks.SqueezeNet11Features` reads them. An image is enlarged to 128 pixels and gives the 49 cells of
-fire7, which a PCA of the training images' cells brings from 384 to 64 features. Histograms get a χ² map; the table's
-classifier is a LinearSVC throughout. The figure shows the accuracy of the jointly learned classifier after each
-epoch. T1 starts from the codebook of the Bag of Words of its row. One thread.
+DATA contains x_train, y_train, x_test and y_test, with images (n, 32, 32, 3) uint8. WEIGHTS contains the weights of
+SqueezeNet 1.1, as `sklinvariant.networks.SqueezeNet11Features` reads them. Images are enlarged to 128 pixels. Their
+descriptors are the 49 cells of fire7, reduced from 384 to 64 features by a PCA of the training images. Histograms get a
+χ² map, and the classifier of the table is a LinearSVC. The figure shows the accuracy of the jointly learned classifier
+after each epoch. T1 is initialised with the codebook of the Bag of Words in its row. The script uses one thread.
 """
 
 import argparse
@@ -56,7 +56,7 @@ class EpochScores:
 
 
 def extract(data, weights, seed, n_train, n_test, size, layer, cache):
-    """Bags of training and test images, PCA learned on the former; read from the cache where they are there."""
+    """Bags of training and test images, reduced by a PCA of the training images; read from the cache if it exists."""
     rng = np.random.RandomState(seed)
     train = rng.permutation(len(data["x_train"]))[:n_train]
     test = rng.permutation(len(data["x_test"]))[:n_test]
@@ -69,7 +69,7 @@ def extract(data, weights, seed, n_train, n_test, size, layer, cache):
         SqueezeNet11Features(),
         layer=layer,
         weights=weights,
-        bgr=True,  # as the published weights were trained: 0-255 minus the mean colour
+        bgr=True,  # the input of the published weights: 0-255 minus the mean colour
         mean=np.array([104, 117, 123]) / 255,
         std=1 / 255,
         image_size=size,
@@ -87,7 +87,7 @@ def accuracy(method, bags, y, test_bags, y_test):
 
 
 def run(bags, y, test_bags, y_test, k, seed, epochs):
-    """Accuracies of BoW, T1 not learned and T1 learned with k words, and that of T1 by epoch."""
+    """Accuracies of BoW, T1 not learned and T1 learned with k words, and the accuracy of T1 by epoch."""
     arguments = (bags, y, test_bags, y_test)
     bow = BagOfWords(k, random_state=seed).fit(bags)
     soft = BagOfWords(codebook=bow, assignment="soft", random_state=seed).fit(bags)
@@ -100,7 +100,7 @@ def run(bags, y, test_bags, y_test, k, seed, epochs):
 
 
 def draw(curves, baselines, path):
-    """Figure 2: accuracy by epoch, mean and spread over the seeds; the Bag of Words as horizontal lines."""
+    """Draw figure 2: accuracy by epoch, mean and spread over the seeds, with the Bag of Words as horizontal lines."""
     figure, ax = plt.subplots(figsize=(6, 4), layout="constrained")
     for i, (k, scores) in enumerate(curves.items()):
         scores, colour = 100 * np.array(scores), f"C{i}"
@@ -122,9 +122,9 @@ def main():
     parser.add_argument("--train", type=int, default=4000)
     parser.add_argument("--test", type=int, default=2000)
     parser.add_argument("--epochs", type=int, default=15)
-    parser.add_argument("--size", type=int, default=128, help="side that images are enlarged to")
+    parser.add_argument("--size", type=int, default=128, help="side in pixels to which images are enlarged")
     parser.add_argument("--layer", default="fire7")
-    parser.add_argument("--cache", type=Path, help="folder to keep descriptors in")
+    parser.add_argument("--cache", type=Path, help="folder in which descriptors are cached")
     parser.add_argument("--output", help="file for the table")
     parser.add_argument("--figure", default="aggregation_cifar.png")
     add_json(parser)

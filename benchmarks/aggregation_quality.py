@@ -3,9 +3,10 @@
     python benchmarks/aggregation_quality.py PATH.npz [--components 24] [--seeds 3] [--train 4000] [--test 2000]
         [--output table.md]
 
-PATH holds x_train, y_train, x_test, y_test (Fashion-MNIST or MNIST as usually packed). 8 x 8 patches at stride 2, as
-they are or with a PCA to so many components; histograms get a χ² map; the classifier is a LinearSVC throughout. Mean ±
-standard deviation over the seeds, which draw the images and start the methods. One thread.
+PATH contains x_train, y_train, x_test and y_test, such as Fashion-MNIST or MNIST. Descriptors are 8 x 8 patches at
+stride 2, or their first principal components with ``--components``. Histograms get a χ² map, and the classifier is a
+LinearSVC. The table shows the mean ± standard deviation over the seeds, which determine the images and initialise the
+methods. The script uses one thread.
 """
 
 import argparse
@@ -67,7 +68,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--train", type=int, default=4000)
     parser.add_argument("--test", type=int, default=2000)
-    parser.add_argument("--components", type=int, help="of a PCA of the patches; none without it")
+    parser.add_argument("--components", type=int, help="number of principal components (default: no PCA)")
     parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--output")
     add_json(parser)

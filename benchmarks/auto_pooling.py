@@ -1,12 +1,13 @@
-"""AutoPooling's solvers against the paper's plain projected gradient descent: objective against wall time, in one run.
+"""The solvers of AutoPooling compared with plain projected gradient descent: objective against wall time, in one run.
 
     python benchmarks/auto_pooling.py [--frames 20000] [--features 400] [--components 64] [--figure auto_pooling.png]
 
-The frames are patches of scikit-learn's two photographs under a drifting window, seen by k-means features (Coates and
-Ng's triangle activation). All start from the same random matrix; medians over starts. Peers, as the paper trains
-("a simple gradient descent algorithm"): steps down the gradient, projected, over all frames at once, and over batches
-of 128 pairs, without momentum, each with the best constant step of several. The clock of "moment" includes its pass
-over the frames. Then: seconds of the pass and of 200 iterations, from 10⁴ to 10⁶ frames.
+The frames are patches of scikit-learn's two photographs in a drifting window, described by k-means features (triangle
+activation of Coates and Ng). All methods start from the same random matrix, and figures are medians over several
+starts. The peers are the method of the paper ("a simple gradient descent algorithm"): projected gradient steps without
+momentum, over all frames or over batches of 128 pairs, each with the best of several constant step sizes. The time of
+"moment" includes its pass over the frames. The second table shows the seconds of this pass and of 200 iterations, for
+10⁴ to 10⁶ frames.
 """
 
 import argparse
@@ -26,12 +27,12 @@ from sklinvariant.pooling._pair_moments import pair_moments, pooling_errors
 from sklinvariant.pooling._pooling_descent import PoolingObjective, best_multiple
 from sklinvariant.pooling._pooling_loss import pair_curvature
 
-STEPS = (1.0, 2.0, 4.0)  # over the largest curvature
+STEPS = (1.0, 2.0, 4.0)  # in units of 1 / largest curvature
 CLIP = 40  # frames
 
 
 def drifting_patches(n, seed=0, size=12):
-    """(n, size²) grey patches, in clips of CLIP frames whose window moves by a pixel or two a frame."""
+    """Grey patches (n, size²) in clips of CLIP frames, whose window moves by a pixel or two per frame."""
     rng = np.random.RandomState(seed)
     images = [image.mean(2) / 255 for image in load_sample_images().images]
     patches = np.empty((n, size, size), np.float32)
@@ -47,7 +48,7 @@ def drifting_patches(n, seed=0, size=12):
 
 
 def features(patches, k):
-    """(n, k) triangle activations of k-means on normalised, whitened patches."""
+    """Triangle activations (n, k) of k-means on normalised, whitened patches."""
     x = patches - patches.mean(1, keepdims=True)
     x /= np.sqrt(x.var(1, keepdims=True) + 0.01)
     values, vectors = np.linalg.eigh(np.cov(x.T))
@@ -58,7 +59,7 @@ def features(patches, k):
 
 
 def plain_descent(pairs, start, invariance, step, batch_size, budget, generator):
-    """(seconds, P) at times that grow by a tenth; the clock stands while P is copied."""
+    """A list of (seconds, P) at times that grow by a tenth, not counting the time of copying P."""
     components = start.clone().requires_grad_()
     kept, clock, due = [], 0.0, 0.0
     while clock < budget:
@@ -80,12 +81,12 @@ def plain_descent(pairs, start, invariance, step, batch_size, budget, generator)
 
 
 def first_time(curve, value):
-    """Seconds until a curve of (seconds, objective) is at a value."""
+    """Seconds until a curve of (seconds, objective) reaches a value."""
     return next((seconds for seconds, objective in curve if objective <= value), float("inf"))
 
 
 def compare(rows, groups, args, seed):
-    """Curves (seconds, J) of all methods from one start."""
+    """Curves of (seconds, J) of all methods from the same start."""
     follows = torch.as_tensor(groups[1:] == groups[:-1])
     first = follows.nonzero().squeeze(1)
     tensor = torch.from_numpy(rows).to(args.device)
@@ -103,7 +104,7 @@ def compare(rows, groups, args, seed):
         curvature = pair_curvature(pairs[:2048], args.invariance)
         for step in STEPS:
             generator = torch.Generator().manual_seed(seed)
-            budget = args.seconds / 5  # to choose the step, which is not counted
+            budget = args.seconds / 5  # to choose the step size; this time is not counted
             kept = plain_descent(pairs, start.float(), args.invariance, step / curvature, batch_size, budget, generator)
             trials.append((value(kept[-1][1]), step))
         step = min(trial for trial in trials if np.isfinite(trial[0]))[1]
@@ -128,7 +129,7 @@ def compare(rows, groups, args, seed):
         model.fit(rows, groups=groups)
         seconds = time.perf_counter() - began
         parts = np.array([row["seconds"] for row in model.history_])
-        clock = seconds - parts.sum() + parts.cumsum()  # what came before the first iteration: the pass
+        clock = seconds - parts.sum() + parts.cumsum()  # the pass, before the first iteration
         if solver == "sgd":
             curves["AutoPooling, sgd"] = [(seconds, model.objective_)]
         else:
@@ -160,7 +161,7 @@ def compare_ends(runs, args):
             + [f"{statistics.median(end[0] for end in ends):.1f} s", f"{100 * excess:.1f} %"]
             + [f"{statistics.median(same):.0f}x" if name != "AutoPooling, moment" else ""]
         )
-    head = ["", "J within 20 %", "10 %", "5 %", "1 %", "ended after", "above the best J", "moment is there sooner by"]
+    head = ["", "J within 20 %", "10 %", "5 %", "1 %", "ended after", "above the best J", "moment is faster by"]
     report("auto_pooling_solvers", head, rows, args)
     print()
 
@@ -182,7 +183,7 @@ def draw(runs, path):
 
 
 def growth(args):
-    """Seconds of the pass and of 200 iterations, and of one plain step over all frames, as frames grow."""
+    """Seconds of the pass, of 200 iterations, and of one plain step over all frames, by the number of frames."""
     small = features(drifting_patches(min(10_000, max(args.growth))), 100)
     rows = []
     for n in args.growth:
@@ -215,7 +216,7 @@ def main():
     parser.add_argument("--features", type=int, default=400)
     parser.add_argument("--components", type=int, default=64)
     parser.add_argument("--invariance", type=float, default=2.0)
-    parser.add_argument("--seconds", type=float, default=30.0, help="given to each peer")
+    parser.add_argument("--seconds", type=float, default=30.0, help="time limit of each peer")
     parser.add_argument("--epochs", type=int, default=20, help="of the sgd solver")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
@@ -227,7 +228,7 @@ def main():
         help="frames of the second table",
     )
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--figure", help="where to draw the curves of the first start")
+    parser.add_argument("--figure", help="file for a figure with the curves of the first start")
     add_json(parser)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

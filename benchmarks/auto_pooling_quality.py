@@ -3,19 +3,19 @@
     python benchmarks/auto_pooling_quality.py VIDEOS CIFAR10.npz [--part invariance classification causes]
         [--seeds 3] [--filters 32] [--clusters 128 288 512] [--figures FOLDER]
 
-VIDEOS is a folder of video files and of folders of images, CIFAR10.npz holds x_train, y_train, x_test, y_test.
+VIDEOS is a folder of video files and of folders of images. CIFAR10.npz contains x_train, y_train, x_test and y_test.
 
-"invariance": 16 × 16 grey patches of consecutive frames, 400 features of a sparse autoencoder, 100 clusters for each
-λ; F on clips that were not learned from, in as many splits of the clips as there are seeds.
+"invariance": 16 × 16 grey patches of consecutive frames, 400 features of a sparse autoencoder, and 100 clusters for
+each λ. F is measured on held-out clips, in as many splits of the clips as there are seeds.
 
-"classification": a sparse autoencoder on 6 × 6 patches of CIFAR-10, slid over 32 × 32 pixels: 27 × 27 places, averaged
-in threes to 9 × 9, each map divided by its deviation. Auto-pooling learns from such maps of patches of consecutive
-frames. A StandardScaler and a LinearSVC see what each pooling gives, and learn from 100 and 1,000 images a class, drawn
-anew for each seed, and from all 5,000. For each number of clusters λ, and for each pooling and size C, are chosen on
-5,000 training images that the classifier then does not see.
+"classification": a sparse autoencoder on 6 × 6 patches of CIFAR-10, applied at the 27 × 27 positions of 32 × 32 pixels.
+Its maps are averaged over 3 × 3 cells to 9 × 9 and divided by their standard deviations. AutoPooling is fitted to such
+maps of patches of consecutive frames. A StandardScaler and a LinearSVC are trained on the pooled features of 100 and
+1,000 images per class, drawn again for each seed, and of all 5,000. λ for each number of clusters, and C for each
+pooling and size, are chosen on 5,000 training images that are not used for training the classifier.
 
-"causes": what decides how auto-pooling compares with a 2 × 2 grid, one change at a time, at 20 filters and 80 clusters;
-accuracy on 5,000 training images, of classifiers that learned from 10,000 and from 1,000 others.
+"causes": the influence of each setting on the comparison with a 2 × 2 grid, for 20 filters and 80 clusters. The table
+shows the accuracy on 5,000 training images of classifiers trained on 10,000 and on 1,000 others.
 """
 
 import argparse
@@ -45,7 +45,7 @@ from sklinvariant.pooling import SpatialPooling
 ALIVE = {"image_size": 144, "min_change": 0.01, "max_change": 0.3, "min_contrast": 0.03, "random_state": 0}
 GRIDS = (((2, 2),), ((3, 3),), ((2, 2), (3, 3)), ((4, 4),), ((2, 2), (3, 3), (4, 4)))
 STRENGTHS = (1e-3, 1e-2, 1e-1)  # C of the linear SVM
-SIZES = (100, 1000)  # of small training sets, images a class
+SIZES = (100, 1000)  # images per class of the small training sets
 
 
 def part_invariance(args):
@@ -99,7 +99,7 @@ def part_classification(args):
     pairs, clips = frame_pairs(args.videos, n_pairs=args.pairs, patch_size=32, **ALIVE)
     n = len(pairs)
     frames, maps, test = map(convolution.transform, (pairs.reshape(2 * n, 32, 32, 3), data["x_train"], data["x_test"]))
-    deviation = frames.std((0, 1, 2))  # or else maps of much energy draw most clusters to themselves
+    deviation = frames.std((0, 1, 2))  # otherwise maps with high variance attract most clusters
     for part in (frames, maps, test):
         part /= deviation
     shape, frames = maps.shape[1:], frames.reshape(n, 2, -1)
@@ -132,7 +132,7 @@ def part_classification(args):
 
 
 def part_causes(args):
-    """One change at a time, at a size where each takes seconds."""
+    """Change one setting at a time, at a size where each fit takes seconds."""
     data = np.load(args.cifar)
     images, y = data["x_train"], data["y_train"].ravel()
     order = np.random.RandomState(0).permutation(len(images))
@@ -181,7 +181,7 @@ def part_causes(args):
     auto('solver="sgd"', base, solver="sgd")
     auto("cross reconstruction", base, cross_reconstruction=True)
     auto("images and the same shifted by up to 3 pixels", features(SparseAutoencoder(20, random_state=0), "shifts"))
-    auto("maps as they are", features(SparseAutoencoder(20, random_state=0), scaled=False))
+    auto("maps not divided by their standard deviations", features(SparseAutoencoder(20, random_state=0), scaled=False))
     sparse = features(SparseAutoencoder(20, sparsity=0.02, random_state=0))
     grids("sparser features", sparse)
     auto("sparser features", sparse)
@@ -198,7 +198,7 @@ def part_causes(args):
 
 
 def shifted(images, n):
-    """(n, 2, 32, 32, 3): images, and the same moved by up to 3 pixels, reflected at the edges."""
+    """Images, and copies shifted by up to 3 pixels and reflected at the edges: (n, 2, 32, 32, 3)."""
     random = np.random.RandomState(0)
     padded = np.pad(images, ((0, 0), (3, 3), (3, 3), (0, 0)), mode="reflect")
     moves = random.randint(7, size=(n, 2))
@@ -208,7 +208,7 @@ def shifted(images, n):
 
 
 def extent(components, shape):
-    """Over how many maps, and over how many of their cells, a cluster extends: 1 / Σ share², the median."""
+    """Number of maps, and of their cells, over which a cluster extends: the median of 1 / Σ share²."""
     weights = components.reshape(len(components), -1, shape[2])
     weights = weights[weights.any((1, 2))]
     counts = []
@@ -223,7 +223,7 @@ def flat_or_maps(pooling, maps):
 
 
 def best_pooling(count, args, moments, maps, y, order):
-    """Auto-pooling with the λ that does best on training images that the classifier does not see."""
+    """AutoPooling with the λ that is best on training images that are not used for training the classifier."""
     train, validation = order[:10_000], order[-5000:]
     found = {}
     for strength in args.invariances:
@@ -242,7 +242,7 @@ def classifier(C):
 
 
 def compare(name, x, x_test, y, y_test, args):
-    """Number of features; accuracies from several draws of few images, for each size; accuracy from all of them."""
+    """Number of features, accuracies for several draws of each number of images, and the accuracy for all images."""
     order = np.random.RandomState(0).permutation(len(y))
     held, few = order[-5000:], []
     for size in SIZES:
@@ -256,7 +256,7 @@ def compare(name, x, x_test, y, y_test, args):
 
 
 def balanced(y, order, count):
-    """The first so many rows of each class."""
+    """The first rows of each class."""
     return np.concatenate([order[y[order] == label][:count] for label in np.unique(y)])
 
 

@@ -1,13 +1,15 @@
-"""Speed of invariant clustering against the usual way: images changed one by one, the paper's loss head by head.
+"""Speed of invariant clustering, compared with separate transformation of each image and a separate loss of each head.
 
     python benchmarks/cluster.py [--images 2000] [--repeats 3] [--device cpu]
 
-"training": pairs a second of whole epochs, views included (turned, cropped, of other brightness and contrast). The
-usual way is a DataLoader (no workers: they would be more processors) over a data set that changes each image by itself
-with Pillow, of the same network, optimiser, heads and batches.
-"loss": the information of all heads against the paper's six lines for each, forward and backward.
-"layout": a step where the network's memory has channels last, as ours, and where it has them first; the loss's part.
-Medians of alternating repetitions in one run; set OMP_NUM_THREADS for the number of threads.
+"training": pairs per second of whole epochs, including the views (rotation, crop, brightness and contrast). The peer is
+a DataLoader (without workers, which would use more processors) over a data set that transforms each image with Pillow.
+It trains the same network with the same optimizer, heads and batch size.
+"loss": the mutual information of all heads, compared with the six lines of the paper for each head, forward and
+backward.
+"layout": a training step with channels-last memory layout, as in IICClusterer, and with channels-first layout, and the
+share of the loss.
+Times are medians of alternating repetitions. Set OMP_NUM_THREADS to choose the number of threads.
 """
 
 import argparse
@@ -31,7 +33,7 @@ VIEWS = Compose([Rotation(25), Crop((0.6, 1.0)), ColorJitter(0.4, 0.4, 0.0, 0.0)
 
 
 class Views(Dataset):
-    """An image and a changed one, by Pillow: turned, cropped and resized, brighter or darker, of other contrast."""
+    """An image and a view by Pillow: rotated, cropped and resized, with changed brightness and contrast."""
 
     def __init__(self, images):
         self.images = images
@@ -128,7 +130,7 @@ def loss(args):
         rows.append(
             [f"{n} pairs, k = {k}", *(f"{1000 * s:.2f} ms" for s in t.values()), f"{t['six'] / t['ours']:.1f} ×"]
         )
-    report("cluster_loss", ["loss of 5 heads", "six lines a head", "at once", "faster by"], rows, args)
+    report("cluster_loss", ["loss of 5 heads", "six lines per head", "all heads at once", "faster by"], rows, args)
 
 
 def layout(args):

@@ -1,20 +1,21 @@
-"""Invariant clustering against k-means and spectral clustering: section 4 of Ji, Henriques, Vedaldi 2019.
+"""Invariant clustering compared with k-means and spectral clustering: section 4 of Ji, Henriques, Vedaldi 2019.
 
     python benchmarks/cluster_quality.py digits ablation labels
     python benchmarks/cluster_quality.py images DATA.npz [DATA.npz ...] [--images 10000] [--epochs 15]
     python benchmarks/cluster_quality.py embeddings CIFAR10.npz WEIGHTS.npz [--images 10000]
     options: [--seeds 3] [--output FOLDER]
 
-Every part prints a table of accuracies in % (clusters matched one to one with classes): mean ± deviation over seeds,
-the best seed, and seconds of a fit. A seed's head is chosen by loss; labels are looked at for the figures alone.
+Each part prints a table of accuracies in %, with clusters matched one to one with classes: mean ± standard deviation
+over the seeds, the best seed, and the seconds of a fit. The head is chosen by its loss. Labels are used only to compute
+the accuracy.
 
 "digits": the 1,797 digits of scikit-learn, as rows (pairs of neighbours) and as images (pairs of views).
-"ablation": the same, with one thing changed at a time (table 2), as rows and as images.
-"labels": accuracy on images that were not clustered with labels for 100 % to 1 % of those that were, by number of
+"ablation": the same with one setting changed at a time (table 2), as rows and as images.
+"labels": accuracy on held-out images, by the share of labelled training images (100 % to 1 %) and the number of
 clusters (figure 6).
-"images": grey images of DATA (x_train, y_train, x_test, y_test; (n, 28, 28) uint8), a VGG of an eighth of the paper's
-width; the figure shows accuracy and loss against wall time.
-"embeddings": the mean over the cells of SqueezeNet 1.1 of CIFAR-10 at 96 pixels; pairs of neighbours, 20 epochs.
+"images": grey images (n, 28, 28) uint8 in DATA (x_train, y_train, x_test, y_test), with a VGG of an eighth of the width
+in the paper. The figure shows accuracy and loss against wall time.
+"embeddings": the mean over the cells of SqueezeNet 1.1 for CIFAR-10 at 96 pixels, with pairs of neighbours, 20 epochs.
 """
 
 import argparse
@@ -47,7 +48,7 @@ HEADER = ["", "accuracy, %", "best seed", "seconds"]
 
 
 def measured(name, make, X, y, seeds, test=None):
-    """A row of the table: the clusterers that ``make(seed)`` gives, on all of X, and on other samples where given."""
+    """A row of the table for the clusterers that ``make(seed)`` returns, on X and, if given, on other samples."""
     scores, others, seconds = [], [], []
     for seed in range(seeds):
         started = time.perf_counter()
@@ -93,7 +94,7 @@ def part_digits(args):
 
 
 class NotCentred(IICClusterer):
-    """Samples as they come."""
+    """A network that does not centre the samples."""
 
     def _start(self, samples, generator):
         network = super()._start(samples, generator)
@@ -103,7 +104,7 @@ class NotCentred(IICClusterer):
 
 
 class SmallHeads(IICClusterer):
-    """Heads that start at a tenth of the usual weights."""
+    """Heads whose initial weights are a tenth of the usual size."""
 
     def _start(self, samples, generator):
         network = super()._start(samples, generator)
@@ -116,7 +117,7 @@ def part_ablation(args):
     X, images, y = digits()
     random = {"init": "random"}
     changes = {
-        "as it is": (IICClusterer, {}),
+        "default settings": (IICClusterer, {}),
         "random start": (IICClusterer, random),
         "random start, not centred": (NotCentred, random),
         "random start, small heads": (SmallHeads, random),
@@ -129,10 +130,10 @@ def part_ablation(args):
         "auxiliary heads of 50": (IICClusterer, {"n_overclusters": 50}),
         "one head": (IICClusterer, {"n_heads": 1}),
         "20 heads": (IICClusterer, {"n_heads": 20}),
-        "3 partners a sample (r = 3)": (IICClusterer, {"n_repeats": 3}),
+        "3 partners per sample (r = 3)": (IICClusterer, {"n_repeats": 3}),
         "batches of 250": (IICClusterer, {"batch_size": 250}),
         "no decay": (IICClusterer, {"learning_rate_decay": None}),
-        "step of 0.001": (IICClusterer, {"learning_rate": 1e-3}),
+        "learning rate of 0.001": (IICClusterer, {"learning_rate": 1e-3}),
     }
     rows = []
     for name, (kind, params) in changes.items():
@@ -174,7 +175,7 @@ def part_labels(args):
 
 
 class Progress(Callback):
-    """Accuracy of the best head on some images, and the loss, after each epoch."""
+    """Records the accuracy of the best head on some images, and the loss, after each epoch."""
 
     def __init__(self, images, y):
         self.images, self.y = torch.from_numpy(images).float()[..., None] / 255, y
@@ -236,7 +237,7 @@ def part_embeddings(args):
     X = embed(data["x_train"][some], weights)
     y = data["y_train"].ravel()[some]
     rows = [measured("k-means, features as they come", peers(10)["k-means"], X, y, args.seeds)]
-    X = normalize(np.sqrt(X))  # their roots, of length 1
+    X = normalize(np.sqrt(X))  # square roots, scaled to unit length
     rows += [measured(name, make, X, y, args.seeds) for name, make in peers(10).items()]
     for n_neighbors in (10, 30):
         make = lambda seed: IICClusterer(10, n_neighbors=n_neighbors, max_epochs=20, random_state=seed)  # noqa: B023, E731
@@ -246,11 +247,11 @@ def part_embeddings(args):
 
 
 def embed(images, weights, size=96):
-    """The mean of the cells of each image, (n, 512)."""
+    """The mean over the cells of each image, (n, 512)."""
     cells = BackbonePatches(
         SqueezeNet11Features(),
         weights=weights,
-        bgr=True,  # as the published weights were trained: 0-255 minus the mean colour
+        bgr=True,  # the input of the published weights: 0-255 minus the mean colour
         mean=np.array([104, 117, 123]) / 255,
         std=1 / 255,
         image_size=size,
@@ -269,7 +270,7 @@ def save(figure, path):
 def main():
     parts = {name.removeprefix("part_"): part for name, part in globals().items() if name.startswith("part_")}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="+", help=f"parts ({', '.join(parts)}) and the files that they read")
+    parser.add_argument("what", nargs="+", help=f"parts ({', '.join(parts)}) and the files that they need")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--epochs", type=int, default=15)

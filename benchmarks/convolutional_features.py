@@ -1,10 +1,9 @@
-"""Feature maps by one convolution against cutting out every patch, in one run: images a second.
+"""Speed of feature maps by one convolution, compared with extracting every patch, in images per second.
 
     python benchmarks/convolutional_features.py [--images 64] [--size 32] [--patch 6] [--filters 100] [--device cuda]
 
-The peer is the pipeline as it is written with scikit-learn's pieces: every patch of an image is cut out
-(``extract_patches_2d``), brought to one contrast, whitened, and given to the extractor's own ``transform``, a batch of
-images at a time.
+The peer is a pipeline of scikit-learn's functions, applied to one batch of images at a time: extract every patch
+(``extract_patches_2d``), normalise its contrast, whiten it, and call the ``transform`` of the extractor.
 """
 
 import argparse
@@ -21,7 +20,7 @@ from sklinvariant.feature_extraction import ConvolutionalFeatures
 
 
 def by_patches(features, images, batch=16):
-    """(n, h', w', k): what `ConvolutionalFeatures` gives, patch by patch."""
+    """The maps (n, h', w', k) of `ConvolutionalFeatures`, computed patch by patch."""
     extractor, size = features.extractor_, features.patch_size
     mean, whitening = features.mean_.astype(np.float32), features.whitening_.astype(np.float32)
     maps = []

@@ -1,18 +1,19 @@
-"""Features of an equivariant autoencoder under rotation, beside those of an ordinary one.
+"""Features of an equivariant autoencoder under rotation, compared with those of an ordinary autoencoder.
 
     python benchmarks/equivariant_autoencoder_quality.py [--mnist MNIST.npz] [--fashion FASHION.npz] [--coil COIL20.npz]
         [--digits] [--seeds 3] [--epochs 20] [--images 1000] [--figures FOLDER]
 
-MNIST.npz and FASHION.npz hold x_train, y_train, x_test, y_test (28 × 28), COIL20.npz holds x (1440, 32, 32) and y;
-``--digits`` takes scikit-learn's. Images are halved to 14 × 14 and 16 × 16 pixels, and of the large sets so many are
-taken for training and for the test; every second pose of COIL's objects is for training.
+MNIST.npz and FASHION.npz contain x_train, y_train, x_test and y_test (28 × 28), and COIL20.npz contains x (1440, 32,
+32) and y. ``--digits`` uses scikit-learn's digits. Images are reduced to half their size, 14 × 14 and 16 × 16 pixels.
+``--images`` is the number of training and of test images of the large data sets. For COIL, every second pose of an
+object is used for training.
 
-All learn from upright images without labels; a linear SVM and k-NN from their features, scaled, and labels. The test
-images stand upright, are turned by quarters, or by any angle. "rotated copies" is an ordinary autoencoder that learns
-from all four quarter turns of the images, as do the classifiers after it; "oblique copies" from turns by 0, 22.5, 45
-and 67.5 degrees. k-means is fitted to features of the training images, and compared with the classes of turned test
-images. A pose is right where it is that in which most upright training images of the class are, turned as the test
-image was.
+All autoencoders are trained on upright images without labels. A linear SVM and k-NN are trained on their scaled
+features and labels. The test images are upright, rotated by quarter turns, or rotated by any angle. "rotated copies" is
+an ordinary autoencoder that is trained, like its classifiers, on all four quarter turns of the images. "oblique copies"
+is trained on rotations by 0, 22.5, 45 and 67.5 degrees. k-means is fitted to features of the training images, and its
+clusters are compared with the classes of rotated test images. A predicted pose is correct if it is the most frequent
+pose of the upright training images of the class, rotated like the test image.
 """
 
 import argparse
@@ -82,7 +83,7 @@ def quarters(images, turns):
 
 
 def evaluate(name, data, args, seed):
-    """The fitted model and its figures, in percent, in the order of COLUMNS."""
+    """The fitted model and its results in percent, in the order of COLUMNS."""
     x, y, x_test, y_test = data
     rng = np.random.RandomState(seed)
     turns = rng.randint(4, size=len(x_test))
@@ -95,7 +96,7 @@ def evaluate(name, data, args, seed):
     if name.endswith("copies"):
         step = 90 if "rotated" in name else 22.5
         x, y = np.concatenate([Rotation().apply(x, [[turn * step]]) for turn in range(4)]), np.tile(y, 4)
-        epochs = max(epochs // 4, 1)  # as many steps
+        epochs = max(epochs // 4, 1)  # for the same number of steps
     model = EquivariantAutoencoder(**METHODS[name], max_epochs=epochs, batch_size=32, random_state=seed).fit(x)
     features = {view: model.transform(images) for view, images in views.items()}
     learned = model.transform(x)
@@ -120,7 +121,7 @@ def pose_accuracy(model, x, y, turned, y_test, turns):
 
 
 def draw(models, data, path):
-    """Maps of turned test images by two models, and an orbit with what is rebuilt of it in the canonical pose."""
+    """Draw maps of rotated test images by two models, and an orbit with its reconstructions in the canonical pose."""
     _, _, x_test, y_test = data
     turned = quarters(x_test, np.random.RandomState(0).randint(4, size=len(x_test)))
     figure = plt.figure(figsize=(12, 8), layout="constrained")

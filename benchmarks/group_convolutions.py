@@ -1,10 +1,10 @@
-"""Group convolutions against ordinary ones of as many output channels, forward and with gradients.
+"""Speed of group convolutions, compared with ordinary convolutions with the same number of output channels.
 
     python benchmarks/group_convolutions.py [--device cpu] [--repeats 15]
 
-Both convolve maps of c · order channels to as many; the group's weights are fewer by its order, and expanded at each
-call.
-Median milliseconds, taking turns in one run.
+Both convolutions map c · order channels to the same number of channels. The number of weights of the group convolution
+is smaller by a factor of the group order, and its filters are expanded at each call. Times are medians of alternating
+repetitions in milliseconds, for the forward pass alone and with gradients.
 """
 
 import argparse

@@ -1,12 +1,12 @@
-"""HammingNeighbors: exact search against faiss called directly, the indexes against each other, ten million codes.
+"""Speed of HammingNeighbors: exact search compared with faiss, and its indexes on up to ten million codes.
 
     python benchmarks/hamming.py [--quick] [--bits 64] [--threads 1] [--output table.md]
 
-Codes are the signs of random projections (LSH) of points of a Gaussian mixture: 1000 centres drawn from N(0, I) in 32
-dimensions, points around them with deviation 0.5. Uniformly random codes have no neighbours worth finding, and no
-index finds them. Queries are further points of the same mixture. A neighbour counts as found if it is as near as the
-10th true one. Queries a second are of batches of 1000, medians of the repetitions; each index is measured in a process
-of its own, where "MB" is the most that the process grew above the codes it was given.
+Codes are the signs of random projections (LSH) of points from a Gaussian mixture, with 1000 centres drawn from N(0, I)
+in 32 dimensions and a standard deviation of 0.5. Uniformly random codes have no meaningful neighbours. Queries are
+other points of the same mixture. A neighbour counts as found if it is as near as the 10th true neighbour. Queries per
+second are measured for batches of 1000, as medians of the repetitions. Each index is measured in a separate process,
+and "MB" is the largest growth of this process beyond its codes.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def seconds_of(function, repeats):
 
 
 def against_faiss(n, n_bits, repeats, threads):
-    """Seconds of ours and of faiss for the same 1000 queries, by turns; and those of many small batches."""
+    """Seconds of sklinvariant and of faiss, alternating, for 1000 queries in one batch and in small batches."""
     import faiss
 
     from sklinvariant.neighbors import HammingNeighbors
@@ -90,13 +90,13 @@ def against_faiss(n, n_bits, repeats, threads):
 
 
 def one_index(kind, n, n_bits, repeats, threads, sweep):
-    """Everything about one index, in this process."""
+    """All measurements of one index, in this process."""
     import faiss
 
     from sklinvariant.neighbors import HammingNeighbors
 
     codes, queries = clustered_codes(n, n_bits, 1), clustered_codes(1000, n_bits, 2)
-    HammingNeighbors(packed=True).fit(codes[:1000]).kneighbors(queries[:10])  # loads what is loaded once
+    HammingNeighbors(packed=True).fit(codes[:1000]).kneighbors(queries[:10])  # loads libraries before the measurement
     faiss.omp_set_num_threads(threads)
     forget_peak()
     before = memory("VmRSS")
@@ -138,7 +138,7 @@ def in_own_process(kind, n, arguments, sweep):
 
 
 class Report:
-    """Prints a table row by row, and keeps everything for ``--output`` and ``--json``."""
+    """Prints a table row by row, and stores it for ``--output`` and ``--json``."""
 
     def __init__(self, arguments):
         self.arguments, self.lines, self.tables = arguments, [], {}
@@ -165,13 +165,13 @@ class Report:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="small sizes, to see that it runs")
+    parser.add_argument("--quick", action="store_true", help="small sizes, to check that the script runs")
     parser.add_argument("--bits", type=int, default=64)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--output", help="also write the tables here")
+    parser.add_argument("--output", help="also write the tables to this file")
     add_json(parser)
-    parser.add_argument("--large", default="exact,multihash,ivf", help="indexes of the largest size")
+    parser.add_argument("--large", default="exact,multihash,ivf", help="indexes measured with the most codes")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--codes", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--sweep", action="store_true", help=argparse.SUPPRESS)

@@ -1,9 +1,10 @@
-"""Hashers: an epoch of the RBM against scikit-learn's, ITQ and LSH against faiss's, and what codes find, in one run.
+"""Hashers: speed of the RBM, ITQ and LSH compared with scikit-learn and faiss, and quality of all hashers, in one run.
 
     python benchmarks/hashing.py MNIST.npz FASHION.npz [--seeds 5] [--part speed quality]
 
-Speed: 60,000 × 784 pixels, 256 units, the same setting (λ = 0, persistent chains, no momentum), medians. Quality:
-20,000 images of Fashion-MNIST as the database, 1,000 test images as queries, the 50 nearest by pixels being relevant.
+"speed": 60,000 × 784 pixels and 256 units with the same settings (λ = 0, persistent chains, no momentum); times are
+medians. "quality": 20,000 images of Fashion-MNIST are the database and 1,000 test images are the queries. The 50
+nearest images in pixel space are relevant.
 """
 
 import argparse
@@ -48,7 +49,7 @@ def speed(args):
 
 
 def likelihood(X):
-    """The same setting, 10 epochs: pseudo-likelihood of 5,000 rows, by one formula."""
+    """Pseudo-likelihood of 5,000 rows after 10 epochs with the same settings, computed by the same formula."""
     from sklinvariant.hashing._rbm import pseudo_log_likelihood
 
     setting = {"learning_rate": 0.05, "batch_size": 100, "random_state": 0}

@@ -1,4 +1,4 @@
-"""What the benchmarks share: medians of alternating repetitions, tables, and results as JSON."""
+"""Functions that all benchmarks use: medians of alternating repetitions, tables, and results as JSON."""
 
 import importlib.metadata
 import json
@@ -17,7 +17,7 @@ WORDS = ("device", "large", "layer", "methods", "part")  # arguments whose text 
 
 
 def medians(repeats, **functions):
-    """Median seconds of each function; they take turns, so that a slow spell of the machine hits all alike."""
+    """Median seconds of each function. They alternate, so that a slow phase of the machine affects all of them."""
     seconds = {name: [] for name in functions}
     for round in range(repeats + 1):
         for name, function in functions.items():
@@ -25,13 +25,13 @@ def medians(repeats, **functions):
             function()
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
-            if round:  # the first warms up
+            if round:  # the first repetition is a warm-up
                 seconds[name].append(time.perf_counter() - started)
     return {name: statistics.median(times) for name, times in seconds.items()}
 
 
 def table(header, rows):
-    """A Markdown table."""
+    """Format a Markdown table."""
     lines = ["".join(f"| {cell} " if str(cell) else "| " for cell in line) + "|" for line in (header, *rows)]
     return "\n".join([lines[0], "|" + "---|" * len(header), *lines[1:]])
 
@@ -65,7 +65,7 @@ def record(name, columns, rows, args):
 
 
 def write(folder, result):
-    """One result as JSON, a row of the table in each line."""
+    """Format a result as JSON, with one row of the table per line."""
     lines = [json.dumps(row, ensure_ascii=False) for row in result["rows"]]
     text = json.dumps({**result, "rows": "ROWS"}, ensure_ascii=False, indent=2)
     text = text.replace('"ROWS"', "[\n    " + ",\n    ".join(lines) + "\n  ]" if lines else "[]")
@@ -74,7 +74,7 @@ def write(folder, result):
 
 
 def settings(args):
-    """The arguments of a script that are numbers or words, without the files that it reads and writes."""
+    """The arguments of a script, without the names of the files that it reads and writes."""
     return {name: value for name, value in vars(args).items() if _is_number(value) or name in WORDS}
 
 
@@ -84,7 +84,7 @@ def _is_number(value):
 
 
 def machine(args):
-    """Cores, threads of torch, the GPU if one is used, and versions."""
+    """Number of cores, threads of torch, the GPU if one is used, and versions of packages."""
     found = {"cores": os.cpu_count(), "threads": torch.get_num_threads()}
     device = str(getattr(args, "device", None) or "cpu")
     if device.startswith("cuda"):

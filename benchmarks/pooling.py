@@ -1,9 +1,10 @@
-"""The time of NestedInvariancePooler above that of its backbone on the same views, and its memory, in one run.
+"""Time of NestedInvariancePooler relative to that of its backbone on the same views, and its memory, in one run.
 
     python benchmarks/pooling.py --weights squeezenet.npz [--images 4] [--size 224] [--device cuda]
 
-Peers: the backbone alone on as many ready-made views (what cannot be saved), and a plain loop over the orbit
-that makes each view with torch's own affine_grid and grid_sample, keeps all activations and pools at the end.
+There are two peers. One is the backbone alone on the same number of precomputed views, which is a lower bound. The
+other is a plain loop over the orbit that computes each view with torch's affine_grid and grid_sample, keeps all
+activations, and pools at the end.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from sklinvariant.transforms import Rotation, Scale
 
 
 def plain_loop(network, images, angles, scales):
-    """Equation 4 as one would write it: (rotations, scales, n, cells, d) activations, then the three moments."""
+    """Equation 4 without optimisation: activations (rotations, scales, n, cells, d), then the three moments."""
     x = images.permute(0, 3, 1, 2)
     kept = []
     for angle in angles:
@@ -34,7 +35,7 @@ def plain_loop(network, images, angles, scales):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", help="SqueezeNet 1.1 as .npz or .safetensors; random without it")
+    parser.add_argument("--weights", help="weights of SqueezeNet 1.1 as .npz or .safetensors (default: random weights)")
     parser.add_argument("--images", type=int, default=4)
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--rotations", type=int, default=36)

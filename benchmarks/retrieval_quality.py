@@ -1,11 +1,12 @@
-"""What nested pooling and hashing find on real photographs: figures 1 and 6, tables 1 and 3 of Morère et al. 2016.
+"""Retrieval of real photographs by nested pooling and hashing: figures 1 and 6, tables 1 and 3 of Morère et al. 2016.
 
     python benchmarks/retrieval_quality.py DATA WEIGHTS [--part angles groups hashes distractors] [--cache FOLDER]
 
-DATA is a folder with ``multiview_groups.zip``, ``grocery_packages_176.zip``, ``eth80_128.zip`` and ``bsds500_256.zip``
-(each with images and a ``labels.csv``), WEIGHTS SqueezeNet 1.1's. Photographs are seen at 128 pixels, whole, in a
-square. Relevance: the same object (ETH-80), product (groceries) or scene (groups). Feature maps of all 360 views are
-kept of one photograph at a time, and every sequence of groups is computed from them. All features are cached.
+DATA is a folder with ``multiview_groups.zip``, ``grocery_packages_176.zip``, ``eth80_128.zip`` and ``bsds500_256.zip``,
+each with images and a ``labels.csv``. WEIGHTS are the weights of SqueezeNet 1.1. Photographs are fitted into squares of
+128 pixels. Images of the same object (ETH-80), product (groceries) or scene (groups) are relevant. The feature maps of
+all 360 views are computed for one photograph at a time, and every sequence of groups is computed from them. All
+features are cached.
 """
 
 import argparse
@@ -43,7 +44,7 @@ BEST = (("scale", 1), ("translation", 2), ("rotation", INF))
 
 
 def sequences():
-    """Table 1: averages over every set of groups, and every order of three groups and three moments."""
+    """The sequences of table 1: averages over every set of groups, and all orders of three groups and three moments."""
     groups = ("translation", "rotation", "scale")
     for count in range(4):
         for chosen in itertools.combinations(groups, count):
@@ -67,7 +68,7 @@ def rows_of(archive):
 
 
 def load(data, name):
-    """Images in squares, and their labels."""
+    """Images fitted into squares, and their labels."""
     from sklinvariant.images._pixels import fit_into
 
     files = {"groups": "multiview_groups", "groceries": "grocery_packages_176", "eth80": "eth80_128"}
@@ -99,11 +100,11 @@ def backbone(weights):
 
 
 def all_sequences(images, weights):
-    """{name: features} of every sequence, from the 360 views of one photograph after the other."""
+    """A dict of the features of every sequence, computed from the 360 views of one photograph at a time."""
     see = backbone(weights).fit(images[:1]).feature_maps("cpu")
     rotations, scales = Rotation(), Scale()
     view = Compose([scales, rotations], fill="mean")
-    params = Compose([rotations, scales]).orbit().flip(1)  # rotations slowest, columns as the view has them
+    params = Compose([rotations, scales]).orbit().flip(1)  # rotations vary slowest
     features = {stages: [] for stages in sequences()}
     for image in tqdm(images, desc="photographs"):
         x = torch.tensor(image[None], dtype=torch.float32).permute(0, 3, 1, 2) / 255
@@ -118,9 +119,9 @@ def all_sequences(images, weights):
 
 
 def pool(maps, stages, done):
-    """Activations less the axes of the stages' groups; what begins alike is pooled once.
+    """Pool activations over the groups of the stages. Results of common first stages are reused.
 
-    The axes of groups that no stage names keep the upright, whole view and every cell.
+    Of groups without a stage, only the upright view at full size is used; all cells are kept.
     """
     groups = tuple(group for group, _ in stages)
     used = frozenset(groups)
@@ -128,7 +129,7 @@ def pool(maps, stages, done):
         return done[stages, used]
 
     def begin(length):
-        """After the first stages, of a sequence that will pool the same groups."""
+        """The activations after the first stages, for sequences that pool the same groups."""
         key = stages[:length], used
         if key not in done:
             if length == 0:
@@ -159,7 +160,7 @@ def score(features, labels):
 
 
 def ranked(features, labels, metric="euclidean"):
-    """The others for each row, and which of them show the same."""
+    """The ranking of the other images for each row, and which of them are relevant."""
     same = labels[:, None] == labels
     np.fill_diagonal(same, False)
     return exact_ranking(features, metric=metric), same
@@ -183,7 +184,7 @@ def part_groups(args, data):
 
 
 def part_angles(args, data):
-    """Figure 1: the groups' photographs turned, each looked for among the upright others; 36 rotations, 4 scales."""
+    """Figure 1: rotated photographs of *groups* as queries for the other, upright ones; 36 rotations, 4 scales."""
     images, labels = load(data, "groups")
     angles = list(range(0, 181, 15))
     poolers = {
@@ -201,7 +202,7 @@ def part_angles(args, data):
             values = []
             for angle in tqdm(angles, desc=name):
                 turned = pooler.transform(warp(images, Rotation().matrix([[angle]]), fill="mean"))
-                itself = np.arange(len(labels))[:, None]  # the very photograph that was turned is not to be found
+                itself = np.arange(len(labels))[:, None]  # the photograph itself does not count as a result
                 order = exact_ranking(turned, database)
                 values.append(mean_average_precision(order, labels[:, None] == labels, junk=itself))
             found[name] = np.array(values)
@@ -237,7 +238,7 @@ args_epochs = 60
 
 
 def part_hashes(args, data):
-    """Figure 6 and table 3: hashes of the best sequence's features, learned on the three sets and the distractors."""
+    """Figure 6 and table 3: hashes of the features of the best sequence, fitted to the three sets and distractors."""
     sets = {name: load(data, name) for name in ("groups", "groceries", "eth80")}
     best = {}
     for name, (images, _) in sets.items():
@@ -284,7 +285,7 @@ def distractor_features(args, data):
 
 
 def distractors(data, count):
-    """The 500 photographs, and random crops of them until there are as many as asked for."""
+    """The 500 photographs, and random crops of them up to the requested number."""
     images, _ = load(data, "bsds")
     crops = np.concatenate([images] + [random_crops(images, seed) for seed in range(-(-count // len(images)) - 1)])
     return crops[:count]
@@ -303,7 +304,7 @@ def quick_pooler(args):
 
 
 def part_distractors(args, data):
-    """Figure 7: the groups among ever more other photographs; S_T-M_R with 12 rotations, for speed."""
+    """Figure 7: *groups* among growing numbers of distractors, with S_T-M_R and 12 rotations for speed."""
     images, labels = load(data, "groups")
 
     def make():

@@ -1,8 +1,8 @@
-"""The segmentation loss against a loop over displacements and against one convolution with kernels of image size.
+"""Speed of the segmentation loss, compared with a loop over displacements and with one large convolution.
 
     python benchmarks/segmentation_loss.py [--quick] [--device cuda]
 
-Forward and backward together, medians of the repetitions, all in one run; set OMP_NUM_THREADS=1 for one thread.
+Times are medians of the repetitions, forward and backward together. Set OMP_NUM_THREADS=1 to use one thread.
 """
 
 import argparse
@@ -31,7 +31,7 @@ def by_loop(first, second, d):
 
 
 def by_large_kernel(first, second, d):
-    """As the paper says: the first two axes change places, and one view is the kernel."""
+    """The method of the paper: swap the first two axes, and use one view as the kernel."""
     joints = conv2d(second.transpose(0, 1), first.transpose(0, 1), padding=d)
     return joint_information(joints.permute(2, 3, 1, 0)).mean()
 
@@ -50,7 +50,7 @@ def seconds(method, views, half_window):
         view.grad = None
     value = method(*views, half_window)
     value.backward()
-    value = value.item()  # waits for a GPU
+    value = value.item()  # synchronises with a GPU
     return time.perf_counter() - started, value
 
 

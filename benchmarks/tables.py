@@ -2,7 +2,7 @@
 
     python benchmarks/tables.py [--check]
 
-A table stands between the lines ``<!-- table: NAME -->`` and ``<!-- end -->``, and is made of
+A table is between the lines ``<!-- table: NAME -->`` and ``<!-- end -->``, and is generated from
 ``benchmarks/results/NAME.json``. To publish new figures, run a benchmark with ``--json benchmarks/results``, then this
 script, and compare the text of the page with the new tables. With ``--check`` nothing is written, and the exit status
 is 1 if a table differs from its result.
@@ -28,7 +28,7 @@ def names(text):
 
 
 def with_tables(text, folder=RESULTS):
-    """The page with each table made of its result."""
+    """The page with each table replaced by its result."""
 
     def replaced(match):
         result = json.loads((folder / f"{match[1]}.json").read_text(encoding="utf-8"))

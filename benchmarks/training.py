@@ -1,9 +1,9 @@
-"""The training loop against a hand-written one and against skorch with its DataLoader, on the same small network.
+"""Speed of the training loop, compared with a hand-written loop and with skorch and its DataLoader.
 
     python benchmarks/training.py [--rows 60000] [--epochs 5]
 
-60,000 rows of 64 features, batches of 256, one hidden layer: so little work a step that the loop's own cost shows.
-Median seconds of an epoch, all in one run.
+There are 60,000 rows of 64 features, batches of 256 rows and one hidden layer. Each step is so short that the overhead
+of the loop is visible. Times are median seconds per epoch.
 """
 
 import argparse
@@ -28,7 +28,7 @@ def network():
 
 
 class Loss(nn.Module):
-    """The network with its cost, as the training loop takes it."""
+    """The network with its loss, in the form that the training loop expects."""
 
     def __init__(self):
         super().__init__()

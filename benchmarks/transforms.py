@@ -1,9 +1,10 @@
-"""Images a second of the transformations, against kornia's and scikit-image's on the same batch, in one run.
+"""Speed of the image transformations in images per second, compared with kornia and scikit-image on the same batch.
 
     python benchmarks/transforms.py [--size 224] [--batch 64] [--device cuda]
 
-Each is given what it takes: kornia (n, c, h, w) tensors, scikit-image one (h, w, c) array after the other, ours
-(n, h, w, c) tensors. All bilinear, constant fill, float32. kornia is left out where it is not installed.
+Each library gets its own format: kornia (n, c, h, w) tensors, scikit-image one (h, w, c) array at a time, sklinvariant
+(n, h, w, c) tensors. All use bilinear interpolation, constant fill and float32. kornia is skipped if it is not
+installed.
 """
 
 import argparse
@@ -55,7 +56,7 @@ def main():
     chain = Compose([Rotation(30), Scale(), Shear(), Flip()])
     quarter = Rotation(n_steps=4)
     rotation, jitter = Rotation(), ColorJitter()
-    few = slice(0, 8)  # of scikit-image's, which takes long
+    few = slice(0, 8)  # images for scikit-image, which is slow
     work = [
         ("rotation by any angle", "rotation", rotation),
         ("rotation, scale, shear, flip: one matrix", "chain", chain),

@@ -1,6 +1,6 @@
-"""scikit-learn estimators, computed by torch, that learn invariance.
+"""scikit-learn estimators that learn invariant features with torch.
 
-Everything is loaded when it is first used: importing this package imports neither torch nor scikit-learn.
+Names are loaded when they are first used: importing this package imports neither torch nor scikit-learn.
 """
 
 import importlib

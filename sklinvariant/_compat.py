@@ -1,4 +1,4 @@
-"""Every private or experimental name of scikit-learn, and every difference between its versions, in one place.
+"""All private and experimental names of scikit-learn, and all differences between its versions.
 
 Other modules import these names from here: ``from sklinvariant._compat import fit_context``.
 """
@@ -29,10 +29,10 @@ try:  # scikit-learn >= 1.9
 except ImportError:
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
-        """Stands in where scikit-learn has no callbacks yet: estimators then report through ``verbose`` alone."""
+        """Replacement for versions of scikit-learn without callbacks, where only ``verbose`` reports progress."""
 
     def with_callbacks(method):
-        """No callbacks, nothing to manage."""
+        """Return the method unchanged."""
         return method
 
 
@@ -64,9 +64,9 @@ __all__ = [
 
 
 class FitReport:
-    """Reports the epochs of one fit to the estimator's scikit-learn callbacks; does nothing where there are none.
+    """Reports the epochs of one fit to scikit-learn's callbacks. Does nothing if there are none.
 
-    The callback API is experimental: whatever changes in it has to be mended here and nowhere else.
+    The callback API is experimental. Changes of it only have to be handled here.
     """
 
     def __init__(self, estimator, X, y, sample_weight, max_epochs):
@@ -85,7 +85,7 @@ class FitReport:
             self._epoch.call_on_fit_task_begin(estimator=self.estimator, **self._data)
 
     def end_epoch(self, fitted_attributes):
-        """Report an epoch; True asks to stop. ``fitted_attributes`` is called only if a callback wants a model."""
+        """Report an epoch. True means stop. ``fitted_attributes`` is called only if a callback needs the model."""
         if self._root is None:
             return False
         return self._epoch.call_on_fit_task_end(
@@ -100,13 +100,13 @@ class FitReport:
 
 
 def reports_fit(fit):
-    """A ``fit`` without epochs reports to scikit-learn's callbacks too: one task, as it begins and as it ends."""
+    """Wrap a ``fit`` without epochs, so that it reports its begin and its end to scikit-learn's callbacks."""
 
     @functools.wraps(fit)
     def reporting(self, X, y=None):
         report = FitReport(self, X, y, None, max_epochs=0)
         fit(self, X, y)
-        report.end(dict)  # the estimator is fitted as it is: no attribute has to be set
+        report.end(dict)  # the fitted attributes are already set
         return self
 
     return with_callbacks(reporting)
@@ -118,7 +118,7 @@ def dispatches_arrays():
 
 
 def array_namespace(X):
-    """The array-API namespace that scikit-learn would answer in, or None for plain numpy and anything else."""
+    """The array-API namespace in which scikit-learn would return results; None for numpy and other input."""
     if not dispatches_arrays():
         return None
     with contextlib.suppress(AttributeError, TypeError):
@@ -128,12 +128,12 @@ def array_namespace(X):
 
 
 def output_container(estimator):
-    """What ``set_output`` or the configuration asks of ``transform``: "default", "pandas" or "polars"."""
+    """The output of ``transform`` set by ``set_output`` or the configuration: "default", "pandas" or "polars"."""
     return _get_output_config("transform", estimator)["dense"]
 
 
 def metadata_requests(estimator):
-    """What ``set_fit_request`` and its like have set: method -> {metadata: True, False or another name}."""
+    """The requests set by ``set_fit_request`` and similar methods: method -> {metadata: True, False or an alias}."""
     routing = vars(estimator.get_metadata_routing())
     asked = {
         method: {name: alias for name, alias in request.requests.items() if alias is not None}
@@ -144,14 +144,14 @@ def metadata_requests(estimator):
 
 
 def request_metadata(estimator, requests):
-    """Set them again; TypeError or AttributeError where the estimator takes no such metadata."""
+    """Set metadata requests. Raises a TypeError or AttributeError if the estimator does not support them."""
     with config_context(enable_metadata_routing=True):
         for method, names in requests.items():
             getattr(estimator, f"set_{method}_request")(**names)
 
 
 def progress_bars():
-    """scikit-learn's progress bar as a list of callbacks; empty where it, or rich, is missing."""
+    """scikit-learn's progress bar as a list of callbacks; empty if it or rich is not installed."""
     try:
         import rich  # noqa: F401
         from sklearn.callback import ProgressBar

@@ -26,7 +26,7 @@ _NUMPY_ERRORS: dict[str, Any] = {
     "invalid": "warn",
 }  # numpy's own defaults
 _AUTOCAST = ("cpu", "cuda")
-_count_modes = torch._C._len_torch_function_stack  # a default device is such a mode
+_count_modes = torch._C._len_torch_function_stack  # a default device is a function mode
 
 
 def _in_own_precision():
@@ -35,7 +35,7 @@ def _in_own_precision():
 
 
 def _as_torch_starts():
-    """Whether all settings that `_own_settings` replaces have their default. Called often, therefore cheap."""
+    """Whether all settings that `_own_settings` replaces have their defaults. It is called often and must be fast."""
     return (
         torch.is_grad_enabled()
         and not torch.is_inference_mode_enabled()

@@ -67,9 +67,9 @@ def test_a_page_and_a_table(photos, tmp_path, capsys):
     assert all(0.5 <= float(row["probability"]) <= 1 for row in rows)
     text = page.read_text()
     assert text.count("data:image/jpeg;base64,") == text.count("<figure") == 8
-    assert text.count("photographs, the surest 4 of them") == 2
+    assert text.count("photographs, of which the 4 most probable are shown") == 2
     first, second = text.split("<h2>")[1:]
-    assert len(re.findall(r"% sure</b>red", first)) in (0, 4)  # all or none
+    assert len(re.findall(r"probability \d+%</b>red", first)) in (0, 4)  # all or none
     assert "broken.jpg: " in second
     assert main(["cluster", str(photos), "--output", str(page), *_QUICK]) == 0
     again = _table(tmp_path / "out.csv")

@@ -15,6 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from tolerance import assert_close, assert_same_labels
 
 from sklinvariant import DescriptorSets, metrics, ops, transforms
+from sklinvariant.accumulate import Blocks, fit_kmeans
 from sklinvariant.cluster._merge import merge_clusters
 from sklinvariant.datasets import frame_pairs, make_camera_clips
 from sklinvariant.feature_extraction import BackbonePatches
@@ -286,9 +287,8 @@ FUNCTIONS = {
         [_rng().rand(6, 20, 20)], n_pairs=5, patch_size=4, image_size=12, random_state=0
     ),
     "make_camera_clips": lambda: make_camera_clips(1, n_frames=3, image_size=8, random_state=0),
-    "fit_kmeans": lambda: ops.fit_kmeans(
-        torch.as_tensor(_rows(), device="cpu"),
-        torch.ones(12, dtype=torch.float32, device="cpu"),
+    "fit_kmeans": lambda: fit_kmeans(
+        Blocks(torch.as_tensor(_rows(), device="cpu"), torch.ones(12, dtype=torch.float32, device="cpu")),
         2,
         max_iter=5,
         tol=0,

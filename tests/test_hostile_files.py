@@ -68,7 +68,7 @@ def _with_state(model, **changes):
 def test_indexes(tmp_path, changes, mmap_mode):
     model = HammingNeighbors().fit(np.random.RandomState(0).randint(2, size=(50, 16)))
     sklinvariant.save(_with_state(model, **changes), tmp_path / "index")
-    with pytest.raises(ValueError, match=rf"index holds no model that.*{next(iter(changes))[:5]}"):
+    with pytest.raises(ValueError, match=rf"index contains no model that.*{next(iter(changes))[:5]}"):
         HammingNeighbors.load(tmp_path / "index", mmap_mode=mmap_mode)
 
 
@@ -116,7 +116,7 @@ def test_documents_that_cost_much_or_overflow(tmp_path, words, change):
     path = _craft(tmp_path / "model", change, words)
     tracemalloc.start()
     try:
-        with pytest.raises(ValueError, match="holds no model"):
+        with pytest.raises(ValueError, match="contains no model"):
             sklinvariant.load(path)
         assert tracemalloc.get_traced_memory()[1] < 100e6
     finally:
@@ -149,7 +149,7 @@ def test_many_long_words_share_one_allowance(tmp_path, words):
 )
 def test_states_that_do_not_fit(tmp_path, words, changes):
     sklinvariant.save(_with_state(words, **changes), tmp_path / "model")
-    with pytest.raises(ValueError, match="holds no model"):
+    with pytest.raises(ValueError, match="contains no model"):
         sklinvariant.load(tmp_path / "model")
 
 

@@ -164,7 +164,7 @@ def test_photographs_that_are_gone_or_changed_are_named_not_shown(tmp_path, caps
     assert main(words) == 0
     complaints = capsys.readouterr().err
     assert "1.png: changed since it was indexed" in complaints
-    assert "2.png: not there any more" in complaints
+    assert "2.png: no longer exists" in complaints
     assert len(_parse(page).images) == 3
 
 
@@ -191,11 +191,11 @@ def test_files_that_do_not_belong_together(index, whole, capsys):
     content = json.loads((index / "names.json").read_text())
     _edit(index / "names.json", photos=content["photos"][:3])
     assert main(words) == 2
-    assert "names 3 photographs and holds 4 codes" in capsys.readouterr().err
+    assert "lists 3 photographs but contains 4 codes" in capsys.readouterr().err
     _edit(index / "names.json", photos=content["photos"])
     save(BagOfWords(2).fit(np.random.RandomState(0).rand(4, 5, 3)), index / "hasher.safetensors")
     assert main(words) == 2
-    assert "hasher.safetensors holds a BagOfWords, not a ITQHasher or RBMHasher" in capsys.readouterr().err
+    assert "hasher.safetensors contains a BagOfWords, but ITQHasher or RBMHasher is required" in capsys.readouterr().err
     (index / "hasher.safetensors").unlink()
     assert main(words) == 2
     assert "hasher.safetensors is missing" in capsys.readouterr().err

@@ -328,9 +328,9 @@ def test_models_of_timm(name, cells):
 def test_rows_and_images_are_told_apart():
     rows, images = np.random.RandomState(0).rand(30, 36), np.random.RandomState(0).rand(30, 6, 6)
     model = IICClusterer(2, n_heads=1, max_epochs=1, random_state=0)
-    with pytest.raises(ValueError, match=r"fitted on images, and cannot take rows.*X\[None\] for one image"):
+    with pytest.raises(ValueError, match=r"fitted on images, but X contains rows.*X\[None\] for a single image"):
         clone(model).fit(images).predict(images[0])
-    with pytest.raises(ValueError, match="fitted on rows, and cannot take images"):
+    with pytest.raises(ValueError, match="fitted on rows, but X contains images"):
         clone(model).fit(rows).predict(images)
 
 

@@ -8,13 +8,14 @@ from sklearn.base import clone
 from sklearn.cluster import KMeans
 from tolerance import assert_close
 
+from sklinvariant.accumulate import Blocks, fit_kmeans
 from sklinvariant.aggregation import VLAD, LearnedVLAD
 from sklinvariant.cluster import IICClusterer, OverclusteringClassifier
 from sklinvariant.feature_extraction import DensePatches
 from sklinvariant.feature_extraction._filters import fit_zca, slide
 from sklinvariant.hashing import SignHasher
 from sklinvariant.metrics import equivariance_error, exact_ranking, invariance_score, make_retrieval_scorer
-from sklinvariant.ops import fit_kmeans, in_safe_unit, moment, unit_length
+from sklinvariant.ops import in_safe_unit, moment, unit_length
 from sklinvariant.pooling import NestedInvariancePooler
 
 SCALES = [
@@ -195,8 +196,8 @@ def test_moments(dtype, scale, order):
 def test_kmeans_stops_by_its_tolerance_at_any_scale(scale):
     rows = torch.from_numpy(np.random.RandomState(0).normal(size=(300, 3)).astype(np.float32))
     options = {"max_iter": 50, "tol": 1e-4}
-    book, n_iter = fit_kmeans(rows, torch.ones(300), 5, generator=torch.Generator().manual_seed(0), **options)
-    scaled = fit_kmeans(rows * scale, torch.ones(300), 5, generator=torch.Generator().manual_seed(0), **options)
+    book, n_iter = fit_kmeans(Blocks(rows, torch.ones(300)), 5, generator=torch.Generator().manual_seed(0), **options)
+    scaled = fit_kmeans(Blocks(rows * scale, torch.ones(300)), 5, generator=torch.Generator().manual_seed(0), **options)
     assert scaled[1] == n_iter > 3
     assert_close(scaled[0] / scale, book)
 

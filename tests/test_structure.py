@@ -17,6 +17,7 @@ ROOMS = [
     "base",
     "bags",
     "images",
+    "accumulate",
     "training",
     "transforms",
     "pairs",

@@ -114,11 +114,11 @@ def test_another_fit_refuses_the_checkpoint(name, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, y)
     model.set_params(callbacks=None)
-    with pytest.raises(ValueError, match="of a fit with other learning_rate"):
+    with pytest.raises(ValueError, match="to a fit with different learning_rate"):
         clone(model).set_params(learning_rate=0.5).fit(X, y)
-    with pytest.raises(ValueError, match=r"of a fit with other .*samples"):
+    with pytest.raises(ValueError, match=r"to a fit with different .*samples"):
         clone(model).fit(X[1:], y[1:])
-    with pytest.raises(ValueError, match="of a fit with other max_epochs"):
+    with pytest.raises(ValueError, match="to a fit with different max_epochs"):
         clone(model).set_params(max_epochs=5).fit(X, y)
 
 

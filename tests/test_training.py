@@ -55,7 +55,7 @@ def test_a_loss_that_is_not_finite_names_the_epoch(two_classes):
     def broken(representation, target):
         return representation.sum() * float("nan")
 
-    with pytest.raises(FloatingPointError, match=r"nan in epoch 1: lower learning_rate \(now 0.05\)"):
+    with pytest.raises(FloatingPointError, match=r"nan in epoch 1. Lower learning_rate \(now 0.05\)"):
         LearnedBoW(3, loss=broken).fit(X, y)
 
 

@@ -273,7 +273,7 @@ def test_a_fit_outlasts_a_full_disk_under_its_checkpoint(tmp_path, whole):
     path = tmp_path / "fit"
     with disk_space() as leave:
         model = _clusterer(path, callbacks=[_Does(2, lambda: leave(1000))])
-        with pytest.warns(RuntimeWarning, match=r"checkpoint=.*could not be written after epoch 2.*The fit goes on"):
+        with pytest.warns(RuntimeWarning, match=r"checkpoint=.*could not be written after epoch 2.*The fit continues"):
             model.fit(ROWS)
     _same_model(model, whole)
     assert not _files(tmp_path)
@@ -294,9 +294,8 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, whole):
 def test_a_checkpoint_that_is_a_file_of_the_users(tmp_path, content):
     path = tmp_path / "notes.txt"
     path.write_bytes(content)
-    with pytest.raises(
-        ValueError, match=r"not a (whole )?checkpoint, and is left as it is; name another file"
-    ) as error:
+    message = r"not a (complete )?checkpoint and was not changed. Pass another file"
+    with pytest.raises(ValueError, match=message) as error:
         _clusterer(path).fit(ROWS)
     assert "delete" not in str(error.value)
     assert path.read_bytes() == content
@@ -306,7 +305,7 @@ def test_a_checkpoint_that_is_a_file_of_torch(tmp_path):
     path = tmp_path / "weights.pt"
     torch.save({"weight": torch.ones(3), "history": []}, path)
     before = path.read_bytes()
-    with pytest.raises(ValueError, match="left as it is"):
+    with pytest.raises(ValueError, match="was not changed"):
         _clusterer(path).fit(ROWS)
     assert path.read_bytes() == before
 
@@ -314,7 +313,7 @@ def test_a_checkpoint_that_is_a_file_of_torch(tmp_path):
 def test_a_checkpoint_that_cannot_be_written_at_all(tmp_path):
     (tmp_path / "file").write_text("")
     for path in (tmp_path, tmp_path / "file" / "fit"):
-        with pytest.raises(ValueError, match=r"cannot be used .*name another file"):
+        with pytest.raises(ValueError, match=r"cannot be used .*Pass another file"):
             _clusterer(path).fit(ROWS)
 
 
@@ -335,11 +334,11 @@ def test_two_fits_share_a_checkpoint(tmp_path, whole):
         _interrupted_fit(path, learning_rate=0.02)
         kept.append(path.read_bytes())
 
-    with pytest.warns(RuntimeWarning, match="is now written by another fit"):
+    with pytest.warns(RuntimeWarning, match="is now used by another fit"):
         model = _clusterer(path, callbacks=[_Does(2, another)]).fit(ROWS)
     _same_model(model, whole)
     assert path.read_bytes() == kept[0]
-    with pytest.raises(ValueError, match="of a fit with other learning_rate"):
+    with pytest.raises(ValueError, match="to a fit with different learning_rate"):
         _clusterer(path).fit(ROWS)
 
 

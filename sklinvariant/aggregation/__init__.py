@@ -1,4 +1,4 @@
-"""Bags of local descriptors to vectors: Bag of Words, VLAD, Fisher vectors, and the same learned with a classifier."""
+"""Aggregation of bags of local descriptors to vectors, with or without learning from labels."""
 
 from sklinvariant.aggregation._bag_of_words import BagOfWords
 from sklinvariant.aggregation._fisher_vector import FisherVector

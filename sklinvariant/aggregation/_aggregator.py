@@ -10,14 +10,13 @@ import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
 from sklinvariant._compat import CallbackSupportMixin
-from sklinvariant.bags import BagReader
+from sklinvariant.bags import BagEstimator
 from sklinvariant.base import (
     Array,
     Count,
     OnDevice,
     RandomState,
     RealNumber,
-    TorchEstimator,
     Whole,
     declared,
 )
@@ -25,14 +24,11 @@ from sklinvariant.networks import Bags, Units
 
 
 @declared
-class Aggregator(OnDevice, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, TorchEstimator):
+class Aggregator(OnDevice, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BagEstimator):
     """Base of transformers from bags of descriptors to vectors. A subclass implements ``_encode``.
 
     Parameters
     ----------
-    descriptor_dim : int or None
-        Number of features d of a descriptor, by which flat rows ``(n, m * d)`` are split into m descriptors. None
-        treats each row as one descriptor.
     chunk_size : int or None
         Number of descriptors processed at a time, which bounds the memory but does not change the result. None chooses
         a chunk that fits into the cache.
@@ -41,7 +37,6 @@ class Aggregator(OnDevice, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin
     """
 
     _: KW_ONLY
-    descriptor_dim: Count | None = None
     chunk_size: Count | None = None
     random_state: RandomState = None
 
@@ -51,15 +46,8 @@ class Aggregator(OnDevice, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin
         "n_descriptor_features": Whole(),
     }
 
-    _reader = BagReader()
-
     def transform(self, X: Any) -> Any:
         """Encode each bag as one vector.
-
-        Parameters
-        ----------
-        X : DescriptorSets, list of (n_i, d) arrays, (n, m, d) or (n, n_features)
-            Bags of local descriptors.
 
         Returns
         -------
@@ -78,12 +66,12 @@ class Aggregator(OnDevice, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin
         raise NotImplementedError
 
     def _keep(self, sample, namespace, **state):
-        """Set the fitted state, which consists of numpy arrays and plain values."""
+        """Set the fitted state: numpy arrays and plain values."""
         self._state = {
             **state,
             "shift": sample.units.shift,
             "scale": sample.units.scale,
-            "n_descriptor_features": int(sample.values.shape[1]),
+            "n_descriptor_features": sample.blocks.shape[1],
             "namespace": namespace,
         }
 

@@ -73,17 +73,6 @@ class CodebookAggregator(Aggregator):
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn the codebook from the descriptors of all bags.
 
-        Parameters
-        ----------
-        X : DescriptorSets, list of (n_i, d) arrays, (n, m, d) or (n, n_features)
-            Bags of local descriptors.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self
-
         Raises
         ------
         ValueError

@@ -8,34 +8,33 @@ import torch
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
-from sklinvariant.bags import DescriptorSets
-from sklinvariant.base import Device, as_tensor
-from sklinvariant.networks import Units
-from sklinvariant.ops import (
-    DOUBLE_ROWS,
-    Mixture,
-    compute_dtype,
+from sklinvariant.accumulate import (
+    Blocks,
+    deviations,
     draw_rows,
     fit_kmeans,
     fit_mixture,
     hard_mixture,
-    standardize,
+    measure_columns,
 )
+from sklinvariant.bags import DescriptorSets
+from sklinvariant.base import Device, as_tensor
+from sklinvariant.networks import Units
+from sklinvariant.ops import DOUBLE_ROWS, Mixture, compute_dtype, standardize
 
 _GAMMA_SAMPLE = 10_000
 
 
 class Sample(NamedTuple):
-    """A sample of standardised descriptors with weights, and the units of the standardisation."""
+    """Standardised descriptors with weights, and the units of the standardisation."""
 
-    values: torch.Tensor  # (M, d), (x - shift) / scale
-    weights: torch.Tensor  # (M,)
+    blocks: Blocks  # of (x - shift) / scale and weights
     units: Units
 
     @property
     def dtype(self) -> np.dtype:
-        """The dtype of the values in numpy."""
-        return torch.empty(0, dtype=self.values.dtype).numpy().dtype
+        """The dtype of the descriptors in numpy."""
+        return torch.empty(0, dtype=self.blocks.dtype).numpy().dtype
 
     def outward(self, x: torch.Tensor) -> np.ndarray:
         """Convert from standardised to data units, as a numpy array in the dtype of the sample."""
@@ -45,7 +44,8 @@ class Sample(NamedTuple):
 
     def inward(self, x: Any) -> torch.Tensor:
         """Convert from data to standardised units, as a tensor."""
-        return torch.as_tensor((np.asarray(x, dtype=np.float64) - self.units.shift) / self.units.scale).to(self.values)
+        x = (np.asarray(x, dtype=np.float64) - self.units.shift) / self.units.scale
+        return torch.as_tensor(x).to(self.blocks.device, self.blocks.dtype)
 
 
 def draw_sample(
@@ -56,49 +56,49 @@ def draw_sample(
     dtype: torch.dtype | None = None,
     sample_weight: Any = None,
 ) -> Sample:
-    """At most ``subsample`` descriptors of the bags (None: all), on the device in the dtype, centred and scaled."""
-    total = len(bags.values)
+    """At most ``subsample`` descriptors of the bags (None: all), on the device, centred and scaled.
+
+    They are read from the bags in each pass if there are too many to keep them in memory.
+    """
+    total, values = len(bags.values), as_tensor(bags.values)
     rows = None
     if subsample is not None and total > subsample:
         rows = torch.randperm(total, generator=generator)[:subsample].sort().values
-    values = as_tensor(bags.values)
-    values = values if rows is None else values[rows.to(values.device)]
-    values = values.to(device=device, dtype=dtype or compute_dtype(values.dtype))
-    weights = torch.ones(len(values), dtype=values.dtype, device=device)
+        values = values[rows.to(values.device)]
+    dtype = compute_dtype(values.dtype) if dtype is None else dtype
+    weights = torch.ones(1, dtype=dtype).expand(len(values))
     if sample_weight is not None:
         bag = np.repeat(np.arange(len(bags)), bags.sizes)
         bag = bag if rows is None else bag[rows.numpy()]
-        weights = torch.as_tensor(np.asarray(sample_weight)[bag]).to(weights)
+        weights = torch.as_tensor(np.asarray(sample_weight)[bag]).to(dtype)
         kept = weights > 0
-        values, weights = values[kept], weights[kept]
-    units = measure_units(values, weights)
-    return Sample(standardize(values, *units, values.dtype), weights, units)
+        if not kept.all():
+            values, weights = values[kept.to(values.device)], weights[kept]
+    blocks = Blocks(values, weights, device=device, dtype=dtype)
+    units = measure_units(blocks)
+    return Sample(blocks.map(lambda rows: standardize(rows, *units, rows.dtype)).held(), units)
 
 
-def measure_units(values: torch.Tensor, weights: torch.Tensor) -> Units:
+def measure_units(blocks: Blocks) -> Units:
     """Weighted mean and root mean square deviation of the descriptors, in double precision.
 
     If the deviation is only rounding error, the scale is the largest absolute value of the descriptors, or 1. Raises a
     ValueError if the squared deviation overflows.
     """
-    parts = list(zip(values.split(DOUBLE_ROWS), weights.double().split(DOUBLE_ROWS), strict=True))
-    mass = sum(w.sum() for _, w in parts)
-    shift = sum(w @ x.double() for x, w in parts) / mass
-    low, high = (extreme.double() for extreme in torch.aminmax(values, dim=0))
-    size = float(torch.maximum(high, -low).max())
-    largest = float(torch.maximum(high - shift, shift - low).max())
-    spread = float((high - low).max())  # exact, unlike the mean: 0 for constant features
-    if spread <= 4 * torch.finfo(values.dtype).eps * size:
+    columns = measure_columns(blocks)
+    size = float(torch.maximum(columns.high, -columns.low).max())
+    spread = float((columns.high - columns.low).max())
+    if spread <= 4 * torch.finfo(blocks.dtype).eps * size:
         scale = size or 1.0
     else:  # relative to the largest deviation, whose square could overflow
-        squares = sum(w @ torch.sub(x.double(), shift).div_(largest).square_().mean(1) for x, w in parts)
-        scale = largest * float((squares / mass).sqrt())
+        each = deviations(blocks, columns)
+        scale = float(each.max() * (each / each.max()).square().mean().sqrt())
     if not 1e-151 < scale < 1e151:
         raise ValueError(
             f"the descriptors have a standard deviation of {scale:.1g}, but its square must fit into float64. Rescale "
             "the descriptors."
         )
-    return Units(shift.cpu().numpy(), scale)
+    return Units(columns.mean.cpu().numpy(), scale)
 
 
 def learn_codebook(
@@ -106,10 +106,10 @@ def learn_codebook(
 ) -> tuple[np.ndarray, int]:
     """The codebook (k, d) in data units, from k-means or ``source`` (array, clusterer, mixture), and the iterations."""
     if source is None or (isinstance(source, str) and source in ("kmeans", "random")):
-        _check_enough(len(sample.values), k, n_samples)
+        _check_enough(sample.blocks.shape[0], k, n_samples)
         if isinstance(source, str) and source == "random":
-            return sample.outward(sample.values[draw_rows(sample.values, sample.weights, k, generator)]), 0
-        codebook, n_iter = fit_kmeans(sample.values, sample.weights, k, max_iter=max_iter, tol=tol, generator=generator)
+            return sample.outward(sample.blocks.take(draw_rows(sample.blocks, k, generator))), 0
+        codebook, n_iter = fit_kmeans(sample.blocks, k, max_iter=max_iter, tol=tol, generator=generator)
         if len(torch.unique(codebook, dim=0)) < k:
             warnings.warn(
                 f"the descriptors have fewer distinct values than n_codewords={k}: some codewords are equal",
@@ -126,10 +126,8 @@ def learn_mixture(
 ) -> tuple[Mixture, int]:
     """A diagonal Mixture of numpy arrays in data units, from EM or ``source`` (a mixture), and the iterations."""
     if source is None:
-        _check_enough(len(sample.values), k, n_samples)
-        mixture, n_iter, _ = fit_mixture(
-            sample.values, sample.weights, k, max_iter=max_iter, tol=tol, generator=generator
-        )
+        _check_enough(sample.blocks.shape[0], k, n_samples)
+        mixture, n_iter, _ = fit_mixture(sample.blocks, k, max_iter=max_iter, tol=tol, generator=generator)
         return _mixture_outward(mixture, sample), n_iter
     source = _fitted(source, sample)
     covariance_type = getattr(source, "covariance_type", "diag")
@@ -148,7 +146,7 @@ def learn_mixture(
 
 def mixture_around(sample: Sample, codebook: np.ndarray) -> Mixture:
     """A diagonal Mixture of numpy arrays in data units, fitted to the descriptors nearest to each codeword (k, d)."""
-    return _mixture_outward(hard_mixture(sample.values, sample.weights, sample.inward(codebook)), sample)
+    return _mixture_outward(hard_mixture(sample.blocks, sample.inward(codebook)), sample)
 
 
 def _mixture_outward(mixture, sample):
@@ -165,8 +163,9 @@ def scale_gamma(sample: Sample, codebook: Any, covariances: np.ndarray | None = 
     codewords, where half and twice the value lost about 1 point. With ``covariances`` (k, d), distances are Mahalanobis
     distances.
     """
-    step = -(-len(sample.values) // _GAMMA_SAMPLE)
-    values, weights = sample.values[::step], sample.weights[::step]
+    step = -(-sample.blocks.shape[0] // _GAMMA_SAMPLE)
+    values = sample.blocks.take(slice(None, None, step))
+    weights = torch.as_tensor(sample.blocks.others[0][::step]).to(values)
     words = sample.inward(codebook)
     precision = torch.ones_like(words) if covariances is None else 1 / torch.as_tensor(covariances).to(words)
     distances = values.square() @ precision.T - 2 * values @ (precision * words).T
@@ -192,7 +191,7 @@ def _fitted(source, sample):
     """The clusterer or mixture if it is fitted, else a clone fitted to the sample."""
     if not hasattr(source, "fit") or _is_fitted(source):
         return source
-    return clone(source).fit(sample.outward(sample.values))
+    return clone(source).fit(sample.outward(sample.blocks.take(slice(None))))
 
 
 def _is_fitted(estimator):
@@ -221,7 +220,7 @@ def _check_codebook(codebook, sample):
     if isinstance(codebook, torch.Tensor):
         codebook = codebook.detach().cpu().numpy()
     codebook = np.asarray(codebook)
-    d = sample.values.shape[1]
+    d = sample.blocks.shape[1]
     if codebook.ndim != 2 or codebook.shape[1] != d or len(codebook) == 0 or codebook.dtype.kind not in "fiu":
         raise ValueError(
             f"codebook or init has shape {codebook.shape}, but numbers of shape (n_codewords, {d}) are required. Pass "

@@ -1,14 +1,14 @@
-"""Aggregation learned with a classifier: encoder and linear model minimise one cost (Katharopoulos et al. 2017).
+"""Aggregation learned jointly with a linear model (Katharopoulos et al. 2017).
 
-Algorithm 1: start the encoder from a clustering, fit the classifier W₀, descend in both on random samples of the
-descriptors (eq. 4 and 5), then fit the classifier once more on all of them.
+Algorithm 1: initialise the encoder by clustering, fit the classifier W₀, train both on random samples of the
+descriptors (eq. 4 and 5), then fit the classifier once more on all descriptors.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -36,19 +36,20 @@ from sklinvariant.training import (
     Batch,
     Targets,
     TrainedEstimator,
+    WithEarlyStopping,
     WithOptimizer,
     prepare_targets,
     task_of_classes,
 )
 
-_GAIN_SAMPLE = 512  # bags that the size of the representation is measured on
+_GAIN_SAMPLE = 512  # number of bags on which the scale of the representation is measured
 
 
 @dataclass
 class _TargetedBags:
-    """Bags and targets as they were given, and, once there is an encoder, their units and one ``batch`` of all.
+    """The checked bags and targets. ``units`` and ``batch``, which contains all bags, are set with the encoder.
 
-    ``own`` seeds what the encoder and a loss of the user's draw. ``partial`` is True for a part of the bags.
+    ``own`` seeds the random numbers of user-defined encoders and losses. ``partial`` is True in `partial_fit`.
     """
 
     bags: DescriptorSets
@@ -64,43 +65,46 @@ class _TargetedBags:
     def sample_weight(self):
         return self.targets.sample_weight
 
+    def take(self, indices):
+        """The data of some of the bags."""
+        return replace(self, bags=self.bags[indices], targets=self.targets.take(indices))
+
 
 @declared
-class AggregationLearner(LinearPredictor, WithOptimizer, TrainedEstimator, Aggregator):
-    """Base of the aggregations learned with a classifier: the cost, its descent, and what is done with the model.
+class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, TrainedEstimator, Aggregator):
+    """Base of the aggregations that are learned together with a linear model.
 
     Parameters
     ----------
     feature_map : {"chi2"}, callable or None
-        Differentiable map between the representation and the linear model: "chi2" is that of
+        Differentiable map between the representation and the linear model. "chi2" is the map of
         `sklearn.kernel_approximation.AdditiveChi2Sampler`, for non-negative representations.
     loss : {"log_loss", "hinge", "squared_hinge", "squared_error"}, callable or Module
-        What is minimised. The first three make a classifier, "squared_error" a regressor. A callable
-        ``loss(representation, y)`` takes the mapped representation (n, n_features) of a batch and its targets, numbers
-        as they were given and words as class numbers, or ``loss(representation)`` where y is None. It gives a number,
-        or one for each bag, which ``sample_weight`` needs. It may be a module with parameters of its own (W of the
-        paper); there is then no ``predict``.
+        Loss to minimise. The first three give a classifier, "squared_error" gives a regressor. A callable is called as
+        ``loss(representation, y)`` with the mapped representation (n, n_features) of a batch and its targets, where
+        strings are replaced by class numbers, or as ``loss(representation)`` if y is None. It returns one number, or
+        one number per bag, which ``sample_weight`` requires. It may be a module with its own parameters (W in the
+        paper). With a callable there is no ``predict``.
     weight_decay : float
-        L2 penalty of the linear model, on representations scaled to a mean norm of 1.
+        L2 penalty of the linear model, for representations scaled to a mean norm of 1.
     max_epochs : int
-        Most passes over the bags; 0 leaves the encoder as it starts.
+        Maximum number of passes over the bags; 0 keeps the initial encoder.
     batch_size : int
-        Bags a step.
+        Number of bags in a training step.
     learning_rate : float
-        Step size at the start; the encoder's parameters are in units of the data's spread.
+        Initial step size, for parameters of the encoder in units of the spread of the data.
     descriptors_per_sample : int, float or None
-        Descriptors drawn from each bag in a step (eq. 5), or their share (a float, rounded up); None takes all. Fewer
-        are quicker and keep the codewords from fitting the noise of the training bags; bags of very few
-        descriptors may need all.
+        Number of descriptors drawn from each bag in a training step (eq. 5), or their share (a float, rounded up). None
+        uses all. Lower values are faster and reduce overfitting. Bags with very few descriptors may need all.
     tol : float or None
-        Training stops when an epoch's loss has not fallen by this for ``n_iter_no_change`` epochs; None never, so that
-        the step comes to its end.
+        Training stops when the loss has not decreased by more than this value for ``n_iter_no_change`` epochs. None
+        disables this criterion, so that the learning rate decays to its end.
     fine_tune : bool
-        Fit the linear model once more on all descriptors at the end (algorithm 1).
+        Whether the linear model is fitted once more on all descriptors at the end (algorithm 1).
     class_weight : dict, "balanced" or None
         Weights of the classes.
     subsample : int or None
-        Most descriptors that the start is made from; None takes all.
+        Maximum number of descriptors used for the initialisation; None uses all.
     random_state : int, RandomState or None
         Seeds everything random in `fit`. Pass an int to get the same model each time.
     """
@@ -117,18 +121,18 @@ class AggregationLearner(LinearPredictor, WithOptimizer, TrainedEstimator, Aggre
     class_weight: dict | Literal["balanced"] | None = None
     subsample: Count | None = 200_000
 
-    # What a subclass gives: how an encoder starts, is taken apart and put together again.
+    # Methods that a subclass must define
 
     def _start_encoder(self, sample, dtype, generator, n_samples):
         """A new encoder (module) for a sample of descriptors."""
         raise NotImplementedError
 
     def _export_encoder(self, encoder):
-        """The encoder's parameters as numpy arrays."""
+        """The parameters of the encoder as numpy arrays."""
         raise NotImplementedError
 
     def _build_encoder(self, state, units, dtype):
-        """The encoder of a fitted state."""
+        """The encoder from a fitted state."""
         raise NotImplementedError
 
     # Fitting
@@ -187,8 +191,8 @@ class AggregationLearner(LinearPredictor, WithOptimizer, TrainedEstimator, Aggre
         """
         if self.class_weight == "balanced":
             raise ValueError(
-                'class_weight="balanced" cannot be had from one batch after the other: give the weights that '
-                'sklearn.utils.class_weight.compute_class_weight("balanced", classes=..., y=...) finds, as a dict'
+                'class_weight="balanced" is not supported by partial_fit. Pass the weights as a dict, computed with '
+                'sklearn.utils.class_weight.compute_class_weight("balanced", classes=..., y=...)'
             )
         self._train(X, y, partial=True, sample_weight=sample_weight, is_part=True, classes=classes)
         return self
@@ -236,6 +240,9 @@ class AggregationLearner(LinearPredictor, WithOptimizer, TrainedEstimator, Aggre
             descriptors_per_sample=self.descriptors_per_sample,
         )
 
+    def _batches_to_score(self, objective, held_out):
+        return [_everything(held_out.bags, held_out.targets, objective.encoder, held_out.device)]
+
     def _finish(self, objective, data, n_epochs):
         if self.fine_tune and not data.partial and n_epochs:
             self._fit_linear_model(objective, data.batch, exact=True)
@@ -246,7 +253,7 @@ class AggregationLearner(LinearPredictor, WithOptimizer, TrainedEstimator, Aggre
         return state | {"n_descriptor_features": int(data.bags.values.shape[1])}
 
     def _make_objective(self, encoder, data, state=None):
-        """Encoder, feature map and cost: a new cost, or that of a fitted ``state``."""
+        """The module of encoder, feature map and cost. The cost is new, or restored from a fitted ``state``."""
         encoder.generator = data.own
         data.batch = batch = _everything(data.bags, data.targets, encoder.to(data.device), data.device)
         task = data.targets.task
@@ -265,12 +272,12 @@ class AggregationLearner(LinearPredictor, WithOptimizer, TrainedEstimator, Aggre
         return Objective(encoder, self.feature_map, cost).to(batch.bags.values.device)
 
     def _fit_linear_model(self, objective, data, *, exact=False):
-        """W = argmin J for the encoder as it is, on all descriptors."""
+        """Minimise J over W for a fixed encoder, on all descriptors."""
         with torch.no_grad():
             representation = objective.represent(data.bags)
         fit_cost(objective.cost, representation, data.target, data.weight, max_iter=200, exact=exact)
 
-    # Using it; `LinearPredictor` has the rest.
+    # Prediction; see also `LinearPredictor`
 
     def _encode(self, bags, dtype, device):
         encoder = self._build_encoder(self._state, self._units, dtype).to(device).eval()
@@ -290,27 +297,32 @@ class LearnedAggregation(AggregationLearner):
     """Any encoder of local descriptors, learned together with a classifier or a regressor.
 
     Minimises ``Σ_i J(R(F_i; Θ), y_i; W)`` over Θ and W, where ``R(F; Θ) = (1/m) Σ_n T(f_n; Θ)`` (eq. 1 and 4 of
-    [1]_), for a T of your own. `LearnedBoW`, `LearnedVLAD` and `LearnedFisherVector` are ready-made uses of it.
+    [1]_), for your own function T. `LearnedBoW`, `LearnedVLAD` and `LearnedFisherVector` are special cases.
 
     Parameters
     ----------
     encoder : torch.nn.Module or callable
-        The function T: a module that takes ``(rows, d)`` to ``(rows, D)``. It sees descriptors that are centred and
-        scaled to a mean square of 1. A module is copied, a callable ``encoder(d)`` makes one. What it draws from the
-        global generators of torch, such as dropout, is seeded by ``random_state``; one such module runs at a time.
+        The function T: a module that maps ``(rows, d)`` to ``(rows, D)``, which is copied, or a callable that returns
+        such a module when called as ``encoder(d)``. Its input are descriptors that are centred and scaled to a mean
+        square of 1. Random numbers that it draws from torch's global generators, for example for dropout, are seeded
+        by ``random_state``, and only one such module runs at a time.
 
     Attributes
     ----------
     classes_ : ndarray
         Class labels of a classifier.
     coef_ : ndarray of shape (n_outputs, n_features)
-        Weights of the linear model, on the mapped representation.
+        Weights of the linear model for the mapped representation.
     intercept_ : ndarray of shape (n_outputs,)
-        Its offsets.
+        Offsets of the linear model.
     history_ : list of dict
-        Epoch, mean loss and seconds of each epoch.
+        Number, mean loss and seconds of each epoch.
     n_iter_ : int
-        Epochs run.
+        Number of epochs.
+    validation_scores_ : list of float or None
+        Score of the held-out bags after each epoch, with ``early_stopping``.
+    best_validation_score_ : float or None
+        The highest of these scores. It does not include the final fit of the linear model by ``fine_tune``.
 
     References
     ----------
@@ -332,23 +344,23 @@ class LearnedAggregation(AggregationLearner):
 
     def _start_encoder(self, sample, dtype, generator, n_samples):
         """A new encoder (module) for a sample of descriptors."""
-        d = sample.values.shape[1]
+        d = sample.blocks.shape[1]
         with making_modules(generator.initial_seed()):
             encoder = MeanEncoder(self._make_transform(d), sample.units, dtype, self.chunk_size).to(dtype)
             try:
-                with torch.no_grad():  # lazy layers take their shape from the first batch they see
+                with torch.no_grad():  # initialises lazy layers
                     out = encoder.cpu().transform(torch.zeros(2, d, dtype=dtype))
             except RuntimeError as error:
-                raise ValueError(f"encoder cannot take descriptors of shape (2, {d}): {error}") from error
+                raise ValueError(f"encoder does not accept descriptors of shape (rows, {d}): {error}") from error
         if not isinstance(out, torch.Tensor) or out.ndim != 2 or len(out) != 2:
             got = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
-            raise ValueError(f"encoder must make (rows, D) of (rows, {d}); of 2 rows it made {got}")
+            raise ValueError(f"encoder must map (rows, {d}) to (rows, D), but for 2 rows it returned {got}")
         return encoder
 
     def _make_transform(self, d):
         transform = copy.deepcopy(self.encoder) if isinstance(self.encoder, nn.Module) else self.encoder(d)
         if not isinstance(transform, nn.Module):
-            raise ValueError(f"encoder({d}) must make a torch.nn.Module, got {type(transform).__name__}")
+            raise ValueError(f"encoder({d}) must return a torch.nn.Module, got {type(transform).__name__}")
         return transform
 
     def _export_encoder(self, encoder):

@@ -1,4 +1,4 @@
-"""A Bag of Words whose codewords are learned with the classifier: T1 of Katharopoulos et al. 2017, eq. 6-8."""
+"""Bag of Words with learned codewords: T1 of Katharopoulos et al. 2017, eq. 6-8."""
 
 from __future__ import annotations
 
@@ -17,25 +17,24 @@ from sklinvariant.networks import SoftBagOfWords
 
 @declared
 class LearnedBoW(AggregationLearner):
-    """Bag of Words learned with a classifier: codewords, their covariances and the sharpness of the assignment.
+    """Bag of Words with codewords, covariances and γ that are learned together with a linear model.
 
     ``R_k = (1/m) Σ_n D_k(f_n) / Σ_j D_j(f_n)``, ``D_k(f) = exp(-γ (f - C_k)ᵀ Σ_k⁻¹ (f - C_k))`` (eq. 6-8 of [1]_).
-    ``transform`` gives R, in the place of `BagOfWords`; ``predict`` uses the linear model that was learned with it.
+    ``transform`` returns R, as a replacement for `BagOfWords`. ``predict`` uses the linear model.
 
     Parameters
     ----------
     n_codewords : int
-        Size of the codebook, and of the representation.
+        Number of codewords, which is also the number of features of the representation.
     init : {"kmeans", "gmm", "random"}, array (k, d), clusterer or mixture
-        Where the codebook starts; "gmm" (or a mixture) starts the covariances too. A fitted `BagOfWords`, `VLAD` or
-        `FisherVector`, or any scikit-learn clusterer, fitted or not, will do.
+        Initial codebook. "gmm" or a mixture initialises the covariances as well. You can pass a fitted `BagOfWords`,
+        `VLAD` or `FisherVector`, or any clusterer of scikit-learn, fitted or not.
     covariance : {"diag", "identity"}
-        Learn a diagonal Σ for each codeword, or keep the identity.
+        "diag" learns a diagonal Σ for each codeword, "identity" keeps the identity.
     gamma : "scale" or float
-        γ at the start, in 1 / squared units of the descriptors; "scale" sets it from their distances, see
-        `BagOfWords`.
+        Initial γ, in 1 / squared units of the descriptors. "scale" derives it from their distances, see `BagOfWords`.
     learn_gamma : bool
-        Learn γ too, which the paper leaves to future work.
+        Whether γ is learned as well, which the paper mentions as future work.
     feature_map : {"chi2"}, callable or None
         Map between the representation and the linear model.
 

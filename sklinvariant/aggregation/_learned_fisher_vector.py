@@ -1,4 +1,4 @@
-"""Fisher vectors whose mixture is learned with the classifier, which Katharopoulos et al. 2017 announce."""
+"""Fisher vectors with a learned mixture, which Katharopoulos et al. 2017 announce as future work."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from sklinvariant.ops import Mixture
 
 @declared
 class LearnedFisherVector(AggregationLearner):
-    """Fisher vectors learned with a classifier: weights, means and variances of the mixture follow the task.
+    """Fisher vectors of a mixture that is learned together with a linear model.
 
-    The representation is that of `FisherVector`; its mixture starts from expectation-maximisation and goes on by
-    the gradient of the classifier's cost (eq. 4 of [1]_, whose section III-B proposes it).
+    The representation is that of `FisherVector`. The mixture is initialised by expectation-maximisation and then
+    trained by the gradient of the loss of the linear model (eq. 4 of [1]_, which proposes this in section III-B).
 
     Parameters
     ----------
     n_components : int
-        Gaussians of the mixture; the representation has ``2 * n_components * d`` features.
+        Number of Gaussians; the representation has ``2 * n_components * d`` features.
     init : {"gmm", "kmeans", "random"}, array (k, d), mixture or clusterer
-        Where the mixture starts: expectation-maximisation; a diagonal mixture, fitted (a `FisherVector`, too) or to be
-        fitted; or a codebook, as in `LearnedBoW`, with the weights and variances of the descriptors nearest to each of
-        its words. An array or a fitted estimator decides the number of Gaussians.
+        Initial mixture. "gmm" runs expectation-maximisation. You can pass a diagonal mixture, fitted or not, or a
+        fitted `FisherVector`. From a codebook, as in `LearnedBoW`, the weights and variances are those of the
+        descriptors nearest to each codeword. An array or a fitted estimator determines the number of Gaussians.
     improved : bool
-        Signed square root, then L2 normalisation.
+        Whether to apply signed square roots and L2 normalisation.
     feature_map : callable or None
         Map between the representation and the linear model.
 
@@ -99,7 +99,7 @@ class LearnedFisherVector(AggregationLearner):
 
 
 def _is_codebook(init):
-    """Whether it gives words alone, not a mixture."""
+    """Whether the source provides only codewords, not a mixture."""
     if isinstance(init, str):
         return init != "gmm"
     return not hasattr(init, "fit") or is_clusterer(init) or hasattr(init, "codebook_")

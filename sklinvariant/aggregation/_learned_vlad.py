@@ -1,4 +1,4 @@
-"""VLAD whose codewords are learned with the classifier: T2 of Katharopoulos et al. 2017, eq. 9."""
+"""VLAD with learned codewords: T2 of Katharopoulos et al. 2017, eq. 9."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from sklinvariant.networks import SoftVLAD
 
 @declared
 class LearnedVLAD(LearnedBoW):
-    """VLAD learned with a classifier: codewords, their covariances and the sharpness of the assignment.
+    """VLAD with codewords, covariances and γ that are learned together with a linear model.
 
     ``R_k = (1/m) Σ_n D_k(f_n) / Σ_j D_j(f_n) (f_n - C_k)`` (eq. 9 of [1]_), with the D of `LearnedBoW`, flattened
-    and normalised as in `VLAD`. ``transform`` gives R, in the place of `VLAD`.
+    and normalised as in `VLAD`. ``transform`` returns R, as a replacement for `VLAD`.
 
     Parameters
     ----------
     normalization : {"l2", "power", "intra"} or None
-        As in `VLAD`; None is the paper's eq. 9.
+        As in `VLAD`; None is eq. 9 of the paper.
     feature_map : callable or None
         Map between the representation and the linear model.
 

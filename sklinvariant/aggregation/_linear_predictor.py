@@ -1,4 +1,4 @@
-"""What a learned aggregation predicts: the linear model that was learned with it, seen as scikit-learn sees one."""
+"""Prediction with the linear model of a learned aggregation."""
 
 from collections.abc import Callable
 from typing import Any
@@ -37,9 +37,9 @@ def _predicts(*losses):
 
 
 class LinearPredictor(Computing):
-    """Mixin of an `Aggregator` with ``loss``, ``weight_decay`` and ``feature_map``: what its linear model answers."""
+    """Mixin with the prediction methods of an `Aggregator` that has ``loss``, ``weight_decay`` and ``feature_map``."""
 
-    # what the class that it is mixed into has
+    # attributes of the class that uses the mixin
     loss: Any
     weight_decay: float
     feature_map: Any
@@ -67,7 +67,7 @@ class LinearPredictor(Computing):
             return
         coef, classes = state["coef"], state.get("classes")
         if coef is None or state["intercept"] is None or state["gain"] is None:
-            raise ValueError(f"a model of a {task.kind} target needs coef, intercept and gain")
+            raise ValueError(f"a model for a {task.kind} target requires coef, intercept and gain")
         width = map_features(torch.zeros(1, self._n_features_out), self.feature_map).shape[1]
         if coef.shape != (task.n_outputs, width):
             raise ValueError(f"coef should be of shape {(task.n_outputs, width)}, got {coef.shape}")
@@ -75,7 +75,7 @@ class LinearPredictor(Computing):
         if task.kind not in ("binary", "multiclass", "multilabel", "regression") or n_classes != (
             None if classes is None else len(classes)
         ):
-            raise ValueError(f"classes do not fit a {task.kind!r} target of {task.n_outputs} outputs")
+            raise ValueError(f"classes do not match a {task.kind!r} target with {task.n_outputs} outputs")
 
     @_predicts("log_loss", "hinge", "squared_hinge", "squared_error")
     def predict(self, X):
@@ -92,18 +92,15 @@ class LinearPredictor(Computing):
         """
         outputs, given = self._outputs(X)
         task = self._task
-        if task.kind == "regression":
-            return given.answer(outputs[:, 0] if task.is_1d else outputs)
-        if task.kind == "multilabel":
-            return given.answer((outputs > 0).to(torch.int64))
-        codes = (outputs[:, 0] > 0).long() if task.kind == "binary" else outputs.argmax(1)
-        if task.classes.dtype.kind not in "biuf":
-            return task.classes[codes.cpu().numpy()]  # words stay numpy: tensors cannot hold them
-        return given.answer(task.classes[codes.cpu().numpy()])
+        predicted = task.decide(outputs)
+        if task.kind in ("regression", "multilabel"):
+            return given.answer(predicted[:, 0] if task.is_1d else predicted)
+        labels = task.classes[predicted.flatten().cpu().numpy()]
+        return given.answer(labels) if labels.dtype.kind in "biuf" else labels  # tensors cannot hold strings
 
     @_predicts("log_loss", "hinge", "squared_hinge")
     def decision_function(self, X):
-        """Linear score of each class (n, n_classes), or of the second of two (n,).
+        """Linear score of each class (n, n_classes), or of the second class if there are two (n,).
 
         Parameters
         ----------
@@ -115,7 +112,7 @@ class LinearPredictor(Computing):
 
     @_predicts("log_loss")
     def predict_proba(self, X):
-        """Probability of each class, or of each label by itself: (n, n_classes).
+        """Probability of each class, or of each label independently: (n, n_classes).
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Autoencoders: features from which the input can be rebuilt."""
+"""Autoencoders: features from which the input can be reconstructed."""
 
 from sklinvariant.autoencoder._equivariant_autoencoder import EquivariantAutoencoder
 from sklinvariant.autoencoder._sparse_autoencoder import SparseAutoencoder

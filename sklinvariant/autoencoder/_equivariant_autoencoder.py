@@ -1,4 +1,4 @@
-"""Features that do not change under a finite group, with the pose kept apart, learned by rebuilding images.
+"""Features that are invariant to a finite group, and a separate pose, learned by reconstructing images.
 
 After Kuzminykh, Polykovskiy & Zhebrak (2018).
 """
@@ -44,16 +44,17 @@ from sklinvariant.networks import Group
 from sklinvariant.training import RowBatches, TrainedEstimator, WithOptimizer
 
 _FEATURES = OutputReader("features")
-_AT_ONCE = 256  # images; results do not depend on it
+_AT_ONCE = 256  # images processed at a time; results do not depend on it
 
 
 class ReconstructionLoss(nn.Module):
-    """Called with images (n, c, h, w), floats or uint8, it gives the mean error of a value, expected over the pose.
+    """A module whose ``forward`` returns the mean reconstruction error of images (n, c, h, w), expected over the pose.
 
-    ``Σ_g p_g ‖D(f) - g⁻¹ x‖²``: the features f are decoded in the canonical pose, and the image is turned back by every
-    g. So p learns by how much better one pose does than another, and the decoder never sees a mixture of poses, whose
-    weights could tell it more than the pose. Errors are squared in units of the variance, or with ``cross_entropy``
-    those of a sigmoid, for values in 0-1. Added is the entropy of the mean pose of the images times ``pose_weight``.
+    This is ``Σ_g p_g ‖D(f) - g⁻¹ x‖²``: the features f are decoded in the canonical pose, and compared with the image
+    transformed back by every g. The gradient of p then depends on how much better one pose is than another. The decoder
+    never gets a mixture of poses, whose weights could carry more information than the pose. Errors are squared errors
+    divided by the variance, or with ``cross_entropy`` the cross-entropy of a sigmoid, for values in 0-1. The entropy of
+    the mean pose, times ``pose_weight``, is added.
     """
 
     def __init__(self, network, shift, scale, cross_entropy=False, pose_weight=0.0):
@@ -73,11 +74,11 @@ class ReconstructionLoss(nn.Module):
         canonical = network.decode(features, pose.new_tensor([1.0] + [0.0] * (group.order - 1)).expand_as(pose))
         errors = [self._errors(canonical, group.act(target, g)) for g in group.inverses.tolist()]
         mean = pose.mean(0)
-        entropy = -(mean * mean.clamp_min(1e-6).log()).sum()  # whose slope stays finite
+        entropy = -(mean * mean.clamp_min(1e-6).log()).sum()  # clamped, so that the gradient stays finite
         return (pose * torch.stack(errors, dim=1)).sum(1).mean() + self.pose_weight * entropy
 
     def _errors(self, rebuilt, target):
-        """(n,)"""
+        """The mean error of each image (n,)."""
         if self.cross_entropy:
             errors = nn.functional.binary_cross_entropy_with_logits(rebuilt, target, reduction="none")
         else:
@@ -86,10 +87,10 @@ class ReconstructionLoss(nn.Module):
 
 
 def channel_spread(images):
-    """Mean and standard deviation of each channel of images (n, c, h, w), (c, 1, 1) each; 1 for what is constant."""
+    """Mean and standard deviation of each channel of images (n, c, h, w), (c, 1, 1) each; 1 for constant channels."""
     count = images[:, 0].numel()
     low, high = (scale_pixels(bound(images, (0, 2, 3))).double()[:, None, None] for bound in (torch.amin, torch.amax))
-    span = torch.where(high > low, high - low, 1.0)  # in units of it nothing overflows, and what is constant is 0
+    span = torch.where(high > low, high - low, 1.0)  # in these units nothing overflows, and constant channels are 0
 
     def mean_of(function):
         parts = ((scale_pixels(part).double() - low) / span for part in images.split(_AT_ONCE))
@@ -104,7 +105,7 @@ def channel_spread(images):
 
 @contextlib.contextmanager
 def full_precision():
-    """On a GPU convolutions round their input to TF32, with which features would only stay the same to 1e-3."""
+    """Disable TF32 inside the context. It would limit the invariance of features on a GPU to a precision of 1e-3."""
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
     try:
@@ -115,20 +116,20 @@ def full_precision():
 
 @torch.no_grad()
 def usual_pose(network, images, shift, scale):
-    """The pose that most images (n, c, h, w) have."""
+    """The most frequent pose of images (n, c, h, w)."""
     network.eval()
     poses = [network.encode((scale_pixels(part) - shift) / scale)[1].argmax(1) for part in images.split(_AT_ONCE)]
     return int(torch.cat(poses).bincount().argmax())
 
 
 def to_pixels(rebuilt, shift, scale, cross_entropy):
-    """What the decoder gives, on the images' own scale."""
+    """The output of the decoder, on the scale of the images."""
     return rebuilt.sigmoid() if cross_entropy else rebuilt * scale + shift
 
 
 @torch.no_grad()
 def reconstruction_error(network, images, shift, scale, cross_entropy):
-    """Mean squared error of a value of images (n, c, h, w), each rebuilt in its likeliest pose."""
+    """Mean squared error of images (n, c, h, w), each reconstructed in its most probable pose."""
     network.eval()
     total = 0.0
     for part in map(scale_pixels, images.split(_AT_ONCE)):
@@ -139,7 +140,7 @@ def reconstruction_error(network, images, shift, scale, cross_entropy):
 
 @dataclass
 class _Images:
-    """Images (n, c, h, w), the mean and standard deviation of their channels, and the shape of one as it came in."""
+    """Images (n, c, h, w), the mean and standard deviation of their channels, and the shape of one image of X."""
 
     images: torch.Tensor
     shift: torch.Tensor
@@ -150,7 +151,7 @@ class _Images:
 def _has_pose(estimator):
     fitted = hasattr(estimator, "_state")
     if (estimator._state["architecture"]["pooling"] if fitted else estimator.pooling) is None:
-        raise AttributeError("without pooling the embedding holds the pose, and none is told apart")
+        raise AttributeError("not available with pooling=None, where the embedding contains the pose")
     return True
 
 
@@ -164,71 +165,72 @@ class EquivariantAutoencoder(
     TransformerMixin,
     TorchEstimator,
 ):
-    """Features of images that do not change when the image is turned, learned without labels; and the pose.
+    """Autoencoder with features that are invariant to a finite group of rotations and reflections, and a separate pose.
 
-    Group convolutions make an embedding E (k, order) of an image, an entry for each of k channels and each element of a
-    finite group, that is permuted when the image is moved by an element g: ``E(g x)[u] = E(x)[g⁻¹ u]``. A further
-    channel is a softmax p over the group that moves alike: the pose. A pooling makes features f of the embedding that
-    do not change, and a decoder, of group convolutions too, rebuilds the image from f and the pose alone: what the pose
-    does not carry must be in f. Minimised is the expected error, ``Σ_g p_g ‖D(f, g) - x‖²``, and the entropy of the
-    mean pose of a step's images, so that images which mostly stand upright agree on what is upright.
+    Group convolutions compute an embedding E (k, order) of an image, with an entry for each of k channels and each
+    element of a finite group. If the image is transformed by an element g, the embedding is permuted:
+    ``E(g x)[u] = E(x)[g⁻¹ u]``. One more channel, a softmax p over the group that is permuted in the same way, is the
+    pose. A pooling computes invariant features f from the embedding. A decoder of group convolutions reconstructs the
+    image from f and the pose, so f must contain everything except the pose. The network minimises the expected error
+    ``Σ_g p_g ‖D(f, g) - x‖²`` plus the entropy of the mean pose of a batch. The entropy makes images that are mostly
+    upright share one canonical pose.
 
     Parameters
     ----------
     latent_channels : int
-        k, channels of the embedding.
+        Number of channels k of the embedding.
     group : str
-        What shall not matter: "C4" turns by 90 degrees, "D4" also mirror images, "D1" those alone, "C2" half turns;
-        under these features are the same to rounding. "C8", "D8", "C16", … turn by smaller angles, under which features
-        are about the same, and need images whose corners are as empty as what is around them. "trivial" is an ordinary
-        autoencoder.
+        Group to which features are invariant. "C4" contains rotations by 90 degrees, "D4" reflections as well, "D1"
+        only reflections, and "C2" half turns. To these groups features are invariant up to rounding. "C8", "D8", "C16",
+        … contain rotations by smaller angles, to which features are approximately invariant if the corners of the
+        images contain only background. "trivial" is an ordinary autoencoder.
     pooling : {"attention", "gram", "mean"} or None
-        How features are made of the embedding. "attention" turns it back by the pose, ``Σ_g p_g E[g u]``: k · order
-        features. "gram" takes products of channels, ``1 / order Σ_u E_i[u] E_j[u]``: k (k + 1) / 2, the off-diagonal
-        ones times √2, so that distances are those of matrices. "mean" averages over the group: k. None keeps the
-        embedding, k · order numbers that move with the image.
+        How the features are computed from the embedding. "attention" transforms it back by the pose,
+        ``Σ_g p_g E[g u]``, which gives k · order features. "gram" computes products of channels,
+        ``1 / order Σ_u E_i[u] E_j[u]``, which gives k (k + 1) / 2 features; off-diagonal ones are multiplied by √2, so
+        that distances equal those of the matrices. "mean" averages over the group, which gives k features. None returns
+        the embedding itself, k · order values that are permuted with the image.
     width : int
-        Channels of the first level, each for all elements of the group; they double with each level.
+        Number of channels of the first level, each for all elements of the group. It doubles at each level.
     depth : int
-        Levels of convolutions; each halves height and width.
+        Number of levels of convolutions; each halves height and width.
     loss : {"mse", "bce"}
-        Squared error in units of the variance, or the cross-entropy of a sigmoid, for values in 0-1.
+        "mse" is the squared error divided by the variance, "bce" the cross-entropy of a sigmoid, for values in 0-1.
     pose_weight : float
-        Weight of the entropy of the mean pose, in nats. With 0 every kind of image finds a canonical pose of its own,
-        and some kinds several. Where images lie in all poses alike there is nothing to agree on, and it makes no
-        difference.
+        Weight of the entropy of the mean pose, in nats. With 0, each kind of image has its own canonical pose, and some
+        kinds have several. If all poses are equally frequent in the images, the weight has no effect.
     image_shape : tuple or None
-        (h, w) or (h, w, c) of flat rows; None takes a row for an image one pixel high.
+        Shape (h, w) or (h, w, c) of images given as flat rows. None treats a row as an image of height 1.
     max_epochs : int
-        Most passes over the images.
+        Maximum number of passes over the images.
     batch_size : int
-        Images a step, at most.
+        Maximum number of images in a training step.
 
     Attributes
     ----------
     embedding_shape_ : tuple
-        (latent_channels, order), what `embed` gives of an image.
+        (latent_channels, order), the shape of the embedding that `embed` returns for an image.
     elements_ : ndarray of shape (order, 2)
-        For each pose how an image in it is mirrored (0 or 1) and then turned (degrees, counter-clockwise) from the
-        canonical one.
+        How an image in each pose is mirrored (0 or 1) and then rotated (degrees, counter-clockwise) relative to the
+        canonical pose.
     reconstruction_error_ : float
-        Mean squared error of a value of the images that were fitted, each rebuilt in its likeliest pose.
+        Mean squared error of the training images, each reconstructed in its most probable pose.
     history_ : list of dict
-        Epoch, loss and seconds of each.
+        Number, loss and seconds of each epoch.
     n_iter_ : int
-        Epochs made.
+        Number of epochs.
     n_features_in_ : int
-        Numbers in an image.
+        Number of values of an image.
 
     Notes
     -----
-    Of the paper only the abstract was at hand. From it are the equivariant autoencoder, the names and purposes of Gram
-    pooling and equivariant attention, and the comparison with mean pooling and an ordinary autoencoder. Ours are the
-    formulas above, the decoder that gets features and pose, the expected error (a decoder that is given the weights p
-    themselves reads more than a pose from them, and features become worse) and the entropy.
+    Only the abstract of the paper was available. It describes the equivariant autoencoder, names Gram pooling and
+    equivariant attention with their purposes, and compares them with mean pooling and an ordinary autoencoder. The
+    formulas above, the decoder that gets features and pose, the expected error and the entropy are our own. If the
+    decoder gets the weights p themselves, they carry more information than a pose, and the features become worse.
 
-    Pose 0, the canonical one, is that of most images that were fitted: upright, where they stood upright. Of what looks
-    the same in several poses, such as a ring, any of them may be told.
+    Pose 0, the canonical pose, is the most frequent pose of the training images. It is upright if most of them are
+    upright. For images that look the same in several poses, such as a ring, any of these may be predicted.
 
     References
     ----------
@@ -255,7 +257,7 @@ class EquivariantAutoencoder(
     """
 
     embedding_shape_ = FittedState("(latent_channels, order).")
-    elements_ = FittedState("(order, 2): mirrored, degrees.")
+    elements_ = FittedState("Mirrored (0 or 1) and degrees of each element, (order, 2).")
 
     _reader = ImageReader()
     _layout = {
@@ -293,10 +295,12 @@ class EquivariantAutoencoder(
             k,
             order,
         ):
-            raise ValueError(f"an embedding of shape {state['embedding_shape']} does not fit {architecture['group']!r}")
+            raise ValueError(
+                f"an embedding of shape {state['embedding_shape']} does not match {architecture['group']!r}"
+            )
         if shape[0] != state["n_channels"] or math.prod(shape) != math.prod(state["sample_shape"]):
-            raise ValueError(f"images of shape {shape} do not fit samples of shape {state['sample_shape']}")
-        # the largest layers, before a network of that size is made
+            raise ValueError(f"images of shape {shape} do not match samples of shape {state['sample_shape']}")
+        # the largest layers, checked before a network of this size is created
         widest = architecture["width"] << (architecture["depth"] - 1)
         side = [-(-length // (1 << architecture["depth"])) for length in shape[1:]]
         expected = {
@@ -362,11 +366,11 @@ class EquivariantAutoencoder(
         group = Group(self.group)
         if group.needs_squares and height != width:
             raise ValueError(
-                f"images of {height} × {width} pixels are not square, and group={self.group!r} turns them on their "
-                'side: crop them or fill them up (flat rows need image_shape), or take group="C2", "D1" or "D2"'
+                f"images of {height} × {width} pixels are not square, but group={self.group!r} contains quarter turns. "
+                'Crop or pad them (for flat rows, set image_shape), or use group="C2", "D1" or "D2"'
             )
         if self.loss == "bce" and images.is_floating_point() and (images.min() < 0 or images.max() > 1):
-            raise ValueError('loss="bce" rebuilds values in 0-1, and X has others: scale it, or use loss="mse"')
+            raise ValueError('loss="bce" requires values in 0-1, but X has others. Scale X, or use loss="mse"')
         if reset:
             shift, scale = channel_spread(images)
             return _Images(images, shift, scale, given.sample_shape)
@@ -374,14 +378,14 @@ class EquivariantAutoencoder(
         return _Images(images, *self._spread(scale_pixels(images[:0])), self._state["sample_shape"])
 
     def _check_going_on(self, shape):
-        """That the parameters are still those of the network that is to go on."""
+        """Raise a ValueError if the parameters have changed since the fit that should be continued."""
         fitted = self._state["architecture"]
         changed = [name for name, value in self._architecture(shape).items() if value != fitted[name]]
         if self._state["cross_entropy"] != (self.loss == "bce"):
             changed.append("loss")
         if changed:
             raise ValueError(
-                f"{type(self).__name__} was fitted with another {', '.join(changed)} and cannot go on; set "
+                f"{type(self).__name__} was fitted with different {', '.join(changed)}. Set "
                 f"{'it' if len(changed) == 1 else 'them'} back, set warm_start=False, or fit a clone"
             )
 
@@ -400,7 +404,7 @@ class EquivariantAutoencoder(
 
     def _module(self, data, generator):
         architecture = self._architecture(data.images.shape[1:])
-        widest = self.width * 2 ** min(self.depth - 1, 64)  # of the encoder's levels, each twice as wide as the last
+        widest = self.width * 2 ** min(self.depth - 1, 64)  # levels of the encoder double in width
         sizes = {name: getattr(self, name) for name in ("latent_channels", "width", "depth")}
         check_size(widest * max(widest, self.latent_channels) * Group(self.group).order, **sizes)
         return self._objective(EquivariantAutoencoderNetwork(**architecture, generator=generator), data)
@@ -416,7 +420,7 @@ class EquivariantAutoencoder(
         return RowBatches(data.images, batch_size=self.batch_size, generator=generator)
 
     def _finish(self, objective, data, n_epochs):
-        if self.pooling is not None:  # the pose that most images have is the canonical one
+        if self.pooling is not None:  # the most frequent pose becomes the canonical one
             network = objective.network
             network.recentre(usual_pose(network, data.images, data.shift, data.scale))
 
@@ -443,75 +447,60 @@ class EquivariantAutoencoder(
     def transform(self, X):
         """The features of images.
 
-        Parameters
-        ----------
-        X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
-            Images of the size that was fitted.
-
         Returns
         -------
         array of shape (n, n_features_out)
-            With k latent_channels these are k · order features with ``pooling="attention"`` and None, k (k + 1) / 2
-            with "gram", k with "mean"; in the kind of array, on the device and in the precision of X.
+            With k latent_channels there are k · order features for ``pooling="attention"`` and None, k (k + 1) / 2 for
+            "gram", and k for "mean". They have the array type, device and precision of X.
         """
         given = self._read(X)
         return given.answer(self._over(given, lambda network, x: network.features(*network.encode(x))))
 
     def embed(self, X):
-        """The embedding, which is permuted when images are turned.
-
-        Parameters
-        ----------
-        X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
-            Images of the size that was fitted.
+        """The embedding, which is permuted when images are transformed.
 
         Returns
         -------
         array of shape (n, latent_channels, order)
-            The last axis in the order of ``elements_``.
+            The embeddings. The last axis has the order of ``elements_``.
         """
         given = self._read(X)
         return given.answer(self._over(given, lambda network, x: network.encode(x)[0]))
 
     @available_if(_has_pose)
     def predict_pose(self, X):
-        """The likeliest pose of each image.
-
-        Parameters
-        ----------
-        X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
-            Images of the size that was fitted.
+        """Predict the most probable pose of each image.
 
         Returns
         -------
         int64 array of shape (n,)
-            Numbers of elements of the group: rows of ``elements_``. Of an image that is moved by g it is g times that
-            of the image; under "C4" for instance, 1 more modulo 4 for a quarter turn counter-clockwise.
+            Indices of elements of the group, which are rows of ``elements_``. If an image is transformed by g, its pose
+            is multiplied by g. With "C4", a quarter turn counter-clockwise adds 1 modulo 4.
         """
         given = self._read(X)
         return given.answer(self._over(given, lambda network, x: network.encode(x)[1].argmax(1)))
 
     def inverse_transform(self, X, pose=None):
-        """Images rebuilt from their features.
+        """Reconstruct images from their features.
 
         Parameters
         ----------
         X : array of shape (n, n_features_out)
             Features.
         pose : int, or array of shape (n,), or None, default=None
-            Numbers of elements, as `predict_pose` gives them; None is the canonical pose, 0. Without pooling the
-            features hold the pose, and None is all there is.
+            Indices of elements, as returned by `predict_pose`. None is the canonical pose, 0. With ``pooling=None`` the
+            features contain the pose, and pose must be None.
 
         Returns
         -------
-        array of shape (n, h, w[, c]), or (n, n_features) where rows were fitted
-            Images, on the scale 0-1 where whole numbers were fitted.
+        array of shape (n, h, w[, c]), or (n, n_features) if X in `fit` had rows
+            Images. If `fit` got integers, they are on the scale 0-1.
 
         Raises
         ------
         ValueError
-            For features or poses of another shape, NaN, what is no dense array of real numbers, and poses that are no
-            elements.
+            If features or poses have another shape, contain NaN or are not dense arrays of real numbers, or if poses
+            are not elements of the group.
         """
         given = _FEATURES.read(self, X)
         features = given.tensor()
@@ -529,39 +518,39 @@ class EquivariantAutoencoder(
         if pose is None:
             return torch.zeros(n, dtype=torch.int64)
         if architecture["pooling"] is None:
-            raise ValueError("pose must be None for pooling=None, where the features hold the pose")
+            raise ValueError("pose must be None with pooling=None, because the features contain the pose")
         given = np.asarray(to_numpy(pose))
         if given.dtype.kind not in "iu" or given.shape not in ((), (n,)):
-            raise ValueError(f"pose must be a whole number, or {n}, one for each row, got {pose!r}")
+            raise ValueError(f"pose must be an integer, or {n} integers, one for each row, got {pose!r}")
         if ((given < 0) | (given >= order)).any():
-            raise ValueError(f"pose must lie in 0-{order - 1}, the elements of {architecture['group']}, got {pose!r}")
+            raise ValueError(f"pose must be in 0-{order - 1}, the elements of {architecture['group']}, got {pose!r}")
         return torch.from_numpy(np.broadcast_to(given, (n,)).astype(np.int64))
 
     def _channels_first(self, given, *, reset=False):
-        """(n, c, h, w) of uint8 or floats, on the device that computes."""
+        """Images (n, c, h, w) of uint8 or floats on the device."""
         images = given.data.permute(0, 3, 1, 2)
         if not reset and tuple(images.shape[1:]) != self._state["architecture"]["shape"]:
-            (_, *fitted), given = self._state["architecture"]["shape"], images.shape[2:]
+            (_, *fitted), size = self._state["architecture"]["shape"], images.shape[2:]
             raise ValueError(
-                f"images of {given[0]} × {given[1]} pixels, but {type(self).__name__} was fitted on images of "
-                f"{fitted[0]} × {fitted[1]}"
+                f"the images are {size[0]} × {size[1]} pixels, but {type(self).__name__} was fitted on images of "
+                f"{fitted[0]} × {fitted[1]}. Resize the images"
             )
         return images.to(given.device)
 
     def _network(self, like):
-        """The fitted network, with shift and scale, on the device and in the precision of a tensor of floats."""
+        """The fitted network, shift and scale, on the device and in the precision of the float tensor ``like``."""
         state = self._state
         network = EquivariantAutoencoderNetwork(**state["architecture"], generator=torch.Generator())
         restore_weights(network, state["weights"], self)
         return network.to(like).eval(), *self._spread(like)
 
     def _spread(self, like):
-        """Mean and standard deviation of each channel of the images that were fitted first."""
+        """Mean and standard deviation of each channel of the images of the first fit."""
         return [torch.tensor(np.asarray(self._state[name])).to(like) for name in ("shift", "scale")]
 
     @torch.no_grad()
     def _over(self, given, function):
-        """What a function of network and normalised images gives, a part of the images at a time."""
+        """Apply a function of the network and of normalised images, in batches."""
         images = self._channels_first(given)
         network, shift, scale = self._network(scale_pixels(images[:0]))
         parts = images.split(_AT_ONCE)

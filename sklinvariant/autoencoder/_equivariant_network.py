@@ -1,10 +1,10 @@
-"""An autoencoder whose embedding is turned with the image, and invariant features of it.
+"""The network of the equivariant autoencoder, and the pooling of its embedding to invariant features.
 
-After Kuzminykh, Polykovskiy & Zhebrak (2018), of which the abstract says: group convolutions, embeddings that change
-predictably, Gram pooling and equivariant attention. What follows is our reading of these words.
+After Kuzminykh, Polykovskiy & Zhebrak (2018). The abstract of the paper names group convolutions, embeddings that
+change predictably, Gram pooling and equivariant attention. The details are our interpretation.
 
-E (n, k, order) is the embedding, with ``E(g x)[u] = E(x)[g⁻¹ u]``, and p (n, order) the pose: weights that sum to 1 and
-move alike, ``p(g x)[u] = p(x)[g⁻¹ u]``.
+E (n, k, order) is the embedding, with ``E(g x)[u] = E(x)[g⁻¹ u]``. p (n, order) is the pose: weights that sum to 1 and
+are permuted in the same way, ``p(g x)[u] = p(x)[g⁻¹ u]``.
 """
 
 import torch
@@ -24,17 +24,17 @@ from sklinvariant.networks import (
 
 
 def count_features(pooling, k, order):
-    """Numbers that a pooling makes of an embedding (k, order)."""
+    """Number of features of a pooling of an embedding (k, order)."""
     return {"gram": k * (k + 1) // 2, "mean": k}.get(pooling, k * order)
 
 
 def align(embedding, pose, group):
-    """The embedding turned back by the pose, ``Σ_g p_g E[g u]``: (n, k, order), which no longer changes."""
+    """The embedding transformed back by its pose, ``Σ_g p_g E[g u]``: (n, k, order), which is invariant."""
     return _weigh(embedding, pose, group.products)
 
 
 def place(aligned, pose, group):
-    """What is aligned, turned into the pose, ``Σ_g p_g A[g⁻¹ u]``: the way back of `align` where the pose is sure."""
+    """Transform an aligned embedding into a pose, ``Σ_g p_g A[g⁻¹ u]``: the inverse of `align` if p is one-hot."""
     return _weigh(aligned, pose, group.products[group.inverses])
 
 
@@ -46,7 +46,8 @@ def _weigh(embedding, pose, index):
 def gram_pool(embedding):
     """Products of channels summed over the group, ``1 / order Σ_u E_i[u] E_j[u]``: (n, k, order) -> (n, k (k + 1) / 2).
 
-    The upper triangle of the matrix; what stands for two entries counts √2, so that distances are those of matrices.
+    The features are the upper triangle of the matrix. Off-diagonal entries are multiplied by √2, so that distances
+    equal those of the matrices.
     """
     k, order = embedding.shape[1:]
     matrix = embedding @ embedding.mT / order
@@ -55,7 +56,7 @@ def gram_pool(embedding):
 
 
 class _Layers:
-    """Makes encoders and decoders of one group, whose weights one generator draws."""
+    """Creates encoders and decoders for one group, with weights from one generator."""
 
     def __init__(self, group, generator):
         self.group, self.generator = group, generator
@@ -68,7 +69,7 @@ class _Layers:
         return convolution(n_in, n_out, kernel_size, self.group, generator=self.generator, **settings, **FLOAT32)
 
     def encoder(self, n_in, widths, n_out, sizes):
-        """Images -> n_out channels of one place; each level but the last halves the size."""
+        """Images -> n_out channels at a single position; each level but the last halves the size."""
         layers: list[nn.Module] = []
         convolution: type[nn.Module] = LiftingConv2d
         for width, size in zip(widths, sizes[:-1], strict=True):
@@ -78,7 +79,7 @@ class _Layers:
         return nn.Sequential(*layers, self._convolution(GroupConv2d, 2 * n_in, n_out, 1, bias=False))
 
     def decoder(self, n_in, widths, n_out, sizes):
-        """The way back: channels of one place -> images."""
+        """The reverse: channels at a single position -> images."""
         layers = self._level(GroupConvTranspose2d, n_in, widths[0], sizes[0])
         for width, narrower, size in zip(widths, [*widths[1:], widths[-1]], sizes[1:], strict=True):
             layers += [GroupUpsample2d(size), *self._level(GroupConv2d, width, narrower, padding=1)]
@@ -95,7 +96,8 @@ class EquivariantAutoencoderNetwork(nn.Module):
     group : str or Group
     pooling : {"gram", "attention", "mean", None}
     latent_channels, width, depth : int
-        Channels k of the embedding; channels of the first level, which double with each; levels, each of half the size.
+        Channels k of the embedding; channels of the first level, doubled at each level; number of levels, each of which
+        halves the size.
     generator : torch.Generator
         Draws all weights.
     """
@@ -109,22 +111,22 @@ class EquivariantAutoencoderNetwork(nn.Module):
             sizes.append(tuple(-(-side // 2) for side in sizes[-1]))
         widths = [width * 2**level for level in range(depth)]
         build = _Layers(group, generator)
-        # one more channel than the embedding has: the pose
+        # the last channel is the pose
         self.encoder = build.encoder(shape[0], widths, latent_channels + 1, sizes)
-        kept_apart = pooling in ("gram", "mean")  # features without elements, to be put at one of them
+        kept_apart = pooling in ("gram", "mean")  # features without a group axis; the decoder gets them at one element
         n_placed = count_features(pooling, latent_channels, group.order) if kept_apart else latent_channels
         self.decoder = build.decoder(n_placed, widths[::-1], shape[0], sizes[::-1])
-        # buffers, because torch.export of torch 2.6 warns of other tensors that it meets in forward
+        # buffers, because torch.export of torch 2.6 warns of other tensors used in forward
         self.register_buffer("_products", group.products, persistent=False)
         self.register_buffer("_products_of_inverses", group.products[group.inverses], persistent=False)
 
     def encode(self, images):
-        """(n, c, h, w) -> embedding (n, k, order) and pose (n, order)."""
+        """Images (n, c, h, w) -> embedding (n, k, order) and pose (n, order)."""
         maps = self.encoder(images).unflatten(1, (-1, self.group.order)).flatten(2)
         return maps[:, :-1], maps[:, -1].softmax(1)
 
     def features(self, embedding, pose):
-        """(n, `count_features`), invariant unless pooling is None."""
+        """Features (n, `count_features`), invariant unless pooling is None."""
         if self.pooling == "gram":
             return gram_pool(embedding)
         if self.pooling == "mean":
@@ -134,7 +136,7 @@ class EquivariantAutoencoderNetwork(nn.Module):
         return embedding.flatten(1)
 
     def decode(self, features, pose):
-        """Images (n, c, h, w) of features in a pose (n, order); without pooling the features are all there is."""
+        """Images (n, c, h, w) from features and a pose (n, order), which is not used without pooling."""
         if self.pooling in ("gram", "mean"):
             placed = features[:, :, None] * pose[:, None]
         else:
@@ -144,17 +146,17 @@ class EquivariantAutoencoderNetwork(nn.Module):
         return self.decoder(placed.flatten(1)[:, :, None, None])
 
     def forward(self, images):
-        """(n, c, h, w) -> the images rebuilt, each in its likeliest pose."""
+        """Images (n, c, h, w), reconstructed in their most probable poses."""
         embedding, pose = self.encode(images)
         sure = nn.functional.one_hot(pose.argmax(1), self.group.order).to(pose)
         return self.decode(self.features(embedding, pose), sure)
 
     @torch.no_grad()
     def recentre(self, h):
-        """Call pose h canonical: what had pose g then has g h⁻¹, and images are rebuilt as before."""
+        """Make h the canonical pose: pose g becomes g h⁻¹, and reconstructions stay the same."""
         products = self.group.products
-        weight = self.encoder[-1].weight[-1]  # of the pose: ψ(v) becomes ψ(h⁻¹ v)
+        weight = self.encoder[-1].weight[-1]  # the filter ψ of the pose: ψ(v) becomes ψ(h⁻¹ v)
         weight.copy_(weight[:, products[self.group.inverses[h]].to(weight.device)])
-        if self.pooling in ("gram", "mean"):  # features are put at g h⁻¹: ψ(v) becomes ψ(v h)
+        if self.pooling in ("gram", "mean"):  # the decoder gets features at g h⁻¹: ψ(v) becomes ψ(v h)
             weight = self.decoder[0].weight
             weight.copy_(weight[:, :, products[:, h].to(weight.device)])

@@ -1,6 +1,6 @@
-"""Features of which few are on at a time and from which the input can be rebuilt (Ng 2011, "Sparse autoencoder").
+"""The sparse autoencoder, whose features are rarely active (Ng 2011, "Sparse autoencoder").
 
-The features under auto-pooling (Sukhbaatar et al. 2013, section 3): 400 units on 16 × 16 patches, 100 on 6 × 6.
+Sukhbaatar et al. 2013, section 3, pool such features: 400 units on 16 × 16 patches, 100 units on 6 × 6 patches.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from sklinvariant.ops import in_safe_unit
 from sklinvariant.training import RowBatches, TrainedEstimator, WithOptimizer
 
 _ACTIVATIONS = OutputReader("activations")
-_LBFGS_STEPS = 20  # of one epoch; between epochs it remembers the curvature it has seen
+_LBFGS_STEPS = 20  # iterations per epoch; the estimate of the curvature is kept between epochs
 
 
 @dataclass
 class _Rows:
-    """Rows (n, d) of X over a unit."""
+    """Rows (n, d) of X divided by ``unit``."""
 
     rows: torch.Tensor
     unit: float
@@ -48,7 +48,7 @@ class _Rows:
 
 @torch.no_grad()
 def reconstruction_error(network, rows, at_once=8192):
-    """Mean squared error of a rebuilt value."""
+    """Mean squared error of the reconstructed values."""
     errors = [(network.decode(network.encode(x)) - x).square().sum() for x in rows.split(at_once)]
     return float(torch.stack(errors).sum()) / rows.numel()
 
@@ -57,59 +57,61 @@ def reconstruction_error(network, rows, at_once=8192):
 class SparseAutoencoder(
     OnDevice, WithOptimizer, TrainedEstimator, RowFeaturesOutMixin, TransformerMixin, TorchEstimator
 ):
-    """Features of which few are on at a time, and from which the rows can be rebuilt: one hidden layer.
+    """Autoencoder with one hidden layer, of whose features only a few are active at a time.
 
-    ``h = σ(x Wᵀ + b)`` are the features and ``x̂ = h V + c`` the reconstruction (σ of that with
-    ``decoder="sigmoid"``). Minimised is ``½ mean ‖x̂ - x‖² + ½ α (‖W‖² + ‖V‖²) + β Σ_j KL(ρ ‖ ρ̂_j)`` where ρ̂_j is the
-    mean of feature j over the rows of a step, and X is measured in the root of the mean variance of its features, so
-    that the same α and β do for the same X in other units.
+    ``h = σ(x Wᵀ + b)`` are the features and ``x̂ = h V + c`` is the reconstruction (or its sigmoid, with
+    ``decoder="sigmoid"``). The estimator minimises ``½ mean ‖x̂ - x‖² + ½ α (‖W‖² + ‖V‖²) + β Σ_j KL(ρ ‖ ρ̂_j)``, where
+    ρ̂_j is the mean of feature j over the rows of a batch. X is divided by the square root of the mean variance of its
+    features, so that the best α and β do not depend on its units.
 
     Parameters
     ----------
     n_components : int
-        Hidden units k; may be more than features.
+        Number of hidden units k, which may be larger than the number of features.
     sparsity : float
-        ρ, the mean activation that each unit is held to, between 0 and 1. Smaller makes units more selective.
+        ρ, the target of the mean activation of each unit, between 0 and 1. Lower values make units more selective.
     sparsity_weight : float
-        β, how strongly; 0 is a plain autoencoder.
+        β, the weight of the sparsity term; 0 is a plain autoencoder.
     weight_decay : float
-        α. Too small, and units stay in the linear middle of σ, where filters look like noise; larger makes
-        fewer, smoother and more local ones; much larger leaves none. More features bear more.
+        α. If it is too small, units stay in the linear range of σ, and filters look like noise. Higher values give
+        fewer, smoother and more local filters, and very high values give none. More features allow higher values.
     tied_weights : bool
-        Decode with the weights of the encoder, V = W: half the parameters.
+        Whether the decoder uses the weights of the encoder, V = W, which halves the number of parameters.
     decoder : {"linear", "sigmoid"}
-        "linear" rebuilds any rows, whitened ones for instance; "sigmoid" those in 0-1.
+        "linear" is for any rows, such as whitened ones; "sigmoid" is for rows in 0-1.
     max_epochs : int
-        Most passes over the rows; with ``optimizer="lbfgs"`` each is 20 of its iterations.
+        Maximum number of passes over the rows; with ``optimizer="lbfgs"`` an epoch is 20 iterations.
     batch_size : int
-        Rows a step. ρ̂ is estimated from them: below some tens it is coarse. "lbfgs" takes all rows.
+        Number of rows in a training step. ρ̂ is estimated from them, so use at least some tens. "lbfgs" uses all rows.
     learning_rate : float
-        Step size at the start; "lbfgs" finds its own.
+        Initial step size; "lbfgs" determines its own.
     optimizer : {"adam", "sgd", "lbfgs"} or torch.optim.Optimizer class
-        "sgd" has momentum 0.9. "lbfgs" (on all rows at once, as in the notes) finds lower costs on some thousand rows,
-        where an epoch has few steps; on many thousand Adam is sooner as low.
+        Optimizer; "sgd" uses a momentum of 0.9. "lbfgs" uses all rows in each step, as in Ng's notes. It reaches a
+        lower loss for a few thousand rows, for which an epoch has few steps. For tens of thousands of rows, Adam
+        reaches the same loss sooner.
 
     Attributes
     ----------
     components_ : array of shape (n_components, n_features)
-        Encoding weights W, for X in its own units. Those of patches are images: ``components_.reshape(-1, h, w, c)``.
+        Encoding weights W, for the original units of X. Those of patches can be displayed as images:
+        ``components_.reshape(-1, h, w, c)``.
     intercept_ : array of shape (n_components,)
         Biases b.
     decoder_components_ : array of shape (n_components, n_features)
-        Decoding weights V; W with tied weights, up to the unit of X squared.
+        Decoding weights V. With tied weights they are W times the squared unit of X.
     decoder_intercept_ : array of shape (n_features,)
         Biases c.
     reconstruction_error_ : float
-        Mean squared error of a rebuilt value of the rows of the last fit.
+        Mean squared reconstruction error of the values of the last fit.
     history_ : list of dict
-        Epoch, mean loss and seconds of each epoch.
+        Number, mean loss and seconds of each epoch.
     n_iter_ : int
-        Epochs made.
+        Number of epochs.
 
     Notes
     -----
-    Rows are taken as they are. Patches want their mean taken away and their contrast made even, and features come out
-    localised after whitening, as `ConvolutionalFeatures` does it.
+    Rows are not preprocessed. For patches, subtract the mean and normalise the contrast first. Whitening makes the
+    features localised. `ConvolutionalFeatures` does all of this.
 
     References
     ----------
@@ -148,10 +150,10 @@ class SparseAutoencoder(
     learning_rate: Positive = 0.02
     optimizer: Literal["adam", "sgd", "lbfgs"] | Callable = "adam"  # type: ignore[assignment]
 
-    components_ = FittedState("(n_components, n_features) encoding weights")
-    intercept_ = FittedState("(n_components,) biases of the units")
-    decoder_components_ = FittedState("(n_components, n_features) decoding weights")
-    decoder_intercept_ = FittedState("(n_features,) biases of the reconstruction")
+    components_ = FittedState("Encoding weights, (n_components, n_features).")
+    intercept_ = FittedState("Biases of the units, (n_components,).")
+    decoder_components_ = FittedState("Decoding weights, (n_components, n_features).")
+    decoder_intercept_ = FittedState("Biases of the reconstruction, (n_features,).")
 
     @keeps_state_on_failure
     @with_callbacks
@@ -203,14 +205,10 @@ class SparseAutoencoder(
     def transform(self, X):
         """The features of rows: the activations of the hidden units.
 
-        Parameters
-        ----------
-        X : array of shape (n, n_features)
-
         Returns
         -------
         array of shape (n, n_components)
-            In 0-1; in the kind of array, on the device and in the precision of X.
+            Values in 0-1, with the array type, device and precision of X.
         """
         given = self._read(X)
         rows = given.tensor()
@@ -218,7 +216,7 @@ class SparseAutoencoder(
             return given.answer(self._network(rows).encode(rows))
 
     def inverse_transform(self, X):
-        """Rows rebuilt from their features.
+        """Reconstruct rows from their features.
 
         Parameters
         ----------
@@ -238,14 +236,14 @@ class SparseAutoencoder(
         rows = given.tensor()
         if self.decoder == "sigmoid" and (rows.min() < 0 or rows.max() > 1):
             raise ValueError(
-                'decoder="sigmoid" rebuilds values in 0-1, and X has others: scale it, or use decoder="linear"'
+                'decoder="sigmoid" requires values in 0-1, but X has others. Scale X, or use decoder="linear"'
             )
         if not reset and self._n_features_out != self.n_components:
             raise ValueError(
-                f"n_components={self.n_components} cannot go on from the {self._n_features_out} units learned before; "
-                "set warm_start=False, or fit a clone"
+                f"n_components={self.n_components} does not match the {self._n_features_out} units of the last fit. "
+                "Set warm_start=False, or fit a clone"
             )
-        # the loss is of squares; a sigmoid decoder rebuilds values in 0-1 as they are
+        # squares must not overflow; a sigmoid decoder reconstructs values in 0-1 and needs no unit
         return _Rows(rows, 1.0) if self.decoder == "sigmoid" else _Rows(*in_safe_unit(rows))
 
     def _identity(self, data):
@@ -267,7 +265,7 @@ class SparseAutoencoder(
     def _make_optimizer(self, parameters, lr):
         if self.optimizer != "lbfgs":
             return super()._make_optimizer(parameters, lr)
-        # its line search finds the step by itself
+        # the line search determines the step size
         return torch.optim.LBFGS(parameters, max_iter=_LBFGS_STEPS, history_size=20, line_search_fn="strong_wolfe")
 
     def _decay(self):
@@ -288,7 +286,7 @@ class SparseAutoencoder(
         return {"reconstruction_error_": reconstruction_error(network, data.rows) * data.unit * data.unit}
 
     def _network(self, like, unit=1.0):
-        """The fitted network, on the device and in the precision of rows, for rows divided by a unit."""
+        """The fitted network for rows divided by ``unit``, on the device and in the precision of the rows ``like``."""
         spread = self._state["spread"]
         size = 1.0 if self.decoder == "sigmoid" else spread
         units = {"components": 1 / spread, "intercept": 1.0, "decoder_intercept": size, "decoder_components": size}

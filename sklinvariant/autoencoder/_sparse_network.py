@@ -1,21 +1,21 @@
-"""An autoencoder of one hidden layer whose units are seldom on (Ng 2011, "Sparse autoencoder", CS294A notes)."""
+"""The network of the sparse autoencoder, with one hidden layer (Ng 2011, "Sparse autoencoder", CS294A notes)."""
 
 import torch
 from torch import nn
 
 
 def kl_sparsity(mean, target):
-    """Σ_j KL(ρ ‖ ρ̂_j) between Bernoulli variables of mean ρ and of means ρ̂ (k,): 0 where all units have ρ."""
+    """Σ_j KL(ρ ‖ ρ̂_j) between Bernoulli variables with mean ρ and with means ρ̂ (k,): 0 if all means are ρ."""
     eps = torch.finfo(mean.dtype).eps
     mean = mean.clamp(eps, 1 - eps)
     return (target * (target / mean).log() + (1 - target) * ((1 - target) / (1 - mean)).log()).sum()
 
 
 class SparseAutoencoderNetwork(nn.Module):
-    """Called with rows x (n, d) it gives J = ½ mean ‖x̂ - x‖² / s² + ½ α (‖W‖² + ‖V‖²) + β Σ_j KL(ρ ‖ ρ̂_j).
+    """An autoencoder whose ``forward`` returns J = ½ mean ‖x̂ - x‖² / s² + ½ α (‖W‖² + ‖V‖²) + β Σ_j KL(ρ ‖ ρ̂_j).
 
-    ``h = σ(x Wᵀ / s + b)`` with W (k, d), ``x̂ = s (h V + c)`` with V (k, d), or ``σ(h V + c)``; ρ̂_j is the mean of h_j
-    over the rows. Without ``decoder_weight`` V is W. The spread s is the unit that rows are measured in.
+    For rows x (n, d), ``h = σ(x Wᵀ / s + b)`` with W (k, d), and ``x̂ = s (h V + c)`` with V (k, d), or ``σ(h V + c)``.
+    ρ̂_j is the mean of h_j over the rows. Without ``decoder_weight``, V is W. The spread s is the unit of the rows.
     """
 
     def __init__(
@@ -41,13 +41,13 @@ class SparseAutoencoderNetwork(nn.Module):
 
     @classmethod
     def start(cls, rows, n_components, generator, *, tied=False, sigmoid_decoder=False, sparsity=0.05, **penalties):
-        """Small uniform weights, units that are on as often as wanted, and the rows' mean as reconstruction.
+        """Create a network with small uniform weights, mean activation ``sparsity`` and the mean row as output.
 
-        The spread is the root of the mean variance of a value of the rows (n, d).
+        The spread is the square root of the mean variance of the features of the rows (n, d).
         """
         mean, d = rows.mean(0), rows.shape[1]
         spread = float((rows - mean).square().mean(dtype=torch.float64).sqrt()) or 1.0
-        bound = (6 / (d + n_components + 1)) ** 0.5  # Ng's, after Glorot & Bengio
+        bound = (6 / (d + n_components + 1)) ** 0.5  # as in Ng's notes, after Glorot & Bengio
 
         def draw():
             uniform = torch.rand(n_components, d, generator=generator, dtype=torch.float64)
@@ -68,11 +68,11 @@ class SparseAutoencoderNetwork(nn.Module):
         )
 
     def encode(self, x):
-        """(n, d) -> (n, k) activations in 0-1."""
+        """Activations in 0-1: (n, d) -> (n, k)."""
         return torch.addmm(self.hidden_bias, x, self.weight.T, alpha=1 / self.spread).sigmoid()
 
     def decode(self, h):
-        """(n, k) -> (n, d)."""
+        """Reconstructed rows: (n, k) -> (n, d)."""
         x = torch.addmm(self.visible_bias, h, self.decoder_weight)
         return x.sigmoid() if self.sigmoid_decoder else x * self.spread
 

@@ -250,7 +250,7 @@ class DescriptorSets:
         try:
             return cls(values, offsets)
         except ValueError as error:
-            raise ValueError(f"{path} holds no complete set of bags: {error}. Save it again") from error
+            raise ValueError(f"{path} contains no complete set of bags: {error}. Save it again") from error
 
     def check_finite(self) -> Self:
         """Raise a ValueError that names the first bag with NaN or infinity; the values are read in chunks."""

@@ -3,6 +3,7 @@
 from sklinvariant.base._calls import COMPUTING, Computing, computing, in_memory
 from sklinvariant.base._device import resolve_device, torch_generator
 from sklinvariant.base._discovery import all_estimators, public_classes
+from sklinvariant.base._docstrings import Documented, documented_by
 from sklinvariant.base._estimator import FittedState, RowFeaturesOutMixin, TorchEstimator
 from sklinvariant.base._finite import check_computed, check_finite_answer, check_finite_outcome, finite_outcome
 from sklinvariant.base._input import (
@@ -112,6 +113,7 @@ __all__ = [
     "Count",
     "CountOrZero",
     "Device",
+    "Documented",
     "Each",
     "Fields",
     "Finite",
@@ -165,6 +167,7 @@ __all__ = [
     "constraints_of",
     "declared",
     "dense_tensor",
+    "documented_by",
     "file_names",
     "finite_outcome",
     "in_memory",

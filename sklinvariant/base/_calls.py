@@ -11,6 +11,7 @@ from typing import Any
 from sklearn.utils.validation import check_is_fitted
 
 from sklinvariant._settings import with_own_settings
+from sklinvariant.base._docstrings import Documented
 from sklinvariant.base._finite import FITTING, finite_outcome
 from sklinvariant.base._parameters import check_read_later
 
@@ -55,12 +56,12 @@ def computing(method: Any) -> Any:
     @functools.wraps(method)
     def call(self, *args, **kwargs):
         check_read_later(self)
-        args, kwargs = in_memory(args), dict(zip(kwargs, in_memory(kwargs.values()), strict=True))
+        given, named = in_memory(args), dict(zip(kwargs, in_memory(kwargs.values()), strict=True))
         if name not in FITTING:
             check_is_fitted(self)
             if reads and hasattr(self, "_check_namespace"):
-                self._check_namespace(name, args[0] if args else kwargs.get("X"))
-        return checked(self, *args, **kwargs)
+                self._check_namespace(name, given[0] if given else named.get("X"))
+        return checked(self, *given, **named)
 
     return with_own_settings(call)
 
@@ -77,7 +78,7 @@ def in_memory(values: Iterable[Any]) -> list[Any]:
     return computed
 
 
-class Computing:
+class Computing(Documented):
     """Base of estimators and their mixins, which wraps the computing public methods that a class defines."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

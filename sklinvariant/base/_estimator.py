@@ -48,7 +48,11 @@ class TorchEstimator(Computing, ReadsInput, Parameters, BaseEstimator):
 
     def _validate_params(self):
         super()._validate_params()
-        check_callbacks(getattr(self, "callbacks", None), decay=getattr(self, "learning_rate_decay", None))
+        check_callbacks(
+            getattr(self, "callbacks", None),
+            decay=getattr(self, "learning_rate_decay", None),
+            early_stopping=getattr(self, "early_stopping", None),
+        )
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
         """Used by pickle, joblib and copy."""

@@ -83,7 +83,7 @@ def check_finite_outcome(estimator: Any, method_name: str, result: Any) -> None:
 def check_finite_answer(estimator: Any, method_name: str, answer: Any) -> None:
     """Raise a FloatingPointError if a result contains NaN or infinity."""
     if _first_not_finite(answer, "", method_name == "predict_log_proba") is not None:
-        raise FloatingPointError(_explain(estimator, f"{method_name} gave NaN or infinity"))
+        raise FloatingPointError(_explain(estimator, f"{method_name} returned NaN or infinity"))
 
 
 def _explain(estimator, what):

@@ -291,6 +291,7 @@ class ReadsInput:
     """Base of the estimators that read X by a reader, ``_reader``."""
 
     _reader: Reader = RowReader()
+    _state: dict[str, Any]
 
     def _read(self, X, *, reset=False):
         """The `Input` of X: the only place where a method looks at X."""

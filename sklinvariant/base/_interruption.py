@@ -28,12 +28,12 @@ def keeps_state_on_failure(method: Callable[P, R]) -> Callable[P, R]:
 
 
 @contextlib.contextmanager
-def keeping_last_epoch(estimator: Any, keep: Callable[[], int], unit: str = "epoch") -> Iterator[None]:
+def keeping_last_epoch(estimator: Any, keep: Callable[[], int], kept: str = "last finished epoch") -> Iterator[None]:
     """Keep the model of the last finished epoch on KeyboardInterrupt, which still reaches the caller.
 
-    ``keep()`` sets the fitted attributes to those of that epoch and returns its number. If no epoch is finished it
-    returns 0, and the estimator is restored to its state before the fit. A second interruption while ``keep`` runs has
-    the same effect.
+    ``keep()`` sets the fitted attributes to those of that epoch and returns its number; ``kept`` describes the epoch.
+    If no epoch is finished it returns 0, and the estimator is restored to its state before the fit. A second
+    interruption while ``keep`` runs has the same effect.
     """
     try:
         yield
@@ -45,7 +45,6 @@ def keeping_last_epoch(estimator: Any, keep: Callable[[], int], unit: str = "epo
         if number:
             vars(estimator)[_KEPT] = True
             interruption.add_note(
-                f"{type(estimator).__name__}: training was interrupted; the model is that of the last finished "
-                f"{unit}, {number}"
+                f"{type(estimator).__name__}: training was interrupted; the model is that of the {kept}, {number}"
             )
         raise

@@ -7,9 +7,7 @@ signature.
 
 import dataclasses
 import functools
-import inspect
 import math
-import re
 import types
 import typing
 from collections.abc import Callable
@@ -29,6 +27,7 @@ from sklinvariant._compat import (
     validate_params,
 )
 from sklinvariant._settings import P, R
+from sklinvariant.base._docstrings import Documented, document_parameters
 
 C = TypeVar("C")
 
@@ -170,60 +169,8 @@ def declared(cls: type[C]) -> type[C]:
     cls = dataclasses.dataclass(eq=False, repr=False)(cls)
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         setattr(cls, field.name, PlainParameter(field.name))
-    cls.__doc__ = _documented(cls)
+    document_parameters(cls)
     return cls
-
-
-_SECTION = "Parameters\n----------\n"
-
-
-def _documented(cls):
-    """The docstring with all parameters and their defaults, including those documented by settings classes."""
-    doc = inspect.cleandoc(vars(cls).get("__doc__") or "")
-    head, rest, own = _split(doc)
-    cls._parameter_docs = own
-    known: dict[str, tuple[str, list[str]]] = {}
-    depth: dict[str, int] = {}
-    for i, base in enumerate(reversed(cls.__mro__)):
-        known |= vars(base).get("_parameter_docs", {})
-        depth |= dict.fromkeys(vars(base).get("__annotations__", {}), -i)
-    entries = []
-    # the order of the signature: positional parameters first, then those of the class before those of its bases
-    for field in sorted(dataclasses.fields(cls), key=lambda field: (field.kw_only, depth[field.name])):
-        kind, text = known.get(field.name, ("object", []))
-        default = "" if field.default is dataclasses.MISSING else f", default={_shown(field.default)}"
-        entries.append("\n".join([f"{field.name} : {kind}{default}", *text]))
-    parameters = [_SECTION + "\n".join(entries)] if entries else []
-    return "\n\n".join(part for part in (head, *parameters, rest) if part)
-
-
-def _split(doc):
-    """The text before and after the section of parameters, and its entries: name -> (type, lines of text)."""
-    head, _, section = doc.partition(_SECTION)
-    if not section:
-        return (*_before_sections(doc), {})
-    text, _, rest = section.partition("\n\n")
-    entries: dict[str, tuple[str, list[str]]] = {}
-    name = ""
-    for line in text.splitlines():
-        if line.startswith(" "):
-            entries[name][1].append(line)
-        else:
-            name, _, kind = line.partition(" : ")
-            entries[name] = (kind, [])
-    return head.strip(), rest.strip(), entries
-
-
-def _before_sections(doc):
-    """(text, sections) of a docstring without a section of parameters."""
-    lines = doc.splitlines()
-    starts = [i for i in range(len(lines) - 1) if lines[i + 1].startswith("---") and lines[i]]
-    start = starts[0] if starts else len(lines)
-    return "\n".join(lines[:start]).strip(), "\n".join(lines[start:]).strip()
-
-
-def _shown(value):
-    return re.sub(r"\binf\b", "np.inf", repr(value).replace("'", '"'))
 
 
 def validated(function: Callable[P, R]) -> Callable[P, R]:
@@ -285,7 +232,7 @@ def constraints_of(hint: Any) -> list[Any] | str:
     return [origin or hint]
 
 
-class Parameters:
+class Parameters(Documented):
     """Base of classes whose parameters are declared as dataclass fields."""
 
     _parameter_constraints = Constraints()

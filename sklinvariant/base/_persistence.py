@@ -131,12 +131,12 @@ def load(path: str | os.PathLike[str], *, mmap_mode: Literal["r"] | None = None)
         document = json.loads(text)
         if document["format"] != _FORMAT or document["version"] > _VERSION:
             raise ValueError(
-                f"it was written by sklinvariant {document['package']}, this is {sklinvariant.__version__}"
+                f"it was written by sklinvariant {document['package']}, but this is {sklinvariant.__version__}"
             )
         return _Decoder(text, tensors).estimator(document["estimator"])
     # all errors that a crafted document can cause
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError) as error:
-        raise ValueError(f"{path} holds no model that this version of sklinvariant can read ({error})") from error
+        raise ValueError(f"{path} contains no model that this version of sklinvariant can read ({error})") from error
 
 
 def trusted_types() -> list[str]:

@@ -1,4 +1,4 @@
-"""Checks of skorch callbacks: training provides a training loss in each epoch, but no validation data."""
+"""Checks of skorch callbacks: training provides a training loss in each epoch, and validation data on request."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,13 +23,21 @@ _SCORING = (
     "training has no predictions to score and no validation data. Monitor 'train_loss', score the estimator after fit, "
     "or give scikit-learn's ScoringMonitor to set_callbacks (scikit-learn 1.9)"
 )
+_VALIDATION = ("valid_loss", "valid_loss_best", "validation_score")
 _NO_GRADIENTS = "contrastive divergence computes no gradients. Remove the callback"
 
 
-def check_callbacks(callbacks: Sequence[Any] | None, *, decay: str | None = None, has_gradients: bool = True) -> None:
+def check_callbacks(
+    callbacks: Sequence[Any] | None,
+    *,
+    decay: str | None = None,
+    has_gradients: bool = True,
+    early_stopping: bool | None = None,
+) -> None:
     """Raise an error for callbacks that would fail during training or have no effect, and say what to use instead.
 
-    ``decay`` is the learning rate decay ("cosine" or None). Callbacks of user-defined classes are accepted.
+    ``decay`` is the learning rate decay ("cosine" or None). ``early_stopping`` tells whether samples are held out, and
+    is None for estimators that cannot do so. Callbacks of user-defined classes are accepted.
     """
     for position, given in enumerate(callbacks or ()):
         callback = given[1] if isinstance(given, (tuple, list)) and len(given) == 2 else given
@@ -40,17 +48,20 @@ def check_callbacks(callbacks: Sequence[Any] | None, *, decay: str | None = None
                 f"callbacks[{position}] is {given!r}, but must be a skorch callback or a pair of a name and a skorch "
                 "callback. Callbacks of scikit-learn are given to set_callbacks"
             )
-        reason = _reason_against(callback, decay, has_gradients)
+        reason = _reason_against(callback, decay, has_gradients, early_stopping)
         if reason:
             raise ValueError(f"callbacks[{position}] ({type(callback).__name__}) cannot be used: {reason}.")
 
 
-def _reason_against(callback, decay, has_gradients):
+def _reason_against(callback, decay, has_gradients, early_stopping):
     """Why a callback is rejected and what to do instead; None if it is accepted."""
     monitor = getattr(callback, "monitor", None)
-    if isinstance(monitor, str) and monitor.startswith("valid"):
+    if isinstance(monitor, str) and monitor.startswith("valid") and not (early_stopping and monitor in _VALIDATION):
+        if early_stopping:
+            return f"monitor={monitor!r} is not recorded. Use one of {', '.join(map(repr, _VALIDATION))}"
         instead = "train" + monitor.removeprefix("valid") if monitor.startswith("valid_loss") else "train_loss"
-        return f"there is no validation data to compute monitor={monitor!r} from. Use monitor={instead!r}"
+        hint = "" if early_stopping is None else ", or set early_stopping=True"
+        return f"there is no validation data to compute monitor={monitor!r} from. Use monitor={instead!r}{hint}"
     if isinstance(callback, (EpochScoring, BatchScoring)):
         return _SCORING
     if isinstance(callback, PassthroughScoring) and not callback.on_train:
@@ -59,7 +70,7 @@ def _reason_against(callback, decay, has_gradients):
         return "the shape of the network is already derived from the data. Remove the callback"
     if isinstance(callback, (Checkpoint, TrainEndCheckpoint)) and callback.f_pickle is not None:
         return f"training cannot be pickled to f_pickle={callback.f_pickle!r}. Pickle the estimator after fit"
-    if isinstance(callback, WandbLogger) and callback.save_model:
+    if isinstance(callback, WandbLogger) and callback.save_model and not early_stopping:
         return "save_model=True needs a validation loss, which does not exist. Use save_model=False"
     if isinstance(callback, LRScheduler) and decay is not None:
         return (

@@ -1,4 +1,4 @@
-"""A folder that one process at a time writes to."""
+"""A lock that lets only one process at a time write to a folder."""
 
 import contextlib
 import errno
@@ -14,22 +14,22 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.
 
 @contextlib.contextmanager
 def locked(path: str | os.PathLike, folder: str | os.PathLike) -> Iterator[None]:
-    """Hold the lock file ``path`` of a folder; BlockingIOError where another process holds it.
+    """Hold the lock file ``path`` of a folder. Raises a BlockingIOError if another process holds it.
 
-    The operating system releases the lock when its process ends, however that happens, so nothing has to be removed
-    after a crash. The file stays, empty. While it is held it names the process, for the message.
+    The operating system releases the lock when the process ends for any reason, so nothing has to be cleaned up after a
+    crash. While the lock is held, the file names the process, for the error message. Afterwards the file is empty.
     """
     file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
     try:
         holder = _read(file)
         taken = _lock(file)
-        if taken is None:  # a file system without locks: what the file says has to do
+        if taken is None:  # the file system has no locks: rely on the content of the file
             taken = holder is None or _has_ended(holder)
         if not taken:
             who = "another process" if holder is None else f"process {holder['pid']} on {holder['host']}"
             since = "" if holder is None else f" since {holder['since']}"
             raise BlockingIOError(
-                f"{who} has been writing to {folder}{since}. Wait until it ends, or give another folder. If no such "
+                f"{who} has been writing to {folder}{since}. Wait until it ends, or pass another folder. If no such "
                 f"process is running any more, delete {path}"
             )
         holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
@@ -43,12 +43,12 @@ def locked(path: str | os.PathLike, folder: str | os.PathLike) -> Iterator[None]
 
 
 def _lock(file):
-    """Whether the lock could be taken; None where there are no locks."""
+    """Whether the lock could be acquired; None if the file system has no locks."""
     try:
         if sys.platform == "win32":
             import msvcrt
 
-            os.lseek(file, 1 << 30, os.SEEK_SET)  # far behind the text, which others must be able to read
+            os.lseek(file, 1 << 30, os.SEEK_SET)  # a byte beyond the text, which other processes must be able to read
             msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
         else:
             import fcntl
@@ -60,7 +60,7 @@ def _lock(file):
 
 
 def _read(file):
-    """Who holds the lock, as the file says; None where it says nothing."""
+    """The holder of the lock according to the file; None if it names none."""
     os.lseek(file, 0, os.SEEK_SET)
     try:
         holder = json.loads(os.read(file, 1000))
@@ -76,7 +76,7 @@ def _write(file, text):
 
 
 def _has_ended(holder):
-    """Whether the process is known to have ended, which cannot be found out on another host."""
+    """Whether the process has ended. It is False if this cannot be determined, for example for another host."""
     if holder["host"] != socket.gethostname() or sys.platform == "win32":  # os.kill ends the process on Windows
         return False
     try:

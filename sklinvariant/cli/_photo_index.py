@@ -1,11 +1,11 @@
 """An index of a folder of photographs, built in steps that survive an interruption, to find images of the same object.
 
-The folder of an index holds
+The folder of an index contains
 
 ``settings.json``
     The settings, written first.
 ``weights.safetensors``
-    The network, or the features learned instead.
+    The network, or the learned features that replace it.
 ``features-*.npz``
     The features of 64 photographs each. Each file names its photographs and a hash of settings and weights, so that
     features of other settings are never used for this index.
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from sklinvariant.pooling import NestedInvariancePooler
 
 LIMITS = {"n_bits": (1, 65_536), "image_size": (16, 4096), "n_rotations": (1, 360), "n_scales": (1, 100)}
-_CHUNK = 64  # photographs whose features are written together; what an interruption can lose
+_CHUNK = 64  # photographs whose features are saved together; an interruption loses at most these
 _SETTINGS = "settings.json"
 _LOCK = "index.lock"
 _NEEDED = {"photos", "n_bits", "image_size", "n_rotations", "n_scales", "backbone"}
@@ -49,11 +49,11 @@ _HALF_WRITTEN = re.compile(
 
 
 class Answer(NamedTuple):
-    """What a query found."""
+    """The result of a query."""
 
     found: dict[str, list[tuple[int, str]]]  # image: (distance in bits, photograph), the nearest first
     failed: list[tuple[str, str]]  # images that could not be read, and why
-    changed: dict[str, str]  # photographs found that are not on the disk as they were indexed, and why
+    changed: dict[str, str]  # results whose file is missing or has changed, and why
     n_bits: int
 
 
@@ -73,7 +73,7 @@ def make_index(
     """Index all images below a folder. Returns the number of indexed photographs, and (file, reason) of skipped ones.
 
     Settings, weights, chunks of features and finally the index are written to the folder ``out``. Chunks of an
-    interrupted run with the same settings are reused. Photographs that changed since, or that could not be read, are
+    interrupted run with the same settings are reused. Photographs that have changed, or that could not be read, are
     read again. Only one process at a time can write to the folder.
     """
     from sklinvariant import save
@@ -94,7 +94,7 @@ def make_index(
         "seed": seed,
     }
     out.mkdir(parents=True, exist_ok=True)
-    _check_folder(out)  # before a lock file is put into it
+    _check_folder(out)  # checked before the lock file is created
     with locked(out / _LOCK, out):
         _start(out, settings, files, weights)
         maker = _maker(out, settings)
@@ -122,7 +122,7 @@ def query_index(out: str | os.PathLike, images: Sequence[str | os.PathLike], *, 
     out = Path(out)
     settings = read_settings(out)
     if settings is None or not (out / "names.json").exists():
-        raise FileNotFoundError(f"{out} holds no finished index; make one with: python -m sklinvariant index")
+        raise FileNotFoundError(f"{out} contains no finished index. Create it with: python -m sklinvariant index")
     _check_settings(out, settings)
     photos = _read_photos(out, settings)
     if settings["backbone"] == "kmeans":
@@ -131,7 +131,7 @@ def query_index(out: str | os.PathLike, images: Sequence[str | os.PathLike], *, 
     hasher = _load(out / "hasher.safetensors", ITQHasher, RBMHasher)
     index = _load(out / "index.safetensors", HammingNeighbors, mmap_mode="r")
     if index.n_samples_fit_ != len(photos):
-        raise ValueError(f"{out} names {len(photos)} photographs and holds {index.n_samples_fit_} codes. {_AGAIN}")
+        raise ValueError(f"{out} lists {len(photos)} photographs but contains {index.n_samples_fit_} codes. {_AGAIN}")
     features, failed = _read(pooler, [str(image) for image in images])
     good = ~np.isnan(features).any(axis=1)
     found: dict[str, list[tuple[int, str]]] = {}
@@ -163,7 +163,7 @@ def make_pooler(out: str | os.PathLike, settings: dict[str, Any]) -> NestedInvar
 
 
 def read_settings(out: Path) -> dict[str, Any] | None:
-    """The settings of an index, begun or finished, in a folder; None where it holds none."""
+    """The settings of a finished or unfinished index in a folder; None if there is none."""
     try:
         settings = json.loads((out / _SETTINGS).read_text())
     except (OSError, ValueError, RecursionError):
@@ -171,11 +171,11 @@ def read_settings(out: Path) -> dict[str, Any] | None:
     return settings if isinstance(settings, dict) and settings.keys() >= _NEEDED else None
 
 
-_AGAIN = "The index is damaged, or was edited; make it again with: python -m sklinvariant index"
+_AGAIN = "The index is damaged or was edited. Create it again with: python -m sklinvariant index"
 
 
 def _check_settings(out, settings):
-    """ValueError where settings, which anyone may have written, are not those that `make_index` writes."""
+    """Raise a ValueError if `make_index` cannot have written the settings, which may come from someone else."""
     wrong = [name for name, (low, high) in LIMITS.items() if not _is_count(settings[name], low, high)]
     wrong += [] if isinstance(settings["photos"], str) else ["photos"]
     wrong += [] if settings["backbone"] in ("kmeans", "squeezenet") else ["backbone"]
@@ -211,21 +211,21 @@ def _is_inside(name):
 
 
 def _difference(file, identity):
-    """Why a file is not the photograph that was indexed; None where it is.
+    """Why a file is not the photograph that was indexed; None if it is.
 
-    An index from somewhere else names files of its own choice, as of a home folder. Whoever wrote it cannot know when
-    those were changed, so a page made of its answers shows nothing of them.
+    An index from someone else may name any file, such as one in a home folder. Its author cannot know when these files
+    were changed, so they never appear in a report.
     """
     here = photo_identity(file)
     if here is None:
-        return "not there any more"
+        return "no longer exists"
     margin = 2e9  # nanoseconds: copies, archives and some file systems round times
     same = here[0] == identity[0] and abs(here[1] - identity[1]) <= margin
     return None if same else "changed since it was indexed"
 
 
 def _load(path, *kinds, **settings):
-    """What an index holds, of the kinds that `make_index` writes."""
+    """Load a part of an index, which must be of one of the kinds that `make_index` writes."""
     from sklinvariant import load
 
     try:
@@ -234,20 +234,20 @@ def _load(path, *kinds, **settings):
         raise ValueError(f"{path} is missing. {_AGAIN}") from error
     if not isinstance(estimator, kinds):
         expected = " or ".join(kind.__name__ for kind in kinds)
-        raise ValueError(f"{path} holds a {type(estimator).__name__}, not a {expected}. {_AGAIN}")
+        raise ValueError(f"{path} contains a {type(estimator).__name__}, but {expected} is required. {_AGAIN}")
     return estimator
 
 
 def _check_folder(out):
-    """ValueError where a folder holds anything but an index, begun or finished."""
+    """Raise a ValueError if a folder contains anything but a finished or unfinished index."""
     of_an_index = read_settings(out) is not None
     if not of_an_index and not all(_HALF_WRITTEN.fullmatch(path.name) or path.name == _LOCK for path in out.iterdir()):
-        reason = f" ({_SETTINGS} is not that of an index)" if (out / _SETTINGS).exists() else ""
+        reason = f" ({_SETTINGS} does not belong to an index)" if (out / _SETTINGS).exists() else ""
         raise ValueError(f"{out} contains other files{reason}. Pass a new or empty folder.")
 
 
 def _start(out, settings, files, weights):
-    """The folder, its settings and its weights; what an earlier run with other settings left is taken away."""
+    """Write settings and weights to the folder, and remove the files of an earlier run with other settings."""
     _check_folder(out)
     before = read_settings(out)
     (out / "names.json").unlink(missing_ok=True)
@@ -256,7 +256,7 @@ def _start(out, settings, files, weights):
     for path in list(out.iterdir()):
         if _HALF_WRITTEN.fullmatch(path.name) or (not kept and _MADE.fullmatch(path.name)):
             path.unlink()
-    _write_json(out / _SETTINGS, settings)  # the first: they mark the folder as an index
+    _write_json(out / _SETTINGS, settings)  # written first, because they mark the folder as an index
     if not kept:
         _write_weights(out, settings, files, weights)
 
@@ -278,14 +278,14 @@ def _write_weights(out, settings, files, weights):
 
 
 def _maker(out, settings):
-    """A hash of all that features depend on but the photographs: settings, and the weights in the folder."""
+    """A hash of the settings and weights, on which the features depend besides the photographs."""
     digest = hashlib.sha256(json.dumps(settings | {"n_bits": 0}, sort_keys=True).encode())
     digest.update((out / "weights.safetensors").read_bytes())
     return digest.hexdigest()
 
 
 def _features(out, folder, files, pooler, maker, show):
-    """(n, d) features, their files, and (file, reason) of what could not be read; chunk by chunk, each written."""
+    """Features (n, d), their files, and (file, reason) of unreadable files. Each chunk is saved when it is computed."""
     from tqdm import tqdm
 
     features, kept, skipped = [], [], []
@@ -302,9 +302,9 @@ def _features(out, folder, files, pooler, maker, show):
 
 
 def _chunk(path, folder, chunk, pooler, maker):
-    """Features of a chunk, and (file, reason) of what could not be read.
+    """Features of a chunk, and (file, reason) of unreadable files.
 
-    Photographs that could not be read in an earlier run are tried again: a disk or a permission may be back.
+    Photographs that could not be read in an earlier run are tried again, because the cause may have been temporary.
     """
     values = _stored(path, chunk, maker)
     rows = range(len(chunk)) if values is None else np.flatnonzero(np.isnan(values).any(axis=1))
@@ -322,7 +322,7 @@ def _chunk(path, folder, chunk, pooler, maker):
 
 
 def _read(pooler, files):
-    """Features, NaN for files that cannot be read, and (file, reason) of those."""
+    """Features, NaN for unreadable files, and (file, reason) of these files."""
     from sklinvariant.images import ImageStream
 
     stream: Any = ImageStream(files, pooler.image_size, pooler.fill, on_error="nan")
@@ -331,14 +331,14 @@ def _read(pooler, files):
 
 
 def _stored(path, chunk, maker) -> Any:
-    """A chunk's features, where its file is whole and was made of these very photographs in the same way."""
+    """The saved features of a chunk, or None if the file is damaged or was made from other photographs or settings."""
     try:
         with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
             if str(file["maker"]) == maker and json.loads(str(file["files"])) == [list(item) for item in chunk]:
                 values = file["features"]
                 return values if values.ndim == 2 and len(values) == len(chunk) else None
     except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error):
-        pass  # not there, or cut off: made again
+        pass  # missing or damaged: compute the features again
     return None
 
 
@@ -348,10 +348,10 @@ def _write_json(path, content):
 
 
 def _make_hasher(n_bits, n_features, n, seed):
-    """ITQ, which found more on small sets of photographs, where it can give as many bits; else RBM hashing."""
+    """ITQ, which was better on small collections, if it supports the number of bits; otherwise RBM hashing."""
     from sklinvariant.hashing import ITQHasher, RBMHasher
 
     if n_bits <= min(n_features, n):
         return ITQHasher(n_bits, packed=True, random_state=seed)
-    steps = 200_000  # in all, however few the photographs are
+    steps = 200_000  # in total, whatever the number of photographs
     return RBMHasher(n_bits, max_epochs=int(np.clip(steps // n, 20, 400)), packed=True, random_state=seed)

@@ -44,31 +44,30 @@ def list_images(folder: Path, but: Path | None = None, *, follow_links: bool = F
                 files.append((path.relative_to(folder), identity))
     if passed_over:
         warnings.warn(
-            f"{passed_over} links lead out of {folder} and were passed over. To take what they lead to, give "
-            "--follow-links",
+            f"{passed_over} links lead out of {folder} and were skipped. To follow them, pass --follow-links",
             stacklevel=2,
         )
     return [(str(path), identity) for path, identity in sorted(files)]
 
 
 def photo_identity(path: str | os.PathLike) -> list[int] | None:
-    """[bytes, time of change] of a file; None where there is none."""
+    """[bytes, modification time] of a file; None if it does not exist."""
     try:
         status = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except OSError:  # the reason will be told when it is read
+    except OSError:  # the reason is reported when the file is read
         return [0, 0]
     return [status.st_size, status.st_mtime_ns] if stat.S_ISREG(status.st_mode) else None
 
 
 def _leads_out(link, root):
-    real = Path(os.path.realpath(link))  # Path.resolve raises on links to themselves
+    real = Path(os.path.realpath(link))  # Path.resolve raises for links to themselves
     return real != root and root not in real.parents
 
 
 def _is_new(folder, seen):
-    """Whether a folder was not met before, by way of another link; from now on it was."""
+    """Whether a folder was not visited before through another link. It then counts as visited."""
     real = Path(os.path.realpath(folder))
     is_new = real not in seen
     seen.add(real)

@@ -1,4 +1,4 @@
-"""Pages that show what was found, in one file without anything from elsewhere: neighbours of queries, clusters."""
+"""Self-contained HTML pages that show the neighbours of queries, or clusters."""
 
 import base64
 import html
@@ -46,10 +46,10 @@ def write_report(
     changed: Mapping[str, str],
     n_bits: int,
 ) -> None:
-    """Write the page.
+    """Write the page of a query.
 
-    ``found`` is {query: [(distance, file), …]}, ``failed`` a list of (query, reason). Files in ``changed``, a
-    mapping to reasons, are named but not shown.
+    ``found`` is {query: [(distance, file), …]}, ``failed`` a list of (query, reason). Files in ``changed``, a mapping
+    of files to reasons, are named but not shown.
     """
     sections = [_section(query, neighbors, changed, n_bits) for query, neighbors in found.items()]
     sections += [_failure(query, reason) for query, reason in failed]
@@ -64,11 +64,11 @@ def write_clusters(
     *,
     n_shown: int,
 ) -> None:
-    """Write the page. ``members`` lists for each cluster the (file below the folder, probability), the surest first."""
+    """Write the page of clusters. ``members`` lists (relative file, probability) for each cluster, best first."""
     sections = []
     for cluster, files in enumerate(members):
-        figures = [_figure(folder / name, f"{sure:.0%} sure", name=name) for name, sure in files[:n_shown]]
-        more = f", the surest {n_shown} of them" if len(files) > n_shown else ""
+        figures = [_figure(folder / name, f"probability {sure:.0%}", name=name) for name, sure in files[:n_shown]]
+        more = f", of which the {n_shown} most probable are shown" if len(files) > n_shown else ""
         sections.append(f"<h2>{_text(f'Cluster {cluster}: {len(files)} photographs{more}')}</h2>")
         sections += [f"<section>{''.join(figures)}</section>"] if figures else []
     sections += [_failure(name, reason) for name, reason in failed]
@@ -82,7 +82,7 @@ def _write_page(path, title, sections):
 
 
 def _text(words):
-    """Words of any origin as HTML that shows them."""
+    """Escape untrusted text for HTML."""
     return html.escape(printable(words))
 
 
@@ -98,14 +98,14 @@ def _section(query, neighbors, changed, n_bits):
 
 
 def _figure(file, caption, *, name=None, kind="", missing=None):
-    """An image and its caption; the caption alone where there is a reason why the image is ``missing``."""
+    """An image and its caption. If ``missing`` gives a reason, it replaces the image."""
     name = _text(name or file)
     image = f"<p>{_text(missing)}</p>" if missing else f'<img alt="{name}" src="{_thumbnail(file)}">'
     return f'<figure class="{kind}">{image}<figcaption><b>{_text(caption)}</b>{name}</figcaption></figure>'
 
 
 def _thumbnail(file, size=300):
-    """A small JPEG inside the page; nothing where the file is gone."""
+    """A small JPEG as a data URL; empty if the file cannot be read."""
     import cv2
 
     from sklinvariant.images import read_image

@@ -1,4 +1,4 @@
-"""Clusters that are the same for what looks the same, of pixels too, and classes made of clusters."""
+"""Invariant clustering of samples and of pixels, and classifiers that use clusters and few labels."""
 
 from sklinvariant.cluster._iic_classifier import IICClassifier
 from sklinvariant.cluster._iic_clusterer import IICClusterer

@@ -1,4 +1,4 @@
-"""A trunk and a linear model of classes on its features, called with a batch of labelled samples for their loss."""
+"""The module that `IICClassifier` trains: a trunk and a linear model of the classes on its features."""
 
 import torch
 from torch import nn
@@ -8,10 +8,11 @@ from sklinvariant.networks import LinearCost
 
 
 class ClassNetwork(nn.Module):
-    """Called with ``samples`` (b, ...), their ``target`` and ``weight``, it gives the mean weighted log-loss.
+    """A classifier whose ``forward`` returns the mean weighted log-loss of a batch.
 
-    ``trunk`` is a `ClusterNetwork`, whose heads are left aside; ``head`` a `LinearCost`. Batch normalisation keeps the
-    means and variances that the trunk learned from all samples: those of a batch of few labels tell little.
+    A batch has ``samples`` (b, ...), ``target`` and ``weight``. ``trunk`` is a `ClusterNetwork`, whose heads are
+    removed; ``head`` is a `LinearCost`. Batch normalisation keeps the means and variances of all samples, because those
+    of a few labelled samples would be too noisy.
     """
 
     def __init__(self, trunk, head=None):
@@ -21,14 +22,14 @@ class ClassNetwork(nn.Module):
 
     @classmethod
     def restore(cls, trunk, state, weight_decay):
-        """What `export` gave, as a module again; ``trunk`` gives all but what was learned."""
+        """The module from the state that `export` returned; ``trunk`` gives everything that was not trained."""
         network = cls(trunk)
         trunk.trunk.load_state_dict({name: torch.tensor(value) for name, value in state["trunk"].items()})
         network.head = LinearCost.restore(state, "log_loss", weight_decay, trunk.shift.dtype).to(trunk.shift.device)
         return network.eval()
 
     def export(self):
-        """Weights as numpy arrays and plain values."""
+        """The fitted state: numpy arrays and plain values."""
         trunk = {name: value.cpu().numpy().copy() for name, value in self.trunk.trunk.state_dict().items()}
         return {"trunk": trunk, **self.head.export()}
 
@@ -44,4 +45,9 @@ class ClassNetwork(nn.Module):
         return self.trunk.features(x)
 
     def forward(self, batch):
-        return self.head(self.features(batch.samples), batch.target, batch.weight)
+        return self.evaluate(batch)[0]
+
+    def evaluate(self, batch):
+        """The loss of a batch, and the outputs (n, n_outputs) of the linear model."""
+        features = self.features(batch.samples)
+        return self.head(features, batch.target, batch.weight), self.head.outputs(features)

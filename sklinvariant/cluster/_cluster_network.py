@@ -1,4 +1,4 @@
-"""A trunk with heads that assign clusters, called with a batch of pairs for the loss of invariant clustering."""
+"""The module that `IICClusterer` trains: a trunk with heads that predict cluster probabilities."""
 
 import contextlib
 import copy
@@ -14,20 +14,21 @@ from sklinvariant.ops import joint_information, joint_sum
 
 
 def max_entropy(k):
-    """ln k, what k clusters can tell at most; of a single cluster, which tells nothing, that of two."""
+    """ln k, the largest mutual information of k clusters; ln 2 for a single cluster, so that ratios are defined."""
     return math.log(max(k, 2))
 
 
 class ClusterNetwork(nn.Module):
-    """Called with pairs it gives minus the mean over heads of I(P) / ln k, by λ in I (see `joint_information`).
+    """A network whose ``forward`` returns -I(P) / ln k of a batch of pairs, averaged over the heads.
 
-    A batch has samples ``first`` (b, ...), partners ``second`` (r b, ...), r of each sample with all first ones before
-    the second ones, and says whether the ``auxiliary`` heads are to learn. Samples are measured as ``(x - shift) /
-    scale`` before the trunk. Images come with channels last, as they are stored; the trunk is shown them with channels
-    first, laid out in memory as they were.
+    I is `joint_information` with the weight ``entropy_weight``. A batch has samples ``first`` (b, ...) and partners
+    ``second`` (r b, ...), r for each sample, where the first partners of all samples precede the second ones.
+    ``auxiliary`` selects the auxiliary heads. Samples are standardised to ``(x - shift) / scale`` before the trunk.
+    Images have channels last, as they are stored. The trunk gets a view with channels first, so that their memory
+    layout stays channels-last.
 
-    A trunk of the user's draws from torch's global generators, which are then seeded by ``generator``; it is None for
-    trunks that draw nothing.
+    A user-defined trunk draws from torch's global generators, which are seeded by ``generator``. It is None for the
+    other trunks.
     """
 
     generator: torch.Generator | None = None
@@ -41,9 +42,9 @@ class ClusterNetwork(nn.Module):
 
     @classmethod
     def build(cls, trunk, shape, n_heads, n_clusters, n_overclusters, *, generator, **settings):
-        """One with random weights for samples (d,) or (h, w, c), on a copy of a module or a trunk that is named.
+        """Create a network with random weights for samples (d,) or (h, w, c); the trunk is a name, or a module to copy.
 
-        ``n_overclusters`` None leaves the auxiliary heads out.
+        With ``n_overclusters=None`` there are no auxiliary heads.
         """
 
         seed = draw_seed(generator)
@@ -52,7 +53,7 @@ class ClusterNetwork(nn.Module):
         module = copy.deepcopy(trunk) if foreign else trunk_for(shape, trunk, own)
         module = nn.Sequential(module, nn.Flatten()).to(torch.float32)
         inside = shape if len(shape) == 1 else (shape[2], *shape[:2])
-        with torch.no_grad(), making_modules(seed) if foreign else contextlib.nullcontext():  # lazy layers are made now
+        with torch.no_grad(), making_modules(seed) if foreign else contextlib.nullcontext():  # initialises lazy layers
             d = module.eval()(torch.zeros(1, *inside, **FLOAT32)).shape[1]
         module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         auxiliary = None if n_overclusters is None else SubHeads(d, n_overclusters, n_heads, own)
@@ -70,17 +71,17 @@ class ClusterNetwork(nn.Module):
             return self.trunk(x)
 
     def draw_from(self, generator):
-        """Seed what a trunk of the user's draws in training from this generator from now on."""
+        """From now on, seed the random numbers that a user-defined trunk draws in training from this generator."""
         self.generator = None if self.generator is None else generator
 
     def losses(self, joints):
-        """-I / ln k of each head, by its joint (h, k, k)."""
+        """-I / ln k of each head, from the joint distributions (h, k, k)."""
         return -joint_information(joints, self.entropy_weight) / max_entropy(joints.shape[-1])
 
     def forward(self, batch):
         first, second = batch.first, batch.second
         heads = self.auxiliary if batch.auxiliary else self.heads
-        # one pass for both, so that batch normalisation treats them alike
+        # one pass for both, so that batch normalisation uses the same statistics
         assigned = heads(self.features(torch.cat([first, second])))
         one, two = assigned.split([len(first), len(second)])
         return self.losses(joint_sum(one.repeat(len(second) // len(first), 1, 1), two)).mean()

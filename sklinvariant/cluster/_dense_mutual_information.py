@@ -1,4 +1,4 @@
-"""Mutual information between dense predictions that lie a few pixels apart (equation 5 of Ji, Henriques, Vedaldi 2019).
+"""Mutual information between predictions for neighbouring pixels (Ji, Henriques, Vedaldi 2019, equation 5).
 
 Axes: n images, k clusters of the first view, q of the second, h×w pixels, D = 2 d + 1 displacements along each axis.
 """
@@ -9,18 +9,18 @@ from torch.nn.functional import pad
 from sklinvariant._settings import in_own_precision
 from sklinvariant.ops import joint_information
 
-WORKING_BYTES = 64 << 20  # what one chunk of displacements may take, were it unfolded
+WORKING_BYTES = 64 << 20  # memory that one chunk of displacements may need if it is unfolded
 
 
 @in_own_precision
 def displaced_joints(first, second, half_window, max_bytes=WORKING_BYTES):
     """Sums over pixels u and images of ``first[:, i, u] * second[:, j, u + t]``: (D, D, k, q), not normalised.
 
-    ``first`` (n, k, h, w) and ``second`` (n, q, h, w) are probabilities times the weight of their pixel, 0 for what is
-    not there; displacements t = (down, right) run from -d to d. It is one correlation of the two. It is found as the
-    gradient of an ordinary small convolution ``<first, second * W>`` with respect to W, which libraries compute
-    quicker than a convolution with kernels as large as images, and whose own gradients are small convolutions. Rows
-    of displacements are taken as many at a time as fit ``max_bytes``. Windows so wide that it pays take Fourier
+    ``first`` (n, k, h, w) and ``second`` (n, q, h, w) are probabilities times the weights of the pixels, which are 0
+    for missing pixels. Displacements t = (down, right) range from -d to d. The result is a cross-correlation. It is
+    computed as the gradient of the small convolution ``<first, second * W>`` with respect to W. Libraries compute this
+    gradient faster than a convolution with kernels of the size of an image, and its own gradients are small
+    convolutions. Rows of displacements are processed in chunks that fit ``max_bytes``. Wide windows use Fourier
     transforms.
     """
     d, (h, w) = half_window, first.shape[-2:]
@@ -41,13 +41,13 @@ def displaced_joints(first, second, half_window, max_bytes=WORKING_BYTES):
 
 
 _ONE, _NO = (1, 1), (0, 0)
-_MANY = 200  # displacements from which products of spectra are quicker than sums over pixels
+_MANY = 200  # number of displacements from which Fourier transforms are faster
 _convolution_backward = torch.ops.aten.convolution_backward
 
 
 def _joints_by_spectrum(first, second, d, max_bytes):
-    """The same correlation by Fourier transforms, as many clusters of the first view at a time as fit."""
-    shape = [size + d for size in first.shape[-2:]]  # so far around that what leaves on one side meets only zeros
+    """The same correlation by Fourier transforms, for as many clusters of the first view at a time as fit."""
+    shape = [size + d for size in first.shape[-2:]]  # padded, so that the circular correlation does not wrap around
     seen = torch.fft.rfft2(second, shape)
     step = max(1, max_bytes // (2 * seen[0].numel() * first.element_size()))
     displacements = [(torch.arange(-d, d + 1, device=first.device) % size) for size in shape]
@@ -57,7 +57,7 @@ def _joints_by_spectrum(first, second, d, max_bytes):
         around = torch.fft.irfft2(product, shape)
         parts.append(around.index_select(2, displacements[0]).index_select(3, displacements[1]))
     joints = torch.cat(parts).permute(2, 3, 0, 1)
-    # a displacement that next to no pixel allows is rounding alone, which dividing by its sum would blow up
+    # if hardly any pixel allows a displacement, its sum is a rounding error, which normalisation would magnify
     mass = joints.detach().sum((-2, -1), keepdim=True)
     counts = mass > 1000 * torch.finfo(mass.dtype).eps * mass.max()
     return torch.where(counts, joints, 0.0).clamp_min(0.0)
@@ -65,7 +65,7 @@ def _joints_by_spectrum(first, second, d, max_bytes):
 
 @in_own_precision
 def pooled_joint(first, second, half_window):
-    """The sum of `displaced_joints` over all displacements: (k, q), by two running sums and one product."""
+    """The sum of `displaced_joints` over all displacements: (k, q), by two cumulative sums and one product."""
     d = half_window
     for axis in (-1, -2):
         size = second.shape[axis]
@@ -87,7 +87,7 @@ def dense_information(first, second, half_window, *, average="information", entr
 
 @in_own_precision
 def dense_joints(first, second, half_window, *, average="information"):
-    """The joints whose information is averaged: (D, D, k, q), or one (k, q) with ``average="joint"``. They add up."""
+    """The joint distributions, not normalised: (D, D, k, q), or (k, q) with ``average="joint"``. They are additive."""
     if average == "joint":
         return pooled_joint(first, second, half_window)
     return displaced_joints(first, second, half_window)

@@ -8,8 +8,8 @@ from sklinvariant.networks import linear
 class SubHeads(nn.Module):
     """h linear predictors of k clusters, from (n, d) features to (n, h, k) probabilities.
 
-    They differ only in where they start, and are computed as one layer of h·k units. ``generator`` draws the weights;
-    None is torch's own.
+    They differ only in their initial weights, and are computed as one layer of h·k units. ``generator`` draws the
+    weights; None is torch's global generator.
     """
 
     def __init__(self, n_features, n_clusters, n_heads, generator=None):

@@ -1,7 +1,7 @@
-"""A classifier out of the trunk of a clusterer and few labels: section 4.1 of Ji, Henriques, Vedaldi (2019).
+"""A classifier from the trunk of a clusterer and few labels: section 4.1 of Ji, Henriques, Vedaldi (2019).
 
-Semi-supervised fine-tuning: the trunk is learned without labels; a linear model on its features, and the trunk again,
-are learned with those there are.
+Semi-supervised fine-tuning: the trunk is trained without labels, then a linear model on its features is fitted to the
+available labels, and finally both are trained on them.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, replace
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -45,14 +46,14 @@ from sklinvariant.cluster._iic_clusterer import IICClusterer
 from sklinvariant.cluster._partly_labelled import PartlyLabelledClassifier
 from sklinvariant.networks import LinearCost, fit_cost
 from sklinvariant.pairs import changed, default_views, same, shuffled
-from sklinvariant.training import Task, TrainedEstimator, WithOptimizer, prepare_targets
+from sklinvariant.training import Targets, TrainedEstimator, WithEarlyStopping, WithOptimizer, prepare_targets
 from sklinvariant.transforms import Transform
 
-_AT_ONCE = 1024  # samples that are seen at a time
+_AT_ONCE = 1024  # samples processed at a time
 
 
 class LabelledBatch:
-    """What `ClassNetwork` is called with."""
+    """The input of `ClassNetwork`."""
 
     def __init__(self, samples, target, weight):
         self.samples, self.target, self.weight = samples, target, weight
@@ -60,9 +61,12 @@ class LabelledBatch:
     def __len__(self):
         return len(self.samples)
 
+    def take(self, index):
+        return LabelledBatch(self.samples.index_select(0, index), self.target[index], self.weight[index])
+
 
 class LabelledBatches:
-    """Batches of labelled samples in a new random order, and as new ``views``, each time they are walked through."""
+    """Batches of labelled samples, shuffled and transformed by ``views`` in each pass."""
 
     def __init__(self, everything, views, *, batch_size, generator):
         self.everything, self.views, self.batch_size, self.generator = everything, views, batch_size, generator
@@ -75,23 +79,36 @@ class LabelledBatches:
         return math.ceil(len(self) / self.batch_size)
 
     def __iter__(self):
-        samples, target, weight = self.everything.samples, self.everything.target, self.everything.weight
-        for index in shuffled(torch.arange(len(self), device=samples.device), self.batch_size, self.generator):
-            seen = changed(samples.index_select(0, index), self.views, self.generator)
-            yield LabelledBatch(seen, target[index], weight[index]), None
+        rows = torch.arange(len(self), device=self.everything.samples.device)
+        for index in shuffled(rows, self.batch_size, self.generator):
+            batch = self.everything.take(index)
+            batch.samples = changed(batch.samples, self.views, self.generator)
+            yield batch, None
 
 
 @dataclass
 class _Labelled:
-    """All labelled samples, as one batch, their task, and the seed of the views in prediction."""
+    """The labelled samples and their targets, and the seed of the views in prediction."""
 
-    batch: LabelledBatch
-    task: Task
+    samples: torch.Tensor
+    targets: Targets
     seed: int
+
+    def take(self, indices):
+        """The data of some of the samples."""
+        samples = self.samples[torch.from_numpy(indices).to(self.samples.device)]
+        return _Labelled(samples, self.targets.take(indices), self.seed)
+
+    @cached_property
+    def batch(self):
+        """All samples as one batch, on their device and in their precision."""
+        values: Any = self.targets.values
+        values = values.to(self.samples if values.is_floating_point() else self.samples.device)
+        return LabelledBatch(self.samples, values, self.targets.weight.to(self.samples))
 
 
 def views_of(clusterer, n_axes, n_channels):
-    """How an `IICClusterer` changes samples to have pairs of them."""
+    """The views with which an `IICClusterer` makes pairs from samples."""
     if callable(clusterer.pairs):
         return clusterer.pairs
     if clusterer.transforms is not None:
@@ -100,7 +117,7 @@ def views_of(clusterer, n_axes, n_channels):
 
 
 def fixed_views(samples, views, n_views, seed):
-    """The samples and ``n_views - 1`` changes of them; each change is one for all, so no sample's depends on others."""
+    """The samples and ``n_views - 1`` views of them. Each view is one transformation, the same for all samples."""
     yield samples
     generator = torch.Generator().manual_seed(seed)
     for _ in range(n_views - 1):
@@ -138,6 +155,7 @@ class OfClustererReader(Reader):
 @declared
 class IICClassifier(
     OnDevice,
+    WithEarlyStopping,
     WithOptimizer,
     TrainedEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -146,64 +164,71 @@ class IICClassifier(
     MetaEstimatorMixin,
     TorchEstimator,
 ):
-    """A network that learned clusters of many samples, fine-tuned to classes by the few that have a label.
+    """Classifier that fine-tunes the network of an `IICClusterer` with the few samples that have a label.
 
-    The heads of an `IICClusterer` are left aside for a linear model of the classes, which is first fitted to the
-    trunk's features as they are (a logistic regression); then both descend in the log-loss, the trunk in smaller steps.
+    A linear model of the classes replaces the heads of the clusterer. First it is fitted to the features of the trunk
+    (a logistic regression). Then both are trained by the log-loss, the trunk with a smaller learning rate.
 
     Parameters
     ----------
     clusterer : IICClusterer
-        A clone of it is fitted to all samples, without labels. Its parameters are ``clusterer__…``. One that is fitted
-        already is taken as it is inside a `sklearn.frozen.FrozenEstimator`.
+        A clone of the clusterer is fitted to all samples, without labels. Its parameters are ``clusterer__…``. To use a
+        clusterer that is already fitted, wrap it in a `sklearn.frozen.FrozenEstimator`.
     transforms : "clusterer", callable or None
-        How samples are changed in training, anew in each epoch: as the clusterer changes them to have pairs, which is
-        for rows not at all; by ``transforms(samples, generator)``; or None, not at all.
+        Random transformation of the samples in each epoch. "clusterer" uses the views of the clusterer, which for rows
+        are the rows themselves. A callable is called as ``transforms(samples, generator)``. None does not transform
+        samples.
     n_views : int
-        How often a sample is seen when it is predicted: as it is, and in ``n_views - 1`` ways of ``transforms`` that
-        were drawn once for all; the paper has 10. Their features are averaged.
+        Number of views of a sample in prediction: the sample itself, and ``n_views - 1`` views by ``transforms``, which
+        are the same for all samples. Their features are averaged. The paper uses 10.
     weight_decay : float
-        L2 penalty of the linear model, on features scaled to a mean norm of 1.
+        L2 penalty of the linear model, for features scaled to a mean norm of 1.
     max_epochs : int
-        Most passes over the labelled samples; 0 leaves the trunk as it is.
+        Maximum number of passes over the labelled samples; 0 does not change the trunk.
     batch_size : int
-        Labelled samples a step.
+        Number of labelled samples in a training step.
     learning_rate : float
-        Step size of the linear model at the start.
+        Initial step size of the linear model.
     trunk_learning_rate : float
-        Step size of the trunk at the start; 0 leaves it as it is.
+        Initial step size of the trunk; 0 does not change it.
     learning_rate_decay : {"cosine"} or None
-        The steps fall to 0 along half a cosine over ``max_epochs``, or stay.
+        "cosine" lowers both learning rates to 0 along half a cosine over ``max_epochs``. None keeps them constant.
     class_weight : dict, "balanced" or None
         Weights of the classes.
     unlabeled_value : label or None
-        The rows of y that have no label. None where all rows have one, and -1 is a class.
+        The value in y of samples without a label. With None, all samples are labelled, and -1 is a class.
     warm_start : bool
-        Let `fit` go on fine-tuning what was learned before, for the same classes. The clusterer is not fitted again.
+        Whether `fit` continues to fine-tune the previous model, for the same classes. The clusterer is not fitted
+        again.
     checkpoint : str, path or None
-        A file that `fit` writes after each epoch of fine-tuning, and from which the same fit of the same samples goes
-        on where it was interrupted, to the same model. It is gone when the fit is done. The clusterer is fitted anew
-        before: give it a ``random_state``, and a checkpoint of its own, or freeze it.
+        A file that `fit` writes after each epoch of fine-tuning. If the fit is interrupted, the same call resumes from
+        this file and gives the same model. The file is removed when the fit is finished. The clusterer is fitted again
+        first, so set its ``random_state`` and its own ``checkpoint``, or freeze it.
     callbacks : list of skorch callbacks or None
-        Called during fine-tuning; they can monitor ``train_loss``. Those that cannot work are refused.
-        Callbacks of scikit-learn are set by ``set_callbacks``.
+        Callbacks of the fine-tuning, which can monitor ``train_loss``. Unsupported callbacks raise an error. To set
+        callbacks of scikit-learn, use ``set_callbacks``.
     random_state : int, RandomState or None
-        Seeds order and views.
+        Seed of the order of samples and of the views.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        In order, without ``unlabeled_value``.
+        The sorted classes, without ``unlabeled_value``.
     clusterer_ : IICClusterer
         The fitted clusterer, which fine-tuning does not change.
     coef_ : ndarray of shape (1, n_trunk_features) or (n_classes, n_trunk_features)
         Weights of the linear model on the fine-tuned features.
     intercept_ : ndarray of shape (1,) or (n_classes,)
-        Its offsets.
+        Offsets of the linear model.
     history_ : list of dict
-        Epoch, mean loss and seconds of each epoch of fine-tuning.
+        Number, mean loss and seconds of each epoch of fine-tuning.
     n_iter_ : int
-        Epochs made.
+        Number of epochs.
+    validation_scores_ : list of float or None
+        Accuracy on the held-out samples, without transformations, after each epoch of fine-tuning, with
+        ``early_stopping``.
+    best_validation_score_ : float or None
+        The highest of these scores.
 
     References
     ----------
@@ -223,7 +248,7 @@ class IICClassifier(
     >>> model.score(X[1000:], y[1000:]) > 0.8
     True
 
-    A clusterer that is fitted already:
+    With a clusterer that is already fitted:
 
     >>> from sklearn.frozen import FrozenEstimator
     >>> fitted = FrozenEstimator(model.clusterer_)
@@ -259,7 +284,9 @@ class IICClassifier(
         (n_outputs, width), n_classes = self._state["coef"].shape, len(self._state["classes"])
         trunk = self._inner._state["n_trunk_features"]
         if width != trunk or n_outputs != (1 if n_classes == 2 else n_classes):
-            raise ValueError(f"coef of shape {(n_outputs, width)} does not fit {n_classes} classes, {trunk} features")
+            raise ValueError(
+                f"coef of shape {(n_outputs, width)} does not match {n_classes} classes and {trunk} features"
+            )
 
     @keeps_state_on_failure
     @with_callbacks
@@ -299,15 +326,15 @@ class IICClassifier(
             raise ValueError(f"clusterer must be an IICClusterer, frozen or not, got a frozen {type(inner).__name__}")
         if inner.pairs == "explicit" and not frozen:
             raise ValueError(
-                'a clusterer with pairs="explicit" learns from pairs, which have no classes; fit it first, and give '
+                'a clusterer with pairs="explicit" is fitted to pairs, which have no classes. Fit it first, and pass '
                 "FrozenEstimator(clusterer)"
             )
         labels, labelled = self._check_labels(y)
         check_consistent_length(X, labelled)
         if len(set(labels.tolist())) == 1:
-            hint = "" if labelled.all() else f"; rows of unlabeled_value={self.unlabeled_value!r} count as unlabelled"
+            hint = "" if labelled.all() else f". Rows with unlabeled_value={self.unlabeled_value!r} count as unlabelled"
             raise ValueError(
-                f"{type(self).__name__} needs labels of at least 2 classes, but there is one class, "
+                f"{type(self).__name__} needs labels of at least 2 classes, but all labels are "
                 f"{labels.tolist()[0]!r}{hint}"
             )
         targets = prepare_targets(
@@ -331,13 +358,11 @@ class IICClassifier(
         task, samples = targets.task, given.tensor()
         if not reset and task.classes.tolist() != self.classes_.tolist():
             raise ValueError(
-                f"{type(self).__name__} cannot go on with the classes {task.classes.tolist()}: it was fitted with "
-                f"{self.classes_.tolist()}. Set warm_start=False, or fit a clone"
+                f"{type(self).__name__} cannot continue with the classes {task.classes.tolist()}, because it was "
+                f"fitted with {self.classes_.tolist()}. Set warm_start=False, or fit a clone"
             )
         samples = samples[torch.from_numpy(labelled).to(samples.device)]
-        values = targets.values.to(samples) if task.kind == "binary" else targets.values.to(samples.device)
-        batch = LabelledBatch(samples, values, targets.weight.to(samples))
-        return _Labelled(batch, task, generator.initial_seed())
+        return _Labelled(samples, targets, generator.initial_seed())
 
     def _identity(self, data):
         batch = data.batch
@@ -353,7 +378,9 @@ class IICClassifier(
         network = ClassNetwork(self._inner._network(batch.samples))
         features = mean_features(network.eval(), batch.samples, same, 1, data.seed)
         network.trunk.draw_from(generator)
-        network.head = LinearCost.start(features, batch.weight, data.task.n_outputs, "log_loss", self.weight_decay)
+        network.head = LinearCost.start(
+            features, batch.weight, data.targets.task.n_outputs, "log_loss", self.weight_decay
+        )
         fit_cost(network.head, features, batch.target, batch.weight, max_iter=200, exact=False)
         return network
 
@@ -366,18 +393,18 @@ class IICClassifier(
         views = self._views(data.batch.samples)
         return LabelledBatches(data.batch, views, batch_size=self.batch_size, generator=generator)
 
+    def _batches_to_score(self, network, held_out):
+        rows = torch.arange(len(held_out.samples), device=held_out.samples.device)
+        return [held_out.batch.take(part) for part in rows.split(_AT_ONCE)]
+
     def _learning_rates(self):
         return {"trunk.*": self.trunk_learning_rate}
 
     def _export(self, network, data):
-        return network.export() | {"classes": data.task.classes, "seed": data.seed}
+        return network.export() | {"classes": data.targets.task.classes, "seed": data.seed}
 
     def transform(self, X):
-        """The features that the fine-tuned trunk gives to the linear model, averaged over the views.
-
-        Parameters
-        ----------
-        X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
+        """The features of the fine-tuned trunk, averaged over the views.
 
         Returns
         -------
@@ -387,11 +414,7 @@ class IICClassifier(
         return given.answer(self._features(given)[0])
 
     def decision_function(self, X):
-        """Linear score of each class, or of the second of two.
-
-        Parameters
-        ----------
-        X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
+        """Linear score of each class, or of the second class if there are two.
 
         Returns
         -------
@@ -404,10 +427,6 @@ class IICClassifier(
     def predict_log_proba(self, X):
         """Logarithm of the probability of each class.
 
-        Parameters
-        ----------
-        X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
-
         Returns
         -------
         array of shape (n, n_classes)
@@ -418,10 +437,6 @@ class IICClassifier(
 
     def predict_proba(self, X):
         """Probability of each class.
-
-        Parameters
-        ----------
-        X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
 
         Returns
         -------
@@ -434,10 +449,6 @@ class IICClassifier(
     def predict(self, X):
         """Predict the most likely class of each sample.
 
-        Parameters
-        ----------
-        X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
-
         Returns
         -------
         array of shape (n,)
@@ -448,16 +459,16 @@ class IICClassifier(
 
     @property
     def n_features_in_(self):
-        """Number of features, as the clusterer saw them."""
+        """Number of features seen by the clusterer during fit."""
         return self._of_clusterer("n_features_in_")
 
     @property
     def feature_names_in_(self):
-        """Names of the features, as the clusterer saw them."""
+        """Names of the features seen by the clusterer during fit."""
         return self._of_clusterer("feature_names_in_")
 
     def get_metadata_routing(self):
-        """Where metadata goes: what is given to ``fit``, to the clusterer's.
+        """Get the metadata routing: metadata passed to ``fit`` is routed to the clusterer's ``fit``.
 
         Returns
         -------
@@ -490,7 +501,7 @@ class IICClassifier(
         return same if self.transforms is None else self.transforms
 
     def _features(self, given):
-        """(n, D) features, and the network."""
+        """Features (n, D), and the network."""
         samples = given.tensor()
         network = self._network(samples)
         views = self._views(samples)
@@ -514,5 +525,5 @@ class IICClassifier(
 
 
 def _both(scores):
-    """Scores (n, n_classes): of two classes there is one alone, that of the second."""
+    """Scores (n, n_classes), also for two classes, which have a single score, that of the second class."""
     return torch.nn.functional.pad(scores, (1, 0)) if scores.shape[1] == 1 else scores

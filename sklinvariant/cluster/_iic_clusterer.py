@@ -1,4 +1,4 @@
-"""Clusters that a network finds by itself: those of the two samples of a pair tell of each other as much as they can.
+"""Clustering that maximises the mutual information between the assignments of paired samples.
 
 Ji, Henriques & Vedaldi 2019, "Invariant information clustering for unsupervised image classification and
 segmentation", equations 1-4.
@@ -60,10 +60,10 @@ from sklinvariant.pairs import (
 )
 from sklinvariant.training import TrainedEstimator, WithOptimizer
 
-_AT_ONCE = 1024  # samples that are assigned at a time
-_MEASURED = 20_000  # pairs, at least, by which heads are compared,
-_MOST_DRAWS = 20  # as far as so many of each give
-_STUCK = 0.05  # of ln k: assignments say as good as nothing of each other
+_AT_ONCE = 1024  # samples processed at a time
+_MEASURED = 20_000  # number of pairs on which heads are compared, unless it needs more draws than
+_MOST_DRAWS = 20  # per pair
+_STUCK = 0.05  # share of ln k below which training has probably failed
 
 
 @torch.no_grad()
@@ -76,7 +76,7 @@ def assign(network, samples):
 
 @torch.no_grad()
 def measure(network, source, pairs, n_draws):
-    """The joint (h, k, k), not normalised, of the main heads over pairs (numbers) of a source, some drawn of each."""
+    """The joint (h, k, k) of the main heads, not normalised, over ``n_draws`` draws of the pairs (indices)."""
     network.eval()
     total: Any = 0
     for index in pairs.split(_AT_ONCE):
@@ -88,7 +88,7 @@ def measure(network, source, pairs, n_draws):
 
 @dataclass
 class _Pairs:
-    """Samples (n, ...), the first ones of pairs among them, where pairs come from, and those for the main heads."""
+    """All samples (n, ...), the first sample of each pair, the source of pairs, and the pairs for the main heads."""
 
     samples: torch.Tensor
     firsts: torch.Tensor
@@ -97,7 +97,7 @@ class _Pairs:
 
 
 def draws_for(pairs):
-    """How many of each of these pairs to measure, so that heads which differ little can be told apart."""
+    """Number of draws of each pair, so that heads with almost equal losses can be compared."""
     return min(_MOST_DRAWS, math.ceil(_MEASURED / len(pairs)))
 
 
@@ -113,76 +113,82 @@ class IICClusterer(
 ):
     """Clusters found by a network that maximises the mutual information between the clusters of paired samples.
 
-    For pairs (x, x') that should fall into one cluster, and cluster probabilities Φ(x) of a network,
-    ``P = mean Φ(x) Φ(x')ᵀ``, made symmetric, and ``I = Σ P_cc' ln(P_cc' / (P_c P_c'))`` is maximised: assignments get
-    certain, alike within a pair, and spread over all clusters.
+    The pairs (x, x') contain samples that should be in the same cluster. With the cluster probabilities Φ(x) of a
+    network, ``P = mean Φ(x) Φ(x')ᵀ``, made symmetric, is the joint distribution of the clusters of a pair. The network
+    maximises ``I = Σ P_cc' ln(P_cc' / (P_c P_c'))``. I is large if assignments are certain, agree within each pair, and
+    use all clusters.
 
     Parameters
     ----------
     n_clusters : int
-        k.
+        Number of clusters k.
     pairs : {"auto", "transform", "neighbors", "temporal", "explicit"} or callable
-        What makes a pair. "transform": an image and a changed view of it. "neighbors": a sample and one that 1 to 3
-        steps lead to, each to one of the ``n_neighbors`` nearest others. "temporal": a frame and the next one of its
-        clip. "explicit": X holds pairs, (n, 2, ...). A callable ``pairs(samples, generator)`` changes samples (n, ...)
-        at random, and stands for "transform" with such ``transforms``. "auto" is "transform" for images and
-        "neighbors" for rows.
+        How pairs are formed. "transform": an image and a transformed view of it. "neighbors": a sample and another one
+        that is reached by 1 to 3 steps, each of which goes to one of the ``n_neighbors`` nearest samples. "temporal": a
+        frame and the next frame of its clip. "explicit": X contains pairs, (n, 2, ...). A callable
+        ``pairs(samples, generator)`` transforms samples (n, ...) at random, and is equivalent to "transform" with this
+        function as ``transforms``. "auto" is "transform" for images and "neighbors" for rows.
     transforms : callable or None
-        How the second sample of each pair is changed, ``transforms(samples, generator)``, as every transform of
-        `sklinvariant.transforms` does. None leaves it as it is, except that of "transform", which is turned, stretched
-        and moved a little; colour images are also mirrored and of other colours.
+        Transformation of the second sample of each pair, a transform of `sklinvariant.transforms` or another function
+        ``transforms(samples, generator)``. None does not transform it, except with "transform", which then uses small
+        rotations, scales, shears and shifts, and for colour images also reflections and changes of colour.
     n_neighbors : int
-        Of "neighbors". More make fewer, rounder clusters of mixed samples likelier; fewer let a cluster break in two.
+        Number of neighbours for "neighbors". With many neighbours, clusters may mix several classes. With few
+        neighbours, a class may be split into two clusters.
     network : {"auto", "mlp", "vgg", "resnet"} or torch.nn.Module
-        The trunk. "mlp": two layers of 256 units. "vgg": four 5 × 5 convolutions of 64 to 512 channels, the paper's for
-        MNIST. "resnet": 34 layers on the edges (Sobel) of the grey image, the paper's for colour images. A module,
-        which is copied, takes (n, n_features) or (n, c, h, w) to features; what it draws from torch's global
-        generators, such as dropout, is seeded by ``random_state``, and only one such module runs at a time. "auto" is
-        "mlp" for rows and images of less than 12 pixels a side, then "vgg" for grey and "resnet" for colour images.
+        The trunk, which computes the features. "mlp": two layers of 256 units. "vgg": four 5 × 5 convolutions of 64 to
+        512 channels, as in the paper for MNIST. "resnet": 34 layers on the edges (Sobel) of the grey image, as in the
+        paper for colour images. A module maps (n, n_features) or (n, c, h, w) to features, and is copied. Random
+        numbers that it draws from torch's global generators, for example for dropout, are seeded by ``random_state``,
+        and only one such module runs at a time. "auto" is "mlp" for rows and for images with a side of less than 12
+        pixels, otherwise "vgg" for grey images and "resnet" for colour images.
     n_overclusters : int or None
-        Clusters of auxiliary heads, which learn in turns with the main ones and are then left aside: more than
-        ``n_clusters``, so that the trunk learns finer differences. Doubles the time.
+        Number of clusters of the auxiliary heads, larger than ``n_clusters``, so that the trunk learns finer
+        differences. The auxiliary heads are trained alternately with the main heads and are not used for predictions.
+        They double the training time. None disables them.
     n_heads : int
-        Heads that start differently; the one of least loss gives the clusters.
+        Number of heads, which have different initial weights. The head with the lowest loss gives the clusters.
     n_repeats : int
-        Partners drawn for each sample of a batch. More make steadier steps that take longer.
+        Number of partners drawn for each sample of a batch. More partners give less noisy but slower steps.
     entropy_weight : float
-        λ, the weight of the clusters' entropy: 1 is mutual information itself, and more favours clusters of equal
-        size. The default of 2 forces clusters of nearly equal size: use 1 where classes differ in size.
+        λ, the weight of the entropy of the clusters. 1 is the mutual information, and higher values favour clusters of
+        equal size. The default of 2 forces clusters of nearly equal size; use 1 if classes differ in size.
     init : {"merge", "random"}
-        Where the heads start. "merge": k-means makes many small clusters of the samples as they come, a different set
-        for each head; those are merged into k by what the k would tell of each other in pairs, and a few steps teach
-        the network so. "random" heads, which are the paper's, end in worse local optima more often than not.
+        Initialisation of the heads. "merge": k-means finds many small clusters, different ones for each head. They are
+        merged into k clusters so that the mutual information between paired samples is as large as possible, and the
+        network is trained on these clusters for a few steps. "random" is the initialisation of the paper, which ends in
+        worse local optima more often than not.
     max_epochs : int
-        Most passes over the pairs; with auxiliary heads each is one pass for these and one for the main ones.
+        Maximum number of passes over the pairs. With auxiliary heads, each epoch has one pass for these heads and one
+        for the main heads.
     batch_size : int
-        Pairs a step, not counting repeats; at least ``n_clusters``. P is estimated from them: small batches make I
-        look larger than it is.
+        Number of pairs in a training step, not counting repeats; at least ``n_clusters``. P is estimated from a batch,
+        so small batches overestimate I.
     tol : float or None
-        Training stops when an epoch's loss, in parts of ln k, has not fallen by this for ``n_iter_no_change`` epochs;
-        None never.
+        Training stops when the loss, divided by ln k, has not decreased by more than this value for
+        ``n_iter_no_change`` epochs. None disables this criterion.
     image_shape : tuple or None
-        (h, w) or (h, w, c) of images given as flat rows, whose whole numbers are then pixels 0-255. Without it rows are
-        features, which are taken as they are.
+        Shape (h, w) or (h, w, c) of images given as flat rows, whose integers are then pixels 0-255. None treats rows
+        as features, which are not rescaled.
     random_state : int, RandomState or None
-        Seeds weights, order and pairs.
+        Seed of the initial weights, the order of samples and the pairs.
 
     Attributes
     ----------
     labels_ : array of shape (n,)
-        The cluster of each sample of the last fit; of explicit pairs that of the first sample.
+        Cluster of each sample of the last fit; for explicit pairs, of the first sample of each pair.
     mutual_information_ : array of shape (n_heads,)
-        I of each head over all pairs, in nats.
+        Mutual information I of each head over all pairs, in nats.
     mutual_information_ratio_ : array of shape (n_heads,)
-        The same in parts of ln k, which is the most there can be; 0 of a single cluster.
+        I divided by its maximum ln k; 0 for a single cluster.
     best_head_ : int
-        The head of least loss; labels are never looked at.
+        Index of the head with the lowest loss, which is chosen without labels.
     history_ : list of dict
-        Epoch, mean loss (in parts of ln k) and seconds of each epoch.
+        Number, mean loss (divided by ln k) and seconds of each epoch.
     n_iter_ : int
-        Epochs made.
+        Number of epochs.
     n_features_in_ : int
-        Numbers in a sample.
+        Number of values of a sample.
 
     References
     ----------
@@ -228,24 +234,26 @@ class IICClusterer(
     learning_rate: Positive = 3e-3
     image_shape: tuple | list | None = None
 
-    labels_ = FittedState("(n,) clusters of the samples of the last fit")
-    mutual_information_ = FittedState("(n_heads,) mutual information in nats")
-    mutual_information_ratio_ = FittedState("(n_heads,) mutual information in parts of ln k")
-    best_head_ = FittedState("the head of least loss")
+    labels_ = FittedState("Clusters of the samples of the last fit, (n,).")
+    mutual_information_ = FittedState("Mutual information in nats, (n_heads,).")
+    mutual_information_ratio_ = FittedState("Mutual information divided by ln k, (n_heads,).")
+    best_head_ = FittedState("Index of the head with the lowest loss.")
 
     def _check_layout(self):
         state = self._state
         shape, heads = state["sample_shape"], state["network"]["heads.linear.weight"]
         if len(shape) not in (1, 3) or (len(shape) == 1) != (state["n_channels"] is None):
-            raise ValueError(f"samples of shape {shape} do not fit n_channels={state['n_channels']}")
+            raise ValueError(f"samples of shape {shape} do not match n_channels={state['n_channels']}")
         if state["network"]["shift"].shape != (shape[-1],):
             raise ValueError(f"shift should have {shape[-1]} numbers, got {state['network']['shift'].shape}")
-        # before a network of that size is made
+        # checked before a network of this size is created
         if len(heads) != self.n_heads * self.n_clusters or state["best_head"] >= self.n_heads:
-            raise ValueError(f"{len(heads)} units are not n_heads={self.n_heads} of n_clusters={self.n_clusters}")
+            raise ValueError(f"{len(heads)} units do not match n_heads={self.n_heads} and n_clusters={self.n_clusters}")
         auxiliary = state["network"].get("auxiliary.linear.weight")
         if len(auxiliary if auxiliary is not None else ()) != self.n_heads * (self.n_overclusters or 0):
-            raise ValueError(f"the auxiliary heads are not n_heads={self.n_heads} of {self.n_overclusters} clusters")
+            raise ValueError(
+                f"the auxiliary heads do not match n_heads={self.n_heads} and n_overclusters={self.n_overclusters}"
+            )
 
     @keeps_state_on_failure
     @with_callbacks
@@ -292,22 +300,12 @@ class IICClusterer(
         return self
 
     def fit_predict(self, X, y=None, groups=None, auxiliary=None):
-        """Learn the clusters; those of the samples.
-
-        Parameters
-        ----------
-        X : array as in `fit`
-        y : None
-            Ignored.
-        groups : array-like of shape (n,), default=None
-            As in `fit`.
-        auxiliary : array-like of shape (n,), default=None
-            As in `fit`.
+        """Learn the clusters, and return those of the samples.
 
         Returns
         -------
         array of shape (n,)
-            ``labels_``, in the kind of array of X.
+            ``labels_``, with the array type of X.
         """
         given = PassingReader().read(self, X)
         return given.answer(self.fit(X, groups=groups, auxiliary=auxiliary).labels_)
@@ -336,11 +334,7 @@ class IICClusterer(
         return self
 
     def predict(self, X):
-        """The cluster of each sample.
-
-        Parameters
-        ----------
-        X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
+        """Predict the cluster of each sample.
 
         Returns
         -------
@@ -350,11 +344,7 @@ class IICClusterer(
         return given.answer(self._assign(given)[1].argmax(1))
 
     def predict_proba(self, X):
-        """The probabilities of the clusters for each sample.
-
-        Parameters
-        ----------
-        X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
+        """Predict the probabilities of the clusters for each sample.
 
         Returns
         -------
@@ -364,11 +354,7 @@ class IICClusterer(
         return given.answer(self._assign(given)[1])
 
     def transform(self, X):
-        """The features that the trunk gives to the heads.
-
-        Parameters
-        ----------
-        X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
+        """The features that the trunk computes.
 
         Returns
         -------
@@ -378,16 +364,12 @@ class IICClusterer(
         return given.answer(self._assign(given)[0])
 
     def score(self, X, y=None, groups=None):
-        """Mutual information of the clusters of pairs of these samples, in nats: at most ln k.
+        """Mutual information of the clusters of pairs of these samples in nats, at most ln k.
 
         Parameters
         ----------
         X : array as in `fit`
-            Pairs are made of them as in `fit`, and drawn by ``random_state``.
-        y : None
-            Ignored.
-        groups : array-like of shape (n,), default=None
-            As in `fit`.
+            Samples. Pairs are formed as in `fit`, with random numbers from ``random_state``.
 
         Returns
         -------
@@ -406,7 +388,7 @@ class IICClusterer(
     def _read_samples(self, X):
         """The `Input` of samples, which are not in pairs, also after a fit on explicit pairs."""
         if self.pairs == "explicit" and len(getattr(X, "shape", ())) == len(self._state["sample_shape"]) + 2:
-            raise ValueError(f"{type(self).__name__} takes samples, not pairs: give X[:, 0] or X[:, 1]")
+            raise ValueError(f"{type(self).__name__} needs samples here, but X contains pairs. Pass X[:, 0] or X[:, 1]")
         return _SAMPLES.read(self, X)
 
     def _source(self, samples, groups, auxiliary, generator):
@@ -424,12 +406,14 @@ class IICClusterer(
             views = kind
         elif self.transforms is None:
             if samples.ndim == 2:
-                raise ValueError('pairs="transform" needs images: give image_shape, or use pairs="neighbors"')
+                raise ValueError(
+                    'pairs="transform" requires images, but X contains rows. Set image_shape, or use pairs="neighbors"'
+                )
             views = default_views(samples.shape[-1])
         return ViewPairs(samples, views, generator)
 
     def _auxiliary(self, auxiliary, n, device):
-        """(samples,) booleans, or None where there are none."""
+        """A boolean mask of the samples, or None if it is not given."""
         if auxiliary is None:
             return None
         auxiliary = np.asarray(to_numpy(auxiliary))
@@ -439,16 +423,22 @@ class IICClusterer(
                 f"shape {auxiliary.shape}"
             )
         if self.n_overclusters is None and auxiliary.any():
-            raise ValueError("auxiliary samples train only the auxiliary heads: set n_overclusters to have them")
+            raise ValueError(
+                "auxiliary samples train only the auxiliary heads, but n_overclusters is None. Set n_overclusters"
+            )
         each = 2 if self.pairs == "explicit" else 1
         return as_tensor(auxiliary).to(device).repeat_interleave(each)
 
     def _check_numbers(self, n):
         what = "pairs" if self.pairs == "explicit" else "samples"
         if n < self.n_clusters:
-            raise ValueError(f"n_{what}={n} should be >= n_clusters={self.n_clusters}: a cluster needs a sample")
+            raise ValueError(
+                f"n_{what}={n} should be >= n_clusters={self.n_clusters}. Pass more {what}, or lower n_clusters"
+            )
         if self.batch_size < self.n_clusters:
-            raise ValueError(f"batch_size={self.batch_size} should be >= n_clusters={self.n_clusters}")
+            raise ValueError(
+                f"batch_size={self.batch_size} should be >= n_clusters={self.n_clusters}. Raise batch_size"
+            )
         check_size((self.n_overclusters or 0) ** 2, n_overclusters=self.n_overclusters)
 
     def _data(self, given, y, generator, *, reset, groups, auxiliary):
@@ -463,14 +453,16 @@ class IICClusterer(
             warn_of_shuffled(samples, type(self).__name__)
         main = torch.arange(len(source), device=samples.device) if auxiliary is None else source.without(auxiliary)
         if len(main) == 0:
-            raise ValueError("there is no pair without an auxiliary sample, and so none for the main heads")
+            raise ValueError(
+                "every pair contains an auxiliary sample, but the main heads need other pairs. Mark fewer samples"
+            )
         return _Pairs(samples, firsts, source, main)
 
     def _identity(self, data):
         return {"samples": [data.samples], "groups or auxiliary samples": [data.source.rows, data.main]}
 
     def _reseed(self, generator, before):
-        generator.manual_seed(generator.initial_seed() + before)  # other views and another order than in those epochs
+        generator.manual_seed(generator.initial_seed() + before)  # views and order differ from earlier epochs
 
     def _module(self, data, generator):
         network = self._start(data.samples, generator)
@@ -502,7 +494,7 @@ class IICClusterer(
         samples, source, generator = data.samples, data.source, data.source.generator
         source.generator = torch.Generator().manual_seed(generator.initial_seed())
         joint = measure(network, source, data.main, draws_for(data.main))
-        source.generator = generator  # a callback that looks at the model does not change what is drawn next
+        source.generator = generator  # so that exporting the model for a callback does not change later random numbers
         best = int(network.losses(joint).argmin())
         information = joint_information(joint).clamp_min(0).cpu().numpy()
         state = {
@@ -523,12 +515,12 @@ class IICClusterer(
         ratio = self.mutual_information_ratio_[self.best_head_]
         if ratio < _STUCK and self.n_clusters > 1:
             text = (
-                f"pairs share {ratio:.1%} of the information that they could: training never left the uniform "
-                "solution. Look at the pairs, or raise max_epochs or learning_rate"
+                f"the mutual information of pairs is {ratio:.1%} of its maximum, so training never left the uniform "
+                "solution. Check the pairs, or raise max_epochs or learning_rate"
             )
         elif not counts.all():
             text = (
-                f"{(counts == 0).sum()} of {self.n_clusters} clusters are empty; raise entropy_weight, batch_size or "
+                f"{(counts == 0).sum()} of {self.n_clusters} clusters are empty. Raise entropy_weight, batch_size or "
                 "max_epochs, or lower n_clusters"
             )
         else:
@@ -536,7 +528,7 @@ class IICClusterer(
         warnings.warn(f"{type(self).__name__}: {text}", ConvergenceWarning, stacklevel=3)
 
     def _start(self, samples, generator):
-        """A network of random weights, on the device and in the precision of samples, which set shift and scale."""
+        """A network with random weights and the scale of the samples, on their device and in their precision."""
         axes = 0 if samples.ndim == 2 else (0, 1, 2)
         values, unit = in_safe_unit(samples)
         shift = values.mean(axes)
@@ -545,9 +537,9 @@ class IICClusterer(
         return self._build(tuple(samples.shape[1:]), generator, shift, scale).to(samples)
 
     def _network(self, like):
-        """The fitted network, on the device and in the precision of samples."""
+        """The fitted network, on the device and in the precision of the samples ``like``."""
         state = self._state["network"]
-        # as numbers of its own: the weights are those of a model that may be mapped from a file
+        # copied, because the weights may be memory-mapped from a file
         tensors = {name: torch.tensor(np.asarray(value)) for name, value in state.items()}
         shape = tuple(self._state["sample_shape"])
         network = self._build(shape, torch.Generator(), tensors["shift"], tensors["scale"])
@@ -555,8 +547,8 @@ class IICClusterer(
             network.load_state_dict(tensors)
         except RuntimeError as error:
             raise ValueError(
-                f"{type(self).__name__} was fitted with another network or other numbers of heads and clusters than "
-                f"its parameters say now; set them back, or fit a clone ({error})"
+                f"{type(self).__name__} was fitted with a different network, or different numbers of heads and "
+                f"clusters. Set these parameters back, or fit a clone ({error})"
             ) from error
         return network.to(like)
 
@@ -585,8 +577,8 @@ class SampleReader(ImageReader):
         as_rows, name = estimator.image_shape is None and not _are_images(X), type(estimator).__name__
         if not reset and as_rows is not (estimator._state["n_channels"] is None):
             raise ValueError(
-                f"{name} was fitted on {'images' if as_rows else 'rows'}, and cannot take "
-                f"{'rows' if as_rows else 'images'}; give image_shape for flat rows, X[None] for one image"
+                f"{name} was fitted on {'images' if as_rows else 'rows'}, but X contains "
+                f"{'rows' if as_rows else 'images'}. Set image_shape for flat rows, or pass X[None] for a single image"
             )
         if as_rows:
             given = RowReader._check(self, estimator, X, kind, reset)
@@ -596,14 +588,14 @@ class SampleReader(ImageReader):
             estimator.__dict__.pop("pixel_range_", None)
         if not reset and list(given.data.shape[1:]) != (expected := estimator._state["sample_shape"]):
             raise ValueError(
-                f"the images are of shape {tuple(given.data.shape[1:])}, but {name} was fitted on images of shape "
-                f"{tuple(expected)}"
+                f"the images have shape {tuple(given.data.shape[1:])}, but {name} was fitted on images of shape "
+                f"{tuple(expected)}. Resize the images"
             )
         return given
 
 
 def _are_images(X):
-    """Whether it has more than two axes; a list is looked into."""
+    """Whether X, or the first item of a list, is an image."""
     if isinstance(X, (list, tuple)):
         return len(X) > 0 and (X[0].ndim if isinstance(X[0], torch.Tensor) else np.ndim(X[0])) > 1
     return getattr(X, "ndim", 2) > 2

@@ -1,4 +1,4 @@
-"""Pixels in clusters that survive transformations and that neighbours share (Ji, Henriques, Vedaldi 2019, eq. 5)."""
+"""Segmentation without labels: a cluster for each pixel (Ji, Henriques, Vedaldi 2019, eq. 5)."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ from sklinvariant.pairs import CropPairs
 from sklinvariant.training import TrainedEstimator, WithOptimizer
 from sklinvariant.transforms import Flip, Transform
 
-_STUCK = 0.05  # of ln k: neighbours say as good as nothing of each other
+_STUCK = 0.05  # share of ln k below which training has probably failed
 
 
 def predict_tiles(network, images, tile_size, head=0):
-    """Probabilities (n, k, h, w) of a head; tiles overlap by what a pixel sees, so that no seam is possible."""
+    """Probabilities (n, k, h, w) of a head. Tiles overlap by the radius of the network, so that there are no seams."""
     h, w = images.shape[-2:]
     r = SegmentationTrunk.radius
     answer = None
@@ -61,9 +61,9 @@ def predict_tiles(network, images, tile_size, head=0):
 
 
 class DenseInformation(nn.Module):
-    """Called with a `Pair` it gives minus the information between both predictions (eq. 5).
+    """A module whose ``forward`` returns the negative mutual information between both predictions of a `Pair` (eq. 5).
 
-    That is the mean over the first ``n_heads`` heads, the main ones, plus that of the auxiliary head, if there is one.
+    It is the mean over the first ``n_heads`` heads, the main heads, plus the value of the auxiliary head if it exists.
     """
 
     def __init__(self, network, n_heads, shift, scale, half_window, average, entropy_weight):
@@ -78,14 +78,14 @@ class DenseInformation(nn.Module):
 
     @torch.no_grad()
     def measure(self, batches):
-        """In a pass: I (n_heads,) in nats, losses (n_heads,), and how many pixels take each cluster (n_heads, k)."""
+        """One pass over the batches: I (n_heads,) in nats, losses (n_heads,), and pixels per cluster (n_heads, k)."""
         self.eval()
         joints: list[Any] = [0.0] * self.n_heads
         counts: Any = 0
         for pair, _ in batches:
             there, taken = pair.masks[:, 0] > 0, []
             for head, views in enumerate(self._predictions(pair)[: self.n_heads]):
-                joints[head] = joints[head] + self._joints(*views)  # joints add up, their information does not
+                joints[head] = joints[head] + self._joints(*views)  # joints are additive, mutual information is not
                 taken.append(torch.bincount(views[0].argmax(1)[there], minlength=views[0].shape[1]))
             counts = counts + torch.stack(taken)
         self.train()
@@ -99,10 +99,10 @@ class DenseInformation(nn.Module):
         return joint_information(joints, self.entropy_weight).mean()
 
     def _predictions(self, pair):
-        """For each head the predictions of both views, pixel by pixel, times the weights of the pixels."""
+        """The predictions of each head for both views, aligned by pixel and multiplied by the weights of the pixels."""
         images = (torch.cat([pair.images, pair.views]) - self.shift) / self.scale
         both = [heads.tensor_split(2) for heads in self.network(images)]
-        # pixels that left the image come back as 0, and so have no weight in the joint distribution
+        # pixels that left the image are filled with 0, so they have no weight in the joint distribution
         return [(first * pair.masks, resample(second, pair.back) * pair.masks) for first, second in both]
 
 
@@ -110,7 +110,7 @@ class DenseInformation(nn.Module):
 class _Images:
     """A list of images (c, h, w), the mean and standard deviation of their channels, and pairs of their crops.
 
-    ``counts`` (k,) is set at the end: how many pixels take each cluster.
+    ``counts`` (k,), the number of pixels in each cluster, is set when the model is exported.
     """
 
     images: list
@@ -122,73 +122,76 @@ class _Images:
 
 @declared
 class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
-    """A cluster for each pixel, learned without labels: predictable from the pixel's neighbours and under transforms.
+    """Segmentation without labels: clusters that are predictable from neighbouring pixels and transformed images.
 
-    A small convolutional network gives each pixel u probabilities Φ_u(x) of k clusters. It learns by maximising the
+    A small convolutional network predicts the probabilities Φ_u(x) of k clusters for each pixel u. It maximises the
     mutual information of ``P_t = E[Φ_u(x) · [g⁻¹Φ(gx)]_{u+t}ᵀ]`` (equation 5), over random transformations g and all
-    displacements t of at most ``half_window`` pixels. What looks alike wherever it is displaced and transformed gets
-    one cluster, and clusters become about equally large.
+    displacements t of at most ``half_window`` pixels. Regions that look alike at all positions and after all
+    transformations get the same cluster, and clusters have about the same size.
 
     Parameters
     ----------
     n_clusters : int
-        k.
+        Number of clusters k.
     n_overclusters : int or None
-        Clusters of an auxiliary head that trains the same trunk and is dropped afterwards. None takes 3 n_clusters; 0
-        leaves it out.
+        Number of clusters of an auxiliary head, which trains the same trunk and is not used for predictions. None is
+        3 n_clusters; 0 disables the auxiliary head.
     n_heads : int
-        Main heads that start differently; the one of least loss gives the clusters.
+        Number of main heads, which have different initial weights. The head with the lowest loss gives the clusters.
     half_window : int
-        Largest displacement along each axis, in pixels. Larger gives larger and smoother regions; the cost grows by
-        its square.
+        Largest displacement along each axis, in pixels. Higher values give larger and smoother regions. The cost grows
+        with the square of this value.
     average : {"information", "joint"}
-        Average the information over displacements, or average the joint distributions first, which is quicker.
+        "information" averages the mutual information over displacements. "joint" averages the joint distributions
+        first, which is faster.
     entropy_weight : float
-        Weight λ of the clusters' entropy: 1 is mutual information, above it prefers clusters of equal size, so that
-        fewer runs end with a cluster that no pixel takes. The paper has 1.5 for two of its sets, and 1 for the others.
+        Weight λ of the entropy of the clusters. 1 is the mutual information. Higher values favour clusters of equal
+        size and help to prevent empty clusters. The paper uses 1.5 for two of its data sets, and 1 for the others.
     transforms : Transform or None
-        Where views come from. Geometric ones are undone in the prediction, others are not. None mirrors. Changes of
-        light and colour, ``Compose([Flip(), ColorJitter(clip=False)])``, are for images whose light says nothing:
-        they cost accuracy where it tells classes apart, and make training slower to leave the uniform solution.
+        Transformation that generates the views. Geometric transforms are undone in the prediction. None mirrors the
+        images. Use changes of light and colour, ``Compose([Flip(), ColorJitter(clip=False)])``, only if the light
+        carries no information about the classes. Otherwise they lower the accuracy, and training takes longer to leave
+        the uniform solution.
     width : int
-        Channels of the network's layers.
+        Number of channels of the layers of the network.
     tile_size : int
-        Side of the crops that are trained on and of the tiles that are predicted at a time, in pixels. It bounds
-        memory; predictions do not depend on it.
+        Side in pixels of the crops used for training and of the tiles used for prediction. It bounds the memory.
+        Predictions of a fitted model do not depend on it.
     image_shape : tuple or None
-        (h, w) or (h, w, c) of flat rows; None takes a row for an image one pixel high.
+        Shape (h, w) or (h, w, c) of images given as flat rows. None treats a row as an image of height 1.
     max_epochs : int
-        Passes over the images.
+        Maximum number of passes over the images.
     batch_size : int
-        Crops a step, at most.
+        Maximum number of crops in a training step.
     tol : float or None
-        Training stops when an epoch's loss, in nats, has not fallen by this for ``n_iter_no_change`` epochs; None
-        never, so that the step comes to its end.
+        Training stops when the loss, in nats, has not decreased by more than this value for ``n_iter_no_change``
+        epochs. None disables this criterion, so that the learning rate decays to its end.
     random_state : int, RandomState or None
-        Seeds weights, crops, transformations and order.
+        Seed of the initial weights, the crops, the transformations and the order of images.
 
     Attributes
     ----------
     mutual_information_ : array of shape (n_heads,)
-        I of each main head after training, in nats: over random crops and views as in training, with λ = 1.
+        Mutual information of each main head in nats, with λ = 1, over random crops and views as in training.
     mutual_information_ratio_ : array of shape (n_heads,)
-        The same in parts of ln k, which is the most there can be.
+        Mutual information divided by its maximum ln k; 0 for a single cluster.
     best_head_ : int
-        The head of least loss; labels are never looked at.
+        Index of the head with the lowest loss, which is chosen without labels.
     history_ : list of dict
-        Epoch, loss and seconds of each. The loss is minus the information in nats, with entropies weighted, of the
-        mean main head and of the auxiliary head, added.
+        Number, loss and seconds of each epoch. The loss is the negative mutual information in nats, with weighted
+        entropies: the mean over the main heads plus the value of the auxiliary head.
     n_iter_ : int
-        Epochs made.
+        Number of epochs.
     n_features_in_ : int
-        Numbers in a row, or in the first image; images of other sizes may be predicted all the same.
+        Number of values of a row or of the first image. Images of other sizes can be predicted as well.
 
     Notes
     -----
-    It has no ``labels_`` and no ``fit_predict``, which scikit-learn's tools take for one cluster a sample: here a
-    sample is an image, and each pixel has a cluster. The paper trains the auxiliary head in epochs of its own; here
-    all heads take part in each step. It has one main head and Sobel's derivatives beside the colours as input. The
-    network here is smaller, its first layer finds derivatives by itself, and it keeps every pixel.
+    There is no ``labels_`` and no ``fit_predict``, because scikit-learn's tools expect one cluster per sample. Here a
+    sample is an image, and each pixel has a cluster. In the paper, the auxiliary head is trained in separate epochs;
+    here all heads are trained in each step. In the paper, there is one main head, and the input contains Sobel
+    derivatives in addition to the colours. Here the network is smaller, its first layer can learn derivatives, and it
+    keeps the resolution of the images.
 
     References
     ----------
@@ -235,14 +238,14 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
     batch_size: Count = 4
 
     _reader = ImageReader(any_size=True)
-    mutual_information_ = FittedState("(n_heads,) mutual information in nats")
-    mutual_information_ratio_ = FittedState("(n_heads,) mutual information in parts of ln k")
-    best_head_ = FittedState("the head of least loss")
+    mutual_information_ = FittedState("Mutual information in nats, (n_heads,).")
+    mutual_information_ratio_ = FittedState("Mutual information divided by ln k, (n_heads,).")
+    best_head_ = FittedState("Index of the head with the lowest loss.")
 
     def _check_layout(self):
         state = self._state
         if sum(state["heads"]) != len(state["weights"]["heads.weight"]) or state["best_head"] >= len(state["heads"]):
-            raise ValueError(f"heads of {state['heads']} clusters do not fit the weights")
+            raise ValueError(f"heads of {state['heads']} clusters do not match the weights")
 
     @keeps_state_on_failure
     @with_callbacks
@@ -301,7 +304,7 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
         images = _channels_first(given)
         shift, scale = channel_spread(images) if reset else self._spread(scale_pixels(images[0]))
         extra = self._n_auxiliary()
-        most = max(extra, self.n_clusters)  # whose joint probabilities are a matrix for each displacement
+        most = max(extra, self.n_clusters)  # there is one joint matrix of this size for each displacement
         sizes = {"n_clusters": self.n_clusters, "n_overclusters": extra, "half_window": self.half_window}
         check_size(most**2 * (2 * self.half_window + 1) ** 2, **sizes)
         check_size(self.width**2, width=self.width)
@@ -318,7 +321,7 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
         return 3 * self.n_clusters if self.n_overclusters is None else self.n_overclusters
 
     def _heads(self):
-        """Clusters of each head."""
+        """Number of clusters of each head."""
         extra = self._n_auxiliary()
         return [self.n_clusters] * self.n_heads + [extra] * (extra > 0)
 
@@ -352,7 +355,7 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
             "width": self.width,
             "best_head": best,
             "mutual_information": information,
-            "mutual_information_ratio": information / (math.log(self.n_clusters) or 1.0),  # 0 of a single cluster
+            "mutual_information_ratio": information / (math.log(self.n_clusters) or 1.0),  # 0 for a single cluster
             "n_channels": len(data.shift),
         }
 
@@ -360,7 +363,7 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
         generator = crops.generator
         crops.generator = torch.Generator().manual_seed(generator.initial_seed())
         result = objective.measure(crops)
-        crops.generator = generator  # a callback that looks at the model does not change what is drawn next
+        crops.generator = generator  # so that exporting the model for a callback does not change later random numbers
         return [values.cpu().numpy() for values in result]
 
     def _warn(self, counts):
@@ -369,12 +372,12 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
             return
         if ratio < _STUCK:
             text = (
-                f"neighbours share {ratio:.1%} of the information that they could: training never left the uniform "
-                "solution. Look at the images, or raise max_epochs or learning_rate"
+                f"the mutual information of neighbours is {ratio:.1%} of its maximum, so training never left the "
+                "uniform solution. Check the images, or raise max_epochs or learning_rate"
             )
         elif not counts.all():
             text = (
-                f"{(counts == 0).sum()} of {self.n_clusters} clusters are empty; raise entropy_weight or max_epochs, "
+                f"{(counts == 0).sum()} of {self.n_clusters} clusters are empty. Raise entropy_weight or max_epochs, "
                 "or lower n_clusters"
             )
         else:
@@ -382,40 +385,30 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
         warnings.warn(f"{type(self).__name__}: {text}", ConvergenceWarning, stacklevel=3)
 
     def predict(self, X):
-        """The most probable cluster of each pixel.
-
-        Parameters
-        ----------
-        X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
-            Images as in `fit`, of any size.
+        """Predict the most probable cluster of each pixel.
 
         Returns
         -------
         int64 array of shape (n, h, w), or list of n arrays (h, w)
-            A list where X is a list of images of different sizes.
+            A list if X is a list of images of different sizes.
         """
         given = self._read(X)
         return _gathered([part.argmax(1) for part in self._probabilities(given)], given)
 
     def predict_proba(self, X):
-        """Probabilities of the clusters for each pixel.
-
-        Parameters
-        ----------
-        X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
-            Images as in `fit`, of any size.
+        """Predict the probabilities of the clusters for each pixel.
 
         Returns
         -------
         array of shape (n, h, w, n_clusters), or list of n arrays (h, w, n_clusters)
-            A list where X is a list of images of different sizes.
+            A list if X is a list of images of different sizes.
         """
         given = self._read(X)
         return _gathered([part.permute(0, 2, 3, 1) for part in self._probabilities(given)], given)
 
     @torch.no_grad()
     def _probabilities(self, given):
-        """(b, k, h, w) for each run of at most ``batch_size`` images of one size."""
+        """Yield probabilities (b, k, h, w) for each run of at most ``batch_size`` images of equal size."""
         images = _channels_first(given)
         like = scale_pixels(images[0][:0])
         network = self._network(like, self._state["heads"], self._state["width"]).eval()
@@ -425,26 +418,26 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
             yield predict_tiles(network, pixels, self.tile_size, self.best_head_)
 
     def _network(self, like, heads, width):
-        """The fitted network, on the device and in the precision of a tensor."""
-        # as numbers of its own: the weights are those of a model that may be mapped from a file
+        """The fitted network, on the device and in the precision of the tensor ``like``."""
+        # copied, because the weights may be memory-mapped from a file
         weights = {name: torch.tensor(np.asarray(value)) for name, value in self._state["weights"].items()}
         network = SegmentationNetwork.start(self._state["n_channels"], width, list(heads), torch.Generator())
         try:
             network.load_state_dict(weights)
         except RuntimeError as error:
             raise ValueError(
-                f"{type(self).__name__} was fitted with another width, or other numbers of heads and clusters, than "
-                f"its parameters say now; set them back, or fit a clone ({error})"
+                f"{type(self).__name__} was fitted with a different width, or different numbers of heads and clusters. "
+                f"Set these parameters back, or fit a clone ({error})"
             ) from error
         return network.to(like)
 
     def _spread(self, like):
-        """Mean and standard deviation of each channel of the images that were fitted on."""
+        """Mean and standard deviation of each channel of the training images."""
         return [torch.tensor(np.asarray(self._state[name])).to(like) for name in ("shift", "scale")]
 
 
 def _channels_first(given):
-    """A list of (c, h, w) tensors of one dtype on the device that computes; they may differ in size."""
+    """A list of (c, h, w) tensors of one dtype on the device ; they may differ in size."""
     images = list(given.data)
     if len({image.dtype for image in images}) > 1:
         images = [scale_pixels(image) for image in images]
@@ -453,7 +446,7 @@ def _channels_first(given):
 
 
 def channel_spread(images):
-    """Mean and standard deviation of each channel over all pixels, (c, 1, 1) each; 1 for what is constant."""
+    """Mean and standard deviation of each channel, (c, 1, 1) each; the deviation of constant channels is 1."""
     count = sum(image[0].numel() for image in images)
     mean = sum(scale_pixels(image).double().sum((1, 2)) for image in images) / count
     square = sum((scale_pixels(image).double() - mean[:, None, None]).square().sum((1, 2)) for image in images) / count
@@ -463,14 +456,14 @@ def channel_spread(images):
 
 
 def _runs(images, most):
-    """Lists of at most so many images of one size that follow each other."""
+    """Lists of at most ``most`` consecutive images of equal size."""
     for _, run in itertools.groupby(images, lambda image: image.shape):
         images_of_run = list(run)
         yield from (images_of_run[start : start + most] for start in range(0, len(images_of_run), most))
 
 
 def _gathered(parts, given):
-    """One array where all images have one size, else a list of arrays."""
+    """One array if all images have the same size, otherwise a list of arrays."""
     if len({part.shape[1:] for part in parts}) == 1:
         return given.answer(torch.cat(parts))
     return [given.answer(image) for part in parts for image in part]

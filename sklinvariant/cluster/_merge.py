@@ -1,9 +1,9 @@
-"""Many small clusters merged into few, by what the few would tell of each other.
+"""Merging of many small clusters into few, so that the mutual information between paired samples is largest.
 
-The sequential information bottleneck (Slonim, Friedman & Tishby 2002) for a joint distribution of two samples of one
-kind, where both are merged alike: that of the clusters of pairs.
+This is the sequential information bottleneck (Slonim, Friedman & Tishby 2002) for the joint distribution of the
+clusters of pairs. The clusters of both samples of a pair are merged in the same way.
 
-Axes: s starts, m parts, k clusters.
+Axes: s random starts, m small clusters ("parts"), k merged clusters.
 """
 
 import numpy as np
@@ -17,10 +17,11 @@ _TINY = np.finfo(np.float64).tiny
 
 @in_own_precision
 def merge_clusters(joint, n_clusters, *, entropy_weight=1.0, n_starts=50, generator):
-    """A cluster 0..k-1 for each of m parts, for which `joint_information` of the merged (m, m) joint is largest.
+    """Assign m parts to k clusters so that `joint_information` of the merged joint (m, m) is largest: (m,) int64.
 
-    From random starts, part after part moves to where it gives most, until none moves; the best start counts. What a
-    move changes is found from the row of the part alone, so that a sweep costs s m k². Returns an int64 array (m,).
+    From each random start, one part after another moves to the cluster that increases the information most, until no
+    part moves. The best start is returned. The change by a move depends only on the row of the part, so a sweep costs
+    s m k² operations.
     """
     joint = np.asarray(joint, dtype=np.float64)
     joint = (joint + joint.T) / 2
@@ -51,26 +52,26 @@ def merge_clusters(joint, n_clusters, *, entropy_weight=1.0, n_starts=50, genera
 
 
 class _Table:
-    """The merged joints (s, k, k), symmetric, of all starts at once."""
+    """The symmetric merged joints (s, k, k) of all starts."""
 
     def __init__(self, merged, entropy_weight):
         self.merged, self.entropy_weight = merged, entropy_weight
         self.starts, self.clusters = np.arange(len(merged)), np.arange(merged.shape[1])
 
     def add(self, clusters, rows, own):
-        """Puts a part into a cluster (s,) of each start: its joint (s, k) with the other parts, and with itself."""
+        """Add a part to one cluster per start (s,), given its joint (s, k) with the other parts and with itself."""
         self.merged[self.starts, clusters] += rows
         self.merged[self.starts, :, clusters] += rows
         self.merged[self.starts, clusters, clusters] += own
-        np.maximum(self.merged, 0, out=self.merged)  # rounding may leave less than nothing
+        np.maximum(self.merged, 0, out=self.merged)  # rounding errors may be negative
 
     def gains(self, rows, own):
-        """(s, k) what the information gains where the part is put into each cluster."""
+        """Increase of the information (s, k) if the part is added to each cluster."""
         change = _x_log_x(self.merged + rows[:, None]) - _x_log_x(self.merged)
         inside = self.merged[:, self.clusters, self.clusters]
         gains = 2 * (change.sum(2) - change[:, self.clusters, self.clusters])
         gains += _x_log_x(inside + 2 * rows + own) - _x_log_x(inside)
-        marginals = self.merged.sum(2) + rows  # what a cluster shares with the part is in its weight wherever that is
+        marginals = self.merged.sum(2) + rows  # include the mass shared with the part
         weight = rows.sum(1, keepdims=True) + own
         return gains - 2 * self.entropy_weight * (_x_log_x(marginals + weight) - _x_log_x(marginals))
 
@@ -80,7 +81,7 @@ class _Table:
 
 
 def _sums_by_label(values, labels, k):
-    """(s, k) sums of (m,) values by labels (s, m)."""
+    """Sums (s, k) of values (m,) by labels (s, m)."""
     s = len(labels)
     cells = labels + k * np.arange(s)[:, None]
     return np.bincount(cells.ravel(), np.tile(values, s), minlength=s * k).reshape(s, k)

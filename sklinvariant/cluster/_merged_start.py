@@ -1,8 +1,8 @@
-"""Where the heads of invariant clustering start: small clusters of k-means, merged by what they tell of each other.
+"""Initialisation of the heads of invariant clustering: small k-means clusters, merged to maximise mutual information.
 
-From a random start the mutual information rises to local optima in which two kinds share a cluster and another kind has
-two. Small clusters hold next to one kind only, and which of them belong together can be read off the pairs: it is a
-search over a small table, that can be made from many starts before the network sees anything.
+From random heads, training ends in local optima in which two classes share one cluster and another class is split into
+two. Small clusters contain almost only one class each, and the pairs show which of them belong together. Merging them
+is a search over a small table, which can be repeated from many starts before the network is trained.
 """
 
 import itertools
@@ -11,32 +11,30 @@ import math
 import torch
 from torch.nn.functional import cross_entropy
 
+from sklinvariant.accumulate import Blocks, fit_kmeans
 from sklinvariant.cluster._merge import merge_clusters
-from sklinvariant.ops import fit_kmeans, nearest_codewords
+from sklinvariant.ops import nearest_codewords
 from sklinvariant.pairs import shuffled
 
-_MOST_ROWS = 20_000  # that k-means sees
+_MOST_ROWS = 20_000  # largest number of rows for k-means
 _ROWS_A_PART = 32
-_PARTS_A_CLUSTER = 20  # at most
+_PARTS_A_CLUSTER = 20  # the largest value
 _MOST_PARTS = 400
-_DRAWS = 10  # of a partner for each pair
+_DRAWS = 10  # number of partners drawn for each pair
 _STEPS = 50
 _AT_ONCE = 4096
 
 
 @torch.no_grad()
 def merged_labels(source, pairs, n_clusters, n_heads, *, entropy_weight):
-    """(n, h) a cluster for each of the samples, for each head by other small clusters; ``pairs`` are those to go by."""
+    """Clusters (n, h) of all samples, from different small clusters for each head; ``pairs`` are indices of pairs."""
     rows = source.samples.flatten(1)
     seen = source.rows[pairs]
     few = seen[torch.randperm(len(seen), generator=source.generator)[:_MOST_ROWS].to(seen.device)]
     n_parts = min(len(seen) // _ROWS_A_PART, _PARTS_A_CLUSTER * n_clusters, _MOST_PARTS)
     n_parts = min(max(n_parts, 2 * n_clusters), len(few))
-    weights = rows.new_ones(len(few))
-    books = [
-        fit_kmeans(rows[few], weights, n_parts, max_iter=20, tol=1e-3, generator=source.generator)[0]
-        for _ in range(n_heads)
-    ]
+    sample = Blocks(rows[few], rows.new_ones(1).expand(len(few)))
+    books = [fit_kmeans(sample, n_parts, max_iter=20, tol=1e-3, generator=source.generator)[0] for _ in range(n_heads)]
     joints = torch.zeros(n_heads, n_parts, n_parts, dtype=torch.float64)
     for index in pairs.split(_AT_ONCE):
         first, second = (x.flatten(1) for x in source.take(index, _DRAWS))
@@ -51,7 +49,7 @@ def merged_labels(source, pairs, n_clusters, n_heads, *, entropy_weight):
 
 
 def pretrain_heads(network, source, pairs, labels, *, optimizer, learning_rate, batch_size):
-    """A few steps of a network towards the labels (n, h) of its heads, for both samples of each pair."""
+    """Train a network for a few steps to predict the labels (n, h) of its heads for both samples of each pair."""
     steps = optimizer(network.parameters(), lr=learning_rate)
     epochs = (shuffled(pairs, batch_size, source.generator) for _ in range(math.ceil(_STEPS * batch_size / len(pairs))))
     for index in itertools.islice(itertools.chain.from_iterable(epochs), _STEPS):

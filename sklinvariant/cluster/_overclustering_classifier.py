@@ -138,10 +138,6 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
         **params : dict
             Metadata for the clusterer's ``fit``, which must have requested it. Requires metadata routing.
 
-        Returns
-        -------
-        self
-
         Raises
         ------
         ValueError
@@ -182,11 +178,6 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
     def predict(self, X: Any) -> Any:
         """Predict the most likely class of each sample.
 
-        Parameters
-        ----------
-        X : n samples as the clusterer accepts them
-            Samples.
-
         Returns
         -------
         ndarray of shape (n,)
@@ -198,11 +189,6 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
 
     def predict_proba(self, X: Any) -> Any:
         """Predict class probabilities: the share of each class among the labels of a sample's cluster or clusters.
-
-        Parameters
-        ----------
-        X : n samples as the clusterer accepts them
-            Samples.
 
         Returns
         -------

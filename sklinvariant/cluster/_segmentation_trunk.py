@@ -1,20 +1,20 @@
-"""A small fully convolutional network that says for every pixel which cluster it belongs to."""
+"""A small fully convolutional network that predicts cluster probabilities for each pixel."""
 
 import torch
 from torch import nn
 
 _DILATIONS = (1, 1, 2, 2)
-_POOLED = 2  # pixels around each that features are averaged over, after every second convolution
+_POOLED = 2  # radius of the average pooling after every second convolution
 
 
 class SegmentationTrunk(nn.Sequential):
-    """Four 3 × 3 convolutions, each normalised and rectified, and averages: (n, c, h, w) -> (n, width, h, w).
+    """Four 3 × 3 convolutions with batch normalisation, ReLU and average pooling: (n, c, h, w) -> (n, width, h, w).
 
-    Averages after rectifying tell a texture from where its stripes lie. Every pixel is kept, and what is said of one
-    depends on the ``radius`` pixels around it alone: images may be of any size, and tiles that overlap by the radius
-    give what the whole image gives. The features are normalised once more at the end: heads then start with clusters
-    that differ between pixels. From the nearly constant features that averages leave, the first thing that they learn
-    is to make all clusters equally probable everywhere, which they seldom get out of.
+    Averages of rectified features represent a texture independently of the positions of its stripes. The resolution is
+    kept, and the prediction for a pixel depends only on the pixels within the distance ``radius``. Images may
+    therefore have any size, and tiles that overlap by the radius give the same result as the whole image. The features
+    are normalised at the end, so that initial predictions differ between pixels. Without it, features are nearly
+    constant after averaging, and training first makes all clusters equally probable everywhere, which is hard to leave.
     """
 
     radius = sum(_DILATIONS) + len(_DILATIONS) // 2 * _POOLED
@@ -35,7 +35,7 @@ class SegmentationTrunk(nn.Sequential):
 
 
 class SegmentationNetwork(nn.Module):
-    """A trunk and a 1 × 1 convolution for all heads: (n, c, h, w) -> for each head (n, k, h, w) probabilities."""
+    """A trunk, and a 1 × 1 convolution for all heads: (n, c, h, w) -> probabilities (n, k, h, w) of each head."""
 
     def __init__(self, n_channels, width, heads):
         super().__init__()
@@ -45,8 +45,8 @@ class SegmentationNetwork(nn.Module):
 
     @classmethod
     def start(cls, n_channels, width, heads, generator):
-        """Random weights of variance 2 / fan-in, drawn by the generator alone, and no bias."""
-        with torch.device("meta"):  # where nothing is drawn: the global generator is not ours to move
+        """Create a network with random weights of variance 2 / fan-in, drawn from the generator, and zero biases."""
+        with torch.device("meta"):  # draws no random numbers, so the global generator does not change
             network = cls(n_channels, width, heads)
         network.to_empty(device="cpu")
         for module in network.modules():

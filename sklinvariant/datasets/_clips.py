@@ -192,5 +192,5 @@ def _is_still(item):
 
 
 def _natural(name):
-    """Sorts 9.png before 10.png."""
+    """Sort key that places 9.png before 10.png."""
     return [int(part) if part.isdecimal() else part.casefold() for part in re.split(r"(\d+)", name)]

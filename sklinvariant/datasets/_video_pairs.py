@@ -187,11 +187,11 @@ class VideoPairs:
 
     @cached_property
     def _n_windows(self):
-        """How many sequences begin in each clip."""
+        """Number of sequences in each clip."""
         return [max(0, clip.n_frames() - (self.length - 1) * self.step) for clip in self.clips]
 
     def _drawn(self):
-        """(number of the clip, array of (a few) sequences), as they come."""
+        """Yield (index of the clip, array of sequences) in temporal order."""
         rng = np.random.RandomState(self.seed)
         taken = 0
         for i, clip in enumerate(self.clips):
@@ -206,12 +206,14 @@ class VideoPairs:
                     return
         if taken == 0:
             reasons = "".join(f"; {name} {reason}" for name, reason in self.failed[:3])
-            raise ValueError(f"no pair in {len(self.clips)} clips: all are too short, or fail the filters{reasons}")
+            raise ValueError(
+                f"no pair in {len(self.clips)} clip(s). All clips are too short, or fail the filters{reasons}"
+            )
         if self.n_pairs is not None:
-            warnings.warn(f"there were {taken} pairs only, not n_pairs={self.n_pairs}", stacklevel=3)
+            warnings.warn(f"the clips contain only {taken} pairs, fewer than n_pairs={self.n_pairs}", stacklevel=3)
 
     def _windows(self, clip):
-        """Lists of ``length`` frames, beginning at one frame after the other."""
+        """Yield a list of ``length`` frames for each starting frame."""
         span = (self.length - 1) * self.step + 1
         window: deque[np.ndarray] = deque(maxlen=span)
         failures = []
@@ -231,12 +233,12 @@ class VideoPairs:
         self.failed += [(clip.name, failure) for failure in failures]
         if failures:
             more = f", and {len(failures) - 1} more" if len(failures) > 1 else ""
-            warnings.warn(f"{clip.name}: {failures[0]}{more}; what can be read is used", stacklevel=4)
+            warnings.warn(f"{clip.name}: {failures[0]}{more}. These frames are skipped", stacklevel=4)
 
     def _prepare(self, frame):
-        """Resized, in the type it came in; or the ValueError that says why it cannot be used."""
+        """The resized frame in its own dtype, or a ValueError with the reason why it cannot be used."""
         if self.grayscale and frame.ndim == 3 and frame.shape[2] not in (1, 3):
-            return ValueError(f"has frames of {frame.shape[2]} channels, of which grayscale makes nothing")
+            return ValueError(f"has frames of {frame.shape[2]} channels, but grayscale requires 1 or 3")
         if self.image_size is not None:
             frame = _resize(frame, self.image_size)
         if self.patch_size is not None and (np.array(frame.shape[:2]) < self.patch_size).any():
@@ -246,7 +248,7 @@ class VideoPairs:
     def _is_cut(self, before, after):
         if self.max_change == 1:
             return False
-        every = max(1, min(after.shape[:2]) // 64)  # a grid of pixels tells as much as all of them
+        every = max(1, min(after.shape[:2]) // 64)  # a grid of pixels is sufficient
         return _changes(np.stack([before, after])[None, :, ::every, ::every])[0, 0] > self.max_change
 
     def _draw(self, window, count, rng):
@@ -268,12 +270,12 @@ class VideoPairs:
         return found
 
     def _cut(self, sequences):
-        """Sequences as one array (n, l, h, w[, c]), grey where asked: fewer pixels than the frames have."""
+        """Sequences as one array (n, l, h, w[, c]), converted to grey if requested."""
         sequences = np.stack(sequences)
         return _grey(sequences) if self.grayscale and sequences.ndim == 5 else sequences
 
     def _passes(self, sequences):
-        """Which of (n, l, h, w[, c]) are neither static nor of one colour."""
+        """Which sequences (n, l, h, w[, c]) are neither static nor uniform."""
         good = np.ones(len(sequences), bool)
         if self.min_change > 0:
             good &= (_changes(sequences) >= self.min_change).all(1)
@@ -353,7 +355,7 @@ def frame_pairs(
 
 
 def _resize(frame, size):
-    """Averages where it shrinks; ``size`` is (h, w) or the shorter side."""
+    """Resize a frame, with antialiasing; ``size`` is (h, w) or the length of the shorter side."""
     if isinstance(size, Integral):
         scale = size / min(frame.shape[:2])
         size = tuple(round(length * scale) for length in frame.shape[:2])
@@ -365,7 +367,7 @@ def _resize(frame, size):
 
 
 def _grey(pixels):
-    """(..., c) -> (...), in its type."""
+    """Convert pixels (..., c) to grey values (...) of the same dtype."""
     if pixels.shape[-1] == 1:
         return pixels[..., 0]
     grey = pixels @ _LUMA.astype(np.float64 if pixels.dtype == np.float64 else np.float32)
@@ -373,7 +375,7 @@ def _grey(pixels):
 
 
 def _changes(sequences):
-    """Mean absolute change of a pixel from each frame to the next: (n, l, h, w[, c]) -> (n, l - 1), 0-1."""
+    """Mean absolute change of the pixels between consecutive frames, in 0-1: (n, l, h, w[, c]) -> (n, l - 1)."""
     changes = np.abs(np.diff(_unit_range(sequences), axis=1))
     return changes.reshape(*changes.shape[:2], -1).mean(2)
 
@@ -385,5 +387,5 @@ def _unit_range(pixels):
 def _two(size, name):
     pair = (size, size) if isinstance(size, Integral) else tuple(size)
     if len(pair) != 2 or not all(map(is_count, pair)):
-        raise ValueError(f"{name} must be a positive integer or two of them, (height, width), got {size!r}")
+        raise ValueError(f"{name} must be a positive integer, or a pair (height, width) of them, got {size!r}")
     return pair

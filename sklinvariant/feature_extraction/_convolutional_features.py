@@ -233,12 +233,6 @@ class ConvolutionalFeatures(
         ----------
         X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
             Images: integers 0-255 (scaled to 0-1) or floats.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self
 
         Raises
         ------
@@ -273,11 +267,6 @@ class ConvolutionalFeatures(
 
     def transform(self, X: Any) -> Any:
         """Compute the feature maps of images.
-
-        Parameters
-        ----------
-        X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
-            Images as in `fit`, of the same size.
 
         Returns
         -------

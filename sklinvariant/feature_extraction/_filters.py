@@ -7,6 +7,7 @@ import torch
 from torch.nn.functional import avg_pool2d, conv2d
 
 from sklinvariant._settings import in_own_precision
+from sklinvariant.accumulate import Blocks, measure_columns, scatter
 from sklinvariant.ops import in_safe_unit
 
 
@@ -27,16 +28,16 @@ def fit_zca(rows: torch.Tensor, eps: float) -> tuple[torch.Tensor, torch.Tensor]
 
     ``eps`` times the mean variance is added to each variance, so that noise is not amplified.
     """
-    rows, unit = in_safe_unit((rows.cpu() if rows.device.type == "mps" else rows).double())
-    mean = rows.mean(0)
-    centred = rows - mean
-    variances, directions = torch.linalg.eigh(centred.T @ centred / len(rows))
+    blocks = Blocks(rows)
+    columns = measure_columns(blocks)
+    mean, unit = columns.mean, float(columns.reach.max()) or 1.0  # in this unit no product overflows
+    variances, directions = torch.linalg.eigh(scatter(blocks, mean, unit) / len(rows))
     variances = variances.clamp_min(0) + eps * variances.mean()
     if not variances.max() > 0:  # all rows are equal
-        return mean * unit, torch.eye(len(mean), dtype=torch.float64, device=mean.device)
+        return mean, torch.eye(len(mean), dtype=torch.float64, device=mean.device)
     tiny = torch.finfo(torch.float64).eps * len(variances) * variances.max()
     scale = torch.where(variances > tiny, variances, torch.inf).rsqrt()  # a direction without variance becomes 0
-    return mean * unit, (directions * scale) @ directions.T / unit
+    return mean, (directions * scale) @ directions.T / unit
 
 
 def patch_deviations(images: torch.Tensor, window: tuple[int, int], stride: int) -> torch.Tensor:

@@ -13,12 +13,12 @@ from sklearn.utils.random import sample_without_replacement
 from sklearn.utils.validation import check_is_fitted
 
 from sklinvariant._compat import CallbackSupportMixin, HasMethods, fit_context, reports_fit
-from sklinvariant.bags import BagReader, DescriptorSets
-from sklinvariant.base import Count, RandomState, TorchEstimator, Whole, as_numpy, declared, keeps_state_on_failure
+from sklinvariant.bags import BagEstimator, DescriptorSets
+from sklinvariant.base import Count, RandomState, Whole, as_numpy, declared, keeps_state_on_failure
 
 
 @declared
-class OnDescriptors(CallbackSupportMixin, TransformerMixin, TorchEstimator, auto_wrap_output_keys=None):
+class OnDescriptors(CallbackSupportMixin, TransformerMixin, BagEstimator, auto_wrap_output_keys=None):
     """Fit and apply a scikit-learn transformer (PCA, whitening, normalisation, …) to descriptors.
 
     Parameters
@@ -27,9 +27,6 @@ class OnDescriptors(CallbackSupportMixin, TransformerMixin, TorchEstimator, auto
         A clone is fitted to the descriptors of all bags, as rows. Set its parameters with ``estimator__…``.
     subsample : int or None
         Maximum number of descriptors to which it is fitted; None uses all.
-    descriptor_dim : int or None
-        Number of features d of a descriptor, by which flat rows ``(n, m * d)`` are split into m descriptors. None
-        treats each row as one descriptor.
     random_state : int, RandomState or None
         Seeds the choice of these descriptors.
 
@@ -49,11 +46,9 @@ class OnDescriptors(CallbackSupportMixin, TransformerMixin, TorchEstimator, auto
     """
 
     _layout = {"n_descriptor_features": Whole()}
-    _reader = BagReader()
     estimator: Annotated[Any, HasMethods(["fit", "transform"])]
     _: KW_ONLY
     subsample: Count | None = 200_000
-    descriptor_dim: Count | None = None
     random_state: RandomState = None
 
     @keeps_state_on_failure
@@ -64,14 +59,8 @@ class OnDescriptors(CallbackSupportMixin, TransformerMixin, TorchEstimator, auto
 
         Parameters
         ----------
-        X : DescriptorSets, list of (n_i, d) arrays, (n, m, d) or (n, n_features)
-            Bags of local descriptors.
         y : None
             Ignored, because targets belong to bags, not to descriptors.
-
-        Returns
-        -------
-        self
         """
         given = self._read(X, reset=True)
         rows = given.data.values
@@ -84,11 +73,6 @@ class OnDescriptors(CallbackSupportMixin, TransformerMixin, TorchEstimator, auto
 
     def transform(self, X: Any) -> DescriptorSets:
         """Transform the descriptors of each bag.
-
-        Parameters
-        ----------
-        X : DescriptorSets, list of (n_i, d) arrays, (n, m, d) or (n, n_features)
-            Bags of local descriptors.
 
         Returns
         -------

@@ -7,8 +7,9 @@ from dataclasses import KW_ONLY
 
 import torch
 
+from sklinvariant.accumulate import Blocks, accumulate, measure_columns
 from sklinvariant.base import Array, Count, CountOrZero, FittedState, RandomState, declared, is_count
-from sklinvariant.hashing._hasher import Hasher, of_size_one, random_rotation
+from sklinvariant.hashing._hasher import Hasher, largest_deviation, random_rotation, signs
 
 
 def nearest_to_square(size: int) -> tuple[int, int]:
@@ -18,16 +19,25 @@ def nearest_to_square(size: int) -> tuple[int, int]:
 
 
 def fit_bilinear(
-    X: torch.Tensor, left: torch.Tensor, right: torch.Tensor, max_iter: int
+    blocks: Blocks, left: torch.Tensor, right: torch.Tensor, max_iter: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Maximise Σ tr(B Rᵀ Xᵀ L) alternately over signs B and matrices L, R with orthonormal columns; X is (n, p, q)."""
+    """Maximise Σ tr(B Rᵀ xᵀ L) alternately over signs B and matrices L, R with orthonormal columns; x are (p, q)."""
     for _ in range(max_iter):
-        half = X @ right  # (n, p, c2)
-        signs = torch.where(left.T @ half > 0, X.new_tensor(1.0), -1.0)  # (n, c1, c2)
-        left = _polar(torch.einsum("npc,nkc->pk", half, signs))
-        signs = torch.where(left.T @ half > 0, X.new_tensor(1.0), -1.0)
-        right = _polar(torch.einsum("npq,pk,nkc->qc", X, left, signs))
+        left = _polar(accumulate(_product_for_left, blocks, (left, right))).to(left)
+        right = _polar(accumulate(_product_for_right, blocks, (left, right))).to(right)
     return left, right
+
+
+def _product_for_left(x, state):
+    left, right = state
+    half = x @ right  # (n, p, c2)
+    return torch.einsum("npc,nkc->pk", half, signs(left.T @ half))
+
+
+def _product_for_right(x, state):
+    left, right = state
+    half = left.T @ x  # (n, c1, q)
+    return torch.einsum("nkq,nkc->qc", half, signs(half @ right))
 
 
 def _polar(matrix):
@@ -79,8 +89,8 @@ class BilinearHasher(Hasher):
             if sides[0][i] * sides[1][i] != expected:
                 raise ValueError(f"left and right have shapes {sides}, but must give {expected} {name}. Fit again.")
 
-    def _learn(self, X, generator):
-        d = X.shape[1]
+    def _learn(self, blocks, generator):
+        d = blocks.shape[1]
         layout = nearest_to_square(d) if self.layout is None else self.layout
         if len(layout) != 2 or not all(map(is_count, layout)) or layout[0] * layout[1] != d:
             raise ValueError(
@@ -95,10 +105,12 @@ class BilinearHasher(Hasher):
                 "features. Choose another n_bits or layout."
             )
         rows, columns = min(fits, key=lambda size: abs(math.log(size[0] * q / (size[1] * p))))
-        mean = X.double().mean(0).to(X)
-        left = random_rotation(p, generator, X.dtype).to(X.device)[:, :rows]
-        right = random_rotation(q, generator, X.dtype).to(X.device)[:, :columns]
-        left, right = fit_bilinear(of_size_one(X - mean)[0].view(-1, p, q), left, right, self.max_iter)
+        moments = measure_columns(blocks)
+        left = random_rotation(p, generator, blocks.dtype).to(blocks.device)[:, :rows]
+        right = random_rotation(q, generator, blocks.dtype).to(blocks.device)[:, :columns]
+        mean, unit = moments.mean.to(left), largest_deviation(moments)
+        matrices = blocks.map(lambda rows: ((rows - mean) / unit).view(-1, p, q)).held()
+        left, right = fit_bilinear(matrices, left, right, self.max_iter)
         return {"mean": mean, "left": left, "right": right, "n_bits": self.n_bits, "n_iter": self.max_iter}
 
     def _project(self, X, state):

@@ -10,6 +10,7 @@ import torch
 from sklearn.base import TransformerMixin
 
 from sklinvariant._compat import CallbackSupportMixin, fit_context, reports_fit
+from sklinvariant.accumulate import Blocks, Columns, measure_columns, scatter
 from sklinvariant.base import (
     OnDevice,
     RowFeaturesOutMixin,
@@ -51,8 +52,8 @@ class Hasher(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMix
     _layout = {"n_bits": Whole()}
     _reader = RowReader(wide=True)
 
-    def _learn(self, X, generator):
-        """The state learned from rows X (n, d) on the device: a dict of tensors and plain values."""
+    def _learn(self, blocks, generator):
+        """The state learned from `Blocks` of rows (n, d): a dict of tensors and plain values."""
         raise NotImplementedError
 
     def _project(self, X, state):
@@ -69,12 +70,6 @@ class Hasher(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMix
         ----------
         X : array of shape (n, n_features)
             Features.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self
 
         Raises
         ------
@@ -82,18 +77,14 @@ class Hasher(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMix
             If X contains NaN or infinity, or if the method cannot give ``n_bits`` bits.
         """
         given = self._read(X, reset=True)
-        state = self._learn(given.tensor(), torch_generator(getattr(self, "random_state", 0)))
+        blocks = Blocks(given.data, device=given.device, dtype=given.dtype).held()
+        state = self._learn(blocks, torch_generator(getattr(self, "random_state", 0)))
         state = {key: value.cpu().numpy() if isinstance(value, torch.Tensor) else value for key, value in state.items()}
         self._state = {**state, "namespace": given.kind.name}
         return self
 
     def transform(self, X: Any) -> Any:
         """Compute the codes of rows.
-
-        Parameters
-        ----------
-        X : array of shape (n, n_features)
-            Features.
 
         Returns
         -------
@@ -106,11 +97,6 @@ class Hasher(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMix
 
     def decision_function(self, X: Any) -> Any:
         """Compute the projections whose signs are the bits; their absolute values tell how certain the bits are.
-
-        Parameters
-        ----------
-        X : array of shape (n, n_features)
-            Features.
 
         Returns
         -------
@@ -140,38 +126,34 @@ class Hasher(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMix
         return tags
 
 
-def principal_directions(X: torch.Tensor, n_components: int, name: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """The mean (d,) and the leading principal directions (n_components, d) of rows, computed in float64."""
-    d = X.shape[1]
+def principal_directions(blocks: Blocks, n_components: int, name: str) -> tuple[Columns, torch.Tensor]:
+    """The means and ranges of the features, and the leading principal directions (n_components, d) of the rows."""
+    d = blocks.shape[1]
     if n_components > d:
         raise ValueError(
             f"n_bits={n_components} is more than the {d} features of X, but {name} gives one bit for each principal "
             "direction. Lower n_bits."
         )
-    rows = X.double()
-    mean = rows.mean(0)
-    rows = of_size_one(rows - mean)[0]
-    vectors = torch.linalg.eigh(rows.T @ rows)[1]
+    columns = measure_columns(blocks)
+    vectors = torch.linalg.eigh(scatter(blocks, columns.mean, largest_deviation(columns)))[1]
     vectors = vectors.flip(1)[:, :n_components].T
     # a deterministic sign: the largest entry is positive
     largest = vectors.gather(1, vectors.abs().argmax(1, keepdim=True))
-    return mean.to(X.dtype), (vectors * torch.where(largest < 0, vectors.new_tensor(-1.0), 1.0)).to(X.dtype)
+    directions = vectors * torch.where(largest < 0, vectors.new_tensor(-1.0), 1.0)
+    return columns, directions.to(blocks.device, blocks.dtype)
 
 
-def of_size_one(X: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """X divided by its largest absolute value, so that products do not overflow, and that value."""
-    largest = X.abs().amax()
-    largest = largest if largest > 0 else torch.ones_like(largest)
-    return X / largest, largest
+def largest_deviation(columns: Columns) -> float:
+    """The largest deviation of a value from the mean of its feature, or 1: in this unit no product overflows."""
+    return float(columns.reach.max()) or 1.0
+
+
+def signs(x: torch.Tensor) -> torch.Tensor:
+    """1 for positive values, else -1."""
+    return torch.where(x > 0, x.new_tensor(1.0), -1.0)
 
 
 def random_rotation(size: int, generator: torch.Generator, dtype: torch.dtype) -> torch.Tensor:
     """A uniformly distributed orthogonal matrix: Q of a normal matrix, with the signs of the diagonal of R."""
     q, r = torch.linalg.qr(torch.randn(size, size, generator=generator, dtype=torch.float64))
     return (q * r.diagonal().sign()).to(dtype)
-
-
-def typical_distance(X: torch.Tensor) -> float:
-    """Root mean squared distance between two random rows: √2 times that of the rows from their mean."""
-    rows, largest = of_size_one(X.double() - X.double().mean(0))
-    return float((2 * rows.square().sum(1).mean()).sqrt() * largest)

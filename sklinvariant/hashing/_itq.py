@@ -6,22 +6,23 @@ from dataclasses import KW_ONLY
 
 import torch
 
+from sklinvariant.accumulate import Blocks, accumulate
 from sklinvariant.base import Array, Count, CountOrZero, FittedState, RandomState, declared
-from sklinvariant.hashing._hasher import Hasher, of_size_one, principal_directions, random_rotation
+from sklinvariant.hashing._hasher import Hasher, largest_deviation, principal_directions, random_rotation, signs
 
 
-def fit_rotation(V: torch.Tensor, rotation: torch.Tensor, max_iter: int) -> tuple[torch.Tensor, int]:
+def fit_rotation(blocks: Blocks, rotation: torch.Tensor, max_iter: int) -> tuple[torch.Tensor, int]:
     """Minimise ‖B - V R‖ (equation 2) alternately over signs B and rotations R, the latter a Procrustes problem.
 
-    Iterations stop when no sign changes. Returns the rotation and the number of iterations.
+    Iterations stop when VᵀB does not change. Returns the rotation and the number of iterations.
     """
-    V, before = of_size_one(V)[0], None  # the scale does not change the signs
+    before = None
     for turn in range(max_iter):
-        signs = torch.where(V @ rotation > 0, V.new_tensor(1.0), -1.0)
-        if before is not None and torch.equal(signs, before):
+        product = accumulate(lambda V, rotation: V.T @ signs(V @ rotation), blocks, rotation)
+        if before is not None and torch.equal(product, before):
             return rotation, turn
-        left, _, right = torch.linalg.svd(V.T @ signs)
-        rotation, before = left @ right, signs
+        left, _, right = torch.linalg.svd(product)
+        rotation, before = (left @ right).to(rotation), product
     return rotation, max_iter
 
 
@@ -59,10 +60,12 @@ class ITQHasher(Hasher):
 
     n_iter_ = FittedState("Number of iterations.")
 
-    def _learn(self, X, generator):
-        mean, directions = principal_directions(X, self.n_bits, "ITQHasher")
-        start = random_rotation(self.n_bits, generator, X.dtype).to(X.device)
-        rotation, n_iter = fit_rotation((X - mean) @ directions.T, start, self.max_iter)
+    def _learn(self, blocks, generator):
+        columns, directions = principal_directions(blocks, self.n_bits, "ITQHasher")
+        mean, unit = columns.mean.to(directions), largest_deviation(columns)  # the unit does not change the signs
+        start = random_rotation(self.n_bits, generator, blocks.dtype).to(blocks.device)
+        components = blocks.map(lambda rows: ((rows - mean) / unit) @ directions.T).held()
+        rotation, n_iter = fit_rotation(components, start, self.max_iter)
         return {"mean": mean, "directions": rotation.T @ directions, "n_bits": self.n_bits, "n_iter": n_iter}
 
     def _project(self, X, state):

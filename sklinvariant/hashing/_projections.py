@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import KW_ONLY
 from typing import Literal
 
 import torch
 
+from sklinvariant.accumulate import Blocks, Columns, deviations, measure_columns
 from sklinvariant.base import Array, Count, Positive, RandomState, check_size, declared
-from sklinvariant.hashing._hasher import Hasher, principal_directions, typical_distance
+from sklinvariant.hashing._hasher import Hasher, principal_directions
+
+
+def typical_distance(blocks: Blocks, columns: Columns) -> float:
+    """Root mean squared distance between two random rows: √2 times that of the rows from their mean."""
+    each = deviations(blocks, columns)
+    return math.sqrt(2) * float(torch.linalg.vector_norm(each / each.max()) * each.max()) if each.any() else 0.0
 
 
 @declared
@@ -29,8 +37,8 @@ class SignHasher(Hasher):
         if self._state["n_bits"] != self.n_features_in_:
             raise ValueError(f"n_bits is {self._state['n_bits']}, but must be {self.n_features_in_}. Fit again.")
 
-    def _learn(self, X, generator):
-        return {"mean": X.double().mean(0), "n_bits": X.shape[1]}
+    def _learn(self, blocks, generator):
+        return {"mean": measure_columns(blocks).mean, "n_bits": blocks.shape[1]}
 
     def _project(self, X, state):
         return X - state["mean"]
@@ -61,10 +69,10 @@ class LSHHasher(Hasher):
     _: KW_ONLY
     random_state: RandomState = None
 
-    def _learn(self, X, generator):
-        check_size(self.n_bits * X.shape[1], n_bits=self.n_bits)
-        directions = torch.randn(self.n_bits, X.shape[1], generator=generator, dtype=torch.float64)
-        return {"mean": X.double().mean(0), "directions": directions, "n_bits": self.n_bits}
+    def _learn(self, blocks, generator):
+        check_size(self.n_bits * blocks.shape[1], n_bits=self.n_bits)
+        directions = torch.randn(self.n_bits, blocks.shape[1], generator=generator, dtype=torch.float64)
+        return {"mean": measure_columns(blocks).mean, "directions": directions, "n_bits": self.n_bits}
 
     def _project(self, X, state):
         return (X - state["mean"]) @ state["directions"].T
@@ -103,15 +111,16 @@ class SKLSHHasher(Hasher):
     gamma: Literal["scale"] | Positive = "scale"
     random_state: RandomState = None
 
-    def _learn(self, X, generator):
-        root = 1 / (typical_distance(X) or 1.0) if self.gamma == "scale" else self.gamma**0.5
-        check_size(self.n_bits * X.shape[1], n_bits=self.n_bits)
-        directions = torch.randn(self.n_bits, X.shape[1], generator=generator, dtype=torch.float64) * root
+    def _learn(self, blocks, generator):
+        columns = measure_columns(blocks)
+        root = 1 / (typical_distance(blocks, columns) or 1.0) if self.gamma == "scale" else self.gamma**0.5
+        check_size(self.n_bits * blocks.shape[1], n_bits=self.n_bits)
+        directions = torch.randn(self.n_bits, blocks.shape[1], generator=generator, dtype=torch.float64) * root
         phase = torch.rand(self.n_bits, generator=generator, dtype=torch.float64) * 2 * torch.pi
         threshold = torch.rand(self.n_bits, generator=generator, dtype=torch.float64) * 2 - 1
         # the rows are centred, which does not change the kernel, so that products stay small
         return {
-            "mean": X.double().mean(0),
+            "mean": columns.mean,
             "directions": directions,
             "phase": phase,
             "threshold": threshold,
@@ -143,9 +152,9 @@ class PCAHasher(Hasher):
     n_bits: Count = 64
     _: KW_ONLY
 
-    def _learn(self, X, generator):
-        mean, directions = principal_directions(X, self.n_bits, "PCAHasher")
-        return {"mean": mean, "directions": directions, "n_bits": self.n_bits}
+    def _learn(self, blocks, generator):
+        columns, directions = principal_directions(blocks, self.n_bits, "PCAHasher")
+        return {"mean": columns.mean.to(directions.dtype), "directions": directions, "n_bits": self.n_bits}
 
     def _project(self, X, state):
         return (X - state["mean"]) @ state["directions"].T

@@ -82,7 +82,7 @@ class RestrictedBoltzmannMachine(nn.Module):
         self.velocity: list[torch.Tensor] | None = None
 
     def get_extra_state(self):
-        """What a checkpoint needs besides the parameters, for the machine to go on bit for bit."""
+        """The state that a checkpoint needs besides the parameters, so that training is resumed bit for bit."""
         return {
             "chain": self.chain,
             "velocity": self.velocity,
@@ -144,7 +144,7 @@ class RestrictedBoltzmannMachine(nn.Module):
         visible = torch.cat([v, model])
         hidden = self.hidden(visible) if z is None else torch.cat([z, self.hidden(model)])
         z, z_model = hidden.split(n)
-        if self.persistent:  # chains beyond a smaller batch stay as they are
+        if self.persistent:  # with a smaller batch, the remaining chains do not change
             self.chain = torch.cat([self.draw(z_model), chains[n:]])
         # the positive phase: activations corrected by the regularisers
         if self.regularization:

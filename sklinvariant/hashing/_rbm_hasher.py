@@ -1,4 +1,4 @@
-"""Hashes from a restricted Boltzmann machine whose bits are all used equally (Morère et al. 2016, section 4.2)."""
+"""RBM hashing: binary codes from a restricted Boltzmann machine (Morère et al. 2016, section 4.2)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from sklinvariant._compat import fit_context, with_callbacks
+from sklinvariant.accumulate import Blocks, deviations, measure_columns
 from sklinvariant.base import (
     Array,
     Count,
@@ -38,7 +39,7 @@ from sklinvariant.training import RowBatches, TrainedEstimator
 
 @dataclass
 class _Visible:
-    """Rows (n, d) as the machine sees them, and what took them there."""
+    """The visible units of the rows (n, d), and the scaling that produced them."""
 
     v: torch.Tensor
     scaling: dict
@@ -46,70 +47,74 @@ class _Visible:
 
 @declared
 class RBMHasher(TrainedEstimator, Hasher):
-    """A code of bits that are on equally often and do not depend on each other: the hidden units of an RBM.
+    """Binary codes from the hidden units of an RBM, with a regulariser that makes the bits equally frequent.
 
-    The machine models the rows, ``P(z_j|x) = σ(w_j·x + b_j)`` and ``P(x_i|z) = σ(w_i·z + c_i)`` (equations 5 and 6),
-    by contrastive divergence, while each batch pulls the activations towards targets that are uniform in 0-1, over
-    the bits of each code and over the batch for each bit (equations 7 and 8). A bit is whether P(z_j|x) > 0.5.
+    A restricted Boltzmann machine models the rows by ``P(z_j|x) = σ(w_j·x + b_j)`` and ``P(x_i|z) = σ(w_i·z + c_i)``
+    (equations 5 and 6). It is trained by contrastive divergence. In each batch, a regulariser pulls the activations
+    towards targets that are uniform in 0-1, over the bits of each code and over the batch for each bit (equations 7
+    and 8). Bit j is 1 if P(z_j|x) > 0.5.
 
     Parameters
     ----------
     n_bits : int
-        Length of the code; any number, more than features too.
+        Number of bits of a code, which may be larger than the number of features.
     regularization : float
-        λ of equation 8: 0 is the plain machine, 1 follows the targets alone where data pull. Larger uses bits more
-        equally and models the rows less.
+        λ of equation 8. With 0 the machine is not regularised. With 1 the activations of the data are replaced by the
+        targets. Higher values make the bits more equally frequent and model the rows less accurately.
     visible : {"scaled", "binary", "gaussian"}
-        What rows are scaled to, which is fitted and part of the model. "scaled": each feature to 0-1, by its smallest
-        and largest value, as probabilities (what leaves 0-1 later is cut). "binary": X is in 0-1 itself, and states
-        are drawn. "gaussian": each feature to mean 0 and variance 1, with units of variance 1.
+        Type of the visible units, to which the rows are scaled. The scaling is fitted and part of the model. "scaled"
+        scales each feature from its minimum and maximum to 0-1, and treats it as a probability; later values outside
+        this range are clipped. "binary" requires X in 0-1 and samples binary states. "gaussian" scales each feature to
+        mean 0 and variance 1, for units with variance 1.
     cd_steps : int
-        Gibbs steps of contrastive divergence, at most 1000; more are slower and nearer to the likelihood.
+        Number of Gibbs steps of contrastive divergence, at most 1000. More steps are slower and approximate the
+        gradient of the likelihood better.
     persistent : bool
-        Go on with the last batch's states instead of starting from the data, as scikit-learn's BernoulliRBM does. Each
-        call of `fit` or `partial_fit` starts them anew.
+        Whether Gibbs chains continue from the states of the last batch instead of the data, as in scikit-learn's
+        BernoulliRBM. Each call of `fit` or `partial_fit` starts new chains.
     sparsity : float or None
-        Nair and Hinton's regulariser, a rival of the batch's: the mean activation that each bit is pulled to.
+        Mean activation towards which each bit is pulled by the regulariser of Nair and Hinton, an alternative to
+        ``regularization``. None disables it.
     sparsity_weight : float
-        How strongly.
+        Weight of the sparsity regulariser.
     learning_rate : float
-        Step of descent.
+        Step size.
     momentum : float
-        What a step keeps of the one before.
+        Momentum of gradient descent.
     weight_decay : float
         Pull of weights towards 0.
     batch_size : int
-        Rows a step, at most: batches are equally large. The targets are ranks within a batch: below some tens they are
-        coarse.
+        Maximum number of rows in a training step; all batches have nearly the same size. The targets are ranks within a
+        batch, so they are coarse in batches of fewer than some tens of rows.
     max_epochs : int
-        Passes over the rows.
+        Maximum number of passes over the rows.
     random_state : int, RandomState or None
-        Seeds weights, order and states.
+        Seed of the initial weights, the order of rows and the sampled states.
 
     Attributes
     ----------
     components_ : array of shape (n_bits, n_features)
-        Weights, of scaled features.
+        Weights for the scaled features.
     intercept_hidden_ : array of shape (n_bits,)
         Biases b of the bits.
     intercept_visible_ : array of shape (n_features,)
         Biases c of the features.
     shift_, scale_ : arrays of shape (n_features,)
-        Rows are scaled as ``(x - shift_) / scale_``.
+        Scaling of the rows: ``(x - shift_) / scale_``.
     history_ : list of dict
-        Epoch, loss (mean squared error of the reconstruction of a scaled value) and seconds of each epoch.
+        Number, loss (mean squared reconstruction error of the scaled values) and seconds of each epoch.
     n_iter_ : int
-        Epochs made.
+        Number of epochs.
 
     Notes
     -----
-    There is no ``optimizer``: the gradient of contrastive divergence is not that of a loss, and the machine makes its
-    own steps, with momentum.
+    There is no ``optimizer``, because the update of contrastive divergence is not the gradient of a loss. The machine
+    takes its own steps, with momentum.
 
-    Equation 8 stands in the paper with λ h(B) inside the logarithm and a sign that would drive activations away from
-    their targets; here the objective is ``-Σ log P(x) - λ h(B)``, of which the gradient is that of the machine with
-    ``z - λ (z - t)`` in the place of the activations z of the data. The paper does not say how targets are chosen:
-    here they are ranks, first of each bit over the batch, then of each code over its bits.
+    In the paper, equation 8 has λ h(B) inside the logarithm, with a sign that would push activations away from their
+    targets. Here the objective is ``-Σ log P(x) - λ h(B)``. Its gradient is that of the machine, with the activations z
+    of the data replaced by ``z - λ (z - t)``. The paper does not specify the targets. Here they are ranks, first of
+    each bit over the batch, then of each code over its bits.
 
     References
     ----------
@@ -141,7 +146,7 @@ class RBMHasher(TrainedEstimator, Hasher):
     _: KW_ONLY
     regularization: NonNegative = 0.5
     visible: Literal["scaled", "binary", "gaussian"] = "scaled"
-    cd_steps: Annotated[int, integers(1, 1000)] = 1  # all within one training step
+    cd_steps: Annotated[int, integers(1, 1000)] = 1  # limited, because training cannot be interrupted within a step
     persistent: bool = False
     sparsity: Share | None = None
     sparsity_weight: NonNegative = 0.1
@@ -152,11 +157,11 @@ class RBMHasher(TrainedEstimator, Hasher):
     max_epochs: Count = 20
     learning_rate_decay: Literal["cosine"] | None = None
 
-    components_ = FittedState("(n_bits, n_features) weights")
-    intercept_hidden_ = FittedState("(n_bits,) biases of the bits")
-    intercept_visible_ = FittedState("(n_features,) biases of the features")
-    shift_ = FittedState("(n_features,) what is subtracted from rows")
-    scale_ = FittedState("(n_features,) what rows are divided by then")
+    components_ = FittedState("Weights, (n_bits, n_features).")
+    intercept_hidden_ = FittedState("Biases of the bits, (n_bits,).")
+    intercept_visible_ = FittedState("Biases of the features, (n_features,).")
+    shift_ = FittedState("Values subtracted from the features, (n_features,).")
+    scale_ = FittedState("Values by which the features are then divided, (n_features,).")
 
     @keeps_state_on_failure
     @with_callbacks
@@ -208,10 +213,6 @@ class RBMHasher(TrainedEstimator, Hasher):
     def activations(self, X):
         """P(z = 1 | x) of each bit, equation 5.
 
-        Parameters
-        ----------
-        X : array of shape (n, n_features)
-
         Returns
         -------
         array of shape (n, n_bits)
@@ -222,13 +223,9 @@ class RBMHasher(TrainedEstimator, Hasher):
     def score_samples(self, X):
         """Pseudo-likelihood of each row: the sum over features of ``log P(x_i | the rest)``.
 
-        scikit-learn's BernoulliRBM draws one feature a row and multiplies by their number, which is the same in the
-        mean. Rows in 0-1 are taken as probabilities. Gaussian units have no such sum: there it is the logarithm of
-        the likelihood up to the constant that no one can compute.
-
-        Parameters
-        ----------
-        X : array of shape (n, n_features)
+        scikit-learn's BernoulliRBM samples one feature per row and multiplies by the number of features, which has the
+        same expected value. Rows in 0-1 are treated as probabilities. For Gaussian units, the result is the
+        log-likelihood up to a constant, which cannot be computed.
 
         Returns
         -------
@@ -242,16 +239,12 @@ class RBMHasher(TrainedEstimator, Hasher):
         return given.answer(pseudo_log_likelihood(v, *self._parameters_on(v)))
 
     def gibbs(self, X):
-        """One step of Gibbs sampling: bits drawn for the rows, then rows drawn for the bits.
-
-        Parameters
-        ----------
-        X : array of shape (n, n_features)
+        """One step of Gibbs sampling: sample bits given the rows, then rows given the bits.
 
         Returns
         -------
         array of shape (n, n_features)
-            In the units of X; of real-valued features the means.
+            Sampled rows in the units of X; the means for real-valued features.
         """
         given = self._read(X)
         v = self._visible(given.tensor(), self._state)
@@ -314,18 +307,19 @@ class RBMHasher(TrainedEstimator, Hasher):
         for name in ("n_bits", "visible"):
             if getattr(self, name) != self._state[name]:
                 raise ValueError(
-                    f"{name}={getattr(self, name)!r} is not that of the machine that is to go on, which has "
-                    f"{self._state[name]!r}: fit a new one, without warm_start"
+                    f"{name}={getattr(self, name)!r} differs from {self._state[name]!r} in the previous fit. Set it "
+                    "back, set warm_start=False, or fit a clone"
                 )
         return {key: self._state[key] for key in ("shift", "scale", "n_bits", "visible")}
 
     def _scaling(self, rows):
-        """What takes features to the range of the visible units; a constant feature becomes 0."""
+        """The scaling of features to the range of the visible units; constant features become 0."""
+        blocks = Blocks(rows)
+        columns = measure_columns(blocks)
+        low, high = columns.low, columns.high
         if self.visible == "gaussian":
-            wide = rows.double()
-            shift, scale = wide.mean(0), wide.std(0, correction=0)
+            shift, scale = columns.mean, deviations(blocks, columns)
         else:
-            low, high = rows.amin(0).double(), rows.amax(0).double()
             shift, scale = low, high - low
         if self.visible == "binary":
             shift, scale = torch.zeros_like(low), torch.ones_like(low)
@@ -338,13 +332,13 @@ class RBMHasher(TrainedEstimator, Hasher):
         }
 
     def _visible(self, rows, state):
-        """Rows as the machine sees them."""
+        """The visible units of rows."""
         shift, scale = (torch.as_tensor(state[key], device=rows.device) for key in ("shift", "scale"))
         if state["visible"] == "binary":
             if rows.min() < 0 or rows.max() > 1:
-                raise ValueError('visible="binary" needs values in 0-1; use visible="scaled" for others')
+                raise ValueError('visible="binary" requires values in 0-1. Scale X, or use visible="scaled"')
             return rows
-        v = ((rows - shift) / scale).to(rows.dtype)  # in float64: rows may be alike in all but the last digits
+        v = ((rows - shift) / scale).to(rows.dtype)  # in float64, because rows may differ only in the last digits
         return v if state["visible"] == "gaussian" else v.clamp_(0, 1)
 
     def _parameters_on(self, v):

@@ -7,6 +7,7 @@ from dataclasses import KW_ONLY
 
 import torch
 
+from sklinvariant.accumulate import column_range
 from sklinvariant.base import Array, Count, check_size, declared
 from sklinvariant.hashing._hasher import Hasher, principal_directions
 
@@ -43,11 +44,12 @@ class SpectralHasher(Hasher):
     n_bits: Count = 64
     _: KW_ONLY
 
-    def _learn(self, X, generator):
-        check_size(self.n_bits * X.shape[1], n_bits=self.n_bits)
-        mean, directions = principal_directions(X, min(self.n_bits, X.shape[1]), "SpectralHasher")
-        along = (X - mean) @ directions.T
-        low, high = along.amin(0), along.amax(0)
+    def _learn(self, blocks, generator):
+        d = blocks.shape[1]
+        check_size(self.n_bits * d, n_bits=self.n_bits)
+        columns, directions = principal_directions(blocks, min(self.n_bits, d), "SpectralHasher")
+        mean = columns.mean.to(directions)
+        low, high = column_range(blocks.map(lambda rows: (rows - mean) @ directions.T))
         which, half_waves = smoothest_waves(high - low, self.n_bits)
         length = (high - low).double().cpu()[which]
         rate = torch.where(length > 0, math.pi * half_waves / length.clamp(min=1e-300), 0.0)

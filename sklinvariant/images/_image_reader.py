@@ -25,7 +25,7 @@ from sklinvariant.base import (
 from sklinvariant.images._pixels import scale_pixels, stack_images
 
 _WHOLE = {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
-_FAR = 10  # values further outside the range seen in fit, in multiples of it, are on another scale
+_FAR = 10  # values that exceed the range seen in fit by more than this multiple of it are on another scale
 
 
 @dataclass

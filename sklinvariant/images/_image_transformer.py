@@ -32,8 +32,6 @@ class ImageTransformer(CallbackSupportMixin, TransformerMixin, TorchEstimator, a
         ----------
         X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
             Images of integers 0-255 (scaled to 0-1) or floats.
-        y : None
-            Ignored.
 
         Returns
         -------
@@ -51,11 +49,6 @@ class ImageTransformer(CallbackSupportMixin, TransformerMixin, TorchEstimator, a
 
     def transform(self, X: ArrayLike) -> DescriptorSets:
         """Describe each image by a bag of descriptors.
-
-        Parameters
-        ----------
-        X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
-            Images as in `fit`.
 
         Returns
         -------

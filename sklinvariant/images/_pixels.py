@@ -10,7 +10,7 @@ import torch
 
 from sklinvariant.images._image_size import image_size
 
-Fill = str | float | Sequence[float]  # how `fit_into` fills what an image leaves free
+Fill = str | float | Sequence[float]  # how `fit_into` fills the part of the square outside the image
 # suffixes of image files; files that OpenCV cannot read are reported, not skipped
 IMAGE_SUFFIXES = {
     ".png",

@@ -10,7 +10,7 @@ from sklinvariant.base import as_numpy, to_numpy
 from sklinvariant.inspection._mosaic import stretched
 from sklinvariant.inspection._palette import palette
 
-_FEW = 20  # classes that have room in a legend
+_FEW = 20  # largest number of classes in a legend
 
 
 class SimplexDisplay:
@@ -208,7 +208,7 @@ class SimplexDisplay:
         corners = vertices(k)
         ax.fill(*corners.T, facecolor="none", edgecolor="0.85", linewidth=1, zorder=0)
         names, codes = np.unique(self.probabilities.argmax(1) if self.y is None else self.y, return_inverse=True)
-        # colours depend on the index of a cluster, even if some clusters are nowhere most likely
+        # colours depend on the index of a cluster, even if some clusters are never the most probable
         colors = palette(k)[names] if self.y is None else palette(len(names))
         self.points_ = self.probabilities @ corners
         self._groups = [

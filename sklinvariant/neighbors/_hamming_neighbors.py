@@ -249,14 +249,8 @@ class HammingNeighbors(TorchEstimator):
         ----------
         X : array of shape (n, n_bits), or (n, n_bytes) uint8 if ``packed``
             Codes.
-        y : None
-            Ignored.
         ids : array-like of n integers or None, default=None
             Unique ids of the codes, which searches return. None takes the row numbers.
-
-        Returns
-        -------
-        self
 
         Raises
         ------
@@ -295,10 +289,6 @@ class HammingNeighbors(TorchEstimator):
         ----------
         X, y, ids
             As in `fit`. ids must be new; None continues after the largest id.
-
-        Returns
-        -------
-        self
         """
         if not hasattr(self, "_state"):
             return self.fit(X, ids=ids)
@@ -336,10 +326,6 @@ class HammingNeighbors(TorchEstimator):
         ----------
         ids : int or array-like of int
             Ids of stored codes.
-
-        Returns
-        -------
-        self
 
         Raises
         ------

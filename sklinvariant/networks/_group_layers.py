@@ -123,7 +123,7 @@ class GroupUpsample2d(nn.Module):
         return self._double(self._double(x, (height, x.shape[-1])), self.size)
 
     def _double(self, x, size):
-        # for an odd size, the pixels lie on the input pixels and between them; for an even size, beside them
+        # for an odd size, output pixels lie on the input pixels and between them; for an even size, beside them
         odd = any(wanted % 2 and wanted != here for wanted, here in zip(size, x.shape[-2:], strict=True))
         return F.interpolate(x, size, mode="bilinear", align_corners=odd)
 

@@ -23,7 +23,7 @@ class Objective(nn.Module):
         self.encoder, self.feature_map, self.cost = encoder, feature_map, cost
 
     def get_extra_state(self) -> dict:
-        """What a checkpoint needs besides the parameters: the state of the generator that the encoder draws from."""
+        """The state that a checkpoint needs besides the parameters: that of the generator of the encoder."""
         generator = getattr(self.encoder, "generator", None)
         return {"generator": None if generator is None else generator.get_state()}
 
@@ -37,6 +37,12 @@ class Objective(nn.Module):
 
     def forward(self, batch: Any) -> torch.Tensor:
         return self.cost(self.represent(batch.bags), batch.target, batch.weight)
+
+    def evaluate(self, batch: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The loss of a batch, and the outputs (n, n_outputs) of a linear model."""
+        representation = self.represent(batch.bags)
+        outputs = self.cost.outputs(representation) if isinstance(self.cost, LinearCost) else None
+        return self.cost(representation, batch.target, batch.weight), outputs
 
 
 def map_features(representation: torch.Tensor, feature_map: FeatureMap) -> torch.Tensor:

@@ -27,7 +27,7 @@ def trunk_for(shape: Sequence[int], name: str = "auto", generator: torch.Generat
     if name == "mlp":
         return mlp_trunk(math.prod(shape), generator=generator)
     if len(shape) == 1:
-        raise ValueError(f'network="{name}" needs images, but X holds rows. Set image_shape, or use network="mlp"')
+        raise ValueError(f'network="{name}" requires images, but X has rows. Set image_shape, or use network="mlp"')
     return vgg_trunk(shape[2], generator=generator) if name == "vgg" else resnet_trunk(generator=generator)
 
 

@@ -6,16 +6,25 @@ from sklinvariant.ops._chunks import (
     DOUBLE_ROWS,
     chunk_rows,
     compute_dtype,
+    float64_device,
     gather_bags,
     standardize,
     take_rows,
 )
-from sklinvariant.ops._clustering import Mixture, draw_rows, fit_kmeans, fit_mixture, hard_mixture, mixture_scores
+from sklinvariant.ops._mixture import Mixture, mixture_scores
 from sklinvariant.ops._moments import Moment, moment
 from sklinvariant.ops._mutual_information import joint_information, joint_sum
 from sklinvariant.ops._nearest import count_codewords, nearest_codewords, sum_by_codeword
 from sklinvariant.ops._resample import pixel_moves, resample
-from sklinvariant.ops._scale import check_reach, in_safe_unit, largest_value, power_of_two, safe_unit, unit_length
+from sklinvariant.ops._scale import (
+    check_reach,
+    in_safe_unit,
+    largest_value,
+    power_of_two,
+    safe_unit,
+    unit_length,
+    unit_of,
+)
 from sklinvariant.ops._soft_moments import Scores, assign_softly, soft_moments
 
 __all__ = [
@@ -30,11 +39,8 @@ __all__ = [
     "chunk_rows",
     "compute_dtype",
     "count_codewords",
-    "draw_rows",
-    "fit_kmeans",
-    "fit_mixture",
+    "float64_device",
     "gather_bags",
-    "hard_mixture",
     "in_safe_unit",
     "joint_information",
     "joint_sum",
@@ -51,4 +57,5 @@ __all__ = [
     "sum_by_codeword",
     "take_rows",
     "unit_length",
+    "unit_of",
 ]

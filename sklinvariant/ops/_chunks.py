@@ -104,6 +104,11 @@ def compute_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
+def float64_device(device: str | torch.device) -> torch.device:
+    """The device, or the CPU if the device has no float64."""
+    return torch.device("cpu" if torch.device(device).type == "mps" else device)
+
+
 def take_rows(values: torch.Tensor, start: int, stop: int, like: torch.Tensor) -> torch.Tensor:
     """Rows ``start:stop`` of the values in the dtype and on the device of ``like``, copied only if necessary."""
     return values[start:stop].detach().to(device=like.device, dtype=like.dtype, non_blocking=True)

@@ -32,10 +32,13 @@ def power_of_two(value: float, dtype: torch.dtype = torch.float64) -> float:
 
 
 def safe_unit(*values: torch.Tensor) -> float:
-    """A power of two near the largest value of all tensors, or 1 if their fourth powers are representable."""
-    dtype = values[0].dtype
+    """The `unit_of` the largest value of all tensors."""
+    return unit_of(max(largest_value(x) for x in values), values[0].dtype)
+
+
+def unit_of(largest: float, dtype: torch.dtype) -> float:
+    """A power of two near the largest of some values, or 1 if its fourth power is representable."""
     info = torch.finfo(dtype)
-    largest = max(largest_value(x) for x in values)
     if largest == 0 or info.tiny**0.25 < largest < info.max**0.25:
         return 1.0
     return power_of_two(largest, dtype)

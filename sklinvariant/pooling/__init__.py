@@ -1,4 +1,4 @@
-"""Pooling: what is seen over many views of an image, or in frame after frame, becomes one vector that they share."""
+"""Pooling of features over transformed views, over video frames, and over the regions of an image."""
 
 from sklinvariant.pooling._auto_pooling import AutoPooling
 from sklinvariant.pooling._nested_invariance_pooler import NestedInvariancePooler

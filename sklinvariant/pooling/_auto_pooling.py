@@ -1,4 +1,4 @@
-"""Pooling learned from video: which features belong together, from how they follow each other in time.
+"""Pooling learned from video: features that follow each other in time are pooled together.
 
 Sukhbaatar, Makino, Aihara (2013), Auto-pooling: Learning to Improve Invariance of Image Features from Image Sequences.
 """
@@ -49,13 +49,13 @@ from sklinvariant.pooling._pooling_loss import PoolingLoss, ProjectedSGD, pair_c
 from sklinvariant.training import TrainedEstimator
 
 _POOLED = OutputReader("pooled features", pairs=True)
-_MOMENT_BYTES = 4 << 30  # what "auto" lets the moments take
-_MOMENT_MATRICES = 6  # of (d, d) float64 that lie in memory at once
-_CHUNK_ROWS = 4096  # of frames that are multiplied at a time
+_MOMENT_BYTES = 4 << 30  # memory that the moments may need with solver="auto"
+_MOMENT_MATRICES = 6  # number of (d, d) float64 matrices in memory at the same time
+_CHUNK_ROWS = 4096  # frames multiplied at a time
 
 
 class _Frames(NamedTuple):
-    """Rows (n, d), whether each is followed by the next (n - 1,), and what the fitted state keeps of them."""
+    """Rows (n, d), whether the next row is the next frame (n - 1,), and the fitted state derived from X."""
 
     rows: torch.Tensor
     follows: torch.Tensor
@@ -64,7 +64,7 @@ class _Frames(NamedTuple):
 
 @dataclass
 class _Descent:
-    """What "sgd" learns from: frames, batches of their pairs, and the components (k, d) to start from."""
+    """The data of "sgd": frames, batches of their pairs, and the initial components (k, d)."""
 
     frames: _Frames
     batches: FramePairBatches
@@ -73,96 +73,99 @@ class _Descent:
 
 @declared
 class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMixin, TorchEstimator):
-    """Pools features that turn into each other from frame to frame: a soft clustering learned from video.
+    """Pooling of features that follow each other in video, a soft clustering of the features.
 
-    The pooled representation is ``z = P y`` of non-negative features y, with a non-negative matrix P that minimises
-    ``J = λ J₁ + J₂`` over pairs of consecutive frames (y, y′): ``J₁ = E ½‖z − z′‖²`` makes z the same for both,
-    ``J₂ = E ½(‖y − Pᵀz‖² + ‖y′ − Pᵀz′‖²)`` keeps what was in y.
+    The pooled representation of non-negative features y is ``z = P y``. The non-negative matrix P minimises
+    ``J = λ J₁ + J₂`` over pairs of consecutive frames (y, y′). ``J₁ = E ½‖z − z′‖²`` makes z equal for both frames, and
+    ``J₂ = E ½(‖y − Pᵀz‖² + ‖y′ − Pᵀz′‖²)`` preserves the information in y.
 
     Parameters
     ----------
     n_components : int
-        Clusters; may exceed the number of features.
+        Number of clusters, which may be larger than the number of features.
     invariance : float
-        λ, the weight of J₁. Larger is more invariant and keeps less. At 2 a direction whose values in consecutive
-        frames do not depend on each other is worth nothing (see Notes); at 0 only reconstruction counts, and with
-        large values components become 0.
+        λ, the weight of J₁. Higher values give more invariant features, which contain less information. With 2, keeping
+        a direction whose values in consecutive frames are uncorrelated does not reduce J (see Notes). With 0 only the
+        reconstruction counts. With large values components become 0.
     solver : {"auto", "moment", "sgd"}
-        "moment" makes one pass over the frames, then descends with exact gradients that no longer need them. "sgd"
-        descends by batches of pairs, for features too many for matrices (n_features, n_features). "auto" takes
-        "moment" where those take at most 4 GiB: up to 9,459 features.
+        "moment" makes one pass over the frames, and then descends with exact gradients, for which the frames are no
+        longer needed. "sgd" descends by batches of pairs, if there are too many features for matrices (n_features,
+        n_features). "auto" selects "moment" if its matrices need at most 4 GiB, which is up to 9,459 features.
     cross_reconstruction : bool
-        Rebuild y′ from z instead of z′: a variant that circulates.
+        Whether y′ is reconstructed from z instead of z′, a common variant.
     max_iter : int
-        Most iterations of "moment".
+        Maximum number of iterations of "moment".
     tol : float
-        "moment" stops when the norm of the projected gradient is this part of that at a random start; for "sgd" see
-        ``n_iter_no_change``.
+        "moment" stops when the norm of the projected gradient is at most ``tol`` times that at a random start. For
+        "sgd" see ``n_iter_no_change``.
     n_iter_no_change : int or None
-        "sgd" stops when an epoch's loss, over the mean energy of a pair, has not fallen by ``tol`` for so many epochs;
-        None never.
+        "sgd" stops when the loss, divided by the mean squared norm of a pair, has not decreased by more than ``tol``
+        for this number of epochs. None disables this criterion.
     learning_rate : float
-        Step of "sgd" at the start, over an estimate of the largest curvature of J.
+        Initial step size of "sgd", in units of 1 / (estimated largest curvature of J).
     momentum : float
-        What a step of "sgd" keeps of the one before.
+        Momentum of "sgd".
     batch_size : int
-        Pairs a step of "sgd".
+        Number of pairs in a training step of "sgd".
     max_epochs : int
-        Passes of "sgd" over the pairs.
+        Maximum number of passes of "sgd" over the pairs.
     chunk_size : int or None
-        Frames at a time in passes over the data; None chooses. Bounds the memory, does not change the result.
+        Number of frames processed at a time, which bounds the memory but does not change the result. None chooses it
+        automatically.
     warm_start : bool
-        Let `fit` start from the components learned before.
+        Whether `fit` starts from the components of the previous fit.
     checkpoint : str, path or None
-        A file that `fit` writes after each epoch of "sgd", and from which the same fit of the same frames goes on where
-        it was interrupted, to the same model. It is gone when the fit is done. Where it cannot be written (a full
-        disk), or another fit writes it too, the fit goes on with a warning. "moment" writes none.
+        A file that `fit` writes after each epoch of "sgd". If the fit is interrupted, the same call resumes from this
+        file and gives the same model. The file is removed when the fit is finished. If the file cannot be written, for
+        example because the disk is full, or if another fit writes it too, the fit continues with a warning. "moment"
+        writes no file.
     callbacks : list of skorch callbacks or None
-        Called during the epochs of "sgd"; they can monitor ``train_loss``. Those that cannot work are refused.
-        Callbacks of scikit-learn, which "moment" calls too, are set by ``set_callbacks``.
+        Callbacks of the epochs of "sgd", which can monitor ``train_loss``. Unsupported callbacks raise an error. To set
+        callbacks of scikit-learn, which "moment" supports as well, use ``set_callbacks``.
     random_state : int, RandomState or None
-        Seeds the start, and the order of batches.
+        Seed of the initial components and of the order of pairs.
     verbose : int
-        1 shows a bar of iterations or epochs.
+        1 shows a progress bar of iterations or epochs.
 
     Attributes
     ----------
     components_ : array of shape (n_components, n_features)
-        P: how much each feature belongs to each cluster, never negative.
+        The matrix P: the non-negative weight of each feature in each cluster.
     objective_ : float
-        J of the training pairs: a mean over pairs, as `reconstruction_error_` and `invariance_error_` are, in squared
-        units of the features. After `partial_fit` of all pairs so far; with "sgd", of those of that call.
+        J of the training pairs, a mean over pairs in squared units of the features, as are `reconstruction_error_` and
+        `invariance_error_`. After `partial_fit` it is the mean over all pairs so far, or with "sgd" over the pairs of
+        the last call.
     reconstruction_error_ : float
         J₂.
     invariance_error_ : float
         J₁, without λ.
     history_ : list of dict
-        Epoch, loss and seconds of each epoch of "sgd"; the loss is the mean of J over its batches. With "moment" an
-        epoch is an iteration of the last call of `fit` or `partial_fit`, the loss is J, and epoch 0 is the start. The
-        same numbers stand under iteration and objective.
+        Number, loss and seconds of each epoch. With "sgd" the loss is the mean of J over the batches. With "moment" an
+        epoch is an iteration of the last call of `fit` or `partial_fit`, the loss is J, and epoch 0 is the initial
+        value. The keys ``iteration`` and ``objective`` contain the same numbers.
     n_iter_ : int
-        Epochs made, or iterations of the last call.
+        Number of epochs, or of iterations of the last call.
 
     See Also
     --------
-    NestedInvariancePooler : Pools over transformations that are known.
+    NestedInvariancePooler : Pools over known transformations.
 
     Notes
     -----
-    There is no ``optimizer``: "sgd" takes projected steps, which keep the components non-negative.
+    There is no ``optimizer``, because "sgd" takes projected steps, which keep the components non-negative.
 
-    J sees the data through S = E[yyᵀ + y′y′ᵀ] and S_Δ = E[(y−y′)(y−y′)ᵀ] alone: ``J = ½ (tr S − tr(P L Pᵀ) +
-    tr(P S Pᵀ P Pᵀ))`` with ``L = 2S − λ S_Δ``. They are sums over pairs, which is why `partial_fit` and `fit_moments`
-    are exact. The default λ = 2 makes L = 2 E[yy′ᵀ + y′yᵀ]: what is gained by keeping a direction is then its
-    correlation from frame to frame, and noise that is new in each frame gains nothing.
+    J depends on the data only through S = E[yyᵀ + y′y′ᵀ] and S_Δ = E[(y−y′)(y−y′)ᵀ]: ``J = ½ (tr S − tr(P L Pᵀ) +
+    tr(P S Pᵀ P Pᵀ))`` with ``L = 2S − λ S_Δ``. These are sums over pairs, so `partial_fit` and `fit_moments` are exact.
+    With the default λ = 2, L = 2 E[yy′ᵀ + y′yᵀ]: the gain of keeping a direction is its correlation between
+    consecutive frames, and noise that is independent in each frame gains nothing.
 
     "moment" descends by accelerated projected gradients with restarts and backtracking. On features of natural video
-    (100 and 400 k-means features of patches, 16 to 64 components) it was as quick as a projected quasi-Newton method
-    with exact line searches or quicker, and several times quicker than spectral projected gradients, multiplicative
-    updates and L-BFGS-B, as S has one direction, the mean, with up to 95 % of the energy. Moments and descent are in
-    float64, on the CPU where the device is MPS.
+    (100 and 400 k-means features of patches, 16 to 64 components) it was at least as fast as a projected quasi-Newton
+    method with exact line searches, and several times as fast as spectral projected gradients, multiplicative updates
+    and L-BFGS-B, because one direction of S, the mean, has up to 95 % of the energy. Moments and descent are computed
+    in float64, on the CPU if the device is MPS.
 
-    A fitted model of "moment" holds the moments, two or three matrices (n_features, n_features) of float64.
+    A model fitted with "moment" contains the moments, two or three float64 matrices (n_features, n_features).
 
     References
     ----------
@@ -171,7 +174,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
 
     Examples
     --------
-    A spot moves around a circle of 12 features; neighbours on the circle are pooled:
+    A spot moves around a circle of 12 features, and neighbours on the circle are pooled:
 
     >>> import numpy as np
     >>> from sklinvariant import AutoPooling
@@ -207,7 +210,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
     chunk_size: Count | None = None
 
     _reader = FrameReader(RowReader(wide=True))
-    components_ = FittedState("(n_components, n_features) P of the paper, never negative")
+    components_ = FittedState("The non-negative matrix P, (n_components, n_features).")
 
     @keeps_state_on_failure
     @with_callbacks
@@ -268,16 +271,17 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def fit_moments(self, models):
-        """Learn from the moments that fitted models hold, as if from all their frames together.
+        """Learn from the moments of fitted models, with the same result as from all their frames.
 
-        Each machine fits its share of the clips (``max_iter=1`` is enough) and saves its model; one joins them. And a
-        single model gives others, of another ``invariance`` or ``n_components``, without another pass over its frames.
+        Several machines can each fit a part of the clips (``max_iter=1`` is sufficient) and save their models, which
+        this method combines. From a single model, it learns models with another ``invariance`` or ``n_components``
+        without another pass over the frames.
 
         Parameters
         ----------
         models : list of AutoPooling
-            Fitted with "moment", on the same features. They may have any parameters, but need
-            ``cross_reconstruction=True`` where this one has it.
+            Models fitted with "moment" to the same features. Their other parameters may differ, but
+            ``cross_reconstruction=True`` requires models that were fitted with True.
 
         Returns
         -------
@@ -286,7 +290,8 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         Raises
         ------
         ValueError
-            For a model that is not fitted, has no moments or has other features (it is named), and as `fit` does.
+            If a model is not fitted, has no moments or has other features (the message names the model), and as in
+            `fit`.
         """
         device = resolve_device(self.device)
         moments = moments_of_models(models, AutoPooling, self.cross_reconstruction, device)
@@ -317,14 +322,14 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         given = self._read(X)
         if given.in_pairs and (table := output_container(self)) != "default":
             raise ValueError(
-                f"pooled pairs are of shape (n_pairs, 2, n_components), for which {table} has no table: give rows, "
-                'X.reshape(-1, n_features), or ask for arrays by set_output(transform="default")'
+                f"pooled pairs have shape (n_pairs, 2, n_components), which a {table} table cannot hold. Pass rows, "
+                'X.reshape(-1, n_features), or request arrays with set_output(transform="default")'
             )
         pooled = self._multiply(self._frames(given), self.components_.T, given.device)
         return given.answer(pooled.unflatten(0, (-1, 2)) if given.in_pairs else pooled)
 
     def inverse_transform(self, X):
-        """Rebuild features from pooled ones: ŷ = Pᵀ z.
+        """Reconstruct features from pooled features: ŷ = Pᵀ z.
 
         Parameters
         ----------
@@ -339,7 +344,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         return given.answer(rebuilt.unflatten(0, (-1, 2)) if given.in_pairs else rebuilt)
 
     def _multiply(self, rows, matrix, device):
-        """Rows times a matrix, a chunk at a time on the device; the answer lies where the rows do."""
+        """Multiply rows by a matrix on the device, in chunks. The result is on the device of the rows."""
         like = torch.empty(0, dtype=compute_dtype(rows.dtype), device=device)
         matrix = as_tensor(np.ascontiguousarray(matrix)).to(like)
         step = self.chunk_size or _CHUNK_ROWS
@@ -359,7 +364,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         return rows
 
     def _consecutive(self, given, groups, *, reset):
-        """Rows and who follows whom; going on, the first may follow the last row of the call before."""
+        """The rows as frames. In `partial_fit`, the first row may follow the last row of the previous call."""
         rows = self._frames(given)
         kept = {"last_frame": None, "last_clip": None, "namespace": given.kind.name}
         if given.in_pairs:
@@ -368,7 +373,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         if groups is None:
             warn_of_shuffled(rows, type(self).__name__)
         else:
-            first_clip, last_clip = map(str, clip_ids(groups)[[0, -1]].tolist())  # what any id is saved as
+            first_clip, last_clip = map(str, clip_ids(groups)[[0, -1]].tolist())  # ids are saved as strings
             if not reset and self._state["last_clip"] == first_clip:
                 last = as_tensor(self._state["last_frame"]).to(rows)
                 rows, follows = torch.cat([last, rows]), torch.cat([torch.ones(1, dtype=torch.bool), follows])
@@ -382,8 +387,8 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         if not frames.follows.any():
             if not going_on:
                 raise ValueError(
-                    f"no pair of consecutive frames of one clip in data with n_samples={len(frames.rows)}: at least "
-                    "two frames are needed"
+                    f"no pair of consecutive frames of one clip in data with n_samples={len(frames.rows)}. "
+                    "Pass clips of at least two frames"
                 )
             self._state: dict[str, Any] = {**self._state, **frames.kept}
             return self
@@ -402,8 +407,8 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         components = self._state["components"]
         if components.shape != (self.n_components, n_features):
             raise ValueError(
-                f"n_components={self.n_components} of {n_features} features cannot go on from components of shape "
-                f"{components.shape} learned before; set warm_start=False, or fit a clone"
+                f"n_components={self.n_components} of {n_features} features do not match the components of shape "
+                f"{components.shape} from the previous fit. Set warm_start=False, or fit a clone"
             )
         return components
 
@@ -412,9 +417,9 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
             setattr(self, name, value)
 
     def _warn(self, cause):
-        if np.square(self.components_).sum() < 1e-4:  # tr PᵀP: as many directions are kept
+        if np.square(self.components_).sum() < 1e-4:  # tr PᵀP, about the number of directions that P keeps
             warnings.warn(
-                f"{type(self).__name__}: the components keep nothing: lower {cause}", ConvergenceWarning, stacklevel=4
+                f"{type(self).__name__}: all components are almost 0. Lower {cause}", ConvergenceWarning, stacklevel=4
             )
         return self
 
@@ -426,8 +431,8 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
     def _learn_by_moments(self, X, frames, device, start, going_on, whole):
         if self.callbacks:
             raise ValueError(
-                'callbacks are called in the epochs of solver="sgd", and "moment" has none. Set solver="sgd", or give '
-                "scikit-learn's callbacks to set_callbacks"
+                'callbacks require the epochs of solver="sgd", but the solver is "moment". Set solver="sgd", or pass '
+                "callbacks of scikit-learn to set_callbacks"
             )
         rows, largest = frames.rows, float(frames.rows.max())
         moments = pair_moments(
@@ -504,12 +509,12 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         return self._errors(data.batches.errors(components, self.cross_reconstruction, chunk_size))
 
     def _row(self, row, data):
-        """With the loss in units of J, not of the batches."""
+        """Convert the loss from the units of the batches to those of J."""
         row = row | {"loss": row["loss"] * data.batches.unit**2}
         return row | {"iteration": row["epoch"], "objective": row["loss"]}
 
     def _earlier(self):
-        """Epochs of earlier fits; iterations of "moment", the first of which is number 0, do not count."""
+        """Epochs of earlier fits with "sgd". Iterations of "moment", which start from 0, do not count."""
         history = super()._earlier()
         return history if history and history[0].get("epoch") else []
 
@@ -522,7 +527,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         }
 
     def _attributes(self, components, errors, history, state):
-        """All that a fit by moments sets."""
+        """All attributes that a fit with "moment" sets."""
         return {
             "_state": {"components": components.cpu().numpy().copy(), **state},
             **self._errors(errors),
@@ -545,16 +550,18 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
 
 
 def _check_reach(value, largest, invariance):
-    """That J's scale is a number: a descent from NaN, infinity or 0 would end where it began and say nothing."""
+    """Raise a ValueError if J would be infinite or 0, because the descent would then return its start."""
     if not math.isfinite(value):
-        raise ValueError(f"features up to {largest:g} and invariance={invariance:g} are too large: J is not finite")
+        raise ValueError(
+            f"features up to {largest:g} and invariance={invariance:g} make J infinite. Scale X, or lower invariance"
+        )
     if 0 < largest < 1e-150:
         raise ValueError(
-            f"features up to {largest:g} are too small: J, in their squares, is 0. Multiply X by a constant"
+            f"features up to {largest:g} are too small, because their squares are 0. Multiply X by a constant"
         )
 
 
 def _revive(components, fresh):
-    """Components to go on from; one that is all 0, which no gradient moves, starts anew and small."""
+    """The initial components. Components that are 0 have no gradient and are replaced by small random ones."""
     dead = ~components.any(1)
     return torch.where(dead[:, None], 0.01 * fresh, components)

@@ -1,4 +1,4 @@
-"""Follows a descent until its gradient is small, and tells whoever looks on."""
+"""Iterations of a descent until its gradient is small, with reports to callbacks."""
 
 import time
 import warnings
@@ -11,14 +11,15 @@ from sklinvariant.base import keeping_last_epoch
 
 
 def follow(iterates, *, name, max_iter, tol, reference, report, attributes, finish, verbose, whole=True):
-    """Take iterates until their residual is ``tol`` of the ``reference``; ``finish`` sets the attributes of the last.
+    """Iterate until the residual is at most ``tol`` times ``reference``, then call ``finish`` on the last iterate.
 
-    ``report`` is a `FitReport`; ``attributes(iterate, history)`` gives what a callback needs to see a fitted model.
-    KeyboardInterrupt is raised again after ``finish(iterate, history)`` was called for the last finished iteration; or
-    at once where the data are not the ``whole``, so that a part counts once when it is given again.
+    ``report`` is a `FitReport`; ``attributes(iterate, history)`` returns the fitted attributes for callbacks.
+    After a KeyboardInterrupt, ``finish(iterate, history)`` is called for the last finished iteration, and the exception
+    is raised again. If the data are not the ``whole``, ``finish`` is not called, so that a part that is passed again
+    counts only once.
     """
     here, before = next(iterates), time.perf_counter()
-    last = here, [_row(0, here.objective, 0.0)]  # in one piece, for interruptions
+    last = here, [_row(0, here.objective, 0.0)]  # one tuple, so that an interruption never separates them
 
     def keep():
         iteration = len(last[1]) - 1 if whole else 0
@@ -26,13 +27,13 @@ def follow(iterates, *, name, max_iter, tol, reference, report, attributes, fini
             finish(*last)
         return iteration
 
-    with keeping_last_epoch(report.estimator, keep, "iteration"):
+    with keeping_last_epoch(report.estimator, keep, "last finished iteration"):
         with tqdm(total=max_iter, desc=name, unit="iteration", disable=not verbose) as bar:
             while last[0].residual > tol * reference:
                 if len(last[1]) > max_iter:
                     warnings.warn(
-                        f"{name}: max_iter={max_iter} was reached with the gradient at "
-                        f"{last[0].residual / reference:.1e} of its start, above tol={tol:g}",
+                        f"{name}: max_iter={max_iter} was reached, but the gradient is still "
+                        f"{last[0].residual / reference:.1e} of its initial value, above tol={tol:g}. Raise max_iter",
                         ConvergenceWarning,
                         stacklevel=2,
                     )
@@ -48,9 +49,9 @@ def follow(iterates, *, name, max_iter, tol, reference, report, attributes, fini
                 if report.end_epoch(partial(attributes, *last)) or here is None:
                     break
         finish(*last)
-        report.end(dict)  # the estimator is fitted as it is: no attribute has to be set
+        report.end(dict)  # the fitted attributes are already set
 
 
 def _row(number, objective, seconds):
-    """Of the history: an iteration is an epoch, and the objective its loss."""
+    """A row of the history, in which each iteration counts as an epoch and the objective is its loss."""
     return {"epoch": number, "loss": objective, "seconds": seconds, "iteration": number, "objective": objective}

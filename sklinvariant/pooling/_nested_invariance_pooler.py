@@ -315,10 +315,6 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, T
         y : array-like of shape (n,) or None, default=None
             Targets for the backbone, otherwise ignored.
 
-        Returns
-        -------
-        self
-
         Raises
         ------
         ValueError

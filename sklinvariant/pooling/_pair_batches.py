@@ -2,24 +2,24 @@
 
 import math
 
-import numpy as np
 import torch
 
+from sklinvariant.accumulate import accumulate
 from sklinvariant.pairs import UNIT_SAMPLE
 from sklinvariant.pooling._pair_moments import pooling_errors
 
 
 class FramePairBatches:
-    """Batches (b, 2, d) of pairs of consecutive rows, on a device, in a new random order each time.
+    """Batches (b, 2, d) of pairs of consecutive rows on a device, shuffled in each pass.
 
-    Rows are divided by a ``unit`` that makes the mean energy of a pair 1, in a ``sample`` (n, 2, d) of the pairs.
+    Rows are divided by ``unit``, so that the pairs of a ``sample`` (n, 2, d) have a mean squared norm of 1.
     """
 
     def __init__(self, rows, follows, *, batch_size, device, generator):
         self.rows = rows.to(device) if _has_room(device, rows.nbytes) else rows
         self.batch_size, self.device, self.generator = batch_size, device, generator
         self.first = follows.nonzero().squeeze(1)
-        self.unit = float(rows.max()) or 1.0  # first the largest value, so that squares are numbers
+        self.unit = float(rows.max()) or 1.0  # at first the largest value, so that squares do not overflow
         sample = self.take(self.first[torch.randperm(len(self), generator=generator)[:UNIT_SAMPLE]])
         size = math.sqrt(float(sample.square().sum(dtype=torch.float64)) / len(sample)) or 1.0
         self.unit *= size
@@ -44,14 +44,15 @@ class FramePairBatches:
 
     @torch.no_grad()
     def errors(self, components, cross, chunk_size):
-        """J₁ and J₂, means over all pairs in units of the rows, so many pairs at a time."""
-        sums = np.zeros(2)
-        for first in self.first.split(chunk_size):
-            pairs = self.take(first).unbind(1)
-            sums += [float(error) for error in pooling_errors(*pairs, components, cross)]
-        return sums / len(self) * self.unit**2
+        """J₁ and J₂, means over all pairs, in the units of the rows; ``chunk_size`` pairs are processed at a time."""
+
+        def errors_of(first, _):
+            return pooling_errors(*self.take(first).unbind(1), components, cross)
+
+        sums = accumulate(errors_of, self.first.split(chunk_size))
+        return [float(total) / len(self) * self.unit**2 for total in sums]
 
 
 def _has_room(device, n_bytes):
-    """Whether a GPU may hold all rows; where not, batches travel one by one."""
+    """Whether the rows fit on a GPU. Otherwise each batch is copied to it separately."""
     return device.type == "cuda" and n_bytes <= torch.cuda.mem_get_info(device)[0] / 2

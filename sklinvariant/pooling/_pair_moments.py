@@ -1,6 +1,6 @@
-"""The second moments of pairs of frames, and J₁ and J₂ of auto-pooling over the frames themselves.
+"""Second moments of pairs of frames, and J₁ and J₂ of auto-pooling computed directly from pairs.
 
-Sukhbaatar, Makino, Aihara (2013), section 2. Axes: n frames, d features, k components. A pair is a row and the next.
+Sukhbaatar, Makino, Aihara (2013), section 2. Axes: n frames, d features, k components. A pair is two consecutive rows.
 """
 
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import torch
 
 from sklinvariant._settings import in_own_precision
-from sklinvariant.ops import chunk_rows, compute_dtype, take_rows
+from sklinvariant.accumulate import Blocks, accumulate, gram
 
-_LEAST_ROWS = 4096  # of a chunk: each ends with additions of (d, d) in float64, which many rows make cheap
+_LEAST_ROWS = 4096  # of a chunk, so that the additions of float64 matrices (d, d) at its end are comparatively cheap
 
 
 @dataclass(frozen=True)
 class PairMoments:
-    """Sums over pairs (y, y′), in float64; those of parts of the data, computed anywhere, add up to those of all.
+    """Sums over pairs (y, y′) in float64. The sums of disjoint parts of the data can be added.
 
     ``total`` is Σ yyᵀ + y′y′ᵀ and ``change`` Σ (y−y′)(y−y′)ᵀ, both (d, d); ``first`` is Σ yyᵀ or None.
     """
@@ -39,38 +39,27 @@ def pair_moments(rows, follows, *, device=None, scale=1.0, with_first=False, chu
     ``scale``, in the precision of the rows (differences before products: a slow video loses nothing); their sums are
     in float64. ``with_first`` adds Σ yyᵀ.
     """
-    device = rows.device if device is None else torch.device(device)
-    wide = torch.device("cpu") if device.type == "mps" else device  # which has no float64
-    like = torch.empty(0, dtype=compute_dtype(rows.dtype), device=device)
-    d = rows.shape[1]
-    follows = follows.cpu()
-    roles = torch.zeros(len(rows), dtype=torch.float64, device="cpu")
-    roles[:-1] += follows
-    roles[1:] += follows  # 2 for a frame between two others of its clip, which is y′ of one pair and y of the next
-    sums = [torch.zeros(d, d, dtype=torch.float64, device=wide) for _ in range(3 if with_first else 2)]
-    step = chunk_size or max(_LEAST_ROWS, chunk_rows(d, like.dtype, device))
-    for start in range(0, len(rows), step):
-        x = take_rows(rows, start, start + step + 1, like) / scale
-        is_first = follows[start : start + step].to(device)
-        own = x[:step]
-        first, second = x[: len(is_first)][is_first], x[1 : len(is_first) + 1][is_first]
-        parts = [own * roles[start : start + step].sqrt().to(own)[:, None], first - second]
-        for total, part in zip(sums, [*parts, first] if with_first else parts, strict=True):
-            total += _gram(part).to(wide)
-    sums = [total.mul_(scale).mul_(scale) for total in sums]
-    return PairMoments(int(follows.sum()), *sums)
+    blocks = Blocks(rows, follows, device=device, size=chunk_size, overlap=1)
+    if chunk_size is None:
+        blocks = blocks.of_size(max(_LEAST_ROWS, blocks.size))
+    sums = accumulate(_products, blocks, (scale, with_first))
+    return PairMoments(int(follows.sum()), *(total.mul_(scale).mul_(scale) for total in sums))
 
 
-def _gram(x):
-    """xᵀx; numpy's takes half the time, as it computes one triangle."""
-    if x.device.type == "cpu":
-        return torch.from_numpy(x.numpy().T @ x.numpy())
-    return x.T @ x
+def _products(block, state):
+    (rows, follows), (scale, with_first) = block, state
+    x = rows / scale
+    first, second = x[: len(follows)][follows], x[1 : len(follows) + 1][follows]
+    roles = x.new_zeros(len(x))  # 2 for a frame that is y of one pair and y′ of another
+    roles[: len(follows)] += follows
+    roles[1 : len(follows) + 1] += follows
+    parts = [x * roles.sqrt()[:, None], first - second]
+    return tuple(map(gram, [*parts, first] if with_first else parts))
 
 
 @in_own_precision
 def pooling_errors(y, y_next, components, cross=False):
-    """J₁ and J₂, the sums over pairs (n, d) and (n, d); ``cross`` rebuilds y′ from z instead of z′."""
+    """J₁ and J₂, summed over pairs (n, d) and (n, d); with ``cross``, y′ is reconstructed from z instead of z′."""
     z, z_next = y @ components.T, y_next @ components.T
     change = (z - z_next).square().sum()
     missed = (y - z @ components).square().sum() + (y_next - (z if cross else z_next) @ components).square().sum()
@@ -79,9 +68,9 @@ def pooling_errors(y, y_next, components, cross=False):
 
 @in_own_precision
 def pooling_ray(y, y_next, components, cross=False):
-    """How J₂ changes along s P, up to a factor: J₂(sP) = ½ (c − s² gain + s⁴ cost); ``gain`` and ``cost``."""
+    """The coefficients ``gain`` and ``cost`` of J₂(sP) = ½ (c − s² gain + s⁴ cost), up to a common factor."""
     z, z_next = y @ components.T, y_next @ components.T
-    source = z if cross else z_next  # of the rebuilt y′
+    source = z if cross else z_next  # from which y′ is reconstructed
     gain = 2 * (z.square().sum() + (z_next * source).sum())
     cost = (z @ components).square().sum() + (source @ components).square().sum()
     return float(gain), float(cost)

@@ -1,10 +1,10 @@
-"""Auto-pooling's objective over the moments of the data, and its descent.
+"""The objective of auto-pooling as a function of the moments of the data, and its minimisation.
 
-With A = PᵀP, the moments S = E[yyᵀ + y′y′ᵀ] and S_Δ = E[(y−y′)(y−y′)ᵀ] are all that J = λ J₁ + J₂ sees of the frames:
+J = λ J₁ + J₂ depends on the frames only through S = E[yyᵀ + y′y′ᵀ] and S_Δ = E[(y−y′)(y−y′)ᵀ]. With A = PᵀP,
 
     J₁ = ½ tr(P S_Δ Pᵀ),   J₂ = ½ tr((I − A) S (I − A)),   so   J = ½ (tr S − tr(P L Pᵀ) + tr(P Q Pᵀ P Pᵀ))
 
-with L = 2S − λ S_Δ and Q = S. Where y′ is rebuilt from z instead of z′, J₂ = ½ (tr S − tr(A B) + tr(A Q A)) with
+with L = 2S − λ S_Δ and Q = S. If y′ is reconstructed from z instead of z′, J₂ = ½ (tr S − tr(A B) + tr(A Q A)) with
 Q = 2 S₁ and B = 2 S₁ + C + Cᵀ for S₁ = E[yyᵀ], C = E[yy′ᵀ] (A is symmetric: only C + Cᵀ = S − S_Δ is needed).
 
 Axes: d features, k components.
@@ -18,7 +18,7 @@ from sklinvariant._settings import in_own_precision
 
 
 class Iterate(NamedTuple):
-    """Where a descent is: P (k, d), J in units of the data, and the norm of the projected gradient."""
+    """The state of the descent: P (k, d), J in units of the data, and the norm of the projected gradient."""
 
     components: torch.Tensor
     objective: float
@@ -28,7 +28,7 @@ class Iterate(NamedTuple):
 class PoolingObjective:
     """J and its gradient from `PairMoments`, at a cost that does not depend on the number of frames.
 
-    Everything is divided by tr S inside: P has no units, and those of the features must not matter to the descent.
+    Moments are divided by tr S, because the descent must not depend on the units of the features; P has no units.
     """
 
     def __init__(self, moments, invariance, cross=False):
@@ -53,14 +53,14 @@ class PoolingObjective:
         return float(change) / 2 * self.unit, missed / 2 * self.unit
 
     def ray(self, components):
-        """The gain and the cost that `best_multiple` takes: tr(P B Pᵀ) and tr(P Q Pᵀ P Pᵀ)."""
+        """The gain and the cost for `best_multiple`: tr(P B Pᵀ) and tr(P Q Pᵀ P Pᵀ)."""
         gain = (components @ self.gain * components).sum()
         cost = ((components @ self.quadratic @ components.T) * (components @ components.T)).sum()
         return float(gain), float(cost)
 
 
 class _Point:
-    """P with P L and P Q, from which value and gradient follow in products of (k, k) and (k, d)."""
+    """P with P L and P Q, from which J and its gradient are computed by products of (k, k) and (k, d) matrices."""
 
     def __init__(self, objective, components, linear, quadratic):
         self.objective, self.components, self.linear, self.quadratic = objective, components, linear, quadratic
@@ -74,7 +74,7 @@ class _Point:
         return self.overlap @ self.quadratic + self.cost @ self.components - self.linear
 
     def beyond(self, other, step):
-        """The point on the line from ``other`` through this one, beyond by a share: no product with (d, d)."""
+        """Extrapolate by ``step`` times the difference to ``other``. No product with a (d, d) matrix is needed."""
         return _Point(
             self.objective,
             *(
@@ -89,7 +89,7 @@ class _Point:
 
     def iterate(self):
         gradient = self.gradient()
-        # at a bound only a gradient that leads inside counts
+        # at the bound 0, only a gradient that increases the component counts
         projected = torch.where(self.components > 0, gradient, gradient.clamp(max=0))
         unit = self.objective.unit
         return Iterate(self.components, self.value * unit, float(projected.norm()) * unit)
@@ -97,15 +97,15 @@ class _Point:
 
 @in_own_precision
 def best_multiple(components, gain, cost):
-    """``components`` times what makes J₂ smallest along their ray: J₂(sP) = ½ (c − s² gain + s⁴ cost)."""
+    """The multiple s P of ``components`` P that minimises J₂(sP) = ½ (c − s² gain + s⁴ cost)."""
     return components * (gain / (2 * cost)) ** 0.5 if gain > 0 and cost > 0 else components
 
 
 def descend(objective, components):
-    """Yield the start and then an `Iterate` a step, J falling; ends where rounding lets it fall no further.
+    """Yield the start, and then an `Iterate` for each step. End when rounding errors prevent a further decrease of J.
 
-    Accelerated projected gradient (FISTA; Beck, Teboulle 2009) with backtracking, and with a restart of the momentum
-    where it points uphill or would raise J (O'Donoghue, Candès 2015).
+    This is accelerated projected gradient descent (FISTA; Beck, Teboulle 2009) with backtracking. The momentum is
+    restarted if it points uphill or would increase J (O'Donoghue, Candès 2015).
     """
     here = ahead = objective.at(components)
     curvature, momentum = 1.0, 1.0
@@ -123,12 +123,12 @@ def descend(objective, components):
             new_momentum, share = 1.0, 0.0
         ahead = step.beyond(here, share) if share else step
         here, momentum = step, new_momentum
-        curvature *= 0.9  # so that steps grow again where J is flatter
+        curvature *= 0.9  # so that steps grow again in flatter regions
         yield here.iterate()
 
 
 def _projected_step(point, curvature):
-    """One step down the gradient, projected, and its curvature, which is doubled until it bounds J."""
+    """A projected gradient step, and its curvature, which is doubled until the quadratic model bounds J."""
     gradient = point.gradient()
     slack = 8 * torch.finfo(gradient.dtype).eps * max(abs(point.value), point.objective.constant)
     while True:

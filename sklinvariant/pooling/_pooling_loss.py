@@ -1,4 +1,4 @@
-"""Auto-pooling's objective on a batch of pairs of frames, and projected gradient descent for it."""
+"""The objective of auto-pooling on a batch of pairs of frames, and projected gradient descent."""
 
 import torch
 from torch import nn
@@ -7,7 +7,7 @@ from sklinvariant.pooling._pair_moments import pooling_errors
 
 
 class PoolingLoss(nn.Module):
-    """J = λ J₁ + J₂ of Sukhbaatar et al. (2013) with its matrix P (k, d) as the parameter ``components``."""
+    """J = λ J₁ + J₂ of Sukhbaatar et al. (2013). The matrix P (k, d) is the parameter ``components``."""
 
     def __init__(self, components, invariance, cross=False):
         super().__init__()
@@ -15,13 +15,13 @@ class PoolingLoss(nn.Module):
         self.invariance, self.cross = invariance, cross
 
     def forward(self, pairs):
-        """The mean over pairs (b, 2, d)."""
+        """The mean of J over pairs (b, 2, d)."""
         change, missed = pooling_errors(pairs[:, 0], pairs[:, 1], self.components, self.cross)
         return (self.invariance * change + missed) / len(pairs)
 
 
 class ProjectedSGD(torch.optim.SGD):
-    """Stochastic gradient descent whose parameters are made non-negative after each step."""
+    """Stochastic gradient descent that sets negative parameters to 0 after each step."""
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -33,9 +33,9 @@ class ProjectedSGD(torch.optim.SGD):
 
 
 def pair_curvature(pairs, invariance, n_steps=30):
-    """How sharply J bends at most, about: 4 ‖S‖ + λ ‖S_Δ‖ of pairs (b, 2, d), by the power method.
+    """Estimate the largest curvature of J by 4 ‖S‖ + λ ‖S_Δ‖ of pairs (b, 2, d), with the power method.
 
-    It is the second derivative of J along the leading direction v of S, at the best P = p v.
+    4 ‖S‖ + λ ‖S_Δ‖ is the second derivative of J along the leading direction v of S, at the best P = p v.
     """
     return 4 * _norm(pairs.flatten(0, 1), n_steps) / len(pairs) + invariance * _norm(
         pairs[:, 0] - pairs[:, 1], n_steps

@@ -148,12 +148,6 @@ class SpatialPooling(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transf
         ----------
         X : array of shape (n, h, w, k), DescriptorSets, (n, m, k) or (n, n_features)
             Feature maps, bags of the cells of maps, or flat rows.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self
 
         Raises
         ------
@@ -174,11 +168,6 @@ class SpatialPooling(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transf
 
     def transform(self, X: Any) -> Any:
         """Pool feature maps.
-
-        Parameters
-        ----------
-        X : array of shape (n, h, w, k), DescriptorSets, (n, m, k) or (n, n_features)
-            As in `fit`.
 
         Returns
         -------

@@ -1,7 +1,8 @@
-"""The base of trained estimators, and their training loop: batches, callbacks, checkpoints."""
+"""The base of the trained estimators and the training loop, with batches, callbacks and checkpoints."""
 
 from sklinvariant.training._batches import BagBatches, Batch, RowBatches
 from sklinvariant.training._checkpoint import Checkpoint
+from sklinvariant.training._early_stopping import WithEarlyStopping
 from sklinvariant.training._loop import OPTIMIZERS, StopTraining, train
 from sklinvariant.training._targets import (
     Targets,
@@ -27,6 +28,7 @@ __all__ = [
     "Task",
     "TrainedEstimator",
     "Training",
+    "WithEarlyStopping",
     "WithOptimizer",
     "as_target",
     "check_classes",

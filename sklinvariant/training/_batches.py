@@ -1,4 +1,4 @@
-"""Batches of rows and of bags, cut from tensors that already lie on the device."""
+"""Batches of rows and of bags, taken from tensors that are already on the device."""
 
 import math
 from numbers import Integral
@@ -21,10 +21,10 @@ class Batch:
 
 
 class RowBatches:
-    """Batches of rows in a new random order each time they are walked through.
+    """Batches of rows, shuffled in each pass.
 
-    They are of one size, give or take a row, and none is larger than ``batch_size``: a last batch of the few rows that
-    are left would move a model as far as any other, and what is regularised by batch would have next to none to go by.
+    Their sizes differ by at most one row and do not exceed ``batch_size``. A small last batch of the remaining rows
+    would change the model as much as any other batch, and would be too small for regularisers of whole batches.
     """
 
     def __init__(self, rows, *, batch_size, generator):
@@ -44,10 +44,10 @@ class RowBatches:
 
 
 class BagBatches:
-    """Batches of bags in a new random order each time it is walked through.
+    """Batches of bags, shuffled in each pass.
 
-    ``descriptors_per_sample`` draws that many descriptors of each bag, or that share (a float), without replacement and
-    anew in each batch (eq. 5 of Katharopoulos et al. 2017).
+    ``descriptors_per_sample`` is the number of descriptors (an int) or their share (a float) that each batch draws from
+    each bag, without replacement (eq. 5 of Katharopoulos et al. 2017).
     """
 
     def __init__(self, bags, target, weight, *, batch_size, generator, descriptors_per_sample=None):
@@ -76,7 +76,7 @@ class BagBatches:
 
     def _gather(self, index):
         values, offsets = self.bags
-        if self.size and self.per_sample is None:  # bags of one size: whole blocks, no list of rows
+        if self.size and self.per_sample is None:  # bags of equal size: take whole blocks, without a list of rows
             blocks = values.view(len(self), -1).index_select(0, index.to(values.device))
             return Bags(blocks.view(-1, values.shape[1]), offsets[: len(index) + 1])
         rows, offsets = gather_bags(offsets, index.numpy())
@@ -88,10 +88,10 @@ class BagBatches:
         sizes = np.diff(offsets)
         bag = np.repeat(np.arange(len(sizes)), sizes)
         keys = torch.rand(len(rows), generator=self.generator, dtype=torch.float64).numpy()
-        order = np.argsort(bag + keys)  # each bag's rows, shuffled
+        order = np.argsort(bag + keys)  # shuffles the rows within each bag
         rank = np.arange(len(rows)) - np.repeat(offsets[:-1], sizes)
         if isinstance(self.per_sample, Integral):
             kept = np.minimum(sizes, int(self.per_sample))
         else:
-            kept = np.ceil(self.per_sample * sizes - 1e-9).astype(sizes.dtype)  # 0.07 of 100 are 7, not 8
+            kept = np.ceil(self.per_sample * sizes - 1e-9).astype(sizes.dtype)  # 0.07 of 100 is 7, not 8
         return rows[order[rank < np.repeat(kept, sizes)]], np.concatenate([[0], np.cumsum(kept)])

@@ -1,4 +1,4 @@
-"""A file from which an interrupted fit goes on."""
+"""A file from which an interrupted fit can be resumed."""
 
 import contextlib
 import hashlib
@@ -15,27 +15,27 @@ import torch
 
 from sklinvariant.base import replacing
 
-# what a fit may be gone on with under another value of, since the model does not depend on it
+# parameters that may change when a fit is resumed, because the model does not depend on them
 _FREE = {"checkpoint", "callbacks", "verbose"}
 
 
-_MAGIC = b"sklinvariant checkpoint"  # the first line: this, who wrote the file, and a checksum of the rest
+_MAGIC = b"sklinvariant checkpoint"  # the first line: this, the id of the writing fit, and a checksum of the rest
 _ENTRIES = {"module": dict, "optimizer": dict, "generator": torch.Tensor, "history": list, "best": float, "waited": int}
 _ROW = ("train_loss", "dur")
 
 
 class Checkpoint:
-    """What a fit needs to go on after its last finished epoch, in a file that is there while the fit is not finished.
+    """The state of a fit after its last finished epoch, in a file that exists until the fit is finished.
 
-    The file says which fit it is of: the estimator, its parameters, checksums of the tensors that it learns from
-    (``data``, lists of them by name), and how many epochs the model had made ``before``. Other fits refuse it. A file
-    that is not a checkpoint, or that another fit has written since, is never touched.
+    The file identifies its fit: the estimator, its parameters, checksums of the training tensors (``data``, lists of
+    tensors by name), and the number of epochs of the model ``before`` the fit. Other fits reject the file. A file that
+    is not a checkpoint, or that another fit has written in the meantime, is never changed.
     """
 
     def __init__(self, path, estimator, data, *, before):
         self.path, self.before = Path(path), before
         self.name = f"checkpoint={str(self.path)!r}"
-        self.writers = {uuid.uuid4().hex}  # of files that may be replaced: this fit, and the one it goes on from
+        self.writers = {uuid.uuid4().hex}  # fits whose files may be replaced: this fit, and the one that it resumes
         self.writer = next(iter(self.writers))
         self.is_warned = False
         parameters = estimator.get_params(deep=False)
@@ -46,10 +46,10 @@ class Checkpoint:
         }
 
     def read(self):
-        """What was written by this very fit; None where there is no file.
+        """The content that the same fit wrote before it was interrupted; None if the file does not exist.
 
-        The model may be as it was before that fit, or as the fit left it when it was interrupted: what is read
-        replaces it.
+        The content replaces the current model, which may be the one from before that fit, or the one that the
+        interrupted fit kept.
         """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,35 +57,35 @@ class Checkpoint:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise ValueError(f"{self.name} cannot be used ({error}); name another file") from error
+            raise ValueError(f"{self.name} cannot be used ({error}). Pass another file") from error
         writer, content = self._parse(data)
         fit, before, done = content.pop("fit"), content.pop("before"), len(content["history"])
         changed = sorted(name for name in self.fit if fit.get(name) != self.fit[name])
         if changed:
             raise ValueError(
-                f"{self.name} is of a fit with other {', '.join(changed)}; delete it to begin anew, or name another "
-                "file if that fit is running or is to go on"
+                f"{self.name} belongs to a fit with different {', '.join(changed)}. Delete the file to start "
+                "again, or pass another file if the other fit is still running or should be resumed"
             )
-        # where writing was interrupted, the model has made an epoch more
+        # if writing was interrupted, the model is one epoch ahead of the file
         if not before <= self.before <= before + done + 1:
             raise ValueError(
-                f"{self.name} is of a fit that began after {before} epochs, and went on to {before + done}; this "
-                f"model has made {self.before}. Delete it, or name another file"
+                f"{self.name} belongs to a fit from epoch {before} to epoch {before + done}, but this model has been "
+                f"trained for {self.before} epochs. Delete the file, or pass another one"
             )
         self.before = before
         self.writers.add(writer)
         return content
 
     def _parse(self, data):
-        """Who wrote a file, and its content; ValueError where it is not a whole checkpoint."""
+        """The writer of a file, and its content. Raises a ValueError if it is not a complete checkpoint."""
         head, _, body = data.partition(b"\n")
-        is_old = data.startswith(b"PK\x03\x04")  # as sklinvariant 0.1 wrote it, and as all zip files begin
+        is_old = data.startswith(b"PK\x03\x04")  # checkpoints of sklinvariant 0.1, and all zip files
         if not is_old and not head.startswith(_MAGIC):
-            raise ValueError(f"{self.name} is not a checkpoint, and is left as it is; name another file")
-        damaged = f"{self.name} is damaged; delete it to begin anew"
+            raise ValueError(f"{self.name} is not a checkpoint and was not changed. Pass another file")
+        damaged = f"{self.name} is damaged. Delete it to start again"
         if is_old:
             head, body = b"", data
-            damaged = f"{self.name} is not a whole checkpoint, and is left as it is; name another file"
+            damaged = f"{self.name} is not a complete checkpoint and was not changed. Pass another file"
         elif head != self._head(head.split()[2:3], body):
             raise ValueError(damaged)
         try:
@@ -93,7 +93,7 @@ class Checkpoint:
             whole = all(isinstance(content[name], kind) for name, kind in _ENTRIES.items())
             whole = whole and isinstance(content["fit"], dict) and isinstance(content["before"], int)
             whole = whole and all(isinstance(row[key], float) for row in content["history"] for key in _ROW)
-        except Exception as error:  # torch.load raises nearly everything on damaged files
+        except Exception as error:  # torch.load raises almost any error for damaged files
             raise ValueError(f"{damaged} ({error})") from error
         if not whole:
             raise ValueError(damaged)
@@ -105,35 +105,35 @@ class Checkpoint:
 
     @contextlib.contextmanager
     def restoring(self):
-        """What was read is being given to a network and an optimiser, which may be others than it is of."""
+        """Inside the context, the content is loaded into a network and an optimiser, which may not match it."""
         try:
             yield
         except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
-            raise ValueError(f"{self.name} does not fit this model; delete it to begin anew ({error})") from error
+            raise ValueError(f"{self.name} does not match this model ({error}). Delete it to start again") from error
 
     def write(self, content):
-        """Replace the file as a whole; a fit goes on, with a warning, where that cannot be done."""
+        """Replace the file atomically. If this fails, warn and let the fit continue."""
         stream = io.BytesIO()
         torch.save({"fit": self.fit, "before": self.before, **content}, stream)
         body = stream.getvalue()
         try:
             if not self._is_ours():
-                self._warn("is now written by another fit, which it is left to")
+                self._warn("is now used by another fit and is no longer written")
                 return
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(self.path) as file:
                 file.write(self._head([self.writer.encode()], body) + b"\n")
                 file.write(body)
-        except OSError as error:  # a full disk, a network drive that is gone: the fit may outlast it
+        except OSError as error:  # such as a full disk or a lost network drive, which may be temporary
             self._warn(f"could not be written after epoch {self.before + len(content['history'])} ({error})")
 
     def remove(self):
-        with contextlib.suppress(OSError):  # the fit is done, and its model must not be lost for a file
+        with contextlib.suppress(OSError):  # the fit is finished, and an error would discard its model
             if self._is_ours():
                 self.path.unlink(missing_ok=True)
 
     def _is_ours(self):
-        """Whether there is no file, or one that this fit may replace."""
+        """Whether the file does not exist, or may be replaced by this fit."""
         try:
             with open(self.path, "rb") as file:
                 head = file.read(200).partition(b"\n")[0]
@@ -145,14 +145,14 @@ class Checkpoint:
         if not self.is_warned:
             self.is_warned = True
             warnings.warn(
-                f"{self.name} {what}. The fit goes on, but if it is interrupted it may have to begin anew",
+                f"{self.name} {what}. The fit continues, but after an interruption it may have to start again",
                 RuntimeWarning,
                 stacklevel=2,
             )
 
 
 def _writer_of(head):
-    """Who wrote a checkpoint by its first line; "" of one of sklinvariant 0.1, which does not tell."""
+    """The writer named in the first line of a checkpoint; "" for checkpoints of sklinvariant 0.1, which name none."""
     parts = head.split()
     return parts[2].decode("ascii", "replace") if head.startswith(_MAGIC) and len(parts) == 4 else ""
 

@@ -1,4 +1,4 @@
-"""The one training loop: a skorch net over batches cut from tensors that already live on the device."""
+"""The training loop of all trained estimators: a skorch net over batches of tensors that are already on the device."""
 
 import contextlib
 import copy
@@ -15,14 +15,21 @@ from tqdm.auto import tqdm
 from sklinvariant.base import check_callbacks, keeping_last_epoch, prints_rows
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "sgd": functools.partial(torch.optim.SGD, momentum=0.9)}
+# the entries of skorch's history that a fit keeps, and their names in ``history_``
+_KEPT = {
+    "train_loss": "loss",
+    "dur": "seconds",
+    "valid_loss": "validation_loss",
+    "validation_score": "validation_score",
+}
 
 
 class StopTraining(Exception):
-    """Training has converged or a callback wants it to end; not an interruption by the user."""
+    """Ends training that has converged or that a callback stops; not an interruption by the user."""
 
 
 class _Net(NeuralNet):
-    """A skorch net whose module gives the loss of a batch, or makes a step of its own; ends only at an epoch's end."""
+    """A skorch net whose module computes the loss of a batch, or takes its own steps. It stops only between epochs."""
 
     def get_default_callbacks(self):
         return [("epoch_timer", EpochTimer()), ("train_loss", PassthroughScoring("train_loss", on_train=True))]
@@ -41,7 +48,7 @@ class _Net(NeuralNet):
             return super().train_step(batch, **fit_params)
         group = self.optimizer_.param_groups[0]
         loss = self.module_.learn(batch[0], group["lr"], group["momentum"])
-        self.optimizer_.step()  # without gradients it changes nothing, but schedulers of the step wait for it
+        self.optimizer_.step()  # has no effect without gradients, but learning rate schedulers expect this call
         return {"loss": self.get_loss(loss, None), "y_pred": loss}
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
@@ -49,8 +56,8 @@ class _Net(NeuralNet):
         if not math.isfinite(loss):
             epoch = len(self.history)
             raise FloatingPointError(
-                f"the loss became {loss} in epoch {epoch}: lower learning_rate (now {self.lr:g}), or "
-                "look for extreme values in the input"
+                f"the loss became {loss} in epoch {epoch}. Lower learning_rate (now {self.lr:g}), or "
+                "check the input for extreme values"
             )
         return y_pred
 
@@ -59,7 +66,7 @@ class _Net(NeuralNet):
             return super().notify(method_name, **kwargs)
         try:
             return super().notify(method_name, **kwargs)
-        except KeyboardInterrupt as stop:  # by the user, or the way in which skorch's EarlyStopping ends training
+        except KeyboardInterrupt as stop:  # raised by the user, or by skorch's EarlyStopping
             stopping = [callback for _, callback in self.callbacks_ if isinstance(callback, EarlyStopping)]
             if any(callback.misses_ >= callback.patience for callback in stopping):
                 raise StopTraining from stop
@@ -67,45 +74,67 @@ class _Net(NeuralNet):
 
 
 class _Epochs(Callback):
-    """At each epoch's end: keep the parameters, tell scikit-learn's callbacks, stop when nothing improves."""
+    """At the end of each epoch: keep the parameters, call scikit-learn's callbacks, stop if nothing improves.
 
-    def __init__(self, report, fitted_attributes, tol, patience):
+    What should improve is the training loss or, with a `Validation`, the score of the held-out samples. ``best`` is the
+    smallest loss, or minus the largest score.
+    """
+
+    def __init__(self, report, fitted_attributes, tol, patience, validation):
         self.report, self.fitted_attributes = report, fitted_attributes
-        self.tol, self.patience = tol, patience
+        self.tol, self.patience = 0.0 if tol is None and validation else tol, patience
+        self.validation = validation
 
     def initialize(self):
-        self.best, self.waited = np.inf, 0
+        self.best, self.waited, self.lowest_loss = np.inf, 0, np.inf
         self.kept = 0, None  # the number of the last finished epoch, and its parameters
+        self.best_parameters = None
         return self
 
     def keep(self, module, number):
         self.kept = number, copy.deepcopy(module.state_dict())
 
     def restore(self, module):
-        """Take a module back to the last finished epoch; its number, 0 where there is none."""
+        """Restore the module of the last finished epoch, and return the number of this epoch; 0 if there is none."""
         number, parameters = self.kept
         if number:
             module.load_state_dict(parameters)
         return number
 
+    def restore_best(self, module):
+        """Reset a module to the epoch of the best validation score."""
+        if self.best_parameters is not None:
+            module.load_state_dict(self.best_parameters)
+
+    def on_train_begin(self, net, **kwargs):
+        if self.validation and self.validation.of_start:
+            self.best = -self.validation(net.module_)[1]
+            self.best_parameters = copy.deepcopy(net.module_.state_dict())
+
     def on_epoch_begin(self, net, **kwargs):
         self.report.begin_epoch()
 
     def on_epoch_end(self, net, **kwargs):
+        value = self.validate(net) if self.validation else net.history[-1]["train_loss"]
         self.keep(net.module_, len(net.history))
-        if self.report.end_epoch(lambda: self.fitted_attributes(net.module_)):
+        if self.validation and value < self.best:
+            self.best_parameters = self.kept[1]
+        self.waited = 0 if self.tol is None or value < self.best - self.tol else self.waited + 1
+        self.best = min(self.best, value)
+        if self.report.end_epoch(lambda: self.fitted_attributes(net.module_)) or self.waited >= self.patience:
             raise StopTraining
-        loss = net.history[-1]["train_loss"]
-        if self.tol is None:
-            return
-        self.waited = 0 if loss < self.best - self.tol else self.waited + 1
-        self.best = min(self.best, loss)
-        if self.waited >= self.patience:
-            raise StopTraining
+
+    def validate(self, net):
+        loss, score = self.validation(net.module_)
+        net.history.record("valid_loss", loss)
+        net.history.record("valid_loss_best", loss < self.lowest_loss)
+        net.history.record("validation_score", score)
+        self.lowest_loss = min(self.lowest_loss, loss)
+        return -score
 
 
 class _Decay(Callback):
-    """Lets the step fall to 0 along half a cosine (Loshchilov & Hutter 2017, without their restarts)."""
+    """Lowers the learning rate to 0 along half a cosine (Loshchilov & Hutter 2017, without restarts)."""
 
     def __init__(self, n_steps, step=0):
         self.n_steps, self.step = n_steps, step
@@ -120,7 +149,7 @@ class _Decay(Callback):
 
 
 class _Journal(Callback):
-    """Writes all that training needs to go on, bit for bit, to a `Checkpoint` at the end of each epoch."""
+    """Writes the state of the training to a `Checkpoint` after each epoch, so that it can be resumed bit for bit."""
 
     def __init__(self, checkpoint, generator, epochs):
         self.checkpoint, self.generator, self.epochs = checkpoint, generator, epochs
@@ -131,9 +160,10 @@ class _Journal(Callback):
                 "module": net.module_.state_dict(),
                 "optimizer": net.optimizer_.state_dict(),
                 "generator": self.generator.get_state(),
-                "history": [{key: float(row[key]) for key in ("train_loss", "dur")} for row in net.history],
+                "history": [{key: float(row[key]) for key in _KEPT.keys() & row.keys()} for row in net.history],
                 "best": float(self.epochs.best),
                 "waited": self.epochs.waited,
+                "best_parameters": self.epochs.best_parameters,
             }
         )
 
@@ -144,11 +174,13 @@ class _Journal(Callback):
         rows = enumerate(written["history"], 1)
         net.history_ = History({"epoch": epoch, "batches": [], **row} for epoch, row in rows)
         self.epochs.best, self.epochs.waited = written["best"], written["waited"]
+        self.epochs.best_parameters = written.get("best_parameters")
+        self.epochs.lowest_loss = min((row.get("valid_loss", np.inf) for row in written["history"]), default=np.inf)
         self.epochs.keep(net.module_, len(net.history))
 
 
 class _Bar(Callback):
-    """One line of progress for the epochs of a fit."""
+    """Progress bar of the epochs of a fit."""
 
     def __init__(self, name, total, done):
         self.name, self.total, self.done = name, total, done
@@ -182,23 +214,29 @@ def train(
     callbacks=(),
     verbose=0,
     checkpoint=None,
+    validation=None,
 ):
-    """Train ``module(batch) -> loss`` in place, and have ``finish(history)`` set the fitted attributes; its answer.
+    """Train ``module(batch) -> loss`` in place and return ``finish(history)``, which sets the fitted attributes.
 
-    ``batches`` are walked through once an epoch, in ``batches.n_steps`` steps.
-    ``learning_rates`` maps names of parameters, such as "trunk.*", to rates of their own.
-    A module without a loss to differentiate has a method ``learn(batch, learning_rate, momentum) -> loss`` that makes
-    the step itself; learning rate and momentum are those of the ``optimizer``, whose own step is not taken.
-    ``report`` is a `FitReport`; ``fitted_attributes(module)`` gives what a callback needs to see a fitted model.
-    The history is a list with the epoch, loss and seconds of each epoch.
-    A `Checkpoint` that holds a part of this very training is gone on from, and is written after each epoch.
-    KeyboardInterrupt is raised again after the module has gone back to the last finished epoch and ``finish`` has been
-    called once more. A loss that is not finite raises FloatingPointError.
+    Each epoch is one pass over ``batches``, in ``batches.n_steps`` steps.
+    ``learning_rates`` maps names of parameters, such as "trunk.*", to learning rates that differ from the common one.
+    A module without a differentiable loss has a method ``learn(batch, learning_rate, momentum) -> loss``, which takes
+    the step itself. It uses the learning rate and momentum of the ``optimizer``, which does not take a step.
+    ``report`` is a `FitReport`; ``fitted_attributes(module)`` returns the attributes of a fitted model for callbacks.
+    The history is a list with the epoch, loss and seconds of each epoch, and with the loss and score of the held-out
+    samples if there is a ``validation`` (`Validation`); the module then gets the parameters of the best score.
+    If the `Checkpoint` contains a part of the same training, training is resumed from it. It is written after each
+    epoch.
+    After a KeyboardInterrupt, the module of the last finished epoch (or of the best one) is restored and ``finish`` is
+    called, before the exception is raised again. A loss that is not finite raises a FloatingPointError.
     """
-    check_callbacks(callbacks, decay=learning_rate_decay, has_gradients=not hasattr(module, "learn"))
+    has_gradients = not hasattr(module, "learn")
+    check_callbacks(
+        callbacks, decay=learning_rate_decay, has_gradients=has_gradients, early_stopping=validation is not None
+    )
     if not max_epochs:
         return _finished(finish, [], report)
-    epochs = _Epochs(report, fitted_attributes, tol, n_iter_no_change)
+    epochs = _Epochs(report, fitted_attributes, tol, n_iter_no_change, validation)
     own = [("own_epochs", epochs)]
     written = None
     if checkpoint is not None:
@@ -218,7 +256,7 @@ def train(
         optimizer__param_groups=[(name, {"lr": rate}) for name, rate in (learning_rates or {}).items()],
         max_epochs=max_epochs,
         train_split=None,
-        device=next((parameter.device for parameter in module.parameters()), None),  # where it lies already
+        device=next((parameter.device for parameter in module.parameters()), None),  # where the module is already
         callbacks=[*own, *callbacks],
         verbose=int(prints_rows(callbacks)),
     ).initialize()
@@ -230,11 +268,14 @@ def train(
     def keep():
         number = epochs.restore(module)
         if number:
+            epochs.restore_best(module)
             finish(_history(net, number))
         return number
 
-    with keeping_last_epoch(report.estimator, keep):
+    kept = "best epoch up to the last finished one" if validation else "last finished epoch"
+    with keeping_last_epoch(report.estimator, keep, kept):
         _run(net, batches, max_epochs - done, epochs)
+        epochs.restore_best(module)
         result = _finished(finish, _history(net, len(net.history)), report)
     if checkpoint is not None:
         checkpoint.remove()
@@ -242,27 +283,27 @@ def train(
 
 
 def _run(net, batches, n_epochs, epochs):
-    """The epochs, and what callbacks do when they have come to an end, whatever ended them."""
+    """Run the epochs, and then the `on_train_end` of the callbacks, also after an error."""
     try:
         with contextlib.suppress(StopTraining):
             net.fit_loop(batches, epochs=n_epochs)
     except BaseException:
         epochs.restore(net.module_)
-        with contextlib.suppress(Exception):  # an error of a callback would hide what ended training
+        with contextlib.suppress(Exception):  # an error of a callback would hide the reason
             net.notify("on_train_end", X=batches, y=None)
         raise
     net.notify("on_train_end", X=batches, y=None)
-    epochs.keep(net.module_, len(net.history))  # a callback may have taken it back to its best epoch
+    epochs.keep(net.module_, len(net.history))  # a callback may have restored the best epoch
 
 
 def _finished(finish, history, report):
     result = finish(history)
-    report.end(dict)  # the estimator is fitted as it is: no attribute has to be set
+    report.end(dict)  # the fitted attributes are already set
     return result
 
 
 def _history(net, n_epochs):
     return [
-        {"epoch": row["epoch"], "loss": float(row["train_loss"]), "seconds": float(row["dur"])}
+        {"epoch": row["epoch"], **{name: float(row[key]) for key, name in _KEPT.items() if key in row}}
         for row in net.history[:n_epochs]
     ]

@@ -1,9 +1,10 @@
 """Targets of any task as tensors: class numbers, 0/1 labels, real numbers; and the weights of samples and classes."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import column_or_1d, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_array, check_consistent_length
@@ -13,15 +14,15 @@ from sklinvariant.base import to_numpy
 
 
 class Task(NamedTuple):
-    """What kind of target a model was fitted to; ``classes`` is None for a regression or a cost of one's own."""
+    """The kind of target of a model; ``classes`` is None for a regression or a user-defined loss."""
 
-    kind: str  # "binary", "multiclass", "multilabel", "regression" or "own"
+    kind: str  # "binary", "multiclass", "multilabel", "regression" or "own" (a user-defined loss)
     classes: np.ndarray | None
     n_outputs: int
     is_1d: bool
 
     def export(self):
-        """Plain values for the fitted state."""
+        """The entries of the fitted state."""
         state = {"task": [self.kind, self.n_outputs, self.is_1d]}
         return state if self.classes is None else state | {"classes": self.classes}
 
@@ -30,18 +31,42 @@ class Task(NamedTuple):
         kind, n_outputs, is_1d = state["task"]
         return cls(kind, state.get("classes"), n_outputs, is_1d)
 
+    def decide(self, outputs):
+        """Predicted targets, as `Targets` holds them, from the outputs (n, n_outputs) of a linear model."""
+        if self.kind == "regression":
+            return outputs
+        return outputs.argmax(1) if self.kind == "multiclass" else (outputs > 0).to(torch.int64)
+
 
 class Targets(NamedTuple):
-    """What the bags are fitted to, as the losses take it."""
+    """Targets and weights in the form that the losses expect."""
 
     task: Task
     values: torch.Tensor | None  # class numbers int64 (n,), or (n, n_outputs)
     weight: torch.Tensor  # (n,), of mean 1
     sample_weight: np.ndarray | None  # (n,), as given and checked
 
+    def take(self, indices):
+        """The targets of some of the samples; their mean weight is 1 again."""
+        rows = torch.from_numpy(indices)
+        weight = self.weight[rows]
+        return Targets(
+            self.task,
+            None if self.values is None else self.values[rows],
+            weight / weight.mean(),
+            None if self.sample_weight is None else self.sample_weight[indices],
+        )
+
+    def score(self, outputs):
+        """Accuracy of the predictions, or R² for a regression, weighted by ``sample_weight``."""
+        metric = r2_score if self.task.kind == "regression" else accuracy_score
+        predicted = self.task.decide(outputs).cpu().numpy()
+        expected: Any = self.values
+        return float(metric(expected.cpu().numpy(), predicted, sample_weight=self.sample_weight))
+
 
 def prepare_targets(y, sample_weight, class_weight, *, loss, task, n_samples, dtype, name, whole):
-    """`Targets` of a fit; ``task`` is None where y defines it. ``whole``: y is all there is, so two classes of it."""
+    """`Targets` of a fit; y defines the task if ``task`` is None. If y is ``whole``, it must contain two classes."""
     if task is None:
         task, codes = read_targets(y, loss, n_samples, name)
     else:
@@ -67,7 +92,7 @@ def read_targets(y, loss, n_samples, name):
     if not isinstance(loss, str):
         y = check_array(y, ensure_2d=False, allow_nd=True, dtype=None, input_name="y", estimator=name)
         check_consistent_length(np.empty(n_samples), y)
-        if y.dtype.kind in "biuf":  # what they mean is known to the loss alone
+        if y.dtype.kind in "biuf":  # only the loss knows what they mean
             return Task("own", None, 0, y.ndim == 1), y
     check_consistent_length(np.empty(n_samples), y)
     check_classification_targets(y)
@@ -80,7 +105,7 @@ def read_targets(y, loss, n_samples, name):
 
 
 def encode_targets(y, task, loss, n_samples, name):
-    """Targets of a further batch in the terms of a task fixed before."""
+    """Targets of a later batch, encoded for a given task."""
     if task.classes is None or task.kind == "multilabel" or y is None:
         now, codes = read_targets(y, loss, n_samples, name)
         if (now.kind, now.n_outputs) != (task.kind, task.n_outputs):
@@ -93,7 +118,7 @@ def encode_targets(y, task, loss, n_samples, name):
     codes = np.searchsorted(task.classes, y).clip(max=len(task.classes) - 1)
     unknown = task.classes[codes] != y
     if unknown.any():
-        raise ValueError(f"y has the class {y[unknown][0]}, which is not among the classes {task.classes.tolist()}")
+        raise ValueError(f"y has the class {y[unknown][0]}, which is not one of the classes {task.classes.tolist()}")
     return codes
 
 
@@ -110,7 +135,7 @@ def task_of_classes(classes, loss):
 
 
 def check_classes(task, codes, sample_weight, name):
-    """At least two classes must be left once samples of weight zero are gone."""
+    """Raise a ValueError if the samples with positive weight belong to fewer than two classes."""
     if task.kind in ("binary", "multiclass"):
         n = len(np.unique(codes if sample_weight is None else codes[sample_weight > 0]))
         if n < 2:
@@ -118,30 +143,31 @@ def check_classes(task, codes, sample_weight, name):
 
 
 def weigh(sample_weight, class_weight, task, codes, n_samples, dtype):
-    """Weights of mean 1 (n,), and the sample weights by themselves or None."""
+    """Weights (n,) with mean 1, and the checked sample weights or None."""
     weight = np.ones(n_samples)
     if sample_weight is not None:
         like = np.empty((n_samples, 1), dtype=np.float64)
         sample_weight = check_sample_weight(to_numpy(sample_weight), like, ensure_non_negative=True)
         if not (sample_weight > 0).any():
-            raise ValueError("sample_weight must not be zero for all samples: nothing would be left to fit")
+            raise ValueError("sample_weight is zero for all samples, but at least one positive weight is required")
         weight = sample_weight.copy()
     if class_weight is not None:
         if task.classes is None or task.kind == "multilabel":
-            hint = "; give sample_weight" if task.kind == "own" else ""
-            raise ValueError(f"class_weight is for classes; it cannot weigh a {task.kind} target{hint}")
+            hint = ". Pass sample_weight" if task.kind == "own" else ""
+            raise ValueError(f"class_weight requires classes, but the target is {task.kind}{hint}")
         per_class = compute_class_weight(class_weight, classes=task.classes, y=task.classes[codes])
         weight = weight * per_class[codes]
     mean = weight.mean()
     if mean <= 0:
-        raise ValueError("class_weight and sample_weight leave no sample with a positive weight")
+        raise ValueError("class_weight and sample_weight give no sample a positive weight")
     return torch.as_tensor(weight / mean, dtype=dtype), sample_weight
 
 
 def as_target(codes, task, dtype):
-    """The tensor that the losses take: class numbers int64 (n,), or (n, n_outputs) in the compute dtype.
+    """The tensor that the losses expect: class numbers int64 (n,), or (n, n_outputs) in the compute dtype.
 
-    A loss of one's own gets class numbers for words, and numbers as they are: whole ones int64, others in that dtype.
+    A user-defined loss gets class numbers if labels are strings, and otherwise the numbers as given: integers as int64,
+    floats in the compute dtype.
     """
     if codes is None:
         return None

@@ -1,4 +1,4 @@
-"""What all estimators share that learn in epochs: the settings, and all of `fit` that is not the method itself."""
+"""The base of all estimators that are trained in epochs: their settings, and the parts of `fit` that they share."""
 
 from __future__ import annotations
 
@@ -26,35 +26,37 @@ from sklinvariant.training._loop import OPTIMIZERS, train
 
 @declared
 class Training(Parameters):
-    """Settings of what learns in epochs.
+    """Settings of estimators that are trained in epochs.
 
     Parameters
     ----------
     max_epochs : int
-        Most passes over the samples.
+        Maximum number of passes over the samples.
     batch_size : int
-        Samples a step, at most.
+        Maximum number of samples in a training step.
     learning_rate : float
-        Step size at the start.
+        Initial step size.
     learning_rate_decay : {"cosine"} or None
-        The step falls to 0 along half a cosine over ``max_epochs``, or stays. ``partial_fit`` keeps it.
+        "cosine" lowers the learning rate to 0 along half a cosine over ``max_epochs``. None keeps it constant, as
+        ``partial_fit`` always does.
     tol : float or None
-        Training stops when an epoch's loss has not fallen by this for ``n_iter_no_change`` epochs; None never.
+        Training stops when the loss has not decreased by more than this value for ``n_iter_no_change`` epochs. None
+        disables this criterion.
     n_iter_no_change : int
-        Epochs to wait for that.
+        Number of epochs without improvement after which training stops, if ``tol`` is set.
     warm_start : bool
-        Let `fit` go on from what was learned before.
+        Whether `fit` continues from the previous fit.
     checkpoint : str, path or None
-        A file that `fit` writes after each epoch, and from which the same fit of the same samples goes on where it was
-        interrupted, to the same model. It is gone when the fit is done. Where it cannot be written (a full disk), or
-        another fit writes it too, the fit goes on with a warning.
+        A file that `fit` writes after each epoch. If the fit is interrupted, the same call resumes from this file and
+        gives the same model. The file is removed when the fit is finished. If the file cannot be written, for example
+        because the disk is full, or if another fit writes it too, the fit continues with a warning.
     callbacks : list of skorch callbacks or None
-        Called during training; they can monitor ``train_loss``. Those that cannot work are refused.
-        Callbacks of scikit-learn are set by ``set_callbacks``.
+        Callbacks of the training, which can monitor ``train_loss``. Unsupported callbacks raise an error. To set
+        callbacks of scikit-learn, use ``set_callbacks``.
     verbose : int
-        1 shows a bar of epochs.
+        1 shows a progress bar.
     random_state : int, RandomState or None
-        Seeds weights and order.
+        Seed of the initial weights and of the order of samples.
     """
 
     _: KW_ONLY
@@ -73,12 +75,12 @@ class Training(Parameters):
 
 @declared
 class WithOptimizer(Parameters):
-    """The setting of what descends along a gradient.
+    """The setting of estimators that are trained with an optimizer.
 
     Parameters
     ----------
     optimizer : {"adam", "sgd"} or torch.optim.Optimizer class
-        "sgd" has momentum 0.9.
+        Optimizer; "sgd" uses a momentum of 0.9.
     """
 
     _: KW_ONLY
@@ -91,54 +93,54 @@ class WithOptimizer(Parameters):
 
 @declared
 class TrainedEstimator(CallbackSupportMixin, Training):
-    """Base of the estimators that learn in epochs.
+    """Base of the estimators that are trained in epochs.
 
-    A method says what it learns from (``_data``), what learns (``_module``, ``_restored``), how samples come
-    (``_batches``) and what is kept (``_export``). `_train` does the rest: it seeds, goes on from an earlier fit or from
-    a checkpoint, trains, reports, and sets the fitted attributes.
+    A subclass defines the data (``_data``), the module (``_module``, ``_restored``), the batches (``_batches``) and the
+    fitted state (``_export``). `_train` does the rest: it seeds, continues from an earlier fit or a checkpoint, trains,
+    reports, and sets the fitted attributes.
 
-    The object that ``_data`` returns is passed to all other methods. They may change it.
+    The object that ``_data`` returns is passed to all other methods, which may change it.
     """
 
-    # What a method gives
+    # Methods that a subclass must define
 
     def _data(self, given, y, generator, *, reset, **settings):
-        """What is learned from, of the `Input` of X; ``reset`` where the estimator begins anew."""
+        """The training data, from the `Input` of X; ``reset`` is False if an earlier fit continues."""
         raise NotImplementedError
 
     def _module(self, data, generator):
-        """A new module, which gives the loss of a batch (see `train`)."""
+        """A new module, which computes the loss of a batch (see `train`)."""
         raise NotImplementedError
 
     def _restored(self, data, generator):
-        """The fitted module, for ``data``."""
+        """The fitted module, on the device of ``data``."""
         raise NotImplementedError
 
     def _batches(self, data, generator):
-        """Batches in a new order each time; their ``generator`` is the one that is given."""
+        """Batches, shuffled in each pass by ``generator``, which is also their attribute."""
         raise NotImplementedError
 
     def _export(self, module, data):
         """The fitted state: numpy arrays and plain values."""
         raise NotImplementedError
 
-    # What a method may give
+    # Methods that a subclass may define
 
     def _identity(self, data):
-        """What a checkpoint is of: lists of tensors by name, "samples" among them."""
+        """The data that identify the fit in a checkpoint: lists of tensors by name, including "samples"."""
         raise NotImplementedError
 
     def _reseed(self, generator, before):
-        """Called before the module is made; earlier fits have made ``before`` epochs."""
+        """Seed the generator before the module is created; ``before`` is the number of epochs of earlier fits."""
 
     def _pretrain(self, module, data):
-        """What a new module learns before its first epoch."""
+        """Train a new module before its first epoch."""
 
     def _finish(self, module, data, n_epochs):
-        """What is left to do after the last of so many epochs, before the module is exported."""
+        """Complete the training after the last epoch, before the module is exported."""
 
     def _results(self, module, data):
-        """Fitted attributes beside the state, by name."""
+        """Fitted attributes that are not part of the state, by name."""
         return {}
 
     def _make_optimizer(self, parameters, lr):
@@ -148,7 +150,7 @@ class TrainedEstimator(CallbackSupportMixin, Training):
         return self.learning_rate
 
     def _learning_rates(self):
-        """Rates of their own for some parameters: patterns of their names -> rates."""
+        """Learning rates that differ from the common one: patterns of parameter names -> rates."""
         return None
 
     def _decay(self):
@@ -159,24 +161,37 @@ class TrainedEstimator(CallbackSupportMixin, Training):
         return self.tol, self.n_iter_no_change
 
     def _earlier(self):
-        """The history of earlier fits, which goes on."""
+        """The history of earlier fits, to which new epochs are appended."""
         return self.history_
 
     def _row(self, row, data):
-        """A row of the history, whose loss is that of the module."""
+        """Convert a row of the history, which contains the loss of the module."""
         return row
+
+    def _check_partial_fit(self):
+        """Refuse settings that `partial_fit` does not support."""
+
+    def _hold_out(self, data, seed):
+        """The data to train on, and the data to hold out for early stopping or None."""
+        return data, None
+
+    def _validation(self, module, held_out, *, of_start):
+        """The `Validation` of the held-out data. It scores the start of a fit too if ``of_start`` is True."""
+        return None
 
     # What they all do
 
     def _goes_on(self):
-        """Whether `fit` goes on from an earlier fit."""
+        """Whether `fit` continues an earlier fit."""
         return self.warm_start and hasattr(self, "_state")
 
     def _train(self, X, y=None, *, partial=False, given=None, **settings):
-        """Fit to X, or make one epoch on a part of the samples; what `_data` returned.
+        """Fit to X, or train one epoch on a part of the samples, and return the object that `_data` returned.
 
         ``given`` is the `Input` of X if it has been read already; ``settings`` are passed to `_data`.
         """
+        if partial:
+            self._check_partial_fit()
         reset = not hasattr(self, "_state") if partial else not self._goes_on()
         generator = torch_generator(self.random_state)
         given = self._read(X, reset=reset) if given is None else given
@@ -187,37 +202,47 @@ class TrainedEstimator(CallbackSupportMixin, Training):
             checkpoint = Checkpoint(self.checkpoint, self, self._identity(data), before=before)
             written = checkpoint.read()
             before = checkpoint.before
+        report = FitReport(self, X, y, getattr(data, "sample_weight", None), 1 if partial else self.max_epochs)
+        data, held_out = self._hold_out(data, _seed(generator, written))
         self._reseed(generator, before)
         module = (self._module if reset else self._restored)(data, generator)
         if reset and written is None:
             self._pretrain(module, data)
-        max_epochs = 1 if partial else self.max_epochs
         tol, n_iter_no_change = self._patience()
         fit = _Fit(self, given.kind.name, data, module, earlier=earlier[:before])
         train(
             module,
             self._batches(data, generator),
             name=type(self).__name__,
-            max_epochs=max_epochs,
+            max_epochs=1 if partial else self.max_epochs,
             optimizer=self._make_optimizer,
             learning_rate=self._first_learning_rate(data),
             learning_rates=self._learning_rates(),
-            # a stream of parts has no last epoch that the step could fall to 0 at
+            # with partial_fit the number of steps is not known in advance
             learning_rate_decay=None if partial else self._decay(),
             tol=tol,
             n_iter_no_change=n_iter_no_change,
-            report=FitReport(self, X, y, getattr(data, "sample_weight", None), max_epochs),
+            report=report,
             fitted_attributes=fit.attributes,
             finish=fit.finish,
             callbacks=self.callbacks or (),
             verbose=self.verbose,
             checkpoint=checkpoint,
+            validation=self._validation(module, held_out, of_start=not reset),
         )
         return data
 
 
+def _seed(generator, written):
+    """Seed of a fit, or of the interrupted fit that it continues: they differ if ``random_state`` is None."""
+    if written is not None:
+        generator = torch.Generator()
+        generator.set_state(written["generator"])
+    return generator.initial_seed()
+
+
 class _Fit:
-    """One training of an estimator: what it sets, after an epoch for a callback, and at its end."""
+    """One training of an estimator. It computes the fitted attributes: for callbacks after an epoch, and at the end."""
 
     def __init__(
         self, estimator: TrainedEstimator, namespace: str, data: Any, module: torch.nn.Module, *, earlier: list

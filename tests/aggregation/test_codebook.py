@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from sklinvariant.base._array_kind import torch_generator
 from tolerance import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sklinvariant import DescriptorSets
+from sklinvariant.accumulate import Blocks
 from sklinvariant.aggregation._codebook import draw_sample, measure_units
-from sklinvariant.base._array_kind import torch_generator
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
@@ -16,7 +17,7 @@ from sklinvariant.base._array_kind import torch_generator
 def test_units_are_the_weighted_mean_and_spread(dtype, scale):
     rng = np.random.RandomState(0)
     x, weights = (rng.normal(size=(9000, 3)) + 5) * scale, rng.uniform(1, 2, 9000)
-    units = measure_units(torch.as_tensor(x, dtype=dtype), torch.as_tensor(weights, dtype=dtype))
+    units = measure_units(Blocks(*(torch.as_tensor(part, dtype=dtype) for part in (x, weights))))
     mean = np.average(x, axis=0, weights=weights)
     rest = (x - mean) / scale
     spread = scale * np.sqrt(np.average((rest**2).mean(1), weights=weights))
@@ -26,7 +27,7 @@ def test_units_are_the_weighted_mean_and_spread(dtype, scale):
 
 @pytest.mark.parametrize(("value", "scale"), [(0.0, 1.0), (7.0, 7.0)])
 def test_units_of_equal_descriptors(value, scale):
-    units = measure_units(torch.full((10, 2), value), torch.ones(10))
+    units = measure_units(Blocks(torch.full((10, 2), value), torch.ones(10)))
     assert_close(units.shift, [value, value])
     assert float(units.scale) == pytest.approx(scale)
 
@@ -36,9 +37,10 @@ def test_a_sample_is_in_own_units_and_leaves_the_data_alone():
     before = x.clone()
     sample = draw_sample(DescriptorSets(x, [0, 20, 50]), None, torch_generator(0), "cpu")
     assert torch.equal(x, before)
-    np.testing.assert_allclose(sample.values.mean(0), 0, atol=1e-8)  # the last digits of 1e6
-    np.testing.assert_allclose(sample.values.square().mean(), 1)
-    np.testing.assert_allclose(sample.outward(sample.values), before, rtol=1e-12)
+    values = sample.blocks.take(slice(None))
+    np.testing.assert_allclose(values.mean(0), 0, atol=1e-8)  # the last digits of 1e6
+    np.testing.assert_allclose(values.square().mean(), 1)
+    np.testing.assert_allclose(sample.outward(values), before, rtol=1e-12)
 
 
 def test_a_sample_of_float32_makes_no_float64_copy():
@@ -60,4 +62,4 @@ def test_a_sample_of_float32_makes_no_float64_copy():
 @pytest.mark.parametrize("scale", [1e-300, 1e300])
 def test_descriptors_whose_squares_cannot_be_held_are_refused(scale):
     with pytest.raises(ValueError, match="must fit into float64"):
-        measure_units(torch.eye(20, dtype=torch.float64) * scale, torch.ones(20))
+        measure_units(Blocks(torch.eye(20, dtype=torch.float64) * scale, torch.ones(20)))

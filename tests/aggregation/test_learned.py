@@ -352,9 +352,9 @@ def test_a_gamma_beyond_all_bounds(two_classes, model, dtype, gamma):
 @pytest.mark.parametrize(
     ("encoder", "message"),
     [
-        (torch.nn.Linear(5, 2), r"encoder cannot take descriptors of shape \(2, 3\)"),
-        (torch.nn.Flatten(0), r"must make \(rows, D\) of \(rows, 3\); of 2 rows it made \(6,\)"),
-        (lambda d: len, "must make a torch.nn.Module, got builtin_function"),
+        (torch.nn.Linear(5, 2), r"encoder does not accept descriptors of shape \(rows, 3\)"),
+        (torch.nn.Flatten(0), r"must map \(rows, 3\) to \(rows, D\), but for 2 rows it returned \(6,\)"),
+        (lambda d: len, "must return a torch.nn.Module, got builtin_function"),
     ],
 )
 def test_an_encoder_that_does_not_fit(two_classes, encoder, message):

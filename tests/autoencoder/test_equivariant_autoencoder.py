@@ -85,7 +85,7 @@ def test_embedding_is_permuted(digits):
     turned = model.inverse_transform(model.transform(_moved(digits, "D4", 1)))
     np.testing.assert_allclose(turned, _moved(model.inverse_transform(model.transform(digits)), "D4", 1), atol=1e-4)
     assert not hasattr(model, "predict_pose")
-    with pytest.raises(ValueError, match="pose must be None for pooling=None"):
+    with pytest.raises(ValueError, match="pose must be None with pooling=None"):
         model.inverse_transform(model.transform(digits), 1)
 
 
@@ -309,7 +309,13 @@ def test_bad_features_and_poses(digits):
             model.inverse_transform(bad)
     with pytest.raises(ValueError, match="real numbers"):
         model.inverse_transform(torch.from_numpy(features).to(torch.complex64))
-    for pose, message in ((4, "lie in 0-3"), (-1, "lie in 0-3"), ([0, 1], "60, one for each row"), (0.5, "whole")):
+    cases = (
+        (4, "must be in 0-3"),
+        (-1, "must be in 0-3"),
+        ([0, 1], "60 integers, one for each row"),
+        (0.5, "must be an integer"),
+    )
+    for pose, message in cases:
         with pytest.raises(ValueError, match=message):
             model.inverse_transform(features, pose)
 

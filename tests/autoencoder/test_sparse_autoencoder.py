@@ -231,6 +231,6 @@ def test_bad_activations(digits):
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 def test_going_on_with_other_units_is_refused(digits, method):
     model = SparseAutoencoder(9, max_epochs=1, warm_start=True, random_state=0).fit(digits)
-    with pytest.raises(ValueError, match="n_components=7 cannot go on from the 9 units learned before"):
+    with pytest.raises(ValueError, match="n_components=7 does not match the 9 units of the last fit"):
         getattr(model.set_params(n_components=7), method)(digits)
     assert model.components_.shape == (9, 64)

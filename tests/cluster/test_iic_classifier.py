@@ -334,7 +334,7 @@ def test_a_fit_that_fails_changes_nothing(blobs):
     before = model.predict_proba(X)
     with pytest.raises(ValueError, match="NaN"):
         model.fit(np.full_like(X, np.nan), few)
-    with pytest.raises(FloatingPointError, match="lower learning_rate"):
+    with pytest.raises(FloatingPointError, match="Lower learning_rate"):
         model.set_params(learning_rate=1e300, trunk_learning_rate=1e300, optimizer="sgd", max_epochs=9).fit(X, few)
     np.testing.assert_array_equal(model.predict_proba(X), before)
 
@@ -348,8 +348,8 @@ def test_a_fit_that_fails_changes_nothing(blobs):
         (None, "requires y to be passed"),
         ([0, 1, 0.5, -1], "Unknown label type"),
         ([0, 1], "inconsistent numbers of samples"),
-        ([3, 3, 3, 3], "at least 2 classes, but there is one class, 3$"),
-        ([1, -1, 1, 1], "rows of unlabeled_value=-1 count as unlabelled"),
+        ([3, 3, 3, 3], "at least 2 classes, but all labels are 3$"),
+        ([1, -1, 1, 1], "Rows with unlabeled_value=-1 count as unlabelled"),
     ],
 )
 def test_bad_labels(y, message):
@@ -362,7 +362,7 @@ def test_bad_labels(y, message):
     [
         ({"clusterer": KMeans(2)}, "'clusterer' parameter of IICClassifier must be an instance of"),
         ({"clusterer": FrozenEstimator(KMeans(2))}, "must be an IICClusterer, frozen or not, got a frozen KMeans"),
-        ({"clusterer": IICClusterer(2, pairs="explicit")}, "fit it first"),
+        ({"clusterer": IICClusterer(2, pairs="explicit")}, "Fit it first"),
         ({"clusterer": IICClusterer(9)}, "n_samples=4 should be >= n_clusters=9"),
         ({"n_views": 0}, "n_views"),
         ({"trunk_learning_rate": -1.0}, "trunk_learning_rate"),
@@ -379,7 +379,7 @@ def test_samples_of_another_kind(bars):
     model = IICClassifier(fitted, max_epochs=1).fit(images, kinds)
     with pytest.raises(ValueError, match="features"):
         model.predict(images[:, :10])
-    with pytest.raises(ValueError, match="fitted on images, and cannot take rows"):
+    with pytest.raises(ValueError, match="fitted on images, but X contains rows"):
         model.predict(images.reshape(60, -1))
     with pytest.raises(NotFittedError):
         IICClassifier(FrozenEstimator(IICClusterer(2))).fit(images, kinds)

@@ -102,7 +102,7 @@ def test_images(bars, params):
     assert model.mutual_information_ratio_[model.best_head_] > 0.5
     flat = clone(model).set_params(image_shape=(12, 12)).fit(images.reshape(60, -1))
     assert_same_labels(flat.labels_, model.labels_, model.predict_proba(images), margin=0.01)
-    with pytest.raises(ValueError, match="fitted on images, and cannot take rows"):
+    with pytest.raises(ValueError, match="fitted on images, but X contains rows"):
         model.predict(images.reshape(60, -1))
     with pytest.raises(ValueError, match="features"):
         model.predict(images[:, :10])
@@ -141,7 +141,7 @@ def test_pairs_in_time_and_pairs_that_are_given(blobs):
     assert given.labels_.shape == (len(pairs),)
     assert given.n_features_in_ == 4
     assert_same_labels(given.predict(pairs[:, 0]), given.labels_, given.predict_proba(pairs[:, 0]))
-    with pytest.raises(ValueError, match=r"takes samples, not pairs: give X\[:, 0\]"):
+    with pytest.raises(ValueError, match=r"needs samples here, but X contains pairs. Pass X\[:, 0\]"):
         given.transform(pairs)
     # pairs never cross from one clip to the next, so these are the same pairs
     assert_same_labels(given.predict(frames), temporal.labels_, temporal.predict_proba(frames), margin=0.01)
@@ -230,7 +230,7 @@ def test_going_on(blobs):
     assert [row["epoch"] for row in model.history_] == list(range(1, 43))
     assert model.mutual_information_.max() > better - 0.1
     model.set_params(n_clusters=4)
-    with pytest.raises(ValueError, match="fitted with another network"):
+    with pytest.raises(ValueError, match="fitted with a different network"):
         model.fit(X)
     parts = IICClusterer(3, **QUICK)
     for _ in range(40):
@@ -268,8 +268,8 @@ def test_warnings(blobs):
         ({}, np.array([[0.0, 1], [np.nan, 1], [1, 1]]), "NaN"),
         ({}, np.full((3, 4, 4), np.nan), "image 0 contains NaN"),
         ({"image_shape": (3, 2)}, np.eye(4), "image_shape"),
-        ({"pairs": "transform"}, np.eye(4), "needs images"),
-        ({"network": "vgg"}, np.eye(4), "needs images"),
+        ({"pairs": "transform"}, np.eye(4), "requires images"),
+        ({"network": "vgg"}, np.eye(4), "requires images"),
         ({"pairs": "explicit"}, np.eye(4), r"of shape \(n, 2, ...\)"),
         ({"pairs": "explicit"}, np.zeros((2, 3, 4)), r"of shape \(n, 2, ...\)"),
         ({"pairs": "explicit"}, [[[1.0, 2], [1.0]], [[1.0, 2], [2.0, 1]]], "pairs of samples of one shape"),
@@ -348,7 +348,7 @@ def test_auxiliary_samples_train_auxiliary_heads_only(blobs):
     model = IICClusterer(3, n_overclusters=9, **QUICK).fit(everything, auxiliary=auxiliary)
     assert adjusted_rand_score(y, model.labels_[:90]) > 0.9
     assert len(model.labels_) == 150
-    with pytest.raises(ValueError, match="set n_overclusters"):
+    with pytest.raises(ValueError, match="Set n_overclusters"):
         IICClusterer(3, **QUICK).fit(everything, auxiliary=auxiliary)
     with pytest.raises(ValueError, match="one True or False for each of 150 samples"):
         model.fit(everything, auxiliary=auxiliary[:90])
@@ -451,7 +451,7 @@ def test_checkpoints_of_other_pairs(blobs, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, groups=groups, auxiliary=auxiliary)
     for others in ({"groups": groups}, {"groups": groups // 2, "auxiliary": auxiliary}):
-        with pytest.raises(ValueError, match="is of a fit with other groups or auxiliary samples; delete it"):
+        with pytest.raises(ValueError, match="belongs to a fit with different groups or auxiliary samples"):
             clone(model).fit(X, **others)
 
 
@@ -461,9 +461,8 @@ def test_a_checkpoint_of_a_fit_that_went_on_needs_the_model_that_it_went_on_with
     model.set_params(checkpoint=tmp_path / "fit", callbacks=[_Stops(2)])
     with pytest.raises(KeyboardInterrupt):
         model.fit(X)
-    with pytest.raises(
-        ValueError, match="is of a fit that began after 5 epochs, and went on to 7; this model has made 0"
-    ):
+    message = "belongs to a fit from epoch 5 to epoch 7, but this model has been trained for 0 epochs"
+    with pytest.raises(ValueError, match=message):
         clone(model).fit(X)
 
 
@@ -473,12 +472,12 @@ def test_checkpoints_of_other_fits(blobs, tmp_path):
     model = IICClusterer(3, checkpoint=str(file), callbacks=[_Stops(2)], **QUICK | {"max_epochs": 7})
     with pytest.raises(KeyboardInterrupt):
         model.fit(X)
-    with pytest.raises(ValueError, match="is of a fit with other learning_rate; delete it"):
+    with pytest.raises(ValueError, match="belongs to a fit with different learning_rate"):
         clone(model).set_params(learning_rate=0.02).fit(X)
-    with pytest.raises(ValueError, match="is of a fit with other samples; delete it"):
+    with pytest.raises(ValueError, match=r"belongs to a fit with different samples\. Delete the file"):
         clone(model).fit(X + 1)
     file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(ValueError, match="is damaged; delete it to begin anew"):
+    with pytest.raises(ValueError, match=r"is damaged\. Delete it to start again"):
         clone(model).fit(X)
 
 

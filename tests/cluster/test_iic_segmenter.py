@@ -233,7 +233,7 @@ def test_going_on(textures):
     assert model.history_[20]["loss"] < np.mean([losses[0], losses[-1]])
     assert not np.allclose(model.predict_proba(images), before, atol=1e-3)
     for params in ({"n_clusters": 4}, {"n_heads": 2}, {"n_overclusters": 5}, {"width": 5}):
-        with pytest.raises(ValueError, match="set them back"):
+        with pytest.raises(ValueError, match="Set these parameters back"):
             copy.copy(model).set_params(**params).fit(images)
 
 

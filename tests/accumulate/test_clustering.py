@@ -8,8 +8,9 @@ from sklearn.kernel_approximation import AdditiveChi2Sampler
 from sklearn.mixture import GaussianMixture
 from tolerance import assert_close, assert_same_labels
 
+from sklinvariant.accumulate import Blocks, draw_rows, fit_kmeans, fit_mixture
 from sklinvariant.networks._chi2 import chi2_map
-from sklinvariant.ops import draw_rows, fit_kmeans, fit_mixture, mixture_scores, nearest_codewords
+from sklinvariant.ops import mixture_scores, nearest_codewords
 
 
 def _blobs(seed=0, n=600):
@@ -64,7 +65,7 @@ def test_kmeans_reaches_what_scikit_learn_reaches():
     best = min(
         nearest_codewords(
             x,
-            fit_kmeans(x, torch.ones(600, dtype=x.dtype), 4, max_iter=100, tol=0, generator=generator)[0],
+            fit_kmeans(Blocks(x, torch.ones(600, dtype=x.dtype)), 4, max_iter=100, tol=0, generator=generator)[0],
             return_distance=True,
         )[1].sum()
         for _ in range(5)
@@ -77,11 +78,12 @@ def test_weights_are_repetitions():
     x = _blobs(n=60)
     times = torch.arange(60) % 3
     kept = times > 0
-    a, _ = fit_kmeans(x[kept], times[kept].double(), 3, max_iter=50, tol=0, generator=torch.Generator().manual_seed(1))
+    a, _ = fit_kmeans(
+        Blocks(x[kept], times[kept].double()), 3, max_iter=50, tol=0, generator=torch.Generator().manual_seed(1)
+    )
     repeated = x.repeat_interleave(times, dim=0)
     b, _ = fit_kmeans(
-        repeated,
-        torch.ones(len(repeated), dtype=x.dtype),
+        Blocks(repeated, torch.ones(len(repeated), dtype=x.dtype)),
         3,
         max_iter=50,
         tol=0,
@@ -91,13 +93,15 @@ def test_weights_are_repetitions():
 
 
 def test_start_is_a_sample_of_the_rows():
-    rows = draw_rows(_blobs(), torch.ones(600, dtype=torch.float64), 100, torch.Generator().manual_seed(0))
+    rows = draw_rows(Blocks(_blobs(), torch.ones(600, dtype=torch.float64)), 100, torch.Generator().manual_seed(0))
     assert len(torch.unique(rows)) == 100
 
 
 def test_more_codewords_than_distinct_values():
     x = torch.tensor([[0.0], [1.0]]).repeat(10, 1)
-    codebook, _ = fit_kmeans(x, torch.ones(20), 5, max_iter=10, tol=0, generator=torch.Generator().manual_seed(0))
+    codebook, _ = fit_kmeans(
+        Blocks(x, torch.ones(20)), 5, max_iter=10, tol=0, generator=torch.Generator().manual_seed(0)
+    )
     assert_close(codebook, codebook.round())
     assert set(codebook.round()[:, 0].tolist()) <= {0.0, 1.0}
 
@@ -105,7 +109,7 @@ def test_more_codewords_than_distinct_values():
 def test_mixture_reaches_the_likelihood_of_scikit_learn():
     x = _blobs()
     mixture, _, likelihood = fit_mixture(
-        x, torch.ones(600, dtype=x.dtype), 4, max_iter=200, tol=1e-6, generator=torch.Generator().manual_seed(3)
+        Blocks(x, torch.ones(600, dtype=x.dtype)), 4, max_iter=200, tol=1e-6, generator=torch.Generator().manual_seed(3)
     )
     peer = GaussianMixture(4, covariance_type="diag", n_init=5, tol=1e-6, random_state=0).fit(x.numpy())
     assert likelihood >= peer.score(x.numpy()) - 0.05

@@ -1,0 +1,21 @@
+"""Statistics that are sums over data, computed block by block."""
+
+from sklinvariant.accumulate._accumulate import accumulate
+from sklinvariant.accumulate._blocks import Blocks
+from sklinvariant.accumulate._clustering import draw_rows, fit_kmeans, fit_mixture, hard_mixture
+from sklinvariant.accumulate._columns import Columns, column_range, deviations, gram, measure_columns, scatter
+
+__all__ = [
+    "Blocks",
+    "Columns",
+    "accumulate",
+    "column_range",
+    "deviations",
+    "draw_rows",
+    "fit_kmeans",
+    "fit_mixture",
+    "gram",
+    "hard_mixture",
+    "measure_columns",
+    "scatter",
+]

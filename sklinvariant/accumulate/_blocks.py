@@ -1,0 +1,107 @@
+"""The rows of an array in blocks, each of which is converted when it is read."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, Self
+
+import torch
+
+from sklinvariant.base import ArrayOrTensor, as_tensor
+from sklinvariant.ops import DEVICE_BYTES, DOUBLE_ROWS, compute_dtype, float64_device
+
+BLOCK_BYTES = 4 << 20  # of a block on a CPU
+HELD_BYTES = 256 << 20  # of the converted rows that `Blocks.held` may keep in memory
+
+
+class Blocks:
+    """The rows of an array, tensor or memory-mapped file, as tensors of bounded size. They can be read several times.
+
+    A block is converted when it is read, and can be freed before the next one is read.
+
+    Parameters
+    ----------
+    values : array or tensor of shape (n, ...)
+        The rows.
+    *others : array or tensor
+        Read along with the rows, such as weights (n,). Each block is then a tuple.
+    device : torch.device or None
+        Device of the blocks. None is the device of the rows.
+    dtype : torch.dtype or None
+        Dtype of the blocks. None is float64 for rows of float64, else float32.
+    size : int or None
+        Number of rows of a block. None chooses it from the size of a row.
+    overlap : int
+        Number of rows of the next block that are repeated at the end of a block.
+    """
+
+    def __init__(
+        self,
+        values: ArrayOrTensor,
+        *others: ArrayOrTensor,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | None = None,
+        size: int | None = None,
+        overlap: int = 0,
+    ) -> None:
+        none = as_tensor(values[:0])
+        self.values, self.others, self.overlap = values, others, overlap
+        self.device = none.device if device is None else torch.device(device)
+        self.dtype = compute_dtype(none.dtype) if dtype is None else dtype
+        budget = BLOCK_BYTES if self.device.type == "cpu" else DEVICE_BYTES
+        self.size = size or max(1, budget // (self.dtype.itemsize * max(1, math.prod(values.shape[1:]))))
+        self._converted = (none.device, none.dtype) == (self.device, self.dtype)
+        self._functions: tuple[Callable[[torch.Tensor], torch.Tensor], ...] = ()
+
+    def __iter__(self) -> Iterator[Any]:
+        for start in range(0, len(self.values), self.size):
+            stop = start + self.size
+            rows = slice(start, stop + self.overlap)
+            others = [as_tensor(other[start:stop]).to(self.device) for other in self.others]
+            yield (self.take(rows), *others) if others else self.take(rows)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape (n, ...) of all rows together."""
+        return len(self.values), *(self.take(slice(1)) if self._functions else self.values).shape[1:]
+
+    def take(self, index: slice | torch.Tensor) -> torch.Tensor:
+        """Some of the rows, converted."""
+        where: Any = index
+        if isinstance(index, torch.Tensor):
+            where = index.to(self.values.device) if isinstance(self.values, torch.Tensor) else index.cpu().numpy()
+        rows = as_tensor(self.values[where]).detach().to(device=self.device, dtype=self.dtype)
+        for function in self._functions:
+            rows = function(rows)
+        return rows
+
+    def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> Self:
+        """The same blocks with ``function`` applied to their rows. It must treat each row by itself."""
+        return self._with(_functions=(*self._functions, function))
+
+    def of_size(self, size: int) -> Self:
+        """The same rows in blocks of another size."""
+        return self._with(size=size)
+
+    def double(self) -> Self:
+        """The same rows in float64, in smaller blocks. They are on the CPU if the device has no float64."""
+        device = float64_device(self.device)
+        size = self.size if device.type != "cpu" else min(self.size, DOUBLE_ROWS)
+        return self._with(device=device, dtype=torch.float64, size=size, _converted=False)
+
+    def held(self) -> Self:
+        """The same blocks, with the converted rows in memory unless these take more than 256 MiB."""
+        n, *width = self.shape
+        if (self._converted and not self._functions) or n * math.prod(width) * self.dtype.itemsize > HELD_BYTES:
+            return self
+        rows = torch.empty((n, *width), dtype=self.dtype, device=self.device)
+        for start in range(0, n, self.size):
+            rows[start : start + self.size] = self.take(slice(start, start + self.size))
+        return self._with(values=rows, _converted=True, _functions=())
+
+    def _with(self, **changes):
+        other = copy.copy(self)
+        vars(other).update(changes)
+        return other

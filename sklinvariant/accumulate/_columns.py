@@ -1,0 +1,100 @@
+"""Ranges, means, deviations and products of the columns of rows, in float64.
+
+The rows may have weights (n,) as a second part of each block. Axes: n rows, d columns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+
+from sklinvariant.accumulate._accumulate import accumulate
+from sklinvariant.accumulate._blocks import Blocks
+
+_MOST_ROWS = 2048  # of a block whose products are summed; the cost of adding a (d, d) matrix is then small
+
+
+@dataclass(frozen=True)
+class Range:
+    """The smallest and largest value of each column, (d,) each. The sum of two ranges contains both."""
+
+    low: torch.Tensor
+    high: torch.Tensor
+
+    def __add__(self, other: Range) -> Range:
+        return Range(torch.minimum(self.low, other.low), torch.maximum(self.high, other.high))
+
+
+class Columns(NamedTuple):
+    """The total weight of the rows, and the mean and range of each column."""
+
+    mass: float
+    mean: torch.Tensor  # (d,)
+    low: torch.Tensor  # (d,)
+    high: torch.Tensor  # (d,)
+
+    @property
+    def reach(self) -> torch.Tensor:
+        """The largest distance of a value from the mean of its column, (d,)."""
+        return torch.maximum(self.high - self.mean, self.mean - self.low)
+
+
+class _Sums(NamedTuple):
+    mass: torch.Tensor
+    total: torch.Tensor
+    range: Range
+
+
+def column_range(blocks: Blocks) -> tuple[torch.Tensor, torch.Tensor]:
+    """The smallest and largest value of each column (d,), in the dtype of the blocks."""
+    extremes = accumulate(lambda block, _: Range(*torch.aminmax(_rows(block), dim=0)), blocks)
+    return extremes.low, extremes.high
+
+
+def measure_columns(blocks: Blocks) -> Columns:
+    """The `Columns` of rows, in one pass."""
+    mass, total, extremes = accumulate(_sum_columns, blocks.double())
+    low, high = extremes.low, extremes.high
+    mean = torch.minimum(torch.maximum(total / mass, low), high)  # exact if all values are equal
+    return Columns(float(mass), mean, low, high)
+
+
+def _sum_columns(block, _):
+    rows, weights = _rows(block), _weights(block)
+    return _Sums(weights.sum(), weights @ rows, Range(*torch.aminmax(rows, dim=0)))
+
+
+def deviations(blocks: Blocks, columns: Columns) -> torch.Tensor:
+    """The standard deviation of each column (d,), in one pass. The squares do not overflow."""
+    unit = torch.where(columns.reach > 0, columns.reach, 1.0)
+    squares = accumulate(_sum_squares, blocks.double(), (columns.mean, unit))
+    return unit * (squares / columns.mass).sqrt()
+
+
+def _sum_squares(block, state):
+    mean, unit = state
+    return _weights(block) @ torch.sub(_rows(block), mean).div_(unit).square_()
+
+
+def scatter(blocks: Blocks, mean: torch.Tensor, unit: torch.Tensor | float) -> torch.Tensor:
+    """``Σ zᵀz`` of the rows ``z = (x - mean) / unit``: (d, d), in one pass. Weights are ignored."""
+    blocks = blocks.double()
+    blocks = blocks.of_size(max(blocks.size, min(len(mean), _MOST_ROWS)))
+    return accumulate(lambda block, _: gram(torch.sub(_rows(block), mean).div_(unit)), blocks)
+
+
+def gram(x: torch.Tensor) -> torch.Tensor:
+    """xᵀx (d, d). On a CPU numpy takes half the time of torch, because it computes one triangle."""
+    if x.device.type == "cpu":
+        return torch.from_numpy(x.numpy().T @ x.numpy())
+    return x.T @ x
+
+
+def _rows(block):
+    return block[0] if isinstance(block, tuple) else block
+
+
+def _weights(block):
+    return block[1].double() if isinstance(block, tuple) else _rows(block).new_ones(len(_rows(block)))

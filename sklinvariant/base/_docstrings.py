@@ -1,0 +1,138 @@
+"""Docstrings in numpydoc format, completed with the entries that several classes or functions share.
+
+Each entry is written once and substituted when a class or function is defined. ``help`` and the API reference show
+all of them.
+"""
+
+import dataclasses
+import inspect
+import re
+from collections.abc import Callable
+from typing import Any, ClassVar, Self, TypeVar
+
+F = TypeVar("F", bound=Callable)
+
+_FIRST = ("", "Parameters", "Attributes", "Returns")  # sections that come before all others; "" is the summary
+_IGNORED = "y : None\n    Ignored."  # unless documented otherwise
+
+
+class Documented:
+    """Base of classes whose docstrings are completed.
+
+    A class has the attributes that its bases document. A parameter that the docstring of a method leaves out is
+    documented as in ``_shared_docs``, else as in the method of a base class, else as in `fit`. "Returns" is added to
+    methods that return the object.
+    """
+
+    _shared_docs: ClassVar[str] = ""  # entries for the parameters of methods, also of those of subclasses
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        _add_attributes(cls)
+        shared: dict[str, str] = {}
+        for base in reversed(cls.__mro__):
+            shared |= _entries(inspect.cleandoc(vars(base).get("_shared_docs", "")))
+        for name, method in sorted(vars(cls).items(), key=lambda item: item[0] != "fit"):
+            # the function in a classmethod, and in what scikit-learn's `available_if` returns
+            function = getattr(method, "__func__", getattr(method, "fn", method))
+            if name.startswith("_") or not inspect.isfunction(function) or not function.__doc__:
+                continue
+            known = {"y": _IGNORED}
+            if name not in ("fit", "inverse_transform"):  # which has another X
+                known |= _parameters_of(getattr(cls, "fit", None))
+            known |= _parameters_of(getattr(super(cls, cls), name, None)) | shared
+            function.__doc__ = _completed(function, known, cls if isinstance(method, classmethod) else None)
+
+
+def document_parameters(cls: type) -> None:
+    """Add the parameters that base classes document, and all defaults, to the docstring of a dataclass."""
+    sections = _sections(vars(cls).get("__doc__"))
+    cls._parameter_docs = _entries(sections.get("Parameters", ""))  # type: ignore[attr-defined]
+    known: dict[str, str] = {}
+    depth: dict[str, int] = {}
+    for i, base in enumerate(reversed(cls.__mro__)):
+        known |= vars(base).get("_parameter_docs", {})
+        depth |= dict.fromkeys(vars(base).get("__annotations__", {}), -i)
+    # the order of the signature: positional parameters first, then those of the class before those of its bases
+    fields: Any = dataclasses.fields(cls)  # type: ignore[arg-type]
+    sections["Parameters"] = "\n".join(
+        _with_default(known.get(field.name, f"{field.name} : object"), field.default)
+        for field in sorted(fields, key=lambda field: (field.kw_only, depth[field.name]))
+    )
+    cls.__doc__ = _joined(sections)
+
+
+def documented_by(*sources: Any) -> Callable[[F], F]:
+    """Complete the docstring of a function with entries for its parameters from functions, classes or text."""
+
+    def complete(function: F) -> F:
+        known: dict[str, str] = {}
+        for source in sources:
+            known |= _entries(inspect.cleandoc(source)) if isinstance(source, str) else _parameters_of(source)
+        function.__doc__ = _completed(function, known)
+        return function
+
+    return complete
+
+
+def _add_attributes(cls):
+    sections = _sections(vars(cls).get("__doc__"))
+    attributes = cls._attribute_docs = _entries(sections.get("Attributes", ""))
+    for base in cls.__mro__[1:]:
+        attributes = vars(base).get("_attribute_docs", {}) | attributes
+    own = dict.fromkeys(cls._attribute_docs.values())  # these first
+    sections["Attributes"] = "\n".join(own | dict.fromkeys(attributes.values()))
+    cls.__doc__ = _joined(sections) or None
+
+
+def _completed(function, known, cls=None):
+    sections = _sections(function.__doc__)
+    signature = inspect.signature(function)
+    entries = _entries(sections.get("Parameters", ""))
+    for name, parameter in signature.parameters.items():
+        if name in known and name not in entries and (parameter.default is None or known[name] != _IGNORED):
+            entries[name] = _with_default(known[name], parameter.default)
+    order = [name for name in signature.parameters if name in entries]
+    sections["Parameters"] = "\n".join(dict.fromkeys(entries[name] for name in [*order, *entries]))
+    if signature.return_annotation in (Self, "Self"):
+        sections.setdefault("Returns", cls.__name__ if cls else "self")
+    return _joined(sections)
+
+
+def _parameters_of(documented):
+    """The entries of a class or function of this package."""
+    ours = getattr(documented, "__module__", "").startswith("sklinvariant.")
+    return _entries(_sections(documented.__doc__).get("Parameters", "")) if ours else {}
+
+
+def _sections(doc):
+    """The sections of a docstring by title."""
+    summary, *rest = re.split(r"^([A-Z][\w ]+)\n-{3,}\n", inspect.cleandoc(doc or ""), flags=re.MULTILINE)
+    return {"": summary.strip()} | {title: text.strip("\n") for title, text in zip(rest[::2], rest[1::2], strict=True)}
+
+
+def _joined(sections):
+    titles = sorted(sections, key=lambda title: _FIRST.index(title) if title in _FIRST else len(_FIRST))
+    heads = {title: f"{title}\n{'-' * len(title)}\n" if title else "" for title in titles}
+    return "\n\n".join(head + sections[title] for title, head in heads.items() if sections[title])
+
+
+def _entries(text):
+    """The entries of a section by name. An entry for several names, such as "X, y", has all of them."""
+    entries: dict[str, str] = {}
+    for entry in re.split(r"\n(?=\S)", text) if text else ():
+        names = entry.partition("\n")[0].partition(" : ")[0]
+        entries |= dict.fromkeys((name.strip(" *") for name in names.split(",")), entry)
+    return entries
+
+
+def _with_default(entry, default):
+    head, newline, text = entry.partition("\n")
+    is_required = default is dataclasses.MISSING or default is inspect.Parameter.empty
+    if is_required or "default=" in head or head.endswith(" : None"):
+        return entry
+    return f"{head}, default={_shown(default)}{newline}{text}"
+
+
+def _shown(value):
+    return re.sub(r"\binf\b", "np.inf", repr(value).replace("'", '"'))

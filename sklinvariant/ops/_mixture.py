@@ -1,0 +1,33 @@
+"""Gaussian mixtures with diagonal covariances."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from sklinvariant._settings import in_own_precision
+from sklinvariant.ops._soft_moments import Scores
+
+_LOG_TWO_PI = float(np.log(2 * np.pi))
+
+
+class Mixture(NamedTuple):
+    """A mixture of k Gaussians with diagonal covariances, for descriptors ``(x - shift) / scale``."""
+
+    weights: torch.Tensor  # (k,)
+    means: torch.Tensor  # (k, d)
+    variances: torch.Tensor  # (k, d)
+
+
+@in_own_precision
+def mixture_scores(mixture: Mixture, shift: torch.Tensor | None = None, scale: torch.Tensor | None = None) -> Scores:
+    """Scores for `soft_moments`: the log of weight times density of each component, up to a common term."""
+    weights, means, variances = mixture
+    shift = torch.zeros_like(means[0]) if shift is None else shift
+    scale = torch.ones_like(means[0, 0]) if scale is None else scale
+    precision = 1 / variances
+    weight = torch.cat([means * precision, -0.5 * precision], dim=1).T.contiguous()
+    bias = weights.clamp(min=torch.finfo(weights.dtype).tiny).log() - 0.5 * (
+        variances.log().sum(1) + (means * means * precision).sum(1) + means.shape[1] * _LOG_TWO_PI
+    )
+    return Scores(weight, bias, shift, scale)
