@@ -17,7 +17,7 @@ from sklinvariant import (
     LearnedBoW,
     NestedInvariancePooler,
 )
-from tests.test_structure import ROOMS
+from test_structure import ROOMS
 
 ROOT = Path(sklinvariant.__file__).parent
 AT_THE_BORDER = {ROOT / "_compat.py"}  # wrappers and callbacks of scikit-learn, to which X is only passed on

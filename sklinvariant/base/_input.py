@@ -90,7 +90,7 @@ class Reader:
 
     def read(self, estimator: Any, X: ArrayLike, *, reset: bool = False) -> Input:
         """Check X and return it as an `Input`. With ``reset``, in a new fit, set ``n_features_in_`` and the like."""
-        self._refuse_others(type(estimator).__name__, X)
+        self.refuse_others(type(estimator).__name__, X)
         return self._check(estimator, X, self.kind_of(X), reset)
 
     def kind_of(self, X: ArrayLike) -> ArrayKind:
@@ -101,7 +101,8 @@ class Reader:
         """The `Input` of X."""
         raise NotImplementedError
 
-    def _refuse_others(self, name, X):
+    def refuse_others(self, name: str, X: ArrayLike) -> None:
+        """Raise a ValueError if X is None, or data of another kind than this reader's; ``name`` is the estimator's."""
         if not self.takes_file_names or file_names(X) is None:
             refuse_non_numbers(name, X, self.needs)
         if is_bags(X) and not self.takes_bags:
@@ -119,7 +120,7 @@ class PassingReader(Reader):
     def _check(self, estimator, X, kind, reset):
         return Input(X, kind, computing_device(estimator, kind), torch.float32)
 
-    def _refuse_others(self, name, X):
+    def refuse_others(self, name: str, X: ArrayLike) -> None:
         refuse_none(name, X, self.needs)
 
 

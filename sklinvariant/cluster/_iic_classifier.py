@@ -28,7 +28,6 @@ from sklinvariant.base import (
     FittedState,
     NonNegative,
     OnDevice,
-    PassingReader,
     Positive,
     Reader,
     RealNumber,
@@ -147,6 +146,8 @@ def mean_features(network, samples, views, n_views, seed):
 
 class OfClustererReader(Reader):
     """Reads samples as the fitted clusterer does."""
+
+    needs = "rows or images, as arrays"
 
     def _check(self, estimator, X, kind, reset):
         return replace(estimator._inner._read_samples(X), device=computing_device(estimator, kind))
@@ -319,7 +320,7 @@ class IICClassifier(
             Where the loss stops being finite; it names the epoch and what to change.
         """
         raise_for_params(params, self, "fit")
-        PassingReader().read(self, X)
+        self._reader.refuse_others(type(self).__name__, X)
         frozen = isinstance(self.clusterer, FrozenEstimator)
         inner = self.clusterer.estimator if frozen else self.clusterer
         if not isinstance(inner, IICClusterer):

@@ -74,6 +74,8 @@ class ImageReader(RowReader):
         elif getattr(X, "ndim", 2) in (3, 4):
             images = _real_tensor(X)
             sample_shape = tuple(images.shape[1:])
+            if not reset:
+                self._refuse_other_sizes(estimator, images.shape)
             images = self._check_array(estimator, images, reset)
         elif estimator.image_shape is None:
             self._check_flat(estimator, X, reset)
@@ -96,7 +98,10 @@ class ImageReader(RowReader):
         shapes = {tuple(image.shape) for image in images}
         if len(shapes) > 1:
             raise ValueError(f"the images differ in size: {sorted(shapes)[:3]}. Resize them, or use LocalDescriptors")
-        return self._check_array(estimator, stack_images(images), reset)
+        images = stack_images(images)
+        if not reset:
+            self._refuse_other_sizes(estimator, images.shape)
+        return self._check_array(estimator, images, reset)
 
     def _check_any_sizes(self, estimator, images, reset):
         """A list of images (h, w, c)."""
@@ -107,8 +112,6 @@ class ImageReader(RowReader):
 
     def _check_array(self, estimator, images, reset):
         """Images (n, h, w, c)."""
-        if not reset:
-            self._refuse_other_sizes(estimator, images.shape)
         if 0 in images.shape:
             kind = "sample(s)" if images.shape[0] == 0 else f"feature(s) (shape={tuple(images.shape)})"
             raise ValueError(f"X holds no images: found array with 0 {kind}, a minimum of 1 is required")
@@ -205,32 +208,32 @@ def list_of_images(X: ArrayLike) -> list[Any] | None:
     return list(X)
 
 
-def image_array(X: ArrayLike) -> torch.Tensor:
+def image_array(X: ArrayLike, name: str = "images") -> torch.Tensor:
     """Convert an array of real numbers, which should be images, to a tensor, or raise an error."""
     if X is None or is_bags(X):
         kind = "None" if X is None else "a DescriptorSets, bags of local descriptors"
-        raise ValueError(f"images are {kind}, but must be pixels. Pass an array (n, h, w) or (n, h, w, c)")
+        raise ValueError(f"{name} are {kind}, but must be pixels. Pass an array (n, h, w) or (n, h, w, c)")
     refuse_non_numbers("this function", X, "images as arrays of pixels")
-    return _real_tensor(X)
+    return _real_tensor(X, name)
 
 
-def _real_tensor(X):
+def _real_tensor(X, name="images"):
     """A tensor of real numbers that shares the memory of X if possible."""
     device = X.device if isinstance(X, torch.Tensor) else "cpu"
     if isinstance(X, torch.Tensor) and X.dtype == torch.uint64:
         X = X.cpu().numpy()
     if isinstance(X, torch.Tensor):
-        X = detached(dense_tensor(X, "images"))
+        X = detached(dense_tensor(X, name))
     elif np.ma.is_masked(X):
-        raise ValueError("images are a masked array. Fill the masked pixels first, X.filled(value)")
+        raise ValueError(f"{name} are a masked array. Fill the masked pixels first, X.filled(value)")
     elif not isinstance(X, np.ndarray):
         try:
             X = np.asarray(to_numpy(X))
         except ValueError as error:  # lists of lists of different lengths
-            raise ValueError(f"images must be an array (n, h, w) or (n, h, w, c): {error}") from error
+            raise ValueError(f"{name} must be an array (n, h, w) or (n, h, w, c): {error}") from error
     real = X.dtype.is_floating_point or X.dtype in _WHOLE if isinstance(X, torch.Tensor) else X.dtype.kind in "fiu"
     if not real:
-        raise ValueError(f"images must hold real numbers, got dtype {X.dtype}. Convert them to uint8 or float32")
+        raise ValueError(f"{name} must hold real numbers, got dtype {X.dtype}. Convert them to uint8 or float32")
     if X.dtype == np.uint64:
         X = np.minimum(X, np.iinfo(np.int64).max).astype(np.int64)  # no pixel is larger
     return as_tensor(X).to(device)
@@ -326,7 +329,7 @@ def _is_image(item):
 
 def _check_image(image, i):
     try:
-        image = image_array(image)
+        image = image_array(image, f"image {i}")
     except (TypeError, ValueError) as error:
         raise type(error)(f"image {i} must be an array (h, w[, c]): {error}") from error
     if image.ndim not in (2, 3) or 0 in image.shape:
