@@ -1,4 +1,4 @@
-# Two commands for a newcomer: `make demo` and `make test`. Each sets up .venv by itself.
+# Two commands for newcomers: `make demo` and `make test`. Each creates .venv if necessary.
 PYTHON ?= python3
 BIN := .venv/bin
 export SCIPY_ARRAY_API := 1
@@ -17,7 +17,7 @@ demo: .venv/stamp
 test: .venv/stamp lint .venv/wheel.stamp
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-# the tests as on machines with other processors and other numbers of cores; `tox -e machines` calls this too
+# the tests with the settings of other processors and numbers of cores; `tox -e machines` also calls this
 MACHINES := OMP_NUM_THREADS=1 OMP_NUM_THREADS=2 ATEN_CPU_CAPABILITY=default ATEN_CPU_CAPABILITY=avx2
 test-machines: .venv/stamp
 	@failed=; for machine in $(MACHINES); do \
@@ -31,7 +31,7 @@ lint: .venv/stamp
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-# the wheel, in an environment that holds what it requires and nothing else
+# the wheel, installed into an environment with only its requirements
 .venv/wheel.stamp: .venv/stamp README.md LICENSE $(shell find sklinvariant -name '*.py')
 	rm -rf build dist .venv/wheel
 	$(BIN)/python -m build --quiet --wheel --outdir dist
@@ -44,7 +44,7 @@ docs: .venv/stamp
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
 	$(BIN)/python -m sphinx -W -b html docs docs/_build/html
 
-# a small set, in minutes; benchmarks/README.md says how the figures of the page are made
+# a small set of benchmarks, which takes a few minutes; see benchmarks/README.md
 bench: .venv/stamp
 	$(BIN)/python benchmarks/aggregation.py --quick --json benchmarks/latest
 	$(BIN)/python benchmarks/training.py --rows 10000 --epochs 3 --json benchmarks/latest

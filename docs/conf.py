@@ -1,5 +1,6 @@
-"""The documentation's build."""
+"""Configuration of the documentation."""
 
+import inspect
 import tempfile
 
 import sklinvariant
@@ -16,10 +17,21 @@ extensions = [
 ]
 html_theme = "pydata_sphinx_theme"
 autosummary_generate = True
+templates_path = ["_templates"]
 numpydoc_show_class_members = False
 myst_heading_anchors = 3
 exclude_patterns = ["_build", "examples", "changes"]
 source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
 plot_html_show_formats = plot_html_show_source_link = False
-plot_working_directory = tempfile.mkdtemp()  # the examples save their figure where they run
-rst_prolog = r".. |G| replace:: \|G\|"  # the order of a group, which reStructuredText would take for a substitution
+plot_working_directory = tempfile.mkdtemp()  # the examples save their figures there
+rst_prolog = r".. |G| replace:: \|G\|"  # the order of a group, not a substitution
+
+
+def skip_member(app, what, name, obj, skip, options):
+    """Show the methods and properties that this package defines; parameters are in the docstring of the class."""
+    method = obj.fget if isinstance(obj, property) else getattr(obj, "__func__", obj)
+    return not (inspect.isfunction(method) and method.__module__.startswith("sklinvariant")) or name.startswith("_")
+
+
+def setup(app):
+    app.connect("autodoc-skip-member", skip_member)

@@ -4,6 +4,7 @@ Names are loaded when they are first used: importing this package imports neithe
 """
 
 import importlib
+from typing import Any
 
 __version__ = "0.1.0.dev0"
 
@@ -63,7 +64,7 @@ _NAMES = {
 __all__ = ["__version__", *_NAMES, *PUBLIC_ROOMS]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name in PUBLIC_ROOMS:
         return importlib.import_module(f"sklinvariant.{name}")
     if name in _NAMES:
@@ -71,5 +72,5 @@ def __getattr__(name):
     raise AttributeError(f"module 'sklinvariant' has no attribute {name!r}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted(__all__)

@@ -5,6 +5,8 @@ Other modules import these names from here: ``from sklinvariant._compat import f
 
 import contextlib
 import functools
+from collections.abc import Callable
+from typing import Any
 
 from sklearn import config_context, get_config
 from sklearn.base import _fit_context as fit_context
@@ -69,7 +71,7 @@ class FitReport:
     The callback API is experimental. Changes of it only have to be handled here.
     """
 
-    def __init__(self, estimator, X, y, sample_weight, max_epochs):
+    def __init__(self, estimator: Any, X: Any, y: Any, sample_weight: Any, max_epochs: int) -> None:
         self._data = {"X": X, "y": y}
         if sample_weight is not None:
             self._data["metadata"] = {"sample_weight": sample_weight}
@@ -79,12 +81,12 @@ class FitReport:
             self._root = estimator._init_callback_context(max_subtasks=max_epochs)
             self._root.call_on_fit_task_begin(estimator=estimator, **self._data)
 
-    def begin_epoch(self):
+    def begin_epoch(self) -> None:
         if self._root is not None:
             self._epoch = self._root.subcontext(task_name="epoch")
             self._epoch.call_on_fit_task_begin(estimator=self.estimator, **self._data)
 
-    def end_epoch(self, fitted_attributes):
+    def end_epoch(self, fitted_attributes: Callable[[], dict[str, Any]]) -> bool:
         """Report an epoch. True means stop. ``fitted_attributes`` is called only if a callback needs the model."""
         if self._root is None:
             return False
@@ -92,14 +94,14 @@ class FitReport:
             estimator=self.estimator, reconstruction_attributes=fitted_attributes, **self._data
         )
 
-    def end(self, fitted_attributes):
+    def end(self, fitted_attributes: Callable[[], dict[str, Any]]) -> None:
         if self._root is not None:
             self._root.call_on_fit_task_end(
                 estimator=self.estimator, reconstruction_attributes=fitted_attributes, **self._data
             )
 
 
-def reports_fit(fit):
+def reports_fit(fit: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap a ``fit`` without epochs, so that it reports its begin and its end to scikit-learn's callbacks."""
 
     @functools.wraps(fit)
@@ -112,12 +114,12 @@ def reports_fit(fit):
     return with_callbacks(reporting)
 
 
-def dispatches_arrays():
+def dispatches_arrays() -> bool:
     """Whether scikit-learn is configured to compute with the arrays of other libraries."""
-    return get_config().get("array_api_dispatch")
+    return bool(get_config().get("array_api_dispatch"))
 
 
-def array_namespace(X):
+def array_namespace(X: Any) -> Any:
     """The array-API namespace in which scikit-learn would return results; None for numpy and other input."""
     if not dispatches_arrays():
         return None
@@ -127,12 +129,12 @@ def array_namespace(X):
     return None
 
 
-def output_container(estimator):
+def output_container(estimator: Any) -> str:
     """The output of ``transform`` set by ``set_output`` or the configuration: "default", "pandas" or "polars"."""
     return _get_output_config("transform", estimator)["dense"]
 
 
-def metadata_requests(estimator):
+def metadata_requests(estimator: Any) -> dict[str, dict[str, Any]]:
     """The requests set by ``set_fit_request`` and similar methods: method -> {metadata: True, False or an alias}."""
     routing = vars(estimator.get_metadata_routing())
     asked = {
@@ -143,14 +145,14 @@ def metadata_requests(estimator):
     return {method: names for method, names in asked.items() if names}
 
 
-def request_metadata(estimator, requests):
+def request_metadata(estimator: Any, requests: dict[str, dict[str, Any]]) -> None:
     """Set metadata requests. Raises a TypeError or AttributeError if the estimator does not support them."""
     with config_context(enable_metadata_routing=True):
         for method, names in requests.items():
             getattr(estimator, f"set_{method}_request")(**names)
 
 
-def progress_bars():
+def progress_bars() -> list[Any]:
     """scikit-learn's progress bar as a list of callbacks; empty if it or rich is not installed."""
     try:
         import rich  # noqa: F401

@@ -12,7 +12,18 @@ from sklinvariant import all_estimators
 from sklinvariant.autoencoder import SparseAutoencoder
 from sklinvariant.cluster import IICClusterer
 from sklinvariant.feature_extraction import BackbonePatches
-from sklinvariant.transforms import Rotation, Scale
+from sklinvariant.transforms import (
+    ColorJitter,
+    Compose,
+    Crop,
+    Flip,
+    GaussianNoise,
+    Rotation,
+    Scale,
+    Shear,
+    Sobel,
+    Translation,
+)
 
 ESTIMATORS = dict(all_estimators())
 
@@ -126,3 +137,19 @@ def example(name, seed=0):
     if name in CODES:
         return estimator, rng.randint(2, size=(24, 16)).astype(np.uint8), y
     return estimator, np.abs(rng.normal(size=(24, 6)) + 2 * y[:, None]).astype(np.float32), y
+
+
+GEOMETRIC_TRANSFORMS = [
+    Rotation(),
+    Rotation(30),
+    Rotation(n_steps=8),
+    Scale(),
+    Scale(0.5, 1.8317, n_steps=3),
+    Translation(),
+    Flip("both"),
+    Shear(),
+    Shear(20, axis="both"),
+    Crop(),
+    Compose([Rotation(20), Scale(), Flip()]),
+]
+OTHER_TRANSFORMS = [ColorJitter(), GaussianNoise(), Sobel(), Compose([Flip(), ColorJitter(), Sobel()])]

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from test_structure import ROOMS
 
 import sklinvariant
 from sklinvariant import (
@@ -17,7 +18,6 @@ from sklinvariant import (
     LearnedBoW,
     NestedInvariancePooler,
 )
-from test_structure import ROOMS
 
 ROOT = Path(sklinvariant.__file__).parent
 AT_THE_BORDER = {ROOT / "_compat.py"}  # wrappers and callbacks of scikit-learn, to which X is only passed on

@@ -1,7 +1,10 @@
 """Importing is quick and lazy; every name is there."""
 
+import ast
 import subprocess
 import sys
+from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -46,3 +49,22 @@ def test_all_estimators():
     assert names == sorted(names)
     assert {"BagOfWords", "DensePatches", "LearnedVLAD"} <= set(names)
     assert all(cls.__module__.startswith("sklinvariant.") for _, cls in sklinvariant.all_estimators())
+
+
+_SECTIONS = {"Parameters", "Returns", "Attributes", "Examples", "References", "Raises", "Notes", "Yields", "See Also"}
+
+
+def _docstring_lines():
+    for path in Path(sklinvariant.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
+                lines = map(str.strip, (ast.get_docstring(node) or "").splitlines())
+                yield from (line for line in lines if line.strip("-") and line not in _SECTIONS | {"self : object"})
+
+
+def test_few_lines_of_docstrings_are_repeated():
+    """Shared entries are written once, see `sklinvariant.base.Documented` and `documented_by`."""
+    counts = Counter(_docstring_lines())
+    repeated = {line: n for line, n in counts.items() if n > 1}
+    share = sum(repeated.values()) / counts.total()
+    assert share < 0.15, f"{share:.1%}; the most frequent: {Counter(repeated).most_common(30)}"

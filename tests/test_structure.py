@@ -71,6 +71,26 @@ def wrong_imports(source, room):
             yield f"line {line}: {module} {name} is in a later room"
 
 
+def unannotated(source):
+    """Public functions and methods of a source with a parameter, or a return value, without an annotation."""
+
+    def functions(node):
+        for child in node.body:
+            if isinstance(child, ast.FunctionDef) and (not child.name.startswith("_") or child.name.endswith("__")):
+                static = any(getattr(decorator, "id", "") == "staticmethod" for decorator in child.decorator_list)
+                yield child, isinstance(node, ast.ClassDef) and not static
+            elif isinstance(child, ast.ClassDef) and not child.name.startswith("_"):
+                yield from functions(child)
+
+    for function, is_bound in functions(ast.parse(source)):
+        given = function.args
+        parameters = [*given.posonlyargs, *given.args, *given.kwonlyargs, *filter(None, [given.vararg, given.kwarg])]
+        names = [parameter.arg for parameter in parameters[is_bound:] if parameter.annotation is None]
+        names += ["return"] * (function.returns is None)
+        if names:
+            yield f"line {function.lineno}: {function.name}: {', '.join(names)}"
+
+
 def modules():
     for path in sorted(ROOT.rglob("*.py")):
         parts = path.relative_to(ROOT).parts
@@ -99,6 +119,28 @@ def test_rooms_import_the_public_names_of_earlier_rooms():
         if (wrong := list(wrong_imports(path.read_text(encoding="utf-8"), room)))
     }
     assert found == {}
+
+
+def test_public_functions_and_methods_are_annotated():
+    found = {
+        str(path): names
+        for path in ROOT.rglob("*.py")
+        if (names := list(unannotated(path.read_text(encoding="utf-8"))))
+    }
+    assert found == {}
+
+
+def test_a_missing_annotation_is_found():
+    source = """
+class A:
+    def __init__(self, x: int): ...
+    def f(self, x, *y: int) -> None: ...
+    def _g(self, x): ...
+    @staticmethod
+    def h(x) -> None: ...
+def f(*, x: int, **y) -> int: ...
+"""
+    assert list(unannotated(source)) == ["line 3: __init__: return", "line 4: f: x", "line 7: h: x", "line 8: f: y"]
 
 
 @pytest.mark.parametrize(

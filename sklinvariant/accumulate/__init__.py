@@ -2,6 +2,7 @@
 
 from sklinvariant.accumulate._accumulate import accumulate
 from sklinvariant.accumulate._blocks import Blocks
+from sklinvariant.accumulate._channels import channel_spread
 from sklinvariant.accumulate._clustering import draw_rows, fit_kmeans, fit_mixture, hard_mixture
 from sklinvariant.accumulate._columns import Columns, column_range, deviations, gram, measure_columns, scatter
 
@@ -9,6 +10,7 @@ __all__ = [
     "Blocks",
     "Columns",
     "accumulate",
+    "channel_spread",
     "column_range",
     "deviations",
     "draw_rows",

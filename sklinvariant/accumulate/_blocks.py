@@ -12,8 +12,8 @@ import torch
 from sklinvariant.base import ArrayOrTensor, as_tensor
 from sklinvariant.ops import DEVICE_BYTES, DOUBLE_ROWS, compute_dtype, float64_device
 
-BLOCK_BYTES = 4 << 20  # of a block on a CPU
-HELD_BYTES = 256 << 20  # of the converted rows that `Blocks.held` may keep in memory
+BLOCK_BYTES = 4 << 20  # size of a block on a CPU
+HELD_BYTES = 256 << 20  # largest size of the converted rows that `Blocks.held` keeps in memory
 
 
 class Blocks:
@@ -26,7 +26,7 @@ class Blocks:
     values : array or tensor of shape (n, ...)
         The rows.
     *others : array or tensor
-        Read along with the rows, such as weights (n,). Each block is then a tuple.
+        Arrays that are read together with the rows, such as weights (n,). Each block is then a tuple.
     device : torch.device or None
         Device of the blocks. None is the device of the rows.
     dtype : torch.dtype or None
@@ -78,7 +78,7 @@ class Blocks:
         return rows
 
     def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> Self:
-        """The same blocks with ``function`` applied to their rows. It must treat each row by itself."""
+        """The same blocks with ``function`` applied to their rows. It must process each row independently."""
         return self._with(_functions=(*self._functions, function))
 
     def of_size(self, size: int) -> Self:

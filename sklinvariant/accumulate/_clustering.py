@@ -18,7 +18,7 @@ from sklinvariant.accumulate._blocks import Blocks
 from sklinvariant.accumulate._columns import deviations, measure_columns
 from sklinvariant.ops import Mixture, mixture_scores, nearest_codewords, unit_of
 
-_EM_ROWS = 4096  # of a block in the E-step, which needs (rows, k) and (rows, 2d) numbers
+_EM_ROWS = 4096  # rows in a block of the E-step, which needs (rows, k) and (rows, 2d) numbers
 
 
 class _Assigned(NamedTuple):

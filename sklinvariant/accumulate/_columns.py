@@ -5,15 +5,16 @@ The rows may have weights (n,) as a second part of each block. Axes: n rows, d c
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from sklinvariant.accumulate._accumulate import accumulate
 from sklinvariant.accumulate._blocks import Blocks
 
-_MOST_ROWS = 2048  # of a block whose products are summed; the cost of adding a (d, d) matrix is then small
+_MOST_ROWS = 2048  # in a block of `scatter`, so that adding a (d, d) matrix is comparatively cheap
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,9 @@ def column_range(blocks: Blocks) -> tuple[torch.Tensor, torch.Tensor]:
     return extremes.low, extremes.high
 
 
-def measure_columns(blocks: Blocks) -> Columns:
-    """The `Columns` of rows, in one pass."""
-    mass, total, extremes = accumulate(_sum_columns, blocks.double())
+def measure_columns(blocks: Iterable[Any]) -> Columns:
+    """The `Columns` of rows, in one pass. Other blocks than `Blocks` must be in float64."""
+    mass, total, extremes = accumulate(_sum_columns, _in_double(blocks))
     low, high = extremes.low, extremes.high
     mean = torch.minimum(torch.maximum(total / mass, low), high)  # exact if all values are equal
     return Columns(float(mass), mean, low, high)
@@ -66,10 +67,10 @@ def _sum_columns(block, _):
     return _Sums(weights.sum(), weights @ rows, Range(*torch.aminmax(rows, dim=0)))
 
 
-def deviations(blocks: Blocks, columns: Columns) -> torch.Tensor:
+def deviations(blocks: Iterable[Any], columns: Columns) -> torch.Tensor:
     """The standard deviation of each column (d,), in one pass. The squares do not overflow."""
     unit = torch.where(columns.reach > 0, columns.reach, 1.0)
-    squares = accumulate(_sum_squares, blocks.double(), (columns.mean, unit))
+    squares = accumulate(_sum_squares, _in_double(blocks), (columns.mean, unit))
     return unit * (squares / columns.mass).sqrt()
 
 
@@ -90,6 +91,10 @@ def gram(x: torch.Tensor) -> torch.Tensor:
     if x.device.type == "cpu":
         return torch.from_numpy(x.numpy().T @ x.numpy())
     return x.T @ x
+
+
+def _in_double(blocks):
+    return blocks.double() if isinstance(blocks, Blocks) else blocks
 
 
 def _rows(block):

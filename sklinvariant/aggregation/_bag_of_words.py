@@ -49,6 +49,15 @@ class CodebookAggregator(Aggregator):
         k-means stops when the codewords move by less than this value times the variance of the descriptors.
     subsample : int or None
         Maximum number of descriptors from which the codebook is learned; None uses all.
+
+    Attributes
+    ----------
+    codebook_ : ndarray of shape (n_codewords, d)
+        The codewords.
+    gamma_ : float
+        The γ of the soft assignment.
+    n_iter_ : int
+        Number of iterations of k-means.
     """
 
     _layout = {
@@ -103,15 +112,6 @@ class BagOfWords(CodebookAggregator):
 
     ``R_k = (1/m) Σ_n [k = argmin_j ‖f_n - C_j‖]``, or with ``assignment="soft"`` the mean of
     ``exp(-γ ‖f_n - C_k‖²) / Σ_j exp(-γ ‖f_n - C_j‖²)`` (eq. 2 and 3 of [1]_).
-
-    Attributes
-    ----------
-    codebook_ : ndarray of shape (n_codewords, d)
-        The codewords.
-    gamma_ : float
-        The γ of the soft assignment.
-    n_iter_ : int
-        Number of iterations of k-means.
 
     References
     ----------

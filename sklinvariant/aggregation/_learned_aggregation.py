@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -107,6 +107,17 @@ class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, Trai
         Maximum number of descriptors used for the initialisation; None uses all.
     random_state : int, RandomState or None
         Seeds everything random in `fit`. Pass an int to get the same model each time.
+
+    Attributes
+    ----------
+    classes_ : ndarray
+        Class labels of a classifier.
+    coef_ : ndarray of shape (n_outputs, n_features)
+        Weights of the linear model for the mapped representation.
+    intercept_ : ndarray of shape (n_outputs,)
+        Offsets of the linear model.
+    best_validation_score_ : float or None
+        The highest of ``validation_scores_``. It is measured before ``fine_tune`` fits the linear model once more.
     """
 
     _: KW_ONLY
@@ -140,29 +151,22 @@ class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, Trai
     @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Learn the encoder and the linear model together.
 
         Parameters
         ----------
-        X : DescriptorSets, list of (n_i, d) arrays, (n, m, d) or (n, n_features)
-            Bags of local descriptors.
         y : array-like of shape (n,) or (n, n_outputs)
-            Classes, 0/1 indicators of several labels, or real numbers with ``loss="squared_error"``. May be None
-            for a loss of one's own.
+            Classes, 0/1 indicators of several labels, or real numbers with ``loss="squared_error"``. May be None if
+            the loss is user-defined.
         sample_weight : array-like of shape (n,), default=None
             Weights of the bags.
-
-        Returns
-        -------
-        self
 
         Raises
         ------
         ValueError
-            For bad bags (the bag is named), targets or weights, or fewer descriptors than codewords.
-        FloatingPointError
-            Where the loss stops being finite; it names the epoch and what to change.
+            If bags (the message names the bag), targets or weights are invalid, if there are fewer descriptors than
+            codewords, or if ``early_stopping`` has too few samples to hold out.
         """
         self._train(X, y, sample_weight=sample_weight)
         return self
@@ -170,30 +174,20 @@ class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, Trai
     @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=False)
-    def partial_fit(self, X, y=None, classes=None, sample_weight=None):
-        """One pass over a batch of bags; the first call starts the encoder from them.
+    def partial_fit(self, X: Any, y: Any = None, classes: Any = None, sample_weight: Any = None) -> Self:
+        """Train for one pass over a part of the bags. The first call initialises the encoder from them.
 
         Parameters
         ----------
-        X, y, sample_weight
-            As in `fit`.
         classes : array-like, default=None
-            All classes there will be; needed in the first call of a classifier, unless y holds them all.
-
-        Returns
-        -------
-        self
+            All classes of all calls. Required in the first call of a classifier, unless y contains all of them.
 
         Raises
         ------
         ValueError
-            As `fit`, and with ``class_weight="balanced"``: one batch does not tell how frequent classes are.
+            As in `fit`, and for ``class_weight="balanced"``, because the class frequencies of a part are not those of
+            all bags.
         """
-        if self.class_weight == "balanced":
-            raise ValueError(
-                'class_weight="balanced" is not supported by partial_fit. Pass the weights as a dict, computed with '
-                'sklearn.utils.class_weight.compute_class_weight("balanced", classes=..., y=...)'
-            )
         self._train(X, y, partial=True, sample_weight=sample_weight, is_part=True, classes=classes)
         return self
 
@@ -209,7 +203,7 @@ class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, Trai
             n_samples=len(bags),
             dtype=given.dtype,
             name=type(self).__name__,
-            whole=not is_part or (reset and task is None),
+            partial=is_part,
         )
         own = torch.Generator().manual_seed(draw_seed(generator))
         return _TargetedBags(bags, targets, given.dtype, given.device, own, is_part)
@@ -303,26 +297,9 @@ class LearnedAggregation(AggregationLearner):
     ----------
     encoder : torch.nn.Module or callable
         The function T: a module that maps ``(rows, d)`` to ``(rows, D)``, which is copied, or a callable that returns
-        such a module when called as ``encoder(d)``. Its input are descriptors that are centred and scaled to a mean
-        square of 1. Random numbers that it draws from torch's global generators, for example for dropout, are seeded
-        by ``random_state``, and only one such module runs at a time.
-
-    Attributes
-    ----------
-    classes_ : ndarray
-        Class labels of a classifier.
-    coef_ : ndarray of shape (n_outputs, n_features)
-        Weights of the linear model for the mapped representation.
-    intercept_ : ndarray of shape (n_outputs,)
-        Offsets of the linear model.
-    history_ : list of dict
-        Number, mean loss and seconds of each epoch.
-    n_iter_ : int
-        Number of epochs.
-    validation_scores_ : list of float or None
-        Score of the held-out bags after each epoch, with ``early_stopping``.
-    best_validation_score_ : float or None
-        The highest of these scores. It does not include the final fit of the linear model by ``fine_tune``.
+        such a module when called as ``encoder(d)``. Its input consists of descriptors that are centred and scaled to a
+        mean square of 1. Random numbers that it draws from torch's global generators, for example for dropout, are
+        seeded by ``random_state``, and only one such module runs at a time.
 
     References
     ----------

@@ -46,8 +46,6 @@ class LearnedBoW(AggregationLearner):
         Diagonals of Σ; only with ``covariance="diag"``.
     gamma_ : float
         The learned γ.
-    classes_, coef_, intercept_, history_, n_iter_
-        As in `LearnedAggregation`.
 
     References
     ----------

@@ -40,8 +40,6 @@ class LearnedFisherVector(AggregationLearner):
     ----------
     weights_, means_, covariances_
         The learned mixture, as in `FisherVector`.
-    classes_, coef_, intercept_, history_, n_iter_
-        As in `LearnedAggregation`.
 
     References
     ----------

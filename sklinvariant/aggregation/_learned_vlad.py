@@ -29,8 +29,6 @@ class LearnedVLAD(LearnedBoW):
     ----------
     codebook_, covariances_, gamma_
         As in `LearnedBoW`.
-    classes_, coef_, intercept_, history_, n_iter_
-        As in `LearnedAggregation`.
 
     References
     ----------

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.metrics import accuracy_score, r2_score
-from sklearn.utils import ClassifierTags, RegressorTags
+from sklearn.utils import ClassifierTags, RegressorTags, Tags
 from sklearn.utils.metaestimators import available_if
 
+from sklinvariant.bags import BAGS
 from sklinvariant.base import (
     Anything,
     Array,
@@ -40,6 +41,7 @@ class LinearPredictor(Computing):
     """Mixin with the prediction methods of an `Aggregator` that has ``loss``, ``weight_decay`` and ``feature_map``."""
 
     # attributes of the class that uses the mixin
+    _shared_docs = BAGS
     loss: Any
     weight_decay: float
     feature_map: Any
@@ -78,13 +80,8 @@ class LinearPredictor(Computing):
             raise ValueError(f"classes do not match a {task.kind!r} target with {task.n_outputs} outputs")
 
     @_predicts("log_loss", "hinge", "squared_hinge", "squared_error")
-    def predict(self, X):
+    def predict(self, X: Any) -> Any:
         """Class, 0/1 labels or real targets of each bag.
-
-        Parameters
-        ----------
-        X : DescriptorSets, list of (n_i, d) arrays, (n, m, d) or (n, n_features)
-            Bags of local descriptors.
 
         Returns
         -------
@@ -99,26 +96,14 @@ class LinearPredictor(Computing):
         return given.answer(labels) if labels.dtype.kind in "biuf" else labels  # tensors cannot hold strings
 
     @_predicts("log_loss", "hinge", "squared_hinge")
-    def decision_function(self, X):
-        """Linear score of each class (n, n_classes), or of the second class if there are two (n,).
-
-        Parameters
-        ----------
-        X : DescriptorSets, list of (n_i, d) arrays, (n, m, d) or (n, n_features)
-            Bags of local descriptors.
-        """
+    def decision_function(self, X: Any) -> Any:
+        """Linear score of each class (n, n_classes), or of the second class if there are two (n,)."""
         outputs, given = self._outputs(X)
         return given.answer(outputs[:, 0] if self._task.kind == "binary" else outputs)
 
     @_predicts("log_loss")
-    def predict_proba(self, X):
-        """Probability of each class, or of each label independently: (n, n_classes).
-
-        Parameters
-        ----------
-        X : DescriptorSets, list of (n_i, d) arrays, (n, m, d) or (n, n_features)
-            Bags of local descriptors.
-        """
+    def predict_proba(self, X: Any) -> Any:
+        """Probability of each class, or of each label independently: (n, n_classes)."""
         outputs, given = self._outputs(X)
         kind = self._task.kind
         if kind == "binary":
@@ -126,19 +111,21 @@ class LinearPredictor(Computing):
         return given.answer(torch.sigmoid(outputs) if kind == "multilabel" else torch.softmax(outputs, dim=1))
 
     @_predicts("log_loss")
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: Any) -> Any:
         """Logarithm of `predict_proba`."""
         probability = self.predict_proba(X)
         return probability.log() if isinstance(probability, torch.Tensor) else _log(probability)
 
     @_predicts("log_loss", "hinge", "squared_hinge", "squared_error")
-    def score(self, X, y, sample_weight=None):
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Accuracy of a classifier, R² of a regressor.
 
         Parameters
         ----------
-        X, y, sample_weight
-            As in `fit`.
+        y : array-like of shape (n,) or (n, n_outputs)
+            Targets as in `fit`.
+        sample_weight : array-like of shape (n,) or None, default=None
+            Weights of the bags.
 
         Returns
         -------
@@ -163,7 +150,7 @@ class LinearPredictor(Computing):
     def _task(self):
         return Task.restore(self._state)
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()  # type: ignore[misc]
         tags.target_tags.required = isinstance(self.loss, str)
         if self.loss == "squared_error":

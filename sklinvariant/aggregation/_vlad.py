@@ -27,15 +27,6 @@ class VLAD(CodebookAggregator):
         "l2" divides by the norm; "power" takes signed square roots before; "intra" normalises the residual of each
         codeword before (Arandjelović & Zisserman 2013). None returns the mean residuals in data units.
 
-    Attributes
-    ----------
-    codebook_ : ndarray of shape (n_codewords, d)
-        The codewords.
-    gamma_ : float
-        The γ of the soft assignment.
-    n_iter_ : int
-        Number of iterations of k-means.
-
     References
     ----------
     .. [1] Jégou et al., "Aggregating local descriptors into a compact image representation", 2010.

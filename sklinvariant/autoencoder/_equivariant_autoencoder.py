@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
-from typing import Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from sklearn.utils.metaestimators import available_if
 from torch import nn
 
 from sklinvariant._compat import fit_context, with_callbacks
+from sklinvariant.accumulate import accumulate, channel_spread
 from sklinvariant.autoencoder._equivariant_network import EquivariantAutoencoderNetwork, count_features
 from sklinvariant.base import (
     Array,
@@ -57,12 +59,19 @@ class ReconstructionLoss(nn.Module):
     the mean pose, times ``pose_weight``, is added.
     """
 
-    def __init__(self, network, shift, scale, cross_entropy=False, pose_weight=0.0):
+    def __init__(
+        self,
+        network: EquivariantAutoencoderNetwork,
+        shift: torch.Tensor,
+        scale: torch.Tensor,
+        cross_entropy: bool = False,
+        pose_weight: float = 0.0,
+    ) -> None:
         super().__init__()
         self.network, self.cross_entropy, self.pose_weight = network, cross_entropy, pose_weight
         self.shift, self.scale = shift, scale
 
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         network, group = self.network, self.network.group
         images = scale_pixels(images)
         x = (images - self.shift) / self.scale
@@ -86,25 +95,8 @@ class ReconstructionLoss(nn.Module):
         return errors.mean((1, 2, 3))
 
 
-def channel_spread(images):
-    """Mean and standard deviation of each channel of images (n, c, h, w), (c, 1, 1) each; 1 for constant channels."""
-    count = images[:, 0].numel()
-    low, high = (scale_pixels(bound(images, (0, 2, 3))).double()[:, None, None] for bound in (torch.amin, torch.amax))
-    span = torch.where(high > low, high - low, 1.0)  # in these units nothing overflows, and constant channels are 0
-
-    def mean_of(function):
-        parts = ((scale_pixels(part).double() - low) / span for part in images.split(_AT_ONCE))
-        return sum(function(part).sum((0, 2, 3)) for part in parts)[:, None, None] / count
-
-    mean = mean_of(lambda part: part)
-    deviation = mean_of(lambda part: (part - mean).square()).sqrt()
-    mean, scale = low + span * mean, torch.where(high > low, span * deviation, 1.0)
-    dtype = scale_pixels(images[:0]).dtype
-    return mean.to(dtype), scale.to(dtype)
-
-
 @contextlib.contextmanager
-def full_precision():
+def full_precision() -> Iterator[None]:
     """Disable TF32 inside the context. It would limit the invariance of features on a GPU to a precision of 1e-3."""
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
@@ -115,27 +107,37 @@ def full_precision():
 
 
 @torch.no_grad()
-def usual_pose(network, images, shift, scale):
+def usual_pose(
+    network: EquivariantAutoencoderNetwork, images: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor
+) -> int:
     """The most frequent pose of images (n, c, h, w)."""
     network.eval()
     poses = [network.encode((scale_pixels(part) - shift) / scale)[1].argmax(1) for part in images.split(_AT_ONCE)]
     return int(torch.cat(poses).bincount().argmax())
 
 
-def to_pixels(rebuilt, shift, scale, cross_entropy):
+def to_pixels(rebuilt: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor, cross_entropy: bool) -> torch.Tensor:
     """The output of the decoder, on the scale of the images."""
     return rebuilt.sigmoid() if cross_entropy else rebuilt * scale + shift
 
 
 @torch.no_grad()
-def reconstruction_error(network, images, shift, scale, cross_entropy):
+def reconstruction_error(
+    network: EquivariantAutoencoderNetwork,
+    images: torch.Tensor,
+    shift: torch.Tensor,
+    scale: torch.Tensor,
+    cross_entropy: bool,
+) -> float:
     """Mean squared error of images (n, c, h, w), each reconstructed in its most probable pose."""
     network.eval()
-    total = 0.0
-    for part in map(scale_pixels, images.split(_AT_ONCE)):
+
+    def squares(part, _):
+        part = scale_pixels(part)
         rebuilt = to_pixels(network((part - shift) / scale), shift, scale, cross_entropy)
-        total += float((rebuilt - part).double().square().sum())
-    return total / images.numel()
+        return (rebuilt - part).double().square().sum()
+
+    return float(accumulate(squares, images.split(_AT_ONCE))) / images.numel()
 
 
 @dataclass
@@ -215,10 +217,6 @@ class EquivariantAutoencoder(
         canonical pose.
     reconstruction_error_ : float
         Mean squared error of the training images, each reconstructed in its most probable pose.
-    history_ : list of dict
-        Number, loss and seconds of each epoch.
-    n_iter_ : int
-        Number of epochs.
     n_features_in_ : int
         Number of values of an image.
 
@@ -314,28 +312,21 @@ class EquivariantAutoencoder(
     @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
-        """Learn features and pose.
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn the features and the pose.
 
         Parameters
         ----------
         X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
-            Images of one size: whole numbers 0-255 (read as 0-1) or floats. Square ones where the group has quarter
-            turns.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self
+            Images of equal size: integers 0-255, which are scaled to 0-1, or floats. The images must be square if the
+            group has quarter turns.
 
         Raises
         ------
         ValueError
-            For NaN, infinite values, images that are not square, values outside 0-1 with ``loss="bce"``, and where
-            ``warm_start`` cannot go on from another network or from images of another size.
-        FloatingPointError
-            Where the loss stops being finite; it names the epoch and what to change.
+            If X contains NaN, infinite values, images that are not square although the group requires it, or values
+            outside 0-1 with ``loss="bce"``, or if ``warm_start=True`` but the previous fit used another network or
+            images of another size.
         """
         self._train(X)
         return self
@@ -343,20 +334,8 @@ class EquivariantAutoencoder(
     @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None):
-        """One pass over a part of the images; those of the first call set the scale of the channels, which then stays.
-
-        Parameters
-        ----------
-        X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
-            Images as in `fit`.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self
-        """
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
+        """Train for one pass over a part of the images. Those of the first call determine the scale of the channels."""
         self._train(X, partial=True)
         return self
 
@@ -444,7 +423,7 @@ class EquivariantAutoencoder(
         objective.train()
         return {"reconstruction_error_": error}
 
-    def transform(self, X):
+    def transform(self, X: Any) -> Any:
         """The features of images.
 
         Returns
@@ -456,7 +435,7 @@ class EquivariantAutoencoder(
         given = self._read(X)
         return given.answer(self._over(given, lambda network, x: network.features(*network.encode(x))))
 
-    def embed(self, X):
+    def embed(self, X: Any) -> Any:
         """The embedding, which is permuted when images are transformed.
 
         Returns
@@ -468,7 +447,7 @@ class EquivariantAutoencoder(
         return given.answer(self._over(given, lambda network, x: network.encode(x)[0]))
 
     @available_if(_has_pose)
-    def predict_pose(self, X):
+    def predict_pose(self, X: Any) -> Any:
         """Predict the most probable pose of each image.
 
         Returns
@@ -480,7 +459,7 @@ class EquivariantAutoencoder(
         given = self._read(X)
         return given.answer(self._over(given, lambda network, x: network.encode(x)[1].argmax(1)))
 
-    def inverse_transform(self, X, pose=None):
+    def inverse_transform(self, X: Any, pose: Any = None) -> Any:
         """Reconstruct images from their features.
 
         Parameters

@@ -7,6 +7,8 @@ E (n, k, order) is the embedding, with ``E(g x)[u] = E(x)[g⁻¹ u]``. p (n, ord
 are permuted in the same way, ``p(g x)[u] = p(x)[g⁻¹ u]``.
 """
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -23,17 +25,17 @@ from sklinvariant.networks import (
 )
 
 
-def count_features(pooling, k, order):
+def count_features(pooling: str | None, k: int, order: int) -> int:
     """Number of features of a pooling of an embedding (k, order)."""
-    return {"gram": k * (k + 1) // 2, "mean": k}.get(pooling, k * order)
+    return {"gram": k * (k + 1) // 2, "mean": k}.get(pooling or "none", k * order)
 
 
-def align(embedding, pose, group):
+def align(embedding: torch.Tensor, pose: torch.Tensor, group: Group) -> torch.Tensor:
     """The embedding transformed back by its pose, ``Σ_g p_g E[g u]``: (n, k, order), which is invariant."""
     return _weigh(embedding, pose, group.products)
 
 
-def place(aligned, pose, group):
+def place(aligned: torch.Tensor, pose: torch.Tensor, group: Group) -> torch.Tensor:
     """Transform an aligned embedding into a pose, ``Σ_g p_g A[g⁻¹ u]``: the inverse of `align` if p is one-hot."""
     return _weigh(aligned, pose, group.products[group.inverses])
 
@@ -43,7 +45,7 @@ def _weigh(embedding, pose, index):
     return (pose[:, None, :, None] * embedding[:, :, index.to(embedding.device)]).sum(2)  # (n, k, g, u) -> (n, k, u)
 
 
-def gram_pool(embedding):
+def gram_pool(embedding: torch.Tensor) -> torch.Tensor:
     """Products of channels summed over the group, ``1 / order Σ_u E_i[u] E_j[u]``: (n, k, order) -> (n, k (k + 1) / 2).
 
     The features are the upper triangle of the matrix. Off-diagonal entries are multiplied by √2, so that distances
@@ -102,30 +104,39 @@ class EquivariantAutoencoderNetwork(nn.Module):
         Draws all weights.
     """
 
-    def __init__(self, shape, group, pooling, latent_channels, width, depth, generator):
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        group: str | Group,
+        pooling: str | None,
+        latent_channels: int,
+        width: int,
+        depth: int,
+        generator: torch.Generator,
+    ) -> None:
         super().__init__()
-        self.group = group = group if isinstance(group, Group) else Group(group)
+        self.group = Group(group) if isinstance(group, str) else group
         self.pooling, self.latent_channels = pooling, latent_channels
         sizes = [tuple(shape[1:])]
         for _ in range(depth):
             sizes.append(tuple(-(-side // 2) for side in sizes[-1]))
         widths = [width * 2**level for level in range(depth)]
-        build = _Layers(group, generator)
+        build = _Layers(self.group, generator)
         # the last channel is the pose
         self.encoder = build.encoder(shape[0], widths, latent_channels + 1, sizes)
         kept_apart = pooling in ("gram", "mean")  # features without a group axis; the decoder gets them at one element
-        n_placed = count_features(pooling, latent_channels, group.order) if kept_apart else latent_channels
+        n_placed = count_features(pooling, latent_channels, self.group.order) if kept_apart else latent_channels
         self.decoder = build.decoder(n_placed, widths[::-1], shape[0], sizes[::-1])
         # buffers, because torch.export of torch 2.6 warns of other tensors used in forward
-        self.register_buffer("_products", group.products, persistent=False)
-        self.register_buffer("_products_of_inverses", group.products[group.inverses], persistent=False)
+        self.register_buffer("_products", self.group.products, persistent=False)
+        self.register_buffer("_products_of_inverses", self.group.products[self.group.inverses], persistent=False)
 
-    def encode(self, images):
+    def encode(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Images (n, c, h, w) -> embedding (n, k, order) and pose (n, order)."""
         maps = self.encoder(images).unflatten(1, (-1, self.group.order)).flatten(2)
         return maps[:, :-1], maps[:, -1].softmax(1)
 
-    def features(self, embedding, pose):
+    def features(self, embedding: torch.Tensor, pose: torch.Tensor) -> torch.Tensor:
         """Features (n, `count_features`), invariant unless pooling is None."""
         if self.pooling == "gram":
             return gram_pool(embedding)
@@ -135,7 +146,7 @@ class EquivariantAutoencoderNetwork(nn.Module):
             embedding = _weigh(embedding, pose, self._products)
         return embedding.flatten(1)
 
-    def decode(self, features, pose):
+    def decode(self, features: torch.Tensor, pose: Any) -> torch.Tensor:
         """Images (n, c, h, w) from features and a pose (n, order), which is not used without pooling."""
         if self.pooling in ("gram", "mean"):
             placed = features[:, :, None] * pose[:, None]
@@ -145,14 +156,14 @@ class EquivariantAutoencoderNetwork(nn.Module):
                 placed = _weigh(placed, pose, self._products_of_inverses)
         return self.decoder(placed.flatten(1)[:, :, None, None])
 
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Images (n, c, h, w), reconstructed in their most probable poses."""
         embedding, pose = self.encode(images)
         sure = nn.functional.one_hot(pose.argmax(1), self.group.order).to(pose)
         return self.decode(self.features(embedding, pose), sure)
 
     @torch.no_grad()
-    def recentre(self, h):
+    def recentre(self, h: int) -> None:
         """Make h the canonical pose: pose g becomes g h⁻¹, and reconstructions stay the same."""
         products = self.group.products
         weight = self.encoder[-1].weight[-1]  # the filter ψ of the pose: ψ(v) becomes ψ(h⁻¹ v)

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
-from typing import Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 from sklearn.base import TransformerMixin
 
 from sklinvariant._compat import fit_context, with_callbacks
+from sklinvariant.accumulate import accumulate
 from sklinvariant.autoencoder._sparse_network import SparseAutoencoderNetwork
 from sklinvariant.base import (
     Array,
@@ -47,10 +48,10 @@ class _Rows:
 
 
 @torch.no_grad()
-def reconstruction_error(network, rows, at_once=8192):
+def reconstruction_error(network: SparseAutoencoderNetwork, rows: torch.Tensor, at_once: int = 8192) -> float:
     """Mean squared error of the reconstructed values."""
-    errors = [(network.decode(network.encode(x)) - x).square().sum() for x in rows.split(at_once)]
-    return float(torch.stack(errors).sum()) / rows.numel()
+    total = accumulate(lambda x, _: (network.decode(network.encode(x)) - x).square().sum(), rows.split(at_once))
+    return float(total) / rows.numel()
 
 
 @declared
@@ -103,10 +104,6 @@ class SparseAutoencoder(
         Biases c.
     reconstruction_error_ : float
         Mean squared reconstruction error of the values of the last fit.
-    history_ : list of dict
-        Number, mean loss and seconds of each epoch.
-    n_iter_ : int
-        Number of epochs.
 
     Notes
     -----
@@ -158,27 +155,19 @@ class SparseAutoencoder(
     @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Learn the features.
 
         Parameters
         ----------
         X : array of shape (n, n_features)
             Rows; in 0-1 with ``decoder="sigmoid"``.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self
 
         Raises
         ------
         ValueError
-            For NaN, infinite values, values outside 0-1 with ``decoder="sigmoid"``, and where ``warm_start`` cannot go
-            on from another number of units.
-        FloatingPointError
-            Where the loss stops being finite; it names the epoch and what to change.
+            If X contains NaN, infinite values, or values outside 0-1 with ``decoder="sigmoid"``, or if
+            ``warm_start=True`` but the previous fit had another number of units.
         """
         self._train(X)
         return self
@@ -186,23 +175,12 @@ class SparseAutoencoder(
     @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None):
-        """One pass over a part of the rows.
-
-        Parameters
-        ----------
-        X : array of shape (n, n_features)
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self
-        """
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
+        """Train for one pass over a part of the rows."""
         self._train(X, partial=True)
         return self
 
-    def transform(self, X):
+    def transform(self, X: Any) -> Any:
         """The features of rows: the activations of the hidden units.
 
         Returns
@@ -215,7 +193,7 @@ class SparseAutoencoder(
         with torch.no_grad():
             return given.answer(self._network(rows).encode(rows))
 
-    def inverse_transform(self, X):
+    def inverse_transform(self, X: Any) -> Any:
         """Reconstruct rows from their features.
 
         Parameters

@@ -1,10 +1,12 @@
 """The network of the sparse autoencoder, with one hidden layer (Ng 2011, "Sparse autoencoder", CS294A notes)."""
 
+from typing import Self
+
 import torch
 from torch import nn
 
 
-def kl_sparsity(mean, target):
+def kl_sparsity(mean: torch.Tensor, target: float) -> torch.Tensor:
     """Σ_j KL(ρ ‖ ρ̂_j) between Bernoulli variables with mean ρ and with means ρ̂ (k,): 0 if all means are ρ."""
     eps = torch.finfo(mean.dtype).eps
     mean = mean.clamp(eps, 1 - eps)
@@ -20,17 +22,17 @@ class SparseAutoencoderNetwork(nn.Module):
 
     def __init__(
         self,
-        weight,
-        hidden_bias,
-        visible_bias,
-        decoder_weight=None,
+        weight: torch.Tensor,
+        hidden_bias: torch.Tensor,
+        visible_bias: torch.Tensor,
+        decoder_weight: torch.Tensor | None = None,
         *,
-        spread=1.0,
-        sigmoid_decoder=False,
-        sparsity=0.05,
-        sparsity_weight=0.0,
-        weight_decay=0.0,
-    ):
+        spread: float = 1.0,
+        sigmoid_decoder: bool = False,
+        sparsity: float = 0.05,
+        sparsity_weight: float = 0.0,
+        weight_decay: float = 0.0,
+    ) -> None:
         super().__init__()
         self.weight = nn.Parameter(weight)
         self.hidden_bias = nn.Parameter(hidden_bias)
@@ -40,7 +42,17 @@ class SparseAutoencoderNetwork(nn.Module):
         self.sparsity, self.sparsity_weight, self.weight_decay = sparsity, sparsity_weight, weight_decay
 
     @classmethod
-    def start(cls, rows, n_components, generator, *, tied=False, sigmoid_decoder=False, sparsity=0.05, **penalties):
+    def start(
+        cls,
+        rows: torch.Tensor,
+        n_components: int,
+        generator: torch.Generator,
+        *,
+        tied: bool = False,
+        sigmoid_decoder: bool = False,
+        sparsity: float = 0.05,
+        **penalties: float,
+    ) -> Self:
         """Create a network with small uniform weights, mean activation ``sparsity`` and the mean row as output.
 
         The spread is the square root of the mean variance of the features of the rows (n, d).
@@ -67,16 +79,16 @@ class SparseAutoencoderNetwork(nn.Module):
             **penalties,
         )
 
-    def encode(self, x):
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
         """Activations in 0-1: (n, d) -> (n, k)."""
         return torch.addmm(self.hidden_bias, x, self.weight.T, alpha=1 / self.spread).sigmoid()
 
-    def decode(self, h):
+    def decode(self, h: torch.Tensor) -> torch.Tensor:
         """Reconstructed rows: (n, k) -> (n, d)."""
         x = torch.addmm(self.visible_bias, h, self.decoder_weight)
         return x.sigmoid() if self.sigmoid_decoder else x * self.spread
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         h = self.encode(x)
         cost = (self.decode(h) - x).square().sum(1).mean() / (2 * self.spread**2)
         if self.weight_decay:

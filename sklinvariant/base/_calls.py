@@ -1,5 +1,5 @@
-"""Wrappers of public methods: they set the user's torch settings aside, check that the estimator is fitted, parameters
-that changed after `fit` and the array namespace, compute Dask collections, and check results.
+"""Wrappers of public methods, which replace the user's torch settings during the call, check that the estimator is
+fitted, check parameters that changed after `fit` and the array namespace, compute Dask collections, and check results.
 """
 
 import copy

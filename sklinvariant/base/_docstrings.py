@@ -13,18 +13,20 @@ from typing import Any, ClassVar, Self, TypeVar
 F = TypeVar("F", bound=Callable)
 
 _FIRST = ("", "Parameters", "Attributes", "Returns")  # sections that come before all others; "" is the summary
-_IGNORED = "y : None\n    Ignored."  # unless documented otherwise
+_MAIN = ("fit", "from_estimator")  # other methods take the same parameters
+_IGNORED = "y : None\n    Ignored."  # the default entry for y
 
 
 class Documented:
     """Base of classes whose docstrings are completed.
 
     A class has the attributes that its bases document. A parameter that the docstring of a method leaves out is
-    documented as in ``_shared_docs``, else as in the method of a base class, else as in `fit`. "Returns" is added to
-    methods that return the object.
+    documented as in ``_shared_docs``, else as in the method of a base class, else as in `fit` or `from_estimator`.
+    "Returns" is added to methods that return the object.
     """
 
     _shared_docs: ClassVar[str] = ""  # entries for the parameters of methods, also of those of subclasses
+    _errors_of_fit: ClassVar[str] = ""  # entries for "Raises" of `fit` of subclasses
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -32,16 +34,18 @@ class Documented:
         shared: dict[str, str] = {}
         for base in reversed(cls.__mro__):
             shared |= _entries(inspect.cleandoc(vars(base).get("_shared_docs", "")))
-        for name, method in sorted(vars(cls).items(), key=lambda item: item[0] != "fit"):
+        for name, method in sorted(vars(cls).items(), key=lambda item: item[0] not in _MAIN):
             # the function in a classmethod, and in what scikit-learn's `available_if` returns
             function = getattr(method, "__func__", getattr(method, "fn", method))
             if name.startswith("_") or not inspect.isfunction(function) or not function.__doc__:
                 continue
             known = {"y": _IGNORED}
-            if name not in ("fit", "inverse_transform"):  # which has another X
-                known |= _parameters_of(getattr(cls, "fit", None))
+            for main in () if name in _MAIN or name == "inverse_transform" else _MAIN:  # it has another X
+                known |= _parameters_of(getattr(cls, main, None))
             known |= _parameters_of(getattr(super(cls, cls), name, None)) | shared
-            function.__doc__ = _completed(function, known, cls if isinstance(method, classmethod) else None)
+            result = cls.__name__ if isinstance(method, classmethod) else "self"
+            errors = inspect.cleandoc(cls._errors_of_fit) if name == "fit" else ""
+            function.__doc__ = _completed(function, known, result, errors)
 
 
 def document_parameters(cls: type) -> None:
@@ -77,15 +81,16 @@ def documented_by(*sources: Any) -> Callable[[F], F]:
 
 def _add_attributes(cls):
     sections = _sections(vars(cls).get("__doc__"))
-    attributes = cls._attribute_docs = _entries(sections.get("Attributes", ""))
-    for base in cls.__mro__[1:]:
-        attributes = vars(base).get("_attribute_docs", {}) | attributes
-    own = dict.fromkeys(cls._attribute_docs.values())  # these first
-    sections["Attributes"] = "\n".join(own | dict.fromkeys(attributes.values()))
+    cls._attribute_docs = _entries(sections.get("Attributes", ""))
+    attributes: dict[str, str] = {}
+    for base in cls.__mro__:
+        for name, entry in vars(base).get("_attribute_docs", {}).items():
+            attributes.setdefault(name, entry)
+    sections["Attributes"] = "\n".join(dict.fromkeys(attributes.values()))
     cls.__doc__ = _joined(sections) or None
 
 
-def _completed(function, known, cls=None):
+def _completed(function, known, result="", errors=""):
     sections = _sections(function.__doc__)
     signature = inspect.signature(function)
     entries = _entries(sections.get("Parameters", ""))
@@ -94,14 +99,16 @@ def _completed(function, known, cls=None):
             entries[name] = _with_default(known[name], parameter.default)
     order = [name for name in signature.parameters if name in entries]
     sections["Parameters"] = "\n".join(dict.fromkeys(entries[name] for name in [*order, *entries]))
-    if signature.return_annotation in (Self, "Self"):
-        sections.setdefault("Returns", cls.__name__ if cls else "self")
+    if signature.return_annotation in (Self, "Self") or function.__name__ in ("fit", "partial_fit"):
+        sections.setdefault("Returns", result)
+    if errors:
+        sections["Raises"] = "\n".join(filter(None, [sections.get("Raises"), errors]))
     return _joined(sections)
 
 
 def _parameters_of(documented):
-    """The entries of a class or function of this package."""
-    ours = getattr(documented, "__module__", "").startswith("sklinvariant.")
+    """The entries of a class or function, unless it is scikit-learn's."""
+    ours = not getattr(documented, "__module__", "sklearn").startswith("sklearn")
     return _entries(_sections(documented.__doc__).get("Parameters", "")) if ours else {}
 
 
@@ -129,9 +136,9 @@ def _entries(text):
 def _with_default(entry, default):
     head, newline, text = entry.partition("\n")
     is_required = default is dataclasses.MISSING or default is inspect.Parameter.empty
-    if is_required or "default=" in head or head.endswith(" : None"):
+    if is_required or head.endswith(" : None"):
         return entry
-    return f"{head}, default={_shown(default)}{newline}{text}"
+    return f"{head.partition(', default=')[0]}, default={_shown(default)}{newline}{text}"
 
 
 def _shown(value):

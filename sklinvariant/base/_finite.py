@@ -45,7 +45,7 @@ def finite_outcome(method: Callable[P, R]) -> Callable[P, R]:
 
 @contextlib.contextmanager
 def _restored_on_failure(estimator, before):
-    """After an error or an interruption the estimator has the attributes ``before``; None leaves it as it is."""
+    """Restore the attributes ``before`` of the estimator after an error or an interruption; None does not restore."""
     try:
         yield
     except BaseException:
@@ -56,7 +56,7 @@ def _restored_on_failure(estimator, before):
 
 
 def _raise_in_words(estimator, method_name, error):
-    """Replace errors of torch that do not mention the parameters that caused them."""
+    """Replace errors of torch, which do not name the parameters that caused them."""
     text = str(error)
     if isinstance(error, MemoryError) or "DefaultCPUAllocator" in text or "Storage size" in text:
         changed = _changed(estimator, int)
@@ -88,7 +88,7 @@ def check_finite_answer(estimator: Any, method_name: str, answer: Any) -> None:
 
 def _explain(estimator, what):
     changed = _changed(estimator, float)
-    advice = f"Bring {changed} closer to the default" if changed else "Lower the learning rate, if there is one"
+    advice = f"Bring {changed} closer to the default" if changed else "Lower the learning rate if there is one"
     return (
         f"{type(estimator).__name__}.{what} from finite input: values left the range of float32, or of X's dtype. "
         f"{advice}, or scale X, for example with StandardScaler."

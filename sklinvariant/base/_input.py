@@ -190,7 +190,8 @@ class RowReader(Reader):
         else:
             if kind.namespace is not None or isinstance(X, (list, tuple)):
                 X = to_numpy(X)
-            rows = as_tensor(validate_data(estimator, X, reset=reset, ensure_min_features=1, ensure_all_finite=False))
+            rows = validate_data(estimator, X, reset=reset, ensure_min_features=1, ensure_all_finite=False)
+            rows = as_tensor(rows if rows.dtype.kind != "O" else rows.astype(np.float64))
         largest = largest_value(rows)  # replaces scikit-learn's search for NaN: one pass gives both
         if not math.isfinite(largest):
             _raise_not_finite(estimator, X)
@@ -224,7 +225,7 @@ def _check_tensor(estimator, X, reset):
 
 def _raise_not_finite(estimator, X) -> NoReturn:
     if not isinstance(X, torch.Tensor):
-        validate_data(estimator, X, reset=False, ensure_min_features=1)  # raises an error that says what was found
+        validate_data(estimator, X, reset=False, ensure_min_features=1)  # raises an error with the details
     raise ValueError("Input X contains NaN or infinity. Remove or impute these values")
 
 

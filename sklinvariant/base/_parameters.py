@@ -32,7 +32,7 @@ from sklinvariant.base._docstrings import Documented, document_parameters
 C = TypeVar("C")
 
 LARGEST = 2**31 - 1  # faiss, OpenCV and OpenMP use 32-bit integers
-LARGEST_SIDE = 2**15 - 1  # of an image in pixels; OpenCV uses 16-bit coordinates
+LARGEST_SIDE = 2**15 - 1  # side of an image in pixels; OpenCV uses 16-bit coordinates
 
 
 class Number(Interval):
@@ -190,8 +190,8 @@ def accepts(hint: Any, value: Any) -> bool:
 _READ_LATER = ("batch_size", "chunk_size", "order")
 
 
-def check_read_later(estimator):
-    """Check the parameters that `transform` and its like read: they may have been changed since `fit`."""
+def check_read_later(estimator: Any) -> None:
+    """Check the parameters that `transform` and similar methods read, because they may have changed since `fit`."""
     given = vars(estimator)
     for name in _READ_LATER:
         if name in given and not is_count(given[name]):
@@ -250,7 +250,7 @@ class Parameters(Documented):
         dict
             Values by name.
         """
-        params = super().get_params(deep)  # type: ignore[misc]  # of BaseEstimator, which stands behind
+        params = super().get_params(deep)  # type: ignore[misc]  # defined in BaseEstimator, a later base class
         return {name: self.__dict__.get(name, value) for name, value in params.items()}
 
 

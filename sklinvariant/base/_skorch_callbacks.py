@@ -1,4 +1,4 @@
-"""Checks of skorch callbacks: training provides a training loss in each epoch, and validation data on request."""
+"""Checks of skorch callbacks. Training provides the training loss of each epoch, and a validation loss on request."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,8 +20,8 @@ from skorch.callbacks import (
 )
 
 _SCORING = (
-    "training has no predictions to score and no validation data. Monitor 'train_loss', score the estimator after fit, "
-    "or give scikit-learn's ScoringMonitor to set_callbacks (scikit-learn 1.9)"
+    "callbacks get no predictions to score. Monitor 'train_loss', score the estimator after fit, or pass "
+    "scikit-learn's ScoringMonitor to set_callbacks (scikit-learn 1.9)"
 )
 _VALIDATION = ("valid_loss", "valid_loss_best", "validation_score")
 _NO_GRADIENTS = "contrastive divergence computes no gradients. Remove the callback"
@@ -36,8 +36,8 @@ def check_callbacks(
 ) -> None:
     """Raise an error for callbacks that would fail during training or have no effect, and say what to use instead.
 
-    ``decay`` is the learning rate decay ("cosine" or None). ``early_stopping`` tells whether samples are held out, and
-    is None for estimators that cannot do so. Callbacks of user-defined classes are accepted.
+    ``decay`` is the learning rate decay ("cosine" or None). ``early_stopping`` is True if samples are held out, and
+    None for estimators that do not support this. Callbacks of user-defined classes are accepted.
     """
     for position, given in enumerate(callbacks or ()):
         callback = given[1] if isinstance(given, (tuple, list)) and len(given) == 2 else given
@@ -46,7 +46,7 @@ def check_callbacks(
         if not isinstance(callback, Callback):
             raise TypeError(
                 f"callbacks[{position}] is {given!r}, but must be a skorch callback or a pair of a name and a skorch "
-                "callback. Callbacks of scikit-learn are given to set_callbacks"
+                "callback. Pass callbacks of scikit-learn to set_callbacks"
             )
         reason = _reason_against(callback, decay, has_gradients, early_stopping)
         if reason:
@@ -71,12 +71,9 @@ def _reason_against(callback, decay, has_gradients, early_stopping):
     if isinstance(callback, (Checkpoint, TrainEndCheckpoint)) and callback.f_pickle is not None:
         return f"training cannot be pickled to f_pickle={callback.f_pickle!r}. Pickle the estimator after fit"
     if isinstance(callback, WandbLogger) and callback.save_model and not early_stopping:
-        return "save_model=True needs a validation loss, which does not exist. Use save_model=False"
+        return "save_model=True needs a validation loss, but there is none. Use save_model=False"
     if isinstance(callback, LRScheduler) and decay is not None:
-        return (
-            f"the learning rate already follows a {decay} decay. Set learning_rate_decay=None, or remove the scheduler "
-            "if the estimator has no such parameter"
-        )
+        return f"the learning rate already follows a {decay} decay. Set learning_rate_decay=None"
     if isinstance(callback, (GradientNormClipping, Freezer, Unfreezer)) and not has_gradients:
         return _NO_GRADIENTS
     return None

@@ -5,12 +5,15 @@ import os
 import sys
 import time
 import warnings
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from typing import Any
 
 from sklinvariant.cli import _stopping as _stopping
 from sklinvariant.cli._outputs import FIGURE, check_output, printable, save_figure
 
 
-def add_arguments(parser):
+def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of ``aggregation``."""
     parser.set_defaults(run=run)
     parser.add_argument(
@@ -24,11 +27,11 @@ def add_arguments(parser):
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
 
 
-def add_force(parser):
+def add_force(parser: ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="overwrite existing files that sklinvariant did not write")
 
 
-def load_data(name):
+def load_data(name: str) -> Any:
     from sklinvariant import datasets
 
     loaders = {
@@ -49,7 +52,7 @@ def load_data(name):
 
 
 @contextlib.contextmanager
-def warnings_as_lines():
+def warnings_as_lines() -> Iterator[None]:
     """Print warnings as one line on standard error, without the line of code that issued them."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -60,7 +63,7 @@ def warnings_as_lines():
                 print(f"sklinvariant: {printable(warning.message)}", file=sys.stderr)
 
 
-def start_figure(path, *, force):
+def start_figure(path: str, *, force: bool) -> None:
     """Check, before any computation, that the figure can be drawn without a display and that it can be saved."""
     check_output("--output", path, FIGURE, force=force)
     try:
@@ -70,7 +73,7 @@ def start_figure(path, *, force):
     matplotlib.use("Agg")
 
 
-def run(arguments):
+def run(arguments: Namespace) -> int:
     """Run the grid search, print its table and save its figure. Return the exit status."""
     import numpy as np
     from sklearn.model_selection import train_test_split

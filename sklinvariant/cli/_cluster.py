@@ -1,6 +1,7 @@
 """The command ``cluster``: clustering of the images in a folder, or of scikit-learn's digits, without labels."""
 
 import sys
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from sklinvariant.cli._aggregation import add_force, start_figure, warnings_as_l
 from sklinvariant.cli._outputs import PAGE, TABLE, check_output, printable, save_figure, write_table
 
 
-def add_arguments(parser):
+def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of ``cluster``."""
     parser.set_defaults(run=run)
     parser.add_argument(
@@ -32,7 +33,7 @@ def add_arguments(parser):
     add_force(parser)
 
 
-def run(arguments):
+def run(arguments: Namespace) -> int:
     """Cluster the photographs or the digits. Return the exit status."""
     if arguments.photos is None:
         return _sort_digits(arguments)

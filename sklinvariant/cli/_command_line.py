@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from typing import Any
 
 from sklinvariant.cli import _aggregation as _demo
 from sklinvariant.cli import _cluster as _demo_cluster
@@ -15,9 +16,10 @@ from sklinvariant.cli._outputs import PAGE, check_output, printable
 _NOBODY_READS = 141  # the status that a shell reports for a program ended by SIGPIPE
 
 
-def run():
+def run() -> Any:
     """Run the command line as its own process. Signals and a closed pipe end it quietly. Return the exit status."""
     _stopping.listen()
+    status: Any
     try:
         status = main()
     except SystemExit as end:  # argparse has printed its help or its error message
@@ -39,7 +41,7 @@ def run():
     return status
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     """Run the command line. Return the exit status."""
     arguments = _parse(argv)
     for stream in (sys.stdout, sys.stderr):  # file names may be undecodable, or not encodable in this terminal

@@ -1,12 +1,13 @@
 """The command ``pool``: pooling of features learned from consecutive video frames."""
 
 import time
+from argparse import ArgumentParser, Namespace
 
 from sklinvariant.cli._aggregation import add_force, start_figure
 from sklinvariant.cli._outputs import save_figure
 
 
-def add_arguments(parser):
+def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of ``pool``."""
     parser.set_defaults(run=run)
     parser.add_argument(
@@ -22,7 +23,7 @@ def add_arguments(parser):
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
 
 
-def run(arguments):
+def run(arguments: Namespace) -> int:
     """Print the invariance of pooled features for each λ and save a figure of the clusters. Return the exit status."""
     import numpy as np
     from sklearn.cluster import MiniBatchKMeans

@@ -1,12 +1,13 @@
 """The command ``retrieve``: retrieval of rotated images with codes of nested invariance pooling."""
 
 import time
+from argparse import ArgumentParser, Namespace
 
 from sklinvariant.cli._aggregation import add_force, load_data, start_figure
 from sklinvariant.cli._outputs import save_figure
 
 
-def add_arguments(parser):
+def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of ``retrieve``."""
     parser.set_defaults(run=run)
     parser.add_argument(
@@ -21,7 +22,7 @@ def add_arguments(parser):
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
 
 
-def run(arguments):
+def run(arguments: Namespace) -> int:
     """Compare three descriptors and their codes, print a table and save a figure. Return the exit status."""
     import numpy as np
     import torch

@@ -3,6 +3,7 @@
 import sys
 import time
 import warnings
+from argparse import ArgumentParser, Namespace
 
 from sklinvariant.cli import _stopping as _stopping
 from sklinvariant.cli._aggregation import add_force, load_data, start_figure
@@ -13,7 +14,7 @@ _COLUMNS = ("family", "estimator", "learned from", "gives", "measured", "score",
 _LINE = "{:<13}{:<26}{:<25}{:<26}{:<22}{:>6}  {:<20}{:>6}{:>6}"
 
 
-def add_arguments(parser):
+def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of ``tour``, which is also the default command."""
     parser.set_defaults(run=run)
     parser.add_argument("--output", default="demo.png", help="file for the figure (default: demo.png)")
@@ -24,7 +25,7 @@ def add_arguments(parser):
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
 
 
-def run(arguments):
+def run(arguments: Namespace) -> int:
     """Print each row of the table when it is measured, then save the figure. Return the exit status."""
     import torch  # noqa: F401, torch must be imported before its threads can be limited
     from threadpoolctl import threadpool_limits

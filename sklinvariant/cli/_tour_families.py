@@ -26,7 +26,7 @@ class Row(NamedTuple):
     draw: Any
 
 
-def aggregation(digits):
+def aggregation(digits: Any) -> Any:
     """Histograms of codewords that are learned with the classifier, or found by k-means."""
     from sklearn.kernel_approximation import AdditiveChi2Sampler
     from sklearn.pipeline import make_pipeline
@@ -48,7 +48,7 @@ def aggregation(digits):
     return Row("LearnedBoW", *made, scores[0], "BagOfWords", scores[1], draw)
 
 
-def features(digits):
+def features(digits: Any) -> Any:
     """Features of patches learned without labels, evaluated with a classifier that is fitted to 100 labels."""
     from sklearn.pipeline import make_pipeline
 
@@ -69,7 +69,7 @@ def features(digits):
     return Row("SparseAutoencoder", *made, scores[0], "pixels", scores[1], draw)
 
 
-def nested(digits):
+def nested(digits: Any) -> Any:
     """Retrieval: 300 digits rotated by multiples of 45 degrees are the queries, the upright digits the database."""
     import numpy as np
 
@@ -100,7 +100,7 @@ def nested(digits):
     return Row("NestedInvariancePooler", *made, scores[0], "average pooling", scores[1], draw)
 
 
-def video(digits):
+def video(digits: Any) -> Any:
     """Pooling learned from moving digits, compared with a grid that gives the same number of features."""
     import numpy as np
     from sklearn.cluster import MiniBatchKMeans
@@ -130,7 +130,7 @@ def video(digits):
     return Row("AutoPooling", *made, scores[0], "SpatialPooling", scores[1], draw)
 
 
-def hashing(digits):
+def hashing(digits: Any) -> Any:
     """Retrieval of digits of the same class with 64-bit codes."""
     from sklinvariant import RBMHasher
     from sklinvariant.hashing import LSHHasher
@@ -151,7 +151,7 @@ def hashing(digits):
     return Row("RBMHasher", "features", "64-bit codes", "mAP", scores[0], "LSHHasher", scores[1], draw)
 
 
-def clustering(digits):
+def clustering(digits: Any) -> Any:
     """Ten clusters. The classes are used only to compute the accuracy."""
     from sklearn.cluster import KMeans
 
@@ -173,7 +173,7 @@ def clustering(digits):
     return Row("IICClusterer", *made, scores[0], "KMeans", scores[1], draw)
 
 
-def few_labels(digits):
+def few_labels(digits: Any) -> Any:
     """Many clusters, which 50 labels assign to classes."""
     import numpy as np
     from sklearn.linear_model import LogisticRegression
@@ -197,7 +197,7 @@ def few_labels(digits):
     return Row("OverclusteringClassifier", *made, scores[0], "LogisticRegression", scores[1], draw)
 
 
-def segmentation(digits):
+def segmentation(digits: Any) -> Any:
     """Segmentation of images that are covered with zeros in some regions and with ones in the others."""
     import numpy as np
     from sklearn.cluster import KMeans
@@ -221,7 +221,7 @@ def segmentation(digits):
     return Row("IICSegmenter", *made, scores[0], "KMeans on pixels", scores[1], draw)
 
 
-def equivariance(digits):
+def equivariance(digits: Any) -> Any:
     """Features learned from upright digits, evaluated on digits rotated by quarter turns."""
     import numpy as np
     from sklearn.pipeline import make_pipeline

@@ -1,9 +1,12 @@
 """The module that `IICClassifier` trains: a trunk and a linear model of the classes on its features."""
 
+from typing import Any, Self
+
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from sklinvariant.cluster._cluster_network import ClusterNetwork
 from sklinvariant.networks import LinearCost
 
 
@@ -15,39 +18,41 @@ class ClassNetwork(nn.Module):
     of a few labelled samples would be too noisy.
     """
 
-    def __init__(self, trunk, head=None):
+    head: LinearCost
+
+    def __init__(self, trunk: ClusterNetwork, head: Any = None) -> None:
         super().__init__()
         trunk.heads = trunk.auxiliary = None
         self.trunk, self.head = trunk, head
 
     @classmethod
-    def restore(cls, trunk, state, weight_decay):
+    def restore(cls, trunk: ClusterNetwork, state: dict[str, Any], weight_decay: float) -> Self:
         """The module from the state that `export` returned; ``trunk`` gives everything that was not trained."""
         network = cls(trunk)
         trunk.trunk.load_state_dict({name: torch.tensor(value) for name, value in state["trunk"].items()})
         network.head = LinearCost.restore(state, "log_loss", weight_decay, trunk.shift.dtype).to(trunk.shift.device)
         return network.eval()
 
-    def export(self):
+    def export(self) -> dict[str, Any]:
         """The fitted state: numpy arrays and plain values."""
         trunk = {name: value.cpu().numpy().copy() for name, value in self.trunk.trunk.state_dict().items()}
         return {"trunk": trunk, **self.head.export()}
 
-    def train(self, mode=True):
+    def train(self, mode: bool = True) -> Self:
         super().train(mode)
         for module in self.modules():
             if isinstance(module, _BatchNorm):
                 module.eval()
         return self
 
-    def features(self, x):
+    def features(self, x: torch.Tensor) -> torch.Tensor:
         """(n, d) rows or (n, h, w, c) images -> (n, D)."""
         return self.trunk.features(x)
 
-    def forward(self, batch):
+    def forward(self, batch: Any) -> torch.Tensor:
         return self.evaluate(batch)[0]
 
-    def evaluate(self, batch):
+    def evaluate(self, batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """The loss of a batch, and the outputs (n, n_outputs) of the linear model."""
         features = self.features(batch.samples)
         return self.head(features, batch.target, batch.weight), self.head.outputs(features)

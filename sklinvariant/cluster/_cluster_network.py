@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import math
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -11,9 +12,10 @@ from sklinvariant._settings import borrowed_generators, draw_seed, making_module
 from sklinvariant.cluster._heads import SubHeads
 from sklinvariant.networks import FLOAT32, trunk_for
 from sklinvariant.ops import joint_information, joint_sum
+from sklinvariant.pairs import ClusterBatch
 
 
-def max_entropy(k):
+def max_entropy(k: int) -> float:
     """ln k, the largest mutual information of k clusters; ln 2 for a single cluster, so that ratios are defined."""
     return math.log(max(k, 2))
 
@@ -31,9 +33,20 @@ class ClusterNetwork(nn.Module):
     other trunks.
     """
 
+    shift: torch.Tensor
+    scale: torch.Tensor
     generator: torch.Generator | None = None
 
-    def __init__(self, trunk, heads, auxiliary=None, *, shift, scale, entropy_weight=1.0):
+    def __init__(
+        self,
+        trunk: nn.Module,
+        heads: Any,
+        auxiliary: SubHeads | None = None,
+        *,
+        shift: torch.Tensor,
+        scale: torch.Tensor,
+        entropy_weight: float = 1.0,
+    ) -> None:
         super().__init__()
         self.trunk, self.heads, self.auxiliary = trunk, heads, auxiliary
         self.entropy_weight = entropy_weight
@@ -41,7 +54,17 @@ class ClusterNetwork(nn.Module):
         self.register_buffer("scale", scale)
 
     @classmethod
-    def build(cls, trunk, shape, n_heads, n_clusters, n_overclusters, *, generator, **settings):
+    def build(
+        cls,
+        trunk: str | nn.Module,
+        shape: tuple[int, ...],
+        n_heads: int,
+        n_clusters: int,
+        n_overclusters: int | None,
+        *,
+        generator: torch.Generator,
+        **settings: Any,
+    ) -> Self:
         """Create a network with random weights for samples (d,) or (h, w, c); the trunk is a name, or a module to copy.
 
         With ``n_overclusters=None`` there are no auxiliary heads.
@@ -50,7 +73,7 @@ class ClusterNetwork(nn.Module):
         seed = draw_seed(generator)
         own = torch.Generator().manual_seed(seed)
         foreign = isinstance(trunk, nn.Module)
-        module = copy.deepcopy(trunk) if foreign else trunk_for(shape, trunk, own)
+        module = copy.deepcopy(trunk) if isinstance(trunk, nn.Module) else trunk_for(shape, trunk, own)
         module = nn.Sequential(module, nn.Flatten()).to(torch.float32)
         inside = shape if len(shape) == 1 else (shape[2], *shape[:2])
         with torch.no_grad(), making_modules(seed) if foreign else contextlib.nullcontext():  # initialises lazy layers
@@ -61,7 +84,7 @@ class ClusterNetwork(nn.Module):
         network.generator = generator if foreign else None
         return network.train()
 
-    def features(self, x):
+    def features(self, x: torch.Tensor) -> torch.Tensor:
         """(n, d) rows or (n, h, w, c) images -> (n, D)."""
         x = (x - self.shift) / self.scale
         x = x.permute(0, 3, 1, 2) if x.ndim == 4 else x
@@ -70,17 +93,17 @@ class ClusterNetwork(nn.Module):
         with borrowed_generators(draw_seed(self.generator if self.training else None), x.device):
             return self.trunk(x)
 
-    def draw_from(self, generator):
+    def draw_from(self, generator: torch.Generator) -> None:
         """From now on, seed the random numbers that a user-defined trunk draws in training from this generator."""
         self.generator = None if self.generator is None else generator
 
-    def losses(self, joints):
+    def losses(self, joints: torch.Tensor) -> torch.Tensor:
         """-I / ln k of each head, from the joint distributions (h, k, k)."""
         return -joint_information(joints, self.entropy_weight) / max_entropy(joints.shape[-1])
 
-    def forward(self, batch):
+    def forward(self, batch: ClusterBatch) -> torch.Tensor:
         first, second = batch.first, batch.second
-        heads = self.auxiliary if batch.auxiliary else self.heads
+        heads: Any = self.auxiliary if batch.auxiliary else self.heads
         # one pass for both, so that batch normalisation uses the same statistics
         assigned = heads(self.features(torch.cat([first, second])))
         one, two = assigned.split([len(first), len(second)])

@@ -13,7 +13,9 @@ WORKING_BYTES = 64 << 20  # memory that one chunk of displacements may need if i
 
 
 @in_own_precision
-def displaced_joints(first, second, half_window, max_bytes=WORKING_BYTES):
+def displaced_joints(
+    first: torch.Tensor, second: torch.Tensor, half_window: int, max_bytes: int = WORKING_BYTES
+) -> torch.Tensor:
     """Sums over pixels u and images of ``first[:, i, u] * second[:, j, u + t]``: (D, D, k, q), not normalised.
 
     ``first`` (n, k, h, w) and ``second`` (n, q, h, w) are probabilities times the weights of the pixels, which are 0
@@ -64,7 +66,7 @@ def _joints_by_spectrum(first, second, d, max_bytes):
 
 
 @in_own_precision
-def pooled_joint(first, second, half_window):
+def pooled_joint(first: torch.Tensor, second: torch.Tensor, half_window: int) -> torch.Tensor:
     """The sum of `displaced_joints` over all displacements: (k, q), by two cumulative sums and one product."""
     d = half_window
     for axis in (-1, -2):
@@ -77,7 +79,14 @@ def pooled_joint(first, second, half_window):
 
 
 @in_own_precision
-def dense_information(first, second, half_window, *, average="information", entropy_weight=1.0):
+def dense_information(
+    first: torch.Tensor,
+    second: torch.Tensor,
+    half_window: int,
+    *,
+    average: str = "information",
+    entropy_weight: float = 1.0,
+) -> torch.Tensor:
     """Mutual information of two dense predictions over all displacements up to ``half_window``, a scalar.
 
     ``average="information"`` is the mean of I(P_t) over displacements t; ``"joint"`` is I of the sum of the P_t.
@@ -86,7 +95,9 @@ def dense_information(first, second, half_window, *, average="information", entr
 
 
 @in_own_precision
-def dense_joints(first, second, half_window, *, average="information"):
+def dense_joints(
+    first: torch.Tensor, second: torch.Tensor, half_window: int, *, average: str = "information"
+) -> torch.Tensor:
     """The joint distributions, not normalised: (D, D, k, q), or (k, q) with ``average="joint"``. They are additive."""
     if average == "joint":
         return pooled_joint(first, second, half_window)

@@ -1,5 +1,6 @@
 """Linear heads on shared features, all in one layer."""
 
+import torch
 from torch import nn
 
 from sklinvariant.networks import linear
@@ -12,13 +13,15 @@ class SubHeads(nn.Module):
     weights; None is torch's global generator.
     """
 
-    def __init__(self, n_features, n_clusters, n_heads, generator=None):
+    def __init__(
+        self, n_features: int, n_clusters: int, n_heads: int, generator: torch.Generator | None = None
+    ) -> None:
         super().__init__()
         self.shape = n_heads, n_clusters
         self.linear = linear(n_features, n_heads * n_clusters, generator=generator)
 
-    def scores(self, features):
+    def scores(self, features: torch.Tensor) -> torch.Tensor:
         return self.linear(features).unflatten(-1, self.shape)
 
-    def forward(self, features):
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
         return self.scores(features).softmax(-1)

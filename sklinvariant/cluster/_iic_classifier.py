@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, TransformerMixin, clone
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils import check_consistent_length, get_tags
+from sklearn.utils import Tags, check_consistent_length, get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
 from sklinvariant._compat import fit_context, raise_for_params, with_callbacks
@@ -45,7 +45,14 @@ from sklinvariant.cluster._iic_clusterer import IICClusterer
 from sklinvariant.cluster._partly_labelled import PartlyLabelledClassifier
 from sklinvariant.networks import LinearCost, fit_cost
 from sklinvariant.pairs import changed, default_views, same, shuffled
-from sklinvariant.training import Targets, TrainedEstimator, WithEarlyStopping, WithOptimizer, prepare_targets
+from sklinvariant.training import (
+    Targets,
+    TrainedEstimator,
+    WithEarlyStopping,
+    WithOptimizer,
+    prepare_targets,
+    task_of_classes,
+)
 from sklinvariant.transforms import Transform
 
 _AT_ONCE = 1024  # samples processed at a time
@@ -54,30 +61,32 @@ _AT_ONCE = 1024  # samples processed at a time
 class LabelledBatch:
     """The input of `ClassNetwork`."""
 
-    def __init__(self, samples, target, weight):
+    def __init__(self, samples: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> None:
         self.samples, self.target, self.weight = samples, target, weight
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.samples)
 
-    def take(self, index):
+    def take(self, index: torch.Tensor) -> LabelledBatch:
         return LabelledBatch(self.samples.index_select(0, index), self.target[index], self.weight[index])
 
 
 class LabelledBatches:
     """Batches of labelled samples, shuffled and transformed by ``views`` in each pass."""
 
-    def __init__(self, everything, views, *, batch_size, generator):
+    def __init__(
+        self, everything: LabelledBatch, views: Callable, *, batch_size: int, generator: torch.Generator
+    ) -> None:
         self.everything, self.views, self.batch_size, self.generator = everything, views, batch_size, generator
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.everything)
 
     @property
-    def n_steps(self):
+    def n_steps(self) -> int:
         return math.ceil(len(self) / self.batch_size)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[LabelledBatch, None]]:
         rows = torch.arange(len(self), device=self.everything.samples.device)
         for index in shuffled(rows, self.batch_size, self.generator):
             batch = self.everything.take(index)
@@ -106,7 +115,7 @@ class _Labelled:
         return LabelledBatch(self.samples, values, self.targets.weight.to(self.samples))
 
 
-def views_of(clusterer, n_axes, n_channels):
+def views_of(clusterer: IICClusterer, n_axes: int, n_channels: int) -> Any:
     """The views with which an `IICClusterer` makes pairs from samples."""
     if callable(clusterer.pairs):
         return clusterer.pairs
@@ -115,7 +124,7 @@ def views_of(clusterer, n_axes, n_channels):
     return default_views(n_channels) if n_axes == 4 else same
 
 
-def fixed_views(samples, views, n_views, seed):
+def fixed_views(samples: torch.Tensor, views: Any, n_views: int, seed: int) -> Iterator[torch.Tensor]:
     """The samples and ``n_views - 1`` views of them. Each view is one transformation, the same for all samples."""
     yield samples
     generator = torch.Generator().manual_seed(seed)
@@ -133,11 +142,11 @@ def fixed_views(samples, views, n_views, seed):
 
 
 @torch.no_grad()
-def mean_features(network, samples, views, n_views, seed):
+def mean_features(network: ClassNetwork, samples: torch.Tensor, views: Any, n_views: int, seed: int) -> torch.Tensor:
     """(n, D) features of the samples, averaged over `fixed_views`."""
     parts = []
     for part in samples.split(_AT_ONCE):
-        total = 0
+        total: Any = 0
         for seen in fixed_views(part, views, n_views, seed):
             total = total + network.features(seen)
         parts.append(total / n_views)
@@ -223,13 +232,9 @@ class IICClassifier(
         Offsets of the linear model.
     history_ : list of dict
         Number, mean loss and seconds of each epoch of fine-tuning.
-    n_iter_ : int
-        Number of epochs.
     validation_scores_ : list of float or None
         Accuracy on the held-out samples, without transformations, after each epoch of fine-tuning, with
         ``early_stopping``.
-    best_validation_score_ : float or None
-        The highest of these scores.
 
     References
     ----------
@@ -292,18 +297,44 @@ class IICClassifier(
     @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, **params):
-        """Fit the clusterer to all samples, and fine-tune its trunk with those that have a label.
+    def fit(self, X: Any, y: Any, **params: Any) -> Self:
+        """Fit the clusterer to all samples, and fine-tune its trunk with the labelled samples.
 
         Parameters
         ----------
         X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
-            Rows or images, as the clusterer takes them.
+            Rows or images, in the format that the clusterer requires.
         y : array-like of shape (n,)
-            Labels, ``unlabeled_value`` where there is none. Words beside -1 must come as dtype object, as in
-            `sklearn.semi_supervised`: an array of words would turn -1 into a word.
+            Labels; unlabelled samples have ``unlabeled_value``. As in `sklearn.semi_supervised`, an array of strings
+            and -1 must have the dtype object, because numpy would convert -1 to a string otherwise.
         **params : dict
-            Metadata for ``fit`` of the clusterer, which must have requested it, where metadata routing is enabled.
+            Metadata for the clusterer's ``fit``, if metadata routing is enabled and the clusterer requests them.
+
+        Raises
+        ------
+        ValueError
+            If no sample is labelled, if all labels are equal, if the clusterer rejects X, if ``early_stopping`` has too
+            few samples to hold out, or if ``warm_start=True`` but the previous fit had other classes.
+        NotFittedError
+            If the clusterer is frozen but not fitted.
+        """
+        raise_for_params(params, self, "fit")
+        return self._fine_tune(X, y, params)
+
+    @keeps_state_on_failure
+    @with_callbacks
+    @fit_context(prefer_skip_nested_validation=False)
+    def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Self:
+        """Fine-tune the trunk by one pass over the labelled samples in a part of the data.
+
+        The first call fits the clusterer to all samples of the part, unless it is frozen.
+
+        Parameters
+        ----------
+        X, y
+            As in `fit`. Each part needs at least one labelled sample.
+        classes : array-like, default=None
+            All classes, without ``unlabeled_value``. Required in the first call, unless y contains all of them.
 
         Returns
         -------
@@ -312,14 +343,16 @@ class IICClassifier(
         Raises
         ------
         ValueError
-            Where no row has a label, or all have the same one; for what the clusterer cannot take; and where
-            ``warm_start`` cannot go on, from other classes or another clusterer.
-        NotFittedError
-            For a frozen clusterer that is not fitted.
-        FloatingPointError
-            Where the loss stops being finite; it names the epoch and what to change.
+            As in `fit`, for labels that are not in ``classes``, and for ``class_weight="balanced"``.
         """
-        raise_for_params(params, self, "fit")
+        self._check_partial_fit()
+        if classes is not None and self.unlabeled_value in np.asarray(classes).tolist():
+            raise ValueError(
+                f"classes contains unlabeled_value={self.unlabeled_value!r}. Remove it, or set another unlabeled_value"
+            )
+        return self._fine_tune(X, y, {}, partial=True, classes=classes)
+
+    def _fine_tune(self, X, y, params, *, partial=False, classes=None):
         self._reader.refuse_others(type(self).__name__, X)
         frozen = isinstance(self.clusterer, FrozenEstimator)
         inner = self.clusterer.estimator if frozen else self.clusterer
@@ -332,10 +365,13 @@ class IICClassifier(
             )
         labels, labelled = self._check_labels(y)
         check_consistent_length(X, labelled)
-        if len(set(labels.tolist())) == 1:
+        going_on = hasattr(self, "_state") if partial else self._goes_on()
+        if partial and going_on:
+            classes = self.classes_
+        elif classes is None and len(set(labels.tolist())) == 1:
             hint = "" if labelled.all() else f". Rows with unlabeled_value={self.unlabeled_value!r} count as unlabelled"
             raise ValueError(
-                f"{type(self).__name__} needs labels of at least 2 classes, but all labels are "
+                f"{type(self).__name__} needs labels of at least 2 classes, but all labels are of one class, "
                 f"{labels.tolist()[0]!r}{hint}"
             )
         targets = prepare_targets(
@@ -343,16 +379,16 @@ class IICClassifier(
             None,
             self.class_weight,
             loss="log_loss",
-            task=None,
+            task=None if classes is None else task_of_classes(classes, "log_loss"),
             n_samples=len(labels),
             dtype=torch.float64,
             name=type(self).__name__,
-            whole=True,
+            partial=partial,
         )
-        if not self._goes_on():
+        if not going_on:
             routed = process_routing(self, "fit", **params)
             self.clusterer_ = clone(self.clusterer).fit(X, None, **routed.clusterer.fit)
-        self._train(X, labels, labelled=labelled, targets=targets)
+        self._train(X, labels, partial=partial, labelled=labelled, targets=targets)
         return self
 
     def _data(self, given, y, generator, *, reset, labelled, targets):
@@ -404,7 +440,7 @@ class IICClassifier(
     def _export(self, network, data):
         return network.export() | {"classes": data.targets.task.classes, "seed": data.seed}
 
-    def transform(self, X):
+    def transform(self, X: Any) -> Any:
         """The features of the fine-tuned trunk, averaged over the views.
 
         Returns
@@ -414,7 +450,7 @@ class IICClassifier(
         given = self._read(X)
         return given.answer(self._features(given)[0])
 
-    def decision_function(self, X):
+    def decision_function(self, X: Any) -> Any:
         """Linear score of each class, or of the second class if there are two.
 
         Returns
@@ -425,7 +461,7 @@ class IICClassifier(
         scores = self._scores(given)
         return given.answer(scores[:, 0] if scores.shape[1] == 1 else scores)
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: Any) -> Any:
         """Logarithm of the probability of each class.
 
         Returns
@@ -436,7 +472,7 @@ class IICClassifier(
         given = self._read(X)
         return given.answer(_both(self._scores(given)).log_softmax(1))
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> Any:
         """Probability of each class.
 
         Returns
@@ -447,7 +483,7 @@ class IICClassifier(
         given = self._read(X)
         return given.answer(_both(self._scores(given)).softmax(1))
 
-    def predict(self, X):
+    def predict(self, X: Any) -> Any:
         """Predict the most likely class of each sample.
 
         Returns
@@ -458,17 +494,7 @@ class IICClassifier(
         labels = self.classes_[_both(self._scores(given)).argmax(1).cpu().numpy()]
         return given.answer(labels) if labels.dtype.kind in "biuf" else labels
 
-    @property
-    def n_features_in_(self):
-        """Number of features seen by the clusterer during fit."""
-        return self._of_clusterer("n_features_in_")
-
-    @property
-    def feature_names_in_(self):
-        """Names of the features seen by the clusterer during fit."""
-        return self._of_clusterer("feature_names_in_")
-
-    def get_metadata_routing(self):
+    def get_metadata_routing(self) -> MetadataRouter:
         """Get the metadata routing: metadata passed to ``fit`` is routed to the clusterer's ``fit``.
 
         Returns
@@ -481,15 +507,10 @@ class IICClassifier(
             .add(clusterer=self.clusterer, method_mapping=MethodMapping().add(caller="fit", callee="fit"))
         )
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags = copy.deepcopy(get_tags(self.clusterer).input_tags)
         return tags
-
-    def _of_clusterer(self, name):
-        if not hasattr(self, "clusterer_"):
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        return getattr(self.clusterer_, name)
 
     @property
     def _inner(self):

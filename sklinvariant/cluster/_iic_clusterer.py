@@ -10,7 +10,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 
 from sklinvariant._compat import fit_context, with_callbacks
+from sklinvariant.accumulate import accumulate
 from sklinvariant.base import (
     Array,
     Count,
@@ -67,7 +68,7 @@ _STUCK = 0.05  # share of ln k below which training has probably failed
 
 
 @torch.no_grad()
-def assign(network, samples):
+def assign(network: ClusterNetwork, samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Features (n, D) and probabilities (n, h, k) of the main heads."""
     network.eval()
     features = torch.cat([network.features(part) for part in samples.split(_AT_ONCE)])
@@ -75,15 +76,16 @@ def assign(network, samples):
 
 
 @torch.no_grad()
-def measure(network, source, pairs, n_draws):
+def measure(
+    network: ClusterNetwork, source: ViewPairs | PartnerPairs, pairs: torch.Tensor, n_draws: int
+) -> torch.Tensor:
     """The joint (h, k, k) of the main heads, not normalised, over ``n_draws`` draws of the pairs (indices)."""
     network.eval()
-    total: Any = 0
-    for index in pairs.split(_AT_ONCE):
-        for _ in range(n_draws):
-            first, second = (network.heads(network.features(x)) for x in source.take(index, 1))
-            total = total + joint_sum(first, second)
-    return total
+
+    def joint(index, _):
+        return joint_sum(*(network.heads(network.features(x)) for x in source.take(index, 1)))
+
+    return accumulate(joint, (index for index in pairs.split(_AT_ONCE) for _ in range(n_draws)))
 
 
 @dataclass
@@ -96,7 +98,7 @@ class _Pairs:
     main: torch.Tensor
 
 
-def draws_for(pairs):
+def draws_for(pairs: torch.Tensor) -> int:
     """Number of draws of each pair, so that heads with almost equal losses can be compared."""
     return min(_MOST_DRAWS, math.ceil(_MEASURED / len(pairs)))
 
@@ -185,8 +187,6 @@ class IICClusterer(
         Index of the head with the lowest loss, which is chosen without labels.
     history_ : list of dict
         Number, mean loss (divided by ln k) and seconds of each epoch.
-    n_iter_ : int
-        Number of epochs.
     n_features_in_ : int
         Number of values of a sample.
 
@@ -258,49 +258,42 @@ class IICClusterer(
     @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, groups=None, auxiliary=None):
+    def fit(self, X: Any, y: Any = None, groups: Any = None, auxiliary: Any = None) -> Self:
         """Learn the clusters.
 
         Parameters
         ----------
         X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
-            Rows, or images of one size: whole numbers 0-255 or floats. With ``pairs="explicit"`` the second axis is
-            one more, of length 2.
-        y : None
-            Ignored.
+            Rows, or images of equal size: integers 0-255 or floats. In `fit`, `partial_fit` and `score` with
+            ``pairs="explicit"``, X has an additional second axis of length 2.
         groups : array-like of shape (n,), default=None
-            The clip of each frame, for ``pairs="temporal"``. None is one clip, and a warning is given if consecutive
-            frames are no more alike than random ones. In a Pipeline, ask for it by
-            ``set_fit_request(groups=True)``.
+            The clip of each frame, for ``pairs="temporal"``. With None, all frames form one clip, and a warning is
+            issued if consecutive frames are not more similar than random frames. In a Pipeline, request ``groups``
+            with ``set_fit_request(groups=True)``.
         auxiliary : array-like of shape (n,), default=None
-            True for samples (or explicit pairs) that may be of no cluster: they train the auxiliary heads only, and so
-            need ``n_overclusters``. Asked for by ``set_fit_request(auxiliary=True)`` in a Pipeline.
-
-        Returns
-        -------
-        self
+            True for samples (or explicit pairs) that may not belong to any cluster. They train only the auxiliary
+            heads, which requires ``n_overclusters``. In a Pipeline, request ``auxiliary`` with
+            ``set_fit_request(auxiliary=True)``.
 
         Raises
         ------
         ValueError
-            For NaN and infinite values, fewer samples or pairs than clusters, a batch smaller than the number of
-            clusters, and pairs that cannot be made of such samples.
-        FloatingPointError
-            Where the loss stops being finite; it names the epoch and what to change.
+            If X contains NaN or infinite values, if there are fewer samples or pairs than clusters, if ``batch_size``
+            is smaller than ``n_clusters``, or if ``pairs`` does not suit the samples.
 
         Warns
         -----
         ConvergenceWarning
-            Where clusters are left without samples, and where pairs share no information about clusters.
+            If clusters are empty, or if the clusters of paired samples share almost no information.
         UserWarning
-            With ``pairs="temporal"`` and no ``groups``, if the rows do not look like frames in temporal order.
+            If ``pairs="temporal"``, ``groups`` is None and the samples do not look like frames in temporal order.
         """
         self._train(X, groups=groups, auxiliary=auxiliary)
         self._warn()
         return self
 
-    def fit_predict(self, X, y=None, groups=None, auxiliary=None):
-        """Learn the clusters, and return those of the samples.
+    def fit_predict(self, X: Any, y: Any = None, groups: Any = None, auxiliary: Any = None) -> Any:
+        """Learn the clusters, and return the cluster of each sample.
 
         Returns
         -------
@@ -313,27 +306,12 @@ class IICClusterer(
     @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None, groups=None, auxiliary=None):
-        """One pass over a part of the samples, whose pairs lie within the part.
-
-        Parameters
-        ----------
-        X : array as in `fit`
-        y : None
-            Ignored.
-        groups : array-like of shape (n,), default=None
-            As in `fit`.
-        auxiliary : array-like of shape (n,), default=None
-            As in `fit`.
-
-        Returns
-        -------
-        self
-        """
+    def partial_fit(self, X: Any, y: Any = None, groups: Any = None, auxiliary: Any = None) -> Self:
+        """Train for one pass over a part of the samples. Pairs are formed within the part."""
         self._train(X, groups=groups, auxiliary=auxiliary, partial=True)
         return self
 
-    def predict(self, X):
+    def predict(self, X: Any) -> Any:
         """Predict the cluster of each sample.
 
         Returns
@@ -343,7 +321,7 @@ class IICClusterer(
         given = self._read_samples(X)
         return given.answer(self._assign(given)[1].argmax(1))
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> Any:
         """Predict the probabilities of the clusters for each sample.
 
         Returns
@@ -353,7 +331,7 @@ class IICClusterer(
         given = self._read_samples(X)
         return given.answer(self._assign(given)[1])
 
-    def transform(self, X):
+    def transform(self, X: Any) -> Any:
         """The features that the trunk computes.
 
         Returns
@@ -363,7 +341,7 @@ class IICClusterer(
         given = self._read_samples(X)
         return given.answer(self._assign(given)[0])
 
-    def score(self, X, y=None, groups=None):
+    def score(self, X: Any, y: Any = None, groups: Any = None) -> float:
         """Mutual information of the clusters of pairs of these samples in nats, at most ln k.
 
         Parameters
@@ -478,7 +456,7 @@ class IICClusterer(
         if self.init == "merge":
             source, main, weight = data.source, data.main, self.entropy_weight
             labels = merged_labels(source, main, self.n_clusters, self.n_heads, entropy_weight=weight)
-            steps = {"batch_size": self.batch_size, "learning_rate": self.learning_rate}
+            steps: Any = {"batch_size": self.batch_size, "learning_rate": self.learning_rate}
             pretrain_heads(network, source, main, labels, optimizer=self._make_optimizer, **steps)
 
     def _batches(self, data, generator):

@@ -7,7 +7,7 @@ import itertools
 import math
 import warnings
 from dataclasses import KW_ONLY, dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 
 from sklinvariant._compat import fit_context, with_callbacks
+from sklinvariant.accumulate import accumulate, channel_spread
 from sklinvariant.base import (
     Array,
     Count,
@@ -35,18 +36,18 @@ from sklinvariant.cluster._dense_mutual_information import dense_joints
 from sklinvariant.cluster._segmentation_trunk import SegmentationNetwork, SegmentationTrunk
 from sklinvariant.images import ImageReader, scale_pixels
 from sklinvariant.ops import joint_information, resample
-from sklinvariant.pairs import CropPairs
+from sklinvariant.pairs import CropPairs, Pair
 from sklinvariant.training import TrainedEstimator, WithOptimizer
 from sklinvariant.transforms import Flip, Transform
 
 _STUCK = 0.05  # share of ln k below which training has probably failed
 
 
-def predict_tiles(network, images, tile_size, head=0):
+def predict_tiles(network: SegmentationNetwork, images: torch.Tensor, tile_size: int, head: int = 0) -> torch.Tensor:
     """Probabilities (n, k, h, w) of a head. Tiles overlap by the radius of the network, so that there are no seams."""
     h, w = images.shape[-2:]
     r = SegmentationTrunk.radius
-    answer = None
+    answer: Any = None
     for top in range(0, h, tile_size):
         for left in range(0, w, tile_size):
             bottom, right = min(top + tile_size, h), min(left + tile_size, w)
@@ -66,31 +67,40 @@ class DenseInformation(nn.Module):
     It is the mean over the first ``n_heads`` heads, the main heads, plus the value of the auxiliary head if it exists.
     """
 
-    def __init__(self, network, n_heads, shift, scale, half_window, average, entropy_weight):
+    def __init__(
+        self,
+        network: SegmentationNetwork,
+        n_heads: int,
+        shift: torch.Tensor,
+        scale: torch.Tensor,
+        half_window: int,
+        average: str,
+        entropy_weight: float,
+    ) -> None:
         super().__init__()
         self.network, self.n_heads, self.half_window = network, n_heads, half_window
         self.average, self.entropy_weight = average, entropy_weight
         self.shift, self.scale = shift, scale
 
-    def forward(self, pair):
+    def forward(self, pair: Pair) -> torch.Tensor:
         information = torch.stack([self._information(self._joints(*views)) for views in self._predictions(pair)])
         return -information[: self.n_heads].mean() - information[self.n_heads :].sum()
 
     @torch.no_grad()
-    def measure(self, batches):
+    def measure(self, batches: CropPairs) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """One pass over the batches: I (n_heads,) in nats, losses (n_heads,), and pixels per cluster (n_heads, k)."""
         self.eval()
-        joints: list[Any] = [0.0] * self.n_heads
-        counts: Any = 0
-        for pair, _ in batches:
-            there, taken = pair.masks[:, 0] > 0, []
-            for head, views in enumerate(self._predictions(pair)[: self.n_heads]):
-                joints[head] = joints[head] + self._joints(*views)  # joints are additive, mutual information is not
-                taken.append(torch.bincount(views[0].argmax(1)[there], minlength=views[0].shape[1]))
-            counts = counts + torch.stack(taken)
+        joints, counts = accumulate(self._pair_sums, (pair for pair, _ in batches))
         self.train()
         information = torch.stack([joint_information(joint).mean() for joint in joints])
         return information.clamp_min(0), -torch.stack([self._information(joint) for joint in joints]), counts
+
+    def _pair_sums(self, pair, _):
+        """The joints of each head, which add up as their information does not, and the counts (n_heads, k)."""
+        there = pair.masks[:, 0] > 0
+        heads = self._predictions(pair)[: self.n_heads]
+        taken = [torch.bincount(first.argmax(1)[there], minlength=first.shape[1]) for first, _ in heads]
+        return tuple(self._joints(*views) for views in heads), torch.stack(taken)
 
     def _joints(self, first, second):
         return dense_joints(first, second, self.half_window, average=self.average)
@@ -180,8 +190,6 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
     history_ : list of dict
         Number, loss and seconds of each epoch. The loss is the negative mutual information in nats, with weighted
         entropies: the mean over the main heads plus the value of the auxiliary head.
-    n_iter_ : int
-        Number of epochs.
     n_features_in_ : int
         Number of values of a row or of the first image. Images of other sizes can be predicted as well.
 
@@ -250,32 +258,24 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
     @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Learn the clusters.
 
         Parameters
         ----------
         X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
-            Images: whole numbers 0-255 (read as 0-1) or floats. Those of a list may differ in size.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self
+            Images: integers 0-255, which are scaled to 0-1, or floats. The images of a list may differ in size.
 
         Raises
         ------
         ValueError
-            For NaN, infinite values, images of different numbers of channels, transforms that change the shape, and
-            where ``warm_start`` cannot go on from other numbers of clusters, heads or layers.
-        FloatingPointError
-            Where the loss stops being finite; it names the epoch and what to change.
+            If X contains NaN, infinite values or images with different numbers of channels, if ``transforms`` change
+            the shape of images, or if ``warm_start=True`` but the previous fit had another network.
 
         Warns
         -----
         ConvergenceWarning
-            Where clusters are left without pixels, and where neighbours share no information about clusters.
+            If clusters are empty, or if the clusters of neighbouring pixels share almost no information.
         """
         self._warn(self._train(X).counts)
         return self
@@ -283,20 +283,8 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
     @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None):
-        """One pass over a part of the images; those of the first call set the scale of the channels, which then stays.
-
-        Parameters
-        ----------
-        X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
-            Images as in `fit`, of any size.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self
-        """
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
+        """Train for one pass over a part of the images. Those of the first call determine the scale of the channels."""
         self._train(X, partial=True)
         return self
 
@@ -384,7 +372,7 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
             return
         warnings.warn(f"{type(self).__name__}: {text}", ConvergenceWarning, stacklevel=3)
 
-    def predict(self, X):
+    def predict(self, X: Any) -> Any:
         """Predict the most probable cluster of each pixel.
 
         Returns
@@ -395,7 +383,7 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
         given = self._read(X)
         return _gathered([part.argmax(1) for part in self._probabilities(given)], given)
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> Any:
         """Predict the probabilities of the clusters for each pixel.
 
         Returns
@@ -443,16 +431,6 @@ def _channels_first(given):
         images = [scale_pixels(image) for image in images]
     dtype = functools.reduce(torch.promote_types, (image.dtype for image in images))
     return [image.permute(2, 0, 1).to(given.device, dtype) for image in images]
-
-
-def channel_spread(images):
-    """Mean and standard deviation of each channel, (c, 1, 1) each; the deviation of constant channels is 1."""
-    count = sum(image[0].numel() for image in images)
-    mean = sum(scale_pixels(image).double().sum((1, 2)) for image in images) / count
-    square = sum((scale_pixels(image).double() - mean[:, None, None]).square().sum((1, 2)) for image in images) / count
-    scale = torch.where(square > 0, square, 1.0).sqrt()
-    dtype = scale_pixels(images[0][:0]).dtype
-    return mean[:, None, None].to(dtype), scale[:, None, None].to(dtype)
 
 
 def _runs(images, most):

@@ -16,7 +16,14 @@ _TINY = np.finfo(np.float64).tiny
 
 
 @in_own_precision
-def merge_clusters(joint, n_clusters, *, entropy_weight=1.0, n_starts=50, generator):
+def merge_clusters(
+    joint: np.ndarray | torch.Tensor,
+    n_clusters: int,
+    *,
+    entropy_weight: float = 1.0,
+    n_starts: int = 50,
+    generator: torch.Generator | None,
+) -> torch.Tensor:
     """Assign m parts to k clusters so that `joint_information` of the merged joint (m, m) is largest: (m,) int64.
 
     From each random start, one part after another moves to the cluster that increases the information most, until no
@@ -25,7 +32,7 @@ def merge_clusters(joint, n_clusters, *, entropy_weight=1.0, n_starts=50, genera
     """
     joint = np.asarray(joint, dtype=np.float64)
     joint = (joint + joint.T) / 2
-    joint = joint / max(joint.sum(), _TINY)
+    joint = joint / max(float(joint.sum()), _TINY)
     m = len(joint)
     labels = np.stack(
         [torch.randperm(m, generator=generator, device="cpu").numpy() % n_clusters for _ in range(n_starts)]

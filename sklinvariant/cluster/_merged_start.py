@@ -7,14 +7,16 @@ is a search over a small table, which can be repeated from many starts before th
 
 import itertools
 import math
+from collections.abc import Callable
 
 import torch
 from torch.nn.functional import cross_entropy
 
-from sklinvariant.accumulate import Blocks, fit_kmeans
+from sklinvariant.accumulate import Blocks, accumulate, fit_kmeans
+from sklinvariant.cluster._cluster_network import ClusterNetwork
 from sklinvariant.cluster._merge import merge_clusters
 from sklinvariant.ops import nearest_codewords
-from sklinvariant.pairs import shuffled
+from sklinvariant.pairs import PartnerPairs, ViewPairs, shuffled
 
 _MOST_ROWS = 20_000  # largest number of rows for k-means
 _ROWS_A_PART = 32
@@ -26,7 +28,9 @@ _AT_ONCE = 4096
 
 
 @torch.no_grad()
-def merged_labels(source, pairs, n_clusters, n_heads, *, entropy_weight):
+def merged_labels(
+    source: ViewPairs | PartnerPairs, pairs: torch.Tensor, n_clusters: int, n_heads: int, *, entropy_weight: float
+) -> torch.Tensor:
     """Clusters (n, h) of all samples, from different small clusters for each head; ``pairs`` are indices of pairs."""
     rows = source.samples.flatten(1)
     seen = source.rows[pairs]
@@ -35,12 +39,15 @@ def merged_labels(source, pairs, n_clusters, n_heads, *, entropy_weight):
     n_parts = min(max(n_parts, 2 * n_clusters), len(few))
     sample = Blocks(rows[few], rows.new_ones(1).expand(len(few)))
     books = [fit_kmeans(sample, n_parts, max_iter=20, tol=1e-3, generator=source.generator)[0] for _ in range(n_heads)]
-    joints = torch.zeros(n_heads, n_parts, n_parts, dtype=torch.float64)
-    for index in pairs.split(_AT_ONCE):
+
+    def count(index, _):
         first, second = (x.flatten(1) for x in source.take(index, _DRAWS))
-        for joint, book in zip(joints, books, strict=True):
-            cells = nearest_codewords(first, book).repeat(_DRAWS) * n_parts + nearest_codewords(second, book)
-            joint += cells.bincount(minlength=n_parts**2).view(n_parts, n_parts).cpu()
+        cells = (
+            nearest_codewords(first, book).repeat(_DRAWS) * n_parts + nearest_codewords(second, book) for book in books
+        )
+        return torch.stack([cell.bincount(minlength=n_parts**2).view(n_parts, n_parts) for cell in cells])
+
+    joints = accumulate(count, pairs.split(_AT_ONCE)).cpu()
     labels = []
     for joint, book in zip(joints, books, strict=True):
         clusters = merge_clusters(joint, n_clusters, entropy_weight=entropy_weight, generator=source.generator)
@@ -48,7 +55,16 @@ def merged_labels(source, pairs, n_clusters, n_heads, *, entropy_weight):
     return torch.stack(labels, 1)
 
 
-def pretrain_heads(network, source, pairs, labels, *, optimizer, learning_rate, batch_size):
+def pretrain_heads(
+    network: ClusterNetwork,
+    source: ViewPairs | PartnerPairs,
+    pairs: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    optimizer: Callable[..., torch.optim.Optimizer],
+    learning_rate: float,
+    batch_size: int,
+) -> None:
     """Train a network for a few steps to predict the labels (n, h) of its heads for both samples of each pair."""
     steps = optimizer(network.parameters(), lr=learning_rate)
     epochs = (shuffled(pairs, batch_size, source.generator) for _ in range(math.ceil(_STEPS * batch_size / len(pairs))))

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.sparse import csr_matrix, issparse
 from sklearn.base import MetaEstimatorMixin, clone
 from sklearn.metrics.pairwise import euclidean_distances
-from sklearn.utils import check_consistent_length, gen_batches, get_tags
+from sklearn.utils import Tags, check_consistent_length, gen_batches, get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
 from sklinvariant._compat import HasMethods, fit_context, raise_for_params, safe_indexing
@@ -203,16 +203,6 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
         """The class assigned to each cluster."""
         return self.classes_[self.cluster_proba_.argmax(1)]
 
-    @property
-    def n_features_in_(self) -> int:
-        """Number of features seen by the clusterer during fit."""
-        return self._of_clusterer("n_features_in_")
-
-    @property
-    def feature_names_in_(self) -> np.ndarray:
-        """Names of the features seen by the clusterer during fit."""
-        return self._of_clusterer("feature_names_in_")
-
     def get_metadata_routing(self) -> MetadataRouter:
         """Get the metadata routing: metadata passed to ``fit`` is routed to the clusterer's ``fit``.
 
@@ -225,18 +215,13 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
             clusterer=self.clusterer, method_mapping=MethodMapping().add(caller="fit", callee="fit")
         )
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         inner = get_tags(self.clusterer)
         tags.input_tags = copy.deepcopy(inner.input_tags)
         tags.non_deterministic = inner.non_deterministic
         tags.array_api_support = False  # counts are numpy's, whatever the clusterer's arrays are
         return tags
-
-    def _of_clusterer(self, name):
-        if not hasattr(self, "clusterer_"):
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        return getattr(self.clusterer_, name)
 
     def _clusters_of_rows(self, X, n):
         """The cluster labels, and the index of each sample's cluster."""

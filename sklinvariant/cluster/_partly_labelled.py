@@ -39,6 +39,21 @@ class PartlyLabelledClassifier(Computing, ClassifierMixin):
         predicted = as_numpy(to_numpy(self.predict(X)))
         return accuracy_score(labels, predicted[labelled], sample_weight=weight)
 
+    @property
+    def n_features_in_(self) -> int:
+        """Number of features seen by the clusterer during fit."""
+        return self._of_clusterer("n_features_in_")
+
+    @property
+    def feature_names_in_(self) -> np.ndarray:
+        """Names of the features seen by the clusterer during fit."""
+        return self._of_clusterer("feature_names_in_")
+
+    def _of_clusterer(self, name):
+        if not hasattr(self, "clusterer_"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self.clusterer_, name)
+
     def _check_labels(self, y):
         """The labels of the labelled samples, and a mask of these samples."""
         if y is None:

@@ -1,5 +1,7 @@
 """A small fully convolutional network that predicts cluster probabilities for each pixel."""
 
+from typing import Self
+
 import torch
 from torch import nn
 
@@ -19,7 +21,7 @@ class SegmentationTrunk(nn.Sequential):
 
     radius = sum(_DILATIONS) + len(_DILATIONS) // 2 * _POOLED
 
-    def __init__(self, n_channels, width):
+    def __init__(self, n_channels: int, width: int) -> None:
         layers: list[nn.Module] = []
         for i, dilation in enumerate(_DILATIONS):
             layers += [
@@ -37,14 +39,14 @@ class SegmentationTrunk(nn.Sequential):
 class SegmentationNetwork(nn.Module):
     """A trunk, and a 1 × 1 convolution for all heads: (n, c, h, w) -> probabilities (n, k, h, w) of each head."""
 
-    def __init__(self, n_channels, width, heads):
+    def __init__(self, n_channels: int, width: int, heads: list[int]) -> None:
         super().__init__()
         self.trunk = SegmentationTrunk(n_channels, width)
         self.sizes = heads
         self.heads = nn.Conv2d(width, sum(heads), 1, dtype=torch.float32)
 
     @classmethod
-    def start(cls, n_channels, width, heads, generator):
+    def start(cls, n_channels: int, width: int, heads: list[int], generator: torch.Generator) -> Self:
         """Create a network with random weights of variance 2 / fan-in, drawn from the generator, and zero biases."""
         with torch.device("meta"):  # draws no random numbers, so the global generator does not change
             network = cls(n_channels, width, heads)
@@ -59,5 +61,5 @@ class SegmentationNetwork(nn.Module):
                     module.bias.data.zero_()
         return network
 
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
         return [logits.softmax(1) for logits in self.heads(self.trunk(images)).split(self.sizes, 1)]

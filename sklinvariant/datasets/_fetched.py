@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import Bunch
 
+from sklinvariant.base import documented_by
 from sklinvariant.datasets._images import answer
 
 _FASHION = {
@@ -22,19 +23,19 @@ _FASHION_URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 _FASHION_NAMES = ["T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot"]
 _CIFAR_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 _CIFAR_MD5 = "c58f30108f718f92721af3b95e74349a"
+_PARAMETERS = """
+data_home : path or None
+    The cache. None is ``$SKLINVARIANT_DATA`` or the user's cache folder.
+return_X_y : bool
+    Return only ``(images, target)`` of the training images.
+"""
 
 
+@documented_by(_PARAMETERS)
 def fetch_fashion_mnist(
     data_home: str | os.PathLike | None = None, *, return_X_y: bool = False
 ) -> Bunch | tuple[np.ndarray, np.ndarray]:
     """Fashion-MNIST, 60000 + 10000 images of 28 x 28 pixels; downloaded once and cached.
-
-    Parameters
-    ----------
-    data_home : path or None, default=None
-        The cache; None is ``$SKLINVARIANT_DATA`` or the user's cache folder.
-    return_X_y : bool, default=False
-        Return ``(images, target)`` of the training images alone.
 
     Returns
     -------
@@ -58,17 +59,11 @@ def fetch_fashion_mnist(
     )
 
 
+@documented_by(_PARAMETERS)
 def fetch_cifar10(
     data_home: str | os.PathLike | None = None, *, return_X_y: bool = False
 ) -> Bunch | tuple[np.ndarray, np.ndarray]:
     """CIFAR-10, 50000 + 10000 colour images of 32 x 32 pixels; downloaded once and cached.
-
-    Parameters
-    ----------
-    data_home : path or None, default=None
-        The cache; None is ``$SKLINVARIANT_DATA`` or the user's cache folder.
-    return_X_y : bool, default=False
-        Return ``(images, target)`` of the training images alone.
 
     Returns
     -------

@@ -11,16 +11,18 @@ from typing import Any
 import numpy as np
 from sklearn.utils import Bunch
 
+from sklinvariant.base import documented_by
 from sklinvariant.images import IMAGE_SUFFIXES, need_extra, read_image
 
+_RETURN_X_Y = """
+return_X_y : bool
+    Return only ``(images, target)``.
+"""
 
+
+@documented_by(_RETURN_X_Y)
 def load_digits_images(*, return_X_y: bool = False) -> Bunch | tuple[np.ndarray, np.ndarray]:
     """scikit-learn's handwritten digits: 1797 images of 8 x 8 pixels, float32 0-1.
-
-    Parameters
-    ----------
-    return_X_y : bool, default=False
-        Return only ``(images, target)``.
 
     Returns
     -------
@@ -40,6 +42,7 @@ def load_digits_images(*, return_X_y: bool = False) -> Bunch | tuple[np.ndarray,
     return answer(return_X_y, images=images, target=digits.target, target_names=[str(i) for i in range(10)])
 
 
+@documented_by(_RETURN_X_Y)
 def load_npz(path: str | os.PathLike, *, return_X_y: bool = False) -> Bunch | tuple[np.ndarray, np.ndarray]:
     """Images and labels from an ``.npz`` file.
 
@@ -48,8 +51,6 @@ def load_npz(path: str | os.PathLike, *, return_X_y: bool = False) -> Bunch | tu
     path : path
         A file with an array ``images``, ``x`` or ``x_train`` of shape (n, h, w[, c]) and an array ``target``,
         ``labels``, ``y`` or ``y_train`` of shape (n,). Names may be upper case.
-    return_X_y : bool, default=False
-        Return only ``(images, target)``.
 
     Returns
     -------
@@ -82,6 +83,7 @@ def load_npz(path: str | os.PathLike, *, return_X_y: bool = False) -> Bunch | tu
     return answer(return_X_y, images=images, target=target, target_names=[str(c) for c in np.unique(target)])
 
 
+@documented_by(_RETURN_X_Y)
 def load_image_folder(
     path: str | os.PathLike, image_size: int | tuple[int, int] | None = (64, 64), *, return_X_y: bool = False
 ) -> Bunch | tuple[Any, np.ndarray]:
@@ -93,8 +95,6 @@ def load_image_folder(
         The folder.
     image_size : int, (height, width) or None, default=(64, 64)
         Size to which all images are resized. None keeps the original sizes.
-    return_X_y : bool, default=False
-        Return only ``(images, target)``.
 
     Returns
     -------

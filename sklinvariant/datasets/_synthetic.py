@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from sklinvariant.bags import DescriptorSets
-from sklinvariant.base import RandomState
+from sklinvariant.base import RandomState, documented_by
 
 
 def make_concentric(
@@ -44,15 +44,11 @@ def make_concentric(
     return DescriptorSets.from_bags(np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)), y
 
 
+@documented_by(make_concentric)
 def make_checkers(
     n_samples: int = 200, *, n_descriptors: int = 50, noise: float = 0.1, random_state: RandomState = None
 ) -> tuple[DescriptorSets, np.ndarray]:
     """Bags whose descriptors lie on the black (class 0) or the white squares (class 1) of a 2 x 2 checkerboard.
-
-    Parameters
-    ----------
-    n_samples, n_descriptors, noise, random_state
-        As in `make_concentric`.
 
     Returns
     -------

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
-from sklinvariant.base import Count, Positive, RandomState, Share, integers, is_count, validated
+from sklinvariant.base import Count, Positive, RandomState, Share, documented_by, integers, is_count, validated
 from sklinvariant.datasets._clips import find_clips
 
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
@@ -285,6 +285,7 @@ class VideoPairs:
         return good
 
 
+@documented_by(VideoPairs)
 def frame_pairs(
     source: Any,
     *,
@@ -303,16 +304,7 @@ def frame_pairs(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pairs, or short sequences, of consecutive frames as one array.
 
-    Parameters
-    ----------
-    source : path, array of shape (n_frames, h, w[, c]), or list
-        As all other parameters, see `VideoPairs`, which streams what is too much for memory.
-    length, step, patch_size, n_pairs, pairs_per_frame, image_size, grayscale, min_change, max_change, min_contrast
-        Which frames, how many, and what of them.
-    on_error : {"warn", "raise"}, default="warn"
-        About what cannot be read.
-    random_state : int, RandomState or None, default=None
-        Seed.
+    `VideoPairs` has the same parameters and streams what does not fit into memory.
 
     Returns
     -------

@@ -142,6 +142,11 @@ class BackbonePatches(OnDevice, ImageTransformer):
         """The fitted network on a device, as a function from images (n, h, w, c) to maps (n, rows, columns, features).
 
         The weights are loaded only once, so the function can be called for many batches.
+
+        Parameters
+        ----------
+        device : str or torch.device
+            The device.
         """
         check_is_fitted(self)
         with making_modules(0):
@@ -177,7 +182,7 @@ class BackbonePatches(OnDevice, ImageTransformer):
     def _run(self, network, images, device):
         """(n, h, w, c) images -> float32 (n, rows, columns, features)."""
         if images.dtype == torch.float64:
-            images = _in_single_precision(images)  # here: not every device holds float64
+            images = _in_single_precision(images)  # converted here, because not every device supports float64
         x = self._preprocess(network, images.to(device))
         mixed = self.precision == "mixed" or (self.precision == "auto" and x.device.type == "cuda")
         try:

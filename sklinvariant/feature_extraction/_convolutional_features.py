@@ -288,6 +288,11 @@ class ConvolutionalFeatures(
         """The fitted features on a device, as a function from images (n, h, w, c) to maps (n, h', w', k).
 
         The filters are computed only once, so the function can be called for many batches.
+
+        Parameters
+        ----------
+        device : str or torch.device
+            Where the function computes.
         """
         check_is_fitted(self)
         state, window = self._state, tuple(self._state["window"])

@@ -7,6 +7,7 @@ from numbers import Integral
 from typing import Any, Literal
 
 import torch
+from sklearn.utils import Tags
 
 from sklinvariant.bags import DescriptorSets
 from sklinvariant.base import Count, declared, is_count
@@ -101,7 +102,7 @@ class DensePatches(ImageTransformer):
             patches[start : start + step] = normalize_patches(part, self.normalize)
         return DescriptorSets.from_bags(patches)
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags

@@ -111,7 +111,7 @@ class _Describer:
         return grid.reshape(-1, _WIDTHS["daisy"])
 
     def _opencv(self, image):
-        cv2: Any = importlib.import_module("cv2")  # whose type stubs lack some of its functions
+        cv2: Any = importlib.import_module("cv2")  # imported by name, because its type stubs lack some functions
         if min(image.shape) < 4:
             return None
         on_grid = self.step is not None

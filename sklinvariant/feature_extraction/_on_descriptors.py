@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import TransformerMixin, clone
-from sklearn.utils import check_random_state
+from sklearn.utils import Tags, check_random_state
 from sklearn.utils.random import sample_without_replacement
 from sklearn.utils.validation import check_is_fitted
 
@@ -107,7 +107,7 @@ class OnDescriptors(CallbackSupportMixin, TransformerMixin, BagEstimator, auto_w
         check_is_fitted(self)
         return self.estimator_.get_feature_names_out()
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.array_api_support = False  # the output is a DescriptorSets, not an array
         tags.transformer_tags.preserves_dtype = []

@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from sklearn.base import TransformerMixin
+from sklearn.utils import Tags
 
 from sklinvariant._compat import CallbackSupportMixin, fit_context, reports_fit
 from sklinvariant.accumulate import Blocks, Columns, measure_columns, scatter
@@ -96,7 +97,7 @@ class Hasher(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMix
         return given.answer(pack_bits(bits) if self.packed else bits)
 
     def decision_function(self, X: Any) -> Any:
-        """Compute the projections whose signs are the bits; their absolute values tell how certain the bits are.
+        """Compute the projections whose signs are the bits; their absolute values indicate how certain the bits are.
 
         Returns
         -------
@@ -120,7 +121,7 @@ class Hasher(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMix
         with torch.no_grad():
             return check_computed(self, self._project(X, state))
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = []
         return tags

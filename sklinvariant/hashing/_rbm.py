@@ -3,6 +3,8 @@
 Morère et al. 2016, equations 5-8; Hinton 2002 for contrastive divergence.
 """
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn.functional import logsigmoid, softplus
@@ -81,7 +83,7 @@ class RestrictedBoltzmannMachine(nn.Module):
         self.chain: torch.Tensor | None = None
         self.velocity: list[torch.Tensor] | None = None
 
-    def get_extra_state(self):
+    def get_extra_state(self) -> dict[str, Any]:
         """The state that a checkpoint needs besides the parameters, so that training is resumed bit for bit."""
         return {
             "chain": self.chain,
@@ -89,7 +91,7 @@ class RestrictedBoltzmannMachine(nn.Module):
             "generator": None if self.generator is None else self.generator.get_state(),
         }
 
-    def set_extra_state(self, state):
+    def set_extra_state(self, state: dict[str, Any]) -> None:
         device = self.weight.device
         self.chain = None if state["chain"] is None else state["chain"].to(device)
         self.velocity = None if state["velocity"] is None else [value.to(device) for value in state["velocity"]]

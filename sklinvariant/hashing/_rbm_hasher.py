@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
@@ -82,7 +82,7 @@ class RBMHasher(TrainedEstimator, Hasher):
     momentum : float
         Momentum of gradient descent.
     weight_decay : float
-        Pull of weights towards 0.
+        L2 penalty of the weights.
     batch_size : int
         Maximum number of rows in a training step; all batches have nearly the same size. The targets are ranks within a
         batch, so they are coarse in batches of fewer than some tens of rows.
@@ -103,8 +103,6 @@ class RBMHasher(TrainedEstimator, Hasher):
         Scaling of the rows: ``(x - shift_) / scale_``.
     history_ : list of dict
         Number, loss (mean squared reconstruction error of the scaled values) and seconds of each epoch.
-    n_iter_ : int
-        Number of epochs.
 
     Notes
     -----
@@ -166,27 +164,19 @@ class RBMHasher(TrainedEstimator, Hasher):
     @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
-        """Learn the machine.
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Train the machine.
 
         Parameters
         ----------
         X : array of shape (n, n_features)
             Features; in 0-1 with ``visible="binary"``.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self
 
         Raises
         ------
         ValueError
-            For NaN, infinite values, values outside 0-1 with ``visible="binary"``, and another ``n_bits`` or
-            ``visible`` than that of a machine that is to go on.
-        FloatingPointError
-            Where the loss stops being finite; it names the epoch and what to change.
+            If X contains NaN, infinite values, or values outside 0-1 with ``visible="binary"``, or if
+            ``warm_start=True`` but the previous fit had another ``n_bits`` or ``visible``.
         """
         self._train(X)
         return self
@@ -194,23 +184,12 @@ class RBMHasher(TrainedEstimator, Hasher):
     @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None):
-        """One pass over a part of the rows; the first call fits the scaling, which then stays.
-
-        Parameters
-        ----------
-        X : array of shape (n, n_features)
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self
-        """
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
+        """Train for one pass over a part of the rows. Those of the first call determine the scaling of the features."""
         self._train(X, partial=True)
         return self
 
-    def activations(self, X):
+    def activations(self, X: Any) -> Any:
         """P(z = 1 | x) of each bit, equation 5.
 
         Returns
@@ -220,7 +199,7 @@ class RBMHasher(TrainedEstimator, Hasher):
         given = self._read(X)
         return given.answer(self._scores(given.tensor()).sigmoid_())
 
-    def score_samples(self, X):
+    def score_samples(self, X: Any) -> Any:
         """Pseudo-likelihood of each row: the sum over features of ``log P(x_i | the rest)``.
 
         scikit-learn's BernoulliRBM samples one feature per row and multiplies by the number of features, which has the
@@ -238,7 +217,7 @@ class RBMHasher(TrainedEstimator, Hasher):
             return given.answer(-free_energy(v, weight, hidden, visible, gaussian=True))
         return given.answer(pseudo_log_likelihood(v, *self._parameters_on(v)))
 
-    def gibbs(self, X):
+    def gibbs(self, X: Any) -> Any:
         """One step of Gibbs sampling: sample bits given the rows, then rows given the bits.
 
         Returns

@@ -85,7 +85,7 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
 
 
 def max_pixels() -> int:
-    """The maximal number of pixels of an image file."""
+    """The maximum number of pixels of an image file."""
     given = os.environ.get("SKLINVARIANT_MAX_PIXELS", MAX_PIXELS)
     try:
         return int(given)

@@ -6,10 +6,11 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 
 from sklinvariant.base import to_numpy
+from sklinvariant.inspection._display import Display
 from sklinvariant.metrics import bit_activations, bit_correlation
 
 
-class BitActivationDisplay:
+class BitActivationDisplay(Display):
     """Plot the mean activation of each bit, with the ideal 0.5, and the correlation matrix of the bits.
 
     Parameters
@@ -24,10 +25,15 @@ class BitActivationDisplay:
     Attributes
     ----------
     axes_ : ndarray of shape (1,) or (2,)
-        The matplotlib axes.
-    figure_ : matplotlib figure
-        The matplotlib figure.
+        The axes.
     """
+
+    _shared_docs = """
+        axes : array of two matplotlib axes or None
+            Axes to plot on; without the correlation, one is enough. None creates new ones.
+        **kwargs
+            Keyword arguments of ``bar``.
+        """
 
     def __init__(self, activations: np.ndarray, correlation: np.ndarray | None = None, name: str | None = None) -> None:
         self.activations = activations
@@ -58,15 +64,6 @@ class BitActivationDisplay:
             Pipeline, if it has one.
         name : str or None, default=None
             Title of the plot. None takes the class name of the estimator.
-        axes : array of two matplotlib axes or None, default=None
-            Axes to plot on. None creates new ones.
-        **kwargs
-            Keyword arguments of ``bar``.
-
-        Returns
-        -------
-        BitActivationDisplay
-            The display.
         """
         last = estimator[-1] if isinstance(estimator, Pipeline) else estimator
         packed = getattr(last, "packed", False) if packed is None else packed
@@ -88,29 +85,12 @@ class BitActivationDisplay:
             The codes.
         packed : bool, default=False
             Whether the codes are bytes that hold 8 bits each.
-        name, axes, **kwargs
-            As in `from_estimator`.
-
-        Returns
-        -------
-        BitActivationDisplay
         """
         activations = bit_activations(codes, packed=packed)
         return cls(activations, bit_correlation(codes, packed=packed), name).plot(axes, **kwargs)
 
     def plot(self, axes: Any = None, **kwargs: Any) -> Self:
-        """Plot on the given axes, or on those of a new figure.
-
-        Parameters
-        ----------
-        axes : array of two matplotlib axes (one without the correlation) or None, default=None
-        **kwargs
-            For ``bar``.
-
-        Returns
-        -------
-        BitActivationDisplay
-        """
+        """Plot on the given axes, or on those of a new figure."""
         import matplotlib.pyplot as plt
 
         n_axes = 1 if self.correlation is None else 2

@@ -7,10 +7,11 @@ import numpy as np
 
 from sklinvariant.base import to_numpy
 from sklinvariant.inspection._components import chosen_components, strongest_maps
+from sklinvariant.inspection._display import Display
 from sklinvariant.inspection._mosaic import around_grey, label_rows, mosaic, new_axes, stretched
 
 
-class ClusterDisplay:
+class ClusterDisplay(Display):
     """Plot a row of images for each component: the filters of the features that it pools, largest weight first.
 
     Parameters
@@ -24,8 +25,7 @@ class ClusterDisplay:
 
     Attributes
     ----------
-    ax_, figure_
-        The matplotlib axes and figure.
+    ax_ : matplotlib axes
     """
 
     def __init__(
@@ -65,15 +65,6 @@ class ClusterDisplay:
             Filters are shown if their weight exceeds this share of the component's largest weight (the paper's ε).
         filter_shape : tuple or None, default=None
             ``(h, w)`` or ``(h, w, c)`` of filters passed as flat rows; None assumes squares.
-        ax : matplotlib axes or None, default=None
-            Axes to plot on. None creates new ones.
-        **kwargs
-            Keyword arguments of ``imshow``.
-
-        Returns
-        -------
-        ClusterDisplay
-            The display.
 
         Examples
         --------
@@ -102,17 +93,9 @@ class ClusterDisplay:
         return cls(filters, members, [str(i) for i in chosen]).plot(ax, **kwargs)
 
     def plot(self, ax: Any = None, **kwargs: Any) -> Self:
-        """Plot on the given axes, or on new ones. Each filter is scaled to its range; with negative values, 0 is grey.
+        """Plot on the given axes, or on new ones.
 
-        Parameters
-        ----------
-        ax : matplotlib axes or None, default=None
-        **kwargs
-            For ``imshow``.
-
-        Returns
-        -------
-        ClusterDisplay
+        Each filter is scaled to its range. With negative values, 0 is grey.
         """
         images = around_grey(self.filters) if np.min(self.filters) < 0 else stretched(self.filters)
         columns = max(1, *map(len, self.members))

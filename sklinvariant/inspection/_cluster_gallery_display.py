@@ -6,13 +6,14 @@ from typing import Any, Self
 import numpy as np
 
 from sklinvariant.base import as_numpy, to_numpy
+from sklinvariant.inspection._display import Display
 from sklinvariant.inspection._mosaic import label_rows, mosaic, new_axes
 from sklinvariant.metrics import match_clusters
 
 _RIGHT, _WRONG = (0.17, 0.63, 0.17), (0.84, 0.15, 0.16)  # tab:green, tab:red
 
 
-class ClusterGalleryDisplay:
+class ClusterGalleryDisplay(Display):
     """Plot a row of images for each cluster, most certain first. With classes, wrong images have red frames.
 
     Parameters
@@ -28,8 +29,7 @@ class ClusterGalleryDisplay:
 
     Attributes
     ----------
-    ax_, figure_
-        The matplotlib axes and figure.
+    ax_ : matplotlib axes
     """
 
     def __init__(
@@ -53,19 +53,10 @@ class ClusterGalleryDisplay:
         estimator : fitted estimator with ``predict_proba``, or with ``predict`` alone
             Without probabilities, the first images of each cluster are shown; for KMeans and others whose ``transform``
             returns the distances to the clusters, the nearest ones.
-        X : array of n samples
-            Samples.
         images : array of n images, or None, default=None
             Images of the samples; None takes X.
-        ax : matplotlib axes or None, default=None
-            Axes to plot on. None creates new ones.
         **kwargs
             Keyword arguments of `from_predictions`.
-
-        Returns
-        -------
-        ClusterGalleryDisplay
-            The display.
 
         Examples
         --------
@@ -109,17 +100,6 @@ class ClusterGalleryDisplay:
             Clusters to show; None shows all that have images.
         n_images : int, default=10
             Maximum number of images per cluster.
-        image_shape : tuple or None, default=None
-            ``(h, w)`` or ``(h, w, c)`` of images passed as flat rows.
-        ax : matplotlib axes or None, default=None
-            Axes to plot on. None creates new ones.
-        **kwargs
-            Keyword arguments of ``imshow``.
-
-        Returns
-        -------
-        ClusterGalleryDisplay
-            The display.
         """
         predictions = as_numpy(to_numpy(predictions))
         if predictions.ndim not in (1, 2) or predictions.dtype.kind not in "fiub" or 0 in predictions.shape:
@@ -154,18 +134,7 @@ class ClusterGalleryDisplay:
         return cls(scaled, members, names, correct).plot(ax, **kwargs)
 
     def plot(self, ax: Any = None, **kwargs: Any) -> Self:
-        """Plot on the given axes, or on those of a new figure.
-
-        Parameters
-        ----------
-        ax : matplotlib axes or None, default=None
-        **kwargs
-            For ``imshow``.
-
-        Returns
-        -------
-        ClusterGalleryDisplay
-        """
+        """Plot on the given axes, or on those of a new figure."""
         images, correct = np.asarray(self.images), self.correct
         columns = max(1, *map(len, self.members))
         border = 0 if correct is None else max(1, round(max(images.shape[1:3]) / 16))

@@ -5,10 +5,11 @@ from typing import Any, Self
 
 import numpy as np
 
+from sklinvariant.inspection._display import Display
 from sklinvariant.inspection._mosaic import mosaic, stretched
 
 
-class CodebookDisplay:
+class CodebookDisplay(Display):
     """Plot codewords as small images, or 2-D codewords as points.
 
     Parameters
@@ -20,9 +21,15 @@ class CodebookDisplay:
 
     Attributes
     ----------
-    ax_, figure_
-        The matplotlib axes and figure.
+    ax_ : matplotlib axes
     """
+
+    _shared_docs = """
+        ax : matplotlib axes or None
+            Axes to plot on. None takes the current ones.
+        **kwargs
+            Keyword arguments of ``ax.imshow`` or ``ax.scatter``.
+        """
 
     def __init__(self, codebook: np.ndarray, patch_shape: Sequence[int] | None = None) -> None:
         self.codebook = codebook
@@ -40,15 +47,6 @@ class CodebookDisplay:
             The fitted estimator.
         patch_shape : tuple or None, default=None
             As above; None assumes square patches, or points if d = 2.
-        ax : matplotlib axes or None, default=None
-            Axes to plot on. None takes the current ones.
-        **kwargs
-            Keyword arguments of ``ax.imshow`` or ``ax.scatter``.
-
-        Returns
-        -------
-        CodebookDisplay
-            The display.
         """
         codebook = estimator.means_ if hasattr(estimator, "means_") else estimator.codebook_
         side = round(codebook.shape[1] ** 0.5)

@@ -6,10 +6,11 @@ from typing import Any, Self
 import numpy as np
 
 from sklinvariant.inspection._components import chosen_components, strongest_maps
+from sklinvariant.inspection._display import Display
 from sklinvariant.inspection._mosaic import label_rows, mosaic, new_axes
 
 
-class PoolingRegionDisplay:
+class PoolingRegionDisplay(Display):
     """Plot pooling regions: the weight of each cell of the feature maps, from grey (0) to white (largest).
 
     Parameters
@@ -21,8 +22,7 @@ class PoolingRegionDisplay:
 
     Attributes
     ----------
-    ax_, figure_
-        The matplotlib axes and figure.
+    ax_ : matplotlib axes
     """
 
     def __init__(self, regions: np.ndarray, names: Sequence[str] | None = None) -> None:
@@ -54,15 +54,6 @@ class PoolingRegionDisplay:
         n_maps : int or None, default=None
             Number of feature maps shown for each component, those with the largest sums of weights first (the paper
             shows 15). None shows the sum over all maps.
-        ax : matplotlib axes or None, default=None
-            Axes to plot on. None creates new ones.
-        **kwargs
-            Keyword arguments of ``imshow``.
-
-        Returns
-        -------
-        PoolingRegionDisplay
-            The display.
 
         Examples
         --------
@@ -92,18 +83,7 @@ class PoolingRegionDisplay:
         return cls(regions, [str(i) for i in chosen]).plot(ax, **kwargs)
 
     def plot(self, ax: Any = None, **kwargs: Any) -> Self:
-        """Plot on the given axes, or on new ones.
-
-        Parameters
-        ----------
-        ax : matplotlib axes or None, default=None
-        **kwargs
-            For ``imshow``.
-
-        Returns
-        -------
-        PoolingRegionDisplay
-        """
+        """Plot on the given axes, or on new ones."""
         regions = np.asarray(self.regions, np.float64)
         most = regions.reshape(len(regions), -1).max(1)
         tiles = regions / np.where(most > 0, most, 1).reshape(-1, *[1] * (regions.ndim - 1))

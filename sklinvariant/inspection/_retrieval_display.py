@@ -7,11 +7,12 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 
 from sklinvariant.base import to_numpy
+from sklinvariant.inspection._display import Display
 
 _RIGHT, _WRONG = "tab:green", "tab:red"
 
 
-class RetrievalDisplay:
+class RetrievalDisplay(Display):
     """Plot a row of images for each query: the query, then its neighbours, with green frames if correct, else red.
 
     Parameters
@@ -28,9 +29,7 @@ class RetrievalDisplay:
     Attributes
     ----------
     axes_ : ndarray of shape (n_queries, 1 + n_neighbors)
-        The matplotlib axes.
-    figure_ : matplotlib figure
-        The matplotlib figure.
+        The axes.
     """
 
     def __init__(
@@ -74,17 +73,6 @@ class RetrievalDisplay:
             Labels of the queries and of the stored samples. Neighbours with the same label are correct.
         n_neighbors : int, default=8
             Number of neighbours to show for each query.
-        image_shape : tuple or None, default=None
-            ``(h, w)`` or ``(h, w, channels)`` of images passed as flat rows.
-        figure : matplotlib figure or None, default=None
-            Figure to plot on. None creates a new one.
-        **kwargs
-            Keyword arguments of ``imshow``.
-
-        Returns
-        -------
-        RetrievalDisplay
-            The display.
         """
         if isinstance(estimator, Pipeline):
             X, estimator = estimator[:-1].transform(X) if len(estimator) > 1 else X, estimator[-1]
@@ -123,12 +111,6 @@ class RetrievalDisplay:
             Rows of ``database_images``, nearest first; -1 for none.
         distances : array-like of shape (n_queries, n_neighbors) or None, default=None
             Distances, which are shown above the neighbours.
-        query_images, database_images, y, y_database, image_shape, figure, **kwargs
-            As in `from_estimator`.
-
-        Returns
-        -------
-        RetrievalDisplay
 
         Raises
         ------
@@ -175,18 +157,7 @@ class RetrievalDisplay:
         return cls(queries, neighbors, correct, captions).plot(figure, **kwargs)
 
     def plot(self, figure: Any = None, **kwargs: Any) -> Self:
-        """Plot on the given figure, or on a new one.
-
-        Parameters
-        ----------
-        figure : matplotlib figure or None, default=None
-        **kwargs
-            For ``imshow``.
-
-        Returns
-        -------
-        RetrievalDisplay
-        """
+        """Plot on the given figure, or on a new one."""
         import matplotlib.pyplot as plt
 
         rows, columns = len(self.query_images), 1 + max(map(len, self.neighbor_images))

@@ -6,11 +6,12 @@ from typing import Any, Self
 import numpy as np
 
 from sklinvariant.base import as_numpy, to_numpy
+from sklinvariant.inspection._display import Display
 from sklinvariant.inspection._palette import palette
 from sklinvariant.metrics import match_clusters
 
 
-class SegmentationDisplay:
+class SegmentationDisplay(Display):
     """Plot a row for each image: the image, the predicted segments, and the true ones in matching colours.
 
     Parameters
@@ -24,14 +25,12 @@ class SegmentationDisplay:
     prediction_colors : ndarray of shape (k, 3)
     truth_colors : ndarray of shape (c, 3) or None, default=None
     class_names : list of c str or None, default=None
-        For the legend.
+        Names of the classes in the legend.
 
     Attributes
     ----------
     axes_ : ndarray of shape (n, 2) or (n, 3)
-        matplotlib's, once drawn.
-    figure_
-        matplotlib's, once drawn.
+        The axes.
     """
 
     def __init__(
@@ -60,11 +59,7 @@ class SegmentationDisplay:
         images : array or list of n images
         truth : array or list of n label maps, or None, default=None
         **kwargs
-            For `from_predictions`.
-
-        Returns
-        -------
-        SegmentationDisplay
+            Keyword arguments of `from_predictions`.
         """
         return cls.from_predictions(estimator.predict(images), images, truth, **kwargs)
 
@@ -99,14 +94,8 @@ class SegmentationDisplay:
             Pixels of this class are black, also in the prediction.
         class_names : dict of {class: str}, or None, default=None
             Names in the legend; None shows the class labels.
-        figure : matplotlib figure or None, default=None
-            Figure to plot on. None creates a new one.
         **kwargs
             Keyword arguments of ``imshow`` for the images.
-
-        Returns
-        -------
-        SegmentationDisplay
 
         Examples
         --------
@@ -149,13 +138,8 @@ class SegmentationDisplay:
 
         Parameters
         ----------
-        figure : matplotlib figure or None, default=None
         **kwargs
             For ``imshow`` of the images.
-
-        Returns
-        -------
-        SegmentationDisplay
         """
         import matplotlib.pyplot as plt
         from matplotlib.patches import Patch

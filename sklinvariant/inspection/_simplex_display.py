@@ -7,13 +7,14 @@ from typing import Any, Self
 import numpy as np
 
 from sklinvariant.base import as_numpy, to_numpy
+from sklinvariant.inspection._display import Display
 from sklinvariant.inspection._mosaic import stretched
 from sklinvariant.inspection._palette import palette
 
 _FEW = 20  # largest number of classes in a legend
 
 
-class SimplexDisplay:
+class SimplexDisplay(Display):
     """Plot each sample as a convex combination of vertices on a circle, weighted by its cluster probabilities.
 
     Each vertex stands for a cluster. A sample with a certain prediction lies on the vertex of its cluster, a sample
@@ -33,9 +34,15 @@ class SimplexDisplay:
     ----------
     points_ : ndarray of shape (n, 2)
         Positions of the samples, within the unit circle.
-    ax_, figure_
-        The matplotlib axes and figure.
+    ax_ : matplotlib axes
     """
+
+    _shared_docs = """
+        y : array-like of shape (n,) or None
+            Classes, for the colours. None colours by the most likely cluster.
+        **kwargs
+            Keyword arguments of ``scatter``.
+        """
 
     def __init__(
         self,
@@ -64,21 +71,8 @@ class SimplexDisplay:
         Parameters
         ----------
         estimator : fitted estimator with ``predict_proba``
-        X : array of n samples
-        y : array-like of shape (n,) or None, default=None
-            Classes, for the colours; None colours by the most likely cluster.
         images : array or list of n images, or None, default=None
-            The mean of those that belong to a cluster is drawn beside it.
-        image_shape : tuple or None, default=None
-            ``(h, w)`` or ``(h, w, c)`` of images that come as flat rows.
-        ax : matplotlib axes or None, default=None
-            Where to draw.
-        **kwargs
-            For ``scatter``.
-
-        Returns
-        -------
-        SimplexDisplay
+            Images of the samples. The mean image of each cluster is drawn next to its vertex.
 
         Examples
         --------
@@ -109,12 +103,6 @@ class SimplexDisplay:
         Parameters
         ----------
         probabilities : array of shape (n, k)
-        y, images, image_shape, ax, **kwargs
-            As in `from_estimator`.
-
-        Returns
-        -------
-        SimplexDisplay
         """
         proba = _checked(probabilities)
         y = None if y is None else _of_all(y, len(proba), "y")
@@ -141,23 +129,13 @@ class SimplexDisplay:
             Probabilities of the same samples, epoch by epoch.
         path : str or path-like
             The file, ``.gif``.
-        y : array-like of shape (n,) or None, default=None
-            Classes, for the colours; None colours by the cluster that is most likely in the end.
         titles : list of str or None, default=None
-            Of the frames; None counts epochs from 0.
+            Title of each frame; None counts epochs from 0.
         interval : int, default=200
-            Milliseconds a frame; the last is shown for 5 of them.
+            Duration of a frame in milliseconds; the last frame is shown 5 times as long.
         dpi : int, default=80
-            Of a figure of 5 x 5 inches: 80 makes 400 x 400 pixels.
-        ax : matplotlib axes or None, default=None
-            Where to draw.
-        **kwargs
-            For ``scatter``.
-
-        Returns
-        -------
-        SimplexDisplay
-            Of the last frame.
+            Resolution of the figure, which is 5 x 5 inches; 80 gives 400 x 400 pixels.
+            The display of the last frame.
         """
         from matplotlib.animation import PillowWriter
 
@@ -187,18 +165,7 @@ class SimplexDisplay:
         return display
 
     def plot(self, ax: Any = None, **kwargs: Any) -> Self:
-        """Plot on the given axes, or on those of a new figure.
-
-        Parameters
-        ----------
-        ax : matplotlib axes or None, default=None
-        **kwargs
-            For ``scatter``.
-
-        Returns
-        -------
-        SimplexDisplay
-        """
+        """Plot on the given axes, or on those of a new figure."""
         import matplotlib.pyplot as plt
         from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
@@ -254,7 +221,7 @@ def mean_images(probabilities: Any, images: Any, image_shape: Sequence[int] | No
         return None
     images = as_numpy(to_numpy(images)).astype(np.float64)
     if len(images) != len(probabilities):
-        raise ValueError(f"{len(images)} images for {len(probabilities)} samples")
+        raise ValueError(f"there are {len(images)} images, but {len(probabilities)} samples. Pass one for each")
     images = images if image_shape is None else images.reshape(len(images), *image_shape)
     images = images[..., 0] if images.ndim == 4 and images.shape[3] == 1 else images
     if images.ndim not in (3, 4):

@@ -11,7 +11,7 @@ from scipy.special import entr
 from sklearn.utils import check_array, gen_batches
 
 from sklinvariant._settings import with_own_settings
-from sklinvariant.base import to_numpy
+from sklinvariant.base import documented_by, to_numpy
 
 _ROWS = 1 << 14
 
@@ -45,13 +45,9 @@ def bit_activations(codes: Any, *, packed: bool = False) -> np.ndarray:
 
 
 @with_own_settings
+@documented_by(bit_activations)
 def bit_entropy(codes: Any, *, packed: bool = False) -> np.ndarray:
     """Entropy of each bit over the codes, in bits: ``-p log2 p - (1-p) log2 (1-p)`` for its mean activation p.
-
-    Parameters
-    ----------
-    codes, packed
-        As in `bit_activations`.
 
     Returns
     -------
@@ -68,13 +64,9 @@ def bit_entropy(codes: Any, *, packed: bool = False) -> np.ndarray:
 
 
 @with_own_settings
+@documented_by(bit_activations)
 def code_entropy(codes: Any, *, packed: bool = False) -> np.ndarray:
     """Entropy within each code, in bits, computed from the share p of its bits that are on.
-
-    Parameters
-    ----------
-    codes, packed
-        As in `bit_activations`.
 
     Returns
     -------
@@ -92,13 +84,9 @@ def code_entropy(codes: Any, *, packed: bool = False) -> np.ndarray:
 
 
 @with_own_settings
+@documented_by(bit_activations)
 def bit_correlation(codes: Any, *, packed: bool = False) -> np.ndarray:
     """Correlation matrix of the bits over the codes. The ideal value off the diagonal is 0.
-
-    Parameters
-    ----------
-    codes, packed
-        As in `bit_activations`.
 
     Returns
     -------

@@ -13,7 +13,7 @@ from sklearn.metrics import make_scorer
 from sklearn.model_selection import KFold
 
 from sklinvariant._settings import with_own_settings
-from sklinvariant.base import RandomState, as_numpy, is_count, to_numpy
+from sklinvariant.base import RandomState, as_numpy, documented_by, is_count, to_numpy
 
 _LABELS = 1 << 20  # labels in a block
 _SPAN = 1 << 20  # largest range of integer labels that are looked up in a table rather than sorted
@@ -79,10 +79,9 @@ def many_to_one_accuracy(
 ) -> float:
     """Accuracy when each cluster is assigned the class that is most frequent in it in a training split.
 
-    A class may correspond to several clusters, so this metric suits more clusters than classes. The assignment is
-    learned from labels and fits them better the finer the clusters are, so it needs labels of its own. On the labels
-    from which the assignment was learned, the result is the *purity* of the clusters, which is 1 if each sample is a
-    cluster.
+    A class may correspond to several clusters, so this metric suits more clusters than classes. The finer the clusters
+    are, the better the assignment fits the labels from which it is learned, so it is evaluated on other labels. On the
+    same labels, the result is the *purity* of the clusters, which is 1 if each sample is a cluster.
 
     Parameters
     ----------
@@ -112,6 +111,7 @@ def many_to_one_accuracy(
 
 
 @with_own_settings
+@documented_by(clustering_accuracy)
 def match_clusters(
     y_true: Any,
     y_pred: Any,
@@ -125,8 +125,6 @@ def match_clusters(
 
     Parameters
     ----------
-    y_true : array-like of any shape, or list of arrays
-        Classes, as numbers or strings.
     y_pred : as y_true
         Clusters, numbered from 0.
     n_clusters : int or None, default=None
@@ -137,8 +135,6 @@ def match_clusters(
         resolved in favour of the first class in sorted order.
     unmatched : label, default=-1
         Value for clusters without a class: unmatched ones for "one-to-one", those without samples for "many-to-one".
-    ignore_label : label or None, default=None
-        As in `clustering_accuracy`.
 
     Returns
     -------
@@ -181,6 +177,7 @@ def match_clusters(
     return mapping
 
 
+@documented_by(clustering_accuracy)
 def make_clustering_scorer(
     match: str = "one-to-one", *, ignore_label: Any = None, n_splits: int = 5, random_state: RandomState = 0
 ) -> Callable[..., float]:
@@ -197,8 +194,6 @@ def make_clustering_scorer(
         ``n_splits`` parts, and the assignment for each part is learned from the others, so that more clusters do not
         score better by overfitting the labels. (To learn the assignment from training data, score an
         `OverclusteringClassifier` around the clusterer.)
-    ignore_label : label or None, default=None
-        Samples or pixels with this label are ignored.
     n_splits : int, default=5
         Number of parts for "many-to-one", at most the number of samples.
     random_state : int, RandomState or None, default=0

@@ -136,7 +136,7 @@ def make_invariance_scorer(
     return _InvarianceScorer(n_permutations=n_permutations, random_state=random_state)
 
 
-class _InvarianceScorer(BaseEstimator):  # which provides parameters and the metadata request
+class _InvarianceScorer(BaseEstimator):  # for parameters and the metadata request
     __metadata_request__score = {"estimator": UNUSED, "groups": True}
 
     def __init__(self, *, n_permutations="auto", random_state=0):

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.sparse import issparse
 
 from sklinvariant._settings import with_own_settings
-from sklinvariant.base import is_count, to_numpy
+from sklinvariant.base import documented_by, is_count, to_numpy
 
 
 @with_own_settings
@@ -64,13 +64,9 @@ def average_precision(ranking: Any, relevant: Any, *, junk: Any = None, interpol
 
 
 @with_own_settings
+@documented_by(average_precision)
 def mean_average_precision(ranking: Any, relevant: Any, *, junk: Any = None, interpolation: str = "step") -> float:
     """Mean of the average precision over the queries that have relevant ids.
-
-    Parameters
-    ----------
-    ranking, relevant, junk, interpolation
-        As in `average_precision`.
 
     Returns
     -------
@@ -92,13 +88,12 @@ def mean_average_precision(ranking: Any, relevant: Any, *, junk: Any = None, int
 
 
 @with_own_settings
+@documented_by(average_precision)
 def recall_at_k(ranking: Any, relevant: Any, k: int, *, junk: Any = None) -> float:
     """Share of the relevant ids that are among the first k neighbours without junk, averaged over queries.
 
     Parameters
     ----------
-    ranking, relevant, junk
-        As in `average_precision`.
     k : int
         Number of neighbours, at least 1.
 
@@ -122,15 +117,11 @@ def recall_at_k(ranking: Any, relevant: Any, k: int, *, junk: Any = None) -> flo
 
 
 @with_own_settings
+@documented_by(average_precision)
 def ukbench_score(ranking: Any, relevant: Any) -> float:
     """UKBench score, 4 x recall at 4: the mean number of correct images among the first 4.
 
     The 4 images of an object are relevant to each of them, including the query, which is part of the database.
-
-    Parameters
-    ----------
-    ranking, relevant
-        As in `average_precision`.
 
     Returns
     -------

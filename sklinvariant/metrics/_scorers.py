@@ -22,8 +22,8 @@ def make_retrieval_scorer(
 
     Every test sample is a query, and all test samples form the database. If the estimator has ``kneighbors``, a clone
     of it is fitted to the test samples and ranks them. Otherwise samples are ranked by the Euclidean distance of their
-    features (``transform``). In a Pipeline that ends with an index, the earlier steps stay as they were fitted: they
-    learn from the training samples, and the index searches the test samples. Queries are ranked in batches that fit
+    features (``transform``). In a Pipeline that ends with an index, the earlier steps are fitted to the
+    training samples, and the index searches the test samples. Queries are ranked in batches that fit
     into scikit-learn's ``working_memory``.
 
     Parameters
@@ -104,9 +104,9 @@ def rankings(estimator: Any, X: Any, depth: int | None) -> Iterator[np.ndarray]:
     else:
         features = np.asarray(to_numpy(estimator.transform(X)))
         features = features.reshape(len(features), -1)
-        if features.dtype in (np.float32, np.float64):  # whose distances could overflow
+        if features.dtype in (np.float32, np.float64):  # distances of floats could overflow
             features = in_safe_unit(as_tensor(features))[0].numpy()
-            features = features - features.mean(0)  # or products of large numbers would cancel
+            features = features - features.mean(0)  # centred, so that products of large numbers do not cancel
         yield from pairwise_distances_chunked(features, reduce_func=lambda block, _: _nearest_first(block, depth))
 
 

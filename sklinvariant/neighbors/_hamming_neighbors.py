@@ -238,6 +238,21 @@ class HammingNeighbors(TorchEstimator):
     }
 
     _reader = CodeReader()
+    _shared_docs = """
+        X : array of shape (n_queries, n_bits), or packed, or None
+            Codes as in `fit`. None searches the neighbours of each stored code, excluding itself.
+        n_neighbors : int or None
+            Number of neighbours. None takes the parameter of the estimator.
+        radius : float or None
+            Largest distance in bits, inclusive. None takes the parameter of the estimator.
+        return_distance : bool
+            Whether to return the distances.
+        sort_results : bool
+            Sort by distance. Otherwise codes are in the order in which they were stored.
+        mode : {"connectivity", "distance"}
+            Ones, or bits that differ.
+        """
+
     recall_ = FittedState()
 
     @keeps_state_on_failure
@@ -352,15 +367,6 @@ class HammingNeighbors(TorchEstimator):
     def kneighbors(self, X: Any = None, n_neighbors: int | None = None, return_distance: bool = True) -> Any:
         """Find the nearest stored codes of each query, nearest first.
 
-        Parameters
-        ----------
-        X : array of shape (n_queries, n_bits), or packed, or None, default=None
-            Codes as in `fit`. None searches the neighbours of each stored code, excluding itself.
-        n_neighbors : int or None, default=None
-            Number of neighbours. None takes the parameter of the estimator.
-        return_distance : bool, default=True
-            Whether to return the distances.
-
         Returns
         -------
         distances : (n_queries, n_neighbors) int32
@@ -383,17 +389,6 @@ class HammingNeighbors(TorchEstimator):
     ) -> Any:
         """Find all stored codes within a distance of each query.
 
-        Parameters
-        ----------
-        X : array of shape (n_queries, n_bits), or packed, or None, default=None
-            As in `kneighbors`.
-        radius : float or None, default=None
-            Largest distance in bits, inclusive. None takes the parameter of the estimator.
-        return_distance : bool, default=True
-            Whether to return the distances.
-        sort_results : bool, default=False
-            Sort by distance. Otherwise codes are in the order in which they were stored.
-
         Returns
         -------
         distances, ids
@@ -409,13 +404,6 @@ class HammingNeighbors(TorchEstimator):
 
     def kneighbors_graph(self, X: Any = None, n_neighbors: int | None = None, mode: str = "connectivity") -> csr_matrix:
         """The neighbours as a sparse graph.
-
-        Parameters
-        ----------
-        X, n_neighbors
-            As in `kneighbors`.
-        mode : {"connectivity", "distance"}, default="connectivity"
-            Ones, or bits that differ.
 
         Returns
         -------
@@ -433,13 +421,6 @@ class HammingNeighbors(TorchEstimator):
     ) -> csr_matrix:
         """The codes within a distance as a sparse graph.
 
-        Parameters
-        ----------
-        X, radius, sort_results
-            As in `radius_neighbors`.
-        mode : {"connectivity", "distance"}, default="connectivity"
-            Ones, or bits that differ.
-
         Returns
         -------
         csr_matrix of shape (n_queries, n_samples)
@@ -456,8 +437,8 @@ class HammingNeighbors(TorchEstimator):
 
         Parameters
         ----------
-        X, n_neighbors
-            As in `kneighbors`. A few hundred queries suffice; they are also searched exactly.
+        X : array of shape (n_queries, n_bits), or packed
+            Queries. A few hundred suffice; they are also searched exactly.
 
         Returns
         -------
@@ -521,7 +502,7 @@ class HammingNeighbors(TorchEstimator):
             raise ValueError(f"{_EFFORT[kind]}={given!r} is not valid. Pass a positive integer, or None.")
         return given
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         """The state with the index as bytes, because faiss objects cannot be pickled."""
         state = dict(super().__getstate__())
         live = state.pop("_live", None)

@@ -211,7 +211,7 @@ def _newton_step(parameters, value, max_iter=100):
     for _ in range(max_iter):
         bent = _flat(torch.autograd.grad(slope, parameters, direction, retain_graph=True, materialize_grads=True))
         curvature = direction @ bent
-        if size <= enough or curvature <= 1e-9 * (direction @ direction):  # e.g. a common shift
+        if size <= enough or curvature <= 1e-9 * (direction @ direction):  # for example, for a common shift
             break
         length = size / curvature
         step, rest = step + length * direction, rest - length * bent

@@ -12,7 +12,10 @@ import torch
 # too, because estimators report squares, such as errors, and no wider dtype exists.
 _REACH = {torch.float32: (2.0**-110, 2.0**112), torch.float64: (2.0**-508, 2.0**508)}
 _WIDE_REACH = {torch.float32: (2.0**-120, 2.0**125), torch.float64: (2.0**-960, 2.0**1010)}
-_EXPONENTS = {torch.float32: 120, torch.float64: 1000}  # of units, whose inverse must be a normal number
+_EXPONENTS = {
+    torch.float32: 120,
+    torch.float64: 1000,
+}  # largest exponents of units, so that their inverse is normal
 
 
 def largest_value(values: torch.Tensor) -> float:

@@ -62,7 +62,7 @@ def warn_of_shuffled(rows: torch.Tensor, name: str) -> None:
 
 
 def clip_ids(groups: ArrayLike) -> np.ndarray:
-    """Clip ids as a 1-D numpy array without NaN, which is not equal to itself."""
+    """Clip ids as a 1-D numpy array. NaN is rejected, because it is not equal to itself."""
     groups = np.asarray(to_numpy(groups))
     if groups.ndim != 1:
         raise ValueError(f"groups must be of shape (n,), one clip id for each frame, got {groups.shape}")

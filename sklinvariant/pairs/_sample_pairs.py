@@ -19,7 +19,7 @@ from sklinvariant.transforms import ColorJitter, Compose, Flip, Rotation, Scale,
 
 Views = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 
-MOST_STEPS = 3  # of a random walk along neighbours
+MOST_STEPS = 3  # largest number of steps of a random walk along neighbours
 _COMPARED = 1 << 32  # values that one call compares in a search for neighbours, which Ctrl-C cannot interrupt
 _BLOCK = 256  # rows that scikit-learn compares at a time
 
@@ -49,7 +49,7 @@ def nearest_partners(samples: torch.Tensor, n_neighbors: int, auxiliary: torch.T
     auxiliary samples.
     """
     flat = in_safe_unit(samples.flatten(1).cpu())[0]
-    rows = (flat - flat.mean(0)).numpy()  # from the middle, so that products of large numbers do not cancel
+    rows = (flat - flat.mean(0)).numpy()  # centred, so that products of large numbers do not cancel
     inside = range(len(rows)) if auxiliary is None else (~auxiliary).nonzero().squeeze(1).tolist()
     if len(inside) < 2:
         raise ValueError(f'pairs="neighbors" needs at least 2 samples, got n_samples={len(inside)}')

@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
 from sklearn.base import TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import Tags
 
 from sklinvariant._compat import FitReport, fit_context, output_container, with_callbacks
 from sklinvariant.base import (
@@ -215,62 +216,44 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
     @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, groups=None):
+    def fit(self, X: Any, y: Any = None, groups: Any = None) -> Self:
         """Learn the pooling.
 
         Parameters
         ----------
         X : array of shape (n, n_features) or (n_pairs, 2, n_features)
             Non-negative features of frames in temporal order, or of pairs of consecutive frames.
-        y : None
-            Ignored.
         groups : array-like of shape (n,), default=None
-            The clip of each frame. Pairs are consecutive rows of one clip; a clip of one frame has none. None is one
-            clip, and a warning is given if consecutive rows are no more alike than random ones. Explicit pairs need no
-            clips. In a Pipeline, ask for it by ``set_fit_request(groups=True)``.
-
-        Returns
-        -------
-        self
+            The clip of each frame. Pairs are consecutive rows of the same clip. With None, all rows form one clip, and
+            a warning is issued if consecutive rows are not more similar than random rows. Not used for explicit pairs.
+            In a Pipeline, request ``groups`` with ``set_fit_request(groups=True)``.
 
         Raises
         ------
         ValueError
-            For NaN, infinite and negative values, for a clip that comes back after another (the row is named), where
-            there is no pair, where ``warm_start`` cannot go on from components of another shape, and where J is not
-            finite, for features or ``invariance`` too large.
-        FloatingPointError
-            Where the loss of "sgd" stops being finite; it names the epoch and what to change.
+            If X contains NaN, infinite or negative values, if the rows of a clip are not consecutive (the message names
+            the row), if there is no pair, if ``warm_start=True`` but the previous components have another shape, or if
+            J is not finite because features or ``invariance`` are too large.
         """
         return self._learn(X, groups, partial=False)
 
     @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None, groups=None):
-        """Learn from more frames, starting from the components so far.
+    def partial_fit(self, X: Any, y: Any = None, groups: Any = None) -> Self:
+        """Learn from more frames, starting from the current components.
 
-        With "moment" the result is that of all frames together: their moments are added. With "sgd" it is one pass
-        over the new pairs, whose momentum starts anew: give it many batches a call. A first row of the same clip as
-        the last row of the call before goes on with that clip; without groups each call is a clip of its own.
-
-        Parameters
-        ----------
-        X : array of shape (n, n_features) or (n_pairs, 2, n_features)
-        y : None
-            Ignored.
-        groups : array-like of shape (n,), default=None
-
-        Returns
-        -------
-        self
+        With "moment" the result is that of a fit to all frames so far, because their moments are added. With "sgd" it
+        is one pass over the new pairs. The momentum starts at 0 in each call, so pass many batches per call. If the
+        first row has the same clip as the last row of the previous call, the two rows are a pair. Without ``groups``,
+        each call is a separate clip.
         """
         return self._learn(X, groups, partial=True)
 
     @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
-    def fit_moments(self, models):
+    def fit_moments(self, models: list[AutoPooling]) -> Self:
         """Learn from the moments of fitted models, with the same result as from all their frames.
 
         Several machines can each fit a part of the clips (``max_iter=1`` is sufficient) and save their models, which
@@ -296,10 +279,10 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         device = resolve_device(self.device)
         moments = moments_of_models(models, AutoPooling, self.cross_reconstruction, device)
         names = {tuple(getattr(model, "feature_names_in_", ())) for model in models}
-        self.n_features_in_ = models[0].n_features_in_
+        self.n_features_in_: int = models[0].n_features_in_
         self.__dict__.pop("feature_names_in_", None)
         if len(names) == 1 and names != {()}:
-            self.feature_names_in_ = models[0].feature_names_in_
+            self.feature_names_in_: np.ndarray = models[0].feature_names_in_
         start = self._components_to_go_on_from(self.n_features_in_, self.warm_start)
         largest = math.sqrt(float(moments.total.diagonal().max()))
         kept = {"last_frame": None, "last_clip": None, "namespace": models[0]._state["namespace"]}
@@ -307,7 +290,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         self._descend(None, moments, start, largest, dtype, kept, whole=True)
         return self._warn("invariance")
 
-    def transform(self, X):
+    def transform(self, X: Any) -> Any:
         """Pool: z = P y.
 
         Parameters
@@ -328,7 +311,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         pooled = self._multiply(self._frames(given), self.components_.T, given.device)
         return given.answer(pooled.unflatten(0, (-1, 2)) if given.in_pairs else pooled)
 
-    def inverse_transform(self, X):
+    def inverse_transform(self, X: Any) -> Any:
         """Reconstruct features from pooled features: ŷ = Pᵀ z.
 
         Parameters
@@ -477,7 +460,8 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         fresh = self._random_start(generator, rows.shape[1]).to(device, rows.dtype)
         batches = FramePairBatches(rows, frames.follows, batch_size=self.batch_size, device=device, generator=generator)
         _check_reach((1 + self.invariance) * batches.unit * batches.unit, float(rows.max()), self.invariance)
-        fresh = best_multiple(fresh, *pooling_ray(*batches.sample.unbind(1), fresh, self.cross_reconstruction))
+        y, y_next = batches.sample.unbind(1)
+        fresh = best_multiple(fresh, *pooling_ray(y, y_next, fresh, self.cross_reconstruction))
         return _Descent(frames, batches, fresh if start is None else _revive(as_tensor(start).to(fresh), fresh))
 
     def _identity(self, data):
@@ -543,7 +527,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
     def _n_features_out(self):
         return len(self.components_)
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.positive_only = True
         return tags

@@ -2,15 +2,31 @@
 
 import time
 import warnings
+from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 from sklearn.exceptions import ConvergenceWarning
 from tqdm.auto import tqdm
 
+from sklinvariant._compat import FitReport
 from sklinvariant.base import keeping_last_epoch
+from sklinvariant.pooling._pooling_descent import Iterate
 
 
-def follow(iterates, *, name, max_iter, tol, reference, report, attributes, finish, verbose, whole=True):
+def follow(
+    iterates: Iterator[Iterate],
+    *,
+    name: str,
+    max_iter: int,
+    tol: float,
+    reference: float,
+    report: FitReport,
+    attributes: Callable[[Iterate, list], dict[str, Any]],
+    finish: Callable[[Iterate, list], None],
+    verbose: int,
+    whole: bool = True,
+) -> None:
     """Iterate until the residual is at most ``tol`` times ``reference``, then call ``finish`` on the last iterate.
 
     ``report`` is a `FitReport`; ``attributes(iterate, history)`` returns the fitted attributes for callbacks.
@@ -18,8 +34,8 @@ def follow(iterates, *, name, max_iter, tol, reference, report, attributes, fini
     is raised again. If the data are not the ``whole``, ``finish`` is not called, so that a part that is passed again
     counts only once.
     """
-    here, before = next(iterates), time.perf_counter()
-    last = here, [_row(0, here.objective, 0.0)]  # one tuple, so that an interruption never separates them
+    start, before = next(iterates), time.perf_counter()
+    last = start, [_row(0, start.objective, 0.0)]  # one tuple, so that an interruption never separates them
 
     def keep():
         iteration = len(last[1]) - 1 if whole else 0

@@ -1,18 +1,22 @@
 """Moments of pairs in the fitted state of a model, and their sum over several models."""
 
+from typing import Any
+
+import torch
+
 from sklinvariant.base import as_tensor
 from sklinvariant.pooling._pair_moments import PairMoments
 
 _SUMS = ("total", "change", "first")
 
 
-def moments_to_state(moments):
+def moments_to_state(moments: PairMoments) -> dict[str, Any]:
     """The moments as numpy arrays and plain values."""
     sums = {name: getattr(moments, name) for name in _SUMS}
     return {"n_pairs": moments.n_pairs, **{name: x.cpu().numpy() for name, x in sums.items() if x is not None}}
 
 
-def moments_of_state(state, cross, device):
+def moments_of_state(state: dict[str, Any], cross: bool, device: str | torch.device) -> PairMoments:
     """The moments in a fitted state. Raises a ValueError if there are none, or if ``cross`` needs others."""
     if "total" not in state:
         raise ValueError('solver="moment" cannot continue a fit with "sgd", which stores no moments. Fit a clone')
@@ -22,11 +26,11 @@ def moments_of_state(state, cross, device):
     return PairMoments(state["n_pairs"], **sums)
 
 
-def moments_of_models(models, kind, cross, device):
+def moments_of_models(models: list[Any], kind: type[Any], cross: bool, device: str | torch.device) -> PairMoments:
     """The sum of the moments of fitted models. Raises a ValueError that names the first model that cannot be used."""
     if not isinstance(models, (list, tuple)) or not len(models):
         raise ValueError(f"models must be a non-empty list of fitted {kind.__name__}, got {models!r}")
-    device = "cpu" if device.type == "mps" else device  # MPS has no float64
+    device = "cpu" if torch.device(device).type == "mps" else device  # MPS has no float64
     parts = []
     for i, model in enumerate(models):
         if not isinstance(model, kind) or not hasattr(model, "_state"):

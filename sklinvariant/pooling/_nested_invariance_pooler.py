@@ -355,7 +355,7 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, T
 
         Returns
         -------
-        array or tensor of shape (n, n_features_out_)
+        array or tensor of shape (n, n_features_out)
             Pooled features: float32 for images, the dtype of X for activations.
         """
         if self.backbone is None:
@@ -373,7 +373,7 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, T
         with tqdm(total=len(source) * n_views, desc=type(self).__name__, unit="view", disable=not self.verbose) as bar:
             for rows, images in source.batches(self.batch_size):
                 pooled = self._pool_images(images.to(given.device), stages, see, bar)
-                check_finite_answer(self, "transform", pooled)  # here, for rows of unreadable files become NaN below
+                check_finite_answer(self, "transform", pooled)  # rows of unreadable files become NaN later
                 if answer is None:
                     answer = pooled.new_full((len(source), pooled.shape[1]), torch.nan)
                 answer[rows] = pooled
@@ -422,7 +422,7 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, T
     def _eyes(self, device):
         """The backbone as a function from views (n, c, h, w) to maps (n, rows, columns, d)."""
         backbone: Any = self.backbone_
-        if hasattr(backbone, "feature_maps"):  # which accepts views of any size without checks
+        if hasattr(backbone, "feature_maps"):  # a method that accepts views of any size without checks
             run = backbone.feature_maps(device)
             return lambda views: run(views.permute(0, 2, 3, 1))
         return lambda views: _maps_of(backbone.transform(views.permute(0, 2, 3, 1)), len(views), device)

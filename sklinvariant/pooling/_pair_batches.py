@@ -1,6 +1,7 @@
 """Batches of pairs of consecutive frames for AutoPooling."""
 
 import math
+from collections.abc import Iterator
 
 import torch
 
@@ -15,7 +16,15 @@ class FramePairBatches:
     Rows are divided by ``unit``, so that the pairs of a ``sample`` (n, 2, d) have a mean squared norm of 1.
     """
 
-    def __init__(self, rows, follows, *, batch_size, device, generator):
+    def __init__(
+        self,
+        rows: torch.Tensor,
+        follows: torch.Tensor,
+        *,
+        batch_size: int,
+        device: torch.device,
+        generator: torch.Generator,
+    ) -> None:
         self.rows = rows.to(device) if _has_room(device, rows.nbytes) else rows
         self.batch_size, self.device, self.generator = batch_size, device, generator
         self.first = follows.nonzero().squeeze(1)
@@ -25,32 +34,34 @@ class FramePairBatches:
         self.unit *= size
         self.sample = sample / size
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.first)
 
     @property
-    def n_steps(self):
+    def n_steps(self) -> int:
         return math.ceil(len(self) / self.batch_size)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, None]]:
         order = self.first[torch.randperm(len(self), generator=self.generator)]
         for first in order.split(self.batch_size):
             yield self.take(first), None
 
-    def take(self, first):
+    def take(self, first: torch.Tensor) -> torch.Tensor:
         index = torch.stack([first, first + 1], 1).flatten().to(self.rows.device)
         pairs = self.rows.index_select(0, index).to(self.device)
         return (pairs / self.unit).unflatten(0, (-1, 2))
 
     @torch.no_grad()
-    def errors(self, components, cross, chunk_size):
+    def errors(self, components: torch.Tensor, cross: bool, chunk_size: int | None) -> tuple[float, float]:
         """J₁ and J₂, means over all pairs, in the units of the rows; ``chunk_size`` pairs are processed at a time."""
 
         def errors_of(first, _):
-            return pooling_errors(*self.take(first).unbind(1), components, cross)
+            y, y_next = self.take(first).unbind(1)
+            return pooling_errors(y, y_next, components, cross)
 
         sums = accumulate(errors_of, self.first.split(chunk_size))
-        return [float(total) / len(self) * self.unit**2 for total in sums]
+        change, missed = (float(total) / len(self) * self.unit**2 for total in sums)
+        return change, missed
 
 
 def _has_room(device, n_bytes):

@@ -4,13 +4,14 @@ Sukhbaatar, Makino, Aihara (2013), section 2. Axes: n frames, d features, k comp
 """
 
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 
 from sklinvariant._settings import in_own_precision
 from sklinvariant.accumulate import Blocks, accumulate, gram
 
-_LEAST_ROWS = 4096  # of a chunk, so that the additions of float64 matrices (d, d) at its end are comparatively cheap
+_LEAST_ROWS = 4096  # in a chunk, so that adding float64 matrices (d, d) at its end is comparatively cheap
 
 
 @dataclass(frozen=True)
@@ -25,19 +26,27 @@ class PairMoments:
     change: torch.Tensor
     first: torch.Tensor | None = None
 
-    def __add__(self, other):
+    def __add__(self, other: Self) -> Self:
         first = None if self.first is None or other.first is None else self.first + other.first
         n_pairs = self.n_pairs + other.n_pairs
-        return PairMoments(n_pairs, self.total + other.total, self.change + other.change, first)
+        return type(self)(n_pairs, self.total + other.total, self.change + other.change, first)
 
 
 @in_own_precision
-def pair_moments(rows, follows, *, device=None, scale=1.0, with_first=False, chunk_size=None):
-    """One pass over frames (n, d), which may lie elsewhere than on ``device``, a chunk at a time.
+def pair_moments(
+    rows: torch.Tensor,
+    follows: torch.Tensor,
+    *,
+    device: torch.device | None = None,
+    scale: float = 1.0,
+    with_first: bool = False,
+    chunk_size: int | None = None,
+) -> PairMoments:
+    """Compute the moments of frames (n, d) in one pass, chunk by chunk. The frames need not be on ``device``.
 
-    ``follows`` (n - 1,) tells whether row i + 1 is the next frame of row i. Products are those of rows divided by
-    ``scale``, in the precision of the rows (differences before products: a slow video loses nothing); their sums are
-    in float64. ``with_first`` adds Σ yyᵀ.
+    ``follows`` (n - 1,) is True if row i + 1 is the next frame of row i. Products are computed from rows divided by
+    ``scale``, in the precision of the rows, and are summed in float64. Differences are taken before the products, so
+    that no precision is lost for slow videos. ``with_first`` adds Σ yyᵀ.
     """
     blocks = Blocks(rows, follows, device=device, size=chunk_size, overlap=1)
     if chunk_size is None:
@@ -58,7 +67,9 @@ def _products(block, state):
 
 
 @in_own_precision
-def pooling_errors(y, y_next, components, cross=False):
+def pooling_errors(
+    y: torch.Tensor, y_next: torch.Tensor, components: torch.Tensor, cross: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
     """J₁ and J₂, summed over pairs (n, d) and (n, d); with ``cross``, y′ is reconstructed from z instead of z′."""
     z, z_next = y @ components.T, y_next @ components.T
     change = (z - z_next).square().sum()
@@ -67,7 +78,9 @@ def pooling_errors(y, y_next, components, cross=False):
 
 
 @in_own_precision
-def pooling_ray(y, y_next, components, cross=False):
+def pooling_ray(
+    y: torch.Tensor, y_next: torch.Tensor, components: torch.Tensor, cross: bool = False
+) -> tuple[float, float]:
     """The coefficients ``gain`` and ``cost`` of J₂(sP) = ½ (c − s² gain + s⁴ cost), up to a common factor."""
     z, z_next = y @ components.T, y_next @ components.T
     source = z if cross else z_next  # from which y′ is reconstructed

@@ -10,11 +10,13 @@ Q = 2 S₁ and B = 2 S₁ + C + Cᵀ for S₁ = E[yyᵀ], C = E[yy′ᵀ] (A is 
 Axes: d features, k components.
 """
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import torch
 
 from sklinvariant._settings import in_own_precision
+from sklinvariant.pooling._pair_moments import PairMoments
 
 
 class Iterate(NamedTuple):
@@ -31,28 +33,29 @@ class PoolingObjective:
     Moments are divided by tr S, because the descent must not depend on the units of the features; P has no units.
     """
 
-    def __init__(self, moments, invariance, cross=False):
+    def __init__(self, moments: PairMoments, invariance: float, cross: bool = False) -> None:
         self.unit = float(moments.total.trace()) / moments.n_pairs or 1.0
         total, change = (part / moments.n_pairs / self.unit for part in (moments.total, moments.change))
         self.constant = float(total.trace())
         self.change, self.gain, self.quadratic = change, 2 * total, total
         if cross:
-            self.quadratic = moments.first * (2 / moments.n_pairs / self.unit)
+            first: Any = moments.first
+            self.quadratic = first * (2 / moments.n_pairs / self.unit)
             self.gain = self.quadratic + total - change
         self.invariance = invariance
         self.linear = self.gain - invariance * change
 
-    def at(self, components):
+    def at(self, components: torch.Tensor) -> "_Point":
         return _Point(self, components, components @ self.linear, components @ self.quadratic)
 
-    def errors(self, components):
+    def errors(self, components: torch.Tensor) -> tuple[float, float]:
         """J₁ and J₂ in units of the data."""
         change = (components @ self.change * components).sum()
         gain, cost = self.ray(components)
         missed = max(self.constant - gain + cost, 0.0)
         return float(change) / 2 * self.unit, missed / 2 * self.unit
 
-    def ray(self, components):
+    def ray(self, components: torch.Tensor) -> tuple[float, float]:
         """The gain and the cost for `best_multiple`: tr(P B Pᵀ) and tr(P Q Pᵀ P Pᵀ)."""
         gain = (components @ self.gain * components).sum()
         cost = ((components @ self.quadratic @ components.T) * (components @ components.T)).sum()
@@ -96,12 +99,12 @@ class _Point:
 
 
 @in_own_precision
-def best_multiple(components, gain, cost):
+def best_multiple(components: torch.Tensor, gain: float, cost: float) -> torch.Tensor:
     """The multiple s P of ``components`` P that minimises J₂(sP) = ½ (c − s² gain + s⁴ cost)."""
     return components * (gain / (2 * cost)) ** 0.5 if gain > 0 and cost > 0 else components
 
 
-def descend(objective, components):
+def descend(objective: PoolingObjective, components: torch.Tensor) -> Iterator[Iterate]:
     """Yield the start, and then an `Iterate` for each step. End when rounding errors prevent a further decrease of J.
 
     This is accelerated projected gradient descent (FISTA; Beck, Teboulle 2009) with backtracking. The momentum is

@@ -1,5 +1,7 @@
 """The objective of auto-pooling on a batch of pairs of frames, and projected gradient descent."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -9,12 +11,12 @@ from sklinvariant.pooling._pair_moments import pooling_errors
 class PoolingLoss(nn.Module):
     """J = λ J₁ + J₂ of Sukhbaatar et al. (2013). The matrix P (k, d) is the parameter ``components``."""
 
-    def __init__(self, components, invariance, cross=False):
+    def __init__(self, components: torch.Tensor, invariance: float, cross: bool = False) -> None:
         super().__init__()
         self.components = nn.Parameter(components.clone())
         self.invariance, self.cross = invariance, cross
 
-    def forward(self, pairs):
+    def forward(self, pairs: torch.Tensor) -> torch.Tensor:
         """The mean of J over pairs (b, 2, d)."""
         change, missed = pooling_errors(pairs[:, 0], pairs[:, 1], self.components, self.cross)
         return (self.invariance * change + missed) / len(pairs)
@@ -24,7 +26,7 @@ class ProjectedSGD(torch.optim.SGD):
     """Stochastic gradient descent that sets negative parameters to 0 after each step."""
 
     @torch.no_grad()
-    def step(self, closure=None):
+    def step(self, closure: Any = None) -> Any:
         loss = super().step(closure)
         for group in self.param_groups:
             for parameter in group["params"]:
@@ -32,7 +34,7 @@ class ProjectedSGD(torch.optim.SGD):
         return loss
 
 
-def pair_curvature(pairs, invariance, n_steps=30):
+def pair_curvature(pairs: torch.Tensor, invariance: float, n_steps: int = 30) -> float:
     """Estimate the largest curvature of J by 4 ‖S‖ + λ ‖S_Δ‖ of pairs (b, 2, d), with the power method.
 
     4 ‖S‖ + λ ‖S_Δ‖ is the second derivative of J along the leading direction v of S, at the best P = p v.

@@ -1,7 +1,9 @@
 """Batches of rows and of bags, taken from tensors that are already on the device."""
 
 import math
+from collections.abc import Iterator
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,10 +15,10 @@ from sklinvariant.ops import gather_bags
 class Batch:
     """Bags, their targets and their weights."""
 
-    def __init__(self, bags, target, weight):
+    def __init__(self, bags: Bags, target: torch.Tensor | None, weight: torch.Tensor) -> None:
         self.bags, self.target, self.weight = bags, target, weight
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.bags.offsets) - 1
 
 
@@ -27,17 +29,17 @@ class RowBatches:
     would change the model as much as any other batch, and would be too small for regularisers of whole batches.
     """
 
-    def __init__(self, rows, *, batch_size, generator):
+    def __init__(self, rows: torch.Tensor, *, batch_size: int, generator: torch.Generator) -> None:
         self.rows, self.batch_size, self.generator = rows, batch_size, generator
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.rows)
 
     @property
-    def n_steps(self):
+    def n_steps(self) -> int:
         return math.ceil(len(self) / self.batch_size)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[Any, None]]:
         order = torch.randperm(len(self), generator=self.generator).to(self.rows.device)
         for index in order.tensor_split(math.ceil(len(self) / self.batch_size)):
             yield self.rows.index_select(0, index), None
@@ -50,20 +52,29 @@ class BagBatches:
     each bag, without replacement (eq. 5 of Katharopoulos et al. 2017).
     """
 
-    def __init__(self, bags, target, weight, *, batch_size, generator, descriptors_per_sample=None):
+    def __init__(
+        self,
+        bags: Bags,
+        target: torch.Tensor | None,
+        weight: torch.Tensor,
+        *,
+        batch_size: int,
+        generator: torch.Generator,
+        descriptors_per_sample: int | float | None = None,
+    ) -> None:
         self.bags, self.target, self.weight = bags, target, weight
         self.batch_size, self.generator, self.per_sample = batch_size, generator, descriptors_per_sample
         sizes = np.diff(bags.offsets)
         self.size = int(sizes[0]) if (sizes == sizes[0]).all() else None
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.bags.offsets) - 1
 
     @property
-    def n_steps(self):
+    def n_steps(self) -> int:
         return math.ceil(len(self) / self.batch_size)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[Any, None]]:
         order = torch.randperm(len(self), generator=self.generator)
         for index in order.split(self.batch_size):
             yield self._batch(index), None

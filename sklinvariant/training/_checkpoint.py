@@ -3,10 +3,12 @@
 import contextlib
 import hashlib
 import io
+import os
 import re
 import uuid
 import warnings
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,9 @@ class Checkpoint:
     is not a checkpoint, or that another fit has written in the meantime, is never changed.
     """
 
-    def __init__(self, path, estimator, data, *, before):
+    def __init__(
+        self, path: str | os.PathLike, estimator: Any, data: dict[str, list[torch.Tensor]], *, before: int
+    ) -> None:
         self.path, self.before = Path(path), before
         self.name = f"checkpoint={str(self.path)!r}"
         self.writers = {uuid.uuid4().hex}  # fits whose files may be replaced: this fit, and the one that it resumes
@@ -45,7 +49,7 @@ class Checkpoint:
             **{name: " ".join(map(_checksum, tensors)) for name, tensors in data.items()},
         }
 
-    def read(self):
+    def read(self) -> dict[str, Any] | None:
         """The content that the same fit wrote before it was interrupted; None if the file does not exist.
 
         The content replaces the current model, which may be the one from before that fit, or the one that the
@@ -104,14 +108,14 @@ class Checkpoint:
         return b" ".join([_MAGIC, *writer, hashlib.sha256(body).hexdigest().encode()])
 
     @contextlib.contextmanager
-    def restoring(self):
+    def restoring(self) -> Iterator[None]:
         """Inside the context, the content is loaded into a network and an optimiser, which may not match it."""
         try:
             yield
         except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise ValueError(f"{self.name} does not match this model ({error}). Delete it to start again") from error
 
-    def write(self, content):
+    def write(self, content: dict[str, Any]) -> None:
         """Replace the file atomically. If this fails, warn and let the fit continue."""
         stream = io.BytesIO()
         torch.save({"fit": self.fit, "before": self.before, **content}, stream)
@@ -127,7 +131,7 @@ class Checkpoint:
         except OSError as error:  # such as a full disk or a lost network drive, which may be temporary
             self._warn(f"could not be written after epoch {self.before + len(content['history'])} ({error})")
 
-    def remove(self):
+    def remove(self) -> None:
         with contextlib.suppress(OSError):  # the fit is finished, and an error would discard its model
             if self._is_ours():
                 self.path.unlink(missing_ok=True)

@@ -23,13 +23,21 @@ class WithEarlyStopping(Parameters):
     ----------
     early_stopping : bool
         Whether to hold out ``validation_fraction`` of the labelled samples and to score them after each epoch of `fit`:
-        by their accuracy, R² for a regression, or minus the loss if the loss is user-defined. Training stops when the
-        score has not risen by more than ``tol`` (0 if None) for ``n_iter_no_change`` epochs. The model gets the
-        parameters of the best epoch; a warm start keeps those it started from unless an epoch is better. Callbacks can
-        monitor ``valid_loss`` and ``validation_score``. `partial_fit` does not support it.
+        by the accuracy, by R² for a regression, or by the negative loss if the loss is user-defined. Training stops
+        when the score has not increased by more than ``tol`` (0 if None) for ``n_iter_no_change`` epochs. The model
+        gets the parameters of the best epoch; with ``warm_start`` it keeps the initial parameters unless an epoch is
+        better. Callbacks can monitor ``valid_loss`` and ``validation_score``. `partial_fit` does not support it.
     validation_fraction : float
         Share of the labelled samples to hold out for ``early_stopping``, between 0 and 1. The samples are drawn by
-        ``random_state``, from each class in proportion to its size. Samples of weight 0 are left out altogether.
+        ``random_state``, from each class in proportion to its size. Samples with weight 0 are not used.
+
+    Attributes
+    ----------
+    validation_scores_ : list of float or None
+        Score of the held-out samples after each epoch; None without ``early_stopping``. The rows of ``history_`` also
+        contain it, as "validation_score", and the "validation_loss".
+    best_validation_score_ : float or None
+        The highest of ``validation_scores_``.
     """
 
     _: KW_ONLY
@@ -44,7 +52,7 @@ class WithEarlyStopping(Parameters):
 
     @property
     def best_validation_score_(self) -> float | None:
-        """The largest of ``validation_scores_``; None without ``early_stopping``."""
+        """The highest of ``validation_scores_``; None without ``early_stopping``."""
         return max(self.validation_scores_ or [], default=None)
 
     def _hold_out(self, data, seed):
@@ -95,8 +103,8 @@ class Validation:
     """Called with a module, it returns the loss and the score of held-out samples.
 
     ``module.evaluate(batch)`` returns the loss of a batch and its outputs (n, n_outputs), or None for a loss without
-    outputs; the score is then minus the loss. ``of_start`` is True if the parameters before the first epoch are a
-    candidate for the best ones.
+    outputs, in which case the score is the negative loss. ``of_start`` is True if the parameters before the first epoch
+    are a candidate for the best ones.
     """
 
     def __init__(self, batches: list[Any], targets: Targets, *, of_start: bool) -> None:

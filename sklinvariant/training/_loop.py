@@ -4,6 +4,8 @@ import contextlib
 import copy
 import functools
 import math
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -12,7 +14,12 @@ from skorch.callbacks import Callback, EarlyStopping, EpochTimer, PassthroughSco
 from skorch.history import History
 from tqdm.auto import tqdm
 
+from sklinvariant._compat import FitReport
 from sklinvariant.base import check_callbacks, keeping_last_epoch, prints_rows
+from sklinvariant.training._checkpoint import Checkpoint
+from sklinvariant.training._early_stopping import Validation
+
+T = TypeVar("T")
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "sgd": functools.partial(torch.optim.SGD, momentum=0.9)}
 # the entries of skorch's history that a fit keeps, and their names in ``history_``
@@ -74,10 +81,10 @@ class _Net(NeuralNet):
 
 
 class _Epochs(Callback):
-    """At the end of each epoch: keep the parameters, call scikit-learn's callbacks, stop if nothing improves.
+    """After each epoch, keep the parameters, report to scikit-learn's callbacks, and stop if there is no improvement.
 
-    What should improve is the training loss or, with a `Validation`, the score of the held-out samples. ``best`` is the
-    smallest loss, or minus the largest score.
+    The training loss must decrease or, with a `Validation`, the score of the held-out samples must increase. ``best``
+    is the lowest loss, or the negative of the highest score.
     """
 
     def __init__(self, report, fitted_attributes, tol, patience, validation):
@@ -102,7 +109,7 @@ class _Epochs(Callback):
         return number
 
     def restore_best(self, module):
-        """Reset a module to the epoch of the best validation score."""
+        """Restore the module of the epoch with the best validation score."""
         if self.best_parameters is not None:
             module.load_state_dict(self.best_parameters)
 
@@ -197,25 +204,25 @@ class _Bar(Callback):
 
 
 def train(
-    module,
-    batches,
+    module: torch.nn.Module,
+    batches: Any,
     *,
-    name,
-    max_epochs,
-    optimizer,
-    learning_rate,
-    learning_rate_decay,
-    learning_rates=None,
-    tol,
-    n_iter_no_change,
-    report,
-    fitted_attributes,
-    finish,
-    callbacks=(),
-    verbose=0,
-    checkpoint=None,
-    validation=None,
-):
+    name: str,
+    max_epochs: int,
+    optimizer: Callable[..., torch.optim.Optimizer],
+    learning_rate: float,
+    learning_rate_decay: str | None,
+    learning_rates: dict[str, float] | None = None,
+    tol: float | None,
+    n_iter_no_change: int,
+    report: FitReport,
+    fitted_attributes: Callable[[torch.nn.Module], dict[str, Any]],
+    finish: Callable[[list[dict[str, Any]]], T],
+    callbacks: Sequence[Any] = (),
+    verbose: int = 0,
+    checkpoint: Checkpoint | None = None,
+    validation: Validation | None = None,
+) -> T:
     """Train ``module(batch) -> loss`` in place and return ``finish(history)``, which sets the fitted attributes.
 
     Each epoch is one pass over ``batches``, in ``batches.n_steps`` steps.
@@ -261,7 +268,7 @@ def train(
         verbose=int(prints_rows(callbacks)),
     ).initialize()
     net.notify("on_train_begin", X=batches, y=None)
-    if written is not None:
+    if checkpoint is not None and written is not None:
         with checkpoint.restoring():
             journal.restore(net, written)
 

@@ -1,6 +1,7 @@
 """Targets of any task as tensors: class numbers, 0/1 labels, real numbers; and the weights of samples and classes."""
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -21,18 +22,18 @@ class Task(NamedTuple):
     n_outputs: int
     is_1d: bool
 
-    def export(self):
+    def export(self) -> dict[str, Any]:
         """The entries of the fitted state."""
         state = {"task": [self.kind, self.n_outputs, self.is_1d]}
         return state if self.classes is None else state | {"classes": self.classes}
 
     @classmethod
-    def restore(cls, state):
+    def restore(cls, state: dict[str, Any]) -> Self:
         kind, n_outputs, is_1d = state["task"]
         return cls(kind, state.get("classes"), n_outputs, is_1d)
 
-    def decide(self, outputs):
-        """Predicted targets, as `Targets` holds them, from the outputs (n, n_outputs) of a linear model."""
+    def decide(self, outputs: torch.Tensor) -> torch.Tensor:
+        """Predicted targets, encoded as in `Targets`, from the outputs (n, n_outputs) of a linear model."""
         if self.kind == "regression":
             return outputs
         return outputs.argmax(1) if self.kind == "multiclass" else (outputs > 0).to(torch.int64)
@@ -46,7 +47,7 @@ class Targets(NamedTuple):
     weight: torch.Tensor  # (n,), of mean 1
     sample_weight: np.ndarray | None  # (n,), as given and checked
 
-    def take(self, indices):
+    def take(self, indices: np.ndarray) -> "Targets":
         """The targets of some of the samples; their mean weight is 1 again."""
         rows = torch.from_numpy(indices)
         weight = self.weight[rows]
@@ -57,7 +58,7 @@ class Targets(NamedTuple):
             None if self.sample_weight is None else self.sample_weight[indices],
         )
 
-    def score(self, outputs):
+    def score(self, outputs: torch.Tensor) -> float:
         """Accuracy of the predictions, or R² for a regression, weighted by ``sample_weight``."""
         metric = r2_score if self.task.kind == "regression" else accuracy_score
         predicted = self.task.decide(outputs).cpu().numpy()
@@ -65,19 +66,39 @@ class Targets(NamedTuple):
         return float(metric(expected.cpu().numpy(), predicted, sample_weight=self.sample_weight))
 
 
-def prepare_targets(y, sample_weight, class_weight, *, loss, task, n_samples, dtype, name, whole):
-    """`Targets` of a fit; y defines the task if ``task`` is None. If y is ``whole``, it must contain two classes."""
+def prepare_targets(
+    y: Any,
+    sample_weight: Any,
+    class_weight: dict | str | None,
+    *,
+    loss: str | Callable,
+    task: Task | None,
+    n_samples: int,
+    dtype: torch.dtype,
+    name: str,
+    partial: bool,
+) -> Targets:
+    """`Targets` of a fit, or of a part of the samples if ``partial``; y defines the task if ``task`` is None.
+
+    y must contain two classes, unless it is a part with a given task.
+    """
+    if partial and isinstance(class_weight, str):
+        raise ValueError(
+            'class_weight="balanced" is not supported by partial_fit. Pass the weights as a dict, computed with '
+            'sklearn.utils.class_weight.compute_class_weight("balanced", classes=..., y=...)'
+        )
+    check = not partial or task is None
     if task is None:
         task, codes = read_targets(y, loss, n_samples, name)
     else:
         codes = encode_targets(y, task, loss, n_samples, name)
     weight, sample_weight = weigh(sample_weight, class_weight, task, codes, n_samples, dtype)
-    if whole:
+    if check:
         check_classes(task, codes, sample_weight, name)
     return Targets(task, as_target(codes, task, dtype), weight, sample_weight)
 
 
-def read_targets(y, loss, n_samples, name):
+def read_targets(y: Any, loss: str | Callable, n_samples: int, name: str) -> tuple[Task, Any]:
     """The `Task` and the targets as numpy: class numbers (n,), or (n, n_outputs)."""
     if y is None:
         if not isinstance(loss, str):
@@ -104,7 +125,7 @@ def read_targets(y, loss, n_samples, name):
     return _class_task(classes, loss), codes
 
 
-def encode_targets(y, task, loss, n_samples, name):
+def encode_targets(y: Any, task: Task, loss: str | Callable, n_samples: int, name: str) -> Any:
     """Targets of a later batch, encoded for a given task."""
     if task.classes is None or task.kind == "multilabel" or y is None:
         now, codes = read_targets(y, loss, n_samples, name)
@@ -129,12 +150,12 @@ def _class_task(classes, loss):
     return Task("binary" if n == 2 else "multiclass", classes, 1 if n == 2 else n, True)
 
 
-def task_of_classes(classes, loss):
+def task_of_classes(classes: Any, loss: str | Callable) -> Task:
     """The task of ``partial_fit(classes=...)``."""
     return _class_task(np.unique(np.asarray(to_numpy(classes))), loss)
 
 
-def check_classes(task, codes, sample_weight, name):
+def check_classes(task: Task, codes: Any, sample_weight: np.ndarray | None, name: str) -> None:
     """Raise a ValueError if the samples with positive weight belong to fewer than two classes."""
     if task.kind in ("binary", "multiclass"):
         n = len(np.unique(codes if sample_weight is None else codes[sample_weight > 0]))
@@ -142,7 +163,9 @@ def check_classes(task, codes, sample_weight, name):
             raise ValueError(f"{name} needs samples of at least 2 classes, but the data contains only {n} class")
 
 
-def weigh(sample_weight, class_weight, task, codes, n_samples, dtype):
+def weigh(
+    sample_weight: Any, class_weight: dict | str | None, task: Task, codes: Any, n_samples: int, dtype: torch.dtype
+) -> tuple[torch.Tensor, np.ndarray | None]:
     """Weights (n,) with mean 1, and the checked sample weights or None."""
     weight = np.ones(n_samples)
     if sample_weight is not None:
@@ -163,7 +186,7 @@ def weigh(sample_weight, class_weight, task, codes, n_samples, dtype):
     return torch.as_tensor(weight / mean, dtype=dtype), sample_weight
 
 
-def as_target(codes, task, dtype):
+def as_target(codes: Any, task: Task, dtype: torch.dtype) -> torch.Tensor | None:
     """The tensor that the losses expect: class numbers int64 (n,), or (n, n_outputs) in the compute dtype.
 
     A user-defined loss gets class numbers if labels are strings, and otherwise the numbers as given: integers as int64,

@@ -100,7 +100,19 @@ class TrainedEstimator(CallbackSupportMixin, Training):
     reports, and sets the fitted attributes.
 
     The object that ``_data`` returns is passed to all other methods, which may change it.
+
+    Attributes
+    ----------
+    history_ : list of dict
+        Number, mean loss and seconds of each epoch.
+    n_iter_ : int
+        Number of epochs.
     """
+
+    _errors_of_fit = """
+        FloatingPointError
+            If the loss is not finite. The message names the epoch and what to change.
+        """
 
     # Methods that a subclass must define
 
@@ -172,14 +184,14 @@ class TrainedEstimator(CallbackSupportMixin, Training):
         """Refuse settings that `partial_fit` does not support."""
 
     def _hold_out(self, data, seed):
-        """The data to train on, and the data to hold out for early stopping or None."""
+        """Split the data into those to train on and those held out for early stopping (None if there are none)."""
         return data, None
 
     def _validation(self, module, held_out, *, of_start):
-        """The `Validation` of the held-out data. It scores the start of a fit too if ``of_start`` is True."""
+        """The `Validation` of the held-out data. With ``of_start`` the initial parameters are scored as well."""
         return None
 
-    # What they all do
+    # Methods that all subclasses share
 
     def _goes_on(self):
         """Whether `fit` continues an earlier fit."""
@@ -234,7 +246,7 @@ class TrainedEstimator(CallbackSupportMixin, Training):
 
 
 def _seed(generator, written):
-    """Seed of a fit, or of the interrupted fit that it continues: they differ if ``random_state`` is None."""
+    """The seed of a fit, or of the interrupted fit that it resumes, which differs if ``random_state`` is None."""
     if written is not None:
         generator = torch.Generator()
         generator.set_state(written["generator"])

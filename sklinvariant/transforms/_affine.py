@@ -8,8 +8,8 @@ from typing import Literal
 
 import torch
 
-from sklinvariant.base import Count, Finite, FiniteArray, Positive, declared
-from sklinvariant.transforms._geometric import Geometric
+from sklinvariant.base import Count, Finite, Positive, declared
+from sklinvariant.transforms._geometric import Geometric, Interpolated
 from sklinvariant.transforms._transform import Generator, bounds_of, uniform
 
 
@@ -27,7 +27,7 @@ def _extent(shape):
 
 
 @declared
-class Rotation(Geometric):
+class Rotation(Interpolated):
     """Rotation about the centre. Its parameter is the angle in degrees, counter-clockwise.
 
     Parameters
@@ -38,10 +38,6 @@ class Rotation(Geometric):
         Number of evenly spaced angles that are sampled and enumerated; None is any angle. If the range is the full
         circle, this is the finite group of rotations by 360 / n_steps degrees. With 4 steps the pixels of square
         images are permuted exactly.
-    fill : {"mean", "edge", "reflect"}, float or sequence
-        Values outside an image, see `warp`.
-    interpolation : {"bilinear", "bicubic", "nearest"}
-        Interpolation between pixels.
 
     Examples
     --------
@@ -54,8 +50,6 @@ class Rotation(Geometric):
     degrees: Finite | tuple | list = 180.0
     _: KW_ONLY
     n_steps: Count | None = None
-    fill: Literal["mean", "edge", "reflect"] | FiniteArray = 0.0
-    interpolation: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
 
     def _bounds(self):
         return torch.tensor([bounds_of("degrees", self.degrees)], dtype=torch.float64)
@@ -79,7 +73,7 @@ class Rotation(Geometric):
 
 
 @declared
-class Scale(Geometric):
+class Scale(Interpolated):
     """Centre crops, enlarged to the size of the image. Its parameter is the fraction of the height and width kept.
 
     Parameters
@@ -91,10 +85,6 @@ class Scale(Geometric):
         Largest fraction. Above 1 the image shrinks and its surroundings are filled.
     n_steps : int or None
         Number of evenly spaced fractions; None is any fraction.
-    fill : {"mean", "edge", "reflect"}, float or sequence
-        Values outside an image, see `warp`.
-    interpolation : {"bilinear", "bicubic", "nearest"}
-        Interpolation between pixels.
 
     Examples
     --------
@@ -108,8 +98,6 @@ class Scale(Geometric):
     high: Positive = 1.0
     _: KW_ONLY
     n_steps: Count | None = None
-    fill: Literal["mean", "edge", "reflect"] | FiniteArray = 0.0
-    interpolation: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
 
     def _bounds(self):
         return torch.tensor([bounds_of("(low, high)", (self.low, self.high), lowest=0)], dtype=torch.float64)
@@ -121,23 +109,17 @@ class Scale(Geometric):
 
 
 @declared
-class Translation(Geometric):
+class Translation(Interpolated):
     """Translation. Its parameters are the shifts down and to the right, as fractions of height and width.
 
     Parameters
     ----------
     fraction : float or (float, float)
         Range of the shifts of both axes as fractions of the side: ± this number, or (low, high).
-    fill : {"mean", "edge", "reflect"}, float or sequence
-        Values outside an image, see `warp`.
-    interpolation : {"bilinear", "bicubic", "nearest"}
-        Interpolation between pixels.
     """
 
     fraction: Finite | tuple | list = 0.25
     _: KW_ONLY
-    fill: Literal["mean", "edge", "reflect"] | FiniteArray = 0.0
-    interpolation: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
 
     def _bounds(self):
         return torch.tensor([bounds_of("fraction", self.fraction)] * 2, dtype=torch.float64)
@@ -199,7 +181,7 @@ class Flip(Geometric):
 
 
 @declared
-class Shear(Geometric):
+class Shear(Interpolated):
     """Shear about the centre. Its parameters are the shear angles of columns and rows in degrees.
 
     Parameters
@@ -208,17 +190,11 @@ class Shear(Geometric):
         Range of the angles: ± this number, or (low, high), within ±90, or ±45 for both axes.
     axis : {"horizontal", "vertical", "both"}
         "horizontal" moves pixels along rows, "vertical" along columns.
-    fill : {"mean", "edge", "reflect"}, float or sequence
-        Values outside an image, see `warp`.
-    interpolation : {"bilinear", "bicubic", "nearest"}
-        Interpolation between pixels.
     """
 
     degrees: Finite | tuple | list = 15.0
     _: KW_ONLY
     axis: Literal["horizontal", "vertical", "both"] = "horizontal"
-    fill: Literal["mean", "edge", "reflect"] | FiniteArray = 0.0
-    interpolation: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
 
     def _bounds(self):
         low, high = bounds_of("degrees", self.degrees)

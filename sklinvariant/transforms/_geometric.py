@@ -1,13 +1,14 @@
 """Geometric transformations as 3 x 3 matrices, so that compositions are products and interpolate only once."""
 
 from collections.abc import Sequence
+from dataclasses import KW_ONLY
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from sklinvariant._settings import with_own_settings
-from sklinvariant.base import ArrayLike, FiniteArray, as_tensor, is_count, to_numpy, validated
+from sklinvariant.base import ArrayLike, FiniteArray, as_tensor, declared, is_count, to_numpy, validated
 from sklinvariant.images import scale_pixels
 from sklinvariant.ops import pixel_moves, resample
 from sklinvariant.transforms._transform import Transform, on_images
@@ -74,6 +75,23 @@ class Geometric(Transform):
     def _look_up(self):
         """Interpolation and fill; None if the transformation does not depend on them."""
         return self.interpolation, self.fill
+
+
+@declared
+class Interpolated(Geometric):
+    """Base of the geometric transformations that move points between pixels or from outside the image.
+
+    Parameters
+    ----------
+    fill : {"mean", "edge", "reflect"}, float or sequence
+        Values outside an image, see `warp`.
+    interpolation : {"bilinear", "bicubic", "nearest"}
+        Interpolation between pixels.
+    """
+
+    _: KW_ONLY
+    fill: Fill = 0.0
+    interpolation: Interpolation = "bilinear"
 
 
 @with_own_settings

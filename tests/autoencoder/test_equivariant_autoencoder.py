@@ -14,8 +14,9 @@ from sklearn.svm import LinearSVC
 from tolerance import assert_close
 
 from sklinvariant import load, save
+from sklinvariant.accumulate import channel_spread
 from sklinvariant.autoencoder import EquivariantAutoencoder
-from sklinvariant.autoencoder._equivariant_autoencoder import ReconstructionLoss, channel_spread
+from sklinvariant.autoencoder._equivariant_autoencoder import ReconstructionLoss
 from sklinvariant.autoencoder._equivariant_network import EquivariantAutoencoderNetwork
 from sklinvariant.datasets import load_digits_images
 from sklinvariant.networks import Group

@@ -170,6 +170,43 @@ def test_views_of_a_sample_do_not_depend_on_the_others(views):
         assert_close(whole[3:], alone)
 
 
+def test_parts(blobs):
+    """A part is one epoch; parts may lack a class."""
+    X, y, few, fitted = blobs
+    settings = {"learning_rate_decay": None, "random_state": 0}
+    whole = IICClassifier(fitted, max_epochs=1, **settings).fit(X, few)
+    model = IICClassifier(fitted, **settings).partial_fit(X, few)
+    assert_close(model.predict_proba(X), whole.predict_proba(X), rtol=1e-5)
+    model.partial_fit(X, few).set_params(warm_start=True, max_epochs=1)
+    assert_close(model.predict_proba(X), whole.set_params(warm_start=True).fit(X, few).predict_proba(X), rtol=1e-5)
+    assert model.n_iter_ == len(model.history_) == 2
+    in_parts = IICClassifier(fitted, learning_rate=0.1, **settings).partial_fit(X[y < 2], y[y < 2], classes=[0, 1, 2])
+    assert in_parts.classes_.tolist() == [0, 1, 2]
+    for start in [*range(0, 90, 10)] * 5:
+        in_parts.partial_fit(X[start : start + 10], y[start : start + 10])
+    assert in_parts.n_iter_ == 1 + 45
+    assert in_parts.score(X, y) > 0.9
+    own = IICClassifier(CLUSTERER, **settings).partial_fit(X, few)
+    before = own.clusterer_
+    assert own.partial_fit(X[:30], y[:30]).clusterer_ is before
+
+
+def test_parts_that_are_refused(blobs):
+    X, y, few, fitted = blobs
+    model = IICClassifier(fitted, random_state=0)
+    with pytest.raises(ValueError, match="needs labels of at least 2 classes, but all labels are of one class, 0"):
+        model.partial_fit(X, np.where(y == 0, y, -1))
+    with pytest.raises(ValueError, match="the class 2, which is not one of the classes"):
+        model.partial_fit(X, y, classes=[0, 1])
+    with pytest.raises(ValueError, match="classes contains unlabeled_value=-1"):
+        model.partial_fit(X, few, classes=[-1, 0, 1, 2])
+    with pytest.raises(ValueError, match='class_weight="balanced" is not supported by partial_fit'):
+        clone(model).set_params(class_weight="balanced").partial_fit(X, few)
+    with pytest.raises(ValueError, match="does not support early_stopping=True"):
+        clone(model).set_params(early_stopping=True).partial_fit(X, few)
+    assert not hasattr(model, "_state")
+
+
 def test_views_are_averaged(bars):
     images, kinds, fitted = bars
     model = IICClassifier(fitted, max_epochs=2, n_views=4, random_state=0).fit(images, kinds)
@@ -348,7 +385,7 @@ def test_a_fit_that_fails_changes_nothing(blobs):
         (None, "requires y to be passed"),
         ([0, 1, 0.5, -1], "Unknown label type"),
         ([0, 1], "inconsistent numbers of samples"),
-        ([3, 3, 3, 3], "at least 2 classes, but all labels are 3$"),
+        ([3, 3, 3, 3], "at least 2 classes, but all labels are of one class, 3$"),
         ([1, -1, 1, 1], "Rows with unlabeled_value=-1 count as unlabelled"),
     ],
 )

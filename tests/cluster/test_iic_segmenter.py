@@ -335,7 +335,7 @@ def test_textures():
         grey = images[masks == texture]
         assert abs(grey.mean() - 0.5) < 0.05
         assert abs(grey.std() - 0.18) < 0.05
-    for params in ({"n_textures": 1}, {"n_textures": 10}, {"size": 8}, {"n_images": 0}):
+    for params in ({"n_textures": 1}, {"n_textures": 10}, {"image_size": 8}, {"n_images": 0}):
         with pytest.raises(ValueError, match=next(iter(params))):
             make_textures(**params)
 

@@ -4,7 +4,9 @@ import csv
 import functools
 import io
 import pickle
+import sys
 import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -167,3 +169,45 @@ def test_cells_go_on_to_an_aggregation(images):
     bags = BackbonePatches(SqueezeNet11Features, layer="fire3", image_size=48).fit_transform(images)
     assert bags.shape == (3, 11 * 11, 128)
     assert BagOfWords(3, random_state=0).fit_transform(bags).shape == (3, 3)
+
+
+@pytest.fixture
+def two_channels():
+    return np.random.RandomState(0).rand(3, 12, 10, 2)
+
+
+def _network():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(2, 5, 3), torch.nn.BatchNorm2d(5), torch.nn.ReLU(), torch.nn.MaxPool2d(2)
+    )
+
+
+def test_backbone_patches_are_the_cells(two_channels, device):
+    network = _network()
+    x = torch.as_tensor(two_channels, dtype=torch.float32).permute(0, 3, 1, 2)
+    expected = network.eval()[:3](x).detach()
+    network.train()
+    bags = BackbonePatches(network, layer="2", batch_size=2, device=device).fit_transform(two_channels)
+    assert bags.shape == (3, 80, 5)
+    np.testing.assert_allclose(bags[1], expected[1].flatten(1).T, atol=1e-5)
+    assert network.training  # the user's module stays as it was
+
+
+def _no_network(name, **weights):
+    raise ValueError(f"no model {name}")
+
+
+def test_backbone_errors(two_channels, monkeypatch):
+    with pytest.raises(ValueError, match="layer='9' is not a layer of the network"):
+        BackbonePatches(_network(), layer="9").fit(two_channels)
+    with pytest.raises(ValueError, match=r"layer=None returns shape \(1, 240\)"):
+        BackbonePatches(torch.nn.Flatten()).fit(two_channels)
+    for library in ("torchvision.models", "timm"):
+        monkeypatch.setitem(sys.modules, library, SimpleNamespace(get_model=_no_network, create_model=_no_network))
+    with pytest.raises(ValueError, match="module='no_such_network' could not be created"):
+        BackbonePatches("no_such_network").fit(two_channels)
+    for library in ("torchvision", "torchvision.models", "timm"):
+        monkeypatch.setitem(sys.modules, library, None)  # whether it is installed or not
+    with pytest.raises(ImportError, match="torchvision or timm"):
+        BackbonePatches("no_such_network").fit(two_channels)

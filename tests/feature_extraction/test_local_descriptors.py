@@ -108,3 +108,33 @@ def test_a_missing_library_names_the_extra(photographs, monkeypatch):
     monkeypatch.setattr(importlib, "import_module", without)
     with pytest.raises(ImportError, match=r'cv2: pip install "sklinvariant\[image\]"'):
         LocalDescriptors().fit(photographs)
+
+
+def _photograph():
+    return np.add.outer(np.arange(128) ** 2 % 97, np.arange(160) ** 2 % 89).astype(np.uint8)
+
+
+def test_sift_is_opencv_s():
+    cv2 = pytest.importorskip("cv2")
+    image = _photograph()
+    _, expected = cv2.SIFT_create(500).detectAndCompute(image, None)
+    bags = LocalDescriptors(n_jobs=2).fit_transform([image, image[:40], np.zeros((30, 30), np.uint8)])
+    assert_close(bags[0], expected, atol=1)  # of 255, whole numbers
+    assert bags.sizes[2] == 0  # nothing to see: an empty bag
+    assert bags.shape == (3, None, 128)
+
+
+@pytest.mark.parametrize(("method", "width"), [("sift", 128), ("rootsift", 128), ("orb", 256), ("daisy", 200)])
+def test_local_descriptors_on_a_grid(method, width):
+    pytest.importorskip("cv2")
+    pytest.importorskip("skimage")
+    image = np.stack([_photograph()] * 3, axis=-1) / 255
+    bags = LocalDescriptors(method, step=8).fit_transform(image[None])
+    assert bags.shape[2] == width
+    assert len(bags[0]) > 10
+    assert np.isfinite(bags.values).all()
+
+
+def test_a_bad_image_is_named():
+    with pytest.raises(ValueError, match="image 1 contains NaN"):
+        LocalDescriptors().fit([np.zeros((9, 9)), np.full((9, 9), np.nan)])

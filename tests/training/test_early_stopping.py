@@ -30,7 +30,7 @@ def bags(global_random_seed):
 
 def targets_of(y, sample_weight=None, loss="log_loss"):
     settings = {"loss": loss, "task": None, "n_samples": len(y), "dtype": torch.float64, "name": "LearnedBoW"}
-    return prepare_targets(y, sample_weight, None, whole=True, **settings)
+    return prepare_targets(y, sample_weight, None, partial=False, **settings)
 
 
 def split_of(y, fraction, sample_weight=None, loss="log_loss"):

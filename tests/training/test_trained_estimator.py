@@ -14,7 +14,7 @@ from skorch.callbacks import Callback
 from tolerance import assert_close
 
 import sklinvariant
-from sklinvariant.training import TrainedEstimator, Training
+from sklinvariant.training import TrainedEstimator, Training, WithEarlyStopping
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # few epochs, on purpose
 
@@ -22,7 +22,8 @@ TRAINED = sorted(name for name, cls in ESTIMATORS.items() if issubclass(cls, Tra
 SETTINGS = set(Training.__dataclass_fields__)
 # the machine makes its own steps, and the descent of AutoPooling is projected
 WITHOUT_OPTIMIZER = {"AutoPooling", "RBMHasher"}
-WITHOUT_PARTIAL_FIT = {"IICClassifier"}  # whose clusterer needs all samples
+# those that are trained with labels
+WITH_EARLY_STOPPING = {"IICClassifier", "LearnedAggregation", "LearnedBoW", "LearnedFisherVector", "LearnedVLAD"}
 
 
 class Interrupts(Callback):
@@ -74,7 +75,8 @@ def test_settings_and_history(name):
     known = set(estimator.get_params(deep=False))
     assert known >= SETTINGS
     assert ("optimizer" in known) is (name not in WITHOUT_OPTIMIZER)
-    assert hasattr(estimator, "partial_fit") is (name not in WITHOUT_PARTIAL_FIT)
+    assert (known >= set(WithEarlyStopping.__dataclass_fields__)) is (name in WITH_EARLY_STOPPING)
+    assert hasattr(estimator, "partial_fit")
     estimator.fit(X, y)
     assert [row["epoch"] for row in estimator.history_] == [1, 2, 3, 4]
     assert estimator.n_iter_ == 4
@@ -122,7 +124,7 @@ def test_another_fit_refuses_the_checkpoint(name, tmp_path):
         clone(model).set_params(max_epochs=5).fit(X, y)
 
 
-@pytest.mark.parametrize("name", sorted(set(TRAINED) - WITHOUT_PARTIAL_FIT))
+@pytest.mark.parametrize("name", TRAINED)
 def test_parts_and_warm_starts_continue_the_history(name):
     model, X, y = trained_example(name)
     given = {"y": y} if hasattr(model, "predict") else {}
@@ -137,8 +139,8 @@ KILLED = ["IICClusterer", "IICSegmenter", "RBMHasher", "SparseAutoencoder"]
 _SCRIPT = """
 import os, sys, warnings
 warnings.simplefilter("ignore")
-sys.path.insert(0, {folder!r})
-from test_trained_estimators import Interrupts, trained_example
+sys.path[:0] = {folders!r}
+from test_trained_estimator import Interrupts, trained_example
 estimator, X, y = trained_example({name!r})
 estimator.set_params(checkpoint=sys.argv[1], callbacks=[Interrupts(3, lambda: os._exit(9))]).fit(X, y)
 """
@@ -146,7 +148,8 @@ estimator.set_params(checkpoint=sys.argv[1], callbacks=[Interrupts(3, lambda: os
 
 @pytest.mark.parametrize("name", KILLED)
 def test_a_killed_process(name, tmp_path):
-    script = _SCRIPT.format(folder=str(Path(__file__).parent), name=name)
+    folder = Path(__file__).parent
+    script = _SCRIPT.format(folders=[str(folder), str(folder.parent)], name=name)
     paths = [str(Path(sklinvariant.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     killed = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path / "fit")],

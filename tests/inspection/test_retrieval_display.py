@@ -1,4 +1,4 @@
-"""Displays draw what they were given: images, frames, bars."""
+"""Queries and their neighbours: frames, missing neighbours, grey images."""
 
 import matplotlib
 import numpy as np
@@ -6,23 +6,12 @@ import pytest
 from sklearn.datasets import load_digits
 from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import Binarizer, FunctionTransformer
-from tolerance import assert_close
+from sklearn.preprocessing import Binarizer
 
-from sklinvariant.hashing import LSHHasher
-from sklinvariant.inspection import BitActivationDisplay, RetrievalDisplay
+from sklinvariant.inspection import RetrievalDisplay
 from sklinvariant.neighbors import HammingNeighbors
 
-matplotlib.use("Agg")
 GREEN, RED = (matplotlib.colors.to_rgba(name) for name in ("tab:green", "tab:red"))
-
-
-@pytest.fixture
-def pyplot():
-    from matplotlib import pyplot
-
-    yield pyplot
-    pyplot.close("all")
 
 
 @pytest.fixture
@@ -96,40 +85,3 @@ def test_bad_input(change, message):
         RetrievalDisplay.from_predictions(
             **{"ranking": [[1]], "query_images": images[:1], "database_images": images, **change}
         )
-
-
-def test_bits_are_drawn(pyplot, digits):
-    X = digits[0][:, [10, 12, 18, 19, 20, 26, 28, 36]]
-    model = Binarizer(threshold=7).fit(X)
-    codes = model.transform(X)
-    display = BitActivationDisplay.from_estimator(model, X)
-    np.testing.assert_allclose([bar.get_height() for bar in display.axes_[0].patches], codes.mean(0))
-    np.testing.assert_allclose(display.axes_[1].images[0].get_array(), np.corrcoef(codes.T))
-    assert display.axes_[0].lines[0].get_ydata() == [0.5, 0.5]
-    assert display.axes_[0].get_title() == "Binarizer"
-    display.figure_.canvas.draw()
-
-
-def test_packed_bits_and_axes_of_ones_own(pyplot, digits):
-    codes = (digits[0][:, 20:28] > 7).astype(np.uint8)
-    expected = BitActivationDisplay.from_predictions(codes)
-    _, axes = pyplot.subplots(1, 2)
-    display = BitActivationDisplay.from_predictions(np.packbits(codes, axis=1), packed=True, axes=axes, color="grey")
-    assert_close(display.activations, expected.activations)
-    assert_close(display.correlation, expected.correlation)
-    assert display.axes_[1] is axes[1]
-    packs = FunctionTransformer(lambda X: np.packbits(X, axis=1))
-    packs.packed = True
-    for model in (packs, make_pipeline(packs)):
-        got = BitActivationDisplay.from_estimator(model.fit(codes), codes, name="bits")
-        assert_close(got.activations, expected.activations)
-    with pytest.raises(ValueError, match="2 are required"):
-        display.plot(pyplot.gca())
-    assert len(BitActivationDisplay(display.activations).plot().axes_) == 1
-
-
-def test_bits_that_fill_a_byte_are_not_drawn(pyplot, digits):
-    hasher = LSHHasher(13, packed=True, random_state=0).fit(digits[0])
-    display = BitActivationDisplay.from_estimator(hasher, digits[0])
-    bits = hasher.set_params(packed=False).transform(digits[0])
-    np.testing.assert_allclose(display.activations, bits.mean(0))

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -11,8 +10,6 @@ from tolerance import assert_close
 
 from sklinvariant.aggregation import VLAD, BagOfWords, FisherVector, LearnedBoW
 from sklinvariant.feature_extraction import DensePatches, OnDescriptors
-from sklinvariant.networks import Bags
-from sklinvariant.training._batches import BagBatches
 
 
 class Interrupt(Callback):
@@ -146,23 +143,3 @@ def test_a_pipeline_of_ours_takes_a_progress_bar(capsys, monkeypatch):
         assert f"{type(last).__name__} - fit" in capsys.readouterr().out
     make_pipeline(*steps).set_callbacks(callback.ProgressBar()).fit(images, y)
     assert all(f"{type(step).__name__} - fit" in capsys.readouterr().out for step in steps[2:])
-
-
-@pytest.mark.parametrize("some", [5, 0.3])
-def test_batches_take_each_bag_once(ragged, some):
-    offsets = np.concatenate([[0], np.cumsum([len(bag) for bag in ragged])])
-    bags = Bags(torch.as_tensor(np.concatenate(ragged)), offsets)
-    target = torch.arange(len(ragged))
-    batches = BagBatches(
-        bags, target, torch.ones(len(ragged)), batch_size=4, generator=torch.Generator(), descriptors_per_sample=some
-    )
-    seen = []
-    for batch, _ in batches:
-        for i, label in enumerate(batch.target.tolist()):
-            rows = batch.bags.values[batch.bags.offsets[i] : batch.bags.offsets[i + 1]].numpy()
-            m = len(ragged[label])
-            assert len(rows) == (min(5, m) if some == 5 else -(-3 * m // 10))
-            assert len(np.unique(rows, axis=0)) == len(rows)
-            assert all((ragged[label] == row).all(1).any() for row in rows)
-            seen.append(label)
-    assert sorted(seen) == list(range(len(ragged)))

@@ -1,16 +1,13 @@
 """BagOfWords, VLAD and FisherVector against plain loops and against scikit-image; invariances; bad input."""
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 from sklearn.base import clone
-from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import GaussianMixture
 from tolerance import assert_close
 
 from sklinvariant import DescriptorSets
@@ -25,68 +22,6 @@ ALL = [
     FisherVector(3, random_state=0),
     FisherVector(3, improved=False, weight_terms=True, random_state=0),
 ]
-
-
-def _shares(bag, model):
-    distances = ((bag[:, None] - model.codebook_) ** 2).sum(-1)
-    if model.assignment == "hard":
-        return np.eye(len(model.codebook_))[distances.argmin(1)]
-    shares = np.exp(-model.gamma_ * distances)
-    return shares / shares.sum(1, keepdims=True)
-
-
-@pytest.mark.parametrize("assignment", ["hard", "soft"])
-def test_bag_of_words_is_a_loop(ragged, assignment):
-    model = BagOfWords(3, assignment=assignment, random_state=0).fit(ragged)
-    for bag, row in zip(ragged, model.transform(ragged), strict=True):
-        expected = _shares(bag, model).mean(0) if len(bag) else np.zeros(3)
-        np.testing.assert_allclose(row, expected, atol=1e-12)
-
-
-@pytest.mark.parametrize("assignment", ["hard", "soft"])
-@pytest.mark.parametrize("normalization", [None, "l2", "power", "intra"])
-def test_vlad_is_a_loop(ragged, assignment, normalization):
-    model = VLAD(3, assignment=assignment, normalization=normalization, random_state=0).fit(ragged)
-    for bag, row in zip(ragged, model.transform(ragged), strict=True):
-        expected = np.zeros((3, 4))
-        for f, share in zip(bag, _shares(bag, model), strict=True):
-            expected += share[:, None] * (f - model.codebook_) / len(bag)
-        if normalization == "intra":
-            expected /= np.maximum(np.linalg.norm(expected, axis=1, keepdims=True), 1e-12)
-        if normalization == "power":
-            expected = np.sign(expected) * np.sqrt(np.abs(expected))
-        if normalization is not None:
-            expected /= np.linalg.norm(expected) or 1
-        np.testing.assert_allclose(row, expected.ravel(), atol=1e-3 if normalization == "power" else 1e-12)
-
-
-@pytest.mark.parametrize("improved", [False, True])
-def test_fisher_vector_agrees_with_scikit_image(ragged, improved):
-    fisher_vector = pytest.importorskip("skimage.feature").fisher_vector
-    bags = [bag for bag in ragged if len(bag)]
-    mixture = GaussianMixture(3, covariance_type="diag", random_state=0).fit(np.concatenate(bags))
-    model = FisherVector(mixture=mixture, improved=False, weight_terms=True).fit(bags)
-    k, d = 3, 4
-    for bag, row in zip(bags, model.transform(bags), strict=True):
-        peer = fisher_vector(bag, mixture)
-        peer[k + k * d :] *= -1  # its derivatives to the deviations have the opposite sign
-        np.testing.assert_allclose(row, peer, rtol=1e-5, atol=1e-5)
-    if improved:
-        plain = FisherVector(mixture=mixture, improved=False).fit_transform(bags)
-        expected = np.sign(plain) * np.sqrt(np.abs(plain))
-        expected /= np.linalg.norm(expected, axis=1, keepdims=True)
-        np.testing.assert_allclose(FisherVector(mixture=mixture).fit_transform(bags), expected, atol=1e-3)
-
-
-@pytest.mark.parametrize(
-    "codebook", [np.eye(4)[:3], KMeans(3, random_state=0), MiniBatchKMeans(3, random_state=0), BagOfWords(3)]
-)
-def test_codebook_from_elsewhere(ragged, codebook):
-    model = BagOfWords(codebook=codebook).fit(ragged)
-    assert model.codebook_.shape == (3, 4)
-    if isinstance(codebook, KMeans):
-        fitted = clone(codebook).fit(np.concatenate(ragged))
-        np.testing.assert_allclose(BagOfWords(codebook=fitted).fit(ragged).codebook_, fitted.cluster_centers_)
 
 
 @settings(deadline=None, max_examples=25, derandomize=True)
@@ -182,14 +117,6 @@ def test_few_distinct_descriptors_warn():
         BagOfWords(3).fit([np.repeat([[0.0], [1.0]], 5, axis=0)])
 
 
-def test_flat_rows(ragged):
-    X = np.random.RandomState(0).normal(size=(6, 12))
-    flat = BagOfWords(3, descriptor_dim=4, random_state=0).fit_transform(X)
-    assert_close(flat, BagOfWords(3, random_state=0).fit_transform(X.reshape(6, 3, 4)))
-    with pytest.raises(ValueError, match="descriptor_dim=5"):
-        BagOfWords(3, descriptor_dim=5).fit(X)
-
-
 @pytest.mark.parametrize("model", ALL)
 @pytest.mark.parametrize(
     ("module", "dtype"),
@@ -203,56 +130,6 @@ def test_precision_of_flat_rows_is_that_of_bags(model, module, dtype):
     got = clone(model).fit_transform(X)
     assert got.dtype == (module.float64 if dtype == "float64" else module.float32)
     assert_close(got, clone(model).fit_transform(X[:, None]))
-
-
-def _objects(bags):
-    array = np.empty(len(bags), dtype=object)
-    array[:] = bags
-    return array
-
-
-@pytest.mark.parametrize(
-    "hold",
-    [
-        tuple,
-        _objects,
-        lambda bags: _objects([bags[0].tolist(), *bags[1:]]),
-        lambda bags: [pd.DataFrame(bag) for bag in bags],
-        lambda bags: pd.Series(bags),
-        lambda bags: [bag.tolist() for bag in bags],
-        lambda bags: [bag.astype(object) for bag in bags],
-    ],
-)
-def test_whatever_holds_the_bags(ragged, hold):
-    bags = [bag for bag in ragged if len(bag)]
-    model = BagOfWords(3, random_state=0)
-    assert_close(model.fit_transform(hold(bags)), model.fit_transform(bags))
-
-
-def test_an_object_array_of_equal_bags():
-    """numpy makes it three-dimensional, whatever was meant."""
-    bags = np.array([np.eye(3), np.eye(3)], dtype=object)
-    np.testing.assert_allclose(BagOfWords(3).fit_transform(bags), np.full((2, 3), 1 / 3))
-
-
-@pytest.mark.parametrize("shape", [(5, 3), (5, 2, 3)])
-def test_sparse_tensors_are_refused(shape):
-    with pytest.raises(TypeError, match="dense"):
-        BagOfWords(3).fit(torch.ones(shape).to_sparse())
-
-
-@pytest.mark.parametrize("as_list", [False, True])
-def test_tensors_that_require_grad(as_list):
-    X = torch.rand(4, 5, 3, requires_grad=True)
-    got = BagOfWords(3, random_state=0).fit_transform(list(X) if as_list else X)
-    assert_close(got, BagOfWords(3, random_state=0).fit_transform(X.detach()))
-
-
-def test_precision_of_lists_of_rows():
-    X = np.random.RandomState(0).randint(0, 20, (30, 3))
-    assert BagOfWords(3).fit_transform(X.tolist()).dtype == np.float32
-    assert BagOfWords(3).fit_transform((X / 3).tolist()).dtype == np.float64
-    assert BagOfWords(3).fit_transform(X > 9).dtype == np.float32
 
 
 def test_global_generators_stay(ragged):

@@ -1,0 +1,172 @@
+"""Entries of docstrings that are written once and substituted."""
+
+import inspect
+import re
+from dataclasses import KW_ONLY
+from typing import Self
+
+import numpy as np
+import pytest
+
+from sklinvariant.base import COMPUTING, Documented, Parameters, all_estimators, declared, documented_by
+
+
+class Base(Documented):
+    """Base.
+
+    Attributes
+    ----------
+    coef_ : array
+        Weights.
+    """
+
+    _shared_docs = """
+        X : array of shape (n, d)
+            Samples.
+        """
+    _errors_of_fit = """
+        RuntimeError
+            If it fails.
+        """
+
+    def predict(self, X, k=3):
+        """Predict.
+
+        Parameters
+        ----------
+        k : int, default=3
+            Neighbours.
+        """
+
+
+class Child(Base):
+    """Child.
+
+    Attributes
+    ----------
+    n_iter_ : int
+        Number of iterations.
+
+    Notes
+    -----
+    None.
+    """
+
+    def fit(self, X, y=None, weight=None) -> Self:
+        """Fit.
+
+        Parameters
+        ----------
+        weight : array or None, default=None
+            Weights.
+
+        Raises
+        ------
+        ValueError
+            If X is empty.
+        """
+
+    def predict(self, X, k=5, weight=None):
+        """Predict quickly."""
+
+    @classmethod
+    def read(cls, path) -> Self:
+        """Read."""
+
+    def score(self, X, y):
+        """Score."""
+
+
+def test_a_method_gets_the_parameters_result_and_errors_that_it_leaves_out():
+    assert Child.fit.__doc__ == (
+        "Fit.\n\nParameters\n----------\nX : array of shape (n, d)\n    Samples.\ny : None\n    Ignored.\n"
+        "weight : array or None, default=None\n    Weights.\n\nReturns\n-------\nself\n\nRaises\n------\n"
+        "ValueError\n    If X is empty.\nRuntimeError\n    If it fails."
+    )
+
+
+def test_other_methods_are_documented_as_in_the_base_class_and_in_fit():
+    assert Child.predict.__doc__ == (
+        "Predict quickly.\n\nParameters\n----------\nX : array of shape (n, d)\n    Samples.\nk : int, default=5\n"
+        "    Neighbours.\nweight : array or None, default=None\n    Weights."
+    )
+    assert Child.read.__doc__ == "Read.\n\nReturns\n-------\nChild"
+
+
+def test_a_required_y_is_not_documented_as_ignored():
+    assert "y : " not in Child.score.__doc__
+
+
+def test_a_class_has_the_attributes_of_its_bases_after_its_own():
+    assert Child.__doc__ == (
+        "Child.\n\nAttributes\n----------\nn_iter_ : int\n    Number of iterations.\ncoef_ : array\n    Weights.\n\n"
+        "Notes\n-----\nNone."
+    )
+
+
+def test_a_dataclass_documents_inherited_parameters_and_all_defaults():
+    @declared
+    class Settings(Parameters):
+        """Settings.
+
+        Parameters
+        ----------
+        device : str
+            Where.
+        limit : float
+            How much.
+        """
+
+        _: KW_ONLY
+        device: str = "auto"
+        limit: float = np.inf
+
+    @declared
+    class Estimator(Settings):
+        """Estimator.
+
+        Parameters
+        ----------
+        n : int
+            How many.
+
+        Notes
+        -----
+        None.
+        """
+
+        n: int = 3
+
+    assert Estimator.__doc__ == (
+        'Estimator.\n\nParameters\n----------\nn : int, default=3\n    How many.\ndevice : str, default="auto"\n'
+        "    Where.\nlimit : float, default=np.inf\n    How much.\n\nNotes\n-----\nNone."
+    )
+
+
+def test_a_function_is_documented_as_another_function_or_by_text():
+    def first(a, b=1):
+        """First.
+
+        Parameters
+        ----------
+        a, b : int
+            Numbers.
+        """
+
+    @documented_by(first, "\nc : str\n    Letter.")
+    def second(b, *, c="x"):
+        """Second."""
+
+    assert second.__doc__ == (
+        'Second.\n\nParameters\n----------\na, b : int\n    Numbers.\nc : str, default="x"\n    Letter.'
+    )
+
+
+@pytest.mark.parametrize(("name", "cls"), all_estimators())
+def test_methods_of_estimators_document_all_parameters(name, cls):
+    for method in sorted(COMPUTING):
+        if not hasattr(cls, method) or not getattr(cls, method).__module__.startswith("sklinvariant."):
+            continue
+        documented = inspect.getdoc(getattr(cls, method))
+        for parameter in list(inspect.signature(getattr(cls, method)).parameters)[1:]:
+            assert re.search(rf"\b{parameter}\b", documented.partition("Parameters\n")[2]), f"{method}({parameter})"

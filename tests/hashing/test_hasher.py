@@ -1,0 +1,94 @@
+"""The hashers: against their formulas in numpy, faiss and scikit-learn; bad input; any number of bits."""
+
+import numpy as np
+import pytest
+import torch
+from tolerance import assert_same_labels
+
+from sklinvariant.hashing import (
+    BilinearHasher,
+    ITQHasher,
+    LSHHasher,
+    PCAHasher,
+    RBMHasher,
+    SignHasher,
+    SKLSHHasher,
+    SpectralHasher,
+)
+
+HASHERS = [
+    SignHasher(),
+    LSHHasher(8, random_state=0),
+    SKLSHHasher(8, random_state=0),
+    PCAHasher(8),
+    ITQHasher(8, random_state=0),
+    SpectralHasher(8),
+    BilinearHasher(8, random_state=0),
+    RBMHasher(8, max_epochs=3, random_state=0),
+]
+_IDS = [type(hasher).__name__ for hasher in HASHERS]
+
+
+@pytest.mark.parametrize("hasher", HASHERS, ids=_IDS)
+def test_contract(hasher, X, device):
+    state = torch.get_rng_state()
+    bits = hasher.fit(X).transform(X)
+    assert bits.dtype == np.uint8
+    assert bits.shape == (150, len(hasher.get_feature_names_out()))
+    assert set(np.unique(bits)) == {0, 1}
+    scores = hasher.decision_function(X)
+    assert_same_labels(scores > 0, bits, scores)
+    assert_same_labels(hasher.transform(X[:7]), bits[:7], scores[:7])
+    tensor = hasher.transform(torch.tensor(X, device=device))
+    assert tensor.device.type == device
+    assert (tensor.cpu().numpy() == bits).mean() > 0.99
+    packed = hasher.set_params(packed=True).transform(X)
+    for same in (packed, hasher.transform(torch.tensor(X)).numpy()):
+        assert_same_labels(np.unpackbits(same, axis=1, count=bits.shape[1]), bits, scores)
+    assert len(hasher.get_feature_names_out()) == packed.shape[1]
+    hasher.set_params(packed=False)
+    assert torch.equal(torch.get_rng_state(), state)
+    small = hasher.fit(X.astype(np.float32)).transform(X.astype(np.float32))
+    assert (small == bits).mean() > 0.9  # the machine draws other numbers in another precision
+
+
+@pytest.mark.parametrize("hasher", HASHERS, ids=_IDS)
+@pytest.mark.parametrize(
+    "rows",
+    [np.ones((5, 12)), np.ones((1, 12)) * 7, np.eye(12)[:3] * 1e-12, np.eye(12) * 1e12 + 5],
+    ids=["constant", "one row", "tiny", "huge"],
+)
+def test_odd_rows_give_bits(hasher, rows):
+    bits = hasher.fit(rows).transform(rows)
+    assert np.isin(bits, (0, 1)).all()
+    assert np.isfinite(hasher.decision_function(rows)).all()
+
+
+@pytest.mark.parametrize("hasher", HASHERS, ids=_IDS)
+@pytest.mark.parametrize(("scale", "dtype"), [(2.0**-900, float), (2.0**1000, float), (2.0**120, np.float32)])
+def test_codes_do_not_depend_on_the_scale(hasher, X, scale, dtype):
+    """Of whatever size the numbers are, their squares are not taken as they are."""
+    X = X.astype(dtype)
+    codes = hasher.fit(X).transform(X)
+    assert (hasher.fit(X * dtype(scale)).transform(X * dtype(scale)) == codes).mean() > 0.99
+
+
+@pytest.mark.parametrize("hasher", HASHERS, ids=_IDS)
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_not_finite(hasher, X, value):
+    X = X.copy()
+    X[3, 4] = value
+    with pytest.raises(ValueError, match=r"NaN|infinity"):
+        hasher.fit(X)
+
+
+@pytest.mark.parametrize("hasher", [LSHHasher(), SKLSHHasher(), SpectralHasher(), RBMHasher(max_epochs=1)])
+def test_more_bits_than_features(hasher, X):
+    assert hasher.fit(X).transform(X).shape == (150, 64)
+    assert hasher.set_params(n_bits=13, packed=True).fit(X).transform(X).shape == (150, 2)
+
+
+@pytest.mark.parametrize("hasher", [PCAHasher(), ITQHasher()])
+def test_no_more_bits_than_features(hasher, X):
+    with pytest.raises(ValueError, match="n_bits=64 is more than the 12 features"):
+        hasher.fit(X)

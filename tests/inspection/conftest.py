@@ -1,0 +1,27 @@
+"""Fixtures of the displays."""
+
+from types import SimpleNamespace
+
+import matplotlib
+import numpy as np
+import pytest
+
+matplotlib.use("Agg")
+
+
+@pytest.fixture
+def pyplot():
+    from matplotlib import pyplot
+
+    yield pyplot
+    pyplot.close("all")
+
+
+@pytest.fixture
+def pooling():
+    """Component 0 pools the upper left on map 2 and a little on map 0; 1 pools the last row of all maps; 2 nothing."""
+    weights = np.zeros((3, 4, 5, 3))
+    weights[0, :2, :2, 2] = 1.0
+    weights[0, :1, :1, 0] = 0.5
+    weights[1, 3] = 2.0
+    return SimpleNamespace(components_=weights.reshape(3, -1))

@@ -1,0 +1,102 @@
+"""Points on the simplex: convex combinations, colours, the images at the vertices, animation, bad input."""
+
+from itertools import pairwise
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from sklearn.mixture import GaussianMixture
+
+from sklinvariant.inspection import SimplexDisplay
+
+
+@pytest.fixture
+def digits():
+    X, y = load_digits(return_X_y=True)
+    return X[:300], y[:300]
+
+
+def test_points_are_convex_combinations(pyplot):
+    proba = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [0.25] * 4, [0.5, 0.5, 0, 0]]
+    display = SimplexDisplay.from_predictions(proba)
+    expected = [[0, 1], [1, 0], [0, -1], [-1, 0], [0, 0], [0.5, 0.5]]  # clockwise from the top
+    np.testing.assert_allclose(display.points_, expected, atol=1e-12)
+    drawn = {tuple(point) for c in display.ax_.collections for point in np.round(c.get_offsets(), 9) + 0.0}
+    assert drawn == {tuple(map(float, point)) for point in expected}
+    assert [text.get_text() for text in display.ax_.texts] == ["0", "1", "2", "3"]
+    display.figure_.canvas.draw()
+
+
+def test_points_turn_with_the_names_of_clusters(pyplot, global_random_seed):
+    proba = np.random.default_rng(global_random_seed).dirichlet(np.full(5, 0.3), 30)
+    points = SimplexDisplay.from_predictions(proba).points_
+    turned = SimplexDisplay.from_predictions(np.roll(proba, 1, axis=1)).points_
+    angle = -2 * np.pi / 5
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    np.testing.assert_allclose(turned, points @ rotation.T, atol=1e-12)
+    assert (np.linalg.norm(points, axis=1) <= 1 + 1e-12).all()
+
+
+def test_colours_are_of_classes_or_clusters(pyplot, digits):
+    X, y = digits
+    model = GaussianMixture(10, covariance_type="spherical", random_state=0).fit(X)
+    display = SimplexDisplay.from_estimator(model, X, y=y, images=X, image_shape=(8, 8), s=3)
+    assert [c.get_label() for c in display.ax_.collections] == [str(i) for i in range(10)]
+    for i, collection in enumerate(display.ax_.collections):
+        np.testing.assert_array_equal(collection.get_offsets(), display.points_[y == i])
+        assert collection.get_sizes().tolist() == [3]
+    best = model.predict(X)
+    for i, image in enumerate(display.vertex_images):
+        mean = X[best == i].mean(0).reshape(8, 8)
+        np.testing.assert_allclose(image, (mean - mean.min()) / np.ptp(mean))
+    display.figure_.canvas.draw()
+    only = SimplexDisplay.from_predictions(torch.eye(12)[[7, 3]], images=np.zeros((2, 3, 3, 3)))
+    colors = [c.get_facecolor()[0, :3] for c in only.ax_.collections]
+    np.testing.assert_allclose(colors, np.array(matplotlib.colormaps["tab20"].colors)[[3, 7]])
+    assert [image is None for image in only.vertex_images] == [i not in (3, 7) for i in range(12)]
+    only.figure_.canvas.draw()
+    _, ax = pyplot.subplots()
+    assert SimplexDisplay.from_predictions([[1.0]], ax=ax).points_.tolist() == [[0, 0]]
+
+
+def test_animation_over_epochs(pyplot, tmp_path, global_random_seed):
+    from PIL import Image
+
+    rng = np.random.default_rng(global_random_seed)
+    frames = [rng.dirichlet(np.full(3, a), 40) for a in (10, 1, 0.1, 0.01)]
+    display = SimplexDisplay.animate(frames, tmp_path / "epochs.gif", y=np.arange(40) % 2, interval=100, dpi=40)
+    with Image.open(tmp_path / "epochs.gif") as gif:
+        assert gif.n_frames >= 4
+        assert gif.size == (200, 200)
+        images = []
+        for i in range(4):
+            gif.seek(i)
+            images.append(np.asarray(gif.convert("L"), float))
+            duration = gif.info["duration"]
+    assert all(np.abs(a - b).max() > 50 for a, b in pairwise(images))
+    assert duration >= 100
+    np.testing.assert_allclose(display.points_, SimplexDisplay.from_predictions(frames[-1]).points_)
+    assert display.ax_.get_title() == "epoch 3"
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: SimplexDisplay.from_predictions([0, 1]), "probabilities must be numbers"),
+        (lambda: SimplexDisplay.from_predictions([[1, 0], [1, 1]]), "row 1 of probabilities"),
+        (lambda: SimplexDisplay.from_predictions([[1, 0], [1.5, -0.5]]), "row 1 of probabilities"),
+        (lambda: SimplexDisplay.from_predictions([[1, 0], [np.nan, 1]]), "row 1 of probabilities"),
+        (lambda: SimplexDisplay.from_predictions([[1, 0]], y=[0, 1]), "y of shape"),
+        (lambda: SimplexDisplay.from_predictions([[1, 0]], images=np.zeros((2, 3, 3))), "2 images, but 1 samples"),
+        (lambda: SimplexDisplay.from_predictions([[1, 0]], images=np.zeros((1, 9))), "with image_shape"),
+        (lambda: SimplexDisplay.animate([], "a.gif"), "frames has shapes"),
+        (lambda: SimplexDisplay.animate([[[1, 0]], [[1]]], "a.gif"), "frames has shapes"),
+        (lambda: SimplexDisplay.animate([[[1, 0]]], "a.gif", titles=[]), "there are 0 titles"),
+        (lambda: SimplexDisplay.animate([[[1, 0]]], "a.gif", interval=1), "interval=.* is too short"),
+    ],
+)
+def test_bad_input(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
