@@ -265,9 +265,11 @@ def _one_after_the_other(X):
     try:
         X = dense_tensor(X) if isinstance(X, torch.Tensor) else np.asarray(to_numpy(X))
     except ValueError as error:
-        raise ValueError(f"pairs must be samples of one shape: {error}") from error
+        raise ValueError(f"X must hold pairs of samples of one shape: {error}") from error
     if X.ndim < 3 or X.shape[1] != 2:
-        raise ValueError(f"pairs must be of shape (n, 2, ...), got {tuple(X.shape)}. Pass the two samples of each pair")
+        raise ValueError(
+            f"pairs must be of shape (n_pairs, 2, ...), got {tuple(X.shape)}. Pass the two samples of each pair"
+        )
     return X.reshape(-1, *X.shape[2:])
 
 
