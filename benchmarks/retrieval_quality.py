@@ -335,7 +335,7 @@ def part_distractors(args, data):
             line.append(f"{mean_average_precision(order, same, junk=itself):.3f}")
             line.append(f"{recall_at_k(order, same, 4, junk=itself):.3f}")
         rows.append(line)
-    header = ["others"] + [
+    header = ["distractors"] + [
         f"{what}, {of}" for what in ("features", "64 bits", "128 bits", "256 bits") for of in ("mAP", "R@4")
     ]
     report("retrieval_distractors", header, rows, args)

@@ -1,5 +1,7 @@
 """Quick instances of every public estimator, and data that each of them learns from."""
 
+import warnings
+
 import numpy as np
 import torch
 from sklearn.base import clone
@@ -153,3 +155,20 @@ GEOMETRIC_TRANSFORMS = [
     Compose([Rotation(20), Scale(), Flip()]),
 ]
 OTHER_TRANSFORMS = [ColorJitter(), GaussianNoise(), Sobel(), Compose([Flip(), ColorJitter(), Sobel()])]
+
+
+def moving(n=40, h=48, w=64):
+    """A bright bar that moves by 1 pixel a frame over a ramp, RGB."""
+    frames = np.zeros((n, h, w, 3), np.uint8)
+    frames[..., 0] = np.linspace(0, 200, h)[:, None]
+    frames[..., 2] = np.linspace(0, 200, w)
+    for t in range(n):
+        frames[t, :, t : t + 6] = 255
+    return frames
+
+
+def recorded(stream):
+    """All batches, and what was warned of."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        return list(stream), [str(warning.message) for warning in caught]

@@ -37,20 +37,6 @@ def test_unknown_name():
         sklinvariant.nothing  # noqa: B018
 
 
-def test_show_versions(capsys):
-    sklinvariant.show_versions()
-    printed = capsys.readouterr().out
-    for word in ("sklinvariant", "torch built for", "torch devices", "faiss-cpu (extra)", "scikit-learn", "(extra)"):
-        assert word in printed
-
-
-def test_all_estimators():
-    names = [name for name, _ in sklinvariant.all_estimators()]
-    assert names == sorted(names)
-    assert {"BagOfWords", "DensePatches", "LearnedVLAD"} <= set(names)
-    assert all(cls.__module__.startswith("sklinvariant.") for _, cls in sklinvariant.all_estimators())
-
-
 _SECTIONS = {"Parameters", "Returns", "Attributes", "Examples", "References", "Raises", "Notes", "Yields", "See Also"}
 
 

@@ -21,8 +21,11 @@ def locked(path: str | os.PathLike, folder: str | os.PathLike) -> Iterator[None]
     """
     file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
     try:
-        holder = _read(file)
         taken = _lock(file)
+        holder = _read(file)
+        if taken is False and holder is None:  # which has just acquired the lock, and is about to write its name
+            time.sleep(0.1)
+            holder = _read(file)
         if taken is None:  # the file system has no locks: rely on the content of the file
             taken = holder is None or _has_ended(holder)
         if not taken:

@@ -330,7 +330,7 @@ def _read(pooler, files):
     return values, [(files[row], reason) for row, reason in stream.failed]
 
 
-def _stored(path, chunk, maker) -> Any:
+def _stored(path: str, chunk: Any, maker: str) -> Any:
     """The saved features of a chunk, or None if the file is damaged or was made from other photographs or settings."""
     try:
         with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:

@@ -214,7 +214,7 @@ class TrainedEstimator(CallbackSupportMixin, Training):
             checkpoint = Checkpoint(self.checkpoint, self, self._identity(data), before=before)
             written = checkpoint.read()
             before = checkpoint.before
-        report = FitReport(self, X, y, getattr(data, "sample_weight", None), 1 if partial else self.max_epochs)
+        sample_weight, max_epochs = getattr(data, "sample_weight", None), 1 if partial else self.max_epochs
         data, held_out = self._hold_out(data, _seed(generator, written))
         self._reseed(generator, before)
         module = (self._module if reset else self._restored)(data, generator)
@@ -226,7 +226,7 @@ class TrainedEstimator(CallbackSupportMixin, Training):
             module,
             self._batches(data, generator),
             name=type(self).__name__,
-            max_epochs=1 if partial else self.max_epochs,
+            max_epochs=max_epochs,
             optimizer=self._make_optimizer,
             learning_rate=self._first_learning_rate(data),
             learning_rates=self._learning_rates(),
@@ -234,7 +234,7 @@ class TrainedEstimator(CallbackSupportMixin, Training):
             learning_rate_decay=None if partial else self._decay(),
             tol=tol,
             n_iter_no_change=n_iter_no_change,
-            report=report,
+            report=FitReport(self, X, y, sample_weight, max_epochs),
             fitted_attributes=fit.attributes,
             finish=fit.finish,
             callbacks=self.callbacks or (),

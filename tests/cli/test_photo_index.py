@@ -173,12 +173,6 @@ def test_identical_photographs(tmp_path):
     assert (count, [name for name, _ in skipped]) == (3, ["phone.heic"])
 
 
-def test_retrieve(tmp_path, capsys):
-    assert main(["retrieve", "--max-images", "20", "--output", str(tmp_path / "a.png")]) == 0
-    assert "nested pooling" in capsys.readouterr().out
-    assert (tmp_path / "a.png").stat().st_size > 10_000
-
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [

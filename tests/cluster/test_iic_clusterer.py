@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 from sklearn.base import clone
-from sklearn.datasets import load_digits, make_blobs
+from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_rand_score
 from skorch.callbacks import Callback
@@ -17,14 +17,12 @@ from tolerance import assert_close, assert_same_labels
 
 from sklinvariant import IICClusterer, load, save
 from sklinvariant.cluster._iic_clusterer import measure
-from sklinvariant.cluster._merged_start import merged_labels, pretrain_heads
 from sklinvariant.pairs._sample_pairs import (
     PartnerPairs,
     SamplePairBatches,
     ViewPairs,
     nearest_partners,
     same,
-    temporal_pairs,
 )
 from sklinvariant.transforms import Rotation
 
@@ -35,11 +33,6 @@ def one_to_one_accuracy(y, labels):
     table = np.zeros((y.max() + 1, labels.max() + 1))
     np.add.at(table, (y, labels), 1)
     return table[linear_sum_assignment(-table)].sum() / len(y)
-
-
-@pytest.fixture
-def blobs(global_random_seed):
-    return make_blobs(90, n_features=4, centers=3, cluster_std=0.5, random_state=global_random_seed)
 
 
 @pytest.fixture
@@ -178,14 +171,6 @@ def test_auxiliary_heads_learn_in_turns(blobs):
     assert model.predict_proba(X).shape == (90, 3)
 
 
-def test_neighbours_are_others():
-    rows = torch.tensor([[0.0], [0.0], [1.0], [10.0]])
-    partners = nearest_partners(rows, 2)
-    assert not (partners == torch.arange(4)[:, None]).any()
-    assert partners[3].tolist() == [2, *partners[3, 1:].tolist()]
-    assert nearest_partners(rows, 99).shape == (4, 3)
-
-
 def test_the_same_seed_gives_the_same_model(blobs):
     X, _ = blobs
     numpy_state, torch_state = np.random.get_state()[1].copy(), torch.get_rng_state()
@@ -317,23 +302,6 @@ def test_a_failed_fit_leaves_the_model(blobs):
     np.testing.assert_array_equal(model.predict_proba(X), before)
 
 
-def test_the_start_is_right_already(blobs):
-    """Small clusters of k-means, merged by what they tell of each other in pairs, before the network learns."""
-    X, y = blobs
-    samples = torch.tensor(X)
-    source = PartnerPairs(samples, nearest_partners(samples, 5), torch.Generator().manual_seed(0), most_steps=3)
-    labels = merged_labels(source, torch.arange(90), 3, 2, entropy_weight=2.0)
-    assert labels.shape == (90, 2)
-    for head in range(2):
-        assert adjusted_rand_score(y, labels[:, head]) > 0.9
-    network = IICClusterer(3, n_heads=2)._start(samples, torch.Generator().manual_seed(0))
-    pretrain_heads(
-        network, source, torch.arange(90), labels, optimizer=torch.optim.Adam, learning_rate=0.003, batch_size=90
-    )
-    network.eval()
-    assert (network.heads(network.features(samples)).argmax(2) == labels).double().mean() > 0.95
-
-
 def test_random_start(blobs):
     X, y = blobs
     merged, random = (IICClusterer(3, init=init, **QUICK).partial_fit(X) for init in ("merge", "random"))
@@ -361,18 +329,6 @@ def test_auxiliary_samples_of_a_data_frame():
     params = {"n_overclusters": 4, "max_epochs": 1, "init": "random", "random_state": 0}
     first, second = (IICClusterer(1, **params).fit(X, auxiliary=mask) for mask in (auxiliary, auxiliary.to_numpy()))
     assert_close(first.transform(X), second.transform(X), rtol=1e-3)
-
-
-def test_pairs_without_auxiliary_samples():
-    samples = torch.arange(6.0)[:, None]
-    auxiliary = torch.tensor([False, True, False, False, False, True])
-    partners = nearest_partners(samples, 2, auxiliary)
-    assert not auxiliary[partners[~auxiliary]].any()
-    assert sorted(partners[0].tolist()) == [2, 3]
-    assert PartnerPairs(samples, partners, None).without(auxiliary).tolist() == [0, 2, 3, 4]
-    in_time = temporal_pairs(samples, [0, 0, 0, 1, 1, 1], same, None)
-    assert in_time.rows[in_time.without(auxiliary)].tolist() == [3]
-    assert ViewPairs(samples, same, None).without(auxiliary).tolist() == [0, 2, 3, 4]
 
 
 class _Stops(Callback):

@@ -17,22 +17,9 @@ from tolerance import assert_close, assert_same_labels
 from sklinvariant import BagOfWords, LearnedBoW, NestedInvariancePooler, load, save
 from sklinvariant.autoencoder import SparseAutoencoder
 from sklinvariant.feature_extraction import ConvolutionalFeatures, DensePatches
-from sklinvariant.feature_extraction._filters import fit_zca, take_patches
 from sklinvariant.hashing import LSHHasher, PCAHasher
 from sklinvariant.pooling import AutoPooling, SpatialPooling
 from sklinvariant.transforms import Rotation
-
-
-@pytest.fixture
-def images(global_random_seed):
-    """Smooth colour images with flat and nearly flat parts, where dividing by the contrast is hardest."""
-    rng = np.random.RandomState(global_random_seed)
-    coarse = torch.tensor(rng.rand(6, 3, 6, 5))
-    images = torch.nn.functional.interpolate(coarse, (20, 17), mode="bicubic").clamp(0, 1).permute(0, 2, 3, 1).numpy()
-    images[0] = 0.9
-    images[1, :9] = 0.2 + 1e-4 * rng.rand(9, 17, 3)
-    return images.astype(np.float32)
-
 
 _DICTIONARY = MiniBatchDictionaryLearning(
     7, transform_algorithm="threshold", transform_alpha=0.5, split_sign=True, max_iter=5
@@ -95,45 +82,6 @@ def test_pooled_cells(images):
     expected = maps[:, :, :12].reshape(6, 4, 4, 3, 4, 5).mean((2, 4))
     np.testing.assert_allclose(pooled, expected, atol=1e-5)
     np.testing.assert_allclose(features.set_params(pool=99).transform(images)[:, 0, 0], maps.mean((1, 2)), atol=1e-5)
-
-
-def test_patches_are_numbered_image_by_image(images):
-    x = torch.tensor(images)
-    every = take_patches(x, (5, 6), torch.arange(6 * 16 * 12))
-    expected = DensePatches((5, 6), stride=1).fit_transform(images).values
-    assert_close(every, expected)
-
-
-def test_zca_whitens(global_random_seed):
-    rng = np.random.RandomState(global_random_seed)
-    rows = torch.tensor(rng.normal(size=(3000, 6)) @ rng.normal(size=(6, 6)) + 5)
-    mean, whitening = fit_zca(rows, 0.0)
-    white = (rows - mean) @ whitening
-    np.testing.assert_allclose(np.cov(white.T, bias=True), np.eye(6), atol=1e-8)
-    np.testing.assert_allclose(whitening, whitening.T, atol=1e-8)
-    values = np.linalg.eigvalsh(np.cov(rows.T, bias=True))
-    softened = np.linalg.eigvalsh(fit_zca(rows, 0.5)[1].numpy())
-    np.testing.assert_allclose(np.sort(softened), np.sort((values + 0.5 * values.mean()) ** -0.5))
-
-
-def test_zca_of_rows_without_variance():
-    mean, whitening = fit_zca(torch.ones(5, 3), 0.1)
-    assert_close(mean, np.ones(3))
-    assert_close(whitening, np.eye(3))
-    flat = torch.tensor(np.random.RandomState(0).rand(9, 3) * [1, 1, 0])
-    assert torch.isfinite(fit_zca(flat, 0.0)[1]).all()
-
-
-def test_filters_are_slid(images):
-    """The filters that are shown are those that are used: a plain sum over the pixels of a patch."""
-    features = ConvolutionalFeatures(
-        SparseAutoencoder(4, max_epochs=1), patch_size=5, normalize=None, random_state=0
-    ).fit(images)
-    filters, intercept = features.filters_, features.extractor_.intercept_
-    assert filters.shape == (4, 5, 5, 3)
-    patch = images[3, 2:7, 4:9]
-    inside = (filters * patch).sum((1, 2, 3)) - (filters.reshape(4, -1) @ features.mean_) + intercept
-    np.testing.assert_allclose(features.transform(images)[3, 2, 4], 1 / (1 + np.exp(-inside)), atol=1e-5)
 
 
 def test_brightness_and_contrast_do_not_matter(images):

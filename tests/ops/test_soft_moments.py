@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from sklinvariant.ops import Scores, assign_softly, soft_moments
-from sklinvariant.ops._chunks import split_bags
 
 SIZES = ([3, 0, 5, 5, 5, 60, 1, 1, 2, 0], [7] * 10, [1] * 30, [40, 40], [0, 0, 1])
 
@@ -75,16 +74,3 @@ def test_values_of_any_dtype(dtype):
     got = soft_moments(values, offsets, scores, 1)
     for a, b in zip(got, soft_moments(values.double(), offsets, scores, 1), strict=True):
         torch.testing.assert_close(a, b)
-
-
-@pytest.mark.parametrize("sizes", SIZES)
-@pytest.mark.parametrize("rows", [1, 4, 7, 1000])
-def test_chunks_cover_each_row_once(sizes, rows):
-    offsets = np.concatenate([[0], np.cumsum(sizes)])
-    chunks = list(split_bags(offsets, rows))
-    covered = [row for chunk in chunks for row in range(chunk.start, chunk.stop)]
-    assert covered == list(range(offsets[-1]))
-    assert all(chunk.stop - chunk.start <= rows for chunk in chunks)
-    for chunk in chunks:
-        if chunk.size:
-            assert chunk.size * (chunk.last - chunk.first) == chunk.stop - chunk.start

@@ -20,7 +20,6 @@ from sklinvariant.pooling._regions import region_grid
 from sklinvariant.transforms import ColorJitter, Flip, Rotation, Scale, warp
 
 inf = np.inf
-PAPER = (("scale", 1), ("translation", 2), ("rotation", inf))
 
 
 @pytest.fixture(scope="module")
@@ -154,19 +153,6 @@ def test_the_usual_poolings(network, images, stages, formula):
     maps = BackbonePatches(network).fit_transform(images).values.reshape(5, 8, 8, 8)
     pooler = NestedInvariancePooler(network, stages=stages)
     np.testing.assert_allclose(pooler.fit_transform(images), unit(formula(maps)), rtol=1e-4, atol=1e-6)
-
-
-def test_regions():
-    """The 14 squares of Tolias et al. on a square map; of a wide one, more along its width; all covered, all inside."""
-    assert len(region_grid(8, 8, 3)) == 1 + 4 + 9
-    for h, w in ((8, 8), (7, 12), (12, 7), (1, 5), (2, 2)):
-        boxes = region_grid(h, w, 3)
-        covered = np.zeros((h, w))
-        for top, bottom, left, right in boxes.tolist():
-            assert 0 <= top < bottom <= h
-            assert 0 <= left < right <= w
-            covered[top:bottom, left:right] += 1
-        assert covered.min() > 0
 
 
 def test_regions_inside_the_nest(network, images):

@@ -1,0 +1,39 @@
+"""Parameters that were changed after the fit are checked before they are used."""
+
+import numpy as np
+import pytest
+from examples import ESTIMATORS, example
+
+from sklinvariant._compat import InvalidParameterError
+from sklinvariant.neighbors import HammingNeighbors
+
+ANSWERS = ("transform", "predict", "kneighbors")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_changes_after_fit_are_checked(name):
+    """A negative step through the rows left an answer unwritten."""
+    estimator, X, y = example(name)
+    estimator.fit(X, y)
+    method = getattr(estimator, next(method for method in ANSWERS if hasattr(estimator, method)))
+    for parameter in {"batch_size", "chunk_size", "order"} & estimator.get_params(deep=False).keys():
+        before = estimator.get_params(deep=False)[parameter]
+        for value in (0, -1, True, "many"):
+            estimator.set_params(**{parameter: value})
+            with pytest.raises(InvalidParameterError, match=f"The {parameter!r} parameter of {name} must be"):
+                method(X)
+        estimator.set_params(**{parameter: before})
+        method(X)
+
+
+def test_changes_after_fit_are_checked_before_faiss():
+    pytest.importorskip("faiss")
+    X = np.random.RandomState(0).randint(2, size=(60, 16)).astype(np.uint8)
+    for params in ({"n_jobs": "all"}, {"n_jobs": True}, {"n_neighbors": True}):
+        with pytest.raises(ValueError, match=next(iter(params))):
+            HammingNeighbors().fit(X).set_params(**params).kneighbors(X)
+    for effort in (True, "much", -1, 1.5):
+        model = HammingNeighbors(index="hnsw").fit(X).set_params(ef_search=effort)
+        with pytest.raises(ValueError, match="ef_search"):
+            model.kneighbors(X)

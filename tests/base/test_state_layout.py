@@ -1,0 +1,78 @@
+"""Fitted states that do not fit each other are refused."""
+
+import copy
+
+import numpy as np
+import pytest
+from examples import example
+
+import sklinvariant
+from sklinvariant.aggregation import VLAD, BagOfWords
+from sklinvariant.base._state_layout import layout_of
+from sklinvariant.hashing import LSHHasher
+
+
+@pytest.fixture(scope="module")
+def words():
+    return BagOfWords(3, random_state=0).fit(np.random.RandomState(0).normal(size=(5, 8, 4)))
+
+
+def _with_state(model, **changes):
+    model = copy.copy(model)
+    model._state = {**model._state, **changes}
+    return model
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"codebook": np.zeros((3, 5))},
+        {"codebook": np.zeros(3)},
+        {"codebook": np.zeros((3, 4), np.int64)},
+        {"codebook": [1.0]},
+        {"gamma": "much"},
+        {"gamma": float("nan")},
+        {"shift": np.zeros(5)},
+        {"n_descriptor_features": 10**30},
+        {"n_descriptor_features": True},
+    ],
+    ids=repr,
+)
+def test_states_that_do_not_fit(tmp_path, words, changes):
+    sklinvariant.save(_with_state(words, **changes), tmp_path / "model")
+    with pytest.raises(ValueError, match="contains no model"):
+        sklinvariant.load(tmp_path / "model")
+
+
+def test_missing_entries(tmp_path, words):
+    for name in words._state.keys() - {"namespace"}:
+        model = copy.copy(words)
+        model._state = {key: value for key, value in words._state.items() if key != name}
+        sklinvariant.save(model, tmp_path / "model")
+        with pytest.raises(ValueError, match=f"lacks '{name}'"):
+            sklinvariant.load(tmp_path / "model")
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # after a single epoch
+@pytest.mark.parametrize("name", [n for n, _ in sklinvariant.all_estimators()])
+def test_every_estimator_declares_what_it_keeps(name):
+    """An array in the state of a fitted estimator is declared, so that one of another shape is refused."""
+    estimator, X, y = example(name)
+    for parameter in ("max_epochs", "clusterer__max_epochs"):
+        if parameter in estimator.get_params():
+            estimator.set_params(**{parameter: 1})
+    estimator.fit(X, y)
+    declared = layout_of(type(estimator))
+    for key, value in estimator._state.items():
+        if isinstance(value, (np.ndarray, dict)):
+            assert key in declared, f"add {key!r} to _layout of {name}"
+
+
+def test_models_of_the_first_release_that_lack_what_may_be_missing(tmp_path):
+    """Entries that are not declared, as those of later versions, are let through."""
+    rng = np.random.RandomState(0)
+    for model, X in ((VLAD(2), rng.normal(size=(5, 8, 4))), (LSHHasher(8), rng.normal(size=(5, 4)))):
+        changed = _with_state(model.fit(X), more=np.zeros(3))
+        del changed._state["namespace"]
+        sklinvariant.save(changed, tmp_path / "model")
+        np.testing.assert_array_equal(sklinvariant.load(tmp_path / "model").transform(X), model.transform(X))

@@ -1,0 +1,28 @@
+"""The start from merged small clusters."""
+
+import torch
+from sklearn.metrics import adjusted_rand_score
+
+from sklinvariant import IICClusterer
+from sklinvariant.cluster._merged_start import merged_labels, pretrain_heads
+from sklinvariant.pairs._sample_pairs import (
+    PartnerPairs,
+    nearest_partners,
+)
+
+
+def test_the_start_is_right_already(blobs):
+    """Small clusters of k-means, merged by what they tell of each other in pairs, before the network learns."""
+    X, y = blobs
+    samples = torch.tensor(X)
+    source = PartnerPairs(samples, nearest_partners(samples, 5), torch.Generator().manual_seed(0), most_steps=3)
+    labels = merged_labels(source, torch.arange(90), 3, 2, entropy_weight=2.0)
+    assert labels.shape == (90, 2)
+    for head in range(2):
+        assert adjusted_rand_score(y, labels[:, head]) > 0.9
+    network = IICClusterer(3, n_heads=2)._start(samples, torch.Generator().manual_seed(0))
+    pretrain_heads(
+        network, source, torch.arange(90), labels, optimizer=torch.optim.Adam, learning_rate=0.003, batch_size=90
+    )
+    network.eval()
+    assert (network.heads(network.features(samples)).argmax(2) == labels).double().mean() > 0.95
