@@ -223,7 +223,7 @@ def _check_tensor(estimator, X, reset):
     return X
 
 
-def _raise_not_finite(estimator, X) -> NoReturn:
+def _raise_not_finite(estimator: Any, X: ArrayLike) -> NoReturn:
     if not isinstance(X, torch.Tensor):
         validate_data(estimator, X, reset=False, ensure_min_features=1)  # raises an error with the details
     raise ValueError("Input X contains NaN or infinity. Remove or impute these values")
@@ -267,9 +267,7 @@ def _one_after_the_other(X):
     except ValueError as error:
         raise ValueError(f"X must hold pairs of samples of one shape: {error}") from error
     if X.ndim < 3 or X.shape[1] != 2:
-        raise ValueError(
-            f"pairs must be of shape (n_pairs, 2, ...), got {tuple(X.shape)}. Pass the two samples of each pair"
-        )
+        raise ValueError(f"pairs must be of shape (n, 2, ...), got {tuple(X.shape)}. Pass two samples for each pair")
     return X.reshape(-1, *X.shape[2:])
 
 
