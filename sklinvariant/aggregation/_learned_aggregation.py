@@ -30,7 +30,17 @@ from sklinvariant.base import (
     declared,
     keeps_state_on_failure,
 )
-from sklinvariant.networks import Bags, CustomLoss, LinearCost, MeanEncoder, Objective, Units, fit_cost, map_features
+from sklinvariant.networks import (
+    Bags,
+    CustomLoss,
+    LinearCost,
+    MeanEncoder,
+    Objective,
+    Units,
+    fit_cost,
+    map_features,
+    target_deviation,
+)
 from sklinvariant.training import (
     BagBatches,
     Batch,
@@ -262,7 +272,10 @@ class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, Trai
             with torch.no_grad():
                 first = map_features(encoder(_head(batch.bags, _GAIN_SAMPLE)), self.feature_map)
             kind: Any = self.loss
-            cost = LinearCost.start(first, batch.weight[: len(first)], task.n_outputs, kind, self.weight_decay)
+            scale = target_deviation(batch.target, batch.weight) if kind == "squared_error" else 1.0
+            cost = LinearCost.start(
+                first, batch.weight[: len(first)], task.n_outputs, kind, self.weight_decay, target_scale=scale
+            )
         return Objective(encoder, self.feature_map, cost).to(batch.bags.values.device)
 
     def _fit_linear_model(self, objective, data, *, exact=False):

@@ -55,6 +55,7 @@ class LinearPredictor(Computing):
         "coef": Maybe(Array("o", "f")),
         "intercept": Maybe(Array("o")),
         "gain": Maybe(RealNumber()),
+        "target_scale": Maybe(RealNumber()),
         "encoder": Maybe(Weights()),
         "cost": Maybe(Weights()),
         "classes": Maybe(Array("c", kinds="biufUO")),
