@@ -1,6 +1,7 @@
 """Codebooks, mixtures and γ, learned from the descriptors of the training bags."""
 
 import warnings
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -76,14 +77,21 @@ def draw_sample(
             values, weights = values[kept.to(values.device)], weights[kept]
     blocks = Blocks(values, weights, device=device, dtype=dtype)
     units = measure_units(blocks)
-    return Sample(blocks.map(lambda rows: standardize(rows, *units, rows.dtype)).held(), units)
+    return Sample(blocks.map(partial(_standardize, units=units)).held(), units)
+
+
+def _standardize(rows, units):
+    if units.scale < 1e6 * torch.finfo(rows.dtype).tiny:  # which the dtype does not represent precisely
+        return standardize(rows, *units, rows.dtype)
+    return torch.sub(rows, torch.as_tensor(units.shift).to(rows)).div_(units.scale)
 
 
 def measure_units(blocks: Blocks) -> Units:
-    """Weighted mean and root mean square deviation of the descriptors, in double precision.
+    """Weighted mean and root mean square deviation of the descriptors.
 
-    If the deviation is only rounding error, the scale is the largest absolute value of the descriptors, or 1. Raises a
-    ValueError if the squared deviation overflows.
+    The mean is rounded to the dtype of the blocks, so that a descriptor minus the mean is precise. If the deviation is
+    only rounding error, the scale is the largest absolute value of the descriptors, or 1. Raises a ValueError if the
+    squared deviation overflows.
     """
     columns = measure_columns(blocks)
     size = float(torch.maximum(columns.high, -columns.low).max())
@@ -98,7 +106,7 @@ def measure_units(blocks: Blocks) -> Units:
             f"the descriptors have a standard deviation of {scale:.1g}, but its square must fit into float64. Rescale "
             "the descriptors."
         )
-    return Units(columns.mean.cpu().numpy(), scale)
+    return Units(columns.mean.to(blocks.dtype).double().cpu().numpy(), scale)
 
 
 def learn_codebook(

@@ -57,7 +57,6 @@ Radius = Annotated[float, Number(Real, 0, None, closed="both")]  # infinity find
 _SAMPLE = 256  # number of codes on which the recall is measured
 _FLIPPED = 1 / 64  # share of their bits that are flipped, because stored codes are easier to find than real queries
 _EFFORT = {"ivf": "n_probes", "hnsw": "ef_search", "multihash": "n_flips"}
-_MOST_LINKS = 2048  # 16 kB per code
 _MOST_REMOVED = 0.2  # share of removed codes above which an approximate index is rebuilt
 
 
