@@ -36,6 +36,16 @@ ROOMS = [
 ROOT = Path(sklinvariant.__file__).parent
 PROJECT = Path(__file__).parents[1]
 
+# Modules without a test file of their name, and why.
+WITHOUT_TESTS = {
+    "_compat.py": "names of other libraries",
+    "inspection/_display.py": "documentation alone, which tests/base/test_docstrings.py reads",
+    # tests/test_image_inputs.py, tests/base/test_tensors.py and tests/base/test_containers.py cross these modules
+    **dict.fromkeys(["base/_array_kind.py", "base/_rows.py", "images/_image_estimator.py"], "reading X"),
+    **dict.fromkeys(["bags/_bag_reader.py", "base/_device.py", "base/_input.py"], "reading X"),
+    **dict.fromkeys(["images/_image_reader.py", "images/_image_transformer.py"], "reading X"),
+}
+
 
 def imports(source):
     """Every import of a source, also those inside functions: (line, module, imported name or None)."""
@@ -100,6 +110,17 @@ def modules():
 
 def test_every_room_has_its_place():
     assert sorted({room for _, room in modules()}) == sorted(ROOMS)
+
+
+def test_every_module_has_a_test_file_of_its_name():
+    """``tests/ROOM/test_MODULE.py`` tests ``sklinvariant/ROOM/_MODULE.py``."""
+    without = set()
+    for path in ROOT.rglob("*.py"):
+        module = path.relative_to(ROOT)
+        test = PROJECT / "tests" / module.parent / f"test_{module.stem.lstrip('_')}.py"
+        if not module.stem.startswith("__") and not test.exists():
+            without.add(module.as_posix())
+    assert without - set(WITHOUT_TESTS) == set()
 
 
 def test_private_names_are_imported_in_one_module():

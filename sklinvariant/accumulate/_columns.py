@@ -24,6 +24,11 @@ class Range:
     low: torch.Tensor
     high: torch.Tensor
 
+    @classmethod
+    def of(cls, rows: torch.Tensor) -> Range:
+        """The range of rows (n, d)."""
+        return cls(rows.amin(0), rows.amax(0))  # many times faster than torch.aminmax along this axis
+
     def __add__(self, other: Range) -> Range:
         return Range(torch.minimum(self.low, other.low), torch.maximum(self.high, other.high))
 
@@ -50,7 +55,7 @@ class _Sums(NamedTuple):
 
 def column_range(blocks: Blocks) -> tuple[torch.Tensor, torch.Tensor]:
     """The smallest and largest value of each column (d,), in the dtype of the blocks."""
-    extremes = accumulate(lambda block, _: Range(*torch.aminmax(_rows(block), dim=0)), blocks)
+    extremes = accumulate(lambda block, _: Range.of(_rows(block)), blocks)
     return extremes.low, extremes.high
 
 
@@ -64,7 +69,7 @@ def measure_columns(blocks: Iterable[Any]) -> Columns:
 
 def _sum_columns(block, _):
     rows, weights = _rows(block), _weights(block)
-    return _Sums(weights.sum(), weights @ rows, Range(*torch.aminmax(rows, dim=0)))
+    return _Sums(weights.sum(), weights @ rows, Range.of(rows))
 
 
 def deviations(blocks: Iterable[Any], columns: Columns) -> torch.Tensor:

@@ -29,10 +29,18 @@ from sklinvariant.base import (
     ShareOfAll,
     declared,
     keeps_state_on_failure,
-    resolve_device,
 )
-from sklinvariant.networks import Bags, CustomLoss, LinearCost, MeanEncoder, Objective, Units, fit_cost, map_features
-from sklinvariant.ops import compute_dtype
+from sklinvariant.networks import (
+    Bags,
+    CustomLoss,
+    LinearCost,
+    MeanEncoder,
+    Objective,
+    Units,
+    fit_cost,
+    map_features,
+    target_deviation,
+)
 from sklinvariant.training import (
     BagBatches,
     Batch,
@@ -193,10 +201,8 @@ class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, Trai
         self._train(X, y, partial=True, sample_weight=sample_weight, is_part=True, classes=classes)
         return self
 
-    def _data(self, X, y, generator, *, reset, sample_weight, classes=None, is_part=False):
-        bags, _ = self._check_bags(X, reset=reset)
-        dtype = compute_dtype(bags.values.dtype)
-        device = resolve_device(self.device, bags.values)
+    def _data(self, given, y, generator, *, reset, sample_weight, classes=None, is_part=False):
+        bags = given.data
         task = self._task if not reset else None if classes is None else task_of_classes(classes, self.loss)
         targets = prepare_targets(
             y,
@@ -205,19 +211,19 @@ class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, Trai
             loss=self.loss,
             task=task,
             n_samples=len(bags),
-            dtype=dtype,
+            dtype=given.dtype,
             name=type(self).__name__,
             partial=is_part,
         )
         own = torch.Generator().manual_seed(draw_seed(generator))
-        return _TargetedBags(bags, targets, dtype, device, own, is_part)
+        return _TargetedBags(bags, targets, given.dtype, given.device, own, is_part)
 
     def _identity(self, data):
         targets = [value for value in (data.targets.values, data.targets.weight) if value is not None]
         return {"samples": [data.bags.values, torch.as_tensor(data.bags.offsets)], "targets": targets}
 
     def _module(self, data, generator):
-        sample = draw_sample(data.bags, self.subsample, generator, self.device, data.sample_weight)
+        sample = draw_sample(data.bags, self.subsample, generator, data.device, data.dtype, data.sample_weight)
         data.units = sample.units
         return self._make_objective(self._start_encoder(sample, data.dtype, generator, len(data.bags)), data)
 
@@ -266,7 +272,10 @@ class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, Trai
             with torch.no_grad():
                 first = map_features(encoder(_head(batch.bags, _GAIN_SAMPLE)), self.feature_map)
             kind: Any = self.loss
-            cost = LinearCost.start(first, batch.weight[: len(first)], task.n_outputs, kind, self.weight_decay)
+            scale = target_deviation(batch.target, batch.weight) if kind == "squared_error" else 1.0
+            cost = LinearCost.start(
+                first, batch.weight[: len(first)], task.n_outputs, kind, self.weight_decay, target_scale=scale
+            )
         return Objective(encoder, self.feature_map, cost).to(batch.bags.values.device)
 
     def _fit_linear_model(self, objective, data, *, exact=False):

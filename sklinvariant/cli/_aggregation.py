@@ -16,14 +16,21 @@ from sklinvariant.cli._outputs import FIGURE, check_output, printable, save_figu
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of ``aggregation``."""
     parser.set_defaults(run=run)
+    add_images(parser, "aggregation.png", 1500)
+
+
+def add_images(parser: ArgumentParser, output: str, max_images: int) -> None:
+    """Add the arguments of commands that draw a figure about a dataset."""
     parser.add_argument(
         "--data",
         default="digits",
         help="digits (default), fashion-mnist, cifar10, an .npz file, or a folder with one sub-folder per class",
     )
-    parser.add_argument("--output", default="aggregation.png", help="file for the figure (default: aggregation.png)")
+    parser.add_argument("--output", default=output, help=f"file for the figure (default: {output})")
     add_force(parser)
-    parser.add_argument("--max-images", type=int, default=1500, help="number of images used (default: 1500)")
+    parser.add_argument(
+        "--max-images", type=int, default=max_images, help="number of images used (default: %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
 
 

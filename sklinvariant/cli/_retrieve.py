@@ -3,23 +3,15 @@
 import time
 from argparse import ArgumentParser, Namespace
 
-from sklinvariant.cli._aggregation import add_force, load_data, start_figure
+from sklinvariant.cli._aggregation import add_images, load_data, start_figure
 from sklinvariant.cli._outputs import save_figure
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of ``retrieve``."""
     parser.set_defaults(run=run)
-    parser.add_argument(
-        "--data",
-        default="digits",
-        help="digits (default), fashion-mnist, cifar10, an .npz file, or a folder with one sub-folder per class",
-    )
-    parser.add_argument("--output", default="retrieve.png", help="file for the figure (default: retrieve.png)")
-    add_force(parser)
-    parser.add_argument("--max-images", type=int, default=300, help="number of images used (default: 300)")
+    add_images(parser, "retrieve.png", 300)
     parser.add_argument("--bits", type=int, default=64, help="number of bits of a code (default: 64)")
-    parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
 
 
 def run(arguments: Namespace) -> int:

@@ -32,13 +32,6 @@ def _ranks(z, dim):
     return torch.empty_like(z).scatter_(dim, order, counted)
 
 
-def batch_regularizer(z: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """h(B) of equation 7: minus the cross-entropy of activations and targets, summed over bits, mean over samples."""
-    eps = torch.finfo(z.dtype).eps
-    z = z.clamp(eps, 1 - eps)
-    return (targets * z.log() + (1 - targets) * (1 - z).log()).sum(1).mean()
-
-
 def free_energy(
     v: torch.Tensor, weight: torch.Tensor, hidden_bias: torch.Tensor, visible_bias: torch.Tensor, gaussian: bool = False
 ) -> torch.Tensor:

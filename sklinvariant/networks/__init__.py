@@ -13,7 +13,7 @@ from sklinvariant.networks._group import Group
 from sklinvariant.networks._group_convolutions import GroupConv2d, GroupConvTranspose2d, LiftingConv2d, ProjectingConv2d
 from sklinvariant.networks._group_layers import GroupBatchNorm2d, GroupPool2d, GroupUpsample2d
 from sklinvariant.networks._layers import FLOAT32, linear
-from sklinvariant.networks._objective import CustomLoss, LinearCost, Objective, fit_cost, map_features
+from sklinvariant.networks._objective import CustomLoss, LinearCost, Objective, fit_cost, map_features, target_deviation
 from sklinvariant.networks._squeezenet import SqueezeNet11Features
 from sklinvariant.networks._trunks import mlp_trunk, resnet_trunk, trunk_for, vgg_trunk
 
@@ -43,6 +43,7 @@ __all__ = [
     "mlp_trunk",
     "normalize_vlad",
     "resnet_trunk",
+    "target_deviation",
     "trunk_for",
     "vgg_trunk",
 ]

@@ -57,54 +57,85 @@ def map_features(representation: torch.Tensor, feature_map: FeatureMap) -> torch
 class LinearCost(nn.Module):
     """Log-loss, hinge or squared error of a linear model, plus ``weight_decay / 2 ||W||²``.
 
-    ``gain`` scales the representation to a mean norm of 1, so that ``weight_decay`` and the learning rate do not depend
-    on its scale.
+    ``gain`` scales the representation to a mean norm of 1, and ``target_scale`` is the standard deviation of the
+    targets of a regression, so that ``weight_decay`` and the learning rate do not depend on the scales of either.
     """
 
     gain: torch.Tensor
+    target_scale: torch.Tensor
 
     def __init__(
-        self, n_features: int, n_outputs: int, loss: str, weight_decay: float, gain: float, dtype: torch.dtype
+        self,
+        n_features: int,
+        n_outputs: int,
+        loss: str,
+        weight_decay: float,
+        dtype: torch.dtype,
+        gain: float = 1.0,
+        target_scale: float = 1.0,
     ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(n_outputs, n_features, dtype=dtype))
         self.bias = nn.Parameter(torch.zeros(n_outputs, dtype=dtype))
         self.register_buffer("gain", torch.as_tensor(gain, dtype=dtype))
+        self.register_buffer("target_scale", torch.as_tensor(target_scale, dtype=dtype))
         self.loss, self.weight_decay = loss, weight_decay
 
     @classmethod
     def start(
-        cls, representation: torch.Tensor, weight: torch.Tensor, n_outputs: int, loss: str, weight_decay: float
+        cls,
+        representation: torch.Tensor,
+        weight: torch.Tensor,
+        n_outputs: int,
+        loss: str,
+        weight_decay: float,
+        target_scale: float = 1.0,
     ) -> Self:
         """The cost with zero weights and the gain of a weighted sample of representations (n, f)."""
         weight = weight.double()
         norm = float((weight @ representation.double().square().sum(1) / weight.sum().clamp(min=1e-300)).sqrt())
-        gain = 1 / norm if norm > 0 else 1.0
-        return cls(representation.shape[1], n_outputs, loss, weight_decay, gain, representation.dtype)
+        gain, dtype = 1 / norm if norm > 0 else 1.0, representation.dtype
+        return cls(representation.shape[1], n_outputs, loss, weight_decay, dtype, gain, target_scale)
 
     @classmethod
     def restore(cls, state: dict[str, Any], loss: str, weight_decay: float, dtype: torch.dtype) -> Self:
         """The module from the state that `export` returned."""
-        cost = cls(state["coef"].shape[1], len(state["coef"]), loss, weight_decay, state["gain"], dtype)
+        scale = state.get("target_scale", 1.0)  # models saved by earlier versions have none
+        n_outputs, n_features = state["coef"].shape
+        cost = cls(n_features, n_outputs, loss, weight_decay, dtype, state["gain"], scale)
         with torch.no_grad():
-            cost.weight.copy_(torch.as_tensor(state["coef"]) / state["gain"])
-            cost.bias.copy_(torch.as_tensor(state["intercept"]))
+            cost.weight.copy_(torch.as_tensor(state["coef"]) / (state["gain"] * scale))
+            cost.bias.copy_(torch.as_tensor(state["intercept"]) / scale)
         return cost
 
     def export(self) -> dict[str, Any]:
-        """Coefficients (o, f) and intercepts (o,) for the unscaled representation as numpy arrays, and the gain."""
-        return {
-            "coef": (self.weight * self.gain).detach().cpu().numpy(),
-            "intercept": self.bias.detach().cpu().numpy().copy(),
+        """Coefficients (o, f) and intercepts (o,) of the unscaled problem as numpy arrays, and the scales."""
+        state: dict[str, Any] = {
+            "coef": (self.weight * (self.gain * self.target_scale)).detach().cpu().numpy(),
+            "intercept": (self.bias * self.target_scale).detach().cpu().numpy(),
             "gain": float(self.gain),
         }
+        return state | ({"target_scale": float(self.target_scale)} if self.loss == "squared_error" else {})
 
     def outputs(self, representation: torch.Tensor) -> torch.Tensor:
+        return self._scaled_outputs(representation) * self.target_scale
+
+    def _scaled_outputs(self, representation):
         return F.linear(representation * self.gain, self.weight, self.bias)
 
     def forward(self, representation: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        losses = sample_losses(self.outputs(representation), target, self.loss)
+        target = target / self.target_scale if self.loss == "squared_error" else target
+        losses = sample_losses(self._scaled_outputs(representation), target, self.loss)
         return (losses * weight).mean() + 0.5 * self.weight_decay * self.weight.square().sum()
+
+
+def target_deviation(target: torch.Tensor, weight: torch.Tensor) -> float:
+    """Root mean square deviation of targets (n, o) from their weighted mean; 1 if they are constant."""
+    target, weight = target.double(), weight.double() / weight.double().sum()
+    largest = float(target.abs().max()) or 1.0  # so that squares do not overflow
+    target = target / largest
+    deviation = float((weight @ (target - weight @ target).square().mean(1)).sqrt())
+    return deviation * largest if deviation > 1e-12 else 1.0
 
 
 class CustomLoss(nn.Module):

@@ -25,7 +25,7 @@ from sklinvariant.ops._scale import (
     unit_length,
     unit_of,
 )
-from sklinvariant.ops._soft_moments import Scores, assign_softly, soft_moments
+from sklinvariant.ops._soft_moments import Scores, soft_moments
 
 __all__ = [
     "CACHE_BYTES",
@@ -34,7 +34,6 @@ __all__ = [
     "Mixture",
     "Moment",
     "Scores",
-    "assign_softly",
     "check_reach",
     "chunk_rows",
     "compute_dtype",

@@ -46,13 +46,6 @@ def soft_moments(
     )
 
 
-@in_own_precision
-def assign_softly(values: torch.Tensor, scores: Scores) -> torch.Tensor:
-    """The posteriors q (N, k) of descriptors that fit in memory; for inspection and tests."""
-    x = load_rows(values, 0, len(values), scores.weight, scores.shift, scores.scale)
-    return torch.softmax(_raise(x, scores.weight) @ scores.weight + scores.bias, dim=1)
-
-
 class _SoftMoments(torch.autograd.Function):
     @staticmethod
     def forward(

@@ -146,6 +146,17 @@ def test_a_cost_of_the_wrong_kind(two_classes, loss, got):
         LearnedVLAD(3, loss=loss).fit(*two_classes)
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("scale", [1e-100, 1e-3, 1.0, 1e4, 1e100])
+def test_the_unit_of_the_targets_does_not_matter(two_classes, optimizer, scale):
+    X, labels = two_classes
+    y = 3 + labels + np.random.RandomState(0).normal(size=(40, 2)).T[0] / 10
+    model = LearnedBoW(4, loss="squared_error", optimizer=optimizer, max_epochs=3, random_state=0)
+    plain, scaled = (clone(model).fit(X, y * unit).partial_fit(X, y * unit) for unit in (1.0, scale))
+    assert_close(scaled.predict(X) / scale, plain.predict(X), rtol=1e-6)
+    assert_close([row["loss"] for row in scaled.history_], [row["loss"] for row in plain.history_], rtol=1e-6)
+
+
 @pytest.mark.parametrize(("loss", "kind"), [("log_loss", "multilabel"), ("squared_error", "regression")])
 @pytest.mark.parametrize("outputs", [1, 2, 6])
 def test_a_later_batch_of_another_number_of_outputs(two_classes, loss, kind, outputs):

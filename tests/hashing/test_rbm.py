@@ -7,11 +7,17 @@ from scipy.special import expit, logsumexp
 
 from sklinvariant.hashing._rbm import (
     RestrictedBoltzmannMachine,
-    batch_regularizer,
     free_energy,
     pseudo_log_likelihood,
     uniform_targets,
 )
+
+
+def batch_regularizer(z, targets):
+    """h(B) of equation 7: minus the cross-entropy of activations and targets, summed over bits, mean over samples."""
+    eps = torch.finfo(z.dtype).eps
+    z = z.clamp(eps, 1 - eps)
+    return (targets * z.log() + (1 - targets) * (1 - z).log()).sum(1).mean()
 
 
 def _all_states(n):

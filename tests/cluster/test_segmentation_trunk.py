@@ -1,0 +1,42 @@
+"""The trunk of the segmenter: what a pixel sees, sizes, and random weights of its own."""
+
+import pytest
+import torch
+
+from sklinvariant.cluster._segmentation_trunk import SegmentationNetwork, SegmentationTrunk
+
+
+def _network(seed=0):
+    return SegmentationNetwork.start(2, 3, [4, 5], torch.Generator().manual_seed(seed)).eval()
+
+
+@pytest.mark.parametrize("shape", [(7, 9), (16, 5), (1, 1)])
+def test_every_pixel_has_probabilities(shape):
+    answers = _network()(torch.rand(2, 2, *shape, generator=torch.Generator().manual_seed(1)))
+    for k, probabilities in zip((4, 5), answers, strict=True):
+        assert probabilities.shape == (2, k, *shape)
+        torch.testing.assert_close(probabilities.sum(1), torch.ones(2, *shape))
+
+
+def test_a_pixel_depends_on_the_pixels_within_the_radius():
+    network, radius = _network(), SegmentationTrunk.radius
+    size = 2 * radius + 5
+    image = torch.rand(1, 2, size, size, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    middle = size // 2
+    network.trunk(image)[0, :, middle, middle].square().sum().backward()
+    rows, columns = image.grad.abs().sum((0, 1)).nonzero().T
+    for places in (rows, columns):
+        assert places.min() == middle - radius
+        assert places.max() == middle + radius
+
+
+def test_weights_are_drawn_by_the_generator_with_variance_2_over_fan_in():
+    before = torch.get_rng_state()
+    first, again, other = _network(), _network(), _network(1)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+    assert not torch.equal(first.heads.weight, other.heads.weight)
+    wide = SegmentationNetwork.start(2, 64, [4], torch.Generator().manual_seed(0))
+    weight = wide.trunk[3].weight
+    assert float(weight.detach().var()) == pytest.approx(2 / weight[0].numel(), rel=0.05)
+    assert not wide.heads.bias.any()

@@ -1,0 +1,87 @@
+"""Search among packed codes against comparing all bits, and the efforts of approximate indexes."""
+
+import numpy as np
+import pytest
+
+from sklinvariant.neighbors import _binary_search
+from sklinvariant.neighbors._binary_search import (
+    APPROXIMATE,
+    codes_within,
+    exact_neighbors,
+    faiss_threads,
+    import_faiss,
+    pack_bits,
+)
+
+pytest.importorskip("faiss", reason="faiss is not installed")
+KNOBS = {"n_lists": 5, "n_links": 8, "ef_construction": 40, "n_tables": 2, "table_bits": 6}
+
+
+@pytest.fixture
+def bits(global_random_seed):
+    return np.random.RandomState(global_random_seed).rand(60, 24) > 0.5
+
+
+def _distances(queries, bits):
+    return (queries[:, None] != bits).sum(-1)
+
+
+@pytest.mark.parametrize("width", [8, 11])
+def test_bits_are_packed_in_numpys_order(width, global_random_seed, monkeypatch):
+    monkeypatch.setattr(_binary_search, "_ROWS", 7)
+    X = np.random.RandomState(global_random_seed).rand(20, width)
+    np.testing.assert_array_equal(pack_bits(X, 0.3), np.packbits(X > 0.3, axis=1))
+
+
+@pytest.mark.parametrize("at_once", [None, 4])
+def test_exact_neighbours_are_those_of_all_distances(bits, at_once, monkeypatch):
+    if at_once:
+        monkeypatch.setattr(_binary_search, "_at_once", lambda codes: at_once)
+    codes = pack_bits(bits, 0.5)
+    distances, rows = exact_neighbors(codes[:9], codes, 5)
+    every = _distances(bits[:9], bits)
+    np.testing.assert_array_equal(distances, np.sort(every, axis=1)[:, :5])
+    np.testing.assert_array_equal(np.take_along_axis(every, rows, axis=1), distances)
+    limits, near, found = codes_within(codes[:9], codes, 9)
+    for i in range(9):
+        part = slice(limits[i], limits[i + 1])
+        assert sorted(found[part]) == np.flatnonzero(every[i] <= 9).tolist()
+        np.testing.assert_array_equal(near[part], every[i][found[part]])
+
+
+@pytest.mark.parametrize("kind", APPROXIMATE)
+def test_the_largest_effort_finds_the_nearest_of_most(bits, kind):
+    codes = pack_bits(bits, 0.5)
+    index = APPROXIMATE[kind].build(codes[:40], 0, **KNOBS)
+    index.add(codes[40:])
+    assert len(index) == 60
+    efforts = index.efforts()
+    assert efforts == sorted(efforts)
+    every = _distances(bits, bits)
+    for _ in range(2):  # built, and read from its bytes
+        distances, rows = index.search(codes, 3, efforts[-1])
+        assert (distances[:, 0] == 0).mean() > 0.9  # itself
+        found = rows >= 0
+        np.testing.assert_array_equal(np.take_along_axis(every, rows.clip(0), axis=1)[found], distances[found])
+        if kind != "multihash":  # which is built again
+            index = APPROXIMATE[kind].from_bytes(index.to_bytes(), codes)
+
+
+@pytest.mark.parametrize("kind", ["ivf", "hnsw"])
+def test_bytes_that_do_not_match_the_codes(bits, kind):
+    codes = pack_bits(bits, 0.5)
+    data = APPROXIMATE[kind].build(codes, 0, **KNOBS).to_bytes()
+    with pytest.raises(ValueError, match="contents do not match"):
+        APPROXIMATE[kind].from_bytes(data, codes[:50])
+    with pytest.raises(ValueError, match="faiss cannot read it"):
+        APPROXIMATE[kind].from_bytes(data[:20].copy(), codes)
+
+
+def test_threads_are_set_inside_the_context_alone():
+    faiss = import_faiss()
+    before = faiss.omp_get_max_threads()
+    with faiss_threads(1):
+        assert faiss.omp_get_max_threads() == 1
+    assert faiss.omp_get_max_threads() == before
+    with faiss_threads(None):
+        assert faiss.omp_get_max_threads() == before

@@ -1,0 +1,122 @@
+"""Fits from memory-mapped files that are larger than the memory that the process may allocate.
+
+This file is also the program that fits: it limits its own memory first.
+"""
+
+import os
+import pickle
+import subprocess
+import sys
+import traceback
+
+import numpy as np
+import pytest
+from sklearn.cluster import MiniBatchKMeans
+from tolerance import assert_close
+
+from sklinvariant import VLAD, AutoPooling, BagOfWords, DescriptorSets, FisherVector
+from sklinvariant.feature_extraction import ConvolutionalFeatures
+from sklinvariant.hashing import (
+    BilinearHasher,
+    ITQHasher,
+    PCAHasher,
+    SignHasher,
+    SKLSHHasher,
+    SpectralHasher,
+)
+
+N_ROWS, N_FEATURES = 1_100_000, 64  # 280 MB
+ALLOWED = 120 << 20  # bytes that a fit may allocate
+
+_CODEBOOK = {"random_state": 0, "subsample": None, "max_iter": 2}
+BAGS = {
+    "BagOfWords": BagOfWords(4, **_CODEBOOK),
+    "VLAD": VLAD(4, **_CODEBOOK),
+    "FisherVector": FisherVector(2, tol=0, **_CODEBOOK),
+}
+IMAGES = {
+    "ConvolutionalFeatures": ConvolutionalFeatures(
+        MiniBatchKMeans(4, n_init=1, random_state=0), n_patches=1000, random_state=0
+    ),
+}
+ESTIMATORS = {
+    "SignHasher": SignHasher(),
+    "SKLSHHasher": SKLSHHasher(16, random_state=0),
+    "PCAHasher": PCAHasher(16),
+    "ITQHasher": ITQHasher(8, max_iter=2, random_state=0),
+    "SpectralHasher": SpectralHasher(16),
+    "BilinearHasher": BilinearHasher(16, max_iter=1, random_state=0),
+    "AutoPooling": AutoPooling(4, solver="moment", max_iter=3, tol=1e3, random_state=0),
+    **BAGS,
+    **IMAGES,
+}
+
+
+def write_rows(path, n):
+    """Rows that change slowly, so that AutoPooling takes them for one clip."""
+    rows = np.lib.format.open_memmap(path, "w+", np.float32, (n, N_FEATURES))
+    random = np.random.RandomState(0)
+    steps = random.uniform(-0.1, 0.1, (1000, N_FEATURES)).cumsum(0).astype(np.float32)
+    for start in range(0, n, len(steps)):
+        part = rows[start : start + len(steps)]
+        part[:] = 5 + random.uniform(0.5, 2, N_FEATURES) * (steps - steps.mean(0))[: len(part)]
+    rows -= rows.min()
+    rows.flush()
+
+
+def learned_by(name, rows):
+    """The arrays that an estimator learns from rows, which are cut into bags or reshaped to images."""
+    X = rows.reshape(-1, 8, 8) if name in IMAGES else rows
+    X = DescriptorSets(rows, np.arange(0, len(rows) + 1, 100)) if name in BAGS else X
+    state = ESTIMATORS[name].fit(X)._state
+    return {key: value for key, value in state.items() if isinstance(value, np.ndarray)}
+
+
+def main(small, large):
+    """Fit all estimators to a memory-mapped file in little memory; write what each learned, or its traceback."""
+    import resource
+
+    for name in ESTIMATORS:  # loads all that a fit needs
+        learned_by(name, np.load(small))
+    with open("/proc/self/status") as file:
+        used = next(int(line.split()[1]) << 10 for line in file if line.startswith("VmData"))
+    resource.setrlimit(resource.RLIMIT_DATA, (used + ALLOWED, resource.RLIM_INFINITY))
+    rows = np.load(large, mmap_mode="r")
+    with pytest.raises(MemoryError):  # the limit works
+        rows.copy()
+    results = {}
+    for name in ESTIMATORS:
+        try:
+            results[name] = learned_by(name, rows)
+        except Exception:
+            results[name] = traceback.format_exc()
+    pickle.dump(results, sys.stdout.buffer)
+
+
+@pytest.fixture(scope="module")
+def mapped(tmp_path_factory):
+    """The rows of a file, and what is learned from it in little memory."""
+    if not os.path.exists("/proc/self/status"):
+        pytest.skip("RLIMIT_DATA limits what is allocated on Linux alone")
+    folder = tmp_path_factory.mktemp("mapped")
+    small, large = folder / "small.npy", folder / "large.npy"
+    write_rows(small, 2000)
+    write_rows(large, N_ROWS)
+    paths = [os.path.dirname(__file__), *sys.path]
+    program = [sys.executable, __file__, str(small), str(large)]
+    done = subprocess.run(program, capture_output=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)})
+    assert done.returncode == 0, done.stderr.decode()
+    yield np.load(large, mmap_mode="r"), pickle.loads(done.stdout)
+    large.unlink()
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_fit_of_a_file_larger_than_memory(name, mapped):
+    rows, results = mapped
+    assert isinstance(results[name], dict), results[name]
+    for key, expected in learned_by(name, np.array(rows)).items():
+        assert_close(results[name][key], expected)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
