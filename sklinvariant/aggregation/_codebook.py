@@ -1,6 +1,7 @@
 """Codebooks, mixtures and γ, learned from the descriptors of the training bags."""
 
 import warnings
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from sklinvariant.accumulate import (
     measure_columns,
 )
 from sklinvariant.bags import DescriptorSets
-from sklinvariant.base import Device, as_tensor, resolve_device
+from sklinvariant.base import Device, as_tensor
 from sklinvariant.networks import Units
 from sklinvariant.ops import DOUBLE_ROWS, Mixture, compute_dtype, standardize
 
@@ -49,7 +50,12 @@ class Sample(NamedTuple):
 
 
 def draw_sample(
-    bags: DescriptorSets, subsample: int | None, generator: torch.Generator, device: Device, sample_weight: Any = None
+    bags: DescriptorSets,
+    subsample: int | None,
+    generator: torch.Generator,
+    device: Device,
+    dtype: torch.dtype | None = None,
+    sample_weight: Any = None,
 ) -> Sample:
     """At most ``subsample`` descriptors of the bags (None: all), on the device, centred and scaled.
 
@@ -60,7 +66,7 @@ def draw_sample(
     if subsample is not None and total > subsample:
         rows = torch.randperm(total, generator=generator)[:subsample].sort().values
         values = values[rows.to(values.device)]
-    dtype = compute_dtype(values.dtype)
+    dtype = compute_dtype(values.dtype) if dtype is None else dtype
     weights = torch.ones(1, dtype=dtype).expand(len(values))
     if sample_weight is not None:
         bag = np.repeat(np.arange(len(bags)), bags.sizes)
@@ -69,16 +75,23 @@ def draw_sample(
         kept = weights > 0
         if not kept.all():
             values, weights = values[kept.to(values.device)], weights[kept]
-    blocks = Blocks(values, weights, device=resolve_device(device, as_tensor(bags.values)), dtype=dtype)
+    blocks = Blocks(values, weights, device=device, dtype=dtype)
     units = measure_units(blocks)
-    return Sample(blocks.map(lambda rows: standardize(rows, *units, rows.dtype)).held(), units)
+    return Sample(blocks.map(partial(_standardize, units=units)).held(), units)
+
+
+def _standardize(rows, units):
+    if units.scale < 1e6 * torch.finfo(rows.dtype).tiny:  # which the dtype does not represent precisely
+        return standardize(rows, *units, rows.dtype)
+    return torch.sub(rows, torch.as_tensor(units.shift).to(rows)).div_(units.scale)
 
 
 def measure_units(blocks: Blocks) -> Units:
-    """Weighted mean and root mean square deviation of the descriptors, in double precision.
+    """Weighted mean and root mean square deviation of the descriptors.
 
-    If the deviation is only rounding error, the scale is the largest absolute value of the descriptors, or 1. Raises a
-    ValueError if the squared deviation overflows.
+    The mean is rounded to the dtype of the blocks, so that a descriptor minus the mean is precise. If the deviation is
+    only rounding error, the scale is the largest absolute value of the descriptors, or 1. Raises a ValueError if the
+    squared deviation overflows.
     """
     columns = measure_columns(blocks)
     size = float(torch.maximum(columns.high, -columns.low).max())
@@ -93,7 +106,7 @@ def measure_units(blocks: Blocks) -> Units:
             f"the descriptors have a standard deviation of {scale:.1g}, but its square must fit into float64. Rescale "
             "the descriptors."
         )
-    return Units(columns.mean.cpu().numpy(), scale)
+    return Units(columns.mean.to(blocks.dtype).double().cpu().numpy(), scale)
 
 
 def learn_codebook(

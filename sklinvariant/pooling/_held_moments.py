@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from sklinvariant.base import as_tensor
+from sklinvariant.ops import float64_device
 from sklinvariant.pooling._pair_moments import PairMoments
 
 _SUMS = ("total", "change", "first")
@@ -30,7 +31,6 @@ def moments_of_models(models: list[Any], kind: type[Any], cross: bool, device: s
     """The sum of the moments of fitted models. Raises a ValueError that names the first model that cannot be used."""
     if not isinstance(models, (list, tuple)) or not len(models):
         raise ValueError(f"models must be a non-empty list of fitted {kind.__name__}, got {models!r}")
-    device = "cpu" if torch.device(device).type == "mps" else device  # MPS has no float64
     parts = []
     for i, model in enumerate(models):
         if not isinstance(model, kind) or not hasattr(model, "_state"):
@@ -41,7 +41,7 @@ def moments_of_models(models: list[Any], kind: type[Any], cross: bool, device: s
                 "Pass models of the same features"
             )
         try:
-            parts.append(moments_of_state(model._state, cross, device))
+            parts.append(moments_of_state(model._state, cross, float64_device(device)))
         except ValueError as error:
             raise ValueError(f"models[{i}]: {error}") from None
     return sum(parts[1:], parts[0])

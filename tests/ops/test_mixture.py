@@ -1,29 +1,32 @@
-"""Scores of a mixture against scikit-learn."""
+"""The scores of a mixture against the densities of scipy."""
 
 import numpy as np
 import torch
-from sklearn.mixture import GaussianMixture
+from scipy.stats import multivariate_normal
+from tolerance import assert_close
 
 from sklinvariant.ops import Mixture, mixture_scores, soft_moments
 
 
-def _posteriors(X, scores):
-    """As the masses of bags of one descriptor."""
-    return soft_moments(X, np.arange(len(X) + 1), scores, 0)[0]
+def _posteriors(x, scores):
+    """(n, k): each row is a bag of its own."""
+    return soft_moments(x, np.arange(len(x) + 1), scores)[0]
 
 
-def test_posteriors_are_those_of_scikit_learn(global_random_seed):
-    X = np.random.RandomState(global_random_seed).normal(size=(60, 3)) * [1, 2, 3]
-    model = GaussianMixture(4, covariance_type="diag", random_state=0).fit(X)
-    mixture = Mixture(*map(torch.as_tensor, (model.weights_, model.means_, model.covariances_)))
-    np.testing.assert_allclose(_posteriors(torch.as_tensor(X), mixture_scores(mixture)), model.predict_proba(X))
+def test_posteriors_are_those_of_the_densities():
+    random = np.random.RandomState(0)
+    weights, means, variances = random.dirichlet(np.ones(3)), random.normal(size=(3, 4)), random.uniform(0.5, 2, (3, 4))
+    x = random.normal(size=(10, 4))
+    shift, scale = random.normal(size=4), 2.0
+    densities = [
+        weight * multivariate_normal(mean, np.diag(variance)).pdf((x - shift) / scale)
+        for weight, mean, variance in zip(weights, means, variances, strict=True)
+    ]
+    mixture = Mixture(*map(torch.from_numpy, (weights, means, variances)))
+    scores = mixture_scores(mixture, torch.from_numpy(shift), torch.tensor(scale, dtype=torch.float64))
+    assert_close(_posteriors(torch.from_numpy(x), scores), (np.array(densities) / np.sum(densities, axis=0)).T)
 
 
-def test_standardised_mixtures_have_the_same_posteriors(global_random_seed):
-    rng = np.random.RandomState(global_random_seed)
-    X, shift, scale = torch.as_tensor(rng.normal(size=(20, 3)) * 5 + 7), torch.tensor([7.0, 6.0, 8.0]).double(), 5.0
-    means, variances = torch.as_tensor(rng.normal(size=(4, 3))), torch.as_tensor(rng.uniform(0.5, 2, (4, 3)))
-    weights = torch.tensor([0.1, 0.2, 0.3, 0.4]).double()
-    inside = mixture_scores(Mixture(weights, means, variances), shift, torch.tensor(scale).double())
-    outside = mixture_scores(Mixture(weights, means * scale + shift, variances * scale**2))
-    torch.testing.assert_close(_posteriors(X, inside), _posteriors(X, outside))
+def test_a_component_without_weight_takes_nothing():
+    mixture = Mixture(torch.tensor([1.0, 0.0]), torch.zeros(2, 1), torch.ones(2, 1))
+    assert_close(_posteriors(torch.zeros(1, 1), mixture_scores(mixture)), [[1.0, 0.0]])
