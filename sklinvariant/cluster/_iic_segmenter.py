@@ -425,7 +425,7 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
 
 
 def _channels_first(given):
-    """A list of (c, h, w) tensors of one dtype on the device ; they may differ in size."""
+    """A list of (c, h, w) tensors of one dtype on the device; they may differ in size."""
     images = list(given.data)
     if len({image.dtype for image in images}) > 1:
         images = [scale_pixels(image) for image in images]
