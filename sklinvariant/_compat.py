@@ -48,6 +48,7 @@ __all__ = [
     "StrOptions",
     "array_namespace",
     "check_sample_weight",
+    "dispatches_arrays",
     "fit_context",
     "get_namespace",
     "make_constraint",
@@ -113,9 +114,14 @@ def reports_fit(fit: Callable[..., Any]) -> Callable[..., Any]:
     return with_callbacks(reporting)
 
 
+def dispatches_arrays() -> bool:
+    """Whether scikit-learn is configured to compute with the arrays of other libraries."""
+    return bool(get_config().get("array_api_dispatch"))
+
+
 def array_namespace(X: Any) -> Any:
     """The array-API namespace in which scikit-learn would return results; None for numpy and other input."""
-    if not get_config().get("array_api_dispatch"):
+    if not dispatches_arrays():
         return None
     with contextlib.suppress(AttributeError, TypeError):
         xp, is_array_api = get_namespace(X)

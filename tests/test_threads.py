@@ -10,7 +10,7 @@ import pytest
 import torch
 from examples import ESTIMATORS
 from sklearn.base import clone
-from test_global_settings import answers, assert_same_answers, plain_answers, quick_example
+from test_settings import answers, assert_same_answers, plain_answers, quick_example
 from tolerance import assert_close
 
 from sklinvariant._settings import borrowed_generators

@@ -18,12 +18,9 @@ from sklinvariant.base import (
     RandomState,
     RealNumber,
     Whole,
-    check_fitted,
     declared,
-    resolve_device,
 )
 from sklinvariant.networks import Bags, Units
-from sklinvariant.ops import compute_dtype
 
 
 @declared
@@ -57,27 +54,25 @@ class Aggregator(OnDevice, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin
         array of shape (n, n_features_out)
             Encoded bags, with the array type, device and precision of X. An empty bag gives zeros.
         """
-        check_fitted(self, "transform", X)
-        bags, container = self._check_bags(X, reset=False)
-        return container.wrap(self._encode_bags(bags))
+        given = self._read(X)
+        return given.answer(self._encode_bags(given))
 
-    def _encode_bags(self, bags):
-        dtype = compute_dtype(bags.values.dtype)
-        device = resolve_device(self.device, bags.values)
+    def _encode_bags(self, given):
+        bags = given.data
         with torch.no_grad():
-            return self._encode(Bags(bags.values, bags.offsets), dtype, device)
+            return self._encode(Bags(bags.values, bags.offsets), given.dtype, given.device)
 
     def _encode(self, bags, dtype, device):
         raise NotImplementedError
 
-    def _keep(self, sample, container, **state):
+    def _keep(self, sample, namespace, **state):
         """Set the fitted state: numpy arrays and plain values."""
         self._state = {
             **state,
             "shift": sample.units.shift,
             "scale": sample.units.scale,
             "n_descriptor_features": sample.blocks.shape[1],
-            "namespace": container.name,
+            "namespace": namespace,
         }
 
     @property

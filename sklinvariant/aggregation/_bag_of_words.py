@@ -88,9 +88,9 @@ class CodebookAggregator(Aggregator):
             If a bag is not numeric or contains NaN or infinity (the message names the bag), if all bags are empty, or
             if there are fewer descriptors than codewords.
         """
-        bags, container = self._check_bags(X, reset=True)
+        given = self._read(X, reset=True)
         generator = torch_generator(self.random_state)
-        sample = draw_sample(bags, self.subsample, generator, self.device)
+        sample = draw_sample(given.data, self.subsample, generator, given.device, given.dtype)
         codebook, n_iter = learn_codebook(
             sample,
             self.codebook,
@@ -98,10 +98,10 @@ class CodebookAggregator(Aggregator):
             max_iter=self.max_iter,
             tol=self.tol,
             generator=generator,
-            n_samples=len(bags),
+            n_samples=len(given.data),
         )
         gamma = scale_gamma(sample, codebook) if self.gamma == "scale" else float(self.gamma)
-        self._keep(sample, container, codebook=codebook, gamma=gamma)
+        self._keep(sample, given.kind.name, codebook=codebook, gamma=gamma)
         self.n_iter_ = max(n_iter, 1)
         return self
 

@@ -19,7 +19,7 @@ from sklinvariant.accumulate import (
     measure_columns,
 )
 from sklinvariant.bags import DescriptorSets
-from sklinvariant.base import Device, as_tensor, resolve_device
+from sklinvariant.base import Device, as_tensor
 from sklinvariant.networks import Units
 from sklinvariant.ops import DOUBLE_ROWS, Mixture, compute_dtype, standardize
 
@@ -50,7 +50,12 @@ class Sample(NamedTuple):
 
 
 def draw_sample(
-    bags: DescriptorSets, subsample: int | None, generator: torch.Generator, device: Device, sample_weight: Any = None
+    bags: DescriptorSets,
+    subsample: int | None,
+    generator: torch.Generator,
+    device: Device,
+    dtype: torch.dtype | None = None,
+    sample_weight: Any = None,
 ) -> Sample:
     """At most ``subsample`` descriptors of the bags (None: all), on the device, centred and scaled.
 
@@ -61,7 +66,7 @@ def draw_sample(
     if subsample is not None and total > subsample:
         rows = torch.randperm(total, generator=generator)[:subsample].sort().values
         values = values[rows.to(values.device)]
-    dtype = compute_dtype(values.dtype)
+    dtype = compute_dtype(values.dtype) if dtype is None else dtype
     weights = torch.ones(1, dtype=dtype).expand(len(values))
     if sample_weight is not None:
         bag = np.repeat(np.arange(len(bags)), bags.sizes)
@@ -70,7 +75,7 @@ def draw_sample(
         kept = weights > 0
         if not kept.all():
             values, weights = values[kept.to(values.device)], weights[kept]
-    blocks = Blocks(values, weights, device=resolve_device(device, as_tensor(bags.values)), dtype=dtype)
+    blocks = Blocks(values, weights, device=device, dtype=dtype)
     units = measure_units(blocks)
     return Sample(blocks.map(partial(_standardize, units=units)).held(), units)
 

@@ -94,9 +94,9 @@ class FisherVector(Aggregator):
             If a bag is not numeric or contains NaN or infinity (the message names the bag), if all bags are empty, or
             if there are fewer descriptors than components.
         """
-        bags, container = self._check_bags(X, reset=True)
+        given = self._read(X, reset=True)
         generator = torch_generator(self.random_state)
-        sample = draw_sample(bags, self.subsample, generator, self.device)
+        sample = draw_sample(given.data, self.subsample, generator, given.device, given.dtype)
         mixture, n_iter = learn_mixture(
             sample,
             self.mixture,
@@ -104,9 +104,9 @@ class FisherVector(Aggregator):
             max_iter=self.max_iter,
             tol=self.tol,
             generator=generator,
-            n_samples=len(bags),
+            n_samples=len(given.data),
         )
-        self._keep(sample, container, weights=mixture.weights, means=mixture.means, covariances=mixture.variances)
+        self._keep(sample, given.kind.name, weights=mixture.weights, means=mixture.means, covariances=mixture.variances)
         self.n_iter_ = max(n_iter, 1)
         return self
 

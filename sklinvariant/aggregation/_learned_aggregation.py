@@ -29,7 +29,6 @@ from sklinvariant.base import (
     ShareOfAll,
     declared,
     keeps_state_on_failure,
-    resolve_device,
 )
 from sklinvariant.networks import (
     Bags,
@@ -42,7 +41,6 @@ from sklinvariant.networks import (
     map_features,
     target_deviation,
 )
-from sklinvariant.ops import compute_dtype
 from sklinvariant.training import (
     BagBatches,
     Batch,
@@ -203,10 +201,8 @@ class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, Trai
         self._train(X, y, partial=True, sample_weight=sample_weight, is_part=True, classes=classes)
         return self
 
-    def _data(self, X, y, generator, *, reset, sample_weight, classes=None, is_part=False):
-        bags, _ = self._check_bags(X, reset=reset)
-        dtype = compute_dtype(bags.values.dtype)
-        device = resolve_device(self.device, bags.values)
+    def _data(self, given, y, generator, *, reset, sample_weight, classes=None, is_part=False):
+        bags = given.data
         task = self._task if not reset else None if classes is None else task_of_classes(classes, self.loss)
         targets = prepare_targets(
             y,
@@ -215,19 +211,19 @@ class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, Trai
             loss=self.loss,
             task=task,
             n_samples=len(bags),
-            dtype=dtype,
+            dtype=given.dtype,
             name=type(self).__name__,
             partial=is_part,
         )
         own = torch.Generator().manual_seed(draw_seed(generator))
-        return _TargetedBags(bags, targets, dtype, device, own, is_part)
+        return _TargetedBags(bags, targets, given.dtype, given.device, own, is_part)
 
     def _identity(self, data):
         targets = [value for value in (data.targets.values, data.targets.weight) if value is not None]
         return {"samples": [data.bags.values, torch.as_tensor(data.bags.offsets)], "targets": targets}
 
     def _module(self, data, generator):
-        sample = draw_sample(data.bags, self.subsample, generator, self.device, data.sample_weight)
+        sample = draw_sample(data.bags, self.subsample, generator, data.device, data.dtype, data.sample_weight)
         data.units = sample.units
         return self._make_objective(self._start_encoder(sample, data.dtype, generator, len(data.bags)), data)
 

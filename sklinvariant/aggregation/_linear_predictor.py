@@ -17,11 +17,11 @@ from sklinvariant.base import (
     Computing,
     Each,
     FittedState,
+    Input,
     Maybe,
     RealNumber,
     Weights,
     check_computed,
-    check_fitted,
     to_numpy,
 )
 from sklinvariant.networks import LinearCost, map_features
@@ -47,7 +47,7 @@ class LinearPredictor(Computing):
     feature_map: Any
     _state: dict[str, Any]
     _n_features_out: int
-    _check_bags: Callable[..., Any]
+    _read: Callable[..., Input]
     _encode_bags: Callable[..., Any]
 
     _layout: dict[str, Check] = {
@@ -88,33 +88,32 @@ class LinearPredictor(Computing):
         -------
         array of shape (n,) or (n, n_outputs)
         """
-        outputs, container = self._outputs(X, "predict")
+        outputs, given = self._outputs(X)
         task = self._task
         predicted = task.decide(outputs)
         if task.kind in ("regression", "multilabel"):
-            return container.wrap(predicted[:, 0] if task.is_1d else predicted)
+            return given.answer(predicted[:, 0] if task.is_1d else predicted)
         labels = task.classes[predicted.flatten().cpu().numpy()]
-        return container.wrap(labels) if labels.dtype.kind in "biuf" else labels  # tensors cannot hold strings
+        return given.answer(labels) if labels.dtype.kind in "biuf" else labels  # tensors cannot hold strings
 
     @_predicts("log_loss", "hinge", "squared_hinge")
     def decision_function(self, X: Any) -> Any:
         """Linear score of each class (n, n_classes), or of the second class if there are two (n,)."""
-        outputs, container = self._outputs(X, "decision_function")
-        return container.wrap(outputs[:, 0] if self._task.kind == "binary" else outputs)
+        outputs, given = self._outputs(X)
+        return given.answer(outputs[:, 0] if self._task.kind == "binary" else outputs)
 
     @_predicts("log_loss")
     def predict_proba(self, X: Any) -> Any:
         """Probability of each class, or of each label independently: (n, n_classes)."""
-        outputs, container = self._outputs(X, "predict_proba")
+        outputs, given = self._outputs(X)
         kind = self._task.kind
         if kind == "binary":
-            return container.wrap(torch.cat([torch.sigmoid(-outputs), torch.sigmoid(outputs)], dim=1))
-        return container.wrap(torch.sigmoid(outputs) if kind == "multilabel" else torch.softmax(outputs, dim=1))
+            return given.answer(torch.cat([torch.sigmoid(-outputs), torch.sigmoid(outputs)], dim=1))
+        return given.answer(torch.sigmoid(outputs) if kind == "multilabel" else torch.softmax(outputs, dim=1))
 
     @_predicts("log_loss")
     def predict_log_proba(self, X: Any) -> Any:
         """Logarithm of `predict_proba`."""
-        check_fitted(self, "predict_log_proba", X)
         probability = self.predict_proba(X)
         return probability.log() if isinstance(probability, torch.Tensor) else _log(probability)
 
@@ -137,14 +136,13 @@ class LinearPredictor(Computing):
         weight = None if sample_weight is None else to_numpy(sample_weight)
         return float(metric(to_numpy(y), to_numpy(self.predict(X)), sample_weight=weight))
 
-    def _outputs(self, X, method):
-        """Scores (n, n_outputs) of the linear model, and the `ArrayKind` of the answer."""
-        check_fitted(self, method, X)
-        bags, container = self._check_bags(X, reset=False)
+    def _outputs(self, X):
+        """Scores (n, n_outputs) of the linear model, and the `Input` of X."""
+        given = self._read(X)
         with torch.no_grad():
-            mapped = map_features(self._encode_bags(bags), self.feature_map)
+            mapped = map_features(self._encode_bags(given), self.feature_map)
             outputs = self._restore_cost(mapped.dtype).to(mapped.device).outputs(mapped)
-        return check_computed(self, outputs), container
+        return check_computed(self, outputs), given
 
     def _restore_cost(self, dtype):
         return LinearCost.restore(self._state, self.loss, self.weight_decay, dtype)

@@ -30,23 +30,22 @@ from sklinvariant.base import (
     Maybe,
     NonNegative,
     OnDevice,
+    OutputReader,
     Text,
+    TorchEstimator,
     Weights,
     Whole,
-    as_numbers,
-    check_fitted,
     check_size,
     declared,
     keeps_state_on_failure,
-    refuse_none,
-    resolve_device,
     restore_weights,
     to_numpy,
 )
-from sklinvariant.images import ImageEstimator, list_of_images, scale_pixels
+from sklinvariant.images import ImageReader, scale_pixels
 from sklinvariant.networks import Group
 from sklinvariant.training import RowBatches, TrainedEstimator, WithOptimizer
 
+_FEATURES = OutputReader("features")
 _AT_ONCE = 256  # images processed at a time; results do not depend on it
 
 
@@ -151,14 +150,6 @@ class _Images:
     sample_shape: tuple
 
 
-def _sample_shape(X, n_features):
-    """The shape of one image of X: (h, w), (h, w, c) or (n_features,)."""
-    if getattr(X, "ndim", 1) in (3, 4):
-        return tuple(X.shape[1:])
-    images = list_of_images(X)
-    return (n_features,) if images is None else tuple(images[0].shape)
-
-
 def _has_pose(estimator):
     fitted = hasattr(estimator, "_state")
     if (estimator._state["architecture"]["pooling"] if fitted else estimator.pooling) is None:
@@ -169,11 +160,12 @@ def _has_pose(estimator):
 @declared
 class EquivariantAutoencoder(
     OnDevice,
+    OutputReader,
     WithOptimizer,
     TrainedEstimator,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
-    ImageEstimator,
+    TorchEstimator,
 ):
     """Autoencoder with features that are invariant to a finite group of rotations and reflections, and a separate pose.
 
@@ -265,6 +257,7 @@ class EquivariantAutoencoder(
     embedding_shape_ = FittedState("(latent_channels, order).")
     elements_ = FittedState("Mirrored (0 or 1) and degrees of each element, (order, 2).")
 
+    _reader = ImageReader()
     _layout = {
         "weights": Weights(),
         "architecture": Fields(
@@ -346,8 +339,8 @@ class EquivariantAutoencoder(
         self._train(X, partial=True)
         return self
 
-    def _data(self, X, y, generator, *, reset):
-        images = self._channels_first(X, reset=reset)
+    def _data(self, given, y, generator, *, reset):
+        images = self._channels_first(given, reset=reset)
         height, width = images.shape[2:]
         group = Group(self.group)
         if group.needs_squares and height != width:
@@ -359,7 +352,7 @@ class EquivariantAutoencoder(
             raise ValueError('loss="bce" requires values in 0-1, but X has others. Scale X, or use loss="mse"')
         if reset:
             shift, scale = channel_spread(images)
-            return _Images(images, shift, scale, _sample_shape(X, self.n_features_in_))
+            return _Images(images, shift, scale, given.sample_shape)
         self._check_going_on(images.shape[1:])
         return _Images(images, *self._spread(scale_pixels(images[:0])), self._state["sample_shape"])
 
@@ -439,8 +432,8 @@ class EquivariantAutoencoder(
             With k latent_channels there are k · order features for ``pooling="attention"`` and None, k (k + 1) / 2 for
             "gram", and k for "mean". They have the array type, device and precision of X.
         """
-        container = check_fitted(self, "transform", X)
-        return container.wrap(self._over(X, lambda network, x: network.features(*network.encode(x))))
+        given = self._read(X)
+        return given.answer(self._over(given, lambda network, x: network.features(*network.encode(x))))
 
     def embed(self, X: Any) -> Any:
         """The embedding, which is permuted when images are transformed.
@@ -450,8 +443,8 @@ class EquivariantAutoencoder(
         array of shape (n, latent_channels, order)
             The embeddings. The last axis has the order of ``elements_``.
         """
-        container = check_fitted(self, "embed", X)
-        return container.wrap(self._over(X, lambda network, x: network.encode(x)[0]))
+        given = self._read(X)
+        return given.answer(self._over(given, lambda network, x: network.encode(x)[0]))
 
     @available_if(_has_pose)
     def predict_pose(self, X: Any) -> Any:
@@ -463,8 +456,8 @@ class EquivariantAutoencoder(
             Indices of elements of the group, which are rows of ``elements_``. If an image is transformed by g, its pose
             is multiplied by g. With "C4", a quarter turn counter-clockwise adds 1 modulo 4.
         """
-        container = check_fitted(self, "predict_pose", X)
-        return container.wrap(self._over(X, lambda network, x: network.encode(x)[1].argmax(1)))
+        given = self._read(X)
+        return given.answer(self._over(given, lambda network, x: network.encode(x)[1].argmax(1)))
 
     def inverse_transform(self, X: Any, pose: Any = None) -> Any:
         """Reconstruct images from their features.
@@ -488,14 +481,8 @@ class EquivariantAutoencoder(
             If features or poses have another shape, contain NaN or are not dense arrays of real numbers, or if poses
             are not elements of the group.
         """
-        refuse_none(self, X, "features")
-        container = check_fitted(self, "inverse_transform", X)
-        features = as_numbers(X, "features")
-        if features.ndim != 2 or features.shape[1] != self._n_features_out:
-            raise ValueError(f"features must be of shape (n, {self._n_features_out}), got {tuple(features.shape)}")
-        if not torch.isfinite(features).all():
-            raise ValueError("features contain NaN or infinity. Remove or impute these values")
-        features = features.to(resolve_device(self.device, X))
+        given = _FEATURES.read(self, X)
+        features = given.tensor()
         network, shift, scale = self._network(features)
         poses = self._check_pose(pose, len(features)).to(features.device)
         with torch.no_grad():
@@ -503,7 +490,7 @@ class EquivariantAutoencoder(
             parts = zip(features.split(_AT_ONCE), sure.split(_AT_ONCE), strict=True)
             rebuilt = torch.cat([network.decode(*part) for part in parts])
             rebuilt = to_pixels(rebuilt, shift, scale, self._state["cross_entropy"])
-        return container.wrap(rebuilt.permute(0, 2, 3, 1).reshape(len(rebuilt), *self._state["sample_shape"]))
+        return given.answer(rebuilt.permute(0, 2, 3, 1).reshape(len(rebuilt), *self._state["sample_shape"]))
 
     def _check_pose(self, pose, n):
         architecture, (_, order) = self._state["architecture"], self.embedding_shape_
@@ -518,16 +505,16 @@ class EquivariantAutoencoder(
             raise ValueError(f"pose must be in 0-{order - 1}, the elements of {architecture['group']}, got {pose!r}")
         return torch.from_numpy(np.broadcast_to(given, (n,)).astype(np.int64))
 
-    def _channels_first(self, X, *, reset):
+    def _channels_first(self, given, *, reset=False):
         """Images (n, c, h, w) of uint8 or floats on the device."""
-        images = self._read(X, reset=reset).permute(0, 3, 1, 2)
+        images = given.data.permute(0, 3, 1, 2)
         if not reset and tuple(images.shape[1:]) != self._state["architecture"]["shape"]:
-            (_, *fitted), given = self._state["architecture"]["shape"], images.shape[2:]
+            (_, *fitted), size = self._state["architecture"]["shape"], images.shape[2:]
             raise ValueError(
-                f"the images are {given[0]} × {given[1]} pixels, but {type(self).__name__} was fitted on images of "
+                f"the images are {size[0]} × {size[1]} pixels, but {type(self).__name__} was fitted on images of "
                 f"{fitted[0]} × {fitted[1]}. Resize the images"
             )
-        return images.to(resolve_device(self.device, X[0] if isinstance(X, (list, tuple)) else X))
+        return images.to(given.device)
 
     def _network(self, like):
         """The fitted network, shift and scale, on the device and in the precision of the float tensor ``like``."""
@@ -541,9 +528,9 @@ class EquivariantAutoencoder(
         return [torch.tensor(np.asarray(self._state[name])).to(like) for name in ("shift", "scale")]
 
     @torch.no_grad()
-    def _over(self, X, function):
+    def _over(self, given, function):
         """Apply a function of the network and of normalised images, in batches."""
-        images = self._channels_first(X, reset=False)
+        images = self._channels_first(given)
         network, shift, scale = self._network(scale_pixels(images[:0]))
         parts = images.split(_AT_ONCE)
         with full_precision():

@@ -5,7 +5,6 @@ Sukhbaatar et al. 2013, section 3, pool such features: 400 units on 16 × 16 pat
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal, Self
@@ -23,23 +22,20 @@ from sklinvariant.base import (
     FittedState,
     NonNegative,
     OnDevice,
+    OutputReader,
     Positive,
     RealNumber,
     RowFeaturesOutMixin,
     ShareInside,
     TorchEstimator,
-    as_numbers,
-    check_fitted,
-    check_rows,
     check_size,
     declared,
     keeps_state_on_failure,
-    refuse_none,
-    resolve_device,
 )
-from sklinvariant.ops import in_safe_unit, largest_value
+from sklinvariant.ops import in_safe_unit
 from sklinvariant.training import RowBatches, TrainedEstimator, WithOptimizer
 
+_ACTIVATIONS = OutputReader("activations")
 _LBFGS_STEPS = 20  # iterations per epoch; the estimate of the curvature is kept between epochs
 
 
@@ -192,10 +188,10 @@ class SparseAutoencoder(
         array of shape (n, n_components)
             Values in 0-1, with the array type, device and precision of X.
         """
-        container = check_fitted(self, "transform", X)
-        rows = self._rows(X, reset=False)
+        given = self._read(X)
+        rows = given.tensor()
         with torch.no_grad():
-            return container.wrap(self._network(rows).encode(rows))
+            return given.answer(self._network(rows).encode(rows))
 
     def inverse_transform(self, X: Any) -> Any:
         """Reconstruct rows from their features.
@@ -209,22 +205,13 @@ class SparseAutoencoder(
         -------
         array of shape (n, n_features)
         """
-        refuse_none(self, X, "activations")
-        container = check_fitted(self, "inverse_transform", X)
-        h = as_numbers(X, "activations")
-        if h.ndim != 2 or h.shape[1] != self._n_features_out:
-            raise ValueError(f"activations must be of shape (n, {self._n_features_out}), got {tuple(h.shape)}")
-        if not math.isfinite(largest_value(h)):
-            raise ValueError("activations contain NaN or infinity. Remove or impute these values")
-        h = h.to(resolve_device(self.device, X))
+        given = _ACTIVATIONS.read(self, X)
+        h = given.tensor()
         with torch.no_grad():
-            return container.wrap(self._network(h).decode(h))
+            return given.answer(self._network(h).decode(h))
 
-    def _rows(self, X, *, reset):
-        return check_rows(self, X, reset=reset).to(resolve_device(self.device, X))
-
-    def _data(self, X, y, generator, *, reset):
-        rows = self._rows(X, reset=reset)
+    def _data(self, given, y, generator, *, reset):
+        rows = given.tensor()
         if self.decoder == "sigmoid" and (rows.min() < 0 or rows.max() > 1):
             raise ValueError(
                 'decoder="sigmoid" requires values in 0-1, but X has others. Scale X, or use decoder="linear"'

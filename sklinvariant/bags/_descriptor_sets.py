@@ -12,7 +12,7 @@ import torch
 from numpy.typing import DTypeLike
 
 from sklinvariant._compat import get_namespace
-from sklinvariant.base import CHECK_ROWS, FLOAT8, ArrayLike, ArrayOrTensor, as_numpy, as_tensor, plain_tensor, replacing
+from sklinvariant.base import CHECK_ROWS, FLOAT8, ArrayLike, ArrayOrTensor, as_numpy, as_tensor, dense_tensor, replacing
 from sklinvariant.ops import gather_bags, largest_value
 
 
@@ -53,7 +53,7 @@ class DescriptorSets:
         if not isinstance(values, (np.ndarray, torch.Tensor)):
             values = np.asarray(values)
         if isinstance(values, torch.Tensor) and values.dtype not in FLOAT8:  # converted when they are read
-            values = plain_tensor(values, "values")
+            values = dense_tensor(values, "values")
         if values.ndim != 2:
             raise ValueError(f"values must be of shape (N, d), got {tuple(values.shape)}. Use DescriptorSets.from_bags")
         _check_numeric(values, "values")
@@ -79,7 +79,7 @@ class DescriptorSets:
         if bags is None:
             raise ValueError("bags is None, but must be arrays of descriptors of shape (n_i, d)")
         if isinstance(bags, torch.Tensor):
-            bags = list(bags.unbind()) if bags.is_nested else plain_tensor(bags, "bags")
+            bags = list(bags.unbind()) if bags.is_nested else dense_tensor(bags, "bags")
         if isinstance(bags, (np.ndarray, torch.Tensor)) and bags.dtype != object:
             if bags.ndim not in (3, 4):
                 raise ValueError(
@@ -262,7 +262,7 @@ class DescriptorSets:
         largest = 0.0
         for start in range(0, len(self.values), CHECK_ROWS):
             part = as_tensor(self.values[start : start + CHECK_ROWS])
-            part = plain_tensor(part, "values")
+            part = dense_tensor(part, "values")
             here = largest_value(part)  # one pass; the position is only searched if needed
             if not np.isfinite(here):
                 row = start + int((~torch.isfinite(part).all(dim=1)).nonzero()[0])
@@ -320,7 +320,7 @@ def _as_bag(bag, i):
             raise ValueError(f"bag {i}, a {kind}, must be an array of shape (n_{i}, d): {error}") from error
         if bag.ndim != 2:
             raise ValueError(f"bag {i} must be of shape (n_{i}, d), got a {kind} of shape {bag.shape}")
-    bag = plain_tensor(bag, f"bag {i}") if isinstance(bag, torch.Tensor) else bag
+    bag = dense_tensor(bag, f"bag {i}") if isinstance(bag, torch.Tensor) else bag
     if bag.ndim != 2:
         raise ValueError(f"bag {i} must be of shape (n_{i}, d), got {tuple(bag.shape)}")
     if bag.dtype == object:

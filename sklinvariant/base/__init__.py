@@ -1,12 +1,25 @@
 """The contract of every estimator: parameters, input, device and dtype, state, files."""
 
-from sklinvariant.base._array_kind import ArrayKind, resolve_device, to_numpy, torch_generator
-from sklinvariant.base._calls import COMPUTING, Computing, computing
-from sklinvariant.base._containers import dense_tensor, file_names, in_memory, refuse_non_numbers
+from sklinvariant.base._calls import COMPUTING, Computing, computing, in_memory
+from sklinvariant.base._device import resolve_device, torch_generator
 from sklinvariant.base._discovery import all_estimators, public_classes
 from sklinvariant.base._docstrings import Documented, documented_by
-from sklinvariant.base._estimator import FittedState, RowFeaturesOutMixin, TorchEstimator, check_fitted
-from sklinvariant.base._finite import check_finite_answer, check_finite_outcome, finite_outcome
+from sklinvariant.base._estimator import FittedState, RowFeaturesOutMixin, TorchEstimator
+from sklinvariant.base._finite import check_computed, check_finite_answer, check_finite_outcome, finite_outcome
+from sklinvariant.base._input import (
+    ArrayKind,
+    FrameReader,
+    Input,
+    OutputReader,
+    PassingReader,
+    Reader,
+    RowReader,
+    computing_device,
+    file_names,
+    is_bags,
+    refuse_non_numbers,
+    set_n_features,
+)
 from sklinvariant.base._interruption import keeping_last_epoch, keeps_state_on_failure
 from sklinvariant.base._parameters import (
     LARGEST,
@@ -44,7 +57,6 @@ from sklinvariant.base._parameters import (
     validated,
 )
 from sklinvariant.base._persistence import load, save, trusted_types
-from sklinvariant.base._rows import as_numbers, check_computed, check_rows, in_compute_dtype, refuse_bags, refuse_none
 from sklinvariant.base._show_versions import show_versions
 from sklinvariant.base._skorch_callbacks import check_callbacks, prints_rows
 from sklinvariant.base._state_layout import (
@@ -73,11 +85,12 @@ from sklinvariant.base._tensors import (
     FLOAT8,
     ArrayLike,
     ArrayOrTensor,
+    as_numbers,
     as_numpy,
     as_tensor,
-    exceeds_float32,
-    is_bags,
-    plain_tensor,
+    dense_tensor,
+    precision_of,
+    to_numpy,
 )
 from sklinvariant.base._writing import replacing
 
@@ -107,6 +120,8 @@ __all__ = [
     "FiniteArray",
     "FittedState",
     "Flag",
+    "FrameReader",
+    "Input",
     "Lengths",
     "Maybe",
     "NJobs",
@@ -114,13 +129,17 @@ __all__ = [
     "Number",
     "Numbers",
     "OnDevice",
+    "OutputReader",
     "Parameters",
+    "PassingReader",
     "PlainParameter",
     "Positive",
     "RandomState",
+    "Reader",
     "RealNumber",
     "Row",
     "RowFeaturesOutMixin",
+    "RowReader",
     "Share",
     "ShareBelowOne",
     "ShareInside",
@@ -141,19 +160,16 @@ __all__ = [
     "check_entries",
     "check_finite_answer",
     "check_finite_outcome",
-    "check_fitted",
     "check_fitted_state",
-    "check_rows",
     "check_size",
     "computing",
+    "computing_device",
     "constraints_of",
     "declared",
     "dense_tensor",
     "documented_by",
-    "exceeds_float32",
     "file_names",
     "finite_outcome",
-    "in_compute_dtype",
     "in_memory",
     "integers",
     "is_bags",
@@ -165,16 +181,15 @@ __all__ = [
     "load",
     "n_threads",
     "plain",
-    "plain_tensor",
+    "precision_of",
     "prints_rows",
     "public_classes",
-    "refuse_bags",
     "refuse_non_numbers",
-    "refuse_none",
     "replacing",
     "resolve_device",
     "restore_weights",
     "save",
+    "set_n_features",
     "show_versions",
     "to_numpy",
     "torch_generator",

@@ -1,15 +1,18 @@
-"""Wrappers of public methods, which replace the user's torch settings during the call, check parameters that changed
-after `fit`, compute Dask collections, and check results.
+"""Wrappers of public methods, which replace the user's torch settings during the call, check that the estimator is
+fitted, check parameters that changed after `fit` and the array namespace, compute Dask collections, and check results.
 """
 
 import copy
 import functools
+import inspect
+from collections.abc import Iterable
 from typing import Any
 
+from sklearn.utils.validation import check_is_fitted
+
 from sklinvariant._settings import with_own_settings
-from sklinvariant.base._containers import in_memory
 from sklinvariant.base._docstrings import Documented
-from sklinvariant.base._finite import finite_outcome
+from sklinvariant.base._finite import FITTING, finite_outcome
 from sklinvariant.base._parameters import check_read_later
 
 # public methods that compute and are therefore wrapped
@@ -47,14 +50,32 @@ def computing(method: Any) -> Any:
         available = copy.copy(method)
         available.fn = computing(method.fn)
         return available
-    checked = finite_outcome(method)
+    checked, name = finite_outcome(method), method.__name__
+    reads = "X" in inspect.signature(method).parameters
 
     @functools.wraps(method)
     def call(self, *args, **kwargs):
         check_read_later(self)
-        return checked(self, *map(in_memory, args), **{name: in_memory(value) for name, value in kwargs.items()})
+        given, named = in_memory(args), dict(zip(kwargs, in_memory(kwargs.values()), strict=True))
+        if name not in FITTING:
+            check_is_fitted(self)
+            if reads and hasattr(self, "_check_namespace"):
+                self._check_namespace(name, given[0] if given else named.get("X"))
+        return checked(self, *given, **named)
 
     return with_own_settings(call)
+
+
+def in_memory(values: Iterable[Any]) -> list[Any]:
+    """Compute the Dask collections among values and in lists of them; leave other values unchanged."""
+    computed = []
+    for value in values:
+        if hasattr(value, "__dask_graph__"):
+            value = value.compute() if value.__dask_graph__() is not None else value
+        elif isinstance(value, (list, tuple)) and len(value) and hasattr(value[0], "__dask_graph__"):
+            value = type(value)(in_memory(value))
+        computed.append(value)
+    return computed
 
 
 class Computing(Documented):
@@ -63,4 +84,4 @@ class Computing(Documented):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         for name in COMPUTING & vars(cls).keys():
             setattr(cls, name, computing(vars(cls)[name]))
-        super().__init_subclass__(**kwargs)  # last: scikit-learn wraps `transform` for data frames
+        super().__init_subclass__(**kwargs)  # called last, because scikit-learn wraps `transform` for data frames

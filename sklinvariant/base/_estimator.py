@@ -1,4 +1,4 @@
-"""The base of all estimators: fitted state, pickling, tags and array namespaces."""
+"""The base of all estimators: fitted state, pickling and tags."""
 
 import copyreg
 from typing import Any, SupportsIndex
@@ -9,8 +9,8 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
-from sklinvariant.base._array_kind import ArrayKind
 from sklinvariant.base._calls import Computing
+from sklinvariant.base._input import ReadsInput
 from sklinvariant.base._parameters import Parameters
 from sklinvariant.base._skorch_callbacks import check_callbacks
 from sklinvariant.base._state_layout import Check
@@ -36,7 +36,7 @@ class FittedState:
             raise AttributeError(f"{type(instance).__name__!r} object has no attribute {self.public!r}") from None
 
 
-class TorchEstimator(Computing, Parameters, BaseEstimator):
+class TorchEstimator(Computing, ReadsInput, Parameters, BaseEstimator):
     """Base of all estimators. The fitted state is a dict of numpy arrays, ``_state``; computations use tensors."""
 
     _layout: dict[str, Check] = {}  # declares the entries of ``_state``, see `sklinvariant.base._state_layout`
@@ -77,18 +77,6 @@ class TorchEstimator(Computing, Parameters, BaseEstimator):
             tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
-    def _check_namespace(self, container, method):
-        """With array-API dispatch, reject input of another namespace than in fit, as scikit-learn does."""
-        from sklearn import get_config
-
-        if get_config().get("array_api_dispatch") and container.name != self._state.get("namespace", container.name):
-            name = type(self).__name__
-            raise ValueError(
-                f"Inputs passed to {name}.{method}() must use the same namespace and the same device as those passed "
-                f"to fit(): fitted with {self._state['namespace']}, got {container.name}. Move the data, or switch "
-                "array_api_dispatch off."
-            )
-
 
 class RowFeaturesOutMixin(ClassNamePrefixFeaturesOutMixin):
     """Output names derived from the class name. Input names may be those of one cell if X holds feature maps."""
@@ -109,11 +97,3 @@ class RowFeaturesOutMixin(ClassNamePrefixFeaturesOutMixin):
         if input_features is not None and 0 < len(input_features) < self.n_features_in_:
             input_features = None if self.n_features_in_ % len(input_features) == 0 else input_features
         return super().get_feature_names_out(input_features)
-
-
-def check_fitted(estimator: Any, method: str, X: ArrayLike) -> ArrayKind:
-    """The `ArrayKind` of X, after the checks that the estimator is fitted and accepts the namespace of X."""
-    check_is_fitted(estimator)
-    container = ArrayKind(X)
-    estimator._check_namespace(container, method)
-    return container

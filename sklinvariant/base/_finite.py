@@ -12,10 +12,11 @@ import torch
 from scipy.sparse import issparse
 
 from sklinvariant._settings import P, R
+from sklinvariant.base._input import is_bags
 from sklinvariant.base._parameters import is_number, plain
-from sklinvariant.base._tensors import is_bags
+from sklinvariant.ops import largest_value
 
-_FITTING = {"fit", "fit_moments", "fit_predict", "fit_transform", "partial_fit"}
+FITTING = {"fit", "fit_moments", "fit_predict", "fit_transform", "partial_fit"}
 
 
 def finite_outcome(method: Callable[P, R]) -> Callable[P, R]:
@@ -24,7 +25,7 @@ def finite_outcome(method: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(method)
     def call(self, *args, **kwargs):
-        before = dict(vars(self)) if name in _FITTING else None
+        before = dict(vars(self)) if name in FITTING else None
         try:
             result = method(self, *args, **kwargs)
             with _restored_on_failure(self, before):
@@ -70,7 +71,7 @@ def check_finite_outcome(estimator: Any, method_name: str, result: Any) -> None:
 
     -inf is accepted from `predict_log_proba`, as log 0. NaN is accepted with ``on_error="nan"``, for unreadable files.
     """
-    if method_name in _FITTING:
+    if method_name in FITTING:
         place = _first_not_finite(getattr(estimator, "_state", None), "")
         if place is not None:
             what = f"{method_name} learned NaN or infinity ({place.strip('.')})"
@@ -170,3 +171,13 @@ def _changed(estimator, kind):
         if is_kind and value != parameter.default:
             changed.append(f"{name}={value!r}")
     return ", ".join(changed)
+
+
+def check_computed(estimator: Any, values: torch.Tensor) -> torch.Tensor:
+    """Raise a FloatingPointError if scores are not finite, because decisions derived from them would hide it."""
+    if not math.isfinite(largest_value(values)):
+        raise FloatingPointError(
+            f"{type(estimator).__name__} computed NaN or infinity from X, whose values are too far from those seen in "
+            f"fit for {str(values.dtype).removeprefix('torch.')}. Scale X as in fit, or pass float64."
+        )
+    return values

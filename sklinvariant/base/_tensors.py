@@ -5,13 +5,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from sklinvariant.ops import largest_value
+from sklinvariant._compat import array_namespace
+from sklinvariant._settings import detached
+from sklinvariant.ops import compute_dtype, largest_value
 
 ArrayLike = Any  # what users pass: an array of any library, a tensor, a data frame, nested lists
 ArrayOrTensor = np.ndarray | torch.Tensor
 
 EXACT_IN_FLOAT32 = 1 << 24  # float32 represents all integers up to this exactly
-CHECK_ROWS = 1 << 16
+CHECK_ROWS = 1 << 16  # rows that are checked at a time
 
 
 def _dtypes(*names):
@@ -69,22 +71,24 @@ def _signed(values: np.ndarray) -> np.ndarray:
     return values.astype(np.int64 if fits else np.float64)
 
 
-def plain_tensor(X: torch.Tensor, name: str = "X") -> torch.Tensor:
-    """Convert a tensor to a dense one with a dtype that torch computes with, or raise a TypeError.
+def dense_tensor(X: torch.Tensor, name: str = "X") -> torch.Tensor:
+    """Convert a tensor to a dense one with a dtype that torch computes with; ``name`` is its name in error messages.
 
     float8 becomes float32, unsigned types become wider signed types, and quantised tensors are dequantised.
+
+    Raises
+    ------
+    TypeError
+        For nested and sparse tensors, and for dtypes without arithmetic.
+    ValueError
+        For tensors on the meta device.
     """
     if X.is_nested:
-        raise TypeError(
-            f"{name} is a nested tensor, but a dense one is required. Bags of unequal size are passed as a list: "
-            "list(tensor.unbind())."
-        )
-    if X.is_meta:
-        raise TypeError(f"{name} is a tensor on the meta device, which has no values. Pass a tensor with data.")
+        raise TypeError(f"{name} must be dense, got a nested tensor. Pass a list of tensors, list(tensor.unbind())")
     if X.layout != torch.strided:
-        raise TypeError(
-            f"Sparse data was passed for {name} (layout {X.layout}), but dense data is required. Use '.to_dense()'."
-        )
+        raise TypeError(f"{name} must be dense, got a sparse tensor of layout {X.layout}. Use {name}.to_dense()")
+    if X.is_meta:
+        raise ValueError(f"{name} is on the meta device, which has no values. Pass a tensor on a CPU or GPU")
     if X.is_quantized:
         X = X.dequantize()
     if X.dtype in _CONVERTED:
@@ -96,26 +100,40 @@ def plain_tensor(X: torch.Tensor, name: str = "X") -> torch.Tensor:
     return X.resolve_conj().resolve_neg()
 
 
-def exceeds_float32(values: ArrayOrTensor) -> bool:
-    """Whether an array or tensor holds integers that float32 cannot represent exactly."""
-    if isinstance(values, torch.Tensor):
-        whole = not (values.is_floating_point() or values.is_complex())
-    else:
-        whole = values.dtype.kind in "iu"
-    if not whole or values.dtype.itemsize < 4:
-        return False
-    parts = (as_tensor(values[i : i + CHECK_ROWS]) for i in range(0, len(values), CHECK_ROWS))
-    return any(largest_value(part) > EXACT_IN_FLOAT32 for part in parts)
+def precision_of(values: torch.Tensor, largest: float) -> torch.dtype:
+    """The dtype in which methods compute with values up to ``largest``.
+
+    This is float64 for float64 and for integers that float32 cannot represent exactly, otherwise float32.
+    """
+    if not values.is_floating_point() and largest > EXACT_IN_FLOAT32:
+        return torch.float64
+    return compute_dtype(values.dtype)
+
+
+def as_numbers(X: ArrayLike, name: str) -> torch.Tensor:
+    """Convert an array of real numbers of any shape to a tensor in the precision of computations."""
+    X = dense_tensor(X, name) if isinstance(X, torch.Tensor) else np.asarray(to_numpy(X))
+    real = not X.is_complex() if isinstance(X, torch.Tensor) else X.dtype.kind in "fiub"
+    if not real:
+        raise ValueError(f"{name} must hold real numbers, got dtype {X.dtype}. Convert it to float32 or float64")
+    X = detached(as_tensor(X))
+    return X.to(precision_of(X, largest_value(X)))
+
+
+def to_numpy(X: ArrayLike) -> Any:
+    """Convert tensors, lists of them and arrays of array-API libraries to numpy; return other input unchanged."""
+    if isinstance(X, torch.Tensor):
+        return as_numpy(X)
+    if isinstance(X, (list, tuple)) and X and all(isinstance(row, torch.Tensor) for row in X):
+        return [as_numpy(row) for row in X]  # numpy itself reads neither bfloat16 nor float8
+    if array_namespace(X) is not None:
+        return np.from_dlpack(X)
+    return X
 
 
 def as_numpy(values: ArrayLike) -> np.ndarray:
     """Convert a tensor on any device, or an array, to numpy; bfloat16 becomes float32."""
     if not isinstance(values, torch.Tensor):
         return np.asarray(values)
-    values = plain_tensor(values, "the tensor").detach().cpu()
+    values = dense_tensor(values, "the tensor").detach().cpu()
     return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
-
-
-def is_bags(X: ArrayLike) -> bool:
-    """Whether X is a `DescriptorSets`."""
-    return not isinstance(X, torch.Tensor) and hasattr(X, "offsets") and hasattr(X, "values")

@@ -113,7 +113,7 @@ def _features(folder, names, arguments):
     backbone = squeezenet(arguments.weights) if arguments.weights else learn_backbone(files, size, arguments.seed)
     pooler = NestedInvariancePooler(backbone, stages=[("translation", 2)], image_size=size, on_error="nan", verbose=1)
     pooler.fit([np.zeros((size, size, 3), np.uint8)])
-    stream: Any = ImageStream.of(files, size, pooler.fill, on_error="nan")
+    stream: Any = ImageStream(files, size, pooler.fill, on_error="nan")
     features = pooler.transform(stream)
     good = ~np.isnan(features).any(axis=1)
     if good.sum() < arguments.clusters:

@@ -325,7 +325,7 @@ def _read(pooler, files):
     """Features, NaN for unreadable files, and (file, reason) of these files."""
     from sklinvariant.images import ImageStream
 
-    stream: Any = ImageStream.of(files, pooler.image_size, pooler.fill, on_error="nan")
+    stream: Any = ImageStream(files, pooler.image_size, pooler.fill, on_error="nan")
     values = pooler.transform(stream)
     return values, [(files[row], reason) for row, reason in stream.failed]
 

@@ -87,7 +87,7 @@ def learn_backbone(files: Sequence[str], image_size: int, seed: int) -> Convolut
     from sklinvariant.images import ImageStream
 
     chosen = np.random.RandomState(seed).permutation(len(files))[:_MOST_TO_LEARN]
-    stream: Any = ImageStream.of([files[i] for i in chosen], image_size, "mean", on_error="nan")
+    stream: Any = ImageStream([files[i] for i in chosen], image_size, "mean", on_error="nan")
     batches = [images for _, images in stream.batches(50)]
     if not batches:
         raise ValueError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
@@ -29,18 +29,15 @@ from sklinvariant.base import (
     NonNegative,
     OnDevice,
     Positive,
+    Reader,
     RealNumber,
     TorchEstimator,
     Weights,
     Whole,
-    check_fitted,
+    computing_device,
     declared,
-    dense_tensor,
     integers,
     keeps_state_on_failure,
-    refuse_non_numbers,
-    refuse_none,
-    resolve_device,
     restore_weights,
 )
 from sklinvariant.cluster._class_network import ClassNetwork
@@ -156,6 +153,15 @@ def mean_features(network: ClassNetwork, samples: torch.Tensor, views: Any, n_vi
     return torch.cat(parts)
 
 
+class OfClustererReader(Reader):
+    """Reads samples as the fitted clusterer does."""
+
+    needs = "rows or images, as arrays"
+
+    def _check(self, estimator, X, kind, reset):
+        return replace(estimator._inner._read_samples(X), device=computing_device(estimator, kind))
+
+
 @declared
 class IICClassifier(
     OnDevice,
@@ -256,6 +262,7 @@ class IICClassifier(
     [0, 1, 2, 3, 4]
     """
 
+    _reader = OfClustererReader()
     _layout = {
         "trunk": Weights(),
         "coef": Array("o", "f"),
@@ -346,9 +353,7 @@ class IICClassifier(
         return self._fine_tune(X, y, {}, partial=True, classes=classes)
 
     def _fine_tune(self, X, y, params, *, partial=False, classes=None):
-        refuse_none(self, X, "training samples")
-        refuse_non_numbers(self, X, "rows or images, as arrays")
-        X = dense_tensor(X, "X") if isinstance(X, torch.Tensor) else X
+        self._reader.refuse_others(type(self).__name__, X)
         frozen = isinstance(self.clusterer, FrozenEstimator)
         inner = self.clusterer.estimator if frozen else self.clusterer
         if not isinstance(inner, IICClusterer):
@@ -386,8 +391,8 @@ class IICClassifier(
         self._train(X, labels, partial=partial, labelled=labelled, targets=targets)
         return self
 
-    def _data(self, X, y, generator, *, reset, labelled, targets):
-        task, samples = targets.task, self._samples(X)
+    def _data(self, given, y, generator, *, reset, labelled, targets):
+        task, samples = targets.task, given.tensor()
         if not reset and task.classes.tolist() != self.classes_.tolist():
             raise ValueError(
                 f"{type(self).__name__} cannot continue with the classes {task.classes.tolist()}, because it was "
@@ -442,8 +447,8 @@ class IICClassifier(
         -------
         array of shape (n, n_trunk_features)
         """
-        container = check_fitted(self, "transform", X)
-        return container.wrap(self._features(X)[0])
+        given = self._read(X)
+        return given.answer(self._features(given)[0])
 
     def decision_function(self, X: Any) -> Any:
         """Linear score of each class, or of the second class if there are two.
@@ -452,9 +457,9 @@ class IICClassifier(
         -------
         array of shape (n, n_classes), or (n,) for two classes
         """
-        container = check_fitted(self, "decision_function", X)
-        scores = self._scores(X)
-        return container.wrap(scores[:, 0] if scores.shape[1] == 1 else scores)
+        given = self._read(X)
+        scores = self._scores(given)
+        return given.answer(scores[:, 0] if scores.shape[1] == 1 else scores)
 
     def predict_log_proba(self, X: Any) -> Any:
         """Logarithm of the probability of each class.
@@ -464,8 +469,8 @@ class IICClassifier(
         array of shape (n, n_classes)
             In the order of ``classes_``.
         """
-        container = check_fitted(self, "predict_log_proba", X)
-        return container.wrap(_both(self._scores(X)).log_softmax(1))
+        given = self._read(X)
+        return given.answer(_both(self._scores(given)).log_softmax(1))
 
     def predict_proba(self, X: Any) -> Any:
         """Probability of each class.
@@ -475,8 +480,8 @@ class IICClassifier(
         array of shape (n, n_classes)
             In the order of ``classes_``.
         """
-        container = check_fitted(self, "predict_proba", X)
-        return container.wrap(_both(self._scores(X)).softmax(1))
+        given = self._read(X)
+        return given.answer(_both(self._scores(given)).softmax(1))
 
     def predict(self, X: Any) -> Any:
         """Predict the most likely class of each sample.
@@ -485,9 +490,9 @@ class IICClassifier(
         -------
         array of shape (n,)
         """
-        container = check_fitted(self, "predict", X)
-        labels = self.classes_[_both(self._scores(X)).argmax(1).cpu().numpy()]
-        return container.wrap(labels) if labels.dtype.kind in "biuf" else labels
+        given = self._read(X)
+        labels = self.classes_[_both(self._scores(given)).argmax(1).cpu().numpy()]
+        return given.answer(labels) if labels.dtype.kind in "biuf" else labels
 
     def get_metadata_routing(self) -> MetadataRouter:
         """Get the metadata routing: metadata passed to ``fit`` is routed to the clusterer's ``fit``.
@@ -512,18 +517,14 @@ class IICClassifier(
         """The fitted `IICClusterer`."""
         return self.clusterer_.estimator if isinstance(self.clusterer_, FrozenEstimator) else self.clusterer_
 
-    def _samples(self, X):
-        refuse_none(self, X, "samples to predict")
-        return self._inner._samples(X, reset=False, paired=False).to(resolve_device(self.device, X))
-
     def _views(self, samples):
         if self.transforms == "clusterer":
             return views_of(self._inner, samples.ndim, samples.shape[-1])
         return same if self.transforms is None else self.transforms
 
-    def _features(self, X):
+    def _features(self, given):
         """Features (n, D), and the network."""
-        samples = self._samples(X)
+        samples = given.tensor()
         network = self._network(samples)
         views = self._views(samples)
         n_views = 1 if views is same else self.n_views
@@ -535,8 +536,8 @@ class IICClassifier(
         restore_weights(trunk.trunk, self._state["trunk"], self)
         return ClassNetwork.restore(trunk, self._state, self.weight_decay)
 
-    def _scores(self, X):
-        features, network = self._features(X)
+    def _scores(self, given):
+        features, network = self._features(given)
         with torch.no_grad():
             return network.head.outputs(features)
 

@@ -22,34 +22,30 @@ from sklinvariant._compat import fit_context, with_callbacks
 from sklinvariant.accumulate import accumulate
 from sklinvariant.base import (
     Array,
-    ArrayKind,
     Count,
     Each,
     FittedState,
+    FrameReader,
     Maybe,
     OnDevice,
+    PassingReader,
     Positive,
+    RowReader,
+    TorchEstimator,
     Weights,
     Whole,
     as_tensor,
     check_computed,
-    check_fitted,
-    check_rows,
     check_size,
     declared,
-    dense_tensor,
     integers,
     keeps_state_on_failure,
-    refuse_bags,
-    refuse_non_numbers,
-    refuse_none,
-    resolve_device,
     to_numpy,
     torch_generator,
 )
 from sklinvariant.cluster._cluster_network import ClusterNetwork, max_entropy
 from sklinvariant.cluster._merged_start import merged_labels, pretrain_heads
-from sklinvariant.images import ImageEstimator, scale_pixels
+from sklinvariant.images import ImageReader
 from sklinvariant.ops import in_safe_unit, joint_information, joint_sum
 from sklinvariant.pairs import (
     MOST_STEPS,
@@ -115,7 +111,7 @@ class IICClusterer(
     ClassNamePrefixFeaturesOutMixin,
     ClusterMixin,
     TransformerMixin,
-    ImageEstimator,
+    TorchEstimator,
 ):
     """Clusters found by a network that maximises the mutual information between the clusters of paired samples.
 
@@ -304,7 +300,8 @@ class IICClusterer(
         array of shape (n,)
             ``labels_``, with the array type of X.
         """
-        return ArrayKind(X).wrap(self.fit(X, groups=groups, auxiliary=auxiliary).labels_)
+        given = PassingReader().read(self, X)
+        return given.answer(self.fit(X, groups=groups, auxiliary=auxiliary).labels_)
 
     @keeps_state_on_failure
     @with_callbacks
@@ -321,8 +318,8 @@ class IICClusterer(
         -------
         array of shape (n,)
         """
-        container = check_fitted(self, "predict", X)
-        return container.wrap(self._assign(X)[1].argmax(1))
+        given = self._read_samples(X)
+        return given.answer(self._assign(given)[1].argmax(1))
 
     def predict_proba(self, X: Any) -> Any:
         """Predict the probabilities of the clusters for each sample.
@@ -331,8 +328,8 @@ class IICClusterer(
         -------
         array of shape (n, n_clusters)
         """
-        container = check_fitted(self, "predict_proba", X)
-        return container.wrap(self._assign(X)[1])
+        given = self._read_samples(X)
+        return given.answer(self._assign(given)[1])
 
     def transform(self, X: Any) -> Any:
         """The features that the trunk computes.
@@ -341,8 +338,8 @@ class IICClusterer(
         -------
         array of shape (n, n_trunk_features)
         """
-        container = check_fitted(self, "transform", X)
-        return container.wrap(self._assign(X)[0])
+        given = self._read_samples(X)
+        return given.answer(self._assign(given)[0])
 
     def score(self, X: Any, y: Any = None, groups: Any = None) -> float:
         """Mutual information of the clusters of pairs of these samples in nats, at most ln k.
@@ -356,38 +353,21 @@ class IICClusterer(
         -------
         float
         """
-        check_fitted(self, "score", X)
-        samples = self._samples(X, reset=False, paired=self.pairs == "explicit")
+        samples = self._read(X).tensor()
         source = self._source(samples, groups, None, torch_generator(self.random_state))
         pairs = torch.arange(len(source), device=samples.device)
         joint = measure(self._network(samples), source, pairs, draws_for(pairs))
         return float(joint_information(joint)[self.best_head_].clamp_min(0))
 
-    def _samples(self, X, *, reset, paired):
-        """Rows (n, d) or images (n, h, w, c) on the device; the samples of an explicit pair follow each other."""
-        needed = "rows or images, as arrays"
-        refuse_none(self, X, needed)
-        refuse_non_numbers(self, X, needed)
-        refuse_bags(self, X, needed)
-        X = dense_tensor(X, "X") if isinstance(X, torch.Tensor) else X
-        device = resolve_device(self.device, X)
-        if paired:
-            X = _one_after_the_other(X)
-        as_rows = self.image_shape is None and not _are_images(X)
-        if not reset and as_rows is not (self._state["n_channels"] is None):
-            raise ValueError(
-                f"{type(self).__name__} was fitted on {'images' if as_rows else 'rows'}, but X contains "
-                f"{'rows' if as_rows else 'images'}. Set image_shape for flat rows, or pass X[None] for a single image"
-            )
-        samples = check_rows(self, X, reset=reset) if as_rows else scale_pixels(self._read(X, reset=reset))
-        if reset and as_rows:
-            self.__dict__.pop("pixel_range_", None)
-        if not reset and list(samples.shape[1:]) != self._state["sample_shape"]:
-            raise ValueError(
-                f"the images have shape {tuple(samples.shape[1:])}, but {type(self).__name__} was fitted on images of "
-                f"shape {tuple(self._state['sample_shape'])}. Resize the images"
-            )
-        return samples.to(device)
+    @property
+    def _reader(self):
+        return _PAIRS if self.pairs == "explicit" else _SAMPLES
+
+    def _read_samples(self, X):
+        """The `Input` of samples, which are not in pairs, also after a fit on explicit pairs."""
+        if self.pairs == "explicit" and len(getattr(X, "shape", ())) == len(self._state["sample_shape"]) + 2:
+            raise ValueError(f"{type(self).__name__} needs samples here, but X contains pairs. Pass X[:, 0] or X[:, 1]")
+        return _SAMPLES.read(self, X)
 
     def _source(self, samples, groups, auxiliary, generator):
         kind, views = self.pairs, self.transforms or same
@@ -439,12 +419,13 @@ class IICClusterer(
             )
         check_size((self.n_overclusters or 0) ** 2, n_overclusters=self.n_overclusters)
 
-    def _data(self, X, y, generator, *, reset, groups, auxiliary):
-        explicit = self.pairs == "explicit"
-        samples = self._samples(X, reset=reset, paired=explicit)
-        firsts = samples[::2] if explicit else samples
+    def _data(self, given, y, generator, *, reset, groups, auxiliary):
+        samples = given.tensor()
+        firsts = samples[::2] if given.in_pairs else samples
         auxiliary = self._auxiliary(auxiliary, len(firsts), samples.device)
-        self._check_numbers(len(firsts) if auxiliary is None else int((~auxiliary).sum()) // (2 if explicit else 1))
+        self._check_numbers(
+            len(firsts) if auxiliary is None else int((~auxiliary).sum()) // (2 if given.in_pairs else 1)
+        )
         source = self._source(samples, groups, auxiliary, generator)
         if self.pairs == "temporal" and groups is None:
             warn_of_shuffled(samples, type(self).__name__)
@@ -554,16 +535,41 @@ class IICClusterer(
         settings = {"shift": shift, "scale": scale, "entropy_weight": self.entropy_weight}
         return ClusterNetwork.build(self.network, shape, *sizes, generator=generator, **settings)
 
-    def _assign(self, X):
-        if self.pairs == "explicit" and len(getattr(X, "shape", ())) == len(self._state["sample_shape"]) + 2:
-            raise ValueError(f"{type(self).__name__} needs samples here, but X contains pairs. Pass X[:, 0] or X[:, 1]")
-        samples = self._samples(X, reset=False, paired=False)
+    def _assign(self, given):
+        """The features of samples, and their probabilities (n, n_clusters)."""
+        samples = given.tensor()
         features, probabilities = assign(self._network(samples), samples)
         return features, check_computed(self, probabilities[:, self.best_head_])
 
     @property
     def _n_features_out(self):
         return self._state["n_trunk_features"]
+
+
+class SampleReader(ImageReader):
+    """Reads rows (n, d) or images (n, h, w, c); flat rows are images only if ``image_shape`` is set."""
+
+    needs = "rows or images, as arrays"
+
+    def _check(self, estimator, X, kind, reset):
+        as_rows, name = estimator.image_shape is None and not _are_images(X), type(estimator).__name__
+        if not reset and as_rows is not (estimator._state["n_channels"] is None):
+            raise ValueError(
+                f"{name} was fitted on {'images' if as_rows else 'rows'}, but X contains "
+                f"{'rows' if as_rows else 'images'}. Set image_shape for flat rows, or pass X[None] for a single image"
+            )
+        if as_rows:
+            given = RowReader._check(self, estimator, X, kind, reset)
+        else:
+            given = super()._check(estimator, X, kind, reset)
+        if reset and as_rows:
+            estimator.__dict__.pop("pixel_range_", None)
+        if not reset and list(given.data.shape[1:]) != (expected := estimator._state["sample_shape"]):
+            raise ValueError(
+                f"the images have shape {tuple(given.data.shape[1:])}, but {name} was fitted on images of shape "
+                f"{tuple(expected)}. Resize the images"
+            )
+        return given
 
 
 def _are_images(X):
@@ -573,13 +579,5 @@ def _are_images(X):
     return getattr(X, "ndim", 2) > 2
 
 
-def _one_after_the_other(X):
-    """Pairs (n, 2, ...) as (2 n, ...)."""
-    if not isinstance(X, torch.Tensor):
-        try:
-            X = np.asarray(to_numpy(X))
-        except ValueError as error:
-            raise ValueError(f'pairs="explicit" needs pairs of samples of one shape: {error}') from error
-    if X.ndim < 3 or X.shape[1] != 2:
-        raise ValueError(f'pairs="explicit" needs X of shape (n, 2, ...), got {tuple(X.shape)}')
-    return X.reshape(-1, *X.shape[2:])
+_SAMPLES = SampleReader()
+_PAIRS = FrameReader(_SAMPLES, explicit=True)

@@ -24,18 +24,17 @@ from sklinvariant.base import (
     FittedState,
     NonNegative,
     OnDevice,
+    TorchEstimator,
     Weights,
     Whole,
-    check_fitted,
     check_size,
     declared,
     integers,
     keeps_state_on_failure,
-    resolve_device,
 )
 from sklinvariant.cluster._dense_mutual_information import dense_joints
 from sklinvariant.cluster._segmentation_trunk import SegmentationNetwork, SegmentationTrunk
-from sklinvariant.images import ImageEstimator, check_pixels, image_array, list_of_images, scale_pixels
+from sklinvariant.images import ImageReader, scale_pixels
 from sklinvariant.ops import joint_information, resample
 from sklinvariant.pairs import CropPairs, Pair
 from sklinvariant.training import TrainedEstimator, WithOptimizer
@@ -132,7 +131,7 @@ class _Images:
 
 
 @declared
-class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, ImageEstimator):
+class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
     """Segmentation without labels: clusters that are predictable from neighbouring pixels and transformed images.
 
     A small convolutional network predicts the probabilities Φ_u(x) of k clusters for each pixel u. It maximises the
@@ -211,7 +210,7 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, ImageEstimator):
     --------
     >>> from sklinvariant.cluster import IICSegmenter
     >>> from sklinvariant.datasets import make_textures
-    >>> images, masks = make_textures(4, size=32, n_textures=2, random_state=0)
+    >>> images, masks = make_textures(4, image_size=32, n_textures=2, random_state=0)
     >>> model = IICSegmenter(2, half_window=1, width=8, max_epochs=20, random_state=0).fit(images)
     >>> model.predict(images).shape, model.predict_proba(images).shape
     ((4, 32, 32), (4, 32, 32, 2))
@@ -246,6 +245,7 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, ImageEstimator):
     max_epochs: Count = 20
     batch_size: Count = 4
 
+    _reader = ImageReader(any_size=True)
     mutual_information_ = FittedState("Mutual information in nats, (n_heads,).")
     mutual_information_ratio_ = FittedState("Mutual information divided by ln k, (n_heads,).")
     best_head_ = FittedState("Index of the head with the lowest loss.")
@@ -288,8 +288,8 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, ImageEstimator):
         self._train(X, partial=True)
         return self
 
-    def _data(self, X, y, generator, *, reset):
-        images = self._channels_first(X, reset=reset)
+    def _data(self, given, y, generator, *, reset):
+        images = _channels_first(given)
         shift, scale = channel_spread(images) if reset else self._spread(scale_pixels(images[0]))
         extra = self._n_auxiliary()
         most = max(extra, self.n_clusters)  # there is one joint matrix of this size for each displacement
@@ -380,8 +380,8 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, ImageEstimator):
         int64 array of shape (n, h, w), or list of n arrays (h, w)
             A list if X is a list of images of different sizes.
         """
-        container = check_fitted(self, "predict", X)
-        return _gathered([part.argmax(1) for part in self._probabilities(X)], container)
+        given = self._read(X)
+        return _gathered([part.argmax(1) for part in self._probabilities(given)], given)
 
     def predict_proba(self, X: Any) -> Any:
         """Predict the probabilities of the clusters for each pixel.
@@ -391,13 +391,13 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, ImageEstimator):
         array of shape (n, h, w, n_clusters), or list of n arrays (h, w, n_clusters)
             A list if X is a list of images of different sizes.
         """
-        container = check_fitted(self, "predict_proba", X)
-        return _gathered([part.permute(0, 2, 3, 1) for part in self._probabilities(X)], container)
+        given = self._read(X)
+        return _gathered([part.permute(0, 2, 3, 1) for part in self._probabilities(given)], given)
 
     @torch.no_grad()
-    def _probabilities(self, X):
+    def _probabilities(self, given):
         """Yield probabilities (b, k, h, w) for each run of at most ``batch_size`` images of equal size."""
-        images = self._channels_first(X, reset=False)
+        images = _channels_first(given)
         like = scale_pixels(images[0][:0])
         network = self._network(like, self._state["heads"], self._state["width"]).eval()
         shift, scale = self._spread(like)
@@ -423,42 +423,14 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, ImageEstimator):
         """Mean and standard deviation of each channel of the training images."""
         return [torch.tensor(np.asarray(self._state[name])).to(like) for name in ("shift", "scale")]
 
-    def _channels_first(self, X, *, reset):
-        """A list of (c, h, w) tensors of one dtype on the device; images in a list may differ in size."""
-        self._refuse_other_kinds(X)
-        images = list_of_images(X)
-        if images is None and getattr(X, "ndim", 2) in (3, 4):
-            X = image_array(X)
-            if not reset:
-                self._check_size(X.shape)
-            images = self._read_array(X, reset)
-        elif images is None:
-            images = self._read(X, reset=reset)
-        else:
-            self._check_range(images, reset=reset)
-            if reset:
-                self.n_features_in_ = images[0].numel()
-                self.__dict__.pop("feature_names_in_", None)
-        images = [image if image.ndim == 3 else image[..., None] for image in images]
-        expected = images[0].shape[-1] if reset else self._state["n_channels"]
-        for i, image in enumerate(images):
-            if image.shape[-1] != expected:
-                raise ValueError(
-                    f"image {i} has {image.shape[-1]} channel(s), but {type(self).__name__} "
-                    f"{'is given' if reset else 'was fitted on'} images of {expected}"
-                )
-        if len({image.dtype for image in images}) > 1:
-            images = [scale_pixels(image) for image in images]
-        dtype = functools.reduce(torch.promote_types, (image.dtype for image in images))
-        device = resolve_device(self.device, X[0] if isinstance(X, (list, tuple)) else X)
-        return [image.permute(2, 0, 1).to(device, dtype) for image in images]
 
-    def _read_array(self, X, reset):
-        if not reset and X.ndim in (3, 4) and 0 not in X.shape:  # the size may differ from that in fit
-            images = check_pixels(X)
-            self._check_range(images, reset=False)
-            return images if images.ndim == 4 else images[..., None]
-        return super()._read_array(X, reset)
+def _channels_first(given):
+    """A list of (c, h, w) tensors of one dtype on the device; they may differ in size."""
+    images = list(given.data)
+    if len({image.dtype for image in images}) > 1:
+        images = [scale_pixels(image) for image in images]
+    dtype = functools.reduce(torch.promote_types, (image.dtype for image in images))
+    return [image.permute(2, 0, 1).to(given.device, dtype) for image in images]
 
 
 def _runs(images, most):
@@ -468,8 +440,8 @@ def _runs(images, most):
         yield from (images_of_run[start : start + most] for start in range(0, len(images_of_run), most))
 
 
-def _gathered(parts, container):
+def _gathered(parts, given):
     """One array if all images have the same size, otherwise a list of arrays."""
     if len({part.shape[1:] for part in parts}) == 1:
-        return container.wrap(torch.cat(parts))
-    return [container.wrap(image) for part in parts for image in part]
+        return given.answer(torch.cat(parts))
+    return [given.answer(image) for part in parts for image in part]

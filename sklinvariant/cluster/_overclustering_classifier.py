@@ -17,19 +17,17 @@ from sklearn.base import MetaEstimatorMixin, clone
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.utils import Tags, check_consistent_length, gen_batches, get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
-from sklearn.utils.validation import check_is_fitted
 
 from sklinvariant._compat import HasMethods, fit_context, raise_for_params, safe_indexing
 from sklinvariant.base import (
     Array,
-    ArrayKind,
     FittedState,
     Flag,
+    PassingReader,
     TorchEstimator,
     as_numpy,
     declared,
     keeps_state_on_failure,
-    refuse_none,
     to_numpy,
 )
 from sklinvariant.cluster._partly_labelled import PartlyLabelledClassifier
@@ -106,6 +104,7 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
     True
     """
 
+    _reader = PassingReader()
     _layout = {
         "classes": Array("c", kinds="biufUO"),
         "clusters": Array("k", kinds="biufUO"),
@@ -145,7 +144,7 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
             If no sample is labelled.
         """
         raise_for_params(params, self, "fit")
-        refuse_none(self, X, "samples to cluster")
+        self._read(X, reset=True)
         labels, labelled = self._check_labels(y)
         check_consistent_length(X, labelled)
         classes, codes = np.unique(labels, return_inverse=True)
@@ -184,9 +183,9 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
         ndarray of shape (n,)
             Predicted classes.
         """
-        proba = self._proba(X)
-        labels = self.classes_[proba.argmax(1)]
-        return ArrayKind(X).wrap(labels) if labels.dtype.kind in "biuf" else labels
+        given = self._read(X)
+        labels = self.classes_[self._proba(given.data).argmax(1)]
+        return given.answer(labels) if labels.dtype.kind in "biuf" else labels
 
     def predict_proba(self, X: Any) -> Any:
         """Predict class probabilities: the share of each class among the labels of a sample's cluster or clusters.
@@ -196,7 +195,8 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
         ndarray of shape (n, n_classes)
             Probabilities, in the order of ``classes_``.
         """
-        return ArrayKind(X).wrap(self._proba(X))
+        given = self._read(X)
+        return given.answer(self._proba(given.data))
 
     @property
     def cluster_classes_(self) -> np.ndarray:
@@ -249,8 +249,6 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
         return lonely, labelled[euclidean_distances(means[lonely], means[labelled]).argmin(1)]
 
     def _proba(self, X):
-        check_is_fitted(self)
-        refuse_none(self, X, "samples to predict")
         if isinstance(X, np.ndarray) and X.dtype in (np.float32, np.float64):
             # some clusterers, such as KMeans, fail if the precision differs from that in fit
             X = X.astype(np.float32 if self._state["is_single"] else np.float64, copy=False)

@@ -27,7 +27,6 @@ from sklinvariant.base import (
     accepts,
     check_size,
     declared,
-    resolve_device,
     restore_weights,
 )
 from sklinvariant.feature_extraction._maps import cells_of
@@ -126,19 +125,18 @@ class BackbonePatches(OnDevice, ImageTransformer):
     precision: Literal["auto", "float32", "mixed"] = "auto"
     image_shape: tuple | list | None = None
 
-    def _prepare(self, images, X):
-        device = resolve_device(self.device, X)
+    def _prepare(self, given):
         with torch.no_grad(), making_modules(0):
             network = self._make(pretrained=self.weights is None)
             if self.weights is not None:
                 load_weights(network, self.weights)
-            maps = self._run(network.to(device), images[:1], device)
+            maps = self._run(network.to(given.device), given.data[:1], given.device)
         weights = {name: value.cpu().numpy() for name, value in network.state_dict().items()}
         return {"n_descriptor_features": maps.shape[-1], "weights": weights}
 
-    def _describe(self, images, X):
-        run = self.feature_maps(resolve_device(self.device, X))
-        return DescriptorSets.from_bags(torch.cat([run(part).flatten(1, 2) for part in images.split(self.batch_size)]))
+    def _describe(self, given):
+        run, parts = self.feature_maps(given.device), given.data.split(self.batch_size)
+        return DescriptorSets.from_bags(torch.cat([run(part).flatten(1, 2) for part in parts]))
 
     def feature_maps(self, device: Device) -> Callable[[torch.Tensor], torch.Tensor]:
         """The fitted network on a device, as a function from images (n, h, w, c) to maps (n, rows, columns, features).

@@ -27,7 +27,6 @@ from torch.nn.functional import avg_pool2d
 from sklinvariant._compat import CallbackSupportMixin, HasMethods, fit_context, reports_fit
 from sklinvariant.base import (
     Array,
-    ArrayKind,
     Count,
     Device,
     Each,
@@ -43,11 +42,10 @@ from sklinvariant.base import (
     as_numpy,
     declared,
     keeps_state_on_failure,
-    resolve_device,
 )
 from sklinvariant.feature_extraction._dense_patches import normalize_patches, window_of
 from sklinvariant.feature_extraction._filters import fit_zca, slide, take_patches
-from sklinvariant.images import ImageEstimator, scale_pixels
+from sklinvariant.images import ImageReader, scale_pixels
 from sklinvariant.ops import check_reach, largest_value
 
 # attributes in which extractors store their vectors, and the default encoding of each
@@ -92,7 +90,7 @@ def average_cells(maps: torch.Tensor, size: int) -> torch.Tensor:
 
 @declared
 class ConvolutionalFeatures(
-    OnDevice, CallbackSupportMixin, TransformerMixin, ImageEstimator, auto_wrap_output_keys=None
+    OnDevice, CallbackSupportMixin, TransformerMixin, TorchEstimator, auto_wrap_output_keys=None
 ):
     """Images to feature maps by features that are learned on their patches: ``(n, h, w[, c])`` to ``(n, h', w', k)``.
 
@@ -185,6 +183,7 @@ class ConvolutionalFeatures(
     (20, 4, 4, 1)
     """
 
+    _reader = ImageReader()
     _layout = {
         "vectors": Array("k", "p"),
         "encoding": Text("triangle", "sigmoid", "soft_threshold"),
@@ -241,12 +240,13 @@ class ConvolutionalFeatures(
             If an image is not valid (the message names it) or smaller than a patch, or if the extractor learns no
             vectors of patches or does not support the encoding.
         """
-        images = self._read(X, reset=True)
+        given = self._read(X, reset=True)
+        images = given.data
         random = check_random_state(self.random_state)
         window = window_of(self.patch_size, images)
         places = len(images) * int(np.prod([images.shape[1 + i] - window[i] + 1 for i in (0, 1)]))
         index = np.sort(sample_without_replacement(places, min(self.n_patches, places), random_state=random))
-        patches = scale_pixels(take_patches(images, window, torch.from_numpy(index))).to(resolve_device(self.device, X))
+        patches = scale_pixels(take_patches(images, window, torch.from_numpy(index))).to(given.device)
         check_reach(largest_value(patches), patches.dtype, "X", fitting=True)
         patches = normalize_patches(patches, self.normalize, self.contrast_eps)
         mean, whitening = (make(patches.shape[1], dtype=torch.float64) for make in (torch.zeros, torch.eye))
@@ -261,7 +261,7 @@ class ConvolutionalFeatures(
             "window": list(window),
             "n_channels": images.shape[-1],
             "image_size": list(images.shape[1:3]),
-            "namespace": _container(X).name,
+            "namespace": given.kind.name,
         }
         return self
 
@@ -274,18 +274,15 @@ class ConvolutionalFeatures(
             Maps with ``h' = (1 + (h - height) // stride) // pool`` rows, analogous columns, and k features, or 2 k with
             "soft_threshold". float64 for float64 images, else float32.
         """
-        check_is_fitted(self)
-        container = _container(X)
-        self._check_namespace(container, "transform")
-        images = self._read(X, reset=False)
-        device = resolve_device(self.device, images if container.tensor_device is not None else X)
-        run, answer = self.feature_maps(device), None
+        given = self._read(X)
+        images = given.data
+        run, answer = self.feature_maps(given.device), None
         for start in range(0, len(images), self.batch_size):
             maps = run(images[start : start + self.batch_size])
             if answer is None:
-                answer = torch.empty((len(images), *maps.shape[1:]), dtype=maps.dtype, device=container.tensor_device)
+                answer = torch.empty((len(images), *maps.shape[1:]), dtype=maps.dtype, device=given.kind.tensor_device)
             answer[start : start + self.batch_size] = maps
-        return container.wrap(answer)
+        return given.answer(answer)
 
     def feature_maps(self, device: Device) -> Callable[[torch.Tensor], torch.Tensor]:
         """The fitted features on a device, as a function from images (n, h, w, c) to maps (n, h', w', k).
@@ -385,7 +382,3 @@ def vectors_of(extractor: Any, encoding: str, n_features: int) -> dict[str, Any]
             'encoding="auto".'
         )
     return {"vectors": vectors, "encoding": encoding, "intercept": intercept}
-
-
-def _container(X):
-    return ArrayKind(X[0] if isinstance(X, (list, tuple)) and len(X) else X)

@@ -87,11 +87,13 @@ class DensePatches(ImageTransformer):
     normalize: Literal["contrast", "l2"] | None = None
     image_shape: tuple | list | None = None
 
-    def _prepare(self, images, X):
+    def _prepare(self, given):
+        images = given.data
         height, width = window_of(self.patch_size, images)
         return {"n_descriptor_features": height * width * images.shape[-1]}
 
-    def _describe(self, images, X):
+    def _describe(self, given):
+        images = given.data
         window, patches = window_of(self.patch_size, images), None
         step = max(1, _VALUES // patches_of(images[:1], window, self.stride).numel())
         for start in range(0, len(images), step):  # in parts, so that Ctrl-C has an effect

@@ -11,7 +11,7 @@ from joblib import Parallel, delayed
 
 from sklinvariant.bags import DescriptorSets
 from sklinvariant.base import Count, NJobs, declared, n_threads, to_numpy
-from sklinvariant.images import ImageTransformer, list_of_images, need_extra
+from sklinvariant.images import ImageReader, ImageTransformer, need_extra
 
 _WIDTHS = {"sift": 128, "rootsift": 128, "orb": 256, "daisy": (3 * 8 + 1) * 8}
 _LIBRARIES = {"sift": "cv2", "rootsift": "cv2", "orb": "cv2", "daisy": "skimage.feature"}
@@ -64,24 +64,16 @@ class LocalDescriptors(ImageTransformer):
     image_shape: tuple | list | None = None
     n_jobs: NJobs = None
 
-    def _read(self, X, *, reset):
-        """A list of (h, w, c) arrays, which may differ in size."""
-        images = list_of_images(X)
-        if images is None:
-            return list(to_numpy(super()._read(X, reset=reset)))
-        if reset:
-            self.n_features_in_ = images[0].numel()
-            self.__dict__.pop("feature_names_in_", None)
-        return [to_numpy(image if image.ndim == 3 else image[..., None]) for image in images]
+    _reader = ImageReader(any_size=True, any_channels=True)
 
-    def _prepare(self, images, X):
+    def _prepare(self, given):
         need_extra(_LIBRARIES[self.method], "LocalDescriptors")
         return {"n_descriptor_features": _WIDTHS[self.method]}
 
-    def _describe(self, images, X):
+    def _describe(self, given):
         need_extra(_LIBRARIES[self.method], "LocalDescriptors")
-        are_rows = list_of_images(X) is None and getattr(X, "ndim", 2) == 2 and self.image_shape is None
-        images = [_grey(image, i, clip=are_rows) for i, image in enumerate(images)]
+        are_features = len(given.sample_shape) == 1 and self.image_shape is None
+        images = [_grey(to_numpy(image), i, clip=are_features) for i, image in enumerate(given.data)]
         describe = _Describer(self)
         parallel = Parallel(n_jobs=self.n_jobs and n_threads(self.n_jobs), prefer="threads")
         return DescriptorSets.from_bags(parallel(delayed(describe)(image, i) for i, image in enumerate(images)))

@@ -15,7 +15,6 @@ from sklearn.utils.validation import check_is_fitted
 from sklinvariant._compat import CallbackSupportMixin, HasMethods, fit_context, reports_fit
 from sklinvariant.bags import BagEstimator, DescriptorSets
 from sklinvariant.base import Count, RandomState, Whole, as_numpy, declared, keeps_state_on_failure
-from sklinvariant.ops import compute_dtype
 
 
 @declared
@@ -63,12 +62,12 @@ class OnDescriptors(CallbackSupportMixin, TransformerMixin, BagEstimator, auto_w
         y : None
             Ignored, because targets belong to bags, not to descriptors.
         """
-        bags, _ = self._check_bags(X, reset=True)
-        rows = bags.values
+        given = self._read(X, reset=True)
+        rows = given.data.values
         if self.subsample is not None and len(rows) > self.subsample:
             rng = check_random_state(self.random_state)
             rows = rows[np.sort(sample_without_replacement(len(rows), self.subsample, random_state=rng))]
-        self.estimator_ = clone(self.estimator).fit(_as_rows(rows))
+        self.estimator_ = clone(self.estimator).fit(as_numpy(rows.to(given.dtype)))
         self._state = {"n_descriptor_features": rows.shape[1]}
         return self
 
@@ -80,14 +79,13 @@ class OnDescriptors(CallbackSupportMixin, TransformerMixin, BagEstimator, auto_w
         DescriptorSets
             The same bags with transformed descriptors.
         """
-        check_is_fitted(self)
-        bags, container = self._check_bags(X, reset=False)
-        rows = _as_rows(bags.values)
+        given = self._read(X)
+        rows = as_numpy(given.data.values.to(given.dtype))
         if len(rows) == 0:  # transformers reject empty input; a row of zeros gives the number and dtype of features
-            return DescriptorSets(
-                container.wrap(self._on_rows(np.zeros((1, rows.shape[1]), rows.dtype))[:0]), bags.offsets
-            )
-        return DescriptorSets(container.wrap(self._on_rows(rows)), bags.offsets)
+            result = self._on_rows(np.zeros((1, rows.shape[1]), rows.dtype))[:0]
+        else:
+            result = self._on_rows(rows)
+        return DescriptorSets(given.answer(result), given.data.offsets)
 
     def _on_rows(self, rows):
         result = self.estimator_.transform(rows)
@@ -114,8 +112,3 @@ class OnDescriptors(CallbackSupportMixin, TransformerMixin, BagEstimator, auto_w
         tags.array_api_support = False  # the output is a DescriptorSets, not an array
         tags.transformer_tags.preserves_dtype = []
         return tags
-
-
-def _as_rows(values):
-    """The input of the transformer: a numpy array in the precision of computation."""
-    return as_numpy(values.to(compute_dtype(values.dtype)))

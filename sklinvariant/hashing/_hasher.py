@@ -13,18 +13,15 @@ from sklearn.utils import Tags
 from sklinvariant._compat import CallbackSupportMixin, fit_context, reports_fit
 from sklinvariant.accumulate import Blocks, Columns, measure_columns, scatter
 from sklinvariant.base import (
-    ArrayKind,
     OnDevice,
     RowFeaturesOutMixin,
+    RowReader,
     TorchEstimator,
     Whole,
     as_tensor,
     check_computed,
-    check_fitted,
-    check_rows,
     declared,
     keeps_state_on_failure,
-    resolve_device,
     torch_generator,
 )
 
@@ -54,6 +51,7 @@ class Hasher(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMix
     packed: bool = False
 
     _layout = {"n_bits": Whole()}
+    _reader = RowReader(wide=True)
 
     def _learn(self, blocks, generator):
         """The state learned from `Blocks` of rows (n, d): a dict of tensors and plain values."""
@@ -79,11 +77,11 @@ class Hasher(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMix
         ValueError
             If X contains NaN or infinity, or if the method cannot give ``n_bits`` bits.
         """
-        container, rows = ArrayKind(X), check_rows(self, X, reset=True, wide=True)
-        blocks = Blocks(rows, device=resolve_device(self.device, X)).held()
+        given = self._read(X, reset=True)
+        blocks = Blocks(given.data, device=given.device, dtype=given.dtype).held()
         state = self._learn(blocks, torch_generator(getattr(self, "random_state", 0)))
         state = {key: value.cpu().numpy() if isinstance(value, torch.Tensor) else value for key, value in state.items()}
-        self._state = {**state, "namespace": container.name}
+        self._state = {**state, "namespace": given.kind.name}
         return self
 
     def transform(self, X: Any) -> Any:
@@ -94,9 +92,9 @@ class Hasher(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMix
         array of shape (n, n_bits) or (n, ⌈n_bits / 8⌉)
             Codes, uint8: bits 0 and 1, or with ``packed=True`` bytes of 8 bits, where the first bit is the highest.
         """
-        container = check_fitted(self, "transform", X)
-        bits = (self._scores(X) > 0).to(torch.uint8)
-        return container.wrap(pack_bits(bits) if self.packed else bits)
+        given = self._read(X)
+        bits = (self._scores(given.tensor()) > 0).to(torch.uint8)
+        return given.answer(pack_bits(bits) if self.packed else bits)
 
     def decision_function(self, X: Any) -> Any:
         """Compute the projections whose signs are the bits; their absolute values indicate how certain the bits are.
@@ -106,20 +104,16 @@ class Hasher(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMix
         array of shape (n, n_bits)
             Projections.
         """
-        return check_fitted(self, "decision_function", X).wrap(self._scores(X))
+        given = self._read(X)
+        return given.answer(self._scores(given.tensor()))
 
     @property
     def _n_features_out(self):
         n_bits = self._state["n_bits"]
         return -(-n_bits // 8) if self.packed else n_bits
 
-    def _rows(self, X, *, reset):
-        container = ArrayKind(X)
-        rows = check_rows(self, X, reset=reset, wide=True)
-        return rows.to(resolve_device(self.device, X)), container
-
     def _scores(self, X):
-        X, _ = self._rows(X, reset=False)
+        """The projections of rows, whose signs are the bits."""
         state = {
             key: as_tensor(value).to(X) if isinstance(value, np.ndarray) else value
             for key, value in self._state.items()

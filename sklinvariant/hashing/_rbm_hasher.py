@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
-from sklearn.utils.validation import check_is_fitted
 
 from sklinvariant._compat import fit_context, with_callbacks
 from sklinvariant.accumulate import Blocks, deviations, measure_columns
@@ -21,7 +20,6 @@ from sklinvariant.base import (
     ShareBelowOne,
     Text,
     check_computed,
-    check_fitted,
     check_size,
     declared,
     integers,
@@ -198,7 +196,8 @@ class RBMHasher(TrainedEstimator, Hasher):
         -------
         array of shape (n, n_bits)
         """
-        return check_fitted(self, "activations", X).wrap(self._scores(X).sigmoid_())
+        given = self._read(X)
+        return given.answer(self._scores(given.tensor()).sigmoid_())
 
     def score_samples(self, X: Any) -> Any:
         """Pseudo-likelihood of each row: the sum over features of ``log P(x_i | the rest)``.
@@ -211,12 +210,12 @@ class RBMHasher(TrainedEstimator, Hasher):
         -------
         array of shape (n,)
         """
-        container = check_fitted(self, "score_samples", X)
-        v = self._visible(self._rows(X, reset=False)[0], self._state)
+        given = self._read(X)
+        v = self._visible(given.tensor(), self._state)
         if self._state["visible"] == "gaussian":
             weight, hidden, visible = self._parameters_on(v)
-            return container.wrap(-free_energy(v, weight, hidden, visible, gaussian=True))
-        return container.wrap(pseudo_log_likelihood(v, *self._parameters_on(v)))
+            return given.answer(-free_energy(v, weight, hidden, visible, gaussian=True))
+        return given.answer(pseudo_log_likelihood(v, *self._parameters_on(v)))
 
     def gibbs(self, X: Any) -> Any:
         """One step of Gibbs sampling: sample bits given the rows, then rows given the bits.
@@ -226,18 +225,18 @@ class RBMHasher(TrainedEstimator, Hasher):
         array of shape (n, n_features)
             Sampled rows in the units of X; the means for real-valued features.
         """
-        container = check_fitted(self, "gibbs", X)
-        v = self._visible(self._rows(X, reset=False)[0], self._state)
+        given = self._read(X)
+        v = self._visible(given.tensor(), self._state)
         generator = torch.Generator(v.device).manual_seed(torch_generator(self.random_state).initial_seed())
         options = {**self._machine_options(generator), "visible": self._state["visible"]}
         machine = RestrictedBoltzmannMachine(*self._parameters_on(v), **options)
         with torch.no_grad():
             drawn = machine.gibbs(v)
         shift, scale = (torch.as_tensor(self._state[key]).to(v) for key in ("shift", "scale"))
-        return container.wrap(drawn * scale + shift)
+        return given.answer(drawn * scale + shift)
 
-    def _data(self, X, y, generator, *, reset):
-        rows, _ = self._rows(X, reset=reset)
+    def _data(self, given, y, generator, *, reset):
+        rows = given.tensor()
         scaling = self._scaling(rows) if reset else self._scaling_so_far()
         return _Visible(self._visible(rows, scaling), scaling)
 
@@ -325,8 +324,7 @@ class RBMHasher(TrainedEstimator, Hasher):
         names = ("components", "intercept_hidden", "intercept_visible")
         return tuple(torch.as_tensor(np.asarray(self._state[name])).to(v) for name in names)
 
-    def _scores(self, X):
-        check_is_fitted(self)
-        v = self._visible(self._rows(X, reset=False)[0], self._state)
+    def _scores(self, rows):
+        v = self._visible(rows, self._state)
         weight, hidden, _ = self._parameters_on(v)
         return check_computed(self, torch.addmm(hidden, v, weight.T))

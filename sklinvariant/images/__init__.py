@@ -1,22 +1,26 @@
 """Images: reading, checking, sizes, and the base of estimators of images."""
 
-from sklinvariant.images._image_estimator import ImageEstimator, ImageTransformer
-from sklinvariant.images._image_size import image_size
-from sklinvariant.images._image_stream import ImageStream
-from sklinvariant.images._pixels import (
-    IMAGE_SUFFIXES,
-    MAX_PIXELS,
+from sklinvariant.images._image_reader import (
+    ImageInput,
+    ImageReader,
     check_axes,
     check_pixels,
     check_range,
-    fit_into,
     image_array,
     list_of_images,
+    range_of,
+    refuse_one_image,
+)
+from sklinvariant.images._image_size import image_size
+from sklinvariant.images._image_stream import ImageStream, StreamReader
+from sklinvariant.images._image_transformer import ImageTransformer
+from sklinvariant.images._pixels import (
+    IMAGE_SUFFIXES,
+    MAX_PIXELS,
+    fit_into,
     max_pixels,
     need_extra,
-    range_of,
     read_image,
-    refuse_one_image,
     scale_pixels,
     stack_images,
 )
@@ -24,9 +28,11 @@ from sklinvariant.images._pixels import (
 __all__ = [
     "IMAGE_SUFFIXES",
     "MAX_PIXELS",
-    "ImageEstimator",
+    "ImageInput",
+    "ImageReader",
     "ImageStream",
     "ImageTransformer",
+    "StreamReader",
     "check_axes",
     "check_pixels",
     "check_range",

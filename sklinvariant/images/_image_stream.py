@@ -3,13 +3,14 @@
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
 
-from sklinvariant.base import ArrayLike, file_names
-from sklinvariant.images._pixels import Fill, fit_into, list_of_images, read_image, scale_pixels, stack_images
+from sklinvariant.base import computing_device, file_names
+from sklinvariant.images._image_reader import ImageInput, ImageReader
+from sklinvariant.images._pixels import Fill, fit_into, read_image, scale_pixels, stack_images
 
 
 class ImageStream:
@@ -29,23 +30,6 @@ class ImageStream:
         self.images, self.image_size, self.fill, self.on_error = images, image_size, fill, on_error
         self.failed: list[tuple[int, str]] = []
         self.rows = np.arange(len(images))
-
-    @classmethod
-    def of(cls, X: ArrayLike, image_size: int | None, fill: Fill, on_error: str = "raise") -> Self | None:
-        """The stream of file names or of a list of images; None for other X."""
-        names = file_names(X)
-        if names is not None and image_size is None:
-            raise ValueError(
-                "X holds file names, but image_size is None. Set image_size, the side in pixels of the square that "
-                "images are fitted into"
-            )
-        if names is not None:
-            return cls(names, image_size, fill, on_error)
-        images = list_of_images(X)
-        if images is not None and image_size is None and len({image.shape for image in images}) > 1:
-            shapes = sorted({tuple(image.shape) for image in images})[:3]
-            raise ValueError(f"the images differ in size: {shapes}. Set image_size, or resize them")
-        return None if images is None else cls(images, image_size, fill, on_error)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -111,3 +95,46 @@ class ImageStream:
             warnings.warn(
                 f"{name}: {len(self.failed)} of {len(self)} images were not read: {listed}{more}", stacklevel=3
             )
+
+
+class StreamReader(ImageReader):
+    """Reads images of any kind as an `ImageStream`, for estimators with ``image_size``, ``fill`` and ``on_error``.
+
+    File names and images of different sizes require an ``image_size``. A stream is returned unchanged, and its creator
+    handles failures.
+    """
+
+    takes_file_names = True
+
+    def _check(self, estimator, X, kind, reset):
+        settings = estimator.image_size, estimator.fill, estimator.on_error
+        names = file_names(X) if getattr(X, "ndim", 1) == 1 else None
+        if names is None and not isinstance(X, ImageStream):
+            given = super()._check(estimator, X, kind, reset)
+            given.data = ImageStream(given.data, *settings)
+            return given
+        if estimator.image_size is None:
+            raise ValueError(
+                "X holds file names, but image_size is None. Set image_size, the side in pixels of the square that "
+                "images are fitted into"
+            )
+        like = torch.zeros(1, estimator.image_size, estimator.image_size, 3, dtype=torch.uint8)  # files are RGB
+        self._check_array(estimator, like, reset)
+        self._check_channels(estimator, like, reset)
+        stream = X if names is None else ImageStream(names, *settings)
+        return ImageInput(stream, kind, computing_device(estimator, kind), torch.float32)
+
+    def _takes_any_size(self, estimator):
+        return estimator.image_size is not None
+
+    def _check_list(self, estimator, images, reset):
+        shapes = {tuple(image.shape) for image in images}
+        if estimator.image_size is None and len(shapes) > 1:
+            raise ValueError(f"the images differ in size: {sorted(shapes)[:3]}. Set image_size, or resize them")
+        if estimator.image_size is None:
+            self._check_array(estimator, images[0][None], reset)
+        return self._check_any_sizes(estimator, images, reset)
+
+    def _refuse_other_sizes(self, estimator, shape):
+        if estimator.image_size is None:
+            super()._refuse_other_sizes(estimator, shape)

@@ -57,8 +57,8 @@ def exact_ranking(
     """
     if metric not in ("euclidean", "hamming"):
         raise ValueError(f'metric={metric!r} is unknown. Choose "euclidean" or "hamming".')
-    container = ArrayKind(queries)
-    device = resolve_device(device, queries)
+    kind = ArrayKind(queries)
+    device = resolve_device(device, kind.tensor_device)
     queries = _rows(queries, "queries", metric).to(device)
     others = queries if database is None else _rows(database, "database", metric).to(device)
     if queries.shape[1] != others.shape[1]:
@@ -89,7 +89,7 @@ def exact_ranking(
             own = torch.arange(len(part), device=device)
             distances[own, start + own] = torch.inf
         found.append(distances.argsort(dim=1, stable=True)[:, :k])
-    return container.wrap(torch.cat(found))
+    return kind.wrap(torch.cat(found))
 
 
 def _rows(X, name, metric):

@@ -23,10 +23,12 @@ from sklinvariant.base import (
     CountOrZero,
     Finite,
     FittedState,
+    Input,
     Maybe,
     NJobs,
     Number,
     RandomState,
+    Reader,
     RealNumber,
     Share,
     Text,
@@ -34,14 +36,11 @@ from sklinvariant.base import (
     Whole,
     accepts,
     declared,
+    dense_tensor,
     integers,
     is_count,
     keeps_state_on_failure,
     load,
-    plain_tensor,
-    refuse_bags,
-    refuse_non_numbers,
-    refuse_none,
     save,
     to_numpy,
 )
@@ -73,6 +72,49 @@ def recall_by_distance(distances: np.ndarray, exact_distances: np.ndarray) -> np
     A code counts as found if it is at most as far as the k-th nearest, so ties count as found.
     """
     return (distances <= exact_distances[:, -1:]).sum(1) / exact_distances.shape[1]
+
+
+class CodeReader(Reader):
+    """Reads codes as contiguous bytes (n, n_bytes)."""
+
+    needs = "codes"
+
+    def _check(self, estimator, X, kind, reset):
+        if not (estimator.packed and not reset and _are_bytes_as_fitted(estimator, X)):
+            X = to_numpy(dense_tensor(X) if isinstance(X, torch.Tensor) else X)
+            X = validate_data(estimator, X, dtype=None if estimator.packed else "numeric", reset=reset)
+        codes = _packed_bytes(X) if estimator.packed else _packed_bits(X, estimator.binarize)
+        return Input(codes, kind, torch.device("cpu"), torch.uint8)
+
+
+def _are_bytes_as_fitted(estimator, X):
+    """Whether scikit-learn's checks, which take as long as a search of 200,000 codes, can be skipped."""
+    return (
+        type(X) is np.ndarray
+        and X.dtype == np.uint8
+        and X.ndim == 2
+        and len(X) > 0
+        and X.shape[1] == estimator.n_features_in_
+        and not hasattr(estimator, "feature_names_in_")
+    )
+
+
+def _packed_bytes(X):
+    if X.dtype != np.uint8:
+        raise ValueError(
+            f"X has dtype {X.dtype}, but packed=True requires uint8. Pack the bits with numpy.packbits, or set "
+            "packed=False."
+        )
+    return np.ascontiguousarray(X)
+
+
+def _packed_bits(X, binarize):
+    if X.dtype == np.uint8 and X.max() > 1:
+        raise ValueError(
+            f"X contains bytes up to {X.max()}, but with packed=False bits must be 0 or 1. Set packed=True for "
+            "packed codes."
+        )
+    return pack_bits(X, binarize)
 
 
 @declared
@@ -194,6 +236,7 @@ class HammingNeighbors(TorchEstimator):
         "n_measured": Maybe(Whole(0)),
     }
 
+    _reader = CodeReader()
     _shared_docs = """
         X : array of shape (n_queries, n_bits), or packed, or None
             Codes as in `fit`. None searches the neighbours of each stored code, excluding itself.
@@ -231,7 +274,8 @@ class HammingNeighbors(TorchEstimator):
             If X or ids are not valid.
         """
         import_faiss()
-        codes = self._check_codes(X, reset=True)
+        given = self._read(X, reset=True)
+        codes = given.data
         if not self.packed and len(codes) > 1 and (codes == codes[0]).all():
             warnings.warn(
                 f"all {len(codes)} codes are equal. Check that binarize={self.binarize} is the right threshold.",
@@ -245,7 +289,7 @@ class HammingNeighbors(TorchEstimator):
             "removed": None,
             "kind": self.index,
             "index": None,
-            "namespace": ArrayKind(X).name,
+            "namespace": given.kind.name,
         }
         self._build()
         return self
@@ -262,7 +306,7 @@ class HammingNeighbors(TorchEstimator):
         """
         if not hasattr(self, "_state"):
             return self.fit(X, ids=ids)
-        added = self._check_codes(X, reset=False)
+        added = self._read(X).data
         state = dict(self._state)
         if ids is None and state["next_id"] + len(added) > np.iinfo(np.int64).max:
             raise ValueError(
@@ -334,10 +378,10 @@ class HammingNeighbors(TorchEstimator):
         ValueError
             If fewer codes than ``n_neighbors`` are stored.
         """
-        container, queries, itself = self._check_queries(X)
-        distances, rows = self._nearest(queries, self._check_k(n_neighbors, itself), itself)
-        ids = container.wrap(self._ids_of(rows))
-        return (container.wrap(distances), ids) if return_distance else ids
+        given, itself = self._check_queries(X)
+        distances, rows = self._nearest(given.data, self._check_k(n_neighbors, itself), itself)
+        ids = given.answer(self._ids_of(rows))
+        return (given.answer(distances), ids) if return_distance else ids
 
     def radius_neighbors(
         self, X: Any = None, radius: float | None = None, return_distance: bool = True, sort_results: bool = False
@@ -351,10 +395,10 @@ class HammingNeighbors(TorchEstimator):
         """
         if sort_results and not return_distance:
             raise ValueError("return_distance must be True if sort_results is True.")
-        container, queries, itself = self._check_queries(X)
-        found = self._within(queries, radius, itself, sort_results)
-        distances = _ragged([container.wrap(d) for d, _ in found], container)
-        ids = _ragged([container.wrap(self._ids_of(rows)) for _, rows in found], container)
+        given, itself = self._check_queries(X)
+        found = self._within(given.data, radius, itself, sort_results)
+        distances = _ragged([given.answer(d) for d, _ in found], given.kind)
+        ids = _ragged([given.answer(self._ids_of(rows)) for _, rows in found], given.kind)
         return (distances, ids) if return_distance else ids
 
     def kneighbors_graph(self, X: Any = None, n_neighbors: int | None = None, mode: str = "connectivity") -> csr_matrix:
@@ -366,8 +410,8 @@ class HammingNeighbors(TorchEstimator):
             Column j is the code with id ``ids_[j]``.
         """
         _check_mode(mode)
-        _, queries, itself = self._check_queries(X)
-        distances, rows = self._nearest(queries, self._check_k(n_neighbors, itself), itself)
+        given, itself = self._check_queries(X)
+        distances, rows = self._nearest(given.data, self._check_k(n_neighbors, itself), itself)
         limits = np.arange(len(rows) + 1) * rows.shape[1]
         return self._graph(distances.ravel(), rows.ravel(), limits, mode)
 
@@ -382,8 +426,8 @@ class HammingNeighbors(TorchEstimator):
             Column j is the code with id ``ids_[j]``.
         """
         _check_mode(mode)
-        _, queries, itself = self._check_queries(X)
-        found = self._within(queries, radius, itself, sort_results)
+        given, itself = self._check_queries(X)
+        found = self._within(given.data, radius, itself, sort_results)
         limits = np.concatenate([[0], np.cumsum([len(rows) for _, rows in found])])
         return self._graph(*(np.concatenate(parts) for parts in zip(*found, strict=True)), limits, mode)
 
@@ -400,10 +444,10 @@ class HammingNeighbors(TorchEstimator):
         float
             The recall, between 0 and 1. Codes at the distance of the last true neighbour count as found.
         """
-        _, queries, itself = self._check_queries(X)
+        given, itself = self._check_queries(X)
         k = self._check_k(n_neighbors, itself)
-        distances, _ = self._nearest(queries, k, itself)
-        exact_distances, _ = self._exact(queries, k, itself)
+        distances, _ = self._nearest(given.data, k, itself)
+        exact_distances, _ = self._exact(given.data, k, itself)
         return float(recall_by_distance(distances, exact_distances).mean())
 
     def save(self, path: str | os.PathLike) -> None:
@@ -494,49 +538,13 @@ class HammingNeighbors(TorchEstimator):
     def _ids_of(self, rows):
         return rows if self._state["ids"] is None else self._state["ids"][rows]
 
-    def _check_codes(self, X, reset):
-        """Codes as contiguous bytes."""
-        refuse_none(self, X, "codes")
-        if self.packed and not reset and self._are_bytes_as_fitted(X):
-            return np.ascontiguousarray(X)
-        refuse_non_numbers(self, X, "codes")
-        refuse_bags(self, X, "codes")
-        X = to_numpy(plain_tensor(X) if isinstance(X, torch.Tensor) else X)
-        X = validate_data(self, X, dtype=None if self.packed else "numeric", reset=reset)
-        if self.packed:
-            if X.dtype != np.uint8:
-                raise ValueError(
-                    f"X has dtype {X.dtype}, but packed=True requires uint8. Pack the bits with numpy.packbits, or set "
-                    "packed=False."
-                )
-            return np.ascontiguousarray(X)
-        if X.dtype == np.uint8 and X.max() > 1:
-            raise ValueError(
-                f"X contains bytes up to {X.max()}, but with packed=False bits must be 0 or 1. Set packed=True for "
-                "packed codes."
-            )
-        return pack_bits(X, self.binarize)
-
-    def _are_bytes_as_fitted(self, X):
-        """Whether scikit-learn's checks, which take as long as a search of 200,000 codes, can be skipped."""
-        return (
-            type(X) is np.ndarray
-            and X.dtype == np.uint8
-            and X.ndim == 2
-            and len(X) > 0
-            and X.shape[1] == self.n_features_in_
-            and not hasattr(self, "feature_names_in_")
-        )
-
     def _check_queries(self, X):
-        """The `ArrayKind` of the result, the packed queries, and the rows to exclude."""
-        check_is_fitted(self)
-        if X is None:
-            removed, n = self._state["removed"], len(self._state["codes"])
-            return ArrayKind(None), self.codes_, np.arange(n) if removed is None else np.flatnonzero(~removed)
-        container = ArrayKind(X)
-        self._check_namespace(container, "kneighbors")
-        return container, self._check_codes(X, reset=False), None
+        """The `Input` of packed queries, and the rows to exclude; with None the stored codes are the queries."""
+        if X is not None:
+            return self._read(X), None
+        removed, n = self._state["removed"], len(self._state["codes"])
+        itself = np.arange(n) if removed is None else np.flatnonzero(~removed)
+        return Input(self.codes_, ArrayKind(None), torch.device("cpu"), torch.uint8), itself
 
     def _check_k(self, n_neighbors, itself):
         k = self.n_neighbors if n_neighbors is None else n_neighbors
@@ -716,8 +724,8 @@ def _check_ids(ids, n, first):
     return ids, int(values[-1]) + 1
 
 
-def _ragged(arrays, container):
-    if container.tensor_device is not None:
+def _ragged(arrays, kind):
+    if kind.tensor_device is not None:
         return arrays
     result = np.empty(len(arrays), dtype=object)
     for i, array in enumerate(arrays):  # one by one, because np.array would stack arrays of equal length

@@ -19,31 +19,27 @@ from sklearn.utils import Tags
 from sklinvariant._compat import FitReport, fit_context, output_container, with_callbacks
 from sklinvariant.base import (
     Array,
-    ArrayKind,
     Count,
     FittedState,
+    FrameReader,
     Maybe,
     NonNegative,
     OnDevice,
+    OutputReader,
     Positive,
     RowFeaturesOutMixin,
+    RowReader,
     ShareBelowOne,
     TorchEstimator,
     Whole,
-    as_numbers,
     as_tensor,
-    check_fitted,
-    check_rows,
     check_size,
     declared,
     keeps_state_on_failure,
-    plain_tensor,
-    refuse_none,
     resolve_device,
-    to_numpy,
     torch_generator,
 )
-from sklinvariant.ops import compute_dtype, largest_value, power_of_two, take_rows
+from sklinvariant.ops import compute_dtype, power_of_two, take_rows
 from sklinvariant.pairs import clip_ids, consecutive_mask, warn_of_shuffled
 from sklinvariant.pooling._descent import follow
 from sklinvariant.pooling._held_moments import moments_of_models, moments_of_state, moments_to_state
@@ -53,6 +49,7 @@ from sklinvariant.pooling._pooling_descent import PoolingObjective, best_multipl
 from sklinvariant.pooling._pooling_loss import PoolingLoss, ProjectedSGD, pair_curvature
 from sklinvariant.training import TrainedEstimator
 
+_POOLED = OutputReader("pooled features", pairs=True)
 _MOMENT_BYTES = 4 << 30  # memory that the moments may need with solver="auto"
 _MOMENT_MATRICES = 6  # number of (d, d) float64 matrices in memory at the same time
 _CHUNK_ROWS = 4096  # frames multiplied at a time
@@ -213,6 +210,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
     max_epochs: Count = 20
     chunk_size: Count | None = None
 
+    _reader = FrameReader(RowReader(wide=True))
     components_ = FittedState("The non-negative matrix P, (n_components, n_features).")
 
     @keeps_state_on_failure
@@ -304,15 +302,14 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         -------
         array of shape (n, n_components) or (n_pairs, 2, n_components)
         """
-        container = check_fitted(self, "transform", X)
-        rows, are_pairs = self._rows(X, reset=False)
-        if are_pairs and (table := output_container(self)) != "default":
+        given = self._read(X)
+        if given.in_pairs and (table := output_container(self)) != "default":
             raise ValueError(
                 f"pooled pairs have shape (n_pairs, 2, n_components), which a {table} table cannot hold. Pass rows, "
                 'X.reshape(-1, n_features), or request arrays with set_output(transform="default")'
             )
-        pooled = self._multiply(rows, self.components_.T, resolve_device(self.device, X))
-        return container.wrap(pooled.unflatten(0, (-1, 2)) if are_pairs else pooled)
+        pooled = self._multiply(self._frames(given), self.components_.T, given.device)
+        return given.answer(pooled.unflatten(0, (-1, 2)) if given.in_pairs else pooled)
 
     def inverse_transform(self, X: Any) -> Any:
         """Reconstruct features from pooled features: ŷ = Pᵀ z.
@@ -325,17 +322,9 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         -------
         array of shape (n, n_features) or (n_pairs, 2, n_features)
         """
-        container = check_fitted(self, "inverse_transform", X)
-        refuse_none(self, X, "pooled features")
-        pooled = as_numbers(X, "X")
-        k = len(self.components_)
-        are_pairs = pooled.ndim == 3 and pooled.shape[1] == 2
-        if not (pooled.ndim == 2 or are_pairs) or pooled.shape[-1] != k or len(pooled) == 0:
-            raise ValueError(f"X must be of shape (n, {k}) or (n_pairs, 2, {k}), got {tuple(pooled.shape)}")
-        if not math.isfinite(largest_value(pooled)):
-            raise ValueError("X contains NaN or infinity. Remove or impute these values")
-        rebuilt = self._multiply(pooled.reshape(-1, k), self.components_, resolve_device(self.device, X))
-        return container.wrap(rebuilt.unflatten(0, (-1, 2)) if are_pairs else rebuilt)
+        given = _POOLED.read(self, X)
+        rebuilt = self._multiply(given.data, self.components_, given.device)
+        return given.answer(rebuilt.unflatten(0, (-1, 2)) if given.in_pairs else rebuilt)
 
     def _multiply(self, rows, matrix, device):
         """Multiply rows by a matrix on the device, in chunks. The result is on the device of the rows."""
@@ -345,33 +334,23 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         parts = [take_rows(rows, i, i + step, like) @ matrix for i in range(0, len(rows), step)]
         return torch.cat([part.to(rows.device) for part in parts])
 
-    def _rows(self, X, *, reset):
-        """Non-negative rows, and whether they are explicit pairs, whose two rows follow each other."""
-        refuse_none(self, X, "rows of features")
-        if isinstance(X, (list, tuple)) and len(X) and np.ndim(X[0]) == 2:
-            X = np.asarray(X)
-        are_pairs = getattr(X, "ndim", 2) == 3
-        if are_pairs:
-            X = plain_tensor(X) if isinstance(X, torch.Tensor) else to_numpy(X)
-            if X.shape[1] != 2:
-                raise ValueError(f"pairs of frames must be of shape (n_pairs, 2, n_features), got {tuple(X.shape)}")
-            X = X.reshape(2 * len(X), X.shape[2])
-        rows = check_rows(self, X, reset=reset, wide=True)
+    def _frames(self, given):
+        """The rows of an `Input`, which must not be negative."""
+        rows = given.data.to(given.dtype)
         if rows.min() < 0:
             row = int((rows.amin(1) < 0).nonzero()[0])
-            where = f"pair {row // 2}" if are_pairs else f"row {row}"
+            where = f"pair {row // 2}" if given.in_pairs else f"row {row}"
             raise ValueError(
                 f"Negative values in data passed to {type(self).__name__}: {where} has {float(rows[row].min()):g}, but "
                 "features to pool must be non-negative"
             )
-        return rows, are_pairs
+        return rows
 
-    def _frames(self, X, groups, *, reset):
+    def _consecutive(self, given, groups, *, reset):
         """The rows as frames. In `partial_fit`, the first row may follow the last row of the previous call."""
-        container = ArrayKind(X)
-        rows, are_pairs = self._rows(X, reset=reset)
-        kept = {"last_frame": None, "last_clip": None, "namespace": container.name}
-        if are_pairs:
+        rows = self._frames(given)
+        kept = {"last_frame": None, "last_clip": None, "namespace": given.kind.name}
+        if given.in_pairs:
             return _Frames(rows, torch.arange(len(rows) - 1) % 2 == 0, kept)
         follows = consecutive_mask(groups, len(rows))
         if groups is None:
@@ -386,7 +365,8 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
 
     def _learn(self, X, groups, *, partial):
         going_on = partial and hasattr(self, "_state")
-        frames = self._frames(X, groups, reset=not going_on)
+        given = self._read(X, reset=not going_on)
+        frames = self._consecutive(given, groups, reset=not going_on)
         if not frames.follows.any():
             if not going_on:
                 raise ValueError(
@@ -399,9 +379,9 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         start = self._components_to_go_on_from(n_features, going_on or self.warm_start)
         by_moments = self._solver(n_features) == "moment"
         if by_moments:
-            self._learn_by_moments(X, frames, start, going_on, whole=not partial)
+            self._learn_by_moments(X, frames, given.device, start, going_on, whole=not partial)
         else:
-            self._train(X, partial=partial, frames=frames, start=start)
+            self._train(X, partial=partial, given=given, frames=frames, start=start)
         return self._warn("invariance" if by_moments else "learning_rate or invariance")
 
     def _components_to_go_on_from(self, n_features, going_on):
@@ -431,7 +411,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
             return self.solver
         return "moment" if 8 * _MOMENT_MATRICES * n_features**2 <= _MOMENT_BYTES else "sgd"
 
-    def _learn_by_moments(self, X, frames, start, going_on, whole):
+    def _learn_by_moments(self, X, frames, device, start, going_on, whole):
         if self.callbacks:
             raise ValueError(
                 'callbacks require the epochs of solver="sgd", but the solver is "moment". Set solver="sgd", or pass '
@@ -441,7 +421,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         moments = pair_moments(
             rows,
             frames.follows,
-            device=resolve_device(self.device, X),
+            device=device,
             scale=power_of_two(largest, rows.dtype),
             with_first=self.cross_reconstruction,
             chunk_size=self.chunk_size,
@@ -475,8 +455,8 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
             whole=whole,
         )
 
-    def _data(self, X, y, generator, *, reset, frames, start):
-        rows, device = frames.rows, resolve_device(self.device, X)
+    def _data(self, given, y, generator, *, reset, frames, start):
+        rows, device = frames.rows, given.device
         fresh = self._random_start(generator, rows.shape[1]).to(device, rows.dtype)
         batches = FramePairBatches(rows, frames.follows, batch_size=self.batch_size, device=device, generator=generator)
         _check_reach((1 + self.invariance) * batches.unit * batches.unit, float(rows.max()), self.invariance)
@@ -550,7 +530,6 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.positive_only = True
-        tags.input_tags.three_d_array = True
         return tags
 
 

@@ -21,26 +21,24 @@ from tqdm import tqdm
 from sklinvariant._compat import CallbackSupportMixin, HasMethods, fit_context, reports_fit
 from sklinvariant.bags import DescriptorSets
 from sklinvariant.base import (
-    ArrayKind,
     Count,
     Each,
     FiniteArray,
     Maybe,
     OnDevice,
+    RowReader,
     Side,
+    TorchEstimator,
     Verbose,
     Whole,
     as_tensor,
     check_finite_answer,
-    check_rows,
     declared,
     is_count,
     keeps_state_on_failure,
-    refuse_bags,
-    resolve_device,
 )
 from sklinvariant.feature_extraction import BackbonePatches
-from sklinvariant.images import ImageEstimator, ImageStream, scale_pixels
+from sklinvariant.images import StreamReader, scale_pixels
 from sklinvariant.ops import Moment, moment, unit_length
 from sklinvariant.pooling._regions import region_grid
 from sklinvariant.transforms import Compose, Rotation, Scale, Transform
@@ -159,8 +157,40 @@ def _maps_of(bags, n, device):
     return as_tensor(bags.values).to(device).reshape(n, rows, -1, bags.values.shape[1])
 
 
+class OrbitReader(RowReader):
+    """Reads activations (n, m_1, …, m_g, d), or flat rows that ``orbit_shape`` reshapes (None: one view each)."""
+
+    needs = "activations as an array"
+    three_d_array = True
+
+    def _check(self, estimator, X, kind, reset):
+        n_groups, shape = len(estimator.stages), tuple(getattr(X, "shape", (0, 0)))
+        if len(shape) > 2 and (len(shape) != n_groups + 2 or 0 in shape):
+            raise ValueError(
+                f"X has shape {shape}, but activations of shape "
+                f"(n, {', '.join(f'm_{i + 1}' for i in range(n_groups))}, f), with a non-empty axis for each of "
+                f"{n_groups} stages, are required. Reshape X, or change stages."
+            )
+        given = super()._check(estimator, X if len(shape) <= 2 else X.reshape(shape[0], -1), kind, reset)
+        if len(shape) <= 2:
+            n_features = given.data.shape[1]
+            views = (1,) * n_groups if estimator.orbit_shape is None else tuple(estimator.orbit_shape)
+            sizes = all(map(is_count, views))
+            if not sizes or len(views) != n_groups or n_features % math.prod(views):
+                raise ValueError(
+                    f"orbit_shape={estimator.orbit_shape} does not match {n_groups} stages and rows of {n_features} "
+                    "features. Pass one size for each stage, whose product divides the number of features."
+                )
+            shape = (len(given.data), *views, -1)
+        given.data = given.data.reshape(shape)
+        return given
+
+
+_IMAGES, _ACTIVATIONS = StreamReader(), OrbitReader()
+
+
 @declared
-class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, ImageEstimator):
+class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, TorchEstimator):
     """Features that are invariant to rotation, scale and translation of an image: nested moments over its orbits.
 
     The backbone computes features of each view ``g.x`` of an image. A stage pools the views of one group to their
@@ -293,28 +323,25 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, I
         """
         if self.backbone is None:
             stages = parse_stages(self.stages)
-            orbits, container = self._check_orbits(X, len(stages), reset=True)
+            given = self._read(X, reset=True)
             self.backbone_ = None
-            self._state = {"orbit_shape": list(orbits.shape[1:]), "namespace": container.name}
-            self.n_features_out_ = self._pool_orbits(orbits[:1], stages).shape[1]
+            self._state = {"orbit_shape": list(given.data.shape[1:]), "namespace": given.kind.name}
+            self.n_features_out_ = self._pool_orbits(given.data[:1].to(given.dtype), stages).shape[1]
             return self
         stages = parse_stages(self.stages, {*self._groups(), *_ON_MAPS})
-        source = self._source(X, reset=True)
+        given = self._read(X, reset=True)
+        source = given.data
         _, first = next(source.batches(1), (None, None))
         if first is None:
             raise ValueError(
                 f"none of {len(source)} images could be read, but at least one is required: {source.failed[0][1]}"
             )
-        if not self._is_read(source):
-            first = self._read_array(first, reset=True)
-            if isinstance(source.images, torch.Tensor):
-                self._check_range(source.images, reset=True)  # of all images, not only of those that were sampled
         self._state = {"n_channels": first.shape[-1]}
         self.backbone_ = self._fitted_backbone(source, first, y)
-        see = self._eyes(self._device_of(X))
+        see = self._eyes(given.device)
         one_view = [stage for stage in stages if stage[0] in _ON_MAPS]
         with torch.no_grad():
-            width = self._pool_images(first.to(self._device_of(X)), one_view, see).shape[1]
+            width = self._pool_images(first.to(given.device), one_view, see).shape[1]
         self.n_features_out_ = width * math.prod(len(orders) for group, orders, _ in stages if group not in _ON_MAPS)
         return self
 
@@ -331,23 +358,21 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, I
         array or tensor of shape (n, n_features_out)
             Pooled features: float32 for images, the dtype of X for activations.
         """
-        check_is_fitted(self)
         if self.backbone is None:
             stages = parse_stages(self.stages)
-            self._check_namespace(ArrayKind(X), "transform")
-            orbits, container = self._check_orbits(X, len(stages), reset=False)
-            device = self._device_of(X)
-            parts = [self._pool_orbits(part.to(device), stages) for part in orbits.split(self.batch_size)]
-            return container.wrap(torch.cat(parts))
+            given = self._read(X)
+            parts = given.data.split(self.batch_size)
+            return given.answer(
+                torch.cat([self._pool_orbits(part.to(given.device, given.dtype), stages) for part in parts])
+            )
         stages = parse_stages(self.stages, {*self._groups(), *_ON_MAPS})
-        source = self._source(X, reset=False)
-        device = self._device_of(X)
-        see, answer = self._eyes(device), None
+        given = self._read(X)
+        source = given.data
+        see, answer = self._eyes(given.device), None
         n_views = math.prod(len(self._groups()[group].orbit()) for group, _, _ in stages if group not in _ON_MAPS)
         with tqdm(total=len(source) * n_views, desc=type(self).__name__, unit="view", disable=not self.verbose) as bar:
             for rows, images in source.batches(self.batch_size):
-                images = images if self._is_read(source) else self._read(images, reset=False)
-                pooled = self._pool_images(images.to(device), stages, see, bar)
+                pooled = self._pool_images(images.to(given.device), stages, see, bar)
                 check_finite_answer(self, "transform", pooled)  # rows of unreadable files become NaN later
                 if answer is None:
                     answer = pooled.new_full((len(source), pooled.shape[1]), torch.nan)
@@ -356,7 +381,7 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, I
             source.warn_of_failures(type(self).__name__)
         if answer is None:
             answer = torch.full((len(source), self.n_features_out_), torch.nan, dtype=torch.float32)
-        return ArrayKind(X[0] if isinstance(X, (list, tuple)) else X).wrap(answer)
+        return given.answer(answer)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Names of the output features."""
@@ -364,8 +389,9 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, I
         names = [f"{type(self).__name__.lower()}{i}" for i in range(self.n_features_out_)]
         return np.asarray(names, dtype=object)
 
-    def _device_of(self, X):
-        return resolve_device(self.device, X[0] if isinstance(X, (list, tuple)) else X)
+    @property
+    def _reader(self):
+        return _ACTIVATIONS if self.backbone is None else _IMAGES
 
     def _groups(self):
         own = self.transforms or {}
@@ -376,22 +402,6 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, I
                     "is required. Change this entry."
                 )
         return {"rotation": Rotation(), "scale": Scale(), **own}
-
-    def _source(self, X, reset):
-        """Images of any kind as a stream. If X is a stream, its caller handles failures."""
-        if isinstance(X, ImageStream):
-            return X
-        stream = ImageStream.of(X, self.image_size, self.fill, self.on_error)
-        if stream is None:
-            # with an image_size, X may have another size in each call
-            reader = self if self.image_size is None else type(self)(image_shape=self.image_shape)
-            images = reader._read(X, reset=reset or reader is not self)
-            stream = ImageStream(images, self.image_size, self.fill)
-        return stream
-
-    def _is_read(self, source):
-        """Whether a stream contains the output of `_read` for X, which has been checked."""
-        return isinstance(source.images, torch.Tensor) and self.image_size is None
 
     def _fitted_backbone(self, source, first, y):
         backbone = self.backbone
@@ -434,27 +444,3 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, I
     def _pool_orbits(self, orbits, stages):
         pooled = orbit_moments(stages, orbits, self.moments == "printed")
         return unit_length(pooled) if self.normalize else pooled
-
-    def _check_orbits(self, X, n_groups, reset):
-        """Activations (n, m_1, …, m_g, d). Flat rows are reshaped by ``orbit_shape``, or are orbits of one view."""
-        refuse_bags(self, X, "activations as an array")
-        container = ArrayKind(X)
-        shape = getattr(X, "shape", (0, 0))
-        if len(shape) <= 2:
-            X = check_rows(self, X, reset=reset)
-            orbit_shape = (1,) * n_groups if self.orbit_shape is None else tuple(self.orbit_shape)
-            sizes = all(map(is_count, orbit_shape))
-            if not sizes or len(orbit_shape) != n_groups or X.shape[1] % math.prod(orbit_shape):
-                raise ValueError(
-                    f"orbit_shape={self.orbit_shape} does not match {n_groups} stages and rows of {X.shape[1]} "
-                    "features. Pass one size for each stage, whose product divides the number of features."
-                )
-            return X.reshape(len(X), *orbit_shape, -1), container
-        if len(shape) != n_groups + 2 or 0 in shape:
-            raise ValueError(
-                f"X has shape {tuple(shape)}, but activations of shape "
-                f"(n, {', '.join(f'm_{i + 1}' for i in range(n_groups))}, f), with a non-empty axis for each of "
-                f"{n_groups} stages, are required. Reshape X, or change stages."
-            )
-        orbits = check_rows(self, X.reshape(shape[0], -1), reset=reset)
-        return orbits.reshape(tuple(shape)), container

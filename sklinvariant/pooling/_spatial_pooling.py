@@ -13,26 +13,19 @@ from typing import Annotated, Any, Self
 
 import torch
 from sklearn.base import TransformerMixin
-from sklearn.utils import Tags
 
 from sklinvariant._compat import CallbackSupportMixin, fit_context, reports_fit
 from sklinvariant.bags import DescriptorSets
 from sklinvariant.base import (
-    ArrayKind,
     Number,
     OnDevice,
     RowFeaturesOutMixin,
+    RowReader,
     TorchEstimator,
     Whole,
-    check_fitted,
-    check_rows,
     declared,
-    dense_tensor,
     is_count,
     keeps_state_on_failure,
-    refuse_non_numbers,
-    refuse_none,
-    resolve_device,
 )
 from sklinvariant.ops import CACHE_BYTES, DEVICE_BYTES, moment
 
@@ -57,6 +50,46 @@ def pool_grids(maps: torch.Tensor, grids: Sequence[tuple[int, int]], order: floa
             strip = moment(maps[:, top:bottom], order, 1)  # (n, w, k)
             pooled += [moment(strip[:, left:right], order, 1) for left, right in cut(maps.shape[2], columns)]
     return torch.cat(pooled, dim=1)
+
+
+class MapReader(RowReader):
+    """Reads feature maps (n, h, w, k), also as bags of equal size and as flat rows, of an estimator's ``map_shape``."""
+
+    needs = "feature maps"
+    three_d_array = True
+    takes_bags = True
+
+    def _check(self, estimator, X, kind, reset):
+        if isinstance(X, DescriptorSets):
+            if X.shape[1] is None:
+                raise ValueError(
+                    "X has bags of different sizes, but each bag must contain the cells of a map of one size. Resize "
+                    "the images before extracting features."
+                )
+            X = X.values.reshape(X.shape)
+        shape = tuple(getattr(X, "shape", ()))
+        cells = None if estimator.map_shape is None else _pair(estimator.map_shape, "map_shape")
+        if len(shape) == 3 and 0 not in shape:
+            h, w = _square(shape[1]) if cells is None else cells
+            if h * w != shape[1]:
+                raise ValueError(
+                    f"X has bags of {shape[1]} cells, but map_shape={estimator.map_shape} requires {h * w}. Change "
+                    "map_shape."
+                )
+            X = X.reshape(shape[0], -1)
+        elif len(shape) == 4:
+            h, w = shape[1:3]
+        else:
+            h, w = (1, 1) if cells is None else cells
+        given = super()._check(estimator, X, kind, reset)
+        n, n_features = given.data.shape
+        if n_features % (h * w):
+            raise ValueError(
+                f"X has rows of {n_features} features, but map_shape={estimator.map_shape} requires a multiple "
+                f"of {h * w}. Change map_shape."
+            )
+        given.data = given.data.reshape(n, h, w, -1)
+        return given
 
 
 @declared
@@ -95,6 +128,7 @@ class SpatialPooling(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transf
     array([[30., 31., 10., 11., 14., 15., 26., 27., 30., 31.]])
     """
 
+    _reader = MapReader()
     _layout = {
         "n_features_out": Whole(1, 1 << 24),
         "n_map_features": Whole(),
@@ -123,11 +157,12 @@ class SpatialPooling(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transf
         grids = [_pair(grid, "each of grids") for grid in self.grids]
         if not grids:
             raise ValueError("grids is empty, but at least one grid is required. Pass a list of (rows, columns).")
-        maps, container = self._maps(X, reset=True)
+        given = self._read(X, reset=True)
+        maps = given.data
         self._state = {
             "n_features_out": sum(rows * columns for rows, columns in grids) * maps.shape[-1],
             "n_map_features": maps.shape[-1],
-            "namespace": container.name,
+            "namespace": given.kind.name,
         }
         return self
 
@@ -140,64 +175,22 @@ class SpatialPooling(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transf
             The k features of each region, ordered by grid, row and column, with the array type, device and precision of
             X.
         """
-        check_fitted(self, "transform", X)
-        maps, container = self._maps(X, reset=False)
+        given = self._read(X)
+        maps, device = given.data, given.device
         if maps.shape[-1] != self._state["n_map_features"]:
             raise ValueError(
                 f"X has maps of {maps.shape[-1]} features, but {type(self).__name__} was fitted with "
                 f"{self._state['n_map_features']}. Pass maps from the same extractor."
             )
-        device = resolve_device(self.device, maps if container.tensor_device is not None else X)
         grids = [_pair(grid, "each of grids") for grid in self.grids]
         budget = CACHE_BYTES if device.type == "cpu" else DEVICE_BYTES
         at_once = max(1, budget // (maps[0].numel() * maps.itemsize))
-        return container.wrap(
-            torch.cat([pool_grids(part.to(device), grids, self.order) for part in maps.split(at_once)])
-        )
+        parts = (part.to(device, given.dtype) for part in maps.split(at_once))
+        return given.answer(torch.cat([pool_grids(part, grids, self.order) for part in parts]))
 
     @property
     def _n_features_out(self):
         return self._state["n_features_out"]
-
-    def _maps(self, X, *, reset):
-        """The maps (n, h, w, k) as a tensor on their device, and the `ArrayKind` of the result."""
-        refuse_none(self, X, "feature maps")
-        refuse_non_numbers(self, X, "feature maps")
-        X = dense_tensor(X, "feature maps") if isinstance(X, torch.Tensor) else X
-        container = ArrayKind(X)
-        if isinstance(X, DescriptorSets):
-            if X.shape[1] is None:
-                raise ValueError(
-                    "X has bags of different sizes, but each bag must contain the cells of a map of one size. Resize "
-                    "the images before extracting features."
-                )
-            X = X.values.reshape(X.shape)
-        shape = tuple(getattr(X, "shape", ()))
-        cells = None if self.map_shape is None else _pair(self.map_shape, "map_shape")
-        if len(shape) == 3 and 0 not in shape:
-            h, w = _square(shape[1]) if cells is None else cells
-            if h * w != shape[1]:
-                raise ValueError(
-                    f"X has bags of {shape[1]} cells, but map_shape={self.map_shape} requires {h * w}. Change "
-                    "map_shape."
-                )
-            X = X.reshape(shape[0], h, w, shape[2])
-        elif len(shape) == 4:
-            h, w = shape[1:3]
-        else:
-            h, w = (1, 1) if cells is None else cells
-        rows = check_rows(self, X, reset=reset)
-        if rows.shape[1] % (h * w):
-            raise ValueError(
-                f"X has rows of {rows.shape[1]} features, but map_shape={self.map_shape} requires a multiple "
-                f"of {h * w}. Change map_shape."
-            )
-        return rows.reshape(len(rows), h, w, -1), container
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.three_d_array = True
-        return tags
 
 
 def _pair(value, name):

@@ -11,7 +11,6 @@ import torch
 
 from sklinvariant._compat import CallbackSupportMixin, FitReport
 from sklinvariant.base import (
-    ArrayKind,
     Count,
     NonNegative,
     Parameters,
@@ -117,8 +116,8 @@ class TrainedEstimator(CallbackSupportMixin, Training):
 
     # Methods that a subclass must define
 
-    def _data(self, X, y, generator, *, reset, **given):
-        """The checked training data on the device; ``reset`` is False if an earlier fit continues."""
+    def _data(self, given, y, generator, *, reset, **settings):
+        """The training data, from the `Input` of X; ``reset`` is False if an earlier fit continues."""
         raise NotImplementedError
 
     def _module(self, data, generator):
@@ -198,16 +197,17 @@ class TrainedEstimator(CallbackSupportMixin, Training):
         """Whether `fit` continues an earlier fit."""
         return self.warm_start and hasattr(self, "_state")
 
-    def _train(self, X, y=None, *, partial=False, **given):
+    def _train(self, X, y=None, *, partial=False, given=None, **settings):
         """Fit to X, or train one epoch on a part of the samples, and return the object that `_data` returned.
 
-        ``given`` is passed to `_data`.
+        ``given`` is the `Input` of X if it has been read already; ``settings`` are passed to `_data`.
         """
         if partial:
             self._check_partial_fit()
         reset = not hasattr(self, "_state") if partial else not self._goes_on()
         generator = torch_generator(self.random_state)
-        data = self._data(X, y, generator, reset=reset, **given)
+        given = self._read(X, reset=reset) if given is None else given
+        data = self._data(given, y, generator, reset=reset, **settings)
         earlier = [] if reset else self._earlier()
         before, checkpoint, written = len(earlier), None, None
         if self.checkpoint is not None and not partial:
@@ -221,7 +221,7 @@ class TrainedEstimator(CallbackSupportMixin, Training):
         if reset and written is None:
             self._pretrain(module, data)
         tol, n_iter_no_change = self._patience()
-        fit = _Fit(self, X, data, module, earlier=earlier[:before])
+        fit = _Fit(self, given.kind.name, data, module, earlier=earlier[:before])
         train(
             module,
             self._batches(data, generator),
@@ -256,9 +256,11 @@ def _seed(generator, written):
 class _Fit:
     """One training of an estimator. It computes the fitted attributes: for callbacks after an epoch, and at the end."""
 
-    def __init__(self, estimator: TrainedEstimator, X: Any, data: Any, module: torch.nn.Module, *, earlier: list):
-        self.estimator, self.data, self.module, self.earlier = estimator, data, module, earlier
-        self.namespace = ArrayKind(X).name
+    def __init__(
+        self, estimator: TrainedEstimator, namespace: str, data: Any, module: torch.nn.Module, *, earlier: list
+    ) -> None:
+        self.estimator, self.namespace, self.earlier = estimator, namespace, earlier
+        self.data, self.module = data, module
 
     def attributes(self, module):
         state = {"namespace": self.namespace} | self.estimator._export(module, self.data)

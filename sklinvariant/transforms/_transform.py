@@ -130,7 +130,7 @@ class Transform(OwnSettings, Parameters, BaseEstimator):
 
 def on_images(images: ArrayLike, change: Callable[[torch.Tensor], torch.Tensor]) -> ArrayLike:
     """Apply ``change`` to images as (n, c, h, w), and return the kind of array and the axes of the input."""
-    container = ArrayKind(images)
+    kind = ArrayKind(images)
     x = check_pixels(images)
     if x.ndim not in (3, 4) or 0 in x.shape[1:]:
         raise ValueError(f"images must be of shape (n, h, w) or (n, h, w, c), got {tuple(x.shape)}")
@@ -138,7 +138,7 @@ def on_images(images: ArrayLike, change: Callable[[torch.Tensor], torch.Tensor])
     x = x[:, None] if grey else x.permute(0, 3, 1, 2)
     result = change(x)
     result = result[:, 0] if grey and result.shape[1] == 1 else result.permute(0, 2, 3, 1)
-    return container.wrap(result)
+    return kind.wrap(result)
 
 
 def uniform(n: int, p: int, generator: Generator) -> torch.Tensor:

@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from sklinvariant import DescriptorSets
 from sklinvariant.accumulate import Blocks
 from sklinvariant.aggregation._codebook import draw_sample, measure_units
-from sklinvariant.base._array_kind import torch_generator
+from sklinvariant.base import torch_generator
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])

@@ -11,7 +11,7 @@ from sklinvariant.hashing import (
 
 
 def test_itq_against_a_numpy_loop(X):
-    from sklinvariant.base._array_kind import torch_generator
+    from sklinvariant.base import torch_generator
     from sklinvariant.hashing._hasher import random_rotation
 
     V = PCAHasher(6).fit(X).decision_function(X)

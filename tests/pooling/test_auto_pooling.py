@@ -295,7 +295,7 @@ def test_as_many_components_as_features_lose_nothing(frames):
         (lambda X: X, np.arange(100), "no pair of consecutive frames"),
         (lambda X: X, np.arange(100) % 2, "clip 0 begins in row 0 and comes back in row 2"),
         (lambda X: X, np.arange(99), "99 clip ids for 100 frames"),
-        (lambda X: np.stack([X, X, X], 1), None, r"\(n_pairs, 2, n_features\), got \(100, 3, 12\)"),
+        (lambda X: np.stack([X, X, X], 1), None, r"\(n, 2, ...\), got \(100, 3, 12\)"),
         (lambda X: np.stack([X, -X], 1), None, "Negative values .* pair 0"),
     ],
 )
@@ -517,7 +517,7 @@ def test_pairs_are_rebuilt_as_pairs():
     pooled = pooling.transform(pairs)
     expected = pooling.inverse_transform(pooled.reshape(60, 3)).reshape(pairs.shape)
     assert_close(pooling.inverse_transform(pooled), expected)
-    with pytest.raises(ValueError, match=r"X must be of shape \(n, 3\) or \(n_pairs, 2, 3\)"):
+    with pytest.raises(ValueError, match=r"pooled features must be of shape \(n, 3\) or \(n_pairs, 2, 3\)"):
         pooling.inverse_transform(pooled[:, :1])
 
 

@@ -1,0 +1,31 @@
+"""The device and the random generator of computations."""
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+
+
+def resolve_device(device: str | torch.device, own: torch.device | None = None) -> torch.device:
+    """The torch device of an explicit name, or of "auto": the ``own`` device of the data, else CUDA, else CPU.
+
+    "auto" never selects MPS. MPS has no float64, in which moments and statistics are accumulated, and the package has
+    not been tested on it.
+    """
+    if isinstance(device, str) and device == "auto":
+        if own is not None:
+            return own
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("cpu")
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(
+            f"device={device!r} is not available on this machine ({error}). Use 'auto' or 'cpu'"
+        ) from error
+
+
+def torch_generator(random_state: int | np.random.RandomState | None) -> torch.Generator:
+    """A new torch generator, seeded from a scikit-learn ``random_state``. The global generators are not touched."""
+    seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
+    return torch.Generator().manual_seed(int(seed))

@@ -1,0 +1,318 @@
+"""Readers, which check X once and return it as an `Input`.
+
+An estimator composes a reader as its class attribute ``_reader``. Its methods begin with ``given = self._read(X)`` and
+end with ``return given.answer(...)``. No other code of an estimator accesses X.
+"""
+
+import math
+import os
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+from sklearn.utils import Tags
+from sklearn.utils.validation import validate_data
+
+from sklinvariant._compat import array_namespace, dispatches_arrays
+from sklinvariant._settings import detached
+from sklinvariant.base._device import resolve_device
+from sklinvariant.base._tensors import ArrayLike, as_numbers, as_tensor, dense_tensor, precision_of, to_numpy
+from sklinvariant.ops import check_reach, largest_value
+
+
+class ArrayKind:
+    """The kind and device of an array, or of the first array of a list, to return results as the same kind."""
+
+    def __init__(self, values: ArrayLike) -> None:
+        values = values[0] if isinstance(values, (list, tuple)) and values else values
+        self.tensor_device = values.device if isinstance(values, torch.Tensor) else None
+        self.namespace = None if self.tensor_device is not None else array_namespace(values)
+        self.device = getattr(values, "device", None)
+
+    @property
+    def name(self) -> str:
+        """Name of the array namespace, such as "numpy" or "torch"."""
+        return "torch" if self.tensor_device is not None else getattr(self.namespace, "__name__", "numpy")
+
+    def wrap(self, result: np.ndarray | torch.Tensor) -> ArrayLike:
+        """Convert a tensor or numpy array to the kind and device of the input."""
+        if self.tensor_device is not None:
+            return as_tensor(result).to(self.tensor_device)
+        if isinstance(result, torch.Tensor):
+            result = result.detach().cpu().numpy()
+        if self.namespace is not None:
+            return self.namespace.asarray(result, device=self.device)
+        return result
+
+
+@dataclass
+class Input:
+    """The checked content of X.
+
+    Attributes
+    ----------
+    data : tensor, list of tensors or DescriptorSets
+        The checked data, in the memory, on the device and in the dtype of X if possible, also if X is memory-mapped.
+    kind : ArrayKind
+        The kind of array in which answers are returned.
+    device : torch.device
+        The device for computations.
+    dtype : torch.dtype
+        The precision of computations: float64 for float64 and for large integers, otherwise float32.
+    in_pairs : bool
+        Whether X contains pairs (n, 2, ...). The data are then samples (2 n, ...), in which the two samples of a pair
+        follow each other.
+    """
+
+    data: Any
+    kind: ArrayKind
+    device: torch.device
+    dtype: torch.dtype
+    in_pairs: bool = False
+
+    def tensor(self) -> torch.Tensor:
+        """All data as one tensor, on the device and in the precision of computations."""
+        return self.data.to(self.device, self.dtype).contiguous()
+
+    def answer(self, result: np.ndarray | torch.Tensor) -> ArrayLike:
+        """Convert a result to the kind and device of X."""
+        return self.kind.wrap(result)
+
+
+class Reader:
+    """Base of the readers, small objects without fitted state. A subclass implements ``_check``."""
+
+    needs = "rows of features"  # the required input, named in error messages
+    three_d_array = False  # whether X may have three axes, for scikit-learn's tags
+    takes_bags = False
+    takes_file_names = False
+
+    def read(self, estimator: Any, X: ArrayLike, *, reset: bool = False) -> Input:
+        """Check X and return it as an `Input`. ``reset`` (a new fit) sets ``n_features_in_`` and similar attributes."""
+        self.refuse_others(type(estimator).__name__, X)
+        return self._check(estimator, X, self.kind_of(X), reset)
+
+    def kind_of(self, X: ArrayLike) -> ArrayKind:
+        """The kind of array in which answers are returned."""
+        return ArrayKind(X.values if is_bags(X) else X)
+
+    def _check(self, estimator, X, kind, reset):
+        """The `Input` of X."""
+        raise NotImplementedError
+
+    def refuse_others(self, name: str, X: ArrayLike) -> None:
+        """Raise a ValueError if X is None or of a kind that this reader does not accept; ``name`` is the estimator."""
+        if not self.takes_file_names or file_names(X) is None:
+            refuse_non_numbers(name, X, self.needs)
+        if is_bags(X) and not self.takes_bags:
+            raise ValueError(
+                f"X is a DescriptorSets, bags of local descriptors, but {name} needs {self.needs}. "
+                "Aggregate the bags first, for instance with BagOfWords or VLAD"
+            )
+
+
+class PassingReader(Reader):
+    """Returns X unchanged, for estimators that pass it to another estimator."""
+
+    needs = "samples"
+
+    def _check(self, estimator, X, kind, reset):
+        return Input(X, kind, computing_device(estimator, kind), torch.float32)
+
+    def refuse_others(self, name: str, X: ArrayLike) -> None:
+        refuse_none(name, X, self.needs)
+
+
+def is_bags(X: ArrayLike) -> bool:
+    """Whether X is a `DescriptorSets`."""
+    return not isinstance(X, torch.Tensor) and hasattr(X, "offsets") and hasattr(X, "values")
+
+
+def refuse_none(name: str, X: ArrayLike, needs: str) -> None:
+    """Raise a ValueError if X is None."""
+    if X is None:
+        raise ValueError(f"X is None, but {name} needs {needs}. Pass an array")
+
+
+def refuse_non_numbers(name: str, X: ArrayLike, needs: str) -> None:
+    """Raise a ValueError for None, file names and other text, dates, and lists of tensors without data."""
+    refuse_none(name, X, needs)
+    names = [X] if isinstance(X, (str, bytes, os.PathLike)) else file_names(X)
+    if names is not None:
+        raise ValueError(
+            f"X holds text, such as {names[0]!r}, but {name} needs {needs}. If these are file names, read the files "
+            "first: only NestedInvariancePooler(image_size=...) accepts names of images"
+        )
+    if getattr(getattr(X, "dtype", None), "kind", None) in ("M", "m"):
+        raise ValueError(f"X holds dates or times, dtype {X.dtype}, but {name} needs {needs}. Convert them to numbers")
+    if isinstance(X, (list, tuple)) and len(X) and isinstance(X[0], torch.Tensor) and X[0].is_meta:
+        raise ValueError(
+            f"X holds tensors on the meta device, which have no values, but {name} needs {needs}. "
+            "Pass tensors with data"
+        )
+
+
+def file_names(X: ArrayLike) -> list[str] | None:
+    """The file names if X is a list, tuple, array or column of file names, otherwise None."""
+    if hasattr(X, "to_numpy") and len(getattr(X, "shape", "?")) == 1:  # a column; pyarrow's have no shape
+        X = np.asarray(X)
+    if isinstance(X, np.ndarray) and X.ndim == 1 and X.dtype.kind in "UOT":
+        X = X.tolist()
+    if isinstance(X, (list, tuple)) and len(X) and all(isinstance(item, (str, os.PathLike)) for item in X):
+        return [os.fspath(item) for item in X]
+    return None
+
+
+def computing_device(estimator: Any, kind: ArrayKind) -> torch.device:
+    """The device for computations: that of the data if the estimator has no parameter ``device``."""
+    own = kind.tensor_device
+    return resolve_device(getattr(estimator, "device", own or "cpu"), own)
+
+
+class RowReader(Reader):
+    """Reads rows (n, n_features) of finite numbers; feature maps (n, h, w, k) are flattened to rows of h·w·k values.
+
+    Values that are too large for computations raise an error, and in fit also values that are all too small. ``wide``
+    is for methods that compute squares only in units of their own.
+    """
+
+    def __init__(self, *, wide: bool = False) -> None:
+        self.wide = wide
+
+    def _check(self, estimator, X, kind, reset):
+        if isinstance(X, torch.Tensor):
+            X = detached(dense_tensor(X))
+        if getattr(X, "ndim", 2) == 4 and len(X):
+            X = X.reshape(len(X), -1)
+        if isinstance(X, torch.Tensor):
+            rows = _check_tensor(estimator, X, reset)
+        else:
+            if kind.namespace is not None or isinstance(X, (list, tuple)):
+                X = to_numpy(X)
+            rows = validate_data(estimator, X, reset=reset, ensure_min_features=1, ensure_all_finite=False)
+            rows = as_tensor(rows if rows.dtype.kind != "O" else rows.astype(np.float64))
+        largest = largest_value(rows)  # replaces scikit-learn's search for NaN: one pass gives both
+        if not math.isfinite(largest):
+            _raise_not_finite(estimator, X)
+        dtype = precision_of(rows, largest)
+        self._check_reach(largest, dtype, reset)
+        return Input(rows, kind, computing_device(estimator, kind), dtype)
+
+    def _check_reach(self, largest, dtype, reset):
+        check_reach(largest, dtype, "X", fitting=reset, wide=self.wide)
+
+
+def _check_tensor(estimator, X, reset):
+    """The checks of scikit-learn's ``validate_data``, which does not take tensors."""
+    if X.ndim != 2:
+        raise ValueError(f"Expected 2D array, got a tensor of shape {tuple(X.shape)} instead. Reshape your data.")
+    if X.is_complex():
+        raise ValueError("Complex data not supported")
+    if X.shape[0] == 0 or X.shape[1] == 0:
+        raise ValueError(
+            f"Found array with {X.shape[0]} sample(s) and {X.shape[1]} feature(s); a minimum of 1 is required"
+        )
+    if reset:
+        set_n_features(estimator, X.shape[1])
+    elif X.shape[1] != estimator.n_features_in_:
+        raise ValueError(
+            f"X has {X.shape[1]} features, but {type(estimator).__name__} is expecting {estimator.n_features_in_} "
+            "features as input"
+        )
+    return X
+
+
+def _raise_not_finite(estimator: Any, X: ArrayLike) -> NoReturn:
+    if not isinstance(X, torch.Tensor):
+        validate_data(estimator, X, reset=False, ensure_min_features=1)  # raises an error with the details
+    raise ValueError("Input X contains NaN or infinity. Remove or impute these values")
+
+
+def set_n_features(estimator: Any, n_features: int) -> None:
+    """Set ``n_features_in_`` of input whose features have no names."""
+    estimator.n_features_in_ = n_features
+    estimator.__dict__.pop("feature_names_in_", None)
+
+
+class FrameReader(Reader):
+    """Reads frames as another reader reads samples, or pairs of them (n_pairs, 2, ...).
+
+    Frames are samples in temporal order, from which the estimator forms pairs within each clip. X holds explicit pairs
+    if it has three axes, or always if ``explicit`` is set.
+    """
+
+    three_d_array = True
+
+    def __init__(self, samples: Reader, *, explicit: bool = False) -> None:
+        self.samples, self.explicit = samples, explicit
+        self.needs = samples.needs
+
+    def _check(self, estimator, X, kind, reset):
+        if not self.explicit and _n_axes(X) != 3:
+            return self.samples._check(estimator, X, kind, reset)
+        return replace(self.samples._check(estimator, _one_after_the_other(X), kind, reset), in_pairs=True)
+
+
+def _n_axes(X):
+    if isinstance(X, (list, tuple)):
+        return 1 + getattr(X[0], "ndim", np.ndim(X[0])) if len(X) else 1
+    return getattr(X, "ndim", 2)
+
+
+def _one_after_the_other(X):
+    """Pairs (n, 2, ...) as samples (2 n, ...)."""
+    try:
+        X = dense_tensor(X) if isinstance(X, torch.Tensor) else np.asarray(to_numpy(X))
+    except ValueError as error:
+        raise ValueError(f"X must hold pairs of samples of equal shape: {error}") from error
+    if X.ndim < 3 or X.shape[1] != 2:
+        raise ValueError(f"pairs must be of shape (n, 2, ...), got {tuple(X.shape)}. Pass two samples for each pair")
+    return X.reshape(-1, *X.shape[2:])
+
+
+class OutputReader(Reader):
+    """Reads the output of `transform` for `inverse_transform`: finite rows, or pairs of them if ``pairs`` is set."""
+
+    def __init__(self, name: str, *, pairs: bool = False) -> None:
+        self.needs, self.pairs = name, pairs
+
+    def _check(self, estimator, X, kind, reset):
+        width = estimator._n_features_out
+        rows = as_numbers(X, self.needs)
+        in_pairs = self.pairs and rows.ndim == 3 and rows.shape[1] == 2
+        if not (rows.ndim == 2 or in_pairs) or rows.shape[-1] != width or len(rows) == 0:
+            shape = f"(n, {width})" + (f" or (n_pairs, 2, {width})" if self.pairs else "")
+            raise ValueError(f"{self.needs} must be of shape {shape}, got {tuple(rows.shape)}")
+        if not math.isfinite(largest_value(rows)):
+            raise ValueError(f"{self.needs} contain NaN or infinity")
+        return Input(rows.reshape(-1, width), kind, computing_device(estimator, kind), rows.dtype, in_pairs)
+
+
+class ReadsInput:
+    """Base of the estimators that read X by a reader, ``_reader``."""
+
+    _reader: Reader = RowReader()
+    _state: dict[str, Any]
+
+    def _read(self, X, *, reset=False):
+        """The `Input` of X. Methods access X only here."""
+        return self._reader.read(self, X, reset=reset)
+
+    def _check_namespace(self, method, X):
+        """With array-API dispatch, reject input of another namespace than in fit, as scikit-learn does."""
+        if X is None or "namespace" not in self._state or not dispatches_arrays():
+            return
+        found = self._reader.kind_of(X).name
+        if found != self._state["namespace"]:
+            name = type(self).__name__
+            raise ValueError(
+                f"Inputs passed to {name}.{method}() must use the same namespace and the same device as those passed "
+                f"to fit(): fitted with {self._state['namespace']}, got {found}. Move the data, or switch "
+                "array_api_dispatch off."
+            )
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()  # type: ignore[misc]
+        tags.input_tags.three_d_array = self._reader.three_d_array
+        return tags
