@@ -25,7 +25,7 @@ from sklinvariant.hashing import (
     SpectralHasher,
 )
 
-N_ROWS, N_FEATURES = 800_000, 128  # 410 MB
+N_ROWS, N_FEATURES = 550_000, 128  # 280 MB
 ALLOWED = 64 << 20  # bytes that a fit may allocate
 
 _CODEBOOK = {"random_state": 0, "subsample": None, "max_iter": 2}
@@ -39,6 +39,7 @@ IMAGES = {
         MiniBatchKMeans(4, n_init=1, random_state=0), n_patches=1000, random_state=0
     ),
 }
+HALF = ("PCAHasher", "AutoPooling")  # also fitted to float16, which is converted block by block
 ESTIMATORS = {
     "SignHasher": SignHasher(),
     "SKLSHHasher": SKLSHHasher(16, random_state=0),
@@ -72,37 +73,39 @@ def learned_by(name, rows):
     return {key: value for key, value in state.items() if isinstance(value, np.ndarray)}
 
 
-def main(small, large):
+FITS = [*((name, "float32") for name in ESTIMATORS), *((name, "float16") for name in HALF)]
+
+
+def main(folder):
     """Fit all estimators to a memory-mapped file in little memory; write what each learned, or its traceback."""
     import resource
 
-    for name in ESTIMATORS:  # loads all that a fit needs
-        learned_by(name, np.load(small))
+    for name, dtype in FITS:  # loads all that a fit needs
+        learned_by(name, np.load(f"{folder}/small.npy").astype(dtype))
     with open("/proc/self/status") as file:
         used = next(int(line.split()[1]) << 10 for line in file if line.startswith("VmData"))
     resource.setrlimit(resource.RLIMIT_DATA, (used + ALLOWED, resource.RLIM_INFINITY))
-    rows = np.load(large, mmap_mode="r")
     with pytest.raises(MemoryError):  # the limit works
-        rows.copy()
+        np.load(f"{folder}/float32.npy")
     results = {}
-    for name in ESTIMATORS:
+    for name, dtype in FITS:
         try:
-            results[name] = learned_by(name, rows)
+            results[name, dtype] = learned_by(name, np.load(f"{folder}/{dtype}.npy", mmap_mode="r"))
         except Exception:
-            results[name] = traceback.format_exc()
+            results[name, dtype] = traceback.format_exc()
     pickle.dump(results, sys.stdout.buffer)
 
 
 @pytest.fixture(scope="module")
 def mapped(tmp_path_factory):
-    """The rows of a file, and what is learned from it in little memory."""
+    """The folder of the files, and what is learned from them in little memory."""
     if not os.path.exists("/proc/self/status"):
         pytest.skip("RLIMIT_DATA limits what is allocated on Linux alone")
     folder = tmp_path_factory.mktemp("mapped")
-    small, large = folder / "small.npy", folder / "large.npy"
-    write_rows(small, 2000)
-    write_rows(large, N_ROWS)
-    program = [sys.executable, __file__, str(small), str(large)]
+    write_rows(folder / "small.npy", 2000)
+    write_rows(folder / "float32.npy", N_ROWS)
+    np.save(folder / "float16.npy", np.load(folder / "float32.npy").astype(np.float16))
+    program = [sys.executable, __file__, str(folder)]
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *sys.path]),
         "MALLOC_MMAP_THRESHOLD_": "1000000",  # glibc then returns freed blocks to the system, and they do not count
@@ -110,16 +113,18 @@ def mapped(tmp_path_factory):
     }
     done = subprocess.run(program, capture_output=True, env=environment)
     assert done.returncode == 0, done.stderr.decode()
-    yield np.load(large, mmap_mode="r"), pickle.loads(done.stdout)
-    large.unlink()
+    yield folder, pickle.loads(done.stdout)
+    for dtype in ("float16", "float32"):
+        (folder / f"{dtype}.npy").unlink()
 
 
-@pytest.mark.parametrize("name", ESTIMATORS)
-def test_fit_of_a_file_larger_than_memory(name, mapped):
-    rows, results = mapped
-    assert isinstance(results[name], dict), results[name]
-    for key, expected in learned_by(name, np.array(rows)).items():
-        assert_close(results[name][key], expected)
+@pytest.mark.parametrize(("name", "dtype"), FITS)
+def test_fit_of_a_file_larger_than_memory(name, dtype, mapped):
+    folder, results = mapped
+    learned = results[name, dtype]
+    assert isinstance(learned, dict), learned
+    for key, expected in learned_by(name, np.load(folder / f"{dtype}.npy")).items():
+        assert_close(learned[key], expected)
 
 
 if __name__ == "__main__":
