@@ -236,7 +236,7 @@ def part_embeddings(args):
     some = np.random.RandomState(0).permutation(len(data["x_train"]))[: args.images]
     X = embed(data["x_train"][some], weights)
     y = data["y_train"].ravel()[some]
-    rows = [measured("k-means, features as they come", peers(10)["k-means"], X, y, args.seeds)]
+    rows = [measured("k-means, features without scaling", peers(10)["k-means"], X, y, args.seeds)]
     X = normalize(np.sqrt(X))  # square roots, scaled to unit length
     rows += [measured(name, make, X, y, args.seeds) for name, make in peers(10).items()]
     for n_neighbors in (10, 30):

@@ -173,7 +173,7 @@ def main():
             args.figures / "streets.png", models, test[some], truth[some], ignore_label=VOID, class_names=CLASSES
         )
     print()
-    header = ["data", "method", "mean ± std", "chosen without labels", "best", "s a fit"]
+    header = ["data", "method", "mean ± std", "chosen without labels", "best", "s per fit"]
     report("segmentation_quality", header, rows, args)
 
 

@@ -104,7 +104,7 @@ def main():
     for name, run in (("sklinvariant", by_ours), ("skorch's own", by_skorch)):
         seconds = statistics.median(run(x, y, arguments.epochs))
         rows.append([name, f"{seconds:.3f}", f"{seconds / hand:.2f}"])
-    report("training", ["loop", "seconds an epoch", "time / the hand-written loop's"], rows, arguments)
+    report("training", ["loop", "seconds per epoch", "time / the hand-written loop's"], rows, arguments)
 
 
 if __name__ == "__main__":

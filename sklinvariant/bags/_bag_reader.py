@@ -76,6 +76,7 @@ def _split_rows(rows, dim):
             f"rows of {n_features} features cannot be split into descriptors of descriptor_dim={dim}. Set "
             "descriptor_dim to a divisor of the number of features"
         )
+    rows = rows.to(torch.uint8) if rows.dtype == torch.bool else rows
     return DescriptorSets.from_bags(rows.reshape(len(rows), -1, dim or n_features))
 
 

@@ -84,4 +84,4 @@ class Computing(Documented):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         for name in COMPUTING & vars(cls).keys():
             setattr(cls, name, computing(vars(cls)[name]))
-        super().__init_subclass__(**kwargs)  # last: scikit-learn wraps `transform` for data frames
+        super().__init_subclass__(**kwargs)  # called last, because scikit-learn wraps `transform` for data frames

@@ -1,7 +1,7 @@
-"""The one door for X: a reader looks at what users pass, checks it once, and returns an `Input`.
+"""Readers, which check X once and return it as an `Input`.
 
 An estimator composes a reader as its class attribute ``_reader``. Its methods begin with ``given = self._read(X)`` and
-end with ``return given.answer(...)``; in between nobody looks at X itself.
+end with ``return given.answer(...)``. No other code of an estimator accesses X.
 """
 
 import math
@@ -48,7 +48,7 @@ class ArrayKind:
 
 @dataclass
 class Input:
-    """What a reader found in X.
+    """The checked content of X.
 
     Attributes
     ----------
@@ -57,12 +57,12 @@ class Input:
     kind : ArrayKind
         The kind of array in which answers are returned.
     device : torch.device
-        Where to compute.
+        The device for computations.
     dtype : torch.dtype
         The precision of computations: float64 for float64 and for large integers, otherwise float32.
     in_pairs : bool
-        Whether X held pairs (n, 2, ...); the data are then the samples (2 n, ...), the two of a pair one after the
-        other.
+        Whether X contains pairs (n, 2, ...). The data are then samples (2 n, ...), in which the two samples of a pair
+        follow each other.
     """
 
     data: Any
@@ -83,13 +83,13 @@ class Input:
 class Reader:
     """Base of the readers, small objects without fitted state. A subclass implements ``_check``."""
 
-    needs = "rows of features"  # what X should be, in error messages
+    needs = "rows of features"  # the required input, named in error messages
     three_d_array = False  # whether X may have three axes, for scikit-learn's tags
     takes_bags = False
     takes_file_names = False
 
     def read(self, estimator: Any, X: ArrayLike, *, reset: bool = False) -> Input:
-        """Check X and return it as an `Input`. With ``reset``, in a new fit, set ``n_features_in_`` and the like."""
+        """Check X and return it as an `Input`. ``reset`` (a new fit) sets ``n_features_in_`` and similar attributes."""
         self.refuse_others(type(estimator).__name__, X)
         return self._check(estimator, X, self.kind_of(X), reset)
 
@@ -102,7 +102,7 @@ class Reader:
         raise NotImplementedError
 
     def refuse_others(self, name: str, X: ArrayLike) -> None:
-        """Raise a ValueError if X is None, or data of another kind than this reader's; ``name`` is the estimator's."""
+        """Raise a ValueError if X is None or of a kind that this reader does not accept; ``name`` is the estimator."""
         if not self.takes_file_names or file_names(X) is None:
             refuse_non_numbers(name, X, self.needs)
         if is_bags(X) and not self.takes_bags:
@@ -113,7 +113,7 @@ class Reader:
 
 
 class PassingReader(Reader):
-    """Passes X on as it is, to estimators that hand it to another estimator, which reads it."""
+    """Returns X unchanged, for estimators that pass it to another estimator."""
 
     needs = "samples"
 
@@ -165,7 +165,7 @@ def file_names(X: ArrayLike) -> list[str] | None:
 
 
 def computing_device(estimator: Any, kind: ArrayKind) -> torch.device:
-    """Where an estimator computes; one without a parameter ``device`` computes where the data are."""
+    """The device for computations: that of the data if the estimator has no parameter ``device``."""
     own = kind.tensor_device
     return resolve_device(getattr(estimator, "device", own or "cpu"), own)
 
@@ -238,8 +238,8 @@ def set_n_features(estimator: Any, n_features: int) -> None:
 class FrameReader(Reader):
     """Reads frames as another reader reads samples, or pairs of them (n_pairs, 2, ...).
 
-    Frames are samples in temporal order, whose pairs the estimator makes by clips. X holds explicit pairs if it has
-    three axes, or always if ``explicit`` is set.
+    Frames are samples in temporal order, from which the estimator forms pairs within each clip. X holds explicit pairs
+    if it has three axes, or always if ``explicit`` is set.
     """
 
     three_d_array = True
@@ -265,7 +265,7 @@ def _one_after_the_other(X):
     try:
         X = dense_tensor(X) if isinstance(X, torch.Tensor) else np.asarray(to_numpy(X))
     except ValueError as error:
-        raise ValueError(f"X must hold pairs of samples of one shape: {error}") from error
+        raise ValueError(f"X must hold pairs of samples of equal shape: {error}") from error
     if X.ndim < 3 or X.shape[1] != 2:
         raise ValueError(f"pairs must be of shape (n, 2, ...), got {tuple(X.shape)}. Pass two samples for each pair")
     return X.reshape(-1, *X.shape[2:])
@@ -296,7 +296,7 @@ class ReadsInput:
     _state: dict[str, Any]
 
     def _read(self, X, *, reset=False):
-        """The `Input` of X: the only place where a method looks at X."""
+        """The `Input` of X. Methods access X only here."""
         return self._reader.read(self, X, reset=reset)
 
     def _check_namespace(self, method, X):

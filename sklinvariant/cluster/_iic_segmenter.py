@@ -210,7 +210,7 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
     --------
     >>> from sklinvariant.cluster import IICSegmenter
     >>> from sklinvariant.datasets import make_textures
-    >>> images, masks = make_textures(4, size=32, n_textures=2, random_state=0)
+    >>> images, masks = make_textures(4, image_size=32, n_textures=2, random_state=0)
     >>> model = IICSegmenter(2, half_window=1, width=8, max_epochs=20, random_state=0).fit(images)
     >>> model.predict(images).shape, model.predict_proba(images).shape
     ((4, 32, 32), (4, 32, 32, 2))
@@ -425,7 +425,7 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
 
 
 def _channels_first(given):
-    """A list of (c, h, w) tensors of one dtype on the device ; they may differ in size."""
+    """A list of (c, h, w) tensors of one dtype on the device; they may differ in size."""
     images = list(given.data)
     if len({image.dtype for image in images}) > 1:
         images = [scale_pixels(image) for image in images]

@@ -49,8 +49,8 @@ class ImageReader(RowReader):
     features of any dtype and scale, as images of one row of pixels. ``pixel_range_``, the lowest and highest pixel of
     `fit` (including 0 and 1), is fitted state, which models saved by earlier versions lack.
 
-    A single grey image (h, w) is read as h flat rows of w features. In `transform` the shape tells, and it is refused;
-    in `fit` it is not.
+    A single grey image (h, w) cannot be distinguished from h flat rows of w features in `fit`. In `transform` it is
+    refused, because its shape differs from that in `fit`.
 
     With ``any_size`` images may differ in size, also from those of `fit`; a list of images is read as a list. With
     ``any_channels`` the images of a list may differ in the number of channels.
@@ -235,7 +235,7 @@ def _real_tensor(X, name="images"):
     if not real:
         raise ValueError(f"{name} must hold real numbers, got dtype {X.dtype}. Convert them to uint8 or float32")
     if X.dtype == np.uint64:
-        X = np.minimum(X, np.iinfo(np.int64).max).astype(np.int64)  # no pixel is larger
+        X = np.minimum(X, np.iinfo(np.int64).max).astype(np.int64)  # larger values are no pixels and are refused later
     return as_tensor(X).to(device)
 
 

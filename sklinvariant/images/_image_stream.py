@@ -100,7 +100,7 @@ class ImageStream:
 class StreamReader(ImageReader):
     """Reads images of any kind as an `ImageStream`, for estimators with ``image_size``, ``fill`` and ``on_error``.
 
-    File names and images of different sizes require an ``image_size``. A stream is returned as it is; its creator
+    File names and images of different sizes require an ``image_size``. A stream is returned unchanged, and its creator
     handles failures.
     """
 

@@ -257,7 +257,7 @@ def test_warnings(blobs):
         ({"network": "vgg"}, np.eye(4), "requires images"),
         ({"pairs": "explicit"}, np.eye(4), r"of shape \(n, 2, ...\)"),
         ({"pairs": "explicit"}, np.zeros((2, 3, 4)), r"of shape \(n, 2, ...\)"),
-        ({"pairs": "explicit"}, [[[1.0, 2], [1.0]], [[1.0, 2], [2.0, 1]]], "pairs of samples of one shape"),
+        ({"pairs": "explicit"}, [[[1.0, 2], [1.0]], [[1.0, 2], [2.0, 1]]], "pairs of samples of equal shape"),
         ({"pairs": "explicit"}, np.zeros((1, 2, 4)), "n_pairs=1"),
         ({"pairs": lambda x, generator: x.repeat(2, 1)}, np.eye(4), "transforms changed the shape of the samples"),
     ],

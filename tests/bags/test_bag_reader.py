@@ -1,4 +1,4 @@
-"""What the estimators of bags accept as bags."""
+"""What the reader of bags accepts as bags."""
 
 import numpy as np
 import pandas as pd

@@ -1,0 +1,34 @@
+"""The device of computations, and generators that leave the global ones alone."""
+
+import numpy as np
+import pytest
+import torch
+
+from sklinvariant.base import resolve_device, torch_generator
+
+
+def test_auto_is_the_device_of_the_data_or_the_fastest(monkeypatch):
+    meta = torch.device("meta")
+    assert resolve_device("auto", meta) == meta
+    for available, kind in ((False, "cpu"), (True, "cuda")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda available=available: available)
+        assert resolve_device("auto").type == kind
+    assert resolve_device("cpu", meta) == torch.device("cpu")
+
+
+@pytest.mark.parametrize("device", ["nowhere", "cuda:99"])
+def test_devices_that_are_not_there(device):
+    with pytest.raises(ValueError, match=f"device='{device}' is not available on this machine .*Use 'auto' or 'cpu'"):
+        resolve_device(device)
+
+
+def test_generators_depend_on_the_random_state_alone():
+    before, numpys = torch.get_rng_state(), np.random.get_state()[1].copy()
+    first, again, other = (torch.rand(3, generator=torch_generator(seed)) for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    state = np.random.RandomState(0)  # which moves on
+    assert torch.equal(torch.rand(3, generator=torch_generator(state)), first)
+    assert not torch.equal(torch.rand(3, generator=torch_generator(state)), first)
+    assert torch.equal(torch.get_rng_state(), before)
+    np.testing.assert_array_equal(np.random.get_state()[1], numpys)
