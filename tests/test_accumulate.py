@@ -25,8 +25,8 @@ from sklinvariant.hashing import (
     SpectralHasher,
 )
 
-N_ROWS, N_FEATURES = 1_100_000, 64  # 280 MB
-ALLOWED = 120 << 20  # bytes that a fit may allocate
+N_ROWS, N_FEATURES = 800_000, 128  # 410 MB
+ALLOWED = 64 << 20  # bytes that a fit may allocate
 
 _CODEBOOK = {"random_state": 0, "subsample": None, "max_iter": 2}
 BAGS = {
@@ -66,7 +66,7 @@ def write_rows(path, n):
 
 def learned_by(name, rows):
     """The arrays that an estimator learns from rows, which are cut into bags or reshaped to images."""
-    X = rows.reshape(-1, 8, 8) if name in IMAGES else rows
+    X = rows.reshape(-1, 8, 16) if name in IMAGES else rows
     X = DescriptorSets(rows, np.arange(0, len(rows) + 1, 100)) if name in BAGS else X
     state = ESTIMATORS[name].fit(X)._state
     return {key: value for key, value in state.items() if isinstance(value, np.ndarray)}
@@ -102,9 +102,13 @@ def mapped(tmp_path_factory):
     small, large = folder / "small.npy", folder / "large.npy"
     write_rows(small, 2000)
     write_rows(large, N_ROWS)
-    paths = [os.path.dirname(__file__), *sys.path]
     program = [sys.executable, __file__, str(small), str(large)]
-    done = subprocess.run(program, capture_output=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)})
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *sys.path]),
+        "MALLOC_MMAP_THRESHOLD_": "1000000",  # glibc then returns freed blocks to the system, and they do not count
+        "MALLOC_TRIM_THRESHOLD_": "1000000",
+    }
+    done = subprocess.run(program, capture_output=True, env=environment)
     assert done.returncode == 0, done.stderr.decode()
     yield np.load(large, mmap_mode="r"), pickle.loads(done.stdout)
     large.unlink()

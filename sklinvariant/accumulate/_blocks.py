@@ -96,10 +96,14 @@ class Blocks:
         n, *width = self.shape
         if (self._converted and not self._functions) or n * math.prod(width) * self.dtype.itemsize > HELD_BYTES:
             return self
-        rows = torch.empty((n, *width), dtype=self.dtype, device=self.device)
-        for start in range(0, n, self.size):
+        return self._with(values=self.whole(), _converted=True, _functions=())
+
+    def whole(self) -> torch.Tensor:
+        """All rows, converted, as one tensor."""
+        rows = torch.empty(self.shape, dtype=self.dtype, device=self.device)
+        for start in range(0, len(rows), self.size):
             rows[start : start + self.size] = self.take(slice(start, start + self.size))
-        return self._with(values=rows, _converted=True, _functions=())
+        return rows
 
     def _with(self, **changes):
         other = copy.copy(self)

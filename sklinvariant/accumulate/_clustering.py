@@ -37,7 +37,7 @@ def draw_rows(blocks: Blocks, size: int, generator: torch.Generator | None) -> t
     """Indices (size,) of a random sample of the weighted rows, stratified along a random direction."""
     direction = torch.randn(blocks.shape[1], generator=generator, dtype=torch.float64, device="cpu")
     jitter = torch.rand(size, generator=generator, dtype=torch.float64, device="cpu")
-    order = torch.cat([rows @ direction.to(rows) for rows, _ in blocks]).argsort(stable=True)
+    order = blocks.map(lambda rows: rows @ direction.to(rows)).whole().argsort(stable=True)
     mass = torch.as_tensor(blocks.others[0]).to(order.device)[order].to(torch.float64).cumsum_(0)
     targets = ((torch.arange(size, dtype=torch.float64, device="cpu") + jitter) / size).to(mass.device) * mass[-1]
     return order[torch.searchsorted(mass, targets, right=True).clamp_(max=len(order) - 1)]

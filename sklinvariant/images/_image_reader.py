@@ -1,5 +1,6 @@
 """The reader of images, arrays (n, h, w[, c]), flat rows and lists of images, and the checks of pixels."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -23,6 +24,7 @@ from sklinvariant.base import (
     to_numpy,
 )
 from sklinvariant.images._pixels import scale_pixels, stack_images
+from sklinvariant.ops import largest_value
 
 _WHOLE = {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
 _FAR = 10  # values that exceed the range seen in fit by more than this multiple of it are on another scale
@@ -85,7 +87,8 @@ class ImageReader(RowReader):
             images = self._check_rows(estimator, X, reset)
             sample_shape = (images[0].numel(),)
         self._check_channels(estimator, images, reset)
-        dtype = torch.float64 if any(image.dtype == torch.float64 for image in images) else torch.float32
+        dtypes = {images.dtype} if isinstance(images, torch.Tensor) else {image.dtype for image in images}
+        dtype = torch.float64 if torch.float64 in dtypes else torch.float32
         return ImageInput(images, kind, computing_device(estimator, kind), dtype, sample_shape=sample_shape)
 
     def _takes_any_size(self, estimator):
@@ -260,7 +263,7 @@ def check_pixels(images: ArrayLike, first: int = 0) -> torch.Tensor:
             )
         images = images.to(torch.uint8)
     # one pass; the image is only searched if needed
-    if images.is_floating_point() and not torch.isfinite(images.sum()):
+    if images.is_floating_point() and not math.isfinite(largest_value(images)):
         finite = torch.isfinite(images).flatten(1).all(1)
         if not finite.all():
             raise ValueError(f"image {first + int((~finite).nonzero()[0])} contains NaN or infinity")

@@ -17,6 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags
 
 from sklinvariant._compat import FitReport, fit_context, output_container, with_callbacks
+from sklinvariant.accumulate import Blocks
 from sklinvariant.base import (
     Array,
     Count,
@@ -39,7 +40,7 @@ from sklinvariant.base import (
     resolve_device,
     torch_generator,
 )
-from sklinvariant.ops import compute_dtype, power_of_two, take_rows
+from sklinvariant.ops import power_of_two
 from sklinvariant.pairs import clip_ids, consecutive_mask, warn_of_shuffled
 from sklinvariant.pooling._descent import follow
 from sklinvariant.pooling._held_moments import moments_of_models, moments_of_state, moments_to_state
@@ -308,7 +309,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
                 f"pooled pairs have shape (n_pairs, 2, n_components), which a {table} table cannot hold. Pass rows, "
                 'X.reshape(-1, n_features), or request arrays with set_output(transform="default")'
             )
-        pooled = self._multiply(self._frames(given), self.components_.T, given.device)
+        pooled = self._multiply(self._frames(given), self.components_.T, given)
         return given.answer(pooled.unflatten(0, (-1, 2)) if given.in_pairs else pooled)
 
     def inverse_transform(self, X: Any) -> Any:
@@ -323,20 +324,18 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         array of shape (n, n_features) or (n_pairs, 2, n_features)
         """
         given = _POOLED.read(self, X)
-        rebuilt = self._multiply(given.data, self.components_, given.device)
+        rebuilt = self._multiply(given.data, self.components_, given)
         return given.answer(rebuilt.unflatten(0, (-1, 2)) if given.in_pairs else rebuilt)
 
-    def _multiply(self, rows, matrix, device):
+    def _multiply(self, rows, matrix, given):
         """Multiply rows by a matrix on the device, in chunks. The result is on the device of the rows."""
-        like = torch.empty(0, dtype=compute_dtype(rows.dtype), device=device)
-        matrix = as_tensor(np.ascontiguousarray(matrix)).to(like)
-        step = self.chunk_size or _CHUNK_ROWS
-        parts = [take_rows(rows, i, i + step, like) @ matrix for i in range(0, len(rows), step)]
-        return torch.cat([part.to(rows.device) for part in parts])
+        blocks = Blocks(rows, device=given.device, dtype=given.dtype, size=self.chunk_size or _CHUNK_ROWS)
+        matrix = as_tensor(np.ascontiguousarray(matrix)).to(given.device, given.dtype)
+        return torch.cat([(block @ matrix).to(rows.device) for block in blocks])
 
     def _frames(self, given):
         """The rows of an `Input`, which must not be negative."""
-        rows = given.data.to(given.dtype)
+        rows = given.data
         if rows.min() < 0:
             row = int((rows.amin(1) < 0).nonzero()[0])
             where = f"pair {row // 2}" if given.in_pairs else f"row {row}"
@@ -358,9 +357,12 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         else:
             first_clip, last_clip = map(str, clip_ids(groups)[[0, -1]].tolist())  # ids are saved as strings
             if not reset and self._state["last_clip"] == first_clip:
-                last = as_tensor(self._state["last_frame"]).to(rows)
-                rows, follows = torch.cat([last, rows]), torch.cat([torch.ones(1, dtype=torch.bool), follows])
-            kept |= {"last_frame": rows[-1:].cpu().numpy().copy(), "last_clip": last_clip}
+                last = as_tensor(self._state["last_frame"]).to(rows.device, given.dtype)
+                rows, follows = (
+                    torch.cat([last, rows.to(given.dtype)]),
+                    torch.cat([torch.ones(1, dtype=torch.bool), follows]),
+                )
+            kept |= {"last_frame": rows[-1:].to(given.dtype).cpu().numpy().copy(), "last_clip": last_clip}
         return _Frames(rows, follows, kept)
 
     def _learn(self, X, groups, *, partial):
@@ -379,7 +381,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         start = self._components_to_go_on_from(n_features, going_on or self.warm_start)
         by_moments = self._solver(n_features) == "moment"
         if by_moments:
-            self._learn_by_moments(X, frames, given.device, start, going_on, whole=not partial)
+            self._learn_by_moments(X, given, frames, start, going_on, whole=not partial)
         else:
             self._train(X, partial=partial, given=given, frames=frames, start=start)
         return self._warn("invariance" if by_moments else "learning_rate or invariance")
@@ -411,24 +413,25 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
             return self.solver
         return "moment" if 8 * _MOMENT_MATRICES * n_features**2 <= _MOMENT_BYTES else "sgd"
 
-    def _learn_by_moments(self, X, frames, device, start, going_on, whole):
+    def _learn_by_moments(self, X, given, frames, start, going_on, whole):
         if self.callbacks:
             raise ValueError(
                 'callbacks require the epochs of solver="sgd", but the solver is "moment". Set solver="sgd", or pass '
                 "callbacks of scikit-learn to set_callbacks"
             )
-        rows, largest = frames.rows, float(frames.rows.max())
+        largest = float(frames.rows.max())
         moments = pair_moments(
-            rows,
+            frames.rows,
             frames.follows,
-            device=device,
-            scale=power_of_two(largest, rows.dtype),
+            device=given.device,
+            dtype=given.dtype,
+            scale=power_of_two(largest, given.dtype),
             with_first=self.cross_reconstruction,
             chunk_size=self.chunk_size,
         )
         if going_on:
             moments = moments + moments_of_state(self._state, self.cross_reconstruction, moments.total.device)
-        self._descend(X, moments, start, largest, rows.dtype, frames.kept, whole)
+        self._descend(X, moments, start, largest, given.dtype, frames.kept, whole)
 
     def _descend(self, X, moments, start, largest, dtype, kept, whole):
         objective = PoolingObjective(moments, self.invariance, self.cross_reconstruction)
@@ -456,7 +459,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         )
 
     def _data(self, given, y, generator, *, reset, frames, start):
-        rows, device = frames.rows, given.device
+        rows, device = frames.rows.to(given.dtype), given.device
         fresh = self._random_start(generator, rows.shape[1]).to(device, rows.dtype)
         batches = FramePairBatches(rows, frames.follows, batch_size=self.batch_size, device=device, generator=generator)
         _check_reach((1 + self.invariance) * batches.unit * batches.unit, float(rows.max()), self.invariance)

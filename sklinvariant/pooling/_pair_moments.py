@@ -38,6 +38,7 @@ def pair_moments(
     follows: torch.Tensor,
     *,
     device: torch.device | None = None,
+    dtype: torch.dtype | None = None,
     scale: float = 1.0,
     with_first: bool = False,
     chunk_size: int | None = None,
@@ -45,10 +46,10 @@ def pair_moments(
     """Compute the moments of frames (n, d) in one pass, chunk by chunk. The frames need not be on ``device``.
 
     ``follows`` (n - 1,) is True if row i + 1 is the next frame of row i. Products are computed from rows divided by
-    ``scale``, in the precision of the rows, and are summed in float64. Differences are taken before the products, so
+    ``scale``, in the precision of ``dtype``, and are summed in float64. Differences are taken before the products, so
     that no precision is lost for slow videos. ``with_first`` adds Σ yyᵀ.
     """
-    blocks = Blocks(rows, follows, device=device, size=chunk_size, overlap=1)
+    blocks = Blocks(rows, follows, device=device, dtype=dtype, size=chunk_size, overlap=1)
     if chunk_size is None:
         blocks = blocks.of_size(max(_LEAST_ROWS, blocks.size))
     sums = accumulate(_products, blocks, (scale, with_first))
