@@ -1,6 +1,6 @@
 """The contract of every estimator: parameters, input, device and dtype, state, files."""
 
-from sklinvariant.base._calls import COMPUTING, Computing, computing, in_memory
+from sklinvariant.base._calls import COMPUTING, Computing, computing
 from sklinvariant.base._device import resolve_device, torch_generator
 from sklinvariant.base._discovery import all_estimators, public_classes
 from sklinvariant.base._docstrings import Documented, documented_by
@@ -81,7 +81,6 @@ from sklinvariant.base._state_layout import (
 )
 from sklinvariant.base._tensors import (
     CHECK_ROWS,
-    EXACT_IN_FLOAT32,
     FLOAT8,
     ArrayLike,
     ArrayOrTensor,
@@ -98,7 +97,6 @@ __all__ = [
     "CHECK_ROWS",
     "COMMON",
     "COMPUTING",
-    "EXACT_IN_FLOAT32",
     "FLOAT8",
     "LARGEST",
     "LARGEST_SIDE",
@@ -170,7 +168,6 @@ __all__ = [
     "documented_by",
     "file_names",
     "finite_outcome",
-    "in_memory",
     "integers",
     "is_bags",
     "is_count",

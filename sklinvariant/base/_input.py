@@ -118,7 +118,7 @@ class PassingReader(Reader):
     needs = "samples"
 
     def _check(self, estimator, X, kind, reset):
-        return Input(X, kind, computing_device(estimator, kind), torch.float32)
+        return Input(X, kind, kind.tensor_device or torch.device("cpu"), torch.float32)
 
     def refuse_others(self, name: str, X: ArrayLike) -> None:
         refuse_none(name, X, self.needs)

@@ -300,8 +300,8 @@ class IICClusterer(
         array of shape (n,)
             ``labels_``, with the array type of X.
         """
-        given = PassingReader().read(self, X)
-        return given.answer(self.fit(X, groups=groups, auxiliary=auxiliary).labels_)
+        labels = self.fit(X, groups=groups, auxiliary=auxiliary).labels_
+        return PassingReader().kind_of(X).wrap(labels)
 
     @keeps_state_on_failure
     @with_callbacks

@@ -3,13 +3,9 @@
 from sklinvariant.images._image_reader import (
     ImageInput,
     ImageReader,
-    check_axes,
     check_pixels,
-    check_range,
     image_array,
-    list_of_images,
     range_of,
-    refuse_one_image,
 )
 from sklinvariant.images._image_size import image_size
 from sklinvariant.images._image_stream import ImageStream, StreamReader
@@ -33,18 +29,14 @@ __all__ = [
     "ImageStream",
     "ImageTransformer",
     "StreamReader",
-    "check_axes",
     "check_pixels",
-    "check_range",
     "fit_into",
     "image_array",
     "image_size",
-    "list_of_images",
     "max_pixels",
     "need_extra",
     "range_of",
     "read_image",
-    "refuse_one_image",
     "scale_pixels",
     "stack_images",
 ]

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 from examples import BAGS, CODES, ESTIMATORS, IMAGES, example
 from sklearn.base import clone, is_classifier
 from sklearn.compose import ColumnTransformer
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -13,6 +15,8 @@ from torch import nn
 
 from sklinvariant import DescriptorSets
 from sklinvariant.aggregation import BagOfWords, LearnedBoW
+from sklinvariant.bags import BagReader
+from sklinvariant.base import FrameReader, PassingReader, RowReader
 from sklinvariant.cluster import IICClassifier, IICClusterer
 from sklinvariant.feature_extraction import DensePatches
 from sklinvariant.hashing import PCAHasher
@@ -153,3 +157,48 @@ def test_columns_of_file_names(library, tmp_path):
         table = pl.DataFrame({"file": names, "number": [0, 1, 2, 3]})
         pipeline = make_pipeline(ColumnTransformer([("images", pooler, "file")]), LogisticRegression())
         assert pipeline.fit(table, table["number"] % 2).predict(table).shape == (4,)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.uint8, np.int64])
+def test_rows_are_read_where_they_lie(dtype, tmp_path):
+    np.save(tmp_path / "X.npy", np.arange(12).reshape(4, 3).astype(dtype))
+    X = np.load(tmp_path / "X.npy", mmap_mode="r")
+    given = RowReader().read(PCAHasher(2), X, reset=True)
+    assert given.data.data_ptr() == X.__array_interface__["data"][0]
+    assert given.data.dtype == torch.from_numpy(np.zeros(1, dtype)).dtype
+    assert given.dtype == (torch.float64 if dtype == np.float64 else torch.float32)
+    assert given.tensor().dtype == given.dtype
+    np.testing.assert_array_equal(given.tensor(), np.asarray(X))
+
+
+def test_integers_beyond_float32_are_computed_in_float64():
+    given = RowReader().read(PCAHasher(2), np.array([[1 << 24, 1], [(1 << 24) + 1, 2]]), reset=True)
+    assert (given.data.dtype, given.dtype) == (torch.int64, torch.float64)
+
+
+def test_bags_are_read_where_they_lie(tmp_path):
+    DescriptorSets(np.arange(12.0).reshape(6, 2), [0, 2, 6]).save(tmp_path / "bags")
+    X = DescriptorSets.load(tmp_path / "bags", mmap_mode="r")
+    given = BagReader().read(BagOfWords(2), X, reset=True)
+    assert given.data.values.data_ptr() == X.values.__array_interface__["data"][0]
+    assert given.kind.name == "numpy"
+
+
+@pytest.mark.parametrize("in_pairs", [False, True])
+def test_pairs_are_read_one_after_the_other(in_pairs):
+    X = np.arange(12.0).reshape((2, 2, 3) if in_pairs else (4, 3))
+    given = FrameReader(RowReader()).read(AutoPooling(2), X, reset=True)
+    assert given.in_pairs is in_pairs
+    np.testing.assert_array_equal(given.data, np.arange(12.0).reshape(4, 3))
+
+
+def test_the_kind_of_a_list_is_that_of_its_first_array():
+    given = PassingReader().read(PCAHasher(2), [torch.zeros(3), np.zeros(3)])
+    assert isinstance(given.answer(np.ones(2)), torch.Tensor)
+
+
+def test_a_method_of_an_estimator_that_is_not_fitted_is_refused_first():
+    with pytest.raises(NotFittedError):
+        PCAHasher(2).transform(None)
+    with pytest.raises(ValueError, match="X is None, but PCAHasher needs rows of features"):
+        PCAHasher(2).fit(None)

@@ -20,7 +20,7 @@ def _trunk(seed=0):
 @pytest.fixture
 def network(global_random_seed):
     generator = torch.Generator().manual_seed(global_random_seed)
-    network = ClassNetwork(_trunk(global_random_seed), LinearCost(256, 3, "log_loss", 0.1, 0.5, torch.float32))
+    network = ClassNetwork(_trunk(global_random_seed), LinearCost(256, 3, "log_loss", 0.1, torch.float32, gain=0.5))
     with torch.no_grad():
         network.head.weight.copy_(torch.randn(3, 256, generator=generator))
         network.trunk.trunk(torch.randn(50, 3, generator=generator))  # batch normalisation sees something

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from sklinvariant.images import ImageStream
+from sklinvariant import NestedInvariancePooler
+from sklinvariant.images import ImageStream, StreamReader
 from sklinvariant.images._pixels import fit_into
 
 
@@ -23,10 +24,16 @@ def files(images, tmp_path):
     return names
 
 
+def stream_of(X, image_size, on_error="raise"):
+    """What the reader of a pooler makes of X."""
+    pooler = NestedInvariancePooler("resnet18", image_size=image_size, on_error=on_error)
+    return StreamReader().read(pooler, X, reset=True).data
+
+
 @pytest.mark.parametrize("size", [1, 2, 5, 9])
 @pytest.mark.parametrize("kind", ["files", "images"])
 def test_batches_hold_each_image_once_in_its_square(images, files, kind, size):
-    stream = ImageStream.of(files if kind == "files" else images, 6, "mean")
+    stream = stream_of(files if kind == "files" else images, 6)
     assert len(stream) == 5
     batches = list(stream.batches(size))
     assert [len(rows) for rows, _ in batches] == [len(part) for part in np.split(np.arange(5), range(size, 5, size))]
@@ -46,8 +53,8 @@ def test_files_that_cannot_be_read_are_named(files):
     with open(files[1], "wb") as file:
         file.write(b"not an image")
     with pytest.raises(ValueError, match=r"image 1: .*1\.png"):
-        list(ImageStream.of(files, 6, "mean").batches(2))
-    stream = ImageStream.of(files, 6, "mean", on_error="nan")
+        list(stream_of(files, 6).batches(2))
+    stream = stream_of(files, 6, on_error="nan")
     assert [row for rows, _ in stream.batches(2) for row in rows] == [0, 2, 3, 4]
     assert [row for row, _ in stream.failed] == [1]
     with pytest.warns(UserWarning, match="Pooler: 1 of 5 images were not read: image 1: "):
@@ -55,7 +62,7 @@ def test_files_that_cannot_be_read_are_named(files):
 
 
 def test_some_evenly_spaced_images(images):
-    stream = ImageStream.of(images, 6, "mean")
+    stream = stream_of(images, 6)
     assert stream.some(5) is stream
     some = stream.some(3)
     assert some.rows.tolist() == [0, 2, 4]
@@ -65,9 +72,11 @@ def test_some_evenly_spaced_images(images):
 
 def test_what_needs_a_size(images, files):
     with pytest.raises(ValueError, match="X holds file names, but image_size is None"):
-        ImageStream.of(files, None, "mean")
+        stream_of(files, None)
     with pytest.raises(ValueError, match="the images differ in size"):
-        ImageStream.of(images, None, "mean")
+        stream_of(images, None)
     with pytest.raises(ValueError, match=r"image 1 has 1 channel\(s\), but image 0 has 3"):
-        list(ImageStream.of([images[0], images[1][..., 0]], 6, "mean").batches(2))
-    assert ImageStream.of(np.zeros((2, 3, 3)), 6, "mean") is None
+        stream_of([images[0], images[1][..., 0]], 6)
+    tensors = [torch.as_tensor(image) for image in (images[0], images[1][..., 0])]
+    with pytest.raises(ValueError, match=r"image 1 has 1 channel\(s\), but image 0 has 3"):
+        list(ImageStream(tensors, 6, "mean").batches(2))

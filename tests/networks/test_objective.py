@@ -14,7 +14,7 @@ def test_an_exact_fit_leaves_no_gradient(loss):
     target = torch.randint(3, (200,), generator=generator)
     weight = torch.ones(200, dtype=torch.float64)
     rough, exact = (
-        fit_cost(LinearCost(5, 3, loss, 0.01, 1.0, x.dtype), x, target, weight, max_iter=200, exact=exact)
+        fit_cost(LinearCost(5, 3, loss, 0.01, x.dtype), x, target, weight, max_iter=200, exact=exact)
         for exact in (False, True)
     )
     gradients = torch.autograd.grad(exact(x, target, weight), exact.parameters())
