@@ -52,7 +52,7 @@ INSTANCES = {
     "LearnedAggregation": [{"encoder": small_network, **QUICK, "weight_decay": 0.1}],
     "LearnedBoW": [
         {"n_codewords": 4, **QUICK},
-        {"n_codewords": 8, "loss": "squared_error", **QUICK, "weight_decay": 1e-4, "max_epochs": 10},
+        {"n_codewords": 8, "loss": "squared_error", **QUICK, "weight_decay": 1e-3},
     ],
     "LearnedVLAD": [{"n_codewords": 4, **QUICK}],
     "LearnedFisherVector": [{"n_components": 2, **QUICK}],
