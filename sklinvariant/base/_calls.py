@@ -58,7 +58,8 @@ def computing(method: Any) -> Any:
         check_read_later(self)
         given, named = in_memory(args), dict(zip(kwargs, in_memory(kwargs.values()), strict=True))
         if name not in FITTING:
-            check_is_fitted(self)
+            if not hasattr(self, "_state"):  # scikit-learn's check takes as long as a search of 10,000 codes
+                check_is_fitted(self)
             if reads and hasattr(self, "_check_namespace"):
                 self._check_namespace(name, given[0] if given else named.get("X"))
         return checked(self, *given, **named)
