@@ -12,6 +12,7 @@ class Constant(PartlyLabelledClassifier):
 
     def __init__(self, answer=1, unlabeled_value=-1):
         self.answer, self.unlabeled_value = answer, unlabeled_value
+        self._state = {}  # there is nothing to fit
 
     def predict(self, X):
         return np.full(len(X), self.answer)
