@@ -82,7 +82,7 @@ def draw_sample(
 
 def _standardize(rows, units):
     if units.scale < 1e6 * torch.finfo(rows.dtype).tiny:  # which the dtype does not represent precisely
-        return standardize(rows, *units, rows.dtype)
+        return standardize(rows, *units, rows.dtype)  # type: ignore[call-arg]
     return torch.sub(rows, torch.as_tensor(units.shift).to(rows)).div_(units.scale)
 
 

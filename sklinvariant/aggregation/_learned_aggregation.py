@@ -48,6 +48,7 @@ from sklinvariant.training import (
     TrainedEstimator,
     WithEarlyStopping,
     WithOptimizer,
+    check_same_classes,
     prepare_targets,
     task_of_classes,
 )
@@ -204,6 +205,8 @@ class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, Trai
     def _data(self, given, y, generator, *, reset, sample_weight, classes=None, is_part=False):
         bags = given.data
         task = self._task if not reset else None if classes is None else task_of_classes(classes, self.loss)
+        if classes is not None and not reset:
+            check_same_classes(classes, self._task.classes, type(self).__name__)
         targets = prepare_targets(
             y,
             sample_weight,

@@ -354,7 +354,7 @@ class EquivariantAutoencoder(
             shift, scale = channel_spread(images)
             return _Images(images, shift, scale, given.sample_shape)
         self._check_going_on(images.shape[1:])
-        return _Images(images, *self._spread(scale_pixels(images[:0])), self._state["sample_shape"])
+        return _Images(images, *self._spread(scale_pixels(images[:0])), self._state["sample_shape"])  # type: ignore[call-arg]
 
     def _check_going_on(self, shape):
         """Raise a ValueError if the parameters have changed since the fit that should be continued."""

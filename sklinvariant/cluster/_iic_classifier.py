@@ -50,6 +50,7 @@ from sklinvariant.training import (
     TrainedEstimator,
     WithEarlyStopping,
     WithOptimizer,
+    check_same_classes,
     prepare_targets,
     task_of_classes,
 )
@@ -367,6 +368,8 @@ class IICClassifier(
         check_consistent_length(X, labelled)
         going_on = hasattr(self, "_state") if partial else self._goes_on()
         if partial and going_on:
+            if classes is not None:
+                check_same_classes(classes, self.classes_, type(self).__name__)
             classes = self.classes_
         elif classes is None and len(set(labels.tolist())) == 1:
             hint = "" if labelled.all() else f". Rows with unlabeled_value={self.unlabeled_value!r} count as unlabelled"

@@ -429,7 +429,7 @@ class HammingNeighbors(TorchEstimator):
         given, itself = self._check_queries(X)
         found = self._within(given.data, radius, itself, sort_results)
         limits = np.concatenate([[0], np.cumsum([len(rows) for _, rows in found])])
-        return self._graph(*(np.concatenate(parts) for parts in zip(*found, strict=True)), limits, mode)
+        return self._graph(*(np.concatenate(parts) for parts in zip(*found, strict=True)), limits, mode)  # type: ignore[call-arg]
 
     def estimate_recall(self, X: Any, n_neighbors: int | None = None) -> float:
         """Share of the true neighbours that `kneighbors` finds for given queries.

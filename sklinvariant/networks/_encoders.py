@@ -181,7 +181,7 @@ class SoftFisherVector(BagEncoder):
         mixture = self.mixture()
         scores = mixture_scores(mixture, self.shift, self.scale)
         moments = soft_moments(*bags, scores, order=2, chunk_size=self.chunk_size)
-        vectors = _fisher(*moments, counts(bags, scores.bias, floor=0), mixture, self.weight_terms)
+        vectors = _fisher(*moments, counts(bags, scores.bias, floor=0), mixture, self.weight_terms)  # type: ignore[call-arg]
         return F.normalize(power_normalize(vectors), dim=1) if self.improved else vectors
 
     def export(self) -> dict[str, Any]:

@@ -104,7 +104,7 @@ class _GroupConvolution(nn.Module):
             raise ValueError(f"kernel_size={kernel_size} must be square for the rotations of {self.group.name}")
         if self.group.needs_squares and self.padding[0] != self.padding[1]:
             raise ValueError(f"padding={padding} must be the same on all sides for the rotations of {self.group.name}")
-        self._expand_by(*self._expansion(), device, dtype)
+        self._expand_by(*self._expansion(), device, dtype)  # type: ignore[call-arg]
         n_stored = 1 if self.lifts or self.projects else self.group.order
         self.weight = nn.Parameter(
             torch.empty(out_channels, in_channels, n_stored, *self.kernel_size, device=device, dtype=dtype)

@@ -162,7 +162,8 @@ def _writer_of(head):
 
 
 def _described(value):
-    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+    weights = value.state_dict().values() if isinstance(value, torch.nn.Module) else ()
+    return " ".join([re.sub(r" at 0x[0-9a-f]+", "", repr(value)), *map(_checksum, weights)])
 
 
 def _checksum(values):

@@ -37,7 +37,8 @@ class WithEarlyStopping(Parameters):
         Score of the held-out samples after each epoch; None without ``early_stopping``. The rows of ``history_`` also
         contain it, as "validation_score", and the "validation_loss".
     best_validation_score_ : float or None
-        The highest of ``validation_scores_``.
+        The highest of ``validation_scores_``. After a warm start these include the scores of earlier fits, which may
+        have held out other samples, but not the score of the model before its first epoch.
     """
 
     _: KW_ONLY

@@ -92,10 +92,20 @@ def prepare_targets(
         task, codes = read_targets(y, loss, n_samples, name)
     else:
         codes = encode_targets(y, task, loss, n_samples, name)
+    if task.kind == "regression":
+        _check_reach_of_targets(codes, dtype)
     weight, sample_weight = weigh(sample_weight, class_weight, task, codes, n_samples, dtype)
     if check:
         check_classes(task, codes, sample_weight, name)
     return Targets(task, as_target(codes, task, dtype), weight, sample_weight)
+
+
+def _check_reach_of_targets(y, dtype):
+    """Raise a ValueError for targets whose predictions or squares would overflow."""
+    largest, limit = np.abs(y).max(initial=0), 1e150 if dtype == torch.float64 else 1e35
+    if largest > limit:
+        kind = str(dtype).removeprefix("torch.")
+        raise ValueError(f"y has values up to {largest:.3g}, but at most {limit:g} is supported in {kind}. Scale y")
 
 
 def read_targets(y: Any, loss: str | Callable, n_samples: int, name: str) -> tuple[Task, Any]:
@@ -153,6 +163,17 @@ def _class_task(classes, loss):
 def task_of_classes(classes: Any, loss: str | Callable) -> Task:
     """The task of ``partial_fit(classes=...)``."""
     return _class_task(np.unique(np.asarray(to_numpy(classes))), loss)
+
+
+def check_same_classes(classes: Any, fitted: np.ndarray | None, name: str) -> None:
+    """Raise a ValueError if ``partial_fit(classes=...)`` passes other classes than the first call."""
+    given = np.unique(np.asarray(to_numpy(classes))).tolist()
+    expected = None if fitted is None else fitted.tolist()
+    if given != expected:
+        raise ValueError(
+            f"classes={given} is not the same as in the first call of partial_fit of this {name}, {expected}. "
+            "Pass the same classes, or None"
+        )
 
 
 def check_classes(task: Task, codes: Any, sample_weight: np.ndarray | None, name: str) -> None:

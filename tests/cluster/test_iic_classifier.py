@@ -205,6 +205,9 @@ def test_parts_that_are_refused(blobs):
     with pytest.raises(ValueError, match="does not support early_stopping=True"):
         clone(model).set_params(early_stopping=True).partial_fit(X, few)
     assert not hasattr(model, "_state")
+    model.partial_fit(X, few, classes=[0, 1, 2])
+    with pytest.raises(ValueError, match="not the same as in the first call of partial_fit"):
+        model.partial_fit(X, few, classes=["a", "b", "c"])
 
 
 def test_views_are_averaged(bars):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sklinvariant import SparseAutoencoder
+from sklinvariant import LearnedAggregation, SparseAutoencoder
 from sklinvariant.training._checkpoint import Checkpoint
 
 CONTENT = {
@@ -46,6 +46,19 @@ def test_other_fits_are_refused(tmp_path, other, message):
     _checkpoint(tmp_path / "fit").write(CONTENT)
     with pytest.raises(ValueError, match=message):
         _checkpoint(tmp_path / "fit", **other).read()
+
+
+def test_a_module_with_other_weights_is_another_fit(tmp_path):
+    def checkpoint(weight):
+        module = torch.nn.Linear(1, 1, dtype=torch.float32, device="cpu")
+        torch.nn.init.constant_(module.weight, weight)
+        torch.nn.init.zeros_(module.bias)
+        return Checkpoint(tmp_path / "fit", LearnedAggregation(module), {"samples": [torch.ones(2)]}, before=0)
+
+    checkpoint(1.0).write(CONTENT)
+    assert checkpoint(1.0).read() is not None
+    with pytest.raises(ValueError, match="different encoder"):
+        checkpoint(2.0).read()
 
 
 def test_a_file_that_another_fit_writes_is_left_to_it(tmp_path):

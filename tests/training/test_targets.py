@@ -87,3 +87,11 @@ def test_scores_are_those_of_scikit_learn(global_random_seed):
 def test_bad_targets(y, settings, message):
     with pytest.raises(ValueError, match=message):
         _prepare(y, **settings)
+
+
+@pytest.mark.parametrize(("dtype", "largest"), [(torch.float32, 1e39), (torch.float64, 1e300)])
+def test_targets_beyond_the_reach_of_the_dtype(dtype, largest):
+    kwargs = {"loss": "squared_error", "task": None, "n_samples": 2, "name": "Model", "partial": False}
+    with pytest.raises(ValueError, match=r"y has values up to 1e\+.* Scale y"):
+        prepare_targets([0.0, -largest], None, None, dtype=dtype, **kwargs)
+    assert prepare_targets([0.0, -1e30], None, None, dtype=dtype, **kwargs).values is not None
