@@ -16,6 +16,8 @@ extensions = [
     "matplotlib.sphinxext.plot_directive",
 ]
 html_theme = "pydata_sphinx_theme"
+html_title = "sklinvariant"
+autodoc_typehints = "none"  # the docstrings say the types in words
 autosummary_generate = True
 templates_path = ["_templates"]
 numpydoc_show_class_members = False

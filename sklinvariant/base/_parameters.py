@@ -52,6 +52,9 @@ class Number(Interval):
             return False
         return self.closed == "both" or math.isfinite(float(val))
 
+    def __repr__(self) -> str:
+        return f"<{self}>"  # without an address, because signatures show it
+
 
 class Numbers(Number):
     """A finite number, or an array of finite numbers."""

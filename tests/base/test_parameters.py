@@ -1,5 +1,6 @@
 """Parameters: numbers of numpy, booleans, values at the edge of what a number can hold."""
 
+import inspect
 import subprocess
 import sys
 import textwrap
@@ -225,3 +226,8 @@ def test_faiss_gets_no_extremes():
     )
     assert run.returncode == 0, f"after {run.stdout!r}: {run.stderr}"
     assert len(run.stdout.splitlines()) == len(FAISS)
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_signatures_show_no_addresses(name):
+    assert " at 0x" not in str(inspect.signature(ESTIMATORS[name]))
