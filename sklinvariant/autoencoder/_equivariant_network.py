@@ -54,7 +54,8 @@ def gram_pool(embedding: torch.Tensor) -> torch.Tensor:
     k, order = embedding.shape[1:]
     matrix = embedding @ embedding.mT / order
     row, column = torch.triu_indices(k, k, device=embedding.device)
-    return matrix[:, row, column] * torch.where(row == column, matrix.new_tensor(1.0), 2**0.5)
+    products = matrix[:, row, column]
+    return torch.where(row == column, products, products * 2**0.5)
 
 
 class _Layers:
