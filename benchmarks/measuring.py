@@ -41,16 +41,16 @@ def add_json(parser):
     parser.add_argument("--json", type=Path, metavar="FOLDER", help="also write each table to FOLDER/NAME.json")
 
 
-def report(name, columns, rows, args):
+def report(name, columns, rows, args, **more):
     """Print a table, and record it if the script was called with ``--json``."""
     print(table(columns, rows), flush=True)
-    record(name, columns, rows, args)
+    record(name, columns, rows, args, **more)
 
 
-def record(name, columns, rows, args):
+def record(name, columns, rows, args, **more):
     """Write a table to NAME.json in the folder ``args.json``, with the settings, the threads and the versions.
 
-    Neither paths nor the name of the machine are written.
+    Neither paths nor the name of the machine are written. ``more`` is written as well.
     """
     if args.json is None:
         return
@@ -60,17 +60,24 @@ def record(name, columns, rows, args):
         "rows": [[str(cell) for cell in row] for row in rows],
         "settings": settings(args),
         "machine": machine(args),
+        **more,
     }
     write(args.json, result)
 
 
 def write(folder, result):
-    """Format a result as JSON, with one row of the table per line."""
-    lines = [json.dumps(row, ensure_ascii=False) for row in result["rows"]]
-    text = json.dumps({**result, "rows": "ROWS"}, ensure_ascii=False, indent=2)
-    text = text.replace('"ROWS"', "[\n    " + ",\n    ".join(lines) + "\n  ]" if lines else "[]")
+    """Format a result as JSON, with one row of the table per line, and likewise of other lists of lists."""
+    lists = {name: rows for name, rows in result.items() if isinstance(rows, list) and rows and _is_rows(rows)}
+    text = json.dumps(result | {name: f"ROWS OF {name}" for name in lists}, ensure_ascii=False, indent=2)
+    for name, rows in lists.items():
+        lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+        text = text.replace(f'"ROWS OF {name}"', "[\n    " + ",\n    ".join(lines) + "\n  ]")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{result['name']}.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _is_rows(values):
+    return all(isinstance(value, list) for value in values)
 
 
 def settings(args):
