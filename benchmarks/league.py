@@ -1,13 +1,15 @@
 """Every family of methods against the strongest simple alternatives, on sets for development and for evaluation.
 
     python benchmarks/league.py FAMILY [FAMILY ...] [--sets development evaluation] [--seeds 5]
-    options: [--data FOLDER] [--cache FOLDER] [--only WORD ...] [--methods WORD ...] [--json FOLDER]
+    options: [--data FOLDER] [--cache FOLDER] [--only WORD ...] [--methods WORD ...]
+        [--earlier FOLDER ...] [--json FOLDER]
 
 A family is a list of sets, a list of named methods and a score. Settings and defaults are chosen on the development sets
 only; the evaluation sets are for the published table. For each kind of sets, the script prints the score of each method
 on each set (mean ± standard deviation over the seeds), the mean over the sets, the mean rank (1 is the best), the
 seconds of a fit (summed over the sets, median over the seeds), and on how many sets the default of the family wins, is
 level (within one point) and loses. ``--only`` and ``--methods`` select sets and methods whose names contain a word.
+``--earlier`` takes the runs of methods, such as those of others, from the JSON that another call wrote.
 
 "clustering": accuracy in %, with clusters matched one to one with classes. Labels are used for nothing else. Every
 method is given the same rows and the number of classes, except HDBSCAN, which finds a number itself. k-means and
@@ -23,6 +25,7 @@ import argparse
 import csv
 import functools
 import io
+import json
 import time
 import warnings
 import zipfile
@@ -249,13 +252,18 @@ FAMILIES = {family.name: family for family in (CLUSTERING,)}
 # The league
 
 
-def play(methods, sets, seeds):
-    """Scores and seconds: {method: {set: [{"seconds": ..., name of a score: ...} for each seed]}}."""
+def play(methods, sets, seeds, earlier=None):
+    """Scores and seconds: {method: {set: [{"seconds": ..., name of a score: ...} for each seed]}}.
+
+    Runs that ``earlier`` contains are not repeated.
+    """
     results = {name: {} for name in methods}
     for set_name, load in sets.items():
         data = load()
         for name, method in methods.items():
-            results[name][set_name] = [timed(method, data, seed) for seed in range(seeds)]
+            known = (earlier or {}).get(name, {}).get(set_name, [])[:seeds]
+            new = [timed(method, data, seed) for seed in range(len(known), seeds)]
+            results[name][set_name] = [*known, *new]
             scores = first_scores(results[name][set_name])
             print(f"{set_name}: {name}: {np.mean(scores):.1f} ± {np.std(scores):.1f}", flush=True)
     return results
@@ -309,6 +317,16 @@ def numbers(results):
     ]
 
 
+def read_numbers(path):
+    """The results that `numbers` describes, from the JSON of an earlier call; none if there is no such file."""
+    results = {}
+    for method, one, score, *values in json.loads(path.read_text(encoding="utf-8"))["runs"] if path.exists() else ():
+        runs = results.setdefault(method, {}).setdefault(one, [{} for _ in values])
+        for run, value in zip(runs, values, strict=True):
+            run[score] = value
+    return results
+
+
 def chosen(named, words):
     return {name: one for name, one in named.items() if not words or any(word in name for word in words)}
 
@@ -322,6 +340,7 @@ def main():
     parser.add_argument("--cache", type=Path, help="folder in which features are kept")
     parser.add_argument("--only", nargs="+", help="words in the names of the sets")
     parser.add_argument("--methods", nargs="+", help="words in the names of the methods")
+    parser.add_argument("--earlier", type=Path, nargs="+", default=[], help="folders with the JSON of other methods")
     add_json(parser)
     args = parser.parse_args()
     warnings.filterwarnings("ignore")  # of convergence, and of graphs that are not connected
@@ -335,10 +354,14 @@ def main():
                 if args.data is not None or not hasattr(load, "needs_files")
             }
             print(f"\n## {family.name}, {kind} sets ({family.unit})\n", flush=True)
-            results = play(chosen(family.methods, args.methods), sets, args.seeds)
+            name = f"league_{family.name}_{kind}"
+            earlier = {}
+            for folder in args.earlier:
+                earlier |= read_numbers(folder / f"{name}.json")
+            results = play(chosen(family.methods, args.methods), sets, args.seeds, earlier)
             print()
             columns, rows = league(results)
-            report(f"league_{family.name}_{kind}", columns, rows, args, runs=numbers(results))
+            report(name, columns, rows, args, runs=numbers(results))
 
 
 if __name__ == "__main__":
