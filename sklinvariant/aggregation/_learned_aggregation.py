@@ -28,7 +28,6 @@ from sklinvariant.base import (
     Positive,
     ShareOfAll,
     declared,
-    keeps_state_on_failure,
 )
 from sklinvariant.networks import (
     Bags,
@@ -159,7 +158,6 @@ class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, Trai
 
     # Fitting
 
-    @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
@@ -182,7 +180,6 @@ class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, Trai
         self._train(X, y, sample_weight=sample_weight)
         return self
 
-    @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=False)
     def partial_fit(self, X: Any, y: Any = None, classes: Any = None, sample_weight: Any = None) -> Self:

@@ -37,7 +37,6 @@ from sklinvariant.base import (
     Whole,
     check_size,
     declared,
-    keeps_state_on_failure,
     restore_weights,
     to_numpy,
 )
@@ -309,7 +308,6 @@ class EquivariantAutoencoder(
             if getattr(state["weights"].get(name), "shape", None) != size:
                 raise ValueError(f"{name} should be of shape {size}")
 
-    @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any = None) -> Self:
@@ -331,7 +329,6 @@ class EquivariantAutoencoder(
         self._train(X)
         return self
 
-    @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any = None) -> Self:

@@ -20,7 +20,7 @@ from sklinvariant.base._input import (
     refuse_non_numbers,
     set_n_features,
 )
-from sklinvariant.base._interruption import keeping_last_epoch, keeps_state_on_failure
+from sklinvariant.base._interruption import keeping_last_epoch
 from sklinvariant.base._parameters import (
     LARGEST,
     LARGEST_SIDE,
@@ -173,7 +173,6 @@ __all__ = [
     "is_count",
     "is_number",
     "keeping_last_epoch",
-    "keeps_state_on_failure",
     "layout_of",
     "load",
     "n_threads",

@@ -13,22 +13,24 @@ from scipy.sparse import issparse
 
 from sklinvariant._settings import P, R
 from sklinvariant.base._input import is_bags
+from sklinvariant.base._interruption import restoring_on_failure
 from sklinvariant.base._parameters import is_number, plain
 from sklinvariant.ops import largest_value
 
 FITTING = {"fit", "fit_moments", "fit_predict", "fit_transform", "partial_fit"}
+CHANGING = {*FITTING, "remove"}  # methods that change the estimator, which a failure restores
 
 
 def finite_outcome(method: Callable[P, R]) -> Callable[P, R]:
-    """Wrap a public method so that its result and the fitted state are finite; otherwise restore the estimator."""
+    """Wrap a public method so that its result and the fitted state are finite. A failed fit restores the estimator."""
     name = method.__name__
+    guarded = restoring_on_failure if name in CHANGING else contextlib.nullcontext
 
     @functools.wraps(method)
     def call(self, *args, **kwargs):
-        before = dict(vars(self)) if name in FITTING else None
         try:
-            result = method(self, *args, **kwargs)
-            with _restored_on_failure(self, before):
+            with guarded(self):
+                result = method(self, *args, **kwargs)
                 check_finite_outcome(self, name, result)
         except FloatingPointError as error:
             changed = _changed(self, float)
@@ -41,18 +43,6 @@ def finite_outcome(method: Callable[P, R]) -> Callable[P, R]:
         return result
 
     return cast(Callable[P, R], call)
-
-
-@contextlib.contextmanager
-def _restored_on_failure(estimator, before):
-    """Restore the attributes ``before`` of the estimator after an error or an interruption; None does not restore."""
-    try:
-        yield
-    except BaseException:
-        if before is not None:
-            vars(estimator).clear()
-            vars(estimator).update(before)
-        raise
 
 
 def _raise_in_words(estimator, method_name, error):

@@ -37,7 +37,6 @@ from sklinvariant.base import (
     computing_device,
     declared,
     integers,
-    keeps_state_on_failure,
     restore_weights,
 )
 from sklinvariant.cluster._class_network import ClassNetwork
@@ -295,7 +294,6 @@ class IICClassifier(
                 f"coef of shape {(n_outputs, width)} does not match {n_classes} classes and {trunk} features"
             )
 
-    @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Any, y: Any, **params: Any) -> Self:
@@ -322,7 +320,6 @@ class IICClassifier(
         raise_for_params(params, self, "fit")
         return self._fine_tune(X, y, params)
 
-    @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=False)
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Self:

@@ -36,7 +36,6 @@ from sklinvariant.base import (
     as_tensor,
     check_size,
     declared,
-    keeps_state_on_failure,
     resolve_device,
     torch_generator,
 )
@@ -214,7 +213,6 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
     _reader = FrameReader(RowReader(wide=True))
     components_ = FittedState("The non-negative matrix P, (n_components, n_features).")
 
-    @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any = None, groups: Any = None) -> Self:
@@ -238,7 +236,6 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         """
         return self._learn(X, groups, partial=False)
 
-    @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any = None, groups: Any = None) -> Self:
@@ -251,7 +248,6 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         """
         return self._learn(X, groups, partial=True)
 
-    @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def fit_moments(self, models: list[AutoPooling]) -> Self:

@@ -35,7 +35,6 @@ from sklinvariant.base import (
     check_finite_answer,
     declared,
     is_count,
-    keeps_state_on_failure,
 )
 from sklinvariant.feature_extraction import BackbonePatches
 from sklinvariant.images import StreamReader, scale_pixels
@@ -299,7 +298,6 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, T
     image_shape: tuple | list | None = None
     verbose: Verbose = 0
 
-    @keeps_state_on_failure
     @fit_context(prefer_skip_nested_validation=False)
     @reports_fit
     def fit(self, X: Any, y: Any = None) -> Self:
