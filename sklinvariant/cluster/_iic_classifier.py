@@ -42,7 +42,7 @@ from sklinvariant.base import (
 from sklinvariant.cluster._class_network import ClassNetwork
 from sklinvariant.cluster._iic_clusterer import IICClusterer
 from sklinvariant.cluster._partly_labelled import PartlyLabelledClassifier
-from sklinvariant.networks import LinearCost, fit_cost
+from sklinvariant.networks import LinearLoss, minimize_loss
 from sklinvariant.pairs import changed, default_views, same, shuffled
 from sklinvariant.training import (
     Targets,
@@ -415,10 +415,10 @@ class IICClassifier(
         network = ClassNetwork(self._inner._network(batch.samples))
         features = mean_features(network.eval(), batch.samples, same, 1, data.seed)
         network.trunk.draw_from(generator)
-        network.head = LinearCost.start(
+        network.head = LinearLoss.start(
             features, batch.weight, data.targets.task.n_outputs, "log_loss", self.weight_decay
         )
-        fit_cost(network.head, features, batch.target, batch.weight, max_iter=200, exact=False)
+        minimize_loss(network.head, features, batch.target, batch.weight, max_iter=200, exact=False)
         return network
 
     def _restored(self, data, generator):
