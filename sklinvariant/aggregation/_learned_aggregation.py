@@ -249,7 +249,7 @@ class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, Trai
         )
 
     def _batches_to_score(self, objective, held_out):
-        return [_everything(held_out.bags, held_out.targets, objective.encoder, held_out.device)]
+        return [_full_batch(held_out.bags, held_out.targets, objective.encoder, held_out.device)]
 
     def _finish(self, objective, data, n_epochs):
         if self.fine_tune and not data.partial and n_epochs:
@@ -263,7 +263,7 @@ class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, Trai
     def _make_objective(self, encoder, data, state=None):
         """The module of encoder, feature map and loss. The loss is new, or restored from a fitted ``state``."""
         encoder.generator = data.own
-        data.batch = batch = _everything(data.bags, data.targets, encoder.to(data.device), data.device)
+        data.batch = batch = _full_batch(data.bags, data.targets, encoder.to(data.device), data.device)
         task = data.targets.task
         loss: Any
         if task.kind == "own":
@@ -368,7 +368,7 @@ class LearnedAggregation(AggregationLearner):
         return MeanEncoder(transform, units, dtype, self.chunk_size).to(dtype)
 
 
-def _everything(bags, targets, encoder, device):
+def _full_batch(bags, targets, encoder, device):
     """All bags with their targets as one `Batch` on the device."""
     target = None if targets.values is None else targets.values.to(device)
     bags = encoder.prepare(Bags(bags.values.to(device), bags.offsets), device)

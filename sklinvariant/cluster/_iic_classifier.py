@@ -363,8 +363,8 @@ class IICClassifier(
             )
         labels, labelled = self._check_labels(y)
         check_consistent_length(X, labelled)
-        going_on = hasattr(self, "_state") if partial else self._goes_on()
-        if partial and going_on:
+        continues = hasattr(self, "_state") if partial else self._continues_fit()
+        if partial and continues:
             if classes is not None:
                 check_same_classes(classes, self.classes_, type(self).__name__)
             classes = self.classes_
@@ -385,7 +385,7 @@ class IICClassifier(
             name=type(self).__name__,
             partial=partial,
         )
-        if not going_on:
+        if not continues:
             routed = process_routing(self, "fit", **params)
             self.clusterer_ = clone(self.clusterer).fit(X, None, **routed.clusterer.fit)
         self._train(X, labels, partial=partial, labelled=labelled, targets=targets)
