@@ -21,14 +21,7 @@ from sklinvariant.aggregation._aggregator import Aggregator
 from sklinvariant.aggregation._codebook import draw_sample
 from sklinvariant.aggregation._linear_predictor import LinearPredictor
 from sklinvariant.bags import DescriptorSets
-from sklinvariant.base import (
-    Count,
-    CountOrZero,
-    NonNegative,
-    Positive,
-    ShareOfAll,
-    declared,
-)
+from sklinvariant.base import Count, CountOrZero, NonNegative, Positive, ShareOfAll, declared
 from sklinvariant.networks import (
     Bags,
     CustomLoss,

@@ -10,16 +10,7 @@ from typing import Any, Literal
 import torch
 
 from sklinvariant._compat import CallbackSupportMixin, FitReport
-from sklinvariant.base import (
-    Count,
-    NonNegative,
-    Parameters,
-    Positive,
-    RandomState,
-    Verbose,
-    declared,
-    torch_generator,
-)
+from sklinvariant.base import Count, NonNegative, Parameters, Positive, RandomState, Verbose, declared, torch_generator
 from sklinvariant.training._checkpoint import Checkpoint
 from sklinvariant.training._loop import OPTIMIZERS, train
 

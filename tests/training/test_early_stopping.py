@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from callbacks import Interrupts
 from sklearn.base import clone
 from sklearn.datasets import make_blobs
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import accuracy_score, r2_score
-from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 from skorch.callbacks import Checkpoint as SkorchCheckpoint
+from skorch.callbacks import EarlyStopping, LRScheduler
 from tolerance import assert_close
 
 from sklinvariant import LearnedBoW, LearnedVLAD, load, save
@@ -36,15 +37,6 @@ def targets_of(y, sample_weight=None, loss="log_loss"):
 def split_of(y, fraction, sample_weight=None, loss="log_loss"):
     """The split of a fit with ``random_state=0``."""
     return split_targets(targets_of(y, sample_weight, loss), fraction, torch_generator(0).initial_seed())
-
-
-class Interrupts(Callback):
-    def __init__(self, epoch):
-        self.epoch = epoch
-
-    def on_batch_end(self, net, **kwargs):
-        if len(net.history) == self.epoch:
-            raise KeyboardInterrupt
 
 
 def test_the_split_is_stratified_and_seeded():
