@@ -242,7 +242,7 @@ def test_constant_images_stay_finite(pooling):
 
 @pytest.mark.parametrize("value", [0.1, 1 / 3, 3.3, -7e-5])
 def test_constant_images_are_not_divided_by_their_rounding(value):
-    """A constant channel, such as an alpha channel, has no spread; its scale comes from later images."""
+    """A constant channel, such as an alpha channel, gets a scale of 1, not one of rounding errors."""
     images = np.full((50, 6, 6, 2), value)
     images[..., 0] = np.random.RandomState(0).rand(50, 6, 6)
     shift, scale = channel_spread(torch.from_numpy(images).permute(0, 3, 1, 2))

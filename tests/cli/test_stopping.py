@@ -162,7 +162,7 @@ def test_whatever_is_computed_ends(work, number):
 
 
 def test_a_signal_that_was_ignored_stays_ignored():
-    """Signals that are ignored, as in processes started by nohup or a shell's &."""
+    """nohup and a shell's & start processes in which signals are ignored."""
     program = _PROGRAM.replace("WORK", "os.kill(os.getpid(), signal.SIGINT)")
     with _started("-c", program, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)) as process:
         assert process.communicate(timeout=60) == ("ready\n", "")

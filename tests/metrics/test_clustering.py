@@ -28,7 +28,7 @@ def rng(global_random_seed):
 
 
 def best_of_all_maps(y, c, n_classes, k, weight):
-    """All one-to-one maps of clusters to classes, including those that leave clusters without a class."""
+    """The best accuracy over all one-to-one maps of clusters to classes; clusters may be left without a class."""
     return max(
         np.average(np.asarray(places)[c] == y, weights=weight) for places in permutations(range(max(n_classes, k)), k)
     )

@@ -145,7 +145,7 @@ def test_images_that_are_not_square(name):
 @pytest.mark.parametrize("name", ["C8", "D8", "C16"])
 @pytest.mark.parametrize("kernel_size", [3, 4])
 def test_filters_between_pixels(name, kernel_size):
-    """Quarter turns are exact. At other angles the maps of a smooth image nearly rotate, unlike those of free filters."""
+    """Quarter turns are exact. At other angles maps of a smooth image nearly rotate, unlike those of free filters."""
     group = Group(name)
     axis = torch.linspace(-3, 3, 24)
     hill = torch.exp(-((axis - 0.6) ** 2 + 2 * (axis[:, None] + 0.4) ** 2))[None]

@@ -85,7 +85,7 @@ def _order(model):
 
 @pytest.mark.parametrize("solver", ["moment", "sgd"])
 def test_features_of_one_object_are_pooled(frames, solver):
-    """Features of one object are rarely large in the same frame, but in consecutive frames."""
+    """Features of one object are pooled although they are rarely large in the same frame."""
     model = AutoPooling(3, solver=solver, random_state=0, max_epochs=100, batch_size=16)
     model.fit(frames, groups=GROUPS)
     assert_same_labels(model.components_[_order(model)].argmax(0), np.repeat(range(3), 4), model.components_.T)
