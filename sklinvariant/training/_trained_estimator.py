@@ -10,16 +10,7 @@ from typing import Any, Literal
 import torch
 
 from sklinvariant._compat import CallbackSupportMixin, FitReport
-from sklinvariant.base import (
-    Count,
-    NonNegative,
-    Parameters,
-    Positive,
-    RandomState,
-    Verbose,
-    declared,
-    torch_generator,
-)
+from sklinvariant.base import Count, NonNegative, Parameters, Positive, RandomState, Verbose, declared, torch_generator
 from sklinvariant.training._checkpoint import Checkpoint
 from sklinvariant.training._loop import OPTIMIZERS, train
 
@@ -193,7 +184,7 @@ class TrainedEstimator(CallbackSupportMixin, Training):
 
     # Methods that all subclasses share
 
-    def _goes_on(self):
+    def _continues_fit(self):
         """Whether `fit` continues an earlier fit."""
         return self.warm_start and hasattr(self, "_state")
 
@@ -204,7 +195,7 @@ class TrainedEstimator(CallbackSupportMixin, Training):
         """
         if partial:
             self._check_partial_fit()
-        reset = not hasattr(self, "_state") if partial else not self._goes_on()
+        reset = not hasattr(self, "_state") if partial else not self._continues_fit()
         generator = torch_generator(self.random_state)
         given = self._read(X, reset=reset) if given is None else given
         data = self._data(given, y, generator, reset=reset, **settings)
