@@ -29,6 +29,7 @@ from sklinvariant.base import (
     ShareOfAll,
     declared,
     keeps_state_on_failure,
+    restore_weights,
 )
 from sklinvariant.networks import (
     Bags,
@@ -49,6 +50,7 @@ from sklinvariant.training import (
     WithEarlyStopping,
     WithOptimizer,
     check_same_classes,
+    check_same_kind_of_loss,
     prepare_targets,
     task_of_classes,
 )
@@ -204,6 +206,8 @@ class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, Trai
 
     def _data(self, given, y, generator, *, reset, sample_weight, classes=None, is_part=False):
         bags = given.data
+        if not reset:
+            check_same_kind_of_loss(self.loss, self._task, type(self).__name__)
         task = self._task if not reset else None if classes is None else task_of_classes(classes, self.loss)
         if classes is not None and not reset:
             check_same_classes(classes, self._task.classes, type(self).__name__)
@@ -268,7 +272,7 @@ class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, Trai
             loss: Any = copy.deepcopy(self.loss) if isinstance(self.loss, nn.Module) else self.loss
             cost: Any = CustomLoss(loss, data.own).to(data.dtype)
             if state is not None:
-                cost.load_state_dict({name: torch.as_tensor(value) for name, value in state["cost"].items()})
+                restore_weights(cost, state["cost"], self, parameters="loss")
         elif state is not None:
             cost = self._restore_cost(data.dtype)
         else:

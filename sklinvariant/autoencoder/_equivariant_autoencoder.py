@@ -160,7 +160,6 @@ def _has_pose(estimator):
 @declared
 class EquivariantAutoencoder(
     OnDevice,
-    OutputReader,
     WithOptimizer,
     TrainedEstimator,
     ClassNamePrefixFeaturesOutMixin,
