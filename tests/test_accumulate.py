@@ -16,14 +16,7 @@ from tolerance import assert_close
 
 from sklinvariant import VLAD, AutoPooling, BagOfWords, DescriptorSets, FisherVector
 from sklinvariant.feature_extraction import ConvolutionalFeatures
-from sklinvariant.hashing import (
-    BilinearHasher,
-    ITQHasher,
-    PCAHasher,
-    SignHasher,
-    SKLSHHasher,
-    SpectralHasher,
-)
+from sklinvariant.hashing import BilinearHasher, ITQHasher, PCAHasher, SignHasher, SKLSHHasher, SpectralHasher
 
 N_ROWS, N_FEATURES = 550_000, 128  # 280 MB
 ALLOWED = 64 << 20  # bytes that a fit may allocate

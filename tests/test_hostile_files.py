@@ -8,6 +8,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from examples import with_state
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
@@ -35,12 +36,6 @@ def _craft(path, change, source):
     return path
 
 
-def _with_state(model, **changes):
-    model = copy.copy(model)
-    model._state = {**model._state, **changes}
-    return model
-
-
 @pytest.mark.parametrize("mmap_mode", [None, "r"])
 @pytest.mark.parametrize(
     "changes",
@@ -64,7 +59,7 @@ def _with_state(model, **changes):
 )
 def test_indexes(tmp_path, changes, mmap_mode):
     model = HammingNeighbors().fit(np.random.RandomState(0).randint(2, size=(50, 16)))
-    sklinvariant.save(_with_state(model, **changes), tmp_path / "index")
+    sklinvariant.save(with_state(model, **changes), tmp_path / "index")
     with pytest.raises(ValueError, match=rf"index contains no model that.*{next(iter(changes))[:5]}"):
         HammingNeighbors.load(tmp_path / "index", mmap_mode=mmap_mode)
 
@@ -72,7 +67,7 @@ def test_indexes(tmp_path, changes, mmap_mode):
 def test_codes_too_wide_for_the_queries(tmp_path):
     """They made faiss read beyond the queries."""
     model = HammingNeighbors().fit(np.random.RandomState(0).randint(2, size=(50, 16)))
-    sklinvariant.save(_with_state(model, codes=np.zeros((20_000, 4096), np.uint8)), tmp_path / "index")
+    sklinvariant.save(with_state(model, codes=np.zeros((20_000, 4096), np.uint8)), tmp_path / "index")
     code = (
         "import sys, numpy as np; from sklinvariant.neighbors import HammingNeighbors\n"
         "try: HammingNeighbors.load(sys.argv[1]).radius_neighbors(np.zeros((1, 16)), radius=16)\n"

@@ -20,7 +20,6 @@ from sklinvariant.base import (
     Positive,
     RealNumber,
     declared,
-    keeps_state_on_failure,
     torch_generator,
 )
 from sklinvariant.networks import SoftBagOfWords
@@ -76,7 +75,6 @@ class CodebookAggregator(Aggregator):
     codebook_ = FittedState("Codewords, (n_codewords, d), in the units of the descriptors.")
     gamma_ = FittedState("The γ of the soft assignment (eq. 3), in 1 / squared units of the descriptors.")
 
-    @keeps_state_on_failure
     @fit_context(prefer_skip_nested_validation=False)
     @reports_fit
     def fit(self, X: Any, y: Any = None) -> Self:

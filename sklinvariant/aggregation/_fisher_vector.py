@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 from sklinvariant._compat import HasMethods, fit_context, reports_fit
 from sklinvariant.aggregation._aggregator import Aggregator
 from sklinvariant.aggregation._codebook import draw_sample, learn_mixture
-from sklinvariant.base import Array, Count, FittedState, NonNegative, declared, keeps_state_on_failure, torch_generator
+from sklinvariant.base import Array, Count, FittedState, NonNegative, declared, torch_generator
 from sklinvariant.networks import SoftFisherVector
 from sklinvariant.ops import Mixture
 
@@ -82,7 +82,6 @@ class FisherVector(Aggregator):
     means_ = FittedState("Means, (n_components, d).")
     covariances_ = FittedState("Diagonal covariances, (n_components, d).")
 
-    @keeps_state_on_failure
     @fit_context(prefer_skip_nested_validation=False)
     @reports_fit
     def fit(self, X: Any, y: Any = None) -> Self:

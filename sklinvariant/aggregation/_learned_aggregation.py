@@ -21,25 +21,16 @@ from sklinvariant.aggregation._aggregator import Aggregator
 from sklinvariant.aggregation._codebook import draw_sample
 from sklinvariant.aggregation._linear_predictor import LinearPredictor
 from sklinvariant.bags import DescriptorSets
-from sklinvariant.base import (
-    Count,
-    CountOrZero,
-    NonNegative,
-    Positive,
-    ShareOfAll,
-    declared,
-    keeps_state_on_failure,
-    restore_weights,
-)
+from sklinvariant.base import Count, CountOrZero, NonNegative, Positive, ShareOfAll, declared, restore_weights
 from sklinvariant.networks import (
     Bags,
     CustomLoss,
-    LinearCost,
+    LinearLoss,
     MeanEncoder,
     Objective,
     Units,
-    fit_cost,
     map_features,
+    minimize_loss,
     target_deviation,
 )
 from sklinvariant.training import (
@@ -98,6 +89,10 @@ class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, Trai
         strings are replaced by class numbers, or as ``loss(representation)`` if y is None. It returns one number, or
         one number per bag, which ``sample_weight`` requires. It may be a module with its own parameters (W in the
         paper). With a callable there is no ``predict``.
+
+        With "squared_error", the targets are divided by their standard deviation during training, so that the ``loss``
+        of ``history_`` is relative to their variance. ``partial_fit`` takes this scale from the first batch (1 if its
+        targets are constant).
     weight_decay : float
         L2 penalty of the linear model, for representations scaled to a mean norm of 1.
     max_epochs : int
@@ -161,7 +156,6 @@ class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, Trai
 
     # Fitting
 
-    @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
@@ -184,7 +178,6 @@ class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, Trai
         self._train(X, y, sample_weight=sample_weight)
         return self
 
-    @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=False)
     def partial_fit(self, X: Any, y: Any = None, classes: Any = None, sample_weight: Any = None) -> Self:
@@ -252,44 +245,45 @@ class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, Trai
         )
 
     def _batches_to_score(self, objective, held_out):
-        return [_everything(held_out.bags, held_out.targets, objective.encoder, held_out.device)]
+        return [_full_batch(held_out.bags, held_out.targets, objective.encoder, held_out.device)]
 
     def _finish(self, objective, data, n_epochs):
         if self.fine_tune and not data.partial and n_epochs:
             self._fit_linear_model(objective, data.batch, exact=True)
 
     def _export(self, objective, data):
-        state = self._export_encoder(objective.encoder) | objective.cost.export() | data.targets.task.export()
+        state = self._export_encoder(objective.encoder) | objective.loss.export() | data.targets.task.export()
         state |= {"shift": data.units.shift, "scale": data.units.scale}
         return state | {"n_descriptor_features": int(data.bags.values.shape[1])}
 
     def _make_objective(self, encoder, data, state=None):
-        """The module of encoder, feature map and cost. The cost is new, or restored from a fitted ``state``."""
+        """The module of encoder, feature map and loss. The loss is new, or restored from a fitted ``state``."""
         encoder.generator = data.own
-        data.batch = batch = _everything(data.bags, data.targets, encoder.to(data.device), data.device)
+        data.batch = batch = _full_batch(data.bags, data.targets, encoder.to(data.device), data.device)
         task = data.targets.task
+        loss: Any
         if task.kind == "own":
-            loss: Any = copy.deepcopy(self.loss) if isinstance(self.loss, nn.Module) else self.loss
-            cost: Any = CustomLoss(loss, data.own).to(data.dtype)
+            function = copy.deepcopy(self.loss) if isinstance(self.loss, nn.Module) else self.loss
+            loss = CustomLoss(function, data.own).to(data.dtype)  # type: ignore[arg-type]
             if state is not None:
-                restore_weights(cost, state["cost"], self, parameters="loss")
+                restore_weights(loss, state["cost"], self, parameters="loss")
         elif state is not None:
-            cost = self._restore_cost(data.dtype)
+            loss = self._restore_loss(data.dtype)
         else:
             with torch.no_grad():
                 first = map_features(encoder(_head(batch.bags, _GAIN_SAMPLE)), self.feature_map)
-            kind: Any = self.loss
-            scale = target_deviation(batch.target, batch.weight) if kind == "squared_error" else 1.0
-            cost = LinearCost.start(
-                first, batch.weight[: len(first)], task.n_outputs, kind, self.weight_decay, target_scale=scale
+            scale = target_deviation(batch.target, batch.weight) if self.loss == "squared_error" else 1.0
+            weight = batch.weight[: len(first)]
+            loss = LinearLoss.start(
+                first, weight, task.n_outputs, str(self.loss), self.weight_decay, target_scale=scale
             )
-        return Objective(encoder, self.feature_map, cost).to(batch.bags.values.device)
+        return Objective(encoder, self.feature_map, loss).to(batch.bags.values.device)
 
     def _fit_linear_model(self, objective, data, *, exact=False):
         """Minimise J over W for a fixed encoder, on all descriptors."""
         with torch.no_grad():
             representation = objective.represent(data.bags)
-        fit_cost(objective.cost, representation, data.target, data.weight, max_iter=200, exact=exact)
+        minimize_loss(objective.loss, representation, data.target, data.weight, max_iter=200, exact=exact)
 
     # Prediction; see also `LinearPredictor`
 
@@ -370,7 +364,7 @@ class LearnedAggregation(AggregationLearner):
         return MeanEncoder(transform, units, dtype, self.chunk_size).to(dtype)
 
 
-def _everything(bags, targets, encoder, device):
+def _full_batch(bags, targets, encoder, device):
     """All bags with their targets as one `Batch` on the device."""
     target = None if targets.values is None else targets.values.to(device)
     bags = encoder.prepare(Bags(bags.values.to(device), bags.offsets), device)

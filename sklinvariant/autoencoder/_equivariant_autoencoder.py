@@ -37,7 +37,6 @@ from sklinvariant.base import (
     Whole,
     check_size,
     declared,
-    keeps_state_on_failure,
     restore_weights,
     to_numpy,
 )
@@ -308,7 +307,6 @@ class EquivariantAutoencoder(
             if getattr(state["weights"].get(name), "shape", None) != size:
                 raise ValueError(f"{name} should be of shape {size}")
 
-    @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any = None) -> Self:
@@ -330,7 +328,6 @@ class EquivariantAutoencoder(
         self._train(X)
         return self
 
-    @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any = None) -> Self:
@@ -352,10 +349,10 @@ class EquivariantAutoencoder(
         if reset:
             shift, scale = channel_spread(images)
             return _Images(images, shift, scale, given.sample_shape)
-        self._check_going_on(images.shape[1:])
+        self._check_unchanged(images.shape[1:])
         return _Images(images, *self._spread(scale_pixels(images[:0])), self._state["sample_shape"])  # type: ignore[call-arg]
 
-    def _check_going_on(self, shape):
+    def _check_unchanged(self, shape):
         """Raise a ValueError if the parameters have changed since the fit that should be continued."""
         fitted = self._state["architecture"]
         changed = [name for name, value in self._architecture(shape).items() if value != fitted[name]]
@@ -432,7 +429,7 @@ class EquivariantAutoencoder(
             "gram", and k for "mean". They have the array type, device and precision of X.
         """
         given = self._read(X)
-        return given.answer(self._over(given, lambda network, x: network.features(*network.encode(x))))
+        return given.answer(self._apply_network(given, lambda network, x: network.features(*network.encode(x))))
 
     def embed(self, X: Any) -> Any:
         """The embedding, which is permuted when images are transformed.
@@ -443,7 +440,7 @@ class EquivariantAutoencoder(
             The embeddings. The last axis has the order of ``elements_``.
         """
         given = self._read(X)
-        return given.answer(self._over(given, lambda network, x: network.encode(x)[0]))
+        return given.answer(self._apply_network(given, lambda network, x: network.encode(x)[0]))
 
     @available_if(_has_pose)
     def predict_pose(self, X: Any) -> Any:
@@ -456,7 +453,7 @@ class EquivariantAutoencoder(
             is multiplied by g. With "C4", a quarter turn counter-clockwise adds 1 modulo 4.
         """
         given = self._read(X)
-        return given.answer(self._over(given, lambda network, x: network.encode(x)[1].argmax(1)))
+        return given.answer(self._apply_network(given, lambda network, x: network.encode(x)[1].argmax(1)))
 
     def inverse_transform(self, X: Any, pose: Any = None) -> Any:
         """Reconstruct images from their features.
@@ -527,7 +524,7 @@ class EquivariantAutoencoder(
         return [torch.tensor(np.asarray(self._state[name])).to(like) for name in ("shift", "scale")]
 
     @torch.no_grad()
-    def _over(self, given, function):
+    def _apply_network(self, given, function):
         """Apply a function of the network and of normalised images, in batches."""
         images = self._channels_first(given)
         network, shift, scale = self._network(scale_pixels(images[:0]))

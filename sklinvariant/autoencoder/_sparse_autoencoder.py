@@ -30,7 +30,6 @@ from sklinvariant.base import (
     TorchEstimator,
     check_size,
     declared,
-    keeps_state_on_failure,
 )
 from sklinvariant.ops import in_safe_unit
 from sklinvariant.training import RowBatches, TrainedEstimator, WithOptimizer
@@ -152,7 +151,6 @@ class SparseAutoencoder(
     decoder_components_ = FittedState("Decoding weights, (n_components, n_features).")
     decoder_intercept_ = FittedState("Biases of the reconstruction, (n_features,).")
 
-    @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any = None) -> Self:
@@ -172,7 +170,6 @@ class SparseAutoencoder(
         self._train(X)
         return self
 
-    @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any = None) -> Self:

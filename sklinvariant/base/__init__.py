@@ -20,7 +20,7 @@ from sklinvariant.base._input import (
     refuse_none,
     set_n_features,
 )
-from sklinvariant.base._interruption import keeping_last_epoch, keeps_state_on_failure
+from sklinvariant.base._interruption import keeping_last_epoch
 from sklinvariant.base._parameters import (
     LARGEST_SIDE,
     Count,
@@ -47,7 +47,6 @@ from sklinvariant.base._parameters import (
     integers,
     is_count,
     n_threads,
-    plain,
     validated,
 )
 from sklinvariant.base._persistence import load, save, trusted_types
@@ -62,7 +61,6 @@ from sklinvariant.base._state_layout import (
     Flag,
     Maybe,
     RealNumber,
-    Row,
     Text,
     Weights,
     Whole,
@@ -114,7 +112,6 @@ __all__ = [
     "RandomState",
     "Reader",
     "RealNumber",
-    "Row",
     "RowFeaturesOutMixin",
     "RowReader",
     "Share",
@@ -145,10 +142,8 @@ __all__ = [
     "is_bags",
     "is_count",
     "keeping_last_epoch",
-    "keeps_state_on_failure",
     "load",
     "n_threads",
-    "plain",
     "precision_of",
     "refuse_non_numbers",
     "refuse_none",

@@ -13,22 +13,24 @@ from scipy.sparse import issparse
 
 from sklinvariant._settings import P, R
 from sklinvariant.base._input import is_bags
+from sklinvariant.base._interruption import restoring_on_failure
 from sklinvariant.base._parameters import is_number, plain
 from sklinvariant.ops import largest_value
 
 FITTING = {"fit", "fit_moments", "fit_predict", "fit_transform", "partial_fit"}
+CHANGING = {*FITTING, "remove"}  # methods that change the estimator, which a failure restores
 
 
 def finite_outcome(method: Callable[P, R]) -> Callable[P, R]:
-    """Wrap a public method so that its result and the fitted state are finite; otherwise restore the estimator."""
+    """Wrap a public method so that its result and the fitted state are finite. A failed fit restores the estimator."""
     name = method.__name__
+    guarded = restoring_on_failure if name in CHANGING else contextlib.nullcontext
 
     @functools.wraps(method)
     def call(self, *args, **kwargs):
-        before = dict(vars(self)) if name in FITTING else None
         try:
-            result = method(self, *args, **kwargs)
-            with _restored_on_failure(self, before):
+            with guarded(self):
+                result = method(self, *args, **kwargs)
                 check_finite_outcome(self, name, result)
         except FloatingPointError as error:
             changed = _changed(self, float)
@@ -36,26 +38,14 @@ def finite_outcome(method: Callable[P, R]) -> Callable[P, R]:
                 raise
             raise FloatingPointError(f"{error} (parameters other than the defaults: {changed})") from error
         except (RuntimeError, OverflowError, MemoryError) as error:
-            _raise_in_words(self, name, error)
+            _raise_clear_error(self, name, error)
             raise
         return result
 
     return cast(Callable[P, R], call)
 
 
-@contextlib.contextmanager
-def _restored_on_failure(estimator, before):
-    """Restore the attributes ``before`` of the estimator after an error or an interruption; None does not restore."""
-    try:
-        yield
-    except BaseException:
-        if before is not None:
-            vars(estimator).clear()
-            vars(estimator).update(before)
-        raise
-
-
-def _raise_in_words(estimator, method_name, error):
+def _raise_clear_error(estimator, method_name, error):
     """Replace errors of torch, which do not name the parameters that caused them."""
     text = str(error)
     if isinstance(error, MemoryError) or "DefaultCPUAllocator" in text or "Storage size" in text:

@@ -1,30 +1,23 @@
 """The state of an estimator after a fit that failed or was interrupted."""
 
 import contextlib
-import functools
 from collections.abc import Callable, Iterator
-from typing import Any, cast
+from typing import Any
 
-from sklinvariant._settings import P, R
-
-_KEPT = "_keeps_last_epoch"  # set on an estimator while the KeyboardInterrupt propagates to the caller
+_KEPT = "_kept_estimator"  # attribute of the KeyboardInterrupt: the id of the estimator that keeps its last epoch
 
 
-def keeps_state_on_failure(method: Callable[P, R]) -> Callable[P, R]:
-    """Wrap a fit so that a failure restores the estimator; `keeping_last_epoch` is the only exception."""
-
-    @functools.wraps(method)
-    def wrapped(self, *args, **kwargs):
-        before = dict(vars(self))
-        try:
-            return method(self, *args, **kwargs)
-        except BaseException:
-            if not vars(self).pop(_KEPT, False):
-                vars(self).clear()
-                vars(self).update(before)
-            raise
-
-    return cast(Callable[P, R], wrapped)
+@contextlib.contextmanager
+def restoring_on_failure(estimator: Any) -> Iterator[None]:
+    """Restore the attributes of the estimator after an error or an interruption, except by `keeping_last_epoch`."""
+    before = dict(vars(estimator))
+    try:
+        yield
+    except BaseException as error:
+        if getattr(error, _KEPT, None) != id(estimator):
+            vars(estimator).clear()
+            vars(estimator).update(before)
+        raise
 
 
 @contextlib.contextmanager
@@ -43,7 +36,7 @@ def keeping_last_epoch(estimator: Any, keep: Callable[[], int], kept: str = "las
         except Exception as error:  # a grid search continues after any other error than the interruption
             raise interruption from error
         if number:
-            vars(estimator)[_KEPT] = True
+            setattr(interruption, _KEPT, id(estimator))
             interruption.add_note(
                 f"{type(estimator).__name__}: training was interrupted; the model is that of the {kept}, {number}"
             )

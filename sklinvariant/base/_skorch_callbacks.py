@@ -47,12 +47,12 @@ def check_callbacks(
                 f"callbacks[{position}] is {given!r}, but must be a skorch callback or a pair of a name and a skorch "
                 "callback. Pass callbacks of scikit-learn to set_callbacks"
             )
-        reason = _reason_against(callback, decay, has_gradients, early_stopping)
+        reason = _reason_to_reject(callback, decay, has_gradients, early_stopping)
         if reason:
             raise ValueError(f"callbacks[{position}] ({type(callback).__name__}) cannot be used: {reason}.")
 
 
-def _reason_against(callback, decay, has_gradients, early_stopping):
+def _reason_to_reject(callback, decay, has_gradients, early_stopping):
     """Why a callback is rejected and what to do instead; None if it is accepted."""
     monitor = getattr(callback, "monitor", None)
     if isinstance(monitor, str) and monitor.startswith("valid") and not (early_stopping and monitor in _VALIDATION):

@@ -39,13 +39,12 @@ from sklinvariant.base import (
     declared,
     dense_tensor,
     integers,
-    keeps_state_on_failure,
     restore_weights,
 )
 from sklinvariant.cluster._class_network import ClassNetwork
 from sklinvariant.cluster._iic_clusterer import SAMPLES, IICClusterer
 from sklinvariant.cluster._partly_labelled import PartlyLabelledClassifier
-from sklinvariant.networks import LinearCost, fit_cost
+from sklinvariant.networks import LinearLoss, minimize_loss
 from sklinvariant.pairs import changed, default_views, same, shuffled
 from sklinvariant.training import (
     Targets,
@@ -307,7 +306,6 @@ class IICClassifier(
                 f"coef of shape {(n_outputs, width)} does not match {n_classes} classes and {trunk} features"
             )
 
-    @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Any, y: Any, **params: Any) -> Self:
@@ -334,7 +332,6 @@ class IICClassifier(
         raise_for_params(params, self, "fit")
         return self._fine_tune(X, y, params)
 
-    @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=False)
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Self:
@@ -378,8 +375,8 @@ class IICClassifier(
             )
         labels, labelled = self._check_labels(y)
         check_consistent_length(X, labelled)
-        going_on = hasattr(self, "_state") if partial else self._goes_on()
-        if partial and going_on:
+        continues = hasattr(self, "_state") if partial else self._continues_fit()
+        if partial and continues:
             if classes is not None:
                 check_same_classes(classes, self.classes_, type(self).__name__)
             classes = self.classes_
@@ -401,7 +398,7 @@ class IICClassifier(
             partial=partial,
         )
         self._check_hold_out(targets)
-        if not going_on:
+        if not continues:
             routed = process_routing(self, "fit", **params)
             self.clusterer_ = clone(self.clusterer).fit(X, None, **routed.clusterer.fit)
         # the clusterer has read all samples, so only those with a label are read again
@@ -431,10 +428,10 @@ class IICClassifier(
         network = ClassNetwork(self._inner._network(batch.samples))
         features = mean_features(network.eval(), batch.samples, same, 1, data.seed)
         network.trunk.draw_from(generator)
-        network.head = LinearCost.start(
+        network.head = LinearLoss.start(
             features, batch.weight, data.targets.task.n_outputs, "log_loss", self.weight_decay
         )
-        fit_cost(network.head, features, batch.target, batch.weight, max_iter=200, exact=False)
+        minimize_loss(network.head, features, batch.target, batch.weight, max_iter=200, exact=False)
         return network
 
     def _restored(self, data, generator):

@@ -39,7 +39,6 @@ from sklinvariant.base import (
     check_size,
     declared,
     integers,
-    keeps_state_on_failure,
     to_numpy,
     torch_generator,
 )
@@ -255,7 +254,6 @@ class IICClusterer(
                 f"the auxiliary heads do not match n_heads={self.n_heads} and n_overclusters={self.n_overclusters}"
             )
 
-    @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any = None, groups: Any = None, auxiliary: Any = None) -> Self:
@@ -303,7 +301,6 @@ class IICClusterer(
         labels = self.fit(X, groups=groups, auxiliary=auxiliary).labels_
         return self._reader.kind_of(X).wrap(labels)
 
-    @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any = None, groups: Any = None, auxiliary: Any = None) -> Self:

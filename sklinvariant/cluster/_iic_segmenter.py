@@ -30,7 +30,6 @@ from sklinvariant.base import (
     check_size,
     declared,
     integers,
-    keeps_state_on_failure,
 )
 from sklinvariant.cluster._dense_mutual_information import dense_joints
 from sklinvariant.cluster._segmentation_trunk import SegmentationNetwork, SegmentationTrunk
@@ -255,7 +254,6 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
         if sum(state["heads"]) != len(state["weights"]["heads.weight"]) or state["best_head"] >= len(state["heads"]):
             raise ValueError(f"heads of {state['heads']} clusters do not match the weights")
 
-    @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any = None) -> Self:
@@ -280,7 +278,6 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
         self._warn(self._train(X).counts)
         return self
 
-    @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any = None) -> Self:

@@ -26,7 +26,6 @@ from sklinvariant.base import (
     TorchEstimator,
     as_numpy,
     declared,
-    keeps_state_on_failure,
     refuse_none,
     to_numpy,
 )
@@ -122,7 +121,6 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
     cluster_proba_ = FittedState("P(y | c).")
     class_prior_ = FittedState("Share of each class in the labels.")
 
-    @keeps_state_on_failure
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Any, y: Any, **params: Any) -> Self:
         """Fit the clusterer to all samples, and count the labels in each cluster.

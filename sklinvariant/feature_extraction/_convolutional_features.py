@@ -41,7 +41,6 @@ from sklinvariant.base import (
     Whole,
     as_numpy,
     declared,
-    keeps_state_on_failure,
 )
 from sklinvariant.feature_extraction._dense_patches import normalize_patches, window_of
 from sklinvariant.feature_extraction._filters import fit_zca, slide, take_patches
@@ -223,7 +222,6 @@ class ConvolutionalFeatures(
         if state["encoding"] == "sigmoid" and state.get("intercept") is None:
             raise ValueError("encoding='sigmoid' requires an intercept, but the state has none. Fit again.")
 
-    @keeps_state_on_failure
     @fit_context(prefer_skip_nested_validation=False)
     @reports_fit
     def fit(self, X: Any, y: Any = None) -> Self:

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklinvariant._compat import CallbackSupportMixin, HasMethods, fit_context, reports_fit
 from sklinvariant.bags import BagEstimator, DescriptorSets
-from sklinvariant.base import Count, RandomState, Whole, as_numpy, declared, keeps_state_on_failure
+from sklinvariant.base import Count, RandomState, Whole, as_numpy, declared
 
 
 @declared
@@ -51,7 +51,6 @@ class OnDescriptors(CallbackSupportMixin, TransformerMixin, BagEstimator, auto_w
     subsample: Count | None = 200_000
     random_state: RandomState = None
 
-    @keeps_state_on_failure
     @fit_context(prefer_skip_nested_validation=False)
     @reports_fit
     def fit(self, X: Any, y: Any = None) -> Self:

@@ -21,7 +21,6 @@ from sklinvariant.base import (
     as_tensor,
     check_computed,
     declared,
-    keeps_state_on_failure,
     torch_generator,
 )
 
@@ -61,7 +60,6 @@ class Hasher(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMix
         """(n, n_bits) real numbers whose signs are the bits."""
         raise NotImplementedError
 
-    @keeps_state_on_failure
     @fit_context(prefer_skip_nested_validation=True)
     @reports_fit
     def fit(self, X: Any, y: Any = None) -> Self:

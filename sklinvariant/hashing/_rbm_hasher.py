@@ -23,7 +23,6 @@ from sklinvariant.base import (
     check_size,
     declared,
     integers,
-    keeps_state_on_failure,
     torch_generator,
 )
 from sklinvariant.hashing._hasher import Hasher
@@ -161,7 +160,6 @@ class RBMHasher(TrainedEstimator, Hasher):
     shift_ = FittedState("Values subtracted from the features, (n_features,).")
     scale_ = FittedState("Values by which the features are then divided, (n_features,).")
 
-    @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any = None) -> Self:
@@ -181,7 +179,6 @@ class RBMHasher(TrainedEstimator, Hasher):
         self._train(X)
         return self
 
-    @keeps_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any = None) -> Self:

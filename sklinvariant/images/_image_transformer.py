@@ -9,7 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklinvariant._compat import CallbackSupportMixin, fit_context, reports_fit
 from sklinvariant.bags import DescriptorSets
-from sklinvariant.base import ArrayLike, TorchEstimator, Whole, keeps_state_on_failure, to_numpy
+from sklinvariant.base import ArrayLike, TorchEstimator, Whole, to_numpy
 from sklinvariant.images._image_reader import ImageReader
 
 
@@ -22,7 +22,6 @@ class ImageTransformer(CallbackSupportMixin, TransformerMixin, TorchEstimator, a
     }
     _reader = ImageReader()
 
-    @keeps_state_on_failure
     @fit_context(prefer_skip_nested_validation=True)
     @reports_fit
     def fit(self, X: ArrayLike, y: None = None) -> Self:

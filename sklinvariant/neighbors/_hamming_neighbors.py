@@ -39,7 +39,6 @@ from sklinvariant.base import (
     dense_tensor,
     integers,
     is_count,
-    keeps_state_on_failure,
     load,
     save,
     to_numpy,
@@ -254,7 +253,6 @@ class HammingNeighbors(TorchEstimator):
 
     recall_ = FittedState()
 
-    @keeps_state_on_failure
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any = None, ids: Any = None) -> Self:
         """Store codes, and discard those stored before.
@@ -294,7 +292,6 @@ class HammingNeighbors(TorchEstimator):
         self._build()
         return self
 
-    @keeps_state_on_failure
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any = None, ids: Any = None) -> Self:
         """Add codes to the stored ones.
@@ -330,7 +327,6 @@ class HammingNeighbors(TorchEstimator):
         self._add(state, added)
         return self
 
-    @keeps_state_on_failure
     def remove(self, ids: Any) -> Self:
         """Remove codes.
 

@@ -25,7 +25,6 @@ from sklinvariant.base import (
     Whole,
     declared,
     is_count,
-    keeps_state_on_failure,
 )
 from sklinvariant.ops import CACHE_BYTES, DEVICE_BYTES, moment
 
@@ -138,7 +137,6 @@ class SpatialPooling(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transf
     order: Annotated[float, Number(Real, 1, None, closed="both")] = 1
     map_shape: list | tuple | None = None
 
-    @keeps_state_on_failure
     @fit_context(prefer_skip_nested_validation=True)
     @reports_fit
     def fit(self, X: Any, y: Any = None) -> Self:

@@ -206,7 +206,7 @@ class TrainedEstimator(CallbackSupportMixin, Training):
 
     # Methods that all subclasses share
 
-    def _goes_on(self) -> bool:
+    def _continues_fit(self) -> bool:
         """Whether `fit` continues an earlier fit."""
         return self.warm_start and hasattr(self, "_state")
 
@@ -219,7 +219,7 @@ class TrainedEstimator(CallbackSupportMixin, Training):
         """
         if partial:
             self._check_partial_fit()
-        reset = not hasattr(self, "_state") if partial else not self._goes_on()
+        reset = not hasattr(self, "_state") if partial else not self._continues_fit()
         generator = torch_generator(self.random_state)
         given = self._read(X, reset=reset) if given is None else given
         data = self._data(given, y, generator, reset=reset, **settings)

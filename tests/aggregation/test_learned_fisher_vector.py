@@ -6,10 +6,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import pairwise_distances_argmin
 
 from sklinvariant import DescriptorSets
-from sklinvariant.aggregation import (
-    BagOfWords,
-    LearnedFisherVector,
-)
+from sklinvariant.aggregation import BagOfWords, LearnedFisherVector
 
 
 def test_a_fisher_vector_trains_where_a_feature_hardly_varies(two_classes):

@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 from sklearn.base import is_classifier, is_regressor
 
-from sklinvariant.aggregation import (
-    LearnedBoW,
-)
+from sklinvariant.aggregation import LearnedBoW
 
 
 @pytest.mark.parametrize("loss", ["log_loss", "hinge", "squared_hinge"])

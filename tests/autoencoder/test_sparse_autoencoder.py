@@ -1,4 +1,4 @@
-"""SparseAutoencoder: the cost and its gradient, sparsity, reconstruction, optimisers, going on, bad input."""
+"""SparseAutoencoder: the loss and its gradient, sparsity, reconstruction, optimisers, going on, bad input."""
 
 import pickle
 
@@ -107,12 +107,12 @@ def test_the_unit_of_the_rows_does_not_matter(digits):
     )
 
 
-def test_lbfgs_reaches_a_lower_cost(digits):
-    costs = {
+def test_lbfgs_reaches_a_lower_loss(digits):
+    losses = {
         name: SparseAutoencoder(16, optimizer=name, max_epochs=20, random_state=0).fit(digits).history_[-1]["loss"]
         for name in ("adam", "lbfgs")
     }
-    assert costs["lbfgs"] < costs["adam"]
+    assert losses["lbfgs"] < losses["adam"]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -7,16 +7,6 @@ from examples import example
 
 from sklinvariant.hashing import PCAHasher
 
-ANSWERS = ("transform", "predict", "kneighbors")
-
-
-def answer(estimator, X, y):
-    estimator.fit(X, y)
-    method = next(name for name in ANSWERS if hasattr(estimator, name))
-    result = getattr(estimator, method)(X)
-    result = result if isinstance(result, tuple) else (result,)
-    return [part.values if hasattr(part, "offsets") else np.asarray(part) for part in result]
-
 
 @pytest.mark.parametrize(
     ("name", "changes"),

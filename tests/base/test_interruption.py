@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from examples import ESTIMATORS, example
+from callbacks import StopsAfter
+from examples import ESTIMATORS, answers, example
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
@@ -79,11 +80,6 @@ def trained_example(name, max_epochs=4):
     return estimator, X, y, "learning_rate_decay" in known or name == "RBMHasher"
 
 
-def answers(model, X):
-    methods = [name for name in ("predict_proba", "transform") if hasattr(model, name)]
-    return [np.asarray(getattr(model, name)(X), dtype=np.float64) for name in methods]
-
-
 def assert_unchanged(estimator, before):
     """All attributes are the objects that they were."""
     assert vars(estimator).keys() == before.keys()
@@ -97,26 +93,6 @@ def stop_after(n_epochs):
 
 def losses(model):
     return np.array([row.get("loss", row.get("objective")) for row in model.history_])
-
-
-class StopAfterTwo:
-    """A callback of scikit-learn's kind."""
-
-    max_propagation_depth = None
-    n_epochs = 0
-
-    def setup(self, estimator, context):
-        pass
-
-    def teardown(self, estimator, context):
-        pass
-
-    def on_fit_task_begin(self, estimator, context):
-        pass
-
-    def on_fit_task_end(self, estimator, context):
-        self.n_epochs += context.task_name == "epoch"
-        return self.n_epochs == 2
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -133,7 +109,7 @@ def test_the_model_is_that_of_the_last_finished_epoch(name, interrupt):
         expected.set_params(max_epochs=2)
     elif name == "AutoPooling":  # takes no skorch callbacks
         pytest.importorskip("sklearn.callback", reason="scikit-learn has callbacks from 1.9 on")
-        expected.set_callbacks(StopAfterTwo())
+        expected.set_callbacks(StopsAfter(2))
     else:
         expected.set_params(callbacks=[stop_after(2)])
     expected.fit(X, y)

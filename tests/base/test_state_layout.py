@@ -4,7 +4,7 @@ import copy
 
 import numpy as np
 import pytest
-from examples import example
+from examples import example, with_state
 
 import sklinvariant
 from sklinvariant.aggregation import VLAD, BagOfWords
@@ -15,12 +15,6 @@ from sklinvariant.hashing import LSHHasher
 @pytest.fixture(scope="module")
 def words():
     return BagOfWords(3, random_state=0).fit(np.random.RandomState(0).normal(size=(5, 8, 4)))
-
-
-def _with_state(model, **changes):
-    model = copy.copy(model)
-    model._state = {**model._state, **changes}
-    return model
 
 
 @pytest.mark.parametrize(
@@ -39,7 +33,7 @@ def _with_state(model, **changes):
     ids=repr,
 )
 def test_states_that_do_not_fit(tmp_path, words, changes):
-    sklinvariant.save(_with_state(words, **changes), tmp_path / "model")
+    sklinvariant.save(with_state(words, **changes), tmp_path / "model")
     with pytest.raises(ValueError, match="contains no model"):
         sklinvariant.load(tmp_path / "model")
 
@@ -72,7 +66,7 @@ def test_models_of_the_first_release_that_lack_what_may_be_missing(tmp_path):
     """Entries that are not declared, as those of later versions, are let through."""
     rng = np.random.RandomState(0)
     for model, X in ((VLAD(2), rng.normal(size=(5, 8, 4))), (LSHHasher(8), rng.normal(size=(5, 4)))):
-        changed = _with_state(model.fit(X), more=np.zeros(3))
+        changed = with_state(model.fit(X), more=np.zeros(3))
         del changed._state["namespace"]
         sklinvariant.save(changed, tmp_path / "model")
         np.testing.assert_array_equal(sklinvariant.load(tmp_path / "model").transform(X), model.transform(X))

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from examples import small_cnn
 from sklearn.metrics import pairwise_distances
 from sklearn.preprocessing import normalize
 from sklearn.utils.estimator_checks import check_estimator
@@ -171,20 +172,8 @@ def test_cells_go_on_to_an_aggregation(images):
     assert BagOfWords(3, random_state=0).fit_transform(bags).shape == (3, 3)
 
 
-@pytest.fixture
-def two_channels():
-    return np.random.RandomState(0).rand(3, 12, 10, 2)
-
-
-def _network():
-    torch.manual_seed(0)
-    return torch.nn.Sequential(
-        torch.nn.Conv2d(2, 5, 3), torch.nn.BatchNorm2d(5), torch.nn.ReLU(), torch.nn.MaxPool2d(2)
-    )
-
-
 def test_backbone_patches_are_the_cells(two_channels, device):
-    network = _network()
+    network = small_cnn()
     x = torch.as_tensor(two_channels, dtype=torch.float32).permute(0, 3, 1, 2)
     expected = network.eval()[:3](x).detach()
     network.train()
@@ -200,7 +189,7 @@ def _no_network(name, **weights):
 
 def test_backbone_errors(two_channels, monkeypatch):
     with pytest.raises(ValueError, match="layer='9' is not a layer of the network"):
-        BackbonePatches(_network(), layer="9").fit(two_channels)
+        BackbonePatches(small_cnn(), layer="9").fit(two_channels)
     with pytest.raises(ValueError, match=r"layer=None returns shape \(1, 240\)"):
         BackbonePatches(torch.nn.Flatten()).fit(two_channels)
     for library in ("torchvision.models", "timm"):

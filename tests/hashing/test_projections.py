@@ -4,12 +4,7 @@ import numpy as np
 from sklearn.decomposition import PCA
 from tolerance import assert_same_labels
 
-from sklinvariant.hashing import (
-    LSHHasher,
-    PCAHasher,
-    SignHasher,
-    SKLSHHasher,
-)
+from sklinvariant.hashing import LSHHasher, PCAHasher, SignHasher, SKLSHHasher
 
 
 def test_sign(X):

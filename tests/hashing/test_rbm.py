@@ -5,12 +5,7 @@ import pytest
 import torch
 from scipy.special import expit, logsumexp
 
-from sklinvariant.hashing._rbm import (
-    RestrictedBoltzmannMachine,
-    free_energy,
-    pseudo_log_likelihood,
-    uniform_targets,
-)
+from sklinvariant.hashing._rbm import RestrictedBoltzmannMachine, free_energy, pseudo_log_likelihood, uniform_targets
 
 
 def batch_regularizer(z, targets):

@@ -11,10 +11,7 @@ from sklearn.neural_network import BernoulliRBM
 from tolerance import assert_close, assert_same_labels
 
 from sklinvariant import RBMHasher, load, save
-from sklinvariant.hashing._rbm import (
-    RestrictedBoltzmannMachine,
-    pseudo_log_likelihood,
-)
+from sklinvariant.hashing._rbm import RestrictedBoltzmannMachine, pseudo_log_likelihood
 from sklinvariant.metrics import bit_activations, code_entropy
 from sklinvariant.training._batches import RowBatches
 

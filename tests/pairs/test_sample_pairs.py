@@ -2,13 +2,7 @@
 
 import torch
 
-from sklinvariant.pairs._sample_pairs import (
-    PartnerPairs,
-    ViewPairs,
-    nearest_partners,
-    same,
-    temporal_pairs,
-)
+from sklinvariant.pairs._sample_pairs import PartnerPairs, ViewPairs, nearest_partners, same, temporal_pairs
 
 
 def test_neighbours_are_others():

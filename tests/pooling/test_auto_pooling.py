@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from callbacks import StopsAfter
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.datasets import load_digits
@@ -383,38 +384,19 @@ def test_clips_through_pipeline_and_grid_search(frames):
         assert search.best_params_ == {"autopooling__invariance": 100.0}
 
 
-class Recorder:
-    """A scikit-learn callback that counts epochs, sees the model of each, and may stop."""
-
-    max_propagation_depth = None
-
-    def __init__(self, stop_after=None):
-        self.stop_after, self.objectives = stop_after, []
-
-    def setup(self, estimator, context):
-        pass
-
-    def teardown(self, estimator, context):
-        pass
-
-    def on_fit_task_begin(self, estimator, context):
-        pass
-
-    def on_fit_task_end(self, estimator, context, *, X=None, y=None, fitted_estimator=None):
-        if context.task_name == "epoch":
-            assert fitted_estimator.transform(X).shape == (100, 3)
-            self.objectives.append(fitted_estimator.objective_)
-            return len(self.objectives) == self.stop_after
-
-
 @pytest.mark.parametrize("solver", ["moment", "sgd"])
 def test_callbacks_see_and_stop_iterations(frames, solver):
     pytest.importorskip("sklearn.callback", reason="scikit-learn has callbacks from 1.9 on")
-    recorder = Recorder(stop_after=4)
+
+    def see(model, X, y):
+        assert model.transform(X).shape == (100, 3)
+        return model.objective_
+
+    recorder = StopsAfter(4, see)
     model = AutoPooling(3, solver=solver, random_state=0).set_callbacks(recorder).fit(frames)
-    assert model.n_iter_ == len(recorder.objectives) == 4
-    assert recorder.objectives[-1] == pytest.approx(model.objective_)
-    assert model.objective_ < recorder.objectives[0]
+    assert model.n_iter_ == len(recorder.seen) == 4
+    assert recorder.seen[-1] == pytest.approx(model.objective_)
+    assert model.objective_ < recorder.seen[0]
 
 
 def test_ctrl_c_keeps_the_last_iteration(frames, monkeypatch):

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from examples import ESTIMATORS, example
+from callbacks import Interrupts
+from examples import ESTIMATORS, answers, example
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
-from skorch.callbacks import Callback
 from tolerance import assert_close
 
 import sklinvariant
@@ -26,21 +26,6 @@ WITHOUT_OPTIMIZER = {"AutoPooling", "RBMHasher"}
 WITH_EARLY_STOPPING = {"IICClassifier", "LearnedAggregation", "LearnedBoW", "LearnedFisherVector", "LearnedVLAD"}
 
 
-class Interrupts(Callback):
-    """Stops a fit in the middle of an epoch."""
-
-    def __init__(self, epoch, action=None):
-        self.epoch, self.action = epoch, action or _interrupt
-
-    def on_batch_end(self, net, **kwargs):
-        if len(net.history) == self.epoch:
-            self.action()
-
-
-def _interrupt():
-    raise KeyboardInterrupt
-
-
 def trained_example(name):
     """An estimator that makes four epochs, and its data."""
     estimator, X, y = example(name)
@@ -52,11 +37,6 @@ def trained_example(name):
     if name == "IICClassifier":  # or the training of its clusterer would be interrupted
         estimator.set_params(clusterer=FrozenEstimator(clone(estimator.clusterer).fit(X)))
     return estimator, X, y
-
-
-def answers(model, X):
-    methods = [name for name in ("predict_proba", "transform") if hasattr(model, name)]
-    return [np.asarray(getattr(model, name)(X), dtype=np.float64) for name in methods]
 
 
 def losses(model):

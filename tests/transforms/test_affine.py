@@ -4,15 +4,7 @@ import numpy as np
 import pytest
 from tolerance import assert_close
 
-from sklinvariant.transforms import (
-    Compose,
-    Crop,
-    Flip,
-    Rotation,
-    Scale,
-    Shear,
-    Translation,
-)
+from sklinvariant.transforms import Compose, Crop, Flip, Rotation, Scale, Shear, Translation
 
 
 def test_rotation_is_counter_clockwise():

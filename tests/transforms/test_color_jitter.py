@@ -2,9 +2,7 @@
 
 import numpy as np
 
-from sklinvariant.transforms import (
-    ColorJitter,
-)
+from sklinvariant.transforms import ColorJitter
 
 
 def test_color_jitter_is_the_four_steps(images):

@@ -4,15 +4,7 @@ import numpy as np
 import pytest
 from tolerance import assert_close
 
-from sklinvariant.transforms import (
-    ColorJitter,
-    Compose,
-    Crop,
-    Flip,
-    Rotation,
-    Scale,
-    Shear,
-)
+from sklinvariant.transforms import ColorJitter, Compose, Crop, Flip, Rotation, Scale, Shear
 
 
 def test_composition_is_one_after_the_other(images):
