@@ -43,7 +43,7 @@ def small_cnn():
 
 
 def _convolution():
-    """Seeded, and without a draw from torch's global generator."""
+    """A seeded convolution, initialised without torch's global generator."""
     module, generator = torch.nn.Conv2d(1, 2, 3, dtype=torch.float32, device="meta"), torch.Generator().manual_seed(0)
     module.to_empty(device="cpu")
     for weights in module.parameters():
@@ -128,7 +128,7 @@ def instances(name):
 
 
 def example(name, seed=0):
-    """(estimator, X, y): an unfitted estimator and 24 samples of the kind that it is meant for, of two classes.
+    """(estimator, X, y): an unfitted estimator, and 24 samples of two classes of the kind that it expects.
 
     X holds bags (24, 6, 4), images (24, 12, 12) of float32 0-1, codes (24, 16) of 0 and 1, or rows (24, 6).
     """
@@ -209,7 +209,7 @@ OTHER_TRANSFORMS = [ColorJitter(), GaussianNoise(), Sobel(), Compose([Flip(), Co
 
 
 def moving(n=40, h=48, w=64):
-    """A bright bar that moves by 1 pixel a frame over a ramp, RGB."""
+    """RGB frames of a bright bar that moves by 1 pixel per frame in front of a ramp."""
     frames = np.zeros((n, h, w, 3), np.uint8)
     frames[..., 0] = np.linspace(0, 200, h)[:, None]
     frames[..., 2] = np.linspace(0, 200, w)
@@ -219,7 +219,7 @@ def moving(n=40, h=48, w=64):
 
 
 def recorded(stream):
-    """All batches, and what was warned of."""
+    """All batches, and the messages of the warnings."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         return list(stream), [str(warning.message) for warning in caught]

@@ -1,4 +1,4 @@
-"""The walk of X through an estimator: X is read once, by a reader, and few files ever hold it."""
+"""The path of X through an estimator: it is read once, by a reader, and passes through few files."""
 
 import sys
 from pathlib import Path
@@ -30,7 +30,7 @@ MOST_CLIMBS = 2
 
 
 class Walk:
-    """The calls of functions of the package that have X itself among their named arguments.
+    """The calls of functions of the package with X itself as a named argument.
 
     A climb is a call from one file to another that is in a later room than the caller's, or that X has visited before.
     A read is a call of the method ``read`` of a reader.

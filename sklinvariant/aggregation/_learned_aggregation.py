@@ -143,11 +143,7 @@ class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, Trai
     # Methods that a subclass must define
 
     def _start_encoder(self, sample, dtype, generator, n_samples):
-        """A new encoder (module) for a sample of descriptors."""
-        raise NotImplementedError
-
-    def _export_encoder(self, encoder):
-        """The parameters of the encoder as numpy arrays."""
+        """A new encoder for a sample of descriptors: a module with ``prepare`` and ``export``."""
         raise NotImplementedError
 
     def _build_encoder(self, state, units, dtype):
@@ -252,7 +248,7 @@ class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, Trai
             self._fit_linear_model(objective, data.batch, exact=True)
 
     def _export(self, objective, data):
-        state = self._export_encoder(objective.encoder) | objective.loss.export() | data.targets.task.export()
+        state = objective.encoder.export() | objective.loss.export() | data.targets.task.export()
         state |= {"shift": data.units.shift, "scale": data.units.scale}
         return state | {"n_descriptor_features": int(data.bags.values.shape[1])}
 
@@ -353,9 +349,6 @@ class LearnedAggregation(AggregationLearner):
         if not isinstance(transform, nn.Module):
             raise ValueError(f"encoder({d}) must return a torch.nn.Module, got {type(transform).__name__}")
         return transform
-
-    def _export_encoder(self, encoder):
-        return {"encoder": {name: value.cpu().numpy() for name, value in encoder.transform.state_dict().items()}}
 
     def _build_encoder(self, state, units, dtype):
         with making_modules(0):

@@ -4,7 +4,7 @@ from sklinvariant.base._calls import Computing
 from sklinvariant.base._device import resolve_device, torch_generator
 from sklinvariant.base._discovery import all_estimators
 from sklinvariant.base._docstrings import Documented, documented_by
-from sklinvariant.base._estimator import FittedState, RowFeaturesOutMixin, TorchEstimator
+from sklinvariant.base._estimator import FittedState, RowFeaturesOutMixin, TorchEstimator, is_fitted
 from sklinvariant.base._finite import check_computed, check_finite_answer
 from sklinvariant.base._input import (
     ArrayKind,
@@ -141,6 +141,7 @@ __all__ = [
     "integers",
     "is_bags",
     "is_count",
+    "is_fitted",
     "keeping_last_epoch",
     "load",
     "n_threads",

@@ -13,7 +13,6 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 import torch
 from sklearn.base import TransformerMixin, clone
-from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 from tqdm import tqdm
@@ -35,6 +34,7 @@ from sklinvariant.base import (
     check_finite_answer,
     declared,
     is_count,
+    is_fitted,
 )
 from sklinvariant.feature_extraction import BackbonePatches
 from sklinvariant.images import StreamReader, scale_pixels
@@ -405,17 +405,14 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, T
         backbone = self.backbone
         if not hasattr(backbone, "transform"):
             backbone = BackbonePatches(backbone, device=self.device)
-        try:
-            check_is_fitted(backbone)
-        except NotFittedError:
-            backbone = clone(backbone)
-            if isinstance(backbone, BackbonePatches):
-                return backbone.fit(first)
-            some = source.some(_MOST_TO_FIT)
-            rows, images = next(some.batches(len(some)))
-            images = images.cpu().numpy()
-            return backbone.fit(images, None if y is None else np.asarray(y)[some.rows][rows])
-        return backbone
+        if is_fitted(backbone):
+            return backbone
+        backbone = clone(backbone)
+        if isinstance(backbone, BackbonePatches):
+            return backbone.fit(first)
+        some = source.some(_MOST_TO_FIT)
+        rows, images = next(some.batches(len(some)))
+        return backbone.fit(images.cpu().numpy(), None if y is None else np.asarray(y)[some.rows][rows])
 
     def _feature_extractor(self, device):
         """The backbone as a function from views (n, c, h, w) to maps (n, rows, columns, d)."""

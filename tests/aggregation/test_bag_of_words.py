@@ -1,4 +1,4 @@
-"""BagOfWords against a plain loop, with codebooks of its own and from elsewhere."""
+"""BagOfWords against a plain loop, with learned and with given codebooks."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The learned aggregations: tasks, starts, weights, going on, bad input, and that learning pays."""
+"""The learned aggregations: tasks, initialisation, weights, warm start, bad input, and quality."""
 
 import pickle
 

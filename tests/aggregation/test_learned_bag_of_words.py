@@ -1,4 +1,4 @@
-"""LearnedBoW: where the codewords start, and how they move."""
+"""LearnedBoW: the initial and the learned codewords."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The linear model of a learned aggregation: its targets and its answers."""
+"""The linear model of a learned aggregation: targets and predictions."""
 
 import numpy as np
 import pytest

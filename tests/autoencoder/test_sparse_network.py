@@ -9,7 +9,7 @@ from sklinvariant.autoencoder._sparse_network import SparseAutoencoderNetwork, k
 
 
 def _numpy_loss(x, W, b, c, V, sigmoid, rho, beta, weight_decay, spread):
-    """Ng's notes, unit by unit."""
+    """The loss of Ng's notes, computed unit by unit."""
     h = expit(x / spread @ W.T + b)
     rebuilt = h @ V + c
     rebuilt = expit(rebuilt) if sigmoid else spread * rebuilt

@@ -22,7 +22,7 @@ from sklinvariant.hashing import PCAHasher
     ],
 )
 def test_results_are_finite_or_refused(name, changes):
-    """Each of these answered with NaN, or learned it, without a word."""
+    """Each of these used to learn or return NaN silently."""
     estimator, X, y = example(name)
     with pytest.raises(FloatingPointError, match=next(iter(changes))):
         estimator.set_params(**changes).fit(X, y).transform(X)

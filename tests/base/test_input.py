@@ -1,4 +1,4 @@
-"""Data in other libraries' containers: Dask collections, and columns and tables of polars and pyarrow."""
+"""Containers of other libraries: Dask collections, and columns and tables of polars and pyarrow."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def dask():
 
 
 def answers(estimator, X):
-    """What each method of an estimator says, as lists of arrays."""
+    """The results of all methods of an estimator, as lists of arrays."""
     for method in METHODS:
         if hasattr(estimator, method):
             result = getattr(estimator, method)(X)

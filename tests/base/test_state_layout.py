@@ -1,4 +1,4 @@
-"""Fitted states that do not fit each other are refused."""
+"""Fitted states with inconsistent entries are refused."""
 
 import copy
 
@@ -50,7 +50,7 @@ def test_missing_entries(tmp_path, words):
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # after a single epoch
 @pytest.mark.parametrize("name", [n for n, _ in sklinvariant.all_estimators()])
 def test_every_estimator_declares_what_it_keeps(name):
-    """An array in the state of a fitted estimator is declared, so that one of another shape is refused."""
+    """Every array in the fitted state is declared, so that other shapes are refused."""
     estimator, X, y = example(name)
     for parameter in ("max_epochs", "clusterer__max_epochs"):
         if parameter in estimator.get_params():
@@ -63,7 +63,7 @@ def test_every_estimator_declares_what_it_keeps(name):
 
 
 def test_models_of_the_first_release_that_lack_what_may_be_missing(tmp_path):
-    """Entries that are not declared, as those of later versions, are let through."""
+    """Undeclared entries, such as those of later versions, are accepted."""
     rng = np.random.RandomState(0)
     for model, X in ((VLAD(2), rng.normal(size=(5, 8, 4))), (LSHHasher(8), rng.normal(size=(5, 4)))):
         changed = with_state(model.fit(X), more=np.zeros(3))

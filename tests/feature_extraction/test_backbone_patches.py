@@ -1,4 +1,4 @@
-"""Cells of networks: where the run stops, what is kept, and real weights."""
+"""Cells of networks: the layer at which the forward pass stops, the fitted weights, and real weights."""
 
 import csv
 import functools
@@ -30,7 +30,7 @@ def images():
 
 
 def test_the_run_stops_at_the_layer(images):
-    """What follows would refuse images of this size, and the ReLU writes into the layer's output."""
+    """The later layers would not accept images of this size, and the ReLU overwrites the output of the layer."""
     convolution = nn.Conv2d(3, 4, 3)
     network = nn.Sequential(convolution, nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(7, 2))
     cells = BackbonePatches(network, layer="0").fit_transform(images).values
@@ -151,7 +151,7 @@ def _objects(path):
 
 
 def test_real_weights_know_an_object_again(shared_data):
-    """The nearest other image shows the same object more often by the network's features than by pixels."""
+    """The nearest neighbour shows the same object more often with features of the network than with pixels."""
     pytest.importorskip("cv2")
     images, objects = _objects(shared_data / "eth80_128.zip")
 

@@ -1,4 +1,4 @@
-"""What is taken for images, and what an estimator says of everything else."""
+"""Which input is read as images, and the errors for all other input."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""One rule for the scale of pixels: whole numbers 0-255 are divided by 255, floats are taken as they are."""
+"""The scale of pixels: integers 0-255 are divided by 255, floats are not changed."""
 
 import copy
 

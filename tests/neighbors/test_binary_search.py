@@ -1,4 +1,4 @@
-"""Search among packed codes against comparing all bits, and the efforts of approximate indexes."""
+"""Search of packed codes against comparing all bits, and the search effort of approximate indexes."""
 
 import numpy as np
 import pytest

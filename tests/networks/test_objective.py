@@ -1,4 +1,4 @@
-"""The linear model on top: fitted to the last digit."""
+"""The linear model is fitted to machine precision."""
 
 import pytest
 import torch

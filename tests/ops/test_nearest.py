@@ -22,7 +22,7 @@ def test_nearest_codewords(chunk_size, offset):
 @pytest.mark.parametrize("scale", [1e-36, 1e-12, 1.0, 1e12, 1e30])
 @pytest.mark.parametrize("offset", [0.0, 1.0, 100.0, 1e4])
 def test_nearest_codewords_at_any_scale_and_offset(dtype, scale, offset):
-    """A codeword that is not quite the nearest may win by rounding, which an offset of the data must not enlarge."""
+    """Rounding may select a codeword that is not quite nearest. An offset of the data must not increase this error."""
     x, codebook = (((part + offset) * scale).to(dtype) for part in (blobs(), blobs(1, 20)))
     labels = nearest_codewords(x, codebook)
     far = torch.cdist(x.double() / scale, codebook.double() / scale)

@@ -1,4 +1,4 @@
-"""Partners of samples: nearest others, next frames, auxiliary samples."""
+"""Partners of samples: nearest neighbours, next frames, auxiliary samples."""
 
 import torch
 

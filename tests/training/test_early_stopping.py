@@ -23,7 +23,7 @@ STEADY = {"learning_rate_decay": None, "fine_tune": False, "batch_size": 10, "ra
 
 @pytest.fixture
 def bags(global_random_seed):
-    """60 bags of three classes, which overlap."""
+    """60 bags of three overlapping classes."""
     rng = np.random.RandomState(global_random_seed)
     y = np.arange(60) % 3
     return rng.normal(size=(60, 8, 3)) * (1 + 0.5 * y)[:, None, None], y
@@ -55,7 +55,7 @@ def test_the_split_is_stratified_and_seeded():
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_scores_and_the_best_epoch(bags, weighted):
-    """Each epoch's score, and the model, are those of a fit of the training part for so many epochs."""
+    """The score of each epoch and the model are those of a fit to the training part with this number of epochs."""
     X, y = bags
     weight = np.random.RandomState(0).rand(60) if weighted else None
     model = LearnedBoW(3, early_stopping=True, validation_fraction=0.3, n_iter_no_change=3, **STEADY)
@@ -145,7 +145,7 @@ def fine_tuned(**params):
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("seed", [0, None])
 def test_an_interrupted_fit_goes_on_from_its_checkpoint(seed, bags, tmp_path):
-    """Without a seed too, the samples that were held out stay held out."""
+    """The same samples are held out when a fit resumes, also without a seed."""
     bow = LearnedBoW(3, early_stopping=True, validation_fraction=0.3, **STEADY).set_params(random_state=seed)
     for estimator, X, y in [(bow.set_params(max_epochs=8, n_iter_no_change=8), *bags), fine_tuned(random_state=seed)]:
         path = tmp_path / type(estimator).__name__

@@ -53,7 +53,7 @@ def test_verbose_draws_a_bar(two_classes, capsys):
 
 
 class Steps(Callback):
-    """Notes the step of every batch."""
+    """Records the learning rate of each batch."""
 
     def initialize(self):
         self.steps = []

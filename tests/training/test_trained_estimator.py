@@ -1,4 +1,4 @@
-"""What all estimators that learn in epochs have in common: their settings, their history, and how a fit goes on."""
+"""Common behaviour of estimators that are trained in epochs: settings, history, warm start and resumed fits."""
 
 import os
 import subprocess
@@ -27,7 +27,7 @@ WITH_EARLY_STOPPING = {"IICClassifier", "LearnedAggregation", "LearnedBoW", "Lea
 
 
 def trained_example(name):
-    """An estimator that makes four epochs, and its data."""
+    """An estimator with four epochs, and its data."""
     estimator, X, y = example(name)
     if name == "IICSegmenter":  # the slowest
         X, y = X[:4], y[:4]
@@ -77,7 +77,7 @@ def test_an_interrupted_fit_goes_on_from_its_checkpoint(name, tmp_path):
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_an_interrupted_warm_start_goes_on_from_its_checkpoint(name, tmp_path):
-    """The model that was interrupted goes on itself: it has made two epochs more than before."""
+    """The interrupted model itself continues: its history has two more epochs."""
     estimator, X, y = trained_example(name)
     estimator.set_params(warm_start=True)
     whole = clone(estimator).fit(X, y).fit(X, y)
