@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Any, Literal, Self
 
-import numpy as np
 import torch
 
 from sklinvariant._compat import fit_context, with_callbacks
@@ -229,7 +228,7 @@ class RBMHasher(TrainedEstimator, Hasher):
         machine = RestrictedBoltzmannMachine(*self._parameters_on(v), **options)
         with torch.no_grad():
             drawn = machine.gibbs(v)
-        shift, scale = (torch.as_tensor(self._state[key]).to(v) for key in ("shift", "scale"))
+        shift, scale = self._fitted_tensors(v, "shift", "scale")
         return given.answer(drawn * scale + shift)
 
     def _data(self, given, y, generator, *, reset):
@@ -318,8 +317,7 @@ class RBMHasher(TrainedEstimator, Hasher):
         return v if state["visible"] == "gaussian" else v.clamp_(0, 1)
 
     def _parameters_on(self, v):
-        names = ("components", "intercept_hidden", "intercept_visible")
-        return tuple(torch.as_tensor(np.asarray(self._state[name])).to(v) for name in names)
+        return self._fitted_tensors(v, "components", "intercept_hidden", "intercept_visible")
 
     def _scores(self, rows):
         v = self._visible(rows, self._state)
