@@ -18,6 +18,7 @@ from sklinvariant.base import (
     Share,
     ShareBelowOne,
     Text,
+    as_tensor,
     check_computed,
     check_size,
     declared,
@@ -308,7 +309,7 @@ class RBMHasher(TrainedEstimator, Hasher):
 
     def _visible(self, rows, state):
         """The visible units of rows."""
-        shift, scale = (torch.as_tensor(state[key], device=rows.device) for key in ("shift", "scale"))
+        shift, scale = (as_tensor(state[key]).to(rows.device) for key in ("shift", "scale"))
         if state["visible"] == "binary":
             if rows.min() < 0 or rows.max() > 1:
                 raise ValueError('visible="binary" requires values in 0-1. Scale X, or use visible="scaled"')
