@@ -159,7 +159,6 @@ def _has_pose(estimator):
 @declared
 class EquivariantAutoencoder(
     OnDevice,
-    OutputReader,
     WithOptimizer,
     TrainedEstimator,
     ClassNamePrefixFeaturesOutMixin,

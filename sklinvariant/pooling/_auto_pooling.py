@@ -119,7 +119,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         A file that `fit` writes after each epoch of "sgd". If the fit is interrupted, the same call resumes from this
         file and gives the same model. The file is removed when the fit is finished. If the file cannot be written, for
         example because the disk is full, or if another fit writes it too, the fit continues with a warning. "moment"
-        writes no file.
+        writes no file, and warns if ``checkpoint`` is set.
     callbacks : list of skorch callbacks or None
         Callbacks of the epochs of "sgd", which can monitor ``train_loss``. Unsupported callbacks raise an error. To set
         callbacks of scikit-learn, which "moment" supports as well, use ``set_callbacks``.
@@ -414,6 +414,12 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
             raise ValueError(
                 'callbacks require the epochs of solver="sgd", but the solver is "moment". Set solver="sgd", or pass '
                 "callbacks of scikit-learn to set_callbacks"
+            )
+        if whole and self.checkpoint is not None:
+            warnings.warn(
+                f"{type(self).__name__}: checkpoint={str(self.checkpoint)!r} has no effect, because the solver is "
+                '"moment", which writes no file. Set solver="sgd", or checkpoint=None',
+                stacklevel=4,
             )
         largest = float(frames.rows.max())
         moments = pair_moments(
