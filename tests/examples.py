@@ -1,5 +1,6 @@
 """Quick instances of every public estimator, and data that each of them learns from."""
 
+import copy
 import warnings
 
 import numpy as np
@@ -10,7 +11,7 @@ from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
 from sklearn.preprocessing import StandardScaler
 
-from sklinvariant import all_estimators
+from sklinvariant import DescriptorSets, all_estimators
 from sklinvariant.autoencoder import SparseAutoencoder
 from sklinvariant.cluster import IICClusterer
 from sklinvariant.feature_extraction import BackbonePatches
@@ -34,8 +35,15 @@ def small_network(d):
     return torch.nn.Sequential(torch.nn.Linear(d, 4), torch.nn.Tanh())
 
 
+def small_cnn():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(2, 5, 3), torch.nn.BatchNorm2d(5), torch.nn.ReLU(), torch.nn.MaxPool2d(2)
+    )
+
+
 def _convolution():
-    """Seeded, and without a draw from torch's global generator."""
+    """A seeded convolution, initialised without torch's global generator."""
     module, generator = torch.nn.Conv2d(1, 2, 3, dtype=torch.float32, device="meta"), torch.Generator().manual_seed(0)
     module.to_empty(device="cpu")
     for weights in module.parameters():
@@ -97,6 +105,7 @@ BAGS = {"BagOfWords", "VLAD", "FisherVector", "LearnedAggregation", "LearnedBoW"
 BAGS |= {"OnDescriptors"}
 IMAGES = {"BackbonePatches", "ConvolutionalFeatures", "DensePatches", "EquivariantAutoencoder", "IICSegmenter"}
 IMAGES |= {"LocalDescriptors", "NestedInvariancePooler"}
+TAKE_IMAGES = sorted(IMAGES | {"IICClusterer"})
 CODES = {"HammingNeighbors"}
 # settings that instances for rows of three numbers do not suit
 _FOR_IMAGES = {
@@ -120,7 +129,7 @@ def instances(name):
 
 
 def example(name, seed=0):
-    """(estimator, X, y): an unfitted estimator and 24 samples of the kind that it is meant for, of two classes.
+    """(estimator, X, y): an unfitted estimator, and 24 samples of two classes of the kind that it expects.
 
     X holds bags (24, 6, 4), images (24, 12, 12) of float32 0-1, codes (24, 16) of 0 and 1, or rows (24, 6).
     """
@@ -135,6 +144,53 @@ def example(name, seed=0):
     if name in CODES:
         return estimator, rng.randint(2, size=(24, 16)).astype(np.uint8), y
     return estimator, np.abs(rng.normal(size=(24, 6)) + 2 * y[:, None]).astype(np.float32), y
+
+
+def image_example(name, dtype=np.float32):
+    """An even quicker estimator of ``TAKE_IMAGES``, and 6 grey images (6, 12, 12): floats 0-1, or integers 0-255."""
+    estimator = example(name)[0]
+    if name == "IICClusterer":
+        estimator.set_params(network="mlp", max_epochs=1, n_heads=1, init="random")
+    if name == "EquivariantAutoencoder":
+        estimator.set_params(max_epochs=1)
+    images = example("DensePatches")[1][:6]
+    return estimator, images if dtype == np.float32 else (images * 255).round().astype(dtype)
+
+
+def answer_to_images(estimator, X):
+    """The features of images, or their probabilities, as one array."""
+    result = (estimator.transform if hasattr(estimator, "transform") else estimator.predict_proba)(X)
+    return result.values if isinstance(result, DescriptorSets) else result
+
+
+def answers(model, X):
+    """The probabilities and the features of samples, where the model has them, as float64 arrays."""
+    methods = [name for name in ("predict_proba", "transform") if hasattr(model, name)]
+    return [np.asarray(getattr(model, name)(X), dtype=np.float64) for name in methods]
+
+
+def with_state(model, **changes):
+    """A copy of a fitted model in which entries of the state are replaced."""
+    model = copy.copy(model)
+    model._state = {**model._state, **changes}
+    return model
+
+
+def codeword_shares(bag, model):
+    """Share (m, k) of each codeword of a BagOfWords or VLAD in each descriptor of a bag."""
+    distances = ((bag[:, None] - model.codebook_) ** 2).sum(-1)
+    if model.assignment == "hard":
+        return np.eye(len(model.codebook_))[distances.argmin(1)]
+    shares = np.exp(-model.gamma_ * distances)
+    return shares / shares.sum(1, keepdims=True)
+
+
+def blobs(seed=0, n=600):
+    """n float64 rows (n, 3) around 4 centres."""
+    generator = torch.Generator().manual_seed(seed)
+    centres = 6 * torch.randn(4, 3, generator=generator, dtype=torch.float64)
+    labels = torch.randint(4, (n,), generator=generator)
+    return centres[labels] + torch.randn(n, 3, generator=generator, dtype=torch.float64)
 
 
 GEOMETRIC_TRANSFORMS = [
@@ -154,7 +210,7 @@ OTHER_TRANSFORMS = [ColorJitter(), GaussianNoise(), Sobel(), Compose([Flip(), Co
 
 
 def moving(n=40, h=48, w=64):
-    """A bright bar that moves by 1 pixel a frame over a ramp, RGB."""
+    """RGB frames of a bright bar that moves by 1 pixel per frame in front of a ramp."""
     frames = np.zeros((n, h, w, 3), np.uint8)
     frames[..., 0] = np.linspace(0, 200, h)[:, None]
     frames[..., 2] = np.linspace(0, 200, w)
@@ -164,7 +220,7 @@ def moving(n=40, h=48, w=64):
 
 
 def recorded(stream):
-    """All batches, and what was warned of."""
+    """All batches, and the messages of the warnings."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         return list(stream), [str(warning.message) for warning in caught]

@@ -1,4 +1,4 @@
-"""Folders of photographs, and the pages that commands write about them."""
+"""Folders of photographs, and the pages that commands write."""
 
 from html.parser import HTMLParser
 

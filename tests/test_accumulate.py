@@ -16,14 +16,7 @@ from tolerance import assert_close
 
 from sklinvariant import VLAD, AutoPooling, BagOfWords, DescriptorSets, FisherVector, SlowFeatures
 from sklinvariant.feature_extraction import ConvolutionalFeatures
-from sklinvariant.hashing import (
-    BilinearHasher,
-    ITQHasher,
-    PCAHasher,
-    SignHasher,
-    SKLSHHasher,
-    SpectralHasher,
-)
+from sklinvariant.hashing import BilinearHasher, ITQHasher, PCAHasher, SignHasher, SKLSHHasher, SpectralHasher
 
 N_ROWS, N_FEATURES = 550_000, 128  # 280 MB
 ALLOWED = 64 << 20  # bytes that a fit may allocate
@@ -55,7 +48,7 @@ ESTIMATORS = {
 
 
 def write_rows(path, n):
-    """Rows that change slowly, so that AutoPooling takes them for one clip."""
+    """Rows that change slowly, so that AutoPooling accepts them as one clip."""
     rows = np.lib.format.open_memmap(path, "w+", np.float32, (n, N_FEATURES))
     random = np.random.RandomState(0)
     steps = random.uniform(-0.1, 0.1, (1000, N_FEATURES)).cumsum(0).astype(np.float32)
@@ -78,7 +71,7 @@ FITS = [*((name, "float32") for name in ESTIMATORS), *((name, "float16") for nam
 
 
 def main(folder):
-    """Fit all estimators to a memory-mapped file in little memory; write what each learned, or its traceback."""
+    """Fit all estimators to a memory-mapped file with limited memory, and write the fitted states or the tracebacks."""
     import resource
 
     for name, dtype in FITS:  # loads all that a fit needs
@@ -99,7 +92,7 @@ def main(folder):
 
 @pytest.fixture(scope="module")
 def mapped(tmp_path_factory):
-    """The folder of the files, and what is learned from them in little memory."""
+    """The folder of the files, and the states that are learned from them with limited memory."""
     if not os.path.exists("/proc/self/status"):
         pytest.skip("RLIMIT_DATA limits what is allocated on Linux alone")
     folder = tmp_path_factory.mktemp("mapped")

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="the benchmarks are 
 
 @pytest.fixture
 def script(monkeypatch, tmp_path):
-    """Call ``script(name, *words)`` to run a benchmark in this process; it gives {name of a table: result}."""
+    """``script(name, *words)`` runs a benchmark in this process and returns {name of a table: result}."""
     monkeypatch.syspath_prepend(str(FOLDER))
     monkeypatch.chdir(tmp_path)
     threads = torch.get_num_threads()
@@ -35,7 +35,7 @@ def script(monkeypatch, tmp_path):
 
 
 def complete(results, *names):
-    """Whether there are the tables of these names, all of them with rows as wide as their header."""
+    """Whether exactly these tables exist, with rows as wide as their header."""
     assert set(results) == set(names)
     for result in results.values():
         assert result["rows"]

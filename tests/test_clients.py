@@ -1,4 +1,4 @@
-"""Other people's software: skops and mlflow."""
+"""Use with skops and mlflow."""
 
 import numpy as np
 import pytest

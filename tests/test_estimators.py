@@ -1,4 +1,4 @@
-"""What scikit-learn promises of an estimator, for every public one."""
+"""The conventions of scikit-learn, for every public estimator."""
 
 import inspect
 import re
@@ -59,7 +59,7 @@ def test_none_is_no_data(name):
 
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_documented_defaults(name):
-    """A default that a docstring names is the one of the signature."""
+    """Defaults in docstrings agree with the signature."""
     documented = dict(
         re.findall(r"^    (\w+) : .*default=(.+)$", inspect.getdoc(ESTIMATORS[name]).replace("\n", "\n    "), re.M)
     )
@@ -80,7 +80,7 @@ def test_set_output_and_names(name):
 
 
 class Tasks:
-    """A scikit-learn callback that remembers who began and who ended, with what model."""
+    """A scikit-learn callback that records the begin and the end of each fit, and the model."""
 
     max_propagation_depth = None
 

@@ -1,4 +1,4 @@
-"""Damaged and crafted files: what comes back is right, or a ValueError in our words. Nothing else.
+"""Damaged and crafted files give the right model, or a ValueError of this package.
 
 ``SKLINVARIANT_FUZZ=20`` tries twenty times as many.
 """
@@ -52,7 +52,7 @@ MODELS = [
 
 
 def fuzz(n, **strategies):
-    """Try n examples, the same ones every time."""
+    """Try n examples, which are the same in each run."""
 
     def decorate(test):
         checks = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large]
@@ -63,7 +63,7 @@ def fuzz(n, **strategies):
 
 
 def is_ours(error):
-    """A ValueError (a FloatingPointError for numbers that overflow) that none of torch, faiss or numpy has raised."""
+    """A ValueError (or a FloatingPointError for overflow) that was not raised by torch, faiss or numpy."""
     foreign = ("Error in ", "mat1 and mat2", "size mismatch", "RuntimeError", "broadcast", "The size of tensor")
     return isinstance(error, (ValueError, FloatingPointError)) and not str(error).startswith(foreign)
 
@@ -80,7 +80,7 @@ def _fitted(name):
 
 
 def _use(model, X):
-    """Every answer that a model gives."""
+    """The results of all methods of a model."""
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         for method in ("transform", "predict", "kneighbors", "radius_neighbors", "get_feature_names_out"):
@@ -186,7 +186,7 @@ def test_crafted_models(name, tmp_path):
 
 
 def _damaged(data, whole):
-    """Cut, lengthened, or with some bytes changed."""
+    """Truncate or extend a file, or change some of its bytes."""
     kind = data.draw(st.sampled_from(["cut", "more", "flip", "fill"]))
     place = data.draw(st.integers(0, len(whole) - 1))
     if kind == "cut":
@@ -273,7 +273,7 @@ def test_damaged_checkpoints(tmp_path):
 
 @pytest.mark.parametrize("kind", ["ivf", "hnsw", "multihash"])
 def test_damaged_indexes(kind):
-    """In a process of its own: faiss may follow a damaged index anywhere."""
+    """In a separate process, because a damaged index may crash faiss."""
     run = subprocess.run([sys.executable, __file__, kind], capture_output=True, text=True, timeout=600)
     assert run.returncode == 0, run.stderr[-3000:]
 

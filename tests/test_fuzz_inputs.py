@@ -1,4 +1,4 @@
-"""Inputs of any dtype, memory layout, scale and container: the right answer, or an error that names the cause.
+"""Input of any dtype, memory layout, scale and container gives the right result, or an error that names the cause.
 
 Quick and the same at every run; ``SKLINVARIANT_FUZZ=100`` tries a hundred times as many.
 """
@@ -168,7 +168,7 @@ WRONG = {
 
 @functools.cache
 def fitted(name):
-    """(fitted estimator, 6 samples): what is answered for plain arrays."""
+    """(fitted estimator, 6 samples), for the results of plain arrays."""
     estimator, X, y = example(name)
     if "max_epochs" in estimator.get_params():
         estimator.set_params(max_epochs=1)
@@ -187,7 +187,7 @@ def answer(estimator, X):
 
 
 def verdict(call):
-    """What a call gives; None after an error that is ours or scikit-learn's, and of a kind that names a cause."""
+    """The result of a call; None after an error of this package or scikit-learn of a type that names a cause."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -199,7 +199,7 @@ def verdict(call):
 
 
 def _is_clear(error):
-    """Whether one of our own lines raised it, or scikit-learn did, and not what these call."""
+    """Whether this package or scikit-learn raised the error, not a library that they call."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     line = linecache.getline(frame.filename, frame.lineno).strip()
     return SKLEARN in frame.filename or (OURS in frame.filename and line.startswith("raise"))
@@ -217,7 +217,7 @@ def same_or_refused(name, X, plain):
 
 
 def numbers_of(name, dtype, X):
-    """Numbers of X that a dtype holds, and the plain array that they are read as."""
+    """The numbers of X in a dtype, and the plain array as which they are read."""
     kind = np.dtype(dtype).kind if not isinstance(dtype, torch.dtype) else ("f" if dtype.is_floating_point else "i")
     if kind in "iu" and name not in CODES:
         X = np.round(X * (60 if name in IMAGES else 9)).clip(0)  # int8 holds no more

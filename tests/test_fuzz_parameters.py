@@ -1,4 +1,4 @@
-"""Odd and extreme values of parameters end in a finite answer, or in an error that names the parameter.
+"""Unusual and extreme values of parameters give a finite result, or an error that names the parameter.
 
 SKLINVARIANT_FUZZ=20 tries twenty times as many.
 """
@@ -38,7 +38,7 @@ WORDS = {
 
 
 class TooSlow(BaseException):
-    """Not an Exception, so that nothing takes it for one of its own."""
+    """Not a subclass of Exception, so that no handler catches it."""
 
 
 def stop(*_):
@@ -59,7 +59,7 @@ def is_finite(part):
 
 
 def verdict(name, params):
-    """None, or what is wrong with how these parameters end."""
+    """None, or a description of the wrong outcome of these parameters."""
     estimator, X, y = example(name)
     try:
         estimator.set_params(**params).fit(X, y)

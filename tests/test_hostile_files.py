@@ -1,4 +1,4 @@
-"""Files that were made up: they are refused in words before they cost memory or reach faiss."""
+"""Crafted files are refused with a clear error before memory is allocated or faiss reads them."""
 
 import copy
 import json
@@ -8,6 +8,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from examples import with_state
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
@@ -24,7 +25,7 @@ def words():
 
 
 def _craft(path, change, source):
-    """Write ``source`` with its document changed, under a digest that fits: whoever edits a file can write that too."""
+    """Write ``source`` with a modified document and a matching digest, which an attacker can compute as well."""
     sklinvariant.save(source, path)
     with safe_open(path, framework="numpy") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -33,12 +34,6 @@ def _craft(path, change, source):
     text = json.dumps(document).replace('"DEEP"', '{"list": [' * 20_000 + "]}" * 20_000)
     save_file(tensors, path, metadata={"document": text, "sha256": _persistence._digest(text, tensors)})
     return path
-
-
-def _with_state(model, **changes):
-    model = copy.copy(model)
-    model._state = {**model._state, **changes}
-    return model
 
 
 @pytest.mark.parametrize("mmap_mode", [None, "r"])
@@ -64,15 +59,15 @@ def _with_state(model, **changes):
 )
 def test_indexes(tmp_path, changes, mmap_mode):
     model = HammingNeighbors().fit(np.random.RandomState(0).randint(2, size=(50, 16)))
-    sklinvariant.save(_with_state(model, **changes), tmp_path / "index")
+    sklinvariant.save(with_state(model, **changes), tmp_path / "index")
     with pytest.raises(ValueError, match=rf"index contains no model that.*{next(iter(changes))[:5]}"):
         HammingNeighbors.load(tmp_path / "index", mmap_mode=mmap_mode)
 
 
 def test_codes_too_wide_for_the_queries(tmp_path):
-    """They made faiss read beyond the queries."""
+    """Such indexes made faiss read beyond the end of the queries."""
     model = HammingNeighbors().fit(np.random.RandomState(0).randint(2, size=(50, 16)))
-    sklinvariant.save(_with_state(model, codes=np.zeros((20_000, 4096), np.uint8)), tmp_path / "index")
+    sklinvariant.save(with_state(model, codes=np.zeros((20_000, 4096), np.uint8)), tmp_path / "index")
     code = (
         "import sys, numpy as np; from sklinvariant.neighbors import HammingNeighbors\n"
         "try: HammingNeighbors.load(sys.argv[1]).radius_neighbors(np.zeros((1, 16)), radius=16)\n"
@@ -140,7 +135,7 @@ def test_parameters_are_checked(tmp_path, words):
 @pytest.mark.parametrize("kind", ["ivf", "hnsw", "multihash"])
 @pytest.mark.parametrize("mmap_mode", [None, "r"])
 def test_indexes_of_other_codes_and_no_indexes(tmp_path, kind, mmap_mode):
-    """The bytes of faiss's index are not those of an index of these codes."""
+    """The bytes of the faiss index belong to other codes."""
     rng = np.random.RandomState(0)
     model = HammingNeighbors(index=kind, n_jobs=1, random_state=0).fit(rng.randint(2, size=(300, 32)))
     narrow = HammingNeighbors(index=kind, n_jobs=1, random_state=0).fit(rng.randint(2, size=(300, 16)))

@@ -1,4 +1,4 @@
-"""Indexes, names and images from strangers: nothing is injected, nothing outside is shown, errors are one line."""
+"""Untrusted indexes, names and images: nothing is injected, no other files are shown, errors are one line."""
 
 import csv
 import json
@@ -37,7 +37,7 @@ def whole(tmp_path_factory):
 
 @pytest.fixture
 def index(whole, tmp_path):
-    """A copy of the index, to be tampered with."""
+    """A copy of the index, which the test modifies."""
     shutil.copytree(whole / "index", tmp_path / "index")
     return tmp_path / "index"
 
@@ -47,7 +47,7 @@ def _edit(path, **changes):
 
 
 def _forge(index, names=None, **settings):
-    """Edit an index as someone would who knows how it is made."""
+    """Edit an index as an attacker who knows its format."""
     _edit(index / "settings.json", **settings)
     maker = _photo_index._maker(index, json.loads((index / "settings.json").read_text()))
     content = json.loads((index / "names.json").read_text())
@@ -92,7 +92,7 @@ def test_names_outside_of_the_folder_are_refused(name, index, whole, tmp_path, c
 
 
 def test_images_of_the_reader_are_not_shown(index, whole, tmp_path, capsys):
-    """An index that calls a folder of the reader's own its photographs, with names that are likely there."""
+    """An index that refers to a folder of the reader, with names of files that probably exist there."""
     write_images(tmp_path / "private", seed=9)
     _forge(index, photos=str(tmp_path / "private"))
     page = tmp_path / "page.html"

@@ -1,4 +1,4 @@
-"""Runs that write one index at once, killed runs, photographs that come back: never a mixture, never stuck."""
+"""Concurrent runs on one index, killed runs and reappearing photographs never give a mixed index or a deadlock."""
 
 import os
 import socket
@@ -79,7 +79,7 @@ def test_a_run_that_is_refused_changes_nothing(photos, tmp_path, capsys):
 
 @pytest.mark.parametrize("setting", [{"n_rotations": 3}, {"seed": 5}])
 def test_features_of_other_settings_are_never_taken(setting, photos, tmp_path):
-    """As two runs at once, or a copied folder, could leave them."""
+    """Two concurrent runs or a copied folder could leave such files."""
     _index(photos, tmp_path / "one")
     _index(photos, tmp_path / "other", **setting)
     chunk = "features-000000.npz"
@@ -92,7 +92,7 @@ def test_features_of_other_settings_are_never_taken(setting, photos, tmp_path):
 
 
 def test_an_index_is_not_finished_where_another_program_has_changed_it(photos, tmp_path, monkeypatch):
-    """Where locks do not work, as on some network drives, a mixture is told of, and not used."""
+    """Where locks do not work, as on some network drives, a mixed index is reported and not used."""
     out, make = tmp_path / "index", _photo_index._make_hasher
 
     def meanwhile(*args):
@@ -107,7 +107,7 @@ def test_an_index_is_not_finished_where_another_program_has_changed_it(photos, t
 
 
 def test_a_photograph_that_could_not_be_read_is_tried_again(photos, tmp_path, monkeypatch):
-    """A permission or a network drive may be back, and the file has not changed."""
+    """A file that could not be read is tried again, because a network drive may be available again."""
     from sklinvariant.images import _image_stream
 
     read, seen = _image_stream.read_image, []
@@ -142,7 +142,7 @@ def test_damaged_features_are_made_again(photos, tmp_path):
 
 
 def test_what_a_killed_run_has_half_written_is_cleared_away(photos, tmp_path):
-    """Whatever it was: a folder with nothing else in it is taken for an index that was begun."""
+    """A folder without other files is treated as an unfinished index."""
     out = tmp_path / "index"
     out.mkdir()
     for name in ("weights.safetensors", "hasher.safetensors", "index.safetensors", "names.json", "features-000001.npz"):

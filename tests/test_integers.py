@@ -1,4 +1,4 @@
-"""Whole numbers keep their digits: what float32 cannot hold exactly is computed in float64."""
+"""Integers that float32 cannot represent exactly are computed in float64."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ _METHODS = ("predict", "transform", "predict_proba", "decision_function")
 
 
 def _large(dtype, seed=0, shape=(120, 6)):
-    """Two classes whose numbers differ by a few in ten digits."""
+    """Two classes of ten-digit numbers that differ only in their last digits."""
     y = np.arange(shape[0]) % 2
     small = np.random.RandomState(seed).randint(10, size=shape) + 40 * y.reshape(-1, *[1] * (len(shape) - 1))
     return (OFFSET + small).astype(dtype), small.astype(np.float64), y
@@ -94,7 +94,7 @@ def test_large_integers_are_what_float64_is(name):
 @pytest.mark.parametrize("name", ["BagOfWords", "SignHasher", "LSHHasher", "SparseAutoencoder", "IICClusterer"])
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_small_integers_after_large_ones_and_the_reverse(name):
-    """The precision is decided by the values of each call, which must not matter but for rounding."""
+    """The precision depends on the values of each call, which must change results only by rounding."""
     estimator, X, y = example(name)
     small = np.round(np.abs(X) * 100).astype(np.int64)
     large = small.copy()

@@ -1,4 +1,4 @@
-"""Models that the first release wrote are read, and answer as they did."""
+"""Models saved by the first release can be loaded and give the same results."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ MODELS = sorted(path.stem for path in FOLDER.glob("*.safetensors"))
 
 @pytest.fixture(scope="module")
 def data():
-    """What the models were fitted on, drawn in the order in which it was drawn then."""
+    """The training data of the models, drawn in the same order as in the first release."""
     rng = np.random.RandomState(0)
     bags, rows, images = (rng.rand(12, *shape).astype(np.float32) for shape in ((6, 4), (6,), (8, 8)))
     codes = (rng.rand(12, 16) > 0.5).astype(np.uint8)

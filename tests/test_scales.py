@@ -50,7 +50,7 @@ def _answers(model, X, y):
 @pytest.mark.parametrize(("name", "i"), CASES)
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_results_do_not_depend_on_the_scale(name, i, dtype, scale):
-    """Scales are powers of two, so that no digit differs; the largest error is that of another path of rounding."""
+    """Scales are powers of two, which do not round. The largest error is that of a different order of rounding."""
     _, X, y = example(name)
     X = X.astype(dtype)
     expected, got = (_answers(_model(name, i), rows, y) for rows in (X, X * dtype(scale)))
@@ -97,7 +97,7 @@ def test_bags_beyond_reach_are_refused_after_fit(name):
 @pytest.mark.parametrize("name", ["SKLSHHasher", "LearnedFisherVector", "IICClusterer"])
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_no_decision_is_made_by_nan(name):
-    """Fitted at one scale and asked at another that float32 cannot hold beside it."""
+    """Fit at one scale, and transform at a scale that float32 cannot represent together with it."""
     _, X, y = example(name)
     X = X.astype(np.float32)
     model = _model(name, 0).fit(X * np.float32(2.0**-100), y)
@@ -118,7 +118,7 @@ def test_clusters_are_found_at_any_scale(dtype, scale):
 
 @pytest.mark.parametrize("offset", [0, 1e9, 1e12])
 def test_clusters_are_found_at_any_distance_from_zero(offset):
-    """In more features than scikit-learn's trees take, whose products of large numbers cancel."""
+    """More features than scikit-learn's trees support, and products of large numbers that cancel."""
     rng = np.random.RandomState(0)
     y = np.arange(120) % 4
     X = rng.normal(size=(120, 20)) + 8 * np.eye(20)[y]

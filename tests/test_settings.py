@@ -1,4 +1,4 @@
-"""What the user sets for a process or a thread changes no result: default dtype and device, modes, numpy's errors."""
+"""Global settings of the user do not change results: default dtype and device, modes, numpy's error handling."""
 
 import contextlib
 import functools
@@ -57,7 +57,7 @@ def deterministic():
 
 @contextlib.contextmanager
 def strict():
-    """Whatever can be made an error is one."""
+    """All settings that turn warnings and anomalies into errors."""
     with warnings.catch_warnings(), np.errstate(all="raise"), deterministic():
         warnings.simplefilter("error")
         warnings.simplefilter("ignore", ConvergenceWarning)  # which is ours, and meant
@@ -76,14 +76,14 @@ SETTINGS = {
 
 
 def quick_example(name):
-    """`example`, with few epochs: enough to see a difference, which grows with each."""
+    """`example` with few epochs, which are enough to detect a difference."""
     estimator, X, y = example(name)
     few = {key: min(value, 2) for key, value in estimator.get_params().items() if key.endswith("max_epochs")}
     return estimator.set_params(**few), X, y
 
 
 def answers(estimator, X, y):
-    """What each method of an estimator says of X, after a fit."""
+    """The results of all methods of an estimator for X after a fit."""
     return asked(estimator.fit(X, y), X)
 
 

@@ -1,4 +1,4 @@
-"""Rows that are no frames in temporal order are not taken for one clip without a word."""
+"""Rows that are not in temporal order cause a warning when they are read as one clip."""
 
 import warnings
 
@@ -15,7 +15,7 @@ MESSAGE = "consecutive rows are no more alike than random ones.*Pass groups"
 
 
 def clip(n=200, d=5, seed=0):
-    """A slow walk: each frame is near the one before."""
+    """A slow random walk: each frame is near the previous one."""
     return np.abs(np.random.RandomState(seed).normal(size=(n, d)).cumsum(0))
 
 

@@ -1,4 +1,4 @@
-"""Many fits at a time: the same models as one after the other, and nobody's random numbers are touched."""
+"""Concurrent fits give the same models as sequential ones, and leave global generators unchanged."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ N_THREADS = 8
 
 
 def in_threads(function):
-    """What a function answers in each of several threads that start together."""
+    """The results of a function in several threads that start together."""
     gate = threading.Barrier(N_THREADS)
 
     def run(_):

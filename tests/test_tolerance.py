@@ -1,4 +1,4 @@
-"""The comparisons that other tests rely on do fail."""
+"""The comparisons that other tests rely on can fail."""
 
 import numpy as np
 import pytest

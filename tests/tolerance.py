@@ -13,7 +13,7 @@ _RTOL = {np.dtype(np.float16): 1e-2, np.dtype(np.float32): 1e-4, np.dtype(np.flo
 
 
 def assert_close(actual, expected, *, rtol=None, atol=None):
-    """Two arrays, tensors or `DescriptorSets` of floats are equal but for rounding.
+    """Assert that two arrays, tensors or `DescriptorSets` of floats are equal up to rounding.
 
     ``rtol`` is relative to the largest value of ``expected`` where ``atol`` is not given; by default it is that of the
     coarser of the two dtypes. Give a larger one for results of training, which enlarges rounding errors.

@@ -11,15 +11,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
 from sklinvariant._compat import CallbackSupportMixin
 from sklinvariant.bags import BagEstimator
-from sklinvariant.base import (
-    Array,
-    Count,
-    OnDevice,
-    RandomState,
-    RealNumber,
-    Whole,
-    declared,
-)
+from sklinvariant.base import Array, Count, OnDevice, RandomState, RealNumber, Whole, declared
 from sklinvariant.networks import Bags, Units
 
 

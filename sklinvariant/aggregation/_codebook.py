@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.exceptions import ConvergenceWarning
 
 from sklinvariant.accumulate import (
     Blocks,
@@ -19,7 +19,7 @@ from sklinvariant.accumulate import (
     measure_columns,
 )
 from sklinvariant.bags import DescriptorSets
-from sklinvariant.base import Device, as_tensor
+from sklinvariant.base import Device, as_tensor, is_fitted
 from sklinvariant.networks import Units
 from sklinvariant.ops import DOUBLE_ROWS, Mixture, compute_dtype, standardize
 
@@ -197,19 +197,9 @@ def _check_enough(n_descriptors, k, n_samples):
 
 def _fitted(source, sample):
     """The clusterer or mixture if it is fitted, else a clone fitted to the sample."""
-    if not hasattr(source, "fit") or _is_fitted(source):
+    if not hasattr(source, "fit") or is_fitted(source):
         return source
     return clone(source).fit(sample.outward(sample.blocks.take(slice(None))))
-
-
-def _is_fitted(estimator):
-    from sklearn.utils.validation import check_is_fitted
-
-    try:
-        check_is_fitted(estimator)
-    except NotFittedError:
-        return False
-    return True
 
 
 def _centres(source, name):

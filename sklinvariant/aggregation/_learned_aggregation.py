@@ -21,23 +21,16 @@ from sklinvariant.aggregation._aggregator import Aggregator
 from sklinvariant.aggregation._codebook import draw_sample
 from sklinvariant.aggregation._linear_predictor import LinearPredictor
 from sklinvariant.bags import DescriptorSets
-from sklinvariant.base import (
-    Count,
-    CountOrZero,
-    NonNegative,
-    Positive,
-    ShareOfAll,
-    declared,
-)
+from sklinvariant.base import Count, CountOrZero, NonNegative, Positive, ShareOfAll, declared, restore_weights
 from sklinvariant.networks import (
     Bags,
     CustomLoss,
-    LinearCost,
+    LinearLoss,
     MeanEncoder,
     Objective,
     Units,
-    fit_cost,
     map_features,
+    minimize_loss,
     target_deviation,
 )
 from sklinvariant.training import (
@@ -48,6 +41,7 @@ from sklinvariant.training import (
     WithEarlyStopping,
     WithOptimizer,
     check_same_classes,
+    check_same_kind_of_loss,
     prepare_targets,
     task_of_classes,
 )
@@ -95,6 +89,10 @@ class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, Trai
         strings are replaced by class numbers, or as ``loss(representation)`` if y is None. It returns one number, or
         one number per bag, which ``sample_weight`` requires. It may be a module with its own parameters (W in the
         paper). With a callable there is no ``predict``.
+
+        With "squared_error", the targets are divided by their standard deviation during training, so that the ``loss``
+        of ``history_`` is relative to their variance. ``partial_fit`` takes this scale from the first batch (1 if its
+        targets are constant).
     weight_decay : float
         L2 penalty of the linear model, for representations scaled to a mean norm of 1.
     max_epochs : int
@@ -145,11 +143,7 @@ class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, Trai
     # Methods that a subclass must define
 
     def _start_encoder(self, sample, dtype, generator, n_samples):
-        """A new encoder (module) for a sample of descriptors."""
-        raise NotImplementedError
-
-    def _export_encoder(self, encoder):
-        """The parameters of the encoder as numpy arrays."""
+        """A new encoder for a sample of descriptors: a module with ``prepare`` and ``export``."""
         raise NotImplementedError
 
     def _build_encoder(self, state, units, dtype):
@@ -201,6 +195,8 @@ class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, Trai
 
     def _data(self, given, y, generator, *, reset, sample_weight, classes=None, is_part=False):
         bags = given.data
+        if not reset:
+            check_same_kind_of_loss(self.loss, self._task, type(self).__name__)
         task = self._task if not reset else None if classes is None else task_of_classes(classes, self.loss)
         if classes is not None and not reset:
             check_same_classes(classes, self._task.classes, type(self).__name__)
@@ -245,44 +241,45 @@ class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, Trai
         )
 
     def _batches_to_score(self, objective, held_out):
-        return [_everything(held_out.bags, held_out.targets, objective.encoder, held_out.device)]
+        return [_full_batch(held_out.bags, held_out.targets, objective.encoder, held_out.device)]
 
     def _finish(self, objective, data, n_epochs):
         if self.fine_tune and not data.partial and n_epochs:
             self._fit_linear_model(objective, data.batch, exact=True)
 
     def _export(self, objective, data):
-        state = self._export_encoder(objective.encoder) | objective.cost.export() | data.targets.task.export()
+        state = objective.encoder.export() | objective.loss.export() | data.targets.task.export()
         state |= {"shift": data.units.shift, "scale": data.units.scale}
         return state | {"n_descriptor_features": int(data.bags.values.shape[1])}
 
     def _make_objective(self, encoder, data, state=None):
-        """The module of encoder, feature map and cost. The cost is new, or restored from a fitted ``state``."""
+        """The module of encoder, feature map and loss. The loss is new, or restored from a fitted ``state``."""
         encoder.generator = data.own
-        data.batch = batch = _everything(data.bags, data.targets, encoder.to(data.device), data.device)
+        data.batch = batch = _full_batch(data.bags, data.targets, encoder.to(data.device), data.device)
         task = data.targets.task
+        loss: Any
         if task.kind == "own":
-            loss: Any = copy.deepcopy(self.loss) if isinstance(self.loss, nn.Module) else self.loss
-            cost: Any = CustomLoss(loss, data.own).to(data.dtype)
+            function = copy.deepcopy(self.loss) if isinstance(self.loss, nn.Module) else self.loss
+            loss = CustomLoss(function, data.own).to(data.dtype)  # type: ignore[arg-type]
             if state is not None:
-                cost.load_state_dict({name: torch.as_tensor(value) for name, value in state["cost"].items()})
+                restore_weights(loss, state["cost"], self, parameters="loss")
         elif state is not None:
-            cost = self._restore_cost(data.dtype)
+            loss = self._restore_loss(data.dtype)
         else:
             with torch.no_grad():
                 first = map_features(encoder(_head(batch.bags, _GAIN_SAMPLE)), self.feature_map)
-            kind: Any = self.loss
-            scale = target_deviation(batch.target, batch.weight) if kind == "squared_error" else 1.0
-            cost = LinearCost.start(
-                first, batch.weight[: len(first)], task.n_outputs, kind, self.weight_decay, target_scale=scale
+            scale = target_deviation(batch.target, batch.weight) if self.loss == "squared_error" else 1.0
+            weight = batch.weight[: len(first)]
+            loss = LinearLoss.start(
+                first, weight, task.n_outputs, str(self.loss), self.weight_decay, target_scale=scale
             )
-        return Objective(encoder, self.feature_map, cost).to(batch.bags.values.device)
+        return Objective(encoder, self.feature_map, loss).to(batch.bags.values.device)
 
     def _fit_linear_model(self, objective, data, *, exact=False):
         """Minimise J over W for a fixed encoder, on all descriptors."""
         with torch.no_grad():
             representation = objective.represent(data.bags)
-        fit_cost(objective.cost, representation, data.target, data.weight, max_iter=200, exact=exact)
+        minimize_loss(objective.loss, representation, data.target, data.weight, max_iter=200, exact=exact)
 
     # Prediction; see also `LinearPredictor`
 
@@ -353,9 +350,6 @@ class LearnedAggregation(AggregationLearner):
             raise ValueError(f"encoder({d}) must return a torch.nn.Module, got {type(transform).__name__}")
         return transform
 
-    def _export_encoder(self, encoder):
-        return {"encoder": {name: value.cpu().numpy() for name, value in encoder.transform.state_dict().items()}}
-
     def _build_encoder(self, state, units, dtype):
         with making_modules(0):
             transform = self._make_transform(state["n_descriptor_features"])
@@ -363,7 +357,7 @@ class LearnedAggregation(AggregationLearner):
         return MeanEncoder(transform, units, dtype, self.chunk_size).to(dtype)
 
 
-def _everything(bags, targets, encoder, device):
+def _full_batch(bags, targets, encoder, device):
     """All bags with their targets as one `Batch` on the device."""
     target = None if targets.values is None else targets.values.to(device)
     bags = encoder.prepare(Bags(bags.values.to(device), bags.offsets), device)

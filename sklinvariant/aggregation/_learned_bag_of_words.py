@@ -101,9 +101,6 @@ class LearnedBoW(AggregationLearner):
         gamma = scale_gamma(sample, codebook, covariances) if self.gamma == "scale" else float(self.gamma)
         return self._encoder(codebook, covariances, gamma, sample.units, dtype)
 
-    def _export_encoder(self, encoder):
-        return encoder.export()
-
     def _build_encoder(self, state, units, dtype):
         return self._encoder(state["codebook"], state.get("covariances"), state["gamma"], units, dtype)
 

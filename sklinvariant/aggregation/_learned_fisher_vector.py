@@ -82,9 +82,6 @@ class LearnedFisherVector(AggregationLearner):
             )
         return self._encoder(mixture, sample.units, dtype)
 
-    def _export_encoder(self, encoder):
-        return encoder.export()
-
     def _build_encoder(self, state, units, dtype):
         return self._encoder(Mixture(state["weights"], state["means"], state["covariances"]), units, dtype)
 

@@ -24,7 +24,7 @@ from sklinvariant.base import (
     check_computed,
     to_numpy,
 )
-from sklinvariant.networks import LinearCost, map_features
+from sklinvariant.networks import LinearLoss, map_features
 from sklinvariant.training import Task
 
 
@@ -57,7 +57,7 @@ class LinearPredictor(Computing):
         "gain": Maybe(RealNumber()),
         "target_scale": Maybe(RealNumber()),
         "encoder": Maybe(Weights()),
-        "cost": Maybe(Weights()),
+        "cost": Maybe(Weights()),  # a user-defined loss with parameters
         "classes": Maybe(Array("c", kinds="biufUO")),
     }
     classes_ = FittedState("Class labels.")
@@ -141,11 +141,11 @@ class LinearPredictor(Computing):
         given = self._read(X)
         with torch.no_grad():
             mapped = map_features(self._encode_bags(given), self.feature_map)
-            outputs = self._restore_cost(mapped.dtype).to(mapped.device).outputs(mapped)
+            outputs = self._restore_loss(mapped.dtype).to(mapped.device).outputs(mapped)
         return check_computed(self, outputs), given
 
-    def _restore_cost(self, dtype):
-        return LinearCost.restore(self._state, self.loss, self.weight_decay, dtype)
+    def _restore_loss(self, dtype):
+        return LinearLoss.restore(self._state, self.loss, self.weight_decay, dtype)
 
     @property
     def _task(self):

@@ -159,7 +159,6 @@ def _has_pose(estimator):
 @declared
 class EquivariantAutoencoder(
     OnDevice,
-    OutputReader,
     WithOptimizer,
     TrainedEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -350,10 +349,10 @@ class EquivariantAutoencoder(
         if reset:
             shift, scale = channel_spread(images)
             return _Images(images, shift, scale, given.sample_shape)
-        self._check_going_on(images.shape[1:])
+        self._check_unchanged(images.shape[1:])
         return _Images(images, *self._spread(scale_pixels(images[:0])), self._state["sample_shape"])  # type: ignore[call-arg]
 
-    def _check_going_on(self, shape):
+    def _check_unchanged(self, shape):
         """Raise a ValueError if the parameters have changed since the fit that should be continued."""
         fitted = self._state["architecture"]
         changed = [name for name, value in self._architecture(shape).items() if value != fitted[name]]
@@ -430,7 +429,7 @@ class EquivariantAutoencoder(
             "gram", and k for "mean". They have the array type, device and precision of X.
         """
         given = self._read(X)
-        return given.answer(self._over(given, lambda network, x: network.features(*network.encode(x))))
+        return given.answer(self._apply_network(given, lambda network, x: network.features(*network.encode(x))))
 
     def embed(self, X: Any) -> Any:
         """The embedding, which is permuted when images are transformed.
@@ -441,7 +440,7 @@ class EquivariantAutoencoder(
             The embeddings. The last axis has the order of ``elements_``.
         """
         given = self._read(X)
-        return given.answer(self._over(given, lambda network, x: network.encode(x)[0]))
+        return given.answer(self._apply_network(given, lambda network, x: network.encode(x)[0]))
 
     @available_if(_has_pose)
     def predict_pose(self, X: Any) -> Any:
@@ -454,7 +453,7 @@ class EquivariantAutoencoder(
             is multiplied by g. With "C4", a quarter turn counter-clockwise adds 1 modulo 4.
         """
         given = self._read(X)
-        return given.answer(self._over(given, lambda network, x: network.encode(x)[1].argmax(1)))
+        return given.answer(self._apply_network(given, lambda network, x: network.encode(x)[1].argmax(1)))
 
     def inverse_transform(self, X: Any, pose: Any = None) -> Any:
         """Reconstruct images from their features.
@@ -525,7 +524,7 @@ class EquivariantAutoencoder(
         return [torch.tensor(np.asarray(self._state[name])).to(like) for name in ("shift", "scale")]
 
     @torch.no_grad()
-    def _over(self, given, function):
+    def _apply_network(self, given, function):
         """Apply a function of the network and of normalised images, in batches."""
         images = self._channels_first(given)
         network, shift, scale = self._network(scale_pixels(images[:0]))

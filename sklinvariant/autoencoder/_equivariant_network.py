@@ -32,15 +32,15 @@ def count_features(pooling: str | None, k: int, order: int) -> int:
 
 def align(embedding: torch.Tensor, pose: torch.Tensor, group: Group) -> torch.Tensor:
     """The embedding transformed back by its pose, ``Σ_g p_g E[g u]``: (n, k, order), which is invariant."""
-    return _weigh(embedding, pose, group.products)
+    return _weighted_sum(embedding, pose, group.products)
 
 
 def place(aligned: torch.Tensor, pose: torch.Tensor, group: Group) -> torch.Tensor:
     """Transform an aligned embedding into a pose, ``Σ_g p_g A[g⁻¹ u]``: the inverse of `align` if p is one-hot."""
-    return _weigh(aligned, pose, group.products[group.inverses])
+    return _weighted_sum(aligned, pose, group.products[group.inverses])
 
 
-def _weigh(embedding, pose, index):
+def _weighted_sum(embedding, pose, index):
     """``Σ_g p_g E[index[g, u]]``."""
     return (pose[:, None, :, None] * embedding[:, :, index.to(embedding.device)]).sum(2)  # (n, k, g, u) -> (n, k, u)
 
@@ -144,7 +144,7 @@ class EquivariantAutoencoderNetwork(nn.Module):
         if self.pooling == "mean":
             return embedding.mean(2)
         if self.pooling == "attention":
-            embedding = _weigh(embedding, pose, self._products)
+            embedding = _weighted_sum(embedding, pose, self._products)
         return embedding.flatten(1)
 
     def decode(self, features: torch.Tensor, pose: Any) -> torch.Tensor:
@@ -154,7 +154,7 @@ class EquivariantAutoencoderNetwork(nn.Module):
         else:
             placed = features.unflatten(1, (-1, self.group.order))
             if self.pooling == "attention":
-                placed = _weigh(placed, pose, self._products_of_inverses)
+                placed = _weighted_sum(placed, pose, self._products_of_inverses)
         return self.decoder(placed.flatten(1)[:, :, None, None])
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:

@@ -90,9 +90,9 @@ class SparseAutoencoderNetwork(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         h = self.encode(x)
-        cost = (self.decode(h) - x).square().sum(1).mean() / (2 * self.spread**2)
+        loss = (self.decode(h) - x).square().sum(1).mean() / (2 * self.spread**2)
         if self.weight_decay:
-            cost = cost + self.weight_decay / 2 * (self.weight.square().sum() + self.decoder_weight.square().sum())
+            loss = loss + self.weight_decay / 2 * (self.weight.square().sum() + self.decoder_weight.square().sum())
         if self.sparsity_weight:
-            cost = cost + self.sparsity_weight * kl_sparsity(h.mean(0), self.sparsity)
-        return cost
+            loss = loss + self.sparsity_weight * kl_sparsity(h.mean(0), self.sparsity)
+        return loss

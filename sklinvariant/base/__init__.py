@@ -1,30 +1,28 @@
 """The contract of every estimator: parameters, input, device and dtype, state, files."""
 
-from sklinvariant.base._calls import COMPUTING, Computing, computing
+from sklinvariant.base._calls import Computing
 from sklinvariant.base._device import resolve_device, torch_generator
-from sklinvariant.base._discovery import all_estimators, public_classes
+from sklinvariant.base._discovery import all_estimators
 from sklinvariant.base._docstrings import Documented, documented_by
-from sklinvariant.base._estimator import FittedState, RowFeaturesOutMixin, TorchEstimator
-from sklinvariant.base._finite import check_computed, check_finite_answer, check_finite_outcome, finite_outcome
+from sklinvariant.base._estimator import FittedState, RowFeaturesOutMixin, TorchEstimator, is_fitted
+from sklinvariant.base._finite import check_computed, check_finite_answer
 from sklinvariant.base._input import (
     ArrayKind,
     FrameReader,
     Input,
     OutputReader,
-    PassingReader,
     Reader,
     RowReader,
     computing_device,
     file_names,
     is_bags,
     refuse_non_numbers,
+    refuse_none,
     set_n_features,
 )
 from sklinvariant.base._interruption import keeping_last_epoch
 from sklinvariant.base._parameters import (
-    LARGEST,
     LARGEST_SIDE,
-    Constraints,
     Count,
     CountOrZero,
     Device,
@@ -33,10 +31,8 @@ from sklinvariant.base._parameters import (
     NJobs,
     NonNegative,
     Number,
-    Numbers,
     OnDevice,
     Parameters,
-    PlainParameter,
     Positive,
     RandomState,
     Share,
@@ -47,40 +43,30 @@ from sklinvariant.base._parameters import (
     Verbose,
     accepts,
     check_size,
-    constraints_of,
     declared,
     integers,
     is_count,
-    is_number,
     n_threads,
-    plain,
     validated,
 )
 from sklinvariant.base._persistence import load, save, trusted_types
 from sklinvariant.base._show_versions import show_versions
-from sklinvariant.base._skorch_callbacks import check_callbacks, prints_rows
+from sklinvariant.base._skorch_callbacks import check_callbacks
 from sklinvariant.base._state_layout import (
-    COMMON,
     Anything,
     Array,
     Check,
     Each,
     Fields,
     Flag,
-    Lengths,
     Maybe,
     RealNumber,
-    Row,
     Text,
     Weights,
     Whole,
-    check_entries,
-    check_fitted_state,
-    layout_of,
     restore_weights,
 )
 from sklinvariant.base._tensors import (
-    CHECK_ROWS,
     FLOAT8,
     ArrayLike,
     ArrayOrTensor,
@@ -94,11 +80,7 @@ from sklinvariant.base._tensors import (
 from sklinvariant.base._writing import replacing
 
 __all__ = [
-    "CHECK_ROWS",
-    "COMMON",
-    "COMPUTING",
     "FLOAT8",
-    "LARGEST",
     "LARGEST_SIDE",
     "Anything",
     "Array",
@@ -107,7 +89,6 @@ __all__ = [
     "ArrayOrTensor",
     "Check",
     "Computing",
-    "Constraints",
     "Count",
     "CountOrZero",
     "Device",
@@ -120,22 +101,17 @@ __all__ = [
     "Flag",
     "FrameReader",
     "Input",
-    "Lengths",
     "Maybe",
     "NJobs",
     "NonNegative",
     "Number",
-    "Numbers",
     "OnDevice",
     "OutputReader",
     "Parameters",
-    "PassingReader",
-    "PlainParameter",
     "Positive",
     "RandomState",
     "Reader",
     "RealNumber",
-    "Row",
     "RowFeaturesOutMixin",
     "RowReader",
     "Share",
@@ -155,32 +131,23 @@ __all__ = [
     "as_tensor",
     "check_callbacks",
     "check_computed",
-    "check_entries",
     "check_finite_answer",
-    "check_finite_outcome",
-    "check_fitted_state",
     "check_size",
-    "computing",
     "computing_device",
-    "constraints_of",
     "declared",
     "dense_tensor",
     "documented_by",
     "file_names",
-    "finite_outcome",
     "integers",
     "is_bags",
     "is_count",
-    "is_number",
+    "is_fitted",
     "keeping_last_epoch",
-    "layout_of",
     "load",
     "n_threads",
-    "plain",
     "precision_of",
-    "prints_rows",
-    "public_classes",
     "refuse_non_numbers",
+    "refuse_none",
     "replacing",
     "resolve_device",
     "restore_weights",

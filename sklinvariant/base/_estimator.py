@@ -6,6 +6,7 @@ from typing import Any, SupportsIndex
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin
+from sklearn.exceptions import NotFittedError
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
@@ -15,6 +16,15 @@ from sklinvariant.base._parameters import Parameters
 from sklinvariant.base._skorch_callbacks import check_callbacks
 from sklinvariant.base._state_layout import Check
 from sklinvariant.base._tensors import ArrayLike
+
+
+def is_fitted(estimator: Any) -> bool:
+    """Whether an estimator of any library is fitted."""
+    try:
+        check_is_fitted(estimator)
+    except NotFittedError:
+        return False
+    return True
 
 
 class FittedState:

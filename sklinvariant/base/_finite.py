@@ -38,14 +38,14 @@ def finite_outcome(method: Callable[P, R]) -> Callable[P, R]:
                 raise
             raise FloatingPointError(f"{error} (parameters other than the defaults: {changed})") from error
         except (RuntimeError, OverflowError, MemoryError) as error:
-            _raise_in_words(self, name, error)
+            _raise_clear_error(self, name, error)
             raise
         return result
 
     return cast(Callable[P, R], call)
 
 
-def _raise_in_words(estimator, method_name, error):
+def _raise_clear_error(estimator, method_name, error):
     """Replace errors of torch, which do not name the parameters that caused them."""
     text = str(error)
     if isinstance(error, MemoryError) or "DefaultCPUAllocator" in text or "Storage size" in text:

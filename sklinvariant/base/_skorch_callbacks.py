@@ -13,7 +13,6 @@ from skorch.callbacks import (
     InputShapeSetter,
     LRScheduler,
     PassthroughScoring,
-    PrintLog,
     TrainEndCheckpoint,
     Unfreezer,
     WandbLogger,
@@ -48,12 +47,12 @@ def check_callbacks(
                 f"callbacks[{position}] is {given!r}, but must be a skorch callback or a pair of a name and a skorch "
                 "callback. Pass callbacks of scikit-learn to set_callbacks"
             )
-        reason = _reason_against(callback, decay, has_gradients, early_stopping)
+        reason = _reason_to_reject(callback, decay, has_gradients, early_stopping)
         if reason:
             raise ValueError(f"callbacks[{position}] ({type(callback).__name__}) cannot be used: {reason}.")
 
 
-def _reason_against(callback, decay, has_gradients, early_stopping):
+def _reason_to_reject(callback, decay, has_gradients, early_stopping):
     """Why a callback is rejected and what to do instead; None if it is accepted."""
     monitor = getattr(callback, "monitor", None)
     if isinstance(monitor, str) and monitor.startswith("valid") and not (early_stopping and monitor in _VALIDATION):
@@ -77,9 +76,3 @@ def _reason_against(callback, decay, has_gradients, early_stopping):
     if isinstance(callback, (GradientNormClipping, Freezer, Unfreezer)) and not has_gradients:
         return _NO_GRADIENTS
     return None
-
-
-def prints_rows(callbacks: Sequence[Any]) -> bool:
-    """Whether the callbacks contain a `PrintLog`, which prints only if skorch is verbose."""
-    alone = [item[1] if isinstance(item, (tuple, list)) else item for item in callbacks]
-    return any(isinstance(callback, PrintLog) or callback is PrintLog for callback in alone)

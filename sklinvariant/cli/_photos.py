@@ -32,13 +32,13 @@ def list_images(folder: Path, but: Path | None = None, *, follow_links: bool = F
     for place, folders, names in os.walk(folder, followlinks=follow_links, onerror=_warn):
         paths = {name: Path(place, name) for name in folders}
         links = [path for path in paths.values() if path.is_symlink()]
-        passed_over += 0 if follow_links else sum(_leads_out(path, root) for path in links)
+        passed_over += 0 if follow_links else sum(_points_outside(path, root) for path in links)
         folders[:] = [name for name, path in paths.items() if _is_new(path, seen)]
         for path in (Path(place, name) for name in names):
             identity = photo_identity(path) if path.suffix.lower() in IMAGE_SUFFIXES else None
             if identity is None:
                 continue
-            if path.is_symlink() and not follow_links and _leads_out(path, root):
+            if path.is_symlink() and not follow_links and _points_outside(path, root):
                 passed_over += 1
             else:
                 files.append((path.relative_to(folder), identity))
@@ -61,7 +61,7 @@ def photo_identity(path: str | os.PathLike) -> list[int] | None:
     return [status.st_size, status.st_mtime_ns] if stat.S_ISREG(status.st_mode) else None
 
 
-def _leads_out(link, root):
+def _points_outside(link, root):
     real = Path(os.path.realpath(link))  # Path.resolve raises for links to themselves
     return real != root and root not in real.parents
 

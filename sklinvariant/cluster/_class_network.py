@@ -7,18 +7,18 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from sklinvariant.cluster._cluster_network import ClusterNetwork
-from sklinvariant.networks import LinearCost
+from sklinvariant.networks import LinearLoss
 
 
 class ClassNetwork(nn.Module):
     """A classifier whose ``forward`` returns the mean weighted log-loss of a batch.
 
     A batch has ``samples`` (b, ...), ``target`` and ``weight``. ``trunk`` is a `ClusterNetwork`, whose heads are
-    removed; ``head`` is a `LinearCost`. Batch normalisation keeps the means and variances of all samples, because those
+    removed; ``head`` is a `LinearLoss`. Batch normalisation keeps the means and variances of all samples, because those
     of a few labelled samples would be too noisy.
     """
 
-    head: LinearCost
+    head: LinearLoss
 
     def __init__(self, trunk: ClusterNetwork, head: Any = None) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class ClassNetwork(nn.Module):
         """The module from the state that `export` returned; ``trunk`` gives everything that was not trained."""
         network = cls(trunk)
         trunk.trunk.load_state_dict({name: torch.tensor(value) for name, value in state["trunk"].items()})
-        network.head = LinearCost.restore(state, "log_loss", weight_decay, trunk.shift.dtype).to(trunk.shift.device)
+        network.head = LinearLoss.restore(state, "log_loss", weight_decay, trunk.shift.dtype).to(trunk.shift.device)
         return network.eval()
 
     def export(self) -> dict[str, Any]:

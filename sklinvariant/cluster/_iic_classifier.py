@@ -20,9 +20,10 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils import Tags, check_consistent_length, get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
-from sklinvariant._compat import fit_context, raise_for_params, with_callbacks
+from sklinvariant._compat import fit_context, raise_for_params, safe_indexing, with_callbacks
 from sklinvariant.base import (
     Array,
+    ArrayLike,
     Count,
     CountOrZero,
     FittedState,
@@ -36,13 +37,14 @@ from sklinvariant.base import (
     Whole,
     computing_device,
     declared,
+    dense_tensor,
     integers,
     restore_weights,
 )
 from sklinvariant.cluster._class_network import ClassNetwork
-from sklinvariant.cluster._iic_clusterer import IICClusterer
+from sklinvariant.cluster._iic_clusterer import SAMPLES, IICClusterer
 from sklinvariant.cluster._partly_labelled import PartlyLabelledClassifier
-from sklinvariant.networks import LinearCost, fit_cost
+from sklinvariant.networks import LinearLoss, minimize_loss
 from sklinvariant.pairs import changed, default_views, same, shuffled
 from sklinvariant.training import (
     Targets,
@@ -115,6 +117,15 @@ class _Labelled:
         return LabelledBatch(self.samples, values, self.targets.weight.to(self.samples))
 
 
+def some_samples(X: ArrayLike, rows: np.ndarray) -> ArrayLike:
+    """Some of the samples of X, with its array type."""
+    if isinstance(X, torch.Tensor):
+        X = dense_tensor(X)
+    elif not hasattr(X, "__getitem__"):  # an object that can only be converted to an array
+        X = np.asarray(X)
+    return safe_indexing(X, rows)
+
+
 def views_of(clusterer: IICClusterer, n_axes: int, n_channels: int) -> Any:
     """The views with which an `IICClusterer` makes pairs from samples."""
     if callable(clusterer.pairs):
@@ -156,10 +167,11 @@ def mean_features(network: ClassNetwork, samples: torch.Tensor, views: Any, n_vi
 class OfClustererReader(Reader):
     """Reads samples as the fitted clusterer does."""
 
-    needs = "rows or images, as arrays"
+    needs = SAMPLES.needs
 
     def _check(self, estimator, X, kind, reset):
-        return replace(estimator._inner._read_samples(X), device=computing_device(estimator, kind))
+        given = SAMPLES._check(estimator._inner, X, kind, reset=False)
+        return replace(given, device=computing_device(estimator, kind))
 
 
 @declared
@@ -363,8 +375,8 @@ class IICClassifier(
             )
         labels, labelled = self._check_labels(y)
         check_consistent_length(X, labelled)
-        going_on = hasattr(self, "_state") if partial else self._goes_on()
-        if partial and going_on:
+        continues = hasattr(self, "_state") if partial else self._continues_fit()
+        if partial and continues:
             if classes is not None:
                 check_same_classes(classes, self.classes_, type(self).__name__)
             classes = self.classes_
@@ -385,21 +397,22 @@ class IICClassifier(
             name=type(self).__name__,
             partial=partial,
         )
-        if not going_on:
+        self._check_hold_out(targets)
+        if not continues:
             routed = process_routing(self, "fit", **params)
             self.clusterer_ = clone(self.clusterer).fit(X, None, **routed.clusterer.fit)
-        self._train(X, labels, partial=partial, labelled=labelled, targets=targets)
+        # the clusterer has read all samples, so only those with a label are read again
+        self._train(some_samples(X, np.flatnonzero(labelled)), labels, partial=partial, targets=targets)
         return self
 
-    def _data(self, given, y, generator, *, reset, labelled, targets):
-        task, samples = targets.task, given.tensor()
+    def _data(self, given, y, generator, *, reset, targets):
+        task = targets.task
         if not reset and task.classes.tolist() != self.classes_.tolist():
             raise ValueError(
                 f"{type(self).__name__} cannot continue with the classes {task.classes.tolist()}, because it was "
                 f"fitted with {self.classes_.tolist()}. Set warm_start=False, or fit a clone"
             )
-        samples = samples[torch.from_numpy(labelled).to(samples.device)]
-        return _Labelled(samples, targets, generator.initial_seed())
+        return _Labelled(given.tensor(), targets, generator.initial_seed())
 
     def _identity(self, data):
         batch = data.batch
@@ -415,10 +428,10 @@ class IICClassifier(
         network = ClassNetwork(self._inner._network(batch.samples))
         features = mean_features(network.eval(), batch.samples, same, 1, data.seed)
         network.trunk.draw_from(generator)
-        network.head = LinearCost.start(
+        network.head = LinearLoss.start(
             features, batch.weight, data.targets.task.n_outputs, "log_loss", self.weight_decay
         )
-        fit_cost(network.head, features, batch.target, batch.weight, max_iter=200, exact=False)
+        minimize_loss(network.head, features, batch.target, batch.weight, max_iter=200, exact=False)
         return network
 
     def _restored(self, data, generator):

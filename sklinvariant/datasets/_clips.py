@@ -29,7 +29,7 @@ def find_clips(source: Any) -> list[VideoClip | ImageClip | ArrayClip]:
     if isinstance(source, (str, os.PathLike)):
         return _clips_at(Path(source))
     if isinstance(source, (list, tuple)):
-        if source and all(_is_still(item) for item in source):
+        if source and all(_is_image_file(item) for item in source):
             return [ImageClip(source)]
         clips = [clip for item in source for clip in find_clips(item)]
         for i, clip in enumerate(clips):
@@ -139,14 +139,14 @@ def _decode(container, errors):
             if frame.time is not None:
                 start = frame.time if start is None else start
                 end = frame.time - start + float((packet.duration or 0) * stream.time_base)
-            yield _upright(frame)
+            yield _oriented(frame)
     length = float(stream.duration * stream.time_base) if stream.duration else (container.duration or 0) / 1e6
     # decoders raise no error when the data ends early; durations in headers are not exact
     if length - end > max(0.5, 0.05 * length):
         yield ValueError(f"ends early, after {end:.1f} of {length:.1f} seconds")
 
 
-def _upright(frame):
+def _oriented(frame):
     """A decoded frame as RGB, rotated and mirrored by its display matrix: x' = a x + c y, y' = b x + d y."""
     image = frame.to_ndarray(format="rgb24")
     matrix = frame.side_data.get("DISPLAYMATRIX")
@@ -168,7 +168,7 @@ def _clips_at(path):
         return clips
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist. Pass the path of an existing file or folder.")
-    if _is_still(path):
+    if _is_image_file(path):
         raise ValueError(
             f"{path} is a single image, but a clip is required. Pass its folder, or a list of image files in temporal "
             "order."
@@ -181,13 +181,13 @@ def _clips_in(folder):
     for place, folders, files in os.walk(folder):
         folders[:] = sorted((name for name in folders if not name.startswith(".")), key=_natural)
         paths = [Path(place, name) for name in sorted(files, key=_natural) if not name.startswith(".")]
-        images = [path for path in paths if _is_still(path)]
+        images = [path for path in paths if _is_image_file(path)]
         if images:
             yield ImageClip(images)
         yield from (VideoClip(path) for path in paths if path.suffix.lower() in MOVING)
 
 
-def _is_still(item):
+def _is_image_file(item):
     return isinstance(item, (str, os.PathLike)) and Path(item).suffix.lower() in STILL
 
 

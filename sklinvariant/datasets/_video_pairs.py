@@ -141,9 +141,9 @@ class VideoPairs:
         self.clip_names = [clip.name for clip in self.clips]
         self.failed: list[tuple[str, str]] = []
         self.length, self.step = length, step
-        self.patch_size = None if patch_size is None else _two(patch_size, "patch_size")
+        self.patch_size = None if patch_size is None else _size_pair(patch_size, "patch_size")
         self.n_pairs, self.pairs_per_frame = n_pairs, pairs_per_frame
-        self.image_size = _two(image_size, "image_size") if isinstance(image_size, (tuple, list)) else image_size
+        self.image_size = _size_pair(image_size, "image_size") if isinstance(image_size, (tuple, list)) else image_size
         self.grayscale = grayscale
         self.min_change, self.max_change, self.min_contrast = min_change, max_change, min_contrast
         self.batch_size = batch_size
@@ -376,7 +376,7 @@ def _unit_range(pixels):
     return pixels.astype(np.float32) / 255 if pixels.dtype == np.uint8 else pixels
 
 
-def _two(size, name):
+def _size_pair(size, name):
     pair = (size, size) if isinstance(size, Integral) else tuple(size)
     if len(pair) != 2 or not all(map(is_count, pair)):
         raise ValueError(f"{name} must be a positive integer, or a pair (height, width) of them, got {size!r}")

@@ -18,7 +18,6 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 import torch
 from sklearn.base import TransformerMixin, clone
-from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state
 from sklearn.utils.random import sample_without_replacement
 from sklearn.utils.validation import check_is_fitted
@@ -41,6 +40,7 @@ from sklinvariant.base import (
     Whole,
     as_numpy,
     declared,
+    is_fitted,
 )
 from sklinvariant.feature_extraction._dense_patches import normalize_patches, window_of
 from sklinvariant.feature_extraction._filters import fit_zca, slide, take_patches
@@ -339,11 +339,9 @@ class ConvolutionalFeatures(
 
 def fitted_extractor(extractor: Any, patches: torch.Tensor, random: np.random.RandomState) -> Any:
     """The extractor if it is fitted, else a clone fitted to the patches, with unset seeds drawn from ``random``."""
-    try:
-        check_is_fitted(extractor)
+    if is_fitted(extractor):
         return extractor
-    except NotFittedError:
-        extractor = clone(extractor)
+    extractor = clone(extractor)
     seeds = {
         name: random.randint(np.iinfo(np.int32).max)
         for name, value in sorted(extractor.get_params().items())

@@ -1,42 +1,20 @@
 """Images: reading, checking, sizes, and the base of estimators of images."""
 
-from sklinvariant.images._image_reader import (
-    ImageInput,
-    ImageReader,
-    check_pixels,
-    image_array,
-    range_of,
-)
-from sklinvariant.images._image_size import image_size
+from sklinvariant.images._image_reader import ImageReader, check_pixels, image_array, range_of
 from sklinvariant.images._image_stream import ImageStream, StreamReader
 from sklinvariant.images._image_transformer import ImageTransformer
-from sklinvariant.images._pixels import (
-    IMAGE_SUFFIXES,
-    MAX_PIXELS,
-    fit_into,
-    max_pixels,
-    need_extra,
-    read_image,
-    scale_pixels,
-    stack_images,
-)
+from sklinvariant.images._pixels import IMAGE_SUFFIXES, need_extra, read_image, scale_pixels
 
 __all__ = [
     "IMAGE_SUFFIXES",
-    "MAX_PIXELS",
-    "ImageInput",
     "ImageReader",
     "ImageStream",
     "ImageTransformer",
     "StreamReader",
     "check_pixels",
-    "fit_into",
     "image_array",
-    "image_size",
-    "max_pixels",
     "need_extra",
     "range_of",
     "read_image",
     "scale_pixels",
-    "stack_images",
 ]

@@ -152,9 +152,9 @@ class SegmentationDisplay(Display):
         axes = figure.subplots(rows, columns, squeeze=False)
         for i, row in enumerate(axes):
             row[0].imshow(self.images[i], **{"cmap": "gray", **kwargs})
-            row[1].imshow(_painted(self.predictions[i], self.prediction_colors), interpolation="nearest")
+            row[1].imshow(_colored(self.predictions[i], self.prediction_colors), interpolation="nearest")
             if self.truth is not None:
-                row[2].imshow(_painted(self.truth[i], self.truth_colors), interpolation="nearest")
+                row[2].imshow(_colored(self.truth[i], self.truth_colors), interpolation="nearest")
             for ax in row:
                 ax.set_axis_off()
         for ax, title in zip(axes[0], ("image", "prediction", "truth"), strict=False):
@@ -166,7 +166,7 @@ class SegmentationDisplay(Display):
         return self
 
 
-def _painted(labels, colors):
+def _colored(labels, colors):
     """Labels (h, w) as an RGB image; -1 is black."""
     return np.concatenate([colors, np.zeros((1, 3))])[labels]
 

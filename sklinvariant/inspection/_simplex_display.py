@@ -105,7 +105,7 @@ class SimplexDisplay(Display):
         probabilities : array of shape (n, k)
         """
         proba = _checked(probabilities)
-        y = None if y is None else _of_all(y, len(proba), "y")
+        y = None if y is None else _check_length(y, len(proba), "y")
         return cls(proba, y, mean_images(proba, images, image_shape)).plot(ax, **kwargs)
 
     @classmethod
@@ -152,7 +152,7 @@ class SimplexDisplay(Display):
             )
         if interval < 20:
             raise ValueError(f"interval={interval} is too short. Pass at least 20 milliseconds.")
-        y = None if y is None else _of_all(y, len(frames[0]), "y")
+        y = None if y is None else _check_length(y, len(frames[0]), "y")
         display = cls(frames[-1], y).plot(ax, **kwargs)
         writer = PillowWriter(fps=1000 / interval)  # type: ignore[arg-type]  # which accepts fractions
         with writer.saving(display.figure_, os.fspath(path), dpi):
@@ -242,7 +242,7 @@ def _checked(probabilities):
     return proba
 
 
-def _of_all(y, n, name):
+def _check_length(y, n, name):
     y = as_numpy(to_numpy(y))
     if y.shape != (n,):
         raise ValueError(f"{name} of shape {y.shape} for {n} samples")

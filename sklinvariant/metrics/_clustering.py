@@ -63,7 +63,7 @@ def clustering_accuracy(y_true: Any, y_pred: Any, *, ignore_label: Any = None, s
     1.0
     """
     counts, _, _ = confusion(y_true, y_pred, ignore_label=ignore_label, sample_weight=sample_weight)
-    counts = _some(counts, ignore_label)
+    counts = _check_not_empty(counts, ignore_label)
     return float(counts[linear_sum_assignment(counts, maximize=True)].sum() / counts.sum())
 
 
@@ -107,7 +107,7 @@ def many_to_one_accuracy(
     """
     train = confusion(y_true_train, y_pred_train, ignore_label=ignore_label)
     test = confusion(y_true, y_pred, ignore_label=ignore_label, sample_weight=sample_weight)
-    return float(_hits_of_map(train, test) / _some(test[0], ignore_label).sum())
+    return float(_hits_of_map(train, test) / _check_not_empty(test[0], ignore_label).sum())
 
 
 @with_own_settings
@@ -158,7 +158,7 @@ def match_clusters(
     if match not in _MATCHES:
         raise ValueError(f"match={match!r} is unknown. Choose one of {_MATCHES}.")
     counts, classes, clusters = confusion(y_true, y_pred, ignore_label=ignore_label)
-    counts = _some(counts, ignore_label)
+    counts = _check_not_empty(counts, ignore_label)
     clusters, n_clusters = _checked_clusters(clusters, n_clusters)
     table = np.zeros((len(classes), n_clusters))
     table[:, clusters] = counts
@@ -245,7 +245,7 @@ def cross_mapped_accuracy(
         votes = confusion(_rows(y_true, train), _rows(y_pred, train), ignore_label=ignore_label)
         table = confusion(_rows(y_true, test), _rows(y_pred, test), ignore_label=ignore_label, sample_weight=weight)
         hits, total = hits + _hits_of_map(votes, table), total + table[0].sum()
-    return float(hits / _some(total, ignore_label))
+    return float(hits / _check_not_empty(total, ignore_label))
 
 
 def _hits_of_map(train, test):
@@ -299,7 +299,7 @@ def confusion(
     return counts[np.ix_(*counted)], classes[counted[0]], clusters[counted[1]]
 
 
-def _some(counts, ignore_label):
+def _check_not_empty(counts, ignore_label):
     if np.sum(counts) == 0:
         ignored = "" if ignore_label is None else f" other than ignore_label={ignore_label!r}"
         raise ValueError(

@@ -56,23 +56,23 @@ def pack_bits(X: np.ndarray, threshold: float) -> np.ndarray:
 
 def exact_neighbors(queries: np.ndarray, codes: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Distances (q, k) int32 and rows (q, k) int64 of the k nearest codes, found by comparison with all codes."""
-    return _in_parts(lambda part: import_faiss().knn_hamming(part, codes, k), queries, _at_once(codes))
+    return _search_in_parts(lambda part: import_faiss().knn_hamming(part, codes, k), queries, _queries_per_call(codes))
 
 
 def codes_within(queries: np.ndarray, codes: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """All codes within ``radius`` bits: limits (q + 1,), and the concatenated distances and rows of all queries."""
-    step = _at_once(codes)
+    step = _queries_per_call(codes)
     parts = [_codes_within(queries[i : i + step], codes, radius) for i in range(0, len(queries) or 1, step)]
     counts, distances, rows = (np.concatenate(values) for values in zip(*parts, strict=True))
     return np.concatenate([[0], np.cumsum(counts)]), distances, rows
 
 
-def _at_once(codes):
+def _queries_per_call(codes):
     """Number of queries to compare with all codes in one call, enough for several threads."""
     return max(64, _SCANNED_BYTES // max(1, codes.nbytes))
 
 
-def _in_parts(search, queries, step):
+def _search_in_parts(search, queries, step):
     """The distances and rows that ``search`` returns, called with ``step`` queries at a time."""
     parts = [search(queries[i : i + step]) for i in range(0, len(queries) or 1, step)]
     return tuple(np.concatenate(values) for values in zip(*parts, strict=True))
@@ -140,7 +140,7 @@ class ApproximateIndex:
                 index, view = faiss.deserialize_index_binary(np.asarray(data)), None
             else:
                 index = faiss.read_index_binary(faiss.ZeroCopyIOReader(faiss.swig_ptr(data), len(data)))
-            sound = type(index).__name__ == cls._class and cls._is_sound(index, codes, faiss)
+            sound = type(index).__name__ == cls._class and cls._is_consistent(index, codes, faiss)
         except (RuntimeError, ValueError, OverflowError, MemoryError) as error:
             raise ValueError(f"faiss cannot read it: {str(error).splitlines()[0]}") from error
         if not sound:
@@ -148,7 +148,7 @@ class ApproximateIndex:
         return cls(index, view)
 
     @staticmethod
-    def _is_sound(index, codes, faiss):
+    def _is_consistent(index, codes, faiss):
         """Whether every number in the index refers to a code, and the codes have the width of the given ones."""
         raise NotImplementedError
 
@@ -173,7 +173,7 @@ class ApproximateIndex:
     def search(self, queries: np.ndarray, k: int, effort: int) -> tuple[np.ndarray, np.ndarray]:
         """As `exact_neighbors`. If fewer neighbours are found, the remaining rows are -1."""
         self._set_effort(effort)
-        return _in_parts(lambda part: self.index.search(part, k), queries, _SEARCHED)
+        return _search_in_parts(lambda part: self.index.search(part, k), queries, _SEARCHED)
 
     def _set_effort(self, effort):
         raise NotImplementedError
@@ -196,7 +196,7 @@ class InvertedLists(ApproximateIndex):
     _class = "IndexBinaryIVF"
 
     @staticmethod
-    def _is_sound(index, codes, faiss):
+    def _is_consistent(index, codes, faiss):
         (n, width), lists = codes.shape, index.invlists
         if (index.ntotal, index.code_size, index.d, lists.code_size) != (n, width, 8 * width, width):
             return False
@@ -240,7 +240,7 @@ class SmallWorldGraph(ApproximateIndex):
     _class = "IndexBinaryHNSW"
 
     @staticmethod
-    def _is_sound(index, codes, faiss):
+    def _is_consistent(index, codes, faiss):
         (n, width), graph = codes.shape, index.hnsw
         if (index.ntotal, index.code_size, index.d) != (n, width, 8 * width) or not _is_flat(
             index.storage, n, width, faiss

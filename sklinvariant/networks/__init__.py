@@ -1,4 +1,4 @@
-"""torch modules without scikit-learn: encoders of bags, networks for images, and costs."""
+"""torch modules without scikit-learn: encoders of bags, networks for images, and losses."""
 
 from sklinvariant.networks._encoders import (
     Bags,
@@ -13,7 +13,14 @@ from sklinvariant.networks._group import Group
 from sklinvariant.networks._group_convolutions import GroupConv2d, GroupConvTranspose2d, LiftingConv2d, ProjectingConv2d
 from sklinvariant.networks._group_layers import GroupBatchNorm2d, GroupPool2d, GroupUpsample2d
 from sklinvariant.networks._layers import FLOAT32, linear
-from sklinvariant.networks._objective import CustomLoss, LinearCost, Objective, fit_cost, map_features, target_deviation
+from sklinvariant.networks._objective import (
+    CustomLoss,
+    LinearLoss,
+    Objective,
+    map_features,
+    minimize_loss,
+    target_deviation,
+)
 from sklinvariant.networks._squeezenet import SqueezeNet11Features
 from sklinvariant.networks._trunks import mlp_trunk, resnet_trunk, trunk_for, vgg_trunk
 
@@ -28,7 +35,7 @@ __all__ = [
     "GroupPool2d",
     "GroupUpsample2d",
     "LiftingConv2d",
-    "LinearCost",
+    "LinearLoss",
     "MeanEncoder",
     "Objective",
     "ProjectingConv2d",
@@ -37,9 +44,9 @@ __all__ = [
     "SoftVLAD",
     "SqueezeNet11Features",
     "Units",
-    "fit_cost",
     "linear",
     "map_features",
+    "minimize_loss",
     "mlp_trunk",
     "normalize_vlad",
     "resnet_trunk",

@@ -4,7 +4,7 @@ Parameters refer to standardised data, ``(x - shift) / scale``, so that one lear
 magnitude 1e-12 and 1e12. ``export`` returns them in the original units of the data.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -203,7 +203,7 @@ class MeanEncoder(nn.Module):
 
     def __init__(
         self,
-        transform: Callable[[torch.Tensor], torch.Tensor],
+        transform: nn.Module,
         units: Units,
         dtype: torch.dtype,
         chunk_size: int | None = None,
@@ -212,6 +212,9 @@ class MeanEncoder(nn.Module):
         self.transform = transform
         self.units, self.dtype = units, dtype
         self.chunk_size = chunk_size or 1 << 14
+
+    def export(self) -> dict[str, Any]:
+        return {"encoder": {name: value.cpu().numpy() for name, value in self.transform.state_dict().items()}}
 
     def prepare(self, bags: Bags, device: str | torch.device) -> Bags:
         """The standardised bags on the device, ready for every pass over them."""

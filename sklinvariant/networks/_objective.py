@@ -1,4 +1,4 @@
-"""The cost J(R(F; Θ), y; W) that an encoder and a linear model minimise jointly (eq. 4 and 10)."""
+"""The loss J(R(F; Θ), y; W) that an encoder and a linear model minimise jointly (eq. 4 and 10)."""
 
 from collections.abc import Callable
 from typing import Any, Literal, Self, TypeVar
@@ -12,15 +12,15 @@ from sklinvariant.networks._chi2 import chi2_map
 from sklinvariant.networks._encoders import Bags
 
 FeatureMap = Literal["chi2"] | Callable[[torch.Tensor], torch.Tensor] | None
-Cost = TypeVar("Cost", bound=nn.Module)
+Loss = TypeVar("Loss", bound=nn.Module)
 
 
 class Objective(nn.Module):
-    """Mean weighted cost of a batch: encoder, feature map, then the cost of a linear model or a custom loss."""
+    """Mean weighted loss of a batch: encoder, feature map, then a `LinearLoss` or a `CustomLoss`."""
 
-    def __init__(self, encoder: nn.Module, feature_map: FeatureMap, cost: nn.Module) -> None:
+    def __init__(self, encoder: nn.Module, feature_map: FeatureMap, loss: nn.Module) -> None:
         super().__init__()
-        self.encoder, self.feature_map, self.cost = encoder, feature_map, cost
+        self.encoder, self.feature_map, self.loss = encoder, feature_map, loss
 
     def get_extra_state(self) -> dict:
         """The state that a checkpoint needs besides the parameters: that of the generator of the encoder."""
@@ -36,13 +36,13 @@ class Objective(nn.Module):
         return map_features(self.encoder(bags), self.feature_map)
 
     def forward(self, batch: Any) -> torch.Tensor:
-        return self.cost(self.represent(batch.bags), batch.target, batch.weight)
+        return self.loss(self.represent(batch.bags), batch.target, batch.weight)
 
     def evaluate(self, batch: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The loss of a batch, and the outputs (n, n_outputs) of a linear model."""
         representation = self.represent(batch.bags)
-        outputs = self.cost.outputs(representation) if isinstance(self.cost, LinearCost) else None
-        return self.cost(representation, batch.target, batch.weight), outputs
+        outputs = self.loss.outputs(representation) if isinstance(self.loss, LinearLoss) else None
+        return self.loss(representation, batch.target, batch.weight), outputs
 
 
 def map_features(representation: torch.Tensor, feature_map: FeatureMap) -> torch.Tensor:
@@ -54,7 +54,7 @@ def map_features(representation: torch.Tensor, feature_map: FeatureMap) -> torch
         return feature_map(representation)
 
 
-class LinearCost(nn.Module):
+class LinearLoss(nn.Module):
     """Log-loss, hinge or squared error of a linear model, plus ``weight_decay / 2 ||W||²``.
 
     ``gain`` scales the representation to a mean norm of 1, and ``target_scale`` is the standard deviation of the
@@ -91,7 +91,7 @@ class LinearCost(nn.Module):
         weight_decay: float,
         target_scale: float = 1.0,
     ) -> Self:
-        """The cost with zero weights and the gain of a weighted sample of representations (n, f)."""
+        """The module with zero weights and the gain of a weighted sample of representations (n, f)."""
         weight = weight.double()
         norm = float((weight @ representation.double().square().sum(1) / weight.sum().clamp(min=1e-300)).sqrt())
         gain, dtype = 1 / norm if norm > 0 else 1.0, representation.dtype
@@ -102,11 +102,11 @@ class LinearCost(nn.Module):
         """The module from the state that `export` returned."""
         scale = state.get("target_scale", 1.0)  # models saved by earlier versions have none
         n_outputs, n_features = state["coef"].shape
-        cost = cls(n_features, n_outputs, loss, weight_decay, dtype, state["gain"], scale)
+        linear = cls(n_features, n_outputs, loss, weight_decay, dtype, state["gain"], scale)
         with torch.no_grad():
-            cost.weight.copy_(torch.as_tensor(state["coef"]) / (state["gain"] * scale))
-            cost.bias.copy_(torch.as_tensor(state["intercept"]) / scale)
-        return cost
+            linear.weight.copy_(torch.as_tensor(state["coef"]) / (state["gain"] * scale))
+            linear.bias.copy_(torch.as_tensor(state["intercept"]) / scale)
+        return linear
 
     def export(self) -> dict[str, Any]:
         """Coefficients (o, f) and intercepts (o,) of the unscaled problem as numpy arrays, and the scales."""
@@ -139,14 +139,14 @@ def target_deviation(target: torch.Tensor, weight: torch.Tensor) -> float:
 
 
 class CustomLoss(nn.Module):
-    """A user-defined cost ``cost(representation, target)`` that returns one number, or one for each sample.
+    """A user-defined loss ``loss(representation, target)`` that returns one number, or one for each sample.
 
-    ``generator`` seeds torch's global generators for the random numbers that the cost draws.
+    ``generator`` seeds torch's global generators for the random numbers that the loss draws.
     """
 
-    def __init__(self, cost: Callable[..., torch.Tensor], generator: torch.Generator | None = None) -> None:
+    def __init__(self, loss: Callable[..., torch.Tensor], generator: torch.Generator | None = None) -> None:
         super().__init__()
-        self.cost, self.generator = cost, generator
+        self.cost, self.generator = loss, generator  # "cost" is the name in saved models
 
     def export(self) -> dict[str, Any]:
         return {"cost": {name: value.cpu().numpy() for name, value in self.state_dict().items()}}
@@ -161,8 +161,7 @@ class CustomLoss(nn.Module):
             got = type(losses).__name__ if shape is None else f"the shape {tuple(shape)}"
             raise ValueError(
                 f"loss returned {got}, but must return a tensor with one number, or one for each of "
-                f"{len(weight)} bags. "
-                "Change the loss accordingly"
+                f"{len(weight)} bags. Change the loss accordingly"
             )
         if (weight != weight[0]).any():
             raise ValueError(
@@ -186,23 +185,23 @@ def sample_losses(outputs: torch.Tensor, target: torch.Tensor, loss: str) -> tor
     return 0.5 * (outputs - target).square().sum(1)
 
 
-def fit_cost(
-    cost: Cost,
+def minimize_loss(
+    loss: Loss,
     representation: torch.Tensor,
     target: torch.Tensor | None,
     weight: torch.Tensor,
     *,
     max_iter: int,
     exact: bool,
-) -> Cost:
-    """Minimise a cost over its own parameters W for a fixed representation, by full-batch L-BFGS.
+) -> Loss:
+    """Minimise a loss over its own parameters W for a fixed representation, by full-batch L-BFGS.
 
     ``exact`` continues until the gradient is dominated by rounding errors. Do not use it to initialise further
     training: Adam divides by the magnitude of the gradient and would follow the rounding errors.
     """
-    parameters = [p for p in cost.parameters() if p.requires_grad]
+    parameters = [p for p in loss.parameters() if p.requires_grad]
     if not parameters or max_iter == 0:
-        return cost
+        return loss
     exact = exact and representation.dtype == torch.float64  # in float32 smaller changes are rounding errors
     optimizer = torch.optim.LBFGS(
         parameters,
@@ -215,20 +214,20 @@ def fit_cost(
 
     def closure():
         optimizer.zero_grad()
-        value = cost(representation, target, weight)
+        value = loss(representation, target, weight)
         value.backward()
         return value
 
     optimizer.step(closure)
-    if exact and isinstance(cost, LinearCost):
-        _newton_step(parameters, lambda: cost(representation, target, weight))
-    return cost
+    if exact and isinstance(loss, LinearLoss):
+        _newton_step(parameters, lambda: loss(representation, target, weight))
+    return loss
 
 
 def _newton_step(parameters, value, max_iter=100):
     """One Newton step by conjugate gradients, undone if it does not reduce the gradient.
 
-    A line search cannot see improvements below the rounding error of the cost, so only half of the digits of the
+    A line search cannot see improvements below the rounding error of the loss, so only half of the digits of the
     gradient are correct after it.
     """
 
@@ -249,7 +248,7 @@ def _newton_step(parameters, value, max_iter=100):
         before, size = size, rest @ rest
         direction = rest + size / before * direction
     _move(parameters, -step)
-    if not gradient().norm() <= slope.norm():  # the cost is not smooth
+    if not gradient().norm() <= slope.norm():  # the loss is not smooth
         _move(parameters, step)
 
 

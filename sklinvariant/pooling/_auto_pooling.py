@@ -111,7 +111,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         A file that `fit` writes after each epoch of "sgd". If the fit is interrupted, the same call resumes from this
         file and gives the same model. The file is removed when the fit is finished. If the file cannot be written, for
         example because the disk is full, or if another fit writes it too, the fit continues with a warning. "moment"
-        writes no file.
+        writes no file, and warns if ``checkpoint`` is set.
     callbacks : list of skorch callbacks or None
         Callbacks of the epochs of "sgd", which can monitor ``train_loss``. Unsupported callbacks raise an error. To set
         callbacks of scikit-learn, which "moment" supports as well, use ``set_callbacks``.
@@ -269,7 +269,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         self.__dict__.pop("feature_names_in_", None)
         if len(names) == 1 and names != {()}:
             self.feature_names_in_: np.ndarray = models[0].feature_names_in_
-        start = self._components_to_go_on_from(self.n_features_in_, self.warm_start)
+        start = self._earlier_components(self.n_features_in_, self.warm_start)
         largest = math.sqrt(float(moments.total.diagonal().max()))
         kept = {"last_frame": None, "last_clip": None, "namespace": models[0]._state["namespace"]}
         dtype = as_tensor(models[0].components_).dtype
@@ -324,12 +324,12 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
             )
 
     def _learn(self, X, groups, *, partial):
-        going_on = partial and hasattr(self, "_state")
-        given = self._read(X, reset=not going_on)
+        continues = partial and hasattr(self, "_state")
+        given = self._read(X, reset=not continues)
         self._refuse_negative(given)
-        frames = clip_frames(given, groups, self._state if going_on else None, type(self).__name__)
+        frames = clip_frames(given, groups, self._state if continues else None, type(self).__name__)
         if not frames.follows.any():
-            if not going_on:
+            if not continues:
                 raise ValueError(
                     f"no pair of consecutive frames of one clip in data with n_samples={len(frames.rows)}. "
                     "Pass clips of at least two frames"
@@ -337,16 +337,16 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
             self._state: dict[str, Any] = {**self._state, **frames.kept}
             return self
         n_features = frames.rows.shape[1]
-        start = self._components_to_go_on_from(n_features, going_on or self.warm_start)
+        start = self._earlier_components(n_features, continues or self.warm_start)
         by_moments = self._solver(n_features) == "moment"
         if by_moments:
-            self._learn_by_moments(X, given, frames, start, going_on, whole=not partial)
+            self._learn_by_moments(X, given, frames, start, continues, whole=not partial)
         else:
             self._train(X, partial=partial, given=given, frames=frames, start=start)
         return self._warn("invariance" if by_moments else "learning_rate or invariance")
 
-    def _components_to_go_on_from(self, n_features, going_on):
-        if not (going_on and hasattr(self, "_state")):
+    def _earlier_components(self, n_features, continues):
+        if not (continues and hasattr(self, "_state")):
             return None
         components = self._state["components"]
         if components.shape != (self.n_components, n_features):
@@ -372,11 +372,17 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
             return self.solver
         return "moment" if 8 * _MOMENT_MATRICES * n_features**2 <= _MOMENT_BYTES else "sgd"
 
-    def _learn_by_moments(self, X, given, frames, start, going_on, whole):
+    def _learn_by_moments(self, X, given, frames, start, continues, whole):
         if self.callbacks:
             raise ValueError(
                 'callbacks require the epochs of solver="sgd", but the solver is "moment". Set solver="sgd", or pass '
                 "callbacks of scikit-learn to set_callbacks"
+            )
+        if whole and self.checkpoint is not None:
+            warnings.warn(
+                f"{type(self).__name__}: checkpoint={str(self.checkpoint)!r} has no effect, because the solver is "
+                '"moment", which writes no file. Set solver="sgd", or checkpoint=None',
+                stacklevel=4,
             )
         largest = float(frames.rows.max())
         moments = pair_moments(
@@ -388,7 +394,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
             with_first=self.cross_reconstruction,
             chunk_size=self.chunk_size,
         )
-        if going_on:
+        if continues:
             moments = moments + moments_of_state(self._state, self.cross_reconstruction, moments.total.device)
         self._descend(X, moments, start, largest, given.dtype, frames.kept, whole)
 
@@ -396,7 +402,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         objective = PoolingObjective(moments, self.invariance, self.cross_reconstruction)
         fresh = self._random_start(torch_generator(self.random_state), len(moments.total)).to(moments.total)
         fresh = best_multiple(fresh, *objective.ray(fresh))
-        start = fresh if start is None else _revive(as_tensor(start).to(fresh), fresh)
+        start = fresh if start is None else _replace_dead(as_tensor(start).to(fresh), fresh)
         reference = objective.at(fresh).iterate().residual
         _check_reach(reference, largest, self.invariance)
 
@@ -424,7 +430,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         _check_reach((1 + self.invariance) * batches.unit * batches.unit, float(rows.max()), self.invariance)
         y, y_next = batches.sample.unbind(1)
         fresh = best_multiple(fresh, *pooling_ray(y, y_next, fresh, self.cross_reconstruction))
-        return _Descent(frames, batches, fresh if start is None else _revive(as_tensor(start).to(fresh), fresh))
+        return _Descent(frames, batches, fresh if start is None else _replace_dead(as_tensor(start).to(fresh), fresh))
 
     def _identity(self, data):
         return {"samples": [data.frames.rows], "pairs": [data.frames.follows]}
@@ -507,7 +513,7 @@ def _check_reach(value, largest, invariance):
         )
 
 
-def _revive(components, fresh):
+def _replace_dead(components, fresh):
     """The initial components. Components that are 0 have no gradient and are replaced by small random ones."""
     dead = ~components.any(1)
     return torch.where(dead[:, None], 0.01 * fresh, components)

@@ -13,7 +13,6 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 import torch
 from sklearn.base import TransformerMixin, clone
-from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 from tqdm import tqdm
@@ -35,6 +34,7 @@ from sklinvariant.base import (
     check_finite_answer,
     declared,
     is_count,
+    is_fitted,
 )
 from sklinvariant.feature_extraction import BackbonePatches
 from sklinvariant.images import StreamReader, scale_pixels
@@ -128,14 +128,14 @@ def parse_stages(stages: Sequence[Any], known: Collection[str] | None = None) ->
     return parsed
 
 
-def _views(images, view, params, see, batch_size, bar=None):
+def _views(images, view, params, encode, batch_size, bar=None):
     """The feature maps of all images for each element of the orbit in turn, computed in batches of elements."""
     n = len(images)
     for block in params.split(max(1, batch_size // n)):
         if len(block) == 1:
-            seen = see(view._apply(images, block))
+            seen = encode(view._apply(images, block))
         else:
-            seen = see(view._apply(images.repeat(len(block), 1, 1, 1), block.repeat_interleave(n, 0)))
+            seen = encode(view._apply(images.repeat(len(block), 1, 1, 1), block.repeat_interleave(n, 0)))
         if bar is not None:
             bar.update(len(block) * n)
         yield from seen.split(n)
@@ -336,10 +336,10 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, T
             )
         self._state = {"n_channels": first.shape[-1]}
         self.backbone_ = self._fitted_backbone(source, first, y)
-        see = self._eyes(given.device)
+        encode = self._feature_extractor(given.device)
         one_view = [stage for stage in stages if stage[0] in _ON_MAPS]
         with torch.no_grad():
-            width = self._pool_images(first.to(given.device), one_view, see).shape[1]
+            width = self._pool_images(first.to(given.device), one_view, encode).shape[1]
         self.n_features_out_ = width * math.prod(len(orders) for group, orders, _ in stages if group not in _ON_MAPS)
         return self
 
@@ -366,11 +366,11 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, T
         stages = parse_stages(self.stages, {*self._groups(), *_ON_MAPS})
         given = self._read(X)
         source = given.data
-        see, answer = self._eyes(given.device), None
+        encode, answer = self._feature_extractor(given.device), None
         n_views = math.prod(len(self._groups()[group].orbit()) for group, _, _ in stages if group not in _ON_MAPS)
         with tqdm(total=len(source) * n_views, desc=type(self).__name__, unit="view", disable=not self.verbose) as bar:
             for rows, images in source.batches(self.batch_size):
-                pooled = self._pool_images(images.to(given.device), stages, see, bar)
+                pooled = self._pool_images(images.to(given.device), stages, encode, bar)
                 check_finite_answer(self, "transform", pooled)  # rows of unreadable files become NaN later
                 if answer is None:
                     answer = pooled.new_full((len(source), pooled.shape[1]), torch.nan)
@@ -405,19 +405,16 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, T
         backbone = self.backbone
         if not hasattr(backbone, "transform"):
             backbone = BackbonePatches(backbone, device=self.device)
-        try:
-            check_is_fitted(backbone)
-        except NotFittedError:
-            backbone = clone(backbone)
-            if isinstance(backbone, BackbonePatches):
-                return backbone.fit(first)
-            some = source.some(_MOST_TO_FIT)
-            rows, images = next(some.batches(len(some)))
-            images = images.cpu().numpy()
-            return backbone.fit(images, None if y is None else np.asarray(y)[some.rows][rows])
-        return backbone
+        if is_fitted(backbone):
+            return backbone
+        backbone = clone(backbone)
+        if isinstance(backbone, BackbonePatches):
+            return backbone.fit(first)
+        some = source.some(_MOST_TO_FIT)
+        rows, images = next(some.batches(len(some)))
+        return backbone.fit(images.cpu().numpy(), None if y is None else np.asarray(y)[some.rows][rows])
 
-    def _eyes(self, device):
+    def _feature_extractor(self, device):
         """The backbone as a function from views (n, c, h, w) to maps (n, rows, columns, d)."""
         backbone: Any = self.backbone_
         if hasattr(backbone, "feature_maps"):  # a method that accepts views of any size without checks
@@ -425,7 +422,7 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, T
             return lambda views: run(views.permute(0, 2, 3, 1))
         return lambda views: _maps_of(backbone.transform(views.permute(0, 2, 3, 1)), len(views), device)
 
-    def _pool_images(self, images, stages, see, bar=None):
+    def _pool_images(self, images, stages, encode, bar=None):
         """(n, h, w, c) images -> (n, n_features_out_)."""
         names = [group for group, _, _ in stages if group not in _ON_MAPS]
         transforms = [self._groups()[name] for name in names]
@@ -433,7 +430,7 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, T
         sizes = [len(transform.orbit()) for transform in transforms]
         rows = np.arange(math.prod(sizes)).reshape(sizes).T.ravel()
         params = view.orbit()[rows]  # the outermost group varies slowest
-        maps = _views(scale_pixels(images).permute(0, 3, 1, 2).contiguous(), view, params, see, self.batch_size, bar)
+        maps = _views(scale_pixels(images).permute(0, 3, 1, 2).contiguous(), view, params, encode, self.batch_size, bar)
         levels = self.region_levels if any(group == "region" for group, _, _ in stages) else None
         size_of = dict(zip(names, sizes, strict=True))
         pooled = nested_moments(stages, lambda: next(maps), size_of, levels, self.moments == "printed").flatten(1)

@@ -76,7 +76,7 @@ class _Point:
     def gradient(self):
         return self.overlap @ self.quadratic + self.cost @ self.components - self.linear
 
-    def beyond(self, other, step):
+    def extrapolated(self, other, step):
         """Extrapolate by ``step`` times the difference to ``other``. No product with a (d, d) matrix is needed."""
         return _Point(
             self.objective,
@@ -124,7 +124,7 @@ def descend(objective: PoolingObjective, components: torch.Tensor) -> Iterator[I
         share = (momentum - 1) / new_momentum
         if ((ahead.components - step.components) * (step.components - here.components)).sum() > 0:
             new_momentum, share = 1.0, 0.0
-        ahead = step.beyond(here, share) if share else step
+        ahead = step.extrapolated(here, share) if share else step
         here, momentum = step, new_momentum
         curvature *= 0.9  # so that steps grow again in flatter regions
         yield here.iterate()

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 
 from sklinvariant.base import FiniteArray, declared, torch_generator
-from sklinvariant.transforms._geometric import Geometric, settled, warp_tensor
+from sklinvariant.transforms._geometric import Geometric, warp_tensor, with_default_sampling
 from sklinvariant.transforms._transform import Generator, Transform
 
 
@@ -85,9 +85,9 @@ class Compose(Geometric):
             matrices = transform._matrices(part, shape) @ matrices
         return matrices
 
-    def _look_up(self):
+    def _sampling(self):
         """The common interpolation and fill of a geometric composition."""
-        looks = [transform._look_up() for transform in self.transforms]
+        looks = [transform._sampling() for transform in self.transforms]
         return self._common("interpolation", 0, looks), self._common("fill", 1, looks)
 
     def _apply(self, images, params, size=None):
@@ -97,7 +97,7 @@ class Compose(Geometric):
                 transforms, rows = zip(*run, strict=True)
                 chain = Compose(transforms, fill=self.fill, interpolation=self.interpolation)
                 matrices = chain._matrices(torch.cat(rows, dim=1), tuple(images.shape[-2:]))
-                images, size = warp_tensor(images, matrices, size, *settled(chain._look_up())), None
+                images, size = warp_tensor(images, matrices, size, *with_default_sampling(chain._sampling())), None
             else:
                 for transform, rows in run:
                     images = transform._apply(images, rows)

@@ -11,7 +11,7 @@ from sklinvariant.transforms._transform import Transform
 _SEEDS = 2.0**31
 
 
-def scrambled(x: torch.Tensor) -> torch.Tensor:
+def integer_hash(x: torch.Tensor) -> torch.Tensor:
     """A hash that permutes the 31-bit integers: two rounds of shift, xor and multiplication."""
     mask = 0x7FFFFFFF
     for factor in (0x45D9F3B, 0x2C1B3C6D):
@@ -21,9 +21,9 @@ def scrambled(x: torch.Tensor) -> torch.Tensor:
 
 def normal_numbers(seeds: torch.Tensor, count: int) -> torch.Tensor:
     """(n, count) standard normal float32 numbers from a seed for each row and a counter (Box and Muller 1958)."""
-    counter = scrambled(torch.arange(count, device=seeds.device))
-    first = scrambled(counter ^ scrambled(seeds)[:, None])
-    second = scrambled((first + counter + 0x5BD1E995) & 0x7FFFFFFF)
+    counter = integer_hash(torch.arange(count, device=seeds.device))
+    first = integer_hash(counter ^ integer_hash(seeds)[:, None])
+    second = integer_hash((first + counter + 0x5BD1E995) & 0x7FFFFFFF)
     radius = (-2 * ((first + 1).double() / _SEEDS).log()).sqrt()
     return (radius * torch.cos(2 * torch.pi * second.double() / _SEEDS)).float()
 

@@ -64,15 +64,15 @@ class Geometric(Transform):
 
         def undo(x):
             matrices = self._matrices(self._check_params(params, len(x)), tuple(x.shape[-2:]))
-            return warp_tensor(x, _inverse(matrices), None, *settled(self._look_up(), fill=0.0))
+            return warp_tensor(x, _inverse(matrices), None, *with_default_sampling(self._sampling(), fill=0.0))
 
         return on_images(images, undo)
 
     def _apply(self, images, params, size=None):
         matrices = self._matrices(params, tuple(images.shape[-2:]))
-        return warp_tensor(images, matrices, size, *settled(self._look_up()))
+        return warp_tensor(images, matrices, size, *with_default_sampling(self._sampling()))
 
-    def _look_up(self):
+    def _sampling(self):
         """Interpolation and fill; None if the transformation does not depend on them."""
         return self.interpolation, self.fill
 
@@ -190,9 +190,9 @@ def warp_tensor(
     return resample(images, matrices, size, interpolation, fill)
 
 
-def settled(look_up: tuple[Any, Any], fill: Any = "edge") -> tuple[Any, Any]:
+def with_default_sampling(sampling: tuple[Any, Any], fill: Any = "edge") -> tuple[Any, Any]:
     """Interpolation and fill, with defaults instead of None."""
-    return tuple(default if own is None else own for own, default in zip(look_up, ("bilinear", fill), strict=True))
+    return tuple(default if own is None else own for own, default in zip(sampling, ("bilinear", fill), strict=True))
 
 
 def _inverse(matrices):

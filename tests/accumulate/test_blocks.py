@@ -1,4 +1,4 @@
-"""Blocks of rows: conversion, companions, overlap and what is kept in memory."""
+"""Blocks of rows: conversion, weights, overlap and caching in memory."""
 
 import numpy as np
 import pytest

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from examples import blobs
 from sklearn.cluster import KMeans
 from sklearn.mixture import GaussianMixture
 from tolerance import assert_close
@@ -11,15 +12,8 @@ from sklinvariant.accumulate import Blocks, draw_rows, fit_kmeans, fit_mixture
 from sklinvariant.ops import mixture_scores, nearest_codewords
 
 
-def _blobs(seed=0, n=600):
-    generator = torch.Generator().manual_seed(seed)
-    centres = 6 * torch.randn(4, 3, generator=generator, dtype=torch.float64)
-    labels = torch.randint(4, (n,), generator=generator)
-    return centres[labels] + torch.randn(n, 3, generator=generator, dtype=torch.float64)
-
-
 def test_kmeans_reaches_what_scikit_learn_reaches():
-    x = _blobs()
+    x = blobs()
     generator = torch.Generator().manual_seed(0)
     best = min(
         nearest_codewords(
@@ -34,7 +28,7 @@ def test_kmeans_reaches_what_scikit_learn_reaches():
 
 
 def test_weights_are_repetitions():
-    x = _blobs(n=60)
+    x = blobs(n=60)
     times = torch.arange(60) % 3
     kept = times > 0
     a, _ = fit_kmeans(
@@ -52,7 +46,7 @@ def test_weights_are_repetitions():
 
 
 def test_start_is_a_sample_of_the_rows():
-    rows = draw_rows(Blocks(_blobs(), torch.ones(600, dtype=torch.float64)), 100, torch.Generator().manual_seed(0))
+    rows = draw_rows(Blocks(blobs(), torch.ones(600, dtype=torch.float64)), 100, torch.Generator().manual_seed(0))
     assert len(torch.unique(rows)) == 100
 
 
@@ -66,7 +60,7 @@ def test_more_codewords_than_distinct_values():
 
 
 def test_mixture_reaches_the_likelihood_of_scikit_learn():
-    x = _blobs()
+    x = blobs()
     mixture, _, likelihood = fit_mixture(
         Blocks(x, torch.ones(600, dtype=x.dtype)), 4, max_iter=200, tol=1e-6, generator=torch.Generator().manual_seed(3)
     )

@@ -41,7 +41,7 @@ def test_scatter(size):
 
 @pytest.mark.parametrize("value", [0.1, 1 / 3, -7e-5])
 def test_equal_values_have_exactly_this_mean(value):
-    """Rounding must not give a constant column a spread."""
+    """Rounding must not give a constant column a nonzero deviation."""
     columns = measure_columns(Blocks(np.full((1000, 1), value), size=7))
     assert columns.mean.item() == value
     assert columns.reach.item() == 0

@@ -27,7 +27,7 @@ ALL = [
 @settings(deadline=None, max_examples=25, derandomize=True)
 @given(seed=st.integers(0, 2**16), model=st.sampled_from(ALL), chunk=st.integers(1, 40))
 def test_invariances(seed, model, chunk):
-    """Order of descriptors and of bags, size of the chunk."""
+    """The order of descriptors and bags and the chunk size do not matter."""
     rng = np.random.RandomState(seed)
     bags = [rng.normal(size=(size, 3)) for size in rng.randint(0, 12, 6)] + [rng.normal(size=(5, 3))]
     model = clone(model).fit(bags)
@@ -124,7 +124,7 @@ def test_few_distinct_descriptors_warn():
     + [(torch, "bfloat16")],
 )
 def test_precision_of_flat_rows_is_that_of_bags(model, module, dtype):
-    """float64 computes in float64, all else in float32; a row is a bag of one descriptor."""
+    """float64 input is computed in float64, all other in float32. A row is a bag of one descriptor."""
     X = np.random.RandomState(0).randint(0, 20, (30, 3))
     X = X.astype(dtype) if module is np else torch.as_tensor(X).to(getattr(torch, dtype))
     got = clone(model).fit_transform(X)

@@ -1,26 +1,19 @@
-"""BagOfWords against a plain loop, with codebooks of its own and from elsewhere."""
+"""BagOfWords against a plain loop, with learned and with given codebooks."""
 
 import numpy as np
 import pytest
+from examples import codeword_shares
 from sklearn.base import clone
 from sklearn.cluster import KMeans, MiniBatchKMeans
 
 from sklinvariant.aggregation import BagOfWords
 
 
-def _shares(bag, model):
-    distances = ((bag[:, None] - model.codebook_) ** 2).sum(-1)
-    if model.assignment == "hard":
-        return np.eye(len(model.codebook_))[distances.argmin(1)]
-    shares = np.exp(-model.gamma_ * distances)
-    return shares / shares.sum(1, keepdims=True)
-
-
 @pytest.mark.parametrize("assignment", ["hard", "soft"])
 def test_bag_of_words_is_a_loop(ragged, assignment):
     model = BagOfWords(3, assignment=assignment, random_state=0).fit(ragged)
     for bag, row in zip(ragged, model.transform(ragged), strict=True):
-        expected = _shares(bag, model).mean(0) if len(bag) else np.zeros(3)
+        expected = codeword_shares(bag, model).mean(0) if len(bag) else np.zeros(3)
         np.testing.assert_allclose(row, expected, atol=1e-12)
 
 

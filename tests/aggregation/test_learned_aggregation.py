@@ -1,4 +1,4 @@
-"""The learned aggregations: tasks, starts, weights, going on, bad input, and that learning pays."""
+"""The learned aggregations: tasks, initialisation, weights, warm start, bad input, and quality."""
 
 import pickle
 
@@ -51,7 +51,7 @@ def test_starts_where_the_unlearned_ends(two_classes, learned, start):
 
 @pytest.mark.parametrize("model", LEARNED)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_cost_falls_and_parameters_move(two_classes, model, dtype):
+def test_the_loss_decreases_and_parameters_move(two_classes, model, dtype):
     X, y = two_classes
     model = clone(model).set_params(max_epochs=15, batch_size=8, descriptors_per_sample=None).fit(X.astype(dtype), y)
     losses = [row["loss"] for row in model.history_]
@@ -71,7 +71,7 @@ def test_seed_clone_and_pickle(two_classes, model):
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(first)).predict_proba(X), first.predict_proba(X))
 
 
-def test_a_cost_of_ones_own(two_classes):
+def test_a_custom_loss(two_classes):
     X, y = two_classes
 
     def contrast(representation, target):
@@ -86,7 +86,7 @@ def test_a_cost_of_ones_own(two_classes):
 
 
 class _Remember:
-    """A cost that keeps the targets it has seen."""
+    """A loss that keeps its targets."""
 
     def __init__(self):
         self.seen = []
@@ -106,7 +106,7 @@ class _Remember:
         (np.array(["a", "b"])[np.arange(40) % 2], torch.arange(40) % 2),
     ],
 )
-def test_a_cost_of_ones_own_gets_numbers_as_they_are_and_words_as_class_numbers(two_classes, y, expected):
+def test_a_custom_loss_gets_numbers_unchanged_and_strings_as_class_numbers(two_classes, y, expected):
     loss = _Remember()
     X = two_classes[0].astype(np.float32)
     model = LearnedVLAD(3, loss=loss, max_epochs=1, random_state=0).fit(X, y)
@@ -124,7 +124,7 @@ def test_words_keep_their_class_numbers_in_later_batches(two_classes):
         model.partial_fit(X, ["c"] * 40)
 
 
-def test_weights_reach_a_cost_of_ones_own(two_classes):
+def test_weights_reach_a_custom_loss(two_classes):
     X, y = two_classes
 
     def pull(representation, target):  # either class to its own corner
@@ -141,7 +141,7 @@ def test_weights_reach_a_cost_of_ones_own(two_classes):
 
 
 @pytest.mark.parametrize(("loss", "got"), [(lambda r, y: None, "NoneType"), (lambda r, y: r, r"\(40, 9\)")])
-def test_a_cost_of_the_wrong_kind(two_classes, loss, got):
+def test_a_custom_loss_of_the_wrong_kind(two_classes, loss, got):
     with pytest.raises(ValueError, match=f"loss returned .*{got}"):
         LearnedVLAD(3, loss=loss).fit(*two_classes)
 
@@ -198,6 +198,43 @@ def test_partial_fit_and_warm_start(two_classes):
     warm.fit(X, y)
     assert warm.n_iter_ == 10
     assert warm.history_[-1]["loss"] < before
+
+
+class Own(torch.nn.Module):
+    def __init__(self, n_weights):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(n_weights))
+
+    def forward(self, representation, y):
+        return representation.square().mean() + self.weight.sum()
+
+
+@pytest.mark.parametrize("partial", [False, True])
+@pytest.mark.parametrize(
+    ("before", "now", "message"),
+    [
+        (
+            "log_loss",
+            "squared_error",
+            "was fitted with a loss for classes and cannot continue with loss='squared_error'",
+        ),
+        ("log_loss", Own(2), "was fitted with a loss for classes and cannot continue with loss=Own"),
+        ("squared_error", "hinge", "was fitted with loss='squared_error' and cannot continue with loss='hinge'"),
+        (Own(2), "log_loss", "was fitted with a user-defined loss and cannot continue with loss='log_loss'"),
+        (Own(2), Own(3), "Set loss back, or fit a clone"),
+    ],
+)
+def test_another_loss_is_named(two_classes, before, now, message, partial):
+    X, y = two_classes
+    model = LearnedBoW(2, max_epochs=1, loss=before, warm_start=True, random_state=0).fit(X, y).set_params(loss=now)
+    with pytest.raises(ValueError, match=message):
+        (model.partial_fit if partial else model.fit)(X, y)
+
+
+def test_a_loss_for_the_same_targets_continues(two_classes):
+    X, y = two_classes
+    model = LearnedBoW(2, max_epochs=1, warm_start=True, random_state=0).fit(X, y).set_params(loss="hinge")
+    assert model.fit(X, y).n_iter_ == 2
 
 
 def test_in_a_grid_search(two_classes):

@@ -1,4 +1,4 @@
-"""LearnedBoW: where the codewords start, and how they move."""
+"""LearnedBoW: the initial and the learned codewords."""
 
 import numpy as np
 import pytest
@@ -9,11 +9,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 from tolerance import assert_close
 
-from sklinvariant.aggregation import (
-    BagOfWords,
-    LearnedBoW,
-    LearnedVLAD,
-)
+from sklinvariant.aggregation import BagOfWords, LearnedBoW, LearnedVLAD
 from sklinvariant.datasets import make_checkers, make_concentric
 
 

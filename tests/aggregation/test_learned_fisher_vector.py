@@ -1,4 +1,4 @@
-"""LearnedFisherVector: where the mixture starts."""
+"""LearnedFisherVector: the initial mixture."""
 
 import numpy as np
 import pytest
@@ -6,10 +6,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import pairwise_distances_argmin
 
 from sklinvariant import DescriptorSets
-from sklinvariant.aggregation import (
-    BagOfWords,
-    LearnedFisherVector,
-)
+from sklinvariant.aggregation import BagOfWords, LearnedFisherVector
 
 
 def test_a_fisher_vector_trains_where_a_feature_hardly_varies(two_classes):
@@ -23,7 +20,7 @@ def test_a_fisher_vector_trains_where_a_feature_hardly_varies(two_classes):
 
 @pytest.mark.parametrize("init", ["kmeans", "random", np.eye(3), KMeans(4, n_init=1, random_state=0), BagOfWords(4)])
 def test_a_mixture_starts_around_words(two_classes, init):
-    """Means are the words; weights and variances those of the descriptors nearest to each."""
+    """The means are the codewords; weights and variances are those of the descriptors nearest to each."""
     X, y = two_classes
     init = init.fit(X) if isinstance(init, BagOfWords) else init
     model = LearnedFisherVector(3, init=init, max_epochs=0, random_state=0).fit(X, y)

@@ -1,4 +1,4 @@
-"""LearnedVLAD: its representation is that of equation 9, with the codewords that it has learned."""
+"""LearnedVLAD: the representation is that of equation 9 with the learned codewords."""
 
 import numpy as np
 import pytest

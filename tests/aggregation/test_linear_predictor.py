@@ -1,12 +1,10 @@
-"""The linear model of a learned aggregation: its targets and its answers."""
+"""The linear model of a learned aggregation: targets and predictions."""
 
 import numpy as np
 import pytest
 from sklearn.base import is_classifier, is_regressor
 
-from sklinvariant.aggregation import (
-    LearnedBoW,
-)
+from sklinvariant.aggregation import LearnedBoW
 
 
 @pytest.mark.parametrize("loss", ["log_loss", "hinge", "squared_hinge"])

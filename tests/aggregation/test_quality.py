@@ -1,4 +1,4 @@
-"""Learning pays on real images, by margins that a broken encoder, gradient or last fit would miss."""
+"""Learning improves the accuracy on real images by margins that a broken encoder, gradient or last fit would miss."""
 
 import numpy as np
 import pytest

@@ -2,16 +2,9 @@
 
 import numpy as np
 import pytest
+from examples import codeword_shares
 
 from sklinvariant.aggregation import VLAD
-
-
-def _shares(bag, model):
-    distances = ((bag[:, None] - model.codebook_) ** 2).sum(-1)
-    if model.assignment == "hard":
-        return np.eye(len(model.codebook_))[distances.argmin(1)]
-    shares = np.exp(-model.gamma_ * distances)
-    return shares / shares.sum(1, keepdims=True)
 
 
 @pytest.mark.parametrize("assignment", ["hard", "soft"])
@@ -20,7 +13,7 @@ def test_vlad_is_a_loop(ragged, assignment, normalization):
     model = VLAD(3, assignment=assignment, normalization=normalization, random_state=0).fit(ragged)
     for bag, row in zip(ragged, model.transform(ragged), strict=True):
         expected = np.zeros((3, 4))
-        for f, share in zip(bag, _shares(bag, model), strict=True):
+        for f, share in zip(bag, codeword_shares(bag, model), strict=True):
             expected += share[:, None] * (f - model.codebook_) / len(bag)
         if normalization == "intra":
             expected /= np.maximum(np.linalg.norm(expected, axis=1, keepdims=True), 1e-12)

@@ -1,4 +1,4 @@
-"""EquivariantAutoencoder: invariance before and after training, pose, rebuilding, seeds, files, kinds of input."""
+"""EquivariantAutoencoder: invariance before and after training, pose, reconstruction, seeds, files, kinds of input."""
 
 import pickle
 
@@ -32,7 +32,7 @@ def digits():
 
 
 def _moved(images, name, g):
-    """By numpy, not by the group's own action."""
+    """Computed by numpy instead of by `Group`."""
     n = int(name[1:])
     images = images[:, :, ::-1] if g >= n else images
     return np.ascontiguousarray(np.rot90(images, (g % n) * 4 // n, axes=(1, 2)))
@@ -93,7 +93,7 @@ def test_embedding_is_permuted(digits):
 @pytest.mark.parametrize("group", ["C4", "C8"])
 @pytest.mark.parametrize("cross_entropy", [False, True])
 def test_loss_is_the_expected_error(group, cross_entropy):
-    """Beside all decodings, each weighted by its pose; exactly so where turning loses nothing."""
+    """Against all reconstructions weighted by their poses; exact for rotations without interpolation."""
     network = EquivariantAutoencoderNetwork((1, 6, 6), group, "gram", 3, 3, 1, torch.Generator().manual_seed(0))
     network.double().eval()
     images = torch.rand(4, 1, 6, 6, dtype=torch.float64)
@@ -127,7 +127,7 @@ def test_learning_rebuilds(params, digits):
 
 
 def test_upright_images_agree_on_a_pose(digits):
-    """Ones, eights and noughts look alike upside down; the entropy of the mean pose makes them agree all the same."""
+    """Ones, eights and zeros look alike upside down. The entropy of the mean pose still aligns their poses."""
     share = {}
     for weight in (0, 1):
         model = EquivariantAutoencoder(4, width=4, batch_size=10, pose_weight=weight, random_state=0).fit(digits)
@@ -146,7 +146,7 @@ def test_the_pose_is_that_of_what_was_fitted(digits):
 
 
 def test_interpolated_group(digits):
-    """Quarter turns stay exact; between them features change less than those of an ordinary autoencoder."""
+    """Quarter turns are exact. For other angles, features change less than those of an ordinary autoencoder."""
     model = EquivariantAutoencoder(**QUICK, group="C8").fit(digits)
     features = model.transform(digits)
     turned = model.transform(_moved(digits, "C4", 1))
@@ -242,7 +242,7 @@ def test_constant_images_stay_finite(pooling):
 
 @pytest.mark.parametrize("value", [0.1, 1 / 3, 3.3, -7e-5])
 def test_constant_images_are_not_divided_by_their_rounding(value):
-    """One channel constant, as an alpha channel is: other images then differ from it by their own measure."""
+    """A constant channel, such as an alpha channel, gets a scale of 1, not one of rounding errors."""
     images = np.full((50, 6, 6, 2), value)
     images[..., 0] = np.random.RandomState(0).rand(50, 6, 6)
     shift, scale = channel_spread(torch.from_numpy(images).permute(0, 3, 1, 2))

@@ -1,4 +1,4 @@
-"""The poolings and the pose beside loops over the group, and what the whole network does when images are moved."""
+"""Pooling and pose against loops over the group, and the equivariance of the whole network."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""SparseAutoencoder: the cost and its gradient, sparsity, reconstruction, optimisers, going on, bad input."""
+"""SparseAutoencoder: the loss and its gradient, sparsity, reconstruction, optimizers, warm start, bad input."""
 
 import pickle
 
@@ -47,7 +47,7 @@ def test_activations_have_the_wanted_mean(patches, optimizer):
 
 
 def test_sources_are_found(global_random_seed):
-    """Rows that are sums of few of 12 causes: the decoder's rows are the causes, the units are on where they are."""
+    """Rows are sums of few of 12 causes. The rows of the decoder become the causes, and units detect their cause."""
     rng = np.random.RandomState(global_random_seed)
     causes = rng.normal(size=(12, 16))
     on = rng.rand(1500, 12) < 0.1
@@ -60,7 +60,7 @@ def test_sources_are_found(global_random_seed):
 
 
 def test_filters_of_photographs_are_local(patches):
-    """Sparse filters are edges, whose energy is in fewer pixels than that of PCA's; without decay they are noise."""
+    """Sparse filters are edges, which are more localised than those of PCA. Without weight decay they are noise."""
 
     def in_a_quarter(filters):
         energy = np.sort(filters**2, axis=1)
@@ -73,7 +73,7 @@ def test_filters_of_photographs_are_local(patches):
 
 
 def test_as_good_as_the_best_linear_code(digits):
-    """A plain autoencoder with as many units as PCA rebuilds about as well (Baldi & Hornik 1989)."""
+    """A plain autoencoder reconstructs about as well as PCA with as many components (Baldi & Hornik 1989)."""
     pca = PCA(10).fit(digits)
     best = np.mean((pca.inverse_transform(pca.transform(digits)) - digits) ** 2)
     model = SparseAutoencoder(
@@ -107,12 +107,12 @@ def test_the_unit_of_the_rows_does_not_matter(digits):
     )
 
 
-def test_lbfgs_reaches_a_lower_cost(digits):
-    costs = {
+def test_lbfgs_reaches_a_lower_loss(digits):
+    losses = {
         name: SparseAutoencoder(16, optimizer=name, max_epochs=20, random_state=0).fit(digits).history_[-1]["loss"]
         for name in ("adam", "lbfgs")
     }
-    assert costs["lbfgs"] < costs["adam"]
+    assert losses["lbfgs"] < losses["adam"]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

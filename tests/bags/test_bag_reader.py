@@ -42,7 +42,7 @@ def test_whatever_holds_the_bags(ragged, hold):
 
 
 def test_an_object_array_of_equal_bags():
-    """numpy makes it three-dimensional, whatever was meant."""
+    """numpy converts such a list to a three-dimensional array."""
     bags = np.array([np.eye(3), np.eye(3)], dtype=object)
     np.testing.assert_allclose(BagOfWords(3).fit_transform(bags), np.full((2, 3), 1 / 3))
 

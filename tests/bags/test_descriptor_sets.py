@@ -1,4 +1,4 @@
-"""DescriptorSets: an array of bags, to scikit-learn too."""
+"""DescriptorSets: an array of bags, also for scikit-learn."""
 
 import numpy as np
 import pytest

@@ -13,7 +13,7 @@ ANSWERS = ("transform", "predict", "kneighbors")
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_changes_after_fit_are_checked(name):
-    """A negative step through the rows left an answer unwritten."""
+    """Rows with a negative stride left a result uninitialised."""
     estimator, X, y = example(name)
     estimator.fit(X, y)
     method = getattr(estimator, next(method for method in ANSWERS if hasattr(estimator, method)))

@@ -1,4 +1,4 @@
-"""The device of computations, and generators that leave the global ones alone."""
+"""The device of computations, and generators that do not affect the global ones."""
 
 import numpy as np
 import pytest

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from examples import ESTIMATORS, example
+from callbacks import StopsAfter
+from examples import ESTIMATORS, answers, example
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
@@ -50,7 +51,7 @@ GOING_ON = [name for name in TRAINED if hasattr(ESTIMATORS[name], "partial_fit")
 
 @pytest.fixture
 def interrupt(monkeypatch):
-    """interrupt(epoch, at): what Ctrl-C does at some point of some epoch of every training from then on, or never."""
+    """interrupt(epoch, at) raises KeyboardInterrupt at this point of all later trainings; interrupt() never does."""
     notify, when = NeuralNet.notify, [None, None]
 
     def interrupted(net, method_name, **kwargs):
@@ -67,7 +68,7 @@ def interrupt(monkeypatch):
 
 
 def trained_example(name, max_epochs=4):
-    """An estimator that makes steps of one size where it can, its data, and whether it can."""
+    """An estimator with a constant learning rate if it supports one, its data, and whether it does."""
     estimator, X, y = example(name)
     if name == "IICSegmenter":  # the slowest
         X, y = X[:8], y[:8]
@@ -79,44 +80,19 @@ def trained_example(name, max_epochs=4):
     return estimator, X, y, "learning_rate_decay" in known or name == "RBMHasher"
 
 
-def answers(model, X):
-    methods = [name for name in ("predict_proba", "transform") if hasattr(model, name)]
-    return [np.asarray(getattr(model, name)(X), dtype=np.float64) for name in methods]
-
-
 def assert_unchanged(estimator, before):
-    """All attributes are the objects that they were."""
+    """All attributes are the same objects as before."""
     assert vars(estimator).keys() == before.keys()
     assert all(vars(estimator)[name] is value for name, value in before.items())
 
 
 def stop_after(n_epochs):
-    """A callback that ends training in the ordinary way."""
+    """A callback that stops training without an interruption."""
     return EarlyStopping("train_loss", patience=n_epochs - 1, threshold=1e9, threshold_mode="abs")
 
 
 def losses(model):
     return np.array([row.get("loss", row.get("objective")) for row in model.history_])
-
-
-class StopAfterTwo:
-    """A callback of scikit-learn's kind."""
-
-    max_propagation_depth = None
-    n_epochs = 0
-
-    def setup(self, estimator, context):
-        pass
-
-    def teardown(self, estimator, context):
-        pass
-
-    def on_fit_task_begin(self, estimator, context):
-        pass
-
-    def on_fit_task_end(self, estimator, context):
-        self.n_epochs += context.task_name == "epoch"
-        return self.n_epochs == 2
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -133,7 +109,7 @@ def test_the_model_is_that_of_the_last_finished_epoch(name, interrupt):
         expected.set_params(max_epochs=2)
     elif name == "AutoPooling":  # takes no skorch callbacks
         pytest.importorskip("sklearn.callback", reason="scikit-learn has callbacks from 1.9 on")
-        expected.set_callbacks(StopAfterTwo())
+        expected.set_callbacks(StopsAfter(2))
     else:
         expected.set_params(callbacks=[stop_after(2)])
     expected.fit(X, y)
@@ -176,7 +152,7 @@ def test_a_part_that_is_interrupted_was_not_seen(name, interrupt):
 
 
 def test_a_part_whose_descent_is_interrupted_was_not_seen(monkeypatch):
-    """The moments of a part are added, and would count twice if they were kept and the part was given again."""
+    """The moments of an interrupted part are discarded, or they would count twice if the part is passed again."""
     model, X, _, _ = trained_example("AutoPooling")
     model.set_params(solver="moment").partial_fit(X)
     before = dict(vars(model))
@@ -199,7 +175,7 @@ def test_warm_start_goes_on_from_what_is_kept(name, interrupt):
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_after_the_last_epoch(name, interrupt):
-    """What is left to do is done once more."""
+    """An interruption after the last epoch: the fit is completed."""
     model, X, y, _ = trained_example(name, max_epochs=2)
     expected = clone(model).fit(X, y)
     interrupt(2, "on_train_end")
@@ -211,7 +187,7 @@ def test_after_the_last_epoch(name, interrupt):
 
 
 class Impatient(torch.nn.Module):
-    """A network; where it is armed, using it outside training is interrupted."""
+    """A network whose use outside training raises KeyboardInterrupt if ``armed`` is True."""
 
     armed = False
 
@@ -249,7 +225,7 @@ class Fails(Callback):
 
 
 class Interrupts(Callback):
-    """An interruption at the end of an epoch, where skorch's own callbacks ask for an ordinary end."""
+    """Raises KeyboardInterrupt at the end of an epoch, as skorch's own callbacks do to stop training."""
 
     def __init__(self, epoch):
         self.epoch = epoch
@@ -308,7 +284,7 @@ def test_an_estimator_whose_part_was_interrupted_is_not_fitted():
 
 
 def test_a_checkpoint_is_there_until_the_model_is(tmp_path, interrupt):
-    """Interrupted after the last epoch, in a script that then ends, the next run makes no epoch anew."""
+    """After an interruption behind the last epoch, the next run repeats no epoch."""
     _, X, _ = example("IICClusterer")
     model = IICClusterer(2, n_neighbors=2, max_epochs=4, checkpoint=tmp_path / "fit", random_state=0)
     interrupt(4, "on_train_end")
@@ -321,7 +297,7 @@ def test_a_checkpoint_is_there_until_the_model_is(tmp_path, interrupt):
 
 
 def test_a_checkpoint_that_was_not_written_in_time(tmp_path, interrupt, monkeypatch):
-    """The model may have seen an epoch that the interrupted writing of the checkpoint did not keep."""
+    """The model may include an epoch that is missing in the checkpoint, because writing it was interrupted."""
     _, X, _ = example("IICClusterer")
     model = IICClusterer(2, n_neighbors=2, max_epochs=4, random_state=0)
     whole = clone(model).fit(X)
@@ -344,7 +320,7 @@ def test_a_checkpoint_that_was_not_written_in_time(tmp_path, interrupt, monkeypa
 
 
 class call_interrupted:
-    """Interrupts the n-th call of a function of the package, as Ctrl-C may at any time; without n it counts them."""
+    """Raises KeyboardInterrupt in the n-th call of a function of the package; without n it counts the calls."""
 
     folder = str(Path(sklinvariant.__file__).parent)
 
@@ -369,7 +345,7 @@ class call_interrupted:
 
 
 def test_long_searches_are_made_in_parts(monkeypatch):
-    """Ctrl-C is heard between calls of faiss, none of which may take long."""
+    """Ctrl-C takes effect between calls of faiss, so each call must be short."""
     faiss, scanned = pytest.importorskip("faiss"), []
 
     def knn_hamming(queries, codes, k):
@@ -418,20 +394,20 @@ def test_neighbours_are_found_in_parts(monkeypatch):
 
 
 def test_steps_within_a_step_are_bounded():
-    """A million ran for ever, and no bar moved."""
+    """A step with a million iterations could not be interrupted."""
     rows = np.random.RandomState(0).rand(20, 4)
     with pytest.raises(ValueError, match=r"'cd_steps' parameter .* range \[1, 1000\]"):
         RBMHasher(4, cd_steps=1_000_000).fit(rows)
 
 
 def seen_epochs(estimator):
-    """Finished epochs or iterations; 0 where there is none, or where none is counted."""
+    """Number of finished epochs or iterations; 0 for estimators that do not count them."""
     return getattr(estimator, "n_iter_", 0) if "max_epochs" in estimator.get_params(deep=False) else 0
 
 
 @pytest.mark.parametrize("name", sorted(ESTIMATORS))
 def test_anywhere_in_a_fit(name):
-    """It always reaches the caller, and leaves the estimator as it was, or with some finished epochs."""
+    """KeyboardInterrupt always reaches the caller. The estimator is unchanged, or has some finished epochs."""
     estimator, X, y = example(name)
     if "max_epochs" in estimator.get_params(deep=False):
         estimator.set_params(max_epochs=2)

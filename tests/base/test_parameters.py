@@ -1,4 +1,4 @@
-"""Parameters: numbers of numpy, booleans, values at the edge of what a number can hold."""
+"""Parameters: numpy numbers, booleans and extreme values."""
 
 import inspect
 import subprocess
@@ -55,7 +55,7 @@ TAKE_INFINITY = {("SpatialPooling", "order"), ("HammingNeighbors", "radius")}
 
 
 def as_kind(value, integer, real):
-    """Numbers, also in a tuple or list, as numpy's types."""
+    """Convert numbers, also in a tuple or list, to numpy types."""
     if isinstance(value, (tuple, list)):
         return type(value)(as_kind(item, integer, real) for item in value)
     if not is_number(value):
@@ -86,7 +86,7 @@ def answer(estimator, X, y):
 )
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_numbers_of_numpy(name, integer, real):
-    """A grid made by np.arange or np.logspace gives the same models as one of Python's numbers."""
+    """A grid made by np.arange or np.logspace gives the same models as Python numbers."""
     for changes in NUMBERS.get(name, [{}]):
         estimator, X, y = example(name)
         estimator.set_params(**changes)
@@ -121,7 +121,7 @@ def test_booleans_nan_and_infinity_are_no_numbers(name):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_constraints_are_those_of_scikit_learn(name):
-    """Each value outside the declared constraints is refused in scikit-learn's words; its own check, for its own."""
+    """scikit-learn's own check of the validation of parameters."""
     check_param_validation(name, next(instances(name)))
 
 
@@ -202,7 +202,7 @@ FAISS = [
 
 
 def test_faiss_gets_no_extremes():
-    """In a process of their own, for what they did was to end it."""
+    """In a separate process, because such values crashed it."""
     pytest.importorskip("faiss")
     script = f"""
         import numpy as np

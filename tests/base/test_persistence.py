@@ -1,4 +1,4 @@
-"""A saved model comes back whole, or not at all."""
+"""A saved model is loaded completely, or not at all."""
 
 import json
 

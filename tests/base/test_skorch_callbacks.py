@@ -1,4 +1,4 @@
-"""skorch callbacks given to ``callbacks=``: each works, or is refused by name before anything is computed."""
+"""skorch callbacks passed to ``callbacks=`` work, or are refused by name before the training starts."""
 
 from functools import partial
 from unittest.mock import MagicMock
@@ -42,7 +42,7 @@ HAS_DECAY = [name for name in WITH_CALLBACKS if "learning_rate_decay" in example
 
 
 class Log:
-    """Stands in for a run of a service that logs."""
+    """Replaces a run of a logging service."""
 
     def __init__(self):
         self.seen = []
@@ -158,7 +158,7 @@ def test_a_model_that_goes_on_refuses_them_too():
 
 @pytest.mark.parametrize("name", HAS_DECAY)
 def test_schedulers_want_a_step_of_their_own(name):
-    """Along a cosine a scheduler changed nothing, without a word."""
+    """With a cosine decay, a scheduler used to be ignored silently."""
     estimator, X, y = example(name)
     with pytest.raises(ValueError, match="Set learning_rate_decay=None"):
         estimator.set_params(callbacks=[LRScheduler()], learning_rate_decay="cosine").fit(X, y)

@@ -1,10 +1,10 @@
-"""Fitted states that do not fit each other are refused."""
+"""Fitted states with inconsistent entries are refused."""
 
 import copy
 
 import numpy as np
 import pytest
-from examples import example
+from examples import example, with_state
 
 import sklinvariant
 from sklinvariant.aggregation import VLAD, BagOfWords
@@ -15,12 +15,6 @@ from sklinvariant.hashing import LSHHasher
 @pytest.fixture(scope="module")
 def words():
     return BagOfWords(3, random_state=0).fit(np.random.RandomState(0).normal(size=(5, 8, 4)))
-
-
-def _with_state(model, **changes):
-    model = copy.copy(model)
-    model._state = {**model._state, **changes}
-    return model
 
 
 @pytest.mark.parametrize(
@@ -39,7 +33,7 @@ def _with_state(model, **changes):
     ids=repr,
 )
 def test_states_that_do_not_fit(tmp_path, words, changes):
-    sklinvariant.save(_with_state(words, **changes), tmp_path / "model")
+    sklinvariant.save(with_state(words, **changes), tmp_path / "model")
     with pytest.raises(ValueError, match="contains no model"):
         sklinvariant.load(tmp_path / "model")
 
@@ -56,7 +50,7 @@ def test_missing_entries(tmp_path, words):
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # after a single epoch
 @pytest.mark.parametrize("name", [n for n, _ in sklinvariant.all_estimators()])
 def test_every_estimator_declares_what_it_keeps(name):
-    """An array in the state of a fitted estimator is declared, so that one of another shape is refused."""
+    """Every array in the fitted state is declared, so that other shapes are refused."""
     estimator, X, y = example(name)
     for parameter in ("max_epochs", "clusterer__max_epochs"):
         if parameter in estimator.get_params():
@@ -69,10 +63,10 @@ def test_every_estimator_declares_what_it_keeps(name):
 
 
 def test_models_of_the_first_release_that_lack_what_may_be_missing(tmp_path):
-    """Entries that are not declared, as those of later versions, are let through."""
+    """Undeclared entries, such as those of later versions, are accepted."""
     rng = np.random.RandomState(0)
     for model, X in ((VLAD(2), rng.normal(size=(5, 8, 4))), (LSHHasher(8), rng.normal(size=(5, 4)))):
-        changed = _with_state(model.fit(X), more=np.zeros(3))
+        changed = with_state(model.fit(X), more=np.zeros(3))
         del changed._state["namespace"]
         sklinvariant.save(changed, tmp_path / "model")
         np.testing.assert_array_equal(sklinvariant.load(tmp_path / "model").transform(X), model.transform(X))

@@ -1,4 +1,4 @@
-"""Tensors of every dtype and layout as rows and bags: taken for the numbers that they hold, or refused in words."""
+"""Tensors of every dtype and layout as rows and bags are read correctly, or refused with a clear error."""
 
 import numpy as np
 import pytest
@@ -51,7 +51,7 @@ def _model(name):
 
 
 def _use(model, X):
-    """What a fitted estimator says of X, the first of its methods."""
+    """The result of the first method of a fitted estimator for X."""
     method = next(m for m in ("predict", "transform") if hasattr(model, m))
     answer = getattr(model, method)(X)
     return np.asarray(answer.values if isinstance(answer, DescriptorSets) else answer)

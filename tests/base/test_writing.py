@@ -1,4 +1,4 @@
-"""No writer loses what was there: its own source, a full disk, an interruption."""
+"""Writing never destroys the previous file: not when it is the source, the disk is full, or writing is interrupted."""
 
 import contextlib
 import os
@@ -39,7 +39,7 @@ def _files(path):
 
 @contextlib.contextmanager
 def disk_space(left=None):
-    """A disk on which so many bytes are left; gives a function that changes how many.
+    """A disk with a given number of free bytes. Returns a function that changes this number.
 
     The limit holds for the whole process, and so for the log of pytest too: only what is tested may run inside.
     """
@@ -114,7 +114,7 @@ def test_a_model_on_a_full_disk(tmp_path, make, left):
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
 @pytest.mark.parametrize("step", range(8))
 def test_a_set_interrupted_at_any_step(tmp_path, monkeypatch, error, step):
-    """Every call that touches the disk may be the last one: the set is the old or the new one, whole."""
+    """If the process ends at any call that writes, the data set is the complete old or new one."""
     OLD.save(tmp_path / "bags")
     steps = []
 
@@ -144,7 +144,7 @@ def test_a_set_interrupted_at_any_step(tmp_path, monkeypatch, error, step):
 
 
 def test_a_set_killed_at_any_time(tmp_path):
-    """A process that saves two sets in turn is killed: one of them is there, whole."""
+    """If a process that saves two data sets in turn is killed, one of them is complete."""
     code = (
         "import sys, numpy as np\n"
         "from sklinvariant import DescriptorSets\n"
@@ -173,7 +173,7 @@ def _check_killed(path):
 
 
 def test_sets_are_plain_files(tmp_path):
-    """numpy alone reads what `save` writes."""
+    """The files of `save` can be read with numpy alone."""
     NEW.save(tmp_path / "bags")
     np.testing.assert_array_equal(np.load(tmp_path / "bags" / "values.npy"), NEW.values)
     np.testing.assert_array_equal(np.load(tmp_path / "bags" / "values.npy", mmap_mode="r"), NEW.values)
@@ -235,7 +235,7 @@ def _clusterer(path, **params):
 
 
 class _Does(Callback):
-    """Calls something when the epochs of that number begins."""
+    """Calls a function at the beginning of a given epoch."""
 
     def __init__(self, epoch, action):
         self.epoch, self.action = epoch, action
@@ -250,7 +250,7 @@ def _interrupt():
 
 
 def _interrupted_fit(path, **params):
-    """Leaves a checkpoint of two epochs."""
+    """Interrupt a fit so that a checkpoint of two epochs remains."""
     model = _clusterer(path, callbacks=[_Does(3, _interrupt)], **params)
     with contextlib.suppress(KeyboardInterrupt), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -325,7 +325,7 @@ def test_files_beside_a_checkpoint_are_left_alone(tmp_path, whole):
 
 
 def test_two_fits_share_a_checkpoint(tmp_path, whole):
-    """The first goes on without it, and the second, which wrote it last, keeps it."""
+    """The first fit continues without the checkpoint; the second, which wrote it last, keeps it."""
     path = tmp_path / "fit"
     kept = []
 
@@ -343,7 +343,7 @@ def test_two_fits_share_a_checkpoint(tmp_path, whole):
 
 
 def test_two_equal_fits_share_a_checkpoint(tmp_path, whole):
-    """The second goes on from what the first has done; both end with the same model."""
+    """The second fit resumes from the checkpoint of the first; both give the same model."""
     path = tmp_path / "fit"
     others = []
     callbacks = [_Does(3, lambda: others.append(_clusterer(path).fit(ROWS)))]

@@ -33,7 +33,7 @@ def _started(*words, **settings):
 
 
 def _processor_time(process):
-    """Seconds that a process has computed so far, also once it has ended; None where the system does not tell."""
+    """Processor time of a process in seconds, also after its end; None if the system does not report it."""
     try:
         fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -42,7 +42,7 @@ def _processor_time(process):
 
 
 def _stop(process, number):
-    """Send a signal; (what was printed since, what was complained of, status)."""
+    """Send a signal, and return (standard output since then, standard error, exit status)."""
     before = _processor_time(process)
     process.send_signal(number)
     started = time.monotonic()
@@ -118,7 +118,7 @@ def test_an_interruption_while_libraries_are_imported(tmp_path):
 
 
 def test_signals_are_heard_before_libraries_are_imported():
-    """What takes seconds to import is imported by the commands themselves."""
+    """Slow imports happen inside the commands."""
     code = "import sys, sklinvariant.cli._command_line; print(*{'torch', 'sklearn', 'numpy'} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=_ENVIRONMENT)
     assert done.stdout == "\n"
@@ -162,7 +162,7 @@ def test_whatever_is_computed_ends(work, number):
 
 
 def test_a_signal_that_was_ignored_stays_ignored():
-    """As nohup and a shell's & leave it to the processes that they start."""
+    """nohup and a shell's & start processes in which signals are ignored."""
     program = _PROGRAM.replace("WORK", "os.kill(os.getpid(), signal.SIGINT)")
     with _started("-c", program, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)) as process:
         assert process.communicate(timeout=60) == ("ready\n", "")
@@ -191,7 +191,7 @@ def main():""",
 
 
 def test_nobody_reads_on(tmp_path):
-    """As in ``| head -1``: no message, and the status of other programs then."""
+    """As in ``| head -1``: no message, and the exit status of other programs."""
     with _started("-m", "sklinvariant", "tour", "--only", "hashing", cwd=tmp_path) as process:
         assert process.stdout.readline().startswith("digits")
         process.stdout.close()

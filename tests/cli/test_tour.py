@@ -27,7 +27,7 @@ def test_the_tour_beats_the_baselines(family, tmp_path, capsys):
 
 @pytest.mark.parametrize(("error", "status"), [(ValueError("too bad"), 1), (KeyboardInterrupt(), 130)])
 def test_a_failing_family_does_not_stop_the_tour(error, status, tmp_path, capsys, monkeypatch):
-    """An interruption does: only the rows above it are printed, and no figure is saved."""
+    """An interruption ends the tour: only the earlier rows are printed, and no figure is saved."""
 
     def row(digits):
         return Row("A", "labels", "words", "accuracy", 0.9, "B", 0.5, lambda part: part.subplots())

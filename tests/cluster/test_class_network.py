@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 from sklinvariant.cluster._class_network import ClassNetwork
 from sklinvariant.cluster._cluster_network import ClusterNetwork
 from sklinvariant.cluster._iic_classifier import LabelledBatch
-from sklinvariant.networks import LinearCost
+from sklinvariant.networks import LinearLoss
 
 
 def _trunk(seed=0):
@@ -20,7 +20,7 @@ def _trunk(seed=0):
 @pytest.fixture
 def network(global_random_seed):
     generator = torch.Generator().manual_seed(global_random_seed)
-    network = ClassNetwork(_trunk(global_random_seed), LinearCost(256, 3, "log_loss", 0.1, torch.float32, gain=0.5))
+    network = ClassNetwork(_trunk(global_random_seed), LinearLoss(256, 3, "log_loss", 0.1, torch.float32, gain=0.5))
     with torch.no_grad():
         network.head.weight.copy_(torch.randn(3, 256, generator=generator))
         network.trunk.trunk(torch.randn(50, 3, generator=generator))  # batch normalisation sees something

@@ -425,3 +425,11 @@ def test_samples_of_another_kind(bars):
         IICClassifier(FrozenEstimator(IICClusterer(2))).fit(images, kinds)
     with pytest.raises(ValueError, match="transforms changed the shape of the samples"):
         IICClassifier(fitted, transforms=lambda x, generator: x[:, :4]).fit(images, kinds)
+
+
+def test_early_stopping_is_refused_before_the_clusterer_is_fitted(blobs, monkeypatch):
+    X, y, _, _ = blobs
+    monkeypatch.setattr(IICClusterer, "fit", lambda *args, **kwargs: pytest.fail("the clusterer was fitted"))
+    few = np.where(np.arange(len(y)) < 4, np.arange(len(y)) % 2, -1)
+    with pytest.raises(ValueError, match="would hold out 1 of 4 samples"):
+        IICClassifier(IICClusterer(3), early_stopping=True).fit(X, few)

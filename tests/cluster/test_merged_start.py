@@ -5,10 +5,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from sklinvariant import IICClusterer
 from sklinvariant.cluster._merged_start import merged_labels, pretrain_heads
-from sklinvariant.pairs._sample_pairs import (
-    PartnerPairs,
-    nearest_partners,
-)
+from sklinvariant.pairs._sample_pairs import PartnerPairs, nearest_partners
 
 
 def test_the_start_is_right_already(blobs):

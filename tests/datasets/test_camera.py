@@ -1,4 +1,4 @@
-"""Clips of a camera that wanders: seeded, alive, and more alike from frame to frame than across time."""
+"""Clips of a moving camera: seeds, motion, and consecutive frames more similar than distant ones."""
 
 import numpy as np
 import pytest

@@ -12,7 +12,7 @@ from sklinvariant.datasets import VideoPairs, frame_pairs
 
 
 def write_video(path, frames, codec="ffv1", pix_fmt="bgr0", times=None, gop_size=12):
-    """ffv1 in an .avi or .mkv keeps every pixel."""
+    """Write a lossless video: ffv1 in an .avi or .mkv file."""
     av = pytest.importorskip("av")
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25)

@@ -1,4 +1,4 @@
-"""Loaders: what they read, and what they say of what they cannot."""
+"""Loaders: the formats that they read, and the errors for others."""
 
 import numpy as np
 import pytest

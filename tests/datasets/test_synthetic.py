@@ -1,4 +1,4 @@
-"""Synthetic bags: sizes, seeds, and where the descriptors of each class lie."""
+"""Synthetic bags: sizes, seeds, and the positions of the descriptors of each class."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Textures: their maps, and the same again for a seed."""
+"""Textures: masks and seeds."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Pairs of frames: what is cut from where, from arrays, images and videos, broken ones too."""
+"""Pairs of frames from arrays, images and videos: positions of the patches, and damaged files."""
 
 import itertools
 import pickle
@@ -19,12 +19,12 @@ STATIC = np.full((6, 12, 16), 0.5)
 
 @pytest.fixture
 def clip(global_random_seed):
-    """30 frames of 24 x 32 pixels, each its own."""
+    """30 different frames of 24 x 32 pixels."""
     return np.random.RandomState(global_random_seed).randint(0, 256, (30, 24, 32)).astype(np.uint8)
 
 
 def place_of(patch, frames):
-    """(t, y, x) of a patch in frames, by looking everywhere."""
+    """(t, y, x) of a patch in frames, found by exhaustive search."""
     windows = np.lib.stride_tricks.sliding_window_view(frames, patch.shape, axis=(1, 2))
     return np.argwhere((windows == patch).all((-2, -1)))[0]
 

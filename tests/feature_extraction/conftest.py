@@ -14,3 +14,9 @@ def images(global_random_seed):
     images[0] = 0.9
     images[1, :9] = 0.2 + 1e-4 * rng.rand(9, 17, 3)
     return images.astype(np.float32)
+
+
+@pytest.fixture
+def two_channels():
+    """3 images of 12 x 10 pixels."""
+    return np.random.RandomState(0).rand(3, 12, 10, 2)

@@ -1,4 +1,4 @@
-"""Cells of networks: where the run stops, what is kept, and real weights."""
+"""Cells of networks: the layer at which the forward pass stops, the fitted weights, and real weights."""
 
 import csv
 import functools
@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from examples import small_cnn
 from sklearn.metrics import pairwise_distances
 from sklearn.preprocessing import normalize
 from sklearn.utils.estimator_checks import check_estimator
@@ -29,7 +30,7 @@ def images():
 
 
 def test_the_run_stops_at_the_layer(images):
-    """What follows would refuse images of this size, and the ReLU writes into the layer's output."""
+    """The later layers would not accept images of this size, and the ReLU overwrites the output of the layer."""
     convolution = nn.Conv2d(3, 4, 3)
     network = nn.Sequential(convolution, nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(7, 2))
     cells = BackbonePatches(network, layer="0").fit_transform(images).values
@@ -150,7 +151,7 @@ def _objects(path):
 
 
 def test_real_weights_know_an_object_again(shared_data):
-    """The nearest other image shows the same object more often by the network's features than by pixels."""
+    """The nearest neighbour shows the same object more often with features of the network than with pixels."""
     pytest.importorskip("cv2")
     images, objects = _objects(shared_data / "eth80_128.zip")
 
@@ -171,20 +172,8 @@ def test_cells_go_on_to_an_aggregation(images):
     assert BagOfWords(3, random_state=0).fit_transform(bags).shape == (3, 3)
 
 
-@pytest.fixture
-def two_channels():
-    return np.random.RandomState(0).rand(3, 12, 10, 2)
-
-
-def _network():
-    torch.manual_seed(0)
-    return torch.nn.Sequential(
-        torch.nn.Conv2d(2, 5, 3), torch.nn.BatchNorm2d(5), torch.nn.ReLU(), torch.nn.MaxPool2d(2)
-    )
-
-
 def test_backbone_patches_are_the_cells(two_channels, device):
-    network = _network()
+    network = small_cnn()
     x = torch.as_tensor(two_channels, dtype=torch.float32).permute(0, 3, 1, 2)
     expected = network.eval()[:3](x).detach()
     network.train()
@@ -200,7 +189,7 @@ def _no_network(name, **weights):
 
 def test_backbone_errors(two_channels, monkeypatch):
     with pytest.raises(ValueError, match="layer='9' is not a layer of the network"):
-        BackbonePatches(_network(), layer="9").fit(two_channels)
+        BackbonePatches(small_cnn(), layer="9").fit(two_channels)
     with pytest.raises(ValueError, match=r"layer=None returns shape \(1, 240\)"):
         BackbonePatches(torch.nn.Flatten()).fit(two_channels)
     for library in ("torchvision.models", "timm"):

@@ -1,4 +1,4 @@
-"""ConvolutionalFeatures against cutting out every patch; what can follow it; seeds, files, bad input."""
+"""ConvolutionalFeatures against extracting every patch; use in pipelines; seeds, files, bad input."""
 
 import pickle
 
@@ -38,7 +38,7 @@ _EXTRACTORS = {
 
 
 def _encode(features, rows):
-    """What the fitted extractor itself says of rows."""
+    """The output of the fitted extractor for rows."""
     extractor = features.extractor_
     if isinstance(extractor, BagOfWords):
         distances = np.linalg.norm(rows[:, None] - extractor.codebook_, axis=2)
@@ -198,7 +198,7 @@ def test_it_is_a_backbone(digits, global_random_seed):
 
 
 def test_features_tell_digits_better_than_pixels(global_random_seed):
-    """A floor: few labels, a linear classifier."""
+    """Quality: a linear classifier fitted to few labels."""
     images, y = load_digits().images / 16, load_digits().target
     features = ConvolutionalFeatures(MiniBatchKMeans(60, n_init=1), patch_size=4, random_state=global_random_seed)
     Z = SpatialPooling().fit_transform(features.fit_transform(images))
@@ -246,7 +246,7 @@ def test_bad_images(images):
     "last", [AutoPooling(3), SpatialPooling([(2, 2)]), SparseAutoencoder(3, max_epochs=2), LSHHasher(3)]
 )
 def test_names_of_what_comes_after_maps(images, last):
-    """The maps name the features of a cell; what takes whole maps for rows names its own."""
+    """The feature names of maps are those of a cell. Estimators that read maps as rows generate their own names."""
     pipeline = make_pipeline(ConvolutionalFeatures(KMeans(4, n_init=1), patch_size=3, random_state=0), last)
     answer = pipeline.fit_transform(images)
     names = pipeline.get_feature_names_out()
@@ -259,7 +259,7 @@ def test_names_of_what_comes_after_maps(images, last):
 @pytest.mark.parametrize("size", [(9, 9), (12, 3), (3, 12)])
 @pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor, list])
 def test_images_of_another_size_are_refused(size, kind):
-    """Also of as many pixels: their maps would have cells at other places."""
+    """Images of another shape with as many pixels are refused too, because their cells have other positions."""
     random = np.random.RandomState(0)
     features = ConvolutionalFeatures(KMeans(3, n_init=1), patch_size=3, random_state=0).fit(random.rand(5, 6, 6))
     with pytest.raises(ValueError, match=f"the images are {size[0]} x {size[1]} pixels, .* on images of 6 x 6"):

@@ -37,7 +37,7 @@ def test_zca_of_rows_without_variance():
 
 
 def test_filters_are_slid(images):
-    """The filters that are shown are those that are used: a plain sum over the pixels of a patch."""
+    """The displayed filters are those that are applied: a weighted sum over the pixels of a patch."""
     features = ConvolutionalFeatures(
         SparseAutoencoder(4, max_epochs=1), patch_size=5, normalize=None, random_state=0
     ).fit(images)

@@ -31,7 +31,7 @@ def test_dense_sift_is_opencv_s(photographs):
 
 
 def test_size_is_what_a_descriptor_sees(photographs):
-    """Pixels outside the window (SIFT looks half a cell further, and blurs) do not matter; those inside do."""
+    """Only pixels inside the window matter (for SIFT it is half a cell larger, and blurred)."""
     image = photographs[0][:65, :65].copy()
 
     def centre(image):

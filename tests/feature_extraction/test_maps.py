@@ -12,7 +12,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:IIC:sklearn.exceptions.Convergen
 
 
 class Tokens(nn.Module):
-    """A tiny vision transformer without its attention: patches, and class and register tokens before them."""
+    """A tiny vision transformer without attention: class and register tokens, followed by patches."""
 
     def __init__(self, names=("cls_token",), patch=4, by_convolution=True):
         super().__init__()
@@ -60,7 +60,7 @@ class _Few(nn.Module):
 
 
 class ChannelsLast(nn.Module):
-    """As swin gives its maps."""
+    """Maps with the channels last, as in Swin transformers."""
 
     def __init__(self, width=8):
         super().__init__()

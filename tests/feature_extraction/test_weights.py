@@ -3,26 +3,15 @@
 import numpy as np
 import pytest
 import torch
+from examples import small_cnn
 from tolerance import assert_close
 
 from sklinvariant.feature_extraction import BackbonePatches
 
 
-@pytest.fixture
-def images():
-    return np.random.RandomState(0).rand(3, 12, 10, 2)
-
-
-def _network():
-    torch.manual_seed(0)
-    return torch.nn.Sequential(
-        torch.nn.Conv2d(2, 5, 3), torch.nn.BatchNorm2d(5), torch.nn.ReLU(), torch.nn.MaxPool2d(2)
-    )
-
-
 @pytest.mark.parametrize("kind", ["safetensors", "npz", "pt"])
-def test_backbone_weights_from_a_file(images, tmp_path, kind):
-    network, path = _network(), str(tmp_path / f"weights.{kind}")
+def test_backbone_weights_from_a_file(two_channels, tmp_path, kind):
+    network, path = small_cnn(), str(tmp_path / f"weights.{kind}")
     if kind == "safetensors":
         from safetensors.torch import save_file
 
@@ -32,9 +21,9 @@ def test_backbone_weights_from_a_file(images, tmp_path, kind):
     else:
         torch.save(network.state_dict(), path)
     torch.manual_seed(1)
-    loaded = BackbonePatches(_network, weights=path).fit_transform(images)
-    assert_close(loaded, BackbonePatches(network).fit_transform(images))
+    loaded = BackbonePatches(small_cnn, weights=path).fit_transform(two_channels)
+    assert_close(loaded, BackbonePatches(network).fit_transform(two_channels))
     with pytest.raises(ValueError, match="does not match Conv2d"):
-        BackbonePatches(torch.nn.Conv2d(2, 5, 3), weights=path).fit(images)
+        BackbonePatches(torch.nn.Conv2d(2, 5, 3), weights=path).fit(two_channels)
     with pytest.raises(FileNotFoundError, match="does not exist"):
-        BackbonePatches(network, weights=path + "x").fit(images)
+        BackbonePatches(network, weights=path + "x").fit(two_channels)

@@ -3,9 +3,7 @@
 import numpy as np
 import pytest
 
-from sklinvariant.hashing import (
-    BilinearHasher,
-)
+from sklinvariant.hashing import BilinearHasher
 from sklinvariant.hashing._bilinear import nearest_to_square
 
 

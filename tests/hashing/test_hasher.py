@@ -67,7 +67,7 @@ def test_odd_rows_give_bits(hasher, rows):
 @pytest.mark.parametrize("hasher", HASHERS, ids=_IDS)
 @pytest.mark.parametrize(("scale", "dtype"), [(2.0**-900, float), (2.0**1000, float), (2.0**120, np.float32)])
 def test_codes_do_not_depend_on_the_scale(hasher, X, scale, dtype):
-    """Of whatever size the numbers are, their squares are not taken as they are."""
+    """Numbers are scaled before they are squared, so that squares neither overflow nor underflow."""
     X = X.astype(dtype)
     codes = hasher.fit(X).transform(X)
     assert (hasher.fit(X * dtype(scale)).transform(X * dtype(scale)) == codes).mean() > 0.99

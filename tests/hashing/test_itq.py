@@ -4,10 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sklinvariant.hashing import (
-    ITQHasher,
-    PCAHasher,
-)
+from sklinvariant.hashing import ITQHasher, PCAHasher
 
 
 def test_itq_against_a_numpy_loop(X):

@@ -4,12 +4,7 @@ import numpy as np
 from sklearn.decomposition import PCA
 from tolerance import assert_same_labels
 
-from sklinvariant.hashing import (
-    LSHHasher,
-    PCAHasher,
-    SignHasher,
-    SKLSHHasher,
-)
+from sklinvariant.hashing import LSHHasher, PCAHasher, SignHasher, SKLSHHasher
 
 
 def test_sign(X):
@@ -32,7 +27,7 @@ def test_lsh_bits_differ_as_angles_do(X):
 
 
 def test_sklsh_follows_the_kernel(X):
-    """The nearer two rows under the kernel, the fewer bits differ; far ones differ in about the theory's share."""
+    """Fewer bits differ for rows that are closer under the kernel. For distant rows the share agrees with theory."""
     hasher = SKLSHHasher(20_000, random_state=0).fit(X)
     bits = hasher.transform(X[:30])
     differ = (bits[:, None] != bits).mean(-1)[np.triu_indices(30, 1)]

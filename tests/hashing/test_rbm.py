@@ -5,12 +5,7 @@ import pytest
 import torch
 from scipy.special import expit, logsumexp
 
-from sklinvariant.hashing._rbm import (
-    RestrictedBoltzmannMachine,
-    free_energy,
-    pseudo_log_likelihood,
-    uniform_targets,
-)
+from sklinvariant.hashing._rbm import RestrictedBoltzmannMachine, free_energy, pseudo_log_likelihood, uniform_targets
 
 
 def batch_regularizer(z, targets):
@@ -25,7 +20,7 @@ def _all_states(n):
 
 
 def _gradients(machine, data):
-    """What a step of length 1 takes from the parameters."""
+    """The negative change of the parameters by a step with a learning rate of 1."""
     before = [parameter.detach().clone() for parameter in machine.parameters()]
     error = machine.learn(data, 1.0)
     return [old - new.detach() for old, new in zip(before, machine.parameters(), strict=True)], error
@@ -51,7 +46,7 @@ def test_pseudo_likelihood_sums_over_all_units(small):
 
 
 def test_gradient_of_the_likelihood(small):
-    """With the model's states drawn from the model itself, contrastive divergence is the gradient of -log P."""
+    """If the states are samples of the model, contrastive divergence is the gradient of -log P."""
     parameters = [value.clone().requires_grad_() for value in small]
     everything, data = _all_states(5), _all_states(5)[[3, 17, 21]]
     log_likelihood = -free_energy(data, *parameters).mean() - torch.logsumexp(-free_energy(everything, *parameters), 0)
@@ -75,7 +70,7 @@ def test_gradient_of_the_likelihood(small):
 
 
 def test_steps_are_those_of_torch(small):
-    """With momentum and weight decay, the steps of torch's SGD along the same gradients."""
+    """With momentum and weight decay, the steps are those of torch's SGD for the same gradients."""
     data = torch.rand(7, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     expected = [value.clone() for value in small]
     sgd = torch.optim.SGD(expected, lr=0.3, momentum=0.7)
@@ -95,7 +90,7 @@ def test_steps_are_those_of_torch(small):
 
 @pytest.mark.parametrize("strength", [0.3, 1.0, 2.0])
 def test_gradient_of_the_regularizer(small, strength):
-    """What regularization adds is the gradient of -λ h(B), the targets being held."""
+    """The regularization adds the gradient of -λ h(B) for fixed targets."""
     parameters = [value.clone().requires_grad_() for value in small]
     data = torch.rand(7, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     z = torch.sigmoid(data @ parameters[0].T + parameters[1])

@@ -11,10 +11,7 @@ from sklearn.neural_network import BernoulliRBM
 from tolerance import assert_close, assert_same_labels
 
 from sklinvariant import RBMHasher, load, save
-from sklinvariant.hashing._rbm import (
-    RestrictedBoltzmannMachine,
-    pseudo_log_likelihood,
-)
+from sklinvariant.hashing._rbm import RestrictedBoltzmannMachine, pseudo_log_likelihood
 from sklinvariant.metrics import bit_activations, code_entropy
 from sklinvariant.training._batches import RowBatches
 
@@ -26,7 +23,7 @@ def digits():
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_against_bernoulli_rbm(digits, seed):
-    """The plain machine under the same setting reaches the same pseudo-likelihood."""
+    """scikit-learn's BernoulliRBM with the same settings reaches the same pseudo-likelihood."""
     setting = {"learning_rate": 0.05, "batch_size": 10, "random_state": seed}
     theirs = BernoulliRBM(32, n_iter=15, **setting).fit(digits)
     ours = RBMHasher(
@@ -51,7 +48,7 @@ def test_regularization_uses_bits_equally(digits):
 
 
 def test_codes_find_the_same_digit(digits, global_random_seed):
-    """A floor: nearest codes share the label far more often than chance, and than the plain machine's do."""
+    """Quality: nearest codes share the label far more often than by chance, and than those of a plain machine."""
     from sklinvariant.metrics import exact_ranking
 
     y = load_digits().target[:600]
@@ -131,7 +128,7 @@ def test_progress_and_divergence(digits, capsys):
 
 
 def test_a_row_that_is_left_over_does_not_weigh_as_a_batch(digits):
-    """Targets of a batch of one would tell nothing of the others: 401 rows use bits as equally as 400."""
+    """A last batch of a single row would have meaningless targets: bits are as balanced for 401 rows as for 400."""
     even, left_over = (
         np.mean([np.abs(RBMHasher(32, random_state=s).fit_transform(digits[:n]).mean(0) - 0.5) for s in range(3)])
         for n in (400, 401)
@@ -185,7 +182,7 @@ def test_what_a_machine_cannot_go_on_with(digits, change):
 
 
 def test_a_small_batch_does_not_end_the_chains(small):
-    """The last batch of an epoch has what rows are left; the other chains wait, they do not start again."""
+    """The last batch of an epoch may be smaller. The chains without a row are kept and do not restart."""
     machine = RestrictedBoltzmannMachine(*small, persistent=True, generator=torch.Generator().manual_seed(0))
     data = torch.rand(7, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():

@@ -3,10 +3,7 @@
 import numpy as np
 import torch
 
-from sklinvariant.hashing import (
-    PCAHasher,
-    SpectralHasher,
-)
+from sklinvariant.hashing import PCAHasher, SpectralHasher
 from sklinvariant.hashing._spectral import smoothest_waves
 
 

@@ -1,9 +1,9 @@
-"""What is taken for images, and what an estimator says of everything else."""
+"""Which input is read as images, and the errors for all other input."""
 
 import numpy as np
 import pytest
 import torch
-from examples import ESTIMATORS, IMAGES, example
+from examples import ESTIMATORS, IMAGES, TAKE_IMAGES, answer_to_images, example, image_example
 from sklearn.base import clone
 from tolerance import assert_close
 from torch import nn
@@ -11,36 +11,17 @@ from torch import nn
 from sklinvariant import DescriptorSets
 from sklinvariant.cluster import IICClusterer, IICSegmenter
 from sklinvariant.feature_extraction import BackbonePatches, DensePatches
+from sklinvariant.images._image_reader import check_range
 from sklinvariant.pooling import NestedInvariancePooler
 from sklinvariant.transforms import ColorJitter, GaussianNoise, Rotation, Sobel
 
 pytestmark = pytest.mark.filterwarnings("ignore:IIC:sklearn.exceptions.ConvergenceWarning")
-TAKE_IMAGES = sorted(IMAGES | {"IICClusterer"})
 TRANSFORMS = [Rotation(), ColorJitter(), GaussianNoise(), Sobel()]
-
-
-def estimator_and_images(name):
-    """A quick estimator, and 6 grey images (12, 12) of floats 0-1."""
-    estimator = example(name)[0]
-    if name == "IICClusterer":
-        estimator.set_params(network="mlp", max_epochs=1, n_heads=1, init="random")
-    if name == "EquivariantAutoencoder":
-        estimator.set_params(max_epochs=1)
-    return estimator, example("DensePatches")[1][:6]
-
-
-def answer(estimator, X):
-    """The first answer that an estimator has, as numpy, and its fitted self."""
-    for method in ("transform", "predict_proba"):
-        if hasattr(estimator, method):
-            result = getattr(estimator, method)(X)
-            return result.values if isinstance(result, DescriptorSets) else result
-    raise AssertionError("an estimator of images answers in one of these ways")
 
 
 @pytest.mark.parametrize("name", TAKE_IMAGES)
 def test_channels_first_is_refused(name):
-    estimator, _ = estimator_and_images(name)
+    estimator, _ = image_example(name)
     images = np.random.RandomState(0).rand(4, 3, 12, 12)
     for X in (images, torch.as_tensor(images), list(images), images[:, :1], np.concatenate([images, images[:, :1]], 1)):
         with pytest.raises(ValueError, match=r"channels first.*transpose\(0, 2, 3, 1\)"):
@@ -70,14 +51,14 @@ def test_tiny_images_are_images(shape):
 
 @pytest.mark.parametrize("name", TAKE_IMAGES)
 def test_file_names_are_refused_in_words(name):
-    estimator, images = estimator_and_images(name)
+    estimator, images = image_example(name)
     fitted = clone(estimator).fit(images)
     names = [f"{i}.jpg" for i in range(24)]
     for X in (names, tuple(names), np.array(names), np.array(names, dtype=object)):
         with pytest.raises(ValueError, match=r"file names"):
             estimator.fit(X)
         with pytest.raises(ValueError, match=r"file names"):
-            answer(fitted, X)
+            answer_to_images(fitted, X)
 
 
 @pytest.mark.parametrize("name", sorted(set(ESTIMATORS) - IMAGES - {"OverclusteringClassifier", "HammingNeighbors"}))
@@ -91,13 +72,13 @@ def test_file_names_are_no_bags_and_no_rows(name):
 
 @pytest.mark.parametrize("name", TAKE_IMAGES)
 def test_bags_are_no_images(name):
-    estimator, images = estimator_and_images(name)
+    estimator, images = image_example(name)
     bags = DescriptorSets.from_bags(images)
     with pytest.raises(ValueError, match=r"DescriptorSets.* needs"):
         clone(estimator).fit(bags)
     estimator.fit(images)
     with pytest.raises(ValueError, match=r"DescriptorSets.* needs"):
-        answer(estimator, bags)
+        answer_to_images(estimator, bags)
 
 
 def test_bags_are_no_activations_and_no_rows():
@@ -111,7 +92,7 @@ def test_bags_are_no_activations_and_no_rows():
 
 @pytest.mark.parametrize("name", sorted(set(TAKE_IMAGES) - {"LocalDescriptors"}))
 def test_one_image_is_not_several(name):
-    estimator, images = estimator_and_images(name)
+    estimator, images = image_example(name)
     if name in ("BackbonePatches", "NestedInvariancePooler"):
         network = nn.Conv2d(3, 2, 3)
         estimator.set_params(**{"module" if name == "BackbonePatches" else "backbone": network})
@@ -121,16 +102,16 @@ def test_one_image_is_not_several(name):
     estimator.fit(colour)
     for one in (colour[0], torch.as_tensor(colour[0])):
         with pytest.raises(ValueError, match=r"looks like one image.*X\[None\]"):
-            answer(estimator, one)
-    assert len(answer(estimator, colour[:1])) > 0
+            answer_to_images(estimator, one)
+    assert len(answer_to_images(estimator, colour[:1])) > 0
 
 
 @pytest.mark.parametrize("name", sorted(set(TAKE_IMAGES) - {"LocalDescriptors", "IICSegmenter"}))
 def test_one_grey_image_is_not_several(name):
-    estimator, images = estimator_and_images(name)
+    estimator, images = image_example(name)
     estimator.fit(images)
     with pytest.raises(ValueError, match=r"X\[None\]"):
-        answer(estimator, images[0])
+        answer_to_images(estimator, images[0])
 
 
 @pytest.mark.parametrize("name", TAKE_IMAGES)
@@ -150,34 +131,34 @@ def test_one_grey_image_is_not_several(name):
 )
 @pytest.mark.filterwarnings("ignore:.*nested tensors:UserWarning")
 def test_tensors_that_are_no_images(name, make, message):
-    estimator, images = estimator_and_images(name)
+    estimator, images = image_example(name)
     with pytest.raises((TypeError, ValueError), match=message):
         estimator.fit(make(torch.as_tensor(images)))
 
 
 @pytest.mark.parametrize("name", TAKE_IMAGES)
 def test_whole_numbers_of_any_dtype_are_pixels(name):
-    estimator, images = estimator_and_images(name)
+    estimator, images = image_example(name)
     pixels = torch.as_tensor((images * 127).round())
-    expected = answer(estimator.fit(pixels.to(torch.uint8)), pixels.to(torch.uint8))
+    expected = answer_to_images(estimator.fit(pixels.to(torch.uint8)), pixels.to(torch.uint8))
     for dtype in (torch.uint16, torch.uint32, torch.uint64, torch.int8, torch.int16, torch.int64):
-        assert_close(answer(estimator, pixels.to(dtype)), expected)
+        assert_close(answer_to_images(estimator, pixels.to(dtype)), expected)
 
 
 @pytest.mark.parametrize("name", TAKE_IMAGES)
 def test_short_floats_become_float32(name):
-    estimator, images = estimator_and_images(name)
+    estimator, images = image_example(name)
     estimator.fit(torch.as_tensor(images).to(torch.float8_e4m3fn))
     for dtype in (torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2):
         short = torch.as_tensor(images).to(dtype)
-        result = answer(estimator, short)
+        result = answer_to_images(estimator, short)
         assert result.dtype == torch.float32
-        assert_close(result, answer(estimator, short.float()))
+        assert_close(result, answer_to_images(estimator, short.float()))
 
 
 @pytest.mark.filterwarnings("ignore:.*quantize:DeprecationWarning", "ignore:.*quantize:UserWarning")
 def test_quantised_tensors_are_the_numbers_they_stand_for():
-    _, images = estimator_and_images("DensePatches")
+    _, images = image_example("DensePatches")
     quantised = torch.quantize_per_tensor(torch.as_tensor(images), 1 / 255, 0, torch.quint8)
     bags = DensePatches(2).fit_transform(quantised)
     assert_close(bags.values, DensePatches(2).fit_transform(quantised.dequantize()).values)
@@ -237,3 +218,10 @@ def test_a_list_of_images_on_another_scale_names_the_image():
     model = IICSegmenter(2, half_window=1, width=2, max_epochs=1, n_heads=1, random_state=0).fit(images)
     with pytest.raises(ValueError, match="image 1 has floats"):
         model.predict([images[0], images[1] * 255, images[2]])
+
+
+def test_the_range_of_a_tensor_is_checked_without_a_walk_over_its_images(monkeypatch):
+    monkeypatch.setattr(torch.Tensor, "__iter__", lambda self: pytest.fail("the images were taken one by one"))
+    check_range(torch.full((3, 2, 2), 40.0), [0.0, 50.0], "Model")
+    with pytest.raises(ValueError, match="the images have integers 0-255"):
+        check_range(torch.zeros((3, 2, 2), dtype=torch.uint8), [0.0, 50.0], "Model")

@@ -25,7 +25,7 @@ def files(images, tmp_path):
 
 
 def stream_of(X, image_size, on_error="raise"):
-    """What the reader of a pooler makes of X."""
+    """The stream that the reader of a pooler returns for X."""
     pooler = NestedInvariancePooler("resnet18", image_size=image_size, on_error=on_error)
     return StreamReader().read(pooler, X, reset=True).data
 

@@ -1,4 +1,4 @@
-"""What every extractor takes for images, and what it says of the rest."""
+"""Which input all extractors read as images, and the errors for all other input."""
 
 import numpy as np
 import pytest

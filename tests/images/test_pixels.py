@@ -1,63 +1,46 @@
-"""One rule for the scale of pixels: whole numbers 0-255 are divided by 255, floats are taken as they are."""
+"""The scale of pixels: integers 0-255 are divided by 255, floats are not changed."""
 
 import copy
 
 import numpy as np
 import pytest
 import torch
-from examples import IMAGES, example
+from examples import TAKE_IMAGES, answer_to_images, image_example
 from sklearn.base import clone
 from tolerance import assert_close
 
 import sklinvariant
-from sklinvariant import DescriptorSets
 from sklinvariant.cluster import IICClassifier, IICClusterer, IICSegmenter
 from sklinvariant.feature_extraction import BackbonePatches, DensePatches
 from sklinvariant.pooling import NestedInvariancePooler
 
 pytestmark = pytest.mark.filterwarnings("ignore:IIC:sklearn.exceptions.ConvergenceWarning")
-TAKE_IMAGES = sorted(IMAGES | {"IICClusterer"})
 # LocalDescriptors takes floats 0-1 and no others, whatever it was fitted on
 TAKE_FLOATS = sorted(set(TAKE_IMAGES) - {"LocalDescriptors"})
 
 
-def estimator_and_pixels(name):
-    estimator = example(name)[0]
-    if name == "IICClusterer":
-        estimator.set_params(network="mlp", max_epochs=1, n_heads=1, init="random")
-    if name == "EquivariantAutoencoder":
-        estimator.set_params(max_epochs=1)
-    return estimator, (example("DensePatches")[1][:6] * 255).round().astype(np.uint8)
-
-
-def answer(estimator, X):
-    method = estimator.transform if hasattr(estimator, "transform") else estimator.predict_proba
-    result = method(X)
-    return result.values if isinstance(result, DescriptorSets) else result
-
-
 @pytest.mark.parametrize("name", TAKE_IMAGES)
 def test_whole_numbers_are_0_to_255_and_floats_are_0_to_1(name):
-    estimator, pixels = estimator_and_pixels(name)
-    expected = answer(estimator.fit(pixels), pixels)
+    estimator, pixels = image_example(name, dtype=np.uint8)
+    expected = answer_to_images(estimator.fit(pixels), pixels)
     for same in (pixels.astype(np.int64), pixels.astype(np.uint16), list(pixels), pixels.tolist()):
-        assert_close(answer(estimator, same), expected)
+        assert_close(answer_to_images(estimator, same), expected)
     if name != "LocalDescriptors":  # SIFT rounds to whole numbers
-        assert_close(answer(estimator, pixels / np.float32(255)), expected, rtol=1e-3)
+        assert_close(answer_to_images(estimator, pixels / np.float32(255)), expected, rtol=1e-3)
 
 
 @pytest.mark.parametrize("name", TAKE_IMAGES)
 def test_rows_of_images_follow_the_rule(name):
-    estimator, pixels = estimator_and_pixels(name)
+    estimator, pixels = image_example(name, dtype=np.uint8)
     if name == "NestedInvariancePooler":
         estimator.set_params(stages=[("translation", 1)])
     estimator.set_params(image_shape=(12, 12))
     rows = pixels.reshape(6, -1)
-    expected = answer(estimator.fit(rows), rows)
+    expected = answer_to_images(estimator.fit(rows), rows)
     for same in (rows.astype(np.int64), torch.as_tensor(rows), torch.as_tensor(rows.astype(np.int32))):
-        assert_close(answer(estimator, same), expected)
+        assert_close(answer_to_images(estimator, same), expected)
     with pytest.raises(ValueError, match=r"has floats from|must be 0-1"):
-        answer(estimator, rows.astype(np.float32))
+        answer_to_images(estimator, rows.astype(np.float32))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int64, np.float32])
@@ -74,30 +57,30 @@ def test_rows_without_image_shape_are_features_of_any_dtype(dtype, kind):
 
 @pytest.mark.parametrize("name", TAKE_IMAGES)
 def test_floats_0_to_255_are_refused_after_a_fit_of_pixels(name):
-    estimator, pixels = estimator_and_pixels(name)
+    estimator, pixels = image_example(name, dtype=np.uint8)
     estimator.fit(pixels)
     wrong = pixels.astype(np.float32)
     for X in (wrong, torch.as_tensor(wrong), list(wrong), wrong.astype(np.float64), -wrong):
         with pytest.raises(ValueError, match=r"image 0 has floats from"):
-            answer(estimator, X)
+            answer_to_images(estimator, X)
 
 
 @pytest.mark.parametrize("name", TAKE_FLOATS)
 def test_whole_numbers_are_refused_after_a_fit_of_floats_0_to_255(name):
-    estimator, pixels = estimator_and_pixels(name)
+    estimator, pixels = image_example(name, dtype=np.uint8)
     estimator.fit(pixels.astype(np.float32))
-    answer(estimator, pixels.astype(np.float32)[:3])
+    answer_to_images(estimator, pixels.astype(np.float32)[:3])
     with pytest.raises(ValueError, match=r"integers 0-255, which are scaled to 0-1, but .* was fitted on floats"):
-        answer(estimator, pixels)
+        answer_to_images(estimator, pixels)
 
 
 @pytest.mark.parametrize("name", TAKE_FLOATS)
 def test_brighter_darker_and_standardised_images_are_fine(name):
-    estimator, pixels = estimator_and_pixels(name)
+    estimator, pixels = image_example(name, dtype=np.uint8)
     images = pixels / np.float32(255)
     estimator.fit(images * 0.01)
     for other in (images, images * 3, (images - images.mean()) / images.std()):
-        assert np.isfinite(answer(estimator, other)).all()
+        assert np.isfinite(answer_to_images(estimator, other)).all()
 
 
 def test_the_first_image_on_another_scale_is_named():

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import matplotlib
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 matplotlib.use("Agg")
 
@@ -25,3 +26,10 @@ def pooling():
     weights[0, :1, :1, 0] = 0.5
     weights[1, 3] = 2.0
     return SimpleNamespace(components_=weights.reshape(3, -1))
+
+
+@pytest.fixture
+def digits():
+    """300 rows of 8 x 8 pixels, and their classes."""
+    X, y = load_digits(return_X_y=True)
+    return X[:300], y[:300]

@@ -4,18 +4,11 @@ import matplotlib
 import numpy as np
 import pytest
 from sklearn.cluster import KMeans
-from sklearn.datasets import load_digits
 from tolerance import assert_close
 
 from sklinvariant.inspection import ClusterGalleryDisplay
 
 GREEN, RED = (matplotlib.colors.to_rgb(name) for name in ("tab:green", "tab:red"))
-
-
-@pytest.fixture
-def digits():
-    X, y = load_digits(return_X_y=True)
-    return X[:300], y[:300]
 
 
 def test_gallery_is_in_the_order_of_certainty(pyplot, global_random_seed):

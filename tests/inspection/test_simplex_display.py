@@ -6,16 +6,9 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_digits
 from sklearn.mixture import GaussianMixture
 
 from sklinvariant.inspection import SimplexDisplay
-
-
-@pytest.fixture
-def digits():
-    X, y = load_digits(return_X_y=True)
-    return X[:300], y[:300]
 
 
 def test_points_are_convex_combinations(pyplot):

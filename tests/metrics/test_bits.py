@@ -10,7 +10,7 @@ from sklinvariant.metrics import _bits, bit_activations, bit_correlation, bit_en
 
 @pytest.fixture(params=[3, 1 << 14])
 def codes(request, monkeypatch, global_random_seed):
-    """100 codes of 16 bits, on more and more often; at 3 codes a block and at once."""
+    """100 codes of 16 bits with increasing frequencies, read in blocks of 3 codes and at once."""
     monkeypatch.setattr(_bits, "_ROWS", request.param)
     return (np.random.RandomState(global_random_seed).rand(100, 16) < np.linspace(0.1, 0.9, 16)).astype(np.uint8)
 

@@ -1,4 +1,4 @@
-"""Agreement of clusters with classes: against all maps there are, and what must not change it."""
+"""Agreement of clusters with classes: against all possible maps, and invariances."""
 
 from itertools import permutations, product
 
@@ -28,7 +28,7 @@ def rng(global_random_seed):
 
 
 def best_of_all_maps(y, c, n_classes, k, weight):
-    """Every one-to-one map: places of clusters among the classes, with room for those that get none."""
+    """The best accuracy over all one-to-one maps of clusters to classes; clusters may be left without a class."""
     return max(
         np.average(np.asarray(places)[c] == y, weights=weight) for places in permutations(range(max(n_classes, k)), k)
     )
@@ -156,7 +156,7 @@ def test_scorer(rng):
 
 
 def test_scorer_of_more_clusters_than_classes(rng):
-    """The map is not made of the labels it is tried on: clusters of one sample are worth nothing."""
+    """The map is not evaluated on the labels from which it is learned: clusters of one sample score nothing."""
     X = rng.normal(size=(60, 2))
     y = np.arange(60) % 3
 

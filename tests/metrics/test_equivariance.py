@@ -1,4 +1,4 @@
-"""The equivariance error: its value, and what it refuses."""
+"""The equivariance error: its value, and bad input."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The invariance score against loops over pairs, what it does not depend on, and the choice of a parameter by it."""
+"""The invariance score against loops over pairs, its invariances, and its use in a parameter search."""
 
 import itertools
 import pickle
@@ -120,7 +120,7 @@ def test_bad_input(change, message):
 
 
 class Weighted(TransformerMixin, BaseEstimator):
-    """Features and the noise beside them, which weighs ``weight``; fit reads pairs, or frames and their clips."""
+    """Returns features and noise of scale ``weight``. `fit` reads pairs, or frames and their clips."""
 
     def __init__(self, weight=1.0):
         self.weight = weight
@@ -136,7 +136,7 @@ class Weighted(TransformerMixin, BaseEstimator):
 
 @pytest.fixture
 def video(global_random_seed):
-    """120 frames of 12 clips, whose first 4 features move slowly and wander with the clip; their noise follows."""
+    """120 frames of 12 clips: 4 features that change slowly and differ between clips, followed by noise."""
     rng = np.random.RandomState(global_random_seed)
     clips = np.repeat(np.arange(12), 10)
     slow = rng.normal(size=(12, 4))[clips] + np.tile(rng.normal(size=(12, 4)), (10, 1)) * 0.1

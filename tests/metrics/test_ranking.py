@@ -15,7 +15,7 @@ def rng(global_random_seed):
 
 
 def _assert_ranked(ranking, theirs, queries, database):
-    """Rankings are the same, but that rows at one distance may change places."""
+    """Rankings are equal except for the order of rows at equal distances."""
     ranking = np.asarray(ranking)
     assert ranking.shape == theirs.shape
     assert all(len(set(row)) == len(row) for row in ranking.tolist())

@@ -1,4 +1,4 @@
-"""Measures of a ranking against loops, scikit-learn and the program of the Oxford buildings."""
+"""Metrics of rankings against loops, scikit-learn and the program of the Oxford buildings data set."""
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ from sklinvariant.metrics import average_precision, mean_average_precision, reca
 
 @pytest.fixture
 def search(global_random_seed):
-    """Rankings of 8 queries over 30, what is relevant, and what is junk."""
+    """Rankings of 30 ids for 8 queries, the relevant ids, and junk."""
     rng = np.random.RandomState(global_random_seed)
     ranking = np.array([rng.permutation(30) for _ in range(8)])
     relevant = rng.rand(8, 30) < 0.2

@@ -23,7 +23,7 @@ def digits():
 
 
 def whole(X, y, first):
-    """Rankings of all by L2 and what is relevant, ``first`` being 1 to leave out the query."""
+    """Rankings of all samples by L2 distance, and the relevant ids. ``first=1`` leaves out the query."""
     order = np.argsort(((X[:, None] - X) ** 2).sum(-1), axis=1)[:, first:]
     return order, y[order] == y[:, None]
 

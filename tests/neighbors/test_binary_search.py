@@ -1,4 +1,4 @@
-"""Search among packed codes against comparing all bits, and the efforts of approximate indexes."""
+"""Search of packed codes against comparing all bits, and the search effort of approximate indexes."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def test_bits_are_packed_in_numpys_order(width, global_random_seed, monkeypatch)
 @pytest.mark.parametrize("at_once", [None, 4])
 def test_exact_neighbours_are_those_of_all_distances(bits, at_once, monkeypatch):
     if at_once:
-        monkeypatch.setattr(_binary_search, "_at_once", lambda codes: at_once)
+        monkeypatch.setattr(_binary_search, "_queries_per_call", lambda codes: at_once)
     codes = pack_bits(bits, 0.5)
     distances, rows = exact_neighbors(codes[:9], codes, 5)
     every = _distances(bits[:9], bits)

@@ -1,4 +1,4 @@
-"""HammingNeighbors against a loop, scikit-learn and faiss; ids, removal, files; approximate indexes find enough."""
+"""HammingNeighbors against a loop, scikit-learn and faiss; ids, removal, files; recall of approximate indexes."""
 
 import copy
 import itertools
@@ -25,7 +25,7 @@ APPROXIMATE = KINDS[1:]
 
 
 def clustered(n, n_bits, seed):
-    """Bits of points of 40 clusters: random codes have no neighbours to speak of."""
+    """Codes of points in 40 clusters, because random codes have no close neighbours."""
     fixed, rng = np.random.RandomState(0), np.random.RandomState(seed)
     centres, planes = fixed.normal(size=(40, 16)), fixed.normal(size=(16, n_bits))
     points = centres[rng.randint(40, size=n)] + 0.4 * rng.normal(size=(n, 16))

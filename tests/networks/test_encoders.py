@@ -58,7 +58,7 @@ def test_codewords_and_covariances_come_back_in_units_of_the_data(parts):
 
 
 def test_fisher_vectors_are_the_gradient_of_the_likelihood(bags):
-    """To the means and deviations, by finite differences, over the root of the Fisher information."""
+    """Derivatives by means and deviations (finite differences) over the square root of the Fisher information."""
     bag, step = bags[2], 1e-5
     mixture = GaussianMixture(2, covariance_type="diag", random_state=0).fit(np.concatenate(bags))
     weights, means, variances = mixture.weights_, mixture.means_, mixture.covariances_

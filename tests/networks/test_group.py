@@ -1,4 +1,4 @@
-"""Group: the axioms, matrices beside those of transforms, what elements do to images and maps."""
+"""Group: the axioms, the matrices against those of the transforms, and the action on images and maps."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Group convolutions: beside the sum of the definition, exactness for every layer and size, export, what is refused.
+"""Group convolutions against the definition; exactness for every layer and size; export; bad input.
 
 Exact means up to the rounding of float32, relative to the largest value: a layer that is not exact errs by tenths.
 """
@@ -33,7 +33,7 @@ def _maps(group, size, seed=0, channels=2):
 
 
 def _by_definition(layer, x):
-    """The sum over places and elements, filter by filter, on the padded input; stride 1."""
+    """The sum over positions and elements for each filter, on the padded input, with stride 1."""
     group, weight = layer.group, layer.weight.detach().numpy()
     k, c, _, h, w = weight.shape
     n_in, n_out = 1 if layer.lifts else group.order, 1 if layer.projects else group.order
@@ -145,7 +145,7 @@ def test_images_that_are_not_square(name):
 @pytest.mark.parametrize("name", ["C8", "D8", "C16"])
 @pytest.mark.parametrize("kernel_size", [3, 4])
 def test_filters_between_pixels(name, kernel_size):
-    """Quarter turns stay exact; between them a smooth image gives nearly turned maps, a free filter does not."""
+    """Quarter turns are exact. At other angles maps of a smooth image nearly rotate, unlike those of free filters."""
     group = Group(name)
     axis = torch.linspace(-3, 3, 24)
     hill = torch.exp(-((axis - 0.6) ** 2 + 2 * (axis[:, None] + 0.4) ** 2))[None]
@@ -187,7 +187,7 @@ def test_gradient(name):
 
 
 def test_transposed_is_the_way_back():
-    """<conv x, y> = <x, transposed y> with the weights of the other, elements inverted."""
+    """<conv x, y> = <x, transposed conv y> if both have the same weights, with inverted elements."""
     group = Group("D4")
     forward = GroupConv2d(2, 3, 4, group, stride=2, padding=1, bias=False)
     back = GroupConvTranspose2d(3, 2, 4, group, stride=2, padding=1, bias=False)

@@ -1,10 +1,10 @@
-"""The linear model on top: fitted to the last digit."""
+"""The linear model is fitted to machine precision."""
 
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from sklinvariant.networks import LinearCost, fit_cost
+from sklinvariant.networks import LinearLoss, minimize_loss
 
 
 @pytest.mark.parametrize("loss", ["log_loss", "squared_hinge", "hinge"])
@@ -14,7 +14,7 @@ def test_an_exact_fit_leaves_no_gradient(loss):
     target = torch.randint(3, (200,), generator=generator)
     weight = torch.ones(200, dtype=torch.float64)
     rough, exact = (
-        fit_cost(LinearCost(5, 3, loss, 0.01, x.dtype), x, target, weight, max_iter=200, exact=exact)
+        minimize_loss(LinearLoss(5, 3, loss, 0.01, x.dtype), x, target, weight, max_iter=200, exact=exact)
         for exact in (False, True)
     )
     gradients = torch.autograd.grad(exact(x, target, weight), exact.parameters())

@@ -47,7 +47,7 @@ def test_edges_are_sobels_of_the_mean_channel():
 
 
 def test_a_residual_network_adds_its_input():
-    """With weights of zero, blocks that keep the shape pass on their input."""
+    """With weights of zero, blocks that keep the shape return their input."""
     trunk = resnet_trunk((2,), (2,), generator=torch.Generator().manual_seed(0)).eval()
     images = torch.rand(2, 3, 9, 9, generator=torch.Generator().manual_seed(1))
     before = trunk[:5](images)

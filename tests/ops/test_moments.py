@@ -1,4 +1,4 @@
-"""Moments of an orbit against equation 2, at once and one by one."""
+"""Moments of an orbit against equation 2, computed at once and step by step."""
 
 import math
 

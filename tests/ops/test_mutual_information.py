@@ -18,7 +18,7 @@ def _information(one, two, entropy_weight=1.0):
 
 
 def six_lines(z, zt, C, eps=1e-12):
-    """Figure 4 of the paper, with P in front of the logarithms as in equation 3; it gives minus I."""
+    """The code of figure 4 of the paper, which returns -I, with P in front of the logarithms as in equation 3."""
     P = (z.unsqueeze(2) * zt.unsqueeze(1)).sum(dim=0)
     P = ((P + P.t()) / 2) / P.sum()
     P[(eps > P).data] = eps

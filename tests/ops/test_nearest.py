@@ -2,22 +2,16 @@
 
 import pytest
 import torch
+from examples import blobs
 from tolerance import assert_same_labels
 
 from sklinvariant.ops import nearest_codewords
 
 
-def _blobs(seed=0, n=600):
-    generator = torch.Generator().manual_seed(seed)
-    centres = 6 * torch.randn(4, 3, generator=generator, dtype=torch.float64)
-    labels = torch.randint(4, (n,), generator=generator)
-    return centres[labels] + torch.randn(n, 3, generator=generator, dtype=torch.float64)
-
-
 @pytest.mark.parametrize("chunk_size", [1, 50, None])
 @pytest.mark.parametrize("offset", [0, 1e6])
 def test_nearest_codewords(chunk_size, offset):
-    x, codebook = _blobs() + offset, _blobs(1, 20) + offset
+    x, codebook = blobs() + offset, blobs(1, 20) + offset
     labels, distances = nearest_codewords(x, codebook, return_distance=True, chunk_size=chunk_size)
     expected = torch.cdist(x - offset, codebook - offset).square()
     assert_same_labels(labels, expected.argmin(1), -expected, margin=1e-5)
@@ -28,8 +22,8 @@ def test_nearest_codewords(chunk_size, offset):
 @pytest.mark.parametrize("scale", [1e-36, 1e-12, 1.0, 1e12, 1e30])
 @pytest.mark.parametrize("offset", [0.0, 1.0, 100.0, 1e4])
 def test_nearest_codewords_at_any_scale_and_offset(dtype, scale, offset):
-    """A codeword that is not quite the nearest may win by rounding, which an offset of the data must not enlarge."""
-    x, codebook = (((part + offset) * scale).to(dtype) for part in (_blobs(), _blobs(1, 20)))
+    """Rounding may select a codeword that is not quite nearest. An offset of the data must not increase this error."""
+    x, codebook = (((part + offset) * scale).to(dtype) for part in (blobs(), blobs(1, 20)))
     labels = nearest_codewords(x, codebook)
     far = torch.cdist(x.double() / scale, codebook.double() / scale)
     lost = far.gather(1, labels[:, None])[:, 0] - far.min(1).values

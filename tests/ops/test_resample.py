@@ -1,4 +1,4 @@
-"""Warping of images against scipy, and the permutations that interpolate nothing."""
+"""Warping of images against scipy, and warps that only permute pixels."""
 
 import itertools
 
@@ -20,7 +20,7 @@ def _symmetry(transposed, flip_x, flip_y):
 
 @pytest.mark.parametrize("symmetry", list(itertools.product([0, 1], repeat=3)))
 def test_symmetries_of_a_square_permute_the_pixels(symmetry):
-    """As moving each pixel to the place that the matrix gives."""
+    """Agrees with moving each pixel to the position that the matrix gives."""
     image, matrix = torch.arange(9).reshape(1, 1, 3, 3), _symmetry(*symmetry)
     assert int(pixel_moves(matrix, (3, 3), (3, 3))) >= 0
     expected = torch.empty_like(image)

@@ -1,4 +1,4 @@
-"""The chunked kernel against all of N x k at once, forward and backward."""
+"""The chunked kernel against computing the whole (N, k) matrix at once, forward and backward."""
 
 import itertools
 

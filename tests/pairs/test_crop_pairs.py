@@ -1,4 +1,4 @@
-"""Crops of images and their views, which are taken back to the place of the crop."""
+"""Crops of images and their views, which are transformed back to the position of the crop."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def _pairs(images, transform, tile_size=64, batch_size=3):
     ],
 )
 def test_views_are_taken_back(transform):
-    """A pixel that did not leave the image comes back to where it was; one that did has no weight."""
+    """Pixels that stay inside the image return to their position; others have weight 0."""
     ramp = np.add.outer(np.arange(16.0), 2 * np.arange(16.0)) / 48 + 0.1
     for pair, _ in _pairs([ramp] * 3, transform):
         again = resample(pair.views, pair.back)

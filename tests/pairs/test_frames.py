@@ -1,4 +1,4 @@
-"""Which rows follow each other, and batches of them."""
+"""Consecutive rows, and batches of them."""
 
 import numpy as np
 import pandas as pd

@@ -1,14 +1,8 @@
-"""Partners of samples: nearest others, next frames, auxiliary samples."""
+"""Partners of samples: nearest neighbours, next frames, auxiliary samples."""
 
 import torch
 
-from sklinvariant.pairs._sample_pairs import (
-    PartnerPairs,
-    ViewPairs,
-    nearest_partners,
-    same,
-    temporal_pairs,
-)
+from sklinvariant.pairs._sample_pairs import PartnerPairs, ViewPairs, nearest_partners, same, temporal_pairs
 
 
 def test_neighbours_are_others():

@@ -1,4 +1,4 @@
-"""AutoPooling: clips, solvers, degenerate data, and what scikit-learn does with it."""
+"""AutoPooling: clips, solvers, degenerate data, and use with scikit-learn."""
 
 import itertools
 import pickle
@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from callbacks import StopsAfter
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.datasets import load_digits
@@ -27,7 +28,7 @@ GROUPS = np.repeat(np.arange(len(CLIPS)), CLIPS)
 
 @pytest.fixture
 def frames(global_random_seed):
-    """(100, 12): three objects come and go slowly; each excites its four features in new shares in each frame."""
+    """(100, 12): three objects that appear and disappear slowly, each with random weights of its four features."""
     rng = np.random.RandomState(global_random_seed)
     amounts = np.concatenate([_slow(rng, m, np.roll([2.0, 0.2, 0.2], i)) for i, m in enumerate(CLIPS)])
     X = rng.rand(len(amounts), 12) * 0.05
@@ -42,7 +43,7 @@ def _slow(rng, m, start):
 
 @pytest.fixture(scope="module")
 def shifted_digits():
-    """(300, 2, 64): digits, and the same a pixel to the right."""
+    """(300, 2, 64): digits, and the same digits shifted by one pixel to the right."""
     images = load_digits().images[:300]
     return np.stack([images, np.roll(images, 1, 2)], 1).reshape(300, 2, 64)
 
@@ -84,7 +85,7 @@ def _order(model):
 
 @pytest.mark.parametrize("solver", ["moment", "sgd"])
 def test_features_of_one_object_are_pooled(frames, solver):
-    """Though features of one object are rarely large together: they follow each other."""
+    """Features of one object are pooled although they are rarely large in the same frame."""
     model = AutoPooling(3, solver=solver, random_state=0, max_epochs=100, batch_size=16)
     model.fit(frames, groups=GROUPS)
     assert_same_labels(model.components_[_order(model)].argmax(0), np.repeat(range(3), 4), model.components_.T)
@@ -131,7 +132,7 @@ def test_clips_are_their_pairs(frames, solver, kind):
 
 
 def test_pairs_never_span_clips(frames):
-    """A wall between clips: what is on the other side changes nothing of the change."""
+    """The frames of one clip do not affect the differences within another clip."""
     model = AutoPooling(3, random_state=0).fit(frames, groups=GROUPS)
     one_clip = AutoPooling(3, random_state=0).fit(frames)
     assert model._state["n_pairs"] == len(frames) - len(CLIPS)
@@ -142,7 +143,7 @@ def test_pairs_never_span_clips(frames):
 @pytest.mark.parametrize("cuts", [[10], [0, 30], [31, 32, 33], [15, 40, 41, 99]])
 @pytest.mark.parametrize("cross", [False, True])
 def test_partial_fit_is_fit_of_all(frames, cuts, cross):
-    """Cut between clips or through them."""
+    """The data is split between clips, or within them."""
     params = {"cross_reconstruction": cross, "random_state": 0}
     whole = AutoPooling(3, **params).fit(frames, groups=GROUPS)
     model = AutoPooling(3, **params)
@@ -167,7 +168,7 @@ def test_partial_fit_without_groups_starts_a_clip(frames):
 
 
 def test_partial_fit_of_one_frame_after_another(frames):
-    """What arrives live: the clip's name ties single frames together."""
+    """Frames that arrive one at a time are connected by the name of the clip."""
     model = AutoPooling(2, random_state=0).partial_fit(frames[:2], groups=["live", "live"])
     for i in range(2, 6):
         model.partial_fit(frames[i : i + 1], groups=["live"])
@@ -266,7 +267,7 @@ class TestDegenerate:
         self._fit(frames[:2], solver)
 
     def test_an_odd_number_of_frames(self, frames, solver):
-        """Frames are no pairs side by side: each but the last has a next."""
+        """Frames are not read as separate pairs: each frame but the last has a successor."""
         model = self._fit(frames[:5], solver)
         expected = _errors(_pairs(frames[:5], np.zeros(5)), model.components_)
         np.testing.assert_allclose([model.invariance_error_, model.reconstruction_error_], expected)
@@ -383,38 +384,19 @@ def test_clips_through_pipeline_and_grid_search(frames):
         assert search.best_params_ == {"autopooling__invariance": 100.0}
 
 
-class Recorder:
-    """A scikit-learn callback that counts epochs, sees the model of each, and may stop."""
-
-    max_propagation_depth = None
-
-    def __init__(self, stop_after=None):
-        self.stop_after, self.objectives = stop_after, []
-
-    def setup(self, estimator, context):
-        pass
-
-    def teardown(self, estimator, context):
-        pass
-
-    def on_fit_task_begin(self, estimator, context):
-        pass
-
-    def on_fit_task_end(self, estimator, context, *, X=None, y=None, fitted_estimator=None):
-        if context.task_name == "epoch":
-            assert fitted_estimator.transform(X).shape == (100, 3)
-            self.objectives.append(fitted_estimator.objective_)
-            return len(self.objectives) == self.stop_after
-
-
 @pytest.mark.parametrize("solver", ["moment", "sgd"])
 def test_callbacks_see_and_stop_iterations(frames, solver):
     pytest.importorskip("sklearn.callback", reason="scikit-learn has callbacks from 1.9 on")
-    recorder = Recorder(stop_after=4)
+
+    def see(model, X, y):
+        assert model.transform(X).shape == (100, 3)
+        return model.objective_
+
+    recorder = StopsAfter(4, see)
     model = AutoPooling(3, solver=solver, random_state=0).set_callbacks(recorder).fit(frames)
-    assert model.n_iter_ == len(recorder.objectives) == 4
-    assert recorder.objectives[-1] == pytest.approx(model.objective_)
-    assert model.objective_ < recorder.objectives[0]
+    assert model.n_iter_ == len(recorder.seen) == 4
+    assert recorder.seen[-1] == pytest.approx(model.objective_)
+    assert model.objective_ < recorder.seen[0]
 
 
 def test_ctrl_c_keeps_the_last_iteration(frames, monkeypatch):
@@ -449,7 +431,7 @@ def test_a_step_too_long_is_named(frames, monkeypatch):
 
 
 def test_an_invariance_that_leaves_nothing_is_named(global_random_seed):
-    """Frames that have nothing in common with the next."""
+    """Frames that are unrelated to the next frame."""
     X = np.abs(np.random.RandomState(global_random_seed).normal(size=(50, 4)))
     X[::2, :2], X[1::2, 2:] = 0, 0
     with pytest.warns(ConvergenceWarning, match=r"all components are almost 0. Lower invariance"):
@@ -465,7 +447,7 @@ def test_verbose_draws_a_bar(frames, capsys, solver):
 
 
 def test_time_after_the_pass_does_not_grow_with_frames(frames):
-    """An iteration takes as long after a million frames as after ten thousand."""
+    """The time of an iteration does not depend on the number of frames."""
     seconds = {}
     for n in (10_000, 1_000_000):
         X = np.tile(frames.astype(np.float32), (n // 100, 1))
@@ -523,7 +505,7 @@ def test_pairs_are_rebuilt_as_pairs():
 
 @pytest.mark.parametrize("cross", [False, True])
 def test_moments_of_parts_are_those_of_all(frames, tmp_path, cross):
-    """Parts that were fitted anywhere, saved and brought together."""
+    """Models of parts of the data, which are fitted separately, saved, and combined."""
     params = {"cross_reconstruction": cross, "random_state": 0}
     parts, cut = [], 51  # between two clips
     for rows in (slice(None, cut), slice(cut, None)):
@@ -595,3 +577,15 @@ def test_a_table_of_pairs_is_refused(frames, container):
         model.transform(pairs)
     assert model.transform(pairs.reshape(-1, 12)).shape == (2 * len(pairs), 2)
     assert model.set_output(transform="default").transform(pairs).shape == (len(pairs), 2, 2)
+
+
+def test_moment_warns_that_it_writes_no_checkpoint(tmp_path):
+    X = np.random.default_rng(0).random((20, 3)).cumsum(0)
+    model = AutoPooling(2, checkpoint=tmp_path / "fit")
+    with pytest.warns(
+        UserWarning,
+        match=r'checkpoint=.*fit.* has no effect.*"moment", which writes no file. Set solver="sgd", or checkpoint=None',
+    ):
+        model.fit(X)
+    model.partial_fit(X)  # never writes a checkpoint, whatever the solver
+    assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""Iterations until the gradient is small: the history, the limit, and what a callback stops."""
+"""Iterations until the gradient is small: history, maximum number, and stopping by callbacks."""
 
 from types import SimpleNamespace
 
@@ -9,7 +9,7 @@ from sklinvariant.pooling._descent import follow
 
 
 class Report:
-    """Counts the epochs, and stops after some."""
+    """Counts the epochs, and stops after a given number."""
 
     estimator = SimpleNamespace()
 

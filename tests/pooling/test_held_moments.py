@@ -1,4 +1,4 @@
-"""Moments in the state of a model: there and back, and their sum over models."""
+"""Moments in the state of a model: conversion in both directions, and their sum over models."""
 
 import pytest
 import torch

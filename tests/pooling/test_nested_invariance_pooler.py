@@ -51,7 +51,7 @@ def unit(x):
 @pytest.mark.parametrize("printed", [False, True])
 @pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
 def test_moments(order, printed, scale, orbits):
-    """One after the other and at once, in any order, at scales whose powers float32 cannot hold."""
+    """Moments computed step by step and at once agree, in any order, also at scales whose powers overflow float32."""
     x = orbits[0, :, 0]
     expected = power_mean(x, order, 0) * (len(x) ** (1 / order - 1) if printed else 1)
     scaled = torch.tensor(x * scale, dtype=torch.float32)
@@ -115,7 +115,7 @@ def test_several_moments_of_a_stage(orbits):
 
 @pytest.mark.parametrize("batch_size", [1, 4, 7, 1000])
 def test_images_against_a_plain_loop(network, images, batch_size):
-    """Every view made by itself, all activations kept, then equation 4."""
+    """Reference: compute each view separately, keep all activations, and apply equation 4."""
     rotations, scales = Rotation(n_steps=5), Scale(n_steps=3)
     maps = BackbonePatches(network).fit(images)
     activations = np.stack(
@@ -165,7 +165,7 @@ def test_regions_inside_the_nest(network, images):
 
 
 def test_invariant_to_its_groups(network, images):
-    """Exactly to those of pixels; photometric groups of one's own too."""
+    """Exact for permutations of pixels, and for user-defined photometric groups."""
     group = {"turn": Rotation(n_steps=4), "mirror": Flip()}
     stages = [("translation", 2), ("turn", 3), ("mirror", inf)]
     pooler = NestedInvariancePooler(network, stages=stages, transforms=group).fit(images)
@@ -245,7 +245,7 @@ def test_files_and_images_of_any_size(network, tmp_path, global_random_seed):
 
 
 def test_arrays_and_rows_of_any_size_are_fitted_into_the_square(network, images):
-    """As a list of the same images is; from the first fit on, and of another size later."""
+    """Gives the same result as a list of these images, in fit and later for images of another size."""
     pooler = NestedInvariancePooler(network, stages=[("translation", 2)], image_size=21, image_shape=(17, 17, 3))
     expected = pooler.fit_transform(list(images))
     for same in (images, torch.tensor(images), images.reshape(5, -1)):
@@ -255,7 +255,7 @@ def test_arrays_and_rows_of_any_size_are_fitted_into_the_square(network, images)
 
 
 def test_images_of_several_dtypes(network, images):
-    """Whole numbers are 0-255 beside floats too, and half precision is read as float32."""
+    """In a mixed list, integers are still 0-255, and half precision is read as float32."""
     whole = (images * 255).round().astype(np.uint8)
     for image_size in (None, 21):
         pooler = NestedInvariancePooler(network, stages=[("translation", 2)], image_size=image_size).fit(list(images))
@@ -282,7 +282,7 @@ def test_a_bad_file_is_named_and_loses_nothing(network, tmp_path):
 
 
 def test_memory_does_not_grow_with_the_orbit(network, images, monkeypatch):
-    """Maps are pooled as they come: of 40 times as many, no more are held at a time."""
+    """Maps are pooled one at a time, so that 40 times as many views need no more memory."""
     held = []
 
     def feature_maps(self, device):

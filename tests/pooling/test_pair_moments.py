@@ -49,7 +49,7 @@ def test_parts_add_up():
 
 @pytest.mark.parametrize("size", [1e-30, 1e-12, 1e12, 1e30])
 def test_extreme_units(size):
-    """Squares that float32 could not hold: rows are divided before they are multiplied."""
+    """Squares that overflow float32: rows are scaled before they are multiplied."""
     rows = _frames(torch.float32) * size
     moments = pair_moments(rows, FOLLOWS, scale=float(rows.max()))
     np.testing.assert_allclose(moments.total, _naive(rows, FOLLOWS)[0], rtol=1e-5)
@@ -57,7 +57,7 @@ def test_extreme_units(size):
 
 
 def test_a_slow_video_in_float32():
-    """Changes of a hundred-thousandth: the difference of the moments would have no digit left."""
+    """Changes of 1e-5, for which the difference of the moments would lose all digits."""
     rows = 1 + 1e-5 * _frames(torch.float32)
     moments = pair_moments(rows, FOLLOWS)
     np.testing.assert_allclose(moments.change.diagonal(), _naive(rows, FOLLOWS)[1].diagonal(), rtol=1e-5)

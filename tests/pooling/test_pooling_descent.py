@@ -1,4 +1,4 @@
-"""The objective over moments against the objective over frames, and its descent against what is known of minima."""
+"""The objective of moments against that of frames, and the minima that the descent finds against known ones."""
 
 import itertools
 
@@ -93,7 +93,7 @@ def test_descent_falls_to_a_minimum(invariance, cross):
 
 
 def test_one_component_is_the_leading_eigenvector():
-    """λ = 0: the best of rank one, non-negative by Perron and Frobenius."""
+    """λ = 0: the best approximation of rank one, which is non-negative by the theorem of Perron and Frobenius."""
     objective = _objective(_pairs(), 0.0)
     *_, end = itertools.islice(descend(objective, _start(1)), 2000)
     values, vectors = np.linalg.eigh(objective.quadratic.numpy())

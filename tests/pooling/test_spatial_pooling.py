@@ -1,4 +1,4 @@
-"""SpatialPooling against a loop, torch's adaptive pooling, and its own kinds of input."""
+"""SpatialPooling against a loop and torch's adaptive pooling, for all kinds of input."""
 
 import pickle
 
@@ -81,7 +81,7 @@ def test_parts_do_not_change_the_answer(maps, monkeypatch):
 
 
 def test_moving_inside_a_region_changes_nothing(maps):
-    """What pooling is for: the order of the cells of a region does not matter."""
+    """Pooling does not depend on the order of the cells of a region."""
     moved = maps.copy()
     moved[:, :3, :3] = maps[:, :3, :3][:, ::-1, ::-1]
     for order in (1, 2, np.inf):

@@ -1,4 +1,4 @@
-"""Batches of bags: each bag once, with some of its descriptors."""
+"""Batches of bags: each bag occurs once, with a sample of its descriptors."""
 
 import numpy as np
 import pytest

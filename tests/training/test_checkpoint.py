@@ -1,4 +1,4 @@
-"""Files of interrupted fits: whose they are, what is refused, and what is never touched."""
+"""Files of interrupted fits: to which fit they belong, which are refused, and which files are left unchanged."""
 
 import pytest
 import torch

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from callbacks import Interrupts
 from sklearn.base import clone
 from sklearn.datasets import make_blobs
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import accuracy_score, r2_score
-from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 from skorch.callbacks import Checkpoint as SkorchCheckpoint
+from skorch.callbacks import EarlyStopping, LRScheduler
 from tolerance import assert_close
 
 from sklinvariant import LearnedBoW, LearnedVLAD, load, save
@@ -22,7 +23,7 @@ STEADY = {"learning_rate_decay": None, "fine_tune": False, "batch_size": 10, "ra
 
 @pytest.fixture
 def bags(global_random_seed):
-    """60 bags of three classes, which overlap."""
+    """60 bags of three overlapping classes."""
     rng = np.random.RandomState(global_random_seed)
     y = np.arange(60) % 3
     return rng.normal(size=(60, 8, 3)) * (1 + 0.5 * y)[:, None, None], y
@@ -36,15 +37,6 @@ def targets_of(y, sample_weight=None, loss="log_loss"):
 def split_of(y, fraction, sample_weight=None, loss="log_loss"):
     """The split of a fit with ``random_state=0``."""
     return split_targets(targets_of(y, sample_weight, loss), fraction, torch_generator(0).initial_seed())
-
-
-class Interrupts(Callback):
-    def __init__(self, epoch):
-        self.epoch = epoch
-
-    def on_batch_end(self, net, **kwargs):
-        if len(net.history) == self.epoch:
-            raise KeyboardInterrupt
 
 
 def test_the_split_is_stratified_and_seeded():
@@ -63,7 +55,7 @@ def test_the_split_is_stratified_and_seeded():
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_scores_and_the_best_epoch(bags, weighted):
-    """Each epoch's score, and the model, are those of a fit of the training part for so many epochs."""
+    """The score of each epoch and the model are those of a fit to the training part with this number of epochs."""
     X, y = bags
     weight = np.random.RandomState(0).rand(60) if weighted else None
     model = LearnedBoW(3, early_stopping=True, validation_fraction=0.3, n_iter_no_change=3, **STEADY)
@@ -153,7 +145,7 @@ def fine_tuned(**params):
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("seed", [0, None])
 def test_an_interrupted_fit_goes_on_from_its_checkpoint(seed, bags, tmp_path):
-    """Without a seed too, the samples that were held out stay held out."""
+    """The same samples are held out when a fit resumes, also without a seed."""
     bow = LearnedBoW(3, early_stopping=True, validation_fraction=0.3, **STEADY).set_params(random_state=seed)
     for estimator, X, y in [(bow.set_params(max_epochs=8, n_iter_no_change=8), *bags), fine_tuned(random_state=seed)]:
         path = tmp_path / type(estimator).__name__

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from callbacks import Interrupts, StopsAfter
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -12,21 +13,10 @@ from sklinvariant.aggregation import VLAD, BagOfWords, FisherVector, LearnedBoW
 from sklinvariant.feature_extraction import DensePatches, OnDescriptors
 
 
-class Interrupt(Callback):
-    """Ctrl-C in the middle of an epoch."""
-
-    def __init__(self, epoch):
-        self.epoch = epoch
-
-    def on_batch_end(self, net, **kwargs):
-        if len(net.history) == self.epoch:
-            raise KeyboardInterrupt
-
-
 def test_ctrl_c_leaves_the_last_finished_epoch(two_classes):
     X, y = two_classes
     params = {"fine_tune": False, "learning_rate_decay": None, "random_state": 0, "batch_size": 10}
-    model = LearnedBoW(3, callbacks=[Interrupt(3)], **params)
+    model = LearnedBoW(3, callbacks=[Interrupts(3)], **params)
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, y)
     assert model.n_iter_ == 2
@@ -63,7 +53,7 @@ def test_verbose_draws_a_bar(two_classes, capsys):
 
 
 class Steps(Callback):
-    """Notes the step of every batch."""
+    """Records the learning rate of each batch."""
 
     def initialize(self):
         self.steps = []
@@ -82,37 +72,13 @@ def test_the_step_falls_along_half_a_cosine(two_classes, decay):
     np.testing.assert_allclose(record.steps, 0.05 * (1 + np.cos(np.pi * at)) / 2 if decay else np.full(12, 0.05))
 
 
-class Recorder:
-    """A scikit-learn callback that counts the epochs and stops after some."""
-
-    max_propagation_depth = None
-
-    def __init__(self, stop_after=None):
-        self.stop_after, self.epochs, self.scores = stop_after, 0, []
-
-    def setup(self, estimator, context):
-        pass
-
-    def teardown(self, estimator, context):
-        pass
-
-    def on_fit_task_begin(self, estimator, context):
-        pass
-
-    def on_fit_task_end(self, estimator, context, *, X=None, y=None, fitted_estimator=None):
-        if context.task_name == "epoch":
-            self.epochs += 1
-            self.scores.append(fitted_estimator.score(X, y))
-            return self.epochs == self.stop_after
-
-
 def test_scikit_learn_callbacks_see_and_stop_epochs(two_classes):
     pytest.importorskip("sklearn.callback", reason="scikit-learn has callbacks from 1.9 on")
     X, y = two_classes
-    recorder = Recorder(stop_after=3)
+    recorder = StopsAfter(3, see=lambda model, X, y: model.score(X, y))
     model = LearnedBoW(3, tol=None, random_state=0).set_callbacks(recorder).fit(X, y)
-    assert recorder.epochs == model.n_iter_ == 3
-    assert all(0 <= score <= 1 for score in recorder.scores)
+    assert len(recorder.seen) == model.n_iter_ == 3
+    assert all(0 <= score <= 1 for score in recorder.seen)
 
 
 def test_bars_and_scores_through_pipeline_and_grid_search(two_classes, capsys, monkeypatch):

@@ -1,4 +1,4 @@
-"""What all estimators that learn in epochs have in common: their settings, their history, and how a fit goes on."""
+"""Common behaviour of estimators that are trained in epochs: settings, history, warm start and resumed fits."""
 
 import os
 import subprocess
@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from examples import ESTIMATORS, example
+from callbacks import Interrupts
+from examples import ESTIMATORS, answers, example
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
-from skorch.callbacks import Callback
 from tolerance import assert_close
 
 import sklinvariant
@@ -26,23 +26,8 @@ WITHOUT_OPTIMIZER = {"AutoPooling", "RBMHasher"}
 WITH_EARLY_STOPPING = {"IICClassifier", "LearnedAggregation", "LearnedBoW", "LearnedFisherVector", "LearnedVLAD"}
 
 
-class Interrupts(Callback):
-    """Stops a fit in the middle of an epoch."""
-
-    def __init__(self, epoch, action=None):
-        self.epoch, self.action = epoch, action or _interrupt
-
-    def on_batch_end(self, net, **kwargs):
-        if len(net.history) == self.epoch:
-            self.action()
-
-
-def _interrupt():
-    raise KeyboardInterrupt
-
-
 def trained_example(name):
-    """An estimator that makes four epochs, and its data."""
+    """An estimator with four epochs, and its data."""
     estimator, X, y = example(name)
     if name == "IICSegmenter":  # the slowest
         X, y = X[:4], y[:4]
@@ -52,11 +37,6 @@ def trained_example(name):
     if name == "IICClassifier":  # or the training of its clusterer would be interrupted
         estimator.set_params(clusterer=FrozenEstimator(clone(estimator.clusterer).fit(X)))
     return estimator, X, y
-
-
-def answers(model, X):
-    methods = [name for name in ("predict_proba", "transform") if hasattr(model, name)]
-    return [np.asarray(getattr(model, name)(X), dtype=np.float64) for name in methods]
 
 
 def losses(model):
@@ -97,7 +77,7 @@ def test_an_interrupted_fit_goes_on_from_its_checkpoint(name, tmp_path):
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_an_interrupted_warm_start_goes_on_from_its_checkpoint(name, tmp_path):
-    """The model that was interrupted goes on itself: it has made two epochs more than before."""
+    """The interrupted model itself continues: its history has two more epochs."""
     estimator, X, y = trained_example(name)
     estimator.set_params(warm_start=True)
     whole = clone(estimator).fit(X, y).fit(X, y)

@@ -4,15 +4,7 @@ import numpy as np
 import pytest
 from tolerance import assert_close
 
-from sklinvariant.transforms import (
-    Compose,
-    Crop,
-    Flip,
-    Rotation,
-    Scale,
-    Shear,
-    Translation,
-)
+from sklinvariant.transforms import Compose, Crop, Flip, Rotation, Scale, Shear, Translation
 
 
 def test_rotation_is_counter_clockwise():
@@ -59,7 +51,7 @@ def test_rotations_close_under_the_group():
 
 
 def test_crops_show_nothing_but_the_image():
-    """At the border too, where an enlarged pixel reaches over it by half of its own."""
+    """Also at the border, where an enlarged pixel extends over it by half of its size."""
     white = np.ones((200, 9, 12))
     for crop in (Crop(), Compose([Flip(), Crop()])):
         np.testing.assert_allclose(crop.apply(white, crop.sample(200, 0)), 1, rtol=1e-12)

@@ -2,13 +2,11 @@
 
 import numpy as np
 
-from sklinvariant.transforms import (
-    ColorJitter,
-)
+from sklinvariant.transforms import ColorJitter
 
 
 def test_color_jitter_is_the_four_steps(images):
-    """Against brightness, contrast, saturation and hue, one after the other, each as it is usually written."""
+    """Against brightness, contrast, saturation and hue in sequence, by their usual formulas."""
     from skimage.color import rgb2yiq, yiq2rgb
 
     jitter = ColorJitter(clip=False)

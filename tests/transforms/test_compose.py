@@ -4,19 +4,11 @@ import numpy as np
 import pytest
 from tolerance import assert_close
 
-from sklinvariant.transforms import (
-    ColorJitter,
-    Compose,
-    Crop,
-    Flip,
-    Rotation,
-    Scale,
-    Shear,
-)
+from sklinvariant.transforms import ColorJitter, Compose, Crop, Flip, Rotation, Scale, Shear
 
 
 def test_composition_is_one_after_the_other(images):
-    """The matrices multiply exactly; the images agree up to looking up once instead of three times."""
+    """The matrices are multiplied exactly. The images agree except for interpolating once instead of three times."""
     parts = [Rotation(20, fill="edge"), Scale(0.7, 0.9, fill="edge"), Shear(10, fill="edge")]
     chain = Compose(parts)
     params = chain.sample(5, 0)
@@ -38,7 +30,7 @@ def test_what_has_no_fill_takes_that_of_its_chain(images):
 
 @pytest.mark.parametrize("inner", [slice(0, 2), slice(1, 3), slice(0, 3)])
 def test_nested_with_photometric(inner, images):
-    """A composition within another acts as if its parts stood there."""
+    """A nested composition is equivalent to its parts."""
     parts = [Rotation(20, fill="edge"), ColorJitter(), Flip()]
     nested = Compose([*parts[: inner.start], Compose(parts[inner]), *parts[inner.stop :]])
     params = nested.sample(5, 0)

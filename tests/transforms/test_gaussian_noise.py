@@ -2,9 +2,7 @@
 
 import numpy as np
 
-from sklinvariant.transforms import (
-    GaussianNoise,
-)
+from sklinvariant.transforms import GaussianNoise
 
 
 def test_noise_is_normal_and_its_own():

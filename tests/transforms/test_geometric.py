@@ -7,12 +7,7 @@ from scipy import ndimage
 from skimage.transform import AffineTransform
 from skimage.transform import warp as skimage_warp
 
-from sklinvariant.transforms import (
-    Rotation,
-    Shear,
-    pixel_matrix,
-    warp,
-)
+from sklinvariant.transforms import Rotation, Shear, pixel_matrix, warp
 
 
 @pytest.mark.parametrize("transform", GEOMETRIC_TRANSFORMS, ids=str)

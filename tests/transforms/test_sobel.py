@@ -3,9 +3,7 @@
 import numpy as np
 from scipy import ndimage
 
-from sklinvariant.transforms import (
-    Sobel,
-)
+from sklinvariant.transforms import Sobel
 
 
 def test_sobel_against_scipy(images):

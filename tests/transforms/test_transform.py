@@ -24,7 +24,7 @@ from sklinvariant.transforms import (
 
 @pytest.mark.parametrize("transform", [*GEOMETRIC_TRANSFORMS, *OTHER_TRANSFORMS], ids=str)
 def test_contract(transform, images):
-    """Seeds, shapes, kinds of array; a row for all is that row for each; nothing global moves."""
+    """Seeds, shapes and array types; one row of parameters applies to all images; global generators are unchanged."""
     state = torch.get_rng_state()
     params = transform.sample(5, 3)
     assert_close(params, clone(transform).sample(5, 3))
