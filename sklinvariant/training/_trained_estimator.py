@@ -289,6 +289,3 @@ class _Fit:
         rows = (row | {"epoch": row["epoch"] + len(self.earlier)} for row in history)
         self.estimator.history_ = [*self.earlier, *(self.estimator._row(row, self.data) for row in rows)]
         self.estimator.n_iter_ = len(self.estimator.history_)
-
-
-__all__ = ["TrainedEstimator", "Training", "WithOptimizer"]
