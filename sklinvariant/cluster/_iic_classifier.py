@@ -278,7 +278,8 @@ class IICClassifier(
         Parameters
         ----------
         X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
-            Rows or images, in the format that the clusterer requires.
+            Rows or images, in the format that the clusterer requires. If the clusterer is not fitted, because it is
+            frozen or an earlier fit continues, only the labelled samples are read.
         y : array-like of shape (n,)
             Labels; unlabelled samples have ``unlabeled_value``. As in `sklearn.semi_supervised`, an array of strings
             and -1 must have the dtype object, because numpy would convert -1 to a string otherwise.

@@ -419,3 +419,13 @@ def test_early_stopping_is_refused_before_the_clusterer_is_fitted(blobs, monkeyp
     few = np.where(np.arange(len(y)) < 4, np.arange(len(y)) % 2, -1)
     with pytest.raises(ValueError, match="would hold out 1 of 4 samples"):
         IICClassifier(IICClusterer(3), early_stopping=True).fit(X, few)
+
+
+def test_a_frozen_clusterer_reads_only_labelled_samples(blobs):
+    X, _, few, fitted = blobs
+    model = IICClassifier(fitted, max_epochs=1, random_state=0)
+    expected = clone(model).fit(X[few != -1], few[few != -1]).predict_proba(X)
+    hidden = np.where((few == -1)[:, None], np.nan, X)
+    assert_close(model.fit(hidden, few).predict_proba(X), expected)
+    with pytest.raises(ValueError, match="NaN"):
+        IICClassifier(clone(CLUSTERER)).fit(hidden, few)
