@@ -54,6 +54,7 @@ INSTANCES = {
     "LearnedVLAD": [{"n_codewords": 4, **QUICK}],
     "LearnedFisherVector": [{"n_components": 2, **QUICK}],
     "AutoPooling": [{"n_components": 2}, {"n_components": 2, "solver": "sgd", "max_epochs": 3}],
+    "SlowFeatures": [{"n_components": 1}, {"n_components": 2, "degree": 2}],
     "RBMHasher": [{"n_bits": 4, "max_epochs": 2}],
     "PCAHasher": [{"n_bits": 1}],
     "ITQHasher": [{"n_bits": 1}],

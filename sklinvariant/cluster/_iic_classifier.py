@@ -7,7 +7,6 @@ available labels, and finally both are trained on them.
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
@@ -43,9 +42,10 @@ from sklinvariant.base import (
 )
 from sklinvariant.cluster._class_network import ClassNetwork
 from sklinvariant.cluster._iic_clusterer import SAMPLES, IICClusterer
+from sklinvariant.cluster._labelled_batches import LabelledBatch, LabelledBatches
 from sklinvariant.cluster._partly_labelled import PartlyLabelledClassifier
 from sklinvariant.networks import LinearLoss, minimize_loss
-from sklinvariant.pairs import changed, default_views, same, shuffled
+from sklinvariant.pairs import changed, default_views, same
 from sklinvariant.training import (
     Targets,
     TrainedEstimator,
@@ -58,42 +58,6 @@ from sklinvariant.training import (
 from sklinvariant.transforms import Transform
 
 _AT_ONCE = 1024  # samples processed at a time
-
-
-class LabelledBatch:
-    """The input of `ClassNetwork`."""
-
-    def __init__(self, samples: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> None:
-        self.samples, self.target, self.weight = samples, target, weight
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def take(self, index: torch.Tensor) -> LabelledBatch:
-        return LabelledBatch(self.samples.index_select(0, index), self.target[index], self.weight[index])
-
-
-class LabelledBatches:
-    """Batches of labelled samples, shuffled and transformed by ``views`` in each pass."""
-
-    def __init__(
-        self, everything: LabelledBatch, views: Callable, *, batch_size: int, generator: torch.Generator
-    ) -> None:
-        self.everything, self.views, self.batch_size, self.generator = everything, views, batch_size, generator
-
-    def __len__(self) -> int:
-        return len(self.everything)
-
-    @property
-    def n_steps(self) -> int:
-        return math.ceil(len(self) / self.batch_size)
-
-    def __iter__(self) -> Iterator[tuple[LabelledBatch, None]]:
-        rows = torch.arange(len(self), device=self.everything.samples.device)
-        for index in shuffled(rows, self.batch_size, self.generator):
-            batch = self.everything.take(index)
-            batch.samples = changed(batch.samples, self.views, self.generator)
-            yield batch, None
 
 
 @dataclass

@@ -21,7 +21,7 @@ from tolerance import assert_close, assert_same_labels
 
 from sklinvariant import load, save
 from sklinvariant.cluster import IICClassifier, IICClusterer
-from sklinvariant.cluster._iic_classifier import LabelledBatch, LabelledBatches, fixed_views, views_of
+from sklinvariant.cluster._iic_classifier import fixed_views, views_of
 from sklinvariant.transforms import ColorJitter, Compose, Flip, Rotation, Translation
 
 CLUSTERER = IICClusterer(3, n_neighbors=5, n_heads=2, max_epochs=10, batch_size=30, random_state=0)
@@ -136,20 +136,6 @@ def test_changes_are_the_clusterers(bars):
     assert_close(model.predict_proba(images), same.predict_proba(images), rtol=1e-3)
     turned = IICClassifier(fitted, max_epochs=3, batch_size=20, random_state=0).fit(images, kinds)
     assert not np.allclose(turned.predict_proba(images), same.predict_proba(images), atol=0.01)
-
-
-def test_every_sample_is_in_one_batch_of_an_epoch():
-    everything = LabelledBatch(torch.arange(7.0)[:, None], torch.arange(7), torch.arange(7.0))
-    batches = LabelledBatches(everything, lambda x, _: -x, batch_size=3, generator=torch.Generator().manual_seed(0))
-    walks = [[batch for batch, _ in batches] for _ in range(2)]
-    for walk in walks:
-        assert [len(batch) for batch in walk] == [3, 2, 2]
-        assert len(walk) == batches.n_steps
-        target = torch.cat([batch.target for batch in walk])
-        assert sorted(target.tolist()) == list(range(7))
-        torch.testing.assert_close(torch.cat([batch.samples for batch in walk])[:, 0], -target.float())
-        torch.testing.assert_close(torch.cat([batch.weight for batch in walk]), target.float())
-    assert walks[0][0].target.tolist() != walks[1][0].target.tolist()
 
 
 @pytest.mark.parametrize(
