@@ -51,6 +51,7 @@ _NAMES = {
     "RBMHasher": "hashing",
     "SKLSHHasher": "hashing",
     "SignHasher": "hashing",
+    "SlowFeatures": "pooling",
     "SparseAutoencoder": "autoencoder",
     "SpatialPooling": "pooling",
     "SpectralHasher": "hashing",

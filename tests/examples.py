@@ -1,6 +1,7 @@
 """Quick instances of every public estimator, and data that each of them learns from."""
 
 import copy
+import pickle
 import warnings
 
 import numpy as np
@@ -11,22 +12,10 @@ from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
 from sklearn.preprocessing import StandardScaler
 
-from sklinvariant import DescriptorSets, all_estimators
+from sklinvariant import DescriptorSets, all_estimators, load, save, transforms
 from sklinvariant.autoencoder import SparseAutoencoder
 from sklinvariant.cluster import IICClusterer
 from sklinvariant.feature_extraction import BackbonePatches
-from sklinvariant.transforms import (
-    ColorJitter,
-    Compose,
-    Crop,
-    Flip,
-    GaussianNoise,
-    Rotation,
-    Scale,
-    Shear,
-    Sobel,
-    Translation,
-)
 
 ESTIMATORS = dict(all_estimators())
 
@@ -65,6 +54,7 @@ INSTANCES = {
     "LearnedVLAD": [{"n_codewords": 4, **QUICK}],
     "LearnedFisherVector": [{"n_components": 2, **QUICK}],
     "AutoPooling": [{"n_components": 2}, {"n_components": 2, "solver": "sgd", "max_epochs": 3}],
+    "SlowFeatures": [{"n_components": 1}, {"n_components": 2, "degree": 2}],
     "RBMHasher": [{"n_bits": 4, "max_epochs": 2}],
     "PCAHasher": [{"n_bits": 1}],
     "ITQHasher": [{"n_bits": 1}],
@@ -113,7 +103,7 @@ _FOR_IMAGES = {
     "DensePatches": {"patch_size": 4},
     "NestedInvariancePooler": {
         "backbone": BackbonePatches(_convolution()),
-        "transforms": {"rotation": Rotation(n_steps=4), "scale": Scale(n_steps=2)},
+        "transforms": {"rotation": transforms.Rotation(n_steps=4), "scale": transforms.Scale(n_steps=2)},
     },
 }
 
@@ -168,6 +158,12 @@ def answers(model, X):
     return [np.asarray(getattr(model, name)(X), dtype=np.float64) for name in methods]
 
 
+def saved_copies(model, path):
+    """Copies of a fitted model by pickle, and by `save` and `load`, also with memory-mapped arrays."""
+    save(model, path)
+    return pickle.loads(pickle.dumps(model)), load(path), load(path, mmap_mode="r")
+
+
 def with_state(model, **changes):
     """A copy of a fitted model in which entries of the state are replaced."""
     model = copy.copy(model)
@@ -193,19 +189,24 @@ def blobs(seed=0, n=600):
 
 
 GEOMETRIC_TRANSFORMS = [
-    Rotation(),
-    Rotation(30),
-    Rotation(n_steps=8),
-    Scale(),
-    Scale(0.5, 1.8317, n_steps=3),
-    Translation(),
-    Flip("both"),
-    Shear(),
-    Shear(20, axis="both"),
-    Crop(),
-    Compose([Rotation(20), Scale(), Flip()]),
+    transforms.Rotation(),
+    transforms.Rotation(30),
+    transforms.Rotation(n_steps=8),
+    transforms.Scale(),
+    transforms.Scale(0.5, 1.8317, n_steps=3),
+    transforms.Translation(),
+    transforms.Flip("both"),
+    transforms.Shear(),
+    transforms.Shear(20, axis="both"),
+    transforms.Crop(),
+    transforms.Compose([transforms.Rotation(20), transforms.Scale(), transforms.Flip()]),
 ]
-OTHER_TRANSFORMS = [ColorJitter(), GaussianNoise(), Sobel(), Compose([Flip(), ColorJitter(), Sobel()])]
+OTHER_TRANSFORMS = [
+    transforms.ColorJitter(),
+    transforms.GaussianNoise(),
+    transforms.Sobel(),
+    transforms.Compose([transforms.Flip(), transforms.ColorJitter(), transforms.Sobel()]),
+]
 
 
 def moving(n=40, h=48, w=64):

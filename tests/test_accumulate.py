@@ -14,7 +14,7 @@ import pytest
 from sklearn.cluster import MiniBatchKMeans
 from tolerance import assert_close
 
-from sklinvariant import VLAD, AutoPooling, BagOfWords, DescriptorSets, FisherVector
+from sklinvariant import VLAD, AutoPooling, BagOfWords, DescriptorSets, FisherVector, SlowFeatures
 from sklinvariant.feature_extraction import ConvolutionalFeatures
 from sklinvariant.hashing import BilinearHasher, ITQHasher, PCAHasher, SignHasher, SKLSHHasher, SpectralHasher
 
@@ -41,6 +41,7 @@ ESTIMATORS = {
     "SpectralHasher": SpectralHasher(16),
     "BilinearHasher": BilinearHasher(16, max_iter=1, random_state=0),
     "AutoPooling": AutoPooling(4, solver="moment", max_iter=3, tol=1e3, random_state=0),
+    "SlowFeatures": SlowFeatures(4),
     **BAGS,
     **IMAGES,
 }

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sklearn.cluster import KMeans
 from test_structure import ROOMS
 
 import sklinvariant
@@ -13,11 +14,14 @@ from sklinvariant import (
     AutoPooling,
     EquivariantAutoencoder,
     HammingNeighbors,
+    IICClassifier,
     IICClusterer,
     IICSegmenter,
     LearnedBoW,
     NestedInvariancePooler,
+    OverclusteringClassifier,
 )
+from sklinvariant.base import Reader
 
 ROOT = Path(sklinvariant.__file__).parent
 AT_THE_BORDER = {ROOT / "_compat.py"}  # wrappers and callbacks of scikit-learn, to which X is only passed on
@@ -29,11 +33,12 @@ class Walk:
     """The calls of functions of the package with X itself as a named argument.
 
     A climb is a call from one file to another that is in a later room than the caller's, or that X has visited before.
+    A read is a call of the method ``read`` of a reader.
     """
 
     def __init__(self, X):
         self.X = X
-        self.files, self.climbs = [], []
+        self.files, self.climbs, self.reads = [], [], []
         self._holders = []  # frames that have X, and their files, from the outermost to the innermost
 
     def __enter__(self):
@@ -59,6 +64,8 @@ class Walk:
             if file in self.files or _room(file) > _room(before):
                 self.climbs.append(f"{before.name} -> {file.name}: {code.co_name}")
         self._holders.append((frame, file))
+        if code is Reader.read.__code__:
+            self.reads.append(type(frame.f_locals["self"]).__name__)
         if file not in self.files:
             self.files.append(file)
 
@@ -89,17 +96,41 @@ def _index():
     return HammingNeighbors(2).fit(np.eye(8, dtype=np.uint8))
 
 
+FEW = np.where(np.arange(20) < 8, np.arange(20) % 2, -1)  # labels, of which most are missing
+
+
+def _clusterer():
+    return IICClusterer(2, max_epochs=1, random_state=0)
+
+
+def _classifier():
+    return IICClassifier(_clusterer(), max_epochs=1)
+
+
 WALKS = {
     "LearnedBoW.fit": lambda: (_bags(), lambda X: LearnedBoW(2, max_epochs=1).fit(X, np.arange(8) % 2)),
     "NestedInvariancePooler.transform": lambda: (_images(), _pooler().transform),
     "AutoPooling.fit": lambda: (_frames(), AutoPooling(2, max_iter=1).fit),
     "AutoPooling.fit by sgd": lambda: (_frames(), AutoPooling(2, solver="sgd", max_epochs=1).fit),
-    "IICClusterer.fit of rows": lambda: (_frames(), IICClusterer(2, max_epochs=1).fit),
-    "IICClusterer.fit of images": lambda: (_images(), IICClusterer(2, max_epochs=1).fit),
+    "IICClusterer.fit of rows": lambda: (_frames(), _clusterer().fit),
+    "IICClusterer.fit of images": lambda: (_images(), _clusterer().fit),
+    "IICClassifier.fit of rows": lambda: (_frames(), lambda X: _classifier().fit(X, FEW)),
+    "IICClassifier.fit of images": lambda: (_images(), lambda X: _classifier().fit(X, FEW[4:12])),
+    "IICClassifier.predict": lambda: (_frames(), _classifier().fit(_frames(), FEW).predict),
+    "OverclusteringClassifier.fit": lambda: (_frames(), lambda X: OverclusteringClassifier(KMeans(8)).fit(X, FEW)),
     "IICSegmenter.fit": lambda: (_images(), IICSegmenter(2, half_window=0, width=2, max_epochs=1).fit),
     "EquivariantAutoencoder.fit": lambda: (_images(), EquivariantAutoencoder(2, width=2, depth=1, max_epochs=1).fit),
     "HammingNeighbors.kneighbors": lambda: (np.eye(8, dtype=np.uint8), _index().kneighbors),
 }
+
+
+# The clusterer of IICClassifier takes X through all files that MOST_FILES allows; its own file is one more.
+FILES = {"IICClassifier.fit of images": MOST_FILES + 1}
+# IICClassifier refuses None under its own name before its clusterer reads X, and a method of a fitted estimator first
+# compares the kind of array with that in fit: both enter the file of the readers once more.
+CLIMBS = {"IICClassifier.fit of rows": MOST_CLIMBS + 1, "IICClassifier.predict": MOST_CLIMBS + 1}
+# OverclusteringClassifier passes X to a clusterer of any library as it is, and reads nothing itself.
+READS = {"OverclusteringClassifier.fit": 0}
 
 
 def walk(name):
@@ -113,5 +144,18 @@ def walk(name):
 @pytest.mark.filterwarnings("ignore")
 def test_the_walk_of_X_is_short(name):
     walked = walk(name)
-    assert 0 < len(walked.files) <= MOST_FILES, walked.files
-    assert len(walked.climbs) <= MOST_CLIMBS, walked.climbs
+    assert 0 < len(walked.files) <= FILES.get(name, MOST_FILES), walked.files
+    assert len(walked.climbs) <= CLIMBS.get(name, MOST_CLIMBS), walked.climbs
+    assert len(walked.reads) == READS.get(name, 1), walked.reads
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_clusterer_reads_X_once_for_each_question_of_OverclusteringClassifier():
+    # it asks only by public methods: fit, predict_proba and, for clusters without labels, transform
+    X, model = _frames(), OverclusteringClassifier(IICClusterer(8, max_epochs=1, random_state=0))
+    with Walk(X) as walked:
+        model.fit(X, FEW)
+    assert walked.reads == ["SampleReader"] * 3
+    with Walk(X) as walked:
+        model.predict(X)
+    assert walked.reads == ["SampleReader"]

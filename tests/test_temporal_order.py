@@ -8,7 +8,7 @@ import torch
 
 from sklinvariant.cluster import IICClusterer
 from sklinvariant.pairs._frames import warn_of_shuffled
-from sklinvariant.pooling import AutoPooling
+from sklinvariant.pooling import AutoPooling, SlowFeatures
 
 pytestmark = pytest.mark.filterwarnings("ignore:IIC:sklearn.exceptions.ConvergenceWarning")
 MESSAGE = "consecutive rows are no more alike than random ones.*Pass groups"
@@ -26,6 +26,7 @@ def shuffled(n=200, seed=0):
 def learners():
     return [
         AutoPooling(2, random_state=0),
+        SlowFeatures(2),
         IICClusterer(2, pairs="temporal", n_heads=1, max_epochs=1, init="random", random_state=0),
     ]
 

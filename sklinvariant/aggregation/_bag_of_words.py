@@ -131,7 +131,7 @@ class BagOfWords(CodebookAggregator):
                 self.codebook_, None, self.gamma_, self._units, dtype=dtype, chunk_size=self.chunk_size
             )
             return encoder.to(device)(bags)
-        codebook = torch.as_tensor(self.codebook_, dtype=dtype, device=device)
+        codebook = torch.tensor(self.codebook_, dtype=dtype, device=device)
         labels = nearest_codewords(bags.values, codebook, chunk_size=self.chunk_size)
         counts = count_codewords(labels, bags.offsets, len(codebook), dtype)
         sizes = torch.as_tensor(np.diff(bags.offsets), dtype=dtype, device=device)

@@ -21,7 +21,7 @@ from sklinvariant.aggregation._aggregator import Aggregator
 from sklinvariant.aggregation._codebook import draw_sample
 from sklinvariant.aggregation._linear_predictor import LinearPredictor
 from sklinvariant.bags import DescriptorSets
-from sklinvariant.base import Count, CountOrZero, NonNegative, Positive, ShareOfAll, declared
+from sklinvariant.base import Count, CountOrZero, NonNegative, Positive, ShareOfAll, declared, restore_weights
 from sklinvariant.networks import (
     Bags,
     CustomLoss,
@@ -41,6 +41,7 @@ from sklinvariant.training import (
     WithEarlyStopping,
     WithOptimizer,
     check_same_classes,
+    check_same_kind_of_loss,
     prepare_targets,
     task_of_classes,
 )
@@ -194,6 +195,8 @@ class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, Trai
 
     def _data(self, given, y, generator, *, reset, sample_weight, classes=None, is_part=False):
         bags = given.data
+        if not reset:
+            check_same_kind_of_loss(self.loss, self._task, type(self).__name__)
         task = self._task if not reset else None if classes is None else task_of_classes(classes, self.loss)
         if classes is not None and not reset:
             check_same_classes(classes, self._task.classes, type(self).__name__)
@@ -259,7 +262,7 @@ class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, Trai
             function = copy.deepcopy(self.loss) if isinstance(self.loss, nn.Module) else self.loss
             loss = CustomLoss(function, data.own).to(data.dtype)  # type: ignore[arg-type]
             if state is not None:
-                loss.load_state_dict({name: torch.as_tensor(value) for name, value in state["cost"].items()})
+                restore_weights(loss, state["cost"], self, parameters="loss")
         elif state is not None:
             loss = self._restore_loss(data.dtype)
         else:

@@ -58,7 +58,7 @@ class VLAD(CodebookAggregator):
         ).to(device)
         if self.assignment == "soft":
             return encoder(bags)
-        codebook = torch.as_tensor(self.codebook_, dtype=dtype, device=device)
+        codebook = torch.tensor(self.codebook_, dtype=dtype, device=device)
         labels = nearest_codewords(bags.values, codebook, chunk_size=self.chunk_size)
         sums = sum_by_codeword(
             bags.values, labels, bags.offsets, len(codebook), encoder.codebook, encoder.shift, encoder.scale

@@ -159,7 +159,6 @@ def _has_pose(estimator):
 @declared
 class EquivariantAutoencoder(
     OnDevice,
-    OutputReader,
     WithOptimizer,
     TrainedEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -351,7 +350,8 @@ class EquivariantAutoencoder(
             shift, scale = channel_spread(images)
             return _Images(images, shift, scale, given.sample_shape)
         self._check_unchanged(images.shape[1:])
-        return _Images(images, *self._spread(scale_pixels(images[:0])), self._state["sample_shape"])  # type: ignore[call-arg]
+        shift, scale = self._fitted_tensors(scale_pixels(images[:0]), "shift", "scale")
+        return _Images(images, shift, scale, self._state["sample_shape"])
 
     def _check_unchanged(self, shape):
         """Raise a ValueError if the parameters have changed since the fit that should be continued."""
@@ -518,11 +518,7 @@ class EquivariantAutoencoder(
         state = self._state
         network = EquivariantAutoencoderNetwork(**state["architecture"], generator=torch.Generator())
         restore_weights(network, state["weights"], self)
-        return network.to(like).eval(), *self._spread(like)
-
-    def _spread(self, like):
-        """Mean and standard deviation of each channel of the images of the first fit."""
-        return [torch.tensor(np.asarray(self._state[name])).to(like) for name in ("shift", "scale")]
+        return network.to(like).eval(), *self._fitted_tensors(like, "shift", "scale")
 
     @torch.no_grad()
     def _apply_network(self, given, function):

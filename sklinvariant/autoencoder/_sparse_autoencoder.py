@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal, Self
 
-import numpy as np
 import torch
 from sklearn.base import TransformerMixin
 
@@ -227,7 +226,7 @@ class SparseAutoencoder(
     def _module(self, data, generator):
         check_size(self.n_components * data.rows.shape[1], n_components=self.n_components)
         return SparseAutoencoderNetwork.start(
-            data.rows, self.n_components, generator, tied=self.tied_weights, **self._costs()
+            data.rows, self.n_components, generator, tied=self.tied_weights, **self._loss_settings()
         )
 
     def _restored(self, data, generator):
@@ -265,12 +264,12 @@ class SparseAutoencoder(
         spread = self._state["spread"]
         size = 1.0 if self.decoder == "sigmoid" else spread
         units = {"components": 1 / spread, "intercept": 1.0, "decoder_intercept": size, "decoder_components": size}
-        weights = [torch.tensor(np.asarray(self._state[name])).to(like) / size for name, size in units.items()]
+        weights = [x / size for x, size in zip(self._fitted_tensors(like, *units), units.values(), strict=True)]
         return SparseAutoencoderNetwork(
-            *weights[: 3 if self.tied_weights else 4], spread=spread / unit, **self._costs()
+            *weights[: 3 if self.tied_weights else 4], spread=spread / unit, **self._loss_settings()
         )
 
-    def _costs(self):
+    def _loss_settings(self):
         return {
             "sigmoid_decoder": self.decoder == "sigmoid",
             "sparsity": self.sparsity,

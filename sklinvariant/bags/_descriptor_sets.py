@@ -12,8 +12,10 @@ import torch
 from numpy.typing import DTypeLike
 
 from sklinvariant._compat import get_namespace
-from sklinvariant.base import CHECK_ROWS, FLOAT8, ArrayLike, ArrayOrTensor, as_numpy, as_tensor, dense_tensor, replacing
+from sklinvariant.base import FLOAT8, ArrayLike, ArrayOrTensor, as_numpy, as_tensor, dense_tensor, replacing
 from sklinvariant.ops import gather_bags, largest_value
+
+_CHECKED_ROWS = 1 << 16  # descriptors that are checked at a time
 
 
 class DescriptorSets:
@@ -260,8 +262,8 @@ class DescriptorSets:
     def largest_value(self) -> float:
         """The largest absolute value as a float; raises the ValueError of `check_finite` for NaN or infinity."""
         largest = 0.0
-        for start in range(0, len(self.values), CHECK_ROWS):
-            part = as_tensor(self.values[start : start + CHECK_ROWS])
+        for start in range(0, len(self.values), _CHECKED_ROWS):
+            part = as_tensor(self.values[start : start + _CHECKED_ROWS])
             part = dense_tensor(part, "values")
             here = largest_value(part)  # one pass; the position is only searched if needed
             if not np.isfinite(here):

@@ -1,6 +1,6 @@
 """The contract of every estimator: parameters, input, device and dtype, state, files."""
 
-from sklinvariant.base._calls import COMPUTING, Computing
+from sklinvariant.base._calls import Computing
 from sklinvariant.base._device import resolve_device, torch_generator
 from sklinvariant.base._discovery import all_estimators
 from sklinvariant.base._docstrings import Documented, documented_by
@@ -11,13 +11,13 @@ from sklinvariant.base._input import (
     FrameReader,
     Input,
     OutputReader,
-    PassingReader,
     Reader,
     RowReader,
     computing_device,
     file_names,
     is_bags,
     refuse_non_numbers,
+    refuse_none,
     set_n_features,
 )
 from sklinvariant.base._interruption import keeping_last_epoch
@@ -51,7 +51,7 @@ from sklinvariant.base._parameters import (
 )
 from sklinvariant.base._persistence import load, save, trusted_types
 from sklinvariant.base._show_versions import show_versions
-from sklinvariant.base._skorch_callbacks import check_callbacks, prints_rows
+from sklinvariant.base._skorch_callbacks import check_callbacks
 from sklinvariant.base._state_layout import (
     Anything,
     Array,
@@ -67,7 +67,6 @@ from sklinvariant.base._state_layout import (
     restore_weights,
 )
 from sklinvariant.base._tensors import (
-    CHECK_ROWS,
     FLOAT8,
     ArrayLike,
     ArrayOrTensor,
@@ -81,8 +80,6 @@ from sklinvariant.base._tensors import (
 from sklinvariant.base._writing import replacing
 
 __all__ = [
-    "CHECK_ROWS",
-    "COMPUTING",
     "FLOAT8",
     "LARGEST_SIDE",
     "Anything",
@@ -111,7 +108,6 @@ __all__ = [
     "OnDevice",
     "OutputReader",
     "Parameters",
-    "PassingReader",
     "Positive",
     "RandomState",
     "Reader",
@@ -150,8 +146,8 @@ __all__ = [
     "load",
     "n_threads",
     "precision_of",
-    "prints_rows",
     "refuse_non_numbers",
+    "refuse_none",
     "replacing",
     "resolve_device",
     "restore_weights",

@@ -49,12 +49,17 @@ class FittedState:
 class TorchEstimator(Computing, ReadsInput, Parameters, BaseEstimator):
     """Base of all estimators. The fitted state is a dict of numpy arrays, ``_state``; computations use tensors."""
 
+    _state: dict[str, Any]
     _layout: dict[str, Check] = {}  # declares the entries of ``_state``, see `sklinvariant.base._state_layout`
     _doc_link_module = "sklinvariant"
     _doc_link_template = "api/{estimator_module}.{estimator_name}.html"
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_state")
+
+    def _fitted_tensors(self, like, *names):
+        """Copies of arrays of the fitted state, on the device and in the dtype of the tensor ``like``."""
+        return [torch.tensor(np.asarray(self._state[name])).to(like) for name in names]
 
     def _validate_params(self):
         super()._validate_params()

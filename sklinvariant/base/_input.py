@@ -112,18 +112,6 @@ class Reader:
             )
 
 
-class PassingReader(Reader):
-    """Returns X unchanged, for estimators that pass it to another estimator."""
-
-    needs = "samples"
-
-    def _check(self, estimator, X, kind, reset):
-        return Input(X, kind, kind.tensor_device or torch.device("cpu"), torch.float32)
-
-    def refuse_others(self, name: str, X: ArrayLike) -> None:
-        refuse_none(name, X, self.needs)
-
-
 def is_bags(X: ArrayLike) -> bool:
     """Whether X is a `DescriptorSets`."""
     return not isinstance(X, torch.Tensor) and hasattr(X, "offsets") and hasattr(X, "values")

@@ -13,7 +13,6 @@ from skorch.callbacks import (
     InputShapeSetter,
     LRScheduler,
     PassthroughScoring,
-    PrintLog,
     TrainEndCheckpoint,
     Unfreezer,
     WandbLogger,
@@ -77,9 +76,3 @@ def _reason_to_reject(callback, decay, has_gradients, early_stopping):
     if isinstance(callback, (GradientNormClipping, Freezer, Unfreezer)) and not has_gradients:
         return _NO_GRADIENTS
     return None
-
-
-def prints_rows(callbacks: Sequence[Any]) -> bool:
-    """Whether the callbacks contain a `PrintLog`, which prints only if skorch is verbose."""
-    alone = [item[1] if isinstance(item, (tuple, list)) else item for item in callbacks]
-    return any(isinstance(callback, PrintLog) or callback is PrintLog for callback in alone)

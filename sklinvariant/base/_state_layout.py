@@ -187,14 +187,19 @@ def check_entries(values: dict[str, Any], layout: dict[str, Check], owner: str, 
         check.check(values.get(name), f"{name!r} of {owner}", lengths)
 
 
-def restore_weights(module: torch.nn.Module, weights: dict[str, np.ndarray], estimator: Any) -> None:
-    """Load the weights of an estimator into a network. They are copied, because they may be mapped from a file."""
+def restore_weights(
+    module: torch.nn.Module, weights: dict[str, np.ndarray], estimator: Any, *, parameters: str = "its parameters"
+) -> None:
+    """Load the weights of an estimator into a network. They are copied, because they may be mapped from a file.
+
+    ``parameters`` names in the error message what may have changed since `fit`.
+    """
     try:
         module.load_state_dict({name: torch.tensor(np.asarray(value)) for name, value in weights.items()})
     except RuntimeError as error:
         raise ValueError(
-            f"the weights of this {type(estimator).__name__} do not match its network ({error}). Set its parameters "
-            "back to their values in fit, or fit a clone"
+            f"the weights of this {type(estimator).__name__} do not match its network ({error}). Set {parameters} "
+            "back, or fit a clone"
         ) from error
 
 

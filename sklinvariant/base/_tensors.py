@@ -13,7 +13,6 @@ ArrayLike = Any  # what users pass: an array of any library, a tensor, a data fr
 ArrayOrTensor = np.ndarray | torch.Tensor
 
 EXACT_IN_FLOAT32 = 1 << 24  # float32 represents all integers up to this exactly
-CHECK_ROWS = 1 << 16  # rows that are checked at a time
 
 
 def _dtypes(*names):

@@ -7,7 +7,6 @@ available labels, and finally both are trained on them.
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
@@ -20,9 +19,10 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils import Tags, check_consistent_length, get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
-from sklinvariant._compat import fit_context, raise_for_params, with_callbacks
+from sklinvariant._compat import fit_context, raise_for_params, safe_indexing, with_callbacks
 from sklinvariant.base import (
     Array,
+    ArrayLike,
     Count,
     CountOrZero,
     FittedState,
@@ -36,14 +36,16 @@ from sklinvariant.base import (
     Whole,
     computing_device,
     declared,
+    dense_tensor,
     integers,
     restore_weights,
 )
 from sklinvariant.cluster._class_network import ClassNetwork
-from sklinvariant.cluster._iic_clusterer import IICClusterer
+from sklinvariant.cluster._iic_clusterer import SAMPLES, IICClusterer
+from sklinvariant.cluster._labelled_batches import LabelledBatch, LabelledBatches
 from sklinvariant.cluster._partly_labelled import PartlyLabelledClassifier
 from sklinvariant.networks import LinearLoss, minimize_loss
-from sklinvariant.pairs import changed, default_views, same, shuffled
+from sklinvariant.pairs import changed, default_views, same
 from sklinvariant.training import (
     Targets,
     TrainedEstimator,
@@ -56,42 +58,6 @@ from sklinvariant.training import (
 from sklinvariant.transforms import Transform
 
 _AT_ONCE = 1024  # samples processed at a time
-
-
-class LabelledBatch:
-    """The input of `ClassNetwork`."""
-
-    def __init__(self, samples: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> None:
-        self.samples, self.target, self.weight = samples, target, weight
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def take(self, index: torch.Tensor) -> LabelledBatch:
-        return LabelledBatch(self.samples.index_select(0, index), self.target[index], self.weight[index])
-
-
-class LabelledBatches:
-    """Batches of labelled samples, shuffled and transformed by ``views`` in each pass."""
-
-    def __init__(
-        self, everything: LabelledBatch, views: Callable, *, batch_size: int, generator: torch.Generator
-    ) -> None:
-        self.everything, self.views, self.batch_size, self.generator = everything, views, batch_size, generator
-
-    def __len__(self) -> int:
-        return len(self.everything)
-
-    @property
-    def n_steps(self) -> int:
-        return math.ceil(len(self) / self.batch_size)
-
-    def __iter__(self) -> Iterator[tuple[LabelledBatch, None]]:
-        rows = torch.arange(len(self), device=self.everything.samples.device)
-        for index in shuffled(rows, self.batch_size, self.generator):
-            batch = self.everything.take(index)
-            batch.samples = changed(batch.samples, self.views, self.generator)
-            yield batch, None
 
 
 @dataclass
@@ -113,6 +79,15 @@ class _Labelled:
         values: Any = self.targets.values
         values = values.to(self.samples if values.is_floating_point() else self.samples.device)
         return LabelledBatch(self.samples, values, self.targets.weight.to(self.samples))
+
+
+def some_samples(X: ArrayLike, rows: np.ndarray) -> ArrayLike:
+    """Some of the samples of X, with its array type."""
+    if isinstance(X, torch.Tensor):
+        X = dense_tensor(X)
+    elif not hasattr(X, "__getitem__"):  # an object that can only be converted to an array
+        X = np.asarray(X)
+    return safe_indexing(X, rows)
 
 
 def views_of(clusterer: IICClusterer, n_axes: int, n_channels: int) -> Any:
@@ -156,10 +131,11 @@ def mean_features(network: ClassNetwork, samples: torch.Tensor, views: Any, n_vi
 class OfClustererReader(Reader):
     """Reads samples as the fitted clusterer does."""
 
-    needs = "rows or images, as arrays"
+    needs = SAMPLES.needs
 
     def _check(self, estimator, X, kind, reset):
-        return replace(estimator._inner._read_samples(X), device=computing_device(estimator, kind))
+        given = SAMPLES._check(estimator._inner, X, kind, reset=False)
+        return replace(given, device=computing_device(estimator, kind))
 
 
 @declared
@@ -302,7 +278,8 @@ class IICClassifier(
         Parameters
         ----------
         X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
-            Rows or images, in the format that the clusterer requires.
+            Rows or images, in the format that the clusterer requires. If the clusterer is not fitted, because it is
+            frozen or an earlier fit continues, only the labelled samples are read.
         y : array-like of shape (n,)
             Labels; unlabelled samples have ``unlabeled_value``. As in `sklearn.semi_supervised`, an array of strings
             and -1 must have the dtype object, because numpy would convert -1 to a string otherwise.
@@ -385,21 +362,22 @@ class IICClassifier(
             name=type(self).__name__,
             partial=partial,
         )
+        self._check_hold_out(targets)
         if not continues:
             routed = process_routing(self, "fit", **params)
             self.clusterer_ = clone(self.clusterer).fit(X, None, **routed.clusterer.fit)
-        self._train(X, labels, partial=partial, labelled=labelled, targets=targets)
+        # the clusterer has read all samples, so only those with a label are read again
+        self._train(some_samples(X, np.flatnonzero(labelled)), labels, partial=partial, targets=targets)
         return self
 
-    def _data(self, given, y, generator, *, reset, labelled, targets):
-        task, samples = targets.task, given.tensor()
+    def _data(self, given, y, generator, *, reset, targets):
+        task = targets.task
         if not reset and task.classes.tolist() != self.classes_.tolist():
             raise ValueError(
                 f"{type(self).__name__} cannot continue with the classes {task.classes.tolist()}, because it was "
                 f"fitted with {self.classes_.tolist()}. Set warm_start=False, or fit a clone"
             )
-        samples = samples[torch.from_numpy(labelled).to(samples.device)]
-        return _Labelled(samples, targets, generator.initial_seed())
+        return _Labelled(given.tensor(), targets, generator.initial_seed())
 
     def _identity(self, data):
         batch = data.batch

@@ -28,8 +28,8 @@ from sklinvariant.base import (
     FrameReader,
     Maybe,
     OnDevice,
-    PassingReader,
     Positive,
+    Reader,
     RowReader,
     TorchEstimator,
     Weights,
@@ -299,7 +299,7 @@ class IICClusterer(
             ``labels_``, with the array type of X.
         """
         labels = self.fit(X, groups=groups, auxiliary=auxiliary).labels_
-        return PassingReader().kind_of(X).wrap(labels)
+        return self._reader.kind_of(X).wrap(labels)
 
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
@@ -315,7 +315,7 @@ class IICClusterer(
         -------
         array of shape (n,)
         """
-        given = self._read_samples(X)
+        given = SAMPLES.read(self, X)
         return given.answer(self._assign(given)[1].argmax(1))
 
     def predict_proba(self, X: Any) -> Any:
@@ -325,7 +325,7 @@ class IICClusterer(
         -------
         array of shape (n, n_clusters)
         """
-        given = self._read_samples(X)
+        given = SAMPLES.read(self, X)
         return given.answer(self._assign(given)[1])
 
     def transform(self, X: Any) -> Any:
@@ -335,7 +335,7 @@ class IICClusterer(
         -------
         array of shape (n, n_trunk_features)
         """
-        given = self._read_samples(X)
+        given = SAMPLES.read(self, X)
         return given.answer(self._assign(given)[0])
 
     def score(self, X: Any, y: Any = None, groups: Any = None) -> float:
@@ -358,13 +358,7 @@ class IICClusterer(
 
     @property
     def _reader(self):
-        return _PAIRS if self.pairs == "explicit" else _SAMPLES
-
-    def _read_samples(self, X):
-        """The `Input` of samples, which are not in pairs, also after a fit on explicit pairs."""
-        if self.pairs == "explicit" and len(getattr(X, "shape", ())) == len(self._state["sample_shape"]) + 2:
-            raise ValueError(f"{type(self).__name__} needs samples here, but X contains pairs. Pass X[:, 0] or X[:, 1]")
-        return _SAMPLES.read(self, X)
+        return _PAIRS if self.pairs == "explicit" else SAMPLES
 
     def _source(self, samples, groups, auxiliary, generator):
         kind, views = self.pairs, self.transforms or same
@@ -543,22 +537,25 @@ class IICClusterer(
         return self._state["n_trunk_features"]
 
 
-class SampleReader(ImageReader):
+class SampleReader(Reader):
     """Reads rows (n, d) or images (n, h, w, c); flat rows are images only if ``image_shape`` is set."""
 
     needs = "rows or images, as arrays"
+    three_d_array = True
+
+    def __init__(self) -> None:
+        self.rows, self.images = RowReader(), ImageReader()
 
     def _check(self, estimator, X, kind, reset):
         as_rows, name = estimator.image_shape is None and not _are_images(X), type(estimator).__name__
+        if not reset:
+            _refuse_pairs(name, X, tuple(estimator._state["sample_shape"]))
         if not reset and as_rows is not (estimator._state["n_channels"] is None):
             raise ValueError(
                 f"{name} was fitted on {'images' if as_rows else 'rows'}, but X contains "
                 f"{'rows' if as_rows else 'images'}. Set image_shape for flat rows, or pass X[None] for a single image"
             )
-        if as_rows:
-            given = RowReader._check(self, estimator, X, kind, reset)
-        else:
-            given = super()._check(estimator, X, kind, reset)
+        given = (self.rows if as_rows else self.images)._check(estimator, X, kind, reset)
         if reset and as_rows:
             estimator.__dict__.pop("pixel_range_", None)
         if not reset and list(given.data.shape[1:]) != (expected := estimator._state["sample_shape"]):
@@ -569,6 +566,29 @@ class SampleReader(ImageReader):
         return given
 
 
+def _refuse_pairs(name, X, sample_shape):
+    """Raise a ValueError if X contains pairs (n, 2, ...) of samples."""
+    shape = _shape(X)
+    if len(sample_shape) == 1:
+        in_pairs = len(shape) == 3
+    else:  # an image can be given as (h, w, c), as a flat row, and if it is grey as (h, w)
+        same = [sample_shape, (math.prod(sample_shape),)] + [sample_shape[:2]] * (sample_shape[2] == 1)
+        in_pairs = shape[2:] in same and shape[1:] not in same
+    if in_pairs and shape[1] == 2:
+        raise ValueError(
+            f"X of shape {shape} contains pairs, but {name} needs single samples of shape {sample_shape} here. Pass "
+            "the first or the second sample of each pair, X[:, 0] or X[:, 1] of an array"
+        )
+
+
+def _shape(X):
+    """The shape of X; a list has the shape that it would have if all of its items were like the first one."""
+    if isinstance(X, (list, tuple)):
+        return (len(X), *(_shape(X[0]) if len(X) else ()))
+    nested = isinstance(X, torch.Tensor) and X.is_nested
+    return () if nested else tuple(getattr(X, "shape", ()))
+
+
 def _are_images(X):
     """Whether X, or the first item of a list, is an image."""
     if isinstance(X, (list, tuple)):
@@ -576,5 +596,5 @@ def _are_images(X):
     return getattr(X, "ndim", 2) > 2
 
 
-_SAMPLES = SampleReader()
-_PAIRS = FrameReader(_SAMPLES, explicit=True)
+SAMPLES = SampleReader()
+_PAIRS = FrameReader(SAMPLES, explicit=True)

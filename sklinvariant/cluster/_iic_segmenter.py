@@ -287,7 +287,8 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
 
     def _data(self, given, y, generator, *, reset):
         images = _channels_first(given)
-        shift, scale = channel_spread(images) if reset else self._spread(scale_pixels(images[0]))
+        first = scale_pixels(images[0])
+        shift, scale = channel_spread(images) if reset else self._fitted_tensors(first, "shift", "scale")
         extra = self._n_auxiliary()
         most = max(extra, self.n_clusters)  # there is one joint matrix of this size for each displacement
         sizes = {"n_clusters": self.n_clusters, "n_overclusters": extra, "half_window": self.half_window}
@@ -397,7 +398,7 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
         images = _channels_first(given)
         like = scale_pixels(images[0][:0])
         network = self._network(like, self._state["heads"], self._state["width"]).eval()
-        shift, scale = self._spread(like)
+        shift, scale = self._fitted_tensors(like, "shift", "scale")
         for run in _runs(images, self.batch_size):
             pixels = (scale_pixels(torch.stack(run)) - shift) / scale
             yield predict_tiles(network, pixels, self.tile_size, self.best_head_)
@@ -415,10 +416,6 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
                 f"Set these parameters back, or fit a clone ({error})"
             ) from error
         return network.to(like)
-
-    def _spread(self, like):
-        """Mean and standard deviation of each channel of the training images."""
-        return [torch.tensor(np.asarray(self._state[name])).to(like) for name in ("shift", "scale")]
 
 
 def _channels_first(given):

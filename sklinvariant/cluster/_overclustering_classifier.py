@@ -23,10 +23,10 @@ from sklinvariant.base import (
     Array,
     FittedState,
     Flag,
-    PassingReader,
     TorchEstimator,
     as_numpy,
     declared,
+    refuse_none,
     to_numpy,
 )
 from sklinvariant.cluster._partly_labelled import PartlyLabelledClassifier
@@ -103,7 +103,6 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
     True
     """
 
-    _reader = PassingReader()
     _layout = {
         "classes": Array("c", kinds="biufUO"),
         "clusters": Array("k", kinds="biufUO"),
@@ -142,7 +141,7 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
             If no sample is labelled.
         """
         raise_for_params(params, self, "fit")
-        self._read(X, reset=True)
+        self._kind_of(X)
         labels, labelled = self._check_labels(y)
         check_consistent_length(X, labelled)
         classes, codes = np.unique(labels, return_inverse=True)
@@ -181,9 +180,9 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
         ndarray of shape (n,)
             Predicted classes.
         """
-        given = self._read(X)
-        labels = self.classes_[self._proba(given.data).argmax(1)]
-        return given.answer(labels) if labels.dtype.kind in "biuf" else labels
+        kind = self._kind_of(X)
+        labels = self.classes_[self._proba(X).argmax(1)]
+        return kind.wrap(labels) if labels.dtype.kind in "biuf" else labels
 
     def predict_proba(self, X: Any) -> Any:
         """Predict class probabilities: the share of each class among the labels of a sample's cluster or clusters.
@@ -193,8 +192,8 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
         ndarray of shape (n, n_classes)
             Probabilities, in the order of ``classes_``.
         """
-        given = self._read(X)
-        return given.answer(self._proba(given.data))
+        kind = self._kind_of(X)
+        return kind.wrap(self._proba(X))
 
     @property
     def cluster_classes_(self) -> np.ndarray:
@@ -220,6 +219,11 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
         tags.non_deterministic = inner.non_deterministic
         tags.array_api_support = False  # counts are numpy's, whatever the clusterer's arrays are
         return tags
+
+    def _kind_of(self, X):
+        """The kind of array in which answers are returned. Only the clusterer reads X."""
+        refuse_none(type(self).__name__, X, "samples")
+        return self._reader.kind_of(X)
 
     def _clusters_of_rows(self, X, n):
         """The cluster labels, and the index of each sample's cluster."""

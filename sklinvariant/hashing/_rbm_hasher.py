@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Any, Literal, Self
 
-import numpy as np
 import torch
 
 from sklinvariant._compat import fit_context, with_callbacks
@@ -19,6 +18,7 @@ from sklinvariant.base import (
     Share,
     ShareBelowOne,
     Text,
+    as_tensor,
     check_computed,
     check_size,
     declared,
@@ -229,7 +229,7 @@ class RBMHasher(TrainedEstimator, Hasher):
         machine = RestrictedBoltzmannMachine(*self._parameters_on(v), **options)
         with torch.no_grad():
             drawn = machine.gibbs(v)
-        shift, scale = (torch.as_tensor(self._state[key]).to(v) for key in ("shift", "scale"))
+        shift, scale = self._fitted_tensors(v, "shift", "scale")
         return given.answer(drawn * scale + shift)
 
     def _data(self, given, y, generator, *, reset):
@@ -309,7 +309,7 @@ class RBMHasher(TrainedEstimator, Hasher):
 
     def _visible(self, rows, state):
         """The visible units of rows."""
-        shift, scale = (torch.as_tensor(state[key], device=rows.device) for key in ("shift", "scale"))
+        shift, scale = (as_tensor(state[key]).to(rows.device) for key in ("shift", "scale"))
         if state["visible"] == "binary":
             if rows.min() < 0 or rows.max() > 1:
                 raise ValueError('visible="binary" requires values in 0-1. Scale X, or use visible="scaled"')
@@ -318,8 +318,7 @@ class RBMHasher(TrainedEstimator, Hasher):
         return v if state["visible"] == "gaussian" else v.clamp_(0, 1)
 
     def _parameters_on(self, v):
-        names = ("components", "intercept_hidden", "intercept_visible")
-        return tuple(torch.as_tensor(np.asarray(self._state[name])).to(v) for name in names)
+        return self._fitted_tensors(v, "components", "intercept_hidden", "intercept_visible")
 
     def _scores(self, rows):
         v = self._visible(rows, self._state)

@@ -317,7 +317,8 @@ def check_range(images: torch.Tensor | list[torch.Tensor], fitted: Sequence[floa
             f"image {i} has floats from {lowest:.4g} to {highest:.4g}, but {name} was fitted on images from {low:.4g} "
             f"to {high:.4g}. Rescale the floats to this range, or pass integers 0-255, which are scaled to 0-1"
         )
-    if high - low > _FAR and not any(image.is_floating_point() for image in images):
+    parts = [images] if isinstance(images, torch.Tensor) else images
+    if high - low > _FAR and not any(part.is_floating_point() for part in parts):
         raise ValueError(
             f"the images have integers 0-255, which are scaled to 0-1, but {name} was fitted on floats from "
             f"{low:.4g} to {high:.4g}. Pass floats on that scale, or fit on integers"

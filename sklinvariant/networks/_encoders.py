@@ -41,7 +41,7 @@ class BagEncoder(nn.Module):
 
     def __init__(self, units: Units, dtype: torch.dtype, chunk_size: int | None = None) -> None:
         super().__init__()
-        self.register_buffer("shift", torch.as_tensor(np.asarray(units.shift), dtype=dtype))
+        self.register_buffer("shift", torch.tensor(np.asarray(units.shift), dtype=dtype))
         self.register_buffer("scale", torch.as_tensor(units.scale, dtype=dtype))
         self.double_scale = float(units.scale)
         self.chunk_size = chunk_size
@@ -52,7 +52,7 @@ class BagEncoder(nn.Module):
 
     def inward(self, x: np.ndarray) -> torch.Tensor:
         """Convert (k, d) from the units of the data to standardised units, in double precision."""
-        values = torch.as_tensor(np.asarray(x, dtype=np.float64))
+        values = torch.tensor(np.asarray(x, dtype=np.float64))  # copied, because it may be mapped from a file
         return ((values - self.shift.double().cpu()) / self.double_scale).to(self.shift.dtype)
 
     def outward(self, x: torch.Tensor) -> np.ndarray:
@@ -89,7 +89,7 @@ class SoftBagOfWords(BagEncoder):
         self.offsets = nn.Parameter(torch.zeros_like(self.start))
         self.log_precision = None
         if covariances is not None:
-            self.log_precision = nn.Parameter(-torch.as_tensor(np.asarray(covariances), dtype=dtype).log())
+            self.log_precision = nn.Parameter(-torch.tensor(np.asarray(covariances), dtype=dtype).log())
             self.unit = (-self.log_precision.detach() / 2).exp()
         log_gamma = np.log(gamma) + 2 * np.log(self.double_scale)
         self.log_gamma = nn.Parameter(torch.tensor(float(log_gamma), dtype=dtype), requires_grad=learn_gamma)

@@ -104,8 +104,8 @@ class LinearLoss(nn.Module):
         n_outputs, n_features = state["coef"].shape
         linear = cls(n_features, n_outputs, loss, weight_decay, dtype, state["gain"], scale)
         with torch.no_grad():
-            linear.weight.copy_(torch.as_tensor(state["coef"]) / (state["gain"] * scale))
-            linear.bias.copy_(torch.as_tensor(state["intercept"]) / scale)
+            linear.weight.copy_(torch.tensor(state["coef"]) / (state["gain"] * scale))
+            linear.bias.copy_(torch.tensor(state["intercept"]) / scale)
         return linear
 
     def export(self) -> dict[str, Any]:

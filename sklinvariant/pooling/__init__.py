@@ -3,6 +3,7 @@
 from sklinvariant.pooling._auto_pooling import AutoPooling
 from sklinvariant.pooling._nested_invariance_pooler import NestedInvariancePooler
 from sklinvariant.pooling._pair_moments import pooling_errors
+from sklinvariant.pooling._slow_features import SlowFeatures
 from sklinvariant.pooling._spatial_pooling import SpatialPooling
 
-__all__ = ["AutoPooling", "NestedInvariancePooler", "SpatialPooling", "pooling_errors"]
+__all__ = ["AutoPooling", "NestedInvariancePooler", "SlowFeatures", "SpatialPooling", "pooling_errors"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from sklearn.base import TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags
 
-from sklinvariant._compat import FitReport, fit_context, output_container, with_callbacks
+from sklinvariant._compat import FitReport, fit_context, with_callbacks
 from sklinvariant.accumulate import Blocks
 from sklinvariant.base import (
     Array,
@@ -40,7 +40,7 @@ from sklinvariant.base import (
     torch_generator,
 )
 from sklinvariant.ops import power_of_two
-from sklinvariant.pairs import clip_ids, consecutive_mask, warn_of_shuffled
+from sklinvariant.pooling._clip_frames import GROUPS_DOC, ClipFrames, answer_frames, clip_frames
 from sklinvariant.pooling._descent import follow
 from sklinvariant.pooling._held_moments import moments_of_models, moments_of_state, moments_to_state
 from sklinvariant.pooling._pair_batches import FramePairBatches
@@ -55,19 +55,11 @@ _MOMENT_MATRICES = 6  # number of (d, d) float64 matrices in memory at the same 
 _CHUNK_ROWS = 4096  # frames multiplied at a time
 
 
-class _Frames(NamedTuple):
-    """Rows (n, d), whether the next row is the next frame (n - 1,), and the fitted state derived from X."""
-
-    rows: torch.Tensor
-    follows: torch.Tensor
-    kept: dict
-
-
 @dataclass
 class _Descent:
     """The data of "sgd": frames, batches of their pairs, and the initial components (k, d)."""
 
-    frames: _Frames
+    frames: ClipFrames
     batches: FramePairBatches
     start: torch.Tensor
 
@@ -119,7 +111,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         A file that `fit` writes after each epoch of "sgd". If the fit is interrupted, the same call resumes from this
         file and gives the same model. The file is removed when the fit is finished. If the file cannot be written, for
         example because the disk is full, or if another fit writes it too, the fit continues with a warning. "moment"
-        writes no file.
+        writes no file, and warns if ``checkpoint`` is set.
     callbacks : list of skorch callbacks or None
         Callbacks of the epochs of "sgd", which can monitor ``train_loss``. Unsupported callbacks raise an error. To set
         callbacks of scikit-learn, which "moment" supports as well, use ``set_callbacks``.
@@ -211,6 +203,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
     chunk_size: Count | None = None
 
     _reader = FrameReader(RowReader(wide=True))
+    _shared_docs = GROUPS_DOC
     components_ = FittedState("The non-negative matrix P, (n_components, n_features).")
 
     @with_callbacks
@@ -222,10 +215,6 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         ----------
         X : array of shape (n, n_features) or (n_pairs, 2, n_features)
             Non-negative features of frames in temporal order, or of pairs of consecutive frames.
-        groups : array-like of shape (n,), default=None
-            The clip of each frame. Pairs are consecutive rows of the same clip. With None, all rows form one clip, and
-            a warning is issued if consecutive rows are not more similar than random rows. Not used for explicit pairs.
-            In a Pipeline, request ``groups`` with ``set_fit_request(groups=True)``.
 
         Raises
         ------
@@ -300,13 +289,8 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         array of shape (n, n_components) or (n_pairs, 2, n_components)
         """
         given = self._read(X)
-        if given.in_pairs and (table := output_container(self)) != "default":
-            raise ValueError(
-                f"pooled pairs have shape (n_pairs, 2, n_components), which a {table} table cannot hold. Pass rows, "
-                'X.reshape(-1, n_features), or request arrays with set_output(transform="default")'
-            )
-        pooled = self._multiply(self._frames(given), self.components_.T, given)
-        return given.answer(pooled.unflatten(0, (-1, 2)) if given.in_pairs else pooled)
+        self._refuse_negative(given)
+        return answer_frames(self, given, self._multiply(given.data, self.components_.T, given))
 
     def inverse_transform(self, X: Any) -> Any:
         """Reconstruct features from pooled features: ŷ = Pᵀ z.
@@ -329,8 +313,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         matrix = as_tensor(np.ascontiguousarray(matrix)).to(given.device, given.dtype)
         return torch.cat([(block @ matrix).to(rows.device) for block in blocks])
 
-    def _frames(self, given):
-        """The rows of an `Input`, which must not be negative."""
+    def _refuse_negative(self, given):
         rows = given.data
         if rows.min() < 0:
             row = int((rows.amin(1) < 0).nonzero()[0])
@@ -339,32 +322,12 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
                 f"Negative values in data passed to {type(self).__name__}: {where} has {float(rows[row].min()):g}, but "
                 "features to pool must be non-negative"
             )
-        return rows
-
-    def _consecutive(self, given, groups, *, reset):
-        """The rows as frames. In `partial_fit`, the first row may follow the last row of the previous call."""
-        rows = self._frames(given)
-        kept = {"last_frame": None, "last_clip": None, "namespace": given.kind.name}
-        if given.in_pairs:
-            return _Frames(rows, torch.arange(len(rows) - 1) % 2 == 0, kept)
-        follows = consecutive_mask(groups, len(rows))
-        if groups is None:
-            warn_of_shuffled(rows, type(self).__name__)
-        else:
-            first_clip, last_clip = map(str, clip_ids(groups)[[0, -1]].tolist())  # ids are saved as strings
-            if not reset and self._state["last_clip"] == first_clip:
-                last = as_tensor(self._state["last_frame"]).to(rows.device, given.dtype)
-                rows, follows = (
-                    torch.cat([last, rows.to(given.dtype)]),
-                    torch.cat([torch.ones(1, dtype=torch.bool), follows]),
-                )
-            kept |= {"last_frame": rows[-1:].to(given.dtype).cpu().numpy().copy(), "last_clip": last_clip}
-        return _Frames(rows, follows, kept)
 
     def _learn(self, X, groups, *, partial):
         continues = partial and hasattr(self, "_state")
         given = self._read(X, reset=not continues)
-        frames = self._consecutive(given, groups, reset=not continues)
+        self._refuse_negative(given)
+        frames = clip_frames(given, groups, self._state if continues else None, type(self).__name__)
         if not frames.follows.any():
             if not continues:
                 raise ValueError(
@@ -414,6 +377,12 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
             raise ValueError(
                 'callbacks require the epochs of solver="sgd", but the solver is "moment". Set solver="sgd", or pass '
                 "callbacks of scikit-learn to set_callbacks"
+            )
+        if whole and self.checkpoint is not None:
+            warnings.warn(
+                f"{type(self).__name__}: checkpoint={str(self.checkpoint)!r} has no effect, because the solver is "
+                '"moment", which writes no file. Set solver="sgd", or checkpoint=None',
+                stacklevel=4,
             )
         largest = float(frames.rows.max())
         moments = pair_moments(

@@ -3,6 +3,7 @@
 Sukhbaatar, Makino, Aihara (2013), section 2. Axes: n frames, d features, k components. A pair is two consecutive rows.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -42,14 +43,18 @@ def pair_moments(
     scale: float = 1.0,
     with_first: bool = False,
     chunk_size: int | None = None,
+    features: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> PairMoments:
     """Compute the moments of frames (n, d) in one pass, chunk by chunk. The frames need not be on ``device``.
 
     ``follows`` (n - 1,) is True if row i + 1 is the next frame of row i. Products are computed from rows divided by
     ``scale``, in the precision of ``dtype``, and are summed in float64. Differences are taken before the products, so
-    that no precision is lost for slow videos. ``with_first`` adds Σ yyᵀ.
+    that no precision is lost for slow videos. ``with_first`` adds Σ yyᵀ. ``features`` is applied to
+    the rows first, and is a function of each row alone.
     """
     blocks = Blocks(rows, follows, device=device, dtype=dtype, size=chunk_size, overlap=1)
+    if features is not None:
+        blocks = blocks.map(features)
     if chunk_size is None:
         blocks = blocks.of_size(max(_LEAST_ROWS, blocks.size))
     sums = accumulate(_products, blocks, (scale, with_first))

@@ -2,7 +2,14 @@
 
 from sklinvariant.training._batches import BagBatches, Batch, RowBatches
 from sklinvariant.training._early_stopping import WithEarlyStopping
-from sklinvariant.training._targets import Targets, Task, check_same_classes, prepare_targets, task_of_classes
+from sklinvariant.training._targets import (
+    Targets,
+    Task,
+    check_same_classes,
+    check_same_kind_of_loss,
+    prepare_targets,
+    task_of_classes,
+)
 from sklinvariant.training._trained_estimator import TrainedEstimator, Training, WithOptimizer
 
 __all__ = [
@@ -16,6 +23,7 @@ __all__ = [
     "WithEarlyStopping",
     "WithOptimizer",
     "check_same_classes",
+    "check_same_kind_of_loss",
     "prepare_targets",
     "task_of_classes",
 ]

@@ -1,5 +1,7 @@
 """Early stopping on held-out samples, as in scikit-learn's `MLPClassifier`."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import KW_ONLY
 from typing import Any
@@ -56,22 +58,27 @@ class WithEarlyStopping(Parameters):
         """The highest of ``validation_scores_``; None without ``early_stopping``."""
         return max(self.validation_scores_ or [], default=None)
 
-    def _hold_out(self, data, seed):
+    def _check_hold_out(self, targets: Targets) -> None:
+        """Raise a ValueError if ``early_stopping`` has too few samples to hold out."""
+        if self.early_stopping:
+            split_targets(targets, self.validation_fraction, seed=0)
+
+    def _hold_out(self, data: Any, seed: int) -> tuple[Any, Any]:
         if not self.early_stopping:
             return data, None
         train, held_out = split_targets(data.targets, self.validation_fraction, seed)
         return data.take(train), data.take(held_out)
 
-    def _batches_to_score(self, module, held_out):
+    def _batches_to_score(self, module: Any, held_out: Any) -> list[Any]:
         """Batches of held-out data for ``module.evaluate``."""
         raise NotImplementedError
 
-    def _validation(self, module, held_out, *, of_start):
+    def _validation(self, module: Any, held_out: Any, *, of_start: bool) -> Validation | None:
         if held_out is None:
             return None
         return Validation(self._batches_to_score(module, held_out), held_out.targets, of_start=of_start)
 
-    def _check_partial_fit(self):
+    def _check_partial_fit(self) -> None:
         if self.early_stopping:
             raise ValueError(
                 "partial_fit does not support early_stopping=True: a part of the samples has no held-out samples. Set "

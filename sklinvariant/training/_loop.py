@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import Callback, EarlyStopping, EpochTimer, PassthroughScoring
+from skorch.callbacks import Callback, EarlyStopping, EpochTimer, PassthroughScoring, PrintLog
 from skorch.history import History
 from tqdm.auto import tqdm
 
 from sklinvariant._compat import FitReport
-from sklinvariant.base import check_callbacks, keeping_last_epoch, prints_rows
+from sklinvariant.base import check_callbacks, keeping_last_epoch
 from sklinvariant.training._checkpoint import Checkpoint
 from sklinvariant.training._early_stopping import Validation
 
@@ -265,7 +265,7 @@ def train(
         train_split=None,
         device=next((parameter.device for parameter in module.parameters()), None),  # where the module is already
         callbacks=[*own, *callbacks],
-        verbose=int(prints_rows(callbacks)),
+        verbose=int(_prints_rows(callbacks)),
     ).initialize()
     net.notify("on_train_begin", X=batches, y=None)
     if checkpoint is not None and written is not None:
@@ -301,6 +301,12 @@ def _run(net, batches, n_epochs, epochs):
         raise
     net.notify("on_train_end", X=batches, y=None)
     epochs.keep(net.module_, len(net.history))  # a callback may have restored the best epoch
+
+
+def _prints_rows(callbacks):
+    """Whether the callbacks contain a `PrintLog`, which prints only if skorch is verbose."""
+    alone = [item[1] if isinstance(item, (tuple, list)) else item for item in callbacks]
+    return any(isinstance(callback, PrintLog) or callback is PrintLog for callback in alone)
 
 
 def _finished(finish, history, report):

@@ -176,6 +176,18 @@ def check_same_classes(classes: Any, fitted: np.ndarray | None, name: str) -> No
         )
 
 
+def check_same_kind_of_loss(loss: str | Callable, fitted: Task, name: str) -> None:
+    """Raise a ValueError if a fit is continued with a loss for targets of another kind."""
+    kinds = {"own": "a user-defined loss", "regression": "loss='squared_error'"}
+    now = "own" if not isinstance(loss, str) else "regression" if loss == "squared_error" else "classes"
+    before = fitted.kind if fitted.kind in kinds else "classes"
+    if now != before:
+        raise ValueError(
+            f"{name} was fitted with {kinds.get(before, 'a loss for classes')} and cannot continue with loss={loss!r}. "
+            "Set loss back, set warm_start=False, or fit a clone"
+        )
+
+
 def check_classes(task: Task, codes: Any, sample_weight: np.ndarray | None, name: str) -> None:
     """Raise a ValueError if the samples with positive weight belong to fewer than two classes."""
     if task.kind in ("binary", "multiclass"):

@@ -10,8 +10,20 @@ from typing import Any, Literal
 import torch
 
 from sklinvariant._compat import CallbackSupportMixin, FitReport
-from sklinvariant.base import Count, NonNegative, Parameters, Positive, RandomState, Verbose, declared, torch_generator
+from sklinvariant.base import (
+    ArrayLike,
+    Count,
+    Input,
+    NonNegative,
+    Parameters,
+    Positive,
+    RandomState,
+    Verbose,
+    declared,
+    torch_generator,
+)
 from sklinvariant.training._checkpoint import Checkpoint
+from sklinvariant.training._early_stopping import Validation
 from sklinvariant.training._loop import OPTIMIZERS, train
 
 
@@ -77,7 +89,7 @@ class WithOptimizer(Parameters):
     _: KW_ONLY
     optimizer: Literal["adam", "sgd"] | Callable = "adam"
 
-    def _make_optimizer(self, parameters, lr):
+    def _make_optimizer(self, parameters: Any, lr: float) -> torch.optim.Optimizer:
         make: Any = OPTIMIZERS[self.optimizer] if isinstance(self.optimizer, str) else self.optimizer
         return make(parameters, lr=lr)
 
@@ -86,11 +98,20 @@ class WithOptimizer(Parameters):
 class TrainedEstimator(CallbackSupportMixin, Training):
     """Base of the estimators that are trained in epochs.
 
-    A subclass defines the data (``_data``), the module (``_module``, ``_restored``), the batches (``_batches``) and the
-    fitted state (``_export``). `_train` does the rest: it seeds, continues from an earlier fit or a checkpoint, trains,
-    reports, and sets the fitted attributes.
+    The ``fit`` and ``partial_fit`` of a subclass call `_train`, which seeds, continues from an earlier fit or a
+    checkpoint, trains, reports, and sets the fitted attributes. It calls these methods of the subclass, in this order:
 
-    The object that ``_data`` returns is passed to all other methods, which may change it.
+    - ``_data`` checks the samples that have been read, and returns them in an object of any type, which all later
+      methods receive and may change;
+    - ``_identity`` returns the tensors by which a checkpoint recognises the fit that it belongs to;
+    - ``_module`` returns a new module, or ``_restored`` the one of the earlier fit that continues;
+    - ``_batches`` returns the batches, each of which the module maps to its loss;
+    - ``_make_optimizer`` returns the optimizer. `WithOptimizer` defines it;
+    - ``_export`` returns the fitted state, at the end and whenever a callback asks for it.
+
+    The other methods have defaults. A subclass overrides ``_hold_out`` and ``_validation`` by `WithEarlyStopping`,
+    ``_pretrain`` and ``_finish`` if it has steps before the first and after the last epoch, ``_results`` if it has
+    fitted attributes besides the state, and the rest if its settings deviate from those of `Training`.
 
     Attributes
     ----------
@@ -107,88 +128,91 @@ class TrainedEstimator(CallbackSupportMixin, Training):
 
     # Methods that a subclass must define
 
-    def _data(self, given, y, generator, *, reset, **settings):
+    def _data(self, given: Input, y: Any, generator: torch.Generator, *, reset: bool, **settings: Any) -> Any:
         """The training data, from the `Input` of X; ``reset`` is False if an earlier fit continues."""
         raise NotImplementedError
 
-    def _module(self, data, generator):
+    def _identity(self, data: Any) -> dict[str, list[torch.Tensor]]:
+        """The data that identify the fit in a checkpoint: lists of tensors by name, including "samples"."""
+        raise NotImplementedError
+
+    def _module(self, data: Any, generator: torch.Generator) -> torch.nn.Module:
         """A new module, which computes the loss of a batch (see `train`)."""
         raise NotImplementedError
 
-    def _restored(self, data, generator):
+    def _restored(self, data: Any, generator: torch.Generator) -> torch.nn.Module:
         """The fitted module, on the device of ``data``."""
         raise NotImplementedError
 
-    def _batches(self, data, generator):
+    def _batches(self, data: Any, generator: torch.Generator) -> Any:
         """Batches, shuffled in each pass by ``generator``, which is also their attribute."""
         raise NotImplementedError
 
-    def _export(self, module, data):
+    def _make_optimizer(self, parameters: Any, lr: float) -> torch.optim.Optimizer:
+        """The optimizer of the parameters, or groups of them, that skorch passes."""
+        raise NotImplementedError
+
+    def _export(self, module: Any, data: Any) -> dict[str, Any]:
         """The fitted state: numpy arrays and plain values."""
         raise NotImplementedError
 
     # Methods that a subclass may define
 
-    def _identity(self, data):
-        """The data that identify the fit in a checkpoint: lists of tensors by name, including "samples"."""
-        raise NotImplementedError
-
-    def _reseed(self, generator, before):
+    def _reseed(self, generator: torch.Generator, before: int) -> None:
         """Seed the generator before the module is created; ``before`` is the number of epochs of earlier fits."""
 
-    def _pretrain(self, module, data):
+    def _pretrain(self, module: Any, data: Any) -> None:
         """Train a new module before its first epoch."""
 
-    def _finish(self, module, data, n_epochs):
+    def _finish(self, module: Any, data: Any, n_epochs: int) -> None:
         """Complete the training after the last epoch, before the module is exported."""
 
-    def _results(self, module, data):
+    def _results(self, module: Any, data: Any) -> dict[str, Any]:
         """Fitted attributes that are not part of the state, by name."""
         return {}
 
-    def _make_optimizer(self, parameters, lr):
-        raise NotImplementedError
-
-    def _first_learning_rate(self, data):
+    def _first_learning_rate(self, data: Any) -> float:
         return self.learning_rate
 
-    def _learning_rates(self):
+    def _learning_rates(self) -> dict[str, float] | None:
         """Learning rates that differ from the common one: patterns of parameter names -> rates."""
         return None
 
-    def _decay(self):
+    def _decay(self) -> str | None:
         return self.learning_rate_decay
 
-    def _patience(self):
+    def _patience(self) -> tuple[float | None, int]:
         """``tol`` and ``n_iter_no_change``."""
         return self.tol, self.n_iter_no_change
 
-    def _earlier(self):
+    def _earlier(self) -> list[dict[str, Any]]:
         """The history of earlier fits, to which new epochs are appended."""
         return self.history_
 
-    def _row(self, row, data):
+    def _row(self, row: dict[str, Any], data: Any) -> dict[str, Any]:
         """Convert a row of the history, which contains the loss of the module."""
         return row
 
-    def _check_partial_fit(self):
+    def _check_partial_fit(self) -> None:
         """Refuse settings that `partial_fit` does not support."""
 
-    def _hold_out(self, data, seed):
+    def _hold_out(self, data: Any, seed: int) -> tuple[Any, Any]:
         """Split the data into those to train on and those held out for early stopping (None if there are none)."""
         return data, None
 
-    def _validation(self, module, held_out, *, of_start):
+    def _validation(self, module: Any, held_out: Any, *, of_start: bool) -> Validation | None:
         """The `Validation` of the held-out data. With ``of_start`` the initial parameters are scored as well."""
         return None
 
     # Methods that all subclasses share
 
-    def _continues_fit(self):
+    def _continues_fit(self) -> bool:
         """Whether `fit` continues an earlier fit."""
         return self.warm_start and hasattr(self, "_state")
 
-    def _train(self, X, y=None, *, partial=False, given=None, **settings):
+    def _train(
+        self, X: ArrayLike, y: Any = None, *, partial: bool = False, given: Input | None = None, **settings: Any
+    ) -> Any:
         """Fit to X, or train one epoch on a part of the samples, and return the object that `_data` returned.
 
         ``given`` is the `Input` of X if it has been read already; ``settings`` are passed to `_data`.
@@ -253,18 +277,15 @@ class _Fit:
         self.estimator, self.namespace, self.earlier = estimator, namespace, earlier
         self.data, self.module = data, module
 
-    def attributes(self, module):
+    def attributes(self, module: torch.nn.Module) -> dict[str, Any]:
         state = {"namespace": self.namespace} | self.estimator._export(module, self.data)
         results = self.estimator._results(module, self.data)
         return {"_state": state, **results, "n_iter_": 0, "history_": []}
 
-    def finish(self, history):
+    def finish(self, history: list[dict[str, Any]]) -> None:
         self.estimator._finish(self.module, self.data, len(history))
         for name, value in self.attributes(self.module).items():
             setattr(self.estimator, name, value)
         rows = (row | {"epoch": row["epoch"] + len(self.earlier)} for row in history)
         self.estimator.history_ = [*self.earlier, *(self.estimator._row(row, self.data) for row in rows)]
         self.estimator.n_iter_ = len(self.estimator.history_)
-
-
-__all__ = ["TrainedEstimator", "Training", "WithOptimizer"]

@@ -200,6 +200,43 @@ def test_partial_fit_and_warm_start(two_classes):
     assert warm.history_[-1]["loss"] < before
 
 
+class Own(torch.nn.Module):
+    def __init__(self, n_weights):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(n_weights))
+
+    def forward(self, representation, y):
+        return representation.square().mean() + self.weight.sum()
+
+
+@pytest.mark.parametrize("partial", [False, True])
+@pytest.mark.parametrize(
+    ("before", "now", "message"),
+    [
+        (
+            "log_loss",
+            "squared_error",
+            "was fitted with a loss for classes and cannot continue with loss='squared_error'",
+        ),
+        ("log_loss", Own(2), "was fitted with a loss for classes and cannot continue with loss=Own"),
+        ("squared_error", "hinge", "was fitted with loss='squared_error' and cannot continue with loss='hinge'"),
+        (Own(2), "log_loss", "was fitted with a user-defined loss and cannot continue with loss='log_loss'"),
+        (Own(2), Own(3), "Set loss back, or fit a clone"),
+    ],
+)
+def test_another_loss_is_named(two_classes, before, now, message, partial):
+    X, y = two_classes
+    model = LearnedBoW(2, max_epochs=1, loss=before, warm_start=True, random_state=0).fit(X, y).set_params(loss=now)
+    with pytest.raises(ValueError, match=message):
+        (model.partial_fit if partial else model.fit)(X, y)
+
+
+def test_a_loss_for_the_same_targets_continues(two_classes):
+    X, y = two_classes
+    model = LearnedBoW(2, max_epochs=1, warm_start=True, random_state=0).fit(X, y).set_params(loss="hinge")
+    assert model.fit(X, y).n_iter_ == 2
+
+
 def test_in_a_grid_search(two_classes):
     X, y = two_classes
     bags = DescriptorSets.from_bags(X)

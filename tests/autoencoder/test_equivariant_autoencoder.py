@@ -1,10 +1,9 @@
 """EquivariantAutoencoder: invariance before and after training, pose, reconstruction, seeds, files, kinds of input."""
 
-import pickle
-
 import numpy as np
 import pytest
 import torch
+from examples import saved_copies
 from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.cluster import KMeans
@@ -13,7 +12,6 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from tolerance import assert_close
 
-from sklinvariant import load, save
 from sklinvariant.accumulate import channel_spread
 from sklinvariant.autoencoder import EquivariantAutoencoder
 from sklinvariant.autoencoder._equivariant_autoencoder import ReconstructionLoss
@@ -194,12 +192,7 @@ def test_seed_clone_pickle_file(digits, tmp_path, global_random_seed):
     torch.manual_seed(5)
     np.random.seed(5)
     assert drawn == (torch.rand(1).item(), np.random.rand())
-    save(model, tmp_path / "model.safetensors")
-    for again in (
-        pickle.loads(pickle.dumps(model)),
-        load(tmp_path / "model.safetensors"),
-        load(tmp_path / "model.safetensors", mmap_mode="r"),
-    ):
+    for again in saved_copies(model, tmp_path / "model.safetensors"):
         np.testing.assert_array_equal(again.transform(digits), expected)
         np.testing.assert_array_equal(again.inverse_transform(expected, 3), model.inverse_transform(expected, 3))
     assert_close(clone(model).fit(digits).transform(digits), expected, rtol=1e-3)

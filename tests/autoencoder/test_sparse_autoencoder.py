@@ -1,17 +1,15 @@
 """SparseAutoencoder: the loss and its gradient, sparsity, reconstruction, optimizers, warm start, bad input."""
 
-import pickle
-
 import numpy as np
 import pytest
 import torch
+from examples import saved_copies
 from scipy.special import expit
 from sklearn.base import clone
 from sklearn.datasets import load_digits, load_sample_images
 from sklearn.decomposition import PCA
 from tolerance import assert_close
 
-from sklinvariant import load, save
 from sklinvariant.autoencoder import SparseAutoencoder
 
 
@@ -133,8 +131,7 @@ def test_seeds_pickles_and_files(digits, tmp_path):
     assert_close(one.components_, clone(one).fit(digits).components_, rtol=1e-6)
     assert np.abs(one.components_ - other.components_).max() > 1e-3
     assert torch.equal(torch.get_rng_state(), state)
-    save(one, tmp_path / "model")
-    for again in (pickle.loads(pickle.dumps(one)), load(tmp_path / "model")):
+    for again in saved_copies(one, tmp_path / "model"):
         np.testing.assert_array_equal(again.transform(digits), one.transform(digits))
 
 

@@ -8,7 +8,8 @@ from typing import Self
 import numpy as np
 import pytest
 
-from sklinvariant.base import COMPUTING, Documented, Parameters, all_estimators, declared, documented_by
+from sklinvariant.base import Documented, Parameters, all_estimators, declared, documented_by
+from sklinvariant.base._calls import COMPUTING
 
 
 class Base(Documented):

@@ -16,7 +16,7 @@ from torch import nn
 from sklinvariant import DescriptorSets
 from sklinvariant.aggregation import BagOfWords, LearnedBoW
 from sklinvariant.bags import BagReader
-from sklinvariant.base import FrameReader, PassingReader, RowReader
+from sklinvariant.base import FrameReader, RowReader
 from sklinvariant.cluster import IICClassifier, IICClusterer
 from sklinvariant.feature_extraction import DensePatches
 from sklinvariant.hashing import PCAHasher
@@ -193,8 +193,8 @@ def test_pairs_are_read_one_after_the_other(in_pairs):
 
 
 def test_the_kind_of_a_list_is_that_of_its_first_array():
-    given = PassingReader().read(PCAHasher(2), [torch.zeros(3), np.zeros(3)])
-    assert isinstance(given.answer(np.ones(2)), torch.Tensor)
+    kind = RowReader().kind_of([torch.zeros(3), np.zeros(3)])
+    assert isinstance(kind.wrap(np.ones(2)), torch.Tensor)
 
 
 def test_a_method_of_an_estimator_that_is_not_fitted_is_refused_first():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import sklearn
 import torch
+from examples import ESTIMATORS, example
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.pipeline import make_pipeline
@@ -49,6 +50,30 @@ def test_every_kind_of_parameter(model, two_classes, tmp_path):
     X, y = two_classes
     sklinvariant.save(model.fit(X, y), tmp_path / "model")
     np.testing.assert_array_equal(sklinvariant.load(tmp_path / "model").transform(X), model.transform(X))
+
+
+# examples that only skops can save, and estimators without arrays in the fitted state
+WITHOUT_ARRAYS = {"BackbonePatches", "ConvolutionalFeatures", "LearnedAggregation", "NestedInvariancePooler"}
+WITHOUT_ARRAYS |= {"OnDescriptors", "OverclusteringClassifier", "DensePatches", "LocalDescriptors"}
+
+
+@pytest.fixture
+def all_warnings():
+    """torch issues its warnings each time, not once in a process."""
+    before = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)
+    yield
+    torch.set_warn_always(before)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("name", sorted(ESTIMATORS.keys() - WITHOUT_ARRAYS))
+def test_arrays_mapped_from_a_file_cause_no_warning(name, tmp_path, all_warnings):
+    model, X, y = example(name)
+    sklinvariant.save(model.fit(X, y), tmp_path / "model")
+    mapped = sklinvariant.load(tmp_path / "model", mmap_mode="r")
+    method = next(method for method in ("predict_proba", "transform", "kneighbors") if hasattr(model, method))
+    np.testing.assert_array_equal(getattr(mapped, method)(X), getattr(model, method)(X))
 
 
 def test_extractor_comes_back_whole(tmp_path, global_random_seed):

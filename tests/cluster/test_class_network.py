@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy
 
 from sklinvariant.cluster._class_network import ClassNetwork
 from sklinvariant.cluster._cluster_network import ClusterNetwork
-from sklinvariant.cluster._iic_classifier import LabelledBatch
+from sklinvariant.cluster._labelled_batches import LabelledBatch
 from sklinvariant.networks import LinearLoss
 
 

@@ -21,7 +21,7 @@ from tolerance import assert_close, assert_same_labels
 
 from sklinvariant import load, save
 from sklinvariant.cluster import IICClassifier, IICClusterer
-from sklinvariant.cluster._iic_classifier import LabelledBatch, LabelledBatches, fixed_views, views_of
+from sklinvariant.cluster._iic_classifier import fixed_views, views_of
 from sklinvariant.transforms import ColorJitter, Compose, Flip, Rotation, Translation
 
 CLUSTERER = IICClusterer(3, n_neighbors=5, n_heads=2, max_epochs=10, batch_size=30, random_state=0)
@@ -136,20 +136,6 @@ def test_changes_are_the_clusterers(bars):
     assert_close(model.predict_proba(images), same.predict_proba(images), rtol=1e-3)
     turned = IICClassifier(fitted, max_epochs=3, batch_size=20, random_state=0).fit(images, kinds)
     assert not np.allclose(turned.predict_proba(images), same.predict_proba(images), atol=0.01)
-
-
-def test_every_sample_is_in_one_batch_of_an_epoch():
-    everything = LabelledBatch(torch.arange(7.0)[:, None], torch.arange(7), torch.arange(7.0))
-    batches = LabelledBatches(everything, lambda x, _: -x, batch_size=3, generator=torch.Generator().manual_seed(0))
-    walks = [[batch for batch, _ in batches] for _ in range(2)]
-    for walk in walks:
-        assert [len(batch) for batch in walk] == [3, 2, 2]
-        assert len(walk) == batches.n_steps
-        target = torch.cat([batch.target for batch in walk])
-        assert sorted(target.tolist()) == list(range(7))
-        torch.testing.assert_close(torch.cat([batch.samples for batch in walk])[:, 0], -target.float())
-        torch.testing.assert_close(torch.cat([batch.weight for batch in walk]), target.float())
-    assert walks[0][0].target.tolist() != walks[1][0].target.tolist()
 
 
 @pytest.mark.parametrize(
@@ -425,3 +411,21 @@ def test_samples_of_another_kind(bars):
         IICClassifier(FrozenEstimator(IICClusterer(2))).fit(images, kinds)
     with pytest.raises(ValueError, match="transforms changed the shape of the samples"):
         IICClassifier(fitted, transforms=lambda x, generator: x[:, :4]).fit(images, kinds)
+
+
+def test_early_stopping_is_refused_before_the_clusterer_is_fitted(blobs, monkeypatch):
+    X, y, _, _ = blobs
+    monkeypatch.setattr(IICClusterer, "fit", lambda *args, **kwargs: pytest.fail("the clusterer was fitted"))
+    few = np.where(np.arange(len(y)) < 4, np.arange(len(y)) % 2, -1)
+    with pytest.raises(ValueError, match="would hold out 1 of 4 samples"):
+        IICClassifier(IICClusterer(3), early_stopping=True).fit(X, few)
+
+
+def test_a_frozen_clusterer_reads_only_labelled_samples(blobs):
+    X, _, few, fitted = blobs
+    model = IICClassifier(fitted, max_epochs=1, random_state=0)
+    expected = clone(model).fit(X[few != -1], few[few != -1]).predict_proba(X)
+    hidden = np.where((few == -1)[:, None], np.nan, X)
+    assert_close(model.fit(hidden, few).predict_proba(X), expected)
+    with pytest.raises(ValueError, match="NaN"):
+        IICClassifier(clone(CLUSTERER)).fit(hidden, few)

@@ -128,8 +128,12 @@ def test_pairs_in_time_and_pairs_that_are_given(blobs):
     assert given.labels_.shape == (len(pairs),)
     assert given.n_features_in_ == 4
     assert_same_labels(given.predict(pairs[:, 0]), given.labels_, given.predict_proba(pairs[:, 0]))
-    with pytest.raises(ValueError, match=r"needs samples here, but X contains pairs. Pass X\[:, 0\]"):
-        given.transform(pairs)
+    for wrap in (np.asarray, list, np.ndarray.tolist, torch.from_numpy, lambda X: [tuple(pair) for pair in X]):
+        with pytest.raises(
+            ValueError, match=r"\(\d+, 2, 4\) contains pairs.*single samples of shape \(4,\).*X\[:, 0\]"
+        ):
+            given.transform(wrap(pairs))
+    assert_same_labels(given.predict(list(pairs[:2, 0])), given.labels_[:2], given.predict_proba(pairs[:2, 0]))
     # pairs never cross from one clip to the next, so these are the same pairs
     assert_same_labels(given.predict(frames), temporal.labels_, temporal.predict_proba(frames), margin=0.01)
 

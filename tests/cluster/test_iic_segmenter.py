@@ -2,17 +2,16 @@
 
 import copy
 import itertools
-import pickle
 
 import numpy as np
 import pytest
 import torch
+from examples import saved_copies
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from tolerance import assert_close, assert_same_labels
 
-from sklinvariant import load, save
 from sklinvariant.cluster import IICSegmenter
 from sklinvariant.cluster._dense_mutual_information import dense_information
 from sklinvariant.cluster._iic_segmenter import predict_tiles
@@ -105,12 +104,7 @@ def test_seed_clone_pickle_file(textures, tmp_path, global_random_seed):
     torch.manual_seed(5)
     np.random.seed(5)
     assert drawn == (torch.rand(1).item(), np.random.rand())
-    save(model, tmp_path / "model.safetensors")
-    for again in (
-        pickle.loads(pickle.dumps(model)),
-        load(tmp_path / "model.safetensors"),
-        load(tmp_path / "model.safetensors", mmap_mode="r"),
-    ):
+    for again in saved_copies(model, tmp_path / "model.safetensors"):
         np.testing.assert_array_equal(again.predict_proba(images), expected)
     assert_close(clone(model).fit(images).predict_proba(images), expected, rtol=0.05)
     other = clone(model).set_params(random_state=global_random_seed + 1).fit(images)

@@ -1,16 +1,15 @@
 """RBMHasher: equations, gradients, scikit-learn's BernoulliRBM, the batch's regulariser, training."""
 
-import pickle
-
 import numpy as np
 import pytest
 import torch
+from examples import saved_copies
 from scipy.special import expit
 from sklearn.datasets import load_digits
 from sklearn.neural_network import BernoulliRBM
 from tolerance import assert_close, assert_same_labels
 
-from sklinvariant import RBMHasher, load, save
+from sklinvariant import RBMHasher
 from sklinvariant.hashing._rbm import RestrictedBoltzmannMachine, pseudo_log_likelihood
 from sklinvariant.metrics import bit_activations, code_entropy
 from sklinvariant.training._batches import RowBatches
@@ -89,8 +88,7 @@ def test_seeds_pickles_and_files(digits, tmp_path):
     assert_close(one.components_, two.components_)
     assert np.abs(one.components_ - other.components_).max() > 1e-3
     assert torch.equal(torch.get_rng_state(), state)
-    save(one, tmp_path / "model")
-    for again in (pickle.loads(pickle.dumps(one)), load(tmp_path / "model")):
+    for again in saved_copies(one, tmp_path / "model"):
         np.testing.assert_array_equal(again.transform(digits), one.transform(digits))
 
 

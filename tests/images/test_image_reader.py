@@ -11,6 +11,7 @@ from torch import nn
 from sklinvariant import DescriptorSets
 from sklinvariant.cluster import IICClusterer, IICSegmenter
 from sklinvariant.feature_extraction import BackbonePatches, DensePatches
+from sklinvariant.images._image_reader import check_range
 from sklinvariant.pooling import NestedInvariancePooler
 from sklinvariant.transforms import ColorJitter, GaussianNoise, Rotation, Sobel
 
@@ -217,3 +218,10 @@ def test_a_list_of_images_on_another_scale_names_the_image():
     model = IICSegmenter(2, half_window=1, width=2, max_epochs=1, n_heads=1, random_state=0).fit(images)
     with pytest.raises(ValueError, match="image 1 has floats"):
         model.predict([images[0], images[1] * 255, images[2]])
+
+
+def test_the_range_of_a_tensor_is_checked_without_a_walk_over_its_images(monkeypatch):
+    monkeypatch.setattr(torch.Tensor, "__iter__", lambda self: pytest.fail("the images were taken one by one"))
+    check_range(torch.full((3, 2, 2), 40.0), [0.0, 50.0], "Model")
+    with pytest.raises(ValueError, match="the images have integers 0-255"):
+        check_range(torch.zeros((3, 2, 2), dtype=torch.uint8), [0.0, 50.0], "Model")

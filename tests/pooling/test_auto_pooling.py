@@ -577,3 +577,15 @@ def test_a_table_of_pairs_is_refused(frames, container):
         model.transform(pairs)
     assert model.transform(pairs.reshape(-1, 12)).shape == (2 * len(pairs), 2)
     assert model.set_output(transform="default").transform(pairs).shape == (len(pairs), 2, 2)
+
+
+def test_moment_warns_that_it_writes_no_checkpoint(tmp_path):
+    X = np.random.default_rng(0).random((20, 3)).cumsum(0)
+    model = AutoPooling(2, checkpoint=tmp_path / "fit")
+    with pytest.warns(
+        UserWarning,
+        match=r'checkpoint=.*fit.* has no effect.*"moment", which writes no file. Set solver="sgd", or checkpoint=None',
+    ):
+        model.fit(X)
+    model.partial_fit(X)  # never writes a checkpoint, whatever the solver
+    assert not list(tmp_path.iterdir())

@@ -1,14 +1,13 @@
 """SpatialPooling against a loop and torch's adaptive pooling, for all kinds of input."""
 
-import pickle
-
 import numpy as np
 import pytest
 import torch
+from examples import saved_copies
 from sklearn.pipeline import make_pipeline
 from tolerance import assert_close
 
-from sklinvariant import DescriptorSets, load, save
+from sklinvariant import DescriptorSets
 from sklinvariant.pooling import SpatialPooling
 
 
@@ -94,8 +93,7 @@ def test_names_files_and_pipelines(maps, tmp_path):
     assert len(pooling.get_feature_names_out()) == 12
     frame = make_pipeline(SpatialPooling([(2, 2)])).set_output(transform="pandas").fit_transform(maps)
     assert list(frame.columns) == list(pooling.get_feature_names_out())
-    save(pooling, tmp_path / "model")
-    for again in (pickle.loads(pickle.dumps(pooling)), load(tmp_path / "model")):
+    for again in saved_copies(pooling, tmp_path / "model"):
         np.testing.assert_array_equal(again.transform(maps), pooling.transform(maps))
 
 

@@ -1,0 +1,46 @@
+"""Batches of labelled samples, on which `IICClassifier` trains a `ClassNetwork`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+
+from sklinvariant.pairs import changed, shuffled
+
+
+class LabelledBatch:
+    """The input of `ClassNetwork`."""
+
+    def __init__(self, samples: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> None:
+        self.samples, self.target, self.weight = samples, target, weight
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def take(self, index: torch.Tensor) -> LabelledBatch:
+        return LabelledBatch(self.samples.index_select(0, index), self.target[index], self.weight[index])
+
+
+class LabelledBatches:
+    """Batches of labelled samples, shuffled and transformed by ``views`` in each pass."""
+
+    def __init__(
+        self, everything: LabelledBatch, views: Callable, *, batch_size: int, generator: torch.Generator
+    ) -> None:
+        self.everything, self.views, self.batch_size, self.generator = everything, views, batch_size, generator
+
+    def __len__(self) -> int:
+        return len(self.everything)
+
+    @property
+    def n_steps(self) -> int:
+        return math.ceil(len(self) / self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[LabelledBatch, None]]:
+        rows = torch.arange(len(self), device=self.everything.samples.device)
+        for index in shuffled(rows, self.batch_size, self.generator):
+            batch = self.everything.take(index)
+            batch.samples = changed(batch.samples, self.views, self.generator)
+            yield batch, None

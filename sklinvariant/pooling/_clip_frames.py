@@ -1,0 +1,59 @@
+"""Frames of clips, given as rows in temporal order or as pairs, of which a later call may continue the last clip."""
+
+from typing import Any, NamedTuple
+
+import torch
+
+from sklinvariant._compat import output_container
+from sklinvariant.base import Input, as_tensor
+from sklinvariant.pairs import clip_ids, consecutive_mask, warn_of_shuffled
+
+GROUPS_DOC = """
+    groups : array-like of shape (n,), default=None
+        The clip of each frame. Pairs are consecutive rows of the same clip. With None, all rows form one clip, and a
+        warning is issued if consecutive rows are not more similar than random rows. Not used for explicit pairs. In a
+        Pipeline, request ``groups`` with ``set_fit_request(groups=True)``.
+    """
+
+
+class ClipFrames(NamedTuple):
+    """Rows (n, d), whether the next row is the next frame (n - 1,), and the fitted state derived from X."""
+
+    rows: torch.Tensor
+    follows: torch.Tensor
+    kept: dict[str, Any]
+
+
+def clip_frames(given: Input, groups: Any, earlier: dict[str, Any] | None, name: str) -> ClipFrames:
+    """The frames of an `Input` of rows or pairs, and which of them are consecutive.
+
+    ``earlier`` is the fitted state of the previous call or None. If its last frame belongs to the clip of the first
+    row, it becomes the first frame. ``name`` is that of the estimator, for warnings.
+    """
+    rows = given.data
+    kept: dict[str, Any] = {"last_frame": None, "last_clip": None, "namespace": given.kind.name}
+    if given.in_pairs:
+        return ClipFrames(rows, torch.arange(len(rows) - 1) % 2 == 0, kept)
+    follows = consecutive_mask(groups, len(rows))
+    if groups is None:
+        warn_of_shuffled(rows, name)
+    else:
+        first_clip, last_clip = map(str, clip_ids(groups)[[0, -1]].tolist())  # ids are saved as strings
+        if earlier is not None and earlier["last_clip"] == first_clip:
+            last = as_tensor(earlier["last_frame"]).to(rows.device, given.dtype)
+            rows = torch.cat([last, rows.to(given.dtype)])
+            follows = torch.cat([torch.ones(1, dtype=torch.bool), follows])
+        kept |= {"last_frame": rows[-1:].to(given.dtype).cpu().numpy().copy(), "last_clip": last_clip}
+    return ClipFrames(rows, follows, kept)
+
+
+def answer_frames(estimator: Any, given: Input, outputs: torch.Tensor) -> Any:
+    """The outputs (n, k) for frames, as the kind of array of X; for pairs of frames (n_pairs, 2, k)."""
+    if not given.in_pairs:
+        return given.answer(outputs)
+    if (table := output_container(estimator)) != "default":
+        raise ValueError(
+            f"transformed pairs have shape (n_pairs, 2, {outputs.shape[1]}), which a {table} table cannot hold. Pass "
+            'rows, X.reshape(-1, n_features), or request arrays with set_output(transform="default")'
+        )
+    return given.answer(outputs.unflatten(0, (-1, 2)))

@@ -1,0 +1,297 @@
+"""Slow feature analysis: the directions of features that change least from one frame to the next.
+
+Wiskott, Sejnowski (2002), Slow feature analysis: unsupervised learning of invariances.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import KW_ONLY
+from typing import Annotated, Any, Self
+
+import torch
+from sklearn.base import TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
+
+from sklinvariant._compat import CallbackSupportMixin, FitReport, fit_context, with_callbacks
+from sklinvariant.accumulate import Blocks, measure_columns
+from sklinvariant.base import (
+    Array,
+    Count,
+    FittedState,
+    FrameReader,
+    Maybe,
+    NonNegative,
+    OnDevice,
+    RowFeaturesOutMixin,
+    RowReader,
+    TorchEstimator,
+    Whole,
+    as_numpy,
+    as_tensor,
+    check_size,
+    declared,
+    integers,
+)
+from sklinvariant.ops import float64_device
+from sklinvariant.pooling._clip_frames import GROUPS_DOC, answer_frames, clip_frames
+from sklinvariant.pooling._held_moments import moments_of_state, moments_to_state
+from sklinvariant.pooling._pair_moments import PairMoments, pair_moments
+
+_UNITS = ("degree", "center", "scale")
+_FEWEST_ROWS = 1024  # in a block
+_ROUNDING = 1e-12  # a variance below this share of the mean square is rounding
+
+
+def expand(rows: torch.Tensor, degree: int) -> torch.Tensor:
+    """The monomials of rows (n, d) up to ``degree`` 1 or 2, without the constant, as `PolynomialFeatures` orders them.
+
+    With degree 2, the result is of shape (n, d + d (d + 1) / 2).
+    """
+    if degree == 1:
+        return rows
+    i, j = torch.triu_indices(rows.shape[1], rows.shape[1], device=rows.device)
+    return torch.cat([rows, rows[:, i] * rows[:, j]], dim=1)
+
+
+def slow_directions(moments: PairMoments, tol: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The mean (d,), directions (r, d) from the slowest to the fastest, and their mean squared changes (r,).
+
+    The last feature of the moments must be a constant 1, which gives the mean. Solves ``A w = δ C w`` for
+    the covariance C of the frames and the second moments A of their changes, so that ``w·x`` has unit variance and
+    ``E (w·x − w·x′)² = δ``. The rank r is the number of principal directions of the standardised features with more
+    than ``tol`` times the largest variance.
+    """
+    second = moments.total[:-1, :-1] / moments.total[-1, -1]
+    mean = moments.total[:-1, -1] / moments.total[-1, -1]
+    covariance = second - mean[:, None] * mean
+    variance = covariance.diagonal()
+    root = torch.where(variance > _ROUNDING * second.diagonal(), variance, torch.inf).rsqrt()  # 0 for a constant
+    values, vectors = torch.linalg.eigh(root[:, None] * covariance * root)
+    kept = values > max(tol, _ROUNDING) * values[-1]
+    whitening = root[:, None] * vectors[:, kept] * values[kept].rsqrt()  # (d, r)
+    change = moments.change[:-1, :-1] / moments.n_pairs
+    slowness, rotation = torch.linalg.eigh(whitening.T @ change @ whitening)
+    directions = (whitening @ rotation).T
+    if len(directions):  # a deterministic sign: the entry that matters most is positive
+        weights = directions * variance.clamp_min(0).sqrt()
+        largest = weights.gather(1, weights.abs().argmax(1, keepdim=True))
+        directions = torch.where(largest < 0, -directions, directions)
+    return mean, directions, slowness.clamp_min(0)
+
+
+@declared
+class SlowFeatures(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, TorchEstimator):
+    """Slow feature analysis: combinations of features that change least from one frame of a video to the next.
+
+    The outputs z have zero mean and unit variance, are uncorrelated, and minimise the mean squared change
+    ``E (z − z′)²`` between consecutive frames. The first output is the slowest.
+
+    Parameters
+    ----------
+    n_components : int or None
+        Number of outputs. None keeps all, as many as X has linearly independent features.
+    degree : {1, 2}
+        1 combines the features themselves. 2 also combines their products, which are d (d + 1) / 2 for d features:
+        reduce X to some tens of features first, for example with `PCA`.
+    tol : float
+        Principal directions of the standardised features with at most ``tol`` times the largest variance are ignored,
+        because they mostly contain noise. Raise it if the outputs of new frames change much faster than those of the
+        training frames.
+
+    Attributes
+    ----------
+    components_ : array of shape (n_components, n_expanded)
+        The weight of each expanded feature in each output: ``z = (φ − mean_) components_ᵀ``, where φ are the
+        `PolynomialFeatures(degree, include_bias=False)` of ``(x − center_) / scale_``.
+    mean_ : array of shape (n_expanded,)
+        Mean of the expanded features over the pairs of frames.
+    slowness_ : array of shape (n_components,)
+        ``E (z − z′)²`` of each output over the training pairs. 0 means that it never changes, and 2 that consecutive
+        frames are not correlated. The largest possible value is 4.
+    center_ : array of shape (n_features_in_,)
+        What is subtracted from X first: the mean of the frames, with `partial_fit` of those of the first call.
+    scale_ : array of shape (n_features_in_,)
+        What X is then divided by: the largest deviation of each feature, with `partial_fit` in the first call.
+
+    See Also
+    --------
+    AutoPooling : Pools non-negative features, and keeps the information that reconstructs them.
+
+    Notes
+    -----
+    The model depends on the data only through sums over pairs of frames, so `partial_fit` is exact: how the frames are
+    divided changes only rounding errors. Sums are computed in float64. A model contains two matrices of shape
+    (n_expanded + 1, n_expanded + 1).
+
+    References
+    ----------
+    Wiskott, Sejnowski (2002). Slow feature analysis: unsupervised learning of invariances. Neural Computation 14.
+    Section 2.
+
+    Examples
+    --------
+    A slow sine is mixed with a fast one:
+
+    >>> import numpy as np
+    >>> from sklinvariant import SlowFeatures
+    >>> t = np.linspace(0, 2 * np.pi, 400)
+    >>> slow, fast = np.sin(t), np.sin(23 * t)
+    >>> X = np.stack([slow + fast, slow - 2 * fast], axis=1)
+    >>> z = SlowFeatures(1).fit_transform(X)
+    >>> print(f"{abs(np.corrcoef(z[:, 0], slow)[0, 1]):.3f}")
+    1.000
+    """
+
+    _reader = FrameReader(RowReader(wide=True))
+    _shared_docs = GROUPS_DOC
+    _layout = {
+        "degree": Whole(1, 2),
+        "center": Array("n_features_in_"),
+        "scale": Array("n_features_in_"),
+        "mean": Array("d"),
+        "components": Array("k", "d"),
+        "slowness": Array("k"),
+        "n_pairs": Whole(),
+        "total": Array("d_and_constant", "d_and_constant"),
+        "change": Array("d_and_constant", "d_and_constant"),
+        "last_frame": Maybe(Array(None, "n_features_in_")),
+    }
+    n_components: Count | None = None
+    _: KW_ONLY
+    degree: Annotated[int, integers(1, 2)] = 1
+    tol: NonNegative = 1e-9
+
+    components_ = FittedState("The weight of each expanded feature in each output, (n_components, n_expanded).")
+    mean_ = FittedState("Mean of the expanded features, (n_expanded,).")
+    slowness_ = FittedState("Mean squared change of each output, (n_components,).")
+    center_ = FittedState("What is subtracted from X, (n_features_in_,).")
+    scale_ = FittedState("What X is then divided by, (n_features_in_,).")
+
+    @with_callbacks
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any = None, groups: Any = None) -> Self:
+        """Learn the slow features.
+
+        Parameters
+        ----------
+        X : array of shape (n, n_features) or (n_pairs, 2, n_features)
+            Features of frames in temporal order, or of pairs of consecutive frames.
+
+        Raises
+        ------
+        ValueError
+            If X contains NaN or infinite values, if the rows of a clip are not consecutive (the message names the row),
+            if there is no pair, or if ``n_components`` is larger than the number of expanded features.
+        """
+        return self._learn(X, groups, earlier=None)
+
+    @with_callbacks
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: Any, y: Any = None, groups: Any = None) -> Self:
+        """Learn from more frames. The result is that of a fit to all frames so far, because their moments are added.
+
+        If the first row has the same clip as the last row of the previous call, the two rows are a pair. Without
+        ``groups``, each call is a separate clip.
+        """
+        return self._learn(X, groups, earlier=getattr(self, "_state", None))
+
+    def transform(self, X: Any) -> Any:
+        """Compute the slow features of frames.
+
+        Parameters
+        ----------
+        X : array of shape (n, n_features) or (n_pairs, 2, n_features)
+            Features of frames, in any order.
+
+        Returns
+        -------
+        array of shape (n, n_components) or (n_pairs, 2, n_components)
+            The outputs, from the slowest to the fastest.
+        """
+        given = self._read(X)
+        mean, components = (as_tensor(x).to(given.device, given.dtype) for x in (self.mean_, self.components_))
+        features = _expansion(self._state, given.device, given.dtype)
+        blocks = Blocks(given.data, device=given.device, dtype=given.dtype, size=max(_FEWEST_ROWS, len(mean)))
+        return answer_frames(self, given, torch.cat([(features(block) - mean) @ components.T for block in blocks]))
+
+    def _learn(self, X, groups, earlier):
+        report = FitReport(self, X, None, None, max_epochs=0)
+        given = self._read(X, reset=earlier is None)
+        frames = clip_frames(given, groups, earlier, type(self).__name__)
+        units = self._units(given) if earlier is None else {name: earlier[name] for name in _UNITS}
+        if units["degree"] != self.degree:
+            raise ValueError(f"degree={self.degree} cannot continue a fit with degree={units['degree']}. Fit a clone")
+        if frames.follows.any():
+            moments = self._moments(units, frames, given.device)
+            if earlier is not None:
+                moments = moments + moments_of_state(earlier, False, moments.total.device)
+            self._state: dict[str, Any] = {**units, **self._solved(moments, given.dtype), **frames.kept}
+        elif earlier is not None:
+            self._state = {**earlier, **frames.kept}
+        else:
+            raise ValueError(
+                f"no pair of consecutive frames of one clip in data with n_samples={len(frames.rows)}. "
+                "Pass clips of at least two frames"
+            )
+        report.end(dict)  # the fitted attributes are already set
+        return self
+
+    def _units(self, given):
+        """What rows are divided by before products are taken. It changes rounding errors alone."""
+        columns = measure_columns(Blocks(given.data, device=given.device))
+        scale = torch.where(columns.reach > 0, columns.reach, 1.0)
+        return {"degree": self.degree, "center": as_numpy(columns.mean), "scale": as_numpy(scale)}
+
+    def _moments(self, units, frames, device):
+        """The moments of the expanded features and of a constant 1."""
+        d, device = frames.rows.shape[1], float64_device(device)
+        n_features = d if self.degree == 1 else d + d * (d + 1) // 2
+        if self.n_components is not None and self.n_components > n_features:
+            raise ValueError(
+                f"n_components={self.n_components} is more than the {n_features} features that degree={self.degree} "
+                f"gives for {d} features of X. Lower n_components"
+            )
+        check_size((n_features + 1) ** 2, degree=self.degree)
+        expansion = _expansion(units, device, torch.float64)
+        return pair_moments(
+            frames.rows,
+            frames.follows,
+            device=device,
+            dtype=torch.float64,
+            chunk_size=max(_FEWEST_ROWS, n_features),
+            features=lambda rows: torch.cat([expansion(rows), rows.new_ones(len(rows), 1)], dim=1),
+        )
+
+    def _solved(self, moments, dtype):
+        """The fitted state: what is learned from the moments, and the moments themselves."""
+        mean, directions, slowness = slow_directions(moments, self.tol)
+        if not len(directions):
+            warnings.warn(
+                f"{type(self).__name__}: all features are constant, so the only output is 0",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+            directions, slowness = torch.zeros_like(mean)[None], mean.new_zeros(1)
+        elif self.n_components is not None and len(directions) < self.n_components:
+            warnings.warn(
+                f"{type(self).__name__}: X has {len(directions)} linearly independent features, fewer than "
+                f"n_components={self.n_components}, so only {len(directions)} outputs are computed",
+                stacklevel=4,
+            )
+        learned = {
+            "mean": mean,
+            "components": directions[: self.n_components],
+            "slowness": slowness[: self.n_components],
+        }
+        return {name: as_numpy(x.to(dtype)) for name, x in learned.items()} | moments_to_state(moments)
+
+    @property
+    def _n_features_out(self):
+        return len(self.components_)
+
+
+def _expansion(units, device, dtype):
+    """The function from rows to expanded features."""
+    center, scale = (as_tensor(units[name]).to(device, dtype) for name in ("center", "scale"))
+    return lambda rows: expand((rows - center) / scale, units["degree"])
