@@ -10,6 +10,7 @@ from torch import nn
 
 from sklinvariant._settings import borrowed_generators, draw_seed, making_modules
 from sklinvariant.cluster._heads import SubHeads
+from sklinvariant.cluster._scaling import Scaling
 from sklinvariant.networks import FLOAT32, trunk_for
 from sklinvariant.ops import joint_information, joint_sum
 from sklinvariant.pairs import ClusterBatch
@@ -25,7 +26,7 @@ class ClusterNetwork(nn.Module):
 
     I is `joint_information` with the weight ``entropy_weight``. A batch has samples ``first`` (b, ...) and partners
     ``second`` (r b, ...), r for each sample, where the first partners of all samples precede the second ones.
-    ``auxiliary`` selects the auxiliary heads. Samples are standardised to ``(x - shift) / scale`` before the trunk.
+    ``auxiliary`` selects the auxiliary heads. Samples are scaled by a `Scaling` before the trunk.
     Images have channels last, as they are stored. The trunk gets a view with channels first, so that their memory
     layout stays channels-last.
 
@@ -43,15 +44,14 @@ class ClusterNetwork(nn.Module):
         heads: Any,
         auxiliary: SubHeads | None = None,
         *,
-        shift: torch.Tensor,
-        scale: torch.Tensor,
+        scaling: Scaling,
         entropy_weight: float = 1.0,
     ) -> None:
         super().__init__()
         self.trunk, self.heads, self.auxiliary = trunk, heads, auxiliary
-        self.entropy_weight = entropy_weight
-        self.register_buffer("shift", shift)
-        self.register_buffer("scale", scale)
+        self.entropy_weight, self.roots = entropy_weight, scaling.roots
+        self.register_buffer("shift", scaling.shift)
+        self.register_buffer("scale", scaling.scale)
 
     @classmethod
     def build(
@@ -84,9 +84,13 @@ class ClusterNetwork(nn.Module):
         network.generator = generator if foreign else None
         return network.train()
 
+    @property
+    def scaling(self) -> Scaling:
+        return Scaling(self.shift, self.scale, self.roots)
+
     def features(self, x: torch.Tensor) -> torch.Tensor:
         """(n, d) rows or (n, h, w, c) images -> (n, D)."""
-        x = (x - self.shift) / self.scale
+        x = self.scaling(x)
         x = x.permute(0, 3, 1, 2) if x.ndim == 4 else x
         if self.generator is None:
             return self.trunk(x)

@@ -21,10 +21,12 @@ from torch import nn
 from sklinvariant._compat import fit_context, with_callbacks
 from sklinvariant.accumulate import accumulate
 from sklinvariant.base import (
+    Anything,
     Array,
     Count,
     Each,
     FittedState,
+    Flag,
     FrameReader,
     Maybe,
     OnDevice,
@@ -43,9 +45,10 @@ from sklinvariant.base import (
     torch_generator,
 )
 from sklinvariant.cluster._cluster_network import ClusterNetwork, max_entropy
-from sklinvariant.cluster._merged_start import merged_labels, pretrain_heads
+from sklinvariant.cluster._merged_start import information_of_walks, merged_labels, pretrain_heads
+from sklinvariant.cluster._scaling import Scaling, choose_scaling
 from sklinvariant.images import ImageReader
-from sklinvariant.ops import in_safe_unit, joint_information, joint_sum
+from sklinvariant.ops import joint_information, joint_sum
 from sklinvariant.pairs import (
     MOST_STEPS,
     PartnerPairs,
@@ -63,6 +66,8 @@ from sklinvariant.training import TrainedEstimator, WithOptimizer
 _AT_ONCE = 1024  # samples processed at a time
 _MEASURED = 20_000  # number of pairs on which heads are compared, unless it needs more draws than
 _MOST_DRAWS = 20  # per pair
+_STEPS = 200  # of training with max_epochs="auto"
+_FEWEST_EPOCHS = 5
 _STUCK = 0.05  # share of ln k below which training has probably failed
 
 
@@ -89,12 +94,13 @@ def measure(
 
 @dataclass
 class _Pairs:
-    """All samples (n, ...), the first sample of each pair, the source of pairs, and the pairs for the main heads."""
+    """All samples (n, ...), first samples of pairs, the source of pairs, the pairs of the main heads, and the scaling."""
 
     samples: torch.Tensor
     firsts: torch.Tensor
     source: ViewPairs | PartnerPairs
     main: torch.Tensor
+    scaling: Scaling
 
 
 def draws_for(pairs: torch.Tensor) -> int:
@@ -208,7 +214,7 @@ class IICClusterer(
     """
 
     _layout = {
-        "network": Weights(shift=Array(None), heads__linear__weight=Array(None, "n_trunk_features")),
+        "network": Weights(shift=Array(None), scale=Anything(), heads__linear__weight=Array(None, "n_trunk_features")),
         "n_trunk_features": Whole(),
         "n_channels": Maybe(Whole()),
         "sample_shape": Each(Whole()),
@@ -216,6 +222,7 @@ class IICClusterer(
         "labels": Array(None, kinds="i"),
         "mutual_information": Array("h"),
         "mutual_information_ratio": Array("h"),
+        "roots": Maybe(Flag()),
     }
     n_clusters: Count = 8
     _: KW_ONLY
@@ -226,9 +233,10 @@ class IICClusterer(
     n_overclusters: Annotated[int, integers(2)] | None = None
     n_heads: Annotated[int, integers(1, 1000)] = 5
     n_repeats: Annotated[int, integers(1, 1000)] = 1
-    entropy_weight: Positive = 2.0
+    entropy_weight: Positive = 1.0
+    scale: Literal["auto", "standard", "roots"] | None = "auto"
     init: Literal["merge", "random"] = "merge"
-    max_epochs: Count = 100
+    max_epochs: Literal["auto"] | Count = "auto"  # type: ignore[assignment]
     batch_size: Count = 1000
     learning_rate: Positive = 3e-3
     image_shape: tuple | list | None = None
@@ -245,6 +253,8 @@ class IICClusterer(
             raise ValueError(f"samples of shape {shape} do not match n_channels={state['n_channels']}")
         if state["network"]["shift"].shape != (shape[-1],):
             raise ValueError(f"shift should have {shape[-1]} numbers, got {state['network']['shift'].shape}")
+        if state["network"]["scale"].shape not in ((), (shape[-1],)):
+            raise ValueError(f"scale should be one number or {shape[-1]}, got {state['network']['scale'].shape}")
         # checked before a network of this size is created
         if len(heads) != self.n_heads * self.n_clusters or state["best_head"] >= self.n_heads:
             raise ValueError(f"{len(heads)} units do not match n_heads={self.n_heads} and n_clusters={self.n_clusters}")
@@ -351,25 +361,41 @@ class IICClusterer(
         float
         """
         samples = self._read(X).tensor()
-        source = self._source(samples, groups, None, torch_generator(self.random_state))
+        network = self._network(samples)
+        source = self._source(samples, network.scaling, groups, None, torch_generator(self.random_state))
         pairs = torch.arange(len(source), device=samples.device)
-        joint = measure(self._network(samples), source, pairs, draws_for(pairs))
+        joint = measure(network, source, pairs, draws_for(pairs))
         return float(joint_information(joint)[self.best_head_].clamp_min(0))
 
     @property
     def _reader(self):
         return _PAIRS if self.pairs == "explicit" else SAMPLES
 
-    def _source(self, samples, groups, auxiliary, generator):
-        kind, views = self.pairs, self.transforms or same
-        if kind == "auto":
-            kind = "transform" if samples.ndim == 4 else "neighbors"
+    def _kind_of_pairs(self, samples):
+        return ("transform" if samples.ndim == 4 else "neighbors") if self.pairs == "auto" else self.pairs
+
+    def _new_scaling(self, samples, generator):
+        """The `Scaling` of the samples of a new fit."""
+        if samples.ndim == 4:
+            return Scaling.of(samples, None)
+        if self.scale != "auto":
+            return Scaling.of(samples, self.scale)
+
+        def information(rows):
+            partners = nearest_partners(rows, self.n_neighbors)
+            return information_of_walks(PartnerPairs(rows, partners, generator, most_steps=MOST_STEPS), rows)
+
+        compares = self._kind_of_pairs(samples) == "neighbors"
+        return Scaling.of(samples, choose_scaling(samples, information if compares else None, generator))
+
+    def _source(self, samples, scaling, groups, auxiliary, generator):
+        kind, views = self._kind_of_pairs(samples), self.transforms or same
         if kind == "explicit":
             return explicit_pairs(samples, views, generator)
         if kind == "temporal":
             return temporal_pairs(samples, groups, views, generator)
         if kind == "neighbors":
-            partners = nearest_partners(samples, self.n_neighbors, auxiliary)
+            partners = nearest_partners(scaling(samples), self.n_neighbors, auxiliary)
             return PartnerPairs(samples, partners, generator, most_steps=MOST_STEPS, views=views)
         if callable(kind):
             views = kind
@@ -417,7 +443,8 @@ class IICClusterer(
         self._check_numbers(
             len(firsts) if auxiliary is None else int((~auxiliary).sum()) // (2 if given.in_pairs else 1)
         )
-        source = self._source(samples, groups, auxiliary, generator)
+        scaling = self._new_scaling(samples, generator) if reset else self._network(samples).scaling
+        source = self._source(samples, scaling, groups, auxiliary, generator)
         if self.pairs == "temporal" and groups is None:
             warn_of_shuffled(samples, type(self).__name__)
         main = torch.arange(len(source), device=samples.device) if auxiliary is None else source.without(auxiliary)
@@ -425,16 +452,21 @@ class IICClusterer(
             raise ValueError(
                 "every pair contains an auxiliary sample, but the main heads need other pairs. Mark fewer samples"
             )
-        return _Pairs(samples, firsts, source, main)
+        return _Pairs(samples, firsts, source, main, scaling)
 
     def _identity(self, data):
         return {"samples": [data.samples], "groups or auxiliary samples": [data.source.rows, data.main]}
+
+    def _n_epochs(self, data):
+        if self.max_epochs != "auto":
+            return self.max_epochs
+        return min(max(_FEWEST_EPOCHS, math.ceil(_STEPS * self.batch_size / len(data.main))), _STEPS)
 
     def _reseed(self, generator, before):
         generator.manual_seed(generator.initial_seed() + before)  # views and order differ from earlier epochs
 
     def _module(self, data, generator):
-        network = self._start(data.samples, generator)
+        network = self._start(data.samples, data.scaling, generator)
         network.draw_from(generator)
         return network
 
@@ -446,7 +478,9 @@ class IICClusterer(
     def _pretrain(self, network, data):
         if self.init == "merge":
             source, main, weight = data.source, data.main, self.entropy_weight
-            labels = merged_labels(source, main, self.n_clusters, self.n_heads, entropy_weight=weight)
+            rescale = network.scaling if data.samples.ndim == 2 else torch.clone
+            sizes = self.n_clusters, self.n_heads
+            labels = merged_labels(source, main, *sizes, entropy_weight=weight, rescale=rescale)
             steps: Any = {"batch_size": self.batch_size, "learning_rate": self.learning_rate}
             pretrain_heads(network, source, main, labels, optimizer=self._make_optimizer, **steps)
 
@@ -475,6 +509,7 @@ class IICClusterer(
             "labels": assign(network, data.firsts)[1][:, best].argmax(1).cpu().numpy(),
             "mutual_information": information,
             "mutual_information_ratio": information / max_entropy(self.n_clusters),
+            "roots": network.roots,
         }
         network.train()
         return state
@@ -496,14 +531,9 @@ class IICClusterer(
             return
         warnings.warn(f"{type(self).__name__}: {text}", ConvergenceWarning, stacklevel=3)
 
-    def _start(self, samples, generator):
-        """A network with random weights and the scale of the samples, on their device and in their precision."""
-        axes = 0 if samples.ndim == 2 else (0, 1, 2)
-        values, unit = in_safe_unit(samples)
-        shift = values.mean(axes)
-        scale = (values - shift).square().mean(dtype=torch.float64).sqrt().to(samples)
-        shift, scale = shift * unit, torch.where(scale > 0, scale, 1) * unit
-        return self._build(tuple(samples.shape[1:]), generator, shift, scale).to(samples)
+    def _start(self, samples, scaling, generator):
+        """A network with random weights, on the device of the samples and in their precision."""
+        return self._build(tuple(samples.shape[1:]), generator, scaling).to(samples)
 
     def _network(self, like):
         """The fitted network, on the device and in the precision of the samples ``like``."""
@@ -511,7 +541,8 @@ class IICClusterer(
         # copied, because the weights may be memory-mapped from a file
         tensors = {name: torch.tensor(np.asarray(value)) for name, value in state.items()}
         shape = tuple(self._state["sample_shape"])
-        network = self._build(shape, torch.Generator(), tensors["shift"], tensors["scale"])
+        scaling = Scaling(tensors["shift"], tensors["scale"], bool(self._state.get("roots")))
+        network = self._build(shape, torch.Generator(), scaling)
         try:
             network.load_state_dict(tensors)
         except RuntimeError as error:
@@ -521,9 +552,9 @@ class IICClusterer(
             ) from error
         return network.to(like)
 
-    def _build(self, shape, generator, shift, scale):
+    def _build(self, shape, generator, scaling):
         sizes = self.n_heads, self.n_clusters, self.n_overclusters
-        settings = {"shift": shift, "scale": scale, "entropy_weight": self.entropy_weight}
+        settings = {"scaling": scaling, "entropy_weight": self.entropy_weight}
         return ClusterNetwork.build(self.network, shape, *sizes, generator=generator, **settings)
 
     def _assign(self, given):

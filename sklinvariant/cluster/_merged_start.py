@@ -15,44 +15,99 @@ from torch.nn.functional import cross_entropy
 from sklinvariant.accumulate import Blocks, accumulate, fit_kmeans
 from sklinvariant.cluster._cluster_network import ClusterNetwork
 from sklinvariant.cluster._merge import merge_clusters
-from sklinvariant.ops import nearest_codewords
-from sklinvariant.pairs import PartnerPairs, ViewPairs, shuffled
+from sklinvariant.ops import joint_information, nearest_codewords
+from sklinvariant.pairs import PartnerPairs, ViewPairs, same, shuffled
 
 _MOST_ROWS = 20_000  # largest number of rows for k-means
-_ROWS_A_PART = 32
-_PARTS_A_CLUSTER = 20  # the largest value
+_ROWS_A_PART = 8
+_ROWS_A_PART_OF_VIEWS = 32
 _MOST_PARTS = 400
-_DRAWS = 10  # number of partners drawn for each pair
+_LONGEST_WALK = 30  # steps along neighbours
+_DRAWS = 10  # number of partners drawn for each pair; more if there are fewer pairs than the next number
+_FEWEST_PAIRS = 100_000
 _STEPS = 50
 _AT_ONCE = 4096
 
 
 @torch.no_grad()
 def merged_labels(
-    source: ViewPairs | PartnerPairs, pairs: torch.Tensor, n_clusters: int, n_heads: int, *, entropy_weight: float
+    source: ViewPairs | PartnerPairs,
+    pairs: torch.Tensor,
+    n_clusters: int,
+    n_heads: int,
+    *,
+    entropy_weight: float,
+    rescale: Callable[[torch.Tensor], torch.Tensor] = torch.clone,
 ) -> torch.Tensor:
-    """Clusters (n, h) of all samples, from different small clusters for each head; ``pairs`` are indices of pairs."""
-    rows = source.samples.flatten(1)
-    seen = source.rows[pairs]
-    few = seen[torch.randperm(len(seen), generator=source.generator)[:_MOST_ROWS].to(seen.device)]
-    n_parts = min(len(seen) // _ROWS_A_PART, _PARTS_A_CLUSTER * n_clusters, _MOST_PARTS)
-    n_parts = min(max(n_parts, 2 * n_clusters), len(few))
+    """Clusters (n, h) of all samples, from different small clusters for each head; ``pairs`` are indices of pairs.
+
+    ``rescale`` maps flat samples to the rows that k-means clusters.
+    """
+    rows = rescale(source.samples.flatten(1))
+    n_parts = max(len(pairs) // (_ROWS_A_PART if _is_table(source) else _ROWS_A_PART_OF_VIEWS), 2 * n_clusters)
+    books = [_small_clusters(rows, source.rows[pairs], n_parts, source.generator) for _ in range(n_heads)]
+    parts = [nearest_codewords(rows, book) for book in books]
+    if _is_table(source):
+        joints = _joints_of_walks(source, pairs, parts, len(books[0]))
+    else:
+        joints = _joints_of_views(source, pairs, parts, books, rescale)
+    labels = []
+    for joint, part in zip(joints, parts, strict=True):
+        clusters = merge_clusters(joint.cpu(), n_clusters, entropy_weight=entropy_weight, generator=source.generator)
+        labels.append(torch.as_tensor(clusters).to(rows.device)[part])
+    return torch.stack(labels, 1)
+
+
+@torch.no_grad()
+def information_of_walks(source: PartnerPairs, rows: torch.Tensor) -> float:
+    """Mutual information, in nats, between the small clusters of ``rows`` (n, d) at both ends of walks."""
+    pairs = torch.arange(len(source), device=rows.device)
+    book = _small_clusters(rows, pairs, len(rows) // _ROWS_A_PART, source.generator)
+    joint = _joints_of_walks(source, pairs, [nearest_codewords(rows, book)], len(book))[0]
+    return float(joint_information(joint.double()))
+
+
+def _is_table(source):
+    """Whether the partners are samples, whose small clusters are known, and not views of them."""
+    return isinstance(source, PartnerPairs) and source.views is same
+
+
+def _small_clusters(rows, seen, n_parts, generator):
+    """The centres of small clusters of the rows with indices ``seen``."""
+    few = seen[torch.randperm(len(seen), generator=generator)[:_MOST_ROWS].to(seen.device)]
     sample = Blocks(rows[few], rows.new_ones(1).expand(len(few)))
-    books = [fit_kmeans(sample, n_parts, max_iter=20, tol=1e-3, generator=source.generator)[0] for _ in range(n_heads)]
+    n_parts = min(max(n_parts, 1), _MOST_PARTS, len(few))
+    return fit_kmeans(sample, n_parts, max_iter=20, tol=1e-3, generator=generator)[0]
+
+
+def _joints_of_walks(source, pairs, parts, m):
+    """The joints (h, m, m) of the small clusters of both samples of a pair, from ``parts``, one (n,) for each head.
+
+    The partner of a sample with neighbours is the end of a long walk along them. Two samples of a class then meet about
+    equally often, so that no class gains information by being split. In training, walks are short.
+    """
+    longest = _LONGEST_WALK if source.most_steps > 1 else 1
+    n_draws = max(_DRAWS, math.ceil(_FEWEST_PAIRS / len(pairs)))
 
     def count(index, _):
-        first, second = (x.flatten(1) for x in source.take(index, _DRAWS))
-        cells = (
-            nearest_codewords(first, book).repeat(_DRAWS) * n_parts + nearest_codewords(second, book) for book in books
-        )
-        return torch.stack([cell.bincount(minlength=n_parts**2).view(n_parts, n_parts) for cell in cells])
+        first, second = source.rows[index], source.walk(index, longest)
+        return torch.stack([_count(part[first], part[second], m) for part in parts])
 
-    joints = accumulate(count, pairs.split(_AT_ONCE)).cpu()
-    labels = []
-    for joint, book in zip(joints, books, strict=True):
-        clusters = merge_clusters(joint, n_clusters, entropy_weight=entropy_weight, generator=source.generator)
-        labels.append(torch.from_numpy(clusters).to(rows.device)[nearest_codewords(rows, book)])
-    return torch.stack(labels, 1)
+    return accumulate(count, (index for index in pairs.split(_AT_ONCE) for _ in range(n_draws)))
+
+
+def _joints_of_views(source, pairs, parts, books, rescale):
+    def count(index, _):
+        second = rescale(source.take(index, 1)[1].flatten(1))
+        found = (nearest_codewords(second, book) for book in books)
+        counts = zip(parts, found, strict=True)
+        return torch.stack([_count(part[source.rows[index]], cells, len(books[0])) for part, cells in counts])
+
+    return accumulate(count, (index for index in pairs.split(_AT_ONCE) for _ in range(_DRAWS)))
+
+
+def _count(first, second, m):
+    return (first * m + second).bincount(minlength=m * m).view(m, m)
 
 
 def pretrain_heads(

@@ -122,13 +122,16 @@ class PartnerPairs:
 
     def take(self, index: torch.Tensor, n_repeats: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The samples of the pairs ``index`` and ``n_repeats`` partners of each."""
-        second = index.repeat(n_repeats)
-        n_steps = int(torch.randint(self.most_steps, (), generator=self.generator)) + 1
-        for _ in range(n_steps):
-            drawn = torch.randint(self.partners.shape[1], (len(second),), generator=self.generator)
-            second = self.partners[second, drawn.to(second.device)]
+        second = self.walk(index.repeat(n_repeats), self.most_steps)
         second = changed(self.samples.index_select(0, second), self.views, self.generator)
         return self.samples.index_select(0, self.rows[index]), second
+
+    def walk(self, index: torch.Tensor, most_steps: int) -> torch.Tensor:
+        """Indices of the samples at the ends of walks that begin with the pairs ``index``, all of them equally long."""
+        for _ in range(int(torch.randint(most_steps, (), generator=self.generator)) + 1):
+            drawn = torch.randint(self.partners.shape[1], (len(index),), generator=self.generator)
+            index = self.partners[index, drawn.to(index.device)]
+        return index
 
 
 def changed(samples: torch.Tensor, views: Views, generator: torch.Generator) -> torch.Tensor:

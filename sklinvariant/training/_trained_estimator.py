@@ -181,6 +181,10 @@ class TrainedEstimator(CallbackSupportMixin, Training):
     def _decay(self) -> str | None:
         return self.learning_rate_decay
 
+    def _n_epochs(self, data: Any) -> int:
+        """Maximum number of epochs."""
+        return self.max_epochs
+
     def _patience(self) -> tuple[float | None, int]:
         """``tol`` and ``n_iter_no_change``."""
         return self.tol, self.n_iter_no_change
@@ -229,7 +233,7 @@ class TrainedEstimator(CallbackSupportMixin, Training):
             checkpoint = Checkpoint(self.checkpoint, self, self._identity(data), before=before)
             written = checkpoint.read()
             before = checkpoint.before
-        sample_weight, max_epochs = getattr(data, "sample_weight", None), 1 if partial else self.max_epochs
+        sample_weight, max_epochs = getattr(data, "sample_weight", None), 1 if partial else self._n_epochs(data)
         data, held_out = self._hold_out(data, _seed(generator, written))
         self._reseed(generator, before)
         module = (self._module if reset else self._restored)(data, generator)
