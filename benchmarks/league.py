@@ -239,7 +239,7 @@ CLUSTERING = Family(
     },
     methods={
         "ours: IICClusterer": iic(),
-        "ours: IICClusterer, λ = 1": iic(entropy_weight=1.0),
+        "ours: IICClusterer, λ = 2 (for equal sizes)": iic(entropy_weight=2.0),
         "k-means": kmeans(lambda X: X),
         "k-means, unit length": kmeans(normalize),
         "k-means, PCA to 90 %, unit length": kmeans(lambda X: normalize(reduced(X, 0.9))),

@@ -66,8 +66,9 @@ from sklinvariant.training import TrainedEstimator, WithOptimizer
 _AT_ONCE = 1024  # samples processed at a time
 _MEASURED = 20_000  # number of pairs on which heads are compared, unless it needs more draws than
 _MOST_DRAWS = 20  # per pair
-_STEPS = 200  # of training with max_epochs="auto"
-_FEWEST_EPOCHS = 5
+# training steps with max_epochs="auto": on rows that start from merged clusters, and otherwise
+_FEW_STEPS, _STEPS = 60, 300
+_FEWEST_EPOCHS = 3
 _STUCK = 0.05  # share of ln k below which training has probably failed
 
 
@@ -94,7 +95,7 @@ def measure(
 
 @dataclass
 class _Pairs:
-    """All samples (n, ...), first samples of pairs, the source of pairs, the pairs of the main heads, and the scaling."""
+    """All samples (n, ...), the first samples of pairs, the source of pairs, the main heads' pairs, and the scaling."""
 
     samples: torch.Tensor
     firsts: torch.Tensor
@@ -158,16 +159,23 @@ class IICClusterer(
     n_repeats : int
         Number of partners drawn for each sample of a batch. More partners give less noisy but slower steps.
     entropy_weight : float
-        λ, the weight of the entropy of the clusters. 1 is the mutual information, and higher values favour clusters of
-        equal size. The default of 2 forces clusters of nearly equal size; use 1 if classes differ in size.
+        λ, the weight of the entropy of the clusters. 1 is the mutual information. Higher values favour clusters of
+        equal size, and prevent empty clusters with ``init="random"``. They split large classes if sizes differ.
+    scale : {"auto", "standard", "roots"} or None
+        How rows are scaled; images are not. "standard" divides each feature by its standard deviation. "roots" takes
+        square roots and scales each row to unit length, which suits activations of networks and histograms; negative
+        values count as 0. None leaves rows as they are. "auto" is "standard" if features have different units (the
+        largest standard deviation exceeds 30 times the median). Otherwise it is None or, if values begin at 0 and pairs
+        are neighbours, "roots" if pairs then have more mutual information.
     init : {"merge", "random"}
         Initialisation of the heads. "merge": k-means finds many small clusters, different ones for each head. They are
         merged into k clusters so that the mutual information between paired samples is as large as possible, and the
-        network is trained on these clusters for a few steps. "random" is the initialisation of the paper, which ends in
-        worse local optima more often than not.
-    max_epochs : int
-        Maximum number of passes over the pairs. With auxiliary heads, each epoch has one pass for these heads and one
-        for the main heads.
+        network is trained on these clusters for a few steps. For pairs of neighbours, the merging uses walks of 1 to 30
+        steps. "random" is the initialisation of the paper, which ends in worse local optima more often than not.
+    max_epochs : int or "auto"
+        Maximum number of passes over the pairs. "auto" makes as many passes as 300 training steps need, or 60 steps for
+        rows with ``init="merge"``, at least 3 passes. With auxiliary heads, each epoch has one pass for these heads and
+        one for the main heads.
     batch_size : int
         Number of pairs in a training step, not counting repeats; at least ``n_clusters``. P is estimated from a batch,
         so small batches overestimate I.
@@ -374,12 +382,13 @@ class IICClusterer(
     def _kind_of_pairs(self, samples):
         return ("transform" if samples.ndim == 4 else "neighbors") if self.pairs == "auto" else self.pairs
 
-    def _new_scaling(self, samples, generator):
+    def _new_scaling(self, samples, seed):
         """The `Scaling` of the samples of a new fit."""
         if samples.ndim == 4:
             return Scaling.of(samples, None)
         if self.scale != "auto":
             return Scaling.of(samples, self.scale)
+        generator = torch.Generator().manual_seed(seed)  # the random numbers of the training stay the same
 
         def information(rows):
             partners = nearest_partners(rows, self.n_neighbors)
@@ -443,7 +452,7 @@ class IICClusterer(
         self._check_numbers(
             len(firsts) if auxiliary is None else int((~auxiliary).sum()) // (2 if given.in_pairs else 1)
         )
-        scaling = self._new_scaling(samples, generator) if reset else self._network(samples).scaling
+        scaling = self._new_scaling(samples, generator.initial_seed()) if reset else self._network(samples).scaling
         source = self._source(samples, scaling, groups, auxiliary, generator)
         if self.pairs == "temporal" and groups is None:
             warn_of_shuffled(samples, type(self).__name__)
@@ -460,7 +469,8 @@ class IICClusterer(
     def _n_epochs(self, data):
         if self.max_epochs != "auto":
             return self.max_epochs
-        return min(max(_FEWEST_EPOCHS, math.ceil(_STEPS * self.batch_size / len(data.main))), _STEPS)
+        n_steps = _FEW_STEPS if data.samples.ndim == 2 and self.init == "merge" else _STEPS
+        return max(_FEWEST_EPOCHS, math.ceil(n_steps / math.ceil(len(data.main) / self.batch_size)))
 
     def _reseed(self, generator, before):
         generator.manual_seed(generator.initial_seed() + before)  # views and order differ from earlier epochs
