@@ -44,6 +44,8 @@ from sklinvariant.feature_extraction import BackbonePatches
 from sklinvariant.metrics import clustering_accuracy
 from sklinvariant.networks import SqueezeNet11Features, vgg_trunk
 
+# classes of equal size; rows as they are, and as many epochs as the published figures had
+SETTINGS = {"entropy_weight": 2.0, "scale": None, "max_epochs": 100}
 HEADER = ["", "accuracy, %", "best seed", "seconds"]
 
 
@@ -86,7 +88,7 @@ def digits():
 def part_digits(args):
     X, images, y = digits()
     rows = [measured(name, make, X, y, args.seeds) for name, make in peers(10).items()]
-    make = lambda seed: IICClusterer(10, random_state=seed)  # noqa: E731
+    make = lambda seed: IICClusterer(10, **SETTINGS, random_state=seed)  # noqa: E731
     rows.append(measured("IICClusterer, rows", make, X, y, args.seeds))
     rows.append(measured("IICClusterer, images", make, images, y, args.seeds))
     print()
@@ -96,8 +98,8 @@ def part_digits(args):
 class NotCentred(IICClusterer):
     """A network that does not centre the samples."""
 
-    def _start(self, samples, generator):
-        network = super()._start(samples, generator)
+    def _start(self, samples, scaling, generator):
+        network = super()._start(samples, scaling, generator)
         network.shift.zero_()
         network.scale.fill_(1)
         return network
@@ -106,8 +108,8 @@ class NotCentred(IICClusterer):
 class SmallHeads(IICClusterer):
     """Heads whose initial weights are a tenth of the usual size."""
 
-    def _start(self, samples, generator):
-        network = super()._start(samples, generator)
+    def _start(self, samples, scaling, generator):
+        network = super()._start(samples, scaling, generator)
         with torch.no_grad():
             network.heads.linear.weight.mul_(0.1)
         return network
@@ -117,7 +119,7 @@ def part_ablation(args):
     X, images, y = digits()
     random = {"init": "random"}
     changes = {
-        "default settings": (IICClusterer, {}),
+        "settings of this page": (IICClusterer, {}),
         "random start": (IICClusterer, random),
         "random start, not centred": (NotCentred, random),
         "random start, small heads": (SmallHeads, random),
@@ -137,7 +139,7 @@ def part_ablation(args):
     }
     rows = []
     for name, (kind, params) in changes.items():
-        make = lambda seed: kind(10, random_state=seed, **params)  # noqa: B023, E731
+        make = lambda seed: kind(10, random_state=seed, **SETTINGS | params)  # noqa: B023, E731
         _, of_rows, _, _ = measured(f"{name}, rows", make, X, y, args.seeds)
         _, of_images, _, seconds = measured(f"{name}, images", make, images, y, args.seeds)
         rows.append([name, of_rows, of_images, seconds])
@@ -154,7 +156,7 @@ def part_labels(args):
         for seed in range(args.seeds):
             split = train_test_split(images, y, test_size=0.3, stratify=y, random_state=seed)
             X, X_test, y_train, y_test = split
-            clusterer = FrozenEstimator(IICClusterer(k, random_state=seed).fit(X))
+            clusterer = FrozenEstimator(IICClusterer(k, **SETTINGS, random_state=seed).fit(X))
             for i, share in enumerate(shares):
                 some = np.random.RandomState(seed).permutation(len(y_train))[: round(share * len(y_train))]
                 known = np.full_like(y_train, -1)
@@ -213,6 +215,7 @@ def part_images(args):
                 10,
                 network=vgg_trunk(1, (16, 32, 64, 128)),
                 batch_size=500,
+                entropy_weight=2.0,
                 max_epochs=args.epochs,
                 callbacks=[progress[-1]],
                 random_state=seed,
@@ -240,7 +243,9 @@ def part_embeddings(args):
     X = normalize(np.sqrt(X))  # square roots, scaled to unit length
     rows += [measured(name, make, X, y, args.seeds) for name, make in peers(10).items()]
     for n_neighbors in (10, 30):
-        make = lambda seed: IICClusterer(10, n_neighbors=n_neighbors, max_epochs=20, random_state=seed)  # noqa: B023, E731
+        make = lambda seed: IICClusterer(
+            10, **SETTINGS | {"max_epochs": 20}, n_neighbors=n_neighbors, random_state=seed
+        )  # noqa: B023, E731
         rows.append(measured(f"IICClusterer, {n_neighbors} neighbours", make, X, y, args.seeds))
     print()
     report("cluster_embeddings", HEADER, rows, args)

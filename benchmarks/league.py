@@ -238,7 +238,7 @@ CLUSTERING = Family(
         "groceries, 31 products": from_files(groceries),
     },
     methods={
-        "ours: IICClusterer": iic(),
+        "ours: IICClusterer, default settings": iic(),
         "ours: IICClusterer, λ = 2 (for equal sizes)": iic(entropy_weight=2.0),
         "k-means": kmeans(lambda X: X),
         "k-means, unit length": kmeans(normalize),

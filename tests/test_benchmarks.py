@@ -155,6 +155,42 @@ def test_hashing(script, tmp_path):
     assert complete(results, *(names & {*results, "hashing_rbm", "hashing_quality"}))
 
 
+@pytest.mark.slow
+def test_league(script, tmp_path):
+    images(tmp_path / "mnist.npz", 200, (28, 28))
+    words = ("--seeds", 1, "--only", "iris", "MNIST, 1:20", "--methods", "ours", "k-means", "--data", tmp_path)
+    results = script("league", "clustering", *words, "--cache", tmp_path / "cache")
+    assert complete(results, "league_clustering_development")
+    result = results["league_clustering_development"]
+    assert result["columns"][1:3] == ["iris", "MNIST, 1:20"]
+    assert result["rows"][-1][0] == "the best of the others on each set"
+    assert {run[2] for run in result["runs"]} == {"accuracy", "normalised mutual information", "seconds"}
+    assert (tmp_path / "cache" / "grey-mnist.npz").exists()
+
+
+def test_league_compares_with_the_default(monkeypatch, tmp_path):
+    """Means, ranks and counts of invented scores, and runs that are read back."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    league, measuring = importlib.import_module("league"), importlib.import_module("measuring")
+    scores = {"ours": ([50, 70], [80, 80]), "ours, other": ([60, 60], [79.5, 79.5]), "peer": ([30, 30], [90, 90])}
+    results = {
+        name: {
+            one: [{"accuracy": float(value), "seconds": 1.0} for value in values]
+            for one, values in zip("ab", sets, strict=True)
+        }
+        for name, sets in scores.items()
+    }
+    columns, rows = league.league(results)
+    assert columns[1:3] == ["a", "b"]
+    assert rows[0] == ["ours", "60.0 ± 10.0", "80.0 ± 0.0", "70.0", "1.8", "2", ""]
+    assert rows[1][3:] == ["69.8", "2.2", "2", "0 / 2 / 0"]
+    assert rows[2][3:] == ["60.0", "2.0", "2", "1 / 0 / 1"]
+    assert rows[3] == ["the best of the others on each set", "30.0", "90.0", "60.0", "", "", "1 / 0 / 1"]
+    measuring.write(tmp_path, {"name": "one", "columns": columns, "rows": rows, "runs": league.numbers(results)})
+    assert league.read_numbers(tmp_path / "one.json") == results
+    assert league.read_numbers(tmp_path / "other.json") == {}
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="it reads the memory of the process from the resource module")
 def test_pooling(script):
     sizes = ("--images", 1, "--size", 48, "--rotations", 2, "--scales", 2, "--repeats", 1)

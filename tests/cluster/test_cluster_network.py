@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from sklinvariant.cluster._cluster_network import ClusterNetwork, max_entropy
+from sklinvariant.cluster._scaling import Scaling
 from sklinvariant.pairs import ClusterBatch
 
 
 def _network(trunk="mlp", shape=(5,), seed=0, **settings):
-    given = {"shift": torch.full((5,), 2.0), "scale": torch.full((5,), 3.0)} | settings
+    given = {"scaling": Scaling(torch.full((5,), 2.0), torch.full((5,), 3.0))} | settings
     return ClusterNetwork.build(trunk, shape, 2, 3, 4, generator=torch.Generator().manual_seed(seed), **given)
 
 
@@ -43,7 +44,7 @@ def test_samples_are_standardised():
 
 
 def test_images_are_seen_with_channels_first():
-    network = _network(shape=(12, 13, 2), shift=torch.zeros(2), scale=torch.ones(2)).eval()
+    network = _network(shape=(12, 13, 2), scaling=Scaling(torch.zeros(2), torch.ones(()))).eval()
     x = torch.rand(3, 12, 13, 2, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(network.features(x), network.trunk(x.permute(0, 3, 1, 2)))
 

@@ -230,6 +230,29 @@ def test_input_in_other_units_and_places_gives_the_same_clusters(blobs):
     assert_same_labels(moved.labels_, model.labels_, model.predict_proba(X), margin=0.01)
 
 
+def test_classes_of_unequal_size(unequal):
+    """With the mutual information itself; a weight of 2 splits the largest class."""
+    X, y = unequal
+    assert adjusted_rand_score(y, IICClusterer(3, random_state=0).fit(X).labels_) > 0.95
+    assert adjusted_rand_score(y, IICClusterer(3, entropy_weight=2.0, random_state=0).fit(X).labels_) < 0.7
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(
+    ("n", "params", "n_epochs"),
+    [
+        (30, {}, 60),  # one step per epoch
+        (30, {"batch_size": 10}, 20),
+        (300, {"batch_size": 10}, 3),  # at least
+        (30, {"init": "random"}, 300),
+        (30, {"max_epochs": 2}, 2),
+    ],
+)
+def test_epochs_are_counted_in_steps(n, params, n_epochs):
+    X = np.random.RandomState(0).rand(n, 2)
+    assert IICClusterer(2, n_heads=1, random_state=0, **params).fit(X).n_iter_ == n_epochs
+
+
 def test_warnings(blobs):
     X, _ = blobs
     with pytest.warns(ConvergenceWarning, match="never left the uniform solution"):

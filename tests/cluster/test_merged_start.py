@@ -5,6 +5,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from sklinvariant import IICClusterer
 from sklinvariant.cluster._merged_start import merged_labels, pretrain_heads
+from sklinvariant.cluster._scaling import Scaling
 from sklinvariant.pairs._sample_pairs import PartnerPairs, nearest_partners
 
 
@@ -17,9 +18,24 @@ def test_the_start_is_right_already(blobs):
     assert labels.shape == (90, 2)
     for head in range(2):
         assert adjusted_rand_score(y, labels[:, head]) > 0.9
-    network = IICClusterer(3, n_heads=2)._start(samples, torch.Generator().manual_seed(0))
+    network = IICClusterer(3, n_heads=2)._start(samples, Scaling.of(samples, None), torch.Generator().manual_seed(0))
     pretrain_heads(
         network, source, torch.arange(90), labels, optimizer=torch.optim.Adam, learning_rate=0.003, batch_size=90
     )
     network.eval()
     assert (network.heads(network.features(samples)).argmax(2) == labels).double().mean() > 0.95
+
+
+def test_long_walks_keep_a_large_class_whole(unequal):
+    """The samples of a large class seldom meet in short walks, so that its halves look like two classes."""
+    X, y = unequal
+    samples = torch.tensor(X)
+    partners = nearest_partners(samples, 10)
+
+    def scores(most_steps):
+        source = PartnerPairs(samples, partners, torch.Generator().manual_seed(0), most_steps=most_steps)
+        labels = merged_labels(source, torch.arange(len(y)), 3, 2, entropy_weight=1.0)
+        return [adjusted_rand_score(y, head) for head in labels.T]
+
+    assert min(scores(3)) > 0.95  # pairs of neighbours, which long walks replace
+    assert max(scores(1)) < 0.7  # pairs that are given

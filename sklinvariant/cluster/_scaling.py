@@ -1,0 +1,69 @@
+"""Scaling of samples before the network and before neighbours are searched, chosen without labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, Self
+
+import torch
+
+from sklinvariant.ops import in_safe_unit, unit_length
+
+_OTHER_UNITS = 30  # ratio of the largest standard deviation to the median one
+_NEAR_ZERO = 0.1  # of the mean
+_MOST_ROWS = 5000  # on which scalings are compared
+
+
+class Scaling(NamedTuple):
+    """``(x - shift) / scale`` of samples (n, ..., c), or of their `unit_roots`; shift is (c,) and scale () or (c,)."""
+
+    shift: torch.Tensor
+    scale: torch.Tensor
+    roots: bool = False
+
+    @classmethod
+    def of(cls, samples: torch.Tensor, kind: str | None) -> Self:
+        """The scaling of this kind: "standard" divides by the standard deviation of each feature, "roots" takes roots.
+
+        All kinds centre the samples and divide by their overall standard deviation, which leaves neighbours unchanged.
+        """
+        values, unit = in_safe_unit(unit_roots(samples) if kind == "roots" else samples)
+        axes = tuple(range(samples.ndim - 1))
+        shift = values.mean(axes)
+        squares = (values - shift).square()
+        squares = squares.mean(axes, dtype=torch.float64) if kind == "standard" else squares.mean(dtype=torch.float64)
+        scale = squares.sqrt().to(samples)
+        return cls(shift * unit, torch.where(scale > 0, scale, 1) * unit, kind == "roots")
+
+    def __call__(self, samples: torch.Tensor) -> torch.Tensor:
+        return ((unit_roots(samples) if self.roots else samples) - self.shift) / self.scale
+
+
+def unit_roots(rows: torch.Tensor) -> torch.Tensor:
+    """The square roots of rows (n, d), scaled to unit length; negative values count as 0."""
+    return unit_length(rows.clamp_min(0).sqrt())
+
+
+def choose_scaling(
+    rows: torch.Tensor, information: Callable[[torch.Tensor], float] | None, generator: torch.Generator
+) -> str | None:
+    """The kind of scaling of rows (n, d): "standard" if the features have different units, otherwise None or "roots".
+
+    ``information`` computes the mutual information of pairs of rows that are scaled. "roots" is chosen for rows without
+    negative values if it gives more. With None there are no pairs that depend on the scaling.
+    """
+    values, _ = in_safe_unit(rows)
+    deviations = values.std(0, correction=0)
+    deviations = deviations[deviations > 0]
+    if len(deviations) and deviations.max() > _OTHER_UNITS * deviations.median():
+        return "standard"
+    if information is None or not _begin_at_zero(values):
+        return None
+    some = rows[torch.randperm(len(rows), generator=generator)[:_MOST_ROWS].to(rows.device)]
+    return max((None, "roots"), key=lambda kind: information(Scaling.of(some, kind)(some)))
+
+
+def _begin_at_zero(rows):
+    """Whether the smallest value of most features is near 0 and none is negative: 0 is then no arbitrary origin."""
+    least = rows.amin(0)
+    return bool((least >= 0).all() and (least <= _NEAR_ZERO * rows.mean(0)).double().mean() > 0.5)
