@@ -243,9 +243,8 @@ def part_embeddings(args):
     X = normalize(np.sqrt(X))  # square roots, scaled to unit length
     rows += [measured(name, make, X, y, args.seeds) for name, make in peers(10).items()]
     for n_neighbors in (10, 30):
-        make = lambda seed: IICClusterer(
-            10, **SETTINGS | {"max_epochs": 20}, n_neighbors=n_neighbors, random_state=seed
-        )  # noqa: B023, E731
+        params = SETTINGS | {"max_epochs": 20, "n_neighbors": n_neighbors}
+        make = lambda seed: IICClusterer(10, **params, random_state=seed)  # noqa: B023, E731
         rows.append(measured(f"IICClusterer, {n_neighbors} neighbours", make, X, y, args.seeds))
     print()
     report("cluster_embeddings", HEADER, rows, args)
