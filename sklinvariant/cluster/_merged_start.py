@@ -20,7 +20,6 @@ from sklinvariant.pairs import PartnerPairs, ViewPairs, same, shuffled
 
 _MOST_ROWS = 20_000  # largest number of rows for k-means
 _ROWS_A_PART = 8
-_ROWS_A_PART_OF_VIEWS = 32
 _MOST_PARTS = 400
 _LONGEST_WALK = 30  # steps along neighbours
 _DRAWS = 10  # number of partners drawn for each pair; more if there are fewer pairs than the next number
@@ -44,7 +43,7 @@ def merged_labels(
     ``rescale`` maps flat samples to the rows that k-means clusters.
     """
     rows = rescale(source.samples.flatten(1))
-    n_parts = max(len(pairs) // (_ROWS_A_PART if _is_table(source) else _ROWS_A_PART_OF_VIEWS), 2 * n_clusters)
+    n_parts = max(len(pairs) // _ROWS_A_PART, 2 * n_clusters)
     books = [_small_clusters(rows, source.rows[pairs], n_parts, source.generator) for _ in range(n_heads)]
     parts = [nearest_codewords(rows, book) for book in books]
     if _is_table(source):
