@@ -91,7 +91,7 @@ INSTANCES = {
 }
 
 BAGS = {"BagOfWords", "VLAD", "FisherVector", "LearnedAggregation", "LearnedBoW", "LearnedVLAD", "LearnedFisherVector"}
-BAGS |= {"OnDescriptors"}
+BAGS |= {"GeMPooling", "OnDescriptors", "SecondOrderPooling"}
 IMAGES = {"BackbonePatches", "ConvolutionalFeatures", "DensePatches", "EquivariantAutoencoder", "IICSegmenter"}
 IMAGES |= {"LocalDescriptors", "NestedInvariancePooler"}
 TAKE_IMAGES = sorted(IMAGES | {"IICClusterer"})

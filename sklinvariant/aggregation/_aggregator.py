@@ -16,7 +16,7 @@ from sklinvariant.networks import Bags, Units
 
 
 @declared
-class Aggregator(OnDevice, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BagEstimator):
+class BagPooling(OnDevice, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BagEstimator):
     """Base of transformers from bags of descriptors to vectors. A subclass implements ``_encode``.
 
     Parameters
@@ -24,19 +24,12 @@ class Aggregator(OnDevice, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin
     chunk_size : int or None
         Number of descriptors processed at a time, which bounds the memory but does not change the result. None chooses
         a chunk that fits into the cache.
-    random_state : int, RandomState or None
-        Seeds everything random in `fit`. Pass an int to get the same model each time.
     """
 
     _: KW_ONLY
     chunk_size: Count | None = None
-    random_state: RandomState = None
 
-    _layout = {
-        "shift": Array("n_descriptor_features"),
-        "scale": RealNumber(),
-        "n_descriptor_features": Whole(),
-    }
+    _layout = {"n_descriptor_features": Whole()}
 
     def transform(self, X: Any) -> Any:
         """Encode each bag as one vector.
@@ -56,6 +49,25 @@ class Aggregator(OnDevice, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin
 
     def _encode(self, bags, dtype, device):
         raise NotImplementedError
+
+
+@declared
+class Aggregator(BagPooling):
+    """Base of the aggregations that learn from the descriptors of all bags.
+
+    Parameters
+    ----------
+    random_state : int, RandomState or None
+        Seeds everything random in `fit`. Pass an int to get the same model each time.
+    """
+
+    _: KW_ONLY
+    random_state: RandomState = None
+
+    _layout = {
+        "shift": Array("n_descriptor_features"),
+        "scale": RealNumber(),
+    }
 
     def _keep(self, sample, namespace, **state):
         """Set the fitted state: numpy arrays and plain values."""

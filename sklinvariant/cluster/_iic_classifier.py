@@ -278,8 +278,8 @@ class IICClassifier(
         Parameters
         ----------
         X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
-            Rows or images, in the format that the clusterer requires. If the clusterer is not fitted, because it is
-            frozen or an earlier fit continues, only the labelled samples are read.
+            Rows or images, in the format that the clusterer requires. With a frozen clusterer, or if an earlier fit
+            continues, only the labelled samples are read.
         y : array-like of shape (n,)
             Labels; unlabelled samples have ``unlabeled_value``. As in `sklearn.semi_supervised`, an array of strings
             and -1 must have the dtype object, because numpy would convert -1 to a string otherwise.
@@ -367,7 +367,12 @@ class IICClassifier(
             routed = process_routing(self, "fit", **params)
             self.clusterer_ = clone(self.clusterer).fit(X, None, **routed.clusterer.fit)
         # the clusterer has read all samples, so only those with a label are read again
-        self._train(some_samples(X, np.flatnonzero(labelled)), labels, partial=partial, targets=targets)
+        try:
+            self._train(some_samples(X, np.flatnonzero(labelled)), labels, partial=partial, targets=targets)
+        except ValueError as error:
+            if not labelled.all():
+                error.add_note("Positions and numbers of samples count the labelled samples of X only.")
+            raise
         return self
 
     def _data(self, given, y, generator, *, reset, targets):

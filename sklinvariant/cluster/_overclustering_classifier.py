@@ -168,7 +168,7 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
             "cluster_counts": counts.astype(np.int64),
             "cluster_proba": proba,
             "class_prior": prior,
-            "is_single": getattr(X, "dtype", None) == np.float32,
+            "is_single": getattr(getattr(self.clusterer_, "cluster_centers_", X), "dtype", None) == np.float32,
         }
         return self
 
@@ -269,6 +269,8 @@ def _parts_of_rows(X, n):
     if n <= _ROWS:
         yield X, slice(0, n)
         return
+    if not hasattr(X, "__getitem__"):  # an object that can only be converted to an array
+        X = np.asarray(X)
     for rows in gen_batches(n, _ROWS):
         yield safe_indexing(X, rows), rows
 

@@ -21,10 +21,10 @@ from sklinvariant.base import (
     FittedState,
     FrameReader,
     Maybe,
-    NonNegative,
     OnDevice,
     RowFeaturesOutMixin,
     RowReader,
+    ShareBelowOne,
     TorchEstimator,
     Whole,
     as_numpy,
@@ -90,14 +90,14 @@ class SlowFeatures(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transfor
     Parameters
     ----------
     n_components : int or None
-        Number of outputs. None keeps all, as many as X has linearly independent features.
+        Number of outputs. None keeps all, as many as there are principal directions (see ``tol``).
     degree : {1, 2}
         1 combines the features themselves. 2 also combines their products, which are d (d + 1) / 2 for d features:
         reduce X to some tens of features first, for example with `PCA`.
     tol : float
-        Principal directions of the standardised features with at most ``tol`` times the largest variance are ignored,
-        because they mostly contain noise. Raise it if the outputs of new frames change much faster than those of the
-        training frames.
+        Principal directions of the standardised expanded features with at most ``tol`` times the largest variance are
+        ignored, because they mostly contain noise. Raise it if the outputs of new frames change much faster than those
+        of the training frames.
 
     Attributes
     ----------
@@ -121,8 +121,12 @@ class SlowFeatures(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transfor
     Notes
     -----
     The model depends on the data only through sums over pairs of frames, so `partial_fit` is exact: how the frames are
-    divided changes only rounding errors. Sums are computed in float64. A model contains two matrices of shape
-    (n_expanded + 1, n_expanded + 1).
+    divided changes only rounding errors. These grow with ``degree=2`` if the frames of the first call are not typical
+    of the data, because products are taken around their mean. Sums are computed in float64. A model contains two
+    matrices of shape (n_expanded + 1, n_expanded + 1).
+
+    If features are nearly collinear, the outputs that depend on their small differences are imprecise in float32. Pass
+    float64, or raise ``tol``.
 
     References
     ----------
@@ -160,13 +164,24 @@ class SlowFeatures(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transfor
     n_components: Count | None = None
     _: KW_ONLY
     degree: Annotated[int, integers(1, 2)] = 1
-    tol: NonNegative = 1e-9
+    tol: ShareBelowOne = 1e-9
 
     components_ = FittedState("The weight of each expanded feature in each output, (n_components, n_expanded).")
     mean_ = FittedState("Mean of the expanded features, (n_expanded,).")
     slowness_ = FittedState("Mean squared change of each output, (n_components,).")
     center_ = FittedState("What is subtracted from X, (n_features_in_,).")
     scale_ = FittedState("What X is then divided by, (n_features_in_,).")
+
+    def _check_layout(self):
+        state = self._state
+        n_features = _n_expanded(self.n_features_in_, state["degree"])
+        if len(state["mean"]) != n_features or len(state["total"]) != n_features + 1:
+            raise ValueError(
+                f"mean has {len(state['mean'])} numbers and total {len(state['total'])} rows, which do not match the "
+                f"{n_features} features of degree {state['degree']}. Fit again."
+            )
+        if not (state["scale"] > 0).all():
+            raise ValueError("scale must be positive. Fit again.")
 
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
@@ -192,7 +207,7 @@ class SlowFeatures(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transfor
         """Learn from more frames. The result is that of a fit to all frames so far, because their moments are added.
 
         If the first row has the same clip as the last row of the previous call, the two rows are a pair. Without
-        ``groups``, each call is a separate clip.
+        ``groups``, each call is a separate clip. The first call needs at least one pair.
         """
         return self._learn(X, groups, earlier=getattr(self, "_state", None))
 
@@ -222,36 +237,29 @@ class SlowFeatures(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transfor
         units = self._units(given) if earlier is None else {name: earlier[name] for name in _UNITS}
         if units["degree"] != self.degree:
             raise ValueError(f"degree={self.degree} cannot continue a fit with degree={units['degree']}. Fit a clone")
+        device = float64_device(given.device)
+        parts = [] if earlier is None else [moments_of_state(earlier, False, device)]
         if frames.follows.any():
-            moments = self._moments(units, frames, given.device)
-            if earlier is not None:
-                moments = moments + moments_of_state(earlier, False, moments.total.device)
-            self._state: dict[str, Any] = {**units, **self._solved(moments, given.dtype), **frames.kept}
-        elif earlier is not None:
-            self._state = {**earlier, **frames.kept}
-        else:
+            parts.append(self._moments(units, frames, device))
+        if not parts:
             raise ValueError(
                 f"no pair of consecutive frames of one clip in data with n_samples={len(frames.rows)}. "
                 "Pass clips of at least two frames"
             )
+        learned = self._solved(sum(parts[1:], parts[0]), given.dtype)
+        self._state = {**units, **learned, **frames.kept}
         report.end(dict)  # the fitted attributes are already set
         return self
 
     def _units(self, given):
-        """What rows are divided by before products are taken. It changes rounding errors alone."""
+        """What is subtracted from rows, and what they are divided by, before products are taken."""
         columns = measure_columns(Blocks(given.data, device=given.device))
         scale = torch.where(columns.reach > 0, columns.reach, 1.0)
         return {"degree": self.degree, "center": as_numpy(columns.mean), "scale": as_numpy(scale)}
 
     def _moments(self, units, frames, device):
         """The moments of the expanded features and of a constant 1."""
-        d, device = frames.rows.shape[1], float64_device(device)
-        n_features = d if self.degree == 1 else d + d * (d + 1) // 2
-        if self.n_components is not None and self.n_components > n_features:
-            raise ValueError(
-                f"n_components={self.n_components} is more than the {n_features} features that degree={self.degree} "
-                f"gives for {d} features of X. Lower n_components"
-            )
+        n_features = _n_expanded(frames.rows.shape[1], self.degree)
         check_size((n_features + 1) ** 2, degree=self.degree)
         expansion = _expansion(units, device, torch.float64)
         return pair_moments(
@@ -265,6 +273,12 @@ class SlowFeatures(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transfor
 
     def _solved(self, moments, dtype):
         """The fitted state: what is learned from the moments, and the moments themselves."""
+        n_features = len(moments.total) - 1
+        if self.n_components is not None and self.n_components > n_features:
+            raise ValueError(
+                f"n_components={self.n_components} is more than the {n_features} features that degree={self.degree} "
+                f"gives for {self.n_features_in_} features of X. Lower n_components"
+            )
         mean, directions, slowness = slow_directions(moments, self.tol)
         if not len(directions):
             warnings.warn(
@@ -275,8 +289,8 @@ class SlowFeatures(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transfor
             directions, slowness = torch.zeros_like(mean)[None], mean.new_zeros(1)
         elif self.n_components is not None and len(directions) < self.n_components:
             warnings.warn(
-                f"{type(self).__name__}: X has {len(directions)} linearly independent features, fewer than "
-                f"n_components={self.n_components}, so only {len(directions)} outputs are computed",
+                f"{type(self).__name__}: n_components={self.n_components}, but only {len(directions)} principal "
+                f"directions have more than tol={self.tol:g} times the largest variance, which give as many outputs",
                 stacklevel=4,
             )
         learned = {
@@ -284,11 +298,15 @@ class SlowFeatures(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transfor
             "components": directions[: self.n_components],
             "slowness": slowness[: self.n_components],
         }
-        return {name: as_numpy(x.to(dtype)) for name, x in learned.items()} | moments_to_state(moments)
+        return {name: as_numpy(x.to(dtype).contiguous()) for name, x in learned.items()} | moments_to_state(moments)
 
     @property
     def _n_features_out(self):
         return len(self.components_)
+
+
+def _n_expanded(d, degree):
+    return d if degree == 1 else d + d * (d + 1) // 2
 
 
 def _expansion(units, device, dtype):

@@ -51,7 +51,7 @@ NUMBERS = {
     "ConvolutionalFeatures": [{"patch_size": (3, 3), "whitening_eps": 0.1}, {"stride": 2}],
 }
 # the maximum of the cells, and all codes
-TAKE_INFINITY = {("SpatialPooling", "order"), ("HammingNeighbors", "radius")}
+TAKE_INFINITY = {("GeMPooling", "order"), ("SpatialPooling", "order"), ("HammingNeighbors", "radius")}
 
 
 def as_kind(value, integer, real):

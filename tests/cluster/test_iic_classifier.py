@@ -429,3 +429,11 @@ def test_a_frozen_clusterer_reads_only_labelled_samples(blobs):
     assert_close(model.fit(hidden, few).predict_proba(X), expected)
     with pytest.raises(ValueError, match="NaN"):
         IICClassifier(clone(CLUSTERER)).fit(hidden, few)
+
+
+def test_errors_in_labelled_samples_say_what_they_count(blobs):
+    X, _, few, fitted = blobs
+    wrong = np.where((few == 1)[:, None], np.inf, X)
+    with pytest.raises(ValueError, match="infinity") as raised:
+        IICClassifier(fitted).fit(wrong, few)
+    assert raised.value.__notes__ == ["Positions and numbers of samples count the labelled samples of X only."]

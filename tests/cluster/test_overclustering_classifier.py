@@ -192,6 +192,34 @@ class OnImages(ClusterMixin, BaseEstimator):
         return torch.as_tensor(labels) if isinstance(X, torch.Tensor) else labels
 
 
+class OnlyAnArray:
+    """Samples that can only be converted to an array."""
+
+    def __init__(self, values):
+        self.values, self.shape = values, values.shape
+
+    def __len__(self):
+        return len(self.values)
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self.values, dtype)
+
+
+@pytest.mark.parametrize("clusterer", [KMeans(5, n_init=1, random_state=0), GaussianMixture(4, random_state=0)])
+def test_parts_of_what_can_only_be_converted(clusterer, blobs, monkeypatch):
+    X, _, few = blobs
+    monkeypatch.setattr(_overclustering_classifier, "_ROWS", 20)
+    expected = OverclusteringClassifier(clusterer).fit(X, few).predict(X)
+    np.testing.assert_array_equal(OverclusteringClassifier(clusterer).fit(OnlyAnArray(X), few).predict(X), expected)
+
+
+def test_frames_and_arrays_of_another_precision(blobs):
+    X, _, few = blobs
+    model = OverclusteringClassifier(KMeans(5, n_init=1, random_state=0))
+    model.fit(pd.DataFrame(X.astype(np.float32)), few)
+    assert (model.predict(X) == model.predict(X.astype(np.float32))).all()
+
+
 def test_images_and_tensors():
     X, y = load_digits(return_X_y=True)
     images, few = X.reshape(-1, 8, 8), np.where(np.arange(len(y)) < 60, y, -1)

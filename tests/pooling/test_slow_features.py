@@ -1,5 +1,7 @@
 """Slow features: the generalised eigenproblem, additive moments, degenerate data."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from sklearn.preprocessing import PolynomialFeatures
 from sklearn.utils.validation import check_is_fitted
 from tolerance import assert_close
 
-from sklinvariant import AutoPooling, SlowFeatures
+from sklinvariant import AutoPooling, SlowFeatures, load, save
 from sklinvariant.pooling._slow_features import expand
 
 GROUPS = np.repeat([0, 1, 2], [50, 80, 70])
@@ -129,7 +131,7 @@ def test_features_that_depend_on_each_other(frames):
     assert model.transform(X).shape == (200, 4)
     assert len(model.get_feature_names_out()) == 4
     assert_close(model.slowness_, SlowFeatures().fit(frames, groups=GROUPS).slowness_, rtol=1e-6)
-    with pytest.warns(UserWarning, match="4 linearly independent features, fewer than n_components=6"):
+    with pytest.warns(UserWarning, match="n_components=6, but only 4 principal directions have more than tol=1e-09"):
         SlowFeatures(6).fit(X, groups=GROUPS)
 
 
@@ -148,6 +150,32 @@ def test_what_cannot_be_learned(frames):
     with pytest.raises(ValueError, match="degree=2 cannot continue a fit with degree=1"):
         model.set_params(degree=2).partial_fit(frames)
     assert_close(model.slowness_, SlowFeatures(2).fit(frames).slowness_)  # unharmed
+
+
+def test_parameters_that_change_between_parts(frames):
+    model = SlowFeatures(1).fit(frames)
+    model.set_params(n_components=9)
+    with pytest.raises(ValueError, match="n_components=9 is more than the 4 features"):
+        model.partial_fit(frames[:1], groups=[7])  # no new pair
+    assert model.set_params(n_components=3).partial_fit(frames[:1], groups=[7]).transform(frames).shape == (200, 3)
+    assert_close(model.slowness_, SlowFeatures(3).fit(frames).slowness_)
+
+
+@pytest.mark.parametrize("degree", [1, 2])
+def test_copies_compute_the_same(frames, degree):
+    model = SlowFeatures(2, degree=degree).fit(frames)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).transform(frames), model.transform(frames))
+
+
+@pytest.mark.parametrize(
+    "change", [{"degree": 2}, {"mean": np.zeros(5), "components": np.zeros((2, 5))}, {"scale": np.zeros(4)}]
+)
+def test_files_that_do_not_fit_together(frames, change, tmp_path):
+    model = SlowFeatures(2).fit(frames)
+    model._state = {**model._state, **change}
+    save(model, tmp_path / "model")
+    with pytest.raises(ValueError, match="Fit again"):
+        load(tmp_path / "model")
 
 
 def test_in_the_place_of_auto_pooling(frames):
