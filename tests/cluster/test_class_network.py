@@ -9,12 +9,13 @@ from torch.nn.functional import cross_entropy
 from sklinvariant.cluster._class_network import ClassNetwork
 from sklinvariant.cluster._cluster_network import ClusterNetwork
 from sklinvariant.cluster._labelled_batches import LabelledBatch
+from sklinvariant.cluster._scaling import Scaling
 from sklinvariant.networks import LinearLoss
 
 
 def _trunk(seed=0):
-    settings = {"shift": torch.tensor([1.0, 2.0, 3.0]), "scale": torch.tensor(2.0)}
-    return ClusterNetwork.build("mlp", (3,), 2, 4, None, generator=torch.Generator().manual_seed(seed), **settings)
+    scaling, generator = Scaling(torch.tensor([1.0, 2.0, 3.0]), torch.tensor(2.0)), torch.Generator().manual_seed(seed)
+    return ClusterNetwork.build("mlp", (3,), 2, 4, None, generator=generator, scaling=scaling)
 
 
 @pytest.fixture
