@@ -367,6 +367,7 @@ def main():
             for folder in args.earlier:
                 earlier |= read_numbers(folder / f"{name}.json")
             methods = family.methods | dict.fromkeys(earlier.keys() - family.methods.keys())
+            methods = dict(sorted(methods.items(), key=lambda item: not item[0].startswith("ours")))
             results = play(chosen(methods, args.methods), sets, args.seeds, earlier)
             print()
             columns, rows = league(results)
