@@ -460,7 +460,9 @@ def test_checkpoints_of_other_fits(blobs, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
-def test_digits(seed):
-    """Clearly above k-means, which is right in 79 %."""
+@pytest.mark.parametrize(("entropy_weight", "floor"), [(1.0, 0.87), (2.0, 0.93)])
+def test_digits(seed, entropy_weight, floor):
+    """Clearly above k-means, which is right in 79 %; more so with a weight that suits classes of equal size."""
     X, y = load_digits(return_X_y=True)
-    assert one_to_one_accuracy(y, IICClusterer(10, random_state=seed).fit(X).labels_) >= 0.9
+    model = IICClusterer(10, entropy_weight=entropy_weight, random_state=seed).fit(X)
+    assert one_to_one_accuracy(y, model.labels_) >= floor
