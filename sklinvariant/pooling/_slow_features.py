@@ -109,9 +109,9 @@ class SlowFeatures(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transfor
     slowness_ : array of shape (n_components,)
         ``E (z − z′)²`` of each output over the training pairs. 0 means that it never changes, and 2 that consecutive
         frames are not correlated. The largest possible value is 4.
-    center_ : array of shape (n_features_in_,)
+    center_ : array of shape (n_features,)
         What is subtracted from X first: the mean of the frames, with `partial_fit` of those of the first call.
-    scale_ : array of shape (n_features_in_,)
+    scale_ : array of shape (n_features,)
         What X is then divided by: the largest deviation of each feature, with `partial_fit` in the first call.
 
     See Also
@@ -169,8 +169,8 @@ class SlowFeatures(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transfor
     components_ = FittedState("The weight of each expanded feature in each output, (n_components, n_expanded).")
     mean_ = FittedState("Mean of the expanded features, (n_expanded,).")
     slowness_ = FittedState("Mean squared change of each output, (n_components,).")
-    center_ = FittedState("What is subtracted from X, (n_features_in_,).")
-    scale_ = FittedState("What X is then divided by, (n_features_in_,).")
+    center_ = FittedState("What is subtracted from X, (n_features,).")
+    scale_ = FittedState("What X is then divided by, (n_features,).")
 
     def _check_layout(self):
         state = self._state
