@@ -79,7 +79,7 @@ class CodeReader(Reader):
     needs = "codes"
 
     def _check(self, estimator, X, kind, reset):
-        if not (estimator.packed and not reset and _are_bytes_as_fitted(estimator, X)):
+        if reset or not _are_bytes_as_fitted(estimator, X):
             X = to_numpy(dense_tensor(X) if isinstance(X, torch.Tensor) else X)
             X = validate_data(estimator, X, dtype=None if estimator.packed else "numeric", reset=reset)
         codes = _packed_bytes(X) if estimator.packed else _packed_bits(X, estimator.binarize)
