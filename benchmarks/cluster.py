@@ -21,6 +21,7 @@ from PIL import Image, ImageEnhance
 from torch.utils.data import DataLoader, Dataset
 
 from sklinvariant.cluster._cluster_network import ClusterNetwork
+from sklinvariant.cluster._scaling import Scaling
 from sklinvariant.networks import vgg_trunk
 from sklinvariant.ops import joint_information, joint_sum
 from sklinvariant.pairs._sample_pairs import SamplePairBatches, ViewPairs
@@ -73,7 +74,7 @@ def at_once(one, two):
 
 def start(trunk, shape, device, memory_format=torch.channels_last):
     generator = torch.Generator().manual_seed(0)
-    settings = {"shift": torch.tensor(0.2), "scale": torch.tensor(0.3), "entropy_weight": 2.0}
+    settings = {"scaling": Scaling(torch.tensor(0.2), torch.tensor(0.3)), "entropy_weight": 2.0}
     network = ClusterNetwork.build(trunk, shape, HEADS, K, None, generator=generator, **settings)
     network = network.to(device, memory_format=memory_format)
     return network, torch.optim.Adam(network.parameters())
