@@ -55,7 +55,6 @@ class _Net(NeuralNet):
             return super().train_step(batch, **fit_params)
         group = self.optimizer_.param_groups[0]
         loss = self.module_.learn(batch[0], group["lr"], group["momentum"])
-        self.optimizer_.step()  # has no effect without gradients, but learning rate schedulers expect this call
         return {"loss": self.get_loss(loss, None), "y_pred": loss}
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
@@ -71,6 +70,8 @@ class _Net(NeuralNet):
     def notify(self, method_name, **kwargs):
         if method_name != "on_epoch_end":
             return super().notify(method_name, **kwargs)
+        if hasattr(self.module_, "learn"):
+            self.optimizer_.step()  # has no effect without gradients, but learning rate schedulers expect a call
         try:
             return super().notify(method_name, **kwargs)
         except KeyboardInterrupt as stop:  # raised by the user, or by skorch's EarlyStopping
