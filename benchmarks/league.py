@@ -27,12 +27,13 @@ from pathlib import Path
 
 import numpy as np
 from league_clustering import CLUSTERING
+from league_few_labels import FEW_LABELS
 from measuring import add_json, report
 from scipy.stats import rankdata
 
 LEVEL = 1.0  # largest difference, in points, of results that count as level
 
-FAMILIES = {family.name: family for family in (CLUSTERING,)}
+FAMILIES = {family.name: family for family in (CLUSTERING, FEW_LABELS)}
 
 
 def play(methods, sets, seeds, earlier=None):

@@ -1,4 +1,4 @@
-"""The module that `IICClassifier` trains: a trunk and a linear model of the classes on its features."""
+"""The module that `IICClassifier` trains: a trunk and a linear model of the classes on its features and on the rows."""
 
 from typing import Any, Self
 
@@ -14,21 +14,30 @@ class ClassNetwork(nn.Module):
     """A classifier whose ``forward`` returns the mean weighted log-loss of a batch.
 
     A batch has ``samples`` (b, ...), ``target`` and ``weight``. ``trunk`` is a `ClusterNetwork`, whose heads are
-    removed; ``head`` is a `LinearLoss`. Batch normalisation keeps the means and variances of all samples, because those
+    removed; ``head`` is a `LinearLoss`. With a ``row_gain``, the linear model is also given the rows, scaled as those
+    of the trunk and multiplied by it. Batch normalisation keeps the means and variances of all samples, because those
     of a few labelled samples would be too noisy.
     """
 
     head: LinearLoss
 
-    def __init__(self, trunk: ClusterNetwork, head: Any = None) -> None:
+    def __init__(self, trunk: ClusterNetwork, head: Any = None, row_gain: float | None = None) -> None:
         super().__init__()
         trunk.heads = trunk.auxiliary = None
-        self.trunk, self.head = trunk, head
+        self.trunk, self.head, self.row_gain = trunk, head, row_gain
+
+    @torch.no_grad()
+    def append_rows(self, x: torch.Tensor) -> None:
+        """From now on append the rows to the features. Over the rows (n, d), both have the same mean square norm."""
+        rows, features = (
+            float(z.double().square().sum(1).mean().sqrt()) for z in (self.trunk.scaling(x), self.features(x))
+        )
+        self.row_gain = features / rows if rows > 0 < features else 1.0
 
     @classmethod
     def restore(cls, trunk: ClusterNetwork, state: dict[str, Any], weight_decay: float) -> Self:
         """The module from the state that `export` returned; ``trunk`` gives everything that was not trained."""
-        network = cls(trunk)
+        network = cls(trunk, row_gain=state.get("row_gain"))  # models saved by earlier versions have none
         trunk.trunk.load_state_dict({name: torch.tensor(value) for name, value in state["trunk"].items()})
         network.head = LinearLoss.restore(state, "log_loss", weight_decay, trunk.shift.dtype).to(trunk.shift.device)
         return network.eval()
@@ -36,7 +45,7 @@ class ClassNetwork(nn.Module):
     def export(self) -> dict[str, Any]:
         """The fitted state: numpy arrays and plain values."""
         trunk = {name: value.cpu().numpy().copy() for name, value in self.trunk.trunk.state_dict().items()}
-        return {"trunk": trunk, **self.head.export()}
+        return {"trunk": trunk, "row_gain": self.row_gain, **self.head.export()}
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
@@ -46,8 +55,11 @@ class ClassNetwork(nn.Module):
         return self
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
-        """(n, d) rows or (n, h, w, c) images -> (n, D)."""
-        return self.trunk.features(x)
+        """(n, d) rows or (n, h, w, c) images -> (n, D), or (n, D + d) with appended rows."""
+        features = self.trunk.features(x)
+        if self.row_gain is None:
+            return features
+        return torch.cat([features, self.row_gain * self.trunk.scaling(x)], 1)
 
     def forward(self, batch: Any) -> torch.Tensor:
         return self.evaluate(batch)[0]

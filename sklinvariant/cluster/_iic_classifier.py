@@ -26,6 +26,7 @@ from sklinvariant.base import (
     Count,
     CountOrZero,
     FittedState,
+    Maybe,
     NonNegative,
     OnDevice,
     Positive,
@@ -153,7 +154,8 @@ class IICClassifier(
     """Classifier that fine-tunes the network of an `IICClusterer` with the few samples that have a label.
 
     A linear model of the classes replaces the heads of the clusterer. First it is fitted to the features of the trunk
-    (a logistic regression). Then both are trained by the log-loss, the trunk with a smaller learning rate.
+    and, with ``passthrough``, to the rows themselves (a logistic regression). Then both are trained by the log-loss, the
+    trunk with a smaller learning rate.
 
     Parameters
     ----------
@@ -167,6 +169,9 @@ class IICClassifier(
     n_views : int
         Number of views of a sample in prediction: the sample itself, and ``n_views - 1`` views by ``transforms``, which
         are the same for all samples. Their features are averaged. The paper uses 10.
+    passthrough : bool
+        Whether the linear model is also given the rows, scaled as the clusterer scales them and to the mean norm of
+        the features of the trunk. Clusters may join classes which the rows separate. It has no effect on images.
     weight_decay : float
         L2 penalty of the linear model, for features scaled to a mean norm of 1.
     max_epochs : int
@@ -202,8 +207,8 @@ class IICClassifier(
         The sorted classes, without ``unlabeled_value``.
     clusterer_ : IICClusterer
         The fitted clusterer, which fine-tuning does not change.
-    coef_ : ndarray of shape (1, n_trunk_features) or (n_classes, n_trunk_features)
-        Weights of the linear model on the fine-tuned features.
+    coef_ : ndarray of shape (1, n_features_out) or (n_classes, n_features_out)
+        Weights of the linear model on the output of `transform`.
     intercept_ : ndarray of shape (1,) or (n_classes,)
         Offsets of the linear model.
     history_ : list of dict
@@ -244,6 +249,7 @@ class IICClassifier(
         "coef": Array("o", "f"),
         "intercept": Array("o"),
         "gain": RealNumber(),
+        "row_gain": Maybe(RealNumber()),
         "classes": Array("c", kinds="biufUO"),
         "seed": Whole(0),
     }
@@ -251,6 +257,7 @@ class IICClassifier(
     _: KW_ONLY
     transforms: Literal["clusterer"] | Callable | None = "clusterer"
     n_views: Annotated[int, integers(1, 10000)] = 1
+    passthrough: bool = True
     weight_decay: NonNegative = 1e-4
     max_epochs: CountOrZero = 50
     batch_size: Count = 64
@@ -259,15 +266,17 @@ class IICClassifier(
     class_weight: dict | Literal["balanced"] | None = None
     unlabeled_value: Any = -1
     classes_ = FittedState("Class labels.")
-    coef_ = FittedState("Weights of the linear model on the fine-tuned features.")
+    coef_ = FittedState("Weights of the linear model on the output of transform.")
     intercept_ = FittedState("Offsets of the linear model.")
 
     def _check_layout(self):
         (n_outputs, width), n_classes = self._state["coef"].shape, len(self._state["classes"])
-        trunk = self._inner._state["n_trunk_features"]
-        if width != trunk or n_outputs != (1 if n_classes == 2 else n_classes):
+        expected = self._inner._state["n_trunk_features"]
+        if self._state.get("row_gain") is not None:
+            expected += self._inner._state["sample_shape"][-1]
+        if width != expected or n_outputs != (1 if n_classes == 2 else n_classes):
             raise ValueError(
-                f"coef of shape {(n_outputs, width)} does not match {n_classes} classes and {trunk} features"
+                f"coef of shape {(n_outputs, width)} does not match {n_classes} classes and {expected} features"
             )
 
     @with_callbacks
@@ -396,6 +405,8 @@ class IICClassifier(
     def _module(self, data, generator):
         batch = data.batch
         network = ClassNetwork(self._inner._network(batch.samples))
+        if self.passthrough and batch.samples.ndim == 2:
+            network.eval().append_rows(batch.samples)
         features = mean_features(network.eval(), batch.samples, same, 1, data.seed)
         network.trunk.draw_from(generator)
         network.head = LinearLoss.start(
@@ -424,11 +435,12 @@ class IICClassifier(
         return network.export() | {"classes": data.targets.task.classes, "seed": data.seed}
 
     def transform(self, X: Any) -> Any:
-        """The features of the fine-tuned trunk, averaged over the views.
+        """The features of the fine-tuned trunk, averaged over the views, and the scaled rows with ``passthrough``.
 
         Returns
         -------
-        array of shape (n, n_trunk_features)
+        array of shape (n, n_features_out)
+            n_features_out is the number of features of the trunk, plus that of the rows with ``passthrough``.
         """
         given = self._read(X)
         return given.answer(self._features(given)[0])

@@ -239,7 +239,7 @@ class IICClusterer(
     n_neighbors: Count = 10
     network: Literal["auto", "mlp", "vgg", "resnet"] | nn.Module = "auto"
     n_overclusters: Annotated[int, integers(2)] | None = None
-    n_heads: Annotated[int, integers(1, 1000)] = 5
+    n_heads: Annotated[int, integers(1, 1000)] = 10
     n_repeats: Annotated[int, integers(1, 1000)] = 1
     entropy_weight: Positive = 1.0
     scale: Literal["auto", "standard", "roots"] | None = "auto"

@@ -61,3 +61,15 @@ def test_there_and_back(network):
         for parameter in again.parameters():
             parameter.zero_()
     assert all(np.abs(value).max() > 0 for name, value in state["trunk"].items() if name.endswith("weight"))  # a copy
+
+
+def test_appended_rows_there_and_back(network):
+    network, batch = network
+    features = network.eval().features(batch.samples)
+    network.append_rows(batch.samples)
+    appended = network.features(batch.samples)
+    assert_close(appended[:, :256], features)
+    assert_close(appended[:, 256:], network.row_gain * (batch.samples - torch.tensor([1.0, 2.0, 3.0])) / 2)
+    network.head = LinearLoss(259, 3, "log_loss", 0.1, torch.float32, gain=0.5)
+    again = ClassNetwork.restore(_trunk(99), network.export(), 0.1)
+    assert_close(again.features(batch.samples), appended)

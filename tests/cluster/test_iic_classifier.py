@@ -1,6 +1,7 @@
 """A clusterer's trunk fine-tuned with labels: what is learned at which rate, views, labels of all kinds, files."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -59,7 +60,7 @@ def test_few_labels_are_enough(blobs):
     assert_same_labels(model.predict(X), model.classes_[scores.argmax(1)], scores)
     features = model.transform(X)
     np.testing.assert_allclose(features @ model.coef_.T + model.intercept_, scores, rtol=1e-5, atol=1e-6)
-    assert features.shape == (90, 256)
+    assert features.shape == (90, 256 + 4)
     assert list(model.set_output(transform="pandas").transform(X).columns) == list(model.get_feature_names_out())
     assert len(model.history_) == model.n_iter_ == 50
     assert model.history_[-1]["loss"] < model.history_[0]["loss"]
@@ -70,7 +71,7 @@ def test_without_an_epoch_it_is_a_logistic_regression_of_the_features(blobs):
     """The trunk is left as it is, and the linear model is scikit-learn's on its features scaled to a mean norm of 1."""
     X, y, few, fitted = blobs
     weight_decay = 0.01
-    model = IICClassifier(fitted, max_epochs=0, weight_decay=weight_decay).fit(X, few)
+    model = IICClassifier(fitted, max_epochs=0, passthrough=False, weight_decay=weight_decay).fit(X, few)
     features = fitted.transform(X)
     assert_close(model.transform(X), features)
     scaled = features / np.sqrt(np.square(features[:12]).sum(1).mean())
@@ -79,10 +80,46 @@ def test_without_an_epoch_it_is_a_logistic_regression_of_the_features(blobs):
     assert model.history_ == []
 
 
+def test_the_linear_model_is_given_the_rows(blobs):
+    """Rows that are scaled as in the clusterer and to the mean square norm of its features on the labelled rows."""
+    X, _, few, fitted = blobs
+    X = X * [1, 1, 1, 100]
+    clusterer = FrozenEstimator(clone(CLUSTERER).fit(X))
+    model = IICClassifier(clusterer, max_epochs=0).fit(X, few)
+    features, rows = np.split(model.transform(X), [256], axis=1)
+    assert_close(features, clusterer.transform(X))
+    assert_close(np.square(rows[:12]).sum(1).mean(), np.square(features[:12]).sum(1).mean())
+    spread = rows.std(0) / X.std(0)
+    assert spread[3] < 0.1 * spread[0]  # standardised
+    assert IICClassifier(clusterer, max_epochs=0, passthrough=False).fit(X, few).coef_.shape == (3, 256)
+
+
+def test_constant_rows_are_passed_through():
+    X, y = np.ones((20, 3)), np.arange(20) % 2
+    clusterer = IICClusterer(2, n_heads=1, n_neighbors=3, max_epochs=1, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = IICClassifier(clusterer, max_epochs=1, random_state=0).fit(X, y)
+    assert np.isfinite(model.predict_proba(X)).all()
+
+
+def test_clusters_that_join_classes(global_random_seed):
+    """Two clusters, of two classes each, which a column of the rows separates."""
+    rng = np.random.RandomState(global_random_seed)
+    y = np.arange(400) % 4
+    X = rng.normal(scale=0.1, size=(400, 10))
+    X[:, 0] += 20 * (y // 2)
+    X[:, 1] += y % 2
+    few = np.where(np.arange(400) < 16, y, -1)
+    clusterer = FrozenEstimator(IICClusterer(2, n_heads=1, scale=None, max_epochs=10, random_state=0).fit(X))
+    assert IICClassifier(clusterer, random_state=0).fit(X, few).score(X, y) >= 0.97
+
+
 def test_heads_at_one_rate_and_the_trunk_at_another(blobs):
     X, _, few, fitted = blobs
     rates = {}
-    params = {"max_epochs": 2, "learning_rate": 0.01, "learning_rate_decay": None, "random_state": 0}
+    params = {"max_epochs": 2, "passthrough": False, "learning_rate": 0.01, "learning_rate_decay": None}
+    params["random_state"] = 0
 
     class Look(Callback):
         def on_train_begin(self, net, **kwargs):

@@ -459,10 +459,17 @@ def test_checkpoints_of_other_fits(blobs, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize(("entropy_weight", "floor"), [(1.0, 0.87), (2.0, 0.93)])
-def test_digits(seed, entropy_weight, floor):
-    """Clearly above k-means, which is right in 79 %; more so with a weight that suits classes of equal size."""
+def test_digits():
+    """Clearly above k-means, which is right in 79 %. Solutions with 89 to 95 % have almost the same information."""
     X, y = load_digits(return_X_y=True)
-    model = IICClusterer(10, entropy_weight=entropy_weight, random_state=seed).fit(X)
-    assert one_to_one_accuracy(y, model.labels_) >= floor
+    scores = [one_to_one_accuracy(y, IICClusterer(10, random_state=seed).fit(X).labels_) for seed in range(3)]
+    assert min(scores) >= 0.87
+    assert np.mean(scores) >= 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_digits_with_a_weight_for_classes_of_equal_size(seed):
+    X, y = load_digits(return_X_y=True)
+    model = IICClusterer(10, entropy_weight=2.0, n_heads=5, random_state=seed).fit(X)
+    assert one_to_one_accuracy(y, model.labels_) >= 0.93
