@@ -18,7 +18,7 @@ from sklinvariant.training import RowBatches, TrainedEstimator, WithOptimizer
 
 _MOST_COMPONENTS = 256  # principal components of which bits are made
 _STEPS = 200  # training steps with max_epochs="auto"
-_ROTATIONS = 20  # iterations of the initial ITQ
+_ROTATIONS = 50  # iterations of the initial ITQ
 _ITSELF = -1e9  # logit of a row as its own neighbour; finite, so that a batch of one row has a loss
 
 
@@ -91,8 +91,8 @@ class NeighborHasher(WithOptimizer, TrainedEstimator, Hasher):
 
     A bit is the sign of ``w_j·x + b_j``. With codes c(x) of -1 and 1 and similarities ``s = c(x_i)·c(x_j) / n_bits``,
     training minimises the mean of ``-ln p(j | i)``, ``p(j | i) = exp(s_ij / τ) / Σ_l exp(s_il / τ)``, where j is one of
-    the nearest rows to i in a batch and l runs over all other rows of the batch. This requires no pairs or labels. It
-    starts from the solution of `ITQHasher`, and the gradient passes through the sign as if it were a hyperbolic tangent.
+    the nearest rows to i in a batch and l runs over all other rows of the batch. Neither pairs nor labels are needed.
+    Training starts from the solution of `ITQHasher`. The gradient passes through the sign as if it were tanh.
 
     Parameters
     ----------
@@ -103,8 +103,8 @@ class NeighborHasher(WithOptimizer, TrainedEstimator, Hasher):
         share of all rows that count as neighbours, by default 1 %.
     temperature : float or "auto"
         τ. Lower values separate near neighbours from rows that are only slightly farther away. Higher values make all
-        rows of a dense region similar, which finds more rows of the same class, but fewer of the nearest ones. "auto" is
-        ``(32 / n_bits) ** 0.25 / 8``.
+        rows of a dense region similar, which finds more rows of the same class, but fewer of the nearest ones. "auto"
+        is ``(32 / n_bits) ** 0.25 / 8``.
     max_epochs : int or "auto"
         Maximum number of passes over the rows. "auto" makes as many passes as 200 training steps need.
     batch_size : int
@@ -157,7 +157,7 @@ class NeighborHasher(WithOptimizer, TrainedEstimator, Hasher):
     temperature: Literal["auto"] | Positive = "auto"
     max_epochs: Literal["auto"] | Count = "auto"  # type: ignore[assignment]
     batch_size: Count = 512
-    learning_rate: Positive = 0.02
+    learning_rate: Positive = 0.04
 
     mean_ = FittedState("Mean of the rows, (n_features,).")
     basis_ = FittedState("Principal directions of the rows, (n_components, n_features).")
