@@ -172,6 +172,21 @@ def test_league(script, tmp_path):
     assert (tmp_path / "cache" / "grey-mnist.npz").exists()
 
 
+@pytest.mark.slow
+def test_league_of_hashing(script, tmp_path):
+    images(tmp_path / "mnist.npz", 300, (28, 28))
+    words = ("--seeds", 1, "--only", "MNIST", "--methods", "ITQ", "PCA", "LSH", "--data", tmp_path)
+    results = script("league", "hashing", *words)
+    for suffix in ("", "_classes", "_bits"):
+        assert complete(results, f"league_hashing_development{suffix}")
+    result = results["league_hashing_development"]
+    assert [row[0] for row in result["rows"]] == ["ITQ", "PCA and a random rotation", "PCA", "LSH"]
+    assert (
+        len({run[2] for run in result["runs"]}) == 2 * (1 + 4) + 1
+    )  # two scores, for each number of bits, and seconds
+    assert results["league_hashing_development_bits"]["columns"][1:] == ["32 bits", "64 bits", "128 bits", "256 bits"]
+
+
 def test_league_compares_with_the_default(monkeypatch, tmp_path):
     """Means, ranks and counts of invented scores, and runs that are read back."""
     monkeypatch.syspath_prepend(str(FOLDER))
@@ -191,6 +206,7 @@ def test_league_compares_with_the_default(monkeypatch, tmp_path):
     assert rows[2][3:] == ["60.0", "2.0", "2", "1 / 0 / 1"]
     assert rows[3] == ["the best of the others on each set", "30.0", "90.0", "60.0", "", "", "1 / 0 / 1"]
     measuring.write(tmp_path, {"name": "one", "columns": columns, "rows": rows, "runs": league.numbers(results)})
+    assert league.league(results, "seconds")[1][0] == ["ours", "1.0 ± 0.0", "1.0 ± 0.0", "1.0", "2.0", "2", ""]
     assert league.read_numbers(tmp_path / "one.json") == results
     assert league.read_numbers(tmp_path / "other.json") == {}
 

@@ -53,6 +53,8 @@ class RBMHasher(TrainedEstimator, Hasher):
     towards targets that are uniform in 0-1, over the bits of each code and over the batch for each bit (equations 7
     and 8). Bit j is 1 if P(z_j|x) > 0.5.
 
+    To find nearest neighbours, use `NeighborHasher`, or `ITQHasher`, which is fitted in less time. NUMBERS
+
     Parameters
     ----------
     n_bits : int
