@@ -1,4 +1,4 @@
-"""Codes that agree on neighbouring rows, learned from the quantised codes themselves."""
+"""Codes that agree on neighbouring or paired rows, learned from the quantised codes themselves."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 
 from sklinvariant._compat import fit_context, with_callbacks
 from sklinvariant.accumulate import Blocks
-from sklinvariant.base import Array, Count, FittedState, Positive, check_size, declared
+from sklinvariant.base import Array, Count, FittedState, FrameReader, Positive, RowReader, check_size, declared
 from sklinvariant.hashing._hasher import Hasher, largest_deviation, principal_directions, random_rotation, signs
 from sklinvariant.hashing._itq import fit_rotation
 from sklinvariant.training import RowBatches, TrainedEstimator, WithOptimizer
@@ -19,6 +19,7 @@ from sklinvariant.training import RowBatches, TrainedEstimator, WithOptimizer
 _MOST_COMPONENTS = 256  # principal components of which bits are made
 _STEPS = 200  # training steps with max_epochs="auto"
 _ROTATIONS = 50  # iterations of the initial ITQ
+_PAIRS = FrameReader(RowReader(wide=True), explicit=True)
 _ITSELF = -1e9  # logit of a row as its own neighbour; finite, so that a batch of one row has a loss
 
 
@@ -26,6 +27,11 @@ def nearest_in_batch(rows: torch.Tensor, n_neighbors: int) -> torch.Tensor:
     """Indices (n, k) of the nearest other rows (n, d); k is at most n - 1."""
     distances = torch.cdist(rows, rows).fill_diagonal_(torch.inf)
     return distances.topk(min(n_neighbors, len(rows) - 1), largest=False).indices
+
+
+def partners(n: int) -> torch.Tensor:
+    """Indices (n, 1) of the other row of each pair, where rows 2 i and 2 i + 1 are a pair."""
+    return (torch.arange(n) ^ 1)[:, None]
 
 
 def neighbor_loss(codes: torch.Tensor, neighbors: torch.Tensor, temperature: float) -> torch.Tensor:
@@ -49,7 +55,7 @@ def default_temperature(n_bits: int) -> float:
 
 
 class NeighborNetwork(nn.Module):
-    """Linear projections of rows (n, m) to bits, and the loss of their signs.
+    """Linear projections of rows (n, m), or of pairs (n, 2, m), to bits, and the loss of their signs.
 
     Parameters are ``weight`` (b, m) and ``intercept`` (b,).
     """
@@ -59,9 +65,12 @@ class NeighborNetwork(nn.Module):
         self.weight, self.intercept = nn.Parameter(weight.clone()), nn.Parameter(intercept.clone())
         self.n_neighbors, self.temperature = n_neighbors, temperature
 
-    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        rows = batch.flatten(0, -2)
+        in_pairs = batch.ndim == 3
+        neighbors = partners(len(rows)).to(rows.device) if in_pairs else nearest_in_batch(rows, self.n_neighbors)
         codes = straight_through(torch.addmm(self.intercept, rows, self.weight.T))
-        return neighbor_loss(codes, nearest_in_batch(rows, self.n_neighbors), self.temperature)
+        return neighbor_loss(codes, neighbors, self.temperature)
 
 
 def overcomplete_itq(components: torch.Tensor, n_bits: int, generator: torch.Generator) -> torch.Tensor:
@@ -78,11 +87,15 @@ def overcomplete_itq(components: torch.Tensor, n_bits: int, generator: torch.Gen
 
 @dataclass
 class _Components:
-    """Principal components (n, m) of the rows, and the mean (d,) and ``basis`` (m, d) that give them."""
+    """Principal components (n, m) of the rows, and the mean (d,) and ``basis`` (m, d) that give them.
+
+    ``samples`` are the components of rows (n, m) or of pairs (n, 2, m).
+    """
 
     components: torch.Tensor
     mean: torch.Tensor
     basis: torch.Tensor
+    samples: torch.Tensor
 
 
 @declared
@@ -91,24 +104,28 @@ class NeighborHasher(WithOptimizer, TrainedEstimator, Hasher):
 
     A bit is the sign of ``w_j·x + b_j``. With codes c(x) of -1 and 1 and similarities ``s = c(x_i)·c(x_j) / n_bits``,
     training minimises the mean of ``-ln p(j | i)``, ``p(j | i) = exp(s_ij / τ) / Σ_l exp(s_il / τ)``, where j is one of
-    the nearest rows to i in a batch and l runs over all other rows of the batch. Neither pairs nor labels are needed.
+    the nearest rows to i in a batch, or the other row of its pair, and l runs over all other rows of the batch.
     Training starts from the solution of `ITQHasher`. The gradient passes through the sign as if it were tanh.
 
     Parameters
     ----------
     n_bits : int
         Length of the code, which may be larger than the number of features.
+    pairs : {"neighbors", "explicit"}
+        Which codes should be similar. "neighbors": those of the nearest rows. "explicit": X of `fit` and `partial_fit`
+        contains pairs (n, 2, n_features), such as features of two views of an object or of consecutive frames.
+        `transform` takes rows (n, n_features) in both cases.
     n_neighbors : int
-        Number of nearest rows within a batch that count as neighbours of a row. Together with ``batch_size``, it is the
-        share of all rows that count as neighbours, by default 1 %.
+        For "neighbors", the number of nearest rows within a batch that count as neighbours of a row. Together with
+        ``batch_size``, it is the share of all rows that count as neighbours, by default 1 %.
     temperature : float or "auto"
         τ. Lower values separate near neighbours from rows that are only slightly farther away. Higher values make all
         rows of a dense region similar, which finds more rows of the same class, but fewer of the nearest ones. "auto"
         is ``(32 / n_bits) ** 0.25 / 8``.
     max_epochs : int or "auto"
-        Maximum number of passes over the rows. "auto" makes as many passes as 200 training steps need.
+        Maximum number of passes over the rows or pairs. "auto" makes as many passes as 200 training steps need.
     batch_size : int
-        Maximum number of rows in a training step, which are compared with each other.
+        Maximum number of rows or pairs in a training step, which are compared with each other.
     random_state : int, RandomState or None
         Seed of the initial rotation and of the order of rows.
 
@@ -153,6 +170,7 @@ class NeighborHasher(WithOptimizer, TrainedEstimator, Hasher):
     }
     n_bits: Count = 64
     _: KW_ONLY
+    pairs: Literal["neighbors", "explicit"] = "neighbors"
     n_neighbors: Count = 5
     temperature: Literal["auto"] | Positive = "auto"
     max_epochs: Literal["auto"] | Count = "auto"  # type: ignore[assignment]
@@ -171,23 +189,27 @@ class NeighborHasher(WithOptimizer, TrainedEstimator, Hasher):
 
         Parameters
         ----------
-        X : array of shape (n, n_features)
+        X : array of shape (n, n_features), or (n, 2, n_features) with ``pairs="explicit"``
             Features. Neighbours are those with the smallest Euclidean distance.
 
         Raises
         ------
         ValueError
-            If X contains NaN or infinity, or if ``warm_start=True`` but the previous fit had another ``n_bits``.
+            If X contains NaN or infinity, if its shape does not match ``pairs``, or if ``warm_start=True`` but the
+            previous fit had another ``n_bits``.
         """
-        self._train(X)
+        self._train(X, given=self._read_samples(X, reset=not self._continues_fit()))
         return self
 
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Train for one pass over a part of the rows. Those of the first call determine the principal directions."""
-        self._train(X, partial=True)
+        self._train(X, partial=True, given=self._read_samples(X, reset=not hasattr(self, "_state")))
         return self
+
+    def _read_samples(self, X, *, reset):
+        return (_PAIRS if self.pairs == "explicit" else self._reader).read(self, X, reset=reset)
 
     def _data(self, given, y, generator, *, reset):
         rows = given.tensor()
@@ -197,7 +219,9 @@ class NeighborHasher(WithOptimizer, TrainedEstimator, Hasher):
                 f"n_bits={self.n_bits} differs from {self._state['n_bits']} in the previous fit. Set it back, set "
                 "warm_start=False, or fit a clone"
             )
-        return _Components((rows - mean) @ basis.T, mean, basis)
+        components = (rows - mean) @ basis.T
+        samples = components.unflatten(0, (-1, 2)) if given.in_pairs else components
+        return _Components(components, mean, basis, samples)
 
     def _new_basis(self, rows):
         """The mean, and the principal directions in the unit in which components have a mean squared length of 1."""
@@ -208,12 +232,12 @@ class NeighborHasher(WithOptimizer, TrainedEstimator, Hasher):
         return mean, directions / (unit * spread)
 
     def _identity(self, data):
-        return {"samples": [data.components]}
+        return {"samples": [data.samples]}
 
     def _n_epochs(self, data):
         if self.max_epochs != "auto":
             return self.max_epochs
-        return math.ceil(_STEPS / math.ceil(len(data.components) / self.batch_size))
+        return math.ceil(_STEPS / math.ceil(len(data.samples) / self.batch_size))
 
     def _module(self, data, generator):
         components = data.components
@@ -230,7 +254,7 @@ class NeighborHasher(WithOptimizer, TrainedEstimator, Hasher):
         return NeighborNetwork(weight, intercept, n_neighbors=self.n_neighbors, temperature=temperature)
 
     def _batches(self, data, generator):
-        return RowBatches(data.components, batch_size=self.batch_size, generator=generator)
+        return RowBatches(data.samples, batch_size=self.batch_size, generator=generator)
 
     def _export(self, network, data):
         learned = {

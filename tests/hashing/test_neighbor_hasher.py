@@ -14,6 +14,7 @@ from sklinvariant.hashing._neighbor_hasher import (
     nearest_in_batch,
     neighbor_loss,
     overcomplete_itq,
+    partners,
     straight_through,
 )
 from sklinvariant.metrics import bit_activations, exact_ranking, mean_average_precision
@@ -54,6 +55,35 @@ def test_loss_against_a_numpy_loop(rows):
         others = np.log(np.exp(np.delete(similarity, i)).sum())
         expected += [others - similarity[j] for j in near]
     assert_close(neighbor_loss(codes, neighbors, 0.3), np.mean(expected))
+
+
+def test_partners_of_pairs():
+    np.testing.assert_array_equal(partners(6), [[1], [0], [3], [2], [5], [4]])
+
+
+def test_codes_agree_on_pairs(global_random_seed):
+    """The first 4 features are shared by a pair; the others are noise, which is larger."""
+    rng = np.random.RandomState(global_random_seed)
+    shared, noise = rng.normal(size=(200, 1, 4)).repeat(2, axis=1), 2 * rng.normal(size=(200, 2, 8))
+    pairs = np.concatenate([shared, noise], axis=2)
+    first, second = (
+        hasher.transform(pairs[:, 0]) != hasher.transform(pairs[:, 1])
+        for hasher in (
+            NeighborHasher(16, pairs="explicit", random_state=0).fit(pairs),
+            NeighborHasher(16, random_state=0).fit(pairs.reshape(-1, 12)),
+        )
+    )
+    assert first.mean() < 0.6 * second.mean()
+
+
+def test_pairs_need_three_axes(digits):
+    with pytest.raises(ValueError, match=r"pairs must be of shape \(n, 2, ...\), got \(600, 64\)"):
+        NeighborHasher(4, pairs="explicit").fit(digits)
+    hasher = NeighborHasher(4, pairs="explicit", random_state=0).partial_fit(digits.reshape(-1, 2, 64))
+    assert hasher.n_iter_ == 1
+    assert hasher.partial_fit(digits.reshape(-1, 2, 64)).n_iter_ == 2
+    with pytest.raises(ValueError, match="dim 3"):
+        hasher.transform(digits.reshape(-1, 2, 64))
 
 
 def test_gradient_of_the_loss(rows):
