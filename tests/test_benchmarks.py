@@ -177,8 +177,7 @@ def test_league_of_hashing(script, tmp_path):
     images(tmp_path / "mnist.npz", 300, (28, 28))
     words = ("--seeds", 1, "--only", "MNIST", "--methods", "ITQ", "PCA", "LSH", "--data", tmp_path)
     results = script("league", "hashing", *words)
-    for suffix in ("", "_classes", "_bits"):
-        assert complete(results, f"league_hashing_development{suffix}")
+    assert complete(results, *(f"league_hashing_development{suffix}" for suffix in ("", "_classes", "_bits")))
     result = results["league_hashing_development"]
     assert [row[0] for row in result["rows"]] == ["ITQ", "PCA and a random rotation", "PCA", "LSH"]
     assert (

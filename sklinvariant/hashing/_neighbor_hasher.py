@@ -117,7 +117,8 @@ class NeighborHasher(WithOptimizer, TrainedEstimator, Hasher):
         `transform` takes rows (n, n_features) in both cases.
     n_neighbors : int
         For "neighbors", the number of nearest rows within a batch that count as neighbours of a row. Together with
-        ``batch_size``, it is the share of all rows that count as neighbours, by default 1 %.
+        ``batch_size``, it is the share of all rows that count as neighbours, by default 1 %. To find the 50
+        nearest of more than 10,000 rows, ``n_neighbors=3`` and ``batch_size=1024`` are better.
     temperature : float or "auto"
         τ. Lower values separate near neighbours from rows that are only slightly farther away. Higher values make all
         rows of a dense region similar, which finds more rows of the same class, but fewer of the nearest ones. "auto"
