@@ -14,8 +14,8 @@ is level (within one point) and loses. ``--only`` and ``--methods`` select sets 
 Each family is a module of its own, such as ``league_clustering.py``, which describes its score and its methods.
 
 Without ``--data`` only the sets that scikit-learn contains are used. FOLDER contains ``mnist.npz``,
-``fashion_mnist.npz``, ``cifar10_residual.npz``, ``coil20_32.npz``, ``eth80_128.zip``, ``grocery_packages_176.zip`` and
-``weights/squeezenet_v1.1_imagenet_notop.npz``. Features are kept in the folder ``--cache``.
+``fashion_mnist.npz``, ``cifar10_residual.npz``, ``coil20_32.npz``, ``eth80_128.zip``, ``grocery_packages_176.zip``,
+``multiview_groups.zip``, ``davis16_256.zip`` and ``weights/squeezenet_v1.1_imagenet_notop.npz``. Features are kept in the folder ``--cache``.
 """
 
 import argparse
@@ -27,12 +27,13 @@ from pathlib import Path
 
 import numpy as np
 from league_clustering import CLUSTERING
+from league_retrieval import RETRIEVAL
 from measuring import add_json, report
 from scipy.stats import rankdata
 
 LEVEL = 1.0  # largest difference, in points, of results that count as level
 
-FAMILIES = {family.name: family for family in (CLUSTERING,)}
+FAMILIES = {family.name: family for family in (CLUSTERING, RETRIEVAL)}
 
 
 def play(methods, sets, seeds, earlier=None):
@@ -55,7 +56,7 @@ def play(methods, sets, seeds, earlier=None):
 def timed(method, data, seed):
     started = time.perf_counter()
     scores = method(data, seed)
-    return {**scores, "seconds": time.perf_counter() - started}
+    return {**scores, "seconds": scores.get("seconds", time.perf_counter() - started)}
 
 
 def first_scores(runs):
