@@ -34,7 +34,7 @@ from sklinvariant.transforms import Compose, Rotation, Scale, warp
 SIZE = 96
 SEEDS = 3
 WHITENED = 8  # components; the best of 4, 8, 16 and 32 on the development sets
-KINDS = ("upright", "turned", "zoomed")
+KINDS = ("upright", "rotated", "zoomed")
 ORDERS = (1, 2, 3, np.inf)  # of the stored moments over the cells of a view
 ROTATIONS, SCALES = Rotation(), Scale()  # the orbits of the paper
 GRID = len(ROTATIONS.orbit()), len(SCALES.orbit())

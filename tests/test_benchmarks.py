@@ -196,7 +196,7 @@ def test_league_of_retrieval(script, monkeypatch, tmp_path):
     results = script("league", "retrieval", *words)
     assert complete(results, "league_retrieval_development")
     result = results["league_retrieval_development"]
-    assert {run[2] for run in result["runs"]} == {"mAP", "mAP, upright", "mAP, turned", "mAP, zoomed", "seconds"}
+    assert {run[2] for run in result["runs"]} == {"mAP", "mAP, upright", "mAP, rotated", "mAP, zoomed", "seconds"}
     upright = [
         values for *_, score, values in ((*run[:3], run[3:]) for run in result["runs"]) if score == "mAP, upright"
     ]

@@ -256,8 +256,8 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, T
     and the outermost last; scales and rotations about a common centre commute.
 
     Special cases: SPoC is ``stages=[("translation", 1)]``, MAC ``[("translation", inf)]``, GeM ``[("translation",
-    p)]``, R-MAC ``[("translation", inf, "l2"), ("region", 1)]``. For whitening, add scikit-learn's
-    ``PCA(whiten=True)``.
+    p)]``, R-MAC ``[("translation", inf, "l2"), ("region", 1)]``. Centring and whitening are steps of a Pipeline:
+    ``make_pipeline(pooler, StandardScaler(with_std=False), Normalizer())``.
 
     References
     ----------
