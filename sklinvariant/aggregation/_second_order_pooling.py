@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import KW_ONLY
 from numbers import Real
-from typing import Annotated, Any, Self
+from typing import Annotated
 
 import numpy as np
 import torch
 
-from sklinvariant._compat import fit_context, reports_fit
 from sklinvariant._settings import in_own_precision
-from sklinvariant.aggregation._aggregator import BagPooling
-from sklinvariant.aggregation._gem_pooling import bag_moments, whole_bags
+from sklinvariant.aggregation._moment_pooling import MomentPooling, bag_moments, whole_bags
 from sklinvariant.base import Number, declared
 from sklinvariant.ops import chunk_rows, float64_device, safe_unit, take_rows, unit_length
 
@@ -43,7 +41,7 @@ def matrix_power(matrices: torch.Tensor, power: float) -> torch.Tensor:
 
 
 @declared
-class SecondOrderPooling(BagPooling):
+class SecondOrderPooling(MomentPooling):
     """Covariance of a bag's descriptors, raised to a power: which features occur together, and how strongly.
 
     ``C^p`` with ``C = 1/m Σ (f − f̄)(f − f̄)ᵀ`` over the m descriptors. The output is the upper triangle of the matrix,
@@ -88,20 +86,6 @@ class SecondOrderPooling(BagPooling):
     power: Annotated[float, Number(Real, 0, 1, closed="right")] = 0.5
     center: bool = True
     normalize: bool = True
-
-    @fit_context(prefer_skip_nested_validation=True)
-    @reports_fit
-    def fit(self, X: Any, y: Any = None) -> Self:
-        """Check the parameters and the bags. Nothing is learned.
-
-        Raises
-        ------
-        ValueError
-            If a bag is not numeric or contains NaN or infinity (the message names the bag), or if all bags are empty.
-        """
-        given = self._read(X, reset=True)
-        self._state = {"n_descriptor_features": given.data.values.shape[1], "namespace": given.kind.name}
-        return self
 
     def _encode(self, bags, dtype, device):
         # a square root enlarges rounding errors of small eigenvalues, so everything is computed in float64

@@ -6,7 +6,6 @@ import torch
 from tolerance import assert_close
 
 from sklinvariant import DescriptorSets, GeMPooling
-from sklinvariant.aggregation._gem_pooling import whole_bags
 
 
 def reference(bag, order):
@@ -46,11 +45,3 @@ def test_feature_maps_and_tensors():
     z = GeMPooling(2).fit_transform(maps)
     assert isinstance(z, torch.Tensor)
     assert_close(z, maps.square().mean((1, 2)).sqrt())
-
-
-def test_runs_of_whole_bags():
-    offsets = np.array([0, 2, 4, 4, 14, 15])
-    assert list(whole_bags(offsets, 4, most=9)) == [(0, 3), (3, 4), (4, 5)]
-    assert list(whole_bags(offsets, 100, most=2)) == [(0, 2), (2, 4), (4, 5)]
-    assert list(whole_bags(offsets, 1, most=1)) == [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)]
-    assert list(whole_bags(np.array([0, 0, 0]), 1, most=5)) == [(0, 2)]
