@@ -172,6 +172,20 @@ def test_league(script, tmp_path):
     assert (tmp_path / "cache" / "grey-mnist.npz").exists()
 
 
+@pytest.mark.slow
+def test_league_of_hashing(script, tmp_path):
+    images(tmp_path / "mnist.npz", 300, (28, 28))
+    words = ("--seeds", 1, "--only", "MNIST", "--methods", "ITQ", "PCA", "LSH", "--data", tmp_path)
+    results = script("league", "hashing", *words)
+    assert complete(results, *(f"league_hashing_development{suffix}" for suffix in ("", "_classes", "_bits")))
+    result = results["league_hashing_development"]
+    assert [row[0] for row in result["rows"]] == ["ITQ", "PCA and a random rotation", "PCA", "LSH"]
+    assert (
+        len({run[2] for run in result["runs"]}) == 2 * (1 + 4) + 1
+    )  # two scores, for each number of bits, and seconds
+    assert results["league_hashing_development_bits"]["columns"][1:] == ["32 bits", "64 bits", "128 bits", "256 bits"]
+
+
 def test_league_of_retrieval(script, monkeypatch, tmp_path):
     """Two scenes of four photographs of their own colour, with orbits of two rotations and two scales."""
     pytest.importorskip("cv2")
@@ -197,9 +211,7 @@ def test_league_of_retrieval(script, monkeypatch, tmp_path):
     assert complete(results, "league_retrieval_development")
     result = results["league_retrieval_development"]
     assert {run[2] for run in result["runs"]} == {"mAP", "mAP, upright", "mAP, rotated", "mAP, zoomed", "seconds"}
-    upright = [
-        values for *_, score, values in ((*run[:3], run[3:]) for run in result["runs"]) if score == "mAP, upright"
-    ]
+    upright = [run[3:] for run in result["runs"] if run[2] == "mAP, upright"]
     assert all(50 < value <= 100 for values in upright for value in values)
     with np.load(tmp_path / "cache" / "retrieval-scenes-True.npz") as file:
         assert file["cells"].shape == (8 + 2 * 2 * 3, 2, 2, 4, 512)
@@ -224,6 +236,7 @@ def test_league_compares_with_the_default(monkeypatch, tmp_path):
     assert rows[2][3:] == ["60.0", "2.0", "2", "1 / 0 / 1"]
     assert rows[3] == ["the best of the others on each set", "30.0", "90.0", "60.0", "", "", "1 / 0 / 1"]
     measuring.write(tmp_path, {"name": "one", "columns": columns, "rows": rows, "runs": league.numbers(results)})
+    assert league.league(results, "seconds")[1][0] == ["ours", "1.0 ± 0.0", "1.0 ± 0.0", "1.0", "2.0", "2", ""]
     assert league.read_numbers(tmp_path / "one.json") == results
     assert league.read_numbers(tmp_path / "other.json") == {}
 
