@@ -26,13 +26,14 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from league_aggregation import AGGREGATION
 from league_clustering import CLUSTERING
 from measuring import add_json, report
 from scipy.stats import rankdata
 
 LEVEL = 1.0  # largest difference, in points, of results that count as level
 
-FAMILIES = {family.name: family for family in (CLUSTERING,)}
+FAMILIES = {family.name: family for family in (AGGREGATION, CLUSTERING)}
 
 
 def play(methods, sets, seeds, earlier=None):
@@ -53,9 +54,10 @@ def play(methods, sets, seeds, earlier=None):
 
 
 def timed(method, data, seed):
+    """The scores of a method with the seconds that it took, unless it has measured a part of them itself."""
     started = time.perf_counter()
     scores = method(data, seed)
-    return {**scores, "seconds": time.perf_counter() - started}
+    return scores | {"seconds": scores.get("seconds", time.perf_counter() - started)}
 
 
 def first_scores(runs):
