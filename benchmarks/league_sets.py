@@ -4,7 +4,7 @@ import csv
 import io
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from sklearn.preprocessing import scale
@@ -15,6 +15,7 @@ class Family:
     """``sets`` are functions of the folders of data and cache; ``methods`` are functions ``(set, seed) -> scores``.
 
     The first of the scores is compared. The methods whose names begin with "ours" are ours; the first is the default.
+    ``tables`` has further tables by name: another score to compare, or a function ``results -> (columns, rows)``.
     """
 
     name: str
@@ -22,6 +23,7 @@ class Family:
     development: dict[str, Callable]
     evaluation: dict[str, Callable]
     methods: dict[str, Callable]
+    tables: dict[str, str | Callable] = field(default_factory=dict)
 
 
 def of_sizes(X, y, sizes):
