@@ -27,6 +27,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from league_aggregation import AGGREGATION
 from league_clustering import CLUSTERING
 from league_hashing import HASHING
 from league_retrieval import RETRIEVAL
@@ -35,7 +36,7 @@ from scipy.stats import rankdata
 
 LEVEL = 1.0  # largest difference, in points, of results that count as level
 
-FAMILIES = {family.name: family for family in (CLUSTERING, HASHING, RETRIEVAL)}
+FAMILIES = {family.name: family for family in (AGGREGATION, CLUSTERING, HASHING, RETRIEVAL)}
 
 
 def play(methods, sets, seeds, earlier=None):

@@ -173,6 +173,30 @@ def test_league(script, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The least populated class:UserWarning")
+def test_league_of_aggregation(script, tmp_path):
+    """Cells of a random SqueezeNet for a tiny CIFAR-10, and patches of the digits."""
+    from sklinvariant.networks import SqueezeNet11Features
+
+    rng = np.random.RandomState(0)
+    planes, y = rng.randint(256, size=(3, 120, 32, 32)).astype(np.uint8), np.arange(120) % 10
+    np.savez(tmp_path / "cifar10_residual.npz", q_test=planes, y_test=y)
+    (tmp_path / "weights").mkdir()
+    state = {name: value.numpy() for name, value in SqueezeNet11Features().state_dict().items()}
+    np.savez(tmp_path / "weights" / "squeezenet_v1.1_imagenet_notop.npz", **state)
+    words = ("--seeds", 1, "--only", "CIFAR-10 0 2 4 6 8, cells", "digits", "--methods", "16 codewords", "mean")
+    results = script("league", "aggregation", *words, "--data", tmp_path, "--cache", tmp_path / "cache")
+    assert complete(results, "league_aggregation_development")
+    result = results["league_aggregation_development"]
+    assert result["columns"][1:3] == ["CIFAR-10 0 2 4 6 8, cells", "digits, patches"]
+    runs = {(method, one, score): value for method, one, score, value in result["runs"]}
+    assert runs["mean + max", "CIFAR-10 0 2 4 6 8, cells", "features"] == 2 * 512
+    assert runs["ours: LearnedVLAD, 16 codewords", "digits, patches", "features"] == 16 * 36
+    assert runs["ours: LearnedVLAD, 16 codewords", "digits, patches", "accuracy"] > 90
+    assert (tmp_path / "cache" / "cifar_cells-02468.npz").exists()
+
+
+@pytest.mark.slow
 def test_league_of_hashing(script, tmp_path):
     images(tmp_path / "mnist.npz", 300, (28, 28))
     words = ("--seeds", 1, "--only", "MNIST", "--methods", "ITQ", "PCA", "LSH", "--data", tmp_path)
