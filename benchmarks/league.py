@@ -14,8 +14,9 @@ is level (within one point) and loses. ``--only`` and ``--methods`` select sets 
 Each family is a module of its own, such as ``league_clustering.py``, which describes its score and its methods.
 
 Without ``--data`` only the sets that scikit-learn contains are used. FOLDER contains ``mnist.npz``,
-``fashion_mnist.npz``, ``cifar10_residual.npz``, ``coil20_32.npz``, ``eth80_128.zip``, ``grocery_packages_176.zip`` and
-``weights/squeezenet_v1.1_imagenet_notop.npz``. Features are kept in the folder ``--cache``.
+``fashion_mnist.npz``, ``cifar10_residual.npz``, ``coil20_32.npz``, ``eth80_128.zip``, ``grocery_packages_176.zip``,
+``multiview_groups.zip``, ``davis16_256.zip`` and ``weights/squeezenet_v1.1_imagenet_notop.npz``. Features are kept in
+the folder ``--cache``.
 """
 
 import argparse
@@ -26,14 +27,17 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from league_aggregation import AGGREGATION
 from league_clustering import CLUSTERING
 from league_few_labels import FEW_LABELS
+from league_hashing import HASHING
+from league_retrieval import RETRIEVAL
 from measuring import add_json, report
 from scipy.stats import rankdata
 
 LEVEL = 1.0  # largest difference, in points, of results that count as level
 
-FAMILIES = {family.name: family for family in (CLUSTERING, FEW_LABELS)}
+FAMILIES = {family.name: family for family in (AGGREGATION, CLUSTERING, FEW_LABELS, HASHING, RETRIEVAL)}
 
 
 def play(methods, sets, seeds, earlier=None):
@@ -48,7 +52,7 @@ def play(methods, sets, seeds, earlier=None):
             known = (earlier or {}).get(name, {}).get(set_name, [])[:seeds]
             new = [timed(method, data, seed) for seed in range(len(known), seeds if method else 0)]
             results[name][set_name] = [*known, *new]
-            scores = first_scores(results[name][set_name])
+            scores = values(results[name][set_name])
             print(f"{set_name}: {name}: {np.mean(scores):.1f} ± {np.std(scores):.1f}", flush=True)
     return results
 
@@ -56,18 +60,23 @@ def play(methods, sets, seeds, earlier=None):
 def timed(method, data, seed):
     started = time.perf_counter()
     scores = method(data, seed)
-    return {**scores, "seconds": time.perf_counter() - started}
+    seconds = time.perf_counter() - started  # methods that use stored features give their own
+    return {**scores, "seconds": scores.get("seconds", seconds)}
 
 
-def first_scores(runs):
-    return [next(iter(run.values())) for run in runs]
+def values(runs, score=None):
+    """The values of a score in runs, or of the first score."""
+    return [next(iter(run.values())) if score is None else run[score] for run in runs]
 
 
-def league(results):
-    """Columns and rows of the table: a row for each method and, if there are any, one for the best of the others."""
+def league(results, score=None):
+    """Columns and rows of the table: a row for each method and, if there are any, one for the best of the others.
+
+    Methods are compared by the given score, or by the first one.
+    """
     methods, sets = list(results), list(next(iter(results.values())))
-    means = np.array([[np.mean(first_scores(results[name][one])) for one in sets] for name in methods])
-    spreads = np.array([[np.std(first_scores(results[name][one])) for one in sets] for name in methods])
+    means = np.array([[np.mean(values(results[name][one], score)) for one in sets] for name in methods])
+    spreads = np.array([[np.std(values(results[name][one], score)) for one in sets] for name in methods])
     ranks = np.apply_along_axis(rankdata, 0, -means).mean(1)
     ours = [name.startswith("ours") for name in methods]
     default = means[ours.index(True)] if any(ours) else None
@@ -150,6 +159,9 @@ def main():
             print()
             columns, rows = league(results)
             report(name, columns, rows, args, runs=numbers(results))
+            for suffix, table in family.tables.items():
+                print()
+                report(f"{name}_{suffix}", *(table(results) if callable(table) else league(results, table)), args)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import csv
 import io
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from sklearn.preprocessing import scale
@@ -15,6 +15,7 @@ class Family:
     """``sets`` are functions of the folders of data and cache; ``methods`` are functions ``(set, seed) -> scores``.
 
     The first of the scores is compared. The methods whose names begin with "ours" are ours; the first is the default.
+    ``tables`` has further tables by name: another score to compare, or a function ``results -> (columns, rows)``.
     """
 
     name: str
@@ -22,6 +23,7 @@ class Family:
     development: dict[str, Callable]
     evaluation: dict[str, Callable]
     methods: dict[str, Callable]
+    tables: dict[str, str | Callable] = field(default_factory=dict)
 
 
 def of_sizes(X, y, sizes):
@@ -54,13 +56,13 @@ def from_files(read, sizes=None, **options):
         path = None if cache is None else cache / f"{'-'.join(words)}.npz"
         if path is not None and path.exists():
             with np.load(path) as file:
-                X, y = file["X"], file["y"]
+                arrays = [file[name] for name in file.files]
         else:
-            X, y = read(data, **options)
+            arrays = read(data, **options)
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                np.savez(path, X=X, y=y)
-        return (X, y) if sizes is None else of_sizes(X, y, sizes)
+                np.savez(path, **dict(zip(("X", "y", "groups"), arrays, strict=False)))
+        return arrays if sizes is None else of_sizes(*arrays, sizes)
 
     loaded.needs_files = True
     return loaded
@@ -79,12 +81,17 @@ def coil(data):
 
 
 def cifar(data):
-    """Features of the first 5,000 test images, which are stored as differences."""
+    """Features of the first 5,000 test images."""
+    images, y = cifar_images(data)
+    return features(data, images, 96), y
+
+
+def cifar_images(data):
+    """The first 5,000 test images (n, 32, 32, 3), which are stored as differences."""
     with np.load(data / "cifar10_residual.npz") as file:
         planes = np.cumsum(np.cumsum(file["q_test"][:, :5000], axis=-2, dtype=np.uint8), axis=-1, dtype=np.uint8)
         y = file["y_test"].ravel()[:5000].astype(int)
-    images = np.stack([planes[1] + planes[0], planes[0], planes[2] + planes[0]], -1)
-    return features(data, images, 96), y
+    return np.stack([planes[1] + planes[0], planes[0], planes[2] + planes[0]], -1), y
 
 
 def eth(data):

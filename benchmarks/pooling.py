@@ -18,6 +18,8 @@ from sklinvariant.feature_extraction import BackbonePatches
 from sklinvariant.networks import SqueezeNet11Features
 from sklinvariant.transforms import Rotation, Scale
 
+PAPER = [("scale", 1), ("translation", 2), ("rotation", torch.inf)]
+
 
 def plain_loop(network, images, angles, scales):
     """Equation 4 without optimisation: activations (rotations, scales, n, cells, d), then the three moments."""
@@ -49,9 +51,8 @@ def main():
     )
     transforms = {"rotation": Rotation(n_steps=args.rotations), "scale": Scale(n_steps=args.scales)}
     backbone = BackbonePatches(SqueezeNet11Features(), weights=args.weights, device=args.device, precision="float32")
-    pooler = NestedInvariancePooler(backbone, transforms=transforms, device=args.device, batch_size=args.images).fit(
-        images
-    )
+    settings = {"stages": PAPER, "transforms": transforms, "device": args.device, "batch_size": args.images}
+    pooler = NestedInvariancePooler(backbone, **settings).fit(images)
     see = pooler.backbone_.feature_maps(args.device)
     network = pooler.backbone_._make(pretrained=False).to(args.device)
     views = args.rotations * args.scales

@@ -191,7 +191,10 @@ def part_angles(args, data):
         "feature map": NestedInvariancePooler(backbone(args.weights), stages=[]),
         "A_T": NestedInvariancePooler(backbone(args.weights), stages=[("translation", 1)]),
         "A_S-S_T-M_R": NestedInvariancePooler(
-            backbone(args.weights), stages=BEST, transforms={"scale": Scale(n_steps=4)}, verbose=1
+            backbone(args.weights),
+            stages=BEST,
+            transforms={"rotation": Rotation(), "scale": Scale(n_steps=4)},
+            verbose=1,
         ),
     }
 

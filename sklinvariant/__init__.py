@@ -45,6 +45,7 @@ _NAMES = {
     "LearnedFisherVector": "aggregation",
     "LearnedVLAD": "aggregation",
     "LocalDescriptors": "feature_extraction",
+    "NeighborHasher": "hashing",
     "NestedInvariancePooler": "pooling",
     "OnDescriptors": "feature_extraction",
     "OverclusteringClassifier": "cluster",

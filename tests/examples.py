@@ -56,6 +56,7 @@ INSTANCES = {
     "AutoPooling": [{"n_components": 2}, {"n_components": 2, "solver": "sgd", "max_epochs": 3}],
     "SlowFeatures": [{"n_components": 1}, {"n_components": 2, "degree": 2}],
     "RBMHasher": [{"n_bits": 4, "max_epochs": 2}],
+    "NeighborHasher": [{"n_bits": 4, "max_epochs": 2}],
     "PCAHasher": [{"n_bits": 1}],
     "ITQHasher": [{"n_bits": 1}],
     "BilinearHasher": [{"n_bits": 1}],

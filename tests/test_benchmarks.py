@@ -172,6 +172,75 @@ def test_league(script, tmp_path):
     assert (tmp_path / "cache" / "grey-mnist.npz").exists()
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The least populated class:UserWarning")
+def test_league_of_aggregation(script, tmp_path):
+    """Cells of a random SqueezeNet for a tiny CIFAR-10, and patches of the digits."""
+    from sklinvariant.networks import SqueezeNet11Features
+
+    rng = np.random.RandomState(0)
+    planes, y = rng.randint(256, size=(3, 120, 32, 32)).astype(np.uint8), np.arange(120) % 10
+    np.savez(tmp_path / "cifar10_residual.npz", q_test=planes, y_test=y)
+    (tmp_path / "weights").mkdir()
+    state = {name: value.numpy() for name, value in SqueezeNet11Features().state_dict().items()}
+    np.savez(tmp_path / "weights" / "squeezenet_v1.1_imagenet_notop.npz", **state)
+    words = ("--seeds", 1, "--only", "CIFAR-10 0 2 4 6 8, cells", "digits", "--methods", "16 codewords", "mean")
+    results = script("league", "aggregation", *words, "--data", tmp_path, "--cache", tmp_path / "cache")
+    assert complete(results, "league_aggregation_development")
+    result = results["league_aggregation_development"]
+    assert result["columns"][1:3] == ["CIFAR-10 0 2 4 6 8, cells", "digits, patches"]
+    runs = {(method, one, score): value for method, one, score, value in result["runs"]}
+    assert runs["mean + max", "CIFAR-10 0 2 4 6 8, cells", "features"] == 2 * 512
+    assert runs["ours: LearnedVLAD, 16 codewords", "digits, patches", "features"] == 16 * 36
+    assert runs["ours: LearnedVLAD, 16 codewords", "digits, patches", "accuracy"] > 90
+    assert (tmp_path / "cache" / "cifar_cells-02468.npz").exists()
+
+
+@pytest.mark.slow
+def test_league_of_hashing(script, tmp_path):
+    images(tmp_path / "mnist.npz", 300, (28, 28))
+    words = ("--seeds", 1, "--only", "MNIST", "--methods", "ITQ", "PCA", "LSH", "--data", tmp_path)
+    results = script("league", "hashing", *words)
+    assert complete(results, *(f"league_hashing_development{suffix}" for suffix in ("", "_classes", "_bits")))
+    result = results["league_hashing_development"]
+    assert [row[0] for row in result["rows"]] == ["ITQ", "PCA and a random rotation", "PCA", "LSH"]
+    assert (
+        len({run[2] for run in result["runs"]}) == 2 * (1 + 4) + 1
+    )  # two scores, for each number of bits, and seconds
+    assert results["league_hashing_development_bits"]["columns"][1:] == ["32 bits", "64 bits", "128 bits", "256 bits"]
+
+
+def test_league_of_retrieval(script, monkeypatch, tmp_path):
+    """Two scenes of four photographs of their own colour, with orbits of two rotations and two scales."""
+    pytest.importorskip("cv2")
+    from sklinvariant.networks import SqueezeNet11Features
+    from sklinvariant.transforms import Rotation, Scale
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        state = SqueezeNet11Features().state_dict()
+    (tmp_path / "weights").mkdir()
+    np.savez(tmp_path / "weights" / "squeezenet_v1.1_imagenet_notop.npz", **state)
+    scenes(tmp_path / "multiview_groups.zip", 8)
+    league = importlib.import_module("league_retrieval")
+    for name, value in (
+        ("SIZE", 32),
+        ("ROTATIONS", Rotation(n_steps=2)),
+        ("SCALES", Scale(n_steps=2)),
+        ("GRID", (2, 2)),
+    ):
+        monkeypatch.setattr(league, name, value)
+    words = ("--seeds", 2, "--only", "affine", "--data", tmp_path, "--cache", tmp_path / "cache")
+    results = script("league", "retrieval", *words)
+    assert complete(results, "league_retrieval_development")
+    result = results["league_retrieval_development"]
+    assert {run[2] for run in result["runs"]} == {"mAP", "mAP, upright", "mAP, rotated", "mAP, zoomed", "seconds"}
+    upright = [run[3:] for run in result["runs"] if run[2] == "mAP, upright"]
+    assert all(50 < value <= 100 for values in upright for value in values)
+    with np.load(tmp_path / "cache" / "retrieval-scenes-True.npz") as file:
+        assert file["cells"].shape == (8 + 2 * 2 * 3, 2, 2, 4, 512)
+
+
 def test_league_compares_with_the_default(monkeypatch, tmp_path):
     """Means, ranks and counts of invented scores, and runs that are read back."""
     monkeypatch.syspath_prepend(str(FOLDER))
@@ -191,6 +260,7 @@ def test_league_compares_with_the_default(monkeypatch, tmp_path):
     assert rows[2][3:] == ["60.0", "2.0", "2", "1 / 0 / 1"]
     assert rows[3] == ["the best of the others on each set", "30.0", "90.0", "60.0", "", "", "1 / 0 / 1"]
     measuring.write(tmp_path, {"name": "one", "columns": columns, "rows": rows, "runs": league.numbers(results)})
+    assert league.league(results, "seconds")[1][0] == ["ours", "1.0 ± 0.0", "1.0 ± 0.0", "1.0", "2.0", "2", ""]
     assert league.read_numbers(tmp_path / "one.json") == results
     assert league.read_numbers(tmp_path / "other.json") == {}
 
@@ -201,17 +271,27 @@ def test_pooling(script):
     assert complete(script("pooling", *sizes), "pooling")
 
 
-def test_retrieval_quality(script, tmp_path):
-    cv2 = pytest.importorskip("cv2")
-    image = cv2.imencode(".png", np.random.RandomState(0).randint(256, size=(32, 32, 3)).astype(np.uint8))[1]
-    with zipfile.ZipFile(tmp_path / "multiview_groups.zip", "w") as archive:
-        rows = [f"{i}.png,source,{i % 2}" for i in range(4)]
+def scenes(path, n):
+    """An archive of photographs of two scenes, each of a colour of its own; returns the last file."""
+    import cv2
+
+    rng = np.random.RandomState(0)
+    with zipfile.ZipFile(path, "w") as archive:
+        rows = [f"{i}.png,oxford_affine,{i % 2}" for i in range(n)]
         archive.writestr("labels.csv", "\n".join(["path,source,group", *rows]))
-        for i in range(4):
-            archive.writestr(f"{i}.png", image.tobytes())
+        for i in range(n):
+            image = (rng.randint(256, size=(32, 32, 3)) * ((1, 0.5, 0), (0, 0.5, 1))[i % 2]).astype(np.uint8)
+            encoded = cv2.imencode(".png", image)[1].tobytes()
+            archive.writestr(f"{i}.png", encoded)
+    return encoded
+
+
+def test_retrieval_quality(script, tmp_path):
+    pytest.importorskip("cv2")
+    image = scenes(tmp_path / "multiview_groups.zip", 4)
     with zipfile.ZipFile(tmp_path / "bsds500_256.zip", "w") as archive:
         for i in range(4):
-            archive.writestr(f"images/{i}.jpg", image.tobytes())
+            archive.writestr(f"images/{i}.jpg", image)
     words = (tmp_path, weights(tmp_path / "weights.pt"), "--part", "distractors", "--distractors", 4)
     assert complete(script("retrieval_quality", *words), "retrieval_distractors")
 

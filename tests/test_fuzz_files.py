@@ -41,6 +41,7 @@ MODELS = [
     "LSHHasher",
     "LearnedBoW",
     "LearnedFisherVector",
+    "NeighborHasher",
     "RBMHasher",
     "SKLSHHasher",
     "SignHasher",

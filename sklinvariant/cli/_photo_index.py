@@ -278,8 +278,11 @@ def _write_weights(out, settings, files, weights):
 
 
 def _maker(out, settings):
-    """A hash of the settings and weights, on which the features depend besides the photographs."""
-    digest = hashlib.sha256(json.dumps(settings | {"n_bits": 0}, sort_keys=True).encode())
+    """A hash of the settings, weights and stages of pooling, on which the features depend besides the photographs."""
+    from sklinvariant import NestedInvariancePooler
+
+    stages = str(NestedInvariancePooler().stages)  # an index of a version with other stages must be created again
+    digest = hashlib.sha256(json.dumps(settings | {"n_bits": 0, "stages": stages}, sort_keys=True).encode())
     digest.update((out / "weights.safetensors").read_bytes())
     return digest.hexdigest()
 

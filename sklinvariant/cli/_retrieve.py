@@ -50,7 +50,7 @@ def run(arguments: Namespace) -> int:
     methods: dict[str, list] = {
         "feature map": [],
         "average pooling": [("translation", 1)],
-        "nested pooling": [("scale", 1), ("translation", 2), ("rotation", np.inf)],
+        "nested pooling": [("translation", np.inf), ("scale", 2), ("rotation", 1)],
     }
     angles = [0, 45, 90, 135, 180]
     print(f"{arguments.data}: {len(images)} images; each one is rotated and searched for among all images")

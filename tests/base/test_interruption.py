@@ -43,6 +43,7 @@ TRAINED = [
     "LearnedBoW",
     "LearnedFisherVector",
     "LearnedVLAD",
+    "NeighborHasher",
     "RBMHasher",
     "SparseAutoencoder",
 ]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sklinvariant import load
+from sklinvariant import NestedInvariancePooler, load
 from sklinvariant.cli import _photo_index as _photo_index
 from sklinvariant.cli._command_line import main
 
@@ -139,6 +139,19 @@ def test_new_weights_make_new_features(photos, tmp_path):
         assert main(words) == 0
         seen.append((tmp_path / "index" / "features-000000.npz").stat().st_mtime_ns)
     assert seen[0] < seen[1] == seen[2]
+
+
+def test_an_index_with_other_stages_is_refused(photos, tmp_path, monkeypatch):
+    """Codes of one sequence of stages cannot be compared with those of another."""
+    settings = {"n_bits": 16, "image_size": 48, "n_rotations": 2, "n_scales": 1, "show": False}
+    with monkeypatch.context() as earlier:
+        earlier.setitem(NestedInvariancePooler.__init__.__kwdefaults__, "stages", [("translation", 1)])
+        _photo_index.make_index(photos, tmp_path / "index", **settings)
+    with pytest.raises(ValueError, match="Create it again"):
+        _photo_index.query_index(tmp_path / "index", [photos / "03.png"])
+    _photo_index.make_index(photos, tmp_path / "index", **settings)
+    (neighbors,) = _photo_index.query_index(tmp_path / "index", [photos / "03.png"], n_neighbors=1).found.values()
+    assert neighbors[0][1].endswith(("03.png", "turned.jpg"))
 
 
 def test_undecodable_names(tmp_path, capsys, monkeypatch):

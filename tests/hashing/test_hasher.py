@@ -9,6 +9,7 @@ from sklinvariant.hashing import (
     BilinearHasher,
     ITQHasher,
     LSHHasher,
+    NeighborHasher,
     PCAHasher,
     RBMHasher,
     SignHasher,
@@ -24,6 +25,7 @@ HASHERS = [
     ITQHasher(8, random_state=0),
     SpectralHasher(8),
     BilinearHasher(8, random_state=0),
+    NeighborHasher(8, max_epochs=3, random_state=0),
     RBMHasher(8, max_epochs=3, random_state=0),
 ]
 _IDS = [type(hasher).__name__ for hasher in HASHERS]
@@ -82,7 +84,9 @@ def test_values_that_are_not_finite(hasher, X, value):
         hasher.fit(X)
 
 
-@pytest.mark.parametrize("hasher", [LSHHasher(), SKLSHHasher(), SpectralHasher(), RBMHasher(max_epochs=1)])
+@pytest.mark.parametrize(
+    "hasher", [LSHHasher(), NeighborHasher(max_epochs=1), SKLSHHasher(), SpectralHasher(), RBMHasher(max_epochs=1)]
+)
 def test_more_bits_than_features(hasher, X):
     assert hasher.fit(X).transform(X).shape == (150, 64)
     assert hasher.set_params(n_bits=13, packed=True).fit(X).transform(X).shape == (150, 2)

@@ -1,0 +1,271 @@
+"""Codes that agree on neighbouring or paired rows, learned from the quantised codes themselves."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, Literal, Self
+
+import torch
+from torch import nn
+
+from sklinvariant._compat import fit_context, with_callbacks
+from sklinvariant.accumulate import Blocks
+from sklinvariant.base import Array, Count, FittedState, FrameReader, Positive, RowReader, check_size, declared
+from sklinvariant.hashing._hasher import Hasher, largest_deviation, principal_directions, random_rotation, signs
+from sklinvariant.hashing._itq import fit_rotation
+from sklinvariant.training import RowBatches, TrainedEstimator, WithOptimizer
+
+_MOST_COMPONENTS = 256  # principal components of which bits are made
+_STEPS = 200  # training steps with max_epochs="auto"
+_ROTATIONS = 50  # iterations of the initial ITQ
+_PAIRS = FrameReader(RowReader(wide=True), explicit=True)
+_ITSELF = -1e9  # logit of a row as its own neighbour; finite, so that a batch of one row has a loss
+
+
+def nearest_in_batch(rows: torch.Tensor, n_neighbors: int) -> torch.Tensor:
+    """Indices (n, k) of the nearest other rows (n, d); k is at most n - 1."""
+    distances = torch.cdist(rows, rows).fill_diagonal_(torch.inf)
+    return distances.topk(min(n_neighbors, len(rows) - 1), largest=False).indices
+
+
+def partners(n: int) -> torch.Tensor:
+    """Indices (n, 1) of the other row of each pair, where rows 2 i and 2 i + 1 are a pair."""
+    return (torch.arange(n) ^ 1)[:, None]
+
+
+def neighbor_loss(codes: torch.Tensor, neighbors: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Mean of ``-ln p(j | i)`` over the pairs of a row i and a neighbour j (n, k), for codes (n, b) of -1 and 1."""
+    n, b = codes.shape
+    logits = codes @ codes.T / (b * temperature)
+    logits = logits.masked_fill(torch.eye(n, dtype=torch.bool, device=codes.device), _ITSELF)
+    to_neighbors = logits.log_softmax(1).gather(1, neighbors)
+    return -to_neighbors.sum() / max(1, neighbors.numel())
+
+
+def straight_through(projections: torch.Tensor) -> torch.Tensor:
+    """The signs of projections, with the gradient of their hyperbolic tangent."""
+    smooth = projections.tanh()
+    return smooth + (signs(projections) - smooth).detach()
+
+
+def default_temperature(n_bits: int) -> float:
+    """1/8 for 32 bits; the fourth root of the number of bits lowers it, because longer codes tell more rows apart."""
+    return (32 / n_bits) ** 0.25 / 8
+
+
+class NeighborNetwork(nn.Module):
+    """Linear projections of rows (n, m), or of pairs (n, 2, m), to bits, and the loss of their signs.
+
+    Parameters are ``weight`` (b, m) and ``intercept`` (b,).
+    """
+
+    def __init__(self, weight: torch.Tensor, intercept: torch.Tensor, *, n_neighbors: int, temperature: float) -> None:
+        super().__init__()
+        self.weight, self.intercept = nn.Parameter(weight.clone()), nn.Parameter(intercept.clone())
+        self.n_neighbors, self.temperature = n_neighbors, temperature
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        rows = batch.flatten(0, -2)
+        in_pairs = batch.ndim == 3
+        neighbors = partners(len(rows)).to(rows.device) if in_pairs else nearest_in_batch(rows, self.n_neighbors)
+        codes = straight_through(torch.addmm(self.intercept, rows, self.weight.T))
+        return neighbor_loss(codes, neighbors, self.temperature)
+
+
+def overcomplete_itq(components: torch.Tensor, n_bits: int, generator: torch.Generator) -> torch.Tensor:
+    """Weights (n_bits, m) of ITQ; more bits than the m components come from several random starts."""
+    m = components.shape[1]
+    parts = []
+    for first in range(0, n_bits, m):
+        size = min(m, n_bits - first)
+        start = random_rotation(size, generator, components.dtype).to(components)
+        rotation, _ = fit_rotation(Blocks(components[:, :size]), start, _ROTATIONS)
+        parts.append(nn.functional.pad(rotation.T, (0, m - size)))
+    return torch.cat(parts)
+
+
+@dataclass
+class _Components:
+    """Principal components (n, m) of the rows, and the mean (d,) and ``basis`` (m, d) that give them.
+
+    ``samples`` are the components of rows (n, m) or of pairs (n, 2, m).
+    """
+
+    components: torch.Tensor
+    mean: torch.Tensor
+    basis: torch.Tensor
+    samples: torch.Tensor
+
+
+@declared
+class NeighborHasher(WithOptimizer, TrainedEstimator, Hasher):
+    """Codes learned so that the codes of neighbouring rows are more similar than those of other rows.
+
+    A bit is the sign of ``w_j·x + b_j``. With codes c(x) of -1 and 1 and similarities ``s = c(x_i)·c(x_j) / n_bits``,
+    training minimises the mean of ``-ln p(j | i)``, ``p(j | i) = exp(s_ij / τ) / Σ_l exp(s_il / τ)``, where j is one of
+    the nearest rows to i in a batch, or the other row of its pair, and l runs over all other rows of the batch.
+    Training starts from the solution of `ITQHasher`. The gradient passes through the sign as if it were tanh.
+
+    Parameters
+    ----------
+    n_bits : int
+        Length of the code, which may be larger than the number of features.
+    pairs : {"neighbors", "explicit"}
+        Which codes should be similar. "neighbors": those of the nearest rows. "explicit": X of `fit` and `partial_fit`
+        contains pairs (n, 2, n_features), such as features of two views of an object or of consecutive frames.
+        `transform` takes rows (n, n_features) in both cases.
+    n_neighbors : int
+        For "neighbors", the number of nearest rows within a batch that count as neighbours of a row. Together with
+        ``batch_size``, it is the share of all rows that count as neighbours, by default 1 %. To find the 50
+        nearest of more than 10,000 rows, ``n_neighbors=3`` and ``batch_size=1024`` are better.
+    temperature : float or "auto"
+        τ. Lower values separate near neighbours from rows that are only slightly farther away. Higher values make all
+        rows of a dense region similar, which finds more rows of the same class, but fewer of the nearest ones. "auto"
+        is ``(32 / n_bits) ** 0.25 / 8``.
+    max_epochs : int or "auto"
+        Maximum number of passes over the rows or pairs. "auto" makes as many passes as 200 training steps need.
+    batch_size : int
+        Maximum number of rows or pairs in a training step, which are compared with each other.
+    random_state : int, RandomState or None
+        Seed of the initial rotation and of the order of rows.
+
+    Attributes
+    ----------
+    mean_ : array of shape (n_features,)
+        Mean of the rows.
+    basis_ : array of shape (n_components, n_features)
+        Principal directions of the rows, at most 256, divided by the root mean squared distance of rows from the mean.
+    components_ : array of shape (n_bits, n_components)
+        Weights of the principal components for each bit.
+    intercept_ : array of shape (n_bits,)
+        Value added to each projection.
+    history_ : list of dict
+        Number, mean loss and seconds of each epoch.
+
+    See Also
+    --------
+    ITQHasher : Needs less time to fit.
+
+    References
+    ----------
+    Goldberger, Roweis, Hinton, Salakhutdinov (2004). Neighbourhood components analysis. (The probability p.)
+    Bengio, Léonard, Courville (2013). Estimating or propagating gradients through stochastic neurons for conditional
+    computation. (The gradient of the sign.)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklinvariant import NeighborHasher
+    >>> X = np.random.default_rng(0).random((200, 12))
+    >>> codes = NeighborHasher(n_bits=16, random_state=0).fit_transform(X)
+    >>> codes.shape, codes.dtype
+    ((200, 16), dtype('uint8'))
+    """
+
+    _layout = {
+        "mean": Array("n_features_in_"),
+        "basis": Array("m", "n_features_in_"),
+        "components": Array("n_bits", "m"),
+        "intercept": Array("n_bits"),
+    }
+    n_bits: Count = 64
+    _: KW_ONLY
+    pairs: Literal["neighbors", "explicit"] = "neighbors"
+    n_neighbors: Count = 5
+    temperature: Literal["auto"] | Positive = "auto"
+    max_epochs: Literal["auto"] | Count = "auto"  # type: ignore[assignment]
+    batch_size: Count = 512
+    learning_rate: Positive = 0.04
+
+    mean_ = FittedState("Mean of the rows, (n_features,).")
+    basis_ = FittedState("Principal directions of the rows, (n_components, n_features).")
+    components_ = FittedState("Weights of the principal components, (n_bits, n_components).")
+    intercept_ = FittedState("Value added to each projection, (n_bits,).")
+
+    @with_callbacks
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn the codes.
+
+        Parameters
+        ----------
+        X : array of shape (n, n_features), or (n, 2, n_features) with ``pairs="explicit"``
+            Features. Neighbours are those with the smallest Euclidean distance.
+
+        Raises
+        ------
+        ValueError
+            If X contains NaN or infinity, if its shape does not match ``pairs``, or if ``warm_start=True`` but the
+            previous fit had another ``n_bits``.
+        """
+        self._train(X, given=self._read_samples(X, reset=not self._continues_fit()))
+        return self
+
+    @with_callbacks
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
+        """Train for one pass over a part of the rows. Those of the first call determine the principal directions."""
+        self._train(X, partial=True, given=self._read_samples(X, reset=not hasattr(self, "_state")))
+        return self
+
+    def _read_samples(self, X, *, reset):
+        return (_PAIRS if self.pairs == "explicit" else self._reader).read(self, X, reset=reset)
+
+    def _data(self, given, y, generator, *, reset):
+        rows = given.tensor()
+        mean, basis = self._new_basis(rows) if reset else self._fitted_tensors(rows, "mean", "basis")
+        if not reset and self.n_bits != self._state["n_bits"]:
+            raise ValueError(
+                f"n_bits={self.n_bits} differs from {self._state['n_bits']} in the previous fit. Set it back, set "
+                "warm_start=False, or fit a clone"
+            )
+        components = (rows - mean) @ basis.T
+        samples = components.unflatten(0, (-1, 2)) if given.in_pairs else components
+        return _Components(components, mean, basis, samples)
+
+    def _new_basis(self, rows):
+        """The mean, and the principal directions in the unit in which components have a mean squared length of 1."""
+        blocks = Blocks(rows)
+        columns, directions = principal_directions(blocks, min(rows.shape[1], _MOST_COMPONENTS), type(self).__name__)
+        mean, unit = columns.mean.to(rows), largest_deviation(columns)
+        spread = math.sqrt(float(((rows - mean) / unit).square().sum()) / len(rows)) or 1.0
+        return mean, directions / (unit * spread)
+
+    def _identity(self, data):
+        return {"samples": [data.samples]}
+
+    def _n_epochs(self, data):
+        if self.max_epochs != "auto":
+            return self.max_epochs
+        return math.ceil(_STEPS / math.ceil(len(data.samples) / self.batch_size))
+
+    def _module(self, data, generator):
+        components = data.components
+        check_size(self.n_bits * components.shape[1], n_bits=self.n_bits)
+        weight = overcomplete_itq(components, self.n_bits, generator)
+        weight = weight / (float((components @ weight.T).std(correction=0)) or 1.0)
+        return self._network(weight, weight.new_zeros(self.n_bits))
+
+    def _restored(self, data, generator):
+        return self._network(*self._fitted_tensors(data.components, "components", "intercept"))
+
+    def _network(self, weight, intercept):
+        temperature = default_temperature(self.n_bits) if self.temperature == "auto" else self.temperature
+        return NeighborNetwork(weight, intercept, n_neighbors=self.n_neighbors, temperature=temperature)
+
+    def _batches(self, data, generator):
+        return RowBatches(data.samples, batch_size=self.batch_size, generator=generator)
+
+    def _export(self, network, data):
+        learned = {
+            "mean": data.mean,
+            "basis": data.basis,
+            "components": network.weight,
+            "intercept": network.intercept,
+        }
+        arrays = {key: value.detach().cpu().numpy().copy() for key, value in learned.items()}
+        return {**arrays, "n_bits": self.n_bits}
+
+    def _project(self, X, state):
+        return ((X - state["mean"]) @ state["basis"].T) @ state["components"].T + state["intercept"]
