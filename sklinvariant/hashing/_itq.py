@@ -44,6 +44,10 @@ class ITQHasher(Hasher):
     n_iter_ : int
         Number of iterations until no sign changed, at most ``max_iter``.
 
+    See Also
+    --------
+    NeighborHasher : Finds more of the nearest rows, and gives more bits than there are features.
+
     References
     ----------
     Gong, Lazebnik (2011). Iterative quantization: a Procrustean approach to learning binary codes. Section 3.
