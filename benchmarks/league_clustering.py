@@ -95,7 +95,8 @@ CLUSTERING = Family(
     },
     methods={
         "ours: IICClusterer, default settings": iic(),
-        "ours: IICClusterer, λ = 2 (for equal sizes)": iic(entropy_weight=2.0),
+        "ours: IICClusterer, 5 heads": iic(n_heads=5),
+        "ours: IICClusterer, 5 heads, λ = 2 (for equal sizes)": iic(n_heads=5, entropy_weight=2.0),
         "k-means": kmeans(lambda X: X),
         "k-means, unit length": kmeans(normalize),
         "k-means, PCA to 90 %, unit length": kmeans(lambda X: normalize(reduced(X, 0.9))),

@@ -197,6 +197,23 @@ def test_league_of_aggregation(script, tmp_path):
 
 
 @pytest.mark.slow
+def test_league_of_few_labels(script):
+    words = ("--seeds", 1, "--only", "wine", "--methods", "IICClassifier", "logistic", "spreading")
+    results = script("league", "few_labels", *words)
+    assert complete(results, "league_few_labels_development", "league_few_labels_development_labels")
+    runs = {(method, score): value for method, _, score, value in results["league_few_labels_development"]["runs"]}
+    default = "ours: IICClassifier, default settings"
+    for method in {method for method, _ in runs}:
+        assert runs[method, "all per class"] > 80
+        assert runs[method, "1 per class"] > 100 / 3
+        assert runs[method, "all per class"] >= runs[method, "mean"]
+    names = [row[0] for row in results["league_few_labels_development_labels"]["rows"]]
+    assert names[0] == default
+    assert names[-1] == "the best of the others"
+    assert len(names) == 5
+
+
+@pytest.mark.slow
 def test_league_of_hashing(script, tmp_path):
     images(tmp_path / "mnist.npz", 300, (28, 28))
     words = ("--seeds", 1, "--only", "MNIST", "--methods", "ITQ", "PCA", "LSH", "--data", tmp_path)

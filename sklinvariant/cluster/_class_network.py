@@ -9,6 +9,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from sklinvariant.cluster._cluster_network import ClusterNetwork
 from sklinvariant.networks import LinearLoss
 
+_ROW_SHARE = 0.5  # norm of the rows that are appended to the features, relative to the norm of the features
+
 
 class ClassNetwork(nn.Module):
     """A classifier whose ``forward`` returns the mean weighted log-loss of a batch.
@@ -28,11 +30,11 @@ class ClassNetwork(nn.Module):
 
     @torch.no_grad()
     def append_rows(self, x: torch.Tensor) -> None:
-        """From now on append the rows to the features. Over the rows (n, d), both have the same mean square norm."""
+        """From now on append the rows to the features, with half the root mean square norm over the rows (n, d)."""
         rows, features = (
             float(z.double().square().sum(1).mean().sqrt()) for z in (self.trunk.scaling(x), self.features(x))
         )
-        self.row_gain = features / rows if rows > 0 < features else 1.0
+        self.row_gain = _ROW_SHARE * features / rows if rows > 0 < features else 1.0
 
     @classmethod
     def restore(cls, trunk: ClusterNetwork, state: dict[str, Any], weight_decay: float) -> Self:

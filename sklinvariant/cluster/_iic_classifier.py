@@ -170,8 +170,8 @@ class IICClassifier(
         Number of views of a sample in prediction: the sample itself, and ``n_views - 1`` views by ``transforms``, which
         are the same for all samples. Their features are averaged. The paper uses 10.
     passthrough : bool
-        Whether the linear model is also given the rows, scaled as the clusterer scales them and to the mean norm of
-        the features of the trunk. Clusters may join classes which the rows separate. It has no effect on images.
+        Whether the linear model is also given the rows, scaled as the clusterer scales them and to half the mean norm
+        of the features of the trunk. Clusters may join classes that the rows separate. It has no effect on images.
     weight_decay : float
         L2 penalty of the linear model, for features scaled to a mean norm of 1.
     max_epochs : int

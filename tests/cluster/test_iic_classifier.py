@@ -81,14 +81,14 @@ def test_without_an_epoch_it_is_a_logistic_regression_of_the_features(blobs):
 
 
 def test_the_linear_model_is_given_the_rows(blobs):
-    """Rows that are scaled as in the clusterer and to the mean square norm of its features on the labelled rows."""
+    """Rows that are scaled as in the clusterer and to half the norm of its features on the labelled rows."""
     X, _, few, fitted = blobs
     X = X * [1, 1, 1, 100]
     clusterer = FrozenEstimator(clone(CLUSTERER).fit(X))
     model = IICClassifier(clusterer, max_epochs=0).fit(X, few)
     features, rows = np.split(model.transform(X), [256], axis=1)
     assert_close(features, clusterer.transform(X))
-    assert_close(np.square(rows[:12]).sum(1).mean(), np.square(features[:12]).sum(1).mean())
+    assert_close(4 * np.square(rows[:12]).sum(1).mean(), np.square(features[:12]).sum(1).mean())
     spread = rows.std(0) / X.std(0)
     assert spread[3] < 0.1 * spread[0]  # standardised
     assert IICClassifier(clusterer, max_epochs=0, passthrough=False).fit(X, few).coef_.shape == (3, 256)
