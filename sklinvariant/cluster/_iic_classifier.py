@@ -154,8 +154,8 @@ class IICClassifier(
     """Classifier that fine-tunes the network of an `IICClusterer` with the few samples that have a label.
 
     A linear model of the classes replaces the heads of the clusterer. First it is fitted to the features of the trunk
-    and, with ``passthrough``, to the rows themselves (a logistic regression). Then both are trained by the log-loss, the
-    trunk with a smaller learning rate.
+    and, with ``passthrough``, to the rows themselves (a logistic regression). Then both are trained by the log-loss,
+    the trunk with a smaller learning rate.
 
     Parameters
     ----------

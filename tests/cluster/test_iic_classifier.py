@@ -82,7 +82,7 @@ def test_without_an_epoch_it_is_a_logistic_regression_of_the_features(blobs):
 
 def test_the_linear_model_is_given_the_rows(blobs):
     """Rows that are scaled as in the clusterer and to half the norm of its features on the labelled rows."""
-    X, _, few, fitted = blobs
+    X, _, few, _ = blobs
     X = X * [1, 1, 1, 100]
     clusterer = FrozenEstimator(clone(CLUSTERER).fit(X))
     model = IICClassifier(clusterer, max_epochs=0).fit(X, few)
