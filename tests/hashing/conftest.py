@@ -3,6 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
+
+
+@pytest.fixture
+def digits():
+    return load_digits().data[:600] / 16
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from tolerance import assert_same_labels
+from examples import saved_copies
+from tolerance import assert_close, assert_same_labels
 
 from sklinvariant.hashing import (
     BilinearHasher,
@@ -96,3 +97,14 @@ def test_more_bits_than_features(hasher, X):
 def test_no_more_bits_than_features(hasher, X):
     with pytest.raises(ValueError, match="n_bits=64 is more than the 12 features"):
         hasher.fit(X)
+
+
+@pytest.mark.parametrize("trained", [NeighborHasher, RBMHasher])
+def test_seeds_pickles_and_files(trained, digits, tmp_path):
+    state = torch.get_rng_state()
+    one, two, other = (trained(9, max_epochs=2, random_state=seed).fit(digits) for seed in (0, 0, 1))
+    assert_close(one.components_, two.components_)
+    assert np.abs(one.components_ - other.components_).max() > 1e-3
+    assert torch.equal(torch.get_rng_state(), state)
+    for again in saved_copies(one, tmp_path / "model"):
+        np.testing.assert_array_equal(again.transform(digits), one.transform(digits))

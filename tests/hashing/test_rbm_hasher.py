@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from examples import saved_copies
 from scipy.special import expit
 from sklearn.datasets import load_digits
 from sklearn.neural_network import BernoulliRBM
@@ -13,11 +12,6 @@ from sklinvariant import RBMHasher
 from sklinvariant.hashing._rbm import RestrictedBoltzmannMachine, pseudo_log_likelihood
 from sklinvariant.metrics import bit_activations, code_entropy
 from sklinvariant.training._batches import RowBatches
-
-
-@pytest.fixture
-def digits():
-    return load_digits().data[:600] / 16
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -80,16 +74,6 @@ def test_scaling_is_part_of_the_model(digits):
     hasher = RBMHasher(16, random_state=0).fit(digits)
     moved = RBMHasher(16, random_state=0).fit(digits * 64 - 32).transform(digits * 64 - 32)
     assert_same_labels(moved, hasher.transform(digits), hasher.activations(digits) - 0.5)
-
-
-def test_seeds_pickles_and_files(digits, tmp_path):
-    state = torch.get_rng_state()
-    one, two, other = (RBMHasher(9, max_epochs=2, random_state=seed).fit(digits) for seed in (0, 0, 1))
-    assert_close(one.components_, two.components_)
-    assert np.abs(one.components_ - other.components_).max() > 1e-3
-    assert torch.equal(torch.get_rng_state(), state)
-    for again in saved_copies(one, tmp_path / "model"):
-        np.testing.assert_array_equal(again.transform(digits), one.transform(digits))
 
 
 def test_going_on(digits):
