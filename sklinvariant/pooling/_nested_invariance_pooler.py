@@ -44,6 +44,8 @@ from sklinvariant.transforms import Compose, Rotation, Scale, Transform
 
 Stage = tuple[str, tuple[float, ...], bool]  # group, orders of its moments, whether the result is normalized
 _MOST_TO_FIT = 1000  # largest number of images on which a backbone is fitted
+_ORBITS = {"n_rotations": 12, "n_scales": 2}  # of fits by this version
+_EARLIER_ORBITS = {"n_rotations": 36, "n_scales": 10}  # of models saved by earlier versions
 _ON_MAPS = ("translation", "region")  # groups that are pooled on the feature map
 
 
@@ -284,6 +286,8 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, T
     _layout = {
         "orbit_shape": Maybe(Each(Whole())),
         "n_channels": Maybe(Whole()),
+        "n_rotations": Maybe(Whole(1, 1000)),
+        "n_scales": Maybe(Whole(1, 1000)),
     }
     backbone: nn.Module | str | Annotated[Any, HasMethods(["fit", "transform"])] | Callable | None = None
     _: KW_ONLY
@@ -336,7 +340,7 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, T
             raise ValueError(
                 f"none of {len(source)} images could be read, but at least one is required: {source.failed[0][1]}"
             )
-        self._state = {"n_channels": first.shape[-1]}
+        self._state = {"n_channels": first.shape[-1], **_ORBITS}
         self.backbone_ = self._fitted_backbone(source, first, y)
         encode = self._feature_extractor(given.device)
         one_view = [stage for stage in stages if stage[0] in _ON_MAPS]
@@ -401,7 +405,8 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, T
                     f"transforms contains {name!r}: {transform!r}, but a Transform for each name other than {_ON_MAPS} "
                     "is required. Change this entry."
                 )
-        return {"rotation": Rotation(n_steps=12), "scale": Scale(n_steps=2), **own}
+        sizes = _EARLIER_ORBITS | getattr(self, "_state", _ORBITS)
+        return {"rotation": Rotation(n_steps=sizes["n_rotations"]), "scale": Scale(n_steps=sizes["n_scales"]), **own}
 
     def _fitted_backbone(self, source, first, y):
         backbone = self.backbone

@@ -328,6 +328,17 @@ def test_saved_and_pickled(network, images, orbits, tmp_path):
     np.testing.assert_array_equal(load(tmp_path / "model").transform(images), dense.transform(images))
 
 
+def test_models_of_earlier_versions_keep_their_orbits(network, images):
+    """Their state does not contain the default orbits, which were 36 rotations and 10 scales."""
+    pooler = NestedInvariancePooler(network, stages=[("scale", 1), ("rotation", inf)]).fit(images)
+    other = pooler.transform(images[:2])
+    pooler._state = {"n_channels": 3}
+    orbits = {"rotation": Rotation(n_steps=36), "scale": Scale(n_steps=10)}
+    expected = clone(pooler).set_params(transforms=orbits).fit(images).transform(images[:2])
+    assert_close(pooler.transform(images[:2]), expected)
+    assert np.abs(other - expected).max() > 1e-3
+
+
 @pytest.mark.parametrize(
     ("params", "message"),
     [
