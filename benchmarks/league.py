@@ -1,6 +1,6 @@
 """Every family of methods against the strongest simple alternatives, on sets for development and for evaluation.
 
-    python benchmarks/league.py FAMILY [FAMILY ...] [--sets development evaluation] [--seeds 5]
+    python benchmarks/league.py [FAMILY ...] [--sets development evaluation] [--seeds 5]
     options: [--data FOLDER] [--cache FOLDER] [--only WORD ...] [--methods WORD ...]
         [--earlier FOLDER ...] [--json FOLDER]
 
@@ -10,6 +10,9 @@ method on each set (mean ± standard deviation over the seeds), the mean over th
 the seconds of a fit (summed over the sets, median over the seeds), and on how many sets the default of the family wins,
 is level (within one point) and loses. ``--only`` and ``--methods`` select sets and methods whose names contain a word.
 ``--earlier`` takes runs, such as those of other methods or of an earlier version, from the JSON of another call.
+
+At the end, with ``--json``, the evaluation tables in that folder, also those of earlier calls, are summarised in one
+table, ``league.json``. Without a FAMILY nothing else is done.
 
 Each family is a module of its own, such as ``league_clustering.py``, which describes its score and its methods.
 
@@ -122,13 +125,35 @@ def read_numbers(path):
     return results
 
 
+def summary(folder):
+    """Columns and rows of the table of all evaluation tables in a folder: a row for each family and each score."""
+    rows = []
+    for family in FAMILIES.values():
+        name = f"league_{family.name}_evaluation"
+        for suffix in ("", *(f"_{suffix}" for suffix, table in family.tables.items() if not callable(table))):
+            path = folder / f"{name}{suffix}.json"
+            if not path.exists():
+                continue
+            result = json.loads(path.read_text(encoding="utf-8"))
+            sets = result["columns"].index("mean") - 1
+            means = {row[0]: float(row[sets + 1]) for row in result["rows"]}
+            default, counts = result["rows"][0][0], result["rows"][-1][-1]
+            other = max((one for one in list(means)[:-1] if not one.startswith("ours")), key=means.get)
+            score = family.unit if not suffix else f"{family.tables[suffix[1:]]}, %"
+            best = f"{means[other]:.1f}, {other}"
+            rows.append(
+                [family.name, default.removeprefix("ours: "), score, sets, f"{means[default]:.1f}", best, counts]
+            )
+    return ["family", "default", "score", "sets", "mean", "best alternative", "wins / is level / loses"], rows
+
+
 def chosen(named, words):
     return {name: one for name, one in named.items() if not words or any(word in name for word in words)}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("families", nargs="+", choices=FAMILIES, metavar="FAMILY", help=", ".join(FAMILIES))
+    parser.add_argument("families", nargs="*", metavar="FAMILY", help=", ".join(FAMILIES))
     parser.add_argument("--sets", nargs="+", choices=("development", "evaluation"), default=["development"])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--data", type=Path, help="folder of the sets that scikit-learn does not contain")
@@ -138,6 +163,8 @@ def main():
     parser.add_argument("--earlier", type=Path, nargs="+", default=[], help="folders with the JSON of other methods")
     add_json(parser)
     args = parser.parse_args()
+    if unknown := set(args.families) - set(FAMILIES):
+        parser.error(f"no family {', '.join(sorted(unknown))}. Choose from {', '.join(FAMILIES)}")
     warnings.filterwarnings("ignore")  # of convergence, and of graphs that are not connected
     for name in args.families:
         family = FAMILIES[name]
@@ -162,6 +189,11 @@ def main():
             for suffix, table in family.tables.items():
                 print()
                 report(f"{name}_{suffix}", *(table(results) if callable(table) else league(results, table)), args)
+    if args.json is not None:
+        columns, rows = summary(args.json)
+        if rows:
+            print("\n## All families, evaluation sets\n")
+            report("league", columns, rows, args)
 
 
 if __name__ == "__main__":
