@@ -144,7 +144,7 @@ def summary(folder):
             rows.append(
                 [family.name, default.removeprefix("ours: "), score, sets, f"{means[default]:.1f}", best, counts]
             )
-    return ["family", "default", "score", "sets", "mean", "best alternative", "wins / is level / loses"], rows
+    return ["family", "default", "score", "sets", "mean", "best alternative", "wins / level / loses"], rows
 
 
 def chosen(named, words):
