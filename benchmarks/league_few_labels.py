@@ -3,7 +3,7 @@
 The score is the accuracy in % on samples that were not seen in training, a third of the set. All other samples are
 given to the methods, but only some per class have a label: 1, 5, 20 or all of them. The mean of the four accuracies is
 the score of a set, and a second table has the accuracy for each number of labels. The labels differ between seeds and
-are the same for all methods. Parameters of scikit-learn's models are chosen by cross-validation on the labels.
+are the same for all methods. Parameters of the supervised models are cross-validated, if each class has two labels.
 """
 
 import functools

@@ -252,7 +252,8 @@ def test_league_of_retrieval(script, monkeypatch, tmp_path):
     assert complete(results, "league_retrieval_development")
     result = results["league_retrieval_development"]
     assert {run[2] for run in result["runs"]} == {"mAP", "mAP, upright", "mAP, rotated", "mAP, zoomed", "seconds"}
-    upright = [run[3:] for run in result["runs"] if run[2] == "mAP, upright"]
+    # with as many components as photographs, whitening makes all of them equally distant
+    upright = [run[3:] for run in result["runs"] if run[2] == "mAP, upright" and "whitened" not in run[0]]
     assert all(50 < value <= 100 for values in upright for value in values)
     with np.load(tmp_path / "cache" / "retrieval-scenes-True.npz") as file:
         assert file["cells"].shape == (8 + 2 * 2 * 3, 2, 2, 4, 512)

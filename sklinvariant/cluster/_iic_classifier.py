@@ -416,6 +416,12 @@ class IICClassifier(
         return network
 
     def _restored(self, data, generator):
+        is_known = data.samples.ndim == 2 and "row_gain" in self._state  # not in models of earlier versions
+        if is_known and self.passthrough == (self._state["row_gain"] is None):
+            raise ValueError(
+                f"passthrough={self.passthrough} differs from {not self.passthrough} in the previous fit. Set it back, "
+                "set warm_start=False, or fit a clone"
+            )
         network = self._network(data.batch.samples)
         network.trunk.draw_from(generator)
         return network

@@ -69,9 +69,10 @@ class _Net(NeuralNet):
 
     def notify(self, method_name, **kwargs):
         if method_name != "on_epoch_end":
-            return super().notify(method_name, **kwargs)
-        if hasattr(self.module_, "learn"):
-            self.optimizer_.step()  # has no effect without gradients, but learning rate schedulers expect a call
+            super().notify(method_name, **kwargs)
+            if method_name == "on_train_begin" and hasattr(self.module_, "learn"):
+                self.optimizer_.step()  # has no effect without gradients, but learning rate schedulers expect a call
+            return
         try:
             return super().notify(method_name, **kwargs)
         except KeyboardInterrupt as stop:  # raised by the user, or by skorch's EarlyStopping

@@ -103,16 +103,15 @@ def test_constant_rows_are_passed_through():
     assert np.isfinite(model.predict_proba(X)).all()
 
 
-def test_clusters_that_join_classes(global_random_seed):
-    """Two clusters, of two classes each, which a column of the rows separates."""
-    rng = np.random.RandomState(global_random_seed)
-    y = np.arange(400) % 4
-    X = rng.normal(scale=0.1, size=(400, 10))
-    X[:, 0] += 20 * (y // 2)
-    X[:, 1] += y % 2
-    few = np.where(np.arange(400) < 16, y, -1)
-    clusterer = FrozenEstimator(IICClusterer(2, n_heads=1, scale=None, max_epochs=10, random_state=0).fit(X))
-    assert IICClassifier(clusterer, random_state=0).fit(X, few).score(X, y) >= 0.97
+def test_warm_start_keeps_passthrough(blobs):
+    X, _, few, fitted = blobs
+    model = IICClassifier(fitted, max_epochs=1, warm_start=True, random_state=0).fit(X, few)
+    with pytest.raises(ValueError, match="passthrough=False differs from True in the previous fit"):
+        model.set_params(passthrough=False).fit(X, few)
+    model.set_params(warm_start=False).fit(X, few)
+    assert model.coef_.shape == (3, 256)
+    del model._state["row_gain"]  # as in models saved by earlier versions
+    assert model.set_params(warm_start=True, passthrough=True).fit(X, few).coef_.shape == (3, 256)
 
 
 def test_heads_at_one_rate_and_the_trunk_at_another(blobs):

@@ -1,11 +1,14 @@
 """RBMHasher: equations, gradients, scikit-learn's BernoulliRBM, the batch's regulariser, training."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
 from scipy.special import expit
 from sklearn.datasets import load_digits
 from sklearn.neural_network import BernoulliRBM
+from skorch.callbacks import LRScheduler
 from tolerance import assert_close, assert_same_labels
 
 from sklinvariant import RBMHasher
@@ -74,6 +77,16 @@ def test_scaling_is_part_of_the_model(digits):
     hasher = RBMHasher(16, random_state=0).fit(digits)
     moved = RBMHasher(16, random_state=0).fit(digits * 64 - 32).transform(digits * 64 - 32)
     assert_same_labels(moved, hasher.transform(digits), hasher.activations(digits) - 0.5)
+
+
+@pytest.mark.parametrize("step_every", ["batch", "epoch"])
+def test_learning_rate_schedulers(digits, step_every):
+    """They warn if the optimizer has not taken a step before them."""
+    scheduler = LRScheduler("ExponentialLR", gamma=0.5, step_every=step_every)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        RBMHasher(4, max_epochs=2, batch_size=200, callbacks=[scheduler], random_state=0).fit(digits)
+    assert scheduler.lr_scheduler_.get_last_lr() == pytest.approx([0.05 * 0.5 ** (6 if step_every == "batch" else 2)])
 
 
 def test_going_on(digits):
