@@ -92,14 +92,7 @@ def _joints_of_walks(source, pairs, parts, m):
         first, second = source.rows[index], source.walk(index, longest)
         return torch.stack([_count(part[first], part[second], m) for part in parts])
 
-    return accumulate(count, _repeated(pairs, n_draws))
-
-
-def _repeated(pairs, n):
-    """All pairs n times, in batches that are not small even if there are few pairs."""
-    n_at_once = max(1, _AT_ONCE // len(pairs))
-    for first in range(0, n, n_at_once):
-        yield from pairs.repeat(min(n_at_once, n - first)).split(_AT_ONCE)
+    return accumulate(count, (index for index in pairs.split(_AT_ONCE) for _ in range(n_draws)))
 
 
 def _joints_of_views(source, pairs, parts, books, rescale):
@@ -109,7 +102,7 @@ def _joints_of_views(source, pairs, parts, books, rescale):
         counts = zip(parts, found, strict=True)
         return torch.stack([_count(part[source.rows[index]], cells, len(books[0])) for part, cells in counts])
 
-    return accumulate(count, _repeated(pairs, _DRAWS))
+    return accumulate(count, (index for index in pairs.split(_AT_ONCE) for _ in range(_DRAWS)))
 
 
 def _count(first, second, m):
