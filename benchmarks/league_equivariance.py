@@ -19,7 +19,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
-from sklinvariant import EquivariantAutoencoder
+from sklinvariant import CanonicalRotation, EquivariantAutoencoder
 from sklinvariant.datasets import load_digits_images
 from sklinvariant.transforms import Rotation
 
@@ -27,6 +27,7 @@ N_TRAIN, N_TEST = 800, 500
 N_CHOSEN = 1000  # rows for the choice of the classifier
 ANY, QUARTERS, UPRIGHT = "accuracy", "accuracy at quarter turns", "accuracy of upright images"
 TURN = Rotation(fill="edge")
+OBLIQUE = (0, 22.5, 45, 67.5)
 
 
 def digits(data, cache):
@@ -114,16 +115,21 @@ def split(data, seed):
     return rotated(images[train], np.zeros(len(train))), y[train], groups[train], views, y[test]
 
 
-def copies(images, n):
-    """The images rotated by multiples of 360 / n degrees, copy by copy."""
-    return np.concatenate([TURN.apply(images, [[360 * i / n]]) for i in range(n)])
+def copies(images, angles):
+    """The images rotated by each of the angles, copy by copy."""
+    return np.concatenate([TURN.apply(images, [[angle]]) for angle in angles])
 
 
-SUPPORT_VECTORS = [
+def multiples(n):
+    return [360 * i / n for i in range(n)]
+
+
+NEIGHBORS = [{"model": [KNeighborsClassifier()], "model__n_neighbors": [1, 3, 5]}]
+CLASSIFIERS = [
     {"scaler": ["passthrough", StandardScaler()], "model": [LinearSVC(dual=False)], "model__C": [0.01, 0.1, 1]},
     {"scaler": ["passthrough", StandardScaler()], "model": [SVC()], "model__C": [1, 10, 100]},
+    *NEIGHBORS,
 ]
-NEIGHBORS = [{"model": [KNeighborsClassifier()], "model__n_neighbors": [1, 3, 5]}]
 
 
 def tuned(grid, rows, y, groups, seed):
@@ -135,14 +141,17 @@ def tuned(grid, rows, y, groups, seed):
     return pipeline.set_params(**search.best_params_).fit(rows, y)
 
 
-def classified(describe, n_copies=1, grid=SUPPORT_VECTORS):
-    """A method: ``describe(images, seed)`` returns a function of images to features, fitted without labels."""
+def classified(describe, angles=(0,), grid=CLASSIFIERS):
+    """A method: ``describe(images, seed)`` returns a function of images to features, fitted without labels.
+
+    The classifier gets copies of the training images, rotated by the angles.
+    """
 
     def method(data, seed):
         images, y, groups, views, truth = split(data, seed)
         features = describe(images, seed)
-        rows = features(copies(images, n_copies))
-        model = tuned(grid, rows, np.tile(y, n_copies), np.tile(groups, n_copies), seed)
+        rows = features(copies(images, angles))
+        model = tuned(grid, rows, np.tile(y, len(angles)), np.tile(groups, len(angles)), seed)
         return {name: 100 * np.mean(model.predict(features(view)) == truth) for name, view in views.items()}
 
     return method
@@ -178,9 +187,38 @@ def polar_fourier(images, seed):
     return features
 
 
-def ours(**settings):
+def principal_axis(images, seed):
+    """Pixels of images rotated so that the axis of their brightness is upright, with more weight in the upper half."""
+
+    def features(images):
+        grey = images.mean(-1) if images.ndim == 4 else images
+        side = grey.shape[1]
+        down, across = (np.mgrid[:side, :side] - (side - 1) / 2).reshape(2, -1)
+        weights = flat(np.abs(grey - np.median(grey, (1, 2), keepdims=True))) * (down**2 + across**2 < side**2 / 4)
+        angles = np.arctan2(-2 * weights @ (across * down), weights @ (across**2 - down**2)) / 2  # of the axis
+        along = np.cos(angles)[:, None] * across - np.sin(angles)[:, None] * down
+        angles += np.pi * ((weights * along**3).sum(1) < 0)
+        return flat(TURN.apply(images, 90 - np.degrees(angles)[:, None]))
+
+    return features
+
+
+def canonical(describe=pixels, **settings):
+    """Features of images in their canonical pose."""
+
+    def described(images, seed):
+        model = CanonicalRotation(random_state=seed, **settings).fit(images)
+        features = describe(images, seed)
+        return lambda images: features(model.transform(images))
+
+    return described
+
+
+def autoencoder(angles=(0,), **settings):
+    """Features of an equivariant autoencoder that is fitted to rotated copies of the images."""
+
     def describe(images, seed):
-        return EquivariantAutoencoder(random_state=seed, **settings).fit(images).transform
+        return EquivariantAutoencoder(random_state=seed, **settings).fit(copies(images, angles)).transform
 
     return describe
 
@@ -201,15 +239,19 @@ EQUIVARIANCE = Family(
         "groceries, 10 products": groceries,
     },
     methods={
-        "ours: EquivariantAutoencoder, default settings": classified(ours()),
-        "ours: default settings, 4 copies": classified(
-            lambda images, seed: ours()(np.concatenate([TURN.apply(images, [[a]]) for a in (0, 22.5, 45, 67.5)]), seed)
-        ),
+        "ours: CanonicalRotation, default settings": classified(canonical()),
+        "ours: CanonicalRotation, 3 copies": classified(canonical(), multiples(3)),
+        "ours: CanonicalRotation, HOG": classified(canonical(gradients)),
+        "ours: CanonicalRotation, nearest neighbours": classified(canonical(), grid=NEIGHBORS),
+        "ours: EquivariantAutoencoder, default settings (before)": classified(autoencoder()),
+        "ours: EquivariantAutoencoder, Gram": classified(autoencoder(pooling="gram")),
+        "ours: EquivariantAutoencoder, 4 oblique copies": classified(autoencoder(OBLIQUE), OBLIQUE),
         "pixels": classified(pixels),
-        "pixels, 4 copies": classified(pixels, 4),
-        "pixels, 16 copies": classified(pixels, 16),
-        "pixels, 16 copies, nearest neighbours": classified(pixels, 16, NEIGHBORS),
-        "HOG, 16 copies": classified(gradients, 16),
+        "pixels, 4 copies": classified(pixels, multiples(4)),
+        "pixels, 16 copies": classified(pixels, multiples(16)),
+        "pixels, 16 copies, nearest neighbours": classified(pixels, multiples(16), NEIGHBORS),
+        "pixels, rotated by the principal axis": classified(principal_axis),
+        "HOG, 16 copies": classified(gradients, multiples(16)),
         "Fourier magnitudes along circles": classified(polar_fourier),
     },
     tables={"quarters": QUARTERS, "upright": UPRIGHT},
