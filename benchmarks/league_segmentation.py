@@ -1,7 +1,7 @@
 """Segmentation without labels in the league.
 
 The score is the accuracy in % of the pixels, with clusters matched one to one with classes; pixels of no class are
-segmented but not counted. Labels are used for nothing else. A set is images of 48 to 64 pixels, 50 of them for most
+segmented but not counted. Labels are used for nothing else. A set is images of 48 to 64 pixels, 30 of them for most
 sets, and the number of classes. Images that are segmented are those of the training, except for the sets whose name
 contains "→". The JSON also contains the adjusted Rand index.
 
@@ -12,8 +12,8 @@ contains "→". The JSON also contains the adjusted Rand index.
 - Synthetic textures have the same distribution of grey values (`make_textures`).
 
 The alternatives cluster the features of pixels, each divided by its standard deviation: "pixels" are the colours, "row"
-and "position" are coordinates, and "local statistics" are the mean and the standard deviation of the colours and the mean
-length of the gradient around a pixel. k-means has 5 starts and mixtures have 2. Superpixels are those of SLIC.
+and "position" are coordinates, and "local statistics" are the mean and the standard deviation of the colours and the
+mean length of the gradient around a pixel. k-means has 5 starts and mixtures have 2. Superpixels are those of SLIC.
 """
 
 import functools
@@ -33,6 +33,7 @@ from sklinvariant.metrics import clustering_accuracy
 
 VOID = -1
 MERGED = {0: 0, 3: 1, 4: 1, 1: 2, 5: 3}  # classes of CamVid: sky, road and pavement, buildings, vegetation
+N_IMAGES = 30
 MOST_PIXELS = 50_000  # that k-means and mixtures are fitted to
 
 
@@ -79,14 +80,14 @@ def synthetic(n_textures, seed):
 
 
 def streets(data, sequence):
-    """50 evenly spaced frames of a sequence, (50, 48, 64, 3), and their classes."""
+    """30 evenly spaced frames of a sequence, (30, 48, 64, 3), and their classes."""
     import cv2
 
     merged = np.full(256, VOID)
     merged[list(MERGED)] = list(MERGED.values())
     with zipfile.ZipFile(data / "camvid_240x180.zip") as archive:
         files = sorted(name for name in archive.namelist() if f"/{sequence}" in name and "annot/" not in name)
-        files = [files[i] for i in np.linspace(0, len(files) - 1, 50).astype(int)]
+        files = [files[i] for i in np.linspace(0, len(files) - 1, N_IMAGES).astype(int)]
         images = [decode(archive, name) for name in files]
         labels = [decode(archive, name.replace("/", "annot/").replace(".jpg", ".png"), grey=True) for name in files]
     images = [cv2.resize(image, (64, 48), interpolation=cv2.INTER_AREA) for image in images]
@@ -102,15 +103,17 @@ def decode(archive, name, grey=False):
 
 
 def objects(data, categories):
-    """50 photographs of ETH-80, (50, 64, 64, 3), with the classes background and object."""
+    """30 photographs of ETH-80, (30, 64, 64, 3), with the classes background and object."""
     import cv2
 
     with zipfile.ZipFile(data / "eth80_128.zip") as archive:
         names = (name for name in archive.namelist() if name.endswith(".jpg"))
         names = [name for name in names if name.split("/")[1] in categories.split()]
-        names = [names[i] for i in np.linspace(0, len(names) - 1, 50).astype(int)]
+        names = [names[i] for i in np.linspace(0, len(names) - 1, N_IMAGES).astype(int)]
         images = [cv2.resize(decode(archive, name), (64, 64), interpolation=cv2.INTER_AREA) for name in names]
-        masks = [decode(archive, name.replace("images/", "masks/").replace(".jpg", ".png"), grey=True) for name in names]
+        masks = [
+            decode(archive, name.replace("images/", "masks/").replace(".jpg", ".png"), grey=True) for name in names
+        ]
     masks = [cv2.resize(mask, (64, 64), interpolation=cv2.INTER_NEAREST) for mask in masks]
     return np.stack(images), (np.stack(masks) > 127).astype(int)
 
@@ -138,12 +141,12 @@ def windows_inside(image, region, size=64):
 
 
 def mosaics(data, split, n_classes, seed, grey=False):
-    """50 images of pieces of photographs, (50, 64, 64[, 3]). Sizes of the classes differ by up to a factor of 4."""
+    """30 images of pieces of photographs, (30, 64, 64[, 3]). Sizes of the classes differ by up to a factor of 4."""
     rng = np.random.RandomState(seed)
     windows = regions(data, split, n_classes, seed)
     shares = np.geomspace(4, 1, n_classes) / np.geomspace(4, 1, n_classes).sum()
     places = np.stack(np.mgrid[:64, :64], -1)
-    points = rng.uniform(0, 64, (50, 6, 2))
+    points = rng.uniform(0, 64, (N_IMAGES, 6, 2))
     pieces = [((places[:, :, None] - one) ** 2).sum(-1).argmin(-1) for one in points]
     truth = np.stack([rng.choice(n_classes, 6, p=shares)[piece] for piece in pieces])
     images = filled(truth, windows, rng)
@@ -160,14 +163,14 @@ def filled(truth, windows, rng):
 
 
 def shapes(data, name, split, seed):
-    """50 images (64, 64, 3) of one large MNIST digit or garment, of one region of a photograph on another one."""
+    """30 images (64, 64, 3) of one large MNIST digit or garment, of one region of a photograph on another one."""
     import cv2
 
     rng = np.random.RandomState(seed)
     with np.load(data / f"{name}.npz") as file:
-        small = file["x_train"][rng.permutation(10_000)[:50]]
+        small = file["x_train"][rng.permutation(10_000)[:N_IMAGES]]
     large = np.stack([cv2.resize(image, (56, 56), interpolation=cv2.INTER_LINEAR) for image in small])
-    truth = np.zeros((50, 64, 64), int)
+    truth = np.zeros((N_IMAGES, 64, 64), int)
     for mask, image in zip(truth, large, strict=True):
         top, left = rng.randint(9, size=2)
         mask[top : top + 56, left : left + 56] = image > 100
