@@ -129,9 +129,13 @@ class PartnerPairs:
     def walk(self, index: torch.Tensor, most_steps: int) -> torch.Tensor:
         """Indices of the samples at the ends of walks that begin with the pairs ``index``, all of them equally long."""
         for _ in range(int(torch.randint(most_steps, (), generator=self.generator)) + 1):
-            drawn = torch.randint(self.partners.shape[1], (len(index),), generator=self.generator)
-            index = self.partners[index, drawn.to(index.device)]
+            index = self.step(index)
         return index
+
+    def step(self, index: torch.Tensor) -> torch.Tensor:
+        """Indices of random partners of the pairs ``index``."""
+        drawn = torch.randint(self.partners.shape[1], (len(index),), generator=self.generator)
+        return self.partners[index, drawn.to(index.device)]
 
 
 def changed(samples: torch.Tensor, views: Views, generator: torch.Generator) -> torch.Tensor:

@@ -471,5 +471,5 @@ def test_digits():
 @pytest.mark.parametrize("seed", range(3))
 def test_digits_with_a_weight_for_classes_of_equal_size(seed):
     X, y = load_digits(return_X_y=True)
-    model = IICClusterer(10, entropy_weight=2.0, n_heads=5, random_state=seed).fit(X)
+    model = IICClusterer(10, entropy_weight=2.0, random_state=seed).fit(X)
     assert one_to_one_accuracy(y, model.labels_) >= 0.93
