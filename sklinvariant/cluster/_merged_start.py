@@ -83,17 +83,17 @@ def _joints_of_walks(source, pairs, parts, m):
     """The joints (h, m, m) of the small clusters of both samples of a pair, from ``parts``, one (n,) for each head.
 
     The partner of a sample with neighbours is the end of a long walk along them. Two samples of a class then meet about
-    equally often, so that no class gains information by being split. All samples along a walk are counted as partners of
-    its first one. In training, walks are short.
+    equally often, so that no class gains information by being split. All samples along a walk are counted as partners
+    of its first one. In training, walks are short.
     """
     longest = _LONGEST_WALK if source.most_steps > 1 else 1
     n_walks = math.ceil(max(_DRAWS * len(pairs), _FEWEST_PAIRS) / (longest * len(pairs)))
 
     def count(index, _):
-        first, joints = source.rows[index], 0
+        first, joints = source.rows[index], torch.zeros(len(parts), m, m, dtype=torch.long, device=index.device)
         for _ in range(longest):
             index = source.step(index)
-            joints = joints + torch.stack([_count(part[first], part[index], m) for part in parts])
+            joints += torch.stack([_count(part[first], part[index], m) for part in parts])
         return joints
 
     return accumulate(count, pairs.repeat(n_walks).split(_AT_ONCE))

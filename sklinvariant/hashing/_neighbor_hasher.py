@@ -219,8 +219,8 @@ class NeighborHasher(WithOptimizer, TrainedEstimator, Hasher):
         """
         if self.pairs == "explicit":
             raise ValueError(
-                f'{type(self).__name__}(pairs="explicit") learns from pairs but computes codes of rows. Call fit(pairs), '
-                "then transform(rows)"
+                f'{type(self).__name__}(pairs="explicit") learns from pairs but computes codes of rows. Call '
+                "fit(pairs), then transform(rows)"
             )
         return super().fit_transform(X, y, **fit_params)
 

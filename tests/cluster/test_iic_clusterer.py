@@ -17,7 +17,8 @@ from tolerance import assert_close, assert_same_labels
 
 from sklinvariant import IICClusterer, load, save
 from sklinvariant.cluster._iic_clusterer import measure
-from sklinvariant.pairs._sample_pairs import PartnerPairs, SamplePairBatches, ViewPairs, nearest_partners, same
+from sklinvariant.pairs._nearest_partners import nearest_partners
+from sklinvariant.pairs._sample_pairs import PartnerPairs, SamplePairBatches, ViewPairs, same
 from sklinvariant.transforms import Rotation
 
 QUICK = {"max_epochs": 40, "learning_rate": 0.01, "n_neighbors": 5, "random_state": 0}

@@ -2,15 +2,8 @@
 
 import torch
 
-from sklinvariant.pairs._sample_pairs import PartnerPairs, ViewPairs, nearest_partners, same, temporal_pairs
-
-
-def test_neighbours_are_others():
-    rows = torch.tensor([[0.0], [0.0], [1.0], [10.0]])
-    partners = nearest_partners(rows, 2)
-    assert not (partners == torch.arange(4)[:, None]).any()
-    assert partners[3].tolist() == [2, *partners[3, 1:].tolist()]
-    assert nearest_partners(rows, 99).shape == (4, 3)
+from sklinvariant.pairs._nearest_partners import nearest_partners
+from sklinvariant.pairs._sample_pairs import PartnerPairs, ViewPairs, same, temporal_pairs
 
 
 def test_pairs_without_auxiliary_samples():
