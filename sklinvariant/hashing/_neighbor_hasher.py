@@ -212,6 +212,18 @@ class NeighborHasher(WithOptimizer, TrainedEstimator, Hasher):
     def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
         """Learn the codes and compute those of the same rows.
 
+        Parameters
+        ----------
+        X : array of shape (n, n_features)
+            Features.
+        **fit_params : dict
+            Passed to `fit`.
+
+        Returns
+        -------
+        array of shape (n, n_bits) or (n, ⌈n_bits / 8⌉)
+            Codes, as from `transform`.
+
         Raises
         ------
         ValueError
