@@ -22,8 +22,8 @@ _MOST_ROWS = 20_000  # largest number of rows for k-means
 _ROWS_A_PART = 8
 _MOST_PARTS = 400
 _LONGEST_WALK = 30  # steps along neighbours
-_DRAWS = 10  # number of partners counted for each pair; more if there are fewer pairs in all than the next number
-_FEWEST_PAIRS = 1_000_000
+_DRAWS = 10  # number of partners drawn for each pair; more if there are fewer pairs than the next number
+_FEWEST_PAIRS = 100_000
 _STEPS = 50
 _AT_ONCE = 1 << 14
 
@@ -83,20 +83,16 @@ def _joints_of_walks(source, pairs, parts, m):
     """The joints (h, m, m) of the small clusters of both samples of a pair, from ``parts``, one (n,) for each head.
 
     The partner of a sample with neighbours is the end of a long walk along them. Two samples of a class then meet about
-    equally often, so that no class gains information by being split. All samples along a walk are counted as partners
-    of its first one. In training, walks are short.
+    equally often, so that no class gains information by being split. In training, walks are short.
     """
     longest = _LONGEST_WALK if source.most_steps > 1 else 1
-    n_walks = math.ceil(max(_DRAWS * len(pairs), _FEWEST_PAIRS) / (longest * len(pairs)))
+    n_draws = max(_DRAWS, math.ceil(_FEWEST_PAIRS / len(pairs)))
 
     def count(index, _):
-        first, joints = source.rows[index], torch.zeros(len(parts), m, m, dtype=torch.long, device=index.device)
-        for _ in range(longest):
-            index = source.step(index)
-            joints += torch.stack([_count(part[first], part[index], m) for part in parts])
-        return joints
+        first, second = source.rows[index], source.walk(index, longest)
+        return torch.stack([_count(part[first], part[second], m) for part in parts])
 
-    return accumulate(count, pairs.repeat(n_walks).split(_AT_ONCE))
+    return accumulate(count, pairs.repeat(n_draws).split(_AT_ONCE))
 
 
 def _joints_of_views(source, pairs, parts, books, rescale):

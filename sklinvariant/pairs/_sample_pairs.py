@@ -60,9 +60,8 @@ class ViewPairs:
 class PartnerPairs:
     """Pairs of a sample and the view of a random partner; ``partners`` (n, k) are indices of samples.
 
-    With ``most_steps`` above 1 the partner is the end of a random walk along partners, whose number of steps is drawn
-    for each batch. If partners are neighbours, samples a few steps away are as likely of the same class, but less
-    similar.
+    With ``most_steps`` above 1 the partner is the end of a random walk along partners, of 1 to ``most_steps`` steps. If
+    partners are neighbours, samples a few steps away are as likely of the same class, but less similar.
     """
 
     def __init__(
@@ -93,13 +92,15 @@ class PartnerPairs:
         return self.samples.index_select(0, self.rows[index]), second
 
     def walk(self, index: torch.Tensor, most_steps: int) -> torch.Tensor:
-        """Indices of the samples at the ends of walks that begin with the pairs ``index``, all of them equally long."""
-        for _ in range(int(torch.randint(most_steps, (), generator=self.generator)) + 1):
-            index = self.step(index)
-        return index
+        """Indices of the samples at the ends of walks of random lengths that begin with the pairs ``index``."""
+        lengths = torch.randint(most_steps, (len(index),), generator=self.generator).to(index.device)
+        ends = index = self._step(index)
+        for step in range(1, most_steps):
+            index = self._step(index)
+            ends = torch.where(lengths >= step, index, ends)
+        return ends
 
-    def step(self, index: torch.Tensor) -> torch.Tensor:
-        """Indices of random partners of the pairs ``index``."""
+    def _step(self, index):
         drawn = torch.randint(self.partners.shape[1], (len(index),), generator=self.generator)
         return self.partners[index, drawn.to(index.device)]
 

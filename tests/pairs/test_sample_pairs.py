@@ -16,3 +16,14 @@ def test_pairs_without_auxiliary_samples():
     in_time = temporal_pairs(samples, [0, 0, 0, 1, 1, 1], same, None)
     assert in_time.rows[in_time.without(auxiliary)].tolist() == [3]
     assert ViewPairs(samples, same, None).without(auxiliary).tolist() == [0, 2, 3, 4]
+
+
+def test_walks_have_all_lengths():
+    """Along a line, where the partner of a sample is the next one, a walk ends as many samples later as it has steps."""
+    samples = torch.arange(2000.0)[:, None]
+    line = PartnerPairs(samples, (torch.arange(2000) + 1).clamp_max(1999)[:, None], torch.Generator().manual_seed(0))
+    index = torch.arange(1000).repeat(3)
+    lengths = line.walk(index, 5) - index
+    assert lengths.bincount(minlength=6).tolist()[0] == 0
+    assert all(500 <= count <= 700 for count in lengths.bincount().tolist()[1:])
+    assert (line.walk(index, 1) == index + 1).all()
