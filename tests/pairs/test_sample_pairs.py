@@ -19,7 +19,7 @@ def test_pairs_without_auxiliary_samples():
 
 
 def test_walks_have_all_lengths():
-    """Along a line, where the partner of a sample is the next one, a walk ends as many samples later as it has steps."""
+    """Along a line, where partners are the next samples, a walk ends as many samples later as it has steps."""
     samples = torch.arange(2000.0)[:, None]
     line = PartnerPairs(samples, (torch.arange(2000) + 1).clamp_max(1999)[:, None], torch.Generator().manual_seed(0))
     index = torch.arange(1000).repeat(3)
