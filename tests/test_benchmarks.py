@@ -197,6 +197,25 @@ def test_league_of_aggregation(script, tmp_path):
 
 
 @pytest.mark.slow
+def test_league_of_equivariance(script, monkeypatch):
+    """One seed with few images; both estimators, copies and nearest neighbours."""
+    league = importlib.import_module("league_equivariance")
+    for name, value in (("N_TRAIN", 90), ("N_TEST", 30)):
+        monkeypatch.setattr(league, name, value)
+    words = ("--seeds", 1, "--only", "digits", "--methods", "3 copies", "before", "4 copies", "neighbours", "axis")
+    results = script("league", "equivariance", *words)
+    assert complete(results, *(f"league_equivariance_development{suffix}" for suffix in ("", "_quarters", "_upright")))
+    runs = {(method, score): value for method, _, score, value in results["league_equivariance_development"]["runs"]}
+    assert len({method for method, _ in runs}) == 6
+    for method in {method for method, _ in runs}:
+        assert runs[method, "accuracy of upright images"] > 50
+        assert runs[method, "seconds"] > 0
+    # quarter turns do not change features of the autoencoder
+    before = "ours: EquivariantAutoencoder, default settings (before)"
+    assert runs[before, "accuracy at quarter turns"] == pytest.approx(runs[before, "accuracy of upright images"], abs=5)
+
+
+@pytest.mark.slow
 def test_league_of_few_labels(script):
     words = ("--seeds", 1, "--only", "wine", "--methods", "IICClassifier", "logistic", "spreading")
     results = script("league", "few_labels", *words)
@@ -257,6 +276,37 @@ def test_league_of_retrieval(script, monkeypatch, tmp_path):
     assert all(50 < value <= 100 for values in upright for value in values)
     with np.load(tmp_path / "cache" / "retrieval-scenes-True.npz") as file:
         assert file["cells"].shape == (8 + 2 * 2 * 3, 2, 2, 4, 512)
+
+
+@pytest.mark.slow
+def test_league_of_segmentation(script, monkeypatch, tmp_path):
+    """Streets of noise, 2 frames of a sequence, and mosaics of photographs of noise, each of a colour of its own."""
+    cv2 = pytest.importorskip("cv2")
+    rng = np.random.RandomState(0)
+    with zipfile.ZipFile(tmp_path / "camvid_240x180.zip", "w") as archive:
+        for i in range(3):
+            for name, high, shape in (("train/{}.jpg", 256, (48, 64, 3)), ("trainannot/{}.png", 6, (48, 64))):
+                image = rng.randint(high, size=shape).astype(np.uint8)
+                archive.writestr(name.format(f"0001TP_{i}"), cv2.imencode(name[-4:], image)[1].tobytes())
+    with zipfile.ZipFile(tmp_path / "bsds500_256.zip", "w") as archive:
+        for i in range(5):
+            image = (rng.randint(100, 150, size=(96, 96, 3)) * np.roll((1, 0.5, 0.1), i)).astype(np.uint8)
+            archive.writestr(f"images/train/{i}.jpg", cv2.imencode(".jpg", image)[1].tobytes())
+            labels = cv2.imencode(".png", np.zeros((96, 96), np.uint8))[1]
+            archive.writestr(f"groundTruth/train/{i}_0.png", labels.tobytes())
+    monkeypatch.syspath_prepend(str(FOLDER))
+    monkeypatch.setattr(importlib.import_module("league_segmentation"), "N_IMAGES", 2)
+    names = ("streets 0001TP", "mosaics")
+    words = ("--seeds", 1, "--only", *names, "--methods", "ours", "k-means, pixels", "mixture", "--data", tmp_path)
+    results = script("league", "segmentation", *words)
+    assert complete(results, "league_segmentation_development")
+    runs = {
+        (method, one, score): value for method, one, score, value in results["league_segmentation_development"]["runs"]
+    }
+    assert {score for _, _, score in runs} == {"accuracy", "adjusted Rand index", "seconds"}
+    assert runs["k-means, pixels", "streets 0001TP", "accuracy"] < 50
+    assert runs["k-means, pixels", "mosaics", "accuracy"] > 50
+    assert runs["ours: IICSegmenter, default settings", "mosaics", "accuracy"] > 25
 
 
 def test_league_of_video(script, monkeypatch, tmp_path):

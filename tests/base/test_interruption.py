@@ -35,6 +35,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 TRAINED = [
     "AutoPooling",
+    "CanonicalRotation",
     "EquivariantAutoencoder",
     "IICClassifier",
     "IICClusterer",
