@@ -325,10 +325,10 @@ def test_league_of_video(script, monkeypatch, tmp_path):
         ("MOVING", {"pairs_per_frame": 8, "random_state": 0}),
     ):
         monkeypatch.setattr(league, name, value)
-    monkeypatch.setattr(league.VIDEO, "tables", {"2_labels": "2 per class"})
     words = ("--seeds", 1, "--only", "MNIST", "--data", tmp_path, "--cache", tmp_path / "cache")
     results = script("league", "video", *words)
-    assert complete(results, "league_video_development", "league_video_development_2_labels")
+    assert complete(results, "league_video_development", "league_video_development_labels")
+    assert results["league_video_development_labels"]["columns"][1:] == ["2 per class", "5 per class"]
     runs = {(method, score): value for method, _, score, value in results["league_video_development"]["runs"]}
     sizes = {method: value for (method, score), value in runs.items() if score == "features"}
     assert sizes.pop("grid 1 x 1 (a quarter of the features)") == 2

@@ -52,7 +52,7 @@ from sklinvariant.training import TrainedEstimator
 
 _POOLED = OutputReader("pooled features", pairs=True)
 _MOMENT_BYTES = 4 << 30  # memory that the moments may need with solver="auto"
-_MOMENT_MATRICES = 6  # number of (d, d) float64 matrices in memory at the same time
+_MOMENT_MATRICES = {False: 6, True: 8}  # (d, d) float64 matrices in memory at the same time, by ``standardize``
 _CHUNK_ROWS = 4096  # frames multiplied at a time
 _NO_UNITS: dict[str, Any] = {"mean": None, "scale": None}  # without ``standardize``
 
@@ -90,7 +90,8 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
     solver : {"auto", "moment", "sgd"}
         "moment" makes one pass over the frames, and then descends with exact gradients, for which the frames are no
         longer needed. "sgd" descends by batches of pairs, if there are too many features for matrices (n_features,
-        n_features). "auto" selects "moment" if its matrices need at most 4 GiB, which is up to 9,459 features.
+        n_features). "auto" selects "moment" if its matrices need at most 4 GiB, which is up to 8,192 features, or 9,459
+        with ``standardize=False``.
     cross_reconstruction : bool
         Whether y′ is reconstructed from z instead of z′, a common variant.
     max_iter : int
@@ -172,7 +173,8 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
     and L-BFGS-B, because one direction of S, the mean, has up to 95 % of the energy. Moments and descent are computed
     in float64, on the CPU if the device is MPS.
 
-    A model fitted with "moment" contains the moments, two or three float64 matrices (n_features, n_features).
+    A model fitted with "moment" contains the moments, two or three float64 matrices with a row for each feature, and
+    with ``standardize`` one more for the sums.
 
     References
     ----------
@@ -278,7 +280,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         ----------
         models : list of AutoPooling
             Models fitted with "moment" to the same features. Their other parameters may differ, but
-            ``cross_reconstruction=True`` requires models that were fitted with True.
+            ``cross_reconstruction=True`` and ``standardize=True`` require models that were fitted with True.
 
         Returns
         -------
@@ -407,7 +409,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
     def _solver(self, n_features):
         if self.solver != "auto":
             return self.solver
-        return "moment" if 8 * _MOMENT_MATRICES * n_features**2 <= _MOMENT_BYTES else "sgd"
+        return "moment" if 8 * _MOMENT_MATRICES[self.standardize] * n_features**2 <= _MOMENT_BYTES else "sgd"
 
     def _learn_by_moments(self, X, given, frames, start, continues, whole):
         if self.callbacks:

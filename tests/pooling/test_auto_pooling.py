@@ -146,8 +146,10 @@ def test_the_objective_never_rises(frames, invariance):
 
 
 def test_auto_chooses_by_memory():
-    assert AutoPooling()._solver(9_459) == "moment"
-    assert AutoPooling()._solver(9_460) == "sgd"
+    assert AutoPooling()._solver(8_192) == "moment"
+    assert AutoPooling()._solver(8_193) == "sgd"
+    assert AutoPooling(standardize=False)._solver(9_459) == "moment"
+    assert AutoPooling(standardize=False)._solver(9_460) == "sgd"
     assert AutoPooling(solver="moment")._solver(72_900) == "moment"
 
 
