@@ -132,12 +132,12 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
     Attributes
     ----------
     components_ : array of shape (n_components, n_features)
-        The matrix P: the non-negative weight of each feature, divided by its `scale_`, in each cluster.
+        The matrix P: the non-negative weight of each feature, after division by `scale_`, in each cluster.
     mean_ : array of shape (n_features,)
         Mean of the features in the training pairs, or None with ``standardize=False``.
     scale_ : array of shape (n_features,)
         Their standard deviation, and 1 for constant features, whose weights are 0; None with ``standardize=False``.
-        With "sgd", mean and scale are those of all frames of the first call.
+        With "sgd", `partial_fit` and ``warm_start`` keep those of the first fit.
     objective_ : float
         J of the training pairs, a mean over pairs in squared units of the features (of the standardised ones with
         ``standardize=True``), as are `reconstruction_error_` and `invariance_error_`. After `partial_fit` it is the
