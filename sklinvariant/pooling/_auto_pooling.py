@@ -75,6 +75,10 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
     ``J = λ J₁ + J₂`` over pairs of consecutive frames (y, y′). ``J₁ = E ½‖z − z′‖²`` makes z equal for both frames, and
     ``J₂ = E ½(‖y − Pᵀz‖² + ‖y′ − Pᵀz′‖²)`` preserves the information in y. By default y is standardised in J.
 
+    Use `SpatialPooling`, which needs no fit, for feature maps of known layout if what moves is mostly shifted: on four
+    sets of images a 2 × 2 grid reaches 72.3 % and `AutoPooling` of equal size 72.1 %. Use `AutoPooling` if the layout
+    is unknown or the motion is not a translation.
+
     Parameters
     ----------
     n_components : int
@@ -155,6 +159,8 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
 
     See Also
     --------
+    SpatialPooling : Pools over the regions of grids.
+    SlowFeatures : The slowest combinations of features, with weights of both signs.
     NestedInvariancePooler : Pools over known transformations.
 
     Notes
@@ -476,7 +482,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
     def _data(self, given, y, generator, *, reset, frames, start):
         rows, device = frames.rows.to(given.dtype), given.device
         fresh = self._random_start(generator, rows.shape[1]).to(device, rows.dtype)
-        units, varies = self._units_of_frames(frames, device, None if start is None else self._state)
+        units, varies = self._units_of_frames(frames, given, None if start is None else self._state)
         fresh *= varies
         batches = FramePairBatches(
             rows,
@@ -493,16 +499,16 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         start = fresh if start is None else _replace_dead(as_tensor(start).to(fresh), fresh)
         return _Descent(frames, batches, start, units)
 
-    def _units_of_frames(self, frames, device, earlier):
+    def _units_of_frames(self, frames, given, earlier):
         """Mean and deviation of the frames of pairs, or those of an earlier call, and which features vary (0 or 1)."""
         if not self.standardize:
             return _NO_UNITS, 1
         if earlier is not None and earlier.get("scale") is not None:
             return {name: earlier[name] for name in _NO_UNITS}, 1
-        blocks = Blocks(frames.rows, pairs_of_frames(frames.follows), device=device)
+        blocks = Blocks(frames.rows, pairs_of_frames(frames.follows), device=given.device)
         columns = measure_columns(blocks)
         deviation = deviations(blocks, columns)
-        return _units(columns.mean, deviation, frames.rows.dtype), (deviation > 0).to(device)
+        return _units(columns.mean, deviation, given.dtype), (deviation > 0).to(given.device)
 
     def _identity(self, data):
         return {"samples": [data.frames.rows], "pairs": [data.frames.follows]}
