@@ -295,6 +295,7 @@ SEGMENTATION = Family(
     },
     methods={
         "ours: IICSegmenter, default settings": iic(),
+        "ours, earlier defaults (random heads, 20 epochs)": iic(init="random", max_epochs=20),
         "k-means, pixels": clustered(pixels, kmeans),
         "k-means, pixels + row": clustered(with_row(pixels), kmeans),
         "k-means, pixels + position": clustered(with_position(pixels), kmeans),
