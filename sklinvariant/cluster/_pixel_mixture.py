@@ -23,7 +23,7 @@ from sklinvariant.ops import joint_information
 _DARKEST = 0.03  # added before the logarithm
 _LEAST_LOG = math.log(1e-4)  # of the probability of a component, so that training can still change it
 _LEAST_VARIANCE = 1e-3  # of features of variance 1
-_N_STARTS = 3
+_N_STARTS = 5
 _N_PIXELS = 10_000  # that mixtures are fitted to
 _N_IMAGES = 50  # on which neighbours are compared
 _BANDS = 8  # of rows, in which the clusters are counted
@@ -88,17 +88,16 @@ def choose_mixture(
 ) -> PixelMixture | None:
     """The mixture to start from, or None if the colours of pixels tell nothing about those of their neighbours.
 
-    With ``force`` it is never None. A mixture of the colours shows whether the images have a common layout: the row of
-    a pixel then tells in part which cluster it belongs to, also in other images.
+    With ``force`` it is None only for a single cluster and for no more pixels than clusters. A first mixture, of the
+    colours alone, shows whether the images have a common layout: the rows of the other images then tell in part which
+    cluster a pixel belongs to.
     """
-    if n_clusters == 1 or len({tuple(image.shape) for image in images}) < 1:
+    sample = _Sample(images, generator)
+    if n_clusters == 1 or len(sample) <= n_clusters:
         return None
     low = min(0.0, *(float(scale_pixels(image).min()) for image in images))
     high = max(float(scale_pixels(image).max()) for image in images)
     high = high if high > low else low + 1.0
-    sample = _Sample(images, generator)
-    if len(sample) <= n_clusters:
-        return None
     mixture = _fitted(sample, n_clusters, low, high, layout=False)
     if not force and _information(mixture, images, half_window) < _LEAST_INFORMATION:
         return None
@@ -108,14 +107,12 @@ def choose_mixture(
 
 
 class _Sample:
-    """The same random pixels of each image: values (m, ...) of maps, with the number of the image and the row."""
+    """Random pixels of each image, the same for all maps."""
 
     def __init__(self, images, generator):
-        self.images = images
+        chosen = torch.randperm(len(images), generator=generator)[:_N_PIXELS].tolist()
+        self.images = [images[i] for i in chosen]
         count = math.ceil(_N_PIXELS / len(images))
-        if len(images) > _N_PIXELS:
-            chosen = torch.randperm(len(images), generator=generator)[:_N_PIXELS].tolist()
-            self.images = [images[i] for i in chosen]
         self.places = [
             torch.randperm(image[0].numel(), generator=generator)[:count].to(image.device) for image in self.images
         ]
@@ -135,6 +132,7 @@ class _Sample:
         return torch.cat([places // image.shape[2] * _BANDS // image.shape[1] for image, places in maps])
 
     def numbers(self):
+        """The number of the image (m,) of each pixel."""
         return torch.cat([torch.full_like(places, i) for i, places in enumerate(self.places)])
 
 
@@ -143,7 +141,9 @@ def _fitted(sample, k, low, high, *, layout):
     shift, scale = z.mean(0), z.std(0)
     scale = torch.where(scale > 1e-6, scale, 1.0)
     rows = ((z - shift) / scale).double().cpu().numpy()
-    model = GaussianMixture(k, n_init=_N_STARTS, reg_covar=_LEAST_VARIANCE, random_state=sample.seed)
+    model = GaussianMixture(
+        k, n_init=_N_STARTS, init_params="k-means++", reg_covar=_LEAST_VARIANCE, random_state=sample.seed
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(rows)
@@ -177,7 +177,10 @@ def _information(mixture, images, half_window):
 
 @torch.no_grad()
 def _layout(sample, mixture):
-    """How much better the clusters of an image are predicted by the rows of the other images, as a share of entropy."""
+    """How much better the clusters of an image are predicted by the rows of the other images, as a share of entropy.
+
+    It is the mean over the images minus two standard errors, because few images may agree by chance.
+    """
     labels = sample.take(mixture).argmax(1)
     k, n = len(mixture.form), len(sample.images)
     cells = (sample.numbers() * _BANDS + sample.bands()) * k + labels
@@ -185,5 +188,8 @@ def _layout(sample, mixture):
     others = counts.sum(0) - counts + 1
     by_row = (others / others.sum(2, keepdim=True)).log()
     by_all = (others.sum(1) / others.sum((1, 2))[:, None]).log()[:, None]
+    gains = (counts * (by_row - by_all)).sum((1, 2)) / counts.sum((1, 2))
     entropy = float(torch.special.entr(counts.sum((0, 1)) / counts.sum()).sum())
-    return float((counts * (by_row - by_all)).sum() / counts.sum()) / entropy if entropy > 0 else 0.0
+    if n == 1 or entropy == 0:
+        return 0.0
+    return float(gains.mean() - 2 * gains.std() / math.sqrt(n)) / entropy
