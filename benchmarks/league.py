@@ -33,6 +33,7 @@ from pathlib import Path
 import numpy as np
 from league_aggregation import AGGREGATION
 from league_clustering import CLUSTERING
+from league_equivariance import EQUIVARIANCE
 from league_few_labels import FEW_LABELS
 from league_hashing import HASHING
 from league_retrieval import RETRIEVAL
@@ -43,7 +44,8 @@ from scipy.stats import rankdata
 BEST = "the best of the others on each set"
 LEVEL = 1.0  # largest difference, in points, of results that count as level
 
-FAMILIES = {family.name: family for family in (AGGREGATION, CLUSTERING, FEW_LABELS, HASHING, RETRIEVAL, SEGMENTATION)}
+ALL = (AGGREGATION, CLUSTERING, EQUIVARIANCE, FEW_LABELS, HASHING, RETRIEVAL, SEGMENTATION)
+FAMILIES = {family.name: family for family in ALL}
 
 
 def play(methods, sets, seeds, earlier=None):

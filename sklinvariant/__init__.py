@@ -28,6 +28,7 @@ _NAMES = {
     "BackbonePatches": "feature_extraction",
     "BagOfWords": "aggregation",
     "BilinearHasher": "hashing",
+    "CanonicalRotation": "autoencoder",
     "ConvolutionalFeatures": "feature_extraction",
     "DensePatches": "feature_extraction",
     "DescriptorSets": "bags",

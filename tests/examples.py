@@ -62,6 +62,7 @@ INSTANCES = {
     "BilinearHasher": [{"n_bits": 1}],
     "DensePatches": [{"patch_size": 1}],
     "SparseAutoencoder": [{"n_components": 4, **QUICK}],
+    "CanonicalRotation": [{"n_rotations": 8, "latent_channels": 2, "width": 2, "depth": 1, "max_epochs": 2}],
     "EquivariantAutoencoder": [  # rows are images one pixel high, which quarter turns do not fit
         {"latent_channels": 2, "width": 2, "depth": 1, "max_epochs": 2, "group": "D2", "pooling": pooling}
         for pooling in ("attention", "gram", "mean", None)
@@ -93,8 +94,8 @@ INSTANCES = {
 
 BAGS = {"BagOfWords", "VLAD", "FisherVector", "LearnedAggregation", "LearnedBoW", "LearnedVLAD", "LearnedFisherVector"}
 BAGS |= {"GeMPooling", "OnDescriptors", "SecondOrderPooling"}
-IMAGES = {"BackbonePatches", "ConvolutionalFeatures", "DensePatches", "EquivariantAutoencoder", "IICSegmenter"}
-IMAGES |= {"LocalDescriptors", "NestedInvariancePooler"}
+IMAGES = {"BackbonePatches", "CanonicalRotation", "ConvolutionalFeatures", "DensePatches", "EquivariantAutoencoder"}
+IMAGES |= {"IICSegmenter", "LocalDescriptors", "NestedInvariancePooler"}
 TAKE_IMAGES = sorted(IMAGES | {"IICClusterer"})
 CODES = {"HammingNeighbors"}
 # settings that instances for rows of three numbers do not suit
@@ -141,7 +142,7 @@ def image_example(name, dtype=np.float32):
     estimator = example(name)[0]
     if name == "IICClusterer":
         estimator.set_params(network="mlp", max_epochs=1, n_heads=1, init="random")
-    if name == "EquivariantAutoencoder":
+    if name in ("CanonicalRotation", "EquivariantAutoencoder"):
         estimator.set_params(max_epochs=1)
     images = example("DensePatches")[1][:6]
     return estimator, images if dtype == np.float32 else (images * 255).round().astype(dtype)

@@ -197,6 +197,25 @@ def test_league_of_aggregation(script, tmp_path):
 
 
 @pytest.mark.slow
+def test_league_of_equivariance(script, monkeypatch):
+    """One seed with few images; both estimators, copies and nearest neighbours."""
+    league = importlib.import_module("league_equivariance")
+    for name, value in (("N_TRAIN", 90), ("N_TEST", 30)):
+        monkeypatch.setattr(league, name, value)
+    words = ("--seeds", 1, "--only", "digits", "--methods", "3 copies", "before", "4 copies", "neighbours", "axis")
+    results = script("league", "equivariance", *words)
+    assert complete(results, *(f"league_equivariance_development{suffix}" for suffix in ("", "_quarters", "_upright")))
+    runs = {(method, score): value for method, _, score, value in results["league_equivariance_development"]["runs"]}
+    assert len({method for method, _ in runs}) == 6
+    for method in {method for method, _ in runs}:
+        assert runs[method, "accuracy of upright images"] > 50
+        assert runs[method, "seconds"] > 0
+    # quarter turns do not change features of the autoencoder
+    before = "ours: EquivariantAutoencoder, default settings (before)"
+    assert runs[before, "accuracy at quarter turns"] == pytest.approx(runs[before, "accuracy of upright images"], abs=5)
+
+
+@pytest.mark.slow
 def test_league_of_few_labels(script):
     words = ("--seeds", 1, "--only", "wine", "--methods", "IICClassifier", "logistic", "spreading")
     results = script("league", "few_labels", *words)

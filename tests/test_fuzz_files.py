@@ -33,6 +33,7 @@ MODELS = [
     "AutoPooling",
     "BagOfWords",
     "BilinearHasher",
+    "CanonicalRotation",
     "DensePatches",
     "EquivariantAutoencoder",
     "FisherVector",

@@ -12,6 +12,7 @@ from test_structure import ROOMS
 import sklinvariant
 from sklinvariant import (
     AutoPooling,
+    CanonicalRotation,
     EquivariantAutoencoder,
     HammingNeighbors,
     IICClassifier,
@@ -119,6 +120,7 @@ WALKS = {
     "IICClassifier.predict": lambda: (_frames(), _classifier().fit(_frames(), FEW).predict),
     "OverclusteringClassifier.fit": lambda: (_frames(), lambda X: OverclusteringClassifier(KMeans(8)).fit(X, FEW)),
     "IICSegmenter.fit": lambda: (_images(), IICSegmenter(2, half_window=0, width=2, max_epochs=1).fit),
+    "CanonicalRotation.fit": lambda: (_images(), CanonicalRotation(4, width=2, depth=1, max_epochs=1).fit),
     "EquivariantAutoencoder.fit": lambda: (_images(), EquivariantAutoencoder(2, width=2, depth=1, max_epochs=1).fit),
     "HammingNeighbors.kneighbors": lambda: (np.eye(8, dtype=np.uint8), _index().kneighbors),
 }

@@ -5,10 +5,8 @@ After Kuzminykh, Polykovskiy & Zhebrak (2018).
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterator
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -20,6 +18,7 @@ from torch import nn
 from sklinvariant._compat import fit_context, with_callbacks
 from sklinvariant.accumulate import accumulate, channel_spread
 from sklinvariant.autoencoder._equivariant_network import EquivariantAutoencoderNetwork, count_features
+from sklinvariant.autoencoder._network_estimator import AT_ONCE, Images, NetworkEstimator, full_precision
 from sklinvariant.base import (
     Array,
     Count,
@@ -29,23 +28,19 @@ from sklinvariant.base import (
     Flag,
     Maybe,
     NonNegative,
-    OnDevice,
     OutputReader,
     Text,
-    TorchEstimator,
     Weights,
     Whole,
     check_size,
     declared,
-    restore_weights,
     to_numpy,
 )
-from sklinvariant.images import ImageReader, scale_pixels
+from sklinvariant.images import scale_pixels
 from sklinvariant.networks import Group
-from sklinvariant.training import RowBatches, TrainedEstimator, WithOptimizer
+from sklinvariant.training import RowBatches
 
 _FEATURES = OutputReader("features")
-_AT_ONCE = 256  # images processed at a time; results do not depend on it
 
 
 class ReconstructionLoss(nn.Module):
@@ -94,24 +89,13 @@ class ReconstructionLoss(nn.Module):
         return errors.mean((1, 2, 3))
 
 
-@contextlib.contextmanager
-def full_precision() -> Iterator[None]:
-    """Disable TF32 inside the context. It would limit the invariance of features on a GPU to a precision of 1e-3."""
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = before
-
-
 @torch.no_grad()
 def usual_pose(
     network: EquivariantAutoencoderNetwork, images: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor
 ) -> int:
     """The most frequent pose of images (n, c, h, w)."""
     network.eval()
-    poses = [network.encode((scale_pixels(part) - shift) / scale)[1].argmax(1) for part in images.split(_AT_ONCE)]
+    poses = [network.encode((scale_pixels(part) - shift) / scale)[1].argmax(1) for part in images.split(AT_ONCE)]
     return int(torch.cat(poses).bincount().argmax())
 
 
@@ -136,17 +120,7 @@ def reconstruction_error(
         rebuilt = to_pixels(network((part - shift) / scale), shift, scale, cross_entropy)
         return (rebuilt - part).double().square().sum()
 
-    return float(accumulate(squares, images.split(_AT_ONCE))) / images.numel()
-
-
-@dataclass
-class _Images:
-    """Images (n, c, h, w), the mean and standard deviation of their channels, and the shape of one image of X."""
-
-    images: torch.Tensor
-    shift: torch.Tensor
-    scale: torch.Tensor
-    sample_shape: tuple
+    return float(accumulate(squares, images.split(AT_ONCE))) / images.numel()
 
 
 def _has_pose(estimator):
@@ -157,14 +131,7 @@ def _has_pose(estimator):
 
 
 @declared
-class EquivariantAutoencoder(
-    OnDevice,
-    WithOptimizer,
-    TrainedEstimator,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-    TorchEstimator,
-):
+class EquivariantAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NetworkEstimator):
     """Autoencoder with features that are invariant to a finite group of rotations and reflections, and a separate pose.
 
     Group convolutions compute an embedding E (k, order) of an image, with an entry for each of k channels and each
@@ -255,7 +222,6 @@ class EquivariantAutoencoder(
     embedding_shape_ = FittedState("(latent_channels, order).")
     elements_ = FittedState("Mirrored (0 or 1) and degrees of each element, (order, 2).")
 
-    _reader = ImageReader()
     _layout = {
         "weights": Weights(),
         "architecture": Fields(
@@ -296,16 +262,7 @@ class EquivariantAutoencoder(
             )
         if shape[0] != state["n_channels"] or math.prod(shape) != math.prod(state["sample_shape"]):
             raise ValueError(f"images of shape {shape} do not match samples of shape {state['sample_shape']}")
-        # the largest layers, checked before a network of this size is created
-        widest = architecture["width"] << (architecture["depth"] - 1)
-        side = [-(-length // (1 << architecture["depth"])) for length in shape[1:]]
-        expected = {
-            f"encoder.{4 * architecture['depth']}.weight": (2 * widest, widest, order, *side),
-            f"encoder.{4 * architecture['depth'] + 3}.weight": (k + 1, 2 * widest, order, 1, 1),
-        }
-        for name, size in expected.items():
-            if getattr(state["weights"].get(name), "shape", None) != size:
-                raise ValueError(f"{name} should be of shape {size}")
+        self._check_weights()
 
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
@@ -348,22 +305,14 @@ class EquivariantAutoencoder(
             raise ValueError('loss="bce" requires values in 0-1, but X has others. Scale X, or use loss="mse"')
         if reset:
             shift, scale = channel_spread(images)
-            return _Images(images, shift, scale, given.sample_shape)
+            return Images(images, shift, scale, given.sample_shape)
         self._check_unchanged(images.shape[1:])
         shift, scale = self._fitted_tensors(scale_pixels(images[:0]), "shift", "scale")
-        return _Images(images, shift, scale, self._state["sample_shape"])
+        return Images(images, shift, scale, self._state["sample_shape"])
 
-    def _check_unchanged(self, shape):
-        """Raise a ValueError if the parameters have changed since the fit that should be continued."""
-        fitted = self._state["architecture"]
-        changed = [name for name, value in self._architecture(shape).items() if value != fitted[name]]
-        if self._state["cross_entropy"] != (self.loss == "bce"):
-            changed.append("loss")
-        if changed:
-            raise ValueError(
-                f"{type(self).__name__} was fitted with different {', '.join(changed)}. Set "
-                f"{'it' if len(changed) == 1 else 'them'} back, set warm_start=False, or fit a clone"
-            )
+    def _changed(self, shape):
+        loss = ["loss"] if self._state["cross_entropy"] != (self.loss == "bce") else []
+        return super()._changed(shape) + loss
 
     def _architecture(self, shape):
         return {
@@ -375,18 +324,12 @@ class EquivariantAutoencoder(
             "depth": self.depth,
         }
 
-    def _identity(self, data):
-        return {"samples": [data.images]}
-
     def _module(self, data, generator):
         architecture = self._architecture(data.images.shape[1:])
         widest = self.width * 2 ** min(self.depth - 1, 64)  # levels of the encoder double in width
         sizes = {name: getattr(self, name) for name in ("latent_channels", "width", "depth")}
         check_size(widest * max(widest, self.latent_channels) * Group(self.group).order, **sizes)
         return self._objective(EquivariantAutoencoderNetwork(**architecture, generator=generator), data)
-
-    def _restored(self, data, generator):
-        return self._objective(self._network(data.scale)[0].train(), data)
 
     def _objective(self, network, data):
         cross_entropy = self.loss == "bce"
@@ -484,7 +427,7 @@ class EquivariantAutoencoder(
         poses = self._check_pose(pose, len(features)).to(features.device)
         with torch.no_grad():
             sure = nn.functional.one_hot(poses, network.group.order).to(features)
-            parts = zip(features.split(_AT_ONCE), sure.split(_AT_ONCE), strict=True)
+            parts = zip(features.split(AT_ONCE), sure.split(AT_ONCE), strict=True)
             rebuilt = torch.cat([network.decode(*part) for part in parts])
             rebuilt = to_pixels(rebuilt, shift, scale, self._state["cross_entropy"])
         return given.answer(rebuilt.permute(0, 2, 3, 1).reshape(len(rebuilt), *self._state["sample_shape"]))
@@ -513,19 +456,12 @@ class EquivariantAutoencoder(
             )
         return images.to(given.device)
 
-    def _network(self, like):
-        """The fitted network, shift and scale, on the device and in the precision of the float tensor ``like``."""
-        state = self._state
-        network = EquivariantAutoencoderNetwork(**state["architecture"], generator=torch.Generator())
-        restore_weights(network, state["weights"], self)
-        return network.to(like).eval(), *self._fitted_tensors(like, "shift", "scale")
-
     @torch.no_grad()
     def _apply_network(self, given, function):
         """Apply a function of the network and of normalised images, in batches."""
         images = self._channels_first(given)
         network, shift, scale = self._network(scale_pixels(images[:0]))
-        parts = images.split(_AT_ONCE)
+        parts = images.split(AT_ONCE)
         with full_precision():
             return torch.cat([function(network, (scale_pixels(part) - shift) / scale) for part in parts])
 

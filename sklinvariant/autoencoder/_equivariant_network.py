@@ -134,8 +134,13 @@ class EquivariantAutoencoderNetwork(nn.Module):
 
     def encode(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Images (n, c, h, w) -> embedding (n, k, order) and pose (n, order)."""
+        embedding, scores = self.embed(images)
+        return embedding, scores.softmax(1)
+
+    def embed(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images (n, c, h, w) -> embedding (n, k, order) and the scores (n, order) of the poses, before the softmax."""
         maps = self.encoder(images).unflatten(1, (-1, self.group.order)).flatten(2)
-        return maps[:, :-1], maps[:, -1].softmax(1)
+        return maps[:, :-1], maps[:, -1]
 
     def features(self, embedding: torch.Tensor, pose: torch.Tensor) -> torch.Tensor:
         """Features (n, `count_features`), invariant unless pooling is None."""

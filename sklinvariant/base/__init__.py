@@ -5,6 +5,7 @@ from sklinvariant.base._device import resolve_device, torch_generator
 from sklinvariant.base._discovery import all_estimators
 from sklinvariant.base._docstrings import Documented, documented_by
 from sklinvariant.base._estimator import FittedState, RowFeaturesOutMixin, TorchEstimator, is_fitted
+from sklinvariant.base._faiss import faiss_threads, import_faiss
 from sklinvariant.base._finite import check_computed, check_finite_answer
 from sklinvariant.base._input import (
     ArrayKind,
@@ -137,7 +138,9 @@ __all__ = [
     "declared",
     "dense_tensor",
     "documented_by",
+    "faiss_threads",
     "file_names",
+    "import_faiss",
     "integers",
     "is_bags",
     "is_count",

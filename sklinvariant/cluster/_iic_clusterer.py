@@ -142,7 +142,8 @@ class IICClusterer(
         rotations, scales, shears and shifts, and for colour images also reflections and changes of colour.
     n_neighbors : int
         Number of neighbours for "neighbors". With many neighbours, clusters may mix several classes. With few
-        neighbours, a class may be split into two clusters.
+        neighbours, a class may be split into two clusters. The search is exact for at most 50,000 samples. For more
+        samples, if faiss is installed, it uses a graph that finds at least 95 % of the neighbours of 1,000 samples.
     network : {"auto", "mlp", "vgg", "resnet"} or torch.nn.Module
         The trunk, which computes the features. "mlp": two layers of 256 units. "vgg": four 5 × 5 convolutions of 64 to
         512 channels, as in the paper for MNIST. "resnet": 34 layers on the edges (Sobel) of the grey image, as in the

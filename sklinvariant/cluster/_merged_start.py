@@ -25,7 +25,7 @@ _LONGEST_WALK = 30  # steps along neighbours
 _DRAWS = 10  # number of partners drawn for each pair; more if there are fewer pairs than the next number
 _FEWEST_PAIRS = 100_000
 _STEPS = 50
-_AT_ONCE = 4096
+_AT_ONCE = 1 << 14
 
 
 @torch.no_grad()
@@ -92,7 +92,7 @@ def _joints_of_walks(source, pairs, parts, m):
         first, second = source.rows[index], source.walk(index, longest)
         return torch.stack([_count(part[first], part[second], m) for part in parts])
 
-    return accumulate(count, (index for index in pairs.split(_AT_ONCE) for _ in range(n_draws)))
+    return accumulate(count, pairs.repeat(n_draws).split(_AT_ONCE))
 
 
 def _joints_of_views(source, pairs, parts, books, rescale):

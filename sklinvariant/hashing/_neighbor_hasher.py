@@ -209,6 +209,33 @@ class NeighborHasher(WithOptimizer, TrainedEstimator, Hasher):
         self._train(X, partial=True, given=self._read_samples(X, reset=not hasattr(self, "_state")))
         return self
 
+    def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
+        """Learn the codes and compute those of the same rows.
+
+        Parameters
+        ----------
+        X : array of shape (n, n_features)
+            Features.
+        **fit_params : dict
+            Passed to `fit`.
+
+        Returns
+        -------
+        array of shape (n, n_bits) or (n, ⌈n_bits / 8⌉)
+            Codes, as from `transform`.
+
+        Raises
+        ------
+        ValueError
+            As in `fit`, or with ``pairs="explicit"``, because `transform` takes rows.
+        """
+        if self.pairs == "explicit":
+            raise ValueError(
+                f'{type(self).__name__}(pairs="explicit") learns from pairs but computes codes of rows. Call '
+                "fit(pairs), then transform(rows)"
+            )
+        return super().fit_transform(X, y, **fit_params)
+
     def _read_samples(self, X, *, reset):
         return (_PAIRS if self.pairs == "explicit" else self._reader).read(self, X, reset=reset)
 

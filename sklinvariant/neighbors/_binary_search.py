@@ -1,13 +1,11 @@
 """Search among packed codes with faiss: exact over arrays, and three approximate binary indexes."""
 
-import contextlib
 import math
-from collections.abc import Iterator
 from typing import Any, Self
 
 import numpy as np
 
-from sklinvariant.base import n_threads
+from sklinvariant.base import import_faiss
 
 _ROWS = 1 << 16  # codes packed at a time
 _MOST_BUCKETS = 1 << 16  # per query and table: looking up more takes longer than comparing all codes
@@ -15,35 +13,6 @@ _MOST_BUCKETS = 1 << 16  # per query and table: looking up more takes longer tha
 _SCANNED_BYTES = 1 << 30
 _SEARCHED = 1 << 10
 _ADDED = 1 << 14
-
-
-def import_faiss() -> Any:
-    """The faiss module. Raises an ImportError that names the extra if it is missing."""
-    try:
-        import faiss
-    except ImportError as error:
-        raise ImportError(
-            'faiss is not installed, but HammingNeighbors requires it: pip install "sklinvariant[faiss]"'
-        ) from error
-    return faiss
-
-
-@contextlib.contextmanager
-def faiss_threads(n_jobs: int | None) -> Iterator[None]:
-    """Compute with ``n_jobs`` threads, at most one per core. None keeps faiss's own setting, which is one per core.
-
-    The limit is needed because OpenMP ends the process if it cannot start the requested number of threads.
-    """
-    if n_jobs is None:
-        yield
-        return
-    threads, faiss = n_threads(n_jobs), import_faiss()
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(threads)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)
 
 
 def pack_bits(X: np.ndarray, threshold: float) -> np.ndarray:

@@ -37,6 +37,8 @@ from sklinvariant.base import (
     accepts,
     declared,
     dense_tensor,
+    faiss_threads,
+    import_faiss,
     integers,
     is_count,
     load,
@@ -47,8 +49,6 @@ from sklinvariant.neighbors._binary_search import (
     APPROXIMATE,
     codes_within,
     exact_neighbors,
-    faiss_threads,
-    import_faiss,
     pack_bits,
 )
 

@@ -2,6 +2,7 @@
 
 from sklinvariant.pairs._crop_pairs import CropPairs, Pair
 from sklinvariant.pairs._frames import UNIT_SAMPLE, clip_ids, consecutive_mask, warn_of_shuffled
+from sklinvariant.pairs._nearest_partners import nearest_partners
 from sklinvariant.pairs._sample_pairs import (
     MOST_STEPS,
     ClusterBatch,
@@ -11,7 +12,6 @@ from sklinvariant.pairs._sample_pairs import (
     changed,
     default_views,
     explicit_pairs,
-    nearest_partners,
     same,
     shuffled,
     temporal_pairs,

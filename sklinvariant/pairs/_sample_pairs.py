@@ -8,20 +8,15 @@ auxiliary samples) and ``take(index, n_repeats) -> (first, second)``: samples (b
 import math
 from collections.abc import Callable, Iterator
 
-import numpy as np
 import torch
-from sklearn.neighbors import NearestNeighbors
 
-from sklinvariant.base import ArrayLike, as_tensor
-from sklinvariant.ops import in_safe_unit
+from sklinvariant.base import ArrayLike
 from sklinvariant.pairs._frames import consecutive_mask
 from sklinvariant.transforms import ColorJitter, Compose, Flip, Rotation, Scale, Shear, Translation
 
 Views = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 
 MOST_STEPS = 3  # largest number of steps of a random walk along neighbours
-_COMPARED = 1 << 32  # values that one call compares in a search for neighbours, which Ctrl-C cannot interrupt
-_BLOCK = 256  # rows that scikit-learn compares at a time
 
 
 def default_views(channels: int) -> Compose:
@@ -40,35 +35,6 @@ def default_views(channels: int) -> Compose:
 def same(samples: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """The identity as a view."""
     return samples
-
-
-def nearest_partners(samples: torch.Tensor, n_neighbors: int, auxiliary: torch.Tensor | None = None) -> torch.Tensor:
-    """Indices (n, k) of the nearest other samples of each sample (n, ...); k is at most n - 1.
-
-    Samples that are not ``auxiliary`` (n,) only have neighbours that are not auxiliary either, so that no walk reaches
-    auxiliary samples.
-    """
-    flat = in_safe_unit(samples.flatten(1).cpu())[0]
-    rows = (flat - flat.mean(0)).numpy()  # centred, so that products of large numbers do not cancel
-    inside = range(len(rows)) if auxiliary is None else (~auxiliary).nonzero().squeeze(1).tolist()
-    if len(inside) < 2:
-        raise ValueError(f'pairs="neighbors" needs at least 2 samples, got n_samples={len(inside)}')
-    k = min(n_neighbors, len(inside) - 1)
-    found = _nearest(rows, k)
-    if len(inside) < len(rows):
-        found[inside] = torch.tensor(inside).numpy()[_nearest(rows[inside], k)]
-    return as_tensor(found).to(samples.device)
-
-
-def _nearest(rows, k):
-    """Indices (n, k) of the nearest other rows (n, d), computed in blocks of rows so that each call is short."""
-    search = NearestNeighbors(n_neighbors=k + 1).fit(rows)
-    step = max(1, _COMPARED // rows.size // _BLOCK) * _BLOCK
-    parts = [search.kneighbors(rows[i : i + step], return_distance=False) for i in range(0, len(rows), step)]
-    found = np.concatenate(parts)
-    own = found == np.arange(len(rows))[:, None]
-    own[~own.any(1), 0] = True  # if more than k rows are equal, the row itself may be missing
-    return found[~own].reshape(len(rows), -1)
 
 
 class ViewPairs:
@@ -94,9 +60,8 @@ class ViewPairs:
 class PartnerPairs:
     """Pairs of a sample and the view of a random partner; ``partners`` (n, k) are indices of samples.
 
-    With ``most_steps`` above 1 the partner is the end of a random walk along partners, whose number of steps is drawn
-    for each batch. If partners are neighbours, samples a few steps away are as likely of the same class, but less
-    similar.
+    With ``most_steps`` above 1 the partner is the end of a random walk along partners, of 1 to ``most_steps`` steps. If
+    partners are neighbours, samples a few steps away are as likely of the same class, but less similar.
     """
 
     def __init__(
@@ -127,11 +92,17 @@ class PartnerPairs:
         return self.samples.index_select(0, self.rows[index]), second
 
     def walk(self, index: torch.Tensor, most_steps: int) -> torch.Tensor:
-        """Indices of the samples at the ends of walks that begin with the pairs ``index``, all of them equally long."""
-        for _ in range(int(torch.randint(most_steps, (), generator=self.generator)) + 1):
-            drawn = torch.randint(self.partners.shape[1], (len(index),), generator=self.generator)
-            index = self.partners[index, drawn.to(index.device)]
-        return index
+        """Indices of the samples at the ends of walks of random lengths that begin with the pairs ``index``."""
+        lengths = torch.randint(most_steps, (len(index),), generator=self.generator).to(index.device)
+        ends = index = self._step(index)
+        for step in range(1, most_steps):
+            index = self._step(index)
+            ends = torch.where(lengths >= step, index, ends)
+        return ends
+
+    def _step(self, index):
+        drawn = torch.randint(self.partners.shape[1], (len(index),), generator=self.generator)
+        return self.partners[index, drawn.to(index.device)]
 
 
 def changed(samples: torch.Tensor, views: Views, generator: torch.Generator) -> torch.Tensor:

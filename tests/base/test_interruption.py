@@ -29,12 +29,13 @@ from sklinvariant.cluster import IICClassifier, IICClusterer
 from sklinvariant.feature_extraction import ConvolutionalFeatures, DensePatches
 from sklinvariant.hashing import RBMHasher
 from sklinvariant.neighbors import HammingNeighbors
-from sklinvariant.pairs._sample_pairs import nearest_partners
+from sklinvariant.pairs._nearest_partners import nearest_partners
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # few epochs, on purpose
 
 TRAINED = [
     "AutoPooling",
+    "CanonicalRotation",
     "EquivariantAutoencoder",
     "IICClassifier",
     "IICClusterer",
@@ -379,7 +380,7 @@ def test_neighbours_are_found_in_parts(monkeypatch):
     rows = np.random.RandomState(0).normal(size=(700, 20)).astype(np.float32)
     rows[:5] = 100.0  # more than are looked for, far from the others
     expected = NearestNeighbors(n_neighbors=3).fit(rows).kneighbors(return_distance=False)
-    monkeypatch.setattr("sklinvariant.pairs._sample_pairs._COMPARED", 1)
+    monkeypatch.setattr("sklinvariant.pairs._nearest_partners._COMPARED", 1)
     searched, search = [], NearestNeighbors.kneighbors
 
     def kneighbors(self, X=None, **params):

@@ -6,7 +6,8 @@ from sklearn.metrics import adjusted_rand_score
 from sklinvariant import IICClusterer
 from sklinvariant.cluster._merged_start import merged_labels, pretrain_heads
 from sklinvariant.cluster._scaling import Scaling
-from sklinvariant.pairs._sample_pairs import PartnerPairs, nearest_partners
+from sklinvariant.pairs._nearest_partners import nearest_partners
+from sklinvariant.pairs._sample_pairs import PartnerPairs
 
 
 def test_the_start_is_right_already(blobs):

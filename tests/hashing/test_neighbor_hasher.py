@@ -80,6 +80,13 @@ def test_pairs_need_three_axes(digits):
         hasher.transform(digits.reshape(-1, 2, 64))
 
 
+def test_codes_of_pairs_are_refused_before_training(digits):
+    hasher = NeighborHasher(4, pairs="explicit")
+    with pytest.raises(ValueError, match=r"computes codes of rows. Call fit\(pairs\), then transform\(rows\)"):
+        hasher.fit_transform(digits.reshape(-1, 2, 64))
+    assert not hasattr(hasher, "components_")
+
+
 def test_gradient_of_the_loss(rows):
     neighbors = nearest_in_batch(rows, 2)
     codes = rows.clone().requires_grad_()

@@ -8,8 +8,6 @@ from sklinvariant.neighbors._binary_search import (
     APPROXIMATE,
     codes_within,
     exact_neighbors,
-    faiss_threads,
-    import_faiss,
     pack_bits,
 )
 
@@ -75,13 +73,3 @@ def test_bytes_that_do_not_match_the_codes(bits, kind):
         APPROXIMATE[kind].from_bytes(data, codes[:50])
     with pytest.raises(ValueError, match="faiss cannot read it"):
         APPROXIMATE[kind].from_bytes(data[:20].copy(), codes)
-
-
-def test_threads_are_set_inside_the_context_alone():
-    faiss = import_faiss()
-    before = faiss.omp_get_max_threads()
-    with faiss_threads(1):
-        assert faiss.omp_get_max_threads() == 1
-    assert faiss.omp_get_max_threads() == before
-    with faiss_threads(None):
-        assert faiss.omp_get_max_threads() == before

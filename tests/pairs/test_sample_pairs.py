@@ -2,15 +2,8 @@
 
 import torch
 
-from sklinvariant.pairs._sample_pairs import PartnerPairs, ViewPairs, nearest_partners, same, temporal_pairs
-
-
-def test_neighbours_are_others():
-    rows = torch.tensor([[0.0], [0.0], [1.0], [10.0]])
-    partners = nearest_partners(rows, 2)
-    assert not (partners == torch.arange(4)[:, None]).any()
-    assert partners[3].tolist() == [2, *partners[3, 1:].tolist()]
-    assert nearest_partners(rows, 99).shape == (4, 3)
+from sklinvariant.pairs._nearest_partners import nearest_partners
+from sklinvariant.pairs._sample_pairs import PartnerPairs, ViewPairs, same, temporal_pairs
 
 
 def test_pairs_without_auxiliary_samples():
@@ -23,3 +16,14 @@ def test_pairs_without_auxiliary_samples():
     in_time = temporal_pairs(samples, [0, 0, 0, 1, 1, 1], same, None)
     assert in_time.rows[in_time.without(auxiliary)].tolist() == [3]
     assert ViewPairs(samples, same, None).without(auxiliary).tolist() == [0, 2, 3, 4]
+
+
+def test_walks_have_all_lengths():
+    """Along a line, where partners are the next samples, a walk ends as many samples later as it has steps."""
+    samples = torch.arange(2000.0)[:, None]
+    line = PartnerPairs(samples, (torch.arange(2000) + 1).clamp_max(1999)[:, None], torch.Generator().manual_seed(0))
+    index = torch.arange(1000).repeat(3)
+    lengths = line.walk(index, 5) - index
+    assert lengths.bincount(minlength=6).tolist()[0] == 0
+    assert all(500 <= count <= 700 for count in lengths.bincount().tolist()[1:])
+    assert (line.walk(index, 1) == index + 1).all()

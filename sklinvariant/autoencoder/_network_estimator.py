@@ -1,0 +1,97 @@
+"""The base of the estimators with the network of the equivariant autoencoder."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from sklinvariant.autoencoder._equivariant_network import EquivariantAutoencoderNetwork
+from sklinvariant.base import OnDevice, TorchEstimator, restore_weights
+from sklinvariant.images import ImageReader
+from sklinvariant.training import TrainedEstimator, WithOptimizer
+
+AT_ONCE = 256  # images processed at a time; results do not depend on it
+
+
+@contextlib.contextmanager
+def full_precision() -> Iterator[None]:
+    """Disable TF32 inside the context. It would limit the invariance of features on a GPU to a precision of 1e-3."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
+@dataclass
+class Images:
+    """Images (n, c, h, w), the mean and standard deviation of their channels, and the shape of one image of X."""
+
+    images: torch.Tensor
+    shift: torch.Tensor
+    scale: torch.Tensor
+    sample_shape: tuple
+
+
+class NetworkEstimator(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
+    """Base of the estimators whose fitted state contains weights and architecture of the network.
+
+    A subclass implements ``_architecture(shape)`` and ``_objective(network, data)``, a module that computes the loss.
+    """
+
+    _reader = ImageReader()
+
+    def _architecture(self, shape: tuple[int, ...]) -> dict[str, Any]:
+        """The settings of the network for images of the shape (c, h, w)."""
+        raise NotImplementedError
+
+    def _objective(self, network: EquivariantAutoencoderNetwork, data: Images) -> torch.nn.Module:
+        """The module that computes the loss of a batch."""
+        raise NotImplementedError
+
+    def _changed(self, shape):
+        """Names of the parameters that differ from those of the fit that should be continued."""
+        fitted = self._state["architecture"]
+        return [name for name, value in self._architecture(shape).items() if value != fitted[name]]
+
+    def _check_unchanged(self, shape):
+        """Raise a ValueError if the parameters have changed since the fit that should be continued."""
+        changed = self._changed(shape)
+        if changed:
+            raise ValueError(
+                f"{type(self).__name__} was fitted with different {', '.join(changed)}. Set "
+                f"{'it' if len(changed) == 1 else 'them'} back, set warm_start=False, or fit a clone"
+            )
+
+    def _identity(self, data):
+        return {"samples": [data.images]}
+
+    def _restored(self, data, generator):
+        return self._objective(self._network(data.scale)[0].train(), data)
+
+    def _check_weights(self):
+        """Raise a ValueError if the largest layers do not fit the architecture, before the network is built."""
+        state, architecture = self._state, self._state["architecture"]
+        k, shape = architecture["latent_channels"], architecture["shape"]
+        order = int(architecture["group"][1:]) * (1 + (architecture["group"][0] == "D"))
+        widest = architecture["width"] << (architecture["depth"] - 1)
+        side = [-(-length // (1 << architecture["depth"])) for length in shape[1:]]
+        expected = {
+            f"encoder.{4 * architecture['depth']}.weight": (2 * widest, widest, order, *side),
+            f"encoder.{4 * architecture['depth'] + 3}.weight": (k + 1, 2 * widest, order, 1, 1),
+        }
+        for name, size in expected.items():
+            if getattr(state["weights"].get(name), "shape", None) != size:
+                raise ValueError(f"{name} should be of shape {size}")
+
+    def _network(self, like):
+        """The fitted network, shift and scale, on the device and in the precision of the float tensor ``like``."""
+        state = self._state
+        network = EquivariantAutoencoderNetwork(**state["architecture"], generator=torch.Generator())
+        restore_weights(network, state["weights"], self)
+        return network.to(like).eval(), *self._fitted_tensors(like, "shift", "scale")

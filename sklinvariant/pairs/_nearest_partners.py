@@ -1,0 +1,91 @@
+"""The nearest other samples of each sample: exactly, or with a graph of faiss if there are many."""
+
+import importlib.util
+
+import numpy as np
+import torch
+from sklearn.neighbors import NearestNeighbors
+
+from sklinvariant.base import as_tensor, faiss_threads, import_faiss
+from sklinvariant.ops import in_safe_unit
+
+_MOST_EXACT = 50_000  # rows; the time of an exact search grows with their square
+_COMPARED = 1 << 32  # values that one call compares in an exact search, which Ctrl-C cannot interrupt
+_BLOCK = 256  # rows that scikit-learn compares at a time
+_CALL = 1 << 12  # rows that one call adds to the graph or looks for in it
+_LINKS = 32  # of each row of the graph
+_CANDIDATES = 40  # rows that are kept while the graph is built
+_LEAST_RECALL = 0.95
+_MEASURED = 1_000  # rows on which the recall is measured
+_MOST_EFFORT = 1 << 10
+
+
+def nearest_partners(samples: torch.Tensor, n_neighbors: int, auxiliary: torch.Tensor | None = None) -> torch.Tensor:
+    """Indices (n, k) of the nearest other samples of each sample (n, ...); k is at most n - 1.
+
+    Samples that are not ``auxiliary`` (n,) only have neighbours that are not auxiliary either, so that no walk reaches
+    auxiliary samples.
+    """
+    flat = in_safe_unit(samples.flatten(1).cpu())[0]
+    rows = (flat - flat.mean(0)).numpy()  # centred, so that products of large numbers do not cancel
+    inside = range(len(rows)) if auxiliary is None else (~auxiliary).nonzero().squeeze(1).tolist()
+    if len(inside) < 2:
+        raise ValueError(f'pairs="neighbors" needs at least 2 samples, got n_samples={len(inside)}')
+    k = min(n_neighbors, len(inside) - 1)
+    found = nearest_others(rows, k)
+    if len(inside) < len(rows):
+        found[inside] = torch.tensor(inside).numpy()[nearest_others(rows[inside], k)]
+    return as_tensor(found).to(samples.device)
+
+
+def nearest_others(rows: np.ndarray, k: int) -> np.ndarray:
+    """Indices (n, k) of the nearest other rows (n, d).
+
+    They are exact for at most 50,000 rows, or without faiss. Of more rows, at least 95 % are among the nearest.
+    """
+    found = None
+    if len(rows) > _MOST_EXACT and importlib.util.find_spec("faiss") is not None:
+        found = _graph_search(rows, k + 1)
+    if found is None:
+        found = _exact_search(rows, k + 1)
+    own = found == np.arange(len(rows))[:, None]
+    own[~own.any(1), -1] = True  # if more than k rows are equal, the row itself may be missing
+    return found[~own].reshape(len(rows), -1)
+
+
+def _exact_search(rows, k):
+    """Indices (n, k) of the nearest rows, the row itself included, computed in blocks so that each call is short."""
+    search = NearestNeighbors(n_neighbors=k).fit(rows)
+    step = max(1, _COMPARED // rows.size // _BLOCK) * _BLOCK
+    parts = [search.kneighbors(rows[i : i + step], return_distance=False) for i in range(0, len(rows), step)]
+    return np.concatenate(parts)
+
+
+def _graph_search(rows, k):
+    """The same with a graph of neighbours (HNSW), or None if it does not reach the recall.
+
+    One thread builds the graph, because the graph that several threads build depends on their speed.
+    """
+    faiss = import_faiss()
+    rows = np.ascontiguousarray(rows, dtype=np.float32)
+    index = faiss.IndexHNSWFlat(rows.shape[1], _LINKS)
+    index.hnsw.efConstruction = _CANDIDATES
+    with faiss_threads(1):
+        for start in range(0, len(rows), _CALL):
+            index.add(rows[start : start + _CALL])
+    measured = rows[np.linspace(0, len(rows) - 1, _MEASURED, dtype=int)]
+    farthest = faiss.knn(measured, rows, k)[0][:, -1:]
+    effort, recall = 2 * k, 0.0
+    while recall < _LEAST_RECALL:
+        if effort > _MOST_EFFORT:
+            return None
+        index.hnsw.efSearch = effort
+        distances, found = index.search(measured, k)
+        recall = ((distances <= farthest * (1 + 1e-3)) & (found >= 0)).mean()
+        effort *= 2
+    parts = [index.search(rows[start : start + _CALL], k)[1] for start in range(0, len(rows), _CALL)]
+    found = np.concatenate(parts)
+    incomplete = (found < 0).any(1)
+    if incomplete.any():
+        found[incomplete] = faiss.knn(rows[incomplete], rows, k)[1]
+    return found

@@ -1,0 +1,84 @@
+"""Nearest neighbours: exact, and found with a graph."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import make_blobs
+
+from sklinvariant.pairs import _nearest_partners, nearest_partners
+from sklinvariant.pairs._nearest_partners import nearest_others
+
+
+@pytest.fixture
+def with_a_graph(monkeypatch):
+    pytest.importorskip("faiss", reason="faiss is not installed")
+    monkeypatch.setattr(_nearest_partners, "_MOST_EXACT", 10)
+    monkeypatch.setattr(_nearest_partners, "_CALL", 300)
+
+
+def test_neighbours_are_others():
+    rows = torch.tensor([[0.0], [0.0], [1.0], [10.0]])
+    partners = nearest_partners(rows, 2)
+    assert not (partners == torch.arange(4)[:, None]).any()
+    assert partners[3].tolist() == [2, *partners[3, 1:].tolist()]
+    assert nearest_partners(rows, 99).shape == (4, 3)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_graph_finds_most_neighbours(with_a_graph, monkeypatch, global_random_seed, dtype):
+    rows = make_blobs(1000, 24, centers=10, cluster_std=3, random_state=global_random_seed)[0].astype(dtype)
+    found = nearest_others(rows, 5)
+    np.testing.assert_array_equal(found, nearest_others(rows, 5))
+    monkeypatch.undo()
+    exact = nearest_others(rows, 5)
+    shared = [len(set(few) & set(true)) for few, true in zip(found.tolist(), exact.tolist(), strict=True)]
+    assert np.mean(shared) >= 0.94 * 5
+    assert not (found == np.arange(1000)[:, None]).any()
+
+
+def test_a_graph_of_equal_rows(with_a_graph):
+    rows = np.repeat(np.eye(4, 6), 50, axis=0)
+    found = nearest_others(rows, 3)
+    assert (found // 50 == np.arange(200)[:, None] // 50).all()
+    assert not (found == np.arange(200)[:, None]).any()
+
+
+@pytest.mark.parametrize("incomplete", [False, True])
+def test_rows_that_a_graph_does_not_reach_are_searched_exactly(with_a_graph, monkeypatch, incomplete):
+    """A search in a graph answers -1 for neighbours that it did not reach."""
+    faiss = pytest.importorskip("faiss")
+    search, rows = faiss.IndexHNSWFlat.search, np.random.RandomState(0).normal(size=(400, 8)).astype(np.float32)
+
+    def reaching_little(self, x, k):
+        distances, found = search(self, x, k)
+        if incomplete:
+            found[::50, -1] = -1  # 98 % are found
+        else:
+            found[:] = -1
+        return distances, found
+
+    monkeypatch.setattr(faiss.IndexHNSWFlat, "search", reaching_little)
+    found = nearest_others(rows, 5)
+    monkeypatch.undo()
+    exact = nearest_others(rows, 5)
+    part = slice(0, 300, 50) if incomplete else slice(None)
+    np.testing.assert_array_equal(np.sort(found[part]), np.sort(exact[part]))
+
+
+def test_auxiliary_samples_are_no_neighbours_in_a_graph(with_a_graph):
+    samples = torch.randn(200, 4, generator=torch.Generator().manual_seed(0))
+    auxiliary = torch.arange(200) % 3 == 0
+    assert not auxiliary[nearest_partners(samples, 4, auxiliary)[~auxiliary]].any()
+
+
+def test_few_rows_and_no_faiss_are_searched_exactly(monkeypatch):
+    def refuse(rows, k):
+        raise AssertionError("a graph was built")
+
+    monkeypatch.setattr(_nearest_partners, "_graph_search", refuse)
+    rows = np.arange(40.0)[:, None] ** 2
+    expected = np.abs(np.arange(40) - 1)
+    np.testing.assert_array_equal(nearest_others(rows, 1)[1:, 0], expected[1:])
+    monkeypatch.setattr(_nearest_partners, "_MOST_EXACT", 10)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    np.testing.assert_array_equal(nearest_others(rows, 1)[1:, 0], expected[1:])
