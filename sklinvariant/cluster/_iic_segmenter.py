@@ -232,6 +232,10 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
     derivatives in addition to the colours, and heads are random (``init="random"``). Here the network is smaller, its
     first layer can learn derivatives, and it keeps the resolution of the images.
 
+    Use another method where the colours of pixels are a poor start: on mosaics of photographs, a Gaussian mixture of
+    plain pixels found 96.9 % of the pixels and this class 83.7; on grey ones, k-means on local statistics 51.7 and this
+    class 47.4. On streets, k-means on pixels and row found 77.1 and 76.5 %, and this class 81.6 and 78.4.
+
     With ``init="random"``, a prediction depends only on the pixels within a distance of 10. With a mixture of images
     that have a common layout, it also depends on the row of the pixel and on the mean colour of the image, so predict
     whole images, not parts of them.
