@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from sklearn import config_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
@@ -144,7 +145,8 @@ def _fitted(sample, k, low, high, *, layout):
     model = GaussianMixture(
         k, n_init=_N_STARTS, init_params="k-means++", reg_covar=_LEAST_VARIANCE, random_state=sample.seed
     )
-    with warnings.catch_warnings():
+    # the rows are an array of numpy, and scikit-learn refuses k-means++ if arrays are dispatched
+    with warnings.catch_warnings(), config_context(array_api_dispatch=False):
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(rows)
     return PixelMixture(torch.from_numpy(_forms(model)).to(z), shift, scale, low, high, layout)
