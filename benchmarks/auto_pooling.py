@@ -118,6 +118,7 @@ def compare(rows, groups, args, seed):
             args.components,
             invariance=args.invariance,
             solver=solver,
+            standardize=False,
             warm_start=True,  # from the same start as the others
             device=args.device,
             max_epochs=args.epochs,
@@ -192,7 +193,7 @@ def growth(args):
         tensor = torch.from_numpy(X).to(args.device)
         passes, descents, steps = [], [], []
         for seed in range(args.repeats):
-            model = AutoPooling(25, tol=0.0, max_iter=200, random_state=seed, device=args.device)
+            model = AutoPooling(25, standardize=False, tol=0.0, max_iter=200, random_state=seed, device=args.device)
             began = time.perf_counter()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)

@@ -42,6 +42,7 @@ from sklinvariant.inspection import ClusterDisplay, PoolingRegionDisplay
 from sklinvariant.metrics import invariance_score
 from sklinvariant.pooling import SpatialPooling
 
+PAPER = {"standardize": False}  # the objective of the paper
 ALIVE = {"image_size": 144, "min_change": 0.01, "max_change": 0.3, "min_contrast": 0.03, "random_state": 0}
 GRIDS = (((2, 2),), ((3, 3),), ((2, 2), (3, 3)), ((4, 4),), ((2, 2), (3, 3), (4, 4)))
 STRENGTHS = (1e-3, 1e-2, 1e-1)  # C of the linear SVM
@@ -65,7 +66,7 @@ def part_invariance(args):
     for strength in tqdm(strengths, desc="λ"):
         scores, kept = [], []
         for seed, (train, test) in enumerate(splits):
-            pooling = AutoPooling(100, invariance=strength, random_state=seed).fit(features[train])
+            pooling = AutoPooling(100, invariance=strength, **PAPER, random_state=seed).fit(features[train])
             pooled = pooling.transform(features[test])
             rebuilt = pooling.inverse_transform(pooled)
             scores.append(invariance_score(pooled, random_state=0))
@@ -81,7 +82,7 @@ def part_invariance(args):
     axes.set(xticks=places, xticklabels=strengths, xlabel="λ", ylabel="invariance score F", ylim=0)
     axes.legend()
     save(figure, args.figures / "invariance.png")
-    pooling = AutoPooling(100, random_state=0).fit(features)
+    pooling = AutoPooling(100, **PAPER, random_state=0).fit(features)
     figure, axes = plt.subplots(figsize=(9, 8), layout="constrained")
     ClusterDisplay.from_estimator(pooling, convolution.filters_[..., 0], components=16, ax=axes)
     save(figure, args.figures / "clusters.png")
@@ -108,7 +109,7 @@ def part_classification(args):
     for grids in GRIDS:
         name = " + ".join(f"{rows}×{columns}" for rows, columns in grids)
         poolings[f"spatial {name}"] = SpatialPooling(grids).fit(maps[:1])
-    moments = AutoPooling(1, max_iter=1, tol=1.0, random_state=0).fit(frames)
+    moments = AutoPooling(1, **PAPER, max_iter=1, tol=1.0, random_state=0).fit(frames)
     for count in args.clusters:
         pooling = best_pooling(count, args, moments, maps, y, order)
         poolings[f"auto, {count} clusters, λ = {pooling.invariance:g}"] = pooling
@@ -163,7 +164,9 @@ def part_causes(args):
             row(f"{name}, {grid[0]}×{grid[1]} grid", *map(pooling.transform, maps[1:]), "1.0", "")
 
     def auto(name, maps, count=80, **params):
-        pooling = AutoPooling(count, **{"invariance": 8, "max_iter": args.max_iter, "random_state": 0, **params})
+        pooling = AutoPooling(
+            count, **{"invariance": 8, "max_iter": args.max_iter, "random_state": 0, **PAPER, **params}
+        )
         pooling.fit(maps[0])
         row(name, *(flat_or_maps(pooling, part) for part in maps[1:]), *extent(pooling.components_, maps[1].shape[1:]))
 
@@ -227,7 +230,8 @@ def best_pooling(count, args, moments, maps, y, order):
     train, validation = order[:10_000], order[-5000:]
     found = {}
     for strength in args.invariances:
-        pooling = AutoPooling(count, invariance=strength, max_iter=args.max_iter, random_state=0).fit_moments([moments])
+        pooling = AutoPooling(count, invariance=strength, **PAPER, max_iter=args.max_iter, random_state=0)
+        pooling.fit_moments([moments])
         x, other = (flat_or_maps(pooling, maps[rows]) for rows in (train, validation))
         score = 100 * max(classifier(C).fit(x, y[train]).score(other, y[validation]) for C in STRENGTHS)
         found[score] = pooling

@@ -18,7 +18,11 @@ Each family is a module of its own, such as ``league_clustering.py``, which desc
 
 Without ``--data`` only the sets that scikit-learn contains are used. FOLDER contains ``mnist.npz``,
 ``fashion_mnist.npz``, ``cifar10_residual.npz``, ``coil20_32.npz``, ``eth80_128.zip``, ``grocery_packages_176.zip``,
+<<<<<<< HEAD
 ``multiview_groups.zip``, ``davis16_256.zip``, ``camvid_240x180.zip``, ``bsds500_256.zip`` and
+=======
+``multiview_groups.zip``, ``davis16_256.zip``, ``videos.zip``, ``camvid_240x180.zip``, ``bsds500_256.zip`` and
+>>>>>>> main
 ``weights/squeezenet_v1.1_imagenet_notop.npz``. Features are kept in the folder ``--cache``.
 """
 
@@ -37,13 +41,14 @@ from league_few_labels import FEW_LABELS
 from league_hashing import HASHING
 from league_retrieval import RETRIEVAL
 from league_segmentation import SEGMENTATION
+from league_video import VIDEO
 from measuring import add_json, report
 from scipy.stats import rankdata
 
 BEST = "the best of the others on each set"
 LEVEL = 1.0  # largest difference, in points, of results that count as level
 
-ALL = (AGGREGATION, CLUSTERING, EQUIVARIANCE, FEW_LABELS, HASHING, RETRIEVAL, SEGMENTATION)
+ALL = (AGGREGATION, CLUSTERING, EQUIVARIANCE, FEW_LABELS, HASHING, RETRIEVAL, SEGMENTATION, VIDEO)
 FAMILIES = {family.name: family for family in ALL}
 
 

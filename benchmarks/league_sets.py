@@ -61,7 +61,7 @@ def from_files(read, sizes=None, **options):
             arrays = read(data, **options)
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                np.savez(path, **dict(zip(("X", "y", "groups"), arrays, strict=False)))
+                np.savez(path, **dict(zip(("X", "y", "groups", "frames"), arrays, strict=False)))
         return arrays if sizes is None else of_sizes(*arrays, sizes)
 
     loaded.needs_files = True
@@ -86,11 +86,11 @@ def cifar(data):
     return features(data, images, 96), y
 
 
-def cifar_images(data):
-    """The first 5,000 test images (n, 32, 32, 3), which are stored as differences."""
+def cifar_images(data, n=5000):
+    """The first test images (n, 32, 32, 3), which are stored as differences."""
     with np.load(data / "cifar10_residual.npz") as file:
-        planes = np.cumsum(np.cumsum(file["q_test"][:, :5000], axis=-2, dtype=np.uint8), axis=-1, dtype=np.uint8)
-        y = file["y_test"].ravel()[:5000].astype(int)
+        planes = np.cumsum(np.cumsum(file["q_test"][:, :n], axis=-2, dtype=np.uint8), axis=-1, dtype=np.uint8)
+        y = file["y_test"].ravel()[:n].astype(int)
     return np.stack([planes[1] + planes[0], planes[0], planes[2] + planes[0]], -1), y
 
 

@@ -309,6 +309,37 @@ def test_league_of_segmentation(script, monkeypatch, tmp_path):
     assert runs["ours: IICSegmenter, default settings", "mosaics", "accuracy"] > 25
 
 
+def test_league_of_video(script, monkeypatch, tmp_path):
+    """Random photographs of a tiny MNIST, and a video of noise with a moving window."""
+    cv2 = pytest.importorskip("cv2")
+    images(tmp_path / "mnist.npz", 300, (28, 28))
+    noise = np.random.RandomState(0).randint(256, size=(60, 60, 3)).astype(np.uint8)
+    with zipfile.ZipFile(tmp_path / "davis16_256.zip", "w") as archive:
+        for i in range(8):
+            archive.writestr(f"frames/clip/{i}.png", cv2.imencode(".png", noise[i : i + 48, i : i + 48])[1].tobytes())
+    league = importlib.import_module("league_video")
+    for name, value in (
+        ("N_PAIRS", 20),
+        ("N_FILTERS", 2),
+        ("LABELS", (2, 5)),
+        ("MOVING", {"pairs_per_frame": 8, "random_state": 0}),
+    ):
+        monkeypatch.setattr(league, name, value)
+    words = ("--seeds", 1, "--only", "MNIST", "--data", tmp_path, "--cache", tmp_path / "cache")
+    results = script("league", "video", *words)
+    assert complete(results, "league_video_development", "league_video_development_labels")
+    assert results["league_video_development_labels"]["columns"][1:] == ["2 per class", "5 per class"]
+    runs = {(method, score): value for method, _, score, value in results["league_video_development"]["runs"]}
+    sizes = {method: value for (method, score), value in runs.items() if score == "features"}
+    assert sizes.pop("grid 1 x 1 (a quarter of the features)") == 2
+    assert sizes.pop("grid 3 x 3 (9/4 of the features)") == sizes.pop("ours: AutoPooling, 9/4 of the features") == 18
+    assert set(sizes.values()) == {8}
+    for method in {method for method, _ in runs}:
+        assert runs[method, "mean"] == pytest.approx(
+            (runs[method, "2 per class"] + runs[method, "5 per class"]) / 2, abs=0.02
+        )
+
+
 def test_league_compares_with_the_default(monkeypatch, tmp_path):
     """Means, ranks and counts of invented scores, and runs that are read back."""
     monkeypatch.syspath_prepend(str(FOLDER))

@@ -28,7 +28,7 @@ BEYOND = [(np.float32, 2.0**124), (np.float32, 2.0**-140), (np.float64, 2.0**101
 # those that wrap estimators which have a scale of their own, see rows of 0 and 1 alone, or take pixels
 _OWN_SCALE = {"HammingNeighbors", "OnDescriptors", "OverclusteringClassifier"}
 # what is in units of the data, so that it grows with them
-_IN_UNITS = {("AutoPooling", "transform"), ("GeMPooling", "transform"), ("SpatialPooling", "transform")}
+_IN_UNITS = {("GeMPooling", "transform"), ("SpatialPooling", "transform")}
 _IN_UNITS |= {
     (name, "decision_function") for name in ("SignHasher", "LSHHasher", "PCAHasher", "ITQHasher", "BilinearHasher")
 }

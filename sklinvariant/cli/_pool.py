@@ -60,9 +60,10 @@ def run(arguments: Namespace) -> int:
     raw = invariance_score(features[new], random_state=0)
     print(f"{'none':>6}{raw:>8.2f}{1:>10.2f}")
     curve = {}
+    paper = {"standardize": False, "tol": 1e-3, "random_state": arguments.seed}  # the method of the paper
     for invariance in (0, 2, 10, 50, 250, 1000):
         started = time.perf_counter()
-        pooling = AutoPooling(arguments.clusters, invariance=invariance, tol=1e-3, random_state=arguments.seed)
+        pooling = AutoPooling(arguments.clusters, **paper, invariance=invariance)
         pooled = pooling.fit(features[learned]).transform(features[new])
         rebuilt = pooling.inverse_transform(pooled)
         kept = 1 - np.square(features[new] - rebuilt).sum() / np.square(features[new]).sum()
@@ -71,7 +72,7 @@ def run(arguments: Namespace) -> int:
         print(f"{invariance:>6}{curve[invariance]:>8.2f}{kept:>10.2f}{seconds:>7.1f}")
     print("F: distance between random frames divided by distance between consecutive frames, on held-out frames")
     print("rebuilt: share of the energy of the features that inverse_transform reconstructs\n")
-    pooling = AutoPooling(arguments.clusters, tol=1e-3, random_state=arguments.seed).fit(features)
+    pooling = AutoPooling(arguments.clusters, **paper).fit(features)
     _draw(pooling, convolution.filters_, maps.shape[1:3], curve, raw, arguments.output)
     print(f"figure saved to {arguments.output}")
     return 0

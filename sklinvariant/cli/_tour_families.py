@@ -117,7 +117,8 @@ def video(digits: Any) -> Any:
     maps = ConvolutionalFeatures(extractor, patch_size=4, random_state=digits.seed).fit(before)
     pairs = np.stack([_flat(maps.transform(frames)) for frames in (before, after)], axis=1)
     grid = SpatialPooling([(2, 2)]).fit(maps.transform(before))
-    pooling = AutoPooling(4 * 24, invariance=10, tol=1e-3, random_state=digits.seed).fit(pairs)
+    settings = {"invariance": 10, "standardize": False, "tol": 1e-3}
+    pooling = AutoPooling(4 * 24, **settings, random_state=digits.seed).fit(pairs)
     moved = digits._replace(images=before, test_images=_move(digits.test_images, rng))
     scores = [
         _few_labels_score(moved, lambda images: pooling.transform(_flat(maps.transform(images)))),

@@ -27,7 +27,22 @@ def moments_of_state(state: dict[str, Any], cross: bool, device: str | torch.dev
     return PairMoments(state["n_pairs"], **sums)
 
 
-def moments_of_models(models: list[Any], kind: type[Any], cross: bool, device: str | torch.device) -> PairMoments:
+def pooling_moments_of_state(
+    state: dict[str, Any], cross: bool, standardize: bool, device: str | torch.device
+) -> PairMoments:
+    """The moments in the state of `AutoPooling`, of a constant 1 as the last feature if ``standardize`` needs it."""
+    moments = moments_of_state(state, cross, device)
+    n_features = state["components"].shape[1]
+    if len(moments.total) > n_features and not standardize:
+        return moments.of_features(slice(n_features))
+    if len(moments.total) == n_features and standardize:
+        raise ValueError("standardize=True cannot continue a fit with False. Fit a clone")
+    return moments
+
+
+def moments_of_models(
+    models: list[Any], kind: type[Any], cross: bool, standardize: bool, device: str | torch.device
+) -> PairMoments:
     """The sum of the moments of fitted models. Raises a ValueError that names the first model that cannot be used."""
     if not isinstance(models, (list, tuple)) or not len(models):
         raise ValueError(f"models must be a non-empty list of fitted {kind.__name__}, got {models!r}")
@@ -41,7 +56,7 @@ def moments_of_models(models: list[Any], kind: type[Any], cross: bool, device: s
                 "Pass models of the same features"
             )
         try:
-            parts.append(moments_of_state(model._state, cross, float64_device(device)))
+            parts.append(pooling_moments_of_state(model._state, cross, standardize, float64_device(device)))
         except ValueError as error:
             raise ValueError(f"models[{i}]: {error}") from None
     return sum(parts[1:], parts[0])

@@ -3,9 +3,11 @@
 import math
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 
 from sklinvariant.accumulate import accumulate
+from sklinvariant.base import as_tensor
 from sklinvariant.pairs import UNIT_SAMPLE
 from sklinvariant.pooling._pair_moments import pooling_errors
 
@@ -13,7 +15,8 @@ from sklinvariant.pooling._pair_moments import pooling_errors
 class FramePairBatches:
     """Batches (b, 2, d) of pairs of consecutive rows on a device, shuffled in each pass.
 
-    Rows are divided by ``unit``, so that the pairs of a ``sample`` (n, 2, d) have a mean squared norm of 1.
+    ``mean`` (d,), if given, is subtracted from the rows, and they are divided by ``scale`` (d,). Then they are divided
+    by ``unit``, so that the pairs of a ``sample`` (n, 2, d) have a mean squared norm of 1.
     """
 
     def __init__(
@@ -24,11 +27,17 @@ class FramePairBatches:
         batch_size: int,
         device: torch.device,
         generator: torch.Generator,
+        mean: np.ndarray | None = None,
+        scale: np.ndarray | None = None,
     ) -> None:
+        self.units = None
+        if mean is not None and scale is not None:
+            self.units = as_tensor(mean).to(device, rows.dtype), as_tensor(scale).to(device, rows.dtype)
         self.rows = rows.to(device) if _has_room(device, rows.nbytes) else rows
         self.batch_size, self.device, self.generator = batch_size, device, generator
         self.first = follows.nonzero().squeeze(1)
-        self.unit = float(rows.max()) or 1.0  # at first the largest value, so that squares do not overflow
+        # at first the largest value, so that squares do not overflow
+        self.unit = 1.0 if mean is not None else float(rows.max()) or 1.0
         sample = self.take(self.first[torch.randperm(len(self), generator=generator)[:UNIT_SAMPLE]])
         size = math.sqrt(float(sample.square().sum(dtype=torch.float64)) / len(sample)) or 1.0
         self.unit *= size
@@ -49,6 +58,9 @@ class FramePairBatches:
     def take(self, first: torch.Tensor) -> torch.Tensor:
         index = torch.stack([first, first + 1], 1).flatten().to(self.rows.device)
         pairs = self.rows.index_select(0, index).to(self.device)
+        if self.units is not None:
+            mean, scale = self.units
+            pairs = (pairs - mean) / scale
         return (pairs / self.unit).unflatten(0, (-1, 2))
 
     @torch.no_grad()

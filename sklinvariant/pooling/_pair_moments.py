@@ -12,6 +12,7 @@ import torch
 from sklinvariant._settings import in_own_precision
 from sklinvariant.accumulate import Blocks, accumulate, gram
 
+_ROUNDING = 1e-12  # a variance below this share of the mean square is rounding
 _LEAST_ROWS = 4096  # in a chunk, so that adding float64 matrices (d, d) at its end is comparatively cheap
 
 
@@ -31,6 +32,11 @@ class PairMoments:
         first = None if self.first is None or other.first is None else self.first + other.first
         n_pairs = self.n_pairs + other.n_pairs
         return type(self)(n_pairs, self.total + other.total, self.change + other.change, first)
+
+    def of_features(self, chosen: slice) -> Self:
+        """The moments of some features."""
+        first = None if self.first is None else self.first[chosen, chosen]
+        return type(self)(self.n_pairs, self.total[chosen, chosen], self.change[chosen, chosen], first)
 
 
 @in_own_precision
@@ -61,15 +67,43 @@ def pair_moments(
     return PairMoments(int(follows.sum()), *(total.mul_(scale).mul_(scale) for total in sums))
 
 
+def pairs_of_frames(follows: torch.Tensor) -> torch.Tensor:
+    """The number of pairs of each frame (n,): 2 for a frame that is y of one pair and y′ of another."""
+    roles = torch.zeros(len(follows) + 1, device=follows.device)
+    roles[:-1] += follows
+    roles[1:] += follows
+    return roles
+
+
 def _products(block, state):
     (rows, follows), (scale, with_first) = block, state
     x = rows / scale
     first, second = x[: len(follows)][follows], x[1 : len(follows) + 1][follows]
-    roles = x.new_zeros(len(x))  # 2 for a frame that is y of one pair and y′ of another
-    roles[: len(follows)] += follows
-    roles[1 : len(follows) + 1] += follows
+    roles = pairs_of_frames(follows)[: len(x)].to(x)
     parts = [x * roles.sqrt()[:, None], first - second]
     return tuple(map(gram, [*parts, first] if with_first else parts))
+
+
+def standardized(moments: PairMoments) -> tuple[torch.Tensor, torch.Tensor, PairMoments]:
+    """Mean and standard deviation (d,) of the features of the pairs, and the moments of the standardised features.
+
+    The last feature of the moments must be a constant 1. The deviation of a constant feature is given as 0, and its
+    standardised value is 0.
+    """
+    n_frames = 2 * moments.n_pairs
+    sums, square = moments.total[-1, :-1], moments.total[:-1, :-1]
+    mean = sums / n_frames
+    covariance = square - sums[:, None] * mean
+    variance = covariance.diagonal() / n_frames
+    variance = torch.where(variance * n_frames > _ROUNDING * square.diagonal(), variance, 0.0)
+    unit = torch.where(variance > 0, variance, torch.inf).rsqrt()
+    first = moments.first
+    if first is not None:
+        cross = first[-1, :-1][:, None] * mean
+        first = first[:-1, :-1] - cross - cross.T + moments.n_pairs * mean[:, None] * mean
+    parts = (covariance, moments.change[:-1, :-1], first)
+    scaled = (None if part is None else unit[:, None] * part * unit for part in parts)
+    return mean, variance.sqrt(), PairMoments(moments.n_pairs, *scaled)  # type: ignore[arg-type]
 
 
 @in_own_precision

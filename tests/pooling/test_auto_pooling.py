@@ -63,19 +63,55 @@ def _errors(pairs, P, cross=False):
     return invariance_error / len(pairs), reconstruction_error / len(pairs)
 
 
+def _standardised(pairs):
+    return (pairs - pairs.mean((0, 1))) / pairs.std((0, 1))
+
+
 @pytest.mark.parametrize("solver", ["moment", "sgd"])
 @pytest.mark.parametrize("cross", [False, True])
-def test_reported_errors(frames, solver, cross):
-    model = AutoPooling(3, solver=solver, cross_reconstruction=cross, max_epochs=2, random_state=0, invariance=0.7)
-    model.fit(frames, groups=GROUPS)
-    expected = _errors(_pairs(frames), model.components_, cross)
+@pytest.mark.parametrize("standardize", [False, True])
+def test_reported_errors(frames, solver, cross, standardize):
+    params = {"cross_reconstruction": cross, "standardize": standardize, "invariance": 0.7}
+    model = AutoPooling(3, solver=solver, max_epochs=2, random_state=0, **params).fit(frames, groups=GROUPS)
+    pairs = _standardised(_pairs(frames)) if standardize else _pairs(frames)
+    expected = _errors(pairs, model.components_, cross)
     np.testing.assert_allclose([model.invariance_error_, model.reconstruction_error_], expected)
     assert model.objective_ == pytest.approx(0.7 * expected[0] + expected[1])
     if solver == "moment":
         assert model.history_[-1]["objective"] == pytest.approx(model.objective_)
-    np.testing.assert_allclose(model.transform(frames), frames @ model.components_.T)
+    mean, scale = (model.mean_, model.scale_) if standardize else (0, 1)
     pooled = model.transform(frames)
-    np.testing.assert_allclose(model.inverse_transform(pooled), pooled @ model.components_)
+    np.testing.assert_allclose(pooled, frames / scale @ model.components_.T)
+    z = (frames - mean) / scale @ model.components_.T
+    np.testing.assert_allclose(model.inverse_transform(pooled), mean + scale * (z @ model.components_))
+
+
+@pytest.mark.parametrize("solver", ["moment", "sgd"])
+def test_standardised_features(frames, solver):
+    """Mean and scale are those of the frames of the pairs. A constant feature has no weight, and units do not count."""
+    X = np.pad(frames, ((0, 0), (0, 1)), constant_values=7.0)
+    model = AutoPooling(3, solver=solver, max_epochs=3, random_state=0).fit(X, groups=GROUPS)
+    pairs = _pairs(frames)
+    assert_close(model.mean_, np.append(pairs.mean((0, 1)), 7.0))
+    assert_close(model.scale_, np.append(pairs.std((0, 1)), 1.0))
+    assert not model.components_[:, -1].any()
+    assert (model.transform(X) >= 0).all()
+    other = AutoPooling(3, solver=solver, max_epochs=3, random_state=0).fit(X * np.arange(1, 14), groups=GROUPS)
+    assert_close(other.components_, model.components_, rtol=1e-3)
+    plain = AutoPooling(3, solver=solver, max_epochs=3, standardize=False, random_state=0).fit(X, groups=GROUPS)
+    assert plain.mean_ is None
+    assert plain.scale_ is None
+
+
+def test_features_with_energy_attract_clusters_unless_standardised(frames):
+    X = frames * np.repeat([10, 1, 1], 4)  # the first object is seen much more strongly
+    pooled = {
+        standardize: AutoPooling(3, standardize=standardize, random_state=0).fit(X, groups=GROUPS).components_
+        for standardize in (False, True)
+    }
+    found = {name: len(np.unique(components.argmax(1) // 4)) for name, components in pooled.items()}
+    assert found[True] == 3
+    assert found[False] < 3
 
 
 def _order(model):
@@ -86,7 +122,7 @@ def _order(model):
 @pytest.mark.parametrize("solver", ["moment", "sgd"])
 def test_features_of_one_object_are_pooled(frames, solver):
     """Features of one object are pooled although they are rarely large in the same frame."""
-    model = AutoPooling(3, solver=solver, random_state=0, max_epochs=100, batch_size=16)
+    model = AutoPooling(3, solver=solver, standardize=solver == "moment", max_epochs=100, batch_size=16, random_state=0)
     model.fit(frames, groups=GROUPS)
     assert_same_labels(model.components_[_order(model)].argmax(0), np.repeat(range(3), 4), model.components_.T)
 
@@ -110,8 +146,10 @@ def test_the_objective_never_rises(frames, invariance):
 
 
 def test_auto_chooses_by_memory():
-    assert AutoPooling()._solver(9_459) == "moment"
-    assert AutoPooling()._solver(9_460) == "sgd"
+    assert AutoPooling()._solver(8_192) == "moment"
+    assert AutoPooling()._solver(8_193) == "sgd"
+    assert AutoPooling(standardize=False)._solver(9_459) == "moment"
+    assert AutoPooling(standardize=False)._solver(9_460) == "sgd"
     assert AutoPooling(solver="moment")._solver(72_900) == "moment"
 
 
@@ -153,8 +191,10 @@ def test_partial_fit_is_fit_of_all(frames, cuts, cross):
     assert model._state["n_pairs"] == whole._state["n_pairs"]
     for name in ("total", "change", *(["first"] if cross else [])):
         np.testing.assert_allclose(model._state[name], whole._state[name], rtol=1e-9)
-    expected = _errors(_pairs(frames), model.components_, cross)
+    expected = _errors(_standardised(_pairs(frames)), model.components_, cross)
     np.testing.assert_allclose([model.invariance_error_, model.reconstruction_error_], expected)
+    assert_close(model.mean_, whole.mean_)
+    assert_close(model.scale_, whole.scale_)
 
 
 def test_partial_fit_without_groups_starts_a_clip(frames):
@@ -191,7 +231,10 @@ def test_partial_fit_cannot_change_what_it_sums(frames):
     model = AutoPooling(3, random_state=0).fit(frames)
     with pytest.raises(ValueError, match="cross_reconstruction=True cannot continue"):
         model.set_params(cross_reconstruction=True).partial_fit(frames)
-    model.set_params(cross_reconstruction=False, n_components=4)
+    model.set_params(cross_reconstruction=False)
+    with pytest.raises(ValueError, match="standardize=True cannot continue a fit with False"):
+        clone(model).set_params(standardize=False).fit(frames).set_params(standardize=True).partial_fit(frames)
+    model.set_params(n_components=4)
     with pytest.raises(ValueError, match="n_components=4 of 12 features do not match"):
         model.partial_fit(frames)
     assert model.components_.shape == (3, 12)
@@ -226,7 +269,7 @@ def test_warm_start_revives_what_died(frames):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("solver", ["moment", "sgd"])
 def test_units_do_not_matter(frames, size, dtype, solver):
-    params = {"solver": solver, "max_epochs": 3, "random_state": 0, "max_iter": 20, "tol": 0.0}
+    params = {"solver": solver, "max_epochs": 3, "random_state": 0, "max_iter": 20, "tol": 0.0, "standardize": False}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         plain = AutoPooling(3, **params).fit(frames.astype(dtype), groups=GROUPS)
@@ -253,14 +296,19 @@ class TestDegenerate:
         return model
 
     def test_zero_features(self, solver):
-        assert self._fit(np.zeros((5, 3)), solver).objective_ == 0
+        assert self._fit(np.zeros((5, 3)), solver, standardize=False).objective_ == 0
+
+    def test_constant_features(self, solver):
+        with pytest.warns(ConvergenceWarning, match="all features are constant"):
+            model = self._fit(np.full((5, 3), 2.0), solver)
+        assert not model.components_.any()
 
     def test_some_zero_features(self, frames, solver):
         X = np.pad(frames, ((0, 0), (0, 2)))
         assert self._fit(X, solver).transform(X).shape == (100, 2)
 
     def test_static_video(self, frames, solver):
-        model = self._fit(np.repeat(frames[:1], 20, 0), solver, invariance=1e6)
+        model = self._fit(np.repeat(frames[:1], 20, 0), solver, invariance=1e6, standardize=False)
         assert model.invariance_error_ == pytest.approx(0, abs=1e-12)
 
     def test_one_pair(self, frames, solver):
@@ -269,7 +317,7 @@ class TestDegenerate:
     def test_an_odd_number_of_frames(self, frames, solver):
         """Frames are not read as separate pairs: each frame but the last has a successor."""
         model = self._fit(frames[:5], solver)
-        expected = _errors(_pairs(frames[:5], np.zeros(5)), model.components_)
+        expected = _errors(_standardised(_pairs(frames[:5], np.zeros(5))), model.components_)
         np.testing.assert_allclose([model.invariance_error_, model.reconstruction_error_], expected)
 
     @pytest.mark.parametrize("invariance", [0.0, 1e6, 1e12])
@@ -421,7 +469,7 @@ def test_ctrl_c_keeps_the_last_iteration(frames, monkeypatch):
 
 def test_a_step_too_long_is_named(frames, monkeypatch):
     with pytest.warns(ConvergenceWarning, match="all components are almost 0. Lower learning_rate"):
-        AutoPooling(3, solver="sgd", learning_rate=1e6, random_state=0).fit(frames)
+        AutoPooling(3, solver="sgd", learning_rate=1e6, standardize=False, random_state=0).fit(frames)
     model = AutoPooling(3, solver="sgd", random_state=0).fit(frames)
     before = model.components_
     monkeypatch.setattr(_auto_pooling, "pair_curvature", lambda *args: 1e-300)
@@ -435,7 +483,7 @@ def test_an_invariance_that_leaves_nothing_is_named(global_random_seed):
     X = np.abs(np.random.RandomState(global_random_seed).normal(size=(50, 4)))
     X[::2, :2], X[1::2, 2:] = 0, 0
     with pytest.warns(ConvergenceWarning, match=r"all components are almost 0. Lower invariance"):
-        model = AutoPooling(2, invariance=100.0, random_state=0).fit(X, groups=np.zeros(50))
+        model = AutoPooling(2, invariance=100.0, standardize=False, random_state=0).fit(X, groups=np.zeros(50))
     assert np.square(model.components_).sum() < 1e-4
     assert model.objective_ == pytest.approx((X[:-1] ** 2 + X[1:] ** 2).sum(1).mean() / 2, rel=1e-3)
 
@@ -484,7 +532,7 @@ def test_clip_ids_of_any_kind_can_be_saved(frames, tmp_path, clips, solver):
 
 @pytest.mark.parametrize("solver", ["moment", "sgd"])
 def test_squares_beyond_float64_are_named(frames, solver):
-    model = AutoPooling(3, solver=solver, max_epochs=2, random_state=0)
+    model = AutoPooling(3, solver=solver, max_epochs=2, standardize=solver == "moment", random_state=0)
     with pytest.raises(ValueError, match=r"features up to \S+e\+200 and invariance=2 make J infinite"):
         model.fit(frames * 1e200)
     if solver == "moment":
