@@ -18,11 +18,7 @@ Each family is a module of its own, such as ``league_clustering.py``, which desc
 
 Without ``--data`` only the sets that scikit-learn contains are used. FOLDER contains ``mnist.npz``,
 ``fashion_mnist.npz``, ``cifar10_residual.npz``, ``coil20_32.npz``, ``eth80_128.zip``, ``grocery_packages_176.zip``,
-<<<<<<< HEAD
-``multiview_groups.zip``, ``davis16_256.zip``, ``camvid_240x180.zip``, ``bsds500_256.zip`` and
-=======
 ``multiview_groups.zip``, ``davis16_256.zip``, ``videos.zip``, ``camvid_240x180.zip``, ``bsds500_256.zip`` and
->>>>>>> main
 ``weights/squeezenet_v1.1_imagenet_notop.npz``. Features are kept in the folder ``--cache``.
 """
 

