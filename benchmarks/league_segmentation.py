@@ -11,9 +11,10 @@ contains "→". The JSON also contains the adjusted Rand index.
 - ETH-80 are photographs of objects of four categories, with the classes object and background.
 - Synthetic textures have the same distribution of grey values (`make_textures`).
 
-The alternatives cluster the features of pixels, each divided by its standard deviation: "pixels" are the colours, "row"
-and "position" are coordinates, and "local statistics" are the mean and the standard deviation of the colours and the
-mean length of the gradient around a pixel. k-means has 5 starts and mixtures have 2. Superpixels are those of SLIC.
+The alternatives cluster the features of pixels, each divided by its standard deviation: "pixels" are the colours, "log
+pixels" their logarithms, "row" and "position" are coordinates, and "local statistics" are the mean and the standard
+deviation of the colours and the mean length of the gradient around a pixel. k-means has 5 starts and mixtures have 2.
+Superpixels are those of SLIC.
 """
 
 import functools
@@ -205,6 +206,10 @@ def pixels(images):
     return scaled(images)
 
 
+def log_pixels(images):
+    return np.log(scaled(images) + 0.03)
+
+
 def with_row(features):
     return lambda images: np.concatenate([features(images), coordinates(images)[..., :1]], -1)
 
@@ -295,6 +300,7 @@ SEGMENTATION = Family(
     },
     methods={
         "ours: IICSegmenter, default settings": iic(),
+        "ours, earlier defaults (random heads, 20 epochs)": iic(init="random", max_epochs=20),
         "k-means, pixels": clustered(pixels, kmeans),
         "k-means, pixels + row": clustered(with_row(pixels), kmeans),
         "k-means, pixels + position": clustered(with_position(pixels), kmeans),
@@ -303,6 +309,7 @@ SEGMENTATION = Family(
         "k-means, superpixels": clustered(superpixel_colours, kmeans),
         "Gaussian mixture, pixels": clustered(pixels, mixture),
         "Gaussian mixture, pixels + row": clustered(with_row(pixels), mixture),
+        "Gaussian mixture, log pixels + row": clustered(with_row(log_pixels), mixture),
         "Gaussian mixture, local statistics": clustered(local_statistics, mixture),
     },
 )

@@ -21,9 +21,13 @@ from sklinvariant.base import (
     Count,
     CountOrZero,
     Each,
+    Fields,
     FittedState,
+    Flag,
+    Maybe,
     NonNegative,
     OnDevice,
+    RealNumber,
     TorchEstimator,
     Weights,
     Whole,
@@ -32,6 +36,7 @@ from sklinvariant.base import (
     integers,
 )
 from sklinvariant.cluster._dense_mutual_information import dense_joints
+from sklinvariant.cluster._pixel_mixture import PixelMixture, choose_mixture
 from sklinvariant.cluster._segmentation_trunk import SegmentationNetwork, SegmentationTrunk
 from sklinvariant.images import ImageReader, scale_pixels
 from sklinvariant.ops import joint_information, resample
@@ -40,10 +45,17 @@ from sklinvariant.training import TrainedEstimator, WithOptimizer
 from sklinvariant.transforms import Flip, Transform
 
 _STUCK = 0.05  # share of ln k below which training has probably failed
+_EPOCHS = 20  # with max_epochs="auto" and random heads
+_STEPS = 30  # with max_epochs="auto" and heads that start from a mixture
+_SLOWER = 0.3  # factor of the learning rate with heads that start from a mixture
+_CORRECTION = 0.1  # factor of the initial weights of these heads
 
 
 def predict_tiles(network: SegmentationNetwork, images: torch.Tensor, tile_size: int, head: int = 0) -> torch.Tensor:
-    """Probabilities (n, k, h, w) of a head. Tiles overlap by the radius of the network, so that there are no seams."""
+    """Scores (n, k, h, w) of a head, which a softmax makes probabilities.
+
+    Tiles overlap by the radius of the network, so that there are no seams.
+    """
     h, w = images.shape[-2:]
     r = SegmentationTrunk.radius
     answer: Any = None
@@ -51,7 +63,7 @@ def predict_tiles(network: SegmentationNetwork, images: torch.Tensor, tile_size:
         for left in range(0, w, tile_size):
             bottom, right = min(top + tile_size, h), min(left + tile_size, w)
             first_row, first_column = max(top - r, 0), max(left - r, 0)
-            seen = network(images[:, :, first_row : bottom + r, first_column : right + r])[head]
+            seen = network.scores(images[:, :, first_row : bottom + r, first_column : right + r])[head]
             if answer is None:
                 answer = seen.new_empty(*seen.shape[:2], h, w)
             answer[:, :, top:bottom, left:right] = seen[
@@ -110,22 +122,34 @@ class DenseInformation(nn.Module):
     def _predictions(self, pair):
         """The predictions of each head for both views, aligned by pixel and multiplied by the weights of the pixels."""
         images = (torch.cat([pair.images, pair.views]) - self.shift) / self.scale
-        both = [heads.tensor_split(2) for heads in self.network(images)]
-        # pixels that left the image are filled with 0, so they have no weight in the joint distribution
-        return [(first * pair.masks, resample(second, pair.back) * pair.masks) for first, second in both]
+        both = [scores.tensor_split(2) for scores in self.network.scores(images)]
+        started = self.n_heads if pair.start is not None else 0
+        return [_aligned(first, second, pair, i < started) for i, (first, second) in enumerate(both)]
+
+
+def _aligned(first, second, pair, from_start):
+    """Predictions for both views from their scores; with ``from_start``, the scores correct those of the start."""
+    # pixels that left the image are filled with 0, so they have no weight in the joint distribution
+    if not from_start:
+        return first.softmax(1) * pair.masks, resample(second.softmax(1), pair.back) * pair.masks
+    there = resample(torch.ones_like(pair.masks), pair.back) * pair.masks
+    first, second = ((scores + pair.start).softmax(1) for scores in (first, resample(second, pair.back)))
+    return first * pair.masks, second * there
 
 
 @dataclass
 class _Images:
     """A list of images (c, h, w), the mean and standard deviation of their channels, and pairs of their crops.
 
-    ``counts`` (k,), the number of pixels in each cluster, is set when the model is exported.
+    ``mixture`` is the one from which the main heads start, or None. ``counts`` (k,), the number of pixels in each
+    cluster, is set when the model is exported.
     """
 
     images: list
     shift: torch.Tensor
     scale: torch.Tensor
     crops: CropPairs
+    mixture: PixelMixture | None
     counts: np.ndarray | None = None
 
 
@@ -166,10 +190,18 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
     tile_size : int
         Side in pixels of the crops used for training and of the tiles used for prediction. It bounds the memory.
         Predictions of a fitted model do not depend on it.
+    init : {"auto", "mixture", "random"}
+        Initialisation of the main heads. "mixture": a Gaussian mixture of the logarithms of the channels of a pixel. If
+        the images have a common layout (the row of a pixel tells more than 5 % about its component, also in other
+        images), the mixture also contains the row, and the logarithms are relative to their mean over the image. The
+        network learns a correction of the mixture in few steps with 0.3 of ``learning_rate``. "random" is the
+        initialisation of the paper, for textures. "auto" is "mixture" if the components of neighbouring pixels share
+        more than 10 % of their entropy, and otherwise "random".
     image_shape : tuple or None
         Shape (h, w) or (h, w, c) of images given as flat rows. None treats a row as an image of height 1.
-    max_epochs : int
-        Maximum number of passes over the images.
+    max_epochs : int or "auto"
+        Maximum number of passes over the images. "auto" is 20 with random heads and, with heads that start from a
+        mixture, as many as 30 training steps need.
     batch_size : int
         Maximum number of crops in a training step.
     tol : float or None
@@ -197,8 +229,16 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
     There is no ``labels_`` and no ``fit_predict``, because scikit-learn's tools expect one cluster per sample. Here a
     sample is an image, and each pixel has a cluster. In the paper, the auxiliary head is trained in separate epochs;
     here all heads are trained in each step. In the paper, there is one main head, and the input contains Sobel
-    derivatives in addition to the colours. Here the network is smaller, its first layer can learn derivatives, and it
-    keeps the resolution of the images.
+    derivatives in addition to the colours, and heads are random (``init="random"``). Here the network is smaller, its
+    first layer can learn derivatives, and it keeps the resolution of the images.
+
+    Use another method where the colours of pixels are a poor start: on mosaics of photographs, a Gaussian mixture of
+    plain pixels found 96.9 % of the pixels and this class 83.7; on grey ones, k-means on local statistics 51.7 and this
+    class 47.4. On streets, k-means on pixels and row found 77.1 and 76.5 %, and this class 81.6 and 78.4.
+
+    With ``init="random"``, a prediction depends only on the pixels within a distance of 10. With a mixture of images
+    that have a common layout, it also depends on the row of the pixel and on the mean colour of the image, so predict
+    whole images, not parts of them.
 
     References
     ----------
@@ -229,6 +269,16 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
         "best_head": Whole(0),
         "mutual_information": Array("h"),
         "mutual_information_ratio": Array("h"),
+        "mixture": Maybe(
+            Fields(
+                form=Array("mixture_clusters", "mixture_side", "mixture_side"),
+                shift=Array("mixture_features"),
+                scale=Array("mixture_features"),
+                low=RealNumber(),
+                high=RealNumber(),
+                layout=Flag(),
+            )
+        ),
     }
     n_clusters: Count = 8
     _: KW_ONLY
@@ -240,8 +290,9 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
     transforms: Transform | None = None
     width: Count = 16
     tile_size: Count = 128
+    init: Literal["auto", "mixture", "random"] = "auto"
     image_shape: tuple | list | None = None
-    max_epochs: Count = 20
+    max_epochs: Count | Literal["auto"] = "auto"  # type: ignore[assignment]
     batch_size: Count = 4
 
     _reader = ImageReader(any_size=True)
@@ -253,6 +304,13 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
         state = self._state
         if sum(state["heads"]) != len(state["weights"]["heads.weight"]) or state["best_head"] >= len(state["heads"]):
             raise ValueError(f"heads of {state['heads']} clusters do not match the weights")
+        mixture = state.get("mixture")
+        if mixture is not None:
+            n_features = state["n_channels"] + bool(mixture["layout"])
+            if mixture["form"].shape[:2] != (state["heads"][0], n_features + 1) or len(mixture["shift"]) != n_features:
+                raise ValueError(f"a mixture of shape {mixture['form'].shape} does not match the heads and channels")
+            if not mixture["low"] < mixture["high"]:
+                raise ValueError(f"the mixture has an empty range of colours, {mixture['low']} to {mixture['high']}")
 
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
@@ -294,14 +352,37 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
         sizes = {"n_clusters": self.n_clusters, "n_overclusters": extra, "half_window": self.half_window}
         check_size(most**2 * (2 * self.half_window + 1) ** 2, **sizes)
         check_size(self.width**2, width=self.width)
+        mixture = self._new_mixture(images, generator) if reset else self._mixture(first)
         crops = CropPairs(
             images,
             Flip() if self.transforms is None else self.transforms,
             tile_size=self.tile_size,
             batch_size=self.batch_size,
             generator=generator,
+            start=mixture,
         )
-        return _Images(images, shift, scale, crops)
+        return _Images(images, shift, scale, crops, mixture)
+
+    def _new_mixture(self, images, generator):
+        if self.init == "random":
+            return None
+        # a generator of its own, so that random heads are those of init="random"; without a random_state its seed is
+        # fixed, so that a fit that resumes from a checkpoint starts from the same mixture
+        own = torch.Generator().manual_seed(0 if self.random_state is None else generator.initial_seed())
+        return choose_mixture(images, self.n_clusters, self.half_window, own, force=self.init == "mixture")
+
+    def _mixture(self, like):
+        """The mixture from which the fitted heads started, or None."""
+        state = self._state.get("mixture")
+        return None if state is None else PixelMixture.of_state(state, like)
+
+    def _n_epochs(self, data):
+        if self.max_epochs != "auto":
+            return self.max_epochs
+        return _EPOCHS if data.mixture is None else math.ceil(_STEPS / data.crops.n_steps)
+
+    def _first_learning_rate(self, data):
+        return self.learning_rate * (1.0 if data.mixture is None else _SLOWER)
 
     def _n_auxiliary(self):
         return 3 * self.n_clusters if self.n_overclusters is None else self.n_overclusters
@@ -316,6 +397,8 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
 
     def _module(self, data, generator):
         network = SegmentationNetwork.start(len(data.shift), self.width, self._heads(), generator)
+        if data.mixture is not None:
+            network.heads.weight.data[: self.n_heads * self.n_clusters] *= _CORRECTION
         return self._objective(network.to(data.shift), data)
 
     def _restored(self, data, generator):
@@ -343,6 +426,7 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
             "mutual_information": information,
             "mutual_information_ratio": information / (math.log(self.n_clusters) or 1.0),  # 0 for a single cluster
             "n_channels": len(data.shift),
+            "mixture": None if data.mixture is None else data.mixture.state(),
         }
 
     def _measured(self, objective, crops):
@@ -399,9 +483,13 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
         like = scale_pixels(images[0][:0])
         network = self._network(like, self._state["heads"], self._state["width"]).eval()
         shift, scale = self._fitted_tensors(like, "shift", "scale")
+        mixture = self._mixture(like)
         for run in _runs(images, self.batch_size):
             pixels = (scale_pixels(torch.stack(run)) - shift) / scale
-            yield predict_tiles(network, pixels, self.tile_size, self.best_head_)
+            scores = predict_tiles(network, pixels, self.tile_size, self.best_head_)
+            if mixture is not None:
+                scores = scores + torch.stack([mixture(image) for image in run])
+            yield scores.softmax(1)
 
     def _network(self, like, heads, width):
         """The fitted network, on the device and in the precision of the tensor ``like``."""

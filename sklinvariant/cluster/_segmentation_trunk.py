@@ -61,5 +61,9 @@ class SegmentationNetwork(nn.Module):
                     module.bias.data.zero_()
         return network
 
+    def scores(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """The inputs (n, k, h, w) of the softmax of each head."""
+        return list(self.heads(self.trunk(images)).split(self.sizes, 1))
+
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
-        return [logits.softmax(1) for logits in self.heads(self.trunk(images)).split(self.sizes, 1)]
+        return [scores.softmax(1) for scores in self.scores(images)]

@@ -1,7 +1,7 @@
 """Random crops of images of any size, with a transformed view of each and the inverse transformation."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import nn
@@ -14,7 +14,8 @@ class CropPairs:
     """Batches of random crops of images with a transformed view of each, shuffled in each pass.
 
     An image is used once for each tile that would be needed to cover it. Images smaller than the crops are padded by
-    their border, and the padding is masked.
+    their border, and the padding is masked. ``start`` maps a whole image (c, h, w) to further maps (k, h, w), which are
+    cropped like the image and not transformed.
     """
 
     def __init__(
@@ -25,8 +26,9 @@ class CropPairs:
         tile_size: int,
         batch_size: int,
         generator: torch.Generator,
+        start: Callable[[torch.Tensor], torch.Tensor] | None = None,
     ) -> None:
-        self.images, self.transform = images, transform
+        self.images, self.transform, self.start = images, transform, start
         self.batch_size, self.generator = batch_size, generator
         sizes = torch.tensor([image.shape[-2:] for image in images])
         self.shape = tuple(sizes.amax(0).clamp_max(tile_size).tolist())
@@ -47,20 +49,23 @@ class CropPairs:
             yield self._pair([self._crop(self.images[row]) for row in index.tolist()]), None
 
     def _crop(self, image):
-        """A random crop (c, H, W) and its mask (1, H, W), on the device of the image."""
+        """A random crop (c, H, W), its mask (1, H, W), and its start if there is one, on the device of the image."""
         room = [max(size - crop, 0) for size, crop in zip(image.shape[-2:], self.shape, strict=True)]
         top, left = (int(torch.randint(most + 1, (), generator=self.generator)) for most in room)
-        crop = scale_pixels(image[:, top : top + self.shape[0], left : left + self.shape[1]])
-        rest = [crop_size - size for crop_size, size in zip(self.shape, crop.shape[-2:], strict=True)]
-        mask = crop.new_ones(1, *crop.shape[-2:])
+        window = (slice(None), slice(top, top + self.shape[0]), slice(left, left + self.shape[1]))
+        maps = [scale_pixels(image[window])]
+        if self.start is not None:
+            maps.append(self.start(image)[window])
+        rest = [crop_size - size for crop_size, size in zip(self.shape, maps[0].shape[-2:], strict=True)]
+        mask = maps[0].new_ones(1, *maps[0].shape[-2:])
         if any(rest):
             border = (0, rest[1], 0, rest[0])
-            crop = nn.functional.pad(crop[None], border, mode="replicate")[0]
+            maps = [nn.functional.pad(one[None], border, mode="replicate")[0] for one in maps]
             mask = nn.functional.pad(mask, border)
-        return crop, mask
+        return maps[0], mask, *maps[1:]
 
     def _pair(self, crops):
-        images, masks = (torch.stack(part) for part in zip(*crops, strict=True))
+        images, masks, *start = (torch.stack(part) for part in zip(*crops, strict=True))
         params = self.transform.sample(len(images), self.generator)
         views = self.transform._apply(images, params)
         if views.shape != images.shape:
@@ -68,14 +73,24 @@ class CropPairs:
                 f"transforms must keep the shape of the images, but {tuple(images.shape[1:])} became "
                 f"{tuple(views.shape[1:])}. Remove transforms that change it"
             )
-        return Pair(images, views, masks, torch.linalg.inv(moves(self.transform, params, self.shape)))
+        return Pair(images, views, masks, torch.linalg.inv(moves(self.transform, params, self.shape)), *start)
 
 
 class Pair:
-    """Images (n, c, h, w), their views, masks (n, 1, h, w), and the inverse matrices of the views (n, 3, 3)."""
+    """Images (n, c, h, w), their views, masks (n, 1, h, w), and the inverse matrices of the views (n, 3, 3).
 
-    def __init__(self, images: torch.Tensor, views: torch.Tensor, masks: torch.Tensor, back: torch.Tensor) -> None:
-        self.images, self.views, self.masks, self.back = images, views, masks, back
+    ``start`` (n, k, h, w) are further maps of the images, or None.
+    """
+
+    def __init__(
+        self,
+        images: torch.Tensor,
+        views: torch.Tensor,
+        masks: torch.Tensor,
+        back: torch.Tensor,
+        start: torch.Tensor | None = None,
+    ) -> None:
+        self.images, self.views, self.masks, self.back, self.start = images, views, masks, back, start
 
     def __len__(self) -> int:
         return len(self.images)

@@ -18,7 +18,7 @@ from sklinvariant.cluster._iic_segmenter import predict_tiles
 from sklinvariant.cluster._segmentation_trunk import SegmentationNetwork
 from sklinvariant.datasets import make_textures
 from sklinvariant.metrics import clustering_accuracy
-from sklinvariant.transforms import Flip, Sobel
+from sklinvariant.transforms import Flip, Rotation, Sobel
 
 # two epochs on six small images seldom come far
 pytestmark = pytest.mark.filterwarnings("ignore:IICSegmenter:sklearn.exceptions.ConvergenceWarning")
@@ -38,7 +38,7 @@ def test_tiles_have_no_seams(tile_size):
     with torch.no_grad():
         network(images)  # statistics that are not those of the start
         network.eval()
-        torch.testing.assert_close(predict_tiles(network, images, tile_size), network(images)[0])
+        torch.testing.assert_close(predict_tiles(network, images, tile_size), network.scores(images)[0])
 
 
 def test_shapes_and_probabilities(textures):
@@ -198,6 +198,52 @@ def test_parts(textures):
     assert_close(once._state["shift"], again._state["shift"])
 
 
+@pytest.fixture(scope="module")
+def discs():
+    """Colour images of a bright disc on a dark ground, 1 pixel in 6, and the classes."""
+    rng = np.random.RandomState(0)
+    rows, columns = np.mgrid[:24, :24]
+    masks = np.stack([(rows - a) ** 2 + (columns - b) ** 2 < 30 for a, b in rng.randint(6, 18, (10, 2))]).astype(int)
+    images = np.where(masks[..., None], (0.5, 0.3, 0.2), (0.2, 0.2, 0.3)) * rng.uniform(0.8, 1.2, (10, 24, 24, 1))
+    return images.astype(np.float32), masks
+
+
+def test_heads_start_from_the_colours(discs, tmp_path):
+    """Where colours tell the classes apart the result is almost that of a mixture, also for unequal sizes."""
+    images, masks = discs
+    model = IICSegmenter(2, half_window=1, width=4, random_state=0).fit(images)
+    assert model._state["mixture"] is not None
+    assert model.n_iter_ == 10  # 30 steps of 4 images
+    assert clustering_accuracy(masks, model.predict(images)) > 0.97
+    expected = model.predict_proba(images)
+    for again in saved_copies(model, tmp_path / "model.safetensors"):
+        np.testing.assert_array_equal(again.predict_proba(images), expected)
+    tiled = clone(model).set_params(tile_size=9, max_epochs=2, transforms=Rotation(20)).fit(list(images))
+    assert clustering_accuracy(masks, tiled.predict(images)) > 0.9
+    tensors = model.predict_proba(torch.from_numpy(images))
+    assert_close(tensors.numpy(), expected, rtol=1e-4)
+
+
+def test_heads_are_random_for_textures(textures):
+    """``init="auto"`` is the initialisation of the paper if the grey values of neighbours are unrelated."""
+    model = IICSegmenter(**{**QUICK, "n_heads": 1}).fit(textures[0])
+    assert model._state["mixture"] is None
+    same = clone(model).set_params(init="random").fit(textures[0])
+    assert_close(same.predict_proba(textures[0]), model.predict_proba(textures[0]), rtol=0.05)
+    mixed = clone(model).set_params(init="mixture").fit(textures[0])
+    assert mixed._state["mixture"] is not None
+
+
+def test_the_start_is_kept_by_later_fits(discs):
+    images, masks = discs
+    model = IICSegmenter(2, half_window=1, width=4, warm_start=True, random_state=0).fit(images)
+    mixture = model._state["mixture"]
+    model.fit(images[:5])
+    model.partial_fit(images[5:])
+    np.testing.assert_array_equal(model._state["mixture"]["form"], mixture["form"])
+    assert clustering_accuracy(masks, model.predict(images)) > 0.97
+
+
 def test_stops_when_nothing_improves(textures):
     model = IICSegmenter(**{**QUICK, "max_epochs": 30}, tol=1e9, n_iter_no_change=3).fit(textures[0])
     assert model.n_iter_ == 4  # the first epoch is better than none
@@ -240,6 +286,8 @@ def test_constant_images_are_one_cluster_or_at_least_finite():
         ({"n_clusters": 0}, "n_clusters"),
         ({"half_window": -1}, "half_window"),
         ({"average": "none"}, "average"),
+        ({"init": "kmeans"}, "init"),
+        ({"max_epochs": "many"}, "max_epochs"),
         ({"transforms": "flip"}, "transforms"),
         ({"tile_size": 0}, "tile_size"),
         ({"transforms": Sobel()}, "transforms must keep"),
