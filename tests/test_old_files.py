@@ -36,6 +36,13 @@ def test_there_are_files():
     assert len(MODELS) >= 14
 
 
+def test_auto_pooling_keeps_its_objective():
+    """The default of later versions, ``standardize=True``, is not that of the file."""
+    model = sklinvariant.load(FOLDER / "AutoPooling.safetensors")
+    assert model.standardize is False
+    assert model.scale_ is None
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_answers(name, data):
     with np.load(FOLDER / "answers.npz") as answers:

@@ -69,6 +69,13 @@ class TorchEstimator(Computing, ReadsInput, Parameters, BaseEstimator):
             early_stopping=getattr(self, "early_stopping", None),
         )
 
+    def _adapt_earlier(self):
+        """Adapt a model that an earlier version saved. This is called when a file or a pickle has been read."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._adapt_earlier()
+
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
         """Used by pickle, joblib and copy."""
         new: Any = copyreg.__newobj__  # type: ignore[attr-defined]

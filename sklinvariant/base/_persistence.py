@@ -249,6 +249,8 @@ class _Decoder:
                 raise ValueError(f"{key!r} is not an attribute that fit sets")
             setattr(estimator, key, self.value(item))
         check_fitted_state(estimator)
+        if hasattr(estimator, "_adapt_earlier"):
+            estimator._adapt_earlier()
         return estimator
 
     def value(self, value: Any) -> Any:

@@ -43,9 +43,20 @@ from sklinvariant.base import (
 from sklinvariant.ops import float64_device, power_of_two
 from sklinvariant.pooling._clip_frames import GROUPS_DOC, ClipFrames, answer_frames, clip_frames
 from sklinvariant.pooling._descent import follow
-from sklinvariant.pooling._held_moments import moments_of_models, moments_to_state, pooling_moments_of_state
+from sklinvariant.pooling._held_moments import (
+    cannot_change,
+    moments_of_models,
+    moments_to_state,
+    pooling_moments_of_state,
+)
 from sklinvariant.pooling._pair_batches import FramePairBatches
-from sklinvariant.pooling._pair_moments import pair_moments, pairs_of_frames, pooling_ray, standardized
+from sklinvariant.pooling._pair_moments import (
+    pair_moments,
+    pairs_of_frames,
+    pooling_ray,
+    standardized,
+    without_rounding,
+)
 from sklinvariant.pooling._pooling_descent import PoolingObjective, best_multiple, descend
 from sklinvariant.pooling._pooling_loss import PoolingLoss, ProjectedSGD, pair_curvature
 from sklinvariant.training import TrainedEstimator
@@ -54,7 +65,7 @@ _POOLED = OutputReader("pooled features", pairs=True)
 _MOMENT_BYTES = 4 << 30  # memory that the moments may need with solver="auto"
 _MOMENT_MATRICES = {False: 6, True: 8}  # (d, d) float64 matrices in memory at the same time, by ``standardize``
 _CHUNK_ROWS = 4096  # frames multiplied at a time
-_NO_UNITS: dict[str, Any] = {"mean": None, "scale": None}  # without ``standardize``
+_NO_UNITS: dict[str, Any] = {"mean": None, "scale": None, "varies": None}  # without ``standardize``
 
 
 @dataclass
@@ -92,7 +103,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         whatever their energy, and no cluster is spent on their mean. The pooled features are ``P (y / scale_)``, which
         is not negative. False is the method of the paper, in which features with more energy attract more clusters.
     solver : {"auto", "moment", "sgd"}
-        "moment" makes one pass over the frames, and then descends with exact gradients, for which the frames are no
+        "moment" sums products of the frames, and then descends with exact gradients, for which the frames are no
         longer needed. "sgd" descends by batches of pairs, if there are too many features for matrices (n_features,
         n_features). "auto" selects "moment" if its matrices need at most 4 GiB, which is up to 8,192 features, or 9,459
         with ``standardize=False``.
@@ -141,7 +152,8 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         Mean of the features in the training pairs, or None with ``standardize=False``.
     scale_ : array of shape (n_features,)
         Their standard deviation, and 1 for constant features, whose weights are 0; None with ``standardize=False``.
-        With "sgd", `partial_fit` and ``warm_start`` keep those of the first fit.
+        With "sgd", `partial_fit` and ``warm_start`` keep those of the first fit, and features that were constant in it
+        stay without weight.
     objective_ : float
         J of the training pairs, a mean over pairs in squared units of the features (of the standardised ones with
         ``standardize=True``), as are `reconstruction_error_` and `invariance_error_`. After `partial_fit` it is the
@@ -206,10 +218,12 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         "components": Array("k", "n_features_in_"),
         "mean": Maybe(Array("n_features_in_")),
         "scale": Maybe(Array("n_features_in_")),
+        "varies": Maybe(Array("n_features_in_", kinds="b")),  # False for constant features
         "n_pairs": Maybe(Whole()),
         "total": Maybe(Array("n_moments", "n_moments")),  # one more than features with ``standardize``
         "change": Maybe(Array("n_moments", "n_moments")),
         "first": Maybe(Array("n_moments", "n_moments")),
+        "shift": Maybe(Array("n_features_in_")),
         "last_frame": Maybe(Array(None, "n_features_in_")),
     }
     n_components: Count = 64
@@ -235,12 +249,18 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
 
     def _check_layout(self):
         state = self._state
-        if "total" in state and len(state["total"]) - self.n_features_in_ not in (0, 1):
+        if "total" in state and len(state["total"]) != self.n_features_in_ + (state.get("shift") is not None):
             raise ValueError(
                 f"total has {len(state['total'])} rows, which do not match {self.n_features_in_} features. Fit again."
             )
-        if (scale := state.get("scale")) is not None and not ((scale > 0).all() and state.get("mean") is not None):
-            raise ValueError("scale must be positive, and mean must be given. Fit again.")
+        scale, others = state.get("scale"), [state.get("mean"), state.get("varies")]
+        if scale is not None and not ((scale > 0).all() and all(other is not None for other in others)):
+            raise ValueError("scale must be positive, and mean and varies must be given. Fit again.")
+
+    def _adapt_earlier(self):
+        if "scale" not in getattr(self, "_state", _NO_UNITS):  # fitted before there was ``standardize``
+            self.standardize = False
+            self._state = {**self._state, **_NO_UNITS}
 
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
@@ -432,6 +452,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         largest = float(frames.rows.max())
         device = float64_device(given.device) if self.standardize else given.device
         earlier = [self._moments_of(self._state, device)] if continues else []
+        shift = self._columns(frames, given)[1].mean if self.standardize else None
         moments = pair_moments(
             frames.rows,
             frames.follows,
@@ -440,7 +461,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
             scale=power_of_two(largest, given.dtype),
             with_first=self.cross_reconstruction,
             chunk_size=self.chunk_size,
-            features=_with_constant if self.standardize else None,
+            shift=shift,
         )
         self._descend(X, sum(earlier, moments), start, largest, given.dtype, frames.kept, whole)
 
@@ -482,8 +503,11 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
     def _data(self, given, y, generator, *, reset, frames, start):
         rows, device = frames.rows.to(given.dtype), given.device
         fresh = self._random_start(generator, rows.shape[1]).to(device, rows.dtype)
-        units, varies = self._units_of_frames(frames, given, None if start is None else self._state)
-        fresh *= varies
+        units = self._units_of_frames(frames, given, None if start is None else self._state)
+        scale = units["scale"]
+        if scale is not None:
+            fresh *= as_tensor(units["varies"]).to(fresh)
+            scale = np.where(units["varies"], scale, np.inf)  # constant features are 0 in J, also if they vary later
         batches = FramePairBatches(
             rows,
             frames.follows,
@@ -491,7 +515,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
             device=device,
             generator=generator,
             mean=units["mean"],
-            scale=units["scale"],
+            scale=scale,
         )
         _check_reach((1 + self.invariance) * batches.unit * batches.unit, float(rows.max()), self.invariance)
         y, y_next = batches.sample.unbind(1)
@@ -500,15 +524,20 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         return _Descent(frames, batches, start, units)
 
     def _units_of_frames(self, frames, given, earlier):
-        """Mean and deviation of the frames of pairs, or those of an earlier call, and which features vary (0 or 1)."""
+        """Mean and deviation of the frames of pairs, or those of an earlier call."""
+        if earlier is not None:
+            if (earlier.get("scale") is not None) != self.standardize:
+                raise ValueError(cannot_change(standardize=self.standardize))
+            return {name: earlier[name] for name in _NO_UNITS}
         if not self.standardize:
-            return _NO_UNITS, 1
-        if earlier is not None and earlier.get("scale") is not None:
-            return {name: earlier[name] for name in _NO_UNITS}, 1
+            return _NO_UNITS
+        blocks, columns = self._columns(frames, given)
+        return _units(columns.mean, without_rounding(deviations(blocks, columns), columns.mean), given.dtype)
+
+    def _columns(self, frames, given):
+        """The frames, weighted by the number of their pairs, and the means of their features."""
         blocks = Blocks(frames.rows, pairs_of_frames(frames.follows), device=given.device)
-        columns = measure_columns(blocks)
-        deviation = deviations(blocks, columns)
-        return _units(columns.mean, deviation, given.dtype), (deviation > 0).to(given.device)
+        return blocks, measure_columns(blocks)
 
     def _identity(self, data):
         return {"samples": [data.frames.rows], "pairs": [data.frames.follows]}
@@ -583,12 +612,9 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
 
 def _units(mean, deviation, dtype):
     """The part of the fitted state that describes the standardisation."""
-    scale = torch.where(deviation > 0, deviation, 1.0)
-    return {"mean": as_numpy(mean.to(dtype)), "scale": as_numpy(scale.to(dtype))}
-
-
-def _with_constant(rows):
-    return torch.cat([rows, rows.new_ones(len(rows), 1)], dim=1)
+    varies = deviation > 0
+    scale = torch.where(varies, deviation, 1.0)
+    return {"mean": as_numpy(mean.to(dtype)), "scale": as_numpy(scale.to(dtype)), "varies": as_numpy(varies)}
 
 
 def _check_reach(value, largest, invariance):

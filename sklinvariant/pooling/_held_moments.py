@@ -8,7 +8,7 @@ from sklinvariant.base import as_tensor
 from sklinvariant.ops import float64_device
 from sklinvariant.pooling._pair_moments import PairMoments
 
-_SUMS = ("total", "change", "first")
+_SUMS = ("total", "change", "first", "shift")
 
 
 def moments_to_state(moments: PairMoments) -> dict[str, Any]:
@@ -30,14 +30,19 @@ def moments_of_state(state: dict[str, Any], cross: bool, device: str | torch.dev
 def pooling_moments_of_state(
     state: dict[str, Any], cross: bool, standardize: bool, device: str | torch.device
 ) -> PairMoments:
-    """The moments in the state of `AutoPooling`, of a constant 1 as the last feature if ``standardize`` needs it."""
+    """The moments in the state of `AutoPooling`, with a shift if ``standardize`` needs it."""
     moments = moments_of_state(state, cross, device)
-    n_features = state["components"].shape[1]
-    if len(moments.total) > n_features and not standardize:
-        return moments.of_features(slice(n_features))
-    if len(moments.total) == n_features and standardize:
-        raise ValueError("standardize=True cannot continue a fit with False. Fit a clone")
+    if not standardize:
+        return moments.without_shift()
+    if moments.shift is None:
+        raise ValueError(cannot_change(standardize=True))
     return moments
+
+
+def cannot_change(*, standardize: bool) -> str:
+    """The message for a fit that continues one with another ``standardize``."""
+    other = not standardize
+    return f"standardize={standardize} cannot continue a fit with {other}. Set standardize={other}, or fit a clone"
 
 
 def moments_of_models(

@@ -103,6 +103,106 @@ def test_standardised_features(frames, solver):
     assert plain.scale_ is None
 
 
+@pytest.mark.parametrize("offset", [1e4, 1e5, 1e8])
+@pytest.mark.parametrize("cross", [False, True])
+def test_a_mean_of_many_deviations(offset, cross):
+    """The standardised features, and therefore J and the components, do not depend on an offset."""
+    X = np.random.RandomState(0).randint(0, 1024, (20, 200)) / 1024  # the offset loses no digits
+    groups = np.repeat([0, 1], [5, 15])
+    params = {"cross_reconstruction": cross, "random_state": 0}
+    expected = AutoPooling(8, **params).fit(X, groups=groups)
+    X += offset
+    model = AutoPooling(8, **params).fit(X, groups=groups)
+    assert model.objective_ == pytest.approx(expected.objective_, rel=1e-6)
+    assert_close(model.scale_, expected.scale_, rtol=1e-6)
+    assert_close(model.mean_, expected.mean_ + offset)
+    parts = [AutoPooling(8, **params).fit(X[groups == i], groups=groups[groups == i]) for i in (0, 1)]
+    joined = clone(model).fit_moments(parts)
+    assert joined.objective_ == pytest.approx(model.objective_, rel=1e-6)
+    for other in (joined, parts[0].partial_fit(X[5:], groups=groups[5:])):
+        assert_close(other.scale_, model.scale_, rtol=1e-6)
+        assert_close(other._state["total"], model._state["total"], rtol=1e-6)
+
+
+def test_later_frames_with_another_mean(frames):
+    """The first call sees dark frames, whose mean is far from that of all."""
+    X = frames + np.where(np.arange(100) < 20, 0, 1e6)[:, None]
+    groups = np.repeat([0, 1], [20, 80])
+    whole = AutoPooling(3, random_state=0).fit(X, groups=groups)
+    parts = AutoPooling(3, random_state=0).partial_fit(X[:20]).partial_fit(X[20:])
+    assert_close(parts.mean_, whole.mean_)
+    assert_close(parts.scale_, whole.scale_)
+    assert_close(parts._state["total"], whole._state["total"])
+
+
+@pytest.mark.parametrize("solver", ["moment", "sgd"])
+def test_almost_constant_features_vary(solver):
+    X = 1 + np.random.RandomState(0).randint(1, 100, (30, 4)) * 2.0**-40
+    model = AutoPooling(2, solver=solver, max_epochs=3, random_state=0).fit(X)
+    assert_close(model.scale_, (_pairs(X, np.zeros(30)) - 1).std((0, 1)), rtol=1e-3)
+    assert model.components_.any()
+
+
+@pytest.mark.parametrize("solver", ["moment", "sgd"])
+def test_features_constant_up_to_rounding(frames, solver):
+    X = np.pad(frames, ((0, 0), (0, 1)), constant_values=0.3)
+    X[::2, -1] = 0.1 + 0.2
+    model = AutoPooling(2, solver=solver, max_epochs=3, random_state=0).fit(X)
+    assert model.scale_[-1] == 1
+    assert not model.components_[:, -1].any()
+
+
+def test_features_constant_in_parts(frames):
+    X = np.pad(frames, ((0, 0), (0, 1)), constant_values=0.1)
+    model = AutoPooling(2, random_state=0)
+    for part in (slice(10), slice(10, 37), slice(37, None)):
+        model.partial_fit(X[part], groups=GROUPS[part])
+    assert model.scale_[-1] == 1
+    assert not model.components_[:, -1].any()
+
+
+@pytest.mark.parametrize("warm_start", [False, True])
+def test_features_that_were_constant_at_first_do_not_count_in_batches(frames, warm_start):
+    """Their scale is unknown, so that a later value of 1e4 would be 1e4 deviations."""
+    X = np.pad(frames, ((0, 0), (0, 1)))
+    later = np.pad(frames, ((0, 0), (0, 1)), constant_values=1e4)
+    params = {"solver": "sgd", "max_epochs": 3, "warm_start": warm_start, "random_state": 0}
+    model, expected = (AutoPooling(3, **params).fit(x) for x in (X, X))
+    for each, x in ((model, later), (expected, X)):
+        (each.fit if warm_start else each.partial_fit)(x)
+    assert_close(model.components_, expected.components_)
+    assert model.objective_ == pytest.approx(expected.objective_)
+
+
+@pytest.mark.parametrize("standardize", [False, True])
+def test_batches_cannot_continue_in_other_units(frames, standardize):
+    model = AutoPooling(3, solver="sgd", max_epochs=2, standardize=not standardize, random_state=0).fit(frames)
+    model.set_params(standardize=standardize)
+    message = f"cannot continue a fit with {not standardize}. Set standardize={not standardize}, or fit a clone"
+    with pytest.raises(ValueError, match=message):
+        model.partial_fit(frames)
+    with pytest.raises(ValueError, match=message):
+        model.set_params(warm_start=True).fit(frames)
+    model.set_params(warm_start=False).fit(frames)
+    assert (model.scale_ is not None) == standardize
+
+
+@pytest.mark.parametrize("solver", ["moment", "sgd"])
+def test_models_saved_before_standardize(frames, tmp_path, solver):
+    model = AutoPooling(3, solver=solver, max_epochs=2, standardize=False, random_state=0).fit(frames)
+    pooled, continued = model.transform(frames), pickle.loads(pickle.dumps(model)).partial_fit(frames)
+    for name in ("mean", "scale", "varies"):
+        model._state.pop(name, None)
+    model.standardize = True  # the default that the parameter takes when the file has none
+    sklinvariant.save(model, tmp_path / "model")
+    for copy in (sklinvariant.load(tmp_path / "model"), pickle.loads(pickle.dumps(model))):
+        assert copy.standardize is False
+        assert copy.mean_ is None
+        assert copy.scale_ is None
+        np.testing.assert_array_equal(copy.transform(frames), pooled)
+        assert_close(copy.partial_fit(frames).components_, continued.components_, rtol=1e-3)
+
+
 def test_features_with_energy_attract_clusters_unless_standardised(frames):
     X = frames * np.repeat([10, 1, 1], 4)  # the first object is seen much more strongly
     pooled = {
@@ -189,8 +289,8 @@ def test_partial_fit_is_fit_of_all(frames, cuts, cross):
         if stop > start:
             model.partial_fit(frames[start:stop], groups=GROUPS[start:stop])
     assert model._state["n_pairs"] == whole._state["n_pairs"]
-    for name in ("total", "change", *(["first"] if cross else [])):
-        np.testing.assert_allclose(model._state[name], whole._state[name], rtol=1e-9)
+    for name in ("shift", "total", "change", *(["first"] if cross else [])):
+        assert_close(model._state[name], whole._state[name], rtol=1e-9)
     expected = _errors(_standardised(_pairs(frames)), model.components_, cross)
     np.testing.assert_allclose([model.invariance_error_, model.reconstruction_error_], expected)
     assert_close(model.mean_, whole.mean_)
@@ -232,7 +332,7 @@ def test_partial_fit_cannot_change_what_it_sums(frames):
     with pytest.raises(ValueError, match="cross_reconstruction=True cannot continue"):
         model.set_params(cross_reconstruction=True).partial_fit(frames)
     model.set_params(cross_reconstruction=False)
-    with pytest.raises(ValueError, match="standardize=True cannot continue a fit with False"):
+    with pytest.raises(ValueError, match=r"standardize=True cannot continue a fit with False\. Set standardize=False"):
         clone(model).set_params(standardize=False).fit(frames).set_params(standardize=True).partial_fit(frames)
     model.set_params(n_components=4)
     with pytest.raises(ValueError, match="n_components=4 of 12 features do not match"):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sklinvariant.pooling._pair_moments import pair_moments, pooling_errors, pooling_ray
+from sklinvariant.pooling._pair_moments import pair_moments, pooling_errors, pooling_ray, standardized
 
 FOLLOWS = torch.tensor([1, 1, 0, 0, 1, 1, 1, 0, 1, 0], dtype=torch.bool)  # clips of 3, 1, 4, 2 and 1 frames
 
@@ -45,6 +45,36 @@ def test_parts_add_up():
     torch.testing.assert_close(added.total, whole.total)
     torch.testing.assert_close(added.change, whole.change)
     assert added.first is None  # one part does not know it
+
+
+@pytest.mark.parametrize("with_first", [False, True])
+def test_a_shift_is_undone(with_first):
+    rows = _frames()
+    plain = pair_moments(rows, FOLLOWS, with_first=with_first)
+    shifted = pair_moments(rows, FOLLOWS, with_first=with_first, shift=rows[0], chunk_size=3)
+    for moments in (shifted, shifted.around(rows[1])):
+        torch.testing.assert_close(moments.without_shift().total, plain.total)
+        torch.testing.assert_close(moments.without_shift().change, plain.change)
+        assert not with_first or torch.allclose(moments.without_shift().first, plain.first)
+    direct = pair_moments(rows, FOLLOWS, shift=rows[1])
+    torch.testing.assert_close(shifted.around(rows[1]).total, direct.total)
+    cut = 4  # between two clips
+    parts = [pair_moments(x, f, shift=x[0]) for x, f in ((rows[:cut], FOLLOWS[: cut - 1]), (rows[cut:], FOLLOWS[cut:]))]
+    torch.testing.assert_close((parts[0] + parts[1]).total, direct.around(direct.mean).total)
+
+
+def test_standardised_moments():
+    rows = _frames() + 1e6
+    rows[:, -1] = 0.1
+    mean, deviation, moments = standardized(pair_moments(rows, FOLLOWS, with_first=True, shift=rows[0]))
+    index = FOLLOWS.nonzero()[:, 0]
+    seen = torch.cat([rows[index], rows[index + 1]])
+    torch.testing.assert_close(mean, seen.mean(0))
+    torch.testing.assert_close(deviation[:-1], seen[:, :-1].std(0, unbiased=False))
+    assert deviation[-1] == 0
+    scaled = (rows - mean) / torch.where(deviation > 0, deviation, torch.inf)
+    for got, expected in zip((moments.total, moments.change, moments.first), _naive(scaled, FOLLOWS), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize("size", [1e-30, 1e-12, 1e12, 1e30])
