@@ -32,6 +32,7 @@ COMPUTING = {
     "kneighbors_graph",
     "partial_fit",
     "predict",
+    "predict_angle",
     "predict_log_proba",
     "predict_pose",
     "predict_proba",

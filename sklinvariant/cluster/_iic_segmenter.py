@@ -196,7 +196,8 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
         images), the mixture also contains the row, and the logarithms are relative to their mean over the image. The
         network learns a correction of the mixture in few steps with 0.3 of ``learning_rate``. "random" is the
         initialisation of the paper, for textures. "auto" is "mixture" if the components of neighbouring pixels share
-        more than 10 % of their entropy, and otherwise "random".
+        more than 10 % of their entropy, and otherwise "random". `partial_fit` and ``warm_start`` keep the
+        initialisation of the first fit, also if this parameter has changed.
     image_shape : tuple or None
         Shape (h, w) or (h, w, c) of images given as flat rows. None treats a row as an image of height 1.
     max_epochs : int or "auto"
@@ -339,7 +340,11 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any = None) -> Self:
-        """Train for one pass over a part of the images. Those of the first call determine the scale of the channels."""
+        """Train for one pass over a part of the images.
+
+        Those of the first call determine the scale of the channels and, unless ``init="random"``, the mixture. Later
+        calls keep both.
+        """
         self._train(X, partial=True)
         return self
 
@@ -359,7 +364,7 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
             tile_size=self.tile_size,
             batch_size=self.batch_size,
             generator=generator,
-            start=mixture,
+            start=None if mixture is None else [mixture.on(image) for image in images],
         )
         return _Images(images, shift, scale, crops, mixture)
 
@@ -441,10 +446,15 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
         if self.n_clusters == 1:
             return
         if ratio < _STUCK:
-            text = (
-                f"the mutual information of neighbours is {ratio:.1%} of its maximum, so training never left the "
-                "uniform solution. Check the images, or raise max_epochs or learning_rate"
-            )
+            text = f"the mutual information of neighbours is {ratio:.1%} of its maximum, so "
+            if self._state["mixture"] is None:
+                text += (
+                    "training never left the uniform solution. Check the images, or raise max_epochs or learning_rate"
+                )
+            else:
+                text += (
+                    'the clusters of neighbouring pixels are almost unrelated. Check the images, or set init="random"'
+                )
         elif not counts.all():
             text = (
                 f"{(counts == 0).sum()} of {self.n_clusters} clusters are empty. Raise entropy_weight or max_epochs, "
@@ -488,7 +498,8 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
             pixels = (scale_pixels(torch.stack(run)) - shift) / scale
             scores = predict_tiles(network, pixels, self.tile_size, self.best_head_)
             if mixture is not None:
-                scores = scores + torch.stack([mixture(image) for image in run])
+                for score, image in zip(scores, run, strict=True):
+                    score += mixture(image)
             yield scores.softmax(1)
 
     def _network(self, like, heads, width):

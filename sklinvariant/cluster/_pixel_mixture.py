@@ -5,9 +5,10 @@ Axes: n images, c channels, h×w pixels, d features of a pixel, k components.
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -30,6 +31,10 @@ _N_IMAGES = 50  # on which neighbours are compared
 _BANDS = 8  # of rows, in which the clusters are counted
 _LEAST_LAYOUT = 0.05  # share of the entropy of the clusters that the row tells if images have a common layout
 _LEAST_INFORMATION = 0.1  # share of their entropy that the clusters of neighbours tell if colours are used
+_OUTLIERS = 0.001  # share of the pixels at each end that may be outliers
+_MOST_BEYOND = 2.0  # how far the scale reaches beyond the other pixels, as a share of their range
+_STRIP_BYTES = 16 << 20  # memory for the intermediate values of a strip of rows
+_ALL = slice(None)
 
 
 @dataclass
@@ -64,24 +69,72 @@ class PixelMixture:
 
     def __call__(self, image: torch.Tensor) -> torch.Tensor:
         """Logarithms of the probabilities (k, h, w) of the components for an image (c, h, w)."""
-        z = pixel_features(image, self.low, self.high, layout=self.layout).to(self.form)
+        return self.on(image)(_ALL, _ALL)
+
+    def on(self, image: torch.Tensor) -> Callable[[slice, slice], torch.Tensor]:
+        """The function that evaluates the mixture in a window, given as rows and columns, of an image."""
+        mean = mean_logs(image, self.low, self.high) if self.layout else None
+        return functools.partial(self._window, image, mean)
+
+    @property
+    def pixel_bytes(self) -> int:
+        """Memory for the intermediate values (k, d + 1) of a pixel."""
+        return self.form[:, 0].nbytes
+
+    def _window(self, image, mean, rows, columns):
+        first, last, _ = rows.indices(image.shape[1])
+        width = len(range(*columns.indices(image.shape[2])))
+        answer = self.form.new_empty(len(self.form), last - first, width)
+        for strip in _strips(last - first, width, self.pixel_bytes):
+            seen = slice(first + strip.start, first + strip.stop)
+            z = pixel_features(image, self.low, self.high, layout=self.layout, rows=seen, columns=columns, mean=mean)
+            answer[:, strip] = self._scores(z.to(self.form)).log_softmax(0).clamp_min(_LEAST_LOG)
+        return answer
+
+    def _scores(self, z):
         z = (z - self.shift[:, None, None]) / self.scale[:, None, None]
         z = torch.cat([z, torch.ones_like(z[:1])])
-        scores = torch.einsum("khwe,ehw->khw", torch.einsum("kde,dhw->khwe", self.form, z), z)
-        return scores.log_softmax(0).clamp_min(_LEAST_LOG)
+        return torch.einsum("khwe,ehw->khw", torch.einsum("kde,dhw->khwe", self.form, z), z)
 
 
-def pixel_features(image: torch.Tensor, low: float, high: float, *, layout: bool) -> torch.Tensor:
+def pixel_features(
+    image: torch.Tensor,
+    low: float,
+    high: float,
+    *,
+    layout: bool,
+    rows: slice = _ALL,
+    columns: slice = _ALL,
+    mean: torch.Tensor | None = None,
+) -> torch.Tensor:
     """Logarithms (c, h, w) of the channels of an image or, with ``layout``, (c + 1, h, w): exposure-free, and the row.
 
-    Light multiplies the intensity of a surface, and its logarithm only shifts.
+    Light multiplies the intensity of a surface, and its logarithm only shifts. ``rows`` and ``columns`` select a window
+    of the image, and ``mean`` is its `mean_logs` if that is known.
     """
-    logs = (_DARKEST + ((scale_pixels(image) - low) / (high - low)).clamp_min(0)).log()
+    logs = _logs(image[:, rows, columns], low, high)
     if not layout:
         return logs
-    rows = torch.linspace(-1, 1, image.shape[1], dtype=logs.dtype, device=logs.device)
-    rows = rows[:, None].expand(image.shape[1:])
-    return torch.cat([logs - logs.mean((1, 2), keepdim=True), rows[None]])
+    mean = mean_logs(image, low, high) if mean is None else mean
+    down = torch.linspace(-1, 1, image.shape[1], dtype=logs.dtype, device=logs.device)[rows]
+    return torch.cat([logs - mean, down[:, None].expand(logs.shape[1:])[None]])
+
+
+def mean_logs(image: torch.Tensor, low: float, high: float) -> torch.Tensor:
+    """Means (c, 1, 1) of the logarithms of the channels of an image, computed in strips."""
+    c, h, w = image.shape
+    sums = [_logs(image[:, strip], low, high).sum((1, 2), keepdim=True) for strip in _strips(h, w, 4 * c)]
+    return torch.stack(sums).sum(0) / (h * w)
+
+
+def _logs(pixels, low, high):
+    return (_DARKEST + ((scale_pixels(pixels) - low) / (high - low)).clamp_min(0)).log()
+
+
+def _strips(height: int, width: int, pixel_bytes: int, least: int = 1) -> Iterator[slice]:
+    """Consecutive rows, at least ``least``, of as many pixels as fit the memory for a strip."""
+    step = max(least, _STRIP_BYTES // (width * pixel_bytes))
+    return (slice(top, min(top + step, height)) for top in range(0, height, step))
 
 
 def choose_mixture(
@@ -96,15 +149,32 @@ def choose_mixture(
     sample = _Sample(images, generator)
     if n_clusters == 1 or len(sample) <= n_clusters:
         return None
-    low = min(0.0, *(float(scale_pixels(image).min()) for image in images))
-    high = max(float(scale_pixels(image).max()) for image in images)
-    high = high if high > low else low + 1.0
+    low, high = _range(sample, images)
     mixture = _fitted(sample, n_clusters, low, high, layout=False)
     if not force and _information(mixture, images, half_window) < _LEAST_INFORMATION:
         return None
     if _layout(sample, mixture) > _LEAST_LAYOUT:
         mixture = _fitted(sample, n_clusters, low, high, layout=True)
     return mixture
+
+
+def _range(sample, images):
+    """The values that the scale maps to 0 and 1: the extremes, limited if few pixels are far from the others.
+
+    Values beyond them become larger than 1, or 0.
+    """
+    low = min(float(scale_pixels(image.min())) for image in images)
+    high = max(float(scale_pixels(image.max())) for image in images)
+    # of the darkest and of the brightest channel of each pixel, so that an outlier counts once
+    bottom = sample.take(lambda image: scale_pixels(image.amin(0, keepdim=True)))
+    top = sample.take(lambda image: scale_pixels(image.amax(0, keepdim=True)))
+    bottom = float(bottom.quantile(_OUTLIERS, interpolation="higher"))
+    top = float(top.quantile(1 - _OUTLIERS, interpolation="lower"))
+    if bottom < top:
+        beyond = _MOST_BEYOND * (top - bottom)
+        low, high = max(low, bottom - beyond), min(high, top + beyond)
+    low = min(0.0, low)
+    return low, high if high > low else low + 1.0
 
 
 class _Sample:
@@ -168,10 +238,18 @@ def _forms(model):
 def _information(mixture, images, half_window):
     """Mutual information of the clusters of neighbouring pixels as a share of their entropy."""
     joint: Any = 0
-    for image in images[:: max(1, len(images) // _N_IMAGES)]:
-        labels = torch.nn.functional.one_hot(mixture(image).argmax(0), len(mixture.form)).to(mixture.form)
-        labels = labels.permute(2, 0, 1)[None]
-        joint = joint + dense_joints(labels, labels, half_window, average="joint")
+    k = len(mixture.form)
+    for image in images[:: math.ceil(len(images) / _N_IMAGES)]:
+        on_image = mixture.on(image)
+        _, h, w = image.shape
+        for strip in _strips(h, w, mixture.pixel_bytes, least=half_window or 1):
+            top = max(strip.start - half_window, 0)
+            chosen = on_image(slice(top, strip.stop + half_window), _ALL).argmax(0)
+            around = (chosen == torch.arange(k, device=chosen.device)[:, None, None]).to(mixture.form)[None]
+            inside = torch.zeros_like(around)
+            rows = slice(strip.start - top, strip.stop - top)
+            inside[:, :, rows] = around[:, :, rows]
+            joint = joint + dense_joints(inside, around, half_window, average="joint")
     marginal = joint.sum(0) / joint.sum()
     entropy = float(torch.special.entr(marginal).sum())
     return float(joint_information(joint)) / entropy if entropy > 0 else 0.0
@@ -183,7 +261,8 @@ def _layout(sample, mixture):
 
     It is the mean over the images minus two standard errors, because few images may agree by chance.
     """
-    labels = sample.take(mixture).argmax(1)
+    pixels = sample.take(lambda image: image).T[:, None]  # as an image, because these components ignore the place
+    labels = mixture(pixels)[:, 0].argmax(0)
     k, n = len(mixture.form), len(sample.images)
     cells = (sample.numbers() * _BANDS + sample.bands()) * k + labels
     counts = cells.bincount(minlength=n * _BANDS * k).view(n, _BANDS, k).double()

@@ -9,7 +9,7 @@ from sklinvariant.networks._encoders import (
     Units,
     normalize_vlad,
 )
-from sklinvariant.networks._group import Group
+from sklinvariant.networks._group import Group, rotation_matrices
 from sklinvariant.networks._group_convolutions import GroupConv2d, GroupConvTranspose2d, LiftingConv2d, ProjectingConv2d
 from sklinvariant.networks._group_layers import GroupBatchNorm2d, GroupPool2d, GroupUpsample2d
 from sklinvariant.networks._layers import FLOAT32, linear
@@ -50,6 +50,7 @@ __all__ = [
     "mlp_trunk",
     "normalize_vlad",
     "resnet_trunk",
+    "rotation_matrices",
     "target_deviation",
     "trunk_for",
     "vgg_trunk",

@@ -7,6 +7,22 @@ import torch
 from sklinvariant.ops import resample
 
 
+def rotation_matrices(turns: torch.Tensor, n: int) -> torch.Tensor:
+    """float64 matrices (m, 3, 3) of rotations by ``turns`` (m,) times 360 / n degrees, counter-clockwise."""
+    # quarter turns and the remaining angle, so that quarter turns have exact zeros and ones
+    turns = turns.cpu() % n
+    quarters = 4 * turns // n
+    rest = (4 * turns % n).double() * (torch.pi / 2 / n)
+    cosines = torch.stack([rest.cos(), -rest.sin(), -rest.cos(), rest.sin()], dim=1)
+    rows = torch.arange(len(turns), device="cpu")
+    c, s = cosines[rows, quarters], cosines[rows, (quarters + 3) % 4]  # sin(t) = cos(t - 90°)
+    matrices = torch.zeros(len(turns), 3, 3, dtype=torch.float64, device="cpu")
+    matrices[:, 0, 0], matrices[:, 0, 1] = c, s
+    matrices[:, 1, 0], matrices[:, 1, 1] = -s, c
+    matrices[:, 2, 2] = 1
+    return matrices
+
+
 class Group:
     """C_n, the rotations by multiples of 360 / n degrees, or D_n, which also contains the reflections.
 
@@ -58,7 +74,8 @@ class Group:
         self.products = (self._turns[:, None] + sign * self._turns).remainder(self.n_rotations)
         self.products += self.n_rotations * (self._mirrored[:, None] ^ self._mirrored)
         self.inverses = (self.products == 0).int().argmax(1)
-        self.matrices = self._matrices()
+        self.matrices = rotation_matrices(self._turns, self.n_rotations)
+        self.matrices[:, :2, 0] *= 1.0 - 2 * self._mirrored[:, None].double()
         self.is_exact = 4 % self.n_rotations == 0
         self.needs_squares = self.n_rotations not in (1, 2)
 
@@ -71,20 +88,6 @@ class Group:
     def mirrored(self) -> torch.Tensor:
         """Whether each element reflects before it rotates: (order,) bool."""
         return self._mirrored.bool()
-
-    def _matrices(self):
-        # quarter turns and the remaining angle, so that quarter turns have exact zeros and ones
-        quarters = 4 * self._turns // self.n_rotations
-        rest = (4 * self._turns % self.n_rotations).double() * (torch.pi / 2 / self.n_rotations)
-        cosines = torch.stack([rest.cos(), -rest.sin(), -rest.cos(), rest.sin()], dim=1)
-        rows = torch.arange(self.order, device="cpu")
-        c, s = cosines[rows, quarters], cosines[rows, (quarters + 3) % 4]  # sin(t) = cos(t - 90°)
-        matrices = torch.zeros(self.order, 3, 3, dtype=torch.float64, device="cpu")
-        flip = 1.0 - 2 * self._mirrored.double()
-        matrices[:, 0, 0], matrices[:, 0, 1] = flip * c, s
-        matrices[:, 1, 0], matrices[:, 1, 1] = -flip * s, c
-        matrices[:, 2, 2] = 1
-        return matrices
 
     def act(self, images: torch.Tensor, element: int) -> torch.Tensor:
         """L_g of images (n, c, h, w), ``(L_g x)(p) = x(g⁻¹ p)``; 0 outside the images."""

@@ -14,8 +14,8 @@ class CropPairs:
     """Batches of random crops of images with a transformed view of each, shuffled in each pass.
 
     An image is used once for each tile that would be needed to cover it. Images smaller than the crops are padded by
-    their border, and the padding is masked. ``start`` maps a whole image (c, h, w) to further maps (k, h, w), which are
-    cropped like the image and not transformed.
+    their border, and the padding is masked. ``start`` has a function for each image, which returns further maps
+    (k, H, W) for a window, given as rows and columns. They are not transformed.
     """
 
     def __init__(
@@ -26,7 +26,7 @@ class CropPairs:
         tile_size: int,
         batch_size: int,
         generator: torch.Generator,
-        start: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        start: Sequence[Callable[[slice, slice], torch.Tensor]] | None = None,
     ) -> None:
         self.images, self.transform, self.start = images, transform, start
         self.batch_size, self.generator = batch_size, generator
@@ -46,16 +46,17 @@ class CropPairs:
     def __iter__(self) -> Iterator[tuple["Pair", None]]:
         order = self.rows[torch.randperm(len(self), generator=self.generator)]
         for index in order.tensor_split(self.n_steps):
-            yield self._pair([self._crop(self.images[row]) for row in index.tolist()]), None
+            yield self._pair([self._crop(row) for row in index.tolist()]), None
 
-    def _crop(self, image):
+    def _crop(self, row):
         """A random crop (c, H, W), its mask (1, H, W), and its start if there is one, on the device of the image."""
+        image = self.images[row]
         room = [max(size - crop, 0) for size, crop in zip(image.shape[-2:], self.shape, strict=True)]
         top, left = (int(torch.randint(most + 1, (), generator=self.generator)) for most in room)
-        window = (slice(None), slice(top, top + self.shape[0]), slice(left, left + self.shape[1]))
-        maps = [scale_pixels(image[window])]
+        window = slice(top, top + self.shape[0]), slice(left, left + self.shape[1])
+        maps = [scale_pixels(image[:, *window])]
         if self.start is not None:
-            maps.append(self.start(image)[window])
+            maps.append(self.start[row](*window))
         rest = [crop_size - size for crop_size, size in zip(self.shape, maps[0].shape[-2:], strict=True)]
         mask = maps[0].new_ones(1, *maps[0].shape[-2:])
         if any(rest):

@@ -174,7 +174,8 @@ def test_constant_images_stay_finite():
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"n_rotations": 10}, "n_rotations must be a multiple of 4, got 10. Use 12"),
+        ({"n_rotations": 10}, "n_rotations must be a multiple of 4 and at most 65536, got 10. Use 12"),
+        ({"n_rotations": 1 << 17}, "n_rotations must be a multiple of 4 and at most 65536, got 131072. Use 65536"),
         ({"latent_channels": 0}, "latent_channels"),
         ({"depth": 0}, "depth"),
         ({"pose_weight": -1}, "pose_weight"),

@@ -1,10 +1,16 @@
 """Parameters that were changed after the fit are checked before they are used."""
 
+import inspect
+
 import numpy as np
 import pytest
 from examples import ESTIMATORS, example
+from sklearn.exceptions import NotFittedError
 
+import sklinvariant
 from sklinvariant._compat import InvalidParameterError
+from sklinvariant.autoencoder import CanonicalRotation
+from sklinvariant.base._calls import COMPUTING
 from sklinvariant.neighbors import HammingNeighbors
 
 ANSWERS = ("transform", "predict", "kneighbors")
@@ -37,3 +43,15 @@ def test_changes_after_fit_are_checked_before_faiss():
         model = HammingNeighbors(index="hnsw").fit(X).set_params(ef_search=effort)
         with pytest.raises(ValueError, match="ef_search"):
             model.kneighbors(X)
+
+
+def test_all_methods_that_read_X_are_checked():
+    unchecked = {
+        f"{name}.{method}"
+        for name, cls in sklinvariant.all_estimators()
+        for method, function in inspect.getmembers(cls, inspect.isfunction)
+        if not method.startswith("_") and method not in COMPUTING and "X" in inspect.signature(function).parameters
+    }
+    assert unchecked == set()
+    with pytest.raises(NotFittedError):
+        CanonicalRotation().predict_angle(np.zeros((2, 4, 4)))

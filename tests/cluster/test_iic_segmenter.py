@@ -12,7 +12,7 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from tolerance import assert_close, assert_same_labels
 
-from sklinvariant.cluster import IICSegmenter
+from sklinvariant.cluster import IICSegmenter, _pixel_mixture
 from sklinvariant.cluster._dense_mutual_information import dense_information
 from sklinvariant.cluster._iic_segmenter import predict_tiles
 from sklinvariant.cluster._segmentation_trunk import SegmentationNetwork
@@ -244,6 +244,41 @@ def test_the_start_is_kept_by_later_fits(discs):
     assert clustering_accuracy(masks, model.predict(images)) > 0.97
 
 
+def test_an_epoch_evaluates_the_mixture_on_the_crops_only(discs, monkeypatch):
+    images, _ = discs
+    settings = {"half_window": 1, "width": 4, "tile_size": 8, "max_epochs": 1, "random_state": 0}
+    model = IICSegmenter(2, **settings).fit(images)
+    seen = []
+    features = _pixel_mixture.pixel_features
+
+    def counted(*args, **kwargs):
+        answer = features(*args, **kwargs)
+        seen.append(answer[0].numel())
+        return answer
+
+    monkeypatch.setattr(_pixel_mixture, "pixel_features", counted)
+    model.partial_fit(images)
+    assert sum(seen) == 2 * images[..., 0].size  # crops cover as many pixels as the images, in training and at its end
+
+
+def test_mixture_is_added_in_strips(discs, monkeypatch):
+    images, _ = discs
+    model = IICSegmenter(2, half_window=1, width=4, max_epochs=1, random_state=0).fit(images)
+    expected = model.predict_proba(images)
+    monkeypatch.setattr(_pixel_mixture, "_STRIP_BYTES", 1)
+    assert_close(model.predict_proba(images), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("outlier", [1e4, -1e4])
+def test_an_outlier_does_not_disable_the_mixture(discs, outlier):
+    images, masks = discs
+    images = images.copy()
+    images[0, 0, 0] = outlier
+    model = IICSegmenter(2, half_window=1, width=4, random_state=0).fit(images)
+    assert model._state["mixture"] is not None
+    assert clustering_accuracy(masks, model.predict(images)) > 0.97
+
+
 def test_stops_when_nothing_improves(textures):
     model = IICSegmenter(**{**QUICK, "max_epochs": 30}, tol=1e9, n_iter_no_change=3).fit(textures[0])
     assert model.n_iter_ == 4  # the first epoch is better than none
@@ -254,6 +289,8 @@ def test_warnings(textures):
     images, _ = textures
     with pytest.warns(ConvergenceWarning, match="never left the uniform"):
         IICSegmenter(**QUICK).fit(np.full((3, 12, 12), 0.5))
+    with pytest.warns(ConvergenceWarning, match="so the clusters of neighbouring pixels are almost unrelated"):
+        IICSegmenter(**QUICK, init="mixture").fit(np.random.RandomState(0).rand(3, 12, 12))
     flat = np.zeros((4, 16, 16))
     flat[:, :, 8:] = 1  # an edge has not seven kinds of neighbourhoods
     with pytest.warns(ConvergenceWarning, match=r"of 7 clusters are empty"):

@@ -6,8 +6,11 @@ import torch
 from sklearn.mixture import GaussianMixture
 from tolerance import assert_close
 
+from sklinvariant.cluster import _pixel_mixture
+from sklinvariant.cluster._dense_mutual_information import dense_joints
 from sklinvariant.cluster._pixel_mixture import PixelMixture, choose_mixture, pixel_features
 from sklinvariant.metrics import clustering_accuracy
+from sklinvariant.ops import joint_information
 
 
 def _scenes(n, *, fixed, seed=0):
@@ -87,6 +90,84 @@ def test_scale_of_the_values():
     images, truth = _scenes(6, fixed=False)
     for changed in (images * 1000, images / 1000, images - 1):
         assert clustering_accuracy(truth, _labels(_chosen(changed), changed)) > 0.99
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+def test_windows_and_strips_are_those_of_the_whole_image(fixed, monkeypatch):
+    images, _ = _scenes(6, fixed=fixed)
+    mixture = _chosen(images)
+    z = (pixel_features(images[1], mixture.low, mixture.high, layout=fixed).permute(1, 2, 0) - mixture.shift) / (
+        mixture.scale
+    )
+    z = torch.cat([z, torch.ones(24, 24, 1)], dim=2)
+    expected = torch.einsum("hwd,kde,hwe->khw", z, mixture.form, z).log_softmax(0).clamp_min(np.log(1e-4)).numpy()
+    assert_close(mixture(images[1]).numpy(), expected, rtol=1e-4)
+    monkeypatch.setattr(_pixel_mixture, "_STRIP_BYTES", 1000)
+    assert_close(mixture(images[1]).numpy(), expected, rtol=1e-4)
+    window = slice(5, 19), slice(3, 11)
+    assert_close(mixture.on(images[1])(*window).numpy(), expected[:, *window], rtol=1e-4)
+
+
+@pytest.mark.parametrize("half_window", [0, 2, 30])
+def test_information_of_neighbours_is_summed_over_strips(half_window, monkeypatch):
+    images, _ = _scenes(3, fixed=False)
+    mixture = _chosen(images)
+    labels = torch.stack([torch.nn.functional.one_hot(mixture(image).argmax(0), 2) for image in images])
+    labels = labels.permute(0, 3, 1, 2).float()
+    joint = dense_joints(labels, labels, half_window, average="joint")
+    marginal = joint.sum(0) / joint.sum()
+    expected = float(joint_information(joint) / torch.special.entr(marginal).sum())
+    for n_bytes in (1, 1000, 1 << 20):
+        monkeypatch.setattr(_pixel_mixture, "_STRIP_BYTES", n_bytes)
+        assert_close(_pixel_mixture._information(mixture, images, half_window), expected, rtol=1e-4)
+
+
+def test_memory_of_an_evaluation_is_bounded(monkeypatch):
+    """Also while the mixture is chosen, no more pixels than those of a strip are evaluated at a time."""
+    images, _ = _scenes(2, fixed=True)
+    images = images.repeat_interleave(8, dim=2)  # (2, 3, 192, 24)
+    mixture = _chosen(images)
+    seen = []
+
+    def counted(image, *args, **kwargs):
+        answer = pixel_features(image, *args, **kwargs)
+        seen.append(answer[0].numel())
+        return answer
+
+    monkeypatch.setattr(_pixel_mixture, "_STRIP_BYTES", 24 * 10 * 2 * 5 * 4)  # 10 rows, k=2 and 4 features
+    monkeypatch.setattr(_pixel_mixture, "pixel_features", counted)
+    mixture(images[0])
+    _pixel_mixture._information(mixture, images, 2)
+    assert max(seen) <= 24 * (10 + 2 * 2)
+
+
+@pytest.mark.parametrize("size", [24, 4])
+@pytest.mark.parametrize("outlier", [1e4, -1e4])
+def test_outlier(size, outlier):
+    """A pixel far outside the range of the others hardly changes the scale; without it the range is the scale."""
+    images, _ = _scenes(4, fixed=False)
+    images = images[:, :, :size, :size].clone()
+    ordinary = _chosen(images, force=True)
+    assert (ordinary.low, ordinary.high) == (0.0, float(images.max()))
+    images[0, :, 0, 0] = outlier
+    mixture = _chosen(images, force=True)
+    assert -3 < mixture.low / ordinary.high <= 0
+    assert 0.9 < mixture.high / ordinary.high < 3
+
+
+def test_number_of_compared_images(monkeypatch):
+    images, _ = _scenes(3, fixed=False)
+    mixture = _chosen(images)
+    monkeypatch.setattr(_pixel_mixture, "_N_IMAGES", 2)
+    seen = []
+
+    class Images(list):
+        def __getitem__(self, index):
+            seen.append(super().__getitem__(index))
+            return seen[-1]
+
+    _pixel_mixture._information(mixture, Images(images), 1)
+    assert len(seen[0]) == 2
 
 
 def test_state():

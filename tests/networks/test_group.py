@@ -5,7 +5,7 @@ import pytest
 import torch
 from tolerance import assert_close
 
-from sklinvariant.networks import Group
+from sklinvariant.networks import Group, rotation_matrices
 from sklinvariant.transforms import Rotation
 
 NAMES = ["C1", "C2", "C3", "C4", "C8", "D1", "D2", "D4", "D5", "D8"]
@@ -66,3 +66,12 @@ def test_trivial():
     assert (group.order, group.name, group.is_exact, group.needs_squares) == (1, "C1", True, False)
     assert [Group(name).is_exact for name in ("C4", "D4", "C8", "C3")] == [True, True, False, False]
     assert [Group(name).needs_squares for name in ("C2", "D2", "C4", "C3")] == [False, False, True, True]
+
+
+def test_rotation_matrices_of_any_number_of_turns():
+    turns = torch.tensor([-1, 0, 3, 250, 1 << 20])
+    found = rotation_matrices(turns, 1000)
+    angles = torch.deg2rad(turns.double() * 0.36)
+    assert_close(found[:, 0, 0], angles.cos(), atol=1e-9)
+    assert_close(found[:, 0, 1], angles.sin(), atol=1e-9)
+    assert torch.equal(found[3, :2, :2], torch.tensor([[0, 1], [-1, 0]], dtype=torch.float64))

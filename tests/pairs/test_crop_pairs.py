@@ -55,3 +55,12 @@ def test_crops_of_images_of_different_sizes():
             assert not small or mask[0, :7, :5].all()
         seen += len(pair)
     assert seen == 4
+
+
+def test_start_is_evaluated_in_the_window_of_the_crop():
+    """Maps that are the image itself remain equal to its crops, also where they are padded."""
+    images = [torch.rand(1, *size, generator=torch.Generator().manual_seed(1)) for size in ((10, 30), (7, 5))]
+    start = [lambda rows, columns, image=image: image[:, rows, columns] for image in images]
+    generator = torch.Generator().manual_seed(0)
+    for pair, _ in CropPairs(images, Flip(), tile_size=12, batch_size=2, generator=generator, start=start):
+        torch.testing.assert_close(pair.start, pair.images)

@@ -80,5 +80,6 @@ def test_few_rows_and_no_faiss_are_searched_exactly(monkeypatch):
     expected = np.abs(np.arange(40) - 1)
     np.testing.assert_array_equal(nearest_others(rows, 1)[1:, 0], expected[1:])
     monkeypatch.setattr(_nearest_partners, "_MOST_EXACT", 10)
+    assert nearest_others(np.random.RandomState(0).rand(600, 2), 550).shape == (600, 550)  # too many for a graph
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     np.testing.assert_array_equal(nearest_others(rows, 1)[1:, 0], expected[1:])
