@@ -151,10 +151,13 @@ def test_pooling_of_large_integers(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_integers_to_rebuild_from(kind):
     _, small, _ = _large(kind)
-    pooling = AutoPooling(2, max_iter=5, random_state=0)
-    pooling.fit(small)
     pooled = np.full((3, 2), OFFSET + 1, kind)
+    pooling = AutoPooling(2, standardize=False, max_iter=5, random_state=0).fit(small)
     assert_close(pooling.inverse_transform(pooled), pooled.astype(np.float64) @ pooling.components_, rtol=1e-12)
+    pooling = AutoPooling(2, max_iter=5, random_state=0).fit(small)
+    components, mean, scale = pooling.components_, pooling.mean_, pooling.scale_
+    rebuilt = mean + (pooled.astype(np.float64) - components @ (mean / scale)) @ components * scale
+    assert_close(pooling.inverse_transform(pooled), rebuilt, rtol=1e-12)
     assert pooling.inverse_transform(torch.from_numpy(pooled)).dtype == torch.float64
 
 
