@@ -528,7 +528,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         if earlier is not None:
             if (earlier.get("scale") is not None) != self.standardize:
                 raise ValueError(cannot_change(standardize=self.standardize))
-            return {name: earlier[name] for name in _NO_UNITS}
+            return {name: earlier.get(name) for name in _NO_UNITS}
         if not self.standardize:
             return _NO_UNITS
         blocks, columns = self._columns(frames, given)
