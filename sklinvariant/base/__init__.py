@@ -50,7 +50,7 @@ from sklinvariant.base._parameters import (
     n_threads,
     validated,
 )
-from sklinvariant.base._persistence import load, save, trusted_types
+from sklinvariant.base._persistence import StreamedBytes, load, save, trusted_types
 from sklinvariant.base._show_versions import show_versions
 from sklinvariant.base._skorch_callbacks import check_callbacks
 from sklinvariant.base._state_layout import (
@@ -120,6 +120,7 @@ __all__ = [
     "ShareInside",
     "ShareOfAll",
     "Side",
+    "StreamedBytes",
     "Text",
     "TorchEstimator",
     "Verbose",
