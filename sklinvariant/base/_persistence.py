@@ -146,11 +146,10 @@ def load(path: str | os.PathLike[str], *, mmap_mode: Literal["r"] | None = None)
     if mmap_mode not in (None, "r"):
         raise ValueError(f"mmap_mode must be None or 'r', got {mmap_mode!r}")
     try:
-        with safe_open(path, framework="numpy") as file:
+        with safe_open(path, framework="numpy") as file:  # checks the header
             metadata = file.metadata() or {}
-            read = file.get_tensor if mmap_mode is None else _mapped(path).__getitem__
-            tensors = {name: read(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, TypeError) as error:
+        tensors = _arrays(path, mapped=mmap_mode is not None)
+    except (SafetensorError, OSError, ValueError, TypeError, LookupError) as error:
         raise ValueError(
             f"{path} is not a complete file of sklinvariant.save ({error}). Save the estimator again"
         ) from error
@@ -192,8 +191,11 @@ def _digest(text, tensors):
     return digest.hexdigest()
 
 
-def _mapped(path):
-    """Memory-map the arrays of a safetensors file, which is 8 bytes of length, a JSON header and the data."""
+def _arrays(path, *, mapped):
+    """The arrays of a safetensors file, which is 8 bytes of length, a JSON header and the data.
+
+    The library itself would hold the contents of the file in memory twice.
+    """
     with open(path, "rb") as file:
         start = 8 + int.from_bytes(file.read(8), "little")
         head = json.loads(file.read(start - 8))
@@ -203,8 +205,12 @@ def _mapped(path):
             continue
         dtype, shape = _DTYPES[entry["dtype"]], tuple(entry["shape"])
         offset = start + entry["data_offsets"][0]
-        is_empty = 0 in shape  # cannot be mapped
-        arrays[name] = np.empty(shape, dtype) if is_empty else np.memmap(path, dtype, "r", offset, shape)
+        if 0 in shape:  # cannot be mapped
+            arrays[name] = np.empty(shape, dtype)
+        elif mapped:
+            arrays[name] = np.memmap(path, dtype, "r", offset, shape)
+        else:
+            arrays[name] = np.fromfile(path, dtype, math.prod(shape), offset=offset).reshape(shape)
     return arrays
 
 

@@ -14,7 +14,7 @@ _MOST_BUCKETS = 1 << 16  # per query and table: looking up more takes longer tha
 _SEARCHED = 1 << 10
 _ADDED = 1 << 14
 _PER_LIST = 64  # codes for each list from which k-means learns the centres
-_MOST_LISTS = 1 << 13  # by default: each code is compared with all centres, so more would make building quadratic
+_MOST_LISTS = 1 << 12  # by default: each code is compared with all centres, so more of them make building slower
 
 
 def _rising(first, last):
@@ -179,8 +179,8 @@ class InvertedLists(ApproximateIndex):
         faiss = import_faiss()
         index = _trained(codes, n_lists, seed) if centers is None else _with_centers(centers)
         built = cls(index)
-        nearest = built._nearest_centers(codes)
-        _reserve(index.invlists, np.bincount(nearest, minlength=index.nlist))
+        nearest, sizes = built._nearest_centers(codes)
+        _reserve(index.invlists, sizes)
         for start in range(0, len(codes), _ADDED):
             part = codes[start : start + _ADDED]
             lists = nearest[start : start + _ADDED].astype(np.int64)
@@ -203,7 +203,7 @@ class InvertedLists(ApproximateIndex):
         return wanted > 1.5 * self.index.nlist or n_built < _PER_LIST * self.index.nlist
 
     def merges_with(self, other: ApproximateIndex) -> bool:
-        return isinstance(other, InvertedLists) and np.array_equal(self.centers, other.centers)
+        return isinstance(other, InvertedLists) and other is not self and np.array_equal(self.centers, other.centers)
 
     def merge(self, other: ApproximateIndex) -> None:
         faiss = import_faiss()
@@ -217,12 +217,14 @@ class InvertedLists(ApproximateIndex):
         self.index.ntotal = total
 
     def _nearest_centers(self, codes):
-        """The list of each code, in the smallest integers that can hold it."""
-        nearest = np.empty(len(codes), dtype=np.min_scalar_type(self.index.nlist))
+        """The list of each code, in the smallest integers that can hold it, and the number of codes of each list."""
+        n_lists = self.index.nlist
+        nearest, sizes = np.empty(len(codes), dtype=np.min_scalar_type(n_lists)), np.zeros(n_lists, dtype=np.int64)
         for start in range(0, len(codes), _ADDED):
             part = slice(start, start + _ADDED)
             nearest[part] = self.index.quantizer.search(codes[part], 1)[1][:, 0]
-        return nearest
+            sizes += np.bincount(nearest[part], minlength=n_lists)
+        return nearest, sizes
 
     def _set_effort(self, effort):
         self.index.nprobe = min(effort, self.index.nlist)

@@ -54,7 +54,7 @@ class HammingNeighbors(IndexedCodes):
         Share of the true neighbours that an approximate index must find on a sample of stored codes, in which one bit
         in 64 is flipped, minus two standard errors. Raising it makes searches slower.
     n_lists : int or None
-        Number of lists of "ivf". None takes two times the square root of the number of codes, at most 8192.
+        Number of lists of "ivf". None takes two times the square root of the number of codes, at most 4096.
     centers : ndarray of shape (n_lists, n_bytes), uint8, or None
         Centres of the lists of "ivf", packed: the ``centers_`` of an index that was fitted on a sample. Indexes with
         the same centres can be built apart and merged quickly. None learns centres by k-means.
@@ -186,10 +186,12 @@ class HammingNeighbors(IndexedCodes):
                 f"all {len(codes)} codes are equal. Check that binarize={self.binarize} is the right threshold.",
                 stacklevel=2,
             )
+        given_ids = ids is not None
         ids, next_id = check_ids(ids, len(codes), 0)
         self._state = {
             "codes": codes,
             "ids": ids,
+            "own_ids": given_ids,
             "next_id": next_id,
             "removed": None,
             "kind": self.index,
@@ -210,10 +212,10 @@ class HammingNeighbors(IndexedCodes):
         """
         if not hasattr(self, "_state"):
             return self.fit(X, ids=ids)
-        added = self._read(X).data
+        added, given_ids = self._read(X).data, ids is not None
         ids, next_id = check_ids(ids, len(added), self._state["next_id"])
         self._check_new(ids)
-        self._add(self._with_added(added, ids, next_id), lambda live: live.add(added))
+        self._add(self._with_added(added, ids, next_id, given_ids), lambda live: live.add(added))
         return self
 
     def merge(self, other: HammingNeighbors) -> Self:
@@ -225,8 +227,8 @@ class HammingNeighbors(IndexedCodes):
         Parameters
         ----------
         other : HammingNeighbors
-            An index of codes of the same length. If it was fitted with ids, they must be new. Otherwise its codes get
-            ids that continue after the largest id of this index.
+            An index of codes of the same length. If ids were passed to it, they must be new. Otherwise its ids are
+            shifted to continue after the largest id of this index.
 
         Raises
         ------
@@ -242,11 +244,12 @@ class HammingNeighbors(IndexedCodes):
                 f"other has {other.n_features_in_} features with packed={other.packed}, but this index has "
                 f"{self.n_features_in_} with packed={self.packed}. Merge indexes of codes of the same length."
             )
-        added = other.codes_
-        given = None if other._state["ids"] is None else other.ids_
-        ids, next_id = check_ids(given, len(added), self._state["next_id"]) if len(added) else (None, 0)
+        added, own = other.codes_, other._has_own_ids()
         if len(added) == 0:
             return self
+        first = 0 if own else self._state["next_id"]
+        in_order = not own and len(added) == other._state["next_id"]
+        ids, next_id = check_ids(None if in_order else first + other.ids_, len(added), first)
         self._check_new(ids)
         theirs = other._live_index() if other._n_removed() == 0 else None
 
@@ -256,7 +259,7 @@ class HammingNeighbors(IndexedCodes):
             else:
                 live.add(added)
 
-        self._add(self._with_added(added, ids, next_id), extend)
+        self._add(self._with_added(added, ids, max(next_id, first + other._state["next_id"]), own), extend)
         return self
 
     def remove(self, ids: Any) -> Self:
@@ -280,13 +283,14 @@ class HammingNeighbors(IndexedCodes):
         if len(rows) < len(ids):
             unknown = np.setdiff1d(ids, self._ids_of(rows))[0]
             raise ValueError(f"id {unknown} is not stored, but only stored codes can be removed. See ids_.")
+        if len(rows) == 0:
+            return self
         state = dict(self._state)
         n = len(state["codes"])
         state["removed"] = np.zeros(n, dtype=bool) if state["removed"] is None else state["removed"].copy()
         state["removed"][rows] = True
         n_removed = self._n_removed() + len(rows)
-        few = state["kind"] != "exact" and n_removed <= _MOST_REMOVED * n
-        if few or n_removed == 0:
+        if state["kind"] != "exact" and n_removed <= _MOST_REMOVED * n:
             self._state = state
             return self
         keep = np.flatnonzero(~state["removed"])

@@ -14,6 +14,7 @@ from sklinvariant.base import (
     Array,
     ArrayKind,
     FittedState,
+    Flag,
     Input,
     Maybe,
     Number,
@@ -47,6 +48,7 @@ class IndexedCodes(TorchEstimator):
         "codes": Array("n", "bytes of a code", kinds="u"),
         "ids": Maybe(Array("n", kinds="i")),
         "removed": Maybe(Array("n", kinds="b")),
+        "own_ids": Maybe(Flag()),
         "next_id": Whole(0),
         "kind": Text("exact", *_EFFORT),
         "index": Maybe(Array(None, kinds="u")),
@@ -139,6 +141,11 @@ class IndexedCodes(TorchEstimator):
 
     def _ids_of(self, rows):
         return rows if self._state["ids"] is None else self._state["ids"][rows]
+
+    def _has_own_ids(self):
+        """Whether ids were given. Otherwise they are numbers counted from 0, of which removed codes leave gaps."""
+        own = self._state.get("own_ids")
+        return self._state["ids"] is not None if own is None else own
 
     def _rows_of(self, ids):
         """The rows of those ids that are stored."""
@@ -254,9 +261,9 @@ class IndexedCodes(TorchEstimator):
         growing = self.__dict__.setdefault("_growing", {})
         return growing.setdefault(name, GrowingRows()).extended(rows, added)
 
-    def _with_added(self, codes, ids, next_id):
+    def _with_added(self, codes, ids, next_id, own_ids):
         """The state with more codes. ``ids`` None continues after the largest id."""
-        state = dict(self._state)
+        state = {**self._state, "own_ids": self._has_own_ids() or own_ids}
         n, first = len(state["codes"]), state["next_id"]
         if ids is not None or state["ids"] is not None or first != n:
             before = np.arange(n) if state["ids"] is None else state["ids"]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sklinvariant.neighbors import HammingNeighbors, _code_reader
+from sklinvariant.neighbors import _code_reader
 from sklinvariant.neighbors._code_reader import pack_bits
 
 
