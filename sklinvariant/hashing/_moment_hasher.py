@@ -81,7 +81,10 @@ class Held:
 
 @declared
 class MomentHasher(Hasher):
-    """Base of the hashers that learn from `Moments` and from rows. A subclass implements ``_solve``."""
+    """Base of the hashers that learn from `Moments` and from rows. A subclass implements ``_solve``.
+
+    A fitted model contains the moments, and the sample if one is needed, so that `partial_fit` can add rows.
+    """
 
     _product_axes = 0  # of the products that `_solve` needs, see `measure_moments`
     _needs_rows = False
