@@ -23,13 +23,14 @@ from sklinvariant.base import (
     declared,
     import_faiss,
     integers,
+    is_stream,
     load,
     save,
 )
 from sklinvariant.neighbors._code_reader import CodeReader
 from sklinvariant.neighbors._indexed_codes import _MOST_REMOVED, IndexedCodes, Radius
 from sklinvariant.neighbors._search_effort import recall_by_distance
-from sklinvariant.neighbors._stored_codes import check_ids, whole_numbers
+from sklinvariant.neighbors._stored_codes import GrowingRows, check_ids, whole_numbers
 
 
 @declared
@@ -111,8 +112,8 @@ class HammingNeighbors(IndexedCodes):
     removed, the query is searched exactly, so that there are always ``n_neighbors`` neighbours. `radius_neighbors` is
     always exact.
 
-    Adding codes copies those stored before (8 MB per million codes of 64 bits), so add many at a time. Packed codes are
-    stored without a copy.
+    Packed codes, also those mapped from a file, are stored without a copy. `partial_fit` copies only what it adds,
+    except when the memory of the stored codes must grow by half.
 
     Examples
     --------
@@ -166,8 +167,8 @@ class HammingNeighbors(IndexedCodes):
 
         Parameters
         ----------
-        X : array of shape (n, n_bits), or (n, n_bytes) uint8 if ``packed``
-            Codes.
+        X : array of shape (n, n_bits), or (n, n_bytes) uint8 if ``packed``, or iterable of such arrays
+            Codes. An iterable, such as a generator, is read once, one array at a time.
         ids : array-like of n integers or None, default=None
             Unique ids of the codes, which searches return. None takes the row numbers.
 
@@ -179,8 +180,7 @@ class HammingNeighbors(IndexedCodes):
             If X or ids are not valid.
         """
         import_faiss()
-        given = self._read(X, reset=True)
-        codes = given.data
+        given, codes, growing = self._read_codes(X)
         if not self.packed and len(codes) > 1 and (codes == codes[0]).all():
             warnings.warn(
                 f"all {len(codes)} codes are equal. Check that binarize={self.binarize} is the right threshold.",
@@ -198,6 +198,7 @@ class HammingNeighbors(IndexedCodes):
             "index": None,
             "namespace": given.kind.name,
         }
+        self._growing = {"codes": growing}
         self._build()
         return self
 
@@ -295,7 +296,7 @@ class HammingNeighbors(IndexedCodes):
             return self
         keep = np.flatnonzero(~state["removed"])
         state.update(codes=state["codes"][keep], ids=self._ids_of(keep), removed=None)
-        self._state = state
+        self._state, self._growing = state, {}
         self._build()
         return self
 
@@ -385,6 +386,16 @@ class HammingNeighbors(IndexedCodes):
         distances, _ = self._nearest(given.data, k, itself)
         exact_distances, _ = self._exact(given.data, k, itself)
         return float(recall_by_distance(distances, exact_distances).mean())
+
+    def _read_codes(self, X):
+        """The `Input`, all codes of X, and the memory that holds them if X is an iterable of blocks."""
+        if not is_stream(X):
+            given = self._read(X, reset=True)
+            return given, given.data, GrowingRows()
+        growing, codes = GrowingRows(), None
+        for given in self._read_blocks(X):
+            codes = growing.extended(given.data[:0] if codes is None else codes, given.data)
+        return given, codes, growing
 
     def _check_new(self, ids):
         """Raise a ValueError if one of these ids is stored."""

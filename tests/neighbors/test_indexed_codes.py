@@ -83,6 +83,35 @@ def test_codes_mapped_from_a_file_are_not_copied(kind, tmp_path):
     np.testing.assert_array_equal(model.codes_, np.concatenate([codes, codes[:5]]))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_blocks_are_stored_as_one_array(kind):
+    codes = clustered(500, 13)
+
+    def blocks():  # which all use the same memory
+        memory = np.empty((200, 8), np.uint8)
+        for rows in np.split(codes, [200, 200, 350]):
+            memory[: len(rows)] = rows
+            yield memory[: len(rows)]
+
+    model = HammingNeighbors(index=kind, **ALL).fit(blocks(), ids=np.arange(500) + 3)
+    whole = HammingNeighbors(index=kind, **ALL).fit(codes, ids=np.arange(500) + 3)
+    np.testing.assert_array_equal(model.codes_, codes)
+    np.testing.assert_array_equal(model.kneighbors(codes[:20])[0], whole.kneighbors(codes[:20])[0])
+    model.partial_fit(codes[:2])
+    assert model.ids_[-3:].tolist() == [502, 503, 504]
+    one = HammingNeighbors(packed=True).fit(iter([codes[:1]])).partial_fit(codes[1:2])
+    np.testing.assert_array_equal(one.codes_, codes[:2])
+    for bad, message in (
+        ([codes, codes[:, :4]], "block 1 of X has 4 features"),
+        ([codes, codes * 1.0], "block 1 of X: X has dtype float64"),
+        ([], "gave no samples"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.fit(iter(bad))
+        assert model.n_samples_fit_ == 502
+        assert model.kneighbors(codes[:20])[0].shape == (20, 5)
+
+
 def test_an_addition_does_not_copy_the_stored_codes():
     codes = clustered(200_000, 3)
     model = HammingNeighbors(packed=True).fit(codes).partial_fit(codes[:10])
