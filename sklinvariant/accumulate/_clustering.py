@@ -83,9 +83,9 @@ def _assign(block, state):
 
 def _farthest(blocks, codebook, count):
     """The rows farthest from their nearest codeword, repeated if there are fewer than ``count``."""
-    order = torch.cat(
-        [nearest_codewords(rows, codebook, return_distance=True)[1] * (weights > 0) for rows, weights in blocks]
-    ).argsort(descending=True, stable=True)[:count]
+    distances = blocks.map(lambda rows: nearest_codewords(rows, codebook, return_distance=True)[1]).whole()
+    distances *= torch.as_tensor(blocks.others[0]).to(distances.device) > 0
+    order = distances.argsort(descending=True, stable=True)[:count]
     return blocks.take(order[torch.arange(count, device=order.device) % len(order)])
 
 

@@ -59,6 +59,7 @@ class CodebookAggregator(Aggregator):
         Number of iterations of k-means.
     """
 
+    _fits_in_parts = True
     _layout = {
         "codebook": Array("k", "n_descriptor_features"),
         "gamma": RealNumber(),

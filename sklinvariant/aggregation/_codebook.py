@@ -19,7 +19,7 @@ from sklinvariant.accumulate import (
     measure_columns,
 )
 from sklinvariant.bags import DescriptorSets
-from sklinvariant.base import Device, as_tensor, is_fitted
+from sklinvariant.base import DaskRows, Device, as_tensor, is_fitted
 from sklinvariant.networks import Units
 from sklinvariant.ops import DOUBLE_ROWS, Mixture, compute_dtype, standardize
 
@@ -61,11 +61,11 @@ def draw_sample(
 
     They are read from the bags in each pass if there are too many to keep them in memory.
     """
-    total, values = len(bags.values), as_tensor(bags.values)
-    rows = None
+    values: Any = bags.values if isinstance(bags.values, DaskRows) else as_tensor(bags.values)
+    total, rows = len(values), None
     if subsample is not None and total > subsample:
         rows = torch.randperm(total, generator=generator)[:subsample].sort().values
-        values = values[rows.to(values.device)]
+        values = values.chosen(rows.numpy()) if isinstance(values, DaskRows) else values[rows.to(values.device)]
     dtype = compute_dtype(values.dtype) if dtype is None else dtype
     weights = torch.ones(1, dtype=dtype).expand(len(values))
     if sample_weight is not None:

@@ -64,6 +64,7 @@ class FisherVector(Aggregator):
     (10, 24)
     """
 
+    _fits_in_parts = True
     _layout = {
         "weights": Array("k"),
         "means": Array("k", "n_descriptor_features"),

@@ -64,7 +64,9 @@ def computing(method: Any) -> Any:
             answer = lazy_answer(self, name, *args, **kwargs)
             if answer is not None:
                 return answer
-        given, named = in_memory(args), dict(zip(kwargs, in_memory(kwargs.values()), strict=True))
+        X_is_computed = name not in {"fit", "fit_transform"} or not self._fits_in_parts
+        given = [*args[:1], *in_memory(args[1:])] if args and not X_is_computed else in_memory(args)
+        named = {key: in_memory([value])[0] if X_is_computed or key != "X" else value for key, value in kwargs.items()}
         if reads and name not in FITTING and hasattr(self, "_check_namespace"):
             self._check_namespace(name, given[0] if given else named.get("X"))
         return checked(self, *given, **named)

@@ -45,6 +45,13 @@ def _is_delayed(value):
     return type(value).__module__.startswith("dask.delayed")
 
 
+def blocks_of(X: Any) -> list[Any]:
+    """The blocks of a Dask collection, each a `Delayed` of some of the samples."""
+    if _is_array(X):
+        return X.rechunk(dict.fromkeys(range(1, X.ndim), -1)).to_delayed().ravel().tolist()  # whole samples
+    return X.map_partitions(list).to_delayed() if _is_bag(X) else list(X)
+
+
 def lazy_answer(estimator: Any, name: str, X: Any, *others: Any, **named: Any) -> Any:
     """The Dask array of the answers of method ``name`` for a Dask collection.
 
@@ -81,7 +88,7 @@ def _of_blocks(call, X):
     import dask
     import dask.array
 
-    blocks = X.map_partitions(list).to_delayed() if _is_bag(X) else list(X)
+    blocks = blocks_of(X)
     none = _no_answer(call, _first_sample(blocks))
     if none is None:
         return None
