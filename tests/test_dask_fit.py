@@ -128,7 +128,7 @@ def test_errors_name_the_block():
     X[75, 2] = np.nan
     model = PCAHasher(3).fit(ROWS)
     before = model.directions_ if hasattr(model, "directions_") else model._state
-    with pytest.raises(ValueError, match="block 1 of X: .*NaN"):
+    with pytest.raises(ValueError, match=r"block 1 of X: .*NaN"):
         model.fit(da.from_array(X, chunks=(70, -1)))
     assert (model.directions_ if hasattr(model, "directions_") else model._state) is before
     with pytest.raises(ValueError, match="block 2 of X has 5 features, but block 0 has 6"):
