@@ -2,14 +2,11 @@
 
 import numpy as np
 import pytest
-import torch
 from sklearn.base import clone
 from tolerance import assert_close
 
 from sklinvariant import AutoPooling, DescriptorSets, SlowFeatures
-from sklinvariant.accumulate import Blocks
 from sklinvariant.aggregation import VLAD, BagOfWords, FisherVector
-from sklinvariant.base import DaskRows
 from sklinvariant.hashing import (
     BilinearHasher,
     ITQHasher,
@@ -63,13 +60,19 @@ def chunks():
     return (70, 4)  # samples are in several chunks
 
 
-def assert_same_model(fitted, expected):
-    assert fitted._state.keys() == expected._state.keys()
-    for name, value in expected._state.items():
-        if isinstance(value, (np.ndarray, float)):
-            assert_close(fitted._state[name], value, rtol=1e-5, atol=1e-5)
+def assert_same_state(state, expected):
+    assert state.keys() == expected.keys()
+    for name, value in expected.items():
+        if isinstance(value, dict):
+            assert_same_state(state[name], value)
+        elif isinstance(value, (np.ndarray, float)):
+            assert_close(state[name], value, rtol=1e-5, atol=1e-5)
         else:
-            assert fitted._state[name] == value
+            assert state[name] == value
+
+
+def assert_same_model(fitted, expected):
+    assert_same_state(fitted._state, expected._state)
     assert fitted.n_features_in_ == expected.n_features_in_
 
 
@@ -146,15 +149,3 @@ def test_failing_blocks_leave_the_model_as_it_was():
     with pytest.raises(OSError, match="the disk is gone"):
         model.fit(da.from_array(ROWS, chunks=70).map_blocks(fail, dtype=float, meta=ROWS[:0]))
     assert model._state is before
-
-
-def test_rows_by_index():
-    rows = DaskRows(
-        [dask.delayed(torch.as_tensor(ROWS[i : i + 70])) for i in (0, 70, 140)], [70, 70, 70], torch.empty(0, 6), 0, 1
-    )
-    for index in (slice(60, 80), slice(None, None, 50), np.array([150, 3, 3, 71]), slice(5, 5), torch.tensor([209, 0])):
-        np.testing.assert_array_equal(
-            rows[index], ROWS[:210][np.asarray(index) if not isinstance(index, slice) else index]
-        )
-    assert len(rows.chosen(np.array([0, 1, 200]))) == 3
-    assert_close(Blocks(rows, dtype=torch.float64).map(lambda x: x.sum(1)).whole(), ROWS[:210].sum(1))

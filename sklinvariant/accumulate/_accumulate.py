@@ -29,7 +29,7 @@ def accumulate(step: Callable[[Any, Any], Any], blocks: Iterable[Any], state: An
     The sum. Floats are summed in float64, on the CPU if the device of a tensor has no float64.
     """
     if isinstance(blocks, Blocks) and isinstance(blocks.values, DaskRows):
-        one = partial(_accumulate_part, step, blocks.part(None), state)
+        one = partial(_accumulate_part, step, blocks.part(blocks.values.none), state)
         return blocks.values.reduced(one, _sum, blocks.others, blocks.overlap)
     total = None
     for block in blocks:

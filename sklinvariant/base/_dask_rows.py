@@ -34,11 +34,11 @@ class DaskRows:
 
     def min(self) -> torch.Tensor:
         """The smallest value."""
-        return torch.tensor(self.low)
+        return torch.tensor(self.low, dtype=torch.float64)
 
     def max(self) -> torch.Tensor:
         """The largest value."""
-        return torch.tensor(self.high)
+        return torch.tensor(self.high, dtype=torch.float64)
 
     def amin(self, dim: int) -> torch.Tensor:
         """The smallest value of each row."""
@@ -81,7 +81,7 @@ class DaskRows:
         each = dask.delayed(function, pure=False)
         return torch.cat(dask.compute(*map(each, self.parts)))
 
-    def reduced(self, function: Callable, add: Callable, others: tuple[torch.Tensor, ...], overlap: int) -> Any:
+    def reduced(self, function: Callable, add: Callable, others: tuple[Any, ...], overlap: int) -> Any:
         """The sum by ``add`` of ``function(part, *others)``, where others are rows of arrays that belong to the part.
 
         The parts overlap by the given number of rows. Sums are added in a fixed order.

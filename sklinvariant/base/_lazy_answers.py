@@ -25,16 +25,12 @@ BY_SAMPLE = {
 
 
 def is_lazy(X: Any) -> bool:
-    """Whether X is a Dask array, a Dask bag, or a list of delayed blocks of samples."""
-    return _is_array(X) or _is_bag(X) or _are_delayed_blocks(X)
+    """Whether X is a Dask array, data frame or bag, or a list of delayed blocks of samples."""
+    return type(X).__module__.startswith(("dask.array", "dask.dataframe", "dask.bag")) or _are_delayed_blocks(X)
 
 
 def _is_array(X):
     return type(X).__module__.startswith("dask.array")
-
-
-def _is_bag(X):
-    return type(X).__module__.startswith("dask.bag")
 
 
 def _are_delayed_blocks(X):
@@ -49,7 +45,9 @@ def blocks_of(X: Any) -> list[Any]:
     """The blocks of a Dask collection, each a `Delayed` of some of the samples."""
     if _is_array(X):
         return X.rechunk(dict.fromkeys(range(1, X.ndim), -1)).to_delayed().ravel().tolist()  # whole samples
-    return X.map_partitions(list).to_delayed() if _is_bag(X) else list(X)
+    if type(X).__module__.startswith("dask.bag"):
+        return X.map_partitions(list).to_delayed()
+    return list(X) if _are_delayed_blocks(X) else X.to_delayed()
 
 
 def lazy_answer(estimator: Any, name: str, X: Any, *others: Any, **named: Any) -> Any:
