@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from sklinvariant.base._tensors import as_tensor
+
 _FAN_IN = 8  # statistics that one task adds
 
 
@@ -94,10 +96,15 @@ class DaskRows:
             stop, part = self.starts[i + 1], self.parts[i]
             if overlap and i + 1 < len(self.parts):
                 part = both(part, [dask.delayed(_take)(next_, slice(overlap)) for next_ in self.parts[i + 1 : i + 2]])
-            sums.append(each(part, *(other[start:stop].clone() for other in others)))
+            sums.append(each(part, *(_own(as_tensor(other)[start:stop]) for other in others)))
         while len(sums) > 1:
             sums = [total(add, sums[i : i + _FAN_IN]) for i in range(0, len(sums), _FAN_IN)]
         return sums[0].compute()
+
+
+def _own(values):
+    """A tensor that travels without the rest of the memory of which it is a view; a repeated value stays one value."""
+    return values if values.untyped_storage().nbytes() <= values.nbytes else values.clone()
 
 
 def _take(rows, index):
