@@ -24,8 +24,7 @@ def distributed(group: Any = None) -> Iterator[int]:
     Every process runs the same script and passes the same data to ``fit`` or ``partial_fit``. Each computes its share
     of every batch, and all of them end with the same model: that of one process, up to rounding. ``batch_size`` is the
     number of samples of all processes together. This applies to the estimators that are trained in epochs, in the
-    thread that enters the context. Other estimators, and methods other than ``fit`` and ``partial_fit``, are computed by
-    each process alone.
+    thread that enters the context. Each process computes everything else alone.
 
     The context has no effect if there is no process group, so that a script also runs without ``torchrun``.
 
@@ -44,7 +43,7 @@ def distributed(group: Any = None) -> Iterator[int]:
     RuntimeError
         If ``torchrun`` started the process, but there is no process group; or, in ``fit``, if another process failed.
     ValueError
-        If this process does not belong to ``group``; or, in ``fit``, if the processes have different data or parameters.
+        If this process does not belong to ``group``; or, in ``fit``, if the data or parameters of processes differ.
 
     Examples
     --------
@@ -68,7 +67,9 @@ def _processes_of(group):
     if dist.is_available() and dist.is_initialized():
         rank = dist.get_rank(group)
         if rank < 0:
-            raise ValueError("this process does not belong to the group. Enter the context in the processes of the group")
+            raise ValueError(
+                "this process does not belong to the group. Enter the context in the processes of the group"
+            )
         return Processes(group, rank, dist.get_world_size(group))
     if dist.is_available() and dist.is_torchelastic_launched():
         raise RuntimeError(

@@ -42,9 +42,7 @@ def partners(n: int) -> torch.Tensor:
     return (torch.arange(n) ^ 1)[:, None]
 
 
-def neighbor_loss(
-    codes: torch.Tensor, neighbors: torch.Tensor, temperature: float, of: slice = _ALL
-) -> torch.Tensor:
+def neighbor_loss(codes: torch.Tensor, neighbors: torch.Tensor, temperature: float, of: slice = _ALL) -> torch.Tensor:
     """Mean of ``-ln p(j | i)`` over the pairs of a row i and a neighbour j (n, k), for codes (n, b) of -1 and 1.
 
     The rows i are those ``of`` a part of the codes, and j and l are any rows.

@@ -29,9 +29,9 @@ class _OfWholeBatch(_BatchNorm):
     @torch.no_grad()
     def _update(self, mean, variance):
         """Update the running averages, as in torch."""
-        if not self.track_running_stats:
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
             return
-        self.num_batches_tracked += 1
+        self.num_batches_tracked.add_(1)
         weight = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
         self.running_mean.lerp_(mean, weight)
         self.running_var.lerp_(variance, weight)
@@ -49,11 +49,11 @@ class BatchNorm3d(_OfWholeBatch, nn.BatchNorm3d):
     """`torch.nn.BatchNorm3d`, with the mean and variance of the whole batch."""
 
 
-_OURS = {nn.BatchNorm1d: BatchNorm1d, nn.BatchNorm2d: BatchNorm2d, nn.BatchNorm3d: BatchNorm3d}
+_OURS: dict[type, type] = {nn.BatchNorm1d: BatchNorm1d, nn.BatchNorm2d: BatchNorm2d, nn.BatchNorm3d: BatchNorm3d}
 
 
 def normalize_by_whole_batch(network: M) -> M:
     """Let the batch normalisation of a user-defined network, which is changed, use the whole batch."""
     for layer in network.modules():
-        layer.__class__ = _OURS.get(type(layer), type(layer))  # type: ignore[assignment]
+        layer.__class__ = _OURS.get(type(layer), type(layer))
     return network

@@ -11,9 +11,7 @@ _MOST = 1000  # values of each tensor that are compared
 _OWN = {"callbacks", "checkpoint", "device", "random_state", "verbose"}  # parameters that may differ
 
 
-def check_same_fit(
-    processes: Processes, estimator: Any, data: dict[str, list[torch.Tensor]], *, reset: bool
-) -> None:
+def check_same_fit(processes: Processes, estimator: Any, data: dict[str, list[torch.Tensor]], *, reset: bool) -> None:
     """Raise a ValueError in all processes if one of them has another estimator, other data or another earlier fit.
 
     Some values of the tensors in ``data`` are compared, without their signs, which for principal components may depend
