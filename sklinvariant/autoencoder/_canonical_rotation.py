@@ -14,6 +14,7 @@ from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 from torch import nn
 
 from sklinvariant._compat import fit_context, with_callbacks
+from sklinvariant._distributed import whole_mean
 from sklinvariant.accumulate import channel_spread
 from sklinvariant.autoencoder._equivariant_network import EquivariantAutoencoderNetwork
 from sklinvariant.autoencoder._network_estimator import AT_ONCE, Images, NetworkEstimator, full_precision
@@ -57,7 +58,7 @@ def squared(images: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor) -> t
 
 
 def disc(images: torch.Tensor) -> torch.Tensor:
-    """Weights (s, s) of the largest disc in images (n, c, s, s). The corners would betray the angle of an image."""
+    """Weights (s, s) of the largest disc in images (n, c, s, s). The corners would reveal the angle of an image."""
     side = images.shape[-1]
     axis = torch.arange(side, dtype=images.dtype, device=images.device) - (side - 1) / 2
     return ((side + 1) / 2 - torch.hypot(axis[:, None], axis)).clamp(0, 1)
@@ -72,6 +73,9 @@ class Rotated:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def __getitem__(self, rows: slice) -> Rotated:
+        return Rotated(self.images[rows], self.steps[rows])
 
 
 class RotatedBatches(RowBatches):
@@ -110,9 +114,10 @@ class RotationLoss(nn.Module):
         canonical = network.decode(features, p.new_tensor([1.0, 0, 0, 0]).expand(n, 4))[:, None]
         errors = [(canonical - views.rot90(-turn, (3, 4))).square().mean((2, 3, 4)) for turn in range(4)]
         relative = (torch.arange(_TRAINED) + batch.steps[:, None]) % _TRAINED
-        mean = p.mT.flatten(1).gather(1, relative.to(p.device)).mean(0)
+        mean = whole_mean(p.mT.flatten(1).gather(1, relative.to(p.device)).mean(0))
         entropy = -(mean * mean.clamp_min(1e-6).log()).sum()  # clamped, so that the gradient stays finite
-        return (p * torch.stack(errors, dim=2)).sum((1, 2)).mean() + self.pose_weight * entropy
+        error = whole_mean((p * torch.stack(errors, dim=2)).sum((1, 2)).mean())
+        return error + self.pose_weight * entropy
 
 
 def best_steps(network: EquivariantAutoencoderNetwork, images: torch.Tensor, n_steps: int) -> torch.Tensor:
@@ -165,8 +170,8 @@ class CanonicalRotation(OneToOneFeatureMixin, TransformerMixin, NetworkEstimator
     Notes
     -----
     In training, each image is rotated by a random multiple of 22.5 degrees and compared at 16 angles. Pixels outside
-    the largest disc in the image are replaced by the mean, because the corners would betray the angle. Images that are
-    not square are centred in a square, and what rotates out of their height or width is cut off.
+    the largest disc in the image are replaced by the mean: the corners of a rotated image are filled, so they would
+    reveal its angle. Images that are not square are centred in a square, and what rotates out of their height or width is cut off.
 
     On four sets of images at any angle, a classifier of the pixels reached 83 % after this rotation, and 77 % if it was
     trained on 16 rotated copies instead. Nearest neighbours with 16 copies, at 78 %, need no training.
