@@ -268,8 +268,8 @@ class HammingNeighbors(IndexedCodes):
     def remove(self, ids: Any) -> Self:
         """Remove codes.
 
-        An approximate index skips removed codes, and is rebuilt when more than a fifth of its codes are removed. An exact
-        index copies the codes that remain, so remove many at a time.
+        An approximate index skips removed codes, and is rebuilt when more than a fifth of its codes are removed. An
+        exact index copies the codes that remain, so remove many at a time.
 
         Parameters
         ----------
