@@ -149,8 +149,9 @@ class IICClusterer(
         rotations, scales, shears and shifts, and for colour images also reflections and changes of colour.
     n_neighbors : int
         Number of neighbours for "neighbors". With many neighbours, clusters may mix several classes. With few
-        neighbours, a class may be split into two clusters. The search is exact for at most 50,000 samples. For more
-        samples, if faiss is installed, it uses a graph that finds at least 95 % of the neighbours of 1,000 samples.
+        neighbours, a class may be split into two clusters. The search is exact for at most 50,000 samples and on a GPU.
+        For more samples, if faiss is installed, it uses a graph that finds at least 95 % of the neighbours of 1,000
+        samples.
     neighbors : estimator or None
         Finds the neighbours for "neighbors", instead of the search described under ``n_neighbors``. A clone is fitted
         to X as it is given, as flat rows, not scaled. The estimator also sets the number of neighbours. It has

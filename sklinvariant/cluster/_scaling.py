@@ -30,13 +30,13 @@ class Scaling(NamedTuple):
         values, unit = in_safe_unit(unit_roots(samples) if kind == "roots" else samples)
         axes = tuple(range(samples.ndim - 1))
         shift = values.mean(axes)
-        squares = (values - shift).square()
+        squares = (values - shift).square_()
         squares = squares.mean(axes, dtype=torch.float64) if kind == "standard" else squares.mean(dtype=torch.float64)
         scale = squares.sqrt().to(samples)
         return cls(shift * unit, torch.where(scale > 0, scale, 1) * unit, kind == "roots")
 
     def __call__(self, samples: torch.Tensor) -> torch.Tensor:
-        return ((unit_roots(samples) if self.roots else samples) - self.shift) / self.scale
+        return ((unit_roots(samples) if self.roots else samples) - self.shift).div_(self.scale)
 
 
 def unit_roots(rows: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""The nearest other samples of each sample: exactly, or with a graph of faiss if there are many."""
+"""The nearest other samples of each sample: exactly, or on a CPU with a graph of faiss if there are many."""
 
 import importlib.util
 
@@ -8,6 +8,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from sklinvariant.base import as_tensor, faiss_threads, import_faiss
 from sklinvariant.ops import in_safe_unit
+from sklinvariant.pairs._tensor_search import search_tensors
 
 _MOST_EXACT = 50_000  # rows; the time of an exact search grows with their square
 _COMPARED = 1 << 32  # values that one call compares in an exact search, which Ctrl-C cannot interrupt
@@ -26,16 +27,24 @@ def nearest_partners(samples: torch.Tensor, n_neighbors: int, auxiliary: torch.T
     Samples that are not ``auxiliary`` (n,) only have neighbours that are not auxiliary either, so that no walk reaches
     auxiliary samples.
     """
-    flat = in_safe_unit(samples.flatten(1).cpu())[0]
-    rows = (flat - flat.mean(0)).numpy()  # centred, so that products of large numbers do not cancel
-    inside = range(len(rows)) if auxiliary is None else (~auxiliary).nonzero().squeeze(1).tolist()
-    if len(inside) < 2:
-        raise ValueError(f'pairs="neighbors" needs at least 2 samples, got n_samples={len(inside)}')
-    k = min(n_neighbors, len(inside) - 1)
-    found = nearest_others(rows, k)
-    if len(inside) < len(rows):
-        found[inside] = torch.tensor(inside).numpy()[nearest_others(rows[inside], k)]
-    return as_tensor(found).to(samples.device)
+    inside = None if auxiliary is None else (~auxiliary).nonzero().squeeze(1)
+    n = len(samples if inside is None else inside)
+    if n < 2:
+        raise ValueError(f'pairs="neighbors" needs at least 2 samples, got n_samples={n}')
+    flat = in_safe_unit(samples.flatten(1))[0]
+    rows = flat - flat.mean(0)  # centred, so that products of large numbers do not cancel
+    k = min(n_neighbors, n - 1)
+    found = _search(rows, k)
+    if inside is not None and n < len(rows):
+        found[inside] = inside[_search(rows[inside], k)]
+    return found
+
+
+def _search(rows, k):
+    """Indices (n, k) of the nearest other rows: exact on a GPU, and by `nearest_others` otherwise."""
+    if rows.is_cuda:
+        return search_tensors(rows, k)
+    return as_tensor(nearest_others(rows.cpu().numpy(), k)).to(rows.device)
 
 
 def nearest_others(rows: np.ndarray, k: int) -> np.ndarray:
