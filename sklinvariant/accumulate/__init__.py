@@ -5,10 +5,14 @@ from sklinvariant.accumulate._blocks import Blocks
 from sklinvariant.accumulate._channels import channel_spread
 from sklinvariant.accumulate._clustering import draw_rows, fit_kmeans, fit_mixture, hard_mixture
 from sklinvariant.accumulate._columns import Columns, column_range, deviations, gram, measure_columns, scatter
+from sklinvariant.accumulate._moments import Moments, measure_moments
+from sklinvariant.accumulate._row_sample import RowSample
 
 __all__ = [
     "Blocks",
     "Columns",
+    "Moments",
+    "RowSample",
     "accumulate",
     "channel_spread",
     "column_range",
@@ -19,5 +23,6 @@ __all__ = [
     "gram",
     "hard_mixture",
     "measure_columns",
+    "measure_moments",
     "scatter",
 ]

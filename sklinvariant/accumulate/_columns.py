@@ -46,6 +46,11 @@ class Columns(NamedTuple):
         """The largest distance of a value from the mean of its column, (d,)."""
         return torch.maximum(self.high - self.mean, self.mean - self.low)
 
+    @property
+    def unit(self) -> float:
+        """The largest distance of any value from the mean of its column, or 1: in this unit no product overflows."""
+        return float(self.reach.max()) or 1.0
+
 
 class _Sums(NamedTuple):
     mass: torch.Tensor

@@ -4,6 +4,7 @@ An estimator composes a reader as its class attribute ``_reader``. Its methods b
 end with ``return given.answer(...)``. No other code of an estimator accesses X.
 """
 
+import itertools
 import math
 import os
 from dataclasses import dataclass, replace
@@ -117,6 +118,11 @@ def is_bags(X: ArrayLike) -> bool:
     return not isinstance(X, torch.Tensor) and hasattr(X, "offsets") and hasattr(X, "values")
 
 
+def is_stream(X: ArrayLike) -> bool:
+    """Whether X is an iterable of blocks, such as a generator, and neither an array nor a list."""
+    return hasattr(X, "__iter__") and not any(hasattr(X, name) for name in ("__getitem__", "__array__", "shape"))
+
+
 def refuse_none(name: str, X: ArrayLike, needs: str) -> None:
     """Raise a ValueError if X is None."""
     if X is None:
@@ -217,6 +223,15 @@ def _raise_not_finite(estimator: Any, X: ArrayLike) -> NoReturn:
     raise ValueError("Input X contains NaN or infinity. Remove or impute these values")
 
 
+def _is_empty(block):
+    """Whether a block is an array without samples, or bags without descriptors."""
+    if is_bags(block):
+        return len(block.values) == 0
+    if isinstance(block, (list, tuple)):
+        return all(hasattr(item, "__len__") and len(item) == 0 for item in block)
+    return 0 in tuple(getattr(block, "shape", ()))[:-1]
+
+
 def set_n_features(estimator: Any, n_features: int) -> None:
     """Set ``n_features_in_`` of input whose features have no names."""
     estimator.n_features_in_ = n_features
@@ -282,10 +297,41 @@ class ReadsInput:
 
     _reader: Reader = RowReader()
     _state: dict[str, Any]
+    n_features_in_: int
 
     def _read(self, X, *, reset=False):
         """The `Input` of X. Methods access X only here."""
         return self._reader.read(self, X, reset=reset)
+
+    def _read_blocks(self, X):
+        """The `Input` of each block of a stream. Blocks without samples are skipped, and errors name the block."""
+        blocks, n_features = iter(X), None
+        for i in itertools.count():
+            try:
+                block = next(blocks)
+            except StopIteration:
+                break
+            except Exception as error:
+                error.add_note(f"{type(self).__name__}.fit: X raised this error instead of giving block {i}")
+                raise
+            if _is_empty(block):
+                continue
+            try:
+                given = self._read(block, reset=True)
+            except ValueError as error:
+                raise ValueError(f"block {i} of X: {error}") from error
+            if n_features not in (None, self.n_features_in_):
+                raise ValueError(
+                    f"block {i} of X has {self.n_features_in_} features, but the blocks before it have {n_features}. "
+                    "Use blocks of the same features"
+                )
+            n_features = self.n_features_in_
+            yield given
+        if n_features is None:
+            raise ValueError(
+                "X is an iterable that gave no samples: 0 sample(s), but a minimum of 1 is required. If it is a "
+                "generator that was read before, create a new one"
+            )
 
     def _check_namespace(self, method, X):
         """With array-API dispatch, reject input of another namespace than in fit, as scikit-learn does."""

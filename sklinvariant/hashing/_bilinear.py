@@ -7,9 +7,10 @@ from dataclasses import KW_ONLY
 
 import torch
 
-from sklinvariant.accumulate import Blocks, accumulate, measure_columns
+from sklinvariant.accumulate import Blocks, accumulate
 from sklinvariant.base import Array, Count, CountOrZero, FittedState, RandomState, declared, is_count
-from sklinvariant.hashing._hasher import Hasher, largest_deviation, random_rotation, signs
+from sklinvariant.hashing._hasher import random_rotation, signs
+from sklinvariant.hashing._moment_hasher import MomentHasher, held_layout
 
 
 def nearest_to_square(size: int) -> tuple[int, int]:
@@ -46,7 +47,7 @@ def _polar(matrix):
 
 
 @declared
-class BilinearHasher(Hasher):
+class BilinearHasher(MomentHasher):
     """Signs of ``Lᵀ x R`` for rows reshaped to matrices x: long codes of long vectors in little memory (BPBC).
 
     Parameters
@@ -74,7 +75,9 @@ class BilinearHasher(Hasher):
         "mean": Array("n_features_in_"),
         "left": Array("p", None),
         "right": Array("q", None),
+        "held": held_layout(rows=True),
     }
+    _needs_rows = True
     n_bits: Count = 64
     _: KW_ONLY
     layout: tuple | list | None = None
@@ -89,8 +92,11 @@ class BilinearHasher(Hasher):
             if sides[0][i] * sides[1][i] != expected:
                 raise ValueError(f"left and right have shapes {sides}, but must give {expected} {name}. Fit again.")
 
-    def _learn(self, blocks, generator):
-        d = blocks.shape[1]
+    def _check_sizes(self, d):
+        self._sizes(d)
+
+    def _sizes(self, d):
+        """Height and width of the matrix x, and the numbers of columns of L and R."""
         layout = nearest_to_square(d) if self.layout is None else self.layout
         if len(layout) != 2 or not all(map(is_count, layout)) or layout[0] * layout[1] != d:
             raise ValueError(
@@ -104,12 +110,14 @@ class BilinearHasher(Hasher):
                 f"n_bits={self.n_bits} is not a product of two integers of at most {p} and {q}, the layout of {d} "
                 "features. Choose another n_bits or layout."
             )
-        rows, columns = min(fits, key=lambda size: abs(math.log(size[0] * q / (size[1] * p))))
-        moments = measure_columns(blocks)
-        left = random_rotation(p, generator, blocks.dtype).to(blocks.device)[:, :rows]
-        right = random_rotation(q, generator, blocks.dtype).to(blocks.device)[:, :columns]
-        mean, unit = moments.mean.to(left), largest_deviation(moments)
-        matrices = blocks.map(lambda rows: ((rows - mean) / unit).view(-1, p, q)).held()
+        return p, q, *min(fits, key=lambda size: abs(math.log(size[0] * q / (size[1] * p))))
+
+    def _solve(self, moments, rows, generator):
+        p, q, n_left, n_right = self._sizes(rows.shape[1])
+        left = random_rotation(p, generator, rows.dtype).to(rows.device)[:, :n_left]
+        right = random_rotation(q, generator, rows.dtype).to(rows.device)[:, :n_right]
+        mean, unit = moments.columns.mean.to(left), moments.columns.unit
+        matrices = rows.map(lambda x: ((x - mean) / unit).view(-1, p, q)).held()
         left, right = fit_bilinear(matrices, left, right, self.max_iter)
         return {"mean": mean, "left": left, "right": right, "n_bits": self.n_bits, "n_iter": self.max_iter}
 

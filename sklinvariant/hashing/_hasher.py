@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
 from sklearn.base import TransformerMixin
 from sklearn.utils import Tags
 
-from sklinvariant._compat import CallbackSupportMixin, fit_context, reports_fit
-from sklinvariant.accumulate import Blocks, Columns, measure_columns, scatter
+from sklinvariant._compat import CallbackSupportMixin
+from sklinvariant.accumulate import Moments
 from sklinvariant.base import (
     OnDevice,
     RowFeaturesOutMixin,
@@ -21,7 +21,6 @@ from sklinvariant.base import (
     as_tensor,
     check_computed,
     declared,
-    torch_generator,
 )
 
 
@@ -36,7 +35,7 @@ def pack_bits(bits: torch.Tensor) -> torch.Tensor:
 
 @declared
 class Hasher(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, TorchEstimator):
-    """Base of the hashers. A subclass learns its state in ``_learn`` and computes projections in ``_project``.
+    """Base of the hashers. A subclass learns its state in `fit` and computes projections in ``_project``.
 
     Parameters
     ----------
@@ -52,38 +51,17 @@ class Hasher(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMix
     _layout = {"n_bits": Whole()}
     _reader = RowReader(wide=True)
 
-    def _learn(self, blocks, generator):
-        """The state learned from `Blocks` of rows (n, d): a dict of tensors and plain values."""
-        raise NotImplementedError
-
     def _project(self, X, state):
         """(n, n_bits) real numbers whose signs are the bits."""
         raise NotImplementedError
 
-    @fit_context(prefer_skip_nested_validation=True)
-    @reports_fit
-    def fit(self, X: Any, y: Any = None) -> Self:
-        """Learn the hash function.
+    def transform(self, X: Any) -> Any:
+        """Compute the codes of rows.
 
         Parameters
         ----------
         X : array of shape (n, n_features)
             Features.
-
-        Raises
-        ------
-        ValueError
-            If X contains NaN or infinity, or if the method cannot give ``n_bits`` bits.
-        """
-        given = self._read(X, reset=True)
-        blocks = Blocks(given.data, device=given.device, dtype=given.dtype).held()
-        state = self._learn(blocks, torch_generator(getattr(self, "random_state", 0)))
-        state = {key: value.cpu().numpy() if isinstance(value, torch.Tensor) else value for key, value in state.items()}
-        self._state = {**state, "namespace": given.kind.name}
-        return self
-
-    def transform(self, X: Any) -> Any:
-        """Compute the codes of rows.
 
         Returns
         -------
@@ -96,6 +74,11 @@ class Hasher(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMix
 
     def decision_function(self, X: Any) -> Any:
         """Compute the projections whose signs are the bits; their absolute values indicate how certain the bits are.
+
+        Parameters
+        ----------
+        X : array of shape (n, n_features)
+            Features.
 
         Returns
         -------
@@ -125,26 +108,22 @@ class Hasher(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMix
         return tags
 
 
-def principal_directions(blocks: Blocks, n_components: int, name: str) -> tuple[Columns, torch.Tensor]:
-    """The means and ranges of the features, and the leading principal directions (n_components, d) of the rows."""
-    d = blocks.shape[1]
-    if n_components > d:
+def check_enough_features(n_bits: int, d: int, name: str) -> None:
+    """Raise a ValueError if there are more bits than features, for hashers with one bit per principal direction."""
+    if n_bits > d:
         raise ValueError(
-            f"n_bits={n_components} is more than the {d} features of X, but {name} gives one bit for each principal "
+            f"n_bits={n_bits} is more than the {d} features of X, but {name} gives one bit for each principal "
             "direction. Lower n_bits."
         )
-    columns = measure_columns(blocks)
-    vectors = torch.linalg.eigh(scatter(blocks, columns.mean, largest_deviation(columns)))[1]
-    vectors = vectors.flip(1)[:, :n_components].T
+
+
+def principal_directions(moments: Moments, n_components: int) -> torch.Tensor:
+    """The leading principal directions (n_components, d) of rows, in float64, from all products of their moments."""
+    assert moments.products is not None
+    vectors = torch.linalg.eigh(moments.products)[1].flip(1)[:, :n_components].T
     # a deterministic sign: the largest entry is positive
     largest = vectors.gather(1, vectors.abs().argmax(1, keepdim=True))
-    directions = vectors * torch.where(largest < 0, vectors.new_tensor(-1.0), 1.0)
-    return columns, directions.to(blocks.device, blocks.dtype)
-
-
-def largest_deviation(columns: Columns) -> float:
-    """The largest deviation of a value from the mean of its feature, or 1: in this unit no product overflows."""
-    return float(columns.reach.max()) or 1.0
+    return vectors * torch.where(largest < 0, vectors.new_tensor(-1.0), 1.0)
 
 
 def signs(x: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,8 @@ import torch
 
 from sklinvariant.accumulate import Blocks, accumulate
 from sklinvariant.base import Array, Count, CountOrZero, FittedState, RandomState, declared
-from sklinvariant.hashing._hasher import Hasher, largest_deviation, principal_directions, random_rotation, signs
+from sklinvariant.hashing._hasher import check_enough_features, principal_directions, random_rotation, signs
+from sklinvariant.hashing._moment_hasher import MomentHasher, held_layout
 
 
 def fit_rotation(blocks: Blocks, rotation: torch.Tensor, max_iter: int) -> tuple[torch.Tensor, int]:
@@ -27,7 +28,7 @@ def fit_rotation(blocks: Blocks, rotation: torch.Tensor, max_iter: int) -> tuple
 
 
 @declared
-class ITQHasher(Hasher):
+class ITQHasher(MomentHasher):
     """Signs of rotated principal components, with a rotation that minimises the quantization error.
 
     Parameters
@@ -56,7 +57,10 @@ class ITQHasher(Hasher):
     _layout = {
         "mean": Array("n_features_in_"),
         "directions": Array("n_bits", "n_features_in_"),
+        "held": held_layout("n_features_in_", "n_features_in_", rows=True),
     }
+    _product_axes = 2
+    _needs_rows = True
     n_bits: Count = 64
     _: KW_ONLY
     max_iter: CountOrZero = 50
@@ -64,11 +68,14 @@ class ITQHasher(Hasher):
 
     n_iter_ = FittedState("Number of iterations.")
 
-    def _learn(self, blocks, generator):
-        columns, directions = principal_directions(blocks, self.n_bits, "ITQHasher")
-        mean, unit = columns.mean.to(directions), largest_deviation(columns)  # the unit does not change the signs
-        start = random_rotation(self.n_bits, generator, blocks.dtype).to(blocks.device)
-        components = blocks.map(lambda rows: ((rows - mean) / unit) @ directions.T).held()
+    def _check_sizes(self, d):
+        check_enough_features(self.n_bits, d, "ITQHasher")
+
+    def _solve(self, moments, rows, generator):
+        directions = principal_directions(moments, self.n_bits).to(rows.device, rows.dtype)
+        mean, unit = moments.columns.mean.to(directions), moments.columns.unit  # the unit does not change the signs
+        start = random_rotation(self.n_bits, generator, rows.dtype).to(rows.device)
+        components = rows.map(lambda x: ((x - mean) / unit) @ directions.T).held()
         rotation, n_iter = fit_rotation(components, start, self.max_iter)
         return {"mean": mean, "directions": rotation.T @ directions, "n_bits": self.n_bits, "n_iter": n_iter}
 

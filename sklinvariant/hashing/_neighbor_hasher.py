@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from sklinvariant._compat import fit_context, with_callbacks
-from sklinvariant.accumulate import Blocks
+from sklinvariant.accumulate import Blocks, measure_moments
 from sklinvariant.base import Array, Count, FittedState, FrameReader, Positive, RowReader, check_size, declared
-from sklinvariant.hashing._hasher import Hasher, largest_deviation, principal_directions, random_rotation, signs
+from sklinvariant.hashing._hasher import Hasher, principal_directions, random_rotation, signs
 from sklinvariant.hashing._itq import fit_rotation
 from sklinvariant.training import RowBatches, TrainedEstimator, WithOptimizer
 
@@ -253,9 +253,9 @@ class NeighborHasher(WithOptimizer, TrainedEstimator, Hasher):
 
     def _new_basis(self, rows):
         """The mean, and the principal directions in the unit in which components have a mean squared length of 1."""
-        blocks = Blocks(rows)
-        columns, directions = principal_directions(blocks, min(rows.shape[1], _MOST_COMPONENTS), type(self).__name__)
-        mean, unit = columns.mean.to(rows), largest_deviation(columns)
+        moments = measure_moments(Blocks(rows), 2)
+        directions = principal_directions(moments, _MOST_COMPONENTS).to(rows)
+        mean, unit = moments.columns.mean.to(rows), moments.columns.unit
         spread = math.sqrt(float(((rows - mean) / unit).square().sum()) / len(rows)) or 1.0
         return mean, directions / (unit * spread)
 

@@ -8,19 +8,13 @@ from typing import Literal
 
 import torch
 
-from sklinvariant.accumulate import Blocks, Columns, deviations, measure_columns
 from sklinvariant.base import Array, Count, Positive, RandomState, check_size, declared
-from sklinvariant.hashing._hasher import Hasher, principal_directions
-
-
-def typical_distance(blocks: Blocks, columns: Columns) -> float:
-    """Root mean squared distance between two random rows: √2 times that of the rows from their mean."""
-    each = deviations(blocks, columns)
-    return math.sqrt(2) * float(torch.linalg.vector_norm(each / each.max()) * each.max()) if each.any() else 0.0
+from sklinvariant.hashing._hasher import check_enough_features, principal_directions
+from sklinvariant.hashing._moment_hasher import MomentHasher, held_layout
 
 
 @declared
-class SignHasher(Hasher):
+class SignHasher(MomentHasher):
     """One bit for each feature: whether it is above its mean. A baseline for other hashers.
 
     Examples
@@ -31,21 +25,21 @@ class SignHasher(Hasher):
            [1, 0]], dtype=uint8)
     """
 
-    _layout = {"mean": Array("n_features_in_")}
+    _layout = {"mean": Array("n_features_in_"), "held": held_layout()}
 
     def _check_layout(self):
         if self._state["n_bits"] != self.n_features_in_:
             raise ValueError(f"n_bits is {self._state['n_bits']}, but must be {self.n_features_in_}. Fit again.")
 
-    def _learn(self, blocks, generator):
-        return {"mean": measure_columns(blocks).mean, "n_bits": blocks.shape[1]}
+    def _solve(self, moments, rows, generator):
+        return {"mean": moments.columns.mean, "n_bits": len(moments.columns.mean)}
 
     def _project(self, X, state):
         return X - state["mean"]
 
 
 @declared
-class LSHHasher(Hasher):
+class LSHHasher(MomentHasher):
     """Locality-sensitive hashing: signs of random projections, whose Hamming distances approximate angles.
 
     Two rows differ in each bit with probability angle / π, where the angle is measured at the mean of the training
@@ -64,22 +58,26 @@ class LSHHasher(Hasher):
     _layout = {
         "mean": Array("n_features_in_"),
         "directions": Array("n_bits", "n_features_in_"),
+        "held": held_layout(),
     }
     n_bits: Count = 64
     _: KW_ONLY
     random_state: RandomState = None
 
-    def _learn(self, blocks, generator):
-        check_size(self.n_bits * blocks.shape[1], n_bits=self.n_bits)
-        directions = torch.randn(self.n_bits, blocks.shape[1], generator=generator, dtype=torch.float64)
-        return {"mean": measure_columns(blocks).mean, "directions": directions, "n_bits": self.n_bits}
+    def _check_sizes(self, d):
+        check_size(self.n_bits * d, n_bits=self.n_bits)
+
+    def _solve(self, moments, rows, generator):
+        mean = moments.columns.mean
+        directions = torch.randn(self.n_bits, len(mean), generator=generator, dtype=torch.float64)
+        return {"mean": mean, "directions": directions, "n_bits": self.n_bits}
 
     def _project(self, X, state):
         return (X - state["mean"]) @ state["directions"].T
 
 
 @declared
-class SKLSHHasher(Hasher):
+class SKLSHHasher(MomentHasher):
     """Hashing for shift-invariant kernels: Hamming distances approximate a Gaussian kernel of the rows.
 
     A bit is the sign of ``cos(w·x + b) + t``, where w is normal with variance γ, b uniform in [0, 2π] and t uniform in
@@ -105,22 +103,27 @@ class SKLSHHasher(Hasher):
         "directions": Array("n_bits", "n_features_in_"),
         "phase": Array("n_bits"),
         "threshold": Array("n_bits"),
+        "held": held_layout("n_features_in_"),
     }
+    _product_axes = 1
     n_bits: Count = 64
     _: KW_ONLY
     gamma: Literal["scale"] | Positive = "scale"
     random_state: RandomState = None
 
-    def _learn(self, blocks, generator):
-        columns = measure_columns(blocks)
-        root = 1 / (typical_distance(blocks, columns) or 1.0) if self.gamma == "scale" else self.gamma**0.5
-        check_size(self.n_bits * blocks.shape[1], n_bits=self.n_bits)
-        directions = torch.randn(self.n_bits, blocks.shape[1], generator=generator, dtype=torch.float64) * root
+    def _check_sizes(self, d):
+        check_size(self.n_bits * d, n_bits=self.n_bits)
+
+    def _solve(self, moments, rows, generator):
+        mean = moments.columns.mean
+        typical = math.sqrt(2) * moments.total_deviation  # root mean squared distance between two rows
+        root = 1 / (typical or 1.0) if self.gamma == "scale" else self.gamma**0.5
+        directions = torch.randn(self.n_bits, len(mean), generator=generator, dtype=torch.float64) * root
         phase = torch.rand(self.n_bits, generator=generator, dtype=torch.float64) * 2 * torch.pi
         threshold = torch.rand(self.n_bits, generator=generator, dtype=torch.float64) * 2 - 1
         # the rows are centred, which does not change the kernel, so that products stay small
         return {
-            "mean": columns.mean,
+            "mean": mean,
             "directions": directions,
             "phase": phase,
             "threshold": threshold,
@@ -132,7 +135,7 @@ class SKLSHHasher(Hasher):
 
 
 @declared
-class PCAHasher(Hasher):
+class PCAHasher(MomentHasher):
     """Signs of the leading principal components. Later bits carry less information; `ITQHasher` balances them.
 
     Parameters
@@ -148,13 +151,18 @@ class PCAHasher(Hasher):
     _layout = {
         "mean": Array("n_features_in_"),
         "directions": Array("n_bits", "n_features_in_"),
+        "held": held_layout("n_features_in_", "n_features_in_"),
     }
+    _product_axes = 2
     n_bits: Count = 64
     _: KW_ONLY
 
-    def _learn(self, blocks, generator):
-        columns, directions = principal_directions(blocks, self.n_bits, "PCAHasher")
-        return {"mean": columns.mean.to(directions.dtype), "directions": directions, "n_bits": self.n_bits}
+    def _check_sizes(self, d):
+        check_enough_features(self.n_bits, d, "PCAHasher")
+
+    def _solve(self, moments, rows, generator):
+        directions = principal_directions(moments, self.n_bits).to(rows.dtype)
+        return {"mean": moments.columns.mean.to(rows.dtype), "directions": directions, "n_bits": self.n_bits}
 
     def _project(self, X, state):
         return (X - state["mean"]) @ state["directions"].T

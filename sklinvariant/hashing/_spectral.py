@@ -9,7 +9,8 @@ import torch
 
 from sklinvariant.accumulate import column_range
 from sklinvariant.base import Array, Count, check_size, declared
-from sklinvariant.hashing._hasher import Hasher, principal_directions
+from sklinvariant.hashing._hasher import principal_directions
+from sklinvariant.hashing._moment_hasher import MomentHasher, held_layout
 
 
 def smoothest_waves(lengths: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -21,7 +22,7 @@ def smoothest_waves(lengths: torch.Tensor, count: int) -> tuple[torch.Tensor, to
 
 
 @declared
-class SpectralHasher(Hasher):
+class SpectralHasher(MomentHasher):
     """Signs of sine waves along the principal directions, in order of the frequency relative to the range of the data.
 
     Parameters
@@ -40,16 +41,20 @@ class SpectralHasher(Hasher):
         "directions": Array("n_bits", "n_features_in_"),
         "low": Array("n_bits"),
         "rate": Array("n_bits"),
+        "held": held_layout("n_features_in_", "n_features_in_", rows=True),
     }
+    _product_axes = 2
+    _needs_rows = True
     n_bits: Count = 64
     _: KW_ONLY
 
-    def _learn(self, blocks, generator):
-        d = blocks.shape[1]
+    def _check_sizes(self, d):
         check_size(self.n_bits * d, n_bits=self.n_bits)
-        columns, directions = principal_directions(blocks, min(self.n_bits, d), "SpectralHasher")
-        mean = columns.mean.to(directions)
-        low, high = column_range(blocks.map(lambda rows: (rows - mean) @ directions.T))
+
+    def _solve(self, moments, rows, generator):
+        directions = principal_directions(moments, self.n_bits).to(rows.device, rows.dtype)
+        mean = moments.columns.mean.to(directions)
+        low, high = column_range(rows.map(lambda x: (x - mean) @ directions.T))
         which, half_waves = smoothest_waves(high - low, self.n_bits)
         length = (high - low).double().cpu()[which]
         rate = torch.where(length > 0, math.pi * half_waves / length.clamp(min=1e-300), 0.0)
