@@ -61,6 +61,7 @@ _NAMES = {
     "SpectralHasher": "hashing",
     "VLAD": "aggregation",
     "all_estimators": "base",
+    "distributed": "_distributed",
     "load": "base",
     "save": "base",
     "show_versions": "base",

@@ -9,6 +9,7 @@ import torch
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
+from sklearn.frozen import FrozenEstimator
 from sklearn.mixture import GaussianMixture
 from sklearn.preprocessing import StandardScaler
 
@@ -16,8 +17,10 @@ from sklinvariant import DescriptorSets, all_estimators, load, save, transforms
 from sklinvariant.autoencoder import SparseAutoencoder
 from sklinvariant.cluster import IICClusterer
 from sklinvariant.feature_extraction import BackbonePatches
+from sklinvariant.training import TrainedEstimator
 
 ESTIMATORS = dict(all_estimators())
+TRAINED = sorted(name for name, cls in ESTIMATORS.items() if issubclass(cls, TrainedEstimator))
 
 
 def small_network(d):
@@ -135,6 +138,23 @@ def example(name, seed=0):
     if name in CODES:
         return estimator, rng.randint(2, size=(24, 16)).astype(np.uint8), y
     return estimator, np.abs(rng.normal(size=(24, 6)) + 2 * y[:, None]).astype(np.float32), y
+
+
+def trained_example(name):
+    """An estimator with four epochs, and its data."""
+    estimator, X, y = example(name)
+    if name == "IICSegmenter":  # the slowest
+        X, y = X[:4], y[:4]
+    known = estimator.get_params(deep=False)
+    settings = {"max_epochs": 4, "solver": "sgd", "batch_size": max(4, len(X) // 3), "random_state": 0}
+    estimator.set_params(**{key: value for key, value in settings.items() if key in known})
+    if name == "IICClassifier":  # or the training of its clusterer would be interrupted
+        estimator.set_params(clusterer=FrozenEstimator(clone(estimator.clusterer).fit(X)))
+    return estimator, X, y
+
+
+def losses(model):
+    return np.array([row["loss"] for row in model.history_])
 
 
 def image_example(name, dtype=np.float32):

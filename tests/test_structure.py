@@ -12,6 +12,7 @@ import sklinvariant
 ROOMS = [
     "_compat",
     "_settings",
+    "_distributed",
     "ops",
     "networks",
     "base",

@@ -14,6 +14,7 @@ from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 from torch import nn
 
 from sklinvariant._compat import fit_context, with_callbacks
+from sklinvariant._distributed import whole_mean
 from sklinvariant.accumulate import channel_spread
 from sklinvariant.autoencoder._equivariant_network import EquivariantAutoencoderNetwork
 from sklinvariant.autoencoder._network_estimator import AT_ONCE, Images, NetworkEstimator, full_precision
@@ -73,6 +74,9 @@ class Rotated:
     def __len__(self) -> int:
         return len(self.images)
 
+    def __getitem__(self, rows: slice) -> Rotated:
+        return Rotated(self.images[rows], self.steps[rows])
+
 
 class RotatedBatches(RowBatches):
     """Batches of images, each rotated by a random multiple of 22.5 degrees."""
@@ -110,9 +114,10 @@ class RotationLoss(nn.Module):
         canonical = network.decode(features, p.new_tensor([1.0, 0, 0, 0]).expand(n, 4))[:, None]
         errors = [(canonical - views.rot90(-turn, (3, 4))).square().mean((2, 3, 4)) for turn in range(4)]
         relative = (torch.arange(_TRAINED) + batch.steps[:, None]) % _TRAINED
-        mean = p.mT.flatten(1).gather(1, relative.to(p.device)).mean(0)
+        mean = whole_mean(p.mT.flatten(1).gather(1, relative.to(p.device)).mean(0))
         entropy = -(mean * mean.clamp_min(1e-6).log()).sum()  # clamped, so that the gradient stays finite
-        return (p * torch.stack(errors, dim=2)).sum((1, 2)).mean() + self.pose_weight * entropy
+        error = whole_mean((p * torch.stack(errors, dim=2)).sum((1, 2)).mean())
+        return error + self.pose_weight * entropy
 
 
 def best_steps(network: EquivariantAutoencoderNetwork, images: torch.Tensor, n_steps: int) -> torch.Tensor:

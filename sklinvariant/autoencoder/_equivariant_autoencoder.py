@@ -16,6 +16,7 @@ from sklearn.utils.metaestimators import available_if
 from torch import nn
 
 from sklinvariant._compat import fit_context, with_callbacks
+from sklinvariant._distributed import whole_mean
 from sklinvariant.accumulate import accumulate, channel_spread
 from sklinvariant.autoencoder._equivariant_network import EquivariantAutoencoderNetwork, count_features
 from sklinvariant.autoencoder._network_estimator import AT_ONCE, Images, NetworkEstimator, full_precision
@@ -73,12 +74,12 @@ class ReconstructionLoss(nn.Module):
         features = network.features(embedding, pose)
         target = images if self.cross_entropy else x
         if network.pooling is None:
-            return self._errors(network.decode(features, None), target).mean()
+            return whole_mean(self._errors(network.decode(features, None), target).mean())
         canonical = network.decode(features, pose.new_tensor([1.0] + [0.0] * (group.order - 1)).expand_as(pose))
         errors = [self._errors(canonical, group.act(target, g)) for g in group.inverses.tolist()]
-        mean = pose.mean(0)
+        mean = whole_mean(pose.mean(0))
         entropy = -(mean * mean.clamp_min(1e-6).log()).sum()  # clamped, so that the gradient stays finite
-        return (pose * torch.stack(errors, dim=1)).sum(1).mean() + self.pose_weight * entropy
+        return whole_mean((pose * torch.stack(errors, dim=1)).sum(1).mean()) + self.pose_weight * entropy
 
     def _errors(self, rebuilt, target):
         """The mean error of each image (n,)."""

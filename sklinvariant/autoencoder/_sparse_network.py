@@ -5,6 +5,8 @@ from typing import Self
 import torch
 from torch import nn
 
+from sklinvariant._distributed import whole_mean
+
 
 def kl_sparsity(mean: torch.Tensor, target: float) -> torch.Tensor:
     """Σ_j KL(ρ ‖ ρ̂_j) between Bernoulli variables with mean ρ and with means ρ̂ (k,): 0 if all means are ρ."""
@@ -90,9 +92,9 @@ class SparseAutoencoderNetwork(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         h = self.encode(x)
-        loss = (self.decode(h) - x).square().sum(1).mean() / (2 * self.spread**2)
+        loss = whole_mean((self.decode(h) - x).square().sum(1).mean()) / (2 * self.spread**2)
         if self.weight_decay:
             loss = loss + self.weight_decay / 2 * (self.weight.square().sum() + self.decoder_weight.square().sum())
         if self.sparsity_weight:
-            loss = loss + self.sparsity_weight * kl_sparsity(h.mean(0), self.sparsity)
+            loss = loss + self.sparsity_weight * kl_sparsity(whole_mean(h.mean(0)), self.sparsity)
         return loss

@@ -1,6 +1,7 @@
 """The contract of every estimator: parameters, input, device and dtype, state, files."""
 
 from sklinvariant.base._calls import Computing
+from sklinvariant.base._dask_rows import DaskRows
 from sklinvariant.base._device import resolve_device, torch_generator
 from sklinvariant.base._discovery import all_estimators
 from sklinvariant.base._docstrings import Documented, documented_by
@@ -93,6 +94,7 @@ __all__ = [
     "Computing",
     "Count",
     "CountOrZero",
+    "DaskRows",
     "Device",
     "Documented",
     "Each",

@@ -8,10 +8,11 @@ from typing import Any, Self
 import torch
 from torch import nn
 
+from sklinvariant._distributed import own_number, whole_sum
 from sklinvariant._settings import borrowed_generators, draw_seed, making_modules
 from sklinvariant.cluster._heads import SubHeads
 from sklinvariant.cluster._scaling import Scaling
-from sklinvariant.networks import FLOAT32, trunk_for
+from sklinvariant.networks import FLOAT32, normalize_by_whole_batch, trunk_for
 from sklinvariant.ops import joint_information, joint_sum
 from sklinvariant.pairs import ClusterBatch
 
@@ -73,7 +74,10 @@ class ClusterNetwork(nn.Module):
         seed = draw_seed(generator)
         own = torch.Generator().manual_seed(seed)
         foreign = isinstance(trunk, nn.Module)
-        module = copy.deepcopy(trunk) if isinstance(trunk, nn.Module) else trunk_for(shape, trunk, own)
+        if isinstance(trunk, nn.Module):
+            module = normalize_by_whole_batch(copy.deepcopy(trunk))
+        else:
+            module = trunk_for(shape, trunk, own)
         module = nn.Sequential(module, nn.Flatten()).to(torch.float32)
         inside = shape if len(shape) == 1 else (shape[2], *shape[:2])
         with torch.no_grad(), making_modules(seed) if foreign else contextlib.nullcontext():  # initialises lazy layers
@@ -94,7 +98,7 @@ class ClusterNetwork(nn.Module):
         x = x.permute(0, 3, 1, 2) if x.ndim == 4 else x
         if self.generator is None:
             return self.trunk(x)
-        with borrowed_generators(draw_seed(self.generator if self.training else None), x.device):
+        with borrowed_generators(draw_seed(self.generator if self.training else None) + own_number(), x.device):
             return self.trunk(x)
 
     def draw_from(self, generator: torch.Generator) -> None:
@@ -111,4 +115,5 @@ class ClusterNetwork(nn.Module):
         # one pass for both, so that batch normalisation uses the same statistics
         assigned = heads(self.features(torch.cat([first, second])))
         one, two = assigned.split([len(first), len(second)])
-        return self.losses(joint_sum(one.repeat(len(second) // len(first), 1, 1), two)).mean()
+        joint = joint_sum(one.repeat(len(second) // len(first), 1, 1), two)
+        return self.losses(whole_sum(joint)).mean()

@@ -15,6 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 
 from sklinvariant._compat import fit_context, with_callbacks
+from sklinvariant._distributed import whole_sum
 from sklinvariant.accumulate import accumulate, channel_spread
 from sklinvariant.base import (
     Array,
@@ -94,7 +95,8 @@ class DenseInformation(nn.Module):
         self.shift, self.scale = shift, scale
 
     def forward(self, pair: Pair) -> torch.Tensor:
-        information = torch.stack([self._information(self._joints(*views)) for views in self._predictions(pair)])
+        joints = (whole_sum(self._joints(*views)) for views in self._predictions(pair))
+        information = torch.stack([self._information(joint) for joint in joints])
         return -information[: self.n_heads].mean() - information[self.n_heads :].sum()
 
     @torch.no_grad()

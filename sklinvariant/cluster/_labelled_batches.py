@@ -19,6 +19,9 @@ class LabelledBatch:
     def __len__(self) -> int:
         return len(self.samples)
 
+    def __getitem__(self, rows: slice) -> LabelledBatch:
+        return LabelledBatch(self.samples[rows], self.target[rows], self.weight[rows])
+
     def take(self, index: torch.Tensor) -> LabelledBatch:
         return LabelledBatch(self.samples.index_select(0, index), self.target[index], self.weight[index])
 

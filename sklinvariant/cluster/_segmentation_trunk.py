@@ -5,6 +5,8 @@ from typing import Self
 import torch
 from torch import nn
 
+from sklinvariant.networks import BatchNorm2d
+
 _DILATIONS = (1, 1, 2, 2)
 _POOLED = 2  # radius of the average pooling after every second convolution
 
@@ -26,13 +28,13 @@ class SegmentationTrunk(nn.Sequential):
         for i, dilation in enumerate(_DILATIONS):
             layers += [
                 nn.Conv2d(n_channels, width, 3, padding=dilation, dilation=dilation, bias=False, dtype=torch.float32),
-                nn.BatchNorm2d(width, dtype=torch.float32),
+                BatchNorm2d(width, dtype=torch.float32),
                 nn.ReLU(),
             ]
             if i % 2:
                 layers.append(nn.AvgPool2d(2 * _POOLED + 1, 1, _POOLED, count_include_pad=False))
             n_channels = width
-        layers.append(nn.BatchNorm2d(width, affine=False, dtype=torch.float32))
+        layers.append(BatchNorm2d(width, affine=False, dtype=torch.float32))
         super().__init__(*layers)
 
 

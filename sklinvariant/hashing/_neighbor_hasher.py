@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from sklinvariant._compat import fit_context, with_callbacks
+from sklinvariant._distributed import own_rows, whole_mean, whole_rows
 from sklinvariant.accumulate import Blocks, measure_moments
 from sklinvariant.base import Array, Count, FittedState, FrameReader, Positive, RowReader, check_size, declared
 from sklinvariant.hashing._hasher import Hasher, principal_directions, random_rotation, signs
@@ -21,12 +22,19 @@ _STEPS = 200  # training steps with max_epochs="auto"
 _ROTATIONS = 50  # iterations of the initial ITQ
 _PAIRS = FrameReader(RowReader(wide=True), explicit=True)
 _ITSELF = -1e9  # logit of a row as its own neighbour; finite, so that a batch of one row has a loss
+_ALL = slice(None)
 
 
-def nearest_in_batch(rows: torch.Tensor, n_neighbors: int) -> torch.Tensor:
-    """Indices (n, k) of the nearest other rows (n, d); k is at most n - 1."""
-    distances = torch.cdist(rows, rows).fill_diagonal_(torch.inf)
+def nearest_in_batch(rows: torch.Tensor, n_neighbors: int, of: slice = _ALL) -> torch.Tensor:
+    """Indices (n, k) of the nearest other rows (n, d) for the rows ``of``; k is at most n - 1."""
+    distances = torch.cdist(rows[of], rows).masked_fill_(_itself(len(rows), of, rows.device), torch.inf)
     return distances.topk(min(n_neighbors, len(rows) - 1), largest=False).indices
+
+
+def _itself(n, of, device):
+    """Which of n rows, in columns, are the rows ``of`` themselves."""
+    numbers = torch.arange(n, device=device)
+    return numbers[of, None] == numbers
 
 
 def partners(n: int) -> torch.Tensor:
@@ -34,11 +42,14 @@ def partners(n: int) -> torch.Tensor:
     return (torch.arange(n) ^ 1)[:, None]
 
 
-def neighbor_loss(codes: torch.Tensor, neighbors: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Mean of ``-ln p(j | i)`` over the pairs of a row i and a neighbour j (n, k), for codes (n, b) of -1 and 1."""
+def neighbor_loss(codes: torch.Tensor, neighbors: torch.Tensor, temperature: float, of: slice = _ALL) -> torch.Tensor:
+    """Mean of ``-ln p(j | i)`` over the pairs of a row i and a neighbour j (n, k), for codes (n, b) of -1 and 1.
+
+    The rows i are those ``of`` a part of the codes, and j and l are any rows.
+    """
     n, b = codes.shape
-    logits = codes @ codes.T / (b * temperature)
-    logits = logits.masked_fill(torch.eye(n, dtype=torch.bool, device=codes.device), _ITSELF)
+    logits = codes[of] @ codes.T / (b * temperature)
+    logits = logits.masked_fill(_itself(n, of, codes.device), _ITSELF)
     to_neighbors = logits.log_softmax(1).gather(1, neighbors)
     return -to_neighbors.sum() / max(1, neighbors.numel())
 
@@ -66,11 +77,14 @@ class NeighborNetwork(nn.Module):
         self.n_neighbors, self.temperature = n_neighbors, temperature
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
-        rows = batch.flatten(0, -2)
         in_pairs = batch.ndim == 3
-        neighbors = partners(len(rows)).to(rows.device) if in_pairs else nearest_in_batch(rows, self.n_neighbors)
+        rows, own = whole_rows(batch).flatten(0, -2), own_rows(each=2 if in_pairs else 1)
+        if in_pairs:
+            neighbors = partners(len(rows))[own].to(rows.device)
+        else:
+            neighbors = nearest_in_batch(rows, self.n_neighbors, own)
         codes = straight_through(torch.addmm(self.intercept, rows, self.weight.T))
-        return neighbor_loss(codes, neighbors, self.temperature)
+        return whole_mean(neighbor_loss(codes, neighbors, self.temperature, own))
 
 
 def overcomplete_itq(components: torch.Tensor, n_bits: int, generator: torch.Generator) -> torch.Tensor:
@@ -163,6 +177,7 @@ class NeighborHasher(WithOptimizer, TrainedEstimator, Hasher):
     ((200, 16), dtype('uint8'))
     """
 
+    _fits_in_parts = False
     _layout = {
         "mean": Array("n_features_in_"),
         "basis": Array("m", "n_features_in_"),

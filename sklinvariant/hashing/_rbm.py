@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.nn.functional import logsigmoid, softplus
 
+from sklinvariant._distributed import is_shared, own_rows, whole_mean, whole_rows, whole_size, whole_sum
+
 
 def uniform_targets(z: torch.Tensor) -> torch.Tensor:
     """Targets t of equation 7 for activations z (n, b): uniform in [0, 1] for each code, nearly uniform for each bit.
@@ -102,10 +104,12 @@ class RestrictedBoltzmannMachine(nn.Module):
 
     def draw(self, probability: torch.Tensor) -> torch.Tensor:
         """Sample binary units with the given probabilities of being on."""
-        noise = torch.rand(
-            probability.shape, dtype=probability.dtype, device=probability.device, generator=self.generator
-        )
-        return noise.lt_(probability)
+        return self._noise(torch.rand, probability).lt_(probability)
+
+    def _noise(self, draw, like):
+        """Random numbers for rows (n, d), which do not depend on the number of processes that share a batch."""
+        shape = whole_size(len(like)), *like.shape[1:]
+        return draw(shape, dtype=like.dtype, device=like.device, generator=self.generator)[own_rows()]
 
     def gibbs(self, v: torch.Tensor, z: torch.Tensor | None = None) -> torch.Tensor:
         """One Gibbs step: sample the hidden units, then the visible ones; real-valued units are set to their means."""
@@ -114,7 +118,7 @@ class RestrictedBoltzmannMachine(nn.Module):
         if self.visible == "binary":
             v = self.draw(v)
         elif self.visible == "gaussian" and self.persistent:
-            v += torch.randn(v.shape, dtype=v.dtype, device=v.device, generator=self.generator)
+            v += self._noise(torch.randn, v)
         return v
 
     @torch.no_grad()
@@ -124,13 +128,13 @@ class RestrictedBoltzmannMachine(nn.Module):
         Positive and negative phase are concatenated, so that the gradient of the weights is a single product, added in
         place.
         """
-        n, z = len(v), None
+        n, z = whole_size(len(v)), None
         if self.persistent:
             b = len(self.hidden_bias)
             chains = v.new_zeros(n, b) if self.chain is None else self.chain
             if len(chains) < n:
                 chains = torch.cat([chains, v.new_zeros(n - len(chains), b)])
-            model = self.gibbs(v, chains[:n])
+            model = self.gibbs(v, chains[:n][own_rows()])
         else:
             z = self.hidden(v)
             model = self.gibbs(v, self.draw(z))
@@ -138,38 +142,47 @@ class RestrictedBoltzmannMachine(nn.Module):
             model = self.gibbs(model)
         visible = torch.cat([v, model])
         hidden = self.hidden(visible) if z is None else torch.cat([z, self.hidden(model)])
-        z, z_model = hidden.split(n)
+        z, z_model = hidden.split(len(v))
         if self.persistent:  # with a smaller batch, the remaining chains do not change
-            self.chain = torch.cat([self.draw(z_model), chains[n:]])
+            self.chain = torch.cat([whole_rows(self.draw(z_model)), chains[n:]])
         # the positive phase: activations corrected by the regularisers
         if self.regularization:
-            z.lerp_(uniform_targets(z), self.regularization)
+            z.lerp_(uniform_targets(whole_rows(z))[own_rows()], self.regularization)
         if self.sparsity is not None:
-            z -= self.sparsity_weight * (z.mean(0) - self.sparsity)
+            z -= self.sparsity_weight * (whole_mean(z.mean(0)) - self.sparsity)
         z.neg_()
         difference = model - v
-        step = (hidden, visible), hidden.sum(0), difference.sum(0)
+        step = (hidden, visible), whole_sum(hidden.sum(0)), whole_sum(difference.sum(0))
         self._descend(step, n, learning_rate, momentum)
-        return difference.square_().mean()
+        return whole_mean(difference.square_().mean())
 
     def _descend(self, step, n, learning_rate, momentum):
         """A step of stochastic gradient descent as in torch; the gradient of the weights is given as two factors."""
         (hidden, visible), *sums = step
         if not momentum:
-            self.weight.addmm_(hidden.T, visible, beta=1 - learning_rate * self.weight_decay, alpha=-learning_rate / n)
+            decay = 1 - learning_rate * self.weight_decay
+            _add_product(self.weight, hidden, visible, beta=decay, alpha=-learning_rate / n)
             for parameter, gradient in zip((self.hidden_bias, self.visible_bias), sums, strict=True):
                 parameter.sub_(gradient, alpha=learning_rate / n)
             return
         if self.velocity is None:
             self.velocity = [torch.zeros_like(parameter) for parameter in self.parameters()]
         weight, *biases = self.velocity
-        weight.addmm_(hidden.T, visible, beta=momentum, alpha=1 / n)
+        _add_product(weight, hidden, visible, beta=momentum, alpha=1 / n)
         if self.weight_decay:
             weight.add_(self.weight, alpha=self.weight_decay)
         for velocity, gradient in zip(biases, sums, strict=True):
             velocity.mul_(momentum).add_(gradient, alpha=1 / n)
         for parameter, velocity in zip(self.parameters(), self.velocity, strict=True):
             parameter.sub_(velocity, alpha=learning_rate)
+
+
+def _add_product(target, hidden, visible, *, beta, alpha):
+    """``target = beta target + alpha Σ hiddenᵀ visible`` in place, with the sum over the rows of the whole batch."""
+    if is_shared():
+        target.mul_(beta).add_(whole_sum(hidden.T @ visible), alpha=alpha)
+    else:
+        target.addmm_(hidden.T, visible, beta=beta, alpha=alpha)
 
 
 def pseudo_log_likelihood(

@@ -1,5 +1,6 @@
 """torch modules without scikit-learn: encoders of bags, networks for images, and losses."""
 
+from sklinvariant.networks._batch_norm import BatchNorm2d, normalize_by_whole_batch
 from sklinvariant.networks._encoders import (
     Bags,
     MeanEncoder,
@@ -27,6 +28,7 @@ from sklinvariant.networks._trunks import mlp_trunk, resnet_trunk, trunk_for, vg
 __all__ = [
     "FLOAT32",
     "Bags",
+    "BatchNorm2d",
     "CustomLoss",
     "Group",
     "GroupBatchNorm2d",
@@ -48,6 +50,7 @@ __all__ = [
     "map_features",
     "minimize_loss",
     "mlp_trunk",
+    "normalize_by_whole_batch",
     "normalize_vlad",
     "resnet_trunk",
     "rotation_matrices",

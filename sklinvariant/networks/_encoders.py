@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from sklinvariant._distributed import own_number
 from sklinvariant._settings import borrowed_generators, draw_seed
 from sklinvariant.ops import Mixture, Scores, mixture_scores, soft_moments, standardize
 
@@ -230,7 +231,7 @@ class MeanEncoder(nn.Module):
         total = None
         for start in range(0, len(values), self.chunk_size):
             x = values[start : start + self.chunk_size].to(self.dtype)
-            seed = draw_seed(self.generator if self.training else None)
+            seed = draw_seed(self.generator if self.training else None) + own_number()
             # preserve_rng_state would read the global generator; the repeated forward pass uses the same seed instead
             out = checkpoint(self._transform, x, seed, use_reentrant=False, preserve_rng_state=False)
             total = out.new_zeros(n, out.shape[1]) if total is None else total

@@ -7,11 +7,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from sklinvariant._distributed import is_shared
+from sklinvariant.networks._batch_norm import BatchNorm2d
 from sklinvariant.networks._group import Group
 from sklinvariant.networks._group_convolutions import check_stride, pair
 
 
-class GroupBatchNorm2d(nn.BatchNorm2d):
+class GroupBatchNorm2d(BatchNorm2d):
     """Batch normalisation of maps over a group: one mean, variance, weight and bias for all elements of a channel.
 
     Parameters
@@ -39,7 +41,8 @@ class GroupBatchNorm2d(nn.BatchNorm2d):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         by_channel = x.unflatten(1, (-1, self.group.order)).flatten(2, 3)  # (n, c, order h, w)
-        if self.training and by_channel.numel() == self.num_features:  # the variance of a single number is undefined
+        is_single = by_channel.numel() == self.num_features and not is_shared()
+        if self.training and is_single:  # the variance of a single number is undefined
             running = self.running_mean, self.running_var
             return F.batch_norm(by_channel, *running, self.weight, self.bias, eps=self.eps).view_as(x)
         return super().forward(by_channel).view_as(x)

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from sklinvariant._distributed import whole_mean, whole_rows
 from sklinvariant._settings import borrowed_generators, draw_seed
 from sklinvariant.networks._chi2 import chi2_map
 from sklinvariant.networks._encoders import Bags
@@ -126,7 +127,7 @@ class LinearLoss(nn.Module):
     def forward(self, representation: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         target = target / self.target_scale if self.loss == "squared_error" else target
         losses = sample_losses(self._scaled_outputs(representation), target, self.loss)
-        return (losses * weight).mean() + 0.5 * self.weight_decay * self.weight.square().sum()
+        return whole_mean((losses * weight).mean()) + 0.5 * self.weight_decay * self.weight.square().sum()
 
 
 def target_deviation(target: torch.Tensor, weight: torch.Tensor) -> float:
@@ -152,6 +153,9 @@ class CustomLoss(nn.Module):
         return {"cost": {name: value.cpu().numpy() for name, value in self.state_dict().items()}}
 
     def forward(self, representation: torch.Tensor, target: torch.Tensor | None, weight: torch.Tensor) -> torch.Tensor:
+        # the loss may compare samples with each other, so each process computes it for the whole batch
+        representation, weight = whole_rows(representation), whole_rows(weight)
+        target = None if target is None else whole_rows(target)
         with borrowed_generators(draw_seed(self.generator), representation.device):
             losses = self.cost(representation) if target is None else self.cost(representation, target)
         shape = getattr(losses, "shape", None)

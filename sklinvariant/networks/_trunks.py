@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from sklinvariant.networks._batch_norm import BatchNorm1d, BatchNorm2d
 from sklinvariant.networks._layers import FLOAT32, conv2d, linear
 
 _ACROSS = [[-0.125, 0.0, 0.125], [-0.25, 0.0, 0.25], [-0.125, 0.0, 0.125]]
@@ -39,7 +40,7 @@ def mlp_trunk(
     for _ in range(depth):
         layers += [
             linear(n_features, width, bias=False, generator=generator),
-            nn.BatchNorm1d(width, **FLOAT32),
+            BatchNorm1d(width, **FLOAT32),
             nn.ReLU(),
         ]
         n_features = width
@@ -53,7 +54,7 @@ def vgg_trunk(
     layers: list[nn.Module] = []
     for i, width in enumerate(widths):
         convolution = conv2d(n_channels, width, 5, padding=2, bias=False, generator=generator)
-        layers += [convolution, nn.BatchNorm2d(width, **FLOAT32), nn.ReLU()]
+        layers += [convolution, BatchNorm2d(width, **FLOAT32), nn.ReLU()]
         if i < len(widths) - 1:
             layers.append(nn.MaxPool2d(2, ceil_mode=True))
         n_channels = width
@@ -67,7 +68,7 @@ def resnet_trunk(
 ) -> nn.Sequential:
     """Residual blocks on the edges of the grey image; the first convolution keeps the size of the image."""
     first = conv2d(2, widths[0], 3, padding=1, bias=False, generator=generator)
-    layers = [GreyEdges(), first, nn.BatchNorm2d(widths[0], **FLOAT32), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True)]
+    layers = [GreyEdges(), first, BatchNorm2d(widths[0], **FLOAT32), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True)]
     before = widths[0]
     for i, (width, depth) in enumerate(zip(widths, depths, strict=True)):
         for j in range(depth):
@@ -83,17 +84,17 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.inside = nn.Sequential(
             conv2d(n_in, n_out, 3, stride=stride, padding=1, bias=False, generator=generator),
-            nn.BatchNorm2d(n_out, **FLOAT32),
+            BatchNorm2d(n_out, **FLOAT32),
             nn.ReLU(),
             conv2d(n_out, n_out, 3, padding=1, bias=False, generator=generator),
-            nn.BatchNorm2d(n_out, **FLOAT32),
+            BatchNorm2d(n_out, **FLOAT32),
         )
         keeps_shape = n_in == n_out and stride == 1
         if keeps_shape:
             self.beside: nn.Module = nn.Identity()
         else:
             convolution = conv2d(n_in, n_out, 1, stride=stride, bias=False, generator=generator)
-            self.beside = nn.Sequential(convolution, nn.BatchNorm2d(n_out, **FLOAT32))
+            self.beside = nn.Sequential(convolution, BatchNorm2d(n_out, **FLOAT32))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return (self.inside(x) + self.beside(x)).relu()

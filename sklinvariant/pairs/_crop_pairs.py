@@ -95,3 +95,7 @@ class Pair:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def __getitem__(self, rows: slice) -> "Pair":
+        start = None if self.start is None else self.start[rows]
+        return Pair(self.images[rows], self.views[rows], self.masks[rows], self.back[rows], start)

@@ -178,6 +178,10 @@ class ClusterBatch:
     def __len__(self) -> int:
         return len(self.first)
 
+    def __getitem__(self, rows: slice) -> "ClusterBatch":
+        second = self.second.unflatten(0, (-1, len(self.first)))[:, rows].flatten(0, 1)
+        return ClusterBatch(self.first[rows], second, self.auxiliary)
+
 
 class SamplePairBatches:
     """Batches of the pairs of a source, shuffled in each pass.

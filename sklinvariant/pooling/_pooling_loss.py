@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from sklinvariant._distributed import whole_mean
 from sklinvariant.pooling._pair_moments import pooling_errors
 
 
@@ -19,7 +20,7 @@ class PoolingLoss(nn.Module):
     def forward(self, pairs: torch.Tensor) -> torch.Tensor:
         """The mean of J over pairs (b, 2, d)."""
         change, missed = pooling_errors(pairs[:, 0], pairs[:, 1], self.components, self.cross)
-        return (self.invariance * change + missed) / len(pairs)
+        return whole_mean((self.invariance * change + missed) / len(pairs))
 
 
 class ProjectedSGD(torch.optim.SGD):

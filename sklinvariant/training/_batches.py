@@ -21,6 +21,12 @@ class Batch:
     def __len__(self) -> int:
         return len(self.bags.offsets) - 1
 
+    def __getitem__(self, rows: slice) -> "Batch":
+        values, offsets = self.bags
+        offsets = offsets[rows.start : rows.stop + 1]
+        bags = Bags(values[offsets[0] : offsets[-1]], offsets - offsets[0])
+        return Batch(bags, None if self.target is None else self.target[rows], self.weight[rows])
+
 
 class RowBatches:
     """Batches of rows, shuffled in each pass.

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sklinvariant._distributed import current_processes
 from sklinvariant.base import replacing
 
 # parameters that may change when a fit is resumed, because the model does not depend on them
@@ -31,7 +32,8 @@ class Checkpoint:
 
     The file identifies its fit: the estimator, its parameters, checksums of the training tensors (``data``, lists of
     tensors by name), and the number of epochs of the model ``before`` the fit. Other fits reject the file. A file that
-    is not a checkpoint, or that another fit has written in the meantime, is never changed.
+    is not a checkpoint, or that another fit has written in the meantime, is never changed. If several processes train
+    the model, process 0 reads and writes the file, and their number may change between interruption and resumption.
     """
 
     def __init__(
@@ -55,6 +57,16 @@ class Checkpoint:
         The content replaces the current model, which may be the one from before that fit, or the one that the
         interrupted fit kept.
         """
+        processes = current_processes()
+        found = self._read() if processes is None else processes.of_first(self._read)
+        if found is None:
+            return None
+        writer, self.before, content = found
+        self.writers.add(writer)
+        return content
+
+    def _read(self):
+        """The writer of the file, the number of epochs before its fit, and its content; None if there is no file."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             data = self.path.read_bytes()
@@ -76,9 +88,7 @@ class Checkpoint:
                 f"{self.name} belongs to a fit from epoch {before} to epoch {before + done}, but this model has been "
                 f"trained for {self.before} epochs. Delete the file, or pass another one"
             )
-        self.before = before
-        self.writers.add(writer)
-        return content
+        return writer, before, content
 
     def _parse(self, data):
         """The writer of a file, and its content. Raises a ValueError if it is not a complete checkpoint."""
@@ -117,6 +127,8 @@ class Checkpoint:
 
     def write(self, content: dict[str, Any]) -> None:
         """Replace the file atomically. If this fails, warn and let the fit continue."""
+        if not _is_writer():
+            return
         stream = io.BytesIO()
         torch.save({"fit": self.fit, "before": self.before, **content}, stream)
         body = stream.getvalue()
@@ -132,6 +144,8 @@ class Checkpoint:
             self._warn(f"could not be written after epoch {self.before + len(content['history'])} ({error})")
 
     def remove(self) -> None:
+        if not _is_writer():
+            return
         with contextlib.suppress(OSError):  # the fit is finished, and an error would discard its model
             if self._is_ours():
                 self.path.unlink(missing_ok=True)
@@ -153,6 +167,12 @@ class Checkpoint:
                 RuntimeWarning,
                 stacklevel=2,
             )
+
+
+def _is_writer():
+    """Whether this process writes the file."""
+    processes = current_processes()
+    return processes is None or processes.rank == 0
 
 
 def _writer_of(head):

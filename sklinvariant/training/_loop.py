@@ -15,6 +15,7 @@ from skorch.history import History
 from tqdm.auto import tqdm
 
 from sklinvariant._compat import FitReport
+from sklinvariant._distributed import current_processes, share_of
 from sklinvariant.base import check_callbacks, keeping_last_epoch
 from sklinvariant.training._checkpoint import Checkpoint
 from sklinvariant.training._early_stopping import Validation
@@ -54,8 +55,17 @@ class _Net(NeuralNet):
         if not hasattr(self.module_, "learn"):
             return super().train_step(batch, **fit_params)
         group = self.optimizer_.param_groups[0]
-        loss = self.module_.learn(batch[0], group["lr"], group["momentum"])
+        with share_of(batch[0]) as part:
+            loss = self.module_.learn(part, group["lr"], group["momentum"])
         return {"loss": self.get_loss(loss, None), "y_pred": loss}
+
+    def train_step_single(self, batch, **fit_params):
+        with share_of(batch[0]) as part:
+            step = super().train_step_single((part, None), **fit_params)
+        processes = current_processes()
+        if processes is not None:
+            processes.average_gradients(self.module_.parameters())
+        return step
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
         loss = y_pred.item()
@@ -86,13 +96,14 @@ class _Epochs(Callback):
     """After each epoch, keep the parameters, report to scikit-learn's callbacks, and stop if there is no improvement.
 
     The training loss must decrease or, with a `Validation`, the score of the held-out samples must increase. ``best``
-    is the lowest loss, or the negative of the highest score.
+    is the lowest loss, or the negative of the highest score. If several processes train the module, they agree on the
+    parameters and on the end.
     """
 
     def __init__(self, report, fitted_attributes, tol, patience, validation):
         self.report, self.fitted_attributes = report, fitted_attributes
         self.tol, self.patience = 0.0 if tol is None and validation else tol, patience
-        self.validation = validation
+        self.validation, self.processes = validation, current_processes()
 
     def initialize(self):
         self.best, self.waited, self.lowest_loss = np.inf, 0, np.inf
@@ -117,29 +128,37 @@ class _Epochs(Callback):
 
     def on_train_begin(self, net, **kwargs):
         if self.validation and self.validation.of_start:
-            self.best = -self.validation(net.module_)[1]
+            self.best = -self.scores(net)[1]
             self.best_parameters = copy.deepcopy(net.module_.state_dict())
 
     def on_epoch_begin(self, net, **kwargs):
         self.report.begin_epoch()
 
     def on_epoch_end(self, net, **kwargs):
+        if self.processes is not None:  # processors of different kinds may round differently
+            self.processes.copy_first(net.module_)
         value = self.validate(net) if self.validation else net.history[-1]["train_loss"]
         self.keep(net.module_, len(net.history))
         if self.validation and value < self.best:
             self.best_parameters = self.kept[1]
         self.waited = 0 if self.tol is None or value < self.best - self.tol else self.waited + 1
         self.best = min(self.best, value)
-        if self.report.end_epoch(lambda: self.fitted_attributes(net.module_)) or self.waited >= self.patience:
+        stops = self.report.end_epoch(lambda: self.fitted_attributes(net.module_)) or self.waited >= self.patience
+        if stops if self.processes is None else self.processes.any(stops):
             raise StopTraining
 
     def validate(self, net):
-        loss, score = self.validation(net.module_)
+        loss, score = self.scores(net)
         net.history.record("valid_loss", loss)
         net.history.record("valid_loss_best", loss < self.lowest_loss)
         net.history.record("validation_score", score)
         self.lowest_loss = min(self.lowest_loss, loss)
         return -score
+
+    def scores(self, net):
+        """The loss and the score of the held-out samples."""
+        scores = self.validation(net.module_)
+        return scores if self.processes is None else self.processes.of_first(lambda: scores)
 
 
 class _Decay(Callback):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import KW_ONLY
@@ -10,6 +11,7 @@ from typing import Any, Literal
 import torch
 
 from sklinvariant._compat import CallbackSupportMixin, FitReport
+from sklinvariant._distributed import current_processes
 from sklinvariant.base import (
     ArrayLike,
     Count,
@@ -25,6 +27,7 @@ from sklinvariant.base import (
 from sklinvariant.training._checkpoint import Checkpoint
 from sklinvariant.training._early_stopping import Validation
 from sklinvariant.training._loop import OPTIMIZERS, train
+from sklinvariant.training._same_fit import check_same_fit
 
 
 @declared
@@ -224,9 +227,14 @@ class TrainedEstimator(CallbackSupportMixin, Training):
         if partial:
             self._check_partial_fit()
         reset = not hasattr(self, "_state") if partial else not self._continues_fit()
-        generator = torch_generator(self.random_state)
-        given = self._read(X, reset=reset) if given is None else given
-        data = self._data(given, y, generator, reset=reset, **settings)
+        generator, processes = torch_generator(self.random_state), current_processes()
+        if processes is not None:
+            generator.manual_seed(processes.of_first(generator.initial_seed))
+        with contextlib.nullcontext() if processes is None else processes.failing_together():
+            given = self._read(X, reset=reset) if given is None else given
+            data = self._data(given, y, generator, reset=reset, **settings)
+        if processes is not None:
+            check_same_fit(processes, self, self._identity(data), reset=reset)
         earlier = [] if reset else self._earlier()
         before, checkpoint, written = len(earlier), None, None
         if self.checkpoint is not None and not partial:
@@ -239,6 +247,8 @@ class TrainedEstimator(CallbackSupportMixin, Training):
         module = (self._module if reset else self._restored)(data, generator)
         if reset and written is None:
             self._pretrain(module, data)
+        if processes is not None:
+            processes.copy_first(module)
         tol, n_iter_no_change = self._patience()
         fit = _Fit(self, given.kind.name, data, module, earlier=earlier[:before])
         train(
@@ -257,7 +267,7 @@ class TrainedEstimator(CallbackSupportMixin, Training):
             fitted_attributes=fit.attributes,
             finish=fit.finish,
             callbacks=self.callbacks or (),
-            verbose=self.verbose,
+            verbose=self.verbose if processes is None or processes.rank == 0 else 0,
             checkpoint=checkpoint,
             validation=self._validation(module, held_out, of_start=not reset),
         )

@@ -5,42 +5,22 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from callbacks import Interrupts
-from examples import ESTIMATORS, answers, example
+from examples import TRAINED, answers, losses, trained_example
 from sklearn.base import clone
-from sklearn.frozen import FrozenEstimator
 from tolerance import assert_close
 
 import sklinvariant
-from sklinvariant.training import TrainedEstimator, Training, WithEarlyStopping
+from sklinvariant.training import Training, WithEarlyStopping
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # few epochs, on purpose
 
-TRAINED = sorted(name for name, cls in ESTIMATORS.items() if issubclass(cls, TrainedEstimator))
 SETTINGS = set(Training.__dataclass_fields__)
 # the machine makes its own steps, and the descent of AutoPooling is projected
 WITHOUT_OPTIMIZER = {"AutoPooling", "RBMHasher"}
 # those that are trained with labels
 WITH_EARLY_STOPPING = {"IICClassifier", "LearnedAggregation", "LearnedBoW", "LearnedFisherVector", "LearnedVLAD"}
-
-
-def trained_example(name):
-    """An estimator with four epochs, and its data."""
-    estimator, X, y = example(name)
-    if name == "IICSegmenter":  # the slowest
-        X, y = X[:4], y[:4]
-    known = estimator.get_params(deep=False)
-    settings = {"max_epochs": 4, "solver": "sgd", "batch_size": max(4, len(X) // 3), "random_state": 0}
-    estimator.set_params(**{key: value for key, value in settings.items() if key in known})
-    if name == "IICClassifier":  # or the training of its clusterer would be interrupted
-        estimator.set_params(clusterer=FrozenEstimator(clone(estimator.clusterer).fit(X)))
-    return estimator, X, y
-
-
-def losses(model):
-    return np.array([row["loss"] for row in model.history_])
 
 
 def assert_same_model(model, expected, X):

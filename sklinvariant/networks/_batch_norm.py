@@ -1,0 +1,59 @@
+"""Batch normalisation by the whole batch, also where several processes compute a share of it each."""
+
+from typing import TypeVar
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from sklinvariant._distributed import is_shared, whole_size, whole_sum
+
+M = TypeVar("M", bound=nn.Module)
+
+
+class _OfWholeBatch(_BatchNorm):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not (self.training and is_shared()):
+            return super().forward(x)
+        self._check_input_dim(x)
+        axes = [0, *range(2, x.ndim)]
+        count = whole_size(len(x)) * x[0, 0].numel()
+        shape = [1, -1, *[1] * (x.ndim - 2)]
+        mean = whole_sum(x.sum(axes)) / count
+        centred = x - mean.view(shape)
+        variance = whole_sum(centred.square().sum(axes)) / count
+        self._update(mean.detach(), variance.detach() * (count / max(count - 1, 1)))
+        x = centred * (variance + self.eps).rsqrt().view(shape)
+        return x * self.weight.view(shape) + self.bias.view(shape) if self.affine else x
+
+    @torch.no_grad()
+    def _update(self, mean, variance):
+        """Update the running averages, as in torch."""
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return
+        self.num_batches_tracked.add_(1)
+        weight = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean, weight)
+        self.running_var.lerp_(variance, weight)
+
+
+class BatchNorm1d(_OfWholeBatch, nn.BatchNorm1d):
+    """`torch.nn.BatchNorm1d`, with the mean and variance of the whole batch."""
+
+
+class BatchNorm2d(_OfWholeBatch, nn.BatchNorm2d):
+    """`torch.nn.BatchNorm2d`, with the mean and variance of the whole batch."""
+
+
+class BatchNorm3d(_OfWholeBatch, nn.BatchNorm3d):
+    """`torch.nn.BatchNorm3d`, with the mean and variance of the whole batch."""
+
+
+_OURS: dict[type, type] = {nn.BatchNorm1d: BatchNorm1d, nn.BatchNorm2d: BatchNorm2d, nn.BatchNorm3d: BatchNorm3d}
+
+
+def normalize_by_whole_batch(network: M) -> M:
+    """Let the batch normalisation of a user-defined network, which is changed, use the whole batch."""
+    for layer in network.modules():
+        layer.__class__ = _OURS.get(type(layer), type(layer))
+    return network

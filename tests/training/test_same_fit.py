@@ -1,0 +1,328 @@
+"""Fits of trained estimators by two processes: the same model as alone, in all processes."""
+
+import os
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from callbacks import Interrupts, StopsAfter
+from examples import TRAINED, answers, losses, trained_example
+from sklearn.base import clone
+from tolerance import assert_close
+from two_processes import needs_gloo, run_in_two_processes
+
+import sklinvariant
+from sklinvariant import (
+    AutoPooling,
+    EquivariantAutoencoder,
+    IICClusterer,
+    IICSegmenter,
+    LearnedBoW,
+    LearnedVLAD,
+    NeighborHasher,
+    RBMHasher,
+    SparseAutoencoder,
+    distributed,
+)
+
+pytestmark = [needs_gloo, pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")]
+
+RESUMED = ["IICClusterer", "LearnedVLAD", "RBMHasher", "SparseAutoencoder"]
+_RNG = np.random.RandomState(0)
+ROWS = _RNG.rand(30, 6)
+IMAGES = _RNG.rand(9, 12, 12, 2).astype(np.float32)
+IMAGES[::2, :6] *= 0.2  # two kinds
+BAGS, CLASSES = _RNG.normal(size=(21, 6, 4)) + (np.arange(21) % 3)[:, None, None], np.arange(21) % 3
+
+
+def spread(representation, y):
+    """A loss that compares the samples of a batch with each other."""
+    distances = (representation[:, None] - representation).square().sum(2)
+    same = y[:, None] == y
+    return distances[same].mean() - 0.1 * distances[~same].mean()
+
+
+def small_cnn(seed):
+    """A network with batch normalisation, whose initial weights are those of a seed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return torch.nn.Sequential(
+            torch.nn.Conv2d(2, 3, 3), torch.nn.BatchNorm2d(3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(2)
+        )
+
+
+def quick_clusterer(**settings):
+    return IICClusterer(2, **{"n_heads": 2, "batch_size": 7, "max_epochs": 2, "random_state": 0, **settings})
+
+
+QUICK: dict = {"max_epochs": 2, "random_state": 0}
+# fits that the examples of all estimators do not contain: a model, and the arguments of fit
+SPECIAL = {
+    "overclusters and repeats": (quick_clusterer(n_overclusters=5, n_repeats=3, n_neighbors=4), ROWS),
+    "views, and a network of the user": (
+        quick_clusterer(network=small_cnn(0), batch_size=5, optimizer="sgd"),
+        IMAGES,
+    ),
+    "a batch of one image": (IICSegmenter(2, width=4, batch_size=1, **QUICK), IMAGES[:3]),
+    "pairs of rows": (NeighborHasher(5, pairs="explicit", **QUICK), ROWS.reshape(15, 2, 6)),
+    "a last batch of one bag": (
+        LearnedBoW(3, batch_size=4, early_stopping=True, validation_fraction=0.2, **QUICK),
+        BAGS,
+        CLASSES,
+    ),
+    "a loss of pairs": (LearnedVLAD(2, loss=spread, batch_size=7, optimizer="sgd", **QUICK), BAGS, CLASSES),
+    "weights of bags": (LearnedVLAD(2, batch_size=7, **QUICK), BAGS, CLASSES, CLASSES + 1.0),
+    "chains": (RBMHasher(5, persistent=True, sparsity=0.1, visible="gaussian", batch_size=9, **QUICK), ROWS),
+    "without momentum": (RBMHasher(5, momentum=0.0, cd_steps=2, batch_size=9, **QUICK), ROWS),
+    "lbfgs": (SparseAutoencoder(3, optimizer="lbfgs", **QUICK), ROWS),
+    "early end": (SparseAutoencoder(3, tol=1.0, n_iter_no_change=2, max_epochs=9, random_state=0), ROWS),
+    "cross-entropy": (EquivariantAutoencoder(2, width=2, depth=1, loss="bce", pooling=None, **QUICK), IMAGES),
+    "standardised pooling": (AutoPooling(2, solver="sgd", standardize=True, batch_size=7, **QUICK), ROWS),
+}
+
+
+# Cases, which run in each of two processes. They return what pickle can copy.
+
+
+def each_estimator(folder):
+    results = {}
+    with distributed() as rank:
+        for name in TRAINED:
+            results[name] = _fitted(*_short(name))
+    return rank, results
+
+
+def special_fits(folder):
+    with distributed():
+        return {name: _fitted(clone(model), *given) for name, (model, *given) in SPECIAL.items()}
+
+
+def parts_and_warm_start(folder):
+    with distributed():
+        return _in_parts()
+
+
+def interrupted(folder):
+    """Checkpoints that are resumed alone."""
+    with distributed() as rank:
+        for name in RESUMED:
+            model, X, y = _checkpointed(name, folder / f"{name} of process {rank}")
+            with pytest.raises(KeyboardInterrupt):
+                model.fit(X, y)
+
+
+def resumed(folder):
+    """Models from checkpoints that were written alone, and that only process 0 can read."""
+    results = {}
+    with distributed() as rank:
+        for name in RESUMED:
+            model, X, y = _checkpointed(name, folder / (name if rank == 0 else "nothing"))
+            results[name] = _fitted(model.set_params(callbacks=None), X, y)
+    return results
+
+
+def without_seed(folder):
+    with distributed():
+        return _fitted(SparseAutoencoder(3, max_epochs=1, random_state=None), ROWS)
+
+
+def different_networks(folder):
+    with distributed() as rank:
+        return _fitted(quick_clusterer(network=small_cnn(rank), init="random"), IMAGES)
+
+
+def different_sizes(folder):
+    with distributed() as rank:
+        SparseAutoencoder(3).fit(ROWS[: 30 - rank])
+
+
+def different_rows(folder):
+    with distributed() as rank:
+        SparseAutoencoder(3).fit(ROWS[15 * rank : 15 * rank + 15])
+
+
+def different_parameters(folder):
+    with distributed() as rank:
+        SparseAutoencoder(3, learning_rate=0.1 * (1 + rank)).fit(ROWS)
+
+
+def missing_values(folder):
+    with distributed() as rank:
+        SparseAutoencoder(3).fit(np.where(rank, np.nan, ROWS))
+
+
+def wrong_checkpoint(folder):
+    with distributed() as rank:
+        if rank == 0:
+            (folder / "wrong").write_text("no checkpoint")
+        SparseAutoencoder(3, checkpoint=folder / "wrong").fit(ROWS)
+
+
+def diverging(folder):
+    with distributed():
+        SparseAutoencoder(3, optimizer="sgd", learning_rate=1e30, batch_size=9, random_state=0).fit(ROWS)
+
+
+def stopped_by_one(folder):
+    """A callback of scikit-learn stops the fit in process 1 only."""
+    with distributed() as rank:
+        model = SparseAutoencoder(3, max_epochs=5, random_state=0).set_callbacks(StopsAfter(2 if rank else None))
+        return model.fit(ROWS).n_iter_
+
+
+def alone(folder):
+    """Fits outside of the context, after it, and in another thread do not wait for the other process."""
+    rank = torch.distributed.get_rank()
+    models = [SparseAutoencoder(3, max_epochs=1 + rank, random_state=0) for _ in range(3)]
+    with distributed():
+        thread = threading.Thread(target=models[1].fit, args=(ROWS,))
+        thread.start()
+        thread.join()
+    models[2].fit(ROWS)
+    return models[1].n_iter_, models[2].n_iter_
+
+
+CASES = [each_estimator, special_fits, parts_and_warm_start, interrupted, resumed, without_seed, different_networks]
+CASES += [different_sizes, different_rows, different_parameters, missing_values, wrong_checkpoint, diverging]
+CASES += [stopped_by_one, alone]
+
+
+def _short(name):
+    estimator, X, y = trained_example(name)
+    return estimator.set_params(max_epochs=2), X, y
+
+
+def _checkpointed(name, path):
+    estimator, X, y = trained_example(name)
+    if name == "RBMHasher":
+        estimator.set_params(persistent=True)
+    return estimator.set_params(checkpoint=path, callbacks=[Interrupts(3)]), X, y
+
+
+def _in_parts():
+    model = RBMHasher(4, max_epochs=2, batch_size=9, random_state=0, warm_start=True)
+    return _fitted(model.partial_fit(ROWS[:17]).partial_fit(ROWS[17:]), ROWS)
+
+
+def _fitted(model, X, *given):
+    """The losses of a fit, and what the model answers."""
+    model.fit(X, *given)
+    rows = X[:, 0] if getattr(model, "pairs", None) == "explicit" else X
+    return losses(model), [np.nan_to_num(answer) for answer in answers(model, rows)]
+
+
+# The tests
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("processes")
+
+
+@pytest.fixture(scope="module")
+def results(folder):
+    for name in RESUMED:
+        model, X, y = _checkpointed(name, folder / name)
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(X, y)
+    return run_in_two_processes(__file__, folder, [case.__name__ for case in CASES])
+
+
+def assert_same_fit(actual, expected):
+    assert_close(actual[0], expected[0], rtol=1e-4)
+    for one, other in zip(actual[1], expected[1], strict=True):
+        assert_close(one, other, rtol=2e-3)
+
+
+def assert_identical(results, case):
+    """The losses and answers of both processes are the same numbers."""
+    np.testing.assert_equal(results[0][case], results[1][case])
+
+
+def test_each_estimator_as_alone(results):
+    (first, fits), (second, others) = (result["each_estimator"] for result in results)
+    assert (first, second) == (0, 1)
+    np.testing.assert_equal(fits, others)
+    for name in TRAINED:
+        assert_same_fit(fits[name], _fitted(*_short(name)))
+
+
+@pytest.mark.parametrize("name", SPECIAL)
+def test_special_fits_as_alone(results, name):
+    model, *given = SPECIAL[name]
+    assert_identical(results, "special_fits")
+    assert_same_fit(results[0]["special_fits"][name], _fitted(clone(model), *given))
+
+
+def test_parts_as_alone(results):
+    assert_identical(results, "parts_and_warm_start")
+    assert_same_fit(results[0]["parts_and_warm_start"], _in_parts())
+
+
+@pytest.mark.parametrize("name", RESUMED)
+def test_resumed_alone(results, folder, name):
+    assert results[0]["interrupted"] is None
+    assert not (folder / f"{name} of process 1").exists()
+    model, X, y = _checkpointed(name, folder / f"{name} of process 0")
+    actual = _fitted(clone(model).set_params(callbacks=None), X, y)
+    assert_same_fit(actual, _fitted(clone(model).set_params(callbacks=None, checkpoint=None), X, y))
+
+
+@pytest.mark.parametrize("name", RESUMED)
+def test_resumed_by_two_processes(results, name):
+    assert_identical(results, "resumed")
+    model, X, y = _checkpointed(name, None)
+    assert_same_fit(results[0]["resumed"][name], _fitted(model.set_params(callbacks=None), X, y))
+
+
+@pytest.mark.parametrize("case", ["without_seed", "different_networks"])
+def test_the_start_is_that_of_process_0(results, case):
+    assert_identical(results, case)
+
+
+@pytest.mark.parametrize(
+    ("case", "messages"),
+    [
+        ("different_sizes", ["processes 0 and 1 have different samples .30 and 29 samples.. Pass the same"] * 2),
+        ("different_rows", ["processes 0 and 1 have different samples. Pass the same"] * 2),
+        ("different_parameters", ["processes 0 and 1 have different learning_rate. Pass the same"] * 2),
+        ("missing_values", ["process 1 of 2 failed, so the fit ends here as well. ValueError", "X contains NaN"]),
+        ("wrong_checkpoint", ["is not a checkpoint and was not changed"] * 2),
+        ("diverging", ["the loss became .* in epoch"] * 2),
+    ],
+)
+def test_errors_reach_all_processes(results, case, messages):
+    for result, message in zip(results, messages, strict=True):
+        assert issubclass(result[case][0], (ValueError, RuntimeError, FloatingPointError))
+        assert re.search(message, result[case][1])
+
+
+def test_one_process_stops_all(results):
+    assert [result["stopped_by_one"] for result in results] == [2, 2]
+
+
+def test_fits_of_a_process_alone(results):
+    assert [result["alone"] for result in results] == [(1, 1), (2, 2)]
+
+
+@pytest.mark.slow
+def test_the_example_under_torchrun(tmp_path):
+    root = Path(sklinvariant.__file__).parents[1]
+    script = root / "docs" / "examples" / "distributed.py"
+    if not script.exists():
+        pytest.skip("the examples are not beside the package")
+    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    run = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    scores = []
+    for launcher in ([], run):
+        command = [sys.executable, *launcher, str(script)]
+        printed = subprocess.check_output(command, cwd=tmp_path, env=environment, timeout=300, text=True)
+        assert printed.count("adjusted Rand index") == 1
+        scores.append(float(printed.split("index ")[1].split()[0]))
+    assert scores[0] == pytest.approx(scores[1], abs=0.02)
+    assert sklinvariant.load(tmp_path / "digits.sklinvariant").n_clusters == 10
