@@ -86,7 +86,7 @@ def codes(n):
 
 
 class Neighbours:
-    """The search of `IICClusterer` for the neighbours of rows, as an estimator: exact, or with a graph of faiss."""
+    """The search of `IICClusterer` for neighbours, as an estimator: exact, or in inverted lists of faiss."""
 
     def __init__(self, search):
         self.search = search
@@ -141,7 +141,7 @@ CASES = {
     "neighbours, exact": Case(
         "rows of 32", rows(32), 32_000, lambda: Neighbours(_nearest_partners._exact_search), "", QUADRATIC
     ),
-    "neighbours, graph": Case("rows of 32", rows(32), 120_000, lambda: Neighbours(_nearest_partners._graph_search), ""),
+    "neighbours, lists": Case("rows of 32", rows(32), 120_000, lambda: Neighbours(_nearest_partners._list_search), ""),
     "IICSegmenter": Case(
         "images 24 × 24",
         images(24),

@@ -150,8 +150,8 @@ class IICClusterer(
     n_neighbors : int
         Number of neighbours for "neighbors". With many neighbours, clusters may mix several classes. With few
         neighbours, a class may be split into two clusters. The search is exact for at most 50,000 samples and on a GPU.
-        For more samples, if faiss is installed, it uses a graph that finds at least 95 % of the neighbours of 1,000
-        samples.
+        For more samples, if faiss is installed, it uses inverted lists in which it finds at least 95 % of the
+        neighbours of 1,000 samples.
     neighbors : estimator or None
         Finds the neighbours for "neighbors", instead of the search described under ``n_neighbors``. A clone is fitted
         to X as it is given, as flat rows, not scaled. The estimator also sets the number of neighbours. It has
@@ -189,8 +189,8 @@ class IICClusterer(
         network is trained on these clusters for a few steps. For pairs of neighbours, the merging uses walks of 1 to 30
         steps. "random" is the initialisation of the paper, which ends in worse local optima more often than not.
     max_epochs : int or "auto"
-        Maximum number of passes over the pairs. "auto" makes as many passes as 300 training steps need, or 60 steps for
-        rows with ``init="merge"``, at least 3 passes. With auxiliary heads, each epoch has one pass for these heads and
+        Maximum number of passes over the pairs. "auto" makes as many passes as 300 training steps need, at least 3. For
+        rows with ``init="merge"`` it makes as many as 60 steps need, at least 3 passes or 300 steps, whichever is less. With auxiliary heads, each epoch has one pass for these heads and
         one for the main heads.
     batch_size : int
         Number of pairs in a training step, not counting repeats; at least ``n_clusters``. P is estimated from a batch,
@@ -521,8 +521,10 @@ class IICClusterer(
     def _n_epochs(self, data):
         if self.max_epochs != "auto":
             return self.max_epochs
-        n_steps = _FEW_STEPS if data.samples.ndim == 2 and self.init == "merge" else _STEPS
-        return max(_FEWEST_EPOCHS, math.ceil(n_steps / math.ceil(len(data.main) / self.batch_size)))
+        is_near = data.samples.ndim == 2 and self.init == "merge"  # the merged clusters are almost the final ones
+        a_pass = math.ceil(len(data.main) / self.batch_size)
+        fewest = min(_FEWEST_EPOCHS, math.ceil(_STEPS / a_pass)) if is_near else _FEWEST_EPOCHS
+        return max(fewest, math.ceil((_FEW_STEPS if is_near else _STEPS) / a_pass))
 
     def _reseed(self, generator, before):
         generator.manual_seed(generator.initial_seed() + before)  # views and order differ from earlier epochs

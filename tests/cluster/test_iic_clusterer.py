@@ -1,6 +1,7 @@
 """IICClusterer: clusters found, sources of pairs, networks, going on, seeds and files, bad input."""
 
 import pickle
+from types import SimpleNamespace
 
 import joblib
 import numpy as np
@@ -482,6 +483,16 @@ def test_neighbours_that_are_given(blobs):
     assert not hasattr(other.neighbors, "n_features_in_")
     assert other.partial_fit(X).n_iter_ == 41
     np.testing.assert_array_equal(other.labels_, other.fit_predict(torch.tensor(X)).numpy())
+
+
+@pytest.mark.parametrize(
+    ("n", "on_rows", "on_images"), [(90, 60, 300), (20_000, 3, 15), (100_000, 3, 3), (150_000, 2, 3), (1_000_000, 1, 3)]
+)
+def test_many_rows_need_few_passes(n, on_rows, on_images):
+    """Rows that start from merged clusters need 60 to 300 steps, whatever their number."""
+    for size, expected in (((1,), on_rows), ((1, 1, 1), on_images)):
+        data = SimpleNamespace(samples=torch.zeros(1).expand(n, *size), main=range(n))
+        assert IICClusterer()._n_epochs(data) == expected
 
 
 def test_pairs_of_other_neighbours_are_other_pairs(blobs):
