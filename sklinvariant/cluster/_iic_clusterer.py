@@ -190,8 +190,8 @@ class IICClusterer(
         steps. "random" is the initialisation of the paper, which ends in worse local optima more often than not.
     max_epochs : int or "auto"
         Maximum number of passes over the pairs. "auto" makes as many passes as 300 training steps need, at least 3. For
-        rows with ``init="merge"`` it makes as many as 60 steps need, at least 3 passes or 300 steps, whichever is less. With auxiliary heads, each epoch has one pass for these heads and
-        one for the main heads.
+        rows with ``init="merge"``, it makes as many as 60 steps need, at least 3 passes or 300 steps, whichever is
+        less. With auxiliary heads, each epoch has one pass for these heads and one for the main heads.
     batch_size : int
         Number of pairs in a training step, not counting repeats; at least ``n_clusters``. P is estimated from a batch,
         so small batches overestimate I.
