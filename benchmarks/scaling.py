@@ -9,22 +9,20 @@ machine. Memory is the largest memory of the process less that before the fit, w
 There are four sizes, 1.5 decades from the first to the last. A fifth size, a tenth of the first, gives the constant
 part, such as the training steps that do not depend on the number of samples: its time and memory are subtracted. The
 exponent p of n^p is the slope of a line through the logarithms of the rest, by least squares. Points at which less than
-20 ms or 1 MB remain are left out, and with fewer than three points there is no exponent: "-" is a constant.
+5 ms or 1 MB remain are left out, and with fewer than three points there is no exponent: "-" is a constant.
 
 The random data only has the shape that an estimator expects, and few epochs suffice: what is measured is the cost.
 """
 
 import argparse
-import json
 import math
+import multiprocessing
 import resource
-import subprocess
 import sys
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from measuring import add_json, report
@@ -37,7 +35,7 @@ from sklinvariant.pairs import _nearest_partners
 SIZES = 10 ** np.linspace(-1.5, 0, 4)  # shares of the largest size
 CONSTANT = SIZES[0] / 10
 FEWEST = 64  # samples
-LEAST = {"seconds": 0.02, "MB": 1.0}
+LEAST = {"seconds": 0.005, "MB": 1.0}
 STEEP = 1.1
 MB = 1024 if sys.platform.startswith("linux") else 1024**2  # units of ru_maxrss
 
@@ -175,8 +173,9 @@ class WithLabels:
         return self.estimator.transform(X)
 
 
-def measure(case, n, few):
+def measure(name, n, few):
     """CPU seconds and MB of `fit` to n samples, and of the method after it, in this process."""
+    case = CASES[name]
     warnings.simplefilter("ignore")
     small, estimator = case.data(few), case.make()
     run(estimator, case, small)
@@ -203,10 +202,10 @@ def peak():
 
 
 def measured_apart(name, n, few):
-    """`measure` in a new process."""
-    command = [sys.executable, str(Path(__file__)), "--point", name, str(n), str(few)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    """`measure` in a new process, a copy of this one where the system can make one, because imports take seconds."""
+    kind = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
+    with multiprocessing.get_context(kind).Pool(1) as pool:
+        return pool.apply(measure, (name, n, few))
 
 
 def sizes_of(case, shrink):
@@ -282,13 +281,8 @@ def main():
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES), metavar="NAME")
     parser.add_argument("--shrink", type=float, default=1, help="divide all sizes by this number")
     parser.add_argument("--figure", help="file for the figure")
-    parser.add_argument("--point", nargs=3, metavar=("NAME", "N", "FEW"), help="measure one point in this process")
     add_json(parser)
     args = parser.parse_args()
-    if args.point:
-        name, n, few = args.point
-        print(json.dumps(measure(CASES[name], int(n), int(few))))
-        return
     measured = {}
     for name in args.cases:
         sizes = sizes_of(CASES[name], args.shrink)

@@ -424,7 +424,7 @@ def test_scaling(script, tmp_path):
 def test_a_point_of_scaling(monkeypatch, name):
     monkeypatch.syspath_prepend(str(FOLDER))
     scaling = importlib.import_module("scaling")
-    point = scaling.measure(scaling.CASES[name], 150, 64)
+    point = scaling.measure(name, 150, 64)
     assert point["fit"]["seconds"] > 0
     assert point["fit"]["MB"] >= 0
 
