@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.decomposition import PCA
+from sklearn.decomposition import PCA, IncrementalPCA
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 from tolerance import assert_close
@@ -38,3 +38,34 @@ def test_all_in_one_pipeline():
     ).set_output(transform="pandas")
     frame = pipeline.fit_transform(np.random.RandomState(0).rand(3, 12, 10, 2))
     assert list(frame.columns) == list(pipeline.get_feature_names_out()) == [f"bagofwords{i}" for i in range(4)]
+
+
+def test_partial_fit_is_that_of_the_transformer(ragged):
+    model, scaler = OnDescriptors(StandardScaler()), StandardScaler()
+    for part in (ragged[:2], ragged[2:5], [np.empty((0, 4))], ragged[5:]):
+        model.partial_fit(part)
+    scaler.fit(np.concatenate(ragged))
+    assert_close(model.transform(ragged).values, scaler.transform(np.concatenate(ragged)))
+    assert model.n_features_in_ == 4
+    assert not hasattr(OnDescriptors(PCA(2)), "partial_fit")
+
+
+def test_an_error_leaves_the_transformer_as_it_was(ragged):
+    model = OnDescriptors(IncrementalPCA(3)).partial_fit(ragged)
+    before = model.transform(ragged).values
+    with pytest.raises(ValueError, match="descriptors of 2 features"):
+        model.partial_fit(np.zeros((3, 2, 2)))
+    with pytest.raises(ValueError, match="bag 0 contains NaN"):
+        model.partial_fit(np.full((2, 3, 4), np.nan))
+    with pytest.raises(ValueError, match="n_components"):
+        OnDescriptors(IncrementalPCA(3)).partial_fit(ragged[1][None, :2])  # fewer descriptors than components
+    assert_close(model.transform(ragged).values, before)
+
+
+def test_a_stream_of_bags(ragged):
+    expected = OnDescriptors(PCA(2)).fit(ragged).transform(ragged).values
+    assert_close(OnDescriptors(PCA(2)).fit(iter([ragged[:4], ragged[4:]])).transform(ragged).values, expected)
+    sampled = OnDescriptors(StandardScaler(), subsample=20, random_state=0).fit(iter([ragged[:4], ragged[4:]]))
+    assert sampled.estimator_.n_samples_seen_ == 20
+    with pytest.raises(ValueError, match="subsample=None would keep all"):
+        OnDescriptors(PCA(2), subsample=None).fit(iter([ragged]))
