@@ -1,5 +1,9 @@
 """OnDescriptors: the transformer on the descriptors as rows."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -69,3 +73,15 @@ def test_a_stream_of_bags(ragged):
     assert sampled.estimator_.n_samples_seen_ == 20
     with pytest.raises(ValueError, match="subsample=None would keep all"):
         OnDescriptors(PCA(2), subsample=None).fit(iter([ragged]))
+
+
+@pytest.mark.slow
+def test_the_example_of_a_stream_runs(tmp_path):
+    """AnyLoc in ten lines, with few images in a memory-mapped file."""
+    script = Path(__file__).parents[2] / "docs" / "examples" / "anyloc_in_ten_lines.py"
+    if not script.exists():
+        pytest.skip("the examples are not part of the package")
+    np.save(tmp_path / "images.npy", np.random.RandomState(0).randint(0, 256, (250, 32, 32, 3), dtype=np.uint8))
+    command = [sys.executable, str(script), str(tmp_path / "images.npy")]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    assert "250 images: vectors of shape (250, 512)" in result.stdout
