@@ -52,7 +52,7 @@ from sklinvariant.base._parameters import (
     n_threads,
     validated,
 )
-from sklinvariant.base._persistence import load, save, trusted_types
+from sklinvariant.base._persistence import StreamedBytes, load, save, trusted_types
 from sklinvariant.base._show_versions import show_versions
 from sklinvariant.base._skorch_callbacks import check_callbacks
 from sklinvariant.base._state_layout import (
@@ -123,6 +123,7 @@ __all__ = [
     "ShareInside",
     "ShareOfAll",
     "Side",
+    "StreamedBytes",
     "Text",
     "TorchEstimator",
     "Verbose",

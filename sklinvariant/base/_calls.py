@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklinvariant._settings import with_own_settings
 from sklinvariant.base._docstrings import Documented
 from sklinvariant.base._finite import FITTING, finite_outcome
-from sklinvariant.base._lazy_answers import BY_SAMPLE, is_lazy, lazy_answer
+from sklinvariant.base._lazy_answers import BY_SAMPLE, are_delayed_blocks, is_lazy, lazy_answer, whole
 from sklinvariant.base._parameters import check_read_later
 
 # public methods that compute and are therefore wrapped
@@ -78,7 +78,9 @@ def in_memory(values: Iterable[Any]) -> list[Any]:
     """Compute the Dask collections among values and in lists of them; leave other values unchanged."""
     computed = []
     for value in values:
-        if hasattr(value, "__dask_graph__"):
+        if are_delayed_blocks(value):
+            value = whole(value)
+        elif hasattr(value, "__dask_graph__"):
             value = value.compute() if value.__dask_graph__() is not None else value
         elif isinstance(value, (list, tuple)) and len(value) and hasattr(value[0], "__dask_graph__"):
             value = type(value)(in_memory(value))

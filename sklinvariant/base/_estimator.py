@@ -73,6 +73,10 @@ class TorchEstimator(Computing, ReadsInput, Parameters, BaseEstimator):
     def _adapt_earlier(self):
         """Adapt a model that an earlier version saved. This is called when a file or a pickle has been read."""
 
+    def _state_for_file(self):
+        """What `sklinvariant.save` writes: ``__getstate__()``, in which `StreamedBytes` may replace large arrays."""
+        return self.__getstate__()
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._adapt_earlier()

@@ -26,14 +26,15 @@ BY_SAMPLE = {
 
 def is_lazy(X: Any) -> bool:
     """Whether X is a Dask array, data frame or bag, or a list of delayed blocks of samples."""
-    return type(X).__module__.startswith(("dask.array", "dask.dataframe", "dask.bag")) or _are_delayed_blocks(X)
+    return type(X).__module__.startswith(("dask.array", "dask.dataframe", "dask.bag")) or are_delayed_blocks(X)
 
 
 def _is_array(X):
     return type(X).__module__.startswith("dask.array")
 
 
-def _are_delayed_blocks(X):
+def are_delayed_blocks(X: Any) -> bool:
+    """Whether X is a list of delayed blocks of samples."""
     return isinstance(X, (list, tuple)) and len(X) > 0 and all(map(_is_delayed, X))
 
 
@@ -47,7 +48,24 @@ def blocks_of(X: Any) -> list[Any]:
         return X.rechunk(dict.fromkeys(range(1, X.ndim), -1)).to_delayed().ravel().tolist()  # whole samples
     if type(X).__module__.startswith("dask.bag"):
         return X.map_partitions(list).to_delayed()
-    return list(X) if _are_delayed_blocks(X) else X.to_delayed()
+    return list(X) if are_delayed_blocks(X) else X.to_delayed()
+
+
+def whole(blocks: Any) -> Any:
+    """The samples of a list of delayed blocks in memory, in the order of the blocks."""
+    import dask
+
+    blocks = dask.compute(*blocks)
+    kind = type(blocks[0])
+    if kind in (list, tuple):
+        return [sample for block in blocks for sample in block]
+    if hasattr(kind, "concatenate"):  # DescriptorSets
+        return kind.concatenate(blocks)
+    if hasattr(kind, "iloc"):
+        import pandas
+
+        return pandas.concat(blocks)
+    return np.concatenate(blocks)
 
 
 def lazy_answer(estimator: Any, name: str, X: Any, *others: Any, **named: Any) -> Any:

@@ -9,7 +9,7 @@ from sklearn.pipeline import make_pipeline
 from tolerance import assert_close
 
 from sklinvariant import DescriptorSets, IICClusterer
-from sklinvariant.aggregation import BagOfWords
+from sklinvariant.aggregation import BagOfWords, LearnedBoW
 from sklinvariant.base._lazy_answers import BY_SAMPLE
 from sklinvariant.hashing import PCAHasher
 
@@ -119,3 +119,23 @@ def test_data_frames_as_output_are_computed():
     table = clone(model).fit(ROWS).set_output(transform="pandas").transform(lazy)
     assert isinstance(table, pandas.DataFrame)
     np.testing.assert_array_equal(table, model.transform(ROWS))
+
+
+def test_fits_in_memory_take_delayed_blocks():
+    X, y = ROWS.reshape(50, 2, 3), np.arange(50) % 2
+    expected = LearnedBoW(3, max_epochs=2, random_state=0).fit(X, y).predict_proba(X)
+    sets = DescriptorSets.from_bags(X)
+    targets = [dask.delayed(y[:20]), dask.delayed(y[20:])]
+    for blocks in ([X[:20], X[20:]], [list(X[:20]), list(X[20:])], [sets[:20], sets[20:]]):
+        model = LearnedBoW(3, max_epochs=2, random_state=0).fit(list(map(dask.delayed, blocks)), targets)
+        assert_close(model.predict_proba(X), expected)
+
+
+def test_delayed_data_frames_keep_their_names():
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame(ROWS, columns=list("abcdef"))
+    blocks = [dask.delayed(table[:20]), dask.delayed(table[20:])]
+    for model in (PCAHasher(3), IICClusterer(2, n_heads=1, max_epochs=2, random_state=0)):
+        assert model.fit(blocks).feature_names_in_.tolist() == list("abcdef")
+        expected = model.transform(table)
+        np.testing.assert_array_equal(model.transform(blocks).compute(scheduler="synchronous"), expected)
