@@ -152,6 +152,16 @@ def test_hamming(script):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it reads the memory of the process from /proc")
+def test_hamming_scale(script):
+    pytest.importorskip("faiss")
+    results = script("hamming_scale", "--sizes", 2000, 5000, "--kept", "kept")
+    assert complete(results, "hamming_scale", "hamming_scale_exponents")
+    assert len(results["hamming_scale"]["rows"]) == 10
+    assert len(results["hamming_scale_exponents"]["rows"]) == 4
+
+
+@pytest.mark.slow
 def test_hashing(script, tmp_path):
     path = images(tmp_path / "images.npz", 300, (28, 28))
     results = script("hashing", path, path, "--seeds", 1)

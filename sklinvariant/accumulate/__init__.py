@@ -7,6 +7,7 @@ from sklinvariant.accumulate._clustering import draw_rows, fit_kmeans, fit_mixtu
 from sklinvariant.accumulate._columns import Columns, column_range, deviations, gram, measure_columns, scatter
 from sklinvariant.accumulate._moments import Moments, measure_moments
 from sklinvariant.accumulate._row_sample import RowSample
+from sklinvariant.accumulate._stepwise import codeword_shares, step_kmeans, step_mixture, step_size
 
 __all__ = [
     "Blocks",
@@ -15,6 +16,7 @@ __all__ = [
     "RowSample",
     "accumulate",
     "channel_spread",
+    "codeword_shares",
     "column_range",
     "deviations",
     "draw_rows",
@@ -25,4 +27,7 @@ __all__ = [
     "measure_columns",
     "measure_moments",
     "scatter",
+    "step_kmeans",
+    "step_mixture",
+    "step_size",
 ]

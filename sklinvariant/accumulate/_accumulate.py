@@ -1,10 +1,13 @@
 """The sum of statistics over blocks of data."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import torch
 
+from sklinvariant.accumulate._blocks import Blocks
+from sklinvariant.base import DaskRows
 from sklinvariant.ops import float64_device
 
 
@@ -17,7 +20,7 @@ def accumulate(step: Callable[[Any, Any], Any], blocks: Iterable[Any], state: An
         Computes the statistics of a block: a number, a tensor, a tuple or NamedTuple of statistics, or any object that
         defines ``+``, such as `Range`. Returned tensors must be new, because sums are computed in place.
     blocks : iterable
-        Blocks of data, for instance `Blocks`.
+        Blocks of data, for instance `Blocks`. The workers of Dask compute the sums of blocks of `DaskRows`.
     state : object
         The result of earlier rounds, such as the codebook of k-means.
 
@@ -25,6 +28,9 @@ def accumulate(step: Callable[[Any, Any], Any], blocks: Iterable[Any], state: An
     -------
     The sum. Floats are summed in float64, on the CPU if the device of a tensor has no float64.
     """
+    if isinstance(blocks, Blocks) and isinstance(blocks.values, DaskRows):
+        one = partial(_accumulate_part, step, blocks.part(blocks.values.none), state)
+        return blocks.values.reduced(one, _sum, blocks.others, blocks.overlap)
     total = None
     for block in blocks:
         part = step(block, state)
@@ -33,6 +39,11 @@ def accumulate(step: Callable[[Any, Any], Any], blocks: Iterable[Any], state: An
     if total is None:
         raise ValueError("there are no blocks to accumulate")
     return total
+
+
+def _accumulate_part(step, blocks, state, part, *others):
+    """The sum over a part of `DaskRows`, computed by a worker."""
+    return accumulate(step, blocks.part(part, *others), state)
 
 
 def _in_float64(part):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Self
 
 import torch
 
-from sklinvariant.base import ArrayOrTensor, as_tensor
+from sklinvariant.base import ArrayOrTensor, DaskRows, as_tensor
 from sklinvariant.ops import DEVICE_BYTES, DOUBLE_ROWS, compute_dtype, float64_device
 
 BLOCK_BYTES = 4 << 20  # size of a block on a CPU
@@ -23,8 +24,8 @@ class Blocks:
 
     Parameters
     ----------
-    values : array or tensor of shape (n, ...)
-        The rows.
+    values : array, tensor or DaskRows of shape (n, ...)
+        The rows. Those of `DaskRows` are read by the workers, which compute the statistics of `accumulate`.
     *others : array or tensor
         Arrays that are read together with the rows, such as weights (n,). Each block is then a tuple.
     device : torch.device or None
@@ -39,7 +40,7 @@ class Blocks:
 
     def __init__(
         self,
-        values: ArrayOrTensor,
+        values: ArrayOrTensor | DaskRows,
         *others: ArrayOrTensor,
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
@@ -65,14 +66,24 @@ class Blocks:
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape (n, ...) of all rows together."""
-        return len(self.values), *(self.take(slice(1)) if self._functions else self.values).shape[1:]
+        if not self._functions:
+            return tuple(self.values.shape)
+        a_row = (
+            self.values.none.new_zeros(1, *self.values.shape[1:])
+            if isinstance(self.values, DaskRows)
+            else self.values[:1]
+        )
+        return len(self.values), *self._convert(a_row).shape[1:]
 
     def take(self, index: slice | torch.Tensor) -> torch.Tensor:
         """Some of the rows, converted."""
         where: Any = index
         if isinstance(index, torch.Tensor):
             where = index.to(self.values.device) if isinstance(self.values, torch.Tensor) else index.cpu().numpy()
-        rows = as_tensor(self.values[where]).detach().to(device=self.device, dtype=self.dtype)
+        return self._convert(self.values[where])
+
+    def _convert(self, rows):
+        rows = as_tensor(rows).detach().to(device=self.device, dtype=self.dtype)
         for function in self._functions:
             rows = function(rows)
         return rows
@@ -93,19 +104,31 @@ class Blocks:
 
     def held(self) -> Self:
         """The same blocks, with the converted rows in memory unless these take more than 256 MiB."""
-        n, *width = self.shape
-        if (self._converted and not self._functions) or n * math.prod(width) * self.dtype.itemsize > HELD_BYTES:
+        fits = math.prod(self.shape) * self.dtype.itemsize <= HELD_BYTES
+        if isinstance(self.values, DaskRows):
+            return self._with(values=self.values.persisted()) if fits else self
+        if (self._converted and not self._functions) or not fits:
             return self
         return self._with(values=self.whole(), _converted=True, _functions=())
 
     def whole(self) -> torch.Tensor:
         """All rows, converted, as one tensor."""
+        if isinstance(self.values, DaskRows):
+            return self.values.gathered(partial(_whole_part, self._with(values=None)))
         rows = torch.empty(self.shape, dtype=self.dtype, device=self.device)
         for start in range(0, len(rows), self.size):
             rows[start : start + self.size] = self.take(slice(start, start + self.size))
         return rows
 
+    def part(self, values: ArrayOrTensor, *others: ArrayOrTensor) -> Self:
+        """The blocks of one of the parts of `DaskRows`."""
+        return self._with(values=values, others=others, _converted=False)
+
     def _with(self, **changes):
         other = copy.copy(self)
         vars(other).update(changes)
         return other
+
+
+def _whole_part(blocks, part):
+    return blocks.part(part).whole()

@@ -7,7 +7,7 @@ neither on the order of the rows nor on whether a weight is given as a repetitio
 Axes: N rows, d features, k codewords.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,9 +16,9 @@ from sklinvariant._settings import in_own_precision
 from sklinvariant.accumulate._accumulate import accumulate
 from sklinvariant.accumulate._blocks import Blocks
 from sklinvariant.accumulate._columns import deviations, measure_columns
-from sklinvariant.ops import Mixture, mixture_scores, nearest_codewords, unit_of
+from sklinvariant.ops import Mixture, Scores, mixture_scores, nearest_codewords, unit_of
 
-_EM_ROWS = 4096  # rows in a block of the E-step, which needs (rows, k) and (rows, 2d) numbers
+EM_ROWS = 4096  # rows in a block of the E-step, which needs (rows, k) and (rows, 2d) numbers
 
 
 class _Assigned(NamedTuple):
@@ -61,7 +61,7 @@ def fit_kmeans(
     weighted = not bool((torch.as_tensor(blocks.others[0]) == 1).all())
     n_iter = 0
     for n_iter in range(1, max_iter + 1):  # noqa: B007 (reported)
-        mass, sums = accumulate(_assign, blocks, (codebook, weighted))
+        mass, sums = accumulate(assign, blocks, (codebook, weighted))
         moved = (sums / torch.where(mass > 0, mass, 1.0)[:, None]).to(codebook)
         empty = (mass == 0).nonzero()[:, 0]
         if len(empty):
@@ -73,7 +73,8 @@ def fit_kmeans(
     return codebook * unit, n_iter
 
 
-def _assign(block, state):
+def assign(block: Any, state: Any) -> _Assigned:
+    """The statistics of k-means of a block of rows and weights; ``state`` is the codebook and whether weights count."""
     (rows, weights), (codebook, weighted) = block, state
     labels = nearest_codewords(rows, codebook)
     mass = torch.zeros_like(codebook[:, 0]).index_add_(0, labels, weights)
@@ -83,9 +84,9 @@ def _assign(block, state):
 
 def _farthest(blocks, codebook, count):
     """The rows farthest from their nearest codeword, repeated if there are fewer than ``count``."""
-    order = torch.cat(
-        [nearest_codewords(rows, codebook, return_distance=True)[1] * (weights > 0) for rows, weights in blocks]
-    ).argsort(descending=True, stable=True)[:count]
+    distances = blocks.map(lambda rows: nearest_codewords(rows, codebook, return_distance=True)[1]).whole()
+    distances *= torch.as_tensor(blocks.others[0]).to(distances.device) > 0
+    order = distances.argsort(descending=True, stable=True)[:count]
     return blocks.take(order[torch.arange(count, device=order.device) % len(order)])
 
 
@@ -106,10 +107,10 @@ def fit_mixture(
     """
     means, _ = fit_kmeans(blocks, k, max_iter=10, tol=1e-3, generator=generator)
     mixture = hard_mixture(blocks, means, reg_covar)
-    blocks = blocks.of_size(_EM_ROWS)
+    blocks = blocks.of_size(EM_ROWS)
     previous, likelihood, n_iter = -np.inf, -np.inf, 0
     for n_iter in range(1, max_iter + 1):  # noqa: B007 (reported)
-        mixture, likelihood = _maximize(accumulate(_expect, blocks, mixture_scores(mixture)), reg_covar, means)
+        mixture, likelihood = _maximize(accumulate(expect, blocks, mixture_scores(mixture)), reg_covar, means)
         if abs(likelihood - previous) < tol:
             break
         previous = likelihood
@@ -132,7 +133,8 @@ def _spread(block, means):
     return _Assigned(mass, torch.zeros_like(means).index_add_(0, labels, squares))
 
 
-def _expect(block, scores):
+def expect(block: Any, scores: Scores) -> _Expected:
+    """The E-step of a block of rows and weights."""
     rows, weights = block
     phi = torch.cat([rows, rows * rows], dim=1)
     log_density = torch.addmm(scores.bias, phi, scores.weight)

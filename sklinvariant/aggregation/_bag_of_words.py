@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 
-from sklinvariant._compat import HasMethods, fit_context, reports_fit
-from sklinvariant.aggregation._aggregator import Aggregator
-from sklinvariant.aggregation._codebook import draw_sample, learn_codebook, scale_gamma
+from sklinvariant._compat import HasMethods
+from sklinvariant.accumulate import codeword_shares, step_kmeans
+from sklinvariant.aggregation._codebook import learn_codebook, scale_gamma
+from sklinvariant.aggregation._vocabulary import VocabularyAggregator
 from sklinvariant.base import (
     Array,
     Count,
     FiniteArray,
     FittedState,
+    Maybe,
     NonNegative,
     Positive,
     RealNumber,
+    as_numpy,
+    as_tensor,
     declared,
-    torch_generator,
 )
 from sklinvariant.networks import SoftBagOfWords
 from sklinvariant.ops import count_codewords, nearest_codewords
 
 
 @declared
-class CodebookAggregator(Aggregator):
+class CodebookAggregator(VocabularyAggregator):
     """Base of BagOfWords and VLAD: learns the codebook and assigns descriptors to it.
 
     Parameters
@@ -46,8 +49,6 @@ class CodebookAggregator(Aggregator):
         Maximum number of iterations of k-means.
     tol : float
         k-means stops when the codewords move by less than this value times the variance of the descriptors.
-    subsample : int or None
-        Maximum number of descriptors from which the codebook is learned; None uses all.
 
     Attributes
     ----------
@@ -59,9 +60,11 @@ class CodebookAggregator(Aggregator):
         Number of iterations of k-means.
     """
 
+    _fits_in_parts = True
     _layout = {
         "codebook": Array("k", "n_descriptor_features"),
         "gamma": RealNumber(),
+        "shares": Maybe(Array("k")),
     }
     n_codewords: Count = 64
     _: KW_ONLY
@@ -70,25 +73,11 @@ class CodebookAggregator(Aggregator):
     codebook: FiniteArray | Annotated[Any, HasMethods(["fit"])] | None = None
     max_iter: Count = 100
     tol: NonNegative = 1e-4
-    subsample: Count | None = 200_000
 
     codebook_ = FittedState("Codewords, (n_codewords, d), in the units of the descriptors.")
     gamma_ = FittedState("The γ of the soft assignment (eq. 3), in 1 / squared units of the descriptors.")
 
-    @fit_context(prefer_skip_nested_validation=False)
-    @reports_fit
-    def fit(self, X: Any, y: Any = None) -> Self:
-        """Learn the codebook from the descriptors of all bags.
-
-        Raises
-        ------
-        ValueError
-            If a bag is not numeric or contains NaN or infinity (the message names the bag), if all bags are empty, or
-            if there are fewer descriptors than codewords.
-        """
-        given = self._read(X, reset=True)
-        generator = torch_generator(self.random_state)
-        sample = draw_sample(given.data, self.subsample, generator, given.device, given.dtype)
+    def _learn(self, sample, generator, n_samples):
         codebook, n_iter = learn_codebook(
             sample,
             self.codebook,
@@ -96,12 +85,25 @@ class CodebookAggregator(Aggregator):
             max_iter=self.max_iter,
             tol=self.tol,
             generator=generator,
-            n_samples=len(given.data),
+            n_samples=n_samples,
         )
-        gamma = scale_gamma(sample, codebook) if self.gamma == "scale" else float(self.gamma)
-        self._keep(sample, given.kind.name, codebook=codebook, gamma=gamma)
-        self.n_iter_ = max(n_iter, 1)
-        return self
+        shares = codeword_shares(sample.blocks, sample.inward(codebook))
+        return {"codebook": codebook, "shares": as_numpy(shares), "gamma": self._gamma_of(sample, codebook)}, n_iter
+
+    def _step(self, sample, step):
+        state = self._state
+        codebook, shares = state["codebook"], state["shares"]
+        if self.codebook is None:
+            self._check_unchanged("n_codewords", len(codebook))
+            moved, shares = step_kmeans(sample.blocks, sample.inward(codebook), as_tensor(shares), step)
+            codebook, shares = sample.outward(moved), as_numpy(shares)
+        gamma = self._gamma_of(sample, codebook)
+        if self.gamma == "scale":  # the mean of 1 / γ
+            gamma = 1 / ((1 - step) / state["gamma"] + step / gamma)
+        return {"codebook": codebook, "shares": shares, "gamma": gamma}
+
+    def _gamma_of(self, sample, codebook):
+        return scale_gamma(sample, codebook) if self.gamma == "scale" else float(self.gamma)
 
 
 @declared

@@ -19,7 +19,7 @@ from sklinvariant.accumulate import (
     measure_columns,
 )
 from sklinvariant.bags import DescriptorSets
-from sklinvariant.base import Device, as_tensor, is_fitted
+from sklinvariant.base import DaskRows, Device, as_tensor, is_fitted
 from sklinvariant.networks import Units
 from sklinvariant.ops import DOUBLE_ROWS, Mixture, compute_dtype, standardize
 
@@ -56,16 +56,18 @@ def draw_sample(
     device: Device,
     dtype: torch.dtype | None = None,
     sample_weight: Any = None,
+    units: Units | None = None,
 ) -> Sample:
     """At most ``subsample`` descriptors of the bags (None: all), on the device, centred and scaled.
 
-    They are read from the bags in each pass if there are too many to keep them in memory.
+    ``units`` is the shift and scale; None measures them. The descriptors are read from the bags in each pass if there
+    are too many to keep them in memory.
     """
-    total, values = len(bags.values), as_tensor(bags.values)
-    rows = None
+    values: Any = bags.values if isinstance(bags.values, DaskRows) else as_tensor(bags.values)
+    total, rows = len(values), None
     if subsample is not None and total > subsample:
         rows = torch.randperm(total, generator=generator)[:subsample].sort().values
-        values = values[rows.to(values.device)]
+        values = values.chosen(rows.numpy()) if isinstance(values, DaskRows) else values[rows.to(values.device)]
     dtype = compute_dtype(values.dtype) if dtype is None else dtype
     weights = torch.ones(1, dtype=dtype).expand(len(values))
     if sample_weight is not None:
@@ -76,14 +78,14 @@ def draw_sample(
         if not kept.all():
             values, weights = values[kept.to(values.device)], weights[kept]
     blocks = Blocks(values, weights, device=device, dtype=dtype)
-    units = measure_units(blocks)
+    units = measure_units(blocks) if units is None else units
     return Sample(blocks.map(partial(_standardize, units=units)).held(), units)
 
 
 def _standardize(rows, units):
     if units.scale < 1e6 * torch.finfo(rows.dtype).tiny:  # which the dtype does not represent precisely
         return standardize(rows, *units, rows.dtype)  # type: ignore[call-arg]
-    return torch.sub(rows, torch.as_tensor(units.shift).to(rows)).div_(units.scale)
+    return torch.sub(rows, as_tensor(units.shift).to(rows)).div_(units.scale)
 
 
 def measure_units(blocks: Blocks) -> Units:
@@ -136,7 +138,7 @@ def learn_mixture(
     if source is None:
         _check_enough(sample.blocks.shape[0], k, n_samples)
         mixture, n_iter, _ = fit_mixture(sample.blocks, k, max_iter=max_iter, tol=tol, generator=generator)
-        return _mixture_outward(mixture, sample), n_iter
+        return mixture_outward(mixture, sample), n_iter
     source = _fitted(source, sample)
     covariance_type = getattr(source, "covariance_type", "diag")
     if not hasattr(source, "means_") or covariance_type != "diag":
@@ -154,13 +156,23 @@ def learn_mixture(
 
 def mixture_around(sample: Sample, codebook: np.ndarray) -> Mixture:
     """A diagonal Mixture of numpy arrays in data units, fitted to the descriptors nearest to each codeword (k, d)."""
-    return _mixture_outward(hard_mixture(sample.blocks, sample.inward(codebook)), sample)
+    return mixture_outward(hard_mixture(sample.blocks, sample.inward(codebook)), sample)
 
 
-def _mixture_outward(mixture, sample):
+def mixture_outward(mixture: Mixture, sample: Sample) -> Mixture:
+    """Convert a mixture of tensors from standardised to data units, as numpy arrays."""
     # variances in float64 whatever the data: the squares of float32 do not fit into float32
-    variances = mixture.variances.cpu().double().numpy() * sample.units.scale**2
-    return Mixture(mixture.weights.cpu().numpy(), sample.outward(mixture.means), variances)
+    variances: Any = mixture.variances.cpu().double().numpy() * sample.units.scale**2
+    weights: Any = mixture.weights.cpu().numpy()
+    means: Any = sample.outward(mixture.means)
+    return Mixture(weights, means, variances)
+
+
+def mixture_inward(mixture: Mixture, sample: Sample) -> Mixture:
+    """Convert a mixture of numpy arrays from data to standardised units, as tensors."""
+    variances = torch.as_tensor(np.asarray(mixture.variances) / sample.units.scale**2)
+    means = sample.inward(mixture.means)
+    return Mixture(as_tensor(np.asarray(mixture.weights)).to(means), means, variances.to(means))
 
 
 def scale_gamma(sample: Sample, codebook: Any, covariances: np.ndarray | None = None) -> float:

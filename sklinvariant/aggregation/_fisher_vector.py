@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-from sklinvariant._compat import HasMethods, fit_context, reports_fit
-from sklinvariant.aggregation._aggregator import Aggregator
-from sklinvariant.aggregation._codebook import draw_sample, learn_mixture
-from sklinvariant.base import Array, Count, FittedState, NonNegative, declared, torch_generator
+from sklinvariant._compat import HasMethods
+from sklinvariant.accumulate import step_mixture
+from sklinvariant.aggregation._codebook import learn_mixture, mixture_inward, mixture_outward
+from sklinvariant.aggregation._vocabulary import VocabularyAggregator
+from sklinvariant.base import Array, Count, FittedState, NonNegative, declared
 from sklinvariant.networks import SoftFisherVector
 from sklinvariant.ops import Mixture
 
 
 @declared
-class FisherVector(Aggregator):
+class FisherVector(VocabularyAggregator):
     """Fisher vector: the mean gradient of a diagonal Gaussian mixture's log-likelihood at a bag's descriptors.
 
     With posteriors q and z = (f - μ_k) / σ_k, for each component
@@ -37,8 +38,6 @@ class FisherVector(Aggregator):
         Maximum number of iterations of expectation-maximisation.
     tol : float
         Expectation-maximisation stops when the mean log-likelihood of a descriptor improves by less than this value.
-    subsample : int or None
-        Maximum number of descriptors from which the mixture is learned; None uses all.
 
     Attributes
     ----------
@@ -64,6 +63,7 @@ class FisherVector(Aggregator):
     (10, 24)
     """
 
+    _fits_in_parts = True
     _layout = {
         "weights": Array("k"),
         "means": Array("k", "n_descriptor_features"),
@@ -76,26 +76,12 @@ class FisherVector(Aggregator):
     mixture: Annotated[Any, HasMethods(["fit"])] | None = None
     max_iter: Count = 100
     tol: NonNegative = 1e-3
-    subsample: Count | None = 200_000
 
     weights_ = FittedState("Mixing weights, (n_components,).")
     means_ = FittedState("Means, (n_components, d).")
     covariances_ = FittedState("Diagonal covariances, (n_components, d).")
 
-    @fit_context(prefer_skip_nested_validation=False)
-    @reports_fit
-    def fit(self, X: Any, y: Any = None) -> Self:
-        """Learn the mixture from the descriptors of all bags.
-
-        Raises
-        ------
-        ValueError
-            If a bag is not numeric or contains NaN or infinity (the message names the bag), if all bags are empty, or
-            if there are fewer descriptors than components.
-        """
-        given = self._read(X, reset=True)
-        generator = torch_generator(self.random_state)
-        sample = draw_sample(given.data, self.subsample, generator, given.device, given.dtype)
+    def _learn(self, sample, generator, n_samples):
         mixture, n_iter = learn_mixture(
             sample,
             self.mixture,
@@ -103,11 +89,16 @@ class FisherVector(Aggregator):
             max_iter=self.max_iter,
             tol=self.tol,
             generator=generator,
-            n_samples=len(given.data),
+            n_samples=n_samples,
         )
-        self._keep(sample, given.kind.name, weights=mixture.weights, means=mixture.means, covariances=mixture.variances)
-        self.n_iter_ = max(n_iter, 1)
-        return self
+        return _state_of(mixture), n_iter
+
+    def _step(self, sample, step):
+        mixture = Mixture(*(self._state[name] for name in ("weights", "means", "covariances")))
+        if self.mixture is not None:
+            return _state_of(mixture)
+        self._check_unchanged("n_components", len(mixture.weights))
+        return _state_of(mixture_outward(step_mixture(sample.blocks, mixture_inward(mixture, sample), step), sample))
 
     def _encode(self, bags, dtype, device):
         encoder = SoftFisherVector(
@@ -124,3 +115,7 @@ class FisherVector(Aggregator):
     def _n_features_out(self):
         k, d = self.means_.shape
         return 2 * k * d + (k if self.weight_terms else 0)
+
+
+def _state_of(mixture):
+    return {"weights": mixture.weights, "means": mixture.means, "covariances": mixture.variances}

@@ -45,6 +45,12 @@ class BagReader(RowReader):
             )
         return given
 
+    def _rows(self, data):
+        return data.values, data.sizes
+
+    def _with_sizes(self, rows, sizes):
+        return DescriptorSets._of_rows(rows, np.concatenate([[0], np.concatenate(sizes).cumsum()]))
+
     def _check_bags(self, estimator, X, kind, reset):
         # arrays of other libraries become numpy
         bags = DescriptorSets.from_bags(to_numpy(X) if kind.namespace is not None and hasattr(X, "ndim") else X)

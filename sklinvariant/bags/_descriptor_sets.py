@@ -12,7 +12,7 @@ import torch
 from numpy.typing import DTypeLike
 
 from sklinvariant._compat import get_namespace
-from sklinvariant.base import FLOAT8, ArrayLike, ArrayOrTensor, as_numpy, as_tensor, dense_tensor, replacing
+from sklinvariant.base import FLOAT8, ArrayLike, ArrayOrTensor, DaskRows, as_numpy, as_tensor, dense_tensor, replacing
 from sklinvariant.ops import gather_bags, largest_value
 
 _CHECKED_ROWS = 1 << 16  # descriptors that are checked at a time
@@ -69,6 +69,13 @@ class DescriptorSets:
             raise ValueError(f"offsets must be non-decreasing from 0 to {len(values)}, the number of descriptors")
         self.values = values
         self.offsets = offsets
+
+    @classmethod
+    def _of_rows(cls, values: DaskRows, offsets: np.ndarray) -> "DescriptorSets":
+        """Bags of descriptors that Dask holds, for a fit."""
+        bags = cls.__new__(cls)
+        bags.values, bags.offsets = values, offsets  # type: ignore[assignment]
+        return bags
 
     @classmethod
     def from_bags(cls, bags: ArrayLike) -> "DescriptorSets":

@@ -1,6 +1,7 @@
 """The contract of every estimator: parameters, input, device and dtype, state, files."""
 
 from sklinvariant.base._calls import Computing
+from sklinvariant.base._dask_rows import DaskRows
 from sklinvariant.base._device import resolve_device, torch_generator
 from sklinvariant.base._discovery import all_estimators
 from sklinvariant.base._docstrings import Documented, documented_by
@@ -51,7 +52,7 @@ from sklinvariant.base._parameters import (
     n_threads,
     validated,
 )
-from sklinvariant.base._persistence import load, save, trusted_types
+from sklinvariant.base._persistence import StreamedBytes, load, save, trusted_types
 from sklinvariant.base._show_versions import show_versions
 from sklinvariant.base._skorch_callbacks import check_callbacks
 from sklinvariant.base._state_layout import (
@@ -93,6 +94,7 @@ __all__ = [
     "Computing",
     "Count",
     "CountOrZero",
+    "DaskRows",
     "Device",
     "Documented",
     "Each",
@@ -121,6 +123,7 @@ __all__ = [
     "ShareInside",
     "ShareOfAll",
     "Side",
+    "StreamedBytes",
     "Text",
     "TorchEstimator",
     "Verbose",

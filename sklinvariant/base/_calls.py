@@ -1,5 +1,5 @@
 """Wrappers of public methods, which replace the user's torch settings during the call, check that the estimator is
-fitted, check parameters that changed after `fit` and the array namespace, compute Dask collections, and check results.
+fitted, check parameters that changed after `fit` and the array namespace, answer Dask collections, and check results.
 """
 
 import copy
@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklinvariant._settings import with_own_settings
 from sklinvariant.base._docstrings import Documented
 from sklinvariant.base._finite import FITTING, finite_outcome
+from sklinvariant.base._lazy_answers import BY_SAMPLE, are_delayed_blocks, is_lazy, lazy_answer, whole
 from sklinvariant.base._parameters import check_read_later
 
 # public methods that compute and are therefore wrapped
@@ -57,12 +58,17 @@ def computing(method: Any) -> Any:
     @functools.wraps(method)
     def call(self, *args, **kwargs):
         check_read_later(self)
-        given, named = in_memory(args), dict(zip(kwargs, in_memory(kwargs.values()), strict=True))
-        if name not in FITTING:
-            if not hasattr(self, "_state"):  # scikit-learn's check takes as long as a search of 10,000 codes
-                check_is_fitted(self)
-            if reads and hasattr(self, "_check_namespace"):
-                self._check_namespace(name, given[0] if given else named.get("X"))
+        if name not in FITTING and not hasattr(self, "_state"):  # `check_is_fitted` takes as long as a search
+            check_is_fitted(self)
+        if name in BY_SAMPLE and is_lazy(args[0] if args else kwargs.get("X")):
+            answer = lazy_answer(self, name, *args, **kwargs)
+            if answer is not None:
+                return answer
+        X_is_computed = name not in {"fit", "fit_transform"} or not self._fits_in_parts
+        given = [*args[:1], *in_memory(args[1:])] if args and not X_is_computed else in_memory(args)
+        named = {key: in_memory([value])[0] if X_is_computed or key != "X" else value for key, value in kwargs.items()}
+        if reads and name not in FITTING and hasattr(self, "_check_namespace"):
+            self._check_namespace(name, given[0] if given else named.get("X"))
         return checked(self, *given, **named)
 
     return with_own_settings(call)
@@ -72,7 +78,9 @@ def in_memory(values: Iterable[Any]) -> list[Any]:
     """Compute the Dask collections among values and in lists of them; leave other values unchanged."""
     computed = []
     for value in values:
-        if hasattr(value, "__dask_graph__"):
+        if are_delayed_blocks(value):
+            value = whole(value)
+        elif hasattr(value, "__dask_graph__"):
             value = value.compute() if value.__dask_graph__() is not None else value
         elif isinstance(value, (list, tuple)) and len(value) and hasattr(value[0], "__dask_graph__"):
             value = type(value)(in_memory(value))

@@ -1,7 +1,7 @@
 """The base of all estimators: fitted state, pickling and tags."""
 
 import copyreg
-from typing import Any, SupportsIndex
+from typing import Any, ClassVar, SupportsIndex
 
 import numpy as np
 import torch
@@ -50,6 +50,7 @@ class TorchEstimator(Computing, ReadsInput, Parameters, BaseEstimator):
     """Base of all estimators. The fitted state is a dict of numpy arrays, ``_state``; computations use tensors."""
 
     _state: dict[str, Any]
+    _fits_in_parts: ClassVar[bool] = False  # whether `fit` computes sums over the blocks of a Dask collection
     _layout: dict[str, Check] = {}  # declares the entries of ``_state``, see `sklinvariant.base._state_layout`
     _doc_link_module = "sklinvariant"
     _doc_link_template = "api/{estimator_module}.{estimator_name}.html"
@@ -71,6 +72,10 @@ class TorchEstimator(Computing, ReadsInput, Parameters, BaseEstimator):
 
     def _adapt_earlier(self):
         """Adapt a model that an earlier version saved. This is called when a file or a pickle has been read."""
+
+    def _state_for_file(self):
+        """What `sklinvariant.save` writes: ``__getstate__()``, in which `StreamedBytes` may replace large arrays."""
+        return self.__getstate__()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

@@ -7,13 +7,13 @@ from typing import Any
 from sklinvariant.base._parameters import n_threads
 
 
-def import_faiss() -> Any:
-    """The faiss module. Raises an ImportError that names the extra if it is missing."""
+def import_faiss(user: str = "HammingNeighbors") -> Any:
+    """The faiss module. If it is missing, raises an ImportError that names its ``user`` and the extra."""
     try:
         import faiss
     except ImportError as error:
         raise ImportError(
-            'faiss is not installed, but HammingNeighbors requires it: pip install "sklinvariant[faiss]"'
+            f'faiss cannot be imported, but {user} requires it: pip install "sklinvariant[faiss]"'
         ) from error
     return faiss
 

@@ -4,11 +4,13 @@ An estimator composes a reader as its class attribute ``_reader``. Its methods b
 end with ``return given.answer(...)``. No other code of an estimator accesses X.
 """
 
+import copy
 import itertools
 import math
 import os
+import uuid
 from dataclasses import dataclass, replace
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import torch
@@ -17,7 +19,9 @@ from sklearn.utils.validation import validate_data
 
 from sklinvariant._compat import array_namespace, dispatches_arrays
 from sklinvariant._settings import detached
+from sklinvariant.base._dask_rows import DaskRows
 from sklinvariant.base._device import resolve_device
+from sklinvariant.base._lazy_answers import blocks_of, is_lazy
 from sklinvariant.base._tensors import ArrayLike, as_numbers, as_tensor, dense_tensor, precision_of, to_numpy
 from sklinvariant.ops import check_reach, largest_value
 
@@ -91,8 +95,47 @@ class Reader:
 
     def read(self, estimator: Any, X: ArrayLike, *, reset: bool = False) -> Input:
         """Check X and return it as an `Input`. ``reset`` (a new fit) sets ``n_features_in_`` and similar attributes."""
+        if is_lazy(X):
+            return self._read_lazily(estimator, X, reset)
         self.refuse_others(type(estimator).__name__, X)
         return self._check(estimator, X, self.kind_of(X), reset)
+
+    def _read_lazily(self, estimator, X, reset):
+        """The `Input` of a Dask collection, whose blocks are checked by the workers. Its rows are `DaskRows`."""
+        import dask
+
+        reading = dask.delayed((self, copy.copy(estimator), reset), traverse=False)
+        blocks, find, read = blocks_of(X), dask.delayed(_find), dask.delayed(_read_rows)
+        # names of tasks, which Dask's errors contain
+        names = [f"block-{i}-of-X-{uuid.uuid4().hex}" for i in range(len(blocks))]
+        checks = [
+            find(reading, block, dask_key_name=f"check-{name}") for name, block in zip(names, blocks, strict=True)
+        ]
+        found = list(dask.compute(*checks))
+        kept = _agreeing(type(estimator).__name__, found)
+        for name, value in found[kept[0]].learned.items():
+            setattr(estimator, name, value)
+        parts = [read(reading, blocks[i], dask_key_name=f"read-{names[i]}") for i in kept]
+        used = [found[i] for i in kept]
+        none = torch.cat([block.none for block in used])
+        rows = DaskRows(
+            parts,
+            [block.length for block in used],
+            none,
+            min(block.low for block in used),
+            max(block.high for block in used),
+        )
+        dtype = max((block.given.dtype for block in used), key=lambda dtype: dtype.itemsize)
+        sizes = [block.sizes for block in used]
+        return replace(used[0].given, data=self._with_sizes(rows, sizes), kind=ArrayKind(np.empty(0)), dtype=dtype)
+
+    def _rows(self, data):
+        """The rows of the data of an `Input`, and the sizes of bags or None."""
+        return data, None
+
+    def _with_sizes(self, rows, sizes):
+        """The data of an `Input` from `DaskRows` and the sizes of the bags of each block."""
+        return rows
 
     def kind_of(self, X: ArrayLike) -> ArrayKind:
         """The kind of array in which answers are returned."""
@@ -113,6 +156,59 @@ class Reader:
             )
 
 
+class _Found(NamedTuple):
+    """What reading a block of samples tells, without its rows."""
+
+    given: Input
+    length: int
+    low: float
+    high: float
+    none: torch.Tensor  # no rows, of the same dtype
+    sizes: np.ndarray | None
+    learned: dict[str, Any]  # attributes that reading sets
+
+
+def _find(reading, block):
+    """What reading a block tells; None for a block without samples, and a ValueError instead of raising it."""
+    reader, estimator, reset = reading
+    if _is_empty(block):
+        return None
+    estimator = copy.copy(estimator)
+    before = vars(estimator).copy()
+    try:
+        given = reader.read(estimator, block, reset=reset)
+    except ValueError as error:
+        return error
+    rows, sizes = reader._rows(given.data)
+    low, high = map(float, torch.aminmax(rows))
+    learned = {name: value for name, value in vars(estimator).items() if value is not before.get(name)}
+    return _Found(replace(given, data=None), len(rows), low, high, rows[:0].clone(), sizes, learned)
+
+
+def _read_rows(reading, block):
+    """The rows of a block, as a tensor."""
+    reader, estimator, reset = reading
+    return reader._rows(reader.read(copy.copy(estimator), block, reset=reset).data)[0]
+
+
+def _agreeing(name, found):
+    """The numbers of the blocks with samples. Raises a ValueError if one cannot be used, or their features differ."""
+    kept = [i for i, block in enumerate(found) if block is not None]
+    if not kept:
+        raise ValueError(f"X holds 0 sample(s) in {len(found)} block(s), but a minimum of 1 is required. Pass a sample")
+    for i in kept:
+        if isinstance(found[i], ValueError):
+            raise ValueError(f"block {i} of X: {found[i]}") from found[i]
+    first = found[kept[0]].none.shape[1]
+    for i in kept:
+        if (width := found[i].none.shape[1]) != first:
+            raise ValueError(
+                f"block {i} of X has {width} features, but block {kept[0]} has {first}, and {name} needs the same in "
+                "all blocks"
+            )
+    return kept
+
+
 def is_bags(X: ArrayLike) -> bool:
     """Whether X is a `DescriptorSets`."""
     return not isinstance(X, torch.Tensor) and hasattr(X, "offsets") and hasattr(X, "values")
@@ -120,7 +216,8 @@ def is_bags(X: ArrayLike) -> bool:
 
 def is_stream(X: ArrayLike) -> bool:
     """Whether X is an iterable of blocks, such as a generator, and neither an array nor a list."""
-    return hasattr(X, "__iter__") and not any(hasattr(X, name) for name in ("__getitem__", "__array__", "shape"))
+    is_indexed = any(hasattr(X, name) for name in ("__getitem__", "__array__", "shape"))
+    return hasattr(X, "__iter__") and not is_indexed and not is_lazy(X)
 
 
 def refuse_none(name: str, X: ArrayLike, needs: str) -> None:

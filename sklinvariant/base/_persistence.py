@@ -4,12 +4,12 @@ import hashlib
 import json
 import math
 import os
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save as to_safetensors
 from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
@@ -26,9 +26,30 @@ _DTYPES = {
     f"{kind.upper()}{8 * size}": np.dtype(f"<{kind}{size}") for kind in "iuf" for size in (1, 2, 4, 8)[kind == "f" :]
 }
 _DTYPES["BOOL"] = np.dtype(bool)
+_DTYPE_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _WORDS_BYTES = 1 << 26  # limit for arrays of strings, whose fixed width may be much larger than the strings in the file
 _RENAMED = {"alpha": "weight_decay"}  # parameters of the first release
 _PRIVATE_STATE = ("_state", "_sklearn_output_config")
+
+
+class StreamedBytes:
+    """Stands for a uint8 array in the state of an estimator that is written to a file without being held in memory.
+
+    ``write`` passes the bytes, in parts and in order, to the function that it is called with. It is called more than
+    once and must pass the same bytes each time.
+    """
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, write: Callable[[Callable[[Any], Any]], Any]) -> None:
+        self.write = write
+        counted = [0]
+
+        def count(part):
+            counted[0] += len(part)
+
+        write(count)
+        self.shape = (counted[0],)
 
 
 def save(estimator: Any, path: str | os.PathLike[str]) -> None:
@@ -58,7 +79,7 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
     >>> bool((again.transform(bags) == model.transform(bags)).all())
     True
     """
-    tensors: dict[str, np.ndarray] = {}
+    tensors: dict[str, np.ndarray | StreamedBytes] = {}
     document = {
         "format": _FORMAT,
         "version": _VERSION,
@@ -66,22 +87,35 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
         "estimator": _encode_estimator(estimator, tensors),
     }
     text = json.dumps(document)
-    metadata = {"document": text, "sha256": _digest(text, tensors)}
-    data = to_safetensors(tensors, metadata=metadata)
-    start = 8 + int.from_bytes(data[:8], "little")
-    head = _ordered(data[8:start])
+    # wide numbers first, so that every array starts at a multiple of its item size
+    order = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
+    head = _head(text, tensors, order)
     with replacing(path) as file:
         file.write(len(head).to_bytes(8, "little"))
         file.write(head)
-        file.write(memoryview(data)[start:])
+        for name in order:
+            _pass_bytes(tensors[name], file.write)
 
 
-def _ordered(head):
-    """The header of a safetensors file with sorted metadata; the library writes them in random order."""
-    head = json.loads(head)
-    head["__metadata__"] = dict(sorted(head["__metadata__"].items()))
-    text = json.dumps(head, separators=(",", ":"), ensure_ascii=False).encode()
-    return text + b" " * (-len(text) % 8)  # the data must start at a multiple of 8
+def _head(text, tensors, order):
+    """The header of a safetensors file. The library itself would need copies of all arrays."""
+    head: dict[str, Any] = {"__metadata__": {"document": text, "sha256": _digest(text, tensors)}}
+    start = 0
+    for name in order:
+        dtype, shape = tensors[name].dtype, tensors[name].shape
+        end = start + math.prod(shape) * dtype.itemsize
+        head[name] = {"dtype": _DTYPE_NAMES[dtype], "shape": list(shape), "data_offsets": [start, end]}
+        start = end
+    encoded = json.dumps(head, separators=(",", ":"), ensure_ascii=False).encode()
+    return encoded + b" " * (-len(encoded) % 8)  # the data must start at a multiple of 8
+
+
+def _pass_bytes(values, sink):
+    """Call ``sink`` with the bytes of an array, without a copy."""
+    if isinstance(values, StreamedBytes):
+        values.write(sink)
+    else:
+        sink(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
 
 
 def load(path: str | os.PathLike[str], *, mmap_mode: Literal["r"] | None = None) -> Any:
@@ -112,11 +146,10 @@ def load(path: str | os.PathLike[str], *, mmap_mode: Literal["r"] | None = None)
     if mmap_mode not in (None, "r"):
         raise ValueError(f"mmap_mode must be None or 'r', got {mmap_mode!r}")
     try:
-        with safe_open(path, framework="numpy") as file:
+        with safe_open(path, framework="numpy") as file:  # checks the header
             metadata = file.metadata() or {}
-            read = file.get_tensor if mmap_mode is None else _mapped(path).__getitem__
-            tensors = {name: read(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, TypeError) as error:
+        tensors = _arrays(path, mapped=mmap_mode is not None)
+    except (SafetensorError, OSError, ValueError, TypeError, LookupError) as error:
         raise ValueError(
             f"{path} is not a complete file of sklinvariant.save ({error}). Save the estimator again"
         ) from error
@@ -154,12 +187,15 @@ def _digest(text, tensors):
     digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         digest.update(f"{name}{tensors[name].dtype.str}{tensors[name].shape}".encode())
-        digest.update(np.ascontiguousarray(tensors[name]).tobytes())
+        _pass_bytes(tensors[name], digest.update)
     return digest.hexdigest()
 
 
-def _mapped(path):
-    """Memory-map the arrays of a safetensors file, which is 8 bytes of length, a JSON header and the data."""
+def _arrays(path, *, mapped):
+    """The arrays of a safetensors file, which is 8 bytes of length, a JSON header and the data.
+
+    The library itself would hold the contents of the file in memory twice.
+    """
     with open(path, "rb") as file:
         start = 8 + int.from_bytes(file.read(8), "little")
         head = json.loads(file.read(start - 8))
@@ -169,8 +205,12 @@ def _mapped(path):
             continue
         dtype, shape = _DTYPES[entry["dtype"]], tuple(entry["shape"])
         offset = start + entry["data_offsets"][0]
-        is_empty = 0 in shape  # cannot be mapped
-        arrays[name] = np.empty(shape, dtype) if is_empty else np.memmap(path, dtype, "r", offset, shape)
+        if 0 in shape:  # cannot be mapped
+            arrays[name] = np.empty(shape, dtype)
+        elif mapped:
+            arrays[name] = np.memmap(path, dtype, "r", offset, shape)
+        else:
+            arrays[name] = np.fromfile(path, dtype, math.prod(shape), offset=offset).reshape(shape)
     return arrays
 
 
@@ -183,7 +223,7 @@ def _encode_estimator(estimator, tensors, where="estimator"):
     if _known_classes().get(name) is not type(estimator):
         raise TypeError(f"{where} is a {name}, which is not an estimator of sklinvariant. Save it with skops.io")
     params = estimator.get_params(deep=False)
-    state = estimator.__getstate__()
+    state = getattr(estimator, "_state_for_file", estimator.__getstate__)()
     fitted = {key: value for key, value in state.items() if _is_fitted_state(key) and key not in params}
     if where == "estimator":
         check_is_fitted(estimator)
@@ -211,10 +251,14 @@ def _encode(value, tensors, where):
         return value
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else {"float": repr(float(value))}
+    if isinstance(value, StreamedBytes):
+        name = str(len(tensors))
+        tensors[name] = value
+        return {"array": name}
     if isinstance(value, np.ndarray):
         if _is_plain_number(value.dtype):
             name = str(len(tensors))
-            tensors[name] = np.array(value, dtype=value.dtype.newbyteorder("="), order="C")
+            tensors[name] = np.asarray(value, dtype=value.dtype.newbyteorder("<"), order="C")
             return {"array": name}
         if value.dtype.kind in "UO" and all(isinstance(item, str) for item in value.ravel()):
             return {"words": value.tolist(), "dtype": "object" if value.dtype == object else value.dtype.str}

@@ -22,7 +22,9 @@ def replacing(path: str | os.PathLike[str], mode: str = "wb", **settings: Any) -
             file.flush()
             os.fsync(file.fileno())  # otherwise a power failure could leave an empty file
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:  # such as a full disk
+            raise OSError(error.errno, f"{error.strerror}, so the file was not written", os.fsdecode(path)) from error
         raise

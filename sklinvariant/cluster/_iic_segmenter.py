@@ -230,10 +230,11 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
     Notes
     -----
     There is no ``labels_`` and no ``fit_predict``, because scikit-learn's tools expect one cluster per sample. Here a
-    sample is an image, and each pixel has a cluster. In the paper, the auxiliary head is trained in separate epochs;
-    here all heads are trained in each step. In the paper, there is one main head, and the input contains Sobel
-    derivatives in addition to the colours, and heads are random (``init="random"``). Here the network is smaller, its
-    first layer can learn derivatives, and it keeps the resolution of the images.
+    sample is an image, and each pixel has a cluster.
+
+    The paper differs in four points: it has one main head, trains the auxiliary head in separate epochs, starts from
+    random heads (``init="random"``), and adds Sobel derivatives to the colours. Here all heads are trained in each
+    step, and the network is smaller and keeps the resolution of the images. Its first layer can learn derivatives.
 
     Use another method where the colours of pixels are a poor start: on mosaics of photographs, a Gaussian mixture of
     plain pixels found 96.9 % of the pixels and this class 83.7; on grey ones, k-means on local statistics 51.7 and this

@@ -48,6 +48,7 @@ class Hasher(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMix
     _: KW_ONLY
     packed: bool = False
 
+    _fits_in_parts = True
     _layout = {"n_bits": Whole()}
     _reader = RowReader(wide=True)
 

@@ -177,6 +177,7 @@ class NeighborHasher(WithOptimizer, TrainedEstimator, Hasher):
     ((200, 16), dtype('uint8'))
     """
 
+    _fits_in_parts = False
     _layout = {
         "mean": Array("n_features_in_"),
         "basis": Array("m", "n_features_in_"),

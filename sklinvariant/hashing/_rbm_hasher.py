@@ -135,6 +135,7 @@ class RBMHasher(TrainedEstimator, Hasher):
     True
     """
 
+    _fits_in_parts = False
     _layout = {
         "shift": Array("n_features_in_"),
         "scale": Array("n_features_in_"),

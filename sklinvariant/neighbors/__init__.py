@@ -1,5 +1,6 @@
 """Nearest-neighbour search among binary codes."""
 
 from sklinvariant.neighbors._hamming_neighbors import HammingNeighbors
+from sklinvariant.neighbors._shards import HammingShards, merge_neighbors
 
-__all__ = ["HammingNeighbors"]
+__all__ = ["HammingNeighbors", "HammingShards", "merge_neighbors"]

@@ -2,122 +2,39 @@
 
 from __future__ import annotations
 
-import math
 import os
 import warnings
 from dataclasses import KW_ONLY
-from numbers import Real
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-import torch
 from scipy.sparse import csr_matrix
-from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from sklinvariant._compat import fit_context
 from sklinvariant.base import (
-    Array,
-    ArrayKind,
     Count,
     CountOrZero,
     Finite,
-    FittedState,
-    Input,
-    Maybe,
+    FiniteArray,
     NJobs,
-    Number,
     RandomState,
-    Reader,
-    RealNumber,
     Share,
-    Text,
-    TorchEstimator,
-    Whole,
-    accepts,
     declared,
-    dense_tensor,
-    faiss_threads,
     import_faiss,
     integers,
-    is_count,
+    is_stream,
     load,
     save,
-    to_numpy,
 )
-from sklinvariant.neighbors._binary_search import (
-    APPROXIMATE,
-    codes_within,
-    exact_neighbors,
-    pack_bits,
-)
-
-Radius = Annotated[float, Number(Real, 0, None, closed="both")]  # infinity finds all codes
-_SAMPLE = 256  # number of codes on which the recall is measured
-_FLIPPED = 1 / 64  # share of their bits that are flipped, because stored codes are easier to find than real queries
-_EFFORT = {"ivf": "n_probes", "hnsw": "ef_search", "multihash": "n_flips"}
-_MOST_REMOVED = 0.2  # share of removed codes above which an approximate index is rebuilt
-
-
-def first_wanted(distances: np.ndarray, rows: np.ndarray, wanted: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first k wanted candidates of each row of (q, m), in order."""
-    order = np.argsort(~wanted, axis=1, kind="stable")[:, :k]
-    return np.take_along_axis(distances, order, 1), np.take_along_axis(rows, order, 1)
-
-
-def recall_by_distance(distances: np.ndarray, exact_distances: np.ndarray) -> np.ndarray:
-    """Share of the k nearest neighbours found for each query: (q, m) and (q, k) -> (q,).
-
-    A code counts as found if it is at most as far as the k-th nearest, so ties count as found.
-    """
-    return (distances <= exact_distances[:, -1:]).sum(1) / exact_distances.shape[1]
-
-
-class CodeReader(Reader):
-    """Reads codes as contiguous bytes (n, n_bytes)."""
-
-    needs = "codes"
-
-    def _check(self, estimator, X, kind, reset):
-        if reset or not _are_bytes_as_fitted(estimator, X):
-            X = to_numpy(dense_tensor(X) if isinstance(X, torch.Tensor) else X)
-            X = validate_data(estimator, X, dtype=None if estimator.packed else "numeric", reset=reset)
-        codes = _packed_bytes(X) if estimator.packed else _packed_bits(X, estimator.binarize)
-        return Input(codes, kind, torch.device("cpu"), torch.uint8)
-
-
-def _are_bytes_as_fitted(estimator, X):
-    """Whether scikit-learn's checks, which take as long as a search of 200,000 codes, can be skipped."""
-    return (
-        type(X) is np.ndarray
-        and X.dtype == np.uint8
-        and X.ndim == 2
-        and len(X) > 0
-        and X.shape[1] == estimator.n_features_in_
-        and not hasattr(estimator, "feature_names_in_")
-    )
-
-
-def _packed_bytes(X):
-    if X.dtype != np.uint8:
-        raise ValueError(
-            f"X has dtype {X.dtype}, but packed=True requires uint8. Pack the bits with numpy.packbits, or set "
-            "packed=False."
-        )
-    return np.ascontiguousarray(X)
-
-
-def _packed_bits(X, binarize):
-    if X.dtype == np.uint8 and X.max() > 1:
-        raise ValueError(
-            f"X contains bytes up to {X.max()}, but with packed=False bits must be 0 or 1. Set packed=True for "
-            "packed codes."
-        )
-    return pack_bits(X, binarize)
+from sklinvariant.neighbors._code_reader import CodeReader
+from sklinvariant.neighbors._indexed_codes import _MOST_REMOVED, IndexedCodes, Radius
+from sklinvariant.neighbors._search_effort import recall_by_distance
+from sklinvariant.neighbors._stored_codes import GrowingRows, check_ids, whole_numbers
 
 
 @declared
-class HammingNeighbors(TorchEstimator):
+class HammingNeighbors(IndexedCodes):
     """Nearest neighbours among binary codes, by the number of bits that differ (Hamming distance).
 
     The interface follows scikit-learn's `NearestNeighbors`; faiss performs the search. ``index="exact"`` compares a
@@ -138,7 +55,10 @@ class HammingNeighbors(TorchEstimator):
         Share of the true neighbours that an approximate index must find on a sample of stored codes, in which one bit
         in 64 is flipped, minus two standard errors. Raising it makes searches slower.
     n_lists : int or None
-        Number of lists of "ivf". None takes two times the square root of the number of codes.
+        Number of lists of "ivf". None takes two times the square root of the number of codes, at most 4096.
+    centers : ndarray of shape (n_lists, n_bytes), uint8, or None
+        Centres of the lists of "ivf", packed: the ``centers_`` of an index that was fitted on a sample. Indexes with
+        the same centres can be built apart and merged quickly. None learns centres by k-means.
     n_probes : int or None
         Number of lists that a query reads. None takes as many as ``recall`` requires. Raising it finds more neighbours,
         but is slower.
@@ -180,6 +100,8 @@ class HammingNeighbors(TorchEstimator):
         Number of stored codes, without removed ones.
     recall_ : float
         Share of the true ``n_neighbors`` found in the last measurement on the sample; 1.0 for "exact".
+    centers_ : ndarray of shape (n_lists, n_bytes), uint8
+        The centres of the lists of "ivf", packed.
     effort_ : int or None
         The ``n_probes``, ``ef_search`` or ``n_flips`` used by searches; None for "exact".
 
@@ -190,8 +112,8 @@ class HammingNeighbors(TorchEstimator):
     removed, the query is searched exactly, so that there are always ``n_neighbors`` neighbours. `radius_neighbors` is
     always exact.
 
-    Adding codes copies those stored before (8 MB per million codes of 64 bits), so add many at a time. Packed codes are
-    stored without a copy.
+    Packed codes, also those mapped from a file, are stored without a copy. `partial_fit` copies only what it adds,
+    except when the memory of the stored codes must grow by half.
 
     Examples
     --------
@@ -210,6 +132,7 @@ class HammingNeighbors(TorchEstimator):
     index: Literal["exact", "ivf", "hnsw", "multihash"] = "exact"
     recall: Share = 0.95
     n_lists: Count | None = None
+    centers: FiniteArray | None = None
     n_probes: Count | None = None
     n_links: Annotated[int, integers(2, 2048)] = 16
     ef_construction: Count = 40
@@ -221,19 +144,6 @@ class HammingNeighbors(TorchEstimator):
     binarize: Finite = 0.0
     n_jobs: NJobs = None
     random_state: RandomState = None
-
-    _layout = {
-        "codes": Array("n", "bytes of a code", kinds="u"),
-        "ids": Maybe(Array("n", kinds="i")),
-        "removed": Maybe(Array("n", kinds="b")),
-        "next_id": Whole(0),
-        "kind": Text("exact", *_EFFORT),
-        "index": Maybe(Array(None, kinds="u")),
-        "effort": Maybe(Whole(0, 1 << 30)),
-        "recall": RealNumber(),
-        "n_built": Whole(0),
-        "n_measured": Maybe(Whole(0)),
-    }
 
     _reader = CodeReader()
     _shared_docs = """
@@ -251,16 +161,14 @@ class HammingNeighbors(TorchEstimator):
             Ones, or bits that differ.
         """
 
-    recall_ = FittedState()
-
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any = None, ids: Any = None) -> Self:
         """Store codes, and discard those stored before.
 
         Parameters
         ----------
-        X : array of shape (n, n_bits), or (n, n_bytes) uint8 if ``packed``
-            Codes.
+        X : array of shape (n, n_bits), or (n, n_bytes) uint8 if ``packed``, or iterable of such arrays
+            Codes. An iterable, such as a generator, is read once, one array at a time.
         ids : array-like of n integers or None, default=None
             Unique ids of the codes, which searches return. None takes the row numbers.
 
@@ -272,23 +180,25 @@ class HammingNeighbors(TorchEstimator):
             If X or ids are not valid.
         """
         import_faiss()
-        given = self._read(X, reset=True)
-        codes = given.data
+        given, codes, growing = self._read_codes(X)
         if not self.packed and len(codes) > 1 and (codes == codes[0]).all():
             warnings.warn(
                 f"all {len(codes)} codes are equal. Check that binarize={self.binarize} is the right threshold.",
                 stacklevel=2,
             )
-        ids, next_id = _check_ids(ids, len(codes), 0)
+        given_ids = ids is not None
+        ids, next_id = check_ids(ids, len(codes), 0)
         self._state = {
             "codes": codes,
             "ids": ids,
+            "own_ids": given_ids,
             "next_id": next_id,
             "removed": None,
             "kind": self.index,
             "index": None,
             "namespace": given.kind.name,
         }
+        self._growing = {"codes": growing}
         self._build()
         return self
 
@@ -303,28 +213,54 @@ class HammingNeighbors(TorchEstimator):
         """
         if not hasattr(self, "_state"):
             return self.fit(X, ids=ids)
-        added = self._read(X).data
-        state = dict(self._state)
-        if ids is None and state["next_id"] + len(added) > np.iinfo(np.int64).max:
+        added, given_ids = self._read(X).data, ids is not None
+        ids, next_id = check_ids(ids, len(added), self._state["next_id"])
+        self._check_new(ids)
+        self._add(self._with_added(added, ids, next_id, given_ids), lambda live: live.add(added))
+        return self
+
+    def merge(self, other: HammingNeighbors) -> Self:
+        """Add the codes of another index, which is not changed.
+
+        Two "ivf" indexes with the same ``centers`` are merged list by list. Other indexes add the codes as
+        `partial_fit` does.
+
+        Parameters
+        ----------
+        other : HammingNeighbors
+            An index of codes of the same length. If ids were passed to it, they must be new. Otherwise its ids are
+            shifted to continue after the largest id of this index.
+
+        Raises
+        ------
+        ValueError
+            If the other index has codes of another length, or ids that are stored here. Nothing is added.
+        """
+        check_is_fitted(self)
+        if not isinstance(other, HammingNeighbors):
+            raise TypeError(f"other is a {type(other).__name__}, but a fitted HammingNeighbors is required.")
+        check_is_fitted(other)
+        if (other.packed, other.n_features_in_) != (self.packed, self.n_features_in_):
             raise ValueError(
-                f"ids=None continues after the largest id, {state['next_id'] - 1}, but ids must fit into int64. Pass "
-                "ids."
+                f"other has {other.n_features_in_} features with packed={other.packed}, but this index has "
+                f"{self.n_features_in_} with packed={self.packed}. Merge indexes of codes of the same length."
             )
-        added_ids, next_id = _check_ids(ids, len(added), state["next_id"])
-        if added_ids is not None or state["ids"] is not None:
-            before = self._all_ids()
-            if added_ids is None:
-                added_ids = np.arange(state["next_id"], next_id)
-            elif (known := np.isin(added_ids, self.ids_)).any():
-                raise ValueError(
-                    f"id {added_ids[known][0]} is already stored, but ids must be unique. Remove it first."
-                )
-            state["ids"] = np.concatenate([before, added_ids])
-        state["next_id"] = max(next_id, state["next_id"])
-        state["codes"] = np.concatenate([state["codes"], added])
-        if state["removed"] is not None:
-            state["removed"] = np.concatenate([state["removed"], np.zeros(len(added), dtype=bool)])
-        self._add(state, added)
+        added, own = other.codes_, other._has_own_ids()
+        if len(added) == 0:
+            return self
+        first = 0 if own else self._state["next_id"]
+        in_order = not own and len(added) == other._state["next_id"]
+        ids, next_id = check_ids(None if in_order else first + other.ids_, len(added), first)
+        self._check_new(ids)
+        theirs = other._live_index() if other._n_removed() == 0 else None
+
+        def extend(live):
+            if theirs is not None and live.merges_with(theirs):
+                live.merge(theirs)
+            else:
+                live.add(added)
+
+        self._add(self._with_added(added, ids, max(next_id, first + other._state["next_id"]), own), extend)
         return self
 
     def remove(self, ids: Any) -> Self:
@@ -343,20 +279,25 @@ class HammingNeighbors(TorchEstimator):
             If an id is not stored. In this case nothing is removed.
         """
         check_is_fitted(self)
-        ids = np.unique(_whole_numbers(np.atleast_1d(ids)))
-        unknown = np.setdiff1d(ids, self.ids_)
-        if len(unknown):
-            raise ValueError(f"id {unknown[0]} is not stored, but only stored codes can be removed. See ids_.")
+        ids = np.unique(whole_numbers(np.atleast_1d(ids)))
+        rows = self._rows_of(ids)
+        if len(rows) < len(ids):
+            unknown = np.setdiff1d(ids, self._ids_of(rows))[0]
+            raise ValueError(f"id {unknown} is not stored, but only stored codes can be removed. See ids_.")
+        if len(rows) == 0:
+            return self
         state = dict(self._state)
-        state["ids"] = self._all_ids()
-        gone = np.isin(state["ids"], ids)
-        state["removed"] = gone if state["removed"] is None else gone | state["removed"]
-        few = state["kind"] != "exact" and state["removed"].mean() <= _MOST_REMOVED
-        self._state = state
-        if not few:
-            keep = ~state["removed"]
-            state.update(codes=state["codes"][keep], ids=state["ids"][keep], removed=None)
-            self._build()
+        n = len(state["codes"])
+        state["removed"] = np.zeros(n, dtype=bool) if state["removed"] is None else state["removed"].copy()
+        state["removed"][rows] = True
+        n_removed = self._n_removed() + len(rows)
+        if state["kind"] != "exact" and n_removed <= _MOST_REMOVED * n:
+            self._state = state
+            return self
+        keep = np.flatnonzero(~state["removed"])
+        state.update(codes=state["codes"][keep], ids=self._ids_of(keep), removed=None)
+        self._state, self._growing = state, {}
+        self._build()
         return self
 
     def kneighbors(self, X: Any = None, n_neighbors: int | None = None, return_distance: bool = True) -> Any:
@@ -446,6 +387,25 @@ class HammingNeighbors(TorchEstimator):
         exact_distances, _ = self._exact(given.data, k, itself)
         return float(recall_by_distance(distances, exact_distances).mean())
 
+    def _read_codes(self, X):
+        """The `Input`, all codes of X, and the memory that holds them if X is an iterable of blocks."""
+        if not is_stream(X):
+            given = self._read(X, reset=True)
+            return given, given.data, GrowingRows()
+        growing, codes = GrowingRows(), None
+        for given in self._read_blocks(X):
+            codes = growing.extended(given.data[:0] if codes is None else codes, given.data)
+        return given, codes, growing
+
+    def _check_new(self, ids):
+        """Raise a ValueError if one of these ids is stored."""
+        if ids is None or len(ids) == 0 or ids.min() >= self._state["next_id"]:
+            return
+        known = self._rows_of(ids)
+        if len(known):
+            first = ids[np.isin(ids, self._ids_of(known))][0]
+            raise ValueError(f"id {first} is already stored, but ids must be unique. Remove it first.")
+
     def save(self, path: str | os.PathLike) -> None:
         """Write the index to a file, atomically: see `sklinvariant.save`."""
         save(self, path)
@@ -474,250 +434,10 @@ class HammingNeighbors(TorchEstimator):
             )
         return loaded
 
-    @property
-    def codes_(self) -> np.ndarray:
-        return self._stored("codes")
-
-    @property
-    def ids_(self) -> np.ndarray:
-        return np.arange(len(self.codes_)) if self._fitted("ids") is None else self._stored("ids")
-
-    @property
-    def n_samples_fit_(self) -> int:
-        codes, removed = self._fitted("codes"), self._state["removed"]
-        return len(codes) if removed is None else int((~removed).sum())
-
-    @property
-    def effort_(self) -> int | None:
-        kind = self._fitted("kind")
-        given = getattr(self, _EFFORT[kind]) if kind != "exact" else None
-        if given is None:
-            return self._state["effort"]
-        if not is_count(given, 0 if kind == "multihash" else 1):
-            raise ValueError(f"{_EFFORT[kind]}={given!r} is not valid. Pass a positive integer, or None.")
-        return given
-
-    def __getstate__(self) -> dict[str, Any]:
-        """The state with the index as bytes, because faiss objects cannot be pickled."""
-        state = dict(super().__getstate__())
-        live = state.pop("_live", None)
-        if live is not None:
-            state["_state"] = {**state["_state"], "index": live.to_bytes()}
-        return state
-
-    def _check_layout(self):
-        state = self._state
-        codes, ids, index = (state[name] for name in ("codes", "ids", "index"))
-        n_bytes = self.n_features_in_ if self.packed else -(-self.n_features_in_ // 8)
-        if codes.shape[1] != n_bytes:
-            raise ValueError(f"codes should have {n_bytes} bytes, got {codes.shape[1]}")
-        for name, array, dtype in (("codes", codes, np.uint8), ("ids", ids, np.int64), ("index", index, np.uint8)):
-            if array is not None and array.dtype != dtype:
-                raise ValueError(f"{name} should be of {np.dtype(dtype)}, got {array.dtype}")
-        if state["kind"] != "exact" and (state["effort"] is None) != (len(codes) == 0):
-            raise ValueError(f"an index of kind {state['kind']!r} needs an effort to search with")
-
-    def _stored(self, name):
-        """An array of the fitted state, without the rows of removed codes."""
-        rows, removed = self._fitted(name), self._state["removed"]
-        return rows if removed is None else rows[~removed]
-
-    def _fitted(self, name):
-        if not hasattr(self, "_state"):
-            raise AttributeError(f"this {type(self).__name__} is not fitted yet. Call fit first.")
-        return self._state[name]
-
-    def _all_ids(self):
-        ids = self._state["ids"]
-        return np.arange(len(self._state["codes"])) if ids is None else ids
-
-    def _ids_of(self, rows):
-        return rows if self._state["ids"] is None else self._state["ids"][rows]
-
-    def _check_queries(self, X):
-        """The `Input` of packed queries, and the rows to exclude; with None the stored codes are the queries."""
-        if X is not None:
-            return self._read(X), None
-        removed, n = self._state["removed"], len(self._state["codes"])
-        itself = np.arange(n) if removed is None else np.flatnonzero(~removed)
-        return Input(self.codes_, ArrayKind(None), torch.device("cpu"), torch.uint8), itself
-
-    def _check_k(self, n_neighbors, itself):
-        k = self.n_neighbors if n_neighbors is None else n_neighbors
-        if not is_count(k):
-            raise ValueError(f"n_neighbors={k!r} is not valid. Pass an integer of at least 1.")
-        n, sign = self.n_samples_fit_, "<=" if itself is None else "<"
-        if k > n - (itself is not None):
-            raise ValueError(f"Expected n_neighbors {sign} n_samples_fit, but n_neighbors = {k}, n_samples_fit = {n}")
-        return int(k)
-
-    def _exact(self, queries, k, itself):
-        codes, removed = self.codes_, self._state["removed"]
-        with faiss_threads(self.n_jobs):
-            distances, rows = exact_neighbors(queries, codes, k + (itself is not None))
-        if removed is not None:
-            rows = np.flatnonzero(~removed)[rows]
-        return (distances, rows) if itself is None else first_wanted(distances, rows, rows != itself[:, None], k)
-
-    def _nearest(self, queries, k, itself):
-        """Distances and rows of the k nearest codes, excluding the rows ``itself``."""
-        live = self._live_index()
-        if live is None:
-            return self._exact(queries, k, itself)
-        with faiss_threads(self.n_jobs):
-            distances, rows, wanted = self._candidates(live, queries, k, itself, self.effort_)
-        short = np.flatnonzero(wanted.sum(1) < k)
-        distances, rows = first_wanted(distances, rows, wanted, k)
-        if len(short):
-            distances[short], rows[short] = self._exact(queries[short], k, None if itself is None else itself[short])
-        return distances, rows
-
-    def _candidates(self, live, queries, k, itself, effort):
-        """Candidates of an approximate index, nearest first: distances, rows, and a mask of the wanted ones."""
-        removed = self._state["removed"]
-        spare = 0 if removed is None else math.ceil(2 * k * removed.mean())
-        distances, rows = live.search(queries, min(k + (itself is not None) + spare, len(live)), effort)
-        wanted = rows >= 0
-        if removed is not None:
-            wanted &= ~removed[rows]
-        if itself is not None:
-            wanted &= rows != itself[:, None]
-        return distances, rows, wanted
-
-    def _within(self, queries, radius, itself, sort):
-        """Distances and rows within the radius, for each query."""
-        radius = self.radius if radius is None else radius
-        if not accepts(Radius, radius):
-            raise ValueError(f"radius={radius!r} is not valid. Pass a number of bits of at least 0, or infinity.")
-        removed = self._state["removed"]
-        with faiss_threads(self.n_jobs):
-            limits, distances, rows = codes_within(queries, self.codes_, min(radius, 8 * queries.shape[1]))
-        if removed is not None:
-            rows = np.flatnonzero(~removed)[rows]
-        found = []
-        for i in range(len(queries)):
-            part = slice(limits[i], limits[i + 1])
-            d, r = distances[part], rows[part]
-            if itself is not None:
-                d, r = d[r != itself[i]], r[r != itself[i]]
-            if sort:
-                order = np.argsort(d, kind="stable")
-                d, r = d[order], r[order]
-            found.append((d, r))
-        return found
-
-    def _graph(self, distances, rows, limits, mode):
-        removed = self._state["removed"]
-        columns = rows if removed is None else (np.cumsum(~removed) - 1)[rows]
-        values = distances.astype(np.float64) if mode == "distance" else np.ones(len(rows))
-        return csr_matrix((values, columns, limits), shape=(len(limits) - 1, self.n_samples_fit_))
-
-    def _build(self):
-        """Build the approximate index of the stored codes, and find the required effort."""
-        state = self._state
-        state.update(effort=None, recall=1.0, index=None, n_built=len(state["codes"]))
-        self._live = None
-        if state["kind"] == "exact" or len(state["codes"]) == 0:
-            return
-        knobs = {
-            name: getattr(self, name) for name in ("n_lists", "n_links", "ef_construction", "n_tables", "table_bits")
-        }
-        with faiss_threads(self.n_jobs):
-            seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
-            self._live = APPROXIMATE[state["kind"]].build(state["codes"], seed, **knobs)
-            self._find_effort()
-
-    def _add(self, state, added):
-        """The new state, whose last codes are ``added``."""
-        live = self._live_index()
-        built = self._state["n_built"]
-        self._state = state
-        if live is None or (live.regrows and len(state["codes"]) > 4 * built):
-            self._build()
-            return
-        with faiss_threads(self.n_jobs):
-            live.add(added)
-            state["index"] = None
-            if len(state["codes"]) > 2 * state["n_measured"]:
-                self._find_effort()
-
-    def _live_index(self):
-        """The faiss index: the one in memory, else read from its bytes, else rebuilt."""
-        state = self._state
-        if state["kind"] == "exact" or len(state["codes"]) == 0:
-            return None
-        live = getattr(self, "_live", None)
-        if live is None and state["index"] is not None:
-            knobs = {"n_tables": self.n_tables, "table_bits": self.table_bits, "n_built": state["n_built"]}
-            try:
-                live = self._live = APPROXIMATE[state["kind"]].from_bytes(state["index"], state["codes"], **knobs)
-            except ValueError as error:
-                raise ValueError(
-                    f"the index {state['kind']!r} of this {type(self).__name__} is damaged ({error}). Load it from an "
-                    "intact file, or fit it again on its codes_."
-                ) from error
-        if live is None or len(live) != len(state["codes"]):  # a search or an addition was interrupted
-            self._build()
-        return self._live
-
-    def _find_effort(self):
-        """Raise the effort until the share ``recall`` of the neighbours of a sample of stored codes is found."""
-        state = self._state
-        live: Any = self._live
-        codes, k = self.codes_, min(self.n_neighbors, self.n_samples_fit_ - 1)
-        state["n_measured"] = len(state["codes"])
-        rng = check_random_state(self.random_state)
-        sample = codes[np.sort(rng.permutation(len(codes))[:_SAMPLE])]
-        sample = sample ^ np.packbits(rng.random_sample((len(sample), 8 * sample.shape[1])) < _FLIPPED, axis=1)
-        given = getattr(self, _EFFORT[state["kind"]])
-        exact_distances: Any = exact_neighbors(sample, codes, k + 1)[0] if k > 0 else None
-        for effort in live.efforts() if given is None else [given]:
-            shares = np.ones(1)
-            if k > 0:  # the first of k + 1 is usually the code from which the query was made
-                distances, _, wanted = self._candidates(live, sample, k + 1, None, effort)
-                found = np.sort(np.where(wanted, distances, np.iinfo(np.int32).max), axis=1)[:, : k + 1]
-                shares = recall_by_distance(found[:, 1:], exact_distances[:, 1:])
-            state.update(effort=int(effort), recall=float(shares.mean()))
-            if shares.mean() - 2 * shares.std() / math.sqrt(len(shares)) >= self.recall:
-                return
-        if given is None and state["recall"] < self.recall:
-            warnings.warn(
-                f"index={state['kind']!r} finds {state['recall']:.3f} of the {k} nearest neighbours on a sample, less "
-                f"than recall={self.recall}. Choose another index, or raise n_links, ef_construction or n_tables.",
-                stacklevel=2,
-            )
-
 
 def _check_mode(mode):
     if mode not in ("connectivity", "distance"):
         raise ValueError(f"mode={mode!r} is unknown. Choose 'connectivity' or 'distance'.")
-
-
-def _whole_numbers(ids):
-    ids = np.asarray(to_numpy(ids))
-    if ids.size == 0:
-        return np.empty(0, dtype=np.int64)
-    if ids.ndim != 1 or ids.dtype.kind not in "iu" or (ids.dtype == np.uint64 and (ids > np.iinfo(np.int64).max).any()):
-        raise ValueError(
-            f"ids has dtype {ids.dtype} and shape {ids.shape}, but integers (int64) of shape (n,) are required. Pass "
-            "one integer for each code."
-        )
-    return ids.astype(np.int64)
-
-
-def _check_ids(ids, n, first):
-    """The ids (None if they continue from ``first``), and the next free id."""
-    if ids is None:
-        return None, first + n
-    ids = _whole_numbers(ids)
-    if len(ids) != n:
-        raise ValueError(f"ids has {len(ids)} entries, but there are {n} codes. Pass one id for each code.")
-    values, counts = np.unique(ids, return_counts=True)
-    if (counts > 1).any():
-        raise ValueError(
-            f"ids contains {values[counts > 1][0]} {counts.max()} times, but ids must be unique. Remove duplicates."
-        )
-    return ids, int(values[-1]) + 1
 
 
 def _ragged(arrays, kind):

@@ -214,6 +214,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
     True
     """
 
+    _fits_in_parts = True
     _layout = {
         "components": Array("k", "n_features_in_"),
         "mean": Maybe(Array("n_features_in_")),

@@ -149,6 +149,7 @@ class SlowFeatures(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transfor
 
     _reader = FrameReader(RowReader(wide=True))
     _shared_docs = GROUPS_DOC
+    _fits_in_parts = True
     _layout = {
         "degree": Whole(1, 2),
         "center": Array("n_features_in_"),

@@ -1,72 +1,20 @@
-"""Search among packed codes with faiss: exact over arrays, and three approximate binary indexes."""
+"""Three approximate binary indexes of faiss: inverted lists, a graph of links, and hash tables."""
 
 import math
+from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
 
 from sklinvariant.base import import_faiss
+from sklinvariant.neighbors._exact_search import in_parts
 
-_ROWS = 1 << 16  # codes packed at a time
 _MOST_BUCKETS = 1 << 16  # per query and table: looking up more takes longer than comparing all codes
 # sizes of the parts passed to faiss, because Ctrl-C has no effect during a call
-_SCANNED_BYTES = 1 << 30
 _SEARCHED = 1 << 10
 _ADDED = 1 << 14
-
-
-def pack_bits(X: np.ndarray, threshold: float) -> np.ndarray:
-    """Pack the bits ``X > threshold`` of (n, b) numbers into (n, ceil(b / 8)) bytes, padded with zeros."""
-    packed = np.empty((len(X), -(-X.shape[1] // 8)), dtype=np.uint8)
-    for start in range(0, len(X), _ROWS):
-        packed[start : start + _ROWS] = np.packbits(X[start : start + _ROWS] > threshold, axis=1)
-    return packed
-
-
-def exact_neighbors(queries: np.ndarray, codes: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Distances (q, k) int32 and rows (q, k) int64 of the k nearest codes, found by comparison with all codes."""
-    return _search_in_parts(lambda part: import_faiss().knn_hamming(part, codes, k), queries, _queries_per_call(codes))
-
-
-def codes_within(queries: np.ndarray, codes: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All codes within ``radius`` bits: limits (q + 1,), and the concatenated distances and rows of all queries."""
-    step = _queries_per_call(codes)
-    parts = [_codes_within(queries[i : i + step], codes, radius) for i in range(0, len(queries) or 1, step)]
-    counts, distances, rows = (np.concatenate(values) for values in zip(*parts, strict=True))
-    return np.concatenate([[0], np.cumsum(counts)]), distances, rows
-
-
-def _queries_per_call(codes):
-    """Number of queries to compare with all codes in one call, enough for several threads."""
-    return max(64, _SCANNED_BYTES // max(1, codes.nbytes))
-
-
-def _search_in_parts(search, queries, step):
-    """The distances and rows that ``search`` returns, called with ``step`` queries at a time."""
-    parts = [search(queries[i : i + step]) for i in range(0, len(queries) or 1, step)]
-    return tuple(np.concatenate(values) for values in zip(*parts, strict=True))
-
-
-def _codes_within(queries, codes, radius):
-    """`codes_within` in a single call, with the number of codes for each query instead of the limits."""
-    faiss = import_faiss()
-    result = faiss.RangeSearchResult(len(queries))
-    # faiss excludes codes exactly at the radius
-    faiss.hamming_range_search(
-        faiss.swig_ptr(queries),
-        faiss.swig_ptr(codes),
-        len(queries),
-        len(codes),
-        math.floor(radius) + 1,
-        codes.shape[1],
-        result,
-    )
-    limits = faiss.rev_swig_ptr(result.lims, len(queries) + 1).astype(np.int64)
-    total = int(limits[-1])
-    if total == 0:
-        return np.diff(limits), np.empty(0, np.int32), np.empty(0, np.int64)
-    distances = faiss.rev_swig_ptr(result.distances, total).astype(np.int32)
-    return np.diff(limits), distances, faiss.rev_swig_ptr(result.labels, total).copy()
+_PER_LIST = 64  # codes for each list from which k-means learns the centres
+_MOST_LISTS = 1 << 12  # by default: each code is compared with all centres, so more of them make building slower
 
 
 def _rising(first, last):
@@ -84,7 +32,6 @@ class ApproximateIndex:
     """
 
     _class = ""  # the name of its class in faiss
-    regrows = True  # whether its structure depends on the number of codes, and must be rebuilt after many additions
 
     def __init__(self, index: Any, data: np.ndarray | None = None) -> None:
         self.index = index
@@ -106,7 +53,7 @@ class ApproximateIndex:
         view: np.ndarray | None = data
         try:
             if not hasattr(faiss, "ZeroCopyIOReader"):  # faiss < 1.10
-                index, view = faiss.deserialize_index_binary(np.asarray(data)), None
+                index, view = _copied_index(data), None
             else:
                 index = faiss.read_index_binary(faiss.ZeroCopyIOReader(faiss.swig_ptr(data), len(data)))
             sound = type(index).__name__ == cls._class and cls._is_consistent(index, codes, faiss)
@@ -123,16 +70,52 @@ class ApproximateIndex:
 
     def to_bytes(self) -> np.ndarray:
         """The serialised index, uint8."""
-        return import_faiss().serialize_index_binary(self.index) if self.data is None else self.data
+        if self.data is not None:
+            return self.data
+        parts: list[bytes] = []
+        self.write(parts.append)
+        data, start = np.empty(sum(map(len, parts)), dtype=np.uint8), 0
+        for i, part in enumerate(parts):
+            data[start : start + len(part)] = np.frombuffer(part, dtype=np.uint8)
+            start, parts[i] = start + len(part), b""
+        return data
+
+    def write(self, sink: Callable[[Any], Any]) -> None:
+        """Call ``sink`` with the parts of `to_bytes`, without holding all of them in memory."""
+        if self.data is not None:
+            sink(np.ascontiguousarray(self.data).data)
+            return
+        faiss = import_faiss()
+
+        def write(part):
+            sink(part)
+
+        faiss.write_index_binary(self.index, faiss.PyCallbackIOWriter(write))
 
     def __len__(self) -> int:
         return self.index.ntotal
 
+    def outgrown(self, n: int, n_built: int, **knobs: Any) -> bool:
+        """Whether an index built on ``n_built`` codes should be rebuilt when it holds n."""
+        return n > 4 * n_built
+
     def add(self, codes: np.ndarray) -> None:
         """Append codes."""
-        if self.data is not None:
-            self.index, self.data = import_faiss().deserialize_index_binary(np.asarray(self.data)), None
+        self._own()
         self._add(self.index, codes)
+
+    def merges_with(self, other: "ApproximateIndex") -> bool:
+        """Whether `merge` can append the codes of another index."""
+        return False
+
+    def merge(self, other: "ApproximateIndex") -> None:
+        """Append the codes of another index, which is not changed, faster than `add` does."""
+        raise NotImplementedError
+
+    def _own(self):
+        """Copy a view to memory of its own, which can grow."""
+        if self.data is not None:
+            self.index, self.data = _copied_index(self.data), None
 
     @staticmethod
     def _add(index, codes):
@@ -142,7 +125,7 @@ class ApproximateIndex:
     def search(self, queries: np.ndarray, k: int, effort: int) -> tuple[np.ndarray, np.ndarray]:
         """As `exact_neighbors`. If fewer neighbours are found, the remaining rows are -1."""
         self._set_effort(effort)
-        return _search_in_parts(lambda part: self.index.search(part, k), queries, _SEARCHED)
+        return in_parts(lambda part: self.index.search(part, k), queries, _SEARCHED)
 
     def _set_effort(self, effort):
         raise NotImplementedError
@@ -150,6 +133,18 @@ class ApproximateIndex:
     def efforts(self) -> list[int]:
         """Increasing efforts to try."""
         raise NotImplementedError
+
+
+def _copied_index(data):
+    """The faiss index in its own memory, read from the output of `ApproximateIndex.to_bytes`."""
+    faiss, start = import_faiss(), 0
+
+    def read(n_bytes):
+        nonlocal start
+        start += n_bytes
+        return data[start - n_bytes : start].tobytes()
+
+    return faiss.read_index_binary(faiss.PyCallbackIOReader(read))
 
 
 def _is_flat(index, n, width, faiss):
@@ -166,34 +161,70 @@ class InvertedLists(ApproximateIndex):
 
     @staticmethod
     def _is_consistent(index, codes, faiss):
+        """The row numbers in the lists are checked when a search returns them, because all lists may be mapped."""
         (n, width), lists = codes.shape, index.invlists
         if (index.ntotal, index.code_size, index.d, lists.code_size) != (n, width, 8 * width, width):
             return False
-        if (
-            not 1 <= index.nlist <= n
-            or lists.nlist != index.nlist
-            or not _is_flat(index.quantizer, index.nlist, width, faiss)
-        ):
-            return False
-        sizes = [lists.list_size(i) for i in range(index.nlist)]
-        ids = (faiss.rev_swig_ptr(lists.get_ids(i), size) for i, size in enumerate(sizes) if size)
-        return sum(sizes) == n and all(part.min() >= 0 and part.max() < n for part in ids)
+        return (
+            index.nlist >= 1
+            and lists.nlist == index.nlist
+            and _is_flat(index.quantizer, index.nlist, width, faiss)
+            and sum(lists.list_size(i) for i in range(index.nlist)) == n
+        )
 
     @classmethod
-    def build(cls, codes: np.ndarray, seed: int, *, n_lists: int | None, **_: Any) -> Self:
+    def build(
+        cls, codes: np.ndarray, seed: int, *, n_lists: int | None, centers: np.ndarray | None = None, **_: Any
+    ) -> Self:
         faiss = import_faiss()
-        n_lists = max(1, min(round(2 * math.sqrt(len(codes))), len(codes))) if n_lists is None else n_lists
-        if n_lists > len(codes):
-            raise ValueError(
-                f"n_lists={n_lists} is more than the {len(codes)} codes, which is the largest accepted value. Lower "
-                "n_lists or set it to None."
-            )
-        index = faiss.index_binary_factory(8 * codes.shape[1], f"BIVF{n_lists}")
-        index.cp.seed, index.cp.niter = seed, 10
-        index.cp.min_points_per_centroid, index.cp.max_points_per_centroid = 1, 64
-        index.train(codes)
-        cls._add(index, codes)
-        return cls(index)
+        index = _trained(codes, n_lists, seed) if centers is None else _with_centers(centers)
+        built = cls(index)
+        nearest, sizes = built._nearest_centers(codes)
+        _reserve(index.invlists, sizes)
+        for start in range(0, len(codes), _ADDED):
+            part = codes[start : start + _ADDED]
+            lists = nearest[start : start + _ADDED].astype(np.int64)
+            index.add_core(len(part), faiss.swig_ptr(part), None, faiss.swig_ptr(lists))
+        return built
+
+    @property
+    def centers(self) -> np.ndarray:
+        """The centres of the lists, packed."""
+        faiss = import_faiss()
+        flat = faiss.downcast_IndexBinary(self.index.quantizer)
+        return np.array(faiss.rev_swig_ptr(flat.xb.data(), flat.ntotal * flat.code_size)).reshape(flat.ntotal, -1)
+
+    def outgrown(
+        self, n: int, n_built: int, *, n_lists: int | None, centers: np.ndarray | None = None, **_: Any
+    ) -> bool:
+        if centers is not None or n <= 4 * n_built:
+            return False
+        wanted = n_lists or _default_n_lists(n)
+        return wanted > 1.5 * self.index.nlist or n_built < _PER_LIST * self.index.nlist
+
+    def merges_with(self, other: ApproximateIndex) -> bool:
+        return isinstance(other, InvertedLists) and other is not self and np.array_equal(self.centers, other.centers)
+
+    def merge(self, other: ApproximateIndex) -> None:
+        faiss = import_faiss()
+        self._own()
+        first, total = len(self), len(self) + len(other)
+        ours, theirs = self.index.invlists, other.index.invlists
+        for i in range(self.index.nlist):
+            if size := theirs.list_size(i):
+                rows = faiss.rev_swig_ptr(theirs.get_ids(i), size) + first
+                ours.add_entries(i, size, faiss.swig_ptr(rows), theirs.get_codes(i))
+        self.index.ntotal = total
+
+    def _nearest_centers(self, codes):
+        """The list of each code, in the smallest integers that can hold it, and the number of codes of each list."""
+        n_lists = self.index.nlist
+        nearest, sizes = np.empty(len(codes), dtype=np.min_scalar_type(n_lists)), np.zeros(n_lists, dtype=np.int64)
+        for start in range(0, len(codes), _ADDED):
+            part = slice(start, start + _ADDED)
+            nearest[part] = self.index.quantizer.search(codes[part], 1)[1][:, 0]
+            sizes += np.bincount(nearest[part], minlength=n_lists)
+        return nearest, sizes
 
     def _set_effort(self, effort):
         self.index.nprobe = min(effort, self.index.nlist)
@@ -202,11 +233,49 @@ class InvertedLists(ApproximateIndex):
         return _rising(1, self.index.nlist)
 
 
+def _default_n_lists(n):
+    return max(1, min(round(2 * math.sqrt(n)), n, _MOST_LISTS))
+
+
+def _trained(codes, n_lists, seed):
+    """Empty lists, whose centres are learned by k-means on a sample of codes."""
+    n_lists = _default_n_lists(len(codes)) if n_lists is None else n_lists
+    if n_lists > len(codes):
+        raise ValueError(
+            f"n_lists={n_lists} is more than the {len(codes)} codes, which is the largest accepted value. Lower "
+            "n_lists or set it to None."
+        )
+    index = import_faiss().index_binary_factory(8 * codes.shape[1], f"BIVF{n_lists}")
+    index.cp.seed, index.cp.niter = seed, 10
+    index.cp.min_points_per_centroid, index.cp.max_points_per_centroid = 1, _PER_LIST
+    index.train(codes)
+    return index
+
+
+def _with_centers(centers):
+    """Empty lists with given centres."""
+    faiss = import_faiss()
+    quantizer = faiss.IndexBinaryFlat(8 * centers.shape[1])
+    quantizer.add(centers)
+    index = faiss.IndexBinaryIVF(quantizer, quantizer.d, len(centers))
+    index.is_trained = True
+    return index
+
+
+def _reserve(lists, sizes):
+    """Allocate the memory of inverted lists at once: lists that grow take up to twice their size."""
+    for i, size in enumerate(sizes.tolist()):
+        lists.resize(i, size)
+        lists.resize(i, 0)
+
+
 class SmallWorldGraph(ApproximateIndex):
     """A graph that links near codes (HNSW). A search follows the links and keeps the best candidates."""
 
-    regrows = False
     _class = "IndexBinaryHNSW"
+
+    def outgrown(self, n: int, n_built: int, **knobs: Any) -> bool:
+        return False
 
     @staticmethod
     def _is_consistent(index, codes, faiss):

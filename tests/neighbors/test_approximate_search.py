@@ -1,15 +1,10 @@
-"""Search of packed codes against comparing all bits, and the search effort of approximate indexes."""
+"""Approximate indexes: what they find, their bytes, how they grow and merge."""
 
 import numpy as np
 import pytest
 
-from sklinvariant.neighbors import _binary_search
-from sklinvariant.neighbors._binary_search import (
-    APPROXIMATE,
-    codes_within,
-    exact_neighbors,
-    pack_bits,
-)
+from sklinvariant.neighbors._approximate_search import APPROXIMATE
+from sklinvariant.neighbors._code_reader import pack_bits
 
 pytest.importorskip("faiss", reason="faiss is not installed")
 KNOBS = {"n_lists": 5, "n_links": 8, "ef_construction": 40, "n_tables": 2, "table_bits": 6}
@@ -22,29 +17,6 @@ def bits(global_random_seed):
 
 def _distances(queries, bits):
     return (queries[:, None] != bits).sum(-1)
-
-
-@pytest.mark.parametrize("width", [8, 11])
-def test_bits_are_packed_in_numpys_order(width, global_random_seed, monkeypatch):
-    monkeypatch.setattr(_binary_search, "_ROWS", 7)
-    X = np.random.RandomState(global_random_seed).rand(20, width)
-    np.testing.assert_array_equal(pack_bits(X, 0.3), np.packbits(X > 0.3, axis=1))
-
-
-@pytest.mark.parametrize("at_once", [None, 4])
-def test_exact_neighbours_are_those_of_all_distances(bits, at_once, monkeypatch):
-    if at_once:
-        monkeypatch.setattr(_binary_search, "_queries_per_call", lambda codes: at_once)
-    codes = pack_bits(bits, 0.5)
-    distances, rows = exact_neighbors(codes[:9], codes, 5)
-    every = _distances(bits[:9], bits)
-    np.testing.assert_array_equal(distances, np.sort(every, axis=1)[:, :5])
-    np.testing.assert_array_equal(np.take_along_axis(every, rows, axis=1), distances)
-    limits, near, found = codes_within(codes[:9], codes, 9)
-    for i in range(9):
-        part = slice(limits[i], limits[i + 1])
-        assert sorted(found[part]) == np.flatnonzero(every[i] <= 9).tolist()
-        np.testing.assert_array_equal(near[part], every[i][found[part]])
 
 
 @pytest.mark.parametrize("kind", APPROXIMATE)

@@ -1,0 +1,61 @@
+"""k-means and diagonal Gaussian mixtures of rows that arrive in parts, from statistics with decaying weights.
+
+Each part moves the means of sufficient statistics by a step towards those of the part, and the parameters follow from
+these means (Cappé, Moulines 2009, On-line expectation-maximization algorithm for latent data models, equation 13).
+
+Axes: n rows of the part, d features, k codewords.
+"""
+
+import torch
+
+from sklinvariant._settings import in_own_precision
+from sklinvariant.accumulate._accumulate import accumulate
+from sklinvariant.accumulate._blocks import Blocks
+from sklinvariant.accumulate._clustering import EM_ROWS, assign, expect
+from sklinvariant.ops import Mixture, mixture_scores
+
+_DECAY = 0.7  # between 0.5 and 1; lower values forget earlier parts sooner
+_ROUNDS = 3  # assignments of a part
+
+
+def step_size(n_earlier: int, n: int) -> float:
+    """The step for n rows after ``n_earlier`` others. The steps for parts of equal size are 1, 2⁻⁰·⁷, 3⁻⁰·⁷, …"""
+    return (n / (n_earlier + n)) ** _DECAY
+
+
+@in_own_precision
+def codeword_shares(blocks: Blocks, codebook: torch.Tensor) -> torch.Tensor:
+    """The share of the rows that are nearest to each codeword, (k,) in float64."""
+    mass, _ = accumulate(assign, blocks, (codebook, True))
+    return mass / mass.sum()
+
+
+@in_own_precision
+def step_kmeans(
+    blocks: Blocks, codebook: torch.Tensor, shares: torch.Tensor, step: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The codebook (k, d) and the shares (k,) of its codewords after a part of the rows, ``Blocks(values, weights)``.
+
+    The rows are assigned again to the codewords that they have moved. A codeword without rows stays where it is.
+    """
+    start, moved = codebook.double(), codebook
+    before = (1 - step) * shares.to(start)
+    for _ in range(_ROUNDS):
+        mass, sums = (part.to(start) for part in accumulate(assign, blocks, (moved, True)))
+        shares = before + step * mass / mass.sum()
+        total = before[:, None] * start + step * sums / mass.sum()
+        moved = torch.where(shares[:, None] > 0, total / shares.clamp(min=1e-300)[:, None], start).to(codebook)
+    return moved, shares
+
+
+@in_own_precision
+def step_mixture(blocks: Blocks, mixture: Mixture, step: float, reg_covar: float = 1e-6) -> Mixture:
+    """The mixture after a part of the rows, ``Blocks(values, weights)`` with a scale near 1, as in `fit_mixture`."""
+    mass, sums, _ = accumulate(expect, blocks.of_size(EM_ROWS), mixture_scores(mixture))
+    weights, means, variances = (part.to(mass) for part in mixture)
+    second = (variances - reg_covar).clamp(min=0) + means.square()
+    earlier = weights[:, None] * torch.cat([means, second], dim=1)
+    weights = (1 - step) * weights + step * mass / mass.sum()
+    first, second = (((1 - step) * earlier + step * sums / mass.sum()) / weights[:, None]).chunk(2, dim=1)
+    variances = (second - first.square()).clamp(min=0) + reg_covar
+    return Mixture(*(part.to(blocks.dtype) for part in (weights / weights.sum(), first, variances)))

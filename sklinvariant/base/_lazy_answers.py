@@ -1,0 +1,132 @@
+"""Dask in, Dask out: methods that answer sample by sample are called later, on each block of a Dask collection."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from typing import Any
+
+import numpy as np
+
+from sklinvariant._compat import output_container
+
+# methods whose answer has one row for each sample of X, which depends on no other sample
+BY_SAMPLE = {
+    "decision_function",
+    "embed",
+    "inverse_transform",
+    "predict",
+    "predict_angle",
+    "predict_log_proba",
+    "predict_proba",
+    "score_samples",
+    "transform",
+}
+
+
+def is_lazy(X: Any) -> bool:
+    """Whether X is a Dask array, data frame or bag, or a list of delayed blocks of samples."""
+    return type(X).__module__.startswith(("dask.array", "dask.dataframe", "dask.bag")) or are_delayed_blocks(X)
+
+
+def _is_array(X):
+    return type(X).__module__.startswith("dask.array")
+
+
+def are_delayed_blocks(X: Any) -> bool:
+    """Whether X is a list of delayed blocks of samples."""
+    return isinstance(X, (list, tuple)) and len(X) > 0 and all(map(_is_delayed, X))
+
+
+def _is_delayed(value):
+    return type(value).__module__.startswith("dask.delayed")
+
+
+def blocks_of(X: Any) -> list[Any]:
+    """The blocks of a Dask collection, each a `Delayed` of some of the samples."""
+    if _is_array(X):
+        return X.rechunk(dict.fromkeys(range(1, X.ndim), -1)).to_delayed().ravel().tolist()  # whole samples
+    if type(X).__module__.startswith("dask.bag"):
+        return X.map_partitions(list).to_delayed()
+    return list(X) if are_delayed_blocks(X) else X.to_delayed()
+
+
+def whole(blocks: Any) -> Any:
+    """The samples of a list of delayed blocks in memory, in the order of the blocks."""
+    import dask
+
+    blocks = dask.compute(*blocks)
+    kind = type(blocks[0])
+    if kind in (list, tuple):
+        return [sample for block in blocks for sample in block]
+    if hasattr(kind, "concatenate"):  # DescriptorSets
+        return kind.concatenate(blocks)
+    if hasattr(kind, "iloc"):
+        import pandas
+
+        return pandas.concat(blocks)
+    return np.concatenate(blocks)
+
+
+def lazy_answer(estimator: Any, name: str, X: Any, *others: Any, **named: Any) -> Any:
+    """The Dask array of the answers of method ``name`` for a Dask collection.
+
+    The method is called at once for one sample, so that wrong input is refused early, and to learn the shape and dtype
+    of an answer. None is returned if answers are not arrays, for instance bags of descriptors or data frames.
+    """
+    if output_container(estimator) != "default":
+        return None
+    # a copy, so that the answer does not change if the estimator is fitted again
+    call = functools.partial(_call, copy.copy(estimator), name, others, named)
+    return _of_array(call, X) if _is_array(X) else _of_blocks(call, X)
+
+
+def _call(estimator, name, others, named, block):
+    return getattr(estimator, name)(block, *others, **named)
+
+
+def _of_array(call, X):
+    X = X.rechunk(dict.fromkeys(range(1, X.ndim), -1))  # whole samples
+    none = _no_answer(call, np.zeros((1, *X.shape[1:]), X.dtype))
+    if none is None:
+        return None
+    return X.map_blocks(
+        functools.partial(_answer, call, none),
+        dtype=none.dtype,
+        chunks=(X.chunks[0], *((size,) for size in none.shape[1:])),
+        drop_axis=list(range(1, X.ndim)),
+        new_axis=list(range(1, none.ndim)),
+        meta=none,
+    )
+
+
+def _of_blocks(call, X):
+    import dask
+    import dask.array
+
+    blocks = blocks_of(X)
+    none = _no_answer(call, _first_sample(blocks))
+    if none is None:
+        return None
+    shape = (np.nan, *none.shape[1:])  # the number of samples of a block is not known before it is computed
+    later = dask.delayed(functools.partial(_answer, call, none), pure=True)
+    answers = [dask.array.from_delayed(later(block), shape, none.dtype, meta=none) for block in blocks]
+    return dask.array.concatenate(answers, allow_unknown_chunksizes=True)
+
+
+def _first_sample(blocks):
+    for block in blocks:
+        sample = block[:1].compute()
+        if len(sample):
+            return sample
+    raise ValueError(f"X holds 0 sample(s) in {len(blocks)} block(s), but a minimum of 1 is required. Pass a sample")
+
+
+def _no_answer(call, sample):
+    """The answer for none of the samples, an array of length 0; None if answers are not arrays."""
+    answer = call(sample)
+    return answer[:0] if type(answer) is np.ndarray else None
+
+
+def _answer(call, none, block):
+    return call(block) if len(block) else none

@@ -1,0 +1,141 @@
+"""Methods of fitted estimators answer Dask collections by Dask arrays, which are computed later."""
+
+import numpy as np
+import pytest
+from examples import ESTIMATORS, example
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from tolerance import assert_close
+
+from sklinvariant import DescriptorSets, IICClusterer
+from sklinvariant.aggregation import BagOfWords, LearnedBoW
+from sklinvariant.base._lazy_answers import BY_SAMPLE
+from sklinvariant.hashing import PCAHasher
+
+da = pytest.importorskip("dask.array", reason="dask is not installed")
+dask, bag = pytest.importorskip("dask"), pytest.importorskip("dask.bag")
+pytestmark = pytest.mark.filterwarnings("ignore:IIC:sklearn.exceptions.ConvergenceWarning")
+RNG = np.random.RandomState(0)
+ROWS = RNG.rand(50, 6).astype(np.float32)
+
+
+def fitted_example(name):
+    estimator, X, y = example(name)
+    if "max_epochs" in estimator.get_params():
+        estimator.set_params(max_epochs=2)
+    return estimator.fit(X, y), X
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_each_method_answers_lazily(name):
+    estimator, X = fitted_example(name)
+    lazy = da.from_array(X, chunks=(7, *(-(-size // 2) for size in X.shape[1:])))  # samples are in several chunks
+    for method in sorted(BY_SAMPLE - {"inverse_transform"}):
+        if not hasattr(estimator, method):
+            continue
+        expected, answer = getattr(estimator, method)(X), getattr(estimator, method)(lazy)
+        if isinstance(expected, np.ndarray):
+            assert isinstance(answer, da.Array)
+            assert (answer.shape, answer.dtype) == (expected.shape, expected.dtype)
+            assert answer.chunks[0] == lazy.chunks[0]
+            answer = answer.compute(scheduler="synchronous")
+            assert answer.dtype == expected.dtype
+        else:
+            answer, expected = (x.values if isinstance(x, DescriptorSets) else x for x in (answer, expected))
+        assert_close(answer, expected)
+
+
+def test_nothing_is_computed_before_it_is_asked_for():
+    def forbidden(block):
+        raise AssertionError("computed")
+
+    lazy = da.from_array(ROWS, chunks=20).map_blocks(forbidden, dtype=ROWS.dtype, meta=ROWS[:0])
+    answer = PCAHasher(3).fit(ROWS).transform(lazy)
+    with pytest.raises(AssertionError, match="computed"):
+        answer.compute(scheduler="synchronous")
+
+
+def test_wrong_input_is_refused_at_once():
+    model = PCAHasher(3).fit(ROWS)
+    with pytest.raises(ValueError, match="X has 4 features"):
+        model.transform(da.from_array(ROWS[:, :4], chunks=20))
+    with pytest.raises(ValueError, match="0 sample"):
+        model.transform([dask.delayed(ROWS[:0])])
+
+
+def test_a_later_fit_does_not_change_an_answer():
+    model = PCAHasher(3).fit(ROWS)
+    expected, answer = model.transform(ROWS), model.transform(X=da.from_array(ROWS, chunks=20))
+    model.fit(ROWS[::-1] ** 3 - ROWS.mean())
+    np.testing.assert_array_equal(answer.compute(scheduler="synchronous"), expected)
+
+
+def test_blocks_of_unknown_and_of_no_rows():
+    model = PCAHasher(3).fit(ROWS)
+    lazy = da.from_array(ROWS, chunks=20)
+    some = lazy[lazy[:, 0] > 2]  # nothing, in blocks of unknown size
+    assert model.transform(some).compute(scheduler="synchronous").shape == (0, 3)
+    some = lazy[lazy[:, 0] > ROWS[:20, 0].max()]  # nothing of the first block
+    np.testing.assert_array_equal(
+        model.transform(some).compute(scheduler="synchronous"), model.transform(ROWS[ROWS[:, 0] > ROWS[:20, 0].max()])
+    )
+
+
+def test_delayed_blocks_of_rows_and_bags():
+    model = PCAHasher(3).fit(ROWS)
+    blocks = [dask.delayed(ROWS[start : start + 20]) for start in (0, 20, 40)]
+    answer = model.transform([dask.delayed(ROWS[:0]), *blocks])
+    assert answer.dtype == np.uint8
+    assert answer.shape[1] == 3
+    np.testing.assert_array_equal(answer.compute(scheduler="synchronous"), model.transform(ROWS))
+    sets = [RNG.rand(2 + i, 4) for i in range(7)]
+    model = BagOfWords(3, random_state=0).fit(sets)
+    lazily = [dask.delayed(sets[:3]), dask.delayed(DescriptorSets.from_bags(sets[3:]))]
+    assert_close(model.transform(lazily).compute(scheduler="synchronous"), model.transform(sets))
+
+
+def test_bags_of_samples():
+    sets = [RNG.rand(2 + i, 4) for i in range(7)]
+    model = BagOfWords(3, random_state=0).fit(sets)
+    lazy = bag.from_sequence(range(7), npartitions=3).map(sets.__getitem__)
+    assert_close(model.transform(lazy).compute(scheduler="synchronous"), model.transform(sets))
+
+
+def test_a_pipeline_goes_on_lazily():
+    y = (ROWS[:, 0] > 0.5).astype(int)
+    model = make_pipeline(IICClusterer(2, n_heads=1, max_epochs=2, random_state=0), PCAHasher(2)).fit(ROWS)
+    lazy = model.transform(da.from_array(ROWS, chunks=20))
+    assert isinstance(lazy, da.Array)
+    np.testing.assert_array_equal(lazy.compute(scheduler="synchronous"), model.transform(ROWS))
+    classifier = LogisticRegression().fit(lazy.compute(scheduler="synchronous"), y)
+    assert classifier.score(lazy.compute(scheduler="synchronous"), y) > 0.5
+
+
+def test_data_frames_as_output_are_computed():
+    pandas = pytest.importorskip("pandas")
+    model = PCAHasher(3).fit(ROWS)
+    lazy = da.from_array(ROWS, chunks=20)
+    table = clone(model).fit(ROWS).set_output(transform="pandas").transform(lazy)
+    assert isinstance(table, pandas.DataFrame)
+    np.testing.assert_array_equal(table, model.transform(ROWS))
+
+
+def test_fits_in_memory_take_delayed_blocks():
+    X, y = ROWS.reshape(50, 2, 3), np.arange(50) % 2
+    expected = LearnedBoW(3, max_epochs=2, random_state=0).fit(X, y).predict_proba(X)
+    sets = DescriptorSets.from_bags(X)
+    targets = [dask.delayed(y[:20]), dask.delayed(y[20:])]
+    for blocks in ([X[:20], X[20:]], [list(X[:20]), list(X[20:])], [sets[:20], sets[20:]]):
+        model = LearnedBoW(3, max_epochs=2, random_state=0).fit(list(map(dask.delayed, blocks)), targets)
+        assert_close(model.predict_proba(X), expected)
+
+
+def test_delayed_data_frames_keep_their_names():
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame(ROWS, columns=list("abcdef"))
+    blocks = [dask.delayed(table[:20]), dask.delayed(table[20:])]
+    for model in (PCAHasher(3), IICClusterer(2, n_heads=1, max_epochs=2, random_state=0)):
+        assert model.fit(blocks).feature_names_in_.tolist() == list("abcdef")
+        expected = model.transform(table)
+        np.testing.assert_array_equal(model.transform(blocks).compute(scheduler="synchronous"), expected)

@@ -1,0 +1,151 @@
+"""The fit to a Dask collection is that to the same samples in memory, computed from sums over the blocks."""
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from tolerance import assert_close
+
+from sklinvariant import AutoPooling, DescriptorSets, SlowFeatures
+from sklinvariant.aggregation import VLAD, BagOfWords, FisherVector
+from sklinvariant.hashing import (
+    BilinearHasher,
+    ITQHasher,
+    LSHHasher,
+    PCAHasher,
+    SignHasher,
+    SKLSHHasher,
+    SpectralHasher,
+)
+
+dask = pytest.importorskip("dask", reason="dask is not installed")
+da, bag = pytest.importorskip("dask.array"), pytest.importorskip("dask.bag")
+RNG = np.random.RandomState(0)
+ROWS = RNG.rand(230, 6) @ RNG.rand(6, 6)
+HASHERS = [
+    SignHasher(),
+    LSHHasher(8, random_state=0),
+    SKLSHHasher(8, random_state=0),
+    PCAHasher(4),
+    ITQHasher(4, random_state=0),
+    SpectralHasher(8),
+    BilinearHasher(4, random_state=0),
+]
+AGGREGATORS = [
+    BagOfWords(5, random_state=0),
+    VLAD(5, random_state=0, subsample=100),
+    VLAD(5, assignment="soft", random_state=0),
+    FisherVector(3, random_state=0),
+]
+POOLING = [
+    AutoPooling(3, random_state=0),
+    AutoPooling(3, standardize=False, cross_reconstruction=True, random_state=0),
+    AutoPooling(3, solver="sgd", max_epochs=2, random_state=0),
+    SlowFeatures(3),
+    SlowFeatures(3, degree=2),
+]
+
+
+@pytest.fixture(autouse=True)
+def in_this_process():
+    with dask.config.set(scheduler="synchronous"):
+        yield
+
+
+def named(model):
+    return type(model).__name__
+
+
+@pytest.fixture
+def chunks():
+    return (70, 4)  # samples are in several chunks
+
+
+def assert_same_state(state, expected):
+    assert state.keys() == expected.keys()
+    for name, value in expected.items():
+        if isinstance(value, dict):
+            assert_same_state(state[name], value)
+        elif isinstance(value, (np.ndarray, float)):
+            assert_close(state[name], value, rtol=1e-5, atol=1e-5)
+        else:
+            assert state[name] == value
+
+
+def assert_same_model(fitted, expected):
+    assert_same_state(fitted._state, expected._state)
+    assert fitted.n_features_in_ == expected.n_features_in_
+
+
+@pytest.mark.parametrize("model", HASHERS, ids=named)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_hashers(model, dtype, chunks):
+    X = ROWS.astype(dtype)
+    assert_same_model(clone(model).fit(da.from_array(X, chunks=chunks)), model.fit(X))
+
+
+@pytest.mark.parametrize("model", AGGREGATORS, ids=named)
+def test_aggregators_of_descriptors(model):
+    X = RNG.rand(40, 6, 3)
+    expected = clone(model).fit(X)
+    assert_same_model(clone(model).fit(da.from_array(X, chunks=(7, 4, 2))), expected)
+    flat = clone(model).set_params(descriptor_dim=3)
+    assert_same_model(flat.fit(da.from_array(X.reshape(40, -1), chunks=(9, 5))), clone(flat).fit(X.reshape(40, -1)))
+
+
+@pytest.mark.parametrize("model", AGGREGATORS, ids=named)
+def test_aggregators_of_bags_of_different_sizes(model):
+    bags = [RNG.rand(2 + i % 5, 3) for i in range(40)]
+    expected = clone(model).fit(bags)
+    assert_same_model(clone(model).fit(bag.from_sequence(bags, npartitions=4)), expected)
+    blocks = [dask.delayed(bags[:11]), dask.delayed(DescriptorSets.from_bags(bags[11:]))]
+    assert_same_model(clone(model).fit(blocks), expected)
+
+
+@pytest.mark.filterwarnings("ignore:AutoPooling. consecutive rows")
+@pytest.mark.filterwarnings("ignore:SlowFeatures. consecutive rows")
+@pytest.mark.parametrize("model", POOLING, ids=named)
+def test_pairs_of_frames_in_different_blocks_count(model, chunks):
+    X, groups = np.abs(ROWS), np.arange(len(ROWS)) // 30
+    expected = clone(model).fit(X, groups=groups)
+    assert_same_model(clone(model).fit(da.from_array(X, chunks=chunks), groups=groups), expected)
+    pairs = np.stack([X[:-1], X[1:]], axis=1)
+    assert_same_model(clone(model).fit(da.from_array(pairs, chunks=(50, 1, 3))), clone(model).fit(pairs))
+
+
+def test_fit_transform_is_lazy():
+    X = da.from_array(ROWS, chunks=(70, 4))
+    codes = PCAHasher(3).fit_transform(X)
+    assert isinstance(codes, da.Array)
+    np.testing.assert_array_equal(codes.compute(), PCAHasher(3).fit_transform(ROWS))
+
+
+def test_blocks_of_unknown_size_and_without_rows():
+    X = da.from_array(ROWS, chunks=(70, -1))
+    kept = ROWS[:, 0] > np.sort(ROWS[:70, 0])[-1]  # no row of the first block
+    assert 0 < kept.sum() < 160
+    assert_same_model(PCAHasher(3).fit(X[X[:, 0] > ROWS[:70, 0].max()]), PCAHasher(3).fit(ROWS[kept]))
+
+
+def test_errors_name_the_block():
+    X = ROWS.copy()
+    X[75, 2] = np.nan
+    model = PCAHasher(3).fit(ROWS)
+    before = model.directions_ if hasattr(model, "directions_") else model._state
+    with pytest.raises(ValueError, match=r"block 1 of X: .*NaN"):
+        model.fit(da.from_array(X, chunks=(70, -1)))
+    assert (model.directions_ if hasattr(model, "directions_") else model._state) is before
+    with pytest.raises(ValueError, match="block 2 of X has 5 features, but block 0 has 6"):
+        model.fit([dask.delayed(ROWS), dask.delayed(ROWS[:0]), dask.delayed(ROWS[:, :5])])
+    with pytest.raises(ValueError, match="0 sample"):
+        model.fit([dask.delayed(ROWS[:0])])
+
+
+def test_failing_blocks_leave_the_model_as_it_was():
+    def fail(block):
+        raise OSError("the disk is gone")
+
+    model = PCAHasher(3).fit(ROWS)
+    before = model._state
+    with pytest.raises(OSError, match="the disk is gone"):
+        model.fit(da.from_array(ROWS, chunks=70).map_blocks(fail, dtype=float, meta=ROWS[:0]))
+    assert model._state is before
