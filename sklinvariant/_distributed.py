@@ -108,10 +108,14 @@ class Processes:
                 answer[0] = function()
             except Exception as error:
                 answer[1] = error
-        dist.broadcast_object_list(answer, group=self.group, group_src=0)
+        dist.broadcast_object_list(answer, self._first(), group=self.group)
         if answer[1] is not None:
             raise answer[1]
         return answer[0]
+
+    def _first(self):
+        """The number of process 0 of the group among all processes."""
+        return 0 if self.group is None else dist.get_global_rank(self.group, 0)
 
     def any(self, value: bool) -> bool:
         """Whether the value is True in any process."""
@@ -137,7 +141,7 @@ class Processes:
         with torch.no_grad():
             for tensor in [*module.parameters(), *module.buffers()]:
                 dense = tensor.detach().contiguous()
-                dist.broadcast(dense, group=self.group, group_src=0)
+                dist.broadcast(dense, self._first(), group=self.group)
                 tensor.copy_(dense)
 
     def average_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:

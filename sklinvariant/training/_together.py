@@ -43,7 +43,11 @@ def begin_together(
     """The result of ``begin(reset)``, with the seed and the parameters of process 0."""
     seed = processes.of_first(generator.initial_seed)
     generator.manual_seed(seed + processes.rank if processes.shards else seed)
-    begun = _begin_with_parts(processes, estimator, begin, reset=reset) if processes.shards else begin(reset)
+    if processes.shards:
+        check_same_fit(processes, estimator, {}, reset=reset)
+        begun = _begin_with_parts(processes, estimator, begin, reset=reset)
+    else:
+        begun = begin(reset)
     processes.copy_first(begun.module)
     return begun
 
@@ -144,7 +148,7 @@ def check_same_fit(processes: Processes, estimator: Any, data: dict[str, list[to
 
 def _plain(value):
     """A parameter that can be compared between processes; of an object only its type."""
-    return value if isinstance(value, (bool, int, float, str, tuple, type(None))) else type(value).__name__
+    return repr(value) if isinstance(value, (bool, int, float, str, tuple, type(None))) else type(value).__name__
 
 
 def _some(tensor):
@@ -168,5 +172,5 @@ def _equal(first, other):
 
 def _sizes(first, other):
     """The shapes of the samples, if they differ."""
-    sizes = [sum(shape[0] for shape, _ in own["samples"][:1]) for own in (first, other)]
+    sizes = [sum(shape[0] for shape, _ in own.get("samples", [])[:1]) for own in (first, other)]
     return f" ({sizes[0]} and {sizes[1]} samples)" if sizes[0] != sizes[1] else ""

@@ -169,6 +169,11 @@ def different_widths(folder):
         NeighborHasher(5).fit(ROWS[:, rank:])
 
 
+def different_parameters_with_shards(folder):
+    with distributed(shards=True) as rank:
+        SparseAutoencoder(3, max_epochs=1 + rank).fit(ROWS)
+
+
 def pooling_with_shards(folder):
     with distributed(shards=True):
         AutoPooling(2, solver="sgd").fit(ROWS)
@@ -240,10 +245,11 @@ def fits_alone(folder):
     return models[1].n_iter_, models[2].n_iter_
 
 
-CASES = [each_estimator, special_fits, parts_and_warm_start, interrupted, resumed, without_seed, different_networks]
+CASES = [each_estimator, parts_and_warm_start, without_seed, different_networks, stopped_by_one, fits_alone]
 CASES += [different_sizes, different_rows, different_parameters, missing_values, wrong_checkpoint, diverging]
-CASES += [stopped_by_one, fits_alone, each_estimator_with_shards, all_rows_from_shards, pooling_with_shards]
-CASES += [uneven_turns, shards_in_parts, interrupted_with_shards, different_widths]
+CASES += [all_rows_from_shards, shards_in_parts, interrupted_with_shards]
+CASES += [pooling_with_shards, uneven_turns, different_widths, different_parameters_with_shards]
+SLOW_CASES = [special_fits, interrupted, resumed, each_estimator_with_shards]
 
 
 def _short(name):
@@ -289,11 +295,16 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def results(folder):
+    return run_in_two_processes(__file__, folder, [case.__name__ for case in CASES])
+
+
+@pytest.fixture(scope="module")
+def slow_results(folder):
     for name in RESUMED:
         model, X, y = _checkpointed(name, folder / name)
         with pytest.raises(KeyboardInterrupt):
             model.fit(X, y)
-    return run_in_two_processes(__file__, folder, [case.__name__ for case in CASES])
+    return run_in_two_processes(__file__, folder, [case.__name__ for case in SLOW_CASES])
 
 
 def assert_same_fit(actual, expected):
@@ -315,11 +326,12 @@ def test_each_estimator_as_alone(results):
         assert_same_fit(fits[name], _fitted(*_short(name)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SPECIAL)
-def test_special_fits_as_alone(results, name):
+def test_special_fits_as_alone(slow_results, name):
     model, *given = SPECIAL[name]
-    assert_identical(results, "special_fits")
-    assert_same_fit(results[0]["special_fits"][name], _fitted(clone(model), *given))
+    assert_identical(slow_results, "special_fits")
+    assert_same_fit(slow_results[0]["special_fits"][name], _fitted(clone(model), *given))
 
 
 def test_parts_as_alone(results):
@@ -327,20 +339,22 @@ def test_parts_as_alone(results):
     assert_same_fit(results[0]["parts_and_warm_start"], _in_parts())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RESUMED)
-def test_resumed_alone(results, folder, name):
-    assert results[0]["interrupted"] is None
+def test_resumed_alone(slow_results, folder, name):
+    assert slow_results[0]["interrupted"] is None
     assert not (folder / f"{name} of process 1").exists()
     model, X, y = _checkpointed(name, folder / f"{name} of process 0")
     actual = _fitted(clone(model).set_params(callbacks=None), X, y)
     assert_same_fit(actual, _fitted(clone(model).set_params(callbacks=None, checkpoint=None), X, y))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RESUMED)
-def test_resumed_by_two_processes(results, name):
-    assert_identical(results, "resumed")
+def test_resumed_by_two_processes(slow_results, name):
+    assert_identical(slow_results, "resumed")
     model, X, y = _checkpointed(name, None)
-    assert_same_fit(results[0]["resumed"][name], _fitted(model.set_params(callbacks=None), X, y))
+    assert_same_fit(slow_results[0]["resumed"][name], _fitted(model.set_params(callbacks=None), X, y))
 
 
 @pytest.mark.parametrize("case", ["without_seed", "different_networks"])
@@ -357,6 +371,7 @@ def test_the_start_is_that_of_process_0(results, case):
         ("missing_values", ["process 1 of 2 failed, so the fit ends here as well. ValueError", "X contains NaN"]),
         ("wrong_checkpoint", ["is not a checkpoint and was not changed"] * 2),
         ("pooling_with_shards", ["AutoPooling does not support distributed.shards=True."] * 2),
+        ("different_parameters_with_shards", ["processes 0 and 1 have different max_epochs. Pass the same"] * 2),
         ("different_widths", ["process 1 of 2 failed", "X has 5 features, but process 0 was given 6"]),
         ("uneven_turns", [r"they have \[\[2, 2\], \[3, 3\]\] in the turns"] * 2),
         ("diverging", ["the loss became .* in epoch"] * 2),
@@ -368,9 +383,10 @@ def test_errors_reach_all_processes(results, case, messages):
         assert re.search(message, result[case][1])
 
 
-def test_shards_give_one_model(results):
-    assert_identical(results, "each_estimator_with_shards")
-    for history, found in results[0]["each_estimator_with_shards"].values():
+@pytest.mark.slow
+def test_shards_give_one_model(slow_results):
+    assert_identical(slow_results, "each_estimator_with_shards")
+    for history, found in slow_results[0]["each_estimator_with_shards"].values():
         assert np.isfinite(history).all()
         assert all(np.ptp(answer) > 0 for answer in found)
 
