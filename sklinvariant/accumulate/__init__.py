@@ -6,7 +6,7 @@ from sklinvariant.accumulate._channels import channel_spread
 from sklinvariant.accumulate._clustering import draw_rows, fit_kmeans, fit_mixture, hard_mixture
 from sklinvariant.accumulate._columns import Columns, column_range, deviations, gram, measure_columns, scatter
 from sklinvariant.accumulate._moments import Moments, measure_moments
-from sklinvariant.accumulate._row_sample import RowSample
+from sklinvariant.accumulate._row_sample import RowSample, sample_descriptors
 from sklinvariant.accumulate._stepwise import codeword_shares, step_kmeans, step_mixture, step_size
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "hard_mixture",
     "measure_columns",
     "measure_moments",
+    "sample_descriptors",
     "scatter",
     "step_kmeans",
     "step_mixture",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from sklinvariant.base import as_numpy
+from sklinvariant.bags import DescriptorSets
+from sklinvariant.base import Input, as_numpy, torch_generator
 
 
 @dataclass(frozen=True)
@@ -56,3 +58,17 @@ class RowSample:
         added = as_numpy(values[new].to(dtype))
         rows = np.concatenate([self.rows[earlier], added]) if len(earlier) else added
         return RowSample(rows, keys[kept], self.n_rows + len(values), self.size, self.seed)
+
+
+def sample_descriptors(inputs: Iterable[Input], size: int | None, random_state: Any) -> Input:
+    """A random sample of at most ``size`` descriptors of bags that are read in parts, as the `Input` of one bag."""
+    if size is None:
+        raise ValueError(
+            "X is an iterable, of which subsample=None would keep all descriptors. Set subsample to a number of "
+            "descriptors that fit into memory"
+        )
+    sample = RowSample.empty(0, size, torch_generator(random_state).initial_seed())
+    for given in inputs:
+        sample = sample.extended(given.data.values, given.dtype)
+    bag = DescriptorSets(torch.from_numpy(sample.rows), np.array([0, len(sample.rows)]))
+    return replace(given, data=bag)

@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import KW_ONLY
 from typing import Any, Self
 
-import numpy as np
 import torch
 
 from sklinvariant._compat import fit_context, reports_fit
-from sklinvariant.accumulate import RowSample, step_size
+from sklinvariant.accumulate import sample_descriptors, step_size
 from sklinvariant.aggregation._aggregator import Aggregator
 from sklinvariant.aggregation._codebook import Sample, draw_sample
-from sklinvariant.bags import DescriptorSets
 from sklinvariant.base import Count, Maybe, Whole, declared, is_stream, torch_generator
 
 
@@ -55,8 +53,9 @@ class VocabularyAggregator(Aggregator):
             If a bag is not numeric or contains NaN or infinity (the message names the bag), if all bags are empty, or
             if there are fewer descriptors than codewords or components.
         """
-        given = self._sampled(X) if is_stream(X) else self._read(X, reset=True)
-        return self._fit(given)
+        if is_stream(X):
+            return self._fit(sample_descriptors(self._read_blocks(X), self.subsample, self.random_state))
+        return self._fit(self._read(X, reset=True))
 
     @fit_context(prefer_skip_nested_validation=False)
     @reports_fit
@@ -94,19 +93,6 @@ class VocabularyAggregator(Aggregator):
         self._keep(sample, given.kind.name, **learned, n_seen=sample.blocks.shape[0])
         self.n_iter_ = max(n_iter, 1)
         return self
-
-    def _sampled(self, X):
-        """A random sample of the descriptors of a stream of bags, as the `Input` of one bag."""
-        if self.subsample is None:
-            raise ValueError(
-                "X is an iterable, from which subsample=None would have to keep all descriptors. Set subsample to the "
-                "number of descriptors that fit into memory"
-            )
-        sample = RowSample.empty(0, self.subsample, torch_generator(self.random_state).initial_seed())
-        for given in self._read_blocks(X):
-            sample = sample.extended(given.data.values, given.dtype)
-        given.data = DescriptorSets(sample.rows, np.array([0, len(sample.rows)]))
-        return given
 
     def _check_unchanged(self, name, fitted):
         """Raise a ValueError if the number of codewords or components is not that of the fitted vocabulary."""

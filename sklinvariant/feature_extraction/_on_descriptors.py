@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import KW_ONLY
 from typing import Annotated, Any, Self
 
@@ -9,12 +10,18 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import TransformerMixin, clone
 from sklearn.utils import Tags, check_random_state
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.random import sample_without_replacement
 from sklearn.utils.validation import check_is_fitted
 
 from sklinvariant._compat import CallbackSupportMixin, HasMethods, fit_context, reports_fit
+from sklinvariant.accumulate import sample_descriptors
 from sklinvariant.bags import BagEstimator, DescriptorSets
-from sklinvariant.base import Count, RandomState, Whole, as_numpy, declared
+from sklinvariant.base import Count, RandomState, Whole, as_numpy, declared, is_stream
+
+
+def _can_learn_in_parts(self):
+    return hasattr(getattr(self, "estimator_", self.estimator), "partial_fit")
 
 
 @declared
@@ -26,7 +33,7 @@ class OnDescriptors(CallbackSupportMixin, TransformerMixin, BagEstimator, auto_w
     estimator : transformer
         A clone is fitted to the descriptors of all bags, as rows. Set its parameters with ``estimator__…``.
     subsample : int or None
-        Maximum number of descriptors to which it is fitted; None uses all.
+        Maximum number of descriptors to which `fit` fits it; None uses all.
     random_state : int, RandomState or None
         Seeds the choice of these descriptors.
 
@@ -58,16 +65,44 @@ class OnDescriptors(CallbackSupportMixin, TransformerMixin, BagEstimator, auto_w
 
         Parameters
         ----------
+        X : DescriptorSets, list of (n_i, d) arrays, (n, m, d), (n, n_features), or iterable of these
+            Bags of local descriptors. An iterable, such as a generator, is read once, one block of bags at a time; a
+            random sample of ``subsample`` descriptors is kept.
         y : None
             Ignored, because targets belong to bags, not to descriptors.
         """
-        given = self._read(X, reset=True)
+        if is_stream(X):
+            given = sample_descriptors(self._read_blocks(X), self.subsample, self.random_state)
+        else:
+            given = self._read(X, reset=True)
         rows = given.data.values
         if self.subsample is not None and len(rows) > self.subsample:
             rng = check_random_state(self.random_state)
             rows = rows[np.sort(sample_without_replacement(len(rows), self.subsample, random_state=rng))]
         self.estimator_ = clone(self.estimator).fit(as_numpy(rows.to(given.dtype)))
         self._state = {"n_descriptor_features": rows.shape[1]}
+        return self
+
+    @available_if(_can_learn_in_parts)
+    @fit_context(prefer_skip_nested_validation=False)
+    @reports_fit
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
+        """Call the transformer's ``partial_fit`` with all descriptors of the bags.
+
+        Only available if the transformer has this method, as `IncrementalPCA` and `StandardScaler` have.
+
+        Parameters
+        ----------
+        y : None
+            Ignored, because targets belong to bags, not to descriptors.
+        """
+        is_first = not hasattr(self, "_state")
+        given = self._read(X, reset=is_first)
+        rows = as_numpy(given.data.values.to(given.dtype))
+        if len(rows):
+            estimator = clone(self.estimator) if is_first else copy.deepcopy(self.estimator_)
+            self.estimator_ = estimator.partial_fit(rows)  # a copy, which an error leaves unused
+            self._state = {"n_descriptor_features": rows.shape[1]}
         return self
 
     def transform(self, X: Any) -> DescriptorSets:

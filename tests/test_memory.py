@@ -1,0 +1,86 @@
+"""Fits to files that are four times as large as the memory that the process may still allocate."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sklinvariant
+
+D = 64
+ROWS = 4 * 128 * 2**20 // (4 * D)  # 512 MB of float32, more than the 256 MB that `Blocks.held` keeps in memory
+ALLOWANCE = 128 * 2**20
+
+# a limit of private memory; pages of a memory-mapped file are shared, and do not count
+SCRIPT = """
+import resource, sys
+import numpy as np
+import sklinvariant
+from sklinvariant import *
+
+rows = np.load(sys.argv[1], mmap_mode="r")
+model = eval(sys.argv[2])
+model.fit(rows[:2000])  # loads all libraries
+with open("/proc/self/status") as status:
+    data = next(int(line.split()[1]) for line in status if line.startswith("VmData")) * 1024
+resource.setrlimit(resource.RLIMIT_DATA, (data + int(sys.argv[3]), -1))
+{call}
+print("fitted", model.n_features_in_)
+"""
+WHOLE = "model.fit(rows)"
+PARTS = "for part in np.array_split(rows, 16): model.partial_fit(part)"
+STREAM = "model.fit(part for part in np.array_split(rows, 16))"
+BAGS = "model.fit(DescriptorSets(rows, np.arange(0, len(rows) + 1, 64)))"
+BAGS_IN_PARTS = "for part in np.array_split(rows.reshape(-1, 64, rows.shape[1]), 16): model.partial_fit(part)"
+SMALL = "subsample=50_000, max_iter=3, random_state=0"
+CASES = {
+    "PCAHasher(16), in parts": ("PCAHasher(16)", PARTS),
+    "PCAHasher(16)": ("PCAHasher(16)", WHOLE),
+    "ITQHasher(16), a stream": ("ITQHasher(16, random_state=0)", STREAM),
+    "VLAD(8)": (f"VLAD(8, {SMALL})", BAGS),
+    "VLAD(8), in parts": (f"VLAD(8, {SMALL})", BAGS_IN_PARTS),
+    "FisherVector(4), a stream": (f"FisherVector(4, {SMALL})", STREAM),
+    "SlowFeatures(4)": ("SlowFeatures(4)", WHOLE),
+    "AutoPooling(4), in parts": ("AutoPooling(4, max_iter=5, random_state=0)", PARTS),
+}
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    """The rows, written in parts; the random numbers repeat."""
+    path = tmp_path_factory.mktemp("memory") / "rows.npy"
+    rows = np.lib.format.open_memmap(path, "w+", np.float32, (ROWS, D))
+    part = np.random.default_rng(0).random((ROWS // 64, D), dtype=np.float32)
+    for i in range(64):
+        rows[i * len(part) : (i + 1) * len(part)] = part
+    rows.flush()
+    yield path
+    path.unlink()
+
+
+def _run(file, estimator, call, allowance=ALLOWANCE):
+    root = str(Path(sklinvariant.__file__).parents[1])
+    environment = {"PYTHONPATH": root, "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"}
+    command = [sys.executable, "-c", SCRIPT.format(call=call), str(file), estimator, str(allowance)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment)
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits private memory")
+
+
+@linux
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_data_four_times_as_large_as_memory(case, file):
+    result = _run(file, *CASES[case])
+    assert result.stdout.strip() == f"fitted {D}", result.stderr[-2000:]
+
+
+@linux
+@pytest.mark.slow
+def test_the_limit_is_one(file):
+    """What needs all rows in memory fails."""
+    result = _run(file, "PCAHasher(16)", "model.fit(np.array(rows))")
+    assert "MemoryError" in result.stderr
