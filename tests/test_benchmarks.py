@@ -18,6 +18,9 @@ SCRIPTS = sorted(
     for path in FOLDER.glob("*.py")
     if "__main__" in path.read_text(encoding="utf-8") and path.stem != "tables"
 )
+NEEDS_RESOURCE = pytest.mark.skipif(
+    sys.platform == "win32", reason="it reads the memory of the process from the resource module"
+)
 pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="the benchmarks are not part of the package")
 
 
@@ -374,7 +377,7 @@ def test_league_compares_with_the_default(monkeypatch, tmp_path):
     assert league.read_numbers(tmp_path / "other.json") == {}
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="it reads the memory of the process from the resource module")
+@NEEDS_RESOURCE
 def test_pooling(script):
     sizes = ("--images", 1, "--size", 48, "--rotations", 2, "--scales", 2, "--repeats", 1)
     assert complete(script("pooling", *sizes), "pooling")
@@ -403,6 +406,47 @@ def test_retrieval_quality(script, tmp_path):
             archive.writestr(f"images/{i}.jpg", image)
     words = (tmp_path, weights(tmp_path / "weights.pt"), "--part", "distractors", "--distractors", 4)
     assert complete(script("retrieval_quality", *words), "retrieval_distractors")
+
+
+@pytest.mark.slow
+@NEEDS_RESOURCE
+def test_scaling(script, tmp_path):
+    figure = tmp_path / "scaling.png"
+    words = ("--cases", "ITQHasher", "neighbours, exact", "--shrink", 50, "--figure", figure)
+    results = script("scaling", *words)
+    assert complete(results, "scaling")
+    assert results["scaling"]["points"]["ITQHasher"]["n"][-1] == 10_000
+    assert figure.stat().st_size > 1000
+
+
+@NEEDS_RESOURCE
+@pytest.mark.parametrize("name", ["FisherVector", "HammingNeighbors", "ITQHasher", "SlowFeatures"])
+def test_a_point_of_scaling(monkeypatch, name):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    scaling = importlib.import_module("scaling")
+    point = scaling.measure(name, 150, 64)
+    assert point["fit"]["seconds"] > 0
+    assert point["fit"]["MB"] >= 0
+
+
+@NEEDS_RESOURCE
+def test_exponents_of_scaling(monkeypatch):
+    """A power of n above a constant part, no growth, and a quadratic one, for which a reason is given."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    scaling = importlib.import_module("scaling")
+    case = scaling.CASES["neighbours, exact"]
+    sizes = scaling.sizes_of(case, 1)
+    assert sizes[-1] == case.largest
+    assert sizes[-1] / sizes[1] == pytest.approx(10**1.5, rel=0.01)
+    for power in (1, 2):
+        values = [5 + 1e-3 * n**power for n in sizes]
+        assert scaling.growth(sizes, values, 0.02) == pytest.approx(power, abs=0.05)
+    assert scaling.growth(sizes, [5, 5, 5.01, 5, 5.3], 0.02) is None
+    points = [{"fit": {"seconds": 1e-7 * n**2, "MB": 1e-3 * n}} for n in sizes]
+    line = scaling.row("exact", case, sizes, scaling.curves(case, sizes, points))
+    assert 1.9 < float(line[4]) < 2.1
+    assert line[-1] == case.reason
+    assert len(line) == len(scaling.COLUMNS)
 
 
 def test_segmentation_loss(script):

@@ -18,7 +18,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transfor
 from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 
-from sklinvariant._compat import fit_context, with_callbacks
+from sklinvariant._compat import HasMethods, fit_context, with_callbacks
 from sklinvariant.accumulate import accumulate
 from sklinvariant.base import (
     Anything,
@@ -51,13 +51,16 @@ from sklinvariant.images import ImageReader
 from sklinvariant.ops import joint_information, joint_sum
 from sklinvariant.pairs import (
     MOST_STEPS,
+    GraphPairs,
     PartnerPairs,
     SamplePairBatches,
     ViewPairs,
     default_views,
     explicit_pairs,
     nearest_partners,
+    read_graph,
     same,
+    search_graph,
     temporal_pairs,
     warn_of_shuffled,
 )
@@ -73,11 +76,15 @@ _STUCK = 0.05  # share of ln k below which training has probably failed
 
 
 @torch.no_grad()
-def assign(network: ClusterNetwork, samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Features (n, D) and probabilities (n, h, k) of the main heads."""
+def compute(
+    network: ClusterNetwork, samples: torch.Tensor, function: Callable[[torch.Tensor], torch.Tensor]
+) -> torch.Tensor:
+    """``function(features)`` of the features (m, D) of parts of the samples, concatenated.
+
+    The features and the probabilities (n, h, k) of all heads together are often larger than the samples.
+    """
     network.eval()
-    features = torch.cat([network.features(part) for part in samples.split(_AT_ONCE)])
-    return features, network.heads(features)
+    return torch.cat([function(network.features(part)) for part in samples.split(_AT_ONCE)])
 
 
 @torch.no_grad()
@@ -142,8 +149,15 @@ class IICClusterer(
         rotations, scales, shears and shifts, and for colour images also reflections and changes of colour.
     n_neighbors : int
         Number of neighbours for "neighbors". With many neighbours, clusters may mix several classes. With few
-        neighbours, a class may be split into two clusters. The search is exact for at most 50,000 samples. For more
-        samples, if faiss is installed, it uses a graph that finds at least 95 % of the neighbours of 1,000 samples.
+        neighbours, a class may be split into two clusters. The search is exact for at most 50,000 samples and on a GPU.
+        For more samples, if faiss is installed, it uses inverted lists in which it finds at least 95 % of the
+        neighbours of 1,000 samples.
+    neighbors : estimator or None
+        Finds the neighbours for "neighbors", instead of the search described under ``n_neighbors``. A clone is fitted
+        to X as it is given, as flat rows, not scaled. The estimator also sets the number of neighbours. It has
+        ``kneighbors``, as `sklearn.neighbors.NearestNeighbors`, or ``fit_transform`` returns a sparse graph, as of a
+        Pipeline that ends with `sklearn.neighbors.KNeighborsTransformer`. To use a graph that you have already, pass it
+        to `fit`.
     network : {"auto", "mlp", "vgg", "resnet"} or torch.nn.Module
         The trunk, which computes the features. "mlp": two layers of 256 units. "vgg": four 5 × 5 convolutions of 64 to
         512 channels, as in the paper for MNIST. "resnet": 34 layers on the edges (Sobel) of the grey image, as in the
@@ -167,16 +181,17 @@ class IICClusterer(
         square roots and scales each row to unit length, which suits activations of networks and histograms; negative
         values count as 0. None leaves rows as they are. "auto" is "standard" if features have different units (the
         largest standard deviation exceeds 30 times the median). Otherwise it is None or, if values begin at 0 and pairs
-        are neighbours, "roots" if pairs then have more mutual information.
+        are neighbours, "roots" if pairs then have more mutual information. Neighbours of a ``graph`` or an estimator
+        do not depend on the scale, and "auto" then does not choose "roots".
     init : {"merge", "random"}
         Initialisation of the heads. "merge": k-means finds many small clusters, different ones for each head. They are
         merged into k clusters so that the mutual information between paired samples is as large as possible, and the
         network is trained on these clusters for a few steps. For pairs of neighbours, the merging uses walks of 1 to 30
         steps. "random" is the initialisation of the paper, which ends in worse local optima more often than not.
     max_epochs : int or "auto"
-        Maximum number of passes over the pairs. "auto" makes as many passes as 300 training steps need, or 60 steps for
-        rows with ``init="merge"``, at least 3 passes. With auxiliary heads, each epoch has one pass for these heads and
-        one for the main heads.
+        Maximum number of passes over the pairs. "auto" makes as many passes as 300 training steps need, at least 3. For
+        rows with ``init="merge"``, it makes as many as 60 steps need, at least 3 passes or 300 steps, whichever is
+        less. With auxiliary heads, each epoch has one pass for these heads and one for the main heads.
     batch_size : int
         Number of pairs in a training step, not counting repeats; at least ``n_clusters``. P is estimated from a batch,
         so small batches overestimate I.
@@ -238,6 +253,9 @@ class IICClusterer(
     pairs: Literal["auto", "transform", "neighbors", "temporal", "explicit"] | Callable = "auto"
     transforms: Callable | None = None
     n_neighbors: Count = 10
+    neighbors: (
+        Annotated[Any, HasMethods(["fit", "kneighbors"])] | Annotated[Any, HasMethods("fit_transform")] | None
+    ) = None
     network: Literal["auto", "mlp", "vgg", "resnet"] | nn.Module = "auto"
     n_overclusters: Annotated[int, integers(2)] | None = None
     n_heads: Annotated[int, integers(1, 1000)] = 10
@@ -275,7 +293,7 @@ class IICClusterer(
 
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any = None, groups: Any = None, auxiliary: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, groups: Any = None, auxiliary: Any = None, graph: Any = None) -> Self:
         """Learn the clusters.
 
         Parameters
@@ -291,12 +309,19 @@ class IICClusterer(
             True for samples (or explicit pairs) that may not belong to any cluster. They train only the auxiliary
             heads, which requires ``n_overclusters``. In a Pipeline, request ``auxiliary`` with
             ``set_fit_request(auxiliary=True)``.
+        graph : sparse matrix of shape (n, n), default=None
+            The neighbours of the rows of X for ``pairs="neighbors"``, such as from
+            `sklearn.neighbors.kneighbors_graph`. They are not searched then. Each stored entry of row i, also a 0, is a
+            neighbour of sample i; values and entries on the diagonal do not count. Edges lead from rows to columns
+            only. Samples without neighbours form no pairs, but get a cluster. In a cross-validation, which takes parts
+            of X, set ``neighbors`` instead.
 
         Raises
         ------
         ValueError
             If X contains NaN or infinite values, if there are fewer samples or pairs than clusters, if ``batch_size``
-            is smaller than ``n_clusters``, or if ``pairs`` does not suit the samples.
+            is smaller than ``n_clusters``, if ``pairs`` does not suit the samples, or if ``graph`` is not sparse or has
+            another shape.
 
         Warns
         -----
@@ -305,11 +330,11 @@ class IICClusterer(
         UserWarning
             If ``pairs="temporal"``, ``groups`` is None and the samples do not look like frames in temporal order.
         """
-        self._train(X, groups=groups, auxiliary=auxiliary)
+        self._train(X, groups=groups, auxiliary=auxiliary, graph=graph)
         self._warn()
         return self
 
-    def fit_predict(self, X: Any, y: Any = None, groups: Any = None, auxiliary: Any = None) -> Any:
+    def fit_predict(self, X: Any, y: Any = None, groups: Any = None, auxiliary: Any = None, graph: Any = None) -> Any:
         """Learn the clusters, and return the cluster of each sample.
 
         Returns
@@ -317,14 +342,14 @@ class IICClusterer(
         array of shape (n,)
             ``labels_``, with the array type of X.
         """
-        labels = self.fit(X, groups=groups, auxiliary=auxiliary).labels_
+        labels = self.fit(X, groups=groups, auxiliary=auxiliary, graph=graph).labels_
         return self._reader.kind_of(X).wrap(labels)
 
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X: Any, y: Any = None, groups: Any = None, auxiliary: Any = None) -> Self:
+    def partial_fit(self, X: Any, y: Any = None, groups: Any = None, auxiliary: Any = None, graph: Any = None) -> Self:
         """Train for one pass over a part of the samples. Pairs are formed within the part."""
-        self._train(X, groups=groups, auxiliary=auxiliary, partial=True)
+        self._train(X, groups=groups, auxiliary=auxiliary, graph=graph, partial=True)
         return self
 
     def predict(self, X: Any) -> Any:
@@ -335,7 +360,7 @@ class IICClusterer(
         array of shape (n,)
         """
         given = SAMPLES.read(self, X)
-        return given.answer(self._assign(given)[1].argmax(1))
+        return given.answer(self._compute(given, lambda probabilities: probabilities.argmax(1)))
 
     def predict_proba(self, X: Any) -> Any:
         """Predict the probabilities of the clusters for each sample.
@@ -345,7 +370,7 @@ class IICClusterer(
         array of shape (n, n_clusters)
         """
         given = SAMPLES.read(self, X)
-        return given.answer(self._assign(given)[1])
+        return given.answer(self._compute(given, torch.clone))
 
     def transform(self, X: Any) -> Any:
         """The features that the trunk computes.
@@ -355,9 +380,11 @@ class IICClusterer(
         array of shape (n, n_trunk_features)
         """
         given = SAMPLES.read(self, X)
-        return given.answer(self._assign(given)[0])
+        samples = given.tensor()
+        features = compute(self._network(samples), samples, lambda features: features)
+        return given.answer(check_computed(self, features))
 
-    def score(self, X: Any, y: Any = None, groups: Any = None) -> float:
+    def score(self, X: Any, y: Any = None, groups: Any = None, graph: Any = None) -> float:
         """Mutual information of the clusters of pairs of these samples in nats, at most ln k.
 
         Parameters
@@ -371,7 +398,8 @@ class IICClusterer(
         """
         samples = self._read(X).tensor()
         network = self._network(samples)
-        source = self._source(samples, network.scaling, groups, None, torch_generator(self.random_state))
+        generator = torch_generator(self.random_state)
+        source = self._source(samples, network.scaling, generator, groups=groups, graph=graph)
         pairs = torch.arange(len(source), device=samples.device)
         joint = measure(network, source, pairs, draws_for(pairs))
         return float(joint_information(joint)[self.best_head_].clamp_min(0))
@@ -383,8 +411,8 @@ class IICClusterer(
     def _kind_of_pairs(self, samples):
         return ("transform" if samples.ndim == 4 else "neighbors") if self.pairs == "auto" else self.pairs
 
-    def _new_scaling(self, samples, seed):
-        """The `Scaling` of the samples of a new fit."""
+    def _new_scaling(self, samples, seed, *, searches):
+        """The `Scaling` of the samples of a new fit; whether their neighbours are searched after scaling."""
         if samples.ndim == 4:
             return Scaling.of(samples, None)
         if self.scale != "auto":
@@ -395,15 +423,27 @@ class IICClusterer(
             partners = nearest_partners(rows, self.n_neighbors)
             return information_of_walks(PartnerPairs(rows, partners, generator, most_steps=MOST_STEPS), rows)
 
-        compares = self._kind_of_pairs(samples) == "neighbors"
+        compares = searches and self._kind_of_pairs(samples) == "neighbors"
         return Scaling.of(samples, choose_scaling(samples, information if compares else None, generator))
 
-    def _source(self, samples, scaling, groups, auxiliary, generator):
+    def _source(self, samples, scaling, generator, *, groups, auxiliary=None, graph=None):
         kind, views = self._kind_of_pairs(samples), self.transforms or same
+        if graph is not None and kind != "neighbors":
+            raise ValueError(f'graph contains neighbours, but pairs is {kind!r}. Set pairs="neighbors", or graph=None')
         if kind == "explicit":
             return explicit_pairs(samples, views, generator)
         if kind == "temporal":
             return temporal_pairs(samples, groups, views, generator)
+        if kind == "neighbors" and (graph is not None or self.neighbors is not None):
+            found = self._given_graph(samples, graph)
+            found = found if auxiliary is None else found.without(auxiliary)
+            source: Any = GraphPairs(samples, found, generator, most_steps=MOST_STEPS, views=views)
+            if len(source) < self.n_clusters:
+                raise ValueError(
+                    f"graph gives neighbours to {len(source)} samples, but n_clusters={self.n_clusters}. Pass a graph "
+                    "with more neighbours, or lower n_clusters"
+                )
+            return source
         if kind == "neighbors":
             partners = nearest_partners(scaling(samples), self.n_neighbors, auxiliary)
             return PartnerPairs(samples, partners, generator, most_steps=MOST_STEPS, views=views)
@@ -416,6 +456,12 @@ class IICClusterer(
                 )
             views = default_views(samples.shape[-1])
         return ViewPairs(samples, views, generator)
+
+    def _given_graph(self, samples, graph):
+        """The `NeighborGraph` of the samples that is given, or that the estimator ``neighbors`` finds."""
+        if graph is not None:
+            return read_graph(graph, len(samples))
+        return search_graph(self.neighbors, to_numpy(samples.flatten(1)))
 
     def _auxiliary(self, auxiliary, n, device):
         """A boolean mask of the samples, or None if it is not given."""
@@ -446,15 +492,19 @@ class IICClusterer(
             )
         check_size((self.n_overclusters or 0) ** 2, n_overclusters=self.n_overclusters)
 
-    def _data(self, given, y, generator, *, reset, groups, auxiliary):
+    def _data(self, given, y, generator, *, reset, groups, auxiliary, graph):
         samples = given.tensor()
         firsts = samples[::2] if given.in_pairs else samples
         auxiliary = self._auxiliary(auxiliary, len(firsts), samples.device)
         self._check_numbers(
             len(firsts) if auxiliary is None else int((~auxiliary).sum()) // (2 if given.in_pairs else 1)
         )
-        scaling = self._new_scaling(samples, generator.initial_seed()) if reset else self._network(samples).scaling
-        source = self._source(samples, scaling, groups, auxiliary, generator)
+        if reset:
+            searches = graph is None and self.neighbors is None
+            scaling = self._new_scaling(samples, generator.initial_seed(), searches=searches)
+        else:
+            scaling = self._network(samples).scaling
+        source = self._source(samples, scaling, generator, groups=groups, auxiliary=auxiliary, graph=graph)
         if self.pairs == "temporal" and groups is None:
             warn_of_shuffled(samples, type(self).__name__)
         main = torch.arange(len(source), device=samples.device) if auxiliary is None else source.without(auxiliary)
@@ -465,13 +515,16 @@ class IICClusterer(
         return _Pairs(samples, firsts, source, main, scaling)
 
     def _identity(self, data):
-        return {"samples": [data.samples], "groups or auxiliary samples": [data.source.rows, data.main]}
+        identity = {"samples": [data.samples], "groups or auxiliary samples": [data.source.rows, data.main]}
+        return identity | ({"neighbours": [*data.source.graph]} if isinstance(data.source, GraphPairs) else {})
 
     def _n_epochs(self, data):
         if self.max_epochs != "auto":
             return self.max_epochs
-        n_steps = _FEW_STEPS if data.samples.ndim == 2 and self.init == "merge" else _STEPS
-        return max(_FEWEST_EPOCHS, math.ceil(n_steps / math.ceil(len(data.main) / self.batch_size)))
+        is_near = data.samples.ndim == 2 and self.init == "merge"  # the merged clusters are almost the final ones
+        a_pass = math.ceil(len(data.main) / self.batch_size)
+        fewest = min(_FEWEST_EPOCHS, math.ceil(_STEPS / a_pass)) if is_near else _FEWEST_EPOCHS
+        return max(fewest, math.ceil((_FEW_STEPS if is_near else _STEPS) / a_pass))
 
     def _reseed(self, generator, before):
         generator.manual_seed(generator.initial_seed() + before)  # views and order differ from earlier epochs
@@ -517,7 +570,7 @@ class IICClusterer(
             "n_channels": samples.shape[-1] if samples.ndim == 4 else None,
             "sample_shape": list(samples.shape[1:]),
             "best_head": best,
-            "labels": assign(network, data.firsts)[1][:, best].argmax(1).cpu().numpy(),
+            "labels": compute(network, data.firsts, lambda x: network.heads(x)[:, best].argmax(1)).cpu().numpy(),
             "mutual_information": information,
             "mutual_information_ratio": information / max_entropy(self.n_clusters),
             "roots": network.roots,
@@ -568,11 +621,11 @@ class IICClusterer(
         settings = {"scaling": scaling, "entropy_weight": self.entropy_weight}
         return ClusterNetwork.build(self.network, shape, *sizes, generator=generator, **settings)
 
-    def _assign(self, given):
-        """The features of samples, and their probabilities (n, n_clusters)."""
+    def _compute(self, given, function):
+        """``function`` of the probabilities (m, n_clusters) of parts of the samples, concatenated."""
         samples = given.tensor()
-        features, probabilities = assign(self._network(samples), samples)
-        return features, check_computed(self, probabilities[:, self.best_head_])
+        network = self._network(samples)
+        return compute(network, samples, lambda x: function(check_computed(self, network.heads(x)[:, self.best_head_])))
 
     @property
     def _n_features_out(self):

@@ -12,6 +12,7 @@ from sklinvariant.ops import in_safe_unit, unit_length
 _OTHER_UNITS = 30  # ratio of the largest standard deviation to the median one
 _NEAR_ZERO = 0.1  # of the mean
 _MOST_ROWS = 5000  # on which scalings are compared
+_AT_ONCE = 1 << 24  # values that are squared at a time
 
 
 class Scaling(NamedTuple):
@@ -30,13 +31,19 @@ class Scaling(NamedTuple):
         values, unit = in_safe_unit(unit_roots(samples) if kind == "roots" else samples)
         axes = tuple(range(samples.ndim - 1))
         shift = values.mean(axes)
-        squares = (values - shift).square()
-        squares = squares.mean(axes, dtype=torch.float64) if kind == "standard" else squares.mean(dtype=torch.float64)
+        squares = _mean_squares(values, shift, axes if kind == "standard" else None)
         scale = squares.sqrt().to(samples)
         return cls(shift * unit, torch.where(scale > 0, scale, 1) * unit, kind == "roots")
 
     def __call__(self, samples: torch.Tensor) -> torch.Tensor:
-        return ((unit_roots(samples) if self.roots else samples) - self.shift) / self.scale
+        return ((unit_roots(samples) if self.roots else samples) - self.shift).div_(self.scale)
+
+
+def _mean_squares(values, shift, axes):
+    """Means of the squares of ``values - shift`` in float64, over these axes or all, without copies of all values."""
+    rows = max(1, _AT_ONCE // max(1, values[:1].numel()))
+    sums = sum((part - shift).square_().sum(axes, dtype=torch.float64) for part in values.split(rows))
+    return sums / (values.numel() / (1 if axes is None else values.shape[-1]))
 
 
 def unit_roots(rows: torch.Tensor) -> torch.Tensor:

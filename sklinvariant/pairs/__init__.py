@@ -3,9 +3,11 @@
 from sklinvariant.pairs._crop_pairs import CropPairs, Pair
 from sklinvariant.pairs._frames import UNIT_SAMPLE, clip_ids, consecutive_mask, warn_of_shuffled
 from sklinvariant.pairs._nearest_partners import nearest_partners
+from sklinvariant.pairs._neighbor_graph import NeighborGraph, read_graph, search_graph
 from sklinvariant.pairs._sample_pairs import (
     MOST_STEPS,
     ClusterBatch,
+    GraphPairs,
     PartnerPairs,
     SamplePairBatches,
     ViewPairs,
@@ -22,6 +24,8 @@ __all__ = [
     "UNIT_SAMPLE",
     "ClusterBatch",
     "CropPairs",
+    "GraphPairs",
+    "NeighborGraph",
     "Pair",
     "PartnerPairs",
     "SamplePairBatches",
@@ -32,7 +36,9 @@ __all__ = [
     "default_views",
     "explicit_pairs",
     "nearest_partners",
+    "read_graph",
     "same",
+    "search_graph",
     "shuffled",
     "temporal_pairs",
     "warn_of_shuffled",

@@ -1,6 +1,7 @@
-"""The nearest other samples of each sample: exactly, or with a graph of faiss if there are many."""
+"""The nearest other samples of each sample: exactly, or on a CPU with inverted lists of faiss if there are many."""
 
 import importlib.util
+import math
 
 import numpy as np
 import torch
@@ -8,16 +9,17 @@ from sklearn.neighbors import NearestNeighbors
 
 from sklinvariant.base import as_tensor, faiss_threads, import_faiss
 from sklinvariant.ops import in_safe_unit
+from sklinvariant.pairs._tensor_search import search_tensors
 
 _MOST_EXACT = 50_000  # rows; the time of an exact search grows with their square
 _COMPARED = 1 << 32  # values that one call compares in an exact search, which Ctrl-C cannot interrupt
 _BLOCK = 256  # rows that scikit-learn compares at a time
-_CALL = 1 << 12  # rows that one call adds to the graph or looks for in it
-_LINKS = 32  # of each row of the graph
-_CANDIDATES = 40  # rows that are kept while the graph is built
+_CALL = 1 << 12  # rows that one call looks for in the lists
+_LISTS = 2  # times the square root of the number of rows
+_FROM_A_LIST = 40  # rows from which the centre of a list is learned
+_ROUNDS = 5  # of k-means
 _LEAST_RECALL = 0.95
 _MEASURED = 1_000  # rows on which the recall is measured
-_MOST_EFFORT = 1 << 10
 
 
 def nearest_partners(samples: torch.Tensor, n_neighbors: int, auxiliary: torch.Tensor | None = None) -> torch.Tensor:
@@ -26,28 +28,35 @@ def nearest_partners(samples: torch.Tensor, n_neighbors: int, auxiliary: torch.T
     Samples that are not ``auxiliary`` (n,) only have neighbours that are not auxiliary either, so that no walk reaches
     auxiliary samples.
     """
-    flat = in_safe_unit(samples.flatten(1).cpu())[0]
-    rows = (flat - flat.mean(0)).numpy()  # centred, so that products of large numbers do not cancel
-    inside = range(len(rows)) if auxiliary is None else (~auxiliary).nonzero().squeeze(1).tolist()
-    if len(inside) < 2:
-        raise ValueError(f'pairs="neighbors" needs at least 2 samples, got n_samples={len(inside)}')
-    k = min(n_neighbors, len(inside) - 1)
-    found = nearest_others(rows, k)
-    if len(inside) < len(rows):
-        found[inside] = torch.tensor(inside).numpy()[nearest_others(rows[inside], k)]
-    return as_tensor(found).to(samples.device)
+    inside = None if auxiliary is None else (~auxiliary).nonzero().squeeze(1)
+    n = len(samples if inside is None else inside)
+    if n < 2:
+        raise ValueError(f'pairs="neighbors" needs at least 2 samples, got n_samples={n}')
+    flat = in_safe_unit(samples.flatten(1))[0]
+    rows = flat - flat.mean(0)  # centred, so that products of large numbers do not cancel
+    k = min(n_neighbors, n - 1)
+    found = _search(rows, k)
+    if inside is not None and n < len(rows):
+        found[inside] = inside[_search(rows[inside], k)]
+    return found
+
+
+def _search(rows, k):
+    """Indices (n, k) of the nearest other rows: exact on a GPU, and by `nearest_others` otherwise."""
+    if rows.is_cuda:
+        return search_tensors(rows, k)
+    return as_tensor(nearest_others(rows.cpu().numpy(), k)).to(rows.device)
 
 
 def nearest_others(rows: np.ndarray, k: int) -> np.ndarray:
     """Indices (n, k) of the nearest other rows (n, d).
 
-    They are exact for at most 50,000 rows, without faiss, or if k is above 500. Of more rows, at least 95 % are among
-    the nearest, by distances in float32.
+    They are exact for at most 50,000 rows, or without faiss. Of more rows, at least 95 % are among the nearest, by
+    distances in float32.
     """
-    found = None
-    if len(rows) > _MOST_EXACT and k <= _MOST_EFFORT // 2 - 12 and importlib.util.find_spec("faiss") is not None:
-        found = _graph_search(rows, k + 1)
-    if found is None:
+    if len(rows) > _MOST_EXACT and importlib.util.find_spec("faiss") is not None:
+        found = _list_search(rows, k + 1)
+    else:
         found = _exact_search(rows, k + 1)
     own = found == np.arange(len(rows))[:, None]
     own[~own.any(1), -1] = True  # if more than k rows are equal, the row itself may be missing
@@ -62,31 +71,37 @@ def _exact_search(rows, k):
     return np.concatenate(parts)
 
 
-def _graph_search(rows, k):
-    """The same with a graph of neighbours (HNSW), or None if it does not reach the recall.
+def _list_search(rows, k):
+    """The same with inverted lists (IVF): k-means divides the rows, and a search visits the lists of the nearest means.
 
-    One thread builds the graph, because the graph that several threads build depends on their speed.
+    The number of visited lists is doubled until the recall is reached, at the latest when all lists are visited. A
+    graph (HNSW) did not reach the recall for 1,000,000 rows in clusters that lie apart.
     """
     faiss = import_faiss()
     rows = np.ascontiguousarray(rows, dtype=np.float32)
-    index = faiss.IndexHNSWFlat(rows.shape[1], _LINKS)
-    index.hnsw.efConstruction = _CANDIDATES
-    with faiss_threads(1):
-        for start in range(0, len(rows), _CALL):
-            index.add(rows[start : start + _CALL])
-    measured = rows[np.linspace(0, len(rows) - 1, _MEASURED, dtype=int)]
-    farthest = faiss.knn(measured, rows, k)[0][:, -1:]
-    effort, recall = 2 * k, 0.0
-    while recall < _LEAST_RECALL:
-        if effort > _MOST_EFFORT:
-            return None
-        index.hnsw.efSearch = effort
-        distances, found = index.search(measured, k)
-        recall = ((distances <= farthest * (1 + 1e-3)) & (found >= 0)).mean()
-        effort *= 2
+    n_lists = int(_LISTS * math.sqrt(len(rows)))
+    index = faiss.IndexIVFFlat(faiss.IndexFlatL2(rows.shape[1]), rows.shape[1], n_lists)
+    index.cp.niter, index.cp.min_points_per_centroid, index.cp.max_points_per_centroid = _ROUNDS, 1, _FROM_A_LIST
+    with faiss_threads(1):  # the means do not depend on the number of threads
+        index.train(rows)
+    for start in range(0, len(rows), _CALL):
+        index.add(rows[start : start + _CALL])
+    _find_effort(index, rows, k)
     parts = [index.search(rows[start : start + _CALL], k)[1] for start in range(0, len(rows), _CALL)]
     found = np.concatenate(parts)
     incomplete = (found < 0).any(1)
     if incomplete.any():
         found[incomplete] = faiss.knn(rows[incomplete], rows, k)[1]
     return found
+
+
+def _find_effort(index, rows, k):
+    """Set the number of visited lists so that the recall of some rows is high enough."""
+    measured = rows[np.linspace(0, len(rows) - 1, _MEASURED, dtype=int)]
+    farthest = import_faiss().knn(measured, rows, k)[0][:, -1:]
+    recall = 0.0
+    while recall < _LEAST_RECALL and index.nprobe < index.nlist:
+        distances, found = index.search(measured, k)
+        recall = ((distances <= farthest * (1 + 1e-3)) & (found >= 0)).mean()
+        if recall < _LEAST_RECALL:
+            index.nprobe = min(2 * index.nprobe, index.nlist)

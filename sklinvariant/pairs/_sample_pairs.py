@@ -12,6 +12,7 @@ import torch
 
 from sklinvariant.base import ArrayLike
 from sklinvariant.pairs._frames import consecutive_mask
+from sklinvariant.pairs._neighbor_graph import NeighborGraph
 from sklinvariant.transforms import ColorJitter, Compose, Flip, Rotation, Scale, Shear, Translation
 
 Views = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
@@ -103,6 +104,41 @@ class PartnerPairs:
     def _step(self, index):
         drawn = torch.randint(self.partners.shape[1], (len(index),), generator=self.generator)
         return self.partners[index, drawn.to(index.device)]
+
+
+class GraphPairs(PartnerPairs):
+    """`PartnerPairs` of a `NeighborGraph`, in which samples have different numbers of neighbours.
+
+    Samples without neighbours are no first samples of pairs, and a walk that reaches one of them ends there.
+    """
+
+    def __init__(
+        self,
+        samples: torch.Tensor,
+        graph: NeighborGraph,
+        generator: torch.Generator,
+        *,
+        most_steps: int = 1,
+        views: Views = same,
+    ) -> None:
+        self.graph = graph = graph.to(samples.device)
+        self.degrees = graph.starts.diff()
+        rows = self.degrees.nonzero().squeeze(1)
+        super().__init__(samples, graph.ends, generator, rows=rows, most_steps=most_steps, views=views)
+
+    def without(self, auxiliary: torch.Tensor) -> torch.Tensor:
+        """Indices of the pairs whose sample is not ``auxiliary`` (n,); `NeighborGraph.without` removes the partners."""
+        return (~auxiliary[self.rows]).nonzero().squeeze(1)
+
+    def walk(self, index: torch.Tensor, most_steps: int) -> torch.Tensor:
+        """Indices of the samples at the ends of walks of random lengths that begin with the pairs ``index``."""
+        return super().walk(self.rows[index], most_steps)
+
+    def _step(self, index):
+        shares = torch.rand(len(index), generator=self.generator, dtype=torch.float64).to(index.device)
+        degrees = self.degrees[index]
+        drawn = self.graph.starts[index] + (shares * degrees).long()
+        return torch.where(degrees > 0, self.partners[drawn.clamp_max(len(self.partners) - 1)], index)
 
 
 def changed(samples: torch.Tensor, views: Views, generator: torch.Generator) -> torch.Tensor:

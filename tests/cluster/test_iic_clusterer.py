@@ -1,17 +1,24 @@
 """IICClusterer: clusters found, sources of pairs, networks, going on, seeds and files, bad input."""
 
 import pickle
+from types import SimpleNamespace
 
 import joblib
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import sparse
 from scipy.optimize import linear_sum_assignment
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_rand_score
+from sklearn.model_selection import cross_val_score
+from sklearn.neighbors import KNeighborsTransformer, NearestNeighbors, kneighbors_graph
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 from skorch.callbacks import Callback
 from tolerance import assert_close, assert_same_labels
 
@@ -457,6 +464,89 @@ def test_checkpoints_of_other_fits(blobs, tmp_path):
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(ValueError, match=r"is damaged\. Delete it to start again"):
         clone(model).fit(X)
+
+
+def test_neighbours_that_are_given(blobs):
+    """An estimator finds the graph that is passed, so both fits are the same."""
+    X, y = blobs
+    graph = kneighbors_graph(X, 4)
+    model = IICClusterer(3, **QUICK).fit(X, graph=graph)
+    assert adjusted_rand_score(y, model.labels_) > 0.9
+    assert model.score(X, graph=graph) > 0.8 * np.log(3)
+    other = IICClusterer(3, neighbors=NearestNeighbors(n_neighbors=4), **QUICK)
+    assert_close(other.fit(X).predict_proba(X), model.predict_proba(X))
+    assert other.score(X) == pytest.approx(model.score(X, graph=graph))
+    copied = pickle.loads(pickle.dumps(other))
+    np.testing.assert_array_equal(copied.predict(X), other.labels_)
+    assert clone(other).set_params(neighbors__n_neighbors=9).neighbors.n_neighbors == 9
+    assert other.neighbors.n_neighbors == 4
+    assert not hasattr(other.neighbors, "n_features_in_")
+    assert other.partial_fit(X).n_iter_ == 41
+    np.testing.assert_array_equal(other.labels_, other.fit_predict(torch.tensor(X)).numpy())
+
+
+@pytest.mark.parametrize(
+    ("n", "on_rows", "on_images"), [(90, 60, 300), (20_000, 3, 15), (100_000, 3, 3), (150_000, 2, 3), (1_000_000, 1, 3)]
+)
+def test_many_rows_need_few_passes(n, on_rows, on_images):
+    """Rows that start from merged clusters need 60 to 300 steps, whatever their number."""
+    for size, expected in (((1,), on_rows), ((1, 1, 1), on_images)):
+        data = SimpleNamespace(samples=torch.zeros(1).expand(n, *size), main=range(n))
+        assert IICClusterer()._n_epochs(data) == expected
+
+
+def test_pairs_of_other_neighbours_are_other_pairs(blobs):
+    """Neighbours in the second feature, the sign of noise, form its two clusters."""
+    X = np.c_[blobs[0], 20 * np.where(np.arange(90) % 2, 1, -1)]
+    search = make_pipeline(FunctionTransformer(lambda rows: rows[:, -1:]), KNeighborsTransformer(n_neighbors=40))
+    labels = IICClusterer(2, neighbors=search, **QUICK).fit_predict(X)
+    assert adjusted_rand_score(np.arange(90) % 2, labels) > 0.9
+
+
+def test_samples_without_neighbours_form_no_pairs(blobs):
+    X, y = blobs
+    graph = kneighbors_graph(X, 4).tolil()
+    graph[:30] = 0
+    graph = graph.tocsr()
+    graph.eliminate_zeros()
+    model = IICClusterer(3, **QUICK).fit(X, graph=graph)
+    assert model.labels_.shape == (90,)
+    assert adjusted_rand_score(y[30:], model.labels_[30:]) > 0.9
+    auxiliary = np.arange(90) < 40
+    model = IICClusterer(3, n_overclusters=6, **QUICK).fit(X, graph=graph, auxiliary=auxiliary)
+    assert adjusted_rand_score(y[40:], model.labels_[40:]) > 0.9
+    two = sparse.coo_array((np.ones(2), ([0, 50], [50, 0])), shape=(90, 90))
+    with pytest.raises(ValueError, match="graph gives neighbours to 2 samples, but n_clusters=3"):
+        model.fit(X, graph=two)
+
+
+def test_graphs_of_other_samples_and_pairs(blobs, tmp_path):
+    X, _ = blobs
+    graph = kneighbors_graph(X, 4)
+    with pytest.raises(ValueError, match=r"graph must have shape \(90, 90\) for 90 samples, got \(90, 80\)"):
+        IICClusterer(3).fit(X, graph=graph[:, :80])
+    with pytest.raises(ValueError, match="graph contains neighbours, but pairs is 'temporal'"):
+        IICClusterer(3, pairs="temporal").fit(X, graph=graph)
+    with pytest.raises(ValueError, match="The 'neighbors' parameter of IICClusterer must be"):
+        IICClusterer(3, neighbors=5).fit(X)
+    model = IICClusterer(3, checkpoint=tmp_path / "fit", callbacks=[_Stops(2)], **QUICK)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, graph=graph)
+    with pytest.raises(ValueError, match="belongs to a fit with different neighbours"):
+        clone(model).fit(X, graph=kneighbors_graph(X, 3))
+
+
+def test_neighbours_of_the_parts_of_a_cross_validation(blobs):
+    """An estimator is fitted to each part; a graph has only the rows of the part, but all columns."""
+    X, _ = blobs
+    model = IICClusterer(3, neighbors=NearestNeighbors(), **QUICK | {"max_epochs": 2})
+    scores = cross_val_score(model, X, cv=2, error_score="raise")
+    assert scores.shape == (2,)
+    assert np.isfinite(scores).all()
+    with config_context(enable_metadata_routing=True):
+        model = IICClusterer(3, **QUICK).set_fit_request(graph=True).set_score_request(graph=False)
+        with pytest.raises(ValueError, match=r"got \(45, 90\)\. Cross-validation takes a part of the rows"):
+            cross_val_score(model, X, cv=2, params={"graph": kneighbors_graph(X, 4)}, error_score="raise")
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from sklearn.preprocessing import normalize, scale
 from tolerance import assert_close
 
 from sklinvariant import IICClusterer, load, save
+from sklinvariant.cluster import _scaling
 from sklinvariant.cluster._scaling import Scaling, choose_scaling
 
 
@@ -31,6 +32,14 @@ def test_none_keeps_the_proportions_of_distances():
     scaled = Scaling.of(rows, None)(rows)
     assert_close(scaled.mean(0), torch.zeros(4, dtype=torch.float64), atol=1e-12)
     assert_close(scaled * rows.sub(rows.mean(0)).square().mean().sqrt(), rows - rows.mean(0))
+
+
+@pytest.mark.parametrize("kind", [None, "standard"])
+def test_many_rows_are_scaled_in_parts(monkeypatch, kind):
+    rows = torch.tensor(load_wine().data)
+    whole = Scaling.of(rows, kind)
+    monkeypatch.setattr(_scaling, "_AT_ONCE", 100)
+    assert_close(Scaling.of(rows, kind).scale, whole.scale)
 
 
 def test_constant_features_do_not_divide_by_zero():

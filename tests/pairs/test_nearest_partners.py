@@ -1,4 +1,4 @@
-"""Nearest neighbours: exact, and found with a graph."""
+"""Nearest neighbours: exact, and found in inverted lists."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from sklinvariant.pairs._nearest_partners import nearest_others
 
 
 @pytest.fixture
-def with_a_graph(monkeypatch):
+def in_lists(monkeypatch):
     pytest.importorskip("faiss", reason="faiss is not installed")
     monkeypatch.setattr(_nearest_partners, "_MOST_EXACT", 10)
     monkeypatch.setattr(_nearest_partners, "_CALL", 300)
@@ -25,7 +25,7 @@ def test_neighbours_are_others():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_graph_finds_most_neighbours(with_a_graph, monkeypatch, global_random_seed, dtype):
+def test_lists_contain_most_neighbours(in_lists, monkeypatch, global_random_seed, dtype):
     rows = make_blobs(1000, 24, centers=10, cluster_std=3, random_state=global_random_seed)[0].astype(dtype)
     found = nearest_others(rows, 5)
     np.testing.assert_array_equal(found, nearest_others(rows, 5))
@@ -36,7 +36,7 @@ def test_a_graph_finds_most_neighbours(with_a_graph, monkeypatch, global_random_
     assert not (found == np.arange(1000)[:, None]).any()
 
 
-def test_a_graph_of_equal_rows(with_a_graph):
+def test_lists_of_equal_rows(in_lists):
     rows = np.repeat(np.eye(4, 6), 50, axis=0)
     found = nearest_others(rows, 3)
     assert (found // 50 == np.arange(200)[:, None] // 50).all()
@@ -44,10 +44,10 @@ def test_a_graph_of_equal_rows(with_a_graph):
 
 
 @pytest.mark.parametrize("incomplete", [False, True])
-def test_rows_that_a_graph_does_not_reach_are_searched_exactly(with_a_graph, monkeypatch, incomplete):
-    """A search in a graph answers -1 for neighbours that it did not reach."""
+def test_rows_missing_in_lists_are_searched_exactly(in_lists, monkeypatch, incomplete):
+    """A search answers -1 where the visited lists have too few rows."""
     faiss = pytest.importorskip("faiss")
-    search, rows = faiss.IndexHNSWFlat.search, np.random.RandomState(0).normal(size=(400, 8)).astype(np.float32)
+    search, rows = faiss.IndexIVFFlat.search, np.random.RandomState(0).normal(size=(400, 8)).astype(np.float32)
 
     def reaching_little(self, x, k):
         distances, found = search(self, x, k)
@@ -57,7 +57,7 @@ def test_rows_that_a_graph_does_not_reach_are_searched_exactly(with_a_graph, mon
             found[:] = -1
         return distances, found
 
-    monkeypatch.setattr(faiss.IndexHNSWFlat, "search", reaching_little)
+    monkeypatch.setattr(faiss.IndexIVFFlat, "search", reaching_little)
     found = nearest_others(rows, 5)
     monkeypatch.undo()
     exact = nearest_others(rows, 5)
@@ -65,21 +65,34 @@ def test_rows_that_a_graph_does_not_reach_are_searched_exactly(with_a_graph, mon
     np.testing.assert_array_equal(np.sort(found[part]), np.sort(exact[part]))
 
 
-def test_auxiliary_samples_are_no_neighbours_in_a_graph(with_a_graph):
+def test_auxiliary_samples_are_no_neighbours_in_lists(in_lists):
     samples = torch.randn(200, 4, generator=torch.Generator().manual_seed(0))
     auxiliary = torch.arange(200) % 3 == 0
     assert not auxiliary[nearest_partners(samples, 4, auxiliary)[~auxiliary]].any()
 
 
+def test_many_neighbours_in_lists(in_lists):
+    """So many that several lists, or all of them, are visited."""
+    rows = np.random.RandomState(0).rand(600, 2)
+    assert nearest_others(rows, 550).shape == (600, 550)
+    assert np.sort(nearest_others(rows, 599)).tolist() == [[j for j in range(600) if j != i] for i in range(600)]
+
+
+def test_clusters_that_lie_apart(in_lists):
+    """A graph does not connect them."""
+    rows, y = make_blobs(2000, 8, centers=40, cluster_std=0.1, random_state=0)
+    found = nearest_others(rows, 10)
+    assert (y[found] == y[:, None]).mean() > 0.99
+
+
 def test_few_rows_and_no_faiss_are_searched_exactly(monkeypatch):
     def refuse(rows, k):
-        raise AssertionError("a graph was built")
+        raise AssertionError("lists were built")
 
-    monkeypatch.setattr(_nearest_partners, "_graph_search", refuse)
+    monkeypatch.setattr(_nearest_partners, "_list_search", refuse)
     rows = np.arange(40.0)[:, None] ** 2
     expected = np.abs(np.arange(40) - 1)
     np.testing.assert_array_equal(nearest_others(rows, 1)[1:, 0], expected[1:])
     monkeypatch.setattr(_nearest_partners, "_MOST_EXACT", 10)
-    assert nearest_others(np.random.RandomState(0).rand(600, 2), 550).shape == (600, 550)  # too many for a graph
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     np.testing.assert_array_equal(nearest_others(rows, 1)[1:, 0], expected[1:])

@@ -1,0 +1,303 @@
+"""Growth of time and memory with the number of samples: fit, and transform or predict, of one estimator of each family.
+
+    python benchmarks/scaling.py [--cases NAME ...] [--shrink 1] [--figure scaling.png] [--json FOLDER]
+
+Each point is measured in a new process, after a fit to a few samples that loads libraries. Time is the CPU time of the
+process, which other processes on the machine do not change; with one thread it is also the wall time of an idle
+machine. Memory is the largest memory of the process less that before the fit, when the data is already there.
+
+There are four sizes, 1.5 decades from the first to the last. A fifth size, a tenth of the first, gives the constant
+part, such as the training steps that do not depend on the number of samples: its time and memory are subtracted. The
+exponent p of n^p is the slope of a line through the logarithms of the rest, by least squares. Points at which less than
+5 ms or 1 MB remain are left out, and with fewer than three points there is no exponent: "-" is a constant.
+
+The random data only has the shape that an estimator expects, and few epochs suffice: what is measured is the cost.
+"""
+
+import argparse
+import math
+import multiprocessing
+import resource
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from measuring import add_json, report
+from sklearn.cluster import MiniBatchKMeans
+
+import sklinvariant as sk
+from sklinvariant.metrics import clustering_accuracy
+from sklinvariant.pairs import _nearest_partners
+
+SIZES = 10 ** np.linspace(-1.5, 0, 4)  # shares of the largest size
+CONSTANT = SIZES[0] / 10
+FEWEST = 64  # samples
+LEAST = {"seconds": 0.005, "MB": 1.0}
+STEEP = 1.1
+MB = 1024 if sys.platform.startswith("linux") else 1024**2  # units of ru_maxrss
+
+
+def rows(d, classes=10):
+    """``data(n)``: float32 rows around the centres of classes."""
+
+    def data(n):
+        rng = np.random.default_rng(0)
+        X = rng.standard_normal((n, d), dtype=np.float32)
+        for i, centre in enumerate(3 * rng.standard_normal((classes, d), dtype=np.float32)):
+            X[i::classes] += centre  # without an array of the size of X, which would hide the memory of the fit
+        return X
+
+    return data
+
+
+def bags(n):
+    return rows(16)(20 * n).reshape(n, 20, 16)
+
+
+def images(size):
+    def data(n):
+        return np.random.default_rng(0).random((n, size, size), dtype=np.float32)
+
+    return data
+
+
+def frames(n):
+    """Clips of 50 frames in which values drift, and are not negative."""
+    X = np.random.default_rng(0).standard_normal((n // 50 + 1, 50, 32), dtype=np.float32)
+    np.cumsum(X, axis=1, out=X)
+    return np.abs(X, out=X).reshape(-1, 32)[:n]
+
+
+def orbits(n):
+    return rows(32)(16 * n).reshape(n, 4, 2, 2, 32)
+
+
+def labels(n):
+    return np.random.default_rng(0).integers(50, size=(n, 2))
+
+
+def codes(n):
+    return np.random.default_rng(0).integers(256, size=(n, 8), dtype=np.uint8)
+
+
+class Neighbours:
+    """The search of `IICClusterer` for neighbours, as an estimator: exact, or in inverted lists of faiss."""
+
+    def __init__(self, search):
+        self.search = search
+
+    def fit(self, X):
+        self.search(X, 11)
+
+
+class Accuracy:
+    """`clustering_accuracy` of 50 clusters."""
+
+    def fit(self, X):
+        clustering_accuracy(X[:, 0] % 50, X[:, 1] % 50)
+
+
+@dataclass(frozen=True)
+class Case:
+    """An estimator, its largest number of samples, and what is measured after `fit`: a method, or nothing."""
+
+    samples: str
+    data: Callable
+    largest: int
+    make: Callable
+    method: str = "transform"
+    reason: str = ""
+
+
+QUADRATIC = "every row is compared with every other row"
+CASES = {
+    "FisherVector": Case("bags 20 × 16", bags, 40_000, lambda: sk.FisherVector(16, random_state=0)),
+    "LearnedVLAD": Case(
+        "bags 20 × 16", bags, 10_000, lambda: WithLabels(sk.LearnedVLAD(8, max_epochs=1, random_state=0))
+    ),
+    "AutoPooling": Case("frames of 32", frames, 300_000, lambda: sk.AutoPooling(8, random_state=0)),
+    "SlowFeatures": Case("frames of 32", frames, 1_000_000, lambda: sk.SlowFeatures(8)),
+    "ConvolutionalFeatures": Case(
+        "images 16 × 16",
+        images(16),
+        10_000,
+        lambda: sk.ConvolutionalFeatures(MiniBatchKMeans(16, n_init=1, random_state=0), patch_size=5, random_state=0),
+    ),
+    "NestedInvariancePooler": Case("orbits 4 × 2 × 2 × 32", orbits, 100_000, lambda: sk.NestedInvariancePooler()),
+    "ITQHasher": Case("rows of 64", rows(64), 500_000, lambda: sk.ITQHasher(32, random_state=0)),
+    "SpectralHasher": Case("rows of 64", rows(64), 500_000, lambda: sk.SpectralHasher(32)),
+    "NeighborHasher": Case("rows of 64", rows(64), 500_000, lambda: sk.NeighborHasher(32, random_state=0)),
+    "HammingNeighbors": Case(
+        "codes of 64 bits", codes, 1_000_000, lambda: sk.HammingNeighbors(10, packed=True), "kneighbors"
+    ),
+    "IICClusterer": Case(
+        "rows of 32", rows(32), 120_000, lambda: sk.IICClusterer(10, n_heads=2, random_state=0), "predict"
+    ),
+    "neighbours, exact": Case(
+        "rows of 32", rows(32), 32_000, lambda: Neighbours(_nearest_partners._exact_search), "", QUADRATIC
+    ),
+    "neighbours, lists": Case("rows of 32", rows(32), 120_000, lambda: Neighbours(_nearest_partners._list_search), ""),
+    "IICSegmenter": Case(
+        "images 24 × 24",
+        images(24),
+        1_000,
+        lambda: sk.IICSegmenter(3, half_window=1, width=8, max_epochs=1, random_state=0),
+        "predict",
+    ),
+    "EquivariantAutoencoder": Case(
+        "images 12 × 12",
+        images(12),
+        6_000,
+        lambda: sk.EquivariantAutoencoder(4, width=4, max_epochs=1, random_state=0),
+    ),
+    "SparseAutoencoder": Case(
+        "rows of 64", rows(64), 100_000, lambda: sk.SparseAutoencoder(32, max_epochs=1, random_state=0)
+    ),
+    "clustering_accuracy": Case("labels of 50 clusters", labels, 3_000_000, Accuracy, ""),
+}
+
+
+class WithLabels:
+    """An estimator that is fitted with labels of ten classes."""
+
+    def __init__(self, estimator):
+        self.estimator = estimator
+
+    def fit(self, X):
+        self.estimator.fit(X, np.arange(len(X)) % 10)
+
+    def transform(self, X):
+        return self.estimator.transform(X)
+
+
+def measure(name, n, few):
+    """CPU seconds and MB of `fit` to n samples, and of the method after it, in this process."""
+    case = CASES[name]
+    warnings.simplefilter("ignore")
+    small, estimator = case.data(few), case.make()
+    run(estimator, case, small)
+    X, estimator = case.data(n), case.make()
+    result = {}
+    for part in ("fit", "method"):
+        before, started = peak(), time.process_time()
+        run(estimator, case, X, part)
+        result[part] = {"seconds": time.process_time() - started, "MB": peak() - before}
+    return result
+
+
+def run(estimator, case, X, part=None):
+    if part in (None, "fit"):
+        estimator.fit(X)
+    if part in (None, "method") and case.method:
+        queries = (X[:1000],) if case.method == "kneighbors" else (X,)
+        getattr(estimator, case.method)(*queries)
+
+
+def peak():
+    """The largest memory of the process so far, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MB
+
+
+def measured_apart(name, n, few):
+    """`measure` in a new process, a copy of this one where the system can make one, because imports take seconds."""
+    kind = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
+    with multiprocessing.get_context(kind).Pool(1) as pool:
+        return pool.apply(measure, (name, n, few))
+
+
+def sizes_of(case, shrink):
+    """The size of the constant part, and the four sizes."""
+    return [max(FEWEST, int(case.largest / shrink * share)) for share in (CONSTANT, *SIZES)]
+
+
+def growth(sizes, values, least):
+    """The exponent of n in values, whose first one is that of the constant part; None if they do not grow."""
+    rest = np.subtract(values[1:], values[0])
+    seen = rest > least
+    if seen.sum() < 3:
+        return None
+    return float(np.polyfit(np.log(np.array(sizes[1:])[seen]), np.log(rest[seen]), 1)[0])
+
+
+def curves(case, sizes, points):
+    """{(part, unit): (values of all sizes, exponent)} of a case."""
+    found = {}
+    for part in ("fit", "method") if case.method else ("fit",):
+        for unit, least in LEAST.items():
+            values = [point[part][unit] for point in points]
+            found[part, unit] = values, growth(sizes, values, least)
+    return found
+
+
+def row(name, case, sizes, found):
+    """A row of the table: values at the largest size, and exponents."""
+    cells = []
+    for part, unit in (("fit", "seconds"), ("fit", "MB"), ("method", "seconds")):
+        values, exponent = found.get((part, unit), ([math.nan], None))
+        cells += ["" if math.isnan(values[-1]) else f"{values[-1]:.3g}", "-" if exponent is None else f"{exponent:.2f}"]
+    steep = any(exponent is not None and exponent > STEEP for _, exponent in found.values())
+    return [name, case.samples, f"{sizes[1]:,} - {sizes[-1]:,}", *cells, case.reason if steep else ""]
+
+
+COLUMNS = [
+    "",
+    "samples",
+    "n",
+    "fit, s",
+    "exponent",
+    "fit, MB",
+    "exponent",
+    "transform or predict, s",
+    "exponent",
+    "why above 1.1",
+]
+
+
+def draw(measured, path):
+    """Time and memory of fits against n, less the constant part, on logarithmic axes."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(11, 5), layout="constrained")
+    for (name, (sizes, found)), colour in zip(measured.items(), plt.cm.tab20.colors * 2, strict=False):
+        for ax, unit in zip(axes, LEAST, strict=True):
+            rest = np.subtract(found["fit", unit][0][1:], found["fit", unit][0][0])
+            rest[rest <= LEAST[unit]] = np.nan
+            ax.loglog(sizes[1:], rest, "o-", markersize=3, color=colour, label=name)
+    for ax, title in zip(axes, ("time of fit, s of CPU", "memory of fit, MB"), strict=True):
+        ax.set(xlabel="number of samples n", title=title)
+        ax.grid(alpha=0.3)
+    axes[1].legend(bbox_to_anchor=(1.02, 1), loc="upper left", fontsize="small", frameon=False)
+    figure.savefig(path, dpi=80)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES), metavar="NAME")
+    parser.add_argument("--shrink", type=float, default=1, help="divide all sizes by this number")
+    parser.add_argument("--figure", help="file for the figure")
+    add_json(parser)
+    args = parser.parse_args()
+    measured = {}
+    for name in args.cases:
+        sizes = sizes_of(CASES[name], args.shrink)
+        points = [measured_apart(name, n, sizes[0]) for n in sizes]
+        measured[name] = sizes, curves(CASES[name], sizes, points)
+        print(*row(name, CASES[name], *measured[name]), sep=" | ", flush=True)
+    table = [row(name, CASES[name], *found) for name, found in measured.items()]
+    points = {
+        name: {"n": sizes, **{f"{part}, {unit}": values for (part, unit), (values, _) in found.items()}}
+        for name, (sizes, found) in measured.items()
+    }
+    report("scaling", COLUMNS, table, args, points=points)
+    if args.figure:
+        draw(measured, args.figure)
+
+
+if __name__ == "__main__":
+    main()
