@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 from sklearn.base import clone
 from tolerance import assert_close
 
@@ -138,6 +139,8 @@ def test_errors_name_the_block():
         model.fit([dask.delayed(ROWS), dask.delayed(ROWS[:0]), dask.delayed(ROWS[:, :5])])
     with pytest.raises(ValueError, match="0 sample"):
         model.fit([dask.delayed(ROWS[:0])])
+    with pytest.raises(TypeError, match=r"block 1 of X: Sparse"):
+        model.fit([dask.delayed(ROWS), dask.delayed(csr_array(ROWS))])
 
 
 def test_failing_blocks_leave_the_model_as_it_was():
@@ -149,3 +152,25 @@ def test_failing_blocks_leave_the_model_as_it_was():
     with pytest.raises(OSError, match="the disk is gone"):
         model.fit(da.from_array(ROWS, chunks=70).map_blocks(fail, dtype=float, meta=ROWS[:0]))
     assert model._state is before
+
+
+def test_names_of_an_earlier_fit_are_forgotten():
+    pandas = pytest.importorskip("pandas")
+    model = PCAHasher(3).fit(pandas.DataFrame(ROWS, columns=list("abcdef")))
+    assert not hasattr(model.fit(da.from_array(ROWS, chunks=70)), "feature_names_in_")
+
+
+def test_blocks_with_other_feature_names_are_refused():
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame(ROWS, columns=list("abcdef"))
+    with pytest.raises(ValueError, match="block 1 of X has other feature names than block 0"):
+        PCAHasher(3).fit([dask.delayed(table[:90]), dask.delayed(table[90:].rename(columns={"b": "z"}))])
+
+
+def test_a_single_delayed_array_is_computed():
+    assert_same_model(PCAHasher(3).fit(dask.delayed(ROWS)), PCAHasher(3).fit(ROWS))
+
+
+def test_negative_values_in_a_block_are_refused():
+    with pytest.raises(ValueError, match=r"row 75 has -1"):
+        AutoPooling(3).fit(da.from_array(np.where(np.arange(230)[:, None] == 75, -1.0, np.abs(ROWS)), chunks=(70, -1)))

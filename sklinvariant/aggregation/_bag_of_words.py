@@ -66,6 +66,7 @@ class CodebookAggregator(VocabularyAggregator):
         "gamma": RealNumber(),
         "shares": Maybe(Array("k")),
     }
+    _continued_entries = ("n_seen", "shares")
     n_codewords: Count = 64
     _: KW_ONLY
     assignment: Literal["hard", "soft"] = "hard"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 
@@ -25,6 +25,9 @@ class VocabularyAggregator(Aggregator):
     """
 
     _layout = {"n_seen": Maybe(Whole(0))}
+    _continued_entries: ClassVar[tuple[str, ...]] = (
+        "n_seen",
+    )  # of the state, without which `partial_fit` cannot go on
     _: KW_ONLY
     subsample: Count | None = 200_000
 
@@ -76,7 +79,7 @@ class VocabularyAggregator(Aggregator):
         if not hasattr(self, "_state"):
             return self._fit(self._read(X, reset=True))
         given, name = self._read(X), type(self).__name__
-        if self._state.get("n_seen") is None:
+        if any(self._state.get(entry) is None for entry in self._continued_entries):
             raise ValueError(f"this {name} was saved by an earlier version, which cannot continue. Fit a clone")
         if len(given.data.values) == 0:
             return self

@@ -13,7 +13,15 @@ from sklearn.utils.validation import check_is_fitted
 from sklinvariant._settings import with_own_settings
 from sklinvariant.base._docstrings import Documented
 from sklinvariant.base._finite import FITTING, finite_outcome
-from sklinvariant.base._lazy_answers import BY_SAMPLE, are_delayed_blocks, is_lazy, lazy_answer, whole
+from sklinvariant.base._lazy_answers import (
+    BY_SAMPLE,
+    are_delayed_blocks,
+    blocks_of,
+    is_bag,
+    is_lazy,
+    lazy_answer,
+    whole,
+)
 from sklinvariant.base._parameters import check_read_later
 
 # public methods that compute and are therefore wrapped
@@ -64,7 +72,8 @@ def computing(method: Any) -> Any:
             answer = lazy_answer(self, name, *args, **kwargs)
             if answer is not None:
                 return answer
-        X_is_computed = name not in {"fit", "fit_transform"} or not self._fits_in_parts
+        in_parts = name in {"fit", "fit_transform"} and self._fits_in_parts
+        X_is_computed = not in_parts or not is_lazy(args[0] if args else kwargs.get("X"))
         given = [*args[:1], *in_memory(args[1:])] if args and not X_is_computed else in_memory(args)
         named = {key: in_memory([value])[0] if X_is_computed or key != "X" else value for key, value in kwargs.items()}
         if reads and name not in FITTING and hasattr(self, "_check_namespace"):
@@ -78,8 +87,8 @@ def in_memory(values: Iterable[Any]) -> list[Any]:
     """Compute the Dask collections among values and in lists of them; leave other values unchanged."""
     computed = []
     for value in values:
-        if are_delayed_blocks(value):
-            value = whole(value)
+        if is_bag(value) or are_delayed_blocks(value):
+            value = whole(blocks_of(value))  # by threads, also a bag, for which Dask would start processes
         elif hasattr(value, "__dask_graph__"):
             value = value.compute() if value.__dask_graph__() is not None else value
         elif isinstance(value, (list, tuple)) and len(value) and hasattr(value[0], "__dask_graph__"):

@@ -50,9 +50,11 @@ class DaskRows:
         """All rows in this process, as a tensor of another device or dtype."""
         return self[:].to(*args, **kwargs)
 
-    def __getitem__(self, index: slice | np.ndarray | torch.Tensor) -> torch.Tensor:
-        """Some of the rows, as a tensor."""
+    def __getitem__(self, index: int | slice | np.ndarray | torch.Tensor) -> torch.Tensor:
+        """One row or some of the rows, as a tensor."""
         index = np.arange(len(self))[index]
+        if index.ndim == 0:
+            return self[index[None]][0]
         if len(index) == 0:
             return self.none
         order = np.argsort(index, kind="stable")

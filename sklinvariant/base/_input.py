@@ -113,6 +113,8 @@ class Reader:
         ]
         found = list(dask.compute(*checks))
         kept = _agreeing(type(estimator).__name__, found)
+        if reset:
+            vars(estimator).pop("feature_names_in_", None)  # of an earlier fit
         for name, value in found[kept[0]].learned.items():
             setattr(estimator, name, value)
         parts = [read(reading, blocks[i], dask_key_name=f"read-{names[i]}") for i in kept]
@@ -169,7 +171,7 @@ class _Found(NamedTuple):
 
 
 def _find(reading, block):
-    """What reading a block tells; None for a block without samples, and a ValueError instead of raising it."""
+    """What reading a block tells: None for a block without samples; an error of its values, which is not raised."""
     reader, estimator, reset = reading
     if _is_empty(block):
         return None
@@ -177,7 +179,7 @@ def _find(reading, block):
     before = vars(estimator).copy()
     try:
         given = reader.read(estimator, block, reset=reset)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         return error
     rows, sizes = reader._rows(given.data)
     low, high = map(float, torch.aminmax(rows))
@@ -197,8 +199,8 @@ def _agreeing(name, found):
     if not kept:
         raise ValueError(f"X holds 0 sample(s) in {len(found)} block(s), but a minimum of 1 is required. Pass a sample")
     for i in kept:
-        if isinstance(found[i], ValueError):
-            raise ValueError(f"block {i} of X: {found[i]}") from found[i]
+        if isinstance(found[i], Exception):
+            raise _of_block(i, found[i]) from found[i]
     first = found[kept[0]].none.shape[1]
     for i in kept:
         if (width := found[i].none.shape[1]) != first:
@@ -206,7 +208,21 @@ def _agreeing(name, found):
                 f"block {i} of X has {width} features, but block {kept[0]} has {first}, and {name} needs the same in "
                 "all blocks"
             )
+        if not np.array_equal(_names(found[i]), _names(found[kept[0]])):
+            raise ValueError(
+                f"block {i} of X has other feature names than block {kept[0]}. Use blocks of the same features"
+            )
     return kept
+
+
+def _of_block(i, error):
+    """The error with the number of the block in its message."""
+    kind = TypeError if isinstance(error, TypeError) else ValueError
+    return kind(f"block {i} of X: {error}")
+
+
+def _names(block):
+    return block.learned.get("feature_names_in_", ())
 
 
 def is_bags(X: ArrayLike) -> bool:
@@ -420,8 +436,8 @@ class ReadsInput:
                 continue
             try:
                 given = self._read(block, reset=True)
-            except ValueError as error:
-                raise ValueError(f"block {i} of X: {error}") from error
+            except (TypeError, ValueError) as error:
+                raise _of_block(i, error) from error
             if n_features not in (None, self.n_features_in_):
                 raise ValueError(
                     f"block {i} of X has {self.n_features_in_} features, but the blocks before it have {n_features}. "

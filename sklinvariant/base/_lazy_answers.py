@@ -33,6 +33,11 @@ def _is_array(X):
     return type(X).__module__.startswith("dask.array")
 
 
+def is_bag(X: Any) -> bool:
+    """Whether X is a Dask bag."""
+    return type(X).__module__.startswith("dask.bag")
+
+
 def are_delayed_blocks(X: Any) -> bool:
     """Whether X is a list of delayed blocks of samples."""
     return isinstance(X, (list, tuple)) and len(X) > 0 and all(map(_is_delayed, X))
@@ -46,7 +51,7 @@ def blocks_of(X: Any) -> list[Any]:
     """The blocks of a Dask collection, each a `Delayed` of some of the samples."""
     if _is_array(X):
         return X.rechunk(dict.fromkeys(range(1, X.ndim), -1)).to_delayed().ravel().tolist()  # whole samples
-    if type(X).__module__.startswith("dask.bag"):
+    if is_bag(X):
         return X.map_partitions(list).to_delayed()
     return list(X) if are_delayed_blocks(X) else X.to_delayed()
 

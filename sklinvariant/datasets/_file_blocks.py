@@ -112,8 +112,8 @@ def read_blocks(
     if not found:
         raise ValueError(f"files={files!r} contains no .npy or .parquet files. Pass a folder that does, or their names")
     for file in found:
-        if file.suffix not in _SUFFIXES:
-            raise ValueError(f"{file} is neither a .npy nor a .parquet file. Convert it, or pass a generator of arrays")
         if not file.is_file():
             raise FileNotFoundError(f"{file} does not exist")
+        if file.suffix not in _SUFFIXES:
+            raise ValueError(f"{file} is neither a .npy nor a .parquet file. Convert it, or pass a generator of arrays")
     return FileBlocks(found, block_size, columns)

@@ -139,3 +139,12 @@ def test_delayed_data_frames_keep_their_names():
         assert model.fit(blocks).feature_names_in_.tolist() == list("abcdef")
         expected = model.transform(table)
         np.testing.assert_array_equal(model.transform(blocks).compute(scheduler="synchronous"), expected)
+
+
+def test_bags_in_memory_are_computed_by_threads(monkeypatch):
+    """Dask would start processes for a bag, which a script without a main guard cannot."""
+    monkeypatch.setattr(bag.Bag, "__dask_scheduler__", None)
+    sets = [RNG.rand(2 + i, 4) for i in range(7)]
+    expected = BagOfWords(3, random_state=0).partial_fit(sets)
+    model = BagOfWords(3, random_state=0).partial_fit(bag.from_sequence(sets, npartitions=3))
+    assert_close(model.codebook_, expected.codebook_)

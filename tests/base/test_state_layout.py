@@ -39,12 +39,24 @@ def test_states_that_do_not_fit(tmp_path, words, changes):
 
 
 def test_missing_entries(tmp_path, words):
-    for name in words._state.keys() - {"namespace"}:
+    for name in words._state.keys() - {"namespace", "n_seen", "shares"}:
         model = copy.copy(words)
         model._state = {key: value for key, value in words._state.items() if key != name}
         sklinvariant.save(model, tmp_path / "model")
         with pytest.raises(ValueError, match=f"lacks '{name}'"):
             sklinvariant.load(tmp_path / "model")
+
+
+def test_entries_that_earlier_versions_lack(tmp_path, words):
+    X = np.random.RandomState(0).normal(size=(5, 8, 4))
+    for missing in ({"n_seen"}, {"shares"}, {"n_seen", "shares"}):
+        model = copy.copy(words)
+        model._state = {key: value for key, value in words._state.items() if key not in missing}
+        sklinvariant.save(model, tmp_path / "model")
+        loaded = sklinvariant.load(tmp_path / "model")
+        np.testing.assert_array_equal(loaded.transform(X), words.transform(X))
+        with pytest.raises(ValueError, match="earlier version"):
+            loaded.partial_fit(X)
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # after a single epoch

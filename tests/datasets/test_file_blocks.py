@@ -55,6 +55,8 @@ def test_errors(X, tmp_path):
         read_blocks(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"none\.npy does not exist"):
         read_blocks(tmp_path / "none.npy")
+    with pytest.raises(FileNotFoundError, match=r"none does not exist"):
+        read_blocks(tmp_path / "none")
     (tmp_path / "rows.csv").write_text("1,2")
     with pytest.raises(ValueError, match=r"neither a \.npy nor a \.parquet"):
         read_blocks(tmp_path / "rows.csv")
