@@ -113,6 +113,7 @@ class Case:
 
 
 QUADRATIC = "every row is compared with every other row"
+LISTS = "the number of lists and their length grow with the square root of n: at most n^1.5"
 CASES = {
     "FisherVector": Case("bags 20 × 16", bags, 40_000, lambda: sk.FisherVector(16, random_state=0)),
     "LearnedVLAD": Case(
@@ -139,7 +140,9 @@ CASES = {
     "neighbours, exact": Case(
         "rows of 32", rows(32), 32_000, lambda: Neighbours(_nearest_partners._exact_search), "", QUADRATIC
     ),
-    "neighbours, lists": Case("rows of 32", rows(32), 120_000, lambda: Neighbours(_nearest_partners._list_search), ""),
+    "neighbours, lists": Case(
+        "rows of 32", rows(32), 120_000, lambda: Neighbours(_nearest_partners._list_search), "", LISTS
+    ),
     "IICSegmenter": Case(
         "images 24 × 24",
         images(24),
@@ -284,11 +287,14 @@ def main():
     add_json(parser)
     args = parser.parse_args()
     measured = {}
-    for name in args.cases:
-        sizes = sizes_of(CASES[name], args.shrink)
-        points = [measured_apart(name, n, sizes[0]) for n in sizes]
-        measured[name] = sizes, curves(CASES[name], sizes, points)
-        print(*row(name, CASES[name], *measured[name]), sep=" | ", flush=True)
+    try:
+        for name in args.cases:
+            sizes = sizes_of(CASES[name], args.shrink)
+            points = [measured_apart(name, n, sizes[0]) for n in sizes]
+            measured[name] = sizes, curves(CASES[name], sizes, points)
+            print(*row(name, CASES[name], *measured[name]), sep=" | ", flush=True)
+    except KeyboardInterrupt:
+        print("interrupted: the results are those of the cases so far")
     table = [row(name, CASES[name], *found) for name, found in measured.items()]
     points = {
         name: {"n": sizes, **{f"{part}, {unit}": values for (part, unit), (values, _) in found.items()}}
