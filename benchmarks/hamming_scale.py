@@ -26,7 +26,9 @@ from measuring import add_json, report
 
 RECALL, ASKED = 0.95, 200
 KINDS = {"exact": 100, "ivf": 1000}  # queries per batch
-MOST_RANDOM = 10_000_000  # random codes measured
+MOST_RANDOM = 1_000_000  # random codes measured
+GROWS = ("build", "MB", "file", "time of a query")
+COLUMNS = ("index", "by", "codes", "build s", "MB", "file MB", "save s", "opened s", "lists", "recall@10", "queries/s")
 
 
 class Ours:
@@ -148,10 +150,10 @@ def exponents(rows, sizes):
         "build": [row["build"] for row in rows],
         "MB": [row["grown"] for row in rows],
         "file": [row["file"] for row in rows],
-        "query": [1 / row["rate"] for row in rows],
+        "time of a query": [1 / row["rate"] for row in rows],
     }
     return {
-        name: float(np.polyfit(np.log(sizes), np.log(np.maximum(some, 1e-3)), 1)[0]) for name, some in values.items()
+        name: float(np.polyfit(np.log(sizes), np.log(np.maximum(some, 1e-9)), 1)[0]) for name, some in values.items()
     }
 
 
@@ -161,6 +163,7 @@ def main():
     parser.add_argument("--bits", type=int, default=64)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--kept", type=Path, help="folder of finished measurements, from which a run resumes")
+    parser.add_argument("--no-new", action="store_true", help="report only the measurements in --kept")
     add_json(parser)
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--random", action="store_true", help=argparse.SUPPRESS)
@@ -172,59 +175,48 @@ def main():
     cases = [(kind, library, False) for kind in KINDS for library in LIBRARIES] + [("ivf", "here", True)]
     found = {}
     for n in arguments.sizes:
-        for kind, library, random in cases:
-            if random and n > MOST_RANDOM:
-                continue
-            found[kind, library, random, n] = kept(arguments, kind, library, random, n)
-    columns = (
-        "index",
-        "by",
-        "codes",
-        "build s",
-        "MB",
-        "file MB",
-        "save s",
-        "opened s",
-        "lists read",
-        "recall@10",
-        "queries/s",
+        for case in cases:
+            got = None if case[2] and n > MOST_RANDOM else kept(arguments, *case, n)
+            if got is not None:
+                found[(*case, n)] = got
+    ordered = sorted(found, key=lambda key: cases.index(key[:3]))
+    report("hamming_scale", COLUMNS, [cells(*key, found[key]) for key in ordered], arguments)
+    rows = []
+    for case in cases[:-1]:
+        sizes = [n for n in arguments.sizes if (*case, n) in found]
+        if len(sizes) > 1:
+            grows = exponents([found[(*case, n)] for n in sizes], sizes)
+            if case[:2] == ("exact", "here"):
+                del grows["build"], grows["MB"]  # the codes are stored as they are
+            rows.append((*case[:2], *(f"{grows[name]:.2f}" if name in grows else "" for name in GROWS)))
+    report("hamming_scale_exponents", ("index", "by", *GROWS), rows, arguments)
+
+
+def cells(kind, library, random, n, got):
+    """The row of a measurement."""
+    return (
+        f"{kind}, random codes" if random else kind,
+        library,
+        f"{n:,}",
+        f"{got['build']:.1f}",
+        f"{max(got['grown'], 0):,.0f}",
+        f"{got['file']:,.0f}",
+        f"{got['save']:.2f}",
+        f"{got['open']:.3f}",
+        got["effort"] or "",
+        f"{got['recall']:.3f}",
+        f"{round(got['rate']):,}",
     )
-    rows = []
-    for (kind, library, random, n), got in sorted(found.items(), key=lambda item: cases.index(item[0][:3])):
-        rows.append(
-            (
-                f"{kind}, random codes" if random else kind,
-                library,
-                f"{n:,}",
-                f"{got['build']:.1f}",
-                f"{got['grown']:,.0f}",
-                f"{got['file']:,.0f}",
-                f"{got['save']:.2f}",
-                f"{got['open']:.3f}",
-                got["effort"] or "",
-                f"{got['recall']:.3f}",
-                f"{got['rate']:,.3g}" if got["rate"] < 100 else f"{got['rate']:,.0f}",
-            )
-        )
-    report("hamming_scale", columns, rows, arguments)
-    rows = []
-    for kind, library, random in cases:
-        sizes = [n for n in arguments.sizes if (kind, library, random, n) in found]
-        if len(sizes) > 1 and not random:
-            grows = exponents([found[kind, library, random, n] for n in sizes], sizes)
-            cells = [f"{grows[name]:.2f}" for name in ("build", "MB", "file", "query")]
-            if kind == "exact" and library == "here":
-                cells[:2] = "none", "none"  # the codes are stored as they are
-            rows.append((kind, library, *cells))
-    report("hamming_scale_exponents", ("index", "by", "build", "MB", "file", "time of a query"), rows, arguments)
 
 
 def kept(arguments, kind, library, random, n):
-    """A measurement, from the folder ``--kept`` if it is there."""
+    """A measurement, from the folder ``--kept`` if it is there. None if it is not and ``--no-new`` was given."""
     name = f"{kind}-{library}-{'random' if random else 'clustered'}-{n}-{arguments.bits}-{arguments.threads}.json"
     file = arguments.kept / name if arguments.kept else None
     if file is not None and file.exists():
         return json.loads(file.read_text())
+    if arguments.no_new:
+        return None
     got = in_own_process(library, kind, n, arguments, random)
     print(name, json.dumps(got), file=sys.stderr, flush=True)
     if file is not None:

@@ -18,7 +18,7 @@ from torch import distributed as dist
 
 
 @contextlib.contextmanager
-def distributed(group: Any = None) -> Iterator[int]:
+def distributed(group: Any = None, *, shards: bool = False) -> Iterator[int]:
     """Inside the context, the processes of `torch.distributed` train each model together.
 
     Every process runs the same script and passes the same data to ``fit`` or ``partial_fit``. Each computes its share
@@ -32,6 +32,12 @@ def distributed(group: Any = None) -> Iterator[int]:
     ----------
     group : torch.distributed.ProcessGroup or None, default=None
         The processes. None is the default group, which ``torch.distributed.init_process_group()`` creates.
+    shards : bool, default=False
+        Whether each process passes its own part of the data, for data that is too large for one machine. Scales and
+        initial weights are then those of the part of process 0, as in the first call of ``partial_fit``, so that parts
+        should contain a random selection of samples. Every process adds ``batch_size`` samples of its part to each
+        batch, and an epoch ends with the smallest part. Attributes that describe samples, such as ``labels_``, are
+        those of process 0.
 
     Yields
     ------
@@ -55,7 +61,7 @@ def distributed(group: Any = None) -> Iterator[int]:
     >>> rank
     0
     """
-    processes = _processes_of(group)
+    processes = _processes_of(group, shards)
     before, _local.processes = _local.processes, processes if processes and processes.size > 1 else None
     try:
         yield processes.rank if processes else 0
@@ -63,14 +69,14 @@ def distributed(group: Any = None) -> Iterator[int]:
         _local.processes = before
 
 
-def _processes_of(group):
+def _processes_of(group, shards):
     if dist.is_available() and dist.is_initialized():
         rank = dist.get_rank(group)
         if rank < 0:
             raise ValueError(
                 "this process does not belong to the group. Enter the context in the processes of the group"
             )
-        return Processes(group, rank, dist.get_world_size(group))
+        return Processes(group, rank, dist.get_world_size(group), shards=shards)
     if dist.is_available() and dist.is_torchelastic_launched():
         raise RuntimeError(
             "torchrun started this process, but there is no process group. Call "
@@ -80,10 +86,13 @@ def _processes_of(group):
 
 
 class Processes:
-    """The processes that train a model together, and the number ``rank`` of this one among them."""
+    """The processes that train a model together, and the number ``rank`` of this one among them.
 
-    def __init__(self, group: Any, rank: int, size: int) -> None:
-        self.group, self.rank, self.size = group, rank, size
+    With ``shards``, each process has its own part of the data.
+    """
+
+    def __init__(self, group: Any, rank: int, size: int, *, shards: bool = False) -> None:
+        self.group, self.rank, self.size, self.shards = group, rank, size, shards
 
     def gather(self, value: Any) -> list[Any]:
         """The values of all processes, in their order. A value is any object that can be pickled."""
@@ -99,10 +108,14 @@ class Processes:
                 answer[0] = function()
             except Exception as error:
                 answer[1] = error
-        dist.broadcast_object_list(answer, group=self.group, group_src=0)
+        dist.broadcast_object_list(answer, self._first(), group=self.group)
         if answer[1] is not None:
             raise answer[1]
         return answer[0]
+
+    def _first(self):
+        """The number of process 0 of the group among all processes."""
+        return 0 if self.group is None else dist.get_global_rank(self.group, 0)
 
     def any(self, value: bool) -> bool:
         """Whether the value is True in any process."""
@@ -128,7 +141,7 @@ class Processes:
         with torch.no_grad():
             for tensor in [*module.parameters(), *module.buffers()]:
                 dense = tensor.detach().contiguous()
-                dist.broadcast(dense, group=self.group, group_src=0)
+                dist.broadcast(dense, self._first(), group=self.group)
                 tensor.copy_(dense)
 
     def average_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
@@ -166,19 +179,35 @@ def current_processes() -> Processes | None:
 
 
 @contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Inside the context, this process computes without the others."""
+    before, _local.processes = _local.processes, None
+    try:
+        yield
+    finally:
+        _local.processes = before
+
+
+@contextlib.contextmanager
 def share_of(batch: Any) -> Iterator[Any]:
     """The part of a batch that this process computes inside the context.
 
     The batch has a length and can be sliced. If it has fewer samples than there are processes, each computes all of it.
+    If each process has its own data, its batch is a part of the whole batch.
     """
     processes, n = _local.processes, len(batch)
-    if processes is None or n < processes.size:
+    if processes is None or (n < processes.size and not processes.shards):
         yield batch
         return
-    rows = slice(n * processes.rank // processes.size, n * (processes.rank + 1) // processes.size)
-    _local.share = _Share(processes, rows, n)
+    if processes.shards:
+        sizes = processes.gather(n)
+        start = sum(sizes[: processes.rank])
+        _local.share = _Share(processes, slice(start, start + n), sum(sizes))
+    else:
+        rows = slice(n * processes.rank // processes.size, n * (processes.rank + 1) // processes.size)
+        _local.share, batch = _Share(processes, rows, n), batch[rows]
     try:
-        yield batch[rows]
+        yield batch
     finally:
         _local.share = None
 

@@ -1,4 +1,4 @@
-"""Sums over the processes that share a batch. Fits by two processes are tested in tests/training/test_same_fit.py."""
+"""Sums over the processes that share a batch. Fits by two processes are tested in tests/training/test_together.py."""
 
 import os
 import subprocess

@@ -223,7 +223,9 @@ def _encode_estimator(estimator, tensors, where="estimator"):
     if _known_classes().get(name) is not type(estimator):
         raise TypeError(f"{where} is a {name}, which is not an estimator of sklinvariant. Save it with skops.io")
     params = estimator.get_params(deep=False)
-    state = getattr(estimator, "_state_for_file", estimator.__getstate__)()
+    # of the class, because a FrozenEstimator has the attributes of the estimator that it wraps
+    has_own = hasattr(type(estimator), "_state_for_file")
+    state = estimator._state_for_file() if has_own else estimator.__getstate__()
     fitted = {key: value for key, value in state.items() if _is_fitted_state(key) and key not in params}
     if where == "estimator":
         check_is_fitted(estimator)

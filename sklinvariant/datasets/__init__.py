@@ -2,6 +2,7 @@
 
 from sklinvariant.datasets._camera import make_camera_clips
 from sklinvariant.datasets._fetched import fetch_cifar10, fetch_fashion_mnist
+from sklinvariant.datasets._file_blocks import read_blocks
 from sklinvariant.datasets._images import load_digits_images, load_image_folder, load_npz
 from sklinvariant.datasets._synthetic import make_checkers, make_concentric
 from sklinvariant.datasets._textures import make_textures
@@ -19,4 +20,5 @@ __all__ = [
     "make_checkers",
     "make_concentric",
     "make_textures",
+    "read_blocks",
 ]

@@ -262,6 +262,10 @@ class NeighborHasher(WithOptimizer, TrainedEstimator, Hasher):
                 f"n_bits={self.n_bits} differs from {self._state['n_bits']} in the previous fit. Set it back, set "
                 "warm_start=False, or fit a clone"
             )
+        if rows.shape[1] != len(mean):  # of another process
+            raise ValueError(
+                f"X has {rows.shape[1]} features, but process 0 was given {len(mean)}. Pass parts of one table"
+            )
         components = (rows - mean) @ basis.T
         samples = components.unflatten(0, (-1, 2)) if given.in_pairs else components
         return _Components(components, mean, basis, samples)

@@ -104,6 +104,10 @@ class ApproximateIndex:
         self._own()
         self._add(self.index, codes)
 
+    def cut(self, n: int) -> bool:
+        """Drop all codes after the first n, which an interrupted addition left. False if the index cannot do this."""
+        return False
+
     def merges_with(self, other: "ApproximateIndex") -> bool:
         """Whether `merge` can append the codes of another index."""
         return False
@@ -202,6 +206,14 @@ class InvertedLists(ApproximateIndex):
         wanted = n_lists or _default_n_lists(n)
         return wanted > 1.5 * self.index.nlist or n_built < _PER_LIST * self.index.nlist
 
+    def cut(self, n: int) -> bool:
+        faiss, lists = import_faiss(), self.index.invlists
+        for i in range(self.index.nlist):
+            if size := lists.list_size(i):  # rows rise in every list
+                lists.resize(i, int(np.searchsorted(faiss.rev_swig_ptr(lists.get_ids(i), size), n)))
+        self.index.ntotal = sum(lists.list_size(i) for i in range(self.index.nlist))
+        return self.index.ntotal == n
+
     def merges_with(self, other: ApproximateIndex) -> bool:
         return isinstance(other, InvertedLists) and other is not self and np.array_equal(self.centers, other.centers)
 
@@ -209,6 +221,7 @@ class InvertedLists(ApproximateIndex):
         faiss = import_faiss()
         self._own()
         first, total = len(self), len(self) + len(other)
+        self.index.ntotal = 0  # while the lists hold a part of the other index
         ours, theirs = self.index.invlists, other.index.invlists
         for i in range(self.index.nlist):
             if size := theirs.list_size(i):

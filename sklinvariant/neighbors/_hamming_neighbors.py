@@ -208,8 +208,10 @@ class HammingNeighbors(IndexedCodes):
 
         Parameters
         ----------
-        X, y, ids
-            As in `fit`. ids must be new; None continues after the largest id.
+        X : array of shape (n, n_bits), or (n, n_bytes) uint8 if ``packed``
+            Codes.
+        ids : array-like of n integers or None, default=None
+            New ids. None continues after the largest id.
         """
         if not hasattr(self, "_state"):
             return self.fit(X, ids=ids)
@@ -266,7 +268,8 @@ class HammingNeighbors(IndexedCodes):
     def remove(self, ids: Any) -> Self:
         """Remove codes.
 
-        An approximate index skips removed codes, and is rebuilt when more than a fifth of its codes are removed.
+        An approximate index skips removed codes, and is rebuilt when more than a fifth of its codes are removed. An
+        exact index copies the codes that remain, so remove many at a time.
 
         Parameters
         ----------

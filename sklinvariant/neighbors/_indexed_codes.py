@@ -277,17 +277,20 @@ class IndexedCodes(TorchEstimator):
 
     def _add(self, state, extend):
         """Take the new state, which has more codes, and call ``extend`` with the index to add them."""
-        live = self._live_index()
-        built = self._state["n_built"]
+        live, before = self._live_index(), self._state
         self._state = state
-        if live is None or live.outgrown(len(state["codes"]), built, **self._knobs()):
-            self._build()
-            return
-        with faiss_threads(self.n_jobs):
-            extend(live)
-            state["index"] = None
-            if len(state["codes"]) > 2 * state["n_measured"]:
-                self._find_effort()
+        try:
+            if live is None or live.outgrown(len(state["codes"]), before["n_built"], **self._knobs()):
+                self._build()
+                return
+            with faiss_threads(self.n_jobs):
+                extend(live)
+                state["index"] = None
+                if len(state["codes"]) > 2 * state["n_measured"]:
+                    self._find_effort()
+        except BaseException:
+            self._state = before
+            raise
 
     def _live_index(self):
         """The faiss index: the one in memory, else read from its bytes, else rebuilt."""
@@ -301,7 +304,8 @@ class IndexedCodes(TorchEstimator):
                 live = self._live = APPROXIMATE[state["kind"]].from_bytes(state["index"], state["codes"], **knobs)
             except ValueError as error:
                 raise self._damaged(error) from error
-        if live is None or len(live) != len(state["codes"]):  # a search or an addition was interrupted
+        n = len(state["codes"])
+        if live is None or (len(live) != n and not live.cut(n)):  # a search or an addition was interrupted
             self._build()
         return self._live
 

@@ -214,7 +214,12 @@ class SamplePairBatches:
     @property
     def n_steps(self) -> int:
         """Number of batches of a pass."""
-        return sum(math.ceil(len(pairs) / self.batch_size) for _, pairs in self.turns)
+        return sum(self.steps_of_turns)
+
+    @property
+    def steps_of_turns(self) -> list[int]:
+        """Numbers of batches of the turns of a pass: for the auxiliary heads, if there are any, and the main heads."""
+        return [math.ceil(len(pairs) / self.batch_size) for _, pairs in self.turns]
 
     def __iter__(self) -> Iterator[tuple[ClusterBatch, None]]:
         for auxiliary, pairs in self.turns:

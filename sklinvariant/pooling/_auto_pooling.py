@@ -560,6 +560,9 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         share = 0.5 if self.standardize else 1.0
         return share * self.learning_rate / (pair_curvature(data.batches.sample, self.invariance) or 1.0)
 
+    def _accepts_shards(self):
+        return False  # the moments of parts can be merged
+
     def _patience(self):
         return (None, 1) if self.n_iter_no_change is None else super()._patience()
 

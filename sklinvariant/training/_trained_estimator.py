@@ -27,7 +27,7 @@ from sklinvariant.base import (
 from sklinvariant.training._checkpoint import Checkpoint
 from sklinvariant.training._early_stopping import Validation
 from sklinvariant.training._loop import OPTIMIZERS, train
-from sklinvariant.training._same_fit import check_same_fit
+from sklinvariant.training._together import Begun, begin_together, check_same_fit, copy_first_fit
 
 
 @declared
@@ -200,6 +200,10 @@ class TrainedEstimator(CallbackSupportMixin, Training):
         """Convert a row of the history, which contains the loss of the module."""
         return row
 
+    def _accepts_shards(self) -> bool:
+        """Whether each process may have its own part of the data."""
+        return True
+
     def _check_partial_fit(self) -> None:
         """Refuse settings that `partial_fit` does not support."""
 
@@ -228,8 +232,46 @@ class TrainedEstimator(CallbackSupportMixin, Training):
             self._check_partial_fit()
         reset = not hasattr(self, "_state") if partial else not self._continues_fit()
         generator, processes = torch_generator(self.random_state), current_processes()
+
+        def begin(reset, resumes=True):
+            return self._begin(X, y, generator, reset, resumes, partial=partial, given=given, **settings)
+
+        if processes is None:
+            begun = begin(reset)
+        else:
+            begun = begin_together(processes, self, generator, begin, reset=reset)
+        data = begun.data
+        tol, n_iter_no_change = self._patience()
+        train(
+            begun.module,
+            begun.batches,
+            name=type(self).__name__,
+            max_epochs=begun.max_epochs,
+            optimizer=self._make_optimizer,
+            learning_rate=begun.learning_rate,
+            learning_rates=self._learning_rates(),
+            # with partial_fit the number of steps is not known in advance
+            learning_rate_decay=None if partial else self._decay(),
+            tol=tol,
+            n_iter_no_change=n_iter_no_change,
+            report=FitReport(self, X, y, begun.sample_weight, begun.max_epochs),
+            fitted_attributes=begun.fit.attributes,
+            finish=begun.fit.finish,
+            callbacks=self.callbacks or (),
+            verbose=self.verbose if processes is None or processes.rank == 0 else 0,
+            checkpoint=begun.checkpoint,
+            validation=self._validation(begun.module, begun.held_out, of_start=begun.continues),
+        )
         if processes is not None:
-            generator.manual_seed(processes.of_first(generator.initial_seed))
+            copy_first_fit(processes, self)
+        return data
+
+    def _begin(self, X, y, generator, reset, resumes, *, partial, given, **settings):
+        """Read the data, and create or restore the module and the batches.
+
+        With ``resumes=False`` another process reads the checkpoint.
+        """
+        processes = current_processes()
         with contextlib.nullcontext() if processes is None else processes.failing_together():
             given = self._read(X, reset=reset) if given is None else given
             data = self._data(given, y, generator, reset=reset, **settings)
@@ -239,7 +281,7 @@ class TrainedEstimator(CallbackSupportMixin, Training):
         before, checkpoint, written = len(earlier), None, None
         if self.checkpoint is not None and not partial:
             checkpoint = Checkpoint(self.checkpoint, self, self._identity(data), before=before)
-            written = checkpoint.read()
+            written = checkpoint.read() if resumes else None
             before = checkpoint.before
         sample_weight, max_epochs = getattr(data, "sample_weight", None), 1 if partial else self._n_epochs(data)
         data, held_out = self._hold_out(data, _seed(generator, written))
@@ -247,31 +289,18 @@ class TrainedEstimator(CallbackSupportMixin, Training):
         module = (self._module if reset else self._restored)(data, generator)
         if reset and written is None:
             self._pretrain(module, data)
-        if processes is not None:
-            processes.copy_first(module)
-        tol, n_iter_no_change = self._patience()
-        fit = _Fit(self, given.kind.name, data, module, earlier=earlier[:before])
-        train(
-            module,
-            self._batches(data, generator),
-            name=type(self).__name__,
-            max_epochs=max_epochs,
-            optimizer=self._make_optimizer,
-            learning_rate=self._first_learning_rate(data),
-            learning_rates=self._learning_rates(),
-            # with partial_fit the number of steps is not known in advance
-            learning_rate_decay=None if partial else self._decay(),
-            tol=tol,
-            n_iter_no_change=n_iter_no_change,
-            report=FitReport(self, X, y, sample_weight, max_epochs),
-            fitted_attributes=fit.attributes,
-            finish=fit.finish,
-            callbacks=self.callbacks or (),
-            verbose=self.verbose if processes is None or processes.rank == 0 else 0,
+        return Begun(
+            fit=_Fit(self, given.kind.name, data, module, earlier=earlier[:before]),
+            data=data,
+            held_out=held_out,
+            module=module,
+            batches=self._batches(data, generator),
             checkpoint=checkpoint,
-            validation=self._validation(module, held_out, of_start=not reset),
+            max_epochs=max_epochs,
+            learning_rate=self._first_learning_rate(data),
+            sample_weight=sample_weight,
+            continues=not reset,
         )
-        return data
 
 
 def _seed(generator, written):

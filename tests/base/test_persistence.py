@@ -9,6 +9,7 @@ import torch
 from examples import ESTIMATORS, example
 from sklearn.base import clone
 from sklearn.cluster import KMeans
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 from tolerance import assert_close
@@ -83,6 +84,15 @@ def test_extractor_comes_back_whole(tmp_path, global_random_seed):
     again = sklinvariant.load(tmp_path / "model")
     assert vars(again) == vars(model)
     assert list(again.get_feature_names_out()) == list(model.get_feature_names_out())
+
+
+def test_a_frozen_estimator_is_written_as_such(two_classes, tmp_path):
+    X, y = two_classes
+    model = LearnedBoW(3, max_epochs=1, init=FrozenEstimator(BagOfWords(3, random_state=0).fit(X))).fit(X, y)
+    sklinvariant.save(model, tmp_path / "model")
+    again = sklinvariant.load(tmp_path / "model")
+    assert set(vars(again.init)) == set(vars(model.init)) == {"estimator"}
+    np.testing.assert_array_equal(again.init.transform(X), model.init.transform(X))
 
 
 def test_output_container_comes_back(two_classes, tmp_path):

@@ -29,6 +29,7 @@ from sklinvariant import (
     SparseAutoencoder,
     distributed,
 )
+from sklinvariant._distributed import alone
 
 pytestmark = [needs_gloo, pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")]
 
@@ -126,6 +127,63 @@ def resumed(folder):
     return results
 
 
+def each_estimator_with_shards(folder):
+    results = {}
+    with distributed(shards=True) as rank:
+        for name in sorted({*TRAINED} - {"AutoPooling"}):
+            estimator, X, y = _short(name)
+            half = len(X) * 7 // 12
+            part = slice(None, half) if rank == 0 else slice(half, None)
+            estimator.fit(X[part], y[part])
+            results[name] = losses(estimator), [np.nan_to_num(answer) for answer in answers(estimator, X)]
+    return results
+
+
+def all_rows_from_shards(folder):
+    """Steps over all rows from a common start. The unit of the rows is not the same in both parts."""
+    with distributed(shards=True) as rank:
+        return _from_common_start([ROWS[:9], 1000 * ROWS[9:]][rank])
+
+
+def shards_in_parts(folder):
+    """Parts of shards, and a fit that continues."""
+    with distributed(shards=True) as rank:
+        model = NeighborHasher(5, batch_size=4, warm_start=True, **QUICK)
+        for rows in (ROWS[rank:12:2], ROWS[12 + rank :: 2]):
+            model.partial_fit(rows)
+        return _fitted(model, ROWS[rank::2])[0], model.transform(ROWS)
+
+
+def interrupted_with_shards(folder):
+    with distributed(shards=True) as rank:
+        model = IICClusterer(2, n_heads=2, max_epochs=4, random_state=0, checkpoint=folder / "shards")
+        with pytest.raises(KeyboardInterrupt):
+            clone(model).set_params(callbacks=[Interrupts(3)]).fit(ROWS[rank::2])
+        before = (folder / "shards").exists()
+        model.fit(ROWS[rank::2])
+        return before, losses(model), model.predict_proba(ROWS)
+
+
+def different_widths(folder):
+    with distributed(shards=True) as rank:
+        NeighborHasher(5).fit(ROWS[:, rank:])
+
+
+def different_parameters_with_shards(folder):
+    with distributed(shards=True) as rank:
+        SparseAutoencoder(3, max_epochs=1 + rank).fit(ROWS)
+
+
+def pooling_with_shards(folder):
+    with distributed(shards=True):
+        AutoPooling(2, solver="sgd").fit(ROWS)
+
+
+def uneven_turns(folder):
+    with distributed(shards=True) as rank:
+        quick_clusterer(n_overclusters=3).fit(ROWS[: 10 + 9 * rank])
+
+
 def without_seed(folder):
     with distributed():
         return _fitted(SparseAutoencoder(3, max_epochs=1, random_state=None), ROWS)
@@ -175,7 +233,7 @@ def stopped_by_one(folder):
         return model.fit(ROWS).n_iter_
 
 
-def alone(folder):
+def fits_alone(folder):
     """Fits outside of the context, after it, and in another thread do not wait for the other process."""
     rank = torch.distributed.get_rank()
     models = [SparseAutoencoder(3, max_epochs=1 + rank, random_state=0) for _ in range(3)]
@@ -187,9 +245,11 @@ def alone(folder):
     return models[1].n_iter_, models[2].n_iter_
 
 
-CASES = [each_estimator, special_fits, parts_and_warm_start, interrupted, resumed, without_seed, different_networks]
+CASES = [each_estimator, parts_and_warm_start, without_seed, different_networks, stopped_by_one, fits_alone]
 CASES += [different_sizes, different_rows, different_parameters, missing_values, wrong_checkpoint, diverging]
-CASES += [stopped_by_one, alone]
+CASES += [all_rows_from_shards, shards_in_parts, interrupted_with_shards]
+CASES += [pooling_with_shards, uneven_turns, different_widths, different_parameters_with_shards]
+SLOW_CASES = [special_fits, interrupted, resumed, each_estimator_with_shards]
 
 
 def _short(name):
@@ -209,6 +269,15 @@ def _in_parts():
     return _fitted(model.partial_fit(ROWS[:17]).partial_fit(ROWS[17:]), ROWS)
 
 
+def _from_common_start(rows):
+    """A fit of all rows in each step, which continues a model that every process has fitted alone."""
+    model = SparseAutoencoder(3, optimizer="lbfgs", warm_start=True, **QUICK)
+    with alone():
+        model.fit(1000 * ROWS)
+    model.fit(rows)
+    return model.components_, model.intercept_, losses(model)
+
+
 def _fitted(model, X, *given):
     """The losses of a fit, and what the model answers."""
     model.fit(X, *given)
@@ -226,11 +295,16 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def results(folder):
+    return run_in_two_processes(__file__, folder, [case.__name__ for case in CASES])
+
+
+@pytest.fixture(scope="module")
+def slow_results(folder):
     for name in RESUMED:
         model, X, y = _checkpointed(name, folder / name)
         with pytest.raises(KeyboardInterrupt):
             model.fit(X, y)
-    return run_in_two_processes(__file__, folder, [case.__name__ for case in CASES])
+    return run_in_two_processes(__file__, folder, [case.__name__ for case in SLOW_CASES])
 
 
 def assert_same_fit(actual, expected):
@@ -252,11 +326,12 @@ def test_each_estimator_as_alone(results):
         assert_same_fit(fits[name], _fitted(*_short(name)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SPECIAL)
-def test_special_fits_as_alone(results, name):
+def test_special_fits_as_alone(slow_results, name):
     model, *given = SPECIAL[name]
-    assert_identical(results, "special_fits")
-    assert_same_fit(results[0]["special_fits"][name], _fitted(clone(model), *given))
+    assert_identical(slow_results, "special_fits")
+    assert_same_fit(slow_results[0]["special_fits"][name], _fitted(clone(model), *given))
 
 
 def test_parts_as_alone(results):
@@ -264,20 +339,22 @@ def test_parts_as_alone(results):
     assert_same_fit(results[0]["parts_and_warm_start"], _in_parts())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RESUMED)
-def test_resumed_alone(results, folder, name):
-    assert results[0]["interrupted"] is None
+def test_resumed_alone(slow_results, folder, name):
+    assert slow_results[0]["interrupted"] is None
     assert not (folder / f"{name} of process 1").exists()
     model, X, y = _checkpointed(name, folder / f"{name} of process 0")
     actual = _fitted(clone(model).set_params(callbacks=None), X, y)
     assert_same_fit(actual, _fitted(clone(model).set_params(callbacks=None, checkpoint=None), X, y))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RESUMED)
-def test_resumed_by_two_processes(results, name):
-    assert_identical(results, "resumed")
+def test_resumed_by_two_processes(slow_results, name):
+    assert_identical(slow_results, "resumed")
     model, X, y = _checkpointed(name, None)
-    assert_same_fit(results[0]["resumed"][name], _fitted(model.set_params(callbacks=None), X, y))
+    assert_same_fit(slow_results[0]["resumed"][name], _fitted(model.set_params(callbacks=None), X, y))
 
 
 @pytest.mark.parametrize("case", ["without_seed", "different_networks"])
@@ -293,6 +370,10 @@ def test_the_start_is_that_of_process_0(results, case):
         ("different_parameters", ["processes 0 and 1 have different learning_rate. Pass the same"] * 2),
         ("missing_values", ["process 1 of 2 failed, so the fit ends here as well. ValueError", "X contains NaN"]),
         ("wrong_checkpoint", ["is not a checkpoint and was not changed"] * 2),
+        ("pooling_with_shards", ["AutoPooling does not support distributed.shards=True."] * 2),
+        ("different_parameters_with_shards", ["processes 0 and 1 have different max_epochs. Pass the same"] * 2),
+        ("different_widths", ["process 1 of 2 failed", "X has 5 features, but process 0 was given 6"]),
+        ("uneven_turns", [r"they have \[\[2, 2\], \[3, 3\]\] in the turns"] * 2),
         ("diverging", ["the loss became .* in epoch"] * 2),
     ],
 )
@@ -302,12 +383,39 @@ def test_errors_reach_all_processes(results, case, messages):
         assert re.search(message, result[case][1])
 
 
+@pytest.mark.slow
+def test_shards_give_one_model(slow_results):
+    assert_identical(slow_results, "each_estimator_with_shards")
+    for history, found in slow_results[0]["each_estimator_with_shards"].values():
+        assert np.isfinite(history).all()
+        assert all(np.ptp(answer) > 0 for answer in found)
+
+
+def test_shards_of_parts(results):
+    assert_identical(results, "shards_in_parts")
+    assert len(results[0]["shards_in_parts"][0]) == 4
+
+
+def test_resumed_with_shards(results):
+    assert_identical(results, "interrupted_with_shards")
+    before, history, _ = results[0]["interrupted_with_shards"]
+    assert before
+    assert len(history) == 4
+
+
+def test_steps_over_all_rows_of_shards_as_alone(results):
+    assert_identical(results, "all_rows_from_shards")
+    expected = _from_common_start(np.concatenate([ROWS[:9], 1000 * ROWS[9:]]))
+    for one, other in zip(results[0]["all_rows_from_shards"], expected, strict=True):
+        assert_close(one, other, rtol=1e-3)
+
+
 def test_one_process_stops_all(results):
     assert [result["stopped_by_one"] for result in results] == [2, 2]
 
 
 def test_fits_of_a_process_alone(results):
-    assert [result["alone"] for result in results] == [(1, 1), (2, 2)]
+    assert [result["fits_alone"] for result in results] == [(1, 1), (2, 2)]
 
 
 @pytest.mark.slow
