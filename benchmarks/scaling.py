@@ -146,7 +146,7 @@ CASES = {
     "IICSegmenter": Case(
         "images 24 × 24",
         images(24),
-        1_000,
+        4_100,
         lambda: sk.IICSegmenter(3, half_window=1, width=8, max_epochs=1, random_state=0),
         "predict",
     ),
@@ -219,7 +219,7 @@ def sizes_of(case, shrink):
 def growth(sizes, values, least):
     """The exponent of n in values, whose first one is that of the constant part; None if they do not grow."""
     rest = np.subtract(values[1:], values[0])
-    seen = rest > least
+    seen = (rest > least) & (np.array(sizes[1:]) > 2 * sizes[0])  # the constant part needs much fewer samples
     if seen.sum() < 3:
         return None
     return float(np.polyfit(np.log(np.array(sizes[1:])[seen]), np.log(rest[seen]), 1)[0])
