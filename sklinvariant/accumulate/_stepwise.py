@@ -12,7 +12,7 @@ from sklinvariant._settings import in_own_precision
 from sklinvariant.accumulate._accumulate import accumulate
 from sklinvariant.accumulate._blocks import Blocks
 from sklinvariant.accumulate._clustering import EM_ROWS, assign, expect
-from sklinvariant.ops import Mixture, mixture_scores
+from sklinvariant.ops import Mixture, float64_device, mixture_scores
 
 _DECAY = 0.7  # between 0.5 and 1; lower values forget earlier parts sooner
 _ROUNDS = 3  # assignments of a part
@@ -38,24 +38,33 @@ def step_kmeans(
 
     The rows are assigned again to the codewords that they have moved. A codeword without rows stays where it is.
     """
-    start, moved = codebook.double(), codebook
+    start, moved = codebook.to(float64_device(codebook.device)).double(), codebook
     before = (1 - step) * shares.to(start)
     for _ in range(_ROUNDS):
         mass, sums = (part.to(start) for part in accumulate(assign, blocks, (moved, True)))
         shares = before + step * mass / mass.sum()
         total = before[:, None] * start + step * sums / mass.sum()
-        moved = torch.where(shares[:, None] > 0, total / shares.clamp(min=1e-300)[:, None], start).to(codebook)
+        moved = _divided(total, shares, start).to(codebook)
     return moved, shares
 
 
 @in_own_precision
 def step_mixture(blocks: Blocks, mixture: Mixture, step: float, reg_covar: float = 1e-6) -> Mixture:
-    """The mixture after a part of the rows, ``Blocks(values, weights)`` with a scale near 1, as in `fit_mixture`."""
+    """The mixture after a part of the rows, ``Blocks(values, weights)`` with a scale near 1, as in `fit_mixture`.
+
+    A component of weight 0 stays as it is.
+    """
     mass, sums, _ = accumulate(expect, blocks.of_size(EM_ROWS), mixture_scores(mixture))
     weights, means, variances = (part.to(mass) for part in mixture)
     second = (variances - reg_covar).clamp(min=0) + means.square()
-    earlier = weights[:, None] * torch.cat([means, second], dim=1)
-    weights = (1 - step) * weights + step * mass / mass.sum()
-    first, second = (((1 - step) * earlier + step * sums / mass.sum()) / weights[:, None]).chunk(2, dim=1)
+    start, before = torch.cat([means, second], dim=1), (1 - step) * weights
+    weights = before + step * mass / mass.sum()
+    total = before[:, None] * start + step * sums / mass.sum()
+    first, second = _divided(total, weights, start).chunk(2, dim=1)
     variances = (second - first.square()).clamp(min=0) + reg_covar
     return Mixture(*(part.to(blocks.dtype) for part in (weights / weights.sum(), first, variances)))
+
+
+def _divided(total, shares, start):
+    """The means ``total / shares``, or ``start`` where a share is 0."""
+    return torch.where(shares[:, None] > 0, total / shares.clamp(min=1e-300)[:, None], start)

@@ -272,6 +272,11 @@ class RowReader(Reader):
         self.wide = wide
 
     def _check(self, estimator, X, kind, reset):
+        if is_stream(X):
+            raise ValueError(
+                f"X is an iterable, a {type(X).__name__}, but {type(estimator).__name__} needs {self.needs} here. Pass "
+                "its blocks one by one"
+            )
         if isinstance(X, torch.Tensor):
             X = detached(dense_tensor(X))
         if getattr(X, "ndim", 2) == 4 and len(X):
@@ -402,7 +407,7 @@ class ReadsInput:
 
     def _read_blocks(self, X):
         """The `Input` of each block of a stream. Blocks without samples are skipped, and errors name the block."""
-        blocks, n_features = iter(X), None
+        blocks, n_features, names = iter(X), None, ()
         for i in itertools.count():
             try:
                 block = next(blocks)
@@ -422,7 +427,12 @@ class ReadsInput:
                     f"block {i} of X has {self.n_features_in_} features, but the blocks before it have {n_features}. "
                     "Use blocks of the same features"
                 )
-            n_features = self.n_features_in_
+            now: Any = getattr(self, "feature_names_in_", ())
+            if n_features is not None and not np.array_equal(now, names):
+                raise ValueError(
+                    f"block {i} of X has other feature names than the blocks before it. Use blocks of the same features"
+                )
+            n_features, names = self.n_features_in_, now
             yield given
         if n_features is None:
             raise ValueError(

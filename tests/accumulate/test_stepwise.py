@@ -68,3 +68,14 @@ def test_a_converged_fit_is_a_fixed_point():
     mixture, _, _ = fit_mixture(_blocks(rows), 4, max_iter=500, tol=1e-13, generator=generator)
     for got, expected in zip(step_mixture(_blocks(rows), mixture, 0.5), mixture, strict=True):
         assert_close(got, expected, rtol=1e-4)
+
+
+def test_a_component_of_weight_0_stays():
+    rows = blobs(n=300)
+    mixture = Mixture(
+        torch.tensor([1.0, 0.0]).double(), torch.stack([rows[0], rows[0] + 1e6]), torch.ones(2, 3).double()
+    )
+    weights, means, variances = step_mixture(_blocks(rows), mixture, 0.5)
+    assert weights.tolist() == [1, 0]
+    assert_close(means[1], mixture.means[1])
+    assert torch.isfinite(variances).all()

@@ -17,6 +17,7 @@ from sklinvariant.hashing import (
     SpectralHasher,
     _moment_hasher,
 )
+from sklinvariant.pooling import AutoPooling
 
 HASHERS = [
     SignHasher(),
@@ -136,3 +137,19 @@ def test_parts_at_extreme_scales(X, scale):
     for hasher in (PCAHasher(6), SKLSHHasher(6, random_state=0)):
         bits = _in_parts(hasher, X, [10, 60]).transform(X)
         assert (_in_parts(hasher, X * scale, [10, 60]).transform(X * scale) == bits).mean() > 0.99
+
+
+def test_only_fit_takes_an_iterable(X):
+    hasher = PCAHasher(4).fit(iter([X]))
+    for method in (hasher.transform, hasher.partial_fit, hasher.decision_function, AutoPooling(2).fit):
+        with pytest.raises(ValueError, match=r"X is an iterable, a list_iterator, but .* needs rows.*one by one"):
+            method(iter([X]))
+
+
+def test_names_of_features_must_agree(X):
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    names = list("abcdefghijkl")
+    frames = [pandas.DataFrame(X, columns=names), pandas.DataFrame(X, columns=names[::-1])]
+    assert PCAHasher(4).fit(iter(frames[:1] * 2)).feature_names_in_.tolist() == names
+    with pytest.raises(ValueError, match="block 1 of X has other feature names"):
+        PCAHasher(4).fit(iter(frames))
