@@ -78,6 +78,8 @@ def _list_search(rows, k):
     graph (HNSW) did not reach the recall for 1,000,000 rows in clusters that lie apart.
     """
     faiss = import_faiss()
+    if rows.dtype == np.float64:
+        rows = rows / (np.abs(rows).max() or 1)  # so that squares do not overflow in float32
     rows = np.ascontiguousarray(rows, dtype=np.float32)
     n_lists = int(_LISTS * math.sqrt(len(rows)))
     index = faiss.IndexIVFFlat(faiss.IndexFlatL2(rows.shape[1]), rows.shape[1], n_lists)

@@ -78,6 +78,14 @@ def test_many_neighbours_in_lists(in_lists):
     assert np.sort(nearest_others(rows, 599)).tolist() == [[j for j in range(600) if j != i] for i in range(600)]
 
 
+@pytest.mark.parametrize("unit", [1e-60, 1e60])
+def test_lists_of_rows_beyond_float32(in_lists, unit):
+    rows = np.random.RandomState(0).normal(size=(400, 4))
+    found, expected = nearest_others(rows * unit, 5), nearest_others(rows, 5)
+    assert (np.sort(found) == np.sort(expected)).mean() > 0.99
+    assert (nearest_others(rows * 0, 5) >= 0).all()
+
+
 def test_clusters_that_lie_apart(in_lists):
     """A graph does not connect them."""
     rows, y = make_blobs(2000, 8, centers=40, cluster_std=0.1, random_state=0)
