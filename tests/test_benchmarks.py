@@ -457,10 +457,13 @@ def test_exponents_of_scaling(monkeypatch):
         values = [5 + 1e-3 * n**power for n in sizes]
         assert scaling.growth(sizes, values, 0.02) == pytest.approx(power, abs=0.05)
     assert scaling.growth(sizes, [5, 5, 5.01, 5, 5.3], 0.02) is None
-    points = [{"fit": {"seconds": 1e-7 * n**2, "MB": 1e-3 * n}} for n in sizes]
+    values = [{"seconds": 1e-7 * n**2, "MB": 1e-3 * n} for n in sizes]
+    points = [{"fit": value, "method": value} for value in values]
     line = scaling.row("exact", case, sizes, scaling.curves(case, sizes, points))
     assert 1.9 < float(line[4]) < 2.1
     assert line[-1] == case.reason
+    case = scaling.CASES["ITQHasher"]
+    assert scaling.row("ITQ", case, sizes, scaling.curves(case, sizes, points))[-1] == "not known"
     assert len(line) == len(scaling.COLUMNS)
 
 

@@ -21,6 +21,7 @@ from sklinvariant.base._input import (
     is_stream,
     refuse_non_numbers,
     refuse_none,
+    refuse_stream,
     set_n_features,
 )
 from sklinvariant.base._interruption import keeping_last_epoch
@@ -156,6 +157,7 @@ __all__ = [
     "precision_of",
     "refuse_non_numbers",
     "refuse_none",
+    "refuse_stream",
     "replacing",
     "resolve_device",
     "restore_weights",

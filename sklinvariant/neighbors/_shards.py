@@ -98,7 +98,7 @@ class HammingShards:
     """
 
     def __init__(self, shards: Sequence[str | os.PathLike | HammingNeighbors], *, n_jobs: int | None = None) -> None:
-        if isinstance(shards, (str, os.PathLike, HammingNeighbors)) or len(shards) == 0:
+        if isinstance(shards, (str, os.PathLike, HammingNeighbors)) or not (shards := list(shards)):
             raise ValueError(f"shards is {shards!r}, but a sequence of at least one path or index is required.")
         if not accepts(NJobs, n_jobs):
             raise ValueError(f"n_jobs={n_jobs!r} is not valid. Pass a positive integer, -1 for all cores, or None.")

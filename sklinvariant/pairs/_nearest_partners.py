@@ -98,12 +98,13 @@ def _list_search(rows, k):
 
 
 def _find_effort(index, rows, k):
-    """Set the number of visited lists so that the recall of some rows is high enough."""
+    """Set the number of visited lists so that the recall of some rows, of which each finds itself, is high enough."""
     measured = rows[np.linspace(0, len(rows) - 1, _MEASURED, dtype=int)]
     farthest = import_faiss().knn(measured, rows, k)[0][:, -1:]
     recall = 0.0
     while recall < _LEAST_RECALL and index.nprobe < index.nlist:
         distances, found = index.search(measured, k)
-        recall = ((distances <= farthest * (1 + 1e-3)) & (found >= 0)).mean()
+        near = (distances <= farthest * (1 + 1e-3)) & (found >= 0)
+        recall = (near.sum(1) - 1).mean() / (k - 1)
         if recall < _LEAST_RECALL:
             index.nprobe = min(2 * index.nprobe, index.nlist)
