@@ -1,6 +1,6 @@
 """The contract of every estimator: parameters, input, device and dtype, state, files."""
 
-from sklinvariant.base._calls import Computing
+from sklinvariant.base._calls import Computing, in_memory
 from sklinvariant.base._dask_rows import DaskRows
 from sklinvariant.base._device import resolve_device, torch_generator
 from sklinvariant.base._discovery import all_estimators
@@ -146,6 +146,7 @@ __all__ = [
     "faiss_threads",
     "file_names",
     "import_faiss",
+    "in_memory",
     "integers",
     "is_bags",
     "is_count",

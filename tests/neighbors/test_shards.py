@@ -95,6 +95,12 @@ def test_shards_of_an_iterator(codes, queries):
         HammingShards(iter([]))
 
 
+def test_queries_in_dask(codes, queries):
+    blocks = pytest.importorskip("dask.array").from_array(queries, chunks=(4, 20))
+    shards = HammingShards([HammingNeighbors().fit(codes)])
+    np.testing.assert_array_equal(shards.kneighbors(blocks), shards.kneighbors(queries))
+
+
 def test_results_of_workers(codes, queries):
     """The parts can be searched anywhere: only distances and ids are merged."""
     parts = [HammingNeighbors().fit(codes[rows], ids=rows) for rows in np.array_split(np.arange(300), 4)]
