@@ -1,6 +1,6 @@
 """The contract of every estimator: parameters, input, device and dtype, state, files."""
 
-from sklinvariant.base._calls import Computing
+from sklinvariant.base._calls import Computing, in_memory
 from sklinvariant.base._dask_rows import DaskRows
 from sklinvariant.base._device import resolve_device, torch_generator
 from sklinvariant.base._discovery import all_estimators
@@ -21,6 +21,7 @@ from sklinvariant.base._input import (
     is_stream,
     refuse_non_numbers,
     refuse_none,
+    refuse_stream,
     set_n_features,
 )
 from sklinvariant.base._interruption import keeping_last_epoch
@@ -145,6 +146,7 @@ __all__ = [
     "faiss_threads",
     "file_names",
     "import_faiss",
+    "in_memory",
     "integers",
     "is_bags",
     "is_count",
@@ -156,6 +158,7 @@ __all__ = [
     "precision_of",
     "refuse_non_numbers",
     "refuse_none",
+    "refuse_stream",
     "replacing",
     "resolve_device",
     "restore_weights",

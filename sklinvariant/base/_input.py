@@ -236,6 +236,14 @@ def is_stream(X: ArrayLike) -> bool:
     return hasattr(X, "__iter__") and not is_indexed and not is_lazy(X)
 
 
+def refuse_stream(name: str, X: ArrayLike, needs: str) -> None:
+    """Raise a ValueError if X is an iterable of blocks."""
+    if is_stream(X):
+        raise ValueError(
+            f"X is an iterable, a {type(X).__name__}, but {name} needs {needs} here. Pass its blocks one by one"
+        )
+
+
 def refuse_none(name: str, X: ArrayLike, needs: str) -> None:
     """Raise a ValueError if X is None."""
     if X is None:
@@ -288,11 +296,7 @@ class RowReader(Reader):
         self.wide = wide
 
     def _check(self, estimator, X, kind, reset):
-        if is_stream(X):
-            raise ValueError(
-                f"X is an iterable, a {type(X).__name__}, but {type(estimator).__name__} needs {self.needs} here. Pass "
-                "its blocks one by one"
-            )
+        refuse_stream(type(estimator).__name__, X, self.needs)
         if isinstance(X, torch.Tensor):
             X = detached(dense_tensor(X))
         if getattr(X, "ndim", 2) == 4 and len(X):

@@ -168,7 +168,7 @@ class HammingNeighbors(IndexedCodes):
         Parameters
         ----------
         X : array of shape (n, n_bits), or (n, n_bytes) uint8 if ``packed``, or iterable of such arrays
-            Codes. An iterable, such as a generator, is read once, one array at a time.
+            Codes. An iterable, such as a generator, is read once, one array at a time. A list is read as one array.
         ids : array-like of n integers or None, default=None
             Unique ids of the codes, which searches return. None takes the row numbers.
 

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
-from sklinvariant.base import NJobs, accepts, is_count, n_threads, to_numpy
+from sklinvariant.base import NJobs, accepts, in_memory, is_count, n_threads, to_numpy
 from sklinvariant.neighbors._exact_search import nearest_of
 from sklinvariant.neighbors._hamming_neighbors import HammingNeighbors
 
@@ -98,7 +98,7 @@ class HammingShards:
     """
 
     def __init__(self, shards: Sequence[str | os.PathLike | HammingNeighbors], *, n_jobs: int | None = None) -> None:
-        if isinstance(shards, (str, os.PathLike, HammingNeighbors)) or len(shards) == 0:
+        if isinstance(shards, (str, os.PathLike, HammingNeighbors)) or not (shards := list(shards)):
             raise ValueError(f"shards is {shards!r}, but a sequence of at least one path or index is required.")
         if not accepts(NJobs, n_jobs):
             raise ValueError(f"n_jobs={n_jobs!r} is not valid. Pass a positive integer, -1 for all cores, or None.")
@@ -147,7 +147,7 @@ class HammingShards:
         ValueError
             If X is not valid, or all shards together contain fewer codes than ``n_neighbors``.
         """
-        given = self.shards_[0]._read(X)
+        given = self.shards_[0]._read(*in_memory([X]))
         k = self.shards_[0].n_neighbors if n_neighbors is None else n_neighbors
         if not is_count(k) or k > self.n_samples_fit_:
             raise ValueError(

@@ -78,6 +78,8 @@ def _list_search(rows, k):
     graph (HNSW) did not reach the recall for 1,000,000 rows in clusters that lie apart.
     """
     faiss = import_faiss()
+    if rows.dtype == np.float64:
+        rows = rows / (np.abs(rows).max() or 1)  # so that squares do not overflow in float32
     rows = np.ascontiguousarray(rows, dtype=np.float32)
     n_lists = int(_LISTS * math.sqrt(len(rows)))
     index = faiss.IndexIVFFlat(faiss.IndexFlatL2(rows.shape[1]), rows.shape[1], n_lists)
@@ -96,12 +98,13 @@ def _list_search(rows, k):
 
 
 def _find_effort(index, rows, k):
-    """Set the number of visited lists so that the recall of some rows is high enough."""
+    """Set the number of visited lists so that the recall of some rows, of which each finds itself, is high enough."""
     measured = rows[np.linspace(0, len(rows) - 1, _MEASURED, dtype=int)]
     farthest = import_faiss().knn(measured, rows, k)[0][:, -1:]
     recall = 0.0
     while recall < _LEAST_RECALL and index.nprobe < index.nlist:
         distances, found = index.search(measured, k)
-        recall = ((distances <= farthest * (1 + 1e-3)) & (found >= 0)).mean()
+        near = (distances <= farthest * (1 + 1e-3)) & (found >= 0)
+        recall = (near.sum(1) - 1).mean() / (k - 1)
         if recall < _LEAST_RECALL:
             index.nprobe = min(2 * index.nprobe, index.nlist)

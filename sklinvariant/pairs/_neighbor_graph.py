@@ -88,11 +88,13 @@ def search_graph(estimator: Any, rows: np.ndarray) -> NeighborGraph:
     if not hasattr(search, "kneighbors"):
         return read_graph(search.fit_transform(rows), n, f"the graph of {name}")
     found = as_numpy(to_numpy(search.fit(rows).kneighbors(rows, return_distance=False)))
-    if found.ndim != 2 or len(found) != n or found.dtype.kind not in "iu" or found.max(initial=-1) >= n:
+    if found.ndim != 2 or len(found) != n or found.dtype.kind not in "iu":
         raise ValueError(
             f"kneighbors of {name} must return indices of {n} rows, as an array ({n}, k) of integers from 0 to {n - 1} "
             f"or -1, got dtype {found.dtype} and shape {found.shape}"
         )
+    if found.max(initial=-1) >= n:
+        raise ValueError(f"kneighbors of {name} returned {found.max()}. Return indices from 0 to {n - 1}, or -1")
     first = np.arange(n).repeat(found.shape[1])[found.ravel() >= 0]
     return read_graph(_matrix(first, found[found >= 0], n), n, f"the graph of {name}")
 

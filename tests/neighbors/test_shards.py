@@ -87,6 +87,20 @@ def test_what_is_refused(act, message, codes):
         act(codes)
 
 
+def test_shards_of_an_iterator(codes, queries):
+    parts = [HammingNeighbors().fit(codes[:100]), HammingNeighbors().fit(codes[100:])]
+    found = HammingShards(part for part in parts).kneighbors(queries, 1)
+    np.testing.assert_array_equal(found, HammingShards(parts).kneighbors(queries, 1))
+    with pytest.raises(ValueError, match="a sequence of at least one path or index is required"):
+        HammingShards(iter([]))
+
+
+def test_queries_in_dask(codes, queries):
+    blocks = pytest.importorskip("dask.array").from_array(queries, chunks=(4, 20))
+    shards = HammingShards([HammingNeighbors().fit(codes)])
+    np.testing.assert_array_equal(shards.kneighbors(blocks), shards.kneighbors(queries))
+
+
 def test_results_of_workers(codes, queries):
     """The parts can be searched anywhere: only distances and ids are merged."""
     parts = [HammingNeighbors().fit(codes[rows], ids=rows) for rows in np.array_split(np.arange(300), 4)]

@@ -116,8 +116,14 @@ def test_neighbours_within_a_radius_and_of_codes(rows):
 def test_estimators_that_find_no_neighbours(rows):
     with pytest.raises(ValueError, match="the graph of KMeans must be a sparse matrix of scipy, got ndarray"):
         search_graph(KMeans(2), rows)
-    with pytest.raises(ValueError, match="kneighbors of Wrapped must return indices of 40 rows"):
+    with pytest.raises(ValueError, match=r"kneighbors of Wrapped returned 40\. Return indices from 0 to 39, or -1"):
         search_graph(Wrapped(missing=40), rows)
+
+
+def test_an_estimator_that_finds_fewer_rows(rows, monkeypatch):
+    monkeypatch.setattr(Wrapped, "kneighbors", lambda self, X, return_distance: np.zeros((39, 2), dtype=int))
+    with pytest.raises(ValueError, match=r"kneighbors of Wrapped must return indices of 40 rows.* got .*\(39, 2\)"):
+        search_graph(Wrapped(), rows)
 
 
 def test_walks_follow_the_edges():
