@@ -25,9 +25,8 @@ class VocabularyAggregator(Aggregator):
     """
 
     _layout = {"n_seen": Maybe(Whole(0))}
-    _continued_entries: ClassVar[tuple[str, ...]] = (
-        "n_seen",
-    )  # of the state, without which `partial_fit` cannot go on
+    # entries of the state that a later `partial_fit` needs; models of earlier versions lack them
+    _continued_entries: ClassVar[tuple[str, ...]] = ("n_seen",)
     _: KW_ONLY
     subsample: Count | None = 200_000
 
