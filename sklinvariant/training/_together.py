@@ -48,8 +48,20 @@ def begin_together(
         begun = _begin_with_parts(processes, estimator, begin, reset=reset)
     else:
         begun = begin(reset)
+    _check_same_precision(processes, begun.module)
     processes.copy_first(begun.module)
     return begun
+
+
+def _check_same_precision(processes, module):
+    """Raise a ValueError in all processes if their modules differ in dtype, because gloo ends the processes then."""
+    dtypes = processes.gather([tensor.dtype for tensor in (*module.parameters(), *module.buffers())])
+    for rank, other in enumerate(dtypes):
+        if other != dtypes[0]:
+            raise ValueError(
+                f"processes 0 and {rank} compute in different precision, because their data have different dtypes. "
+                "Pass data of the same dtype to all processes"
+            )
 
 
 def _begin_with_parts(processes, estimator, begin, *, reset):

@@ -204,6 +204,16 @@ def different_rows(folder):
         SparseAutoencoder(3).fit(ROWS[15 * rank : 15 * rank + 15])
 
 
+def different_dtypes(folder):
+    with distributed() as rank:
+        SparseAutoencoder(3).fit(ROWS.astype([np.float32, np.float64][rank]))
+
+
+def different_dtypes_of_shards(folder):
+    with distributed(shards=True) as rank:
+        SparseAutoencoder(3).fit(ROWS.astype([np.float32, np.float64][rank]))
+
+
 def different_parameters(folder):
     with distributed() as rank:
         SparseAutoencoder(3, learning_rate=0.1 * (1 + rank)).fit(ROWS)
@@ -247,6 +257,7 @@ def fits_alone(folder):
 
 CASES = [each_estimator, parts_and_warm_start, without_seed, different_networks, stopped_by_one, fits_alone]
 CASES += [different_sizes, different_rows, different_parameters, missing_values, wrong_checkpoint, diverging]
+CASES += [different_dtypes, different_dtypes_of_shards]
 CASES += [all_rows_from_shards, shards_in_parts, interrupted_with_shards]
 CASES += [pooling_with_shards, uneven_turns, different_widths, different_parameters_with_shards]
 SLOW_CASES = [special_fits, interrupted, resumed, each_estimator_with_shards]
@@ -367,6 +378,8 @@ def test_the_start_is_that_of_process_0(results, case):
     [
         ("different_sizes", ["processes 0 and 1 have different samples .30 and 29 samples.. Pass the same"] * 2),
         ("different_rows", ["processes 0 and 1 have different samples. Pass the same"] * 2),
+        ("different_dtypes", ["processes 0 and 1 compute in different precision"] * 2),
+        ("different_dtypes_of_shards", ["processes 0 and 1 compute in different precision"] * 2),
         ("different_parameters", ["processes 0 and 1 have different learning_rate. Pass the same"] * 2),
         ("missing_values", ["process 1 of 2 failed, so the fit ends here as well. ValueError", "X contains NaN"]),
         ("wrong_checkpoint", ["is not a checkpoint and was not changed"] * 2),
