@@ -164,14 +164,14 @@ def test_hamming_scale(script, monkeypatch):
 
     def measured(library, kind, n, arguments, random=False):
         if n == 5000 or (kind, library, random) not in (("ivf", "faiss", False), ("ivf", "here", True)):
-            return scale.measured(library, kind, n, arguments.bits, arguments.threads, random)
+            try:
+                return scale.measured(library, kind, n, arguments.bits, arguments.threads, random)
+            finally:
+                faiss.omp_set_num_threads(threads)  # which torch may share
         return apart(library, kind, n, arguments, random)
 
     monkeypatch.setattr(scale, "in_own_process", measured)
-    try:
-        results = script("hamming_scale", "--sizes", 2000, 5000, "--kept", "kept")
-    finally:
-        faiss.omp_set_num_threads(threads)
+    results = script("hamming_scale", "--sizes", 2000, 5000, "--kept", "kept")
     assert complete(results, "hamming_scale", "hamming_scale_exponents")
     assert len(results["hamming_scale"]["rows"]) == 10
     assert len(results["hamming_scale_exponents"]["rows"]) == 4
