@@ -205,10 +205,18 @@ def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MB
 
 
+def new_processes():
+    """How processes are started. Copies of this one could wait for ever for threads of torch, which are not copied."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["sklinvariant", "sklearn.cluster"])  # imports take seconds
+    return context
+
+
 def measured_apart(name, n, few):
-    """`measure` in a new process, a copy of this one where the system can make one, because imports take seconds."""
-    kind = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
-    with multiprocessing.get_context(kind).Pool(1) as pool:
+    """`measure` in a new process."""
+    with new_processes().Pool(1) as pool:
         return pool.apply(measure, (name, n, few))
 
 
