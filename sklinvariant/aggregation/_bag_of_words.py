@@ -66,7 +66,6 @@ class CodebookAggregator(VocabularyAggregator):
         "gamma": RealNumber(),
         "shares": Maybe(Array("k")),
     }
-    _continued_entries = ("n_seen", "shares")
     n_codewords: Count = 64
     _: KW_ONLY
     assignment: Literal["hard", "soft"] = "hard"
@@ -77,6 +76,9 @@ class CodebookAggregator(VocabularyAggregator):
 
     codebook_ = FittedState("Codewords, (n_codewords, d), in the units of the descriptors.")
     gamma_ = FittedState("The γ of the soft assignment (eq. 3), in 1 / squared units of the descriptors.")
+
+    def _continued_entries(self) -> tuple[str, ...]:
+        return ("n_seen", "shares")
 
     def _learn(self, sample, generator, n_samples):
         codebook, n_iter = learn_codebook(

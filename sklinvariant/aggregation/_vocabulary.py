@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import torch
 
@@ -25,10 +25,12 @@ class VocabularyAggregator(Aggregator):
     """
 
     _layout = {"n_seen": Maybe(Whole(0))}
-    # entries of the state that a later `partial_fit` needs; models of earlier versions lack them
-    _continued_entries: ClassVar[tuple[str, ...]] = ("n_seen",)
     _: KW_ONLY
     subsample: Count | None = 200_000
+
+    def _continued_entries(self) -> tuple[str, ...]:
+        """Entries of the state that a later `partial_fit` needs; models of earlier versions lack them."""
+        return ("n_seen",)
 
     def _learn(self, sample: Sample, generator: torch.Generator, n_samples: int) -> tuple[dict[str, Any], int]:
         """The learned state, and the number of iterations."""
@@ -78,7 +80,7 @@ class VocabularyAggregator(Aggregator):
         if not hasattr(self, "_state"):
             return self._fit(self._read(X, reset=True))
         given, name = self._read(X), type(self).__name__
-        if any(self._state.get(entry) is None for entry in self._continued_entries):
+        if any(self._state.get(entry) is None for entry in self._continued_entries()):
             raise ValueError(f"this {name} was saved by an earlier version, which cannot continue. Fit a clone")
         if len(given.data.values) == 0:
             return self
