@@ -133,7 +133,7 @@ def test_a_killed_worker_does_not_change_the_model(client, tmp_path):
 
 
 @pytest.mark.slow
-def test_an_error_names_the_block_on_which_workers_die():
+def test_an_error_names_a_block_of_a_worker_that_died():
     def read(seed):
         if seed == 2:
             os._exit(1)  # as the system does with processes that take too much memory
@@ -146,6 +146,6 @@ def test_an_error_names_the_block_on_which_workers_die():
     ):
         lazy, _ = random_rows(4, read)
         with pytest.raises(
-            distributed.KilledWorker, match=r"block-2-of-X|, 2, 0\)"
-        ):  # the name of our task or of the user's
+            distributed.KilledWorker, match=r"block-\d-of-X|, \d, 0\)"
+        ):  # our task or the user's; Dask may blame each task of the worker
             PCAHasher(8).fit(lazy)
