@@ -146,6 +146,6 @@ def test_an_error_names_a_block_of_a_worker_that_died():
     ):
         lazy, _ = random_rows(4, read)
         with pytest.raises(
-            distributed.KilledWorker, match=r"block-\d-of-X|, \d, 0\)"
+            distributed.KilledWorker, match=r"block-\d-of-X|read"
         ):  # our task or the user's; Dask may blame each task of the worker
             PCAHasher(8).fit(lazy)
