@@ -16,6 +16,14 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.skip(reason="slow: runs with CI=true or SLOW=1"))
 
 
+@pytest.fixture(autouse=True)
+def same_process():
+    """A test leaves the number of threads and the environment of the process as they were."""
+    before = torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")
+    yield
+    assert (torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")) == before
+
+
 @pytest.fixture
 def global_random_seed():
     return int(os.environ.get("SKLINVARIANT_TEST_SEED", 0))

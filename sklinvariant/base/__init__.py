@@ -17,7 +17,6 @@ from sklinvariant.base._input import (
     RowReader,
     computing_device,
     file_names,
-    is_bags,
     is_stream,
     refuse_non_numbers,
     refuse_none,
@@ -78,6 +77,7 @@ from sklinvariant.base._tensors import (
     as_numpy,
     as_tensor,
     dense_tensor,
+    is_bags,
     precision_of,
     to_numpy,
 )

@@ -68,16 +68,17 @@ def computing(method: Any) -> Any:
         check_read_later(self)
         if name not in FITTING and not hasattr(self, "_state"):  # `check_is_fitted` takes as long as a search
             check_is_fitted(self)
-        if name in BY_SAMPLE and is_lazy(args[0] if args else kwargs.get("X")):
+        X = args[0] if args else kwargs.get("X")
+        if name in BY_SAMPLE and is_lazy(X):
             answer = lazy_answer(self, name, *args, **kwargs)
             if answer is not None:
                 return answer
-        in_parts = name in {"fit", "fit_transform"} and self._fits_in_parts
-        X_is_computed = not in_parts or not is_lazy(args[0] if args else kwargs.get("X"))
-        given = [*args[:1], *in_memory(args[1:])] if args and not X_is_computed else in_memory(args)
-        named = {key: in_memory([value])[0] if X_is_computed or key != "X" else value for key, value in kwargs.items()}
+        if not (name in {"fit", "fit_transform"} and self._fits_in_parts and is_lazy(X)):
+            X = in_memory([X])[0]
         if reads and name not in FITTING and hasattr(self, "_check_namespace"):
-            self._check_namespace(name, given[0] if given else named.get("X"))
+            self._check_namespace(name, X)
+        given = [X, *in_memory(args[1:])] if args else []
+        named = {key: X if key == "X" else in_memory([value])[0] for key, value in kwargs.items()}
         return checked(self, *given, **named)
 
     return with_own_settings(call)

@@ -4,13 +4,10 @@ An estimator composes a reader as its class attribute ``_reader``. Its methods b
 end with ``return given.answer(...)``. No other code of an estimator accesses X.
 """
 
-import copy
-import itertools
 import math
 import os
-import uuid
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -19,10 +16,18 @@ from sklearn.utils.validation import validate_data
 
 from sklinvariant._compat import array_namespace, dispatches_arrays
 from sklinvariant._settings import detached
-from sklinvariant.base._dask_rows import DaskRows
+from sklinvariant.base._block_input import read_dask, read_stream
 from sklinvariant.base._device import resolve_device
-from sklinvariant.base._lazy_answers import blocks_of, is_lazy
-from sklinvariant.base._tensors import ArrayLike, as_numbers, as_tensor, dense_tensor, precision_of, to_numpy
+from sklinvariant.base._lazy_answers import is_lazy
+from sklinvariant.base._tensors import (
+    ArrayLike,
+    as_numbers,
+    as_tensor,
+    dense_tensor,
+    is_bags,
+    precision_of,
+    to_numpy,
+)
 from sklinvariant.ops import check_reach, largest_value
 
 
@@ -96,40 +101,10 @@ class Reader:
     def read(self, estimator: Any, X: ArrayLike, *, reset: bool = False) -> Input:
         """Check X and return it as an `Input`. ``reset`` (a new fit) sets ``n_features_in_`` and similar attributes."""
         if is_lazy(X):
-            return self._read_lazily(estimator, X, reset)
+            given, rows, sizes = read_dask(self, estimator, X, reset)
+            return replace(given, data=self._with_sizes(rows, sizes), kind=ArrayKind(np.empty(0)))
         self.refuse_others(type(estimator).__name__, X)
         return self._check(estimator, X, self.kind_of(X), reset)
-
-    def _read_lazily(self, estimator, X, reset):
-        """The `Input` of a Dask collection, whose blocks are checked by the workers. Its rows are `DaskRows`."""
-        import dask
-
-        reading = dask.delayed((self, copy.copy(estimator), reset), traverse=False)
-        blocks, find, read = blocks_of(X), dask.delayed(_find), dask.delayed(_read_rows)
-        # names of tasks, which Dask's errors contain
-        names = [f"block-{i}-of-X-{uuid.uuid4().hex}" for i in range(len(blocks))]
-        checks = [
-            find(reading, block, dask_key_name=f"check-{name}") for name, block in zip(names, blocks, strict=True)
-        ]
-        found = list(dask.compute(*checks))
-        kept = _agreeing(type(estimator).__name__, found)
-        if reset:
-            vars(estimator).pop("feature_names_in_", None)  # of an earlier fit
-        for name, value in found[kept[0]].learned.items():
-            setattr(estimator, name, value)
-        parts = [read(reading, blocks[i], dask_key_name=f"read-{names[i]}") for i in kept]
-        used = [found[i] for i in kept]
-        none = torch.cat([block.none for block in used])
-        rows = DaskRows(
-            parts,
-            [block.length for block in used],
-            none,
-            min(block.low for block in used),
-            max(block.high for block in used),
-        )
-        dtype = max((block.given.dtype for block in used), key=lambda dtype: dtype.itemsize)
-        sizes = [block.sizes for block in used]
-        return replace(used[0].given, data=self._with_sizes(rows, sizes), kind=ArrayKind(np.empty(0)), dtype=dtype)
 
     def _rows(self, data):
         """The rows of the data of an `Input`, and the sizes of bags or None."""
@@ -156,78 +131,6 @@ class Reader:
                 f"X is a DescriptorSets, bags of local descriptors, but {name} needs {self.needs}. "
                 "Aggregate the bags first, for instance with BagOfWords or VLAD"
             )
-
-
-class _Found(NamedTuple):
-    """What reading a block of samples tells, without its rows."""
-
-    given: Input
-    length: int
-    low: float
-    high: float
-    none: torch.Tensor  # no rows, of the same dtype
-    sizes: np.ndarray | None
-    learned: dict[str, Any]  # attributes that reading sets
-
-
-def _find(reading, block):
-    """What reading a block tells: None for a block without samples; an error of its values, which is not raised."""
-    reader, estimator, reset = reading
-    if _is_empty(block):
-        return None
-    estimator = copy.copy(estimator)
-    before = vars(estimator).copy()
-    try:
-        given = reader.read(estimator, block, reset=reset)
-    except (TypeError, ValueError) as error:
-        return error
-    rows, sizes = reader._rows(given.data)
-    low, high = map(float, torch.aminmax(rows))
-    learned = {name: value for name, value in vars(estimator).items() if value is not before.get(name)}
-    return _Found(replace(given, data=None), len(rows), low, high, rows[:0].clone(), sizes, learned)
-
-
-def _read_rows(reading, block):
-    """The rows of a block, as a tensor."""
-    reader, estimator, reset = reading
-    return reader._rows(reader.read(copy.copy(estimator), block, reset=reset).data)[0]
-
-
-def _agreeing(name, found):
-    """The numbers of the blocks with samples. Raises a ValueError if one cannot be used, or their features differ."""
-    kept = [i for i, block in enumerate(found) if block is not None]
-    if not kept:
-        raise ValueError(f"X holds 0 sample(s) in {len(found)} block(s), but a minimum of 1 is required. Pass a sample")
-    for i in kept:
-        if isinstance(found[i], Exception):
-            raise _of_block(i, found[i]) from found[i]
-    first = found[kept[0]].none.shape[1]
-    for i in kept:
-        if (width := found[i].none.shape[1]) != first:
-            raise ValueError(
-                f"block {i} of X has {width} features, but block {kept[0]} has {first}, and {name} needs the same in "
-                "all blocks"
-            )
-        if not np.array_equal(_names(found[i]), _names(found[kept[0]])):
-            raise ValueError(
-                f"block {i} of X has other feature names than block {kept[0]}. Use blocks of the same features"
-            )
-    return kept
-
-
-def _of_block(i, error):
-    """The error with the number of the block in its message."""
-    kind = TypeError if isinstance(error, TypeError) else ValueError
-    return kind(f"block {i} of X: {error}")
-
-
-def _names(block):
-    return block.learned.get("feature_names_in_", ())
-
-
-def is_bags(X: ArrayLike) -> bool:
-    """Whether X is a `DescriptorSets`."""
-    return not isinstance(X, torch.Tensor) and hasattr(X, "offsets") and hasattr(X, "values")
 
 
 def is_stream(X: ArrayLike) -> bool:
@@ -345,15 +248,6 @@ def _raise_not_finite(estimator: Any, X: ArrayLike) -> NoReturn:
     raise ValueError("Input X contains NaN or infinity. Remove or impute these values")
 
 
-def _is_empty(block):
-    """Whether a block is an array without samples, or bags without descriptors."""
-    if is_bags(block):
-        return len(block.values) == 0
-    if isinstance(block, (list, tuple)):
-        return all(hasattr(item, "__len__") and len(item) == 0 for item in block)
-    return 0 in tuple(getattr(block, "shape", ()))[:-1]
-
-
 def set_n_features(estimator: Any, n_features: int) -> None:
     """Set ``n_features_in_`` of input whose features have no names."""
     estimator.n_features_in_ = n_features
@@ -426,39 +320,8 @@ class ReadsInput:
         return self._reader.read(self, X, reset=reset)
 
     def _read_blocks(self, X):
-        """The `Input` of each block of a stream. Blocks without samples are skipped, and errors name the block."""
-        blocks, n_features, names = iter(X), None, ()
-        for i in itertools.count():
-            try:
-                block = next(blocks)
-            except StopIteration:
-                break
-            except Exception as error:
-                error.add_note(f"{type(self).__name__}.fit: X raised this error instead of giving block {i}")
-                raise
-            if _is_empty(block):
-                continue
-            try:
-                given = self._read(block, reset=True)
-            except (TypeError, ValueError) as error:
-                raise _of_block(i, error) from error
-            if n_features not in (None, self.n_features_in_):
-                raise ValueError(
-                    f"block {i} of X has {self.n_features_in_} features, but the blocks before it have {n_features}. "
-                    "Use blocks of the same features"
-                )
-            now: Any = getattr(self, "feature_names_in_", ())
-            if n_features is not None and not np.array_equal(now, names):
-                raise ValueError(
-                    f"block {i} of X has other feature names than the blocks before it. Use blocks of the same features"
-                )
-            n_features, names = self.n_features_in_, now
-            yield given
-        if n_features is None:
-            raise ValueError(
-                "X is an iterable that gave no samples: 0 sample(s), but a minimum of 1 is required. If it is a "
-                "generator that was read before, create a new one"
-            )
+        """The `Input` of each block of an iterable."""
+        return read_stream(self, X)
 
     def _check_namespace(self, method, X):
         """With array-API dispatch, reject input of another namespace than in fit, as scikit-learn does."""

@@ -7,6 +7,7 @@ import functools
 from typing import Any
 
 import numpy as np
+import torch
 
 from sklinvariant._compat import output_container
 
@@ -50,10 +51,21 @@ def _is_delayed(value):
 def blocks_of(X: Any) -> list[Any]:
     """The blocks of a Dask collection, each a `Delayed` of some of the samples."""
     if _is_array(X):
-        return X.rechunk(dict.fromkeys(range(1, X.ndim), -1)).to_delayed().ravel().tolist()  # whole samples
+        return _in_whole_samples(X).to_delayed().ravel().tolist()
     if is_bag(X):
         return X.map_partitions(list).to_delayed()
     return list(X) if are_delayed_blocks(X) else X.to_delayed()
+
+
+def _in_whole_samples(X):
+    """A Dask array whose chunks contain all of each of their samples."""
+    return X.rechunk(dict.fromkeys(range(1, X.ndim), -1))
+
+
+def of_block(i: int, error: Exception) -> Exception:
+    """The error with the number of the block in its message."""
+    kind = TypeError if isinstance(error, TypeError) else ValueError
+    return kind(f"block {i} of X: {error}")
 
 
 def whole(blocks: Any) -> Any:
@@ -70,6 +82,8 @@ def whole(blocks: Any) -> Any:
         import pandas
 
         return pandas.concat(blocks)
+    if issubclass(kind, torch.Tensor):
+        return torch.cat(blocks)
     return np.concatenate(blocks)
 
 
@@ -91,12 +105,12 @@ def _call(estimator, name, others, named, block):
 
 
 def _of_array(call, X):
-    X = X.rechunk(dict.fromkeys(range(1, X.ndim), -1))  # whole samples
+    X = _in_whole_samples(X)
     none = _no_answer(call, np.zeros((1, *X.shape[1:]), X.dtype))
     if none is None:
         return None
     return X.map_blocks(
-        functools.partial(_answer, call, none),
+        functools.partial(_answer_of_chunk, call, none),
         dtype=none.dtype,
         chunks=(X.chunks[0], *((size,) for size in none.shape[1:])),
         drop_axis=list(range(1, X.ndim)),
@@ -115,7 +129,9 @@ def _of_blocks(call, X):
         return None
     shape = (np.nan, *none.shape[1:])  # the number of samples of a block is not known before it is computed
     later = dask.delayed(functools.partial(_answer, call, none), pure=True)
-    answers = [dask.array.from_delayed(later(block), shape, none.dtype, meta=none) for block in blocks]
+    answers = [
+        dask.array.from_delayed(later(block, i), shape, none.dtype, meta=none) for i, block in enumerate(blocks)
+    ]
     return dask.array.concatenate(answers, allow_unknown_chunksizes=True)
 
 
@@ -133,5 +149,12 @@ def _no_answer(call, sample):
     return answer[:0] if type(answer) is np.ndarray else None
 
 
-def _answer(call, none, block):
-    return call(block) if len(block) else none
+def _answer(call, none, block, i):
+    try:
+        return call(block) if len(block) else none
+    except (TypeError, ValueError) as error:
+        raise of_block(i, error) from error
+
+
+def _answer_of_chunk(call, none, block, block_info):
+    return _answer(call, none, block, block_info[0]["chunk-location"][0])

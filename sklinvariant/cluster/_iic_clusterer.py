@@ -430,6 +430,10 @@ class IICClusterer(
         kind, views = self._kind_of_pairs(samples), self.transforms or same
         if graph is not None and kind != "neighbors":
             raise ValueError(f'graph contains neighbours, but pairs is {kind!r}. Set pairs="neighbors", or graph=None')
+        if self.neighbors is not None and kind != "neighbors":
+            raise ValueError(
+                f'neighbors finds neighbours, but pairs is {kind!r}. Set pairs="neighbors", or neighbors=None'
+            )
         if kind == "explicit":
             return explicit_pairs(samples, views, generator)
         if kind == "temporal":

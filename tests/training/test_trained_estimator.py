@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from callbacks import Interrupts
 from examples import TRAINED, answers, losses, trained_example
 from sklearn.base import clone
@@ -100,7 +101,8 @@ _SCRIPT = """
 import os, sys, warnings
 warnings.simplefilter("ignore")
 sys.path[:0] = {folders!r}
-from test_trained_estimator import Interrupts, trained_example
+from test_trained_estimator import Interrupts, torch, trained_example
+torch.set_num_threads({threads})  # other numbers round differently
 estimator, X, y = trained_example({name!r})
 estimator.set_params(checkpoint=sys.argv[1], callbacks=[Interrupts(3, lambda: os._exit(9))]).fit(X, y)
 """
@@ -109,7 +111,7 @@ estimator.set_params(checkpoint=sys.argv[1], callbacks=[Interrupts(3, lambda: os
 @pytest.mark.parametrize("name", KILLED)
 def test_a_killed_process(name, tmp_path):
     folder = Path(__file__).parent
-    script = _SCRIPT.format(folders=[str(folder), str(folder.parent)], name=name)
+    script = _SCRIPT.format(folders=[str(folder), str(folder.parent)], name=name, threads=torch.get_num_threads())
     paths = [str(Path(sklinvariant.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     killed = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path / "fit")],
