@@ -154,7 +154,8 @@ def shards_in_parts(folder):
         for rows in (ROWS[rank:12:2], ROWS[12 + rank :: 2]):
             model.partial_fit(rows)
         neighbors = NeighborHasher(5, batch_size=4, neighbors=NearestNeighbors(n_neighbors=3), **QUICK)
-        return _fitted(model, ROWS[rank::2])[0], model.transform(ROWS), *_fitted(neighbors, ROWS[rank::2])
+        fits = [model.fit(ROWS[rank::2]), neighbors.fit(ROWS[rank::2])]
+        return losses(model), *(fit.decision_function(ROWS) for fit in fits)
 
 
 def interrupted_with_shards(folder):
