@@ -4,8 +4,8 @@
 
 Each point is measured in a new process, after a fit to a few samples that loads libraries. Time is the CPU time of the
 process, which other processes on the machine do not change; with one thread it is also the wall time of an idle
-machine. Memory is the largest memory of the process less that before the fit, when the data is already there. The method is called three times, of which the fastest counts: the first call
-also waits for memory from the system.
+machine. Memory is the largest memory of the process less that before the fit, when the data is already there. The
+method is called three times, of which the fastest counts: the first call also waits for memory from the system.
 
 The size is the number of samples n, or for some cases the number d of features or k of what is learned, at a fixed n.
 There are four sizes, 1.5 decades from the first to the last. A fifth size, a tenth of the first, gives the constant
