@@ -1,5 +1,6 @@
 """The contract of every estimator: parameters, input, device and dtype, state, files."""
 
+from sklinvariant.base._block_input import is_stream
 from sklinvariant.base._calls import Computing, in_memory
 from sklinvariant.base._dask_rows import DaskRows
 from sklinvariant.base._device import resolve_device, torch_generator
@@ -17,7 +18,6 @@ from sklinvariant.base._input import (
     RowReader,
     computing_device,
     file_names,
-    is_stream,
     refuse_non_numbers,
     refuse_none,
     refuse_stream,
@@ -53,6 +53,8 @@ from sklinvariant.base._parameters import (
     validated,
 )
 from sklinvariant.base._persistence import StreamedBytes, load, save, trusted_types
+from sklinvariant.base._scattered_rows import ScatteredRows
+from sklinvariant.base._shard_rows import ShardRows, check_same, copy_first_fit, fitted_attributes
 from sklinvariant.base._show_versions import show_versions
 from sklinvariant.base._skorch_callbacks import check_callbacks
 from sklinvariant.base._state_layout import (
@@ -119,6 +121,8 @@ __all__ = [
     "RealNumber",
     "RowFeaturesOutMixin",
     "RowReader",
+    "ScatteredRows",
+    "ShardRows",
     "Share",
     "ShareBelowOne",
     "ShareInside",
@@ -138,13 +142,16 @@ __all__ = [
     "check_callbacks",
     "check_computed",
     "check_finite_answer",
+    "check_same",
     "check_size",
     "computing_device",
+    "copy_first_fit",
     "declared",
     "dense_tensor",
     "documented_by",
     "faiss_threads",
     "file_names",
+    "fitted_attributes",
     "import_faiss",
     "in_memory",
     "integers",

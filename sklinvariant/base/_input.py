@@ -15,10 +15,12 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import validate_data
 
 from sklinvariant._compat import array_namespace, dispatches_arrays
+from sklinvariant._distributed import processes_of_fit
 from sklinvariant._settings import detached
-from sklinvariant.base._block_input import read_dask, read_stream
+from sklinvariant.base._block_input import is_stream, read_dask, read_stream
 from sklinvariant.base._device import resolve_device
 from sklinvariant.base._lazy_answers import is_lazy
+from sklinvariant.base._shard_rows import read_shard
 from sklinvariant.base._tensors import (
     ArrayLike,
     as_numbers,
@@ -103,6 +105,9 @@ class Reader:
         if is_lazy(X):
             given, rows, sizes = read_dask(self, estimator, X, reset)
             return replace(given, data=self._with_sizes(rows, sizes), kind=ArrayKind(np.empty(0)))
+        processes = processes_of_fit(estimator)
+        if processes is not None:
+            return read_shard(self, estimator, X, processes, reset)
         self.refuse_others(type(estimator).__name__, X)
         return self._check(estimator, X, self.kind_of(X), reset)
 
@@ -131,12 +136,6 @@ class Reader:
                 f"X is a DescriptorSets, bags of local descriptors, but {name} needs {self.needs}. "
                 "Aggregate the bags first, for instance with BagOfWords or VLAD"
             )
-
-
-def is_stream(X: ArrayLike) -> bool:
-    """Whether X is an iterable of blocks, such as a generator, and neither an array nor a list."""
-    is_indexed = any(hasattr(X, name) for name in ("__getitem__", "__array__", "shape"))
-    return hasattr(X, "__iter__") and not is_indexed and not is_lazy(X)
 
 
 def refuse_stream(name: str, X: ArrayLike, needs: str) -> None:
