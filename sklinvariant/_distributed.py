@@ -23,8 +23,9 @@ def distributed(group: Any = None, *, shards: bool = False) -> Iterator[int]:
 
     Every process runs the same script and passes the same data to ``fit`` or ``partial_fit``. Each computes its share
     of every batch, and all of them end with the same model: that of one process, up to rounding. ``batch_size`` is the
-    number of samples of all processes together. This applies to the estimators that are trained in epochs, in the
-    thread that enters the context. Each process computes everything else alone.
+    number of samples of all processes together. This applies to the estimators that are trained in epochs, and with
+    ``shards`` also to those that learn from sums, in the thread that enters the context. Each process computes
+    everything else alone.
 
     The context has no effect if there is no process group, so that a script also runs without ``torchrun``.
 
@@ -37,7 +38,8 @@ def distributed(group: Any = None, *, shards: bool = False) -> Iterator[int]:
         initial weights are then those of the part of process 0, as in the first call of ``partial_fit``, so that parts
         should contain a random selection of samples. Every process adds ``batch_size`` samples of its part to each
         batch, and an epoch ends with the smallest part. Attributes that describe samples, such as ``labels_``, are
-        those of process 0.
+        those of process 0. Estimators that learn from sums over the data, such as `PCAHasher`, `AutoPooling` and
+        `VLAD`, learn from the parts of all processes, up to rounding as from all data in one process.
 
     Yields
     ------
