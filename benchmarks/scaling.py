@@ -356,11 +356,11 @@ def curves(case, sizes, points):
 
 def row(name, case, sizes, found):
     """A row of the table: values at the largest size, and exponents."""
-    cells = []
+    cells, steepest = [], 0
     for part, unit in (("fit", "seconds"), ("fit", "MB"), ("method", "seconds")):
         values, exponent = found.get((part, unit), ([math.nan], None))
         cells += ["" if math.isnan(values[-1]) else f"{values[-1]:.3g}", "-" if exponent is None else f"{exponent:.2f}"]
-    steepest = max((exponent for _, exponent in found.values() if exponent is not None), default=0)
+        steepest = max(steepest, exponent or 0)
     reason = case.reason or (CACHED if steepest <= MOST_CACHED else "not known")
     return [name, case.samples, f"{sizes[1]:,} - {sizes[-1]:,}", *cells, reason if steepest > STEEP else ""]
 
