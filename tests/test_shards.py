@@ -157,6 +157,16 @@ def test_transformers_of_descriptors(inner, subsample):
     assert_close(fits[0], clone(model).fit(bags).transform(bags).values, rtol=1e-5)
 
 
+def test_a_new_fit_does_not_depend_on_earlier_ones():
+    """Only `partial_fit` and ``warm_start`` continue an earlier fit, which must be the same in all processes."""
+    earlier = PCAHasher(4).fit(ROWS[:50])
+
+    def fit(rank):
+        return [earlier, PCAHasher(4)][rank].fit(part_of(ROWS, rank))._state
+
+    assert_same_state(fit_shards_in_two_threads(fit), fit_state(PCAHasher(4), ROWS))
+
+
 def test_seeds_and_dtypes_of_process_0():
     """Without a seed, all processes use that of process 0. Parts of float32 and float64 are computed in float64."""
 

@@ -1,6 +1,5 @@
 """The contract of every estimator: parameters, input, device and dtype, state, files."""
 
-from sklinvariant.base._block_input import is_stream
 from sklinvariant.base._calls import Computing, in_memory
 from sklinvariant.base._dask_rows import DaskRows
 from sklinvariant.base._device import resolve_device, torch_generator
@@ -24,6 +23,7 @@ from sklinvariant.base._input import (
     set_n_features,
 )
 from sklinvariant.base._interruption import keeping_last_epoch
+from sklinvariant.base._lazy_answers import is_stream
 from sklinvariant.base._parameters import (
     LARGEST_SIDE,
     Count,

@@ -15,14 +15,8 @@ import numpy as np
 import torch
 
 from sklinvariant.base._dask_rows import DaskRows
-from sklinvariant.base._lazy_answers import blocks_of, is_lazy, of_block
+from sklinvariant.base._lazy_answers import blocks_of, of_block
 from sklinvariant.base._tensors import ArrayLike, is_bags
-
-
-def is_stream(X: ArrayLike) -> bool:
-    """Whether X is an iterable of blocks, such as a generator, and neither an array nor a list."""
-    is_indexed = any(hasattr(X, name) for name in ("__getitem__", "__array__", "shape"))
-    return hasattr(X, "__iter__") and not is_indexed and not is_lazy(X)
 
 
 def read_stream(estimator: Any, X: Any) -> Iterator[Any]:

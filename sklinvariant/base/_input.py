@@ -17,9 +17,9 @@ from sklearn.utils.validation import validate_data
 from sklinvariant._compat import array_namespace, dispatches_arrays
 from sklinvariant._distributed import processes_of_fit
 from sklinvariant._settings import detached
-from sklinvariant.base._block_input import is_stream, read_dask, read_stream
+from sklinvariant.base._block_input import read_dask, read_stream
 from sklinvariant.base._device import resolve_device
-from sklinvariant.base._lazy_answers import is_lazy
+from sklinvariant.base._lazy_answers import is_lazy, is_stream
 from sklinvariant.base._shard_rows import read_shard
 from sklinvariant.base._tensors import (
     ArrayLike,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -12,8 +13,7 @@ import numpy as np
 import torch
 
 from sklinvariant._distributed import Processes, fitting_parts, together
-from sklinvariant.base._block_input import is_stream
-from sklinvariant.base._lazy_answers import is_lazy
+from sklinvariant.base._lazy_answers import is_lazy, is_stream
 from sklinvariant.base._scattered_rows import ScatteredRows
 from sklinvariant.base._tensors import as_tensor
 
@@ -55,16 +55,23 @@ class ShardRows(ScatteredRows):
         return torch.cat(self._of_each(lambda: function(self.own)))
 
     def reduced(self, function: Callable, add: Callable, others: tuple[Any, ...], overlap: int) -> Any:
-        rank, rows = self.processes.rank, self.own
+        rank = self.processes.rank
         start, stop = self.starts[rank : rank + 2]
+        following = self.own[:0]
         if overlap:
             firsts = self.processes.gather(self.own[:overlap].cpu())
-            rows = torch.cat([rows, torch.cat([self.own[:0].cpu(), *firsts[rank + 1 :]])[:overlap].to(rows)])
-        sums = self._of_each(lambda: function(rows, *(as_tensor(other)[start:stop] for other in others)))
-        total = sums[0]
-        for part in sums[1:]:
-            total = add(total, part)
-        return total
+            following = torch.cat([following.cpu(), *firsts[rank + 1 :]])[:overlap].to(self.own)
+
+        def of(rows, start, stop):
+            return function(rows, *(as_tensor(other)[start:stop] for other in others))
+
+        def own_sum():
+            if not len(following):
+                return of(self.own, start, stop)
+            border = torch.cat([self.own[-overlap:], following])  # not all rows, which may be memory-mapped
+            return add(of(self.own, start, stop - overlap), of(border, stop - overlap, stop))
+
+        return functools.reduce(add, self._of_each(own_sum))
 
     def fitted(self, estimator: Any, convert: Callable[[torch.Tensor], Any]) -> Any:
         with together(self.processes):
@@ -92,7 +99,9 @@ def fitting_together(processes: Processes, estimator: Any, method: str, X: Any) 
     """
     with processes.failing_together():
         _refuse_blocks(estimator, X)
-    check_same(processes, estimator, {"method": method, "earlier fit": _numbers_of(vars(estimator).get("_state"))})
+    continues = method == "partial_fit" or getattr(estimator, "warm_start", False)
+    earlier = _numbers_of(vars(estimator).get("_state")) if continues else []
+    check_same(processes, estimator, {"method": method, "earlier fit": earlier})
     with fitting_parts(processes, estimator):
         yield
     copy_first_fit(processes, estimator)
