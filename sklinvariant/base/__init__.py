@@ -20,7 +20,7 @@ from sklinvariant.base._input import (
     is_stream,
     refuse_non_numbers,
     refuse_none,
-    refuse_stream,
+    refuse_stream_in_fit,
     set_n_features,
 )
 from sklinvariant.base._interruption import keeping_last_epoch
@@ -158,7 +158,7 @@ __all__ = [
     "precision_of",
     "refuse_non_numbers",
     "refuse_none",
-    "refuse_stream",
+    "refuse_stream_in_fit",
     "replacing",
     "resolve_device",
     "restore_weights",

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklinvariant._settings import with_own_settings
 from sklinvariant.base._docstrings import Documented
 from sklinvariant.base._finite import FITTING, finite_outcome
+from sklinvariant.base._input import refuse_stream_in_fit
 from sklinvariant.base._lazy_answers import (
     BY_SAMPLE,
     are_delayed_blocks,
@@ -69,6 +70,8 @@ def computing(method: Any) -> Any:
         if name not in FITTING and not hasattr(self, "_state"):  # `check_is_fitted` takes as long as a search
             check_is_fitted(self)
         X = args[0] if args else kwargs.get("X")
+        if name == "fit" and not self._fits_streams:
+            refuse_stream_in_fit(self, X)
         if name in BY_SAMPLE and is_lazy(X):
             answer = lazy_answer(self, name, *args, **kwargs)
             if answer is not None:

@@ -129,9 +129,7 @@ def _of_blocks(call, X):
         return None
     shape = (np.nan, *none.shape[1:])  # the number of samples of a block is not known before it is computed
     later = dask.delayed(functools.partial(_answer, call, none), pure=True)
-    answers = [
-        dask.array.from_delayed(later(block, i), shape, none.dtype, meta=none) for i, block in enumerate(blocks)
-    ]
+    answers = [dask.array.from_delayed(later(block, i), shape, none.dtype, meta=none) for i, block in enumerate(blocks)]
     return dask.array.concatenate(answers, allow_unknown_chunksizes=True)
 
 

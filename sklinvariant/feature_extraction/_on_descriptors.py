@@ -52,6 +52,7 @@ class OnDescriptors(CallbackSupportMixin, TransformerMixin, BagEstimator, auto_w
     <DescriptorSets of 3 bags of 5-7 descriptors of 2 features, float64 on cpu>
     """
 
+    _fits_streams = True
     _layout = {"n_descriptor_features": Whole()}
     estimator: Annotated[Any, HasMethods(["fit", "transform"])]
     _: KW_ONLY

@@ -1,5 +1,6 @@
 """Frames of clips, given as rows in temporal order or as pairs, of which a later call may continue the last clip."""
 
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -45,6 +46,52 @@ def clip_frames(given: Input, groups: Any, earlier: dict[str, Any] | None, name:
             follows = torch.cat([torch.ones(1, dtype=torch.bool), follows])
         kept |= {"last_frame": rows[-1:].to(given.dtype).cpu().numpy().copy(), "last_clip": last_clip}
     return ClipFrames(rows, follows, kept)
+
+
+def stream_frames(
+    estimator: Any, X: Any, groups: Any, check: Callable[[Input], None] = lambda given: None
+) -> Iterator[tuple[Input, ClipFrames]]:
+    """The `Input` and the frames of each block of an iterable, whose rows are those of one clip.
+
+    The frames begin with the last frame of the block before. ``check`` raises a ValueError for blocks that cannot be
+    used.
+    """
+    name = type(estimator).__name__
+    if groups is not None:
+        raise ValueError(
+            f"groups cannot be given if X is an iterable, a {type(X).__name__}. Pass each block and its groups to "
+            "partial_fit, or an iterable of pairs (n_pairs, 2, n_features)"
+        )
+    in_pairs: set[bool] = set()
+
+    def check_block(given):
+        check(given)
+        in_pairs.add(given.in_pairs)
+        if len(in_pairs) == 2:
+            raise ValueError("an iterable must contain only rows, or only pairs of frames. Convert rows to pairs")
+
+    last, is_checked = None, False
+    for given in estimator._read_blocks(X, check_block):
+        kept: dict[str, Any] = {"last_frame": None, "last_clip": None, "namespace": given.kind.name}
+        if given.in_pairs:
+            yield given, ClipFrames(given.data, torch.arange(len(given.data) - 1) % 2 == 0, kept)
+            continue
+        if not is_checked:
+            is_checked = warn_of_shuffled(given.data, name)
+        rows = given.data
+        if last is not None:
+            rows = torch.cat([last.to(rows.device, given.dtype), rows.to(given.dtype)])
+        last = rows[-1:].clone()
+        yield given, ClipFrames(rows, torch.ones(len(rows) - 1, dtype=torch.bool), kept)
+
+
+def check_some_pairs(has_pairs: bool, n_samples: int) -> None:
+    """Raise a ValueError if there is no pair of consecutive frames."""
+    if not has_pairs:
+        raise ValueError(
+            f"no pair of consecutive frames of one clip in data with n_samples={n_samples}. Pass clips of at least "
+            "two frames"
+        )
 
 
 def answer_frames(estimator: Any, given: Input, outputs: torch.Tensor) -> Any:
