@@ -39,5 +39,5 @@ def test_blocks_without_values_and_iterables_of_iterables():
     X = np.random.RandomState(0).rand(9, 3)
     with pytest.raises(ValueError, match="block 1 of X: X is on the meta device"):
         PCAHasher(2).fit(iter([torch.from_numpy(X), torch.empty(4, 3, device="meta")]))
-    with pytest.raises(ValueError, match="block 0 of X: X is an iterable, a list_iterator"):
+    with pytest.raises(ValueError, match="block 0 of X: X is an iterable, a iterator"):
         PCAHasher(2).fit(iter([iter(X)]))
