@@ -17,6 +17,7 @@ from sklinvariant import DescriptorSets, all_estimators, load, save, transforms
 from sklinvariant.autoencoder import SparseAutoencoder
 from sklinvariant.cluster import IICClusterer
 from sklinvariant.feature_extraction import BackbonePatches
+from sklinvariant.hashing import SignHasher
 from sklinvariant.training import TrainedEstimator
 
 ESTIMATORS = dict(all_estimators())
@@ -138,6 +139,15 @@ def example(name, seed=0):
     if name in CODES:
         return estimator, rng.randint(2, size=(24, 16)).astype(np.uint8), y
     return estimator, np.abs(rng.normal(size=(24, 6)) + 2 * y[:, None]).astype(np.float32), y
+
+
+def moment_hashers(n_bits, **other_bits):
+    """The hashers that learn from moments of rows; ``other_bits`` are numbers of bits by the name of the hasher."""
+    hashers = [SignHasher()]
+    for name in ("LSHHasher", "SKLSHHasher", "PCAHasher", "ITQHasher", "SpectralHasher", "BilinearHasher"):
+        hasher = ESTIMATORS[name](other_bits.get(name, n_bits))
+        hashers.append(hasher.set_params(random_state=0) if "random_state" in hasher.get_params() else hasher)
+    return hashers
 
 
 def trained_example(name):

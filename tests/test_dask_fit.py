@@ -2,35 +2,21 @@
 
 import numpy as np
 import pytest
-from scipy.sparse import csr_array
+from examples import moment_hashers
 from sklearn.base import clone
 from tolerance import assert_close
 
 from sklinvariant import AutoPooling, DescriptorSets, SlowFeatures
 from sklinvariant.aggregation import VLAD, BagOfWords, FisherVector
 from sklinvariant.hashing import (
-    BilinearHasher,
-    ITQHasher,
-    LSHHasher,
     PCAHasher,
-    SignHasher,
-    SKLSHHasher,
-    SpectralHasher,
 )
 
 dask = pytest.importorskip("dask", reason="dask is not installed")
 da, bag = pytest.importorskip("dask.array"), pytest.importorskip("dask.bag")
 RNG = np.random.RandomState(0)
 ROWS = RNG.rand(230, 6) @ RNG.rand(6, 6)
-HASHERS = [
-    SignHasher(),
-    LSHHasher(8, random_state=0),
-    SKLSHHasher(8, random_state=0),
-    PCAHasher(4),
-    ITQHasher(4, random_state=0),
-    SpectralHasher(8),
-    BilinearHasher(4, random_state=0),
-]
+HASHERS = moment_hashers(4, SpectralHasher=8)
 AGGREGATORS = [
     BagOfWords(5, random_state=0),
     VLAD(5, random_state=0, subsample=100),
@@ -127,22 +113,6 @@ def test_blocks_of_unknown_size_and_without_rows():
     assert_same_model(PCAHasher(3).fit(X[X[:, 0] > ROWS[:70, 0].max()]), PCAHasher(3).fit(ROWS[kept]))
 
 
-def test_errors_name_the_block():
-    X = ROWS.copy()
-    X[75, 2] = np.nan
-    model = PCAHasher(3).fit(ROWS)
-    before = model.directions_ if hasattr(model, "directions_") else model._state
-    with pytest.raises(ValueError, match=r"block 1 of X: .*NaN"):
-        model.fit(da.from_array(X, chunks=(70, -1)))
-    assert (model.directions_ if hasattr(model, "directions_") else model._state) is before
-    with pytest.raises(ValueError, match="block 2 of X has 5 features, but block 0 has 6"):
-        model.fit([dask.delayed(ROWS), dask.delayed(ROWS[:0]), dask.delayed(ROWS[:, :5])])
-    with pytest.raises(ValueError, match="0 sample"):
-        model.fit([dask.delayed(ROWS[:0])])
-    with pytest.raises(TypeError, match=r"block 1 of X: Sparse"):
-        model.fit([dask.delayed(ROWS), dask.delayed(csr_array(ROWS))])
-
-
 def test_failing_blocks_leave_the_model_as_it_was():
     def fail(block):
         raise OSError("the disk is gone")
@@ -152,19 +122,6 @@ def test_failing_blocks_leave_the_model_as_it_was():
     with pytest.raises(OSError, match="the disk is gone"):
         model.fit(da.from_array(ROWS, chunks=70).map_blocks(fail, dtype=float, meta=ROWS[:0]))
     assert model._state is before
-
-
-def test_names_of_an_earlier_fit_are_forgotten():
-    pandas = pytest.importorskip("pandas")
-    model = PCAHasher(3).fit(pandas.DataFrame(ROWS, columns=list("abcdef")))
-    assert not hasattr(model.fit(da.from_array(ROWS, chunks=70)), "feature_names_in_")
-
-
-def test_blocks_with_other_feature_names_are_refused():
-    pandas = pytest.importorskip("pandas")
-    table = pandas.DataFrame(ROWS, columns=list("abcdef"))
-    with pytest.raises(ValueError, match="block 1 of X has other feature names than block 0"):
-        PCAHasher(3).fit([dask.delayed(table[:90]), dask.delayed(table[90:].rename(columns={"b": "z"}))])
 
 
 def test_a_single_delayed_array_is_computed():

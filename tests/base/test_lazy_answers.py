@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from examples import ESTIMATORS, example
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
@@ -62,6 +63,22 @@ def test_wrong_input_is_refused_at_once():
         model.transform(da.from_array(ROWS[:, :4], chunks=20))
     with pytest.raises(ValueError, match="0 sample"):
         model.transform([dask.delayed(ROWS[:0])])
+
+
+def test_errors_of_answers_name_the_block():
+    X = ROWS.copy()
+    X[25, 2] = np.nan
+    model, blocks = PCAHasher(3).fit(ROWS), [dask.delayed(X[start : start + 20]) for start in (0, 20, 40)]
+    for lazy in (da.from_array(X, chunks=(20, 3)), blocks):
+        with pytest.raises(ValueError, match=r"block 1 of X: .*NaN"):
+            model.transform(lazy).compute(scheduler="synchronous")
+
+
+def test_delayed_tensors_are_concatenated_as_tensors():
+    model = IICClusterer(2, n_heads=1, max_epochs=2, random_state=0)
+    blocks = [dask.delayed(torch.tensor(ROWS[start : start + 20])) for start in (0, 20, 40)]
+    assert isinstance(clone(model).fit_predict(blocks), torch.Tensor)
+    assert_close(model.fit(blocks).predict_proba(ROWS), clone(model).fit(ROWS).predict_proba(ROWS))
 
 
 def test_a_later_fit_does_not_change_an_answer():

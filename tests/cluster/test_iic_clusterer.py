@@ -527,6 +527,8 @@ def test_graphs_of_other_samples_and_pairs(blobs, tmp_path):
         IICClusterer(3).fit(X, graph=graph[:, :80])
     with pytest.raises(ValueError, match="graph contains neighbours, but pairs is 'temporal'"):
         IICClusterer(3, pairs="temporal").fit(X, graph=graph)
+    with pytest.raises(ValueError, match="neighbors finds neighbours, but pairs is 'temporal'"):
+        IICClusterer(3, pairs="temporal", neighbors=NearestNeighbors()).fit(X)
     with pytest.raises(ValueError, match="The 'neighbors' parameter of IICClusterer must be"):
         IICClusterer(3, neighbors=5).fit(X)
     model = IICClusterer(3, checkpoint=tmp_path / "fit", callbacks=[_Stops(2)], **QUICK)

@@ -3,29 +3,21 @@
 import numpy as np
 import pytest
 import torch
-from examples import saved_copies
+from examples import moment_hashers, saved_copies
 from tolerance import assert_close, assert_same_labels
 
 from sklinvariant.hashing import (
-    BilinearHasher,
     ITQHasher,
     LSHHasher,
     NeighborHasher,
     PCAHasher,
     RBMHasher,
-    SignHasher,
     SKLSHHasher,
     SpectralHasher,
 )
 
 HASHERS = [
-    SignHasher(),
-    LSHHasher(8, random_state=0),
-    SKLSHHasher(8, random_state=0),
-    PCAHasher(8),
-    ITQHasher(8, random_state=0),
-    SpectralHasher(8),
-    BilinearHasher(8, random_state=0),
+    *moment_hashers(8),
     NeighborHasher(8, max_epochs=3, random_state=0),
     RBMHasher(8, max_epochs=3, random_state=0),
 ]

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from examples import saved_copies, with_state
+from examples import moment_hashers, saved_copies, with_state
 from sklearn.base import clone
 from tolerance import assert_close, assert_same_labels
 
@@ -10,24 +10,14 @@ from sklinvariant import load, save
 from sklinvariant.hashing import (
     BilinearHasher,
     ITQHasher,
-    LSHHasher,
     PCAHasher,
-    SignHasher,
     SKLSHHasher,
     SpectralHasher,
     _moment_hasher,
 )
 from sklinvariant.pooling import AutoPooling
 
-HASHERS = [
-    SignHasher(),
-    LSHHasher(8, random_state=0),
-    SKLSHHasher(8, random_state=0),
-    PCAHasher(8),
-    ITQHasher(8, random_state=0),
-    SpectralHasher(14),
-    BilinearHasher(6, random_state=0),
-]
+HASHERS = moment_hashers(8, SpectralHasher=14, BilinearHasher=6)
 hashers = pytest.mark.parametrize("hasher", HASHERS, ids=lambda hasher: type(hasher).__name__)
 
 
@@ -117,7 +107,10 @@ def test_errors_of_a_stream_name_the_block(hasher, X):
 
     bad = X.copy()
     bad[7, 0] = np.inf
-    for last, message in ((X[:, :5], "block 2 of X has 5 features.* have 12"), (bad, "block 2 of X: .*infinity")):
+    for last, message in (
+        (X[:, :5], "block 2 of X has 5 features, but block 1 has 12"),
+        (bad, "block 2 of X: .*infinity"),
+    ):
         with pytest.raises(ValueError, match=message):
             model.fit(blocks(last))
         assert model._state is state
