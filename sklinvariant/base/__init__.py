@@ -17,13 +17,13 @@ from sklinvariant.base._input import (
     RowReader,
     computing_device,
     file_names,
-    is_stream,
     refuse_non_numbers,
     refuse_none,
     refuse_stream_in_fit,
     set_n_features,
 )
 from sklinvariant.base._interruption import keeping_last_epoch
+from sklinvariant.base._lazy_answers import is_stream
 from sklinvariant.base._parameters import (
     LARGEST_SIDE,
     Count,

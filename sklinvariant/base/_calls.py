@@ -20,6 +20,7 @@ from sklinvariant.base._lazy_answers import (
     blocks_of,
     is_bag,
     is_lazy,
+    is_stream,
     lazy_answer,
     whole,
 )
@@ -70,7 +71,7 @@ def computing(method: Any) -> Any:
         if name not in FITTING and not hasattr(self, "_state"):  # `check_is_fitted` takes as long as a search
             check_is_fitted(self)
         X = args[0] if args else kwargs.get("X")
-        if name == "fit" and not self._fits_streams:
+        if name == "fit" and not self._fits_streams and is_stream(X):
             refuse_stream_in_fit(self, X)
         if name in BY_SAMPLE and is_lazy(X):
             answer = lazy_answer(self, name, *args, **kwargs)

@@ -18,7 +18,7 @@ from sklinvariant._compat import array_namespace, dispatches_arrays
 from sklinvariant._settings import detached
 from sklinvariant.base._block_input import read_dask, read_stream
 from sklinvariant.base._device import resolve_device
-from sklinvariant.base._lazy_answers import is_lazy
+from sklinvariant.base._lazy_answers import is_lazy, is_stream
 from sklinvariant.base._tensors import (
     ArrayLike,
     as_numbers,
@@ -134,12 +134,6 @@ class Reader:
             )
 
 
-def is_stream(X: ArrayLike) -> bool:
-    """Whether X is an iterable of blocks, such as a generator, and neither an array nor a list."""
-    is_indexed = any(hasattr(X, name) for name in ("__getitem__", "__array__", "shape"))
-    return hasattr(X, "__iter__") and not is_indexed and not is_lazy(X)
-
-
 def refuse_stream(name: str, X: ArrayLike, needs: str) -> None:
     """Raise a ValueError if X is an iterable of blocks."""
     if is_stream(X):
@@ -148,10 +142,8 @@ def refuse_stream(name: str, X: ArrayLike, needs: str) -> None:
         )
 
 
-def refuse_stream_in_fit(estimator: Any, X: ArrayLike, *other_ways: str) -> None:
-    """Raise a ValueError if X is an iterable of blocks, but ``fit`` needs all samples at once."""
-    if not is_stream(X):
-        return
+def refuse_stream_in_fit(estimator: Any, X: ArrayLike, *other_ways: str) -> NoReturn:
+    """Raise the ValueError for X that is an iterable of blocks, if ``fit`` needs all samples at once."""
     reader = estimator._reader
     ways = ["Pass a memory-mapped array, such as np.load(file, mmap_mode='r')"]
     ways += ["DescriptorSets of one"] * reader.takes_bags
