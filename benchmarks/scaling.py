@@ -1,15 +1,17 @@
-"""Growth of time and memory with the number of samples: fit, and transform or predict, of one estimator of each family.
+"""Growth of the time and memory of estimators with the number of samples, features, and codewords, bits or clusters.
 
     python benchmarks/scaling.py [--cases NAME ...] [--shrink 1] [--figure scaling.png] [--json FOLDER]
 
 Each point is measured in a new process, after a fit to a few samples that loads libraries. Time is the CPU time of the
 process, which other processes on the machine do not change; with one thread it is also the wall time of an idle
-machine. Memory is the largest memory of the process less that before the fit, when the data is already there.
+machine. Memory is the largest memory of the process less that before the fit, when the data is already there. The
+method is called three times, of which the fastest counts: the first call also waits for memory from the system.
 
+The size is the number of samples n, or for some cases the number d of features or k of what is learned, at a fixed n.
 There are four sizes, 1.5 decades from the first to the last. A fifth size, a tenth of the first, gives the constant
-part, such as the training steps that do not depend on the number of samples: its time and memory are subtracted. The
-exponent p of n^p is the slope of a line through the logarithms of the rest, by least squares. Points at which less than
-5 ms or 1 MB remain are left out, and with fewer than three points there is no exponent: "-" is a constant.
+part, such as the training steps that do not depend on the size: its time and memory are subtracted. The exponent p of
+size^p is the slope of a line through the logarithms of the rest, by least squares. Points at which less than 5 ms or
+1 MB remain are left out, and with fewer than three points there is no exponent: "-" is a constant.
 
 The random data only has the shape that an estimator expects, and few epochs suffice: what is measured is the cost.
 """
@@ -27,16 +29,18 @@ from dataclasses import dataclass
 import numpy as np
 from measuring import add_json, report
 from sklearn.cluster import MiniBatchKMeans
+from sklearn.neighbors import NearestNeighbors
 
 import sklinvariant as sk
-from sklinvariant.metrics import clustering_accuracy
+from sklinvariant.metrics import clustering_accuracy, exact_ranking
 from sklinvariant.pairs import _nearest_partners
 
 SIZES = 10 ** np.linspace(-1.5, 0, 4)  # shares of the largest size
 CONSTANT = SIZES[0] / 10
-FEWEST = 64  # samples
+FEWEST = {"n": 64, "d": 2, "k": 2}
 LEAST = {"seconds": 0.005, "MB": 1.0}
 STEEP = 1.1
+EPOCH = {"max_epochs": 1, "random_state": 0}
 MB = 1024 if sys.platform.startswith("linux") else 1024**2  # units of ru_maxrss
 
 
@@ -71,12 +75,25 @@ def frames(n):
     return np.abs(X, out=X).reshape(-1, 32)[:n]
 
 
+def ten_classes(n):
+    return np.arange(n) % 10
+
+
+def few_labels(n):
+    """Ten labels of each of ten classes; the others are unknown."""
+    return np.where(np.arange(n) < 100, ten_classes(n), -1)
+
+
 def orbits(n):
     return rows(32)(16 * n).reshape(n, 4, 2, 2, 32)
 
 
-def labels(n):
-    return np.random.default_rng(0).integers(50, size=(n, 2))
+def maps(n):
+    return rows(16)(64 * n).reshape(n, 8, 8, 16)
+
+
+def labels(n, k=50):
+    return np.random.default_rng(0).integers(k, size=(n, 2))
 
 
 def codes(n):
@@ -94,15 +111,25 @@ class Neighbours:
 
 
 class Accuracy:
-    """`clustering_accuracy` of 50 clusters."""
+    """`clustering_accuracy` of two columns of labels."""
 
     def fit(self, X):
-        clustering_accuracy(X[:, 0] % 50, X[:, 1] % 50)
+        clustering_accuracy(X[:, 0], X[:, 1])
+
+
+class Ranking:
+    """`exact_ranking` of rows, each of which is a query."""
+
+    def fit(self, X):
+        exact_ranking(X)
 
 
 @dataclass(frozen=True)
 class Case:
-    """An estimator, its largest number of samples, and what is measured after `fit`: a method, or nothing."""
+    """An estimator, its largest size, and what is measured after `fit`: a method, or nothing.
+
+    ``data(size)`` returns X, and ``make(size)`` the estimator.
+    """
 
     samples: str
     data: Callable
@@ -110,91 +137,174 @@ class Case:
     make: Callable
     method: str = "transform"
     reason: str = ""
+    axis: str = "n"
+    targets: Callable | None = None
+
+
+def fixed(n, data):
+    """``data(size)`` that always returns n samples."""
+    return lambda size: data(n)
+
+
+def wide(n):
+    """``data(d)``: n rows of d features."""
+    return lambda d: rows(d)(n)
 
 
 QUADRATIC = "every row is compared with every other row"
 CACHED, MOST_CACHED = "probably because small arrays stay in the cache", 1.25  # the steepest that this can explain
 LISTS = "the number of lists and their length grow with the square root of n: at most n^1.5"
+KMEANS = "k-means at the start takes more iterations for more descriptors: up to 100, for up to 200,000"
+COVARIANCE = "the covariance has d² entries, and its eigenvectors take d³"
+PAIRS_OF_FEATURES = "the answer has d (d + 1) / 2 values, and its matrix root takes d³"
+PAIRS_OF_CLUSTERS = "all pairs of small clusters are compared, and the joint of the clusters has k² entries"
+TABLE = "the table of both labels has k² entries, and assigning its clusters takes k³"
 CASES = {
-    "FisherVector": Case("bags 20 × 16", bags, 40_000, lambda: sk.FisherVector(16, random_state=0)),
-    "LearnedVLAD": Case(
-        "bags 20 × 16", bags, 10_000, lambda: WithLabels(sk.LearnedVLAD(8, max_epochs=1, random_state=0))
+    "BagOfWords": Case("bags 20 × 16", bags, 40_000, lambda _: sk.BagOfWords(64, random_state=0)),
+    "VLAD": Case("bags 20 × 16", bags, 40_000, lambda _: sk.VLAD(16, random_state=0)),
+    "FisherVector": Case("bags 20 × 16", bags, 40_000, lambda _: sk.FisherVector(16, random_state=0)),
+    "GeMPooling": Case("bags 20 × 16", bags, 100_000, lambda _: sk.GeMPooling()),
+    "SecondOrderPooling": Case("bags 20 × 16", bags, 40_000, lambda _: sk.SecondOrderPooling()),
+    "LearnedBoW": Case(
+        "bags 20 × 16", bags, 10_000, lambda _: sk.LearnedBoW(64, **EPOCH), "transform", KMEANS, targets=ten_classes
     ),
-    "AutoPooling": Case("frames of 32", frames, 300_000, lambda: sk.AutoPooling(8, random_state=0)),
-    "SlowFeatures": Case("frames of 32", frames, 1_000_000, lambda: sk.SlowFeatures(8)),
+    "LearnedVLAD": Case(
+        "bags 20 × 16", bags, 10_000, lambda _: sk.LearnedVLAD(8, **EPOCH), "transform", KMEANS, targets=ten_classes
+    ),
+    "AutoPooling": Case("frames of 32", frames, 1_000_000, lambda _: sk.AutoPooling(8, random_state=0)),
+    "SlowFeatures": Case("frames of 32", frames, 1_000_000, lambda _: sk.SlowFeatures(8)),
     "ConvolutionalFeatures": Case(
         "images 16 × 16",
         images(16),
         10_000,
-        lambda: sk.ConvolutionalFeatures(MiniBatchKMeans(16, n_init=1, random_state=0), patch_size=5, random_state=0),
+        lambda _: sk.ConvolutionalFeatures(MiniBatchKMeans(16, n_init=1, random_state=0), patch_size=5, random_state=0),
     ),
-    "NestedInvariancePooler": Case("orbits 4 × 2 × 2 × 32", orbits, 100_000, lambda: sk.NestedInvariancePooler()),
-    "ITQHasher": Case("rows of 64", rows(64), 500_000, lambda: sk.ITQHasher(32, random_state=0)),
-    "SpectralHasher": Case("rows of 64", rows(64), 500_000, lambda: sk.SpectralHasher(32)),
-    "NeighborHasher": Case("rows of 64", rows(64), 500_000, lambda: sk.NeighborHasher(32, random_state=0)),
+    "DensePatches": Case("images 16 × 16", images(16), 20_000, lambda _: sk.DensePatches(6)),
+    "LocalDescriptors": Case("images 32 × 32", images(32), 2_000, lambda _: sk.LocalDescriptors()),
+    "CanonicalRotation": Case("images 16 × 16", images(16), 10_000, lambda _: sk.CanonicalRotation()),
+    "SpatialPooling": Case("maps 8 × 8 × 16", maps, 40_000, lambda _: sk.SpatialPooling()),
+    "NestedInvariancePooler": Case("orbits 4 × 2 × 2 × 32", orbits, 100_000, lambda _: sk.NestedInvariancePooler()),
+    "PCAHasher": Case("rows of 64", rows(64), 1_000_000, lambda _: sk.PCAHasher(32)),
+    "ITQHasher": Case("rows of 64", rows(64), 1_000_000, lambda _: sk.ITQHasher(32, random_state=0)),
+    "BilinearHasher": Case("rows of 64", rows(64), 1_000_000, lambda _: sk.BilinearHasher(32, random_state=0)),
+    "SpectralHasher": Case("rows of 64", rows(64), 1_000_000, lambda _: sk.SpectralHasher(32)),
+    "SKLSHHasher": Case("rows of 64", rows(64), 1_000_000, lambda _: sk.SKLSHHasher(32, random_state=0)),
+    "RBMHasher": Case("rows of 64", rows(64), 100_000, lambda _: sk.RBMHasher(32, **EPOCH)),
+    "NeighborHasher": Case(
+        "rows of 64", rows(64), 48_000, lambda _: sk.NeighborHasher(32, random_state=0), reason=QUADRATIC
+    ),
     "HammingNeighbors": Case(
-        "codes of 64 bits", codes, 1_000_000, lambda: sk.HammingNeighbors(10, packed=True), "kneighbors"
+        "codes of 64 bits", codes, 1_000_000, lambda _: sk.HammingNeighbors(10, packed=True), "kneighbors"
     ),
     "IICClusterer": Case(
-        "rows of 32", rows(32), 120_000, lambda: sk.IICClusterer(10, n_heads=2, random_state=0), "predict"
+        "rows of 32", rows(32), 160_000, lambda _: sk.IICClusterer(10, n_heads=2, random_state=0), "predict", LISTS
+    ),
+    "IICClusterer, exact": Case(
+        "rows of 32",
+        rows(32),
+        32_000,
+        lambda _: sk.IICClusterer(10, n_heads=2, neighbors=NearestNeighbors(algorithm="brute"), random_state=0),
+        "predict",
+        QUADRATIC,
     ),
     "neighbours, exact": Case(
-        "rows of 32", rows(32), 32_000, lambda: Neighbours(_nearest_partners._exact_search), "", QUADRATIC
+        "rows of 32", rows(32), 32_000, lambda _: Neighbours(_nearest_partners._exact_search), "", QUADRATIC
     ),
     "neighbours, lists": Case(
-        "rows of 32", rows(32), 120_000, lambda: Neighbours(_nearest_partners._list_search), "", LISTS
+        "rows of 32", rows(32), 320_000, lambda _: Neighbours(_nearest_partners._list_search), "", LISTS
+    ),
+    "IICClassifier": Case(
+        "rows of 32",
+        rows(32),
+        20_000,
+        lambda _: sk.IICClassifier(sk.IICClusterer(10, n_heads=1, random_state=0), **EPOCH),
+        "predict",
+        QUADRATIC,
+        targets=few_labels,
     ),
     "IICSegmenter": Case(
         "images 24 × 24",
         images(24),
         4_100,
-        lambda: sk.IICSegmenter(3, half_window=1, width=8, max_epochs=1, random_state=0),
+        lambda _: sk.IICSegmenter(3, half_window=1, width=8, **EPOCH),
         "predict",
     ),
     "EquivariantAutoencoder": Case(
         "images 12 × 12",
         images(12),
         6_000,
-        lambda: sk.EquivariantAutoencoder(4, width=4, max_epochs=1, random_state=0),
+        lambda _: sk.EquivariantAutoencoder(4, width=4, **EPOCH),
     ),
-    "SparseAutoencoder": Case(
-        "rows of 64", rows(64), 100_000, lambda: sk.SparseAutoencoder(32, max_epochs=1, random_state=0)
+    "SparseAutoencoder": Case("rows of 64", rows(64), 100_000, lambda _: sk.SparseAutoencoder(32, **EPOCH)),
+    "clustering_accuracy": Case("labels of 50 clusters", labels, 3_000_000, lambda _: Accuracy(), ""),
+    "exact_ranking": Case("rows of 16", rows(16), 8_000, lambda _: Ranking(), "", QUADRATIC),
+    # number of features
+    "PCAHasher, d": Case("20,000 rows", wide(20_000), 1_000, lambda _: sk.PCAHasher(1), "transform", COVARIANCE, "d"),
+    "SlowFeatures, d": Case(
+        "20,000 frames", wide(20_000), 600, lambda _: sk.SlowFeatures(1), "transform", COVARIANCE, "d"
     ),
-    "clustering_accuracy": Case("labels of 50 clusters", labels, 3_000_000, Accuracy, ""),
+    "SecondOrderPooling, d": Case(
+        "500 bags of 20",
+        lambda d: rows(d)(10_000).reshape(500, 20, d),
+        320,
+        lambda _: sk.SecondOrderPooling(),
+        "transform",
+        PAIRS_OF_FEATURES,
+        "d",
+    ),
+    "FisherVector, d": Case(
+        "1,000 bags of 20",
+        lambda d: rows(d)(20_000).reshape(1000, 20, d),
+        512,
+        lambda _: sk.FisherVector(8, random_state=0),
+        axis="d",
+    ),
+    "IICClusterer, d": Case(
+        "3,000 rows", wide(3_000), 1_000, lambda _: sk.IICClusterer(10, n_heads=1, random_state=0), "predict", axis="d"
+    ),
+    # number of codewords, components, bits or clusters
+    "BagOfWords, k": Case(
+        "2,000 bags 20 × 16", fixed(2_000, bags), 1_000, lambda k: sk.BagOfWords(k, random_state=0), axis="k"
+    ),
+    "VLAD, k": Case("2,000 bags 20 × 16", fixed(2_000, bags), 500, lambda k: sk.VLAD(k, random_state=0), axis="k"),
+    "FisherVector, k": Case(
+        "2,000 bags 20 × 16", fixed(2_000, bags), 500, lambda k: sk.FisherVector(k, random_state=0), axis="k"
+    ),
+    "IICClusterer, k": Case(
+        "5,000 rows of 32",
+        fixed(5_000, rows(32, 200)),
+        200,
+        lambda k: sk.IICClusterer(k, n_heads=1, random_state=0),
+        "predict",
+        PAIRS_OF_CLUSTERS,
+        "k",
+    ),
+    "clustering_accuracy, k": Case(
+        "100,000 labels", lambda k: labels(100_000, k), 3_000, lambda _: Accuracy(), "", TABLE, "k"
+    ),
 }
 
 
-class WithLabels:
-    """An estimator that is fitted with labels of ten classes."""
-
-    def __init__(self, estimator):
-        self.estimator = estimator
-
-    def fit(self, X):
-        self.estimator.fit(X, np.arange(len(X)) % 10)
-
-    def transform(self, X):
-        return self.estimator.transform(X)
-
-
 def measure(name, n, few):
-    """CPU seconds and MB of `fit` to n samples, and of the method after it, in this process."""
+    """CPU seconds and MB of `fit` of size n, and of the method after it, in this process."""
     case = CASES[name]
     warnings.simplefilter("ignore")
-    small, estimator = case.data(few), case.make()
-    run(estimator, case, small)
-    X, estimator = case.data(n), case.make()
+    run(case.make(few), case, case.data(few))
+    X, estimator = case.data(n), case.make(n)
     result = {}
-    for part in ("fit", "method"):
-        before, started = peak(), time.process_time()
-        run(estimator, case, X, part)
-        result[part] = {"seconds": time.process_time() - started, "MB": peak() - before}
+    for part, repeats in (("fit", 1), ("method", 3)):
+        before, seconds = peak(), []
+        for _ in range(repeats):
+            started = time.process_time()
+            run(estimator, case, X, part)
+            seconds.append(time.process_time() - started)
+        result[part] = {"seconds": min(seconds), "MB": peak() - before}
     return result
 
 
 def run(estimator, case, X, part=None):
     if part in (None, "fit"):
-        estimator.fit(X)
+        estimator.fit(X, *([] if case.targets is None else [case.targets(len(X))]))
     if part in (None, "method") and case.method:
         queries = (X[:1000],) if case.method == "kneighbors" else (X,)
         getattr(estimator, case.method)(*queries)
@@ -222,7 +332,7 @@ def measured_apart(name, n, few):
 
 def sizes_of(case, shrink):
     """The size of the constant part, and the four sizes."""
-    return [max(FEWEST, int(case.largest / shrink * share)) for share in (CONSTANT, *SIZES)]
+    return [max(FEWEST[case.axis], int(case.largest / shrink * share)) for share in (CONSTANT, *SIZES)]
 
 
 def growth(sizes, values, least):
@@ -258,7 +368,7 @@ def row(name, case, sizes, found):
 COLUMNS = [
     "",
     "samples",
-    "n",
+    "n, d or k",
     "fit, s",
     "exponent",
     "fit, MB",
@@ -277,6 +387,7 @@ def draw(measured, path):
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, 2, figsize=(11, 5), layout="constrained")
+    measured = {name: found for name, found in measured.items() if CASES[name].axis == "n"}
     for (name, (sizes, found)), colour in zip(measured.items(), plt.cm.tab20.colors * 2, strict=False):
         for ax, unit in zip(axes, LEAST, strict=True):
             rest = np.subtract(found["fit", unit][0][1:], found["fit", unit][0][0])

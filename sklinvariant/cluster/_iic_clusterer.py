@@ -18,7 +18,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transfor
 from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 
-from sklinvariant._compat import HasMethods, fit_context, with_callbacks
+from sklinvariant._compat import fit_context, with_callbacks
 from sklinvariant.accumulate import accumulate
 from sklinvariant.base import (
     Anything,
@@ -55,12 +55,11 @@ from sklinvariant.pairs import (
     PartnerPairs,
     SamplePairBatches,
     ViewPairs,
+    WithNeighbors,
     default_views,
     explicit_pairs,
     nearest_partners,
-    read_graph,
     same,
-    search_graph,
     temporal_pairs,
     warn_of_shuffled,
 )
@@ -120,6 +119,7 @@ def draws_for(pairs: torch.Tensor) -> int:
 class IICClusterer(
     OnDevice,
     WithOptimizer,
+    WithNeighbors,
     TrainedEstimator,
     ClassNamePrefixFeaturesOutMixin,
     ClusterMixin,
@@ -152,12 +152,6 @@ class IICClusterer(
         neighbours, a class may be split into two clusters. The search is exact for at most 50,000 samples and on a GPU.
         For more samples, if faiss is installed, it uses inverted lists in which it finds at least 95 % of the
         neighbours of 1,000 samples.
-    neighbors : estimator or None
-        Finds the neighbours for "neighbors", instead of the search described under ``n_neighbors``. A clone is fitted
-        to X as it is given, as flat rows, not scaled. The estimator also sets the number of neighbours. It has
-        ``kneighbors``, as `sklearn.neighbors.NearestNeighbors`, or ``fit_transform`` returns a sparse graph, as of a
-        Pipeline that ends with `sklearn.neighbors.KNeighborsTransformer`. To use a graph that you have already, pass it
-        to `fit`.
     network : {"auto", "mlp", "vgg", "resnet"} or torch.nn.Module
         The trunk, which computes the features. "mlp": two layers of 256 units. "vgg": four 5 × 5 convolutions of 64 to
         512 channels, as in the paper for MNIST. "resnet": 34 layers on the edges (Sobel) of the grey image, as in the
@@ -253,9 +247,6 @@ class IICClusterer(
     pairs: Literal["auto", "transform", "neighbors", "temporal", "explicit"] | Callable = "auto"
     transforms: Callable | None = None
     n_neighbors: Count = 10
-    neighbors: (
-        Annotated[Any, HasMethods(["fit", "kneighbors"])] | Annotated[Any, HasMethods("fit_transform")] | None
-    ) = None
     network: Literal["auto", "mlp", "vgg", "resnet"] | nn.Module = "auto"
     n_overclusters: Annotated[int, integers(2)] | None = None
     n_heads: Annotated[int, integers(1, 1000)] = 10
@@ -309,12 +300,6 @@ class IICClusterer(
             True for samples (or explicit pairs) that may not belong to any cluster. They train only the auxiliary
             heads, which requires ``n_overclusters``. In a Pipeline, request ``auxiliary`` with
             ``set_fit_request(auxiliary=True)``.
-        graph : sparse matrix of shape (n, n), default=None
-            The neighbours of the rows of X for ``pairs="neighbors"``, such as from
-            `sklearn.neighbors.kneighbors_graph`. They are not searched then. Each stored entry of row i, also a 0, is a
-            neighbour of sample i; values and entries on the diagonal do not count. Edges lead from rows to columns
-            only. Samples without neighbours form no pairs, but get a cluster. In a cross-validation, which takes parts
-            of X, set ``neighbors`` instead.
 
         Raises
         ------
@@ -428,18 +413,12 @@ class IICClusterer(
 
     def _source(self, samples, scaling, generator, *, groups, auxiliary=None, graph=None):
         kind, views = self._kind_of_pairs(samples), self.transforms or same
-        if graph is not None and kind != "neighbors":
-            raise ValueError(f'graph contains neighbours, but pairs is {kind!r}. Set pairs="neighbors", or graph=None')
-        if self.neighbors is not None and kind != "neighbors":
-            raise ValueError(
-                f'neighbors finds neighbours, but pairs is {kind!r}. Set pairs="neighbors", or neighbors=None'
-            )
+        found = self._given_graph(samples, kind, graph)
         if kind == "explicit":
             return explicit_pairs(samples, views, generator)
         if kind == "temporal":
             return temporal_pairs(samples, groups, views, generator)
-        if kind == "neighbors" and (graph is not None or self.neighbors is not None):
-            found = self._given_graph(samples, graph)
+        if found is not None:
             found = found if auxiliary is None else found.without(auxiliary)
             source: Any = GraphPairs(samples, found, generator, most_steps=MOST_STEPS, views=views)
             if len(source) < self.n_clusters:
@@ -460,12 +439,6 @@ class IICClusterer(
                 )
             views = default_views(samples.shape[-1])
         return ViewPairs(samples, views, generator)
-
-    def _given_graph(self, samples, graph):
-        """The `NeighborGraph` of the samples that is given, or that the estimator ``neighbors`` finds."""
-        if graph is not None:
-            return read_graph(graph, len(samples))
-        return search_graph(self.neighbors, to_numpy(samples.flatten(1)))
 
     def _auxiliary(self, auxiliary, n, device):
         """A boolean mask of the samples, or None if it is not given."""

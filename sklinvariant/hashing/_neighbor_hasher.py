@@ -10,11 +10,12 @@ import torch
 from torch import nn
 
 from sklinvariant._compat import fit_context, with_callbacks
-from sklinvariant._distributed import own_rows, whole_mean, whole_rows
+from sklinvariant._distributed import own_rows, whole_mean, whole_rows, whole_sum
 from sklinvariant.accumulate import Blocks, measure_moments
 from sklinvariant.base import Array, Count, FittedState, FrameReader, Positive, RowReader, check_size, declared
 from sklinvariant.hashing._hasher import Hasher, principal_directions, random_rotation, signs
 from sklinvariant.hashing._itq import fit_rotation
+from sklinvariant.pairs import GraphBatches, GraphPairs, NeighborBatch, WithNeighbors
 from sklinvariant.training import RowBatches, TrainedEstimator, WithOptimizer
 
 _MOST_COMPONENTS = 256  # principal components of which bits are made
@@ -47,11 +48,14 @@ def neighbor_loss(codes: torch.Tensor, neighbors: torch.Tensor, temperature: flo
 
     The rows i are those ``of`` a part of the codes, and j and l are any rows.
     """
+    return -log_shares(codes, temperature, of).gather(1, neighbors).sum() / max(1, neighbors.numel())
+
+
+def log_shares(codes: torch.Tensor, temperature: float, of: slice = _ALL) -> torch.Tensor:
+    """``ln p(j | i)`` (r, n) for codes (n, b) of -1 and 1, where the rows i are the r rows ``of`` a part of them."""
     n, b = codes.shape
     logits = codes[of] @ codes.T / (b * temperature)
-    logits = logits.masked_fill(_itself(n, of, codes.device), _ITSELF)
-    to_neighbors = logits.log_softmax(1).gather(1, neighbors)
-    return -to_neighbors.sum() / max(1, neighbors.numel())
+    return logits.masked_fill(_itself(n, of, codes.device), _ITSELF).log_softmax(1)
 
 
 def straight_through(projections: torch.Tensor) -> torch.Tensor:
@@ -66,7 +70,9 @@ def default_temperature(n_bits: int) -> float:
 
 
 class NeighborNetwork(nn.Module):
-    """Linear projections of rows (n, m), or of pairs (n, 2, m), to bits, and the loss of their signs.
+    """Linear projections of rows to bits, and the loss of their signs.
+
+    A batch contains rows (n, m), pairs (n, 2, m), or a `NeighborBatch`, whose neighbours are those of a graph.
 
     Parameters are ``weight`` (b, m) and ``intercept`` (b,).
     """
@@ -76,15 +82,26 @@ class NeighborNetwork(nn.Module):
         self.weight, self.intercept = nn.Parameter(weight.clone()), nn.Parameter(intercept.clone())
         self.n_neighbors, self.temperature = n_neighbors, temperature
 
-    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+    def forward(self, batch: torch.Tensor | NeighborBatch) -> torch.Tensor:
+        if isinstance(batch, NeighborBatch):
+            return self._loss_of_graph(batch)
         in_pairs = batch.ndim == 3
         rows, own = whole_rows(batch).flatten(0, -2), own_rows(each=2 if in_pairs else 1)
         if in_pairs:
             neighbors = partners(len(rows))[own].to(rows.device)
         else:
             neighbors = nearest_in_batch(rows, self.n_neighbors, own)
-        codes = straight_through(torch.addmm(self.intercept, rows, self.weight.T))
-        return whole_mean(neighbor_loss(codes, neighbors, self.temperature, own))
+        return whole_mean(neighbor_loss(self._codes(rows), neighbors, self.temperature, own))
+
+    def _loss_of_graph(self, batch):
+        rows, own, near = whole_rows(batch.samples), own_rows(), batch.near
+        if near.shape[1] < len(rows):  # the other rows are those of other processes, with their own graphs
+            near = nn.functional.pad(near, (own.start, len(rows) - own.stop))
+        shares = log_shares(self._codes(rows), self.temperature, own)
+        return -whole_sum(shares[near].sum()) / whole_sum(near.sum())
+
+    def _codes(self, rows):
+        return straight_through(torch.addmm(self.intercept, rows, self.weight.T))
 
 
 def overcomplete_itq(components: torch.Tensor, n_bits: int, generator: torch.Generator) -> torch.Tensor:
@@ -103,23 +120,26 @@ def overcomplete_itq(components: torch.Tensor, n_bits: int, generator: torch.Gen
 class _Components:
     """Principal components (n, m) of the rows, and the mean (d,) and ``basis`` (m, d) that give them.
 
-    ``samples`` are the components of rows (n, m) or of pairs (n, 2, m).
+    ``samples`` are the components of rows (n, m) or of pairs (n, 2, m). ``source`` contains the neighbours of a graph.
     """
 
     components: torch.Tensor
     mean: torch.Tensor
     basis: torch.Tensor
     samples: torch.Tensor
+    source: GraphPairs | None
 
 
 @declared
-class NeighborHasher(WithOptimizer, TrainedEstimator, Hasher):
+class NeighborHasher(WithOptimizer, WithNeighbors, TrainedEstimator, Hasher):
     """Codes learned so that the codes of neighbouring rows are more similar than those of other rows.
 
     A bit is the sign of ``w_j·x + b_j``. With codes c(x) of -1 and 1 and similarities ``s = c(x_i)·c(x_j) / n_bits``,
     training minimises the mean of ``-ln p(j | i)``, ``p(j | i) = exp(s_ij / τ) / Σ_l exp(s_il / τ)``, where j is one of
-    the nearest rows to i in a batch, or the other row of its pair, and l runs over all other rows of the batch.
-    Training starts from the solution of `ITQHasher`. The gradient passes through the sign as if it were tanh.
+    the nearest rows to i in a batch, or the other row of its pair, and l runs over all other rows of the batch. If the
+    neighbours are given, as a graph or by ``neighbors``, a batch has rows and one random neighbour of each, and j is
+    any neighbour of i in the batch. Training starts from the solution of `ITQHasher`. The gradient passes through the
+    sign as if it were tanh.
 
     Parameters
     ----------
@@ -132,7 +152,8 @@ class NeighborHasher(WithOptimizer, TrainedEstimator, Hasher):
     n_neighbors : int
         For "neighbors", the number of nearest rows within a batch that count as neighbours of a row. Together with
         ``batch_size``, it is the share of all rows that count as neighbours, by default 1 %. To find the 50
-        nearest of more than 10,000 rows, ``n_neighbors=3`` and ``batch_size=1024`` are better.
+        nearest of more than 10,000 rows, ``n_neighbors=3`` and ``batch_size=1024`` are better. It is not used if the
+        neighbours are given.
     temperature : float or "auto"
         τ. Lower values separate near neighbours from rows that are only slightly farther away. Higher values make all
         rows of a dense region similar, which finds more rows of the same class, but fewer of the nearest ones. "auto"
@@ -140,7 +161,8 @@ class NeighborHasher(WithOptimizer, TrainedEstimator, Hasher):
     max_epochs : int or "auto"
         Maximum number of passes over the rows or pairs. "auto" makes as many passes as 200 training steps need.
     batch_size : int
-        Maximum number of rows or pairs in a training step, which are compared with each other.
+        Maximum number of rows or pairs in a training step, which are compared with each other. If the neighbours are
+        given, this does not count the neighbour of each row.
     random_state : int, RandomState or None
         Seed of the initial rotation and of the order of rows.
 
@@ -200,28 +222,28 @@ class NeighborHasher(WithOptimizer, TrainedEstimator, Hasher):
 
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, graph: Any = None) -> Self:
         """Learn the codes.
 
         Parameters
         ----------
         X : array of shape (n, n_features), or (n, 2, n_features) with ``pairs="explicit"``
-            Features. Neighbours are those with the smallest Euclidean distance.
+            Features. Neighbours are those with the smallest Euclidean distance, unless they are given.
 
         Raises
         ------
         ValueError
-            If X contains NaN or infinity, if its shape does not match ``pairs``, or if ``warm_start=True`` but the
-            previous fit had another ``n_bits``.
+            If X contains NaN or infinity, if its shape or ``graph`` does not match ``pairs``, if ``graph`` is not
+            sparse or has another shape, or if ``warm_start=True`` but the previous fit had another ``n_bits``.
         """
-        self._train(X, given=self._read_samples(X, reset=not self._continues_fit()))
+        self._train(X, given=self._read_samples(X, reset=not self._continues_fit()), graph=graph)
         return self
 
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X: Any, y: Any = None) -> Self:
+    def partial_fit(self, X: Any, y: Any = None, graph: Any = None) -> Self:
         """Train for one pass over a part of the rows. Those of the first call determine the principal directions."""
-        self._train(X, partial=True, given=self._read_samples(X, reset=not hasattr(self, "_state")))
+        self._train(X, partial=True, given=self._read_samples(X, reset=not hasattr(self, "_state")), graph=graph)
         return self
 
     def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
@@ -254,8 +276,9 @@ class NeighborHasher(WithOptimizer, TrainedEstimator, Hasher):
     def _read_samples(self, X, *, reset):
         return (_PAIRS if self.pairs == "explicit" else self._reader).read(self, X, reset=reset)
 
-    def _data(self, given, y, generator, *, reset):
+    def _data(self, given, y, generator, *, reset, graph):
         rows = given.tensor()
+        found = self._given_graph(rows, self.pairs, graph)
         mean, basis = self._new_basis(rows) if reset else self._fitted_tensors(rows, "mean", "basis")
         if not reset and self.n_bits != self._state["n_bits"]:
             raise ValueError(
@@ -268,7 +291,8 @@ class NeighborHasher(WithOptimizer, TrainedEstimator, Hasher):
             )
         components = (rows - mean) @ basis.T
         samples = components.unflatten(0, (-1, 2)) if given.in_pairs else components
-        return _Components(components, mean, basis, samples)
+        source = None if found is None else GraphPairs(components, found, generator)
+        return _Components(components, mean, basis, samples, source)
 
     def _new_basis(self, rows):
         """The mean, and the principal directions in the unit in which components have a mean squared length of 1."""
@@ -279,12 +303,13 @@ class NeighborHasher(WithOptimizer, TrainedEstimator, Hasher):
         return mean, directions / (unit * spread)
 
     def _identity(self, data):
-        return {"samples": [data.samples]}
+        return {"samples": [data.samples]} | ({} if data.source is None else {"neighbours": [*data.source.graph]})
 
     def _n_epochs(self, data):
         if self.max_epochs != "auto":
             return self.max_epochs
-        return math.ceil(_STEPS / math.ceil(len(data.samples) / self.batch_size))
+        n = len(data.samples if data.source is None else data.source)
+        return math.ceil(_STEPS / math.ceil(n / self.batch_size))
 
     def _module(self, data, generator):
         components = data.components
@@ -301,6 +326,8 @@ class NeighborHasher(WithOptimizer, TrainedEstimator, Hasher):
         return NeighborNetwork(weight, intercept, n_neighbors=self.n_neighbors, temperature=temperature)
 
     def _batches(self, data, generator):
+        if data.source is not None:
+            return GraphBatches(data.source, batch_size=self.batch_size)
         return RowBatches(data.samples, batch_size=self.batch_size, generator=generator)
 
     def _export(self, network, data):

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 from sklearn.datasets import load_digits
-from sklearn.neighbors import NearestNeighbors
+from sklearn.neighbors import NearestNeighbors, kneighbors_graph
 from tolerance import assert_close, assert_same_labels
 
 from sklinvariant import ITQHasher, NeighborHasher
@@ -17,6 +18,7 @@ from sklinvariant.hashing._neighbor_hasher import (
     straight_through,
 )
 from sklinvariant.metrics import bit_activations, exact_ranking, mean_average_precision
+from sklinvariant.pairs import NeighborBatch
 
 
 @pytest.fixture
@@ -177,3 +179,56 @@ def test_parts_learn_as_well(digits):
             hasher.partial_fit(digits[start : start + 200])
         losses.append(np.mean([row["loss"] for row in hasher.history_[-3:]]))
     assert losses[-1] < losses[0]
+
+
+def test_the_loss_of_a_graph_is_that_of_the_same_neighbours(rows):
+    network = NeighborNetwork(torch.eye(4).double(), torch.zeros(4).double(), n_neighbors=2, temperature=0.3)
+    near = torch.zeros(9, 9, dtype=torch.bool).scatter_(1, nearest_in_batch(rows, 2), True)
+    assert network(NeighborBatch(rows, near)).item() == pytest.approx(network(rows).item())
+
+
+def test_neighbours_of_a_graph_and_of_an_estimator(digits):
+    """An estimator finds the graph that is passed, so both fits are the same."""
+    graph, quick = kneighbors_graph(digits, 4), {"max_epochs": 2, "random_state": 0}
+    hasher = NeighborHasher(16, **quick).fit(digits, graph=graph)
+    other = NeighborHasher(16, neighbors=NearestNeighbors(n_neighbors=4), **quick)
+    assert_close(other.fit(digits).decision_function(digits), hasher.decision_function(digits))
+    assert not hasattr(other.neighbors, "n_features_in_")
+    assert clone(other).set_params(neighbors__n_neighbors=9).neighbors.n_neighbors == 9
+    np.testing.assert_array_equal(hasher.fit_transform(digits, graph=graph), other.transform(digits))
+    assert hasher.partial_fit(digits[:300], graph=graph[:300, :300]).n_iter_ == 3
+    assert other.partial_fit(digits[:300]).n_iter_ == 3
+
+
+def test_a_graph_of_classes_gives_codes_of_classes(global_random_seed):
+    """Rows of a class, which the graph joins, get similar codes; half of the rows have no neighbours."""
+    X, y = load_digits(return_X_y=True)
+    graph = kneighbors_graph(50 * y[:, None] + np.random.RandomState(0).rand(len(y), 1), 30).tolil()
+    graph[::2] = 0
+    graph = graph.tocsr()
+    graph.eliminate_zeros()
+    queries, database = np.arange(len(X)) % 5 == 0, np.arange(len(X)) % 5 > 0
+    scores = []
+    for given in (graph[database][:, database], None):
+        hasher = NeighborHasher(32, max_epochs=20, random_state=global_random_seed).fit(X[database], graph=given)
+        ranking = exact_ranking(hasher.transform(X[queries]), hasher.transform(X[database]), metric="hamming")
+        scores.append(mean_average_precision(ranking, y[queries][:, None] == y[database]))
+    assert scores[0] > scores[1] + 0.05
+
+
+def test_graphs_that_do_not_suit_the_rows_or_pairs(digits):
+    graph = kneighbors_graph(digits, 4)
+    with pytest.raises(ValueError, match=r"graph must have shape \(600, 600\) for 600 samples, got \(600, 80\)"):
+        NeighborHasher(4).fit(digits, graph=graph[:, :80])
+    with pytest.raises(ValueError, match="graph contains neighbours, but pairs is 'explicit'"):
+        NeighborHasher(4, pairs="explicit").fit(digits.reshape(-1, 2, 64), graph=graph)
+    with pytest.raises(ValueError, match="neighbors finds neighbours, but pairs is 'explicit'"):
+        NeighborHasher(4, pairs="explicit", neighbors=NearestNeighbors()).fit(digits.reshape(-1, 2, 64))
+    with pytest.raises(ValueError, match="The 'neighbors' parameter of NeighborHasher must be"):
+        NeighborHasher(4, neighbors=5).fit(digits)
+
+
+def test_200_steps_with_a_graph_of_some_rows(digits):
+    graph = kneighbors_graph(digits[:150], 4)[:60]
+    graph.resize(150, 150)
+    assert NeighborHasher(8, batch_size=30, random_state=0).fit(digits[:150], graph=graph).n_iter_ == 100

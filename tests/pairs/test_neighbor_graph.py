@@ -54,12 +54,66 @@ def test_all_sparse_formats_are_read(kind, dtype):
         ),
         (sparse.csr_array(np.ones((3, 3), complex)), "must contain finite real numbers, got dtype complex128"),
         (sparse.eye_array(3, format="csr"), "contains no neighbours of other samples"),
-        (sparse.csr_array((np.ones(2), np.array([1, 7]), np.array([0, 1, 2, 2])), (3, 3)), "columns outside 0 to 2"),
     ],
 )
 def test_graphs_that_cannot_be_read(graph, message):
     with pytest.raises(ValueError, match=message):
         read_graph(graph, 3)
+
+
+def damaged(kind, name, values):
+    """A graph of 3 samples in a sparse format, one of whose arrays is replaced."""
+    graph = sparse.csr_array(np.ones((3, 3))).asformat(kind)
+    setattr(graph, name, np.array(values))
+    return graph
+
+
+@pytest.mark.parametrize(
+    ("graph", "message"),
+    [
+        (damaged("csr", "indices", [0, 1, 7] * 3), "graph contains columns outside 0 to 2. Build it again"),
+        (damaged("csc", "indices", [0, 1, 7] * 3), "graph contains rows outside 0 to 2"),
+        (damaged("bsr", "indices", [-1]), "graph contains columns outside 0 to 0"),
+        (damaged("coo", "row", [0, 1, 3] * 3), "graph contains rows outside 0 to 2"),
+        (damaged("coo", "col", [0, 1, -5] * 3), "graph contains columns outside 0 to 2"),
+        (damaged("csr", "indptr", [0, 6, 3, 9]), "graph is damaged: its indptr should have 4 numbers that rise from 0"),
+        (damaged("csr", "indptr", [1, 3, 6, 9]), "graph is damaged: its indptr"),
+        (damaged("csr", "indptr", [0, 3, 9]), "graph is damaged: its indptr"),
+        (damaged("csc", "indptr", [0, 3, 6, 99]), "graph is damaged: .* to at most 9, the number of stored entries"),
+        (damaged("csr", "data", [1.0]), "graph is damaged: .* to at most 1"),
+    ],
+)
+def test_damaged_graphs(graph, message):
+    """scipy would read or write outside of the arrays of some of them."""
+    with pytest.raises(ValueError, match=message):
+        read_graph(graph, 3)
+
+
+def test_columns_of_lists_outside_of_the_graph():
+    graph = sparse.lil_array(np.ones((3, 3)))
+    graph.rows[1] = [0, 1, 4]
+    with pytest.raises(ValueError, match=r"columns outside 0 to 2|column index"):
+        read_graph(graph, 3)
+
+
+def test_the_order_of_entries_makes_no_difference(rows):
+    """Entries of a row may be in any order, and repeated. The graph that was given is not changed."""
+    graph = kneighbors_graph(rows, 4)
+    order = np.concatenate([np.array([3, 1, 0, 2, 3]) + 4 * row for row in range(40)])
+    other = sparse.csr_array((graph.data[order], graph.indices[order], 5 * np.arange(41)), shape=(40, 40))
+    before = other.indices.copy()
+    for one, two in zip(read_graph(graph, 40), read_graph(other, 40), strict=True):
+        np.testing.assert_array_equal(one, two)
+    np.testing.assert_array_equal(other.indices, before)
+    assert other.nnz == 200
+
+
+def test_neighbours_among_some_samples(rows):
+    graph = kneighbors_graph(rows, 5)
+    index = torch.tensor([2, 3, 11, 12, 30, 39])
+    expected = graph[index.numpy()][:, index.numpy()].toarray()
+    assert expected.any()
+    np.testing.assert_array_equal(read_graph(graph, 40).among(index), expected)
 
 
 class Wrapped:

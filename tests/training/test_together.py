@@ -13,6 +13,7 @@ import torch
 from callbacks import Interrupts, StopsAfter
 from examples import TRAINED, answers, losses, trained_example
 from sklearn.base import clone
+from sklearn.neighbors import NearestNeighbors
 from tolerance import assert_close
 from two_processes import needs_gloo, run_in_two_processes
 
@@ -70,6 +71,7 @@ SPECIAL = {
         IMAGES,
     ),
     "a batch of one image": (IICSegmenter(2, width=4, batch_size=1, **QUICK), IMAGES[:3]),
+    "neighbours of rows": (NeighborHasher(5, neighbors=NearestNeighbors(n_neighbors=3), batch_size=8, **QUICK), ROWS),
     "pairs of rows": (NeighborHasher(5, pairs="explicit", **QUICK), ROWS.reshape(15, 2, 6)),
     "a last batch of one bag": (
         LearnedBoW(3, batch_size=4, early_stopping=True, validation_fraction=0.2, **QUICK),
@@ -151,7 +153,9 @@ def shards_in_parts(folder):
         model = NeighborHasher(5, batch_size=4, warm_start=True, **QUICK)
         for rows in (ROWS[rank:12:2], ROWS[12 + rank :: 2]):
             model.partial_fit(rows)
-        return _fitted(model, ROWS[rank::2])[0], model.transform(ROWS)
+        neighbors = NeighborHasher(5, batch_size=4, neighbors=NearestNeighbors(n_neighbors=3), **QUICK)
+        fits = [model.fit(ROWS[rank::2]), neighbors.fit(ROWS[rank::2])]
+        return losses(model), *(fit.decision_function(ROWS) for fit in fits)
 
 
 def interrupted_with_shards(folder):
