@@ -23,7 +23,7 @@ from sklinvariant.base._input import (
     set_n_features,
 )
 from sklinvariant.base._interruption import keeping_last_epoch
-from sklinvariant.base._lazy_answers import is_stream
+from sklinvariant.base._kinds import is_bags, is_stream
 from sklinvariant.base._parameters import (
     LARGEST_SIDE,
     Count,
@@ -77,7 +77,6 @@ from sklinvariant.base._tensors import (
     as_numpy,
     as_tensor,
     dense_tensor,
-    is_bags,
     precision_of,
     to_numpy,
 )

@@ -16,8 +16,9 @@ import numpy as np
 import torch
 
 from sklinvariant.base._dask_rows import DaskRows
+from sklinvariant.base._kinds import is_bags
 from sklinvariant.base._lazy_answers import blocks_of, of_block
-from sklinvariant.base._tensors import ArrayLike, is_bags
+from sklinvariant.base._tensors import ArrayLike
 
 
 def read_stream(estimator: Any, X: Any, check: Callable[[Any], None] | None = None) -> Iterator[Any]:

@@ -14,13 +14,13 @@ from sklinvariant._settings import with_own_settings
 from sklinvariant.base._docstrings import Documented
 from sklinvariant.base._finite import FITTING, finite_outcome
 from sklinvariant.base._input import refuse_stream_in_fit
+from sklinvariant.base._kinds import is_stream
 from sklinvariant.base._lazy_answers import (
     BY_SAMPLE,
     are_delayed_blocks,
     blocks_of,
     is_bag,
     is_lazy,
-    is_stream,
     lazy_answer,
     whole,
 )

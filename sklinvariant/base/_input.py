@@ -18,13 +18,13 @@ from sklinvariant._compat import array_namespace, dispatches_arrays
 from sklinvariant._settings import detached
 from sklinvariant.base._block_input import read_dask, read_stream
 from sklinvariant.base._device import resolve_device
-from sklinvariant.base._lazy_answers import is_lazy, is_stream
+from sklinvariant.base._kinds import is_bags, is_stream
+from sklinvariant.base._lazy_answers import is_lazy
 from sklinvariant.base._tensors import (
     ArrayLike,
     as_numbers,
     as_tensor,
     dense_tensor,
-    is_bags,
     precision_of,
     to_numpy,
 )

@@ -424,14 +424,14 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         self._check_moment_settings(whole=True)
         start = moments = None
         largest, n_samples = 0.0, 0
-        for given, frames in stream_frames(self, X, groups, self._refuse_negative):
+        for given, parts in stream_frames(self, X, groups, self._refuse_negative):
             if n_samples == 0:
-                n_features = frames.rows.shape[1]
+                n_features = given.data.shape[1]
                 if self._solver(n_features) == "sgd":
                     refuse_stream_in_fit(self, X, 'set solver="moment"')
                 start = self._earlier_components(n_features, self.warm_start)
             largest, n_samples = max(largest, float(given.data.max())), n_samples + len(given.data)
-            if frames.follows.any():
+            for frames in parts:
                 added = self._pair_moments(given, frames, self._moment_device(given))
                 moments = added if moments is None else moments + added
         check_some_pairs(moments is not None, n_samples)

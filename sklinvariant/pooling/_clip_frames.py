@@ -50,11 +50,11 @@ def clip_frames(given: Input, groups: Any, earlier: dict[str, Any] | None, name:
 
 def stream_frames(
     estimator: Any, X: Any, groups: Any, check: Callable[[Input], None] = lambda given: None
-) -> Iterator[tuple[Input, ClipFrames]]:
-    """The `Input` and the frames of each block of an iterable, whose rows are those of one clip.
+) -> Iterator[tuple[Input, list[ClipFrames]]]:
+    """The `Input` of each block of an iterable, and its frames, which are those of one clip.
 
-    The frames begin with the last frame of the block before. ``check`` raises a ValueError for blocks that cannot be
-    used.
+    The pair of the last frame of the block before and the first frame is a part of its own, so that blocks are not
+    copied. ``check`` raises a ValueError for blocks that cannot be used.
     """
     name = type(estimator).__name__
     if groups is not None:
@@ -74,15 +74,16 @@ def stream_frames(
     for given in estimator._read_blocks(X, check_block):
         kept: dict[str, Any] = {"last_frame": None, "last_clip": None, "namespace": given.kind.name}
         if given.in_pairs:
-            yield given, ClipFrames(given.data, torch.arange(len(given.data) - 1) % 2 == 0, kept)
+            yield given, [ClipFrames(given.data, torch.arange(len(given.data) - 1) % 2 == 0, kept)]
             continue
         if not is_checked:
             is_checked = warn_of_shuffled(given.data, name)
         rows = given.data
+        parts = [rows] if len(rows) > 1 else []
         if last is not None:
-            rows = torch.cat([last.to(rows.device, given.dtype), rows.to(given.dtype)])
+            parts.append(torch.cat([last.to(rows.device, given.dtype), rows[:1].to(given.dtype)]))
         last = rows[-1:].clone()
-        yield given, ClipFrames(rows, torch.ones(len(rows) - 1, dtype=torch.bool), kept)
+        yield given, [ClipFrames(part, torch.ones(len(part) - 1, dtype=torch.bool), kept) for part in parts]
 
 
 def check_some_pairs(has_pairs: bool, n_samples: int) -> None:

@@ -286,12 +286,12 @@ class SlowFeatures(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transfor
         columns: Any = None  # of all rows so far
         used: Any = None  # those that the units of the moments are from
         moments: Any = None
-        for given, frames in stream_frames(self, X, groups):
+        for given, parts in stream_frames(self, X, groups):
             more = self._columns(given)
             columns = more if columns is None else columns + more
             if used is None or (columns.columns.reach > 2 * used.columns.reach).any():
                 moments, used = self._in_units(columns, used, moments), columns
-            if frames.follows.any():
+            for frames in parts:
                 added = self._moments(self._units(used), frames, float64_device(given.device))
                 moments = added if moments is None else moments + added
         check_some_pairs(moments is not None, round(columns.columns.mass))
