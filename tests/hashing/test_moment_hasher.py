@@ -11,6 +11,7 @@ from sklinvariant.hashing import (
     BilinearHasher,
     ITQHasher,
     PCAHasher,
+    RBMHasher,
     SKLSHHasher,
     SpectralHasher,
     _moment_hasher,
