@@ -181,7 +181,7 @@ CASES = {
     ),
     "DensePatches": Case("images 16 × 16", images(16), 20_000, lambda _: sk.DensePatches(6)),
     "LocalDescriptors": Case("images 32 × 32", images(32), 2_000, lambda _: sk.LocalDescriptors()),
-    "CanonicalRotation": Case("images 16 × 16", images(16), 10_000, lambda _: sk.CanonicalRotation()),
+    "CanonicalRotation": Case("images 16 × 16", images(16), 3_000, lambda _: sk.CanonicalRotation()),
     "SpatialPooling": Case("maps 8 × 8 × 16", maps, 40_000, lambda _: sk.SpatialPooling()),
     "NestedInvariancePooler": Case("orbits 4 × 2 × 2 × 32", orbits, 100_000, lambda _: sk.NestedInvariancePooler()),
     "PCAHasher": Case("rows of 64", rows(64), 1_000_000, lambda _: sk.PCAHasher(32)),
@@ -190,9 +190,7 @@ CASES = {
     "SpectralHasher": Case("rows of 64", rows(64), 1_000_000, lambda _: sk.SpectralHasher(32)),
     "SKLSHHasher": Case("rows of 64", rows(64), 1_000_000, lambda _: sk.SKLSHHasher(32, random_state=0)),
     "RBMHasher": Case("rows of 64", rows(64), 100_000, lambda _: sk.RBMHasher(32, **EPOCH)),
-    "NeighborHasher": Case(
-        "rows of 64", rows(64), 48_000, lambda _: sk.NeighborHasher(32, random_state=0), reason=QUADRATIC
-    ),
+    "NeighborHasher": Case("rows of 64", rows(64), 500_000, lambda _: sk.NeighborHasher(32, random_state=0)),
     "HammingNeighbors": Case(
         "codes of 64 bits", codes, 1_000_000, lambda _: sk.HammingNeighbors(10, packed=True), "kneighbors"
     ),
