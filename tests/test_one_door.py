@@ -25,8 +25,9 @@ from sklinvariant import (
 from sklinvariant.base import Reader
 
 ROOT = Path(sklinvariant.__file__).parent
-# wrappers and callbacks of scikit-learn, to which X is only passed on, and the calls that Dask makes later
-AT_THE_BORDER = {ROOT / "_compat.py", ROOT / "base" / "_lazy_answers.py"}
+# wrappers and callbacks of scikit-learn, to which X is only passed on, the calls that Dask makes later, and what only
+# tells the kind of X
+AT_THE_BORDER = {ROOT / "_compat.py", ROOT / "base" / "_lazy_answers.py", ROOT / "base" / "_kinds.py"}
 MOST_FILES = 5
 MOST_CLIMBS = 2
 

@@ -24,6 +24,7 @@ class VocabularyAggregator(Aggregator):
         Maximum number of descriptors from which `fit`, and each call of `partial_fit`, learns; None uses all.
     """
 
+    _fits_streams = True
     _layout = {"n_seen": Maybe(Whole(0))}
     _: KW_ONLY
     subsample: Count | None = 200_000

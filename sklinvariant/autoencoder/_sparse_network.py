@@ -7,6 +7,8 @@ from torch import nn
 
 from sklinvariant._distributed import whole_mean
 
+_AT_ONCE = 8192  # rows whose squares are in memory at a time
+
 
 def kl_sparsity(mean: torch.Tensor, target: float) -> torch.Tensor:
     """Σ_j KL(ρ ‖ ρ̂_j) between Bernoulli variables with mean ρ and with means ρ̂ (k,): 0 if all means are ρ."""
@@ -60,7 +62,8 @@ class SparseAutoencoderNetwork(nn.Module):
         The spread is the square root of the mean variance of the features of the rows (n, d).
         """
         mean, d = rows.mean(0), rows.shape[1]
-        spread = float((rows - mean).square().mean(dtype=torch.float64).sqrt()) or 1.0
+        squares = sum((part - mean).square().sum(dtype=torch.float64) for part in rows.split(_AT_ONCE))
+        spread = float((squares / rows.numel()).sqrt()) or 1.0
         bound = (6 / (d + n_components + 1)) ** 0.5  # as in Ng's notes, after Glorot & Bengio
 
         def draw():

@@ -19,11 +19,11 @@ from sklinvariant.base._input import (
     file_names,
     refuse_non_numbers,
     refuse_none,
-    refuse_stream,
+    refuse_stream_in_fit,
     set_n_features,
 )
 from sklinvariant.base._interruption import keeping_last_epoch
-from sklinvariant.base._lazy_answers import is_stream
+from sklinvariant.base._kinds import is_bags, is_stream
 from sklinvariant.base._parameters import (
     LARGEST_SIDE,
     Count,
@@ -79,7 +79,6 @@ from sklinvariant.base._tensors import (
     as_numpy,
     as_tensor,
     dense_tensor,
-    is_bags,
     precision_of,
     to_numpy,
 )
@@ -165,7 +164,7 @@ __all__ = [
     "precision_of",
     "refuse_non_numbers",
     "refuse_none",
-    "refuse_stream",
+    "refuse_stream_in_fit",
     "replacing",
     "resolve_device",
     "restore_weights",

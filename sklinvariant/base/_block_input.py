@@ -8,20 +8,26 @@ from __future__ import annotations
 import copy
 import itertools
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from sklinvariant.base._dask_rows import DaskRows
+from sklinvariant.base._kinds import is_bags
 from sklinvariant.base._lazy_answers import blocks_of, of_block
-from sklinvariant.base._tensors import ArrayLike, is_bags
+from sklinvariant.base._tensors import ArrayLike
 
 
-def read_stream(estimator: Any, X: Any) -> Iterator[Any]:
-    """The `Input` of each block of an iterable."""
-    blocks, same = iter(X), _SameFeatures()
+def read_stream(estimator: Any, X: Any, check: Callable[[Any], None] | None = None) -> Iterator[Any]:
+    """The `Input` of each block of an iterable.
+
+    All blocks are computed on the device of the first one, in the widest dtype so far. ``check`` raises a ValueError
+    for an `Input` that cannot be used.
+    """
+    blocks, same, device, dtype = iter(X), _SameFeatures(), None, None
     for i in itertools.count():
         try:
             block = next(blocks)
@@ -34,10 +40,14 @@ def read_stream(estimator: Any, X: Any) -> Iterator[Any]:
             continue
         try:
             given = estimator._read(block, reset=True)
+            if check is not None:
+                check(given)
         except (TypeError, ValueError) as error:
             raise of_block(i, error) from error
         same.check(i, estimator.n_features_in_, getattr(estimator, "feature_names_in_", ()))
-        yield given
+        device = given.device if device is None else device
+        dtype = given.dtype if dtype is None else max(dtype, given.dtype, key=lambda each: each.itemsize)
+        yield replace(given, device=device, dtype=dtype)
     if same.first is None:
         raise ValueError(
             "X is an iterable that gave no samples: 0 sample(s), but a minimum of 1 is required. If it is a "

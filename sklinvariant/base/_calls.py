@@ -14,6 +14,8 @@ from sklinvariant._distributed import current_processes
 from sklinvariant._settings import with_own_settings
 from sklinvariant.base._docstrings import Documented
 from sklinvariant.base._finite import FITTING, finite_outcome
+from sklinvariant.base._input import refuse_stream_in_fit
+from sklinvariant.base._kinds import is_stream
 from sklinvariant.base._lazy_answers import (
     BY_SAMPLE,
     are_delayed_blocks,
@@ -81,6 +83,8 @@ def computing(method: Any) -> Any:
         if name not in FITTING and not hasattr(self, "_state"):  # `check_is_fitted` takes as long as a search
             check_is_fitted(self)
         X = args[0] if args else kwargs.get("X")
+        if name == "fit" and not self._fits_streams and is_stream(X):
+            refuse_stream_in_fit(self, X)
         if name in BY_SAMPLE and is_lazy(X):
             answer = lazy_answer(self, name, *args, **kwargs)
             if answer is not None:

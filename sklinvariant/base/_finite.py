@@ -13,8 +13,8 @@ from scipy.sparse import issparse
 
 from sklinvariant._settings import P, R
 from sklinvariant.base._interruption import restoring_on_failure
+from sklinvariant.base._kinds import is_bags
 from sklinvariant.base._parameters import is_number, plain
-from sklinvariant.base._tensors import is_bags
 from sklinvariant.ops import largest_value
 
 FITTING = {"fit", "fit_moments", "fit_predict", "fit_transform", "partial_fit"}

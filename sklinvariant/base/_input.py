@@ -19,14 +19,14 @@ from sklinvariant._distributed import processes_of_fit
 from sklinvariant._settings import detached
 from sklinvariant.base._block_input import read_dask, read_stream
 from sklinvariant.base._device import resolve_device
-from sklinvariant.base._lazy_answers import is_lazy, is_stream
+from sklinvariant.base._kinds import is_bags, is_stream
+from sklinvariant.base._lazy_answers import is_lazy
 from sklinvariant.base._shard_rows import read_shard
 from sklinvariant.base._tensors import (
     ArrayLike,
     as_numbers,
     as_tensor,
     dense_tensor,
-    is_bags,
     precision_of,
     to_numpy,
 )
@@ -129,6 +129,7 @@ class Reader:
 
     def refuse_others(self, name: str, X: ArrayLike) -> None:
         """Raise a ValueError if X is None or of a kind that this reader does not accept; ``name`` is the estimator."""
+        refuse_stream(name, X, self.needs)
         if not self.takes_file_names or file_names(X) is None:
             refuse_non_numbers(name, X, self.needs)
         if is_bags(X) and not self.takes_bags:
@@ -144,6 +145,18 @@ def refuse_stream(name: str, X: ArrayLike, needs: str) -> None:
         raise ValueError(
             f"X is an iterable, a {type(X).__name__}, but {name} needs {needs} here. Pass its blocks one by one"
         )
+
+
+def refuse_stream_in_fit(estimator: Any, X: ArrayLike, *other_ways: str) -> NoReturn:
+    """Raise the ValueError for X that is an iterable of blocks, if ``fit`` needs all samples at once."""
+    reader = estimator._reader
+    ways = ["Pass a memory-mapped array, such as np.load(file, mmap_mode='r')"]
+    ways += ["DescriptorSets of one"] * reader.takes_bags
+    ways += ["its blocks one by one to partial_fit"] * hasattr(estimator, "partial_fit")
+    raise ValueError(
+        f"X is an iterable, a {type(X).__name__}, but {type(estimator).__name__}.fit needs {reader.needs} that it can "
+        f"read several times and in any order. {', or '.join([*ways, *other_ways])}"
+    )
 
 
 def refuse_none(name: str, X: ArrayLike, needs: str) -> None:
@@ -198,7 +211,6 @@ class RowReader(Reader):
         self.wide = wide
 
     def _check(self, estimator, X, kind, reset):
-        refuse_stream(type(estimator).__name__, X, self.needs)
         if isinstance(X, torch.Tensor):
             X = detached(dense_tensor(X))
         if getattr(X, "ndim", 2) == 4 and len(X):
@@ -318,9 +330,9 @@ class ReadsInput:
         """The `Input` of X. Methods access X only here."""
         return self._reader.read(self, X, reset=reset)
 
-    def _read_blocks(self, X):
-        """The `Input` of each block of an iterable."""
-        return read_stream(self, X)
+    def _read_blocks(self, X, check=None):
+        """The `Input` of each block of an iterable, see `read_stream`."""
+        return read_stream(self, X, check)
 
     def _check_namespace(self, method, X):
         """With array-API dispatch, reject input of another namespace than in fit, as scikit-learn does."""

@@ -30,12 +30,6 @@ def is_lazy(X: Any) -> bool:
     return type(X).__module__.startswith(("dask.array", "dask.dataframe", "dask.bag")) or are_delayed_blocks(X)
 
 
-def is_stream(X: Any) -> bool:
-    """Whether X is an iterable of blocks, such as a generator, and neither an array nor a list."""
-    is_indexed = any(hasattr(X, name) for name in ("__getitem__", "__array__", "shape"))
-    return hasattr(X, "__iter__") and not is_indexed and not is_lazy(X)
-
-
 def _is_array(X):
     return type(X).__module__.startswith("dask.array")
 

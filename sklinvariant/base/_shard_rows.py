@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from sklinvariant._distributed import Processes, fitting_parts, together
-from sklinvariant.base._lazy_answers import is_lazy, is_stream
+from sklinvariant.base._kinds import is_stream
+from sklinvariant.base._lazy_answers import is_lazy
 from sklinvariant.base._scattered_rows import ScatteredRows
 from sklinvariant.base._tensors import as_tensor
 

@@ -109,11 +109,6 @@ def precision_of(values: torch.Tensor, largest: float) -> torch.dtype:
     return compute_dtype(values.dtype)
 
 
-def is_bags(X: ArrayLike) -> bool:
-    """Whether X is a `DescriptorSets`."""
-    return not isinstance(X, torch.Tensor) and hasattr(X, "offsets") and hasattr(X, "values")
-
-
 def as_numbers(X: ArrayLike, name: str) -> torch.Tensor:
     """Convert an array of real numbers of any shape to a tensor in the precision of computations."""
     X = dense_tensor(X, name) if isinstance(X, torch.Tensor) else np.asarray(to_numpy(X))

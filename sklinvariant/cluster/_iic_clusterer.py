@@ -519,7 +519,7 @@ class IICClusterer(
     def _pretrain(self, network, data):
         if self.init == "merge":
             source, main, weight = data.source, data.main, self.entropy_weight
-            rescale = network.scaling if data.samples.ndim == 2 else torch.clone
+            rescale = network.scaling if data.samples.ndim == 2 else lambda rows: rows
             sizes = self.n_clusters, self.n_heads
             labels = merged_labels(source, main, *sizes, entropy_weight=weight, rescale=rescale)
             steps: Any = {"batch_size": self.batch_size, "learning_rate": self.learning_rate}

@@ -12,7 +12,7 @@ from sklinvariant.ops import in_safe_unit, unit_length
 _OTHER_UNITS = 30  # ratio of the largest standard deviation to the median one
 _NEAR_ZERO = 0.1  # of the mean
 _MOST_ROWS = 5000  # on which scalings are compared
-_AT_ONCE = 1 << 24  # values that are squared at a time
+_AT_ONCE = 1 << 20  # values that are squared at a time
 
 
 class Scaling(NamedTuple):

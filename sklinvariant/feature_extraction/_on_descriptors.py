@@ -59,6 +59,7 @@ class OnDescriptors(CallbackSupportMixin, TransformerMixin, BagEstimator, auto_w
     """
 
     _fits_in_parts = True
+    _fits_streams = True
     _layout = {"n_descriptor_features": Whole()}
     estimator: Annotated[Any, HasMethods(["fit", "transform"])]
     _: KW_ONLY

@@ -86,6 +86,7 @@ class MomentHasher(Hasher):
     A fitted model contains the moments, and the sample if one is needed, so that `partial_fit` can add rows.
     """
 
+    _fits_streams = True
     _product_axes = 0  # of the products that `_solve` needs, see `measure_moments`
     _needs_rows = False
 

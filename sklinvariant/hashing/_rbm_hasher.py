@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 import torch
 
 from sklinvariant._compat import fit_context, with_callbacks
-from sklinvariant.accumulate import Blocks, deviations, measure_columns
+from sklinvariant.accumulate import HELD_BYTES, Blocks, deviations, measure_columns
 from sklinvariant.base import (
     Array,
     Count,
@@ -38,10 +38,22 @@ from sklinvariant.training import RowBatches, TrainedEstimator
 
 @dataclass
 class _Visible:
-    """The visible units of the rows (n, d), and the scaling that produced them."""
+    """The visible units of the rows (n, d), and the scaling that produced them.
 
-    v: torch.Tensor
+    Those of many rows, which may be mapped from a file, are `Blocks`, which scale them when they are read.
+    """
+
+    v: torch.Tensor | Blocks
     scaling: dict
+
+    @property
+    def like(self) -> torch.Tensor:
+        """A tensor on the same device and in the same precision."""
+        return self.v.take(slice(0, 1)) if isinstance(self.v, Blocks) else self.v
+
+    def mean(self) -> torch.Tensor:
+        """The mean of each unit, (d,)."""
+        return measure_columns(self.v).mean.to(self.like) if isinstance(self.v, Blocks) else self.v.mean(0)
 
 
 @declared
@@ -240,13 +252,15 @@ class RBMHasher(TrainedEstimator, Hasher):
     def _data(self, given, y, generator, *, reset):
         rows = given.tensor()
         scaling = self._scaling(rows) if reset else self._scaling_so_far()
-        return _Visible(self._visible(rows, scaling), scaling)
+        if scaling["visible"] == "binary" or rows.device.type != "cpu" or rows.nbytes <= HELD_BYTES:
+            return _Visible(self._visible(rows, scaling), scaling)
+        return _Visible(Blocks(rows).map(lambda part: self._visible(part, scaling)), scaling)
 
     def _identity(self, data):
-        return {"samples": [data.v]}
+        return {"samples": [data.v.values if isinstance(data.v, Blocks) else data.v]}
 
     def _module(self, data, generator):
-        v, mean = data.v, data.v.mean(0)
+        v, mean = data.like, data.mean()
         check_size(self.n_bits * v.shape[1], n_bits=self.n_bits)
         states = torch.Generator(v.device).manual_seed(generator.initial_seed())
         weight = start_weights(self.n_bits, v.shape[1], generator, torch.float64).to(v)
@@ -256,7 +270,7 @@ class RBMHasher(TrainedEstimator, Hasher):
 
     def _restored(self, data, generator):
         states = torch.Generator(data.v.device).manual_seed(generator.initial_seed())
-        return RestrictedBoltzmannMachine(*self._parameters_on(data.v), **self._machine_options(states))
+        return RestrictedBoltzmannMachine(*self._parameters_on(data.like), **self._machine_options(states))
 
     def _batches(self, data, generator):
         return RowBatches(data.v, batch_size=self.batch_size, generator=generator)

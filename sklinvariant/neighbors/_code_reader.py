@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from sklearn.utils.validation import validate_data
 
-from sklinvariant.base import Input, Reader, dense_tensor, refuse_stream, to_numpy
+from sklinvariant.base import Input, Reader, dense_tensor, to_numpy
 
 _ROWS = 1 << 16  # codes packed at a time
 
@@ -16,7 +16,6 @@ class CodeReader(Reader):
 
     def _check(self, estimator, X, kind, reset):
         if reset or not _are_bytes_as_fitted(estimator, X):
-            refuse_stream(type(estimator).__name__, X, self.needs)
             X = to_numpy(dense_tensor(X) if isinstance(X, torch.Tensor) else X)
             X = validate_data(estimator, X, dtype=None if estimator.packed else "numeric", reset=reset)
         codes = _packed_bytes(X) if estimator.packed else _packed_bits(X, estimator.binarize)

@@ -145,6 +145,7 @@ class HammingNeighbors(IndexedCodes):
     n_jobs: NJobs = None
     random_state: RandomState = None
 
+    _fits_streams = True
     _reader = CodeReader()
     _shared_docs = """
         X : array of shape (n_queries, n_bits), or packed, or None

@@ -38,15 +38,15 @@ def consecutive_mask(groups: ArrayLike, n: int) -> torch.Tensor:
     return torch.from_numpy(same)
 
 
-def warn_of_shuffled(rows: torch.Tensor, name: str) -> None:
+def warn_of_shuffled(rows: torch.Tensor, name: str) -> bool:
     """Warn if consecutive rows are no more similar than random rows, so that they are probably not one clip.
 
     This is a sign test on a sample: is the next row nearer than a random row? The sample depends only on the number of
-    rows. Ties are ignored.
+    rows. Ties are ignored. Returns False if there are too few rows to tell.
     """
     n = len(rows)
     if n <= _FEWEST:
-        return
+        return False
     first = torch.linspace(0, n - 2, min(_COMPARED, n - 1), dtype=torch.float64).long()
     other = (first + torch.randint(1, n, first.shape, generator=torch.Generator().manual_seed(0))) % n
     now, after, random = (rows[index.to(rows.device)].double() for index in (first, first + 1, other))
@@ -59,6 +59,7 @@ def warn_of_shuffled(rows: torch.Tensor, name: str) -> None:
             "groups, the clip of each row, with the frames of a clip as consecutive rows in temporal order",
             stacklevel=5,
         )
+    return True
 
 
 def clip_ids(groups: ArrayLike) -> np.ndarray:

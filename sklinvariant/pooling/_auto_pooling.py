@@ -38,11 +38,20 @@ from sklinvariant.base import (
     as_tensor,
     check_size,
     declared,
+    is_stream,
+    refuse_stream_in_fit,
     resolve_device,
     torch_generator,
 )
 from sklinvariant.ops import float64_device, power_of_two
-from sklinvariant.pooling._clip_frames import GROUPS_DOC, ClipFrames, answer_frames, clip_frames
+from sklinvariant.pooling._clip_frames import (
+    GROUPS_DOC,
+    ClipFrames,
+    answer_frames,
+    check_some_pairs,
+    clip_frames,
+    stream_frames,
+)
 from sklinvariant.pooling._descent import follow
 from sklinvariant.pooling._held_moments import (
     cannot_change,
@@ -216,6 +225,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
     """
 
     _fits_in_parts = True
+    _fits_streams = True
     _layout = {
         "components": Array("k", "n_features_in_"),
         "mean": Maybe(Array("n_features_in_")),
@@ -271,16 +281,19 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
 
         Parameters
         ----------
-        X : array of shape (n, n_features) or (n_pairs, 2, n_features)
-            Non-negative features of frames in temporal order, or of pairs of consecutive frames.
+        X : array of shape (n, n_features) or (n_pairs, 2, n_features), or iterable of such arrays
+            Non-negative features of frames in temporal order, or of pairs of consecutive frames. "moment" also accepts
+            an iterable, such as a generator, which is read once, one array at a time. Its rows are those of one clip.
 
         Raises
         ------
         ValueError
             If X contains NaN, infinite or negative values, if the rows of a clip are not consecutive (the message names
-            the row), if there is no pair, if ``warm_start=True`` but the previous components have another shape, or if
-            J is not finite because features or ``invariance`` are too large.
+            the row), if there is no pair, if ``warm_start=True`` but the previous components have another shape, if J
+            is not finite because features or ``invariance`` are too large, or if ``groups`` are given for an iterable.
         """
+        if is_stream(X):
+            return self._learn_from_stream(X, groups)
         return self._learn(X, groups, partial=False)
 
     @with_callbacks
@@ -396,11 +409,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         self._refuse_negative(given)
         frames = clip_frames(given, groups, self._state if continues else None, type(self).__name__)
         if not frames.follows.any():
-            if not continues:
-                raise ValueError(
-                    f"no pair of consecutive frames of one clip in data with n_samples={len(frames.rows)}. "
-                    "Pass clips of at least two frames"
-                )
+            check_some_pairs(continues, len(frames.rows))
             self._state: dict[str, Any] = {**self._state, **frames.kept}
             return self
         n_features = frames.rows.shape[1]
@@ -416,6 +425,24 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         else:
             self._train(X, partial=partial, given=given, frames=frames, start=start)
         return self._warn("invariance" if by_moments else "learning_rate or invariance")
+
+    def _learn_from_stream(self, X, groups):
+        self._check_moment_settings(whole=True)
+        start = moments = None
+        largest, n_samples = 0.0, 0
+        for given, parts in stream_frames(self, X, groups, self._refuse_negative):
+            if n_samples == 0:
+                n_features = given.data.shape[1]
+                if self._solver(n_features) == "sgd":
+                    refuse_stream_in_fit(self, X, 'set solver="moment"')
+                start = self._earlier_components(n_features, self.warm_start)
+            largest, n_samples = max(largest, float(given.data.max())), n_samples + len(given.data)
+            for frames in parts:
+                added = self._pair_moments(given, frames, self._moment_device(given))
+                moments = added if moments is None else moments + added
+        check_some_pairs(moments is not None, n_samples)
+        self._descend(X, moments, start, largest, given.dtype, frames.kept, whole=True)
+        return self._warn("invariance")
 
     def _earlier_components(self, n_features, continues):
         if not (continues and hasattr(self, "_state")):
@@ -444,7 +471,8 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
             return self.solver
         return "moment" if 8 * _MOMENT_MATRICES[self.standardize] * n_features**2 <= _MOMENT_BYTES else "sgd"
 
-    def _learn_by_moments(self, X, given, frames, start, continues, whole):
+    def _check_moment_settings(self, whole):
+        """Refuse callbacks of "sgd", and warn of a checkpoint, which "moment" does not write."""
         if self.callbacks:
             raise ValueError(
                 'callbacks require the epochs of solver="sgd", but the solver is "moment". Set solver="sgd", or pass '
@@ -456,21 +484,30 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
                 '"moment", which writes no file. Set solver="sgd", or checkpoint=None',
                 stacklevel=4,
             )
-        largest = float(frames.rows.max())
-        device = float64_device(given.device) if self.standardize else given.device
+
+    def _learn_by_moments(self, X, given, frames, start, continues, whole):
+        self._check_moment_settings(whole)
+        device = self._moment_device(given)
         earlier = [self._moments_of(self._state, device)] if continues else []
+        moments = sum(earlier, self._pair_moments(given, frames, device))
+        self._descend(X, moments, start, float(frames.rows.max()), given.dtype, frames.kept, whole)
+
+    def _moment_device(self, given):
+        return float64_device(given.device) if self.standardize else given.device
+
+    def _pair_moments(self, given, frames, device):
+        """The sums over the pairs that "moment" learns from."""
         shift = self._columns(frames, given)[1].mean if self.standardize else None
-        moments = pair_moments(
+        return pair_moments(
             frames.rows,
             frames.follows,
             device=device,
             dtype=torch.float64 if self.standardize else given.dtype,
-            scale=power_of_two(largest, given.dtype),
+            scale=power_of_two(float(frames.rows.max()), given.dtype),
             with_first=self.cross_reconstruction,
             chunk_size=self.chunk_size,
             shift=shift,
         )
-        self._descend(X, sum(earlier, moments), start, largest, given.dtype, frames.kept, whole)
 
     def _moments_of(self, state, device):
         return pooling_moments_of_state(state, self.cross_reconstruction, self.standardize, device)

@@ -1,5 +1,6 @@
 """Frames of clips, given as rows in temporal order or as pairs, of which a later call may continue the last clip."""
 
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -58,6 +59,53 @@ def _follows_in_shards(rows, groups, name):
             warn_of_shuffled(rows.own, name)
     no_pair = torch.zeros(1, dtype=torch.bool)
     return torch.cat([part for other in rows.processes.gather(own) for part in (other, no_pair)])[:-1]
+
+
+def stream_frames(
+    estimator: Any, X: Any, groups: Any, check: Callable[[Input], None] = lambda given: None
+) -> Iterator[tuple[Input, list[ClipFrames]]]:
+    """The `Input` of each block of an iterable, and its frames, which are those of one clip.
+
+    The pair of the last frame of the block before and the first frame is a part of its own, so that blocks are not
+    copied. ``check`` raises a ValueError for blocks that cannot be used.
+    """
+    name = type(estimator).__name__
+    if groups is not None:
+        raise ValueError(
+            f"groups cannot be given if X is an iterable, a {type(X).__name__}. Pass each block and its groups to "
+            "partial_fit, or an iterable of pairs (n_pairs, 2, n_features)"
+        )
+    in_pairs: set[bool] = set()
+
+    def check_block(given):
+        check(given)
+        in_pairs.add(given.in_pairs)
+        if len(in_pairs) == 2:
+            raise ValueError("an iterable must contain only rows, or only pairs of frames. Convert rows to pairs")
+
+    last, is_checked = None, False
+    for given in estimator._read_blocks(X, check_block):
+        kept: dict[str, Any] = {"last_frame": None, "last_clip": None, "namespace": given.kind.name}
+        if given.in_pairs:
+            yield given, [ClipFrames(given.data, torch.arange(len(given.data) - 1) % 2 == 0, kept)]
+            continue
+        if not is_checked:
+            is_checked = warn_of_shuffled(given.data, name)
+        rows = given.data
+        parts = [rows] if len(rows) > 1 else []
+        if last is not None:
+            parts.append(torch.cat([last.to(rows.device, given.dtype), rows[:1].to(given.dtype)]))
+        last = rows[-1:].clone()
+        yield given, [ClipFrames(part, torch.ones(len(part) - 1, dtype=torch.bool), kept) for part in parts]
+
+
+def check_some_pairs(has_pairs: bool, n_samples: int) -> None:
+    """Raise a ValueError if there is no pair of consecutive frames."""
+    if not has_pairs:
+        raise ValueError(
+            f"no pair of consecutive frames of one clip in data with n_samples={n_samples}. Pass clips of at least "
+            "two frames"
+        )
 
 
 def answer_frames(estimator: Any, given: Input, outputs: torch.Tensor) -> Any:

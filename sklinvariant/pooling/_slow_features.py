@@ -14,7 +14,7 @@ from sklearn.base import TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 
 from sklinvariant._compat import CallbackSupportMixin, FitReport, fit_context, with_callbacks
-from sklinvariant.accumulate import Blocks, measure_columns
+from sklinvariant.accumulate import Blocks, measure_moments
 from sklinvariant.base import (
     Array,
     Count,
@@ -32,9 +32,16 @@ from sklinvariant.base import (
     check_size,
     declared,
     integers,
+    is_stream,
 )
 from sklinvariant.ops import float64_device
-from sklinvariant.pooling._clip_frames import GROUPS_DOC, answer_frames, clip_frames
+from sklinvariant.pooling._clip_frames import (
+    GROUPS_DOC,
+    answer_frames,
+    check_some_pairs,
+    clip_frames,
+    stream_frames,
+)
 from sklinvariant.pooling._held_moments import moments_of_state, moments_to_state
 from sklinvariant.pooling._pair_moments import PairMoments, pair_moments
 
@@ -78,6 +85,27 @@ def slow_directions(moments: PairMoments, tol: float) -> tuple[torch.Tensor, tor
         largest = weights.gather(1, weights.abs().argmax(1, keepdim=True))
         directions = torch.where(largest < 0, -directions, directions)
     return mean, directions, slowness.clamp_min(0)
+
+
+def in_other_units(moments: PairMoments, earlier: dict[str, Any], units: dict[str, Any]) -> PairMoments:
+    """The moments of expanded features of ``(x - center) / scale``, from those with an earlier center and scale.
+
+    The new features are ``a u + b`` for the earlier ones u, so that each monomial of them is a sum of the earlier ones.
+    """
+    scale, center = (as_tensor(units[name]).to(moments.total) for name in ("scale", "center"))
+    a = as_tensor(earlier["scale"]).to(scale) / scale
+    b = (as_tensor(earlier["center"]).to(center) - center) / scale
+    linear = torch.arange(len(a), device=a.device)
+    change = torch.zeros_like(moments.total)
+    change[-1, -1] = 1
+    change[linear, linear], change[linear, -1] = a, b
+    if units["degree"] == 2:  # (a u + b)(a v + c) = a a u v + a c u + a b v + b c
+        i, j = torch.triu_indices(len(a), len(a), device=a.device)
+        products = len(a) + torch.arange(len(i), device=a.device)
+        change[products, products], change[products, -1] = a[i] * a[j], b[i] * b[j]
+        change[products, i] += a[i] * b[j]
+        change[products, j] += a[j] * b[i]
+    return PairMoments(moments.n_pairs, *(change @ part @ change.T for part in (moments.total, moments.change)))
 
 
 @declared
@@ -150,6 +178,7 @@ class SlowFeatures(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transfor
     _reader = FrameReader(RowReader(wide=True))
     _shared_docs = GROUPS_DOC
     _fits_in_parts = True
+    _fits_streams = True
     _layout = {
         "degree": Whole(1, 2),
         "center": Array("n_features_in_"),
@@ -191,15 +220,19 @@ class SlowFeatures(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transfor
 
         Parameters
         ----------
-        X : array of shape (n, n_features) or (n_pairs, 2, n_features)
-            Features of frames in temporal order, or of pairs of consecutive frames.
+        X : array of shape (n, n_features) or (n_pairs, 2, n_features), or iterable of such arrays
+            Features of frames in temporal order, or of pairs of consecutive frames. An iterable, such as a generator,
+            is read once, one array at a time. Its rows are those of one clip.
 
         Raises
         ------
         ValueError
             If X contains NaN or infinite values, if the rows of a clip are not consecutive (the message names the row),
-            if there is no pair, or if ``n_components`` is larger than the number of expanded features.
+            if there is no pair, if ``n_components`` is larger than the number of expanded features, or if ``groups``
+            are given for an iterable.
         """
+        if is_stream(X):
+            return self._learn_from_stream(X, groups)
         return self._learn(X, groups, earlier=None)
 
     @with_callbacks
@@ -235,26 +268,49 @@ class SlowFeatures(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transfor
         report = FitReport(self, X, None, None, max_epochs=0)
         given = self._read(X, reset=earlier is None)
         frames = clip_frames(given, groups, earlier, type(self).__name__)
-        units = self._units(given) if earlier is None else {name: earlier[name] for name in _UNITS}
+        units = self._units(self._columns(given)) if earlier is None else {name: earlier[name] for name in _UNITS}
         if units["degree"] != self.degree:
             raise ValueError(f"degree={self.degree} cannot continue a fit with degree={units['degree']}. Fit a clone")
         device = float64_device(given.device)
         parts = [] if earlier is None else [moments_of_state(earlier, False, device)]
         if frames.follows.any():
             parts.append(self._moments(units, frames, device))
-        if not parts:
-            raise ValueError(
-                f"no pair of consecutive frames of one clip in data with n_samples={len(frames.rows)}. "
-                "Pass clips of at least two frames"
-            )
+        check_some_pairs(bool(parts), len(frames.rows))
         learned = self._solved(sum(parts[1:], parts[0]), given.dtype)
         self._state = {**units, **learned, **frames.kept}
         report.end(dict)  # the fitted attributes are already set
         return self
 
-    def _units(self, given):
+    def _learn_from_stream(self, X, groups):
+        report = FitReport(self, X, None, None, max_epochs=0)
+        columns: Any = None  # of all rows so far
+        used: Any = None  # those that the units of the moments are from
+        moments: Any = None
+        for given, parts in stream_frames(self, X, groups):
+            more = self._columns(given)
+            columns = more if columns is None else columns + more
+            if used is None or (columns.columns.reach > 2 * used.columns.reach).any():
+                moments, used = self._in_units(columns, used, moments), columns
+            for frames in parts:
+                added = self._moments(self._units(used), frames, float64_device(given.device))
+                moments = added if moments is None else moments + added
+        check_some_pairs(moments is not None, round(columns.columns.mass))
+        moments, units = self._in_units(columns, used, moments), self._units(columns)
+        self._state = {**units, **self._solved(moments, given.dtype), **frames.kept}
+        report.end(dict)
+        return self
+
+    def _in_units(self, columns, earlier, moments):
+        """The moments in the units of columns instead of those of earlier ones."""
+        return None if moments is None else in_other_units(moments, self._units(earlier), self._units(columns))
+
+    def _columns(self, given):
+        """Means and ranges of the features, which can be added."""
+        return measure_moments(Blocks(given.data, device=given.device), axes=0)
+
+    def _units(self, moments):
         """What is subtracted from rows, and what they are divided by, before products are taken."""
-        columns = measure_columns(Blocks(given.data, device=given.device))
+        columns = moments.columns
         scale = torch.where(columns.reach > 0, columns.reach, 1.0)
         return {"degree": self.degree, "center": as_numpy(columns.mean), "scale": as_numpy(scale)}
 

@@ -1,4 +1,4 @@
-"""Batches of rows and of bags, taken from tensors that are already on the device."""
+"""Batches of rows and of bags, taken from tensors that are already on the device, or from blocks."""
 
 import math
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sklinvariant.accumulate import Blocks
 from sklinvariant.networks import Bags
 from sklinvariant.ops import gather_bags
 
@@ -32,14 +33,15 @@ class RowBatches:
     """Batches of rows, shuffled in each pass.
 
     Their sizes differ by at most one row and do not exceed ``batch_size``. A small last batch of the remaining rows
-    would change the model as much as any other batch, and would be too small for regularisers of whole batches.
+    would change the model as much as any other batch, and would be too small for regularisers of whole batches. The
+    rows of `Blocks` are converted batch by batch.
     """
 
-    def __init__(self, rows: torch.Tensor, *, batch_size: int, generator: torch.Generator) -> None:
+    def __init__(self, rows: torch.Tensor | Blocks, *, batch_size: int, generator: torch.Generator) -> None:
         self.rows, self.batch_size, self.generator = rows, batch_size, generator
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return self.rows.shape[0]
 
     @property
     def n_steps(self) -> int:
@@ -48,7 +50,7 @@ class RowBatches:
     def __iter__(self) -> Iterator[tuple[Any, None]]:
         order = torch.randperm(len(self), generator=self.generator).to(self.rows.device)
         for index in order.tensor_split(math.ceil(len(self) / self.batch_size)):
-            yield self.rows.index_select(0, index), None
+            yield self.rows.take(index) if isinstance(self.rows, Blocks) else self.rows.index_select(0, index), None
 
 
 class BagBatches:

@@ -11,11 +11,11 @@ from sklinvariant.hashing import (
     BilinearHasher,
     ITQHasher,
     PCAHasher,
+    RBMHasher,
     SKLSHHasher,
     SpectralHasher,
     _moment_hasher,
 )
-from sklinvariant.pooling import AutoPooling
 
 HASHERS = moment_hashers(8, SpectralHasher=14, BilinearHasher=6)
 hashers = pytest.mark.parametrize("hasher", HASHERS, ids=lambda hasher: type(hasher).__name__)
@@ -134,7 +134,7 @@ def test_parts_at_extreme_scales(X, scale):
 
 def test_only_fit_takes_an_iterable(X):
     hasher = PCAHasher(4).fit(iter([X]))
-    for method in (hasher.transform, hasher.partial_fit, hasher.decision_function, AutoPooling(2).fit):
+    for method in (hasher.transform, hasher.partial_fit, hasher.decision_function, RBMHasher(2).fit):
         with pytest.raises(ValueError, match=r"X is an iterable, a list_iterator, but .* needs rows.*one by one"):
             method(iter([X]))
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from sklinvariant.accumulate import Blocks
 from sklinvariant.networks import Bags
-from sklinvariant.training._batches import BagBatches
+from sklinvariant.training._batches import BagBatches, RowBatches
 
 
 @pytest.mark.parametrize("some", [5, 0.3])
@@ -26,3 +27,13 @@ def test_batches_take_each_bag_once(ragged, some):
             assert all((ragged[label] == row).all(1).any() for row in rows)
             seen.append(label)
     assert sorted(seen) == list(range(len(ragged)))
+
+
+def test_rows_of_blocks_are_converted_batch_by_batch():
+    rows = torch.arange(10)[:, None].float()
+    of_tensor, of_blocks = (
+        RowBatches(X, batch_size=4, generator=torch.Generator().manual_seed(0))
+        for X in (2 * rows, Blocks(rows.numpy()).map(lambda x: 2 * x))
+    )
+    assert len(of_blocks) == len(of_tensor) == 10
+    assert all(torch.equal(a, b) for (a, _), (b, _) in zip(of_tensor, of_blocks, strict=True))
