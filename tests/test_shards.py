@@ -1,6 +1,7 @@
 """Fits of several processes, each with its own part of the data, are those to all parts in one process."""
 
 import numpy as np
+import pandas
 import pytest
 import torch
 from sklearn.base import clone
@@ -216,6 +217,27 @@ def test_answers_and_other_fits_are_those_of_a_process():
     np.testing.assert_array_equal(np.concatenate(again), np.concatenate(codes))
 
 
+def test_frames_of_float64_after_those_of_float32():
+    """The row at the border is not converted to float32, which does not hold its numbers."""
+
+    def fit(rank):
+        X = part_of(ROWS, rank)
+        return SlowFeatures(3).fit(X * 1e60 if rank else X.astype(np.float32)).slowness_
+
+    expected = np.concatenate([part_of(ROWS, 0).astype(np.float32), part_of(ROWS, 1) * 1e60])
+    expected = SlowFeatures(3).fit(expected, groups=np.arange(230) >= 92).slowness_
+    for found in fit_shards_in_two_threads(fit):
+        assert_close(found, expected, rtol=1e-5)
+
+
+def frames_or_pairs(rank):
+    SlowFeatures(2).fit(np.stack([ROWS, ROWS], axis=1) if rank else ROWS)
+
+
+def with_and_without_names(rank):
+    PCAHasher(3).fit(pandas.DataFrame(ROWS, columns=[*"abcdef"]) if rank else ROWS)
+
+
 def missing(rank):
     PCAHasher(3).fit(np.where(rank, np.nan, part_of(ROWS, rank)[:50]))
 
@@ -224,6 +246,8 @@ def missing(rank):
     ("fit", "messages"),
     [
         (missing, ["process 1 of 2 failed, so the fit ends here as well. ValueError", "X contains NaN"]),
+        (frames_or_pairs, ["process 1 does not continue that of process 0: only one of them contains pairs"] * 2),
+        (with_and_without_names, ["process 1 does not continue that of process 0: it has other feature names"] * 2),
         (lambda rank: PCAHasher(3).fit(ROWS[:, rank:]), ["process 1 does not continue .* 5 features instead of 6"] * 2),
         (lambda rank: PCAHasher(3 + rank).fit(ROWS), ["processes 0 and 1 have different n_bits"] * 2),
         (lambda rank: [PCAHasher(3), SignHasher()][rank].fit(ROWS), ["have different estimator"] * 2),

@@ -7,7 +7,7 @@ import functools
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -61,7 +61,8 @@ class ShardRows(ScatteredRows):
         following = self.own[:0]
         if overlap:
             firsts = self.processes.gather(self.own[:overlap].cpu())
-            following = torch.cat([following.cpu(), *firsts[rank + 1 :]])[:overlap].to(self.own)
+            # in the widest dtype: one that holds fewer numbers could make infinities of them
+            following = torch.cat([following.cpu(), *firsts[rank + 1 :]])[:overlap].to(self.own.device)
 
         def of(rows, start, stop):
             return function(rows, *(as_tensor(other)[start:stop] for other in others))
@@ -123,17 +124,35 @@ def read_shard(reader: Any, estimator: Any, X: Any, processes: Processes, reset:
         given = reader._check(estimator, X, reader.kind_of(X), reset)
     rows, sizes = reader._rows(given.data)
     names = [*getattr(estimator, "feature_names_in_", ())]
-    kind = (estimator.n_features_in_, tuple(rows.shape[1:]), given.in_pairs, names)
+    kind = _Kind(given.in_pairs, estimator.n_features_in_, tuple(rows.shape[1:]), names)
     found = processes.gather((kind, given.dtype, sizes))
     for rank, (other, _, _) in enumerate(found):
         if other != found[0][0]:
+            difference = _difference(found[0][0], other)
             raise ValueError(
-                f"X of process {rank} does not continue that of process 0: it has {other[0]} features instead of "
-                f"{found[0][0][0]}, or other feature names, or only one of them contains pairs. Pass parts of one table"
+                f"X of process {rank} does not continue that of process 0: {difference}. Pass parts of one table"
             )
     dtype = max((dtype for _, dtype, _ in found), key=lambda dtype: dtype.itemsize)
     data = reader._with_sizes(ShardRows.of(processes, rows), [sizes for _, _, sizes in found])
     return replace(given, data=data, dtype=dtype)
+
+
+class _Kind(NamedTuple):
+    """What must be the same in the parts of all processes."""
+
+    in_pairs: bool
+    n_features: int
+    shape: tuple[int, ...]
+    names: list[str]
+
+
+def _difference(first, other):
+    """How the part of another process differs from that of process 0."""
+    if first.in_pairs != other.in_pairs:
+        return "only one of them contains pairs"
+    if first[1:3] != other[1:3]:
+        return f"it has {other.n_features} features instead of {first.n_features}"
+    return "it has other feature names, or only one of them has names"
 
 
 def copy_first_fit(processes: Processes, estimator: Any, *, nested: bool = True) -> None:

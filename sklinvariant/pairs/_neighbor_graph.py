@@ -57,8 +57,8 @@ class NeighborGraph(NamedTuple):
 def read_graph(graph: Any, n: int, name: str = "graph") -> NeighborGraph:
     """The `NeighborGraph` of a sparse matrix (n, n), in which each stored entry of row i is a neighbour of sample i.
 
-    The values of the entries are not used, because a stored 0 is the distance of two equal samples. Own entries, on the
-    diagonal, do not count. Neither the order of the entries of a row nor repeated entries make a difference.
+    The values of the entries are not used, because a stored 0 is the distance of two equal samples, except in the blocks
+    of the format BSR, which zeros fill. Own entries, on the diagonal, do not count. Neither the order of the entries of a row nor repeated entries make a difference.
     """
     if not issparse(graph):
         raise ValueError(
@@ -78,6 +78,8 @@ def read_graph(graph: Any, n: int, name: str = "graph") -> NeighborGraph:
     rows = graph.tocsr()
     _check_structure(rows, name)  # some formats are lists, which scipy converts as they are
     rows = csr_array((rows.data, rows.indices, rows.indptr), shape=(n, n), copy=True)
+    if graph.format == "bsr":
+        rows.eliminate_zeros()  # which fill its blocks
     rows.sum_duplicates()
     if rows.dtype.kind not in "biuf" or not np.isfinite(rows.data).all():
         broken = " with NaN or infinity" * (rows.dtype.kind in "biuf")

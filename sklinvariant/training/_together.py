@@ -85,6 +85,13 @@ def _begin_with_parts(processes, estimator, begin, *, reset):
 
 def _as_many_steps(processes, batches):
     """Batches of which every process has the same number."""
+    kinds = processes.gather(type(batches).__name__)
+    for rank, kind in enumerate(kinds):
+        if kind != kinds[0]:  # their losses exchange other statistics, which would end the processes
+            raise ValueError(
+                f"processes 0 and {rank} train with different batches, {kinds[0]} and {kind}, because only one of them "
+                "was given neighbours. Pass a graph to all processes, or to none"
+            )
     turns = processes.gather(getattr(batches, "steps_of_turns", [batches.n_steps]))
     if len(turns[0]) > 1 and any(turn != turns[0] for turn in turns):
         raise ValueError(

@@ -29,6 +29,11 @@ def test_stored_entries_are_neighbours():
     assert neighbours(read_graph(matrix, 4)) == [[2], [], [1, 3], []]
 
 
+def test_zeros_that_fill_blocks_are_no_neighbours():
+    blocks = sparse.bsr_array(np.kron(np.eye(2), [[0, 1], [0, 0]]), blocksize=(2, 2))
+    assert neighbours(read_graph(blocks, 4)) == [[1], [], [3], []]
+
+
 @pytest.mark.parametrize("kind", ["csr", "csc", "coo", "lil", "dok", "bsr", "dia"])
 @pytest.mark.parametrize("dtype", [bool, np.int8, np.float32])
 def test_all_sparse_formats_are_read(kind, dtype):

@@ -13,7 +13,7 @@ import torch
 from callbacks import Interrupts, StopsAfter
 from examples import TRAINED, answers, losses, trained_example
 from sklearn.base import clone
-from sklearn.neighbors import NearestNeighbors
+from sklearn.neighbors import NearestNeighbors, kneighbors_graph
 from tolerance import assert_close
 from two_processes import needs_gloo, run_in_two_processes
 
@@ -187,6 +187,11 @@ def different_widths(folder):
         NeighborHasher(5).fit(ROWS[:, rank:])
 
 
+def graph_of_one_shard(folder):
+    with distributed(shards=True) as rank:
+        NeighborHasher(5).fit(ROWS, graph=kneighbors_graph(ROWS, 3) if rank else None)
+
+
 def different_parameters_with_shards(folder):
     with distributed(shards=True) as rank:
         SparseAutoencoder(3, max_epochs=1 + rank).fit(ROWS)
@@ -277,7 +282,7 @@ CASES = [each_estimator, parts_and_warm_start, without_seed, different_networks,
 CASES += [different_sizes, different_rows, different_parameters, missing_values, wrong_checkpoint, diverging]
 CASES += [different_dtypes, different_dtypes_of_shards]
 CASES += [all_rows_from_shards, statistics_of_shards, shards_in_parts, interrupted_with_shards]
-CASES += [pooling_with_shards, uneven_turns, different_widths, different_parameters_with_shards]
+CASES += [pooling_with_shards, uneven_turns, different_widths, graph_of_one_shard, different_parameters_with_shards]
 SLOW_CASES = [special_fits, interrupted, resumed, each_estimator_with_shards]
 
 
@@ -404,6 +409,7 @@ def test_the_start_is_that_of_process_0(results, case):
         ("pooling_with_shards", ["AutoPooling does not support distributed.shards=True."] * 2),
         ("different_parameters_with_shards", ["processes 0 and 1 have different max_epochs. Pass the same"] * 2),
         ("different_widths", ["process 1 of 2 failed", "X has 5 features, but process 0 was given 6"]),
+        ("graph_of_one_shard", ["processes 0 and 1 train with different batches"] * 2),
         ("uneven_turns", [r"they have \[\[2, 2\], \[3, 3\]\] in the turns"] * 2),
         ("diverging", ["the loss became .* in epoch"] * 2),
     ],
