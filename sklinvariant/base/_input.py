@@ -18,7 +18,7 @@ from sklinvariant._compat import array_namespace, dispatches_arrays
 from sklinvariant._settings import detached
 from sklinvariant.base._block_input import read_dask, read_stream
 from sklinvariant.base._device import resolve_device
-from sklinvariant.base._kinds import is_bags, is_stream
+from sklinvariant.base._kinds import is_bags, is_stream, without_columns
 from sklinvariant.base._lazy_answers import is_lazy
 from sklinvariant.base._tensors import (
     ArrayLike,
@@ -103,6 +103,7 @@ class Reader:
         if is_lazy(X):
             given, rows, sizes = read_dask(self, estimator, X, reset)
             return replace(given, data=self._with_sizes(rows, sizes), kind=ArrayKind(np.empty(0)))
+        X = without_columns(X)
         self.refuse_others(type(estimator).__name__, X)
         return self._check(estimator, X, self.kind_of(X), reset)
 
