@@ -1,5 +1,7 @@
 """Kinds of X that are not arrays."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -97,3 +99,18 @@ def test_columns_that_cannot_be_used():
             PCAHasher(1).fit(iter([np.ones((3, 2)), column]))
     with pytest.raises(ValueError, match="X holds text"):
         PCAHasher(1).fit(pa.array(["a", "b"]))
+
+
+def test_columns_of_hugging_face_datasets():
+    """A stand-in for the class of `datasets`, a sequence without a shape, whose slices are lists of vectors."""
+
+    class Column(Sequence):
+        def __getitem__(self, index):
+            return np.arange(12.0).reshape(4, 3).tolist()[index]
+
+        def __len__(self):
+            return 4
+
+    Column.__module__ = "datasets.arrow_dataset"
+    vectors = np.array(Column()[:])
+    np.testing.assert_array_equal(PCAHasher(2).fit(Column()).transform(Column()), PCAHasher(2).fit_transform(vectors))
