@@ -23,8 +23,9 @@ def distributed(group: Any = None, *, shards: bool = False) -> Iterator[int]:
 
     Every process runs the same script and passes the same data to ``fit`` or ``partial_fit``. Each computes its share
     of every batch, and all of them end with the same model: that of one process, up to rounding. ``batch_size`` is the
-    number of samples of all processes together. This applies to the estimators that are trained in epochs, in the
-    thread that enters the context. Each process computes everything else alone.
+    number of samples of all processes together. This applies to the estimators that are trained in epochs, and with
+    ``shards`` also to those that learn from sums, in the thread that enters the context. Each process computes
+    everything else alone.
 
     The context has no effect if there is no process group, so that a script also runs without ``torchrun``.
 
@@ -37,7 +38,8 @@ def distributed(group: Any = None, *, shards: bool = False) -> Iterator[int]:
         initial weights are then those of the part of process 0, as in the first call of ``partial_fit``, so that parts
         should contain a random selection of samples. Every process adds ``batch_size`` samples of its part to each
         batch, and an epoch ends with the smallest part. Attributes that describe samples, such as ``labels_``, are
-        those of process 0.
+        those of process 0. Estimators that learn from sums over the data, such as `PCAHasher`, `AutoPooling` and
+        `VLAD`, learn from the parts of all processes, up to rounding as from all data in one process.
 
     Yields
     ------
@@ -163,11 +165,19 @@ class _Share(NamedTuple):
     size: int
 
 
+class _PartsFit(NamedTuple):
+    """A fit of an estimator to statistics of the parts of the data that the processes have."""
+
+    processes: Processes
+    estimator: Any
+
+
 class _Local(threading.local):
     """What a thread works on: other threads of the process train on their own."""
 
     processes: Processes | None = None
     share: _Share | None = None
+    fit: _PartsFit | None = None
 
 
 _local = _Local()
@@ -186,6 +196,48 @@ def alone() -> Iterator[None]:
         yield
     finally:
         _local.processes = before
+
+
+@contextlib.contextmanager
+def fitting_parts(processes: Processes, estimator: Any) -> Iterator[None]:
+    """Inside the context, ``estimator`` is fitted to the parts of all processes; all other estimators are alone."""
+    before, _local.fit = _local.fit, _PartsFit(processes, estimator)
+    try:
+        with alone():
+            yield
+    finally:
+        _local.fit = before
+
+
+@contextlib.contextmanager
+def together(processes: Processes) -> Iterator[None]:
+    """Inside the context, these processes train models together, as in `distributed`."""
+    before, _local.processes = _local.processes, processes
+    try:
+        yield
+    finally:
+        _local.processes = before
+
+
+def processes_of_fit(estimator: Any) -> Processes | None:
+    """The processes that fit this estimator to their parts of the data; None if there are none."""
+    fit = _local.fit
+    return fit.processes if fit is not None and fit.estimator is estimator else None
+
+
+def of_first(function: Callable[[], Any]) -> Any:
+    """The result of ``function()``, in a fit to the parts of several processes that of process 0."""
+    if _local.fit is None:
+        return function()
+
+    def by_itself():
+        fit, _local.fit = _local.fit, None
+        try:
+            return function()
+        finally:
+            _local.fit = fit
+
+    return _local.fit.processes.of_first(by_itself)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import pytest
 from joblib import parallel_config
 from sklearn.base import clone
 from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -16,6 +17,7 @@ from tolerance import assert_close
 
 from sklinvariant import AutoPooling, IICClusterer
 from sklinvariant.aggregation import VLAD, FisherVector, LearnedBoW
+from sklinvariant.feature_extraction import OnDescriptors
 from sklinvariant.hashing import ITQHasher, PCAHasher
 
 distributed = pytest.importorskip("distributed", reason="distributed is not installed")
@@ -117,6 +119,20 @@ def test_only_statistics_travel_to_this_process(model, bytes_of_results):
     for name in names:
         if name in expected._state:
             assert_close(fitted._state[name], expected._state[name], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("inner", [PCAHasher(4), PCA(4)], ids=lambda inner: type(inner).__name__)
+def test_only_statistics_or_a_sample_of_descriptors_travels(inner, bytes_of_results):
+    """PCAHasher learns from sums over all descriptors, and PCA from a sample. The sizes of the bags travel too."""
+    lazy, rows = random_rows(12)
+    model = OnDescriptors(inner, descriptor_dim=8, subsample=None if isinstance(inner, PCAHasher) else 1500)
+    model.set_params(random_state=0)
+    expected = clone(model).fit(rows)
+    bytes_of_results.clear()
+    fitted = model.fit(lazy)
+    assert 0 < sum(bytes_of_results) < 0.2 * rows.nbytes
+    before, after = (model.transform(rows[:100]).values.astype(float) for model in (expected, fitted))
+    assert_close(after, before, rtol=1e-5, atol=1e-5)
 
 
 def test_a_killed_worker_does_not_change_the_model(client, tmp_path):

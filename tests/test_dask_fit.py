@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 from examples import moment_hashers
 from sklearn.base import clone
+from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
 from tolerance import assert_close
 
 from sklinvariant import AutoPooling, DescriptorSets, SlowFeatures
 from sklinvariant.aggregation import VLAD, BagOfWords, FisherVector
+from sklinvariant.feature_extraction import OnDescriptors
 from sklinvariant.hashing import (
     PCAHasher,
 )
@@ -97,6 +100,17 @@ def test_pairs_of_frames_in_different_blocks_count(model, chunks):
     assert_same_model(clone(model).fit(da.from_array(X, chunks=chunks), groups=groups), expected)
     pairs = np.stack([X[:-1], X[1:]], axis=1)
     assert_same_model(clone(model).fit(da.from_array(pairs, chunks=(50, 1, 3))), clone(model).fit(pairs))
+
+
+@pytest.mark.parametrize("subsample", [None, 60])
+@pytest.mark.parametrize("inner", [PCA(2), PCAHasher(2), KMeans(3, n_init=1, random_state=0)], ids=named)
+def test_transformers_of_descriptors(inner, subsample):
+    """Also of a sample of them, which is that of the same bags in memory."""
+    bags = [RNG.rand(2 + i % 5, 3) for i in range(40)]
+    model = OnDescriptors(inner, subsample=subsample, random_state=0)
+    expected = clone(model).fit(bags).transform(bags).values
+    for X in (bag.from_sequence(bags, npartitions=4), [dask.delayed(bags[:11]), dask.delayed(bags[11:])]):
+        assert_close(clone(model).fit(X).transform(bags).values, expected, rtol=1e-5)
 
 
 def test_fit_transform_is_lazy():

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from sklinvariant.accumulate._blocks import Blocks
-from sklinvariant.base import DaskRows
+from sklinvariant.base import ScatteredRows
 from sklinvariant.ops import float64_device
 
 
@@ -20,7 +20,8 @@ def accumulate(step: Callable[[Any, Any], Any], blocks: Iterable[Any], state: An
         Computes the statistics of a block: a number, a tensor, a tuple or NamedTuple of statistics, or any object that
         defines ``+``, such as `Range`. Returned tensors must be new, because sums are computed in place.
     blocks : iterable
-        Blocks of data, for instance `Blocks`. The workers of Dask compute the sums of blocks of `DaskRows`.
+        Blocks of data, for instance `Blocks`. The sums over `ScatteredRows` are computed where these are: by
+        the workers of Dask, or by the processes of `torch.distributed`.
     state : object
         The result of earlier rounds, such as the codebook of k-means.
 
@@ -28,7 +29,7 @@ def accumulate(step: Callable[[Any, Any], Any], blocks: Iterable[Any], state: An
     -------
     The sum. Floats are summed in float64, on the CPU if the device of a tensor has no float64.
     """
-    if isinstance(blocks, Blocks) and isinstance(blocks.values, DaskRows):
+    if isinstance(blocks, Blocks) and isinstance(blocks.values, ScatteredRows):
         one = partial(_accumulate_part, step, blocks.part(blocks.values.none), state)
         return blocks.values.reduced(one, _sum, blocks.others, blocks.overlap)
     total = None
@@ -42,7 +43,7 @@ def accumulate(step: Callable[[Any, Any], Any], blocks: Iterable[Any], state: An
 
 
 def _accumulate_part(step, blocks, state, part, *others):
-    """The sum over a part of `DaskRows`, computed by a worker."""
+    """The sum over a part of `ScatteredRows`, computed where it is."""
     return accumulate(step, blocks.part(part, *others), state)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import torch
 
-from sklinvariant.base import ArrayOrTensor, DaskRows, as_tensor
+from sklinvariant.base import ArrayOrTensor, ScatteredRows, as_tensor
 from sklinvariant.ops import DEVICE_BYTES, DOUBLE_ROWS, compute_dtype, float64_device
 
 BLOCK_BYTES = 4 << 20  # size of a block on a CPU
@@ -24,8 +24,8 @@ class Blocks:
 
     Parameters
     ----------
-    values : array, tensor or DaskRows of shape (n, ...)
-        The rows. Those of `DaskRows` are read by the workers, which compute the statistics of `accumulate`.
+    values : array, tensor or ScatteredRows of shape (n, ...)
+        The rows. Those of `ScatteredRows` are read where they are, to compute the statistics of `accumulate`.
     *others : array or tensor
         Arrays that are read together with the rows, such as weights (n,). Each block is then a tuple.
     device : torch.device or None
@@ -40,7 +40,7 @@ class Blocks:
 
     def __init__(
         self,
-        values: ArrayOrTensor | DaskRows,
+        values: ArrayOrTensor | ScatteredRows,
         *others: ArrayOrTensor,
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
@@ -70,7 +70,7 @@ class Blocks:
             return tuple(self.values.shape)
         a_row = (
             self.values.none.new_zeros(1, *self.values.shape[1:])
-            if isinstance(self.values, DaskRows)
+            if isinstance(self.values, ScatteredRows)
             else self.values[:1]
         )
         return len(self.values), *self._convert(a_row).shape[1:]
@@ -105,7 +105,7 @@ class Blocks:
     def held(self) -> Self:
         """The same blocks, with the converted rows in memory unless these take more than 256 MiB."""
         fits = math.prod(self.shape) * self.dtype.itemsize <= HELD_BYTES
-        if isinstance(self.values, DaskRows):
+        if isinstance(self.values, ScatteredRows):
             return self._with(values=self.values.persisted()) if fits else self
         if (self._converted and not self._functions) or not fits:
             return self
@@ -113,7 +113,7 @@ class Blocks:
 
     def whole(self) -> torch.Tensor:
         """All rows, converted, as one tensor."""
-        if isinstance(self.values, DaskRows):
+        if isinstance(self.values, ScatteredRows):
             return self.values.gathered(partial(_whole_part, self._with(values=None)))
         rows = torch.empty(self.shape, dtype=self.dtype, device=self.device)
         for start in range(0, len(rows), self.size):
@@ -121,7 +121,7 @@ class Blocks:
         return rows
 
     def part(self, values: ArrayOrTensor, *others: ArrayOrTensor) -> Self:
-        """The blocks of one of the parts of `DaskRows`."""
+        """The blocks of one of the parts of `ScatteredRows`."""
         return self._with(values=values, others=others, _converted=False)
 
     def _with(self, **changes):

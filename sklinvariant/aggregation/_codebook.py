@@ -9,6 +9,7 @@ import torch
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
+from sklinvariant._distributed import of_first
 from sklinvariant.accumulate import (
     Blocks,
     deviations,
@@ -19,7 +20,7 @@ from sklinvariant.accumulate import (
     measure_columns,
 )
 from sklinvariant.bags import DescriptorSets
-from sklinvariant.base import DaskRows, Device, as_tensor, is_fitted
+from sklinvariant.base import Device, ScatteredRows, as_tensor, is_fitted
 from sklinvariant.networks import Units
 from sklinvariant.ops import DOUBLE_ROWS, Mixture, compute_dtype, standardize
 
@@ -63,11 +64,11 @@ def draw_sample(
     ``units`` is the shift and scale; None measures them. The descriptors are read from the bags in each pass if there
     are too many to keep them in memory.
     """
-    values: Any = bags.values if isinstance(bags.values, DaskRows) else as_tensor(bags.values)
+    values: Any = bags.values if isinstance(bags.values, ScatteredRows) else as_tensor(bags.values)
     total, rows = len(values), None
     if subsample is not None and total > subsample:
         rows = torch.randperm(total, generator=generator)[:subsample].sort().values
-        values = values.chosen(rows.numpy()) if isinstance(values, DaskRows) else values[rows.to(values.device)]
+        values = values.chosen(rows.numpy()) if isinstance(values, ScatteredRows) else values[rows.to(values.device)]
     dtype = compute_dtype(values.dtype) if dtype is None else dtype
     weights = torch.ones(1, dtype=dtype).expand(len(values))
     if sample_weight is not None:
@@ -211,7 +212,8 @@ def _fitted(source, sample):
     """The clusterer or mixture if it is fitted, else a clone fitted to the sample."""
     if not hasattr(source, "fit") or is_fitted(source):
         return source
-    return clone(source).fit(sample.outward(sample.blocks.take(slice(None))))
+    rows = sample.outward(sample.blocks.take(slice(None)))
+    return of_first(lambda: clone(source).fit(rows))
 
 
 def _centres(source, name):

@@ -12,7 +12,16 @@ import torch
 from numpy.typing import DTypeLike
 
 from sklinvariant._compat import get_namespace
-from sklinvariant.base import FLOAT8, ArrayLike, ArrayOrTensor, DaskRows, as_numpy, as_tensor, dense_tensor, replacing
+from sklinvariant.base import (
+    FLOAT8,
+    ArrayLike,
+    ArrayOrTensor,
+    ScatteredRows,
+    as_numpy,
+    as_tensor,
+    dense_tensor,
+    replacing,
+)
 from sklinvariant.ops import gather_bags, largest_value
 
 _CHECKED_ROWS = 1 << 16  # descriptors that are checked at a time
@@ -71,7 +80,7 @@ class DescriptorSets:
         self.offsets = offsets
 
     @classmethod
-    def _of_rows(cls, values: DaskRows, offsets: np.ndarray) -> "DescriptorSets":
+    def _of_rows(cls, values: ScatteredRows, offsets: np.ndarray) -> "DescriptorSets":
         """Bags of descriptors that Dask holds, for a fit."""
         bags = cls.__new__(cls)
         bags.values, bags.offsets = values, offsets  # type: ignore[assignment]

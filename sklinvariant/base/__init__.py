@@ -53,6 +53,8 @@ from sklinvariant.base._parameters import (
     validated,
 )
 from sklinvariant.base._persistence import StreamedBytes, load, save, trusted_types
+from sklinvariant.base._scattered_rows import ScatteredRows
+from sklinvariant.base._shard_rows import ShardRows, check_same, copy_first_fit, fitted_attributes
 from sklinvariant.base._show_versions import show_versions
 from sklinvariant.base._skorch_callbacks import check_callbacks
 from sklinvariant.base._state_layout import (
@@ -118,6 +120,8 @@ __all__ = [
     "RealNumber",
     "RowFeaturesOutMixin",
     "RowReader",
+    "ScatteredRows",
+    "ShardRows",
     "Share",
     "ShareBelowOne",
     "ShareInside",
@@ -137,13 +141,16 @@ __all__ = [
     "check_callbacks",
     "check_computed",
     "check_finite_answer",
+    "check_same",
     "check_size",
     "computing_device",
+    "copy_first_fit",
     "declared",
     "dense_tensor",
     "documented_by",
     "faiss_threads",
     "file_names",
+    "fitted_attributes",
     "import_faiss",
     "in_memory",
     "integers",

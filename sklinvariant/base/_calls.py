@@ -10,6 +10,7 @@ from typing import Any
 
 from sklearn.utils.validation import check_is_fitted
 
+from sklinvariant._distributed import current_processes
 from sklinvariant._settings import with_own_settings
 from sklinvariant.base._docstrings import Documented
 from sklinvariant.base._finite import FITTING, finite_outcome
@@ -25,6 +26,7 @@ from sklinvariant.base._lazy_answers import (
     whole,
 )
 from sklinvariant.base._parameters import check_read_later
+from sklinvariant.base._shard_rows import fitting_together
 
 # public methods that compute and are therefore wrapped
 COMPUTING = {
@@ -67,6 +69,16 @@ def computing(method: Any) -> Any:
 
     @functools.wraps(method)
     def call(self, *args, **kwargs):
+        processes = current_processes()
+        if name in {"fit", "partial_fit"} and processes is not None and processes.shards:
+            if self._fits_in_parts:
+                with fitting_together(processes, self, name, args[0] if args else kwargs.get("X")):
+                    return call(self, *args, **kwargs)
+            if not self._fits_shards:
+                raise ValueError(
+                    f"{type(self).__name__} cannot be fitted inside of distributed(shards=True), where each process "
+                    "has its own part of the data. Fit it to data of one process, outside of the context"
+                )
         check_read_later(self)
         if name not in FITTING and not hasattr(self, "_state"):  # `check_is_fitted` takes as long as a search
             check_is_fitted(self)

@@ -8,58 +8,22 @@ from typing import Any
 import numpy as np
 import torch
 
+from sklinvariant.base._scattered_rows import ScatteredRows
 from sklinvariant.base._tensors import as_tensor
 
 _FAN_IN = 8  # statistics that one task adds
 
 
-class DaskRows:
+class DaskRows(ScatteredRows):
     """The rows (n, d) of a Dask collection, in parts that are read by the workers whenever they are needed.
 
-    It has the attributes of a tensor that readers and `Blocks` use. Rows are computed and returned as a tensor if they
-    are asked for by their indices. Otherwise only statistics travel to this process.
+    Rows are computed and returned as a tensor if they are asked for by their indices. Otherwise only statistics travel
+    to this process.
     """
 
-    device = torch.device("cpu")
-
     def __init__(self, parts: list[Any], lengths: list[int], none: torch.Tensor, low: float, high: float) -> None:
-        self.parts, self.lengths, self.none, self.low, self.high = parts, lengths, none, low, high
-        self.starts = np.concatenate([[0], np.cumsum(lengths)])
-        self.shape, self.dtype = (int(self.starts[-1]), *none.shape[1:]), none.dtype
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def is_floating_point(self) -> bool:
-        """Whether the values are floats."""
-        return self.none.is_floating_point()
-
-    def min(self) -> torch.Tensor:
-        """The smallest value."""
-        return torch.tensor(self.low, dtype=torch.float64)
-
-    def max(self) -> torch.Tensor:
-        """The largest value."""
-        return torch.tensor(self.high, dtype=torch.float64)
-
-    def amin(self, dim: int) -> torch.Tensor:
-        """The smallest value of each row."""
-        return self.gathered(lambda part: part.amin(dim))
-
-    def to(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """All rows in this process, as a tensor of another device or dtype."""
-        return self[:].to(*args, **kwargs)
-
-    def __getitem__(self, index: int | slice | np.ndarray | torch.Tensor) -> torch.Tensor:
-        """One row or some of the rows, as a tensor."""
-        index = np.arange(len(self))[index]
-        if index.ndim == 0:
-            return self[index[None]][0]
-        if len(index) == 0:
-            return self.none
-        order = np.argsort(index, kind="stable")
-        found = self.chosen(index[order]).gathered(lambda part: part)
-        return found[torch.as_tensor(np.argsort(order))]
+        super().__init__(lengths, none, low, high)
+        self.parts = parts
 
     def chosen(self, index: np.ndarray) -> DaskRows:
         """The rows with these indices (m,), in ascending order. They stay with the workers."""
@@ -79,17 +43,18 @@ class DaskRows:
         return DaskRows(list(dask.persist(*self.parts)), self.lengths, self.none, self.low, self.high)
 
     def gathered(self, function: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
-        """``function`` of each part, concatenated in this process."""
         import dask
 
         each = dask.delayed(function, pure=False)
         return torch.cat(dask.compute(*map(each, self.parts)))
 
-    def reduced(self, function: Callable, add: Callable, others: tuple[Any, ...], overlap: int) -> Any:
-        """The sum by ``add`` of ``function(part, *others)``, where others are rows of arrays that belong to the part.
+    def fitted(self, estimator: Any, convert: Callable[[torch.Tensor], Any]) -> Any:
+        import dask
 
-        The parts overlap by the given number of rows. Sums are added in a fixed order.
-        """
+        each = dask.delayed(convert, pure=True)
+        return estimator.fit([each(part) for part in self.parts])
+
+    def reduced(self, function: Callable, add: Callable, others: tuple[Any, ...], overlap: int) -> Any:
         import dask
 
         each, total, both = dask.delayed(function, pure=False), dask.delayed(_added, pure=False), dask.delayed(_joined)

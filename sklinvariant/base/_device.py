@@ -4,6 +4,8 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
+from sklinvariant._distributed import of_first
+
 
 def resolve_device(device: str | torch.device, own: torch.device | None = None) -> torch.device:
     """The torch device of an explicit name, or of "auto": the ``own`` device of the data, else CUDA, else CPU.
@@ -26,6 +28,9 @@ def resolve_device(device: str | torch.device, own: torch.device | None = None) 
 
 
 def torch_generator(random_state: int | np.random.RandomState | None) -> torch.Generator:
-    """A new torch generator, seeded from a scikit-learn ``random_state``. The global generators are not touched."""
-    seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
+    """A new torch generator, seeded from a scikit-learn ``random_state``. The global generators are not touched.
+
+    In a fit to the parts of several processes, the seed is that of process 0.
+    """
+    seed = of_first(lambda: check_random_state(random_state).randint(np.iinfo(np.int32).max))
     return torch.Generator().manual_seed(int(seed))

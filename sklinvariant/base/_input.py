@@ -15,11 +15,13 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import validate_data
 
 from sklinvariant._compat import array_namespace, dispatches_arrays
+from sklinvariant._distributed import processes_of_fit
 from sklinvariant._settings import detached
 from sklinvariant.base._block_input import read_dask, read_stream
 from sklinvariant.base._device import resolve_device
 from sklinvariant.base._kinds import is_bags, is_stream, without_columns
 from sklinvariant.base._lazy_answers import is_lazy
+from sklinvariant.base._shard_rows import read_shard
 from sklinvariant.base._tensors import (
     ArrayLike,
     as_numbers,
@@ -104,6 +106,9 @@ class Reader:
             given, rows, sizes = read_dask(self, estimator, X, reset)
             return replace(given, data=self._with_sizes(rows, sizes), kind=ArrayKind(np.empty(0)))
         X = without_columns(X)
+        processes = processes_of_fit(estimator)
+        if processes is not None:
+            return read_shard(self, estimator, X, processes, reset)
         self.refuse_others(type(estimator).__name__, X)
         return self._check(estimator, X, self.kind_of(X), reset)
 

@@ -103,6 +103,7 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
     True
     """
 
+    _fits_shards = False
     _layout = {
         "classes": Array("c", kinds="biufUO"),
         "clusters": Array("k", kinds="biufUO"),

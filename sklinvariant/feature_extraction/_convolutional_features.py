@@ -192,6 +192,7 @@ class ConvolutionalFeatures(
     """
 
     _reader = ImageReader()
+    _fits_shards = False
     _layout = {
         "vectors": Array("k", "p"),
         "encoding": Text("triangle", "sigmoid", "soft_threshold"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import KW_ONLY
+from functools import partial
 from typing import Annotated, Any, Self
 
 import numpy as np
@@ -15,13 +16,18 @@ from sklearn.utils.random import sample_without_replacement
 from sklearn.utils.validation import check_is_fitted
 
 from sklinvariant._compat import CallbackSupportMixin, HasMethods, fit_context, reports_fit
+from sklinvariant._distributed import of_first
 from sklinvariant.accumulate import sample_descriptors
 from sklinvariant.bags import BagEstimator, DescriptorSets
-from sklinvariant.base import Count, RandomState, Whole, as_numpy, declared, is_stream
+from sklinvariant.base import Count, RandomState, ScatteredRows, Whole, as_numpy, declared, is_stream
 
 
 def _can_learn_in_parts(self):
     return hasattr(getattr(self, "estimator_", self.estimator), "partial_fit")
+
+
+def _as_array(rows, dtype):
+    return as_numpy(rows.to(dtype))
 
 
 @declared
@@ -52,6 +58,7 @@ class OnDescriptors(CallbackSupportMixin, TransformerMixin, BagEstimator, auto_w
     <DescriptorSets of 3 bags of 5-7 descriptors of 2 features, float64 on cpu>
     """
 
+    _fits_in_parts = True
     _fits_streams = True
     _layout = {"n_descriptor_features": Whole()}
     estimator: Annotated[Any, HasMethods(["fit", "transform"])]
@@ -78,9 +85,14 @@ class OnDescriptors(CallbackSupportMixin, TransformerMixin, BagEstimator, auto_w
             given = self._read(X, reset=True)
         rows = given.data.values
         if self.subsample is not None and len(rows) > self.subsample:
-            rng = check_random_state(self.random_state)
-            rows = rows[np.sort(sample_without_replacement(len(rows), self.subsample, random_state=rng))]
-        self.estimator_ = clone(self.estimator).fit(as_numpy(rows.to(given.dtype)))
+            index = of_first(lambda: self._some(len(rows)))
+            rows = rows.chosen(index) if isinstance(rows, ScatteredRows) else rows[index]
+        estimator = clone(self.estimator)
+        if isinstance(rows, ScatteredRows) and getattr(estimator, "_fits_in_parts", False):
+            self.estimator_ = rows.fitted(estimator, partial(_as_array, dtype=given.dtype))
+        else:
+            values = _as_array(rows, given.dtype)
+            self.estimator_ = of_first(lambda: estimator.fit(values))
         self._state = {"n_descriptor_features": rows.shape[1]}
         return self
 
@@ -99,10 +111,10 @@ class OnDescriptors(CallbackSupportMixin, TransformerMixin, BagEstimator, auto_w
         """
         is_first = not hasattr(self, "_state")
         given = self._read(X, reset=is_first)
-        rows = as_numpy(given.data.values.to(given.dtype))
+        rows = _as_array(given.data.values, given.dtype)
         if len(rows):
             estimator = clone(self.estimator) if is_first else copy.deepcopy(self.estimator_)
-            self.estimator_ = estimator.partial_fit(rows)  # a copy, which an error leaves unused
+            self.estimator_ = of_first(lambda: estimator.partial_fit(rows))  # a copy, which an error leaves unused
             self._state = {"n_descriptor_features": rows.shape[1]}
         return self
 
@@ -115,12 +127,17 @@ class OnDescriptors(CallbackSupportMixin, TransformerMixin, BagEstimator, auto_w
             The same bags with transformed descriptors.
         """
         given = self._read(X)
-        rows = as_numpy(given.data.values.to(given.dtype))
+        rows = _as_array(given.data.values, given.dtype)
         if len(rows) == 0:  # transformers reject empty input; a row of zeros gives the number and dtype of features
             result = self._on_rows(np.zeros((1, rows.shape[1]), rows.dtype))[:0]
         else:
             result = self._on_rows(rows)
         return DescriptorSets(given.answer(result), given.data.offsets)
+
+    def _some(self, n):
+        """Indices of a random sample of n descriptors, in ascending order."""
+        rng = check_random_state(self.random_state)
+        return np.sort(sample_without_replacement(n, self.subsample, random_state=rng))
 
     def _on_rows(self, rows):
         result = self.estimator_.transform(rows)

@@ -30,6 +30,7 @@ from sklinvariant.base import (
     Positive,
     RowFeaturesOutMixin,
     RowReader,
+    ShardRows,
     ShareBelowOne,
     TorchEstimator,
     Whole,
@@ -416,6 +417,11 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         by_moments = self._solver(n_features) == "moment"
         if by_moments:
             self._learn_by_moments(X, given, frames, start, continues, whole=not partial)
+        elif isinstance(frames.rows, ShardRows):
+            raise ValueError(
+                f"{type(self).__name__} does not support distributed(shards=True) with solver={self.solver!r} and "
+                f'{n_features} features. Set solver="moment", or pass the same data to all processes'
+            )
         else:
             self._train(X, partial=partial, given=given, frames=frames, start=start)
         return self._warn("invariance" if by_moments else "learning_rate or invariance")
@@ -596,9 +602,6 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         # standardised features have no direction of large curvature, their mean, that limits the step for all others
         share = 0.5 if self.standardize else 1.0
         return share * self.learning_rate / (pair_curvature(data.batches.sample, self.invariance) or 1.0)
-
-    def _accepts_shards(self):
-        return False  # the moments of parts can be merged
 
     def _patience(self):
         return (None, 1) if self.n_iter_no_change is None else super()._patience()

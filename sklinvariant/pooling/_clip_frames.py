@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 
 from sklinvariant._compat import output_container
-from sklinvariant.base import Input, as_tensor
+from sklinvariant.base import Input, ShardRows, as_tensor
 from sklinvariant.pairs import clip_ids, consecutive_mask, warn_of_shuffled
 
 GROUPS_DOC = """
@@ -20,7 +20,7 @@ GROUPS_DOC = """
 class ClipFrames(NamedTuple):
     """Rows (n, d), whether the next row is the next frame (n - 1,), and the fitted state derived from X."""
 
-    rows: torch.Tensor
+    rows: Any  # a tensor, or `ScatteredRows`
     follows: torch.Tensor
     kept: dict[str, Any]
 
@@ -29,12 +29,15 @@ def clip_frames(given: Input, groups: Any, earlier: dict[str, Any] | None, name:
     """The frames of an `Input` of rows or pairs, and which of them are consecutive.
 
     ``earlier`` is the fitted state of the previous call or None. If its last frame belongs to the clip of the first
-    row, it becomes the first frame. ``name`` is that of the estimator, for warnings.
+    row, it becomes the first frame, unless the rows are those of several processes. ``name`` is that of the estimator,
+    for warnings.
     """
     rows = given.data
     kept: dict[str, Any] = {"last_frame": None, "last_clip": None, "namespace": given.kind.name}
     if given.in_pairs:
         return ClipFrames(rows, torch.arange(len(rows) - 1) % 2 == 0, kept)
+    if isinstance(rows, ShardRows):
+        return ClipFrames(rows, _follows_in_shards(rows, groups, name), kept)
     follows = consecutive_mask(groups, len(rows))
     if groups is None:
         warn_of_shuffled(rows, name)
@@ -46,6 +49,16 @@ def clip_frames(given: Input, groups: Any, earlier: dict[str, Any] | None, name:
             follows = torch.cat([torch.ones(1, dtype=torch.bool), follows])
         kept |= {"last_frame": rows[-1:].to(given.dtype).cpu().numpy().copy(), "last_clip": last_clip}
     return ClipFrames(rows, follows, kept)
+
+
+def _follows_in_shards(rows, groups, name):
+    """Which of the rows of all processes are consecutive; no clip goes on in another process."""
+    with rows.processes.failing_together():
+        own = consecutive_mask(groups, len(rows.own))
+        if groups is None:
+            warn_of_shuffled(rows.own, name)
+    no_pair = torch.zeros(1, dtype=torch.bool)
+    return torch.cat([part for other in rows.processes.gather(own) for part in (other, no_pair)])[:-1]
 
 
 def stream_frames(

@@ -7,14 +7,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 
 from sklinvariant._distributed import Processes, alone
+from sklinvariant.base import check_same, fitted_attributes
 from sklinvariant.training._checkpoint import Checkpoint
-
-_MOST = 1000  # values of each tensor that are compared
-_OWN = {"callbacks", "checkpoint", "device", "random_state", "verbose"}  # parameters that may differ
 
 
 @dataclass
@@ -70,16 +67,11 @@ def _begin_with_parts(processes, estimator, begin, *, reset):
 
     def first():
         nonlocal begun
-        if not estimator._accepts_shards():
-            raise ValueError(
-                f"{type(estimator).__name__} does not support distributed(shards=True). Pass the same data to all "
-                "processes, with distributed()"
-            )
         with alone():
             begun = begin(reset)
         if not reset:
             return {}
-        return _fitted(vars(estimator) | begun.fit.attributes(begun.module))
+        return fitted_attributes(vars(estimator) | begun.fit.attributes(begun.module), nested=False)
 
     attributes = processes.of_first(first)
     with processes.failing_together(), alone():
@@ -120,69 +112,7 @@ class FirstBatches:
         return itertools.islice(self.batches, self.n_steps)
 
 
-def copy_first_fit(processes: Processes, estimator: Any) -> None:
-    """Give the fitted attributes of process 0 to the estimator of each process."""
-    attributes = processes.of_first(lambda: _fitted(vars(estimator)))
-    if processes.rank:
-        vars(estimator).update(attributes)
-
-
-def _fitted(attributes):
-    """The fitted attributes, but not an inner estimator, which was fitted by all processes together as well."""
-    names = [name for name in attributes if name == "_state" or name.endswith("_")]
-    return {name: attributes[name] for name in names if not hasattr(attributes[name], "get_params")}
-
-
 def check_same_fit(processes: Processes, estimator: Any, data: dict[str, list[torch.Tensor]], *, reset: bool) -> None:
-    """Raise a ValueError in all processes if one of them has another estimator, other data or another earlier fit.
-
-    Some values of the tensors in ``data`` are compared, without their signs, which for principal components may depend
-    on the processor.
-    """
-    parameters = estimator.get_params(deep=False)
-    own = {
-        "estimator": type(estimator).__name__,
-        "earlier fit": [not reset, 0 if reset else estimator.n_iter_],
-        **{name: _plain(value) for name, value in parameters.items() if name not in _OWN},
-        **{name: [(tuple(tensor.shape), _some(tensor)) for tensor in tensors] for name, tensors in data.items()},
-    }
-    everything = processes.gather(own)
-    first = everything[0]
-    for rank, other in enumerate(everything):
-        differing = [name for name in first if not _equal(first[name], other.get(name))]
-        if differing:
-            raise ValueError(
-                f"{type(estimator).__name__}: processes 0 and {rank} have different {', '.join(differing)}"
-                f"{_sizes(first, other)}. Pass the same data and parameters to all processes, or fit outside of "
-                "sklinvariant.distributed()"
-            )
-
-
-def _plain(value):
-    """A parameter that can be compared between processes; of an object only its type."""
-    return repr(value) if isinstance(value, (bool, int, float, str, tuple, type(None))) else type(value).__name__
-
-
-def _some(tensor):
-    """Magnitudes of evenly spaced values."""
-    flat = tensor.detach().flatten()
-    places = torch.linspace(0, len(flat) - 1, min(len(flat), _MOST), dtype=torch.float64).long().to(flat.device)
-    return flat[places].cpu().double().abs().numpy()
-
-
-def _equal(first, other):
-    if not isinstance(first, list) or not first or not isinstance(first[0], tuple):
-        return first == other
-    shapes, others = [shape for shape, _ in first], [shape for shape, _ in other]
-    if shapes != others:
-        return False
-    return all(
-        np.allclose(a, b, rtol=1e-3, atol=1e-3 * np.abs(a).max(initial=0))
-        for (_, a), (_, b) in zip(first, other, strict=True)
-    )
-
-
-def _sizes(first, other):
-    """The shapes of the samples, if they differ."""
-    sizes = [sum(shape[0] for shape, _ in own.get("samples", [])[:1]) for own in (first, other)]
-    return f" ({sizes[0]} and {sizes[1]} samples)" if sizes[0] != sizes[1] else ""
+    """Raise a ValueError in all processes if one of them has another estimator, other data or another earlier fit."""
+    others = {"earlier fit": [not reset, 0 if reset else estimator.n_iter_], **data}
+    check_same(processes, estimator, others)

@@ -21,13 +21,14 @@ from sklinvariant.base import (
     Positive,
     RandomState,
     Verbose,
+    copy_first_fit,
     declared,
     torch_generator,
 )
 from sklinvariant.training._checkpoint import Checkpoint
 from sklinvariant.training._early_stopping import Validation
 from sklinvariant.training._loop import OPTIMIZERS, train
-from sklinvariant.training._together import Begun, begin_together, check_same_fit, copy_first_fit
+from sklinvariant.training._together import Begun, begin_together, check_same_fit
 
 
 @declared
@@ -200,10 +201,6 @@ class TrainedEstimator(CallbackSupportMixin, Training):
         """Convert a row of the history, which contains the loss of the module."""
         return row
 
-    def _accepts_shards(self) -> bool:
-        """Whether each process may have its own part of the data."""
-        return True
-
     def _check_partial_fit(self) -> None:
         """Refuse settings that `partial_fit` does not support."""
 
@@ -263,7 +260,7 @@ class TrainedEstimator(CallbackSupportMixin, Training):
             validation=self._validation(begun.module, begun.held_out, of_start=begun.continues),
         )
         if processes is not None:
-            copy_first_fit(processes, self)
+            copy_first_fit(processes, self, nested=False)
         return data
 
     def _begin(self, X, y, generator, reset, resumes, *, partial, given, **settings):

@@ -19,13 +19,16 @@ from two_processes import needs_gloo, run_in_two_processes
 
 import sklinvariant
 from sklinvariant import (
+    VLAD,
     AutoPooling,
     EquivariantAutoencoder,
     IICClusterer,
     IICSegmenter,
+    ITQHasher,
     LearnedBoW,
     LearnedVLAD,
     NeighborHasher,
+    PCAHasher,
     RBMHasher,
     SparseAutoencoder,
     distributed,
@@ -158,6 +161,17 @@ def shards_in_parts(folder):
         return losses(model), *(fit.decision_function(ROWS) for fit in fits)
 
 
+def statistics_of_shards(folder):
+    """Fits to statistics, of parts that are memory-mapped."""
+    with distributed(shards=True) as rank:
+        np.save(folder / f"part{rank}.npy", [ROWS[:12], ROWS[12:]][rank])
+        rows = np.load(folder / f"part{rank}.npy", mmap_mode="r")
+        clips = np.arange(len(rows)) // 6
+        fits = [PCAHasher(3).fit(rows), ITQHasher(3).fit(rows), AutoPooling(2, random_state=0).fit(rows, groups=clips)]
+        vocabulary = VLAD(3, random_state=0, subsample=90).fit([BAGS[:6], BAGS[6:]][rank])
+    return [model.transform(ROWS) for model in fits] + [vocabulary.codebook_]
+
+
 def interrupted_with_shards(folder):
     with distributed(shards=True) as rank:
         model = IICClusterer(2, n_heads=2, max_epochs=4, random_state=0, checkpoint=folder / "shards")
@@ -262,7 +276,7 @@ def fits_alone(folder):
 CASES = [each_estimator, parts_and_warm_start, without_seed, different_networks, stopped_by_one, fits_alone]
 CASES += [different_sizes, different_rows, different_parameters, missing_values, wrong_checkpoint, diverging]
 CASES += [different_dtypes, different_dtypes_of_shards]
-CASES += [all_rows_from_shards, shards_in_parts, interrupted_with_shards]
+CASES += [all_rows_from_shards, statistics_of_shards, shards_in_parts, interrupted_with_shards]
 CASES += [pooling_with_shards, uneven_turns, different_widths, different_parameters_with_shards]
 SLOW_CASES = [special_fits, interrupted, resumed, each_estimator_with_shards]
 
@@ -411,6 +425,14 @@ def test_shards_give_one_model(slow_results):
 def test_shards_of_parts(results):
     assert_identical(results, "shards_in_parts")
     assert len(results[0]["shards_in_parts"][0]) == 4
+
+
+def test_statistics_of_shards_as_alone(results):
+    assert_identical(results, "statistics_of_shards")
+    codes, _, pooled, codebook = results[0]["statistics_of_shards"]
+    np.testing.assert_array_equal(codes, PCAHasher(3).fit_transform(ROWS))
+    assert_close(pooled, AutoPooling(2, random_state=0).fit(ROWS, groups=np.arange(30) // 6).transform(ROWS), rtol=1e-4)
+    assert_close(codebook, VLAD(3, random_state=0, subsample=90).fit(BAGS).codebook_, rtol=1e-5)
 
 
 def test_resumed_with_shards(results):
