@@ -153,7 +153,7 @@ def wide(n):
 
 QUADRATIC = "every row is compared with every other row"
 CACHED, MOST_CACHED = "probably because small arrays stay in the cache", 1.25  # the steepest that this can explain
-LISTS = "the number of lists and their length grow with the square root of n: at most n^1.5"
+LISTS = "more and longer lists, and in rows without structure, as here, a growing share of them is visited"
 KMEANS = "k-means at the start takes more iterations for more descriptors: up to 100, for up to 200,000"
 COVARIANCE = "the covariance has d² entries, and its eigenvectors take d³"
 PAIRS_OF_FEATURES = "the answer has d (d + 1) / 2 values, and its matrix root takes d³"

@@ -1,4 +1,4 @@
-"""Fits to files that are four times as large as the memory that the process may still allocate."""
+"""Fits and answers to files that are four times as large as the memory that the process may still allocate."""
 
 import subprocess
 import sys
@@ -35,6 +35,7 @@ FIRST = "model.fit(rows[:2000])"
 WHOLE = "model.fit(rows)"
 PARTS = "for part in np.array_split(rows, 16): model.partial_fit(part)"
 STREAM = "model.fit(part for part in np.array_split(rows, 16))"
+TRANSFORM = "model.transform(rows)"
 BAGS = "model.fit(DescriptorSets(rows, np.arange(0, len(rows) + 1, 64)))"
 BAGS_IN_PARTS = "for part in np.array_split(rows.reshape(-1, 64, rows.shape[1]), 16): model.partial_fit(part)"
 SMALL = "subsample=50_000, max_iter=3, random_state=0"
@@ -60,6 +61,11 @@ CASES = {
     "RBMHasher(8)": (f"RBMHasher(8, {EPOCH})", WHOLE),
     "SparseAutoencoder(8)": (f"SparseAutoencoder(8, {EPOCH})", WHOLE),
     "LearnedBoW(8)": ("LearnedBoW(8, max_epochs=1, random_state=0)", LABELLED_BAGS, FIRST_LABELLED),
+    "PCAHasher(16), transform": ("PCAHasher(16)", TRANSFORM),
+    "RBMHasher(8), transform": (f"RBMHasher(8, {EPOCH})", TRANSFORM),
+    "SlowFeatures(4), transform": ("SlowFeatures(4)", TRANSFORM),
+    "AutoPooling(4), transform": ("AutoPooling(4, max_iter=5, random_state=0)", TRANSFORM),
+    "SparseAutoencoder(4), transform": (f"SparseAutoencoder(4, {EPOCH})", TRANSFORM),
     "IICClusterer of images": (CLUSTERER, IMAGES, "model.fit(rows[: 64 * 500].reshape(-1, 64, 64))"),
 }
 

@@ -6,10 +6,11 @@ import torch
 from sklearn.base import clone
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.decomposition import PCA
+from sklearn.preprocessing import StandardScaler
 from tolerance import assert_close
 from two_processes import fit_shards_in_two_threads
 
-from sklinvariant import AutoPooling, DescriptorSets, SlowFeatures, distributed
+from sklinvariant import AutoPooling, DescriptorSets, SlowFeatures, distributed, load, save
 from sklinvariant.aggregation import VLAD, BagOfWords, FisherVector
 from sklinvariant.cluster import OverclusteringClassifier
 from sklinvariant.feature_extraction import ConvolutionalFeatures, OnDescriptors
@@ -155,6 +156,31 @@ def test_transformers_of_descriptors(inner, subsample):
     fits = fit_shards_in_two_threads(lambda rank: clone(model).fit(part_of(BAGS, rank, 21)).transform(bags).values)
     np.testing.assert_array_equal(*fits)
     assert_close(fits[0], clone(model).fit(bags).transform(bags).values, rtol=1e-5)
+
+
+def test_a_transformer_of_descriptors_in_parts():
+    def fit(rank):
+        model = OnDescriptors(StandardScaler())
+        for bags in (BAGS[:40], BAGS[40:]):
+            model.partial_fit(part_of(bags, rank, 11))
+        return clone(model).fit(part_of(BAGS, rank, 21)).estimator_.var_, model.estimator_.var_
+
+    (first, parts), (second, other) = fit_shards_in_two_threads(fit)
+    np.testing.assert_array_equal([first, parts], [second, other])
+    assert_close(parts, np.concatenate(BAGS).var(0))
+    assert_close(first, parts)
+
+
+def test_a_model_of_shards_is_like_any_other(tmp_path):
+    def fit(rank):
+        return ITQHasher(4).fit(part_of(ROWS, rank))
+
+    for rank, model in enumerate(fit_shards_in_two_threads(fit)):
+        save(model, tmp_path / f"{rank}.sklinvariant")
+    models = [load(tmp_path / f"{rank}.sklinvariant") for rank in range(2)]
+    np.testing.assert_array_equal(*(model.transform(ROWS) for model in models))
+    more = [model.partial_fit(ROWS[:50]).decision_function(ROWS) for model in models]  # alone
+    np.testing.assert_array_equal(*more)
 
 
 def test_a_new_fit_does_not_depend_on_earlier_ones():

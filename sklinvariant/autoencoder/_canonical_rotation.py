@@ -32,7 +32,7 @@ from sklinvariant.base import (
 )
 from sklinvariant.images import scale_pixels
 from sklinvariant.networks import rotation_matrices
-from sklinvariant.ops import resample
+from sklinvariant.ops import concatenated, resample
 from sklinvariant.training import RowBatches
 
 _TRAINED = 16  # angles that are compared in training
@@ -359,4 +359,4 @@ class CanonicalRotation(OneToOneFeatureMixin, TransformerMixin, NetworkEstimator
         images = given.data.permute(0, 3, 1, 2).to(given.device)
         network, *spread = self._network(scale_pixels(images[:0]))
         with full_precision():
-            return torch.cat([function(network, spread, part) for part in images.split(AT_ONCE)])
+            return concatenated((function(network, spread, part) for part in images.split(AT_ONCE)), len(images))

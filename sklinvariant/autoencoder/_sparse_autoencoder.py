@@ -30,7 +30,7 @@ from sklinvariant.base import (
     check_size,
     declared,
 )
-from sklinvariant.ops import in_safe_unit
+from sklinvariant.ops import chunk_rows, concatenated, in_safe_unit
 from sklinvariant.training import RowBatches, TrainedEstimator, WithOptimizer
 
 _ACTIVATIONS = OutputReader("activations")
@@ -185,9 +185,7 @@ class SparseAutoencoder(
             Values in 0-1, with the array type, device and precision of X.
         """
         given = self._read(X)
-        rows = given.tensor()
-        with torch.no_grad():
-            return given.answer(self._network(rows).encode(rows))
+        return given.answer(self._for_blocks(given, lambda network, rows: network.encode(rows)))
 
     def inverse_transform(self, X: Any) -> Any:
         """Reconstruct rows from their features.
@@ -202,9 +200,15 @@ class SparseAutoencoder(
         array of shape (n, n_features)
         """
         given = _ACTIVATIONS.read(self, X)
-        h = given.tensor()
-        with torch.no_grad():
-            return given.answer(self._network(h).decode(h))
+        return given.answer(self._for_blocks(given, lambda network, h: network.decode(h)))
+
+    @torch.no_grad()
+    def _for_blocks(self, given, function):
+        """``function(network, block)`` of blocks of rows."""
+        at_once = chunk_rows(max(self._n_features_out, self.n_features_in_), given.dtype, given.device)
+        blocks = (block.to(given.device, given.dtype) for block in given.data.split(at_once))
+        network = self._network(torch.empty(0, device=given.device, dtype=given.dtype))
+        return concatenated((function(network, block) for block in blocks), len(given.data))
 
     def _data(self, given, y, generator, *, reset):
         rows = given.tensor()

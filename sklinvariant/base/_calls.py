@@ -20,6 +20,7 @@ from sklinvariant.base._lazy_answers import (
     BY_SAMPLE,
     are_delayed_blocks,
     blocks_of,
+    first_sample,
     is_bag,
     is_lazy,
     lazy_answer,
@@ -89,6 +90,8 @@ def computing(method: Any) -> Any:
             answer = lazy_answer(self, name, *args, **kwargs)
             if answer is not None:
                 return answer
+        if name == "fit" and self._learns_nothing and is_lazy(X):
+            X = first_sample(blocks_of(X))
         if not (name in {"fit", "fit_transform"} and self._fits_in_parts and is_lazy(X)):
             X = in_memory([X])[0]
         if reads and name not in FITTING and hasattr(self, "_check_namespace"):

@@ -52,6 +52,7 @@ class TorchEstimator(Computing, ReadsInput, Parameters, BaseEstimator):
     _state: dict[str, Any]
     _fits_in_parts: ClassVar[bool] = False  # whether `fit` computes sums over blocks of Dask or parts of processes
     _fits_shards: ClassVar[bool] = True  # False if `fit` would learn from the part of one process alone
+    _learns_nothing: ClassVar[bool] = False  # whether `fit` only needs one sample of a Dask collection
     _fits_streams: ClassVar[bool] = False  # whether `fit` accepts an iterable of blocks
     _layout: dict[str, Check] = {}  # declares the entries of ``_state``, see `sklinvariant.base._state_layout`
     _doc_link_module = "sklinvariant"

@@ -88,10 +88,10 @@ def whole(blocks: Any) -> Any:
 
 
 def lazy_answer(estimator: Any, name: str, X: Any, *others: Any, **named: Any) -> Any:
-    """The Dask array of the answers of method ``name`` for a Dask collection.
+    """The Dask array of the answers of method ``name`` for a Dask collection, or a list of delayed blocks of bags.
 
     The method is called at once for one sample, so that wrong input is refused early, and to learn the shape and dtype
-    of an answer. None is returned if answers are not arrays, for instance bags of descriptors or data frames.
+    of an answer. None is returned if answers are neither arrays nor bags of descriptors, for instance data frames.
     """
     if output_container(estimator) != "default":
         return None
@@ -107,8 +107,8 @@ def _call(estimator, name, others, named, block):
 def _of_array(call, X):
     X = _in_whole_samples(X)
     none = _no_answer(call, np.zeros((1, *X.shape[1:]), X.dtype))
-    if none is None:
-        return None
+    if type(none) is not np.ndarray:
+        return none if none is None else _delayed_answers(call, none, blocks_of(X))
     return X.map_blocks(
         functools.partial(_answer_of_chunk, call, none),
         dtype=none.dtype,
@@ -120,20 +120,29 @@ def _of_array(call, X):
 
 
 def _of_blocks(call, X):
-    import dask
     import dask.array
 
     blocks = blocks_of(X)
-    none = _no_answer(call, _first_sample(blocks))
+    none = _no_answer(call, first_sample(blocks))
     if none is None:
         return None
+    answers = _delayed_answers(call, none, blocks)
+    if type(none) is not np.ndarray:
+        return answers
     shape = (np.nan, *none.shape[1:])  # the number of samples of a block is not known before it is computed
+    arrays = [dask.array.from_delayed(answer, shape, none.dtype, meta=none) for answer in answers]
+    return dask.array.concatenate(arrays, allow_unknown_chunksizes=True)
+
+
+def _delayed_answers(call, none, blocks):
+    import dask
+
     later = dask.delayed(functools.partial(_answer, call, none), pure=True)
-    answers = [dask.array.from_delayed(later(block, i), shape, none.dtype, meta=none) for i, block in enumerate(blocks)]
-    return dask.array.concatenate(answers, allow_unknown_chunksizes=True)
+    return [later(block, i) for i, block in enumerate(blocks)]
 
 
-def _first_sample(blocks):
+def first_sample(blocks: list[Any]) -> Any:
+    """The first sample of delayed blocks, in memory, as a block of one sample."""
     for block in blocks:
         sample = block[:1].compute()
         if len(sample):
@@ -142,9 +151,9 @@ def _first_sample(blocks):
 
 
 def _no_answer(call, sample):
-    """The answer for none of the samples, an array of length 0; None if answers are not arrays."""
+    """The answer for none of the samples, an array or bags of length 0; None if answers are something else."""
     answer = call(sample)
-    return answer[:0] if type(answer) is np.ndarray else None
+    return answer[:0] if type(answer) is np.ndarray or hasattr(answer, "offsets") else None
 
 
 def _answer(call, none, block, i):

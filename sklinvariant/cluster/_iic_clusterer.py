@@ -48,7 +48,7 @@ from sklinvariant.cluster._cluster_network import ClusterNetwork, max_entropy
 from sklinvariant.cluster._merged_start import information_of_walks, merged_labels, pretrain_heads
 from sklinvariant.cluster._scaling import Scaling, choose_scaling
 from sklinvariant.images import ImageReader
-from sklinvariant.ops import joint_information, joint_sum
+from sklinvariant.ops import concatenated, joint_information, joint_sum
 from sklinvariant.pairs import (
     MOST_STEPS,
     GraphPairs,
@@ -83,7 +83,7 @@ def compute(
     The features and the probabilities (n, h, k) of all heads together are often larger than the samples.
     """
     network.eval()
-    return torch.cat([function(network.features(part)) for part in samples.split(_AT_ONCE)])
+    return concatenated((function(network.features(part)) for part in samples.split(_AT_ONCE)), len(samples))
 
 
 @torch.no_grad()

@@ -32,6 +32,7 @@ from sklinvariant.base import (
 from sklinvariant.feature_extraction._maps import cells_of
 from sklinvariant.feature_extraction._weights import load_weights
 from sklinvariant.images import ImageTransformer, range_of, scale_pixels
+from sklinvariant.ops import concatenated
 
 
 def run_to(network: nn.Module, layer: str | None, x: torch.Tensor) -> Any:
@@ -136,7 +137,7 @@ class BackbonePatches(OnDevice, ImageTransformer):
 
     def _describe(self, given):
         run, parts = self.feature_maps(given.device), given.data.split(self.batch_size)
-        return DescriptorSets.from_bags(torch.cat([run(part).flatten(1, 2) for part in parts]))
+        return DescriptorSets.from_bags(concatenated((run(part).flatten(1, 2) for part in parts), len(given.data)))
 
     def feature_maps(self, device: Device) -> Callable[[torch.Tensor], torch.Tensor]:
         """The fitted network on a device, as a function from images (n, h, w, c) to maps (n, rows, columns, features).

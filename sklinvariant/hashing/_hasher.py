@@ -22,6 +22,7 @@ from sklinvariant.base import (
     check_computed,
     declared,
 )
+from sklinvariant.ops import chunk_rows, concatenated
 
 
 def pack_bits(bits: torch.Tensor) -> torch.Tensor:
@@ -70,8 +71,7 @@ class Hasher(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMix
             Codes, uint8: bits 0 and 1, or with ``packed=True`` bytes of 8 bits, where the first bit is the highest.
         """
         given = self._read(X)
-        bits = (self._scores(given.tensor()) > 0).to(torch.uint8)
-        return given.answer(pack_bits(bits) if self.packed else bits)
+        return given.answer(self._in_blocks(given, self._bits))
 
     def decision_function(self, X: Any) -> Any:
         """Compute the projections whose signs are the bits; their absolute values indicate how certain the bits are.
@@ -87,7 +87,18 @@ class Hasher(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMix
             Projections.
         """
         given = self._read(X)
-        return given.answer(self._scores(given.tensor()))
+        return given.answer(self._in_blocks(given, self._scores))
+
+    def _in_blocks(self, given, function):
+        """``function`` of all rows, computed for as many rows at a time as stay in the cache."""
+        at_once = chunk_rows(max(given.data.shape[1], self._state["n_bits"]), given.dtype, given.device)
+        blocks = given.data.split(at_once)
+        return concatenated((function(block.to(given.device, given.dtype)) for block in blocks), len(given.data))
+
+    def _bits(self, X):
+        """The codes of rows."""
+        bits = (self._scores(X) > 0).to(torch.uint8)
+        return pack_bits(bits) if self.packed else bits
 
     @property
     def _n_features_out(self):

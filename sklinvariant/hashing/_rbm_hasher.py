@@ -211,7 +211,7 @@ class RBMHasher(TrainedEstimator, Hasher):
         array of shape (n, n_bits)
         """
         given = self._read(X)
-        return given.answer(self._scores(given.tensor()).sigmoid_())
+        return given.answer(self._in_blocks(given, self._scores).sigmoid_())
 
     def score_samples(self, X: Any) -> Any:
         """Pseudo-likelihood of each row: the sum over features of ``log P(x_i | the rest)``.

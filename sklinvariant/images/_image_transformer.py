@@ -22,6 +22,8 @@ class ImageTransformer(CallbackSupportMixin, TransformerMixin, TorchEstimator, a
     }
     _reader = ImageReader()
 
+    _learns_nothing = True
+
     @fit_context(prefer_skip_nested_validation=True)
     @reports_fit
     def fit(self, X: ArrayLike, y: None = None) -> Self:

@@ -4,7 +4,7 @@ Axes: n bags, m descriptors of a bag, N descriptors in total, k codewords, d fea
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +31,23 @@ def chunk_rows(k: int, dtype: torch.dtype, device: str | torch.device, chunk_siz
         return chunk_size
     budget = CACHE_BYTES if torch.device(device).type == "cpu" else DEVICE_BYTES
     return max(64, budget // (max(k, 1) * dtype.itemsize))
+
+
+def concatenated(parts: Iterable[torch.Tensor], n: int) -> torch.Tensor:
+    """The rows of all parts, n in total, as one tensor.
+
+    It is allocated with the first part. A list of small parts, made between large temporary arrays, would prevent the
+    memory of these from being used again.
+    """
+    result, start = torch.empty(0), 0
+    for part in parts:
+        if start == 0:
+            if len(part) == n:
+                return part
+            result = part.new_empty(n, *part.shape[1:])
+        result[start : start + len(part)] = part
+        start += len(part)
+    return result
 
 
 def split_bags(offsets: np.ndarray, rows: int) -> Iterator[Chunk]:

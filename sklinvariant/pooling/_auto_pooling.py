@@ -43,7 +43,7 @@ from sklinvariant.base import (
     resolve_device,
     torch_generator,
 )
-from sklinvariant.ops import float64_device, power_of_two
+from sklinvariant.ops import concatenated, float64_device, power_of_two
 from sklinvariant.pooling._clip_frames import (
     GROUPS_DOC,
     ClipFrames,
@@ -391,7 +391,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         """Multiply rows by a matrix on the device, in chunks. The result is on the device of the rows."""
         blocks = Blocks(rows, device=given.device, dtype=given.dtype, size=self.chunk_size or _CHUNK_ROWS)
         matrix = as_tensor(np.ascontiguousarray(matrix)).to(given.device, given.dtype)
-        return torch.cat([(block @ matrix).to(rows.device) for block in blocks])
+        return concatenated(((block @ matrix).to(rows.device) for block in blocks), len(rows))
 
     def _refuse_negative(self, given):
         rows = given.data

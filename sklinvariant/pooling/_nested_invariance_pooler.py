@@ -38,7 +38,7 @@ from sklinvariant.base import (
 )
 from sklinvariant.feature_extraction import BackbonePatches
 from sklinvariant.images import StreamReader, scale_pixels
-from sklinvariant.ops import Moment, moment, unit_length
+from sklinvariant.ops import Moment, concatenated, moment, unit_length
 from sklinvariant.pooling._regions import region_grid
 from sklinvariant.transforms import Compose, Rotation, Scale, Transform
 
@@ -366,9 +366,8 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, T
             stages = parse_stages(self.stages)
             given = self._read(X)
             parts = given.data.split(self.batch_size)
-            return given.answer(
-                torch.cat([self._pool_orbits(part.to(given.device, given.dtype), stages) for part in parts])
-            )
+            pooled = (self._pool_orbits(part.to(given.device, given.dtype), stages) for part in parts)
+            return given.answer(concatenated(pooled, len(given.data)))
         stages = parse_stages(self.stages, {*self._groups(), *_ON_MAPS})
         given = self._read(X)
         source = given.data

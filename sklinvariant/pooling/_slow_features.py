@@ -34,7 +34,7 @@ from sklinvariant.base import (
     integers,
     is_stream,
 )
-from sklinvariant.ops import float64_device
+from sklinvariant.ops import concatenated, float64_device
 from sklinvariant.pooling._clip_frames import (
     GROUPS_DOC,
     answer_frames,
@@ -262,7 +262,8 @@ class SlowFeatures(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transfor
         mean, components = (as_tensor(x).to(given.device, given.dtype) for x in (self.mean_, self.components_))
         features = _expansion(self._state, given.device, given.dtype)
         blocks = Blocks(given.data, device=given.device, dtype=given.dtype, size=max(_FEWEST_ROWS, len(mean)))
-        return answer_frames(self, given, torch.cat([(features(block) - mean) @ components.T for block in blocks]))
+        answer = concatenated(((features(block) - mean) @ components.T for block in blocks), len(given.data))
+        return answer_frames(self, given, answer)
 
     def _learn(self, X, groups, earlier):
         report = FitReport(self, X, None, None, max_epochs=0)

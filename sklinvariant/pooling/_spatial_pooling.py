@@ -26,7 +26,7 @@ from sklinvariant.base import (
     declared,
     is_count,
 )
-from sklinvariant.ops import CACHE_BYTES, DEVICE_BYTES, moment
+from sklinvariant.ops import CACHE_BYTES, DEVICE_BYTES, concatenated, moment
 
 
 def cut(length: int, parts: int) -> list[tuple[int, int]]:
@@ -184,7 +184,7 @@ class SpatialPooling(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transf
         budget = CACHE_BYTES if device.type == "cpu" else DEVICE_BYTES
         at_once = max(1, budget // (maps[0].numel() * maps.itemsize))
         parts = (part.to(device, given.dtype) for part in maps.split(at_once))
-        return given.answer(torch.cat([pool_grids(part, grids, self.order) for part in parts]))
+        return given.answer(concatenated((pool_grids(part, grids, self.order) for part in parts), len(maps)))
 
     @property
     def _n_features_out(self):

@@ -10,8 +10,9 @@ from sklearn.pipeline import make_pipeline
 from tolerance import assert_close
 
 from sklinvariant import DescriptorSets, IICClusterer
-from sklinvariant.aggregation import BagOfWords, LearnedBoW
+from sklinvariant.aggregation import VLAD, BagOfWords, LearnedBoW
 from sklinvariant.base._lazy_answers import BY_SAMPLE
+from sklinvariant.feature_extraction import DensePatches, OnDescriptors
 from sklinvariant.hashing import PCAHasher
 
 da = pytest.importorskip("dask.array", reason="dask is not installed")
@@ -42,8 +43,10 @@ def test_each_method_answers_lazily(name):
             assert answer.chunks[0] == lazy.chunks[0]
             answer = answer.compute(scheduler="synchronous")
             assert answer.dtype == expected.dtype
-        else:
-            answer, expected = (x.values if isinstance(x, DescriptorSets) else x for x in (answer, expected))
+        elif isinstance(expected, DescriptorSets):
+            assert len(answer) == lazy.numblocks[0]
+            answer = DescriptorSets.concatenate(dask.compute(*answer, scheduler="synchronous"))
+            assert type(answer.values) is type(expected.values)
         assert_close(answer, expected)
 
 
@@ -55,6 +58,33 @@ def test_nothing_is_computed_before_it_is_asked_for():
     answer = PCAHasher(3).fit(ROWS).transform(lazy)
     with pytest.raises(AssertionError, match="computed"):
         answer.compute(scheduler="synchronous")
+
+
+def test_a_pipeline_of_bags_computes_only_statistics():
+    """Images to patches, their principal components and VLAD: no step computes all images."""
+    images = RNG.rand(40, 8, 8)
+    model = make_pipeline(DensePatches(4, stride=2), OnDescriptors(PCAHasher(6)), VLAD(3, random_state=0))
+    expected = clone(model).fit_transform(images)
+    seen = []
+
+    def remember(block):
+        seen.append(len(block))
+        return block
+
+    lazy = da.from_array(images, chunks=(10, -1, -1)).map_blocks(remember, dtype=float, meta=images[:0])
+    with dask.config.set(scheduler="synchronous"):
+        model.fit(lazy)
+        assert max(seen) == 10
+        seen.clear()
+        answer = model.transform(lazy)
+        assert sum(seen) <= 20  # a sample, to learn the shape of each answer
+        assert_close(answer.compute(), expected)
+
+
+def test_empty_blocks_give_no_bags():
+    blocks = [dask.delayed(RNG.rand(3, 8, 8)), dask.delayed(np.empty((0, 8, 8)))]
+    bags = DensePatches(4).fit(blocks).transform(blocks)
+    assert [len(part) for part in dask.compute(*bags, scheduler="synchronous")] == [3, 0]
 
 
 def test_wrong_input_is_refused_at_once():

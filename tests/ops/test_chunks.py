@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
 
-from sklinvariant.ops._chunks import split_bags
+from sklinvariant.ops._chunks import concatenated, split_bags
 
 SIZES = ([3, 0, 5, 5, 5, 60, 1, 1, 2, 0], [7] * 10, [1] * 30, [40, 40], [0, 0, 1])
 
@@ -19,3 +20,12 @@ def test_chunks_cover_each_row_once(sizes, rows):
     for chunk in chunks:
         if chunk.size:
             assert chunk.size * (chunk.last - chunk.first) == chunk.stop - chunk.start
+
+
+@pytest.mark.parametrize("size", [1, 3, 10, 20])
+@pytest.mark.parametrize("shape", [(10,), (10, 2, 3), (0, 4)])
+def test_concatenated_parts(size, shape):
+    values = torch.arange(np.prod(shape), dtype=torch.int16).reshape(shape)
+    joined = concatenated((part + 1 for part in values.split(size)), len(values))
+    assert joined.dtype == torch.int16
+    np.testing.assert_array_equal(joined, values + 1)
