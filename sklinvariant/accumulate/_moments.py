@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from sklinvariant.accumulate._blocks import Blocks
 from sklinvariant.accumulate._columns import Columns, deviations, measure_columns, scatter
+from sklinvariant.base import as_numpy, as_tensor
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,24 @@ class Moments:
         products += self.products * (float(self.columns.reach.max()) / unit) ** 2  # 0 for equal rows, of any unit
         products += other.products * (float(other.columns.reach.max()) / unit) ** 2
         return Moments(columns, products)
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any], device: torch.device) -> Moments:
+        """The moments in a fitted state."""
+        mean, low, high = (as_tensor(state[name]).to(device) for name in ("mean", "low", "high"))
+        products = None if state["products"] is None else as_tensor(state["products"]).to(device)
+        return cls(Columns(float(state["n_rows"]), mean, low, high), products)
+
+    def to_state(self) -> dict[str, Any]:
+        """The moments of rows without weights as numpy arrays and plain values."""
+        mass, mean, low, high = self.columns
+        return {
+            "n_rows": round(mass),
+            "mean": as_numpy(mean),
+            "low": as_numpy(low),
+            "high": as_numpy(high),
+            "products": None if self.products is None else as_numpy(self.products),
+        }
 
     @property
     def total_deviation(self) -> float:

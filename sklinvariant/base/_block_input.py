@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from sklinvariant.base._dask_rows import DaskRows
-from sklinvariant.base._kinds import is_bags
+from sklinvariant.base._kinds import is_bags, without_columns
 from sklinvariant.base._lazy_answers import blocks_of, of_block
 from sklinvariant.base._tensors import ArrayLike
 
@@ -36,9 +36,10 @@ def read_stream(estimator: Any, X: Any, check: Callable[[Any], None] | None = No
         except Exception as error:
             error.add_note(f"{type(estimator).__name__}.fit: X raised this error instead of giving block {i}")
             raise
-        if _is_empty(block):
-            continue
         try:
+            block = without_columns(block)
+            if _is_empty(block):
+                continue
             given = estimator._read(block, reset=True)
             if check is not None:
                 check(given)

@@ -19,7 +19,7 @@ from sklinvariant._distributed import processes_of_fit
 from sklinvariant._settings import detached
 from sklinvariant.base._block_input import read_dask, read_stream
 from sklinvariant.base._device import resolve_device
-from sklinvariant.base._kinds import is_bags, is_stream
+from sklinvariant.base._kinds import is_bags, is_stream, without_columns
 from sklinvariant.base._lazy_answers import is_lazy
 from sklinvariant.base._shard_rows import read_shard
 from sklinvariant.base._tensors import (
@@ -105,6 +105,7 @@ class Reader:
         if is_lazy(X):
             given, rows, sizes = read_dask(self, estimator, X, reset)
             return replace(given, data=self._with_sizes(rows, sizes), kind=ArrayKind(np.empty(0)))
+        X = without_columns(X)
         processes = processes_of_fit(estimator)
         if processes is not None:
             return read_shard(self, estimator, X, processes, reset)

@@ -1,7 +1,8 @@
-"""Kinds of X that are not arrays."""
+"""Kinds of X that are not arrays, and columns of tables whose items are vectors."""
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from sklinvariant.base._lazy_answers import is_lazy
@@ -9,10 +10,83 @@ from sklinvariant.base._lazy_answers import is_lazy
 
 def is_bags(X: Any) -> bool:
     """Whether X is a `DescriptorSets`."""
-    return not isinstance(X, torch.Tensor) and hasattr(X, "offsets") and hasattr(X, "values")
+    is_other = isinstance(X, torch.Tensor) or _of_pyarrow(X)  # whose columns of lists have offsets and values as well
+    return not is_other and hasattr(X, "offsets") and hasattr(X, "values")
 
 
 def is_stream(X: Any) -> bool:
     """Whether X is an iterable of blocks, such as a generator, and neither an array nor a list."""
     is_indexed = any(hasattr(X, name) for name in ("__getitem__", "__array__", "shape"))
     return hasattr(X, "__iter__") and not is_indexed and not is_lazy(X)
+
+
+def without_columns(X: Any) -> Any:
+    """Arrays of a column whose items are vectors, bags or images, as a list if they differ in size; otherwise X.
+
+    Columns are those of pyarrow (also in a table of one column), polars, pandas and Hugging Face ``datasets``.
+    """
+    library = _library(X)
+    if library == "datasets" and type(X).__name__ == "Column":
+        return X[:]  # in the format of the data set
+    if library == "polars" and _is_nested(X):
+        X = X.to_arrow()
+    if library == "pandas" and getattr(X, "ndim", 0) == 1 and len(X) and _is_vector(X.iloc[0]):
+        return _stacked(list(X))
+    if not _of_pyarrow(X):
+        return X
+    if getattr(X, "num_columns", 0) == 1:
+        column = X.column(0)
+        return _arrays(column) if _is_list(column.type) else X
+    return _arrays(X) if hasattr(X, "type") and _is_list(X.type) else X
+
+
+def _library(X):
+    return type(X).__module__.split(".")[0]
+
+
+def _of_pyarrow(X):
+    return _library(X) == "pyarrow"
+
+
+def _is_nested(X):
+    """Whether the items of a column of polars are lists or arrays."""
+    return hasattr(X, "dtype") and X.dtype.is_nested() and hasattr(X.dtype, "inner")
+
+
+def _is_vector(item):
+    return isinstance(item, (list, tuple, np.ndarray)) and np.ndim(item) == 1 and np.asarray(item).dtype.kind in "fiub"
+
+
+def _is_list(kind):
+    from pyarrow import types
+
+    return types.is_fixed_size_list(kind) or types.is_list(kind) or types.is_large_list(kind)
+
+
+def _arrays(column):
+    """The items of a column of (lists of) lists as one array (n, ...), or as a list of arrays of different lengths."""
+    column = column.combine_chunks() if hasattr(column, "combine_chunks") else column
+    if column.null_count:
+        row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
+        raise ValueError(f"X is a column whose row {row} is null. Remove rows without values")
+    if not _is_list(column.type):
+        return column.to_numpy(zero_copy_only=False)
+    items, lengths = _arrays(column.flatten()), np.asarray(column.value_lengths())
+    if isinstance(items, list):
+        raise ValueError("X is a column of nested lists of different lengths. Pass a list of arrays")
+    if (lengths == lengths[:1]).all():
+        length = int(lengths[0]) if len(lengths) else getattr(column.type, "list_size", 0)
+        return items.reshape(len(lengths), length, *items.shape[1:])
+    parts = np.split(items, np.cumsum(lengths)[:-1])
+    return parts if items.ndim > 1 else _stacked(parts)
+
+
+def _stacked(vectors):
+    """Vectors as one array (n, d)."""
+    for i, vector in enumerate(vectors):
+        if np.shape(vector) != np.shape(vectors[0]):
+            raise ValueError(
+                f"X is a column of vectors, but row {i} has the shape {np.shape(vector)} and row 0 has "
+                f"{np.shape(vectors[0])}. Pass vectors of equal length"
+            )
+    return np.stack(vectors) if vectors else np.empty((0, 0))

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from sklinvariant.base import Count, validated
+from sklinvariant.images import IMAGE_SUFFIXES, read_image
 
-_SUFFIXES = (".npy", ".parquet")
+_SUFFIXES = {".npy", ".parquet"}
 
 
 class FileBlocks:
@@ -20,7 +21,10 @@ class FileBlocks:
     def __init__(self, files: list[Path], block_size: int, columns: Sequence[str] | None) -> None:
         self.files, self.block_size, self.columns = files, block_size, columns
 
-    def __iter__(self) -> Iterator[np.ndarray]:
+    def __iter__(self) -> Iterator[Any]:
+        if _is_image(self.files[0]):
+            yield from self._image_blocks()
+            return
         for file in self.files:
             try:
                 yield from self._array_blocks(file) if file.suffix == ".npy" else self._table_blocks(file)
@@ -30,6 +34,11 @@ class FileBlocks:
 
     def __repr__(self) -> str:
         return f"<blocks of at most {self.block_size} rows of {len(self.files)} file(s), from {self.files[0]}>"
+
+    def _image_blocks(self):
+        for start in range(0, len(self.files), self.block_size):
+            images = [read_image(file) for file in self.files[start : start + self.block_size]]
+            yield np.stack(images) if len({image.shape for image in images}) == 1 else images
 
     def _array_blocks(self, file):
         array = np.load(file, mmap_mode="r")
@@ -52,6 +61,16 @@ class FileBlocks:
                 yield _rows_of([column.to_numpy(zero_copy_only=False) for column in batch.columns])
 
 
+def _is_image(file):
+    return file.suffix.lower() in IMAGE_SUFFIXES
+
+
+def _files_of(folder):
+    """The files of a folder that can be read: arrays and tables in it, or images also in the folders within it."""
+    arrays = sorted(file for file in folder.iterdir() if file.suffix in _SUFFIXES)
+    return arrays or sorted(file for file in folder.rglob("*") if _is_image(file))
+
+
 def _rows_of(columns):
     """Numbers (n, d) of d columns, or of one column of vectors."""
     if len(columns) == 1 and columns[0].dtype == object and len(columns[0]):
@@ -66,15 +85,16 @@ def read_blocks(
     block_size: Count = 10_000,
     columns: list | tuple | None = None,
 ) -> Any:
-    """Read the rows of ``.npy`` and Parquet files in blocks, for estimators whose `fit` takes an iterable.
+    """Read ``.npy`` and Parquet files or images in blocks, for `fit` with an iterable and for `partial_fit`.
 
     Parameters
     ----------
     files : path or list of paths
         A file, a list of files, or a folder, whose ``.npy`` and ``.parquet`` files are read in order of their names.
-        Arrays are rows (n, d) or bags (n, m, d), and are memory-mapped. Parquet files require pyarrow.
+        Arrays are rows (n, d) or bags (n, m, d), and are memory-mapped. Parquet files require pyarrow. If a folder has
+        no such files, the images in it and in the folders within it are read. Images require OpenCV.
     block_size : int, default=10000
-        Maximum number of rows or bags in a block.
+        Maximum number of rows, bags or images in a block.
     columns : list of str or None, default=None
         Names of the columns of Parquet files: columns of numbers, or one column of vectors of equal length. None reads
         all columns.
@@ -82,14 +102,16 @@ def read_blocks(
     Returns
     -------
     iterable of arrays
-        The blocks. They can be read several times.
+        The blocks. They can be read several times. A block of images is an array (n, h, w, 3) of uint8, or a list of
+        arrays (h, w, 3) if they differ in size.
 
     Raises
     ------
     FileNotFoundError
         If a file does not exist.
     ValueError
-        If there are no files, or if a file is of another kind.
+        If there are no files, if a file is of another kind, or if there are images and other files. When the blocks
+        are read, also if an image cannot be read.
 
     Examples
     --------
@@ -108,12 +130,18 @@ def read_blocks(
     given = [files] if isinstance(files, (str, os.PathLike)) else list(files)
     found: list[Path] = []
     for path in map(Path, given):
-        found += sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES) if path.is_dir() else [path]
+        found += _files_of(path) if path.is_dir() else [path]
     if not found:
-        raise ValueError(f"files={files!r} contains no .npy or .parquet files. Pass a folder that does, or their names")
+        raise ValueError(
+            f"files={files!r} contains no .npy or .parquet files and no images. Pass a folder that does, or their names"
+        )
     for file in found:
         if not file.is_file():
             raise FileNotFoundError(f"{file} does not exist")
-        if file.suffix not in _SUFFIXES:
-            raise ValueError(f"{file} is neither a .npy nor a .parquet file. Convert it, or pass a generator of arrays")
+        if file.suffix not in _SUFFIXES and not _is_image(file):
+            raise ValueError(
+                f"{file} is neither a .npy nor a .parquet file, nor an image. Convert it, or pass a generator of arrays"
+            )
+    if len(set(map(_is_image, found))) == 2:
+        raise ValueError(f"files={files!r} contains images and other files. Read them apart")
     return FileBlocks(found, block_size, columns)

@@ -10,6 +10,7 @@ Axes: n images, maps of h' × w' cells, k filters, patches of p numbers.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import KW_ONLY
@@ -19,16 +20,19 @@ import numpy as np
 import torch
 from sklearn.base import TransformerMixin, clone
 from sklearn.utils import check_random_state
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.random import sample_without_replacement
 from sklearn.utils.validation import check_is_fitted
 from torch.nn.functional import avg_pool2d
 
 from sklinvariant._compat import CallbackSupportMixin, HasMethods, fit_context, reports_fit
+from sklinvariant.accumulate import Blocks, Moments, measure_moments
 from sklinvariant.base import (
     Array,
     Count,
     Device,
     Each,
+    Fields,
     FittedState,
     Maybe,
     NonNegative,
@@ -39,13 +43,14 @@ from sklinvariant.base import (
     TorchEstimator,
     Whole,
     as_numpy,
+    as_tensor,
     declared,
     is_fitted,
 )
 from sklinvariant.feature_extraction._dense_patches import normalize_patches, window_of
-from sklinvariant.feature_extraction._filters import fit_zca, slide, take_patches
+from sklinvariant.feature_extraction._filters import slide, take_patches, zca
 from sklinvariant.images import ImageReader, scale_pixels
-from sklinvariant.ops import check_reach, largest_value
+from sklinvariant.ops import check_reach, float64_device, largest_value
 
 # attributes in which extractors store their vectors, and the default encoding of each
 _VECTORS = (("cluster_centers_", "triangle"), ("codebook_", "triangle"), ("components_", "soft_threshold"))
@@ -85,6 +90,10 @@ def average_cells(maps: torch.Tensor, size: int) -> torch.Tensor:
         return maps
     sides = [min(size, side) for side in maps.shape[1:3]]
     return avg_pool2d(maps.permute(0, 3, 1, 2), sides).permute(0, 2, 3, 1)
+
+
+def _can_learn_in_parts(self):
+    return hasattr(getattr(self, "extractor_", self.extractor), "partial_fit")
 
 
 @declared
@@ -132,7 +141,7 @@ class ConvolutionalFeatures(
         less information than those obtained by a larger stride. Remaining cells at the lower and right edge are
         dropped.
     n_patches : int
-        Maximum number of patches, sampled without replacement from all images.
+        Maximum number of patches, sampled without replacement from all images of a call of `fit` or `partial_fit`.
     batch_size : int
         Number of images processed at a time. Bounds the memory used in addition to the output.
     image_shape : tuple or None
@@ -193,6 +202,10 @@ class ConvolutionalFeatures(
         "window": Each(Whole(), 2),
         "n_channels": Whole(),
         "image_size": Each(Whole(), 2),
+        # of the normalised patches, if they are whitened; files of earlier versions have none
+        "moments": Maybe(
+            Fields(n_rows=Whole(), mean=Array("p"), low=Array("p"), high=Array("p"), products=Array("p", "p"))
+        ),
     }
     extractor: Annotated[Any, HasMethods(["fit"])]
     _: KW_ONLY
@@ -239,9 +252,59 @@ class ConvolutionalFeatures(
             If an image is not valid (the message names it) or smaller than a patch, or if the extractor learns no
             vectors of patches or does not support the encoding.
         """
-        given = self._read(X, reset=True)
+        given, random = self._read(X, reset=True), check_random_state(self.random_state)
+        moments, patches, learned = self._whitened(given, random, None)
+        self._keep(given, moments, fitted_extractor(self.extractor, patches, random), learned)
+        return self
+
+    @available_if(_can_learn_in_parts)
+    @fit_context(prefer_skip_nested_validation=False)
+    @reports_fit
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
+        """Learn from more images: call the extractor's ``partial_fit`` with patches of them.
+
+        Only available if the extractor has this method, as ``MiniBatchKMeans`` and ``IncrementalPCA`` have. `mean_` and
+        `whitening_` are those of all patches so far. The extractor does not see earlier patches again, which were
+        whitened by those of that time, so the first images should be typical of all. An extractor that was fitted
+        before it was passed is kept as it is.
+
+        Raises
+        ------
+        ValueError
+            As in `fit`, if the images differ in size from earlier ones, if ``patch_size`` or ``whiten`` has changed, or
+            if the model was saved by an earlier version.
+        """
+        if not hasattr(self, "_state"):
+            given, random = self._read(X, reset=True), check_random_state(self.random_state)
+            moments, patches, learned = self._whitened(given, random, None)
+            extractor = self.extractor if is_fitted(self.extractor) else seeded(self.extractor, random)
+        else:
+            given, random = self._read(X), check_random_state(self.random_state)
+            self._check_continues(given.data)
+            moments, patches, learned = self._whitened(given, random, self._state.get("moments"))
+            extractor = copy.deepcopy(self.extractor_)  # an error leaves it unchanged
+            patches = patches.to(as_tensor(found_vectors(extractor)[0]).dtype)
+        if not is_fitted(self.extractor):
+            extractor.partial_fit(rows_for(extractor, patches))
+        self._keep(given, moments, extractor, learned)
+        return self
+
+    def _check_continues(self, images):
+        """Raise a ValueError if the fitted model cannot learn from more images."""
+        if self.whiten != (self._state.get("moments") is not None):
+            raise ValueError(
+                f"whiten={self.whiten} cannot continue a fit with another whiten, or a model that was saved by an "
+                "earlier version. Fit a clone"
+            )
+        if list(window_of(self.patch_size, images)) != self._state["window"]:
+            raise ValueError(
+                f"patch_size={self.patch_size} differs from {self._state['window']} in the previous fit. Set it back, "
+                "or fit a clone"
+            )
+
+    def _whitened(self, given, random, earlier):
+        """The moments of normalised patches and of earlier ones, the whitened patches, and what whitens them."""
         images = given.data
-        random = check_random_state(self.random_state)
         window = window_of(self.patch_size, images)
         places = len(images) * int(np.prod([images.shape[1 + i] - window[i] + 1 for i in (0, 1)]))
         index = np.sort(sample_without_replacement(places, min(self.n_patches, places), random_state=random))
@@ -249,20 +312,26 @@ class ConvolutionalFeatures(
         check_reach(largest_value(patches), patches.dtype, "X", fitting=True)
         patches = normalize_patches(patches, self.normalize, self.contrast_eps)
         mean, whitening = (make(patches.shape[1], dtype=torch.float64) for make in (torch.zeros, torch.eye))
+        moments = None
         if self.whiten:
-            mean, whitening = fit_zca(patches, self.whitening_eps)
+            moments = measure_moments(Blocks(patches), axes=2)
+            if earlier is not None:
+                moments = Moments.from_state(earlier, float64_device(given.device)) + moments
+            mean, whitening = zca(moments, self.whitening_eps)
             patches = (patches - mean.to(patches)) @ whitening.to(patches)
-        self.extractor_ = fitted_extractor(self.extractor, patches, random)
-        self._state = {
-            **vectors_of(self.extractor_, self.encoding, len(mean)),
-            "mean": as_numpy(mean),
-            "whitening": as_numpy(whitening),
-            "window": list(window),
-            "n_channels": images.shape[-1],
-            "image_size": list(images.shape[1:3]),
+        learned = {"mean": as_numpy(mean), "whitening": as_numpy(whitening), "window": list(window)}
+        return moments, patches, learned
+
+    def _keep(self, given, moments, extractor, learned):
+        state = {
+            **vectors_of(extractor, self.encoding, len(learned["mean"])),
+            **learned,
+            "n_channels": given.data.shape[-1],
+            "image_size": list(given.data.shape[1:3]),
             "namespace": given.kind.name,
+            "moments": None if moments is None else moments.to_state(),
         }
-        return self
+        self.extractor_, self._state = extractor, state
 
     def transform(self, X: Any) -> Any:
         """Compute the feature maps of images.
@@ -339,29 +408,44 @@ class ConvolutionalFeatures(
 
 
 def fitted_extractor(extractor: Any, patches: torch.Tensor, random: np.random.RandomState) -> Any:
-    """The extractor if it is fitted, else a clone fitted to the patches, with unset seeds drawn from ``random``."""
+    """The extractor if it is fitted, else a clone fitted to the patches."""
     if is_fitted(extractor):
         return extractor
+    extractor = seeded(extractor, random)
+    return extractor.fit(rows_for(extractor, patches))
+
+
+def seeded(extractor: Any, random: np.random.RandomState) -> Any:
+    """A clone of the extractor, with unset seeds drawn from ``random``."""
     extractor = clone(extractor)
     seeds = {
         name: random.randint(np.iinfo(np.int32).max)
         for name, value in sorted(extractor.get_params().items())
         if value is None and (name == "random_state" or name.endswith("__random_state"))
     }
-    extractor.set_params(**seeds)
-    return extractor.fit(patches if isinstance(extractor, TorchEstimator) else as_numpy(patches))
+    return extractor.set_params(**seeds)
+
+
+def rows_for(extractor: Any, patches: torch.Tensor) -> Any:
+    """The patches as an array that the extractor reads."""
+    return patches if isinstance(extractor, TorchEstimator) else as_numpy(patches)
+
+
+def found_vectors(extractor: Any) -> tuple[np.ndarray, str, str]:
+    """The vectors of a fitted extractor, the name of the attribute, and the encoding that suits it."""
+    for name, suited in _VECTORS:
+        if hasattr(extractor, name):
+            return np.asarray(getattr(extractor, name)), name, suited
+    raise ValueError(
+        f"extractor={type(extractor).__name__} has no filters, but one of {', '.join(name for name, _ in _VECTORS)} is "
+        "required. Pass another extractor."
+    )
 
 
 def vectors_of(extractor: Any, encoding: str, n_features: int) -> dict[str, Any]:
     """The state that encodes patches: vectors (k, p), intercepts (k,) of a sigmoid, and the encoding."""
-    name, suited = next((item for item in _VECTORS if hasattr(extractor, item[0])), (None, None))
-    kind = type(extractor).__name__
-    if name is None:
-        raise ValueError(
-            f"extractor={kind} has no filters, but one of {', '.join(name for name, _ in _VECTORS)} is required. Pass "
-            "another extractor."
-        )
-    vectors = np.asarray(getattr(extractor, name), np.float64)
+    vectors, name, suited = found_vectors(extractor)
+    kind, vectors = type(extractor).__name__, vectors.astype(np.float64)
     if vectors.ndim != 2 or vectors.shape[1] != n_features:
         raise ValueError(
             f"extractor={kind} has {name} of shape {vectors.shape}, but patches have {n_features} numbers. Change "

@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import avg_pool2d, conv2d
 
 from sklinvariant._settings import in_own_precision
-from sklinvariant.accumulate import Blocks, measure_columns, scatter
+from sklinvariant.accumulate import Moments
 from sklinvariant.ops import in_safe_unit
 
 
@@ -23,15 +23,16 @@ def take_patches(images: torch.Tensor, window: tuple[int, int], index: torch.Ten
 
 
 @in_own_precision
-def fit_zca(rows: torch.Tensor, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
+def zca(moments: Moments, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean (p,) and symmetric whitening matrix (p, p) of rows, float64: ``(x - mean) @ whitening`` is nearly white.
+
+    The moments must contain all products.
 
     ``eps`` times the mean variance is added to each variance, so that noise is not amplified.
     """
-    blocks = Blocks(rows)
-    columns = measure_columns(blocks)
-    mean, unit = columns.mean, float(columns.reach.max()) or 1.0  # in this unit no product overflows
-    variances, directions = torch.linalg.eigh(scatter(blocks, mean, unit) / len(rows))
+    assert moments.products is not None
+    mean, unit = moments.columns.mean, moments.columns.unit
+    variances, directions = torch.linalg.eigh(moments.products / moments.columns.mass)
     variances = variances.clamp_min(0) + eps * variances.mean()
     if not variances.max() > 0:  # all rows are equal
         return mean, torch.eye(len(mean), dtype=torch.float64, device=mean.device)

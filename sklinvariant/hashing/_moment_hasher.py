@@ -8,7 +8,7 @@ from typing import Any, Self
 import torch
 
 from sklinvariant._compat import fit_context, reports_fit
-from sklinvariant.accumulate import Blocks, Columns, Moments, RowSample, measure_moments
+from sklinvariant.accumulate import Blocks, Moments, RowSample, measure_moments
 from sklinvariant.base import (
     Anything,
     Array,
@@ -17,7 +17,6 @@ from sklinvariant.base import (
     Maybe,
     Whole,
     as_numpy,
-    as_tensor,
     declared,
     is_stream,
     torch_generator,
@@ -56,24 +55,16 @@ class Held:
     @classmethod
     def from_state(cls, state: dict[str, Any], device: torch.device) -> Held:
         """What is kept in a fitted state."""
-        mean, low, high = (as_tensor(state[name]).to(device) for name in ("mean", "low", "high"))
-        products = None if state["products"] is None else as_tensor(state["products"]).to(device)
         sample = None
         if state["rows"] is not None:
             sample = RowSample(state["rows"], state["keys"], state["n_rows"], SAMPLE_SIZE, state["seed"])
-        return cls(state["seed"], Moments(Columns(float(state["n_rows"]), mean, low, high), products), sample)
+        return cls(state["seed"], Moments.from_state(state, device), sample)
 
     def to_state(self) -> dict[str, Any]:
         """Numpy arrays and plain values."""
-        mass, mean, low, high = self.moments.columns
-        products = self.moments.products
         return {
             "seed": self.seed,
-            "n_rows": round(mass),
-            "mean": as_numpy(mean),
-            "low": as_numpy(low),
-            "high": as_numpy(high),
-            "products": None if products is None else as_numpy(products),
+            **self.moments.to_state(),
             "rows": None if self.sample is None else self.sample.rows,
             "keys": None if self.sample is None else self.sample.keys,
         }

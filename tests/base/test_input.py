@@ -17,6 +17,7 @@ from sklinvariant import DescriptorSets
 from sklinvariant.aggregation import BagOfWords, LearnedBoW
 from sklinvariant.bags import BagReader
 from sklinvariant.base import FrameReader, RowReader
+from sklinvariant.base._lazy_answers import are_delayed_blocks, whole
 from sklinvariant.cluster import IICClassifier, IICClusterer
 from sklinvariant.feature_extraction import DensePatches
 from sklinvariant.hashing import PCAHasher
@@ -37,6 +38,7 @@ def answers(estimator, X):
     for method in METHODS:
         if hasattr(estimator, method):
             result = getattr(estimator, method)(X)
+            result = whole(result) if are_delayed_blocks(result) else result  # bags of a Dask array
             result = result.values if isinstance(result, DescriptorSets) else result
             yield from result if isinstance(result, tuple) else [result]
 

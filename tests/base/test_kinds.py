@@ -1,11 +1,14 @@
 """Kinds of X that are not arrays."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
 
-from sklinvariant import DescriptorSets
+from sklinvariant import VLAD, DescriptorSets, PCAHasher
 from sklinvariant.base import is_bags, is_stream
+from sklinvariant.base._kinds import without_columns
 from sklinvariant.datasets import read_blocks
 
 ROWS = np.zeros((3, 2))
@@ -31,3 +34,83 @@ def test_tables_and_dask_are_no_streams():
 def test_bags():
     assert is_bags(DescriptorSets(ROWS, [0, 3]))
     assert not any(map(is_bags, (ROWS, [ROWS], torch.zeros(3, 2), iter([ROWS]))))
+
+
+def columns():
+    """Columns of 4 vectors (4, 3), of several libraries, by name."""
+    pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    vectors = np.arange(12.0).reshape(4, 3)
+    fixed, lists = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), 3), pa.array(vectors.tolist())
+    found = {
+        "fixed": fixed,
+        "part": pa.concat_arrays([fixed, fixed])[4:],
+        "lists": lists,
+        "chunks": pa.chunked_array([lists[:1], lists[1:]]),
+        "no chunks": pa.chunked_array([fixed]).slice(0, 4),
+        "table": pa.table({"vector": fixed}),
+    }
+    for name, make in (("pandas", lambda pandas: pandas.Series(list(vectors))), ("polars", _polars)):
+        try:
+            found[name] = make(__import__(name))
+        except ImportError:
+            continue
+    return vectors, found
+
+
+def _polars(polars):
+    return polars.Series("vector", np.arange(12.0).reshape(4, 3).tolist())
+
+
+def test_columns_of_vectors():
+    vectors, found = columns()
+    expected = PCAHasher(2).fit(vectors)
+    for name, column in found.items():
+        np.testing.assert_array_equal(without_columns(column), vectors, err_msg=name)
+        model = PCAHasher(2).fit(column)
+        np.testing.assert_array_equal(model.transform(column), expected.transform(vectors), err_msg=name)
+    blocks = (part for part in (found["fixed"][:0], found["lists"][:1], found["fixed"][1:]))
+    assert PCAHasher(2).fit(blocks).n_features_in_ == 3
+    for X in (vectors, [vectors], vectors.tolist(), torch.zeros(2, 2), "text", None):
+        assert without_columns(X) is X
+
+
+def test_columns_of_images_and_bags():
+    pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    images = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    np.testing.assert_array_equal(without_columns(pa.array(images.tolist())), images)
+    bags = [np.ones((2, 3)), np.zeros((0, 3)), np.full((4, 3), 2.0)]
+    kind = pa.list_(pa.list_(pa.float64(), 3))
+    column = pa.array([bag.tolist() for bag in bags], type=kind)
+    for found, bag in zip(without_columns(column), bags, strict=True):
+        np.testing.assert_array_equal(found, bag)
+    assert VLAD(2, random_state=0).fit(column).transform(column).shape == (3, 6)
+
+
+def test_columns_that_cannot_be_used():
+    pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    for column, message in (
+        (pa.array([[1.0, 2.0], None]), "row 1 is null"),
+        (pa.array([[1.0, 2.0], [3.0]]), r"row 1 has the shape \(1,\) and row 0 has \(2,\)"),
+        (pa.array([[[1.0], [2.0, 3.0]], [[4.0]]]), "row 1 has the shape"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            PCAHasher(1).fit(column)
+        with pytest.raises(ValueError, match=f"block 1 of X: .*{message}"):
+            PCAHasher(1).fit(iter([np.ones((3, 2)), column]))
+    with pytest.raises(ValueError, match="X holds text"):
+        PCAHasher(1).fit(pa.array(["a", "b"]))
+
+
+def test_columns_of_hugging_face_datasets():
+    """A stand-in for the class of `datasets`, a sequence without a shape, whose slices are lists of vectors."""
+
+    class Column(Sequence):
+        def __getitem__(self, index):
+            return np.arange(12.0).reshape(4, 3).tolist()[index]
+
+        def __len__(self):
+            return 4
+
+    Column.__module__ = "datasets.arrow_dataset"
+    vectors = np.array(Column()[:])
+    np.testing.assert_array_equal(PCAHasher(2).fit(Column()).transform(Column()), PCAHasher(2).fit_transform(vectors))

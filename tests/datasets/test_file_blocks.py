@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from sklearn.cluster import MiniBatchKMeans
 from tolerance import assert_close
 
 from sklinvariant.aggregation import VLAD
 from sklinvariant.datasets import read_blocks
+from sklinvariant.feature_extraction import ConvolutionalFeatures
 from sklinvariant.hashing import PCAHasher
 
 
@@ -67,3 +69,28 @@ def test_errors(X, tmp_path):
     with pytest.raises(ValueError, match=r"rows \(n, d\) or bags") as caught:
         PCAHasher(2).fit(read_blocks(tmp_path))
     assert [note for note in caught.value.__notes__ if "b.npy was being read" in note]
+
+
+def test_folders_of_images(tmp_path):
+    cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
+    images = np.random.RandomState(0).randint(256, size=(5, 8, 9, 3)).astype(np.uint8)
+    for i, image in enumerate(images):
+        folder = tmp_path / f"class {i // 3}"
+        folder.mkdir(exist_ok=True)
+        cv2.imwrite(str(folder / f"{i}.PNG"), image[..., ::-1])
+    blocks = read_blocks(tmp_path, block_size=2)
+    _check(blocks, images, [2, 2, 1])
+    features = ConvolutionalFeatures(MiniBatchKMeans(3, n_init=1), patch_size=4, random_state=0)
+    for block in blocks:
+        features.partial_fit(block)
+    assert features.transform(images).shape == (5, 5, 6, 3)
+    cv2.imwrite(str(tmp_path / "a.jpg"), images[0, :4])
+    first, *_ = read_blocks(tmp_path, block_size=2)
+    assert [image.shape for image in first] == [(4, 9, 3), (8, 9, 3)]
+    (tmp_path / "b.jpg").write_text("no image")
+    with pytest.raises(ValueError, match=r"b\.jpg cannot be read as an image"):
+        list(read_blocks(tmp_path))
+    np.save(tmp_path / "rows.npy", images)
+    with pytest.raises(ValueError, match="contains images and other files"):
+        read_blocks([tmp_path / "a.jpg", tmp_path / "rows.npy"])
+    assert len(list(read_blocks(tmp_path))) == 1  # the array

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.datasets import load_digits
-from sklearn.decomposition import NMF, PCA, MiniBatchDictionaryLearning
+from sklearn.decomposition import NMF, PCA, IncrementalPCA, MiniBatchDictionaryLearning
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -266,3 +266,71 @@ def test_images_of_another_size_are_refused(size, kind):
         features.transform(kind(random.rand(2, *size)))
     with pytest.raises(ValueError, match="X has 81 features, but ConvolutionalFeatures is expecting 36"):
         features.transform(random.rand(2, 81))
+
+
+def _in_parts(model, *parts):
+    for part in parts:
+        model.partial_fit(part)
+    return model
+
+
+@pytest.mark.parametrize("whiten", [True, False])
+def test_statistics_of_parts_are_those_of_all_images(images, whiten):
+    """All patches are taken, so that both see the same; the principal components of whitened patches differ."""
+    settings = {"patch_size": 4, "n_patches": 10_000, "whiten": whiten, "random_state": 0}
+    fitted = ConvolutionalFeatures(IncrementalPCA(3), **settings).fit(images)
+    for model in (
+        _in_parts(ConvolutionalFeatures(IncrementalPCA(3), **settings), images[:2], images[2:3], images[3:]),
+        ConvolutionalFeatures(IncrementalPCA(3), **settings).fit(images[:3]).partial_fit(images[3:]),
+    ):
+        assert_close(model.mean_, fitted.mean_, rtol=1e-6, atol=1e-8)
+        assert_close(model.whitening_, fitted.whitening_, rtol=1e-6, atol=1e-6 * np.abs(fitted.whitening_).max())
+        assert model.extractor_.n_samples_seen_ == 6 * 17 * 14
+        assert model.transform(images).shape == fitted.transform(images).shape
+
+
+@pytest.mark.parametrize("extractor", [MiniBatchKMeans(5, n_init=1), BagOfWords(5), SparseAutoencoder(5), _DICTIONARY])
+def test_extractors_continue(extractor, images, tmp_path):
+    features = ConvolutionalFeatures(extractor, patch_size=4, n_patches=200, random_state=0).partial_fit(images[2:4])
+    before, filters = features.extractor_, features.filters_
+    again = _in_parts(pickle.loads(pickle.dumps(features)), images[4:])
+    assert (
+        features.partial_fit(images[4:].astype(np.float64)) is features
+    )  # continues in the precision of the extractor
+    assert_close(again.filters_, features.filters_, rtol=1e-3, atol=1e-3 * np.abs(filters).max())
+    assert features.extractor_ is not before
+    assert np.abs(features.filters_ - filters).max() > 0.01 * np.abs(filters).max()
+    assert not hasattr(features.extractor, "n_features_in_")
+
+
+def test_only_extractors_that_learn_in_parts_have_partial_fit(images):
+    assert not hasattr(ConvolutionalFeatures(KMeans(5)), "partial_fit")
+    with pytest.raises(AttributeError, match="has no attribute 'partial_fit'"):
+        ConvolutionalFeatures(KMeans(5)).partial_fit(images)
+    fitted = MiniBatchKMeans(5, n_init=1, random_state=0).fit(np.random.RandomState(0).rand(99, 48))
+    features = _in_parts(ConvolutionalFeatures(fitted, patch_size=4, random_state=0), images[:3], images[3:])
+    assert features.extractor_.cluster_centers_ is not None
+    np.testing.assert_array_equal(features.extractor_.cluster_centers_, fitted.cluster_centers_)
+
+
+def test_errors_of_partial_fit_leave_the_model_as_it_was(images):
+    features = ConvolutionalFeatures(MiniBatchKMeans(5, n_init=1), patch_size=4, n_patches=200, random_state=0)
+    with pytest.raises(ValueError, match="n_samples=3 should be >= n_clusters=5"):
+        features.set_params(n_patches=3).partial_fit(images)
+    features.set_params(n_patches=200).partial_fit(images)
+    state, extractor = features._state, features.extractor_
+    for changes, X, message in (
+        ({}, images[:, :9], "fitted on images of 20 x 17"),
+        ({}, images[:0], "0 sample"),
+        ({"patch_size": 5}, images, r"patch_size=5 differs from \[4, 4\]"),
+        ({"whiten": False}, images, "whiten=False cannot continue"),
+    ):
+        model = features.set_params(**({"patch_size": 4, "whiten": True} | changes))
+        with pytest.raises(ValueError, match=message):
+            model.partial_fit(X)
+        assert model._state is state
+        assert model.extractor_ is extractor
+    earlier = pickle.loads(pickle.dumps(features.set_params(patch_size=4, whiten=True)))
+    del earlier._state["moments"]
+    with pytest.raises(ValueError, match="saved by an earlier version"):
+        earlier.partial_fit(images)
