@@ -238,6 +238,10 @@ def with_and_without_names(rank):
     PCAHasher(3).fit(pandas.DataFrame(ROWS, columns=[*"abcdef"]) if rank else ROWS)
 
 
+def column_of_different_lengths(rank):
+    PCAHasher(3).fit(pandas.Series([[1.0, 2.0], [1.0]]) if rank else ROWS)
+
+
 def missing(rank):
     PCAHasher(3).fit(np.where(rank, np.nan, part_of(ROWS, rank)[:50]))
 
@@ -245,6 +249,7 @@ def missing(rank):
 @pytest.mark.parametrize(
     ("fit", "messages"),
     [
+        (column_of_different_lengths, ["process 1 of 2 failed", "X is a column of vectors, but row 1"]),
         (missing, ["process 1 of 2 failed, so the fit ends here as well. ValueError", "X contains NaN"]),
         (frames_or_pairs, ["process 1 does not continue that of process 0: only one of them contains pairs"] * 2),
         (with_and_without_names, ["process 1 does not continue that of process 0: it has other feature names"] * 2),

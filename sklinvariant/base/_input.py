@@ -105,10 +105,10 @@ class Reader:
         if is_lazy(X):
             given, rows, sizes = read_dask(self, estimator, X, reset)
             return replace(given, data=self._with_sizes(rows, sizes), kind=ArrayKind(np.empty(0)))
-        X = without_columns(X)
         processes = processes_of_fit(estimator)
         if processes is not None:
             return read_shard(self, estimator, X, processes, reset)
+        X = without_columns(X)
         self.refuse_others(type(estimator).__name__, X)
         return self._check(estimator, X, self.kind_of(X), reset)
 

@@ -63,15 +63,20 @@ def _is_list(kind):
     return types.is_fixed_size_list(kind) or types.is_list(kind) or types.is_large_list(kind)
 
 
-def _arrays(column):
-    """The items of a column of (lists of) lists as one array (n, ...), or as a list of arrays of different lengths."""
+def _arrays(column, *, inside=False):
+    """The items of a column of (lists of) lists as one array (n, ...), or as a list of arrays of different lengths.
+
+    With ``inside``, the column consists of the items of lists.
+    """
     column = column.combine_chunks() if hasattr(column, "combine_chunks") else column
+    if column.null_count and inside:
+        raise ValueError("X is a column of lists that contain null. Remove or fill these values")
     if column.null_count:
         row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
         raise ValueError(f"X is a column whose row {row} is null. Remove rows without values")
     if not _is_list(column.type):
         return column.to_numpy(zero_copy_only=False)
-    items, lengths = _arrays(column.flatten()), np.asarray(column.value_lengths())
+    items, lengths = _arrays(column.flatten(), inside=True), np.asarray(column.value_lengths())
     if isinstance(items, list):
         raise ValueError("X is a column of nested lists of different lengths. Pass a list of arrays")
     if (lengths == lengths[:1]).all():

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from sklinvariant._distributed import Processes, fitting_parts, together
-from sklinvariant.base._kinds import is_stream
+from sklinvariant.base._kinds import is_stream, without_columns
 from sklinvariant.base._lazy_answers import is_lazy
 from sklinvariant.base._scattered_rows import ScatteredRows
 from sklinvariant.base._tensors import as_tensor
@@ -120,6 +120,7 @@ def _refuse_blocks(estimator, X):
 def read_shard(reader: Any, estimator: Any, X: Any, processes: Processes, reset: bool) -> Any:
     """The `Input` of the rows of all processes, of which X are those of this process."""
     with processes.failing_together():
+        X = without_columns(X)
         reader.refuse_others(type(estimator).__name__, X)
         given = reader._check(estimator, X, reader.kind_of(X), reset)
     rows, sizes = reader._rows(given.data)

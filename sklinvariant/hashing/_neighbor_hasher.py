@@ -236,14 +236,14 @@ class NeighborHasher(WithOptimizer, WithNeighbors, TrainedEstimator, Hasher):
             If X contains NaN or infinity, if its shape or ``graph`` does not match ``pairs``, if ``graph`` is not
             sparse or has another shape, or if ``warm_start=True`` but the previous fit had another ``n_bits``.
         """
-        self._train(X, given=self._read_samples(X, reset=not self._continues_fit()), graph=graph)
+        self._train(X, graph=graph)
         return self
 
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any = None, graph: Any = None) -> Self:
         """Train for one pass over a part of the rows. Those of the first call determine the principal directions."""
-        self._train(X, partial=True, given=self._read_samples(X, reset=not hasattr(self, "_state")), graph=graph)
+        self._train(X, partial=True, graph=graph)
         return self
 
     def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
@@ -284,10 +284,6 @@ class NeighborHasher(WithOptimizer, WithNeighbors, TrainedEstimator, Hasher):
             raise ValueError(
                 f"n_bits={self.n_bits} differs from {self._state['n_bits']} in the previous fit. Set it back, set "
                 "warm_start=False, or fit a clone"
-            )
-        if rows.shape[1] != len(mean):  # of another process
-            raise ValueError(
-                f"X has {rows.shape[1]} features, but process 0 was given {len(mean)}. Pass parts of one table"
             )
         components = (rows - mean) @ basis.T
         samples = components.unflatten(0, (-1, 2)) if given.in_pairs else components

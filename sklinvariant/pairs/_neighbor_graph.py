@@ -57,8 +57,9 @@ class NeighborGraph(NamedTuple):
 def read_graph(graph: Any, n: int, name: str = "graph") -> NeighborGraph:
     """The `NeighborGraph` of a sparse matrix (n, n), in which each stored entry of row i is a neighbour of sample i.
 
-    The values of the entries are not used, because a stored 0 is the distance of two equal samples, except in the blocks
-    of the format BSR, which zeros fill. Own entries, on the diagonal, do not count. Neither the order of the entries of a row nor repeated entries make a difference.
+    The values of the entries are not used, because a stored 0 is the distance of two equal samples, except in the
+    blocks of the format BSR, which zeros fill. Own entries, on the diagonal, do not count. Neither the order of the
+    entries of a row nor repeated entries make a difference.
     """
     if not issparse(graph):
         raise ValueError(

@@ -5,6 +5,7 @@ Sukhbaatar, Makino, Aihara (2013), Auto-pooling: Learning to Improve Invariance 
 
 from __future__ import annotations
 
+import contextlib
 import math
 import warnings
 from dataclasses import KW_ONLY, dataclass
@@ -17,6 +18,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags
 
 from sklinvariant._compat import FitReport, fit_context, with_callbacks
+from sklinvariant._distributed import current_processes
 from sklinvariant.accumulate import Blocks, deviations, measure_columns
 from sklinvariant.base import (
     Array,
@@ -405,9 +407,12 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
 
     def _learn(self, X, groups, *, partial):
         continues = partial and hasattr(self, "_state")
-        given = self._read(X, reset=not continues)
-        self._refuse_negative(given)
-        frames = clip_frames(given, groups, self._state if continues else None, type(self).__name__)
+        # with "moment", each process computes alone
+        processes = current_processes() if self.solver == "sgd" else None
+        with contextlib.nullcontext() if processes is None else processes.failing_together():
+            given = self._read(X, reset=not continues)
+            self._refuse_negative(given)
+            frames = clip_frames(given, groups, self._state if continues else None, type(self).__name__)
         if not frames.follows.any():
             check_some_pairs(continues, len(frames.rows))
             self._state: dict[str, Any] = {**self._state, **frames.kept}

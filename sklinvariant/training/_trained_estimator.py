@@ -201,6 +201,10 @@ class TrainedEstimator(CallbackSupportMixin, Training):
         """Convert a row of the history, which contains the loss of the module."""
         return row
 
+    def _read_samples(self, X: ArrayLike, *, reset: bool) -> Input:
+        """The `Input` of X in `fit` and `partial_fit`."""
+        return self._read(X, reset=reset)
+
     def _check_partial_fit(self) -> None:
         """Refuse settings that `partial_fit` does not support."""
 
@@ -270,7 +274,7 @@ class TrainedEstimator(CallbackSupportMixin, Training):
         """
         processes = current_processes()
         with contextlib.nullcontext() if processes is None else processes.failing_together():
-            given = self._read(X, reset=reset) if given is None else given
+            given = self._read_samples(X, reset=reset) if given is None else given
             data = self._data(given, y, generator, reset=reset, **settings)
         if processes is not None:
             check_same_fit(processes, self, self._identity(data), reset=reset)

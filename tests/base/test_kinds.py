@@ -90,6 +90,7 @@ def test_columns_that_cannot_be_used():
     pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
     for column, message in (
         (pa.array([[1.0, 2.0], None]), "row 1 is null"),
+        (pa.array([[1.0, None], [1.0, 2.0]]), "lists that contain null"),
         (pa.array([[1.0, 2.0], [3.0]]), r"row 1 has the shape \(1,\) and row 0 has \(2,\)"),
         (pa.array([[[1.0], [2.0, 3.0]], [[4.0]]]), "row 1 has the shape"),
     ):

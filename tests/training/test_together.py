@@ -247,6 +247,16 @@ def missing_values(folder):
         SparseAutoencoder(3).fit(np.where(rank, np.nan, ROWS))
 
 
+def missing_values_of_neighbors(folder):
+    with distributed() as rank:
+        NeighborHasher(3).fit(np.where(rank, np.nan, ROWS))
+
+
+def missing_values_of_frames(folder):
+    with distributed() as rank:
+        AutoPooling(3, solver="sgd").fit(np.where(rank, np.nan, ROWS))
+
+
 def wrong_checkpoint(folder):
     with distributed() as rank:
         if rank == 0:
@@ -280,7 +290,7 @@ def fits_alone(folder):
 
 CASES = [each_estimator, parts_and_warm_start, without_seed, different_networks, stopped_by_one, fits_alone]
 CASES += [different_sizes, different_rows, different_parameters, missing_values, wrong_checkpoint, diverging]
-CASES += [different_dtypes, different_dtypes_of_shards]
+CASES += [different_dtypes, different_dtypes_of_shards, missing_values_of_neighbors, missing_values_of_frames]
 CASES += [all_rows_from_shards, statistics_of_shards, shards_in_parts, interrupted_with_shards]
 CASES += [pooling_with_shards, uneven_turns, different_widths, graph_of_one_shard, different_parameters_with_shards]
 SLOW_CASES = [special_fits, interrupted, resumed, each_estimator_with_shards]
@@ -405,10 +415,12 @@ def test_the_start_is_that_of_process_0(results, case):
         ("different_dtypes_of_shards", ["processes 0 and 1 compute in different precision"] * 2),
         ("different_parameters", ["processes 0 and 1 have different learning_rate. Pass the same"] * 2),
         ("missing_values", ["process 1 of 2 failed, so the fit ends here as well. ValueError", "X contains NaN"]),
+        ("missing_values_of_neighbors", ["process 1 of 2 failed", "X contains NaN"]),
+        ("missing_values_of_frames", ["process 1 of 2 failed", "X contains NaN"]),
         ("wrong_checkpoint", ["is not a checkpoint and was not changed"] * 2),
         ("pooling_with_shards", ["AutoPooling does not support distributed.shards=True."] * 2),
         ("different_parameters_with_shards", ["processes 0 and 1 have different max_epochs. Pass the same"] * 2),
-        ("different_widths", ["process 1 of 2 failed", "X has 5 features, but process 0 was given 6"]),
+        ("different_widths", ["process 1 of 2 failed", "X has 5 features, but NeighborHasher is expecting 6"]),
         ("graph_of_one_shard", ["processes 0 and 1 train with different batches"] * 2),
         ("uneven_turns", [r"they have \[\[2, 2\], \[3, 3\]\] in the turns"] * 2),
         ("diverging", ["the loss became .* in epoch"] * 2),
