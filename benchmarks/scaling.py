@@ -384,14 +384,15 @@ COLUMNS = [
 
 
 def draw(measured, path):
-    """A panel for each case: time and memory of the fit, less the constant part, on logarithmic axes."""
+    """A panel for each case with a fit that grows: time and memory less the constant part, on logarithmic axes."""
     import matplotlib
 
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
-    columns = min(6, len(measured))
-    figure, axes = plt.subplots(-(-len(measured) // columns), columns, layout="constrained", squeeze=False)
+    measured = {name: case for name, case in measured.items() if any(case[1]["fit", unit][1] for unit in LEAST)}
+    columns = min(6, max(1, len(measured)))
+    figure, axes = plt.subplots(max(1, -(-len(measured) // columns)), columns, layout="constrained", squeeze=False)
     figure.set_size_inches(2.2 * columns, 1.9 * len(axes) + 0.3)
     for ax in axes.flat[len(measured) :]:
         ax.remove()
