@@ -430,7 +430,7 @@ def test_scaling(script, tmp_path):
     words = ("--cases", "ITQHasher", "neighbours, exact", "--shrink", 50, "--figure", figure)
     results = script("scaling", *words)
     assert complete(results, "scaling")
-    assert results["scaling"]["points"]["ITQHasher"]["n"][-1] == 10_000
+    assert results["scaling"]["points"]["ITQHasher"]["n"][-1] == 20_000
     assert figure.stat().st_size > 1000
 
 

@@ -43,7 +43,7 @@ def merged_labels(
     ``rescale`` maps flat samples to the rows that k-means clusters.
     """
     rows = rescale(source.samples.flatten(1))
-    n_parts = max(len(pairs) // _ROWS_A_PART, 2 * n_clusters)
+    n_parts = max(_usual_parts(pairs), 2 * n_clusters)
     books = [_small_clusters(rows, source.rows[pairs], n_parts, source.generator) for _ in range(n_heads)]
     parts = [nearest_codewords(rows, book) for book in books]
     if _is_table(source):
@@ -61,7 +61,7 @@ def merged_labels(
 def information_of_walks(source: PartnerPairs, rows: torch.Tensor) -> float:
     """Mutual information, in nats, between the small clusters of ``rows`` (n, d) at both ends of walks."""
     pairs = torch.arange(len(source), device=rows.device)
-    book = _small_clusters(rows, pairs, len(rows) // _ROWS_A_PART, source.generator)
+    book = _small_clusters(rows, pairs, _usual_parts(pairs), source.generator)
     joint = _joints_of_walks(source, pairs, [nearest_codewords(rows, book)], len(book))[0]
     return float(joint_information(joint.double()))
 
@@ -71,11 +71,15 @@ def _is_table(source):
     return isinstance(source, PartnerPairs) and source.views is same
 
 
+def _usual_parts(pairs):
+    return min(len(pairs) // _ROWS_A_PART, _MOST_PARTS)
+
+
 def _small_clusters(rows, seen, n_parts, generator):
     """The centres of small clusters of the rows with indices ``seen``."""
     few = seen[torch.randperm(len(seen), generator=generator)[:_MOST_ROWS].to(seen.device)]
     sample = Blocks(rows[few], rows.new_ones(1).expand(len(few)))
-    n_parts = min(max(n_parts, 1), _MOST_PARTS, len(few))
+    n_parts = min(max(n_parts, 1), len(few))
     return fit_kmeans(sample, n_parts, max_iter=20, tol=1e-3, generator=generator)[0]
 
 

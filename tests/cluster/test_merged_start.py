@@ -1,9 +1,11 @@
 """The start from merged small clusters."""
 
+import numpy as np
 import torch
 from sklearn.metrics import adjusted_rand_score
 
 from sklinvariant import IICClusterer
+from sklinvariant.cluster import _merged_start
 from sklinvariant.cluster._merged_start import merged_labels, pretrain_heads
 from sklinvariant.cluster._scaling import Scaling
 from sklinvariant.pairs._nearest_partners import nearest_partners
@@ -40,3 +42,14 @@ def test_long_walks_keep_a_large_class_whole(unequal):
 
     assert min(scores(3)) > 0.95  # pairs of neighbours, which long walks replace
     assert max(scores(1)) < 0.7  # pairs that are given
+
+
+def test_more_clusters_than_usual_parts(monkeypatch):
+    monkeypatch.setattr(_merged_start, "_MOST_PARTS", 20)
+    rng = np.random.RandomState(0)
+    y = np.arange(150) % 30
+    samples = torch.tensor(rng.normal(size=(30, 8))[y] + 1e-3 * rng.normal(size=(150, 8)))
+    source = PartnerPairs(samples, nearest_partners(samples, 4), torch.Generator().manual_seed(0), most_steps=3)
+    labels = merged_labels(source, torch.arange(150), 30, 1, entropy_weight=1.0)
+    assert len(labels.unique()) > 25
+    assert adjusted_rand_score(y, labels[:, 0]) > 0.9
