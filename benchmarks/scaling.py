@@ -196,7 +196,7 @@ CASES = {
         "codes of 64 bits", codes, 1_000_000, lambda _: sk.HammingNeighbors(10, packed=True), "kneighbors"
     ),
     "IICClusterer": Case(
-        "rows of 32", rows(32), 160_000, lambda _: sk.IICClusterer(10, n_heads=2, random_state=0), "predict", LISTS
+        "rows of 32", rows(32), 160_000, lambda _: sk.IICClusterer(10, n_heads=2, random_state=0), "predict"
     ),
     "IICClusterer, exact": Case(
         "rows of 32",
