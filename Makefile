@@ -16,7 +16,7 @@ demo: .venv/stamp
 
 # one process of tests for each core, each with one thread
 test: .venv/stamp lint .venv/wheel.stamp
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --dist=worksteal $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=logical --dist=worksteal $(PYTEST_ARGS)
 
 # the tests with the settings of other processors and numbers of cores; `tox -e machines` also calls this
 MACHINES := OMP_NUM_THREADS=1 OMP_NUM_THREADS=2 ATEN_CPU_CAPABILITY=default ATEN_CPU_CAPABILITY=avx2
