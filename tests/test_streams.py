@@ -9,7 +9,7 @@ from examples import ESTIMATORS, example
 from sklearn.base import clone
 from tolerance import assert_close
 
-from sklinvariant import AutoPooling, SlowFeatures
+from sklinvariant import AutoPooling, IICClusterer, SlowFeatures
 from sklinvariant.aggregation import VLAD
 from sklinvariant.base import ArrayKind, Input
 from sklinvariant.base._block_input import read_stream
@@ -210,3 +210,15 @@ def test_blocks_without_values_and_iterables_of_iterables():
         PCAHasher(2).fit(iter([torch.from_numpy(X), torch.empty(4, 3, device="meta")]))
     with pytest.raises(ValueError, match="block 0 of X: X is an iterable, a iterator"):
         PCAHasher(2).fit(iter([iter(X)]))
+
+
+def test_a_generator_function_is_called():
+    X = np.random.RandomState(0).rand(60, 4)
+
+    def read():
+        yield X[:25]
+        yield X[25:]
+
+    np.testing.assert_array_equal(PCAHasher(3).fit(read).transform(X), PCAHasher(3).fit(read()).transform(X))
+    with pytest.raises(ValueError, match="IICClusterer"):
+        IICClusterer(2).fit(read)

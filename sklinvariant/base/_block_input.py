@@ -22,12 +22,12 @@ from sklinvariant.base._tensors import ArrayLike
 
 
 def read_stream(estimator: Any, X: Any, check: Callable[[Any], None] | None = None) -> Iterator[Any]:
-    """The `Input` of each block of an iterable.
+    """The `Input` of each block of an iterable, or of a generator function.
 
     All blocks are computed on the device of the first one, in the widest dtype so far. ``check`` raises a ValueError
     for an `Input` that cannot be used.
     """
-    blocks, same, device, dtype = iter(X), _SameFeatures(), None, None
+    blocks, same, device, dtype = iter(X() if callable(X) else X), _SameFeatures(), None, None
     for i in itertools.count():
         try:
             block = next(blocks)

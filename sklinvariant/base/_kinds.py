@@ -1,5 +1,6 @@
 """Kinds of X that are not arrays, and columns of tables whose items are vectors."""
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ def is_bags(X: Any) -> bool:
 
 
 def is_stream(X: Any) -> bool:
-    """Whether X is an iterable of blocks, such as a generator, and neither an array nor a list."""
+    """Whether X is an iterable of blocks but no array or list, such as a generator, or a generator function."""
+    if inspect.isgeneratorfunction(X):
+        return True
     is_indexed = any(hasattr(X, name) for name in ("__getitem__", "__array__", "shape"))
     return hasattr(X, "__iter__") and not is_indexed and not is_lazy(X)
 

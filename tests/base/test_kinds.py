@@ -19,6 +19,12 @@ def test_streams(tmp_path):
     for X in ((part for part in [ROWS]), iter([ROWS]), map(np.asarray, [ROWS]), {1: ROWS}.values()):
         assert is_stream(X)
     assert is_stream(read_blocks(tmp_path))
+
+    def read():
+        yield ROWS
+
+    assert is_stream(read)
+    assert not is_stream(lambda: ROWS)
     assert is_stream(torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.zeros(3, 2))))
     for X in (ROWS, [ROWS], (ROWS,), torch.zeros(3, 2), DescriptorSets(ROWS, [0, 3]), None, "text"):
         assert not is_stream(X)
