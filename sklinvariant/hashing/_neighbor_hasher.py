@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import KW_ONLY, dataclass
+from functools import partial
 from typing import Any, Literal, Self
 
 import torch
@@ -11,7 +12,7 @@ from torch import nn
 
 from sklinvariant._compat import fit_context, with_callbacks
 from sklinvariant._distributed import own_rows, whole_mean, whole_rows, whole_sum
-from sklinvariant.accumulate import Blocks, measure_moments
+from sklinvariant.accumulate import Blocks, accumulate, measure_moments
 from sklinvariant.base import Array, Count, FittedState, FrameReader, Positive, RowReader, check_size, declared
 from sklinvariant.hashing._hasher import Hasher, principal_directions, random_rotation, signs
 from sklinvariant.hashing._itq import fit_rotation
@@ -104,14 +105,15 @@ class NeighborNetwork(nn.Module):
         return straight_through(torch.addmm(self.intercept, rows, self.weight.T))
 
 
-def overcomplete_itq(components: torch.Tensor, n_bits: int, generator: torch.Generator) -> torch.Tensor:
+def overcomplete_itq(components: Blocks, n_bits: int, generator: torch.Generator) -> torch.Tensor:
     """Weights (n_bits, m) of ITQ; more bits than the m components come from several random starts."""
     m = components.shape[1]
     parts = []
     for first in range(0, n_bits, m):
         size = min(m, n_bits - first)
-        start = random_rotation(size, generator, components.dtype).to(components)
-        rotation, _ = fit_rotation(Blocks(components[:, :size]), start, _ROTATIONS)
+        start = random_rotation(size, generator, components.dtype).to(components.device)
+        leading = components.map(partial(torch.narrow, dim=1, start=0, length=size))
+        rotation, _ = fit_rotation(leading, start, _ROTATIONS)
         parts.append(nn.functional.pad(rotation.T, (0, m - size)))
     return torch.cat(parts)
 
@@ -121,12 +123,14 @@ class _Components:
     """Principal components (n, m) of the rows, and the mean (d,) and ``basis`` (m, d) that give them.
 
     ``samples`` are the components of rows (n, m) or of pairs (n, 2, m). ``source`` contains the neighbours of a graph.
+    Components that would take more than 256 MiB are computed from the rows, which may be mapped from a file, when they
+    are read.
     """
 
-    components: torch.Tensor
+    components: Blocks
     mean: torch.Tensor
     basis: torch.Tensor
-    samples: torch.Tensor
+    samples: Blocks | torch.Tensor
     source: GraphPairs | None
 
 
@@ -285,37 +289,40 @@ class NeighborHasher(WithOptimizer, WithNeighbors, TrainedEstimator, Hasher):
                 f"n_bits={self.n_bits} differs from {self._state['n_bits']} in the previous fit. Set it back, set "
                 "warm_start=False, or fit a clone"
             )
-        components = (rows - mean) @ basis.T
-        samples = components.unflatten(0, (-1, 2)) if given.in_pairs else components
-        source = None if found is None else GraphPairs(components, found, generator)
+        components = Blocks(rows).map(lambda part: (part - mean) @ basis.T).held()
+        samples = components.whole().unflatten(0, (-1, 2)) if given.in_pairs else components
+        source = None if found is None else GraphPairs(components.whole(), found, generator)
         return _Components(components, mean, basis, samples, source)
 
     def _new_basis(self, rows):
         """The mean, and the principal directions in the unit in which components have a mean squared length of 1."""
         moments = measure_moments(Blocks(rows), 2)
+        assert moments.products is not None
         directions = principal_directions(moments, _MOST_COMPONENTS).to(rows)
         mean, unit = moments.columns.mean.to(rows), moments.columns.unit
-        spread = math.sqrt(float(((rows - mean) / unit).square().sum()) / len(rows)) or 1.0
+        spread = math.sqrt(float(moments.products.trace()) / len(rows)) or 1.0
         return mean, directions / (unit * spread)
 
     def _identity(self, data):
-        return {"samples": [data.samples]} | ({} if data.source is None else {"neighbours": [*data.source.graph]})
+        samples = data.samples.values if isinstance(data.samples, Blocks) else data.samples
+        return {"samples": [samples]} | ({} if data.source is None else {"neighbours": [*data.source.graph]})
 
     def _n_epochs(self, data):
         if self.max_epochs != "auto":
             return self.max_epochs
-        n = len(data.samples if data.source is None else data.source)
+        n = data.samples.shape[0] if data.source is None else len(data.source)
         return math.ceil(_STEPS / math.ceil(n / self.batch_size))
 
     def _module(self, data, generator):
         components = data.components
         check_size(self.n_bits * components.shape[1], n_bits=self.n_bits)
         weight = overcomplete_itq(components, self.n_bits, generator)
-        weight = weight / (float((components @ weight.T).std(correction=0)) or 1.0)
+        squares = accumulate(lambda part, _: (part @ weight.T).square().sum(dtype=torch.float64), components)
+        weight = weight / (math.sqrt(float(squares) / (components.shape[0] * self.n_bits)) or 1.0)
         return self._network(weight, weight.new_zeros(self.n_bits))
 
     def _restored(self, data, generator):
-        return self._network(*self._fitted_tensors(data.components, "components", "intercept"))
+        return self._network(*self._fitted_tensors(data.mean, "components", "intercept"))
 
     def _network(self, weight, intercept):
         temperature = default_temperature(self.n_bits) if self.temperature == "auto" else self.temperature

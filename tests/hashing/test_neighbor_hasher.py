@@ -9,6 +9,7 @@ from sklearn.neighbors import NearestNeighbors, kneighbors_graph
 from tolerance import assert_close, assert_same_labels
 
 from sklinvariant import ITQHasher, NeighborHasher
+from sklinvariant.accumulate import Blocks, _blocks
 from sklinvariant.hashing._neighbor_hasher import (
     NeighborNetwork,
     nearest_in_batch,
@@ -112,7 +113,7 @@ def test_a_single_row_has_a_loss(rows):
 
 def test_it_starts_from_itq(digits):
     components = torch.tensor(digits - digits.mean(0))
-    weight = overcomplete_itq(components, 100, torch.Generator().manual_seed(0))
+    weight = overcomplete_itq(Blocks(components), 100, torch.Generator().manual_seed(0))
     assert weight.shape == (100, 64)
     assert_close(weight[:64] @ weight[:64].T, torch.eye(64).double(), atol=1e-9)
     assert_close(weight[64:] @ weight[64:].T, torch.eye(36).double(), atol=1e-9)
@@ -232,3 +233,10 @@ def test_200_steps_with_a_graph_of_some_rows(digits):
     graph = kneighbors_graph(digits[:150], 4)[:60]
     graph.resize(150, 150)
     assert NeighborHasher(8, batch_size=30, random_state=0).fit(digits[:150], graph=graph).n_iter_ == 100
+
+
+def test_rows_that_are_not_held_in_memory(digits, monkeypatch):
+    """Components are then computed for each batch."""
+    held = NeighborHasher(16, max_epochs=3, random_state=0).fit(digits)
+    monkeypatch.setattr(_blocks, "HELD_BYTES", 0)
+    assert_close(NeighborHasher(16, max_epochs=3, random_state=0).fit(digits).components_, held.components_, rtol=1e-6)
