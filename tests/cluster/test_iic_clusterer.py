@@ -184,7 +184,7 @@ def test_the_same_seed_gives_the_same_model(blobs):
     again = clone(model).fit(X)
     assert_close(model.predict_proba(X), again.predict_proba(X), rtol=1e-3)
     other = clone(model).set_params(random_state=1).fit(X)
-    assert not np.allclose(model.predict_proba(X), other.predict_proba(X), atol=0.01)
+    assert not np.allclose(model.transform(X), other.transform(X), atol=0.01)  # clusters may have the same numbers
     np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)
     assert torch.equal(torch.get_rng_state(), torch_state)
 
