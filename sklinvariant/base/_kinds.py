@@ -26,9 +26,13 @@ def is_stream(X: Any) -> bool:
 def without_columns(X: Any) -> Any:
     """Arrays of a column whose items are vectors, bags or images, as a list if they differ in size; otherwise X.
 
-    Columns are those of pyarrow (also in a table of one column), polars, pandas and Hugging Face ``datasets``.
+    Columns are those of pyarrow, polars, pandas and Hugging Face ``datasets``, also in a table of one column.
     """
     library = _library(X)
+    if library in ("pandas", "polars") and len(X.shape) == 2 and X.shape[1] == 1:
+        column = X.iloc[:, 0] if library == "pandas" else X.to_series()
+        arrays = without_columns(column)
+        return X if arrays is column else arrays
     if library == "datasets" and type(X).__name__ == "Column":
         return X[:]  # in the format of the data set
     if library == "polars" and _is_nested(X):

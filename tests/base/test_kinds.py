@@ -58,6 +58,7 @@ def columns():
     for name, make in (("pandas", lambda pandas: pandas.Series(list(vectors))), ("polars", _polars)):
         try:
             found[name] = make(__import__(name))
+            found[f"table of {name}"] = found[name].to_frame("vector")
         except ImportError:
             continue
     return vectors, found
