@@ -153,6 +153,7 @@ def wide(n):
 
 QUADRATIC = "every row is compared with every other row"
 CACHED, MOST_CACHED = "probably because small arrays stay in the cache", 1.25  # the steepest that this can explain
+GROWING = "memory: probably blocks that are not yet full at the smallest sizes"
 LISTS = "more and longer lists, and in rows without structure, as here, a growing share of them is visited"
 KMEANS = "k-means at the start takes more iterations for more descriptors: up to 100, for up to 200,000"
 COVARIANCE = "the covariance has d² entries, and its eigenvectors take d³"
@@ -360,13 +361,17 @@ def curves(case, sizes, points):
 
 def row(name, case, sizes, found):
     """A row of the table: values at the largest size, and exponents."""
-    cells, steepest = [], 0
+    cells, steepest, memory = [], 0, 0
     for part, unit in (("fit", "seconds"), ("fit", "MB"), ("method", "seconds")):
         values, exponent = found.get((part, unit), ([math.nan], None))
         cells += ["" if math.isnan(values[-1]) else f"{values[-1]:.3g}", "-" if exponent is None else f"{exponent:.2f}"]
-        steepest = max(steepest, exponent or 0)
-    reason = case.reason or (CACHED if steepest <= MOST_CACHED else "not known")
-    return [name, case.samples, f"{sizes[1]:,} - {sizes[-1]:,}", *cells, reason if steepest > STEEP else ""]
+        if unit == "MB":
+            memory = exponent or 0
+        else:
+            steepest = max(steepest, exponent or 0)
+    reason = case.reason or (CACHED if STEEP < steepest <= MOST_CACHED else GROWING if memory > STEEP else "not known")
+    why = reason if max(steepest, memory) > STEEP else ""
+    return [name, case.samples, f"{sizes[1]:,} - {sizes[-1]:,}", *cells, why]
 
 
 COLUMNS = [

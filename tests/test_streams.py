@@ -220,5 +220,5 @@ def test_a_generator_function_is_called():
         yield X[25:]
 
     np.testing.assert_array_equal(PCAHasher(3).fit(read).transform(X), PCAHasher(3).fit(read()).transform(X))
-    with pytest.raises(ValueError, match="IICClusterer"):
+    with pytest.raises(ValueError, match=r"X is an iterable, a generator function, but IICClusterer.fit needs"):
         IICClusterer(2).fit(read)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from sklinvariant.base._dask_rows import DaskRows
-from sklinvariant.base._kinds import is_bags, without_columns
+from sklinvariant.base._kinds import blocks_of_stream, is_bags, without_columns
 from sklinvariant.base._lazy_answers import blocks_of, of_block
 from sklinvariant.base._tensors import ArrayLike
 
@@ -27,7 +27,7 @@ def read_stream(estimator: Any, X: Any, check: Callable[[Any], None] | None = No
     All blocks are computed on the device of the first one, in the widest dtype so far. ``check`` raises a ValueError
     for an `Input` that cannot be used.
     """
-    blocks, same, device, dtype = iter(X() if callable(X) else X), _SameFeatures(), None, None
+    blocks, same, device, dtype = blocks_of_stream(X), _SameFeatures(), None, None
     for i in itertools.count():
         try:
             block = next(blocks)

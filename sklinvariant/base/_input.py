@@ -19,7 +19,7 @@ from sklinvariant._distributed import processes_of_fit
 from sklinvariant._settings import detached
 from sklinvariant.base._block_input import read_dask, read_stream
 from sklinvariant.base._device import resolve_device
-from sklinvariant.base._kinds import is_bags, is_stream, without_columns
+from sklinvariant.base._kinds import is_bags, is_stream, name_of_stream, without_columns
 from sklinvariant.base._lazy_answers import is_lazy
 from sklinvariant.base._shard_rows import read_shard
 from sklinvariant.base._tensors import (
@@ -144,7 +144,7 @@ def refuse_stream(name: str, X: ArrayLike, needs: str) -> None:
     """Raise a ValueError if X is an iterable of blocks."""
     if is_stream(X):
         raise ValueError(
-            f"X is an iterable, a {type(X).__name__}, but {name} needs {needs} here. Pass its blocks one by one"
+            f"X is an iterable, a {name_of_stream(X)}, but {name} needs {needs} here. Pass its blocks one by one"
         )
 
 
@@ -155,7 +155,7 @@ def refuse_stream_in_fit(estimator: Any, X: ArrayLike, *other_ways: str) -> NoRe
     ways += ["DescriptorSets of one"] * reader.takes_bags
     ways += ["its blocks one by one to partial_fit"] * hasattr(estimator, "partial_fit")
     raise ValueError(
-        f"X is an iterable, a {type(X).__name__}, but {type(estimator).__name__}.fit needs {reader.needs} that it can "
+        f"X is an iterable, a {name_of_stream(X)}, but {type(estimator).__name__}.fit needs {reader.needs} that it can "
         f"read several times and in any order. {', or '.join([*ways, *other_ways])}"
     )
 

@@ -23,13 +23,24 @@ def is_stream(X: Any) -> bool:
     return hasattr(X, "__iter__") and not is_indexed and not is_lazy(X)
 
 
+def blocks_of_stream(X: Any) -> Any:
+    """An iterator of the blocks of an iterable, or of the generator that a generator function makes."""
+    return iter(X() if inspect.isgeneratorfunction(X) else X)
+
+
+def name_of_stream(X: Any) -> str:
+    """What an iterable is, for messages."""
+    return "generator function" if inspect.isgeneratorfunction(X) else type(X).__name__
+
+
 def without_columns(X: Any) -> Any:
     """Arrays of a column whose items are vectors, bags or images, as a list if they differ in size; otherwise X.
 
-    Columns are those of pyarrow, polars, pandas and Hugging Face ``datasets``, also in a table of one column.
+    Columns are those of pyarrow, polars, pandas (vectors only) and Hugging Face ``datasets``, also in a table of one
+    column.
     """
     library = _library(X)
-    if library in ("pandas", "polars") and len(X.shape) == 2 and X.shape[1] == 1:
+    if library in ("pandas", "polars") and len(getattr(X, "shape", ())) == 2 and X.shape[1] == 1:
         column = X.iloc[:, 0] if library == "pandas" else X.to_series()
         arrays = without_columns(column)
         return X if arrays is column else arrays

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from sklinvariant._distributed import Processes, fitting_parts, together
-from sklinvariant.base._kinds import is_stream, without_columns
+from sklinvariant.base._kinds import is_stream, name_of_stream, without_columns
 from sklinvariant.base._lazy_answers import is_lazy
 from sklinvariant.base._scattered_rows import ScatteredRows
 from sklinvariant.base._tensors import as_tensor
@@ -112,7 +112,7 @@ def fitting_together(processes: Processes, estimator: Any, method: str, X: Any) 
 def _refuse_blocks(estimator, X):
     if is_lazy(X) or is_stream(X):
         raise ValueError(
-            f"X is a {type(X).__name__}, but {type(estimator).__name__} needs the part of this process in memory or "
+            f"X is a {name_of_stream(X)}, but {type(estimator).__name__} needs the part of this process in memory or "
             "memory-mapped inside of distributed(shards=True). Pass an array, or call partial_fit for each block"
         )
 

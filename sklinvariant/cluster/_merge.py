@@ -23,7 +23,7 @@ def merge_clusters(
     entropy_weight: float = 1.0,
     n_starts: int = 50,
     generator: torch.Generator | None,
-) -> torch.Tensor:
+) -> np.ndarray:
     """Assign m parts to k clusters so that `joint_information` of the merged joint (m, m) is largest: (m,) int64.
 
     From each random start, one part after another moves to the cluster that increases the information most, until no

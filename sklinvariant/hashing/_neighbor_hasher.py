@@ -112,7 +112,7 @@ def overcomplete_itq(components: Blocks, n_bits: int, generator: torch.Generator
     for first in range(0, n_bits, m):
         size = min(m, n_bits - first)
         start = random_rotation(size, generator, components.dtype).to(components.device)
-        leading = components.map(partial(torch.narrow, dim=1, start=0, length=size))
+        leading = components.map(partial(torch.narrow, dim=1, start=0, length=size)).held()
         rotation, _ = fit_rotation(leading, start, _ROTATIONS)
         parts.append(nn.functional.pad(rotation.T, (0, m - size)))
     return torch.cat(parts)

@@ -8,7 +8,7 @@ import torch
 
 from sklinvariant import VLAD, DescriptorSets, PCAHasher
 from sklinvariant.base import is_bags, is_stream
-from sklinvariant.base._kinds import without_columns
+from sklinvariant.base._kinds import blocks_of_stream, without_columns
 from sklinvariant.datasets import read_blocks
 
 ROWS = np.zeros((3, 2))
@@ -25,6 +25,23 @@ def test_streams(tmp_path):
 
     assert is_stream(read)
     assert not is_stream(lambda: ROWS)
+
+
+def test_a_callable_iterable_is_not_called():
+    class Batches:
+        def __iter__(self):
+            return iter([ROWS])
+
+        def __call__(self):
+            raise AssertionError("called")
+
+    assert next(blocks_of_stream(Batches())) is ROWS
+
+
+def test_a_lazy_frame_is_refused():
+    polars = pytest.importorskip("polars", reason="polars is not installed")
+    with pytest.raises(ValueError, match="Expected 2D array"):
+        PCAHasher(1).fit(polars.DataFrame({"v": [1.0, 2.0]}).lazy())
     assert is_stream(torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.zeros(3, 2))))
     for X in (ROWS, [ROWS], (ROWS,), torch.zeros(3, 2), DescriptorSets(ROWS, [0, 3]), None, "text"):
         assert not is_stream(X)
