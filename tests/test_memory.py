@@ -45,7 +45,7 @@ LABELLED_BAGS = "model.fit(DescriptorSets(rows, np.arange(0, len(rows) + 1, 512)
 FIRST_LABELLED = "model.fit(rows[:2000].reshape(100, 20, -1), np.arange(100) % 2)"
 NETWORK = "nn.Sequential(nn.Conv2d(1, 4, 5, stride=4), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten())"
 CLUSTERER = (
-    f"IICClusterer(4, network={NETWORK}, init='random', n_heads=1, max_epochs=1, batch_size=500, random_state=0)"
+    f"IICClusterer(4, network={NETWORK}, init='random', n_heads=1, max_epochs=1, batch_size=200, random_state=0)"
 )
 IMAGES = "model.fit(rows.reshape(-1, 64, 64))"
 FIRST_IMAGES = "model.fit(rows[: 64 * 500].reshape(-1, 64, 64))"

@@ -65,13 +65,18 @@ from sklinvariant.pairs import (
 )
 from sklinvariant.training import TrainedEstimator, WithOptimizer
 
-_AT_ONCE = 1024  # samples processed at a time
+_MOST_AT_ONCE, _VALUES_AT_ONCE = 1024, 1 << 20  # samples processed at a time, and their values
 _MEASURED = 20_000  # number of pairs on which heads are compared, unless it needs more draws than
 _MOST_DRAWS = 20  # per pair
 # training steps with max_epochs="auto": on rows that start from merged clusters, and otherwise
 _FEW_STEPS, _STEPS = 60, 300
 _FEWEST_EPOCHS = 3
 _STUCK = 0.05  # share of ln k below which training has probably failed
+
+
+def _at_once(samples):
+    """How many samples are processed at a time: fewer if they are large images."""
+    return max(1, min(_MOST_AT_ONCE, _VALUES_AT_ONCE // max(1, samples.shape[1:].numel())))
 
 
 @torch.no_grad()
@@ -83,7 +88,8 @@ def compute(
     The features and the probabilities (n, h, k) of all heads together are often larger than the samples.
     """
     network.eval()
-    return concatenated((function(network.features(part)) for part in samples.split(_AT_ONCE)), len(samples))
+    parts = samples.split(_at_once(samples))
+    return concatenated((function(network.features(part)) for part in parts), len(samples))
 
 
 @torch.no_grad()
@@ -96,7 +102,7 @@ def measure(
     def joint(index, _):
         return joint_sum(*(network.heads(network.features(x)) for x in source.take(index, 1)))
 
-    return accumulate(joint, (index for index in pairs.split(_AT_ONCE) for _ in range(n_draws)))
+    return accumulate(joint, (index for index in pairs.split(_at_once(source.samples)) for _ in range(n_draws)))
 
 
 @dataclass
