@@ -65,7 +65,7 @@ CASES = {
     "RBMHasher(8)": (f"RBMHasher(8, {EPOCH})", WHOLE),
     "NeighborHasher(8)": ("NeighborHasher(8, max_epochs=1, batch_size=512, random_state=0)", WHOLE),
     "SparseAutoencoder(8)": (f"SparseAutoencoder(8, {EPOCH})", WHOLE),
-    "LearnedBoW(8)": ("LearnedBoW(8, max_epochs=1, random_state=0)", LABELLED_BAGS, FIRST_LABELLED),
+    "LearnedBoW(8)": ("LearnedBoW(8, max_epochs=1, subsample=50_000, random_state=0)", LABELLED_BAGS, FIRST_LABELLED),
     "PCAHasher(16), transform": ("PCAHasher(16)", TRANSFORM),
     "RBMHasher(8), transform": (f"RBMHasher(8, {EPOCH})", TRANSFORM),
     "SlowFeatures(4), transform": ("SlowFeatures(4)", TRANSFORM),
