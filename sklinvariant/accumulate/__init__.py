@@ -1,7 +1,7 @@
 """Statistics that are sums over data, computed block by block."""
 
 from sklinvariant.accumulate._accumulate import accumulate
-from sklinvariant.accumulate._blocks import HELD_BYTES, Blocks
+from sklinvariant.accumulate._blocks import Blocks
 from sklinvariant.accumulate._channels import channel_spread
 from sklinvariant.accumulate._clustering import draw_rows, fit_kmeans, fit_mixture, hard_mixture
 from sklinvariant.accumulate._columns import Columns, column_range, deviations, gram, measure_columns, scatter
@@ -10,7 +10,6 @@ from sklinvariant.accumulate._row_sample import RowSample, sample_descriptors
 from sklinvariant.accumulate._stepwise import codeword_shares, step_kmeans, step_mixture, step_size
 
 __all__ = [
-    "HELD_BYTES",
     "Blocks",
     "Columns",
     "Moments",

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 import torch
 
 from sklinvariant._compat import fit_context, with_callbacks
-from sklinvariant.accumulate import HELD_BYTES, Blocks, deviations, measure_columns
+from sklinvariant.accumulate import Blocks, deviations, measure_columns
 from sklinvariant.base import (
     Array,
     Count,
@@ -38,22 +38,15 @@ from sklinvariant.training import RowBatches, TrainedEstimator
 
 @dataclass
 class _Visible:
-    """The visible units of the rows (n, d), and the scaling that produced them.
+    """The visible units of the rows (n, d), and the scaling that produced them."""
 
-    Those of many rows, which may be mapped from a file, are `Blocks`, which scale them when they are read.
-    """
-
-    v: torch.Tensor | Blocks
+    v: Blocks
     scaling: dict
 
     @property
     def like(self) -> torch.Tensor:
-        """A tensor on the same device and in the same precision."""
-        return self.v.take(slice(0, 1)) if isinstance(self.v, Blocks) else self.v
-
-    def mean(self) -> torch.Tensor:
-        """The mean of each unit, (d,)."""
-        return measure_columns(self.v).mean.to(self.like) if isinstance(self.v, Blocks) else self.v.mean(0)
+        """One row, as a tensor on the same device and in the same precision."""
+        return self.v.take(slice(0, 1))
 
 
 @declared
@@ -252,15 +245,14 @@ class RBMHasher(TrainedEstimator, Hasher):
     def _data(self, given, y, generator, *, reset):
         rows = given.tensor()
         scaling = self._scaling(rows) if reset else self._scaling_so_far()
-        if scaling["visible"] == "binary" or rows.device.type != "cpu" or rows.nbytes <= HELD_BYTES:
-            return _Visible(self._visible(rows, scaling), scaling)
-        return _Visible(Blocks(rows).map(lambda part: self._visible(part, scaling)), scaling)
+        return _Visible(Blocks(rows).map(lambda part: self._visible(part, scaling)).held(), scaling)
 
     def _identity(self, data):
-        return {"samples": [data.v.values if isinstance(data.v, Blocks) else data.v]}
+        return {"samples": [data.v.values]}
 
     def _module(self, data, generator):
-        v, mean = data.like, data.mean()
+        v = data.like
+        mean = measure_columns(data.v).mean.to(v)
         check_size(self.n_bits * v.shape[1], n_bits=self.n_bits)
         states = torch.Generator(v.device).manual_seed(generator.initial_seed())
         weight = start_weights(self.n_bits, v.shape[1], generator, torch.float64).to(v)

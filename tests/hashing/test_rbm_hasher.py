@@ -12,7 +12,7 @@ from skorch.callbacks import LRScheduler
 from tolerance import assert_close, assert_same_labels
 
 from sklinvariant import RBMHasher
-from sklinvariant.hashing import _rbm_hasher
+from sklinvariant.accumulate import _blocks
 from sklinvariant.hashing._rbm import RestrictedBoltzmannMachine, pseudo_log_likelihood
 from sklinvariant.metrics import bit_activations, code_entropy
 from sklinvariant.training._batches import RowBatches
@@ -199,7 +199,7 @@ def test_rows_that_are_scaled_batch_by_batch(digits, visible, monkeypatch, tmp_p
         return model.fit(5 * digits[:500] - 2).partial_fit(digits[500:900])
 
     expected = fitted()
-    monkeypatch.setattr(_rbm_hasher, "HELD_BYTES", 0)
+    monkeypatch.setattr(_blocks, "HELD_BYTES", 0)
     model = fitted()
     assert_close(model.components_, expected.components_, rtol=1e-3, atol=1e-4)
     assert_close(model.transform(digits).mean(0), expected.transform(digits).mean(0), atol=0.01)
