@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
-from sklinvariant.pairs._sample_pairs import GraphPairs, shuffled
+from sklinvariant.pairs._sample_pairs import GraphPairs, SourceBatches, shuffled
 
 
 class NeighborBatch:
@@ -26,23 +26,15 @@ class NeighborBatch:
         return NeighborBatch(self.samples[rows], self.near[rows])
 
 
-class GraphBatches:
+class GraphBatches(SourceBatches):
     """Batches of samples that have neighbours, each together with one of its neighbours, shuffled in each pass.
 
     A batch contains every sample once, so that it has between ``batch_size`` and twice as many.
     """
 
     def __init__(self, source: GraphPairs, *, batch_size: int) -> None:
-        self.source, self.batch_size = source, batch_size
+        super().__init__(source, batch_size)
         self.everything = torch.arange(len(source), device=source.samples.device)
-
-    @property
-    def generator(self) -> torch.Generator:
-        """The generator of the source."""
-        return self.source.generator
-
-    def __len__(self) -> int:
-        return len(self.source)
 
     @property
     def n_steps(self) -> int:

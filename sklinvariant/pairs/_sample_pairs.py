@@ -7,6 +7,7 @@ auxiliary samples) and ``take(index, n_repeats) -> (first, second)``: samples (b
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 
@@ -183,7 +184,23 @@ class ClusterBatch:
         return ClusterBatch(self.first[rows], second, self.auxiliary)
 
 
-class SamplePairBatches:
+class SourceBatches:
+    """Base of the batches that are drawn from a source of pairs."""
+
+    def __init__(self, source: ViewPairs | PartnerPairs, batch_size: int) -> None:
+        self.source: Any = source
+        self.batch_size = batch_size
+
+    @property
+    def generator(self) -> torch.Generator:
+        """The generator of the source."""
+        return self.source.generator
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+
+class SamplePairBatches(SourceBatches):
     """Batches of the pairs of a source, shuffled in each pass.
 
     With auxiliary heads each pass has two parts: all pairs for the auxiliary heads, then the pairs with indices
@@ -199,17 +216,10 @@ class SamplePairBatches:
         n_repeats: int,
         with_auxiliary: bool = False,
     ) -> None:
-        self.source, self.batch_size, self.n_repeats = source, batch_size, n_repeats
+        super().__init__(source, batch_size)
+        self.n_repeats = n_repeats
         everything = torch.arange(len(source), device=main.device)
         self.turns = [(True, everything), (False, main)] if with_auxiliary else [(False, main)]
-
-    @property
-    def generator(self) -> torch.Generator:
-        """The generator of the source."""
-        return self.source.generator
-
-    def __len__(self) -> int:
-        return len(self.source)
 
     @property
     def n_steps(self) -> int:
@@ -224,7 +234,8 @@ class SamplePairBatches:
     def __iter__(self) -> Iterator[tuple[ClusterBatch, None]]:
         for auxiliary, pairs in self.turns:
             for index in shuffled(pairs, self.batch_size, self.generator):
-                yield ClusterBatch(*self.source.take(index, self.n_repeats), auxiliary), None
+                first, second = self.source.take(index, self.n_repeats)
+                yield ClusterBatch(first, second, auxiliary), None
 
 
 def shuffled(numbers: torch.Tensor, batch_size: int, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
