@@ -4,6 +4,7 @@ import numpy as np
 import pandas
 import pytest
 import torch
+from examples import moment_hashers
 from sklearn.base import clone
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.decomposition import PCA
@@ -16,13 +17,9 @@ from sklinvariant.aggregation import VLAD, BagOfWords, FisherVector
 from sklinvariant.cluster import OverclusteringClassifier
 from sklinvariant.feature_extraction import ConvolutionalFeatures, OnDescriptors
 from sklinvariant.hashing import (
-    BilinearHasher,
     ITQHasher,
-    LSHHasher,
     PCAHasher,
     SignHasher,
-    SKLSHHasher,
-    SpectralHasher,
 )
 
 pytestmark = [
@@ -34,15 +31,7 @@ ROWS = RNG.rand(230, 6) @ RNG.rand(6, 6)
 BAGS = [RNG.rand(2 + i % 5, 3) for i in range(60)]
 CLIPS = np.arange(230) // 23  # process 0 has the first four
 NO_LAST_CLIP = {"last_frame": None, "last_clip": None}
-HASHERS = [
-    SignHasher(),
-    LSHHasher(8, random_state=0),
-    SKLSHHasher(8, random_state=0),
-    PCAHasher(4),
-    ITQHasher(4, random_state=0),
-    SpectralHasher(8),
-    BilinearHasher(4, random_state=0),
-]
+HASHERS = moment_hashers(4, SpectralHasher=8)
 VOCABULARIES = [
     BagOfWords(5, random_state=0),
     VLAD(5, random_state=0, subsample=100),
