@@ -15,7 +15,7 @@ from sklinvariant.ops._chunks import (
 from sklinvariant.ops._mixture import Mixture, mixture_scores
 from sklinvariant.ops._moments import Moment, moment
 from sklinvariant.ops._mutual_information import joint_information, joint_sum
-from sklinvariant.ops._nearest import count_codewords, nearest_codewords, sum_by_codeword
+from sklinvariant.ops._nearest import count_codewords, nearest_codewords, sum_by_codeword, sum_by_label
 from sklinvariant.ops._resample import pixel_moves, resample
 from sklinvariant.ops._scale import (
     check_reach,
@@ -56,6 +56,7 @@ __all__ = [
     "soft_moments",
     "standardize",
     "sum_by_codeword",
+    "sum_by_label",
     "take_rows",
     "unit_length",
     "unit_of",
