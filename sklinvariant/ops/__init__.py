@@ -12,6 +12,7 @@ from sklinvariant.ops._chunks import (
     standardize,
     take_rows,
 )
+from sklinvariant.ops._displaced_joints import displaced_joints
 from sklinvariant.ops._mixture import Mixture, mixture_scores
 from sklinvariant.ops._moments import Moment, moment
 from sklinvariant.ops._mutual_information import joint_information, joint_sum
@@ -40,6 +41,7 @@ __all__ = [
     "compute_dtype",
     "concatenated",
     "count_codewords",
+    "displaced_joints",
     "float64_device",
     "gather_bags",
     "in_safe_unit",
