@@ -13,6 +13,7 @@ from sklinvariant.ops._chunks import (
     take_rows,
 )
 from sklinvariant.ops._displaced_joints import displaced_joints
+from sklinvariant.ops._hamming import BitPlanes, bit_planes, nearest_codes
 from sklinvariant.ops._mixture import Mixture, mixture_scores
 from sklinvariant.ops._moments import Moment, moment
 from sklinvariant.ops._mutual_information import joint_information, joint_sum
@@ -33,9 +34,11 @@ __all__ = [
     "CACHE_BYTES",
     "DEVICE_BYTES",
     "DOUBLE_ROWS",
+    "BitPlanes",
     "Mixture",
     "Moment",
     "Scores",
+    "bit_planes",
     "check_reach",
     "chunk_rows",
     "compute_dtype",
@@ -50,6 +53,7 @@ __all__ = [
     "largest_value",
     "mixture_scores",
     "moment",
+    "nearest_codes",
     "nearest_codewords",
     "pixel_moves",
     "power_of_two",
