@@ -9,6 +9,7 @@ from sklinvariant.ops._chunks import (
     concatenated,
     float64_device,
     gather_bags,
+    samples_at_once,
     standardize,
     take_rows,
 )
@@ -53,6 +54,7 @@ __all__ = [
     "power_of_two",
     "resample",
     "safe_unit",
+    "samples_at_once",
     "soft_moments",
     "standardize",
     "sum_by_codeword",
