@@ -6,6 +6,7 @@ the package names the dtype of each tensor explicitly.
 """
 
 import contextlib
+import contextvars
 import functools
 import inspect
 import os
@@ -59,6 +60,25 @@ def _own_precision():
 def _own_settings():
     with _own_precision(), torch.inference_mode(False), torch.enable_grad(), np.errstate(**_NUMPY_ERRORS):
         yield
+
+
+PRECISIONS = ("float32", "tf32", "bf16")
+_PRECISION = contextvars.ContextVar("precision", default="float32")
+
+
+def current_precision() -> str:
+    """The precision of matrix products on a GPU: "float32", "tf32" or "bf16"."""
+    return _PRECISION.get()
+
+
+@contextlib.contextmanager
+def computing_in(precision: str) -> Iterator[None]:
+    """Use a precision inside the context, in this thread."""
+    token = _PRECISION.set(precision)
+    try:
+        yield
+    finally:
+        _PRECISION.reset(token)
 
 
 def with_own_settings(function: Callable[P, R]) -> Callable[P, R]:

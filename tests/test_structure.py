@@ -85,8 +85,9 @@ def unannotated(source):
     def functions(node):
         for child in node.body:
             if isinstance(child, ast.FunctionDef) and (not child.name.startswith("_") or child.name.endswith("__")):
-                static = any(getattr(decorator, "id", "") == "staticmethod" for decorator in child.decorator_list)
-                yield child, isinstance(node, ast.ClassDef) and not static
+                decorators = {ast.unparse(decorator) for decorator in child.decorator_list}
+                if "triton.jit" not in decorators:  # Triton reads annotations of its functions as types
+                    yield child, isinstance(node, ast.ClassDef) and "staticmethod" not in decorators
             elif isinstance(child, ast.ClassDef) and not child.name.startswith("_"):
                 yield from functions(child)
 

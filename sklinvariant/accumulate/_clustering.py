@@ -16,7 +16,7 @@ from sklinvariant._settings import in_own_precision
 from sklinvariant.accumulate._accumulate import accumulate
 from sklinvariant.accumulate._blocks import Blocks
 from sklinvariant.accumulate._columns import deviations, measure_columns
-from sklinvariant.ops import Mixture, Scores, mixture_scores, nearest_codewords, unit_of
+from sklinvariant.ops import Mixture, Scores, mixture_scores, nearest_codewords, sum_by_label, unit_of
 
 EM_ROWS = 4096  # rows in a block of the E-step, which needs (rows, k) and (rows, 2d) numbers
 
@@ -78,8 +78,7 @@ def assign(block: Any, state: Any) -> _Assigned:
     (rows, weights), (codebook, weighted) = block, state
     labels = nearest_codewords(rows, codebook)
     mass = torch.zeros_like(codebook[:, 0]).index_add_(0, labels, weights)
-    rows = rows * weights[:, None] if weighted else rows
-    return _Assigned(mass, torch.zeros_like(codebook).index_add_(0, labels, rows))
+    return _Assigned(mass, sum_by_label(rows, labels, len(codebook), weights if weighted else None).to(codebook))
 
 
 def _farthest(blocks, codebook, count):
@@ -129,8 +128,8 @@ def _spread(block, means):
     rows, weights = block
     labels = nearest_codewords(rows, means)
     mass = torch.zeros_like(means[:, 0]).index_add_(0, labels, weights)
-    squares = (rows - means[labels]).square_() * weights[:, None]
-    return _Assigned(mass, torch.zeros_like(means).index_add_(0, labels, squares))
+    squares = (rows - means[labels]).square_()
+    return _Assigned(mass, sum_by_label(squares, labels, len(means), weights))
 
 
 def expect(block: Any, scores: Scores) -> _Expected:

@@ -13,10 +13,11 @@ from sklinvariant.ops._chunks import (
     standardize,
     take_rows,
 )
+from sklinvariant.ops._displaced_joints import displaced_joints
 from sklinvariant.ops._mixture import Mixture, mixture_scores
 from sklinvariant.ops._moments import Moment, moment
 from sklinvariant.ops._mutual_information import joint_information, joint_sum
-from sklinvariant.ops._nearest import count_codewords, nearest_codewords, sum_by_codeword
+from sklinvariant.ops._nearest import count_codewords, nearest_codewords, sum_by_codeword, sum_by_label
 from sklinvariant.ops._resample import pixel_moves, resample
 from sklinvariant.ops._scale import (
     check_reach,
@@ -41,6 +42,7 @@ __all__ = [
     "compute_dtype",
     "concatenated",
     "count_codewords",
+    "displaced_joints",
     "float64_device",
     "gather_bags",
     "in_safe_unit",
@@ -58,6 +60,7 @@ __all__ = [
     "soft_moments",
     "standardize",
     "sum_by_codeword",
+    "sum_by_label",
     "take_rows",
     "unit_length",
     "unit_of",

@@ -139,6 +139,19 @@ def take_rows(values: torch.Tensor, start: int, stop: int, like: torch.Tensor) -
     return values[start:stop].detach().to(device=like.device, dtype=like.dtype, non_blocking=True)
 
 
+def device_chunks(values: torch.Tensor, like: torch.Tensor) -> Iterator[tuple[int, int, torch.Tensor]]:
+    """Parts of values as contiguous tensors on the device of ``like``: (start, stop, rows), in their own dtype.
+
+    Values that are there already are one part. Others are copied in parts of `DEVICE_BYTES`.
+    """
+    rows = len(values)
+    if values.device != like.device:
+        rows = max(1, DEVICE_BYTES // max(1, values[:1].numel() * values.element_size()))
+    for start in range(0, len(values), max(rows, 1)):
+        stop = min(start + rows, len(values))
+        yield start, stop, values[start:stop].detach().to(like.device).contiguous()
+
+
 def load_rows(
     values: torch.Tensor,
     start: int,

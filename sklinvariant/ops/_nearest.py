@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from sklinvariant._settings import in_own_precision
 from sklinvariant.ops._chunks import chunk_rows, compute_dtype, load_rows, take_rows
+from sklinvariant.ops._kernels import KERNEL_DTYPES, has_kernel
 
 
 @overload
@@ -34,6 +35,11 @@ def nearest_codewords(
     """
     k = len(codebook)
     weight, bias, shift, scale = _scores(codebook)
+    if has_kernel(codebook) and values.dtype in KERNEL_DTYPES:
+        from sklinvariant.ops.gpu._nearest import nearest_labels
+
+        labels, distances = nearest_labels(values, weight, bias[:, 0], shift, scale, return_distance)
+        return (labels, distances) if return_distance else labels
     folded = not return_distance and _is_harmless(weight, shift, scale)
     if folded:
         weight, bias = weight / scale, bias - weight @ (shift / scale)[:, None]
@@ -81,6 +87,22 @@ def _largest(scores):
     k, rows = scores.shape
     best, index = F.max_pool2d(scores.view(1, k, 1, rows).permute(0, 3, 1, 2), (k, 1), return_indices=True)
     return best.view(rows), index.view(rows)
+
+
+@in_own_precision
+def sum_by_label(
+    values: torch.Tensor, labels: torch.Tensor, k: int, weights: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Sum (k, d) of the rows of ``values`` (N, d) with each label (N,), times their weights (N,) if given.
+
+    On a GPU the order of the sums is fixed, unlike that of ``index_add_``.
+    """
+    if len(values) and has_kernel(values, *([] if weights is None else [weights])):
+        from sklinvariant.ops.gpu._nearest import sum_by_label as kernel
+
+        return kernel(values.contiguous(), labels, k, weights)
+    rows = values if weights is None else values * weights[:, None]
+    return rows.new_zeros(k, values.shape[1]).index_add_(0, labels, rows)
 
 
 def count_codewords(labels: torch.Tensor, offsets: np.ndarray, k: int, dtype: torch.dtype) -> torch.Tensor:

@@ -1,0 +1,33 @@
+"""Calls of operators whose kernels are compiled ahead of time: the sizes and dtypes that matter on a GPU.
+
+The values are not computed, so tensors are uninitialised or zero.
+"""
+
+import itertools
+
+import torch
+
+from sklinvariant._settings import computing_in
+from sklinvariant.ops import displaced_joints, nearest_codewords, sum_by_label
+
+
+def nearest():
+    for d, precision, distance in itertools.product((3, 128, 513), ("float32", "tf32", "bf16"), (False, True)):
+        with computing_in(precision):
+            nearest_codewords(torch.zeros(4096, d), torch.zeros(1024, d), return_distance=distance)
+    nearest_codewords(torch.zeros(4096, 128, dtype=torch.bfloat16), torch.zeros(1024, 128))
+
+
+def sums():
+    for d, dtype, weighted in itertools.product((3, 128), (torch.float32, torch.bfloat16), (False, True)):
+        labels = torch.zeros(4096, dtype=torch.int64)
+        sum_by_label(torch.zeros(4096, d, dtype=dtype), labels, 8, torch.ones(4096) if weighted else None)
+
+
+def joints():
+    for k, precision in itertools.product((3, 16, 45), ("float32", "tf32", "bf16")):
+        views = [torch.zeros(8, k, 64, 64, requires_grad=True) for _ in range(2)]
+        with computing_in(precision):
+            displaced_joints(*views, 2).sum().backward()
+    views = [torch.zeros(8, 16, 64, 64, dtype=torch.bfloat16, requires_grad=True) for _ in range(2)]
+    displaced_joints(*views, 2).sum().backward()
