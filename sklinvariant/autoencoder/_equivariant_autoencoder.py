@@ -19,7 +19,7 @@ from sklinvariant._compat import fit_context, with_callbacks
 from sklinvariant._distributed import whole_mean
 from sklinvariant.accumulate import accumulate, channel_spread
 from sklinvariant.autoencoder._equivariant_network import EquivariantAutoencoderNetwork, count_features
-from sklinvariant.autoencoder._network_estimator import AT_ONCE, Images, NetworkEstimator, full_precision
+from sklinvariant.autoencoder._network_estimator import AT_ONCE, Images, NetworkEstimator
 from sklinvariant.base import (
     Array,
     Count,
@@ -470,8 +470,7 @@ class EquivariantAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         images = self._channels_first(given)
         network, shift, scale = self._network(scale_pixels(images[:0]))
         parts = images.split(AT_ONCE)
-        with full_precision():
-            return torch.cat([function(network, (scale_pixels(part) - shift) / scale) for part in parts])
+        return torch.cat([function(network, (scale_pixels(part) - shift) / scale) for part in parts])
 
     @property
     def _n_features_out(self):

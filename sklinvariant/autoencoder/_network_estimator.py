@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,17 +13,6 @@ from sklinvariant.images import ImageReader
 from sklinvariant.training import TrainedEstimator, WithOptimizer
 
 AT_ONCE = 256  # images processed at a time; results do not depend on it
-
-
-@contextlib.contextmanager
-def full_precision() -> Iterator[None]:
-    """Disable TF32 inside the context. It would limit the invariance of features on a GPU to a precision of 1e-3."""
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = before
 
 
 @dataclass
