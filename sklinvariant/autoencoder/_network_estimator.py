@@ -10,9 +10,13 @@ import torch
 from sklinvariant.autoencoder._equivariant_network import EquivariantAutoencoderNetwork
 from sklinvariant.base import OnDevice, TorchEstimator, restore_weights
 from sklinvariant.images import ImageReader
+from sklinvariant.ops import compute_dtype, samples_at_once
 from sklinvariant.training import TrainedEstimator, WithOptimizer
 
-AT_ONCE = 256  # images processed at a time; results do not depend on it
+
+def parts_of(network: EquivariantAutoencoderNetwork, values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Parts of images or features (n, ...), of which the network processes one at a time."""
+    return values.split(samples_at_once(network.n_values, compute_dtype(values.dtype), values.device))
 
 
 @dataclass

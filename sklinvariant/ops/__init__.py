@@ -9,9 +9,11 @@ from sklinvariant.ops._chunks import (
     concatenated,
     float64_device,
     gather_bags,
+    samples_at_once,
     standardize,
     take_rows,
 )
+from sklinvariant.ops._displaced_joints import displaced_joints
 from sklinvariant.ops._mixture import Mixture, mixture_scores
 from sklinvariant.ops._moments import Moment, moment
 from sklinvariant.ops._mutual_information import joint_information, joint_sum
@@ -40,6 +42,7 @@ __all__ = [
     "compute_dtype",
     "concatenated",
     "count_codewords",
+    "displaced_joints",
     "float64_device",
     "gather_bags",
     "in_safe_unit",
@@ -53,6 +56,7 @@ __all__ = [
     "power_of_two",
     "resample",
     "safe_unit",
+    "samples_at_once",
     "soft_moments",
     "standardize",
     "sum_by_codeword",

@@ -12,6 +12,8 @@ import torch
 
 CACHE_BYTES = 2 << 20  # size of the scores of one chunk on a CPU: about the share of the cache of one core
 DEVICE_BYTES = 256 << 20  # the same on a GPU, which needs large kernel launches
+NETWORK_BYTES = 8 << 20  # size of the largest layer of a network on a CPU, which reads all its weights for each chunk
+MOST_SAMPLES = 1024  # that a network processes at a time
 DOUBLE_ROWS = 1 << 12  # descriptors that are converted to double precision at a time
 
 
@@ -31,6 +33,12 @@ def chunk_rows(k: int, dtype: torch.dtype, device: str | torch.device, chunk_siz
         return chunk_size
     budget = CACHE_BYTES if torch.device(device).type == "cpu" else DEVICE_BYTES
     return max(64, budget // (max(k, 1) * dtype.itemsize))
+
+
+def samples_at_once(n_values: int, dtype: torch.dtype, device: str | torch.device) -> int:
+    """Number of samples that a network processes at a time, at least 1, if its largest layer has ``n_values`` each."""
+    budget = NETWORK_BYTES if torch.device(device).type == "cpu" else DEVICE_BYTES
+    return max(1, min(MOST_SAMPLES, budget // (max(n_values, 1) * dtype.itemsize)))
 
 
 def concatenated(parts: Iterable[torch.Tensor], n: int) -> torch.Tensor:

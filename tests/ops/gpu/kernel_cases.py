@@ -8,7 +8,7 @@ import itertools
 import torch
 
 from sklinvariant._settings import computing_in
-from sklinvariant.ops import nearest_codewords, sum_by_label
+from sklinvariant.ops import displaced_joints, nearest_codewords, sum_by_label
 
 
 def nearest():
@@ -22,3 +22,12 @@ def sums():
     for d, dtype, weighted in itertools.product((3, 128), (torch.float32, torch.bfloat16), (False, True)):
         labels = torch.zeros(4096, dtype=torch.int64)
         sum_by_label(torch.zeros(4096, d, dtype=dtype), labels, 8, torch.ones(4096) if weighted else None)
+
+
+def joints():
+    for k, precision in itertools.product((3, 16, 45), ("float32", "tf32", "bf16")):
+        views = [torch.zeros(8, k, 64, 64, requires_grad=True) for _ in range(2)]
+        with computing_in(precision):
+            displaced_joints(*views, 2).sum().backward()
+    views = [torch.zeros(8, 16, 64, 64, dtype=torch.bfloat16, requires_grad=True) for _ in range(2)]
+    displaced_joints(*views, 2).sum().backward()
