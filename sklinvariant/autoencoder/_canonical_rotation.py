@@ -17,7 +17,7 @@ from sklinvariant._compat import fit_context, with_callbacks
 from sklinvariant._distributed import whole_mean
 from sklinvariant.accumulate import channel_spread
 from sklinvariant.autoencoder._equivariant_network import EquivariantAutoencoderNetwork
-from sklinvariant.autoencoder._network_estimator import Images, NetworkEstimator, full_precision, parts_of
+from sklinvariant.autoencoder._network_estimator import Images, NetworkEstimator, parts_of
 from sklinvariant.base import (
     Array,
     Count,
@@ -358,5 +358,4 @@ class CanonicalRotation(OneToOneFeatureMixin, TransformerMixin, NetworkEstimator
         """Apply a function of the network, of shift and scale, and of images (n, c, h, w), in batches."""
         images = given.data.permute(0, 3, 1, 2).to(given.device)
         network, *spread = self._network(scale_pixels(images[:0]))
-        with full_precision():
-            return concatenated((function(network, spread, part) for part in parts_of(network, images)), len(images))
+        return concatenated((function(network, spread, part) for part in parts_of(network, images)), len(images))

@@ -19,7 +19,7 @@ from sklinvariant._compat import fit_context, with_callbacks
 from sklinvariant._distributed import whole_mean
 from sklinvariant.accumulate import accumulate, channel_spread
 from sklinvariant.autoencoder._equivariant_network import EquivariantAutoencoderNetwork, count_features
-from sklinvariant.autoencoder._network_estimator import Images, NetworkEstimator, full_precision, parts_of
+from sklinvariant.autoencoder._network_estimator import Images, NetworkEstimator, parts_of
 from sklinvariant.base import (
     Array,
     Count,
@@ -473,9 +473,8 @@ class EquivariantAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         images = self._channels_first(given)
         network, shift, scale = self._network(scale_pixels(images[:0]))
         parts = parts_of(network, images)
-        with full_precision():
-            answers = (function(network, (scale_pixels(part) - shift) / scale) for part in parts)
-            return concatenated(answers, len(images))
+        answers = (function(network, (scale_pixels(part) - shift) / scale) for part in parts)
+        return concatenated(answers, len(images))
 
     @property
     def _n_features_out(self):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,17 +17,6 @@ from sklinvariant.training import TrainedEstimator, WithOptimizer
 def parts_of(network: EquivariantAutoencoderNetwork, values: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """Parts of images or features (n, ...), of which the network processes one at a time."""
     return values.split(samples_at_once(network.n_values, compute_dtype(values.dtype), values.device))
-
-
-@contextlib.contextmanager
-def full_precision() -> Iterator[None]:
-    """Disable TF32 inside the context. It would limit the invariance of features on a GPU to a precision of 1e-3."""
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = before
 
 
 @dataclass

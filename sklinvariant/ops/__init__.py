@@ -2,7 +2,6 @@
 
 from sklinvariant.ops._chunks import (
     CACHE_BYTES,
-    DEVICE_BYTES,
     DOUBLE_ROWS,
     chunk_rows,
     compute_dtype,
@@ -14,6 +13,13 @@ from sklinvariant.ops._chunks import (
     take_rows,
 )
 from sklinvariant.ops._displaced_joints import displaced_joints
+from sklinvariant.ops._memory import (
+    DEVICE_BYTES,
+    chunk_bytes,
+    chunk_share,
+    in_smaller_chunks,
+    usual_chunks,
+)
 from sklinvariant.ops._mixture import Mixture, mixture_scores
 from sklinvariant.ops._moments import Moment, moment
 from sklinvariant.ops._mutual_information import joint_information, joint_sum
@@ -38,7 +44,9 @@ __all__ = [
     "Moment",
     "Scores",
     "check_reach",
+    "chunk_bytes",
     "chunk_rows",
+    "chunk_share",
     "compute_dtype",
     "concatenated",
     "count_codewords",
@@ -46,6 +54,7 @@ __all__ = [
     "float64_device",
     "gather_bags",
     "in_safe_unit",
+    "in_smaller_chunks",
     "joint_information",
     "joint_sum",
     "largest_value",
@@ -64,4 +73,5 @@ __all__ = [
     "take_rows",
     "unit_length",
     "unit_of",
+    "usual_chunks",
 ]
