@@ -2,18 +2,25 @@
 
 from sklinvariant.ops._chunks import (
     CACHE_BYTES,
-    DEVICE_BYTES,
     DOUBLE_ROWS,
     chunk_rows,
     compute_dtype,
     concatenated,
     float64_device,
     gather_bags,
+    samples_at_once,
     standardize,
     take_rows,
 )
 from sklinvariant.ops._displaced_joints import displaced_joints
 from sklinvariant.ops._hamming import BitPlanes, bit_planes, nearest_codes
+from sklinvariant.ops._memory import (
+    DEVICE_BYTES,
+    chunk_bytes,
+    chunk_share,
+    in_smaller_chunks,
+    usual_chunks,
+)
 from sklinvariant.ops._mixture import Mixture, mixture_scores
 from sklinvariant.ops._moments import Moment, moment
 from sklinvariant.ops._mutual_information import joint_information, joint_sum
@@ -40,7 +47,9 @@ __all__ = [
     "Scores",
     "bit_planes",
     "check_reach",
+    "chunk_bytes",
     "chunk_rows",
+    "chunk_share",
     "compute_dtype",
     "concatenated",
     "count_codewords",
@@ -48,6 +57,7 @@ __all__ = [
     "float64_device",
     "gather_bags",
     "in_safe_unit",
+    "in_smaller_chunks",
     "joint_information",
     "joint_sum",
     "largest_value",
@@ -59,6 +69,7 @@ __all__ = [
     "power_of_two",
     "resample",
     "safe_unit",
+    "samples_at_once",
     "soft_moments",
     "standardize",
     "sum_by_codeword",
@@ -66,4 +77,5 @@ __all__ = [
     "take_rows",
     "unit_length",
     "unit_of",
+    "usual_chunks",
 ]

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from sklinvariant._settings import in_own_precision
-from sklinvariant.ops._chunks import DEVICE_BYTES
 from sklinvariant.ops._kernels import has_kernel
+from sklinvariant.ops._memory import DEVICE_BYTES, chunk_bytes
 
 QUERIES = 256  # compared at a time, so that their candidates need 64 MB
 KEY_BITS = 40  # of a row in a key; the others hold the distance
@@ -34,7 +34,7 @@ def bit_planes(codes: np.ndarray, device: str | torch.device) -> BitPlanes:
     n, n_bytes = codes.shape
     n_words = -(-n_bytes // 4)
     words = torch.empty(n_words, -(-n // SPARE) * SPARE + SPARE, dtype=torch.int32, device=device)
-    rows = max(1, DEVICE_BYTES // (4 * n_words))
+    rows = max(1, chunk_bytes(DEVICE_BYTES, device) // (4 * n_words))
     for start in range(0, n, rows):
         part = torch.from_numpy(np.array(codes[start : start + rows])).to(device)
         part = torch.nn.functional.pad(part, (0, 4 * n_words - n_bytes))
@@ -77,7 +77,7 @@ def _nearer_keys(best, block, queries, first, removed):
 
     A key is a distance and a row as one number, so that the order of keys is that of neighbours.
     """
-    rows = max(1, DEVICE_BYTES // (32 * len(queries)))
+    rows = max(1, chunk_bytes(DEVICE_BYTES, queries.device) // (32 * len(queries)))
     for start in range(0, block.n, rows):
         stop = min(start + rows, block.n)
         distances = torch.zeros(len(queries), stop - start, dtype=torch.int32, device=queries.device)

@@ -8,7 +8,7 @@ import itertools
 import numpy as np
 import torch
 
-from sklinvariant._settings import computing_in
+from sklinvariant._precision import computing_in
 from sklinvariant.ops import BitPlanes, bit_planes, displaced_joints, nearest_codes, nearest_codewords, sum_by_label
 
 
