@@ -9,7 +9,17 @@ import numpy as np
 import torch
 
 from sklinvariant._precision import computing_in
-from sklinvariant.ops import BitPlanes, bit_planes, displaced_joints, nearest_codes, nearest_codewords, sum_by_label
+from sklinvariant.ops import (
+    BitPlanes,
+    Draw,
+    bit_planes,
+    displaced_joints,
+    draw_states,
+    draw_units,
+    nearest_codes,
+    nearest_codewords,
+    sum_by_label,
+)
 
 
 def nearest():
@@ -39,3 +49,12 @@ def hamming():
         codes = bit_planes(np.zeros((4096, n_bytes), np.uint8), "cpu")
         removed = torch.zeros(4096, dtype=torch.bool) if masked else None
         nearest_codes([codes], BitPlanes(codes.words, n_queries), 10, removed)
+
+
+def units():
+    for n, precision in itertools.product((100, 1024, 4096), ("float32", "tf32", "bf16")):
+        x, weight = torch.zeros(n, 2048), torch.zeros(4096, 2048)
+        with computing_in(precision):
+            draw_units(x, weight, torch.zeros(4096), Draw(0, 1))
+            draw_units(torch.zeros(n, 4096), weight.T, torch.zeros(2048), Draw(0, 2))
+    draw_states(torch.zeros(100, 64, dtype=torch.bfloat16), Draw(2**40, 3))
