@@ -16,6 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from sklinvariant._settings import in_own_precision
 from sklinvariant.ops._chunks import bag_ids, chunk_rows, load_rows, split_bags
+from sklinvariant.ops._kernels import KERNEL_DTYPES, has_kernel
 
 
 class Scores(NamedTuple):
@@ -41,6 +42,10 @@ def soft_moments(
     ``values`` (N, d) may have any dtype, be on any device or be memory-mapped. They are converted to the dtype and
     device of the scores chunk by chunk. ``offsets`` is a numpy array (n + 1,).
     """
+    if len(values) and values.dtype in KERNEL_DTYPES and has_kernel(*scores, dtypes=(torch.float32,)):
+        from sklinvariant.ops.gpu._soft_moments import FusedSoftMoments
+
+        return FusedSoftMoments.apply(values, *scores, offsets, order)
     return _SoftMoments.apply(
         values, scores.weight, scores.bias, scores.shift, scores.scale, offsets, order, chunk_size
     )
