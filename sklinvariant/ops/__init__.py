@@ -26,7 +26,7 @@ from sklinvariant.ops._scale import (
     unit_length,
     unit_of,
 )
-from sklinvariant.ops._soft_moments import Scores, soft_moments
+from sklinvariant.ops._soft_moments import Scores, soft_moments, weighted_moments
 
 __all__ = [
     "CACHE_BYTES",
@@ -60,4 +60,5 @@ __all__ = [
     "take_rows",
     "unit_length",
     "unit_of",
+    "weighted_moments",
 ]

@@ -26,11 +26,11 @@ LEAST_ROWS = 512  # of a program, so that adding the sums of programs is compara
 
 
 @triton.jit
-def _load_rows(values, rows, live, dims, d, shift, inverse):
-    """(values - shift) · inverse of a block of rows, as float32; 0 outside."""
+def _load_rows(values, rows, live, dims, d, shift, root):
+    """(values - shift) / scale of a block of rows, as float32; 0 outside. ``root`` is 1/√scale, as 1/scale overflows."""
     inside = live[:, None] & (dims[None, :] < d)
     x = tl.load(values + rows[:, None] * d + dims[None, :], mask=inside, other=0.0).to(tl.float32)
-    moved = (x - tl.load(shift + dims, mask=dims < d, other=0.0)[None, :]) * inverse
+    moved = (x - tl.load(shift + dims, mask=dims < d, other=0.0)[None, :]) * root * root
     return tl.where(inside, moved, 0.0)
 
 
@@ -65,7 +65,7 @@ def _add_forms(
     k,
     d,
     shift,
-    inverse,
+    root,
     STEP: tl.constexpr,
     WHOLE: tl.constexpr,
     POWERS: tl.constexpr,
@@ -81,7 +81,7 @@ def _add_forms(
     else:
         for start in range(0, d, STEP):
             dims = start + tl.arange(0, STEP)
-            part = _load_rows(values, rows, live, dims, d, shift, inverse)
+            part = _load_rows(values, rows, live, dims, d, shift, root)
             total = _add_powers(total, part, matrix, words, dims, k, d, POWERS, AXIS, PRECISION)
     return total
 
@@ -98,7 +98,7 @@ def _scores(
     k,
     d,
     shift,
-    inverse,
+    root,
     STEP: tl.constexpr,
     WHOLE: tl.constexpr,
     POWERS: tl.constexpr,
@@ -108,7 +108,7 @@ def _scores(
     """Scores of a block of rows and codewords; -inf for codewords beyond the last."""
     total = tl.zeros((words.shape[0], rows.shape[0]) if AXIS == 0 else (rows.shape[0], words.shape[0]), tl.float32)
     total = _add_forms(
-        total, z, values, rows, live, weight, words, k, d, shift, inverse, STEP, WHOLE, POWERS, AXIS, PRECISION
+        total, z, values, rows, live, weight, words, k, d, shift, root, STEP, WHOLE, POWERS, AXIS, PRECISION
     )
     return total + tl.expand_dims(tl.load(bias + words, mask=words < k, other=float("-inf")), 1 - AXIS)
 
@@ -126,7 +126,7 @@ def _slopes(
     k,
     d,
     shift,
-    inverse,
+    root,
     STEP: tl.constexpr,
     WHOLE: tl.constexpr,
     ORDER: tl.constexpr,
@@ -138,7 +138,7 @@ def _slopes(
     if ORDER > 0:
         matrix = grad_sums + bag * k * (ORDER * d)
         total = _add_forms(
-            total, z, values, rows, live, matrix, words, k, d, shift, inverse, STEP, WHOLE, ORDER, AXIS, PRECISION
+            total, z, values, rows, live, matrix, words, k, d, shift, root, STEP, WHOLE, ORDER, AXIS, PRECISION
         )
     return total + tl.expand_dims(tl.load(grad_mass + bag * k + words, mask=words < k, other=0.0), 1 - AXIS)
 
@@ -162,7 +162,7 @@ def _norms_kernel(
     weight,
     bias,
     shift,
-    inverse,
+    root,
     norms,
     tiles,
     grad_mass,
@@ -189,17 +189,17 @@ def _norms_kernel(
         start, stop, bag = tl.load(tiles + 3 * tile), tl.load(tiles + 3 * tile + 1), tl.load(tiles + 3 * tile + 2)
     rows = start + tl.arange(0, BLOCK_N)
     live = rows < stop
-    unit = tl.load(inverse)
+    root = tl.load(root)
     z = 0
     if WHOLE:
-        z = _load_rows(values, rows, live, tl.arange(0, STEP), d, shift, unit)
+        z = _load_rows(values, rows, live, tl.arange(0, STEP), d, shift, root)
     largest = tl.full((BLOCK_N,), float("-inf"), tl.float32)
     total = tl.zeros((BLOCK_N,), tl.float32)
     slope = tl.zeros((BLOCK_N,), tl.float32)
     for first in range(0, k, BLOCK_K):
         words = first + tl.arange(0, BLOCK_K)
         scores = _scores(
-            z, values, rows, live, weight, bias, words, k, d, shift, unit, STEP, WHOLE, POWERS, 1, PRECISION
+            z, values, rows, live, weight, bias, words, k, d, shift, root, STEP, WHOLE, POWERS, 1, PRECISION
         )
         most = tl.maximum(largest, tl.max(scores, axis=1))
         base = tl.where(most == float("-inf"), 0.0, most)
@@ -219,7 +219,7 @@ def _norms_kernel(
                 k,
                 d,
                 shift,
-                unit,
+                root,
                 STEP,
                 WHOLE,
                 ORDER,
@@ -240,7 +240,7 @@ def _moments_kernel(
     weight,
     bias,
     shift,
-    inverse,
+    root,
     norms,
     parts,
     row_weights,
@@ -268,7 +268,7 @@ def _moments_kernel(
     dims = program // word_blocks % dim_blocks * DIMS + tl.arange(0, DIMS)
     part = (program // (word_blocks * dim_blocks)).to(tl.int64)
     start, stop, slot = tl.load(parts + 3 * part), tl.load(parts + 3 * part + 1), tl.load(parts + 3 * part + 2)
-    unit = tl.load(inverse)
+    root = tl.load(root)
     count = tl.zeros((BLOCK_K,), tl.float32)
     first = tl.zeros((BLOCK_K, DIMS), tl.float32)
     second = tl.zeros((BLOCK_K, DIMS), tl.float32)
@@ -277,9 +277,9 @@ def _moments_kernel(
         live = rows < stop
         z = 0
         if WHOLE or ORDER > 0:
-            z = _load_rows(values, rows, live, dims, d, shift, unit)
+            z = _load_rows(values, rows, live, dims, d, shift, root)
         scores = _scores(
-            z, values, rows, live, weight, bias, words, k, d, shift, unit, STEP, WHOLE, POWERS, 0, PRECISION
+            z, values, rows, live, weight, bias, words, k, d, shift, root, STEP, WHOLE, POWERS, 0, PRECISION
         )
         q = _posteriors(scores, norms, rows, live, n, ALONE, 0)
         if WEIGHTED:
@@ -305,7 +305,7 @@ def _weight_gradient_kernel(
     weight,
     bias,
     shift,
-    inverse,
+    root,
     norms,
     tiles,
     grad_mass,
@@ -334,7 +334,7 @@ def _weight_gradient_kernel(
     words = program % word_blocks * BLOCK_K + tl.arange(0, BLOCK_K)
     dims = program // word_blocks % dim_blocks * DIMS + tl.arange(0, DIMS)
     group = (program // (word_blocks * dim_blocks)).to(tl.int64)
-    unit = tl.load(inverse)
+    root = tl.load(root)
     count = tl.zeros((BLOCK_K,), tl.float32)
     first = tl.zeros((BLOCK_K, DIMS), tl.float32)
     second = tl.zeros((BLOCK_K, DIMS), tl.float32)
@@ -342,13 +342,13 @@ def _weight_gradient_kernel(
         start, stop, bag = tl.load(tiles + 3 * tile), tl.load(tiles + 3 * tile + 1), tl.load(tiles + 3 * tile + 2)
         rows = start + tl.arange(0, BLOCK_N)
         live = rows < stop
-        z = _load_rows(values, rows, live, dims, d, shift, unit)
+        z = _load_rows(values, rows, live, dims, d, shift, root)
         scores = _scores(
-            z, values, rows, live, weight, bias, words, k, d, shift, unit, STEP, WHOLE, POWERS, 0, PRECISION
+            z, values, rows, live, weight, bias, words, k, d, shift, root, STEP, WHOLE, POWERS, 0, PRECISION
         )
         q = _posteriors(scores, norms, rows, live, n, ALONE, 0)
         slopes = _slopes(
-            z, values, rows, live, grad_mass, grad_sums, bag, words, k, d, shift, unit, STEP, WHOLE, ORDER, 0, PRECISION
+            z, values, rows, live, grad_mass, grad_sums, bag, words, k, d, shift, root, STEP, WHOLE, ORDER, 0, PRECISION
         )
         if ALONE:
             mean = tl.sum(q * slopes, axis=0)
@@ -374,7 +374,7 @@ def _value_gradient_kernel(
     weight,
     bias,
     shift,
-    inverse,
+    root,
     norms,
     tiles,
     grad_mass,
@@ -401,19 +401,19 @@ def _value_gradient_kernel(
     start, stop, bag = tl.load(tiles + 3 * tile), tl.load(tiles + 3 * tile + 1), tl.load(tiles + 3 * tile + 2)
     rows = start + tl.arange(0, BLOCK_N)
     live = rows < stop
-    unit = tl.load(inverse)
-    z = _load_rows(values, rows, live, dims, d, shift, unit)
+    root = tl.load(root)
+    z = _load_rows(values, rows, live, dims, d, shift, root)
     matrix = grad_sums + bag * k * (ORDER * d)
     first = tl.zeros((BLOCK_N, DIMS), tl.float32)
     second = tl.zeros((BLOCK_N, DIMS), tl.float32)
     for word in range(0, k, BLOCK_K):
         words = word + tl.arange(0, BLOCK_K)
         scores = _scores(
-            z, values, rows, live, weight, bias, words, k, d, shift, unit, STEP, WHOLE, POWERS, 1, PRECISION
+            z, values, rows, live, weight, bias, words, k, d, shift, root, STEP, WHOLE, POWERS, 1, PRECISION
         )
         q = _posteriors(scores, norms, rows, live, n, ALONE, 1)
         slopes = _slopes(
-            z, values, rows, live, grad_mass, grad_sums, bag, words, k, d, shift, unit, STEP, WHOLE, ORDER, 1, PRECISION
+            z, values, rows, live, grad_mass, grad_sums, bag, words, k, d, shift, root, STEP, WHOLE, ORDER, 1, PRECISION
         )
         if ALONE:
             mean = tl.sum(q * slopes, axis=1)
@@ -432,7 +432,15 @@ def _value_gradient_kernel(
     if POWERS > 1 or ORDER > 1:
         total += 2 * z * second
     inside = live[:, None] & (dims[None, :] < d)
-    tl.store(grad_values + rows[:, None] * d + dims[None, :], total * unit, mask=inside)
+    tl.store(grad_values + rows[:, None] * d + dims[None, :], total * root * root, mask=inside)
+
+
+_SIZES = {  # rows, codewords and sums of a block, without and with tensor cores: the most that the registers hold
+    "norms": ((64, 64, 1 << 12), (64, 128, 1 << 14)),
+    "moments": ((32, 64, 1 << 13), (64, 128, 1 << 14)),
+    "weights": ((32, 64, 1 << 13), (64, 64, 1 << 13)),
+    "values": ((32, 32, 1 << 12), (64, 32, 1 << 13)),
+}
 
 
 class _Task(NamedTuple):
@@ -441,7 +449,7 @@ class _Task(NamedTuple):
     weight: torch.Tensor  # (k, d) or (k, 2d)
     bias: torch.Tensor  # (k,)
     shift: torch.Tensor  # (d,)
-    inverse: torch.Tensor  # () of the scale
+    root: torch.Tensor  # () 1/√scale
     order: int
     precision: str
 
@@ -449,17 +457,14 @@ class _Task(NamedTuple):
     def powers(self) -> int:
         return self.weight.shape[1] // len(self.shift)
 
-    def blocks(self, kept: int, k_is_kept: bool = True) -> "_Blocks":
-        """Blocks of a kernel that keeps ``kept`` sums for each feature of a block of codewords, or of rows."""
+    def blocks(self, kind: str, kept: int = 1) -> "_Blocks":
+        """Blocks of a kind of kernel, which keeps ``kept`` sums of each codeword, or row, and feature."""
         k, d = len(self.bias), len(self.shift)
-        exact = self.precision == "ieee"  # without tensor cores, which need larger blocks
-        block_n = 32 if exact else 64
-        block_k = padded(k, most=64 if exact else 128)
-        if not k_is_kept:
-            block_n, block_k = 64, padded(k, most=32 if exact else 64)
-        room = (8192 if exact else 16384) // ((block_k if k_is_kept else block_n) * max(kept, 1))
-        dims = padded(d, most=max(room, 16))
-        whole = d <= dims and dims <= (64 if exact else 128)
+        exact = self.precision == "ieee"
+        block_n, block_k, room = _SIZES[kind][0 if exact else 1]
+        block_k = padded(k, most=block_k)
+        dims = padded(d, most=min(512, room // ((block_n if kind == "values" else block_k) * max(kept, 1))))
+        whole = d <= dims <= (64 if exact else 128)
         return _Blocks(
             block_n,
             block_k,
@@ -499,7 +504,7 @@ def _task(weight, bias, shift, scale, order, precision):
     weight = weight.detach().T.contiguous()
     if precision.startswith("bf16"):
         weight = weight.to(torch.bfloat16)
-    return _Task(weight, bias.detach().contiguous(), shift.contiguous(), 1 / scale, order, precision)
+    return _Task(weight, bias.detach().contiguous(), shift.contiguous(), scale.rsqrt(), order, precision)
 
 
 def _cut(offsets, rows):
@@ -511,6 +516,11 @@ def _cut(offsets, rows):
     return np.stack([start, np.minimum(start + rows, offsets[bag + 1]), bag], axis=1).astype(np.int64)
 
 
+def _rows_of_part(n, columns):
+    """Rows of a program if ``columns`` programs share each row."""
+    return max(LEAST_ROWS, triton.cdiv(n * columns, PROGRAMS))
+
+
 def _on_device(table, like):
     return torch.from_numpy(np.ascontiguousarray(table)).to(like.device)
 
@@ -519,12 +529,12 @@ def _norms(task, x, tiles, gradients):
     """The norms of the rows x: (2, n), or (3, n) with the slopes of the gradients of mass and sums."""
     n, k, d = len(x), len(task.bias), x.shape[1]
     slopes = gradients is not None
-    blocks = task.blocks(0, False)
+    blocks = task.blocks("norms")
     norms = torch.empty(3 if slopes else 2, n, dtype=torch.float32, device=x.device)
     launch(
         _norms_kernel,
         (len(tiles) if slopes else triton.cdiv(n, blocks.block_n),),
-        *(x, task.weight, task.bias, task.shift, task.inverse, norms),
+        *(x, task.weight, task.bias, task.shift, task.root, norms),
         *((tiles, *gradients) if slopes else (norms, norms, norms)),
         *(n, k, d),
         **blocks.constants(POWERS=task.powers, ORDER=task.order, SLOPES=slopes, PRECISION=task.precision),
@@ -535,9 +545,9 @@ def _norms(task, x, tiles, gradients):
 def _part_moments(task, x, offsets, row_weights=None, norms=None):
     """Mass (n, k) and sums (n, k, order d) of the bags of rows on the device."""
     n, k, d = len(offsets) - 1, len(task.bias), x.shape[1]
-    blocks = task.blocks(task.order)
+    blocks = task.blocks("moments", task.order)
     columns = blocks.word_blocks * blocks.dim_blocks
-    parts = _cut(offsets, max(LEAST_ROWS, triton.cdiv(len(x) * columns, PROGRAMS)))
+    parts = _cut(offsets, _rows_of_part(len(x), columns))
     # the first part of a bag is written to the place of the bag, and the others are added to it
     bags = parts[:, 2].copy()
     others = np.flatnonzero(np.diff(bags, prepend=-1) == 0)
@@ -551,7 +561,7 @@ def _part_moments(task, x, offsets, row_weights=None, norms=None):
     launch(
         _moments_kernel,
         (len(parts) * columns,),
-        *(x, task.weight, task.bias, task.shift, task.inverse, norms, _on_device(parts, x)),
+        *(x, task.weight, task.bias, task.shift, task.root, norms, _on_device(parts, x)),
         *(mass if row_weights is None else row_weights, mass, sums, len(x), k, d),
         *(blocks.word_blocks, blocks.dim_blocks),
         **blocks.constants(
@@ -645,8 +655,8 @@ class _Gradients:
         self.task, self.x, self.offsets = task, x, offsets
         self.gradients = grad_mass, grad_sums
         self.tables = {}
-        alone = task.blocks(task.powers).alone and task.blocks(1, False).alone
-        self.norms = None if alone else _norms(task, x, self.tiles(task.blocks(0, False)), self.gradients)
+        alone = task.blocks("weights").alone and task.blocks("values").alone
+        self.norms = None if alone else _norms(task, x, self.tiles(task.blocks("norms")), self.gradients)
 
     def tiles(self, blocks):
         """Parts of bags that fit a block of rows, on the device."""
@@ -658,7 +668,7 @@ class _Gradients:
     def arguments(self, tiles):
         task = self.task
         norms = self.x if self.norms is None else self.norms
-        return (self.x, task.weight, task.bias, task.shift, task.inverse, norms, tiles, *self.gradients)
+        return (self.x, task.weight, task.bias, task.shift, task.root, norms, tiles, *self.gradients)
 
     def constants(self, blocks):
         return blocks.constants(
@@ -672,7 +682,7 @@ class _Gradients:
     def of_scores(self):
         """Gradients of weight (k, d or 2d) and bias (k,)."""
         task, k, d = self.task, len(self.task.bias), self.x.shape[1]
-        blocks = task.blocks(task.powers)
+        blocks = task.blocks("weights", task.powers)
         tiles = self.tiles(blocks)
         columns = blocks.word_blocks * blocks.dim_blocks
         groups = min(len(tiles), triton.cdiv(PROGRAMS, columns))
@@ -690,7 +700,7 @@ class _Gradients:
     def of_values(self):
         """Gradient of the rows, in float32."""
         task, k, d = self.task, len(self.task.bias), self.x.shape[1]
-        blocks = task.blocks(max(task.powers, task.order), False)
+        blocks = task.blocks("values", max(task.powers, task.order))
         tiles = self.tiles(blocks)
         grad_values = self.x.new_empty(len(self.x), d, dtype=torch.float32)
         launch(
@@ -703,12 +713,18 @@ class _Gradients:
         return grad_values
 
 
-def expected_moments(
+def weighted_moments(
     values: torch.Tensor, row_weights: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Σ w q (k,), Σ w q (x, x²) (k, 2d) and Σ w log Σ_k exp(score) of rows on the device, see `weighted_moments`."""
-    task = _task(weight, bias, weight.new_zeros(values.shape[1]), weight.new_ones(()), 2, dot_precision(values))
+    """Mass (k,), sums (k, 2d) and likelihood () in float64 of at least one row on the device."""
+    n, d = values.shape
+    task = _task(weight, bias, weight.new_zeros(d), weight.new_ones(()), 2, dot_precision(values))
     x, row_weights = values.contiguous(), row_weights.contiguous()
     norms = _norms(task, x, None, None)
-    mass, sums = _part_moments(task, x, np.array([0, len(x)]), row_weights, norms)
-    return mass[0], sums[0], row_weights @ (norms[0] + norms[1].log())
+    # each program sums a bag of its own, so that the bags can be added in float64
+    blocks = task.blocks("moments", 2)
+    rows = _rows_of_part(n, blocks.word_blocks * blocks.dim_blocks)
+    edges = np.minimum(np.arange(0, n + rows, rows), n)
+    mass, sums = _part_moments(task, x, edges, row_weights, norms)
+    likelihood = row_weights.double() @ (norms[0].double() + norms[1].double().log())
+    return mass.sum(0, dtype=torch.float64), sums.sum(0, dtype=torch.float64), likelihood
