@@ -100,7 +100,7 @@ def sum_by_label(
     if len(values) and has_kernel(values, *([] if weights is None else [weights])):
         from sklinvariant.ops.gpu._nearest import sum_by_label as kernel
 
-        return kernel(values.contiguous(), labels, k, weights)
+        return kernel(values.contiguous(), labels, k, None if weights is None else weights.contiguous())
     rows = values if weights is None else values * weights[:, None]
     return rows.new_zeros(k, values.shape[1]).index_add_(0, labels, rows)
 
