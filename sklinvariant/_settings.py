@@ -2,11 +2,10 @@
 
 The modes of torch (gradients, inference, autocast, default device) and numpy's error handling are settings of a thread,
 and they are replaced for the current thread only. The default dtype is a setting of the process and is not replaced:
-the package names the dtype of each tensor explicitly.
+the package names the dtype of each tensor explicitly. The switches of TF32 are described in `_precision`.
 """
 
 import contextlib
-import contextvars
 import functools
 import inspect
 import os
@@ -16,6 +15,8 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import torch
+
+from sklinvariant._precision import computing_in, current_precision, own_switches, switches_are_own  # noqa: F401
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -42,6 +43,7 @@ def _as_torch_starts():
         and not torch.is_inference_mode_enabled()
         and _in_own_precision()
         and np.geterr() == _NUMPY_ERRORS
+        and switches_are_own()
     )
 
 
@@ -58,31 +60,18 @@ def _own_precision():
 
 @contextlib.contextmanager
 def _own_settings():
-    with _own_precision(), torch.inference_mode(False), torch.enable_grad(), np.errstate(**_NUMPY_ERRORS):
+    with (
+        _own_precision(),
+        own_switches(),
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        np.errstate(**_NUMPY_ERRORS),
+    ):
         yield
-
-
-PRECISIONS = ("float32", "tf32", "bf16")
-_PRECISION = contextvars.ContextVar("precision", default="float32")
-
-
-def current_precision() -> str:
-    """The precision of matrix products on a GPU: "float32", "tf32" or "bf16"."""
-    return _PRECISION.get()
-
-
-@contextlib.contextmanager
-def computing_in(precision: str) -> Iterator[None]:
-    """Use a precision inside the context, in this thread."""
-    token = _PRECISION.set(precision)
-    try:
-        yield
-    finally:
-        _PRECISION.reset(token)
 
 
 def with_own_settings(function: Callable[P, R]) -> Callable[P, R]:
-    """Run a function without the user's autocast, no_grad, inference_mode, default device or numpy.seterr."""
+    """Run a function without the user's autocast, TF32, no_grad, inference_mode, default device or numpy.seterr."""
     return _wrapped(function, _as_torch_starts, _own_settings)
 
 

@@ -11,6 +11,7 @@ import sklinvariant
 # A room imports from the rooms before it. A new room is entered here.
 ROOMS = [
     "_compat",
+    "_precision",
     "_settings",
     "_distributed",
     "ops",

@@ -8,7 +8,7 @@ import torch
 
 from sklinvariant.accumulate._blocks import Blocks
 from sklinvariant.base import ScatteredRows
-from sklinvariant.ops import float64_device
+from sklinvariant.ops import chunk_share, float64_device, in_smaller_chunks
 
 
 def accumulate(step: Callable[[Any, Any], Any], blocks: Iterable[Any], state: Any = None) -> Any:
@@ -32,6 +32,12 @@ def accumulate(step: Callable[[Any, Any], Any], blocks: Iterable[Any], state: An
     if isinstance(blocks, Blocks) and isinstance(blocks.values, ScatteredRows):
         one = partial(_accumulate_part, step, blocks.part(blocks.values.none), state)
         return blocks.values.reduced(one, _sum, blocks.others, blocks.overlap)
+    if isinstance(blocks, Blocks):
+        return in_smaller_chunks(lambda: _total(step, blocks.of_size(chunk_share(blocks.size)), state))
+    return _total(step, blocks, state)
+
+
+def _total(step, blocks, state):
     total = None
     for block in blocks:
         part = step(block, state)

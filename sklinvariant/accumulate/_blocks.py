@@ -11,7 +11,7 @@ from typing import Any, Self
 import torch
 
 from sklinvariant.base import ArrayOrTensor, ScatteredRows, as_tensor
-from sklinvariant.ops import DEVICE_BYTES, DOUBLE_ROWS, compute_dtype, float64_device
+from sklinvariant.ops import DOUBLE_ROWS, chunk_bytes, compute_dtype, float64_device
 
 BLOCK_BYTES = 4 << 20  # size of a block on a CPU
 HELD_BYTES = 256 << 20  # largest size of the converted rows that `Blocks.held` keeps in memory
@@ -51,7 +51,7 @@ class Blocks:
         self.values, self.others, self.overlap = values, others, overlap
         self.device = none.device if device is None else torch.device(device)
         self.dtype = compute_dtype(none.dtype) if dtype is None else dtype
-        budget = BLOCK_BYTES if self.device.type == "cpu" else DEVICE_BYTES
+        budget = chunk_bytes(BLOCK_BYTES, self.device)
         self.size = size or max(1, budget // (self.dtype.itemsize * max(1, math.prod(values.shape[1:]))))
         self._converted = (none.device, none.dtype) == (self.device, self.dtype)
         self._functions: tuple[Callable[[torch.Tensor], torch.Tensor], ...] = ()

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 import torch
 
+from sklinvariant.accumulate._blocks import BLOCK_BYTES
 from sklinvariant.accumulate._columns import deviations, measure_columns
 from sklinvariant.images import scale_pixels
 
-_IMAGES = 256  # of one size that are read at a time
+_VALUES = BLOCK_BYTES // 8  # of float64 that are read at a time
 
 
 class _Pixels:
@@ -18,8 +19,14 @@ class _Pixels:
 
     def __iter__(self) -> Iterator[torch.Tensor]:
         images = self.images
-        for part in images.split(_IMAGES) if isinstance(images, torch.Tensor) else (image[None] for image in images):
-            yield scale_pixels(part).double().movedim(1, -1).flatten(0, 2)
+        for part in _parts(images, 0) if isinstance(images, torch.Tensor) else (image[None] for image in images):
+            for strip in _parts(part, 2):  # of rows of a large image
+                yield scale_pixels(strip).double().movedim(1, -1).flatten(0, 2)
+
+
+def _parts(images, axis):
+    """Parts of images (n, c, h, w) along an axis, of as many values as are read at a time."""
+    return images.split(max(1, _VALUES // max(1, images.narrow(axis, 0, 1).numel())), axis)
 
 
 def channel_spread(images: torch.Tensor | list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:

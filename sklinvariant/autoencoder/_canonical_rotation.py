@@ -17,7 +17,7 @@ from sklinvariant._compat import fit_context, with_callbacks
 from sklinvariant._distributed import whole_mean
 from sklinvariant.accumulate import channel_spread
 from sklinvariant.autoencoder._equivariant_network import EquivariantAutoencoderNetwork
-from sklinvariant.autoencoder._network_estimator import AT_ONCE, Images, NetworkEstimator, full_precision
+from sklinvariant.autoencoder._network_estimator import Images, NetworkEstimator, parts_of
 from sklinvariant.base import (
     Array,
     Count,
@@ -298,8 +298,8 @@ class CanonicalRotation(OneToOneFeatureMixin, TransformerMixin, NetworkEstimator
     @torch.no_grad()
     def _export(self, objective, data):
         network, shape = objective.network.eval(), data.images.shape[1:]
-        parts = (squared(part, data.shift, data.scale) for part in data.images.split(AT_ONCE))
-        steps = torch.cat([best_steps(network, part, self.n_rotations) for part in parts])
+        parts = (squared(part, data.shift, data.scale) for part in parts_of(network, data.images))
+        steps = concatenated((best_steps(network, part, self.n_rotations) for part in parts), len(data.images))
         objective.train()
         return {
             "weights": {name: value.detach().cpu().numpy().copy() for name, value in network.state_dict().items()},
@@ -358,5 +358,4 @@ class CanonicalRotation(OneToOneFeatureMixin, TransformerMixin, NetworkEstimator
         """Apply a function of the network, of shift and scale, and of images (n, c, h, w), in batches."""
         images = given.data.permute(0, 3, 1, 2).to(given.device)
         network, *spread = self._network(scale_pixels(images[:0]))
-        with full_precision():
-            return concatenated((function(network, spread, part) for part in images.split(AT_ONCE)), len(images))
+        return concatenated((function(network, spread, part) for part in parts_of(network, images)), len(images))

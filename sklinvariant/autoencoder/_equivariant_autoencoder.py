@@ -19,7 +19,7 @@ from sklinvariant._compat import fit_context, with_callbacks
 from sklinvariant._distributed import whole_mean
 from sklinvariant.accumulate import accumulate, channel_spread
 from sklinvariant.autoencoder._equivariant_network import EquivariantAutoencoderNetwork, count_features
-from sklinvariant.autoencoder._network_estimator import AT_ONCE, Images, NetworkEstimator, full_precision
+from sklinvariant.autoencoder._network_estimator import Images, NetworkEstimator, parts_of
 from sklinvariant.base import (
     Array,
     Count,
@@ -39,6 +39,7 @@ from sklinvariant.base import (
 )
 from sklinvariant.images import scale_pixels
 from sklinvariant.networks import Group
+from sklinvariant.ops import concatenated
 from sklinvariant.training import RowBatches
 
 _FEATURES = OutputReader("features")
@@ -96,8 +97,8 @@ def usual_pose(
 ) -> int:
     """The most frequent pose of images (n, c, h, w)."""
     network.eval()
-    poses = [network.encode((scale_pixels(part) - shift) / scale)[1].argmax(1) for part in images.split(AT_ONCE)]
-    return int(torch.cat(poses).bincount().argmax())
+    poses = (network.encode((scale_pixels(part) - shift) / scale)[1].argmax(1) for part in parts_of(network, images))
+    return int(concatenated(poses, len(images)).bincount().argmax())
 
 
 def to_pixels(rebuilt: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor, cross_entropy: bool) -> torch.Tensor:
@@ -121,7 +122,7 @@ def reconstruction_error(
         rebuilt = to_pixels(network((part - shift) / scale), shift, scale, cross_entropy)
         return (rebuilt - part).double().square().sum()
 
-    return float(accumulate(squares, images.split(AT_ONCE))) / images.numel()
+    return float(accumulate(squares, parts_of(network, images))) / images.numel()
 
 
 def _has_pose(estimator):
@@ -435,9 +436,11 @@ class EquivariantAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         poses = self._check_pose(pose, len(features)).to(features.device)
         with torch.no_grad():
             sure = nn.functional.one_hot(poses, network.group.order).to(features)
-            parts = zip(features.split(AT_ONCE), sure.split(AT_ONCE), strict=True)
-            rebuilt = torch.cat([network.decode(*part) for part in parts])
-            rebuilt = to_pixels(rebuilt, shift, scale, self._state["cross_entropy"])
+            parts = zip(parts_of(network, features), parts_of(network, sure), strict=True)
+            cross_entropy = self._state["cross_entropy"]
+            rebuilt = concatenated(
+                (to_pixels(network.decode(*part), shift, scale, cross_entropy) for part in parts), len(features)
+            )
         return given.answer(rebuilt.permute(0, 2, 3, 1).reshape(len(rebuilt), *self._state["sample_shape"]))
 
     def _check_pose(self, pose, n):
@@ -469,9 +472,9 @@ class EquivariantAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         """Apply a function of the network and of normalised images, in batches."""
         images = self._channels_first(given)
         network, shift, scale = self._network(scale_pixels(images[:0]))
-        parts = images.split(AT_ONCE)
-        with full_precision():
-            return torch.cat([function(network, (scale_pixels(part) - shift) / scale) for part in parts])
+        parts = parts_of(network, images)
+        answers = (function(network, (scale_pixels(part) - shift) / scale) for part in parts)
+        return concatenated(answers, len(images))
 
     @property
     def _n_features_out(self):

@@ -7,6 +7,7 @@ E (n, k, order) is the embedding, with ``E(g x)[u] = E(x)[g⁻¹ u]``. p (n, ord
 are permuted in the same way, ``p(g x)[u] = p(x)[g⁻¹ u]``.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -122,6 +123,8 @@ class EquivariantAutoencoderNetwork(nn.Module):
         for _ in range(depth):
             sizes.append(tuple(-(-side // 2) for side in sizes[-1]))
         widths = [width * 2**level for level in range(depth)]
+        # of the largest layer of an image; deeper layers are smaller
+        self.n_values = max(shape[0], width * self.group.order) * math.prod(shape[1:])
         build = _Layers(self.group, generator)
         # the last channel is the pose
         self.encoder = build.encoder(shape[0], widths, latent_channels + 1, sizes)

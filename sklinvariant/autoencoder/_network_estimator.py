@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,20 +10,13 @@ import torch
 from sklinvariant.autoencoder._equivariant_network import EquivariantAutoencoderNetwork
 from sklinvariant.base import OnDevice, TorchEstimator, restore_weights
 from sklinvariant.images import ImageReader
+from sklinvariant.ops import compute_dtype, samples_at_once
 from sklinvariant.training import TrainedEstimator, WithOptimizer
 
-AT_ONCE = 256  # images processed at a time; results do not depend on it
 
-
-@contextlib.contextmanager
-def full_precision() -> Iterator[None]:
-    """Disable TF32 inside the context. It would limit the invariance of features on a GPU to a precision of 1e-3."""
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = before
+def parts_of(network: EquivariantAutoencoderNetwork, values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Parts of images or features (n, ...), of which the network processes one at a time."""
+    return values.split(samples_at_once(network.n_values, compute_dtype(values.dtype), values.device))
 
 
 @dataclass

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklinvariant._distributed import current_processes
 from sklinvariant._settings import with_own_settings
 from sklinvariant.base._docstrings import Documented
-from sklinvariant.base._finite import FITTING, finite_outcome
+from sklinvariant.base._finite import CHANGING, FITTING, finite_outcome
 from sklinvariant.base._input import refuse_stream_in_fit
 from sklinvariant.base._kinds import is_stream
 from sklinvariant.base._lazy_answers import (
@@ -28,6 +28,7 @@ from sklinvariant.base._lazy_answers import (
 )
 from sklinvariant.base._parameters import check_read_later
 from sklinvariant.base._shard_rows import fitting_together
+from sklinvariant.ops import in_smaller_chunks, usual_chunks
 
 # public methods that compute and are therefore wrapped
 COMPUTING = {
@@ -98,7 +99,10 @@ def computing(method: Any) -> Any:
             self._check_namespace(name, X)
         given = [X, *in_memory(args[1:])] if args else []
         named = {key: X if key == "X" else in_memory([value])[0] for key, value in kwargs.items()}
-        return checked(self, *given, **named)
+        with usual_chunks():
+            if name in CHANGING:
+                return checked(self, *given, **named)
+            return in_smaller_chunks(lambda: checked(self, *given, **named))
 
     return with_own_settings(call)
 

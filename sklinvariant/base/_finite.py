@@ -37,6 +37,10 @@ def finite_outcome(method: Callable[P, R]) -> Callable[P, R]:
             if not changed or changed in str(error):
                 raise
             raise FloatingPointError(f"{error} (parameters other than the defaults: {changed})") from error
+        except torch.OutOfMemoryError as error:
+            if name in CHANGING:
+                _raise_clear_error(self, name, error)
+            raise  # the call is repeated in smaller chunks
         except (RuntimeError, OverflowError, MemoryError) as error:
             _raise_clear_error(self, name, error)
             raise
@@ -48,7 +52,11 @@ def finite_outcome(method: Callable[P, R]) -> Callable[P, R]:
 def _raise_clear_error(estimator, method_name, error):
     """Replace errors of torch, which do not name the parameters that caused them."""
     text = str(error)
-    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in text or "Storage size" in text:
+    if (
+        isinstance(error, (MemoryError, torch.OutOfMemoryError))
+        or "DefaultCPUAllocator" in text
+        or "Storage size" in text
+    ):
         changed = _changed(estimator, int)
         advice = f"Lower {changed}" if changed else "Use fewer samples or smaller parameters"
         raise MemoryError(f"{type(estimator).__name__}.{method_name} ran out of memory ({text}). {advice}.") from error

@@ -42,10 +42,12 @@ from sklinvariant.base import (
     restore_weights,
 )
 from sklinvariant.cluster._class_network import ClassNetwork
-from sklinvariant.cluster._iic_clusterer import SAMPLES, IICClusterer
+from sklinvariant.cluster._iic_clusterer import SAMPLES, IICClusterer, at_once, samples_of
 from sklinvariant.cluster._labelled_batches import LabelledBatch, LabelledBatches
 from sklinvariant.cluster._partly_labelled import PartlyLabelledClassifier
+from sklinvariant.images import scale_pixels
 from sklinvariant.networks import LinearLoss, minimize_loss
+from sklinvariant.ops import concatenated
 from sklinvariant.pairs import changed, default_views, same
 from sklinvariant.training import (
     Targets,
@@ -57,8 +59,6 @@ from sklinvariant.training import (
     task_of_classes,
 )
 from sklinvariant.transforms import Transform
-
-_AT_ONCE = 1024  # samples processed at a time
 
 
 @dataclass
@@ -76,10 +76,11 @@ class _Labelled:
 
     @cached_property
     def batch(self):
-        """All samples as one batch, on their device and in their precision."""
+        """All samples as one batch, and the targets on their device and in their precision."""
         values: Any = self.targets.values
-        values = values.to(self.samples if values.is_floating_point() else self.samples.device)
-        return LabelledBatch(self.samples, values, self.targets.weight.to(self.samples))
+        like = scale_pixels(self.samples[:0])
+        values = values.to(like if values.is_floating_point() else like.device)
+        return LabelledBatch(self.samples, values, self.targets.weight.to(like))
 
 
 def some_samples(X: ArrayLike, rows: np.ndarray) -> ArrayLike:
@@ -120,13 +121,14 @@ def fixed_views(samples: torch.Tensor, views: Any, n_views: int, seed: int) -> I
 @torch.no_grad()
 def mean_features(network: ClassNetwork, samples: torch.Tensor, views: Any, n_views: int, seed: int) -> torch.Tensor:
     """(n, D) features of the samples, averaged over `fixed_views`."""
-    parts = []
-    for part in samples.split(_AT_ONCE):
+
+    def mean(part):
         total: Any = 0
-        for seen in fixed_views(part, views, n_views, seed):
+        for seen in fixed_views(scale_pixels(part), views, n_views, seed):
             total = total + network.features(seen)
-        parts.append(total / n_views)
-    return torch.cat(parts)
+        return total / n_views
+
+    return concatenated(map(mean, samples.split(at_once(samples))), len(samples))
 
 
 class OfClustererReader(Reader):
@@ -391,7 +393,7 @@ class IICClassifier(
                 f"{type(self).__name__} cannot continue with the classes {task.classes.tolist()}, because it was "
                 f"fitted with {self.classes_.tolist()}. Set warm_start=False, or fit a clone"
             )
-        return _Labelled(given.tensor(), targets, generator.initial_seed())
+        return _Labelled(samples_of(given), targets, generator.initial_seed())
 
     def _identity(self, data):
         batch = data.batch
@@ -432,7 +434,7 @@ class IICClassifier(
 
     def _batches_to_score(self, network, held_out):
         rows = torch.arange(len(held_out.samples), device=held_out.samples.device)
-        return [held_out.batch.take(part) for part in rows.split(_AT_ONCE)]
+        return [held_out.batch.take(part) for part in rows.split(at_once(held_out.samples))]
 
     def _learning_rates(self):
         return {"trunk.*": self.trunk_learning_rate}
@@ -525,7 +527,7 @@ class IICClassifier(
 
     def _features(self, given):
         """Features (n, D), and the network."""
-        samples = given.tensor()
+        samples = samples_of(given)
         network = self._network(samples)
         views = self._views(samples)
         n_views = 1 if views is same else self.n_views

@@ -28,6 +28,7 @@ from sklinvariant.base import (
     FittedState,
     Flag,
     FrameReader,
+    Input,
     Maybe,
     OnDevice,
     Positive,
@@ -47,8 +48,8 @@ from sklinvariant.base import (
 from sklinvariant.cluster._cluster_network import ClusterNetwork, max_entropy
 from sklinvariant.cluster._merged_start import information_of_walks, merged_labels, pretrain_heads
 from sklinvariant.cluster._scaling import Scaling, choose_scaling
-from sklinvariant.images import ImageReader
-from sklinvariant.ops import concatenated, joint_information, joint_sum
+from sklinvariant.images import ImageInput, ImageReader, scale_pixels
+from sklinvariant.ops import compute_dtype, concatenated, joint_information, joint_sum, samples_at_once
 from sklinvariant.pairs import (
     MOST_STEPS,
     GraphPairs,
@@ -65,7 +66,7 @@ from sklinvariant.pairs import (
 )
 from sklinvariant.training import TrainedEstimator, WithOptimizer
 
-_MOST_AT_ONCE, _VALUES_AT_ONCE = 1024, 1 << 20  # samples processed at a time, and their values
+_WIDER = 2  # how many times as many values as a sample its largest layer is assumed to have
 _MEASURED = 20_000  # number of pairs on which heads are compared, unless it needs more draws than
 _MOST_DRAWS = 20  # per pair
 # training steps with max_epochs="auto": on rows that start from merged clusters, and otherwise
@@ -74,9 +75,14 @@ _FEWEST_EPOCHS = 3
 _STUCK = 0.05  # share of ln k below which training has probably failed
 
 
-def _at_once(samples):
-    """How many samples are processed at a time: fewer if they are large images."""
-    return max(1, min(_MOST_AT_ONCE, _VALUES_AT_ONCE // max(1, samples.shape[1:].numel())))
+def at_once(samples: torch.Tensor) -> int:
+    """How many samples (n, ...) the network processes at a time: fewer if they are large images."""
+    return samples_at_once(_WIDER * samples.shape[1:].numel(), compute_dtype(samples.dtype), samples.device)
+
+
+def samples_of(given: Input) -> torch.Tensor:
+    """Rows (n, d) of floats, or images (n, h, w, c) as they were given: integers are converted in batches."""
+    return given.data.to(given.device) if isinstance(given, ImageInput) else given.tensor()
 
 
 @torch.no_grad()
@@ -88,8 +94,8 @@ def compute(
     The features and the probabilities (n, h, k) of all heads together are often larger than the samples.
     """
     network.eval()
-    parts = samples.split(_at_once(samples))
-    return concatenated((function(network.features(part)) for part in parts), len(samples))
+    parts = samples.split(at_once(samples))
+    return concatenated((function(network.features(scale_pixels(part))) for part in parts), len(samples))
 
 
 @torch.no_grad()
@@ -102,7 +108,7 @@ def measure(
     def joint(index, _):
         return joint_sum(*(network.heads(network.features(x)) for x in source.take(index, 1)))
 
-    return accumulate(joint, (index for index in pairs.split(_at_once(source.samples)) for _ in range(n_draws)))
+    return accumulate(joint, (index for index in pairs.split(at_once(source.samples)) for _ in range(n_draws)))
 
 
 @dataclass
@@ -371,7 +377,7 @@ class IICClusterer(
         array of shape (n, n_trunk_features)
         """
         given = SAMPLES.read(self, X)
-        samples = given.tensor()
+        samples = samples_of(given)
         features = compute(self._network(samples), samples, lambda features: features)
         return given.answer(check_computed(self, features))
 
@@ -387,7 +393,7 @@ class IICClusterer(
         -------
         float
         """
-        samples = self._read(X).tensor()
+        samples = samples_of(self._read(X))
         network = self._network(samples)
         generator = torch_generator(self.random_state)
         source = self._source(samples, network.scaling, generator, groups=groups, graph=graph)
@@ -434,7 +440,7 @@ class IICClusterer(
                 )
             return source
         if kind == "neighbors":
-            partners = nearest_partners(scaling(samples), self.n_neighbors, auxiliary)
+            partners = nearest_partners(scaling(scale_pixels(samples)), self.n_neighbors, auxiliary)
             return PartnerPairs(samples, partners, generator, most_steps=MOST_STEPS, views=views)
         if callable(kind):
             views = kind
@@ -476,7 +482,7 @@ class IICClusterer(
         check_size((self.n_overclusters or 0) ** 2, n_overclusters=self.n_overclusters)
 
     def _data(self, given, y, generator, *, reset, groups, auxiliary, graph):
-        samples = given.tensor()
+        samples = samples_of(given)
         firsts = samples[::2] if given.in_pairs else samples
         auxiliary = self._auxiliary(auxiliary, len(firsts), samples.device)
         self._check_numbers(
@@ -580,10 +586,10 @@ class IICClusterer(
 
     def _start(self, samples, scaling, generator):
         """A network with random weights, on the device of the samples and in their precision."""
-        return self._build(tuple(samples.shape[1:]), generator, scaling).to(samples)
+        return self._build(tuple(samples.shape[1:]), generator, scaling).to(scale_pixels(samples[:0]))
 
-    def _network(self, like):
-        """The fitted network, on the device and in the precision of the samples ``like``."""
+    def _network(self, samples):
+        """The fitted network, on the device and in the precision of the samples."""
         state = self._state["network"]
         # copied, because the weights may be memory-mapped from a file
         tensors = {name: torch.tensor(np.asarray(value)) for name, value in state.items()}
@@ -597,7 +603,7 @@ class IICClusterer(
                 f"{type(self).__name__} was fitted with a different network, or different numbers of heads and "
                 f"clusters. Set these parameters back, or fit a clone ({error})"
             ) from error
-        return network.to(like)
+        return network.to(scale_pixels(samples[:0]))
 
     def _build(self, shape, generator, scaling):
         sizes = self.n_heads, self.n_clusters, self.n_overclusters
@@ -606,7 +612,7 @@ class IICClusterer(
 
     def _compute(self, given, function):
         """``function`` of the probabilities (m, n_clusters) of parts of the samples, concatenated."""
-        samples = given.tensor()
+        samples = samples_of(given)
         network = self._network(samples)
         return compute(network, samples, lambda x: function(check_computed(self, network.heads(x)[:, self.best_head_])))
 

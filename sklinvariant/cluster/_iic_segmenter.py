@@ -6,6 +6,7 @@ import functools
 import itertools
 import math
 import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Any, Literal, Self
 
@@ -40,7 +41,7 @@ from sklinvariant.cluster._dense_mutual_information import dense_joints
 from sklinvariant.cluster._pixel_mixture import PixelMixture, choose_mixture
 from sklinvariant.cluster._segmentation_trunk import SegmentationNetwork, SegmentationTrunk
 from sklinvariant.images import ImageReader, scale_pixels
-from sklinvariant.ops import joint_information, resample
+from sklinvariant.ops import concatenated, joint_information, resample
 from sklinvariant.pairs import CropPairs, Pair
 from sklinvariant.training import TrainedEstimator, WithOptimizer
 from sklinvariant.transforms import Flip, Transform
@@ -52,25 +53,30 @@ _SLOWER = 0.3  # factor of the learning rate with heads that start from a mixtur
 _CORRECTION = 0.1  # factor of the initial weights of these heads
 
 
-def predict_tiles(network: SegmentationNetwork, images: torch.Tensor, tile_size: int, head: int = 0) -> torch.Tensor:
-    """Scores (n, k, h, w) of a head, which a softmax makes probabilities.
+Tile = tuple[slice, slice]  # rows and columns
 
-    Tiles overlap by the radius of the network, so that there are no seams.
+
+def predict_tiles(
+    network: SegmentationNetwork,
+    images: torch.Tensor,
+    tile_size: int,
+    head: int = 0,
+    prepare: Callable[[torch.Tensor], torch.Tensor] = torch.clone,
+) -> Iterator[tuple[Tile, torch.Tensor]]:
+    """Tiles of images (n, c, h, w), and the scores (n, k, ...) of a head in each, which a softmax makes probabilities.
+
+    Tiles overlap by the radius of the network, so that there are no seams. ``prepare`` is applied to their pixels.
     """
     h, w = images.shape[-2:]
     r = SegmentationTrunk.radius
-    answer: Any = None
     for top in range(0, h, tile_size):
         for left in range(0, w, tile_size):
-            bottom, right = min(top + tile_size, h), min(left + tile_size, w)
+            rows, columns = slice(top, min(top + tile_size, h)), slice(left, min(left + tile_size, w))
             first_row, first_column = max(top - r, 0), max(left - r, 0)
-            seen = network.scores(images[:, :, first_row : bottom + r, first_column : right + r])[head]
-            if answer is None:
-                answer = seen.new_empty(*seen.shape[:2], h, w)
-            answer[:, :, top:bottom, left:right] = seen[
-                :, :, top - first_row : bottom - first_row, left - first_column : right - first_column
-            ]
-    return answer
+            around = images[:, :, first_row : rows.stop + r, first_column : columns.stop + r]
+            seen = network.scores(prepare(around))[head]
+            inside = seen[:, :, top - first_row : rows.stop - first_row]
+            yield (rows, columns), inside[..., left - first_column : columns.stop - first_column]
 
 
 class DenseInformation(nn.Module):
@@ -476,7 +482,7 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
             A list if X is a list of images of different sizes.
         """
         given = self._read(X)
-        return _gathered([part.argmax(1) for part in self._probabilities(given)], given)
+        return self._predicted(given, lambda probabilities: probabilities.argmax(1))
 
     def predict_proba(self, X: Any) -> Any:
         """Predict the probabilities of the clusters for each pixel.
@@ -487,23 +493,37 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
             A list if X is a list of images of different sizes.
         """
         given = self._read(X)
-        return _gathered([part.permute(0, 2, 3, 1) for part in self._probabilities(given)], given)
+        return self._predicted(given, lambda probabilities: probabilities.permute(0, 2, 3, 1))
 
     @torch.no_grad()
-    def _probabilities(self, given):
-        """Yield probabilities (b, k, h, w) for each run of at most ``batch_size`` images of equal size."""
+    def _predicted(self, given, function):
+        """A function of the probabilities of the pixels of images: (n, h, w, ...), or a list of (h, w, ...)."""
         images = _channels_first(given)
         like = scale_pixels(images[0][:0])
         network = self._network(like, self._state["heads"], self._state["width"]).eval()
         shift, scale = self._fitted_tensors(like, "shift", "scale")
         mixture = self._mixture(like)
-        for run in _runs(images, self.batch_size):
-            pixels = (scale_pixels(torch.stack(run)) - shift) / scale
-            scores = predict_tiles(network, pixels, self.tile_size, self.best_head_)
-            if mixture is not None:
-                for score, image in zip(scores, run, strict=True):
-                    score += mixture(image)
-            yield scores.softmax(1)
+
+        def of_run(run):
+            """The answers (b, h, w, ...) for images of equal size, computed tile by tile."""
+            starts = None if mixture is None else [mixture.on(image) for image in run]
+            tiles = predict_tiles(
+                network, torch.stack(run), self.tile_size, self.best_head_, lambda x: (scale_pixels(x) - shift) / scale
+            )
+            result: Any = None
+            for (rows, columns), scores in tiles:
+                if starts is not None:
+                    scores = scores + torch.stack([start(rows, columns) for start in starts])
+                part = function(scores.softmax(1))
+                if result is None:
+                    result = part.new_empty(len(run), *run[0].shape[1:], *part.shape[3:])
+                result[:, rows, columns] = part
+            return result
+
+        runs = _runs(images, self.batch_size)
+        if len({image.shape[1:] for image in images}) == 1:
+            return given.answer(concatenated(map(of_run, runs), len(images)))
+        return [given.answer(image) for run in runs for image in of_run(run)]
 
     def _network(self, like, heads, width):
         """The fitted network, on the device and in the precision of the tensor ``like``."""
@@ -534,10 +554,3 @@ def _runs(images, most):
     for _, run in itertools.groupby(images, lambda image: image.shape):
         images_of_run = list(run)
         yield from (images_of_run[start : start + most] for start in range(0, len(images_of_run), most))
-
-
-def _gathered(parts, given):
-    """One array if all images have the same size, otherwise a list of arrays."""
-    if len({part.shape[1:] for part in parts}) == 1:
-        return given.answer(torch.cat(parts))
-    return [given.answer(image) for part in parts for image in part]

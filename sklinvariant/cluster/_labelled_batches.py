@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
+from sklinvariant.images import scale_pixels
 from sklinvariant.pairs import changed, shuffled
 
 
@@ -23,7 +24,8 @@ class LabelledBatch:
         return LabelledBatch(self.samples[rows], self.target[rows], self.weight[rows])
 
     def take(self, index: torch.Tensor) -> LabelledBatch:
-        return LabelledBatch(self.samples.index_select(0, index), self.target[index], self.weight[index])
+        """Some of the samples, converted to floats."""
+        return LabelledBatch(scale_pixels(self.samples.index_select(0, index)), self.target[index], self.weight[index])
 
 
 class LabelledBatches:

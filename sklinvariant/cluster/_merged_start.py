@@ -15,7 +15,8 @@ from torch.nn.functional import cross_entropy
 from sklinvariant.accumulate import Blocks, accumulate, fit_kmeans
 from sklinvariant.cluster._cluster_network import ClusterNetwork
 from sklinvariant.cluster._merge import merge_clusters
-from sklinvariant.ops import joint_information, nearest_codewords
+from sklinvariant.images import scale_pixels
+from sklinvariant.ops import concatenated, joint_information, nearest_codewords
 from sklinvariant.pairs import PartnerPairs, ViewPairs, same, shuffled
 
 _MOST_ROWS = 20_000  # largest number of rows for k-means
@@ -25,7 +26,7 @@ _LONGEST_WALK = 30  # steps along neighbours
 _DRAWS = 10  # number of partners drawn for each pair; more if there are fewer pairs than the next number
 _FEWEST_PAIRS = 100_000
 _STEPS = 50
-_AT_ONCE = 1 << 14
+_AT_ONCE, _VALUES = 1 << 14, 1 << 22  # pairs processed at a time, and values of their samples
 
 
 @torch.no_grad()
@@ -42,10 +43,17 @@ def merged_labels(
 
     ``rescale`` maps flat samples to the rows that k-means clusters.
     """
-    rows = rescale(source.samples.flatten(1))
+    samples = source.samples
+
+    def rows(index):
+        return rescale(scale_pixels(samples[index]).flatten(1))
+
     n_parts = max(_usual_parts(pairs), 2 * n_clusters)
-    books = [_small_clusters(rows, source.rows[pairs], n_parts, source.generator) for _ in range(n_heads)]
-    parts = [nearest_codewords(rows, book) for book in books]
+    seen = source.rows[pairs]
+    books = [_small_clusters(rows, seen, n_parts, source.generator) for _ in range(n_heads)]
+    some = torch.arange(len(samples), device=samples.device).split(_at_once(samples))
+    nearest = (torch.stack([nearest_codewords(part, book) for book in books], 1) for part in map(rows, some))
+    parts = concatenated(nearest, len(samples)).unbind(1)
     if _is_table(source):
         joints = _joints_of_walks(source, pairs, parts, len(books[0]))
     else:
@@ -53,7 +61,7 @@ def merged_labels(
     labels = []
     for joint, part in zip(joints, parts, strict=True):
         clusters = merge_clusters(joint.cpu(), n_clusters, entropy_weight=entropy_weight, generator=source.generator)
-        labels.append(torch.as_tensor(clusters).to(rows.device)[part])
+        labels.append(torch.as_tensor(clusters).to(samples.device)[part])
     return torch.stack(labels, 1)
 
 
@@ -61,7 +69,7 @@ def merged_labels(
 def information_of_walks(source: PartnerPairs, rows: torch.Tensor) -> float:
     """Mutual information, in nats, between the small clusters of ``rows`` (n, d) at both ends of walks."""
     pairs = torch.arange(len(source), device=rows.device)
-    book = _small_clusters(rows, pairs, _usual_parts(pairs), source.generator)
+    book = _small_clusters(rows.__getitem__, pairs, _usual_parts(pairs), source.generator)
     joint = _joints_of_walks(source, pairs, [nearest_codewords(rows, book)], len(book))[0]
     return float(joint_information(joint.double()))
 
@@ -71,14 +79,19 @@ def _is_table(source):
     return isinstance(source, PartnerPairs) and source.views is same
 
 
+def _at_once(samples):
+    return max(1, min(_AT_ONCE, _VALUES // max(1, samples.shape[1:].numel())))
+
+
 def _usual_parts(pairs):
     return min(len(pairs) // _ROWS_A_PART, _MOST_PARTS)
 
 
 def _small_clusters(rows, seen, n_parts, generator):
-    """The centres of small clusters of the rows with indices ``seen``."""
+    """The centres of small clusters of ``rows(index)`` of the indices ``seen``."""
     few = seen[torch.randperm(len(seen), generator=generator)[:_MOST_ROWS].to(seen.device)]
-    sample = Blocks(rows[few], rows.new_ones(1).expand(len(few)))
+    found = rows(few)
+    sample = Blocks(found, found.new_ones(1).expand(len(few)))
     n_parts = min(max(n_parts, 1), len(few))
     return fit_kmeans(sample, n_parts, max_iter=20, tol=1e-3, generator=generator)[0]
 
@@ -106,7 +119,7 @@ def _joints_of_views(source, pairs, parts, books, rescale):
         counts = zip(parts, found, strict=True)
         return torch.stack([_count(part[source.rows[index]], cells, len(books[0])) for part, cells in counts])
 
-    return accumulate(count, (index for index in pairs.split(_AT_ONCE) for _ in range(_DRAWS)))
+    return accumulate(count, (index for index in pairs.split(_at_once(source.samples)) for _ in range(_DRAWS)))
 
 
 def _count(first, second, m):

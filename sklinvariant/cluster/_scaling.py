@@ -7,12 +7,13 @@ from typing import NamedTuple, Self
 
 import torch
 
-from sklinvariant.ops import in_safe_unit, unit_length
+from sklinvariant.images import scale_pixels
+from sklinvariant.ops import in_safe_unit, safe_unit, unit_length
 
 _OTHER_UNITS = 30  # ratio of the largest standard deviation to the median one
 _NEAR_ZERO = 0.1  # of the mean
 _MOST_ROWS = 5000  # on which scalings are compared
-_AT_ONCE = 1 << 20  # values that are squared at a time
+_AT_ONCE = 1 << 20  # values that are read at a time
 
 
 class Scaling(NamedTuple):
@@ -27,23 +28,32 @@ class Scaling(NamedTuple):
         """The scaling of this kind: "standard" divides by the standard deviation of each feature, "roots" takes roots.
 
         All kinds centre the samples and divide by their overall standard deviation, which leaves neighbours unchanged.
+        Samples are rows or images of floats, or images of integers.
         """
-        values, unit = in_safe_unit(unit_roots(samples) if kind == "roots" else samples)
-        axes = tuple(range(samples.ndim - 1))
-        shift = values.mean(axes)
-        squares = _mean_squares(values, shift, axes if kind == "standard" else None)
-        scale = squares.sqrt().to(samples)
+        like, axes = scale_pixels(samples[:0]), tuple(range(samples.ndim - 1))
+        unit = 1.0 if kind == "roots" or not samples.is_floating_point() else safe_unit(samples)
+        values = _Values(samples, unit_roots if kind == "roots" else lambda part: part / unit)
+        shift = values.mean(torch.clone, axes).to(like)
+        squares = values.mean(lambda part: (part - shift).square_(), axes if kind == "standard" else None)
+        scale = squares.sqrt().to(like)
         return cls(shift * unit, torch.where(scale > 0, scale, 1) * unit, kind == "roots")
 
     def __call__(self, samples: torch.Tensor) -> torch.Tensor:
         return ((unit_roots(samples) if self.roots else samples) - self.shift).div_(self.scale)
 
 
-def _mean_squares(values, shift, axes):
-    """Means of the squares of ``values - shift`` in float64, over these axes or all, without copies of all values."""
-    rows = max(1, _AT_ONCE // max(1, values[:1].numel()))
-    sums = sum((part - shift).square_().sum(axes, dtype=torch.float64) for part in values.split(rows))
-    return sums / (values.numel() / (1 if axes is None else values.shape[-1]))
+class _Values:
+    """The values of a function of samples (n, ..., c), computed in parts without copies of all values."""
+
+    def __init__(self, samples, function):
+        self.samples, self.function = samples, function
+
+    def mean(self, function, axes):
+        """Means in float64 of a function of the values, over these axes or all."""
+        rows = max(1, _AT_ONCE // max(1, self.samples.shape[1:].numel()))
+        parts = (self.function(scale_pixels(part)) for part in self.samples.split(rows))
+        sums = sum(function(part).sum(axes, dtype=torch.float64) for part in parts)
+        return sums / (self.samples.numel() / (1 if axes is None else self.samples.shape[-1]))
 
 
 def unit_roots(rows: torch.Tensor) -> torch.Tensor:

@@ -95,11 +95,12 @@ class RestrictedBoltzmannMachine(nn.Module):
 
     def hidden(self, v: torch.Tensor) -> torch.Tensor:
         """P(z = 1 | v), equation 5."""
-        return torch.addmm(self.hidden_bias, v, self.weight.T).sigmoid_()
+        activity = torch.addmm(self.hidden_bias, v, self.weight.T)  # bfloat16 under autocast
+        return activity.to(self.weight.dtype).sigmoid_()
 
     def reconstruct(self, z: torch.Tensor) -> torch.Tensor:
         """P(v = 1 | z), equation 6; the mean for Gaussian units."""
-        mean = torch.addmm(self.visible_bias, z, self.weight)
+        mean = torch.addmm(self.visible_bias, z, self.weight).to(self.weight.dtype)
         return mean if self.visible == "gaussian" else mean.sigmoid_()
 
     def draw(self, probability: torch.Tensor) -> torch.Tensor:

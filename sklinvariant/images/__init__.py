@@ -1,12 +1,13 @@
 """Images: reading, checking, sizes, and the base of estimators of images."""
 
-from sklinvariant.images._image_reader import ImageReader, check_pixels, image_array, range_of
+from sklinvariant.images._image_reader import ImageInput, ImageReader, check_pixels, image_array, range_of
 from sklinvariant.images._image_stream import ImageStream, StreamReader
 from sklinvariant.images._image_transformer import ImageTransformer
 from sklinvariant.images._pixels import IMAGE_SUFFIXES, need_extra, read_image, scale_pixels
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "ImageInput",
     "ImageReader",
     "ImageStream",
     "ImageTransformer",

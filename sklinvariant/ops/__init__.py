@@ -2,15 +2,23 @@
 
 from sklinvariant.ops._chunks import (
     CACHE_BYTES,
-    DEVICE_BYTES,
     DOUBLE_ROWS,
     chunk_rows,
     compute_dtype,
     concatenated,
     float64_device,
     gather_bags,
+    samples_at_once,
     standardize,
     take_rows,
+)
+from sklinvariant.ops._displaced_joints import displaced_joints
+from sklinvariant.ops._memory import (
+    DEVICE_BYTES,
+    chunk_bytes,
+    chunk_share,
+    in_smaller_chunks,
+    usual_chunks,
 )
 from sklinvariant.ops._mixture import Mixture, mixture_scores
 from sklinvariant.ops._moments import Moment, moment
@@ -36,13 +44,17 @@ __all__ = [
     "Moment",
     "Scores",
     "check_reach",
+    "chunk_bytes",
     "chunk_rows",
+    "chunk_share",
     "compute_dtype",
     "concatenated",
     "count_codewords",
+    "displaced_joints",
     "float64_device",
     "gather_bags",
     "in_safe_unit",
+    "in_smaller_chunks",
     "joint_information",
     "joint_sum",
     "largest_value",
@@ -53,6 +65,7 @@ __all__ = [
     "power_of_two",
     "resample",
     "safe_unit",
+    "samples_at_once",
     "soft_moments",
     "standardize",
     "sum_by_codeword",
@@ -60,5 +73,6 @@ __all__ = [
     "take_rows",
     "unit_length",
     "unit_of",
+    "usual_chunks",
     "weighted_moments",
 ]

@@ -10,8 +10,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from sklinvariant.ops._memory import DEVICE_BYTES, chunk_bytes, chunk_share
+
 CACHE_BYTES = 2 << 20  # size of the scores of one chunk on a CPU: about the share of the cache of one core
-DEVICE_BYTES = 256 << 20  # the same on a GPU, which needs large kernel launches
+NETWORK_BYTES = 8 << 20  # size of the largest layer of a network on a CPU, which reads all its weights for each chunk
+MOST_SAMPLES = 1024  # that a network processes at a time
 DOUBLE_ROWS = 1 << 12  # descriptors that are converted to double precision at a time
 
 
@@ -28,9 +31,15 @@ class Chunk(NamedTuple):
 def chunk_rows(k: int, dtype: torch.dtype, device: str | torch.device, chunk_size: int | None = None) -> int:
     """Number of rows of a chunk: ``chunk_size``, or as many as keep a (rows, k) block of scores in the cache."""
     if chunk_size is not None:
-        return chunk_size
-    budget = CACHE_BYTES if torch.device(device).type == "cpu" else DEVICE_BYTES
+        return chunk_share(chunk_size)
+    budget = chunk_bytes(CACHE_BYTES, device)
     return max(64, budget // (max(k, 1) * dtype.itemsize))
+
+
+def samples_at_once(n_values: int, dtype: torch.dtype, device: str | torch.device) -> int:
+    """Number of samples that a network processes at a time, at least 1, if its largest layer has ``n_values`` each."""
+    budget = chunk_bytes(NETWORK_BYTES, device)
+    return max(1, min(MOST_SAMPLES, budget // (max(n_values, 1) * dtype.itemsize)))
 
 
 def concatenated(parts: Iterable[torch.Tensor], n: int) -> torch.Tensor:
@@ -138,7 +147,7 @@ def device_chunks(values: torch.Tensor, like: torch.Tensor) -> Iterator[tuple[in
     """
     rows = len(values)
     if values.device != like.device:
-        rows = max(1, DEVICE_BYTES // max(1, values[:1].numel() * values.element_size()))
+        rows = max(1, chunk_bytes(DEVICE_BYTES, like.device) // max(1, values[:1].numel() * values.element_size()))
     for start in range(0, len(values), max(rows, 1)):
         stop = min(start + rows, len(values))
         yield start, stop, values[start:stop].detach().to(like.device).contiguous()

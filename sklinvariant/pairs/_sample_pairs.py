@@ -3,6 +3,7 @@
 A source has a length, ``rows`` (the index of the first sample of each pair), ``without(auxiliary)`` (the pairs without
 auxiliary samples) and ``take(index, n_repeats) -> (first, second)``: samples (b, ...) and r partners of each (r b,
 ...), where the first partners of all samples precede the second ones. All tensors are on the device of the samples.
+Images of integers are converted to floats when they are taken.
 """
 
 import math
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 
 from sklinvariant.base import ArrayLike
+from sklinvariant.images import scale_pixels
 from sklinvariant.pairs._frames import consecutive_mask
 from sklinvariant.pairs._neighbor_graph import NeighborGraph
 from sklinvariant.transforms import ColorJitter, Compose, Flip, Rotation, Scale, Shear, Translation
@@ -55,7 +57,7 @@ class ViewPairs:
 
     def take(self, index: torch.Tensor, n_repeats: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The samples of the pairs ``index`` and ``n_repeats`` partners of each."""
-        first = self.samples.index_select(0, index)
+        first = _floats(self.samples, index)
         return first, changed(first.repeat(n_repeats, *[1] * (first.ndim - 1)), self.views, self.generator)
 
 
@@ -90,8 +92,8 @@ class PartnerPairs:
     def take(self, index: torch.Tensor, n_repeats: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The samples of the pairs ``index`` and ``n_repeats`` partners of each."""
         second = self.walk(index.repeat(n_repeats), self.most_steps)
-        second = changed(self.samples.index_select(0, second), self.views, self.generator)
-        return self.samples.index_select(0, self.rows[index]), second
+        second = changed(_floats(self.samples, second), self.views, self.generator)
+        return _floats(self.samples, self.rows[index]), second
 
     def walk(self, index: torch.Tensor, most_steps: int) -> torch.Tensor:
         """Indices of the samples at the ends of walks of random lengths that begin with the pairs ``index``."""
@@ -140,6 +142,11 @@ class GraphPairs(PartnerPairs):
         degrees = self.degrees[index]
         drawn = self.graph.starts[index] + (shares * degrees).long()
         return torch.where(degrees > 0, self.partners[drawn.clamp_max(len(self.partners) - 1)], index)
+
+
+def _floats(samples, index):
+    """Some of the samples, as floats."""
+    return scale_pixels(samples.index_select(0, index))
 
 
 def changed(samples: torch.Tensor, views: Views, generator: torch.Generator) -> torch.Tensor:

@@ -26,7 +26,7 @@ from sklinvariant.base import (
     declared,
     is_count,
 )
-from sklinvariant.ops import CACHE_BYTES, DEVICE_BYTES, concatenated, moment
+from sklinvariant.ops import CACHE_BYTES, chunk_bytes, concatenated, moment
 
 
 def cut(length: int, parts: int) -> list[tuple[int, int]]:
@@ -181,8 +181,7 @@ class SpatialPooling(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transf
                 f"{self._state['n_map_features']}. Pass maps from the same extractor."
             )
         grids = [_pair(grid, "each of grids") for grid in self.grids]
-        budget = CACHE_BYTES if device.type == "cpu" else DEVICE_BYTES
-        at_once = max(1, budget // (maps[0].numel() * maps.itemsize))
+        at_once = max(1, chunk_bytes(CACHE_BYTES, device) // (maps[0].numel() * maps.itemsize))
         parts = (part.to(device, given.dtype) for part in maps.split(at_once))
         return given.answer(concatenated((pool_grids(part, grids, self.order) for part in parts), len(maps)))
 

@@ -17,8 +17,10 @@ from tqdm.auto import tqdm
 from sklinvariant._compat import FitReport
 from sklinvariant._distributed import current_processes, share_of
 from sklinvariant.base import check_callbacks, keeping_last_epoch
+from sklinvariant.ops import compute_dtype
 from sklinvariant.training._checkpoint import Checkpoint
 from sklinvariant.training._early_stopping import Validation
+from sklinvariant.training._speed import Precision, compiled_or_eager
 
 T = TypeVar("T")
 
@@ -39,6 +41,8 @@ class StopTraining(Exception):
 class _Net(NeuralNet):
     """A skorch net whose module computes the loss of a batch, or takes its own steps. It stops only between epochs."""
 
+    precision: Precision
+
     def get_default_callbacks(self):
         return [("epoch_timer", EpochTimer()), ("train_loss", PassthroughScoring("train_loss", on_train=True))]
 
@@ -49,13 +53,15 @@ class _Net(NeuralNet):
         return dataset
 
     def infer(self, x, **fit_params):
-        return self.module_(x)
+        with self.precision.autocast():
+            loss = compiled_or_eager(self.module_, x)
+        return loss.to(compute_dtype(loss.dtype))
 
     def train_step(self, batch, **fit_params):
         if not hasattr(self.module_, "learn"):
             return super().train_step(batch, **fit_params)
         group = self.optimizer_.param_groups[0]
-        with share_of(batch[0]) as part:
+        with share_of(batch[0]) as part, self.precision.autocast():
             loss = self.module_.learn(part, group["lr"], group["momentum"])
         return {"loss": self.get_loss(loss, None), "y_pred": loss}
 
@@ -240,6 +246,8 @@ def train(
     fitted_attributes: Callable[[torch.nn.Module], dict[str, Any]],
     finish: Callable[[list[dict[str, Any]]], T],
     callbacks: Sequence[Any] = (),
+    precision: str = "float32",
+    compiles: bool = False,
     verbose: int = 0,
     checkpoint: Checkpoint | None = None,
     validation: Validation | None = None,
@@ -253,6 +261,7 @@ def train(
     ``report`` is a `FitReport`; ``fitted_attributes(module)`` returns the attributes of a fitted model for callbacks.
     The history is a list with the epoch, loss and seconds of each epoch, and with the loss and score of the held-out
     samples if there is a ``validation`` (`Validation`); the module then gets the parameters of the best score.
+    ``precision`` is one of "float32", "tf32" and "bf16"; with ``compiles``, `torch.compile` compiles the module.
     If the `Checkpoint` contains a part of the same training, training is resumed from it. It is written after each
     epoch.
     After a KeyboardInterrupt, the module of the last finished epoch (or of the best one) is restored and ``finish`` is
@@ -262,6 +271,7 @@ def train(
     check_callbacks(
         callbacks, decay=learning_rate_decay, has_gradients=has_gradients, early_stopping=validation is not None
     )
+    own_precision = Precision(precision, module)
     if not max_epochs:
         return _finished(finish, [], report)
     epochs = _Epochs(report, fitted_attributes, tol, n_iter_no_change, validation)
@@ -288,6 +298,9 @@ def train(
         callbacks=[*own, *callbacks],
         verbose=int(_prints_rows(callbacks)),
     ).initialize()
+    net.precision = own_precision
+    if compiles:
+        module.compile()
     net.notify("on_train_begin", X=batches, y=None)
     if checkpoint is not None and written is not None:
         with checkpoint.restoring():
@@ -301,7 +314,7 @@ def train(
         return number
 
     kept = "best epoch up to the last finished one" if validation else "last finished epoch"
-    with keeping_last_epoch(report.estimator, keep, kept):
+    with keeping_last_epoch(report.estimator, keep, kept), own_precision:
         _run(net, batches, max_epochs - done, epochs)
         epochs.restore_best(module)
         result = _finished(finish, _history(net, len(net.history)), report)

@@ -60,6 +60,10 @@ class Training(Parameters):
     callbacks : list of skorch callbacks or None
         Callbacks of the training, which can monitor ``train_loss``. Unsupported callbacks raise an error. To set
         callbacks of scikit-learn, use ``set_callbacks``.
+    precision : {"float32", "tf32", "bf16"}
+        Precision of the training. "tf32" lets a GPU round the factors of float32 products to 10 bits, and "bf16"
+        computes networks in bfloat16. Parameters, losses and sums over a batch stay float32. Other methods, such as
+        ``predict``, compute in float32. Data of float64 require "float32", which does not round them.
     verbose : int
         1 shows a progress bar.
     random_state : int, RandomState or None
@@ -76,22 +80,28 @@ class Training(Parameters):
     warm_start: bool = False
     checkpoint: str | os.PathLike | None = None
     callbacks: list | tuple | None = None
+    precision: Literal["float32", "tf32", "bf16"] = "float32"
     verbose: Verbose = 0
     random_state: RandomState = None
 
 
 @declared
 class WithOptimizer(Parameters):
-    """The setting of estimators that are trained with an optimizer.
+    """The settings of estimators that are trained with an optimizer.
 
     Parameters
     ----------
     optimizer : {"adam", "sgd"} or torch.optim.Optimizer class
         Optimizer; "sgd" uses a momentum of 0.9.
+    compile : bool
+        Whether `torch.compile` compiles the network for the training, which takes up to some minutes once and then
+        saves time on a GPU. If it fails, for example because there is no C++ compiler, a warning says so and the
+        network is trained as it is.
     """
 
     _: KW_ONLY
     optimizer: Literal["adam", "sgd"] | Callable = "adam"
+    compile: bool = False
 
     def _make_optimizer(self, parameters: Any, lr: float) -> torch.optim.Optimizer:
         make: Any = OPTIMIZERS[self.optimizer] if isinstance(self.optimizer, str) else self.optimizer
@@ -259,6 +269,8 @@ class TrainedEstimator(CallbackSupportMixin, Training):
             fitted_attributes=begun.fit.attributes,
             finish=begun.fit.finish,
             callbacks=self.callbacks or (),
+            precision=self.precision,
+            compiles=getattr(self, "compile", False),
             verbose=self.verbose if processes is None or processes.rank == 0 else 0,
             checkpoint=begun.checkpoint,
             validation=self._validation(begun.module, begun.held_out, of_start=begun.continues),

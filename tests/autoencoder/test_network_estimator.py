@@ -6,7 +6,6 @@ import torch
 from tolerance import assert_close
 
 from sklinvariant.autoencoder import CanonicalRotation, EquivariantAutoencoder
-from sklinvariant.autoencoder._network_estimator import full_precision
 
 ESTIMATORS = [CanonicalRotation, EquivariantAutoencoder]
 QUICK = {"latent_channels": 2, "width": 2, "depth": 1, "max_epochs": 1, "random_state": 0}
@@ -15,13 +14,6 @@ QUICK = {"latent_channels": 2, "width": 2, "depth": 1, "max_epochs": 1, "random_
 @pytest.fixture
 def images():
     return np.random.RandomState(0).rand(12, 6, 6).astype(np.float32)
-
-
-def test_full_precision_is_for_the_context_only():
-    before = torch.backends.cudnn.allow_tf32
-    with full_precision():
-        assert not torch.backends.cudnn.allow_tf32
-    assert torch.backends.cudnn.allow_tf32 == before
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)

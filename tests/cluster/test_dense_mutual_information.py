@@ -1,4 +1,4 @@
-"""Joints of displaced predictions against a loop over displacements; their information; gradients; chunks."""
+"""Information of displaced predictions against a loop over displacements, and its gradient."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,6 @@ import torch
 from sklinvariant.cluster._dense_mutual_information import (
     dense_information,
     dense_joints,
-    displaced_joints,
     pooled_joint,
 )
 from sklinvariant.ops import joint_information
@@ -51,11 +50,10 @@ def _information(joint, weight=1.0):
 
 @pytest.mark.parametrize("half_window", [0, 1, 2, 7])
 @pytest.mark.parametrize("q", [3, 4])
-def test_joints_are_those_of_a_loop(half_window, q, global_random_seed):
+def test_pooled_joint_is_that_of_a_loop(half_window, q, global_random_seed):
     first, second = _views(global_random_seed, q=q)
-    expected = _loop(first, second, half_window)
-    np.testing.assert_allclose(displaced_joints(first, second, half_window).numpy(), expected, atol=1e-12)
-    np.testing.assert_allclose(pooled_joint(first, second, half_window).numpy(), expected.sum((0, 1)), atol=1e-12)
+    expected = _loop(first, second, half_window).sum((0, 1))
+    np.testing.assert_allclose(pooled_joint(first, second, half_window).numpy(), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("weight", [1.0, 1.5])
@@ -76,14 +74,6 @@ def test_gradient(average, half_window, global_random_seed):
     # all pixels there: x ln x has no slope at the 0 of a displacement that only masked pixels allow
     views = [(view + 0.1).requires_grad_() for view in _views(global_random_seed, n=1, k=2, h=3, w=4)]
     assert torch.autograd.gradcheck(lambda a, b: dense_information(a, b, half_window, average=average), views)
-
-
-@pytest.mark.parametrize("half_window", [3, 7])
-def test_result_does_not_depend_on_the_chunk(half_window, global_random_seed):
-    first, second = _views(global_random_seed)
-    whole = displaced_joints(first, second, half_window)
-    for max_bytes in (1, 3000, 15_000):
-        torch.testing.assert_close(displaced_joints(first, second, half_window, max_bytes), whole)
 
 
 def test_information_of_known_joints():

@@ -317,6 +317,7 @@ def test_colour_images_of_whole_numbers():
     assert model.predict_proba(images).shape == (12, 3)
     assert model.transform(images).dtype == np.float32
     assert np.isfinite(model.predict_proba(images[:1])).all()  # a batch of one image
+    assert_close(model.predict_proba(images / np.float32(255)), model.predict_proba(images), atol=1e-4)
 
 
 def test_flat_rows_of_pixels(bars):

@@ -116,6 +116,15 @@ def test_colour_images_of_whole_numbers(network):
     np.testing.assert_allclose(model.transform(images / np.float32(255)), features, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("pairs", ["transform", "neighbors"])
+def test_images_of_whole_numbers_are_clustered_as_their_floats(pairs):
+    images = (load_digits(n_class=2).images[:80] * 15).astype(np.uint8)
+    model = IICClusterer(2, pairs=pairs, max_epochs=1, n_heads=2, random_state=0)
+    whole, floats = clone(model).fit(images), clone(model).fit(images / np.float32(255))
+    assert_close(whole.predict_proba(images), floats.predict_proba(images), atol=1e-3)
+    assert_close(whole.score(images), floats.score(images), atol=1e-3)
+
+
 @pytest.mark.parametrize("n_channels", [2, 4])
 def test_images_of_any_channels(n_channels):
     X = np.random.RandomState(0).rand(10, 6, 6, n_channels)

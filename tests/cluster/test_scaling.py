@@ -42,6 +42,16 @@ def test_many_rows_are_scaled_in_parts(monkeypatch, kind):
     assert_close(Scaling.of(rows, kind).scale, whole.scale)
 
 
+@pytest.mark.parametrize("n_at_once", [1, 1 << 20])
+def test_images_of_integers_are_scaled_as_their_floats(monkeypatch, n_at_once):
+    monkeypatch.setattr(_scaling, "_AT_ONCE", n_at_once)
+    images = torch.randint(256, (7, 5, 4, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    values = images.double() / 255
+    scaling = Scaling.of(images, None)
+    assert_close(scaling.shift, values.mean((0, 1, 2)).float())
+    assert_close(scaling.scale, (values - values.mean((0, 1, 2))).square().mean().sqrt().float())
+
+
 def test_constant_features_do_not_divide_by_zero():
     rows = torch.ones(5, 3)
     for kind in (None, "standard", "roots"):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sklinvariant.ops._chunks import concatenated, split_bags
+from sklinvariant.ops._chunks import MOST_SAMPLES, NETWORK_BYTES, concatenated, samples_at_once, split_bags
 
 SIZES = ([3, 0, 5, 5, 5, 60, 1, 1, 2, 0], [7] * 10, [1] * 30, [40, 40], [0, 0, 1])
 
@@ -29,3 +29,10 @@ def test_concatenated_parts(size, shape):
     joined = concatenated((part + 1 for part in values.split(size)), len(values))
     assert joined.dtype == torch.int16
     np.testing.assert_array_equal(joined, values + 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_network_processes_as_many_samples_as_fit(dtype):
+    assert samples_at_once(1, dtype, "cpu") == MOST_SAMPLES
+    assert samples_at_once(10**5, dtype, "cpu") == NETWORK_BYTES // (10**5 * dtype.itemsize)
+    assert samples_at_once(10**10, dtype, "cpu") == 1

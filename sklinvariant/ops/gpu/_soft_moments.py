@@ -27,7 +27,7 @@ LEAST_ROWS = 512  # of a program, so that adding the sums of programs is compara
 
 @triton.jit
 def _load_rows(values, rows, live, dims, d, shift, root):
-    """(values - shift) / scale of a block of rows, as float32; 0 outside. ``root`` is 1/√scale, as 1/scale overflows."""
+    """(values - shift) / scale of a block of rows in float32, 0 outside. ``root`` = 1/√scale: 1/scale may overflow."""
     inside = live[:, None] & (dims[None, :] < d)
     x = tl.load(values + rows[:, None] * d + dims[None, :], mask=inside, other=0.0).to(tl.float32)
     moved = (x - tl.load(shift + dims, mask=dims < d, other=0.0)[None, :]) * root * root

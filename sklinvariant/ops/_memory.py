@@ -1,0 +1,62 @@
+"""Sizes of chunks, which shrink when a GPU runs out of memory.
+
+The share of the usual size is kept until the method of the estimator that was called returns.
+"""
+
+import contextlib
+import contextvars
+import warnings
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import torch
+
+T = TypeVar("T")
+
+DEVICE_BYTES = 256 << 20  # size of a chunk on a GPU, which needs large kernel launches
+SMALLEST_SHARE = 1 / 64
+_SHARE = contextvars.ContextVar("share of the usual size of chunks", default=1.0)
+
+
+def chunk_bytes(on_cpu: int, device: str | torch.device) -> int:
+    """Bytes of a chunk: ``on_cpu``, or on a GPU `DEVICE_BYTES` or less if it has run out of memory."""
+    return int((on_cpu if torch.device(device).type == "cpu" else DEVICE_BYTES) * _SHARE.get())
+
+
+def chunk_share(size: int) -> int:
+    """The size of a chunk that was given, or a part of it, at least 1, if a GPU has run out of memory."""
+    return max(1, int(size * _SHARE.get()))
+
+
+@contextlib.contextmanager
+def usual_chunks() -> Iterator[None]:
+    """Use chunks of the usual size inside the context, unless another context surrounds it."""
+    token = _SHARE.set(_SHARE.get())
+    try:
+        yield
+    finally:
+        _SHARE.reset(token)
+
+
+def in_smaller_chunks(compute: Callable[[], T]) -> T:
+    """The result of ``compute()``. If a GPU runs out of memory, halve the chunks and call it again, with a warning.
+
+    Raises a MemoryError if chunks of 1/64 of the usual size are too large.
+    """
+    while True:
+        try:
+            return compute()
+        except torch.OutOfMemoryError as error:
+            text = str(error)  # the error itself would keep the tensors of its frames in memory
+        share = _SHARE.get() / 2
+        if share < SMALLEST_SHARE:
+            raise MemoryError(text)
+        _SHARE.set(share)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        warnings.warn(
+            f"the GPU ran out of memory. The computation is repeated in chunks of 1/{round(1 / share)} of the usual "
+            "size. To avoid this, free memory of the GPU or set a smaller chunk_size, where the estimator has it.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
