@@ -41,22 +41,8 @@ def _load_words(matrix, words, columns, inside, width):
 
 
 @triton.jit
-def _add_powers(total, z, matrix, words, dims, k, d, POWERS: tl.constexpr, AXIS: tl.constexpr, PRECISION: tl.constexpr):
-    inside = (words[:, None] < k) & (dims[None, :] < d)
-    for power in tl.static_range(POWERS):
-        w = _load_words(matrix, words, power * d + dims, inside, POWERS * d)
-        raised = z * z if power else z
-        if AXIS == 0:
-            total = add_product(total, w, tl.trans(raised), PRECISION)
-        else:
-            total = add_product(total, raised, tl.trans(w), PRECISION)
-    return total
-
-
-@triton.jit
 def _add_forms(
     total,
-    z,
     values,
     rows,
     live,
@@ -67,28 +53,30 @@ def _add_forms(
     shift,
     root,
     STEP: tl.constexpr,
-    WHOLE: tl.constexpr,
     POWERS: tl.constexpr,
     AXIS: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
     """total + matrix (k, d) · z, or matrix (k, 2d) · (z, z²), for a block of rows and codewords.
 
-    ``AXIS`` is the axis of the codewords. ``z`` has all features of the rows if ``WHOLE``, else they are read again.
+    ``AXIS`` is the axis of the codewords. A few features are read at a time: more would take too many registers.
     """
-    if WHOLE:
-        total = _add_powers(total, z, matrix, words, tl.arange(0, STEP), k, d, POWERS, AXIS, PRECISION)
-    else:
-        for start in range(0, d, STEP):
-            dims = start + tl.arange(0, STEP)
-            part = _load_rows(values, rows, live, dims, d, shift, root)
-            total = _add_powers(total, part, matrix, words, dims, k, d, POWERS, AXIS, PRECISION)
+    for start in range(0, d, STEP):
+        dims = start + tl.arange(0, STEP)
+        z = _load_rows(values, rows, live, dims, d, shift, root)
+        inside = (words[:, None] < k) & (dims[None, :] < d)
+        for power in tl.static_range(POWERS):
+            w = _load_words(matrix, words, power * d + dims, inside, POWERS * d)
+            raised = z * z if power else z
+            if AXIS == 0:
+                total = add_product(total, w, tl.trans(raised), PRECISION)
+            else:
+                total = add_product(total, raised, tl.trans(w), PRECISION)
     return total
 
 
 @triton.jit
 def _scores(
-    z,
     values,
     rows,
     live,
@@ -100,22 +88,18 @@ def _scores(
     shift,
     root,
     STEP: tl.constexpr,
-    WHOLE: tl.constexpr,
     POWERS: tl.constexpr,
     AXIS: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
     """Scores of a block of rows and codewords; -inf for codewords beyond the last."""
     total = tl.zeros((words.shape[0], rows.shape[0]) if AXIS == 0 else (rows.shape[0], words.shape[0]), tl.float32)
-    total = _add_forms(
-        total, z, values, rows, live, weight, words, k, d, shift, root, STEP, WHOLE, POWERS, AXIS, PRECISION
-    )
+    total = _add_forms(total, values, rows, live, weight, words, k, d, shift, root, STEP, POWERS, AXIS, PRECISION)
     return total + tl.expand_dims(tl.load(bias + words, mask=words < k, other=float("-inf")), 1 - AXIS)
 
 
 @triton.jit
 def _slopes(
-    z,
     values,
     rows,
     live,
@@ -128,7 +112,6 @@ def _slopes(
     shift,
     root,
     STEP: tl.constexpr,
-    WHOLE: tl.constexpr,
     ORDER: tl.constexpr,
     AXIS: tl.constexpr,
     PRECISION: tl.constexpr,
@@ -137,9 +120,7 @@ def _slopes(
     total = tl.zeros((words.shape[0], rows.shape[0]) if AXIS == 0 else (rows.shape[0], words.shape[0]), tl.float32)
     if ORDER > 0:
         matrix = grad_sums + bag * k * (ORDER * d)
-        total = _add_forms(
-            total, z, values, rows, live, matrix, words, k, d, shift, root, STEP, WHOLE, ORDER, AXIS, PRECISION
-        )
+        total = _add_forms(total, values, rows, live, matrix, words, k, d, shift, root, STEP, ORDER, AXIS, PRECISION)
     return total + tl.expand_dims(tl.load(grad_mass + bag * k + words, mask=words < k, other=0.0), 1 - AXIS)
 
 
@@ -173,7 +154,6 @@ def _norms_kernel(
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
     STEP: tl.constexpr,
-    WHOLE: tl.constexpr,
     POWERS: tl.constexpr,
     ORDER: tl.constexpr,
     SLOPES: tl.constexpr,
@@ -190,17 +170,12 @@ def _norms_kernel(
     rows = start + tl.arange(0, BLOCK_N)
     live = rows < stop
     root = tl.load(root)
-    z = 0
-    if WHOLE:
-        z = _load_rows(values, rows, live, tl.arange(0, STEP), d, shift, root)
     largest = tl.full((BLOCK_N,), float("-inf"), tl.float32)
     total = tl.zeros((BLOCK_N,), tl.float32)
     slope = tl.zeros((BLOCK_N,), tl.float32)
     for first in range(0, k, BLOCK_K):
         words = first + tl.arange(0, BLOCK_K)
-        scores = _scores(
-            z, values, rows, live, weight, bias, words, k, d, shift, root, STEP, WHOLE, POWERS, 1, PRECISION
-        )
+        scores = _scores(values, rows, live, weight, bias, words, k, d, shift, root, STEP, POWERS, 1, PRECISION)
         most = tl.maximum(largest, tl.max(scores, axis=1))
         base = tl.where(most == float("-inf"), 0.0, most)
         share = tl.exp(scores - base[:, None])
@@ -208,23 +183,7 @@ def _norms_kernel(
         total = total * before + tl.sum(share, axis=1)
         if SLOPES:
             slopes = _slopes(
-                z,
-                values,
-                rows,
-                live,
-                grad_mass,
-                grad_sums,
-                bag,
-                words,
-                k,
-                d,
-                shift,
-                root,
-                STEP,
-                WHOLE,
-                ORDER,
-                1,
-                PRECISION,
+                values, rows, live, grad_mass, grad_sums, bag, words, k, d, shift, root, STEP, ORDER, 1, PRECISION
             )
             slope = slope * before + tl.sum(share * slopes, axis=1)
         largest = most
@@ -255,7 +214,6 @@ def _moments_kernel(
     BLOCK_K: tl.constexpr,
     DIMS: tl.constexpr,
     STEP: tl.constexpr,
-    WHOLE: tl.constexpr,
     POWERS: tl.constexpr,
     ORDER: tl.constexpr,
     ALONE: tl.constexpr,
@@ -275,17 +233,13 @@ def _moments_kernel(
     for i in range(start, stop, BLOCK_N):
         rows = i + tl.arange(0, BLOCK_N)
         live = rows < stop
-        z = 0
-        if WHOLE or ORDER > 0:
-            z = _load_rows(values, rows, live, dims, d, shift, root)
-        scores = _scores(
-            z, values, rows, live, weight, bias, words, k, d, shift, root, STEP, WHOLE, POWERS, 0, PRECISION
-        )
+        scores = _scores(values, rows, live, weight, bias, words, k, d, shift, root, STEP, POWERS, 0, PRECISION)
         q = _posteriors(scores, norms, rows, live, n, ALONE, 0)
         if WEIGHTED:
             q *= tl.load(row_weights + rows, mask=live, other=0.0)[None, :]
         count += tl.sum(q, axis=1)
         if ORDER > 0:
+            z = _load_rows(values, rows, live, dims, d, shift, root)
             first = add_product(first, q, z, PRECISION)
         if ORDER > 1:
             second = add_product(second, q, z * z, PRECISION)
@@ -323,7 +277,6 @@ def _weight_gradient_kernel(
     BLOCK_K: tl.constexpr,
     DIMS: tl.constexpr,
     STEP: tl.constexpr,
-    WHOLE: tl.constexpr,
     POWERS: tl.constexpr,
     ORDER: tl.constexpr,
     ALONE: tl.constexpr,
@@ -342,13 +295,10 @@ def _weight_gradient_kernel(
         start, stop, bag = tl.load(tiles + 3 * tile), tl.load(tiles + 3 * tile + 1), tl.load(tiles + 3 * tile + 2)
         rows = start + tl.arange(0, BLOCK_N)
         live = rows < stop
-        z = _load_rows(values, rows, live, dims, d, shift, root)
-        scores = _scores(
-            z, values, rows, live, weight, bias, words, k, d, shift, root, STEP, WHOLE, POWERS, 0, PRECISION
-        )
+        scores = _scores(values, rows, live, weight, bias, words, k, d, shift, root, STEP, POWERS, 0, PRECISION)
         q = _posteriors(scores, norms, rows, live, n, ALONE, 0)
         slopes = _slopes(
-            z, values, rows, live, grad_mass, grad_sums, bag, words, k, d, shift, root, STEP, WHOLE, ORDER, 0, PRECISION
+            values, rows, live, grad_mass, grad_sums, bag, words, k, d, shift, root, STEP, ORDER, 0, PRECISION
         )
         if ALONE:
             mean = tl.sum(q * slopes, axis=0)
@@ -356,6 +306,7 @@ def _weight_gradient_kernel(
             mean = tl.load(norms + 2 * n + rows, mask=live, other=0.0)
         g = q * (slopes - mean[None, :])
         count += tl.sum(g, axis=1)
+        z = _load_rows(values, rows, live, dims, d, shift, root)
         first = add_product(first, g, z, PRECISION)
         if POWERS > 1:
             second = add_product(second, g, z * z, PRECISION)
@@ -388,7 +339,6 @@ def _value_gradient_kernel(
     BLOCK_K: tl.constexpr,
     DIMS: tl.constexpr,
     STEP: tl.constexpr,
-    WHOLE: tl.constexpr,
     POWERS: tl.constexpr,
     ORDER: tl.constexpr,
     ALONE: tl.constexpr,
@@ -402,18 +352,15 @@ def _value_gradient_kernel(
     rows = start + tl.arange(0, BLOCK_N)
     live = rows < stop
     root = tl.load(root)
-    z = _load_rows(values, rows, live, dims, d, shift, root)
     matrix = grad_sums + bag * k * (ORDER * d)
     first = tl.zeros((BLOCK_N, DIMS), tl.float32)
     second = tl.zeros((BLOCK_N, DIMS), tl.float32)
     for word in range(0, k, BLOCK_K):
         words = word + tl.arange(0, BLOCK_K)
-        scores = _scores(
-            z, values, rows, live, weight, bias, words, k, d, shift, root, STEP, WHOLE, POWERS, 1, PRECISION
-        )
+        scores = _scores(values, rows, live, weight, bias, words, k, d, shift, root, STEP, POWERS, 1, PRECISION)
         q = _posteriors(scores, norms, rows, live, n, ALONE, 1)
         slopes = _slopes(
-            z, values, rows, live, grad_mass, grad_sums, bag, words, k, d, shift, root, STEP, WHOLE, ORDER, 1, PRECISION
+            values, rows, live, grad_mass, grad_sums, bag, words, k, d, shift, root, STEP, ORDER, 1, PRECISION
         )
         if ALONE:
             mean = tl.sum(q * slopes, axis=1)
@@ -430,6 +377,7 @@ def _value_gradient_kernel(
             second = add_product(second, q, _load_words(matrix, words, d + dims, inside, ORDER * d), PRECISION)
     total = first
     if POWERS > 1 or ORDER > 1:
+        z = _load_rows(values, rows, live, dims, d, shift, root)
         total += 2 * z * second
     inside = live[:, None] & (dims[None, :] < d)
     tl.store(grad_values + rows[:, None] * d + dims[None, :], total * root * root, mask=inside)
@@ -464,13 +412,12 @@ class _Task(NamedTuple):
         block_n, block_k, room = _SIZES[kind][0 if exact else 1]
         block_k = padded(k, most=block_k)
         dims = padded(d, most=min(512, room // ((block_n if kind == "values" else block_k) * max(kept, 1))))
-        whole = d <= dims <= (64 if exact else 128)
         return _Blocks(
             block_n,
             block_k,
             dims,
-            dims if whole else padded(d, most=32),
-            whole,
+            padded(d, most=32),
+            1 if exact else 2,
             k <= block_k,
             triton.cdiv(k, block_k),
             triton.cdiv(d, dims) if kept else 1,
@@ -482,7 +429,7 @@ class _Blocks(NamedTuple):
     block_k: int
     dims: int
     step: int
-    whole: bool
+    num_stages: int
     alone: bool  # one block has all codewords
     word_blocks: int
     dim_blocks: int
@@ -493,9 +440,8 @@ class _Blocks(NamedTuple):
             "BLOCK_N": self.block_n,
             "BLOCK_K": self.block_k,
             "STEP": self.step,
-            "WHOLE": self.whole,
             "num_warps": 8,
-            "num_stages": 1,
+            "num_stages": self.num_stages,
             **others,
         }
 
