@@ -77,7 +77,7 @@ def assign(block: Any, state: Any) -> _Assigned:
     """The statistics of k-means of a block of rows and weights; ``state`` is the codebook and whether weights count."""
     (rows, weights), (codebook, weighted) = block, state
     labels = nearest_codewords(rows, codebook)
-    mass = torch.zeros_like(codebook[:, 0]).index_add_(0, labels, weights)
+    mass = sum_by_label(weights, labels, len(codebook))
     return _Assigned(mass, sum_by_label(rows, labels, len(codebook), weights if weighted else None).to(codebook))
 
 
@@ -126,7 +126,7 @@ def hard_mixture(blocks: Blocks, means: torch.Tensor, reg_covar: float = 1e-6) -
 def _spread(block, means):
     rows, weights = block
     labels = nearest_codewords(rows, means)
-    mass = torch.zeros_like(means[:, 0]).index_add_(0, labels, weights)
+    mass = sum_by_label(weights, labels, len(means))
     squares = (rows - means[labels]).square_()
     return _Assigned(mass, sum_by_label(squares, labels, len(means), weights))
 

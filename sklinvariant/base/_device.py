@@ -16,15 +16,27 @@ def resolve_device(device: str | torch.device, own: torch.device | None = None) 
     if isinstance(device, str) and device == "auto":
         if own is not None:
             return own
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("cpu")
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        _check_fork()
+        return torch.device("cuda")
+    if str(device).startswith("cuda"):
+        _check_fork()
     try:
         return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(
             f"device={device!r} is not available on this machine ({error}). Use 'auto' or 'cpu'"
         ) from error
+
+
+def _check_fork():
+    """Raise a RuntimeError if this process was forked from one that had used CUDA, which CUDA does not support."""
+    if getattr(torch.cuda, "_is_in_bad_fork", lambda: False)():
+        raise RuntimeError(
+            "CUDA cannot be used in this process, because it was forked from one that had used CUDA. Start processes "
+            "with 'spawn', as joblib's default backend 'loky' does, or set device='cpu'"
+        )
 
 
 def torch_generator(random_state: int | np.random.RandomState | None) -> torch.Generator:

@@ -137,7 +137,8 @@ def float64_device(device: str | torch.device) -> torch.device:
 
 def take_rows(values: torch.Tensor, start: int, stop: int, like: torch.Tensor) -> torch.Tensor:
     """Rows ``start:stop`` of the values in the dtype and on the device of ``like``, copied only if necessary."""
-    return values[start:stop].detach().to(device=like.device, dtype=like.dtype, non_blocking=True)
+    to_gpu = like.device.type == "cuda"  # a copy to the CPU could be read before it is complete
+    return values[start:stop].detach().to(device=like.device, dtype=like.dtype, non_blocking=to_gpu)
 
 
 def device_chunks(values: torch.Tensor, like: torch.Tensor) -> Iterator[tuple[int, int, torch.Tensor]]:

@@ -95,14 +95,18 @@ def sum_by_label(
 ) -> torch.Tensor:
     """Sum (k, d) of the rows of ``values`` (N, d) with each label (N,), times their weights (N,) if given.
 
+    Values (N,) are summed to (k,).
+
     On a GPU the order of the sums is fixed, unlike that of ``index_add_``.
     """
     if len(values) and has_kernel(values, *([] if weights is None else [weights])):
         from sklinvariant.ops.gpu._nearest import sum_by_label as kernel
 
-        return kernel(values.contiguous(), labels, k, None if weights is None else weights.contiguous())
+        weights = None if weights is None else weights.contiguous()
+        sums = kernel(values.reshape(len(values), -1).contiguous(), labels, k, weights)
+        return sums.view(k, *values.shape[1:])
     rows = values if weights is None else values * weights[:, None]
-    return rows.new_zeros(k, values.shape[1]).index_add_(0, labels, rows)
+    return rows.new_zeros(k, *values.shape[1:]).index_add_(0, labels, rows)
 
 
 def count_codewords(labels: torch.Tensor, offsets: np.ndarray, k: int, dtype: torch.dtype) -> torch.Tensor:
@@ -130,6 +134,10 @@ def sum_by_codeword(
     sizes = torch.as_tensor(offsets, device=labels.device).diff()
     bag = torch.repeat_interleave(torch.arange(n, device=labels.device), sizes)
     target = bag * k + labels
+    if len(values) and has_kernel(values, like):
+        from sklinvariant.ops.gpu._nearest import sum_by_label as kernel
+
+        return kernel(values.contiguous(), target, n * k, shift=shift, scale=scale).view(n, k, d)
     sums = like.new_zeros(n * k, d)
     rows = chunk_rows(d, compute_dtype(like.dtype), like.device, chunk_size)
     for start in range(0, len(values), rows):

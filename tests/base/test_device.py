@@ -22,6 +22,15 @@ def test_devices_that_are_not_there(device):
         resolve_device(device)
 
 
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+def test_cuda_in_a_forked_process(device, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "_is_in_bad_fork", lambda: True, raising=False)
+    with pytest.raises(RuntimeError, match=r"forked from one that had used CUDA. Start .* 'spawn'.* device='cpu'"):
+        resolve_device(device)
+    assert resolve_device("cpu").type == "cpu"
+
+
 def test_generators_depend_on_the_random_state_alone():
     before, numpys = torch.get_rng_state(), np.random.get_state()[1].copy()
     first, again, other = (torch.rand(3, generator=torch_generator(seed)) for seed in (0, 0, 1))

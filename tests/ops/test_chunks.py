@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sklinvariant.ops._chunks import MOST_SAMPLES, NETWORK_BYTES, concatenated, samples_at_once, split_bags
+from sklinvariant.ops._chunks import MOST_SAMPLES, NETWORK_BYTES, concatenated, samples_at_once, split_bags, take_rows
 
 SIZES = ([3, 0, 5, 5, 5, 60, 1, 1, 2, 0], [7] * 10, [1] * 30, [40, 40], [0, 0, 1])
 
@@ -20,6 +20,21 @@ def test_chunks_cover_each_row_once(sizes, rows):
     for chunk in chunks:
         if chunk.size:
             assert chunk.size * (chunk.last - chunk.first) == chunk.stop - chunk.start
+
+
+def test_copies_to_the_cpu_are_complete_when_they_are_returned():
+    """A copy from a GPU with ``non_blocking=True`` could be read before its values have arrived."""
+
+    class Spied(torch.Tensor):
+        @classmethod
+        def __torch_function__(cls, function, types, args=(), kwargs=None):
+            if function is torch.Tensor.to:
+                asked.append(kwargs["non_blocking"])
+            return super().__torch_function__(function, types, args, kwargs or {})
+
+    asked = []
+    take_rows(torch.arange(6.0).view(3, 2).as_subclass(Spied), 0, 2, torch.zeros(1))
+    assert asked == [False]
 
 
 @pytest.mark.parametrize("size", [1, 3, 10, 20])

@@ -119,6 +119,8 @@ def nearest_labels(
 def _sum_kernel(
     values,
     weights,
+    shift,
+    scale,
     order,
     edges,
     sums,
@@ -128,6 +130,7 @@ def _sum_kernel(
     BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr,
     WEIGHTED: tl.constexpr,
+    SHIFTED: tl.constexpr,
 ):
     """Sum a part of the rows of one label, which ``order`` lists from ``edges[label]``, in the order of the rows."""
     label, part = tl.program_id(0), tl.program_id(1)
@@ -141,6 +144,9 @@ def _sum_kernel(
         rows = tl.load(order + places, mask=places < stop, other=0)
         inside = (places[:, None] < stop) & (dims[None, :] < d)
         x = tl.load(values + rows[:, None] * d + dims[None, :], mask=inside, other=0.0).to(tl.float32)
+        if SHIFTED:
+            moved = (x - tl.load(shift + dims, mask=dims < d, other=0.0)[None, :]) / tl.load(scale)
+            x = tl.where(inside, moved, 0.0)
         if WEIGHTED:
             x *= tl.load(weights + rows, mask=places < stop, other=0.0).to(tl.float32)[:, None]
         total += x
@@ -149,9 +155,17 @@ def _sum_kernel(
 
 
 def sum_by_label(
-    values: torch.Tensor, labels: torch.Tensor, k: int, weights: torch.Tensor | None = None
+    values: torch.Tensor,
+    labels: torch.Tensor,
+    k: int,
+    weights: torch.Tensor | None = None,
+    shift: torch.Tensor | None = None,
+    scale: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Sum of the rows of each label: (k, d) float32. The rows are sorted by label, so the result has a fixed order."""
+    """Sum of weights · (rows - shift) / scale of each label: (k, d) float32.
+
+    The rows are sorted by label, so the sums have a fixed order.
+    """
     d = values.shape[1]
     order = labels.argsort(stable=True)
     edges = labels.new_zeros(k + 1)
@@ -162,9 +176,12 @@ def sum_by_label(
     launch(
         _sum_kernel,
         (k, parts, triton.cdiv(d, block_d)),
-        *(values, values if weights is None else weights, order, edges, sums, k, d, parts),
+        *(values, values if weights is None else weights),
+        *(values if shift is None else shift, values if scale is None else scale),
+        *(order, edges, sums, k, d, parts),
         BLOCK_N=max(4, 2048 // block_d),
         BLOCK_D=block_d,
         WEIGHTED=weights is not None,
+        SHIFTED=shift is not None,
     )
     return sums.sum(0)

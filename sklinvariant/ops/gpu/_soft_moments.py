@@ -530,7 +530,7 @@ def _added(total, n, where, labels):
     """The first n entries, after the others were added to the entries ``where[label]``."""
     result = total[:n].clone()
     if total.numel():
-        result[where] += sum_by_label(total[n:].flatten(1), labels, len(where)).view(-1, *total.shape[1:])
+        result[where] += sum_by_label(total[n:], labels, len(where))
     return result
 
 

@@ -1,11 +1,14 @@
 """Kernels of nearest codewords and sums by label against the torch reference."""
 
+import itertools
+
+import numpy as np
 import pytest
 import torch
 from tolerance import assert_close, assert_same_labels
 
-from sklinvariant._settings import computing_in
-from sklinvariant.ops import nearest_codewords, sum_by_label
+from sklinvariant._precision import computing_in
+from sklinvariant.ops import nearest_codewords, sum_by_codeword, sum_by_label
 
 SHAPES = [(1, 2, 1), (300, 70, 24), (129, 5, 3), (64, 64, 128), (70, 33, 513), (65, 130, 1)]
 
@@ -65,6 +68,26 @@ def test_sum_by_label(kernels, n, k, d, weighted):
     sums = sum_by_label(x.to(kernels), labels.to(kernels), k, None if weights is None else weights.to(kernels))
     rows = x.double() if weights is None else x.double() * weights.double()[:, None]
     assert_close(sums, torch.zeros(k, d, dtype=torch.float64).index_add_(0, labels, rows))
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+def test_sum_by_codeword(kernels, count_launches, offset):
+    x, labels = normal(90, 5) + offset, torch.randint(4, (90,), generator=torch.Generator().manual_seed(2))
+    offsets, shift, scale = np.array([0, 30, 30, 31, 90]), torch.full((5,), offset), torch.tensor(2.0)
+    here = [part.to(kernels) for part in (x, labels)]
+    sums = sum_by_codeword(*here, offsets, 4, here[0], shift.to(kernels), scale.to(kernels))
+    rows = (x.double() - offset) / 2
+    for bag, (first, last) in enumerate(itertools.pairwise(offsets)):
+        expected = torch.zeros(4, 5, dtype=torch.float64).index_add_(0, labels[first:last], rows[first:last])
+        assert_close(sums[bag], expected, atol=1e-4)
+    assert count_launches == ["_sum_kernel"]
+
+
+def test_sum_of_weights_by_label(kernels, count_launches):
+    weights, labels = normal(50), torch.arange(50) % 3
+    sums = sum_by_label(weights.to(kernels), labels.to(kernels), 3)
+    assert_close(sums, torch.stack([weights[i::3].double().sum() for i in range(3)]))
+    assert count_launches == ["_sum_kernel"]
 
 
 def test_long_labels_are_summed_in_parts(kernels):
