@@ -8,8 +8,18 @@ import itertools
 import numpy as np
 import torch
 
-from sklinvariant._settings import computing_in
-from sklinvariant.ops import Scores, displaced_joints, nearest_codewords, soft_moments, sum_by_label, weighted_moments
+from sklinvariant._precision import computing_in
+from sklinvariant.ops import (
+    BitPlanes,
+    Scores,
+    bit_planes,
+    displaced_joints,
+    nearest_codes,
+    nearest_codewords,
+    soft_moments,
+    sum_by_label,
+    weighted_moments,
+)
 
 
 def nearest():
@@ -51,3 +61,10 @@ def moments():
 def weighted():
     for d in (3, 513):
         weighted_moments(torch.zeros(4096, d), torch.ones(4096), torch.zeros(2 * d, 64), torch.zeros(64))
+
+
+def hamming():
+    for n_bytes, n_queries, masked in itertools.product((8, 3, 67), (1, 2, 100), (False, True)):
+        codes = bit_planes(np.zeros((4096, n_bytes), np.uint8), "cpu")
+        removed = torch.zeros(4096, dtype=torch.bool) if masked else None
+        nearest_codes([codes], BitPlanes(codes.words, n_queries), 10, removed)

@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pytest
 
-CASES = ["nearest", "sums", "moments", "weighted", "joints"]
+CASES = [
+    "nearest",
+    "sums",
+    "moments",
+    "weighted",
+    "joints",
+    "hamming",
+]
 MATRIX_CASES = {"nearest", "moments", "joints"}  # kernels whose products use the tensor cores in lower precision
 SPILLED_BYTES = 64  # the assembler moves a few registers to memory, so that more threads run at the same time
 SHARED_BYTES = {80: 163 << 10, 90: 227 << 10}  # of one block

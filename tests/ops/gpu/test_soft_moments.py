@@ -6,7 +6,7 @@ import torch
 from tolerance import assert_close
 
 from sklinvariant import LearnedBoW, LearnedFisherVector, LearnedVLAD
-from sklinvariant._settings import computing_in
+from sklinvariant._precision import computing_in
 from sklinvariant.accumulate import Blocks, fit_mixture
 from sklinvariant.ops import Scores, _kernels, soft_moments, weighted_moments
 
