@@ -13,6 +13,7 @@ from sklinvariant.ops._chunks import (
     take_rows,
 )
 from sklinvariant.ops._displaced_joints import displaced_joints
+from sklinvariant.ops._hamming import BitPlanes, bit_planes, nearest_codes
 from sklinvariant.ops._memory import (
     DEVICE_BYTES,
     chunk_bytes,
@@ -40,9 +41,11 @@ __all__ = [
     "CACHE_BYTES",
     "DEVICE_BYTES",
     "DOUBLE_ROWS",
+    "BitPlanes",
     "Mixture",
     "Moment",
     "Scores",
+    "bit_planes",
     "check_reach",
     "chunk_bytes",
     "chunk_rows",
@@ -60,6 +63,7 @@ __all__ = [
     "largest_value",
     "mixture_scores",
     "moment",
+    "nearest_codes",
     "nearest_codewords",
     "pixel_moves",
     "power_of_two",

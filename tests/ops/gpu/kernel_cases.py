@@ -5,10 +5,11 @@ The values are not computed, so tensors are uninitialised or zero.
 
 import itertools
 
+import numpy as np
 import torch
 
-from sklinvariant._settings import computing_in
-from sklinvariant.ops import displaced_joints, nearest_codewords, sum_by_label
+from sklinvariant._precision import computing_in
+from sklinvariant.ops import BitPlanes, bit_planes, displaced_joints, nearest_codes, nearest_codewords, sum_by_label
 
 
 def nearest():
@@ -31,3 +32,10 @@ def joints():
             displaced_joints(*views, 2).sum().backward()
     views = [torch.zeros(8, 16, 64, 64, dtype=torch.bfloat16, requires_grad=True) for _ in range(2)]
     displaced_joints(*views, 2).sum().backward()
+
+
+def hamming():
+    for n_bytes, n_queries, masked in itertools.product((8, 3, 67), (1, 2, 100), (False, True)):
+        codes = bit_planes(np.zeros((4096, n_bytes), np.uint8), "cpu")
+        removed = torch.zeros(4096, dtype=torch.bool) if masked else None
+        nearest_codes([codes], BitPlanes(codes.words, n_queries), 10, removed)
