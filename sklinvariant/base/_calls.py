@@ -12,9 +12,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklinvariant._distributed import current_processes
 from sklinvariant._settings import with_own_settings
+from sklinvariant.base._block_input import is_without_samples
 from sklinvariant.base._docstrings import Documented
 from sklinvariant.base._finite import CHANGING, FITTING, finite_outcome
 from sklinvariant.base._input import refuse_stream_in_both, refuse_stream_in_fit
+from sklinvariant.base._interruption import restoring_on_failure
 from sklinvariant.base._kinds import is_stream
 from sklinvariant.base._lazy_answers import (
     BY_SAMPLE,
@@ -24,6 +26,8 @@ from sklinvariant.base._lazy_answers import (
     is_bag,
     is_lazy,
     lazy_answer,
+    no_samples,
+    of_block,
     whole,
 )
 from sklinvariant.base._parameters import check_read_later
@@ -98,7 +102,10 @@ def computing(method: Any) -> Any:
                 return answer
         if name == "fit" and self._learns_nothing and is_lazy(X):
             X = first_sample(blocks_of(X))
-        if not (name in {"fit", "fit_transform"} and self._fits_in_parts and is_lazy(X)):
+        if not (name in {"fit", "fit_transform", "partial_fit"} and self._fits_in_parts and is_lazy(X)):
+            others = [value for value in (*args, *kwargs.values()) if value is not None and value is not X]
+            if name == "partial_fit" and is_lazy(X) and not others:
+                return _fit_block_by_block(self, X)
             X = in_memory([X])[0]
         if reads and name not in FITTING and hasattr(self, "_check_namespace"):
             self._check_namespace(name, X)
@@ -110,6 +117,23 @@ def computing(method: Any) -> Any:
             return in_smaller_chunks(lambda: checked(self, *given, **named))
 
     return with_own_settings(call)
+
+
+def _fit_block_by_block(estimator, X):
+    """Call ``partial_fit`` with each block of a Dask collection, of which one is in memory at a time."""
+    blocks, is_empty = blocks_of(X), True
+    with restoring_on_failure(estimator):
+        for i, block in enumerate(blocks):
+            samples = block.compute()
+            if not is_without_samples(samples):
+                is_empty = False
+                try:
+                    estimator.partial_fit(samples)
+                except (TypeError, ValueError) as error:
+                    raise of_block(i, error) from error
+    if is_empty:
+        raise no_samples(blocks)
+    return estimator
 
 
 def needing_samples_twice(method: Any) -> Any:

@@ -36,7 +36,7 @@ from sklinvariant.ops._scale import (
     unit_length,
     unit_of,
 )
-from sklinvariant.ops._soft_moments import Scores, soft_moments
+from sklinvariant.ops._soft_moments import Scores, soft_moments, weighted_moments
 
 __all__ = [
     "CACHE_BYTES",
@@ -83,4 +83,5 @@ __all__ = [
     "unit_length",
     "unit_of",
     "usual_chunks",
+    "weighted_moments",
 ]

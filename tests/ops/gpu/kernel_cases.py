@@ -12,13 +12,16 @@ from sklinvariant._precision import computing_in
 from sklinvariant.ops import (
     BitPlanes,
     Draw,
+    Scores,
     bit_planes,
     displaced_joints,
     draw_states,
     draw_units,
     nearest_codes,
     nearest_codewords,
+    soft_moments,
     sum_by_label,
+    weighted_moments,
 )
 
 
@@ -42,6 +45,25 @@ def joints():
             displaced_joints(*views, 2).sum().backward()
     views = [torch.zeros(8, 16, 64, 64, dtype=torch.bfloat16, requires_grad=True) for _ in range(2)]
     displaced_joints(*views, 2).sum().backward()
+
+
+def moments():
+    for d, k, powers, order, precision in [
+        *((128, 1024, 2, 2, precision) for precision in ("float32", "tf32", "bf16")),  # Fisher vectors
+        (128, 1024, 1, 1, "tf32"),  # VLAD
+        (512, 32, 1, 1, "tf32"),
+        (3, 64, 1, 0, "float32"),  # Bag of Words
+    ]:
+        values = torch.zeros(4096, d, requires_grad=d < 512)
+        weight, bias = torch.zeros(powers * d, k, requires_grad=True), torch.zeros(k)
+        with computing_in(precision):
+            scores = Scores(weight, bias, torch.zeros(d), torch.ones(()))
+            sum(part.sum() for part in soft_moments(values, np.array([0, 4096]), scores, order)).backward()
+
+
+def weighted():
+    for d in (3, 513):
+        weighted_moments(torch.zeros(4096, d), torch.ones(4096), torch.zeros(2 * d, 64), torch.zeros(64))
 
 
 def hamming():
