@@ -23,7 +23,7 @@ MATRIX_CASES = {
     "moments",
     "joints",
     "units",
-}  # kernels whose products use the tensor cores in lower precision
+}  # whose products use the tensor cores in lower precision
 SPILLED_BYTES = 64  # the assembler moves a few registers to memory, so that more threads run at the same time
 SHARED_BYTES = {80: 163 << 10, 90: 227 << 10}  # of one block
 
