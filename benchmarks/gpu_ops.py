@@ -89,7 +89,7 @@ def gradients(gpu, d, k):
 
 
 def netvlad(gpu):
-    """The NetVLAD problems of KernelBench (level 3, 46 with ghost clusters and 47 without), with a folded batch norm."""
+    """The NetVLAD problems of KernelBench: level 3, 46 with ghost clusters, 47 without; the batch norm is folded."""
     n, m, d, k = gpu.size((2048, 100, 512, 32), (4, 10, 16, 8))
     offsets = np.arange(n + 1, dtype=np.int64) * m
     for ghosts in (0, k // 2):
@@ -163,7 +163,9 @@ def warps(gpu):
     matrices[:, 0, 1], matrices[:, 1, 0] = -angle.sin(), angle.sin()
 
     def eager():
-        grid = torch.nn.functional.affine_grid(torch.linalg.inv(matrices)[:, :2], list(images.shape), align_corners=False)
+        grid = torch.nn.functional.affine_grid(
+            torch.linalg.inv(matrices)[:, :2], list(images.shape), align_corners=False
+        )
         return torch.nn.functional.grid_sample(images, grid, align_corners=False)
 
     ours = functools.partial(resample, images, matrices)
