@@ -108,12 +108,14 @@ def bytes_of_results(client, monkeypatch):
     ],
     ids=lambda model: type(model).__name__,
 )
-def test_only_statistics_travel_to_this_process(model, bytes_of_results):
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_only_statistics_travel_to_this_process(model, method, bytes_of_results):
     lazy, rows = random_rows(12)
     names = ("directions", "components", "codebook", "means")
-    expected = clone(model).fit(rows)
+    model = clone(model)
+    expected = getattr(clone(model), method)(rows)
     bytes_of_results.clear()
-    fitted = model.fit(lazy)
+    fitted = getattr(model, method)(lazy)
     assert bytes_of_results
     assert sum(bytes_of_results) < {"VLAD": 1.0, "FisherVector": 1.0}.get(type(model).__name__, 0.1) * rows.nbytes
     for name in names:

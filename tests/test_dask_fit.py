@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from examples import moment_hashers
+from examples import answers, example, moment_hashers
 from sklearn.base import clone
 from sklearn.cluster import KMeans
-from sklearn.decomposition import PCA
+from sklearn.decomposition import PCA, IncrementalPCA
 from tolerance import assert_close
 
-from sklinvariant import AutoPooling, DescriptorSets, SlowFeatures
+from sklinvariant import AutoPooling, DescriptorSets, SlowFeatures, SparseAutoencoder
 from sklinvariant.aggregation import VLAD, BagOfWords, FisherVector
 from sklinvariant.feature_extraction import OnDescriptors
 from sklinvariant.hashing import (
@@ -118,6 +118,72 @@ def test_fit_transform_is_lazy():
     codes = PCAHasher(3).fit_transform(X)
     assert isinstance(codes, da.Array)
     np.testing.assert_array_equal(codes.compute(), PCAHasher(3).fit_transform(ROWS))
+
+
+@pytest.mark.parametrize("model", HASHERS, ids=named)
+def test_hashers_in_parts(model, chunks):
+    fitted, expected = clone(model), clone(model)
+    for part in (ROWS[:90], ROWS[90:]):
+        fitted.partial_fit(da.from_array(part, chunks=chunks))
+        assert_same_model(fitted, expected.partial_fit(part))
+
+
+@pytest.mark.parametrize("model", AGGREGATORS, ids=named)
+def test_aggregators_in_parts(model):
+    bags, fitted, expected = [RNG.rand(2 + i % 5, 3) for i in range(40)], clone(model), clone(model)
+    for part in (bags[:25], bags[25:]):
+        fitted.partial_fit(bag.from_sequence(part, npartitions=4))
+        assert_same_model(fitted, expected.partial_fit(part))
+
+
+@pytest.mark.filterwarnings("ignore:AutoPooling. consecutive rows")
+@pytest.mark.filterwarnings("ignore:SlowFeatures. consecutive rows")
+@pytest.mark.parametrize("model", POOLING, ids=named)
+def test_pooling_in_parts_of_which_a_clip_continues(model, chunks):
+    X, groups, fitted, expected = np.abs(ROWS), np.arange(len(ROWS)) // 60, clone(model), clone(model)
+    for part in (slice(100), slice(100, None)):
+        fitted.partial_fit(da.from_array(X[part], chunks=chunks), groups=groups[part])
+        assert_same_model(fitted, expected.partial_fit(X[part], groups=groups[part]))
+
+
+def test_a_transformer_of_descriptors_reads_one_block_at_a_time(monkeypatch):
+    bags, sizes = RNG.rand(20, 5, 3), []
+    expected = OnDescriptors(IncrementalPCA(2)).partial_fit(bags[:8]).partial_fit(bags[8:16]).partial_fit(bags[16:])
+    learn = IncrementalPCA.partial_fit
+    monkeypatch.setattr(IncrementalPCA, "partial_fit", lambda self, X, y=None: sizes.append(len(X)) or learn(self, X))
+    fitted = OnDescriptors(IncrementalPCA(2)).partial_fit(da.from_array(bags, chunks=(8, 5, 3)))
+    assert sizes == [40, 40, 20]
+    assert_close(fitted.transform(bags).values, expected.transform(bags).values)
+
+
+@pytest.mark.parametrize("name", ["RBMHasher", "SparseAutoencoder", "IICClusterer", "HammingNeighbors"])
+def test_all_others_read_one_block_at_a_time(name):
+    model, X, _ = example(name)
+    blocks, fitted, expected, learned = [X[:12], X[:0], X[12:]], clone(model), clone(model), []
+
+    def read(block):
+        learned.append(hasattr(fitted, "_state"))
+        return block
+
+    fitted.partial_fit([dask.delayed(read)(block) for block in blocks])
+    assert learned == [False, True, True]  # from the first block before the others are read
+    for block in blocks:
+        expected = expected.partial_fit(block) if len(block) else expected
+    for answer, other in zip(answers(fitted, X), answers(expected, X), strict=True):
+        assert_close(answer, other)
+
+
+def test_a_failing_block_of_a_part_leaves_the_model_as_it_was():
+    model = SparseAutoencoder(2, random_state=0).partial_fit(ROWS)
+    before = model.components_
+    bad = ROWS.copy()
+    bad[100] = np.nan
+    with pytest.raises(ValueError, match=r"block 2 of X: .*NaN"):
+        model.partial_fit(da.from_array(bad, chunks=(50, 6)))
+    assert model.components_ is before
+    assert model.n_iter_ == 1
+    with pytest.raises(ValueError, match=r"X holds 0 sample\(s\) in 2 block"):
+        model.partial_fit([dask.delayed(ROWS[:0])] * 2)
 
 
 def test_blocks_of_unknown_size_and_without_rows():

@@ -8,6 +8,7 @@ from examples import moment_hashers
 from sklearn.base import clone
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.decomposition import PCA
+from sklearn.model_selection import GridSearchCV
 from sklearn.preprocessing import StandardScaler
 from tolerance import assert_close
 from two_processes import fit_shards_in_two_threads
@@ -254,6 +255,10 @@ def missing(rank):
             ["does not support distributed.shards=True.*moment"] * 2,
         ),
         (
+            lambda rank: AutoPooling(3).fit(np.where(rank * (CLIPS == 2)[:, None], -1, ROWS), groups=CLIPS),
+            ["process 1 of 2 failed.* row 46 has -1", "Negative values .* row 46 has -1"],
+        ),
+        (
             lambda rank: ConvolutionalFeatures(KMeans(2)).fit(ROWS),
             ["ConvolutionalFeatures cannot be fitted inside of dist"] * 2,
         ),
@@ -275,6 +280,27 @@ def test_fits_that_continue_different_models_are_refused():
 
     for error in fit_shards_in_two_threads(fit):
         with pytest.raises(ValueError, match="processes 0 and 1 have different earlier fit"):
+            raise error
+
+
+def test_a_search_has_the_scores_of_a_process():
+    """Each combination is fitted to the parts of all processes, and scored on the part of the process."""
+
+    def search(rank, scoring, refit):
+        own = GridSearchCV(PCAHasher(), {"n_bits": [2, 3]}, scoring=scoring, refit=refit, cv=2)
+        return own.fit(part_of(ROWS, rank)).cv_results_["mean_test_score"]
+
+    def rows(model, X, y=None):
+        return len(X) * model.n_bits
+
+    scores = fit_shards_in_two_threads(lambda rank: search(rank, rows, refit=False))
+    assert_close(scores, [[92.0, 138.0], [138.0, 207.0]])
+
+    def different(rank):
+        return search(rank, lambda model, X, y=None: model.n_bits * (-1) ** rank, refit=True)
+
+    for error in fit_shards_in_two_threads(different):
+        with pytest.raises(ValueError, match="processes 0 and 1 have different n_bits"):
             raise error
 
 

@@ -139,6 +139,20 @@ def test_what_needs_all_samples_says_how_to_map_them(name):
         estimator.fit(iter([X[:12], X[12:]]), *targets)
 
 
+@pytest.mark.parametrize("method", ["fit_transform", "fit_predict"])
+@pytest.mark.parametrize("name", sorted(ESTIMATORS))
+def test_a_stream_is_not_fitted_and_answered_in_one_call(name, method):
+    estimator, X, _ = example(name)
+    if not hasattr(estimator, method):
+        return
+    blocks = iter([X[:12], X[12:]])
+    ways = f"Call fit with it, and then {method.removeprefix('fit_')}" if name in STREAMED else "Pass a memory-mapped"
+    with pytest.raises(ValueError, match=rf"X is an iterable, a list_iterator, but {name}.*{ways}"):
+        getattr(estimator, method)(X=blocks)
+    assert len(list(blocks)) == 2  # none has been read
+    assert not hasattr(estimator, "_state")
+
+
 @pytest.mark.parametrize("name", [name for name, cls in ESTIMATORS.items() if hasattr(cls, "partial_fit")])
 def test_partial_fit_refuses_parts_without_samples(name):
     estimator, X, y = example(name)

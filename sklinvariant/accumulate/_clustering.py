@@ -16,9 +16,9 @@ from sklinvariant._settings import in_own_precision
 from sklinvariant.accumulate._accumulate import accumulate
 from sklinvariant.accumulate._blocks import Blocks
 from sklinvariant.accumulate._columns import deviations, measure_columns
-from sklinvariant.ops import Mixture, Scores, mixture_scores, nearest_codewords, sum_by_label, unit_of
+from sklinvariant.ops import Mixture, mixture_scores, nearest_codewords, sum_by_label, unit_of, weighted_moments
 
-EM_ROWS = 4096  # rows in a block of the E-step, which needs (rows, k) and (rows, 2d) numbers
+EM_ROWS = 4096  # rows in a block of the E-step on a CPU, where it needs (rows, k) and (rows, 2d) numbers
 
 
 class _Assigned(NamedTuple):
@@ -106,10 +106,9 @@ def fit_mixture(
     """
     means, _ = fit_kmeans(blocks, k, max_iter=10, tol=1e-3, generator=generator)
     mixture = hard_mixture(blocks, means, reg_covar)
-    blocks = blocks.of_size(EM_ROWS)
     previous, likelihood, n_iter = -np.inf, -np.inf, 0
     for n_iter in range(1, max_iter + 1):  # noqa: B007 (reported)
-        mixture, likelihood = _maximize(accumulate(expect, blocks, mixture_scores(mixture)), reg_covar, means)
+        mixture, likelihood = _maximize(expected(blocks, mixture), reg_covar, means)
         if abs(likelihood - previous) < tol:
             break
         previous = likelihood
@@ -132,14 +131,16 @@ def _spread(block, means):
     return _Assigned(mass, sum_by_label(squares, labels, len(means), weights))
 
 
-def expect(block: Any, scores: Scores) -> _Expected:
-    """The E-step of a block of rows and weights."""
+def expected(blocks: Blocks, mixture: Mixture) -> _Expected:
+    """The E-step of all rows."""
+    if blocks.device.type == "cpu":
+        blocks = blocks.of_size(EM_ROWS)
+    return accumulate(_expect, blocks, mixture_scores(mixture))
+
+
+def _expect(block, scores):
     rows, weights = block
-    phi = torch.cat([rows, rows * rows], dim=1)
-    log_density = torch.addmm(scores.bias, phi, scores.weight)
-    log_norm = torch.logsumexp(log_density, dim=1, keepdim=True)
-    q = (log_density - log_norm).exp_() * weights[:, None]
-    return _Expected(q.sum(0), q.T @ phi, weights @ log_norm[:, 0])
+    return _Expected(*weighted_moments(rows, weights, scores.weight, scores.bias))
 
 
 def _maximize(expected, reg_covar, like):

@@ -11,8 +11,8 @@ import torch
 from sklinvariant._settings import in_own_precision
 from sklinvariant.accumulate._accumulate import accumulate
 from sklinvariant.accumulate._blocks import Blocks
-from sklinvariant.accumulate._clustering import EM_ROWS, assign, expect
-from sklinvariant.ops import Mixture, float64_device, mixture_scores
+from sklinvariant.accumulate._clustering import assign, expected
+from sklinvariant.ops import Mixture, float64_device
 
 _DECAY = 0.7  # between 0.5 and 1; lower values forget earlier parts sooner
 _ROUNDS = 3  # assignments of a part
@@ -54,7 +54,7 @@ def step_mixture(blocks: Blocks, mixture: Mixture, step: float, reg_covar: float
 
     A component of weight 0 stays as it is.
     """
-    mass, sums, _ = accumulate(expect, blocks.of_size(EM_ROWS), mixture_scores(mixture))
+    mass, sums, _ = expected(blocks, mixture)
     weights, means, variances = (part.to(mass) for part in mixture)
     second = (variances - reg_covar).clamp(min=0) + means.square()
     start, before = torch.cat([means, second], dim=1), (1 - step) * weights

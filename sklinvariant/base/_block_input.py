@@ -17,7 +17,7 @@ import torch
 
 from sklinvariant.base._dask_rows import DaskRows
 from sklinvariant.base._kinds import blocks_of_stream, is_bags, without_columns
-from sklinvariant.base._lazy_answers import blocks_of, of_block
+from sklinvariant.base._lazy_answers import blocks_of, no_samples, of_block
 from sklinvariant.base._tensors import ArrayLike
 
 
@@ -38,7 +38,7 @@ def read_stream(estimator: Any, X: Any, check: Callable[[Any], None] | None = No
             raise
         try:
             block = without_columns(block)
-            if _is_empty(block):
+            if is_without_samples(block):
                 continue
             given = estimator._read(block, reset=True)
             if check is not None:
@@ -107,7 +107,7 @@ class _Found(NamedTuple):
 def _find(reading, block):
     """What reading a block tells: None for a block without samples; an error of its values, which is not raised."""
     reader, estimator, reset = reading
-    if _is_empty(block):
+    if is_without_samples(block):
         return None
     estimator = copy.copy(estimator)
     before = vars(estimator).copy()
@@ -132,7 +132,7 @@ def _agreeing(found):
     """The numbers of the blocks with samples. Raises a ValueError if one cannot be used, or their features differ."""
     kept = [i for i, block in enumerate(found) if block is not None]
     if not kept:
-        raise ValueError(f"X holds 0 sample(s) in {len(found)} block(s), but a minimum of 1 is required. Pass a sample")
+        raise no_samples(found)
     for i in kept:
         if isinstance(found[i], Exception):
             raise of_block(i, found[i]) from found[i]
@@ -162,7 +162,7 @@ class _SameFeatures:
             )
 
 
-def _is_empty(block: ArrayLike) -> bool:
+def is_without_samples(block: ArrayLike) -> bool:
     """Whether a block is an array without samples, or bags without descriptors."""
     if is_bags(block):
         return len(block.values) == 0

@@ -12,9 +12,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklinvariant._distributed import current_processes
 from sklinvariant._settings import with_own_settings
+from sklinvariant.base._block_input import is_without_samples
 from sklinvariant.base._docstrings import Documented
 from sklinvariant.base._finite import CHANGING, FITTING, finite_outcome
-from sklinvariant.base._input import refuse_stream_in_fit
+from sklinvariant.base._input import refuse_stream_in_both, refuse_stream_in_fit
+from sklinvariant.base._interruption import restoring_on_failure
 from sklinvariant.base._kinds import is_stream
 from sklinvariant.base._lazy_answers import (
     BY_SAMPLE,
@@ -24,6 +26,8 @@ from sklinvariant.base._lazy_answers import (
     is_bag,
     is_lazy,
     lazy_answer,
+    no_samples,
+    of_block,
     whole,
 )
 from sklinvariant.base._parameters import check_read_later
@@ -59,6 +63,8 @@ COMPUTING = {
     "transform",
 }
 
+FIT_AND_ANSWER = ("fit_transform", "fit_predict")
+
 
 def computing(method: Any) -> Any:
     """Wrap a public method that computes."""
@@ -85,15 +91,21 @@ def computing(method: Any) -> Any:
         if name not in FITTING and not hasattr(self, "_state"):  # `check_is_fitted` takes as long as a search
             check_is_fitted(self)
         X = args[0] if args else kwargs.get("X")
-        if name == "fit" and not self._fits_streams and is_stream(X):
-            refuse_stream_in_fit(self, X)
+        if is_stream(X):
+            if name in FIT_AND_ANSWER:
+                refuse_stream_in_both(self, X, name)
+            if name == "fit" and not self._fits_streams:
+                refuse_stream_in_fit(self, X)
         if name in BY_SAMPLE and is_lazy(X):
             answer = lazy_answer(self, name, *args, **kwargs)
             if answer is not None:
                 return answer
         if name == "fit" and self._learns_nothing and is_lazy(X):
             X = first_sample(blocks_of(X))
-        if not (name in {"fit", "fit_transform"} and self._fits_in_parts and is_lazy(X)):
+        if not (name in {"fit", "fit_transform", "partial_fit"} and self._fits_in_parts and is_lazy(X)):
+            others = [value for value in (*args, *kwargs.values()) if value is not None and value is not X]
+            if name == "partial_fit" and is_lazy(X) and not others:
+                return _fit_block_by_block(self, X)
             X = in_memory([X])[0]
         if reads and name not in FITTING and hasattr(self, "_check_namespace"):
             self._check_namespace(name, X)
@@ -105,6 +117,35 @@ def computing(method: Any) -> Any:
             return in_smaller_chunks(lambda: checked(self, *given, **named))
 
     return with_own_settings(call)
+
+
+def _fit_block_by_block(estimator, X):
+    """Call ``partial_fit`` with each block of a Dask collection, of which one is in memory at a time."""
+    blocks, is_empty = blocks_of(X), True
+    with restoring_on_failure(estimator):
+        for i, block in enumerate(blocks):
+            samples = block.compute()
+            if not is_without_samples(samples):
+                is_empty = False
+                try:
+                    estimator.partial_fit(samples)
+                except (TypeError, ValueError) as error:
+                    raise of_block(i, error) from error
+    if is_empty:
+        raise no_samples(blocks)
+    return estimator
+
+
+def needing_samples_twice(method: Any) -> Any:
+    """Wrap scikit-learn's ``fit_transform`` or ``fit_predict``, which would fit a stream and then find it empty."""
+
+    @functools.wraps(method)
+    def call(self, X, *args, **kwargs):
+        if is_stream(X):
+            refuse_stream_in_both(self, X, method.__name__)
+        return method(self, X, *args, **kwargs)
+
+    return call
 
 
 def in_memory(values: Iterable[Any]) -> list[Any]:
@@ -127,4 +168,8 @@ class Computing(Documented):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         for name in COMPUTING & vars(cls).keys():
             setattr(cls, name, computing(vars(cls)[name]))
-        super().__init_subclass__(**kwargs)  # called last, because scikit-learn wraps `transform` for data frames
+        super().__init_subclass__(**kwargs)  # called after it, because scikit-learn wraps `transform` for data frames
+        for name in FIT_AND_ANSWER:
+            owner = next((base for base in cls.__mro__ if name in vars(base)), None)
+            if owner is not None and owner.__module__.startswith("sklearn."):
+                setattr(cls, name, needing_samples_twice(vars(owner)[name]))

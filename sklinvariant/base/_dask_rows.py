@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,19 @@ class DaskRows(ScatteredRows):
         take = dask.delayed(_take, pure=True)
         parts = [take(self.parts[i], rows) for i, rows in zip(used, own, strict=True)]
         return DaskRows(parts, list(map(len, own)), self.none, self.low, self.high)
+
+    def each(self) -> Iterator[torch.Tensor]:
+        """The rows of one block after the other, in this process."""
+        return (part.compute() for part in self.parts)
+
+    def preceded_by(self, rows: torch.Tensor) -> DaskRows:
+        """The same rows after some in memory."""
+        import dask
+
+        low, high = map(float, torch.aminmax(rows))
+        parts, lengths = [dask.delayed(rows), *self.parts], [len(rows), *self.lengths]
+        none = self.none.to(torch.promote_types(self.none.dtype, rows.dtype))
+        return DaskRows(parts, lengths, none, min(low, self.low), max(high, self.high))
 
     def persisted(self) -> DaskRows:
         """The same rows, kept in the memory of the workers."""

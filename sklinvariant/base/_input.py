@@ -160,6 +160,17 @@ def refuse_stream_in_fit(estimator: Any, X: ArrayLike, *other_ways: str) -> NoRe
     )
 
 
+def refuse_stream_in_both(estimator: Any, X: ArrayLike, method: str) -> NoReturn:
+    """Raise the ValueError for X that is an iterable of blocks in ``fit_transform`` or ``fit_predict``."""
+    if not estimator._fits_streams:
+        refuse_stream_in_fit(estimator, X)
+    name, answers = type(estimator).__name__, method.removeprefix("fit_")
+    raise ValueError(
+        f"X is an iterable, a {name_of_stream(X)}, but {name}.{method} needs samples that it can read twice. Call fit "
+        f"with it, and then {answers} with an array or with one block after the other"
+    )
+
+
 def refuse_none(name: str, X: ArrayLike, needs: str) -> None:
     """Raise a ValueError if X is None."""
     if X is None:

@@ -68,6 +68,11 @@ def of_block(i: int, error: Exception) -> Exception:
     return kind(f"block {i} of X: {error}")
 
 
+def no_samples(blocks: list[Any]) -> ValueError:
+    """The error for blocks that are all empty."""
+    return ValueError(f"X holds 0 sample(s) in {len(blocks)} block(s), but a minimum of 1 is required. Pass a sample")
+
+
 def whole(blocks: Any) -> Any:
     """The samples of a list of delayed blocks in memory, in the order of the blocks."""
     import dask
@@ -147,7 +152,7 @@ def first_sample(blocks: list[Any]) -> Any:
         sample = block[:1].compute()
         if len(sample):
             return sample
-    raise ValueError(f"X holds 0 sample(s) in {len(blocks)} block(s), but a minimum of 1 is required. Pass a sample")
+    raise no_samples(blocks)
 
 
 def _no_answer(call, sample):

@@ -19,7 +19,7 @@ from sklinvariant._compat import CallbackSupportMixin, HasMethods, fit_context, 
 from sklinvariant._distributed import of_first
 from sklinvariant.accumulate import sample_descriptors
 from sklinvariant.bags import BagEstimator, DescriptorSets
-from sklinvariant.base import Count, RandomState, ScatteredRows, Whole, as_numpy, declared, is_stream
+from sklinvariant.base import Count, DaskRows, RandomState, ScatteredRows, Whole, as_numpy, declared, is_stream
 
 
 def _can_learn_in_parts(self):
@@ -102,6 +102,7 @@ class OnDescriptors(CallbackSupportMixin, TransformerMixin, BagEstimator, auto_w
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Call the transformer's ``partial_fit`` with all descriptors of the bags.
 
+        If X is a Dask collection, this is called with those of one block after the other.
         Only available if the transformer has this method, as `IncrementalPCA` and `StandardScaler` have.
 
         Parameters
@@ -111,11 +112,15 @@ class OnDescriptors(CallbackSupportMixin, TransformerMixin, BagEstimator, auto_w
         """
         is_first = not hasattr(self, "_state")
         given = self._read(X, reset=is_first)
-        rows = _as_array(given.data.values, given.dtype)
-        if len(rows):
-            estimator = clone(self.estimator) if is_first else copy.deepcopy(self.estimator_)
-            self.estimator_ = of_first(lambda: estimator.partial_fit(rows))  # a copy, which an error leaves unused
-            self._state = {"n_descriptor_features": rows.shape[1]}
+        values = given.data.values
+        # a copy, which an error leaves unused
+        estimator = clone(self.estimator) if is_first else copy.deepcopy(self.estimator_)
+        for part in values.each() if isinstance(values, DaskRows) else [values]:
+            rows = _as_array(part, given.dtype)
+            if len(rows):
+                estimator = of_first(partial(estimator.partial_fit, rows))
+        if len(values):
+            self.estimator_, self._state = estimator, {"n_descriptor_features": values.shape[1]}
         return self
 
     def transform(self, X: Any) -> DescriptorSets:

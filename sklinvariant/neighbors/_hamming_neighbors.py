@@ -15,6 +15,7 @@ from sklinvariant._compat import fit_context
 from sklinvariant.base import (
     Count,
     CountOrZero,
+    Device,
     Finite,
     FiniteArray,
     NJobs,
@@ -25,6 +26,7 @@ from sklinvariant.base import (
     integers,
     is_stream,
     load,
+    resolve_device,
     save,
 )
 from sklinvariant.neighbors._code_reader import CodeReader
@@ -89,6 +91,10 @@ class HammingNeighbors(IndexedCodes):
         The graph of "hnsw" is reproducible only with 1, because several threads link codes in varying order.
     random_state : int, RandomState or None
         Seeds the lists of "ivf" and the sample for ``recall``.
+    device : str or torch.device
+        Where `kneighbors` compares queries with all codes. On the "cpu" faiss does. On "cuda" the first search copies
+        the codes to the memory of the GPU, 8 bytes for each code of 64 bits. "auto" is "cuda" if it is available,
+        otherwise "cpu". Approximate indexes and `radius_neighbors` always search on the CPU.
 
     Attributes
     ----------
@@ -144,6 +150,7 @@ class HammingNeighbors(IndexedCodes):
     binarize: Finite = 0.0
     n_jobs: NJobs = None
     random_state: RandomState = None
+    device: Device = "cpu"
 
     _fits_streams = True
     _reader = CodeReader()
@@ -181,6 +188,7 @@ class HammingNeighbors(IndexedCodes):
             If X or ids are not valid.
         """
         import_faiss()
+        resolve_device(self.device)
         given, codes, growing = self._read_codes(X)
         if not self.packed and len(codes) > 1 and (codes == codes[0]).all():
             warnings.warn(
@@ -199,7 +207,7 @@ class HammingNeighbors(IndexedCodes):
             "index": None,
             "namespace": given.kind.name,
         }
-        self._growing = {"codes": growing}
+        self._growing, self._placed = {"codes": growing}, None
         self._build()
         return self
 
@@ -300,7 +308,7 @@ class HammingNeighbors(IndexedCodes):
             return self
         keep = np.flatnonzero(~state["removed"])
         state.update(codes=state["codes"][keep], ids=self._ids_of(keep), removed=None)
-        self._state, self._growing = state, {}
+        self._state, self._growing, self._placed = state, {}, None
         self._build()
         return self
 

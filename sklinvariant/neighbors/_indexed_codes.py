@@ -26,8 +26,10 @@ from sklinvariant.base import (
     accepts,
     faiss_threads,
     is_count,
+    resolve_device,
 )
 from sklinvariant.neighbors._approximate_search import APPROXIMATE
+from sklinvariant.neighbors._device_search import DeviceCodes
 from sklinvariant.neighbors._exact_search import codes_within, exact_neighbors
 from sklinvariant.neighbors._search_effort import first_wanted, least_effort, noisy_sample, warn_of_recall
 from sklinvariant.neighbors._stored_codes import GrowingRows, rows_of_ids
@@ -100,7 +102,7 @@ class IndexedCodes(TorchEstimator):
 
     def _state_with_index(self, convert):
         state = dict(super().__getstate__())
-        for name in ("_growing", "_counted"):
+        for name in ("_growing", "_counted", "_placed"):
             state.pop(name, None)
         live = state.pop("_live", None)
         if live is not None:
@@ -169,9 +171,21 @@ class IndexedCodes(TorchEstimator):
             raise ValueError(f"Expected n_neighbors {sign} n_samples_fit, but n_neighbors = {k}, n_samples_fit = {n}")
         return int(k)
 
+    def _search_device(self):
+        """The device on which queries are compared with all codes; None if faiss does it on the CPU."""
+        device = resolve_device(self.device)
+        return None if device.type == "cpu" else device
+
     def _exact(self, queries, k, itself):
-        with faiss_threads(self.n_jobs):
-            found = exact_neighbors(queries, self._state["codes"], k + (itself is not None), self._state["removed"])
+        codes, removed, device = self._state["codes"], self._state["removed"], self._search_device()
+        k_found = k + (itself is not None)
+        if device is None:
+            with faiss_threads(self.n_jobs):
+                found = exact_neighbors(queries, codes, k_found, removed)
+        else:
+            placed = DeviceCodes.of(codes, device, getattr(self, "_placed", None))
+            self._placed: DeviceCodes | None = placed
+            found = placed.neighbors(queries, k_found, removed)
         return found if itself is None else first_wanted(*found, found[1] != itself[:, None], k)
 
     def _nearest(self, queries, k, itself):

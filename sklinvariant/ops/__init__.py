@@ -1,5 +1,6 @@
 """Tensor operations that at least two methods use, with bounded memory."""
 
+from sklinvariant.ops._binary_units import Draw, counts_draws, draw_states, draw_units
 from sklinvariant.ops._chunks import (
     CACHE_BYTES,
     DOUBLE_ROWS,
@@ -13,6 +14,7 @@ from sklinvariant.ops._chunks import (
     take_rows,
 )
 from sklinvariant.ops._displaced_joints import displaced_joints
+from sklinvariant.ops._hamming import BitPlanes, bit_planes, nearest_codes
 from sklinvariant.ops._memory import (
     DEVICE_BYTES,
     chunk_bytes,
@@ -34,15 +36,18 @@ from sklinvariant.ops._scale import (
     unit_length,
     unit_of,
 )
-from sklinvariant.ops._soft_moments import Scores, soft_moments
+from sklinvariant.ops._soft_moments import Scores, soft_moments, weighted_moments
 
 __all__ = [
     "CACHE_BYTES",
     "DEVICE_BYTES",
     "DOUBLE_ROWS",
+    "BitPlanes",
+    "Draw",
     "Mixture",
     "Moment",
     "Scores",
+    "bit_planes",
     "check_reach",
     "chunk_bytes",
     "chunk_rows",
@@ -50,7 +55,10 @@ __all__ = [
     "compute_dtype",
     "concatenated",
     "count_codewords",
+    "counts_draws",
     "displaced_joints",
+    "draw_states",
+    "draw_units",
     "float64_device",
     "gather_bags",
     "in_safe_unit",
@@ -60,6 +68,7 @@ __all__ = [
     "largest_value",
     "mixture_scores",
     "moment",
+    "nearest_codes",
     "nearest_codewords",
     "pixel_moves",
     "power_of_two",
@@ -74,4 +83,5 @@ __all__ = [
     "unit_length",
     "unit_of",
     "usual_chunks",
+    "weighted_moments",
 ]

@@ -6,7 +6,8 @@ Axes: n images, k clusters of the first view, q of the second, h×w pixels, D = 
 import torch
 from torch.nn.functional import pad
 
-from sklinvariant._settings import current_precision, in_own_precision
+from sklinvariant._precision import current_precision
+from sklinvariant._settings import in_own_precision
 from sklinvariant.ops._chunks import compute_dtype
 from sklinvariant.ops._kernels import has_kernel
 

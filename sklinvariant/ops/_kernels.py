@@ -61,13 +61,23 @@ def _run(kernel, grid, arguments, options, constants):  # tests replace it, to c
         kernel[grid](*arguments, **options, **constants)
 
 
+def is_interpreted() -> bool:
+    """Whether Triton's interpreter runs the kernels, which has no bfloat16 products and no instructions of a GPU."""
+    return os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def counts_bits() -> bool:
+    """Whether the kernels can use the instruction of NVIDIA GPUs that counts bits."""
+    return torch.version.hip is None and not is_interpreted()
+
+
 def dot_precision(*tensors: torch.Tensor) -> str:
     """The precision of matrix products in kernels: "bf16" if a tensor is bfloat16, else the current one.
 
     "ieee" is float32, "tf32" rounds the factors to 10 bits and "bf16" to 7 bits; all sum in float32.
     """
     if current_precision() == "bf16" or any(tensor.dtype == torch.bfloat16 for tensor in tensors):
-        return "bf16 interpreted" if os.environ.get("TRITON_INTERPRET") == "1" else "bf16"
+        return "bf16 interpreted" if is_interpreted() else "bf16"
     return "tf32" if current_precision() == "tf32" else "ieee"
 
 

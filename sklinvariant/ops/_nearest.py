@@ -102,7 +102,8 @@ def sum_by_label(
     if len(values) and has_kernel(values, *([] if weights is None else [weights])):
         from sklinvariant.ops.gpu._nearest import sum_by_label as kernel
 
-        sums = kernel(values.view(len(values), -1).contiguous(), labels, k, weights)
+        weights = None if weights is None else weights.contiguous()
+        sums = kernel(values.reshape(len(values), -1).contiguous(), labels, k, weights)
         return sums.view(k, *values.shape[1:])
     rows = values if weights is None else values * weights[:, None]
     return rows.new_zeros(k, *values.shape[1:]).index_add_(0, labels, rows)

@@ -16,6 +16,9 @@ from torch.autograd.function import once_differentiable
 
 from sklinvariant._settings import in_own_precision
 from sklinvariant.ops._chunks import bag_ids, chunk_rows, load_rows, split_bags
+from sklinvariant.ops._kernels import KERNEL_DTYPES, has_kernel
+
+_LEAST_ROWS = 4096  # in a chunk of `weighted_moments`
 
 
 class Scores(NamedTuple):
@@ -41,9 +44,38 @@ def soft_moments(
     ``values`` (N, d) may have any dtype, be on any device or be memory-mapped. They are converted to the dtype and
     device of the scores chunk by chunk. ``offsets`` is a numpy array (n + 1,).
     """
+    if len(values) and values.dtype in KERNEL_DTYPES and has_kernel(*scores, dtypes=(torch.float32,)):
+        from sklinvariant.ops.gpu._soft_moments import FusedSoftMoments
+
+        return FusedSoftMoments.apply(values, *scores, offsets, order)
     return _SoftMoments.apply(
         values, scores.weight, scores.bias, scores.shift, scores.scale, offsets, order, chunk_size
     )
+
+
+@in_own_precision
+def weighted_moments(
+    values: torch.Tensor, row_weights: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Σ w q (k,), Σ w q φ (k, 2d) and Σ w log Σ_k exp(score) () of rows (n, d) with weights (n,), for the E-step.
+
+    The scores are φ · weight + bias with φ = (x, x²) and weight (2d, k).
+    """
+    if len(values) and has_kernel(values, row_weights, weight, bias, dtypes=(torch.float32,)):
+        from sklinvariant.ops.gpu._soft_moments import weighted_moments as kernel
+
+        return kernel(values, row_weights, weight, bias)
+    mass, sums, likelihood = torch.zeros_like(bias), weight.new_zeros(weight.shape[::-1]), bias.new_zeros(())
+    rows = max(_LEAST_ROWS, chunk_rows(sum(weight.shape), weight.dtype, weight.device))
+    for x, w in zip(values.split(rows), row_weights.split(rows), strict=True):
+        phi = torch.cat([x, x * x], dim=1)
+        scores = torch.addmm(bias, phi, weight)
+        log_norm = torch.logsumexp(scores, dim=1, keepdim=True)
+        q = (scores - log_norm).exp_() * w[:, None]
+        mass += q.sum(0)
+        sums.addmm_(q.T, phi)
+        likelihood += w @ log_norm[:, 0]
+    return mass, sums, likelihood
 
 
 class _SoftMoments(torch.autograd.Function):
@@ -116,10 +148,6 @@ def _walk(values, offsets, weight, shift, scale, order, chunk_size):
         if quadratic:
             torch.mul(x, x, out=phi[:, d:])
         yield chunk, phi
-
-
-def _raise(x, weight):
-    return torch.cat([x, x * x], dim=1) if len(weight) == 2 * x.shape[1] else x
 
 
 def _softmax(phi, weight, bias, buffer):

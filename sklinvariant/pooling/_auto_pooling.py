@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 import warnings
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -397,7 +397,10 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
 
     def _refuse_negative(self, given):
         rows = given.data
-        if rows.min() < 0:
+        if isinstance(rows, ShardRows):
+            with rows.processes.failing_together():
+                self._refuse_negative(replace(given, data=rows.own))
+        elif rows.min() < 0:
             row = int((rows.amin(1) < 0).nonzero()[0])
             where = f"pair {row // 2}" if given.in_pairs else f"row {row}"
             raise ValueError(
@@ -407,9 +410,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
 
     def _learn(self, X, groups, *, partial):
         continues = partial and hasattr(self, "_state")
-        # with "moment", each process computes alone
-        processes = current_processes() if self.solver == "sgd" else None
-        with contextlib.nullcontext() if processes is None else processes.failing_together():
+        with self._failing_together():
             given = self._read(X, reset=not continues)
             self._refuse_negative(given)
             frames = clip_frames(given, groups, self._state if continues else None, type(self).__name__)
@@ -430,6 +431,23 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         else:
             self._train(X, partial=partial, given=given, frames=frames, start=start)
         return self._warn("invariance" if by_moments else "learning_rate or invariance")
+
+    @contextlib.contextmanager
+    def _failing_together(self):
+        """If reading X fails in one of the processes that train together, it fails in all of them."""
+        failure = None
+        try:
+            yield
+        except Exception as error:
+            failure = error
+        processes = current_processes()
+        # with "moment", each process computes alone
+        if processes is not None and self._solver(getattr(self, "n_features_in_", 0)) == "sgd":
+            with processes.failing_together():
+                if failure is not None:
+                    raise failure
+        if failure is not None:
+            raise failure
 
     def _learn_from_stream(self, X, groups):
         self._check_moment_settings(whole=True)

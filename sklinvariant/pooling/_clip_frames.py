@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 
 from sklinvariant._compat import output_container
-from sklinvariant.base import Input, ShardRows, as_tensor
+from sklinvariant.base import DaskRows, Input, ShardRows, as_tensor
 from sklinvariant.pairs import clip_ids, consecutive_mask, warn_of_shuffled
 
 GROUPS_DOC = """
@@ -45,7 +45,8 @@ def clip_frames(given: Input, groups: Any, earlier: dict[str, Any] | None, name:
         first_clip, last_clip = map(str, clip_ids(groups)[[0, -1]].tolist())  # ids are saved as strings
         if earlier is not None and earlier["last_clip"] == first_clip:
             last = as_tensor(earlier["last_frame"]).to(rows.device, given.dtype)
-            rows = torch.cat([last, rows.to(given.dtype)])
+            is_lazy = isinstance(rows, DaskRows)
+            rows = rows.preceded_by(last) if is_lazy else torch.cat([last, rows.to(given.dtype)])
             follows = torch.cat([torch.ones(1, dtype=torch.bool), follows])
         kept |= {"last_frame": rows[-1:].to(given.dtype).cpu().numpy().copy(), "last_clip": last_clip}
     return ClipFrames(rows, follows, kept)

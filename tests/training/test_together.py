@@ -257,6 +257,24 @@ def missing_values_of_frames(folder):
         AutoPooling(3, solver="sgd").fit(np.where(rank, np.nan, ROWS))
 
 
+def missing_values_of_wide_frames(folder):
+    """The default solver of so many features is "sgd"."""
+    with distributed() as rank:
+        AutoPooling(2).fit(np.where(rank, np.nan, np.ones((3, 8193), np.float32)))
+
+
+def negative_wide_frames(folder):
+    with distributed() as rank:
+        AutoPooling(2).fit(np.where(rank, -1.0, np.ones((3, 8193), np.float32)))
+
+
+def missing_values_of_moments(folder):
+    """With "moment" each process computes alone."""
+    with distributed() as rank:
+        if rank:
+            AutoPooling(2).fit(np.where(rank, np.nan, ROWS))
+
+
 def wrong_checkpoint(folder):
     with distributed() as rank:
         if rank == 0:
@@ -292,6 +310,7 @@ CASES = [each_estimator, parts_and_warm_start, without_seed, different_networks,
 CASES += [different_sizes, different_rows, different_parameters, missing_values, wrong_checkpoint, diverging]
 CASES += [different_dtypes, different_dtypes_of_shards, missing_values_of_neighbors, missing_values_of_frames]
 CASES += [all_rows_from_shards, statistics_of_shards, shards_in_parts, interrupted_with_shards]
+CASES += [missing_values_of_wide_frames, negative_wide_frames, missing_values_of_moments]
 CASES += [pooling_with_shards, uneven_turns, different_widths, graph_of_one_shard, different_parameters_with_shards]
 SLOW_CASES = [special_fits, interrupted, resumed, each_estimator_with_shards]
 
@@ -417,6 +436,8 @@ def test_the_start_is_that_of_process_0(results, case):
         ("missing_values", ["process 1 of 2 failed, so the fit ends here as well. ValueError", "X contains NaN"]),
         ("missing_values_of_neighbors", ["process 1 of 2 failed", "X contains NaN"]),
         ("missing_values_of_frames", ["process 1 of 2 failed", "X contains NaN"]),
+        ("missing_values_of_wide_frames", ["process 1 of 2 failed", "X contains NaN"]),
+        ("negative_wide_frames", ["process 1 of 2 failed", "Negative values .* row 0 has -1"]),
         ("wrong_checkpoint", ["is not a checkpoint and was not changed"] * 2),
         ("pooling_with_shards", ["AutoPooling does not support distributed.shards=True."] * 2),
         ("different_parameters_with_shards", ["processes 0 and 1 have different max_epochs. Pass the same"] * 2),
@@ -430,6 +451,11 @@ def test_errors_reach_all_processes(results, case, messages):
     for result, message in zip(results, messages, strict=True):
         assert issubclass(result[case][0], (ValueError, RuntimeError, FloatingPointError))
         assert re.search(message, result[case][1])
+
+
+def test_an_error_of_moments_is_that_of_a_process(results):
+    assert results[0]["missing_values_of_moments"] is None
+    assert "X contains NaN" in results[1]["missing_values_of_moments"][1]
 
 
 @pytest.mark.slow
@@ -491,3 +517,36 @@ def test_the_example_under_torchrun(tmp_path):
         scores.append(float(printed.split("index ")[1].split()[0]))
     assert scores[0] == pytest.approx(scores[1], abs=0.02)
     assert sklinvariant.load(tmp_path / "digits.sklinvariant").n_clusters == 10
+
+
+DYING = """
+import os, time
+import numpy as np
+import torch.distributed as dist
+from skorch.callbacks import Callback
+from sklinvariant import SparseAutoencoder, distributed
+
+class Dies(Callback):
+    def on_epoch_end(self, net, **kwargs):
+        os._exit(3)
+
+class Waits(Callback):
+    def on_epoch_end(self, net, **kwargs):
+        print("process 0 waits", flush=True)
+        time.sleep(600)
+
+dist.init_process_group("gloo")
+with distributed() as rank:
+    SparseAutoencoder(3, callbacks=[[Waits(), Dies()][rank]]).fit(np.random.default_rng(0).random((30, 4)))
+"""
+
+
+@pytest.mark.slow
+def test_torchrun_ends_all_if_a_process_dies_between_exchanges(tmp_path):
+    (tmp_path / "script.py").write_text(DYING)
+    environment = {**os.environ, "PYTHONPATH": str(Path(sklinvariant.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "script.py"]
+    ended = subprocess.run(run, cwd=tmp_path, env=environment, timeout=200, capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert "process 0 waits" in ended.stdout
+    assert re.search(r"exitcode *: 3", ended.stderr)

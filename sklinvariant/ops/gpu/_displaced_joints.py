@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from torch.nn.functional import pad
 
-from sklinvariant._settings import computing_in, current_precision
+from sklinvariant._precision import computing_in, current_precision
 from sklinvariant.ops._kernels import dot_precision, launch, padded
 from sklinvariant.ops.gpu._products import add_product
 

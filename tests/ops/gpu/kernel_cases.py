@@ -5,10 +5,24 @@ The values are not computed, so tensors are uninitialised or zero.
 
 import itertools
 
+import numpy as np
 import torch
 
-from sklinvariant._settings import computing_in
-from sklinvariant.ops import displaced_joints, nearest_codewords, sum_by_label
+from sklinvariant._precision import computing_in
+from sklinvariant.ops import (
+    BitPlanes,
+    Draw,
+    Scores,
+    bit_planes,
+    displaced_joints,
+    draw_states,
+    draw_units,
+    nearest_codes,
+    nearest_codewords,
+    soft_moments,
+    sum_by_label,
+    weighted_moments,
+)
 
 
 def nearest():
@@ -31,3 +45,38 @@ def joints():
             displaced_joints(*views, 2).sum().backward()
     views = [torch.zeros(8, 16, 64, 64, dtype=torch.bfloat16, requires_grad=True) for _ in range(2)]
     displaced_joints(*views, 2).sum().backward()
+
+
+def moments():
+    for d, k, powers, order, precision in [
+        *((128, 1024, 2, 2, precision) for precision in ("float32", "tf32", "bf16")),  # Fisher vectors
+        (128, 1024, 1, 1, "tf32"),  # VLAD
+        (512, 32, 1, 1, "tf32"),
+        (3, 64, 1, 0, "float32"),  # Bag of Words
+    ]:
+        values = torch.zeros(4096, d, requires_grad=d < 512)
+        weight, bias = torch.zeros(powers * d, k, requires_grad=True), torch.zeros(k)
+        with computing_in(precision):
+            scores = Scores(weight, bias, torch.zeros(d), torch.ones(()))
+            sum(part.sum() for part in soft_moments(values, np.array([0, 4096]), scores, order)).backward()
+
+
+def weighted():
+    for d in (3, 513):
+        weighted_moments(torch.zeros(4096, d), torch.ones(4096), torch.zeros(2 * d, 64), torch.zeros(64))
+
+
+def hamming():
+    for n_bytes, n_queries, masked in itertools.product((8, 3, 67), (1, 2, 100), (False, True)):
+        codes = bit_planes(np.zeros((4096, n_bytes), np.uint8), "cpu")
+        removed = torch.zeros(4096, dtype=torch.bool) if masked else None
+        nearest_codes([codes], BitPlanes(codes.words, n_queries), 10, removed)
+
+
+def units():
+    for n, precision in itertools.product((100, 1024, 4096), ("float32", "tf32", "bf16")):
+        x, weight = torch.zeros(n, 2048), torch.zeros(4096, 2048)
+        with computing_in(precision):
+            draw_units(x, weight, torch.zeros(4096), Draw(0, 1))
+            draw_units(torch.zeros(n, 4096), weight.T, torch.zeros(2048), Draw(0, 2))
+    draw_states(torch.zeros(100, 64, dtype=torch.bfloat16), Draw(2**40, 3))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from tolerance import assert_close
 
-from sklinvariant._settings import computing_in
+from sklinvariant._precision import computing_in
 from sklinvariant.ops import displaced_joints
 
 # (n, k, q, h, w, half_window)

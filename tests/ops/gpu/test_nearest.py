@@ -97,6 +97,14 @@ def test_long_labels_are_summed_in_parts(kernels):
     assert sums[1].tolist() == [0.0] * 4
 
 
+def test_weights_of_one_number(kernels):
+    """Weights that are all 1 are one number in memory, with stride 0."""
+    x, labels = normal(50, 3), torch.arange(50) % 2
+    weights = torch.ones(1, device=kernels).expand(50)
+    sums = sum_by_label(x.to(kernels), labels.to(kernels), 2, weights)
+    assert_close(sums, torch.stack([x[::2].sum(0), x[1::2].sum(0)]))
+
+
 def test_the_kernels_are_launched(kernels, count_launches):
     x = normal(10, 3).to(kernels)
     sum_by_label(x, nearest_codewords(x, x[:2].clone()), 2)

@@ -1,0 +1,105 @@
+"""The nearest binary codes of queries by Hamming distance, by comparison with all codes, on any device.
+
+Axes: n codes of W words of 32 bits, q queries, k neighbours.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from sklinvariant._settings import in_own_precision
+from sklinvariant.ops._kernels import has_kernel
+from sklinvariant.ops._memory import DEVICE_BYTES, chunk_bytes
+
+QUERIES = 256  # compared at a time, so that their candidates need 64 MB
+KEY_BITS = 40  # of a row in a key; the others hold the distance
+NO_KEY = (1 << 63) - 1  # after the keys of all codes
+SPARE = 1 << 12  # words after each plane, which a kernel may read
+
+
+class BitPlanes(NamedTuple):
+    """Codes as planes of 32 bits: ``words`` (W, n + spare) int32 holds the first word of each code, then the second.
+
+    Neighbouring threads of a GPU then read neighbouring words, whatever the length of a code.
+    """
+
+    words: torch.Tensor
+    n: int
+
+
+def bit_planes(codes: np.ndarray, device: str | torch.device) -> BitPlanes:
+    """Copy packed codes (n, n_bytes) to a device as `BitPlanes`, in parts of `DEVICE_BYTES`."""
+    n, n_bytes = codes.shape
+    n_words = -(-n_bytes // 4)
+    words = torch.empty(n_words, -(-n // SPARE) * SPARE + SPARE, dtype=torch.int32, device=device)
+    rows = max(1, chunk_bytes(DEVICE_BYTES, device) // (4 * n_words))
+    for start in range(0, n, rows):
+        part = torch.from_numpy(np.array(codes[start : start + rows])).to(device)
+        part = torch.nn.functional.pad(part, (0, 4 * n_words - n_bytes))
+        words[:, start : start + len(part)] = part.view(torch.int32).T
+    return BitPlanes(words, n)
+
+
+@in_own_precision
+def nearest_codes(
+    blocks: Sequence[BitPlanes], queries: BitPlanes, k: int, removed: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Distances (q, k) int32 and rows (q, k) int64 of the k nearest codes of each query, nearest first.
+
+    Ties are resolved in favour of the lower row. Rows are counted through all blocks, and ``removed`` (all rows,) bool
+    masks those to leave out; at least k must remain. On a GPU a kernel reads each code about once for 8 queries.
+    """
+    asked = queries.words[:, : queries.n].T.contiguous()  # (q, W)
+    parts = [_nearest_keys(blocks, part, k, removed) for part in asked.split(QUERIES) if len(part)]
+    keys = torch.cat([asked.new_empty(0, k, dtype=torch.int64), *parts])
+    return (keys >> KEY_BITS).int(), keys & ((1 << KEY_BITS) - 1)
+
+
+def _nearest_keys(blocks, queries, k, removed):
+    best = torch.full((len(queries), k), NO_KEY, dtype=torch.int64, device=queries.device)
+    first = 0
+    for block in blocks:
+        gone = None if removed is None else removed[first : first + block.n]
+        if has_kernel(block.words, dtypes=(torch.int32,)):
+            from sklinvariant.ops.gpu._hamming import nearer_keys
+
+            best = nearer_keys(best, block, queries, first, gone)
+        else:
+            best = _nearer_keys(best, block, queries, first, gone)
+        first += block.n
+    return best
+
+
+def _nearer_keys(best, block, queries, first, removed):
+    """The smallest keys (q, k) of those in ``best`` and those of a block, whose rows are numbered from ``first``.
+
+    A key is a distance and a row as one number, so that the order of keys is that of neighbours.
+    """
+    rows = max(1, chunk_bytes(DEVICE_BYTES, queries.device) // (32 * len(queries)))
+    for start in range(0, block.n, rows):
+        stop = min(start + rows, block.n)
+        distances = torch.zeros(len(queries), stop - start, dtype=torch.int32, device=queries.device)
+        for word, asked in zip(block.words, queries.T, strict=True):
+            distances += _count_bits(word[start:stop] ^ asked[:, None])
+        numbers = torch.arange(first + start, first + stop, device=queries.device)
+        keys = (distances.long() << KEY_BITS) | numbers
+        if removed is not None:
+            keys.masked_fill_(removed[start:stop], NO_KEY)
+        best = smallest_keys(best, keys)
+    return best
+
+
+def smallest_keys(best: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+    """The smallest of the keys (q, k) and (q, m), in order: (q, k)."""
+    return torch.cat([best, keys], dim=1).topk(best.shape[1], largest=False, sorted=True).values
+
+
+def _count_bits(words):
+    """The number of bits of each word that are 1, counted in parallel in fields of 2, 4 and 8 bits."""
+    words = words - ((words >> 1) & 0x55555555)
+    words = (words & 0x33333333) + ((words >> 2) & 0x33333333)
+    words = (words + (words >> 4)) & 0x0F0F0F0F
+    words = words + (words >> 8)
+    return (words + (words >> 16)) & 0x3F
