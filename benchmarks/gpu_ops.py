@@ -7,8 +7,10 @@ import torch
 
 from sklinvariant._precision import computing_in
 from sklinvariant.ops import (
+    Draw,
     Scores,
     displaced_joints,
+    draw_units,
     nearest_codewords,
     resample,
     soft_moments,
@@ -26,6 +28,7 @@ def cases(gpu, args):
         "nearest codeword": functools.partial(nearest, gpu),
         "sums by label": functools.partial(sums, gpu),
         "displaced joints": functools.partial(joints, gpu),
+        "binary units": functools.partial(units, gpu),
         "resampling": functools.partial(warps, gpu),
     }
 
@@ -153,6 +156,22 @@ def joints(gpu):
         ours = functools.partial(displaced_joints, first, second, d)
         size, work = f"{n} × {k} × {side}², window {2 * d + 1}²", 2 * n * k * k * side**2 * (2 * d + 1) ** 2
         yield row(gpu, "displaced joints", size, precision, ours, eager, work, gpu.matmul_rate(precision))
+
+
+def units(gpu):
+    n, d, k = gpu.size((4096, 4096, 4096), (50, 12, 8))
+    for precision in ("bf16", "tf32", "float32"):
+        x = gpu.normal(n, d).to(torch.bfloat16 if precision == "bf16" else torch.float32)
+        w, b = gpu.normal(k, d, seed=1) / d**0.5, gpu.normal(k, seed=2)
+        half = w.to(x.dtype)
+
+        def eager(x=x, half=half, b=b):
+            probabilities = torch.sigmoid((x @ half.T).float() + b)
+            return probabilities, (torch.rand_like(probabilities) < probabilities).float()
+
+        ours = functools.partial(draw_units, x, w, b, Draw(0, 1))
+        size, work = f"{n:,} × {d:,}, {k:,} units", 2 * n * d * k
+        yield row(gpu, "binary units", size, precision, ours, eager, work, gpu.matmul_rate(precision))
 
 
 def warps(gpu):
