@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.functional import logsigmoid, softplus
 
 from sklinvariant._distributed import is_shared, own_rows, whole_mean, whole_rows, whole_size, whole_sum
+from sklinvariant.ops import Draw, counts_draws, draw_states, draw_units
 
 
 def uniform_targets(z: torch.Tensor) -> torch.Tensor:
@@ -50,6 +51,9 @@ class RestrictedBoltzmannMachine(nn.Module):
     Steps follow contrastive divergence, with the batch regulariser (equation 8) and an optional sparsity penalty. This
     objective has no loss that autograd could differentiate, so the machine computes its own steps.
 
+    On a CPU the states are drawn by ``generator``, one number after the other. On a GPU its seed and a counter identify
+    each random number, so that the states are drawn where their probabilities are computed.
+
     Parameters are ``weight`` (b, d), ``hidden_bias`` (b,) and ``visible_bias`` (d,).
     """
 
@@ -77,12 +81,14 @@ class RestrictedBoltzmannMachine(nn.Module):
         self.weight_decay, self.generator = weight_decay, generator
         self.chain: torch.Tensor | None = None
         self.velocity: list[torch.Tensor] | None = None
+        self.draws = 0  # so far, on devices where a counter identifies the random numbers
 
     def get_extra_state(self) -> dict[str, Any]:
         """The state that a checkpoint needs besides the parameters, so that training is resumed bit for bit."""
         return {
             "chain": self.chain,
             "velocity": self.velocity,
+            "draws": self.draws,
             "generator": None if self.generator is None else self.generator.get_state(),
         }
 
@@ -90,6 +96,7 @@ class RestrictedBoltzmannMachine(nn.Module):
         device = self.weight.device
         self.chain = None if state["chain"] is None else state["chain"].to(device)
         self.velocity = None if state["velocity"] is None else [value.to(device) for value in state["velocity"]]
+        self.draws = state.get("draws", 0)
         if self.generator is not None:
             self.generator.set_state(state["generator"].cpu())
 
@@ -103,9 +110,30 @@ class RestrictedBoltzmannMachine(nn.Module):
         mean = torch.addmm(self.visible_bias, z, self.weight).to(self.weight.dtype)
         return mean if self.visible == "gaussian" else mean.sigmoid_()
 
+    def draw_hidden(self, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """P(z = 1 | v), and hidden units drawn with these probabilities."""
+        if counts_draws(self.weight.device):
+            return draw_units(v, self.weight, self.hidden_bias, self._next_draw())
+        z = self.hidden(v)
+        return z, self.draw(z)
+
+    def draw_visible(self, z: torch.Tensor) -> torch.Tensor:
+        """Visible units drawn with their probabilities P(v = 1 | z)."""
+        if counts_draws(self.weight.device):
+            return draw_units(z, self.weight.T, self.visible_bias, self._next_draw())[1]
+        return self.draw(self.reconstruct(z))
+
     def draw(self, probability: torch.Tensor) -> torch.Tensor:
         """Sample binary units with the given probabilities of being on."""
+        if counts_draws(probability.device):
+            return draw_states(probability, self._next_draw())
         return self._noise(torch.rand, probability).lt_(probability)
+
+    def _next_draw(self):
+        """The random numbers of the next draw, which do not depend on the number of processes that share a batch."""
+        seed = 0 if self.generator is None else self.generator.initial_seed()
+        self.draws += 1
+        return Draw(seed, self.draws, own_rows().start or 0)
 
     def _noise(self, draw, like):
         """Random numbers for rows (n, d), which do not depend on the number of processes that share a batch."""
@@ -114,11 +142,11 @@ class RestrictedBoltzmannMachine(nn.Module):
 
     def gibbs(self, v: torch.Tensor, z: torch.Tensor | None = None) -> torch.Tensor:
         """One Gibbs step: sample the hidden units, then the visible ones; real-valued units are set to their means."""
-        z = self.draw(self.hidden(v)) if z is None else z
-        v = self.reconstruct(z)
+        z = self.draw_hidden(v)[1] if z is None else z
         if self.visible == "binary":
-            v = self.draw(v)
-        elif self.visible == "gaussian" and self.persistent:
+            return self.draw_visible(z)
+        v = self.reconstruct(z)
+        if self.visible == "gaussian" and self.persistent:
             v += self._noise(torch.randn, v)
         return v
 
@@ -137,8 +165,8 @@ class RestrictedBoltzmannMachine(nn.Module):
                 chains = torch.cat([chains, v.new_zeros(n - len(chains), b)])
             model = self.gibbs(v, chains[:n][own_rows()])
         else:
-            z = self.hidden(v)
-            model = self.gibbs(v, self.draw(z))
+            z, drawn = self.draw_hidden(v)
+            model = self.gibbs(v, drawn)
         for _ in range(self.cd_steps - 1):
             model = self.gibbs(model)
         visible = torch.cat([v, model])

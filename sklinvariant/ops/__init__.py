@@ -1,5 +1,6 @@
 """Tensor operations that at least two methods use, with bounded memory."""
 
+from sklinvariant.ops._binary_units import Draw, counts_draws, draw_states, draw_units
 from sklinvariant.ops._chunks import (
     CACHE_BYTES,
     DOUBLE_ROWS,
@@ -43,6 +44,7 @@ __all__ = [
     "DEVICE_BYTES",
     "DOUBLE_ROWS",
     "BitPlanes",
+    "Draw",
     "Mixture",
     "Moment",
     "Scores",
@@ -54,7 +56,10 @@ __all__ = [
     "compute_dtype",
     "concatenated",
     "count_codewords",
+    "counts_draws",
     "displaced_joints",
+    "draw_states",
+    "draw_units",
     "float64_device",
     "gather_bags",
     "gram",

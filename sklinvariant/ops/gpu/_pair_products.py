@@ -112,7 +112,7 @@ def pair_products(
         (parts * len(tiles),),
         *(rows.contiguous(), follows.contiguous().view(torch.uint8), tiles, sums),
         *(n - 1, d, d * d, low, 1 / scale / low, len(tiles), triton.cdiv(n, parts)),
-        BLOCK_N=32,
+        BLOCK_N=16,
         BLOCK_D=block_d,
         SINGLE=SINGLE_ROWS,
         FIRST=with_first,

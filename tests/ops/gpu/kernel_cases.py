@@ -11,9 +11,12 @@ import torch
 from sklinvariant._precision import computing_in
 from sklinvariant.ops import (
     BitPlanes,
+    Draw,
     Scores,
     bit_planes,
     displaced_joints,
+    draw_states,
+    draw_units,
     nearest_codes,
     nearest_codewords,
     pair_products,
@@ -74,3 +77,12 @@ def hamming():
 def pairs():
     for d, with_first in itertools.product((3, 4096), (False, True)):
         pair_products(torch.zeros(4096, d), torch.zeros(4095, dtype=torch.bool), with_first=with_first)
+
+
+def units():
+    for n, precision in itertools.product((100, 1024, 4096), ("float32", "tf32", "bf16")):
+        x, weight = torch.zeros(n, 2048), torch.zeros(4096, 2048)
+        with computing_in(precision):
+            draw_units(x, weight, torch.zeros(4096), Draw(0, 1))
+            draw_units(torch.zeros(n, 4096), weight.T, torch.zeros(2048), Draw(0, 2))
+    draw_states(torch.zeros(100, 64, dtype=torch.bfloat16), Draw(2**40, 3))
