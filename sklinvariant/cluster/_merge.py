@@ -6,12 +6,15 @@ clusters of pairs. The clusters of both samples of a pair are merged in the same
 Axes: s random starts, m small clusters ("parts"), k merged clusters.
 """
 
+import math
+
 import numpy as np
 import torch
 
 from sklinvariant._settings import in_own_precision
 
 _MOST_SWEEPS = 50
+_BYTES = 256 << 20  # memory for the tables of the starts that are computed at a time
 _TINY = np.finfo(np.float64).tiny
 
 
@@ -33,15 +36,37 @@ def merge_clusters(
     joint = np.asarray(joint, dtype=np.float64)
     joint = (joint + joint.T) / 2
     joint = joint / max(float(joint.sum()), _TINY)
-    m = len(joint)
-    labels = np.stack(
-        [torch.randperm(m, generator=generator, device="cpu").numpy() % n_clusters for _ in range(n_starts)]
-    )
+    m, orders = len(joint), _Orders(len(joint), generator)
+    labels = np.stack([orders.draw() % n_clusters for _ in range(n_starts)])
+    a_start = 8 * n_clusters * (2 * m + 4 * n_clusters)  # bytes
+    parts = np.array_split(labels, min(n_starts, math.ceil(n_starts * a_start / _BYTES)))
+    found = [_after_moves(joint, part, n_clusters, entropy_weight, orders) for part in parts]
+    return max(found, key=lambda one: one[0])[1]
+
+
+class _Orders:
+    """Random orders of the parts, one for each sweep, which all starts share."""
+
+    def __init__(self, m, generator):
+        self.m, self.generator, self.drawn = m, generator, []
+
+    def __getitem__(self, sweep):
+        if sweep == len(self.drawn):
+            self.drawn.append(self.draw())
+        return self.drawn[sweep]
+
+    def draw(self):
+        return torch.randperm(self.m, generator=self.generator, device="cpu").numpy()
+
+
+def _after_moves(joint, labels, n_clusters, entropy_weight, orders):
+    """The information and the labels (m,) of the best of the starts ``labels`` (s, m), from which parts move."""
     members = np.eye(n_clusters)[labels]
     table = _Table(members.swapaxes(1, 2) @ joint @ members, entropy_weight)
-    for _ in range(_MOST_SWEEPS):
+    del members
+    for sweep in range(_MOST_SWEEPS):
         moved = False
-        for part in torch.randperm(m, generator=generator, device="cpu").tolist():
+        for part in orders[sweep].tolist():
             before, own = labels[:, part], joint[part, part]
             rows = _sums_by_label(joint[part], labels, n_clusters)
             rows[table.starts, before] -= own
@@ -55,7 +80,9 @@ def merge_clusters(
             labels[:, part] = after
         if not moved:
             break
-    return labels[table.information().argmax()]
+    information = table.information()
+    best = information.argmax()
+    return information[best], labels[best]
 
 
 class _Table:

@@ -162,9 +162,9 @@ class WithNeighbors(Parameters):
         graph : sparse matrix of shape (n, n), default=None
             The neighbours of the rows of X for ``pairs="neighbors"``, such as from
             `sklearn.neighbors.kneighbors_graph`. They are not searched then. Each stored entry of row i, also a 0, is a
-            neighbour of sample i; values and entries on the diagonal do not count. Edges lead from rows to columns
-            only. Samples without neighbours form no pairs. In a cross-validation, which takes parts of X, set
-            ``neighbors`` instead.
+            neighbour of sample i, except the zeros in the formats BSR and DIA, which fill their blocks and diagonals.
+            Values and entries on the diagonal do not count. Edges lead from rows to columns only. Samples without
+            neighbours form no pairs. In a cross-validation, which takes parts of X, set ``neighbors`` instead.
         """
     _: KW_ONLY
     neighbors: (

@@ -1,11 +1,13 @@
 """Small clusters merged into few: against all partitions, by the information itself, degenerate tables."""
 
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
 import torch
 
+from sklinvariant.cluster import _merge
 from sklinvariant.cluster._merge import merge_clusters
 from sklinvariant.ops import joint_information
 
@@ -60,3 +62,28 @@ def test_the_same_seed_gives_the_same(global_random_seed):
     )
     assert one == pytest.approx(two)
     assert abs(one - other) > 1e-6
+
+
+@pytest.mark.parametrize("n_bytes", [1, 3000])
+def test_starts_in_parts_give_the_same(n_bytes, monkeypatch, global_random_seed):
+    joint = np.random.RandomState(global_random_seed).gamma(0.3, size=(30, 30))
+    generators = _generator(), _generator()
+    whole = merge_clusters(joint, 4, generator=generators[0])
+    monkeypatch.setattr(_merge, "_BYTES", n_bytes)
+    np.testing.assert_array_equal(merge_clusters(joint, 4, generator=generators[1]), whole)
+    assert torch.equal(*(generator.get_state() for generator in generators))
+
+
+def test_memory_does_not_grow_with_the_starts(monkeypatch):
+    """With all starts at once the tables of 200 clusters would take 64 MiB."""
+    monkeypatch.setattr(_merge, "_BYTES", 16 << 20)
+    monkeypatch.setattr(_merge, "_MOST_SWEEPS", 1)
+    joint = np.random.RandomState(0).gamma(0.3, size=(400, 400)) * np.eye(400)
+    tracemalloc.start()
+    try:
+        found = merge_clusters(joint, 200, generator=_generator())
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(found) == 400
+    assert peak < 24 * 2**20, peak / 2**20
