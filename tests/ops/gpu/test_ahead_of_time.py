@@ -14,6 +14,7 @@ CASES = [
     "sums",
     "moments",
     "weighted",
+    "pairs",
     "joints",
     "hamming",
     "units",
