@@ -9,7 +9,7 @@ export SCIPY_ARRAY_API := 1
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[test,lint]" build
 	touch $@
 
-.PHONY: demo test test-machines lint docs bench clean
+.PHONY: demo test test-machines lint docs bench gpu clean
 
 demo: .venv/stamp
 	$(BIN)/python -m sklinvariant
@@ -53,6 +53,15 @@ bench: .venv/stamp
 	$(BIN)/python benchmarks/group_convolutions.py --repeats 5 --json benchmarks/latest
 	$(BIN)/python benchmarks/convolutional_features.py --images 16 --repeats 3 --json benchmarks/latest
 	$(BIN)/python benchmarks/segmentation_loss.py --quick --json benchmarks/latest
+
+# where a GPU is: the tests that use one, and the benchmarks; with the Python of the machine, which has torch and triton
+GPU_PYTHON ?= python3
+GPU_RESULTS ?= benchmarks/latest
+gpu:
+	PYTHONPATH=. $(GPU_PYTHON) -m pytest -p no:cacheprovider -q tests -k "cuda or gpu" $(PYTEST_ARGS)
+	for part in ops train search; do \
+		PYTHONPATH=. $(GPU_PYTHON) benchmarks/gpu.py --part $$part --json $(GPU_RESULTS) $(GPU_ARGS) || exit 1; \
+	done
 
 clean:
 	rm -rf .venv build dist docs/_build

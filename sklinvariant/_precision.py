@@ -41,8 +41,17 @@ def _has_cuda():
 
 
 def switches_are_own() -> bool:
-    """Whether `own_switches` would change nothing. With CUDA another thread may switch at any time: always False."""
+    """Whether `own_switches` would change nothing.
+
+    With CUDA that is only so inside of it, because another thread may switch at any time.
+    """
+    if _wanted.get(threading.get_ident()) == _needed():
+        return True
     return not _has_cuda() and _is_exact("mkldnn", "matmul") and _is_exact("mkldnn", "conv")
+
+
+def _needed():
+    return "tf32" if current_precision() == "tf32" else "ieee"
 
 
 def _is_exact(*switch):
@@ -59,7 +68,7 @@ _saved: list = []  # the switches of the user, while a thread computes
 @contextlib.contextmanager
 def own_switches() -> Iterator[None]:
     """Set torch's switches to the current precision of this thread, and restore them at the end."""
-    thread, wanted = threading.get_ident(), "tf32" if current_precision() == "tf32" else "ieee"
+    thread, wanted = threading.get_ident(), _needed()
     before = _wanted.get(thread)
     if before == wanted:
         yield

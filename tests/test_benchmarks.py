@@ -135,6 +135,16 @@ def test_convolutional_features(script):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("part", ["ops", "search", "train"])
+def test_gpu(script, part):
+    """The script writes an error of a measurement into its row; there must be none."""
+    results = script("gpu", "--part", part, "--quick")
+    assert complete(results, f"gpu_{part}")
+    assert [row for row in results[f"gpu_{part}"]["rows"] if "Error" in row[1]] == []
+
+
+@pytest.mark.slow
 def test_equivariant_autoencoder_quality(script, tmp_path):
     rng = np.random.RandomState(0)
     np.savez(tmp_path / "coil.npz", x=rng.randint(256, size=(96, 16, 16)).astype(np.uint8), y=np.arange(96) // 2 % 8)

@@ -75,6 +75,14 @@ def test_methods_of_estimators_set_the_switches(with_cuda, monkeypatch):
     assert torch.get_float32_matmul_precision() == "medium"
 
 
+def test_inside_of_a_method_nothing_is_switched_again(with_cuda):
+    assert not _precision.switches_are_own()
+    with own_switches():
+        assert _precision.switches_are_own()
+        with computing_in("tf32"):
+            assert _precision.switches_are_own()
+
+
 def test_after_an_error_the_switches_are_restored():
     torch.set_float32_matmul_precision("medium")
     with pytest.raises(KeyError), own_switches():

@@ -4,7 +4,7 @@ from sklinvariant.accumulate._accumulate import accumulate
 from sklinvariant.accumulate._blocks import Blocks
 from sklinvariant.accumulate._channels import channel_spread
 from sklinvariant.accumulate._clustering import draw_rows, fit_kmeans, fit_mixture, hard_mixture
-from sklinvariant.accumulate._columns import Columns, column_range, deviations, gram, measure_columns, scatter
+from sklinvariant.accumulate._columns import Columns, column_range, deviations, measure_columns, scatter
 from sklinvariant.accumulate._moments import Moments, measure_moments
 from sklinvariant.accumulate._row_sample import RowSample, sample_descriptors
 from sklinvariant.accumulate._stepwise import codeword_shares, step_kmeans, step_mixture, step_size
@@ -22,7 +22,6 @@ __all__ = [
     "draw_rows",
     "fit_kmeans",
     "fit_mixture",
-    "gram",
     "hard_mixture",
     "measure_columns",
     "measure_moments",

@@ -26,6 +26,7 @@ from sklinvariant.ops._mixture import Mixture, mixture_scores
 from sklinvariant.ops._moments import Moment, moment
 from sklinvariant.ops._mutual_information import joint_information, joint_sum
 from sklinvariant.ops._nearest import count_codewords, nearest_codewords, sum_by_codeword, sum_by_label
+from sklinvariant.ops._pair_products import gram, pair_products, pairs_of_rows
 from sklinvariant.ops._resample import pixel_moves, resample
 from sklinvariant.ops._scale import (
     check_reach,
@@ -61,6 +62,7 @@ __all__ = [
     "draw_units",
     "float64_device",
     "gather_bags",
+    "gram",
     "in_safe_unit",
     "in_smaller_chunks",
     "joint_information",
@@ -70,6 +72,8 @@ __all__ = [
     "moment",
     "nearest_codes",
     "nearest_codewords",
+    "pair_products",
+    "pairs_of_rows",
     "pixel_moves",
     "power_of_two",
     "resample",

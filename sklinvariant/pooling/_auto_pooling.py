@@ -45,7 +45,7 @@ from sklinvariant.base import (
     resolve_device,
     torch_generator,
 )
-from sklinvariant.ops import concatenated, float64_device, power_of_two
+from sklinvariant.ops import concatenated, float64_device, pairs_of_rows, power_of_two
 from sklinvariant.pooling._clip_frames import (
     GROUPS_DOC,
     ClipFrames,
@@ -64,7 +64,6 @@ from sklinvariant.pooling._held_moments import (
 from sklinvariant.pooling._pair_batches import FramePairBatches
 from sklinvariant.pooling._pair_moments import (
     pair_moments,
-    pairs_of_frames,
     pooling_ray,
     standardized,
     without_rounding,
@@ -603,7 +602,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
 
     def _columns(self, frames, given):
         """The frames, weighted by the number of their pairs, and the means of their features."""
-        blocks = Blocks(frames.rows, pairs_of_frames(frames.follows), device=given.device)
+        blocks = Blocks(frames.rows, pairs_of_rows(frames.follows), device=given.device)
         return blocks, measure_columns(blocks)
 
     def _identity(self, data):

@@ -11,7 +11,8 @@ from typing import Self
 import torch
 
 from sklinvariant._settings import in_own_precision
-from sklinvariant.accumulate import Blocks, accumulate, gram
+from sklinvariant.accumulate import Blocks, accumulate
+from sklinvariant.ops import pair_products
 
 _ROUNDING = 1e-14  # a deviation below this share of the mean is rounding
 _LEAST_ROWS = 4096  # in a chunk, so that adding float64 matrices (d, d) at its end is comparatively cheap
@@ -106,21 +107,9 @@ def _shifted(rows, shift):
     return torch.nn.functional.pad(rows - shift.to(rows), (0, 1), value=1.0)
 
 
-def pairs_of_frames(follows: torch.Tensor) -> torch.Tensor:
-    """The number of pairs of each frame (n,): 2 for a frame that is y of one pair and y′ of another."""
-    roles = torch.zeros(len(follows) + 1, device=follows.device)
-    roles[:-1] += follows
-    roles[1:] += follows
-    return roles
-
-
 def _products(block, state):
     (rows, follows), (scale, with_first) = block, state
-    x = rows / scale
-    first, second = x[: len(follows)][follows], x[1 : len(follows) + 1][follows]
-    roles = pairs_of_frames(follows)[: len(x)].to(x)
-    parts = [x * roles.sqrt()[:, None], first - second]
-    return tuple(map(gram, [*parts, first] if with_first else parts))
+    return pair_products(rows[: len(follows) + 1], follows, scale, with_first)
 
 
 def standardized(moments: PairMoments) -> tuple[torch.Tensor, torch.Tensor, PairMoments]:

@@ -19,6 +19,7 @@ from sklinvariant.ops import (
     draw_units,
     nearest_codes,
     nearest_codewords,
+    pair_products,
     soft_moments,
     sum_by_label,
     weighted_moments,
@@ -71,6 +72,11 @@ def hamming():
         codes = bit_planes(np.zeros((4096, n_bytes), np.uint8), "cpu")
         removed = torch.zeros(4096, dtype=torch.bool) if masked else None
         nearest_codes([codes], BitPlanes(codes.words, n_queries), 10, removed)
+
+
+def pairs():
+    for d, with_first in itertools.product((3, 4096), (False, True)):
+        pair_products(torch.zeros(4096, d), torch.zeros(4095, dtype=torch.bool), with_first=with_first)
 
 
 def units():
