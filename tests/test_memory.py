@@ -62,6 +62,8 @@ ROTATION = "CanonicalRotation(4, latent_channels=2, width=1, depth=2, max_epochs
 SEGMENTER = "IICSegmenter(2, n_heads=1, n_overclusters=0, half_window=0, width=2, max_epochs=1, init='random')"
 FLIPS = "pairs='transform', transforms=transforms.Flip(), batch_size=8"
 OF_BYTES = CLUSTERER.replace("Conv2d(1,", "Conv2d(64,").replace("batch_size=200", FLIPS)
+LARGE = "rows.reshape(1, 1024, -1, 64)"  # one image
+FIRST_LARGE = "model.fit(rows[:16384].reshape(1, 128, -1, 64))"
 FILTERS = "ConvolutionalFeatures(MiniBatchKMeans(8, n_init=1, random_state=0), patch_size=6, random_state=0)"
 CASES = {
     "PCAHasher(16), in parts": ("PCAHasher(16)", PARTS),
@@ -86,7 +88,7 @@ CASES = {
     "ConvolutionalFeatures": (FILTERS, IMAGES, FIRST_IMAGES),
     "ConvolutionalFeatures, in parts": (FILTERS, IMAGES_IN_PARTS, FIRST_IMAGES),
     "IICClusterer of images": (CLUSTERER, IMAGES, FIRST_IMAGES),
-    "EquivariantAutoencoder": (AUTOENCODER, FIT_MAPS, FIRST_MAPS),
+    "EquivariantAutoencoder": (AUTOENCODER.replace("width", "loss='bce', width"), FIT_MAPS, FIRST_MAPS),
     "EquivariantAutoencoder, transform": (AUTOENCODER, f"model.transform({MAPS})", FIRST_MAPS),
     "EquivariantAutoencoder, predict_pose": (AUTOENCODER, f"model.predict_pose({MAPS})", FIRST_MAPS),
     "EquivariantAutoencoder of bytes, transform": (AUTOENCODER, f"model.transform({BYTES})", FIRST_BYTES),
@@ -95,10 +97,15 @@ CASES = {
     "IICSegmenter": (SEGMENTER, FIT_MAPS, FIRST_MAPS),
     "IICSegmenter, predict": (SEGMENTER, f"model.predict({MAPS})", FIRST_MAPS),
     "IICSegmenter of bytes, predict": (SEGMENTER, f"model.predict({BYTES})", FIRST_BYTES),
+    "IICSegmenter of one image": (
+        SEGMENTER.replace("random'", "mixture', tile_size=64, random_state=0"),
+        f"model.fit({LARGE}).predict({LARGE})",
+        FIRST_LARGE,
+    ),
     "IICClusterer of bytes": (OF_BYTES, FIT_BYTES, FIRST_BYTES),
     "IICClusterer of bytes, predict": (OF_BYTES, f"model.predict({BYTES})", FIRST_BYTES),
 }
-WIDTHS = {FIRST_IMAGES: 64 * 64, FIRST_MAPS: 64 * 64 * 64, FIRST_BYTES: 64 * 64 * 64}
+WIDTHS = {FIRST_IMAGES: 64 * 64, FIRST_MAPS: 64 * 64 * 64, FIRST_BYTES: 64 * 64 * 64, FIRST_LARGE: ROWS * D}
 
 
 @pytest.fixture(scope="module")

@@ -310,7 +310,8 @@ class EquivariantAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
                 f"images of {height} × {width} pixels are not square, but group={self.group!r} contains quarter turns. "
                 'Crop or pad them (for flat rows, set image_shape), or use group="C2", "D1" or "D2"'
             )
-        if self.loss == "bce" and images.is_floating_point() and (images.min() < 0 or images.max() > 1):
+        stored = given.data  # torch copies the whole of a permuted tensor to find its minimum
+        if self.loss == "bce" and images.is_floating_point() and (stored.min() < 0 or stored.max() > 1):
             raise ValueError('loss="bce" requires values in 0-1, but X has others. Scale X, or use loss="mse"')
         if reset:
             shift, scale = channel_spread(images)

@@ -6,7 +6,7 @@ import functools
 import itertools
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Any, Literal, Self
 
@@ -58,23 +58,23 @@ Tile = tuple[slice, slice]  # rows and columns
 
 def predict_tiles(
     network: SegmentationNetwork,
-    images: torch.Tensor,
+    images: Sequence[torch.Tensor],
     tile_size: int,
     head: int = 0,
     prepare: Callable[[torch.Tensor], torch.Tensor] = torch.clone,
 ) -> Iterator[tuple[Tile, torch.Tensor]]:
-    """Tiles of images (n, c, h, w), and the scores (n, k, ...) of a head in each, which a softmax makes probabilities.
+    """Tiles of n images (c, h, w), and the scores (n, k, ...) of a head in each, which a softmax makes probabilities.
 
     Tiles overlap by the radius of the network, so that there are no seams. ``prepare`` is applied to their pixels.
     """
-    h, w = images.shape[-2:]
+    h, w = images[0].shape[-2:]
     r = SegmentationTrunk.radius
     for top in range(0, h, tile_size):
         for left in range(0, w, tile_size):
             rows, columns = slice(top, min(top + tile_size, h)), slice(left, min(left + tile_size, w))
             first_row, first_column = max(top - r, 0), max(left - r, 0)
-            around = images[:, :, first_row : rows.stop + r, first_column : columns.stop + r]
-            seen = network.scores(prepare(around))[head]
+            around = slice(first_row, rows.stop + r), slice(first_column, columns.stop + r)
+            seen = network.scores(prepare(torch.stack([image[:, *around] for image in images])))[head]
             inside = seen[:, :, top - first_row : rows.stop - first_row]
             yield (rows, columns), inside[..., left - first_column : columns.stop - first_column]
 
@@ -508,7 +508,7 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
             """The answers (b, h, w, ...) for images of equal size, computed tile by tile."""
             starts = None if mixture is None else [mixture.on(image) for image in run]
             tiles = predict_tiles(
-                network, torch.stack(run), self.tile_size, self.best_head_, lambda x: (scale_pixels(x) - shift) / scale
+                network, run, self.tile_size, self.best_head_, lambda x: (scale_pixels(x) - shift) / scale
             )
             result: Any = None
             for (rows, columns), scores in tiles:

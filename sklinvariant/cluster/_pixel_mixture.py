@@ -103,21 +103,21 @@ def pixel_features(
     high: float,
     *,
     layout: bool,
-    rows: slice = _ALL,
-    columns: slice = _ALL,
+    rows: slice | torch.Tensor = _ALL,
+    columns: slice | torch.Tensor = _ALL,
     mean: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Logarithms (c, h, w) of the channels of an image or, with ``layout``, (c + 1, h, w): exposure-free, and the row.
 
     Light multiplies the intensity of a surface, and its logarithm only shifts. ``rows`` and ``columns`` select a window
-    of the image, and ``mean`` is its `mean_logs` if that is known.
+    or, as indices (m, 1), pixels of the image, and ``mean`` is its `mean_logs` if that is known.
     """
     logs = _logs(image[:, rows, columns], low, high)
     if not layout:
         return logs
     mean = mean_logs(image, low, high) if mean is None else mean
-    down = torch.linspace(-1, 1, image.shape[1], dtype=logs.dtype, device=logs.device)[rows]
-    return torch.cat([logs - mean, down[:, None].expand(logs.shape[1:])[None]])
+    down = torch.linspace(-1, 1, image.shape[1], dtype=logs.dtype, device=logs.device)
+    return torch.cat([logs - mean, down[:, None].expand(image.shape[1:])[rows, columns][None]])
 
 
 def mean_logs(image: torch.Tensor, low: float, high: float) -> torch.Tensor:
@@ -163,11 +163,12 @@ def _range(sample, images):
 
     Values beyond them become larger than 1, or 0.
     """
-    low = min(float(scale_pixels(image.min())) for image in images)
-    high = max(float(scale_pixels(image.max())) for image in images)
+    stored = [image.movedim(0, -1) for image in images]  # torch copies images that are not contiguous
+    low = min(float(scale_pixels(image.min())) for image in stored)
+    high = max(float(scale_pixels(image.max())) for image in stored)
     # of the darkest and of the brightest channel of each pixel, so that an outlier counts once
-    bottom = sample.take(lambda image: scale_pixels(image.amin(0, keepdim=True)))
-    top = sample.take(lambda image: scale_pixels(image.amax(0, keepdim=True)))
+    bottom = sample.take(lambda image, *place: scale_pixels(image[:, *place].amin(0, keepdim=True)))
+    top = sample.take(lambda image, *place: scale_pixels(image[:, *place].amax(0, keepdim=True)))
     bottom = float(bottom.quantile(_OUTLIERS, interpolation="higher"))
     top = float(top.quantile(1 - _OUTLIERS, interpolation="lower"))
     if bottom < top:
@@ -178,7 +179,7 @@ def _range(sample, images):
 
 
 class _Sample:
-    """Random pixels of each image, the same for all maps."""
+    """Random pixels of each image, always the same."""
 
     def __init__(self, images, generator):
         chosen = torch.randperm(len(images), generator=generator)[:_N_PIXELS].tolist()
@@ -193,9 +194,13 @@ class _Sample:
         return sum(len(places) for places in self.places)
 
     def take(self, function):
-        """Values (m, d) of the maps (d, h, w) that a function returns for an image."""
-        maps = zip(self.images, self.places, strict=True)
-        return torch.cat([function(image).flatten(1).T[places] for image, places in maps])
+        """Values (m, d) of a function (d, m, 1) of an image and of the rows and columns (m, 1) of its pixels."""
+        return torch.cat(
+            [
+                function(image, (places // image.shape[2])[:, None], (places % image.shape[2])[:, None]).flatten(1).T
+                for image, places in zip(self.images, self.places, strict=True)
+            ]
+        )
 
     def bands(self):
         """The band of rows (m,) of each pixel."""
@@ -208,7 +213,9 @@ class _Sample:
 
 
 def _fitted(sample, k, low, high, *, layout):
-    z = sample.take(lambda image: pixel_features(image, low, high, layout=layout))
+    z = sample.take(
+        lambda image, rows, columns: pixel_features(image, low, high, layout=layout, rows=rows, columns=columns)
+    )
     shift, scale = z.mean(0), z.std(0)
     scale = torch.where(scale > 1e-6, scale, 1.0)
     rows = ((z - shift) / scale).double().cpu().numpy()
@@ -261,7 +268,8 @@ def _layout(sample, mixture):
 
     It is the mean over the images minus two standard errors, because few images may agree by chance.
     """
-    pixels = sample.take(lambda image: image).T[:, None]  # as an image, because these components ignore the place
+    # as an image, because these components ignore the place
+    pixels = sample.take(lambda image, *place: image[:, *place]).T[:, None]
     labels = mixture(pixels)[:, 0].argmax(0)
     k, n = len(mixture.form), len(sample.images)
     cells = (sample.numbers() * _BANDS + sample.bands()) * k + labels

@@ -40,7 +40,7 @@ def test_tiles_have_no_seams(tile_size):
         network.eval()
         expected = network.scores(images)[0]
         found = torch.full_like(expected, torch.nan)
-        for (rows, columns), scores in predict_tiles(network, images, tile_size):
+        for (rows, columns), scores in predict_tiles(network, [*images], tile_size):
             found[:, :, rows, columns] = scores
         torch.testing.assert_close(found, expected)
 
