@@ -20,6 +20,7 @@ from sklinvariant.ops import (
     nearest_codes,
     nearest_codewords,
     pair_products,
+    resample,
     soft_moments,
     sum_by_label,
     weighted_moments,
@@ -86,3 +87,10 @@ def units():
             draw_units(x, weight, torch.zeros(4096), Draw(0, 1))
             draw_units(torch.zeros(n, 4096), weight.T, torch.zeros(2048), Draw(0, 2))
     draw_states(torch.zeros(100, 64, dtype=torch.bfloat16), Draw(2**40, 3))
+
+
+def resampling():
+    matrices = 0.9 * torch.eye(3).repeat(2, 1, 1)
+    for interpolation, padding in itertools.product(("bilinear", "nearest"), ("constant", "edge", "reflect")):
+        resample(torch.zeros(2, 3, 32, 32), matrices, None, interpolation, padding, 0.5)
+    resample(torch.zeros(2, 1, 28, 28, dtype=torch.bfloat16), matrices)

@@ -15,6 +15,7 @@ CASES = [
     "moments",
     "weighted",
     "pairs",
+    "resampling",
     "joints",
     "hamming",
     "units",
