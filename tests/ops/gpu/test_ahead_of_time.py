@@ -16,6 +16,7 @@ CASES = [
     "weighted",
     "pairs",
     "resampling",
+    "ones",
     "joints",
     "hamming",
     "units",
