@@ -4,7 +4,6 @@
 with the same arguments and up to rounding the same results. The first calls the second where `has_kernel` says so.
 """
 
-import functools
 import importlib.util
 import os
 import warnings
@@ -29,9 +28,18 @@ def has_kernel(*tensors: torch.Tensor, dtypes: Sequence[torch.dtype] = KERNEL_DT
     )
 
 
-@functools.cache
+_WORKING: dict[torch.device, bool] = {}
+
+
 def _kernels_work(device):
     """Whether Triton is installed and can compile and run a kernel on the device. If it cannot, warn once."""
+    if device not in _WORKING:  # torch.compile traces this line, but would ignore a cache of functools
+        _WORKING[device] = _try_kernel(device)
+    return _WORKING[device]
+
+
+@torch._disable_dynamo
+def _try_kernel(device):
     if importlib.util.find_spec("triton") is None:  # builds of torch for Windows, for example, come without it
         return False
     from sklinvariant.ops.gpu._trial import runs_on

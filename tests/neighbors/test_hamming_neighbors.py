@@ -42,10 +42,18 @@ def queries(global_random_seed):
     return clustered(50, 64, global_random_seed + 1)
 
 
+@pytest.fixture(params=["faiss", "torch"])
+def searched_by(request, monkeypatch):
+    """Exact searches by faiss, and by torch as on a GPU."""
+    if request.param == "torch":
+        monkeypatch.setattr(HammingNeighbors, "_search_device", lambda self: torch.device("cpu"))
+
+
 def loop(queries, codes):
     return np.array([[sum(a != b for a, b in zip(q, c, strict=True)) for c in codes] for q in queries.tolist()])
 
 
+@pytest.mark.usefixtures("searched_by")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("n_bits", [1, 7, 8, 20, 64])
 def test_distances_are_a_loop(kind, n_bits, global_random_seed):
@@ -59,6 +67,7 @@ def test_distances_are_a_loop(kind, n_bits, global_random_seed):
     np.testing.assert_array_equal(distances, np.sort(expected, axis=1))
 
 
+@pytest.mark.usefixtures("searched_by")
 @pytest.mark.parametrize("itself", [False, True])
 def test_agrees_with_scikit_learn(codes, queries, itself):
     queries = None if itself else queries
@@ -79,6 +88,7 @@ def test_agrees_with_scikit_learn(codes, queries, itself):
         np.testing.assert_array_equal(np.sort(ours_rows), np.sort(theirs_rows))
 
 
+@pytest.mark.usefixtures("searched_by")
 @pytest.mark.parametrize("kind", KINDS)
 def test_itself_is_left_out_among_duplicates(kind):
     codes = np.repeat([[0, 0, 0], [1, 1, 1]], 20, axis=0)
@@ -127,6 +137,7 @@ def test_recall_out_of_reach_warns(codes):
     assert model.recall_ < 0.95
 
 
+@pytest.mark.usefixtures("searched_by")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("with_ids", [False, True])
 def test_codes_added_and_removed_are_those_of_one_fit(kind, with_ids, codes, queries):
@@ -153,6 +164,7 @@ def test_codes_added_and_removed_are_those_of_one_fit(kind, with_ids, codes, que
         np.testing.assert_array_equal(graph.toarray(), expected.toarray())
 
 
+@pytest.mark.usefixtures("searched_by")
 def test_neighbours_of_a_query_can_all_be_removed(codes):
     model = HammingNeighbors(10, index="hnsw", n_links=4).fit(codes)
     near = model.kneighbors(codes[:1], 200, return_distance=False)[0]
@@ -162,6 +174,7 @@ def test_neighbours_of_a_query_can_all_be_removed(codes):
     )
 
 
+@pytest.mark.usefixtures("searched_by")
 def test_ids_count_on(codes):
     model = HammingNeighbors().fit(codes[:3], ids=[5, 9, 2]).partial_fit(codes[3:5])
     assert model.ids_.tolist() == [5, 9, 2, 10, 11]
@@ -218,6 +231,7 @@ def test_what_is_refused_changes_nothing(kind, act, message):
     assert model.ids_.tolist() == list(range(60))
 
 
+@pytest.mark.usefixtures("searched_by")
 def test_kinds_of_codes(codes, queries):
     expected = HammingNeighbors().fit(codes).kneighbors(queries)
     for make in (
@@ -237,6 +251,7 @@ def test_kinds_of_codes(codes, queries):
         HammingNeighbors().fit(codes * 0.2 + 0.4)
 
 
+@pytest.mark.usefixtures("searched_by")
 def test_tensors_in_tensors_out(codes, queries, device):
     model = HammingNeighbors(radius=9).fit(codes)
     expected = model.kneighbors(queries)

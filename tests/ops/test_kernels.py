@@ -14,9 +14,7 @@ from sklinvariant.ops._kernels import dot_precision, has_kernel, padded
 def fake_gpu(monkeypatch):
     """The CPU counts as a device with kernels, and the trial has not run."""
     monkeypatch.setattr(_kernels, "KERNEL_DEVICES", {"cpu"})
-    _kernels._kernels_work.cache_clear()
-    yield
-    _kernels._kernels_work.cache_clear()
+    monkeypatch.setattr(_kernels, "_WORKING", {})
 
 
 def trial(monkeypatch, runs_on):

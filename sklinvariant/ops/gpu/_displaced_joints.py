@@ -105,6 +105,7 @@ def _spread_kernel(
     tl.store(result + target, total, mask=(clusters[:, None] < k) & (pixels[None, :] < n_pixels))
 
 
+@torch.compiler.disable  # a compiled network calls it as it is
 def displaced_joints(first: torch.Tensor, second: torch.Tensor, half_window: int) -> torch.Tensor:
     """Sums over pixels u and images of ``first[:, i, u] * second[:, j, u + t]``: (D, D, k, q) float32."""
     return _DisplacedJoints.apply(first, second, half_window)  # type: ignore[no-untyped-call]
@@ -185,7 +186,7 @@ def _spread(weights, view, d, dtype):
 
 def _index_dtype(n_pixels):
     """The type of the number of a pixel; divisions of 64 bits are slow."""
-    return tl.int32 if n_pixels < 2**31 - 256 else tl.int64
+    return tl.int32 if n_pixels < 2**30 else tl.int64
 
 
 def _padded(view, d):

@@ -72,17 +72,18 @@ def _near_kernel(
     worst = tl.load(best + query * k + k - 1, mask=asked, other=0)
     limit = (worst >> KEY_BITS).to(tl.int32)
     offset = tl.arange(0, BLOCK_N)
+    plane = stride.to(tl.int64)
     for i in range(steps):
         block = start + (tl.program_id(0) + i * tl.num_programs(0)).to(tl.int64) * BLOCK_N
         distance = tl.zeros((BLOCK_Q, BLOCK_N), tl.int32)
         place = words + block + offset  # a block that ends after the codes reads the space after a plane
         if WORDS <= 4:
             for word in tl.static_range(WORDS):
-                code = tl.load(place + word * stride)
+                code = tl.load(place + word * plane)
                 distance += _differing_bits(code, queries, query, asked, word, WORDS, INSTRUCTION)
         else:
             for word in range(WORDS):
-                code = tl.load(place + word * stride)
+                code = tl.load(place + word * plane)
                 distance += _differing_bits(code, queries, query, asked, word, WORDS, INSTRUCTION)
         inside = block + offset < stop
         near = (distance < limit[:, None]) & inside[None, :]

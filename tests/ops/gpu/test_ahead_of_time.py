@@ -21,12 +21,8 @@ CASES = [
     "hamming",
     "units",
 ]
-MATRIX_CASES = {
-    "nearest",
-    "moments",
-    "joints",
-    "units",
-}  # whose products use the tensor cores in lower precision
+# cases whose products use the tensor cores in lower precision
+MATRIX_CASES = {"nearest", "moments", "joints", "units"}
 SPILLED_BYTES = 64  # the assembler moves a few registers to memory, so that more threads run at the same time
 SHARED_BYTES = {80: 163 << 10, 90: 227 << 10}  # of one block
 

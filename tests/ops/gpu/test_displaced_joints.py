@@ -79,6 +79,21 @@ def test_views_need_not_be_contiguous(kernels):
     assert_close(displaced_joints(first.to(kernels), second.to(kernels), 1), expected)
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # dynamo looks at the tensors where it stops
+def test_joints_in_a_compiled_function(kernels):
+    given = views(2, 3, 4, 5, 6)
+    exact = [view.double().requires_grad_() for view in given]
+    actual = [view.to(kernels).requires_grad_() for view in given]
+
+    def loss(first, second):
+        return displaced_joints(first, 2 * second, 1).square().sum()
+
+    loss(*exact).backward()
+    torch.compile(loss, backend="eager")(*actual).backward()
+    for mine, theirs in zip(actual, exact, strict=True):
+        assert_close(mine.grad, theirs.grad)
+
+
 def test_no_images(kernels):
     first, second = (view[:0].to(kernels).requires_grad_() for view in views(1, 3, 4, 5, 6))
     joints = displaced_joints(first, second, 1)

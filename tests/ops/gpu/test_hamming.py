@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from sklinvariant.ops import bit_planes, nearest_codes
+from sklinvariant.ops import BitPlanes, bit_planes, nearest_codes
+from sklinvariant.ops._hamming import KEY_BITS, NO_KEY
 
 
 def random_codes(n, n_bytes, seed=0):
@@ -86,6 +87,33 @@ def test_an_index_searches_by_the_kernel(kernels, count_launches, monkeypatch):
     model = HammingNeighbors(4, packed=True).fit(codes[:300]).partial_fit(codes[300:])
     np.testing.assert_array_equal(model.kneighbors(codes[:3]), expected_neighbors(codes[:3], codes, 4))
     assert "_near_kernel" in count_launches
+
+
+def test_planes_far_apart(kernels, tmp_path):
+    """The third word of a code is more than 2³¹ words after the first, in memory that is hardly used."""
+    shape = 3, 2**30 + 4096
+    if kernels == "cpu":
+        words = torch.from_numpy(np.memmap(tmp_path / "words", dtype=np.int32, mode="w+", shape=shape))
+    else:
+        words = torch.empty(shape, dtype=torch.int32, device=kernels)
+    codes = random_codes(60, 12)
+    words[:, :60] = bit_planes(codes, kernels).words[:, :60]
+    distances, rows = nearest_codes([BitPlanes(words, 60)], bit_planes(codes[:2], kernels), 5)
+    expected = expected_neighbors(codes[:2], codes, 5)
+    np.testing.assert_array_equal((distances.cpu().numpy(), rows.cpu().numpy()), expected)
+
+
+def test_rows_beyond_32_bits(kernels):
+    from sklinvariant.ops.gpu._hamming import nearer_keys
+
+    codes = random_codes(60, 8)
+    queries = bit_planes(codes[:2], kernels).words[:, :2].T.contiguous()
+    best = torch.full((2, 5), NO_KEY, dtype=torch.int64, device=kernels)
+    keys = nearer_keys(best, bit_planes(codes, kernels), queries, 2**35, None).cpu().numpy()
+    expected = expected_neighbors(codes[:2], codes, 5)
+    np.testing.assert_array_equal(
+        (keys >> KEY_BITS, keys & (2**KEY_BITS - 1)), expected + np.array([0, 2**35])[:, None, None]
+    )
 
 
 def test_no_queries(kernels):
