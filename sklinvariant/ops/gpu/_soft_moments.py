@@ -453,13 +453,22 @@ def _task(weight, bias, shift, scale, order, precision):
     return _Task(weight, bias.detach().contiguous(), shift.contiguous(), scale.rsqrt(), order, precision)
 
 
-def _cut(offsets, rows):
-    """Divide bags into parts of at most ``rows`` rows: start, stop and bag of each part, (parts, 3) int64."""
-    pieces = -(-np.diff(offsets) // rows)
-    bag = np.repeat(np.arange(len(pieces)), pieces)
-    place = np.arange(len(bag)) - (np.cumsum(pieces) - pieces)[bag]
-    start = offsets[bag] + rows * place
-    return np.stack([start, np.minimum(start + rows, offsets[bag + 1]), bag], axis=1).astype(np.int64)
+def _pieces(offsets, rows):
+    """Number of parts of at most ``rows`` rows of each bag, (n,) on the host."""
+    return -(-np.diff(offsets) // rows)
+
+
+def _cut(offsets, rows, device):
+    """The parts of bags of at most ``rows`` rows: start, stop and bag of each, (parts, 3) int64.
+
+    They are computed on the device, because a copy of the offsets is smaller than one of the parts.
+    """
+    edges = _on_device(offsets, device)
+    pieces = (edges.diff() + rows - 1) // rows
+    bag = torch.repeat_interleave(pieces, output_size=int(_pieces(offsets, rows).sum()))
+    place = torch.arange(len(bag), device=device) - (pieces.cumsum(0) - pieces)[bag]
+    start = edges[bag] + rows * place
+    return torch.stack([start, torch.minimum(start + rows, edges[bag + 1]), bag], dim=1)
 
 
 def _rows_of_part(n, columns):
@@ -467,8 +476,8 @@ def _rows_of_part(n, columns):
     return max(LEAST_ROWS, triton.cdiv(n * columns, PROGRAMS))
 
 
-def _on_device(table, like):
-    return torch.from_numpy(np.ascontiguousarray(table)).to(like.device)
+def _on_device(numbers, device):
+    return torch.tensor(np.asarray(numbers, dtype=np.int64), device=device)
 
 
 def _norms(task, x, tiles, gradients):
@@ -493,21 +502,24 @@ def _part_moments(task, x, offsets, row_weights=None, norms=None):
     n, k, d = len(offsets) - 1, len(task.bias), x.shape[1]
     blocks = task.blocks("moments", task.order)
     columns = blocks.word_blocks * blocks.dim_blocks
-    parts = _cut(offsets, _rows_of_part(len(x), columns))
+    rows = _rows_of_part(len(x), columns)
+    parts, pieces = _cut(offsets, rows, x.device), _pieces(offsets, rows)
     # the first part of a bag is written to the place of the bag, and the others are added to it
-    bags = parts[:, 2].copy()
-    others = np.flatnonzero(np.diff(bags, prepend=-1) == 0)
-    parts[others, 2] = n + np.arange(len(others))
-    empty = len(parts) - len(others) < n
-    make = torch.zeros if empty else torch.empty
-    mass = make(n + len(others), k, dtype=torch.float32, device=x.device)
-    sums = make(n + len(others), k, task.order * d, dtype=torch.float32, device=x.device)
+    divided = np.flatnonzero(pieces > 1)
+    n_others = int((pieces[divided] - 1).sum())
+    if n_others:
+        bag = parts[:, 2]
+        other = torch.nn.functional.pad(bag[1:] == bag[:-1], (1, 0))
+        parts[:, 2] = torch.where(other, n - 1 + other.cumsum(0), bag)
+    make = torch.zeros if (pieces == 0).any() else torch.empty
+    mass = make(n + n_others, k, dtype=torch.float32, device=x.device)
+    sums = make(n + n_others, k, task.order * d, dtype=torch.float32, device=x.device)
     if norms is None:
         norms = mass if blocks.alone else _norms(task, x, None, None)
     launch(
         _moments_kernel,
         (len(parts) * columns,),
-        *(x, task.weight, task.bias, task.shift, task.root, norms, _on_device(parts, x)),
+        *(x, task.weight, task.bias, task.shift, task.root, norms, parts),
         *(mass if row_weights is None else row_weights, mass, sums, len(x), k, d),
         *(blocks.word_blocks, blocks.dim_blocks),
         **blocks.constants(
@@ -519,10 +531,10 @@ def _part_moments(task, x, offsets, row_weights=None, norms=None):
             PRECISION=task.precision,
         ),
     )
-    if len(others) == 0:
+    if n_others == 0:
         return mass, sums
-    long, label = np.unique(bags[others], return_inverse=True)
-    where, labels = _on_device(long, x), _on_device(label, x)
+    where, others = _on_device(divided, x.device), _on_device(pieces[divided] - 1, x.device)
+    labels = torch.repeat_interleave(others, output_size=n_others)
     return tuple(_added(total, n, where, labels) for total in (mass, sums))
 
 
@@ -608,7 +620,7 @@ class _Gradients:
         """Parts of bags that fit a block of rows, on the device."""
         size = blocks.block_n
         if size not in self.tables:
-            self.tables[size] = _on_device(_cut(self.offsets, size), self.x)
+            self.tables[size] = _cut(self.offsets, size, self.x.device)
         return self.tables[size]
 
     def arguments(self, tiles):
