@@ -94,7 +94,7 @@ def _resample_kernel(
         seen_across = tl.where(sees_left, 1 - right_share, 0.0) + tl.where(sees_right, right_share, 0.0)
         seen_down = tl.where(sees_top, 1 - bottom_share, 0.0) + tl.where(sees_bottom, bottom_share, 0.0)
         outside = 1 - seen_across * seen_down
-    first = tl.program_id(1) * CHANNELS
+    first = tl.program_id(1).to(tl.int64) * CHANNELS
     for channel in range(first, tl.minimum(first + CHANNELS, channels)):
         here = source + channel * channel_stride
         value = tl.load(here, mask=sees_left & sees_top, other=0.0).to(tl.float32)

@@ -190,7 +190,7 @@ def _norms_kernel(
     tl.store(norms + rows, largest, mask=live)
     tl.store(norms + n + rows, total, mask=live)
     if SLOPES:
-        tl.store(norms + 2 * n + rows, slope / total, mask=live)
+        tl.store(norms + n + n + rows, slope / total, mask=live)
 
 
 @triton.jit
@@ -303,7 +303,7 @@ def _weight_gradient_kernel(
         if ALONE:
             mean = tl.sum(q * slopes, axis=0)
         else:
-            mean = tl.load(norms + 2 * n + rows, mask=live, other=0.0)
+            mean = tl.load(norms + n + n + rows, mask=live, other=0.0)
         g = q * (slopes - mean[None, :])
         count += tl.sum(g, axis=1)
         z = _load_rows(values, rows, live, dims, d, shift, root)
@@ -365,7 +365,7 @@ def _value_gradient_kernel(
         if ALONE:
             mean = tl.sum(q * slopes, axis=1)
         else:
-            mean = tl.load(norms + 2 * n + rows, mask=live, other=0.0)
+            mean = tl.load(norms + n + n + rows, mask=live, other=0.0)
         g = q * (slopes - mean[:, None])
         inside = (words[:, None] < k) & (dims[None, :] < d)
         first = add_product(first, g, _load_words(weight, words, dims, inside, POWERS * d), PRECISION)
@@ -674,9 +674,12 @@ class _Gradients:
 def weighted_moments(
     values: torch.Tensor, row_weights: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Mass (k,), sums (k, 2d) and likelihood () in float64 of at least one row on the device."""
+    """Mass (k,), sums (k, 2d) and likelihood () in float64 of at least one row on the device.
+
+    Products are those of float32, whatever the current precision.
+    """
     n, d = values.shape
-    task = _task(weight, bias, weight.new_zeros(d), weight.new_ones(()), 2, dot_precision(values))
+    task = _task(weight, bias, weight.new_zeros(d), weight.new_ones(()), 2, "ieee")
     x, row_weights = values.contiguous(), row_weights.contiguous()
     norms = _norms(task, x, None, None)
     # each program sums a bag of its own, so that the bags can be added in float64
