@@ -19,7 +19,6 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 
 from sklinvariant._compat import fit_context, with_callbacks
-from sklinvariant.accumulate import accumulate
 from sklinvariant.base import (
     Anything,
     Array,
@@ -27,13 +26,9 @@ from sklinvariant.base import (
     Each,
     FittedState,
     Flag,
-    FrameReader,
-    Input,
     Maybe,
     OnDevice,
     Positive,
-    Reader,
-    RowReader,
     TorchEstimator,
     Weights,
     Whole,
@@ -46,10 +41,12 @@ from sklinvariant.base import (
     torch_generator,
 )
 from sklinvariant.cluster._cluster_network import ClusterNetwork, max_entropy
+from sklinvariant.cluster._evaluation import compute, draws_for, measure
 from sklinvariant.cluster._merged_start import information_of_walks, merged_labels, pretrain_heads
+from sklinvariant.cluster._sample_reader import PAIRS, SAMPLES, samples_of
 from sklinvariant.cluster._scaling import Scaling, choose_scaling
-from sklinvariant.images import ImageInput, ImageReader, scale_pixels
-from sklinvariant.ops import compute_dtype, concatenated, joint_information, joint_sum, samples_at_once
+from sklinvariant.images import scale_pixels
+from sklinvariant.ops import joint_information
 from sklinvariant.pairs import (
     MOST_STEPS,
     GraphPairs,
@@ -66,49 +63,10 @@ from sklinvariant.pairs import (
 )
 from sklinvariant.training import TrainedEstimator, WithOptimizer
 
-_WIDER = 2  # how many times as many values as a sample its largest layer is assumed to have
-_MEASURED = 20_000  # number of pairs on which heads are compared, unless it needs more draws than
-_MOST_DRAWS = 20  # per pair
 # training steps with max_epochs="auto": on rows that start from merged clusters, and otherwise
 _FEW_STEPS, _STEPS = 60, 300
 _FEWEST_EPOCHS = 3
 _STUCK = 0.05  # share of ln k below which training has probably failed
-
-
-def at_once(samples: torch.Tensor) -> int:
-    """How many samples (n, ...) the network processes at a time: fewer if they are large images."""
-    return samples_at_once(_WIDER * samples.shape[1:].numel(), compute_dtype(samples.dtype), samples.device)
-
-
-def samples_of(given: Input) -> torch.Tensor:
-    """Rows (n, d) of floats, or images (n, h, w, c) as they were given: integers are converted in batches."""
-    return given.data.to(given.device) if isinstance(given, ImageInput) else given.tensor()
-
-
-@torch.no_grad()
-def compute(
-    network: ClusterNetwork, samples: torch.Tensor, function: Callable[[torch.Tensor], torch.Tensor]
-) -> torch.Tensor:
-    """``function(features)`` of the features (m, D) of parts of the samples, concatenated.
-
-    The features and the probabilities (n, h, k) of all heads together are often larger than the samples.
-    """
-    network.eval()
-    parts = samples.split(at_once(samples))
-    return concatenated((function(network.features(scale_pixels(part))) for part in parts), len(samples))
-
-
-@torch.no_grad()
-def measure(
-    network: ClusterNetwork, source: ViewPairs | PartnerPairs, pairs: torch.Tensor, n_draws: int
-) -> torch.Tensor:
-    """The joint (h, k, k) of the main heads, not normalised, over ``n_draws`` draws of the pairs (indices)."""
-    network.eval()
-
-    def joint(index, _):
-        return joint_sum(*(network.heads(network.features(x)) for x in source.take(index, 1)))
-
-    return accumulate(joint, (index for index in pairs.split(at_once(source.samples)) for _ in range(n_draws)))
 
 
 @dataclass
@@ -120,11 +78,6 @@ class _Pairs:
     source: ViewPairs | PartnerPairs
     main: torch.Tensor
     scaling: Scaling
-
-
-def draws_for(pairs: torch.Tensor) -> int:
-    """Number of draws of each pair, so that heads with almost equal losses can be compared."""
-    return min(_MOST_DRAWS, math.ceil(_MEASURED / len(pairs)))
 
 
 @declared
@@ -403,7 +356,7 @@ class IICClusterer(
 
     @property
     def _reader(self):
-        return _PAIRS if self.pairs == "explicit" else SAMPLES
+        return PAIRS if self.pairs == "explicit" else SAMPLES
 
     def _kind_of_pairs(self, samples):
         return ("transform" if samples.ndim == 4 else "neighbors") if self.pairs == "auto" else self.pairs
@@ -619,66 +572,3 @@ class IICClusterer(
     @property
     def _n_features_out(self):
         return self._state["n_trunk_features"]
-
-
-class SampleReader(Reader):
-    """Reads rows (n, d) or images (n, h, w, c); flat rows are images only if ``image_shape`` is set."""
-
-    needs = "rows or images, as arrays"
-    three_d_array = True
-
-    def __init__(self) -> None:
-        self.rows, self.images = RowReader(), ImageReader()
-
-    def _check(self, estimator, X, kind, reset):
-        as_rows, name = estimator.image_shape is None and not _are_images(X), type(estimator).__name__
-        if not reset:
-            _refuse_pairs(name, X, tuple(estimator._state["sample_shape"]))
-        if not reset and as_rows is not (estimator._state["n_channels"] is None):
-            raise ValueError(
-                f"{name} was fitted on {'images' if as_rows else 'rows'}, but X contains "
-                f"{'rows' if as_rows else 'images'}. Set image_shape for flat rows, or pass X[None] for a single image"
-            )
-        given = (self.rows if as_rows else self.images)._check(estimator, X, kind, reset)
-        if reset and as_rows:
-            estimator.__dict__.pop("pixel_range_", None)
-        if not reset and list(given.data.shape[1:]) != (expected := estimator._state["sample_shape"]):
-            raise ValueError(
-                f"the images have shape {tuple(given.data.shape[1:])}, but {name} was fitted on images of shape "
-                f"{tuple(expected)}. Resize the images"
-            )
-        return given
-
-
-def _refuse_pairs(name, X, sample_shape):
-    """Raise a ValueError if X contains pairs (n, 2, ...) of samples."""
-    shape = _shape(X)
-    if len(sample_shape) == 1:
-        in_pairs = len(shape) == 3
-    else:  # an image can be given as (h, w, c), as a flat row, and if it is grey as (h, w)
-        same = [sample_shape, (math.prod(sample_shape),)] + [sample_shape[:2]] * (sample_shape[2] == 1)
-        in_pairs = shape[2:] in same and shape[1:] not in same
-    if in_pairs and shape[1] == 2:
-        raise ValueError(
-            f"X of shape {shape} contains pairs, but {name} needs single samples of shape {sample_shape} here. Pass "
-            "the first or the second sample of each pair, X[:, 0] or X[:, 1] of an array"
-        )
-
-
-def _shape(X):
-    """The shape of X; a list has the shape that it would have if all of its items were like the first one."""
-    if isinstance(X, (list, tuple)):
-        return (len(X), *(_shape(X[0]) if len(X) else ()))
-    nested = isinstance(X, torch.Tensor) and X.is_nested
-    return () if nested else tuple(getattr(X, "shape", ()))
-
-
-def _are_images(X):
-    """Whether X, or the first item of a list, is an image."""
-    if isinstance(X, (list, tuple)):
-        return len(X) > 0 and (X[0].ndim if isinstance(X[0], torch.Tensor) else np.ndim(X[0])) > 1
-    return getattr(X, "ndim", 2) > 2
-
-
-SAMPLES = SampleReader()
-_PAIRS = FrameReader(SAMPLES, explicit=True)

@@ -23,9 +23,7 @@ from skorch.callbacks import Callback
 from tolerance import assert_close, assert_same_labels
 
 from sklinvariant import IICClusterer, load, save
-from sklinvariant.cluster._iic_clusterer import measure
-from sklinvariant.pairs._nearest_partners import nearest_partners
-from sklinvariant.pairs._sample_pairs import PartnerPairs, SamplePairBatches, ViewPairs, same
+from sklinvariant.pairs._sample_pairs import SamplePairBatches, ViewPairs, same
 from sklinvariant.transforms import Rotation
 
 QUICK = {"max_epochs": 40, "learning_rate": 0.01, "n_neighbors": 5, "random_state": 0}
@@ -73,22 +71,6 @@ def test_the_best_head_is_that_of_least_loss(blobs):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # few epochs, on purpose
-def test_measure_sums_over_pairs(blobs):
-    """The joint over some pairs, against outer products one by one."""
-    X, _ = blobs
-    model = IICClusterer(3, **QUICK | {"max_epochs": 2}).fit(X)
-    samples = torch.tensor(X)
-    network = model._network(samples)
-    partners = nearest_partners(samples, 1)
-    pairs = torch.arange(0, 90, 2)
-    joint = measure(network, PartnerPairs(samples, partners, torch.Generator()), pairs, 2)
-    probabilities = network.heads(network.features(samples)).detach().numpy()
-    for head in range(5):
-        z = probabilities[:, head]
-        P = 2 * sum(np.outer(z[i], z[partners[i, 0]]) for i in pairs.tolist())
-        assert_close(joint[head], P)
-
-
 @pytest.mark.parametrize("params", [{}, {"pairs": Rotation(10, fill="edge"), "n_repeats": 2}])
 def test_images(bars, params):
     images, _kinds = bars
