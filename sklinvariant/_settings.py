@@ -16,7 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 import torch
 
-from sklinvariant._precision import computing_in, current_precision, own_switches, switches_are_own  # noqa: F401
+from sklinvariant._precision import own_switches, switches_are_own
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from sklinvariant._settings import current_precision
+from sklinvariant._precision import current_precision
 
 KERNEL_DEVICES = {"cuda"}
 KERNEL_DTYPES = (torch.float32, torch.float16, torch.bfloat16)

@@ -7,6 +7,7 @@ import torch
 from torch.nn.functional import grid_sample
 
 from sklinvariant._settings import in_own_precision
+from sklinvariant.ops._kernels import has_kernel
 
 _PADDING = {"constant": "zeros", "edge": "border", "reflect": "reflection"}
 
@@ -84,7 +85,12 @@ def _interpolate(images, matrices, size, interpolation, padding, fill):
     n, c, h, w = images.shape
     # grid_sample expects coordinates from -1 to 1 on each axis and the inverse map, from the result to the image
     unit = matrices.new_tensor([w / max(h, w), h / max(h, w), 1.0])
-    back = (torch.linalg.inv(matrices) * unit / unit[:, None])[:, :2].to(images)
+    back = (torch.linalg.inv(matrices) * unit / unit[:, None])[:, :2]
+    if _has_kernel(images, back, interpolation):
+        from sklinvariant.ops.gpu._resample import resample as kernel
+
+        return kernel(images, back.to(images.device), size, interpolation, padding, fill)
+    back = back.to(images)
     points = _points(back, *size)
     seen = images
     if len(back) == 1 < n:  # one matrix: with images as channels each thread computes the weights once
@@ -98,6 +104,11 @@ def _interpolate(images, matrices, size, interpolation, padding, fill):
         inside = grid_sample(ones, points[: len(back)], interpolation, align_corners=False)
         answer.addcmul_(torch.as_tensor(fill, dtype=answer.dtype, device=answer.device), 1 - inside)
     return answer
+
+
+def _has_kernel(images, back, interpolation):
+    learns = torch.is_grad_enabled() and (images.requires_grad or back.requires_grad)
+    return images.numel() > 0 and not learns and interpolation != "bicubic" and has_kernel(images)
 
 
 def _points(matrices, h, w):

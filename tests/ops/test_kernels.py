@@ -1,11 +1,12 @@
 """When an operator runs as a Triton kernel."""
 
+import importlib.util
 import sys
 
 import pytest
 import torch
 
-from sklinvariant._settings import computing_in
+from sklinvariant._precision import computing_in
 from sklinvariant.ops import _kernels
 from sklinvariant.ops._kernels import dot_precision, has_kernel, padded
 
@@ -21,7 +22,12 @@ def trial(monkeypatch, runs_on):
     module = type(sys)("sklinvariant.ops.gpu._trial")
     module.runs_on = runs_on
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: True)
+    set_installed(monkeypatch, True)
+
+
+def set_installed(monkeypatch, triton):
+    find = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *of: triton if name == "triton" else find(name, *of))
 
 
 def test_tensors_of_the_cpu_have_no_kernel():
@@ -37,7 +43,7 @@ def test_all_tensors_must_have_a_supported_dtype(fake_gpu, monkeypatch):
 
 
 def test_without_triton_torch_computes(fake_gpu, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    set_installed(monkeypatch, None)
     assert not has_kernel(torch.zeros(2))
 
 

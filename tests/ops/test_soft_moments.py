@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sklinvariant.ops import Scores, soft_moments
+from sklinvariant.ops import Scores, _soft_moments, soft_moments, weighted_moments
 
 SIZES = ([3, 0, 5, 5, 5, 60, 1, 1, 2, 0], [7] * 10, [1] * 30, [40, 40], [0, 0, 1])
 
@@ -76,3 +76,19 @@ def test_values_of_any_dtype(dtype):
     got = soft_moments(values, offsets, scores, 1)
     for a, b in zip(got, soft_moments(values.double(), offsets, scores, 1), strict=True):
         torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 100])
+def test_weighted_moments(rows, monkeypatch):
+    """Rows in chunks of any size against the moments of each row."""
+    monkeypatch.setattr(_soft_moments, "_LEAST_ROWS", 1)
+    monkeypatch.setattr(_soft_moments, "chunk_rows", lambda *args: rows)
+    values, _, scores = _case([30], True)
+    values, weight, bias = (part.detach() for part in (values, scores.weight, scores.bias))
+    row_weights = torch.rand(30, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    phi = torch.cat([values, values**2], dim=1)
+    q = torch.softmax(phi @ weight + bias, dim=1) * row_weights[:, None]
+    mass, sums, likelihood = weighted_moments(values, row_weights, weight, bias)
+    torch.testing.assert_close(mass, q.sum(0))
+    torch.testing.assert_close(sums, q.T @ phi)
+    torch.testing.assert_close(likelihood, (row_weights * (phi @ weight + bias).exp().sum(1).log()).sum())

@@ -9,6 +9,7 @@ so a code at the distance of the k-th nearest one is not kept: codes that are al
 import torch
 import triton
 import triton.language as tl
+from torch.nn.functional import pad
 
 from sklinvariant.ops._hamming import KEY_BITS, NO_KEY, BitPlanes, smallest_keys
 from sklinvariant.ops._kernels import counts_bits, launch, padded
@@ -32,16 +33,21 @@ def _count_bits(words, INSTRUCTION: tl.constexpr):
 
 
 @triton.jit
-def _differing_bits(code, queries, query, asked, word, WORDS: tl.constexpr, INSTRUCTION: tl.constexpr):
-    part = tl.load(queries + query * WORDS + word, mask=asked, other=0)
-    return _count_bits(code[None, :] ^ part[:, None], INSTRUCTION)
+def _distance(code, next_code, place, plane, query, WORDS: tl.constexpr, INSTRUCTION: tl.constexpr):
+    """The number of bits that differ between codes and a query. The first two words of the codes are loaded already."""
+    distance = _count_bits(code ^ tl.load(query), INSTRUCTION)
+    if WORDS > 1:
+        distance += _count_bits(next_code ^ tl.load(query + 1), INSTRUCTION)
+    for word in range(2, WORDS):
+        distance += _count_bits(tl.load(place + word * plane) ^ tl.load(query + word), INSTRUCTION)
+    return distance
 
 
 @triton.jit
 def _near_kernel(
     words,
     queries,
-    best,
+    limits,
     removed,
     keys,
     counts,
@@ -49,8 +55,6 @@ def _near_kernel(
     start,
     stop,
     stride,
-    n_queries,
-    k,
     steps,
     BLOCK_Q: tl.constexpr,
     BLOCK_N: tl.constexpr,
@@ -60,43 +64,42 @@ def _near_kernel(
     MASKED: tl.constexpr,
     INSTRUCTION: tl.constexpr,
 ):
-    """Append the keys of codes that are nearer than the k-th best key so far.
+    """Append the keys of codes whose distance from a query is below its limit.
 
     It is limited by the memory bandwidth with one or two queries, and by the rate of counting bits with more: for each
     word and query one xor, one count (of which a multiprocessor issues 16 per cycle) and one addition. Candidates are
     rare, and the steps for them are skipped in most blocks. The place of a candidate comes from an atomic addition, so
     the order of candidates varies; the keys are then sorted, and all differ, so the result does not vary.
     """
-    query = tl.program_id(1) * BLOCK_Q + tl.arange(0, BLOCK_Q)
-    asked = query < n_queries
-    worst = tl.load(best + query * k + k - 1, mask=asked, other=0)
-    limit = (worst >> KEY_BITS).to(tl.int32)
+    first_query = tl.program_id(1) * BLOCK_Q
     offset = tl.arange(0, BLOCK_N)
     plane = stride.to(tl.int64)
     for i in range(steps):
         block = start + (tl.program_id(0) + i * tl.num_programs(0)).to(tl.int64) * BLOCK_N
-        distance = tl.zeros((BLOCK_Q, BLOCK_N), tl.int32)
         place = words + block + offset  # a block that ends after the codes reads the space after a plane
-        if WORDS <= 4:
-            for word in tl.static_range(WORDS):
-                code = tl.load(place + word * plane)
-                distance += _differing_bits(code, queries, query, asked, word, WORDS, INSTRUCTION)
-        else:
-            for word in range(WORDS):
-                code = tl.load(place + word * plane)
-                distance += _differing_bits(code, queries, query, asked, word, WORDS, INSTRUCTION)
+        code = tl.load(place)
+        next_code = code
+        if WORDS > 1:
+            next_code = tl.load(place + plane)
         inside = block + offset < stop
-        near = (distance < limit[:, None]) & inside[None, :]
-        if tl.max(tl.max(near.to(tl.int32), axis=1), axis=0) > 0:
+        found = tl.zeros((BLOCK_N,), tl.int32)
+        for q in tl.static_range(BLOCK_Q):
+            query = first_query + q
+            distance = _distance(code, next_code, place, plane, queries + query * WORDS, WORDS, INSTRUCTION)
+            found |= (distance < tl.load(limits + query)).to(tl.int32)
+        if tl.max(tl.where(inside, found, 0), axis=0) > 0:
+            kept = inside
             if MASKED:
-                gone = tl.load(removed + block + offset, mask=inside, other=0)
-                near = near & (gone == 0)[None, :]
-            number = near.to(tl.int32)
-            total = tl.sum(number, axis=1).to(tl.int64)
-            before = tl.atomic_add(counts + query, total, mask=asked & (total > 0), sem="relaxed")
-            slot = before[:, None] + tl.cumsum(number, axis=1) - 1
-            key = (distance.to(tl.int64) << KEY_BITS) | (first + block + offset)[None, :]
-            tl.store(keys + query[:, None].to(tl.int64) * SLOTS + slot, key, mask=near & (slot < SLOTS))
+                kept = inside & (tl.load(removed + block + offset, mask=inside, other=0) == 0)
+            for number in range(BLOCK_Q):
+                own = first_query + number
+                exact = _distance(code, next_code, place, plane, queries + own * WORDS, WORDS, INSTRUCTION)
+                near = kept & (exact < tl.load(limits + own))
+                ones = near.to(tl.int32)
+                before = tl.atomic_add(counts + own, tl.sum(ones, axis=0).to(tl.int64), sem="relaxed")
+                slot = before + tl.cumsum(ones, axis=0) - 1
+                key = (exact.to(tl.int64) << KEY_BITS) | (first + block + offset)
+                tl.store(keys + own.to(tl.int64) * SLOTS + slot, key, mask=near & (slot < SLOTS))
 
 
 def nearer_keys(
@@ -125,21 +128,23 @@ def nearer_keys(
 
 def _candidates(best, block, queries, first, start, stop, removed, slots):
     """Keys of the codes ``start:stop`` that may be smaller than the best ones; None if there are too many."""
-    n_queries, k = best.shape
-    block_q = padded(n_queries, least=1, most=8)
-    block_n = max(2048 // block_q, 512)
-    slots.fill_(NO_KEY)
-    counts = torch.zeros(n_queries, dtype=torch.int64, device=best.device)
+    n_queries, n_words = queries.shape
+    block_q, block_n = padded(n_queries, least=1, most=8), 2048
     around, n_blocks = triton.cdiv(n_queries, block_q), triton.cdiv(stop - start, block_n)
     steps = triton.cdiv(n_blocks, max(1, PROGRAMS // around))
+    spare = around * block_q - n_queries  # queries that no code is near
+    limits = pad((best[:, -1] >> KEY_BITS).int(), (0, spare))
+    counts = torch.zeros(n_queries + spare, dtype=torch.int64, device=best.device)
+    slots.fill_(NO_KEY)
     launch(
         _near_kernel,
         (triton.cdiv(n_blocks, steps), around),
-        *(block.words, queries, best, best if removed is None else removed.view(torch.uint8), slots, counts),
-        *(first, start, stop, block.words.shape[1], n_queries, k, steps),
+        *(block.words, pad(queries, (0, 0, 0, spare)), limits),
+        *(limits if removed is None else removed.view(torch.uint8), slots, counts),
+        *(first, start, stop, block.words.shape[1], steps),
         BLOCK_Q=block_q,
         BLOCK_N=block_n,
-        WORDS=len(block.words),
+        WORDS=n_words,
         SLOTS=SLOTS,
         KEY_BITS=KEY_BITS,
         MASKED=removed is not None,

@@ -190,7 +190,7 @@ def _norms_kernel(
     tl.store(norms + rows, largest, mask=live)
     tl.store(norms + n + rows, total, mask=live)
     if SLOPES:
-        tl.store(norms + 2 * n + rows, slope / total, mask=live)
+        tl.store(norms + n + n + rows, slope / total, mask=live)
 
 
 @triton.jit
@@ -303,7 +303,7 @@ def _weight_gradient_kernel(
         if ALONE:
             mean = tl.sum(q * slopes, axis=0)
         else:
-            mean = tl.load(norms + 2 * n + rows, mask=live, other=0.0)
+            mean = tl.load(norms + n + n + rows, mask=live, other=0.0)
         g = q * (slopes - mean[None, :])
         count += tl.sum(g, axis=1)
         z = _load_rows(values, rows, live, dims, d, shift, root)
@@ -365,7 +365,7 @@ def _value_gradient_kernel(
         if ALONE:
             mean = tl.sum(q * slopes, axis=1)
         else:
-            mean = tl.load(norms + 2 * n + rows, mask=live, other=0.0)
+            mean = tl.load(norms + n + n + rows, mask=live, other=0.0)
         g = q * (slopes - mean[:, None])
         inside = (words[:, None] < k) & (dims[None, :] < d)
         first = add_product(first, g, _load_words(weight, words, dims, inside, POWERS * d), PRECISION)
@@ -453,13 +453,22 @@ def _task(weight, bias, shift, scale, order, precision):
     return _Task(weight, bias.detach().contiguous(), shift.contiguous(), scale.rsqrt(), order, precision)
 
 
-def _cut(offsets, rows):
-    """Divide bags into parts of at most ``rows`` rows: start, stop and bag of each part, (parts, 3) int64."""
-    pieces = -(-np.diff(offsets) // rows)
-    bag = np.repeat(np.arange(len(pieces)), pieces)
-    place = np.arange(len(bag)) - (np.cumsum(pieces) - pieces)[bag]
-    start = offsets[bag] + rows * place
-    return np.stack([start, np.minimum(start + rows, offsets[bag + 1]), bag], axis=1).astype(np.int64)
+def _pieces(offsets, rows):
+    """Number of parts of at most ``rows`` rows of each bag, (n,) on the host."""
+    return -(-np.diff(offsets) // rows)
+
+
+def _cut(offsets, rows, device):
+    """The parts of bags of at most ``rows`` rows: start, stop and bag of each, (parts, 3) int64.
+
+    They are computed on the device, because a copy of the offsets is smaller than one of the parts.
+    """
+    edges = _on_device(offsets, device)
+    pieces = (edges.diff() + rows - 1) // rows
+    bag = torch.repeat_interleave(pieces, output_size=int(_pieces(offsets, rows).sum()))
+    place = torch.arange(len(bag), device=device) - (pieces.cumsum(0) - pieces)[bag]
+    start = edges[bag] + rows * place
+    return torch.stack([start, torch.minimum(start + rows, edges[bag + 1]), bag], dim=1)
 
 
 def _rows_of_part(n, columns):
@@ -467,8 +476,8 @@ def _rows_of_part(n, columns):
     return max(LEAST_ROWS, triton.cdiv(n * columns, PROGRAMS))
 
 
-def _on_device(table, like):
-    return torch.from_numpy(np.ascontiguousarray(table)).to(like.device)
+def _on_device(numbers, device):
+    return torch.tensor(np.asarray(numbers, dtype=np.int64), device=device)
 
 
 def _norms(task, x, tiles, gradients):
@@ -493,21 +502,24 @@ def _part_moments(task, x, offsets, row_weights=None, norms=None):
     n, k, d = len(offsets) - 1, len(task.bias), x.shape[1]
     blocks = task.blocks("moments", task.order)
     columns = blocks.word_blocks * blocks.dim_blocks
-    parts = _cut(offsets, _rows_of_part(len(x), columns))
+    rows = _rows_of_part(len(x), columns)
+    parts, pieces = _cut(offsets, rows, x.device), _pieces(offsets, rows)
     # the first part of a bag is written to the place of the bag, and the others are added to it
-    bags = parts[:, 2].copy()
-    others = np.flatnonzero(np.diff(bags, prepend=-1) == 0)
-    parts[others, 2] = n + np.arange(len(others))
-    empty = len(parts) - len(others) < n
-    make = torch.zeros if empty else torch.empty
-    mass = make(n + len(others), k, dtype=torch.float32, device=x.device)
-    sums = make(n + len(others), k, task.order * d, dtype=torch.float32, device=x.device)
+    divided = np.flatnonzero(pieces > 1)
+    n_others = int((pieces[divided] - 1).sum())
+    if n_others:
+        bag = parts[:, 2]
+        other = torch.nn.functional.pad(bag[1:] == bag[:-1], (1, 0))
+        parts[:, 2] = torch.where(other, n - 1 + other.cumsum(0), bag)
+    make = torch.zeros if (pieces == 0).any() else torch.empty
+    mass = make(n + n_others, k, dtype=torch.float32, device=x.device)
+    sums = make(n + n_others, k, task.order * d, dtype=torch.float32, device=x.device)
     if norms is None:
         norms = mass if blocks.alone else _norms(task, x, None, None)
     launch(
         _moments_kernel,
         (len(parts) * columns,),
-        *(x, task.weight, task.bias, task.shift, task.root, norms, _on_device(parts, x)),
+        *(x, task.weight, task.bias, task.shift, task.root, norms, parts),
         *(mass if row_weights is None else row_weights, mass, sums, len(x), k, d),
         *(blocks.word_blocks, blocks.dim_blocks),
         **blocks.constants(
@@ -519,10 +531,10 @@ def _part_moments(task, x, offsets, row_weights=None, norms=None):
             PRECISION=task.precision,
         ),
     )
-    if len(others) == 0:
+    if n_others == 0:
         return mass, sums
-    long, label = np.unique(bags[others], return_inverse=True)
-    where, labels = _on_device(long, x), _on_device(label, x)
+    where, others = _on_device(divided, x.device), _on_device(pieces[divided] - 1, x.device)
+    labels = torch.repeat_interleave(others, output_size=n_others)
     return tuple(_added(total, n, where, labels) for total in (mass, sums))
 
 
@@ -608,7 +620,7 @@ class _Gradients:
         """Parts of bags that fit a block of rows, on the device."""
         size = blocks.block_n
         if size not in self.tables:
-            self.tables[size] = _on_device(_cut(self.offsets, size), self.x)
+            self.tables[size] = _cut(self.offsets, size, self.x.device)
         return self.tables[size]
 
     def arguments(self, tiles):
@@ -662,9 +674,12 @@ class _Gradients:
 def weighted_moments(
     values: torch.Tensor, row_weights: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Mass (k,), sums (k, 2d) and likelihood () in float64 of at least one row on the device."""
+    """Mass (k,), sums (k, 2d) and likelihood () in float64 of at least one row on the device.
+
+    Products are those of float32, whatever the current precision.
+    """
     n, d = values.shape
-    task = _task(weight, bias, weight.new_zeros(d), weight.new_ones(()), 2, dot_precision(values))
+    task = _task(weight, bias, weight.new_zeros(d), weight.new_ones(()), 2, "ieee")
     x, row_weights = values.contiguous(), row_weights.contiguous()
     norms = _norms(task, x, None, None)
     # each program sums a bag of its own, so that the bags can be added in float64

@@ -40,6 +40,8 @@ def type_of(argument):
         return TYPES[argument.dtype]
     if isinstance(argument, float):
         return "fp32"
+    if argument == 1:  # a launch compiles it in
+        return "constexpr"
     return "i32" if -(2**31) <= argument < 2**31 else "i64"
 
 
@@ -47,6 +49,7 @@ def compile_launch(kernel, grid, arguments, options, constants):
     """Replaces `_kernels._run`: compile the kernel instead of running it."""
     names = kernel.arg_names
     signature = dict(zip(names, map(type_of, arguments), strict=False))
+    constants = constants | {name: 1 for name, kind in signature.items() if kind == "constexpr"}
     # a launch also knows that tensors are aligned, and which integers are multiples of 16
     aligned = [
         i

@@ -20,6 +20,7 @@ from sklinvariant.ops import (
     nearest_codes,
     nearest_codewords,
     pair_products,
+    resample,
     soft_moments,
     sum_by_label,
     weighted_moments,
@@ -53,7 +54,7 @@ def moments():
         *((128, 1024, 2, 2, precision) for precision in ("float32", "tf32", "bf16")),  # Fisher vectors
         (128, 1024, 1, 1, "tf32"),  # VLAD
         (512, 32, 1, 1, "tf32"),
-        (3, 64, 1, 0, "float32"),  # Bag of Words
+        (1, 64, 1, 0, "float32"),  # Bag of Words
     ]:
         values = torch.zeros(4096, d, requires_grad=d < 512)
         weight, bias = torch.zeros(powers * d, k, requires_grad=True), torch.zeros(k)
@@ -75,7 +76,7 @@ def hamming():
 
 
 def pairs():
-    for d, with_first in itertools.product((3, 4096), (False, True)):
+    for d, with_first in itertools.product((1, 4096), (False, True)):
         pair_products(torch.zeros(4096, d), torch.zeros(4095, dtype=torch.bool), with_first=with_first)
 
 
@@ -86,3 +87,22 @@ def units():
             draw_units(x, weight, torch.zeros(4096), Draw(0, 1))
             draw_units(torch.zeros(n, 4096), weight.T, torch.zeros(2048), Draw(0, 2))
     draw_states(torch.zeros(100, 64, dtype=torch.bfloat16), Draw(2**40, 3))
+
+
+def resampling():
+    matrices = 0.9 * torch.eye(3).repeat(2, 1, 1)
+    for interpolation, padding in itertools.product(("bilinear", "nearest"), ("constant", "edge", "reflect")):
+        resample(torch.zeros(2, 3, 32, 32), matrices, None, interpolation, padding, 0.5)
+    resample(torch.zeros(2, 1, 28, 28, dtype=torch.bfloat16), matrices)
+
+
+def ones():
+    """Numbers equal to 1 are compiled into a kernel, as constants without the methods of tensors."""
+    x, labels = torch.zeros(1, 1, requires_grad=True), torch.zeros(1, dtype=torch.int64)
+    nearest_codewords(x, torch.zeros(1, 1), return_distance=True)
+    sum_by_label(x.detach(), labels, 1, torch.ones(1))
+    weight = torch.zeros(1, 200, requires_grad=True)
+    scores = Scores(weight, torch.zeros(200), torch.zeros(1), torch.ones(()))
+    sum(part.sum() for part in soft_moments(x, np.array([0, 1]), scores, 1)).backward()
+    pair_products(torch.zeros(2, 1), torch.zeros(1, dtype=torch.bool))
+    resample(torch.zeros(1, 1, 1, 1), 0.9 * torch.eye(3)[None], padding="reflect")

@@ -15,6 +15,8 @@ CASES = [
     "moments",
     "weighted",
     "pairs",
+    "resampling",
+    "ones",
     "joints",
     "hamming",
     "units",

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sklinvariant._settings import computing_in
+from sklinvariant._precision import computing_in
 from sklinvariant.ops._kernels import dot_precision, launch
 
 
