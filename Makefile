@@ -58,10 +58,14 @@ bench: .venv/stamp
 GPU_PYTHON ?= python3
 GPU_RESULTS ?= benchmarks/latest
 gpu:
-	PYTHONPATH=. $(GPU_PYTHON) -m pytest -p no:cacheprovider -q tests -k "cuda or gpu" $(PYTEST_ARGS)
+	@failed=; \
+	PYTHONPATH=. $(GPU_PYTHON) -m pytest -p no:cacheprovider -q --continue-on-collection-errors tests -k "cuda or gpu" \
+		$(PYTEST_ARGS) || failed=tests; \
 	for part in ops train search; do \
-		PYTHONPATH=. $(GPU_PYTHON) benchmarks/gpu.py --part $$part --json $(GPU_RESULTS) $(GPU_ARGS) || exit 1; \
-	done
+		PYTHONPATH=. $(GPU_PYTHON) benchmarks/gpu.py --part $$part --json $(GPU_RESULTS) $(GPU_ARGS) \
+			|| failed="$$failed $$part"; \
+	done; \
+	test -z "$$failed" || { echo "failed: $$failed"; exit 1; }
 
 clean:
 	rm -rf .venv build dist docs/_build

@@ -12,6 +12,7 @@ from sklinvariant.ops import (
     displaced_joints,
     draw_units,
     nearest_codewords,
+    pair_products,
     resample,
     soft_moments,
     sum_by_label,
@@ -29,6 +30,7 @@ def cases(gpu, args):
         "sums by label": functools.partial(sums, gpu),
         "displaced joints": functools.partial(joints, gpu),
         "binary units": functools.partial(units, gpu),
+        "pair products": functools.partial(products, gpu),
         "resampling": functools.partial(warps, gpu),
     }
 
@@ -57,10 +59,10 @@ def moments(gpu):
             w, b = gpu.normal(d, k, seed=1) / d**0.5, gpu.normal(k, seed=2)
             scores = Scores(w, b, torch.zeros(d, device=gpu.device), torch.ones((), device=gpu.device))
             words = w.to(x.dtype)
-            shares = b.to(x.dtype)
+            bias = b.to(x.dtype)
 
-            def eager(x=x, words=words, shares=shares, bags=bags):
-                q = torch.softmax(x @ words + shares, dim=1)
+            def eager(x=x, words=words, bias=bias, bags=bags):
+                q = torch.softmax(x @ words + bias, dim=1)
                 return torch.bmm(q.view(bags, -1, k).transpose(1, 2), x.view(bags, -1, d))
 
             size = f"{n:,} × {d}, {k} words, {bags:,} bags"
@@ -172,6 +174,21 @@ def units(gpu):
         ours = functools.partial(draw_units, x, w, b, Draw(0, 1))
         size, work = f"{n:,} × {d:,}, {k:,} units", 2 * n * d * k
         yield row(gpu, "binary units", size, precision, ours, eager, work, gpu.matmul_rate(precision))
+
+
+def products(gpu):
+    n, d = gpu.size((100_000, 4096), (50, 12))
+    x = gpu.normal(n, d)
+    follows = torch.ones(n - 1, dtype=torch.bool, device=gpu.device)
+    follows[:: gpu.size(1000, 10)] = False
+
+    def eager():
+        first, second = x[:-1][follows], x[1:][follows]
+        change = first - second
+        return first.T @ first + second.T @ second, change.T @ change
+
+    ours = functools.partial(pair_products, x, follows)
+    yield row(gpu, "pair products", f"{n:,} × {d:,}", "float32", ours, eager, 4 * n * d * d, gpu.matmul_rate("float32"))
 
 
 def warps(gpu):

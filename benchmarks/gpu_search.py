@@ -89,6 +89,6 @@ def faiss_search(gpu):
 
 def measured(gpu, name, n, n_bits, n_queries, k, search):
     seconds, peak = gpu.seconds(search), gpu.peak(search)
-    read = n * n_bits / 8 * -(-n_queries // TILE)  # bytes, if each tile of queries reads each code once
-    share = f"{read / seconds / gpu.bandwidth():.0%}"
+    # the codes are read once for a tile of queries; more queries are limited by the counting of bits
+    share = f"{n * n_bits / 8 / seconds / gpu.bandwidth():.0%}" if n_queries <= TILE else ""
     return name, f"{n:,} × {n_bits} bits", n_queries, k, f"{seconds * 1e3:.3g}", share, f"{peak:.0f}"

@@ -9,6 +9,7 @@ several threads, TF32 is used only if all of them ask for it.
 import contextlib
 import contextvars
 import functools
+import os
 import threading
 from collections.abc import Iterator
 
@@ -91,6 +92,23 @@ def own_switches() -> Iterator[None]:
                     _apply()
                 else:
                     _restore(*_saved)
+
+
+def _forget_threads():
+    """In a forked child only the forking thread goes on, and another thread may have held the lock."""
+    global _lock
+    _lock = threading.RLock()
+    thread, computing = threading.get_ident(), bool(_wanted)
+    for other in _wanted.keys() - {thread}:
+        del _wanted[other]
+    if _wanted:
+        _apply()
+    elif computing:
+        _restore(*_saved)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_threads)
 
 
 def _read():

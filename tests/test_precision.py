@@ -1,6 +1,8 @@
 """The switches of torch for lower precision: own inside a method of an estimator, those of the user outside."""
 
+import os
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -108,3 +110,37 @@ def test_a_thread_that_computes_in_float32_keeps_it_while_another_asks_for_tf32(
     leave.set()
     thread.join()
     assert torch.get_float32_matmul_precision() == "medium"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes of this platform are not forked")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_child_that_was_forked_while_another_thread_computed():
+    """It does not wait for the lock of that thread, and has the switches of the user."""
+    torch.set_float32_matmul_precision("medium")
+    inside, leave = threading.Event(), threading.Event()
+
+    def other():
+        with own_switches(), _precision._lock:
+            inside.set()
+            leave.wait(10)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    assert inside.wait(10)
+    child = os.fork()
+    if child == 0:
+        good = torch.get_float32_matmul_precision() == "medium"
+        with own_switches():
+            good = good and torch.get_float32_matmul_precision() == "highest"
+        os._exit(0 if good and torch.get_float32_matmul_precision() == "medium" else 1)
+    leave.set()
+    thread.join()
+    for _ in range(100):
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            break
+        time.sleep(0.1)
+    else:
+        os.kill(child, 9)
+        pytest.fail("the child waits for ever")
+    assert status == 0

@@ -144,9 +144,10 @@ def take_rows(values: torch.Tensor, start: int, stop: int, like: torch.Tensor) -
 def device_chunks(values: torch.Tensor, like: torch.Tensor) -> Iterator[tuple[int, int, torch.Tensor]]:
     """Parts of values as contiguous tensors on the device of ``like``: (start, stop, rows), in their own dtype.
 
-    Values that are there already are one part. Others are copied in parts of `DEVICE_BYTES`.
+    Values that are there already are one part, or several if the GPU has run out of memory. Others are copied in parts
+    of `DEVICE_BYTES`.
     """
-    rows = len(values)
+    rows = chunk_share(len(values))
     if values.device != like.device:
         rows = max(1, chunk_bytes(DEVICE_BYTES, like.device) // max(1, values[:1].numel() * values.element_size()))
     for start in range(0, len(values), max(rows, 1)):

@@ -11,7 +11,7 @@ import torch
 
 from sklinvariant._settings import in_own_precision
 from sklinvariant.ops._kernels import has_kernel
-from sklinvariant.ops._memory import DEVICE_BYTES, chunk_bytes
+from sklinvariant.ops._memory import DEVICE_BYTES, chunk_bytes, chunk_share
 
 QUERIES = 256  # compared at a time, so that their candidates need 64 MB
 KEY_BITS = 40  # of a row in a key; the others hold the distance
@@ -36,7 +36,7 @@ def bit_planes(codes: np.ndarray, device: str | torch.device) -> BitPlanes:
     words = torch.empty(n_words, -(-n // SPARE) * SPARE + SPARE, dtype=torch.int32, device=device)
     rows = max(1, chunk_bytes(DEVICE_BYTES, device) // (4 * n_words))
     for start in range(0, n, rows):
-        part = torch.from_numpy(np.array(codes[start : start + rows])).to(device)
+        part = torch.from_numpy(np.array(codes[start : start + rows], order="C")).to(device)
         part = torch.nn.functional.pad(part, (0, 4 * n_words - n_bytes))
         words[:, start : start + len(part)] = part.view(torch.int32).T
     return BitPlanes(words, n)
@@ -52,7 +52,7 @@ def nearest_codes(
     masks those to leave out; at least k must remain. On a GPU a kernel reads each code about once for 8 queries.
     """
     asked = queries.words[:, : queries.n].T.contiguous()  # (q, W)
-    parts = [_nearest_keys(blocks, part, k, removed) for part in asked.split(QUERIES) if len(part)]
+    parts = [_nearest_keys(blocks, part, k, removed) for part in asked.split(chunk_share(QUERIES)) if len(part)]
     keys = torch.cat([asked.new_empty(0, k, dtype=torch.int64), *parts])
     return (keys >> KEY_BITS).int(), keys & ((1 << KEY_BITS) - 1)
 

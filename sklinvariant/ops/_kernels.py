@@ -15,6 +15,7 @@ import torch
 from sklinvariant._precision import current_precision
 
 KERNEL_DEVICES = {"cuda"}
+SHARED_BYTES = 160 << 10  # of a block, for which the kernels are written: A100, H100, H200 and later of this kind
 KERNEL_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -42,6 +43,8 @@ def _kernels_work(device):
 def _try_kernel(device):
     if importlib.util.find_spec("triton") is None:  # builds of torch for Windows, for example, come without it
         return False
+    if device.type == "cuda" and _shared_bytes(device) < SHARED_BYTES:
+        return False
     from sklinvariant.ops.gpu._trial import runs_on
 
     try:
@@ -54,6 +57,11 @@ def _try_kernel(device):
             stacklevel=2,
         )
         return False
+
+
+def _shared_bytes(device):
+    """Bytes of shared memory that a block of threads can use. Versions of torch that do not know it are not asked."""
+    return getattr(torch.cuda.get_device_properties(device), "shared_memory_per_block_optin", SHARED_BYTES)
 
 
 def launch(

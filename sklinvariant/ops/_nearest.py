@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from sklinvariant._settings import in_own_precision
-from sklinvariant.ops._chunks import chunk_rows, compute_dtype, load_rows, take_rows
+from sklinvariant.ops._chunks import chunk_rows, compute_dtype, device_chunks, load_rows, take_rows
 from sklinvariant.ops._kernels import KERNEL_DTYPES, has_kernel
 
 
@@ -95,7 +95,7 @@ def sum_by_label(
 ) -> torch.Tensor:
     """Sum (k, d) of the rows of ``values`` (N, d) with each label (N,), times their weights (N,) if given.
 
-    Values (N,) are summed to (k,).
+    Values (N,) are summed to (k,). Half precision is summed in float32.
 
     On a GPU the order of the sums is fixed, unlike that of ``index_add_``.
     """
@@ -105,7 +105,8 @@ def sum_by_label(
         weights = None if weights is None else weights.contiguous()
         sums = kernel(values.reshape(len(values), -1).contiguous(), labels, k, weights)
         return sums.view(k, *values.shape[1:])
-    rows = values if weights is None else values * weights[:, None]
+    rows = values.to(compute_dtype(values.dtype))
+    rows = rows if weights is None else rows * weights[:, None]
     return rows.new_zeros(k, *values.shape[1:]).index_add_(0, labels, rows)
 
 
@@ -134,10 +135,13 @@ def sum_by_codeword(
     sizes = torch.as_tensor(offsets, device=labels.device).diff()
     bag = torch.repeat_interleave(torch.arange(n, device=labels.device), sizes)
     target = bag * k + labels
-    if len(values) and has_kernel(values, like):
+    if len(values) and has_kernel(like) and values.dtype in KERNEL_DTYPES:
         from sklinvariant.ops.gpu._nearest import sum_by_label as kernel
 
-        return kernel(values.contiguous(), target, n * k, shift=shift, scale=scale).view(n, k, d)
+        total = like.new_zeros(n * k, d)
+        for start, stop, x in device_chunks(values, like):
+            total += kernel(x, target[start:stop], n * k, shift=shift, scale=scale)
+        return total.view(n, k, d)
     sums = like.new_zeros(n * k, d)
     rows = chunk_rows(d, compute_dtype(like.dtype), like.device, chunk_size)
     for start in range(0, len(values), rows):

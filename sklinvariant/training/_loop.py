@@ -54,20 +54,20 @@ class _Net(NeuralNet):
 
     def infer(self, x, **fit_params):
         with self.precision.autocast():
-            loss = compiled_or_eager(self.module_, x)
+            loss = self.module_(x)
         return loss.to(compute_dtype(loss.dtype))
 
     def train_step(self, batch, **fit_params):
         if not hasattr(self.module_, "learn"):
             return super().train_step(batch, **fit_params)
         group = self.optimizer_.param_groups[0]
-        with share_of(batch[0]) as part, self.precision.autocast():
+        with share_of(batch[0]) as part, self.precision.of_step(), self.precision.autocast():
             loss = self.module_.learn(part, group["lr"], group["momentum"])
         return {"loss": self.get_loss(loss, None), "y_pred": loss}
 
     def train_step_single(self, batch, **fit_params):
-        with share_of(batch[0]) as part:
-            step = super().train_step_single((part, None), **fit_params)
+        with share_of(batch[0]) as part, self.precision.of_step():
+            step = compiled_or_eager(self.module_, lambda: super(_Net, self).train_step_single((part, None)))
         processes = current_processes()
         if processes is not None:
             processes.average_gradients(self.module_.parameters())
@@ -314,7 +314,7 @@ def train(
         return number
 
     kept = "best epoch up to the last finished one" if validation else "last finished epoch"
-    with keeping_last_epoch(report.estimator, keep, kept), own_precision:
+    with keeping_last_epoch(report.estimator, keep, kept):
         _run(net, batches, max_epochs - done, epochs)
         epochs.restore_best(module)
         result = _finished(finish, _history(net, len(net.history)), report)

@@ -2,21 +2,23 @@
 
 import contextlib
 import warnings
-from typing import Any
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 
 from sklinvariant._precision import computing_in
 
+T = TypeVar("T")
 
-class Precision(contextlib.ExitStack):
-    """The precision of a training. Inside the context, matrix products have it; `autocast` is for each step.
+
+class Precision:
+    """The precision of the steps of a training. Everything else, such as scores and callbacks, is float32.
 
     Raises a ValueError if a lower precision is asked for and the module is float64.
     """
 
     def __init__(self, name: str, module: torch.nn.Module) -> None:
-        super().__init__()
         self.name = name
         first = next(iter([*module.parameters(), *module.buffers()]), torch.empty(0))
         self.device = first.device.type
@@ -26,35 +28,44 @@ class Precision(contextlib.ExitStack):
                 "use precision='float32'"
             )
 
-    def __enter__(self) -> "Precision":
-        super().__enter__()
-        self.enter_context(computing_in(self.name))
-        return self
+    def of_step(self) -> contextlib.AbstractContextManager:
+        """The precision of matrix products in a step, forward and backward."""
+        return contextlib.nullcontext() if self.name == "float32" else computing_in(self.name)
 
     def autocast(self) -> contextlib.AbstractContextManager:
-        """torch's autocast to bfloat16, or a context without effect."""
+        """torch's autocast to bfloat16 for the forward pass, or a context without effect."""
         if self.name != "bf16":
             return contextlib.nullcontext()
         return torch.autocast(self.device, dtype=torch.bfloat16)
 
 
-def compiled_or_eager(module: torch.nn.Module, batch: Any) -> torch.Tensor:
-    """``module(batch)``. If a module that should be compiled cannot be, warn once and compute it without a compiler."""
+def compiled_or_eager(module: torch.nn.Module, step: Callable[[], T]) -> T:
+    """``step()``, which computes the loss of the module and its gradients.
+
+    If the module should be compiled and the step fails, warn, and compute it again without a compiler. Buffers, such as
+    those of batch normalisation, are restored before.
+    """
     if module._compiled_call_impl is None:
-        return module(batch)
+        return step()
     from torch._dynamo.exc import TorchDynamoException
 
+    buffers = [buffer.clone() for buffer in module.buffers()]
     try:
-        return module(batch)
-    except (TorchDynamoException, ImportError, OSError) as error:
+        return step()
+    except torch.OutOfMemoryError:
+        raise
+    except (TorchDynamoException, ImportError, OSError, RuntimeError) as error:
         module._compiled_call_impl = None
+        module.zero_grad()
+        for buffer, before in zip(module.buffers(), buffers, strict=True):
+            buffer.data.copy_(before)
         warnings.warn(
             f"the network could not be compiled ({type(error).__name__}: {_shortened(error)}). It is trained without "
-            "compilation, which gives the same model. torch.compile needs a C++ compiler, and Triton on a GPU.",
+            "compilation. torch.compile needs a C++ compiler, and Triton on a GPU.",
             RuntimeWarning,
             stacklevel=2,
         )
-        return module(batch)
+        return step()
 
 
 def _shortened(error):

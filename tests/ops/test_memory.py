@@ -101,7 +101,7 @@ def test_a_fit_goes_on_in_smaller_blocks(estimator, monkeypatch):
 
 
 def test_a_training_step_without_memory_names_what_to_lower(monkeypatch):
-    def fails(module, batch):
+    def fails(module, step):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
     monkeypatch.setattr("sklinvariant.training._loop.compiled_or_eager", fails)

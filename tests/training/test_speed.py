@@ -1,16 +1,24 @@
 """Lower precision and compiled networks, of every estimator that is trained in epochs."""
 
+import shutil
 import warnings
 
 import numpy as np
 import pytest
 import torch
 from examples import ESTIMATORS, example
+from functorch.compile import make_boxed_func
+from skorch.callbacks import Callback
 from tolerance import assert_close
+from torch._dynamo.backends.common import aot_autograd
 
 import sklinvariant
+from sklinvariant._precision import current_precision
+from sklinvariant.aggregation import LearnedBoW
 from sklinvariant.hashing import NeighborHasher
+from sklinvariant.networks import Objective
 from sklinvariant.training import TrainedEstimator, WithOptimizer
+from sklinvariant.training._speed import compiled_or_eager
 
 TRAINED = [
     name for name in ESTIMATORS if issubclass(dict(sklinvariant.all_estimators()).get(name, object), TrainedEstimator)
@@ -42,10 +50,11 @@ def test_lower_precision_trains_a_float32_model(name, precision):
     reference.fit(X, y)
     losses, expected = ([row["loss"] for row in fitted.history_] for fitted in (model, reference))
     assert_close(np.array(losses), np.array(expected), rtol=0.1, atol=0.1)
-    dtypes = {
-        value.dtype for value in model._state.values() if isinstance(value, np.ndarray) and value.dtype.kind == "f"
-    }
-    assert dtypes <= {np.dtype(np.float32), np.dtype(np.float64)}
+    assert dtypes(model._state) == dtypes(reference._state)
+
+
+def dtypes(state):
+    return {name: value.dtype for name, value in state.items() if isinstance(value, np.ndarray)}
 
 
 def test_products_are_rounded_in_bfloat16():
@@ -65,28 +74,35 @@ def test_float64_needs_full_precision(precision):
         NeighborHasher(4, precision=precision).fit(X)
 
 
-def test_the_precision_of_the_training_is_that_of_the_switches(monkeypatch):
-    """Inside a training in TF32 the switches of torch are on, and outside they are those of the user."""
-    X = np.random.RandomState(0).normal(size=(50, 8)).astype(np.float32)
-    seen = []
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bf16"])
+def test_only_steps_have_the_precision(precision, monkeypatch):
+    """Scores of held-out samples, callbacks and the end of a fit are float32."""
+    seen = {}
 
-    def loss_seen(module, batch):
-        seen.append(torch.get_float32_matmul_precision())
+    def note(where):
+        seen[where] = current_precision(), torch.get_float32_matmul_precision(), torch.is_autocast_enabled("cpu")
 
-    monkeypatch.setattr("sklinvariant.training._loop.compiled_or_eager", spy_on(loss_seen))
-    for precision in ("float32", "tf32", "bf16"):
-        NeighborHasher(4, max_epochs=1, precision=precision).fit(X)
-        assert set(seen) == {"high" if precision == "tf32" else "highest"}
-        seen.clear()
-        assert torch.get_float32_matmul_precision() == "highest"
+    class Notes(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            note("callback")
 
+    def spied(function, where):
+        def call(*args, **kwargs):
+            note(where)
+            return function(*args, **kwargs)
 
-def spy_on(look):
-    def call(module, batch):
-        look(module, batch)
-        return module(batch)
+        return call
 
-    return call
+    for name in ("_export", "_finish", "_results"):
+        monkeypatch.setattr(LearnedBoW, name, spied(getattr(LearnedBoW, name), name))
+    monkeypatch.setattr(Objective, "forward", spied(Objective.forward, "step"))
+    X, y = np.random.RandomState(0).normal(size=(40, 6, 3)).astype(np.float32), np.arange(40) % 2
+    LearnedBoW(3, max_epochs=1, precision=precision, callbacks=[Notes()]).fit(X, y)
+    step = seen.pop("step")
+    assert len(seen) == 4
+    assert set(seen.values()) == {("float32", "highest", False)}
+    assert step == (precision, "high" if precision == "tf32" else "highest", precision == "bf16")
+    assert torch.get_float32_matmul_precision() == "highest"
 
 
 def compilable(name):
@@ -98,6 +114,7 @@ def test_estimators_with_an_optimizer_can_be_compiled():
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor", "ignore:.*should not be instantiated")  # dynamo's
+@pytest.mark.filterwarnings("ignore:Dynamo does not know how to trace")
 @pytest.mark.parametrize("name", [name for name in TRAINED if compilable(name)])
 def test_a_compiled_network_gives_the_same_model(name, monkeypatch):
     """The compiler is replaced by one that runs the graphs that dynamo traces, to test the tracing and save minutes."""
@@ -119,27 +136,49 @@ def test_a_compiled_network_gives_the_same_model(name, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="there is no C++ compiler here")
 def test_the_compiler_of_this_machine():
     X = np.random.RandomState(0).normal(size=(200, 8)).astype(np.float32)
     losses = []
     for compile in (False, True):
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the compiler; if there is none, the network is not compiled
+            warnings.simplefilter("ignore")  # of the compiler
+            warnings.filterwarnings("error", message="the network could not be compiled")
             model = NeighborHasher(4, max_epochs=2, random_state=0, compile=compile).fit(X)
         losses.append([row["loss"] for row in model.history_])
     assert_close(np.array(losses[1]), np.array(losses[0]), rtol=1e-3)
 
 
-def test_without_a_compiler_a_warning_says_so_and_the_network_is_trained(monkeypatch):
+@pytest.mark.parametrize("stage", ["forward", "backward"])
+def test_without_a_compiler_a_warning_says_so_and_the_network_is_trained(stage, monkeypatch):
     compile_module = torch.nn.Module.compile
 
     def fails(graph, inputs):
         raise OSError("no C++ compiler was found")
 
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compile_module(module, backend=fails))
+    def works(graph, inputs):
+        return make_boxed_func(graph.forward)
+
+    backend = fails if stage == "forward" else aot_autograd(fw_compiler=works, bw_compiler=fails)
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compile_module(module, backend=backend))
     X = np.random.RandomState(0).normal(size=(100, 8)).astype(np.float32)
     model = NeighborHasher(4, max_epochs=2, random_state=0, compile=True)
     with pytest.warns(RuntimeWarning, match="could not be compiled .*no C.. compiler was found"):
         model.fit(X)
     expected = NeighborHasher(4, max_epochs=2, random_state=0).fit(X)
     assert_close(model.decision_function(X), expected.decision_function(X))
+
+
+def test_buffers_are_those_before_the_step_that_failed():
+    module = torch.nn.BatchNorm1d(3)
+    module._compiled_call_impl = module.forward
+    x = torch.rand(10, 3)
+
+    def step():
+        module.forward(x)
+        if module._compiled_call_impl is not None:
+            raise RuntimeError("the compiled graph failed")
+        return module.num_batches_tracked.item()
+
+    with pytest.warns(RuntimeWarning, match="the compiled graph failed"):
+        assert compiled_or_eager(module, step) == 1

@@ -168,7 +168,7 @@ def sum_by_label(
     """
     d = values.shape[1]
     order = labels.argsort(stable=True)
-    edges = labels.new_zeros(k + 1)
+    edges = torch.zeros(k + 1, dtype=torch.int64, device=labels.device)
     torch.cumsum(torch.bincount(labels, minlength=k), 0, out=edges[1:])
     parts = min(max(1, len(values) // (ROWS_OF_PART * k)), 256)
     sums = torch.empty(parts, k, d, dtype=torch.float32, device=values.device)

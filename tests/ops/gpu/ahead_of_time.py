@@ -69,6 +69,7 @@ def compile_launch(kernel, grid, arguments, options, constants):
                 {
                     "kernel": kernel.fn.__name__,
                     "architecture": architecture,
+                    "precision": constants.get("PRECISION"),
                     "shared": compiled.metadata.shared,
                     "tensor_cores": bool(re.search(r"\b(wgmma|mma)\.", compiled.asm["ptx"])),
                     **resources(compiled.asm["cubin"]),

@@ -21,8 +21,6 @@ CASES = [
     "hamming",
     "units",
 ]
-# cases whose products use the tensor cores in lower precision
-MATRIX_CASES = {"nearest", "moments", "joints", "units"}
 SPILLED_BYTES = 64  # the assembler moves a few registers to memory, so that more threads run at the same time
 SHARED_BYTES = {80: 163 << 10, 90: 227 << 10}  # of one block
 
@@ -43,5 +41,8 @@ def test_kernels_compile(case, tmp_path):
     assert {row["architecture"] for row in rows} == set(SHARED_BYTES)
     too_large = [row for row in rows if row["shared"] > SHARED_BYTES[row["architecture"]]]
     assert too_large == []
-    assert [row for row in rows if row.get("spilled", 0) > SPILLED_BYTES] == []
-    assert any(row["tensor_cores"] for row in rows) == (case in MATRIX_CASES)
+    lower = {"tf32", "bf16"}  # products in lower precision use the tensor cores
+    assert [row for row in rows if row["tensor_cores"] != (row["precision"] in lower)] == []
+    if "spilled" not in rows[0]:
+        pytest.skip("Triton comes without cuobjdump here, which counts the registers that are spilled")
+    assert [row for row in rows if row["spilled"] > SPILLED_BYTES] == []
