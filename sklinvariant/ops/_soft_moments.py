@@ -45,9 +45,9 @@ def soft_moments(
     device of the scores chunk by chunk. ``offsets`` is a numpy array (n + 1,).
     """
     if len(values) and values.dtype in KERNEL_DTYPES and has_kernel(*scores, dtypes=(torch.float32,)):
-        from sklinvariant.ops.gpu._soft_moments import FusedSoftMoments
+        from sklinvariant.ops.gpu._soft_moments import soft_moments as kernel
 
-        return FusedSoftMoments.apply(values, *scores, offsets, order)
+        return kernel(values, *scores, offsets, order)
     return _SoftMoments.apply(
         values, scores.weight, scores.bias, scores.shift, scores.scale, offsets, order, chunk_size
     )

@@ -112,6 +112,7 @@ def _resample_kernel(
         tl.store(target + channel * out_channel_stride, value, mask=live)
 
 
+@torch.compiler.disable  # a compiled network calls it as it is
 def resample(
     images: torch.Tensor,
     back: torch.Tensor,

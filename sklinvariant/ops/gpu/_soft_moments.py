@@ -556,9 +556,21 @@ def _chunks(values, offsets, like):
         yield slice(start, stop), slice(first, last), x, np.clip(offsets[first : last + 1], start, stop) - start
 
 
-class FusedSoftMoments(torch.autograd.Function):
-    """`soft_moments` of at least one row, with float32 scores on a GPU: the mass and, if order > 0, S1 and S2."""
+@torch.compiler.disable  # a compiled network calls it as it is
+def soft_moments(
+    values: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    shift: torch.Tensor,
+    scale: torch.Tensor,
+    offsets: np.ndarray,
+    order: int,
+) -> tuple[torch.Tensor, ...]:
+    """The mass and, if order > 0, S1 and S2 of at least one row. The scores are float32 and on a GPU."""
+    return _FusedSoftMoments.apply(values, weight, bias, shift, scale, offsets, order)
 
+
+class _FusedSoftMoments(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,

@@ -87,3 +87,12 @@ def test_warp(kernels, count_launches, fill):
     got = warp(images.to(kernels), matrices.numpy(), fill=fill)
     assert_close(got, warp(images.double(), matrices.numpy(), fill=fill))
     assert count_launches == ["_resample_kernel"]
+
+
+def test_a_compiled_function_calls_the_kernel(kernels, count_launches):
+    images, matrices = case(2, 1, 5, 5)
+    images, matrices = images.to(kernels), matrices.to(kernels)
+    expected = 2 * resample(images, matrices)
+    compiled = torch.compile(lambda images: 2 * resample(images, matrices), backend="eager")
+    assert_close(compiled(images), expected)
+    assert count_launches == ["_resample_kernel"] * 2

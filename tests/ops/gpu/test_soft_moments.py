@@ -155,6 +155,17 @@ def test_the_kernels_are_launched(kernels, count_launches):
     assert count_launches == []  # float64, and no rows
 
 
+def test_a_compiled_function_calls_the_kernels(kernels, count_launches):
+    values, offsets, scores = on(kernels, *case([4, 3], 5, 3))
+
+    def mean(values):
+        return soft_moments(2 * values, offsets, scores)[0] / 2
+
+    expected = mean(values)
+    assert_close(torch.compile(mean, backend="eager")(values), expected)
+    assert count_launches == ["_moments_kernel"] * 2
+
+
 @pytest.mark.parametrize(("n", "k", "d"), [(1, 2, 1), (40, 5, 24), (600, 70, 3)])
 def test_weighted_moments(kernels, n, k, d):
     values, _, scores = case([n], k, d, powers=2)
