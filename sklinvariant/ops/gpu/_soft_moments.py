@@ -410,6 +410,8 @@ class _Task(NamedTuple):
         k, d = len(self.bias), len(self.shift)
         exact = self.precision == "ieee"
         block_n, block_k, room = _SIZES[kind][0 if exact else 1]
+        if exact and k <= block_k:  # the softmax of all codewords needs registers of its own
+            room = min(room, 1 << 12)
         block_k = padded(k, most=block_k)
         dims = padded(d, most=min(512, room // ((block_n if kind == "values" else block_k) * max(kept, 1))))
         return _Blocks(

@@ -40,8 +40,6 @@ def type_of(argument):
         return TYPES[argument.dtype]
     if isinstance(argument, float):
         return "fp32"
-    if argument == 1:  # a launch compiles it in
-        return "constexpr"
     return "i32" if -(2**31) <= argument < 2**31 else "i64"
 
 
@@ -49,13 +47,15 @@ def compile_launch(kernel, grid, arguments, options, constants):
     """Replaces `_kernels._run`: compile the kernel instead of running it."""
     names = kernel.arg_names
     signature = dict(zip(names, map(type_of, arguments), strict=False))
-    constants = constants | {name: 1 for name, kind in signature.items() if kind == "constexpr"}
-    # a launch also knows that tensors are aligned, and which integers are multiples of 16
-    aligned = [
+    # a launch compiles in which integers are 1 and which are multiples of 16, and that tensors are aligned
+    integers = [
         i
         for i, argument in enumerate(arguments)
-        if isinstance(argument, torch.Tensor) or (isinstance(argument, int) and argument % 16 == 0)
+        if isinstance(argument, int) and not kernel.params[i].do_not_specialize
     ]
+    constants = constants | {names[i]: 1 for i in integers if arguments[i] == 1}
+    aligned = [i for i in integers if arguments[i] % 16 == 0]
+    aligned += [i for i, argument in enumerate(arguments) if isinstance(argument, torch.Tensor)]
     source = ASTSource(
         fn=kernel,
         signature=signature | dict.fromkeys(constants, "constexpr"),

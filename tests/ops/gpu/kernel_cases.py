@@ -53,6 +53,8 @@ def moments():
     for d, k, powers, order, precision in [
         *((128, 1024, 2, 2, precision) for precision in ("float32", "tf32", "bf16")),  # Fisher vectors
         (128, 1024, 1, 1, "tf32"),  # VLAD
+        *((d, k, 1, 1, "float32") for d, k in ((128, 64), (384, 64), (512, 16), (768, 32))),
+        (128, 64, 1, 1, "bf16"),
         (512, 32, 1, 1, "tf32"),
         (1, 64, 1, 0, "float32"),  # Bag of Words
     ]:
