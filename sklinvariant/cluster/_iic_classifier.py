@@ -43,10 +43,9 @@ from sklinvariant.base import (
 )
 from sklinvariant.cluster._class_network import ClassNetwork
 from sklinvariant.cluster._evaluation import at_once
-from sklinvariant.cluster._iic_clusterer import IICClusterer
+from sklinvariant.cluster._iic_clusterer import SAMPLES, IICClusterer, samples_of
 from sklinvariant.cluster._labelled_batches import LabelledBatch, LabelledBatches
 from sklinvariant.cluster._partly_labelled import PartlyLabelledClassifier
-from sklinvariant.cluster._sample_reader import SAMPLES, samples_of
 from sklinvariant.images import scale_pixels
 from sklinvariant.networks import LinearLoss, minimize_loss
 from sklinvariant.ops import concatenated

@@ -23,6 +23,7 @@ from skorch.callbacks import Callback
 from tolerance import assert_close, assert_same_labels
 
 from sklinvariant import IICClusterer, load, save
+from sklinvariant.cluster._iic_clusterer import PAIRS, SAMPLES, samples_of
 from sklinvariant.pairs._sample_pairs import SamplePairBatches, ViewPairs, same
 from sklinvariant.transforms import Rotation
 
@@ -557,3 +558,53 @@ def test_digits_with_a_weight_for_classes_of_equal_size(seed):
     X, y = load_digits(return_X_y=True)
     model = IICClusterer(10, entropy_weight=2.0, random_state=seed).fit(X)
     assert one_to_one_accuracy(y, model.labels_) >= 0.93
+
+
+BYTES = np.arange(5 * 6 * 7 * 3, dtype=np.uint8).reshape(5, 6, 7, 3)
+
+
+def read(X, reader=SAMPLES, **parameters):
+    return samples_of(reader.read(IICClusterer(**parameters), X, reset=True))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+def test_images_stay_as_they_are(dtype):
+    images = BYTES.astype(dtype)
+    for X in (images, torch.from_numpy(images), list(images)):
+        samples = read(X)
+        assert samples.dtype == torch.from_numpy(images).dtype
+        np.testing.assert_array_equal(samples, images)
+    assert read(images).data_ptr() == images.__array_interface__["data"][0]  # not a copy
+
+
+def test_images_of_half_precision_are_read_as_float32():
+    samples = read(BYTES.astype(np.float16))
+    assert samples.dtype == torch.float32
+    np.testing.assert_array_equal(samples, BYTES.astype(np.float32))
+
+
+def test_rows_are_features_unless_they_have_the_shape_of_images():
+    rows = BYTES.reshape(5, -1)
+    assert read(rows).dtype == torch.float32
+    np.testing.assert_array_equal(read(rows), rows)
+    np.testing.assert_array_equal(read(rows, image_shape=(6, 7, 3)), BYTES)
+
+
+def test_pairs_follow_each_other():
+    pairs = np.stack([BYTES, 255 - BYTES], axis=1)
+    np.testing.assert_array_equal(read(pairs, PAIRS), pairs.reshape(10, 6, 7, 3))
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        (BYTES.reshape(5, -1), "fitted on images, but X contains rows"),
+        (BYTES[:, :3], "63 features, but IICClusterer is expecting 126"),
+        (np.stack([BYTES, BYTES], 1), "contains pairs"),
+    ],
+)
+def test_samples_of_another_kind_than_in_fit_are_refused(X, message):
+    fitted = IICClusterer()
+    fitted._state, fitted.n_features_in_ = {"sample_shape": [6, 7, 3], "n_channels": 3}, 126
+    with pytest.raises(ValueError, match=message):
+        SAMPLES.read(fitted, X)
