@@ -25,6 +25,7 @@ PUBLIC_ROOMS = (
 )
 _NAMES = {
     "AutoPooling": "pooling",
+    "BackboneFeatures": "feature_extraction",
     "BackbonePatches": "feature_extraction",
     "BagOfWords": "aggregation",
     "BilinearHasher": "hashing",

@@ -89,6 +89,7 @@ INSTANCES = {
         }
     ],
     "OnDescriptors": [{"estimator": StandardScaler()}],
+    "BackboneFeatures": [{"module": torch.nn.Identity()}],
     "BackbonePatches": [{"module": torch.nn.Identity()}],
     "LocalDescriptors": [{}, {"method": "daisy"}],
     "IICSegmenter": [{"n_clusters": 2, "half_window": 1, "width": 4, "max_epochs": 2}],
@@ -98,12 +99,20 @@ INSTANCES = {
 
 BAGS = {"BagOfWords", "VLAD", "FisherVector", "LearnedAggregation", "LearnedBoW", "LearnedVLAD", "LearnedFisherVector"}
 BAGS |= {"GeMPooling", "OnDescriptors", "SecondOrderPooling"}
-IMAGES = {"BackbonePatches", "CanonicalRotation", "ConvolutionalFeatures", "DensePatches", "EquivariantAutoencoder"}
+IMAGES = {
+    "BackboneFeatures",
+    "BackbonePatches",
+    "CanonicalRotation",
+    "ConvolutionalFeatures",
+    "DensePatches",
+    "EquivariantAutoencoder",
+}
 IMAGES |= {"IICSegmenter", "LocalDescriptors", "NestedInvariancePooler"}
 TAKE_IMAGES = sorted(IMAGES | {"IICClusterer"})
 CODES = {"HammingNeighbors"}
 # settings that instances for rows of three numbers do not suit
 _FOR_IMAGES = {
+    "BackboneFeatures": {"module": _convolution()},
     "BackbonePatches": {"module": _convolution()},
     "ConvolutionalFeatures": {"extractor": KMeans(4, n_init=1, random_state=0), "patch_size": 3},
     "DensePatches": {"patch_size": 4},

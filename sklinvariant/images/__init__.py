@@ -3,7 +3,7 @@
 from sklinvariant.images._image_reader import ImageInput, ImageReader, check_pixels, image_array, range_of
 from sklinvariant.images._image_stream import ImageStream, StreamReader
 from sklinvariant.images._image_transformer import ImageTransformer
-from sklinvariant.images._pixels import IMAGE_SUFFIXES, need_extra, read_image, scale_pixels
+from sklinvariant.images._pixels import IMAGE_SUFFIXES, need_extra, read_image, scale_pixels, stack_images
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -18,4 +18,5 @@ __all__ = [
     "range_of",
     "read_image",
     "scale_pixels",
+    "stack_images",
 ]
