@@ -66,10 +66,12 @@ class OnnxNetwork(nn.Module):
     the output to return; None is the first.
     """
 
+    file: torch.Tensor
+
     def __init__(self, file: torch.Tensor) -> None:
         super().__init__()
         self.register_buffer("file", file)
-        self._session: Any = None
+        self._sessions: dict[str, Any] = {}  # by kind of device
         session = self._started(torch.device("cpu"))
         given = session.get_inputs()
         if len(given) != 1 or len(given[0].shape) != 4:
@@ -86,15 +88,16 @@ class OnnxNetwork(nn.Module):
         return torch.from_numpy(np.concatenate(found)[: len(x)]).to(x.device)
 
     def _started(self, device):
-        if self._session is None:
+        if device.type not in self._sessions:
             runtime = need_extra("onnxruntime", "A network in an ONNX file", "onnx")
             options = runtime.SessionOptions()
             options.intra_op_num_threads = torch.get_num_threads()
-            options.log_severity_level = 3
+            options.log_severity_level = 3  # errors only
             wanted = ["CUDAExecutionProvider"] * (device.type == "cuda") + ["CPUExecutionProvider"]
             providers = [name for name in wanted if name in runtime.get_available_providers()]
-            self._session = runtime.InferenceSession(self.file.cpu().numpy().tobytes(), options, providers)
-        return self._session
+            model = self.file.cpu().numpy().tobytes()
+            self._sessions[device.type] = runtime.InferenceSession(model, options, providers)
+        return self._sessions[device.type]
 
 
 class ExportedNetwork(nn.Module):
