@@ -98,6 +98,9 @@ def _add_index(parser):
     parser.add_argument("--scales", type=int, default=3, help="number of scales from half to full size (default: 3)")
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
     parser.add_argument("--follow-links", action="store_true", help="also follow links that lead out of the folder")
+    parser.add_argument(
+        "--fast", action="store_true", help="index no key points: a smaller index that finds fewer changed photographs"
+    )
 
 
 def _add_query(parser):
@@ -106,6 +109,7 @@ def _add_query(parser):
     parser.add_argument("images", nargs="+", metavar="image", help="image files to search for")
     parser.add_argument("--neighbors", type=int, default=8, help="number of photographs found per image (default: 8)")
     parser.add_argument("--html", help="write an HTML page that shows the results")
+    parser.add_argument("--fast", action="store_true", help="compare codes alone, without key points")
     _demo.add_force(parser)
 
 
@@ -129,6 +133,7 @@ def _index(arguments):
             n_scales=arguments.scales,
             seed=arguments.seed,
             follow_links=arguments.follow_links,
+            fast=arguments.fast,
         )
     print(f"{count} photographs indexed with {arguments.bits}-bit codes in {printable(arguments.out)}")
     _list_failures("skipped", skipped)
@@ -143,13 +148,14 @@ def _query(arguments):
         raise ValueError(f"--neighbors must be at least 1, got {arguments.neighbors}")
     if arguments.html is not None:
         check_output("--html", arguments.html, PAGE, force=arguments.force)
-    answer = query_index(arguments.index, arguments.images, n_neighbors=arguments.neighbors)
+    answer = query_index(arguments.index, arguments.images, n_neighbors=arguments.neighbors, fast=arguments.fast)
     if arguments.html is not None:  # write the page before printing, because the reader of the output may stop early
-        write_report(arguments.html, answer.found, answer.failed, changed=answer.changed, n_bits=answer.n_bits)
+        write_report(arguments.html, answer)
     for image, neighbors in answer.found.items():
         print(printable(image))
         for distance, file in neighbors:
-            print(f"  {distance:4d}  {printable(file)}")
+            count = answer.matches[image].get(file)
+            print(f"  {distance:4d}  {printable(file)}{f'  ({count} key points match)' if count else ''}")
     _list_failures("could not be read", answer.failed)
     _list_failures("missing or changed since they were indexed", answer.changed.items())
     if arguments.html is not None:

@@ -1,13 +1,19 @@
 """Self-contained HTML pages that show the neighbours of queries, or clusters."""
 
+from __future__ import annotations
+
 import base64
 import html
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sklinvariant.base import replacing
 from sklinvariant.cli._outputs import MARK, printable
+
+if TYPE_CHECKING:
+    from sklinvariant.cli._photo_index import Answer
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -38,22 +44,11 @@ b {{ display: block; }}
 """
 
 
-def write_report(
-    path: str | os.PathLike,
-    found: Mapping[str, Sequence[tuple[int, str]]],
-    failed: Sequence[tuple[str, str]],
-    *,
-    changed: Mapping[str, str],
-    n_bits: int,
-) -> None:
-    """Write the page of a query.
-
-    ``found`` is {query: [(distance, file), …]}, ``failed`` a list of (query, reason). Files in ``changed``, a mapping
-    of files to reasons, are named but not shown.
-    """
-    sections = [_section(query, neighbors, changed, n_bits) for query, neighbors in found.items()]
-    sections += [_failure(query, reason) for query, reason in failed]
-    _write_page(path, f"Nearest photographs, by codes of {n_bits} bits", sections)
+def write_report(path: str | os.PathLike, answer: Answer) -> None:
+    """Write the page of a query. Files that are missing or have changed are named but not shown."""
+    sections = [_section(query, neighbors, answer) for query, neighbors in answer.found.items()]
+    sections += [_failure(query, reason) for query, reason in answer.failed]
+    _write_page(path, f"Nearest photographs, by key points and codes of {answer.n_bits} bits", sections)
 
 
 def write_clusters(
@@ -90,10 +85,12 @@ def _failure(name, reason):
     return f"<p>{_text(name)}: {_text(reason)}</p>"
 
 
-def _section(query, neighbors, changed, n_bits):
+def _section(query, neighbors, answer):
     figures = [_figure(query, "query", kind="query")]
     for distance, file in neighbors:
-        figures.append(_figure(file, f"{distance} of {n_bits} bits differ", missing=changed.get(file)))
+        count = answer.matches[query].get(file)
+        caption = f"same: {count} key points match" if count else f"{distance} of {answer.n_bits} bits differ"
+        figures.append(_figure(file, caption, missing=answer.changed.get(file)))
     return f"<section>{''.join(figures)}</section>"
 
 

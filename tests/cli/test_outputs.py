@@ -7,6 +7,7 @@ import pytest
 
 from sklinvariant.cli._command_line import main
 from sklinvariant.cli._outputs import FIGURE, PAGE, TABLE, check_output, save_figure, write_table
+from sklinvariant.cli._photo_index import Answer
 from sklinvariant.cli._report import write_clusters, write_report
 
 matplotlib.use("Agg")
@@ -64,7 +65,7 @@ def _figure():
 
 
 def _page(path):
-    write_report(path, {}, [("a.png", "cannot be read")], changed={}, n_bits=8)
+    write_report(path, Answer({}, {}, [("a.png", "cannot be read")], {}, 8))
 
 
 def _clusters(path):
