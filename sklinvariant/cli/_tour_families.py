@@ -11,7 +11,7 @@ class Digits(NamedTuple):
     y: Any
     y_test: Any
     seed: int
-    device: str
+    device: str = "auto"
 
     @property
     def settings(self) -> dict[str, Any]:
