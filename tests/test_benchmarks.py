@@ -434,6 +434,21 @@ def test_retrieval_quality(script, tmp_path):
 
 
 @pytest.mark.slow
+def test_photo_search(script, tmp_path):
+    cv2 = pytest.importorskip("cv2")
+    pytest.importorskip("faiss")
+    for i, folder in enumerate(("photos", "photos", "photos", "others")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        coarse = np.random.RandomState(i).randint(256, size=(24, 36, 3)).astype(np.uint8)
+        cv2.imwrite(str(tmp_path / folder / f"{i}.png"), cv2.resize(coarse, (108, 72)))
+    words = (tmp_path / "photos", "--distractors", tmp_path / "others", "--queries", 2)
+    results = script("photo_search", *words)
+    assert complete(results, "photo_search")
+    assert results["photo_search"]["columns"][0] == "first of 2, among 4"
+    assert results["photo_search"]["rows"][0][:2] == ["default", "2"]
+
+
+@pytest.mark.slow
 @NEEDS_RESOURCE
 def test_scaling(script, tmp_path):
     figure = tmp_path / "scaling.png"

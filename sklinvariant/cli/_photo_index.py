@@ -73,6 +73,7 @@ def make_index(
     seed: int = 0,
     follow_links: bool = False,
     fast: bool = False,
+    device: str = "auto",
     show: bool = True,
 ) -> tuple[int, list[tuple[str, str]]]:
     """Index all images below a folder. Returns the number of indexed photographs, and (file, reason) of skipped ones.
@@ -102,16 +103,16 @@ def make_index(
     out.mkdir(parents=True, exist_ok=True)
     _check_folder(out)  # checked before the lock file is created
     with locked(out / _LOCK, out):
-        _start(out, settings, files, weights)
+        _start(out, settings, files, weights, device)
         maker = _maker(out, settings)
-        pooler = make_pooler(out, settings)
+        pooler = make_pooler(out, settings, device)
         features, keypoints, kept, skipped = _features(out, photos, files, pooler, maker, settings["n_keypoints"], show)
         if len(kept) < 2:
             raise ValueError(
                 f"{len(kept)} of {len(files)} images in {photos} can be read, but an index requires 2. Add images."
             )
-        hasher = _make_hasher(n_bits, features.shape[1], len(kept), seed).fit(features)
-        save(hasher, out / "hasher.safetensors")
+        hasher = _make_hasher(n_bits, features.shape[1], len(kept), seed, device).fit(features)
+        save(hasher.set_params(device="auto"), out / "hasher.safetensors")  # for any machine
         save(HammingNeighbors(packed=True).fit(hasher.transform(features)), out / "index.safetensors")
         counts = _write_keypoints(out, keypoints)
         if read_settings(out) != settings or _maker(out, settings) != maker:
@@ -121,7 +122,12 @@ def make_index(
 
 
 def query_index(
-    out: str | os.PathLike, images: Sequence[str | os.PathLike], *, n_neighbors: int = 8, fast: bool = False
+    out: str | os.PathLike,
+    images: Sequence[str | os.PathLike],
+    *,
+    n_neighbors: int = 8,
+    fast: bool = False,
+    device: str = "auto",
 ) -> Answer:
     """The photographs that show the same as each image, then those with the nearest codes, as an `Answer`.
 
@@ -132,7 +138,7 @@ def query_index(
     out = Path(out)
     settings = read_settings(out)
     if settings is None or not (out / "names.json").exists():
-        raise FileNotFoundError(f"{out} contains no finished index. Create it with: python -m sklinvariant index")
+        raise FileNotFoundError(f"{out} contains no finished index. Create it with: sklinvariant index")
     _check_settings(out, settings)
     photos, counts = _read_photos(out, settings)
     index = _load(out / "index.safetensors", HammingNeighbors, mmap_mode="r")
@@ -140,7 +146,7 @@ def query_index(
         raise ValueError(f"{out} lists {len(photos)} photographs but contains {index.n_samples_fit_} codes. {_AGAIN}")
     known = None if fast else _read_keypoints(out, counts, len(photos))
     n_keypoints = settings.get("n_keypoints", 0) if known else 0
-    codes, keypoints, failed = _read_queries(out, settings, [str(image) for image in images], n_keypoints)
+    codes, keypoints, failed = _read_queries(out, settings, [str(image) for image in images], n_keypoints, device)
     answer = Answer({}, {}, failed, {}, settings["n_bits"])
     for image, code in codes.items():
         matches = known.matches(keypoints[image]) if known else {}
@@ -153,15 +159,15 @@ def query_index(
     return answer
 
 
-def _read_queries(out, settings, images, n_keypoints):
+def _read_queries(out, settings, images, n_keypoints, device):
     """Codes and key points of images by row, and (image, reason) of those that cannot be read."""
     from sklinvariant.feature_extraction import ConvolutionalFeatures
     from sklinvariant.hashing import ITQHasher, RBMHasher
 
     if settings["backbone"] == "kmeans":
         _load(out / "weights.safetensors", ConvolutionalFeatures)
-    pooler = make_pooler(out, settings)
-    hasher = _load(out / "hasher.safetensors", ITQHasher, RBMHasher)
+    pooler = make_pooler(out, settings, device)
+    hasher = _load(out / "hasher.safetensors", ITQHasher, RBMHasher).set_params(device=device)
     features, keypoints, failed = _read(pooler, images, n_keypoints)
     good = np.flatnonzero(~np.isnan(features).any(axis=1))
     codes = hasher.transform(features[good]) if len(good) else []
@@ -177,7 +183,7 @@ def _ranked(index, code, matches, n_neighbors):
     return rows, distances.tolist()
 
 
-def make_pooler(out: str | os.PathLike, settings: dict[str, Any]) -> NestedInvariancePooler:
+def make_pooler(out: str | os.PathLike, settings: dict[str, Any], device: str = "auto") -> NestedInvariancePooler:
     """The pooler of an index, from its settings and weights."""
     from sklinvariant import NestedInvariancePooler, load
     from sklinvariant.transforms import Rotation, Scale
@@ -189,7 +195,7 @@ def make_pooler(out: str | os.PathLike, settings: dict[str, Any]) -> NestedInvar
         "rotation": Rotation(n_steps=settings["n_rotations"]),
         "scale": Scale(n_steps=settings["n_scales"]),
     }
-    pooler = NestedInvariancePooler(backbone, transforms=transforms, image_size=size, on_error="nan")
+    pooler = NestedInvariancePooler(backbone, transforms=transforms, image_size=size, on_error="nan", device=device)
     return pooler.fit([np.zeros((size, size, 3), np.uint8)])
 
 
@@ -203,7 +209,7 @@ def read_settings(out: Path) -> dict[str, Any] | None:
 
 
 _UNREADABLE = (OSError, ValueError, KeyError, EOFError, TypeError, OverflowError, zipfile.BadZipFile, zlib.error)
-_AGAIN = "The index is damaged or was edited. Create it again with: python -m sklinvariant index"
+_AGAIN = "The index is damaged or was edited. Create it again with: sklinvariant index"
 
 
 def _check_settings(out, settings):
@@ -300,7 +306,7 @@ def _check_folder(out):
         raise ValueError(f"{out} contains other files{reason}. Pass a new or empty folder.")
 
 
-def _start(out, settings, files, weights):
+def _start(out, settings, files, weights, device):
     """Write settings and weights to the folder, and remove the files of an earlier run with other settings."""
     _check_folder(out)
     before = read_settings(out)
@@ -312,10 +318,10 @@ def _start(out, settings, files, weights):
             path.unlink()
     _write_json(out / _SETTINGS, settings)  # written first, because they mark the folder as an index
     if not kept:
-        _write_weights(out, settings, files, weights)
+        _write_weights(out, settings, files, weights, device)
 
 
-def _write_weights(out, settings, files, weights):
+def _write_weights(out, settings, files, weights, device):
     from safetensors.torch import save as to_safetensors
 
     from sklinvariant import save
@@ -328,7 +334,7 @@ def _write_weights(out, settings, files, weights):
             file.write(data)
     else:
         names = [str(Path(settings["photos"]) / name) for name, _ in files]
-        save(learn_backbone(names, settings["image_size"], settings["seed"]), out / "weights.safetensors")
+        save(learn_backbone(names, settings["image_size"], settings["seed"], device), out / "weights.safetensors")
 
 
 def _maker(out, settings):
@@ -423,11 +429,12 @@ def _write_json(path, content):
         json.dump(content, file, indent=1)
 
 
-def _make_hasher(n_bits, n_features, n, seed):
+def _make_hasher(n_bits, n_features, n, seed, device):
     """ITQ, which was better on small collections, if it supports the number of bits; otherwise RBM hashing."""
     from sklinvariant.hashing import ITQHasher, RBMHasher
 
     if n_bits <= min(n_features, n):
-        return ITQHasher(n_bits, packed=True, random_state=seed)
+        return ITQHasher(n_bits, packed=True, random_state=seed, device=device)
     steps = 200_000  # in total, whatever the number of photographs
-    return RBMHasher(n_bits, max_epochs=int(np.clip(steps // n, 20, 400)), packed=True, random_state=seed)
+    max_epochs = int(np.clip(steps // n, 20, 400))
+    return RBMHasher(n_bits, max_epochs=max_epochs, packed=True, random_state=seed, device=device)
