@@ -86,7 +86,7 @@ def test_settings_that_no_index_has(settings, index, whole, capsys):
 def test_names_outside_of_the_folder_are_refused(name, index, whole, tmp_path, capsys):
     _forge(index, names=[name])
     page = tmp_path / "page.html"
-    assert main(["query", str(index), str(whole / "photos" / "0.png"), "--html", str(page)]) == 2
+    assert main(["query", str(index), str(whole / "photos" / "0.png"), "--output", str(page)]) == 2
     assert "which is not a file in the folder of photographs" in capsys.readouterr().err
     assert not page.exists()
 
@@ -97,7 +97,7 @@ def test_images_of_the_reader_are_not_shown(index, whole, tmp_path, capsys):
     _forge(index, photos=str(tmp_path / "private"))
     page = tmp_path / "page.html"
     query = str(whole / "photos" / "0.png")
-    assert main(["query", str(index), query, "--neighbors", "4", "--html", str(page)]) == 0
+    assert main(["query", str(index), query, "--neighbors", "4", "--output", str(page)]) == 0
     assert "missing or changed since they were indexed: 4" in capsys.readouterr().err
     assert len(parse_page(page).images) == 1  # the query
     assert page.read_text().count("changed since it was indexed") == 4
@@ -140,7 +140,7 @@ def test_links_are_passed_over_by_the_command(whole, tmp_path, capsys):
     photos = tmp_path / "photos"
     write_images(photos, 3)
     (photos / "out.png").symlink_to(whole / "photos" / "0.png")
-    words = ["index", str(photos), "--out", str(tmp_path / "index"), "--bits", "2", "--image-size", "32"]
+    words = ["index", str(photos), "--output", str(tmp_path / "index"), "--bits", "2", "--image-size", "32"]
     words += ["--rotations", "2", "--scales", "1"]
     assert main(words) == 0
     printed = capsys.readouterr()
@@ -167,8 +167,8 @@ def test_control_characters_are_printed_as_escapes(index, whole, tmp_path, capsy
     assert r"a\x1b[2J\x07\u202egnp.png" in printed.out
     assert r"not a\x1b[2J\x07\u202egnp.png" in printed.err
     assert main(["query", str(tmp_path / name), "a.png"]) == 2
-    assert main(["index", str(tmp_path / name), "--out", str(index)]) == 2
-    assert main(["query", str(index), "a.png", "--html", f"{name}/a.html"]) == 2
+    assert main(["index", str(tmp_path / name), "--output", str(index)]) == 2
+    assert main(["query", str(index), "a.png", "--output", f"{name}/a.html"]) == 2
     both = "".join(capsys.readouterr()) + "".join(printed)
     assert not set(both) & set("\x1b\x07\u202e")
 
@@ -193,7 +193,7 @@ def test_photographs_that_are_gone_or_changed_are_named_not_shown(tmp_path, caps
     _photo_index.make_index(photos, tmp_path / "index", **_SETTINGS)
     cv2.imwrite(str(photos / "1.png"), np.zeros((9, 9, 3)))
     (photos / "2.png").unlink()
-    words = ["query", str(tmp_path / "index"), str(photos / "0.png"), "--neighbors", "4", "--html", str(page)]
+    words = ["query", str(tmp_path / "index"), str(photos / "0.png"), "--neighbors", "4", "--output", str(page)]
     assert main(words) == 0
     complaints = capsys.readouterr().err
     assert "1.png: changed since it was indexed" in complaints

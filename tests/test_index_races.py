@@ -71,10 +71,10 @@ def test_a_run_that_is_refused_changes_nothing(photos, tmp_path, capsys):
     _index(photos, out)
     with locked(out / "index.lock", out):
         before = {path.name: path.read_bytes() for path in out.iterdir()}
-        assert main(["index", str(photos), "--out", str(out), *_WORDS, "--rotations", "4"]) == 2
+        assert main(["index", str(photos), "--output", str(out), *_WORDS, "--rotations", "4"]) == 2
         assert "has been writing to" in capsys.readouterr().err
         assert {path.name: path.read_bytes() for path in out.iterdir()} == before
-    assert main(["index", str(photos), "--out", str(out), *_WORDS]) == 0
+    assert main(["index", str(photos), "--output", str(out), *_WORDS]) == 0
 
 
 @pytest.mark.parametrize("setting", [{"n_rotations": 3}, {"seed": 5}])

@@ -68,6 +68,7 @@ def make_index(
     n_scales: int = 3,
     seed: int = 0,
     follow_links: bool = False,
+    device: str = "auto",
     show: bool = True,
 ) -> tuple[int, list[tuple[str, str]]]:
     """Index all images below a folder. Returns the number of indexed photographs, and (file, reason) of skipped ones.
@@ -96,16 +97,16 @@ def make_index(
     out.mkdir(parents=True, exist_ok=True)
     _check_folder(out)  # checked before the lock file is created
     with locked(out / _LOCK, out):
-        _start(out, settings, files, weights)
+        _start(out, settings, files, weights, device)
         maker = _maker(out, settings)
-        pooler = make_pooler(out, settings)
+        pooler = make_pooler(out, settings, device)
         features, kept, skipped = _features(out, photos, files, pooler, maker, show)
         if len(kept) < 2:
             raise ValueError(
                 f"{len(kept)} of {len(files)} images in {photos} can be read, but an index requires 2. Add images."
             )
-        hasher = _make_hasher(n_bits, features.shape[1], len(kept), seed).fit(features)
-        save(hasher, out / "hasher.safetensors")
+        hasher = _make_hasher(n_bits, features.shape[1], len(kept), seed, device).fit(features)
+        save(hasher.set_params(device="auto"), out / "hasher.safetensors")  # for any machine
         save(HammingNeighbors(packed=True).fit(hasher.transform(features)), out / "index.safetensors")
         if read_settings(out) != settings or _maker(out, settings) != maker:
             raise ValueError(f"another program changed {out} during the run. Run the command again.")
@@ -113,7 +114,9 @@ def make_index(
     return len(kept), skipped
 
 
-def query_index(out: str | os.PathLike, images: Sequence[str | os.PathLike], *, n_neighbors: int = 8) -> Answer:
+def query_index(
+    out: str | os.PathLike, images: Sequence[str | os.PathLike], *, n_neighbors: int = 8, device: str = "auto"
+) -> Answer:
     """The photographs nearest to each image, as an `Answer`."""
     from sklinvariant.feature_extraction import ConvolutionalFeatures
     from sklinvariant.hashing import ITQHasher, RBMHasher
@@ -122,13 +125,13 @@ def query_index(out: str | os.PathLike, images: Sequence[str | os.PathLike], *, 
     out = Path(out)
     settings = read_settings(out)
     if settings is None or not (out / "names.json").exists():
-        raise FileNotFoundError(f"{out} contains no finished index. Create it with: python -m sklinvariant index")
+        raise FileNotFoundError(f"{out} contains no finished index. Create it with: sklinvariant index")
     _check_settings(out, settings)
     photos = _read_photos(out, settings)
     if settings["backbone"] == "kmeans":
         _load(out / "weights.safetensors", ConvolutionalFeatures)
-    pooler = make_pooler(out, settings)
-    hasher = _load(out / "hasher.safetensors", ITQHasher, RBMHasher)
+    pooler = make_pooler(out, settings, device)
+    hasher = _load(out / "hasher.safetensors", ITQHasher, RBMHasher).set_params(device=device)
     index = _load(out / "index.safetensors", HammingNeighbors, mmap_mode="r")
     if index.n_samples_fit_ != len(photos):
         raise ValueError(f"{out} lists {len(photos)} photographs but contains {index.n_samples_fit_} codes. {_AGAIN}")
@@ -146,7 +149,7 @@ def query_index(out: str | os.PathLike, images: Sequence[str | os.PathLike], *, 
     return Answer(found, failed, changed, settings["n_bits"])
 
 
-def make_pooler(out: str | os.PathLike, settings: dict[str, Any]) -> NestedInvariancePooler:
+def make_pooler(out: str | os.PathLike, settings: dict[str, Any], device: str = "auto") -> NestedInvariancePooler:
     """The pooler of an index, from its settings and weights."""
     from sklinvariant import NestedInvariancePooler, load
     from sklinvariant.transforms import Rotation, Scale
@@ -158,7 +161,7 @@ def make_pooler(out: str | os.PathLike, settings: dict[str, Any]) -> NestedInvar
         "rotation": Rotation(n_steps=settings["n_rotations"]),
         "scale": Scale(n_steps=settings["n_scales"]),
     }
-    pooler = NestedInvariancePooler(backbone, transforms=transforms, image_size=size, on_error="nan")
+    pooler = NestedInvariancePooler(backbone, transforms=transforms, image_size=size, on_error="nan", device=device)
     return pooler.fit([np.zeros((size, size, 3), np.uint8)])
 
 
@@ -171,7 +174,7 @@ def read_settings(out: Path) -> dict[str, Any] | None:
     return settings if isinstance(settings, dict) and settings.keys() >= _NEEDED else None
 
 
-_AGAIN = "The index is damaged or was edited. Create it again with: python -m sklinvariant index"
+_AGAIN = "The index is damaged or was edited. Create it again with: sklinvariant index"
 
 
 def _check_settings(out, settings):
@@ -246,7 +249,7 @@ def _check_folder(out):
         raise ValueError(f"{out} contains other files{reason}. Pass a new or empty folder.")
 
 
-def _start(out, settings, files, weights):
+def _start(out, settings, files, weights, device):
     """Write settings and weights to the folder, and remove the files of an earlier run with other settings."""
     _check_folder(out)
     before = read_settings(out)
@@ -258,10 +261,10 @@ def _start(out, settings, files, weights):
             path.unlink()
     _write_json(out / _SETTINGS, settings)  # written first, because they mark the folder as an index
     if not kept:
-        _write_weights(out, settings, files, weights)
+        _write_weights(out, settings, files, weights, device)
 
 
-def _write_weights(out, settings, files, weights):
+def _write_weights(out, settings, files, weights, device):
     from safetensors.torch import save as to_safetensors
 
     from sklinvariant import save
@@ -274,7 +277,7 @@ def _write_weights(out, settings, files, weights):
             file.write(data)
     else:
         names = [str(Path(settings["photos"]) / name) for name, _ in files]
-        save(learn_backbone(names, settings["image_size"], settings["seed"]), out / "weights.safetensors")
+        save(learn_backbone(names, settings["image_size"], settings["seed"], device), out / "weights.safetensors")
 
 
 def _maker(out, settings):
@@ -350,11 +353,12 @@ def _write_json(path, content):
         json.dump(content, file, indent=1)
 
 
-def _make_hasher(n_bits, n_features, n, seed):
+def _make_hasher(n_bits, n_features, n, seed, device):
     """ITQ, which was better on small collections, if it supports the number of bits; otherwise RBM hashing."""
     from sklinvariant.hashing import ITQHasher, RBMHasher
 
     if n_bits <= min(n_features, n):
-        return ITQHasher(n_bits, packed=True, random_state=seed)
+        return ITQHasher(n_bits, packed=True, random_state=seed, device=device)
     steps = 200_000  # in total, whatever the number of photographs
-    return RBMHasher(n_bits, max_epochs=int(np.clip(steps // n, 20, 400)), packed=True, random_state=seed)
+    max_epochs = int(np.clip(steps // n, 20, 400))
+    return RBMHasher(n_bits, max_epochs=max_epochs, packed=True, random_state=seed, device=device)
