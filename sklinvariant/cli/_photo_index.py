@@ -32,7 +32,7 @@ import numpy as np
 
 from sklinvariant.base import replacing
 from sklinvariant.cli._lock import locked
-from sklinvariant.cli._photos import learn_backbone, list_images, photo_identity, squeezenet
+from sklinvariant.cli._photos import check_still_there, learn_backbone, list_images, photo_identity, squeezenet
 
 if TYPE_CHECKING:
     from sklinvariant.pooling import NestedInvariancePooler
@@ -101,6 +101,7 @@ def make_index(
         maker = _maker(out, settings)
         pooler = make_pooler(out, settings, device)
         features, kept, skipped = _features(out, photos, files, pooler, maker, show)
+        check_still_there(photos)
         if len(kept) < 2:
             raise ValueError(
                 f"{len(kept)} of {len(files)} images in {photos} can be read, but an index requires 2. Add images."
