@@ -157,6 +157,15 @@ def test_group_convolutions(script):
 
 
 @pytest.mark.slow
+def test_embedding_search(script):
+    pytest.importorskip("faiss")
+    results = script("embedding_search", "--images", 60, "--queries", 20)
+    assert complete(results, "embedding_search")
+    recall = {(row[0], row[1]): float(row[4]) for row in results["embedding_search"]["rows"]}
+    assert recall["ours, float16", "3000"] > recall["ours, float16", "100"] > recall["ours, Hamming alone", "10"]
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it reads the memory of the process from /proc")
 def test_hamming(script):
     pytest.importorskip("faiss")

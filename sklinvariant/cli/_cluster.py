@@ -110,7 +110,7 @@ def _features(folder, names, arguments):
     import numpy as np
 
     from sklinvariant import NestedInvariancePooler
-    from sklinvariant.cli._photos import learn_backbone, squeezenet
+    from sklinvariant.cli._photos import check_still_there, learn_backbone, squeezenet
     from sklinvariant.images import ImageStream
 
     files, size = [str(folder / name) for name in names], arguments.image_size
@@ -122,6 +122,7 @@ def _features(folder, names, arguments):
     pooler.fit([np.zeros((size, size, 3), np.uint8)])
     stream: Any = ImageStream(files, size, pooler.fill, on_error="nan")
     features = pooler.transform(stream)
+    check_still_there(folder)
     good = ~np.isnan(features).any(axis=1)
     if good.sum() < arguments.clusters:
         raise ValueError(

@@ -34,7 +34,7 @@ import numpy as np
 from sklinvariant.base import replacing
 from sklinvariant.cli._keypoint_index import CODE_BYTES, N_KEYPOINTS, KeypointIndex, check_places, pack, unpack
 from sklinvariant.cli._lock import locked
-from sklinvariant.cli._photos import learn_backbone, list_images, photo_identity, squeezenet
+from sklinvariant.cli._photos import check_still_there, learn_backbone, list_images, photo_identity, squeezenet
 
 if TYPE_CHECKING:
     from sklinvariant.pooling import NestedInvariancePooler
@@ -107,6 +107,7 @@ def make_index(
         maker = _maker(out, settings)
         pooler = make_pooler(out, settings, device)
         features, keypoints, kept, skipped = _features(out, photos, files, pooler, maker, settings["n_keypoints"], show)
+        check_still_there(photos)
         if len(kept) < 2:
             raise ValueError(
                 f"{len(kept)} of {len(files)} images in {photos} can be read, but an index requires 2. Add images."

@@ -50,6 +50,14 @@ def list_images(folder: Path, but: Path | None = None, *, follow_links: bool = F
     return [(str(path), identity) for path, identity in sorted(files)]
 
 
+def check_still_there(folder: Path) -> None:
+    """Raise a FileNotFoundError if a folder is gone, so that unreadable files are not taken for damaged ones."""
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"{folder} was removed or unmounted during the run. Run the command again when it is back"
+        )
+
+
 def photo_identity(path: str | os.PathLike) -> list[int] | None:
     """[bytes, modification time] of a file; None if it does not exist."""
     try:
