@@ -260,11 +260,11 @@ def test_a_folder_that_is_removed_while_it_is_indexed(tmp_path, monkeypatch, cap
     monkeypatch.setattr(_photo_index, "_CHUNK", 4)
     read, chunks = _photo_index._read, []
 
-    def removed(pooler, files):
+    def removed(pooler, files, n_keypoints):
         chunks.append(files)
         if len(chunks) == 2:
             photos.rename(away)
-        return read(pooler, files)
+        return read(pooler, files, n_keypoints)
 
     monkeypatch.setattr(_photo_index, "_read", removed)
     words = ["index", str(photos), "--output", str(tmp_path / "index"), *_QUICK]
@@ -282,9 +282,9 @@ def test_an_index_that_is_removed_while_it_is_written(photos, tmp_path, monkeypa
     pytest.importorskip("faiss", reason="faiss is not installed")
     read = _photo_index._read
 
-    def removed(pooler, files):
+    def removed(pooler, files, n_keypoints):
         shutil.rmtree(tmp_path / "index")
-        return read(pooler, files)
+        return read(pooler, files, n_keypoints)
 
     monkeypatch.setattr(_photo_index, "_read", removed)
     assert main(["index", str(photos), "--output", str(tmp_path / "index"), *_QUICK]) == 2
