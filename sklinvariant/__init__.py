@@ -25,6 +25,7 @@ PUBLIC_ROOMS = (
 )
 _NAMES = {
     "AutoPooling": "pooling",
+    "BackboneFeatures": "feature_extraction",
     "BackbonePatches": "feature_extraction",
     "BagOfWords": "aggregation",
     "BilinearHasher": "hashing",
@@ -32,6 +33,7 @@ _NAMES = {
     "ConvolutionalFeatures": "feature_extraction",
     "DensePatches": "feature_extraction",
     "DescriptorSets": "bags",
+    "EmbeddingNeighbors": "neighbors",
     "EquivariantAutoencoder": "autoencoder",
     "FisherVector": "aggregation",
     "GeMPooling": "aggregation",
