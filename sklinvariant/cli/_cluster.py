@@ -75,9 +75,10 @@ def _sort_digits(arguments):
 
 
 def _sort_photos(arguments):
-    """Cluster the features of the photographs. Write the table, and the page with the most probable ones."""
+    """Cluster the features of the photographs. Write the table, and the page with the most certain ones."""
+    from sklinvariant.cli._certainty import MIXED, certainties
     from sklinvariant.cli._photos import list_images
-    from sklinvariant.cli._report import write_clusters
+    from sklinvariant.cli._report import certainty_in_words, write_clusters
 
     if arguments.clusters < 2 or arguments.shown < 1 or arguments.image_size < 16:
         raise ValueError("--clusters must be at least 2, --shown at least 1 and --image-size at least 16")
@@ -89,19 +90,18 @@ def _sort_photos(arguments):
         if not names:
             raise ValueError(f"{folder} contains no images")
         names, features, failed = _features(folder, names, arguments)
-        probabilities, ratio = _clusters(features, arguments)
-    members = _members(names, probabilities)
-    rows = zip(names, probabilities, strict=True)
-    write_table(table, ([name, row.argmax(), f"{row.max():.4f}"] for name, row in rows))
-    write_clusters(page, folder, members, failed, n_shown=arguments.shown)
-    print(f"{len(names)} photographs in {arguments.clusters} clusters: {', '.join(str(len(one)) for one in members)}")
+        labels, ratio = _clusters(features, arguments)
+        sure = certainties(features, labels, arguments.clusters, arguments.seed)
+    clusters = _document_of_clusters(names, labels, sure, arguments.clusters, MIXED)
+    rows = zip(names, labels, sure, strict=True)
+    write_table(table, ([name, label, f"{certainty:.4f}"] for name, label, certainty in rows))
+    write_clusters(page, folder, clusters, failed, n_shown=arguments.shown)
+    sizes = ", ".join(str(len(cluster["photographs"])) for cluster in clusters)
+    print(f"{len(names)} photographs in {arguments.clusters} clusters: {sizes}")
+    print(f"certainty of the clusters: {', '.join(map(certainty_in_words, clusters))}")
     print(f"mutual information between neighbours: {ratio:.0%} of the maximum for {arguments.clusters} clusters")
     print(f"page saved to {printable(page)}\ntable saved to {printable(table)}")
     print_failures("skipped", failed)
-    clusters = [
-        {"cluster": cluster, "photographs": [{"file": name, "probability": sure} for name, sure in one]}
-        for cluster, one in enumerate(members)
-    ]
     return Outcome({"clusters": clusters, "skipped": as_rows(failed), "page": str(page), "table": str(table)})
 
 
@@ -134,7 +134,7 @@ def _features(folder, names, arguments):
 
 
 def _clusters(features, arguments):
-    """Probabilities (n, k), and the mutual information of the best head as a share of its maximum."""
+    """Clusters (n,), and the mutual information of the best head as a share of its maximum."""
     from sklinvariant import IICClusterer
 
     clusterer = IICClusterer(
@@ -145,13 +145,16 @@ def _clusters(features, arguments):
         device=arguments.device,
         verbose=int(shows_progress(arguments)),
     ).fit(features)
-    return clusterer.predict_proba(features), clusterer.mutual_information_ratio_[clusterer.best_head_]
+    return clusterer.labels_, clusterer.mutual_information_ratio_[clusterer.best_head_]
 
 
-def _members(names, probabilities):
-    """(name, probability) of the images of each cluster, most probable first."""
-    members: list[list] = [[] for _ in range(probabilities.shape[1])]
-    for i in (-probabilities.max(1)).argsort(kind="stable"):
-        cluster = probabilities[i].argmax()
-        members[cluster].append((names[i], float(probabilities[i, cluster])))
-    return members
+def _document_of_clusters(names, labels, certainties, n_clusters, mixed):
+    """The clusters with their photographs, the most certain ones first, as `--json` prints them."""
+    clusters = []
+    for cluster in range(n_clusters):
+        rows = [row for row in (-certainties).argsort(kind="stable") if labels[row] == cluster]
+        photographs = [{"file": names[row], "certainty": float(certainties[row])} for row in rows]
+        certainty = float(certainties[rows].mean()) if rows else None
+        is_mixed = certainty is not None and certainty < mixed
+        clusters.append({"cluster": cluster, "certainty": certainty, "mixed": is_mixed, "photographs": photographs})
+    return clusters

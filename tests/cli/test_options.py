@@ -4,7 +4,6 @@ import argparse
 import json
 import sys
 
-import numpy as np
 import pytest
 from photographs import write_images
 
@@ -78,6 +77,11 @@ def test_json_of_the_clusters(photos, capsys):
     assert (document["command"], document["page"], document["table"]) == ("cluster", "clusters.html", "clusters.csv")
     files = [photo["file"] for cluster in document["clusters"] for photo in cluster["photographs"]]
     assert sorted(files) == [f"{i}.png" for i in range(6)]
+    for cluster in document["clusters"]:
+        sure = [photo["certainty"] for photo in cluster["photographs"]]
+        assert sure == sorted(sure, reverse=True)
+        assert all(0 < certainty < 1 for certainty in sure)
+        assert cluster["mixed"] == bool(sure and cluster["certainty"] < 0.5)
     assert [row["file"] for row in document["skipped"]] == ["bad.png"]
 
 
@@ -179,9 +183,3 @@ def test_progress_bars_appear_on_a_terminal_alone(is_terminal, photos, monkeypat
     assert ("epoch/s" in capsys.readouterr().err) == is_terminal
     assert shows_progress(argparse.Namespace(quiet=False)) == is_terminal
     assert not shows_progress(argparse.Namespace(quiet=True))
-
-
-def test_numbers_of_the_document_are_plain(photos, capsys):
-    assert main(["cluster", "photos", *_QUICK, "--json", "--quiet"]) == 0
-    clusters = json.loads(capsys.readouterr().out)["clusters"]
-    assert all(np.isfinite(photo["probability"]) for cluster in clusters for photo in cluster["photographs"])
