@@ -76,7 +76,7 @@ def _sort_digits(arguments):
 
 def _sort_photos(arguments):
     """Cluster the features of the photographs. Write the table, and the page with the most certain ones."""
-    from sklinvariant.cli._certainty import MIXED, certainties
+    from sklinvariant.cli._certainty import certainties
     from sklinvariant.cli._photos import list_images
     from sklinvariant.cli._report import certainty_in_words, write_clusters
 
@@ -89,10 +89,10 @@ def _sort_photos(arguments):
         names = [name for name, _ in list_images(folder, follow_links=arguments.follow_links)]
         if not names:
             raise ValueError(f"{folder} contains no images")
-        names, features, failed = _features(folder, names, arguments)
+        names, features, failed = photograph_features(folder, names, arguments)
         labels, ratio = _clusters(features, arguments)
         sure = certainties(features, labels, arguments.clusters, arguments.seed)
-    clusters = _document_of_clusters(names, labels, sure, arguments.clusters, MIXED)
+    clusters = _document_of_clusters(names, labels, sure, arguments.clusters)
     rows = zip(names, labels, sure, strict=True)
     write_table(table, ([name, label, f"{certainty:.4f}"] for name, label, certainty in rows))
     write_clusters(page, folder, clusters, failed, n_shown=arguments.shown)
@@ -105,7 +105,7 @@ def _sort_photos(arguments):
     return Outcome({"clusters": clusters, "skipped": as_rows(failed), "page": str(page), "table": str(table)})
 
 
-def _features(folder, names, arguments):
+def photograph_features(folder: Path, names: list[str], arguments: Namespace) -> tuple[list[str], Any, list[tuple]]:
     """Names and features (n, d) of the images that can be read, and (name, reason) of the others."""
     import numpy as np
 
@@ -148,13 +148,15 @@ def _clusters(features, arguments):
     return clusterer.labels_, clusterer.mutual_information_ratio_[clusterer.best_head_]
 
 
-def _document_of_clusters(names, labels, certainties, n_clusters, mixed):
+def _document_of_clusters(names, labels, sure, n_clusters):
     """The clusters with their photographs, the most certain ones first, as `--json` prints them."""
-    clusters = []
+    from sklinvariant.cli._certainty import MIXED
+
+    clusters, order = [], (-sure).argsort(kind="stable")
     for cluster in range(n_clusters):
-        rows = [row for row in (-certainties).argsort(kind="stable") if labels[row] == cluster]
-        photographs = [{"file": names[row], "certainty": float(certainties[row])} for row in rows]
-        certainty = float(certainties[rows].mean()) if rows else None
-        is_mixed = certainty is not None and certainty < mixed
-        clusters.append({"cluster": cluster, "certainty": certainty, "mixed": is_mixed, "photographs": photographs})
+        rows = order[labels[order] == cluster]
+        photographs = [{"file": names[row], "certainty": float(sure[row])} for row in rows]
+        certainty = float(sure[rows].mean()) if len(rows) else None
+        mixed = certainty is not None and certainty < MIXED
+        clusters.append({"cluster": cluster, "certainty": certainty, "mixed": mixed, "photographs": photographs})
     return clusters
