@@ -61,6 +61,8 @@ _NAMES = {
     "SparseAutoencoder": "autoencoder",
     "SpatialPooling": "pooling",
     "SpectralHasher": "hashing",
+    "TEMIClusterer": "cluster",
+    "TURTLEClusterer": "cluster",
     "VLAD": "aggregation",
     "all_estimators": "base",
     "distributed": "_distributed",

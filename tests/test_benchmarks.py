@@ -458,6 +458,23 @@ def test_photo_search(script, tmp_path):
 
 
 @pytest.mark.slow
+def test_cluster_certainty(script, tmp_path):
+    cv2 = pytest.importorskip("cv2")
+    rng = np.random.RandomState(0)
+    for i in range(24):
+        folder = tmp_path / "sets" / "ab"[i % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        image = rng.randint(100, size=(40, 40, 3))
+        image[:, :: 4 + 8 * (i % 2)] += 150
+        cv2.imwrite(str(folder / f"{i}.png"), image.astype(np.uint8))
+    words = ("--development", tmp_path / "sets", "--evaluation", tmp_path / "sets", "--images", 20)
+    results = script("cluster_certainty", *words)
+    assert complete(results, "cluster_certainty", "cluster_certainty_sets")
+    assert sum(int(row[2]) for row in results["cluster_certainty"]["rows"]) == 2 * 3 * 20
+    assert [row[2] for row in results["cluster_certainty_sets"]["rows"]] == ["2", "2", "4"] * 2
+
+
+@pytest.mark.slow
 @NEEDS_RESOURCE
 def test_scaling(script, tmp_path):
     figure = tmp_path / "scaling.png"
