@@ -172,7 +172,7 @@ class EmbeddingNeighbors(TorchEstimator):
         given = self._read(X, reset=True)
         rows = as_numpy(given.data)
         ids, next_id = check_ids(ids, len(rows), 0)
-        self.hasher_ = self._new_hasher(rows.shape[1]).fit(self._sample(rows))
+        self.hasher_ = self._new_hasher(rows.shape[1]).fit(self._sample(rows), None)  # FrozenEstimator requires y
         index = HammingNeighbors() if self.index is None else clone(self.index)
         self.index_ = index.set_params(packed=True).fit(self._codes(rows))
         state = {"n": len(rows), "ids": ids, "next_id": next_id, "vectors": None}
