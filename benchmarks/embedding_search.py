@@ -32,7 +32,6 @@ K, N_BITS, N_CELLS = 10, 256, 25
 CANDIDATES = (100, 300, 1000, 3000)
 # names of faiss.index_factory with codes of 32 bytes; RaBitQ adds 8 bytes for each vector
 FAISS = {
-    "PQ": "PQ32x8",
     "PQ, fast scan": "PQ64x4fs",
     "IVF, PQ, fast scan": "IVF1024,PQ64x4fs",
     "RaBitQ": "PCAR256,RaBitQ",
