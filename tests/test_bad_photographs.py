@@ -23,6 +23,7 @@ from sklinvariant.cli import _photos as _photos
 from sklinvariant.cli._command_line import main
 from sklinvariant.images import read_image
 
+_ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
 _QUICK = ["--bits", "4", "--image-size", "32", "--rotations", "2", "--scales", "1"]
 
 
@@ -79,6 +80,19 @@ def test_corrupt_and_empty_files_are_listed_and_skipped(name, content, photos, t
     assert main(["cluster", str(photos), *words]) == 0
     assert f"{name}: " in page.read_text()
     assert len(parse_page(page).images) == 6
+
+
+def test_each_bad_file_is_one_line(photos, tmp_path):
+    """Without warnings that OpenCV writes to the standard error of the process."""
+    (photos / "truncated.png").write_bytes(dict(_damaged())["truncated.png"])
+    words = ["cluster", str(photos), "--image-size", "32", "--clusters", "2", "--output", str(tmp_path / "a.html")]
+    environment = {name: value for name, value in _ENVIRONMENT.items() if name != "OPENCV_LOG_LEVEL"}
+    command = [sys.executable, "-m", "sklinvariant", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    lines = [line for line in done.stderr.splitlines() if "IICClusterer" not in line]
+    assert len(lines) == 2
+    assert lines[0] == "skipped: 1"
+    assert lines[1].startswith("  truncated.png: ")
 
 
 def _heic():
@@ -221,9 +235,6 @@ def test_names_with_quotes_newlines_and_markup(tmp_path, capsys, monkeypatch):
     assert len(parse_page(tmp_path / "clusters.html").images) == len(_NAMES)
 
 
-_ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-
-
 def _wait_for(path, process):
     while not path.exists():
         assert process.poll() is None, process.communicate()
@@ -260,11 +271,11 @@ def test_a_folder_that_is_removed_while_it_is_indexed(tmp_path, monkeypatch, cap
     monkeypatch.setattr(_photo_index, "_CHUNK", 4)
     read, chunks = _photo_index._read, []
 
-    def removed(pooler, files):
+    def removed(pooler, files, n_keypoints):
         chunks.append(files)
         if len(chunks) == 2:
             photos.rename(away)
-        return read(pooler, files)
+        return read(pooler, files, n_keypoints)
 
     monkeypatch.setattr(_photo_index, "_read", removed)
     words = ["index", str(photos), "--output", str(tmp_path / "index"), *_QUICK]
@@ -282,9 +293,9 @@ def test_an_index_that_is_removed_while_it_is_written(photos, tmp_path, monkeypa
     pytest.importorskip("faiss", reason="faiss is not installed")
     read = _photo_index._read
 
-    def removed(pooler, files):
+    def removed(pooler, files, n_keypoints):
         shutil.rmtree(tmp_path / "index")
-        return read(pooler, files)
+        return read(pooler, files, n_keypoints)
 
     monkeypatch.setattr(_photo_index, "_read", removed)
     assert main(["index", str(photos), "--output", str(tmp_path / "index"), *_QUICK]) == 2

@@ -457,6 +457,38 @@ def test_retrieval_quality(script, tmp_path):
 
 
 @pytest.mark.slow
+def test_photo_search(script, tmp_path):
+    cv2 = pytest.importorskip("cv2")
+    pytest.importorskip("faiss")
+    for i, folder in enumerate(("photos", "photos", "photos", "others")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        coarse = np.random.RandomState(i).randint(256, size=(24, 36, 3)).astype(np.uint8)
+        cv2.imwrite(str(tmp_path / folder / f"{i}.png"), cv2.resize(coarse, (108, 72)))
+    words = (tmp_path / "photos", "--distractors", tmp_path / "others", "--queries", 2)
+    results = script("photo_search", *words)
+    assert complete(results, "photo_search")
+    assert results["photo_search"]["columns"][0] == "first of 2, among 4"
+    assert results["photo_search"]["rows"][0][:2] == ["default", "2"]
+
+
+@pytest.mark.slow
+def test_cluster_certainty(script, tmp_path):
+    cv2 = pytest.importorskip("cv2")
+    rng = np.random.RandomState(0)
+    for i in range(24):
+        folder = tmp_path / "sets" / "ab"[i % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        image = rng.randint(100, size=(40, 40, 3))
+        image[:, :: 4 + 8 * (i % 2)] += 150
+        cv2.imwrite(str(folder / f"{i}.png"), image.astype(np.uint8))
+    words = ("--development", tmp_path / "sets", "--evaluation", tmp_path / "sets", "--images", 20)
+    results = script("cluster_certainty", *words)
+    assert complete(results, "cluster_certainty", "cluster_certainty_sets")
+    assert sum(int(row[2]) for row in results["cluster_certainty"]["rows"]) == 2 * 3 * 20
+    assert [row[2] for row in results["cluster_certainty_sets"]["rows"]] == ["2", "2", "4"] * 2
+
+
+@pytest.mark.slow
 @NEEDS_RESOURCE
 def test_scaling(script, tmp_path):
     figure = tmp_path / "scaling.png"

@@ -14,6 +14,7 @@ from sklinvariant.cli import _photo_index as _photo_index
 from sklinvariant.cli import _photos as _photos
 from sklinvariant.cli._command_line import main
 from sklinvariant.cli._outputs import printable, write_table
+from sklinvariant.neighbors import HammingNeighbors
 
 _SETTINGS = {"n_bits": 2, "image_size": 32, "n_rotations": 2, "n_scales": 1, "show": False}
 
@@ -73,6 +74,8 @@ def _forge(index, names=None, **settings):
         {"photos": 7},
         {"backbone": "other"},
         {"backbone": ["kmeans"]},
+        {"n_keypoints": -1},
+        {"n_keypoints": 10**9},
     ],
 )
 def test_settings_that_no_index_has(settings, index, whole, capsys):
@@ -134,6 +137,50 @@ def test_files_that_do_not_belong_together(index, whole, capsys):
     (index / "hasher.safetensors").unlink()
     assert main(words) == 2
     assert "hasher.safetensors is missing" in capsys.readouterr().err
+
+
+def _with_keypoints(index, counts, places):
+    _edit(index / "names.json", n_keypoints=counts)
+    if places is not None:
+        np.save(index / "places.npy", places, allow_pickle=True)
+
+
+_PLACES = np.zeros((4, 4), np.float16)
+
+
+@pytest.mark.parametrize(
+    ("counts", "places", "message"),
+    [
+        ([1, 1, 1], _PLACES, "lists 4 photographs but the key points of 3"),
+        ([1, 1, 1, 1], None, "places.npy is missing or cannot be read"),
+        ([1, 1, 1, 2], _PLACES, "places of 5 key points"),
+        ([5, 1, -1, -1], _PLACES, "numbers of key points"),
+        ([1 << 80, 1, 1, 1], _PLACES, "places.npy is missing or cannot be read"),
+        ([1, 1, 1, 1], np.array([print] * 4), "places.npy is missing or cannot be read"),
+        ([1, 1, 1, 1], np.full((4, 4), np.nan, np.float16), "places of 4 key points"),
+        ([1, 1, 1, 1], _PLACES, "keypoints.safetensors is missing"),
+    ],
+)
+def test_key_points_that_no_index_has(counts, places, message, index, whole, capsys):
+    for name in ("places.npy", "keypoints.safetensors"):
+        (index / name).unlink(missing_ok=True)
+    _with_keypoints(index, counts, places)
+    assert main(["query", str(index), str(whole / "photos" / "0.png")]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Create it again" in error
+    assert main(["query", str(index), str(whole / "photos" / "0.png"), "--fast"]) == 0
+
+
+def test_codes_of_other_key_points(index, whole, capsys):
+    _with_keypoints(index, [1, 1, 1, 1], _PLACES)
+    codes = np.random.RandomState(0).randint(256, size=(3, 16)).astype(np.uint8)
+    save(HammingNeighbors(packed=True).fit(codes), index / "keypoints.safetensors")
+    assert main(["query", str(index), str(whole / "photos" / "0.png")]) == 2
+    assert "contains 4 key points but 3 codes" in capsys.readouterr().err
+    save(BagOfWords(2).fit(np.random.RandomState(0).rand(4, 5, 3)), index / "keypoints.safetensors")
+    assert main(["query", str(index), str(whole / "photos" / "0.png")]) == 2
+    assert "but HammingNeighbors is required" in capsys.readouterr().err
 
 
 def test_links_are_passed_over_by_the_command(whole, tmp_path, capsys):

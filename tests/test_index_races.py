@@ -41,9 +41,9 @@ def test_of_two_runs_at_once_one_is_refused_and_the_index_is_of_the_other(photos
     out, both, refused = tmp_path / "index", threading.Barrier(2), []
     reading, read = threading.Event(), _photo_index._read
 
-    def slowly(pooler, files):  # until the other run was refused
+    def slowly(pooler, files, n_keypoints):  # until the other run was refused
         reading.wait(60)
-        return read(pooler, files)
+        return read(pooler, files, n_keypoints)
 
     def run(n_rotations):
         both.wait()

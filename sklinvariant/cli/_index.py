@@ -28,6 +28,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--rotations", type=int, default=12, help="number of rotations over the full circle (default: 12)"
     )
     parser.add_argument("--scales", type=int, default=3, help="number of scales from half to full size (default: 3)")
+    parser.add_argument(
+        "--fast", action="store_true", help="index no key points: a smaller index that finds fewer changed photographs"
+    )
     add_seed(parser)
     add_device(parser)
 
@@ -48,6 +51,7 @@ def run(arguments: Namespace) -> Outcome:
             n_scales=arguments.scales,
             seed=arguments.seed,
             follow_links=arguments.follow_links,
+            fast=arguments.fast,
             device=arguments.device,
             show=shows_progress(arguments),
         )

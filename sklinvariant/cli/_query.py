@@ -11,6 +11,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_path(parser, "index", kind="folder", help="folder of the index")
     add_path(parser, "images", nargs="+", metavar="image", help="image files to search for")
     parser.add_argument("--neighbors", type=int, default=8, help="number of photographs found per image (default: 8)")
+    parser.add_argument("--fast", action="store_true", help="compare codes alone, without key points")
     add_output(parser, "HTML page that shows the results (default: none)", alias="--html")
     add_device(parser)
 
@@ -25,13 +26,20 @@ def run(arguments: Namespace) -> Outcome:
     page = arguments.output
     if page is not None:
         check_output("--output", page, PAGE, force=arguments.force)
-    answer = query_index(arguments.index, arguments.images, n_neighbors=arguments.neighbors, device=arguments.device)
+    answer = query_index(
+        arguments.index,
+        arguments.images,
+        n_neighbors=arguments.neighbors,
+        fast=arguments.fast,
+        device=arguments.device,
+    )
     if page is not None:  # write the page before printing, because the reader of the output may stop early
-        write_report(page, answer.found, answer.failed, changed=answer.changed, n_bits=answer.n_bits)
+        write_report(page, answer)
     for image, neighbors in answer.found.items():
         print(printable(image))
         for distance, file in neighbors:
-            print(f"  {distance:4d}  {printable(file)}")
+            count = answer.matches[image].get(file)
+            print(f"  {distance:4d}  {printable(file)}{f'  ({count} key points match)' if count else ''}")
     print_failures("could not be read", answer.failed)
     print_failures("missing or changed since they were indexed", list(answer.changed.items()))
     if page is not None:
@@ -40,9 +48,10 @@ def run(arguments: Namespace) -> Outcome:
 
 
 def _as_document(answer, page):
-    queries = [
-        {"image": image, "neighbors": [{"distance": distance, "file": file} for distance, file in neighbors]}
-        for image, neighbors in answer.found.items()
-    ]
+    queries = []
+    for image, found in answer.found.items():
+        matches = answer.matches[image]
+        neighbors = [{"distance": bits, "file": file, "matches": matches.get(file, 0)} for bits, file in found]
+        queries.append({"image": image, "neighbors": neighbors})
     failed, changed = as_rows(answer.failed), as_rows(list(answer.changed.items()))
     return {"bits": answer.n_bits, "queries": queries, "failed": failed, "changed": changed, "page": page}

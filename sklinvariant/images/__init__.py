@@ -3,19 +3,26 @@
 from sklinvariant.images._image_reader import ImageInput, ImageReader, check_pixels, image_array, range_of
 from sklinvariant.images._image_stream import ImageStream, StreamReader
 from sklinvariant.images._image_transformer import ImageTransformer
-from sklinvariant.images._pixels import IMAGE_SUFFIXES, need_extra, read_image, scale_pixels
+from sklinvariant.images._keypoints import NO_KEYPOINTS, Alignment, Keypoints, align, find_keypoints
+from sklinvariant.images._pixels import IMAGE_SUFFIXES, need_extra, read_image, scale_pixels, stack_images
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "NO_KEYPOINTS",
+    "Alignment",
     "ImageInput",
     "ImageReader",
     "ImageStream",
     "ImageTransformer",
+    "Keypoints",
     "StreamReader",
+    "align",
     "check_pixels",
+    "find_keypoints",
     "image_array",
     "need_extra",
     "range_of",
     "read_image",
     "scale_pixels",
+    "stack_images",
 ]

@@ -7,6 +7,7 @@ import pytest
 
 from sklinvariant.cli._command_line import main
 from sklinvariant.cli._outputs import FIGURE, PAGE, TABLE, check_output, save_figure, write_table
+from sklinvariant.cli._photo_index import Answer
 from sklinvariant.cli._report import write_clusters, write_report
 
 matplotlib.use("Agg")
@@ -63,11 +64,11 @@ def _figure():
 
 
 def _page(path):
-    write_report(path, {}, [("a.png", "cannot be read")], changed={}, n_bits=8)
+    write_report(path, Answer({}, {}, [("a.png", "cannot be read")], {}, 8))
 
 
 def _clusters(path):
-    write_clusters(path, path.parent, [[], []], [], n_shown=1)
+    write_clusters(path, path.parent, [], [], n_shown=1)
 
 
 _WRITERS = [(suffix, FIGURE, lambda path: save_figure(_figure(), path, dpi=50)) for suffix in FIGURE]

@@ -81,12 +81,12 @@ def test_an_interrupted_run_is_resumed(photos, tmp_path, monkeypatch):
     monkeypatch.setattr(_photo_index, "_CHUNK", 4)
     read, seen = _photo_index._read, []
 
-    def interrupted(pooler, files):
+    def interrupted(pooler, files, n_keypoints):
         seen.extend(files)
         if len(seen) == 12 and not interrupted.done:
             interrupted.done = True
             raise KeyboardInterrupt
-        return read(pooler, files)
+        return read(pooler, files, n_keypoints)
 
     interrupted.done = False
     monkeypatch.setattr(_photo_index, "_read", interrupted)
@@ -184,6 +184,57 @@ def test_identical_photographs(tmp_path):
         tmp_path, tmp_path / "index", n_bits=32, image_size=48, n_rotations=1, n_scales=1, show=False
     )
     assert (count, [name for name, _ in skipped]) == (3, ["phone.heic"])
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Seven photographs in a folder, and the words that index them."""
+    data = pytest.importorskip("skimage.data", reason="scikit-image is not installed")
+    folder = tmp_path_factory.mktemp("pictures")
+    for name in ("astronaut", "chelsea", "coffee", "camera", "coins", "rocket", "text"):
+        picture = getattr(data, name)()
+        scale = 256 / max(picture.shape[:2])
+        small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        cv2.imwrite(str(folder / f"{name}.png"), small[..., ::-1] if small.ndim == 3 else small)
+    return folder
+
+
+def _changed(image):
+    """The image mirrored, rotated by 33° and without its margins."""
+    h, w = image.shape[:2]
+    turn = cv2.getRotationMatrix2D((w / 2, h / 2), 33, 1)
+    return cv2.warpAffine(image[:, ::-1], turn, (w, h))[h // 6 : -h // 6, w // 6 : -w // 6]
+
+
+def test_changed_photographs_are_found_by_their_key_points(pictures, tmp_path, capsys):
+    out, page, query = tmp_path / "index", tmp_path / "page.html", tmp_path / "query.png"
+    assert main(["index", str(pictures), "--out", str(out), *_QUICK]) == 0
+    for name in ("astronaut", "chelsea", "coffee", "camera", "coins"):
+        cv2.imwrite(str(query), _changed(cv2.imread(str(pictures / f"{name}.png"))))
+        assert main(["query", str(out), str(query), "--neighbors", "2", "--html", str(page)]) == 0
+        first, second = capsys.readouterr().out.splitlines()[-3:-1]
+        assert re.search(rf"{name}\.png  \(\d+ key points match\)$", first)
+        assert second.endswith(".png")
+        assert page.read_text().count("key points match") == 1
+        assert page.read_text().count("bits differ") == 1
+    assert main(["query", str(out), str(query), "--fast"]) == 0
+    assert "match" not in capsys.readouterr().out
+
+
+def test_without_key_points(pictures, tmp_path, capsys):
+    """The index is smaller, and changes from one kind to the other when it is created again."""
+    out, words = tmp_path / "index", ["index", str(pictures), "--out", str(tmp_path / "index"), *_QUICK]
+    assert main([*words, "--fast"]) == 0
+    assert not (out / "places.npy").exists()
+    assert main(["query", str(out), str(pictures / "coins.png")]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r" 0  .*coins\.png\n", printed)
+    assert "match" not in printed
+    assert main(words) == 0
+    assert main(["query", str(out), str(pictures / "coins.png")]) == 0
+    assert "key points match" in capsys.readouterr().out
+    assert main([*words, "--fast"]) == 0
+    assert not (out / "places.npy").exists()
 
 
 @pytest.mark.parametrize(

@@ -9,19 +9,25 @@ from urllib.request import url2pathname
 import pytest
 from photographs import parse_page, write_images
 
+from sklinvariant.cli._photo_index import Answer
 from sklinvariant.cli._report import write_clusters, write_report
 
 _HOSTILE = ["<script>alert(1)</script>.png", '"><img src=x onerror=alert(1)>.png', "</title><svg onload=alert(1)>"]
 
 
+def _cluster(*names):
+    photographs = [{"file": name, "certainty": 0.5} for name in names]
+    return {"cluster": 0, "certainty": 0.5 if names else None, "mixed": False, "photographs": photographs}
+
+
 @pytest.mark.parametrize("name", _HOSTILE)
 def test_nothing_is_injected_into_pages(name, tmp_path):
     page = tmp_path / "page.html"
-    write_report(page, {name: [(3, name)]}, [(name, name)], changed={name: name}, n_bits=name)
+    write_report(page, Answer({name: [(3, name)]}, {name: {name: name}}, [(name, name)], {name: name}, name))
     assert parse_page(page).images == [""]  # of the query, which is not there; the other is named alone
-    write_report(page, {name: [(3, name)]}, [], changed={}, n_bits=name)
+    write_report(page, Answer({name: [(3, name)]}, {name: {}}, [], {}, name))
     parse_page(page)
-    write_clusters(page, tmp_path / name, [[(name, 0.5)], []], [(name, name)], n_shown=name and 1)
+    write_clusters(page, tmp_path / name, [_cluster(name), _cluster()], [(name, name)], n_shown=name and 1)
     parse_page(page)
     assert "Content-Security-Policy" in page.read_text(encoding="utf-8")
 
@@ -48,9 +54,11 @@ def moved(tmp_path):
             names = [other for other in names if other != name]
     files = [str(folder / "photos" / "deeper" / name) for name in names]
     (folder / "pages").mkdir()
-    write_report(folder / "pages" / "a.html", {files[0]: [(0, file) for file in files]}, [], changed={}, n_bits=8)
-    members = [[(f"deeper/{name}", 0.5) for name in names]]
-    write_clusters(folder / "b.html", folder / "photos", members, [], n_shown=99)
+    write_report(
+        folder / "pages" / "a.html", Answer({files[0]: [(0, file) for file in files]}, {files[0]: {}}, [], {}, 8)
+    )
+    clusters = [_cluster(*(f"deeper/{name}" for name in names))]
+    write_clusters(folder / "b.html", folder / "photos", clusters, [], n_shown=99)
     shutil.move(folder, tmp_path / "after")
     return tmp_path / "after", names
 
@@ -72,7 +80,7 @@ def test_names_that_are_no_text_are_linked(tmp_path):
         (tmp_path / name).touch()
     except OSError:
         pytest.skip("this file system does not allow such names")
-    write_report(tmp_path / "a.html", {str(tmp_path / name): []}, [], changed={}, n_bits=8)
+    write_report(tmp_path / "a.html", Answer({str(tmp_path / name): []}, {str(tmp_path / name): {}}, [], {}, 8))
     assert parse_page(tmp_path / "a.html").links == ["caf%E9.png"]
 
 
@@ -80,5 +88,5 @@ def test_what_is_not_shown_is_not_linked(tmp_path):
     """An index from someone else may name private files: a link would lead there."""
     write_images(tmp_path / "photos", 2)
     query, other = (str(tmp_path / "photos" / f"{i}.png") for i in range(2))
-    write_report(tmp_path / "a.html", {query: [(1, other)]}, [], changed={other: "changed"}, n_bits=8)
+    write_report(tmp_path / "a.html", Answer({query: [(1, other)]}, {query: {}}, [], {other: "changed"}, 8))
     assert parse_page(tmp_path / "a.html").links == ["photos/0.png"]
