@@ -157,6 +157,20 @@ def test_group_convolutions(script):
 
 
 @pytest.mark.slow
+def test_reranking_quality(script, monkeypatch):
+    """Three classes in place of the sets of photographs."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    quality = importlib.import_module("reranking_quality")
+    y = np.arange(90) % 3
+    X = np.random.RandomState(0).normal(size=(90, 4)) + 2 * np.eye(4)[y]
+    monkeypatch.setattr(quality, "DEVELOPMENT", {"rows": lambda data, cache: (X, y)})
+    monkeypatch.setattr(quality, "EVALUATION", {"rows": lambda data, cache: (X, y)})
+    results = script("reranking_quality", "--data", ".", "--seeds", 2)
+    assert complete(results, "reranking_development", "reranking_evaluation")
+    assert len(results["reranking_evaluation"]["rows"]) == len(quality.METHODS)
+
+
+@pytest.mark.slow
 def test_embedding_search(script):
     pytest.importorskip("faiss")
     results = script("embedding_search", "--images", 60, "--queries", 20)
@@ -465,7 +479,7 @@ def test_cluster_certainty(script, tmp_path):
         folder = tmp_path / "sets" / "ab"[i % 2]
         folder.mkdir(parents=True, exist_ok=True)
         image = rng.randint(100, size=(40, 40, 3))
-        image[:, :: 4 + 8 * (i % 2)] += 150
+        image[:, :: 4 + 8 * (i // 2 % 2)] += 150  # says nothing about the class
         cv2.imwrite(str(folder / f"{i}.png"), image.astype(np.uint8))
     words = ("--development", tmp_path / "sets", "--evaluation", tmp_path / "sets", "--images", 20)
     results = script("cluster_certainty", *words)
