@@ -9,6 +9,7 @@ from typing import Any
 
 from sklinvariant import __version__
 from sklinvariant.cli import _aggregation as _aggregation
+from sklinvariant.cli import _backbones as _backbones
 from sklinvariant.cli import _cluster as _cluster
 from sklinvariant.cli import _completion as _completion
 from sklinvariant.cli import _index as _index
@@ -30,6 +31,7 @@ _COMMANDS = {
     "aggregation": (_aggregation, "compare aggregation methods in a grid search"),
     "retrieve": (_retrieve, "retrieve rotated images with binary codes"),
     "pool": (_pool, "learn pooling of features from video"),
+    "backbones": (_backbones, "list the networks that can be used here, and what each gives"),
     "completion": (_completion, "print a script that lets a shell complete commands and options"),
 }
 
