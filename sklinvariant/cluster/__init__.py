@@ -1,8 +1,9 @@
 """Invariant clustering of samples and of pixels, and classifiers that use clusters and few labels."""
 
+from sklinvariant.cluster._duplicate_images import DuplicateImages
 from sklinvariant.cluster._iic_classifier import IICClassifier
 from sklinvariant.cluster._iic_clusterer import IICClusterer
 from sklinvariant.cluster._iic_segmenter import IICSegmenter
 from sklinvariant.cluster._overclustering_classifier import OverclusteringClassifier
 
-__all__ = ["IICClassifier", "IICClusterer", "IICSegmenter", "OverclusteringClassifier"]
+__all__ = ["DuplicateImages", "IICClassifier", "IICClusterer", "IICSegmenter", "OverclusteringClassifier"]

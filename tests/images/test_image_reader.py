@@ -61,7 +61,9 @@ def test_file_names_are_refused_in_words(name):
             answer_to_images(fitted, X)
 
 
-@pytest.mark.parametrize("name", sorted(set(ESTIMATORS) - IMAGES - {"OverclusteringClassifier", "HammingNeighbors"}))
+@pytest.mark.parametrize(
+    "name", sorted(set(ESTIMATORS) - IMAGES - {"DuplicateImages", "OverclusteringClassifier", "HammingNeighbors"})
+)
 def test_file_names_are_no_bags_and_no_rows(name):
     estimator, _, y = example(name)
     with pytest.raises(ValueError, match=r"X holds text, such as '0.jpg', but"):
