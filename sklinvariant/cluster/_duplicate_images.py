@@ -24,6 +24,7 @@ from sklinvariant.base import (
     Whole,
     computing_device,
     declared,
+    dense_tensor,
     file_names,
     n_threads,
     to_numpy,
@@ -55,6 +56,7 @@ class _Photographs(ImageReader):
     def _check(self, estimator, X, kind, reset):
         names = file_names(X) if getattr(X, "ndim", 1) == 1 else None
         if names is None:
+            X = dense_tensor(X, "X") if isinstance(X, torch.Tensor) else X
             return super()._check(estimator, X, kind, reset)
         return ImageInput(names, kind, computing_device(estimator, kind), torch.float32)
 
@@ -150,7 +152,8 @@ class DuplicateImages(TorchEstimator):
         Raises
         ------
         ValueError
-            For arrays that are no images. Files that cannot be read are listed by a warning and in ``failed_``.
+            For arrays that are no images, and if no file can be read. Other files that cannot be read are listed by a
+            warning and in ``failed_``.
         """
         need_extra("cv2", "DuplicateImages")
         given = self._read(X, reset=True)
@@ -182,6 +185,8 @@ class DuplicateImages(TorchEstimator):
             delayed(_described)(image, row, self.n_keypoints, are_features) for row, image in enumerate(given.data)
         )
         failed = [[row, one] for row, one in enumerate(found) if isinstance(one, str)]
+        if len(failed) == len(found):
+            raise ValueError(f"none of {len(found)} images can be read, but at least one is required: {failed[0][1]}")
         return [None if isinstance(one, str) else one for one in found], failed
 
     def _confirmed(self, photos):

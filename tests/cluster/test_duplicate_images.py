@@ -113,3 +113,8 @@ def test_votes_are_counted_in_blocks_and_searched_in_lists(photos, monkeypatch):
 def test_images_that_are_none(image, message):
     with pytest.raises(ValueError, match=message):
         DuplicateImages().fit([image, image])
+
+
+def test_no_file_can_be_read(tmp_path):
+    with pytest.raises(ValueError, match=r"none of 2 images can be read, .*a\.png"):
+        DuplicateImages().fit([str(tmp_path / "a.png"), str(tmp_path / "b.png")])
