@@ -7,7 +7,8 @@ that are made. Images of a folder in ``--same`` are duplicates of each other. Th
 photographs, however similar: views of the same object, frames of the same video. A method names pairs, and its groups
 are their connected components: pairs of the same group count as found. The hashes of ``imagehash``
 have 64 bits, and are left out if it is not installed. Two images are a pair if at most ``t`` bits differ in one of
-eight orientations of the first. Each hash is listed with the ``t`` that had the highest F1 on the development photographs.
+eight orientations of the first. Each hash is listed with the ``t`` that had the highest F1 on the development
+photographs.
 """
 
 import argparse

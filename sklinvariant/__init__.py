@@ -25,10 +25,12 @@ PUBLIC_ROOMS = (
 )
 _NAMES = {
     "AutoPooling": "pooling",
+    "BackboneFeatures": "feature_extraction",
     "BackbonePatches": "feature_extraction",
     "BagOfWords": "aggregation",
     "BilinearHasher": "hashing",
     "CanonicalRotation": "autoencoder",
+    "ConsensusClusterer": "cluster",
     "ConvolutionalFeatures": "feature_extraction",
     "DensePatches": "feature_extraction",
     "DescriptorSets": "bags",
@@ -61,6 +63,8 @@ _NAMES = {
     "SparseAutoencoder": "autoencoder",
     "SpatialPooling": "pooling",
     "SpectralHasher": "hashing",
+    "TEMIClusterer": "cluster",
+    "TURTLEClusterer": "cluster",
     "VLAD": "aggregation",
     "all_estimators": "base",
     "distributed": "_distributed",

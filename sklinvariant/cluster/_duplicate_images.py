@@ -25,12 +25,20 @@ from sklinvariant.base import (
     computing_device,
     declared,
     dense_tensor,
-    file_names,
     n_threads,
     to_numpy,
 )
 from sklinvariant.cluster._image_agreement import agreement, thumbnail
-from sklinvariant.images import ImageInput, ImageReader, Keypoints, align, find_keypoints, need_extra, read_image
+from sklinvariant.images import (
+    ImageFiles,
+    ImageInput,
+    ImageReader,
+    Keypoints,
+    align,
+    find_keypoints,
+    need_extra,
+    read_image,
+)
 from sklinvariant.neighbors import HammingNeighbors
 
 _N_ASKED = 100  # key points of an image that vote for other images
@@ -49,16 +57,13 @@ class _Photograph(NamedTuple):
 
 
 class _Photographs(ImageReader):
-    """Reads images, or the names of files, which are decoded one by one."""
-
-    takes_file_names = True
+    """Reads images, or the names or bytes of files, which are decoded one by one."""
 
     def _check(self, estimator, X, kind, reset):
-        names = file_names(X) if getattr(X, "ndim", 1) == 1 else None
-        if names is None:
-            X = dense_tensor(X, "X") if isinstance(X, torch.Tensor) else X
-            return super()._check(estimator, X, kind, reset)
-        return ImageInput(names, kind, computing_device(estimator, kind), torch.float32)
+        if isinstance(X, ImageFiles):  # some of which may be unreadable
+            return ImageInput(X.sources, kind, computing_device(estimator, kind), torch.float32)
+        X = dense_tensor(X, "X") if isinstance(X, torch.Tensor) else X
+        return super()._check(estimator, X, kind, reset)
 
 
 @declared
@@ -124,7 +129,7 @@ class DuplicateImages(TorchEstimator):
     image_shape: tuple | list | None = None
     n_jobs: NJobs = None
 
-    _reader = _Photographs(any_size=True, any_channels=True)
+    _reader = _Photographs(any_size=True, any_channels=True, in_files=True)
     _fits_shards = False
     _layout = {
         "n_channels": Whole(),
@@ -215,12 +220,12 @@ class DuplicateImages(TorchEstimator):
 
 
 def _n_channels(image):
-    return 3 if isinstance(image, str) else image.shape[-1]
+    return 3 if isinstance(image, str | bytes) else image.shape[-1]
 
 
 def _described(image, row, n_keypoints, are_features):
     """The `_Photograph` of an image or a file, or the reason why the file cannot be read."""
-    if isinstance(image, str):
+    if isinstance(image, str | bytes):
         try:
             pixels = read_image(image)
         except ValueError as error:

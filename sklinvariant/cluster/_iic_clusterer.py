@@ -72,9 +72,14 @@ class SampleReader(Reader):
 
     needs = "rows or images, as arrays"
     three_d_array = True
+    takes_files = True
 
     def __init__(self) -> None:
         self.rows, self.images = RowReader(), ImageReader()
+
+    def opened(self, sources: list[str | bytes]) -> Any:
+        """The images in files."""
+        return self.images.opened(sources)
 
     def _check(self, estimator, X, kind, reset):
         as_rows, name = estimator.image_shape is None and not _are_images(X), type(estimator).__name__
