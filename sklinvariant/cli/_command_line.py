@@ -38,9 +38,8 @@ _COMMANDS = {
 }
 
 
-def run() -> Any:
-    """Run the command line as its own process. Signals and a closed pipe end it quietly. Return the exit status."""
-    _stopping.listen()
+def run_process() -> Any:
+    """Run the command line in a process of its own, which signals and a closed pipe end quietly."""
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # commands list the files that cannot be read, in one line each
     status: Any
     try:
