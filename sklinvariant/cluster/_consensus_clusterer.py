@@ -102,59 +102,58 @@ def votes_of(labels: np.ndarray, sizes: list[int], clusters: np.ndarray, k: int)
 class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
     """The consensus of many runs of one or several clusterers.
 
-        Two rows are similar if many runs put them into the same cluster. Spectral clustering of this similarity gives k
-        clusters. Its time and memory grow linearly with the number of rows: it works with the clusters that two runs have
-        in common, not with pairs of rows. Each cluster of a run then votes for the clusters of the consensus, in proportion
-        to the rows that it shares with them, which also gives the clusters of new rows.
+    Two rows are similar if many runs put them into the same cluster. Spectral clustering of this similarity gives k
+    clusters. Its time and memory grow linearly with the number of rows: it works with the clusters that two runs have
+    in common, not with pairs of rows. Each cluster of a run then votes for the clusters of the consensus, in proportion
+    to the rows that it shares with them, which also gives the clusters of new rows.
 
-        Parameters
-        ----------
-        estimator : estimator or list of estimators with ``fit`` and ``predict``, or None
-            The clusterers. Each run fits a clone with another ``random_state``. Their numbers of clusters may differ from
-            ``n_clusters``; larger ones are often better. None is `TEMIClusterer` with one head and ``n_clusters``, or with
-            ``max_clusters`` if it is "auto".
-        n_clusters : int or "auto"
-            Number of clusters k. "auto" divides the runs into two halves at random, and chooses the number from 2 to
-            ``max_clusters`` for which their consensus agrees best. This needs many runs with more clusters than the
-            consensus. It finds clusters that are well separated, but is often wrong for classes that overlap.
-        n_runs : int
-            Number of runs of each clusterer.
-        max_clusters : int
-            Largest number of clusters for "auto".
-        random_state : int, RandomState or None
-            Seed of the runs.
+    Parameters
+    ----------
+    estimator : estimator or list of estimators with ``fit`` and ``predict``, or None
+        The clusterers. Each run fits a clone with another ``random_state``. Their numbers of clusters may differ from
+        ``n_clusters``; larger ones are often better. None is `TEMIClusterer` with one head and ``n_clusters``, or with
+        ``max_clusters`` if it is "auto".
+    n_clusters : int or "auto"
+        Number of clusters k. "auto" divides the runs into two halves at random, and chooses the number from 2 to
+        ``max_clusters`` for which their consensus agrees best. This needs many runs with more clusters than the
+        consensus. It finds clusters that are well separated, but is often wrong for classes that overlap.
+    n_runs : int
+        Number of runs of each clusterer.
+    max_clusters : int
+        Largest number of clusters for "auto".
+    random_state : int, RandomState or None
+        Seed of the runs.
 
-        Attributes
-        ----------
-        labels_ : array of shape (n,)
-            Cluster of each row of the last fit.
-        n_clusters_ : int
-            Number of clusters.
-        stability_ : array of shape (max_clusters - 1,)
-            Adjusted Rand index between the halves of the runs for 2, 3, … clusters; only with "auto".
-        estimators_ : list of estimators
-            The fitted clusterers of all runs.
-        agreement_ : float
-            Mean of the largest probability of each row. It is 1 if all runs give the same clusters.
+    Attributes
+    ----------
+    labels_ : array of shape (n,)
+        Cluster of each row of the last fit.
+    n_clusters_ : int
+        Number of clusters.
+    stability_ : array of shape (max_clusters - 1,)
+        Adjusted Rand index between the halves of the runs for 2, 3, … clusters; only with "auto".
+    estimators_ : list of estimators
+        The fitted clusterers of all runs.
+    agreement_ : float
+        Mean of the largest probability of each row. It is 1 if all runs give the same clusters.
 
-        References
-        ----------
-        Strehl, Ghosh (2002). Cluster Ensembles: A Knowledge Reuse Framework for Combining Multiple Partitions.
-        Fern, Brodley (2004). Solving Cluster Ensemble Problems by Bipartite Graph Partitioning.
+    References
+    ----------
+    Strehl, Ghosh (2002). Cluster Ensembles: A Knowledge Reuse Framework for Combining Multiple Partitions.
+    Fern, Brodley (2004). Solving Cluster Ensemble Problems by Bipartite Graph Partitioning.
 
-        Examples
-        --------
-        >>> from sklearn.cluster import KMeans
-    from sklearn.metrics import adjusted_rand_score
-        >>> from sklearn.datasets import load_iris
-        >>> from sklearn.metrics import adjusted_rand_score
-        >>> from sklinvariant import ConsensusClusterer
-        >>> X, y = load_iris(return_X_y=True)
-        >>> model = ConsensusClusterer(KMeans(10, n_init=1), 3, n_runs=20, random_state=0).fit(X)
-        >>> model.predict_proba(X).shape
-        (150, 3)
-        >>> bool(adjusted_rand_score(y, model.labels_) > 0.5)
-        True
+    Examples
+    --------
+    >>> from sklearn.cluster import KMeans
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.metrics import adjusted_rand_score
+    >>> from sklinvariant import ConsensusClusterer
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = ConsensusClusterer(KMeans(10, n_init=1), 3, n_runs=20, random_state=0).fit(X)
+    >>> model.predict_proba(X).shape
+    (150, 3)
+    >>> bool(adjusted_rand_score(y, model.labels_) > 0.5)
+    True
     """
 
     _fits_shards = False
