@@ -28,6 +28,7 @@ from sklinvariant.base import (
     Flag,
     FrameReader,
     Input,
+    Labels,
     Maybe,
     OnDevice,
     Positive,
@@ -44,7 +45,7 @@ from sklinvariant.base import (
     to_numpy,
     torch_generator,
 )
-from sklinvariant.cluster._cluster_network import ClusterNetwork, max_entropy
+from sklinvariant.cluster._cluster_network import ClusterAnswers, ClusterNetwork, max_entropy
 from sklinvariant.cluster._evaluation import compute, draws_for, measure
 from sklinvariant.cluster._merged_start import information_of_walks, merged_labels, pretrain_heads
 from sklinvariant.cluster._scaling import Scaling, choose_scaling
@@ -642,6 +643,16 @@ class IICClusterer(
         samples = samples_of(given)
         network = self._network(samples)
         return compute(network, samples, lambda x: function(check_computed(self, network.heads(x)[:, self.best_head_])))
+
+    def _modules_of_methods(self, dtype):
+        def network(head=None):
+            return ClusterAnswers(self._network(torch.empty(0, dtype=dtype)), head)
+
+        return {
+            "transform": network,
+            "predict_proba": lambda: network(self.best_head_),
+            "predict": lambda: Labels(network(self.best_head_), np.arange(self.n_clusters)),
+        }
 
     @property
     def _n_features_out(self):

@@ -3,7 +3,7 @@
 from sklinvariant.images._image_reader import ImageInput, ImageReader, check_pixels, image_array, range_of
 from sklinvariant.images._image_stream import ImageStream, StreamReader
 from sklinvariant.images._image_transformer import ImageTransformer
-from sklinvariant.images._pixels import IMAGE_SUFFIXES, need_extra, read_image, scale_pixels
+from sklinvariant.images._pixels import IMAGE_SUFFIXES, channels_first, need_extra, read_image, scale_pixels
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -12,6 +12,7 @@ __all__ = [
     "ImageStream",
     "ImageTransformer",
     "StreamReader",
+    "channels_first",
     "check_pixels",
     "image_array",
     "need_extra",
