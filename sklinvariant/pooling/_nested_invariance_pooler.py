@@ -75,7 +75,7 @@ def nested_moments(
         maps = below()
         parts = [maps]
         if region_levels is not None:
-            boxes = region_grid(*maps.shape[1:3], region_levels).tolist()  # type: ignore[call-arg]
+            boxes = region_grid(maps.shape[1], maps.shape[2], region_levels)
             parts = [maps[:, top:bottom, left:right] for top, bottom, left, right in boxes]
         pooled = [torch.cat([moment(x.flatten(1, 2), n, 1, printed) for n in orders], dim=-1) for x in parts]
         result = pooled[0] if region_levels is None else torch.stack(pooled, dim=1)  # (n, d) or (n, r, d)
