@@ -12,7 +12,7 @@ export SCIPY_ARRAY_API := 1
 .PHONY: demo test test-machines lint docs bench gpu clean
 
 demo: .venv/stamp
-	$(BIN)/python -m sklinvariant
+	$(BIN)/python -m sklinvariant tour
 
 # one process of tests for each core, each with one thread
 test: .venv/stamp lint .venv/wheel.stamp

@@ -32,6 +32,7 @@ _NAMES = {
     "ConvolutionalFeatures": "feature_extraction",
     "DensePatches": "feature_extraction",
     "DescriptorSets": "bags",
+    "EmbeddingNeighbors": "neighbors",
     "EquivariantAutoencoder": "autoencoder",
     "FisherVector": "aggregation",
     "GeMPooling": "aggregation",

@@ -1,4 +1,4 @@
-"""``python -m sklinvariant``: demonstrations on real images, and retrieval of photographs."""
+"""``python -m sklinvariant``, the same as the command ``sklinvariant``."""
 
 import sys
 

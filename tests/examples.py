@@ -93,6 +93,10 @@ INSTANCES = {
     "LocalDescriptors": [{}, {"method": "daisy"}],
     "IICSegmenter": [{"n_clusters": 2, "half_window": 1, "width": 4, "max_epochs": 2}],
     "IICClusterer": [{"n_clusters": 2, "n_neighbors": 2, "n_heads": 3, "max_epochs": 30, "random_state": 0}],
+    "EmbeddingNeighbors": [
+        {"n_neighbors": 2},
+        {"n_neighbors": 2, "rescore": "int8", "asymmetric": True, "n_rescored": 4},
+    ],
     "HammingNeighbors": [{}, *({"index": kind} for kind in ("ivf", "hnsw", "multihash"))],
 }
 

@@ -17,17 +17,18 @@ def write_images(folder, n=4, seed=0):
 class _Page(HTMLParser):
     def __init__(self, text):
         super().__init__()
-        self.tags, self.images = set(), []
+        self.tags, self.images, self.links = set(), [], []
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
         self.tags.add(tag)
         assert not any(name.startswith("on") for name, _ in attributes)
+        self.links += [value for name, value in attributes if tag == "a" and name == "href"]
         self.images += [value for name, value in attributes if tag == "img" and name == "src"]
 
 
 def parse_page(path):
     page = _Page(path.read_text(encoding="utf-8"))
     allowed = {"html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "section", "figure", "figcaption"}
-    assert page.tags <= allowed | {"img", "b"}
+    assert page.tags <= allowed | {"img", "b", "a", "footer"}
     return page

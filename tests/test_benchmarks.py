@@ -157,6 +157,15 @@ def test_group_convolutions(script):
 
 
 @pytest.mark.slow
+def test_embedding_search(script):
+    pytest.importorskip("faiss")
+    results = script("embedding_search", "--images", 60, "--queries", 20)
+    assert complete(results, "embedding_search")
+    recall = {(row[0], row[1]): float(row[4]) for row in results["embedding_search"]["rows"]}
+    assert recall["ours, float16", "3000"] > recall["ours, float16", "100"] > recall["ours, Hamming alone", "10"]
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it reads the memory of the process from /proc")
 def test_hamming(script):
     pytest.importorskip("faiss")
@@ -431,6 +440,21 @@ def test_retrieval_quality(script, tmp_path):
             archive.writestr(f"images/{i}.jpg", image)
     words = (tmp_path, weights(tmp_path / "weights.pt"), "--part", "distractors", "--distractors", 4)
     assert complete(script("retrieval_quality", *words), "retrieval_distractors")
+
+
+@pytest.mark.slow
+def test_photo_search(script, tmp_path):
+    cv2 = pytest.importorskip("cv2")
+    pytest.importorskip("faiss")
+    for i, folder in enumerate(("photos", "photos", "photos", "others")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        coarse = np.random.RandomState(i).randint(256, size=(24, 36, 3)).astype(np.uint8)
+        cv2.imwrite(str(tmp_path / folder / f"{i}.png"), cv2.resize(coarse, (108, 72)))
+    words = (tmp_path / "photos", "--distractors", tmp_path / "others", "--queries", 2)
+    results = script("photo_search", *words)
+    assert complete(results, "photo_search")
+    assert results["photo_search"]["columns"][0] == "first of 2, among 4"
+    assert results["photo_search"]["rows"][0][:2] == ["default", "2"]
 
 
 @pytest.mark.slow

@@ -124,7 +124,7 @@ ARRAYS = sorted(set(ESTIMATORS) - {"OverclusteringClassifier"})
 TENSORS = sorted(set(ARRAYS) - CODES)
 LEGITIMATE = {
     *((name, "nested") for name in {*BAGS, "SpatialPooling"}),  # a nested tensor holds bags
-    *((name, "None") for name in CODES),  # the indexed codes ask for their own neighbours
+    *((name, "None") for name in (*CODES, "EmbeddingNeighbors")),  # what is stored asks for their own neighbours
 }
 # what no estimator can take
 WRONG = {

@@ -14,6 +14,7 @@ from sklinvariant.cli import _photo_index as _photo_index
 from sklinvariant.cli import _photos as _photos
 from sklinvariant.cli._command_line import main
 from sklinvariant.cli._outputs import printable, write_table
+from sklinvariant.neighbors import HammingNeighbors
 
 _SETTINGS = {"n_bits": 2, "image_size": 32, "n_rotations": 2, "n_scales": 1, "show": False}
 
@@ -73,6 +74,8 @@ def _forge(index, names=None, **settings):
         {"photos": 7},
         {"backbone": "other"},
         {"backbone": ["kmeans"]},
+        {"n_keypoints": -1},
+        {"n_keypoints": 10**9},
     ],
 )
 def test_settings_that_no_index_has(settings, index, whole, capsys):
@@ -86,7 +89,7 @@ def test_settings_that_no_index_has(settings, index, whole, capsys):
 def test_names_outside_of_the_folder_are_refused(name, index, whole, tmp_path, capsys):
     _forge(index, names=[name])
     page = tmp_path / "page.html"
-    assert main(["query", str(index), str(whole / "photos" / "0.png"), "--html", str(page)]) == 2
+    assert main(["query", str(index), str(whole / "photos" / "0.png"), "--output", str(page)]) == 2
     assert "which is not a file in the folder of photographs" in capsys.readouterr().err
     assert not page.exists()
 
@@ -97,7 +100,7 @@ def test_images_of_the_reader_are_not_shown(index, whole, tmp_path, capsys):
     _forge(index, photos=str(tmp_path / "private"))
     page = tmp_path / "page.html"
     query = str(whole / "photos" / "0.png")
-    assert main(["query", str(index), query, "--neighbors", "4", "--html", str(page)]) == 0
+    assert main(["query", str(index), query, "--neighbors", "4", "--output", str(page)]) == 0
     assert "missing or changed since they were indexed: 4" in capsys.readouterr().err
     assert len(parse_page(page).images) == 1  # the query
     assert page.read_text().count("changed since it was indexed") == 4
@@ -136,11 +139,55 @@ def test_files_that_do_not_belong_together(index, whole, capsys):
     assert "hasher.safetensors is missing" in capsys.readouterr().err
 
 
+def _with_keypoints(index, counts, places):
+    _edit(index / "names.json", n_keypoints=counts)
+    if places is not None:
+        np.save(index / "places.npy", places, allow_pickle=True)
+
+
+_PLACES = np.zeros((4, 4), np.float16)
+
+
+@pytest.mark.parametrize(
+    ("counts", "places", "message"),
+    [
+        ([1, 1, 1], _PLACES, "lists 4 photographs but the key points of 3"),
+        ([1, 1, 1, 1], None, "places.npy is missing or cannot be read"),
+        ([1, 1, 1, 2], _PLACES, "places of 5 key points"),
+        ([5, 1, -1, -1], _PLACES, "numbers of key points"),
+        ([1 << 80, 1, 1, 1], _PLACES, "places.npy is missing or cannot be read"),
+        ([1, 1, 1, 1], np.array([print] * 4), "places.npy is missing or cannot be read"),
+        ([1, 1, 1, 1], np.full((4, 4), np.nan, np.float16), "places of 4 key points"),
+        ([1, 1, 1, 1], _PLACES, "keypoints.safetensors is missing"),
+    ],
+)
+def test_key_points_that_no_index_has(counts, places, message, index, whole, capsys):
+    for name in ("places.npy", "keypoints.safetensors"):
+        (index / name).unlink(missing_ok=True)
+    _with_keypoints(index, counts, places)
+    assert main(["query", str(index), str(whole / "photos" / "0.png")]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Create it again" in error
+    assert main(["query", str(index), str(whole / "photos" / "0.png"), "--fast"]) == 0
+
+
+def test_codes_of_other_key_points(index, whole, capsys):
+    _with_keypoints(index, [1, 1, 1, 1], _PLACES)
+    codes = np.random.RandomState(0).randint(256, size=(3, 16)).astype(np.uint8)
+    save(HammingNeighbors(packed=True).fit(codes), index / "keypoints.safetensors")
+    assert main(["query", str(index), str(whole / "photos" / "0.png")]) == 2
+    assert "contains 4 key points but 3 codes" in capsys.readouterr().err
+    save(BagOfWords(2).fit(np.random.RandomState(0).rand(4, 5, 3)), index / "keypoints.safetensors")
+    assert main(["query", str(index), str(whole / "photos" / "0.png")]) == 2
+    assert "but HammingNeighbors is required" in capsys.readouterr().err
+
+
 def test_links_are_passed_over_by_the_command(whole, tmp_path, capsys):
     photos = tmp_path / "photos"
     write_images(photos, 3)
     (photos / "out.png").symlink_to(whole / "photos" / "0.png")
-    words = ["index", str(photos), "--out", str(tmp_path / "index"), "--bits", "2", "--image-size", "32"]
+    words = ["index", str(photos), "--output", str(tmp_path / "index"), "--bits", "2", "--image-size", "32"]
     words += ["--rotations", "2", "--scales", "1"]
     assert main(words) == 0
     printed = capsys.readouterr()
@@ -167,8 +214,8 @@ def test_control_characters_are_printed_as_escapes(index, whole, tmp_path, capsy
     assert r"a\x1b[2J\x07\u202egnp.png" in printed.out
     assert r"not a\x1b[2J\x07\u202egnp.png" in printed.err
     assert main(["query", str(tmp_path / name), "a.png"]) == 2
-    assert main(["index", str(tmp_path / name), "--out", str(index)]) == 2
-    assert main(["query", str(index), "a.png", "--html", f"{name}/a.html"]) == 2
+    assert main(["index", str(tmp_path / name), "--output", str(index)]) == 2
+    assert main(["query", str(index), "a.png", "--output", f"{name}/a.html"]) == 2
     both = "".join(capsys.readouterr()) + "".join(printed)
     assert not set(both) & set("\x1b\x07\u202e")
 
@@ -193,7 +240,7 @@ def test_photographs_that_are_gone_or_changed_are_named_not_shown(tmp_path, caps
     _photo_index.make_index(photos, tmp_path / "index", **_SETTINGS)
     cv2.imwrite(str(photos / "1.png"), np.zeros((9, 9, 3)))
     (photos / "2.png").unlink()
-    words = ["query", str(tmp_path / "index"), str(photos / "0.png"), "--neighbors", "4", "--html", str(page)]
+    words = ["query", str(tmp_path / "index"), str(photos / "0.png"), "--neighbors", "4", "--output", str(page)]
     assert main(words) == 0
     complaints = capsys.readouterr().err
     assert "1.png: changed since it was indexed" in complaints

@@ -41,9 +41,9 @@ def test_of_two_runs_at_once_one_is_refused_and_the_index_is_of_the_other(photos
     out, both, refused = tmp_path / "index", threading.Barrier(2), []
     reading, read = threading.Event(), _photo_index._read
 
-    def slowly(pooler, files):  # until the other run was refused
+    def slowly(pooler, files, n_keypoints):  # until the other run was refused
         reading.wait(60)
-        return read(pooler, files)
+        return read(pooler, files, n_keypoints)
 
     def run(n_rotations):
         both.wait()
@@ -71,10 +71,10 @@ def test_a_run_that_is_refused_changes_nothing(photos, tmp_path, capsys):
     _index(photos, out)
     with locked(out / "index.lock", out):
         before = {path.name: path.read_bytes() for path in out.iterdir()}
-        assert main(["index", str(photos), "--out", str(out), *_WORDS, "--rotations", "4"]) == 2
+        assert main(["index", str(photos), "--output", str(out), *_WORDS, "--rotations", "4"]) == 2
         assert "has been writing to" in capsys.readouterr().err
         assert {path.name: path.read_bytes() for path in out.iterdir()} == before
-    assert main(["index", str(photos), "--out", str(out), *_WORDS]) == 0
+    assert main(["index", str(photos), "--output", str(out), *_WORDS]) == 0
 
 
 @pytest.mark.parametrize("setting", [{"n_rotations": 3}, {"seed": 5}])

@@ -49,7 +49,10 @@ class Affine(nn.Module):
     def __init__(self, weight: Any = None, bias: Any = None, shift: Any = None, scale: Any = None) -> None:
         super().__init__()
         for name, value in (("weight", weight), ("bias", bias), ("shift", shift), ("scale", scale)):
-            self.register_buffer(name, None if value is None else as_tensor(np.array(value)))
+            if value is None:
+                setattr(self, name, None)  # not a buffer, because torch.export does not accept buffers of None
+            else:
+                self.register_buffer(name, as_tensor(np.array(value)))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = x if self.shift is None else x - self.shift

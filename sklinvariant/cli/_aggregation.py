@@ -1,87 +1,32 @@
 """The command ``aggregation``: a grid search over five aggregation methods in a Pipeline that ends in a LinearSVC."""
 
-import contextlib
-import os
-import sys
 import time
 import warnings
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
-from typing import Any
 
 from sklinvariant.cli import _stopping as _stopping
-from sklinvariant.cli._outputs import FIGURE, check_output, printable, save_figure
+from sklinvariant.cli._data import load_data
+from sklinvariant.cli._options import (
+    Outcome,
+    add_data,
+    add_device,
+    add_output,
+    add_seed,
+    shows_progress,
+)
+from sklinvariant.cli._outputs import save_figure, start_figure
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of ``aggregation``."""
-    parser.set_defaults(run=run)
-    add_images(parser, "aggregation.png", 1500)
+    add_data(parser, 1500)
+    add_output(parser, "file for the figure", "aggregation.png")
+    add_seed(parser)
+    add_device(parser)
 
 
-def add_images(parser: ArgumentParser, output: str, max_images: int) -> None:
-    """Add the arguments of commands that draw a figure about a dataset."""
-    parser.add_argument(
-        "--data",
-        default="digits",
-        help="digits (default), fashion-mnist, cifar10, an .npz file, or a folder with one sub-folder per class",
-    )
-    parser.add_argument("--output", default=output, help=f"file for the figure (default: {output})")
-    add_force(parser)
-    parser.add_argument(
-        "--max-images", type=int, default=max_images, help="number of images used (default: %(default)s)"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
-
-
-def add_force(parser: ArgumentParser) -> None:
-    parser.add_argument("--force", action="store_true", help="overwrite existing files that sklinvariant did not write")
-
-
-def load_data(name: str) -> Any:
-    from sklinvariant import datasets
-
-    loaders = {
-        "digits": datasets.load_digits_images,
-        "fashion-mnist": datasets.fetch_fashion_mnist,
-        "cifar10": datasets.fetch_cifar10,
-    }
-    if name in loaders:
-        return loaders[name]()
-    if os.path.isdir(name):
-        with warnings_as_lines():
-            return datasets.load_image_folder(name)
-    if os.path.exists(name):
-        return datasets.load_npz(name)
-    raise FileNotFoundError(
-        f"--data {name}: no such file or folder. Pass a file, a folder or one of {', '.join(loaders)}"
-    )
-
-
-@contextlib.contextmanager
-def warnings_as_lines() -> Iterator[None]:
-    """Print warnings as one line on standard error, without the line of code that issued them."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            yield
-        finally:
-            for warning in caught:
-                print(f"sklinvariant: {printable(warning.message)}", file=sys.stderr)
-
-
-def start_figure(path: str, *, force: bool) -> None:
-    """Check, before any computation, that the figure can be drawn without a display and that it can be saved."""
-    check_output("--output", path, FIGURE, force=force)
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise ImportError('drawing the figure needs matplotlib: pip install "sklinvariant[plot]"') from error
-    matplotlib.use("Agg")
-
-
-def run(arguments: Namespace) -> int:
-    """Run the grid search, print its table and save its figure. Return the exit status."""
+def run(arguments: Namespace) -> Outcome:
+    """Run the grid search, print its table and save its figure."""
     import numpy as np
     from sklearn.model_selection import train_test_split
 
@@ -96,33 +41,35 @@ def run(arguments: Namespace) -> int:
     images, y = images[chosen], y[chosen]
     split = train_test_split(images, y, test_size=1 / 3, stratify=y, random_state=arguments.seed)
     print(f"{arguments.data}: {len(split[0])} training images, {len(split[1])} test images, shape {images.shape[1:]}")
-    search = _search(*split[::2], seed=arguments.seed)
+    search = _search(split[0], split[2], arguments)
     _stopping.check()
     rows, codewords = _measure_all(search, *split)
     _print_table(rows)
     print(f"The grid search selected {search.best_params_['aggregation']}\n")
     _draw(rows, codewords, images.shape[3:], arguments.output)
     print(f"figure saved to {arguments.output}")
-    return 0
+    selected = str(search.best_params_["aggregation"])
+    shared = {"data": arguments.data, "training_images": len(split[0]), "test_images": len(split[1])}
+    return Outcome({**shared, "rows": rows, "selected": selected, "figure": arguments.output})
 
 
-def _methods(seed):
+def _methods(arguments):
     """Each method with the sizes to try and the feature map that follows it."""
     from sklearn.kernel_approximation import AdditiveChi2Sampler
 
     from sklinvariant.aggregation import VLAD, BagOfWords, FisherVector, LearnedBoW, LearnedVLAD
 
-    chi2 = AdditiveChi2Sampler()
+    chi2, settings = AdditiveChi2Sampler(), {"random_state": arguments.seed, "device": arguments.device}
     return [
-        (BagOfWords(random_state=seed), "n_codewords", (16, 64, 256), chi2),
-        (LearnedBoW(random_state=seed), "n_codewords", (8, 16, 64), chi2),
-        (VLAD(random_state=seed), "n_codewords", (4, 8, 16), "passthrough"),
-        (LearnedVLAD(random_state=seed), "n_codewords", (4, 8, 16), "passthrough"),
-        (FisherVector(random_state=seed), "n_components", (4, 8, 16), "passthrough"),
+        (BagOfWords(**settings), "n_codewords", (16, 64, 256), chi2),
+        (LearnedBoW(**settings), "n_codewords", (8, 16, 64), chi2),
+        (VLAD(**settings), "n_codewords", (4, 8, 16), "passthrough"),
+        (LearnedVLAD(**settings), "n_codewords", (4, 8, 16), "passthrough"),
+        (FisherVector(**settings), "n_components", (4, 8, 16), "passthrough"),
     ]
 
 
-def _search(images, y, *, seed):
+def _search(images, y, arguments):
     """One grid search that varies the method and its size in the same step of one Pipeline."""
     from sklearn.model_selection import GridSearchCV
     from sklearn.pipeline import Pipeline
@@ -131,7 +78,12 @@ def _search(images, y, *, seed):
     from sklinvariant.feature_extraction import DensePatches
 
     patches = DensePatches(4, stride=1) if images.shape[1] <= 16 else DensePatches(8, stride=4)
-    steps = [("patches", patches), ("aggregation", None), ("map", None), ("svm", LinearSVC(random_state=seed))]
+    steps = [
+        ("patches", patches),
+        ("aggregation", None),
+        ("map", None),
+        ("svm", LinearSVC(random_state=arguments.seed)),
+    ]
     grid = [
         {
             "aggregation": [estimator],
@@ -139,19 +91,19 @@ def _search(images, y, *, seed):
             "map": [feature_map],
             "svm__C": [0.1, 1.0, 10.0],
         }
-        for estimator, parameter, sizes, feature_map in _methods(seed)
+        for estimator, parameter, sizes, feature_map in _methods(arguments)
     ]
-    search = _with_progress(GridSearchCV(Pipeline(steps), grid, cv=3))
+    search = _with_progress(GridSearchCV(Pipeline(steps), grid, cv=3), arguments)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # LinearSVC warns each time that it does not converge
         return search.fit(images, y)
 
 
-def _with_progress(search):
+def _with_progress(search, arguments):
     """Show a progress bar if scikit-learn and rich can draw one, and print one line otherwise."""
     from sklinvariant._compat import progress_bars
 
-    bars = progress_bars() if sys.stderr.isatty() else []
+    bars = progress_bars() if shows_progress(arguments) else []
     return search.set_callbacks(*bars) if bars else search.set_params(verbose=1)
 
 

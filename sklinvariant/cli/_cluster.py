@@ -1,40 +1,40 @@
 """The command ``cluster``: clustering of the images in a folder, or of scikit-learn's digits, without labels."""
 
-import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
-from sklinvariant.cli._aggregation import add_force, start_figure, warnings_as_lines
-from sklinvariant.cli._outputs import PAGE, TABLE, check_output, printable, save_figure, write_table
+from sklinvariant.cli._options import Outcome, add_device, add_output, add_photos, add_seed, shows_progress
+from sklinvariant.cli._outputs import (
+    PAGE,
+    TABLE,
+    as_rows,
+    check_output,
+    print_failures,
+    printable,
+    save_figure,
+    start_figure,
+    warnings_as_lines,
+    write_table,
+)
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of ``cluster``."""
-    parser.set_defaults(run=run)
-    parser.add_argument(
-        "photos", nargs="?", help="folder of images, including its sub-folders (default: the 1,797 digits)"
-    )
-    parser.add_argument(
-        "--output",
-        help="file for the page (default: clusters.html); a table of all images is written next to it as .csv. For the "
+    add_photos(parser, nargs="?", help="folder of images, including its sub-folders (default: the 1,797 digits)")
+    add_output(
+        parser,
+        "file for the page (default: clusters.html); a table of all images is written next to it as .csv. For the "
         "digits: file for the figure (default: clusters.png)",
     )
     parser.add_argument("--clusters", type=int, help="number of clusters (default: 8, or 10 for the digits)")
-    parser.add_argument(
-        "--weights", help="weights of SqueezeNet 1.1 as .npz, .safetensors or state dict, for better results"
-    )
-    parser.add_argument(
-        "--image-size", type=int, default=128, help="size in pixels to which photographs are resized (default: 128)"
-    )
     parser.add_argument("--shown", type=int, default=12, help="photographs shown per cluster (default: 12)")
-    parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
-    parser.add_argument("--follow-links", action="store_true", help="also follow links that lead out of the folder")
-    add_force(parser)
+    add_seed(parser)
+    add_device(parser)
 
 
-def run(arguments: Namespace) -> int:
-    """Cluster the photographs or the digits. Return the exit status."""
+def run(arguments: Namespace) -> Outcome:
+    """Cluster the photographs or the digits."""
     if arguments.photos is None:
         return _sort_digits(arguments)
     arguments.clusters = 8 if arguments.clusters is None else arguments.clusters
@@ -58,17 +58,20 @@ def _sort_digits(arguments):
         raise ValueError(f"--clusters must be at least 2, got {k}")
     X, y = load_digits(return_X_y=True)
     images = X.reshape(-1, 8, 8) / 16
-    model = IICClusterer(k, random_state=seed, verbose=1).fit(images)
+    model = IICClusterer(k, random_state=seed, device=arguments.device, verbose=int(shows_progress(arguments))).fit(
+        images
+    )
     sorted_by = {"k-means": KMeans(k, n_init=10, random_state=seed).fit_predict(X), "IICClusterer": model.labels_}
     print(f"{len(y)} digits in {k} clusters, accuracy with clusters matched one to one with classes:")
-    for name, labels in sorted_by.items():
-        print(f"  {name:14}{100 * clustering_accuracy(y, labels):5.1f} %")
+    accuracies = {name: float(clustering_accuracy(y, labels)) for name, labels in sorted_by.items()}
+    for name, accuracy in accuracies.items():
+        print(f"  {name:14}{100 * accuracy:5.1f} %")
     figure, ax = plt.subplots(figsize=(8, 0.7 * k + 0.5), layout="constrained")
     ClusterGalleryDisplay.from_estimator(model, images, ax=ax)
     ax.set_title("most probable digits of each cluster")
     save_figure(figure, path, dpi=80)
     print(f"figure saved to {path}")
-    return 0
+    return Outcome({"images": len(y), "accuracies": accuracies, "figure": path})
 
 
 def _sort_photos(arguments):
@@ -94,11 +97,12 @@ def _sort_photos(arguments):
     print(f"{len(names)} photographs in {arguments.clusters} clusters: {', '.join(str(len(one)) for one in members)}")
     print(f"mutual information between neighbours: {ratio:.0%} of the maximum for {arguments.clusters} clusters")
     print(f"page saved to {printable(page)}\ntable saved to {printable(table)}")
-    if failed:
-        print(f"skipped: {len(failed)}", file=sys.stderr)
-        for name, reason in failed:
-            print(f"  {printable(name)}: {printable(reason)}", file=sys.stderr)
-    return 0
+    print_failures("skipped", failed)
+    clusters = [
+        {"cluster": cluster, "photographs": [{"file": name, "probability": sure} for name, sure in one]}
+        for cluster, one in enumerate(members)
+    ]
+    return Outcome({"clusters": clusters, "skipped": as_rows(failed), "page": str(page), "table": str(table)})
 
 
 def _features(folder, names, arguments):
@@ -106,15 +110,19 @@ def _features(folder, names, arguments):
     import numpy as np
 
     from sklinvariant import NestedInvariancePooler
-    from sklinvariant.cli._photos import learn_backbone, squeezenet
+    from sklinvariant.cli._photos import check_still_there, learn_backbone, squeezenet
     from sklinvariant.images import ImageStream
 
     files, size = [str(folder / name) for name in names], arguments.image_size
-    backbone = squeezenet(arguments.weights) if arguments.weights else learn_backbone(files, size, arguments.seed)
-    pooler = NestedInvariancePooler(backbone, stages=[("translation", 2)], image_size=size, on_error="nan", verbose=1)
+    device, verbose = arguments.device, int(shows_progress(arguments))
+    weights, seed = arguments.weights, arguments.seed
+    backbone = squeezenet(weights) if weights else learn_backbone(files, size, seed, device)
+    settings = {"stages": [("translation", 2)], "on_error": "nan", "device": device, "verbose": verbose}
+    pooler = NestedInvariancePooler(backbone, image_size=size, **settings)
     pooler.fit([np.zeros((size, size, 3), np.uint8)])
     stream: Any = ImageStream(files, size, pooler.fill, on_error="nan")
     features = pooler.transform(stream)
+    check_still_there(folder)
     good = ~np.isnan(features).any(axis=1)
     if good.sum() < arguments.clusters:
         raise ValueError(
@@ -134,7 +142,8 @@ def _clusters(features, arguments):
         pairs="neighbors",
         batch_size=max(1000, arguments.clusters),
         random_state=arguments.seed,
-        verbose=1,
+        device=arguments.device,
+        verbose=int(shows_progress(arguments)),
     ).fit(features)
     return clusterer.predict_proba(features), clusterer.mutual_information_ratio_[clusterer.best_head_]
 

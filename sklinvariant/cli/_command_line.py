@@ -1,19 +1,37 @@
 """The command line: arguments, exit status, and errors reported as one line."""
 
 import argparse
+import contextlib
+import json
 import os
 import sys
 from typing import Any
 
-from sklinvariant.cli import _aggregation as _demo
-from sklinvariant.cli import _cluster as _demo_cluster
-from sklinvariant.cli import _pool as _demo_pool
-from sklinvariant.cli import _retrieve as _demo_retrieve
+from sklinvariant import __version__
+from sklinvariant.cli import _aggregation as _aggregation
+from sklinvariant.cli import _cluster as _cluster
+from sklinvariant.cli import _completion as _completion
+from sklinvariant.cli import _index as _index
+from sklinvariant.cli import _pool as _pool
+from sklinvariant.cli import _query as _query
+from sklinvariant.cli import _retrieve as _retrieve
 from sklinvariant.cli import _stopping as _stopping
-from sklinvariant.cli import _tour as _demo_tour
-from sklinvariant.cli._outputs import PAGE, check_output, printable
+from sklinvariant.cli import _tour as _tour
+from sklinvariant.cli._options import add_common
+from sklinvariant.cli._outputs import printable
 
 _NOBODY_READS = 141  # the status that a shell reports for a program ended by SIGPIPE
+# A command is a module with `add_arguments(parser)` and `run(arguments) -> Outcome`. It prints for people.
+_COMMANDS = {
+    "tour": (_tour, "compare one method of each family with a baseline, on scikit-learn's digits"),
+    "index": (_index, "index a folder of photographs for retrieval"),
+    "query": (_query, "find the photographs of an index that are most similar to an image"),
+    "cluster": (_cluster, "cluster photographs without labels"),
+    "aggregation": (_aggregation, "compare aggregation methods in a grid search"),
+    "retrieve": (_retrieve, "retrieve rotated images with binary codes"),
+    "pool": (_pool, "learn pooling of features from video"),
+    "completion": (_completion, "print a script that lets a shell complete commands and options"),
+}
 
 
 def run() -> Any:
@@ -43,12 +61,16 @@ def run() -> Any:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line. Return the exit status."""
-    arguments = _parse(argv)
+    parser = make_parser()
+    arguments = parser.parse_args(argv)
     for stream in (sys.stdout, sys.stderr):  # file names may be undecodable, or not encodable in this terminal
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace", line_buffering=True)  # no finished line is lost on a signal
     try:
-        return arguments.run(arguments)
+        if arguments.command is None:
+            parser.print_help()
+            return 0
+        return _execute(arguments)
     except BrokenPipeError:  # for example, head has read enough
         return _NOBODY_READS
     except (OSError, ValueError, ImportError, ArithmeticError) as error:
@@ -61,104 +83,45 @@ def main(argv: list[str] | None = None) -> int:
         return _stopping.report()
 
 
-def _parse(argv):
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
     parser = argparse.ArgumentParser(
-        prog="python -m sklinvariant", description="Demonstrations of sklinvariant, and retrieval of photographs."
+        prog="sklinvariant", description="Demonstrations of sklinvariant, and retrieval of photographs."
     )
-    _demo_tour.add_arguments(parser)
-    commands = parser.add_subparsers(metavar="command")
-    _demo_tour.add_arguments(
-        commands.add_parser(
-            "tour", help="compare one method of each family with a baseline, on scikit-learn's digits (default)"
-        )
-    )
-    _demo.add_arguments(commands.add_parser("aggregation", help="compare aggregation methods in a grid search"))
-    _demo_retrieve.add_arguments(commands.add_parser("retrieve", help="retrieve rotated images with binary codes"))
-    _demo_pool.add_arguments(commands.add_parser("pool", help="learn pooling of features from video"))
-    _demo_cluster.add_arguments(commands.add_parser("cluster", help="cluster photographs without labels"))
-    _add_index(commands.add_parser("index", help="index a folder of photographs for retrieval"))
-    _add_query(commands.add_parser("query", help="find the photographs of an index that are most similar to an image"))
-    return parser.parse_args(argv)
+    parser.add_argument("--version", action="version", version=f"sklinvariant {__version__}")
+    commands = parser.add_subparsers(metavar="command", dest="command")
+    for name, (command, what) in _COMMANDS.items():
+        own = commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.")
+        command.add_arguments(own)
+        add_common(own)
+        own.set_defaults(run=command.run)
+    return parser
 
 
-def _add_index(parser):
-    parser.set_defaults(run=_index)
-    parser.add_argument("photos", help="folder of images, including its sub-folders")
-    parser.add_argument("--out", required=True, help="folder of the index; an interrupted run is resumed there")
-    parser.add_argument("--bits", type=int, default=128, help="number of bits of a code (default: 128)")
-    parser.add_argument(
-        "--weights", help="weights of SqueezeNet 1.1 as .npz, .safetensors or state dict, for better results"
-    )
-    parser.add_argument(
-        "--image-size", type=int, default=128, help="size in pixels to which photographs are resized (default: 128)"
-    )
-    parser.add_argument(
-        "--rotations", type=int, default=12, help="number of rotations over the full circle (default: 12)"
-    )
-    parser.add_argument("--scales", type=int, default=3, help="number of scales from half to full size (default: 3)")
-    parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
-    parser.add_argument("--follow-links", action="store_true", help="also follow links that lead out of the folder")
+def _execute(arguments):
+    """Run the command, and print its document with ``--json``. Return the exit status."""
+    if getattr(arguments, "device", "auto") != "auto":
+        from sklinvariant.base import resolve_device
+
+        resolve_device(arguments.device)  # raises before any work
+    with _printing(arguments):
+        outcome = arguments.run(arguments)
+    if arguments.json:
+        print(json.dumps({"command": arguments.command, **outcome.document}, indent=1, allow_nan=False))
+    return outcome.status
 
 
-def _add_query(parser):
-    parser.set_defaults(run=_query)
-    parser.add_argument("index", help="folder of the index")
-    parser.add_argument("images", nargs="+", metavar="image", help="image files to search for")
-    parser.add_argument("--neighbors", type=int, default=8, help="number of photographs found per image (default: 8)")
-    parser.add_argument("--html", help="write an HTML page that shows the results")
-    _demo.add_force(parser)
+def _printing(arguments):
+    """Where a command prints what it prints for people: standard error with ``--json``, nowhere with ``--quiet``."""
+    if arguments.quiet:
+        return _printing_nowhere()
+    return contextlib.redirect_stdout(sys.stderr) if arguments.json else contextlib.nullcontext()
 
 
-def _index(arguments):
-    from sklinvariant.cli._photo_index import LIMITS, make_index
-
-    for name, (low, high) in LIMITS.items():
-        given = getattr(arguments, name.removeprefix("n_"))
-        if not low <= given <= high:
-            option = name.removeprefix("n_").replace("_", "-")
-            bound = f"at least {low}" if given < low else f"at most {high}"
-            raise ValueError(f"--{option} must be {bound}, got {given}")
-    with _demo.warnings_as_lines():
-        count, skipped = make_index(
-            arguments.photos,
-            arguments.out,
-            n_bits=arguments.bits,
-            weights=arguments.weights,
-            image_size=arguments.image_size,
-            n_rotations=arguments.rotations,
-            n_scales=arguments.scales,
-            seed=arguments.seed,
-            follow_links=arguments.follow_links,
-        )
-    print(f"{count} photographs indexed with {arguments.bits}-bit codes in {printable(arguments.out)}")
-    _list_failures("skipped", skipped)
-    return 0
-
-
-def _query(arguments):
-    from sklinvariant.cli._photo_index import query_index
-    from sklinvariant.cli._report import write_report
-
-    if arguments.neighbors < 1:
-        raise ValueError(f"--neighbors must be at least 1, got {arguments.neighbors}")
-    if arguments.html is not None:
-        check_output("--html", arguments.html, PAGE, force=arguments.force)
-    answer = query_index(arguments.index, arguments.images, n_neighbors=arguments.neighbors)
-    if arguments.html is not None:  # write the page before printing, because the reader of the output may stop early
-        write_report(arguments.html, answer.found, answer.failed, changed=answer.changed, n_bits=answer.n_bits)
-    for image, neighbors in answer.found.items():
-        print(printable(image))
-        for distance, file in neighbors:
-            print(f"  {distance:4d}  {printable(file)}")
-    _list_failures("could not be read", answer.failed)
-    _list_failures("missing or changed since they were indexed", answer.changed.items())
-    if arguments.html is not None:
-        print(f"page saved to {printable(arguments.html)}")
-    return 0 if answer.found else 1
-
-
-def _list_failures(what, failures):
-    if failures:
-        print(f"{what}: {len(failures)}", file=sys.stderr)
-        for file, reason in failures:
-            print(f"  {printable(file)}: {printable(reason)}", file=sys.stderr)
+@contextlib.contextmanager
+def _printing_nowhere():
+    with (
+        open(os.devnull, "w", encoding="utf-8", errors="backslashreplace") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+    ):
+        yield

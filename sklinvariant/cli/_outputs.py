@@ -1,9 +1,12 @@
 """Writing of pages, tables and figures, without overwriting files that sklinvariant did not write."""
 
+import contextlib
 import csv
 import os
+import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +41,16 @@ def check_output(option: str, path: str | os.PathLike, suffixes: Sequence[str], 
     return path
 
 
+def start_figure(path: str, *, force: bool) -> None:
+    """Check, before any computation, that the figure can be drawn without a display and that it can be saved."""
+    check_output("--output", path, FIGURE, force=force)
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise ImportError('drawing the figure needs matplotlib: pip install "sklinvariant[plot]"') from error
+    matplotlib.use("Agg")
+
+
 def save_figure(figure: Any, path: str | os.PathLike, *, dpi: float) -> None:
     """Save a matplotlib figure with the mark."""
     from sklinvariant.base import replacing  # imported here, because it loads torch
@@ -65,6 +78,31 @@ def write_table(path: str | os.PathLike, rows: Iterable[Sequence[Any]]) -> None:
 def printable(text: object, keep: str = "") -> str:
     """Escape control characters. Otherwise a file name could move the cursor or reverse the line."""
     return "".join(letter if letter in keep or _is_harmless(letter) else _escaped(letter) for letter in str(text))
+
+
+@contextlib.contextmanager
+def warnings_as_lines() -> Iterator[None]:
+    """Print warnings as one line on standard error, without the line of code that issued them."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            yield
+        finally:
+            for warning in caught:
+                print(f"sklinvariant: {printable(warning.message)}", file=sys.stderr)
+
+
+def print_failures(what: str, failures: Sequence[tuple[str, str]]) -> None:
+    """Print (file, reason) of each failure on standard error."""
+    if failures:
+        print(f"{what}: {len(failures)}", file=sys.stderr)
+        for file, reason in failures:
+            print(f"  {printable(file)}: {printable(reason)}", file=sys.stderr)
+
+
+def as_rows(failures: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
+    """The failures as rows of the document that ``--json`` prints."""
+    return [{"file": file, "reason": reason} for file, reason in failures]
 
 
 def _is_harmless(letter):

@@ -50,6 +50,14 @@ def list_images(folder: Path, but: Path | None = None, *, follow_links: bool = F
     return [(str(path), identity) for path, identity in sorted(files)]
 
 
+def check_still_there(folder: Path) -> None:
+    """Raise a FileNotFoundError if a folder is gone, so that unreadable files are not taken for damaged ones."""
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"{folder} was removed or unmounted during the run. Run the command again when it is back"
+        )
+
+
 def photo_identity(path: str | os.PathLike) -> list[int] | None:
     """[bytes, modification time] of a file; None if it does not exist."""
     try:
@@ -78,8 +86,11 @@ def _warn(error):
     warnings.warn(f"a folder cannot be read: {error}", stacklevel=3)
 
 
-def learn_backbone(files: Sequence[str], image_size: int, seed: int) -> ConvolutionalFeatures:
-    """Features learned from some of the images, used without pretrained weights."""
+def learn_backbone(files: Sequence[str], image_size: int, seed: int, device: str = "auto") -> ConvolutionalFeatures:
+    """Features learned from some of the images, used without pretrained weights.
+
+    They are learned on the device, and then compute on that of their input.
+    """
     import torch
 
     from sklinvariant.aggregation import BagOfWords
@@ -94,9 +105,15 @@ def learn_backbone(files: Sequence[str], image_size: int, seed: int) -> Convolut
             f"none of {len(stream)} images can be read, but at least one is required: {stream.failed[0][1]}"
         )
     features = ConvolutionalFeatures(
-        BagOfWords(_N_WORDS), stride=3, pool=3, contrast_eps=0.1, whitening_eps=0.01, random_state=seed
+        BagOfWords(_N_WORDS),
+        stride=3,
+        pool=3,
+        contrast_eps=0.1,
+        whitening_eps=0.01,
+        random_state=seed,
+        device=device,
     )
-    return features.fit(torch.cat(batches))
+    return features.fit(torch.cat(batches)).set_params(device="auto")
 
 
 def squeezenet(weights: str | os.PathLike) -> BackbonePatches:

@@ -3,28 +3,28 @@
 import time
 from argparse import ArgumentParser, Namespace
 
-from sklinvariant.cli._aggregation import add_force, start_figure
-from sklinvariant.cli._outputs import save_figure
+from sklinvariant.cli._options import Outcome, add_device, add_output, add_path, add_seed
+from sklinvariant.cli._outputs import save_figure, start_figure
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of ``pool``."""
-    parser.set_defaults(run=run)
-    parser.add_argument(
+    add_path(
+        parser,
         "videos",
         nargs="*",
         metavar="video",
         help="video files, or folders of images in temporal order (default: a simulated camera over two photographs)",
     )
-    parser.add_argument("--output", default="pool.png", help="file for the figure (default: pool.png)")
-    add_force(parser)
     parser.add_argument("--pairs", type=int, default=4000, help="number of pairs of patches (default: 4000)")
     parser.add_argument("--clusters", type=int, default=30, help="number of clusters of features (default: 30)")
-    parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
+    add_output(parser, "file for the figure", "pool.png")
+    add_seed(parser)
+    add_device(parser)
 
 
-def run(arguments: Namespace) -> int:
-    """Print the invariance of pooled features for each λ and save a figure of the clusters. Return the exit status."""
+def run(arguments: Namespace) -> Outcome:
+    """Print the invariance of pooled features for each λ and save a figure of the clusters."""
     import numpy as np
     from sklearn.cluster import MiniBatchKMeans
 
@@ -51,7 +51,8 @@ def run(arguments: Namespace) -> int:
     if n < 100:
         raise ValueError(f"the videos contain {n} pairs of patches with motion, but at least 100 are needed")
     extractor = MiniBatchKMeans(24, n_init=1, random_state=arguments.seed)
-    convolution = ConvolutionalFeatures(extractor, patch_size=6, stride=2, random_state=arguments.seed)
+    settings = {"random_state": arguments.seed, "device": arguments.device}
+    convolution = ConvolutionalFeatures(extractor, patch_size=6, stride=2, **settings)
     maps = convolution.fit(pairs[:, 0]).transform(pairs.reshape(2 * n, *pairs.shape[2:]))
     features = maps.reshape(n, 2, -1)
     learned, new = _halves(clips)
@@ -59,23 +60,24 @@ def run(arguments: Namespace) -> int:
     print(f"\n{'λ':>6}{'F':>8}{'rebuilt':>10}{'s':>7}")
     raw = invariance_score(features[new], random_state=0)
     print(f"{'none':>6}{raw:>8.2f}{1:>10.2f}")
-    curve = {}
-    paper = {"standardize": False, "tol": 1e-3, "random_state": arguments.seed}  # the method of the paper
+    curve, rows = {}, []
+    paper = {"standardize": False, "tol": 1e-3, **settings}  # the method of the paper
     for invariance in (0, 2, 10, 50, 250, 1000):
         started = time.perf_counter()
         pooling = AutoPooling(arguments.clusters, **paper, invariance=invariance)
         pooled = pooling.fit(features[learned]).transform(features[new])
         rebuilt = pooling.inverse_transform(pooled)
         kept = 1 - np.square(features[new] - rebuilt).sum() / np.square(features[new]).sum()
-        curve[invariance] = invariance_score(pooled, random_state=0)
+        curve[invariance] = float(invariance_score(pooled, random_state=0))
         seconds = time.perf_counter() - started
+        rows.append({"invariance": invariance, "score": curve[invariance], "rebuilt": float(kept), "seconds": seconds})
         print(f"{invariance:>6}{curve[invariance]:>8.2f}{kept:>10.2f}{seconds:>7.1f}")
     print("F: distance between random frames divided by distance between consecutive frames, on held-out frames")
     print("rebuilt: share of the energy of the features that inverse_transform reconstructs\n")
     pooling = AutoPooling(arguments.clusters, **paper).fit(features)
     _draw(pooling, convolution.filters_, maps.shape[1:3], curve, raw, arguments.output)
     print(f"figure saved to {arguments.output}")
-    return 0
+    return Outcome({"pairs": n, "score_before_pooling": float(raw), "rows": rows, "figure": arguments.output})
 
 
 def _halves(clips):

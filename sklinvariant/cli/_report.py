@@ -1,13 +1,20 @@
-"""Self-contained HTML pages that show the neighbours of queries, or clusters."""
+"""HTML pages that show the neighbours of queries, or clusters: small pictures that link to the photographs."""
+
+from __future__ import annotations
 
 import base64
 import html
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from sklinvariant.base import replacing
 from sklinvariant.cli._outputs import MARK, printable
+
+if TYPE_CHECKING:
+    from sklinvariant.cli._photo_index import Answer
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -28,32 +35,29 @@ figure img {{ width: 150px; height: 150px; object-fit: contain; background: #eee
 figure.query {{ border-right: 3px solid #1668a8; padding-right: .8rem; }}
 figcaption {{ font-size: .8rem; overflow-wrap: anywhere; }}
 b {{ display: block; }}
+a {{ color: inherit; text-decoration: none; }}
+a:hover figcaption {{ text-decoration: underline; }}
+footer {{ color: #666; }}
 </style>
 </head>
 <body>
 <h1>{title}</h1>
 {sections}
+<footer>{note}</footer>
 </body>
 </html>
 """
+_NOTE = (
+    "Click a picture to open the photograph. The small pictures are part of this page, the photographs are not. Links "
+    "lead to their places relative to this page, so if you move the page, move the photographs with it."
+)
 
 
-def write_report(
-    path: str | os.PathLike,
-    found: Mapping[str, Sequence[tuple[int, str]]],
-    failed: Sequence[tuple[str, str]],
-    *,
-    changed: Mapping[str, str],
-    n_bits: int,
-) -> None:
-    """Write the page of a query.
-
-    ``found`` is {query: [(distance, file), …]}, ``failed`` a list of (query, reason). Files in ``changed``, a mapping
-    of files to reasons, are named but not shown.
-    """
-    sections = [_section(query, neighbors, changed, n_bits) for query, neighbors in found.items()]
-    sections += [_failure(query, reason) for query, reason in failed]
-    _write_page(path, f"Nearest photographs, by codes of {n_bits} bits", sections)
+def write_report(path: str | os.PathLike, answer: Answer) -> None:
+    """Write the page of a query. Files that are missing or have changed are named but not shown."""
+    sections = [_section(path, query, neighbors, answer) for query, neighbors in answer.found.items()]
+    sections += [_failure(query, reason) for query, reason in answer.failed]
+    _write_page(path, f"Nearest photographs, by key points and codes of {answer.n_bits} bits", sections)
 
 
 def write_clusters(
@@ -67,7 +71,7 @@ def write_clusters(
     """Write the page of clusters. ``members`` lists (relative file, probability) for each cluster, best first."""
     sections = []
     for cluster, files in enumerate(members):
-        figures = [_figure(folder / name, f"probability {sure:.0%}", name=name) for name, sure in files[:n_shown]]
+        figures = [_figure(path, folder / name, f"probability {sure:.0%}", name=name) for name, sure in files[:n_shown]]
         more = f", of which the {n_shown} most probable are shown" if len(files) > n_shown else ""
         sections.append(f"<h2>{_text(f'Cluster {cluster}: {len(files)} photographs{more}')}</h2>")
         sections += [f"<section>{''.join(figures)}</section>"] if figures else []
@@ -78,7 +82,7 @@ def write_clusters(
 
 def _write_page(path, title, sections):
     with replacing(path, "w", encoding="utf-8", errors="backslashreplace") as file:
-        file.write(_PAGE.format(title=_text(title), mark=MARK, sections="\n".join(sections)))
+        file.write(_PAGE.format(title=_text(title), mark=MARK, sections="\n".join(sections), note=_text(_NOTE)))
 
 
 def _text(words):
@@ -90,18 +94,33 @@ def _failure(name, reason):
     return f"<p>{_text(name)}: {_text(reason)}</p>"
 
 
-def _section(query, neighbors, changed, n_bits):
-    figures = [_figure(query, "query", kind="query")]
+def _section(page, query, neighbors, answer):
+    figures = [_figure(page, query, "query", kind="query")]
     for distance, file in neighbors:
-        figures.append(_figure(file, f"{distance} of {n_bits} bits differ", missing=changed.get(file)))
+        count = answer.matches[query].get(file)
+        caption = f"same: {count} key points match" if count else f"{distance} of {answer.n_bits} bits differ"
+        figures.append(_figure(page, file, caption, missing=answer.changed.get(file)))
     return f"<section>{''.join(figures)}</section>"
 
 
-def _figure(file, caption, *, name=None, kind="", missing=None):
-    """An image and its caption. If ``missing`` gives a reason, it replaces the image."""
+def _figure(page, file, caption, *, name=None, kind="", missing=None):
+    """An image with its caption, which link to the file. If ``missing`` gives a reason, it replaces image and link."""
     name = _text(name or file)
-    image = f"<p>{_text(missing)}</p>" if missing else f'<img alt="{name}" src="{_thumbnail(file)}">'
-    return f'<figure class="{kind}">{image}<figcaption><b>{_text(caption)}</b>{name}</figcaption></figure>'
+    words = f"<figcaption><b>{_text(caption)}</b>{name}</figcaption>"
+    if missing:
+        return f'<figure class="{kind}"><p>{_text(missing)}</p>{words}</figure>'
+    image = f'<img alt="{name}" src="{_thumbnail(file)}">'
+    return f'<figure class="{kind}"><a href="{_address(file, page)}">{image}{words}</a></figure>'
+
+
+def _address(file, page):
+    """The URL of a file, relative to the folder of the page."""
+    file, folder = os.path.realpath(file), os.path.realpath(os.path.dirname(page))
+    try:
+        relative = os.path.relpath(file, folder)
+    except ValueError:  # on another drive of Windows
+        return Path(file).as_uri()
+    return quote(os.fsencode(relative.replace(os.sep, "/")))  # also escapes a colon: no name becomes a scheme
 
 
 def _thumbnail(file, size=300):

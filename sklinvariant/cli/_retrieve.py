@@ -3,19 +3,22 @@
 import time
 from argparse import ArgumentParser, Namespace
 
-from sklinvariant.cli._aggregation import add_images, load_data, start_figure
-from sklinvariant.cli._outputs import save_figure
+from sklinvariant.cli._data import load_data
+from sklinvariant.cli._options import Outcome, add_data, add_device, add_output, add_seed
+from sklinvariant.cli._outputs import save_figure, start_figure
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of ``retrieve``."""
-    parser.set_defaults(run=run)
-    add_images(parser, "retrieve.png", 300)
+    add_data(parser, 300)
     parser.add_argument("--bits", type=int, default=64, help="number of bits of a code (default: 64)")
+    add_output(parser, "file for the figure", "retrieve.png")
+    add_seed(parser)
+    add_device(parser)
 
 
-def run(arguments: Namespace) -> int:
-    """Compare three descriptors and their codes, print a table and save a figure. Return the exit status."""
+def run(arguments: Namespace) -> Outcome:
+    """Compare three descriptors and their codes, print a table and save a figure."""
     import numpy as np
     import torch
 
@@ -38,13 +41,14 @@ def run(arguments: Namespace) -> int:
         colours = torch.nn.functional.interpolate(colours, scale_factor=3, mode="bicubic").clamp(0, 1)
     images = colours.permute(0, 2, 3, 1).numpy()
     backbone = ConvolutionalFeatures(
-        BagOfWords(96),
+        BagOfWords(96, device=arguments.device),
         patch_size=6,
         stride=2,
         pool=2,
         contrast_eps=0.1,
         whitening_eps=0.01,
         random_state=arguments.seed,
+        device=arguments.device,
     ).fit(images)
     orbits = {"rotation": Rotation(n_steps=24), "scale": Scale(n_steps=5)}
     methods: dict[str, list] = {
@@ -55,12 +59,12 @@ def run(arguments: Namespace) -> int:
     angles = [0, 45, 90, 135, 180]
     print(f"{arguments.data}: {len(images)} images; each one is rotated and searched for among all images")
     print(f"\n{'descriptor':<18}{'features':>8}" + "".join(f"{angle:>7}°" for angle in angles) + f"{'bits':>8}{'s':>7}")
-    rows = {}
+    settings, rows, documents = {"device": arguments.device}, {}, []
     for name, stages in methods.items():
         started = time.perf_counter()
-        pooler = NestedInvariancePooler(backbone, stages=stages, transforms=orbits, fill="edge").fit(images)
+        pooler = NestedInvariancePooler(backbone, stages=stages, transforms=orbits, fill="edge", **settings).fit(images)
         features = pooler.transform(images)
-        hasher = RBMHasher(arguments.bits, max_epochs=60, random_state=arguments.seed).fit(features)
+        hasher = RBMHasher(arguments.bits, max_epochs=60, random_state=arguments.seed, **settings).fit(features)
         codes = hasher.transform(features)
         exact, hashed = [], []
         for angle in angles:
@@ -70,11 +74,14 @@ def run(arguments: Namespace) -> int:
         rows[name] = exact, hashed
         seconds = time.perf_counter() - started
         print(f"{name:<18}{features.shape[1]:>8}" + "".join(f"{value:>8.2f}" for value in exact) + f"{seconds:>15.1f}")
+        scores = {"exact": dict(zip(angles, exact, strict=True)), "codes": dict(zip(angles, hashed, strict=True))}
+        documents.append({"descriptor": name, "features": features.shape[1], **scores, "seconds": seconds})
         print(f"{'  code':<26}" + "".join(f"{value:>8.2f}" for value in hashed) + f"{arguments.bits:>8}")
     print("The table shows the share of rotated images whose nearest neighbour is the original image.\n")
     _draw(rows, angles, arguments.output)
     print(f"figure saved to {arguments.output}")
-    return 0
+    shared = {"data": arguments.data, "images": len(images), "bits": arguments.bits}
+    return Outcome({**shared, "rows": documents, "figure": arguments.output})
 
 
 def _found(nearest):

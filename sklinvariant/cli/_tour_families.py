@@ -11,6 +11,12 @@ class Digits(NamedTuple):
     y: Any
     y_test: Any
     seed: int
+    device: str = "auto"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Parameters of all estimators of the tour."""
+        return {"random_state": self.seed, "device": self.device}
 
 
 class Row(NamedTuple):
@@ -35,7 +41,7 @@ def aggregation(digits: Any) -> Any:
     from sklinvariant.feature_extraction import DensePatches
     from sklinvariant.inspection import CodebookDisplay
 
-    words = LearnedBoW(16, random_state=digits.seed), BagOfWords(16, random_state=digits.seed)
+    words = LearnedBoW(16, **digits.settings), BagOfWords(16, **digits.settings)
     scores = []
     for aggregator in words:
         model = make_pipeline(DensePatches(4, stride=1), aggregator, AdditiveChi2Sampler(), _svm(digits))
@@ -57,8 +63,8 @@ def features(digits: Any) -> Any:
     from sklinvariant.inspection import around_grey
     from sklinvariant.pooling import SpatialPooling
 
-    units = SparseAutoencoder(40, optimizer="lbfgs", random_state=digits.seed)
-    maps = ConvolutionalFeatures(units, patch_size=4, random_state=digits.seed).fit(digits.images)
+    units = SparseAutoencoder(40, optimizer="lbfgs", **digits.settings)
+    maps = ConvolutionalFeatures(units, patch_size=4, **digits.settings).fit(digits.images)
     learned = make_pipeline(maps, SpatialPooling()).fit(digits.images)
     scores = [_few_labels_score(digits, learned.transform), _few_labels_score(digits, _flat)]
 
@@ -80,9 +86,9 @@ def nested(digits: Any) -> Any:
     from sklinvariant.transforms import Rotation, Scale, warp
 
     images, own = _enlarge(digits.test_images[:300]), np.arange(300)
-    words = BagOfWords(64, random_state=digits.seed)
+    words = BagOfWords(64, **digits.settings)
     backbone = ConvolutionalFeatures(
-        words, patch_size=6, stride=2, pool=2, contrast_eps=0.1, whitening_eps=0.01, random_state=digits.seed
+        words, patch_size=6, stride=2, pool=2, contrast_eps=0.1, whitening_eps=0.01, **digits.settings
     ).fit(_enlarge(digits.images[:300]))
     angles = 45 * np.random.RandomState(digits.seed).randint(8, size=len(images))
     turned = warp(images, np.concatenate([Rotation().matrix([[angle]]) for angle in angles]), fill="edge")
@@ -90,7 +96,7 @@ def nested(digits: Any) -> Any:
     found = []
     average = {"stages": [("translation", 1)]}
     for settings in ({"transforms": orbits}, average):
-        pooler = NestedInvariancePooler(backbone, **settings, fill="edge").fit(images)
+        pooler = NestedInvariancePooler(backbone, **settings, fill="edge", device=digits.device).fit(images)
         found.append(exact_ranking(pooler.transform(turned), pooler.transform(images), n_neighbors=4))
     scores = [float(np.mean(nearest[:, 0] == own)) for nearest in found]
 
@@ -114,11 +120,11 @@ def video(digits: Any) -> Any:
     rng = np.random.RandomState(digits.seed)
     before, after = _move(digits.images, rng), _move(digits.images, rng)
     extractor = MiniBatchKMeans(24, n_init=1, random_state=digits.seed)
-    maps = ConvolutionalFeatures(extractor, patch_size=4, random_state=digits.seed).fit(before)
+    maps = ConvolutionalFeatures(extractor, patch_size=4, **digits.settings).fit(before)
     pairs = np.stack([_flat(maps.transform(frames)) for frames in (before, after)], axis=1)
     grid = SpatialPooling([(2, 2)]).fit(maps.transform(before))
     settings = {"invariance": 10, "standardize": False, "tol": 1e-3}
-    pooling = AutoPooling(4 * 24, **settings, random_state=digits.seed).fit(pairs)
+    pooling = AutoPooling(4 * 24, **settings, **digits.settings).fit(pairs)
     moved = digits._replace(images=before, test_images=_move(digits.test_images, rng))
     scores = [
         _few_labels_score(moved, lambda images: pooling.transform(_flat(maps.transform(images)))),
@@ -140,7 +146,7 @@ def hashing(digits: Any) -> Any:
     from sklinvariant.metrics import exact_ranking, mean_average_precision
 
     X, X_test = _flat(digits.images), _flat(digits.test_images)
-    hashers = [hasher(64, random_state=digits.seed).fit(X) for hasher in (RBMHasher, LSHHasher)]
+    hashers = [hasher(64, **digits.settings).fit(X) for hasher in (RBMHasher, LSHHasher)]
     scores = []
     for hasher in hashers:
         codes = hasher.transform(X_test), hasher.transform(X)
@@ -161,7 +167,7 @@ def clustering(digits: Any) -> Any:
     from sklinvariant.inspection import ClusterGalleryDisplay
     from sklinvariant.metrics import clustering_accuracy
 
-    model = IICClusterer(10, random_state=digits.seed).fit(digits.images)
+    model = IICClusterer(10, **digits.settings).fit(digits.images)
     kmeans = KMeans(10, n_init=10, random_state=digits.seed).fit(_flat(digits.images))
     scores = [
         clustering_accuracy(digits.y_test, model.predict(digits.test_images)),
@@ -186,7 +192,7 @@ def few_labels(digits: Any) -> Any:
 
     few = _first_of_each(digits.y, 5)
     known = np.where(np.isin(np.arange(len(digits.y)), few), digits.y, -1)
-    clusterer = IICClusterer(40, max_epochs=30, random_state=digits.seed)
+    clusterer = IICClusterer(40, max_epochs=30, **digits.settings)
     model = OverclusteringClassifier(clusterer).fit(digits.images, known)
     alone = LogisticRegression(max_iter=1000).fit(_flat(digits.images)[few], digits.y[few])
     scores = model.score(digits.test_images, digits.y_test), alone.score(_flat(digits.test_images), digits.y_test)
@@ -211,7 +217,7 @@ def segmentation(digits: Any) -> Any:
     rng = np.random.RandomState(digits.seed)
     sheets, _ = _make_sheets(digits.images, digits.y, 16, rng)
     unseen, truth = _make_sheets(digits.test_images, digits.y_test, 6, rng)
-    labels = IICSegmenter(2, random_state=digits.seed).fit(sheets).predict(unseen)
+    labels = IICSegmenter(2, **digits.settings).fit(sheets).predict(unseen)
     kmeans = KMeans(2, n_init=3, random_state=digits.seed).fit(sheets.reshape(-1, 1))
     of_kmeans = kmeans.predict(unseen.reshape(-1, 1)).reshape(truth.shape)
     scores = clustering_accuracy(truth, labels), clustering_accuracy(truth, of_kmeans)
@@ -235,7 +241,7 @@ def equivariance(digits: Any) -> Any:
     turned = np.stack([np.rot90(image, turn) for image, turn in zip(digits.test_images, turns, strict=True)])
     models, scores = [], []
     for group in ("C4", "trivial"):
-        models.append(EquivariantAutoencoder(group=group, batch_size=32, max_epochs=10, random_state=digits.seed))
+        models.append(EquivariantAutoencoder(group=group, batch_size=32, max_epochs=10, **digits.settings))
         X, X_turned = models[-1].fit_transform(digits.images), models[-1].transform(turned)
         classifier = make_pipeline(StandardScaler(), _svm(digits)).fit(X, digits.y)
         scores.append(classifier.score(X_turned, digits.y_test))

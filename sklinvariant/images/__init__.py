@@ -3,17 +3,23 @@
 from sklinvariant.images._image_reader import ImageInput, ImageReader, check_pixels, image_array, range_of
 from sklinvariant.images._image_stream import ImageStream, StreamReader
 from sklinvariant.images._image_transformer import ImageTransformer
+from sklinvariant.images._keypoints import NO_KEYPOINTS, Alignment, Keypoints, align, find_keypoints
 from sklinvariant.images._pixels import IMAGE_SUFFIXES, channels_first, need_extra, read_image, scale_pixels
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "NO_KEYPOINTS",
+    "Alignment",
     "ImageInput",
     "ImageReader",
     "ImageStream",
     "ImageTransformer",
+    "Keypoints",
     "StreamReader",
+    "align",
     "channels_first",
     "check_pixels",
+    "find_keypoints",
     "image_array",
     "need_extra",
     "range_of",

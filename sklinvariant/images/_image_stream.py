@@ -1,7 +1,7 @@
 """Batches of images of equal size from images of any size, in memory or as files; bad files can be skipped."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,7 +17,8 @@ class ImageStream:
     """Batches (b, h, w, c) of images that are fitted into squares of ``image_size`` pixels.
 
     A thread reads the next batch while the current one is used. ``failed`` lists (row, reason) of the files that could
-    not be read and that ``on_error="nan"`` skips.
+    not be read and that ``on_error="nan"`` skips. ``look`` is called with each image (h, w[, c]) at its full size, and
+    ``seen`` maps the rows to what it returned.
     """
 
     def __init__(
@@ -26,9 +27,12 @@ class ImageStream:
         image_size: int | None,
         fill: Fill,
         on_error: str = "raise",
+        look: Callable[[np.ndarray], Any] | None = None,
     ) -> None:
         self.images, self.image_size, self.fill, self.on_error = images, image_size, fill, on_error
+        self.look = look
         self.failed: list[tuple[int, str]] = []
+        self.seen: dict[int, Any] = {}
         self.rows = np.arange(len(images))
 
     def __len__(self) -> int:
@@ -62,7 +66,7 @@ class ImageStream:
         images: list[torch.Tensor] = []
         for row in wanted:
             try:
-                image = self._one(self.images[row])
+                image = self._one(self.images[row], row)
             except ValueError as error:
                 if self.on_error == "raise":
                     raise ValueError(f"image {row}: {error}") from error
@@ -77,12 +81,14 @@ class ImageStream:
             rows.append(row)
         return rows, images
 
-    def _one(self, image):
+    def _one(self, image, row):
         device = image.device if isinstance(image, torch.Tensor) else None
         if isinstance(image, str):
             image = read_image(image)
         else:  # OpenCV supports uint8 and float
             image = (image if image.dtype == torch.uint8 else scale_pixels(image)).cpu().numpy()
+        if self.look is not None:
+            self.seen[row] = self.look(image)
         image = image if self.image_size is None else fit_into(image, self.image_size, self.fill)
         image = image if image.ndim == 3 else image[..., None]
         return torch.as_tensor(image, device=device)

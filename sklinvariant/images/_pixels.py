@@ -28,6 +28,7 @@ IMAGE_SUFFIXES = {
     ".pgm",
 }
 IMAGE_SUFFIXES |= {".avif", ".heic", ".heif"}
+_HEIF = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis"}  # brands
 # the limit of Pillow: a few kilobytes can decode to gigabytes
 MAX_PIXELS = 178_956_970
 
@@ -84,6 +85,11 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
         image = None if size is None else cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except (OSError, cv2.error) as error:
         raise ValueError(f"{path} cannot be read as an image ({error})") from error
+    if image is None and data[4:8] == b"ftyp" and data[8:12] in _HEIF:
+        raise ValueError(
+            f"{path} cannot be read as an image (it is an HEIC or AVIF file, which this OpenCV cannot decode). Convert "
+            "it to JPEG or PNG"
+        )
     if image is None:
         raise ValueError(f"{path} cannot be read as an image")
     return np.ascontiguousarray(image[..., ::-1])

@@ -358,7 +358,7 @@ class HammingNeighbors(IndexedCodes):
         csr_matrix of shape (n_queries, n_samples)
             Column j is the code with id ``ids_[j]``.
         """
-        _check_mode(mode)
+        check_mode(mode)
         given, itself = self._check_queries(X)
         distances, rows = self._nearest(given.data, self._check_k(n_neighbors, itself), itself)
         limits = np.arange(len(rows) + 1) * rows.shape[1]
@@ -374,7 +374,7 @@ class HammingNeighbors(IndexedCodes):
         csr_matrix of shape (n_queries, n_samples)
             Column j is the code with id ``ids_[j]``.
         """
-        _check_mode(mode)
+        check_mode(mode)
         given, itself = self._check_queries(X)
         found = self._within(given.data, radius, itself, sort_results)
         limits = np.concatenate([[0], np.cumsum([len(rows) for _, rows in found])])
@@ -447,7 +447,8 @@ class HammingNeighbors(IndexedCodes):
         return loaded
 
 
-def _check_mode(mode):
+def check_mode(mode: str) -> None:
+    """Raise a ValueError if this is not a mode of a graph."""
     if mode not in ("connectivity", "distance"):
         raise ValueError(f"mode={mode!r} is unknown. Choose 'connectivity' or 'distance'.")
 

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from tolerance import assert_close
 
-from sklinvariant.cli import _aggregation as _demo
 from sklinvariant.cli._command_line import main
 
 _QUICK = ["--image-size", "32", "--clusters", "2"]
@@ -141,13 +140,13 @@ def test_bad_arguments(words, message, capsys, tmp_path, monkeypatch):
     assert not list(tmp_path.rglob("*.html"))
 
 
-@pytest.mark.parametrize("words", [[], ["aggregation"], ["retrieve"], ["pool"]])
+@pytest.mark.parametrize("words", [["tour"], ["aggregation"], ["retrieve"], ["pool"]])
 def test_missing_matplotlib_is_reported_before_computing(words, capsys, monkeypatch):
     def computes(*args, **kwargs):
         raise AssertionError("too late")
 
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    monkeypatch.setattr(_demo, "load_data", computes)
+    monkeypatch.setattr("sklinvariant.datasets.load_digits_images", computes)
     monkeypatch.setattr("sklinvariant.datasets.make_camera_clips", computes)
     assert main(words) == 2
     assert 'drawing the figure needs matplotlib: pip install "sklinvariant[plot]"' in capsys.readouterr().err

@@ -2,10 +2,15 @@
 
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
+import sklinvariant
 from sklinvariant.cli._command_line import main
+
+PROJECT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -13,7 +18,7 @@ from sklinvariant.cli._command_line import main
     [
         (["aggregation", "--data", "nowhere"], "nowhere: no such file or folder"),
         (["aggregation", "--max-images", "3"], "--max-images must be at least 20"),
-        (["--output", "no/such/folder/a.png"], "there is no folder"),
+        (["tour", "--output", "no/such/folder/a.png"], "there is no folder"),
         (["pool", "--pairs", "5"], "--pairs must be at least 100"),
         (["pool", "nowhere.mp4"], "nowhere.mp4"),
         (["pool", "--output", "no/such/folder/a.png"], "there is no folder"),
@@ -24,10 +29,34 @@ def test_bad_arguments(words, message, capsys):
     assert message in capsys.readouterr().err
 
 
-def test_help():
-    answer = subprocess.run([sys.executable, "-m", "sklinvariant", "--help"], capture_output=True, text=True)
-    assert answer.returncode == 0
-    assert "--only" in answer.stdout
+def _run(*words, **settings):
+    return subprocess.run([*words], capture_output=True, text=True, **settings)
+
+
+@pytest.mark.parametrize("words", [[], ["--help"]])
+def test_help(words):
+    """Without arguments the help is shown, and nothing is computed."""
+    answer = _run(sys.executable, "-m", "sklinvariant", *words)
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert answer.stdout.startswith("usage: sklinvariant ")
+    for name in ("tour", "index", "query", "cluster", "aggregation", "retrieve", "pool", "completion"):
+        assert f"  {name} " in answer.stdout or f"  {name}\n" in answer.stdout
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["--version"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out == f"sklinvariant {sklinvariant.__version__}\n"
+
+
+def test_the_console_script_is_the_command_line():
+    """What pip installs as ``sklinvariant`` calls the function that ``python -m sklinvariant`` calls."""
+    (script,) = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["scripts"].items()
+    assert script == ("sklinvariant", "sklinvariant.cli:run")
+    code = "import sys; from sklinvariant.cli import run; sys.argv = ['sklinvariant', '--version']; sys.exit(run())"
+    answer = _run(sys.executable, "-c", code)
+    assert (answer.returncode, answer.stdout) == (0, f"sklinvariant {sklinvariant.__version__}\n")
 
 
 def test_unknown_family(capsys):

@@ -7,6 +7,7 @@ import pytest
 
 from sklinvariant.cli._command_line import main
 from sklinvariant.cli._outputs import FIGURE, PAGE, TABLE, check_output, save_figure, write_table
+from sklinvariant.cli._photo_index import Answer
 from sklinvariant.cli._report import write_clusters, write_report
 
 matplotlib.use("Agg")
@@ -29,17 +30,16 @@ def _contents(folder):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["query", "index", "--html", "a.jpg", "b.jpg"], "--html a.jpg: the name must end in .html or .htm"),
-        (["query", "index", "a.jpg", "--html", "new.png"], "--html new.png: the name must end in .html or .htm"),
-        (["query", "index", "a.jpg", "--html", ""], "--html .: the name must end in .html or .htm"),
-        (["query", "index", "a.jpg", "--html", "page.html"], "page.html exists and was not written by this program"),
+        (["query", "index", "--output", "a.jpg", "b.jpg"], "--output a.jpg: the name must end in .html or .htm"),
+        (["query", "index", "a.jpg", "--output", "new.png"], "--output new.png: the name must end in .html or .htm"),
+        (["query", "index", "a.jpg", "--output", ""], "--output .: the name must end in .html or .htm"),
+        (["query", "index", "a.jpg", "--output", "page.html"], "page.html exists and was not written by this program"),
         (["cluster", "photos", "--output", "c.png"], "c.png: the name must end in .html or .htm"),
         (["cluster", "photos", "--output", "results.html"], "results.csv exists and was not written by this program"),
         (["cluster", "photos", "--output", "page.html"], "page.html exists and was not written by this program"),
         (["cluster", "--output", "c.png"], "c.png exists and was not written by this program"),
         (["cluster", "--output", "digits.html"], "digits.html: the name must end in .png"),
         (["tour", "--output", "c.png"], "overwrite it with --force"),
-        (["--output", "a.jpg"], "a.jpg exists"),
         (["aggregation", "--output", "c.png"], "c.png exists"),
         (["retrieve", "--output", "c.png"], "c.png exists"),
         (["pool", "--output", "c.png"], "c.png exists"),
@@ -64,7 +64,7 @@ def _figure():
 
 
 def _page(path):
-    write_report(path, {}, [("a.png", "cannot be read")], changed={}, n_bits=8)
+    write_report(path, Answer({}, {}, [("a.png", "cannot be read")], {}, 8))
 
 
 def _clusters(path):

@@ -47,7 +47,7 @@ def photos(tmp_path):
 
 def test_from_photographs_to_a_page(photos, tmp_path, capsys):
     out, page = tmp_path / "index", tmp_path / "report.html"
-    assert main(["index", str(photos), "--out", str(out), *_QUICK]) == 0
+    assert main(["index", str(photos), "--output", str(out), *_QUICK]) == 0
     printed = capsys.readouterr()
     assert "16 photographs indexed with 32-bit codes" in printed.out
     assert re.search(r"skipped: 2\n.*broken\.jpg.*\n.*empty\.png", printed.err)
@@ -55,7 +55,7 @@ def test_from_photographs_to_a_page(photos, tmp_path, capsys):
     cv2.imwrite(str(query), np.rot90(_image(5, (65, 80))))
     wrong = tmp_path / "wrong.png"
     wrong.write_bytes(b"wrong")
-    assert main(["query", str(out), str(query), str(wrong), "--neighbors", "3", "--html", str(page)]) == 0
+    assert main(["query", str(out), str(query), str(wrong), "--neighbors", "3", "--output", str(page)]) == 0
     printed = capsys.readouterr()
     lines = printed.out.splitlines()
     assert lines[0] == str(query)
@@ -81,23 +81,23 @@ def test_an_interrupted_run_is_resumed(photos, tmp_path, monkeypatch):
     monkeypatch.setattr(_photo_index, "_CHUNK", 4)
     read, seen = _photo_index._read, []
 
-    def interrupted(pooler, files):
+    def interrupted(pooler, files, n_keypoints):
         seen.extend(files)
         if len(seen) == 12 and not interrupted.done:
             interrupted.done = True
             raise KeyboardInterrupt
-        return read(pooler, files)
+        return read(pooler, files, n_keypoints)
 
     interrupted.done = False
     monkeypatch.setattr(_photo_index, "_read", interrupted)
-    words = ["index", str(photos), "--out", str(tmp_path / "index"), *_QUICK]
+    words = ["index", str(photos), "--output", str(tmp_path / "index"), *_QUICK]
     assert main(words) == 130
     assert main(["query", str(tmp_path / "index"), str(photos / "00.png")]) == 2  # no finished index yet
     del seen[8:]
     assert main(words) == 0
     assert len(seen) == 18  # the first eight were not read again
     whole = tmp_path / "whole"
-    assert main(["index", str(photos), "--out", str(whole), *_QUICK]) == 0
+    assert main(["index", str(photos), "--output", str(whole), *_QUICK]) == 0
     one, other = (load(folder / "index.safetensors") for folder in (tmp_path / "index", whole))
     assert np.unpackbits(one._state["codes"] ^ other._state["codes"]).mean() < 0.02  # except for bits near 0
     one, other = (json.loads((folder / "names.json").read_text()) for folder in (tmp_path / "index", whole))
@@ -117,7 +117,7 @@ def test_an_interrupted_run_is_resumed(photos, tmp_path, monkeypatch):
 
 def test_with_pretrained_weights(photos, tmp_path, shared_data, capsys):
     weights = shared_data / "weights" / "squeezenet_v1.1_imagenet_notop.npz"
-    words = ["index", str(photos), "--out", str(tmp_path / "index"), "--weights", str(weights), *_QUICK]
+    words = ["index", str(photos), "--output", str(tmp_path / "index"), "--weights", str(weights), *_QUICK]
     assert main(words) == 0
     assert main(["query", str(tmp_path / "index"), str(photos / "07.png"), "--neighbors", "1"]) == 0
     assert "07.png" in capsys.readouterr().out.splitlines()[-1]
@@ -131,7 +131,7 @@ def test_new_weights_make_new_features(photos, tmp_path):
     from sklinvariant.networks import SqueezeNet11Features
 
     weights, seen = tmp_path / "net.safetensors", []
-    words = ["index", str(photos), "--out", str(tmp_path / "index"), "--weights", str(weights), *_QUICK]
+    words = ["index", str(photos), "--output", str(tmp_path / "index"), "--weights", str(weights), *_QUICK]
     for seed in (0, 1, 1):
         with torch.random.fork_rng():
             torch.manual_seed(seed)
@@ -164,9 +164,9 @@ def test_undecodable_names(tmp_path, capsys, monkeypatch):
         (folder / "0.png").rename(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.png"))
     except OSError:
         pytest.skip("this file system does not allow such names")
-    assert main(["index", str(folder), "--out", str(tmp_path / "index"), *_QUICK]) == 0
+    assert main(["index", str(folder), "--output", str(tmp_path / "index"), *_QUICK]) == 0
     done = subprocess.run(
-        [sys.executable, "-m", "sklinvariant", "query", tmp_path / "index", folder / "1.png", "--html", page],
+        [sys.executable, "-m", "sklinvariant", "query", tmp_path / "index", folder / "1.png", "--output", page],
         capture_output=True,
         env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": os.pathsep.join(sys.path)},
     )
@@ -186,14 +186,65 @@ def test_identical_photographs(tmp_path):
     assert (count, [name for name, _ in skipped]) == (3, ["phone.heic"])
 
 
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Seven photographs in a folder, and the words that index them."""
+    data = pytest.importorskip("skimage.data", reason="scikit-image is not installed")
+    folder = tmp_path_factory.mktemp("pictures")
+    for name in ("astronaut", "chelsea", "coffee", "camera", "coins", "rocket", "text"):
+        picture = getattr(data, name)()
+        scale = 256 / max(picture.shape[:2])
+        small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        cv2.imwrite(str(folder / f"{name}.png"), small[..., ::-1] if small.ndim == 3 else small)
+    return folder
+
+
+def _changed(image):
+    """The image mirrored, rotated by 33° and without its margins."""
+    h, w = image.shape[:2]
+    turn = cv2.getRotationMatrix2D((w / 2, h / 2), 33, 1)
+    return cv2.warpAffine(image[:, ::-1], turn, (w, h))[h // 6 : -h // 6, w // 6 : -w // 6]
+
+
+def test_changed_photographs_are_found_by_their_key_points(pictures, tmp_path, capsys):
+    out, page, query = tmp_path / "index", tmp_path / "page.html", tmp_path / "query.png"
+    assert main(["index", str(pictures), "--out", str(out), *_QUICK]) == 0
+    for name in ("astronaut", "chelsea", "coffee", "camera", "coins"):
+        cv2.imwrite(str(query), _changed(cv2.imread(str(pictures / f"{name}.png"))))
+        assert main(["query", str(out), str(query), "--neighbors", "2", "--html", str(page)]) == 0
+        first, second = capsys.readouterr().out.splitlines()[-3:-1]
+        assert re.search(rf"{name}\.png  \(\d+ key points match\)$", first)
+        assert second.endswith(".png")
+        assert page.read_text().count("key points match") == 1
+        assert page.read_text().count("bits differ") == 1
+    assert main(["query", str(out), str(query), "--fast"]) == 0
+    assert "match" not in capsys.readouterr().out
+
+
+def test_without_key_points(pictures, tmp_path, capsys):
+    """The index is smaller, and changes from one kind to the other when it is created again."""
+    out, words = tmp_path / "index", ["index", str(pictures), "--out", str(tmp_path / "index"), *_QUICK]
+    assert main([*words, "--fast"]) == 0
+    assert not (out / "places.npy").exists()
+    assert main(["query", str(out), str(pictures / "coins.png")]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r" 0  .*coins\.png\n", printed)
+    assert "match" not in printed
+    assert main(words) == 0
+    assert main(["query", str(out), str(pictures / "coins.png")]) == 0
+    assert "key points match" in capsys.readouterr().out
+    assert main([*words, "--fast"]) == 0
+    assert not (out / "places.npy").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["index", "nowhere", "--out", "o"], "there is no folder"),
-        (["index", ".", "--out", "o", "--bits", "0"], "--bits must be at least 1"),
-        (["index", ".", "--out", "o", "--image-size", "8"], "--image-size must be at least 16"),
+        (["index", "nowhere", "--output", "o"], "there is no folder"),
+        (["index", ".", "--output", "o", "--bits", "0"], "--bits must be at least 1"),
+        (["index", ".", "--output", "o", "--image-size", "8"], "--image-size must be at least 16"),
         (["query", "nowhere", "a.png"], "no finished index"),
-        (["query", "nowhere", "a.png", "--html", "no/such/a.html"], "there is no folder"),
+        (["query", "nowhere", "a.png", "--output", "no/such/a.html"], "there is no folder"),
         (["retrieve", "--max-images", "3"], "--max-images must be"),
         (["retrieve", "--output", "no/such/a.png"], "there is no folder"),
     ],
@@ -207,17 +258,17 @@ def test_bad_arguments(words, message, capsys, tmp_path, monkeypatch):
 def test_unsuitable_folders(photos, tmp_path, capsys):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter.txt").write_text("dear")
-    assert main(["index", str(photos), "--out", str(tmp_path / "full")]) == 2
+    assert main(["index", str(photos), "--output", str(tmp_path / "full")]) == 2
     assert "contains other files" in capsys.readouterr().err
     for out in (photos, tmp_path):  # neither the folder of photographs nor its parent
-        assert main(["index", str(photos), "--out", str(out)]) == 2
+        assert main(["index", str(photos), "--output", str(out)]) == 2
         assert "contains other files" in capsys.readouterr().err
     (tmp_path / "bare").mkdir()
-    assert main(["index", str(tmp_path / "bare"), "--out", str(tmp_path / "o")]) == 2
+    assert main(["index", str(tmp_path / "bare"), "--output", str(tmp_path / "o")]) == 2
     assert "contains no images" in capsys.readouterr().err
     for i in range(3):
         (tmp_path / "bare" / f"{i}.png").write_bytes(b"bad")
-    assert main(["index", str(tmp_path / "bare"), "--out", str(tmp_path / "o")]) == 2
+    assert main(["index", str(tmp_path / "bare"), "--output", str(tmp_path / "o")]) == 2
     assert "none of 3 images can be read" in capsys.readouterr().err
 
 
@@ -227,7 +278,7 @@ def test_files_of_other_programs_are_kept(photos, tmp_path, capsys, name, conten
     """A folder without an index is left unchanged, even if its files have the names of index files."""
     (tmp_path / "o").mkdir()
     (tmp_path / "o" / name).write_text(content)
-    assert main(["index", str(photos), "--out", str(tmp_path / "o"), *_QUICK]) == 2
+    assert main(["index", str(photos), "--output", str(tmp_path / "o"), *_QUICK]) == 2
     assert "o contains other files" in capsys.readouterr().err
     assert [(file.name, file.read_text()) for file in (tmp_path / "o").iterdir()] == [(name, content)]
     assert main(["query", str(tmp_path / "o"), str(photos / "00.png")]) == 2
@@ -237,7 +288,7 @@ def test_files_of_other_programs_are_kept(photos, tmp_path, capsys, name, conten
 @pytest.mark.parametrize("moment", ["_write_json", "_write_weights", "_make_hasher"])
 def test_killed_at_any_moment(photos, tmp_path, monkeypatch, moment):
     """The next run resumes, and removes half-written files."""
-    out, words = tmp_path / "o", ["index", str(photos), "--out", str(tmp_path / "o"), *_QUICK]
+    out, words = tmp_path / "o", ["index", str(photos), "--output", str(tmp_path / "o"), *_QUICK]
 
     def killed(*args, **kwargs):
         for name in ("settings", "weights", "features-000000"):

@@ -92,7 +92,7 @@ def test_a_terminated_index_keeps_its_chunks(tmp_path):
     image = np.random.RandomState(0).randint(256, size=(40, 40, 3)).astype(np.uint8)
     for i in range(130):
         cv2.imwrite(str(photos / f"{i:03d}.png"), np.roll(image, i, axis=1))
-    words = ["index", str(photos), "--out", str(out), "--image-size", "40", "--rotations", "8", "--scales", "1"]
+    words = ["index", str(photos), "--output", str(out), "--image-size", "40", "--rotations", "8", "--scales", "1"]
     with _started("-m", "sklinvariant", *words) as process:
         while process.poll() is None and not (out / "features-000000.npz").exists():
             time.sleep(0.01)

@@ -36,7 +36,7 @@ def test_a_failing_family_does_not_stop_the_tour(error, status, tmp_path, capsys
         raise error
 
     monkeypatch.setattr(_demo_tour, "FAMILIES", {"one": row, "two": fails, "three": row})
-    assert main(["--output", str(tmp_path / "a.png")]) == status
+    assert main(["tour", "--output", str(tmp_path / "a.png")]) == status
     printed = capsys.readouterr()
     assert list(_scores(printed.out)) == (["one", "three"] if status == 1 else ["one"])
     assert ("two: too bad" if status == 1 else "interrupted") in printed.err

@@ -80,3 +80,13 @@ def test_what_needs_a_size(images, files):
     tensors = [torch.as_tensor(image) for image in (images[0], images[1][..., 0])]
     with pytest.raises(ValueError, match=r"image 1 has 1 channel\(s\), but image 0 has 3"):
         list(ImageStream(tensors, 6, "mean").batches(2))
+
+
+def test_images_are_looked_at_in_their_full_size(tmp_path):
+    cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
+    files = [str(tmp_path / f"{i}.png") for i in range(3)]
+    for i in (0, 2):
+        cv2.imwrite(files[i], np.zeros((20 + i, 30, 3), np.uint8))
+    stream = ImageStream(files, 8, "mean", on_error="nan", look=lambda image: image.shape)
+    assert [list(rows) for rows, _ in stream.batches(2)] == [[0], [2]]
+    assert stream.seen == {0: (20, 30, 3), 2: (22, 30, 3)}
