@@ -138,9 +138,9 @@ def test_onnx(name, tmp_path):
     batch = {0: torch.export.Dim.AUTO}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.onnx.export(
-            module, (torch.from_numpy(X[:4]),), dynamic_shapes=(batch,), dynamo=True, verbose=False
-        ).save(file)
+        torch.onnx.export(module, (torch.from_numpy(X[:4]),), dynamic_shapes=(batch,), dynamo=True, verbose=False).save(
+            file
+        )
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     for n in (2, 5):
         (given,) = session.run(None, {session.get_inputs()[0].name: X[:n]})

@@ -148,9 +148,7 @@ class BagOfWords(CodebookAggregator):
         return counts / sizes.clamp(min=1)[:, None]
 
     def _encoder(self, dtype):
-        return SoftBagOfWords(
-            self.codebook_, None, self.gamma_, self._units, dtype=dtype, chunk_size=self.chunk_size
-        )
+        return SoftBagOfWords(self.codebook_, None, self.gamma_, self._units, dtype=dtype, chunk_size=self.chunk_size)
 
     @property
     def _n_features_out(self):

@@ -53,6 +53,7 @@ class LinearPredictor(Computing):
     _n_features_out: int
     _read: Callable[..., Input]
     _encode_bags: Callable[..., Any]
+    _representation_module: Callable[[torch.dtype], nn.Module]
 
     _layout: dict[str, Check] = {
         "task": Each(Anything(), 3),

@@ -160,7 +160,8 @@ class CanonicalImages(nn.Module):
         (h, w), x = x.shape[2:], squared(x, self.shift, self.scale)
         low, high = x.amin((2, 3), True), x.amax((2, 3), True)
         rotated = [
-            torch.minimum(torch.maximum(self.rotations(x, j), low), high) * self.weights for j in range(self.n_rotations)
+            torch.minimum(torch.maximum(self.rotations(x, j), low), high) * self.weights
+            for j in range(self.n_rotations)
         ]
         scores = [self.network.embed(rotated[-j % self.n_rotations])[1] for j in range(self.n_rotations // 4)]
         steps = torch.stack(scores, 2).flatten(1).argmax(1) - self.upright

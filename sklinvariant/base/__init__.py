@@ -57,8 +57,8 @@ from sklinvariant.base._persistence import StreamedBytes, load, save, trusted_ty
 from sklinvariant.base._scattered_rows import ScatteredRows
 from sklinvariant.base._shard_rows import ShardRows, check_same, copy_first_fit, fitted_attributes
 from sklinvariant.base._show_versions import show_versions
-from sklinvariant.base._skorch_callbacks import check_callbacks
 from sklinvariant.base._sklearn_modules import probabilities
+from sklinvariant.base._skorch_callbacks import check_callbacks
 from sklinvariant.base._state_layout import (
     Anything,
     Array,

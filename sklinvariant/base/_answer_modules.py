@@ -32,7 +32,7 @@ class Labels(nn.Module):
         super().__init__()
         if classes.dtype.kind not in "biuf":
             raise ValueError(
-                f"the classes are not numbers, such as {classes[0]!r}, but modules answer with tensors. Convert "
+                f"the classes are not numbers, such as {str(classes[0])!r}, but modules answer with tensors. Convert "
                 "another method, and take the class from classes_."
             )
         self.scores = scores
@@ -44,7 +44,15 @@ class Labels(nn.Module):
 
 
 class Affine(nn.Module):
-    """``(x - shift) / scale @ weight.T + bias`` along the last axis, of which any part may be None."""
+    """``(x - shift) / scale @ weight.T + bias`` along the last axis, of which any part may be None.
+
+    A weight (d,) instead of (k, d) gives one number for each row.
+    """
+
+    weight: Any
+    bias: Any
+    shift: Any
+    scale: Any
 
     def __init__(self, weight: Any = None, bias: Any = None, shift: Any = None, scale: Any = None) -> None:
         super().__init__()
@@ -57,5 +65,5 @@ class Affine(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = x if self.shift is None else x - self.shift
         x = x if self.scale is None else x / self.scale
-        x = x if self.weight is None else x @ self.weight.T
+        x = x if self.weight is None else x @ (self.weight.mT if self.weight.ndim == 2 else self.weight)
         return x if self.bias is None else x + self.bias

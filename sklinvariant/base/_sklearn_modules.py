@@ -21,7 +21,7 @@ def modules_of_scikit_learn(estimator: Any) -> dict[str, Callable[[], nn.Module]
     """What makes the module of each method of a fitted estimator of scikit-learn; empty if it has none."""
     for kind, make in _TRANSFORMERS.items():
         if type(estimator) is kind:
-            return {"transform": lambda: make(estimator)}
+            return {"transform": partial(make, estimator)}
     if not hasattr(estimator, "coef_") or not hasattr(estimator, "intercept_"):
         return {}
     if not is_classifier(estimator):
@@ -44,13 +44,13 @@ def probabilities(scores: torch.Tensor) -> torch.Tensor:
 
 def _linear(estimator):
     weight, bias = np.asarray(estimator.coef_), np.asarray(estimator.intercept_)
-    if weight.ndim == 2 and len(weight) == 1:  # a single output has no axis
+    if is_classifier(estimator) and len(weight) == 1:  # two classes have a single score
         weight, bias = weight[0], bias.reshape(-1)[0]
     return Affine(weight=weight, bias=bias)
 
 
 def _standard_scaler(estimator):
-    return Affine(shift=estimator.mean_, scale=estimator.scale_)
+    return Affine(shift=estimator.mean_ if estimator.with_mean else None, scale=estimator.scale_)
 
 
 def _min_max_scaler(estimator):

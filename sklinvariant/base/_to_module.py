@@ -72,7 +72,9 @@ def to_module(estimator: Any, method: str | None = None, *, dtype: torch.dtype =
     return module.to(dtype).requires_grad_(False).eval()
 
 
-def _chosen(estimator: Any, modules: Mapping[str, Callable[[], nn.Module]], method: str | None):
+def _chosen(
+    estimator: Any, modules: Mapping[str, Callable[[], nn.Module]], method: str | None
+) -> Callable[[], nn.Module]:
     name = type(estimator).__name__
     if not modules:
         raise ValueError(

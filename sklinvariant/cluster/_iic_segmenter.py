@@ -530,8 +530,8 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
         def answers(**answer):
             like = torch.empty(0, dtype=dtype)
             network = self._network(like, self._state["heads"], self._state["width"])
-            spread = self._fitted_tensors(like, "shift", "scale")
-            return SegmentationAnswers(network, self.best_head_, *spread, self._mixture(like), **answer)
+            shift, scale = self._fitted_tensors(like, "shift", "scale")
+            return SegmentationAnswers(network, self.best_head_, shift, scale, self._mixture(like), **answer)
 
         return {"predict_proba": answers, "predict": functools.partial(answers, labels=True)}
 

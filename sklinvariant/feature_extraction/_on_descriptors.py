@@ -19,7 +19,17 @@ from sklinvariant._compat import CallbackSupportMixin, HasMethods, fit_context, 
 from sklinvariant._distributed import of_first
 from sklinvariant.accumulate import sample_descriptors
 from sklinvariant.bags import BagEstimator, DescriptorSets
-from sklinvariant.base import Count, DaskRows, RandomState, ScatteredRows, Whole, as_numpy, declared, is_stream, to_module
+from sklinvariant.base import (
+    Count,
+    DaskRows,
+    RandomState,
+    ScatteredRows,
+    Whole,
+    as_numpy,
+    declared,
+    is_stream,
+    to_module,
+)
 
 
 def _can_learn_in_parts(self):

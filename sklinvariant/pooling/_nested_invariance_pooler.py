@@ -460,7 +460,8 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, T
         if self.backbone is None:
             pool = partial(orbit_moments, parse_stages(self.stages), printed=self.moments == "printed")
             return OrbitPooling(pool, normalize=self.normalize)
-        backbone, size = self.backbone_, self._state.get("size")
+        backbone: Any = self.backbone_
+        size = self._state.get("size")
         if not hasattr(backbone, "_map_module") or size is None:
             raise ValueError(
                 f"backbone={type(backbone).__name__} cannot be converted to a torch module, or the pooler was fitted "
