@@ -25,6 +25,7 @@ PUBLIC_ROOMS = (
 )
 _NAMES = {
     "AutoPooling": "pooling",
+    "BackboneFeatures": "feature_extraction",
     "BackbonePatches": "feature_extraction",
     "BagOfWords": "aggregation",
     "BilinearHasher": "hashing",
@@ -60,6 +61,8 @@ _NAMES = {
     "SparseAutoencoder": "autoencoder",
     "SpatialPooling": "pooling",
     "SpectralHasher": "hashing",
+    "TEMIClusterer": "cluster",
+    "TURTLEClusterer": "cluster",
     "VLAD": "aggregation",
     "all_estimators": "base",
     "distributed": "_distributed",

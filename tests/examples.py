@@ -89,10 +89,13 @@ INSTANCES = {
         }
     ],
     "OnDescriptors": [{"estimator": StandardScaler()}],
+    "BackboneFeatures": [{"module": torch.nn.Identity()}],
     "BackbonePatches": [{"module": torch.nn.Identity()}],
     "LocalDescriptors": [{}, {"method": "daisy"}],
     "IICSegmenter": [{"n_clusters": 2, "half_window": 1, "width": 4, "max_epochs": 2}],
     "IICClusterer": [{"n_clusters": 2, "n_neighbors": 2, "n_heads": 3, "max_epochs": 30, "random_state": 0}],
+    "TEMIClusterer": [{"n_clusters": 2, "n_neighbors": 2, "n_heads": 2, "max_epochs": 30, "random_state": 0}],
+    "TURTLEClusterer": [{"n_clusters": 2, "n_neighbors": 2, "n_heads": 2, "max_epochs": 30, "random_state": 0}],
     "EmbeddingNeighbors": [
         {"n_neighbors": 2},
         {"n_neighbors": 2, "rescore": "int8", "asymmetric": True, "n_rescored": 4},
@@ -102,12 +105,20 @@ INSTANCES = {
 
 BAGS = {"BagOfWords", "VLAD", "FisherVector", "LearnedAggregation", "LearnedBoW", "LearnedVLAD", "LearnedFisherVector"}
 BAGS |= {"GeMPooling", "OnDescriptors", "SecondOrderPooling"}
-IMAGES = {"BackbonePatches", "CanonicalRotation", "ConvolutionalFeatures", "DensePatches", "EquivariantAutoencoder"}
+IMAGES = {
+    "BackboneFeatures",
+    "BackbonePatches",
+    "CanonicalRotation",
+    "ConvolutionalFeatures",
+    "DensePatches",
+    "EquivariantAutoencoder",
+}
 IMAGES |= {"IICSegmenter", "LocalDescriptors", "NestedInvariancePooler"}
 TAKE_IMAGES = sorted(IMAGES | {"IICClusterer"})
 CODES = {"HammingNeighbors"}
 # settings that instances for rows of three numbers do not suit
 _FOR_IMAGES = {
+    "BackboneFeatures": {"module": _convolution()},
     "BackbonePatches": {"module": _convolution()},
     "ConvolutionalFeatures": {"extractor": KMeans(4, n_init=1, random_state=0), "patch_size": 3},
     "DensePatches": {"patch_size": 4},

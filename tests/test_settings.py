@@ -197,6 +197,7 @@ WITH_MODULES = {
     "IICClusterer": ("network", _of_rows),
     "IICClassifier": ("clusterer__network", _of_rows),
     "LearnedAggregation": ("encoder", _of_descriptors),
+    "BackboneFeatures": ("module", _of_images),
     "BackbonePatches": ("module", _of_images),
 }
 

@@ -4,5 +4,14 @@ from sklinvariant.cluster._iic_classifier import IICClassifier
 from sklinvariant.cluster._iic_clusterer import IICClusterer
 from sklinvariant.cluster._iic_segmenter import IICSegmenter
 from sklinvariant.cluster._overclustering_classifier import OverclusteringClassifier
+from sklinvariant.cluster._temi_clusterer import TEMIClusterer
+from sklinvariant.cluster._turtle_clusterer import TURTLEClusterer
 
-__all__ = ["IICClassifier", "IICClusterer", "IICSegmenter", "OverclusteringClassifier"]
+__all__ = [
+    "IICClassifier",
+    "IICClusterer",
+    "IICSegmenter",
+    "OverclusteringClassifier",
+    "TEMIClusterer",
+    "TURTLEClusterer",
+]

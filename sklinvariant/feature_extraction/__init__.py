@@ -1,5 +1,6 @@
 """Extraction of bags of local descriptors and of feature maps from images."""
 
+from sklinvariant.feature_extraction._backbone_features import BackboneFeatures
 from sklinvariant.feature_extraction._backbone_patches import BackbonePatches
 from sklinvariant.feature_extraction._convolutional_features import ConvolutionalFeatures
 from sklinvariant.feature_extraction._dense_patches import DensePatches
@@ -8,6 +9,7 @@ from sklinvariant.feature_extraction._on_descriptors import OnDescriptors
 from sklinvariant.feature_extraction._weights import load_weights
 
 __all__ = [
+    "BackboneFeatures",
     "BackbonePatches",
     "ConvolutionalFeatures",
     "DensePatches",

@@ -1,6 +1,7 @@
 """Conversion of network outputs, feature maps of either layout or tokens, to maps of cells (n, rows, columns, d)."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -8,10 +9,15 @@ from torch import nn
 
 _PREFIXES = {"cls_token", "class_token", "dist_token", "distillation_token", "reg_token", "register_tokens"}
 _PREFIXES |= {"storage_tokens"}
+_CLASS_TOKENS = {"cls_token", "class_token"}
 _MOST_PREFIXES = 16  # class and register tokens before those of the patches
 
 
-def cells_of(features: Any, size: tuple[int, int], network: nn.Module, layer: str | None) -> torch.Tensor:
+class WrongOutput(ValueError):
+    """The output of a network cannot be converted as requested."""
+
+
+def cells_of(features: Any, size: Sequence[int], network: nn.Module, layer: str | None) -> torch.Tensor:
     """The output of a layer for images of ``size`` (height, width) as maps (n, rows, columns, d).
 
     Raises a ValueError that suggests other layers if the output is not a map.
@@ -28,10 +34,24 @@ def cells_of(features: Any, size: tuple[int, int], network: nn.Module, layer: st
             ", or pass a module whose forward is the network's forward_features; for models of timm this is "
             'timm.create_model(name, num_classes=0, global_pool="")'
         )
-    raise ValueError(
+    raise WrongOutput(
         f"layer={layer!r} returns {given}, but a feature map (n, c, h, w) is required. Choose another layer, one of "
         f"{[name for name, _ in network.named_children()]} or inside these{hint}."
     )
+
+
+def whole_of(features: Any, size: Sequence[int], network: nn.Module, layer: str | None) -> torch.Tensor:
+    """The output of a layer as one vector for each image: its rows, the class token, or the mean of the cells."""
+    if isinstance(features, torch.Tensor) and features.ndim == 2:
+        return features
+    if isinstance(features, torch.Tensor) and features.ndim == 3 and has_class_token(network):
+        return features[:, 0]
+    return cells_of(features, size, network, layer).flatten(1, 2).mean(1)
+
+
+def has_class_token(network: nn.Module) -> bool:
+    """Whether the first token is that of the whole image, found by the usual names of its parameter."""
+    return any(name.rpartition(".")[2] in _CLASS_TOKENS for name, _ in network.named_parameters())
 
 
 def _has_channels_last(shape, size):
@@ -62,7 +82,7 @@ def _cells_of_tokens(tokens, size, network):
             return tokens[:, prefixes:].unflatten(1, (rows, columns))
     if patches is None and not named:
         return tokens[:, None]
-    raise ValueError(
+    raise WrongOutput(
         f"the network returns {count} tokens, which do not match a grid of patches of images of {height} x {width} "
         "pixels, with or without class tokens. Choose another layer, or pass a module that returns only patch tokens."
     )

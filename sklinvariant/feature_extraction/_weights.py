@@ -17,11 +17,25 @@ _CHANNELS_LAST = {
 }
 
 
-def load_weights(module: nn.Module, path: str | os.PathLike) -> nn.Module:
+def load_weights(module: nn.Module, path: str | os.PathLike, *, prefix: str = "") -> nn.Module:
     """Load a ``.safetensors``, ``.npz`` or torch state-dict file into a module. No code in the file is executed.
 
     Arrays of an ``.npz`` file named as in Keras (``conv1/kernel``, of shape (h, w, in, out)) are converted to torch's
     layout.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The network.
+    path : path
+        The file.
+    prefix : str, default=""
+        If names in the file begin with this prefix, only these are loaded, without it: weights of a part of a model.
+
+    Returns
+    -------
+    torch.nn.Module
+        The network.
 
     Raises
     ------
@@ -39,6 +53,8 @@ def load_weights(module: nn.Module, path: str | os.PathLike) -> nn.Module:
         raise ValueError(
             f"weights={path!r} cannot be read as a .safetensors, .npz or state-dict file ({error}). Pass another file."
         ) from error
+    if prefix and any(name.startswith(prefix) for name in state):
+        state = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     try:
         module.load_state_dict(state)
     except RuntimeError as error:

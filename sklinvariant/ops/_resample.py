@@ -107,7 +107,7 @@ def _interpolate(images, matrices, size, interpolation, padding, fill):
 
 
 def _inverse_maps(matrices, h, w):
-    """The maps (n, 2, 3) from the result to the image, in coordinates from -1 to 1 on each axis, as of `grid_sample`."""
+    """The maps (n, 2, 3) from the result to the image, in coordinates from -1 to 1 on each axis (`grid_sample`)."""
     unit = matrices.new_tensor([w / max(h, w), h / max(h, w), 1.0])
     return (torch.linalg.inv(matrices) * unit / unit[:, None])[:, :2]
 

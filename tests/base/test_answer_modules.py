@@ -33,5 +33,5 @@ def test_labels_are_classes():
 
 
 def test_labels_must_be_numbers():
-    with pytest.raises(ValueError, match="classes are not numbers, such as 'cat', .*classes_"):
+    with pytest.raises(ValueError, match=r"classes are not numbers, such as 'cat', .*classes_"):
         Labels(torch.nn.Identity(), np.array(["cat", "dog"]))

@@ -47,6 +47,8 @@ TRAINED = [
     "NeighborHasher",
     "RBMHasher",
     "SparseAutoencoder",
+    "TEMIClusterer",
+    "TURTLEClusterer",
 ]
 GOING_ON = [name for name in TRAINED if hasattr(ESTIMATORS[name], "partial_fit")]
 

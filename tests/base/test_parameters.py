@@ -31,6 +31,7 @@ NUMBERS = {
     "IICClusterer": [{"n_overclusters": 4, "max_epochs": 2}],
     "DensePatches": [{"patch_size": 4, "stride": 2}, {"patch_size": (4, 3)}],
     "LocalDescriptors": [{"step": 4, "size": 8, "n_jobs": 1}],
+    "BackboneFeatures": [{"mean": 0.3, "std": 0.7, "image_size": 10}],
     "BackbonePatches": [
         {"mean": 0.3, "std": 0.7, "image_size": 10},
         {"mean": [0.3], "std": [0.7], "image_size": (9, 8)},

@@ -54,7 +54,13 @@ def test_every_kind_of_parameter(model, two_classes, tmp_path):
 
 
 # examples that only skops can save, and estimators without arrays in the fitted state
-WITHOUT_ARRAYS = {"BackbonePatches", "ConvolutionalFeatures", "LearnedAggregation", "NestedInvariancePooler"}
+WITHOUT_ARRAYS = {
+    "BackboneFeatures",
+    "BackbonePatches",
+    "ConvolutionalFeatures",
+    "LearnedAggregation",
+    "NestedInvariancePooler",
+}
 WITHOUT_ARRAYS |= {"OnDescriptors", "OverclusteringClassifier", "DensePatches", "LocalDescriptors"}
 
 

@@ -183,8 +183,7 @@ def test_backbone_patches_are_the_cells(two_channels, device):
     assert network.training  # the user's module stays as it was
 
 
-def _no_network(name, **weights):
-    raise ValueError(f"no model {name}")
+_NO_MODELS = SimpleNamespace(list_models=list, is_model=lambda name: False)
 
 
 def test_backbone_errors(two_channels, monkeypatch):
@@ -193,7 +192,7 @@ def test_backbone_errors(two_channels, monkeypatch):
     with pytest.raises(ValueError, match=r"layer=None returns shape \(1, 240\)"):
         BackbonePatches(torch.nn.Flatten()).fit(two_channels)
     for library in ("torchvision.models", "timm"):
-        monkeypatch.setitem(sys.modules, library, SimpleNamespace(get_model=_no_network, create_model=_no_network))
+        monkeypatch.setitem(sys.modules, library, _NO_MODELS)
     with pytest.raises(ValueError, match="module='no_such_network' could not be created"):
         BackbonePatches("no_such_network").fit(two_channels)
     for library in ("torchvision", "torchvision.models", "timm"):

@@ -93,9 +93,9 @@ def test_bags_are_no_activations_and_no_rows():
 @pytest.mark.parametrize("name", sorted(set(TAKE_IMAGES) - {"LocalDescriptors"}))
 def test_one_image_is_not_several(name):
     estimator, images = image_example(name)
-    if name in ("BackbonePatches", "NestedInvariancePooler"):
+    if name in ("BackboneFeatures", "BackbonePatches", "NestedInvariancePooler"):
         network = nn.Conv2d(3, 2, 3)
-        estimator.set_params(**{"module" if name == "BackbonePatches" else "backbone": network})
+        estimator.set_params(**{"backbone" if name == "NestedInvariancePooler" else "module": network})
     colour = np.stack([images] * 3, axis=-1)
     with pytest.raises(ValueError, match=r"looks like one image.*X\[None\]"):
         clone(estimator).fit(colour[0])

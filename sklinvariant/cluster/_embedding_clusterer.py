@@ -1,0 +1,314 @@
+"""The base of the estimators that cluster embeddings: rows of features that a network, or another model, computed."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+import torch
+from sklearn.base import ClusterMixin
+from sklearn.exceptions import ConvergenceWarning
+
+from sklinvariant._compat import fit_context, with_callbacks
+from sklinvariant.base import (
+    Array,
+    Count,
+    FittedState,
+    OnDevice,
+    Positive,
+    Share,
+    TorchEstimator,
+    Weights,
+    Whole,
+    check_computed,
+    declared,
+    integers,
+    restore_weights,
+)
+from sklinvariant.cluster._embedding_network import EmbeddingNetwork, Space
+from sklinvariant.cluster._evaluation import compute
+from sklinvariant.cluster._merged_start import information_of_walks, merged_labels, pretrain_heads
+from sklinvariant.cluster._scaling import Scaling, choose_scaling
+from sklinvariant.pairs import MOST_STEPS, PartnerPairs, nearest_partners
+from sklinvariant.training import TrainedEstimator, WithOptimizer
+
+_STEPS = 300  # training steps with max_epochs="auto"
+_START_RATE = 0.03  # learning rate of the few steps on merged clusters
+
+
+@dataclass
+class Rows:
+    """Rows (n, d), the spaces of a new fit, and the pairs of neighbours, if they are needed."""
+
+    rows: torch.Tensor
+    spaces: list[Space]
+    pairs: PartnerPairs | None
+
+
+def column_groups(spaces: Any, n_features: int, names: Any = None) -> list[np.ndarray]:
+    """The indices of the columns of each group: slices, masks, indices or names, or one of them alone.
+
+    None is one group of all columns.
+    """
+    if spaces is None:
+        return [np.arange(n_features)]
+    if not isinstance(spaces, Sequence) or isinstance(spaces, str) or not len(spaces):
+        raise ValueError(
+            f"spaces={spaces!r} should be None or a list with the columns of each space. For example, pass "
+            "[slice(0, 512), slice(512, 768)]"
+        )
+    return [_columns(group, n_features, names) for group in spaces]
+
+
+def _columns(group, n_features, names):
+    named = [group] if isinstance(group, str | int | np.integer) else group
+    try:
+        if not isinstance(named, slice) and len(named) and all(isinstance(name, str) for name in named):
+            known = {name: i for i, name in enumerate(() if names is None else names)}
+            named = [known[name] for name in named]
+        found = np.atleast_1d(np.arange(n_features)[named if isinstance(named, slice) else np.asarray(named)])
+    except (IndexError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"spaces contains {group!r}, which are no columns of X with {n_features} features ({error}). Pass slices, "
+            "masks, indices or, for data frames, names of columns"
+        ) from error
+    if found.ndim != 1 or not len(found):
+        raise ValueError(f"spaces contains {group!r}, which selects no columns of X. Leave it out")
+    return found
+
+
+@declared
+class EmbeddingClusterer(OnDevice, WithOptimizer, TrainedEstimator, ClusterMixin, TorchEstimator):
+    """Base of the estimators that cluster embeddings. A subclass implements ``_build`` and ``_batches``.
+
+    Parameters
+    ----------
+    n_clusters : int
+        Number of clusters k.
+    spaces : list or None
+        The columns of each feature space, as slices, boolean masks, lists of indices or, for data frames, names. If
+        embeddings of several networks are concatenated to rows, this tells where each of them is. None is one space of
+        all columns.
+    n_heads : int
+        Number of heads, which start from different clusters. The head with the lowest loss gives the clusters.
+    n_neighbors : int
+        Number of neighbours of each row, in all spaces together.
+    scale : {"auto", "standard", "roots"} or None
+        How features are scaled. "standard" divides each feature by its standard deviation. "roots" takes square roots
+        and scales each row to unit length, which suits activations of networks and counts; negative values count as 0.
+        None only centres them. "auto" chooses for each space: "standard" if features have different units, otherwise
+        None or, if values begin at 0, "roots" if neighbours then have more mutual information.
+    whitening : float
+        Each space is rotated to its at most 128 principal axes, each coordinate is divided by its standard deviation to
+        the power of this value, and rows are scaled to unit length. 0 keeps the variances, and 1 makes them equal. Rows
+        with fewer than 10 principal axes are neither whitened nor scaled.
+    entropy_weight : float
+        Weight of the entropy of the clusters in the merged start. Values above 1 favour clusters of equal size.
+    init : {"merge", "random"}
+        "merge": small clusters of k-means are merged so that those of neighbours share as much information as possible,
+        as in `IICClusterer`, and the heads are trained on the merged clusters for a few steps. "random": random heads,
+        as in the paper.
+    max_epochs : int or "auto"
+        Maximum number of passes over the rows. "auto" makes as many as 300 training steps need.
+    batch_size : int
+        Number of rows in a training step; at least ``n_clusters``.
+    tol : float or None
+        Training stops when the loss has not decreased by more than this value for ``n_iter_no_change`` epochs. None
+        disables this criterion.
+    random_state : int, RandomState or None
+        Seed of the small clusters, the initial weights, the order of rows and the pairs.
+
+    Attributes
+    ----------
+    labels_ : array of shape (n,)
+        Cluster of each row of the last fit.
+    losses_ : array of shape (n_heads,)
+        Mean loss of each head in the last steps.
+    best_head_ : int
+        Index of the head with the lowest loss, which is chosen without labels.
+    """
+
+    _layout = {
+        "network": Weights(losses=Array("h")),
+        "best_head": Whole(0),
+        "labels": Array(None, kinds="i"),
+    }
+    n_clusters: Count = 8
+    _: KW_ONLY
+    spaces: Any = None
+    n_heads: Annotated[int, integers(1, 1000)] = 5
+    n_neighbors: Count = 10
+    scale: Literal["auto", "standard", "roots"] | None = "auto"
+    whitening: Share = 0.5
+    entropy_weight: Positive = 1.0
+    init: Literal["merge", "random"] = "merge"
+    max_epochs: Literal["auto"] | Count = "auto"  # type: ignore[assignment]
+    batch_size: Count = 1000
+    learning_rate: Positive = 3e-3
+
+    labels_ = FittedState("Clusters of the rows of the last fit, (n,).")
+    best_head_ = FittedState("Index of the head with the lowest loss.")
+
+    @property
+    def losses_(self) -> np.ndarray:
+        """Mean losses of the heads, (n_heads,)."""
+        if not hasattr(self, "_state"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute 'losses_'")
+        return self._state["network"]["losses"]
+
+    def _build(self, spaces: list[Space], generator: torch.Generator) -> EmbeddingNetwork:
+        """The network with random heads."""
+        raise NotImplementedError
+
+    @with_callbacks
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn the clusters.
+
+        Parameters
+        ----------
+        X : array of shape (n, n_features)
+            Embeddings.
+
+        Raises
+        ------
+        ValueError
+            If X contains NaN or infinite values, if there are fewer rows than clusters, if ``batch_size`` is smaller
+            than ``n_clusters``, or if ``spaces`` does not select columns of X.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If clusters are empty.
+        """
+        self._train(X)
+        self._warn()
+        return self
+
+    @with_callbacks
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
+        """Train for one pass over a part of the rows."""
+        self._train(X, partial=True)
+        return self
+
+    def predict(self, X: Any) -> Any:
+        """Predict the cluster of each row.
+
+        Returns
+        -------
+        array of shape (n,)
+        """
+        given = self._read(X)
+        return given.answer(self._compute(given, lambda probabilities: probabilities.argmax(1)))
+
+    def predict_proba(self, X: Any) -> Any:
+        """Predict the probabilities of the clusters for each row.
+
+        Returns
+        -------
+        array of shape (n, n_clusters)
+        """
+        given = self._read(X)
+        return given.answer(self._compute(given, torch.clone))
+
+    def _compute(self, given, function):
+        """``function`` of the probabilities (m, k) of parts of the rows, concatenated."""
+        rows, best = given.tensor(), self.best_head_
+        network = self._network(rows)
+        return compute(network, rows, lambda z: function(check_computed(self, network.probabilities(z)[:, best])))
+
+    def _needs_pairs(self):
+        return self.init == "merge"
+
+    def _data(self, given, y, generator, *, reset):
+        rows, k = given.tensor(), self.n_clusters
+        if len(rows) < max(2, k):
+            raise ValueError(f"n_samples={len(rows)} should be >= n_clusters={k}, and at least 2. Pass more rows")
+        if self.batch_size < k:
+            raise ValueError(f"batch_size={self.batch_size} should be >= n_clusters={k}. Raise batch_size")
+        spaces = self._new_spaces(rows, generator) if reset else list(self._network(rows).spaces)
+        pairs = None
+        if self._needs_pairs():
+            features = torch.cat([space(rows) for space in spaces], 1)
+            partners = nearest_partners(features, self.n_neighbors)
+            pairs = PartnerPairs(rows, partners, generator, most_steps=MOST_STEPS)
+        return Rows(rows, spaces, pairs)
+
+    @torch.no_grad()
+    def _new_spaces(self, rows, generator):
+        own = torch.Generator().manual_seed(generator.initial_seed())  # training draws the same numbers in each case
+        groups = column_groups(self.spaces, rows.shape[1], getattr(self, "feature_names_in_", None))
+        found = []
+        for group in groups:
+            columns = torch.as_tensor(group).to(rows.device)
+            part = rows.index_select(1, columns)
+            scaling = Scaling.of(part, self._kind_of_scale(part, own))
+            found.append(Space.of(rows, columns, scaling, self.whitening))
+        return found
+
+    def _kind_of_scale(self, rows, generator):
+        def information(some):
+            partners = nearest_partners(some, self.n_neighbors)
+            return information_of_walks(PartnerPairs(some, partners, generator, most_steps=MOST_STEPS), some)
+
+        return choose_scaling(rows, information, generator) if self.scale == "auto" else self.scale
+
+    def _identity(self, data):
+        return {"samples": [data.rows]}
+
+    def _n_epochs(self, data):
+        passes = math.ceil(_STEPS / math.ceil(len(data.rows) / self.batch_size))
+        return passes if self.max_epochs == "auto" else self.max_epochs
+
+    def _reseed(self, generator, before):
+        generator.manual_seed(generator.initial_seed() + before)  # pairs and order differ from earlier epochs
+
+    def _module(self, data, generator):
+        network = self._build(data.spaces, generator).to(data.rows)
+        network.start()
+        return network.train()
+
+    def _restored(self, data, generator):
+        return self._network(data.rows).train()
+
+    def _pretrain(self, network, data):
+        if self.init == "merge":
+            source, sizes = data.pairs, (self.n_clusters, self.n_heads)
+            everything = torch.arange(len(data.rows), device=data.rows.device)
+            weight = self.entropy_weight
+            labels = merged_labels(source, everything, *sizes, entropy_weight=weight, rescale=network.features)
+            steps: Any = {"batch_size": self.batch_size, "learning_rate": _START_RATE}
+            pretrain_heads(network, source, everything, labels, optimizer=self._make_optimizer, **steps)
+            network.start()
+
+    def _export(self, network, data):
+        best = int(network.losses.argmin())
+        labels = compute(network, data.rows, lambda z: network.probabilities(z)[:, best].argmax(1))
+        network.train()
+        return {
+            "network": {name: value.cpu().numpy().copy() for name, value in network.state_dict().items()},
+            "best_head": best,
+            "labels": labels.cpu().numpy(),
+        }
+
+    def _warn(self):
+        empty = int((np.bincount(self.labels_, minlength=self.n_clusters) == 0).sum())
+        if empty:
+            warnings.warn(
+                f"{type(self).__name__}: {empty} of {self.n_clusters} clusters are empty. Raise max_epochs, or lower "
+                "n_clusters",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+
+    def _network(self, rows):
+        """The fitted network, on the device and in the precision of the rows."""
+        weights = self._state["network"]
+        network = self._build(EmbeddingNetwork.restored_spaces(weights), torch.Generator())
+        restore_weights(network, weights, self, parameters="n_clusters and n_heads")
+        return network.to(rows).eval()
