@@ -10,6 +10,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
+from functools import partial
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -27,8 +28,8 @@ from sklinvariant.base import (
     FittedState,
     Flag,
     FrameReader,
+    Function,
     Input,
-    Labels,
     Maybe,
     OnDevice,
     Positive,
@@ -651,7 +652,7 @@ class IICClusterer(
         return {
             "transform": network,
             "predict_proba": lambda: network(self.best_head_),
-            "predict": lambda: Labels(network(self.best_head_), np.arange(self.n_clusters)),
+            "predict": lambda: nn.Sequential(network(self.best_head_), Function(partial(torch.argmax, dim=1))),
         }
 
     @property

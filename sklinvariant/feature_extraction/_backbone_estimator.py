@@ -139,8 +139,8 @@ class BackboneEstimator(OnDevice, TorchEstimator):
         preprocessing, backbone = self._state.get("preprocessing"), self._fitted_backbone()
         if isinstance(backbone.network, OnnxNetwork):
             raise ValueError(
-                f"module={self.module!r} is an ONNX file, which torch cannot export. Serve the file itself, and convert "
-                "the steps after it."
+                f"module={self.module!r} is an ONNX file, which torch cannot export. Serve the file itself, and "
+                "convert the steps after it."
             )
         mean, std, bgr = (self._setting(name, preprocessing) for name in ("mean", "std", "bgr"))
         size = self._pair("image_size", self._setting("image_size", preprocessing))

@@ -59,5 +59,5 @@ def test_an_onnx_file_is_served_as_it_is(tmp_path):
         warnings.simplefilter("ignore")
         torch.onnx.export(network().eval(), (x,), dynamo=True, verbose=False).save(file)
     rows = BackboneFeatures(file).fit(IMAGES[:2, 2:18])
-    with pytest.raises(ValueError, match="is an ONNX file, which torch cannot export. Serve the file itself"):
+    with pytest.raises(ValueError, match=r"is an ONNX file, which torch cannot export. Serve the file itself"):
         to_module(rows)
