@@ -30,6 +30,7 @@ _NAMES = {
     "BagOfWords": "aggregation",
     "BilinearHasher": "hashing",
     "CanonicalRotation": "autoencoder",
+    "ConsensusClusterer": "cluster",
     "ConvolutionalFeatures": "feature_extraction",
     "DensePatches": "feature_extraction",
     "DescriptorSets": "bags",

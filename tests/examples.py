@@ -94,6 +94,10 @@ INSTANCES = {
     "LocalDescriptors": [{}, {"method": "daisy"}],
     "IICSegmenter": [{"n_clusters": 2, "half_window": 1, "width": 4, "max_epochs": 2}],
     "IICClusterer": [{"n_clusters": 2, "n_neighbors": 2, "n_heads": 3, "max_epochs": 30, "random_state": 0}],
+    "ConsensusClusterer": [
+        {"estimator": KMeans(4, n_init=1), "n_clusters": 2, "n_runs": 4},
+        {"estimator": [KMeans(2, n_init=1), KMeans(3, n_init=1)], "n_clusters": 2, "n_runs": 2},
+    ],
     "TEMIClusterer": [{"n_clusters": 2, "n_neighbors": 2, "n_heads": 2, "max_epochs": 30, "random_state": 0}],
     "TURTLEClusterer": [{"n_clusters": 2, "n_neighbors": 2, "n_heads": 2, "max_epochs": 30, "random_state": 0}],
     "EmbeddingNeighbors": [

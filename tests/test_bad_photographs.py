@@ -23,6 +23,7 @@ from sklinvariant.cli import _photos as _photos
 from sklinvariant.cli._command_line import main
 from sklinvariant.images import read_image
 
+_ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
 _QUICK = ["--bits", "4", "--image-size", "32", "--rotations", "2", "--scales", "1"]
 
 
@@ -79,6 +80,19 @@ def test_corrupt_and_empty_files_are_listed_and_skipped(name, content, photos, t
     assert main(["cluster", str(photos), *words]) == 0
     assert f"{name}: " in page.read_text()
     assert len(parse_page(page).images) == 6
+
+
+def test_each_bad_file_is_one_line(photos, tmp_path):
+    """Without warnings that OpenCV writes to the standard error of the process."""
+    (photos / "truncated.png").write_bytes(dict(_damaged())["truncated.png"])
+    words = ["cluster", str(photos), "--image-size", "32", "--clusters", "2", "--output", str(tmp_path / "a.html")]
+    environment = {name: value for name, value in _ENVIRONMENT.items() if name != "OPENCV_LOG_LEVEL"}
+    command = [sys.executable, "-m", "sklinvariant", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    lines = [line for line in done.stderr.splitlines() if "IICClusterer" not in line]
+    assert len(lines) == 2
+    assert lines[0] == "skipped: 1"
+    assert lines[1].startswith("  truncated.png: ")
 
 
 def _heic():
@@ -219,9 +233,6 @@ def test_names_with_quotes_newlines_and_markup(tmp_path, capsys, monkeypatch):
         name.removeprefix("-") for name in _NAMES
     )
     assert len(parse_page(tmp_path / "clusters.html").images) == len(_NAMES)
-
-
-_ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
 
 
 def _wait_for(path, process):

@@ -157,6 +157,20 @@ def test_group_convolutions(script):
 
 
 @pytest.mark.slow
+def test_reranking_quality(script, monkeypatch):
+    """Three classes in place of the sets of photographs."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    quality = importlib.import_module("reranking_quality")
+    y = np.arange(90) % 3
+    X = np.random.RandomState(0).normal(size=(90, 4)) + 2 * np.eye(4)[y]
+    monkeypatch.setattr(quality, "DEVELOPMENT", {"rows": lambda data, cache: (X, y)})
+    monkeypatch.setattr(quality, "EVALUATION", {"rows": lambda data, cache: (X, y)})
+    results = script("reranking_quality", "--data", ".", "--seeds", 2)
+    assert complete(results, "reranking_development", "reranking_evaluation")
+    assert len(results["reranking_evaluation"]["rows"]) == len(quality.METHODS)
+
+
+@pytest.mark.slow
 def test_embedding_search(script):
     pytest.importorskip("faiss")
     results = script("embedding_search", "--images", 60, "--queries", 20)
@@ -455,6 +469,23 @@ def test_photo_search(script, tmp_path):
     assert complete(results, "photo_search")
     assert results["photo_search"]["columns"][0] == "first of 2, among 4"
     assert results["photo_search"]["rows"][0][:2] == ["default", "2"]
+
+
+@pytest.mark.slow
+def test_cluster_certainty(script, tmp_path):
+    cv2 = pytest.importorskip("cv2")
+    rng = np.random.RandomState(0)
+    for i in range(24):
+        folder = tmp_path / "sets" / "ab"[i % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        image = rng.randint(100, size=(40, 40, 3))
+        image[:, :: 4 + 8 * (i % 2)] += 150
+        cv2.imwrite(str(folder / f"{i}.png"), image.astype(np.uint8))
+    words = ("--development", tmp_path / "sets", "--evaluation", tmp_path / "sets", "--images", 20)
+    results = script("cluster_certainty", *words)
+    assert complete(results, "cluster_certainty", "cluster_certainty_sets")
+    assert sum(int(row[2]) for row in results["cluster_certainty"]["rows"]) == 2 * 3 * 20
+    assert [row[2] for row in results["cluster_certainty_sets"]["rows"]] == ["2", "2", "4"] * 2
 
 
 @pytest.mark.slow

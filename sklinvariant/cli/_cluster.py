@@ -75,9 +75,10 @@ def _sort_digits(arguments):
 
 
 def _sort_photos(arguments):
-    """Cluster the features of the photographs. Write the table, and the page with the most probable ones."""
+    """Cluster the features of the photographs. Write the table, and the page with the most certain ones."""
+    from sklinvariant.cli._certainty import certainties
     from sklinvariant.cli._photos import list_images
-    from sklinvariant.cli._report import write_clusters
+    from sklinvariant.cli._report import certainty_in_words, write_clusters
 
     if arguments.clusters < 2 or arguments.shown < 1 or arguments.image_size < 16:
         raise ValueError("--clusters must be at least 2, --shown at least 1 and --image-size at least 16")
@@ -88,24 +89,23 @@ def _sort_photos(arguments):
         names = [name for name, _ in list_images(folder, follow_links=arguments.follow_links)]
         if not names:
             raise ValueError(f"{folder} contains no images")
-        names, features, failed = _features(folder, names, arguments)
-        probabilities, ratio = _clusters(features, arguments)
-    members = _members(names, probabilities)
-    rows = zip(names, probabilities, strict=True)
-    write_table(table, ([name, row.argmax(), f"{row.max():.4f}"] for name, row in rows))
-    write_clusters(page, folder, members, failed, n_shown=arguments.shown)
-    print(f"{len(names)} photographs in {arguments.clusters} clusters: {', '.join(str(len(one)) for one in members)}")
+        names, features, failed = photograph_features(folder, names, arguments)
+        labels, ratio = _clusters(features, arguments)
+        sure = certainties(features, labels, arguments.clusters, arguments.seed)
+    clusters = _document_of_clusters(names, labels, sure, arguments.clusters)
+    rows = zip(names, labels, sure, strict=True)
+    write_table(table, ([name, label, f"{certainty:.4f}"] for name, label, certainty in rows))
+    write_clusters(page, folder, clusters, failed, n_shown=arguments.shown)
+    sizes = ", ".join(str(len(cluster["photographs"])) for cluster in clusters)
+    print(f"{len(names)} photographs in {arguments.clusters} clusters: {sizes}")
+    print(f"certainty of the clusters: {', '.join(map(certainty_in_words, clusters))}")
     print(f"mutual information between neighbours: {ratio:.0%} of the maximum for {arguments.clusters} clusters")
     print(f"page saved to {printable(page)}\ntable saved to {printable(table)}")
     print_failures("skipped", failed)
-    clusters = [
-        {"cluster": cluster, "photographs": [{"file": name, "probability": sure} for name, sure in one]}
-        for cluster, one in enumerate(members)
-    ]
     return Outcome({"clusters": clusters, "skipped": as_rows(failed), "page": str(page), "table": str(table)})
 
 
-def _features(folder, names, arguments):
+def photograph_features(folder: Path, names: list[str], arguments: Namespace) -> tuple[list[str], Any, list[tuple]]:
     """Names and features (n, d) of the images that can be read, and (name, reason) of the others."""
     import numpy as np
 
@@ -134,7 +134,7 @@ def _features(folder, names, arguments):
 
 
 def _clusters(features, arguments):
-    """Probabilities (n, k), and the mutual information of the best head as a share of its maximum."""
+    """Clusters (n,), and the mutual information of the best head as a share of its maximum."""
     from sklinvariant import IICClusterer
 
     clusterer = IICClusterer(
@@ -145,13 +145,18 @@ def _clusters(features, arguments):
         device=arguments.device,
         verbose=int(shows_progress(arguments)),
     ).fit(features)
-    return clusterer.predict_proba(features), clusterer.mutual_information_ratio_[clusterer.best_head_]
+    return clusterer.labels_, clusterer.mutual_information_ratio_[clusterer.best_head_]
 
 
-def _members(names, probabilities):
-    """(name, probability) of the images of each cluster, most probable first."""
-    members: list[list] = [[] for _ in range(probabilities.shape[1])]
-    for i in (-probabilities.max(1)).argsort(kind="stable"):
-        cluster = probabilities[i].argmax()
-        members[cluster].append((names[i], float(probabilities[i, cluster])))
-    return members
+def _document_of_clusters(names, labels, sure, n_clusters):
+    """The clusters with their photographs, the most certain ones first, as `--json` prints them."""
+    from sklinvariant.cli._certainty import MIXED
+
+    clusters, order = [], (-sure).argsort(kind="stable")
+    for cluster in range(n_clusters):
+        rows = order[labels[order] == cluster]
+        photographs = [{"file": names[row], "certainty": float(sure[row])} for row in rows]
+        certainty = float(sure[rows].mean()) if len(rows) else None
+        mixed = certainty is not None and certainty < MIXED
+        clusters.append({"cluster": cluster, "certainty": certainty, "mixed": mixed, "photographs": photographs})
+    return clusters

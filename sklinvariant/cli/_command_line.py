@@ -37,6 +37,7 @@ _COMMANDS = {
 def run() -> Any:
     """Run the command line as its own process. Signals and a closed pipe end it quietly. Return the exit status."""
     _stopping.listen()
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # commands list the files that cannot be read, in one line each
     status: Any
     try:
         status = main()

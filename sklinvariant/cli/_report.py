@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import html
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from sklinvariant.base import replacing
@@ -51,6 +51,12 @@ _NOTE = (
     "Click a picture to open the photograph. The small pictures are part of this page, the photographs are not. Links "
     "lead to their places relative to this page, so if you move the page, move the photographs with it."
 )
+_CERTAINTY = (
+    "The certainty of a photograph is the estimated probability that it shows the same kind of thing as most of its "
+    "cluster. It is high if the same photographs come together again when some of all photographs are left out. The "
+    "certainty of a cluster is the mean over its photographs. Below 50% a cluster is called mixed: it probably has "
+    "several kinds of things."
+)
 
 
 def write_report(path: str | os.PathLike, answer: Answer) -> None:
@@ -63,21 +69,35 @@ def write_report(path: str | os.PathLike, answer: Answer) -> None:
 def write_clusters(
     path: str | os.PathLike,
     folder: Path,
-    members: Sequence[Sequence[tuple[str, float]]],
+    clusters: Sequence[Mapping[str, Any]],
     failed: Sequence[tuple[str, str]],
     *,
     n_shown: int,
 ) -> None:
-    """Write the page of clusters. ``members`` lists (relative file, probability) for each cluster, best first."""
-    sections = []
-    for cluster, files in enumerate(members):
-        figures = [_figure(path, folder / name, f"probability {sure:.0%}", name=name) for name, sure in files[:n_shown]]
-        more = f", of which the {n_shown} most probable are shown" if len(files) > n_shown else ""
-        sections.append(f"<h2>{_text(f'Cluster {cluster}: {len(files)} photographs{more}')}</h2>")
+    """Write the page of clusters, of which each has ``certainty``, ``mixed`` and ``photographs``, best first."""
+    sections = [f"<p>{_text(_CERTAINTY)}</p>"]
+    for cluster in clusters:
+        photographs = cluster["photographs"]
+        more = f", of which the {n_shown} most certain are shown" if len(photographs) > n_shown else ""
+        words = f"Cluster {cluster['cluster']}: {len(photographs)} photographs{more}"
+        sections.append(f"<h2>{_text(f'{words}; certainty {certainty_in_words(cluster)}')}</h2>")
+        figures = [_photograph(path, folder, photograph) for photograph in photographs[:n_shown]]
         sections += [f"<section>{''.join(figures)}</section>"] if figures else []
     sections += [_failure(name, reason) for name, reason in failed]
-    title = f"{sum(map(len, members))} photographs of {folder} in {len(members)} clusters"
-    _write_page(path, title, sections)
+    n_photographs = sum(len(cluster["photographs"]) for cluster in clusters)
+    _write_page(path, f"{n_photographs} photographs of {folder} in {len(clusters)} clusters", sections)
+
+
+def certainty_in_words(cluster: Mapping[str, Any]) -> str:
+    """The certainty of a cluster, and whether it is mixed."""
+    if cluster["certainty"] is None:
+        return "none"
+    return f"{cluster['certainty']:.0%}{' (mixed)' if cluster['mixed'] else ''}"
+
+
+def _photograph(page, folder, photograph):
+    name = photograph["file"]
+    return _figure(page, folder / name, f"certainty {photograph['certainty']:.0%}", name=name)
 
 
 def _write_page(path, title, sections):

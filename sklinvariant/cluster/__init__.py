@@ -1,5 +1,6 @@
 """Invariant clustering of samples and of pixels, and classifiers that use clusters and few labels."""
 
+from sklinvariant.cluster._consensus_clusterer import ConsensusClusterer
 from sklinvariant.cluster._iic_classifier import IICClassifier
 from sklinvariant.cluster._iic_clusterer import IICClusterer
 from sklinvariant.cluster._iic_segmenter import IICSegmenter
@@ -8,6 +9,7 @@ from sklinvariant.cluster._temi_clusterer import TEMIClusterer
 from sklinvariant.cluster._turtle_clusterer import TURTLEClusterer
 
 __all__ = [
+    "ConsensusClusterer",
     "IICClassifier",
     "IICClusterer",
     "IICSegmenter",

@@ -59,8 +59,8 @@ class EmbeddingNeighbors(TorchEstimator):
         Computes the codes. It needs ``fit`` and ``decision_function``, whose signs are the bits. A clone is fitted.
         None takes `ITQHasher` with 256 bits, or with one bit per feature if there are fewer features.
     index : HammingNeighbors or None
-        Searches the codes. A clone is fitted. None compares a query with all codes; for tens of millions, pass
-        ``HammingNeighbors(index="ivf")``.
+        Searches the codes. A clone is fitted, with ``n_candidates`` as its ``n_neighbors``. None compares a query with
+        all codes; for tens of millions, pass ``HammingNeighbors(index="ivf")``.
     n_candidates : int
         Number of nearest codes that are considered. Raising it finds more of the true neighbours, but is slower.
     asymmetric : bool
@@ -172,9 +172,10 @@ class EmbeddingNeighbors(TorchEstimator):
         given = self._read(X, reset=True)
         rows = as_numpy(given.data)
         ids, next_id = check_ids(ids, len(rows), 0)
-        self.hasher_ = self._new_hasher(rows.shape[1]).fit(self._sample(rows))
+        self.hasher_ = self._new_hasher(rows.shape[1]).fit(self._sample(rows), None)  # FrozenEstimator requires y
         index = HammingNeighbors() if self.index is None else clone(self.index)
-        self.index_ = index.set_params(packed=True).fit(self._codes(rows))
+        settings = {"packed": True, "n_neighbors": self.n_candidates}  # an approximate index must find all candidates
+        self.index_ = index.set_params(**settings).fit(self._codes(rows))
         state = {"n": len(rows), "ids": ids, "next_id": next_id, "vectors": None}
         self._state = {**state, "dtype": self.rescore, "namespace": given.kind.name}
         self._growing = GrowingRows()

@@ -62,6 +62,7 @@ WITHOUT_ARRAYS = {
     "NestedInvariancePooler",
 }
 WITHOUT_ARRAYS |= {"OnDescriptors", "OverclusteringClassifier", "DensePatches", "LocalDescriptors"}
+WITHOUT_ARRAYS |= {"ConsensusClusterer"}
 
 
 @pytest.fixture

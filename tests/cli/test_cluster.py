@@ -1,6 +1,7 @@
 """The command ``cluster``: pages, tables and figures, skipped files and error messages."""
 
 import csv
+import json
 import os
 import re
 import subprocess
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from tolerance import assert_close
 
+from sklinvariant.cli import _certainty as _certainty
 from sklinvariant.cli._command_line import main
 
 _QUICK = ["--image-size", "32", "--clusters", "2"]
@@ -63,19 +65,41 @@ def test_a_page_and_a_table(photos, tmp_path, capsys):
     rows = _table(tmp_path / "out.csv")
     assert len(rows) == 30
     assert _found(rows) >= 28
-    assert all(0.5 <= float(row["probability"]) <= 1 for row in rows)
+    assert all(0.7 <= float(row["certainty"]) < 1 for row in rows)  # two clear kinds, and nothing is sure
+    assert len(re.findall(r"[78]\d%", re.search("certainty of the clusters: (.*)", printed.out)[1])) == 2
     text = page.read_text()
     assert text.count("data:image/jpeg;base64,") == text.count("<figure") == 8
-    assert text.count("photographs, of which the 4 most probable are shown") == 2
+    assert text.count("photographs, of which the 4 most certain are shown") == 2
     first, second = text.split("<h2>")[1:]
-    assert len(re.findall(r"probability \d+%</b>red", first)) in (0, 4)  # all or none
+    assert len(re.findall(r"certainty [78]\d%</b>red", first)) in (0, 4)  # all or none
     assert "broken.jpg: " in second
     assert main(["cluster", str(photos), "--output", str(page), *_QUICK]) == 0
     again = _table(tmp_path / "out.csv")
     assert [row["image"] for row in again] == [row["image"] for row in rows]
     assert sum(one["cluster"] == other["cluster"] for one, other in zip(again, rows, strict=True)) >= 28
-    assert_close(*([float(row["probability"]) for row in table] for table in (again, rows)), atol=0.01)
+    assert_close(*([float(row["certainty"]) for row in table] for table in (again, rows)), atol=0.01)
     assert page.read_text().count("<figure") == 24
+
+
+def test_mixed_clusters_are_called_mixed(photos, tmp_path, capsys, monkeypatch):
+    """On the page, in the document and in what is printed. The certainties are in the table."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(_certainty, "certainties", lambda features, labels, *_: np.where(labels == 1, 0.3, 0.7))
+    assert main(["cluster", "photos", *_QUICK, "--json"]) == 0
+    printed = capsys.readouterr()
+    clusters = json.loads(printed.out)["clusters"]
+    assert [(round(one["certainty"], 6), one["mixed"]) for one in clusters] == [(0.7, False), (0.3, True)]
+    assert "certainty of the clusters: 70%, 30% (mixed)" in printed.err
+    first, second = (tmp_path / "clusters.html").read_text().split("<h2>")[1:]
+    assert "certainty 70%</h2>" in first
+    assert "certainty 30% (mixed)</h2>" in second
+    assert all(row["certainty"] == ("0.7000", "0.3000")[int(row["cluster"])] for row in _table("clusters.csv"))
+
+
+def test_a_table_of_an_earlier_version_is_replaced(photos, tmp_path):
+    (tmp_path / "out.csv").write_bytes(b"image,cluster,probability\r\na.png,0,1.0000\r\n")
+    assert main(["cluster", str(photos), "--output", str(tmp_path / "out.html"), *_QUICK]) == 0
+    assert len(_table(tmp_path / "out.csv")) == 30
 
 
 def test_with_pretrained_weights(photos, tmp_path, shared_data):

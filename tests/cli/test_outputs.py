@@ -68,7 +68,7 @@ def _page(path):
 
 
 def _clusters(path):
-    write_clusters(path, path.parent, [[], []], [], n_shown=1)
+    write_clusters(path, path.parent, [], [], n_shown=1)
 
 
 _WRITERS = [(suffix, FIGURE, lambda path: save_figure(_figure(), path, dpi=50)) for suffix in FIGURE]

@@ -15,6 +15,11 @@ from sklinvariant.cli._report import write_clusters, write_report
 _HOSTILE = ["<script>alert(1)</script>.png", '"><img src=x onerror=alert(1)>.png', "</title><svg onload=alert(1)>"]
 
 
+def _cluster(*names):
+    photographs = [{"file": name, "certainty": 0.5} for name in names]
+    return {"cluster": 0, "certainty": 0.5 if names else None, "mixed": False, "photographs": photographs}
+
+
 @pytest.mark.parametrize("name", _HOSTILE)
 def test_nothing_is_injected_into_pages(name, tmp_path):
     page = tmp_path / "page.html"
@@ -22,7 +27,7 @@ def test_nothing_is_injected_into_pages(name, tmp_path):
     assert parse_page(page).images == [""]  # of the query, which is not there; the other is named alone
     write_report(page, Answer({name: [(3, name)]}, {name: {}}, [], {}, name))
     parse_page(page)
-    write_clusters(page, tmp_path / name, [[(name, 0.5)], []], [(name, name)], n_shown=name and 1)
+    write_clusters(page, tmp_path / name, [_cluster(name), _cluster()], [(name, name)], n_shown=name and 1)
     parse_page(page)
     assert "Content-Security-Policy" in page.read_text(encoding="utf-8")
 
@@ -52,8 +57,8 @@ def moved(tmp_path):
     write_report(
         folder / "pages" / "a.html", Answer({files[0]: [(0, file) for file in files]}, {files[0]: {}}, [], {}, 8)
     )
-    members = [[(f"deeper/{name}", 0.5) for name in names]]
-    write_clusters(folder / "b.html", folder / "photos", members, [], n_shown=99)
+    clusters = [_cluster(*(f"deeper/{name}" for name in names))]
+    write_clusters(folder / "b.html", folder / "photos", clusters, [], n_shown=99)
     shutil.move(folder, tmp_path / "after")
     return tmp_path / "after", names
 

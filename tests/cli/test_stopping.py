@@ -12,8 +12,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from photographs import write_images
 
 from sklinvariant.cli._command_line import main
+from sklinvariant.cli._outputs import MARK
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
 _SOON = 20.0  # seconds by the clock: other processes may keep a stopping command waiting
@@ -110,11 +112,38 @@ def test_an_interruption_while_libraries_are_imported(tmp_path):
         for line in process.stderr:  # a module is listed when it was imported, before the package that imports it
             if "torch." in line:
                 break
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
-    assert (out, process.returncode) == ("", 130)
-    assert "Traceback" not in err
+        out, err, status = _stop(process, signal.SIGINT)
+    assert (out, status) == ("", 130)
     assert "sklinvariant: interrupted" in err
+
+
+@pytest.mark.parametrize("stage", ["NestedInvariancePooler", "IICClusterer"])
+def test_an_interrupted_clustering_keeps_the_page_of_an_earlier_run(stage, tmp_path):
+    """The signal arrives while the progress bar of features, or of the fit, is on the terminal."""
+    pty, termios = (pytest.importorskip(name, reason="no pseudo-terminals here") for name in ("pty", "termios"))
+    write_images(tmp_path / "photos", 300)
+    (tmp_path / "clusters.html").write_text(f"a page. {MARK}")
+    terminal, end = pty.openpty()
+    termios.tcsetwinsize(end, (24, 100))
+    words = [sys.executable, "-m", "sklinvariant", "cluster", "photos", "--image-size", "64"]
+    with subprocess.Popen(words, env=_ENVIRONMENT, cwd=tmp_path, stdout=subprocess.PIPE, stderr=end) as process:
+        os.close(end)
+        shown = b""
+        while stage.encode() not in shown:
+            shown += os.read(terminal, 1000)
+        process.send_signal(signal.SIGINT)
+        started = time.monotonic()
+        with contextlib.suppress(OSError):  # the terminal is closed when the process has ended
+            while part := os.read(terminal, 1000):
+                shown += part
+        assert process.wait(timeout=60) == 130
+        assert time.monotonic() - started < _SOON
+        assert process.stdout.read() == b""
+    os.close(terminal)
+    assert b"sklinvariant: interrupted" in shown
+    assert b"Traceback" not in shown
+    assert (tmp_path / "clusters.html").read_text() == f"a page. {MARK}"
+    assert sorted(os.listdir(tmp_path)) == ["clusters.html", "photos"]
 
 
 def test_signals_are_heard_before_libraries_are_imported():
@@ -190,16 +219,18 @@ def main():""",
     assert process.returncode == 0
 
 
-def test_nobody_reads_on(tmp_path):
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_nobody_reads_on(options, tmp_path):
     """As in ``| head -1``: no message, and the exit status of other programs."""
-    with _started("-m", "sklinvariant", "tour", "--only", "hashing", cwd=tmp_path) as process:
-        assert process.stdout.readline().startswith("digits")
+    with _started("-m", "sklinvariant", "tour", "--only", "hashing", *options, cwd=tmp_path) as process:
+        reads = process.stderr if options else process.stdout
+        assert reads.readline().startswith("digits")
         process.stdout.close()
-        assert process.stderr.read() == ""
+        assert "Traceback" not in process.stderr.read()
         assert process.wait(timeout=60) == 141
 
 
-@pytest.mark.parametrize("words", [["--help"], ["cluster", "--help"]])
+@pytest.mark.parametrize("words", [[], ["--help"], ["--version"], ["cluster", "--help"], ["completion", "bash"]])
 def test_nobody_reads_at_all(words):
     with _started("-m", "sklinvariant", *words) as process:
         process.stdout.close()

@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+from sklearn.frozen import FrozenEstimator
 from sklearn.neighbors import NearestNeighbors
 from tolerance import assert_close
 
@@ -135,6 +136,12 @@ def test_the_hasher_is_fitted_to_a_sample():
 
     search(hasher=Recorded(8, random_state=0), subsample=100)
     assert fitted_to == [100]
+
+
+def test_a_frozen_hasher_is_not_fitted_again():
+    hasher = LSHHasher(16, random_state=3).fit(X[:50])
+    model = search(hasher=FrozenEstimator(hasher))
+    np.testing.assert_array_equal(model.hasher_.decision_function(QUERIES), hasher.decision_function(QUERIES))
 
 
 @pytest.mark.parametrize("in_file", [False, True])

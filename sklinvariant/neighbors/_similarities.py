@@ -1,0 +1,52 @@
+"""Rows of length 1, and their nearest rows by cosine similarity."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import check_array
+
+from sklinvariant.base import to_numpy
+
+_BLOCK = 256  # rows compared with all others at a time
+
+
+def unit_rows(X: Any, name: str, n_features: int | None = None) -> np.ndarray:
+    """Rows (n, d) of finite numbers, float64 or float32, scaled to length 1; rows of zeros stay zeros."""
+    rows = check_array(to_numpy(X), dtype=[np.float64, np.float32], input_name=name)
+    if n_features is not None and rows.shape[1] != n_features:
+        raise ValueError(
+            f"{name} has {rows.shape[1]} features, but the database has {n_features}. Pass features of the same "
+            "extractor."
+        )
+    rows = _divided(rows, np.abs(rows).max(axis=1, keepdims=True))  # squares of very large numbers would overflow
+    return _divided(rows, np.linalg.norm(rows, axis=1, keepdims=True))
+
+
+def _divided(rows, sizes):
+    return rows / np.where(sizes > 0, sizes, 1)
+
+
+def check_rows(rows: Any, n_queries: int, n: int) -> np.ndarray:
+    """Row numbers (n_queries, k) of neighbours among n rows."""
+    rows = np.asarray(to_numpy(rows))
+    if rows.ndim != 2 or len(rows) != n_queries or rows.dtype.kind not in "iu":
+        raise ValueError(
+            f"rows has dtype {rows.dtype} and shape {rows.shape}, but integers of shape ({n_queries}, k) are required. "
+            "Pass the row numbers that kneighbors returned."
+        )
+    if rows.size and not 0 <= rows.min() <= rows.max() < n:
+        raise ValueError(f"rows contains {rows.min()} to {rows.max()}, but there are {n} rows. Pass row numbers.")
+    return rows
+
+
+def nearest_rows(queries: np.ndarray, X: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Similarities (q, k) and rows (q, k) of the most similar rows, in descending order, by comparison with all."""
+    parts = (queries[start : start + _BLOCK] for start in range(0, len(queries), _BLOCK))
+    found = [_most_similar(part @ X.T, k) for part in parts]
+    similarities, rows = (np.concatenate(values) for values in zip(*found, strict=True))
+    return similarities, rows
+
+
+def _most_similar(similarities, k):
+    order = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(similarities, order, 1), order

@@ -1,0 +1,36 @@
+"""Rows of length 1 and their nearest rows."""
+
+import numpy as np
+import pytest
+from tolerance import assert_close
+
+from sklinvariant.neighbors._similarities import check_rows, nearest_rows, unit_rows
+
+
+def test_rows_have_length_one_at_any_scale():
+    X = np.random.RandomState(0).normal(size=(9, 4))
+    expected = X / np.linalg.norm(X, axis=1, keepdims=True)
+    for scale in (1, 1e-300, 1e300):
+        assert_close(unit_rows(X * scale, "X"), expected)
+    np.testing.assert_array_equal(unit_rows(np.zeros((1, 3)), "X"), np.zeros((1, 3)))
+
+
+def test_nearest_rows_are_those_of_all_cosines():
+    rng = np.random.RandomState(1)
+    queries, X = (unit_rows(rng.normal(size=(n, 5)), "X") for n in (300, 40))
+    similarities, rows = nearest_rows(queries, X, 7)
+    cosines = queries @ X.T
+    np.testing.assert_array_equal(rows, np.argsort(-cosines, axis=1)[:, :7])
+    assert_close(similarities, -np.sort(-cosines, axis=1)[:, :7])
+
+
+def test_wrong_input_is_named():
+    with pytest.raises(ValueError, match="queries has 3 features, but the database has 4"):
+        unit_rows(np.ones((2, 3)), "queries", 4)
+    with pytest.raises(ValueError, match="NaN"):
+        unit_rows([[np.nan]], "X")
+    for rows in ([[0.5]], [0], [[0], [1]]):
+        with pytest.raises(ValueError, match=r"integers of shape \(1, k\) are required"):
+            check_rows(rows, 1, 5)
+    with pytest.raises(ValueError, match="rows contains -1 to 5, but there are 5 rows"):
+        check_rows([[-1, 5]], 1, 5)
