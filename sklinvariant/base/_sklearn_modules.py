@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import is_classifier
+from scipy.sparse import issparse
 from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, Normalizer, StandardScaler
 from torch import nn
 
+from sklinvariant._compat import LinearClassifierMixin, LinearModel
 from sklinvariant.base._answer_modules import Affine, Function, Labels
 
 _NORMS: dict[str, Any] = {"l1": 1, "l2": 2, "max": torch.inf}
@@ -22,15 +23,13 @@ def modules_of_scikit_learn(estimator: Any) -> dict[str, Callable[[], nn.Module]
     for kind, make in _TRANSFORMERS.items():
         if type(estimator) is kind:
             return {"transform": partial(make, estimator)}
-    if not hasattr(estimator, "coef_") or not hasattr(estimator, "intercept_"):
-        return {}
-    if not is_classifier(estimator):
-        return {"predict": lambda: _linear(estimator)}
+    if not isinstance(estimator, LinearClassifierMixin):
+        return {"predict": lambda: _linear(estimator)} if isinstance(estimator, LinearModel) else {}
     modules: dict[str, Callable[[], nn.Module]] = {
         "decision_function": lambda: _linear(estimator),
         "predict": lambda: Labels(_linear(estimator), estimator.classes_),
     }
-    if type(estimator) is LogisticRegression and (estimator.solver != "liblinear" or len(estimator.classes_) == 2):
+    if isinstance(estimator, LogisticRegression) and _is_softmax(estimator):
         modules["predict_proba"] = lambda: nn.Sequential(_linear(estimator), Function(probabilities))
     return modules
 
@@ -42,9 +41,17 @@ def probabilities(scores: torch.Tensor) -> torch.Tensor:
     return torch.stack([(-scores).sigmoid(), scores.sigmoid()], 1)
 
 
+def _is_softmax(estimator):
+    """Whether probabilities are the softmax of the scores, and not normalised sigmoids of earlier scikit-learn."""
+    if getattr(estimator, "multi_class", "auto") not in ("auto", "deprecated"):
+        return False
+    return estimator.solver != "liblinear" or len(estimator.classes_) == 2
+
+
 def _linear(estimator):
-    weight, bias = np.asarray(estimator.coef_), np.asarray(estimator.intercept_)
-    if is_classifier(estimator) and len(weight) == 1:  # two classes have a single score
+    weight = estimator.coef_.toarray() if issparse(estimator.coef_) else np.asarray(estimator.coef_)
+    bias = np.asarray(estimator.intercept_)
+    if isinstance(estimator, LinearClassifierMixin) and len(weight) == 1:  # two classes have a single score
         weight, bias = weight[0], bias.reshape(-1)[0]
     return Affine(weight=weight, bias=bias)
 

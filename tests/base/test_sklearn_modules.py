@@ -6,7 +6,7 @@ import torch
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_iris
 from sklearn.decomposition import PCA, TruncatedSVD
-from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeClassifier, SGDClassifier
+from sklearn.linear_model import LinearRegression, LogisticRegression, PoissonRegressor, RidgeClassifier, SGDClassifier
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, Normalizer, StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
@@ -61,6 +61,12 @@ def test_classifiers(classifier, n_classes):
         np.testing.assert_allclose(computed(classifier, method, rows), expected, rtol=1e-9, atol=1e-9)
 
 
+def test_sparse_weights():
+    classifier = LogisticRegression(max_iter=1000).fit(X, Y).sparsify()
+    expected = classifier.predict_proba(X)
+    np.testing.assert_allclose(computed(classifier, "predict_proba", X), expected, rtol=1e-9, atol=1e-9)
+
+
 @pytest.mark.parametrize("n_outputs", [None, 1, 2])
 def test_regressors(n_outputs):
     regressor = LinearRegression().fit(X[:, :2], X[:, 2] if n_outputs is None else X[:, 2 : 2 + n_outputs])
@@ -68,7 +74,7 @@ def test_regressors(n_outputs):
     np.testing.assert_allclose(computed(regressor, None, X[:, :2]), expected, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("estimator", [KMeans(3, n_init=1), SVC()], ids=str)
+@pytest.mark.parametrize("estimator", [KMeans(3, n_init=1), SVC(kernel="linear"), PoissonRegressor()], ids=str)
 def test_others_have_no_module(estimator):
     with pytest.raises(ValueError, match=f"{type(estimator).__name__} cannot be converted to a torch module"):
         to_module(estimator.fit(X, Y))
