@@ -39,6 +39,7 @@ lint: .venv/stamp
 	$(PYTHON) -m venv .venv/wheel
 	.venv/wheel/bin/python -m pip install --quiet -c constraints.txt dist/*.whl
 	cd .venv/wheel && bin/python -c "import sklinvariant; sklinvariant.LearnedBoW(); sklinvariant.show_versions()"
+	.venv/wheel/bin/sklinvariant --version
 	touch $@
 
 docs: .venv/stamp

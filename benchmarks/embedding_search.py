@@ -4,7 +4,7 @@
 
 The embeddings are the 5 x 5 cells of SqueezeNet 1.1 (fire9, 512 features, length 1) of CIFAR-10 training images
 enlarged to 96 pixels. A query is a random cell of a test image. With ``--whiten``, cells are whitened principal
-components of length 1. The first half of the queries is for development, the second half for the table. FOLDER contains
+components of length 1. FOLDER contains
 ``cifar10_residual.npz`` and ``weights/squeezenet_v1.1_imagenet_notop.npz``. Without it, embeddings are drawn from a
 mixture of Gaussians.
 

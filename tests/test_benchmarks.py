@@ -129,6 +129,17 @@ def test_cluster_quality(script, tmp_path):
     assert complete(results, "cluster_images_mnist")
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_embeddings_of_a_file_and_many_rows(script, tmp_path):
+    rng, y = np.random.RandomState(0), np.arange(60) % 3
+    spaces = {f"X_{number}": rng.normal(size=(60, 12)) + 3 * np.eye(3, 12)[y] for number in (1, 2)}
+    np.savez(tmp_path / "features.npz", **spaces, y=y)
+    words = ["--seeds", 1, "--methods", "TEMIClusterer, λ", "k-means, unit", "--large", 200]
+    results = script("embeddings", "--features", tmp_path / "features.npz", *words)
+    assert complete(results, "embeddings_own", "embeddings_large")
+    assert results["embeddings_own"]["columns"] == ["", "features", "mean", "mean rank", "seconds"]
+
+
 def test_convolutional_features(script):
     results = script("convolutional_features", "--images", 4, "--size", 16, "--filters", 8, "--repeats", 1)
     assert complete(results, "convolutional_features")
@@ -479,7 +490,7 @@ def test_cluster_certainty(script, tmp_path):
         folder = tmp_path / "sets" / "ab"[i % 2]
         folder.mkdir(parents=True, exist_ok=True)
         image = rng.randint(100, size=(40, 40, 3))
-        image[:, :: 4 + 8 * (i % 2)] += 150
+        image[:, :: 4 + 8 * (i // 2 % 2)] += 150  # says nothing about the class
         cv2.imwrite(str(folder / f"{i}.png"), image.astype(np.uint8))
     words = ("--development", tmp_path / "sets", "--evaluation", tmp_path / "sets", "--images", 20)
     results = script("cluster_certainty", *words)

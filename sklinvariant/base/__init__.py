@@ -17,14 +17,13 @@ from sklinvariant.base._input import (
     Reader,
     RowReader,
     computing_device,
-    file_names,
     refuse_non_numbers,
     refuse_none,
     refuse_stream_in_fit,
     set_n_features,
 )
 from sklinvariant.base._interruption import keeping_last_epoch
-from sklinvariant.base._kinds import is_bags, is_stream
+from sklinvariant.base._kinds import files_in, is_bags, is_stream
 from sklinvariant.base._parameters import (
     LARGEST_SIDE,
     Count,
@@ -155,7 +154,7 @@ __all__ = [
     "dense_tensor",
     "documented_by",
     "faiss_threads",
-    "file_names",
+    "files_in",
     "fitted_attributes",
     "import_faiss",
     "in_memory",

@@ -19,7 +19,7 @@ from sklinvariant._distributed import processes_of_fit
 from sklinvariant._settings import detached
 from sklinvariant.base._block_input import read_dask, read_stream
 from sklinvariant.base._device import resolve_device
-from sklinvariant.base._kinds import is_bags, is_stream, name_of_stream, without_columns
+from sklinvariant.base._kinds import files_in, is_bags, is_stream, name_of_stream, without_columns
 from sklinvariant.base._lazy_answers import is_lazy
 from sklinvariant.base._shard_rows import read_shard
 from sklinvariant.base._tensors import (
@@ -98,7 +98,7 @@ class Reader:
     needs = "rows of features"  # the required input, named in error messages
     three_d_array = False  # whether X may have three axes, for scikit-learn's tags
     takes_bags = False
-    takes_file_names = False
+    takes_files = False
 
     def read(self, estimator: Any, X: ArrayLike, *, reset: bool = False) -> Input:
         """Check X and return it as an `Input`. ``reset`` (a new fit) sets ``n_features_in_`` and similar attributes."""
@@ -108,9 +108,16 @@ class Reader:
         processes = processes_of_fit(estimator)
         if processes is not None:
             return read_shard(self, estimator, X, processes, reset)
+        sources = files_in(X) if self.takes_files else None
+        if sources is not None:
+            return self._check(estimator, self.opened(sources), ArrayKind(np.empty(0)), reset)
         X = without_columns(X)
         self.refuse_others(type(estimator).__name__, X)
         return self._check(estimator, X, self.kind_of(X), reset)
+
+    def opened(self, sources: list[str | bytes]) -> Any:
+        """What is in files, of which X has the names or the bytes, if ``takes_files``."""
+        raise NotImplementedError
 
     def _rows(self, data):
         """The rows of the data of an `Input`, and the sizes of bags or None."""
@@ -131,8 +138,7 @@ class Reader:
     def refuse_others(self, name: str, X: ArrayLike) -> None:
         """Raise a ValueError if X is None or of a kind that this reader does not accept; ``name`` is the estimator."""
         refuse_stream(name, X, self.needs)
-        if not self.takes_file_names or file_names(X) is None:
-            refuse_non_numbers(name, X, self.needs)
+        refuse_non_numbers(name, X, self.needs)
         if is_bags(X) and not self.takes_bags:
             raise ValueError(
                 f"X is a DescriptorSets, bags of local descriptors, but {name} needs {self.needs}. "
@@ -184,7 +190,7 @@ def refuse_non_numbers(name: str, X: ArrayLike, needs: str) -> None:
     if names is not None:
         raise ValueError(
             f"X holds text, such as {names[0]!r}, but {name} needs {needs}. If these are file names, read the files "
-            "first: only NestedInvariancePooler(image_size=...) accepts names of images"
+            "first. Estimators of images accept names of image files"
         )
     if getattr(getattr(X, "dtype", None), "kind", None) in ("M", "m"):
         raise ValueError(f"X holds dates or times, dtype {X.dtype}, but {name} needs {needs}. Convert them to numbers")
@@ -289,6 +295,11 @@ class FrameReader(Reader):
     def __init__(self, samples: Reader, *, explicit: bool = False) -> None:
         self.samples, self.explicit = samples, explicit
         self.needs = samples.needs
+        self.takes_files = samples.takes_files
+
+    def opened(self, sources: list[str | bytes]) -> Any:
+        """The samples in files."""
+        return self.samples.opened(sources)
 
     def _check(self, estimator, X, kind, reset):
         if not self.explicit and _n_axes(X) != 3:

@@ -1,6 +1,7 @@
 """Kinds of X that are not arrays, and columns of tables whose items are vectors."""
 
 import inspect
+import os
 from typing import Any
 
 import numpy as np
@@ -113,3 +114,51 @@ def _stacked(vectors):
                 f"{np.shape(vectors[0])}. Pass vectors of equal length"
             )
     return np.stack(vectors) if vectors else np.empty((0, 0))
+
+
+def files_in(X: Any) -> list[str | bytes] | None:
+    """File names or bytes of files, if X is made of them.
+
+    X is a folder, which is then the only item, an object with ``samples`` of (file name, label) like ``ImageFolder`` of
+    torchvision, a list, tuple, array or column of file names, of bytes, or of dicts with both, as Hugging Face stores
+    images in tables.
+    """
+    if isinstance(X, torch.Tensor):
+        return None
+    if isinstance(X, (str, os.PathLike)):
+        return [os.fspath(X)] if os.path.isdir(X) else None
+    samples = getattr(X, "samples", None)
+    if isinstance(samples, list) and samples and isinstance(samples[0], tuple):
+        return [os.fspath(path) for path, _ in samples]
+    items = _items(X)
+    if not isinstance(items, (list, tuple)) or not len(items):
+        return None
+    sources = [_source(item) for item in items]
+    return None if None in sources else [source for source in sources if source is not None]
+
+
+def _source(item):
+    if isinstance(item, dict) and item.keys() <= {"bytes", "path"}:
+        item = item.get("bytes") or item.get("path")
+    if isinstance(item, (bytes, bytearray, memoryview)):
+        return bytes(item)
+    return os.fspath(item) if isinstance(item, (str, os.PathLike)) else None
+
+
+def _items(X):
+    """The items of a column, also of one in a table of one column, or of an array of objects; else X."""
+    if getattr(X, "num_columns", 0) == 1:  # of pyarrow
+        X = X.column(0)
+    elif len(getattr(X, "shape", ())) == 2 and X.shape[1] == 1 and hasattr(X, "columns"):
+        X = X[X.columns[0]]
+    if hasattr(X, "to_pylist"):
+        return X.to_pylist() if _is_text(getattr(X, "type", None)) else X
+    if hasattr(X, "to_numpy") and len(getattr(X, "shape", ())) == 1:
+        X = X.to_list() if hasattr(X, "to_list") and X.dtype.__class__.__name__ != "Array" else X
+    if isinstance(X, np.ndarray) and X.ndim == 1 and X.dtype.kind in "UOT":
+        return X.tolist()
+    return X
+
+
+def _is_text(kind):
+    return any(word in str(kind) for word in ("string", "binary", "struct"))

@@ -9,6 +9,7 @@ from typing import Any
 
 from sklinvariant import __version__
 from sklinvariant.cli import _aggregation as _aggregation
+from sklinvariant.cli import _backbones as _backbones
 from sklinvariant.cli import _cluster as _cluster
 from sklinvariant.cli import _completion as _completion
 from sklinvariant.cli import _index as _index
@@ -30,13 +31,13 @@ _COMMANDS = {
     "aggregation": (_aggregation, "compare aggregation methods in a grid search"),
     "retrieve": (_retrieve, "retrieve rotated images with binary codes"),
     "pool": (_pool, "learn pooling of features from video"),
+    "backbones": (_backbones, "list the networks that can be used here, and what each gives"),
     "completion": (_completion, "print a script that lets a shell complete commands and options"),
 }
 
 
-def run() -> Any:
-    """Run the command line as its own process. Signals and a closed pipe end it quietly. Return the exit status."""
-    _stopping.listen()
+def run_process() -> Any:
+    """Run the command line in a process of its own, which signals and a closed pipe end quietly."""
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # commands list the files that cannot be read, in one line each
     status: Any
     try:

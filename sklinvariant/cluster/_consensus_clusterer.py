@@ -7,11 +7,12 @@ Strehl & Ghosh 2002, "Cluster ensembles: a knowledge reuse framework for combini
 from __future__ import annotations
 
 from dataclasses import KW_ONLY
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from sklearn.base import ClusterMixin, MetaEstimatorMixin, clone
 from sklearn.cluster import KMeans
+from sklearn.metrics import adjusted_rand_score
 from sklearn.utils import check_random_state
 
 from sklinvariant._compat import HasMethods, fit_context
@@ -20,6 +21,7 @@ from sklinvariant.base import (
     Count,
     Each,
     FittedState,
+    Maybe,
     RandomState,
     TorchEstimator,
     Whole,
@@ -45,8 +47,8 @@ def common_rows(places: np.ndarray, m: int, weights: np.ndarray) -> np.ndarray:
     return counts.reshape(m, m)
 
 
-def spectral_features(places: np.ndarray, m: int, k: int, weights: np.ndarray) -> np.ndarray:
-    """The leading k eigenvectors (n, k) of the normalised co-association of rows, each row of unit length.
+def leading_rows(places: np.ndarray, m: int, k: int, weights: np.ndarray) -> np.ndarray:
+    """The leading k eigenvectors (n, k) of the normalised co-association of rows, each row to scale.
 
     The co-association of two rows is the share of runs that put them into the same cluster. Its n × n matrix is not
     computed: its eigenvectors are sums of those of a matrix of clusters (m, m).
@@ -54,19 +56,37 @@ def spectral_features(places: np.ndarray, m: int, k: int, weights: np.ndarray) -
     sizes = np.bincount(places.ravel(), np.repeat(weights, places.shape[1]), minlength=m)
     degrees = sizes[places].mean(1)
     _, vectors = np.linalg.eigh(common_rows(places, m, weights / degrees))
-    vectors = vectors[:, ::-1][:, :k]
-    rows = vectors[places].sum(1) / np.sqrt(degrees)[:, None]
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(float).tiny)
+    return vectors[:, ::-1][:, :k][places].sum(1)
 
 
-def consensus(labels: np.ndarray, sizes: list[int], k: int, random_state: Any) -> np.ndarray:
-    """Clusters (n,) of the rows, from their labels (n, r)."""
+def consensus(labels: np.ndarray, sizes: list[int], numbers: list[int], random_state: Any) -> list[np.ndarray]:
+    """Clusters (n,) of the rows for each of these numbers of clusters, from the labels (n, r) of runs."""
     kinds, index, counts = np.unique(labels, axis=0, return_inverse=True, return_counts=True)
-    if len(kinds) <= k:  # no two kinds of rows have to be joined
-        return index.ravel()
-    features = spectral_features(places_of(kinds, sizes), sum(sizes), k, counts.astype(float))
-    means = KMeans(k, n_init=10, random_state=random_state).fit(features, sample_weight=counts)
-    return means.labels_[index.ravel()]
+    weights, index = counts.astype(float), index.ravel()
+    rows = leading_rows(places_of(kinds, sizes), sum(sizes), max(numbers), weights)
+    return [_joined(rows[:, :k], k, weights, random_state)[index] for k in numbers]
+
+
+def _joined(rows, k, weights, random_state):
+    """Clusters of rows whose directions are similar."""
+    if len(rows) <= k:
+        return np.arange(len(rows))
+    directions = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(float).tiny)
+    return KMeans(k, n_init=10, random_state=random_state).fit(directions, sample_weight=weights).labels_
+
+
+def stabilities(labels: np.ndarray, sizes: list[int], numbers: list[int], random_state: Any) -> np.ndarray:
+    """For each number of clusters, the adjusted Rand index between the consensus of two halves of the runs.
+
+    The runs are divided at random, twice, and the mean is returned.
+    """
+    found = []
+    for _ in range(2):
+        order = random_state.permutation(labels.shape[1])
+        halves = np.array_split(order, 2)
+        pairs = [consensus(labels[:, half], [sizes[i] for i in half], numbers, random_state) for half in halves]
+        found.append([adjusted_rand_score(*pair) for pair in zip(*pairs, strict=True)])
+    return np.mean(found, 0)
 
 
 def votes_of(labels: np.ndarray, sizes: list[int], clusters: np.ndarray, k: int) -> np.ndarray:
@@ -91,11 +111,16 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
     ----------
     estimator : estimator or list of estimators with ``fit`` and ``predict``, or None
         The clusterers. Each run fits a clone with another ``random_state``. Their numbers of clusters may differ from
-        ``n_clusters``; larger ones are often better. None is `TEMIClusterer` with ``n_clusters`` and one head.
-    n_clusters : int
-        Number of clusters k.
+        ``n_clusters``; larger ones are often better. None is `TEMIClusterer` with one head and ``n_clusters``, or with
+        ``max_clusters`` if it is "auto".
+    n_clusters : int or "auto"
+        Number of clusters k. "auto" divides the runs into two halves at random, and chooses the number from 2 to
+        ``max_clusters`` for which their consensus agrees best. This needs many runs with more clusters than the
+        consensus. It finds clusters that are well separated, but is often wrong for classes that overlap.
     n_runs : int
         Number of runs of each clusterer.
+    max_clusters : int
+        Largest number of clusters for "auto".
     random_state : int, RandomState or None
         Seed of the runs.
 
@@ -103,6 +128,10 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
     ----------
     labels_ : array of shape (n,)
         Cluster of each row of the last fit.
+    n_clusters_ : int
+        Number of clusters.
+    stability_ : array of shape (max_clusters - 1,)
+        Adjusted Rand index between the halves of the runs for 2, 3, … clusters; only with "auto".
     estimators_ : list of estimators
         The fitted clusterers of all runs.
     agreement_ : float
@@ -133,14 +162,18 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
         "names": Each(Array(None, kinds="iu")),
         "labels": Array(None, kinds="i"),
         "n_clusters": Whole(),
+        "stability": Maybe(Array(None)),
     }
     estimator: Annotated[Any, HasMethods(["fit", "predict"])] | list | tuple | None = None
-    n_clusters: Count = 8
+    n_clusters: Count | Literal["auto"] = 8
     _: KW_ONLY
     n_runs: Annotated[int, integers(1, 1000)] = 5
+    max_clusters: Annotated[int, integers(2, 1000)] = 20
     random_state: RandomState = None
 
     labels_ = FittedState("Clusters of the rows of the last fit, (n,).")
+    n_clusters_ = FittedState("Number of clusters.")
+    stability_ = FittedState("Agreement of two halves of the runs for 2, 3, ... clusters.")
 
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Any, y: Any = None) -> Self:
@@ -159,16 +192,19 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
         """
         given = self._read(X, reset=True)
         rows = self._rows(given)
-        if len(rows) < self.n_clusters:
+        fewest = 2 if self.n_clusters == "auto" else self.n_clusters
+        if len(rows) < fewest:
             raise ValueError(
-                f"n_samples={len(rows)} should be >= n_clusters={self.n_clusters}. Pass more rows, or lower n_clusters"
+                f"n_samples={len(rows)} should be >= {fewest} with n_clusters={self.n_clusters!r}. Pass more rows, or "
+                "lower n_clusters"
             )
         random = check_random_state(self.random_state)
         self.estimators_ = [self._fitted(base, rows, random) for base in self._bases() for _ in range(self.n_runs)]
         found = [np.unique(_predicted(run, rows), return_inverse=True) for run in self.estimators_]
         names, labels = [names for names, _ in found], np.stack([places.ravel() for _, places in found], 1)
-        sizes, k = [len(each) for each in names], self.n_clusters
-        votes = votes_of(labels, sizes, consensus(labels, sizes, k, random), k)
+        sizes = [len(each) for each in names]
+        k, stability = self._number(labels, sizes, random)
+        votes = votes_of(labels, sizes, consensus(labels, sizes, [k], random)[0], k)
         shares = votes[places_of(labels, sizes)].mean(1)
         self._state = {
             "namespace": given.kind.name,
@@ -176,6 +212,7 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
             "names": names,
             "labels": shares.argmax(1),
             "n_clusters": k,
+            **({} if stability is None else {"stability": stability}),
         }
         self.agreement_ = float(shares.max(1).mean())
         return self
@@ -200,10 +237,23 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
         given = self._read(X)
         return given.answer(self._shares(given).astype(str(given.dtype).removeprefix("torch.")))
 
+    def _number(self, labels, sizes, random):
+        """The number of clusters, and the stability of each number that was compared, or None."""
+        if self.n_clusters != "auto":
+            return self.n_clusters, None
+        if labels.shape[1] < 4:
+            raise ValueError(
+                f'n_clusters="auto" compares two halves of the runs, but there are {labels.shape[1]} runs. Set n_runs '
+                "to at least 4, better 20"
+            )
+        numbers = [*range(2, min(self.max_clusters, len(labels)) + 1)]
+        stability = stabilities(labels, sizes, numbers, random)
+        return numbers[int(stability.argmax())], stability
+
     def _bases(self):
         """The clusterers, of which each run fits a clone."""
         if self.estimator is None:
-            return [TEMIClusterer(self.n_clusters, n_heads=1)]
+            return [TEMIClusterer(self.max_clusters if self.n_clusters == "auto" else self.n_clusters, n_heads=1)]
         bases = list(self.estimator) if isinstance(self.estimator, list | tuple) else [self.estimator]
         wrong = [base for base in bases if not (hasattr(base, "fit") and hasattr(base, "predict"))]
         if wrong or not bases:

@@ -139,7 +139,11 @@ def mean_features(network: ClassNetwork, samples: torch.Tensor, views: Any, n_vi
 class OfClustererReader(Reader):
     """Reads samples as the fitted clusterer does."""
 
-    needs = SAMPLES.needs
+    needs, takes_files = SAMPLES.needs, True
+
+    def opened(self, sources: list[str | bytes]) -> Any:
+        """The images in files."""
+        return SAMPLES.opened(sources)
 
     def _check(self, estimator, X, kind, reset):
         given = SAMPLES._check(estimator._inner, X, kind, reset=False)

@@ -74,9 +74,14 @@ class SampleReader(Reader):
 
     needs = "rows or images, as arrays"
     three_d_array = True
+    takes_files = True
 
     def __init__(self) -> None:
         self.rows, self.images = RowReader(), ImageReader()
+
+    def opened(self, sources: list[str | bytes]) -> Any:
+        """The images in files."""
+        return self.images.opened(sources)
 
     def _check(self, estimator, X, kind, reset):
         as_rows, name = estimator.image_shape is None and not _are_images(X), type(estimator).__name__
@@ -185,9 +190,10 @@ class IICClusterer(
         ``pairs(samples, generator)`` transforms samples (n, ...) at random, and is equivalent to "transform" with this
         function as ``transforms``. "auto" is "transform" for images and "neighbors" for rows.
     transforms : callable or None
-        Transformation of the second sample of each pair, a transform of `sklinvariant.transforms` or another function
-        ``transforms(samples, generator)``. None does not transform it, except with "transform", which then uses small
-        rotations, scales, shears and shifts, and for colour images also reflections and changes of colour.
+        Transformation of the second sample of each pair, a transform of `sklinvariant.transforms`, torchvision
+        (``transforms.v2``) or kornia (``augmentation``), or another function ``transforms(samples, generator)``. None
+        does not transform it, except with "transform", which then uses small rotations, scales, shears and shifts, and
+        for colour images also reflections and changes of colour.
     n_neighbors : int
         Number of neighbours for "neighbors". With many neighbours, clusters may mix several classes. With few
         neighbours, a class may be split into two clusters. The search is exact for at most 50,000 samples and on a GPU.

@@ -1,6 +1,7 @@
 """Extraction of bags of local descriptors and of feature maps from images."""
 
 from sklinvariant.feature_extraction._backbone_features import BackboneFeatures
+from sklinvariant.feature_extraction._backbone_list import list_backbones
 from sklinvariant.feature_extraction._backbone_patches import BackbonePatches
 from sklinvariant.feature_extraction._convolutional_features import ConvolutionalFeatures
 from sklinvariant.feature_extraction._dense_patches import DensePatches
@@ -15,5 +16,6 @@ __all__ = [
     "DensePatches",
     "LocalDescriptors",
     "OnDescriptors",
+    "list_backbones",
     "load_weights",
 ]

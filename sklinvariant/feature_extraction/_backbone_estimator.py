@@ -88,7 +88,7 @@ class BackboneEstimator(OnDevice, TorchEstimator):
     """
 
     _layout = {"weights": Weights(), "preprocessing": Maybe(_FIELDS), "architecture": Maybe(Text())}
-    _reader = ImageReader(any_size=True)
+    _reader = ImageReader(any_size=True, in_files=True)
 
     module: nn.Module | Callable | str | os.PathLike
     _: KW_ONLY

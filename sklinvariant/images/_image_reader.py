@@ -23,6 +23,7 @@ from sklinvariant.base import (
     set_n_features,
     to_numpy,
 )
+from sklinvariant.images._image_files import ImageFiles
 from sklinvariant.images._pixels import scale_pixels, stack_images
 from sklinvariant.ops import largest_value
 
@@ -54,18 +55,29 @@ class ImageReader(RowReader):
     A single grey image (h, w) cannot be distinguished from h flat rows of w features in `fit`. In `transform` it is
     refused, because its shape differs from that in `fit`.
 
+    Images may be in files, or images of Pillow. With ``in_files`` files are read when they are
+    used: the data are then `ImageFiles`.
+
     With ``any_size`` images may differ in size, also from those of `fit`; a list of images is read as a list. With
     ``any_channels`` the images of a list may differ in the number of channels.
     """
 
     needs = "images as arrays of pixels"
     three_d_array = True
+    takes_files = True
 
-    def __init__(self, *, any_size: bool = False, any_channels: bool = False) -> None:
+    def __init__(self, *, any_size: bool = False, any_channels: bool = False, in_files: bool = False) -> None:
         super().__init__()
-        self.any_size, self.any_channels = any_size, any_channels
+        self.any_size, self.any_channels, self.in_files = any_size, any_channels, in_files
+
+    def opened(self, sources: list[str | bytes]) -> Any:
+        """The images in files; a list of arrays, unless they are read later."""
+        files = ImageFiles(sources)
+        return files if self.in_files else [image.numpy() for image in files]
 
     def _check(self, estimator, X, kind, reset):
+        if isinstance(X, ImageFiles):
+            return self._check_files(estimator, X, kind, reset)
         if isinstance(X, (list, tuple)) and len(X) == 0:
             raise ValueError(f"X holds 0 sample(s), but {type(estimator).__name__} needs at least one image")
         images = list_of_images(X)
@@ -90,6 +102,14 @@ class ImageReader(RowReader):
         dtypes = {images.dtype} if isinstance(images, torch.Tensor) else {image.dtype for image in images}
         dtype = torch.float64 if torch.float64 in dtypes else torch.float32
         return ImageInput(images, kind, computing_device(estimator, kind), dtype, sample_shape=sample_shape)
+
+    def _check_files(self, estimator, files, kind, reset):
+        """Images that are read later. The first is read now."""
+        first = files[0][None]
+        self._check_array(estimator, first, reset)
+        self._check_channels(estimator, first, reset)
+        device = computing_device(estimator, kind)
+        return ImageInput(files, kind, device, torch.float32, sample_shape=tuple(first.shape[1:]))
 
     def _takes_any_size(self, estimator):
         return self.any_size
@@ -332,6 +352,8 @@ def _is_image(item):
 
 
 def _check_image(image, i):
+    if hasattr(image, "getbands"):  # of Pillow
+        image = np.array(image if image.mode == "L" else image.convert("RGB"))
     try:
         image = image_array(image, f"image {i}")
     except (TypeError, ValueError) as error:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from sklinvariant.base import computing_device, file_names
+from sklinvariant.base import computing_device
+from sklinvariant.images._image_files import ImageFiles
 from sklinvariant.images._image_reader import ImageInput, ImageReader
 from sklinvariant.images._pixels import Fill, fit_into, read_image, scale_pixels, stack_images
 
@@ -23,7 +24,7 @@ class ImageStream:
 
     def __init__(
         self,
-        images: Sequence[str | torch.Tensor] | torch.Tensor,
+        images: Sequence[str | bytes | torch.Tensor] | torch.Tensor,
         image_size: int | None,
         fill: Fill,
         on_error: str = "raise",
@@ -83,7 +84,7 @@ class ImageStream:
 
     def _one(self, image, row):
         device = image.device if isinstance(image, torch.Tensor) else None
-        if isinstance(image, str):
+        if isinstance(image, (str, bytes)):
             image = read_image(image)
         else:  # OpenCV supports uint8 and float
             image = (image if image.dtype == torch.uint8 else scale_pixels(image)).cpu().numpy()
@@ -110,11 +111,12 @@ class StreamReader(ImageReader):
     handles failures.
     """
 
-    takes_file_names = True
+    def __init__(self) -> None:
+        super().__init__(in_files=True)
 
     def _check(self, estimator, X, kind, reset):
         settings = estimator.image_size, estimator.fill, estimator.on_error
-        names = file_names(X) if getattr(X, "ndim", 1) == 1 else None
+        names = X.sources if isinstance(X, ImageFiles) else None
         if names is None and not isinstance(X, ImageStream):
             given = super()._check(estimator, X, kind, reset)
             given.data = ImageStream(given.data, *settings)

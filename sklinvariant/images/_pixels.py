@@ -60,11 +60,11 @@ def need_extra(module: str, user: str, extra: str = "image") -> Any:
         raise ImportError(f'{user} needs {module}: pip install "sklinvariant[{extra}]"') from error
 
 
-def read_image(path: str | os.PathLike[str]) -> np.ndarray:
-    """Read a file as an RGB image (h, w, 3) of uint8, rotated by its EXIF orientation; transparency is dropped.
+def read_image(path: str | os.PathLike[str] | bytes) -> np.ndarray:
+    """Read a file, or the bytes of one, as an RGB image (h, w, 3) of uint8, rotated by its EXIF orientation.
 
-    16 bits are reduced to 8. A file that declares more than ``MAX_PIXELS`` pixels, or more than the environment
-    variable ``SKLINVARIANT_MAX_PIXELS`` allows, is rejected before it is decoded.
+    Transparency is dropped. 16 bits are reduced to 8. A file that declares more than ``MAX_PIXELS`` pixels, or more
+    than the environment variable ``SKLINVARIANT_MAX_PIXELS`` allows, is rejected before it is decoded.
 
     Raises
     ------
@@ -73,25 +73,28 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     """
     cv2 = need_extra("cv2", "reading images")
     limit = max_pixels()
+    data = path if isinstance(path, bytes) else b""
+    name = f"a file of {len(data)} bytes" if isinstance(path, bytes) else os.fspath(path)
     try:
-        with open(path, "rb") as file:
-            data = file.read()
+        if not isinstance(path, bytes):
+            with open(path, "rb") as file:
+                data = file.read()
         size = image_size(data)
         if size is not None and size[0] * size[1] > limit:
             raise ValueError(
-                f"{path} has {size[0]} x {size[1]} pixels, more than the limit of {limit:,}. If you trust the file, "
+                f"{name} has {size[0]} x {size[1]} pixels, more than the limit of {limit:,}. If you trust the file, "
                 "set the environment variable SKLINVARIANT_MAX_PIXELS to a higher number"
             )
         image = None if size is None else cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except (OSError, cv2.error) as error:
-        raise ValueError(f"{path} cannot be read as an image ({error})") from error
+        raise ValueError(f"{name} cannot be read as an image ({error})") from error
     if image is None and data[4:8] == b"ftyp" and data[8:12] in _HEIF:
         raise ValueError(
-            f"{path} cannot be read as an image (it is an HEIC or AVIF file, which this OpenCV cannot decode). Convert "
+            f"{name} cannot be read as an image (it is an HEIC or AVIF file, which this OpenCV cannot decode). Convert "
             "it to JPEG or PNG"
         )
     if image is None:
-        raise ValueError(f"{path} cannot be read as an image")
+        raise ValueError(f"{name} cannot be read as an image")
     return np.ascontiguousarray(image[..., ::-1])
 
 

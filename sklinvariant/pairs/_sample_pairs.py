@@ -16,7 +16,17 @@ from sklinvariant.base import ArrayLike
 from sklinvariant.images import scale_pixels
 from sklinvariant.pairs._frames import consecutive_mask
 from sklinvariant.pairs._neighbor_graph import NeighborGraph
-from sklinvariant.transforms import ColorJitter, Compose, Flip, Rotation, Scale, Shear, Translation
+from sklinvariant.transforms import (
+    ColorJitter,
+    Compose,
+    Flip,
+    Rotation,
+    Scale,
+    Shear,
+    Translation,
+    apply_library,
+    library_of,
+)
 
 Views = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 
@@ -151,7 +161,9 @@ def _floats(samples, index):
 
 def changed(samples: torch.Tensor, views: Views, generator: torch.Generator) -> torch.Tensor:
     """The views of samples, which must keep their shape."""
-    seen = torch.as_tensor(views(samples, generator)).to(samples)
+    by_library = library_of(views) is not None
+    seen = apply_library(views, samples, generator) if by_library else torch.as_tensor(views(samples, generator))
+    seen = seen.to(samples)
     if seen.shape != samples.shape:
         raise ValueError(
             f"transforms changed the shape of the samples from {tuple(samples.shape)} to {tuple(seen.shape)}, but "

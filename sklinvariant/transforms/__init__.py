@@ -5,6 +5,7 @@ from sklinvariant.transforms._color_jitter import ColorJitter
 from sklinvariant.transforms._compose import Compose, moves
 from sklinvariant.transforms._gaussian_noise import GaussianNoise
 from sklinvariant.transforms._geometric import Geometric, pixel_matrix, warp
+from sklinvariant.transforms._library_transforms import apply_library, library_of
 from sklinvariant.transforms._sobel import Sobel
 from sklinvariant.transforms._transform import Transform
 
@@ -21,6 +22,8 @@ __all__ = [
     "Sobel",
     "Transform",
     "Translation",
+    "apply_library",
+    "library_of",
     "moves",
     "pixel_matrix",
     "warp",

@@ -39,7 +39,7 @@ def test_help(words):
     answer = _run(sys.executable, "-m", "sklinvariant", *words)
     assert (answer.returncode, answer.stderr) == (0, "")
     assert answer.stdout.startswith("usage: sklinvariant ")
-    for name in ("tour", "index", "query", "cluster", "aggregation", "retrieve", "pool", "completion"):
+    for name in ("tour", "index", "query", "cluster", "aggregation", "retrieve", "pool", "backbones", "completion"):
         assert f"  {name} " in answer.stdout or f"  {name}\n" in answer.stdout
 
 

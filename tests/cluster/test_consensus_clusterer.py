@@ -3,14 +3,15 @@
 import numpy as np
 import pytest
 from sklearn.cluster import DBSCAN, KMeans
-from sklearn.datasets import load_digits, make_moons
+from sklearn.datasets import load_digits, make_blobs, make_moons
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
+from sklearn.preprocessing import normalize
 from tolerance import assert_close, assert_same_labels
 
 from sklinvariant import ConsensusClusterer, TEMIClusterer, load, save
-from sklinvariant.cluster._consensus_clusterer import common_rows, places_of, spectral_features, votes_of
+from sklinvariant.cluster._consensus_clusterer import common_rows, leading_rows, places_of, stabilities, votes_of
 from sklinvariant.metrics import clustering_accuracy
 
 SIZES = [3, 4, 2]
@@ -24,6 +25,10 @@ def labels(global_random_seed):
 
 def one_hots(labels):
     return np.hstack([np.eye(size)[column] for size, column in zip(SIZES, labels.T, strict=True)])
+
+
+def spectral_features(*arguments):
+    return normalize(leading_rows(*arguments))
 
 
 def test_common_rows_are_those_of_one_hots(labels):
@@ -106,5 +111,27 @@ def test_bad_estimators(estimator, blobs):
 
 
 def test_fewer_rows_than_clusters(blobs):
-    with pytest.raises(ValueError, match="n_samples=3 should be >= n_clusters=4"):
+    with pytest.raises(ValueError, match="n_samples=3 should be >= 4 with n_clusters=4"):
         ConsensusClusterer(KMeans(2), 4).fit(blobs[0][:3])
+
+
+@pytest.mark.parametrize("k", [3, 6])
+def test_the_number_of_separate_clusters_is_found(k, global_random_seed):
+    centers = 12 * np.eye(6)[:k]
+    X, y = make_blobs(50 * k, centers=centers, random_state=global_random_seed)
+    model = ConsensusClusterer(KMeans(15, n_init=1), "auto", n_runs=30, max_clusters=9, random_state=0).fit(X)
+    assert model.n_clusters_ == k == 2 + model.stability_.argmax()
+    assert model.stability_.shape == (8,)
+    assert adjusted_rand_score(y, model.labels_) == 1
+    assert model.predict_proba(X).shape == (50 * k, k)
+
+
+def test_equal_runs_are_stable(labels):
+    """If all runs are the same clustering, both halves agree on it."""
+    same = labels[:, [1, 1, 1, 1]]
+    assert_close(stabilities(same, [4] * 4, [4], np.random.RandomState(0)), [1.0])
+
+
+def test_auto_needs_several_runs(blobs):
+    with pytest.raises(ValueError, match="Set n_runs to at least 4"):
+        ConsensusClusterer(KMeans(4, n_init=1), "auto", n_runs=3).fit(blobs[0])

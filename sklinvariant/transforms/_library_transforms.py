@@ -1,0 +1,32 @@
+"""Transformations of torchvision and kornia as functions of images and a generator."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from sklinvariant._settings import borrowed_generators, draw_seed
+
+
+def library_of(transform: Any) -> str | None:
+    """ "torchvision" or "kornia" if the transformation, or a part of it, comes from there; otherwise None."""
+    parts = transform.modules() if isinstance(transform, nn.Module) else [transform]
+    found = {type(part).__module__.partition(".")[0] for part in parts}
+    return next((name for name in ("kornia", "torchvision") if name in found), None)
+
+
+def apply_library(transform: Any, images: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+    """Transform images (n, h, w, c) of floats 0-1 by a transformation that takes images (n, c, h, w).
+
+    Its random numbers come from torch's global generators, which are seeded by ``generator`` and restored afterwards.
+    torchvision draws once for all images that it gets, so it gets one at a time; kornia draws for each image.
+    """
+    if images.ndim != 4:
+        raise ValueError(
+            f"transforms={type(transform).__name__} transforms images, but the samples have shape "
+            f"{tuple(images.shape[1:])}. Pass images (n, h, w, c), or set image_shape for flat rows"
+        )
+    x = images.permute(0, 3, 1, 2)
+    with borrowed_generators(draw_seed(generator), images.device), torch.no_grad():
+        seen = transform(x) if library_of(transform) == "kornia" else torch.stack([transform(image) for image in x])
+    return seen.permute(0, 2, 3, 1)
