@@ -1,4 +1,4 @@
-"""The scalers, projections and linear models of scikit-learn that occur in pipelines, as torch modules."""
+"""The scalers, projections, linear models and k-means of scikit-learn, as torch modules."""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.sparse import issparse
+from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, Normalizer, StandardScaler
@@ -23,6 +24,9 @@ def modules_of_scikit_learn(estimator: Any) -> dict[str, Callable[[], nn.Module]
     for kind, make in _TRANSFORMERS.items():
         if type(estimator) is kind:
             return {"transform": partial(make, estimator)}
+    if isinstance(estimator, KMeans | MiniBatchKMeans):
+        distances = partial(Function, _distances, centers=estimator.cluster_centers_)
+        return {"transform": distances, "predict": lambda: nn.Sequential(distances(), Function(_nearest))}
     if not isinstance(estimator, LinearClassifierMixin):
         return {"predict": lambda: _linear(estimator)} if isinstance(estimator, LinearModel) else {}
     modules: dict[str, Callable[[], nn.Module]] = {
@@ -39,6 +43,15 @@ def probabilities(scores: torch.Tensor) -> torch.Tensor:
     if scores.ndim > 1:
         return scores.softmax(1)
     return torch.stack([(-scores).sigmoid(), scores.sigmoid()], 1)
+
+
+def _distances(x, centers):
+    """Euclidean distances (n, k) of rows from centers, without the cancellation of ``‖x‖² - 2 x·c + ‖c‖²``."""
+    return torch.cdist(x, centers, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def _nearest(distances):
+    return distances.argmin(1).to(torch.int32)
 
 
 def _is_softmax(estimator):

@@ -28,8 +28,8 @@ def to_module(estimator: Any, method: str | None = None, *, dtype: torch.dtype =
     Parameters
     ----------
     estimator : estimator or Pipeline
-        A fitted estimator of this package, or a Pipeline of such estimators and of scalers, `PCA`, `Normalizer` and
-        linear models of scikit-learn.
+        A fitted estimator of this package, or a Pipeline of such estimators and of scalers, `PCA`, `Normalizer`,
+        `KMeans` and linear models of scikit-learn.
     method : str or None
         "transform", "predict_proba", "decision_function" or "predict". None is the first of these that the estimator
         has.

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.cluster import KMeans
+from sklearn.cluster import KMeans, MeanShift
 from sklearn.datasets import load_iris
 from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.linear_model import LinearRegression, LogisticRegression, PoissonRegressor, RidgeClassifier, SGDClassifier
@@ -61,6 +61,14 @@ def test_classifiers(classifier, n_classes):
         np.testing.assert_allclose(computed(classifier, method, rows), expected, rtol=1e-9, atol=1e-9)
 
 
+def test_kmeans():
+    kmeans = KMeans(3, n_init=1, random_state=0).fit(X)
+    for method in ("transform", "predict"):
+        given, expected = computed(kmeans, method, X), getattr(kmeans, method)(X)
+        np.testing.assert_allclose(given, expected, rtol=1e-9, atol=1e-9)
+        assert given.dtype == expected.dtype
+
+
 def test_sparse_weights():
     classifier = LogisticRegression(max_iter=1000).fit(X, Y).sparsify()
     expected = classifier.predict_proba(X)
@@ -74,7 +82,7 @@ def test_regressors(n_outputs):
     np.testing.assert_allclose(computed(regressor, None, X[:, :2]), expected, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("estimator", [KMeans(3, n_init=1), SVC(kernel="linear"), PoissonRegressor()], ids=str)
+@pytest.mark.parametrize("estimator", [MeanShift(), SVC(kernel="linear"), PoissonRegressor()], ids=str)
 def test_others_have_no_module(estimator):
     with pytest.raises(ValueError, match=f"{type(estimator).__name__} cannot be converted to a torch module"):
         to_module(estimator.fit(X, Y))
