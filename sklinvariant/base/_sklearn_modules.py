@@ -46,8 +46,11 @@ def probabilities(scores: torch.Tensor) -> torch.Tensor:
 
 
 def _distances(x, centers):
-    """Euclidean distances (n, k) of rows from centers, without the cancellation of ``‖x‖² - 2 x·c + ‖c‖²``."""
-    return torch.cdist(x, centers, compute_mode="donot_use_mm_for_euclid_dist")
+    """Euclidean distances (n, k) of rows from centers; ONNX has no `torch.cdist`."""
+    middle = centers.mean(0)  # relative to it, rounding errors are smallest
+    x, centers = x - middle, centers - middle
+    squares = x.square().sum(1, keepdim=True) - 2 * x @ centers.T + centers.square().sum(1)
+    return squares.clamp_min(0).sqrt()
 
 
 def _nearest(distances):
