@@ -34,6 +34,7 @@ _NAMES = {
     "ConvolutionalFeatures": "feature_extraction",
     "DensePatches": "feature_extraction",
     "DescriptorSets": "bags",
+    "DuplicateImages": "cluster",
     "EmbeddingNeighbors": "neighbors",
     "EquivariantAutoencoder": "autoencoder",
     "FisherVector": "aggregation",

@@ -1,5 +1,6 @@
 """Images: reading, checking, sizes, and the base of estimators of images."""
 
+from sklinvariant.images._image_files import ImageFiles
 from sklinvariant.images._image_reader import ImageInput, ImageReader, check_pixels, image_array, range_of
 from sklinvariant.images._image_stream import ImageStream, StreamReader
 from sklinvariant.images._image_transformer import ImageTransformer
@@ -17,6 +18,7 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "NO_KEYPOINTS",
     "Alignment",
+    "ImageFiles",
     "ImageInput",
     "ImageReader",
     "ImageStream",
