@@ -129,6 +129,17 @@ def test_cluster_quality(script, tmp_path):
     assert complete(results, "cluster_images_mnist")
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_embeddings_of_a_file_and_many_rows(script, tmp_path):
+    rng, y = np.random.RandomState(0), np.arange(60) % 3
+    spaces = {f"X_{number}": rng.normal(size=(60, 12)) + 3 * np.eye(3, 12)[y] for number in (1, 2)}
+    np.savez(tmp_path / "features.npz", **spaces, y=y)
+    words = ["--seeds", 1, "--methods", "TEMIClusterer, λ", "k-means, unit", "--large", 200]
+    results = script("embeddings", "--features", tmp_path / "features.npz", *words)
+    assert complete(results, "embeddings_own", "embeddings_large")
+    assert results["embeddings_own"]["columns"] == ["", "features", "mean", "mean rank", "seconds"]
+
+
 def test_convolutional_features(script):
     results = script("convolutional_features", "--images", 4, "--size", 16, "--filters", 8, "--repeats", 1)
     assert complete(results, "convolutional_features")
@@ -486,6 +497,22 @@ def test_cluster_certainty(script, tmp_path):
     assert complete(results, "cluster_certainty", "cluster_certainty_sets")
     assert sum(int(row[2]) for row in results["cluster_certainty"]["rows"]) == 2 * 3 * 20
     assert [row[2] for row in results["cluster_certainty_sets"]["rows"]] == ["2", "2", "4"] * 2
+
+
+@pytest.mark.slow
+def test_photo_duplicates(script, tmp_path):
+    cv2 = pytest.importorskip("cv2")
+    pytest.importorskip("faiss")
+    for i, folder in enumerate(("photos", "photos", "same", "others", "others")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        coarse = np.random.RandomState(i).randint(256, size=(24, 36, 3)).astype(np.uint8)
+        for j in range(1 + (folder == "same")):
+            cv2.imwrite(str(tmp_path / folder / f"{i}{j}.png"), cv2.resize(coarse, (108, 72)))
+    folders = ("--same", tmp_path / "same", "--others", tmp_path / "others")
+    results = script("photo_duplicates", tmp_path / "photos", *folders)
+    assert complete(results, "photo_duplicates")
+    ours = results["photo_duplicates"]["rows"][0]
+    assert (ours[0], ours[1], ours[-2]) == ("DuplicateImages", "100.0", "100")
 
 
 @pytest.mark.slow

@@ -1,5 +1,15 @@
 """The command line: the tour, the other commands, the index of photographs, and reports."""
 
-from sklinvariant.cli._command_line import run
+from sklinvariant.cli import _stopping as _stopping
 
 __all__ = ["run"]
+
+
+def run() -> int | str | None:
+    """Run the command line as its own process. Return the exit status."""
+    _stopping.listen()  # before the commands are imported
+    try:
+        from sklinvariant.cli._command_line import run_process
+    except KeyboardInterrupt:
+        return _stopping.report()
+    return run_process()

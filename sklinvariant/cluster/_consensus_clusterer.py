@@ -7,13 +7,16 @@ Strehl & Ghosh 2002, "Cluster ensembles: a knowledge reuse framework for combini
 from __future__ import annotations
 
 from dataclasses import KW_ONLY
+from functools import partial
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
+import torch
 from sklearn.base import ClusterMixin, MetaEstimatorMixin, clone
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 from sklearn.utils import check_random_state
+from torch import nn
 
 from sklinvariant._compat import HasMethods, fit_context
 from sklinvariant.base import (
@@ -21,6 +24,7 @@ from sklinvariant.base import (
     Count,
     Each,
     FittedState,
+    Function,
     Maybe,
     RandomState,
     TorchEstimator,
@@ -28,6 +32,7 @@ from sklinvariant.base import (
     as_numpy,
     declared,
     integers,
+    to_module,
     to_numpy,
 )
 from sklinvariant.cluster._temi_clusterer import TEMIClusterer
@@ -102,59 +107,58 @@ def votes_of(labels: np.ndarray, sizes: list[int], clusters: np.ndarray, k: int)
 class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
     """The consensus of many runs of one or several clusterers.
 
-        Two rows are similar if many runs put them into the same cluster. Spectral clustering of this similarity gives k
-        clusters. Its time and memory grow linearly with the number of rows: it works with the clusters that two runs have
-        in common, not with pairs of rows. Each cluster of a run then votes for the clusters of the consensus, in proportion
-        to the rows that it shares with them, which also gives the clusters of new rows.
+    Two rows are similar if many runs put them into the same cluster. Spectral clustering of this similarity gives k
+    clusters. Its time and memory grow linearly with the number of rows: it works with the clusters that two runs have
+    in common, not with pairs of rows. Each cluster of a run then votes for the clusters of the consensus, in proportion
+    to the rows that it shares with them, which also gives the clusters of new rows.
 
-        Parameters
-        ----------
-        estimator : estimator or list of estimators with ``fit`` and ``predict``, or None
-            The clusterers. Each run fits a clone with another ``random_state``. Their numbers of clusters may differ from
-            ``n_clusters``; larger ones are often better. None is `TEMIClusterer` with one head and ``n_clusters``, or with
-            ``max_clusters`` if it is "auto".
-        n_clusters : int or "auto"
-            Number of clusters k. "auto" divides the runs into two halves at random, and chooses the number from 2 to
-            ``max_clusters`` for which their consensus agrees best. This needs many runs with more clusters than the
-            consensus. It finds clusters that are well separated, but is often wrong for classes that overlap.
-        n_runs : int
-            Number of runs of each clusterer.
-        max_clusters : int
-            Largest number of clusters for "auto".
-        random_state : int, RandomState or None
-            Seed of the runs.
+    Parameters
+    ----------
+    estimator : estimator or list of estimators with ``fit`` and ``predict``, or None
+        The clusterers. Each run fits a clone with another ``random_state``. Their numbers of clusters may differ from
+        ``n_clusters``; larger ones are often better. None is `TEMIClusterer` with one head and ``n_clusters``, or with
+        ``max_clusters`` if it is "auto".
+    n_clusters : int or "auto"
+        Number of clusters k. "auto" divides the runs into two halves at random, and chooses the number from 2 to
+        ``max_clusters`` for which their consensus agrees best. This needs many runs with more clusters than the
+        consensus. It finds clusters that are well separated, but is often wrong for classes that overlap.
+    n_runs : int
+        Number of runs of each clusterer.
+    max_clusters : int
+        Largest number of clusters for "auto".
+    random_state : int, RandomState or None
+        Seed of the runs.
 
-        Attributes
-        ----------
-        labels_ : array of shape (n,)
-            Cluster of each row of the last fit.
-        n_clusters_ : int
-            Number of clusters.
-        stability_ : array of shape (max_clusters - 1,)
-            Adjusted Rand index between the halves of the runs for 2, 3, … clusters; only with "auto".
-        estimators_ : list of estimators
-            The fitted clusterers of all runs.
-        agreement_ : float
-            Mean of the largest probability of each row. It is 1 if all runs give the same clusters.
+    Attributes
+    ----------
+    labels_ : array of shape (n,)
+        Cluster of each row of the last fit.
+    n_clusters_ : int
+        Number of clusters.
+    stability_ : array of shape (max_clusters - 1,)
+        Adjusted Rand index between the halves of the runs for 2, 3, … clusters; only with "auto".
+    estimators_ : list of estimators
+        The fitted clusterers of all runs.
+    agreement_ : float
+        Mean of the largest probability of each row. It is 1 if all runs give the same clusters.
 
-        References
-        ----------
-        Strehl, Ghosh (2002). Cluster Ensembles: A Knowledge Reuse Framework for Combining Multiple Partitions.
-        Fern, Brodley (2004). Solving Cluster Ensemble Problems by Bipartite Graph Partitioning.
+    References
+    ----------
+    Strehl, Ghosh (2002). Cluster Ensembles: A Knowledge Reuse Framework for Combining Multiple Partitions.
+    Fern, Brodley (2004). Solving Cluster Ensemble Problems by Bipartite Graph Partitioning.
 
-        Examples
-        --------
-        >>> from sklearn.cluster import KMeans
-    from sklearn.metrics import adjusted_rand_score
-        >>> from sklearn.datasets import load_iris
-        >>> from sklearn.metrics import adjusted_rand_score
-        >>> from sklinvariant import ConsensusClusterer
-        >>> X, y = load_iris(return_X_y=True)
-        >>> model = ConsensusClusterer(KMeans(10, n_init=1), 3, n_runs=20, random_state=0).fit(X)
-        >>> model.predict_proba(X).shape
-        (150, 3)
-        >>> bool(adjusted_rand_score(y, model.labels_) > 0.5)
-        True
+    Examples
+    --------
+    >>> from sklearn.cluster import KMeans
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.metrics import adjusted_rand_score
+    >>> from sklinvariant import ConsensusClusterer
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = ConsensusClusterer(KMeans(10, n_init=1), 3, n_runs=20, random_state=0).fit(X)
+    >>> model.predict_proba(X).shape
+    (150, 3)
+    >>> bool(adjusted_rand_score(y, model.labels_) > 0.5)
+    True
     """
 
     _fits_shards = False
@@ -251,6 +255,16 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
         stability = stabilities(labels, sizes, numbers, random)
         return numbers[int(stability.argmax())], stability
 
+    def _modules_of_methods(self, dtype):
+        def shares():
+            runs = [to_module(run, "predict", dtype=dtype) for run in self.estimators_]
+            return MeanVotes(runs, self._state["names"], self._state["votes"])
+
+        return {
+            "predict_proba": shares,
+            "predict": lambda: nn.Sequential(shares(), Function(partial(torch.argmax, dim=1))),
+        }
+
     def _bases(self):
         """The clusterers, of which each run fits a clone."""
         if self.estimator is None:
@@ -286,6 +300,26 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
             shares += np.where((known[places] == labels)[:, None], votes, 1 / shares.shape[1])
             start += len(known)
         return shares / len(names)
+
+
+class MeanVotes(nn.Module):
+    """The mean votes (n, k) of the modules of runs, which answer with cluster labels; ``names`` are those of each."""
+
+    def __init__(self, runs: list[nn.Module], names: list[np.ndarray], votes: np.ndarray) -> None:
+        super().__init__()
+        self.runs = nn.ModuleList(runs)
+        ends = np.cumsum([len(known) for known in names])[:-1]
+        for i, (known, own) in enumerate(zip(names, np.split(votes, ends), strict=True)):
+            self.register_buffer(f"names{i}", torch.tensor(np.asarray(known)))
+            self.register_buffer(f"votes{i}", torch.tensor(own))
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        total: Any = 0
+        for i, run in enumerate(self.runs):
+            names, votes = getattr(self, f"names{i}"), getattr(self, f"votes{i}")
+            belongs = (run(rows)[:, None] == names).to(votes)  # (n, known clusters)
+            total = total + belongs @ votes + (1 - belongs.sum(1, keepdim=True)) / votes.shape[1]
+        return total / len(self.runs)
 
 
 def _predicted(run, rows):

@@ -260,7 +260,7 @@ class OpenClipBackbone(Backbone):
         model = _loaded(
             lambda: library.create_model(name, pretrained=tag if pretrained else None, **options),
             f"open_clip:{name}",
-            known.get("url") or f"open_clip_model.safetensors of https://huggingface.co/{known.get('hf_hub', name)}",
+            f"open_clip_model.safetensors of https://huggingface.co/{known.get('hf_hub', name).rstrip('/')}",
         )
         super().__init__(model.visual)
         preset = getattr(model.visual, "preprocess_cfg", {})

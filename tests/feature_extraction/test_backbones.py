@@ -212,3 +212,26 @@ def test_models_that_cannot_be_downloaded_name_the_file(images, monkeypatch):
     monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", fail)
     with pytest.raises(OSError, match=r'module="hf:a/b" could not be loaded \(We .*huggingface\.co/a/b .*"hf:FOLDER"'):
         BackbonePatches("hf:a/b").fit(images)
+
+
+SOURCES = {
+    "timm:resnet18": ("timm", "create_model", r"model\.safetensors of https://huggingface\.co/timm/resnet18"),
+    "torchvision:resnet18": ("torchvision.models", "get_model", r"https://download\.pytorch\.org/models/resnet18"),
+    "open_clip:ViT-B-32": (
+        "open_clip",
+        "create_model",
+        r"open_clip_model\.safetensors of https://huggingface\.co/timm/",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_weights_that_cannot_be_downloaded_are_named(name, images, monkeypatch):
+    module, function, source = SOURCES[name]
+
+    def fail(*args, **options):
+        raise OSError("no network")
+
+    monkeypatch.setattr(library(module), function, fail)
+    with pytest.raises(OSError, match=rf"{name}. could not be loaded \(no network\).* {source}.* as weights"):
+        BackbonePatches(name).fit(images)
