@@ -5,7 +5,14 @@ from sklinvariant.images._image_reader import ImageInput, ImageReader, check_pix
 from sklinvariant.images._image_stream import ImageStream, StreamReader
 from sklinvariant.images._image_transformer import ImageTransformer
 from sklinvariant.images._keypoints import NO_KEYPOINTS, Alignment, Keypoints, align, find_keypoints
-from sklinvariant.images._pixels import IMAGE_SUFFIXES, need_extra, read_image, scale_pixels, stack_images
+from sklinvariant.images._pixels import (
+    IMAGE_SUFFIXES,
+    channels_first,
+    need_extra,
+    read_image,
+    scale_pixels,
+    stack_images,
+)
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -19,6 +26,7 @@ __all__ = [
     "Keypoints",
     "StreamReader",
     "align",
+    "channels_first",
     "check_pixels",
     "find_keypoints",
     "image_array",
