@@ -34,6 +34,7 @@ _NAMES = {
     "ConvolutionalFeatures": "feature_extraction",
     "DensePatches": "feature_extraction",
     "DescriptorSets": "bags",
+    "DuplicateImages": "cluster",
     "EmbeddingNeighbors": "neighbors",
     "EquivariantAutoencoder": "autoencoder",
     "FisherVector": "aggregation",
@@ -70,6 +71,7 @@ _NAMES = {
     "load": "base",
     "save": "base",
     "show_versions": "base",
+    "to_module": "base",
     "trusted_types": "base",
 }
 __all__ = ["__version__", *_NAMES, *PUBLIC_ROOMS]

@@ -10,6 +10,7 @@ from typing import Any
 
 from sklearn import config_context, get_config
 from sklearn.base import _fit_context as fit_context
+from sklearn.linear_model._base import LinearClassifierMixin, LinearModel  # noqa: F401
 from sklearn.utils import _safe_indexing as safe_indexing
 from sklearn.utils._array_api import get_namespace
 from sklearn.utils._param_validation import (

@@ -83,7 +83,7 @@ def in_own_precision(function: Callable[P, R]) -> Callable[P, R]:
 def _wrapped(function, is_set, settings):
     @functools.wraps(function)
     def call(*args, **kwargs):
-        if is_set():
+        if torch.compiler.is_compiling() or is_set():  # a graph has the settings of its caller
             return function(*args, **kwargs)
         with settings():
             return function(*args, **kwargs)

@@ -500,6 +500,22 @@ def test_cluster_certainty(script, tmp_path):
 
 
 @pytest.mark.slow
+def test_photo_duplicates(script, tmp_path):
+    cv2 = pytest.importorskip("cv2")
+    pytest.importorskip("faiss")
+    for i, folder in enumerate(("photos", "photos", "same", "others", "others")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        coarse = np.random.RandomState(i).randint(256, size=(24, 36, 3)).astype(np.uint8)
+        for j in range(1 + (folder == "same")):
+            cv2.imwrite(str(tmp_path / folder / f"{i}{j}.png"), cv2.resize(coarse, (108, 72)))
+    folders = ("--same", tmp_path / "same", "--others", tmp_path / "others")
+    results = script("photo_duplicates", tmp_path / "photos", *folders)
+    assert complete(results, "photo_duplicates")
+    ours = results["photo_duplicates"]["rows"][0]
+    assert (ours[0], ours[1], ours[-2]) == ("DuplicateImages", "100.0", "100")
+
+
+@pytest.mark.slow
 @NEEDS_RESOURCE
 def test_scaling(script, tmp_path):
     figure = tmp_path / "scaling.png"

@@ -25,7 +25,7 @@ from sklinvariant import DescriptorSets
 pytestmark = pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
 LONGER = float(os.environ.get("SKLINVARIANT_FUZZ", 1))
 CLEAR = (ValueError, TypeError, FloatingPointError)
-METHODS = ("transform", "predict_proba", "kneighbors", "predict")
+METHODS = ("transform", "predict_proba", "kneighbors", "predict", "fit_predict")
 OURS, SKLEARN = f"{os.sep}sklinvariant{os.sep}", f"{os.sep}sklearn{os.sep}"
 
 

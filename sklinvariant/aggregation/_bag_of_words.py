@@ -10,6 +10,7 @@ import torch
 
 from sklinvariant._compat import HasMethods
 from sklinvariant.accumulate import codeword_shares, step_kmeans
+from sklinvariant.aggregation._bag_module import BagModule
 from sklinvariant.aggregation._codebook import learn_codebook, scale_gamma
 from sklinvariant.aggregation._vocabulary import VocabularyAggregator
 from sklinvariant.base import (
@@ -105,6 +106,13 @@ class CodebookAggregator(VocabularyAggregator):
             gamma = 1 / ((1 - step) / state["gamma"] + step / gamma)
         return {"codebook": codebook, "shares": shares, "gamma": gamma}
 
+    def _encoder(self, dtype):
+        """The module that encodes bags with soft assignment."""
+        raise NotImplementedError
+
+    def _modules_of_methods(self, dtype):
+        return {"transform": lambda: BagModule(self._encoder(dtype), hard=self.assignment == "hard")}
+
     def _gamma_of(self, sample, codebook):
         return scale_gamma(sample, codebook) if self.gamma == "scale" else float(self.gamma)
 
@@ -132,15 +140,15 @@ class BagOfWords(CodebookAggregator):
 
     def _encode(self, bags, dtype, device):
         if self.assignment == "soft":
-            encoder = SoftBagOfWords(
-                self.codebook_, None, self.gamma_, self._units, dtype=dtype, chunk_size=self.chunk_size
-            )
-            return encoder.to(device)(bags)
+            return self._encoder(dtype).to(device)(bags)
         codebook = torch.tensor(self.codebook_, dtype=dtype, device=device)
         labels = nearest_codewords(bags.values, codebook, chunk_size=self.chunk_size)
         counts = count_codewords(labels, bags.offsets, len(codebook), dtype)
         sizes = torch.as_tensor(np.diff(bags.offsets), dtype=dtype, device=device)
         return counts / sizes.clamp(min=1)[:, None]
+
+    def _encoder(self, dtype):
+        return SoftBagOfWords(self.codebook_, None, self.gamma_, self._units, dtype=dtype, chunk_size=self.chunk_size)
 
     @property
     def _n_features_out(self):

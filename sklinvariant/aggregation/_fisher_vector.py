@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from sklinvariant._compat import HasMethods
 from sklinvariant.accumulate import step_mixture
+from sklinvariant.aggregation._bag_module import BagModule
 from sklinvariant.aggregation._codebook import learn_mixture, mixture_inward, mixture_outward
 from sklinvariant.aggregation._vocabulary import VocabularyAggregator
 from sklinvariant.base import Array, Count, FittedState, NonNegative, declared
@@ -101,7 +102,13 @@ class FisherVector(VocabularyAggregator):
         return _state_of(mixture_outward(step_mixture(sample.blocks, mixture_inward(mixture, sample), step), sample))
 
     def _encode(self, bags, dtype, device):
-        encoder = SoftFisherVector(
+        return self._encoder(dtype).to(device)(bags)
+
+    def _modules_of_methods(self, dtype):
+        return {"transform": lambda: BagModule(self._encoder(dtype))}
+
+    def _encoder(self, dtype):
+        return SoftFisherVector(
             Mixture(self.weights_, self.means_, self.covariances_),
             self._units,
             dtype=dtype,
@@ -109,7 +116,6 @@ class FisherVector(VocabularyAggregator):
             weight_terms=self.weight_terms,
             chunk_size=self.chunk_size,
         )
-        return encoder.to(device)(bags)
 
     @property
     def _n_features_out(self):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY
+from functools import partial
 from numbers import Real
 from typing import Annotated
 
 import numpy as np
 import torch
 
+from sklinvariant.aggregation._bag_module import BagModule
 from sklinvariant.aggregation._moment_pooling import MomentPooling, bag_moments, whole_bags
 from sklinvariant.base import Number, declared
-from sklinvariant.ops import chunk_rows, take_rows
+from sklinvariant.ops import chunk_rows, moment, take_rows
 
 
 @declared
@@ -62,6 +64,13 @@ class GeMPooling(MomentPooling):
             answer[first:last] = bag_moments(x, sizes, self.order)
         return answer
 
+    def _modules_of_methods(self, dtype):
+        return {"transform": lambda: BagModule(partial(_equal_moments, order=self.order))}
+
     @property
     def _n_features_out(self):
         return self._state["n_descriptor_features"]
+
+
+def _equal_moments(bags, order):
+    return moment(bags.values, order, 1)

@@ -18,6 +18,7 @@ from torch import nn
 from sklinvariant._compat import fit_context, with_callbacks
 from sklinvariant._settings import draw_seed, making_modules, with_own_settings
 from sklinvariant.aggregation._aggregator import Aggregator
+from sklinvariant.aggregation._bag_module import BagModule
 from sklinvariant.aggregation._codebook import draw_sample
 from sklinvariant.aggregation._linear_predictor import LinearPredictor
 from sklinvariant.bags import DescriptorSets
@@ -286,6 +287,9 @@ class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, Trai
     def _encode(self, bags, dtype, device):
         encoder = self._build_encoder(self._state, self._units, dtype).to(device).eval()
         return encoder(encoder.prepare(bags, device))
+
+    def _representation_module(self, dtype):
+        return BagModule(self._build_encoder(self._state, self._units, dtype).eval())
 
     @property
     @with_own_settings

@@ -8,6 +8,7 @@ import torch
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import ClassifierTags, RegressorTags, Tags
 from sklearn.utils.metaestimators import available_if
+from torch import nn
 
 from sklinvariant.bags import BAGS
 from sklinvariant.base import (
@@ -17,11 +18,14 @@ from sklinvariant.base import (
     Computing,
     Each,
     FittedState,
+    Function,
     Input,
+    Labels,
     Maybe,
     RealNumber,
     Weights,
     check_computed,
+    probabilities,
     to_numpy,
 )
 from sklinvariant.networks import LinearLoss, map_features
@@ -49,6 +53,7 @@ class LinearPredictor(Computing):
     _n_features_out: int
     _read: Callable[..., Input]
     _encode_bags: Callable[..., Any]
+    _representation_module: Callable[[torch.dtype], nn.Module]
 
     _layout: dict[str, Check] = {
         "task": Each(Anything(), 3),
@@ -144,6 +149,31 @@ class LinearPredictor(Computing):
             outputs = self._restore_loss(mapped.dtype).to(mapped.device).outputs(mapped)
         return check_computed(self, outputs), given
 
+    def _modules_of_methods(self, dtype):
+        def scores():
+            representation = self._representation_module(dtype)
+            outputs = LinearOutputs(self._restore_loss(dtype), self.feature_map, one=self._has_one_output())
+            return nn.Sequential(representation, outputs)
+
+        return {
+            "transform": lambda: self._representation_module(dtype),
+            "decision_function": scores,
+            "predict_proba": lambda: nn.Sequential(scores(), Function(self._probabilities())),
+            "predict": lambda: self._predictions(scores()),
+        }
+
+    def _has_one_output(self):
+        """Whether answers have no axis of outputs."""
+        return self._task.kind == "binary" or (self._task.kind == "regression" and self._task.is_1d)
+
+    def _probabilities(self):
+        return torch.sigmoid if self._task.kind == "multilabel" else probabilities
+
+    def _predictions(self, scores):
+        if self._task.kind in ("binary", "multiclass"):
+            return Labels(scores, self._task.classes)
+        return scores if self._task.kind == "regression" else nn.Sequential(scores, Function(_positive))
+
     def _restore_loss(self, dtype):
         return LinearLoss.restore(self._state, self.loss, self.weight_decay, dtype)
 
@@ -162,6 +192,22 @@ class LinearPredictor(Computing):
             tags.estimator_type = "classifier"
             tags.classifier_tags = ClassifierTags(multi_label=True)
         return tags
+
+
+class LinearOutputs(nn.Module):
+    """The outputs (n, n_outputs) of the linear model for representations, or (n,) with ``one``."""
+
+    def __init__(self, loss: LinearLoss, feature_map: Any, *, one: bool) -> None:
+        super().__init__()
+        self.loss, self.feature_map, self.one = loss, feature_map, one
+
+    def forward(self, representation: torch.Tensor) -> torch.Tensor:
+        outputs = self.loss.outputs(map_features(representation, self.feature_map))
+        return outputs[:, 0] if self.one else outputs
+
+
+def _positive(scores):
+    return (scores > 0).to(torch.int64)
 
 
 def _log(array):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY
+from functools import partial
 from numbers import Real
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 
 from sklinvariant._settings import in_own_precision
+from sklinvariant.aggregation._bag_module import BagModule
 from sklinvariant.aggregation._moment_pooling import MomentPooling, bag_moments, whole_bags
 from sklinvariant.base import Number, declared
 from sklinvariant.ops import chunk_rows, float64_device, safe_unit, take_rows, unit_length
@@ -106,7 +108,21 @@ class SecondOrderPooling(MomentPooling):
             answer[first:last] = vectors
         return answer
 
+    def _modules_of_methods(self, dtype):
+        settings = {"power": self.power, "center": self.center, "normalize": self.normalize}
+        return {"transform": lambda: BagModule(partial(_pool_equal, **settings))}
+
     @property
     def _n_features_out(self):
         d = self._state["n_descriptor_features"]
         return d * (d + 1) // 2
+
+
+def _pool_equal(bags, power, center, normalize):
+    """The pooling of bags of equal size, by operations that can be exported; ONNX has no eigenvalues."""
+    x = bags.values.double()
+    x = x - x.mean(1, keepdim=True) if center else x
+    matrices = matrix_power(x.mT @ x / x.shape[1], power)
+    i, j = torch.triu_indices(x.shape[2], x.shape[2], device=x.device)
+    vectors = matrices[:, i, j] * torch.where(i == j, 1.0, 2.0).double().sqrt()
+    return (torch.nn.functional.normalize(vectors) if normalize else vectors).to(bags.values.dtype)

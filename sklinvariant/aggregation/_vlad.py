@@ -47,15 +47,7 @@ class VLAD(CodebookAggregator):
 
     def _encode(self, bags, dtype, device):
         # both assignments use the encoder's units, so that residuals are of the order of 1
-        encoder = SoftVLAD(
-            self.codebook_,
-            None,
-            self.gamma_,
-            self._units,
-            dtype=dtype,
-            normalization=self.normalization,
-            chunk_size=self.chunk_size,
-        ).to(device)
+        encoder = self._encoder(dtype).to(device)
         if self.assignment == "soft":
             return encoder(bags)
         codebook = torch.tensor(self.codebook_, dtype=dtype, device=device)
@@ -67,6 +59,17 @@ class VLAD(CodebookAggregator):
         sizes = torch.as_tensor(np.diff(bags.offsets), dtype=dtype, device=device).clamp(min=1)
         residuals = (sums - counts[:, :, None] * encoder.codebook) / sizes[:, None, None]
         return normalize_vlad(residuals, self.normalization, encoder.scale)
+
+    def _encoder(self, dtype):
+        return SoftVLAD(
+            self.codebook_,
+            None,
+            self.gamma_,
+            self._units,
+            dtype=dtype,
+            normalization=self.normalization,
+            chunk_size=self.chunk_size,
+        )
 
     @property
     def _n_features_out(self):

@@ -30,9 +30,9 @@ from sklinvariant.base import (
     check_size,
     declared,
 )
-from sklinvariant.images import scale_pixels
+from sklinvariant.images import channels_first, scale_pixels
 from sklinvariant.networks import rotation_matrices
-from sklinvariant.ops import concatenated, resample
+from sklinvariant.ops import Resampler, concatenated, resample
 from sklinvariant.training import RowBatches
 
 _TRAINED = 16  # angles that are compared in training
@@ -125,6 +125,51 @@ def best_steps(network: EquivariantAutoencoderNetwork, images: torch.Tensor, n_s
     n_oblique, weights = n_steps // 4, disc(images)
     scores = [network.embed(rotate(images, torch.tensor([-j]), n_steps) * weights)[1] for j in range(n_oblique)]
     return torch.stack(scores, dim=2).flatten(1).argmax(1).cpu()  # quarter turns are the slowest index
+
+
+class CanonicalImages(nn.Module):
+    """Images (n, h, w[, c]) rotated into the canonical pose, for modules that are exported.
+
+    All rotations of each image are computed, and one is chosen. ``upright`` is the pose of most training images.
+    """
+
+    shift: torch.Tensor
+    scale: torch.Tensor
+    weights: torch.Tensor
+
+    def __init__(
+        self,
+        network: EquivariantAutoencoderNetwork,
+        shift: torch.Tensor,
+        scale: torch.Tensor,
+        *,
+        n_rotations: int,
+        upright: int,
+        side: int,
+    ) -> None:
+        super().__init__()
+        self.network, self.n_rotations, self.upright = network, n_rotations, upright
+        self.register_buffer("shift", shift)
+        self.register_buffer("scale", scale)
+        self.register_buffer("weights", disc(shift.new_empty(1, 1, side, side)))
+        matrices = rotation_matrices(torch.arange(n_rotations), n_rotations)
+        self.rotations = Resampler(matrices, (side, side), "bicubic", "edge")
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        x = channels_first(images)
+        (h, w), x = x.shape[2:], squared(x, self.shift, self.scale)
+        low, high = x.amin((2, 3), True), x.amax((2, 3), True)
+        rotated = [
+            torch.minimum(torch.maximum(self.rotations(x, j), low), high) * self.weights
+            for j in range(self.n_rotations)
+        ]
+        scores = [self.network.embed(rotated[-j % self.n_rotations])[1] for j in range(self.n_rotations // 4)]
+        steps = torch.stack(scores, 2).flatten(1).argmax(1) - self.upright
+        chosen = nn.functional.one_hot(torch.remainder(-steps, self.n_rotations), self.n_rotations).to(x)
+        turned = (torch.stack(rotated, 1) * chosen[:, :, None, None, None]).sum(1)
+        top, left = (turned.shape[2] - h) // 2, (turned.shape[3] - w) // 2
+        turned = turned[:, :, top : top + h, left : left + w] * self.scale + self.shift
+        return turned.permute(0, 2, 3, 1).reshape(images.shape)
 
 
 @declared
@@ -336,6 +381,12 @@ class CanonicalRotation(OneToOneFeatureMixin, TransformerMixin, NetworkEstimator
         """
         given = self._read(X)
         return given.answer(self._for_parts(given, self._angles))
+
+    def _modules_of_methods(self, dtype):
+        settings = {"n_rotations": self._state["n_rotations"], "upright": self._state["upright"]}
+        side = self._state["architecture"]["shape"][1]
+        network = self._network(torch.empty(0, dtype=dtype))
+        return {"transform": lambda: CanonicalImages(*network, side=side, **settings)}
 
     def _steps(self, network, images):
         """The rotation of each image relative to the pose of most training images, in steps."""

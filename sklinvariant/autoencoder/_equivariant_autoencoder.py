@@ -19,7 +19,7 @@ from sklinvariant._compat import fit_context, with_callbacks
 from sklinvariant._distributed import whole_mean
 from sklinvariant.accumulate import accumulate, channel_spread
 from sklinvariant.autoencoder._equivariant_network import EquivariantAutoencoderNetwork, count_features
-from sklinvariant.autoencoder._network_estimator import Images, NetworkEstimator, parts_of
+from sklinvariant.autoencoder._network_estimator import ImageFeatures, Images, NetworkEstimator, parts_of
 from sklinvariant.base import (
     Array,
     Count,
@@ -467,6 +467,9 @@ class EquivariantAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
                 f"{fitted[0]} × {fitted[1]}. Resize the images"
             )
         return images.to(given.device)
+
+    def _modules_of_methods(self, dtype):
+        return {"transform": lambda: ImageFeatures(*self._network(torch.empty(0, dtype=dtype)))}
 
     @torch.no_grad()
     def _apply_network(self, given, function):

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
 from sklinvariant.autoencoder._equivariant_network import EquivariantAutoencoderNetwork
 from sklinvariant.base import OnDevice, TorchEstimator, restore_weights
-from sklinvariant.images import ImageReader
+from sklinvariant.images import ImageReader, channels_first, scale_pixels
 from sklinvariant.ops import compute_dtype, samples_at_once
 from sklinvariant.training import TrainedEstimator, WithOptimizer
 
@@ -27,6 +28,23 @@ class Images:
     shift: torch.Tensor
     scale: torch.Tensor
     sample_shape: tuple
+
+
+class ImageFeatures(nn.Module):
+    """The invariant features of images (n, h, w, c) as a module, which contains their normalisation."""
+
+    shift: torch.Tensor
+    scale: torch.Tensor
+
+    def __init__(self, network: EquivariantAutoencoderNetwork, shift: torch.Tensor, scale: torch.Tensor) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("shift", shift)
+        self.register_buffer("scale", scale)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        x = (scale_pixels(channels_first(images)) - self.shift) / self.scale
+        return self.network.features(*self.network.encode(x))
 
 
 class NetworkEstimator(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):

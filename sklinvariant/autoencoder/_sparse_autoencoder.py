@@ -14,7 +14,7 @@ from sklearn.base import TransformerMixin
 
 from sklinvariant._compat import fit_context, with_callbacks
 from sklinvariant.accumulate import accumulate
-from sklinvariant.autoencoder._sparse_network import SparseAutoencoderNetwork
+from sklinvariant.autoencoder._sparse_network import EncodedRows, SparseAutoencoderNetwork
 from sklinvariant.base import (
     Array,
     Count,
@@ -201,6 +201,9 @@ class SparseAutoencoder(
         """
         given = _ACTIVATIONS.read(self, X)
         return given.answer(self._for_blocks(given, lambda network, h: network.decode(h)))
+
+    def _modules_of_methods(self, dtype):
+        return {"transform": lambda: EncodedRows(self._network(torch.empty(0, dtype=dtype)))}
 
     @torch.no_grad()
     def _for_blocks(self, given, function):

@@ -101,3 +101,14 @@ class SparseAutoencoderNetwork(nn.Module):
         if self.sparsity_weight:
             loss = loss + self.sparsity_weight * kl_sparsity(whole_mean(h.mean(0)), self.sparsity)
         return loss
+
+
+class EncodedRows(nn.Module):
+    """The activations of rows, as a module."""
+
+    def __init__(self, network: SparseAutoencoderNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.network.encode(x)

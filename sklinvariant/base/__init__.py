@@ -1,5 +1,6 @@
 """The contract of every estimator: parameters, input, device and dtype, state, files."""
 
+from sklinvariant.base._answer_modules import Affine, Function, Labels
 from sklinvariant.base._calls import Computing, in_memory
 from sklinvariant.base._dask_rows import DaskRows
 from sklinvariant.base._device import resolve_device, torch_generator
@@ -55,6 +56,7 @@ from sklinvariant.base._persistence import StreamedBytes, load, save, trusted_ty
 from sklinvariant.base._scattered_rows import ScatteredRows
 from sklinvariant.base._shard_rows import ShardRows, check_same, copy_first_fit, fitted_attributes
 from sklinvariant.base._show_versions import show_versions
+from sklinvariant.base._sklearn_modules import probabilities
 from sklinvariant.base._skorch_callbacks import check_callbacks
 from sklinvariant.base._state_layout import (
     Anything,
@@ -81,11 +83,13 @@ from sklinvariant.base._tensors import (
     precision_of,
     to_numpy,
 )
+from sklinvariant.base._to_module import to_module
 from sklinvariant.base._writing import replacing
 
 __all__ = [
     "FLOAT8",
     "LARGEST_SIDE",
+    "Affine",
     "Anything",
     "Array",
     "ArrayKind",
@@ -105,7 +109,9 @@ __all__ = [
     "FittedState",
     "Flag",
     "FrameReader",
+    "Function",
     "Input",
+    "Labels",
     "Maybe",
     "NJobs",
     "NonNegative",
@@ -161,6 +167,7 @@ __all__ = [
     "load",
     "n_threads",
     "precision_of",
+    "probabilities",
     "refuse_non_numbers",
     "refuse_none",
     "refuse_stream_in_fit",
@@ -170,6 +177,7 @@ __all__ = [
     "save",
     "set_n_features",
     "show_versions",
+    "to_module",
     "to_numpy",
     "torch_generator",
     "trusted_types",

@@ -1,6 +1,7 @@
 """The base of all estimators: fitted state, pickling and tags."""
 
 import copyreg
+from collections.abc import Callable
 from typing import Any, ClassVar, SupportsIndex
 
 import numpy as np
@@ -16,6 +17,7 @@ from sklinvariant.base._parameters import Parameters
 from sklinvariant.base._skorch_callbacks import check_callbacks
 from sklinvariant.base._state_layout import Check
 from sklinvariant.base._tensors import ArrayLike
+from sklinvariant.base._to_module import to_module
 
 
 def is_fitted(estimator: Any) -> bool:
@@ -60,6 +62,28 @@ class TorchEstimator(Computing, ReadsInput, Parameters, BaseEstimator):
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_state")
+
+    def to_module(self, method: str | None = None, *, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
+        """The fitted estimator as a torch module, see `sklinvariant.to_module`.
+
+        Parameters
+        ----------
+        method : str or None
+            The method whose answers the module computes: "transform", "predict_proba", "decision_function" or
+            "predict". None is the first of these that the estimator has.
+        dtype : torch.dtype
+            Precision of the parameters of the module.
+
+        Returns
+        -------
+        torch.nn.Module
+            A module for tensors. Bags must be of equal size (n, m, d).
+        """
+        return to_module(self, method, dtype=dtype)
+
+    def _modules_of_methods(self, dtype: torch.dtype) -> dict[str, Callable[[], torch.nn.Module]]:
+        """What makes the module of each method in a precision; empty if the estimator does not compute with tensors."""
+        return {}
 
     def _fitted_tensors(self, like, *names):
         """Copies of arrays of the fitted state, on the device and in the dtype of the tensor ``like``."""

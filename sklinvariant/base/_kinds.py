@@ -131,7 +131,7 @@ def files_in(X: Any) -> list[str | bytes] | None:
     if isinstance(samples, list) and samples and isinstance(samples[0], tuple):
         return [os.fspath(path) for path, _ in samples]
     items = _items(X)
-    if not isinstance(items, (list, tuple)) or not len(items):
+    if not isinstance(items, (list, tuple)) or not len(items) or _source(items[0]) is None:
         return None
     sources = [_source(item) for item in items]
     return None if None in sources else [source for source in sources if source is not None]
@@ -153,12 +153,13 @@ def _items(X):
         X = X[X.columns[0]]
     if hasattr(X, "to_pylist"):
         return X.to_pylist() if _is_text(getattr(X, "type", None)) else X
-    if hasattr(X, "to_numpy") and len(getattr(X, "shape", ())) == 1:
-        X = X.to_list() if hasattr(X, "to_list") and X.dtype.__class__.__name__ != "Array" else X
+    if hasattr(X, "to_list") and len(getattr(X, "shape", ())) == 1:
+        return X.to_list() if _is_text(X.dtype) else X
     if isinstance(X, np.ndarray) and X.ndim == 1 and X.dtype.kind in "UOT":
         return X.tolist()
     return X
 
 
 def _is_text(kind):
-    return any(word in str(kind) for word in ("string", "binary", "struct"))
+    """Whether the type of a column may be that of names, bytes or dicts."""
+    return any(word in str(kind).lower() for word in ("str", "binary", "object", "categor"))

@@ -12,6 +12,7 @@ from sklinvariant.cli import _aggregation as _aggregation
 from sklinvariant.cli import _backbones as _backbones
 from sklinvariant.cli import _cluster as _cluster
 from sklinvariant.cli import _completion as _completion
+from sklinvariant.cli import _duplicates as _duplicates
 from sklinvariant.cli import _index as _index
 from sklinvariant.cli import _pool as _pool
 from sklinvariant.cli import _query as _query
@@ -28,6 +29,7 @@ _COMMANDS = {
     "index": (_index, "index a folder of photographs for retrieval"),
     "query": (_query, "find the photographs of an index that are most similar to an image"),
     "cluster": (_cluster, "cluster photographs without labels"),
+    "duplicates": (_duplicates, "group the photographs of a folder that are the same; nothing is deleted"),
     "aggregation": (_aggregation, "compare aggregation methods in a grid search"),
     "retrieve": (_retrieve, "retrieve rotated images with binary codes"),
     "pool": (_pool, "learn pooling of features from video"),

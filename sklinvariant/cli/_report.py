@@ -100,6 +100,21 @@ def _photograph(page, folder, photograph):
     return _figure(page, folder / name, f"certainty {photograph['certainty']:.0%}", name=name)
 
 
+def write_duplicates(
+    path: str | os.PathLike,
+    folder: Path,
+    groups: Sequence[Sequence[tuple[str, int]]],
+    failed: Sequence[tuple[str, str]],
+) -> None:
+    """Write the page of duplicates. ``groups`` lists (relative file, bytes) of each group."""
+    sections = []
+    for group, files in enumerate(groups):
+        figures = [_figure(path, folder / name, f"{size / 1000:,.0f} kB", name=name) for name, size in files]
+        sections.append(f"<h2>Group {group}: {len(files)} photographs</h2><section>{''.join(figures)}</section>")
+    sections += [_failure(name, reason) for name, reason in failed]
+    _write_page(path, f"{len(groups)} groups of the same photographs in {folder}", sections)
+
+
 def _write_page(path, title, sections):
     with replacing(path, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(_PAGE.format(title=_text(title), mark=MARK, sections="\n".join(sections), note=_text(_NOTE)))

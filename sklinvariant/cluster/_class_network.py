@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from sklinvariant.cluster._cluster_network import ClusterNetwork
+from sklinvariant.images import scale_pixels
 from sklinvariant.networks import LinearLoss
 
 _ROW_SHARE = 0.5  # norm of the rows that are appended to the features, relative to the norm of the features
@@ -70,3 +71,19 @@ class ClassNetwork(nn.Module):
         """The loss of a batch, and the outputs (n, n_outputs) of the linear model."""
         features = self.features(batch.samples)
         return self.head(features, batch.target, batch.weight), self.head.outputs(features)
+
+
+class ClassAnswers(nn.Module):
+    """The features of rows or images, or with ``scores`` the scores (n, n_classes), for two classes (n,)."""
+
+    def __init__(self, network: ClassNetwork, *, scores: bool = False) -> None:
+        super().__init__()
+        network.trunk.generator = None
+        self.network, self.scores = network, scores
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        features = self.network.features(scale_pixels(x[..., None] if x.ndim == 3 else x))
+        if not self.scores:
+            return features
+        scores = self.network.head.outputs(features)
+        return scores[:, 0] if scores.shape[1] == 1 else scores

@@ -12,6 +12,7 @@ from sklinvariant._distributed import own_number, whole_sum
 from sklinvariant._settings import borrowed_generators, draw_seed, making_modules
 from sklinvariant.cluster._heads import SubHeads
 from sklinvariant.cluster._scaling import Scaling
+from sklinvariant.images import scale_pixels
 from sklinvariant.networks import FLOAT32, normalize_by_whole_batch, trunk_for
 from sklinvariant.ops import joint_information, joint_sum
 from sklinvariant.pairs import ClusterBatch
@@ -117,3 +118,17 @@ class ClusterNetwork(nn.Module):
         one, two = assigned.split([len(first), len(second)])
         joint = joint_sum(one.repeat(len(second) // len(first), 1, 1), two)
         return self.losses(whole_sum(joint)).mean()
+
+
+class ClusterAnswers(nn.Module):
+    """The probabilities (n, k) of one head for rows or images, or without ``head`` the features of the trunk."""
+
+    def __init__(self, network: ClusterNetwork, head: int | None = None) -> None:
+        super().__init__()
+        network.auxiliary = network.generator = None
+        network.heads = network.heads if head is not None else None
+        self.network, self.head = network, head
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        features = self.network.features(scale_pixels(x[..., None] if x.ndim == 3 else x))
+        return features if self.head is None else self.network.heads(features)[:, self.head]

@@ -7,13 +7,16 @@ Strehl & Ghosh 2002, "Cluster ensembles: a knowledge reuse framework for combini
 from __future__ import annotations
 
 from dataclasses import KW_ONLY
+from functools import partial
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
+import torch
 from sklearn.base import ClusterMixin, MetaEstimatorMixin, clone
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 from sklearn.utils import check_random_state
+from torch import nn
 
 from sklinvariant._compat import HasMethods, fit_context
 from sklinvariant.base import (
@@ -21,6 +24,7 @@ from sklinvariant.base import (
     Count,
     Each,
     FittedState,
+    Function,
     Maybe,
     RandomState,
     TorchEstimator,
@@ -28,6 +32,7 @@ from sklinvariant.base import (
     as_numpy,
     declared,
     integers,
+    to_module,
     to_numpy,
 )
 from sklinvariant.cluster._temi_clusterer import TEMIClusterer
@@ -250,6 +255,16 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
         stability = stabilities(labels, sizes, numbers, random)
         return numbers[int(stability.argmax())], stability
 
+    def _modules_of_methods(self, dtype):
+        def shares():
+            runs = [to_module(run, "predict", dtype=dtype) for run in self.estimators_]
+            return MeanVotes(runs, self._state["names"], self._state["votes"])
+
+        return {
+            "predict_proba": shares,
+            "predict": lambda: nn.Sequential(shares(), Function(partial(torch.argmax, dim=1))),
+        }
+
     def _bases(self):
         """The clusterers, of which each run fits a clone."""
         if self.estimator is None:
@@ -285,6 +300,26 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
             shares += np.where((known[places] == labels)[:, None], votes, 1 / shares.shape[1])
             start += len(known)
         return shares / len(names)
+
+
+class MeanVotes(nn.Module):
+    """The mean votes (n, k) of the modules of runs, which answer with cluster labels; ``names`` are those of each."""
+
+    def __init__(self, runs: list[nn.Module], names: list[np.ndarray], votes: np.ndarray) -> None:
+        super().__init__()
+        self.runs = nn.ModuleList(runs)
+        ends = np.cumsum([len(known) for known in names])[:-1]
+        for i, (known, own) in enumerate(zip(names, np.split(votes, ends), strict=True)):
+            self.register_buffer(f"names{i}", torch.tensor(np.asarray(known)))
+            self.register_buffer(f"votes{i}", torch.tensor(own))
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        total: Any = 0
+        for i, run in enumerate(self.runs):
+            names, votes = getattr(self, f"names{i}"), getattr(self, f"votes{i}")
+            belongs = (run(rows)[:, None] == names).to(votes)  # (n, known clusters)
+            total = total + belongs @ votes + (1 - belongs.sum(1, keepdim=True)) / votes.shape[1]
+        return total / len(self.runs)
 
 
 def _predicted(run, rows):

@@ -6,18 +6,21 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
+from functools import partial
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
 from sklearn.base import ClusterMixin
 from sklearn.exceptions import ConvergenceWarning
+from torch import nn
 
 from sklinvariant._compat import fit_context, with_callbacks
 from sklinvariant.base import (
     Array,
     Count,
     FittedState,
+    Function,
     OnDevice,
     Positive,
     Share,
@@ -29,7 +32,7 @@ from sklinvariant.base import (
     integers,
     restore_weights,
 )
-from sklinvariant.cluster._embedding_network import EmbeddingNetwork, Space
+from sklinvariant.cluster._embedding_network import EmbeddingNetwork, HeadProbabilities, Space
 from sklinvariant.cluster._evaluation import compute
 from sklinvariant.cluster._merged_start import information_of_walks, merged_labels, pretrain_heads
 from sklinvariant.cluster._scaling import Scaling, choose_scaling
@@ -221,6 +224,15 @@ class EmbeddingClusterer(OnDevice, WithOptimizer, TrainedEstimator, ClusterMixin
         rows, best = given.tensor(), self.best_head_
         network = self._network(rows)
         return compute(network, rows, lambda z: function(check_computed(self, network.probabilities(z)[:, best])))
+
+    def _modules_of_methods(self, dtype):
+        def probabilities():
+            return HeadProbabilities(self._network(torch.empty(0, dtype=dtype)), self.best_head_)
+
+        return {
+            "predict_proba": probabilities,
+            "predict": lambda: nn.Sequential(probabilities(), Function(partial(torch.argmax, dim=1))),
+        }
 
     def _needs_pairs(self):
         return self.init == "merge"

@@ -35,6 +35,7 @@ class Space(nn.Module):
         super().__init__()
         for name, value in buffers.items():
             self.register_buffer(name, value)
+        self.takes_roots = bool(buffers["roots"])  # not read in `forward`, because a graph cannot depend on values
 
     @classmethod
     def of(cls, rows: torch.Tensor, columns: torch.Tensor, scaling: Scaling, whitening: float) -> Self:
@@ -59,7 +60,7 @@ class Space(nn.Module):
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         """(n, d) -> (n, p)."""
-        scaling = Scaling(self.shift, self.scale, bool(self.roots))
+        scaling = Scaling(self.shift, self.scale, self.takes_roots)
         z = scaling(rows.index_select(1, self.columns)) @ self.axes
         p = z.shape[1]
         return z if p < _FEWEST_DIRECTIONS else unit_length(z) * p**0.5
@@ -111,3 +112,14 @@ class EmbeddingNetwork(nn.Module):
     def note(self, losses: torch.Tensor, share: float = 0.05) -> None:
         """Update the running means of the losses (h,) of a batch."""
         self.losses.lerp_(losses.detach().to(self.losses), share)
+
+
+class HeadProbabilities(nn.Module):
+    """The probabilities (n, k) that one head gives to rows (n, d), as a module that can be exported."""
+
+    def __init__(self, network: EmbeddingNetwork, head: int) -> None:
+        super().__init__()
+        self.network, self.head = network, head
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return self.network.probabilities(self.network.features(rows))[:, self.head]

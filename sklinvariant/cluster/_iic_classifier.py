@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -18,6 +18,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, Tr
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import Tags, check_consistent_length, get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
+from torch import nn
 
 from sklinvariant._compat import fit_context, raise_for_params, safe_indexing, with_callbacks
 from sklinvariant.base import (
@@ -26,6 +27,8 @@ from sklinvariant.base import (
     Count,
     CountOrZero,
     FittedState,
+    Function,
+    Labels,
     Maybe,
     NonNegative,
     OnDevice,
@@ -39,9 +42,10 @@ from sklinvariant.base import (
     declared,
     dense_tensor,
     integers,
+    probabilities,
     restore_weights,
 )
-from sklinvariant.cluster._class_network import ClassNetwork
+from sklinvariant.cluster._class_network import ClassAnswers, ClassNetwork
 from sklinvariant.cluster._evaluation import at_once
 from sklinvariant.cluster._iic_clusterer import SAMPLES, IICClusterer, samples_of
 from sklinvariant.cluster._labelled_batches import LabelledBatch, LabelledBatches
@@ -548,6 +552,24 @@ class IICClassifier(
         features, network = self._features(given)
         with torch.no_grad():
             return network.head.outputs(features)
+
+    def _modules_of_methods(self, dtype):
+        def network(**answer):
+            like = torch.empty(0, dtype=dtype)
+            if self.n_views > 1 and self._views(like.reshape(0, *self._inner._state["sample_shape"])) is not same:
+                raise ValueError(
+                    f"the answers of this {type(self).__name__} are means over n_views={self.n_views} random views, "
+                    "which cannot be exported. Set n_views=1."
+                )
+            return ClassAnswers(self._network(like), **answer)
+
+        scores = partial(network, scores=True)
+        return {
+            "transform": network,
+            "predict_proba": lambda: nn.Sequential(scores(), Function(probabilities)),
+            "decision_function": scores,
+            "predict": lambda: Labels(scores(), self.classes_),
+        }
 
     @property
     def _n_features_out(self):

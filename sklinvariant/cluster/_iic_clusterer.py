@@ -10,6 +10,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
+from functools import partial
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -27,6 +28,7 @@ from sklinvariant.base import (
     FittedState,
     Flag,
     FrameReader,
+    Function,
     Input,
     Maybe,
     OnDevice,
@@ -44,7 +46,7 @@ from sklinvariant.base import (
     to_numpy,
     torch_generator,
 )
-from sklinvariant.cluster._cluster_network import ClusterNetwork, max_entropy
+from sklinvariant.cluster._cluster_network import ClusterAnswers, ClusterNetwork, max_entropy
 from sklinvariant.cluster._evaluation import compute, draws_for, measure
 from sklinvariant.cluster._merged_start import information_of_walks, merged_labels, pretrain_heads
 from sklinvariant.cluster._scaling import Scaling, choose_scaling
@@ -648,6 +650,16 @@ class IICClusterer(
         samples = samples_of(given)
         network = self._network(samples)
         return compute(network, samples, lambda x: function(check_computed(self, network.heads(x)[:, self.best_head_])))
+
+    def _modules_of_methods(self, dtype):
+        def network(head=None):
+            return ClusterAnswers(self._network(torch.empty(0, dtype=dtype)), head)
+
+        return {
+            "transform": network,
+            "predict_proba": lambda: network(self.best_head_),
+            "predict": lambda: nn.Sequential(network(self.best_head_), Function(partial(torch.argmax, dim=1))),
+        }
 
     @property
     def _n_features_out(self):

@@ -39,6 +39,7 @@ from sklinvariant.base import (
 )
 from sklinvariant.cluster._dense_mutual_information import dense_joints
 from sklinvariant.cluster._pixel_mixture import PixelMixture, choose_mixture
+from sklinvariant.cluster._segmentation_module import SegmentationAnswers
 from sklinvariant.cluster._segmentation_trunk import SegmentationNetwork, SegmentationTrunk
 from sklinvariant.images import ImageReader, scale_pixels
 from sklinvariant.ops import concatenated, joint_information, resample
@@ -524,6 +525,15 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
         if len({image.shape[1:] for image in images}) == 1:
             return given.answer(concatenated(map(of_run, runs), len(images)))
         return [given.answer(image) for run in runs for image in of_run(run)]
+
+    def _modules_of_methods(self, dtype):
+        def answers(**answer):
+            like = torch.empty(0, dtype=dtype)
+            network = self._network(like, self._state["heads"], self._state["width"])
+            shift, scale = self._fitted_tensors(like, "shift", "scale")
+            return SegmentationAnswers(network, self.best_head_, shift, scale, self._mixture(like), **answer)
+
+        return {"predict_proba": answers, "predict": functools.partial(answers, labels=True)}
 
     def _network(self, like, heads, width):
         """The fitted network, on the device and in the precision of the tensor ``like``."""

@@ -17,16 +17,20 @@ from sklearn.base import MetaEstimatorMixin, clone
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.utils import Tags, check_consistent_length, gen_batches, get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
+from torch import nn
 
 from sklinvariant._compat import HasMethods, fit_context, raise_for_params, safe_indexing
 from sklinvariant.base import (
     Array,
     FittedState,
     Flag,
+    Function,
+    Labels,
     TorchEstimator,
     as_numpy,
     declared,
     refuse_none,
+    to_module,
     to_numpy,
 )
 from sklinvariant.cluster._partly_labelled import PartlyLabelledClassifier
@@ -221,6 +225,16 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
         tags.array_api_support = False  # counts are numpy's, whatever the clusterer's arrays are
         return tags
 
+    def _modules_of_methods(self, dtype):
+        if not hasattr(self.clusterer_, "predict_proba"):
+            return {}
+
+        def probabilities():
+            clusters = to_module(self.clusterer_, "predict_proba", dtype=dtype)
+            return nn.Sequential(clusters, Function(_classes_of, shares=self.cluster_proba_))
+
+        return {"predict_proba": probabilities, "predict": lambda: Labels(probabilities(), self.classes_)}
+
     def _kind_of(self, X):
         """The kind of array in which answers are returned. Only the clusterer reads X."""
         refuse_none(type(self).__name__, X, "samples")
@@ -274,6 +288,12 @@ def _parts_of_rows(X, n):
         X = np.asarray(X)
     for rows in gen_batches(n, _ROWS):
         yield safe_indexing(X, rows), rows
+
+
+def _classes_of(clusters, shares):
+    """Probabilities of classes from those of clusters, and the shares of the classes of each cluster."""
+    classes = clusters @ shares
+    return classes / classes.sum(1, keepdim=True)
 
 
 def _as_rows(features):

@@ -76,6 +76,18 @@ class PixelMixture:
         mean = mean_logs(image, self.low, self.high) if self.layout else None
         return functools.partial(self._window, image, mean)
 
+    def of_images(self, images: torch.Tensor) -> torch.Tensor:
+        """The same logarithms (n, k, h, w) for images (n, c, h, w), by operations that can be exported."""
+        z = _logs(images, self.low, self.high)
+        if self.layout:
+            h, w = images.shape[2:]
+            down = torch.linspace(-1, 1, h, dtype=z.dtype, device=z.device)[:, None].expand(images.shape[0], 1, h, w)
+            z = torch.cat([z - z.mean((2, 3), keepdim=True), down], 1)
+        z = (z - self.shift[:, None, None]) / self.scale[:, None, None]
+        z = torch.cat([z, torch.ones_like(z[:, :1])], 1)
+        products = torch.einsum("kde,ndhw->nkehw", self.form, z)
+        return (products * z[:, None]).sum(2).log_softmax(1).clamp_min(_LEAST_LOG)
+
     @property
     def pixel_bytes(self) -> int:
         """Memory for the intermediate values (k, d + 1) of a pixel."""

@@ -32,8 +32,10 @@ from sklinvariant.base import (
     declared,
     restore_weights,
 )
+from sklinvariant.feature_extraction._backbone_module import BackboneModule
 from sklinvariant.feature_extraction._backbones import Backbone, make_backbone
 from sklinvariant.feature_extraction._maps import WrongOutput
+from sklinvariant.feature_extraction._network_files import OnnxNetwork
 from sklinvariant.feature_extraction._weights import load_weights
 from sklinvariant.images import ImageReader, range_of, scale_pixels, stack_images
 
@@ -117,8 +119,8 @@ class BackboneEstimator(OnDevice, TorchEstimator):
         weights = {name: value.cpu().numpy() for name, value in backbone.network.state_dict().items()}
         return {"weights": weights, "preprocessing": preprocessing, "architecture": backbone.architecture}, first
 
-    def _runner(self, device):
-        """The fitted network on a device, as a function from images (n, h, w, c) to results."""
+    def _fitted_backbone(self):
+        """The backbone with the fitted weights, on the CPU."""
         state = self._state
         with making_modules(0):
             backbone = make_backbone(
@@ -130,12 +132,29 @@ class BackboneEstimator(OnDevice, TorchEstimator):
             )
         self._check_layer(backbone)
         restore_weights(backbone.network, state["weights"], self)
+        return backbone
+
+    def _feature_module(self, **settings):
+        """The fitted backbone as a module from images (n, h, w, c) to results."""
+        preprocessing, backbone = self._state.get("preprocessing"), self._fitted_backbone()
+        if isinstance(backbone.network, OnnxNetwork):
+            raise ValueError(
+                f"module={self.module!r} is an ONNX file, which torch cannot export. Serve the file itself, and "
+                "convert the steps after it."
+            )
+        mean, std, bgr = (self._setting(name, preprocessing) for name in ("mean", "std", "bgr"))
+        size = self._pair("image_size", self._setting("image_size", preprocessing))
+        return BackboneModule(backbone, self._result, mean=mean, std=std, bgr=bgr, size=size, **settings)
+
+    def _runner(self, device):
+        """The fitted network on a device, as a function from images (n, h, w, c) to results."""
+        preprocessing, backbone = self._state.get("preprocessing"), self._fitted_backbone()
         # max pooling on a CPU is several times as fast with channels last
         backbone.network.to(device, memory_format=torch.channels_last)
 
         def run(images):
             with torch.no_grad():
-                return self._run(backbone, images, state.get("preprocessing"), device)
+                return self._run(backbone, images, preprocessing, device)
 
         return with_own_settings(run)
 

@@ -78,6 +78,9 @@ class BackboneFeatures(CallbackSupportMixin, RowFeaturesOutMixin, TransformerMix
         given = self._read(X)
         return given.answer(concatenated(self._results(given), len(given.data)))
 
+    def _modules_of_methods(self, dtype):
+        return {"transform": self._feature_module}
+
     @property
     def _n_features_out(self):
         return self._state["n_features_out"]

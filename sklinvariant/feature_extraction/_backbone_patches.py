@@ -61,6 +61,12 @@ class BackbonePatches(BackboneEstimator, ImageTransformer):
         check_is_fitted(self)
         return self._runner(device)
 
+    def _modules_of_methods(self, dtype):
+        return {"transform": lambda: self._feature_module(flat=True)}
+
+    def _map_module(self):
+        return self._feature_module()
+
     def _result(self, backbone, x):
         output = backbone.maps(x) if self.layer is None else backbone.at(self.layer, x)
         return cells_of(output, x.shape[-2:], backbone.network, self.layer).float()

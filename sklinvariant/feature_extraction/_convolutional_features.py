@@ -23,6 +23,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.random import sample_without_replacement
 from sklearn.utils.validation import check_is_fitted
+from torch import nn
 from torch.nn.functional import avg_pool2d
 
 from sklinvariant._compat import CallbackSupportMixin, HasMethods, fit_context, reports_fit
@@ -49,7 +50,7 @@ from sklinvariant.base import (
 )
 from sklinvariant.feature_extraction._dense_patches import normalize_patches, window_of
 from sklinvariant.feature_extraction._filters import slide, take_patches, zca
-from sklinvariant.images import ImageReader, scale_pixels
+from sklinvariant.images import ImageReader, channels_first, scale_pixels
 from sklinvariant.ops import check_reach, float64_device, largest_value
 
 # attributes in which extractors store their vectors, and the default encoding of each
@@ -90,6 +91,40 @@ def average_cells(maps: torch.Tensor, size: int) -> torch.Tensor:
         return maps
     sides = [min(size, side) for side in maps.shape[1:3]]
     return avg_pool2d(maps.permute(0, 3, 1, 2), sides).permute(0, 2, 3, 1)
+
+
+class FeatureMaps(nn.Module):
+    """The feature maps of images, from a fitted state: one convolution, then the encoding and pooling of cells."""
+
+    filters: torch.Tensor
+    bias: torch.Tensor
+
+    def __init__(self, state: dict[str, Any], stride: int, flat: float | None, threshold: float, pool: int) -> None:
+        super().__init__()
+        vectors, mean, whitening = (torch.tensor(np.asarray(state[key])) for key in ("vectors", "mean", "whitening"))
+        filters = vectors @ whitening
+        bias = -(filters @ mean)
+        if state["encoding"] == "triangle":
+            filters, bias = for_distances(vectors, mean, whitening)
+        elif state["encoding"] == "sigmoid":
+            bias += torch.tensor(np.asarray(state["intercept"]))
+        self.register_buffer("filters", filters)
+        self.register_buffer("bias", bias)
+        self.k, self.window, self.encoding = len(vectors), tuple(state["window"]), state["encoding"]
+        self.stride, self.flat, self.threshold, self.pool = stride, flat, threshold, pool
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        images = scale_pixels(channels_first(images).permute(0, 2, 3, 1).to(self.filters.device))
+        window_of(self.window, images)
+        filters, bias = self.filters.to(images), self.bias.to(images)
+        maps = slide(images, filters, bias, self.window, self.stride, self.flat)
+        if self.encoding == "triangle":
+            maps = triangle(maps[..., : self.k], maps[..., self.k :])
+        elif self.encoding == "sigmoid":
+            maps = maps.sigmoid_()
+        else:
+            maps = soft_threshold(maps, self.threshold)
+        return average_cells(maps, self.pool)
 
 
 def _can_learn_in_parts(self):
@@ -363,30 +398,21 @@ class ConvolutionalFeatures(
             Where the function computes.
         """
         check_is_fitted(self)
-        state, window = self._state, tuple(self._state["window"])
-        vectors, mean, whitening = (torch.as_tensor(np.asarray(state[key])) for key in ("vectors", "mean", "whitening"))
-        k, filters = len(vectors), vectors @ whitening
-        bias = -(filters @ mean)
-        if state["encoding"] == "triangle":
-            filters, bias = for_distances(vectors, mean, whitening)
-        elif state["encoding"] == "sigmoid":
-            bias += torch.as_tensor(np.asarray(state["intercept"]))
-        flat = self.contrast_eps if self.normalize == "contrast" else None
+        module = self._map_module().to(device)
 
         @torch.no_grad()
         def run(images):
-            window_of(window, images)
-            images = scale_pixels(images.to(device))
-            maps = slide(images, filters.to(images), bias.to(images), window, self.stride, flat)
-            if state["encoding"] == "triangle":
-                maps = triangle(maps[..., :k], maps[..., k:])
-            elif state["encoding"] == "sigmoid":
-                maps = maps.sigmoid_()
-            else:
-                maps = soft_threshold(maps, self.threshold)
-            return average_cells(maps, self.pool)
+            return module(images)
 
         return run
+
+    def _map_module(self):
+        """The module from images (n, h, w, c) to maps (n, h', w', k)."""
+        flat = self.contrast_eps if self.normalize == "contrast" else None
+        return FeatureMaps(self._state, self.stride, flat, self.threshold, self.pool)
+
+    def _modules_of_methods(self, dtype):
+        return {"transform": self._map_module}
 
     @property
     def filters_(self) -> np.ndarray:

@@ -8,10 +8,11 @@ from typing import Any, Literal
 
 import torch
 from sklearn.utils import Tags
+from torch import nn
 
 from sklinvariant.bags import DescriptorSets
 from sklinvariant.base import Count, declared, is_count
-from sklinvariant.images import ImageTransformer, scale_pixels
+from sklinvariant.images import ImageTransformer, channels_first, scale_pixels
 from sklinvariant.ops import unit_length
 
 _VALUES = 1 << 24  # numbers processed at a time
@@ -33,7 +34,7 @@ def patches_of(images: torch.Tensor, window: tuple[int, int], stride: int) -> to
     """A copy of the (height, width) windows of images (n, h, w, c): (n, m, height · width · c)."""
     patches = images.unfold(1, window[0], stride).unfold(2, window[1], stride)  # (n, i, j, c, height, width)
     patches = patches.permute(0, 1, 2, 4, 5, 3).clone(memory_format=torch.contiguous_format)
-    return patches.view(len(patches), patches.shape[1] * patches.shape[2], -1)
+    return patches.flatten(3).flatten(1, 2)
 
 
 def normalize_patches(patches: torch.Tensor, how: str | None, flat: float = _FLAT) -> torch.Tensor:
@@ -47,6 +48,19 @@ def normalize_patches(patches: torch.Tensor, how: str | None, flat: float = _FLA
     elif how == "l2":
         unit_length(patches, out=patches)
     return patches
+
+
+class Patches(nn.Module):
+    """The normalised patches (n, m, p) of images (n, h, w, c)."""
+
+    def __init__(self, patch_size: Any, stride: int, normalize: str | None) -> None:
+        super().__init__()
+        self.patch_size, self.stride, self.normalize = patch_size, stride, normalize
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        images = scale_pixels(channels_first(images).permute(0, 2, 3, 1))
+        patches = patches_of(images, window_of(self.patch_size, images), self.stride)
+        return normalize_patches(patches, self.normalize)
 
 
 @declared
@@ -101,6 +115,9 @@ class DensePatches(ImageTransformer):
             patches = part.new_empty(len(images), *part.shape[1:]) if patches is None else patches
             patches[start : start + step] = normalize_patches(part, self.normalize)
         return DescriptorSets.from_bags(patches)
+
+    def _modules_of_methods(self, dtype):
+        return {"transform": lambda: Patches(self.patch_size, self.stride, self.normalize)}
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

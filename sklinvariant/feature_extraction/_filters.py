@@ -43,6 +43,9 @@ def zca(moments: Moments, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
 
 def patch_deviations(images: torch.Tensor, window: tuple[int, int], stride: int) -> torch.Tensor:
     """Standard deviations (n, 1, h', w') of all patches of images (n, c, h, w), by box filters."""
+    if torch.compiler.is_compiling():  # from the patches themselves, because ONNX has no box filters in float64
+        patches = images.unfold(2, window[0], stride).unfold(3, window[1], stride)  # (n, c, h', w', i, j)
+        return patches.permute(0, 2, 3, 1, 4, 5).flatten(3).std(3, correction=0)[:, None]
     # a difference of squares, computed in float64 if the device supports it
     wide = images if images.device.type == "mps" else images.double()
     wide, unit = in_safe_unit(wide.contiguous())  # contiguous channels, which are faster to sum

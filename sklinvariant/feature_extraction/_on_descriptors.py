@@ -19,7 +19,17 @@ from sklinvariant._compat import CallbackSupportMixin, HasMethods, fit_context, 
 from sklinvariant._distributed import of_first
 from sklinvariant.accumulate import sample_descriptors
 from sklinvariant.bags import BagEstimator, DescriptorSets
-from sklinvariant.base import Count, DaskRows, RandomState, ScatteredRows, Whole, as_numpy, declared, is_stream
+from sklinvariant.base import (
+    Count,
+    DaskRows,
+    RandomState,
+    ScatteredRows,
+    Whole,
+    as_numpy,
+    declared,
+    is_stream,
+    to_module,
+)
 
 
 def _can_learn_in_parts(self):
@@ -138,6 +148,9 @@ class OnDescriptors(CallbackSupportMixin, TransformerMixin, BagEstimator, auto_w
         else:
             result = self._on_rows(rows)
         return DescriptorSets(given.answer(result), given.data.offsets)
+
+    def _modules_of_methods(self, dtype):
+        return {"transform": lambda: to_module(self.estimator_, "transform", dtype=dtype)}
 
     def _some(self, n):
         """Indices of a random sample of n descriptors, in ascending order."""

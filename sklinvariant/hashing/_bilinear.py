@@ -121,6 +121,7 @@ class BilinearHasher(MomentHasher):
         left, right = fit_bilinear(matrices, left, right, self.max_iter)
         return {"mean": mean, "left": left, "right": right, "n_bits": self.n_bits, "n_iter": self.max_iter}
 
-    def _project(self, X, state):
+    @staticmethod
+    def _project(X, state):
         left, right = state["left"], state["right"]
         return (left.T @ (X - state["mean"]).view(-1, len(left), len(right)) @ right).flatten(1)

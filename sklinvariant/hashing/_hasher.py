@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import KW_ONLY
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from sklearn.base import TransformerMixin
 from sklearn.utils import Tags
+from torch import nn
 
 from sklinvariant._compat import CallbackSupportMixin
 from sklinvariant.accumulate import Moments
@@ -53,7 +55,8 @@ class Hasher(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMix
     _layout = {"n_bits": Whole()}
     _reader = RowReader(wide=True)
 
-    def _project(self, X, state):
+    @staticmethod
+    def _project(X: torch.Tensor, state: dict[str, Any]) -> torch.Tensor:
         """(n, n_bits) real numbers whose signs are the bits."""
         raise NotImplementedError
 
@@ -114,10 +117,48 @@ class Hasher(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMix
         with torch.no_grad():
             return check_computed(self, self._project(X, state))
 
+    def _modules_of_methods(self, dtype):
+        return {
+            "transform": lambda: HashFunction(self._project, self._state, _packed if self.packed else _unpacked),
+            "decision_function": lambda: HashFunction(self._project, self._state),
+        }
+
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = []
         return tags
+
+
+class HashFunction(nn.Module):
+    """The projections of a hasher, from its fitted state, or an ``answer`` computed from them."""
+
+    def __init__(
+        self,
+        project: Callable[[torch.Tensor, dict[str, Any]], torch.Tensor],
+        state: dict[str, Any],
+        answer: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    ) -> None:
+        super().__init__()
+        self.project, self.answer = project, answer
+        self.state = {name: value for name, value in state.items() if isinstance(value, (int, float, str))}
+        self.names = [name for name, value in state.items() if isinstance(value, np.ndarray)]
+        for name in self.names:
+            self.register_buffer(name, torch.tensor(np.asarray(state[name])))
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        scores = self.project(X, {**self.state, **{name: getattr(self, name) for name in self.names}})
+        return scores if self.answer is None else self.answer(scores)
+
+
+def _unpacked(scores):
+    return (scores > 0).to(torch.uint8)
+
+
+def _packed(scores):
+    """`pack_bits` of the signs, by operators that ONNX has."""
+    bits = nn.functional.pad((scores > 0).to(torch.int32), (0, -scores.shape[1] % 8)).unflatten(1, (-1, 8))
+    weights = torch.tensor([128, 64, 32, 16, 8, 4, 2, 1], dtype=torch.int32, device=bits.device)
+    return (bits * weights).sum(2).to(torch.uint8)
 
 
 def check_enough_features(n_bits: int, d: int, name: str) -> None:

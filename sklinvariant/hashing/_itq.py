@@ -79,5 +79,6 @@ class ITQHasher(MomentHasher):
         rotation, n_iter = fit_rotation(components, start, self.max_iter)
         return {"mean": mean, "directions": rotation.T @ directions, "n_bits": self.n_bits, "n_iter": n_iter}
 
-    def _project(self, X, state):
+    @staticmethod
+    def _project(X, state):
         return (X - state["mean"]) @ state["directions"].T

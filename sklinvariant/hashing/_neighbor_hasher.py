@@ -343,5 +343,6 @@ class NeighborHasher(WithOptimizer, WithNeighbors, TrainedEstimator, Hasher):
         arrays = {key: value.detach().cpu().numpy().copy() for key, value in learned.items()}
         return {**arrays, "n_bits": self.n_bits}
 
-    def _project(self, X, state):
+    @staticmethod
+    def _project(X, state):
         return ((X - state["mean"]) @ state["basis"].T) @ state["components"].T + state["intercept"]

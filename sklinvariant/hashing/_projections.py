@@ -34,7 +34,8 @@ class SignHasher(MomentHasher):
     def _solve(self, moments, rows, generator):
         return {"mean": moments.columns.mean, "n_bits": len(moments.columns.mean)}
 
-    def _project(self, X, state):
+    @staticmethod
+    def _project(X, state):
         return X - state["mean"]
 
 
@@ -72,7 +73,8 @@ class LSHHasher(MomentHasher):
         directions = torch.randn(self.n_bits, len(mean), generator=generator, dtype=torch.float64)
         return {"mean": mean, "directions": directions, "n_bits": self.n_bits}
 
-    def _project(self, X, state):
+    @staticmethod
+    def _project(X, state):
         return (X - state["mean"]) @ state["directions"].T
 
 
@@ -130,7 +132,8 @@ class SKLSHHasher(MomentHasher):
             "n_bits": self.n_bits,
         }
 
-    def _project(self, X, state):
+    @staticmethod
+    def _project(X, state):
         return torch.cos((X - state["mean"]) @ state["directions"].T + state["phase"]) + state["threshold"]
 
 
@@ -164,5 +167,6 @@ class PCAHasher(MomentHasher):
         directions = principal_directions(moments, self.n_bits).to(rows.dtype)
         return {"mean": moments.columns.mean.to(rows.dtype), "directions": directions, "n_bits": self.n_bits}
 
-    def _project(self, X, state):
+    @staticmethod
+    def _project(X, state):
         return (X - state["mean"]) @ state["directions"].T

@@ -331,6 +331,12 @@ class RBMHasher(TrainedEstimator, Hasher):
     def _parameters_on(self, v):
         return self._fitted_tensors(v, "components", "intercept_hidden", "intercept_visible")
 
+    @staticmethod
+    def _project(X, state):
+        v = (X - state["shift"]) / state["scale"]
+        v = v if state["visible"] == "gaussian" else v.clamp(0, 1)
+        return torch.addmm(state["intercept_hidden"], v, state["components"].T)
+
     def _scores(self, rows):
         v = self._visible(rows, self._state)
         weight, hidden, _ = self._parameters_on(v)

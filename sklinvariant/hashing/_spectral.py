@@ -66,6 +66,7 @@ class SpectralHasher(MomentHasher):
             "n_bits": self.n_bits,
         }
 
-    def _project(self, X, state):
+    @staticmethod
+    def _project(X, state):
         along = (X - state["mean"]) @ state["directions"].T
         return torch.cos((along - state["low"]) * state["rate"])

@@ -52,7 +52,9 @@ def find_keypoints(image: np.ndarray, n_keypoints: int) -> Keypoints:
     if values is None:
         return NO_KEYPOINTS
     side = max(grey.shape)
-    places = [(p.pt[0] / side, p.pt[1] / side, np.log2(p.size / side), np.radians(p.angle)) for p in found]
+    places = [
+        ((p.pt[0] + 0.5) / side, (p.pt[1] + 0.5) / side, np.log2(p.size / side), np.radians(p.angle)) for p in found
+    ]
     codes = np.packbits(values > np.median(values, axis=1, keepdims=True), axis=1)
     return Keypoints(np.array(places[:n_keypoints], np.float16), codes[:n_keypoints])
 

@@ -40,6 +40,11 @@ def scale_pixels(images: torch.Tensor) -> torch.Tensor:
     return images.to(torch.float32) / 255
 
 
+def channels_first(images: torch.Tensor) -> torch.Tensor:
+    """Images (n, h, w) or (n, h, w, c) as (n, c, h, w)."""
+    return images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
+
+
 def stack_images(images: Sequence[torch.Tensor]) -> torch.Tensor:
     """Stack images of equal shape: uint8 if all are uint8, otherwise floats, where uint8 is scaled to 0-1."""
     kinds = {image.dtype for image in images}

@@ -66,6 +66,8 @@ def exact_ranking(
             f"queries have {queries.shape[1]} features, but the database has {others.shape[1]}. Pass features of the "
             "same transformer."
         )
+    dtype = torch.promote_types(queries.dtype, others.dtype)
+    queries, others = queries.to(dtype), others.to(dtype)
     candidates = len(others) - (database is None)
     k = candidates if n_neighbors is None else n_neighbors
     if not is_count(k) or k > candidates:

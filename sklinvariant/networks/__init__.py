@@ -3,6 +3,7 @@
 from sklinvariant.networks._batch_norm import BatchNorm2d, normalize_by_whole_batch
 from sklinvariant.networks._encoders import (
     Bags,
+    EqualBags,
     MeanEncoder,
     SoftBagOfWords,
     SoftFisherVector,
@@ -30,6 +31,7 @@ __all__ = [
     "Bags",
     "BatchNorm2d",
     "CustomLoss",
+    "EqualBags",
     "Group",
     "GroupBatchNorm2d",
     "GroupConv2d",

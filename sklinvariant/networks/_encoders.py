@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from sklinvariant._distributed import own_number
 from sklinvariant._settings import borrowed_generators, draw_seed
-from sklinvariant.ops import Mixture, Scores, mixture_scores, soft_moments, standardize
+from sklinvariant.ops import Mixture, Scores, equal_moments, mixture_scores, soft_moments, standardize
 
 _SMALL = 1e-6  # below this value power normalisation is linear, so that its gradient is finite
 
@@ -25,6 +25,34 @@ class Bags(NamedTuple):
 
     values: torch.Tensor
     offsets: np.ndarray
+
+    def moments(self, scores: Scores, order: int, chunk_size: int | None) -> tuple[torch.Tensor, ...]:
+        """The sums of `soft_moments` over each bag."""
+        return soft_moments(self.values, self.offsets, scores, order=order, chunk_size=chunk_size)
+
+    def counts(self, like: torch.Tensor, floor: int = 1) -> torch.Tensor:
+        """Number of descriptors of each bag, at least ``floor``: (n, 1)."""
+        sizes = np.maximum(np.diff(self.offsets), floor)
+        return torch.as_tensor(sizes, dtype=like.dtype, device=like.device)[:, None]
+
+
+class EqualBags(NamedTuple):
+    """Bags of equal size, values (n, m, d), of which plain tensor operations compute everything at once.
+
+    For modules that are compiled or exported. With ``hard``, a descriptor belongs only to the codeword with the highest
+    score.
+    """
+
+    values: torch.Tensor
+    hard: bool = False
+
+    def moments(self, scores: Scores, order: int, chunk_size: int | None = None) -> tuple[torch.Tensor, ...]:
+        """As `Bags.moments`."""
+        return equal_moments(self.values, scores, order, hard=self.hard)
+
+    def counts(self, like: torch.Tensor, floor: int = 1) -> torch.Tensor:
+        """Number of descriptors of each bag, which is never 0: (1, 1)."""
+        return like.new_full((1, 1), self.values.shape[1])
 
 
 class Units(NamedTuple):
@@ -111,9 +139,9 @@ class SoftBagOfWords(BagEncoder):
             bias = -(precision * codebook * codebook).sum(1)
         return Scores(weight.T.contiguous(), bias, self.shift, self.scale)
 
-    def forward(self, bags: Bags) -> torch.Tensor:
-        (mass,) = soft_moments(*bags, self.scores(), order=0, chunk_size=self.chunk_size)
-        return mass / counts(bags, mass)
+    def forward(self, bags: Bags | EqualBags) -> torch.Tensor:
+        (mass,) = bags.moments(self.scores(), order=0, chunk_size=self.chunk_size)
+        return mass / bags.counts(mass)
 
     def export(self) -> dict[str, Any]:
         """Codebook, covariances and gamma in the units of the data."""
@@ -133,9 +161,9 @@ class SoftVLAD(SoftBagOfWords):
         super().__init__(*args, **kwargs)
         self.normalization = normalization
 
-    def forward(self, bags: Bags) -> torch.Tensor:
-        mass, sums = soft_moments(*bags, self.scores(), order=1, chunk_size=self.chunk_size)
-        residuals = (sums - mass[:, :, None] * self.codebook) / counts(bags, mass)[:, :, None]
+    def forward(self, bags: Bags | EqualBags) -> torch.Tensor:
+        mass, sums = bags.moments(self.scores(), order=1, chunk_size=self.chunk_size)
+        residuals = (sums - mass[:, :, None] * self.codebook) / bags.counts(mass)[:, :, None]
         return normalize_vlad(residuals, self.normalization, self.scale)
 
 
@@ -178,11 +206,11 @@ class SoftFisherVector(BagEncoder):
         means = self.start + self.unit * self.offsets
         return Mixture(torch.softmax(self.log_weights, 0), means, self.log_variances.exp())
 
-    def forward(self, bags: Bags) -> torch.Tensor:
+    def forward(self, bags: Bags | EqualBags) -> torch.Tensor:
         mixture = self.mixture()
         scores = mixture_scores(mixture, self.shift, self.scale)
-        moments = soft_moments(*bags, scores, order=2, chunk_size=self.chunk_size)
-        vectors = _fisher(*moments, counts(bags, scores.bias, floor=0), mixture, self.weight_terms)  # type: ignore[call-arg]
+        moments = bags.moments(scores, order=2, chunk_size=self.chunk_size)
+        vectors = _fisher(*moments, bags.counts(scores.bias, floor=0), mixture, self.weight_terms)  # type: ignore[call-arg]
         return F.normalize(power_normalize(vectors), dim=1) if self.improved else vectors
 
     def export(self) -> dict[str, Any]:
@@ -222,7 +250,9 @@ class MeanEncoder(nn.Module):
         values = standardize(bags.values.to(device), self.units.shift, self.units.scale, self.dtype)
         return Bags(values, bags.offsets)
 
-    def forward(self, bags: Bags) -> torch.Tensor:
+    def forward(self, bags: Bags | EqualBags) -> torch.Tensor:
+        if isinstance(bags, EqualBags):
+            return self._mean_of_equal(bags.values)
         values, offsets = bags
         n = len(offsets) - 1
         ids = torch.repeat_interleave(
@@ -239,16 +269,15 @@ class MeanEncoder(nn.Module):
         if total is None:
             out = self._transform(torch.zeros(1, values.shape[1], dtype=self.dtype, device=values.device), 0)
             total = out.new_zeros(n, out.shape[1])
-        return total / counts(bags, total)
+        return total / bags.counts(total)
+
+    def _mean_of_equal(self, values):
+        rows = (values - torch.as_tensor(self.units.shift).to(values)) / self.units.scale
+        return self.transform(rows.flatten(0, 1)).unflatten(0, values.shape[:2]).mean(1)
 
     def _transform(self, x, seed):
         with borrowed_generators(seed, x.device):
             return self.transform(x)
-
-
-def counts(bags: Bags, like: torch.Tensor, floor: int = 1) -> torch.Tensor:
-    """Number of descriptors of each bag, at least ``floor``: (n, 1)."""
-    return torch.as_tensor(np.maximum(np.diff(bags.offsets), floor), dtype=like.dtype, device=like.device)[:, None]
 
 
 def _fisher(mass, first, second, count, mixture, weight_terms):

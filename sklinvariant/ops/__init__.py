@@ -27,7 +27,7 @@ from sklinvariant.ops._moments import Moment, moment
 from sklinvariant.ops._mutual_information import joint_information, joint_sum
 from sklinvariant.ops._nearest import count_codewords, nearest_codewords, sum_by_codeword, sum_by_label
 from sklinvariant.ops._pair_products import gram, pair_products, pairs_of_rows
-from sklinvariant.ops._resample import pixel_moves, resample
+from sklinvariant.ops._resample import Resampler, pixel_moves, resample
 from sklinvariant.ops._scale import (
     check_reach,
     in_safe_unit,
@@ -37,7 +37,7 @@ from sklinvariant.ops._scale import (
     unit_length,
     unit_of,
 )
-from sklinvariant.ops._soft_moments import Scores, soft_moments, weighted_moments
+from sklinvariant.ops._soft_moments import Scores, equal_moments, soft_moments, weighted_moments
 
 __all__ = [
     "CACHE_BYTES",
@@ -47,6 +47,7 @@ __all__ = [
     "Draw",
     "Mixture",
     "Moment",
+    "Resampler",
     "Scores",
     "bit_planes",
     "check_reach",
@@ -60,6 +61,7 @@ __all__ = [
     "displaced_joints",
     "draw_states",
     "draw_units",
+    "equal_moments",
     "float64_device",
     "gather_bags",
     "gram",

@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
+from torch import nn
 from torch.nn.functional import grid_sample
 
 from sklinvariant._settings import in_own_precision
@@ -83,9 +85,7 @@ def _move_pixels(images, kind):
 
 def _interpolate(images, matrices, size, interpolation, padding, fill):
     n, c, h, w = images.shape
-    # grid_sample expects coordinates from -1 to 1 on each axis and the inverse map, from the result to the image
-    unit = matrices.new_tensor([w / max(h, w), h / max(h, w), 1.0])
-    back = (torch.linalg.inv(matrices) * unit / unit[:, None])[:, :2]
+    back = _inverse_maps(matrices, h, w)
     if _has_kernel(images, back, interpolation):
         from sklinvariant.ops.gpu._resample import resample as kernel
 
@@ -106,6 +106,12 @@ def _interpolate(images, matrices, size, interpolation, padding, fill):
     return answer
 
 
+def _inverse_maps(matrices, h, w):
+    """The maps (n, 2, 3) from the result to the image, in coordinates from -1 to 1 on each axis (`grid_sample`)."""
+    unit = matrices.new_tensor([w / max(h, w), h / max(h, w), 1.0])
+    return (torch.linalg.inv(matrices) * unit / unit[:, None])[:, :2]
+
+
 def _has_kernel(images, back, interpolation):
     learns = torch.is_grad_enabled() and (images.requires_grad or back.requires_grad)
     return images.numel() > 0 and not learns and interpolation != "bicubic" and has_kernel(images)
@@ -118,3 +124,34 @@ def _points(matrices, h, w):
     by_column = (matrices[:, :, 0, None] * across).mT.contiguous()  # (n, w, 2)
     by_row = (matrices[:, :, 1, None] * down + matrices[:, :, 2, None]).mT.contiguous()  # (n, h, 2)
     return by_column[:, None] + by_row[:, :, None]
+
+
+class Resampler(nn.Module):
+    """Warp all images (n, c, h, w) of one size by one of several fixed matrices (m, 3, 3), as `resample` does.
+
+    For modules that are compiled or exported: what depends on the values of the matrices is computed in advance.
+    ``fill`` is "mean" for the mean pixel of each image, "edge", "reflect", or a number or tensor (1, c, 1, 1).
+    """
+
+    back: torch.Tensor
+
+    def __init__(self, matrices: torch.Tensor, shape: tuple[int, int], interpolation: str, fill: Any) -> None:
+        super().__init__()
+        self.shape, self.interpolation, self.fill = shape, interpolation, fill
+        self.moves = pixel_moves(matrices, shape, shape).tolist()
+        self.register_buffer("back", _inverse_maps(matrices, *shape))
+
+    def forward(self, images: torch.Tensor, i: int) -> torch.Tensor:
+        """The images, warped by the matrix with index i."""
+        if self.moves[i] >= 0:
+            return _move_pixels(images, self.moves[i])
+        points = _points(self.back[i : i + 1].to(images), *self.shape)
+        padding = _PADDING.get(self.fill, "zeros") if isinstance(self.fill, str) else "zeros"
+        answer = grid_sample(
+            images, points.expand(images.shape[0], -1, -1, -1), self.interpolation, padding, align_corners=False
+        )
+        if padding != "zeros":
+            return answer
+        fill = images.mean((2, 3), keepdim=True) if isinstance(self.fill, str) else self.fill
+        inside = grid_sample(images.new_ones(1, 1, *self.shape), points, self.interpolation, align_corners=False)
+        return answer + fill * (1 - inside)

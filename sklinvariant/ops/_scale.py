@@ -49,6 +49,8 @@ def unit_of(largest: float, dtype: torch.dtype) -> float:
 
 def in_safe_unit(values: torch.Tensor) -> tuple[torch.Tensor, float]:
     """``values / unit`` and the unit of `safe_unit`; the values are not copied if the unit is 1."""
+    if torch.compiler.is_compiling():  # a graph cannot depend on values
+        return values, 1.0
     unit = safe_unit(values)
     return (values if unit == 1 else values / unit), unit
 
@@ -60,6 +62,8 @@ def unit_length(x: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tenso
     """
     info = torch.finfo(x.dtype)
     length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    if torch.compiler.is_compiling():  # a graph cannot branch on values
+        return torch.div(x, length.clamp_min(info.tiny), out=out)
     doubtful = ~((length > info.tiny**0.25) & (length < info.max**0.25)).squeeze(-1)
     rows = x[doubtful]
     answer = torch.div(x, length.clamp_min(info.tiny), out=out)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import one_hot
 
 from sklinvariant._settings import in_own_precision
 from sklinvariant.ops._chunks import bag_ids, chunk_rows, load_rows, split_bags
@@ -51,6 +52,21 @@ def soft_moments(
     return _SoftMoments.apply(
         values, scores.weight, scores.bias, scores.shift, scores.scale, offsets, order, chunk_size
     )
+
+
+def equal_moments(x: torch.Tensor, scores: Scores, order: int = 0, *, hard: bool = False) -> tuple[torch.Tensor, ...]:
+    """`soft_moments` of bags of equal size x (n, m, d), by operations that can be compiled and exported.
+
+    This keeps the assignments (n, m, k). With ``hard``, they are 1 for the highest score and 0 for the others.
+    """
+    d, (n_inputs, k) = x.shape[2], scores.weight.shape
+    x = (x - scores.shift) / scores.scale
+    phi = torch.cat([x, x * x], dim=2) if order == 2 or n_inputs == 2 * d else x
+    logits = phi[..., :n_inputs] @ scores.weight + scores.bias
+    q = one_hot(logits.argmax(2), k).to(x.dtype) if hard else logits.softmax(2)
+    if order == 0:
+        return (q.sum(1),)
+    return (q.sum(1), *(q.mT @ phi[..., : order * d]).split(d, dim=2))
 
 
 @in_own_precision

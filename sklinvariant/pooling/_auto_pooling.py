@@ -21,6 +21,7 @@ from sklinvariant._compat import FitReport, fit_context, with_callbacks
 from sklinvariant._distributed import current_processes
 from sklinvariant.accumulate import Blocks, deviations, measure_columns
 from sklinvariant.base import (
+    Affine,
     Array,
     Count,
     FittedState,
@@ -382,6 +383,9 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
             mean, pooled_mean = (as_tensor(x).to(given.data) for x in (self.mean_, self._weights() @ self.mean_))
             rebuilt = mean + self._multiply(given.data - pooled_mean, self.components_ * self.scale_, given)
         return given.answer(rebuilt.unflatten(0, (-1, 2)) if given.in_pairs else rebuilt)
+
+    def _modules_of_methods(self, dtype):
+        return {"transform": lambda: Affine(self._weights())}
 
     def _weights(self):
         """The weight of each feature, in its own units, in each cluster: (n_components, n_features)."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import KW_ONLY
+from functools import partial
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -38,7 +39,8 @@ from sklinvariant.base import (
 )
 from sklinvariant.feature_extraction import BackbonePatches
 from sklinvariant.images import StreamReader, scale_pixels
-from sklinvariant.ops import Moment, concatenated, moment, unit_length
+from sklinvariant.ops import Moment, Resampler, concatenated, moment, unit_length
+from sklinvariant.pooling._nested_module import NestedPooling, OrbitPooling
 from sklinvariant.pooling._regions import region_grid
 from sklinvariant.transforms import Compose, Rotation, Scale, Transform
 
@@ -73,7 +75,7 @@ def nested_moments(
         maps = below()
         parts = [maps]
         if region_levels is not None:
-            boxes = region_grid(*maps.shape[1:3], region_levels).tolist()  # type: ignore[call-arg]
+            boxes = region_grid(maps.shape[1], maps.shape[2], region_levels)
             parts = [maps[:, top:bottom, left:right] for top, bottom, left, right in boxes]
         pooled = [torch.cat([moment(x.flatten(1, 2), n, 1, printed) for n in orders], dim=-1) for x in parts]
         result = pooled[0] if region_levels is None else torch.stack(pooled, dim=1)  # (n, d) or (n, r, d)
@@ -288,6 +290,7 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, T
         "n_channels": Maybe(Whole()),
         "n_rotations": Maybe(Whole(1, 1000)),
         "n_scales": Maybe(Whole(1, 1000)),
+        "size": Maybe(Each(Whole(), 2)),  # files of earlier versions have none
     }
     backbone: nn.Module | str | Annotated[Any, HasMethods(["fit", "transform"])] | Callable | None = None
     _: KW_ONLY
@@ -340,7 +343,7 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, T
             raise ValueError(
                 f"none of {len(source)} images could be read, but at least one is required: {source.failed[0][1]}"
             )
-        self._state = {"n_channels": first.shape[-1], **_ORBITS}
+        self._state = {"n_channels": first.shape[-1], "size": list(first.shape[1:3]), **_ORBITS}
         self.backbone_ = self._fitted_backbone(source, first, y)
         encode = self._feature_extractor(given.device)
         one_view = [stage for stage in stages if stage[0] in _ON_MAPS]
@@ -430,17 +433,47 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, T
 
     def _pool_images(self, images, stages, encode, bar=None):
         """(n, h, w, c) images -> (n, n_features_out_)."""
+        view, params, sizes = self._orbit(stages)
+        maps = _views(scale_pixels(images).permute(0, 3, 1, 2).contiguous(), view, params, encode, self.batch_size, bar)
+        pooled = self._moments_of_views(stages, sizes)(lambda: next(maps)).flatten(1)
+        return unit_length(pooled) if self.normalize else pooled
+
+    def _orbit(self, stages):
+        """The composition of all groups, the parameters of all views, and the size of each group."""
         names = [group for group, _, _ in stages if group not in _ON_MAPS]
         transforms = [self._groups()[name] for name in names]
         view = Compose(transforms, fill=self.fill, interpolation="bilinear")
         sizes = [len(transform.orbit()) for transform in transforms]
         rows = np.arange(math.prod(sizes)).reshape(sizes).T.ravel()
-        params = view.orbit()[rows]  # the outermost group varies slowest
-        maps = _views(scale_pixels(images).permute(0, 3, 1, 2).contiguous(), view, params, encode, self.batch_size, bar)
+        return view, view.orbit()[rows], dict(zip(names, sizes, strict=True))  # the outermost group varies slowest
+
+    def _moments_of_views(self, stages, sizes):
+        """`nested_moments` as a function of ``next_map``."""
         levels = self.region_levels if any(group == "region" for group, _, _ in stages) else None
-        size_of = dict(zip(names, sizes, strict=True))
-        pooled = nested_moments(stages, lambda: next(maps), size_of, levels, self.moments == "printed").flatten(1)
-        return unit_length(pooled) if self.normalize else pooled
+        settings: Any = {"region_levels": levels, "printed": self.moments == "printed"}
+        return partial(nested_moments, stages, sizes=sizes, **settings)
+
+    def _modules_of_methods(self, dtype):
+        return {"transform": partial(self._pooling_module, dtype)}
+
+    def _pooling_module(self, dtype):
+        if self.backbone is None:
+            pool = partial(orbit_moments, parse_stages(self.stages), printed=self.moments == "printed")
+            return OrbitPooling(pool, normalize=self.normalize)
+        backbone: Any = self.backbone_
+        size = self._state.get("size")
+        if not hasattr(backbone, "_map_module") or size is None:
+            raise ValueError(
+                f"backbone={type(backbone).__name__} cannot be converted to a torch module, or the pooler was fitted "
+                "by an earlier version. Fit a pooler with a torch module or ConvolutionalFeatures as backbone."
+            )
+        stages = parse_stages(self.stages, {*self._groups(), *_ON_MAPS})
+        view, params, sizes = self._orbit(stages)
+        if self.fill not in ("mean", "edge", "reflect"):
+            raise ValueError(f'fill={self.fill!r} cannot be exported. Set fill to "mean", "edge" or "reflect".')
+        views = Resampler(view._matrices(params, tuple(size)), tuple(size), "bilinear", self.fill)
+        pool = self._moments_of_views(stages, sizes)
+        return NestedPooling(backbone._map_module(), views, pool, normalize=self.normalize)
 
     def _pool_orbits(self, orbits, stages):
         pooled = orbit_moments(stages, orbits, self.moments == "printed")

@@ -1,10 +1,8 @@
 """The regions of R-MAC: squares of several sizes that cover a feature map (Tolias et al. 2016, section 3.2)."""
 
-import torch
 
-
-def region_grid(h: int, w: int, levels: int) -> torch.Tensor:
-    """The regions (r, 4) of a map of h × w cells: first and last row, first and last column (half open).
+def region_grid(h: int, w: int, levels: int) -> list[tuple[int, int, int, int]]:
+    """The regions of a map of h × w cells: first and last row, first and last column (half open).
 
     At level l = 1, 2, … squares have sides of 2 min(h, w) / (l + 1) cells. The number of squares along the longer side
     is chosen so that they overlap by about 40 % at level 1, and increases by one with each level.
@@ -20,7 +18,7 @@ def region_grid(h: int, w: int, levels: int) -> torch.Tensor:
         rows = _starts(h, side, level + (extra if h > w else 0))
         columns = _starts(w, side, level + (extra if w > h else 0))
         boxes += [(row, row + side, column, column + side) for row in rows for column in columns]
-    return torch.tensor(boxes)
+    return boxes
 
 
 def _starts(length, side, count):

@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import KW_ONLY
+from functools import partial
 from typing import Annotated, Any, Self
 
 import torch
 from sklearn.base import TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
+from torch import nn
 
 from sklinvariant._compat import CallbackSupportMixin, FitReport, fit_context, with_callbacks
 from sklinvariant.accumulate import Blocks, measure_moments
 from sklinvariant.base import (
+    Affine,
     Array,
     Count,
     FittedState,
     FrameReader,
+    Function,
     Maybe,
     OnDevice,
     RowFeaturesOutMixin,
@@ -264,6 +268,11 @@ class SlowFeatures(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transfor
         blocks = Blocks(given.data, device=given.device, dtype=given.dtype, size=max(_FEWEST_ROWS, len(mean)))
         answer = concatenated(((features(block) - mean) @ components.T for block in blocks), len(given.data))
         return answer_frames(self, given, answer)
+
+    def _modules_of_methods(self, dtype):
+        units = Affine(shift=self._state["center"], scale=self._state["scale"])
+        expanded = Function(partial(expand, degree=self._state["degree"]))
+        return {"transform": lambda: nn.Sequential(units, expanded, Affine(self.components_, shift=self.mean_))}
 
     def _learn(self, X, groups, earlier):
         report = FitReport(self, X, None, None, max_epochs=0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import KW_ONLY
+from functools import partial
 from numbers import Real
 from typing import Annotated, Any, Self
 
@@ -17,6 +18,7 @@ from sklearn.base import TransformerMixin
 from sklinvariant._compat import CallbackSupportMixin, fit_context, reports_fit
 from sklinvariant.bags import DescriptorSets
 from sklinvariant.base import (
+    Function,
     Number,
     OnDevice,
     RowFeaturesOutMixin,
@@ -184,6 +186,10 @@ class SpatialPooling(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transf
         at_once = max(1, chunk_bytes(CACHE_BYTES, device) // (maps[0].numel() * maps.itemsize))
         parts = (part.to(device, given.dtype) for part in maps.split(at_once))
         return given.answer(concatenated((pool_grids(part, grids, self.order) for part in parts), len(maps)))
+
+    def _modules_of_methods(self, dtype):
+        grids = [_pair(grid, "each of grids") for grid in self.grids]
+        return {"transform": lambda: Function(partial(pool_grids, grids=grids, order=self.order))}
 
     @property
     def _n_features_out(self):

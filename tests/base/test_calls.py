@@ -13,7 +13,7 @@ from sklinvariant.autoencoder import CanonicalRotation
 from sklinvariant.base._calls import COMPUTING
 from sklinvariant.neighbors import HammingNeighbors
 
-ANSWERS = ("transform", "predict", "kneighbors")
+ANSWERS = ("transform", "predict", "kneighbors", "fit_predict")
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -18,7 +18,7 @@ from sklinvariant._compat import Interval, InvalidParameterError
 from sklinvariant.base._parameters import Number, is_number
 from sklinvariant.hashing import PCAHasher
 
-ANSWERS = ("transform", "predict", "kneighbors")
+ANSWERS = ("transform", "predict", "kneighbors", "fit_predict")
 # where the default is None, or where an integer is one of several kinds of value
 NUMBERS = {
     "HammingNeighbors": [

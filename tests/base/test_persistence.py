@@ -80,7 +80,9 @@ def test_arrays_mapped_from_a_file_cause_no_warning(name, tmp_path, all_warnings
     model, X, y = example(name)
     sklinvariant.save(model.fit(X, y), tmp_path / "model")
     mapped = sklinvariant.load(tmp_path / "model", mmap_mode="r")
-    method = next(method for method in ("predict_proba", "transform", "kneighbors") if hasattr(model, method))
+    method = next(
+        method for method in ("predict_proba", "transform", "kneighbors", "fit_predict") if hasattr(model, method)
+    )
     np.testing.assert_array_equal(getattr(mapped, method)(X), getattr(model, method)(X))
 
 

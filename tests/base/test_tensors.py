@@ -52,7 +52,7 @@ def _model(name):
 
 def _use(model, X):
     """The result of the first method of a fitted estimator for X."""
-    method = next(m for m in ("predict", "transform", "kneighbors") if hasattr(model, m))
+    method = next(m for m in ("predict", "transform", "kneighbors", "fit_predict") if hasattr(model, m))
     answer = getattr(model, method)(X)
     return np.asarray(answer.values if isinstance(answer, DescriptorSets) else answer)
 

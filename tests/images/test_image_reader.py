@@ -63,7 +63,8 @@ def test_missing_files_are_named(name):
 
 
 @pytest.mark.parametrize(
-    "name", sorted(set(ESTIMATORS) - set(TAKE_IMAGES) - {"OverclusteringClassifier", "HammingNeighbors"})
+    "name",
+    sorted(set(ESTIMATORS) - set(TAKE_IMAGES) - {"DuplicateImages", "OverclusteringClassifier", "HammingNeighbors"}),
 )
 def test_file_names_are_no_bags_and_no_rows(name):
     estimator, _, y = example(name)

@@ -60,3 +60,11 @@ def test_ranking_of_bits(rng):
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_queries_and_database_may_have_different_precision():
+    rng = np.random.RandomState(0)
+    queries, database = rng.normal(size=(4, 3)), rng.normal(size=(9, 3)).astype(np.float32)
+    expected = exact_ranking(queries, database.astype(np.float64))
+    np.testing.assert_array_equal(exact_ranking(queries, database), expected)
+    np.testing.assert_array_equal(exact_ranking(queries.astype(np.float32), database.astype(np.float64)), expected)

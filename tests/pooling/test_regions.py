@@ -11,7 +11,7 @@ def test_regions():
     for h, w in ((8, 8), (7, 12), (12, 7), (1, 5), (2, 2)):
         boxes = region_grid(h, w, 3)
         covered = np.zeros((h, w))
-        for top, bottom, left, right in boxes.tolist():
+        for top, bottom, left, right in boxes:
             assert 0 <= top < bottom <= h
             assert 0 <= left < right <= w
             covered[top:bottom, left:right] += 1

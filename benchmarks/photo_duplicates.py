@@ -1,0 +1,132 @@
+"""Duplicates among photographs: precision and recall of pairs, against perceptual hashes in eight orientations.
+
+    python benchmarks/photo_duplicates.py PHOTOS [--others FOLDER ...] [--same FOLDER ...] [--split NAME]
+
+Each photograph of PHOTOS is in the set with three of its changes, see ``photo_changes.py``; these are the duplicates
+that are made. Images of a folder in ``--same`` are duplicates of each other. Those of ``--others`` are other
+photographs, however similar: views of the same object, frames of the same video. A method names pairs, and its groups
+are their connected components: pairs of the same group count as found. The hashes of ``imagehash``
+have 64 bits, and are left out if it is not installed. Two images are a pair if at most ``t`` bits differ in one of
+eight orientations of the first. Each hash is listed with the ``t`` that had the highest F1 on the development
+photographs.
+"""
+
+import argparse
+import importlib.util
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from measuring import add_json, report
+from photo_changes import CHANGES
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from sklinvariant.cluster import DuplicateImages
+from sklinvariant.images import IMAGE_SUFFIXES, read_image
+from sklinvariant.neighbors import HammingNeighbors
+
+HASHES = {"average_hash": 2, "dhash": 4, "phash": 4, "whash": 0}  # bits, chosen on the development photographs
+N_CHANGES = 3  # of a photograph
+
+
+def images_below(folder):
+    return [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES]
+
+
+def make_set(photos, same, others, n_photos):
+    """Images, the label of the photograph of each, the change or the kind of each, and whether it is in others."""
+    images, labels, kinds = [], [], []
+    files = images_below(photos)
+    files = [files[i] for i in np.linspace(0, len(files) - 1, min(n_photos, len(files))).astype(int)]
+    names = list(CHANGES)
+    for i, file in enumerate(files):
+        image, rng = read_image(file), np.random.RandomState(i)
+        for name in ["", *(names[(N_CHANGES * i + k) % len(names)] for k in range(N_CHANGES))]:
+            images.append(CHANGES[name](image, rng) if name else image)
+            labels.append(i)
+            kinds.append(name or "original")
+    for kind, folders in (("same", same), ("other", others)):
+        for folder in folders:
+            for file in images_below(folder):
+                images.append(read_image(file))
+                labels.append(f"{folder}" if kind == "same" else f"{file}")
+                kinds.append(kind)
+    return images, np.unique(labels, return_inverse=True)[1], np.array(kinds)
+
+
+def hash_codes(images, name):
+    """Packed codes (n, 8 orientations, 8 bytes)."""
+    import imagehash
+    from PIL import Image
+
+    function = getattr(imagehash, name)
+    views = [[np.rot90(view, k) for view in (image, image[:, ::-1]) for k in range(4)] for image in images]
+    codes = [[function(Image.fromarray(np.ascontiguousarray(view))).hash.ravel() for view in own] for own in views]
+    return np.packbits(np.array(codes), axis=2)
+
+
+def pairs_of_hashes(codes, most_bits):
+    index = HammingNeighbors(radius=most_bits, packed=True).fit(codes[:, 0])
+    near = index.radius_neighbors(codes.reshape(-1, 8), return_distance=False)
+    one = np.repeat(np.arange(len(near)) // 8, [len(rows) for rows in near])
+    return np.column_stack([one, np.concatenate(near)])
+
+
+def groups_of(pairs, n):
+    return connected_components(coo_matrix((np.ones(len(pairs)), pairs.T), shape=(n, n)), directed=False)[1]
+
+
+def scores(groups, labels, kinds):
+    """Precision, recall and F1 of pairs, and the recall of originals with each change, and of the pairs of ``same``."""
+    found = groups[:, None] == groups
+    true = labels[:, None] == labels
+    upper = np.triu(np.ones_like(true), 1)
+    found, true = found & upper, true & upper
+    hits = (found & true).sum()
+    precision, recall = hits / max(found.sum(), 1), hits / true.sum()
+    by_change = []
+    for name in [*CHANGES, "same"]:
+        chosen = kinds == name
+        wanted = true & (chosen if name == "same" else (kinds == "original")[:, None] & chosen)
+        by_change.append(f"{100 * found[wanted].mean():.0f}" if wanted.any() else "")
+    f1 = 2 * hits / max(found.sum() + true.sum(), 1)
+    return f1, [f"{100 * value:.1f}" for value in (precision, recall, f1)] + by_change
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--same", type=Path, nargs="*", default=[])
+    parser.add_argument("--others", type=Path, nargs="*", default=[])
+    parser.add_argument("--photographs", type=int, default=200)
+    parser.add_argument("--split", default="evaluation", help="evaluation or development; names the table")
+    add_json(parser)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    images, labels, kinds = make_set(args.photos, args.same, args.others, args.photographs)
+    started = time.perf_counter()
+    model = DuplicateImages().fit(images)
+    rows = [row_of("DuplicateImages", model.pairs_, labels, kinds, started)]
+    for name, chosen in HASHES.items() if importlib.util.find_spec("imagehash") else ():
+        started = time.perf_counter()
+        codes = hash_codes(images, name)
+        limits = {most_bits: pairs_of_hashes(codes, most_bits) for most_bits in range(0, 13, 2)}
+        if args.split == "development":  # the best of all
+            chosen = max(limits, key=lambda bits: scores(groups_of(limits[bits], len(images)), labels, kinds)[0])
+        rows.append(row_of(f"{name}, {chosen} bits", limits[chosen], labels, kinds, started))
+    columns = [f"{len(images)} images", "precision, %", "recall, %", "F1, %", *CHANGES, "real pairs", "ms per image"]
+    suffix = "" if args.split == "evaluation" else f"_{args.split}"
+    report(f"photo_duplicates{suffix}", columns, rows, args)
+
+
+def row_of(name, pairs, labels, kinds, started):
+    milliseconds = 1000 * (time.perf_counter() - started) / len(labels)
+    return [name, *scores(groups_of(pairs, len(labels)), labels, kinds)[1], f"{milliseconds:.0f}"]
+
+
+if __name__ == "__main__":
+    main()

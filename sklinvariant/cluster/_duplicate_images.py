@@ -1,0 +1,330 @@
+"""Groups of images that show the same photograph."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import KW_ONLY
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import torch
+from joblib import Parallel, delayed
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from sklinvariant._compat import fit_context
+from sklinvariant.base import (
+    Array,
+    ArrayLike,
+    Count,
+    FittedState,
+    NJobs,
+    Share,
+    TorchEstimator,
+    Whole,
+    computing_device,
+    declared,
+    dense_tensor,
+    n_threads,
+    to_numpy,
+)
+from sklinvariant.cluster._image_agreement import agreement, thumbnail
+from sklinvariant.images import (
+    ImageFiles,
+    ImageInput,
+    ImageReader,
+    Keypoints,
+    align,
+    find_keypoints,
+    need_extra,
+    read_image,
+)
+from sklinvariant.neighbors import HammingNeighbors
+
+_N_ASKED = 100  # key points of an image that vote for other images
+_N_VOTES = 8  # of a key point
+_MOST_BITS = 36  # of 128, by which key points that vote may differ
+_N_CANDIDATES = 10  # images that are compared with an image
+_MOST_EXACT = 200_000  # key points, above which they are searched in lists
+_FEW = 30  # key points; images with fewer are also compared by their hash
+_HASH_BITS = 10  # of 64, by which hashes may differ
+_BLOCK = 256  # images whose votes are counted together
+
+
+class _Photograph(NamedTuple):
+    keypoints: Keypoints
+    thumbnail: np.ndarray
+
+
+class _Photographs(ImageReader):
+    """Reads images, or the names or bytes of files, which are decoded one by one."""
+
+    def _check(self, estimator, X, kind, reset):
+        if isinstance(X, ImageFiles):  # some of which may be unreadable
+            return ImageInput(X.sources, kind, computing_device(estimator, kind), torch.float32)
+        X = dense_tensor(X, "X") if isinstance(X, torch.Tensor) else X
+        return super()._check(estimator, X, kind, reset)
+
+
+@declared
+class DuplicateImages(TorchEstimator):
+    """Group images that are the same photograph, changed by rotation, mirroring, scale, crops, compression or colours.
+
+    Key points with binary codes vote for candidates: images with similar codes, also mirrored. A candidate is confirmed
+    if at least ``min_matches`` key points match at places that one affine map explains, and if the images agree where
+    this map lays one over the other. Groups are the connected components of confirmed pairs. Another photograph of the
+    same object from elsewhere is not a duplicate. Images with few key points, such as small or blank ones, are compared
+    in eight orientations with images of a similar difference hash.
+
+    The time grows with the number of images, whose candidates are limited, and not with the number of pairs.
+
+    Parameters
+    ----------
+    min_matches : int
+        Number of key points that must match. Raising it groups fewer images. Unrelated photographs have at most 8
+        matches of 300 key points.
+    min_similarity : float
+        Correlation of the grey values, between 0 and 1, that the common area as a whole and nine tenths of it locally
+        must exceed. Raising it separates photographs taken in quick succession, and strongly changed duplicates.
+    min_overlap : float
+        Common area of two duplicates, as a share of the larger one. Raising it separates crops from their originals.
+    n_keypoints : int
+        Number of key points of an image. Raising it finds smaller crops, but is slower.
+    image_shape : tuple or None
+        ``(h, w)`` or ``(h, w, c)`` of flat rows. With None, a flat row is an image of one row of pixels.
+    n_jobs : int or None
+        Number of images that are read and described at a time, in threads.
+
+    Attributes
+    ----------
+    labels_ : ndarray of shape (n,), int64
+        Group of each image. As in `sklearn.cluster.HDBSCAN`, -1 marks images that belong to no group; -2 marks files
+        that cannot be read.
+    pairs_ : ndarray of shape (n_pairs, 2), int64
+        Rows of the confirmed pairs.
+    failed_ : list of [row, reason]
+        Files that cannot be read.
+    n_features_in_ : int
+        Number of values in an image; for a list, in the first image. Undefined for file names.
+
+    Notes
+    -----
+    OpenCV and faiss are required (``pip install "sklinvariant[image,faiss]"``).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skimage.data import astronaut, chelsea, coffee
+    >>> from sklinvariant.cluster import DuplicateImages
+    >>> images = [astronaut(), chelsea(), np.rot90(astronaut())[:400], coffee(), coffee()[::2, ::-2]]
+    >>> DuplicateImages().fit_predict(images)
+    array([ 0, -1,  0,  1,  1])
+    """
+
+    min_matches: Count = 10
+    _: KW_ONLY
+    min_similarity: Share = 0.6
+    min_overlap: Share = 0.3
+    n_keypoints: Count = 300
+    image_shape: tuple | list | None = None
+    n_jobs: NJobs = None
+
+    _reader = _Photographs(any_size=True, any_channels=True, in_files=True)
+    _fits_shards = False
+    _layout = {
+        "n_channels": Whole(),
+        "labels": Array(None, kinds="i"),
+        "pairs": Array(None, 2, kinds="i"),
+    }
+
+    labels_ = FittedState("Group of each image, (n,).")
+    pairs_ = FittedState("Rows of confirmed pairs, (n_pairs, 2).")
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: ArrayLike, y: None = None) -> Self:
+        """Find the groups.
+
+        Parameters
+        ----------
+        X : list of n file names, or array of shape (n, h, w[, c]), or list of (h, w[, c]), or (n, n_features)
+            File names, or images of integers 0-255 or floats 0-1, which may differ in size.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            For arrays that are no images, and if no file can be read. Other files that cannot be read are listed by a
+            warning and in ``failed_``.
+        """
+        need_extra("cv2", "DuplicateImages")
+        given = self._read(X, reset=True)
+        photos, failed = self._describe(given)
+        pairs = self._confirmed(photos)
+        self.failed_ = failed
+        self._state = {"n_channels": _n_channels(given.data[0]), "labels": _labels(photos, pairs), "pairs": pairs}
+        if failed:
+            listed = "; ".join(reason for _, reason in failed[:10])
+            warnings.warn(
+                f"DuplicateImages: {len(failed)} of {len(photos)} images were not read: {listed}", stacklevel=2
+            )
+        return self
+
+    def fit_predict(self, X: ArrayLike, y: None = None) -> np.ndarray:
+        """Find the groups, and return ``labels_``.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Group of each image, -1 for images in no group, -2 for files that cannot be read.
+        """
+        return self.fit(X).labels_
+
+    def _describe(self, given):
+        """Each image as a `_Photograph`, None if it cannot be read, and [row, reason] of these."""
+        are_features = len(given.sample_shape) == 1 and self.image_shape is None
+        found = Parallel(n_jobs=self.n_jobs and n_threads(self.n_jobs), prefer="threads")(
+            delayed(_described)(image, row, self.n_keypoints, are_features) for row, image in enumerate(given.data)
+        )
+        failed = [[row, one] for row, one in enumerate(found) if isinstance(one, str)]
+        if len(failed) == len(found):
+            raise ValueError(f"none of {len(found)} images can be read, but at least one is required: {failed[0][1]}")
+        return [None if isinstance(one, str) else one for one in found], failed
+
+    def _confirmed(self, photos):
+        """Rows (n_pairs, 2) of images that are the same photograph."""
+        by_votes = [pair for pair in _voted_pairs(photos) if self._match(*(photos[row] for row in pair))]
+        by_hash = [pair for pair in _hashed_pairs(photos) if self._agree_upright(*(photos[row] for row in pair))]
+        return np.array(sorted({*by_votes, *by_hash}), np.int64).reshape(-1, 2)
+
+    def _match(self, one, other):
+        """Whether key points match, and the images agree where they lie over each other."""
+        upright, mirrored = align(one.keypoints, other.keypoints), align(one.keypoints.mirrored(), other.keypoints)
+        matrix = upright.matrix
+        if mirrored.n_matches > upright.n_matches:
+            matrix = mirrored.matrix * np.array([-1, 1, 1])  # mirrored key points have the negative x
+        n_matches = max(upright.n_matches, mirrored.n_matches)
+        return n_matches >= self.min_matches and self._agree(one.thumbnail, other.thumbnail, matrix)
+
+    def _agree_upright(self, one, other):
+        """Whether the images agree in one of the eight orientations."""
+        same = [view for view in _orientations(one.thumbnail) if view.shape == other.thumbnail.shape]
+        return any(self._agree(view, other.thumbnail, np.eye(2, 3)) for view in same)
+
+    def _agree(self, one, other, matrix):
+        overlap, similarity = agreement(one, other, matrix)
+        return overlap >= self.min_overlap and similarity >= self.min_similarity
+
+
+def _n_channels(image):
+    return 3 if isinstance(image, str | bytes) else image.shape[-1]
+
+
+def _described(image, row, n_keypoints, are_features):
+    """The `_Photograph` of an image or a file, or the reason why the file cannot be read."""
+    if isinstance(image, str | bytes):
+        try:
+            pixels = read_image(image)
+        except ValueError as error:
+            return str(error)
+    else:
+        pixels = _colours(to_numpy(image), row, are_features)
+    return _Photograph(find_keypoints(pixels, n_keypoints), thumbnail(pixels))
+
+
+def _colours(image, row, are_features):
+    """(h, w, c) integers 0-255 or floats 0-1 -> (h, w, 3) uint8."""
+    if image.shape[2] not in (1, 3, 4):
+        raise ValueError(
+            f"image {row} has {image.shape[2]} channels, but 1 (greyscale), 3 (RGB) or 4 (RGBA, where A is ignored) "
+            "are required. Convert the image."
+        )
+    if image.dtype != np.uint8:
+        low, high = image.min(), image.max()
+        if not are_features and (low < -1e-6 or high > 1 + 1e-6):
+            raise ValueError(
+                f"image {row} has floats from {low:.4g} to {high:.4g}, but floats must be 0-1. Rescale it, or pass "
+                "uint8 0-255."
+            )
+        image = np.rint(255 * np.clip(image.astype(np.float64), 0, 1)).astype(np.uint8)
+    image = image.repeat(3, axis=2) if image.shape[2] == 1 else image[..., :3]
+    return np.ascontiguousarray(image)
+
+
+def _voted_pairs(photos):
+    """Pairs of rows whose key points have similar codes: for each image, those that share most."""
+    counts = [0 if photo is None else len(photo.keypoints.codes) for photo in photos]
+    owners = np.repeat(np.arange(len(photos)), counts)
+    if len(owners) < 2:
+        return set()
+    codes = np.concatenate([photo.keypoints.codes for photo in photos if photo is not None])
+    index = HammingNeighbors(
+        min(_N_VOTES, len(codes)), packed=True, index="ivf" if len(codes) > _MOST_EXACT else "exact", random_state=0
+    ).fit(codes)
+    rows = [row for row, count in enumerate(counts) if count]
+    pairs = set()
+    for start in range(0, len(rows), _BLOCK):
+        pairs |= _votes_of(photos, rows[start : start + _BLOCK], index, owners)
+    return pairs
+
+
+def _votes_of(photos, rows, index, owners):
+    """Pairs of the images of a block with those that their key points vote for."""
+    asked = [photos[row].keypoints for row in rows]
+    asked = [Keypoints(one.places[:_N_ASKED], one.codes[:_N_ASKED]) for one in asked]
+    voters = np.concatenate([np.full(len(one.codes), row) for row, one in zip(rows, asked, strict=True)])
+    pairs = set()
+    for views in (asked, [one.mirrored() for one in asked]):
+        bits, found = index.kneighbors(np.concatenate([view.codes for view in views]))
+        one, other = np.repeat(voters, found.shape[1]), owners[found.ravel()]
+        near = (bits.ravel() <= _MOST_BITS) & (one != other)
+        votes = coo_matrix((np.ones(near.sum()), (one[near], other[near])), shape=(len(photos), len(photos))).tocsr()
+        for row in rows:
+            own = votes[[row]]
+            best = own.indices[np.argsort(-own.data, kind="stable")[:_N_CANDIDATES]]
+            pairs |= {(min(row, column), max(row, column)) for column in best.tolist()}
+    return pairs
+
+
+def _hashed_pairs(photos):
+    """Pairs of rows with similar difference hashes in one of eight orientations, one with few key points."""
+    rows = [row for row, photo in enumerate(photos) if photo is not None]
+    few = [row for row in rows if len(photos[row].keypoints.codes) < _FEW]
+    if not few or len(rows) < 2:
+        return set()
+    index = HammingNeighbors(radius=_HASH_BITS, packed=True)
+    index.fit(np.stack([_difference_hash(photos[row].thumbnail) for row in rows]), ids=rows)
+    pairs = set()
+    for row in few:
+        views = np.stack([_difference_hash(view) for view in _orientations(photos[row].thumbnail)])
+        near = index.radius_neighbors(views, return_distance=False)
+        pairs |= {(min(row, other), max(row, other)) for other in np.concatenate(near).tolist() if other != row}
+    return pairs
+
+
+def _orientations(image):
+    return [np.ascontiguousarray(np.rot90(view, k)) for view in (image, image[:, ::-1]) for k in range(4)]
+
+
+def _difference_hash(image):
+    """64 bits: whether a pixel of the image, reduced to 8 x 9 pixels, is brighter than its neighbour to the right."""
+    cv2 = need_extra("cv2", "DuplicateImages")
+    small = cv2.resize(image, (9, 8), interpolation=cv2.INTER_AREA).astype(int)
+    return np.packbits(small[:, :-1] > small[:, 1:])
+
+
+def _labels(photos, pairs):
+    """Groups numbered by their first image, -1 for images in no pair, -2 for files that cannot be read."""
+    n = len(photos)
+    graph: Any = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
+    groups = connected_components(graph, directed=False)[1]
+    _, first, inverse, sizes = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
+    order = np.full(len(first), -1)
+    large = np.flatnonzero(sizes > 1)
+    order[large[np.argsort(first[large])]] = np.arange(len(large))
+    labels = order[inverse].astype(np.int64)
+    labels[[photo is None for photo in photos]] = -2
+    return labels

@@ -1,0 +1,120 @@
+"""Groups of the same photograph: changes that are found, other photographs, files that cannot be read."""
+
+import cv2
+import numpy as np
+import pytest
+
+from sklinvariant.cluster import DuplicateImages
+from sklinvariant.cluster import _duplicate_images as _duplicate_images
+
+data = pytest.importorskip("skimage.data", reason="scikit-image is not installed")
+pytest.importorskip("faiss", reason="faiss is not installed")
+
+
+@pytest.fixture(scope="module")
+def photos():
+    images = [data.astronaut(), data.chelsea(), data.coffee(), data.rocket(), data.coins()[..., None].repeat(3, axis=2)]
+    return [cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for image in images]
+
+
+def _rotated(image):
+    h, w = image.shape[:2]
+    return cv2.warpAffine(image, cv2.getRotationMatrix2D((w / 2, h / 2), 33, 0.8), (w, h))
+
+
+def _recompressed(image):
+    return cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 20])[1], cv2.IMREAD_COLOR)
+
+
+_CHANGES = {
+    "mirrored": lambda image: image[:, ::-1],
+    "90 degrees": np.rot90,
+    "33 degrees": _rotated,
+    "cropped": lambda image: image[20:-20, 30:-10],
+    "smaller": lambda image: cv2.resize(image, None, fx=0.6, fy=0.6, interpolation=cv2.INTER_AREA),
+    "recompressed": _recompressed,
+    "darker": lambda image: np.round(255 * (image / 255) ** 1.4 * 0.9).astype(np.uint8),
+    "grey": lambda image: cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None],
+}
+
+
+@pytest.mark.parametrize("change", _CHANGES.values(), ids=_CHANGES)
+def test_changed_photographs_are_grouped(photos, change):
+    images = [*photos, *(np.ascontiguousarray(change(image)) for image in photos[:3])]
+    model = DuplicateImages()
+    labels = model.fit_predict(images)
+    assert labels.tolist() == [0, 1, 2, -1, -1, 0, 1, 2]
+    assert model.pairs_.tolist() == [[0, 5], [1, 6], [2, 7]]
+    assert model.failed_ == []
+
+
+def test_floats_and_arrays(photos):
+    images = [photos[0] / 255, photos[1], photos[0].astype(np.float32) / 255]
+    assert DuplicateImages().fit_predict(images).tolist() == [0, -1, 0]
+    same_size = np.stack([cv2.resize(image, (160, 120)) for image in (photos[0], photos[2], photos[0])])
+    assert DuplicateImages().fit_predict(same_size).tolist() == [0, -1, 0]
+
+
+def test_all_changes_of_a_photograph_are_one_group(photos):
+    images = [photos[1], *(np.ascontiguousarray(change(photos[0])) for change in _CHANGES.values()), photos[2]]
+    assert DuplicateImages(n_jobs=2).fit_predict(images).tolist() == [-1, *[0] * 8, -1]
+
+
+def test_part_of_a_photograph(photos):
+    """A small crop is a duplicate if it may be a small part."""
+    images = [photos[0], np.ascontiguousarray(photos[0][:120, 60:180])]
+    assert DuplicateImages().fit_predict(images).tolist() == [-1, -1]
+    assert DuplicateImages(min_overlap=0.1).fit_predict(images).tolist() == [0, 0]
+
+
+def test_photographs_in_which_something_moved(photos):
+    """Their key points match, but the pixels differ."""
+    moved = photos[0].copy()
+    moved[40:200, 20:120] = np.roll(photos[0], 40, axis=0)[40:200, 20:120]
+    images = [photos[0], moved]
+    assert DuplicateImages().fit_predict(images).tolist() == [-1, -1]
+    assert DuplicateImages(min_similarity=0).fit_predict(images).tolist() == [0, 0]
+
+
+def test_images_without_key_points():
+    """They are compared by their hashes, in eight orientations."""
+    rng = np.random.RandomState(0)
+    smooth = [cv2.resize(rng.randint(256, size=(3, 4, 3)).astype(np.uint8), (80, 60)) for _ in range(4)]
+    images = [*smooth, np.rot90(smooth[1]).copy(), smooth[2][:, ::-1].copy(), _recompressed(smooth[0])]
+    assert DuplicateImages().fit_predict(images).tolist() == [0, 1, 2, -1, 1, 2, 0]
+
+
+def test_files_that_cannot_be_read(photos, tmp_path):
+    names = [tmp_path / f"{i}.png" for i in range(5)]
+    for i, image in enumerate((photos[0], photos[1], np.rot90(photos[0]))):
+        cv2.imwrite(str(names[i]), image)
+    names[3].write_bytes(b"not an image")
+    model = DuplicateImages()
+    with pytest.warns(UserWarning, match=r"2 of 5 images were not read: .*3\.png"):
+        labels = model.fit_predict(names)
+    assert labels.tolist() == [0, -1, 0, -2, -2]
+    assert [row for row, _ in model.failed_] == [3, 4]
+    assert "4.png" in model.failed_[1][1]
+
+
+def test_votes_are_counted_in_blocks_and_searched_in_lists(photos, monkeypatch):
+    images = [*photos, *(np.rot90(image).copy() for image in photos)]
+    expected = DuplicateImages().fit(images).pairs_
+    assert len(expected) == len(photos)
+    monkeypatch.setattr(_duplicate_images, "_BLOCK", 3)
+    monkeypatch.setattr(_duplicate_images, "_MOST_EXACT", 100)
+    np.testing.assert_array_equal(DuplicateImages().fit(images).pairs_, expected)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [(np.zeros((9, 9, 2)), "image 0 has 2 channels"), (np.full((9, 9, 3), 3.0), "image 0 has floats from 3 to 3")],
+)
+def test_images_that_are_none(image, message):
+    with pytest.raises(ValueError, match=message):
+        DuplicateImages().fit([image, image])
+
+
+def test_no_file_can_be_read(tmp_path):
+    with pytest.raises(ValueError, match=r"none of 2 images can be read, .*a\.png"):
+        DuplicateImages().fit([str(tmp_path / "a.png"), str(tmp_path / "b.png")])

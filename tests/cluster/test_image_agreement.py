@@ -1,0 +1,72 @@
+"""The agreement of images that lie over each other."""
+
+import cv2
+import numpy as np
+import pytest
+
+from sklinvariant.cluster._image_agreement import agreement, thumbnail
+
+data = pytest.importorskip("skimage.data", reason="scikit-image is not installed")
+_SAME = np.eye(2, 3)
+
+
+@pytest.fixture(scope="module")
+def image():
+    return cv2.resize(data.astronaut(), (300, 200), interpolation=cv2.INTER_AREA)
+
+
+def test_thumbnails_keep_the_shape_of_images(image):
+    assert thumbnail(image).shape == (64, 96)
+    assert thumbnail(image[:, :100]).shape == (96, 48)
+    assert thumbnail(image[:1, :1]).shape == (96, 96)
+    assert thumbnail(image[:1]).shape == (1, 96)
+
+
+def test_an_image_agrees_with_itself_in_other_colours(image):
+    one = thumbnail(image)
+    overlap, similarity = agreement(one, one, _SAME)
+    assert overlap > 0.9  # without the border
+    assert similarity == pytest.approx(1)
+    darker = thumbnail(np.round(255 * (image / 255 * 0.8) ** 1.5).astype(np.uint8))
+    assert agreement(one, darker, _SAME)[1] > 0.8
+    assert agreement(one, 255 - one, _SAME)[1] < -0.9
+
+
+@pytest.mark.parametrize(
+    ("change", "matrix"),
+    [
+        (lambda image: image[:, ::-1], [[-1, 0, 1], [0, 1, 0]]),
+        (lambda image: np.rot90(image), [[0, 1, 0], [-1, 0, 1]]),
+        (lambda image: image[::2, ::2], [[1, 0, 0], [0, 1, 0]]),
+        (lambda image: image[:100, :150], [[2, 0, 0], [0, 2, 0]]),
+    ],
+)
+def test_a_map_lays_one_image_over_the_other(image, change, matrix):
+    one, other = thumbnail(image), thumbnail(np.ascontiguousarray(change(image)))
+    matrix = np.array(matrix, float)
+    overlap, similarity = agreement(one, other, matrix)
+    share = 0.25 if matrix[0, 0] == 2 else 1
+    assert share * 0.85 < overlap <= share
+    assert similarity > 0.75
+    if (share == 1 and other.shape != one.shape) or matrix[0, 0] < 0:
+        assert agreement(one, other, _SAME)[1] < 0.3
+
+
+def test_a_small_difference_is_seen(image):
+    """Half of the picture moved: nine tenths of the area no longer agree."""
+    changed = image.copy()
+    changed[:, 150:] = np.roll(image[:, 150:], 30, axis=0)
+    assert agreement(thumbnail(image), thumbnail(changed), _SAME)[1] < 0.4
+
+
+@pytest.mark.parametrize("matrix", [[[0, 0, 0], [0, 0, 0]], [[1, 0, 5], [0, 1, 0]]])
+def test_maps_that_lead_nowhere(image, matrix):
+    assert agreement(thumbnail(image), thumbnail(image), np.array(matrix, float)) == (0, 0)
+
+
+def test_flat_images_agree():
+    """They agree with each other, whatever their brightness, and not with others."""
+    black, white = np.zeros((50, 50), np.uint8), np.full((50, 50), 255, np.uint8)
+    assert agreement(black, white, _SAME)[1] == pytest.approx(1)
+    noise = np.random.RandomState(0).randint(256, size=(50, 50)).astype(np.uint8)
+    assert agreement(black, noise, _SAME)[1] < 0.1
