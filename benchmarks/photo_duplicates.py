@@ -14,6 +14,7 @@ photographs.
 import argparse
 import importlib.util
 import time
+from collections import Counter
 from pathlib import Path
 
 import cv2
@@ -37,8 +38,8 @@ def images_below(folder):
 
 
 def make_set(photos, same, others, n_photos):
-    """Images, the label of the photograph of each, the change or the kind of each, and whether it is in others."""
-    images, labels, kinds = [], [], []
+    """Images, the label of the photograph of each, the change or the kind of each, and the name of its folder."""
+    images, labels, kinds, folders = [], [], [], []
     files = images_below(photos)
     files = [files[i] for i in np.linspace(0, len(files) - 1, min(n_photos, len(files))).astype(int)]
     names = list(CHANGES)
@@ -48,13 +49,15 @@ def make_set(photos, same, others, n_photos):
             images.append(CHANGES[name](image, rng) if name else image)
             labels.append(i)
             kinds.append(name or "original")
-    for kind, folders in (("same", same), ("other", others)):
-        for folder in folders:
+            folders.append(photos.name)
+    for kind, given in (("same", same), ("other", others)):
+        for folder in given:
             for file in images_below(folder):
                 images.append(read_image(file))
                 labels.append(f"{folder}" if kind == "same" else f"{file}")
                 kinds.append(kind)
-    return images, np.unique(labels, return_inverse=True)[1], np.array(kinds)
+                folders.append(file.parent.name)
+    return images, np.unique(labels, return_inverse=True)[1], np.array(kinds), folders
 
 
 def hash_codes(images, name):
@@ -96,6 +99,13 @@ def scores(groups, labels, kinds):
     return f1, [f"{100 * value:.1f}" for value in (precision, recall, f1)] + by_change
 
 
+def wrong_pairs(groups, labels, folders):
+    """Number of pairs of the same group that are not duplicates, and those of each pair of folders."""
+    one, other = np.nonzero(np.triu((groups[:, None] == groups) & (labels[:, None] != labels), 1))
+    counted = Counter(" and ".join(sorted({folders[i], folders[j]})) for i, j in zip(one, other, strict=True))
+    return [f"{len(one)} wrong pairs of DuplicateImages", *(f"{n:5} {name}" for name, n in counted.most_common())]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path)
@@ -107,10 +117,11 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    images, labels, kinds = make_set(args.photos, args.same, args.others, args.photographs)
+    images, labels, kinds, folders = make_set(args.photos, args.same, args.others, args.photographs)
     started = time.perf_counter()
     model = DuplicateImages().fit(images)
     rows = [row_of("DuplicateImages", model.pairs_, labels, kinds, started)]
+    print("\n".join(wrong_pairs(groups_of(model.pairs_, len(images)), labels, folders)))
     for name, chosen in HASHES.items() if importlib.util.find_spec("imagehash") else ():
         started = time.perf_counter()
         codes = hash_codes(images, name)

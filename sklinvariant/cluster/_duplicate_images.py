@@ -11,6 +11,7 @@ import torch
 from joblib import Parallel, delayed
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
+from sklearn.neighbors import NearestNeighbors
 
 from sklinvariant._compat import fit_context
 from sklinvariant.base import (
@@ -28,7 +29,7 @@ from sklinvariant.base import (
     n_threads,
     to_numpy,
 )
-from sklinvariant.cluster._image_agreement import agreement, thumbnail
+from sklinvariant.cluster._image_agreement import agreement, largest_difference, thumbnail
 from sklinvariant.images import (
     ImageFiles,
     ImageInput,
@@ -46,14 +47,16 @@ _N_VOTES = 8  # of a key point
 _MOST_BITS = 36  # of 128, by which key points that vote may differ
 _N_CANDIDATES = 10  # images that are compared with an image
 _MOST_EXACT = 200_000  # key points, above which they are searched in lists
-_FEW = 30  # key points; images with fewer are also compared by their hash
-_HASH_BITS = 10  # of 64, by which hashes may differ
+_FEW = 30  # key points; images with fewer are also compared by their colours
+_MOST_OFF = 8  # of 255, by which these colours may differ
+_MOST_DIFFERENT = 30  # of 255, by which grey values of their thumbnails may differ
 _BLOCK = 256  # images whose votes are counted together
 
 
 class _Photograph(NamedTuple):
     keypoints: Keypoints
-    thumbnail: np.ndarray
+    thumbnail: np.ndarray  # grey
+    colours: np.ndarray  # (8, 8, 3)
 
 
 class _Photographs(ImageReader):
@@ -74,9 +77,12 @@ class DuplicateImages(TorchEstimator):
     if at least ``min_matches`` key points match at places that one affine map explains, and if the images agree where
     this map lays one over the other. Groups are the connected components of confirmed pairs. Another photograph of the
     same object from elsewhere is not a duplicate. Images with few key points, such as small or blank ones, are compared
-    in eight orientations with images of a similar difference hash.
+    in eight orientations with the images of the most similar colours. They are duplicates only if they also have the
+    same colours: a blank white image is no duplicate of a blank black one. Review groups of documents and cards before
+    you delete any: pages that differ only in some of their text can be grouped.
 
-    The time grows with the number of images, whose candidates are limited, and not with the number of pairs.
+    An image has at most 10 candidates of each way to find them (two for key points, eight for colours), so the number
+    of comparisons grows with the number of images and not with the number of pairs.
 
     Parameters
     ----------
@@ -84,8 +90,8 @@ class DuplicateImages(TorchEstimator):
         Number of key points that must match. Raising it groups fewer images. Unrelated photographs have at most 8
         matches of 300 key points.
     min_similarity : float
-        Correlation of the grey values, between 0 and 1, that the common area as a whole and nine tenths of it locally
-        must exceed. Raising it separates photographs taken in quick succession, and strongly changed duplicates.
+        Correlation of the grey values, between 0 and 1, that the common area as a whole and nine tenths of its textured
+        parts must exceed. Raising it separates photographs taken in quick succession, and strongly changed duplicates.
     min_overlap : float
         Common area of two duplicates, as a share of the larger one. Raising it separates crops from their originals.
     n_keypoints : int
@@ -197,8 +203,8 @@ class DuplicateImages(TorchEstimator):
     def _confirmed(self, photos):
         """Rows (n_pairs, 2) of images that are the same photograph."""
         by_votes = [pair for pair in _voted_pairs(photos) if self._match(*(photos[row] for row in pair))]
-        by_hash = [pair for pair in _hashed_pairs(photos) if self._agree_upright(*(photos[row] for row in pair))]
-        return np.array(sorted({*by_votes, *by_hash}), np.int64).reshape(-1, 2)
+        by_colours = [pair for pair in _coloured_pairs(photos) if self._agree_upright(*(photos[row] for row in pair))]
+        return np.array(sorted({*by_votes, *by_colours}), np.int64).reshape(-1, 2)
 
     def _match(self, one, other):
         """Whether key points match, and the images agree where they lie over each other."""
@@ -210,9 +216,15 @@ class DuplicateImages(TorchEstimator):
         return n_matches >= self.min_matches and self._agree(one.thumbnail, other.thumbnail, matrix)
 
     def _agree_upright(self, one, other):
-        """Whether the images agree in one of the eight orientations."""
-        same = [view for view in _orientations(one.thumbnail) if view.shape == other.thumbnail.shape]
-        return any(self._agree(view, other.thumbnail, np.eye(2, 3)) for view in same)
+        """Whether the images are nearly equal in one of the eight orientations."""
+        views = zip(_orientations(one.thumbnail), _orientations(one.colours.astype(int)), strict=True)
+        return any(
+            view.shape == other.thumbnail.shape
+            and np.abs(colours - other.colours).max() <= _MOST_OFF
+            and largest_difference(view, other.thumbnail) <= _MOST_DIFFERENT
+            and self._agree(view, other.thumbnail, np.eye(2, 3))
+            for view, colours in views
+        )
 
     def _agree(self, one, other, matrix):
         overlap, similarity = agreement(one, other, matrix)
@@ -232,7 +244,7 @@ def _described(image, row, n_keypoints, are_features):
             return str(error)
     else:
         pixels = _colours(to_numpy(image), row, are_features)
-    return _Photograph(find_keypoints(pixels, n_keypoints), thumbnail(pixels))
+    return _Photograph(find_keypoints(pixels, n_keypoints), thumbnail(pixels), _small_colours(pixels))
 
 
 def _colours(image, row, are_features):
@@ -289,19 +301,24 @@ def _votes_of(photos, rows, index, owners):
     return pairs
 
 
-def _hashed_pairs(photos):
-    """Pairs of rows with similar difference hashes in one of eight orientations, one with few key points."""
-    rows = [row for row, photo in enumerate(photos) if photo is not None]
-    few = [row for row in rows if len(photos[row].keypoints.codes) < _FEW]
-    if not few or len(rows) < 2:
-        return set()
-    index = HammingNeighbors(radius=_HASH_BITS, packed=True)
-    index.fit(np.stack([_difference_hash(photos[row].thumbnail) for row in rows]), ids=rows)
-    pairs = set()
+def _coloured_pairs(photos):
+    """Pairs of rows with the most similar colours in one of eight orientations, one of them with few key points."""
+    firsts: dict[tuple, int] = {}  # of equal images
+    pairs, few = set(), []
+    for row, photo in enumerate(photos):
+        if photo is not None:
+            first = firsts.setdefault((photo.thumbnail.shape, photo.thumbnail.tobytes(), photo.colours.tobytes()), row)
+            if first != row:
+                pairs.add((first, row))
+            elif len(photo.keypoints.codes) < _FEW:
+                few.append(row)
+    rows = np.array([*firsts.values()])
+    index = NearestNeighbors(n_neighbors=min(_N_CANDIDATES + 1, len(rows)), algorithm="brute")
+    index.fit(np.stack([photos[row].colours.ravel() for row in rows]).astype(np.float32))
     for row in few:
-        views = np.stack([_difference_hash(view) for view in _orientations(photos[row].thumbnail)])
-        near = index.radius_neighbors(views, return_distance=False)
-        pairs |= {(min(row, other), max(row, other)) for other in np.concatenate(near).tolist() if other != row}
+        views = np.stack([view.ravel() for view in _orientations(photos[row].colours)]).astype(np.float32)
+        near = rows[index.kneighbors(views, return_distance=False)].ravel()
+        pairs |= {(min(row, other), max(row, other)) for other in near.tolist() if other != row}
     return pairs
 
 
@@ -309,11 +326,10 @@ def _orientations(image):
     return [np.ascontiguousarray(np.rot90(view, k)) for view in (image, image[:, ::-1]) for k in range(4)]
 
 
-def _difference_hash(image):
-    """64 bits: whether a pixel of the image, reduced to 8 x 9 pixels, is brighter than its neighbour to the right."""
+def _small_colours(image):
+    """The image (h, w, 3), reduced to 8 x 8 pixels."""
     cv2 = need_extra("cv2", "DuplicateImages")
-    small = cv2.resize(image, (9, 8), interpolation=cv2.INTER_AREA).astype(int)
-    return np.packbits(small[:, :-1] > small[:, 1:])
+    return cv2.resize(image, (8, 8), interpolation=cv2.INTER_AREA)
 
 
 def _labels(photos, pairs):

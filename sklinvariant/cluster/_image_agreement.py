@@ -8,7 +8,8 @@ from sklinvariant.images import need_extra
 
 _SIDE = 96  # pixels of the longer side of a thumbnail
 _WINDOW = 9  # pixels in which grey values are correlated, so that gamma and colour casts do not matter
-_NOISE = 4.0  # squared grey values: windows that vary less are flat, and flat windows agree
+_NOISE = 4.0  # squared grey values, added to variances
+_TEXTURE = 50.0  # squared grey values: windows in which neither image varies more are flat, and are not looked at
 _LEAST_PIXELS = 50
 
 
@@ -21,11 +22,18 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
     return cv2.resize(grey, shape, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
 
 
+def largest_difference(one: np.ndarray, other: np.ndarray) -> float:
+    """Largest difference of the grey values of two thumbnails of the same shape, averaged over 3 x 3 pixels."""
+    cv2 = need_extra("cv2", "the comparison of images")
+    return float(np.abs(cv2.blur(one.astype(float) - other, (3, 3))).max())
+
+
 def agreement(one: np.ndarray, other: np.ndarray, matrix: np.ndarray) -> tuple[float, float]:
     """Overlap and similarity of two thumbnails, the first of which is mapped by a matrix (2, 3) of places.
 
     The overlap is the common area as a share of the larger image. The similarity is the correlation in the common
-    area, or the local correlation that nine tenths of this area exceed if it is lower.
+    area, or the local correlation that nine tenths of its textured parts exceed if it is lower. A text that differs is
+    therefore seen on an otherwise white page.
     """
     cv2 = need_extra("cv2", "the comparison of images")
     size = abs(np.linalg.det(matrix[:, :2]))
@@ -40,13 +48,13 @@ def agreement(one: np.ndarray, other: np.ndarray, matrix: np.ndarray) -> tuple[f
     if inside.sum() < _LEAST_PIXELS:
         return 0.0, 0.0
     overlap = min(inside.sum() / other.size, inside.sum() / (size * one.size))
-    local = _local_correlation(moved, other.astype(float), inside)[inside]
+    local = _local_correlations(moved, other.astype(float), inside)
     whole = _correlation(np.cov(moved[inside], other[inside]))
     return float(overlap), float(min(whole, np.quantile(local, 0.1)))
 
 
-def _local_correlation(a, b, inside):
-    """Correlation (h, w) of the grey values inside the window around each pixel."""
+def _local_correlations(a, b, inside):
+    """Correlations of the grey values inside the windows around pixels, without flat windows if enough are left."""
     cv2 = need_extra("cv2", "the comparison of images")
     weight = inside.astype(float)
 
@@ -56,7 +64,10 @@ def _local_correlation(a, b, inside):
     share = cv2.boxFilter(weight, -1, (_WINDOW, _WINDOW))
     mean_a, mean_b = mean(a), mean(b)
     across = mean(a * b) - mean_a * mean_b
-    return _correlation([[mean(a * a) - mean_a**2, across], [across, mean(b * b) - mean_b**2]])
+    of_a, of_b = mean(a * a) - mean_a**2, mean(b * b) - mean_b**2
+    textured = inside & (np.maximum(of_a, of_b) > _TEXTURE)
+    chosen = textured if textured.sum() >= _LEAST_PIXELS else inside
+    return _correlation([[of_a, across], [across, of_b]])[chosen]
 
 
 def _correlation(covariance):

@@ -84,6 +84,45 @@ def test_images_without_key_points():
     assert DuplicateImages().fit_predict(images).tolist() == [0, 1, 2, -1, 1, 2, 0]
 
 
+def _blank(colour):
+    return np.full((60, 80, 3), colour, np.uint8)
+
+
+def test_blank_images_of_different_colours():
+    """Only those of the same colour are duplicates."""
+    colours = [0, 255, 128, (200, 0, 0), 255, (0, 0, 200), (200, 0, 0)]
+    assert DuplicateImages().fit_predict([_blank(one) for one in colours]).tolist() == [-1, 0, -1, 1, 0, -1, 1]
+
+
+def test_gradients_of_different_colours():
+    ramp = np.linspace(0, 1, 80)[None, :, None] * np.ones((60, 1, 1))
+    images = [np.uint8(255 * ramp * np.array(one)) for one in ([1, 0, 0], [0, 0, 1], [0.5, 0.9, 0.2], [1, 1, 1])]
+    images += [np.rot90(images[0]).copy(), _recompressed(images[3])]
+    assert DuplicateImages().fit_predict(images).tolist() == [0, -1, -1, 1, 0, 1]
+
+
+def test_the_number_of_comparisons_does_not_grow_with_the_number_of_pairs(monkeypatch):
+    """Equal blank images are compared with the first of them, and nearly equal ones with 10 in each orientation."""
+    compared = []
+    monkeypatch.setattr(DuplicateImages, "_agree_upright", lambda self, one, other: compared.append(0) or True)
+    assert DuplicateImages().fit_predict([_blank(90)] * 200).tolist() == [0] * 200
+    assert len(compared) == 199
+    compared.clear()
+    DuplicateImages().fit([_blank((i, 2 * i, 255 - i)) for i in range(120)])
+    assert len(compared) <= 120 * 10
+
+
+def _card(number):
+    image = np.full((300, 300, 3), 240, np.uint8)
+    cv2.rectangle(image, (50, 50), (250, 250), (0, 0, 0), 2)
+    return cv2.putText(image, str(number), (100, 160), cv2.FONT_HERSHEY_SIMPLEX, 1, (0, 0, 0), 2)
+
+
+def test_cards_with_different_numbers():
+    images = [_card(1234), _card(7537), _recompressed(_card(1234)), np.rot90(_card(7537)).copy()]
+    assert DuplicateImages().fit_predict(images).tolist() == [0, 1, 0, 1]
+
+
 def test_files_that_cannot_be_read(photos, tmp_path):
     names = [tmp_path / f"{i}.png" for i in range(5)]
     for i, image in enumerate((photos[0], photos[1], np.rot90(photos[0]))):

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sklinvariant.cluster._image_agreement import agreement, thumbnail
+from sklinvariant.cluster._image_agreement import agreement, largest_difference, thumbnail
 
 data = pytest.importorskip("skimage.data", reason="scikit-image is not installed")
 _SAME = np.eye(2, 3)
@@ -70,3 +70,21 @@ def test_flat_images_agree():
     assert agreement(black, white, _SAME)[1] == pytest.approx(1)
     noise = np.random.RandomState(0).randint(256, size=(50, 50)).astype(np.uint8)
     assert agreement(black, noise, _SAME)[1] < 0.1
+
+
+def test_a_text_that_differs_is_seen_on_a_white_page():
+    """It is less than a tenth of the page, but more than a tenth of what is printed on it."""
+    pages = np.full((2, 300, 300, 3), 255, np.uint8)
+    for page, text in zip(pages, ("Dear Ms. Brown", "Invoice 90834"), strict=True):
+        cv2.putText(page, "Letterhead Ltd.", (20, 60), cv2.FONT_HERSHEY_SIMPLEX, 1, (0, 0, 0), 2)
+        cv2.putText(page, text, (20, 200), cv2.FONT_HERSHEY_SIMPLEX, 1, (0, 0, 0), 2)
+    assert agreement(*(thumbnail(page) for page in pages), _SAME)[1] < 0.6
+
+
+def test_the_largest_difference():
+    one = np.zeros((20, 30), np.uint8)
+    other = one.copy()
+    other[5:8, 5:8] = 90
+    other[15, 20] = 255  # a single pixel counts less
+    assert largest_difference(one, one) == 0
+    assert largest_difference(one, other) == largest_difference(other, one) == pytest.approx(90)
