@@ -59,8 +59,8 @@ class Precision:
             return np.rint(numbers).clip(-_STEPS, _STEPS).astype(np.int8)
         if np.abs(numbers).max(initial=0) > np.finfo(self.dtype).max:
             raise ValueError(
-                f"X contains numbers up to {np.abs(rows).max():.3g}, which are too large for {self.dtype.name} with the "
-                "precision that was chosen for the rows of the fit. Fit again with all rows."
+                f"X contains numbers up to {np.abs(rows).max():.3g}, which are too large for {self.dtype.name} in the "
+                "unit of the rows of the fit. Fit again with all rows."
             )
         return numbers.astype(self.dtype)
 
