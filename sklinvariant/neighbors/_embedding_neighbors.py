@@ -266,10 +266,14 @@ class EmbeddingNeighbors(TorchEstimator):
     def estimate_recall(self, X: Any, n_neighbors: int | None = None) -> float:
         """Share of the nearest stored vectors that `kneighbors` finds for given queries.
 
+        It compares the candidates with a search among all vectors as they are stored, in the precision ``rescore``.
+        What rounding changes is not measured.
+
         Parameters
         ----------
-        X : array of shape (n_queries, n_features)
-            Queries. A few hundred suffice; they are also compared with all stored vectors.
+        X : array of shape (n_queries, n_features) or None
+            Queries. A few hundred suffice; they are also compared with all stored vectors. None takes the stored ones,
+            each excluding itself.
 
         Returns
         -------
@@ -278,7 +282,7 @@ class EmbeddingNeighbors(TorchEstimator):
         """
         _, queries, itself = self._check_queries(X)
         k = self._check_k(n_neighbors, itself)
-        found, true = self._nearest(queries, k, itself)[1], self._exact(queries, k)
+        found, true = self._nearest(queries, k, itself)[1], self._exact(queries, k, itself)
         return float(np.mean([np.isin(true_rows, rows).mean() for true_rows, rows in zip(true, found, strict=True)]))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -352,14 +356,15 @@ class EmbeddingNeighbors(TorchEstimator):
         return rows if self._state["ids"] is None else self._state["ids"][rows]
 
     def _check_queries(self, X):
-        """The `Input` of the queries, their rows, and the row numbers to exclude."""
+        """The `Input` of the queries, their rows, and the row numbers to exclude.
+
+        If X is None, the rows are the stored numbers, which `_search` decodes a few at a time.
+        """
         if X is not None:
             given = self._read(X)
             return given, as_numpy(given.data), None
         stored = self._stored()
-        queries = self._precision().decode(stored)
-        given = Input(queries, ArrayKind(None), torch.device("cpu"), torch.float64)
-        return given, queries, np.arange(len(queries))
+        return Input(stored, ArrayKind(None), torch.device("cpu"), torch.float64), stored, np.arange(len(stored))
 
     def _check_k(self, n_neighbors, itself):
         return self.index_._check_k(self.n_neighbors if n_neighbors is None else n_neighbors, itself)
@@ -373,6 +378,8 @@ class EmbeddingNeighbors(TorchEstimator):
         return distances, rows
 
     def _search(self, queries, k, itself):
+        if itself is not None:
+            queries = self._precision().decode(queries)
         m = min(max(k, self.n_candidates), self.n_samples_fit_ - (itself is not None))
         projections = self._projections(queries)
         distances, rows = self.index_._nearest(pack_bits(projections, 0), m, itself)
@@ -391,16 +398,25 @@ class EmbeddingNeighbors(TorchEstimator):
         stored = self._stored()[rows]
         return _best(self._precision().distances(query, stored), rows, k)
 
-    def _exact(self, queries, k):
-        """Rows of the k nearest stored vectors, by comparison with all of them."""
+    def _exact(self, queries, k, itself):
+        """Rows of the k nearest stored vectors, excluding the rows ``itself``, by comparison with all of them."""
         faiss, stored, precision = import_faiss(), self._stored(), self._precision()
-        queries, first = precision.centred(queries), 0
+        queries = precision.centred(queries) if itself is None else precision.in_unit(queries)
+        m, first = k + (itself is not None), 0
         results: list[tuple[np.ndarray, np.ndarray]] = []
         for block in blocks_of_rows(stored):
-            distances, rows = faiss.knn(queries, precision.in_unit(block), min(k, len(block)))
-            results = [nearest_of([*results, (distances, rows + first)], k)]
+            distances, rows = faiss.knn(queries, precision.in_unit(block), min(m, len(block)))
+            results = [nearest_of([*results, (distances, rows + first)], m)]
             first += len(block)
-        return results[0][1]
+        rows = results[0][1]
+        return rows if itself is None else _without(rows, itself)
+
+
+def _without(rows, itself):
+    """Each row of numbers (n, m) without the number ``itself`` (n,), or without the last one: (n, m - 1)."""
+    dropped = rows == itself[:, None]
+    dropped[:, -1] |= ~dropped.any(axis=1)
+    return rows[~dropped].reshape(len(rows), -1)
 
 
 def _best(distances, rows, k):

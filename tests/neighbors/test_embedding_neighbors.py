@@ -10,6 +10,7 @@ from tolerance import assert_close
 
 from sklinvariant import EmbeddingNeighbors, HammingNeighbors, ITQHasher, LSHHasher, load, save
 from sklinvariant.neighbors._asymmetric import asymmetric_distances
+from sklinvariant.neighbors._vector_store import Precision
 
 pytest.importorskip("faiss")
 
@@ -124,6 +125,21 @@ def test_the_estimated_recall_is_that_of_brute_force():
     model = search(rescore="float32", n_candidates=10, hasher=ITQHasher(16, random_state=0))
     assert_close(model.estimate_recall(QUERIES), recall(model.kneighbors(QUERIES)[1]))
     assert model.set_params(n_candidates=600).estimate_recall(QUERIES) == 1
+
+
+@pytest.mark.parametrize("rescore", ["float32", "float16", "int8"])
+def test_the_estimated_recall_of_stored_vectors_excludes_themselves(rescore):
+    model = search(rescore=rescore, n_candidates=600, hasher=ITQHasher(16, random_state=0))
+    assert model.estimate_recall(None, n_neighbors=1) == 1
+    assert model.set_params(n_candidates=10).estimate_recall(None) < 0.9
+
+
+def test_stored_vectors_are_decoded_a_few_at_a_time(monkeypatch):
+    model, decoded, decode = search(), [], Precision.decode
+    monkeypatch.setattr(Precision, "decode", lambda self, rows: decoded.append(len(rows)) or decode(self, rows))
+    model.kneighbors()
+    assert sum(decoded) == 600
+    assert max(decoded) < 100
 
 
 def test_an_approximate_index_searches_the_codes():
