@@ -65,7 +65,8 @@ def run(arguments: Namespace) -> Outcome:
     _print_groups(groups, len(files) - len(failed), page, table)
     print_failures("skipped", failed)
     named = [[{"file": name, "bytes": size} for name, size in members] for members in groups]
-    return Outcome({"photos": str(folder), "groups": named, "skipped": as_rows(failed), "page": str(page)})
+    written = {"page": str(page), "table": str(table)}
+    return Outcome({"photos": str(folder), "groups": named, "skipped": as_rows(failed), **written})
 
 
 def _fitted(names, arguments):

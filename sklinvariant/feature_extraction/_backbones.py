@@ -69,6 +69,12 @@ class Backbone:
 
     def at(self, layer: str, x: torch.Tensor) -> Any:
         """The output of a layer. Later layers are not computed."""
+        children = dict(self.network.named_children())
+        if type(self.network).forward is nn.Sequential.forward and layer in children:
+            for name, module in children.items():  # a loop can be exported
+                x = module(x)
+                if name == layer:
+                    return x
         return _output_of(self.network, layer, self.maps, x)
 
     def layers(self) -> list[str]:

@@ -9,15 +9,18 @@ from sklinvariant.base import replacing
 from sklinvariant.ops import power_of_two
 
 _STEPS = 127  # an int8 holds -127 to 127
+_LARGEST = 2.0**15  # stored number of the rows of a fit, in any precision: float16 holds twice as much
+_SAMPLED_ROWS = 5000  # from which medians and quantiles are computed
 _BLOCK_BYTES = 1 << 26
 
 
 class Precision:
     """Converts rows to the numbers that are stored, (x - offset) / step for each feature.
 
-    The offset is the middle of the range of a feature. With floats, all steps are the same power of two, ``unit``, so
-    that numbers of any scale can be stored. With "int8", a step is 1/254 of the range of a feature, and values beyond
-    the range, which later rows may have, are clipped. Distances are computed in float32 in the unit.
+    With floats, the offset is the median of a feature, so that a few very large rows do not take the precision of all
+    others. All steps are the same power of two, ``unit``, so that numbers of any scale can be stored. With "int8", 254
+    steps cover the range of a feature between its 0.1 % and 99.9 % quantiles, and values beyond it are clipped.
+    Medians and quantiles are those of at most 5000 rows. Distances are computed in float32 in the unit.
     """
 
     def __init__(self, name: str, offset: np.ndarray, step: np.ndarray, unit: float) -> None:
@@ -25,12 +28,29 @@ class Precision:
 
     @classmethod
     def of(cls, name: str, X: np.ndarray) -> "Precision":
-        """The precision for the ranges of the features of X (n, d)."""
+        """The precision for the features of X (n, d)."""
+        rows = np.linspace(0, len(X) - 1, min(len(X), _SAMPLED_ROWS)).astype(np.intp)
+        sample = X[rows].astype(np.float64)
         low, high = (f(X, axis=0).astype(np.float64) for f in (np.min, np.max))
+        return cls._of_bytes(sample, low, high) if name == "int8" else cls._of_floats(name, sample, low, high)
+
+    @classmethod
+    def _of_floats(cls, name, sample, low, high):
+        offset = np.quantile(sample, 0.5, axis=0, method="lower")
+        spread = np.median(np.abs(sample - offset), axis=0)
+        reach = np.maximum(high - offset, offset - low)
+        unit = power_of_two(max(spread.max(), reach.max() / _LARGEST))
+        return cls(name, offset, np.full(len(offset), unit), unit)
+
+    @classmethod
+    def _of_bytes(cls, sample, low, high):
+        inner_low = np.quantile(sample, 0.001, axis=0, method="lower")
+        inner_high = np.quantile(sample, 0.999, axis=0, method="higher")
+        varies = inner_high > inner_low  # otherwise, the few values that differ need the whole range
+        low, high = np.where(varies, inner_low, low), np.where(varies, inner_high, high)
         half = high / 2 - low / 2
         unit = power_of_two(half.max())
-        step = half / _STEPS if name == "int8" else np.full(len(half), unit)
-        return cls(name, low + half, np.where(step > 0, step, unit), unit)
+        return cls("int8", low + half, np.where(half > 0, half / _STEPS, unit), unit)
 
     def encode(self, rows: np.ndarray) -> np.ndarray:
         """The numbers to store."""
@@ -39,8 +59,8 @@ class Precision:
             return np.rint(numbers).clip(-_STEPS, _STEPS).astype(np.int8)
         if np.abs(numbers).max(initial=0) > np.finfo(self.dtype).max:
             raise ValueError(
-                f"X contains numbers up to {np.abs(rows).max():.3g}, which are too large for {self.dtype.name} beside "
-                f"the rows of the fit, which lie within {self.unit:.3g} of their middle. Fit again with all rows."
+                f"X contains numbers up to {np.abs(rows).max():.3g}, which are too large for {self.dtype.name} in the "
+                "unit of the rows of the fit. Fit again with all rows."
             )
         return numbers.astype(self.dtype)
 

@@ -58,6 +58,7 @@ def test_the_document(photos, tmp_path, capsys):
     assert sizes == [sorted(group, reverse=True) for group in sizes]
     assert sizes[1][0] == (photos / "c.png").stat().st_size
     assert [row["file"] for row in document["skipped"]] == ["broken.jpg"]
+    assert (document["page"], document["table"]) == (str(tmp_path / "page.html"), str(tmp_path / "page.csv"))
 
 
 def test_no_duplicates(photos, tmp_path, capsys):

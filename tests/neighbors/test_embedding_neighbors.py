@@ -41,6 +41,18 @@ def test_rounded_vectors_rank_almost_as_well(rescore, least):
     assert recall(search(rescore=rescore, n_candidates=600).kneighbors(QUERIES)[1]) > least
 
 
+@pytest.mark.parametrize("rescore", ["float32", "float16", "int8"])
+@pytest.mark.parametrize("large", [1e3, 1e4, 1e7])
+def test_one_large_row_does_not_change_the_neighbours_of_the_others(rescore, large):
+    rows = RNG.normal(size=(2000, 32)).astype(np.float32)
+    queries = RNG.normal(size=(50, 32)).astype(np.float32)
+    true = NearestNeighbors(n_neighbors=5, algorithm="brute").fit(rows).kneighbors(queries, return_distance=False)
+    rows = np.concatenate([rows, np.full((1, 32), large, dtype=np.float32)])
+    model = EmbeddingNeighbors(5, rescore=rescore, n_candidates=2001, random_state=0).fit(rows)
+    ids = model.kneighbors(queries)[1]
+    assert np.mean([np.isin(a, b).mean() for a, b in zip(true, ids, strict=True)]) >= 0.95
+
+
 def test_every_step_finds_more_neighbours():
     hasher = LSHHasher(64, random_state=0)
     codes = search(hasher=hasher, rescore=None).kneighbors(QUERIES)[1]
