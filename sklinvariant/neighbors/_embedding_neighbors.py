@@ -36,7 +36,14 @@ from sklinvariant.neighbors._code_reader import pack_bits
 from sklinvariant.neighbors._exact_search import nearest_of
 from sklinvariant.neighbors._hamming_neighbors import HammingNeighbors, check_mode
 from sklinvariant.neighbors._stored_codes import GrowingRows, check_ids, rows_of_ids
-from sklinvariant.neighbors._vector_store import Precision, append_rows, blocks_of_rows, open_rows, write_rows
+from sklinvariant.neighbors._vector_store import (
+    Precision,
+    append_rows,
+    blocks_of_rows,
+    digest_of,
+    open_rows,
+    write_rows,
+)
 
 _DEFAULT_BITS = 256
 _AT_ONCE = 64  # queries
@@ -73,7 +80,8 @@ class EmbeddingNeighbors(TorchEstimator):
         beyond the 0.1 % and 99.9 % quantiles of a feature (of at most 5000 rows). Below 1000 rows nothing is clipped,
         and one very large value takes the precision of the others; "float16" is not affected.
     vectors : str, path-like or None
-        A ``.npy`` file for the vectors, which `fit` replaces and searches memory-map. None keeps them in memory.
+        A ``.npy`` file for the vectors, which `fit` replaces and searches memory-map. None keeps them in memory. Give
+        each estimator its own file: if another fit has replaced it, searches raise a ValueError.
     subsample : int or None
         Largest number of rows to which `fit` fits the hasher, chosen at random; None takes all.
     random_state : int, RandomState or None
@@ -121,6 +129,7 @@ class EmbeddingNeighbors(TorchEstimator):
         "next_id": Whole(0),
         "n": Whole(0),
         "dtype": Maybe(Text("float32", "float16", "int8")),
+        "digest": Maybe(Text()),
     }
     _reader = RowReader()
     _shared_docs = """
@@ -207,7 +216,8 @@ class EmbeddingNeighbors(TorchEstimator):
             ids = np.arange(state["next_id"], next_id) if ids is None else ids
             state["ids"] = np.concatenate([self.ids_, ids])
         if state["dtype"] is not None and state["vectors"] is None:
-            append_rows(self._path(), state["n"], rows, self._precision())
+            append_rows(self._path(), state["n"], rows, self._precision(), state.get("digest"))
+            state["digest"] = self._digest(state["n"] + len(rows))
         elif state["dtype"] is not None:
             state["vectors"] = self._growing_rows().extended(state["vectors"], self._precision().encode(rows))
         self.index_.partial_fit(np.concatenate(list(self._codes(rows))))
@@ -325,8 +335,13 @@ class EmbeddingNeighbors(TorchEstimator):
         self._state.update(offset=precision.offset, step=precision.step, unit=precision.unit)
         if self.vectors is not None:
             write_rows(self.vectors, rows, precision)
+            self._state["digest"] = self._digest(len(rows))
         else:
             self._state["vectors"] = np.concatenate([precision.encode(block) for block in blocks_of_rows(rows)])
+
+    def _digest(self, n):
+        """The digest of the first n rows of the file."""
+        return digest_of(open_rows(self._path(), n, self.n_features_in_, np.dtype(self._state["dtype"])))
 
     def _growing_rows(self):
         return self.__dict__.setdefault("_growing", GrowingRows())
@@ -349,7 +364,8 @@ class EmbeddingNeighbors(TorchEstimator):
             return state["vectors"]
         path = self._path()
         if getattr(self, "_mapped", {}).keys() != {path}:
-            self._mapped = {path: open_rows(path, state["n"], self.n_features_in_, np.dtype(state["dtype"]))}
+            dtype = np.dtype(state["dtype"])
+            self._mapped = {path: open_rows(path, state["n"], self.n_features_in_, dtype, state.get("digest"))}
         return self._mapped[path]
 
     def _ids_of(self, rows):

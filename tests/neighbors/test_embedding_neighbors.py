@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.neighbors import NearestNeighbors
 from tolerance import assert_close
@@ -201,6 +202,32 @@ def test_a_lost_file_and_missing_vectors_have_clear_errors(tmp_path):
         search(rescore=None).set_params(rescore="int8").kneighbors(QUERIES)
     with pytest.raises(ValueError, match="no vectors are stored"):
         search(rescore=None).kneighbors()
+
+
+def test_a_file_that_another_fit_replaced_is_refused(tmp_path):
+    path = tmp_path / "vectors.npy"
+    model = search(vectors=path)
+    other = clone(model).fit(X[::-1])
+    expected = other.kneighbors(QUERIES)[1]
+    for use in (
+        lambda: model.kneighbors(QUERIES),
+        lambda: model.partial_fit(QUERIES),
+        lambda: model.estimate_recall(X),
+    ):
+        with pytest.raises(ValueError, match=r"holds other vectors than this estimator stored there"):
+            use()
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(other)).kneighbors(QUERIES)[1], expected)
+    again = clone(model).fit(X)  # the same vectors
+    np.testing.assert_array_equal(model.kneighbors(QUERIES)[1], again.kneighbors(QUERIES)[1])
+
+
+def test_copies_that_add_different_vectors_to_a_file_are_refused(tmp_path):
+    model = search(vectors=str(tmp_path / "vectors.npy"))
+    first, second = (pickle.loads(pickle.dumps(model)).partial_fit(rows) for rows in (QUERIES[:1], QUERIES[1:2]))
+    assert second.kneighbors(QUERIES[1:2], n_neighbors=1)[1].tolist() == [[600]]
+    with pytest.raises(ValueError, match="another fit or partial_fit has changed the file"):
+        first.kneighbors(QUERIES)
+    assert model.kneighbors(QUERIES)[1].max() < 600
 
 
 def test_a_failed_addition_keeps_the_file_and_the_model(tmp_path):
