@@ -53,7 +53,7 @@ def test_the_graph_of_an_index_with_its_own_ids_has_the_row_numbers(make):
     rows = index.kneighbors_graph(X[:9]).indices.reshape(9, -1)
     np.testing.assert_array_equal(rows, expected)
     np.testing.assert_array_equal(ids[rows], index.kneighbors(X[:9])[1])
-    with pytest.raises(ValueError, match="there are 80 rows. Pass row numbers, not ids"):
+    with pytest.raises(ValueError, match=r"there are 80 rows\. Pass row numbers, not ids"):
         expand_queries(X[:9], X, index.kneighbors(X[:9])[1])
 
 
