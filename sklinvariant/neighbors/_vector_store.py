@@ -1,5 +1,6 @@
 """Vectors in 32, 16 or 8 bits per number, in memory or in a memory-mapped file."""
 
+import hashlib
 import os
 from collections.abc import Iterator
 
@@ -10,6 +11,7 @@ from sklinvariant.ops import power_of_two
 
 _STEPS = 127  # an int8 holds -127 to 127
 _LARGEST = 2.0**15  # stored number of the rows of a fit, in any precision: float16 holds twice as much
+_DIGESTED_ROWS = 16
 _SAMPLED_ROWS = 5000  # from which medians and quantiles are computed
 _BLOCK_BYTES = 1 << 26
 
@@ -99,9 +101,11 @@ def write_rows(path: str | os.PathLike[str], X: np.ndarray, precision: Precision
             file.write(precision.encode(block).tobytes())
 
 
-def append_rows(path: str | os.PathLike[str], n: int, X: np.ndarray, precision: Precision) -> None:
+def append_rows(
+    path: str | os.PathLike[str], n: int, X: np.ndarray, precision: Precision, digest: str | None = None
+) -> None:
     """Write rows after the first n of a file. Its header is changed last, so a failure leaves n rows."""
-    open_rows(path, n, X.shape[1], precision.dtype)  # checks the file
+    open_rows(path, n, X.shape[1], precision.dtype, digest)  # checks the file
     with open(path, "r+b") as file:
         _write_header(file, (n, X.shape[1]), precision.dtype)
         file.seek(n * X.shape[1] * precision.dtype.itemsize, os.SEEK_CUR)
@@ -119,12 +123,26 @@ def _write_header(file, shape, dtype):
     np.lib.format.write_array_header_1_0(file, header)
 
 
-def open_rows(path: str | os.PathLike[str], n: int, d: int, dtype: np.dtype) -> np.ndarray:
-    """The first n rows of a file, memory-mapped. Raises a ValueError if the file holds other vectors."""
+def digest_of(rows: np.ndarray) -> str:
+    """A digest of 16 of the stored rows, from the first to the last, which tells files of different fits apart."""
+    sampled = np.arange(_DIGESTED_ROWS) * (len(rows) - 1) // (_DIGESTED_ROWS - 1)
+    return hashlib.sha256(rows[sampled].tobytes()).hexdigest()
+
+
+def open_rows(path: str | os.PathLike[str], n: int, d: int, dtype: np.dtype, digest: str | None = None) -> np.ndarray:
+    """The first n rows of a file, memory-mapped. Raises a ValueError if the file holds other vectors.
+
+    ``digest`` is that of the rows, None if it is not known.
+    """
     rows = np.lib.format.open_memmap(path, mode="r")
     if rows.ndim != 2 or rows.dtype != dtype or rows.shape[1] != d or len(rows) < n or not rows.flags.c_contiguous:
         raise ValueError(
             f"{os.fspath(path)} holds {rows.dtype} of shape {rows.shape}, but {dtype} of shape ({n}, {d}) was stored "
             "there. Restore the file, or fit again."
+        )
+    if digest is not None and digest != digest_of(rows[:n]):
+        raise ValueError(
+            f"{os.fspath(path)} holds other vectors than this estimator stored there: another fit or partial_fit has "
+            "changed the file. Fit again, and give each estimator its own file (vectors=)."
         )
     return rows[:n]
