@@ -25,7 +25,7 @@ def resolve_device(device: str | torch.device, own: torch.device | None = None) 
     try:
         found = torch.empty(0, device=device).device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).strip().partition("\n")[0].rstrip(".")
+        reason = str(error).strip().partition("\n")[0].partition(". ")[0].rstrip(".")
         raise ValueError(
             f"device={device!r} is not available on this machine ({reason}). Use 'auto' or 'cpu'"
         ) from error

@@ -22,9 +22,9 @@ def test_devices_that_are_not_there(device):
         resolve_device(device)
 
 
-def test_of_a_long_error_of_torch_the_first_line_is_kept(monkeypatch):
+def test_of_a_long_error_of_torch_the_first_sentence_is_kept(monkeypatch):
     def fail(*args, **options):
-        raise NotImplementedError("no such backend\n\nCPU: registered at RegisterCPU.cpp")
+        raise NotImplementedError("no such backend. It may be missing.\n\nCPU: registered at RegisterCPU.cpp")
 
     monkeypatch.setattr(torch, "empty", fail)
     with pytest.raises(ValueError, match=r"^device='mps' is not available on this machine \(no such backend\)\. Use"):
