@@ -15,7 +15,7 @@ _NEAR, _VERY_NEAR = 0.06, 0.015  # of the longer side: distances from the predic
 
 
 class Keypoints(NamedTuple):
-    """The m strongest key points of an image, with codes that do not depend on its rotation and scale."""
+    """The m strongest key points of an image, strongest first. Their codes do not depend on its rotation and scale."""
 
     places: np.ndarray  # (m, 4) float16: x and y as shares of the longer side, log2 of the size, angle in radians
     codes: np.ndarray  # (m, 16) uint8
@@ -51,12 +51,14 @@ def find_keypoints(image: np.ndarray, n_keypoints: int) -> Keypoints:
     found, values = sift.detectAndCompute(grey, None) if min(grey.shape) >= 4 else ([], None)
     if values is None:
         return NO_KEYPOINTS
-    side = max(grey.shape)
+    strongest = np.argsort([-p.response for p in found], kind="stable")[:n_keypoints]
+    values, side = values[strongest], max(grey.shape)
     places = [
-        ((p.pt[0] + 0.5) / side, (p.pt[1] + 0.5) / side, np.log2(p.size / side), np.radians(p.angle)) for p in found
+        ((p.pt[0] + 0.5) / side, (p.pt[1] + 0.5) / side, np.log2(p.size / side), np.radians(p.angle))
+        for p in (found[row] for row in strongest)
     ]
     codes = np.packbits(values > np.median(values, axis=1, keepdims=True), axis=1)
-    return Keypoints(np.array(places[:n_keypoints], np.float16), codes[:n_keypoints])
+    return Keypoints(np.array(places, np.float16), codes)
 
 
 def align(one: Keypoints, other: Keypoints) -> Alignment:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import sklinvariant
-from sklinvariant.cli._command_line import main
+from sklinvariant.cli._command_line import _COMMANDS, main
 
 PROJECT = Path(__file__).parents[2]
 
@@ -63,3 +63,12 @@ def test_unknown_family(capsys):
     with pytest.raises(SystemExit):
         main(["tour", "--only", "nothing"])
     assert "invalid choice: 'nothing'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("section", ["# The command line", "## JSON"])
+def test_the_guide_lists_every_command(section):
+    """In its table of commands, and in that of the fields of their documents."""
+    guide = (PROJECT / "docs/guide_command_line.md").read_text(encoding="utf-8")
+    table = guide[guide.index(f"{section}\n") :].split("\n## ")[0]
+    named = {line.split("`")[1].split()[0] for line in table.splitlines() if line.startswith("| `")}
+    assert named == set(_COMMANDS)

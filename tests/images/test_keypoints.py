@@ -66,6 +66,17 @@ def test_the_strongest_key_points_are_kept(astronaut):
     assert align(few, many).n_matches >= 19
 
 
+def test_the_strongest_key_points_come_first():
+    """Dots of rising contrast, from left to right."""
+    image = np.full((100, 500, 3), 128, np.uint8)
+    for i in range(5):
+        cv2.circle(image, (50 + 100 * i, 50), 12, (148 + 25 * i,) * 3, -1)
+    image = cv2.GaussianBlur(image, None, 4)
+    x = find_keypoints(image, 300).places[:, 0]
+    assert x[0] > 0.8
+    assert x[-1] < 0.5
+
+
 def test_places_are_shares_of_the_longer_side(astronaut):
     """A large image is reduced first, so that its key points are those of the small image."""
     large = cv2.resize(astronaut, None, fx=8, fy=8, interpolation=cv2.INTER_CUBIC)
