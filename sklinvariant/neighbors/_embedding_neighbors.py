@@ -78,7 +78,8 @@ class EmbeddingNeighbors(TorchEstimator):
     rescore : {"float32", "float16", "int8"} or None
         The precision of the stored vectors: 4, 2 or 1 bytes per feature. None stores no vectors. "int8" clips values
         beyond the 0.1 % and 99.9 % quantiles of a feature (of at most 5000 rows). Below 1000 rows nothing is clipped,
-        and one very large value takes the precision of the others; "float16" is not affected.
+        and one very large value takes the precision of the others. "float16" loses its precision only beside values
+        that are about 1e12 times as large.
     vectors : str, path-like or None
         A ``.npy`` file for the vectors, which `fit` replaces and searches memory-map. None keeps them in memory. Give
         each estimator its own file: if another fit has replaced it, searches raise a ValueError.
