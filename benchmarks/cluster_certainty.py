@@ -45,16 +45,16 @@ def clusterings(folder, weights, n_images, seed):
         )
         labels = model.labels_
         frequent = {label: np.bincount(y[labels == label]).argmax() for label in np.unique(labels)}
-        yield {
-            "set": folder.name,
-            "features": "SqueezeNet" if weights else "learned",
-            "clusters": k,
+        measured = {
             "labels": labels,
             "agreement": agreement_of_runs(labels, resampled_clusterings(features, k, seed)),
             "certainty": certainties(features, labels, k, seed),
             "probability": model.predict_proba(features).max(1),
             "right": y == np.array([frequent[label] for label in labels]),
         }
+        known = ~np.isnan(measured["certainty"])  # of photographs that are not alone in their cluster
+        described = {"set": folder.name, "features": "SqueezeNet" if weights else "learned", "clusters": k}
+        yield described | {name: values[known] for name, values in measured.items()}
 
 
 def joined(found, name):

@@ -54,7 +54,7 @@ def main():
     settings = {"stages": PAPER, "transforms": transforms, "device": args.device, "batch_size": args.images}
     pooler = NestedInvariancePooler(backbone, **settings).fit(images)
     see = pooler.backbone_.feature_maps(args.device)
-    network = pooler.backbone_._make(pretrained=False).to(args.device)
+    network = pooler.backbone_._fitted_backbone().network.to(args.device)
     views = args.rotations * args.scales
     angles, scales = torch.arange(args.rotations) * 2 * torch.pi / args.rotations, torch.linspace(0.5, 1, args.scales)
 

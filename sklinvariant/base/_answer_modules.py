@@ -65,5 +65,5 @@ class Affine(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = x if self.shift is None else x - self.shift
         x = x if self.scale is None else x / self.scale
-        x = x if self.weight is None else x @ (self.weight.mT if self.weight.ndim == 2 else self.weight)
+        x = x if self.weight is None else x.to(self.weight) @ (self.weight.mT if self.weight.ndim == 2 else self.weight)
         return x if self.bias is None else x + self.bias

@@ -23,11 +23,15 @@ def resolve_device(device: str | torch.device, own: torch.device | None = None) 
     if str(device).startswith("cuda"):
         _check_fork()
     try:
-        return torch.empty(0, device=device).device
+        found = torch.empty(0, device=device).device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().partition("\n")[0].partition(". ")[0].rstrip(".")
         raise ValueError(
-            f"device={device!r} is not available on this machine ({error}). Use 'auto' or 'cpu'"
+            f"device={device!r} is not available on this machine ({reason}). Use 'auto' or 'cpu'"
         ) from error
+    if found.type == "meta":
+        raise ValueError(f"device={device!r} is not valid, because its tensors have no values. Use 'auto' or 'cpu'")
+    return found
 
 
 def _check_fork():

@@ -24,14 +24,16 @@ def modules_of_scikit_learn(estimator: Any) -> dict[str, Callable[[], nn.Module]
     for kind, make in _TRANSFORMERS.items():
         if type(estimator) is kind:
             return {"transform": partial(make, estimator)}
-    if isinstance(estimator, KMeans | MiniBatchKMeans):
+    if type(estimator) in (KMeans, MiniBatchKMeans):
         distances = partial(Function, _distances, centers=estimator.cluster_centers_)
         return {"transform": distances, "predict": lambda: nn.Sequential(distances(), Function(_nearest))}
+    if type(estimator).__module__.partition(".")[0] != "sklearn":  # subclasses may compute other answers
+        return {}
     if not isinstance(estimator, LinearClassifierMixin):
         return {"predict": lambda: _linear(estimator)} if isinstance(estimator, LinearModel) else {}
     modules: dict[str, Callable[[], nn.Module]] = {
         "decision_function": lambda: _linear(estimator),
-        "predict": lambda: Labels(_linear(estimator), estimator.classes_),
+        "predict": lambda: _labels(estimator),
     }
     if isinstance(estimator, LogisticRegression) and _is_softmax(estimator):
         modules["predict_proba"] = lambda: nn.Sequential(_linear(estimator), Function(probabilities))
@@ -47,14 +49,23 @@ def probabilities(scores: torch.Tensor) -> torch.Tensor:
 
 def _distances(x, centers):
     """Euclidean distances (n, k) of rows from centers; ONNX has no `torch.cdist`."""
-    middle = centers.mean(0)  # relative to it, rounding errors are smallest
-    x, centers = x - middle, centers - middle
-    squares = x.square().sum(1, keepdim=True) - 2 * x @ centers.T + centers.square().sum(1)
-    return squares.clamp_min(0).sqrt()
+    return torch.linalg.vector_norm(x[:, None].to(centers) - centers, dim=2)
 
 
 def _nearest(distances):
     return distances.argmin(1).to(torch.int32)
+
+
+def _labels(estimator):
+    """The predictions of a classifier. Those of ridge regression also learn several labels at once."""
+    targets = getattr(estimator, "_label_binarizer", None)
+    if targets is not None and targets.y_type_.startswith("multilabel"):
+        return nn.Sequential(_linear(estimator), Function(_is_positive))
+    return Labels(_linear(estimator), estimator.classes_)
+
+
+def _is_positive(scores):
+    return (scores > 0).to(torch.int64)
 
 
 def _is_softmax(estimator):
@@ -77,12 +88,13 @@ def _standard_scaler(estimator):
 
 
 def _min_max_scaler(estimator):
-    bounds = estimator.feature_range if estimator.clip else None
-    return Function(partial(_scaled, bounds=bounds), factor=estimator.scale_, offset=estimator.min_)
+    low, high = estimator.feature_range
+    settings = {"low": low, "bounds": (low, high) if estimator.clip else None}
+    return Function(partial(_scaled, **settings), least=estimator.data_min_, factor=estimator.scale_)
 
 
-def _scaled(x, factor, offset, bounds):
-    x = x * factor + offset
+def _scaled(x, least, factor, low, bounds):
+    x = (x - least) * factor + low  # the least value first, which may be large compared with the range
     return x if bounds is None else x.clamp(*bounds)
 
 
@@ -107,6 +119,7 @@ def _normalizer(estimator):
 
 
 def _normalized(x, order):
+    x = x if x.is_floating_point() else x.float()  # codes are integers
     length = torch.linalg.vector_norm(x, order, dim=-1, keepdim=True)
     return x / torch.where(length > 0, length, 1)
 

@@ -188,7 +188,7 @@ def check_entries(values: dict[str, Any], layout: dict[str, Check], owner: str, 
 
 
 def restore_weights(
-    module: torch.nn.Module, weights: dict[str, np.ndarray], estimator: Any, *, parameters: str = "its parameters"
+    module: torch.nn.Module, weights: dict[str, np.ndarray], estimator: Any, *, parameters: str = "the parameters"
 ) -> None:
     """Load the weights of an estimator into a network. They are copied, because they may be mapped from a file.
 
@@ -198,8 +198,8 @@ def restore_weights(
         module.load_state_dict({name: torch.tensor(np.asarray(value)) for name, value in weights.items()})
     except RuntimeError as error:
         raise ValueError(
-            f"the weights of this {type(estimator).__name__} do not match its network ({error}). Set {parameters} "
-            "back, or fit a clone"
+            f"Set {parameters} back, or fit a clone: the weights of this {type(estimator).__name__} do not match its "
+            "network"
         ) from error
 
 

@@ -58,9 +58,11 @@ def to_module(estimator: Any, method: str | None = None, *, dtype: torch.dtype =
     >>> codes(torch.tensor(X[:2], dtype=torch.float32)).shape
     torch.Size([2, 4])
     """
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise ValueError(f"dtype={dtype!r} is not a torch dtype of floats. Pass torch.float32 or torch.float64.")
     if isinstance(estimator, Pipeline):
         steps = [step for _, step in estimator.steps if step is not None and step != "passthrough"]
-        methods = ["transform"] * (len(steps) - 1) + [method]
+        methods = ["transform"] * (len(steps) - 1) + [method] * (len(steps) > 0)
         modules = (to_module(step, name, dtype=dtype) for step, name in zip(steps, methods, strict=True))
         return nn.Sequential(*modules).eval()
     if isinstance(estimator, FrozenEstimator):

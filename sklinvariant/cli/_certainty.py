@@ -16,7 +16,8 @@ _SLOPE, _INTERCEPT = 2.83, -1.45
 def certainties(features: Any, labels: Any, n_clusters: int, seed: int) -> np.ndarray:
     """The estimated probability (n,) that each photograph is of the kind of most photographs of its cluster.
 
-    It is calibrated on images with known classes and lies between 0.19 and 0.80: without labels nothing is sure.
+    It is calibrated on images with known classes and lies between 0.19 and 0.80: without labels nothing is sure. It is
+    NaN for a photograph that is alone in its cluster.
     """
     agreement = agreement_of_runs(labels, resampled_clusterings(features, n_clusters, seed))
     return 1 / (1 + np.exp(-(_SLOPE * agreement + _INTERCEPT)))
@@ -42,9 +43,9 @@ def resampled_clusterings(features: Any, n_clusters: int, seed: int) -> np.ndarr
 def agreement_of_runs(labels: Any, runs: np.ndarray) -> np.ndarray:
     """The share (n,) of the other photographs of its cluster that each photograph is together with, averaged over runs.
 
-    It is 1 for a photograph that is alone in its cluster.
+    It is NaN for a photograph that is alone in its cluster.
     """
-    shares = np.ones(len(labels))
+    shares = np.full(len(labels), np.nan)
     for cluster in np.unique(labels):
         members = np.flatnonzero(labels == cluster)
         if len(members) > 1:

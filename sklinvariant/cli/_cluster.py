@@ -76,6 +76,8 @@ def _sort_digits(arguments):
 
 def _sort_photos(arguments):
     """Cluster the features of the photographs. Write the table, and the page with the most certain ones."""
+    import numpy as np
+
     from sklinvariant.cli._certainty import certainties
     from sklinvariant.cli._photos import list_images
     from sklinvariant.cli._report import certainty_in_words, write_clusters
@@ -94,7 +96,7 @@ def _sort_photos(arguments):
         sure = certainties(features, labels, arguments.clusters, arguments.seed)
     clusters = _document_of_clusters(names, labels, sure, arguments.clusters)
     rows = zip(names, labels, sure, strict=True)
-    write_table(table, ([name, label, f"{certainty:.4f}"] for name, label, certainty in rows))
+    write_table(table, ([name, label, "" if np.isnan(sure) else f"{sure:.4f}"] for name, label, sure in rows))
     write_clusters(page, folder, clusters, failed, n_shown=arguments.shown)
     sizes = ", ".join(str(len(cluster["photographs"])) for cluster in clusters)
     print(f"{len(names)} photographs in {arguments.clusters} clusters: {sizes}")
@@ -155,8 +157,9 @@ def _document_of_clusters(names, labels, sure, n_clusters):
     clusters, order = [], (-sure).argsort(kind="stable")
     for cluster in range(n_clusters):
         rows = order[labels[order] == cluster]
-        photographs = [{"file": names[row], "certainty": float(sure[row])} for row in rows]
-        certainty = float(sure[rows].mean()) if len(rows) else None
+        known = len(rows) > 1  # neither a photograph that is alone nor an empty cluster has a certainty
+        photographs = [{"file": names[row], "certainty": float(sure[row]) if known else None} for row in rows]
+        certainty = float(sure[rows].mean()) if known else None
         mixed = certainty is not None and certainty < MIXED
         clusters.append({"cluster": cluster, "certainty": certainty, "mixed": mixed, "photographs": photographs})
     return clusters

@@ -108,6 +108,8 @@ def _execute(arguments):
         from sklinvariant.base import resolve_device
 
         resolve_device(arguments.device)  # raises before any work
+    if not 0 <= getattr(arguments, "seed", 0) < 2**32:
+        raise ValueError(f"--seed must be from 0 to {2**32 - 1}, got {arguments.seed}")
     with _printing(arguments):
         outcome = arguments.run(arguments)
     if arguments.json:

@@ -48,6 +48,7 @@ def run(arguments: Namespace) -> Outcome:
     from sklinvariant.cli._photos import check_still_there, list_images
     from sklinvariant.cli._report import write_duplicates
 
+    _check_numbers(arguments)
     page = check_output("--output", arguments.output, PAGE, force=arguments.force)
     table = check_output("the table of --output", page.with_suffix(".csv"), TABLE, force=arguments.force)
     folder = Path(arguments.photos).resolve()
@@ -67,6 +68,15 @@ def run(arguments: Namespace) -> Outcome:
     named = [[{"file": name, "bytes": size} for name, size in members] for members in groups]
     written = {"page": str(page), "table": str(table)}
     return Outcome({"photos": str(folder), "groups": named, "skipped": as_rows(failed), **written})
+
+
+def _check_numbers(arguments):
+    for name in ("similarity", "overlap"):
+        given = getattr(arguments, name)
+        if not 0 <= given <= 1:
+            raise ValueError(f"--{name} must be from 0 to 1, got {given}")
+    if arguments.jobs == 0:
+        raise ValueError("--jobs must be at least 1, or -1 for all cores, got 0")
 
 
 def _fitted(names, arguments):

@@ -55,7 +55,7 @@ _CERTAINTY = (
     "The certainty of a photograph is the estimated probability that it shows the same kind of thing as most of its "
     "cluster. It is high if the same photographs come together again when some of all photographs are left out. The "
     "certainty of a cluster is the mean over its photographs. Below 50% a cluster is called mixed: it probably has "
-    "several kinds of things."
+    "several kinds of things. A photograph that is alone in its cluster has no certainty."
 )
 
 
@@ -90,14 +90,16 @@ def write_clusters(
 
 def certainty_in_words(cluster: Mapping[str, Any]) -> str:
     """The certainty of a cluster, and whether it is mixed."""
-    if cluster["certainty"] is None:
-        return "none"
-    return f"{cluster['certainty']:.0%}{' (mixed)' if cluster['mixed'] else ''}"
+    return _share(cluster["certainty"]) + (" (mixed)" if cluster["mixed"] else "")
+
+
+def _share(certainty):
+    return "none" if certainty is None else f"{certainty:.0%}"
 
 
 def _photograph(page, folder, photograph):
     name = photograph["file"]
-    return _figure(page, folder / name, f"certainty {photograph['certainty']:.0%}", name=name)
+    return _figure(page, folder / name, f"certainty {_share(photograph['certainty'])}", name=name)
 
 
 def write_duplicates(

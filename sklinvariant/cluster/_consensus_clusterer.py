@@ -6,6 +6,7 @@ Strehl & Ghosh 2002, "Cluster ensembles: a knowledge reuse framework for combini
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import KW_ONLY
 from functools import partial
 from typing import Annotated, Any, Literal, Self
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from sklearn.base import ClusterMixin, MetaEstimatorMixin, clone
 from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_rand_score
 from sklearn.utils import check_random_state
 from torch import nn
@@ -36,6 +38,8 @@ from sklinvariant.base import (
     to_numpy,
 )
 from sklinvariant.cluster._temi_clusterer import TEMIClusterer
+
+_UNSTABLE = 0.5  # the number of clusters is uncertain if halves of the runs agree less
 
 
 def places_of(labels: np.ndarray, sizes: list[int]) -> np.ndarray:
@@ -194,6 +198,11 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
         ValueError
             If there are fewer rows than clusters, or if ``estimator`` contains an object without ``fit`` and
             ``predict``.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If clusters are empty, or, with "auto", if the best ``stability_`` is below 0.5.
         """
         given = self._read(X, reset=True)
         rows = self._rows(given)
@@ -220,7 +229,24 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
             **({} if stability is None else {"stability": stability}),
         }
         self.agreement_ = float(shares.max(1).mean())
+        self._warn()
         return self
+
+    def _warn(self):
+        k, stability = self._state["n_clusters"], self._state.get("stability")
+        empty = int((np.bincount(self._state["labels"], minlength=k) == 0).sum())
+        problems = []
+        if empty:
+            problems.append(
+                f"{empty} of {k} clusters are empty. Lower n_clusters, or pass clusterers with more clusters"
+            )
+        if stability is not None and stability.max() < _UNSTABLE:
+            problems.append(
+                f"the halves of the runs agree by only {stability.max():.2f} on {k} clusters, so this number is "
+                "uncertain. Raise n_runs, or pass n_clusters"
+            )
+        for problem in problems:
+            warnings.warn(f"{type(self).__name__}: {problem}", ConvergenceWarning, stacklevel=3)
 
     def predict(self, X: Any) -> Any:
         """Predict the cluster of each row.

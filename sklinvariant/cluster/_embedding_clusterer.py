@@ -195,7 +195,14 @@ class EmbeddingClusterer(OnDevice, WithOptimizer, TrainedEstimator, ClusterMixin
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any = None) -> Self:
-        """Train for one pass over a part of the rows."""
+        """Train for one pass over a part of the rows.
+
+        Parameters
+        ----------
+        X : array of shape (n, n_features)
+            At least ``n_clusters`` embeddings, because the loss spreads the rows of a batch over all clusters. Join a
+            short last block of a stream with the one before.
+        """
         self._train(X, partial=True)
         return self
 
@@ -240,7 +247,10 @@ class EmbeddingClusterer(OnDevice, WithOptimizer, TrainedEstimator, ClusterMixin
     def _data(self, given, y, generator, *, reset):
         rows, k = given.tensor(), self.n_clusters
         if len(rows) < max(2, k):
-            raise ValueError(f"n_samples={len(rows)} should be >= n_clusters={k}, and at least 2. Pass more rows")
+            raise ValueError(
+                f"n_samples={len(rows)} should be >= n_clusters={k}, and at least 2. Pass more rows; in partial_fit, "
+                "join a short block with another"
+            )
         if self.batch_size < k:
             raise ValueError(f"batch_size={self.batch_size} should be >= n_clusters={k}. Raise batch_size")
         spaces = self._new_spaces(rows, generator) if reset else list(self._network(rows).spaces)

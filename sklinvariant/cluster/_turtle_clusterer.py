@@ -90,8 +90,8 @@ class TURTLEClusterer(EmbeddingClusterer):
     """Clusters of embeddings that linear classifiers in one or several feature spaces find easy to learn.
 
     The labeling ``τ(x) = mean_k softmax(θ_k φ_k(x))`` is learned together with a linear classifier w_k in each space
-    φ_k: both minimise ``Σ_k mean CE(w_k φ_k(x), τ(x)) - γ Σ_k H(mean softmax(θ_k φ_k))``. The entropy H keeps all
-    clusters in use.
+    φ_k. Labeling and classifiers minimise the same loss
+    ``Σ_k mean CE(w_k φ_k(x), τ(x)) - γ Σ_k H(mean softmax(θ_k φ_k))``. The entropy H keeps all clusters in use.
 
     Parameters
     ----------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import KW_ONLY
 from typing import Literal
@@ -69,11 +70,12 @@ class BackboneEstimator(OnDevice, TorchEstimator):
         A local ``.safetensors``, ``.npz`` or state-dict file, which is loaded into the network.
     mean : float, sequence or "auto"
         Value for each channel that is subtracted from the images, which are floats 0-1. "auto" is the value that the
-        model was trained with if ``module`` is a name that tells, otherwise 0.
+        model was trained with if ``module`` names a model whose preprocessing is known, otherwise 0.
     std : float, sequence or "auto"
         Value for each channel by which the images are then divided. "auto" is the value of the model, otherwise 1.
     bgr : bool or "auto"
-        Convert RGB to BGR before ``mean`` and ``std`` are applied. "auto" is False for all known models.
+        Convert RGB to BGR before ``mean`` and ``std`` are applied. "auto" is True for models of
+        transformers whose preprocessing does so (such as MobileViT), otherwise False.
     image_size : int, (int, int), None or "auto"
         Resize the images to this height and width, without cropping. Larger images give more cells. "auto" is the size
         of the model, or that of the input of a file if it accepts only one size; other networks get the images as they
@@ -111,6 +113,7 @@ class BackboneEstimator(OnDevice, TorchEstimator):
         with torch.no_grad(), making_modules(0):
             backbone = make_backbone(self.module, pretrained=self.weights is None, size=self._requested_size())
             self._check_layer(backbone)
+            self._warn_of_unknown_preprocessing(backbone)
             if self.weights is not None:
                 load_weights(backbone.network, self.weights, prefix=backbone.weights_prefix)
             preprocessing = {name: getattr(backbone, name) for name in _PREPROCESSING}
@@ -175,6 +178,14 @@ class BackboneEstimator(OnDevice, TorchEstimator):
             raise ValueError(
                 f"layer={self.layer!r} is not a layer of the network. Choose one of its layers, such as "
                 f"{backbone.layers()[:20]}."
+            )
+
+    def _warn_of_unknown_preprocessing(self, backbone):
+        if backbone.lacks and any(isinstance(value, str) for value in (self.mean, self.std, self.image_size)):
+            warnings.warn(
+                f"{type(self).__name__}: module={self.module!r} has no {backbone.lacks}, which tells how "
+                "its images are preprocessed. Set mean, std and image_size",
+                stacklevel=2,
             )
 
     def _run(self, backbone, images, preprocessing, device):

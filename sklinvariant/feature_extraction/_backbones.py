@@ -41,6 +41,8 @@ class Backbone:
         Prefix of the names of the weights in files of the whole model.
     architecture : str or None
         Description in JSON, from which the network is created again where its files are not available.
+    lacks : str
+        File that would have told the preprocessing but is missing; "" if none is.
     """
 
     mean: float | list[float] = 0.0
@@ -49,6 +51,7 @@ class Backbone:
     bgr = False
     weights_prefix = ""
     architecture: str | None = None
+    lacks = ""
 
     def __init__(self, network: nn.Module) -> None:
         self.network: Any = network.float()
@@ -66,6 +69,12 @@ class Backbone:
 
     def at(self, layer: str, x: torch.Tensor) -> Any:
         """The output of a layer. Later layers are not computed."""
+        children = dict(self.network.named_children())
+        if type(self.network).forward is nn.Sequential.forward and layer in children:
+            for name, module in children.items():  # a loop can be exported
+                x = module(x)
+                if name == layer:
+                    return x
         return _output_of(self.network, layer, self.maps, x)
 
     def layers(self) -> list[str]:
@@ -191,16 +200,24 @@ class TransformersBackbone(Backbone):
             model, self.weights_prefix = tower, "vision_model."
         super().__init__(model)
         self.architecture = config.to_json_string(use_diff=False)
-        self.mean, self.std = list(preset.get("image_mean", [0.0])), list(preset.get("image_std", [1.0]))
+        self.mean, self.std = _normalization_of_preset(preset)
+        self.bgr = bool(preset.get("do_flip_channel_order"))
         self.image_size = _size_of_preset(preset)
+        self.lacks = "" if preset else "preprocessor_config.json"
         taken = inspect.signature(self.network.forward).parameters
         self._options = {"interpolate_pos_encoding": True} if "interpolate_pos_encoding" in taken else {}
 
     @staticmethod
     def _from_hub(library, name, pretrained):
-        config = library.AutoConfig.from_pretrained(name)
         auto = library.AutoModel
-        model = auto.from_pretrained(name, config=config) if pretrained else auto.from_config(config)
+        try:
+            config = library.AutoConfig.from_pretrained(name)
+            model = auto.from_pretrained(name, config=config) if pretrained else auto.from_config(config)
+        except ValueError as error:
+            raise ValueError(
+                f'module="hf:{name}" is not a model of transformers ({_first_line(error)}). Pass the name of a vision '
+                "model on the Hugging Face hub, or a folder with its config.json."
+            ) from error
         try:
             preset = library.image_processing_utils.BaseImageProcessor.get_image_processor_dict(name)[0]
         except OSError:  # models without this file
@@ -221,6 +238,19 @@ class TransformersBackbone(Backbone):
         if pooled is not None:
             return pooled.flatten(1)
         return whole_of(outputs.last_hidden_state, x.shape[-2:], self.network, None)
+
+
+def _normalization_of_preset(preset):
+    """Mean and standard deviation of images of floats 0-1, of the settings of an image processor of transformers."""
+    normalizes = preset.get("do_normalize", True)
+    mean = np.ravel(preset.get("image_mean", 0.0) if normalizes else 0.0)
+    std = np.ravel(preset.get("image_std", 1.0) if normalizes else 1.0)
+    if preset.get("rescale_offset"):  # of EfficientNet, as is include_top, which divides once more
+        mean = mean + 1.0
+    if preset.get("include_top"):
+        std = std * preset["image_std"]
+    scale = 255 * preset.get("rescale_factor", 1 / 255) if preset.get("do_rescale", True) else 255.0
+    return (mean / scale).tolist(), (std / scale).tolist()
 
 
 def _size_of_preset(preset):
@@ -335,6 +365,10 @@ def make_backbone(
     name = os.fspath(module)
     library, colon, rest = name.partition(":")
     if colon and library in LIBRARIES:
+        if not rest:
+            raise ValueError(
+                f'module={name!r} names no model. Write its name after the colon, such as "timm:resnet18".'
+            )
         known = {} if architecture is None else {"architecture": architecture}
         with contextlib.nullcontext() if weights is None else _Uninitialized():
             return LIBRARIES[library](rest, pretrained, size, **known)
@@ -401,9 +435,12 @@ def _loaded(make, name, source, *, whole=False):
             warnings.simplefilter("ignore")  # of other libraries
             return make()
     except (OSError, RuntimeError, ImportError) as error:
-        reason = str(error).strip().partition("\n")[0]
         way = source if whole else f"{source} and pass its path as weights"
         raise OSError(
-            f'module="{name}" could not be loaded ({reason}). If this machine has no access to the network, '
-            f"download {way}."
+            f'module="{name}" could not be loaded ({_first_line(error)}). If this machine has no access to the '
+            f"network, download {way}."
         ) from error
+
+
+def _first_line(error):
+    return str(error).strip().partition("\n")[0].rstrip(".")

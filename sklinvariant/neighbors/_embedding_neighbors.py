@@ -36,7 +36,14 @@ from sklinvariant.neighbors._code_reader import pack_bits
 from sklinvariant.neighbors._exact_search import nearest_of
 from sklinvariant.neighbors._hamming_neighbors import HammingNeighbors, check_mode
 from sklinvariant.neighbors._stored_codes import GrowingRows, check_ids, rows_of_ids
-from sklinvariant.neighbors._vector_store import Precision, append_rows, blocks_of_rows, open_rows, write_rows
+from sklinvariant.neighbors._vector_store import (
+    Precision,
+    append_rows,
+    blocks_of_rows,
+    digest_of,
+    open_rows,
+    write_rows,
+)
 
 _DEFAULT_BITS = 256
 _AT_ONCE = 64  # queries
@@ -69,9 +76,13 @@ class EmbeddingNeighbors(TorchEstimator):
     n_rescored : int or None
         Number of candidates whose vectors are read, the best so far. None reads those of all candidates.
     rescore : {"float32", "float16", "int8"} or None
-        The precision of the stored vectors: 4, 2 or 1 bytes per feature. None stores no vectors.
+        The precision of the stored vectors: 4, 2 or 1 bytes per feature. None stores no vectors. "int8" clips values
+        beyond the 0.1 % and 99.9 % quantiles of a feature (of at most 5000 rows). Below 1000 rows nothing is clipped,
+        and one very large value takes the precision of the others. "float16" loses its precision only beside values
+        that are about 1e12 times as large.
     vectors : str, path-like or None
-        A ``.npy`` file for the vectors, which `fit` replaces and searches memory-map. None keeps them in memory.
+        A ``.npy`` file for the vectors, which `fit` replaces and searches memory-map. None keeps them in memory. Give
+        each estimator its own file: if another fit has replaced it, searches raise a ValueError.
     subsample : int or None
         Largest number of rows to which `fit` fits the hasher, chosen at random; None takes all.
     random_state : int, RandomState or None
@@ -119,6 +130,7 @@ class EmbeddingNeighbors(TorchEstimator):
         "next_id": Whole(0),
         "n": Whole(0),
         "dtype": Maybe(Text("float32", "float16", "int8")),
+        "digest": Maybe(Text()),
     }
     _reader = RowReader()
     _shared_docs = """
@@ -205,7 +217,8 @@ class EmbeddingNeighbors(TorchEstimator):
             ids = np.arange(state["next_id"], next_id) if ids is None else ids
             state["ids"] = np.concatenate([self.ids_, ids])
         if state["dtype"] is not None and state["vectors"] is None:
-            append_rows(self._path(), state["n"], rows, self._precision())
+            append_rows(self._path(), state["n"], rows, self._precision(), state.get("digest"))
+            state["digest"] = self._digest(state["n"] + len(rows))
         elif state["dtype"] is not None:
             state["vectors"] = self._growing_rows().extended(state["vectors"], self._precision().encode(rows))
         self.index_.partial_fit(np.concatenate(list(self._codes(rows))))
@@ -264,10 +277,14 @@ class EmbeddingNeighbors(TorchEstimator):
     def estimate_recall(self, X: Any, n_neighbors: int | None = None) -> float:
         """Share of the nearest stored vectors that `kneighbors` finds for given queries.
 
+        It compares the candidates with a search among all vectors as they are stored, in the precision ``rescore``.
+        What rounding changes is not measured.
+
         Parameters
         ----------
-        X : array of shape (n_queries, n_features)
-            Queries. A few hundred suffice; they are also compared with all stored vectors.
+        X : array of shape (n_queries, n_features) or None
+            Queries. A few hundred suffice; they are also compared with all stored vectors. None takes the stored ones,
+            each excluding itself.
 
         Returns
         -------
@@ -276,7 +293,7 @@ class EmbeddingNeighbors(TorchEstimator):
         """
         _, queries, itself = self._check_queries(X)
         k = self._check_k(n_neighbors, itself)
-        found, true = self._nearest(queries, k, itself)[1], self._exact(queries, k)
+        found, true = self._nearest(queries, k, itself)[1], self._exact(queries, k, itself)
         return float(np.mean([np.isin(true_rows, rows).mean() for true_rows, rows in zip(true, found, strict=True)]))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -319,8 +336,13 @@ class EmbeddingNeighbors(TorchEstimator):
         self._state.update(offset=precision.offset, step=precision.step, unit=precision.unit)
         if self.vectors is not None:
             write_rows(self.vectors, rows, precision)
+            self._state["digest"] = self._digest(len(rows))
         else:
             self._state["vectors"] = np.concatenate([precision.encode(block) for block in blocks_of_rows(rows)])
+
+    def _digest(self, n):
+        """The digest of the first n rows of the file."""
+        return digest_of(open_rows(self._path(), n, self.n_features_in_, np.dtype(self._state["dtype"])))
 
     def _growing_rows(self):
         return self.__dict__.setdefault("_growing", GrowingRows())
@@ -343,21 +365,23 @@ class EmbeddingNeighbors(TorchEstimator):
             return state["vectors"]
         path = self._path()
         if getattr(self, "_mapped", {}).keys() != {path}:
-            self._mapped = {path: open_rows(path, state["n"], self.n_features_in_, np.dtype(state["dtype"]))}
+            dtype = np.dtype(state["dtype"])
+            self._mapped = {path: open_rows(path, state["n"], self.n_features_in_, dtype, state.get("digest"))}
         return self._mapped[path]
 
     def _ids_of(self, rows):
         return rows if self._state["ids"] is None else self._state["ids"][rows]
 
     def _check_queries(self, X):
-        """The `Input` of the queries, their rows, and the row numbers to exclude."""
+        """The `Input` of the queries, their rows, and the row numbers to exclude.
+
+        If X is None, the rows are the stored numbers, which `_search` decodes a few at a time.
+        """
         if X is not None:
             given = self._read(X)
             return given, as_numpy(given.data), None
         stored = self._stored()
-        queries = self._precision().decode(stored)
-        given = Input(queries, ArrayKind(None), torch.device("cpu"), torch.float64)
-        return given, queries, np.arange(len(queries))
+        return Input(stored, ArrayKind(None), torch.device("cpu"), torch.float64), stored, np.arange(len(stored))
 
     def _check_k(self, n_neighbors, itself):
         return self.index_._check_k(self.n_neighbors if n_neighbors is None else n_neighbors, itself)
@@ -371,6 +395,8 @@ class EmbeddingNeighbors(TorchEstimator):
         return distances, rows
 
     def _search(self, queries, k, itself):
+        if itself is not None:
+            queries = self._precision().decode(queries)
         m = min(max(k, self.n_candidates), self.n_samples_fit_ - (itself is not None))
         projections = self._projections(queries)
         distances, rows = self.index_._nearest(pack_bits(projections, 0), m, itself)
@@ -389,16 +415,25 @@ class EmbeddingNeighbors(TorchEstimator):
         stored = self._stored()[rows]
         return _best(self._precision().distances(query, stored), rows, k)
 
-    def _exact(self, queries, k):
-        """Rows of the k nearest stored vectors, by comparison with all of them."""
+    def _exact(self, queries, k, itself):
+        """Rows of the k nearest stored vectors, excluding the rows ``itself``, by comparison with all of them."""
         faiss, stored, precision = import_faiss(), self._stored(), self._precision()
-        queries, first = precision.centred(queries), 0
+        queries = precision.centred(queries) if itself is None else precision.in_unit(queries)
+        m, first = k + (itself is not None), 0
         results: list[tuple[np.ndarray, np.ndarray]] = []
         for block in blocks_of_rows(stored):
-            distances, rows = faiss.knn(queries, precision.in_unit(block), min(k, len(block)))
-            results = [nearest_of([*results, (distances, rows + first)], k)]
+            distances, rows = faiss.knn(queries, precision.in_unit(block), min(m, len(block)))
+            results = [nearest_of([*results, (distances, rows + first)], m)]
             first += len(block)
-        return results[0][1]
+        rows = results[0][1]
+        return rows if itself is None else _without(rows, itself)
+
+
+def _without(rows, itself):
+    """Each row of numbers (n, m) without the number ``itself`` (n,), or without the last one: (n, m - 1)."""
+    dropped = rows == itself[:, None]
+    dropped[:, -1] |= ~dropped.any(axis=1)
+    return rows[~dropped].reshape(len(rows), -1)
 
 
 def _best(distances, rows, k):

@@ -21,8 +21,9 @@ def expand_queries(queries: Any, X: Any, rows: Any, *, alpha: NonNegative = 3.0)
     X : array of shape (n, n_features)
         The vectors of the database, which are scaled to length 1.
     rows : array of int of shape (n_queries, k)
-        The nearest rows of X for each query, as ``kneighbors`` returns them. More of them help as long as most are
-        relevant.
+        The numbers of the nearest rows of X for each query. More of them help as long as most are relevant.
+        ``kneighbors`` of an index returns ids, which are row numbers unless ``fit`` was given other ids. For such an
+        index, pass ``index.kneighbors_graph(queries).indices.reshape(len(queries), -1)``.
     alpha : float, default=3.0
         0 weights all neighbours alike (average query expansion). Raising it trusts similar neighbours more.
 
@@ -63,7 +64,8 @@ def augment_database(X: Any, rows: Any, *, alpha: NonNegative = 3.0) -> Any:
     X : array of shape (n, n_features)
         The vectors of the database, which are scaled to length 1.
     rows : array of int of shape (n, k)
-        The nearest other rows of each row, as ``kneighbors()`` without queries returns them.
+        The numbers of the nearest other rows of each row, as ``kneighbors()`` without queries returns them. If ``fit``
+        was given other ids than row numbers, pass ``index.kneighbors_graph().indices.reshape(len(X), -1)``.
     alpha : float, default=3.0
         0 weights all neighbours alike. Raising it trusts similar neighbours more.
 

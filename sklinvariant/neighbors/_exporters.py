@@ -14,6 +14,7 @@ from sklinvariant.neighbors._stored_codes import check_ids
 
 Format = Literal["faiss", "usearch", "hnswlib", "lancedb", "qdrant", "sqlite-vec", "pgvector"]
 _NAME = "codes"  # of tables and collections
+_UNSIGNED = ("usearch", "hnswlib", "qdrant")  # whose ids are at least 0
 _BATCH = 10_000  # codes passed to a client at a time
 
 
@@ -43,7 +44,8 @@ def export_codes(codes: Any, path: str | os.PathLike, *, format: Format, ids: An
     format : {"faiss", "usearch", "hnswlib", "lancedb", "qdrant", "sqlite-vec", "pgvector"}
         The engine.
     ids : array-like of n integers or None, default=None
-        Ids of an array of codes. None takes the row numbers, or the ids of the index.
+        Ids of an array of codes. None takes the row numbers, or the ids of the index. For "usearch", "hnswlib" and
+        "qdrant", ids must be at least 0.
 
     Raises
     ------
@@ -68,6 +70,8 @@ def export_codes(codes: Any, path: str | os.PathLike, *, format: Format, ids: An
     <BLANKLINE>
     """
     packed, numbers = _codes_and_ids(codes, ids)
+    if format in _UNSIGNED and numbers.min() < 0:
+        raise ValueError(f"ids contains {numbers.min()}, but {format} accepts ids of at least 0. Pass other ids.")
     if format not in ("faiss", "pgvector") and os.path.exists(path):
         raise FileExistsError(f"{os.fspath(path)} exists. Remove it, or pass another path.")
     _WRITERS[format](packed, numbers, os.fspath(path))
@@ -134,8 +138,6 @@ def _to_lancedb(codes, ids, path):
 
 
 def _to_qdrant(codes, ids, path):
-    if ids.min() < 0:
-        raise ValueError(f"ids contains {ids.min()}, but qdrant accepts ids of at least 0. Pass other ids.")
     qdrant = _client("qdrant_client", "qdrant-client")
     models, client = qdrant.models, qdrant.QdrantClient(path=path)
     settings = models.VectorParams(

@@ -32,10 +32,12 @@ def check_rows(rows: Any, n_queries: int, n: int) -> np.ndarray:
     if rows.ndim != 2 or len(rows) != n_queries or rows.dtype.kind not in "iu":
         raise ValueError(
             f"rows has dtype {rows.dtype} and shape {rows.shape}, but integers of shape ({n_queries}, k) are required. "
-            "Pass the row numbers that kneighbors returned."
+            "Pass row numbers. kneighbors returns ids, which may be others."
         )
     if rows.size and not 0 <= rows.min() <= rows.max() < n:
-        raise ValueError(f"rows contains {rows.min()} to {rows.max()}, but there are {n} rows. Pass row numbers.")
+        raise ValueError(
+            f"rows contains {rows.min()} to {rows.max()}, but there are {n} rows. Pass row numbers, not ids."
+        )
     return rows
 
 

@@ -1,5 +1,6 @@
 """Vectors in 32, 16 or 8 bits per number, in memory or in a memory-mapped file."""
 
+import hashlib
 import os
 from collections.abc import Iterator
 
@@ -9,15 +10,19 @@ from sklinvariant.base import replacing
 from sklinvariant.ops import power_of_two
 
 _STEPS = 127  # an int8 holds -127 to 127
+_LARGEST = 2.0**15  # stored number of the rows of a fit, in any precision: float16 holds twice as much
+_DIGESTED_ROWS = 16
+_SAMPLED_ROWS = 5000  # from which medians and quantiles are computed
 _BLOCK_BYTES = 1 << 26
 
 
 class Precision:
     """Converts rows to the numbers that are stored, (x - offset) / step for each feature.
 
-    The offset is the middle of the range of a feature. With floats, all steps are the same power of two, ``unit``, so
-    that numbers of any scale can be stored. With "int8", a step is 1/254 of the range of a feature, and values beyond
-    the range, which later rows may have, are clipped. Distances are computed in float32 in the unit.
+    With floats, the offset is the median of a feature, so that a few very large rows do not take the precision of all
+    others. All steps are the same power of two, ``unit``, so that numbers of any scale can be stored. With "int8", 254
+    steps cover the range of a feature between its 0.1 % and 99.9 % quantiles, and values beyond it are clipped.
+    Medians and quantiles are those of at most 5000 rows. Distances are computed in float32 in the unit.
     """
 
     def __init__(self, name: str, offset: np.ndarray, step: np.ndarray, unit: float) -> None:
@@ -25,12 +30,29 @@ class Precision:
 
     @classmethod
     def of(cls, name: str, X: np.ndarray) -> "Precision":
-        """The precision for the ranges of the features of X (n, d)."""
+        """The precision for the features of X (n, d)."""
+        rows = np.linspace(0, len(X) - 1, min(len(X), _SAMPLED_ROWS)).astype(np.intp)
+        sample = X[rows].astype(np.float64)
         low, high = (f(X, axis=0).astype(np.float64) for f in (np.min, np.max))
+        return cls._of_bytes(sample, low, high) if name == "int8" else cls._of_floats(name, sample, low, high)
+
+    @classmethod
+    def _of_floats(cls, name, sample, low, high):
+        offset = np.quantile(sample, 0.5, axis=0, method="lower")
+        spread = np.median(np.abs(sample - offset), axis=0)
+        reach = np.maximum(high - offset, offset - low)
+        unit = power_of_two(max(spread.max(), reach.max() / _LARGEST))
+        return cls(name, offset, np.full(len(offset), unit), unit)
+
+    @classmethod
+    def _of_bytes(cls, sample, low, high):
+        inner_low = np.quantile(sample, 0.001, axis=0, method="lower")
+        inner_high = np.quantile(sample, 0.999, axis=0, method="higher")
+        varies = inner_high > inner_low  # otherwise, the few values that differ need the whole range
+        low, high = np.where(varies, inner_low, low), np.where(varies, inner_high, high)
         half = high / 2 - low / 2
         unit = power_of_two(half.max())
-        step = half / _STEPS if name == "int8" else np.full(len(half), unit)
-        return cls(name, low + half, np.where(step > 0, step, unit), unit)
+        return cls("int8", low + half, np.where(half > 0, half / _STEPS, unit), unit)
 
     def encode(self, rows: np.ndarray) -> np.ndarray:
         """The numbers to store."""
@@ -39,8 +61,8 @@ class Precision:
             return np.rint(numbers).clip(-_STEPS, _STEPS).astype(np.int8)
         if np.abs(numbers).max(initial=0) > np.finfo(self.dtype).max:
             raise ValueError(
-                f"X contains numbers up to {np.abs(rows).max():.3g}, which are too large for {self.dtype.name} beside "
-                f"the rows of the fit, which lie within {self.unit:.3g} of their middle. Fit again with all rows."
+                f"X contains numbers up to {np.abs(rows).max():.3g}, which are too large for {self.dtype.name} in the "
+                "unit of the rows of the fit. Fit again with all rows."
             )
         return numbers.astype(self.dtype)
 
@@ -79,9 +101,11 @@ def write_rows(path: str | os.PathLike[str], X: np.ndarray, precision: Precision
             file.write(precision.encode(block).tobytes())
 
 
-def append_rows(path: str | os.PathLike[str], n: int, X: np.ndarray, precision: Precision) -> None:
+def append_rows(
+    path: str | os.PathLike[str], n: int, X: np.ndarray, precision: Precision, digest: str | None = None
+) -> None:
     """Write rows after the first n of a file. Its header is changed last, so a failure leaves n rows."""
-    open_rows(path, n, X.shape[1], precision.dtype)  # checks the file
+    open_rows(path, n, X.shape[1], precision.dtype, digest)  # checks the file
     with open(path, "r+b") as file:
         _write_header(file, (n, X.shape[1]), precision.dtype)
         file.seek(n * X.shape[1] * precision.dtype.itemsize, os.SEEK_CUR)
@@ -99,12 +123,26 @@ def _write_header(file, shape, dtype):
     np.lib.format.write_array_header_1_0(file, header)
 
 
-def open_rows(path: str | os.PathLike[str], n: int, d: int, dtype: np.dtype) -> np.ndarray:
-    """The first n rows of a file, memory-mapped. Raises a ValueError if the file holds other vectors."""
+def digest_of(rows: np.ndarray) -> str:
+    """A digest of 16 of the stored rows, from the first to the last, which tells files of different fits apart."""
+    sampled = np.arange(_DIGESTED_ROWS) * (len(rows) - 1) // (_DIGESTED_ROWS - 1)
+    return hashlib.sha256(rows[sampled].tobytes()).hexdigest()
+
+
+def open_rows(path: str | os.PathLike[str], n: int, d: int, dtype: np.dtype, digest: str | None = None) -> np.ndarray:
+    """The first n rows of a file, memory-mapped. Raises a ValueError if the file holds other vectors.
+
+    ``digest`` is that of the rows, None if it is not known.
+    """
     rows = np.lib.format.open_memmap(path, mode="r")
     if rows.ndim != 2 or rows.dtype != dtype or rows.shape[1] != d or len(rows) < n or not rows.flags.c_contiguous:
         raise ValueError(
             f"{os.fspath(path)} holds {rows.dtype} of shape {rows.shape}, but {dtype} of shape ({n}, {d}) was stored "
             "there. Restore the file, or fit again."
+        )
+    if digest is not None and digest != digest_of(rows[:n]):
+        raise ValueError(
+            f"{os.fspath(path)} holds other vectors than this estimator stored there: another fit or partial_fit has "
+            "changed the file. Fit again, and give each estimator its own file (vectors=)."
         )
     return rows[:n]

@@ -15,6 +15,8 @@ class NestedPooling(nn.Module):
     """Pooled features of images (n, h, w, c) of the size for which the views were computed.
 
     ``pool`` computes them from a function that returns the feature maps of the next view.
+
+    Raises a ValueError for images of another size, also when the module is exported for one.
     """
 
     def __init__(self, maps: nn.Module, views: Resampler, pool: Any, *, normalize: bool) -> None:
@@ -22,7 +24,12 @@ class NestedPooling(nn.Module):
         self.maps, self.views, self.pool, self.normalize = maps, views, pool, normalize
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        x = scale_pixels(channels_first(images))
+        x, size = scale_pixels(channels_first(images)), self.views.shape
+        if (x.shape[2], x.shape[3]) != size:
+            raise ValueError(
+                f"the images are {x.shape[2]} x {x.shape[3]} pixels, but this module computes views of {size[0]} x "
+                f"{size[1]} pixels. Resize the images as the estimator does: without distortion, and filled"
+            )
         seen = (self.maps(self.views(x, i).permute(0, 2, 3, 1)) for i in range(len(self.views.moves)))
         pooled = self.pool(lambda: next(seen)).flatten(1)
         return unit_length(pooled) if self.normalize else pooled

@@ -22,6 +22,21 @@ def test_devices_that_are_not_there(device):
         resolve_device(device)
 
 
+def test_of_a_long_error_of_torch_the_first_sentence_is_kept(monkeypatch):
+    def fail(*args, **options):
+        raise NotImplementedError("no such backend. It may be missing.\n\nCPU: registered at RegisterCPU.cpp")
+
+    monkeypatch.setattr(torch, "empty", fail)
+    with pytest.raises(ValueError, match=r"^device='mps' is not available on this machine \(no such backend\)\. Use"):
+        resolve_device("mps")
+
+
+def test_the_meta_device_is_refused():
+    for device in ("meta", torch.device("meta")):
+        with pytest.raises(ValueError, match=r"device=.*meta.* is not valid, because .* 'auto' or 'cpu'"):
+            resolve_device(device)
+
+
 @pytest.mark.parametrize("device", ["auto", "cuda"])
 def test_cuda_in_a_forked_process(device, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

@@ -69,6 +69,36 @@ def test_kmeans():
         assert given.dtype == expected.dtype
 
 
+def test_kmeans_of_clusters_that_are_far_apart():
+    """Squares of the rows would not leave any digit of the distances."""
+    rows = (X[:, :2] / 20 + 1000 * Y[:, None]).astype(np.float32)
+    kmeans = KMeans(3, n_init=1, random_state=0).fit(rows)
+    given = to_module(kmeans)(torch.from_numpy(rows)).numpy()
+    np.testing.assert_allclose(given, kmeans.transform(rows.astype(np.float64)), rtol=1e-2)
+
+
+def test_a_range_that_is_small_beside_the_values():
+    rows = (1e4 + X).astype(np.float32)
+    scaler = MinMaxScaler().fit(rows.astype(np.float64))
+    given = to_module(scaler)(torch.from_numpy(rows)).numpy()
+    np.testing.assert_allclose(given, scaler.transform(rows.astype(np.float64)), rtol=1e-4, atol=1e-5)
+
+
+def test_several_labels():
+    labels = np.stack([Y > 0, Y > 1], 1).astype(int)
+    ridge = RidgeClassifier().fit(X, labels)
+    np.testing.assert_array_equal(computed(ridge, "predict", X), ridge.predict(X))
+
+
+def test_subclasses_may_compute_other_answers():
+    class Exponential(LinearRegression):
+        def predict(self, X):
+            return np.exp(super().predict(X))
+
+    with pytest.raises(ValueError, match="Exponential cannot be converted"):
+        to_module(Exponential().fit(X, Y))
+
+
 def test_sparse_weights():
     classifier = LogisticRegression(max_iter=1000).fit(X, Y).sparsify()
     expected = classifier.predict_proba(X)

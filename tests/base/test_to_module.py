@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.decomposition import TruncatedSVD
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import Normalizer, StandardScaler
 
 from sklinvariant import ITQHasher, LearnedBoW, RBMHasher, to_module
 
@@ -25,6 +27,24 @@ def test_a_pipeline_is_a_sequence_of_its_steps():
     module = to_module(pipeline.fit(ROWS))
     assert len(module) == 2
     np.testing.assert_array_equal(module(torch.from_numpy(ROWS)).numpy(), pipeline.transform(ROWS))
+
+
+def test_a_pipeline_of_no_steps():
+    assert torch.equal(to_module(make_pipeline("passthrough").fit(ROWS))(torch.ones(1, 2)), torch.ones(1, 2))
+
+
+@pytest.mark.parametrize("step", [LogisticRegression(), Normalizer(), TruncatedSVD(2)], ids=str)
+def test_codes_are_numbers_for_later_steps(step):
+    pipeline = make_pipeline(ITQHasher(4, random_state=0), step).fit(ROWS, np.arange(20) % 2)
+    method = "predict" if hasattr(step, "predict") else "transform"
+    given = to_module(pipeline, method)(torch.from_numpy(ROWS)).numpy()
+    np.testing.assert_allclose(given, getattr(pipeline, method)(ROWS), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", np.float32, torch.int64])
+def test_the_dtype_is_one_of_torch(dtype):
+    with pytest.raises(ValueError, match=r"Pass torch.float32 or torch.float64"):
+        to_module(ITQHasher(4).fit(ROWS), dtype=dtype)
 
 
 def test_a_method_that_does_not_exist():

@@ -13,7 +13,7 @@ def _slow_agreement(labels, runs):
     for i in range(len(labels)):
         others = [j for j in range(len(labels)) if j != i and labels[j] == labels[i]]
         together = [run[i] == run[j] for run in runs for j in others]
-        shares.append(np.mean(together) if others else 1.0)
+        shares.append(np.mean(together) if others else np.nan)
     return shares
 
 
@@ -60,6 +60,12 @@ def test_equal_rows_and_few_rows(recwarn):
     assert len(certainties(np.zeros((5, 3)), np.array([0, 0, 0, 1, 1]), 2, 0)) == 5
     assert resampled_clusterings(np.arange(6.0).reshape(3, 2), 3, 0).shape == (10, 3)
     assert not recwarn
+
+
+def test_a_photograph_alone_in_its_cluster_has_no_certainty(kinds):
+    labels = np.arange(160) % 4
+    labels[5] = 4
+    assert np.flatnonzero(np.isnan(certainties(kinds, labels, 5, 0))).tolist() == [5]
 
 
 def test_the_seed_decides(kinds):

@@ -13,6 +13,7 @@ import pytest
 from tolerance import assert_close
 
 from sklinvariant.cli import _certainty as _certainty
+from sklinvariant.cli import _cluster as _cluster
 from sklinvariant.cli._command_line import main
 
 _QUICK = ["--image-size", "32", "--clusters", "2"]
@@ -94,6 +95,20 @@ def test_mixed_clusters_are_called_mixed(photos, tmp_path, capsys, monkeypatch):
     assert "certainty 70%</h2>" in first
     assert "certainty 30% (mixed)</h2>" in second
     assert all(row["certainty"] == ("0.7000", "0.3000")[int(row["cluster"])] for row in _table("clusters.csv"))
+
+
+def test_a_photograph_alone_in_its_cluster_has_no_certainty(photos, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(_cluster, "_clusters", lambda features, arguments: (1 * (np.arange(len(features)) == 4), 0.5))
+    assert main(["cluster", "photos", *_QUICK, "--json"]) == 0
+    printed = capsys.readouterr()
+    many, single = json.loads(printed.out)["clusters"]
+    assert many["certainty"] > 0.19
+    assert single["certainty"] is single["photographs"][0]["certainty"] is None
+    assert not single["mixed"]
+    assert re.search(r"certainty of the clusters: \d+%.*, none\n", printed.err)
+    assert (tmp_path / "clusters.html").read_text().count("certainty none<") == 2  # the cluster and its photograph
+    assert sum(row["certainty"] == "" for row in _table("clusters.csv")) == 1
 
 
 def test_a_table_of_an_earlier_version_is_replaced(photos, tmp_path):

@@ -76,8 +76,11 @@ def test_bad_arguments(photos, tmp_path, capsys):
     (tmp_path / "bare").mkdir()
     assert main(["duplicates", str(tmp_path / "bare"), "--output", page]) == 2
     assert "contains no images" in capsys.readouterr().err
-    assert main(["duplicates", str(photos), "--output", page, "--overlap", "2"]) == 2
-    assert "min_overlap" in capsys.readouterr().err
+    for option, value in (("overlap", "2.0"), ("overlap", "nan"), ("similarity", "-0.1"), ("jobs", "0")):
+        assert main(["duplicates", str(photos), "--output", page, f"--{option}", value]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"sklinvariant: --{option} must be ")
+        assert error.endswith(f", got {value}\n")
     (tmp_path / "page.csv").write_text("mine")
     assert main(["duplicates", str(photos), "--output", page]) == 2
     assert "was not written by this program" in capsys.readouterr().err

@@ -45,6 +45,12 @@ def test_an_option_means_the_same_in_every_command(option):
     assert len(settings) == 1
 
 
+@pytest.mark.parametrize("seed", ["-1", "4294967296"])
+def test_seeds_out_of_range(seed, capsys):
+    assert main(["cluster", "nowhere", "--seed", seed]) == 2
+    assert capsys.readouterr().err == f"sklinvariant: --seed must be from 0 to 4294967295, got {seed}\n"
+
+
 @pytest.fixture
 def photos(tmp_path, monkeypatch):
     monkeypatch.setattr(_photos, "_N_WORDS", 8)

@@ -1,9 +1,12 @@
 """ConsensusClusterer: spectral clustering against dense matrices, votes, new rows, bad input."""
 
+import warnings
+
 import numpy as np
 import pytest
 from sklearn.cluster import DBSCAN, KMeans
 from sklearn.datasets import load_digits, make_blobs, make_moons
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
@@ -135,3 +138,25 @@ def test_equal_runs_are_stable(labels):
 def test_auto_needs_several_runs(blobs):
     with pytest.raises(ValueError, match="Set n_runs to at least 4"):
         ConsensusClusterer(KMeans(4, n_init=1), "auto", n_runs=3).fit(blobs[0])
+
+
+def test_empty_clusters_are_reported(blobs):
+    model = ConsensusClusterer(KMeans(3, n_init=5), 5, random_state=0)
+    with pytest.warns(ConvergenceWarning, match="2 of 5 clusters are empty"):
+        model.fit(blobs[0])
+    assert len(np.unique(model.labels_)) == 3
+
+
+def test_an_uncertain_number_of_clusters_is_reported(global_random_seed):
+    noise = np.random.RandomState(global_random_seed).normal(size=(300, 30))
+    model = ConsensusClusterer(KMeans(9, n_init=1), "auto", n_runs=8, max_clusters=6, random_state=0)
+    with pytest.warns(ConvergenceWarning, match=r"the halves of the runs agree by only -?0\."):
+        model.fit(noise)
+    assert model.stability_.max() < 0.5
+
+
+def test_clear_clusters_cause_no_warning():
+    X, _ = make_blobs(150, centers=12 * np.eye(3), random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ConsensusClusterer(KMeans(9, n_init=1), "auto", n_runs=20, max_clusters=5, random_state=0).fit(X)

@@ -116,8 +116,19 @@ def _parameters(model):
 def test_going_on_with_other_clusters_is_refused(cls, blobs):
     X, _ = blobs
     model = quick(cls, warm_start=True).fit(X)
-    with pytest.raises(ValueError, match=r"Set n_clusters and n_heads back"):
-        model.set_params(n_clusters=4).fit(X)
+    model.set_params(n_clusters=4)
+    for method in (model.fit, model.partial_fit, model.predict):
+        with pytest.raises(ValueError, match=r"^Set n_clusters and n_heads back") as caught:
+            method(X)
+        assert "size mismatch" not in str(caught.value)
+
+
+@each
+def test_a_short_block_is_refused(cls, blobs):
+    X, _ = blobs
+    model = quick(cls).fit(X)
+    with pytest.raises(ValueError, match=r"n_samples=2 .* join a short block with another"):
+        model.partial_fit(X[:2])
 
 
 @each

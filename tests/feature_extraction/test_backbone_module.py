@@ -38,6 +38,17 @@ def test_the_module_gives_the_features(settings):
     np.testing.assert_allclose(computed(patches), bags, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("settings", [{}, {"layer": "2"}, {"image_size": 12}], ids=str)
+def test_the_module_is_exported_and_compiled(settings):
+    module, x = to_module(BackbonePatches(network(), **settings).fit(IMAGES)), torch.from_numpy(IMAGES)
+    batch = {0: torch.export.Dim.AUTO}
+    exported = torch.export.export(module, (x,), dynamic_shapes=(batch,), strict=False).module()
+    torch.testing.assert_close(exported(x[:2]), module(x[:2]), rtol=1e-5, atol=1e-5)
+    torch.compiler.reset()
+    compiled = torch.compile(module, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(x), module(x), rtol=1e-5, atol=1e-5)
+
+
 def test_grey_images_are_repeated():
     grey = IMAGES[..., 0]
     rows = BackboneFeatures(network()).fit(grey)

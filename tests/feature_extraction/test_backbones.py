@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -108,6 +109,59 @@ def test_models_of_transformers(kind, images, tmp_path):
     assert_close(np.asarray(BackbonePatches(name).fit_transform(images)), cells.numpy())
     whole = outputs.pooler_output.flatten(1) if kind in ("clip", "resnet") else expected[:, 0]
     assert_close(BackboneFeatures(name).fit_transform(images), whole.numpy())
+
+
+PRESETS = {
+    "not normalized": {"do_normalize": False},
+    "not rescaled": {"do_rescale": False},
+    "another scale": {"rescale_factor": 0.0078},
+    "BGR": {"image_processor_type": "MobileViTImageProcessor", "do_flip_channel_order": True, "do_normalize": None},
+    "EfficientNet": {"image_processor_type": "EfficientNetImageProcessor", "rescale_offset": True, "include_top": True},
+}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_images_are_preprocessed_as_by_transformers(preset, images, tmp_path):
+    transformers = library("transformers")
+    name, model = hub_model(tmp_path, "dinov2")
+    colors = {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.5, 0.6, 0.7]}
+    as_they_are = {"do_resize": False, "do_center_crop": False}
+    settings = {"image_processor_type": "ViTImageProcessor", **colors, **as_they_are, **PRESETS[preset]}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(settings))
+    processor = transformers.AutoImageProcessor.from_pretrained(tmp_path, use_fast=False)
+    images = list(images[:, :28, :28])
+    with torch.no_grad():
+        expected = model(processor(images, return_tensors="pt")["pixel_values"]).last_hidden_state[:, 0]
+    assert_close(BackboneFeatures(name, image_size=None).fit_transform(images), expected.numpy())
+
+
+def test_models_without_preprocessing_say_so(images, tmp_path, recwarn):
+    name, _ = hub_model(tmp_path, "dinov2")
+    (tmp_path / "preprocessor_config.json").unlink()
+    BackboneFeatures(name, mean=0.5, std=0.5, image_size=28).fit(images)
+    assert not recwarn
+    with pytest.warns(
+        UserWarning, match=r"BackboneFeatures: module='hf:.*' has no preprocessor_config\.json.* Set mean"
+    ):
+        model = BackboneFeatures(name, mean=0.5, std=0.5).fit(images)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.transform(images)  # warned of once
+
+
+def test_a_folder_that_is_no_model_of_transformers(images, tmp_path):
+    library("transformers")
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(
+        ValueError, match=r'module="hf:.*" is not a model of transformers .*folder with its config\.json'
+    ):
+        BackboneFeatures(f"hf:{tmp_path}").fit(images)
+
+
+@pytest.mark.parametrize("name", ["hf:", "timm:", "torchvision:", "open_clip:"])
+def test_prefixes_without_a_name(name, images):
+    with pytest.raises(ValueError, match=rf'module=\'{name}\' names no model.*such as "timm:resnet18"'):
+        BackboneFeatures(name).fit(images)
 
 
 def test_a_fitted_model_of_transformers_needs_no_files(images, tmp_path):

@@ -4,12 +4,14 @@ import pickle
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.neighbors import NearestNeighbors
 from tolerance import assert_close
 
 from sklinvariant import EmbeddingNeighbors, HammingNeighbors, ITQHasher, LSHHasher, load, save
 from sklinvariant.neighbors._asymmetric import asymmetric_distances
+from sklinvariant.neighbors._vector_store import Precision
 
 pytest.importorskip("faiss")
 
@@ -39,6 +41,18 @@ def test_all_candidates_rescored_in_float32_are_the_exact_neighbours():
 @pytest.mark.parametrize(("rescore", "least"), [("float16", 0.98), ("int8", 0.95)])
 def test_rounded_vectors_rank_almost_as_well(rescore, least):
     assert recall(search(rescore=rescore, n_candidates=600).kneighbors(QUERIES)[1]) > least
+
+
+@pytest.mark.parametrize("rescore", ["float32", "float16", "int8"])
+@pytest.mark.parametrize("large", [1e3, 1e4, 1e7])
+def test_one_large_row_does_not_change_the_neighbours_of_the_others(rescore, large):
+    rows = RNG.normal(size=(2000, 32)).astype(np.float32)
+    queries = RNG.normal(size=(50, 32)).astype(np.float32)
+    true = NearestNeighbors(n_neighbors=5, algorithm="brute").fit(rows).kneighbors(queries, return_distance=False)
+    rows = np.concatenate([rows, np.full((1, 32), large, dtype=np.float32)])
+    model = EmbeddingNeighbors(5, rescore=rescore, n_candidates=2001, random_state=0).fit(rows)
+    ids = model.kneighbors(queries)[1]
+    assert np.mean([np.isin(a, b).mean() for a, b in zip(true, ids, strict=True)]) >= 0.95
 
 
 def test_every_step_finds_more_neighbours():
@@ -114,6 +128,21 @@ def test_the_estimated_recall_is_that_of_brute_force():
     assert model.set_params(n_candidates=600).estimate_recall(QUERIES) == 1
 
 
+@pytest.mark.parametrize("rescore", ["float32", "float16", "int8"])
+def test_the_estimated_recall_of_stored_vectors_excludes_themselves(rescore):
+    model = search(rescore=rescore, n_candidates=600, hasher=ITQHasher(16, random_state=0))
+    assert model.estimate_recall(None, n_neighbors=1) == 1
+    assert model.set_params(n_candidates=10).estimate_recall(None) < 0.9
+
+
+def test_stored_vectors_are_decoded_a_few_at_a_time(monkeypatch):
+    model, decoded, decode = search(), [], Precision.decode
+    monkeypatch.setattr(Precision, "decode", lambda self, rows: decoded.append(len(rows)) or decode(self, rows))
+    model.kneighbors()
+    assert sum(decoded) == 600
+    assert max(decoded) < 100
+
+
 def test_an_approximate_index_searches_the_codes():
     model = search(index=HammingNeighbors(index="ivf", n_jobs=1, random_state=0), n_candidates=100)
     assert model.index_.effort_ is not None
@@ -173,6 +202,32 @@ def test_a_lost_file_and_missing_vectors_have_clear_errors(tmp_path):
         search(rescore=None).set_params(rescore="int8").kneighbors(QUERIES)
     with pytest.raises(ValueError, match="no vectors are stored"):
         search(rescore=None).kneighbors()
+
+
+def test_a_file_that_another_fit_replaced_is_refused(tmp_path):
+    path = tmp_path / "vectors.npy"
+    model = search(vectors=path)
+    other = clone(model).fit(X[::-1])
+    expected = other.kneighbors(QUERIES)[1]
+    for use in (
+        lambda: model.kneighbors(QUERIES),
+        lambda: model.partial_fit(QUERIES),
+        lambda: model.estimate_recall(X),
+    ):
+        with pytest.raises(ValueError, match=r"holds other vectors than this estimator stored there"):
+            use()
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(other)).kneighbors(QUERIES)[1], expected)
+    again = clone(model).fit(X)  # the same vectors
+    np.testing.assert_array_equal(model.kneighbors(QUERIES)[1], again.kneighbors(QUERIES)[1])
+
+
+def test_copies_that_add_different_vectors_to_a_file_are_refused(tmp_path):
+    model = search(vectors=str(tmp_path / "vectors.npy"))
+    first, second = (pickle.loads(pickle.dumps(model)).partial_fit(rows) for rows in (QUERIES[:1], QUERIES[1:2]))
+    assert second.kneighbors(QUERIES[1:2], n_neighbors=1)[1].tolist() == [[600]]
+    with pytest.raises(ValueError, match="another fit or partial_fit has changed the file"):
+        first.kneighbors(QUERIES)
+    assert model.kneighbors(QUERIES)[1].max() < 600
 
 
 def test_a_failed_addition_keeps_the_file_and_the_model(tmp_path):

@@ -6,7 +6,7 @@ import torch
 from tolerance import assert_close
 
 from sklinvariant.metrics import average_precision, exact_ranking
-from sklinvariant.neighbors import augment_database, expand_queries
+from sklinvariant.neighbors import EmbeddingNeighbors, HammingNeighbors, augment_database, expand_queries
 
 
 def unit(x):
@@ -41,6 +41,20 @@ def test_no_neighbours_leave_queries_as_they_are():
     queries = np.random.RandomState(3).normal(size=(6, 4))
     expected = queries / np.linalg.norm(queries, axis=1, keepdims=True)
     assert_close(expand_queries(queries, queries, np.empty((6, 0), int)), expected)
+
+
+@pytest.mark.parametrize("make", [HammingNeighbors, EmbeddingNeighbors])
+def test_the_graph_of_an_index_with_its_own_ids_has_the_row_numbers(make):
+    pytest.importorskip("faiss")
+    X = np.random.RandomState(5).normal(size=(80, 16)) * (1 + np.arange(80)[:, None])
+    index, ids = make(5), np.random.RandomState(6).permutation(10_000)[:80]
+    expected = index.fit(X).kneighbors(X[:9])[1]
+    index.fit(X, ids=ids)
+    rows = index.kneighbors_graph(X[:9]).indices.reshape(9, -1)
+    np.testing.assert_array_equal(rows, expected)
+    np.testing.assert_array_equal(ids[rows], index.kneighbors(X[:9])[1])
+    with pytest.raises(ValueError, match=r"there are 80 rows\. Pass row numbers, not ids"):
+        expand_queries(X[:9], X, index.kneighbors(X[:9])[1])
 
 
 def test_both_improve_the_ranking_of_noisy_classes():

@@ -77,8 +77,18 @@ def test_qdrant(tmp_path):
     vectors = {point.id: point.vector for point in stored}
     np.testing.assert_array_equal([vectors[one] for one in IDS.tolist()], np.unpackbits(CODES, axis=1))
     client.close()
-    with pytest.raises(ValueError, match="qdrant accepts ids of at least 0"):
-        export_codes(CODES[:1], tmp_path / "other", format="qdrant", ids=[-1])
+
+
+@pytest.mark.parametrize("format", ["usearch", "hnswlib", "qdrant"])
+def test_engines_with_unsigned_ids_refuse_negative_ones(tmp_path, format):
+    with pytest.raises(ValueError, match=f"ids contains -10, but {format} accepts ids of at least 0"):
+        export_codes(CODES[:2], tmp_path / "codes", format=format, ids=[3, -10])
+    assert not (tmp_path / "codes").exists()
+
+
+def test_negative_ids_are_exported_to_other_engines(tmp_path):
+    export_codes(CODES[:2], tmp_path / "codes", format="pgvector", ids=[3, -10])
+    assert [line.split("\t")[0] for line in (tmp_path / "codes").read_text().splitlines()] == ["3", "-10"]
 
 
 def test_sqlite_vec(tmp_path):

@@ -25,6 +25,26 @@ def test_int8_stores_a_constant_feature_and_clips_later_values():
     assert_close(precision.decode(precision.encode(np.float32([[-5], [0], [5]]))), np.float64([[-1], [0], [1]]))
 
 
+@pytest.mark.parametrize(("name", "large"), [("float32", 1e18), ("float16", 1e4), ("float16", 1e7), ("int8", 1e4)])
+def test_a_large_row_does_not_take_the_precision_of_the_others(name, large):
+    rows = np.tile(X, (50, 1)).astype(np.float64)
+    expected = np.linalg.norm(rows - rows[0], axis=1)
+    outlier = np.concatenate([rows, np.full((1, 6), large)])
+    precision = Precision.of(name, outlier)
+    distances = precision.distances(rows[0], precision.encode(outlier))
+    assert_close(distances[:-1], expected, atol=0.02 * expected.max())
+    if name != "int8":  # clips the large row
+        assert_close(distances[-1], np.linalg.norm(outlier[-1] - rows[0]), rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["float32", "float16", "int8"])
+def test_a_feature_that_is_rarely_on_is_stored(name):
+    rare = np.zeros((3000, 2))
+    rare[5, 0] = rare[7, 1] = 100
+    precision = Precision.of(name, rare)
+    assert_close(precision.decode(precision.encode(rare)), rare, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", ["float32", "float16", "int8"])
 @pytest.mark.parametrize(("scale", "shift"), [(1e300, 0), (1e-290, 0), (1, 1e7)])
 def test_distances_do_not_depend_on_scale_and_shift(name, scale, shift):

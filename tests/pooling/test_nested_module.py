@@ -34,6 +34,13 @@ def test_what_cannot_be_exported(settings, message):
         to_module(pooler(**settings))
 
 
+def test_images_of_another_size():
+    """`transform` resizes them, which a module does not do without distortion."""
+    module = to_module(pooler(image_size=20))
+    with pytest.raises(ValueError, match=r"images are 12 x 12 pixels, but this module computes views of 20 x 20"):
+        module(torch.from_numpy(IMAGES))
+
+
 def test_a_foreign_backbone():
     with pytest.raises(ValueError, match="backbone=DensePatches cannot be converted"):
         to_module(pooler(DensePatches(4)))
