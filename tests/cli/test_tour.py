@@ -17,7 +17,7 @@ def _scores(printed):
 
 @pytest.mark.parametrize("family", ["hashing", pytest.param(None, marks=pytest.mark.slow)])
 def test_the_tour_beats_the_baselines(family, tmp_path, capsys):
-    words = ["tour", "--only", family] if family else []
+    words = ["tour", *(["--only", family] if family else [])]
     assert main([*words, "--output", str(tmp_path / "a.png")]) == 0
     scores = _scores(capsys.readouterr().out)
     assert list(scores) == ([family] if family else list(FAMILIES))
