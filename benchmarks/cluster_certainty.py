@@ -54,6 +54,7 @@ def clusterings(folder, weights, n_images, seed):
         }
         known = ~np.isnan(measured["certainty"])  # of photographs that are not alone in their cluster
         described = {"set": folder.name, "features": "SqueezeNet" if weights else "learned", "clusters": k}
+        described["alone"] = int((~known).sum())
         yield described | {name: values[known] for name, values in measured.items()}
 
 
@@ -69,13 +70,19 @@ def fitted(found):
 
 
 def reliability(kind, found):
-    """A row for each interval of certainties: photographs, their mean certainty, and the share that is right."""
+    """A row for each interval of certainties: photographs, their mean certainty, and the share that is right.
+
+    Photographs that are alone in their cluster have no certainty. They are counted in a row of their own.
+    """
     certainty, right = joined(found, "certainty"), joined(found, "right")
     for low, high in itertools.pairwise(BINS):
         inside = (low <= certainty) & (certainty < high)
         if inside.any():
             row = [f"{100 * certainty[inside].mean():.0f} %", f"{100 * right[inside].mean():.0f} %"]
             yield [kind, f"{low:.0%}–{high:.0%}", inside.sum(), *row]
+    alone = sum(one["alone"] for one in found)
+    if alone:
+        yield [kind, "alone", alone, "none", "–"]
 
 
 def cluster_rows(found):

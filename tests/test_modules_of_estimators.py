@@ -22,7 +22,7 @@ from sklinvariant.pooling import NestedInvariancePooler, SlowFeatures, SpatialPo
 from sklinvariant.transforms import Rotation
 
 METHODS = ("transform", "predict_proba", "decision_function", "predict")
-WITHOUT = {"EmbeddingNeighbors", "HammingNeighbors", "LocalDescriptors"}  # which search, or compute with OpenCV
+WITHOUT = {"DuplicateImages", "EmbeddingNeighbors", "HammingNeighbors", "LocalDescriptors"}  # searches, or OpenCV
 NO_ONNX = {"SecondOrderPooling"}  # ONNX has no eigenvalues
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
 
