@@ -186,11 +186,11 @@ def refuse_none(name: str, X: ArrayLike, needs: str) -> None:
 def refuse_non_numbers(name: str, X: ArrayLike, needs: str) -> None:
     """Raise a ValueError for None, file names and other text, dates, and lists of tensors without data."""
     refuse_none(name, X, needs)
-    names = [X] if isinstance(X, (str, bytes, os.PathLike)) else file_names(X)
+    names = [X] if isinstance(X, (str, bytes, os.PathLike)) else files_in(X)
     if names is not None:
         raise ValueError(
-            f"X holds text, such as {names[0]!r}, but {name} needs {needs}. If these are file names, read the files "
-            "first. Estimators of images accept names of image files"
+            f"X holds text, such as {names[0]!r:.200}, but {name} needs {needs}. If these are file names, read the "
+            "files first. Estimators of images accept names of image files"
         )
     if getattr(getattr(X, "dtype", None), "kind", None) in ("M", "m"):
         raise ValueError(f"X holds dates or times, dtype {X.dtype}, but {name} needs {needs}. Convert them to numbers")
@@ -199,17 +199,6 @@ def refuse_non_numbers(name: str, X: ArrayLike, needs: str) -> None:
             f"X holds tensors on the meta device, which have no values, but {name} needs {needs}. "
             "Pass tensors with data"
         )
-
-
-def file_names(X: ArrayLike) -> list[str] | None:
-    """The file names if X is a list, tuple, array or column of file names, otherwise None."""
-    if hasattr(X, "to_numpy") and len(getattr(X, "shape", "?")) == 1:  # a column; pyarrow's have no shape
-        X = np.asarray(X)
-    if isinstance(X, np.ndarray) and X.ndim == 1 and X.dtype.kind in "UOT":
-        X = X.tolist()
-    if isinstance(X, (list, tuple)) and len(X) and all(isinstance(item, (str, os.PathLike)) for item in X):
-        return [os.fspath(item) for item in X]
-    return None
 
 
 def computing_device(estimator: Any, kind: ArrayKind) -> torch.device:
