@@ -107,7 +107,7 @@ class TimmBackbone(Backbone):
     """A model of timm. The map is that of ``forward_features``, the vector that before the classifier."""
 
     def __init__(self, name: str, pretrained: bool, size: tuple[int, int] | None) -> None:
-        timm = _library("timm", name)
+        timm = _library("timm", f"timm:{name}")
         if not timm.is_model(name.partition(".")[0]):
             raise ValueError(f'module="timm:{name}" is not a model of timm. {_similar(timm.list_models(), name)}')
         known = timm.models.get_pretrained_cfg(name)
@@ -137,7 +137,7 @@ class TorchvisionBackbone(Backbone):
     _MAPS = ("encoder", "features", "layer4", "trunk_output", "Mixed_7c", "inception5b", "conv5", "layers")
 
     def __init__(self, name: str, pretrained: bool, size: tuple[int, int] | None) -> None:
-        models = _library("torchvision.models", name)
+        models = _library("torchvision.models", f"torchvision:{name}")
         if name not in models.list_models():
             raise ValueError(
                 f'module="torchvision:{name}" is not a model of torchvision. {_similar(models.list_models(), name)}'
@@ -183,7 +183,7 @@ class TransformersBackbone(Backbone):
     def __init__(
         self, name: str, pretrained: bool, size: tuple[int, int] | None, architecture: str | None = None
     ) -> None:
-        library = _library("transformers", name)
+        library = _library("transformers", f"hf:{name}")
         if architecture is None:
             files = "config.json, preprocessor_config.json and model.safetensors"
             config, model, preset = _loaded(
@@ -271,7 +271,7 @@ class OpenClipBackbone(Backbone):
     weights_prefix = "visual."
 
     def __init__(self, name: str, pretrained: bool, size: tuple[int, int] | None) -> None:
-        library = _library("open_clip", name)
+        library = _library("open_clip", f"open_clip:{name}")
         name, _, tag = name.partition("/")
         if name not in library.list_models():
             raise ValueError(

@@ -248,7 +248,8 @@ def test_missing_libraries_are_named(name, images, monkeypatch):
     for module in (name, f"{name}.models"):
         monkeypatch.setitem(sys.modules, module, None)
     prefix = "hf" if name == "transformers" else name
-    with pytest.raises(ImportError, match=rf'requires {name}, .*pip install "sklinvariant\[{name}\]"'):
+    message = rf'module=.{prefix}:model. requires {name}, .*pip install "sklinvariant\[{name}\]"'
+    with pytest.raises(ImportError, match=message):
         BackbonePatches(f"{prefix}:model").fit(images)
 
 
