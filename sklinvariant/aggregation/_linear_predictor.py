@@ -111,10 +111,7 @@ class LinearPredictor(Computing):
     def predict_proba(self, X: Any) -> Any:
         """Probability of each class, or of each label independently: (n, n_classes)."""
         outputs, given = self._outputs(X)
-        kind = self._task.kind
-        if kind == "binary":
-            return given.answer(torch.cat([torch.sigmoid(-outputs), torch.sigmoid(outputs)], dim=1))
-        return given.answer(torch.sigmoid(outputs) if kind == "multilabel" else torch.softmax(outputs, dim=1))
+        return given.answer(self._probabilities()(outputs[:, 0] if self._task.kind == "binary" else outputs))
 
     @_predicts("log_loss")
     def predict_log_proba(self, X: Any) -> Any:
