@@ -54,7 +54,7 @@ def leave() -> None:
     """End the process here if a signal was received; otherwise do nothing.
 
     Python's own end destroys all modules, which takes up to a second after torch was imported, and no thread can cut it
-    short. The exit functions of libraries remove temporary files. They run here, while a thread still limits their time.
+    short. The exit functions of libraries, which remove temporary files, run here, where a thread limits their time.
     """
     if _asked:
         atexit._run_exitfuncs()
