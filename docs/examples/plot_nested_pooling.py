@@ -58,5 +58,5 @@ for figure, (name, pooler) in zip(figures, poolings.items(), strict=True):
     )
     figure.suptitle(f"64-bit codes, pooled over {name}")
 
-BitActivationDisplay.from_estimator(hasher, features, name="RBMHasher", axes=below.subplots(1, 2))
+BitActivationDisplay.from_estimator(hasher, features, name="RBMHasher", figure=below)
 whole.savefig(sys.argv[1] if len(sys.argv) > 1 else "nested_pooling.png", dpi=80)
