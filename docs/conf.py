@@ -1,7 +1,6 @@
 """Configuration of the documentation."""
 
 import inspect
-import tempfile
 
 import sklinvariant
 
@@ -13,7 +12,9 @@ extensions = [
     "sphinx.ext.autosummary",
     "numpydoc",
     "myst_parser",
-    "matplotlib.sphinxext.plot_directive",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "sphinx_gallery.gen_gallery",
 ]
 html_theme = "pydata_sphinx_theme"
 html_title = "sklinvariant"
@@ -22,10 +23,23 @@ autosummary_generate = True
 templates_path = ["_templates"]
 numpydoc_show_class_members = False
 myst_heading_anchors = 3
-exclude_patterns = ["_build", "examples", "changes"]
+exclude_patterns = ["_build", "examples", "changes", "sg_execution_times.rst"]
 source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
-plot_html_show_formats = plot_html_show_source_link = False
-plot_working_directory = tempfile.mkdtemp()  # the examples save their figures there
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+sphinx_gallery_conf = {
+    "examples_dirs": "examples",
+    "gallery_dirs": "auto_examples",
+    "filename_pattern": r"[\\/]plot_",  # other scripts are shown, but not run
+    "backreferences_dir": "api/backreferences",
+    "doc_module": ("sklinvariant",),
+    "reset_modules": ("matplotlib",),
+    "min_reported_time": 1,
+    "show_memory": False,
+    "write_computation_times": False,
+    "within_subsection_order": "FileNameSortKey",
+    "parallel": True,  # as many as sphinx has jobs
+}
 rst_prolog = r".. |G| replace:: \|G\|"  # the order of a group, not a substitution
 
 
