@@ -55,5 +55,5 @@ for figure, (name, pooler) in zip(figures, poolings.items(), strict=True):
     )
     figure.suptitle(f"64-bit codes, pooled over {name}")
 
-BitActivationDisplay.from_estimator(hasher, features, name="RBMHasher", axes=below.subplots(1, 2))
+BitActivationDisplay.from_estimator(hasher, features, name="RBMHasher", figure=below)
 plt.show()
