@@ -60,8 +60,6 @@ class EmbeddingNeighbors(VectorNeighbors):
 
     Parameters
     ----------
-    n_neighbors : int
-        Number of neighbours to return for each query.
     hasher : hasher or None
         Computes the codes. It needs ``fit`` and ``decision_function``, whose signs are the bits. A clone is fitted.
         None takes `ITQHasher` with 256 bits, or with one bit per feature if there are fewer features.
@@ -291,10 +289,7 @@ class EmbeddingNeighbors(VectorNeighbors):
         return self._mapped[path]
 
     def _check_queries(self, X):
-        """The `Input` of the queries, their rows, and the row numbers to exclude.
-
-        If X is None, the rows are the stored numbers, which `_search` decodes a few at a time.
-        """
+        """If X is None, the rows are the stored numbers, which `_search` decodes a few at a time."""
         if X is not None:
             given = self._read(X)
             return given, as_numpy(given.data), None
@@ -305,7 +300,6 @@ class EmbeddingNeighbors(VectorNeighbors):
         return self.index_._check_k(self.n_neighbors if n_neighbors is None else n_neighbors, itself)
 
     def _nearest(self, queries, k, itself):
-        """Distances and rows of the k nearest vectors, excluding the rows ``itself``."""
         starts = range(0, len(queries), _AT_ONCE)
         parts = [slice(start, start + _AT_ONCE) for start in starts]
         found = [self._search(queries[part], k, None if itself is None else itself[part]) for part in parts]

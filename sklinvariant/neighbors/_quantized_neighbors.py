@@ -50,12 +50,9 @@ class QuantizedNeighbors(VectorNeighbors):
 
     Parameters
     ----------
-    n_neighbors : int
-        Number of neighbours to return for each query.
     n_bits : int
         Bits for each feature, from 1 to 8. With 1, a vector of d features takes d / 8 + 8 bytes, with b > 1 about
-        d · b / 8 + 20. Raising it finds more of the true neighbours; `fit` and searches take
-        longer.
+        d · b / 8 + 20. Raising it finds more of the true neighbours; `fit` and searches take longer.
     metric : {"euclidean", "cosine"}
         The distance. "cosine" is 1 minus the cosine of the angle, as in scikit-learn.
     n_jobs : int or None
@@ -65,7 +62,7 @@ class QuantizedNeighbors(VectorNeighbors):
 
     Attributes
     ----------
-    codes_ : ndarray of shape (n_samples, n_bytes), uint8
+    codes_ : uint8 ndarray of shape (n_samples, n_bytes)
         The stored vectors, in the format of faiss.
 
     Notes
@@ -84,13 +81,13 @@ class QuantizedNeighbors(VectorNeighbors):
     --------
     >>> import numpy as np
     >>> from sklinvariant import QuantizedNeighbors
-    >>> X = np.random.default_rng(0).normal(size=(1000, 64)).astype(np.float32)
+    >>> X = np.random.default_rng(0).normal(size=(500, 128)).astype(np.float32)
     >>> search = QuantizedNeighbors(3, n_bits=4, random_state=0).fit(X)
-    >>> distances, ids = search.kneighbors(X[:2] + 0.01)
-    >>> ids[:, 0].tolist()
-    [0, 1]
+    >>> search.kneighbors(X[:2] + 0.01, n_neighbors=1, return_distance=False)
+    array([[0],
+           [1]])
     >>> search.codes_.nbytes / X.nbytes
-    0.203125
+    0.1640625
     """
 
     _layout = {
@@ -126,7 +123,7 @@ class QuantizedNeighbors(VectorNeighbors):
         Parameters
         ----------
         X : array of shape (n, n_features)
-            Vectors, which may be memory-mapped.
+            Vectors. They may be memory-mapped.
 
         Raises
         ------

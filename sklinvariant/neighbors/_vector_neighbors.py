@@ -17,6 +17,11 @@ class VectorNeighbors(TorchEstimator):
     The state of a subclass contains ``n`` (the number of vectors), ``ids`` (None for row numbers) and ``next_id``. Its
     `_append` and `_keep` change what it stores, and its `_nearest` searches.
 
+    Parameters
+    ----------
+    n_neighbors : int
+        Number of neighbours to return for each query.
+
     Attributes
     ----------
     ids_ : ndarray of shape (n_samples,), int64
