@@ -1,8 +1,22 @@
 """Configuration of the documentation."""
 
+import importlib
 import inspect
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+from docutils import nodes
+from sphinx import addnodes
+from sphinx.domains.python import PyXRefRole
 
 import sklinvariant
+
+ROOT = Path(__file__).parents[1]
+URLS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]
 
 project = "sklinvariant"
 author = "the sklinvariant developers"
@@ -10,6 +24,7 @@ version = release = sklinvariant.__version__
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
+    "sphinx.ext.linkcode",
     "numpydoc",
     "myst_parser",
     "sphinx_copybutton",
@@ -18,12 +33,22 @@ extensions = [
 ]
 html_theme = "pydata_sphinx_theme"
 html_title = "sklinvariant"
+html_theme_options = {
+    "github_url": URLS["Source"],
+    "header_links_before_dropdown": 6,
+    "navigation_with_keys": False,
+    "show_prev_next": False,
+}
+html_sidebars = {page: [] for page in ("index", "install", "benchmarks", "changelog")}
+html_baseurl = URLS["Documentation"]
 autodoc_typehints = "none"  # the docstrings say the types in words
 autosummary_generate = True
+default_role = "py:name"
 templates_path = ["_templates"]
 numpydoc_show_class_members = False
 myst_heading_anchors = 3
-exclude_patterns = ["_build", "examples", "changes", "sg_execution_times.rst"]
+myst_enable_extensions = ["colon_fence", "dollarmath"]
+exclude_patterns = ["_build", "examples", "changes", "_generated", "sg_execution_times.rst"]
 source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
@@ -42,12 +67,97 @@ sphinx_gallery_conf = {
 }
 rst_prolog = r".. |G| replace:: \|G\|"  # the order of a group, not a substitution
 
+nitpicky = True
+# types in the words of docstrings, and names of other libraries, which are links only with their inventories
+nitpick_ignore_regex = [("py:obj", ".*"), ("py:.*", r"(sklearn|torch|numpy|scipy|skorch|joblib|matplotlib)\..*")]
+if os.environ.get("ONLINE"):  # the inventories are downloaded
+    extensions.append("sphinx.ext.intersphinx")
+    intersphinx_mapping = {
+        "sklearn": ("https://scikit-learn.org/stable", None),
+        "torch": ("https://docs.pytorch.org/docs/stable", None),
+        "numpy": ("https://numpy.org/doc/stable", None),
+        "scipy": ("https://docs.scipy.org/doc/scipy", None),
+        "skorch": ("https://skorch.readthedocs.io/en/stable", None),
+        "matplotlib": ("https://matplotlib.org/stable", None),
+    }
+
+
+class Name(PyXRefRole):
+    """A link to what is in backticks: a class of any room, or a name of the current module or class."""
+
+    def process_link(self, env, refnode, has_explicit_title, title, target):
+        title, target = super().process_link(env, refnode, has_explicit_title, title, target)
+        refnode["reftype"] = "obj"
+        if target[:1].isupper():
+            refnode["refspecific"] = True
+        return title, target
+
+
+def linkcode_resolve(domain, info):
+    """The lines of an object in the repository."""
+    found = importlib.import_module(info["module"])
+    for name in info["fullname"].split("."):
+        found = inspect.getattr_static(found, name, None) or getattr(found, name)
+    found = found.fget if isinstance(found, property) else getattr(found, "__func__", getattr(found, "fn", found))
+    try:
+        found = inspect.unwrap(found)
+        path = Path(inspect.getsourcefile(found)).relative_to(ROOT)
+        lines, first = inspect.getsourcelines(found)
+    except (TypeError, ValueError, OSError):  # not a function or class, or one of another library
+        return None
+    return f"{URLS['Source']}/blob/main/{path.as_posix()}#L{first}-L{first + len(lines) - 1}"
+
 
 def skip_member(app, what, name, obj, skip, options):
-    """Show the methods and properties that this package defines; parameters are in the docstring of the class."""
-    method = obj.fget if isinstance(obj, property) else getattr(obj, "__func__", obj)
-    return not (inspect.isfunction(method) and method.__module__.startswith("sklinvariant")) or name.startswith("_")
+    """Show the methods and properties of this package and of scikit-learn, without those that route metadata."""
+    if what == "module":
+        return None
+    if isinstance(obj, property) and name.endswith("_"):
+        return True  # in the attributes of the class
+    method = obj.fget if isinstance(obj, property) else getattr(obj, "__func__", getattr(obj, "fn", obj))
+    is_ours = inspect.isfunction(method) and method.__module__.startswith(("sklinvariant", "sklearn"))
+    return not is_ours or name.startswith("_") or name.endswith(("_routing", "_request", "_extra_state", "extra_repr"))
+
+
+def mend_inherited(app, what, name, obj, options, lines):
+    """Docstrings of other libraries: references to pages of scikit-learn are shown as text, torch's are left out."""
+    if any("every call" in line for line in lines[:1]):  # of torch.nn.Module.forward
+        lines.clear()
+    if getattr(obj, "__module__", "").startswith("sklearn"):
+        text = re.sub(r":(?:ref|term):`([^`<]+?)\s*(?:<[^>]*>)?`", r"\1", "\n".join(lines))
+        text = re.sub(r"sphx_glr_\S+", "scikit-learn's gallery", text)
+        lines[:] = text.split("\n")
+
+
+def write_unreleased_changes(app):
+    """What `towncrier build` would add to the changelog, without the numbers of issues."""
+    version = ["--version", "Not released yet", "--date", "all changes"]
+    command = [sys.executable, "-m", "towncrier", "build", "--draft", *version]
+    draft = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, encoding="utf-8").stdout
+    text = re.sub(r" \(\d+(, \d+)*\)$", "", draft[draft.index("## ") :], flags=re.MULTILINE)
+    path = Path(app.srcdir, "_generated", "unreleased.txt")
+    path.parent.mkdir(exist_ok=True)
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
+
+
+def link_names(app, doctree):
+    """In the guides, a public name of the package in code style is a link to its page."""
+    for literal in list(doctree.findall(nodes.literal)):
+        name = re.match(r"\w*", literal.astext()).group()
+        is_name = name in sklinvariant.__all__ and name[0].isupper() and re.fullmatch(r"\w+(\(.*\))?", literal.astext())
+        if is_name and not isinstance(literal.parent, (nodes.reference, addnodes.pending_xref, nodes.title)):
+            link = addnodes.pending_xref(
+                "", refdomain="py", reftype="obj", reftarget=name, refspecific=True, refexplicit=True, refwarn=False
+            )
+            link["refdoc"] = app.env.docname
+            literal.replace_self(link)
+            link += literal
 
 
 def setup(app):
+    app.connect("builder-inited", write_unreleased_changes)
+    app.connect("doctree-read", link_names)
+    app.add_role_to_domain("py", "name", Name())
     app.connect("autodoc-skip-member", skip_member)
+    app.connect("autodoc-process-docstring", mend_inherited, priority=100)

@@ -49,7 +49,15 @@ class FittedState:
 
 
 class TorchEstimator(Computing, ReadsInput, Parameters, BaseEstimator):
-    """Base of all estimators. The fitted state is a dict of numpy arrays, ``_state``; computations use tensors."""
+    """Base of all estimators. The fitted state is a dict of numpy arrays, ``_state``; computations use tensors.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+        Number of features of a row, or of a descriptor of a bag, in `fit`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns in `fit`; only if X was a DataFrame whose column names are strings.
+    """
 
     _state: dict[str, Any]
     _fits_in_parts: ClassVar[bool] = False  # whether `fit` computes sums over blocks of Dask or parts of processes
@@ -58,7 +66,7 @@ class TorchEstimator(Computing, ReadsInput, Parameters, BaseEstimator):
     _fits_streams: ClassVar[bool] = False  # whether `fit` accepts an iterable of blocks
     _layout: dict[str, Check] = {}  # declares the entries of ``_state``, see `sklinvariant.base._state_layout`
     _doc_link_module = "sklinvariant"
-    _doc_link_template = "api/{estimator_module}.{estimator_name}.html"
+    _doc_link_template = "https://sklinvariant.github.io/sklinvariant/api/{estimator_module}.{estimator_name}.html"
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_state")

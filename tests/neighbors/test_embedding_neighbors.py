@@ -105,6 +105,29 @@ def test_added_vectors_are_found(tmp_path, in_file):
     assert model.n_samples_fit_ == 650
 
 
+@pytest.mark.parametrize("index", [None, HammingNeighbors(index="ivf", n_probes=16, random_state=0)])
+@pytest.mark.parametrize("in_file", [False, True])
+def test_removed_vectors_are_not_found(tmp_path, in_file, index):
+    path = str(tmp_path / "vectors.npy") if in_file else None
+    model = search(rescore="float32", vectors=path, index=index, n_candidates=800)
+    model.remove(range(0, 600, 2)).partial_fit(QUERIES).remove(640)
+    kept = np.delete(np.concatenate([X[1::2], QUERIES]), 340, axis=0)
+    distances, ids = model.kneighbors(QUERIES)
+    true_distances, rows = NearestNeighbors(n_neighbors=5, algorithm="brute").fit(kept).kneighbors(QUERIES)
+    np.testing.assert_array_equal(ids, np.delete(np.append(np.arange(1, 600, 2), np.arange(600, 650)), 340)[rows])
+    assert_close(distances, true_distances, rtol=1e-5, atol=1e-3)
+    assert model.n_samples_fit_ == len(model.ids_) == 349
+
+
+def test_removal_of_unknown_or_all_ids_is_refused():
+    model = search()
+    with pytest.raises(ValueError, match="id 600 is not stored, but only stored vectors can be removed"):
+        model.remove([5, 600])
+    with pytest.raises(ValueError, match="ids contains all 600 stored ids, but one must remain"):
+        model.remove(range(600))
+    assert model.remove([]).n_samples_fit_ == 600
+
+
 def test_ids_are_returned_and_stay_unique():
     model = EmbeddingNeighbors(1, random_state=0).fit(X[:100], ids=np.arange(100) * 10)
     np.testing.assert_array_equal(model.kneighbors(X[:100])[1][:, 0], np.arange(100) * 10)

@@ -1,0 +1,71 @@
+"""The API reference shows every public name, and the HTML representation of estimators leads to it."""
+
+import importlib
+import inspect
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import sklearn
+from examples import ESTIMATORS, example
+
+import sklinvariant
+from sklinvariant.base._docstrings import _entries, _sections
+
+PROJECT = Path(sklinvariant.__file__).parents[1]
+DOCS = PROJECT / "docs"
+pytestmark = pytest.mark.skipif(not DOCS.is_dir(), reason="installed without docs")
+SHARED_ROOMS = ("accumulate", "ops", "pairs", "training")  # a page documents all names of these
+
+
+def public_objects(room):
+    module = importlib.import_module(f"sklinvariant.{room}")
+    objects = {name: getattr(module, name) for name in module.__all__}
+    return {name: found for name, found in objects.items() if inspect.isclass(found) or inspect.isfunction(found)}
+
+
+@pytest.mark.parametrize("room", sorted({*sklinvariant.PUBLIC_ROOMS, *SHARED_ROOMS}))
+def test_every_public_name_is_in_the_api_reference(room):
+    if room in SHARED_ROOMS:
+        assert f".. automodule:: sklinvariant.{room}\n" in (DOCS / "building_blocks.rst").read_text(encoding="utf-8")
+        missing = [name for name, found in public_objects(room).items() if not found.__doc__]
+    else:
+        listed = (DOCS / "api.rst").read_text(encoding="utf-8").split()
+        missing = [name for name in public_objects(room) if f"{room}.{name}" not in listed]
+    assert not missing
+
+
+def test_every_name_of_the_package_is_in_the_api_reference():
+    listed = {name.rpartition(".")[2] for name in (DOCS / "api.rst").read_text(encoding="utf-8").split()}
+    assert set(sklinvariant.__all__) - listed - set(sklinvariant.PUBLIC_ROOMS) == {"__version__"}
+
+
+def documented():
+    for room in sklinvariant.PUBLIC_ROOMS:
+        if room not in ("networks", *SHARED_ROOMS):
+            yield from (pytest.param(found, id=f"{room}.{name}") for name, found in public_objects(room).items())
+
+
+@pytest.mark.parametrize("found", list(documented()))
+def test_entries_do_not_refer_to_another_page(found):
+    sections = _sections(found.__doc__)
+    for entry in (_entries(sections.get("Parameters", "")) | _entries(sections.get("Attributes", ""))).values():
+        assert not re.search(r"\n\s*(As|See) (in |for )?`", entry), entry
+
+
+@pytest.mark.parametrize("name", sorted(ESTIMATORS))
+def test_the_html_representation_leads_to_the_documentation(name):
+    """Of a fitted estimator: a link that works anywhere, and what each parameter and fitted attribute means."""
+    estimator, X, y = example(name)
+    html = estimator.fit(X, y)._repr_html_()
+    site = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Documentation"]
+    link = re.escape(site) + rf"/api/sklinvariant\.(\w+\.{name})\.html"
+    (page,) = set(re.findall(f'href="{link}"', html))
+    assert page in (DOCS / "api.rst").read_text(encoding="utf-8").split()
+    if tuple(map(int, sklearn.__version__.split(".")[:2])) < (1, 9):
+        return  # earlier versions describe nothing
+    attributes = [attribute for attribute in dir(estimator) if attribute.endswith("_") and attribute[0] != "_"]
+    shown = [attribute for attribute in attributes if hasattr(estimator, attribute)]
+    described = set(re.findall(r"position-anchor: --doc-link-(\w+);", html))
+    assert {*estimator.get_params(deep=False), *shown} <= described
