@@ -344,8 +344,8 @@ def equivariance(digits: Any) -> Any:
         scores.append(classifier.score(X_turned, digits.y_test))
 
     def draw(part):
-        upright = models[0].inverse_transform(models[0].transform(turned[:8])).clip(0, 1)
-        _tile(part, np.concatenate([turned[:8], upright]), 8, ["rotated", "upright"])
+        upright = models[0].inverse_transform(models[0].transform(turned[:6])).clip(0, 1)
+        _tile(part, np.concatenate([turned[:6], upright]), 6, ["rotated", "upright"])
 
     made = "rotation group C4", "features and pose", "accuracy, rotated"
     return Row(

@@ -17,7 +17,7 @@ def draw_page(rows: Mapping[str, Any]) -> Any:
     columns = min(3, len(rows))
     lines = -(-len(rows) // columns)
     with style():
-        figure = plt.figure(figsize=(_CARD[0] * columns, _CARD[1] * lines + 0.9 * (columns > 1)))
+        figure: Any = plt.figure(figsize=(_CARD[0] * columns, _CARD[1] * lines + 0.9 * (columns > 1)))
         page = figure
         if columns > 1:
             head, page = figure.subfigures(2, 1, height_ratios=(0.9, _CARD[1] * lines))
