@@ -3,15 +3,16 @@
     python benchmarks/embeddings.py DATA [--cache FOLDER] [--seeds 3] [--methods TEMI k-means] [--sets CIFAR]
     python benchmarks/embeddings.py --features FILE.npz [FILE.npz ...]
     python benchmarks/embeddings.py --large 1000000
-    options: [--json FOLDER]
+    options: [--json FOLDER] [--resume]
 
 The score is the accuracy in %, with clusters matched one to one with classes: the mean and standard deviation over the
 seeds. Labels are used for nothing else. Every method gets the number of classes, except HDBSCAN. A seed is the random
-state of a method; the rows are the same.
+state of a method; the rows are the same. With ``--json``, the table is written after each method, and ``--resume``
+keeps the methods and sets that it has.
 
-DATA is the data folder of `league.py`. Images are means over the cells of SqueezeNet 1.1. "docstrings" are the first
-2,000 letters of the docstrings of ten packages of SciPy, as TF-IDF reduced to 64 components by SVD, with the package as
-label.
+DATA is the data folder of `league.py`. Images are means over the cells of SqueezeNet 1.1, or of MobileNet v1 with
+weights of 8 bits. "docstrings" are the first 2,000 letters of the docstrings of ten packages of SciPy, as TF-IDF
+reduced to 64 components by SVD, with the package as label.
 
 ``--features`` compares the methods on embeddings of your own, with an array ``X`` (n, d) or several arrays ``X_1``,
 ``X_2`` of the spaces, and labels ``y``. Published for CIFAR-10: TEMI 96.9 with features of DINO and CLIP (Adaloglou et
@@ -23,14 +24,17 @@ al. 2023), TURTLE 99.5 with features of CLIP and DINOv2 (Gadetsky et al. 2024).
 import argparse
 import importlib
 import inspect
+import json
 import time
 import warnings
 from pathlib import Path
 
 import numpy as np
 from league_clustering import clusterer, iic, kmeans, mixture, spectral
-from league_sets import bundled, coil, eth, features, from_files
-from measuring import add_json, report
+from league_sets import bundled, cifar_images, coil, eth, features, from_files, photographs
+from measuring import add_json, record, report, table
+from mobilenet import embed
+from scipy.stats import rankdata
 from sklearn.cluster import HDBSCAN, KMeans
 from sklearn.datasets import load_digits
 from sklearn.decomposition import TruncatedSVD
@@ -65,10 +69,34 @@ def docstrings(data, cache):
     return TruncatedSVD(64, random_state=0).fit_transform(words).astype(np.float32), np.array([*texts.values()])
 
 
+def coil_squeezenet(data):
+    X, y = coil(data)
+    grey = (255 * X).round().astype(np.uint8).reshape(-1, 32, 32, 1)
+    return features(data, np.repeat(grey, 3, axis=3), 96), y
+
+
+def cifar_mobilenet(data):
+    """Features of the first 2,000 test images."""
+    images, y = cifar_images(data, 2000)
+    return mobilenet(data, images, 96), y
+
+
+def eth_mobilenet(data):
+    images, rows = photographs(data / "eth80_128.zip")
+    return mobilenet(data, images, 128), np.unique([row["object"] for row in rows], return_inverse=True)[1]
+
+
+def mobilenet(data, images, size):
+    return embed(images, data / "weights" / "mobilenet_v1_1.0_224_embedding_uint8.npz", size)
+
+
+OBJECTS = dict.fromkeys([*range(1, 60, 2), *range(60, 80)], 41)
 SETS = {
     "CIFAR-10, 10,000": from_files(cifar_train),
-    "COIL-20": from_files(coil),
-    "ETH-80, 50 objects": from_files(eth, dict.fromkeys([*range(1, 60, 2), *range(60, 80)], 41)),
+    "CIFAR-10, 2,000, MobileNet": from_files(cifar_mobilenet),
+    "COIL-20": from_files(coil_squeezenet),
+    "ETH-80, 50 objects": from_files(eth, OBJECTS),
+    "ETH-80, 50 objects, MobileNet": from_files(eth_mobilenet, OBJECTS),
     "digits 1 3 5 7 9": bundled(load_digits, dict.fromkeys((1, 3, 5, 7, 9), 200)),
     "docstrings": docstrings,
 }
@@ -98,7 +126,7 @@ METHODS = {
     "ConsensusClusterer of 10 TEMI": ours(ConsensusClusterer, n_runs=10),
     "ConsensusClusterer of 50 k-means, 3 k": clusterer(many_kmeans),
     "IICClusterer": iic(),
-    "IICClusterer, λ = 2, 30 neighbours": iic(entropy_weight=2.0, n_neighbors=30),
+    "IICClusterer, λ = 2": iic(entropy_weight=2.0),
     "k-means": kmeans(lambda X: X),
     "k-means, unit length": kmeans(normalize),
     "spectral clustering": clusterer(spectral),
@@ -121,38 +149,63 @@ def own_set(path):
         return rows, file["y"].ravel().astype(int)
 
 
-def measure(sets, args):
-    """Accuracies (methods, sets, seeds) and seconds (methods, sets)."""
-    methods = chosen(METHODS, args.methods)
-    scores = np.full((len(methods), len(sets), args.seeds), np.nan)
-    seconds = np.zeros(scores.shape[:2])
-    for j, (set_name, load) in enumerate(sets.items()):
-        data = load()[:2]
-        for i, (name, method) in enumerate(methods.items()):
-            started, n_seeds = time.perf_counter(), 1 if name in WITHOUT_SEED else args.seeds
-            try:
-                found = [method(data, seed)["accuracy"] for seed in range(n_seeds)]
-            except ImportError as error:
-                print(f"{name} is left out: {error}", flush=True)
-                continue
-            scores[i, j] = found if n_seeds == args.seeds else found[0]
-            seconds[i, j] = (time.perf_counter() - started) / n_seeds
-            print(f"{set_name}, {name}: {np.round(scores[i, j], 1)}, {seconds[i, j]:.1f} s", flush=True)
-    return list(methods), scores, seconds
-
-
 def compare(sets, name, args):
-    methods, scores, seconds = measure(sets, args)
-    kept = [i for i in range(len(methods)) if not np.isnan(scores[i]).any()]
-    means = scores[kept].mean(2)
-    ranks = (means[None] > means[:, None]).sum(1) + ((means[None] == means[:, None]).sum(1) + 1) / 2
-    rows = []
-    for row, i in enumerate(kept):
-        cells = [f"{each.mean():.1f} ± {each.std():.1f}" for each in scores[i]]
-        rows.append(
-            [methods[i], *cells, f"{means[row].mean():.1f}", f"{ranks[row].mean():.1f}", f"{seconds[i].sum():.0f}"]
-        )
-    report(name, ["", *sets, "mean", "mean rank", "seconds"], rows, args)
+    """Measure all methods on all sets, and write the table after each method."""
+    methods = chosen(METHODS, args.methods)
+    cells = found_before(name, args)
+    for set_name, load in sets.items():
+        data = None
+        for method_name, method in methods.items():
+            if (set_name, method_name) in cells:
+                continue
+            data = load()[:2] if data is None else data
+            n_seeds = 1 if method_name in WITHOUT_SEED else args.seeds
+            try:
+                cells[set_name, method_name] = accuracies(method, data, n_seeds)
+            except ImportError as error:
+                print(f"{method_name} is left out: {error}", flush=True)
+                continue
+            print(f"{set_name}, {method_name}: {cells[set_name, method_name]}", flush=True)
+            columns, rows = compared([*sets], [*methods], cells)
+            measured = [[*key, *cell] for key, cell in cells.items()]
+            record(name, columns, rows, args, measured=measured)
+    print(table(*compared([*sets], [*methods], cells)), flush=True)
+
+
+def found_before(name, args):
+    """The accuracies and seconds that an earlier run has written, by set and method."""
+    path = args.json / f"{name}.json" if args.resume and args.json else None
+    if path is None or not path.exists():
+        return {}
+    return {(row[0], row[1]): row[2:] for row in json.loads(path.read_text(encoding="utf-8"))["measured"]}
+
+
+def accuracies(method, data, n_seeds):
+    """The accuracy for each seed, and the mean of the seconds."""
+    started = time.perf_counter()
+    found = [round(method(data, seed)["accuracy"], 2) for seed in range(n_seeds)]
+    return [found, round((time.perf_counter() - started) / n_seeds, 2)]
+
+
+def compared(sets, methods, cells):
+    """The columns and rows of the table. Means and ranks are those of the methods that were measured on all sets."""
+    complete = [method for method in methods if all((each, method) in cells for each in sets)]
+    means = np.array([[np.mean(cells[each, method][0]) for each in sets] for method in complete])
+    ranks = rankdata(-means, axis=0).mean(1) if complete else []
+    summaries = {
+        method: [f"{mean.mean():.1f}", f"{rank:.1f}", f"{sum(cells[each, method][1] for each in sets):.0f}"]
+        for method, mean, rank in zip(complete, means, ranks, strict=True)
+    }
+    rows = [
+        [method, *(written(cells.get((each, method))) for each in sets), *summaries.get(method, ["–"] * 3)]
+        for method in methods
+        if any((each, method) in cells for each in sets)
+    ]
+    return ["", *sets, "mean", "mean rank", "seconds"], rows
+
+
+def written(cell):
+    return "–" if cell is None else f"{np.mean(cell[0]):.1f} ± {np.std(cell[0]):.1f}"
 
 
 def large(n, args):
@@ -178,6 +231,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--methods", nargs="+")
     parser.add_argument("--sets", nargs="+")
+    parser.add_argument("--resume", action="store_true", help="keep what is in the file of --json")
     add_json(parser)
     args = parser.parse_args()
     warnings.filterwarnings("ignore")

@@ -1,9 +1,18 @@
 """Configuration of the documentation."""
 
+import importlib
 import inspect
-import tempfile
+import os
+import re
+import tomllib
+from pathlib import Path
+
+from sphinx.domains.python import PyXRefRole
 
 import sklinvariant
+
+ROOT = Path(__file__).parents[1]
+URLS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]
 
 project = "sklinvariant"
 author = "the sklinvariant developers"
@@ -11,29 +20,104 @@ version = release = sklinvariant.__version__
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
+    "sphinx.ext.linkcode",
     "numpydoc",
     "myst_parser",
-    "matplotlib.sphinxext.plot_directive",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "sphinx_gallery.gen_gallery",
 ]
 html_theme = "pydata_sphinx_theme"
 html_title = "sklinvariant"
+html_baseurl = URLS["Documentation"]
 autodoc_typehints = "none"  # the docstrings say the types in words
 autosummary_generate = True
+default_role = "py:name"
 templates_path = ["_templates"]
 numpydoc_show_class_members = False
 myst_heading_anchors = 3
-exclude_patterns = ["_build", "examples", "changes"]
+exclude_patterns = ["_build", "examples", "changes", "sg_execution_times.rst"]
 source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
-plot_html_show_formats = plot_html_show_source_link = False
-plot_working_directory = tempfile.mkdtemp()  # the examples save their figures there
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+sphinx_gallery_conf = {
+    "examples_dirs": "examples",
+    "gallery_dirs": "auto_examples",
+    "filename_pattern": r"[\\/]plot_",  # other scripts are shown, but not run
+    "backreferences_dir": "api/backreferences",
+    "doc_module": ("sklinvariant",),
+    "reset_modules": ("matplotlib",),
+    "min_reported_time": 1,
+    "show_memory": False,
+    "write_computation_times": False,
+    "within_subsection_order": "FileNameSortKey",
+    "parallel": True,  # as many as sphinx has jobs
+}
 rst_prolog = r".. |G| replace:: \|G\|"  # the order of a group, not a substitution
+
+nitpicky = True
+# types in the words of docstrings, and names of other libraries, which are links only with their inventories
+nitpick_ignore_regex = [("py:obj", ".*"), ("py:.*", r"(sklearn|torch|numpy|scipy|skorch|joblib|matplotlib)\..*")]
+if os.environ.get("ONLINE"):  # the inventories are downloaded
+    extensions.append("sphinx.ext.intersphinx")
+    intersphinx_mapping = {
+        "sklearn": ("https://scikit-learn.org/stable", None),
+        "torch": ("https://docs.pytorch.org/docs/stable", None),
+        "numpy": ("https://numpy.org/doc/stable", None),
+        "scipy": ("https://docs.scipy.org/doc/scipy", None),
+        "skorch": ("https://skorch.readthedocs.io/en/stable", None),
+        "matplotlib": ("https://matplotlib.org/stable", None),
+    }
+
+
+class Name(PyXRefRole):
+    """A link to what is in backticks: a class of any room, or a name of the current module or class."""
+
+    def process_link(self, env, refnode, has_explicit_title, title, target):
+        title, target = super().process_link(env, refnode, has_explicit_title, title, target)
+        refnode["reftype"] = "obj"
+        if target[:1].isupper():
+            refnode["refspecific"] = True
+        return title, target
+
+
+def linkcode_resolve(domain, info):
+    """The lines of an object in the repository."""
+    found = importlib.import_module(info["module"])
+    for name in info["fullname"].split("."):
+        found = inspect.getattr_static(found, name, None) or getattr(found, name)
+    found = found.fget if isinstance(found, property) else getattr(found, "__func__", getattr(found, "fn", found))
+    try:
+        found = inspect.unwrap(found)
+        path = Path(inspect.getsourcefile(found)).relative_to(ROOT)
+        lines, first = inspect.getsourcelines(found)
+    except (TypeError, ValueError, OSError):  # not a function or class, or one of another library
+        return None
+    return f"{URLS['Source']}/blob/main/{path.as_posix()}#L{first}-L{first + len(lines) - 1}"
 
 
 def skip_member(app, what, name, obj, skip, options):
-    """Show the methods and properties that this package defines; parameters are in the docstring of the class."""
-    method = obj.fget if isinstance(obj, property) else getattr(obj, "__func__", obj)
-    return not (inspect.isfunction(method) and method.__module__.startswith("sklinvariant")) or name.startswith("_")
+    """Show the methods and properties of this package and of scikit-learn, without those that route metadata."""
+    if what == "module":
+        return None
+    if isinstance(obj, property) and name.endswith("_"):
+        return True  # in the attributes of the class
+    method = obj.fget if isinstance(obj, property) else getattr(obj, "__func__", getattr(obj, "fn", obj))
+    is_ours = inspect.isfunction(method) and method.__module__.startswith(("sklinvariant", "sklearn"))
+    return not is_ours or name.startswith("_") or name.endswith(("_routing", "_request", "_extra_state", "extra_repr"))
+
+
+def mend_inherited(app, what, name, obj, options, lines):
+    """Docstrings of other libraries: references to pages of scikit-learn are shown as text, torch's are left out."""
+    if any("every call" in line for line in lines[:1]):  # of torch.nn.Module.forward
+        lines.clear()
+    if getattr(obj, "__module__", "").startswith("sklearn"):
+        text = re.sub(r":(?:ref|term):`([^`<]+?)\s*(?:<[^>]*>)?`", r"\1", "\n".join(lines))
+        text = re.sub(r"sphx_glr_\S+", "scikit-learn's gallery", text)
+        lines[:] = text.split("\n")
 
 
 def setup(app):
+    app.add_role_to_domain("py", "name", Name())
     app.connect("autodoc-skip-member", skip_member)
+    app.connect("autodoc-process-docstring", mend_inherited, priority=100)

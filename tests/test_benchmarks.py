@@ -140,6 +140,57 @@ def test_embeddings_of_a_file_and_many_rows(script, tmp_path):
     assert results["embeddings_own"]["columns"] == ["", "features", "mean", "mean rank", "seconds"]
 
 
+def test_embeddings_resumes(script, tmp_path, capsys):
+    """Methods in the file are not measured again; ranks are those of methods that were measured on all sets."""
+    rng, y = np.random.RandomState(0), np.arange(60) % 3
+    for name in ("one", "two"):
+        np.savez(tmp_path / f"{name}.npz", X=rng.normal(size=(60, 12)) + 3 * np.eye(3, 12)[y], y=y)
+    words = ["embeddings", "--features", tmp_path / "one.npz", tmp_path / "two.npz", "--seeds", 1]
+    first = script(*words, "--methods", "k-means, unit")["embeddings_own"]
+    capsys.readouterr()
+    result = script(*words, "--methods", "k-means, unit", "HDBSCAN", "--resume")["embeddings_own"]
+    assert "two, HDBSCAN" in (printed := capsys.readouterr().out)
+    assert "two, k-means, unit length:" not in printed
+    assert [row for row in result["measured"] if row[1] != "HDBSCAN"] == first["measured"]
+    assert sorted(row[-2] for row in result["rows"]) in (["1.0", "2.0"], ["1.5", "1.5"])
+
+
+def test_mobilenet_by_a_graph_of_two_layers(monkeypatch, tmp_path):
+    """One convolution with stride 2 and one of each channel; weights are (t - 128) / 64, and cells are from 0 to 6."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    rng = np.random.RandomState(0)
+    kinds = {"CONV_2D": (2, 3, 3, 3), "DEPTHWISE_CONV_2D": (1, 3, 3, 2)}
+    tensors = [{"scale": [2 / 255], "zero_point": [127.5]}]
+    arrays, ops = {}, []
+    for number, (kind, shape) in enumerate(kinds.items()):
+        first = len(tensors)
+        tensors += [
+            {"scale": [1 / 64], "zero_point": [128]},
+            {"scale": [0.01], "zero_point": [0]},
+            {"scale": [6 / 255], "zero_point": [0]},
+        ]
+        arrays[f"t{first}"] = rng.randint(256, size=shape).astype(np.uint8)
+        arrays[f"t{first + 1}"] = rng.randint(-50, 50, size=2).astype(np.int32)
+        ops.append({"type": kind, "inputs": [0, first, first + 1], "outputs": [first + 2], "stride": 2 - number})
+    graph = json.dumps({"inputs": [0], "tensors": tensors, "ops": ops}).encode()
+    np.savez(tmp_path / "graph.npz", **arrays, **{"graph.json": np.frombuffer(graph, np.uint8)})
+    pixels = rng.randint(256, size=(2, 4, 4, 3)).astype(np.uint8)
+    found = importlib.import_module("mobilenet").embed(pixels, tmp_path / "graph.npz", 4)
+
+    real = {name: value - (0.0 if value.dtype == np.int32 else 128.0) for name, value in arrays.items()}
+    cells = np.pad(pixels / 127.5 - 1, [(0, 0), (0, 1), (0, 1), (0, 0)])  # an odd zero is at the end
+    first = np.zeros((2, 2, 2, 2))
+    for i, j in np.ndindex(2, 2):
+        window = cells[:, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3]
+        first[:, i, j] = np.einsum("nhwc,ohwc->no", window, real["t1"] / 64) + real["t2"] / 100
+    first = np.pad(first.clip(0, 6), [(0, 0), (1, 1), (1, 1), (0, 0)])
+    second = np.zeros((2, 2, 2, 2))
+    for i, j in np.ndindex(2, 2):
+        window = first[:, i : i + 3, j : j + 3]
+        second[:, i, j] = np.einsum("nhwc,hwc->nc", window, real["t4"][0] / 64) + real["t5"] / 100
+    np.testing.assert_allclose(found, second.clip(0, 6).mean((1, 2)), rtol=1e-5, atol=1e-5)
+
+
 def test_convolutional_features(script):
     results = script("convolutional_features", "--images", 4, "--size", 16, "--filters", 8, "--repeats", 1)
     assert complete(results, "convolutional_features")

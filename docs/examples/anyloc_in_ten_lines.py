@@ -1,4 +1,6 @@
-"""Image descriptors from a network without training, for more images than fit into memory (AnyLoc in ten lines).
+"""
+AnyLoc in ten lines, for more images than fit into memory
+=========================================================
 
 AnyLoc (Keetha et al. 2023) describes an image by the VLAD of the cells of a network's feature map. Here the cells are
 reduced by PCA, and neither all images nor their cells are ever in memory: `partial_fit` learns from one block of images

@@ -1,4 +1,6 @@
-"""Training an estimator with several processes.
+"""
+Training an estimator with several processes
+============================================
 
 The same script runs alone, with two processes on one machine, and on two machines:
 

@@ -1,18 +1,13 @@
-"""Clustering of handwritten digits without labels.
+"""
+Clustering of handwritten digits without labels
+===============================================
 
 k-means clusters the digits by their pixels. IICClusterer maximises the mutual information between the cluster
 assignments of an image and of a slightly rotated and shifted view of it (Ji, Henriques, Vedaldi 2019). Both are fitted
 to one half of the digits and evaluated on the other half. The figure shows the digits that each cluster contains with
 the highest probability, and all digits at positions given by their cluster probabilities.
-
-    python plot_clustering.py clustering.png
 """
 
-import sys
-
-import matplotlib
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits
@@ -37,4 +32,4 @@ ClusterGalleryDisplay.from_estimator(model, X_new, ax=axes[0])
 SimplexDisplay.from_estimator(model, X_new, y=y_new, images=X_new, ax=axes[1])
 axes[0].set_title(f"most probable digits of each cluster (accuracy {accuracy:.1%}, k-means {kmeans_accuracy:.1%})")
 axes[1].set_title("digits by cluster probability, coloured by class")
-figure.savefig(sys.argv[1] if len(sys.argv) > 1 else "clustering.png", dpi=70)
+plt.show()

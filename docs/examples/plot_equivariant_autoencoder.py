@@ -1,15 +1,12 @@
-"""Rotation-invariant features of digits.
+"""
+Rotation-invariant features of digits
+=====================================
 
 The autoencoder is trained on upright digits without labels. Rotating a digit by quarter turns does not change its
 features. Therefore, a t-SNE map of the features separates digits and not poses, and digits reconstructed from their
 features are upright. The figure compares these features with those of an ordinary autoencoder.
 """
 
-import sys
-
-import matplotlib
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.manifold import TSNE
@@ -48,4 +45,4 @@ for row, (name, images) in zip(grid, rows.items(), strict=True):
         axes.imshow(image, cmap="gray", vmin=0, vmax=1)
         axes.set(xticks=[], yticks=[])
 below.suptitle(f"Reconstructions from features and pose; {np.mean(pose == turns):.0%} of poses predicted correctly")
-figure.savefig(sys.argv[1] if len(sys.argv) > 1 else "equivariant_autoencoder.png", dpi=80)
+plt.show()

@@ -1,4 +1,6 @@
-"""Codewords of k-means and codewords learned with the classifier.
+"""
+Codewords of k-means and codewords learned with the classifier
+==============================================================
 
 This example follows figure 1 of Katharopoulos et al. 2017. Each bag contains two descriptors. In the first data set,
 they lie on a disc or on a ring around it; in the second, on the black or on the white squares of a board. k-means
@@ -7,11 +9,6 @@ enough for the ring, and one per square is enough for the board. On the board, f
 squares as well.
 """
 
-import sys
-
-import matplotlib
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from sklearn.kernel_approximation import AdditiveChi2Sampler
 from sklearn.linear_model import LogisticRegression
@@ -43,6 +40,4 @@ for row, (name, (make, n_words)) in zip(axes, sets.items(), strict=True):
         CodebookDisplay.from_estimator(model, ax=ax, s=80, linewidths=2.5, zorder=3)
         ax.set(title=f"{label}: {accuracy:.2f}", aspect="equal", xticks=[], yticks=[])
     row[0].set_ylabel(name)
-output = sys.argv[1] if len(sys.argv) > 1 else "learned_codewords.png"
-figure.savefig(output, dpi=90)
-print(f"figure saved to {output}")
+plt.show()

@@ -1,21 +1,18 @@
-"""Pooling of features learned from video.
+"""
+Pooling of features learned from video
+======================================
 
 This example follows figures 6 and 9 of Sukhbaatar, Makino, Aihara 2013. It computes feature maps of patches of
 consecutive frames with a small dictionary, and fits AutoPooling to them. The left plot shows the invariance of the
 pooled features on held-out clips. It grows with λ, while the features keep less information. The other plots show
 clusters learned with the default λ, at which the position of a feature still matters.
 
-The arguments are video files or folders of images. Without any, the example simulates a camera that moves over two
+The arguments of the script are video files or folders of images. Without any, it simulates a camera that moves over two
 photographs.
-
-    python plot_learned_pooling.py learned_pooling.png [video ...]
 """
 
 import sys
 
-import matplotlib
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.model_selection import GridSearchCV, GroupKFold
@@ -26,7 +23,7 @@ from sklinvariant.feature_extraction import ConvolutionalFeatures
 from sklinvariant.inspection import ClusterDisplay, PoolingRegionDisplay
 from sklinvariant.metrics import invariance_score, make_invariance_scorer
 
-output, *videos = sys.argv[1:] or ["learned_pooling.png"]
+videos = sys.argv[1:]
 
 pairs, clips = frame_pairs(
     videos or make_camera_clips(random_state=0),
@@ -68,5 +65,4 @@ ClusterDisplay.from_estimator(pooling, convolution.filters_, components=8, n_fil
 clusters.set_title("filters of each cluster")
 PoolingRegionDisplay.from_estimator(pooling, map_shape, components=8, n_maps=6, ax=regions)
 regions.set_title("positions on the feature maps")
-figure.savefig(output, dpi=90)
-print(f"figure saved to {output}")
+plt.show()

@@ -1,4 +1,6 @@
-"""Retrieval of rotated digits with invariant codes.
+"""
+Retrieval of rotated digits with invariant codes
+================================================
 
 A network gives different features for a digit and its rotated copy. Nested invariance pooling over rotations and scales
 makes the features invariant, and with them the binary codes computed from them (Morère et al. 2016). The filters of the
@@ -6,11 +8,6 @@ network are typical patches of the digits, so no pretrained weights are needed. 
 rotated digits, with and without pooling over rotations and scales.
 """
 
-import sys
-
-import matplotlib
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
@@ -58,5 +55,5 @@ for figure, (name, pooler) in zip(figures, poolings.items(), strict=True):
     )
     figure.suptitle(f"64-bit codes, pooled over {name}")
 
-BitActivationDisplay.from_estimator(hasher, features, name="RBMHasher", axes=below.subplots(1, 2))
-whole.savefig(sys.argv[1] if len(sys.argv) > 1 else "nested_pooling.png", dpi=80)
+BitActivationDisplay.from_estimator(hasher, features, name="RBMHasher", figure=below)
+plt.show()

@@ -1,17 +1,12 @@
-"""Segmentation of textures without labels.
+"""
+Segmentation of textures without labels
+=======================================
 
 The images contain regions of three textures with the same distribution of grey values, so that k-means on pixels cannot
 separate them. IICSegmenter maximises the mutual information between the labels of neighbouring pixels (Ji, Henriques,
 Vedaldi 2019, equation 5). It is fitted to 16 images and segments 4 others, which the figure shows.
-
-    python plot_segmentation.py segmentation.png
 """
 
-import sys
-
-import matplotlib
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from sklearn.cluster import KMeans
 
@@ -36,4 +31,4 @@ predictions = {
 for part, (name, labels) in zip(figure.subfigures(1, 2), predictions.items(), strict=True):
     SegmentationDisplay.from_predictions(labels, unseen, truth, figure=part)
     part.suptitle(f"{name}: pixel accuracy {clustering_accuracy(truth, labels):.1%}")
-figure.savefig(sys.argv[1] if len(sys.argv) > 1 else "segmentation.png", dpi=70)
+plt.show()

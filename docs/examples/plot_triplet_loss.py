@@ -1,15 +1,12 @@
-"""Learning an aggregation for retrieval with a triplet loss.
+"""
+Learning an aggregation for retrieval with a triplet loss
+=========================================================
 
 An aggregation can be learned with any differentiable loss of its representation. In this example, LearnedVLAD minimises
 a triplet loss (Schroff et al. 2015): each digit should be nearer to the digits of its class than to all others, by a
 margin. The figure shows the distances between held-out digits before and after training.
 """
 
-import sys
-
-import matplotlib
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
@@ -64,6 +61,4 @@ for (above, below), (name, model) in zip(axes.T, models.items(), strict=True):
     middles = [np.flatnonzero(new_y == c).mean() for c in range(10)]
     below.set(xticks=middles, xticklabels=range(10), yticks=middles, yticklabels=range(10))
 figure.colorbar(drawn, ax=axes[1], label="distance", shrink=0.8)
-output = sys.argv[1] if len(sys.argv) > 1 else "triplet_loss.png"
-figure.savefig(output, dpi=90)
-print(f"figure saved to {output}")
+plt.show()

@@ -29,7 +29,7 @@ class LearnedFisherVector(AggregationLearner):
         Number of Gaussians; the representation has ``2 * n_components * d`` features.
     init : {"gmm", "kmeans", "random"}, array (k, d), mixture or clusterer
         Initial mixture. "gmm" runs expectation-maximisation. You can pass a diagonal mixture, fitted or not, or a
-        fitted `FisherVector`. From a codebook, as in `LearnedBoW`, the weights and variances are those of the
+        fitted `FisherVector`. From a codebook, the weights and variances are those of the
         descriptors nearest to each codeword. An array or a fitted estimator determines the number of Gaussians.
     improved : bool
         Whether to apply signed square roots and L2 normalisation.
@@ -38,8 +38,12 @@ class LearnedFisherVector(AggregationLearner):
 
     Attributes
     ----------
-    weights_, means_, covariances_
-        The learned mixture, as in `FisherVector`.
+    weights_ : ndarray of shape (n_components,)
+        The learned shares of the Gaussians.
+    means_ : ndarray of shape (n_components, d)
+        The learned means.
+    covariances_ : ndarray of shape (n_components, d)
+        The learned variances of the features.
 
     References
     ----------

@@ -15,20 +15,17 @@ from sklinvariant.networks import SoftVLAD
 class LearnedVLAD(LearnedBoW):
     """VLAD with codewords, covariances and γ that are learned together with a linear model.
 
-    ``R_k = (1/m) Σ_n D_k(f_n) / Σ_j D_j(f_n) (f_n - C_k)`` (eq. 9 of [1]_), with the D of `LearnedBoW`, flattened
-    and normalised as in `VLAD`. ``transform`` returns R, as a replacement for `VLAD`.
+    ``R_k = (1/m) Σ_n D_k(f_n) / Σ_j D_j(f_n) (f_n - C_k)`` (eq. 9 of [1]_), where
+    ``D_k(f) = exp(-γ (f - C_k)ᵀ Σ_k⁻¹ (f - C_k))``; flattened and normalised. ``transform`` returns R, as a replacement
+    for `VLAD`.
 
     Parameters
     ----------
     normalization : {"l2", "power", "intra"} or None
-        As in `VLAD`; None is eq. 9 of the paper.
+        "l2" divides R by its norm; "power" takes signed square roots before; "intra" normalises the residual of each
+        codeword before (Arandjelović & Zisserman 2013). None returns R as in eq. 9 of the paper, in data units.
     feature_map : callable or None
         Map between the representation and the linear model.
-
-    Attributes
-    ----------
-    codebook_, covariances_, gamma_
-        As in `LearnedBoW`.
 
     References
     ----------

@@ -58,7 +58,7 @@ class TorchEstimator(Computing, ReadsInput, Parameters, BaseEstimator):
     _fits_streams: ClassVar[bool] = False  # whether `fit` accepts an iterable of blocks
     _layout: dict[str, Check] = {}  # declares the entries of ``_state``, see `sklinvariant.base._state_layout`
     _doc_link_module = "sklinvariant"
-    _doc_link_template = "api/{estimator_module}.{estimator_name}.html"
+    _doc_link_template = "https://sklinvariant.github.io/sklinvariant/api/{estimator_module}.{estimator_name}.html"
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_state")

@@ -10,6 +10,9 @@ def run() -> int | str | None:
     _stopping.listen()  # before the commands are imported
     try:
         from sklinvariant.cli._command_line import run_process
+
+        status = run_process()
     except KeyboardInterrupt:
-        return _stopping.report()
-    return run_process()
+        status = _stopping.report()
+    _stopping.leave()
+    return status

@@ -175,7 +175,7 @@ def _draw(rows, codewords, channels, path):
     left.legend()
     left.grid(alpha=0.3)
     side = round((codewords.codebook_.shape[1] / (channels[0] if channels else 1)) ** 0.5)
-    CodebookDisplay.from_estimator(codewords, patch_shape=(side, side, *channels), ax=right)
+    CodebookDisplay.from_estimator(codewords, image_shape=(side, side, *channels), ax=right)
     right.set_title(f"{len(codewords.codebook_)} codewords of LearnedBoW")
     save_figure(figure, path, dpi=110)
     plt.close(figure)

@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM end a command within a second, whatever it is computing."""
 
+import atexit
 import os
 import signal
 import socket
@@ -47,6 +48,17 @@ def report() -> int:
     _said.append(number)
     sys.stderr.write(message)
     return 128 + number
+
+
+def leave() -> None:
+    """End the process here if a signal was received; otherwise do nothing.
+
+    Python's own end destroys all modules, which takes up to a second after torch was imported, and no thread can cut it
+    short. The exit functions of libraries, which remove temporary files, run here, where a thread limits their time.
+    """
+    if _asked:
+        atexit._run_exitfuncs()
+        os._exit(128 + _asked[0])
 
 
 def _interrupt(number, frame):

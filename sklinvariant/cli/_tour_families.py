@@ -48,7 +48,7 @@ def aggregation(digits: Any) -> Any:
         scores.append(model.fit(digits.images, digits.y).score(digits.test_images, digits.y_test))
 
     def draw(part):
-        CodebookDisplay.from_estimator(words[0], patch_shape=(4, 4), ax=part.subplots())
+        CodebookDisplay.from_estimator(words[0], image_shape=(4, 4), ax=part.subplots())
 
     made = "labels", "histogram of 16 words", "accuracy"
     return Row("LearnedBoW", *made, scores[0], "BagOfWords", scores[1], draw)
@@ -154,7 +154,7 @@ def hashing(digits: Any) -> Any:
         scores.append(mean_average_precision(ranking, digits.y_test[:, None] == digits.y))
 
     def draw(part):
-        BitActivationDisplay.from_estimator(hashers[0], X_test, axes=part.subplots(1, 2))
+        BitActivationDisplay.from_estimator(hashers[0], X_test, figure=part)
 
     return Row("RBMHasher", "features", "64-bit codes", "mAP", scores[0], "LSHHasher", scores[1], draw)
 

@@ -107,8 +107,10 @@ class RBMHasher(TrainedEstimator, Hasher):
         Biases b of the bits.
     intercept_visible_ : array of shape (n_features,)
         Biases c of the features.
-    shift_, scale_ : arrays of shape (n_features,)
-        Scaling of the rows: ``(x - shift_) / scale_``.
+    shift_ : array of shape (n_features,)
+        What is subtracted from the rows.
+    scale_ : array of shape (n_features,)
+        What the shifted rows are divided by.
     history_ : list of dict
         Number, loss (mean squared reconstruction error of the scaled values) and seconds of each epoch.
 

@@ -7,6 +7,7 @@ from sklearn.pipeline import Pipeline
 
 from sklinvariant.base import to_numpy
 from sklinvariant.inspection._display import Display
+from sklinvariant.inspection._style import style
 from sklinvariant.metrics import bit_activations, bit_correlation
 
 
@@ -29,10 +30,8 @@ class BitActivationDisplay(Display):
     """
 
     _shared_docs = """
-        axes : array of two matplotlib axes or None
-            Axes to plot on; without the correlation, one is enough. None creates new ones.
         **kwargs
-            Keyword arguments of ``bar``.
+            Keyword arguments of ``stairs``, which draws the activations.
         """
 
     def __init__(self, activations: np.ndarray, correlation: np.ndarray | None = None, name: str | None = None) -> None:
@@ -48,7 +47,7 @@ class BitActivationDisplay(Display):
         *,
         packed: bool | None = None,
         name: str | None = None,
-        axes: Any = None,
+        figure: Any = None,
         **kwargs: Any,
     ) -> Self:
         """Plot the bits of the codes that a hasher returns.
@@ -71,11 +70,11 @@ class BitActivationDisplay(Display):
         codes = estimator.transform(X)
         if packed and hasattr(last, "n_bits"):  # without the padding of the last byte
             codes, packed = np.unpackbits(np.asarray(to_numpy(codes)), axis=1, count=last.n_bits), False
-        return cls.from_predictions(codes, packed=packed, name=name, axes=axes, **kwargs)
+        return cls.from_predictions(codes, packed=packed, name=name, figure=figure, **kwargs)
 
     @classmethod
     def from_predictions(
-        cls, codes: Any, *, packed: bool = False, name: str | None = None, axes: Any = None, **kwargs: Any
+        cls, codes: Any, *, packed: bool = False, name: str | None = None, figure: Any = None, **kwargs: Any
     ) -> Self:
         """Plot the bits of codes.
 
@@ -87,29 +86,26 @@ class BitActivationDisplay(Display):
             Whether the codes are bytes that hold 8 bits each.
         """
         activations = bit_activations(codes, packed=packed)
-        return cls(activations, bit_correlation(codes, packed=packed), name).plot(axes, **kwargs)
+        return cls(activations, bit_correlation(codes, packed=packed), name).plot(figure, **kwargs)
 
-    def plot(self, axes: Any = None, **kwargs: Any) -> Self:
-        """Plot on the given axes, or on those of a new figure."""
+    @style()
+    def plot(self, figure: Any = None, **kwargs: Any) -> Self:
+        """Plot on the given figure, or on a new one."""
         import matplotlib.pyplot as plt
 
         n_axes = 1 if self.correlation is None else 2
-        if axes is None:
-            _, axes = plt.subplots(1, n_axes, figsize=(4.5 * n_axes, 3.5), layout="constrained", squeeze=False)
-        axes = np.ravel(axes)
-        if len(axes) < n_axes:
-            raise ValueError(
-                f"axes contains {len(axes)} axes, but {n_axes} are required for activations and correlation. Pass more."
-            )
+        figure = plt.figure(figsize=(4.8 * n_axes, 3.6)) if figure is None else figure
+        axes = figure.subplots(1, n_axes, squeeze=False)[0]
         n_bits = len(self.activations)
-        axes[0].bar(np.arange(n_bits), self.activations, **{"width": 0.9, **kwargs})
-        axes[0].axhline(0.5, color="black", linestyle="--", linewidth=1, label="ideal")
-        axes[0].set(xlabel="bit", ylabel="mean activation", ylim=(0, 1), xlim=(-0.6, n_bits - 0.4), title=self.name)
+        edges = np.arange(n_bits + 1) - 0.5
+        axes[0].stairs(self.activations, edges, **{"fill": True, **kwargs})
+        axes[0].axhline(0.5, color="black", linestyle="--", linewidth=1)
+        axes[0].set(xlabel="bit", ylabel="mean activation (ideal: 0.5)", ylim=(0, 1), xlim=(-0.5, n_bits - 0.5))
+        axes[0].set_title(f"bits of {self.name}" if self.name else "bits")
         axes[0].xaxis.get_major_locator().set_params(integer=True)
-        axes[0].legend()
         if self.correlation is not None:
-            image = axes[1].imshow(self.correlation, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
-            axes[1].set(xlabel="bit", ylabel="bit", title="correlation")
-            axes[1].figure.colorbar(image, ax=axes[1])
-        self.axes_, self.figure_ = axes[:n_axes], axes[0].figure
+            image = axes[1].imshow(self.correlation, cmap="RdBu_r", vmin=-1, vmax=1)
+            axes[1].set(xlabel="bit", ylabel="bit", title="correlation of the bits")
+            figure.colorbar(image, ax=axes[1], label="correlation", ticks=[-1, 0, 1])
+        self.axes_, self.figure_ = axes, figure
         return self

@@ -9,6 +9,7 @@ from sklinvariant.base import to_numpy
 from sklinvariant.inspection._components import chosen_components, strongest_maps
 from sklinvariant.inspection._display import Display
 from sklinvariant.inspection._mosaic import around_grey, label_rows, mosaic, new_axes, stretched
+from sklinvariant.inspection._style import style
 
 
 class ClusterDisplay(Display):
@@ -44,7 +45,7 @@ class ClusterDisplay(Display):
         components: int | Sequence[int] = 12,
         n_filters: int = 15,
         threshold: float = 0.1,
-        filter_shape: Sequence[int] | None = None,
+        image_shape: Sequence[int] | None = None,
         ax: Any = None,
         **kwargs: Any,
     ) -> Self:
@@ -63,7 +64,7 @@ class ClusterDisplay(Display):
             Maximum number of filters per component.
         threshold : float, default=0.1
             Filters are shown if their weight exceeds this share of the component's largest weight (the paper's ε).
-        filter_shape : tuple or None, default=None
+        image_shape : tuple or None, default=None
             ``(h, w)`` or ``(h, w, c)`` of filters passed as flat rows; None assumes squares.
 
         Examples
@@ -77,7 +78,7 @@ class ClusterDisplay(Display):
         >>> ClusterDisplay.from_estimator(pooling, parts.components_, n_filters=3).names
         ['0', '1', '2']
         """
-        filters = _as_images(filters, filter_shape)
+        filters = _as_images(filters, image_shape)
         if n_filters < 1:
             raise ValueError(f"n_filters={n_filters} is not valid. Pass an integer of at least 1.")
         chosen, weights = chosen_components(estimator, components)
@@ -92,6 +93,7 @@ class ClusterDisplay(Display):
         members = [row[w[row] > low].tolist() for row, w, low in zip(best, weights, least, strict=True)]
         return cls(filters, members, [str(i) for i in chosen]).plot(ax, **kwargs)
 
+    @style()
     def plot(self, ax: Any = None, **kwargs: Any) -> Self:
         """Plot on the given axes, or on new ones.
 
@@ -103,9 +105,10 @@ class ClusterDisplay(Display):
         for row, members in zip(tiles, self.members, strict=True):
             row[: len(members)] = images[members]
         image = mosaic(tiles.reshape(-1, *images.shape[1:]), columns)
-        ax = new_axes(image) if ax is None else ax
-        ax.imshow(image, **{"cmap": "gray", "vmin": 0, "vmax": 1, "interpolation": "nearest", **kwargs})
+        ax = new_axes(image, len(tiles)) if ax is None else ax
+        ax.imshow(image, **{"cmap": "gray", "vmin": 0, "vmax": 1, **kwargs})
         label_rows(ax, self.names, images.shape[1])
+        ax.set(title="filters pooled together", xlabel="filters, largest weight first", ylabel="component")
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
@@ -117,7 +120,7 @@ def _as_images(filters, shape):
         shape = (side, side) if shape is None else tuple(shape)
         if np.prod(shape) != filters.shape[1]:
             raise ValueError(
-                f"filters have {filters.shape[1]} values, which filter_shape={shape} does not match. Change it."
+                f"filters have {filters.shape[1]} values, which image_shape={shape} does not match. Change it."
             )
         filters = filters.reshape(len(filters), *shape)
     if filters.ndim not in (3, 4):

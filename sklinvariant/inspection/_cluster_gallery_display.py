@@ -7,14 +7,14 @@ import numpy as np
 
 from sklinvariant.base import as_numpy, to_numpy
 from sklinvariant.inspection._display import Display
-from sklinvariant.inspection._mosaic import label_rows, mosaic, new_axes
+from sklinvariant.inspection._mosaic import frame_handles, label_rows, mosaic, new_axes
+from sklinvariant.inspection._palette import RIGHT, WRONG
+from sklinvariant.inspection._style import style
 from sklinvariant.metrics import match_clusters
-
-_RIGHT, _WRONG = (0.17, 0.63, 0.17), (0.84, 0.15, 0.16)  # tab:green, tab:red
 
 
 class ClusterGalleryDisplay(Display):
-    """Plot a row of images for each cluster, most certain first. With classes, wrong images have red frames.
+    """Plot a row of images for each cluster, most certain first. With classes, wrong images have orange frames.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ class ClusterGalleryDisplay(Display):
     names : list of str or None, default=None
         Names of the clusters.
     correct : ndarray of shape (n,) of bool, or None, default=None
-        Whether each image has a green frame rather than a red one; None plots no frames.
+        Whether each image has a green frame rather than an orange one; None plots no frames.
 
     Attributes
     ----------
@@ -95,7 +95,7 @@ class ClusterGalleryDisplay(Display):
             Images: uint8 0-255, or other numbers, which are scaled by their common range.
         y : array-like of shape (n,) or None, default=None
             Classes. A cluster is named after its most frequent class. Its images of this class have green frames,
-            others red ones.
+            others orange ones.
         clusters : list of int or None, default=None
             Clusters to show; None shows all that have images.
         n_images : int, default=10
@@ -119,7 +119,7 @@ class ClusterGalleryDisplay(Display):
         order = np.argsort(-certainty, kind="stable")
         shown = np.unique(labels) if clusters is None else np.asarray(clusters)
         members = [order[labels[order] == cluster][:n_images].tolist() for cluster in shown]
-        names, correct = [str(cluster) for cluster in shown.tolist()], None
+        names, correct = [f"cluster {cluster}" for cluster in shown.tolist()], None
         if y is not None:
             y = as_numpy(to_numpy(y))
             if y.shape != (len(labels),):
@@ -130,11 +130,17 @@ class ClusterGalleryDisplay(Display):
             stands_for = match_clusters(y, codes, match="many-to-one")
             correct = stands_for[codes] == y
             class_of = dict(zip(used.tolist(), stands_for.tolist(), strict=True))
-            names = [f"{c}: {class_of[c]}" if c in class_of else str(c) for c in shown.tolist()]
+            names = [
+                f"{name} (class {class_of[c]})" if c in class_of else name
+                for name, c in zip(names, shown.tolist(), strict=True)
+            ]
         return cls(scaled, members, names, correct).plot(ax, **kwargs)
 
+    @style()
     def plot(self, ax: Any = None, **kwargs: Any) -> Self:
         """Plot on the given axes, or on those of a new figure."""
+        from matplotlib.colors import to_rgb
+
         images, correct = np.asarray(self.images), self.correct
         columns = max(1, *map(len, self.members))
         border = 0 if correct is None else max(1, round(max(images.shape[1:3]) / 16))
@@ -144,13 +150,17 @@ class ClusterGalleryDisplay(Display):
             for column, i in enumerate(members):
                 tile = tiles[row * columns + column]
                 if correct is not None:
-                    tile[:] = _RIGHT if correct[i] else _WRONG
+                    tile[:] = to_rgb(RIGHT if correct[i] else WRONG)
                 inside = tile[border : shape[0] - border, border : shape[1] - border]
                 inside[:] = images[i] if images.ndim == 4 else images[i, ..., None]
         image = mosaic(tiles, columns)
-        ax = new_axes(image) if ax is None else ax
-        ax.imshow(image, **{"interpolation": "nearest", **kwargs})
+        ax = new_axes(image, len(self.members)) if ax is None else ax
+        ax.imshow(image, **kwargs)
         label_rows(ax, self.names, shape[0])
+        ax.set_title("images of each cluster, most certain first")
+        if correct is not None:
+            handles = frame_handles("most frequent class of the cluster", "another class")
+            ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0), title="frame")
         self.ax_, self.figure_ = ax, ax.figure
         return self
 

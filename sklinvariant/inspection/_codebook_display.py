@@ -6,7 +6,8 @@ from typing import Any, Self
 import numpy as np
 
 from sklinvariant.inspection._display import Display
-from sklinvariant.inspection._mosaic import mosaic, stretched
+from sklinvariant.inspection._mosaic import label_rows, mosaic, new_axes, stretched
+from sklinvariant.inspection._style import style
 
 
 class CodebookDisplay(Display):
@@ -16,7 +17,7 @@ class CodebookDisplay(Display):
     ----------
     codebook : ndarray of shape (k, d)
         The codewords.
-    patch_shape : tuple or None
+    image_shape : tuple or None
         ``(h, w)`` or ``(h, w, c)`` of codewords that are images.
 
     Attributes
@@ -25,19 +26,17 @@ class CodebookDisplay(Display):
     """
 
     _shared_docs = """
-        ax : matplotlib axes or None
-            Axes to plot on. None takes the current ones.
         **kwargs
             Keyword arguments of ``ax.imshow`` or ``ax.scatter``.
         """
 
-    def __init__(self, codebook: np.ndarray, patch_shape: Sequence[int] | None = None) -> None:
+    def __init__(self, codebook: np.ndarray, image_shape: Sequence[int] | None = None) -> None:
         self.codebook = codebook
-        self.patch_shape = patch_shape
+        self.image_shape = image_shape
 
     @classmethod
     def from_estimator(
-        cls, estimator: Any, *, patch_shape: Sequence[int] | None = None, ax: Any = None, **kwargs: Any
+        cls, estimator: Any, *, image_shape: Sequence[int] | None = None, ax: Any = None, **kwargs: Any
     ) -> Self:
         """Plot the codewords of a fitted aggregation.
 
@@ -45,25 +44,28 @@ class CodebookDisplay(Display):
         ----------
         estimator : BagOfWords, VLAD, FisherVector or a learned one
             The fitted estimator.
-        patch_shape : tuple or None, default=None
+        image_shape : tuple or None, default=None
             As above; None assumes square patches, or points if d = 2.
         """
         codebook = estimator.means_ if hasattr(estimator, "means_") else estimator.codebook_
         side = round(codebook.shape[1] ** 0.5)
-        if patch_shape is None and codebook.shape[1] != 2 and side * side == codebook.shape[1]:
-            patch_shape = (side, side)
-        return cls(codebook, patch_shape).plot(ax, **kwargs)
+        if image_shape is None and codebook.shape[1] != 2 and side * side == codebook.shape[1]:
+            image_shape = (side, side)
+        return cls(codebook, image_shape).plot(ax, **kwargs)
 
+    @style()
     def plot(self, ax: Any = None, **kwargs: Any) -> Self:
-        """Plot on the given axes, or on the current ones."""
-        import matplotlib.pyplot as plt
-
-        ax = plt.gca() if ax is None else ax
-        if self.patch_shape is None:
+        """Plot on the given axes, or on new ones."""
+        if self.image_shape is None:
+            ax = new_axes(np.empty((4, 5))) if ax is None else ax
             ax.scatter(self.codebook[:, 0], self.codebook[:, 1], **{"marker": "x", "color": "black", **kwargs})
+            ax.set(xlabel="first descriptor value", ylabel="second descriptor value")
         else:
-            words = stretched(self.codebook).reshape(-1, *self.patch_shape)
-            ax.imshow(mosaic(words, columns=int(np.ceil(len(words) ** 0.5))), **{"cmap": "gray", **kwargs})
-            ax.set_axis_off()
+            words = stretched(self.codebook).reshape(-1, *self.image_shape)
+            image = mosaic(words, columns=int(np.ceil(len(words) ** 0.5)))
+            ax = new_axes(image, longest=4.0) if ax is None else ax
+            ax.imshow(image, **{"cmap": "gray", **kwargs})
+            label_rows(ax, None, self.image_shape[0])
+        ax.set_title(f"{len(self.codebook)} codewords")
         self.ax_, self.figure_ = ax, ax.figure
         return self

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from sklinvariant.inspection._palette import RIGHT, WRONG
+
 
 def mosaic(tiles: np.ndarray, columns: int, fill: float = 1.0) -> np.ndarray:
     """Arrange tiles (n, h, w[, c]) row by row in one image, one pixel apart; ``fill`` is the value elsewhere."""
@@ -30,21 +32,34 @@ def around_grey(tiles: np.ndarray) -> np.ndarray:
     return tiles / (2 * np.where(largest > 0, largest, 1)).reshape(-1, *[1] * (np.ndim(tiles) - 1)) + 0.5
 
 
-def new_axes(image: np.ndarray, longest: float = 7.0) -> Any:
-    """The axes of a new figure with the aspect ratio of the image; ``longest`` is the longer side in inches."""
+def new_axes(image: np.ndarray, rows: int = 1, longest: float = 6.0) -> Any:
+    """The axes of a new figure for an image whose longer side measures ``longest`` inches, or more if it has many rows.
+
+    Each row gets at least 0.2 inches, which its label needs.
+    """
     import matplotlib.pyplot as plt
 
     height, width = image.shape[:2]
-    scale = longest / max(height, width)
-    _, ax = plt.subplots(figsize=(max(1.5, width * scale), max(1, height * scale)), layout="constrained")
+    scale = max(longest / max(height, width), 0.2 * rows / height)
+    _, ax = plt.subplots(figsize=(max(3.6, width * scale), max(1.5, height * scale + 0.6)))
     return ax
 
 
 def label_rows(ax: Any, names: Sequence[str] | None, height: int) -> None:
     """Label the rows of a mosaic of tiles of the given height, and remove frame and ticks."""
+    from matplotlib import rcParams
+
     ax.set(xticks=[], yticks=[])
     if names is not None:
         ax.set_yticks(np.arange(len(names)) * (height + 1) + (height - 1) / 2, names)
-    ax.tick_params(length=0)
+    ax.tick_params(length=0, labelsize=rcParams["ytick.labelsize"])
     for side in ax.spines.values():
         side.set_visible(False)
+
+
+def frame_handles(right: str, wrong: str) -> list[Any]:
+    """Entries of a legend that says what the frames of images mean."""
+    from matplotlib.patches import Patch
+
+    pairs = ((RIGHT, right), (WRONG, wrong))
+    return [Patch(facecolor="none", edgecolor=color, linewidth=2.5, label=name) for color, name in pairs]

@@ -8,10 +8,11 @@ import numpy as np
 from sklinvariant.inspection._components import chosen_components, strongest_maps
 from sklinvariant.inspection._display import Display
 from sklinvariant.inspection._mosaic import label_rows, mosaic, new_axes
+from sklinvariant.inspection._style import style
 
 
 class PoolingRegionDisplay(Display):
-    """Plot pooling regions: the weight of each cell of the feature maps, from grey (0) to white (largest).
+    """Plot pooling regions: the weight of each cell of the feature maps, from dark (0) to bright (the largest).
 
     Parameters
     ----------
@@ -82,6 +83,7 @@ class PoolingRegionDisplay(Display):
             regions = np.take_along_axis(maps, best[:, None], 2).transpose(0, 2, 1).reshape(*best.shape, height, width)
         return cls(regions, [str(i) for i in chosen]).plot(ax, **kwargs)
 
+    @style()
     def plot(self, ax: Any = None, **kwargs: Any) -> Self:
         """Plot on the given axes, or on new ones."""
         regions = np.asarray(self.regions, np.float64)
@@ -89,9 +91,16 @@ class PoolingRegionDisplay(Display):
         tiles = regions / np.where(most > 0, most, 1).reshape(-1, *[1] * (regions.ndim - 1))
         in_rows = tiles.ndim == 4
         columns = tiles.shape[1] if in_rows else int(np.ceil(len(tiles) ** 0.5))
-        image = mosaic(tiles.reshape(-1, *tiles.shape[-2:]), columns, fill=-1)
-        ax = new_axes(image) if ax is None else ax
-        ax.imshow(image, **{"cmap": "gray", "vmin": -1, "vmax": 1, "interpolation": "nearest", **kwargs})
+        image = mosaic(tiles.reshape(-1, *tiles.shape[-2:]), columns, fill=np.nan)
+        ax = new_axes(image, len(tiles) if in_rows else 1) if ax is None else ax
+        drawn = ax.imshow(image, **{"vmin": 0, "vmax": 1, **kwargs})
         label_rows(ax, self.names if in_rows else None, tiles.shape[-2])
+        if in_rows:
+            ax.set(xlabel="feature maps, largest weight first", ylabel="component")
+        else:
+            ax.set_xlabel("components, sum over all feature maps")
+        ax.set_title("pooling regions")
+        bar = ax.figure.colorbar(drawn, ax=ax, ticks=[0, 1], shrink=0.6, label="weight / largest weight")
+        bar.ax.tick_params(labelsize=9)
         self.ax_, self.figure_ = ax, ax.figure
         return self

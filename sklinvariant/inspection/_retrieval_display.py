@@ -8,12 +8,13 @@ from sklearn.pipeline import Pipeline
 
 from sklinvariant.base import to_numpy
 from sklinvariant.inspection._display import Display
-
-_RIGHT, _WRONG = "tab:green", "tab:red"
+from sklinvariant.inspection._mosaic import frame_handles
+from sklinvariant.inspection._palette import RIGHT, WRONG
+from sklinvariant.inspection._style import style
 
 
 class RetrievalDisplay(Display):
-    """Plot a row of images for each query: the query, then its neighbours, with green frames if correct, else red.
+    """Plot a row of images for each query: the query, then its neighbours, with green frames if correct, else orange.
 
     Parameters
     ----------
@@ -24,7 +25,11 @@ class RetrievalDisplay(Display):
     correct : list of n_queries lists of bool, or None, default=None
         Whether each neighbour is correct; None plots no frames.
     captions : list of n_queries lists of str, or None, default=None
-        Text above each neighbour, for instance its distance.
+        Text above each neighbour, for instance its distance. None shows the ranks.
+    frame_names : (str, str), default=("correct", "wrong")
+        What a green frame means, and what an orange one, for the legend.
+    caption_name : str or None, default=None
+        What the captions are, which is written below the images.
 
     Attributes
     ----------
@@ -38,11 +43,15 @@ class RetrievalDisplay(Display):
         neighbor_images: Sequence[Sequence[np.ndarray]],
         correct: Sequence[Sequence[bool]] | None = None,
         captions: Sequence[Sequence[str]] | None = None,
+        frame_names: Sequence[str] = ("correct", "wrong"),
+        caption_name: str | None = None,
     ) -> None:
         self.query_images = query_images
         self.neighbor_images = neighbor_images
         self.correct = correct
         self.captions = captions
+        self.frame_names = frame_names
+        self.caption_name = caption_name
 
     @classmethod
     def from_estimator(
@@ -54,6 +63,7 @@ class RetrievalDisplay(Display):
         *,
         y: Any = None,
         y_database: Any = None,
+        frame_names: Sequence[str] = ("correct", "wrong"),
         n_neighbors: int = 8,
         image_shape: Sequence[int] | None = None,
         figure: Any = None,
@@ -71,6 +81,9 @@ class RetrievalDisplay(Display):
             Images of the queries and of the stored samples.
         y, y_database : array-like or None, default=None
             Labels of the queries and of the stored samples. Neighbours with the same label are correct.
+        frame_names : (str, str), default=("correct", "wrong")
+            What a green frame means, and what an orange one. The legend says this; with ids as labels, pass for
+            example ``("same image", "another image")``.
         n_neighbors : int, default=8
             Number of neighbours to show for each query.
         """
@@ -83,6 +96,7 @@ class RetrievalDisplay(Display):
             database_images,
             y=y,
             y_database=y_database,
+            frame_names=frame_names,
             distances=distances,
             image_shape=image_shape,
             figure=figure,
@@ -98,6 +112,7 @@ class RetrievalDisplay(Display):
         *,
         y: Any = None,
         y_database: Any = None,
+        frame_names: Sequence[str] = ("correct", "wrong"),
         distances: Any = None,
         image_shape: Sequence[int] | None = None,
         figure: Any = None,
@@ -147,32 +162,40 @@ class RetrievalDisplay(Display):
                 )
         found = [row[row >= 0] for row in ranking]
         neighbors = [[_image(database_images[i], image_shape) for i in row] for row in found]
-        correct = captions = None
+        correct = captions = caption_name = None
         if y is not None:
             correct = [y_database[row] == label for row, label in zip(found, y, strict=True)]
         if distances is not None:
             near = [d[row >= 0] for d, row in zip(np.asarray(to_numpy(distances)), ranking, strict=True)]
+            caption_name = "distance to the query"
             captions = [[f"{d:.3g}" for d in row] for row in near]
         queries = [_image(image, image_shape) for image in query_images]
-        return cls(queries, neighbors, correct, captions).plot(figure, **kwargs)
+        return cls(queries, neighbors, correct, captions, frame_names, caption_name).plot(figure, **kwargs)
 
+    @style()
     def plot(self, figure: Any = None, **kwargs: Any) -> Self:
         """Plot on the given figure, or on a new one."""
         import matplotlib.pyplot as plt
 
         rows, columns = len(self.query_images), 1 + max(map(len, self.neighbor_images))
         if figure is None:
-            figure = plt.figure(figsize=(columns, 1.2 * rows), layout="constrained")
+            figure = plt.figure(figsize=(max(3.6, columns), 1.25 * rows + 0.6))
         axes = figure.subplots(rows, columns, squeeze=False)
+        ranks = ["nearest", *(f"{rank}." for rank in range(2, columns))]
         for i in range(rows):
             _show(axes[i, 0], self.query_images[i], kwargs, "query" if i == 0 else "", "black")
             for j in range(columns - 1):
                 if j >= len(self.neighbor_images[i]):
                     axes[i, j + 1].set_axis_off()
                     continue
-                frame = None if self.correct is None else _RIGHT if self.correct[i][j] else _WRONG
-                caption = "" if self.captions is None else self.captions[i][j]
+                frame = None if self.correct is None else RIGHT if self.correct[i][j] else WRONG
+                above = ranks if i == 0 else [""] * columns
+                caption = above[j] if self.captions is None else self.captions[i][j]
                 _show(axes[i, j + 1], self.neighbor_images[i][j], kwargs, caption, frame)
+        if self.correct is not None or self.caption_name is not None:
+            handles = [] if self.correct is None else frame_handles(*self.frame_names)
+            title = "frame" if self.caption_name is None else f"above each neighbour: {self.caption_name}"
+            figure.legend(handles=handles, loc="outside lower center", ncols=2, title=title)
         self.axes_, self.figure_ = axes, figure
         return self
 
@@ -186,6 +209,6 @@ def _image(image, shape):
 def _show(ax, image, kwargs, caption, frame):
     ax.imshow(image, **{"cmap": "gray", **kwargs})
     ax.set(xticks=[], yticks=[])
-    ax.set_title(caption, fontsize=8, pad=3)
+    ax.set_title(caption, fontsize=9, pad=3)
     for side in ax.spines.values():
         side.set(visible=frame is not None, color=frame or "none", linewidth=1 if frame == "black" else 3)

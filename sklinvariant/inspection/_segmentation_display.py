@@ -8,6 +8,7 @@ import numpy as np
 from sklinvariant.base import as_numpy, to_numpy
 from sklinvariant.inspection._display import Display
 from sklinvariant.inspection._palette import palette
+from sklinvariant.inspection._style import style
 from sklinvariant.metrics import match_clusters
 
 
@@ -133,6 +134,7 @@ class SegmentationDisplay(Display):
         names = [str((class_names or {}).get(label, label)) for label in classes.tolist()]
         return cls(images, shown, codes, colors[stands_for], colors[: len(classes)], names).plot(figure, **kwargs)
 
+    @style()
     def plot(self, figure: Any = None, **kwargs: Any) -> Self:
         """Plot on the given figure, or on a new one.
 
@@ -148,20 +150,22 @@ class SegmentationDisplay(Display):
         if figure is None:
             height, width = np.shape(self.images[0])[:2]
             size = (2.2 * columns, 2.2 * rows * height / width + 0.6)
-            figure = plt.figure(figsize=size, layout="constrained")
+            figure = plt.figure(figsize=size)
         axes = figure.subplots(rows, columns, squeeze=False)
         for i, row in enumerate(axes):
             row[0].imshow(self.images[i], **{"cmap": "gray", **kwargs})
-            row[1].imshow(_colored(self.predictions[i], self.prediction_colors), interpolation="nearest")
+            row[1].imshow(_colored(self.predictions[i], self.prediction_colors))
             if self.truth is not None:
-                row[2].imshow(_colored(self.truth[i], self.truth_colors), interpolation="nearest")
+                row[2].imshow(_colored(self.truth[i], self.truth_colors))
             for ax in row:
                 ax.set_axis_off()
         for ax, title in zip(axes[0], ("image", "prediction", "truth"), strict=False):
-            ax.set_title(title, fontsize=10)
+            ax.set_title(title)
         if self.class_names is not None and self.truth_colors is not None:
             patches = [Patch(color=c, label=name) for c, name in zip(self.truth_colors, self.class_names, strict=True)]
-            figure.legend(handles=patches, loc="outside lower center", ncols=min(5, len(patches)), fontsize=8)
+            figure.legend(
+                handles=patches, loc="outside lower center", ncols=min(columns + 1, len(patches)), title="class"
+            )
         self.axes_, self.figure_ = axes, figure
         return self
 

@@ -10,8 +10,9 @@ from sklinvariant.base import as_numpy, to_numpy
 from sklinvariant.inspection._display import Display
 from sklinvariant.inspection._mosaic import stretched
 from sklinvariant.inspection._palette import palette
+from sklinvariant.inspection._style import style
 
-_FEW = 20  # largest number of classes in a legend
+_FEW = 25  # largest number of classes in a legend
 
 
 class SimplexDisplay(Display):
@@ -164,13 +165,14 @@ class SimplexDisplay(Display):
                 writer.grab_frame()
         return display
 
+    @style()
     def plot(self, ax: Any = None, **kwargs: Any) -> Self:
         """Plot on the given axes, or on those of a new figure."""
         import matplotlib.pyplot as plt
         from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
         if ax is None:
-            _, ax = plt.subplots(figsize=(5, 5), layout="constrained")
+            _, ax = plt.subplots(figsize=(5, 5))
         k = self.probabilities.shape[1]
         corners = vertices(k)
         ax.fill(*corners.T, facecolor="none", edgecolor="0.85", linewidth=1, zorder=0)
@@ -187,13 +189,16 @@ class SimplexDisplay(Display):
             if image is None:
                 ax.annotate(str(i), (1.12 * x, 1.12 * y), ha="center", va="center", color="0.4")
                 continue
-            box = OffsetImage(image, zoom=36 / max(image.shape[:2]), cmap="gray")
+            box = OffsetImage(image, zoom=min(36, 600 / k) / max(image.shape[:2]), cmap="gray")
             ax.add_artist(AnnotationBbox(box, (1.22 * x, 1.22 * y), pad=0.1, bboxprops={"edgecolor": "0.7"}))
         limit = 1.25 if self.vertex_images is None else 1.42
-        ax.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
+        ax.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", title="cluster probabilities")
         ax.set_axis_off()
         if self.y is not None and len(names) <= _FEW:
-            ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8, frameon=False, handletextpad=0.1)
+            place = {"loc": "center left", "bbox_to_anchor": (1, 0.5), "handletextpad": 0.1}
+            legend = ax.legend(**place, title="class", ncols=1 + len(names) // 16)
+            for handle in legend.legend_handles:
+                handle.set(alpha=1, sizes=[25])
         self.ax_, self.figure_ = ax, ax.figure
         return self
 

@@ -86,11 +86,14 @@ def many_to_one_accuracy(
     Parameters
     ----------
     y_true, y_pred : array-like of any shape, or list of arrays
-        Classes and clusters of the test split, as in `clustering_accuracy`.
+        Classes and clusters of the test split. Pass label maps of unequal size as a list.
     y_true_train, y_pred_train : array-like of any shape, or list of arrays
         Classes and clusters of the training split, from which the assignment is learned.
-    ignore_label, sample_weight
-        As in `clustering_accuracy`. The label is ignored in both splits; the weights belong to the test split.
+    ignore_label : label or None, default=None
+        Samples or pixels with this label in ``y_true`` or ``y_true_train`` are ignored.
+    sample_weight : array-like or None, default=None
+        Non-negative weights of the test split, of the shape of ``y_true``, or (n,) with one weight for all pixels of an
+        image.
 
     Returns
     -------

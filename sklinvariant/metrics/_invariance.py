@@ -112,7 +112,10 @@ def make_invariance_scorer(
     Parameters
     ----------
     n_permutations : int, "all" or "auto", default="auto"
-        As in `invariance_score`.
+        Number of random permutations σ over which H is averaged; the paper uses 1. "all" averages over all
+        permutations, which is the mean distance of every a to every b. This value is exact and not random. With
+        ``per_feature`` it takes a sort, O(n log n); otherwise it takes n² distances. "auto" is "all" with
+        ``per_feature`` or for up to 1000 pairs, and 1 otherwise.
     random_state : int, RandomState or None, default=0
         Seeds the permutations. With an int, all candidates are compared on the same permutations.
 

@@ -33,7 +33,7 @@ def test_clusters_of_features(pyplot, global_random_seed):
     assert (image[4:, 6:] == 1).all()
     assert labels(display) == ["0", "1"]
     assert ClusterDisplay.from_estimator(pooling, filters, n_filters=2, threshold=0.5).members == [[3], [0, 5]]
-    flat = ClusterDisplay.from_estimator(pooling, filters.reshape(6, 6), components=[0], filter_shape=(3, 2))
+    flat = ClusterDisplay.from_estimator(pooling, filters.reshape(6, 6), components=[0], image_shape=(3, 2))
     assert_close(shown(flat), image[:3])
 
 
@@ -60,7 +60,7 @@ def test_of_a_fitted_estimator(pyplot):
     ("draw", "message"),
     [
         (lambda m: ClusterDisplay.from_estimator(m, np.zeros((7, 2, 2))), "filters has 7 filters"),
-        (lambda m: ClusterDisplay.from_estimator(m, np.zeros((3, 5))), "which filter_shape"),
+        (lambda m: ClusterDisplay.from_estimator(m, np.zeros((3, 5))), "which image_shape"),
         (lambda m: ClusterDisplay.from_estimator(m, np.zeros(3)), "filters has shape"),
         (lambda m: ClusterDisplay.from_estimator(m, np.zeros((3, 4)), n_filters=0), "n_filters=.* is not valid"),
     ],

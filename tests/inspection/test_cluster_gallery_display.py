@@ -7,8 +7,9 @@ from sklearn.cluster import KMeans
 from tolerance import assert_close
 
 from sklinvariant.inspection import ClusterGalleryDisplay
+from sklinvariant.inspection._palette import RIGHT, WRONG
 
-GREEN, RED = (matplotlib.colors.to_rgb(name) for name in ("tab:green", "tab:red"))
+GREEN, RED = (matplotlib.colors.to_rgb(name) for name in (RIGHT, WRONG))
 
 
 def test_gallery_is_in_the_order_of_certainty(pyplot, global_random_seed):
@@ -22,7 +23,7 @@ def test_gallery_is_in_the_order_of_certainty(pyplot, global_random_seed):
         for column, i in enumerate(members):
             tile = image[5 * cluster : 5 * cluster + 4, 6 * column : 6 * column + 5]
             np.testing.assert_array_equal(tile, np.repeat(images[i][..., None], 3, axis=2))
-    assert [label.get_text() for label in display.ax_.get_yticklabels()] == ["0", "1", "2"]
+    assert [label.get_text() for label in display.ax_.get_yticklabels()] == ["cluster 0", "cluster 1", "cluster 2"]
     display.figure_.canvas.draw()
 
 
@@ -36,7 +37,7 @@ def test_gallery_with_frames(pyplot, digits):
         own = np.flatnonzero(model.labels_ == cluster)
         assert display.members[row] == own[np.argsort(distances[own, cluster], kind="stable")][:6].tolist()
         name = np.bincount(y[own]).argmax()
-        assert display.names[row] == f"{cluster}: {name}"
+        assert display.names[row] == f"cluster {cluster} (class {name})"
         for column, i in enumerate(display.members[row]):
             tile = image[11 * row : 11 * row + 10, 11 * column : 11 * column + 10]
             np.testing.assert_allclose(tile[0, 0], GREEN if y[i] == name else RED, atol=0.005)
@@ -49,10 +50,10 @@ def test_gallery_of_clusters_without_certainty(pyplot):
     images = np.random.default_rng(0).integers(256, size=(5, 3, 3, 1)).astype(np.uint8)
     display = ClusterGalleryDisplay.from_predictions([1, -1, 1, 1, -1], images, y=["a", "b", "a", "b", "b"], n_images=2)
     assert display.members == [[1, 4], [0, 2]]
-    assert display.names == ["-1: b", "1: a"]
+    assert display.names == ["cluster -1 (class b)", "cluster 1 (class a)"]
     assert_close(display.images, images[..., 0] / 255)
     empty = ClusterGalleryDisplay.from_predictions([0, 0], np.zeros((2, 3, 3, 3)), clusters=[0, 4], y=[1, 1])
-    assert (empty.members, empty.names) == ([[0, 1], []], ["0: 1", "4"])
+    assert (empty.members, empty.names) == ([[0, 1], []], ["cluster 0 (class 1)", "cluster 4"])
 
 
 @pytest.mark.parametrize(

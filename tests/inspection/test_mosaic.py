@@ -30,7 +30,7 @@ def test_each_tile_is_scaled_by_its_own_range():
 
 def test_axes_have_the_proportions_of_the_image(pyplot):
     width, height = new_axes(np.zeros((20, 80)), longest=8).figure.get_size_inches()
-    assert (width, height) == (8, 2)
+    assert (width, height) == (8, 2.6)  # with 0.6 inches for the title and the labels
 
 
 def test_rows_are_labelled_in_their_middle(pyplot):

@@ -9,9 +9,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Binarizer
 
 from sklinvariant.inspection import RetrievalDisplay
+from sklinvariant.inspection._palette import RIGHT, WRONG
 from sklinvariant.neighbors import HammingNeighbors
 
-GREEN, RED = (matplotlib.colors.to_rgba(name) for name in ("tab:green", "tab:red"))
+GREEN, RED = (matplotlib.colors.to_rgba(name) for name in (RIGHT, WRONG))
 
 
 @pytest.fixture

@@ -2,13 +2,12 @@
 
 from itertools import pairwise
 
-import matplotlib
 import numpy as np
 import pytest
 import torch
 from sklearn.mixture import GaussianMixture
 
-from sklinvariant.inspection import SimplexDisplay
+from sklinvariant.inspection import SimplexDisplay, palette
 
 
 def test_points_are_convex_combinations(pyplot):
@@ -47,7 +46,7 @@ def test_colours_are_of_classes_or_clusters(pyplot, digits):
     display.figure_.canvas.draw()
     only = SimplexDisplay.from_predictions(torch.eye(12)[[7, 3]], images=np.zeros((2, 3, 3, 3)))
     colors = [c.get_facecolor()[0, :3] for c in only.ax_.collections]
-    np.testing.assert_allclose(colors, np.array(matplotlib.colormaps["tab20"].colors)[[3, 7]])
+    np.testing.assert_allclose(colors, palette(12)[[3, 7]])
     assert [image is None for image in only.vertex_images] == [i not in (3, 7) for i in range(12)]
     only.figure_.canvas.draw()
     _, ax = pyplot.subplots()

@@ -142,12 +142,12 @@ def test_extreme_units(kernels, scale):
 def test_the_kernels_are_launched(kernels, count_launches):
     results(*on(kernels, *case([4, 3], 130, 3)), 1)
     assert count_launches == [
-        *("_norms_kernel", "_moments_kernel"),
-        *("_norms_kernel", "_weight_gradient_kernel", "_value_gradient_kernel"),
+        *("norms_kernel", "moments_kernel"),
+        *("norms_kernel", "weight_gradient_kernel", "value_gradient_kernel"),
     ]
     count_launches.clear()
     results(*on(kernels, *case([4, 3], 5, 3)), 1)  # one block holds all codewords
-    assert count_launches == ["_moments_kernel", "_weight_gradient_kernel", "_value_gradient_kernel"]
+    assert count_launches == ["moments_kernel", "weight_gradient_kernel", "value_gradient_kernel"]
     count_launches.clear()
     values, offsets, scores = case([4, 3], 5, 3)
     soft_moments(values.to(kernels), offsets, Scores(*(part.to(kernels) for part in scores)))
@@ -163,7 +163,7 @@ def test_a_compiled_function_calls_the_kernels(kernels, count_launches):
 
     expected = mean(values)
     assert_close(torch.compile(mean, backend="eager")(values), expected)
-    assert count_launches == ["_moments_kernel"] * 2
+    assert count_launches == ["moments_kernel"] * 2
 
 
 @pytest.mark.parametrize(("n", "k", "d"), [(1, 2, 1), (40, 5, 24), (600, 70, 3)])
@@ -185,7 +185,7 @@ def test_learned_aggregation(kernels, count_launches, monkeypatch, estimator):
     X[y == 1] += 0.5
     model = estimator(init=X[0, :3], max_epochs=1, batch_size=6, optimizer="sgd", random_state=0, device=kernels)
     result = model.fit(X, y).transform(X)
-    assert {"_moments_kernel", "_weight_gradient_kernel"} <= set(count_launches)
+    assert {"moments_kernel", "weight_gradient_kernel"} <= set(count_launches)
     count_launches.clear()
     monkeypatch.setattr(_kernels, "KERNEL_DEVICES", set())
     assert_close(result, model.fit(X, y).transform(X), rtol=1e-3)
@@ -204,7 +204,7 @@ def test_mixture(kernels, count_launches):
         fitted(rows, weights),
         fitted(rows.float().to(kernels), weights.float().to(kernels)),
     )
-    assert count_launches.count("_moments_kernel") == 3
+    assert count_launches.count("moments_kernel") == 3
     assert likelihood == pytest.approx(expected_likelihood, rel=1e-5)
     for a, b in zip(mixture, expected, strict=True):
         assert_close(a, b)
