@@ -2,13 +2,13 @@
 Cluster a DataFrame of embeddings
 =================================
 
-Embeddings often arrive as a table: one row for each item, one column for each feature. All clusterers read such a table directly, return
-DataFrames on request, and explain how certain they are of each row.
+Embeddings often arrive as a table: one row for each item, one column for each feature. All clusterers read
+such a table directly, return DataFrames on request, and explain how certain they are of each row.
 """
 
 # %%
-# Here the embeddings are 24 numbers for each of 1,797 digits, computed from the products of the pixels of small patches. Names and
-# other columns stay outside of the table of features.
+# Here the embeddings are 24 numbers for each of 1,797 digits, computed from the products of the pixels of
+# small patches. Names and other columns stay outside of the table of features.
 
 import pandas as pd
 from sklearn.decomposition import PCA
@@ -19,12 +19,15 @@ from sklinvariant.datasets import load_digits_images
 
 images, y = load_digits_images(return_X_y=True)
 embed = make_pipeline(DensePatches(3, stride=1), SecondOrderPooling(), PCA(24, whiten=False, random_state=0))
-embeddings = pd.DataFrame(embed.fit_transform(images), index=[f"scan-{i:04}" for i in range(len(images))]).add_prefix("e")
+embeddings = pd.DataFrame(embed.fit_transform(images), index=[f"scan-{i:04}" for i in range(len(images))]).add_prefix(
+    "e"
+)
 print(embeddings.iloc[:3, :6].round(2))
 
 # %%
-# ``TEMIClusterer`` and ``TURTLEClusterer`` are made for embeddings: they train linear heads. If you have the images themselves, try
-# ``IICClusterer`` on them as well. The labels of the digits are used only to measure the accuracy.
+# ``TEMIClusterer`` and ``TURTLEClusterer`` are made for embeddings: they train linear heads. If you have the
+# images themselves, try ``IICClusterer`` on them as well. The labels of the digits are used only to measure
+# the accuracy.
 
 from sklearn.cluster import KMeans
 from sklearn.mixture import GaussianMixture
@@ -38,7 +41,9 @@ clusterers = {
     "TEMIClusterer": TEMIClusterer(10, random_state=0),
     "TURTLEClusterer": TURTLEClusterer(10, random_state=0),
 }
-accuracy = pd.Series({name: clustering_accuracy(y, model.fit_predict(embeddings)) for name, model in clusterers.items()})
+accuracy = pd.Series(
+    {name: clustering_accuracy(y, model.fit_predict(embeddings)) for name, model in clusterers.items()}
+)
 print(accuracy.round(3).to_string())
 
 # %%

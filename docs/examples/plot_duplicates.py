@@ -2,12 +2,13 @@
 Find duplicates among photographs
 =================================
 
-Photo collections contain the same picture several times: rotated by a phone, mirrored, cropped, resized, or with other colours.
-``DuplicateImages`` groups the copies, and leaves everything else alone.
+Photo collections contain the same picture several times: rotated by a phone, mirrored, cropped, resized, or
+with other colours. ``DuplicateImages`` groups the copies, and leaves everything else alone.
 """
 
 # %%
-# A small collection: nine photographs of scikit-image and scikit-learn, and changed copies of five of them. The images have different sizes.
+# A small collection: nine photographs of scikit-image and scikit-learn, and changed copies of five of them.
+# The images have different sizes.
 
 import numpy as np
 from skimage import data
@@ -35,8 +36,9 @@ changed = {
 collection = originals | changed
 
 # %%
-# Images with the same label are copies of each other; -1 means that an image has no copy. On disk, pass file names or a folder instead of
-# arrays, or run ``sklinvariant duplicates PHOTOS``, which also writes a page to review.
+# Images with the same label are copies of each other; -1 means that an image has no copy. On disk, pass file
+# names or a folder instead of arrays, or run ``sklinvariant duplicates PHOTOS``, which also writes a page to
+# review.
 
 from sklinvariant import DuplicateImages
 
@@ -46,7 +48,8 @@ for label in np.unique(labels):
     print("no copy:" if label == -1 else f"group {label}:", "; ".join(names))
 
 # %%
-# A hash of the average colours, as many tools use, for comparison. Two images count as copies if at most 10 of 64 bits differ.
+# A hash of the average colours, as many tools use, for comparison. Two images count as copies if at most 10
+# of 64 bits differ.
 
 from itertools import combinations
 
@@ -62,7 +65,7 @@ found = {
     "average hash": np.array([np.sum(bits[i] != bits[j]) <= 10 for i, j in pairs]),
 }
 for name, same in found.items():
-    print(f"{name:<15} finds {np.sum(same & true)} of {true.sum()} pairs of copies, and {np.sum(same & ~true)} wrong pairs")
+    print(f"{name}: {np.sum(same & true)} of {true.sum()} pairs found, {np.sum(same & ~true)} wrong pairs")
 
 # %%
 
@@ -70,7 +73,8 @@ import matplotlib.pyplot as plt
 
 order = np.argsort(np.where(labels == -1, len(labels), labels), kind="stable")
 colours = plt.get_cmap("tab10").colors
-figure, axes = plt.subplots(2, 7, figsize=(11, 4), layout="constrained")
+figure, axes = plt.subplots(2, 7, figsize=(11, 4.8), layout="constrained")
+figure.get_layout_engine().set(hspace=0.08)
 for ax, i in zip(axes.flat, order, strict=True):
     ax.imshow(list(collection.values())[i])
     ax.set(xticks=[], yticks=[], title=list(collection)[i])

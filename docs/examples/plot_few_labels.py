@@ -2,13 +2,14 @@
 Classify with few labels and many unlabelled images
 ===================================================
 
-Labels are expensive and images are not. ``IICClassifier`` first clusters all images without labels, and then learns the classes from
-the few that have a label. Samples without a label are marked by -1, as in scikit-learn's semi-supervised estimators.
+Labels are expensive and images are not. ``IICClassifier`` first clusters all images without labels, and then
+learns the classes from the few that have a label. Samples without a label are marked by -1, as in
+scikit-learn's semi-supervised estimators.
 """
 
 # %%
-# 1,000 digits to learn from, and 797 to test on. The clusters are learned once. They do not depend on the labels, so a
-# ``FrozenEstimator`` lets all classifiers below use them.
+# 1,000 digits to learn from, and 797 to test on. The clusters are learned once. They do not depend on the
+# labels, so a ``FrozenEstimator`` lets all classifiers below use them.
 
 import numpy as np
 from sklearn.frozen import FrozenEstimator
@@ -24,8 +25,9 @@ train, test, y_train, y_test = train_test_split(images, y, train_size=1000, rand
 clusters = IICClusterer(10, n_heads=5, random_state=0).fit(train)
 
 # %%
-# The first ``n`` digits of each class keep their label. The baselines are a logistic regression, which only sees the labelled
-# digits, and ``LabelSpreading``, which also sees the others. Each number of labels is drawn three times.
+# The first ``n`` digits of each class keep their label. The baselines are a logistic regression, which only
+# sees the labelled digits, and ``LabelSpreading``, which also sees the others. Each number of labels is drawn
+# three times.
 
 
 def keep_labels(n, seed):
@@ -51,7 +53,9 @@ names = "IICClassifier", "LabelSpreading", "LogisticRegression"
 numbers = [1, 3, 10]
 scores = np.array([[accuracies(keep_labels(n, seed)) for seed in range(3)] for n in numbers])
 for n, mean in zip(numbers, scores.mean(axis=1), strict=True):
-    print(f"{n:>2} labels per class: " + ", ".join(f"{name} {score:.3f}" for name, score in zip(names, mean, strict=True)))
+    print(
+        f"{n:>2} labels per class: " + ", ".join(f"{name} {score:.3f}" for name, score in zip(names, mean, strict=True))
+    )
 
 # %%
 # Points are means, bars the smallest and largest of three draws.

@@ -2,13 +2,13 @@
 Choose between Bag of Words and learned codebooks in a grid search
 ==================================================================
 
-A Pipeline that describes images by a Bag of Words has a step that can be replaced. The learned methods have the same interface, so a
-grid search can choose between them as it chooses between values of a parameter.
+A Pipeline that describes images by a Bag of Words has a step that can be replaced. The learned methods have
+the same interface, so a grid search can choose between them as it chooses between values of a parameter.
 """
 
 # %%
-# The Pipeline cuts each digit into patches of 4 × 4 pixels, reduces them by PCA, and counts how often each of 16 codewords
-# occurs. Bag of Words finds its codewords by k-means, which does not use the labels.
+# The Pipeline cuts each digit into patches of 4 × 4 pixels, reduces them by PCA, and counts how often each of
+# 16 codewords occurs. Bag of Words finds its codewords by k-means, which does not use the labels.
 
 from sklearn.decomposition import PCA
 from sklearn.model_selection import GridSearchCV, train_test_split
@@ -30,7 +30,8 @@ pipeline = Pipeline(
 )
 
 # %%
-# The aggregation is the only entry of the grid. ``memory=`` of the Pipeline would keep the patches between fits.
+# The aggregation is the only entry of the grid. ``memory=`` of the Pipeline would keep the patches between
+# fits.
 
 candidates = {
     "BagOfWords, 16 words": BagOfWords(16, random_state=0),
@@ -50,8 +51,9 @@ for name, mean, seconds in zip(candidates, results["mean_test_score"], results["
 print(f"test accuracy of {list(candidates)[search.best_index_]}: {search.score(X_test, y_test):.3f}")
 
 # %%
-# Differences smaller than the error bars, which show the standard deviation over the folds, mean little. The learned methods cost
-# more time for each fit, and ``SecondOrderPooling`` has nothing to learn, so try it first.
+# Differences smaller than the error bars, which show the standard deviation over the folds, mean little. The
+# learned methods cost more time for each fit, and ``SecondOrderPooling`` has nothing to learn, so try it
+# first.
 
 import matplotlib.pyplot as plt
 

@@ -2,14 +2,14 @@
 Find a photograph although it was rotated
 =========================================
 
-A database contains photographs in one orientation. A user searches with a photograph that was taken at another angle. Features
-of a network change with the angle, and the search fails. ``NestedInvariancePooler`` pools the features over rotations of the
-image, so that they no longer depend on the angle.
+A database contains photographs in one orientation. A user searches with a photograph that was taken at
+another angle. Features of a network change with the angle, and the search fails. ``NestedInvariancePooler``
+pools the features over rotations of the image, so that they no longer depend on the angle.
 """
 
 # %%
-# The database: 80 views of eight photographs of scikit-image and scikit-learn, without any preparation. The queries are the same
-# views at random angles.
+# The database: 80 views of eight photographs of scikit-image and scikit-learn, without any preparation. The
+# queries are the same views at random angles.
 
 import numpy as np
 from skimage import data
@@ -19,7 +19,14 @@ from sklearn.datasets import load_sample_images
 from sklinvariant.transforms import Rotation
 
 photographs = [*load_sample_images().images]
-photographs += [data.astronaut(), data.chelsea(), data.coffee(), data.rocket(), data.retina(), data.immunohistochemistry()]
+photographs += [
+    data.astronaut(),
+    data.chelsea(),
+    data.coffee(),
+    data.rocket(),
+    data.retina(),
+    data.immunohistochemistry(),
+]
 rng = np.random.default_rng(0)
 
 
@@ -34,8 +41,9 @@ angles = rng.uniform(0, 360, (len(database), 1))
 queries = Rotation(fill="reflect").apply(database, angles)
 
 # %%
-# The network is learned from the database itself: 64 typical patches. Any pretrained network can take its place, for instance
-# ``backbone="timm:resnet18"``. The pooler is compared with the mean and the maximum over the positions of the feature map.
+# The network is learned from the database itself: 64 typical patches. Any pretrained network can take its
+# place, for instance ``backbone="timm:resnet18"``. The pooler is compared with the mean and the maximum over
+# the positions of the feature map.
 
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.pipeline import make_pipeline
@@ -55,7 +63,8 @@ poolings = {
 }
 
 # %%
-# A query counts as found if its own view is the first of all 80. Centring the features on the database helps all methods.
+# A query counts as found if its own view is the first of all 80. Centring the features on the database helps
+# all methods.
 
 from sklearn.neighbors import NearestNeighbors
 

@@ -2,13 +2,14 @@
 Learn a pooling from a video file and use it in a classifier
 ============================================================
 
-A video shows how things move, without labels. ``AutoPooling`` learns from a video file which features replace each other from
-one frame to the next, and pools them. The pooling is then frozen and used by a classifier that has few labelled images.
+A video shows how things move, without labels. ``AutoPooling`` learns from a video file which features replace
+each other from one frame to the next, and pools them. The pooling is then frozen and used by a classifier
+that has few labelled images.
 """
 
 # %%
-# First we need a video: digits that turn like a weather vane, one after another. Replace ``digits.mp4`` by your own file, a list of
-# files, or a folder of frames.
+# First we need a video: digits that turn like a weather vane, one after another. Replace ``digits.mp4`` by
+# your own file, a list of files, or a folder of frames.
 
 import cv2
 import numpy as np
@@ -28,8 +29,8 @@ for frame in (255 * frames).astype(np.uint8):
 video.release()
 
 # %%
-# ``frame_pairs`` reads pairs of consecutive frames. ``min_change`` drops pairs in which nothing moves, and ``max_change`` those that span
-# a cut, here from one digit to the next.
+# ``frame_pairs`` reads pairs of consecutive frames. ``min_change`` drops pairs in which nothing moves, and
+# ``max_change`` those that span a cut, here from one digit to the next.
 
 pairs, clips = frame_pairs("digits.mp4", grayscale=True, min_change=0.002, max_change=0.15)
 print(f"{len(pairs)} pairs of frames of {pairs.shape[2]} × {pairs.shape[3]} pixels")
@@ -47,8 +48,8 @@ features = np.stack([maps.transform(pairs[:, i]).reshape(len(pairs), -1) for i i
 pooling = AutoPooling(64, invariance=10, tol=1e-2, random_state=0).fit(features)
 
 # %%
-# ``FrozenEstimator`` keeps the pooling as it is when the Pipeline is fitted to labelled images. The baselines have a fixed grid, or no
-# pooling.
+# ``FrozenEstimator`` keeps the pooling as it is when the Pipeline is fitted to labelled images. The baselines
+# have a fixed grid, or no pooling.
 
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import RidgeClassifierCV
@@ -68,13 +69,16 @@ numbers = [50, 100, 200, 400]
 scores = {name: [] for name in poolings}
 for name, steps in poolings.items():
     for n in numbers:
-        model = make_pipeline(FrozenEstimator(maps), *steps, StandardScaler(), RidgeClassifierCV(np.logspace(-1, 5, 13)))
+        model = make_pipeline(
+            FrozenEstimator(maps), *steps, StandardScaler(), RidgeClassifierCV(np.logspace(-1, 5, 13))
+        )
         scores[name].append(model.fit(turned[600 : 600 + n], y[600 : 600 + n]).score(turned[1000:], y[1000:]))
     print(f"{name:<21} " + ", ".join(f"{n} labels {score:.3f}" for n, score in zip(numbers, scores[name], strict=True)))
 
 # %%
-# A grid pools neighbouring positions of one feature, which suits shifts. Here things turn: other features replace each other, and the
-# video shows which. With enough labels, the classifier learns this by itself, and the advantage becomes small.
+# A grid pools neighbouring positions of one feature, which suits shifts. Here things turn: other features
+# replace each other, and the video shows which. With enough labels, the classifier learns this by itself, and
+# the advantage becomes small.
 
 import matplotlib.pyplot as plt
 

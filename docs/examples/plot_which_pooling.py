@@ -2,13 +2,14 @@
 Which pooling for my features?
 ==============================
 
-A feature map has one vector for each position of an image. Before a linear classifier can use the map, it must be pooled. This
-example compares the poolings that need no labels, by accuracy and by the number of features they produce.
+A feature map has one vector for each position of an image. Before a linear classifier can use the map, it
+must be pooled. This example compares the poolings that need no labels, by accuracy and by the number of
+features they produce.
 """
 
 # %%
-# The features are distances to 48 typical patches of the digits. Only 300 images are labelled, and the test images are shifted by up
-# to one pixel, as happens when digits are cut out of a form.
+# The features are distances to 48 typical patches of the digits. Only 300 images are labelled, and the test
+# images are shifted by up to one pixel, as happens when digits are cut out of a form.
 
 import numpy as np
 from sklearn.cluster import MiniBatchKMeans
@@ -28,8 +29,9 @@ maps, test_maps = features.transform(images[:300]), features.transform(shifted[3
 print(f"feature maps of shape {maps.shape[1:]}: {np.prod(maps.shape[1:])} numbers for each image")
 
 # %%
-# ``GeMPooling(order=1)`` is the mean and ``order=np.inf`` the maximum over all positions. ``SpatialPooling`` keeps some of the layout.
-# ``SecondOrderPooling`` computes products of features, and ``VLAD`` distances to codewords.
+# ``GeMPooling(order=1)`` is the mean and ``order=np.inf`` the maximum over all positions. ``SpatialPooling``
+# keeps some of the layout. ``SecondOrderPooling`` computes products of features, and ``VLAD`` distances to
+# codewords.
 
 poolings = {
     "no pooling": StandardScaler(),
@@ -50,7 +52,8 @@ for name, pooling in poolings.items():
     print(f"{name:<17} {sizes[name]:>5} features, accuracy {scores[name]:.3f}")
 
 # %%
-# Points at the upper left are best: accurate and short. The league of pooling in the benchmarks makes this comparison with more data.
+# Points at the upper left are best: accurate and short. The league of pooling in the benchmarks makes this
+# comparison with more data.
 
 import matplotlib.pyplot as plt
 
