@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklinvariant._compat import fit_context
 from sklinvariant.base import (
+    ArrayKind,
     Count,
     CountOrZero,
     Device,
@@ -346,8 +347,8 @@ class HammingNeighbors(IndexedCodes):
             raise ValueError("return_distance must be True if sort_results is True.")
         given, itself = self._check_queries(X)
         found = self._within(given.data, radius, itself, sort_results)
-        distances = _ragged([given.answer(d) for d, _ in found], given.kind)
-        ids = _ragged([given.answer(self._ids_of(rows)) for _, rows in found], given.kind)
+        distances = ragged([given.answer(d) for d, _ in found], given.kind)
+        ids = ragged([given.answer(self._ids_of(rows)) for _, rows in found], given.kind)
         return (distances, ids) if return_distance else ids
 
     def kneighbors_graph(self, X: Any = None, n_neighbors: int | None = None, mode: str = "connectivity") -> csr_matrix:
@@ -453,7 +454,8 @@ def check_mode(mode: str) -> None:
         raise ValueError(f"mode={mode!r} is unknown. Choose 'connectivity' or 'distance'.")
 
 
-def _ragged(arrays, kind):
+def ragged(arrays: list[Any], kind: ArrayKind) -> Any:
+    """Arrays of different lengths in an object array, or as a list if they are tensors."""
     if kind.tensor_device is not None:
         return arrays
     result = np.empty(len(arrays), dtype=object)
