@@ -158,8 +158,6 @@ class EmbeddingNeighbors(VectorNeighbors):
         ------
         ImportError
             If faiss is not installed.
-        ValueError
-            If X or ids are not valid.
         """
         import_faiss(type(self).__name__)
         given = self._read(X, reset=True)

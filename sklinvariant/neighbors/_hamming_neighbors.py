@@ -158,6 +158,8 @@ class HammingNeighbors(IndexedCodes):
     _shared_docs = """
         X : array of shape (n_queries, n_bits), or packed, or None
             Codes as in `fit`. None searches the neighbours of each stored code, excluding itself.
+        ids : array-like of n integers or None
+            Unique ids of the codes. None continues after the largest stored id, or takes the row numbers.
         n_neighbors : int or None
             Number of neighbours. None takes the parameter of the estimator.
         radius : float or None
@@ -178,8 +180,6 @@ class HammingNeighbors(IndexedCodes):
         ----------
         X : array of shape (n, n_bits), or (n, n_bytes) uint8 if ``packed``, or iterable of such arrays
             Codes. An iterable, such as a generator, is read once, one array at a time. A list is read as one array.
-        ids : array-like of n integers or None, default=None
-            Unique ids of the codes, which searches return. None takes the row numbers.
 
         Raises
         ------
@@ -220,8 +220,6 @@ class HammingNeighbors(IndexedCodes):
         ----------
         X : array of shape (n, n_bits), or (n, n_bytes) uint8 if ``packed``
             Codes.
-        ids : array-like of n integers or None, default=None
-            New ids. None continues after the largest id.
         """
         if not hasattr(self, "_state"):
             return self.fit(X, ids=ids)

@@ -57,7 +57,7 @@ class QuantizedNeighbors(VectorNeighbors):
     metric : {"euclidean", "cosine"}
         The distance. "cosine" is 1 minus the cosine of the angle, as in scikit-learn.
     n_jobs : int or None
-        Number of faiss threads, at most one per core. None keeps faiss's own setting (one per core); -1 uses all cores.
+        Number of threads of faiss. None keeps faiss's own setting, which is one per core, as with -1.
     random_state : int, RandomState or None
         Seeds the rotation.
 
@@ -131,8 +131,6 @@ class QuantizedNeighbors(VectorNeighbors):
         ------
         ImportError
             If faiss is not installed, or is too old.
-        ValueError
-            If X or ids are not valid.
         """
         given = self._read(X, reset=True)
         rows = as_numpy(given.data)
