@@ -27,7 +27,7 @@ from sklearn.decomposition import PCA
 from sklearn.frozen import FrozenEstimator
 from sklearn.preprocessing import normalize
 
-from sklinvariant import EmbeddingNeighbors, HammingNeighbors
+from sklinvariant import EmbeddingNeighbors, HammingNeighbors, QuantizedNeighbors
 
 K, N_BITS, N_CELLS = 10, 256, 25
 CANDIDATES = (100, 300, 1000, 3000)
@@ -37,6 +37,8 @@ FAISS = {
     "IVF, PQ, fast scan": "IVF1024,PQ64x4fs",
     "RaBitQ": "PCAR256,RaBitQ",
 }
+# codes of about as many bytes as QuantizedNeighbors has with 1, 2 and 4 bits for each of 512 features
+EQUAL_BYTES = {"PQ, fast scan": ("PQ{d4}x4fs", "PQ{d2}x4fs", "PQ{d}x4fs"), "rotated, SQ": ("RR{d},SQ4",)}
 N_PROBES = 32
 
 
@@ -126,6 +128,29 @@ def ours(X, queries, true, folder):
     yield from rows("ours, ivf, float16", model, [(300, None), (1000, None)], 2 * n_bytes + 8)
 
 
+def quantized_rows(X, queries, true):
+    """Rows of QuantizedNeighbors, and of codes of about as many bytes from faiss. Ids are not counted."""
+    import faiss
+
+    for n_bits in (1, 2, 4, 8):
+        started = time.process_time()
+        model = QuantizedNeighbors(K, n_bits=n_bits, n_jobs=1, random_state=0).fit(X)
+        seconds = time.process_time() - started
+        search = lambda q, model=model: model.kneighbors(q, return_distance=False)  # noqa: E731
+        result = measured(search, queries, true)
+        yield f"ours, {n_bits} bits per feature", "", model.codes_.shape[1], 0, *result, f"{seconds:.0f}"
+    d = X.shape[1]
+    for name, factories in EQUAL_BYTES.items():
+        for factory in factories:
+            index = faiss.index_factory(d, factory.format(d=d, d2=d // 2, d4=d // 4))
+            started = time.process_time()
+            index.train(X[:: max(1, len(X) // 100_000)])
+            index.add(X)
+            seconds = time.process_time() - started
+            result = measured(lambda q, index=index: index.search(q, K)[1], queries, true)
+            yield f"faiss, {name}", "", index.sa_code_size(), 0, *result, f"{seconds:.0f}"
+
+
 def faiss_rows(X, queries, true):
     """Rows of faiss: codes alone, and rescored with float32 vectors (IndexRefineFlat)."""
     import faiss
@@ -177,7 +202,8 @@ def main():
     del exact
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for row in itertools.chain(ours(X, queries, true, folder), faiss_rows(X, queries, true)):
+        parts = ours(X, queries, true, folder), quantized_rows(X, queries, true), faiss_rows(X, queries, true)
+        for row in itertools.chain(*parts):
             rows.append(row)
             print(row, flush=True)
     columns = ("search", "candidates", "memory", "file", "recall@10, %", "ms", "fit s")

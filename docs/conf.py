@@ -4,9 +4,13 @@ import importlib
 import inspect
 import os
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
+from docutils import nodes
+from sphinx import addnodes
 from sphinx.domains.python import PyXRefRole
 
 import sklinvariant
@@ -29,6 +33,13 @@ extensions = [
 ]
 html_theme = "pydata_sphinx_theme"
 html_title = "sklinvariant"
+html_theme_options = {
+    "github_url": URLS["Source"],
+    "header_links_before_dropdown": 6,
+    "navigation_with_keys": False,
+    "show_prev_next": False,
+}
+html_sidebars = {page: [] for page in ("index", "install", "benchmarks", "changelog")}
 html_baseurl = URLS["Documentation"]
 autodoc_typehints = "none"  # the docstrings say the types in words
 autosummary_generate = True
@@ -36,7 +47,8 @@ default_role = "py:name"
 templates_path = ["_templates"]
 numpydoc_show_class_members = False
 myst_heading_anchors = 3
-exclude_patterns = ["_build", "examples", "changes", "sg_execution_times.rst"]
+myst_enable_extensions = ["colon_fence", "dollarmath"]
+exclude_patterns = ["_build", "examples", "changes", "_generated", "sg_execution_times.rst"]
 source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
@@ -117,7 +129,35 @@ def mend_inherited(app, what, name, obj, options, lines):
         lines[:] = text.split("\n")
 
 
+def write_unreleased_changes(app):
+    """What `towncrier build` would add to the changelog, without the numbers of issues."""
+    version = ["--version", "Not released yet", "--date", "all changes"]
+    command = [sys.executable, "-m", "towncrier", "build", "--draft", *version]
+    draft = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, encoding="utf-8").stdout
+    text = re.sub(r" \(\d+(, \d+)*\)$", "", draft[draft.index("## ") :], flags=re.MULTILINE)
+    path = Path(app.srcdir, "_generated", "unreleased.txt")
+    path.parent.mkdir(exist_ok=True)
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
+
+
+def link_names(app, doctree):
+    """In the guides, a public name of the package in code style is a link to its page."""
+    for literal in list(doctree.findall(nodes.literal)):
+        name = re.match(r"\w*", literal.astext()).group()
+        is_name = name in sklinvariant.__all__ and name[0].isupper() and re.fullmatch(r"\w+(\(.*\))?", literal.astext())
+        if is_name and not isinstance(literal.parent, (nodes.reference, addnodes.pending_xref, nodes.title)):
+            link = addnodes.pending_xref(
+                "", refdomain="py", reftype="obj", reftarget=name, refspecific=True, refexplicit=True, refwarn=False
+            )
+            link["refdoc"] = app.env.docname
+            literal.replace_self(link)
+            link += literal
+
+
 def setup(app):
+    app.connect("builder-inited", write_unreleased_changes)
+    app.connect("doctree-read", link_names)
     app.add_role_to_domain("py", "name", Name())
     app.connect("autodoc-skip-member", skip_member)
     app.connect("autodoc-process-docstring", mend_inherited, priority=100)

@@ -55,6 +55,7 @@ _NAMES = {
     "OnDescriptors": "feature_extraction",
     "OverclusteringClassifier": "cluster",
     "PCAHasher": "hashing",
+    "QuantizedNeighbors": "neighbors",
     "RBMHasher": "hashing",
     "SKLSHHasher": "hashing",
     "SecondOrderPooling": "aggregation",

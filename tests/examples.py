@@ -104,6 +104,7 @@ INSTANCES = {
         {"n_neighbors": 2},
         {"n_neighbors": 2, "rescore": "int8", "asymmetric": True, "n_rescored": 4},
     ],
+    "QuantizedNeighbors": [{"n_neighbors": 2}, {"n_neighbors": 2, "n_bits": 1, "metric": "cosine"}],
     "HammingNeighbors": [{}, *({"index": kind} for kind in ("ivf", "hnsw", "multihash"))],
 }
 

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
-from scipy.sparse import csr_matrix
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 from sklearn.utils.random import sample_without_replacement
@@ -24,7 +23,6 @@ from sklinvariant.base import (
     RealNumber,
     RowReader,
     Text,
-    TorchEstimator,
     Whole,
     as_numpy,
     declared,
@@ -34,13 +32,16 @@ from sklinvariant.hashing import ITQHasher
 from sklinvariant.neighbors._asymmetric import asymmetric_distances
 from sklinvariant.neighbors._code_reader import pack_bits
 from sklinvariant.neighbors._exact_search import nearest_of
-from sklinvariant.neighbors._hamming_neighbors import HammingNeighbors, check_mode
-from sklinvariant.neighbors._stored_codes import GrowingRows, check_ids, rows_of_ids
+from sklinvariant.neighbors._hamming_neighbors import HammingNeighbors
+from sklinvariant.neighbors._indexed_codes import Radius
+from sklinvariant.neighbors._stored_codes import GrowingRows, check_ids
+from sklinvariant.neighbors._vector_neighbors import VectorNeighbors, beyond_square
 from sklinvariant.neighbors._vector_store import (
     Precision,
     append_rows,
     blocks_of_rows,
     digest_of,
+    keep_rows,
     open_rows,
     write_rows,
 )
@@ -50,7 +51,7 @@ _AT_ONCE = 64  # queries
 
 
 @declared
-class EmbeddingNeighbors(TorchEstimator):
+class EmbeddingNeighbors(VectorNeighbors):
     """Nearest neighbours among real vectors, found by binary codes and ranked by the vectors.
 
     A search has up to three steps. (1) `HammingNeighbors` finds the ``n_candidates`` codes nearest to that of the
@@ -60,8 +61,6 @@ class EmbeddingNeighbors(TorchEstimator):
 
     Parameters
     ----------
-    n_neighbors : int
-        Number of neighbours to return for each query.
     hasher : hasher or None
         Computes the codes. It needs ``fit`` and ``decision_function``, whose signs are the bits. A clone is fitted.
         None takes `ITQHasher` with 256 bits, or with one bit per feature if there are fewer features.
@@ -94,13 +93,12 @@ class EmbeddingNeighbors(TorchEstimator):
         The fitted hasher.
     index_ : HammingNeighbors
         The fitted index of the codes, whose ids are row numbers.
-    ids_ : ndarray of shape (n_samples,), int64
-        The id of each stored vector.
-    n_samples_fit_ : int
-        Number of stored vectors.
 
     Notes
     -----
+    Distances are those by which the last step ranks: Euclidean (float64), asymmetric (float32) or numbers of bits
+    (int32). `radius_neighbors` compares a query with all stored vectors, by Euclidean distance.
+
     For cosine similarity, pass rows of length 1 (`sklearn.preprocessing.Normalizer`): Euclidean distance ranks them in
     the same way. A saved estimator does not contain the file ``vectors``; keep both.
 
@@ -133,15 +131,10 @@ class EmbeddingNeighbors(TorchEstimator):
         "digest": Maybe(Text()),
     }
     _reader = RowReader()
-    _shared_docs = """
-        n_neighbors : int or None
-            Number of neighbours. None takes the parameter of the estimator.
-        return_distance : bool
-            Whether to return the distances.
-        """
 
     n_neighbors: Count = 5
     _: KW_ONLY
+    radius: Radius = 1.0
     hasher: Annotated[Any, HasMethods(["fit", "decision_function"])] | None = None
     index: HammingNeighbors | None = None
     n_candidates: Count = 1000
@@ -152,16 +145,6 @@ class EmbeddingNeighbors(TorchEstimator):
     subsample: Count | None = 100_000
     random_state: RandomState = None
 
-    @property
-    def ids_(self) -> np.ndarray:
-        return self._ids_of(np.arange(self.n_samples_fit_))
-
-    @property
-    def n_samples_fit_(self) -> int:
-        if not hasattr(self, "_state"):
-            raise AttributeError(f"this {type(self).__name__} is not fitted yet. Call fit first.")
-        return self._state["n"]
-
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Any, y: Any = None, ids: Any = None) -> Self:
         """Fit the hasher, and store codes and vectors. Those stored before are discarded.
@@ -170,15 +153,11 @@ class EmbeddingNeighbors(TorchEstimator):
         ----------
         X : array of shape (n, n_features)
             Vectors, which may be memory-mapped.
-        ids : array-like of n integers or None, default=None
-            Unique ids of the vectors, which searches return. None takes the row numbers.
 
         Raises
         ------
         ImportError
             If faiss is not installed.
-        ValueError
-            If X or ids are not valid.
         """
         import_faiss(type(self).__name__)
         given = self._read(X, reset=True)
@@ -195,84 +174,6 @@ class EmbeddingNeighbors(TorchEstimator):
         if self.rescore is not None:
             self._store(rows)
         return self
-
-    @fit_context(prefer_skip_nested_validation=False)
-    def partial_fit(self, X: Any, y: Any = None, ids: Any = None) -> Self:
-        """Add vectors to the stored ones. The hasher stays as `fit` has left it.
-
-        Parameters
-        ----------
-        X : array of shape (n, n_features)
-            Vectors.
-        ids : array-like of n integers or None, default=None
-            New ids. None continues after the largest id.
-        """
-        if not hasattr(self, "_state"):
-            return self.fit(X, ids=ids)
-        rows, state = as_numpy(self._read(X).data), dict(self._state)
-        ids, next_id = check_ids(ids, len(rows), state["next_id"])
-        if ids is not None and len(known := rows_of_ids(ids, state["ids"], None, state["n"])):
-            raise ValueError(f"id {self._ids_of(known)[0]} is already stored, but ids must be unique. Pass new ids.")
-        if ids is not None or state["ids"] is not None:
-            ids = np.arange(state["next_id"], next_id) if ids is None else ids
-            state["ids"] = np.concatenate([self.ids_, ids])
-        if state["dtype"] is not None and state["vectors"] is None:
-            append_rows(self._path(), state["n"], rows, self._precision(), state.get("digest"))
-            state["digest"] = self._digest(state["n"] + len(rows))
-        elif state["dtype"] is not None:
-            state["vectors"] = self._growing_rows().extended(state["vectors"], self._precision().encode(rows))
-        self.index_.partial_fit(np.concatenate(list(self._codes(rows))))
-        self._state = {**state, "n": state["n"] + len(rows), "next_id": max(next_id, state["next_id"])}
-        self._mapped = {}
-        return self
-
-    def kneighbors(self, X: Any = None, n_neighbors: int | None = None, return_distance: bool = True) -> Any:
-        """Find the nearest stored vectors of each query, nearest first.
-
-        Parameters
-        ----------
-        X : array of shape (n_queries, n_features) or None
-            Vectors. None searches the neighbours of each stored vector, excluding itself.
-
-        Returns
-        -------
-        distances : (n_queries, n_neighbors)
-            Distances by which the last step ranks: Euclidean (float64), asymmetric (float32) or numbers of
-            bits (int32). Only with ``return_distance``.
-        ids : (n_queries, n_neighbors) int64
-            Ids of the neighbours. Both are tensors if X is a tensor.
-
-        Raises
-        ------
-        ValueError
-            If fewer vectors than ``n_neighbors`` are stored.
-        """
-        given, queries, itself = self._check_queries(X)
-        distances, rows = self._nearest(queries, self._check_k(n_neighbors, itself), itself)
-        ids = given.answer(self._ids_of(rows))
-        return (given.answer(distances), ids) if return_distance else ids
-
-    def kneighbors_graph(self, X: Any = None, n_neighbors: int | None = None, mode: str = "connectivity") -> csr_matrix:
-        """The neighbours as a sparse graph.
-
-        Parameters
-        ----------
-        X : array of shape (n_queries, n_features) or None
-            Vectors. None takes the stored ones, each excluding itself.
-        mode : {"connectivity", "distance"}
-            Ones, or distances.
-
-        Returns
-        -------
-        csr_matrix of shape (n_queries, n_samples)
-            Column j is the vector with id ``ids_[j]``.
-        """
-        check_mode(mode)
-        _, queries, itself = self._check_queries(X)
-        distances, rows = self._nearest(queries, self._check_k(n_neighbors, itself), itself)
-        values = distances.ravel() if mode == "distance" else np.ones(rows.size)
-        limits = np.arange(len(rows) + 1) * rows.shape[1]
-        return csr_matrix((values.astype(np.float64), rows.ravel(), limits), shape=(len(rows), self.n_samples_fit_))
 
     def estimate_recall(self, X: Any, n_neighbors: int | None = None) -> float:
         """Share of the nearest stored vectors that `kneighbors` finds for given queries.
@@ -340,6 +241,24 @@ class EmbeddingNeighbors(TorchEstimator):
         else:
             self._state["vectors"] = np.concatenate([precision.encode(block) for block in blocks_of_rows(rows)])
 
+    def _append(self, rows, state):
+        if state["dtype"] is not None and state["vectors"] is None:
+            append_rows(self._path(), state["n"], rows, self._precision(), state.get("digest"))
+            state["digest"] = self._digest(state["n"] + len(rows))
+        elif state["dtype"] is not None:
+            state["vectors"] = self._growing_rows().extended(state["vectors"], self._precision().encode(rows))
+        self.index_.partial_fit(np.concatenate(list(self._codes(rows))))
+        self._mapped = {}
+
+    def _keep(self, rows, state):
+        index = clone(self.index_).fit(self.index_.codes_[rows])
+        if state["vectors"] is not None:
+            state["vectors"] = state["vectors"][rows]
+        elif state["dtype"] is not None:
+            keep_rows(self._path(), self._stored(), rows)
+            state["digest"] = self._digest(len(rows))
+        self.index_, self._mapped = index, {}
+
     def _digest(self, n):
         """The digest of the first n rows of the file."""
         return digest_of(open_rows(self._path(), n, self.n_features_in_, np.dtype(self._state["dtype"])))
@@ -349,6 +268,8 @@ class EmbeddingNeighbors(TorchEstimator):
 
     def _precision(self):
         state = self._state
+        if state["dtype"] is None:
+            raise ValueError("no vectors are stored. Fit with rescore='float32', 'float16' or 'int8'.")
         return Precision(state["dtype"], state["offset"], state["step"], state["unit"])
 
     def _path(self):
@@ -358,25 +279,16 @@ class EmbeddingNeighbors(TorchEstimator):
 
     def _stored(self):
         """The stored vectors, from the state or mapped from the file."""
-        state = self._state
-        if state["dtype"] is None:
-            raise ValueError("no vectors are stored. Fit with rescore='float32', 'float16' or 'int8'.")
+        state, dtype = self._state, self._precision().dtype
         if state["vectors"] is not None:
             return state["vectors"]
         path = self._path()
         if getattr(self, "_mapped", {}).keys() != {path}:
-            dtype = np.dtype(state["dtype"])
             self._mapped = {path: open_rows(path, state["n"], self.n_features_in_, dtype, state.get("digest"))}
         return self._mapped[path]
 
-    def _ids_of(self, rows):
-        return rows if self._state["ids"] is None else self._state["ids"][rows]
-
     def _check_queries(self, X):
-        """The `Input` of the queries, their rows, and the row numbers to exclude.
-
-        If X is None, the rows are the stored numbers, which `_search` decodes a few at a time.
-        """
+        """If X is None, the rows are the stored numbers, which `_search` decodes a few at a time."""
         if X is not None:
             given = self._read(X)
             return given, as_numpy(given.data), None
@@ -387,7 +299,6 @@ class EmbeddingNeighbors(TorchEstimator):
         return self.index_._check_k(self.n_neighbors if n_neighbors is None else n_neighbors, itself)
 
     def _nearest(self, queries, k, itself):
-        """Distances and rows of the k nearest vectors, excluding the rows ``itself``."""
         starts = range(0, len(queries), _AT_ONCE)
         parts = [slice(start, start + _AT_ONCE) for start in starts]
         found = [self._search(queries[part], k, None if itself is None else itself[part]) for part in parts]
@@ -417,16 +328,31 @@ class EmbeddingNeighbors(TorchEstimator):
 
     def _exact(self, queries, k, itself):
         """Rows of the k nearest stored vectors, excluding the rows ``itself``, by comparison with all of them."""
-        faiss, stored, precision = import_faiss(), self._stored(), self._precision()
-        queries = precision.centred(queries) if itself is None else precision.in_unit(queries)
-        m, first = k + (itself is not None), 0
+        queries, m = self._for_faiss(queries, itself), k + (itself is not None)
         results: list[tuple[np.ndarray, np.ndarray]] = []
-        for block in blocks_of_rows(stored):
-            distances, rows = faiss.knn(queries, precision.in_unit(block), min(m, len(block)))
+        for first, index in self._indexes_of_blocks():
+            distances, rows = index.search(queries, min(m, index.ntotal))
             results = [nearest_of([*results, (distances, rows + first)], m)]
-            first += len(block)
         rows = results[0][1]
         return rows if itself is None else _without(rows, itself)
+
+    def _indexes_of_blocks(self):
+        faiss, precision, first = import_faiss(), self._precision(), 0
+        for block in blocks_of_rows(self._stored()):
+            index = faiss.IndexFlatL2(self.n_features_in_)
+            index.add(precision.in_unit(block))
+            yield first, index
+            first += len(block)
+
+    def _for_faiss(self, queries, itself):
+        precision = self._precision()
+        return precision.centred(queries) if itself is None else precision.in_unit(queries)
+
+    def _to_faiss(self, distance):
+        return beyond_square(distance / self._precision().unit)
+
+    def _from_faiss(self, values):
+        return np.sqrt(values, dtype=np.float64) * self._precision().unit
 
 
 def _without(rows, itself):

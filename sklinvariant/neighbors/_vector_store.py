@@ -101,6 +101,14 @@ def write_rows(path: str | os.PathLike[str], X: np.ndarray, precision: Precision
             file.write(precision.encode(block).tobytes())
 
 
+def keep_rows(path: str | os.PathLike[str], stored: np.ndarray, rows: np.ndarray) -> None:
+    """Replace a file by some of the rows that are stored there."""
+    with replacing(path) as file:
+        _write_header(file, (len(rows), stored.shape[1]), stored.dtype)
+        for part in np.array_split(rows, -(-stored[:1].nbytes * len(rows) // _BLOCK_BYTES)):
+            file.write(stored[part].tobytes())
+
+
 def append_rows(
     path: str | os.PathLike[str], n: int, X: np.ndarray, precision: Precision, digest: str | None = None
 ) -> None:

@@ -10,6 +10,7 @@ from sklearn.neighbors import NearestNeighbors
 from tolerance import assert_close
 
 from sklinvariant import EmbeddingNeighbors, HammingNeighbors, ITQHasher, LSHHasher, load, save
+from sklinvariant.neighbors import _vector_store
 from sklinvariant.neighbors._asymmetric import asymmetric_distances
 from sklinvariant.neighbors._vector_store import Precision
 
@@ -103,6 +104,29 @@ def test_added_vectors_are_found(tmp_path, in_file):
     assert_close(distances[:, 0], np.zeros(50))
     np.testing.assert_array_equal(ids[:, 0], np.arange(600, 650))
     assert model.n_samples_fit_ == 650
+
+
+@pytest.mark.parametrize("index", [None, HammingNeighbors(index="ivf", n_probes=16, random_state=0)])
+@pytest.mark.parametrize("in_file", [False, True])
+def test_removed_vectors_are_not_found(tmp_path, in_file, index):
+    path = str(tmp_path / "vectors.npy") if in_file else None
+    model = search(rescore="float32", vectors=path, index=index, n_candidates=800)
+    model.remove(range(0, 600, 2)).partial_fit(QUERIES).remove(640)
+    kept = np.delete(np.concatenate([X[1::2], QUERIES]), 340, axis=0)
+    distances, ids = model.kneighbors(QUERIES)
+    true_distances, rows = NearestNeighbors(n_neighbors=5, algorithm="brute").fit(kept).kneighbors(QUERIES)
+    np.testing.assert_array_equal(ids, np.delete(np.append(np.arange(1, 600, 2), np.arange(600, 650)), 340)[rows])
+    assert_close(distances, true_distances, rtol=1e-5, atol=1e-3)
+    assert model.n_samples_fit_ == len(model.ids_) == 349
+
+
+def test_removal_of_unknown_or_all_ids_is_refused():
+    model = search()
+    with pytest.raises(ValueError, match="id 600 is not stored, but only stored vectors can be removed"):
+        model.remove([5, 600])
+    with pytest.raises(ValueError, match="ids contains all 600 stored ids, but one must remain"):
+        model.remove(range(600))
+    assert model.remove([]).n_samples_fit_ == 600
 
 
 def test_ids_are_returned_and_stay_unique():
@@ -253,3 +277,36 @@ def test_integers_and_float64_are_read_as_float32():
     whole = np.round(10 * X)
     expected = search(rescore="float32").fit(whole).kneighbors(whole[:9])[1]
     np.testing.assert_array_equal(search(rescore="float32").fit(whole.astype(int)).kneighbors(whole[:9])[1], expected)
+
+
+@pytest.mark.parametrize("shape", [1, 2000])
+def test_vectors_within_a_radius_are_those_of_scikit_learn(monkeypatch, shape):
+    monkeypatch.setattr(_vector_store, "_BLOCK_BYTES", 24 * 8 * shape)
+    model = search(rescore="float32", radius=4.5)
+    expected = EXACT.radius_neighbors(QUERIES, radius=4.5, sort_results=True)
+    found = model.radius_neighbors(QUERIES, sort_results=True)
+    assert sum(map(len, found[1])) > 100
+    for ids, true_ids, distances, true_distances in zip(found[1], expected[1], found[0], expected[0], strict=True):
+        np.testing.assert_array_equal(ids, true_ids)
+        assert_close(distances, true_distances, rtol=1e-5)
+    graph, true_graph = (one.radius_neighbors_graph(QUERIES, 4.5, mode="distance") for one in (model, EXACT))
+    assert_close(graph.toarray(), true_graph.toarray(), rtol=1e-5)
+
+
+def test_stored_vectors_within_a_radius_exclude_themselves():
+    model = search(rescore="float32").partial_fit(X[:1]).remove(1)
+    distances, ids = model.radius_neighbors(radius=0)
+    assert ids[0].tolist() == [600]
+    assert ids[-1].tolist() == [0]
+    assert distances[0].tolist() == [0.0]
+    assert sum(map(len, ids)) == 2
+    assert all(len(one) == 599 for one in model.radius_neighbors(radius=np.inf)[1])
+
+
+def test_a_radius_needs_vectors():
+    with pytest.raises(ValueError, match="no vectors are stored"):
+        search(rescore=None).radius_neighbors(QUERIES)
+    with pytest.raises(ValueError, match=r"radius=-1 is not valid\. Pass a distance of at least 0"):
+        search().radius_neighbors(QUERIES, radius=-1)
+    with pytest.raises(ValueError, match="return_distance must be True"):
+        search().radius_neighbors(QUERIES, return_distance=False, sort_results=True)

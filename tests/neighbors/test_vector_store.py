@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from tolerance import assert_close
 
-from sklinvariant.neighbors._vector_store import Precision, append_rows, open_rows, write_rows
+from sklinvariant.neighbors import _vector_store
+from sklinvariant.neighbors._vector_store import Precision, append_rows, keep_rows, open_rows, write_rows
 
 X = np.random.RandomState(0).normal(size=(40, 6)).astype(np.float32) * np.float32([1, 10, 0.1, 3, 1, 1])
 
@@ -90,3 +91,12 @@ def test_a_file_of_other_vectors_is_refused(tmp_path, other):
     np.save(tmp_path / "vectors.npy", other)
     with pytest.raises(ValueError, match=r"but float32 of shape \(40, 6\) was stored there"):
         open_rows(tmp_path / "vectors.npy", 40, 6, np.dtype("float32"))
+
+
+def test_some_rows_are_kept_block_by_block(tmp_path, monkeypatch):
+    path, rows = tmp_path / "rows.npy", np.random.RandomState(0).normal(size=(50, 3)).astype(np.float32)
+    np.save(path, rows)
+    monkeypatch.setattr(_vector_store, "_BLOCK_BYTES", 40)
+    kept = np.flatnonzero(np.arange(50) % 7)
+    keep_rows(path, np.load(path, mmap_mode="r"), kept)
+    np.testing.assert_array_equal(np.load(path), rows[kept])
