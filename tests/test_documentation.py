@@ -3,9 +3,12 @@
 import importlib
 import inspect
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
+import sklearn
+from examples import ESTIMATORS, example
 
 import sklinvariant
 from sklinvariant.base._docstrings import _entries, _sections
@@ -49,3 +52,20 @@ def test_entries_do_not_refer_to_another_page(found):
     sections = _sections(found.__doc__)
     for entry in (_entries(sections.get("Parameters", "")) | _entries(sections.get("Attributes", ""))).values():
         assert not re.search(r"\n\s*(As|See) (in |for )?`", entry), entry
+
+
+@pytest.mark.parametrize("name", sorted(ESTIMATORS))
+def test_the_html_representation_leads_to_the_documentation(name):
+    """Of a fitted estimator: a link that works anywhere, and what each parameter and fitted attribute means."""
+    estimator, X, y = example(name)
+    html = estimator.fit(X, y)._repr_html_()
+    site = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Documentation"]
+    link = re.escape(site) + rf"/api/sklinvariant\.(\w+\.{name})\.html"
+    (page,) = set(re.findall(f'href="{link}"', html))
+    assert page in (DOCS / "api.rst").read_text(encoding="utf-8").split()
+    if tuple(map(int, sklearn.__version__.split(".")[:2])) < (1, 9):
+        return  # earlier versions describe nothing
+    attributes = [attribute for attribute in dir(estimator) if attribute.endswith("_") and attribute[0] != "_"]
+    shown = [attribute for attribute in attributes if hasattr(estimator, attribute)]
+    described = set(re.findall(r"position-anchor: --doc-link-(\w+);", html))
+    assert {*estimator.get_params(deep=False), *shown} <= described

@@ -72,6 +72,7 @@ from sklinvariant.training import TrainedEstimator, WithOptimizer
 class SampleReader(Reader):
     """Reads rows (n, d) or images (n, h, w, c); flat rows are images only if ``image_shape`` is set."""
 
+    _attribute_docs = ImageReader._attribute_docs
     needs = "rows or images, as arrays"
     three_d_array = True
     takes_files = True

@@ -252,6 +252,8 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, T
         The fitted backbone, or None.
     n_features_out_ : int
         Length of an output vector.
+    pixel_range_ : list of two floats
+        The lowest and the highest pixel in `fit`, including 0 and 1; not for activations.
 
     Notes
     -----
