@@ -21,6 +21,7 @@ from sklinvariant.base import (
     Count,
     FittedState,
     Function,
+    Maybe,
     OnDevice,
     Positive,
     Share,
@@ -34,22 +35,33 @@ from sklinvariant.base import (
 )
 from sklinvariant.cluster._embedding_network import EmbeddingNetwork, HeadProbabilities, Space
 from sklinvariant.cluster._evaluation import compute
-from sklinvariant.cluster._merged_start import information_of_walks, merged_labels, pretrain_heads
+from sklinvariant.cluster._merged_start import (
+    information_of_walks,
+    merged_labels,
+    pretrain_heads,
+    stabilities_of_merging,
+)
 from sklinvariant.cluster._scaling import Scaling, choose_scaling
 from sklinvariant.pairs import MOST_STEPS, PartnerPairs, nearest_partners
 from sklinvariant.training import TrainedEstimator, WithOptimizer
 
 _STEPS = 300  # training steps with max_epochs="auto"
 _START_RATE = 0.03  # learning rate of the few steps on merged clusters
+_UNSTABLE = 0.5  # the number of clusters is uncertain if mergings agree less
 
 
 @dataclass
 class Rows:
-    """Rows (n, d), the spaces of a new fit, and the pairs of neighbours, if they are needed."""
+    """Rows (n, d), the spaces of a new fit, the pairs of neighbours, if they are needed, and the number of clusters.
+
+    ``stability`` is the agreement of each number of clusters that was compared, or None.
+    """
 
     rows: torch.Tensor
     spaces: list[Space]
     pairs: PartnerPairs | None
+    n_clusters: int
+    stability: np.ndarray | None = None
 
 
 def column_groups(spaces: Any, n_features: int, names: Any = None) -> list[np.ndarray]:
@@ -90,8 +102,10 @@ class EmbeddingClusterer(OnDevice, WithOptimizer, TrainedEstimator, ClusterMixin
 
     Parameters
     ----------
-    n_clusters : int
-        Number of clusters k.
+    n_clusters : int or "auto"
+        Number of clusters k. "auto" merges small clusters of k-means six times, as for ``init="merge"``, into each
+        number of clusters from 2 to ``max_clusters``, and chooses the number for which the six results agree best. It
+        finds clusters that are well separated, but is often wrong for classes that overlap.
     spaces : list or None
         The columns of each feature space, as slices, boolean masks, lists of indices or, for data frames, names. If
         embeddings of several networks are concatenated to rows, this tells where each of them is. None is one space of
@@ -115,6 +129,8 @@ class EmbeddingClusterer(OnDevice, WithOptimizer, TrainedEstimator, ClusterMixin
         "merge": small clusters of k-means are merged so that those of neighbours share as much information as possible,
         as in `IICClusterer`, and the heads are trained on the merged clusters for a few steps. "random": random heads,
         as in the paper.
+    max_clusters : int
+        Largest number of clusters for ``n_clusters="auto"``.
     max_epochs : int or "auto"
         Maximum number of passes over the rows. "auto" makes as many as 300 training steps need.
     batch_size : int
@@ -133,14 +149,20 @@ class EmbeddingClusterer(OnDevice, WithOptimizer, TrainedEstimator, ClusterMixin
         Mean loss of each head in the last steps.
     best_head_ : int
         Index of the head with the lowest loss, which is chosen without labels.
+    n_clusters_ : int
+        Number of clusters.
+    stability_ : array of shape (max_clusters - 1,)
+        Mean adjusted Rand index between mergings into 2, 3, … clusters; only with "auto".
     """
 
     _layout = {
         "network": Weights(losses=Array("h")),
         "best_head": Whole(0),
         "labels": Array(None, kinds="i"),
+        "n_clusters": Whole(1),
+        "stability": Maybe(Array(None)),
     }
-    n_clusters: Count = 8
+    n_clusters: Count | Literal["auto"] = 8
     _: KW_ONLY
     spaces: Any = None
     n_heads: Annotated[int, integers(1, 1000)] = 5
@@ -149,12 +171,15 @@ class EmbeddingClusterer(OnDevice, WithOptimizer, TrainedEstimator, ClusterMixin
     whitening: Share = 0.5
     entropy_weight: Positive = 1.0
     init: Literal["merge", "random"] = "merge"
+    max_clusters: Annotated[int, integers(2, 1000)] = 20
     max_epochs: Literal["auto"] | Count = "auto"  # type: ignore[assignment]
     batch_size: Count = 1000
     learning_rate: Positive = 3e-3
 
     labels_ = FittedState("Clusters of the rows of the last fit, (n,).")
     best_head_ = FittedState("Index of the head with the lowest loss.")
+    n_clusters_ = FittedState("Number of clusters.")
+    stability_ = FittedState("Agreement of mergings into 2, 3, ... clusters.")
 
     @property
     def losses_(self) -> np.ndarray:
@@ -163,7 +188,7 @@ class EmbeddingClusterer(OnDevice, WithOptimizer, TrainedEstimator, ClusterMixin
             raise AttributeError(f"{type(self).__name__!r} object has no attribute 'losses_'")
         return self._state["network"]["losses"]
 
-    def _build(self, spaces: list[Space], generator: torch.Generator) -> EmbeddingNetwork:
+    def _build(self, spaces: list[Space], n_clusters: int, generator: torch.Generator) -> EmbeddingNetwork:
         """The network with random heads."""
         raise NotImplementedError
 
@@ -186,7 +211,7 @@ class EmbeddingClusterer(OnDevice, WithOptimizer, TrainedEstimator, ClusterMixin
         Warns
         -----
         ConvergenceWarning
-            If clusters are empty.
+            If clusters are empty, or, with "auto", if the best ``stability_`` is below 0.5.
         """
         self._train(X)
         self._warn()
@@ -242,24 +267,43 @@ class EmbeddingClusterer(OnDevice, WithOptimizer, TrainedEstimator, ClusterMixin
         }
 
     def _needs_pairs(self):
-        return self.init == "merge"
+        return self.init == "merge" or self.n_clusters == "auto"
 
     def _data(self, given, y, generator, *, reset):
-        rows, k = given.tensor(), self.n_clusters
-        if len(rows) < max(2, k):
+        rows = given.tensor()
+        fewest = 2 if reset and self.n_clusters == "auto" else self._fitted_number()
+        if len(rows) < max(2, fewest):
             raise ValueError(
-                f"n_samples={len(rows)} should be >= n_clusters={k}, and at least 2. Pass more rows; in partial_fit, "
-                "join a short block with another"
+                f"n_samples={len(rows)} should be >= n_clusters={fewest}, and at least 2. Pass more rows; in "
+                "partial_fit, join a short block with another"
             )
-        if self.batch_size < k:
-            raise ValueError(f"batch_size={self.batch_size} should be >= n_clusters={k}. Raise batch_size")
         spaces = self._new_spaces(rows, generator) if reset else list(self._network(rows).spaces)
         pairs = None
         if self._needs_pairs():
             features = torch.cat([space(rows) for space in spaces], 1)
             partners = nearest_partners(features, self.n_neighbors)
             pairs = PartnerPairs(rows, partners, generator, most_steps=MOST_STEPS)
-        return Rows(rows, spaces, pairs)
+        number, stability = self._number(pairs, spaces) if reset else self._earlier_number()
+        if self.batch_size < number:
+            raise ValueError(f"batch_size={self.batch_size} should be >= n_clusters={number}. Raise batch_size")
+        return Rows(rows, spaces, pairs, number, stability)
+
+    def _number(self, pairs, spaces):
+        """The number of clusters, and the stability of each number that was compared, or None."""
+        if self.n_clusters != "auto":
+            return self.n_clusters, None
+        numbers = range(2, min(self.max_clusters, len(pairs)) + 1)
+        everything = torch.arange(len(pairs), device=pairs.samples.device)
+        rescale, weight = EmbeddingNetwork(spaces, 1).features, self.entropy_weight
+        stability = stabilities_of_merging(pairs, everything, numbers, entropy_weight=weight, rescale=rescale)
+        return numbers[int(stability.argmax())], stability
+
+    def _earlier_number(self):
+        return self._fitted_number(), self._state.get("stability")
+
+    def _fitted_number(self):
+        """The number of clusters of the fitted network, if parameters have not been changed."""
+        return self._state["n_clusters"] if self.n_clusters == "auto" else self.n_clusters
 
     @torch.no_grad()
     def _new_spaces(self, rows, generator):
@@ -291,7 +335,7 @@ class EmbeddingClusterer(OnDevice, WithOptimizer, TrainedEstimator, ClusterMixin
         generator.manual_seed(generator.initial_seed() + before)  # pairs and order differ from earlier epochs
 
     def _module(self, data, generator):
-        network = self._build(data.spaces, generator).to(data.rows)
+        network = self._build(data.spaces, data.n_clusters, generator).to(data.rows)
         network.start()
         return network.train()
 
@@ -300,7 +344,7 @@ class EmbeddingClusterer(OnDevice, WithOptimizer, TrainedEstimator, ClusterMixin
 
     def _pretrain(self, network, data):
         if self.init == "merge":
-            source, sizes = data.pairs, (self.n_clusters, self.n_heads)
+            source, sizes = data.pairs, (data.n_clusters, self.n_heads)
             everything = torch.arange(len(data.rows), device=data.rows.device)
             weight = self.entropy_weight
             labels = merged_labels(source, everything, *sizes, entropy_weight=weight, rescale=network.features)
@@ -316,21 +360,27 @@ class EmbeddingClusterer(OnDevice, WithOptimizer, TrainedEstimator, ClusterMixin
             "network": {name: value.cpu().numpy().copy() for name, value in network.state_dict().items()},
             "best_head": best,
             "labels": labels.cpu().numpy(),
+            "n_clusters": data.n_clusters,
+            **({} if data.stability is None else {"stability": data.stability}),
         }
 
     def _warn(self):
-        empty = int((np.bincount(self.labels_, minlength=self.n_clusters) == 0).sum())
+        k, stability, problems = self.n_clusters_, self._state.get("stability"), []
+        empty = int((np.bincount(self.labels_, minlength=k) == 0).sum())
         if empty:
-            warnings.warn(
-                f"{type(self).__name__}: {empty} of {self.n_clusters} clusters are empty. Raise max_epochs, or lower "
-                "n_clusters",
-                ConvergenceWarning,
-                stacklevel=3,
+            problems.append(f"{empty} of {k} clusters are empty. Raise max_epochs, or lower n_clusters")
+        if stability is not None and stability.max() < _UNSTABLE:
+            problems.append(
+                f"mergings into {k} clusters agree by only {stability.max():.2f}, so this number is uncertain. Pass "
+                "n_clusters"
             )
+        for problem in problems:
+            warnings.warn(f"{type(self).__name__}: {problem}", ConvergenceWarning, stacklevel=3)
 
     def _network(self, rows):
         """The fitted network, on the device and in the precision of the rows."""
         weights = self._state["network"]
-        network = self._build(EmbeddingNetwork.restored_spaces(weights), torch.Generator())
+        spaces = EmbeddingNetwork.restored_spaces(weights)
+        network = self._build(spaces, self._fitted_number(), torch.Generator())
         restore_weights(network, weights, self, parameters="n_clusters and n_heads")
         return network.to(rows).eval()

@@ -8,8 +8,11 @@ is a search over a small table, which can be repeated from many starts before th
 import itertools
 import math
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import torch
+from sklearn.metrics import adjusted_rand_score
 from torch.nn.functional import cross_entropy
 
 from sklinvariant.accumulate import Blocks, accumulate, fit_kmeans
@@ -26,6 +29,7 @@ _LONGEST_WALK = 30  # steps along neighbours
 _DRAWS = 10  # number of partners drawn for each pair; more if there are fewer pairs than the next number
 _FEWEST_PAIRS = 100_000
 _STEPS = 50
+_MERGINGS, _STARTS = 6, 10  # mergings that are compared, and random starts of each
 _AT_ONCE, _VALUES = 1 << 14, 1 << 22  # pairs processed at a time, and values of their samples
 
 
@@ -43,26 +47,52 @@ def merged_labels(
 
     ``rescale`` maps flat samples to the rows that k-means clusters.
     """
+    parts, joints = _parts(source, pairs, max(_usual_parts(pairs), 2 * n_clusters), n_heads, rescale)
+    labels = []
+    for joint, part in zip(joints, parts, strict=True):
+        clusters = merge_clusters(joint.cpu(), n_clusters, entropy_weight=entropy_weight, generator=source.generator)
+        labels.append(torch.as_tensor(clusters).to(part.device)[part])
+    return torch.stack(labels, 1)
+
+
+@torch.no_grad()
+def stabilities_of_merging(
+    source: ViewPairs | PartnerPairs,
+    pairs: torch.Tensor,
+    numbers: range,
+    *,
+    entropy_weight: float,
+    rescale: Callable[[torch.Tensor], torch.Tensor] = torch.clone,
+) -> np.ndarray:
+    """For each number of clusters, how well merged clusters agree that were merged from different small clusters.
+
+    The agreement is the mean adjusted Rand index between all pairs of mergings.
+    """
+    parts, joints = _parts(source, pairs, max(_usual_parts(pairs), 2 * numbers[-1]), _MERGINGS, rescale)
+    tables, codes = [joint.cpu() for joint in joints], [part.cpu().numpy() for part in parts]
+    settings: Any = {"entropy_weight": entropy_weight, "n_starts": _STARTS, "generator": source.generator}
+    found = []
+    for k in numbers:
+        labels = [merge_clusters(table, k, **settings)[code] for table, code in zip(tables, codes, strict=True)]
+        found.append(np.mean([adjusted_rand_score(*pair) for pair in itertools.combinations(labels, 2)]))
+    return np.array(found)
+
+
+def _parts(source, pairs, n_parts, n_books, rescale):
+    """The small clusters of all samples in ``n_books`` codebooks, one (n,) each, and their joints (n_books, m, m)."""
     samples = source.samples
 
     def rows(index):
         return rescale(scale_pixels(samples[index]).flatten(1))
 
-    n_parts = max(_usual_parts(pairs), 2 * n_clusters)
     seen = source.rows[pairs]
-    books = [_small_clusters(rows, seen, n_parts, source.generator) for _ in range(n_heads)]
+    books = [_small_clusters(rows, seen, n_parts, source.generator) for _ in range(n_books)]
     some = torch.arange(len(samples), device=samples.device).split(_at_once(samples))
     nearest = (torch.stack([nearest_codewords(part, book) for book in books], 1) for part in map(rows, some))
     parts = concatenated(nearest, len(samples)).unbind(1)
     if _is_table(source):
-        joints = _joints_of_walks(source, pairs, parts, len(books[0]))
-    else:
-        joints = _joints_of_views(source, pairs, parts, books, rescale)
-    labels = []
-    for joint, part in zip(joints, parts, strict=True):
-        clusters = merge_clusters(joint.cpu(), n_clusters, entropy_weight=entropy_weight, generator=source.generator)
-        labels.append(torch.as_tensor(clusters).to(samples.device)[part])
-    return torch.stack(labels, 1)
+        return parts, _joints_of_walks(source, pairs, parts, len(books[0]))
+    return parts, _joints_of_views(source, pairs, parts, books, rescale)
 
 
 @torch.no_grad()

@@ -137,10 +137,10 @@ class TEMIClusterer(EmbeddingClusterer):
     def _needs_pairs(self):
         return True
 
-    def _build(self, spaces, generator):
+    def _build(self, spaces, n_clusters, generator):
         return TEMINetwork(
             spaces,
-            self.n_clusters,
+            n_clusters,
             self.n_heads,
             beta=self.beta,
             momentum=self.momentum,

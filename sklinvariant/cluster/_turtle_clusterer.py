@@ -124,8 +124,8 @@ class TURTLEClusterer(EmbeddingClusterer):
     gamma: NonNegative = 10.0
     classifier_rate: Positive = 3.0
 
-    def _build(self, spaces, generator):
-        return TURTLENetwork(spaces, self.n_clusters, self.n_heads, gamma=self.gamma, generator=generator)
+    def _build(self, spaces, n_clusters, generator):
+        return TURTLENetwork(spaces, n_clusters, self.n_heads, gamma=self.gamma, generator=generator)
 
     def _batches(self, data: Any, generator: torch.Generator) -> RowBatches:
         return RowBatches(data.rows, batch_size=self.batch_size, generator=generator)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits, make_blobs
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_rand_score
 from tolerance import assert_close, assert_same_labels
@@ -149,6 +149,48 @@ def test_the_scale_of_a_warm_start_is_that_of_the_first_fit(cls, blobs):
 def test_bad_settings(cls, blobs, settings, message):
     with pytest.raises(ValueError, match=message):
         quick(cls, **settings).fit(blobs[0])
+
+
+@each
+@pytest.mark.parametrize("k", [3, 6])
+def test_the_number_of_separate_clusters_is_found(cls, k, global_random_seed, tmp_path):
+    X, y = make_blobs(40 * k, centers=12 * np.eye(6)[:k], random_state=global_random_seed)
+    model = quick(cls, "auto", max_clusters=9).fit(X)
+    assert model.n_clusters_ == k == 2 + model.stability_.argmax()
+    assert model.stability_.shape == (8,)
+    assert adjusted_rand_score(y, model.labels_) > 0.95
+    assert model.predict_proba(X).shape == (40 * k, k)
+    save(model, tmp_path / "model")
+    np.testing.assert_array_equal(load(tmp_path / "model").predict_proba(X), model.predict_proba(X))
+
+
+@each
+def test_a_fit_that_goes_on_keeps_the_number(cls, blobs):
+    X, _ = blobs
+    model = quick(cls, "auto", max_clusters=5).fit(X)
+    stability = model.stability_.copy()
+    model.partial_fit(X[:30]).set_params(warm_start=True).fit(X)
+    assert model.n_clusters_ == 3
+    np.testing.assert_array_equal(model.stability_, stability)
+    with pytest.raises(ValueError, match="n_samples=2 should be >= n_clusters=3"):
+        model.partial_fit(X[:2])
+    model.set_params(n_clusters=4, warm_start=False).fit(X)
+    assert model.n_clusters_ == 4
+    assert not hasattr(model, "stability_")
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # one row a cluster
+def test_at_most_as_many_clusters_as_rows(blobs):
+    model = quick(TEMIClusterer, "auto", n_neighbors=1, init="random").fit(blobs[0][:3])
+    assert model.n_clusters_ in (2, 3)
+    assert model.stability_.shape == (2,)
+
+
+def test_an_uncertain_number_of_clusters_is_reported(global_random_seed):
+    noise = np.random.RandomState(global_random_seed).normal(size=(300, 30))
+    model = quick(TEMIClusterer, "auto", max_clusters=6, max_epochs=1)
+    with pytest.warns(ConvergenceWarning, match=r"mergings into \d clusters agree by only -?0\."):
+        model.fit(noise)
 
 
 def test_empty_clusters_are_reported(blobs):

@@ -6,7 +6,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from sklinvariant import IICClusterer
 from sklinvariant.cluster import _merged_start
-from sklinvariant.cluster._merged_start import merged_labels, pretrain_heads
+from sklinvariant.cluster._merged_start import merged_labels, pretrain_heads, stabilities_of_merging
 from sklinvariant.cluster._scaling import Scaling
 from sklinvariant.pairs._nearest_partners import nearest_partners
 from sklinvariant.pairs._sample_pairs import PartnerPairs
@@ -53,3 +53,13 @@ def test_more_clusters_than_usual_parts(monkeypatch):
     labels = merged_labels(source, torch.arange(150), 30, 1, entropy_weight=1.0)
     assert len(labels.unique()) > 25
     assert adjusted_rand_score(y, labels[:, 0]) > 0.9
+
+
+def test_mergings_into_the_right_number_of_clusters_agree(global_random_seed):
+    rng = np.random.RandomState(global_random_seed)
+    samples = torch.tensor(20 * np.eye(4)[np.arange(160) % 4] + rng.normal(size=(160, 4)))
+    generator = torch.Generator().manual_seed(0)
+    source = PartnerPairs(samples, nearest_partners(samples, 5), generator, most_steps=3)
+    found = stabilities_of_merging(source, torch.arange(160), range(2, 8), entropy_weight=1.0)
+    assert found.argmax() == 2  # 4 clusters
+    assert found[2] > 0.99 > max(np.delete(found, 2))
