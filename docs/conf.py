@@ -38,10 +38,7 @@ html_theme_options = {
     "header_links_before_dropdown": 6,
     "navigation_with_keys": False,
     "show_prev_next": False,
-    "secondary_sidebar_items": {
-        "**": ["page-toc"],
-        "auto_examples/*": ["page-toc", "sg_download_links", "sg_launcher_links", "colab"],
-    },
+    "secondary_sidebar_items": ["page-toc", "sg_download_links", "sg_launcher_links", "colab"],
 }
 html_sidebars = {page: [] for page in ("index", "install", "benchmarks", "changelog")}
 html_baseurl = URLS["Documentation"]
@@ -58,7 +55,6 @@ copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 organisation, repository = URLS["Source"].split("/")[-2:]
 html_context = {"github": f"{organisation}/{repository}"}
-install = f'%pip install "sklinvariant[image,plot] @ git+{URLS["Source"]}"'
 sphinx_gallery_conf = {
     "binder": {
         "org": organisation,
@@ -68,7 +64,7 @@ sphinx_gallery_conf = {
         "dependencies": "binder/requirements.txt",
         "use_jupyter_lab": True,
     },
-    "first_notebook_cell": f"# On Colab, install the package first:\n# {install}",
+    "first_notebook_cell": f"# On Colab, first: %pip install 'sklinvariant[image,plot] @ git+{URLS['Source']}'",
     "examples_dirs": "examples",
     "gallery_dirs": "auto_examples",
     "filename_pattern": r"[\\/]plot_",  # other scripts are shown, but not run
