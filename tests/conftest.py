@@ -53,6 +53,12 @@ def ragged(global_random_seed):
 
 
 @pytest.fixture
+def terminal(monkeypatch):
+    """Progress bars are drawn, as in a terminal."""
+    monkeypatch.setattr("sklinvariant.base._progress._is_terminal", lambda stream: True)
+
+
+@pytest.fixture
 def two_classes(global_random_seed):
     """40 bags of 15 descriptors whose spread depends on the class."""
     rng = np.random.RandomState(global_random_seed)

@@ -3,9 +3,13 @@
 import importlib
 import inspect
 import re
+import tomllib
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+import sklearn
+from examples import ESTIMATORS, example
 
 import sklinvariant
 from sklinvariant.base._docstrings import _entries, _sections
@@ -49,3 +53,52 @@ def test_entries_do_not_refer_to_another_page(found):
     sections = _sections(found.__doc__)
     for entry in (_entries(sections.get("Parameters", "")) | _entries(sections.get("Attributes", ""))).values():
         assert not re.search(r"\n\s*(As|See) (in |for )?`", entry), entry
+
+
+@pytest.mark.parametrize("name", sorted(ESTIMATORS))
+def test_the_html_representation_leads_to_the_documentation(name):
+    """Of a fitted estimator: a link that works anywhere, and what each parameter and fitted attribute means."""
+    estimator, X, y = example(name)
+    html = estimator.fit(X, y)._repr_html_()
+    site = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Documentation"]
+    link = re.escape(site) + rf"/api/sklinvariant\.(\w+\.{name})\.html"
+    (page,) = set(re.findall(f'href="{link}"', html))
+    assert page in (DOCS / "api.rst").read_text(encoding="utf-8").split()
+    if tuple(map(int, sklearn.__version__.split(".")[:2])) < (1, 9):
+        return  # earlier versions describe nothing
+    attributes = [attribute for attribute in dir(estimator) if attribute.endswith("_") and attribute[0] != "_"]
+    shown = [attribute for attribute in attributes if hasattr(estimator, attribute)]
+    described = set(re.findall(r"position-anchor: --doc-link-(\w+);", html))
+    assert {*estimator.get_params(deep=False), *shown} <= described
+
+
+def written():
+    """README.md and the sources of the documentation."""
+    files = [PROJECT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
+    files += [path for suffix in ("*.md", "*.rst", "examples/*.py") for path in DOCS.glob(suffix)]
+    return {path: path.read_text(encoding="utf-8") for path in files if path.exists()}
+
+
+def test_links_to_other_sites_are_well_formed():
+    found = [(path.name, link) for path, text in written().items() for link in re.findall(r"https?:[^\s)>`\"']+", text)]
+    assert len(found) > 50
+    for name, link in found:
+        parts = urlsplit(link)
+        assert parts.scheme == "https", f"{name}: {link}"
+        assert re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", parts.netloc), f"{name}: {link}"
+        assert not link.endswith((".", ",")), f"{name}: {link}"
+
+
+def test_links_to_files_and_headings_lead_somewhere():
+    """Those that GitHub shows; sphinx checks the links between its pages as well."""
+    texts = written()
+    for path, text in texts.items():
+        for target, heading in (
+            re.findall(r"\]\((?!https?:)([^)#\s]*)#?([^)\s]*)\)", text) if path.suffix == ".md" else ()
+        ):
+            there = (path.parent / target).resolve() if target else path
+            assert there.exists(), f"{path.name}: {target}"
+            if heading and there in texts:
+                titles = re.findall(r"^#+ (.*)", texts[there], flags=re.MULTILINE)
+                slugs = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+                assert heading in slugs, f"{path.name}: {target}#{heading}"

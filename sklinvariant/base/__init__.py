@@ -53,6 +53,7 @@ from sklinvariant.base._parameters import (
     validated,
 )
 from sklinvariant.base._persistence import StreamedBytes, load, save, trusted_types
+from sklinvariant.base._progress import progress_bar
 from sklinvariant.base._scattered_rows import ScatteredRows
 from sklinvariant.base._shard_rows import ShardRows, check_same, copy_first_fit, fitted_attributes
 from sklinvariant.base._show_versions import show_versions
@@ -168,6 +169,7 @@ __all__ = [
     "n_threads",
     "precision_of",
     "probabilities",
+    "progress_bar",
     "refuse_non_numbers",
     "refuse_none",
     "refuse_stream_in_fit",

@@ -83,7 +83,7 @@ def _add_attributes(cls):
     sections = _sections(vars(cls).get("__doc__"))
     cls._attribute_docs = _entries(sections.get("Attributes", ""))
     attributes: dict[str, str] = {}
-    for base in cls.__mro__:
+    for base in (*cls.__mro__, *type(getattr(cls, "_reader", None)).__mro__):  # readers set attributes as well
         for name, entry in vars(base).get("_attribute_docs", {}).items():
             attributes.setdefault(name, entry)
     sections["Attributes"] = "\n".join(dict.fromkeys(attributes.values()))

@@ -49,7 +49,15 @@ class FittedState:
 
 
 class TorchEstimator(Computing, ReadsInput, Parameters, BaseEstimator):
-    """Base of all estimators. The fitted state is a dict of numpy arrays, ``_state``; computations use tensors."""
+    """Base of all estimators. The fitted state is a dict of numpy arrays, ``_state``; computations use tensors.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+        Number of features of a row, or of a descriptor of a bag, in `fit`.
+    feature_names_in_ : ndarray of shape (n_features,)
+        Names of the columns in `fit`; only if X was a DataFrame whose column names are strings.
+    """
 
     _state: dict[str, Any]
     _fits_in_parts: ClassVar[bool] = False  # whether `fit` computes sums over blocks of Dask or parts of processes

@@ -90,6 +90,11 @@ class ClusterNetwork(nn.Module):
         return network.train()
 
     @property
+    def lowest_loss(self) -> float:
+        """The loss if both samples of each pair surely have the same cluster, and all clusters are of equal size."""
+        return 1 - 2 * self.entropy_weight
+
+    @property
     def scaling(self) -> Scaling:
         return Scaling(self.shift, self.scale, self.roots)
 

@@ -72,6 +72,7 @@ from sklinvariant.training import TrainedEstimator, WithOptimizer
 class SampleReader(Reader):
     """Reads rows (n, d) or images (n, h, w, c); flat rows are images only if ``image_shape`` is set."""
 
+    _attribute_docs = ImageReader._attribute_docs
     needs = "rows or images, as arrays"
     three_d_array = True
     takes_files = True
@@ -256,7 +257,9 @@ class IICClusterer(
     best_head_ : int
         Index of the head with the lowest loss, which is chosen without labels.
     history_ : list of dict
-        Number, mean loss (divided by ln k) and seconds of each epoch.
+        Number, mean loss (divided by ln k) and seconds of each epoch. "loss_ratio" is the loss divided by its lower
+        bound 1 - 2 λ: 1 if both samples of each pair surely have the same cluster, and all clusters are of equal size.
+        It is missing if λ ≤ 1/2.
     n_features_in_ : int
         Number of values of a sample.
 

@@ -19,6 +19,7 @@ from sklinvariant._compat import fit_context, with_callbacks
 from sklinvariant._distributed import whole_sum
 from sklinvariant.accumulate import accumulate, channel_spread
 from sklinvariant.base import (
+    Anything,
     Array,
     Count,
     CountOrZero,
@@ -101,6 +102,13 @@ class DenseInformation(nn.Module):
         self.average, self.entropy_weight = average, entropy_weight
         self.shift, self.scale = shift, scale
 
+    @property
+    def lowest_loss(self) -> float:
+        """The loss if both predictions of each pair are equal and certain, and all clusters are of equal size."""
+        heads = self.network.sizes
+        main, auxiliary = (sum(map(math.log, part)) for part in (heads[: self.n_heads], heads[self.n_heads :]))
+        return -(2 * self.entropy_weight - 1) * (main / self.n_heads + auxiliary)
+
     def forward(self, pair: Pair) -> torch.Tensor:
         joints = (whole_sum(self._joints(*views)) for views in self._predictions(pair))
         information = torch.stack([self._information(joint) for joint in joints])
@@ -147,18 +155,26 @@ def _aligned(first, second, pair, from_start):
 
 
 @dataclass
-class _Images:
-    """A list of images (c, h, w), the mean and standard deviation of their channels, and pairs of their crops.
+class _Scaled:
+    """A list of images (c, h, w), and the mean and standard deviation of the channels.
 
-    ``mixture`` is the one from which the main heads start, or None. ``counts`` (k,), the number of pixels in each
-    cluster, is set when the model is exported.
+    ``mixture`` is the one from which the main heads start, or None.
     """
 
     images: list
     shift: torch.Tensor
     scale: torch.Tensor
-    crops: CropPairs
     mixture: PixelMixture | None
+
+
+@dataclass
+class _Pairs(_Scaled):
+    """Images to train on, and pairs of their crops.
+
+    ``counts`` (k,), the number of pixels in each cluster, is set when the model is exported.
+    """
+
+    crops: CropPairs
     counts: np.ndarray | None = None
 
 
@@ -222,6 +238,8 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
 
     Attributes
     ----------
+    labels_ : int32 array of shape (n, h, w), or list of n arrays (h, w)
+        Clusters of the pixels of the images of the last fit; a list if the images differ in size.
     mutual_information_ : array of shape (n_heads,)
         Mutual information of each main head in nats, with λ = 1, over random crops and views as in training.
     mutual_information_ratio_ : array of shape (n_heads,)
@@ -230,14 +248,16 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
         Index of the head with the lowest loss, which is chosen without labels.
     history_ : list of dict
         Number, loss and seconds of each epoch. The loss is the negative mutual information in nats, with weighted
-        entropies: the mean over the main heads plus the value of the auxiliary head.
+        entropies: the mean over the main heads plus the value of the auxiliary head. "loss_ratio" is the loss divided
+        by its lower bound -(2 λ - 1) ln k, summed over both kinds of heads: 1 if neighbouring pixels always have the
+        same cluster and all clusters are of equal size. It is missing if λ ≤ 1/2.
     n_features_in_ : int
         Number of values of a row or of the first image. Images of other sizes can be predicted as well.
 
     Notes
     -----
-    There is no ``labels_`` and no ``fit_predict``, because scikit-learn's tools expect one cluster per sample. Here a
-    sample is an image, and each pixel has a cluster.
+    There is no ``fit_predict``, because scikit-learn's tools expect one cluster per sample. Here a sample is an image,
+    and each pixel has a cluster.
 
     The paper differs in four points: it has one main head, trains the auxiliary head in separate epochs, starts from
     random heads (``init="random"``), and adds Sobel derivatives to the colours. Here all heads are trained in each
@@ -280,6 +300,7 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
         "best_head": Whole(0),
         "mutual_information": Array("h"),
         "mutual_information_ratio": Array("h"),
+        "labels": Maybe(Anything()),
         "mixture": Maybe(
             Fields(
                 form=Array("mixture_clusters", "mixture_side", "mixture_side"),
@@ -307,6 +328,7 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
     batch_size: Count = 4
 
     _reader = ImageReader(any_size=True)
+    labels_ = FittedState("Clusters of the pixels of the images of the last fit, (n, h, w), or a list of (h, w).")
     mutual_information_ = FittedState("Mutual information in nats, (n_heads,).")
     mutual_information_ratio_ = FittedState("Mutual information divided by ln k, (n_heads,).")
     best_head_ = FittedState("Index of the head with the lowest loss.")
@@ -376,7 +398,7 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
             generator=generator,
             start=None if mixture is None else [mixture.on(image) for image in images],
         )
-        return _Images(images, shift, scale, crops, mixture)
+        return _Pairs(images, shift, scale, mixture, crops)
 
     def _new_mixture(self, images, generator):
         if self.init == "random":
@@ -441,8 +463,15 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
             "mutual_information": information,
             "mutual_information_ratio": information / (math.log(self.n_clusters) or 1.0),  # 0 for a single cluster
             "n_channels": len(data.shift),
+            "labels": self._labels(objective, data, best),
             "mixture": None if data.mixture is None else data.mixture.state(),
         }
+
+    def _labels(self, objective, data, head):
+        runs = self._of_pixels(objective.network, data, head, lambda probabilities: probabilities.argmax(1))
+        arrays = [label for run in runs for label in run.to(torch.int32).cpu().numpy()]
+        objective.train()
+        return np.stack(arrays) if len({array.shape for array in arrays}) == 1 else arrays
 
     def _measured(self, objective, crops):
         generator = crops.generator
@@ -496,20 +525,26 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
         given = self._read(X)
         return self._predicted(given, lambda probabilities: probabilities.permute(0, 2, 3, 1))
 
-    @torch.no_grad()
     def _predicted(self, given, function):
         """A function of the probabilities of the pixels of images: (n, h, w, ...), or a list of (h, w, ...)."""
         images = _channels_first(given)
         like = scale_pixels(images[0][:0])
-        network = self._network(like, self._state["heads"], self._state["width"]).eval()
+        network = self._network(like, self._state["heads"], self._state["width"])
         shift, scale = self._fitted_tensors(like, "shift", "scale")
-        mixture = self._mixture(like)
+        data = _Scaled(images, shift, scale, self._mixture(like))
+        runs = self._of_pixels(network, data, self.best_head_, function)
+        if len({image.shape[1:] for image in images}) == 1:
+            return given.answer(concatenated(runs, len(images)))
+        return [given.answer(image) for run in runs for image in run]
 
-        def of_run(run):
-            """The answers (b, h, w, ...) for images of equal size, computed tile by tile."""
-            starts = None if mixture is None else [mixture.on(image) for image in run]
+    @torch.no_grad()
+    def _of_pixels(self, network, data, head, function):
+        """A function of the probabilities of each pixel, (b, h, w, ...) for runs of images of equal size."""
+        network.eval()
+        for run in _runs(data.images, self.batch_size):
+            starts = None if data.mixture is None else [data.mixture.on(image) for image in run]
             tiles = predict_tiles(
-                network, run, self.tile_size, self.best_head_, lambda x: (scale_pixels(x) - shift) / scale
+                network, run, self.tile_size, head, lambda x: (scale_pixels(x) - data.shift) / data.scale
             )
             result: Any = None
             for (rows, columns), scores in tiles:
@@ -519,12 +554,7 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
                 if result is None:
                     result = part.new_empty(len(run), *run[0].shape[1:], *part.shape[3:])
                 result[:, rows, columns] = part
-            return result
-
-        runs = _runs(images, self.batch_size)
-        if len({image.shape[1:] for image in images}) == 1:
-            return given.answer(concatenated(map(of_run, runs), len(images)))
-        return [given.answer(image) for run in runs for image in of_run(run)]
+            yield result
 
     def _modules_of_methods(self, dtype):
         def answers(**answer):

@@ -62,6 +62,10 @@ class ImageReader(RowReader):
     ``any_channels`` the images of a list may differ in the number of channels.
     """
 
+    _attribute_docs = {
+        "pixel_range_": "pixel_range_ : list of two floats\n"
+        "    The lowest and the highest pixel in `fit`, including 0 and 1. Images on another scale are refused."
+    }
     needs = "images as arrays of pixels"
     three_d_array = True
     takes_files = True

@@ -33,8 +33,9 @@ from sklinvariant.neighbors._asymmetric import asymmetric_distances
 from sklinvariant.neighbors._code_reader import pack_bits
 from sklinvariant.neighbors._exact_search import nearest_of
 from sklinvariant.neighbors._hamming_neighbors import HammingNeighbors
+from sklinvariant.neighbors._indexed_codes import Radius
 from sklinvariant.neighbors._stored_codes import GrowingRows, check_ids
-from sklinvariant.neighbors._vector_neighbors import VectorNeighbors
+from sklinvariant.neighbors._vector_neighbors import VectorNeighbors, beyond_square
 from sklinvariant.neighbors._vector_store import (
     Precision,
     append_rows,
@@ -96,7 +97,7 @@ class EmbeddingNeighbors(VectorNeighbors):
     Notes
     -----
     Distances are those by which the last step ranks: Euclidean (float64), asymmetric (float32) or numbers of bits
-    (int32).
+    (int32). `radius_neighbors` compares a query with all stored vectors, by Euclidean distance.
 
     For cosine similarity, pass rows of length 1 (`sklearn.preprocessing.Normalizer`): Euclidean distance ranks them in
     the same way. A saved estimator does not contain the file ``vectors``; keep both.
@@ -133,6 +134,7 @@ class EmbeddingNeighbors(VectorNeighbors):
 
     n_neighbors: Count = 5
     _: KW_ONLY
+    radius: Radius = 1.0
     hasher: Annotated[Any, HasMethods(["fit", "decision_function"])] | None = None
     index: HammingNeighbors | None = None
     n_candidates: Count = 1000
@@ -156,8 +158,6 @@ class EmbeddingNeighbors(VectorNeighbors):
         ------
         ImportError
             If faiss is not installed.
-        ValueError
-            If X or ids are not valid.
         """
         import_faiss(type(self).__name__)
         given = self._read(X, reset=True)
@@ -268,6 +268,8 @@ class EmbeddingNeighbors(VectorNeighbors):
 
     def _precision(self):
         state = self._state
+        if state["dtype"] is None:
+            raise ValueError("no vectors are stored. Fit with rescore='float32', 'float16' or 'int8'.")
         return Precision(state["dtype"], state["offset"], state["step"], state["unit"])
 
     def _path(self):
@@ -277,14 +279,11 @@ class EmbeddingNeighbors(VectorNeighbors):
 
     def _stored(self):
         """The stored vectors, from the state or mapped from the file."""
-        state = self._state
-        if state["dtype"] is None:
-            raise ValueError("no vectors are stored. Fit with rescore='float32', 'float16' or 'int8'.")
+        state, dtype = self._state, self._precision().dtype
         if state["vectors"] is not None:
             return state["vectors"]
         path = self._path()
         if getattr(self, "_mapped", {}).keys() != {path}:
-            dtype = np.dtype(state["dtype"])
             self._mapped = {path: open_rows(path, state["n"], self.n_features_in_, dtype, state.get("digest"))}
         return self._mapped[path]
 
@@ -329,16 +328,31 @@ class EmbeddingNeighbors(VectorNeighbors):
 
     def _exact(self, queries, k, itself):
         """Rows of the k nearest stored vectors, excluding the rows ``itself``, by comparison with all of them."""
-        faiss, stored, precision = import_faiss(), self._stored(), self._precision()
-        queries = precision.centred(queries) if itself is None else precision.in_unit(queries)
-        m, first = k + (itself is not None), 0
+        queries, m = self._for_faiss(queries, itself), k + (itself is not None)
         results: list[tuple[np.ndarray, np.ndarray]] = []
-        for block in blocks_of_rows(stored):
-            distances, rows = faiss.knn(queries, precision.in_unit(block), min(m, len(block)))
+        for first, index in self._indexes_of_blocks():
+            distances, rows = index.search(queries, min(m, index.ntotal))
             results = [nearest_of([*results, (distances, rows + first)], m)]
-            first += len(block)
         rows = results[0][1]
         return rows if itself is None else _without(rows, itself)
+
+    def _indexes_of_blocks(self):
+        faiss, precision, first = import_faiss(), self._precision(), 0
+        for block in blocks_of_rows(self._stored()):
+            index = faiss.IndexFlatL2(self.n_features_in_)
+            index.add(precision.in_unit(block))
+            yield first, index
+            first += len(block)
+
+    def _for_faiss(self, queries, itself):
+        precision = self._precision()
+        return precision.centred(queries) if itself is None else precision.in_unit(queries)
+
+    def _to_faiss(self, distance):
+        return beyond_square(distance / self._precision().unit)
+
+    def _from_faiss(self, values):
+        return np.sqrt(values, dtype=np.float64) * self._precision().unit
 
 
 def _without(rows, itself):

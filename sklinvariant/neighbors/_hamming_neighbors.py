@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklinvariant._compat import fit_context
 from sklinvariant.base import (
+    ArrayKind,
     Count,
     CountOrZero,
     Device,
@@ -157,6 +158,8 @@ class HammingNeighbors(IndexedCodes):
     _shared_docs = """
         X : array of shape (n_queries, n_bits), or packed, or None
             Codes as in `fit`. None searches the neighbours of each stored code, excluding itself.
+        ids : array-like of n integers or None
+            Unique ids of the codes. None continues after the largest stored id, or takes the row numbers.
         n_neighbors : int or None
             Number of neighbours. None takes the parameter of the estimator.
         radius : float or None
@@ -177,8 +180,6 @@ class HammingNeighbors(IndexedCodes):
         ----------
         X : array of shape (n, n_bits), or (n, n_bytes) uint8 if ``packed``, or iterable of such arrays
             Codes. An iterable, such as a generator, is read once, one array at a time. A list is read as one array.
-        ids : array-like of n integers or None, default=None
-            Unique ids of the codes, which searches return. None takes the row numbers.
 
         Raises
         ------
@@ -219,8 +220,6 @@ class HammingNeighbors(IndexedCodes):
         ----------
         X : array of shape (n, n_bits), or (n, n_bytes) uint8 if ``packed``
             Codes.
-        ids : array-like of n integers or None, default=None
-            New ids. None continues after the largest id.
         """
         if not hasattr(self, "_state"):
             return self.fit(X, ids=ids)
@@ -346,8 +345,8 @@ class HammingNeighbors(IndexedCodes):
             raise ValueError("return_distance must be True if sort_results is True.")
         given, itself = self._check_queries(X)
         found = self._within(given.data, radius, itself, sort_results)
-        distances = _ragged([given.answer(d) for d, _ in found], given.kind)
-        ids = _ragged([given.answer(self._ids_of(rows)) for _, rows in found], given.kind)
+        distances = ragged([given.answer(d) for d, _ in found], given.kind)
+        ids = ragged([given.answer(self._ids_of(rows)) for _, rows in found], given.kind)
         return (distances, ids) if return_distance else ids
 
     def kneighbors_graph(self, X: Any = None, n_neighbors: int | None = None, mode: str = "connectivity") -> csr_matrix:
@@ -453,7 +452,8 @@ def check_mode(mode: str) -> None:
         raise ValueError(f"mode={mode!r} is unknown. Choose 'connectivity' or 'distance'.")
 
 
-def _ragged(arrays, kind):
+def ragged(arrays: list[Any], kind: ArrayKind) -> Any:
+    """Arrays of different lengths in an object array, or as a list if they are tensors."""
     if kind.tensor_device is not None:
         return arrays
     result = np.empty(len(arrays), dtype=object)

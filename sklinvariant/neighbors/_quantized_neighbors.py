@@ -27,9 +27,10 @@ from sklinvariant.base import (
     integers,
 )
 from sklinvariant.neighbors._exact_search import in_parts, nearest_of
+from sklinvariant.neighbors._indexed_codes import Radius
 from sklinvariant.neighbors._similarities import unit_rows
 from sklinvariant.neighbors._stored_codes import GrowingRows, check_ids
-from sklinvariant.neighbors._vector_neighbors import VectorNeighbors
+from sklinvariant.neighbors._vector_neighbors import VectorNeighbors, beyond_square
 from sklinvariant.neighbors._vector_store import blocks_of_rows
 from sklinvariant.ops import power_of_two
 
@@ -56,7 +57,7 @@ class QuantizedNeighbors(VectorNeighbors):
     metric : {"euclidean", "cosine"}
         The distance. "cosine" is 1 minus the cosine of the angle, as in scikit-learn.
     n_jobs : int or None
-        Number of faiss threads, at most one per core. None keeps faiss's own setting (one per core); -1 uses all cores.
+        Number of threads of faiss. None keeps faiss's own setting, which is one per core, as with -1.
     random_state : int, RandomState or None
         Seeds the rotation.
 
@@ -106,6 +107,7 @@ class QuantizedNeighbors(VectorNeighbors):
 
     n_neighbors: Count = 5
     _: KW_ONLY
+    radius: Radius = 1.0
     n_bits: Annotated[int, integers(1, 8)] = 4
     metric: Literal["euclidean", "cosine"] = "euclidean"
     n_jobs: NJobs = None
@@ -129,8 +131,6 @@ class QuantizedNeighbors(VectorNeighbors):
         ------
         ImportError
             If faiss is not installed, or is too old.
-        ValueError
-            If X or ids are not valid.
         """
         given = self._read(X, reset=True)
         rows = as_numpy(given.data)
@@ -229,7 +229,7 @@ class QuantizedNeighbors(VectorNeighbors):
 
     def _nearest(self, queries, k, itself):
         """Distances and rows of the k nearest vectors, found by comparison with all codes block by block."""
-        queries = self._prepared(queries)
+        queries = self._for_faiss(queries, itself)
         best: list[tuple[np.ndarray, np.ndarray]] = []
         with faiss_threads(self.n_jobs):
             for first, index in self._indexes_of_blocks():
@@ -237,6 +237,10 @@ class QuantizedNeighbors(VectorNeighbors):
                 distances, rows = in_parts(search, queries, _SEARCHED)
                 best = [nearest_of([*best, (distances, rows + first)], k)]
         return best[0]
+
+    def _within(self, queries, radius, itself, sort_results):
+        with faiss_threads(self.n_jobs):
+            return super()._within(queries, radius, itself, sort_results)
 
     def _indexes_of_blocks(self) -> Iterator[tuple[int, Any]]:
         codes = self._state["codes"]
@@ -246,8 +250,19 @@ class QuantizedNeighbors(VectorNeighbors):
             index.add_sa_codes(np.ascontiguousarray(codes[first : first + step]))
             yield first, index
 
+    def _for_faiss(self, queries, itself):
+        return self._prepared(queries)
+
     def _search(self, index, queries, k):
         values, rows = index.search(queries, k)
+        return self._from_faiss(values), rows
+
+    def _from_faiss(self, values):
         if self._state["metric"] == "cosine":
-            return np.clip(1 - values.astype(np.float64), 0, 2), rows
-        return np.sqrt(np.maximum(values, 0), dtype=np.float64) * self._state["unit"], rows
+            return np.clip(1 - values.astype(np.float64), 0, 2)
+        return np.sqrt(np.maximum(values, 0), dtype=np.float64) * self._state["unit"]
+
+    def _to_faiss(self, distance):
+        if self._state["metric"] == "cosine":
+            return float(np.nextafter(np.float32(1 - distance), np.float32(-np.inf))) if distance < 2 else -np.inf
+        return beyond_square(distance / self._state["unit"])

@@ -6,9 +6,18 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from sklinvariant._compat import fit_context
-from sklinvariant.base import TorchEstimator, as_numpy, is_count
-from sklinvariant.neighbors._hamming_neighbors import check_mode
+from sklinvariant.base import TorchEstimator, accepts, as_numpy, is_count
+from sklinvariant.neighbors._hamming_neighbors import check_mode, ragged
+from sklinvariant.neighbors._indexed_codes import Radius
 from sklinvariant.neighbors._stored_codes import check_ids, rows_of_ids, whole_numbers
+
+_LARGEST = 1e18
+_AT_ONCE = 16  # queries, because Ctrl-C has no effect during a call; faiss computes those of 20 less precisely
+
+
+def beyond_square(distance: float) -> float:
+    """The smallest float32 that is larger than the square of a distance; far below infinity."""
+    return float(np.nextafter(np.float32(min(distance, _LARGEST) ** 2), np.float32(np.inf)))
 
 
 class VectorNeighbors(TorchEstimator):
@@ -21,6 +30,8 @@ class VectorNeighbors(TorchEstimator):
     ----------
     n_neighbors : int
         Number of neighbours to return for each query.
+    radius : float
+        Distance within which `radius_neighbors` returns all vectors.
 
     Attributes
     ----------
@@ -38,11 +49,18 @@ class VectorNeighbors(TorchEstimator):
             Vectors. None takes the stored ones, each excluding itself, if they are stored.
         n_neighbors : int or None
             Number of neighbours. None takes the parameter of the estimator.
+        radius : float or None
+            Largest distance. None takes the parameter of the estimator.
         return_distance : bool
             Whether to return the distances.
+        sort_results : bool
+            Whether to return the nearest first.
+        mode : {"connectivity", "distance"}
+            Whether the entries are ones or distances.
         """
 
     n_neighbors: int
+    radius: float
 
     @property
     def ids_(self) -> np.ndarray:
@@ -126,11 +144,6 @@ class VectorNeighbors(TorchEstimator):
     def kneighbors_graph(self, X: Any = None, n_neighbors: int | None = None, mode: str = "connectivity") -> csr_matrix:
         """The neighbours as a sparse graph.
 
-        Parameters
-        ----------
-        mode : {"connectivity", "distance"}
-            Ones, or distances.
-
         Returns
         -------
         csr_matrix of shape (n_queries, n_samples)
@@ -139,9 +152,56 @@ class VectorNeighbors(TorchEstimator):
         check_mode(mode)
         _, queries, itself = self._check_queries(X)
         distances, rows = self._nearest(queries, self._check_k(n_neighbors, itself), itself)
-        values = distances.ravel() if mode == "distance" else np.ones(rows.size)
         limits = np.arange(len(rows) + 1) * rows.shape[1]
-        return csr_matrix((values.astype(np.float64), rows.ravel(), limits), shape=(len(rows), self.n_samples_fit_))
+        return self._graph(distances.ravel(), rows.ravel(), limits, mode)
+
+    def radius_neighbors(
+        self, X: Any = None, radius: float | None = None, return_distance: bool = True, sort_results: bool = False
+    ) -> Any:
+        """Find all stored vectors within a distance of each query, by comparison with all of them.
+
+        Returns
+        -------
+        distances, ids
+            An object array of one array for each query, as in scikit-learn. A list of tensors if X is a tensor.
+        """
+        if sort_results and not return_distance:
+            raise ValueError("return_distance must be True if sort_results is True.")
+        given, queries, itself = self._check_queries(X)
+        limits, distances, rows = self._within(queries, radius, itself, sort_results)
+        ids = ragged([given.answer(part) for part in np.split(self._ids_of(rows), limits[1:-1])], given.kind)
+        if not return_distance:
+            return ids
+        return ragged([given.answer(part) for part in np.split(distances, limits[1:-1])], given.kind), ids
+
+    def radius_neighbors_graph(
+        self, X: Any = None, radius: float | None = None, mode: str = "connectivity", sort_results: bool = False
+    ) -> csr_matrix:
+        """The vectors within a distance as a sparse graph, whose columns are those of `kneighbors_graph`."""
+        check_mode(mode)
+        _, queries, itself = self._check_queries(X)
+        limits, distances, rows = self._within(queries, radius, itself, sort_results)
+        return self._graph(distances, rows, limits, mode)
+
+    def _graph(self, distances, rows, limits, mode):
+        values = distances.astype(np.float64) if mode == "distance" else np.ones(len(rows))
+        return csr_matrix((values, rows, limits), shape=(len(limits) - 1, self.n_samples_fit_))
+
+    def _within(self, queries, radius, itself, sort_results):
+        """Limits (q + 1,), and the distances and rows of all queries, excluding the rows ``itself``."""
+        queries, limit = self._for_faiss(queries, itself), self._to_faiss(self._check_radius(radius))
+        found = []
+        for first, index in self._indexes_of_blocks():
+            for start in range(0, len(queries), _AT_ONCE):
+                limits, values, rows = index.range_search(queries[start : start + _AT_ONCE], limit)
+                asked = start + np.repeat(np.arange(len(limits) - 1), np.diff(limits).astype(np.int64))
+                found.append((asked, self._from_faiss(values), rows + first))
+        asked, distances, rows = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        order = np.lexsort((rows, distances, asked) if sort_results else (rows, asked))
+        if itself is not None:
+            order = order[rows[order] != itself[asked[order]]]
+        limits = np.cumsum([0, *np.bincount(asked[order], minlength=len(queries))])
+        return limits, distances[order], rows[order]
 
     def _ids_of(self, rows):
         return rows if self._state["ids"] is None else self._state["ids"][rows]
@@ -165,6 +225,28 @@ class VectorNeighbors(TorchEstimator):
     def _nearest(self, queries, k, itself):
         """Distances and rows of the k nearest vectors, excluding the rows ``itself``."""
         raise NotImplementedError
+
+    def _indexes_of_blocks(self):
+        """For each block of the stored vectors: the number of its first row, and an index of faiss."""
+        raise NotImplementedError
+
+    def _for_faiss(self, queries, itself):
+        """Queries for these indexes, float32."""
+        raise NotImplementedError
+
+    def _to_faiss(self, distance):
+        """The smallest or largest value of faiss that is beyond a distance."""
+        raise NotImplementedError
+
+    def _from_faiss(self, values):
+        """Distances, from values of faiss."""
+        raise NotImplementedError
+
+    def _check_radius(self, radius):
+        radius = self.radius if radius is None else radius
+        if not accepts(Radius, radius):
+            raise ValueError(f"radius={radius!r} is not valid. Pass a distance of at least 0, or infinity.")
+        return float(radius)
 
     def _check_k(self, n_neighbors, itself):
         k = self.n_neighbors if n_neighbors is None else n_neighbors

@@ -10,8 +10,10 @@ import torch
 from sklinvariant.base import ArrayLike, to_numpy
 
 UNIT_SAMPLE = 1024  # number of pairs from which a unit of length is estimated
-_COMPARED = 512  # maximal number of consecutive rows that are compared with random rows
+_COMPARED = 512  # maximal number of rows that are compared with each other
+_OPERATIONS = 1 << 27
 _FEWEST = 32  # with fewer rows the test has no power
+_SHUFFLED = 3.5  # standard deviations; one in 4000 shuffles is above, and clips of 33 frames are at about 8
 
 
 def consecutive_mask(groups: ArrayLike, n: int) -> torch.Tensor:
@@ -41,25 +43,33 @@ def consecutive_mask(groups: ArrayLike, n: int) -> torch.Tensor:
 def warn_of_shuffled(rows: torch.Tensor, name: str) -> bool:
     """Warn if consecutive rows are no more similar than random rows, so that they are probably not one clip.
 
-    This is a sign test on a sample: is the next row nearer than a random row? The sample depends only on the number of
-    rows. Ties are ignored. Returns False if there are too few rows to tell.
+    In a sample of rows, all other rows of the sample are ranked by their distance from each row, and so is the next
+    row. If the rows are shuffled, this rank has a uniform distribution. Ties count half. The sample depends only on
+    the shape of X. Returns False if there are too few rows to tell.
     """
     n = len(rows)
     if n <= _FEWEST:
         return False
-    first = torch.linspace(0, n - 2, min(_COMPARED, n - 1), dtype=torch.float64).long()
-    other = (first + torch.randint(1, n, first.shape, generator=torch.Generator().manual_seed(0))) % n
-    now, after, random = (rows[index.to(rows.device)].double() for index in (first, first + 1, other))
+    at = torch.linspace(0, n - 2, min(n - 1, _n_compared(rows[:1].numel())), dtype=torch.float64).long()
+    now, after = (rows[index.to(rows.device)].double().flatten(1) for index in (at, at + 1))
     unit = now.abs().max().clamp_min(1e-300)  # squares of large numbers stay finite
-    near, far = (torch.linalg.vector_norm((x / unit - now / unit).flatten(1), dim=1) for x in (after, random))
-    wins, losses = int((near < far).sum()), int((near > far).sum())
-    if wins + losses and wins - losses < 2 * math.sqrt(wins + losses):  # less than two standard deviations
+    near = torch.linalg.vector_norm((after - now) / unit, dim=1, keepdim=True)
+    # products of matrices would round small distances
+    far = torch.cdist(now / unit, now / unit, compute_mode="donot_use_mm_for_euclid_dist")
+    signs = (far - near).sign().fill_diagonal_(0)
+    z = signs.sum() / (len(at) - 1) * math.sqrt(3 / len(at))  # the variance of a uniform distribution on -1..1 is 1/3
+    if signs.any() and z < _SHUFFLED:
         warnings.warn(
             f"{name}: consecutive rows are no more alike than random ones, so X does not look like one clip. Pass "
             "groups, the clip of each row, with the frames of a clip as consecutive rows in temporal order",
             stacklevel=5,
         )
     return True
+
+
+def _n_compared(n_features):
+    """The number of rows to compare, with about as many operations for rows of any length."""
+    return min(max(math.isqrt(_OPERATIONS // max(n_features, 1)), _FEWEST), _COMPARED)
 
 
 def clip_ids(groups: ArrayLike) -> np.ndarray:

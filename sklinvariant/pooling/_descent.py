@@ -7,10 +7,9 @@ from functools import partial
 from typing import Any
 
 from sklearn.exceptions import ConvergenceWarning
-from tqdm.auto import tqdm
 
 from sklinvariant._compat import FitReport
-from sklinvariant.base import keeping_last_epoch
+from sklinvariant.base import keeping_last_epoch, progress_bar
 from sklinvariant.pooling._pooling_descent import Iterate
 
 
@@ -44,7 +43,7 @@ def follow(
         return iteration
 
     with keeping_last_epoch(report.estimator, keep, "last finished iteration"):
-        with tqdm(total=max_iter, desc=name, unit="iteration", disable=not verbose) as bar:
+        with progress_bar(name, max_iter, "iteration", verbose=verbose) as bar:
             while last[0].residual > tol * reference:
                 if len(last[1]) > max_iter:
                     warnings.warn(

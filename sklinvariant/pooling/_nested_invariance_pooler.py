@@ -16,7 +16,6 @@ import torch
 from sklearn.base import TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
-from tqdm import tqdm
 
 from sklinvariant._compat import CallbackSupportMixin, HasMethods, fit_context, reports_fit
 from sklinvariant.bags import DescriptorSets
@@ -36,6 +35,7 @@ from sklinvariant.base import (
     declared,
     is_count,
     is_fitted,
+    progress_bar,
 )
 from sklinvariant.feature_extraction import BackbonePatches
 from sklinvariant.images import StreamReader, scale_pixels
@@ -252,6 +252,8 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, T
         The fitted backbone, or None.
     n_features_out_ : int
         Length of an output vector.
+    pixel_range_ : list of two floats
+        The lowest and the highest pixel in `fit`, including 0 and 1; not for activations.
 
     Notes
     -----
@@ -376,7 +378,7 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, T
         source = given.data
         encode, answer = self._feature_extractor(given.device), None
         n_views = math.prod(len(self._groups()[group].orbit()) for group, _, _ in stages if group not in _ON_MAPS)
-        with tqdm(total=len(source) * n_views, desc=type(self).__name__, unit="view", disable=not self.verbose) as bar:
+        with progress_bar(type(self).__name__, len(source) * n_views, "view", verbose=self.verbose) as bar:
             for rows, images in source.batches(self.batch_size):
                 pooled = self._pool_images(images.to(given.device), stages, encode, bar)
                 check_finite_answer(self, "transform", pooled)  # rows of unreadable files become NaN later

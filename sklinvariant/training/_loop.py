@@ -12,11 +12,10 @@ import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping, EpochTimer, PassthroughScoring, PrintLog
 from skorch.history import History
-from tqdm.auto import tqdm
 
 from sklinvariant._compat import FitReport
 from sklinvariant._distributed import current_processes, share_of
-from sklinvariant.base import check_callbacks, keeping_last_epoch
+from sklinvariant.base import check_callbacks, keeping_last_epoch, progress_bar
 from sklinvariant.ops import compute_dtype
 from sklinvariant.training._checkpoint import Checkpoint
 from sklinvariant.training._early_stopping import Validation
@@ -28,6 +27,7 @@ OPTIMIZERS = {"adam": torch.optim.Adam, "sgd": functools.partial(torch.optim.SGD
 # the entries of skorch's history that a fit keeps, and their names in ``history_``
 _KEPT = {
     "train_loss": "loss",
+    "loss_ratio": "loss_ratio",
     "dur": "seconds",
     "valid_loss": "validation_loss",
     "validation_score": "validation_score",
@@ -182,6 +182,16 @@ class _Decay(Callback):
         self.step += 1
 
 
+class _Ratio(Callback):
+    """Records the loss divided by its lower bound, which is negative: 1 is the optimum."""
+
+    def __init__(self, lowest_loss):
+        self.lowest_loss = lowest_loss
+
+    def on_epoch_end(self, net, **kwargs):
+        net.history.record("loss_ratio", net.history[-1]["train_loss"] / self.lowest_loss)
+
+
 class _Journal(Callback):
     """Writes the state of the training to a `Checkpoint` after each epoch, so that it can be resumed bit for bit."""
 
@@ -220,10 +230,12 @@ class _Bar(Callback):
         self.name, self.total, self.done = name, total, done
 
     def on_train_begin(self, net, **kwargs):
-        self.bar = tqdm(total=self.total, initial=self.done, desc=self.name, unit="epoch")
+        self.bar = progress_bar(self.name, self.total, "epoch", verbose=1, initial=self.done)
 
     def on_epoch_end(self, net, **kwargs):
-        self.bar.set_postfix(loss=f"{net.history[-1]['train_loss']:.4g}")
+        row = net.history[-1]
+        values = {name: row[key] for key, name in _KEPT.items() if key in row and name != "seconds"}
+        self.bar.set_postfix({name: f"{value:.4g}" for name, value in values.items()})
         self.bar.update()
 
     def on_train_end(self, net, **kwargs):
@@ -260,7 +272,8 @@ def train(
     the step itself. It uses the learning rate and momentum of the ``optimizer``, which does not take a step.
     ``report`` is a `FitReport`; ``fitted_attributes(module)`` returns the attributes of a fitted model for callbacks.
     The history is a list with the epoch, loss and seconds of each epoch, and with the loss and score of the held-out
-    samples if there is a ``validation`` (`Validation`); the module then gets the parameters of the best score.
+    samples if there is a ``validation`` (`Validation`); the module then gets the parameters of the best score. If the
+    module has a ``lowest_loss``, a negative lower bound of its loss, the history also has the ratio of both.
     ``precision`` is one of "float32", "tf32" and "bf16"; with ``compiles``, `torch.compile` compiles the module.
     If the `Checkpoint` contains a part of the same training, training is resumed from it. It is written after each
     epoch.
@@ -275,7 +288,9 @@ def train(
     if not max_epochs:
         return _finished(finish, [], report)
     epochs = _Epochs(report, fitted_attributes, tol, n_iter_no_change, validation)
-    own = [("own_epochs", epochs)]
+    lowest_loss = getattr(module, "lowest_loss", 0.0)
+    own = [("own_ratio", _Ratio(lowest_loss))] if lowest_loss < 0 else []
+    own.append(("own_epochs", epochs))
     written = None
     if checkpoint is not None:
         journal = _Journal(checkpoint, batches.generator, epochs)

@@ -65,7 +65,8 @@ class Training(Parameters):
         computes networks in bfloat16. Parameters, losses and sums over a batch stay float32. Other methods, such as
         ``predict``, compute in float32. Data of float64 require "float32", which does not round them.
     verbose : int
-        1 shows a progress bar.
+        1 shows a progress bar with the loss, in a terminal or notebook. Elsewhere, such as in a log file, nothing is
+        drawn.
     random_state : int, RandomState or None
         Seed of the initial weights and of the order of samples.
     """

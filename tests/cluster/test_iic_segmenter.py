@@ -54,7 +54,8 @@ def test_shapes_and_probabilities(textures):
     np.testing.assert_allclose(proba.sum(-1), 1, atol=1e-5)
     assert_same_labels(model.predict(images), proba.argmax(-1), proba)
     assert len(model.history_) == model.n_iter_ == 2
-    assert not hasattr(model, "labels_")
+    assert_same_labels(model.labels_, proba.argmax(-1), proba)
+    assert model.labels_.dtype == np.int32
 
 
 def test_kinds_of_input(textures):
@@ -71,11 +72,24 @@ def test_kinds_of_input(textures):
     assert wide.predict_proba(images.astype(np.float64)).dtype == np.float64
 
 
+def test_the_loss_comes_with_the_ratio_to_its_lower_bound():
+    """Images of one black and one white half, in two main clusters and one auxiliary cluster, whose entropy is 0."""
+    images = np.zeros((4, 16, 16))
+    images[:, :, 8:] = 1
+    settings = {"half_window": 0, "n_overclusters": 1, "max_epochs": 20, "random_state": 0}
+    model = IICSegmenter(2, **settings).fit(images)
+    row = model.history_[-1]
+    assert 0.95 < row["loss_ratio"] <= 1
+    np.testing.assert_allclose(row["loss"], -2 * np.log(2) * row["loss_ratio"])  # -(2 λ - 1) ln k with λ = 1.5
+
+
 def test_images_of_different_sizes(textures):
     images, _ = textures
     different = [images[0], images[1][:20], images[2][:, :15]]
     model = IICSegmenter(**QUICK).fit(different)
-    labels = model.predict(different)
+    labels, proba = model.predict(different), model.predict_proba(different)
+    for found, label, p in zip(model.labels_, labels, proba, strict=True):
+        assert_same_labels(found, label, p)
     assert [label.shape for label in labels] == [(24, 24), (20, 24), (24, 15)]
     assert_same_labels(labels[1], model.predict(different[1:2])[0], model.predict_proba(different[1:2])[0])
     assert model.predict(np.zeros((1, 40, 50))).shape == (1, 40, 50)
@@ -262,7 +276,8 @@ def test_an_epoch_evaluates_the_mixture_on_the_crops_only(discs, monkeypatch):
 
     monkeypatch.setattr(_pixel_mixture, "pixel_features", counted)
     model.partial_fit(images)
-    assert sum(seen) == 2 * images[..., 0].size  # crops cover as many pixels as the images, in training and at its end
+    # crops cover as many pixels as the images, in training and at its end; labels_ are those of the images
+    assert sum(seen) == 3 * images[..., 0].size
 
 
 def test_mixture_is_added_in_strips(discs, monkeypatch):

@@ -116,7 +116,7 @@ def test_interrupted_training_keeps_finished_epochs(digits):
     assert_close(hasher.components_, RBMHasher(9, max_epochs=2, random_state=0).fit(digits).components_)
 
 
-def test_progress_and_divergence(digits, capsys):
+def test_progress_and_divergence(digits, terminal, capsys):
     RBMHasher(4, max_epochs=2, verbose=1).fit(digits)
     assert "2/2" in capsys.readouterr().err
     with pytest.raises(FloatingPointError, match="Lower learning_rate"):

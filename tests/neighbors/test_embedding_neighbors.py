@@ -10,6 +10,7 @@ from sklearn.neighbors import NearestNeighbors
 from tolerance import assert_close
 
 from sklinvariant import EmbeddingNeighbors, HammingNeighbors, ITQHasher, LSHHasher, load, save
+from sklinvariant.neighbors import _vector_store
 from sklinvariant.neighbors._asymmetric import asymmetric_distances
 from sklinvariant.neighbors._vector_store import Precision
 
@@ -276,3 +277,36 @@ def test_integers_and_float64_are_read_as_float32():
     whole = np.round(10 * X)
     expected = search(rescore="float32").fit(whole).kneighbors(whole[:9])[1]
     np.testing.assert_array_equal(search(rescore="float32").fit(whole.astype(int)).kneighbors(whole[:9])[1], expected)
+
+
+@pytest.mark.parametrize("shape", [1, 2000])
+def test_vectors_within_a_radius_are_those_of_scikit_learn(monkeypatch, shape):
+    monkeypatch.setattr(_vector_store, "_BLOCK_BYTES", 24 * 8 * shape)
+    model = search(rescore="float32", radius=4.5)
+    expected = EXACT.radius_neighbors(QUERIES, radius=4.5, sort_results=True)
+    found = model.radius_neighbors(QUERIES, sort_results=True)
+    assert sum(map(len, found[1])) > 100
+    for ids, true_ids, distances, true_distances in zip(found[1], expected[1], found[0], expected[0], strict=True):
+        np.testing.assert_array_equal(ids, true_ids)
+        assert_close(distances, true_distances, rtol=1e-5)
+    graph, true_graph = (one.radius_neighbors_graph(QUERIES, 4.5, mode="distance") for one in (model, EXACT))
+    assert_close(graph.toarray(), true_graph.toarray(), rtol=1e-5)
+
+
+def test_stored_vectors_within_a_radius_exclude_themselves():
+    model = search(rescore="float32").partial_fit(X[:1]).remove(1)
+    distances, ids = model.radius_neighbors(radius=0)
+    assert ids[0].tolist() == [600]
+    assert ids[-1].tolist() == [0]
+    assert distances[0].tolist() == [0.0]
+    assert sum(map(len, ids)) == 2
+    assert all(len(one) == 599 for one in model.radius_neighbors(radius=np.inf)[1])
+
+
+def test_a_radius_needs_vectors():
+    with pytest.raises(ValueError, match="no vectors are stored"):
+        search(rescore=None).radius_neighbors(QUERIES)
+    with pytest.raises(ValueError, match=r"radius=-1 is not valid\. Pass a distance of at least 0"):
+        search().radius_neighbors(QUERIES, radius=-1)
+    with pytest.raises(ValueError, match="return_distance must be True"):
+        search().radius_neighbors(QUERIES, return_distance=False, sort_results=True)

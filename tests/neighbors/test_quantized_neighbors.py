@@ -168,3 +168,18 @@ def test_codes_of_another_width_are_refused(tmp_path):
     save(model, tmp_path / "model")
     with pytest.raises(ValueError, match=r"codes should be of uint8 with shape \(2000, 52\)"):
         load(tmp_path / "model")
+
+
+@pytest.mark.parametrize(("metric", "radius"), [("euclidean", 6.5), ("cosine", 0.25)])
+def test_vectors_within_a_radius(metric, radius):
+    model = quantized(n_bits=8, metric=metric, radius=radius)
+    distances, ids = model.radius_neighbors(QUERIES, sort_results=True)
+    all_distances, all_ids = model.kneighbors(QUERIES, n_neighbors=2000)
+    for row in range(100):
+        n = (all_distances[row] <= radius).sum()
+        assert_close(distances[row], all_distances[row, :n])
+        assert set(ids[row]) == set(all_ids[row, :n])
+    true = NearestNeighbors(metric=metric, radius=radius).fit(X).radius_neighbors(QUERIES)[1]
+    shared = sum(len(np.intersect1d(a, b)) for a, b in zip(true, ids, strict=True))
+    assert shared > 0.95 * max(sum(map(len, true)), sum(map(len, ids))) > 1000
+    assert all(len(one) == 2000 for one in model.radius_neighbors(QUERIES, radius=np.inf)[1])

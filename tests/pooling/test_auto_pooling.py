@@ -589,7 +589,7 @@ def test_an_invariance_that_leaves_nothing_is_named(global_random_seed):
 
 
 @pytest.mark.parametrize("solver", ["moment", "sgd"])
-def test_verbose_draws_a_bar(frames, capsys, solver):
+def test_verbose_draws_a_bar(frames, terminal, capsys, solver):
     AutoPooling(2, solver=solver, max_epochs=2, verbose=1, random_state=0).fit(frames)
     assert "AutoPooling" in capsys.readouterr().err
 

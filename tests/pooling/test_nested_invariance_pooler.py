@@ -309,7 +309,7 @@ def test_memory_does_not_grow_with_the_orbit(network, images, monkeypatch):
         assert max(most) <= 2
 
 
-def test_progress(network, images, capsys):
+def test_progress(network, images, terminal, capsys):
     NestedInvariancePooler(network, transforms={"rotation": Rotation(n_steps=3)}, verbose=1).fit_transform(images)
     shown = capsys.readouterr().err
     assert "30/30" in shown  # 5 images, 3 rotations, 2 scales

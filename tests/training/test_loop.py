@@ -1,5 +1,7 @@
 """The training loop: progress, callbacks, interruption, and a loss that is not finite."""
 
+import re
+
 import numpy as np
 import pytest
 from callbacks import Interrupts, StopsAfter
@@ -10,6 +12,7 @@ from skorch.callbacks import Callback, EarlyStopping
 from tolerance import assert_close
 
 from sklinvariant.aggregation import VLAD, BagOfWords, FisherVector, LearnedBoW
+from sklinvariant.cluster import IICClusterer
 from sklinvariant.feature_extraction import DensePatches, OnDescriptors
 
 
@@ -46,10 +49,23 @@ def test_a_loss_that_is_not_finite_names_the_epoch(two_classes):
         LearnedBoW(3, loss=broken).fit(X, y)
 
 
-def test_verbose_draws_a_bar(two_classes, capsys):
+def test_verbose_draws_a_bar(two_classes, terminal, capsys):
     X, y = two_classes
     LearnedBoW(3, max_epochs=2, verbose=1).fit(X, y)
-    assert "LearnedBoW" in capsys.readouterr().err
+    assert re.search(r"LearnedBoW: .*loss=\d", capsys.readouterr().err)
+
+
+def test_losses_come_with_the_ratio_to_their_lower_bound(terminal, capsys):
+    """-I / ln k of pairs of equal samples in two clusters approaches -(2 λ - 1)."""
+    X = np.repeat([[0.0, 0.0], [9.0, 9.0]], 20, axis=0)
+    settings = {"max_epochs": 30, "n_heads": 1, "entropy_weight": 1.5, "verbose": 1, "random_state": 0}
+    model = IICClusterer(2, pairs="explicit", **settings).fit(np.stack([X, X], 1))
+    ratios = [row["loss_ratio"] for row in model.history_]
+    assert 0.98 < ratios[-1] <= 1
+    np.testing.assert_allclose(ratios, [row["loss"] / -2 for row in model.history_])
+    assert f"loss_ratio={ratios[-1]:.4g}" in capsys.readouterr().err
+    model.set_params(entropy_weight=0.5, verbose=0).fit(np.stack([X, X], 1))
+    assert "loss_ratio" not in model.history_[0]  # the lower bound is 0
 
 
 class Steps(Callback):
