@@ -378,8 +378,8 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
     def _check_transforms(self):
         if self.transforms is not None and not isinstance(self.transforms, Transform):
             raise ValueError(
-                f"transforms={self.transforms!r:.200} cannot be inverted, but {type(self).__name__} compares the pixels "
-                "of transformed images with those that they came from. Pass a Transform of sklinvariant.transforms"
+                f"transforms={self.transforms!r:.200} cannot be inverted, but {type(self).__name__} compares pixels of "
+                "transformed images with those that they came from. Pass a Transform of sklinvariant.transforms"
             )
 
     def _new_mixture(self, images, generator):

@@ -14,8 +14,7 @@ from tolerance import assert_close, assert_same_labels
 
 from sklinvariant.cluster import IICSegmenter, _pixel_mixture
 from sklinvariant.cluster._dense_mutual_information import dense_information
-from sklinvariant.cluster._segmentation_trunk import predict_tiles
-from sklinvariant.cluster._segmentation_trunk import SegmentationNetwork
+from sklinvariant.cluster._segmentation_trunk import SegmentationNetwork, predict_tiles
 from sklinvariant.datasets import make_textures
 from sklinvariant.metrics import clustering_accuracy
 from sklinvariant.transforms import Flip, Rotation, Sobel

@@ -1,8 +1,8 @@
 """NestedInvariancePooler: against plain loops and published formulas; invariance; streams; bad input."""
 
 import itertools
-from collections import OrderedDict
 import weakref
+from collections import OrderedDict
 
 import cv2
 import numpy as np
