@@ -101,7 +101,7 @@ def _draw(pooling, filters, map_shape, curve, raw, path):
     score.axhline(raw, color="black", linestyle="--", label="before pooling")
     score.set(xscale="symlog", xlabel="λ", ylabel="invariance score F")
     score.set_xlim(left=0)
-    score.set_title("invariance, held-out clips")
+    score.set_title("invariance of held-out frames")
     score.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
     shown = min(8, len(pooling.components_))
     ClusterDisplay.from_estimator(pooling, filters, components=shown, n_filters=6, ax=clusters)
