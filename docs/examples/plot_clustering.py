@@ -21,7 +21,7 @@ images, y = load_digits(return_X_y=True)
 images = images.reshape(-1, 8, 8) / 16
 X, X_new, y, y_new = train_test_split(images, y, test_size=0.5, random_state=0)
 
-model = IICClusterer(10, random_state=0).fit(X)
+model = IICClusterer(10, n_heads=5, random_state=0).fit(X)
 kmeans = KMeans(10, n_init=10, random_state=0).fit(X.reshape(len(X), -1))
 accuracy = clustering_accuracy(y_new, model.predict(X_new))
 kmeans_accuracy = clustering_accuracy(y_new, kmeans.predict(X_new.reshape(len(X_new), -1)))

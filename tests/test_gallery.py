@@ -1,0 +1,82 @@
+"""The examples of the documentation run, draw figures, and leave nothing behind that a reader did not ask for."""
+
+import ast
+import runpy
+from pathlib import Path
+
+import pytest
+
+plt = pytest.importorskip("matplotlib.pyplot", reason="matplotlib is not installed")
+
+EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
+SCRIPTS = sorted(EXAMPLES.glob("plot_*.py"))
+QUICK = {"plot_which_pooling"}  # under five seconds
+NEEDS = {
+    "plot_dataframe_of_embeddings": ["pandas"],
+    "plot_duplicates": ["skimage", "faiss"],
+    "plot_pose": ["skimage"],
+    "plot_rotated_photographs": ["skimage"],
+    "plot_video_file": ["cv2", "av"],
+}
+
+
+def _case(script):
+    return pytest.param(script, id=script.stem, marks=() if script.stem in QUICK else pytest.mark.slow)
+
+
+def _title(script):
+    return ast.get_docstring(ast.parse(script.read_text(encoding="utf-8"))).splitlines()
+
+
+@pytest.mark.skipif(not SCRIPTS, reason="the examples are not part of the package")
+def test_there_is_a_gallery():
+    assert len(SCRIPTS) >= 15
+    assert {name for name in NEEDS} | QUICK <= {script.stem for script in SCRIPTS}
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_how_examples_are_written(script):
+    """With a title, without arguments and without a backend: they run in a notebook, too."""
+    text = script.read_text(encoding="utf-8")
+    name, line, *_ = _title(script)
+    assert set(line) == {"="}
+    assert len(line) == len(name)
+    assert "sys.argv" not in text
+    assert "matplotlib.use" not in text
+    assert text.rstrip().endswith("plt.show()")
+    assert len(text.splitlines()) <= 120
+
+
+def test_titles_differ():
+    titles = [_title(script)[0] for script in SCRIPTS]
+    assert len(set(titles)) == len(titles)
+
+
+@pytest.mark.parametrize("script", [_case(script) for script in SCRIPTS])
+def test_examples_run(script, tmp_path, monkeypatch, capsys):
+    """Without warnings, from an empty folder. Every figure has a title, and can be drawn."""
+    for module in NEEDS.get(script.stem, ()):
+        pytest.importorskip(module)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(plt, "show", lambda: None)
+    backend = plt.get_backend()
+    plt.switch_backend("agg")
+    try:
+        with plt.rc_context():
+            runpy.run_path(str(script), run_name="__main__")
+            figures = [plt.figure(number) for number in plt.get_fignums()]
+            assert figures
+            for figure in figures:
+                figure.canvas.draw()
+                assert _titles(figure)
+    finally:
+        plt.close("all")
+        plt.switch_backend(backend)
+    assert capsys.readouterr().out.strip()
+
+
+def _titles(figure):
+    """Titles of a figure, of its parts and of its axes."""
+    parts = [figure, *figure.subfigs]
+    above = [part.get_suptitle() for part in parts] + [axes.get_title() for axes in figure.axes]
+    return [title for title in above if title]
