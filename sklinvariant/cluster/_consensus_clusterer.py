@@ -120,9 +120,9 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
     ----------
     estimator : estimator or list of estimators with ``fit`` and ``predict``, or None
         The clusterers. Each run fits a clone with another ``random_state``, which the steps of a pipeline get as well.
-        To cluster several feature spaces, pass a pipeline for each that selects its columns. Their numbers of clusters may differ from
-        ``n_clusters``; larger ones are often better. None is `TEMIClusterer` with one head and ``n_clusters``, or with
-        ``max_clusters`` if it is "auto".
+        To cluster several feature spaces, pass a pipeline for each that selects its columns. Their numbers of clusters
+        may differ from ``n_clusters``; larger ones are often better. None is `TEMIClusterer` with one head and
+        ``n_clusters``, or with ``max_clusters`` if it is "auto".
     n_clusters : int or "auto"
         Number of clusters k. "auto" divides the runs into two halves at random, and chooses the number from 2 to
         ``max_clusters`` for which their consensus agrees best. This needs many runs with more clusters than the
