@@ -355,8 +355,7 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
         return self
 
     def _data(self, given, y, generator, *, reset):
-        self._check_transforms()
-        images = _channels_first(given)
+        transform, images = self._invertible_transform(), _channels_first(given)
         first = scale_pixels(images[0])
         shift, scale = channel_spread(images) if reset else self._fitted_tensors(first, "shift", "scale")
         extra = self._n_auxiliary()
@@ -367,7 +366,7 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
         mixture = self._new_mixture(images, generator) if reset else self._mixture(first)
         crops = CropPairs(
             images,
-            Flip() if self.transforms is None else self.transforms,
+            transform,
             tile_size=self.tile_size,
             batch_size=self.batch_size,
             generator=generator,
@@ -375,12 +374,15 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
         )
         return _Pairs(images, shift, scale, mixture, crops)
 
-    def _check_transforms(self):
-        if self.transforms is not None and not isinstance(self.transforms, Transform):
-            raise ValueError(
-                f"transforms={self.transforms!r:.200} cannot be inverted, but {type(self).__name__} compares pixels of "
-                "transformed images with those that they came from. Pass a Transform of sklinvariant.transforms"
-            )
+    def _invertible_transform(self):
+        if self.transforms is None:
+            return Flip()
+        if isinstance(self.transforms, Transform):
+            return self.transforms
+        raise ValueError(
+            f"transforms={self.transforms!r:.200} cannot be inverted, but {type(self).__name__} compares pixels of "
+            "transformed images with those that they came from. Pass a Transform of sklinvariant.transforms"
+        )
 
     def _new_mixture(self, images, generator):
         if self.init == "random":
