@@ -112,10 +112,11 @@ def many_kmeans(X, k, seed):
 
 
 def gemini(X, k, seed):
-    """The clusterer of GemClus that needs neither a kernel nor a distance."""
+    """The clusterer of GemClus whose kernel is linear, in batches, because it compares all pairs of rows of a batch."""
     from gemclus.linear import LinearMMD
 
-    return LinearMMD(k, random_state=seed).fit_predict(np.asarray(X, dtype=np.float64))
+    model = LinearMMD(k, batch_size=256, max_iter=300, random_state=seed)
+    return model.fit_predict(np.asarray(X, dtype=np.float64))
 
 
 METHODS = {
