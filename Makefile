@@ -9,7 +9,7 @@ export SCIPY_ARRAY_API := 1
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[test,lint]" build
 	touch $@
 
-.PHONY: demo test test-machines lint docs bench gpu clean
+.PHONY: demo test test-machines lint docs linkcheck bench gpu clean
 
 demo: .venv/stamp
 	$(BIN)/python -m sklinvariant tour
@@ -44,7 +44,11 @@ lint: .venv/stamp
 
 docs: .venv/stamp
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
-	$(BIN)/python -m sphinx -W -b html docs docs/_build/html
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W -j auto -b html docs docs/_build/html
+
+# whether the pages exist to which the documentation links; needs the network and `make docs`
+linkcheck:
+	$(BIN)/python -m sphinx -D plot_gallery=0 -b linkcheck docs docs/_build/linkcheck
 
 # a small set of benchmarks, which takes a few minutes; see benchmarks/README.md
 bench: .venv/stamp
@@ -69,4 +73,4 @@ gpu:
 	test -z "$$failed" || { echo "failed: $$failed"; exit 1; }
 
 clean:
-	rm -rf .venv build dist docs/_build
+	rm -rf .venv build dist docs/_build docs/_generated docs/api docs/auto_examples

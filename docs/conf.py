@@ -38,6 +38,7 @@ html_theme_options = {
     "header_links_before_dropdown": 6,
     "navigation_with_keys": False,
     "show_prev_next": False,
+    "secondary_sidebar_items": ["page-toc", "sg_download_links", "sg_launcher_links", "colab"],
 }
 html_sidebars = {page: [] for page in ("index", "install", "benchmarks", "changelog")}
 html_baseurl = URLS["Documentation"]
@@ -48,11 +49,22 @@ templates_path = ["_templates"]
 numpydoc_show_class_members = False
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence", "dollarmath"]
-exclude_patterns = ["_build", "examples", "changes", "_generated", "sg_execution_times.rst"]
+exclude_patterns = ["_build", "examples", "changes", "_generated", "binder", "sg_execution_times.rst"]
 source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
+organisation, repository = URLS["Source"].split("/")[-2:]
+html_context = {"github": f"{organisation}/{repository}"}
 sphinx_gallery_conf = {
+    "binder": {
+        "org": organisation,
+        "repo": repository,
+        "branch": "gh-pages",  # the published documentation, which has the notebooks
+        "binderhub_url": "https://mybinder.org",
+        "dependencies": "binder/requirements.txt",
+        "use_jupyter_lab": True,
+    },
+    "first_notebook_cell": f"# On Colab, first: %pip install 'sklinvariant[image,plot] @ git+{URLS['Source']}'",
     "examples_dirs": "examples",
     "gallery_dirs": "auto_examples",
     "filename_pattern": r"[\\/]plot_",  # other scripts are shown, but not run

@@ -5,6 +5,7 @@ import inspect
 import re
 import tomllib
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import sklearn
@@ -69,3 +70,35 @@ def test_the_html_representation_leads_to_the_documentation(name):
     shown = [attribute for attribute in attributes if hasattr(estimator, attribute)]
     described = set(re.findall(r"position-anchor: --doc-link-(\w+);", html))
     assert {*estimator.get_params(deep=False), *shown} <= described
+
+
+def written():
+    """README.md and the sources of the documentation."""
+    files = [PROJECT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
+    files += [path for suffix in ("*.md", "*.rst", "examples/*.py") for path in DOCS.glob(suffix)]
+    return {path: path.read_text(encoding="utf-8") for path in files if path.exists()}
+
+
+def test_links_to_other_sites_are_well_formed():
+    found = [(path.name, link) for path, text in written().items() for link in re.findall(r"https?:[^\s)>`\"']+", text)]
+    assert len(found) > 50
+    for name, link in found:
+        parts = urlsplit(link)
+        assert parts.scheme == "https", f"{name}: {link}"
+        assert re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", parts.netloc), f"{name}: {link}"
+        assert not link.endswith((".", ",")), f"{name}: {link}"
+
+
+def test_links_to_files_and_headings_lead_somewhere():
+    """Those that GitHub shows; sphinx checks the links between its pages as well."""
+    texts = written()
+    for path, text in texts.items():
+        for target, heading in (
+            re.findall(r"\]\((?!https?:)([^)#\s]*)#?([^)\s]*)\)", text) if path.suffix == ".md" else ()
+        ):
+            there = (path.parent / target).resolve() if target else path
+            assert there.exists(), f"{path.name}: {target}"
+            if heading and there in texts:
+                titles = re.findall(r"^#+ (.*)", texts[there], flags=re.MULTILINE)
+                slugs = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+                assert heading in slugs, f"{path.name}: {target}#{heading}"

@@ -55,7 +55,7 @@ class TorchEstimator(Computing, ReadsInput, Parameters, BaseEstimator):
     ----------
     n_features_in_ : int
         Number of features of a row, or of a descriptor of a bag, in `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the columns in `fit`; only if X was a DataFrame whose column names are strings.
     """
 

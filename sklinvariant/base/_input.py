@@ -5,7 +5,6 @@ end with ``return given.answer(...)``. No other code of an estimator accesses X.
 """
 
 import math
-import os
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
@@ -19,7 +18,7 @@ from sklinvariant._distributed import processes_of_fit
 from sklinvariant._settings import detached
 from sklinvariant.base._block_input import read_dask, read_stream
 from sklinvariant.base._device import resolve_device
-from sklinvariant.base._kinds import files_in, is_bags, is_stream, name_of_stream, without_columns
+from sklinvariant.base._kinds import files_in, is_bags, is_stream, name_of_stream, text_in, without_columns
 from sklinvariant.base._lazy_answers import is_lazy
 from sklinvariant.base._shard_rows import read_shard
 from sklinvariant.base._tensors import (
@@ -115,6 +114,11 @@ class Reader:
         self.refuse_others(type(estimator).__name__, X)
         return self._check(estimator, X, self.kind_of(X), reset)
 
+    def without_files(self, X: ArrayLike) -> ArrayLike:
+        """X, or what is in the files if X has their names or bytes."""
+        sources = files_in(X) if self.takes_files else None
+        return X if sources is None else self.opened(sources)
+
     def opened(self, sources: list[str | bytes]) -> Any:
         """What is in files, of which X has the names or the bytes, if ``takes_files``."""
         raise NotImplementedError
@@ -138,7 +142,7 @@ class Reader:
     def refuse_others(self, name: str, X: ArrayLike) -> None:
         """Raise a ValueError if X is None or of a kind that this reader does not accept; ``name`` is the estimator."""
         refuse_stream(name, X, self.needs)
-        refuse_non_numbers(name, X, self.needs)
+        refuse_non_numbers(name, X, self.needs, takes_files=self.takes_files)
         if is_bags(X) and not self.takes_bags:
             raise ValueError(
                 f"X is a DescriptorSets, bags of local descriptors, but {name} needs {self.needs}. "
@@ -183,15 +187,16 @@ def refuse_none(name: str, X: ArrayLike, needs: str) -> None:
         raise ValueError(f"X is None, but {name} needs {needs}. Pass an array")
 
 
-def refuse_non_numbers(name: str, X: ArrayLike, needs: str) -> None:
+def refuse_non_numbers(name: str, X: ArrayLike, needs: str, *, takes_files: bool = False) -> None:
     """Raise a ValueError for None, file names and other text, dates, and lists of tensors without data."""
     refuse_none(name, X, needs)
-    names = [X] if isinstance(X, (str, bytes, os.PathLike)) else files_in(X)
-    if names is not None:
-        raise ValueError(
-            f"X holds text, such as {names[0]!r:.200}, but {name} needs {needs}. If these are file names, read the "
-            "files first. Estimators of images accept names of image files"
-        )
+    names = files_in(X)
+    text = names[0] if names else text_in(X)
+    if text is not None:
+        files = "Pass a list of names of image files, or the name of an existing folder"
+        if not takes_files:
+            files = "If these are file names, read the files first. Estimators of images accept names of image files"
+        raise ValueError(f"X holds text, such as {text!r:.200}, but {name} needs {needs}. {files}")
     if getattr(getattr(X, "dtype", None), "kind", None) in ("M", "m"):
         raise ValueError(f"X holds dates or times, dtype {X.dtype}, but {name} needs {needs}. Convert them to numbers")
     if isinstance(X, (list, tuple)) and len(X) and isinstance(X[0], torch.Tensor) and X[0].is_meta:

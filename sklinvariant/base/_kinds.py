@@ -137,6 +137,30 @@ def files_in(X: Any) -> list[str | bytes] | None:
     return None if None in sources else [source for source in sources if source is not None]
 
 
+def text_in(X: Any) -> str | None:
+    """A file name or other text in the first row of X, such as one of several columns of a table; else None.
+
+    Texts that are numbers do not count, because scikit-learn converts them.
+    """
+    if isinstance(X, (str, bytes, os.PathLike)):
+        return os.fsdecode(X)
+    first = X.iloc[:1].to_numpy() if hasattr(X, "iloc") else X[:1] if isinstance(X, (list, tuple, np.ndarray)) else ()
+    if isinstance(first, np.ndarray) and first.dtype.kind not in "OUT":
+        return None
+    while len(first) and isinstance(first[0], (list, tuple, np.ndarray)):
+        first = first[0]
+    texts = [str(os.fspath(item)) for item in first if isinstance(item, (str, os.PathLike))]
+    return next((text for text in texts if not _is_number(text)), None)
+
+
+def _is_number(text):
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _source(item):
     if isinstance(item, dict) and item.keys() <= {"bytes", "path"}:
         item = item.get("bytes") or item.get("path")
@@ -155,8 +179,8 @@ def _items(X):
         return X.to_pylist() if _is_text(getattr(X, "type", None)) else X
     if hasattr(X, "to_list") and len(getattr(X, "shape", ())) == 1:
         return X.to_list() if _is_text(X.dtype) else X
-    if isinstance(X, np.ndarray) and X.ndim == 1 and X.dtype.kind in "UOT":
-        return X.tolist()
+    if isinstance(X, np.ndarray) and X.shape[1:] in ((), (1,)) and X.dtype.kind in "UOT":
+        return X.ravel().tolist()
     return X
 
 

@@ -10,6 +10,7 @@ from sklinvariant.cli._data import load_data
 from sklinvariant.cli._options import Outcome, add_device, add_output, add_seed
 from sklinvariant.cli._outputs import save_figure, start_figure
 from sklinvariant.cli._tour_families import FAMILIES, Digits
+from sklinvariant.cli._tour_page import draw_page
 
 _COLUMNS = ("family", "estimator", "learned from", "gives", "measured", "score", "baseline", "score", "s")
 _LINE = "{:<13}{:<26}{:<25}{:<26}{:<22}{:>6}  {:<20}{:>6}{:>6}"
@@ -34,7 +35,7 @@ def run(arguments: Namespace) -> Outcome:
     with threadpool_limits(1):  # networks this small run faster with one thread
         rows, failed = _measure(arguments.only or FAMILIES, _load(arguments.seed, arguments.device))
     if rows:
-        _draw({name: row for name, (row, _) in rows.items()}, arguments.output)
+        _save({name: row for name, (row, _) in rows.items()}, arguments.output)
         print(f"\nfigure saved to {arguments.output}")
     documents = [{"family": name, **_as_document(row), "seconds": seconds} for name, (row, seconds) in rows.items()]
     failures = [{"family": name, "reason": reason} for name, reason in failed.items()]
@@ -43,7 +44,7 @@ def run(arguments: Namespace) -> Outcome:
 
 
 def _as_document(row):
-    return {name: value for name, value in row._asdict().items() if name != "draw"}
+    return {name: value for name, value in row._asdict().items() if name not in ("draw", "metric", "caption")}
 
 
 def _measure(names, digits):
@@ -76,15 +77,11 @@ def _load(seed, device):
     return Digits(*split, seed, device)  # type: ignore[call-arg]
 
 
-def _draw(rows, path):
+def _save(rows, path):
     import matplotlib.pyplot as plt
 
-    columns = min(3, len(rows))
-    lines = -(-len(rows) // columns)
-    figure = plt.figure(figsize=(5 * columns, 4 * lines), layout="constrained")
-    parts = figure.subfigures(lines, columns, squeeze=False).flat
-    for part, row in zip(parts, rows.values(), strict=False):
-        row.draw(part)
-        part.suptitle(f"{row.estimator}: {row.score:.2f}, {row.baseline}: {row.baseline_score:.2f}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # as in _measure
+        figure = draw_page(rows)
     save_figure(figure, path, dpi=80)
     plt.close(figure)

@@ -20,7 +20,11 @@ class Digits(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A row of the table. ``draw`` draws the result on a subfigure."""
+    """A row of the table, and its card on the page of the tour.
+
+    ``metric`` says in words what the scores measure. ``draw`` draws the result on a subfigure, and ``caption``
+    says what is shown there.
+    """
 
     estimator: str
     learned_from: str
@@ -30,6 +34,8 @@ class Row(NamedTuple):
     baseline: str
     baseline_score: float
     draw: Any
+    metric: str
+    caption: str
 
 
 def aggregation(digits: Any) -> Any:
@@ -48,10 +54,19 @@ def aggregation(digits: Any) -> Any:
         scores.append(model.fit(digits.images, digits.y).score(digits.test_images, digits.y_test))
 
     def draw(part):
-        CodebookDisplay.from_estimator(words[0], image_shape=(4, 4), ax=part.subplots())
+        CodebookDisplay.from_estimator(words[0], image_shape=(4, 4), ax=part.subplots()).ax_.set_title("")
 
     made = "labels", "histogram of 16 words", "accuracy"
-    return Row("LearnedBoW", *made, scores[0], "BagOfWords", scores[1], draw)
+    return Row(
+        "LearnedBoW",
+        *made,
+        scores[0],
+        "BagOfWords",
+        scores[1],
+        draw,
+        "test accuracy of a linear classifier",
+        "codewords: patches learned with the classifier",
+    )
 
 
 def features(digits: Any) -> Any:
@@ -69,10 +84,19 @@ def features(digits: Any) -> Any:
     scores = [_few_labels_score(digits, learned.transform), _few_labels_score(digits, _flat)]
 
     def draw(part):
-        _tile(part, around_grey(maps.filters_), 8)
+        _tile(part, around_grey(_edges(digits)), 8)
 
     made = "patches", "feature maps", "accuracy, 100 labels"
-    return Row("SparseAutoencoder", *made, scores[0], "pixels", scores[1], draw)
+    return Row(
+        "SparseAutoencoder",
+        *made,
+        scores[0],
+        "pixels",
+        scores[1],
+        draw,
+        "test accuracy with 100 labels",
+        "filters that the method learns from photographs",
+    )
 
 
 def nested(digits: Any) -> Any:
@@ -101,10 +125,22 @@ def nested(digits: Any) -> Any:
     scores = [float(np.mean(nearest[:, 0] == own)) for nearest in found]
 
     def draw(part):
-        RetrievalDisplay.from_predictions(found[0][:4], turned[:4], images, y=own[:4], y_database=own, figure=part)
+        names = "the same image", "another image, also if of the same class"
+        RetrievalDisplay.from_predictions(
+            found[0][:3], turned[:3], images, y=own[:3], y_database=own, frame_names=names, figure=part
+        )
 
     made = "rotations, scales", "invariant vector", "rotated images found"
-    return Row("NestedInvariancePooler", *made, scores[0], "average pooling", scores[1], draw)
+    return Row(
+        "NestedInvariancePooler",
+        *made,
+        scores[0],
+        "average pooling",
+        scores[1],
+        draw,
+        "share of upright images found first",
+        "rotated queries and the upright images found for them",
+    )
 
 
 def video(digits: Any) -> Any:
@@ -132,10 +168,20 @@ def video(digits: Any) -> Any:
     ]
 
     def draw(part):
-        PoolingRegionDisplay.from_estimator(pooling, (9, 9), components=8, n_maps=6, ax=part.subplots())
+        display = PoolingRegionDisplay.from_estimator(pooling, (9, 9), components=4, n_maps=6, ax=part.subplots())
+        display.ax_.set(title="", ylabel="four of the outputs", yticks=[])
 
     made = "frames of moving digits", "96 pooled features", "accuracy, 100 labels"
-    return Row("AutoPooling", *made, scores[0], "SpatialPooling", scores[1], draw)
+    return Row(
+        "AutoPooling",
+        *made,
+        scores[0],
+        "SpatialPooling",
+        scores[1],
+        draw,
+        "test accuracy with 100 labels, digits in motion",
+        "cells of feature maps that each output pools",
+    )
 
 
 def hashing(digits: Any) -> Any:
@@ -154,9 +200,21 @@ def hashing(digits: Any) -> Any:
         scores.append(mean_average_precision(ranking, digits.y_test[:, None] == digits.y))
 
     def draw(part):
-        BitActivationDisplay.from_estimator(hashers[0], X_test, figure=part)
+        for axes in BitActivationDisplay.from_estimator(hashers[0], X_test, figure=part).axes_:
+            axes.set_title("")
 
-    return Row("RBMHasher", "features", "64-bit codes", "mAP", scores[0], "LSHHasher", scores[1], draw)
+    return Row(
+        "RBMHasher",
+        "features",
+        "64-bit codes",
+        "mAP",
+        scores[0],
+        "LSHHasher",
+        scores[1],
+        draw,
+        "mean average precision (mAP) of digits of the same class",
+        "how often each bit is 1, and correlations of the bits",
+    )
 
 
 def clustering(digits: Any) -> Any:
@@ -175,10 +233,22 @@ def clustering(digits: Any) -> Any:
     ]
 
     def draw(part):
-        ClusterGalleryDisplay.from_estimator(model, digits.test_images, ax=part.subplots())
+        display = ClusterGalleryDisplay.from_estimator(
+            model, digits.test_images, y=digits.y_test, n_images=12, ax=part.subplots()
+        )
+        display.ax_.set_title("")
 
     made = "rotations and shifts", "10 clusters", "accuracy, no labels"
-    return Row("IICClusterer", *made, scores[0], "KMeans", scores[1], draw)
+    return Row(
+        "IICClusterer",
+        *made,
+        scores[0],
+        "KMeans",
+        scores[1],
+        draw,
+        "accuracy of clusters matched with classes, no labels",
+        "test digits of each cluster",
+    )
 
 
 def few_labels(digits: Any) -> Any:
@@ -199,10 +269,19 @@ def few_labels(digits: Any) -> Any:
 
     def draw(part):
         proba = model.predict_proba(digits.test_images)
-        SimplexDisplay.from_predictions(proba, y=digits.y_test, ax=part.subplots())
+        SimplexDisplay.from_predictions(proba, y=digits.y_test, ax=part.subplots()).ax_.set_title("")
 
     made = "views and 50 labels", "classes", "accuracy, 50 labels"
-    return Row("OverclusteringClassifier", *made, scores[0], "LogisticRegression", scores[1], draw)
+    return Row(
+        "OverclusteringClassifier",
+        *made,
+        scores[0],
+        "LogisticRegression",
+        scores[1],
+        draw,
+        "test accuracy with 50 labels",
+        "test digits between the corners of their classes",
+    )
 
 
 def segmentation(digits: Any) -> Any:
@@ -223,10 +302,20 @@ def segmentation(digits: Any) -> Any:
     scores = clustering_accuracy(truth, labels), clustering_accuracy(truth, of_kmeans)
 
     def draw(part):
-        SegmentationDisplay.from_predictions(labels[:3], unseen[:3], truth[:3], figure=part)
+        names = {0: "zeros", 1: "ones"}
+        SegmentationDisplay.from_predictions(labels[:2], unseen[:2], truth[:2], class_names=names, figure=part)
 
     made = "neighbouring pixels", "one label per pixel", "accuracy, no labels"
-    return Row("IICSegmenter", *made, scores[0], "KMeans on pixels", scores[1], draw)
+    return Row(
+        "IICSegmenter",
+        *made,
+        scores[0],
+        "KMeans on pixels",
+        scores[1],
+        draw,
+        "share of pixels in the right segment, no labels",
+        "sheets of zeros and ones",
+    )
 
 
 def equivariance(digits: Any) -> Any:
@@ -247,12 +336,34 @@ def equivariance(digits: Any) -> Any:
         scores.append(classifier.score(X_turned, digits.y_test))
 
     def draw(part):
-        upright = models[0].inverse_transform(models[0].transform(turned[:16]))
-        pairs = zip(np.split(turned[:16], 2), np.split(upright, 2), strict=True)
-        _tile(part, np.concatenate([images for pair in pairs for images in pair]).clip(0, 1), 8)
+        upright = models[0].inverse_transform(models[0].transform(turned[:6])).clip(0, 1)
+        _tile(part, np.concatenate([turned[:6], upright]), 6, ["rotated", "upright"])
 
     made = "rotation group C4", "features and pose", "accuracy, rotated"
-    return Row("EquivariantAutoencoder", *made, scores[0], "autoencoder", scores[1], draw)
+    return Row(
+        "EquivariantAutoencoder",
+        *made,
+        scores[0],
+        "autoencoder",
+        scores[1],
+        draw,
+        "test accuracy on digits rotated by quarter turns",
+        "rotated digits, reconstructed upright from their features",
+    )
+
+
+def _edges(digits):
+    """Filters (32, 12, 12) learned from patches of two photographs, which show more than patches of digits do."""
+    import numpy as np
+    from sklearn.datasets import load_sample_images
+
+    from sklinvariant.autoencoder import SparseAutoencoder
+    from sklinvariant.feature_extraction import ConvolutionalFeatures
+
+    images = np.stack(load_sample_images().images)[:, :426].mean(3) / 255  # (2, 426, 640)
+    images = images.reshape(2, 213, 2, 320, 2).mean((2, 4)).astype(np.float32)
+    units = SparseAutoencoder(32, **digits.settings)
+    return ConvolutionalFeatures(units, patch_size=12, n_patches=20_000, **digits.settings).fit(images).filters_[..., 0]
 
 
 def _svm(digits):
@@ -316,12 +427,20 @@ def _make_sheets(images, y, n_sheets, rng):
     return sheets, kinds.repeat(8, axis=1).repeat(8, axis=2)
 
 
-def _tile(part, images, columns):
+def _tile(part, images, columns, names=()):
+    """Images in rows, with a name beside each row."""
+    import numpy as np
+
     from sklinvariant.inspection import mosaic
 
     axes = part.subplots()
     axes.imshow(mosaic(images, columns), cmap="gray")
-    axes.set_axis_off()
+    axes.spines[:].set_visible(False)
+    height = images.shape[1]
+    middles = np.arange(len(names)) * (height + 1) + (height - 1) / 2
+    axes.set_xticks([])
+    axes.set_yticks(middles, names, fontsize=10)
+    axes.tick_params(length=0)
 
 
 FAMILIES = {

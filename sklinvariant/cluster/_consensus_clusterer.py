@@ -119,9 +119,10 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
     Parameters
     ----------
     estimator : estimator or list of estimators with ``fit`` and ``predict``, or None
-        The clusterers. Each run fits a clone with another ``random_state``. Their numbers of clusters may differ from
-        ``n_clusters``; larger ones are often better. None is `TEMIClusterer` with one head and ``n_clusters``, or with
-        ``max_clusters`` if it is "auto".
+        The clusterers. Each run fits a clone with another ``random_state``, which the steps of a pipeline get as well.
+        To cluster several feature spaces, pass a pipeline for each that selects its columns. Their numbers of clusters
+        may differ from ``n_clusters``; larger ones are often better. None is `TEMIClusterer` with one head and
+        ``n_clusters``, or with ``max_clusters`` if it is "auto".
     n_clusters : int or "auto"
         Number of clusters k. "auto" divides the runs into two halves at random, and chooses the number from 2 to
         ``max_clusters`` for which their consensus agrees best. This needs many runs with more clusters than the
@@ -307,8 +308,8 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
     @staticmethod
     def _fitted(base, rows, random):
         run, seed = clone(base), int(random.randint(np.iinfo(np.int32).max))
-        if "random_state" in run.get_params(deep=False):
-            run.set_params(random_state=seed)
+        names = [name for name in run.get_params() if name == "random_state" or name.endswith("__random_state")]
+        run.set_params(**dict.fromkeys(names, seed))
         return run.fit(rows, None)
 
     def _rows(self, given):

@@ -7,6 +7,7 @@ assign a class to each cluster.
 from __future__ import annotations
 
 import copy
+import os
 import warnings
 from dataclasses import KW_ONLY
 from typing import Annotated, Any, Literal, Self
@@ -238,6 +239,11 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
     def _kind_of(self, X):
         """The kind of array in which answers are returned. Only the clusterer reads X."""
         refuse_none(type(self).__name__, X, "samples")
+        if isinstance(X, (str, os.PathLike)):
+            raise ValueError(
+                f"X holds text, {os.fspath(X)!r:.200}, but {type(self).__name__} needs one item for each sample. Pass "
+                "an array, or a list of file names if the clusterer reads files"
+            )
         return self._reader.kind_of(X)
 
     def _clusters_of_rows(self, X, n):

@@ -406,8 +406,8 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, T
         for name, transform in own.items():
             if name in _ON_MAPS or not isinstance(name, str) or not isinstance(transform, Transform):
                 raise ValueError(
-                    f"transforms contains {name!r}: {transform!r}, but a Transform for each name other than {_ON_MAPS} "
-                    "is required. Change this entry."
+                    f"transforms contains {name!r}: {transform!r:.200}, but a Transform of sklinvariant.transforms, "
+                    f"whose orbit can be listed, is required for each name other than {_ON_MAPS}. Change this entry."
                 )
         sizes = _EARLIER_ORBITS | getattr(self, "_state", _ORBITS)
         return {"rotation": Rotation(n_steps=sizes["n_rotations"]), "scale": Scale(n_steps=sizes["n_scales"]), **own}

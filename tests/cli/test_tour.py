@@ -30,7 +30,9 @@ def test_a_failing_family_does_not_stop_the_tour(error, status, tmp_path, capsys
     """An interruption ends the tour: only the earlier rows are printed, and no figure is saved."""
 
     def row(digits):
-        return Row("A", "labels", "words", "accuracy", 0.9, "B", 0.5, lambda part: part.subplots())
+        return Row(
+            "A", "labels", "words", "accuracy", 0.9, "B", 0.5, lambda part: part.subplots(), "accuracy", "a picture"
+        )
 
     def fails(digits):
         raise error

@@ -5,11 +5,13 @@ import warnings
 import numpy as np
 import pytest
 from sklearn.cluster import DBSCAN, KMeans
+from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_digits, make_blobs, make_moons
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import normalize
 from tolerance import assert_close, assert_same_labels
 
@@ -105,6 +107,30 @@ def test_the_default_is_TEMI(tmp_path):
     assert all(isinstance(run, TEMIClusterer) for run in model.estimators_)
     save(model, tmp_path / "model")
     np.testing.assert_array_equal(load(tmp_path / "model").predict_proba(X), model.predict_proba(X))
+
+
+def columns(*names):
+    return ColumnTransformer([("space", "passthrough", list(names))])
+
+
+def test_runs_in_different_spaces():
+    """Each half of the columns separates one of three clusters from the others."""
+    rng, y = np.random.RandomState(0), np.arange(150) % 3
+    X = 0.1 * rng.normal(size=(150, 4))
+    X[:, :2] += (y == 0)[:, None]
+    X[:, 2:] += (y == 1)[:, None]
+    runs = [make_pipeline(columns(*names), KMeans(2, n_init=1)) for names in ([0, 1], [2, 3])]
+    assert adjusted_rand_score(y, ConsensusClusterer(runs, 3, random_state=0).fit(X).labels_) == 1
+
+
+def test_the_steps_of_a_pipeline_are_seeded(global_random_seed):
+    noise = np.random.RandomState(global_random_seed).normal(size=(100, 4))
+    runs = make_pipeline(columns(0, 1, 2), KMeans(8, n_init=1))
+    first, second = (ConsensusClusterer(runs, 4, n_runs=3, random_state=0).fit(noise) for _ in range(2))
+    seeds = [run[-1].random_state for run in first.estimators_]
+    assert len(set(seeds)) == 3
+    assert seeds == [run[-1].random_state for run in second.estimators_]
+    np.testing.assert_array_equal(first.labels_, second.labels_)
 
 
 @pytest.mark.parametrize("estimator", [[], [KMeans(2), DBSCAN()], [3]])

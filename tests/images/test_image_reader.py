@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from examples import ESTIMATORS, TAKE_IMAGES, answer_to_images, example, image_example
+from examples import TAKE_IMAGES, answer_to_images, example, image_example
 from sklearn.base import clone
 from tolerance import assert_close
 from torch import nn
@@ -60,18 +60,6 @@ def test_missing_files_are_named(name):
             estimator.fit(X)
         with pytest.raises(ValueError, match=message):
             answer_to_images(fitted, X)
-
-
-@pytest.mark.parametrize(
-    "name",
-    sorted(set(ESTIMATORS) - set(TAKE_IMAGES) - {"DuplicateImages", "OverclusteringClassifier", "HammingNeighbors"}),
-)
-def test_file_names_are_no_bags_and_no_rows(name):
-    estimator, _, y = example(name)
-    with pytest.raises(ValueError, match=r"X holds text, such as '0.jpg', but"):
-        estimator.fit([f"{i}.jpg" for i in range(24)], y)
-    with pytest.raises(ValueError, match=r"X holds text, such as 'photo.jpg', but"):
-        estimator.fit("photo.jpg", y)
 
 
 @pytest.mark.parametrize("name", TAKE_IMAGES)
@@ -229,3 +217,11 @@ def test_the_range_of_a_tensor_is_checked_without_a_walk_over_its_images(monkeyp
     check_range(torch.full((3, 2, 2), 40.0), [0.0, 50.0], "Model")
     with pytest.raises(ValueError, match="the images have integers 0-255"):
         check_range(torch.zeros((3, 2, 2), dtype=torch.uint8), [0.0, 50.0], "Model")
+
+
+@pytest.mark.parametrize("name", TAKE_IMAGES)
+def test_one_image_of_pillow(name):
+    image = pytest.importorskip("PIL.Image", reason="Pillow is not installed").new("RGB", (20, 20))
+    estimator, _, y = example(name)
+    with pytest.raises(ValueError, match=r"X is one image of Pillow, .* Pass \[X\]"):
+        estimator.fit(image, y)
