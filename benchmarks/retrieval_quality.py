@@ -350,12 +350,12 @@ def plot():
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    return plt.subplots(figsize=(7, 4.5), layout="constrained")
+    return plt.subplots(figsize=(9, 4.5), layout="constrained")
 
 
 def save(figure, axes, path):
     axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     figure.savefig(path, dpi=90)
     print(f"\nfigure: {path}\n")
 

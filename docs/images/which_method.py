@@ -14,7 +14,7 @@ ROW, HEIGHT = 1.0, 0.74
 CODES = "NeighborHasher"
 METHODS = {
     "labels of all samples?": ("LearnedBoW, LearnedVLAD,\nLearnedFisherVector", CODES, "any classifier", ""),
-    "a few labels,\nmany images?": ("SparseAutoencoder", "", "OverclusteringClassifier", ""),
+    "a few labels,\nmany images?": ("SparseAutoencoder", "", "IICClassifier", ""),
     "video?": ("AutoPooling", CODES, 'IICClusterer\n(pairs="temporal")', ""),
     "content kept by quarter\nturns or reflections?": ("EquivariantAutoencoder", CODES, "KMeans", ""),
     "content kept by rotations\nby any angle?": ("CanonicalRotation,\nthen any features", CODES, "KMeans", ""),

@@ -14,7 +14,7 @@ from sklinvariant.cli._options import (
     add_seed,
     shows_progress,
 )
-from sklinvariant.cli._outputs import save_figure, start_figure
+from sklinvariant.cli._outputs import in_style, save_figure, start_figure
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -160,19 +160,20 @@ def _print_table(rows):
     print("* size selected by cross-validation for each method\n")
 
 
+@in_style()
 def _draw(rows, codewords, channels, path):
     import matplotlib.pyplot as plt
 
     from sklinvariant.inspection import CodebookDisplay
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.5), width_ratios=(3, 2), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 5.2), width_ratios=(3, 2))
     for name in dict.fromkeys(row["method"] for row in rows):
         own = [row for row in rows if row["method"] == name]
         line = "o-" if name.startswith("Learned") else "s--"
         left.plot([row["features"] for row in own], [row["accuracy"] for row in own], line, label=name)
     left.set(xscale="log", xlabel="number of features", ylabel="accuracy on test images")
     left.set_title("Accuracy by number of features")
-    left.legend()
+    left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3)
     left.grid(alpha=0.3)
     side = round((codewords.codebook_.shape[1] / (channels[0] if channels else 1)) ** 0.5)
     CodebookDisplay.from_estimator(codewords, image_shape=(side, side, *channels), ax=right)

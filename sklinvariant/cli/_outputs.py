@@ -53,6 +53,15 @@ def start_figure(path: str, *, force: bool) -> None:
     matplotlib.use("Agg")
 
 
+@contextlib.contextmanager
+def in_style() -> Iterator[None]:
+    """Draw in the style of the displays. It is imported here, because that loads torch."""
+    from sklinvariant.inspection import style
+
+    with style():
+        yield
+
+
 def save_figure(figure: Any, path: str | os.PathLike, *, dpi: float) -> None:
     """Save a matplotlib figure with the mark."""
     from sklinvariant.base import replacing  # imported here, because it loads torch

@@ -4,7 +4,7 @@ import time
 from argparse import ArgumentParser, Namespace
 
 from sklinvariant.cli._options import Outcome, add_device, add_output, add_path, add_seed
-from sklinvariant.cli._outputs import save_figure, start_figure
+from sklinvariant.cli._outputs import in_style, save_figure, start_figure
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -89,18 +89,20 @@ def _halves(clips):
     return np.flatnonzero(learned), np.flatnonzero(~learned)
 
 
+@in_style()
 def _draw(pooling, filters, map_shape, curve, raw, path):
     import matplotlib.pyplot as plt
 
     from sklinvariant.inspection import ClusterDisplay, PoolingRegionDisplay
 
-    figure = plt.figure(figsize=(12, 4.2), layout="constrained")
+    figure = plt.figure(figsize=(13, 4.6))
     score, clusters, regions = figure.subplots(1, 3, width_ratios=[2, 2, 3])
     score.plot(list(curve), list(curve.values()), "o-", label="after pooling")
     score.axhline(raw, color="black", linestyle="--", label="before pooling")
     score.set(xscale="symlog", xlabel="λ", ylabel="invariance score F")
     score.set_xlim(left=0)
-    score.legend()
+    score.set_title("invariance of held-out frames")
+    score.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
     shown = min(8, len(pooling.components_))
     ClusterDisplay.from_estimator(pooling, filters, components=shown, n_filters=6, ax=clusters)
     clusters.set_title("filters of each cluster")

@@ -5,7 +5,7 @@ from argparse import ArgumentParser, Namespace
 
 from sklinvariant.cli._data import load_data
 from sklinvariant.cli._options import Outcome, add_data, add_device, add_output, add_seed
-from sklinvariant.cli._outputs import save_figure, start_figure
+from sklinvariant.cli._outputs import in_style, save_figure, start_figure
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -90,16 +90,17 @@ def _found(nearest):
     return float((nearest[:, 0] == np.arange(len(nearest))).mean())
 
 
+@in_style()
 def _draw(rows, angles, path):
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    figure, axes = plt.subplots(figsize=(8.5, 4.5))
     for i, (name, (exact, hashed)) in enumerate(rows.items()):
         axes.plot(angles, exact, "o-", color=f"C{i}", label=name)
         axes.plot(angles, hashed, "s--", color=f"C{i}", label=f"{name}, code")
     axes.set(xlabel="rotation of the query, degrees", ylabel="share of images found", xticks=angles, ylim=(0, 1.02))
     axes.set_title("Retrieval of rotated images")
-    axes.legend()
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     axes.grid(alpha=0.3)
     save_figure(figure, path, dpi=110)
     plt.close(figure)

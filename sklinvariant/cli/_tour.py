@@ -80,6 +80,8 @@ def _load(seed, device):
 def _save(rows, path):
     import matplotlib.pyplot as plt
 
-    figure = draw_page(rows)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # as in _measure
+        figure = draw_page(rows)
     save_figure(figure, path, dpi=80)
     plt.close(figure)

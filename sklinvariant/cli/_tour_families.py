@@ -71,8 +71,6 @@ def aggregation(digits: Any) -> Any:
 
 def features(digits: Any) -> Any:
     """Features of patches learned without labels, evaluated with a classifier that is fitted to 100 labels."""
-    import numpy as np
-    from sklearn.datasets import load_sample_images
     from sklearn.pipeline import make_pipeline
 
     from sklinvariant.autoencoder import SparseAutoencoder
@@ -85,14 +83,8 @@ def features(digits: Any) -> Any:
     learned = make_pipeline(maps, SpatialPooling()).fit(digits.images)
     scores = [_few_labels_score(digits, learned.transform), _few_labels_score(digits, _flat)]
 
-    photographs = np.stack(load_sample_images().images)[:, :426].mean(3) / 255  # (2, 426, 640)
-    photographs = photographs.reshape(2, 213, 2, 320, 2).mean((2, 4)).astype(np.float32)
-    edges = ConvolutionalFeatures(
-        SparseAutoencoder(32, **digits.settings), patch_size=12, n_patches=20_000, **digits.settings
-    ).fit(photographs)
-
     def draw(part):
-        _tile(part, around_grey(edges.filters_[..., 0]), 8)
+        _tile(part, around_grey(_edges(digits)), 8)
 
     made = "patches", "feature maps", "accuracy, 100 labels"
     return Row(
@@ -358,6 +350,20 @@ def equivariance(digits: Any) -> Any:
         "test accuracy on digits rotated by quarter turns",
         "rotated digits, reconstructed upright from their features",
     )
+
+
+def _edges(digits):
+    """Filters (32, 12, 12) learned from patches of two photographs, which show more than patches of digits do."""
+    import numpy as np
+    from sklearn.datasets import load_sample_images
+
+    from sklinvariant.autoencoder import SparseAutoencoder
+    from sklinvariant.feature_extraction import ConvolutionalFeatures
+
+    images = np.stack(load_sample_images().images)[:, :426].mean(3) / 255  # (2, 426, 640)
+    images = images.reshape(2, 213, 2, 320, 2).mean((2, 4)).astype(np.float32)
+    units = SparseAutoencoder(32, **digits.settings)
+    return ConvolutionalFeatures(units, patch_size=12, n_patches=20_000, **digits.settings).fit(images).filters_[..., 0]
 
 
 def _svm(digits):

@@ -131,7 +131,7 @@ def _are_images(X):
     """Whether X, or the first item of a list, is an image."""
     if isinstance(X, (list, tuple)):
         return len(X) > 0 and (X[0].ndim if isinstance(X[0], torch.Tensor) else np.ndim(X[0])) > 1
-    return getattr(X, "ndim", 2) > 2
+    return getattr(X, "ndim", 2) > 2 or hasattr(X, "getbands")  # of Pillow
 
 
 SAMPLES = SampleReader()
@@ -262,6 +262,13 @@ class IICClusterer(
         It is missing if λ ≤ 1/2.
     n_features_in_ : int
         Number of values of a sample.
+
+    See Also
+    --------
+    TEMIClusterer : Clusters embeddings, also by their neighbours.
+    TURTLEClusterer : Clusters several embeddings of the same samples.
+    IICSegmenter : Clusters pixels.
+    IICClassifier : Fine-tunes a clusterer with a few labels.
 
     References
     ----------

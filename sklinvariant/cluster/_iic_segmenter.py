@@ -6,7 +6,7 @@ import functools
 import itertools
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Any, Literal, Self
 
@@ -41,7 +41,7 @@ from sklinvariant.base import (
 from sklinvariant.cluster._dense_mutual_information import dense_joints
 from sklinvariant.cluster._pixel_mixture import PixelMixture, choose_mixture
 from sklinvariant.cluster._segmentation_module import SegmentationAnswers
-from sklinvariant.cluster._segmentation_trunk import SegmentationNetwork, SegmentationTrunk
+from sklinvariant.cluster._segmentation_trunk import SegmentationNetwork, predict_tiles
 from sklinvariant.images import ImageReader, scale_pixels
 from sklinvariant.ops import concatenated, joint_information, resample
 from sklinvariant.pairs import CropPairs, Pair
@@ -53,32 +53,6 @@ _EPOCHS = 20  # with max_epochs="auto" and random heads
 _STEPS = 30  # with max_epochs="auto" and heads that start from a mixture
 _SLOWER = 0.3  # factor of the learning rate with heads that start from a mixture
 _CORRECTION = 0.1  # factor of the initial weights of these heads
-
-
-Tile = tuple[slice, slice]  # rows and columns
-
-
-def predict_tiles(
-    network: SegmentationNetwork,
-    images: Sequence[torch.Tensor],
-    tile_size: int,
-    head: int = 0,
-    prepare: Callable[[torch.Tensor], torch.Tensor] = torch.clone,
-) -> Iterator[tuple[Tile, torch.Tensor]]:
-    """Tiles of n images (c, h, w), and the scores (n, k, ...) of a head in each, which a softmax makes probabilities.
-
-    Tiles overlap by the radius of the network, so that there are no seams. ``prepare`` is applied to their pixels.
-    """
-    h, w = images[0].shape[-2:]
-    r = SegmentationTrunk.radius
-    for top in range(0, h, tile_size):
-        for left in range(0, w, tile_size):
-            rows, columns = slice(top, min(top + tile_size, h)), slice(left, min(left + tile_size, w))
-            first_row, first_column = max(top - r, 0), max(left - r, 0)
-            around = slice(first_row, rows.stop + r), slice(first_column, columns.stop + r)
-            seen = network.scores(prepare(torch.stack([image[:, *around] for image in images])))[head]
-            inside = seen[:, :, top - first_row : rows.stop - first_row]
-            yield (rows, columns), inside[..., left - first_column : columns.stop - first_column]
 
 
 class DenseInformation(nn.Module):
@@ -254,6 +228,10 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
     n_features_in_ : int
         Number of values of a row or of the first image. Images of other sizes can be predicted as well.
 
+    See Also
+    --------
+    IICClusterer : Clusters whole images.
+
     Notes
     -----
     There is no ``fit_predict``, because scikit-learn's tools expect one cluster per sample. Here a sample is an image,
@@ -319,7 +297,7 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
     half_window: CountOrZero = 3
     average: Literal["information", "joint"] = "information"
     entropy_weight: NonNegative = 1.5
-    transforms: Transform | None = None
+    transforms: Transform | Callable | None = None
     width: Count = 16
     tile_size: Count = 128
     init: Literal["auto", "mixture", "random"] = "auto"
@@ -381,7 +359,7 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
         return self
 
     def _data(self, given, y, generator, *, reset):
-        images = _channels_first(given)
+        transform, images = self._invertible_transform(), _channels_first(given)
         first = scale_pixels(images[0])
         shift, scale = channel_spread(images) if reset else self._fitted_tensors(first, "shift", "scale")
         extra = self._n_auxiliary()
@@ -392,13 +370,23 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
         mixture = self._new_mixture(images, generator) if reset else self._mixture(first)
         crops = CropPairs(
             images,
-            Flip() if self.transforms is None else self.transforms,
+            transform,
             tile_size=self.tile_size,
             batch_size=self.batch_size,
             generator=generator,
             start=None if mixture is None else [mixture.on(image) for image in images],
         )
         return _Pairs(images, shift, scale, mixture, crops)
+
+    def _invertible_transform(self):
+        if self.transforms is None:
+            return Flip()
+        if isinstance(self.transforms, Transform):
+            return self.transforms
+        raise ValueError(
+            f"transforms={self.transforms!r:.200} cannot be inverted, but {type(self).__name__} compares pixels of "
+            "transformed images with those that they came from. Pass a Transform of sklinvariant.transforms"
+        )
 
     def _new_mixture(self, images, generator):
         if self.init == "random":

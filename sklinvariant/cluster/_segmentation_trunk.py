@@ -1,5 +1,6 @@
 """A small fully convolutional network that predicts cluster probabilities for each pixel."""
 
+from collections.abc import Callable, Iterator, Sequence
 from typing import Self
 
 import torch
@@ -9,6 +10,7 @@ from sklinvariant.networks import BatchNorm2d
 
 _DILATIONS = (1, 1, 2, 2)
 _POOLED = 2  # radius of the average pooling after every second convolution
+Tile = tuple[slice, slice]  # rows and columns
 
 
 class SegmentationTrunk(nn.Sequential):
@@ -69,3 +71,26 @@ class SegmentationNetwork(nn.Module):
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
         return [scores.softmax(1) for scores in self.scores(images)]
+
+
+def predict_tiles(
+    network: SegmentationNetwork,
+    images: Sequence[torch.Tensor],
+    tile_size: int,
+    head: int = 0,
+    prepare: Callable[[torch.Tensor], torch.Tensor] = torch.clone,
+) -> Iterator[tuple[Tile, torch.Tensor]]:
+    """Tiles of n images (c, h, w), and the scores (n, k, ...) of a head in each, which a softmax makes probabilities.
+
+    Tiles overlap by the radius of the network, so that there are no seams. ``prepare`` is applied to their pixels.
+    """
+    h, w = images[0].shape[-2:]
+    r = SegmentationTrunk.radius
+    for top in range(0, h, tile_size):
+        for left in range(0, w, tile_size):
+            rows, columns = slice(top, min(top + tile_size, h)), slice(left, min(left + tile_size, w))
+            first_row, first_column = max(top - r, 0), max(left - r, 0)
+            around = slice(first_row, rows.stop + r), slice(first_column, columns.stop + r)
+            seen = network.scores(prepare(torch.stack([image[:, *around] for image in images])))[head]
+            inside = seen[:, :, top - first_row : rows.stop - first_row]
+            yield (rows, columns), inside[..., left - first_column : columns.stop - first_column]

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklinvariant.bags import DescriptorSets
 from sklinvariant.base import Device, declared
 from sklinvariant.feature_extraction._backbone_estimator import BackboneEstimator
-from sklinvariant.feature_extraction._maps import cells_of
+from sklinvariant.feature_extraction._maps import WrongOutput, cells_of, layers_of_maps
 from sklinvariant.images import ImageTransformer
 from sklinvariant.ops import concatenated
 
@@ -69,4 +69,13 @@ class BackbonePatches(BackboneEstimator, ImageTransformer):
 
     def _result(self, backbone, x):
         output = backbone.maps(x) if self.layer is None else backbone.at(self.layer, x)
-        return cells_of(output, x.shape[-2:], backbone.network, self.layer).float()
+        try:
+            return cells_of(output, x.shape[-2:], backbone.network, self.layer).float()
+        except WrongOutput as error:
+            are_tokens = getattr(output, "ndim", 0) == 3
+            layers = [] if are_tokens else layers_of_maps(backbone.network, x)
+            if not layers:
+                raise
+            raise WrongOutput(
+                f"{error} The last that returns a map is BackbonePatches(network, layer={layers[-1]!r})."
+            ) from None

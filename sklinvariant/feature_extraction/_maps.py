@@ -40,6 +40,26 @@ def cells_of(features: Any, size: Sequence[int], network: nn.Module, layer: str 
     )
 
 
+def layers_of_maps(network: nn.Module, x: torch.Tensor) -> list[str]:
+    """The direct parts of a network that return maps (n, c, h, w) of several cells for x, in the order of their use."""
+    found = []
+
+    def note(name, output):
+        if isinstance(output, torch.Tensor) and output.ndim == 4 and output[0, 0].numel() > 1:
+            found.append(name)
+
+    hooks = [
+        part.register_forward_hook(lambda part, given, output, name=name: note(name, output))
+        for name, part in network.named_children()
+    ]
+    try:
+        network(x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
+
+
 def whole_of(features: Any, size: Sequence[int], network: nn.Module, layer: str | None) -> torch.Tensor:
     """The output of a layer as one vector for each image: its rows, the class token, or the mean of the cells."""
     if isinstance(features, torch.Tensor) and features.ndim == 2:

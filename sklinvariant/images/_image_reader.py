@@ -80,6 +80,8 @@ class ImageReader(RowReader):
         return files if self.in_files else [image.numpy() for image in files]
 
     def _check(self, estimator, X, kind, reset):
+        if hasattr(X, "getbands"):  # of Pillow
+            raise ValueError("X is one image of Pillow, but images are read as a list. Pass [X]")
         if isinstance(X, ImageFiles):
             return self._check_files(estimator, X, kind, reset)
         if isinstance(X, (list, tuple)) and len(X) == 0:

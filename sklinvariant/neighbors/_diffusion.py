@@ -7,7 +7,7 @@ from scipy.sparse import csr_matrix, diags, identity
 from scipy.sparse.linalg import cg
 
 from sklinvariant.base import ArrayKind, Count, NonNegative, ShareBelowOne, validated
-from sklinvariant.neighbors._similarities import nearest_rows, unit_rows
+from sklinvariant.neighbors._similarities import check_links, linked_similarities, nearest_rows, unit_rows
 
 
 @validated
@@ -21,6 +21,7 @@ def diffusion_ranking(
     alpha: ShareBelowOne = 0.9,
     max_iter: Count = 20,
     n_neighbors: Count | None = None,
+    links: Any = None,
 ) -> tuple[Any, Any]:
     """Rank rows by a random walk that starts at the neighbours of a query and restarts there.
 
@@ -33,7 +34,7 @@ def diffusion_ranking(
     queries : array of shape (n_queries, n_features)
         Vectors, which are scaled to length 1.
     X : array of shape (n, n_features)
-        The vectors of the database, which are scaled to length 1. All pairs are compared.
+        The vectors of the database, which are scaled to length 1. All pairs are compared, unless ``links`` is given.
     n_links : int, default=10
         Number of nearest rows that can be linked to a row. Raise it if many rows are relevant; the paper uses 50.
     n_starts : int, default=3
@@ -47,6 +48,9 @@ def diffusion_ranking(
         Maximum number of iterations of conjugate gradients for each query.
     n_neighbors : int or None, default=None
         Number of rows to return for each query; None ranks all rows.
+    links : array of int of shape (n, ≥ n_links) or None, default=None
+        The numbers of the nearest other rows of each row, nearest first, as ``kneighbors()`` of an index returns them.
+        For many rows, this saves the comparison of all pairs.
 
     Returns
     -------
@@ -71,27 +75,43 @@ def diffusion_ranking(
     database = unit_rows(X, "X")
     queries = unit_rows(queries, "queries", database.shape[1])
     n = len(database)
-    system = identity(n, format="csr") - alpha * _transitions(database, min(n_links, n - 1), gamma)
-    scores = np.empty((len(queries), n))
-    for query, row in zip(queries, scores, strict=True):
-        similarities = database @ query
-        starts = np.argsort(-similarities, kind="stable")[:n_starts]
-        y = np.zeros(n)
-        y[starts] = np.maximum(similarities[starts], 0) ** gamma
-        row[:] = cg(system, y, rtol=1e-6, maxiter=max_iter)[0]
-        reached = np.abs(row) > 1e-12 * np.abs(row).max()
-        row[~reached] = (similarities[~reached] - 2) * 1e-3  # below all that are reached
-    ranking = np.argsort(-scores, axis=1, kind="stable")[:, :n_neighbors]
-    return kind.wrap(np.take_along_axis(scores, ranking, 1)), kind.wrap(ranking)
+    k = min(n_links, n - 1)
+    links = _nearest_others(database, k) if links is None else check_links(links, n, k)[:, :k]
+    system = identity(n, format="csr") - alpha * _transitions(database, links, gamma)
+    found = [
+        _ranked(query, database, system, n_starts, gamma, max_iter, n if n_neighbors is None else n_neighbors)
+        for query in queries
+    ]
+    scores, ranking = (np.stack(parts) for parts in zip(*found, strict=True))
+    return kind.wrap(scores), kind.wrap(ranking)
 
 
-def _transitions(X, k, gamma):
+def _ranked(query, database, system, n_starts, gamma, max_iter, n_neighbors):
+    """Scores and numbers of the best rows for a query."""
+    similarities = database @ query
+    starts = np.argsort(-similarities, kind="stable")[:n_starts]
+    y = np.zeros(len(database))
+    y[starts] = np.maximum(similarities[starts], 0) ** gamma
+    scores = cg(system, y, rtol=1e-6, maxiter=max_iter)[0]
+    reached = np.abs(scores) > 1e-12 * np.abs(scores).max()
+    scores[~reached] = (similarities[~reached] - 2) * 1e-3  # below all that are reached
+    ranking = np.argsort(-scores, kind="stable")[:n_neighbors]
+    return scores[ranking], ranking
+
+
+def _nearest_others(X, k):
+    """The numbers (n, k) of the nearest other rows of each row."""
+    rows = nearest_rows(X, X, k + 1)[1]
+    other = rows != np.arange(len(X))[:, None]
+    other[:, -1] &= other.sum(axis=1) == k  # the row itself is not among its neighbours if many are equal to it
+    return rows[other].reshape(len(X), k)
+
+
+def _transitions(X, links, gamma):
     """S (n, n), the symmetrically normalised weights of mutual neighbours."""
-    n = len(X)
-    similarities, rows = nearest_rows(X, X, k + 1)
-    other = rows != np.arange(n)[:, None]
-    i, j = np.broadcast_to(np.arange(n)[:, None], rows.shape)[other], rows[other]
-    directed = csr_matrix((np.maximum(similarities[other], 0) ** gamma, (i, j)), shape=(n, n))
+    n, k = links.shape
+    weights = np.maximum(linked_similarities(X, links), 0) ** gamma
+    directed = csr_matrix((weights.ravel(), (np.repeat(np.arange(n), k), links.ravel())), shape=(n, n))
     mutual = directed.minimum(directed.T)  # 0 unless both are linked
     degrees = np.asarray(mutual.sum(axis=1)).ravel()
     scale = diags(np.divide(1, np.sqrt(degrees), out=np.zeros(n), where=degrees > 0))

@@ -26,19 +26,38 @@ def _divided(rows, sizes):
     return rows / np.where(sizes > 0, sizes, 1)
 
 
-def check_rows(rows: Any, n_queries: int, n: int) -> np.ndarray:
+def check_rows(rows: Any, n_queries: int, n: int, name: str = "rows") -> np.ndarray:
     """Row numbers (n_queries, k) of neighbours among n rows."""
     rows = np.asarray(to_numpy(rows))
     if rows.ndim != 2 or len(rows) != n_queries or rows.dtype.kind not in "iu":
         raise ValueError(
-            f"rows has dtype {rows.dtype} and shape {rows.shape}, but integers of shape ({n_queries}, k) are required. "
-            "Pass row numbers. kneighbors returns ids, which may be others."
+            f"{name} has dtype {rows.dtype} and shape {rows.shape}, but integers of shape ({n_queries}, k) are "
+            "required. Pass row numbers. kneighbors returns ids, which may be others."
         )
     if rows.size and not 0 <= rows.min() <= rows.max() < n:
         raise ValueError(
-            f"rows contains {rows.min()} to {rows.max()}, but there are {n} rows. Pass row numbers, not ids."
+            f"{name} contains {rows.min()} to {rows.max()}, but there are {n} rows. Pass row numbers, not ids."
         )
     return rows
+
+
+def check_links(links: Any, n: int, k: int) -> np.ndarray:
+    """Row numbers (n, ≥ k) of the nearest other rows of each of n rows."""
+    links = check_rows(links, n, n, "links")
+    if links.shape[1] < k:
+        raise ValueError(
+            f"links has {links.shape[1]} neighbours of each row, but {k} are required. Pass more, or lower k."
+        )
+    return links
+
+
+def linked_similarities(X: np.ndarray, links: np.ndarray, first: int = 0) -> np.ndarray:
+    """Similarities (m, k) of the rows of X from ``first`` with their links (m, k), block by block."""
+    similarities = np.empty(links.shape, dtype=X.dtype)
+    for start in range(0, len(links), _BLOCK):
+        part, block = links[start : start + _BLOCK], X[first + start : first + start + _BLOCK]
+        similarities[start : start + _BLOCK] = np.einsum("bd,bkd->bk", block[: len(part)], X[part])
+    return similarities
 
 
 def nearest_rows(queries: np.ndarray, X: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

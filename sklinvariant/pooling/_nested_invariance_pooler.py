@@ -255,6 +255,11 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, T
     pixel_range_ : list of two floats
         The lowest and the highest pixel in `fit`, including 0 and 1; not for activations.
 
+    See Also
+    --------
+    sklinvariant.autoencoder.EquivariantAutoencoder : Learns invariant features of images.
+    sklinvariant.autoencoder.CanonicalRotation : Rotates images into a canonical pose.
+
     Notes
     -----
     Equation 2 is for non-negative activations, as after ReLU. Equation 1 takes absolute values, and so do the orders
@@ -406,8 +411,8 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, T
         for name, transform in own.items():
             if name in _ON_MAPS or not isinstance(name, str) or not isinstance(transform, Transform):
                 raise ValueError(
-                    f"transforms contains {name!r}: {transform!r}, but a Transform for each name other than {_ON_MAPS} "
-                    "is required. Change this entry."
+                    f"transforms contains {name!r}: {transform!r:.200}, but a Transform of sklinvariant.transforms, "
+                    f"whose orbit can be listed, is required for each name other than {_ON_MAPS}. Change this entry."
                 )
         sizes = _EARLIER_ORBITS | getattr(self, "_state", _ORBITS)
         return {"rotation": Rotation(n_steps=sizes["n_rotations"]), "scale": Scale(n_steps=sizes["n_scales"]), **own}

@@ -1,9 +1,11 @@
 """The families of the tour: every row is complete."""
 
+import layout
 import pytest
 from sklearn.datasets import load_digits
 
 from sklinvariant.cli._tour_families import FAMILIES, Digits, Row
+from sklinvariant.cli._tour_page import draw_page
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +23,8 @@ def test_a_family_gives_a_row_with_a_figure(digits, family):
     assert all(isinstance(text, str) and text for text in (*row[:4], row.baseline))
     assert 0 <= row.baseline_score <= 1
     assert 0 <= row.score <= 1
-    figure = pyplot.figure()
-    row.draw(figure.subfigures())
-    assert any(subfigure.axes for subfigure in figure.subfigs)
+    figure = draw_page({family: row})
+    assert layout.problems(figure) == []
+    assert {row.metric, row.caption} <= {text.get_text() for text in layout.texts(figure)}
+    assert len(figure.axes) > 1  # the bars, and what the row draws
     pyplot.close(figure)

@@ -14,8 +14,7 @@ from tolerance import assert_close, assert_same_labels
 
 from sklinvariant.cluster import IICSegmenter, _pixel_mixture
 from sklinvariant.cluster._dense_mutual_information import dense_information
-from sklinvariant.cluster._iic_segmenter import predict_tiles
-from sklinvariant.cluster._segmentation_trunk import SegmentationNetwork
+from sklinvariant.cluster._segmentation_trunk import SegmentationNetwork, predict_tiles
 from sklinvariant.datasets import make_textures
 from sklinvariant.metrics import clustering_accuracy
 from sklinvariant.transforms import Flip, Rotation, Sobel
@@ -386,3 +385,16 @@ def test_textures_are_told_apart_where_kmeans_on_pixels_cannot(global_random_see
     unseen, truth = make_textures(8, image_size=64, n_textures=4, random_state=1)
     assert clustering_accuracy(truth, model.predict(unseen)) > 0.88
     assert model.mutual_information_ratio_[model.best_head_] > 0.6
+
+
+class Mirror(torch.nn.Module):
+    """Like a transformation of torchvision."""
+
+    def forward(self, images):
+        return images.flip(-1)
+
+
+@pytest.mark.parametrize("transform", [Mirror(), lambda images, generator: images])
+def test_transformations_without_an_inverse_are_refused(textures, transform):
+    with pytest.raises(ValueError, match=r"transforms=.* cannot be inverted, but .* Pass a Transform of sklinvariant"):
+        IICSegmenter(**QUICK, transforms=transform).fit(textures[0])

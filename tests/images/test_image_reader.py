@@ -217,3 +217,11 @@ def test_the_range_of_a_tensor_is_checked_without_a_walk_over_its_images(monkeyp
     check_range(torch.full((3, 2, 2), 40.0), [0.0, 50.0], "Model")
     with pytest.raises(ValueError, match="the images have integers 0-255"):
         check_range(torch.zeros((3, 2, 2), dtype=torch.uint8), [0.0, 50.0], "Model")
+
+
+@pytest.mark.parametrize("name", TAKE_IMAGES)
+def test_one_image_of_pillow(name):
+    image = pytest.importorskip("PIL.Image", reason="Pillow is not installed").new("RGB", (20, 20))
+    estimator, _, y = example(name)
+    with pytest.raises(ValueError, match=r"X is one image of Pillow, .* Pass \[X\]"):
+        estimator.fit(image, y)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.neighbors import NearestNeighbors
 from tolerance import assert_close
 
 from sklinvariant.metrics import average_precision, exact_ranking
@@ -70,3 +71,42 @@ def test_tensors_in_tensors_out():
     assert (type(scores), rows.dtype, tuple(rows.shape)) == (torch.Tensor, torch.int64, (4, 3))
     with pytest.raises(ValueError, match="'alpha' parameter"):
         diffusion_ranking(QUERIES, X, alpha=1.0)
+
+
+def all_links(X):
+    return NearestNeighbors(n_neighbors=len(X) - 1, metric="cosine").fit(X).kneighbors(return_distance=False)
+
+
+@pytest.mark.parametrize("n_links", [8, 59])
+def test_links_of_an_index_give_the_same_ranking(n_links):
+    settings = {"n_links": 8, "n_starts": 5}
+    expected, scores = (
+        np.take_along_axis(found, np.argsort(rows, axis=1), 1)
+        for found, rows in (
+            diffusion_ranking(QUERIES, X, **settings),
+            diffusion_ranking(QUERIES, X, links=all_links(X)[:, :n_links], **settings),
+        )
+    )
+    assert_close(scores, expected)
+
+
+def test_the_best_rows_are_the_first_of_all():
+    scores, rows = diffusion_ranking(QUERIES, X)
+    best_scores, best = diffusion_ranking(QUERIES, X, n_neighbors=20)
+    np.testing.assert_array_equal(best, rows[:, :20])
+    np.testing.assert_array_equal(best_scores, scores[:, :20])
+
+
+def test_wrong_links_are_named():
+    with pytest.raises(ValueError, match="links has 3 neighbours of each row, but 10 are required"):
+        diffusion_ranking(QUERIES, X, links=all_links(X)[:, :3])
+    with pytest.raises(ValueError, match="links contains 1 to 60, but there are 60 rows"):
+        diffusion_ranking(QUERIES, X, links=np.tile(np.arange(1, 61)[:, None], 10))
+    with pytest.raises(ValueError, match=r"links has dtype float64 .* integers of shape \(60, k\) are required"):
+        diffusion_ranking(QUERIES, X, links=np.zeros((60, 10)))
+
+
+def test_more_equal_rows_than_links():
+    scores, rows = diffusion_ranking(np.ones((1, 3)), np.ones((30, 3)), n_links=4)
+    assert np.isfinite(scores).all()
+    assert sorted(rows[0]) == list(range(30))

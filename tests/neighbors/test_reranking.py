@@ -1,11 +1,13 @@
 """k-reciprocal ranking against a plain implementation of the paper's equations."""
 
 import numpy as np
+import pytest
 import torch
+from sklearn.neighbors import NearestNeighbors
 from tolerance import assert_close
 
 from sklinvariant.metrics import average_precision, exact_ranking
-from sklinvariant.neighbors import k_reciprocal_ranking
+from sklinvariant.neighbors import _reranking, k_reciprocal_ranking
 
 
 def reference(queries, X, k1, k2, weight):
@@ -76,3 +78,35 @@ def test_tensors_in_tensors_out():
     X = torch.tensor(classes(3)[0])
     distances, rows = k_reciprocal_ranking(X[:3], X[3:], n_neighbors=4)
     assert (type(distances), rows.dtype, tuple(rows.shape)) == (torch.Tensor, torch.int64, (3, 4))
+
+
+def links_of(X, k):
+    return NearestNeighbors(n_neighbors=k, metric="cosine").fit(X).kneighbors(return_distance=False)
+
+
+def by_row(distances, rows):
+    return np.take_along_axis(distances, np.argsort(rows, axis=1), 1)
+
+
+@pytest.mark.parametrize("settings", [{}, {"k1": 4, "k2": 6}, {"k1": 100, "weight": 0.0}])
+def test_links_to_all_rows_give_the_same_ranking(monkeypatch, settings):
+    X, _ = classes(4)
+    expected = by_row(*k_reciprocal_ranking(X[:20], X[20:], **settings))
+    for block in (7, 256):
+        monkeypatch.setattr(_reranking, "_BLOCK", block)
+        assert_close(by_row(*k_reciprocal_ranking(X[:20], X[20:], links=links_of(X[20:], 99), **settings)), expected)
+
+
+def test_few_links_improve_the_ranking_as_well():
+    X, y = classes(2)
+    rows = X / np.linalg.norm(X, axis=1, keepdims=True)
+    relevant = y[:20, None] == y[20:]
+    found = k_reciprocal_ranking(X[:20], X[20:], k1=10, links=links_of(X[20:], 12))[1]
+    plain = average_precision(exact_ranking(rows[:20], rows[20:]), relevant).mean()
+    assert average_precision(found, relevant).mean() > plain + 0.02
+
+
+def test_too_few_links_are_refused():
+    X, _ = classes(0)
+    with pytest.raises(ValueError, match="links has 5 neighbours of each row, but 10 are required"):
+        k_reciprocal_ranking(X[:20], X[20:], links=links_of(X[20:], 5))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tolerance import assert_close
 
-from sklinvariant.neighbors._similarities import check_rows, nearest_rows, unit_rows
+from sklinvariant.neighbors._similarities import check_rows, linked_similarities, nearest_rows, unit_rows
 
 
 def test_rows_have_length_one_at_any_scale():
@@ -34,3 +34,10 @@ def test_wrong_input_is_named():
             check_rows(rows, 1, 5)
     with pytest.raises(ValueError, match="rows contains -1 to 5, but there are 5 rows"):
         check_rows([[-1, 5]], 1, 5)
+
+
+def test_similarities_of_links_are_those_of_all_pairs():
+    rng = np.random.RandomState(2)
+    X, links = unit_rows(rng.normal(size=(600, 5)), "X"), rng.randint(600, size=(550, 4))
+    expected = np.take_along_axis(X[50:] @ X.T, links, 1)
+    assert_close(linked_similarities(X, links, first=50), expected)

@@ -2,6 +2,7 @@
 
 import itertools
 import weakref
+from collections import OrderedDict
 
 import cv2
 import numpy as np
@@ -405,3 +406,20 @@ def test_bad_activations(orbits, X, message):
     pooler = NestedInvariancePooler().fit(orbits)
     with pytest.raises(ValueError, match=message):
         pooler.transform(X)
+
+
+def test_transformations_whose_orbit_cannot_be_listed_are_refused(network, images):
+    pooler = NestedInvariancePooler(network, transforms={"mirror": torch.nn.Identity()})
+    with pytest.raises(ValueError, match=r"'mirror': Identity\(\), but a Transform of .*, whose orbit can be listed"):
+        pooler.fit(images)
+
+
+def test_a_classifier_as_backbone(images):
+    """The message names the last layer that returns a map, which then works."""
+    parts = {"first": nn.Conv2d(3, 2, 3), "second": nn.Conv2d(2, 3, 3), "mean": nn.AdaptiveAvgPool2d(1)}
+    classifier = nn.Sequential(OrderedDict(**parts, flat=nn.Flatten(), head=nn.Linear(3, 10)))
+    transforms = {"rotation": Rotation(n_steps=2)}
+    with pytest.raises(ValueError, match=r"last that returns a map is BackbonePatches\(network, layer='second'\)"):
+        NestedInvariancePooler(classifier, transforms=transforms).fit(images)
+    backbone = BackbonePatches(classifier, layer="second")
+    assert NestedInvariancePooler(backbone, transforms=transforms).fit_transform(images).shape[1] == 3
