@@ -41,6 +41,9 @@ html_theme_options = {
     "secondary_sidebar_items": ["page-toc", "sg_download_links", "sg_launcher_links", "colab"],
 }
 html_sidebars = {page: [] for page in ("index", "install", "benchmarks", "changelog")}
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+toc_object_entries_show_parents = "hide"
 html_baseurl = URLS["Documentation"]
 autodoc_typehints = "none"  # the docstrings say the types in words
 autosummary_generate = True

@@ -124,6 +124,10 @@ class BagOfWords(CodebookAggregator):
     ``R_k = (1/m) Σ_n [k = argmin_j ‖f_n - C_j‖]``, or with ``assignment="soft"`` the mean of
     ``exp(-γ ‖f_n - C_k‖²) / Σ_j exp(-γ ‖f_n - C_j‖²)`` (eq. 2 and 3 of [1]_).
 
+    See Also
+    --------
+    LearnedBoW : Learns the codewords with the classifier.
+
     References
     ----------
     .. [1] Katharopoulos et al., "Learning Local Feature Aggregation Functions with Backpropagation", 2017.

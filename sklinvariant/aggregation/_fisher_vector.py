@@ -51,6 +51,10 @@ class FisherVector(VocabularyAggregator):
     n_iter_ : int
         Number of iterations of expectation-maximisation.
 
+    See Also
+    --------
+    LearnedFisherVector : Learns the mixture with the classifier.
+
     References
     ----------
     .. [1] Perronnin, Sánchez, Mensink, "Improving the Fisher kernel for large-scale image classification", 2010.

@@ -47,6 +47,11 @@ class LearnedBoW(AggregationLearner):
     gamma_ : float
         The learned γ.
 
+    See Also
+    --------
+    BagOfWords : Finds the codewords by clustering.
+    LearnedVLAD : Longer vectors from fewer codewords.
+
     References
     ----------
     .. [1] Katharopoulos et al., "Learning Local Feature Aggregation Functions with Backpropagation", 2017.

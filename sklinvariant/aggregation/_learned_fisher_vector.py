@@ -45,6 +45,10 @@ class LearnedFisherVector(AggregationLearner):
     covariances_ : ndarray of shape (n_components, d)
         The learned variances of the features.
 
+    See Also
+    --------
+    FisherVector : Fits the mixture without labels.
+
     References
     ----------
     .. [1] Katharopoulos et al., "Learning Local Feature Aggregation Functions with Backpropagation", 2017.

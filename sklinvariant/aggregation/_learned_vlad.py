@@ -27,6 +27,11 @@ class LearnedVLAD(LearnedBoW):
     feature_map : callable or None
         Map between the representation and the linear model.
 
+    See Also
+    --------
+    VLAD : Finds the codewords by clustering.
+    LearnedBoW : Histograms of codewords.
+
     References
     ----------
     .. [1] Katharopoulos et al., "Learning Local Feature Aggregation Functions with Backpropagation", 2017.

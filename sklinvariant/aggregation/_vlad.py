@@ -27,6 +27,11 @@ class VLAD(CodebookAggregator):
         "l2" divides by the norm; "power" takes signed square roots before; "intra" normalises the residual of each
         codeword before (Arandjelović & Zisserman 2013). None returns the mean residuals in data units.
 
+    See Also
+    --------
+    LearnedVLAD : Learns the codewords with the classifier.
+    SecondOrderPooling : Has no codewords.
+
     References
     ----------
     .. [1] Jégou et al., "Aggregating local descriptors into a compact image representation", 2010.

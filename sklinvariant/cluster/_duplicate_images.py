@@ -50,6 +50,7 @@ _MOST_EXACT = 200_000  # key points, above which they are searched in lists
 _FEW = 30  # key points; images with fewer are also compared by their colours
 _MOST_OFF = 8  # of 255, by which these colours may differ
 _MOST_DIFFERENT = 30  # of 255, by which grey values of their thumbnails may differ
+_BLANK = 50.0  # variance of the grey values of a blank image, at most
 _BLOCK = 256  # images whose votes are counted together
 
 
@@ -78,7 +79,8 @@ class DuplicateImages(TorchEstimator):
     this map lays one over the other. Groups are the connected components of confirmed pairs. Another photograph of the
     same object from elsewhere is not a duplicate. Images with few key points, such as small or blank ones, are compared
     in eight orientations with the images of the most similar colours. They are duplicates only if they also have the
-    same colours: a blank white image is no duplicate of a blank black one. Review groups of documents and cards before
+    same colours: a blank white image is no duplicate of a blank black one, also if there are blank images of all shades
+    between. Review groups of documents and cards before
     you delete any: pages that differ only in some of their text can be grouped.
 
     An image has at most 10 candidates of each way to find them (two for key points, eight for colours), so the number
@@ -204,7 +206,7 @@ class DuplicateImages(TorchEstimator):
         """Rows (n_pairs, 2) of images that are the same photograph."""
         by_votes = [pair for pair in _voted_pairs(photos) if self._match(*(photos[row] for row in pair))]
         by_colours = [pair for pair in _coloured_pairs(photos) if self._agree_upright(*(photos[row] for row in pair))]
-        return np.array(sorted({*by_votes, *by_colours}), np.int64).reshape(-1, 2)
+        return np.array(sorted({*by_votes, *_without_chains(by_colours, photos)}), np.int64).reshape(-1, 2)
 
     def _match(self, one, other):
         """Whether key points match, and the images agree where they lie over each other."""
@@ -320,6 +322,25 @@ def _coloured_pairs(photos):
         near = rows[index.kneighbors(views, return_distance=False)].ravel()
         pairs |= {(min(row, other), max(row, other)) for other in near.tolist() if other != row}
     return pairs
+
+
+def _without_chains(pairs, photos):
+    """The pairs without those that would join blank images whose colours differ, through images of colours between.
+
+    Blank images are joined as in complete linkage, the most similar first, by their mean colours.
+    """
+    blank = {row for pair in pairs for row in pair if photos[row].thumbnail.var() <= _BLANK}
+    colours = {row: photos[row].colours.mean(axis=(0, 1)) for row in blank}
+    kept, linked = ([pair for pair in pairs if blank.issuperset(pair) == both] for both in (False, True))
+    groups = {row: [row] for row in blank}
+    for one, other in sorted(linked, key=lambda pair: (np.abs(colours[pair[0]] - colours[pair[1]]).max(), pair)):
+        if groups[one] is not groups[other]:
+            together = groups[one] + groups[other]
+            if np.ptp([colours[row] for row in together], axis=0).max() > _MOST_OFF:
+                continue
+            groups.update(dict.fromkeys(together, together))
+        kept.append((one, other))
+    return kept
 
 
 def _orientations(image):

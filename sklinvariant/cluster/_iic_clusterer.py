@@ -263,6 +263,13 @@ class IICClusterer(
     n_features_in_ : int
         Number of values of a sample.
 
+    See Also
+    --------
+    TEMIClusterer : Clusters embeddings, also by their neighbours.
+    TURTLEClusterer : Clusters several embeddings of the same samples.
+    IICSegmenter : Clusters pixels.
+    IICClassifier : Fine-tunes a clusterer with a few labels.
+
     References
     ----------
     Ji, Henriques, Vedaldi (2019). Invariant Information Clustering for Unsupervised Image Classification and

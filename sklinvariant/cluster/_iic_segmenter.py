@@ -228,6 +228,10 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
     n_features_in_ : int
         Number of values of a row or of the first image. Images of other sizes can be predicted as well.
 
+    See Also
+    --------
+    IICClusterer : Clusters whole images.
+
     Notes
     -----
     There is no ``fit_predict``, because scikit-learn's tools expect one cluster per sample. Here a sample is an image,

@@ -12,7 +12,7 @@ from torch import nn
 
 from sklinvariant.bags import DescriptorSets
 from sklinvariant.base import Count, declared, is_count
-from sklinvariant.images import ImageTransformer, channels_first, scale_pixels
+from sklinvariant.images import ImageReader, ImageTransformer, channels_first, scale_pixels, stack_images
 from sklinvariant.ops import unit_length
 
 _VALUES = 1 << 24  # numbers processed at a time
@@ -68,7 +68,8 @@ class DensePatches(ImageTransformer):
     """Convert images to bags of patches: the raw pixels of a sliding window.
 
     A bag has ``m = (1 + (h - patch) // stride)(1 + (w - patch) // stride)`` descriptors of ``patch² c`` features, the
-    pixels of a patch row by row. float64 images give float64, all others float32.
+    pixels of a patch row by row. Images that differ in size have different numbers of descriptors. float64 images give
+    float64, all others float32.
 
     Parameters
     ----------
@@ -101,20 +102,30 @@ class DensePatches(ImageTransformer):
     normalize: Literal["contrast", "l2"] | None = None
     image_shape: tuple | list | None = None
 
+    _reader = ImageReader(any_size=True)
+
     def _prepare(self, given):
-        images = given.data
-        height, width = window_of(self.patch_size, images)
-        return {"n_descriptor_features": height * width * images.shape[-1]}
+        height, width = window_of(self.patch_size, given.data[0][None])
+        return {"n_descriptor_features": height * width * given.data[0].shape[-1]}
 
     def _describe(self, given):
+        """The patches of images of equal size in parts, otherwise image by image."""
         images = given.data
+        if isinstance(images, list) and len({image.shape for image in images}) == 1:
+            images = stack_images(images)
+        if isinstance(images, torch.Tensor):
+            return DescriptorSets.from_bags(self._patches(images))
+        return DescriptorSets.from_bags([self._patches(image[None])[0].to(given.dtype) for image in images])
+
+    def _patches(self, images):
+        """The normalised patches (n, m, p) of images (n, h, w, c)."""
         window, patches = window_of(self.patch_size, images), None
         step = max(1, _VALUES // patches_of(images[:1], window, self.stride).numel())
         for start in range(0, len(images), step):  # in parts, so that Ctrl-C has an effect
             part = patches_of(scale_pixels(images[start : start + step]), window, self.stride)
             patches = part.new_empty(len(images), *part.shape[1:]) if patches is None else patches
             patches[start : start + step] = normalize_patches(part, self.normalize)
-        return DescriptorSets.from_bags(patches)
+        return patches
 
     def _modules_of_methods(self, dtype):
         return {"transform": lambda: Patches(self.patch_size, self.stride, self.normalize)}

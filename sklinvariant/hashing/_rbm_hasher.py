@@ -114,6 +114,10 @@ class RBMHasher(TrainedEstimator, Hasher):
     history_ : list of dict
         Number, loss (mean squared reconstruction error of the scaled values) and seconds of each epoch.
 
+    See Also
+    --------
+    NeighborHasher : Finds more of the nearest rows.
+
     Notes
     -----
     There is no ``optimizer``, because the update of contrastive divergence is not the gradient of a loss. The machine

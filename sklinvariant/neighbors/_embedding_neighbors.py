@@ -94,6 +94,10 @@ class EmbeddingNeighbors(VectorNeighbors):
     index_ : HammingNeighbors
         The fitted index of the codes, whose ids are row numbers.
 
+    See Also
+    --------
+    HammingNeighbors : Searches codes.
+
     Notes
     -----
     Distances are those by which the last step ranks: Euclidean (float64), asymmetric (float32) or numbers of bits

@@ -112,6 +112,10 @@ class HammingNeighbors(IndexedCodes):
     effort_ : int or None
         The ``n_probes``, ``ef_search`` or ``n_flips`` used by searches; None for "exact".
 
+    See Also
+    --------
+    EmbeddingNeighbors : Searches real vectors.
+
     Notes
     -----
     Distances are numbers of bits, whereas scikit-learn's ``metric="hamming"`` returns shares of bits. The order of

@@ -255,6 +255,11 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, T
     pixel_range_ : list of two floats
         The lowest and the highest pixel in `fit`, including 0 and 1; not for activations.
 
+    See Also
+    --------
+    sklinvariant.autoencoder.EquivariantAutoencoder : Learns invariant features of images.
+    sklinvariant.autoencoder.CanonicalRotation : Rotates images into a canonical pose.
+
     Notes
     -----
     Equation 2 is for non-negative activations, as after ReLU. Equation 1 takes absolute values, and so do the orders

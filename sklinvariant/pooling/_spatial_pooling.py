@@ -114,6 +114,10 @@ class SpatialPooling(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transf
     n_features_in_ : int
         Number of values in a map.
 
+    See Also
+    --------
+    AutoPooling : Learns from video what to pool.
+
     References
     ----------
     Lazebnik, Schmid, Ponce (2006). Beyond bags of features: spatial pyramid matching.

@@ -94,6 +94,18 @@ def test_blank_images_of_different_colours():
     assert DuplicateImages().fit_predict([_blank(one) for one in colours]).tolist() == [-1, 0, -1, 1, 0, -1, 1]
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_blank_images_of_similar_shades_do_not_chain(order):
+    shades = np.arange(100, 160, 3)[::order]
+    labels = DuplicateImages().fit_predict([_blank((shade, shade, shade)) for shade in shades])
+    for label in set(labels) - {-1}:
+        assert np.ptp(shades[labels == label]) <= 8
+    assert (labels >= 0).mean() > 0.8
+    noise = np.random.RandomState(0).randint(-2, 3, size=(3, 60, 80, 1))
+    noisy = [np.uint8(_blank(90).astype(int) + one) for one in noise]
+    assert DuplicateImages().fit_predict(noisy).tolist() == [0, 0, 0]
+
+
 def test_gradients_of_different_colours():
     ramp = np.linspace(0, 1, 80)[None, :, None] * np.ones((60, 1, 1))
     images = [np.uint8(255 * ramp * np.array(one)) for one in ([1, 0, 0], [0, 0, 1], [0.5, 0.9, 0.2], [1, 1, 1])]

@@ -1,8 +1,10 @@
 """DensePatches: all patches, in order; stride, shape, normalisation."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from photographs import write_images
 from sklearn.feature_extraction.image import extract_patches_2d
 from tolerance import assert_close
 
@@ -47,8 +49,8 @@ def test_errors_of_images(images):
     images[1, 0, 0, 0] = np.nan
     with pytest.raises(ValueError, match="image 1 contains NaN"):
         DensePatches(4).fit(images)
-    with pytest.raises(ValueError, match="differ in size"):
-        DensePatches(4).fit([np.zeros((8, 8)), np.zeros((9, 8))])
+    with pytest.raises(ValueError, match="patch_size=9 is larger than the images, 8 x 8"):
+        DensePatches(9).fit_transform([np.zeros((9, 9)), np.zeros((8, 8))])
     with pytest.raises(ValueError, match="image_shape"):
         DensePatches(4, image_shape=(5, 5)).fit(np.zeros((2, 24)))
 
@@ -57,3 +59,26 @@ def test_numbers_that_are_no_pixels_are_float32():
     X = np.random.RandomState(0).randint(0, 900, (6, 4))
     for rows, dtype in ((X, np.float32), (X.astype(np.float16), np.float32), (X / 3, np.float64)):
         assert DensePatches(1).fit_transform(rows).dtype == dtype
+
+
+@pytest.mark.parametrize("normalize", ["contrast", None])
+def test_images_of_different_sizes(images, normalize):
+    different = [images[0], images[1][:7], (images[2, :, :5] * 255).astype(np.uint8)]
+    patches = DensePatches(4, normalize=normalize)
+    bags = patches.fit_transform(different)
+    assert [len(bag) for bag in bags] == [5 * 4, 2 * 4, 5 * 1]
+    assert bags.dtype == np.float64
+    for bag, image in zip(bags, different, strict=True):
+        assert_close(bag, patches.transform(image[None])[0])
+    tensors = patches.transform([torch.as_tensor(image) for image in different])
+    assert isinstance(tensors.values, torch.Tensor)
+    assert_close(tensors.values, bags.values)
+
+
+def test_images_in_files(tmp_path):
+    folder = tmp_path / "photos"
+    write_images(folder, 3)
+    cv2.imwrite(str(folder / "small.png"), np.full((20, 30, 3), 7, np.uint8))
+    bags = DensePatches(10, stride=10).fit_transform(str(folder))
+    assert [len(bag) for bag in bags] == [16, 16, 16, 6]
+    assert_close(bags[3], np.full((6, 300), 7 / 255, np.float32))
