@@ -10,10 +10,12 @@ plt = pytest.importorskip("matplotlib.pyplot", reason="matplotlib is not install
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 SCRIPTS = sorted(EXAMPLES.glob("plot_*.py"))
-QUICK = {"plot_which_pooling"}  # under five seconds
+QUICK = {"plot_out_of_core", "plot_which_pooling"}  # under five seconds
 NEEDS = {
+    "plot_codes_and_search": ["skimage", "faiss"],
     "plot_dataframe_of_embeddings": ["pandas"],
     "plot_duplicates": ["skimage", "faiss"],
+    "plot_nested_pooling": ["faiss"],
     "plot_pose": ["skimage"],
     "plot_rotated_photographs": ["skimage"],
     "plot_video_file": ["cv2", "av"],
@@ -73,6 +75,7 @@ def test_examples_run(script, tmp_path, monkeypatch, capsys):
         plt.close("all")
         plt.switch_backend(backend)
     assert capsys.readouterr().out.strip()
+    assert not list(tmp_path.iterdir())
 
 
 def _titles(figure):

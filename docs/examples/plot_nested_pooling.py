@@ -21,8 +21,8 @@ from sklinvariant.neighbors import HammingNeighbors
 from sklinvariant.transforms import Rotation, Scale, warp
 
 digits = load_digits_images()
-images = torch.nn.functional.interpolate(torch.tensor(digits.images[:300])[:, None], scale_factor=3, mode="bicubic")
-images, labels = images[:, 0].clamp(0, 1).numpy(), digits.target[:300]
+images = torch.nn.functional.interpolate(torch.tensor(digits.images[:200])[:, None], scale_factor=3, mode="bicubic")
+images, labels = images[:, 0].clamp(0, 1).numpy(), digits.target[:200]
 network = ConvolutionalFeatures(
     BagOfWords(96), patch_size=6, stride=2, pool=2, contrast_eps=0.1, whitening_eps=0.01, random_state=0
 ).fit(images)
@@ -47,10 +47,10 @@ for figure, (name, pooler) in zip(figures, poolings.items(), strict=True):
     features = pooler.fit_transform(images)
     hasher = RBMHasher(64, max_epochs=100, random_state=0).fit(features)
     search = HammingNeighbors(6).fit(hasher.transform(features))
-    codes = hasher.transform(pooler.transform(warp(images, Rotation().matrix([[60]] * len(images)), fill="edge")))
+    codes = hasher.transform(pooler.transform(warp(images[:40], Rotation().matrix([[60]] * 40), fill="edge")))
     first = search.kneighbors(codes, n_neighbors=1, return_distance=False)[:, 0]
     print(
-        f"{name}: {np.mean(first == np.arange(len(images))):.0%} of digits rotated by 60 degrees find their original first"
+        f"{name}: {np.mean(first == np.arange(40)):.0%} of 40 digits, rotated by 60 degrees, find their original first"
     )
     RetrievalDisplay.from_estimator(
         search,

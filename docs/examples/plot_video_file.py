@@ -8,8 +8,11 @@ that has few labelled images.
 """
 
 # %%
-# First we need a video: digits that turn like a weather vane, one after another. Replace ``digits.mp4`` by
-# your own file, a list of files, or a folder of frames.
+# First we need a video: digits that turn like a weather vane, one after another. Replace ``file`` by your own
+# file, a list of files, or a folder of frames.
+
+import tempfile
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -23,7 +26,9 @@ rng = np.random.default_rng(0)
 start, speed = rng.uniform(-60, 60, 600), rng.normal(0, 20, 600)
 angles = start[:, None] + speed[:, None] * np.arange(5)  # five frames of each digit
 frames = Rotation().apply(np.repeat(images[:600], 5, axis=0), angles.reshape(-1, 1))
-video = cv2.VideoWriter("digits.mp4", cv2.VideoWriter_fourcc(*"mp4v"), 25, (16, 16))
+folder = tempfile.TemporaryDirectory()
+file = str(Path(folder.name, "digits.mp4"))
+video = cv2.VideoWriter(file, cv2.VideoWriter_fourcc(*"mp4v"), 25, (16, 16))
 for frame in (255 * frames).astype(np.uint8):
     video.write(cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR))
 video.release()
@@ -32,7 +37,8 @@ video.release()
 # ``frame_pairs`` reads pairs of consecutive frames. ``min_change`` drops pairs in which nothing moves, and
 # ``max_change`` those that span a cut, here from one digit to the next.
 
-pairs, clips = frame_pairs("digits.mp4", grayscale=True, min_change=0.002, max_change=0.15)
+pairs, clips = frame_pairs(file, grayscale=True, min_change=0.002, max_change=0.15)
+folder.cleanup()
 print(f"{len(pairs)} pairs of frames of {pairs.shape[2]} × {pairs.shape[3]} pixels")
 
 # %%
