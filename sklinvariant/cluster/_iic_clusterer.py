@@ -82,7 +82,7 @@ class SampleReader(Reader):
 
     def opened(self, sources: list[str | bytes]) -> Any:
         """The images in files."""
-        return self.images.opened(sources)
+        return [image.numpy() for image in self.images.opened(sources)]
 
     def _check(self, estimator, X, kind, reset):
         as_rows, name = estimator.image_shape is None and not _are_images(X), type(estimator).__name__
