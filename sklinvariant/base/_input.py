@@ -114,10 +114,13 @@ class Reader:
         self.refuse_others(type(estimator).__name__, X)
         return self._check(estimator, X, self.kind_of(X), reset)
 
-    def without_files(self, X: ArrayLike) -> ArrayLike:
-        """X, or what is in the files if X has their names or bytes."""
+    def accepted(self, name: str, X: ArrayLike) -> ArrayLike:
+        """X, or what is in the files if X has their names or bytes. Raises the errors of `refuse_others`."""
         sources = files_in(X) if self.takes_files else None
-        return X if sources is None else self.opened(sources)
+        if sources is not None:
+            return self.opened(sources)
+        self.refuse_others(name, X)
+        return X
 
     def opened(self, sources: list[str | bytes]) -> Any:
         """What is in files, of which X has the names or the bytes, if ``takes_files``."""

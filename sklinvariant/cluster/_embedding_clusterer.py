@@ -130,7 +130,7 @@ class EmbeddingClusterer(OnDevice, WithOptimizer, TrainedEstimator, ClusterMixin
         as in `IICClusterer`, and the heads are trained on the merged clusters for a few steps. "random": random heads,
         as in the paper.
     max_clusters : int
-        Largest number of clusters for ``n_clusters="auto"``.
+        Largest number of clusters for ``n_clusters="auto"``, if a batch and X have as many rows.
     max_epochs : int or "auto"
         Maximum number of passes over the rows. "auto" makes as many as 300 training steps need.
     batch_size : int
@@ -244,6 +244,8 @@ class EmbeddingClusterer(OnDevice, WithOptimizer, TrainedEstimator, ClusterMixin
     def predict_proba(self, X: Any) -> Any:
         """Predict the probabilities of the clusters for each row.
 
+        They say how clearly a row belongs to its cluster, and not how probable it is that the cluster is a class.
+
         Returns
         -------
         array of shape (n, n_clusters)
@@ -277,6 +279,8 @@ class EmbeddingClusterer(OnDevice, WithOptimizer, TrainedEstimator, ClusterMixin
                 f"n_samples={len(rows)} should be >= n_clusters={fewest}, and at least 2. Pass more rows; in "
                 "partial_fit, join a short block with another"
             )
+        if self.batch_size < fewest:
+            raise ValueError(f"batch_size={self.batch_size} should be >= n_clusters={fewest}. Raise batch_size")
         spaces = self._new_spaces(rows, generator) if reset else list(self._network(rows).spaces)
         pairs = None
         if self._needs_pairs():
@@ -284,15 +288,13 @@ class EmbeddingClusterer(OnDevice, WithOptimizer, TrainedEstimator, ClusterMixin
             partners = nearest_partners(features, self.n_neighbors)
             pairs = PartnerPairs(rows, partners, generator, most_steps=MOST_STEPS)
         number, stability = self._number(pairs, spaces) if reset else self._earlier_number()
-        if self.batch_size < number:
-            raise ValueError(f"batch_size={self.batch_size} should be >= n_clusters={number}. Raise batch_size")
         return Rows(rows, spaces, pairs, number, stability)
 
     def _number(self, pairs, spaces):
         """The number of clusters, and the stability of each number that was compared, or None."""
         if self.n_clusters != "auto":
             return self.n_clusters, None
-        numbers = range(2, min(self.max_clusters, len(pairs)) + 1)
+        numbers = range(2, min(self.max_clusters, self.batch_size, len(pairs)) + 1)
         everything = torch.arange(len(pairs), device=pairs.samples.device)
         rescale, weight = EmbeddingNetwork(spaces, 1).features, self.entropy_weight
         stability = stabilities_of_merging(pairs, everything, numbers, entropy_weight=weight, rescale=rescale)

@@ -50,7 +50,7 @@ class Training(Parameters):
         Training stops when the loss has not decreased by more than this value for ``n_iter_no_change`` epochs. None
         disables this criterion.
     n_iter_no_change : int
-        Number of epochs without improvement after which training stops, if ``tol`` is set.
+        Number of epochs without improvement after which training stops, if ``tol`` is set or ``early_stopping=True``.
     warm_start : bool
         Whether `fit` continues from the previous fit.
     checkpoint : str, path or None

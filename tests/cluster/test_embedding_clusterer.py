@@ -186,6 +186,14 @@ def test_at_most_as_many_clusters_as_rows(blobs):
     assert model.stability_.shape == (2,)
 
 
+def test_no_more_clusters_than_rows_of_a_batch(blobs):
+    model = quick(TEMIClusterer, "auto", batch_size=4).fit(blobs[0])
+    assert model.n_clusters_ == 3
+    assert model.stability_.shape == (3,)
+    with pytest.raises(ValueError, match="batch_size=1 should be >= n_clusters=2"):
+        quick(TEMIClusterer, "auto", batch_size=1).fit(blobs[0])
+
+
 def test_an_uncertain_number_of_clusters_is_reported(global_random_seed):
     noise = np.random.RandomState(global_random_seed).normal(size=(300, 30))
     model = quick(TEMIClusterer, "auto", max_clusters=6, max_epochs=1)
