@@ -262,6 +262,8 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
     def predict_proba(self, X: Any) -> Any:
         """Predict the share of the votes of the runs for each cluster.
 
+        It says how much the runs agree, and not how probable it is that a cluster is right.
+
         Returns
         -------
         array of shape (n, n_clusters)

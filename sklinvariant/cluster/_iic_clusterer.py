@@ -407,6 +407,8 @@ class IICClusterer(
     def predict_proba(self, X: Any) -> Any:
         """Predict the probabilities of the clusters for each sample.
 
+        They say how clearly a sample belongs to its cluster, and not how probable it is that the cluster is a class.
+
         Returns
         -------
         array of shape (n, n_clusters)

@@ -1,5 +1,7 @@
 """The reader of images, arrays (n, h, w[, c]), flat rows and lists of images, and the checks of pixels."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass

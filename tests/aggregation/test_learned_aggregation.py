@@ -147,9 +147,7 @@ def test_losses_that_cannot_be_called_or_differentiated(two_classes):
         def forward(self, representation, y):
             return representation.detach().sum()
 
-    with pytest.raises(
-        TypeError, match=r"loss=Contrastive is a class\. Pass an instance, such as loss=Contrastive\(\)"
-    ):
+    with pytest.raises(TypeError, match=r"loss=Contrastive is a class\. Pass an instance.* loss=Contrastive\(\)"):
         LearnedVLAD(3, loss=Contrastive).fit(X, y)
     with pytest.raises(TypeError, match=r"without y, so that loss is called as loss\(representation\).*'y'.*Pass y"):
         LearnedVLAD(3, loss=Contrastive()).fit(X)
