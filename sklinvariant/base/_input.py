@@ -5,6 +5,7 @@ end with ``return given.answer(...)``. No other code of an estimator accesses X.
 """
 
 import math
+import os
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
@@ -145,7 +146,7 @@ class Reader:
     def refuse_others(self, name: str, X: ArrayLike) -> None:
         """Raise a ValueError if X is None or of a kind that this reader does not accept; ``name`` is the estimator."""
         refuse_stream(name, X, self.needs)
-        refuse_non_numbers(name, X, self.needs, takes_files=self.takes_files)
+        refuse_non_numbers(name, X, self.needs, takes_files=self.takes_files, in_rows=True)
         if is_bags(X) and not self.takes_bags:
             raise ValueError(
                 f"X is a DescriptorSets, bags of local descriptors, but {name} needs {self.needs}. "
@@ -190,11 +191,13 @@ def refuse_none(name: str, X: ArrayLike, needs: str) -> None:
         raise ValueError(f"X is None, but {name} needs {needs}. Pass an array")
 
 
-def refuse_non_numbers(name: str, X: ArrayLike, needs: str, *, takes_files: bool = False) -> None:
-    """Raise a ValueError for None, file names and other text, dates, and lists of tensors without data."""
+def refuse_non_numbers(
+    name: str, X: ArrayLike, needs: str, *, takes_files: bool = False, in_rows: bool = False
+) -> None:
+    """Raise a ValueError for None, text (inside rows only if ``in_rows``), dates, and tensors without data."""
     refuse_none(name, X, needs)
     names = files_in(X)
-    text = names[0] if names else text_in(X)
+    text = names[0] if names else text_in(X) if in_rows or isinstance(X, (str, bytes, os.PathLike)) else None
     if text is not None:
         files = "Pass a list of names of image files, or the name of an existing folder"
         if not takes_files:
