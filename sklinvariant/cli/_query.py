@@ -39,7 +39,7 @@ def run(arguments: Namespace) -> Outcome:
         write_report(page, answer)
     for image, neighbors in answer.found.items():
         print(printable(image))
-        last = 0
+        last = None
         for distance, file in neighbors:
             count = answer.matches[image].get(file)
             if last and not count:
