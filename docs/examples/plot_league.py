@@ -21,12 +21,12 @@ from sklearn.preprocessing import StandardScaler
 from sklinvariant import ITQHasher, LSHHasher, NeighborHasher, PCAHasher
 from sklinvariant.metrics import exact_ranking, mean_average_precision
 
-patches = extract_patches_2d(load_sample_image("china.jpg"), (6, 6), max_patches=1000, random_state=0)
+patches = extract_patches_2d(load_sample_image("china.jpg"), (6, 6), max_patches=600, random_state=0)
 data_sets = {
-    "digits": load_digits().data[:1000],
+    "digits": load_digits().data[:600],
     "breast cancer": StandardScaler().fit_transform(load_breast_cancer().data),
     "faces": lfw_subset().reshape(200, -1),
-    "patches": patches.reshape(1000, -1) / 255,
+    "patches": patches.reshape(600, -1) / 255,
 }
 
 

@@ -52,7 +52,7 @@ for (above, below), (name, model) in zip(axes.T, models.items(), strict=True):
     precision = mean_average_precision(exact_ranking(vectors), same)
     print(f"16 codewords {name:<22} mean average precision on held-out digits {precision:.3f}")
     distances = pairwise_distances(vectors)
-    for which, label, colour in ((same, "same digit", "tab:green"), (others, "different digits", "tab:red")):
+    for which, label, colour in ((same, "same digit", "#0072B2"), (others, "different digits", "#D55E00")):
         above.hist(distances[which], bins=np.linspace(0, 1.9, 60), density=True, alpha=0.5, color=colour, label=label)
     above.set(xlabel="distance between two held-out digits", yticks=[], xlim=(0, 1.9))
     above.set_title(f"16 codewords {name}\nmean average precision {precision:.2f}")

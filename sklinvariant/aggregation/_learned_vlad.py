@@ -27,6 +27,11 @@ class LearnedVLAD(LearnedBoW):
     feature_map : callable or None
         Map between the representation and the linear model.
 
+    Notes
+    -----
+    It resembles the layer of NetVLAD (Arandjelović et al. 2016), on fixed descriptors. NetVLAD trains the network below
+    as well, and learns the weights of the assignment apart from the codewords.
+
     See Also
     --------
     VLAD : Finds the codewords by clustering.

@@ -374,6 +374,9 @@ class CanonicalRotation(OneToOneFeatureMixin, TransformerMixin, NetworkEstimator
     def predict_angle(self, X: Any) -> Any:
         """Predict by how much each image is rotated relative to the most frequent pose of the training images.
 
+        Differences between the angles of views of the same object are reliable. The angles themselves are not those of
+        the photographs: kinds of objects have no common pose, and whole classes may be upside down.
+
         Returns
         -------
         array of shape (n,)

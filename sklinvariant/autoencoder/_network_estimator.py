@@ -10,7 +10,7 @@ from torch import nn
 
 from sklinvariant.autoencoder._equivariant_network import EquivariantAutoencoderNetwork
 from sklinvariant.base import OnDevice, TorchEstimator, restore_weights
-from sklinvariant.images import ImageReader, channels_first, scale_pixels
+from sklinvariant.images import ImageReader, WithImageSize, channels_first, scale_pixels
 from sklinvariant.ops import compute_dtype, samples_at_once
 from sklinvariant.training import TrainedEstimator, WithOptimizer
 
@@ -47,7 +47,7 @@ class ImageFeatures(nn.Module):
         return self.network.features(*self.network.encode(x))
 
 
-class NetworkEstimator(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
+class NetworkEstimator(WithImageSize, OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
     """Base of the estimators whose fitted state contains weights and architecture of the network.
 
     A subclass implements ``_architecture(shape)`` and ``_objective(network, data)``, a module that computes the loss.

@@ -5,6 +5,7 @@ end with ``return given.answer(...)``. No other code of an estimator accesses X.
 """
 
 import math
+import os
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
@@ -114,10 +115,13 @@ class Reader:
         self.refuse_others(type(estimator).__name__, X)
         return self._check(estimator, X, self.kind_of(X), reset)
 
-    def without_files(self, X: ArrayLike) -> ArrayLike:
-        """X, or what is in the files if X has their names or bytes."""
+    def accepted(self, name: str, X: ArrayLike) -> ArrayLike:
+        """X, or what is in the files if X has their names or bytes. Raises the errors of `refuse_others`."""
         sources = files_in(X) if self.takes_files else None
-        return X if sources is None else self.opened(sources)
+        if sources is not None:
+            return self.opened(sources)
+        self.refuse_others(name, X)
+        return X
 
     def opened(self, sources: list[str | bytes]) -> Any:
         """What is in files, of which X has the names or the bytes, if ``takes_files``."""
@@ -142,7 +146,7 @@ class Reader:
     def refuse_others(self, name: str, X: ArrayLike) -> None:
         """Raise a ValueError if X is None or of a kind that this reader does not accept; ``name`` is the estimator."""
         refuse_stream(name, X, self.needs)
-        refuse_non_numbers(name, X, self.needs, takes_files=self.takes_files)
+        refuse_non_numbers(name, X, self.needs, takes_files=self.takes_files, in_rows=True)
         if is_bags(X) and not self.takes_bags:
             raise ValueError(
                 f"X is a DescriptorSets, bags of local descriptors, but {name} needs {self.needs}. "
@@ -187,16 +191,19 @@ def refuse_none(name: str, X: ArrayLike, needs: str) -> None:
         raise ValueError(f"X is None, but {name} needs {needs}. Pass an array")
 
 
-def refuse_non_numbers(name: str, X: ArrayLike, needs: str, *, takes_files: bool = False) -> None:
-    """Raise a ValueError for None, file names and other text, dates, and lists of tensors without data."""
+def refuse_non_numbers(
+    name: str, X: ArrayLike, needs: str, *, takes_files: bool = False, in_rows: bool = False
+) -> None:
+    """Raise a ValueError for None, text (inside rows only if ``in_rows``), dates, and tensors without data."""
     refuse_none(name, X, needs)
     names = files_in(X)
-    text = names[0] if names else text_in(X)
+    text = names[0] if names else text_in(X) if in_rows or isinstance(X, (str, bytes, os.PathLike)) else None
     if text is not None:
         files = "Pass a list of names of image files, or the name of an existing folder"
         if not takes_files:
             files = "If these are file names, read the files first. Estimators of images accept names of image files"
-        raise ValueError(f"X holds text, such as {text!r:.200}, but {name} needs {needs}. {files}")
+        where = _column_of(text, X)
+        raise ValueError(f"{where}X holds text, such as {text!r:.200}, but {name} needs {needs}. {files}")
     if getattr(getattr(X, "dtype", None), "kind", None) in ("M", "m"):
         raise ValueError(f"X holds dates or times, dtype {X.dtype}, but {name} needs {needs}. Convert them to numbers")
     if isinstance(X, (list, tuple)) and len(X) and isinstance(X[0], torch.Tensor) and X[0].is_meta:
@@ -204,6 +211,14 @@ def refuse_non_numbers(name: str, X: ArrayLike, needs: str, *, takes_files: bool
             f"X holds tensors on the meta device, which have no values, but {name} needs {needs}. "
             "Pass tensors with data"
         )
+
+
+def _column_of(text, X):
+    """The words "column ... of " if the text is in the first row of a table of pandas."""
+    if not hasattr(X, "iloc") or not hasattr(X, "columns"):
+        return ""
+    names = [name for name, item in zip(X.columns, X.iloc[0], strict=True) if str(item) == text]
+    return f"column {names[0]!r} of " if names else ""
 
 
 def computing_device(estimator: Any, kind: ArrayKind) -> torch.device:

@@ -147,9 +147,8 @@ def text_in(X: Any) -> str | None:
     first = X.iloc[:1].to_numpy() if hasattr(X, "iloc") else X[:1] if isinstance(X, (list, tuple, np.ndarray)) else ()
     if isinstance(first, np.ndarray) and first.dtype.kind not in "OUT":
         return None
-    while len(first) and isinstance(first[0], (list, tuple, np.ndarray)):
-        first = first[0]
-    texts = [str(os.fspath(item)) for item in first if isinstance(item, (str, os.PathLike))]
+    row = first[0] if len(first) and isinstance(first[0], (list, tuple, np.ndarray)) else first
+    texts = [str(os.fspath(item)) for item in row if isinstance(item, (str, os.PathLike))]
     return next((text for text in texts if not _is_number(text)), None)
 
 

@@ -117,7 +117,7 @@ class DuplicateImages(TorchEstimator):
 
     Notes
     -----
-    OpenCV and faiss are required (``pip install "sklinvariant[image,faiss]"``).
+    OpenCV and faiss are required (``pip install ".[image,faiss]"`` in a checkout).
 
     Examples
     --------

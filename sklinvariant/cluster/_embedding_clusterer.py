@@ -244,6 +244,8 @@ class EmbeddingClusterer(OnDevice, WithOptimizer, TrainedEstimator, ClusterMixin
     def predict_proba(self, X: Any) -> Any:
         """Predict the probabilities of the clusters for each row.
 
+        They say how clearly a row belongs to its cluster, and not how probable it is that the cluster is a class.
+
         Returns
         -------
         array of shape (n, n_clusters)

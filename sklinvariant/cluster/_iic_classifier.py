@@ -348,8 +348,7 @@ class IICClassifier(
         return self._fine_tune(X, y, {}, partial=True, classes=classes)
 
     def _fine_tune(self, X, y, params, *, partial=False, classes=None):
-        X = self._reader.without_files(X)
-        self._reader.refuse_others(type(self).__name__, X)
+        X = self._reader.accepted(type(self).__name__, X)
         frozen = isinstance(self.clusterer, FrozenEstimator)
         inner = self.clusterer.estimator if frozen else self.clusterer
         if not isinstance(inner, IICClusterer):

@@ -82,7 +82,7 @@ class SampleReader(Reader):
 
     def opened(self, sources: list[str | bytes]) -> Any:
         """The images in files."""
-        return self.images.opened(sources)
+        return [image.numpy() for image in self.images.opened(sources)]
 
     def _check(self, estimator, X, kind, reset):
         as_rows, name = estimator.image_shape is None and not _are_images(X), type(estimator).__name__
@@ -406,6 +406,8 @@ class IICClusterer(
 
     def predict_proba(self, X: Any) -> Any:
         """Predict the probabilities of the clusters for each sample.
+
+        They say how clearly a sample belongs to its cluster, and not how probable it is that the cluster is a class.
 
         Returns
         -------

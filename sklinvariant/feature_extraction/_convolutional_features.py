@@ -50,7 +50,7 @@ from sklinvariant.base import (
 )
 from sklinvariant.feature_extraction._dense_patches import normalize_patches, window_of
 from sklinvariant.feature_extraction._filters import slide, take_patches, zca
-from sklinvariant.images import ImageReader, channels_first, scale_pixels
+from sklinvariant.images import ImageReader, WithImageSize, channels_first, scale_pixels
 from sklinvariant.ops import check_reach, float64_device, largest_value
 
 # attributes in which extractors store their vectors, and the default encoding of each
@@ -133,7 +133,7 @@ def _can_learn_in_parts(self):
 
 @declared
 class ConvolutionalFeatures(
-    OnDevice, CallbackSupportMixin, TransformerMixin, TorchEstimator, auto_wrap_output_keys=None
+    WithImageSize, OnDevice, CallbackSupportMixin, TransformerMixin, TorchEstimator, auto_wrap_output_keys=None
 ):
     """Images to feature maps by features that are learned on their patches: ``(n, h, w[, c])`` to ``(n, h', w', k)``.
 

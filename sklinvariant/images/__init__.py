@@ -1,7 +1,14 @@
 """Images: reading, checking, sizes, and the base of estimators of images."""
 
 from sklinvariant.images._image_files import ImageFiles
-from sklinvariant.images._image_reader import ImageInput, ImageReader, check_pixels, image_array, range_of
+from sklinvariant.images._image_reader import (
+    ImageInput,
+    ImageReader,
+    WithImageSize,
+    check_pixels,
+    image_array,
+    range_of,
+)
 from sklinvariant.images._image_stream import ImageStream, StreamReader
 from sklinvariant.images._image_transformer import ImageTransformer
 from sklinvariant.images._keypoints import NO_KEYPOINTS, Alignment, Keypoints, align, find_keypoints
@@ -25,6 +32,7 @@ __all__ = [
     "ImageTransformer",
     "Keypoints",
     "StreamReader",
+    "WithImageSize",
     "align",
     "channels_first",
     "check_pixels",

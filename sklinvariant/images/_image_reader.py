@@ -1,8 +1,10 @@
 """The reader of images, arrays (n, h, w[, c]), flat rows and lists of images, and the checks of pixels."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, NoReturn
 
 import numpy as np
@@ -13,9 +15,12 @@ from sklinvariant._settings import detached
 from sklinvariant.base import (
     ArrayLike,
     Input,
+    Parameters,
     RowReader,
+    Side,
     as_tensor,
     computing_device,
+    declared,
     dense_tensor,
     is_bags,
     is_count,
@@ -24,11 +29,27 @@ from sklinvariant.base import (
     to_numpy,
 )
 from sklinvariant.images._image_files import ImageFiles
-from sklinvariant.images._pixels import scale_pixels, stack_images
+from sklinvariant.images._pixels import fit_tensor, scale_pixels, stack_images
 from sklinvariant.ops import largest_value
 
 _WHOLE = {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
+_TO_COLOUR = "Convert grey images to colour: np.dstack([image] * 3)"
 _FAR = 10  # values that exceed the range seen in fit by more than this multiple of it are on another scale
+
+
+@declared
+class WithImageSize(Parameters):
+    """Settings of estimators of images that must have one size.
+
+    Parameters
+    ----------
+    image_size : int or None
+        Fit each image, uncropped, into a square of this many pixels, and fill the rest with its mean colour. Required
+        if images differ in size. Flat rows are not resized.
+    """
+
+    _: KW_ONLY
+    image_size: Side | None = None
 
 
 @dataclass
@@ -75,17 +96,17 @@ class ImageReader(RowReader):
         self.any_size, self.any_channels, self.in_files = any_size, any_channels, in_files
 
     def opened(self, sources: list[str | bytes]) -> Any:
-        """The images in files; a list of arrays, unless they are read later."""
-        files = ImageFiles(sources)
-        return files if self.in_files else [image.numpy() for image in files]
+        """The images in files, which are read when they are used."""
+        return ImageFiles(sources)
 
     def _check(self, estimator, X, kind, reset):
         if hasattr(X, "getbands"):  # of Pillow
             raise ValueError("X is one image of Pillow, but images are read as a list. Pass [X]")
-        if isinstance(X, ImageFiles):
+        if isinstance(X, ImageFiles) and self.in_files:
             return self._check_files(estimator, X, kind, reset)
         if isinstance(X, (list, tuple)) and len(X) == 0:
             raise ValueError(f"X holds 0 sample(s), but {type(estimator).__name__} needs at least one image")
+        X = self._of_size(estimator, X)
         images = list_of_images(X)
         if images is not None:
             images = [_check_image(image, i) for i, image in enumerate(images)]
@@ -109,6 +130,21 @@ class ImageReader(RowReader):
         dtype = torch.float64 if torch.float64 in dtypes else torch.float32
         return ImageInput(images, kind, computing_device(estimator, kind), dtype, sample_shape=sample_shape)
 
+    def _of_size(self, estimator, X):
+        """X or, if ``image_size`` is set, its images fitted into squares of this size. Flat rows keep their size."""
+        if not isinstance(estimator, WithImageSize) or estimator.image_size is None:
+            return [image.numpy() for image in X] if isinstance(X, ImageFiles) else X
+        images: Any = list_of_images(X)
+        if images is not None:
+            images = (_check_image(image, i) for i, image in enumerate(images))
+        elif getattr(X, "ndim", 2) in (3, 4):
+            images = check_pixels(X)
+        elif isinstance(X, ImageFiles):
+            images = X
+        else:
+            return X
+        return [fit_tensor(image, estimator.image_size) for image in images]
+
     def _check_files(self, estimator, files, kind, reset):
         """Images that are read later. The first is read now."""
         first = files[0][None]
@@ -125,8 +161,13 @@ class ImageReader(RowReader):
         if self._takes_any_size(estimator):
             return self._check_any_sizes(estimator, images, reset)
         shapes = {tuple(image.shape) for image in images}
+        if len({shape[:2] for shape in shapes}) > 1:
+            has_size = isinstance(estimator, WithImageSize)
+            advice = "Set image_size, to which they are resized" if has_size else "Resize them, or use LocalDescriptors"
+            raise ValueError(f"the images differ in size: {sorted(shapes)[:3]}. {advice}")
         if len(shapes) > 1:
-            raise ValueError(f"the images differ in size: {sorted(shapes)[:3]}. Resize them, or use LocalDescriptors")
+            images = [image if image.ndim == 3 else image[..., None] for image in images]
+            self._check_channels(estimator, images, reset)
         images = stack_images(images)
         if not reset:
             self._refuse_other_sizes(estimator, images.shape)
@@ -200,7 +241,8 @@ class ImageReader(RowReader):
             if image.shape[-1] != expected:
                 n = image.shape[-1]
                 what = f"image {i} has {n} channel(s)" if isinstance(images, list) else f"the images have {n} channels"
-                raise ValueError(f"{what}, but {but} {expected}. Convert the images")
+                advice = _TO_COLOUR if {n, expected} == {1, 3} else "Convert the images"
+                raise ValueError(f"{what}, but {but} {expected}. {advice}")
 
 
 def _check_range(estimator, images, reset):

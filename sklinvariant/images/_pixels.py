@@ -107,6 +107,12 @@ def max_pixels() -> int:
         raise ValueError(f"SKLINVARIANT_MAX_PIXELS must be an integer, got {given!r}") from None
 
 
+def fit_tensor(image: torch.Tensor, size: int) -> torch.Tensor:
+    """Fit an image (h, w[, c]) of uint8 or floats into a square, see `fit_into`."""
+    values = (image if image.dtype == torch.uint8 else scale_pixels(image)).cpu().numpy()  # which OpenCV supports
+    return torch.as_tensor(fit_into(values, size), device=image.device)
+
+
 def fit_into(image: np.ndarray, size: int, fill: Fill = "mean") -> np.ndarray:
     """Fit an image (h, w[, c]) into a square of size × size pixels without cropping or distortion; fill the rest."""
     cv2 = need_extra("cv2", "image_size")

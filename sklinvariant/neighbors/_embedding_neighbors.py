@@ -104,7 +104,12 @@ class EmbeddingNeighbors(VectorNeighbors):
     (int32). `radius_neighbors` compares a query with all stored vectors, by Euclidean distance.
 
     For cosine similarity, pass rows of length 1 (`sklearn.preprocessing.Normalizer`): Euclidean distance ranks them in
-    the same way. A saved estimator does not contain the file ``vectors``; keep both.
+    the same way.
+
+    A saved estimator does not contain the file ``vectors``, of which it keeps the path as given: keep both, and if the
+    file moves, or the path was relative and the working folder changes, call ``set_params(vectors=...)``. `remove` and
+    `partial_fit` write to the file at once. After `remove`, an estimator that was saved before no longer fits it: save
+    it again.
 
     References
     ----------
@@ -278,7 +283,9 @@ class EmbeddingNeighbors(VectorNeighbors):
 
     def _path(self):
         if self.vectors is None:
-            raise ValueError("vectors=None, but the vectors were stored in a file. Set vectors to this file.")
+            raise ValueError(
+                "vectors=None, but the vectors were stored in a file. Call set_params(vectors=...) with its path."
+            )
         return self.vectors
 
     def _stored(self):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from dataclasses import KW_ONLY
 from typing import Annotated, Any, Literal, Self
@@ -26,18 +25,17 @@ from sklinvariant.base import (
     import_faiss,
     integers,
     is_stream,
-    load,
     resolve_device,
-    save,
 )
 from sklinvariant.neighbors._code_reader import CodeReader
 from sklinvariant.neighbors._indexed_codes import _MOST_REMOVED, IndexedCodes, Radius
+from sklinvariant.neighbors._saved_index import SavedIndex
 from sklinvariant.neighbors._search_effort import recall_by_distance
 from sklinvariant.neighbors._stored_codes import GrowingRows, check_ids, whole_numbers
 
 
 @declared
-class HammingNeighbors(IndexedCodes):
+class HammingNeighbors(SavedIndex, IndexedCodes):
     """Nearest neighbours among binary codes, by the number of bits that differ (Hamming distance).
 
     The interface follows scikit-learn's `NearestNeighbors`; faiss performs the search. ``index="exact"`` compares a
@@ -420,34 +418,6 @@ class HammingNeighbors(IndexedCodes):
         if len(known):
             first = ids[np.isin(ids, self._ids_of(known))][0]
             raise ValueError(f"id {first} is already stored, but ids must be unique. Remove it first.")
-
-    def save(self, path: str | os.PathLike) -> None:
-        """Write the index to a file, atomically: see `sklinvariant.save`."""
-        save(self, path)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike, *, mmap_mode: Literal["r"] | None = None) -> Self:
-        """Read an index written by `save`: see `sklinvariant.load`.
-
-        Parameters
-        ----------
-        path : str or path-like
-            The file.
-        mmap_mode : {"r", None}, default=None
-            "r" memory-maps codes, ids and index, so that searches read only what they need (the tables of "multihash"
-            are always read). The contents are then not checked against the checksum of the file.
-
-        Returns
-        -------
-        HammingNeighbors
-            The index.
-        """
-        loaded = load(path, mmap_mode=mmap_mode)
-        if not isinstance(loaded, cls):
-            raise ValueError(
-                f"{path} contains a {type(loaded).__name__}, but a {cls.__name__} is required. Use sklinvariant.load."
-            )
-        return loaded
 
 
 def check_mode(mode: str) -> None:

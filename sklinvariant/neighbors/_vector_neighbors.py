@@ -9,6 +9,7 @@ from sklinvariant._compat import fit_context
 from sklinvariant.base import TorchEstimator, accepts, as_numpy, is_count
 from sklinvariant.neighbors._hamming_neighbors import check_mode, ragged
 from sklinvariant.neighbors._indexed_codes import Radius
+from sklinvariant.neighbors._saved_index import SavedIndex
 from sklinvariant.neighbors._stored_codes import check_ids, rows_of_ids, whole_numbers
 
 _LARGEST = 1e18
@@ -20,7 +21,7 @@ def beyond_square(distance: float) -> float:
     return float(np.nextafter(np.float32(min(distance, _LARGEST) ** 2), np.float32(np.inf)))
 
 
-class VectorNeighbors(TorchEstimator):
+class VectorNeighbors(SavedIndex, TorchEstimator):
     """Neighbours among stored vectors.
 
     The state of a subclass contains ``n`` (the number of vectors), ``ids`` (None for row numbers) and ``next_id``. Its

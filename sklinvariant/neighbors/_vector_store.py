@@ -138,10 +138,16 @@ def digest_of(rows: np.ndarray) -> str:
 
 
 def open_rows(path: str | os.PathLike[str], n: int, d: int, dtype: np.dtype, digest: str | None = None) -> np.ndarray:
-    """The first n rows of a file, memory-mapped. Raises a ValueError if the file holds other vectors.
+    """The first n rows of a file, memory-mapped.
 
-    ``digest`` is that of the rows, None if it is not known.
+    Raises a ValueError if the file holds other vectors, and a FileNotFoundError if there is none. ``digest`` is that of
+    the rows, None if it is not known.
     """
+    if not os.path.exists(path):
+        raise FileNotFoundError(
+            f"vectors={os.fspath(path)!r} does not exist, seen from the folder {os.getcwd()}. If the file of the "
+            "vectors is elsewhere, call set_params(vectors=...) with its path"
+        )
     rows = np.lib.format.open_memmap(path, mode="r")
     if rows.ndim != 2 or rows.dtype != dtype or rows.shape[1] != d or len(rows) < n or not rows.flags.c_contiguous:
         raise ValueError(

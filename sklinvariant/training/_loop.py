@@ -42,6 +42,7 @@ class _Net(NeuralNet):
     """A skorch net whose module computes the loss of a batch, or takes its own steps. It stops only between epochs."""
 
     precision: Precision
+    epochs: "_Epochs"
 
     def get_default_callbacks(self):
         return [("epoch_timer", EpochTimer()), ("train_loss", PassthroughScoring("train_loss", on_train=True))]
@@ -90,16 +91,18 @@ class _Net(NeuralNet):
                 self.optimizer_.step()  # has no effect without gradients, but learning rate schedulers expect a call
             return
         try:
-            return super().notify(method_name, **kwargs)
+            super().notify(method_name, **kwargs)
         except KeyboardInterrupt as stop:  # raised by the user, or by skorch's EarlyStopping
             stopping = [callback for _, callback in self.callbacks_ if isinstance(callback, EarlyStopping)]
             if any(callback.misses_ >= callback.patience for callback in stopping):
                 raise StopTraining from stop
             raise
+        if self.epochs.stops:  # after all callbacks have seen the last epoch
+            raise StopTraining
 
 
 class _Epochs(Callback):
-    """After each epoch, keep the parameters, report to scikit-learn's callbacks, and stop if there is no improvement.
+    """After each epoch, keep the parameters, report to scikit-learn's callbacks, and set ``stops`` at the last one.
 
     The training loss must decrease or, with a `Validation`, the score of the held-out samples must increase. ``best``
     is the lowest loss, or the negative of the highest score. If several processes train the module, they agree on the
@@ -112,7 +115,7 @@ class _Epochs(Callback):
         self.validation, self.processes = validation, current_processes()
 
     def initialize(self):
-        self.best, self.waited, self.lowest_loss = np.inf, 0, np.inf
+        self.best, self.waited, self.lowest_loss, self.stops = np.inf, 0, np.inf, False
         self.kept = 0, None  # the number of the last finished epoch, and its parameters
         self.best_parameters = None
         return self
@@ -150,8 +153,7 @@ class _Epochs(Callback):
         self.waited = 0 if self.tol is None or value < self.best - self.tol else self.waited + 1
         self.best = min(self.best, value)
         stops = self.report.end_epoch(lambda: self.fitted_attributes(net.module_)) or self.waited >= self.patience
-        if stops if self.processes is None else self.processes.any(stops):
-            raise StopTraining
+        self.stops = stops if self.processes is None else self.processes.any(stops)
 
     def validate(self, net):
         loss, score = self.scores(net)
@@ -199,6 +201,8 @@ class _Journal(Callback):
         self.checkpoint, self.generator, self.epochs = checkpoint, generator, epochs
 
     def on_epoch_end(self, net, **kwargs):
+        if self.epochs.stops:  # a resumed fit repeats this epoch and stops again
+            return
         self.checkpoint.write(
             {
                 "module": net.module_.state_dict(),
@@ -313,7 +317,7 @@ def train(
         callbacks=[*own, *callbacks],
         verbose=int(_prints_rows(callbacks)),
     ).initialize()
-    net.precision = own_precision
+    net.precision, net.epochs = own_precision, epochs
     if compiles:
         module.compile()
     net.notify("on_train_begin", X=batches, y=None)

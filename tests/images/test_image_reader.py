@@ -1,9 +1,11 @@
 """Which input is read as images, and the errors for all other input."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from examples import TAKE_IMAGES, answer_to_images, example, image_example
+from photographs import write_images
 from sklearn.base import clone
 from tolerance import assert_close
 from torch import nn
@@ -11,7 +13,9 @@ from torch import nn
 from sklinvariant import DescriptorSets
 from sklinvariant.cluster import IICClusterer, IICSegmenter
 from sklinvariant.feature_extraction import BackbonePatches, DensePatches
+from sklinvariant.images import read_image
 from sklinvariant.images._image_reader import check_range
+from sklinvariant.images._pixels import fit_into
 from sklinvariant.pooling import NestedInvariancePooler
 from sklinvariant.transforms import ColorJitter, GaussianNoise, Rotation, Sobel
 
@@ -47,6 +51,15 @@ def test_transforms_refuse_channels_first(transform):
 def test_tiny_images_are_images(shape):
     assert Rotation(n_steps=4)(np.zeros(shape)).shape == shape
     assert len(DensePatches(1).fit_transform(np.zeros(shape))) == shape[0]
+
+
+@pytest.mark.parametrize("model", [DensePatches(4), IICClusterer(2)], ids=lambda model: type(model).__name__)
+@pytest.mark.parametrize("first", ["grey", "colour"])
+def test_grey_and_colour_images_together_are_refused(model, first):
+    mixed = [np.zeros((16, 16)), np.zeros((16, 16, 3))]
+    mixed = mixed if first == "grey" else mixed[::-1]
+    with pytest.raises(ValueError, match=r"channel\(s\), but image 0 .*np\.dstack\(\[image\] \* 3\)"):
+        model.fit(mixed)
 
 
 @pytest.mark.parametrize("name", TAKE_IMAGES)
@@ -217,6 +230,38 @@ def test_the_range_of_a_tensor_is_checked_without_a_walk_over_its_images(monkeyp
     check_range(torch.full((3, 2, 2), 40.0), [0.0, 50.0], "Model")
     with pytest.raises(ValueError, match="the images have integers 0-255"):
         check_range(torch.zeros((3, 2, 2), dtype=torch.uint8), [0.0, 50.0], "Model")
+
+
+OF_ONE_SIZE = ["CanonicalRotation", "ConvolutionalFeatures", "EquivariantAutoencoder"]
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # few epochs, on purpose
+@pytest.mark.parametrize("name", OF_ONE_SIZE)
+def test_images_of_several_sizes_are_fitted_into_squares(name, tmp_path):
+    folder = tmp_path / "photos"
+    write_images(folder, 6)
+    cv2.imwrite(str(folder / "wide.png"), np.full((20, 30, 3), 7, np.uint8))
+    files = sorted(map(str, folder.iterdir()))
+    images = [read_image(file) for file in files]
+    squares = np.stack([fit_into(image, 12) for image in images])
+    expected = example(name)[0].fit(squares).transform(squares)
+    for X in (images, [torch.as_tensor(image) for image in images], files, str(folder)):
+        model = example(name)[0].set_params(image_size=12).fit(X)
+        np.testing.assert_allclose(model.transform(X), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(model.transform(np.stack(images[:6])), expected[:6], rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match=r"differ in size: .* Set image_size, to which they are resized"):
+        example(name)[0].fit(images)
+    with pytest.raises(ValueError, match="looks like one image"):
+        model.transform(images[0])
+    with pytest.raises(ValueError, match=r"image 1 contains NaN"):
+        model.transform([np.zeros((9, 8, 3)), np.full((8, 9, 3), np.nan)])
+
+
+@pytest.mark.parametrize("name", OF_ONE_SIZE)
+def test_flat_rows_are_not_resized(name):
+    estimator, X, _ = example(name)
+    estimator.set_params(image_shape=(12, 12), image_size=5)
+    assert estimator.fit(X.reshape(len(X), -1)).n_features_in_ == 144
 
 
 @pytest.mark.parametrize("name", TAKE_IMAGES)

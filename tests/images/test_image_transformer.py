@@ -103,8 +103,7 @@ def test_a_failed_fit_changes_nothing(images):
 
 def test_other_images_than_fitted(images):
     patches = DensePatches(2).fit(images)
-    with pytest.raises(ValueError, match="X has 60 features, but DensePatches is expecting 120"):
-        patches.transform(images[:, :5])
+    assert len(patches.transform(images[:, :5])[0]) < len(patches.transform(images)[0])  # any size is accepted
     with pytest.raises(ValueError, match="4 channels, but DensePatches was fitted on images of 1"):
         patches.transform(images.reshape(3, 5, 6, 4))
     with pytest.raises(NotFittedError):

@@ -220,12 +220,26 @@ def test_a_lost_file_and_missing_vectors_have_clear_errors(tmp_path):
     np.save(tmp_path / "vectors.npy", X[:7])
     with pytest.raises(ValueError, match=r"holds float32 of shape \(7, 24\), but float16 of shape \(600, 24\)"):
         model.kneighbors(QUERIES)
-    with pytest.raises(ValueError, match=r"the vectors were stored in a file\. Set vectors to this file"):
+    with pytest.raises(ValueError, match=r"the vectors were stored in a file\. Call set_params\(vectors="):
         model.set_params(vectors=None).kneighbors(QUERIES)
     with pytest.raises(ValueError, match=r"no vectors are stored\. Fit with rescore="):
         search(rescore=None).set_params(rescore="int8").kneighbors(QUERIES)
     with pytest.raises(ValueError, match="no vectors are stored"):
         search(rescore=None).kneighbors()
+
+
+def test_a_saved_index_finds_its_file_from_another_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = search(vectors="vectors.npy")
+    expected = model.kneighbors(QUERIES)[1]
+    model.save("index")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    again = EmbeddingNeighbors.load(tmp_path / "index")
+    with pytest.raises(FileNotFoundError, match=r"vectors='vectors.npy' does not exist.*call set_params\(vectors="):
+        again.kneighbors(QUERIES)
+    again.set_params(vectors=tmp_path / "vectors.npy")
+    np.testing.assert_array_equal(again.kneighbors(QUERIES)[1], expected)
 
 
 def test_a_file_that_another_fit_replaced_is_refused(tmp_path):

@@ -325,7 +325,7 @@ def test_load_refuses_other_files(codes, tmp_path):
     from sklinvariant.aggregation import BagOfWords
 
     sklinvariant.save(BagOfWords(2).fit(codes[:50].astype(float)), tmp_path / "bow")
-    with pytest.raises(ValueError, match="but a HammingNeighbors is required"):
+    with pytest.raises(ValueError, match="but HammingNeighbors is required"):
         HammingNeighbors.load(tmp_path / "bow")
     HammingNeighbors().fit(codes).save(tmp_path / "index")
     whole = (tmp_path / "index").read_bytes()

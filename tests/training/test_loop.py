@@ -8,7 +8,7 @@ from callbacks import Interrupts, StopsAfter
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from skorch.callbacks import Callback, EarlyStopping
+from skorch.callbacks import Callback, EarlyStopping, PrintLog
 from tolerance import assert_close
 
 from sklinvariant.aggregation import VLAD, BagOfWords, FisherVector, LearnedBoW
@@ -37,6 +37,15 @@ def test_a_skorch_callback_may_stop(two_classes):
 def test_tol_stops(two_classes):
     X, y = two_classes
     assert LearnedBoW(3, tol=100.0, n_iter_no_change=3, random_state=0).fit(X, y).n_iter_ == 4
+
+
+def test_callbacks_and_the_bar_see_the_epoch_that_stops(two_classes, terminal, capsys):
+    X, y = two_classes
+    rows = []
+    model = LearnedBoW(3, tol=100.0, n_iter_no_change=3, callbacks=[PrintLog(sink=rows.append)], verbose=1)
+    assert model.fit(X, y).n_iter_ == 4
+    assert len(rows) == 2 + 4  # two lines of head
+    assert "4/30" in capsys.readouterr().err
 
 
 def test_a_loss_that_is_not_finite_names_the_epoch(two_classes):
