@@ -159,7 +159,7 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
     A small convolutional network predicts the probabilities Φ_u(x) of k clusters for each pixel u. It maximises the
     mutual information of ``P_t = E[Φ_u(x) · [g⁻¹Φ(gx)]_{u+t}ᵀ]`` (equation 5), over random transformations g and all
     displacements t of at most ``half_window`` pixels. Regions that look alike at all positions and after all
-    transformations get the same cluster, and clusters have about the same size.
+    transformations get the same cluster. With ``init="random"``, clusters have about the same size over all images.
 
     Parameters
     ----------
