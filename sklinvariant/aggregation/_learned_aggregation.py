@@ -7,6 +7,7 @@ descriptors (eq. 4 and 5), then fit the classifier once more on all descriptors.
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, Literal, Self
@@ -196,6 +197,7 @@ class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, Trai
 
     def _data(self, given, y, generator, *, reset, sample_weight, classes=None, is_part=False):
         bags = given.data
+        _check_loss(self.loss, y)
         if not reset:
             check_same_kind_of_loss(self.loss, self._task, type(self).__name__)
         task = self._task if not reset else None if classes is None else task_of_classes(classes, self.loss)
@@ -366,6 +368,25 @@ def _full_batch(bags, targets, encoder, device):
     target = None if targets.values is None else targets.values.to(device)
     bags = encoder.prepare(Bags(bags.values.to(device), bags.offsets), device)
     return Batch(bags, target, targets.weight.to(device))
+
+
+def _check_loss(loss, y):
+    """Raise an error for a user-defined loss that cannot be called with representations, and y unless it is None."""
+    if isinstance(loss, str):
+        return
+    if isinstance(loss, type):
+        raise TypeError(f"loss={loss.__name__} is a class. Pass an instance, such as loss={loss.__name__}()")
+    arguments = ("representation",) if y is None else ("representation", "y")
+    try:
+        inspect.signature(loss.forward if isinstance(loss, nn.Module) else loss).bind(*arguments)
+    except TypeError as error:
+        given = "fit was called without y" if y is None else "fit was called with y"
+        raise TypeError(
+            f"{given}, so that loss is called as loss({', '.join(arguments)}), but it does not accept this: {error}. "
+            f"Pass {'y' if y is None else 'y=None'}, or another loss"
+        ) from None
+    except ValueError:  # the signature of a built-in function is not known
+        pass
 
 
 def _head(bags, n):

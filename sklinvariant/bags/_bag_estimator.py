@@ -1,5 +1,7 @@
 """The base of estimators of bags of local descriptors."""
 
+from __future__ import annotations
+
 from dataclasses import KW_ONLY
 
 from sklinvariant.bags._bag_reader import BagReader

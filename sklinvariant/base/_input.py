@@ -202,7 +202,8 @@ def refuse_non_numbers(
         files = "Pass a list of names of image files, or the name of an existing folder"
         if not takes_files:
             files = "If these are file names, read the files first. Estimators of images accept names of image files"
-        raise ValueError(f"X holds text, such as {text!r:.200}, but {name} needs {needs}. {files}")
+        where = _column_of(text, X)
+        raise ValueError(f"{where}X holds text, such as {text!r:.200}, but {name} needs {needs}. {files}")
     if getattr(getattr(X, "dtype", None), "kind", None) in ("M", "m"):
         raise ValueError(f"X holds dates or times, dtype {X.dtype}, but {name} needs {needs}. Convert them to numbers")
     if isinstance(X, (list, tuple)) and len(X) and isinstance(X[0], torch.Tensor) and X[0].is_meta:
@@ -210,6 +211,14 @@ def refuse_non_numbers(
             f"X holds tensors on the meta device, which have no values, but {name} needs {needs}. "
             "Pass tensors with data"
         )
+
+
+def _column_of(text, X):
+    """The words "column ... of " if the text is in the first row of a table of pandas."""
+    if not hasattr(X, "iloc") or not hasattr(X, "columns"):
+        return ""
+    names = [name for name, item in zip(X.columns, X.iloc[0], strict=True) if str(item) == text]
+    return f"column {names[0]!r} of " if names else ""
 
 
 def computing_device(estimator: Any, kind: ArrayKind) -> torch.device:

@@ -127,8 +127,8 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
         Number of clusters k. "auto" divides the runs into two halves at random, and chooses the number from 2 to
         ``max_clusters`` for which their consensus agrees best. This needs many runs with more clusters than the
         consensus. It finds clusters that are well separated, but is often wrong for classes that overlap.
-    n_runs : int
-        Number of runs of each clusterer.
+    n_runs : int or "auto"
+        Number of runs of each clusterer. "auto" is 20 if ``n_clusters`` is "auto", and 5 otherwise.
     max_clusters : int
         Largest number of clusters for "auto".
     random_state : int, RandomState or None
@@ -177,7 +177,7 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
     estimator: Annotated[Any, HasMethods(["fit", "predict"])] | list | tuple | None = None
     n_clusters: Count | Literal["auto"] = 8
     _: KW_ONLY
-    n_runs: Annotated[int, integers(1, 1000)] = 5
+    n_runs: Annotated[int, integers(1, 1000)] | Literal["auto"] = "auto"
     max_clusters: Annotated[int, integers(2, 1000)] = 20
     random_state: RandomState = None
 
@@ -203,7 +203,8 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
         Warns
         -----
         ConvergenceWarning
-            If clusters are empty, or, with "auto", if the best ``stability_`` is below 0.5.
+            If clusters are empty, or, with "auto", if all runs of a given ``estimator`` have fewer clusters than
+            ``max_clusters``, or if the best ``stability_`` is below 0.5.
         """
         given = self._read(X, reset=True)
         rows = self._rows(given)
@@ -214,7 +215,7 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
                 "lower n_clusters"
             )
         random = check_random_state(self.random_state)
-        self.estimators_ = [self._fitted(base, rows, random) for base in self._bases() for _ in range(self.n_runs)]
+        self.estimators_ = [self._fitted(base, rows, random) for base in self._bases() for _ in range(self._n_runs())]
         found = [np.unique(_predicted(run, rows), return_inverse=True) for run in self.estimators_]
         names, labels = [names for names, _ in found], np.stack([places.ravel() for _, places in found], 1)
         sizes = [len(each) for each in names]
@@ -230,13 +231,24 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
             **({} if stability is None else {"stability": stability}),
         }
         self.agreement_ = float(shares.max(1).mean())
-        self._warn()
+        self._warn(max(sizes))
         return self
 
-    def _warn(self):
+    def _n_runs(self):
+        if self.n_runs != "auto":
+            return self.n_runs
+        return 20 if self.n_clusters == "auto" else 5
+
+    def _warn(self, most):
+        """Issue the warnings of a fit whose runs have at most ``most`` clusters."""
         k, stability = self._state["n_clusters"], self._state.get("stability")
         empty = int((np.bincount(self._state["labels"], minlength=k) == 0).sum())
         problems = []
+        if stability is not None and self.estimator is not None and most < len(stability) + 1:
+            problems.append(
+                f'the runs have at most {most} clusters, fewer than max_clusters={self.max_clusters}, but "auto" needs '
+                "runs with more clusters than the consensus. Pass such clusterers, or lower max_clusters"
+            )
         if empty:
             problems.append(
                 f"{empty} of {k} clusters are empty. Lower n_clusters, or pass clusterers with more clusters"

@@ -26,7 +26,11 @@ def window_of(size: Any, images: torch.Tensor) -> tuple[int, int]:
         raise ValueError(f"patch_size={size!r} is not valid. Pass a positive integer, or (height, width).")
     height, width = images.shape[1:3]
     if window[0] > height or window[1] > width:
-        raise ValueError(f"patch_size={size} is larger than the images, {height} x {width} pixels. Lower patch_size.")
+        look_like_pairs = height == 2 and images.shape[3] > 4
+        advice = (
+            "For pairs (n, 2, h, w), pass the frames, X.reshape(-1, h, w)" if look_like_pairs else "Lower patch_size"
+        )
+        raise ValueError(f"patch_size={size} is larger than the images, {height} x {width} pixels. {advice}.")
     return window
 
 

@@ -1,5 +1,7 @@
 """The reader of images, arrays (n, h, w[, c]), flat rows and lists of images, and the checks of pixels."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -31,6 +33,7 @@ from sklinvariant.images._pixels import fit_tensor, scale_pixels, stack_images
 from sklinvariant.ops import largest_value
 
 _WHOLE = {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
+_TO_COLOUR = "Convert grey images to colour: np.dstack([image] * 3)"
 _FAR = 10  # values that exceed the range seen in fit by more than this multiple of it are on another scale
 
 
@@ -158,10 +161,13 @@ class ImageReader(RowReader):
         if self._takes_any_size(estimator):
             return self._check_any_sizes(estimator, images, reset)
         shapes = {tuple(image.shape) for image in images}
-        if len(shapes) > 1:
+        if len({shape[:2] for shape in shapes}) > 1:
             has_size = isinstance(estimator, WithImageSize)
             advice = "Set image_size, to which they are resized" if has_size else "Resize them, or use LocalDescriptors"
             raise ValueError(f"the images differ in size: {sorted(shapes)[:3]}. {advice}")
+        if len(shapes) > 1:
+            images = [image if image.ndim == 3 else image[..., None] for image in images]
+            self._check_channels(estimator, images, reset)
         images = stack_images(images)
         if not reset:
             self._refuse_other_sizes(estimator, images.shape)
@@ -235,7 +241,8 @@ class ImageReader(RowReader):
             if image.shape[-1] != expected:
                 n = image.shape[-1]
                 what = f"image {i} has {n} channel(s)" if isinstance(images, list) else f"the images have {n} channels"
-                raise ValueError(f"{what}, but {but} {expected}. Convert the images")
+                advice = _TO_COLOUR if {n, expected} == {1, 3} else "Convert the images"
+                raise ValueError(f"{what}, but {but} {expected}. {advice}")
 
 
 def _check_range(estimator, images, reset):

@@ -159,6 +159,11 @@ class CustomLoss(nn.Module):
         with borrowed_generators(draw_seed(self.generator), representation.device):
             losses = self.cost(representation) if target is None else self.cost(representation, target)
         shape = getattr(losses, "shape", None)
+        if shape is not None and torch.is_grad_enabled() and not losses.requires_grad:
+            raise ValueError(
+                "loss is not differentiable in the representations. Compute it by functions of torch, without numpy, "
+                "detach, item or no_grad"
+            )
         if shape == weight.shape:
             return (losses * weight).mean()
         if shape != ():

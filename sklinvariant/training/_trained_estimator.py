@@ -50,7 +50,9 @@ class Training(Parameters):
         Training stops when the loss has not decreased by more than this value for ``n_iter_no_change`` epochs. None
         disables this criterion.
     n_iter_no_change : int
-        Number of epochs without improvement after which training stops, if ``tol`` is set or ``early_stopping=True``.
+        Number of epochs without improvement after which training stops, if ``tol`` is set or, in estimators that have
+        this parameter, with ``early_stopping=True``. The score of held-out samples is noisy until the learning rate
+        has decayed, so a lower number may stop too early.
     warm_start : bool
         Whether `fit` continues from the previous fit.
     checkpoint : str, path or None
@@ -77,7 +79,7 @@ class Training(Parameters):
     learning_rate: Positive = 0.01
     learning_rate_decay: Literal["cosine"] | None = "cosine"
     tol: NonNegative | None = None
-    n_iter_no_change: Count = 5
+    n_iter_no_change: Count = 10
     warm_start: bool = False
     checkpoint: str | os.PathLike | None = None
     callbacks: list | tuple | None = None

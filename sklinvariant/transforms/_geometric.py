@@ -1,5 +1,7 @@
 """Geometric transformations as 3 x 3 matrices, so that compositions are products and interpolate only once."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import KW_ONLY
 from typing import Any, Literal

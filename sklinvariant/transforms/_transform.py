@@ -86,7 +86,7 @@ class Transform(OwnSettings, Parameters, BaseEstimator):
         images : array or tensor of shape (n, h, w) or (n, h, w, c)
             Integers 0-255, which are scaled to floats 0-1, or floats.
         params : array or tensor of shape (n, p), (1, p) or (p,)
-            A row for each image, or one for all, from `sample` or `orbit`.
+            A row for each image, or one for all, from `sample` or `orbit`. If p is 1, also an array of shape (n,).
 
         Returns
         -------
@@ -108,7 +108,8 @@ class Transform(OwnSettings, Parameters, BaseEstimator):
     def _check_params(self, params, n):
         self._validate_params()
         params = as_tensor(np.asarray(to_numpy(params), dtype=np.float64))
-        params = params[None] if params.ndim == 1 else params
+        if params.ndim == 1:
+            params = params[:, None] if self._n_params() == 1 else params[None]
         if params.ndim != 2 or params.shape[1] != self._n_params() or len(params) not in (1, n):
             raise ValueError(
                 f"params must be of shape ({n}, {self._n_params()}) or (1, {self._n_params()}) for "

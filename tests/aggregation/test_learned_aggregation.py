@@ -140,6 +140,23 @@ def test_weights_reach_a_custom_loss(two_classes):
         clone(model).set_params(loss=lambda r, y: pull(r, y).mean()).fit(X, y, sample_weight=times)
 
 
+def test_losses_that_cannot_be_called_or_differentiated(two_classes):
+    X, y = two_classes
+
+    class Contrastive(torch.nn.Module):
+        def forward(self, representation, y):
+            return representation.detach().sum()
+
+    with pytest.raises(TypeError, match=r"loss=Contrastive is a class\. Pass an instance.* loss=Contrastive\(\)"):
+        LearnedVLAD(3, loss=Contrastive).fit(X, y)
+    with pytest.raises(TypeError, match=r"without y, so that loss is called as loss\(representation\).*'y'.*Pass y"):
+        LearnedVLAD(3, loss=Contrastive()).fit(X)
+    with pytest.raises(TypeError, match=r"with y, so that loss is called as loss\(representation, y\).*Pass y=None"):
+        LearnedVLAD(3, loss=lambda representation: representation.sum()).fit(X, y)
+    with pytest.raises(ValueError, match="loss is not differentiable in the representations"):
+        LearnedVLAD(3, loss=Contrastive()).fit(X, y)
+
+
 @pytest.mark.parametrize(("loss", "got"), [(lambda r, y: None, "NoneType"), (lambda r, y: r, r"\(40, 9\)")])
 def test_a_custom_loss_of_the_wrong_kind(two_classes, loss, got):
     with pytest.raises(ValueError, match=f"loss returned .*{got}"):

@@ -52,7 +52,8 @@ NUMBERS = {
     "ConvolutionalFeatures": [{"patch_size": (3, 3), "whitening_eps": 0.1}, {"stride": 2}],
 }
 # the maximum of the cells, and all codes
-TAKE_INFINITY = {("GeMPooling", "order"), ("SpatialPooling", "order"), ("HammingNeighbors", "radius")}
+INDEXES = ("HammingNeighbors", "EmbeddingNeighbors", "QuantizedNeighbors")
+TAKE_INFINITY = {("GeMPooling", "order"), ("SpatialPooling", "order"), *((name, "radius") for name in INDEXES)}
 
 
 def as_kind(value, integer, real):

@@ -212,7 +212,8 @@ def test_changed_photographs_are_found_by_their_key_points(pictures, tmp_path, c
     for name in ("astronaut", "chelsea", "coffee", "camera", "coins"):
         cv2.imwrite(str(query), _changed(cv2.imread(str(pictures / f"{name}.png"))))
         assert main(["query", str(out), str(query), "--neighbors", "2", "--html", str(page)]) == 0
-        first, second = capsys.readouterr().out.splitlines()[-3:-1]
+        first, line, second = capsys.readouterr().out.splitlines()[-4:-1]
+        assert line == "  not confirmed by key points, only similar:"
         assert re.search(rf"{name}\.png  \(\d+ key points match\)$", first)
         assert second.endswith(".png")
         assert page.read_text().count("key points match") == 1

@@ -181,6 +181,17 @@ def test_an_uncertain_number_of_clusters_is_reported(global_random_seed):
     assert model.stability_.max() < 0.5
 
 
+def test_runs_with_too_few_clusters_are_reported(blobs):
+    with pytest.warns(ConvergenceWarning, match="at most 4 clusters, fewer than max_clusters=9"):
+        ConsensusClusterer(KMeans(4, n_init=1), "auto", max_clusters=9, random_state=0).fit(blobs[0])
+
+
+@pytest.mark.parametrize(("n_clusters", "expected"), [(3, 5), ("auto", 20)])
+def test_auto_takes_more_runs(blobs, n_clusters, expected):
+    model = ConsensusClusterer(KMeans(6, n_init=1), n_clusters, max_clusters=5, random_state=0).fit(blobs[0])
+    assert len(model.estimators_) == expected
+
+
 def test_clear_clusters_cause_no_warning():
     X, _ = make_blobs(150, centers=12 * np.eye(3), random_state=0)
     with warnings.catch_warnings():

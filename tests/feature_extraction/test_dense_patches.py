@@ -46,6 +46,8 @@ def test_dense_patches_normalized(images, normalize):
 def test_errors_of_images(images):
     with pytest.raises(ValueError, match="patch_size=20 is larger than the images, 12 x 10"):
         DensePatches(20).fit(images)
+    with pytest.raises(ValueError, match=r"2 x 12 pixels\. For pairs .* pass the frames, X\.reshape\(-1, h, w\)"):
+        DensePatches(6).fit(np.zeros((5, 2, 12, 12)))
     images[1, 0, 0, 0] = np.nan
     with pytest.raises(ValueError, match="image 1 contains NaN"):
         DensePatches(4).fit(images)

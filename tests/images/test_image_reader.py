@@ -53,6 +53,15 @@ def test_tiny_images_are_images(shape):
     assert len(DensePatches(1).fit_transform(np.zeros(shape))) == shape[0]
 
 
+@pytest.mark.parametrize("model", [DensePatches(4), IICClusterer(2)], ids=lambda model: type(model).__name__)
+@pytest.mark.parametrize("first", ["grey", "colour"])
+def test_grey_and_colour_images_together_are_refused(model, first):
+    mixed = [np.zeros((16, 16)), np.zeros((16, 16, 3))]
+    mixed = mixed if first == "grey" else mixed[::-1]
+    with pytest.raises(ValueError, match=r"channel\(s\), but image 0 .*np\.dstack\(\[image\] \* 3\)"):
+        model.fit(mixed)
+
+
 @pytest.mark.parametrize("name", TAKE_IMAGES)
 def test_missing_files_are_named(name):
     estimator, images = image_example(name)

@@ -8,6 +8,7 @@ from sklearn.base import clone
 from sklearn.datasets import make_blobs
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import accuracy_score, r2_score
+from sklearn.neural_network import MLPClassifier
 from skorch.callbacks import Checkpoint as SkorchCheckpoint
 from skorch.callbacks import EarlyStopping, LRScheduler
 from tolerance import assert_close
@@ -112,6 +113,10 @@ def test_tol_and_patience(bags):
     assert without.validation_scores_ is without.best_validation_score_ is None
     assert not hasattr(LearnedBoW(), "validation_scores_")
     assert not hasattr(LearnedBoW(), "best_validation_score_")
+
+
+def test_the_default_patience_is_that_of_scikit_learn():
+    assert LearnedBoW().n_iter_no_change == MLPClassifier().n_iter_no_change
 
 
 def test_a_warm_start_does_not_get_worse(bags):

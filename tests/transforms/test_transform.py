@@ -64,6 +64,14 @@ def test_photometric_keeps_its_place(images):
     )
 
 
+def test_one_parameter_may_be_given_without_its_axis(images):
+    angles = [0.0, 30.0, 60.0, 90.0, 120.0]
+    expected = Rotation().apply(images, np.array(angles)[:, None])
+    np.testing.assert_array_equal(Rotation().apply(images, angles), expected)
+    with pytest.raises(ValueError, match=r"params must be of shape \(5, 1\) .* got \(2, 1\)"):
+        Rotation().apply(images, angles[:2])
+
+
 def test_gpu(images, device):
     tensor = torch.tensor(images, dtype=torch.float32, device=device)
     for transform in [*GEOMETRIC_TRANSFORMS, *OTHER_TRANSFORMS]:
