@@ -37,6 +37,19 @@ def device(request):
 
 
 @pytest.fixture
+def pyplot():
+    """matplotlib as it is installed, without the settings of the user; figures are closed afterwards."""
+    matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        yield pyplot
+        pyplot.close("all")
+
+
+@pytest.fixture
 def shared_data():
     """The folder of real data beside a developer's checkout."""
     folder = Path(__file__).parents[2] / "shared" / "data"

@@ -8,7 +8,7 @@ import torch
 
 from sklinvariant import VLAD, DescriptorSets, PCAHasher
 from sklinvariant.base import is_bags, is_stream
-from sklinvariant.base._kinds import blocks_of_stream, without_columns
+from sklinvariant.base._kinds import blocks_of_stream, text_in, without_columns
 from sklinvariant.datasets import read_blocks
 
 ROWS = np.zeros((3, 2))
@@ -139,3 +139,10 @@ def test_columns_of_hugging_face_datasets():
     Column.__module__ = "datasets.arrow_dataset"
     vectors = np.array(Column()[:])
     np.testing.assert_array_equal(PCAHasher(2).fit(Column()).transform(Column()), PCAHasher(2).fit_transform(vectors))
+
+
+@pytest.mark.parametrize("X", [np.array(3.0), [np.array(1.0), np.array(2.0)], (np.array(1), np.array(2))])
+def test_arrays_without_dimensions_are_no_text(X):
+    assert text_in(X) is None
+    with pytest.raises(ValueError, match=r"Expected 2D array, got (scalar|1D) array instead"):
+        PCAHasher(1).fit(X)

@@ -1,12 +1,12 @@
 """Groups of the same photograph: changes that are found, other photographs, files that cannot be read."""
 
-import cv2
 import numpy as np
 import pytest
 
 from sklinvariant.cluster import DuplicateImages
 from sklinvariant.cluster import _duplicate_images as _duplicate_images
 
+cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
 data = pytest.importorskip("skimage.data", reason="scikit-image is not installed")
 pytest.importorskip("faiss", reason="faiss is not installed")
 

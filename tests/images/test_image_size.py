@@ -4,7 +4,6 @@ import struct
 import zlib
 from io import BytesIO
 
-import cv2
 import numpy as np
 import pytest
 from photographs import write_images
@@ -15,6 +14,8 @@ from sklinvariant.cli import _photos as _photos
 from sklinvariant.images import _pixels as _images
 from sklinvariant.images._image_size import image_size
 from sklinvariant.images._pixels import read_image
+
+cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
 
 
 def _bomb(side):
