@@ -93,10 +93,10 @@ def mobilenet(data, images, size):
 OBJECTS = dict.fromkeys([*range(1, 60, 2), *range(60, 80)], 41)
 SETS = {
     "CIFAR-10, 10,000": from_files(cifar_train),
-    "CIFAR-10, 2,000, MobileNet": from_files(cifar_mobilenet),
+    "CIFAR-10, MobileNet": from_files(cifar_mobilenet),
     "COIL-20": from_files(coil_squeezenet),
     "ETH-80, 50 objects": from_files(eth, OBJECTS),
-    "ETH-80, 50 objects, MobileNet": from_files(eth_mobilenet, OBJECTS),
+    "ETH-80, MobileNet": from_files(eth_mobilenet, OBJECTS),
     "digits 1 3 5 7 9": bundled(load_digits, dict.fromkeys((1, 3, 5, 7, 9), 200)),
     "docstrings": docstrings,
 }

@@ -74,6 +74,7 @@ sphinx_gallery_conf = {
     "backreferences_dir": "api/backreferences",
     "doc_module": ("sklinvariant",),
     "reset_modules": ("matplotlib",),
+    "remove_config_comments": True,
     "min_reported_time": 1,
     "show_memory": False,
     "write_computation_times": False,

@@ -10,6 +10,7 @@ plt = pytest.importorskip("matplotlib.pyplot", reason="matplotlib is not install
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 SCRIPTS = sorted(EXAMPLES.glob("plot_*.py"))
+OTHERS = sorted({*EXAMPLES.glob("*.py")} - {*SCRIPTS})  # shown, but not run
 QUICK = {"plot_out_of_core", "plot_which_pooling"}  # under five seconds
 NEEDS = {
     "plot_codes_and_search": ["skimage", "faiss"],
@@ -47,6 +48,18 @@ def test_how_examples_are_written(script):
     assert "matplotlib.use" not in text
     assert text.rstrip().endswith("plt.show()")
     assert len(text.splitlines()) <= 120
+
+
+@pytest.mark.parametrize("script", OTHERS, ids=lambda script: script.stem)
+def test_an_example_that_is_not_run_has_a_thumbnail(script):
+    path = f"images/{script.stem}-thumbnail.png"
+    assert f"# sphinx_gallery_thumbnail_path = '{path}'\n" in script.read_text(encoding="utf-8")
+    assert (EXAMPLES.parent / path).is_file()
+    drawings = runpy.run_path(str(EXAMPLES.parent / "images" / "thumbnails.py"))["THUMBNAILS"]
+    figure = drawings[script.stem]()
+    figure.canvas.draw()
+    assert _titles(figure)
+    plt.close(figure)
 
 
 def test_titles_differ():

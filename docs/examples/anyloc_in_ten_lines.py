@@ -10,6 +10,8 @@ at a time.
     python anyloc_in_ten_lines.py images.npy weights.npz  # (n, h, w, 3) uint8; weights of SqueezeNet 1.1
 """
 
+# sphinx_gallery_thumbnail_path = 'images/anyloc_in_ten_lines-thumbnail.png'
+
 import sys
 import time
 

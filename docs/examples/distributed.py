@@ -9,6 +9,8 @@ The same script runs alone, with two processes on one machine, and on two machin
     torchrun --nnodes=2 --nproc-per-node=2 --rdzv-backend=c10d --rdzv-endpoint=HOST:29500 distributed.py
 """
 
+# sphinx_gallery_thumbnail_path = 'images/distributed-thumbnail.png'
+
 import os
 import time
 

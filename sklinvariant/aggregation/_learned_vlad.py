@@ -21,6 +21,8 @@ class LearnedVLAD(LearnedBoW):
 
     Parameters
     ----------
+    n_codewords : int
+        Number of codewords; the representation has ``n_codewords * d`` features.
     normalization : {"l2", "power", "intra"} or None
         "l2" divides R by its norm; "power" takes signed square roots before; "intra" normalises the residual of each
         codeword before (Arandjelović & Zisserman 2013). None returns R as in eq. 9 of the paper, in data units.

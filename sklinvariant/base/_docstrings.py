@@ -27,9 +27,11 @@ class Documented:
 
     _shared_docs: ClassVar[str] = ""  # entries for the parameters of methods, also of those of subclasses
     _errors_of_fit: ClassVar[str] = ""  # entries for "Raises" of `fit` of subclasses
+    _parameter_docs: ClassVar[dict[str, str]] = {}  # entries of the class, for the declared classes derived from it
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        cls._parameter_docs = _entries(_sections(vars(cls).get("__doc__")).get("Parameters", ""))
         _add_attributes(cls)
         shared: dict[str, str] = {}
         for base in reversed(cls.__mro__):

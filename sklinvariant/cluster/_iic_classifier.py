@@ -23,7 +23,6 @@ from torch import nn
 from sklinvariant._compat import fit_context, raise_for_params, safe_indexing, with_callbacks
 from sklinvariant.base import (
     Array,
-    ArrayLike,
     Count,
     CountOrZero,
     FittedState,
@@ -50,7 +49,7 @@ from sklinvariant.cluster._evaluation import at_once
 from sklinvariant.cluster._iic_clusterer import SAMPLES, IICClusterer, samples_of
 from sklinvariant.cluster._labelled_batches import LabelledBatch, LabelledBatches
 from sklinvariant.cluster._partly_labelled import PartlyLabelledClassifier
-from sklinvariant.images import scale_pixels
+from sklinvariant.images import ImageFiles, scale_pixels
 from sklinvariant.networks import LinearLoss, minimize_loss
 from sklinvariant.ops import concatenated
 from sklinvariant.pairs import changed, default_views, same
@@ -88,8 +87,10 @@ class _Labelled:
         return LabelledBatch(self.samples, values, self.targets.weight.to(like))
 
 
-def some_samples(X: ArrayLike, rows: np.ndarray) -> ArrayLike:
+def some_samples(X: Any, rows: np.ndarray) -> Any:
     """Some of the samples of X, with its array type."""
+    if isinstance(X, ImageFiles):
+        return ImageFiles([X.sources[row] for row in rows])
     if isinstance(X, torch.Tensor):
         X = dense_tensor(X)
     elif not hasattr(X, "__getitem__"):  # an object that can only be converted to an array
@@ -171,8 +172,9 @@ class IICClassifier(
     Parameters
     ----------
     clusterer : IICClusterer
-        A clone of the clusterer is fitted to all samples, without labels. Its parameters are ``clusterer__…``. To use a
-        clusterer that is already fitted, wrap it in a `sklearn.frozen.FrozenEstimator`.
+        A clone of the clusterer is fitted to all samples, without labels. Its parameters are ``clusterer__…``. Its
+        ``image_size`` also resizes the images of the classifier. To use a clusterer that is already fitted, wrap it in
+        a `sklearn.frozen.FrozenEstimator`.
     transforms : "clusterer", callable or None
         Random transformation of the samples in each epoch. "clusterer" uses the views of the clusterer, which for rows
         are the rows themselves. A callable is called as ``transforms(samples, generator)``. None does not transform

@@ -50,7 +50,7 @@ from sklinvariant.cluster._cluster_network import ClusterAnswers, ClusterNetwork
 from sklinvariant.cluster._evaluation import compute, draws_for, measure
 from sklinvariant.cluster._merged_start import information_of_walks, merged_labels, pretrain_heads
 from sklinvariant.cluster._scaling import Scaling, choose_scaling
-from sklinvariant.images import ImageInput, ImageReader, scale_pixels
+from sklinvariant.images import ImageFiles, ImageInput, ImageReader, WithImageSize, scale_pixels
 from sklinvariant.ops import joint_information
 from sklinvariant.pairs import (
     MOST_STEPS,
@@ -82,7 +82,7 @@ class SampleReader(Reader):
 
     def opened(self, sources: list[str | bytes]) -> Any:
         """The images in files."""
-        return [image.numpy() for image in self.images.opened(sources)]
+        return self.images.opened(sources)
 
     def _check(self, estimator, X, kind, reset):
         as_rows, name = estimator.image_shape is None and not _are_images(X), type(estimator).__name__
@@ -131,7 +131,7 @@ def _are_images(X):
     """Whether X, or the first item of a list, is an image."""
     if isinstance(X, (list, tuple)):
         return len(X) > 0 and (X[0].ndim if isinstance(X[0], torch.Tensor) else np.ndim(X[0])) > 1
-    return getattr(X, "ndim", 2) > 2 or hasattr(X, "getbands")  # of Pillow
+    return isinstance(X, ImageFiles) or getattr(X, "ndim", 2) > 2 or hasattr(X, "getbands")  # of Pillow
 
 
 SAMPLES = SampleReader()
@@ -164,6 +164,7 @@ class _Pairs:
 
 @declared
 class IICClusterer(
+    WithImageSize,
     OnDevice,
     WithOptimizer,
     WithNeighbors,
@@ -347,8 +348,8 @@ class IICClusterer(
         Parameters
         ----------
         X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
-            Rows, or images of equal size: integers 0-255 or floats. In `fit`, `partial_fit` and `score` with
-            ``pairs="explicit"``, X has an additional second axis of length 2.
+            Rows or images: integers 0-255 or floats. Images have equal size unless ``image_size`` is set. In `fit`,
+            `partial_fit` and `score` with ``pairs="explicit"``, X has an additional second axis of length 2.
         groups : array-like of shape (n,), default=None
             The clip of each frame, for ``pairs="temporal"``. With None, all frames form one clip, and a warning is
             issued if consecutive frames are not more similar than random frames. In a Pipeline, request ``groups``

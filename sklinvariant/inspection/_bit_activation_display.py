@@ -26,7 +26,7 @@ class BitActivationDisplay(Display):
     Attributes
     ----------
     axes_ : ndarray of shape (1,) or (2,)
-        The axes.
+        The axes of the activations, and of the correlations if there are any.
     """
 
     _shared_docs = """

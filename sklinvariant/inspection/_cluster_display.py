@@ -27,6 +27,7 @@ class ClusterDisplay(Display):
     Attributes
     ----------
     ax_ : matplotlib axes
+        The axes with the images of all components.
     """
 
     def __init__(

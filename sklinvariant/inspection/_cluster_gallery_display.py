@@ -30,6 +30,7 @@ class ClusterGalleryDisplay(Display):
     Attributes
     ----------
     ax_ : matplotlib axes
+        The axes with the images of the clusters.
     """
 
     def __init__(

@@ -23,6 +23,7 @@ class CodebookDisplay(Display):
     Attributes
     ----------
     ax_ : matplotlib axes
+        The axes with the codewords.
     """
 
     _shared_docs = """

@@ -24,6 +24,7 @@ class PoolingRegionDisplay(Display):
     Attributes
     ----------
     ax_ : matplotlib axes
+        The axes with the regions.
     """
 
     def __init__(self, regions: np.ndarray, names: Sequence[str] | None = None) -> None:

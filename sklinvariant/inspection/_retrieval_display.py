@@ -34,7 +34,7 @@ class RetrievalDisplay(Display):
     Attributes
     ----------
     axes_ : ndarray of shape (n_queries, 1 + n_neighbors)
-        The axes.
+        The axes of the images. Each row is a query followed by its neighbours.
     """
 
     def __init__(

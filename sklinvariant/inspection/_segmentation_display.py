@@ -24,14 +24,16 @@ class SegmentationDisplay(Display):
     truth : list of n int arrays of shape (h, w), or None, default=None
         Classes, by number; -1 is black, in both.
     prediction_colors : ndarray of shape (k, 3)
+        Colours of the segments, red, green and blue from 0 to 1.
     truth_colors : ndarray of shape (c, 3) or None, default=None
+        Colours of the classes.
     class_names : list of c str or None, default=None
         Names of the classes in the legend.
 
     Attributes
     ----------
     axes_ : ndarray of shape (n, 2) or (n, 3)
-        The axes.
+        The axes of the image, the prediction and, if it is given, the truth. Each row is an image.
     """
 
     def __init__(

@@ -36,6 +36,7 @@ class SimplexDisplay(Display):
     points_ : ndarray of shape (n, 2)
         Positions of the samples, within the unit circle.
     ax_ : matplotlib axes
+        The axes with the samples.
     """
 
     _shared_docs = """

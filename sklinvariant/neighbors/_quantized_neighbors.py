@@ -34,7 +34,10 @@ from sklinvariant.neighbors._vector_neighbors import VectorNeighbors, beyond_squ
 from sklinvariant.neighbors._vector_store import blocks_of_rows
 from sklinvariant.ops import power_of_two
 
-_LARGEST = 2.0**50  # in the unit of the rows of the fit: squares of larger numbers could overflow
+_LARGEST_PREPARED = 2.0**50  # in the unit of the rows of the fit: squares of larger numbers could overflow
+_LARGEST_FITTED = 2.0**40
+_FAR = 10  # times the median of the largest differences from the median row
+_SAMPLED_ROWS = 5000
 _QUERY_BITS = 8  # 4 lose a point of recall at n_bits=1; a search with exact queries takes 200 times as long
 # sizes of the parts passed to faiss, because Ctrl-C has no effect during a call
 _ENCODED = 1 << 9
@@ -68,7 +71,9 @@ class QuantizedNeighbors(VectorNeighbors):
 
     Notes
     -----
-    Distances are estimates (float64). To rank candidates by the vectors themselves, use `EmbeddingNeighbors`, which can
+    Distances are estimates (float64). All rows share one centre, the mean of the rows of the fit without those that are
+    far from all others. Rows of `partial_fit` that lie elsewhere are stored less precisely: fit again with all rows if
+    the data shift. To rank candidates by the vectors themselves, use `EmbeddingNeighbors`, which can
     keep them in a file. For fewer bytes than 1 bit for each feature takes, reduce the features with
     `sklearn.decomposition.PCA`.
 
@@ -162,16 +167,14 @@ class QuantizedNeighbors(VectorNeighbors):
             raise ValueError(f"ids should have {state['n']} rows, got {len(state['ids'])}")
 
     def _preparation(self, rows):
-        """What `_prepared` and faiss need: the mean and a unit of the rows, a random rotation, and the rotated mean."""
+        """What `_prepared` and faiss need: a centre and a unit of the rows, a random rotation, the rotated centre."""
         d = rows.shape[1]
         rotation = np.linalg.qr(check_random_state(self.random_state).normal(size=(d, d)))[0].astype(np.float32)
         if self.metric == "cosine":  # lengths are 1, and zero is not moved
             blocks = (unit_rows(block, "X").sum(axis=0, dtype=np.float64) for block in blocks_of_rows(rows))
             center = (sum(blocks) / len(rows)).astype(np.float32) @ rotation
             return {"offset": np.zeros(d), "unit": 1.0, "rotation": rotation, "center": center}
-        offset = rows.mean(axis=0, dtype=np.float64)
-        reach = max(float(np.abs(block - offset).max()) for block in blocks_of_rows(rows))
-        unit = power_of_two(reach)
+        offset, unit = _center_and_unit(rows)
         return {"offset": offset, "unit": unit, "rotation": rotation, "center": np.zeros(d, dtype=np.float32)}
 
     def _prepared(self, rows):
@@ -180,7 +183,7 @@ class QuantizedNeighbors(VectorNeighbors):
         if state["metric"] == "cosine":
             return unit_rows(rows, "X").astype(np.float32) @ state["rotation"]
         numbers = (rows - state["offset"]) / state["unit"]
-        if np.abs(numbers).max() > _LARGEST:
+        if np.abs(numbers).max() > _LARGEST_PREPARED:
             raise ValueError(
                 f"X contains numbers up to {np.abs(rows).max():.3g}, which are too large in the unit of the rows of "
                 "the fit. Fit again with all rows."
@@ -266,3 +269,14 @@ class QuantizedNeighbors(VectorNeighbors):
         if self._state["metric"] == "cosine":
             return float(np.nextafter(np.float32(1 - distance), np.float32(-np.inf))) if distance < 2 else -np.inf
         return beyond_square(distance / self._state["unit"])
+
+
+def _center_and_unit(rows):
+    """The mean of a sample of the rows (n, d) without those that are far from the others, and a unit of all."""
+    sample = rows[np.linspace(0, len(rows) - 1, min(len(rows), _SAMPLED_ROWS)).astype(np.intp)].astype(np.float64)
+    middle = np.quantile(sample, 0.5, axis=0, method="lower")
+    reach = np.abs(sample - middle).max(axis=1)
+    typical = np.median(reach)
+    center = sample[reach <= _FAR * typical].mean(axis=0)
+    largest = max(float(np.abs(block - center).max()) for block in blocks_of_rows(rows))
+    return center, power_of_two(max(typical, largest / _LARGEST_FITTED))

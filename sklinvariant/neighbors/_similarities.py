@@ -42,11 +42,24 @@ def check_rows(rows: Any, n_queries: int, n: int, name: str = "rows") -> np.ndar
 
 
 def check_links(links: Any, n: int, k: int) -> np.ndarray:
-    """Row numbers (n, ≥ k) of the nearest other rows of each of n rows."""
+    """Row numbers (n, ≥ k) of the nearest other rows of each of n rows, each once."""
     links = check_rows(links, n, n, "links")
     if links.shape[1] < k:
         raise ValueError(
             f"links has {links.shape[1]} neighbours of each row, but {k} are required. Pass more, or lower k."
+        )
+    own = np.flatnonzero((links == np.arange(n)[:, None]).any(axis=1))
+    if len(own):
+        raise ValueError(
+            f"links[{own[0]}] contains row {own[0]} itself, but other rows are required. Pass the result of "
+            "kneighbors() without queries, or leave each row out of its own neighbours."
+        )
+    in_order = np.sort(links, axis=1)
+    twice = np.argwhere(in_order[:, 1:] == in_order[:, :-1])
+    if len(twice):
+        row, place = twice[0]
+        raise ValueError(
+            f"links[{row}] contains row {in_order[row, place]} twice, but each neighbour is allowed once. Remove it."
         )
     return links
 

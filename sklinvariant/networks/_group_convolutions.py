@@ -5,9 +5,11 @@ order + u`` is the response of filter c rotated by element u. Each weight is sto
 to the filters of all elements, which are applied by one ordinary convolution.
 """
 
+import inspect
 import math
 from collections.abc import Sequence
 from numbers import Integral
+from typing import Any
 
 import torch
 from torch import nn
@@ -70,6 +72,38 @@ def _ring_waves(side, matrix, width=0.45, least_wavelength=2.6):
     return torch.stack(waves, dim=1)
 
 
+_PARAMETERS = """Parameters
+    ----------
+    in_channels, out_channels : int
+        Number of channels of the images or maps. A map over the group has one number for each channel and element.
+    kernel_size : int or (int, int)
+        Height and width of a filter in pixels.
+    group : str or Group
+        "C4", "D4", "C8", …; see `Group`. C1, C2, C4, D1, D2 and D4 permute the pixels of filters, which is exact. For
+        the other groups filters are approximated by harmonics on rings, and the layer is only nearly equivariant.
+    stride : int, default=1
+        Distance in pixels between positions of the filter: on the input, or on the result of a transposed convolution.
+        On the input it must fit the size, see Raises.
+    padding : int or (int, int), default=0
+        Number of zeros added on each side of the input, or of pixels removed on each side of the result of a transposed
+        convolution.
+    bias : bool, default=True
+        Whether each output channel has a bias.
+    generator : torch.Generator or None, default=None
+        Draws the weights; None is torch's global generator.
+    device : str, torch.device or None, default=None
+        Device of the weights. None is torch's default.
+    dtype : torch.dtype or None, default=None
+        Type of the weights. None is torch's default.
+
+    Raises
+    ------
+    ValueError
+        In ``forward``, if ``size + 2 padding - kernel_size`` is not a multiple of the stride, because the layer would
+        not be equivariant; transposed convolutions take every size. In the constructor, if the kernel is not square or
+        the paddings of rows and columns differ, and the group contains rotations by less than 180 degrees."""
+
+
 class _GroupConvolution(nn.Module):
     """Base of the convolutions: weights (out, in, elements, k, k), the index that expands them, and checks.
 
@@ -81,6 +115,10 @@ class _GroupConvolution(nn.Module):
     bias: nn.Parameter | None
     _index: torch.Tensor
     _turn: torch.Tensor | None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.__doc__ = inspect.cleandoc(cls.__doc__ or "").replace("{parameters}", inspect.cleandoc(_PARAMETERS))
 
     def __init__(
         self,
@@ -172,32 +210,7 @@ class LiftingConv2d(_GroupConvolution):
     ``y(p, g) = Σ_q ψ(g⁻¹ (q - p)) x(q)``: an image is compared with a filter in all its poses. A rotated image gives
     the rotated map with permuted elements, ``(L_g y)(p, u) = y(g⁻¹ p, g⁻¹ u)``.
 
-    Parameters
-    ----------
-    in_channels, out_channels : int
-        Number of channels of the images and number of filters. Each filter gives a channel for each element.
-    kernel_size : int or (int, int)
-        Pixels of a filter.
-    group : str or Group
-        "C4", "D4", "C8", …; see `Group`. C1, C2, C4, D1, D2 and D4 permute the pixels of filters, which is exact. For
-        the other groups filters are approximated by harmonics on rings, and the layer is only nearly equivariant.
-    stride : int, default=1
-        Distance in pixels between positions of the filter. It must fit the size of the images, see Raises.
-    padding : int or (int, int), default=0
-        Number of zeros added on each side of the images.
-    bias : bool, default=True
-        Whether each filter has a bias.
-    generator : torch.Generator or None, default=None
-        Draws the weights; None is torch's global generator.
-    device, dtype
-        Of the weights, as in torch's layers; None is torch's default.
-
-    Raises
-    ------
-    ValueError
-        In ``forward``, if ``size + 2 padding - kernel_size`` is not a multiple of the stride, because the layer would
-        not be equivariant. In the constructor, if the kernel is not square or the paddings of rows and columns differ,
-        and the group contains rotations by less than 180 degrees.
+    {parameters}
 
     Examples
     --------
@@ -219,14 +232,18 @@ class LiftingConv2d(_GroupConvolution):
 class GroupConv2d(_GroupConvolution):
     """Maps over the group (n, in_channels · order, h, w) -> maps over the group (n, out_channels · order, h', w').
 
-    ``y(p, g) = Σ_u Σ_q ψ(g⁻¹ (q - p), g⁻¹ u) x(q, u)``. Parameters and errors are those of `LiftingConv2d`.
+    ``y(p, g) = Σ_u Σ_q ψ(g⁻¹ (q - p), g⁻¹ u) x(q, u)``.
+
+    {parameters}
     """
 
 
 class ProjectingConv2d(_GroupConvolution):
     """Maps over the group (n, in_channels · order, h, w) -> images (n, out_channels, h', w'): the reverse of lifting.
 
-    ``y(p) = Σ_u Σ_q ψ(u⁻¹ (q - p)) x(q, u)``. Parameters and errors are those of `LiftingConv2d`.
+    ``y(p) = Σ_u Σ_q ψ(u⁻¹ (q - p)) x(q, u)``.
+
+    {parameters}
     """
 
     projects = True
@@ -237,7 +254,9 @@ class GroupConvTranspose2d(_GroupConvolution):
 
     A side of h pixels becomes ``(h - 1) stride - 2 padding + kernel_size``. With stride 2 and padding 1 this is 2 h for
     a kernel of 4 and 2 h - 1 for a kernel of 3. The layer is equivariant for every size. It has no ``output_padding``,
-    which would break this. Parameters are those of `LiftingConv2d`.
+    which would break this.
+
+    {parameters}
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -21,9 +21,15 @@ class GroupBatchNorm2d(BatchNorm2d):
     num_features : int
         Number of channels c; the maps have c · order channels.
     group : str or Group
-        See `Group`.
-    eps, momentum, device, dtype
-        As in `torch.nn.BatchNorm2d`.
+        "C4", "D4", "C8", … or a `Group`.
+    eps : float, default=1e-5
+        Number added to the variance, against divisions by zero.
+    momentum : float or None, default=0.1
+        Weight of a new batch in the running mean and variance. None averages all batches with equal weights.
+    device : str, torch.device or None, default=None
+        Device of the weights and statistics. None is torch's default.
+    dtype : torch.dtype or None, default=None
+        Type of the weights and statistics. None is torch's default.
     """
 
     def __init__(

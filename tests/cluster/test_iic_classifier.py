@@ -3,10 +3,12 @@
 import pickle
 import warnings
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from photographs import write_images
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.cluster import KMeans
@@ -23,6 +25,8 @@ from tolerance import assert_close, assert_same_labels
 from sklinvariant import load, save
 from sklinvariant.cluster import IICClassifier, IICClusterer
 from sklinvariant.cluster._iic_classifier import fixed_views, views_of
+from sklinvariant.images import read_image
+from sklinvariant.images._pixels import fit_into
 from sklinvariant.transforms import ColorJitter, Compose, Flip, Rotation, Translation
 
 CLUSTERER = IICClusterer(3, n_neighbors=5, n_heads=2, max_epochs=10, batch_size=30, random_state=0)
@@ -474,3 +478,44 @@ def test_errors_in_labelled_samples_say_what_they_count(blobs):
     with pytest.raises(ValueError, match="infinity") as raised:
         IICClassifier(fitted).fit(wrong, few)
     assert raised.value.__notes__ == ["Positions and numbers of samples count the labelled samples of X only."]
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # few epochs, on purpose
+@pytest.mark.parametrize("frozen", [False, True])
+def test_images_of_several_sizes_are_resized_by_the_clusterer(frozen, tmp_path):
+    folder = tmp_path / "photos"
+    write_images(folder, 8)
+    cv2.imwrite(str(folder / "wide.png"), np.random.RandomState(0).randint(256, size=(20, 30, 3)).astype(np.uint8))
+    files = sorted(map(str, folder.iterdir()))
+    images = [read_image(file) for file in files]
+    squares = np.stack([fit_into(image, 12) for image in images])
+    few = np.array([0, 1, -1, 0, 1, -1, 0, 1, 0])
+    plain = IICClusterer(2, network="mlp", n_heads=2, max_epochs=2, random_state=0)
+    sized = clone(plain).set_params(image_size=12)
+    if frozen:
+        plain, sized = FrozenEstimator(plain.fit(squares)), FrozenEstimator(sized.fit(images))
+    expected = IICClassifier(plain, max_epochs=3, random_state=0).fit(squares, few)
+    for X in (images, files, str(folder)):
+        model = IICClassifier(sized, max_epochs=3, random_state=0).fit(X, few)
+        copied = pickle.loads(pickle.dumps(model))
+        for method in ("transform", "predict_proba"):
+            assert_close(getattr(copied, method)(X), getattr(expected, method)(squares))
+    model.partial_fit(files[:2], [0, 1])
+    assert_close(model.to_module("transform")(torch.from_numpy(squares)), model.transform(images))
+    if not frozen:
+        with pytest.raises(ValueError, match="Set image_size"):
+            clone(expected).fit(files, few)
+
+
+def test_a_labelled_file_that_cannot_be_read_is_counted_among_the_labelled(tmp_path):
+    folder = tmp_path / "photos"
+    write_images(folder, 4)
+    files = sorted(map(str, folder.iterdir()))
+    clusterer = IICClusterer(2, network="mlp", image_size=12, max_epochs=1, init="random", random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        frozen = FrozenEstimator(clusterer.fit(files))
+    (tmp_path / "broken.png").write_text("no image")
+    with pytest.raises(ValueError, match=r"image 2: .*broken\.png cannot be read") as caught:
+        IICClassifier(frozen).fit([*files[:3], str(tmp_path / "broken.png")], [0, -1, 1, 1])
+    assert "count the labelled samples" in caught.value.__notes__[0]

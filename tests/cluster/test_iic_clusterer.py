@@ -3,11 +3,13 @@
 import pickle
 from types import SimpleNamespace
 
+import cv2
 import joblib
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from photographs import write_images
 from scipy import sparse
 from scipy.optimize import linear_sum_assignment
 from sklearn import config_context
@@ -24,6 +26,8 @@ from tolerance import assert_close, assert_same_labels
 
 from sklinvariant import IICClusterer, load, save
 from sklinvariant.cluster._iic_clusterer import PAIRS, SAMPLES, samples_of
+from sklinvariant.images import read_image
+from sklinvariant.images._pixels import fit_into
 from sklinvariant.pairs._sample_pairs import SamplePairBatches, ViewPairs, same
 from sklinvariant.transforms import Rotation
 
@@ -608,3 +612,69 @@ def test_samples_of_another_kind_than_in_fit_are_refused(X, message):
     fitted._state, fitted.n_features_in_ = {"sample_shape": [6, 7, 3], "n_channels": 3}, 126
     with pytest.raises(ValueError, match=message):
         SAMPLES.read(fitted, X)
+
+
+SIZED = {"image_size": 12, "network": "mlp", "n_heads": 2, "n_clusters": 2, "max_epochs": 2, "random_state": 0}
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    """A folder of 7 images, one of them not square, its files, the images, and the squares into which they fit."""
+    folder = tmp_path / "photos"
+    write_images(folder, 6)
+    cv2.imwrite(str(folder / "wide.png"), np.random.RandomState(0).randint(256, size=(20, 30, 3)).astype(np.uint8))
+    files = sorted(map(str, folder.iterdir()))
+    images = [read_image(file) for file in files]
+    return str(folder), files, images, np.stack([fit_into(image, 12) for image in images])
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # few epochs, on purpose
+def test_images_of_several_sizes_are_fitted_into_squares(photographs):
+    *several, squares = photographs
+    expected = IICClusterer(**{**SIZED, "image_size": None}).fit(squares)
+    for X in (*several, [torch.as_tensor(image) for image in several[-1]], squares):
+        model = IICClusterer(**SIZED).fit(X)
+        np.testing.assert_array_equal(model.labels_, expected.labels_)
+        for method in ("transform", "predict_proba"):
+            assert_close(getattr(model, method)(X), getattr(expected, method)(squares))
+        np.testing.assert_array_equal(model.predict(X), expected.predict(squares))
+        assert model.score(X) == pytest.approx(expected.score(squares), abs=1e-5)
+    assert_close(model.transform([several[-1][6]]), expected.transform(squares[6:]))
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_copies_of_a_model_resize_images_too(photographs, tmp_path):
+    folder, _, images, squares = photographs
+    model = IICClusterer(**SIZED).fit(folder)
+    save(model, tmp_path / "model")
+    expected = model.transform(squares)
+    pieces = _fit_in_pieces(clone(model).set_params(checkpoint=tmp_path / "fit"), folder, 1)
+    for copied in (pickle.loads(pickle.dumps(model)), load(tmp_path / "model"), clone(model).fit(images), pieces):
+        assert_close(copied.transform(images), expected)
+    module = model.to_module("transform")
+    assert_close(module(torch.from_numpy(squares)), expected)
+    parts = IICClusterer(**SIZED).partial_fit(folder).partial_fit(images[:6])
+    assert parts.labels_.shape == (6,)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_images_of_several_sizes_need_an_image_size(photographs):
+    folder, files, images, _ = photographs
+    plain = IICClusterer(**{**SIZED, "image_size": None})
+    for X in (folder, files, images):
+        with pytest.raises(ValueError, match=r"differ in size: .* Set image_size, to which they are resized"):
+            clone(plain).fit(X)
+    plain.fit(files[:6])  # all of one size
+    with pytest.raises(ValueError, match="Set image_size"):
+        plain.predict(files)
+    with pytest.raises(ValueError, match="X must hold pairs of samples of equal shape"):
+        IICClusterer(**SIZED, pairs="explicit").fit(files)
+
+
+@pytest.mark.parametrize("image_shape", [None, (12, 12)])
+def test_flat_rows_are_not_resized(bars, image_shape):
+    rows = bars[0].reshape(60, -1)
+    settings = {**SIZED, "image_shape": image_shape}
+    sized, plain = (IICClusterer(**{**settings, "image_size": size}).fit(rows) for size in (5, None))
+    assert sized.n_features_in_ == 144
+    np.testing.assert_array_equal(sized.transform(rows), plain.transform(rows))

@@ -77,6 +77,24 @@ def test_a_shift_of_the_data_does_not_change_neighbours():
     assert recall(shifted, ids) > 0.98
 
 
+@pytest.mark.parametrize("scale", [1e3, 1e5, 1e12])
+@pytest.mark.parametrize("row", [0, 1999])
+def test_one_large_row_does_not_change_neighbours(scale, row):
+    rows = X.astype(np.float64)
+    rows[row] *= scale
+    assert recall(quantized(rows).kneighbors(QUERIES)[1], quantized().kneighbors(QUERIES)[1]) > 0.9
+    distances, ids = quantized(rows).kneighbors(rows[[row]], n_neighbors=1)
+    assert ids == row
+    assert distances < 0.2 * scale
+
+
+def test_a_large_row_between_the_sampled_ones_does_not_change_neighbours(monkeypatch):
+    rows = X.copy()
+    rows[1] *= 1e12
+    monkeypatch.setattr(_quantized_neighbors, "_SAMPLED_ROWS", 500)
+    assert recall(quantized(rows).kneighbors(QUERIES)[1], quantized().kneighbors(QUERIES)[1]) > 0.9
+
+
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 @pytest.mark.parametrize("n_bits", [1, 4])
 def test_rows_without_spread(metric, n_bits):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tolerance import assert_close
 
-from sklinvariant.neighbors._similarities import check_rows, linked_similarities, nearest_rows, unit_rows
+from sklinvariant.neighbors._similarities import check_links, check_rows, linked_similarities, nearest_rows, unit_rows
 
 
 def test_rows_have_length_one_at_any_scale():
@@ -41,3 +41,15 @@ def test_similarities_of_links_are_those_of_all_pairs():
     X, links = unit_rows(rng.normal(size=(600, 5)), "X"), rng.randint(600, size=(550, 4))
     expected = np.take_along_axis(X[50:] @ X.T, links, 1)
     assert_close(linked_similarities(X, links, first=50), expected)
+
+
+def test_links_are_other_rows_each_once():
+    np.testing.assert_array_equal(check_links([[1, 2], [0, 2], [1, 0]], 3, 2), [[1, 2], [0, 2], [1, 0]])
+    with pytest.raises(ValueError, match=r"links\[1\] contains row 1 itself.*kneighbors\(\) without queries"):
+        check_links([[1, 2], [2, 1], [2, 0]], 3, 1)
+    with pytest.raises(ValueError, match=r"links\[2\] contains row 0 twice"):
+        check_links([[1, 2], [0, 2], [0, 0]], 3, 1)
+
+
+def test_links_may_be_empty():
+    assert check_links(np.zeros((1, 0), dtype=int), 1, 0).shape == (1, 0)
