@@ -144,6 +144,8 @@ def text_in(X: Any) -> str | None:
     """
     if isinstance(X, (str, bytes, os.PathLike)):
         return os.fsdecode(X)
+    if isinstance(X, np.ndarray) and X.ndim == 0:
+        X = X[None]
     first = X.iloc[:1].to_numpy() if hasattr(X, "iloc") else X[:1] if _has_items(X) else ()
     if isinstance(first, np.ndarray) and first.dtype.kind not in "OUT":
         return None
