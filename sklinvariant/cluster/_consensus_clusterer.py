@@ -16,7 +16,6 @@ import torch
 from sklearn.base import ClusterMixin, MetaEstimatorMixin, clone
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import adjusted_rand_score
 from sklearn.utils import check_random_state
 from torch import nn
 
@@ -37,9 +36,8 @@ from sklinvariant.base import (
     to_module,
     to_numpy,
 )
+from sklinvariant.cluster._stability import UNSTABLE, agreement, stable_number
 from sklinvariant.cluster._temi_clusterer import TEMIClusterer
-
-_UNSTABLE = 0.5  # the number of clusters is uncertain if halves of the runs agree less
 
 
 def places_of(labels: np.ndarray, sizes: list[int]) -> np.ndarray:
@@ -87,14 +85,14 @@ def _joined(rows, k, weights, random_state):
 def stabilities(labels: np.ndarray, sizes: list[int], numbers: list[int], random_state: Any) -> np.ndarray:
     """For each number of clusters, the adjusted Rand index between the consensus of two halves of the runs.
 
-    The runs are divided at random, twice, and the mean is returned.
+    The runs are divided at random, twice, and the mean is returned. A consensus of fewer clusters counts as 0.
     """
     found = []
     for _ in range(2):
         order = random_state.permutation(labels.shape[1])
         halves = np.array_split(order, 2)
         pairs = [consensus(labels[:, half], [sizes[i] for i in half], numbers, random_state) for half in halves]
-        found.append([adjusted_rand_score(*pair) for pair in zip(*pairs, strict=True)])
+        found.append([agreement(pair, k) for k, *pair in zip(numbers, *pairs, strict=True)])
     return np.mean(found, 0)
 
 
@@ -125,8 +123,9 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
         ``n_clusters``, or with ``max_clusters`` if it is "auto".
     n_clusters : int or "auto"
         Number of clusters k. "auto" divides the runs into two halves at random, and chooses the number from 2 to
-        ``max_clusters`` for which their consensus agrees best. This needs many runs with more clusters than the
-        consensus. It finds clusters that are well separated, but is often wrong for classes that overlap.
+        ``max_clusters`` for which their consensus agrees best, the largest of those within 0.01. This needs many runs
+        with more clusters than the consensus. It finds clusters that are well separated, but is often wrong for classes
+        that overlap.
     n_runs : int or "auto"
         Number of runs of each clusterer. "auto" is 20 if ``n_clusters`` is "auto", and 5 otherwise.
     max_clusters : int
@@ -253,7 +252,7 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
             problems.append(
                 f"{empty} of {k} clusters are empty. Lower n_clusters, or pass clusterers with more clusters"
             )
-        if stability is not None and stability.max() < _UNSTABLE:
+        if stability is not None and stability.max() < UNSTABLE:
             problems.append(
                 f"the halves of the runs agree by only {stability.max():.2f} on {k} clusters, so this number is "
                 "uncertain. Raise n_runs, or pass n_clusters"
@@ -294,7 +293,7 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
             )
         numbers = [*range(2, min(self.max_clusters, len(labels)) + 1)]
         stability = stabilities(labels, sizes, numbers, random)
-        return numbers[int(stability.argmax())], stability
+        return stable_number(numbers, stability), stability
 
     def _modules_of_methods(self, dtype):
         def shares():

@@ -42,12 +42,12 @@ from sklinvariant.cluster._merged_start import (
     stabilities_of_merging,
 )
 from sklinvariant.cluster._scaling import Scaling, choose_scaling
+from sklinvariant.cluster._stability import UNSTABLE, stable_number
 from sklinvariant.pairs import MOST_STEPS, PartnerPairs, nearest_partners
 from sklinvariant.training import TrainedEstimator, WithOptimizer
 
 _STEPS = 300  # training steps with max_epochs="auto"
 _START_RATE = 0.03  # learning rate of the few steps on merged clusters
-_UNSTABLE = 0.5  # the number of clusters is uncertain if mergings agree less
 
 
 @dataclass
@@ -104,8 +104,9 @@ class EmbeddingClusterer(OnDevice, WithOptimizer, TrainedEstimator, ClusterMixin
     ----------
     n_clusters : int or "auto"
         Number of clusters k. "auto" merges small clusters of k-means six times, as for ``init="merge"``, into each
-        number of clusters from 2 to ``max_clusters``, and chooses the number for which the six results agree best. It
-        finds clusters that are well separated, but is often wrong for classes that overlap.
+        number of clusters from 2 to ``max_clusters``, and chooses the number for which the six results agree best, the
+        largest of those within 0.01. It finds clusters that are well separated, but is often wrong for classes that
+        overlap.
     spaces : list or None
         The columns of each feature space, as slices, boolean masks, lists of indices or, for data frames, names. If
         embeddings of several networks are concatenated to rows, this tells where each of them is. None is one space of
@@ -152,7 +153,7 @@ class EmbeddingClusterer(OnDevice, WithOptimizer, TrainedEstimator, ClusterMixin
     n_clusters_ : int
         Number of clusters.
     stability_ : array of shape (max_clusters - 1,)
-        Mean adjusted Rand index between mergings into 2, 3, … clusters; only with "auto".
+        Mean adjusted Rand index between mergings into 2, 3, … clusters, or 0 if a merging has fewer; only with "auto".
     """
 
     _layout = {
@@ -298,7 +299,7 @@ class EmbeddingClusterer(OnDevice, WithOptimizer, TrainedEstimator, ClusterMixin
         everything = torch.arange(len(pairs), device=pairs.samples.device)
         rescale, weight = EmbeddingNetwork(spaces, 1).features, self.entropy_weight
         stability = stabilities_of_merging(pairs, everything, numbers, entropy_weight=weight, rescale=rescale)
-        return numbers[int(stability.argmax())], stability
+        return stable_number(numbers, stability), stability
 
     def _earlier_number(self):
         return self._fitted_number(), self._state.get("stability")
@@ -371,7 +372,7 @@ class EmbeddingClusterer(OnDevice, WithOptimizer, TrainedEstimator, ClusterMixin
         empty = int((np.bincount(self.labels_, minlength=k) == 0).sum())
         if empty:
             problems.append(f"{empty} of {k} clusters are empty. Raise max_epochs, or lower n_clusters")
-        if stability is not None and stability.max() < _UNSTABLE:
+        if stability is not None and stability.max() < UNSTABLE:
             problems.append(
                 f"mergings into {k} clusters agree by only {stability.max():.2f}, so this number is uncertain. Pass "
                 "n_clusters"

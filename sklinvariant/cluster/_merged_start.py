@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.metrics import adjusted_rand_score
 from torch.nn.functional import cross_entropy
 
 from sklinvariant.accumulate import Blocks, accumulate, fit_kmeans
 from sklinvariant.cluster._cluster_network import ClusterNetwork
 from sklinvariant.cluster._merge import merge_clusters
+from sklinvariant.cluster._stability import agreement
 from sklinvariant.images import scale_pixels
 from sklinvariant.ops import concatenated, joint_information, nearest_codewords
 from sklinvariant.pairs import PartnerPairs, ViewPairs, same, shuffled
@@ -66,7 +66,7 @@ def stabilities_of_merging(
 ) -> np.ndarray:
     """For each number of clusters, how well merged clusters agree that were merged from different small clusters.
 
-    The agreement is the mean adjusted Rand index between all pairs of mergings.
+    The agreement is the mean adjusted Rand index between all pairs of mergings, or 0 if clusters are missing.
     """
     parts, joints = _parts(source, pairs, max(_usual_parts(pairs), 2 * numbers[-1]), _MERGINGS, rescale)
     tables, codes = [joint.cpu() for joint in joints], [part.cpu().numpy() for part in parts]
@@ -74,7 +74,7 @@ def stabilities_of_merging(
     found = []
     for k in numbers:
         labels = [merge_clusters(table, k, **settings)[code] for table, code in zip(tables, codes, strict=True)]
-        found.append(np.mean([adjusted_rand_score(*pair) for pair in itertools.combinations(labels, 2)]))
+        found.append(agreement(labels, k))
     return np.array(found)
 
 

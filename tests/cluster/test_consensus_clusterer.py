@@ -155,6 +155,19 @@ def test_the_number_of_separate_clusters_is_found(k, global_random_seed):
     assert model.predict_proba(X).shape == (50 * k, k)
 
 
+def test_the_number_of_clusters_of_different_sizes_is_found(global_random_seed):
+    y = np.repeat([0, 1, 2], [300, 100, 50])
+    X = 10 * np.eye(5)[y] + np.random.RandomState(global_random_seed).normal(size=(450, 5))
+    model = ConsensusClusterer(KMeans(12, n_init=1), "auto", n_runs=30, max_clusters=6, random_state=0).fit(X)
+    assert model.n_clusters_ == 3
+    assert adjusted_rand_score(y, model.labels_) == 1
+
+
+def test_a_consensus_of_fewer_clusters_is_not_stable(labels):
+    same = labels[:, [1, 1, 1, 1]]
+    assert_close(stabilities(same, [4] * 4, [5], np.random.RandomState(0)), [0.0])
+
+
 def test_equal_runs_are_stable(labels):
     """If all runs are the same clustering, both halves agree on it."""
     same = labels[:, [1, 1, 1, 1]]

@@ -165,6 +165,17 @@ def test_the_number_of_separate_clusters_is_found(cls, k, global_random_seed, tm
 
 
 @each
+def test_the_number_of_clusters_of_different_sizes_is_found(cls, global_random_seed):
+    """All mergings into two clusters join the two smallest, so that they agree as well as those into three."""
+    y = np.repeat([0, 1, 2], [300, 100, 50])
+    X = 10 * np.eye(5)[y] + np.random.RandomState(global_random_seed).normal(size=(450, 5))
+    model = quick(cls, "auto", max_clusters=6).fit(X)
+    assert model.stability_[0] > 0.99
+    assert model.n_clusters_ == 3
+    assert adjusted_rand_score(y, model.labels_) > 0.95
+
+
+@each
 def test_a_fit_that_goes_on_keeps_the_number(cls, blobs):
     X, _ = blobs
     model = quick(cls, "auto", max_clusters=5).fit(X)

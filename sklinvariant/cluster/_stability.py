@@ -1,0 +1,28 @@
+"""The choice of a number of clusters by stability: how well independent clusterings of the same rows agree."""
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+from sklearn.metrics import adjusted_rand_score
+
+UNSTABLE = 0.5  # the number of clusters is uncertain if clusterings agree less
+_TOLERANCE = 0.01  # stabilities that differ by less count as equal
+
+
+def agreement(labels: Sequence[np.ndarray], k: int) -> float:
+    """Mean adjusted Rand index between all pairs of clusterings (n,), or 0 if one has fewer than k clusters."""
+    if min(len(np.unique(each)) for each in labels) < k:
+        return 0.0
+    return float(np.mean([adjusted_rand_score(*pair) for pair in itertools.combinations(labels, 2)]))
+
+
+def stable_number(numbers: Sequence[int], stability: np.ndarray) -> int:
+    """The largest number whose stability is at most 0.01 below the best, or the smallest if all are 0.
+
+    Smaller numbers can be as stable as the right one: if clusters differ in size or distance, all clusterings join the
+    same ones.
+    """
+    best = stability.max()
+    close = np.flatnonzero(stability >= best - _TOLERANCE)
+    return numbers[int(close[-1]) if best > 0 else 0]
