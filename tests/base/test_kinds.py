@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from sklinvariant import VLAD, DescriptorSets, PCAHasher
+from sklinvariant import VLAD, DescriptorSets, IICClusterer, PCAHasher
 from sklinvariant.base import is_bags, is_stream
-from sklinvariant.base._kinds import blocks_of_stream, without_columns
+from sklinvariant.base._kinds import blocks_of_stream, text_in, without_columns
 from sklinvariant.datasets import read_blocks
 
 ROWS = np.zeros((3, 2))
@@ -139,3 +139,21 @@ def test_columns_of_hugging_face_datasets():
     Column.__module__ = "datasets.arrow_dataset"
     vectors = np.array(Column()[:])
     np.testing.assert_array_equal(PCAHasher(2).fit(Column()).transform(Column()), PCAHasher(2).fit_transform(vectors))
+
+
+@pytest.mark.parametrize(("item", "text"), [(3.0, None), (None, None), ("3", None), ("a.jpg", "a.jpg")])
+def test_text_in_arrays_without_rows(item, text):
+    assert text_in(np.array(item)) == text
+
+
+@pytest.mark.parametrize("estimator", [PCAHasher(2), IICClusterer(2)])
+def test_arrays_without_rows_are_refused(estimator):
+    with pytest.raises(ValueError, match="Expected 2D array, got scalar"):
+        estimator.fit(np.array(3.0))
+
+
+@pytest.mark.parametrize("X", [[np.array(1.0), np.array(2.0)], (np.array(1), np.array(2))])
+def test_lists_of_arrays_without_axes_are_no_text(X):
+    assert text_in(X) is None
+    with pytest.raises(ValueError, match="Expected 2D array, got 1D array instead"):
+        PCAHasher(1).fit(X)
