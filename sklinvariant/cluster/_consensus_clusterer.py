@@ -123,7 +123,7 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
         ``n_clusters``, or with ``max_clusters`` if it is "auto".
     n_clusters : int or "auto"
         Number of clusters k. "auto" divides the runs into two halves at random, and chooses the number from 2 to
-        ``max_clusters`` for which their consensus agrees best, the largest of those within 0.01. This needs many runs
+        ``max_clusters`` for which their consensus agrees best, the largest of those within 0.001. This needs many runs
         with more clusters than the consensus. It finds clusters that are well separated, but is often wrong for classes
         that overlap.
     n_runs : int or "auto"

@@ -105,7 +105,7 @@ class EmbeddingClusterer(OnDevice, WithOptimizer, TrainedEstimator, ClusterMixin
     n_clusters : int or "auto"
         Number of clusters k. "auto" merges small clusters of k-means six times, as for ``init="merge"``, into each
         number of clusters from 2 to ``max_clusters``, and chooses the number for which the six results agree best, the
-        largest of those within 0.01. It finds clusters that are well separated, but is often wrong for classes that
+        largest of those within 0.001. It finds clusters that are well separated, but is often wrong for classes that
         overlap.
     spaces : list or None
         The columns of each feature space, as slices, boolean masks, lists of indices or, for data frames, names. If

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.metrics import adjusted_rand_score
 
 UNSTABLE = 0.5  # the number of clusters is uncertain if clusterings agree less
-_TOLERANCE = 0.01  # stabilities that differ by less count as equal
+_TOLERANCE = 0.001  # stabilities that differ by less count as equal
 
 
 def agreement(labels: Sequence[np.ndarray], k: int) -> float:
@@ -18,7 +18,7 @@ def agreement(labels: Sequence[np.ndarray], k: int) -> float:
 
 
 def stable_number(numbers: Sequence[int], stability: np.ndarray) -> int:
-    """The largest number whose stability is at most 0.01 below the best, or the smallest if all are 0.
+    """The largest number whose stability is at most 0.001 below the best, or the smallest if all are 0.
 
     Smaller numbers can be as stable as the right one: if clusters differ in size or distance, all clusterings join the
     same ones.
