@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+collect_ignore = ["ops/gpu/ahead_of_time.py"]  # a script that needs triton
+
 
 def pytest_collection_modifyitems(config, items):
     if os.environ.get("CI") or os.environ.get("SLOW"):
@@ -34,6 +36,19 @@ def device(request):
     if request.param == "cuda" and not torch.cuda.is_available():
         pytest.skip("no CUDA device here")
     return request.param
+
+
+@pytest.fixture
+def pyplot():
+    """matplotlib as it is installed, without the settings of the user; figures are closed afterwards."""
+    matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        yield pyplot
+        pyplot.close("all")
 
 
 @pytest.fixture

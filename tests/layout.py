@@ -2,8 +2,12 @@
 
 from itertools import combinations
 
-import matplotlib.text
 import numpy as np
+import pytest
+
+pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+
+import matplotlib.text
 from matplotlib.legend import Legend
 from matplotlib.offsetbox import AnnotationBbox
 

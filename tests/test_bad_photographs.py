@@ -12,16 +12,19 @@ import time
 import zlib
 from io import BytesIO
 
-import cv2
 import numpy as np
 import pytest
 from photographs import parse_page, write_images
-from PIL import Image, ImageOps, features
 
 from sklinvariant.cli import _photo_index as _photo_index
 from sklinvariant.cli import _photos as _photos
 from sklinvariant.cli._command_line import main
 from sklinvariant.images import read_image
+
+cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
+Image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
+ImageOps = pytest.importorskip("PIL.ImageOps", reason="Pillow is not installed")
+features = pytest.importorskip("PIL.features", reason="Pillow is not installed")
 
 _ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
 _QUICK = ["--bits", "4", "--image-size", "32", "--rotations", "2", "--scales", "1"]

@@ -4,7 +4,6 @@ import csv
 import json
 import shutil
 
-import cv2
 import numpy as np
 import pytest
 from photographs import parse_page, write_images
@@ -15,6 +14,8 @@ from sklinvariant.cli import _photos as _photos
 from sklinvariant.cli._command_line import main
 from sklinvariant.cli._outputs import printable, write_table
 from sklinvariant.neighbors import HammingNeighbors
+
+cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
 
 _SETTINGS = {"n_bits": 2, "image_size": 32, "n_rotations": 2, "n_scales": 1, "show": False}
 

@@ -4,7 +4,6 @@ import os
 import socket
 import threading
 
-import cv2
 import numpy as np
 import pytest
 
@@ -13,6 +12,7 @@ from sklinvariant.cli import _photos as _photos
 from sklinvariant.cli._command_line import main
 from sklinvariant.cli._lock import locked
 
+cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
 pytest.importorskip("faiss", reason="faiss is not installed")
 _QUICK = {"n_bits": 4, "image_size": 32, "n_rotations": 2, "n_scales": 1}
 _WORDS = ["--bits", "4", "--image-size", "32", "--rotations", "2", "--scales", "1"]

@@ -146,12 +146,16 @@ def text_in(X: Any) -> str | None:
         return os.fsdecode(X)
     if isinstance(X, np.ndarray) and X.ndim == 0:
         X = X[None]
-    first = X.iloc[:1].to_numpy() if hasattr(X, "iloc") else X[:1] if isinstance(X, (list, tuple, np.ndarray)) else ()
+    first = X.iloc[:1].to_numpy() if hasattr(X, "iloc") else X[:1] if _has_items(X) else ()
     if isinstance(first, np.ndarray) and first.dtype.kind not in "OUT":
         return None
-    row = first[0] if len(first) and isinstance(first[0], (list, tuple, np.ndarray)) else first
+    row = first[0] if len(first) and _has_items(first[0]) else first
     texts = [str(os.fspath(item)) for item in row if isinstance(item, (str, os.PathLike))]
     return next((text for text in texts if not _is_number(text)), None)
+
+
+def _has_items(X):
+    return isinstance(X, (list, tuple)) or (isinstance(X, np.ndarray) and X.ndim > 0)
 
 
 def _is_number(text):

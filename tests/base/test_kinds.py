@@ -150,3 +150,10 @@ def test_text_in_arrays_without_rows(item, text):
 def test_arrays_without_rows_are_refused(estimator):
     with pytest.raises(ValueError, match="Expected 2D array, got scalar"):
         estimator.fit(np.array(3.0))
+
+
+@pytest.mark.parametrize("X", [[np.array(1.0), np.array(2.0)], (np.array(1), np.array(2))])
+def test_lists_of_arrays_without_axes_are_no_text(X):
+    assert text_in(X) is None
+    with pytest.raises(ValueError, match="Expected 2D array, got 1D array instead"):
+        PCAHasher(1).fit(X)

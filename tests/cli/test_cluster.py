@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 
-import cv2
 import numpy as np
 import pytest
 from tolerance import assert_close
@@ -15,6 +14,8 @@ from tolerance import assert_close
 from sklinvariant.cli import _certainty as _certainty
 from sklinvariant.cli import _cluster as _cluster
 from sklinvariant.cli._command_line import main
+
+cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
 
 _QUICK = ["--image-size", "32", "--clusters", "2"]
 

@@ -1,6 +1,5 @@
 """The images that ``--data`` names."""
 
-import cv2
 import numpy as np
 import pytest
 
@@ -8,6 +7,7 @@ from sklinvariant.cli._data import load_data
 
 
 def test_digits_files_and_folders(tmp_path, capsys):
+    cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
     assert load_data("digits").images.shape == (1797, 8, 8)
     np.savez(tmp_path / "data.npz", images=np.zeros((3, 5, 5)), target=[0, 1, 1])
     assert load_data(str(tmp_path / "data.npz")).target.tolist() == [0, 1, 1]

@@ -3,13 +3,13 @@
 import csv
 import json
 
-import cv2
 import numpy as np
 import pytest
 from photographs import parse_page
 
 from sklinvariant.cli._command_line import main
 
+cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
 data = pytest.importorskip("skimage.data", reason="scikit-image is not installed")
 pytest.importorskip("faiss", reason="faiss is not installed")
 

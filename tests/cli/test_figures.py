@@ -8,7 +8,7 @@ import pytest
 
 from sklinvariant.cli import _aggregation, _pool, _retrieve
 
-pytest.importorskip("matplotlib").use("Agg")
+pytestmark = pytest.mark.usefixtures("pyplot")
 METHODS = ("BagOfWords", "VLAD", "FisherVector", "LearnedBoW", "LearnedVLAD")
 
 

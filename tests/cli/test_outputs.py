@@ -2,15 +2,12 @@
 
 import os
 
-import matplotlib
 import pytest
 
 from sklinvariant.cli._command_line import main
 from sklinvariant.cli._outputs import FIGURE, PAGE, TABLE, check_output, save_figure, write_table
 from sklinvariant.cli._photo_index import Answer
 from sklinvariant.cli._report import write_clusters, write_report
-
-matplotlib.use("Agg")
 
 
 @pytest.fixture

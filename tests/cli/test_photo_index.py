@@ -6,15 +6,15 @@ import re
 import subprocess
 import sys
 
-import cv2
 import numpy as np
 import pytest
-from PIL import Image
 
 from sklinvariant import NestedInvariancePooler, load
 from sklinvariant.cli import _photo_index as _photo_index
 from sklinvariant.cli._command_line import main
 
+cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
+Image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
 pytest.importorskip("faiss", reason="faiss is not installed")
 _QUICK = ["--image-size", "48", "--rotations", "4", "--scales", "2", "--bits", "32"]
 

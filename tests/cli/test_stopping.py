@@ -9,13 +9,14 @@ import sys
 import time
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from photographs import write_images
 
 from sklinvariant.cli._command_line import main
 from sklinvariant.cli._outputs import MARK
+
+cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
 _SOON = 20.0  # seconds by the clock: other processes may keep a stopping command waiting

@@ -16,8 +16,7 @@ def digits():
 
 
 @pytest.mark.parametrize("family", ["hashing", "aggregation"])
-def test_a_family_gives_a_row_with_a_figure(digits, family):
-    pyplot = pytest.importorskip("matplotlib.pyplot")
+def test_a_family_gives_a_row_with_a_figure(digits, family, pyplot):
     row = FAMILIES[family](digits)
     assert isinstance(row, Row)
     assert all(isinstance(text, str) and text for text in (*row[:4], row.baseline))
@@ -27,4 +26,3 @@ def test_a_family_gives_a_row_with_a_figure(digits, family):
     assert layout.problems(figure) == []
     assert {row.metric, row.caption} <= {text.get_text() for text in layout.texts(figure)}
     assert len(figure.axes) > 1  # the bars, and what the row draws
-    pyplot.close(figure)

@@ -8,16 +8,6 @@ from sklinvariant.cli._tour_families import Row
 from sklinvariant.cli._tour_page import BASELINE, OURS, draw_page
 
 
-@pytest.fixture
-def pyplot():
-    matplotlib = pytest.importorskip("matplotlib")
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    yield pyplot
-    pyplot.close("all")
-
-
 def a_row(score):
     made = "LearnedVLAD", "labels", "vectors", "accuracy"
     return Row(*made, score, "KMeans on pixels", 0.25, lambda part: part.subplots(), "test accuracy", "what is shown")

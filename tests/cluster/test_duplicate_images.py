@@ -1,6 +1,5 @@
 """Groups of the same photograph: changes that are found, other photographs, files that cannot be read."""
 
-import cv2
 import numpy as np
 import pytest
 
@@ -8,6 +7,7 @@ from sklinvariant.cluster import DuplicateImages
 from sklinvariant.cluster import _duplicate_images as _duplicate_images
 from sklinvariant.cluster._duplicate_images import _described, _without_chains
 
+cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
 data = pytest.importorskip("skimage.data", reason="scikit-image is not installed")
 pytest.importorskip("faiss", reason="faiss is not installed")
 

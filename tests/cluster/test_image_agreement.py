@@ -1,11 +1,11 @@
 """The agreement of images that lie over each other."""
 
-import cv2
 import numpy as np
 import pytest
 
 from sklinvariant.cluster._image_agreement import agreement, largest_difference, thumbnail
 
+cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
 data = pytest.importorskip("skimage.data", reason="scikit-image is not installed")
 _SAME = np.eye(2, 3)
 

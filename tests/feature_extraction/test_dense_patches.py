@@ -1,6 +1,5 @@
 """DensePatches: all patches, in order; stride, shape, normalisation."""
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -78,6 +77,7 @@ def test_images_of_different_sizes(images, normalize):
 
 
 def test_images_in_files(tmp_path):
+    cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
     folder = tmp_path / "photos"
     write_images(folder, 3)
     cv2.imwrite(str(folder / "small.png"), np.full((20, 30, 3), 7, np.uint8))

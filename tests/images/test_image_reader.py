@@ -1,6 +1,5 @@
 """Which input is read as images, and the errors for all other input."""
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -238,6 +237,7 @@ OF_ONE_SIZE = ["CanonicalRotation", "ConvolutionalFeatures", "EquivariantAutoenc
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # few epochs, on purpose
 @pytest.mark.parametrize("name", OF_ONE_SIZE)
 def test_images_of_several_sizes_are_fitted_into_squares(name, tmp_path):
+    cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
     folder = tmp_path / "photos"
     write_images(folder, 6)
     cv2.imwrite(str(folder / "wide.png"), np.full((20, 30, 3), 7, np.uint8))

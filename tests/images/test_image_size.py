@@ -4,17 +4,19 @@ import struct
 import zlib
 from io import BytesIO
 
-import cv2
 import numpy as np
 import pytest
 from photographs import write_images
-from PIL import Image, features
 
 from sklinvariant.cli import _photo_index as _photo_index
 from sklinvariant.cli import _photos as _photos
 from sklinvariant.images import _pixels as _images
 from sklinvariant.images._image_size import image_size
 from sklinvariant.images._pixels import read_image
+
+cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
+Image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
+features = pytest.importorskip("PIL.features", reason="Pillow is not installed")
 
 
 def _bomb(side):

@@ -1,6 +1,5 @@
 """Batches of images of any size: order, squares, files that cannot be read."""
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -18,6 +17,7 @@ def images(global_random_seed):
 
 @pytest.fixture
 def files(images, tmp_path):
+    cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
     names = [str(tmp_path / f"{i}.png") for i in range(len(images))]
     for name, image in zip(names, images, strict=True):
         cv2.imwrite(name, image[..., ::-1])

@@ -1,11 +1,11 @@
 """Key points: their codes do not depend on rotation and scale, and an alignment finds the map between two images."""
 
-import cv2
 import numpy as np
 import pytest
 
 from sklinvariant.images import NO_KEYPOINTS, Keypoints, align, find_keypoints
 
+cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
 data = pytest.importorskip("skimage.data", reason="scikit-image is not installed")
 
 

@@ -2,20 +2,14 @@
 
 from types import SimpleNamespace
 
-import matplotlib
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-matplotlib.use("Agg")
 
-
-@pytest.fixture
-def pyplot():
-    from matplotlib import pyplot
-
-    yield pyplot
-    pyplot.close("all")
+@pytest.fixture(autouse=True)
+def plain_figures(pyplot):
+    """Displays are drawn with the settings of matplotlib."""
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The gallery of clusters: order, frames, and estimators without certainties."""
 
-import matplotlib
 import numpy as np
 import pytest
 from sklearn.cluster import KMeans
@@ -8,6 +7,8 @@ from tolerance import assert_close
 
 from sklinvariant.inspection import ClusterGalleryDisplay
 from sklinvariant.inspection._palette import RIGHT, WRONG
+
+matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 
 GREEN, RED = (matplotlib.colors.to_rgb(name) for name in (RIGHT, WRONG))
 

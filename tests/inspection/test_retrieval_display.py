@@ -1,6 +1,5 @@
 """Queries and their neighbours: frames, missing neighbours, grey images."""
 
-import matplotlib
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
@@ -11,6 +10,8 @@ from sklearn.preprocessing import Binarizer
 from sklinvariant.inspection import RetrievalDisplay
 from sklinvariant.inspection._palette import RIGHT, WRONG
 from sklinvariant.neighbors import HammingNeighbors
+
+matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 
 GREEN, RED = (matplotlib.colors.to_rgba(name) for name in (RIGHT, WRONG))
 

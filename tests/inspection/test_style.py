@@ -1,10 +1,11 @@
 """The style of the displays: it ends with its block, and a figure of the user keeps its own."""
 
-import matplotlib
 import numpy as np
 import pytest
 
 from sklinvariant.inspection import BitActivationDisplay, CodebookDisplay, palette, style
+
+matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 
 
 def test_the_style_ends_with_its_block(pyplot):

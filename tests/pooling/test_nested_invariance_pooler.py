@@ -4,7 +4,6 @@ import itertools
 import weakref
 from collections import OrderedDict
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -231,6 +230,7 @@ def test_mixed_precision_is_near(network, images):
 
 
 def test_files_and_images_of_any_size(network, tmp_path, global_random_seed):
+    cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
     rng = np.random.RandomState(global_random_seed)
     images = [rng.randint(255, size=(h, w, 3)).astype(np.uint8) for h, w in ((20, 30), (33, 15), (17, 17))]
     names = [str(tmp_path / f"{i}.png") for i in range(3)]
@@ -271,6 +271,7 @@ def test_images_of_several_dtypes(network, images):
 
 
 def test_a_bad_file_is_named_and_loses_nothing(network, tmp_path):
+    cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
     names = [str(tmp_path / f"{i}.png") for i in range(4)]
     for name in names:
         cv2.imwrite(name, np.full((9, 9, 3), 99, np.uint8))
