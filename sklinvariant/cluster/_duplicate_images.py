@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import KW_ONLY
+from itertools import chain
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
 from joblib import Parallel, delayed
+from scipy.cluster.hierarchy import DisjointSet
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from sklearn.neighbors import NearestNeighbors
@@ -79,9 +81,9 @@ class DuplicateImages(TorchEstimator):
     this map lays one over the other. Groups are the connected components of confirmed pairs. Another photograph of the
     same object from elsewhere is not a duplicate. Images with few key points, such as small or blank ones, are compared
     in eight orientations with the images of the most similar colours. They are duplicates only if they also have the
-    same colours: a blank white image is no duplicate of a blank black one, also if there are blank images of all shades
-    between. Review groups of documents and cards before
-    you delete any: pages that differ only in some of their text can be grouped.
+    same colours: a blank white image is no duplicate of a blank black one, even if there are blank images of all shades
+    between. Review groups of documents and cards before you delete any: pages that differ only in some of their text
+    can be grouped.
 
     An image has at most 10 candidates of each way to find them (two for key points, eight for colours), so the number
     of comparisons grows with the number of images and not with the number of pairs.
@@ -329,16 +331,19 @@ def _without_chains(pairs, photos):
 
     Blank images are joined as in complete linkage, the most similar first, by their mean colours.
     """
-    blank = {row for pair in pairs for row in pair if photos[row].thumbnail.var() <= _BLANK}
+    blank = {row for row in set(chain(*pairs)) if photos[row].thumbnail.var() <= _BLANK}
     colours = {row: photos[row].colours.mean(axis=(0, 1)) for row in blank}
     kept, linked = ([pair for pair in pairs if blank.issuperset(pair) == both] for both in (False, True))
-    groups = {row: [row] for row in blank}
+    groups = DisjointSet(blank)
+    ranges = {row: (colour, colour) for row, colour in colours.items()}  # of the colours of the group of a root
     for one, other in sorted(linked, key=lambda pair: (np.abs(colours[pair[0]] - colours[pair[1]]).max(), pair)):
-        if groups[one] is not groups[other]:
-            together = groups[one] + groups[other]
-            if np.ptp([colours[row] for row in together], axis=0).max() > _MOST_OFF:
+        if not groups.connected(one, other):
+            lows, highs = zip(ranges[groups[one]], ranges[groups[other]], strict=True)
+            low, high = np.minimum(*lows), np.maximum(*highs)
+            if (high - low).max() > _MOST_OFF:
                 continue
-            groups.update(dict.fromkeys(together, together))
+            groups.merge(one, other)
+            ranges[groups[one]] = low, high
         kept.append((one, other))
     return kept
 

@@ -5,6 +5,7 @@ import pytest
 
 from sklinvariant.cluster import DuplicateImages
 from sklinvariant.cluster import _duplicate_images as _duplicate_images
+from sklinvariant.cluster._duplicate_images import _described, _without_chains
 
 cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
 data = pytest.importorskip("skimage.data", reason="scikit-image is not installed")
@@ -104,6 +105,28 @@ def test_blank_images_of_similar_shades_do_not_chain(order):
     noise = np.random.RandomState(0).randint(-2, 3, size=(3, 60, 80, 1))
     noisy = [np.uint8(_blank(90).astype(int) + one) for one in noise]
     assert DuplicateImages().fit_predict(noisy).tolist() == [0, 0, 0]
+
+
+def _complete_linkage(pairs, colours):
+    """The pairs that join rows of a common group, found with all members of each group."""
+    groups, kept = {row: {row} for row in range(len(colours))}, []
+    for one, other in sorted(pairs, key=lambda pair: (np.abs(colours[pair[0]] - colours[pair[1]]).max(), pair)):
+        together = groups[one] | groups[other]
+        if all(np.abs(colours[a] - colours[b]).max() <= 8 for a in together for b in together):
+            groups.update(dict.fromkeys(together, together))
+            kept.append((one, other))
+    return kept
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_blank_images_are_joined_by_complete_linkage(seed):
+    rng = np.random.RandomState(seed)
+    colours = rng.randint(0, 30, size=(80, 3))
+    pairs = sorted({tuple(sorted(rng.choice(80, 2, replace=False).tolist())) for _ in range(600)})
+    expected = _complete_linkage(pairs, colours)
+    photos = [_described(np.uint8(_blank(colour)), 0, 10, are_features=False) for colour in colours]
+    assert _without_chains(pairs, photos) == expected
+    assert 10 < len(expected) < len(pairs)
 
 
 def test_gradients_of_different_colours():
