@@ -215,7 +215,7 @@ class EmbeddingClusterer(OnDevice, WithOptimizer, TrainedEstimator, ClusterMixin
             If clusters are empty, or, with "auto", if the best ``stability_`` is below 0.5.
         """
         self._train(X)
-        self._warn()
+        self._warn(*self._empty(), *self._uncertain())
         return self
 
     @with_callbacks
@@ -223,13 +223,23 @@ class EmbeddingClusterer(OnDevice, WithOptimizer, TrainedEstimator, ClusterMixin
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Train for one pass over a part of the rows.
 
+        With ``n_clusters="auto"``, the first part fixes the number of clusters. It should contain rows of all clusters.
+
         Parameters
         ----------
         X : array of shape (n, n_features)
             At least ``n_clusters`` embeddings, because the loss spreads the rows of a batch over all clusters. Join a
             short last block of a stream with the one before.
+
+        Warns
+        -----
+        ConvergenceWarning
+            With "auto", if the best ``stability_`` of the first part is below 0.5.
         """
+        first = not hasattr(self, "_state")
         self._train(X, partial=True)
+        if first:
+            self._warn(*self._uncertain())
         return self
 
     def predict(self, X: Any) -> Any:
@@ -367,16 +377,24 @@ class EmbeddingClusterer(OnDevice, WithOptimizer, TrainedEstimator, ClusterMixin
             **({} if data.stability is None else {"stability": data.stability}),
         }
 
-    def _warn(self):
-        k, stability, problems = self.n_clusters_, self._state.get("stability"), []
+    def _empty(self):
+        """The message about empty clusters, if there are any."""
+        k, auto = self.n_clusters_, self.n_clusters == "auto"
         empty = int((np.bincount(self.labels_, minlength=k) == 0).sum())
-        if empty:
-            problems.append(f"{empty} of {k} clusters are empty. Raise max_epochs, or lower n_clusters")
-        if stability is not None and stability.max() < UNSTABLE:
-            problems.append(
-                f"mergings into {k} clusters agree by only {stability.max():.2f}, so this number is uncertain. Pass "
-                "n_clusters"
-            )
+        advice = f"pass a number below {k} as n_clusters" if auto else "lower n_clusters"
+        return [f"{empty} of {k} clusters are empty. Raise max_epochs, or {advice}"] if empty else []
+
+    def _uncertain(self):
+        """The message about an uncertain number of clusters, if "auto" found it."""
+        k, stability = self.n_clusters_, self._state.get("stability")
+        if stability is None or stability.max() >= UNSTABLE:
+            return []
+        return [
+            f"mergings into {k} clusters agree by only {stability.max():.2f}, so this number is uncertain. Pass "
+            "n_clusters"
+        ]
+
+    def _warn(self, *problems):
         for problem in problems:
             warnings.warn(f"{type(self).__name__}: {problem}", ConvergenceWarning, stacklevel=3)
 

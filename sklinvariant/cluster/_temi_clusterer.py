@@ -98,6 +98,8 @@ class TEMIClusterer(EmbeddingClusterer):
     With the cluster probabilities q_s of the student and q_t of the teacher, the loss of a pair of neighbours x, x' is
     ``-w ln Σ_c (q_s(c|x) q_t(c|x'))^β / q_t(c)``, made symmetric: their weighted pointwise mutual information. The
     weight ``w = Σ_c q_t(c|x) q_t(c|x')`` reduces the influence of pairs that probably belong to different classes.
+    Clusters that are certain and of equal size have a loss of ``-ln n_clusters``. This is no lower bound, because
+    ``q_t(c)`` is a running mean over earlier steps, and ``history_`` therefore has no "loss_ratio".
 
     Parameters
     ----------

@@ -5,6 +5,7 @@ Gadetsky, Jiang & Brbić 2024, "Let go of your labels with unsupervised transfer
 
 from __future__ import annotations
 
+import math
 from dataclasses import KW_ONLY
 from typing import Any
 
@@ -66,9 +67,14 @@ class TURTLENetwork(EmbeddingNetwork):
         self, spaces: list[Space], n_clusters: int, n_heads: int, *, gamma: float, generator: torch.Generator
     ) -> None:
         super().__init__(spaces, n_heads)
-        self.gamma = gamma
+        self.gamma, self.n_clusters = gamma, n_clusters
         self.heads = SpaceHeads(self.sizes, n_clusters, n_heads, generator)
         self.classifiers = SpaceHeads(self.sizes, n_clusters, n_heads, generator)
+
+    @property
+    def lowest_loss(self) -> float:
+        """The loss of certain clusters of equal size."""
+        return -self.gamma * len(self.sizes) * math.log(self.n_clusters)
 
     def start(self) -> None:
         """The classifiers are copies of the task encoders."""
@@ -91,7 +97,9 @@ class TURTLEClusterer(EmbeddingClusterer):
 
     The labeling ``τ(x) = mean_k softmax(θ_k φ_k(x))`` is learned together with a linear classifier w_k in each space
     φ_k. Labeling and classifiers minimise the same loss
-    ``Σ_k mean CE(w_k φ_k(x), τ(x)) - γ Σ_k H(mean softmax(θ_k φ_k))``. The entropy H keeps all clusters in use.
+    ``Σ_k mean CE(w_k φ_k(x), τ(x)) - γ Σ_k H(mean softmax(θ_k φ_k))``. The entropy H keeps all clusters in use. With S
+    spaces, the "loss_ratio" in ``history_`` is the loss divided by its lower bound ``-γ S ln n_clusters``: 1 if the
+    clusters are certain and of equal size. It is missing if the bound is 0.
 
     Parameters
     ----------

@@ -12,13 +12,13 @@ from sklinvariant.neighbors._indexed_codes import Radius
 from sklinvariant.neighbors._neighbor_index import NeighborIndex
 from sklinvariant.neighbors._stored_codes import check_ids, rows_of_ids, whole_numbers
 
-_LARGEST = 1e18
-_AT_ONCE = 16  # queries, because Ctrl-C has no effect during a call; faiss computes those of 20 less precisely
+_LONGEST = 1e18  # distance; its square is a float32
+_SEARCHED_AT_ONCE = 16  # queries, because Ctrl-C has no effect during a call; faiss computes those of 20 less precisely
 
 
 def beyond_square(distance: float) -> float:
     """The smallest float32 that is larger than the square of a distance; far below infinity."""
-    return float(np.nextafter(np.float32(min(distance, _LARGEST) ** 2), np.float32(np.inf)))
+    return float(np.nextafter(np.float32(min(distance, _LONGEST) ** 2), np.float32(np.inf)))
 
 
 class VectorNeighbors(NeighborIndex, TorchEstimator):
@@ -193,8 +193,8 @@ class VectorNeighbors(NeighborIndex, TorchEstimator):
         queries, limit = self._for_faiss(queries, itself), self._to_faiss(self._check_radius(radius))
         found = []
         for first, index in self._indexes_of_blocks():
-            for start in range(0, len(queries), _AT_ONCE):
-                limits, values, rows = index.range_search(queries[start : start + _AT_ONCE], limit)
+            for start in range(0, len(queries), _SEARCHED_AT_ONCE):
+                limits, values, rows = index.range_search(queries[start : start + _SEARCHED_AT_ONCE], limit)
                 asked = start + np.repeat(np.arange(len(limits) - 1), np.diff(limits).astype(np.int64))
                 found.append((asked, self._from_faiss(values), rows + first))
         asked, distances, rows = (np.concatenate(parts) for parts in zip(*found, strict=True))

@@ -1,6 +1,7 @@
 """What the clusterers of embeddings share: feature spaces, seeds and files, going on, bad input."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -210,6 +211,28 @@ def test_an_uncertain_number_of_clusters_is_reported(global_random_seed):
     model = quick(TEMIClusterer, "auto", max_clusters=6, max_epochs=1)
     with pytest.warns(ConvergenceWarning, match=r"mergings into \d clusters agree by only -?0\."):
         model.fit(noise)
+
+
+def test_the_first_part_warns_of_an_uncertain_number(global_random_seed):
+    noise = np.random.RandomState(global_random_seed).normal(size=(300, 30))
+    model = quick(TEMIClusterer, "auto", max_clusters=6)
+    with pytest.warns(ConvergenceWarning, match="this number is uncertain"):
+        model.partial_fit(noise)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        model.partial_fit(noise)
+
+
+@each
+def test_rows_that_are_all_equal(cls):
+    """There are no two clusters, and advice to lower a number that "auto" found would be of no use."""
+    with pytest.warns(ConvergenceWarning) as caught:
+        model = quick(cls, "auto", max_clusters=4).fit(np.ones((60, 3)))
+    assert model.n_clusters_ == 2
+    assert not model.stability_.any()
+    messages = [str(warning.message) for warning in caught]
+    assert any("1 of 2 clusters are empty. Raise max_epochs, or pass a number below 2" in each for each in messages)
+    assert any("agree by only 0.00" in each for each in messages)
 
 
 def test_empty_clusters_are_reported(blobs):

@@ -1,6 +1,7 @@
 """TURTLEClusterer: its loss against the equations, and the gradients of labeling and classifiers."""
 
 import numpy as np
+import pytest
 import torch
 from sklearn.metrics import adjusted_rand_score
 from tolerance import assert_close
@@ -56,6 +57,19 @@ def test_one_loss_has_the_gradients_of_both_problems():
     outer = -(labeling * scores.detach().log_softmax(-1)).sum(-1).mean() - 2 * entropy(labeling.mean(0)).sum()
     weight = network.heads.heads[0].linear.weight
     assert_close(weight.grad, torch.autograd.grad(outer, weight)[0], atol=1e-12)
+
+
+@pytest.mark.parametrize("spaces", [None, [slice(0, 3), slice(3, 6)]])
+def test_the_loss_approaches_its_lower_bound(spaces):
+    """-γ S ln k, which certain clusters of equal size reach."""
+    X = np.tile(np.repeat(9 * np.eye(3), 30, axis=0), 2).astype(np.float32)
+    model = TURTLEClusterer(3, spaces=spaces, gamma=2.0, learning_rate=0.1, random_state=0).fit(X)
+    ratios = [row["loss_ratio"] for row in model.history_]
+    assert 0.95 < ratios[-1] <= 1
+    n_spaces = len(spaces or [None])
+    np.testing.assert_allclose(ratios, [row["loss"] / (-2 * n_spaces * np.log(3)) for row in model.history_])
+    model.set_params(gamma=0.0).fit(X)
+    assert "loss_ratio" not in model.history_[0]  # the lower bound is 0
 
 
 def test_gamma_makes_sizes_equal(global_random_seed):
