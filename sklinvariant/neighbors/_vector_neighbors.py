@@ -6,10 +6,10 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from sklinvariant._compat import fit_context
-from sklinvariant.base import TorchEstimator, accepts, as_numpy, is_count
+from sklinvariant.base import TorchEstimator, accepts, as_numpy
 from sklinvariant.neighbors._hamming_neighbors import check_mode, ragged
 from sklinvariant.neighbors._indexed_codes import Radius
-from sklinvariant.neighbors._saved_index import SavedIndex
+from sklinvariant.neighbors._neighbor_index import NeighborIndex
 from sklinvariant.neighbors._stored_codes import check_ids, rows_of_ids, whole_numbers
 
 _LONGEST = 1e18  # distance; its square is a float32
@@ -21,7 +21,7 @@ def beyond_square(distance: float) -> float:
     return float(np.nextafter(np.float32(min(distance, _LONGEST) ** 2), np.float32(np.inf)))
 
 
-class VectorNeighbors(SavedIndex, TorchEstimator):
+class VectorNeighbors(NeighborIndex, TorchEstimator):
     """Neighbours among stored vectors.
 
     The state of a subclass contains ``n`` (the number of vectors), ``ids`` (None for row numbers) and ``next_id``. Its
@@ -248,12 +248,3 @@ class VectorNeighbors(SavedIndex, TorchEstimator):
         if not accepts(Radius, radius):
             raise ValueError(f"radius={radius!r} is not valid. Pass a distance of at least 0, or infinity.")
         return float(radius)
-
-    def _check_k(self, n_neighbors, itself):
-        k = self.n_neighbors if n_neighbors is None else n_neighbors
-        if not is_count(k):
-            raise ValueError(f"n_neighbors={k!r} is not valid. Pass an integer of at least 1.")
-        n, sign = self.n_samples_fit_, "<=" if itself is None else "<"
-        if k > n - (itself is not None):
-            raise ValueError(f"Expected n_neighbors {sign} n_samples_fit, but n_neighbors = {k}, n_samples_fit = {n}")
-        return int(k)
