@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from sklearn.pipeline import make_pipeline
 
 from sklinvariant.cluster import IICClusterer
 from sklinvariant.pairs._frames import warn_of_shuffled
@@ -41,6 +42,21 @@ def test_shuffled_frames_are_told_of(learner, kind):
         learner.partial_fit(X)
     learner.fit(X, groups=np.arange(200) // 2)  # warnings are errors here
     learner.fit(kind(clip()))
+
+
+@pytest.mark.parametrize("learner", learners(), ids=lambda learner: type(learner).__name__)
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda learner, X: learner.fit(X),
+        lambda learner, X: learner.partial_fit(X),
+        lambda learner, X: make_pipeline("passthrough", learner).fit(X),
+    ],
+)
+def test_the_warning_names_the_line_that_calls_the_estimator(learner, call):
+    with pytest.warns(UserWarning, match=MESSAGE) as caught:
+        call(learner, shuffled())
+    assert [one.filename for one in caught if "consecutive rows" in str(one.message)] == [__file__]
 
 
 @pytest.mark.parametrize("learner", learners(), ids=lambda learner: type(learner).__name__)

@@ -146,7 +146,7 @@ def text_in(X: Any) -> str | None:
         return os.fsdecode(X)
     if isinstance(X, np.ndarray) and X.ndim == 0:
         X = X[None]
-    first = X.iloc[:1].to_numpy() if hasattr(X, "iloc") else X[:1] if _has_items(X) else ()
+    first = X.iloc[:1].to_numpy() if hasattr(X, "iloc") else X[:1] if _has_items(X) else []
     if isinstance(first, np.ndarray) and first.dtype.kind not in "OUT":
         return None
     row = first[0] if len(first) and _has_items(first[0]) else first

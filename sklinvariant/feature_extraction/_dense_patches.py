@@ -19,7 +19,7 @@ _VALUES = 1 << 24  # numbers processed at a time
 _FLAT = 0.01  # added to the standard deviation of pixels 0-1, so that noise in flat patches is not amplified
 
 
-def window_of(size: Any, images: torch.Tensor) -> tuple[int, int]:
+def window_of(size: Any, images: torch.Tensor, which: str = "the images") -> tuple[int, int]:
     """The (height, width) of patches of images (n, h, w, c), from the parameter ``patch_size``."""
     window = (size, size) if isinstance(size, Integral) else tuple(size)
     if len(window) != 2 or not all(map(is_count, window)):
@@ -30,7 +30,7 @@ def window_of(size: Any, images: torch.Tensor) -> tuple[int, int]:
         advice = (
             "For pairs (n, 2, h, w), pass the frames, X.reshape(-1, h, w)" if look_like_pairs else "Lower patch_size"
         )
-        raise ValueError(f"patch_size={size} is larger than the images, {height} x {width} pixels. {advice}.")
+        raise ValueError(f"patch_size={size} is larger than {which}, {height} x {width} pixels. {advice}.")
     return window
 
 
@@ -109,8 +109,10 @@ class DensePatches(ImageTransformer):
     _reader = ImageReader(any_size=True)
 
     def _prepare(self, given):
-        height, width = window_of(self.patch_size, given.data[0][None])
-        return {"n_descriptor_features": height * width * given.data[0].shape[-1]}
+        images = given.data
+        first, which = (images[0][None], "image 0") if isinstance(images, list) else (images, "the images")
+        height, width = window_of(self.patch_size, first, which)
+        return {"n_descriptor_features": height * width * first.shape[-1]}
 
     def _describe(self, given):
         """The patches of images of equal size in parts, otherwise image by image."""
@@ -119,11 +121,12 @@ class DensePatches(ImageTransformer):
             images = stack_images(images)
         if isinstance(images, torch.Tensor):
             return DescriptorSets.from_bags(self._patches(images))
-        return DescriptorSets.from_bags([self._patches(image[None])[0].to(given.dtype) for image in images])
+        bags = (self._patches(image[None], f"image {i}")[0] for i, image in enumerate(images))
+        return DescriptorSets.from_bags([bag.to(given.dtype) for bag in bags])
 
-    def _patches(self, images):
+    def _patches(self, images, which="the images"):
         """The normalised patches (n, m, p) of images (n, h, w, c)."""
-        window, patches = window_of(self.patch_size, images), None
+        window, patches = window_of(self.patch_size, images, which), None
         step = max(1, _VALUES // patches_of(images[:1], window, self.stride).numel())
         for start in range(0, len(images), step):  # in parts, so that Ctrl-C has an effect
             part = patches_of(scale_pixels(images[start : start + step]), window, self.stride)

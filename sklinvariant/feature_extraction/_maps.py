@@ -41,7 +41,7 @@ def cells_of(features: Any, size: Sequence[int], network: nn.Module, layer: str 
 
 
 def layers_of_maps(network: nn.Module, x: torch.Tensor) -> list[str]:
-    """The direct parts of a network that return maps (n, c, h, w) of several cells for x, in the order of their use."""
+    """The layers of a network that return maps (n, c, h, w) of several cells for x, in the order in which they end."""
     found = []
 
     def note(name, output):
@@ -50,7 +50,8 @@ def layers_of_maps(network: nn.Module, x: torch.Tensor) -> list[str]:
 
     hooks = [
         part.register_forward_hook(lambda part, given, output, name=name: note(name, output))
-        for name, part in network.named_children()
+        for name, part in network.named_modules()
+        if name
     ]
     try:
         network(x)

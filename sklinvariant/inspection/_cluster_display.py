@@ -106,7 +106,7 @@ class ClusterDisplay(Display):
         for row, members in zip(tiles, self.members, strict=True):
             row[: len(members)] = images[members]
         image = mosaic(tiles.reshape(-1, *images.shape[1:]), columns)
-        ax = new_axes(image, len(tiles)) if ax is None else ax
+        ax = new_axes(image, len(tiles), names=self.names) if ax is None else ax
         ax.imshow(image, **{"cmap": "gray", "vmin": 0, "vmax": 1, **kwargs})
         label_rows(ax, self.names, images.shape[1])
         ax.set(title="filters pooled together", xlabel="filters, largest weight first", ylabel="component")

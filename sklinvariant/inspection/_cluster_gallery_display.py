@@ -155,7 +155,7 @@ class ClusterGalleryDisplay(Display):
                 inside = tile[border : shape[0] - border, border : shape[1] - border]
                 inside[:] = images[i] if images.ndim == 4 else images[i, ..., None]
         image = mosaic(tiles, columns)
-        ax = new_axes(image, len(self.members)) if ax is None else ax
+        ax = new_axes(image, len(self.members), names=self.names) if ax is None else ax
         ax.imshow(image, **kwargs)
         label_rows(ax, self.names, shape[0])
         ax.set_title("images of each cluster, most certain first")

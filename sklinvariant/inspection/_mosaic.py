@@ -32,16 +32,20 @@ def around_grey(tiles: np.ndarray) -> np.ndarray:
     return tiles / (2 * np.where(largest > 0, largest, 1)).reshape(-1, *[1] * (np.ndim(tiles) - 1)) + 0.5
 
 
-def new_axes(image: np.ndarray, rows: int = 1, longest: float = 6.0) -> Any:
+_CHARACTER = 0.075  # inches, at 9 points
+
+
+def new_axes(image: np.ndarray, rows: int = 1, longest: float = 6.0, names: Sequence[str] | None = None) -> Any:
     """The axes of a new figure for an image whose longer side measures ``longest`` inches, or more if it has many rows.
 
-    Each row gets at least 0.2 inches, which its label needs.
+    Each row gets at least 0.2 inches, which its label needs. The names of the rows make the figure wider.
     """
     import matplotlib.pyplot as plt
 
     height, width = image.shape[:2]
     scale = max(longest / max(height, width), 0.2 * rows / height)
-    _, ax = plt.subplots(figsize=(max(3.6, width * scale), max(1.5, height * scale + 0.6)))
+    labels = _CHARACTER * max(map(len, names or [""]))
+    _, ax = plt.subplots(figsize=(labels + max(3.6, width * scale), max(1.5, height * scale + 0.6)))
     return ax
 
 
@@ -63,3 +67,9 @@ def frame_handles(right: str, wrong: str) -> list[Any]:
 
     pairs = ((RIGHT, right), (WRONG, wrong))
     return [Patch(facecolor="none", edgecolor=color, linewidth=2.5, label=name) for color, name in pairs]
+
+
+def columns_of_legend(names: Sequence[str], figure: Any) -> int:
+    """Two, if two names fit beside each other below a figure, else one."""
+    handles = 1.2  # inches, with the space around them
+    return 2 if handles + _CHARACTER * sum(map(len, names)) <= figure.bbox.width / figure.dpi else 1

@@ -8,7 +8,7 @@ from sklearn.pipeline import Pipeline
 
 from sklinvariant.base import to_numpy
 from sklinvariant.inspection._display import Display
-from sklinvariant.inspection._mosaic import frame_handles
+from sklinvariant.inspection._mosaic import columns_of_legend, frame_handles
 from sklinvariant.inspection._palette import RIGHT, WRONG
 from sklinvariant.inspection._style import style
 
@@ -195,7 +195,8 @@ class RetrievalDisplay(Display):
         if self.correct is not None or self.caption_name is not None:
             handles = [] if self.correct is None else frame_handles(*self.frame_names)
             title = "frame" if self.caption_name is None else f"above each neighbour: {self.caption_name}"
-            figure.legend(handles=handles, loc="outside lower center", ncols=2, title=title)
+            ncols = columns_of_legend(self.frame_names, figure)
+            figure.legend(handles=handles, loc="outside lower center", ncols=ncols, title=title)
         self.axes_, self.figure_ = axes, figure
         return self
 

@@ -306,9 +306,6 @@ class EmbeddingNeighbors(VectorNeighbors):
         stored = self._stored()
         return Input(stored, ArrayKind(None), torch.device("cpu"), torch.float64), stored, np.arange(len(stored))
 
-    def _check_k(self, n_neighbors, itself):
-        return self.index_._check_k(self.n_neighbors if n_neighbors is None else n_neighbors, itself)
-
     def _nearest(self, queries, k, itself):
         starts = range(0, len(queries), _AT_ONCE)
         parts = [slice(start, start + _AT_ONCE) for start in starts]

@@ -29,13 +29,13 @@ from sklinvariant.base import (
 )
 from sklinvariant.neighbors._code_reader import CodeReader
 from sklinvariant.neighbors._indexed_codes import _MOST_REMOVED, IndexedCodes, Radius
-from sklinvariant.neighbors._saved_index import SavedIndex
+from sklinvariant.neighbors._neighbor_index import NeighborIndex
 from sklinvariant.neighbors._search_effort import recall_by_distance
 from sklinvariant.neighbors._stored_codes import GrowingRows, check_ids, whole_numbers
 
 
 @declared
-class HammingNeighbors(SavedIndex, IndexedCodes):
+class HammingNeighbors(NeighborIndex, IndexedCodes):
     """Nearest neighbours among binary codes, by the number of bits that differ (Hamming distance).
 
     The interface follows scikit-learn's `NearestNeighbors`; faiss performs the search. ``index="exact"`` compares a

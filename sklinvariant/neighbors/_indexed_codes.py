@@ -162,15 +162,6 @@ class IndexedCodes(TorchEstimator):
         itself = np.arange(n) if removed is None else np.flatnonzero(~removed)
         return Input(self.codes_, ArrayKind(None), torch.device("cpu"), torch.uint8), itself
 
-    def _check_k(self, n_neighbors, itself):
-        k = self.n_neighbors if n_neighbors is None else n_neighbors
-        if not is_count(k):
-            raise ValueError(f"n_neighbors={k!r} is not valid. Pass an integer of at least 1.")
-        n, sign = self.n_samples_fit_, "<=" if itself is None else "<"
-        if k > n - (itself is not None):
-            raise ValueError(f"Expected n_neighbors {sign} n_samples_fit, but n_neighbors = {k}, n_samples_fit = {n}")
-        return int(k)
-
     def _search_device(self):
         """The device on which queries are compared with all codes; None if faiss does it on the CPU."""
         device = resolve_device(self.device)

@@ -72,10 +72,10 @@ class QuantizedNeighbors(VectorNeighbors):
     Notes
     -----
     Distances are estimates (float64). All rows share one centre, the mean of the rows of the fit without those that are
-    far from all others. Rows of `partial_fit` that lie elsewhere are stored less precisely: fit again with all rows if
-    the data shift. To rank candidates by the vectors themselves, use `EmbeddingNeighbors`, which can
-    keep them in a file. For fewer bytes than 1 bit for each feature takes, reduce the features with
-    `sklearn.decomposition.PCA`.
+    far from all others. Neighbours are told apart less precisely the farther they lie from it, so recall is lower in
+    groups far from each other, and for rows of `partial_fit` that have moved; fit again with all rows if the data
+    shift. To rank candidates by the vectors themselves, use `EmbeddingNeighbors`, which can keep them in a file. For
+    fewer bytes than 1 bit for each feature takes, reduce the features with `sklearn.decomposition.PCA`.
 
     References
     ----------

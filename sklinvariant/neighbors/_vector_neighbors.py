@@ -6,22 +6,22 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from sklinvariant._compat import fit_context
-from sklinvariant.base import TorchEstimator, accepts, as_numpy, is_count
+from sklinvariant.base import TorchEstimator, accepts, as_numpy
 from sklinvariant.neighbors._hamming_neighbors import check_mode, ragged
 from sklinvariant.neighbors._indexed_codes import Radius
-from sklinvariant.neighbors._saved_index import SavedIndex
+from sklinvariant.neighbors._neighbor_index import NeighborIndex
 from sklinvariant.neighbors._stored_codes import check_ids, rows_of_ids, whole_numbers
 
-_LARGEST = 1e18
-_AT_ONCE = 16  # queries, because Ctrl-C has no effect during a call; faiss computes those of 20 less precisely
+_LONGEST = 1e18  # distance; its square is a float32
+_SEARCHED_AT_ONCE = 16  # queries, because Ctrl-C has no effect during a call; faiss computes those of 20 less precisely
 
 
 def beyond_square(distance: float) -> float:
     """The smallest float32 that is larger than the square of a distance; far below infinity."""
-    return float(np.nextafter(np.float32(min(distance, _LARGEST) ** 2), np.float32(np.inf)))
+    return float(np.nextafter(np.float32(min(distance, _LONGEST) ** 2), np.float32(np.inf)))
 
 
-class VectorNeighbors(SavedIndex, TorchEstimator):
+class VectorNeighbors(NeighborIndex, TorchEstimator):
     """Neighbours among stored vectors.
 
     The state of a subclass contains ``n`` (the number of vectors), ``ids`` (None for row numbers) and ``next_id``. Its
@@ -193,8 +193,8 @@ class VectorNeighbors(SavedIndex, TorchEstimator):
         queries, limit = self._for_faiss(queries, itself), self._to_faiss(self._check_radius(radius))
         found = []
         for first, index in self._indexes_of_blocks():
-            for start in range(0, len(queries), _AT_ONCE):
-                limits, values, rows = index.range_search(queries[start : start + _AT_ONCE], limit)
+            for start in range(0, len(queries), _SEARCHED_AT_ONCE):
+                limits, values, rows = index.range_search(queries[start : start + _SEARCHED_AT_ONCE], limit)
                 asked = start + np.repeat(np.arange(len(limits) - 1), np.diff(limits).astype(np.int64))
                 found.append((asked, self._from_faiss(values), rows + first))
         asked, distances, rows = (np.concatenate(parts) for parts in zip(*found, strict=True))
@@ -248,12 +248,3 @@ class VectorNeighbors(SavedIndex, TorchEstimator):
         if not accepts(Radius, radius):
             raise ValueError(f"radius={radius!r} is not valid. Pass a distance of at least 0, or infinity.")
         return float(radius)
-
-    def _check_k(self, n_neighbors, itself):
-        k = self.n_neighbors if n_neighbors is None else n_neighbors
-        if not is_count(k):
-            raise ValueError(f"n_neighbors={k!r} is not valid. Pass an integer of at least 1.")
-        n, sign = self.n_samples_fit_, "<=" if itself is None else "<"
-        if k > n - (itself is not None):
-            raise ValueError(f"Expected n_neighbors {sign} n_samples_fit, but n_neighbors = {k}, n_samples_fit = {n}")
-        return int(k)

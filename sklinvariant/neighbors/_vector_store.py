@@ -10,7 +10,7 @@ from sklinvariant.base import replacing
 from sklinvariant.ops import power_of_two
 
 _STEPS = 127  # an int8 holds -127 to 127
-_LARGEST = 2.0**15  # stored number of the rows of a fit, in any precision: float16 holds twice as much
+_LARGEST_STORED = 2.0**15  # stored number of the rows of a fit, in any precision: float16 holds twice as much
 _DIGESTED_ROWS = 16
 _SAMPLED_ROWS = 5000  # from which medians and quantiles are computed
 _BLOCK_BYTES = 1 << 26
@@ -41,7 +41,7 @@ class Precision:
         offset = np.quantile(sample, 0.5, axis=0, method="lower")
         spread = np.median(np.abs(sample - offset), axis=0)
         reach = np.maximum(high - offset, offset - low)
-        unit = power_of_two(max(spread.max(), reach.max() / _LARGEST))
+        unit = power_of_two(max(spread.max(), reach.max() / _LARGEST_STORED))
         return cls(name, offset, np.full(len(offset), unit), unit)
 
     @classmethod

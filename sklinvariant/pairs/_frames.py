@@ -1,6 +1,7 @@
 """Consecutive frames of clips: which rows follow each other, and a check of the temporal order."""
 
 import math
+import sys
 import warnings
 from typing import Any
 
@@ -13,6 +14,7 @@ UNIT_SAMPLE = 1024  # number of pairs from which a unit of length is estimated
 _COMPARED = 512  # maximal number of rows that are compared with each other
 _OPERATIONS = 1 << 27
 _FEWEST = 32  # with fewer rows the test has no power
+_PACKAGES = ("sklinvariant", "sklearn")  # whose lines a warning does not name
 _SHUFFLED = 3.5  # standard deviations; one in 4000 shuffles is above, and clips of 33 frames are at about 8
 
 
@@ -62,9 +64,20 @@ def warn_of_shuffled(rows: torch.Tensor, name: str) -> bool:
         warnings.warn(
             f"{name}: consecutive rows are no more alike than random ones, so X does not look like one clip. Pass "
             "groups, the clip of each row, with the frames of a clip as consecutive rows in temporal order",
-            stacklevel=5,
+            stacklevel=_level_of_caller(),
         )
     return True
+
+
+def _level_of_caller():
+    """The ``stacklevel`` at which a warning of the calling function names the code that called the estimator.
+
+    The number of functions between differs: there are those of pipelines, streams, and scikit-learn's decorators.
+    """
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _PACKAGES:
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _n_compared(n_features):

@@ -53,9 +53,7 @@ def test_files_of_the_user_stay(words, message, folder, capsys):
 
 
 def _figure():
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(1, 1))
+    figure = pytest.importorskip("matplotlib.figure", reason="matplotlib is not installed").Figure(figsize=(1, 1))
     figure.subplots().plot([1, 2])
     return figure
 

@@ -3,7 +3,6 @@
 import pickle
 import warnings
 
-import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -483,6 +482,7 @@ def test_errors_in_labelled_samples_say_what_they_count(blobs):
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # few epochs, on purpose
 @pytest.mark.parametrize("frozen", [False, True])
 def test_images_of_several_sizes_are_resized_by_the_clusterer(frozen, tmp_path):
+    cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
     folder = tmp_path / "photos"
     write_images(folder, 8)
     cv2.imwrite(str(folder / "wide.png"), np.random.RandomState(0).randint(256, size=(20, 30, 3)).astype(np.uint8))

@@ -3,7 +3,6 @@
 import pickle
 from types import SimpleNamespace
 
-import cv2
 import joblib
 import numpy as np
 import pandas as pd
@@ -620,6 +619,7 @@ SIZED = {"image_size": 12, "network": "mlp", "n_heads": 2, "n_clusters": 2, "max
 @pytest.fixture
 def photographs(tmp_path):
     """A folder of 7 images, one of them not square, its files, the images, and the squares into which they fit."""
+    cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
     folder = tmp_path / "photos"
     write_images(folder, 6)
     cv2.imwrite(str(folder / "wide.png"), np.random.RandomState(0).randint(256, size=(20, 30, 3)).astype(np.uint8))

@@ -6,6 +6,7 @@ import io
 import pickle
 import sys
 import zipfile
+from collections import OrderedDict
 from types import SimpleNamespace
 
 import numpy as np
@@ -191,6 +192,10 @@ def test_backbone_errors(two_channels, monkeypatch):
         BackbonePatches(small_cnn(), layer="9").fit(two_channels)
     with pytest.raises(ValueError, match=r"layer=None returns shape \(1, 240\)"):
         BackbonePatches(torch.nn.Flatten()).fit(two_channels)
+    body = nn.Sequential(OrderedDict(stem=nn.Conv2d(2, 4, 3), block=nn.Sequential(nn.ReLU())))
+    wrapped = nn.Sequential(OrderedDict(network=nn.Sequential(OrderedDict(body=body, flat=nn.Flatten()))))
+    with pytest.raises(ValueError, match=r"returns a map is BackbonePatches\(network, layer='network\.body'\)"):
+        BackbonePatches(wrapped).fit(two_channels)
     for library in ("torchvision.models", "timm"):
         monkeypatch.setitem(sys.modules, library, _NO_MODELS)
     with pytest.raises(ValueError, match="module='no_such_network' could not be created"):

@@ -50,8 +50,10 @@ def test_errors_of_images(images):
     images[1, 0, 0, 0] = np.nan
     with pytest.raises(ValueError, match="image 1 contains NaN"):
         DensePatches(4).fit(images)
-    with pytest.raises(ValueError, match="patch_size=9 is larger than the images, 8 x 8"):
+    with pytest.raises(ValueError, match="patch_size=9 is larger than image 1, 8 x 8"):
         DensePatches(9).fit_transform([np.zeros((9, 9)), np.zeros((8, 8))])
+    with pytest.raises(ValueError, match="patch_size=9 is larger than image 0, 8 x 9"):
+        DensePatches(9).fit([np.zeros((8, 9)), np.zeros((9, 9))])
     with pytest.raises(ValueError, match="image_shape"):
         DensePatches(4, image_shape=(5, 5)).fit(np.zeros((2, 24)))
 

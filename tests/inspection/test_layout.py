@@ -22,6 +22,8 @@ LABELS = np.arange(60) % 25
 PROBABILITIES = np.eye(25)[LABELS] * 0.7 + 0.3 / 25
 MAPS = np.arange(60).reshape(3, 4, 5) % 6
 NAMES = [str(i) for i in range(12)]
+LONG_FRAMES = ["the same image", "another image, also if of the same class"]
+LONG = [f"a class with a long name {i}" for i in range(25)]
 
 
 def retrieval(**kwargs):
@@ -57,6 +59,12 @@ DISPLAYS = {
         lambda: RetrievalDisplay.from_predictions([[1]], IMAGES[:1], IMAGES, y=[0], y_database=LABELS),
         ["query", "nearest", "correct", "wrong"],
     ),
+    "retrieval of one with long names": (
+        lambda: RetrievalDisplay.from_predictions(
+            [[1]], IMAGES[:1], IMAGES, y=[0], y_database=LABELS, distances=[[0.5]], frame_names=LONG_FRAMES
+        ),
+        ["query", "0.5", *LONG_FRAMES],
+    ),
     "distances": (
         lambda: retrieval(distances=RNG.random((3, 8)) * 1e4),
         ["query", "above each neighbour: distance to the query", "correct", "wrong"],
@@ -64,6 +72,14 @@ DISPLAYS = {
     "gallery": (
         lambda: ClusterGalleryDisplay.from_predictions(PROBABILITIES, IMAGES, y=LABELS),
         ["images of each cluster, most certain first", "cluster 24 (class 24)", "another class"],
+    ),
+    "gallery of long names": (
+        lambda: ClusterGalleryDisplay.from_predictions(PROBABILITIES, IMAGES, y=np.array(LONG)[LABELS]),
+        ["images of each cluster, most certain first", f"cluster 24 (class {LONG[24]})", "another class"],
+    ),
+    "gallery of few images": (
+        lambda: ClusterGalleryDisplay.from_predictions(LABELS % 3, IMAGES, y=np.array(LONG)[LABELS % 3], n_images=1),
+        ["images of each cluster, most certain first", f"cluster 2 (class {LONG[2]})"],
     ),
     "segments": (
         lambda: SegmentationDisplay.from_predictions(MAPS, IMAGES[:3, :4, :5], MAPS),

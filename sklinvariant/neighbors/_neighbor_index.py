@@ -1,13 +1,13 @@
-"""The methods ``save`` and ``load`` of all indexes."""
+"""NeighborIndex: what the indexes of codes and of vectors share."""
 
 import os
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from sklinvariant.base import load, save
+from sklinvariant.base import is_count, load, save
 
 
-class SavedIndex:
-    """An index that can be written to a file and read again."""
+class NeighborIndex:
+    """An index that finds k neighbours, and can be written to a file and read again."""
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the index to a file, atomically: see `sklinvariant.save`."""
@@ -41,3 +41,12 @@ class SavedIndex:
                 f"{path} contains a {type(loaded).__name__}, but {cls.__name__} is required. Use sklinvariant.load."
             )
         return loaded
+
+    def _check_k(self: Any, n_neighbors: int | None, itself: Any) -> int:
+        k = self.n_neighbors if n_neighbors is None else n_neighbors
+        if not is_count(k):
+            raise ValueError(f"n_neighbors={k!r} is not valid. Pass an integer of at least 1.")
+        n, sign = self.n_samples_fit_, "<=" if itself is None else "<"
+        if k > n - (itself is not None):
+            raise ValueError(f"Expected n_neighbors {sign} n_samples_fit, but n_neighbors = {k}, n_samples_fit = {n}")
+        return int(k)
