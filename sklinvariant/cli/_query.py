@@ -5,7 +5,6 @@ from pathlib import Path
 
 from sklinvariant.cli._options import Outcome, add_device, add_output, add_path
 from sklinvariant.cli._outputs import PAGE, as_rows, check_output, print_failures, printable
-from sklinvariant.cli._photos import list_images
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -55,6 +54,8 @@ def run(arguments: Namespace) -> Outcome:
 
 def _files_of(paths):
     """The given files, and the images of the given folders."""
+    from sklinvariant.cli._photos import list_images
+
     files = []
     for path in map(Path, paths):
         inside = [str(path / name) for name, _ in list_images(path)] if path.is_dir() else [str(path)]
