@@ -76,6 +76,7 @@ def test_examples_run(script, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(plt, "show", lambda: None)
     backend = plt.get_backend()
     plt.switch_backend("agg")
+    plt.close("all")  # figures that other tests have left open
     try:
         with plt.rc_context():
             runpy.run_path(str(script), run_name="__main__")
