@@ -156,3 +156,12 @@ def test_links_to_files_and_headings_lead_somewhere():
                 titles = re.findall(r"^#+ (.*)", texts[there], flags=re.MULTILINE)
                 slugs = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
                 assert heading in slugs, f"{path.name}: {target}#{heading}"
+
+
+def test_pages_can_be_read_on_github():
+    """GitHub shows the roles of MyST as they are written. Only the first page of the site has any."""
+    for path, text in written().items():
+        if path.suffix == ".md" and path != DOCS / "index.md":
+            prose = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+            assert not re.findall(r".*\{[\w:]+\}`.*", prose), path.name
+            assert not [line for line in prose.splitlines() if len(line) > 140 and line[0] != "|"], path.name
