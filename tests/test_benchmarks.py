@@ -1,4 +1,4 @@
-"""Every benchmark runs with tiny sizes and writes its tables as JSON; the page agrees with the results."""
+"""Every benchmark runs with tiny sizes and writes its tables as JSON."""
 
 import importlib
 import json
@@ -634,32 +634,3 @@ def test_training(script):
 def test_transforms(script):
     pytest.importorskip("skimage")
     assert complete(script("transforms", "--size", 16, "--batch", 8, "--repeats", 1), "transforms")
-
-
-def test_the_page_agrees_with_the_results(monkeypatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
-    tables = importlib.import_module("tables")
-    text = tables.PAGE.read_text(encoding="utf-8")
-    names = tables.names(text)
-    assert sorted(names) == sorted(path.stem for path in tables.RESULTS.glob("*.json"))
-    assert text.count("<!-- table: ") == text.count("<!-- end -->") == len(names)
-    new = tables.with_tables(text)
-    assert new == text, "run `python benchmarks/tables.py`"
-    assert tables.with_tables(new) == new
-
-
-def test_every_table_of_the_page_has_a_result(monkeypatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
-    tables = importlib.import_module("tables")
-    text = tables.TABLE.sub("", tables.PAGE.read_text(encoding="utf-8"))
-    assert not [line for line in text.splitlines() if line.startswith("|")]
-
-
-def test_a_changed_result_changes_its_table(monkeypatch, tmp_path):
-    monkeypatch.syspath_prepend(str(FOLDER))
-    tables, measuring = importlib.import_module("tables"), importlib.import_module("measuring")
-    measuring.write(tmp_path, {"name": "one", "columns": ["a", "b"], "rows": [["1", ""], ["2", "3"]]})
-    page = "before\n\n<!-- table: one -->\n| old |\n|---|\n<!-- end -->\n\nafter\n"
-    new = "before\n\n<!-- table: one -->\n| a | b |\n|---|---|\n| 1 | |\n| 2 | 3 |\n<!-- end -->\n\nafter\n"
-    assert tables.with_tables(page, tmp_path) == new
-    assert tables.with_tables(new, tmp_path) == new

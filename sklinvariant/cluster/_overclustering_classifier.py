@@ -47,9 +47,9 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
 
     .. math:: P(y \mid x) = \sum_c P(y \mid c)\, P(c \mid x)
 
-    where P(c | x) is the clusterer's ``predict_proba``, or 1 for the cluster of ``predict`` if the clusterer has no
-    ``predict_proba``. The most likely class is predicted. For hard clusters this is the paper's many-to-one map, which
-    assigns to each cluster its most frequent class.
+    where :math:`P(c \mid x)` is the clusterer's ``predict_proba``, or 1 for the cluster of ``predict`` if the clusterer
+    has no ``predict_proba``. The most likely class is predicted. For hard clusters this is the paper's many-to-one map,
+    which assigns to each cluster its most frequent class.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
     cluster_counts_ : ndarray of shape (n_clusters, n_classes)
         Number of labels of each class in each cluster.
     cluster_proba_ : ndarray of shape (n_clusters, n_classes)
-        P(y | c).
+        Share of each class among the labels of each cluster, :math:`P(y \mid c)`.
     cluster_classes_ : ndarray of shape (n_clusters,)
         The class assigned to each cluster.
     class_prior_ : ndarray of shape (n_classes,)

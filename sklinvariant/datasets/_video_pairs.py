@@ -315,8 +315,13 @@ def frame_pairs(
 
     Raises
     ------
-    ValueError, FileNotFoundError, ImportError
-        As `VideoPairs`.
+    FileNotFoundError
+        If the file or folder does not exist.
+    ValueError
+        If the source contains no frames or no pair at all, if frames differ in size between clips, or, with
+        ``on_error="raise"``, if a frame cannot be read.
+    ImportError
+        If an extra is missing; the message names it.
 
     Examples
     --------

@@ -114,10 +114,14 @@ def in_other_units(moments: PairMoments, earlier: dict[str, Any], units: dict[st
 
 @declared
 class SlowFeatures(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, TorchEstimator):
-    """Slow feature analysis: combinations of features that change least from one frame of a video to the next.
+    r"""Slow feature analysis: combinations of features that change least from one frame of a video to the next.
 
-    The outputs z have zero mean and unit variance, are uncorrelated, and minimise the mean squared change
-    ``E (z − z′)²`` between consecutive frames. The first output is the slowest.
+    The outputs z have zero mean and unit variance, are uncorrelated, and minimise the mean squared change between
+    consecutive frames t and t + 1,
+
+    .. math:: \Delta = E\left[(z_{t+1} - z_t)^2\right]
+
+    The first output is the slowest.
 
     Parameters
     ----------
@@ -134,13 +138,13 @@ class SlowFeatures(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transfor
     Attributes
     ----------
     components_ : array of shape (n_components, n_expanded)
-        The weight of each expanded feature in each output: ``z = (φ − mean_) components_ᵀ``, where φ are the
-        `PolynomialFeatures(degree, include_bias=False)` of ``(x − center_) / scale_``.
+        The weight of each expanded feature in each output: ``z = (phi - mean_) @ components_.T``, where ``phi`` are
+        the ``PolynomialFeatures(degree, include_bias=False)`` of ``(x - center_) / scale_``.
     mean_ : array of shape (n_expanded,)
         Mean of the expanded features over the pairs of frames.
     slowness_ : array of shape (n_components,)
-        ``E (z − z′)²`` of each output over the training pairs. 0 means that it never changes, and 2 that consecutive
-        frames are not correlated. The largest possible value is 4.
+        The mean squared change Δ of each output over the training pairs. 0 means that it never changes, and 2 that
+        consecutive frames are not correlated. The largest possible value is 4.
     center_ : array of shape (n_features,)
         What is subtracted from X first: the mean of the frames, with `partial_fit` of those of the first call.
     scale_ : array of shape (n_features,)
