@@ -14,7 +14,8 @@ from examples import ESTIMATORS, example
 from sklearn.utils.fixes import parse_version
 
 import sklinvariant
-from sklinvariant.base._docstrings import _entries, _sections
+from sklinvariant._docstrings import _entries, _sections
+from sklinvariant.networks import BatchNorm2d
 
 PROJECT = Path(__file__).parents[1]
 DOCS = PROJECT / "docs"
@@ -50,11 +51,23 @@ def documented():
             yield from (pytest.param(found, id=f"{room}.{name}") for name, found in public_objects(room).items())
 
 
+def docstrings(found):
+    """The docstring of a function, or those of a class and of the public methods that it has from this package."""
+    yield found.__name__, found.__doc__
+    for name in dir(found) if inspect.isclass(found) else ():
+        method = inspect.getattr_static(found, name)
+        method = getattr(method, "__func__", getattr(method, "fn", method))
+        if name[0] != "_" and inspect.isfunction(method) and method.__module__.startswith("sklinvariant."):
+            yield name, method.__doc__
+
+
 @pytest.mark.parametrize("found", list(documented()))
-def test_entries_do_not_refer_to_another_page(found):
-    sections = _sections(found.__doc__)
-    for entry in (_entries(sections.get("Parameters", "")) | _entries(sections.get("Attributes", ""))).values():
-        assert not re.search(r"\n\s*(As|See) (in |for )?`", entry), entry
+def test_entries_do_not_refer_to_another_place(found):
+    for name, doc in docstrings(found):
+        assert not re.search(r"\b(as|see) (above|below)\b", doc or "", flags=re.IGNORECASE), name
+        for section in ("Parameters", "Attributes", "Returns", "Raises"):
+            for entry in _entries(_sections(doc).get(section, "")).values():
+                assert not re.search(r"\n\s*(As|See) (in |for )?`", entry), f"{name}: {entry}"
 
 
 @pytest.mark.parametrize("found", list(documented()))
@@ -63,6 +76,28 @@ def test_every_entry_has_a_type_and_a_description(found):
     for entry in (_entries(sections.get("Parameters", "")) | _entries(sections.get("Attributes", ""))).values():
         assert re.match(r"[\w*, ]+( : .+)?\n +\S", entry), entry
         assert not re.match(r"\w+ : object, default=\d", entry), entry
+
+
+def public_classes():
+    found = {sklinvariant.DescriptorSets}
+    for room in sorted({*sklinvariant.PUBLIC_ROOMS, *SHARED_ROOMS}):
+        found |= {one for one in public_objects(room).values() if inspect.isclass(one)}
+    return sorted(found, key=lambda cls: (cls.__module__, cls.__name__))
+
+
+@pytest.mark.parametrize("cls", public_classes())
+def test_every_public_class_documents_the_arguments_of_its_constructor(cls):
+    """All of them, and no others, with their defaults."""
+    arguments = inspect.signature(cls).parameters
+    entries = _entries(_sections(cls.__doc__).get("Parameters", ""))
+    if cls is BatchNorm2d:  # its constructor is torch's, which has more arguments in later versions
+        arguments = {name: argument for name, argument in arguments.items() if name in entries}
+        assert {"num_features", "eps", "momentum", "affine", "track_running_stats"} <= arguments.keys()
+    else:
+        assert entries.keys() == arguments.keys()
+    for name, argument in arguments.items():
+        head = entries[name].partition("\n")[0]
+        assert ("default=" in head) == (argument.default is not inspect.Parameter.empty), head
 
 
 @functools.cache
@@ -121,3 +156,12 @@ def test_links_to_files_and_headings_lead_somewhere():
                 titles = re.findall(r"^#+ (.*)", texts[there], flags=re.MULTILINE)
                 slugs = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
                 assert heading in slugs, f"{path.name}: {target}#{heading}"
+
+
+def test_pages_can_be_read_on_github():
+    """GitHub shows the roles of MyST as they are written. Only the first page of the site has any."""
+    for path, text in written().items():
+        if path.suffix == ".md" and path != DOCS / "index.md":
+            prose = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+            assert not re.findall(r".*\{[\w:]+\}`.*", prose), path.name
+            assert not [line for line in prose.splitlines() if len(line) > 140 and line[0] != "|"], path.name

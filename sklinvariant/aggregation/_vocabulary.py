@@ -75,8 +75,9 @@ class VocabularyAggregator(Aggregator):
         Raises
         ------
         ValueError
-            As in `fit`, if the number of codewords or components has changed, or if the model was saved by an earlier
-            version.
+            If a bag is not numeric or contains NaN or infinity (the message names the bag), if all bags are empty, if
+            the first call has fewer descriptors than codewords or components, if their number has changed since, or if
+            the model was saved by an earlier version.
         """
         if not hasattr(self, "_state"):
             return self._fit(self._read(X, reset=True))

@@ -214,12 +214,11 @@ class IICClassifier(OnDevice, WithEarlyStopping, WithOptimizer, TrainedEstimator
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Self:
         """Fine-tune the trunk by one pass over the labelled samples in a part of the data.
 
-        The first call fits the clusterer to all samples of the part, unless it is frozen.
+        The first call fits the clusterer to all samples of the part, unless it is frozen. Each part needs at least one
+        labelled sample.
 
         Parameters
         ----------
-        X, y
-            As in `fit`. Each part needs at least one labelled sample.
         classes : array-like, default=None
             All classes, without ``unlabeled_value``. Required in the first call, unless y contains all of them.
 
@@ -230,7 +229,8 @@ class IICClassifier(OnDevice, WithEarlyStopping, WithOptimizer, TrainedEstimator
         Raises
         ------
         ValueError
-            As in `fit`, for labels that are not in ``classes``, and for ``class_weight="balanced"``.
+            If no sample is labelled, if the clusterer rejects X, if a label is not in ``classes``, or for
+            ``class_weight="balanced"``.
         """
         self._check_partial_fit()
         if classes is not None and self.unlabeled_value in np.asarray(classes).tolist():

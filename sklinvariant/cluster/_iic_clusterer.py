@@ -7,7 +7,6 @@ segmentation", equations 1-4.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Any, Literal, Self
@@ -18,6 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 
 from sklinvariant._compat import fit_context, with_callbacks
+from sklinvariant._warnings import warn
 from sklinvariant.base import (
     Count,
     FrameReader,
@@ -475,7 +475,7 @@ class IICClusterer(WithImageSize, OnDevice, WithOptimizer, WithPairs, TrainedEst
             )
         else:
             return
-        warnings.warn(f"{type(self).__name__}: {text}", ConvergenceWarning, stacklevel=3)
+        warn(f"{type(self).__name__}: {text}", ConvergenceWarning)
 
     def _start(self, samples, scaling, generator):
         """A network with random weights, on the device of the samples and in their precision."""

@@ -84,13 +84,6 @@ class DensePatches(ImageTransformer):
     normalize : {"contrast", "l2"} or None
         "contrast" subtracts the mean of a patch and divides by its standard deviation plus 0.01, which does not amplify
         noise in images 0-1 (Coates & Ng 2012); "l2" divides by the norm.
-    image_shape : tuple or None
-        ``(h, w)`` or ``(h, w, c)`` of flat rows. With None, a flat row is an image of one row of pixels.
-
-    Attributes
-    ----------
-    n_features_in_ : int
-        Number of values in an image.
 
     Examples
     --------

@@ -31,7 +31,9 @@ def invariance_score(
     n_permutations: Permutations = "auto",
     random_state: RandomState = None,
 ) -> float | Any:
-    r"""Invariance score of features, ``F = H / G``.
+    r"""Invariance score of features: the distance of random frames divided by that of consecutive frames.
+
+    The score is :math:`F = H / G` with
 
     .. math:: G = \frac{1}{n} \sum_i \lVert g(x_i) - g(x'_i) \rVert_2 \qquad
         H = \frac{1}{n} \sum_i \lVert g(x_i) - g(x'_{\sigma(i)}) \rVert_2

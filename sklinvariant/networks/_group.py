@@ -90,18 +90,18 @@ class Group:
         return self._mirrored.bool()
 
     def act(self, images: torch.Tensor, element: int) -> torch.Tensor:
-        """L_g of images (n, c, h, w), ``(L_g x)(p) = x(g⁻¹ p)``; 0 outside the images."""
+        """Transform images (n, c, h, w), :math:`(L_g x)(p) = x(g^{-1} p)`; 0 outside the images."""
         return resample(images, self.matrices[element][None])
 
     def act_on_maps(self, maps: torch.Tensor, element: int) -> torch.Tensor:
-        """L_g of maps over the group (n, c · order, h, w), where c is the slowest index.
+        """Transform maps over the group (n, c · order, h, w), where c is the slowest index.
 
-        Both pixels and elements are permuted: ``(L_g x)(p, u) = x(g⁻¹ p, g⁻¹ u)``.
+        Both pixels and elements are permuted: :math:`(L_g x)(p, u) = x(g^{-1} p, g^{-1} u)`.
         """
         return self.act(self.act_on_embedding(maps.unflatten(1, (-1, self.order)), element).flatten(1, 2), element)
 
     def act_on_embedding(self, embedding: torch.Tensor, element: int) -> torch.Tensor:
-        """L_g of (n, c, order, …) without pixel positions: ``(L_g x)(u) = x(g⁻¹ u)``."""
+        """Transform embeddings (n, c, order, …), which have no pixels: :math:`(L_g x)(u) = x(g^{-1} u)`."""
         return embedding[:, :, self.products[self.inverses[element]].to(embedding.device)]
 
     def __repr__(self) -> str:

@@ -205,10 +205,13 @@ class _GroupConvolution(nn.Module):
 
 
 class LiftingConv2d(_GroupConvolution):
-    """Images (n, in_channels, h, w) -> maps over the group (n, out_channels · order, h', w').
+    r"""Images (n, in_channels, h, w) -> maps over the group (n, out_channels · order, h', w').
 
-    ``y(p, g) = Σ_q ψ(g⁻¹ (q - p)) x(q)``: an image is compared with a filter in all its poses. A rotated image gives
-    the rotated map with permuted elements, ``(L_g y)(p, u) = y(g⁻¹ p, g⁻¹ u)``.
+    An image x is compared with a filter ψ in all its poses g:
+
+    .. math:: y(p, g) = \sum_q \psi(g^{-1} (q - p))\, x(q)
+
+    A rotated image gives the rotated map with permuted elements, :math:`(L_g y)(p, u) = y(g^{-1} p, g^{-1} u)`.
 
     {parameters}
 
@@ -230,18 +233,22 @@ class LiftingConv2d(_GroupConvolution):
 
 
 class GroupConv2d(_GroupConvolution):
-    """Maps over the group (n, in_channels · order, h, w) -> maps over the group (n, out_channels · order, h', w').
+    r"""Maps over the group (n, in_channels · order, h, w) -> maps over the group (n, out_channels · order, h', w').
 
-    ``y(p, g) = Σ_u Σ_q ψ(g⁻¹ (q - p), g⁻¹ u) x(q, u)``.
+    The sum is over all elements u and pixels q of a map x, with a filter ψ:
+
+    .. math:: y(p, g) = \sum_u \sum_q \psi(g^{-1} (q - p), g^{-1} u)\, x(q, u)
 
     {parameters}
     """
 
 
 class ProjectingConv2d(_GroupConvolution):
-    """Maps over the group (n, in_channels · order, h, w) -> images (n, out_channels, h', w'): the reverse of lifting.
+    r"""Maps over the group (n, in_channels · order, h, w) -> images (n, out_channels, h', w'): the reverse of lifting.
 
-    ``y(p) = Σ_u Σ_q ψ(u⁻¹ (q - p)) x(q, u)``.
+    The sum is over all elements u and pixels q of a map x, with a filter ψ:
+
+    .. math:: y(p) = \sum_u \sum_q \psi(u^{-1} (q - p))\, x(q, u)
 
     {parameters}
     """

@@ -8,11 +8,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from sklinvariant._distributed import is_shared
+from sklinvariant._docstrings import documented_by
 from sklinvariant.networks._batch_norm import BatchNorm2d
 from sklinvariant.networks._group import Group
 from sklinvariant.networks._group_convolutions import check_stride, pair
 
 
+@documented_by(BatchNorm2d)
 class GroupBatchNorm2d(BatchNorm2d):
     """Batch normalisation of maps over a group: one mean, variance, weight and bias for all elements of a channel.
 
@@ -22,14 +24,6 @@ class GroupBatchNorm2d(BatchNorm2d):
         Number of channels c; the maps have c · order channels.
     group : str or Group
         "C4", "D4", "C8", … or a `Group`.
-    eps : float, default=1e-5
-        Number added to the variance, against divisions by zero.
-    momentum : float or None, default=0.1
-        Weight of a new batch in the running mean and variance. None averages all batches with equal weights.
-    device : str, torch.device or None, default=None
-        Device of the weights and statistics. None is torch's default.
-    dtype : torch.dtype or None, default=None
-        Type of the weights and statistics. None is torch's default.
     """
 
     def __init__(

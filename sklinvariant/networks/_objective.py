@@ -17,7 +17,20 @@ Loss = TypeVar("Loss", bound=nn.Module)
 
 
 class Objective(nn.Module):
-    """Mean weighted loss of a batch: encoder, feature map, then a `LinearLoss` or a `CustomLoss`."""
+    """Mean weighted loss of a batch of bags: an encoder, a feature map and a loss.
+
+    ``forward`` maps a `sklinvariant.training.Batch` to a number.
+
+    Parameters
+    ----------
+    encoder : torch.nn.Module
+        Maps `Bags` of n bags to representations (n, f), for example `SoftBagOfWords` or `MeanEncoder`.
+    feature_map : {"chi2"}, callable or None
+        Differentiable map between the representation and the loss. "chi2" is the map of
+        `sklearn.kernel_approximation.AdditiveChi2Sampler`.
+    loss : LinearLoss or CustomLoss
+        Maps mapped representations, targets and weights to a number.
+    """
 
     def __init__(self, encoder: nn.Module, feature_map: FeatureMap, loss: nn.Module) -> None:
         super().__init__()
@@ -34,6 +47,7 @@ class Objective(nn.Module):
             generator.set_state(state["generator"].cpu())
 
     def represent(self, bags: Bags) -> torch.Tensor:
+        """The mapped representations (n, f) of bags."""
         return map_features(self.encoder(bags), self.feature_map)
 
     def forward(self, batch: Any) -> torch.Tensor:
@@ -47,6 +61,7 @@ class Objective(nn.Module):
 
 
 def map_features(representation: torch.Tensor, feature_map: FeatureMap) -> torch.Tensor:
+    """Apply the feature map of an `Objective` to representations (n, f)."""
     if feature_map == "chi2":
         return chi2_map(representation)
     if feature_map is None:
@@ -56,10 +71,32 @@ def map_features(representation: torch.Tensor, feature_map: FeatureMap) -> torch
 
 
 class LinearLoss(nn.Module):
-    """Log-loss, hinge or squared error of a linear model, plus ``weight_decay / 2 ||W||²``.
+    r"""Loss of a linear model with an L2 penalty.
 
-    ``gain`` scales the representation to a mean norm of 1, and ``target_scale`` is the standard deviation of the
-    targets of a regression, so that ``weight_decay`` and the learning rate do not depend on the scales of either.
+    For representations r, targets y, sample weights s and a loss :math:`\ell`, the module with weights W and biases b
+    minimises
+
+    .. math:: \frac{1}{n} \sum_{i=1}^n s_i\, \ell(W r_i + b, y_i) + \frac{\alpha}{2} \lVert W \rVert^2
+
+    ``forward`` maps representations (n, f), targets and sample weights (n,) to this number.
+
+    Parameters
+    ----------
+    n_features : int
+        Number of features f of the representation.
+    n_outputs : int
+        Number of outputs o of the linear model.
+    loss : {"log_loss", "hinge", "squared_hinge", "squared_error"}
+        The loss. The first three take class numbers (n,) or 0/1 labels (n, o), the last one real targets (n, o).
+    weight_decay : float
+        The L2 penalty α.
+    dtype : torch.dtype
+        Precision of weights and biases.
+    gain : float, default=1.0
+        Factor of the representation. `start` sets it so that the mean norm is 1, and ``weight_decay`` and the learning
+        rate do not depend on the scale of the representation.
+    target_scale : float, default=1.0
+        Standard deviation of the targets of a regression, by which they are divided.
     """
 
     gain: torch.Tensor
@@ -119,6 +156,7 @@ class LinearLoss(nn.Module):
         return state | ({"target_scale": float(self.target_scale)} if self.loss == "squared_error" else {})
 
     def outputs(self, representation: torch.Tensor) -> torch.Tensor:
+        """The outputs (n, o) of the linear model, in the units of the targets."""
         return self._scaled_outputs(representation) * self.target_scale
 
     def _scaled_outputs(self, representation):
@@ -140,9 +178,17 @@ def target_deviation(target: torch.Tensor, weight: torch.Tensor) -> float:
 
 
 class CustomLoss(nn.Module):
-    """A user-defined loss ``loss(representation, target)`` that returns one number, or one for each sample.
+    """A user-defined loss of representations and targets.
 
-    ``generator`` seeds torch's global generators for the random numbers that the loss draws.
+    ``forward`` maps representations (n, f), targets and sample weights (n,) to a number.
+
+    Parameters
+    ----------
+    loss : callable or torch.nn.Module
+        Called as ``loss(representation, target)``, or as ``loss(representation)`` if there is no target. It returns one
+        number, or one for each sample, which sample weights require.
+    generator : torch.Generator or None, default=None
+        Seeds torch's global generators for the random numbers that the loss draws. None seeds them with 0.
     """
 
     def __init__(self, loss: Callable[..., torch.Tensor], generator: torch.Generator | None = None) -> None:
@@ -150,6 +196,7 @@ class CustomLoss(nn.Module):
         self.cost, self.generator = loss, generator  # "cost" is the name in saved models
 
     def export(self) -> dict[str, Any]:
+        """The parameters and buffers of the loss as numpy arrays."""
         return {"cost": {name: value.cpu().numpy() for name, value in self.state_dict().items()}}
 
     def forward(self, representation: torch.Tensor, target: torch.Tensor | None, weight: torch.Tensor) -> torch.Tensor:

@@ -453,3 +453,11 @@ def test_a_labelled_file_that_cannot_be_read_is_counted_among_the_labelled(tmp_p
     with pytest.raises(ValueError, match=r"image 2: .*broken\.png cannot be read") as caught:
         IICClassifier(frozen).fit([*files[:3], str(tmp_path / "broken.png")], [0, -1, 1, 1])
     assert "count the labelled samples" in caught.value.__notes__[0]
+
+
+def test_a_column_of_images(bars):
+    images, kinds, clusterer = bars
+    model = IICClassifier(clusterer, max_epochs=1, random_state=0)
+    expected = clone(model).fit(images, kinds).predict_proba(images)
+    column = pd.Series(list(images), index=range(100, 160))
+    assert_close(model.fit(column, kinds).predict_proba(column), expected)
