@@ -578,6 +578,21 @@ def test_scaling(script, tmp_path):
 
 
 @NEEDS_RESOURCE
+@pytest.mark.parametrize("cases", [["VLAD", "exact_ranking"], []])
+def test_the_figure_of_scaling_is_drawn_from_its_result(monkeypatch, tmp_path, cases):
+    pytest.importorskip("matplotlib")
+    monkeypatch.syspath_prepend(str(FOLDER))
+    scaling = importlib.import_module("scaling")
+    points = json.loads((FOLDER / "results" / "scaling.json").read_text(encoding="utf-8"))["points"]
+    (tmp_path / "some.json").write_text(json.dumps({"points": {name: points[name] for name in cases}}))
+    monkeypatch.setattr(
+        sys, "argv", ["scaling", "--results", str(tmp_path / "some.json"), "--figure", str(tmp_path / "a.png")]
+    )
+    scaling.main()
+    assert (tmp_path / "a.png").stat().st_size > 1000
+
+
+@NEEDS_RESOURCE
 @pytest.mark.parametrize("name", ["FisherVector", "HammingNeighbors", "ITQHasher", "SlowFeatures"])
 def test_a_point_of_scaling(monkeypatch, name):
     monkeypatch.syspath_prepend(str(FOLDER))

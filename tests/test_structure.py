@@ -10,6 +10,7 @@ import sklinvariant
 
 # A room imports from the rooms before it. A new room is entered here.
 ROOMS = [
+    "_warnings",
     "_compat",
     "_docstrings",
     "_precision",

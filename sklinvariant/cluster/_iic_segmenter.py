@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Any, Literal, Self
@@ -17,6 +16,7 @@ from torch import nn
 
 from sklinvariant._compat import fit_context, with_callbacks
 from sklinvariant._distributed import whole_sum
+from sklinvariant._warnings import warn
 from sklinvariant.accumulate import accumulate, channel_spread
 from sklinvariant.base import (
     Anything,
@@ -489,7 +489,7 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
             )
         else:
             return
-        warnings.warn(f"{type(self).__name__}: {text}", ConvergenceWarning, stacklevel=3)
+        warn(f"{type(self).__name__}: {text}", ConvergenceWarning)
 
     def predict(self, X: Any) -> Any:
         """Predict the most probable cluster of each pixel.

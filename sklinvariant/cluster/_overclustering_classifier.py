@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import os
-import warnings
 from dataclasses import KW_ONLY
 from typing import Annotated, Any, Literal, Self
 
@@ -21,6 +20,7 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, proces
 from torch import nn
 
 from sklinvariant._compat import HasMethods, fit_context, raise_for_params, safe_indexing
+from sklinvariant._warnings import warn
 from sklinvariant.base import (
     Array,
     FittedState,
@@ -152,11 +152,10 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
         check_consistent_length(X, labelled)
         classes, codes = np.unique(labels, return_inverse=True)
         if len(classes) == 1 and not labelled.all():
-            warnings.warn(
+            warn(
                 f"all labels are {classes.tolist()[0]!r}, and samples with label {self.unlabeled_value!r} count as "
                 "unlabelled. If this label is a class, set unlabeled_value=None.",
                 UserWarning,
-                stacklevel=2,
             )
         self.clusterer_ = clone(self.clusterer).fit(X, None, **process_routing(self, "fit", **params).clusterer.fit)
         clusters, members = self._clusters_of_rows(X, len(labelled))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import warnings
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, Literal, Self
 
@@ -19,6 +18,7 @@ from sklearn.utils import Tags
 
 from sklinvariant._compat import FitReport, fit_context, with_callbacks
 from sklinvariant._distributed import current_processes
+from sklinvariant._warnings import warn
 from sklinvariant.accumulate import Blocks, deviations, measure_columns
 from sklinvariant.base import (
     Affine,
@@ -489,7 +489,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         if np.square(self.components_).sum() < 1e-4:  # tr PᵀP, about the number of directions that P keeps
             constant = self.standardize and self.objective_ == 0
             problem = "all features are constant" if constant else f"all components are almost 0. Lower {cause}"
-            warnings.warn(f"{type(self).__name__}: {problem}", ConvergenceWarning, stacklevel=4)
+            warn(f"{type(self).__name__}: {problem}", ConvergenceWarning)
         return self
 
     def _solver(self, n_features):
@@ -505,10 +505,9 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
                 "callbacks of scikit-learn to set_callbacks"
             )
         if whole and self.checkpoint is not None:
-            warnings.warn(
+            warn(
                 f"{type(self).__name__}: checkpoint={str(self.checkpoint)!r} has no effect, because the solver is "
                 '"moment", which writes no file. Set solver="sgd", or checkpoint=None',
-                stacklevel=4,
             )
 
     def _learn_by_moments(self, X, given, frames, start, continues, whole):

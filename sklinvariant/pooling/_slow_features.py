@@ -5,7 +5,6 @@ Wiskott, Sejnowski (2002), Slow feature analysis: unsupervised learning of invar
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import KW_ONLY
 from functools import partial
 from typing import Annotated, Any, Self
@@ -16,6 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 
 from sklinvariant._compat import CallbackSupportMixin, FitReport, fit_context, with_callbacks
+from sklinvariant._warnings import warn
 from sklinvariant.accumulate import Blocks, measure_moments
 from sklinvariant.base import (
     Affine,
@@ -352,17 +352,15 @@ class SlowFeatures(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transfor
             )
         mean, directions, slowness = slow_directions(moments, self.tol)
         if not len(directions):
-            warnings.warn(
+            warn(
                 f"{type(self).__name__}: all features are constant, so the only output is 0",
                 ConvergenceWarning,
-                stacklevel=4,
             )
             directions, slowness = torch.zeros_like(mean)[None], mean.new_zeros(1)
         elif self.n_components is not None and len(directions) < self.n_components:
-            warnings.warn(
+            warn(
                 f"{type(self).__name__}: n_components={self.n_components}, but only {len(directions)} principal "
                 f"directions have more than tol={self.tol:g} times the largest variance, which give as many outputs",
-                stacklevel=4,
             )
         learned = {
             "mean": mean,
