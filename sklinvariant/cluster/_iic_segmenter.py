@@ -154,12 +154,16 @@ class _Pairs(_Scaled):
 
 @declared
 class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
-    """Segmentation without labels: clusters that are predictable from neighbouring pixels and transformed images.
+    r"""Segmentation without labels: clusters that are predictable from neighbouring pixels and transformed images.
 
-    A small convolutional network predicts the probabilities Φ_u(x) of k clusters for each pixel u. It maximises the
-    mutual information of ``P_t = E[Φ_u(x) · [g⁻¹Φ(gx)]_{u+t}ᵀ]`` (equation 5), over random transformations g and all
-    displacements t of at most ``half_window`` pixels. Regions that look alike at all positions and after all
-    transformations get the same cluster. With ``init="random"``, clusters have about the same size over all images.
+    A small convolutional network predicts the probabilities Φ of k clusters for each pixel u of an image x. It
+    maximises the mutual information of the joint distribution (equation 5)
+
+    .. math:: P_t = E\left[\Phi_u(x) \left[g^{-1} \Phi(g x)\right]_{u+t}^T\right]
+
+    over random transformations g and all displacements t of at most ``half_window`` pixels. Regions that look alike at
+    all positions and after all transformations get the same cluster. With ``init="random"``, clusters have about the
+    same size over all images.
 
     Parameters
     ----------
