@@ -177,3 +177,13 @@ def test_pages_can_be_read_on_github():
             prose = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
             assert not re.findall(r".*\{[\w:]+\}`.*", prose), path.name
             assert not [line for line in prose.splitlines() if len(line) > 140 and line[0] != "|"], path.name
+
+
+def test_the_installation_page_lists_every_extra():
+    extras = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    page = (DOCS / "install.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.*?`) \| (.*) \|$", page[page.index("## Extras") :].split("\n## ")[0], re.MULTILINE)
+    listed = [extra for names, _ in rows for extra in re.findall(r"`(\w+)`", names)]
+    assert sorted(listed) == sorted(set(extras) - {"test", "lint", "docs"})
+    together = re.findall(r"\w+", extras["all"][0].partition("[")[2])
+    assert re.findall(r"`(\w+)`", dict(rows)["`all`"]) == together
