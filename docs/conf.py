@@ -48,6 +48,7 @@ html_baseurl = URLS["Documentation"]
 autodoc_typehints = "none"  # the docstrings say the types in words
 autosummary_generate = True
 default_role = "py:name"
+smartquotes = False  # quotes in docstrings are those of Python
 templates_path = ["_templates"]
 numpydoc_show_class_members = False
 myst_heading_anchors = 3

@@ -46,9 +46,8 @@ def test_every_name_of_the_package_is_in_the_api_reference():
 
 
 def documented():
-    for room in sklinvariant.PUBLIC_ROOMS:
-        if room not in SHARED_ROOMS:
-            yield from (pytest.param(found, id=f"{room}.{name}") for name, found in public_objects(room).items())
+    for room in sorted({*sklinvariant.PUBLIC_ROOMS, *SHARED_ROOMS}):
+        yield from (pytest.param(found, id=f"{room}.{name}") for name, found in public_objects(room).items())
 
 
 def docstrings(found):
@@ -62,12 +61,27 @@ def docstrings(found):
 
 
 @pytest.mark.parametrize("found", list(documented()))
+def test_functions_and_methods_are_documented(found):
+    of_torch = {"extra_repr", "set_extra_state"}
+    assert [name for name, doc in docstrings(found) if not doc and name not in of_torch] == []
+
+
+@pytest.mark.parametrize("found", list(documented()))
 def test_entries_do_not_refer_to_another_place(found):
     for name, doc in docstrings(found):
         assert not re.search(r"\b(as|see) (above|below)\b", doc or "", flags=re.IGNORECASE), name
         for section in ("Parameters", "Attributes", "Returns", "Raises"):
             for entry in _entries(_sections(doc).get(section, "")).values():
                 assert not re.search(r"\n\s*(As|See) (in |for )?`", entry), f"{name}: {entry}"
+
+
+@pytest.mark.parametrize("found", list(documented()))
+def test_formulas_are_written_as_mathematics(found):
+    """Code style is for python expressions, parameters and shapes."""
+    for name, doc in docstrings(found):
+        prose = re.sub(r"^ *(>>>|\.\.\.).*$", "", doc or "", flags=re.MULTILINE)
+        for literal in re.findall(r"``(.+?)``", prose, flags=re.DOTALL):
+            assert not re.search(r"[^\W\d_a-zA-Z]|[Σ√‖′⁻½·−]", literal), f"{name}: {literal}"
 
 
 @pytest.mark.parametrize("found", list(documented()))
@@ -79,10 +93,8 @@ def test_every_entry_has_a_type_and_a_description(found):
 
 
 def public_classes():
-    found = {sklinvariant.DescriptorSets}
-    for room in sorted({*sklinvariant.PUBLIC_ROOMS, *SHARED_ROOMS}):
-        found |= {one for one in public_objects(room).values() if inspect.isclass(one)}
-    return sorted(found, key=lambda cls: (cls.__module__, cls.__name__))
+    found = [parameters.values[0] for parameters in documented()]
+    return [sklinvariant.DescriptorSets, *filter(inspect.isclass, found)]
 
 
 @pytest.mark.parametrize("cls", public_classes())
@@ -165,3 +177,13 @@ def test_pages_can_be_read_on_github():
             prose = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
             assert not re.findall(r".*\{[\w:]+\}`.*", prose), path.name
             assert not [line for line in prose.splitlines() if len(line) > 140 and line[0] != "|"], path.name
+
+
+def test_the_installation_page_lists_every_extra():
+    extras = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    page = (DOCS / "install.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.*?`) \| (.*) \|$", page[page.index("## Extras") :].split("\n## ")[0], re.MULTILINE)
+    listed = [extra for names, _ in rows for extra in re.findall(r"`(\w+)`", names)]
+    assert sorted(listed) == sorted(set(extras) - {"test", "lint", "docs"})
+    together = re.findall(r"\w+", extras["all"][0].partition("[")[2])
+    assert re.findall(r"`(\w+)`", dict(rows)["`all`"]) == together

@@ -138,12 +138,16 @@ class _Pairs:
 
 @declared
 class IICClusterer(WithImageSize, OnDevice, WithOptimizer, WithPairs, TrainedEstimator, FittedClusters):
-    """Clusters found by a network that maximises the mutual information between the clusters of paired samples.
+    r"""Clusters found by a network that maximises the mutual information between the clusters of paired samples.
 
-    The pairs (x, x') contain samples that should be in the same cluster. With the cluster probabilities Φ(x) of a
-    network, ``P = mean Φ(x) Φ(x')ᵀ``, made symmetric, is the joint distribution of the clusters of a pair. The network
-    maximises ``I = Σ P_cc' ln(P_cc' / (P_c P_c'))``. I is large if assignments are certain, agree within each pair, and
-    use all clusters.
+    The pairs (x, x') contain samples that should be in the same cluster. A network computes the cluster probabilities Φ
+    of a sample. The joint distribution P of the clusters of n pairs, which is made symmetric, and its mutual
+    information I are
+
+    .. math:: P = \frac{1}{n} \sum_{i=1}^n \Phi(x_i) \Phi(x'_i)^T, \qquad
+        I = \sum_{c, c'} P_{cc'} \ln \frac{P_{cc'}}{P_c P_{c'}}
+
+    The network maximises I, which is large if assignments are certain, agree within each pair, and use all clusters.
 
     Parameters
     ----------
@@ -326,10 +330,7 @@ class IICClusterer(WithImageSize, OnDevice, WithOptimizer, WithPairs, TrainedEst
     def score(self, X: Any, y: Any = None, groups: Any = None, graph: Any = None) -> float:
         """Mutual information of the clusters of pairs of these samples in nats, at most ln k.
 
-        Parameters
-        ----------
-        X : array as in `fit`
-            Samples. Pairs are formed as in `fit`, with random numbers from ``random_state``.
+        Pairs are formed as in `fit`, with random numbers from ``random_state``.
 
         Returns
         -------

@@ -193,6 +193,7 @@ class _GroupConvolution(nn.Module):
         return None if self.bias is None else self.bias.repeat_interleave(self._expanded[0])
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Convolve images (n, in_channels, h, w), or maps over the group (n, in_channels · order, h, w)."""
         if self.group.order > 1:
             check_stride(type(self).__name__, x.shape[-2:], self.kernel_size, self.stride, self.padding)
         return F.conv2d(x, self.filters(), self.biases(), self.stride, self.padding)
@@ -267,5 +268,6 @@ class GroupConvTranspose2d(_GroupConvolution):
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Convolve maps over the group (n, in_channels · order, h, w)."""
         weight = self.filters().transpose(0, 1)
         return F.conv_transpose2d(x, weight, self.biases(), self.stride, self.padding)

@@ -19,8 +19,6 @@ Loss = TypeVar("Loss", bound=nn.Module)
 class Objective(nn.Module):
     """Mean weighted loss of a batch of bags: an encoder, a feature map and a loss.
 
-    ``forward`` maps a `sklinvariant.training.Batch` to a number.
-
     Parameters
     ----------
     encoder : torch.nn.Module
@@ -51,6 +49,7 @@ class Objective(nn.Module):
         return map_features(self.encoder(bags), self.feature_map)
 
     def forward(self, batch: Any) -> torch.Tensor:
+        """The loss of a `sklinvariant.training.Batch`, one number."""
         return self.loss(self.represent(batch.bags), batch.target, batch.weight)
 
     def evaluate(self, batch: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -77,8 +76,6 @@ class LinearLoss(nn.Module):
     minimises
 
     .. math:: \frac{1}{n} \sum_{i=1}^n s_i\, \ell(W r_i + b, y_i) + \frac{\alpha}{2} \lVert W \rVert^2
-
-    ``forward`` maps representations (n, f), targets and sample weights (n,) to this number.
 
     Parameters
     ----------
@@ -163,6 +160,7 @@ class LinearLoss(nn.Module):
         return F.linear(representation * self.gain, self.weight, self.bias)
 
     def forward(self, representation: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """The loss of representations (n, f) with targets and sample weights (n,), one number."""
         target = target / self.target_scale if self.loss == "squared_error" else target
         losses = sample_losses(self._scaled_outputs(representation), target, self.loss)
         return whole_mean((losses * weight).mean()) + 0.5 * self.weight_decay * self.weight.square().sum()
@@ -179,8 +177,6 @@ def target_deviation(target: torch.Tensor, weight: torch.Tensor) -> float:
 
 class CustomLoss(nn.Module):
     """A user-defined loss of representations and targets.
-
-    ``forward`` maps representations (n, f), targets and sample weights (n,) to a number.
 
     Parameters
     ----------
@@ -200,6 +196,7 @@ class CustomLoss(nn.Module):
         return {"cost": {name: value.cpu().numpy() for name, value in self.state_dict().items()}}
 
     def forward(self, representation: torch.Tensor, target: torch.Tensor | None, weight: torch.Tensor) -> torch.Tensor:
+        """The loss of representations (n, f) with targets and sample weights (n,), one number."""
         # the loss may compare samples with each other, so each process computes it for the whole batch
         representation, weight = whole_rows(representation), whole_rows(weight)
         target = None if target is None else whole_rows(target)

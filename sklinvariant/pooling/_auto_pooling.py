@@ -92,26 +92,31 @@ class _Descent:
 
 @declared
 class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMixin, TorchEstimator):
-    """Pooling of features that follow each other in video, a soft clustering of the features.
+    r"""Pooling of features that follow each other in video, a soft clustering of the features.
 
-    The pooled representation of non-negative features y is ``z = P y``. The non-negative matrix P minimises
-    ``J = λ J₁ + J₂`` over pairs of consecutive frames (y, y′). ``J₁ = E ½‖z − z′‖²`` makes z equal for both frames, and
-    ``J₂ = E ½(‖y − Pᵀz‖² + ‖y′ − Pᵀz′‖²)`` preserves the information in y. By default y is standardised in J.
+    The pooled representation of non-negative features y is :math:`z = P y`. The non-negative matrix P minimises
+    :math:`J = \lambda J_1 + J_2` over pairs of consecutive frames y and y':
 
-    Use `SpatialPooling`, which needs no fit, for feature maps of known layout if what moves is mostly shifted: on four
-    sets of images a 2 × 2 grid reaches 70.6 % and `AutoPooling` of equal size 71.1 %. Use `AutoPooling` if the layout
-    is unknown or the motion is not a translation.
+    .. math:: J_1 = \frac{1}{2} E \lVert z - z' \rVert^2, \qquad
+        J_2 = \frac{1}{2} E \left(\lVert y - P^T z \rVert^2 + \lVert y' - P^T z' \rVert^2\right)
+
+    The first term makes z equal for both frames, and the second preserves the information in y. By default y is
+    standardised in J.
+
+    Use `SpatialPooling`, which needs no fit, for feature maps of known layout if what moves is mostly shifted:
+    grids of equal size are about as accurate. Use `AutoPooling` if the layout is unknown or the motion is not a
+    translation.
 
     Parameters
     ----------
     n_components : int
         Number of clusters, which may be larger than the number of features.
     invariance : float
-        λ, the weight of J₁. Higher values give more invariant features, which contain less information. With 2, keeping
-        a direction whose values in consecutive frames are uncorrelated does not reduce J (see Notes). With 0 only the
-        reconstruction counts. With large values components become 0.
+        λ, the weight of the first term. Higher values give more invariant features, which contain less information.
+        With 2, keeping a direction whose values in consecutive frames are uncorrelated does not reduce J (see Notes).
+        With 0 only the reconstruction counts. With large values components become 0.
     standardize : bool
-        Whether J is that of the standardised features, ``(y − mean_) / scale_``. Then all features count equally,
+        Whether J is that of the standardised features, ``(y - mean_) / scale_``. Then all features count equally,
         whatever their energy, and no cluster is spent on their mean. The pooled features are ``P (y / scale_)``, which
         is not negative. False is the method of the paper, in which features with more energy attract more clusters.
     solver : {"auto", "moment", "sgd"}
@@ -120,7 +125,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         n_features). "auto" selects "moment" if its matrices need at most 4 GiB, which is up to 8,192 features, or 9,459
         with ``standardize=False``.
     cross_reconstruction : bool
-        Whether y′ is reconstructed from z instead of z′, a common variant.
+        Whether y' is reconstructed from z instead of z', a common variant.
     max_iter : int
         Maximum number of iterations of "moment".
     tol : float
@@ -171,9 +176,9 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         ``standardize=True``), as are `reconstruction_error_` and `invariance_error_`. After `partial_fit` it is the
         mean over all pairs so far, or with "sgd" over the pairs of the last call.
     reconstruction_error_ : float
-        J₂.
+        The reconstruction error :math:`J_2`.
     invariance_error_ : float
-        J₁, without λ.
+        The invariance error :math:`J_1`, without λ.
     history_ : list of dict
         Number, loss and seconds of each epoch. With "sgd" the loss is the mean of J over the batches. With "moment" an
         epoch is an iteration of the last call of `fit` or `partial_fit`, the loss is J, and epoch 0 is the initial
@@ -191,11 +196,18 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
     -----
     There is no ``optimizer``, because "sgd" takes projected steps, which keep the components non-negative.
 
-    J depends on the data only through S = E[yyᵀ + y′y′ᵀ] and S_Δ = E[(y−y′)(y−y′)ᵀ]: ``J = ½ (tr S − tr(P L Pᵀ) +
-    tr(P S Pᵀ P Pᵀ))`` with ``L = 2S − λ S_Δ``. These are sums over pairs, and so are those of y and y′, from which the
-    moments of the standardised features follow. Therefore `partial_fit` and `fit_moments` are exact.
-    With the default λ = 2, L = 2 E[yy′ᵀ + y′yᵀ]: the gain of keeping a direction is its correlation between
-    consecutive frames, and noise that is independent in each frame gains nothing.
+    J depends on the data only through two matrices,
+
+    .. math:: S = E[y y^T + y' y'^T], \qquad S_\Delta = E[(y - y')(y - y')^T]
+
+    With :math:`L = 2 S - \lambda S_\Delta`,
+
+    .. math:: J = \frac{1}{2} \left(\mathrm{tr}(S) - \mathrm{tr}(P L P^T) + \mathrm{tr}(P S P^T P P^T)\right)
+
+    The matrices are sums over pairs, and so are those of y and y', from which the moments of the standardised features
+    follow. Therefore `partial_fit` and `fit_moments` are exact. With the default λ = 2,
+    :math:`L = 2 E[y y'^T + y' y^T]`: the gain of keeping a direction is its correlation between consecutive frames, and
+    noise that is independent in each frame gains nothing.
 
     "moment" descends by accelerated projected gradients with restarts and backtracking. On features of natural video
     (100 and 400 k-means features of patches, 16 to 64 components) it was at least as fast as a projected quasi-Newton
@@ -350,7 +362,7 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         return self._warn("invariance")
 
     def transform(self, X: Any) -> Any:
-        """Pool: z = P y, of features divided by `scale_` with ``standardize=True``.
+        """Pool features: multiply them by the matrix P, after division by `scale_` with ``standardize=True``.
 
         Parameters
         ----------
@@ -366,11 +378,12 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         return answer_frames(self, given, self._multiply(given.data, self._weights().T, given))
 
     def inverse_transform(self, X: Any) -> Any:
-        """Reconstruct features from pooled features: ŷ = Pᵀ z, with ``standardize=True`` around their mean.
+        """Reconstruct features from pooled features z: :math:`P^T z`, with ``standardize=True`` around their mean.
 
         Parameters
         ----------
         X : array of shape (n, n_components) or (n_pairs, 2, n_components)
+            Pooled features.
 
         Returns
         -------
