@@ -191,8 +191,8 @@ class EquivariantAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
     Notes
     -----
-    For rotations by other angles than those of the group, use `CanonicalRotation`. On four sets of images at any angle,
-    a classifier of these features reached 58 %, and one of the pixels after `CanonicalRotation` 83 %.
+    For rotations by other angles than those of the group, use `CanonicalRotation`: classifiers of the rotated pixels
+    are much more accurate on images at any angle than classifiers of these features.
 
     Only the abstract of the paper was available. It describes the equivariant autoencoder, names Gram pooling and
     equivariant attention with their purposes, and compares them with mean pooling and an ordinary autoencoder. The
