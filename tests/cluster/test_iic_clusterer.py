@@ -79,10 +79,12 @@ def test_images(bars, params):
     assert_same_labels(flat.labels_, model.labels_, model.predict_proba(images), margin=0.01)
     with pytest.raises(ValueError, match="fitted on images, but X contains rows"):
         model.predict(images.reshape(60, -1))
-    with pytest.raises(ValueError, match="features"):
+    with pytest.raises(ValueError, match="images are 10 x 12 pixels, but IICClusterer was fitted on images of 12 x 12"):
         model.predict(images[:, :10])
-    with pytest.raises(ValueError, match=r"fitted on images of shape \(12, 12, 1\)"):
+    with pytest.raises(ValueError, match="images are 9 x 16 pixels, but IICClusterer was fitted on images of 12 x 12"):
         model.predict(images.reshape(60, 9, 16))
+    with pytest.raises(ValueError, match=r"shape \(9, 16, 1\), but IICClusterer was fitted on .* shape \(12, 12, 1\)"):
+        flat.set_params(image_shape=(9, 16)).predict(images.reshape(60, -1))
 
 
 @pytest.mark.parametrize("network", ["vgg", "resnet"])
@@ -434,7 +436,7 @@ def test_pairs_follow_each_other():
     ("X", "message"),
     [
         (BYTES.reshape(5, -1), "fitted on images, but X contains rows"),
-        (BYTES[:, :3], "63 features, but IICClusterer is expecting 126"),
+        (BYTES[:, :3], "3 x 7 pixels, but IICClusterer was fitted on images of 6 x 7"),
         (np.stack([BYTES, BYTES], 1), "contains pairs"),
     ],
 )
