@@ -77,7 +77,18 @@ _OURS: dict[type, type] = {nn.BatchNorm1d: BatchNorm1d, nn.BatchNorm2d: BatchNor
 
 
 def normalize_by_whole_batch(network: M) -> M:
-    """Let the batch normalisation of a user-defined network, which is changed, use the whole batch."""
+    """Let the batch normalisation of a network use the whole batch, as `BatchNorm2d` does.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        The network, which is changed.
+
+    Returns
+    -------
+    torch.nn.Module
+        The same network.
+    """
     for layer in network.modules():
         layer.__class__ = _OURS.get(type(layer), type(layer))
     return network

@@ -81,8 +81,9 @@ class AutoPooling(OnDevice, PoolingByMoments, PoolingByBatches, RowFeaturesOutMi
         With 0 only the reconstruction counts. With large values components become 0.
     standardize : bool
         Whether J is that of the standardised features, ``(y - mean_) / scale_``. Then all features count equally,
-        whatever their energy, and no cluster is spent on their mean. The pooled features are ``P (y / scale_)``, which
-        is not negative. False is the method of the paper, in which features with more energy attract more clusters.
+        whatever their energy, and no cluster is spent on their mean. The pooled features are those of ``y / scale_``,
+        which are not negative. False is the method of the paper, in which features with more energy attract more
+        clusters.
     solver : {"auto", "moment", "sgd"}
         "moment" sums products of the frames, and then descends with exact gradients, for which the frames are no
         longer needed. "sgd" descends by batches of pairs, if there are too many features for matrices (n_features,
