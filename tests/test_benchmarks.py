@@ -566,7 +566,7 @@ def test_photo_duplicates(script, tmp_path):
     ours = results["photo_duplicates"]["rows"][0]
     assert (ours[0], ours[1], ours[-2]) == ("DuplicateImages", "100.0", "100")
     documents = script("photo_duplicates", "--documents", "--photographs", 2)
-    assert complete(documents, "photo_duplicates_documents")
+    assert complete(documents, "photo_duplicates", "photo_duplicates_documents")
     ours = documents["photo_duplicates_documents"]["rows"][0]
     assert (ours[2], ours[-2]) == ("100.0", "100")  # recall, and other lines are seen
 
