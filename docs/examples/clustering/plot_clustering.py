@@ -28,16 +28,15 @@ for name, clusters in {"IICClusterer": model.predict(X_new), "k-means": kmeans.p
     print(f"{name:<12} accuracy {clustering_accuracy(y_new, clusters):.1%} on held-out digits")
 
 # %%
-# All held-out digits at positions given by their cluster probabilities. The labels are only used for the colours:
+# The digits of which each cluster is most certain, and all held-out digits at positions given by their cluster
+# probabilities. The labels are only used for the colours.
 
-SimplexDisplay.from_estimator(model, X_new, y=y_new, images=X_new)
+figure, axes = plt.subplots(1, 2, figsize=(11, 5.5), layout="constrained")
+ClusterGalleryDisplay.from_estimator(model, X_new, ax=axes[0])
+SimplexDisplay.from_estimator(model, X_new, y=y_new, images=X_new, ax=axes[1])
 plt.show()
 
 # %%
-# The digits of which each cluster is most certain:
-
-ClusterGalleryDisplay.from_estimator(model, X_new)
-plt.show()
-
-# %%
-# CONCLUSION
+# Each cluster has found one digit: 93 % of the held-out digits are in the right one, with k-means 76 %. Most digits are
+# at a corner, because the network is certain of them. Choose views that do not change what you look for: a rotation by
+# a half turn would mix the digits 6 and 9.

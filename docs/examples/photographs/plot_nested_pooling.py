@@ -7,7 +7,7 @@ features of a network invariant, and with them the codes that are computed from 
 """
 
 # %%
-# The collection has 200 digits, enlarged to 24 × 24 pixels. The filters of the network are typical patches of the digits.
+# The collection has 200 digits of 24 × 24 pixels. The filters of the network are typical patches of the digits.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -54,5 +54,5 @@ BitActivationDisplay.from_estimator(hasher, features)
 plt.show()
 
 # %%
-# Without pooling over rotations, no rotated digit finds its original first; with it, 60 % do, and most neighbours are the
-# same digit. The bits are used evenly, but many are correlated, so that fewer bits might do.
+# Without pooling over rotations, no rotated digit finds its original first; with it, 60 % do, and most neighbours are
+# the same digit. The bits are used evenly, but many are correlated, so that fewer bits might do.
