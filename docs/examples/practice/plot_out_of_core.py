@@ -2,87 +2,59 @@
 Learn from images that do not fit into memory
 =============================================
 
-Neither the images nor their descriptors have to be in memory at once. Vocabularies, hashers, and many
-classifiers of scikit-learn learn from one block at a time by ``partial_fit``, or from an iterable of blocks
-by ``fit``.
+Your images, or their descriptors, do not fit into memory. Vocabularies, hashers, and many classifiers of scikit-learn
+learn from one block at a time by ``partial_fit``, or from an iterable of blocks by ``fit``.
 """
 
 # %%
-# A folder with 20 files of 300 images each stands for a large collection: digits, each in several slightly
-# rotated and shifted copies. The blocks are read one after another.
+# A folder with 20 files of 300 rotated digits stands for a large collection. ``read_blocks`` reads one after another.
 
 import tempfile
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
+from sklearn.linear_model import SGDClassifier
 
+from sklinvariant import BagOfWords, DensePatches
 from sklinvariant.datasets import load_digits_images, read_blocks
-from sklinvariant.transforms import Compose, Rotation, Translation
+from sklinvariant.transforms import Rotation
 
 images, y = load_digits_images(return_X_y=True)
-views = Compose([Rotation(15), Translation(0.1)], fill="edge")
-rng = np.random.default_rng(0)
+chosen = np.random.default_rng(0).integers(1000, size=(20, 300))
 folder = tempfile.TemporaryDirectory()
-labels = []
-for number in range(20):
-    chosen = rng.integers(1000, size=300)
-    np.save(Path(folder.name, f"block-{number:02}.npy"), views(images[chosen], generator=number))
-    labels.append(y[chosen])
+for number, rows in enumerate(chosen):
+    np.save(Path(folder.name, f"block-{number:02}.npy"), Rotation(15)(images[rows], generator=number))
 blocks = read_blocks(folder.name, block_size=300)
 
 # %%
-# First pass: the vocabulary. ``BagOfWords.partial_fit`` moves the codewords with each block. The transform of
-# patches has nothing to learn.
+# First pass: the codewords move with each block. Second pass: a classifier of the square roots of the histograms. After
+# each block it is tested on images that are in no block.
 
-from sklinvariant import BagOfWords, DensePatches
-
-patches = DensePatches(4, stride=1).fit(images[:1])
-vocabulary = BagOfWords(64, random_state=0)
+patches, vocabulary = DensePatches(4, stride=1).fit(images[:1]), BagOfWords(64, random_state=0)
 for block in blocks:
     vocabulary.partial_fit(patches.transform(block))
 
-# %%
-# Second pass: a classifier on the histograms. After each block it is tested on images that are in no block.
-
-from sklearn.linear_model import SGDClassifier
-from sklearn.preprocessing import FunctionTransformer
-
-roots = FunctionTransformer(np.sqrt)  # suits histograms
-test = roots.transform(vocabulary.transform(patches.transform(images[1000:])))
+test, y_test = np.sqrt(vocabulary.transform(patches.transform(images[1000:]))), y[1000:]
 classifier = SGDClassifier(alpha=1e-4, average=True, random_state=0)
 accuracy = []
-for block, block_labels in zip(blocks, labels, strict=True):
-    histograms = roots.transform(vocabulary.transform(patches.transform(block)))
-    classifier.partial_fit(histograms, block_labels, classes=np.arange(10))
-    accuracy.append(classifier.score(test, y[1000:]))
+for block, rows in zip(blocks, chosen, strict=True):
+    histograms = np.sqrt(vocabulary.transform(patches.transform(block)))
+    accuracy.append(classifier.partial_fit(histograms, y[rows], classes=np.arange(10)).score(test, y_test))
 
 # %%
-# For comparison, the same vocabulary and classifier with everything in memory:
+# For comparison, the same classifier with everything in memory, which sees each image several times:
 
-from sklearn.pipeline import make_pipeline
-
-everything, every_label = np.concatenate(list(blocks)), np.concatenate(labels)
+everything = np.sqrt(vocabulary.transform(patches.transform(np.concatenate(list(blocks)))))
 folder.cleanup()
-in_memory = make_pipeline(
-    patches, BagOfWords(64, random_state=0), roots, SGDClassifier(alpha=1e-4, average=True, random_state=0)
-)
-reference = in_memory.fit(everything, every_label).score(images[1000:], y[1000:])
-descriptors = patches.transform(everything[:1])[0]
-print(f"one block: {300 * len(descriptors):,} descriptors; all: {len(everything) * len(descriptors):,}")
-print(f"accuracy in blocks {accuracy[-1]:.3f}, in memory {reference:.3f}")
+in_memory = SGDClassifier(alpha=1e-4, average=True, random_state=0).fit(everything, y[chosen.ravel()])
+print(f"accuracy in blocks {accuracy[-1]:.3f}, in memory {in_memory.score(test, y_test):.3f}")
+
+figure, ax = plt.subplots(figsize=(8, 3.4), layout="constrained")
+ax.plot(300 * np.arange(1, 21), accuracy, "o-")
+ax.axhline(in_memory.score(test, y_test), color="black", linestyle="--")
+ax.set(xlabel="number of images seen", ylabel="accuracy on test images", title="In blocks (dashed: all in memory)")
+plt.show()
 
 # %%
-
-import matplotlib.pyplot as plt
-
-figure, ax = plt.subplots(figsize=(9, 3.8), layout="constrained")
-ax.set_ylim(0.65, 1)
-ax.plot(300 * np.arange(1, 21), accuracy, color="#0072B2", marker="o", linewidth=2, label="block by block")
-ax.axhline(reference, color="#E69F00", linestyle="--", linewidth=2, label="all in memory,\nseveral epochs")
-ax.set(
-    xlabel="number of images seen",
-    ylabel="accuracy on test images",
-    title="A classifier of digits, learned from 20 files",
-)
-figure.legend(loc="outside right upper")
-plt.show()
+# The classifier that sees one block at a time reaches 0.902, and the one with everything in memory 0.903.

@@ -54,6 +54,6 @@ PoolingRegionDisplay.from_estimator(pooling, maps.shape[1:3], components=8, n_ma
 plt.show()
 
 # %%
-# λ = 50 gives the most invariant features (F = 5.3), and with λ = 250 the fit keeps too little to be invariant. F does not
-# say what the features are still good for: if you have labels, choose λ by the accuracy. The rows on the right show
-# components of the default λ = 2: each pools a few similar filters, in a part of the image.
+# λ = 50 gives the most invariant features (F = 5.3, before pooling 1.7); with λ = 250 they are less invariant. F does
+# not say what the features are still good for: if you have labels, choose λ by the accuracy. The rows show components
+# with the default λ = 2, each of which pools a few filters in a part of the image.
