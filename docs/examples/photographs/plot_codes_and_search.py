@@ -27,8 +27,9 @@ queries, stored = vectors[:300], vectors[300:]
 nearest = exact_ranking(queries, stored, n_neighbors=10)
 
 # %%
-# First the codes alone. ``NeighborHasher`` learns codes on which neighbours agree, ``ITQHasher`` rotates principal
-# components, and ``LSHHasher`` learns nothing. Which one is best depends on the vectors, so compare.
+# ``NeighborHasher`` learns codes on which neighbours agree, ``ITQHasher`` rotates principal components, ``LSHHasher``
+# learns nothing. Which one is best depends on the vectors, so compare. With the best one, ``EmbeddingNeighbors`` takes
+# 300 codes as candidates, and ranks only these by their vectors, which can stay in a file (``vectors="vectors.npy"``).
 
 plt.style.use("tableau-colorblind10")
 figure, ax = plt.subplots(figsize=(9, 3.8), layout="constrained")
@@ -40,10 +41,6 @@ for hasher in (NeighborHasher(64, random_state=0), LSHHasher(64, random_state=0)
     name = type(hasher).__name__
     print(f"{name:<15} {recalls[0]:.2f} among the first 10 codes, {recalls[-1]:.2f} among the first 1,000")
     ax.plot(lengths, recalls, "o-", label=name)
-
-# %%
-# ``EmbeddingNeighbors`` takes the first codes as candidates, here 300, and ranks only these by their vectors, which can
-# stay in a file (``vectors="vectors.npy"``).
 
 search = EmbeddingNeighbors(10, hasher=NeighborHasher(64, random_state=0), n_candidates=300).fit(stored)
 recall = recall_at_k(search.kneighbors(queries, return_distance=False), nearest, k=10)

@@ -28,7 +28,8 @@ rotated = np.stack([np.rot90(image, turn) for image, turn in zip(images[1000:150
 
 # %%
 # An ordinary autoencoder (``group="trivial"``) and one for quarter turns (``"C4"``). A linear classifier on the
-# features of upright digits shows how well they serve for rotated ones.
+# features of upright digits shows how well they serve for rotated ones. Then digits are reconstructed from the features
+# with C4, with the pose that was predicted, or upright.
 
 figure = plt.figure(figsize=(10, 6.5), layout="constrained")
 above, below = figure.subfigures(2, 1, height_ratios=(5, 2))
@@ -42,9 +43,6 @@ for ax, group in zip(above.subplots(1, 2), ("trivial", "C4"), strict=True):
     drawn = ax.scatter(*positions.T, s=5, c=labels, cmap=ListedColormap(palette(10)))
     ax.set(xticks=[], yticks=[], title=f'group="{group}": t-SNE of the features')
 above.legend(*drawn.legend_elements(), title="digit", loc="outside right center")
-
-# %%
-# Digits are reconstructed from the features of the last model, upright or with the pose that was predicted:
 
 pose, features = model.predict_pose(rotated), features[:16]
 rows = rotated[:16], model.inverse_transform(features, pose[:16]), model.inverse_transform(features)
