@@ -48,7 +48,7 @@ print(certainty.nsmallest(3).round(2).to_string())
 
 right = match_clusters(y, model.labels_)[model.labels_] == y
 kept = np.arange(1, len(y) + 1)
-figure, ax = plt.subplots(figsize=(8, 3.4), layout="constrained")
+figure, ax = plt.subplots(figsize=(7, 4), layout="constrained")
 ax.plot(kept / len(y), right[np.argsort(-certainty)].cumsum() / kept, linewidth=2)
 ax.set(xlabel="share of rows kept, most certain first", ylabel="accuracy of the rows kept", title="TEMIClusterer")
 plt.show()

@@ -45,7 +45,7 @@ for i, n in enumerate(numbers):
 # Points are means, and bars reach from the worst to the best draw.
 
 plt.style.use("tableau-colorblind10")
-figure, ax = plt.subplots(figsize=(9, 3.6), layout="constrained")
+figure, ax = plt.subplots(figsize=(8, 4), layout="constrained")
 for name, values in zip(("IICClassifier", "LabelSpreading", "LogisticRegression"), scores.T, strict=True):
     mean, low, high = values.mean(axis=0), values.min(axis=0), values.max(axis=0)
     print(f"{name:<19} accuracy {mean.round(3)} with {numbers} labels per class")

@@ -47,7 +47,7 @@ for row in zip(candidates, mean, seconds, strict=True):
     print("{:<21} accuracy {:.3f}, {:.1f} s per fit".format(*row))
 print(f"test accuracy of {list(candidates)[search.best_index_]}: {search.score(X_test, y_test):.3f}")
 
-figure, ax = plt.subplots(figsize=(8, 3), layout="constrained")
+figure, ax = plt.subplots(figsize=(7, 3.8), layout="constrained")
 drawn = ax.errorbar(mean, list(candidates), xerr=deviation, fmt="o", capsize=5)
 ax.invert_yaxis()
 ax.set(xlabel="accuracy, mean and standard deviation of 3 folds", title="Aggregations of patches of digits")

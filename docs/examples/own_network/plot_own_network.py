@@ -44,7 +44,7 @@ features = {
 }
 new, new_y, numbers = images[y >= 5], y[y >= 5], [25, 50, 100, 200, 400]
 plt.style.use("tableau-colorblind10")
-figure, ax = plt.subplots(figsize=(9, 3.4), layout="constrained")
+figure, ax = plt.subplots(figsize=(8, 4), layout="constrained")
 for name, transformer in features.items():
     model = make_pipeline(transformer, StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
     scores = [model.fit(new[:n], new_y[:n]).score(new[-400:], new_y[-400:]) for n in numbers]

@@ -32,7 +32,7 @@ nearest = exact_ranking(queries, stored, n_neighbors=10)
 # 300 codes as candidates, and ranks only these by their vectors, which can stay in a file (``vectors="vectors.npy"``).
 
 plt.style.use("tableau-colorblind10")
-figure, ax = plt.subplots(figsize=(9, 3.8), layout="constrained")
+figure, ax = plt.subplots(figsize=(8, 4), layout="constrained")
 lengths = [10, 30, 100, 300, 1000]
 for hasher in (NeighborHasher(64, random_state=0), LSHHasher(64, random_state=0), ITQHasher(64, random_state=0)):
     index = HammingNeighbors(1000).fit(hasher.fit(stored).transform(stored))

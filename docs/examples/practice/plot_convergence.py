@@ -31,7 +31,7 @@ for name, scaler in {"as given": None, "standardised": OnDescriptors(StandardSca
 # %%
 # If the learning rate is too small, the loss hardly falls. If it is too large, the loss rises first and stays high.
 
-figure, ax = plt.subplots(figsize=(9, 3.4), layout="constrained")
+figure, ax = plt.subplots(figsize=(8, 4), layout="constrained")
 for rate, line in {0.0005: ":", 0.05: "-", 5.0: "--"}.items():
     model = LearnedVLAD(learning_rate=rate, **settings).fit(train, y_train)
     losses = [row["loss"] for row in model.history_]

@@ -50,7 +50,7 @@ folder.cleanup()
 in_memory = SGDClassifier(alpha=1e-4, average=True, random_state=0).fit(everything, y[chosen.ravel()])
 print(f"accuracy in blocks {accuracy[-1]:.3f}, in memory {in_memory.score(test, y_test):.3f}")
 
-figure, ax = plt.subplots(figsize=(8, 3.4), layout="constrained")
+figure, ax = plt.subplots(figsize=(7, 4), layout="constrained")
 ax.plot(300 * np.arange(1, 21), accuracy, "o-")
 ax.axhline(in_memory.score(test, y_test), color="black", linestyle="--")
 ax.set(xlabel="number of images seen", ylabel="accuracy on test images", title="In blocks (dashed: all in memory)")

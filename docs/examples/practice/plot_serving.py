@@ -64,7 +64,7 @@ for server, answer in servers.items():
     print(f"{server:<13} {same:.2%} of the bits are equal, {times[server]:.2f} ms for one image")
 folder.cleanup()
 
-figure, ax = plt.subplots(figsize=(8, 2.4), layout="constrained")
+figure, ax = plt.subplots(figsize=(7, 3), layout="constrained")
 ax.bar_label(ax.barh(list(times), times.values()), fmt="%.2f", padding=3)
 ax.invert_yaxis()
 ax.set(xlabel="milliseconds", title="Time to compute the code of one image")
