@@ -155,6 +155,17 @@ def test_embeddings_resumes(script, tmp_path, capsys):
     assert sorted(row[-2] for row in result["rows"]) in (["1.0", "2.0"], ["1.5", "1.5"])
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_embeddings_number_of_clusters(script, tmp_path):
+    """Three clusters that are well separated are found by agreement and by classifiers."""
+    rng, y = np.random.RandomState(0), np.arange(150) % 3
+    np.savez(tmp_path / "three.npz", X=rng.normal(size=(150, 12)) + 9 * np.eye(3, 12)[y], y=y)
+    results = script("embeddings", "--features", tmp_path / "three.npz", "--number", "--seeds", 2)
+    row = results["embeddings_number"]["rows"][0]
+    assert row[:3] == ["three", "3", "3, 3"]
+    assert row[3] == row[4] == "1.00"
+
+
 def test_mobilenet_by_a_graph_of_two_layers(monkeypatch, tmp_path):
     """One convolution with stride 2 and one of each channel; weights are (t - 128) / 64, and cells are from 0 to 6."""
     monkeypatch.syspath_prepend(str(FOLDER))
@@ -575,6 +586,21 @@ def test_scaling(script, tmp_path):
     assert complete(results, "scaling")
     assert results["scaling"]["points"]["ITQHasher"]["n"][-1] == 20_000
     assert figure.stat().st_size > 1000
+
+
+@NEEDS_RESOURCE
+@pytest.mark.parametrize("cases", [["VLAD", "exact_ranking"], []])
+def test_the_figure_of_scaling_is_drawn_from_its_result(monkeypatch, tmp_path, cases):
+    pytest.importorskip("matplotlib")
+    monkeypatch.syspath_prepend(str(FOLDER))
+    scaling = importlib.import_module("scaling")
+    points = json.loads((FOLDER / "results" / "scaling.json").read_text(encoding="utf-8"))["points"]
+    (tmp_path / "some.json").write_text(json.dumps({"points": {name: points[name] for name in cases}}))
+    monkeypatch.setattr(
+        sys, "argv", ["scaling", "--results", str(tmp_path / "some.json"), "--figure", str(tmp_path / "a.png")]
+    )
+    scaling.main()
+    assert (tmp_path / "a.png").stat().st_size > 1000
 
 
 @NEEDS_RESOURCE

@@ -65,7 +65,7 @@ class SparseAutoencoder(
     (or the sigmoid of this, with ``decoder="sigmoid"``). The estimator minimises
 
     .. math:: \frac{1}{2n} \sum_{i=1}^n \lVert \hat x_i - x_i \rVert^2 +
-        \frac{\alpha}{2} (\lVert W \rVert^2 + \lVert V \rVert^2) + \beta \sum_j KL(\rho \parallel \hat\rho_j)
+        \frac{\alpha}{2} (\lVert W \rVert^2 + \lVert V \rVert^2) + \beta \sum_j \mathrm{KL}(\rho \parallel \hat\rho_j)
 
     where :math:`\hat\rho_j` is the mean of feature j over the n rows of a batch. X is divided by the square root of the
     mean variance of its features, so that the best α and β do not depend on its units.

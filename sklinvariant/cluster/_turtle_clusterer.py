@@ -98,9 +98,9 @@ class TURTLEClusterer(EmbeddingClusterer):
     The labeling τ is learned together with a linear classifier w in each of S feature spaces φ. It is the mean of soft
     assignments in these spaces, and labeling and classifiers minimise the same loss:
 
-    .. math:: \tau(x) = \frac{1}{S} \sum_s \tau_s(x), \qquad \tau_s(x) = softmax(\theta_s \phi_s(x))
+    .. math:: \tau(x) = \frac{1}{S} \sum_s \tau_s(x), \qquad \tau_s(x) = \mathrm{softmax}(\theta_s \phi_s(x))
 
-    .. math:: \sum_s E_x\left[CE(w_s \phi_s(x), \tau(x))\right] - \gamma \sum_s H(E_x[\tau_s(x)])
+    .. math:: \sum_s E_x\left[\mathrm{CE}(w_s \phi_s(x), \tau(x))\right] - \gamma \sum_s H(E_x[\tau_s(x)])
 
     CE is the cross-entropy. The entropy H keeps all clusters in use. The "loss_ratio" in ``history_`` is the loss
     divided by its lower bound :math:`-\gamma S \ln k` for k clusters: 1 if the clusters are certain and of equal size.

@@ -144,7 +144,7 @@ class ConvolutionalFeatures(
     Parameters
     ----------
     extractor : estimator
-        Estimator that learns a dictionary of patches, passed as rows of ``height · width · c`` numbers: scikit-learn's
+        Estimator that learns a dictionary of patches, passed as rows of ``height * width * c`` numbers: scikit-learn's
         ``KMeans`` and ``MiniBatchKMeans`` (``cluster_centers_``), ``MiniBatchDictionaryLearning`` and others with
         ``components_``, :class:`~sklinvariant.autoencoder.SparseAutoencoder`, or
         :class:`~sklinvariant.aggregation.BagOfWords` (``codebook_``). A clone is fitted, unless the estimator already

@@ -71,9 +71,9 @@ class Patches(nn.Module):
 class DensePatches(ImageTransformer):
     """Convert images to bags of patches: the raw pixels of a sliding window.
 
-    A bag has ``m = (1 + (h - patch) // stride)(1 + (w - patch) // stride)`` descriptors of ``patch² c`` features, the
-    pixels of a patch row by row. Images that differ in size have different numbers of descriptors. float64 images give
-    float64, all others float32.
+    An image (h, w, c) gives ``(1 + (h - patch_size) // stride) * (1 + (w - patch_size) // stride)`` descriptors of
+    ``patch_size**2 * c`` features, the pixels of a patch row by row. Images that differ in size have different numbers
+    of descriptors. float64 images give float64, all others float32.
 
     Parameters
     ----------

@@ -138,11 +138,11 @@ class _Components:
 class NeighborHasher(WithOptimizer, WithNeighbors, TrainedEstimator, Hasher):
     r"""Codes learned so that the codes of neighbouring rows are more similar than those of other rows.
 
-    Each bit is the sign of a projection of a row x, :math:`w \cdot x + b`. With codes c of -1 and 1, training minimises
-    the mean of :math:`-\ln p(j \mid i)`, where
+    Each bit is the sign of a projection of a row x, :math:`w \cdot x + b`. With codes c of B bits, -1 and 1, training
+    minimises the mean of :math:`-\ln p(j \mid i)`, where
 
     .. math:: p(j \mid i) = \frac{\exp(s_{ij} / \tau)}{\sum_l \exp(s_{il} / \tau)}, \qquad
-        s_{ij} = \frac{c(x_i) \cdot c(x_j)}{n_{bits}}
+        s_{ij} = \frac{1}{B} c(x_i) \cdot c(x_j)
 
     Row j is one of the nearest rows to i in a batch, or the other row of its pair, and l runs over all other rows of
     the batch. If the neighbours are given, as a graph or by ``neighbors``, a batch has rows and one random neighbour of

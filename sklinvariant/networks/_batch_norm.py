@@ -13,6 +13,7 @@ M = TypeVar("M", bound=nn.Module)
 
 class _OfWholeBatch(_BatchNorm):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalise the channels of x, whose second axis they are."""
         if not (self.training and is_shared()):
             return super().forward(x)
         self._check_input_dim(x)
@@ -76,7 +77,18 @@ _OURS: dict[type, type] = {nn.BatchNorm1d: BatchNorm1d, nn.BatchNorm2d: BatchNor
 
 
 def normalize_by_whole_batch(network: M) -> M:
-    """Let the batch normalisation of a user-defined network, which is changed, use the whole batch."""
+    """Let the batch normalisation of a network use the whole batch, as `BatchNorm2d` does.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        The network, which is changed.
+
+    Returns
+    -------
+    torch.nn.Module
+        The same network.
+    """
     for layer in network.modules():
         layer.__class__ = _OURS.get(type(layer), type(layer))
     return network

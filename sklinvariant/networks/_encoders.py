@@ -135,8 +135,6 @@ class SoftBagOfWords(BagEncoder):
 
     where the assignments q of a descriptor sum to 1 over the codewords.
 
-    ``forward`` maps n bags, as `Bags` or `EqualBags`, to a tensor (n, k).
-
     Parameters
     ----------
     codebook : array of shape (k, d)
@@ -198,6 +196,7 @@ class SoftBagOfWords(BagEncoder):
         return Scores(weight.T.contiguous(), bias, self.shift, self.scale)
 
     def forward(self, bags: Bags | EqualBags) -> torch.Tensor:
+        """The representations (n, k) of n bags."""
         (mass,) = bags.moments(self.scores(), order=0, chunk_size=self.chunk_size)
         return mass / bags.counts(mass)
 
@@ -219,8 +218,6 @@ class SoftVLAD(SoftBagOfWords):
     With the soft assignments q of `SoftBagOfWords` (equation 9 of Katharopoulos et al. 2017),
 
     .. math:: R_k = \frac{1}{m} \sum_n q_k(f_n) (f_n - C_k)
-
-    ``forward`` maps n bags, as `Bags` or `EqualBags`, to a tensor (n, k d).
 
     Parameters
     ----------
@@ -247,6 +244,7 @@ class SoftVLAD(SoftBagOfWords):
         self.normalization = normalization
 
     def forward(self, bags: Bags | EqualBags) -> torch.Tensor:
+        """The representations (n, k d) of n bags."""
         mass, sums = bags.moments(self.scores(), order=1, chunk_size=self.chunk_size)
         residuals = (sums - mass[:, :, None] * self.codebook) / bags.counts(mass)[:, :, None]
         return normalize_vlad(residuals, self.normalization, self.scale)
@@ -256,8 +254,7 @@ class SoftVLAD(SoftBagOfWords):
 class SoftFisherVector(BagEncoder):
     """The encoder of `LearnedFisherVector`: the gradient of the log-likelihood of a Gaussian mixture at each bag.
 
-    The representation is that of `FisherVector`, with weights, means and variances that can be learned. ``forward``
-    maps n bags, as `Bags` or `EqualBags`, to a tensor (n, 2 k d), or (n, k + 2 k d) with ``weight_terms``.
+    The representation is that of `FisherVector`, with weights, means and variances that can be learned.
 
     Parameters
     ----------
@@ -307,6 +304,7 @@ class SoftFisherVector(BagEncoder):
         return Mixture(torch.softmax(self.log_weights, 0), means, self.log_variances.exp())
 
     def forward(self, bags: Bags | EqualBags) -> torch.Tensor:
+        """The representations of n bags: (n, 2 k d), or (n, k + 2 k d) with ``weight_terms``."""
         mixture = self.mixture()
         scores = mixture_scores(mixture, self.shift, self.scale)
         moments = bags.moments(scores, order=2, chunk_size=self.chunk_size)
@@ -331,8 +329,7 @@ class MeanEncoder(nn.Module):
 
     .. math:: R = \frac{1}{m} \sum_n T(f_n)
 
-    ``forward`` maps n bags, which `prepare` has standardised, to a tensor (n, D). T is computed in chunks, which the
-    backward pass computes again.
+    T is computed in chunks, which the backward pass computes again.
 
     Parameters
     ----------
@@ -371,6 +368,7 @@ class MeanEncoder(nn.Module):
         return Bags(values, bags.offsets)
 
     def forward(self, bags: Bags | EqualBags) -> torch.Tensor:
+        """The means (n, D) of n bags, which `prepare` has standardised, or of `EqualBags`."""
         if isinstance(bags, EqualBags):
             return self._mean_of_equal(bags.values)
         values, offsets = bags

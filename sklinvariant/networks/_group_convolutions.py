@@ -99,7 +99,7 @@ _PARAMETERS = """Parameters
     Raises
     ------
     ValueError
-        In ``forward``, if ``size + 2 padding - kernel_size`` is not a multiple of the stride, because the layer would
+        In ``forward``, if ``size + 2 * padding - kernel_size`` is not a multiple of the stride, because the layer would
         not be equivariant; transposed convolutions take every size. In the constructor, if the kernel is not square or
         the paddings of rows and columns differ, and the group contains rotations by less than 180 degrees."""
 
@@ -193,6 +193,7 @@ class _GroupConvolution(nn.Module):
         return None if self.bias is None else self.bias.repeat_interleave(self._expanded[0])
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Convolve images (n, in_channels, h, w), or maps over the group (n, in_channels · order, h, w)."""
         if self.group.order > 1:
             check_stride(type(self).__name__, x.shape[-2:], self.kernel_size, self.stride, self.padding)
         return F.conv2d(x, self.filters(), self.biases(), self.stride, self.padding)
@@ -259,13 +260,14 @@ class ProjectingConv2d(_GroupConvolution):
 class GroupConvTranspose2d(_GroupConvolution):
     """Maps over the group -> larger maps over the group: the transpose of a `GroupConv2d` with stride.
 
-    A side of h pixels becomes ``(h - 1) stride - 2 padding + kernel_size``. With stride 2 and padding 1 this is 2 h for
-    a kernel of 4 and 2 h - 1 for a kernel of 3. The layer is equivariant for every size. It has no ``output_padding``,
-    which would break this.
+    A side of h pixels becomes ``(h - 1) * stride - 2 * padding + kernel_size``. With stride 2 and padding 1 this is 2 h
+    for a kernel of 4 and 2 h - 1 for a kernel of 3. The layer is equivariant for every size. It has no
+    ``output_padding``, which would break this.
 
     {parameters}
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Convolve maps over the group (n, in_channels · order, h, w)."""
         weight = self.filters().transpose(0, 1)
         return F.conv_transpose2d(x, weight, self.biases(), self.stride, self.padding)

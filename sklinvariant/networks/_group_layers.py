@@ -40,6 +40,7 @@ class GroupBatchNorm2d(BatchNorm2d):
         self.group = group if isinstance(group, Group) else Group(group)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalise maps over the group (n, c · order, h, w)."""
         by_channel = x.unflatten(1, (-1, self.group.order)).flatten(2, 3)  # (n, c, order h, w)
         is_single = by_channel.numel() == self.num_features and not is_shared()
         if self.training and is_single:  # the variance of a single number is undefined
@@ -66,7 +67,7 @@ class GroupPool2d(nn.Module):
     Raises
     ------
     ValueError
-        In ``forward``, if ``size + 2 padding - kernel_size`` is not a multiple of the stride.
+        In ``forward``, if ``size + 2 * padding - kernel_size`` is not a multiple of the stride.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class GroupPool2d(nn.Module):
         return cls([2 + rest for rest in odd], padding=odd, mode=mode)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Pool maps over the group (n, c · order, h, w)."""
         check_stride(type(self).__name__, x.shape[-2:], self.kernel_size, self.stride, self.padding)
         if self.mode == "max":
             return F.max_pool2d(x, self.kernel_size, self.stride, self.padding)
@@ -115,6 +117,7 @@ class GroupUpsample2d(nn.Module):
         self.size = pair(size)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Upsample maps over the group (n, c · order, h, w)."""
         for here, wanted in zip(x.shape[-2:], self.size, strict=True):
             if wanted not in (2 * here, 2 * here - 1):
                 raise ValueError(

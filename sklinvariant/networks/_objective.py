@@ -19,8 +19,6 @@ Loss = TypeVar("Loss", bound=nn.Module)
 class Objective(nn.Module):
     """Mean weighted loss of a batch of bags: an encoder, a feature map and a loss.
 
-    ``forward`` maps a `sklinvariant.training.Batch` to a number.
-
     Parameters
     ----------
     encoder : torch.nn.Module
@@ -51,6 +49,7 @@ class Objective(nn.Module):
         return map_features(self.encoder(bags), self.feature_map)
 
     def forward(self, batch: Any) -> torch.Tensor:
+        """The loss of a `sklinvariant.training.Batch`, one number."""
         return self.loss(self.represent(batch.bags), batch.target, batch.weight)
 
     def evaluate(self, batch: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -61,7 +60,19 @@ class Objective(nn.Module):
 
 
 def map_features(representation: torch.Tensor, feature_map: FeatureMap) -> torch.Tensor:
-    """Apply the feature map of an `Objective` to representations (n, f)."""
+    """Apply a feature map to representations.
+
+    Parameters
+    ----------
+    representation : tensor of shape (n, f)
+        Representations of n bags.
+    feature_map : {"chi2"}, callable or None
+        The map. None returns the representations.
+
+    Returns
+    -------
+    tensor of shape (n, n_features)
+    """
     if feature_map == "chi2":
         return chi2_map(representation)
     if feature_map is None:
@@ -73,12 +84,10 @@ def map_features(representation: torch.Tensor, feature_map: FeatureMap) -> torch
 class LinearLoss(nn.Module):
     r"""Loss of a linear model with an L2 penalty.
 
-    For representations r, targets y, sample weights s and a loss :math:`\ell`, the module with weights W and biases b
+    For representations r, targets y, sample weights s and a loss :math:`L`, the module with weights W and biases b
     minimises
 
-    .. math:: \frac{1}{n} \sum_{i=1}^n s_i\, \ell(W r_i + b, y_i) + \frac{\alpha}{2} \lVert W \rVert^2
-
-    ``forward`` maps representations (n, f), targets and sample weights (n,) to this number.
+    .. math:: \frac{1}{n} \sum_{i=1}^n s_i\, L(W r_i + b, y_i) + \frac{\alpha}{2} \lVert W \rVert^2
 
     Parameters
     ----------
@@ -163,13 +172,26 @@ class LinearLoss(nn.Module):
         return F.linear(representation * self.gain, self.weight, self.bias)
 
     def forward(self, representation: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """The loss of representations (n, f) with targets and sample weights (n,), one number."""
         target = target / self.target_scale if self.loss == "squared_error" else target
         losses = sample_losses(self._scaled_outputs(representation), target, self.loss)
         return whole_mean((losses * weight).mean()) + 0.5 * self.weight_decay * self.weight.square().sum()
 
 
 def target_deviation(target: torch.Tensor, weight: torch.Tensor) -> float:
-    """Root mean square deviation of targets (n, o) from their weighted mean; 1 if they are constant."""
+    """Root mean square deviation of targets from their weighted mean; 1 if they are constant.
+
+    Parameters
+    ----------
+    target : tensor of shape (n, o)
+        Real targets.
+    weight : tensor of shape (n,)
+        Weight of each sample.
+
+    Returns
+    -------
+    float
+    """
     target, weight = target.double(), weight.double() / weight.double().sum()
     largest = float(target.abs().max()) or 1.0  # so that squares do not overflow
     target = target / largest
@@ -179,8 +201,6 @@ def target_deviation(target: torch.Tensor, weight: torch.Tensor) -> float:
 
 class CustomLoss(nn.Module):
     """A user-defined loss of representations and targets.
-
-    ``forward`` maps representations (n, f), targets and sample weights (n,) to a number.
 
     Parameters
     ----------
@@ -200,6 +220,7 @@ class CustomLoss(nn.Module):
         return {"cost": {name: value.cpu().numpy() for name, value in self.state_dict().items()}}
 
     def forward(self, representation: torch.Tensor, target: torch.Tensor | None, weight: torch.Tensor) -> torch.Tensor:
+        """The loss of representations (n, f) with targets and sample weights (n,), one number."""
         # the loss may compare samples with each other, so each process computes it for the whole batch
         representation, weight = whole_rows(representation), whole_rows(weight)
         target = None if target is None else whole_rows(target)
@@ -252,8 +273,26 @@ def minimize_loss(
 ) -> Loss:
     """Minimise a loss over its own parameters W for a fixed representation, by full-batch L-BFGS.
 
-    ``exact`` continues until the gradient is dominated by rounding errors. Do not use it to initialise further
-    training: Adam divides by the magnitude of the gradient and would follow the rounding errors.
+    Parameters
+    ----------
+    loss : LinearLoss or CustomLoss
+        The loss, whose parameters are changed.
+    representation : tensor of shape (n, f)
+        Representations.
+    target : tensor or None
+        Targets, as the loss takes them.
+    weight : tensor of shape (n,)
+        Weight of each sample.
+    max_iter : int
+        Maximum number of iterations.
+    exact : bool
+        Whether to continue until the gradient is dominated by rounding errors. Do not use this to initialise further
+        training: Adam divides by the magnitude of the gradient and would follow the rounding errors.
+
+    Returns
+    -------
+    torch.nn.Module
+        The loss.
     """
     parameters = [p for p in loss.parameters() if p.requires_grad]
     if not parameters or max_iter == 0:

@@ -58,6 +58,7 @@ class NeighborGraph(NamedTuple):
         return near
 
     def to(self, device: torch.device) -> Self:
+        """The same graph on a device."""
         return self._replace(starts=self.starts.to(device), ends=self.ends.to(device))
 
 

@@ -65,6 +65,7 @@ class RowBatches:
 
     @property
     def n_steps(self) -> int:
+        """Number of batches of a pass."""
         return math.ceil(len(self) / self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Any, None]]:
@@ -108,6 +109,7 @@ class BagBatches:
 
     @property
     def n_steps(self) -> int:
+        """Number of batches of a pass."""
         return math.ceil(len(self) / self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Any, None]]:

@@ -41,6 +41,7 @@ class Task(NamedTuple):
 
     @classmethod
     def restore(cls, state: dict[str, Any]) -> Self:
+        """The task of a fitted state that contains what `export` returned."""
         kind, n_outputs, is_1d = state["task"]
         return cls(kind, state.get("classes"), n_outputs, is_1d)
 
