@@ -10,6 +10,7 @@ import tomllib
 from pathlib import Path
 
 from docutils import nodes
+from numpydoc.docscrape_sphinx import SphinxDocString
 from sphinx import addnodes
 from sphinx.domains.python import PyXRefRole
 from sphinx.errors import ExtensionError
@@ -116,6 +117,11 @@ if os.environ.get("ONLINE"):  # the inventories are downloaded
         "skorch": ("https://skorch.readthedocs.io/en/stable", None),
         "matplotlib": ("https://matplotlib.org/stable", None),
     }
+
+
+# numpydoc would describe attributes that are properties by their own docstrings, but the class describes all in full
+process_param = SphinxDocString._process_param
+SphinxDocString._process_param = lambda self, param, desc, fake_autosummary: process_param(self, param, desc, False)
 
 
 class Name(PyXRefRole):

@@ -29,6 +29,7 @@ from sklinvariant.base import (
     declared,
     dense_tensor,
     n_threads,
+    need_extra,
     to_numpy,
 )
 from sklinvariant.cluster._image_agreement import agreement, largest_difference, thumbnail
@@ -39,7 +40,6 @@ from sklinvariant.images import (
     Keypoints,
     align,
     find_keypoints,
-    need_extra,
     read_image,
 )
 from sklinvariant.neighbors import HammingNeighbors
