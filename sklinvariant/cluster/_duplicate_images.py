@@ -32,6 +32,7 @@ from sklinvariant.base import (
     declared,
     dense_tensor,
     n_threads,
+    need_extra,
     to_numpy,
 )
 from sklinvariant.cluster._image_agreement import (
@@ -48,7 +49,6 @@ from sklinvariant.images import (
     Keypoints,
     align,
     find_keypoints,
-    need_extra,
     read_image,
 )
 from sklinvariant.neighbors import HammingNeighbors

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sklinvariant.images import need_extra
+from sklinvariant.base import need_extra
 
 _SIDE = 96  # pixels of the longer side of a thumbnail
 _WINDOW = 9  # pixels in which grey values are correlated, so that gamma and colour casts do not matter

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sklinvariant.images._pixels import need_extra
+from sklinvariant.base import need_extra
 
 _SIDE = 512  # pixels; longer images are reduced, so that their key points are found at comparable sizes
 _CONTRAST = 0.02  # half of the default of SIFT, so that dark and blurred photographs have key points as well
