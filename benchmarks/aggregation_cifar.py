@@ -30,6 +30,7 @@ from sklearn.svm import LinearSVC
 
 from sklinvariant import BagOfWords, DescriptorSets, LearnedBoW
 from sklinvariant.feature_extraction import BackbonePatches, OnDescriptors
+from sklinvariant.inspection import style
 from sklinvariant.networks import SqueezeNet11Features
 
 
@@ -99,9 +100,10 @@ def run(bags, y, test_bags, y_test, k, seed, epochs):
     return table, [start.score(test_bags, y_test), *monitor.scores]
 
 
+@style()
 def draw(curves, baselines, path):
     """Draw figure 2: accuracy by epoch, mean and spread over the seeds, with the Bag of Words as horizontal lines."""
-    figure, ax = plt.subplots(figsize=(6, 4), layout="constrained")
+    figure, ax = plt.subplots(figsize=(6, 4.5))
     for i, (k, scores) in enumerate(curves.items()):
         scores, colour = 100 * np.array(scores), f"C{i}"
         epochs, mean, spread = np.arange(scores.shape[1]), scores.mean(0), scores.std(0)
@@ -109,7 +111,7 @@ def draw(curves, baselines, path):
         ax.fill_between(epochs, mean - spread, mean + spread, color=colour, alpha=0.2, linewidth=0)
         ax.axhline(100 * np.mean(baselines[k]), color=colour, linestyle="--", label=f"Bag of Words, {k}")
     ax.set(xlabel="epoch (0: not learned)", ylabel="accuracy on test images, %")
-    ax.legend(fontsize="small", ncols=2)
+    figure.legend(loc="outside lower center", ncols=3)
     figure.savefig(path, dpi=80)
 
 

@@ -23,6 +23,7 @@ from sklearn.datasets import load_sample_images
 from sklearn.exceptions import ConvergenceWarning
 
 from sklinvariant import AutoPooling
+from sklinvariant.inspection import style
 from sklinvariant.pooling._pair_moments import pair_moments, pooling_errors
 from sklinvariant.pooling._pooling_descent import PoolingObjective, best_multiple
 from sklinvariant.pooling._pooling_loss import pair_curvature
@@ -167,13 +168,14 @@ def compare_ends(runs, args):
     print()
 
 
+@style()
 def draw(runs, path):
     import matplotlib
 
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    figure, axes = plt.subplots(figsize=(7, 4.5))
     for name, curve in runs[0].items():
         seconds, values = np.array(curve).T
         axes.plot(seconds, values, marker="o" if len(curve) == 1 else None, label=name)

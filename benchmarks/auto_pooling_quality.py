@@ -38,7 +38,7 @@ from sklinvariant import AutoPooling
 from sklinvariant.autoencoder import SparseAutoencoder
 from sklinvariant.datasets import frame_pairs
 from sklinvariant.feature_extraction import ConvolutionalFeatures
-from sklinvariant.inspection import ClusterDisplay, PoolingRegionDisplay
+from sklinvariant.inspection import ClusterDisplay, PoolingRegionDisplay, style
 from sklinvariant.metrics import invariance_score
 from sklinvariant.pooling import SpatialPooling
 
@@ -75,7 +75,7 @@ def part_invariance(args):
         cells = f"{np.mean(scores):.2f} ± {np.std(scores):.2f}", f"{np.mean(kept):.2f}"
         rows.append(["pooled", strength, *cells])
     report("auto_pooling_invariance", ["", "λ", "F, other clips", "energy rebuilt"], rows, args)
-    figure, axes = plt.subplots(figsize=(6.5, 4), layout="constrained")
+    figure, axes = plt.subplots(figsize=(6.5, 4))
     places = np.arange(len(strengths))
     axes.errorbar(places, np.mean(curve, 1), np.std(curve, 1), fmt="o-", label="after pooling")
     axes.axhline(np.mean(raw), color="k", ls="--", label="before")
@@ -83,7 +83,7 @@ def part_invariance(args):
     axes.legend()
     save(figure, args.figures / "invariance.png")
     pooling = AutoPooling(100, **PAPER, random_state=0).fit(features)
-    figure, axes = plt.subplots(figsize=(9, 8), layout="constrained")
+    figure, axes = plt.subplots(figsize=(9, 8))
     ClusterDisplay.from_estimator(pooling, convolution.filters_[..., 0], components=16, ax=axes)
     save(figure, args.figures / "clusters.png")
 
@@ -125,7 +125,7 @@ def part_classification(args):
     header = ["pooling", "features", *(f"{size} a class, {args.seeds} draws" for size in SIZES), "5000 a class"]
     report("auto_pooling_classification", header, rows, args)
     draw_accuracies(results, args.figures / "accuracy.png")
-    figure, axes = plt.subplots(1, 2, figsize=(14, 6), layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(14, 6))
     pooling = next(pooling for name, pooling in poolings.items() if name.startswith("auto"))
     ClusterDisplay.from_estimator(pooling, convolution.filters_, components=10, ax=axes[0])
     PoolingRegionDisplay.from_estimator(pooling, shape[:2], components=10, n_maps=15, ax=axes[1])
@@ -265,7 +265,7 @@ def balanced(y, order, count):
 
 
 def draw_accuracies(results, path):
-    figure, axes = plt.subplots(figsize=(6.5, 4.5), layout="constrained")
+    figure, axes = plt.subplots(figsize=(6.5, 4.5))
     for kind, marker in (("spatial", "s"), ("auto", "o")):
         chosen = sorted(value for name, value in results.items() if name.startswith(kind))
         counts = [n_features for n_features, _, _ in chosen]
@@ -285,6 +285,7 @@ def save(figure, path):
     print(f"figure: {path}\n", flush=True)
 
 
+@style()
 def main():
     parts = {"invariance": part_invariance, "classification": part_classification, "causes": part_causes}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

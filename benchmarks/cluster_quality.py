@@ -41,6 +41,7 @@ from tqdm import tqdm
 from sklinvariant import IICClusterer
 from sklinvariant.cluster import OverclusteringClassifier
 from sklinvariant.feature_extraction import BackbonePatches
+from sklinvariant.inspection import style
 from sklinvariant.metrics import clustering_accuracy
 from sklinvariant.networks import SqueezeNet11Features, vgg_trunk
 
@@ -168,7 +169,7 @@ def part_labels(args):
         print("  ".join(rows[-1]), flush=True)
     print()
     report("cluster_labels", ["labels", *(f"{100 * share:g} %" for share in shares)], rows, args)
-    figure, ax = plt.subplots(figsize=(6, 4), layout="constrained")
+    figure, ax = plt.subplots(figsize=(6, 4))
     for k, scores in curves.items():
         ax.errorbar(100 * np.array(shares), scores.mean(0), scores.std(0), marker="o", label=f"{k} clusters")
     ax.set(xscale="log", xlabel="labels, % of the training images", ylabel="accuracy on other images, %")
@@ -224,7 +225,7 @@ def part_images(args):
         rows.append(measured("IICClusterer", make, X, y, args.seeds, test))
         print()
         report(f"cluster_images_{path.stem.lower()}", [*HEADER[:2], "other images", *HEADER[2:]], rows, args)
-        figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+        figure, axes = plt.subplots(1, 2, figsize=(10, 4))
         for seed, run in enumerate(progress):
             axes[0].plot(run.seconds, run.scores, "o-", label=f"seed {seed}")
             axes[1].plot(run.seconds, run.losses, "o-")
@@ -271,6 +272,7 @@ def save(figure, path):
     print(f"figure: {path}", flush=True)
 
 
+@style()
 def main():
     parts = {name.removeprefix("part_"): part for name, part in globals().items() if name.startswith("part_")}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -2,6 +2,7 @@
 
     python benchmarks/embeddings.py DATA [--cache FOLDER] [--seeds 3] [--methods TEMI k-means] [--sets CIFAR]
     python benchmarks/embeddings.py --features FILE.npz [FILE.npz ...]
+    python benchmarks/embeddings.py DATA --number [--cache FOLDER] [--seeds 2] [--sets digits]
     python benchmarks/embeddings.py --large 1000000
     options: [--json FOLDER] [--resume]
 
@@ -17,6 +18,10 @@ reduced to 64 components by SVD, with the package as label.
 ``--features`` compares the methods on embeddings of your own, with an array ``X`` (n, d) or several arrays ``X_1``,
 ``X_2`` of the spaces, and labels ``y``. Published for CIFAR-10: TEMI 96.9 with features of DINO and CLIP (Adaloglou et
 al. 2023), TURTLE 99.5 with features of CLIP and DINOv2 (Gadetsky et al. 2024).
+
+``--number`` compares the number of classes with the number that ``n_clusters="auto"`` finds for each seed, and with the
+numbers whose clusters, found by TURTLE, linear classifiers predict best on rows that they have not seen: by accuracy,
+and by normalised mutual information. All are searched up to twice the number of classes.
 
 ``--large`` measures the seconds of one fit on as many rows around 20 centres.
 """
@@ -39,7 +44,11 @@ from sklearn.cluster import HDBSCAN, KMeans
 from sklearn.datasets import load_digits
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.preprocessing import normalize
+from sklearn.linear_model import RidgeClassifier
+from sklearn.metrics import accuracy_score, normalized_mutual_info_score
+from sklearn.model_selection import KFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler, normalize
 
 from sklinvariant import ConsensusClusterer, TEMIClusterer, TURTLEClusterer
 
@@ -136,6 +145,7 @@ METHODS = {
     "GemClus, linear MMD": clusterer(gemini),
 }
 WITHOUT_SEED = {"HDBSCAN"}
+NUMBERS = ["", "classes", "auto", "agreement", "agreement, classes", "linear, accuracy", "linear, information"]
 
 
 def chosen(known, words):
@@ -209,6 +219,34 @@ def written(cell):
     return "–" if cell is None else f"{np.mean(cell[0]):.1f} ± {np.std(cell[0]):.1f}"
 
 
+def numbers(sets, args):
+    """The numbers of clusters that are found without labels; the table is written after each set."""
+    rows = []
+    for name, load in sets.items():
+        X, y = load()[:2]
+        k = len(np.unique(y))
+        settings = {"max_clusters": 2 * k, "max_epochs": 1}
+        models = [TEMIClusterer("auto", random_state=seed, **settings).fit(X) for seed in range(args.seeds)]
+        found = ", ".join(str(model.n_clusters_) for model in models)
+        stability = np.stack([model.stability_ for model in models])
+        agreement = [f"{stability.max(1).mean():.2f}", f"{stability[:, k - 2].mean():.2f}"]
+        rows.append([name, str(k), found, *agreement, *generalisation(X, range(2, 2 * k + 1))])
+        print(rows[-1], flush=True)
+        record("embeddings_number", NUMBERS, rows, args)
+    print(table(NUMBERS, rows), flush=True)
+
+
+def generalisation(X, candidates):
+    """The numbers of clusters that linear classifiers predict best on rows that they have not seen, by two scores."""
+    scores = []
+    for k in candidates:
+        labels = TURTLEClusterer(k, n_heads=1, random_state=0).fit(X).labels_
+        model, folds = make_pipeline(StandardScaler(), RidgeClassifier()), KFold(5, shuffle=True, random_state=0)
+        predicted = cross_val_predict(model, X, labels, cv=folds)
+        scores.append([accuracy_score(labels, predicted), normalized_mutual_info_score(labels, predicted)])
+    return [str(candidates[best]) for best in np.argmax(scores, axis=0)]
+
+
 def large(n, args):
     """Seconds of a fit on n rows of 128 features around 20 centres."""
     rng = np.random.default_rng(0)
@@ -229,6 +267,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="?", type=Path)
     parser.add_argument("--features", nargs="+", type=Path)
+    parser.add_argument("--number", action="store_true")
     parser.add_argument("--large", type=int)
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
@@ -240,13 +279,13 @@ def main():
     warnings.filterwarnings("ignore")
     if args.large:
         large(args.large, args)
-    if args.features:
-        compare({path.stem: lambda path=path: own_set(path) for path in args.features}, "embeddings_own", args)
-    if args.data:
-        sets = chosen(SETS, args.sets)
-        compare(
-            {name: lambda load=load: load(args.data, args.cache) for name, load in sets.items()}, "embeddings", args
-        )
+    own = {path.stem: lambda path=path: own_set(path) for path in args.features or ()}
+    known = {name: lambda load=load: load(args.data, args.cache) for name, load in chosen(SETS, args.sets).items()}
+    for sets, name in ((own, "embeddings_own"), (known if args.data else {}, "embeddings")):
+        if sets and args.number:
+            numbers(sets, args)
+        elif sets:
+            compare(sets, name, args)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ from sklearn.svm import LinearSVC
 
 from sklinvariant.autoencoder import EquivariantAutoencoder
 from sklinvariant.datasets import load_digits_images
+from sklinvariant.inspection import palette, style
 from sklinvariant.metrics import clustering_accuracy
 from sklinvariant.transforms import Rotation
 
@@ -124,12 +125,12 @@ def draw(models, data, path):
     """Draw maps of rotated test images by two models, and an orbit with its reconstructions in the canonical pose."""
     _, _, x_test, y_test = data
     turned = quarters(x_test, np.random.RandomState(0).randint(4, size=len(x_test)))
-    figure = plt.figure(figsize=(12, 8), layout="constrained")
+    figure = plt.figure(figsize=(12, 8))
     above, below = figure.subfigures(2, 1, height_ratios=(3, 2))
     for axes, name in zip(above.subplots(1, 3), ("autoencoder", "Gram", "attention"), strict=True):
         features = StandardScaler().fit_transform(models[name].transform(turned))
         places = TSNE(init="pca", random_state=0).fit_transform(features)
-        axes.scatter(*places.T, c=y_test, cmap="tab20" if y_test.max() > 9 else "tab10", s=6)
+        axes.scatter(*places.T, c=palette(y_test.max() + 1)[y_test], s=6)
         axes.set(title=f"{name}: turned test images, t-SNE", xticks=[], yticks=[])
     model = models["attention"]
     shown = [int(np.flatnonzero(y_test == label)[0]) for label in np.unique(y_test)[1:7]]
@@ -148,6 +149,7 @@ def draw(models, data, path):
     print(f"\nfigure: {path}", flush=True)
 
 
+@style()
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("mnist", "fashion", "coil"):

@@ -35,6 +35,7 @@ from sklinvariant.hashing import (
     SKLSHHasher,
     SpectralHasher,
 )
+from sklinvariant.inspection import palette, style
 from sklinvariant.metrics import exact_ranking, mean_average_precision, recall_at_k
 from sklinvariant.networks import SqueezeNet11Features
 from sklinvariant.transforms import Compose, Rotation, Scale, warp
@@ -389,18 +390,22 @@ def part_distractors(args, data):
     report("retrieval_distractors", header, rows, args)
 
 
+@style()
 def plot():
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    return plt.subplots(figsize=(9, 4.5), layout="constrained")
+    figure, axes = plt.subplots(figsize=(9, 4.5))
+    axes.set_prop_cycle(color=palette(20))  # there are more than seven curves
+    return figure, axes
 
 
+@style()
 def save(figure, axes, path):
     axes.grid(alpha=0.3)
-    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     figure.savefig(path, dpi=90)
     print(f"\nfigure: {path}\n")
 

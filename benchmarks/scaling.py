@@ -1,6 +1,7 @@
 """Growth of the time and memory of estimators with the number of samples, features, and codewords, bits or clusters.
 
     python benchmarks/scaling.py [--cases NAME ...] [--shrink 1] [--figure scaling.png] [--json FOLDER]
+    python benchmarks/scaling.py --results benchmarks/results/scaling.json --figure docs/images/scaling.png
 
 Each point is measured in a new process, after a fit to a few samples that loads libraries. Time is the CPU time of the
 process, which other processes on the machine do not change; with one thread it is also the wall time of an idle
@@ -17,6 +18,7 @@ The random data only has the shape that an estimator expects, and few epochs suf
 """
 
 import argparse
+import json
 import math
 import multiprocessing
 import resource
@@ -25,6 +27,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from measuring import add_json, report
@@ -32,6 +35,7 @@ from sklearn.cluster import MiniBatchKMeans
 from sklearn.neighbors import NearestNeighbors
 
 import sklinvariant as sk
+from sklinvariant.inspection import palette, style
 from sklinvariant.metrics import clustering_accuracy, exact_ranking
 from sklinvariant.pairs import _nearest_partners
 
@@ -388,37 +392,49 @@ COLUMNS = [
 ]
 
 
-def draw(measured, path):
+@style()
+def draw(points, path):
     """A panel for each case with a fit that grows: time and memory less the constant part, on logarithmic axes."""
     import matplotlib
 
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
-    measured = {name: case for name, case in measured.items() if any(case[1]["fit", unit][1] for unit in LEAST)}
-    columns = min(6, max(1, len(measured)))
-    figure, axes = plt.subplots(max(1, -(-len(measured) // columns)), columns, layout="constrained", squeeze=False)
-    figure.set_size_inches(2.2 * columns, 1.9 * len(axes) + 0.3)
-    for ax in axes.flat[len(measured) :]:
+    points = {name: case for name, case in points.items() if any(exponents(case).values())}
+    columns = min(5, max(1, len(points)))
+    figure, axes = plt.subplots(max(1, -(-len(points) // columns)), columns, sharey=True, squeeze=False)
+    figure.set_size_inches(2.2 * columns, 1.7 * len(axes) + 0.8)
+    for ax in axes.flat[len(points) :]:
         ax.remove()
-    for ax, (name, (sizes, found)) in zip(axes.flat, measured.items(), strict=False):
-        for unit, colour in zip(LEAST, ("tab:blue", "tab:orange"), strict=True):
-            values, exponent = found["fit", unit]
-            rest = np.subtract(values[1:], values[0])
-            rest[rest <= LEAST[unit]] = np.nan
-            ax.loglog(sizes[1:], rest, "o-", markersize=3, color=colour)
-            if exponent is not None:
-                power = f"{'time' if unit == 'seconds' else 'memory'}: {exponent:.2f}"
-                ax.text(0.04, 0.9 if unit == "seconds" else 0.78, power, color=colour, transform=ax.transAxes, size=7)
-        ax.set(xlim=(sizes[1] / 1.5, sizes[-1] * 1.5), ylim=(LEAST["seconds"], 1e4))
-        ax.set_xticks([sizes[1], sizes[-1]], [f"{sizes[1]:,}", f"{sizes[-1]:,}"])
-        ax.minorticks_off()
-        ax.set_title(name, size=8)
-        ax.tick_params(labelsize=6)
-        ax.grid(alpha=0.3)
-    figure.supxlabel("n, d or k", size=9)
-    figure.supylabel("fit: CPU seconds (blue), MB of memory (orange)", size=9)
-    figure.savefig(path, dpi=80)
+    for ax, (name, case) in zip(axes.flat, points.items(), strict=False):
+        panel(ax, name, case)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    figure.supxlabel("n, d or k")
+    figure.supylabel("cost of the fit; the numbers are exponents")
+    figure.savefig(path, dpi=100)
+
+
+def panel(ax, name, case):
+    sizes = case["n"]
+    ax.set_prop_cycle(color=palette(6)[[0, 5]])
+    for unit, label, marker, place in (("seconds", "CPU time, s", "o-", 0.04), ("MB", "memory, MB", "s--", 0.52)):
+        values = case[f"fit, {unit}"]
+        rest = np.subtract(values[1:], values[0])
+        rest[rest <= LEAST[unit]] = np.nan
+        (line,) = ax.loglog(sizes[1:], rest, marker, markersize=4, label=label)
+        exponent = exponents(case)[unit]
+        if exponent is not None:
+            ax.text(place, 0.86, f"{exponent:.2f}", color=line.get_color(), transform=ax.transAxes)
+    ax.set(xlim=(sizes[1] / 1.5, sizes[-1] * 1.5), ylim=(LEAST["seconds"], 1e5), title=name)
+    ax.set_xticks([sizes[1], sizes[-1]], [f"{sizes[1]:,}", f"{sizes[-1]:,}"])
+    ax.set_yticks([0.01, 1, 100, 10_000])
+    ax.minorticks_off()
+    ax.grid(alpha=0.3)
+
+
+def exponents(case):
+    """{unit: exponent of the fit} of the points of a case."""
+    return {unit: growth(case["n"], case[f"fit, {unit}"], least) for unit, least in LEAST.items()}
 
 
 def main():
@@ -427,7 +443,10 @@ def main():
     parser.add_argument("--shrink", type=float, default=1, help="divide all sizes by this number")
     parser.add_argument("--figure", help="file for the figure")
     add_json(parser)
+    parser.add_argument("--results", type=Path, help="draw the figure of this scaling.json, and measure nothing")
     args = parser.parse_args()
+    if args.results:
+        return draw(json.loads(args.results.read_text(encoding="utf-8"))["points"], args.figure or "scaling.png")
     measured = {}
     try:
         for name in args.cases:
@@ -444,7 +463,7 @@ def main():
     }
     report("scaling", COLUMNS, table, args, points=points)
     if args.figure:
-        draw(measured, args.figure)
+        draw(points, args.figure)
 
 
 if __name__ == "__main__":

@@ -48,6 +48,7 @@ html_baseurl = URLS["Documentation"]
 autodoc_typehints = "none"  # the docstrings say the types in words
 autosummary_generate = True
 default_role = "py:name"
+smartquotes = False  # quotes in docstrings are those of Python
 templates_path = ["_templates"]
 numpydoc_show_class_members = False
 myst_heading_anchors = 3
@@ -81,6 +82,7 @@ sphinx_gallery_conf = {
     "within_subsection_order": "FileNameSortKey",
     "parallel": True,  # as many as sphinx has jobs
 }
+linkcheck_ignore = [r"auto_examples/.*\.html"]  # targets of figures: pages that only exist in the built site
 rst_prolog = r".. |G| replace:: \|G\|"  # the order of a group, not a substitution
 
 nitpicky = True

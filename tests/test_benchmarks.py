@@ -1,4 +1,4 @@
-"""Every benchmark runs with tiny sizes and writes its tables as JSON; the page agrees with the results."""
+"""Every benchmark runs with tiny sizes and writes its tables as JSON."""
 
 import importlib
 import json
@@ -153,6 +153,17 @@ def test_embeddings_resumes(script, tmp_path, capsys):
     assert "two, k-means, unit length:" not in printed
     assert [row for row in result["measured"] if row[1] != "HDBSCAN"] == first["measured"]
     assert sorted(row[-2] for row in result["rows"]) in (["1.0", "2.0"], ["1.5", "1.5"])
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_embeddings_number_of_clusters(script, tmp_path):
+    """Three clusters that are well separated are found by agreement and by classifiers."""
+    rng, y = np.random.RandomState(0), np.arange(150) % 3
+    np.savez(tmp_path / "three.npz", X=rng.normal(size=(150, 12)) + 9 * np.eye(3, 12)[y], y=y)
+    results = script("embeddings", "--features", tmp_path / "three.npz", "--number", "--seeds", 2)
+    row = results["embeddings_number"]["rows"][0]
+    assert row[:3] == ["three", "3", "3, 3"]
+    assert row[3] == row[4] == "1.00"
 
 
 def test_mobilenet_by_a_graph_of_two_layers(monkeypatch, tmp_path):
@@ -578,6 +589,21 @@ def test_scaling(script, tmp_path):
 
 
 @NEEDS_RESOURCE
+@pytest.mark.parametrize("cases", [["VLAD", "exact_ranking"], []])
+def test_the_figure_of_scaling_is_drawn_from_its_result(monkeypatch, tmp_path, cases):
+    pytest.importorskip("matplotlib")
+    monkeypatch.syspath_prepend(str(FOLDER))
+    scaling = importlib.import_module("scaling")
+    points = json.loads((FOLDER / "results" / "scaling.json").read_text(encoding="utf-8"))["points"]
+    (tmp_path / "some.json").write_text(json.dumps({"points": {name: points[name] for name in cases}}))
+    monkeypatch.setattr(
+        sys, "argv", ["scaling", "--results", str(tmp_path / "some.json"), "--figure", str(tmp_path / "a.png")]
+    )
+    scaling.main()
+    assert (tmp_path / "a.png").stat().st_size > 1000
+
+
+@NEEDS_RESOURCE
 @pytest.mark.parametrize("name", ["FisherVector", "HammingNeighbors", "ITQHasher", "SlowFeatures"])
 def test_a_point_of_scaling(monkeypatch, name):
     monkeypatch.syspath_prepend(str(FOLDER))
@@ -634,32 +660,3 @@ def test_training(script):
 def test_transforms(script):
     pytest.importorskip("skimage")
     assert complete(script("transforms", "--size", 16, "--batch", 8, "--repeats", 1), "transforms")
-
-
-def test_the_page_agrees_with_the_results(monkeypatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
-    tables = importlib.import_module("tables")
-    text = tables.PAGE.read_text(encoding="utf-8")
-    names = tables.names(text)
-    assert sorted(names) == sorted(path.stem for path in tables.RESULTS.glob("*.json"))
-    assert text.count("<!-- table: ") == text.count("<!-- end -->") == len(names)
-    new = tables.with_tables(text)
-    assert new == text, "run `python benchmarks/tables.py`"
-    assert tables.with_tables(new) == new
-
-
-def test_every_table_of_the_page_has_a_result(monkeypatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
-    tables = importlib.import_module("tables")
-    text = tables.TABLE.sub("", tables.PAGE.read_text(encoding="utf-8"))
-    assert not [line for line in text.splitlines() if line.startswith("|")]
-
-
-def test_a_changed_result_changes_its_table(monkeypatch, tmp_path):
-    monkeypatch.syspath_prepend(str(FOLDER))
-    tables, measuring = importlib.import_module("tables"), importlib.import_module("measuring")
-    measuring.write(tmp_path, {"name": "one", "columns": ["a", "b"], "rows": [["1", ""], ["2", "3"]]})
-    page = "before\n\n<!-- table: one -->\n| old |\n|---|\n<!-- end -->\n\nafter\n"
-    new = "before\n\n<!-- table: one -->\n| a | b |\n|---|---|\n| 1 | |\n| 2 | 3 |\n<!-- end -->\n\nafter\n"
-    assert tables.with_tables(page, tmp_path) == new
-    assert tables.with_tables(new, tmp_path) == new

@@ -14,7 +14,8 @@ from examples import ESTIMATORS, example
 from sklearn.utils.fixes import parse_version
 
 import sklinvariant
-from sklinvariant.base._docstrings import _entries, _sections
+from sklinvariant._docstrings import _entries, _sections
+from sklinvariant.networks import BatchNorm2d
 
 PROJECT = Path(__file__).parents[1]
 DOCS = PROJECT / "docs"
@@ -45,16 +46,47 @@ def test_every_name_of_the_package_is_in_the_api_reference():
 
 
 def documented():
-    for room in sklinvariant.PUBLIC_ROOMS:
-        if room not in SHARED_ROOMS:
-            yield from (pytest.param(found, id=f"{room}.{name}") for name, found in public_objects(room).items())
+    for room in sorted({*sklinvariant.PUBLIC_ROOMS, *SHARED_ROOMS}):
+        yield from (pytest.param(found, id=f"{room}.{name}") for name, found in public_objects(room).items())
+
+
+def methods(cls):
+    """The public methods that a class has from this package."""
+    for name in dir(cls):
+        method = inspect.getattr_static(cls, name)
+        method = getattr(method, "__func__", getattr(method, "fn", method))
+        if name[0] != "_" and inspect.isfunction(method) and method.__module__.startswith("sklinvariant."):
+            yield method
+
+
+def docstrings(found):
+    """The docstring of a function, or those of a class and its methods."""
+    for documented in (found, *methods(found)) if inspect.isclass(found) else (found,):
+        yield documented.__name__, documented.__doc__
 
 
 @pytest.mark.parametrize("found", list(documented()))
-def test_entries_do_not_refer_to_another_page(found):
-    sections = _sections(found.__doc__)
-    for entry in (_entries(sections.get("Parameters", "")) | _entries(sections.get("Attributes", ""))).values():
-        assert not re.search(r"\n\s*(As|See) (in |for )?`", entry), entry
+def test_functions_and_methods_are_documented(found):
+    of_torch = {"extra_repr", "set_extra_state"}
+    assert [name for name, doc in docstrings(found) if not doc and name not in of_torch] == []
+
+
+@pytest.mark.parametrize("found", list(documented()))
+def test_entries_do_not_refer_to_another_place(found):
+    for name, doc in docstrings(found):
+        assert not re.search(r"\b(as|see) (above|below)\b", doc or "", flags=re.IGNORECASE), name
+        for section in ("Parameters", "Attributes", "Returns", "Raises"):
+            for entry in _entries(_sections(doc).get(section, "")).values():
+                assert not re.search(r"\n\s*(As|See) (in |for )?`", entry), f"{name}: {entry}"
+
+
+@pytest.mark.parametrize("found", list(documented()))
+def test_formulas_are_written_as_mathematics(found):
+    """Code style is for python expressions, parameters and shapes."""
+    for name, doc in docstrings(found):
+        prose = re.sub(r"^ *(>>>|\.\.\.).*$", "", doc or "", flags=re.MULTILINE)
+        for literal in re.findall(r"``(.+?)``", prose, flags=re.DOTALL):
+            assert not re.search(r"[^\W\d_a-zA-Z]|[Σ√‖′⁻½·−]", literal), f"{name}: {literal}"
 
 
 @pytest.mark.parametrize("found", list(documented()))
@@ -63,6 +95,42 @@ def test_every_entry_has_a_type_and_a_description(found):
     for entry in (_entries(sections.get("Parameters", "")) | _entries(sections.get("Attributes", ""))).values():
         assert re.match(r"[\w*, ]+( : .+)?\n +\S", entry), entry
         assert not re.match(r"\w+ : object, default=\d", entry), entry
+
+
+def public_classes():
+    found = [parameters.values[0] for parameters in documented()]
+    return [sklinvariant.DescriptorSets, *filter(inspect.isclass, found)]
+
+
+@pytest.mark.parametrize("cls", public_classes())
+def test_every_public_class_documents_the_arguments_of_its_constructor(cls):
+    """All of them, and no others, with their defaults."""
+    arguments = inspect.signature(cls).parameters
+    entries = _entries(_sections(cls.__doc__).get("Parameters", ""))
+    if cls is BatchNorm2d:  # its constructor is torch's, which has more arguments in later versions
+        arguments = {name: argument for name, argument in arguments.items() if name in entries}
+        assert {"num_features", "eps", "momentum", "affine", "track_running_stats"} <= arguments.keys()
+    else:
+        assert entries.keys() == arguments.keys()
+    for name, argument in arguments.items():
+        head = entries[name].partition("\n")[0]
+        assert ("default=" in head) == (argument.default is not inspect.Parameter.empty), head
+
+
+def for_users():
+    """The functions and classes that are no building blocks, without the modules of torch, of which a line says all."""
+    rooms = tuple(room for room in sklinvariant.PUBLIC_ROOMS if room not in SHARED_ROOMS)
+    found = [parameters for parameters in documented() if parameters.id.startswith(rooms)]
+    return [one for one in found if not (inspect.isclass(one.values[0]) and one.id.startswith("networks."))]
+
+
+@pytest.mark.parametrize("found", for_users())
+def test_functions_and_methods_document_their_parameters(found):
+    functions = [found] if inspect.isfunction(found) else methods(found)
+    for function in functions:
+        entries = _entries(_sections(function.__doc__).get("Parameters", ""))
+        arguments = inspect.signature(function).parameters.keys() - {"self", "cls"}
+        assert arguments - entries.keys() == set(), function.__name__
 
 
 @functools.cache
@@ -121,3 +189,25 @@ def test_links_to_files_and_headings_lead_somewhere():
                 titles = re.findall(r"^#+ (.*)", texts[there], flags=re.MULTILINE)
                 slugs = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
                 assert heading in slugs, f"{path.name}: {target}#{heading}"
+
+
+def test_pages_can_be_read_on_github():
+    """GitHub shows the roles of MyST as they are written. Only the first page of the site has any.
+
+    Lines are wrapped at 140 characters. Numbers that are written from results may make them a little longer.
+    """
+    for path, text in written().items():
+        if path.suffix == ".md" and path != DOCS / "index.md":
+            prose = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+            assert not re.findall(r".*\{[\w:]+\}`.*", prose), path.name
+            assert not [line for line in prose.splitlines() if len(line) > 150 and line[0] != "|"], path.name
+
+
+def test_the_installation_page_lists_every_extra():
+    extras = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    page = (DOCS / "install.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.*?`) \| (.*) \|$", page[page.index("## Extras") :].split("\n## ")[0], re.MULTILINE)
+    listed = [extra for names, _ in rows for extra in re.findall(r"`(\w+)`", names)]
+    assert sorted(listed) == sorted(set(extras) - {"test", "lint", "docs"})
+    together = re.findall(r"\w+", extras["all"][0].partition("[")[2])
+    assert re.findall(r"`(\w+)`", dict(rows)["`all`"]) == together

@@ -41,6 +41,13 @@ def test_text(name):
             estimator.fit(X, y)
 
 
+@pytest.mark.parametrize("name", sorted(set(ESTIMATORS) - {"OverclusteringClassifier"}))
+def test_one_file_in_memory(name):
+    estimator, _, y = example(name)
+    with pytest.raises(ValueError, match=f"X is a bytes object of 5 bytes, but {name} needs"):
+        estimator.fit(b"\x89PNG\n", y)
+
+
 @pytest.mark.parametrize("kind", sorted(ONE))
 def test_a_classifier_whose_clusterer_reads_x(kind):
     """The clusterer reads lists of text."""

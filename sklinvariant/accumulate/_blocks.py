@@ -28,13 +28,13 @@ class Blocks:
         The rows. Those of `ScatteredRows` are read where they are, to compute the statistics of `accumulate`.
     *others : array or tensor
         Arrays that are read together with the rows, such as weights (n,). Each block is then a tuple.
-    device : torch.device or None
+    device : str, torch.device or None, default=None
         Device of the blocks. None is the device of the rows.
-    dtype : torch.dtype or None
+    dtype : torch.dtype or None, default=None
         Dtype of the blocks. None is float64 for rows of float64, else float32.
-    size : int or None
+    size : int or None, default=None
         Number of rows of a block. None chooses it from the size of a row.
-    overlap : int
+    overlap : int, default=0
         Number of rows of the next block that are repeated at the end of a block.
     """
 

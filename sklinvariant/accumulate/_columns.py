@@ -35,12 +35,22 @@ class Range:
 
 
 class Columns(NamedTuple):
-    """The total weight of the rows, and the mean and range of each column."""
+    """The total weight of the rows, and the mean and range of each column.
+
+    Parameters
+    ----------
+    mass : float
+        Total weight of the rows, which is their number without weights.
+    mean : tensor of shape (d,)
+        Mean of each column.
+    low, high : tensor of shape (d,)
+        Smallest and largest value of each column.
+    """
 
     mass: float
-    mean: torch.Tensor  # (d,)
-    low: torch.Tensor  # (d,)
-    high: torch.Tensor  # (d,)
+    mean: torch.Tensor
+    low: torch.Tensor
+    high: torch.Tensor
 
     @property
     def reach(self) -> torch.Tensor:
@@ -91,7 +101,7 @@ def _sum_squares(block, state):
 
 
 def scatter(blocks: Blocks, mean: torch.Tensor, unit: torch.Tensor | float) -> torch.Tensor:
-    """``Σ zᵀz`` of the rows ``z = (x - mean) / unit``: (d, d), in one pass. Weights are ignored."""
+    """The sum of :math:`z^T z` over the rows ``z = (x - mean) / unit``: (d, d), in one pass. Weights are ignored."""
     blocks = blocks.double()
     blocks = blocks.of_size(max(blocks.size, min(len(mean), _MOST_ROWS)))
     return accumulate(lambda block, _: gram(torch.sub(_rows(block), mean).div_(unit)), blocks)

@@ -19,7 +19,12 @@ class Moments:
     The moments of disjoint parts of the data can be added. Products are taken around the mean of each part, so no
     precision is lost if the mean is many times the deviation (Chan, Golub, LeVeque 1983).
 
-    ``products`` is ``Σ zᵀz`` (d, d), its diagonal (d,), or None.
+    Parameters
+    ----------
+    columns : Columns
+        Weight, mean and range of the columns.
+    products : tensor of shape (d, d) or (d,), or None, default=None
+        The sum of :math:`z^T z` over the rows, or its diagonal.
     """
 
     columns: Columns

@@ -20,7 +20,7 @@ class RowSample:
     Each row has a random key that depends on the seed and on the number of rows before it. The sample contains the rows
     with the smallest keys. It therefore does not depend on how the rows are divided into parts.
 
-    Attributes
+    Parameters
     ----------
     rows : array of shape (m, d)
         The sample: all rows if they are not more than ``size``.

@@ -19,7 +19,7 @@ _ROUNDS = 3  # assignments of a part
 
 
 def step_size(n_earlier: int, n: int) -> float:
-    """The step for n rows after ``n_earlier`` others. The steps for parts of equal size are 1, 2⁻⁰·⁷, 3⁻⁰·⁷, …"""
+    """The step for n rows after ``n_earlier`` others. The step for the i-th of equal parts is :math:`i^{-0.7}`."""
     return (n / (n_earlier + n)) ** _DECAY
 
 

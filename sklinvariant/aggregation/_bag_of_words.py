@@ -119,10 +119,16 @@ class CodebookAggregator(VocabularyAggregator):
 
 @declared
 class BagOfWords(CodebookAggregator):
-    """Bag of Words: the frequency of each codeword of a k-means codebook in a bag.
+    r"""Bag of Words: the frequency of each codeword of a k-means codebook in a bag.
 
-    ``R_k = (1/m) Σ_n [k = argmin_j ‖f_n - C_j‖]``, or with ``assignment="soft"`` the mean of
-    ``exp(-γ ‖f_n - C_k‖²) / Σ_j exp(-γ ‖f_n - C_j‖²)`` (eq. 2 and 3 of [1]_).
+    For the m descriptors f of a bag and the codewords C (equation 2 of [1]_),
+
+    .. math:: R_k = \frac{1}{m} \sum_n \left[k = \arg\min_j \lVert f_n - C_j \rVert\right]
+
+    With ``assignment="soft"`` (equation 3),
+
+    .. math:: R_k = \frac{1}{m} \sum_n
+        \frac{\exp(-\gamma \lVert f_n - C_k \rVert^2)}{\sum_j \exp(-\gamma \lVert f_n - C_j \rVert^2)}
 
     See Also
     --------

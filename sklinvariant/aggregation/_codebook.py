@@ -1,6 +1,5 @@
 """Codebooks, mixtures and γ, learned from the descriptors of the training bags."""
 
-import warnings
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,6 +9,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from sklinvariant._distributed import of_first
+from sklinvariant._warnings import warn
 from sklinvariant.accumulate import (
     Blocks,
     deviations,
@@ -122,10 +122,9 @@ def learn_codebook(
             return sample.outward(sample.blocks.take(draw_rows(sample.blocks, k, generator))), 0
         codebook, n_iter = fit_kmeans(sample.blocks, k, max_iter=max_iter, tol=tol, generator=generator)
         if len(torch.unique(codebook, dim=0)) < k:
-            warnings.warn(
+            warn(
                 f"the descriptors have fewer distinct values than n_codewords={k}: some codewords are equal",
                 ConvergenceWarning,
-                stacklevel=3,
             )
         return sample.outward(codebook), n_iter
     codebook = _centres(_fitted(source, sample), "codebook")

@@ -17,12 +17,15 @@ from sklinvariant.ops import Mixture
 
 @declared
 class FisherVector(VocabularyAggregator):
-    """Fisher vector: the mean gradient of a diagonal Gaussian mixture's log-likelihood at a bag's descriptors.
+    r"""Fisher vector: the mean gradient of a diagonal Gaussian mixture's log-likelihood at a bag's descriptors.
 
-    With posteriors q and z = (f - μ_k) / σ_k, for each component
-    ``u_k = 1 / (m √w_k) Σ q_nk z_nk`` and ``v_k = 1 / (m √(2 w_k)) Σ q_nk (z_nk² - 1)``; all u come before all v, as in
-    VLFeat. `skimage.feature.fisher_vector` puts the mixing weights first (``weight_terms=True`` here) and returns v
-    with the opposite sign.
+    For component k with weight w, posteriors q and standardised descriptors :math:`z_{nk} = (f_n - \mu_k) / \sigma_k`,
+
+    .. math:: u_k = \frac{1}{m \sqrt{w_k}} \sum_n q_{nk} z_{nk}, \qquad
+        v_k = \frac{1}{m \sqrt{2 w_k}} \sum_n q_{nk} (z_{nk}^2 - 1)
+
+    All u come before all v, as in VLFeat. `skimage.feature.fisher_vector` puts the mixing weights first
+    (``weight_terms=True`` here) and returns v with the opposite sign.
 
     Parameters
     ----------

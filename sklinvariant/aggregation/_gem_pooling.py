@@ -18,7 +18,11 @@ from sklinvariant.ops import chunk_rows, moment, take_rows
 
 @declared
 class GeMPooling(MomentPooling):
-    """Generalised mean of a bag's descriptors: ``(1/m Σ |f|ⁿ)^(1/n)`` of each feature, over the m descriptors.
+    r"""Generalised mean of a bag's descriptors, from the mean to the maximum.
+
+    Each feature f is pooled over the m descriptors with the order p:
+
+    .. math:: \left(\frac{1}{m} \sum_{i=1}^m |f_i|^p\right)^{1/p}
 
     A simple pooling without codewords, and a baseline for the other aggregations, in particular on the feature maps of
     a network.
@@ -26,7 +30,7 @@ class GeMPooling(MomentPooling):
     Parameters
     ----------
     order : float
-        Order n, from 1 (the signed mean) to inf (the maximum). Larger orders emphasise the descriptors with the largest
+        Order p, from 1 (the signed mean) to inf (the maximum). Larger orders emphasise the descriptors with the largest
         values.
 
     See Also

@@ -189,7 +189,8 @@ class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, Trai
         Raises
         ------
         ValueError
-            As in `fit`, and for ``class_weight="balanced"``, because the class frequencies of a part are not those of
+            If bags (the message names the bag), targets or weights are invalid, if the first call has fewer descriptors
+            than codewords, or for ``class_weight="balanced"``, because the class frequencies of a part are not those of
             all bags.
         """
         self._train(X, y, partial=True, sample_weight=sample_weight, is_part=True, classes=classes)
@@ -304,10 +305,15 @@ class AggregationLearner(LinearPredictor, WithEarlyStopping, WithOptimizer, Trai
 
 @declared
 class LearnedAggregation(AggregationLearner):
-    """Any encoder of local descriptors, learned together with a classifier or a regressor.
+    r"""Any encoder of local descriptors, learned together with a classifier or a regressor.
 
-    Minimises ``Σ_i J(R(F_i; Θ), y_i; W)`` over Θ and W, where ``R(F; Θ) = (1/m) Σ_n T(f_n; Θ)`` (eq. 1 and 4 of
-    [1]_), for your own function T. `LearnedBoW`, `LearnedVLAD` and `LearnedFisherVector` are special cases.
+    Your own function T with parameters Θ encodes the m descriptors f of a bag F. Their mean R is the input of a linear
+    model with weights W, and both are learned to minimise a loss J (equations 1 and 4 of [1]_):
+
+    .. math:: \min_{\Theta, W} \sum_i J(R(F_i; \Theta), y_i; W), \qquad
+        R(F; \Theta) = \frac{1}{m} \sum_n T(f_n; \Theta)
+
+    `LearnedBoW`, `LearnedVLAD` and `LearnedFisherVector` are special cases.
 
     Parameters
     ----------

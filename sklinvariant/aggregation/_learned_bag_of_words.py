@@ -17,9 +17,13 @@ from sklinvariant.networks import SoftBagOfWords
 
 @declared
 class LearnedBoW(AggregationLearner):
-    """Bag of Words with codewords, covariances and γ that are learned together with a linear model.
+    r"""Bag of Words with codewords, covariances and γ that are learned together with a linear model.
 
-    ``R_k = (1/m) Σ_n D_k(f_n) / Σ_j D_j(f_n)``, ``D_k(f) = exp(-γ (f - C_k)ᵀ Σ_k⁻¹ (f - C_k))`` (eq. 6-8 of [1]_).
+    For the m descriptors f of a bag and codewords C with covariances Σ (equations 6-8 of [1]_),
+
+    .. math:: R_k = \frac{1}{m} \sum_n \frac{D_k(f_n)}{\sum_j D_j(f_n)}, \qquad
+        D_k(f) = \exp(-\gamma (f - C_k)^T \Sigma_k^{-1} (f - C_k))
+
     ``transform`` returns R, as a replacement for `BagOfWords`. ``predict`` uses the linear model.
 
     Parameters
@@ -32,7 +36,8 @@ class LearnedBoW(AggregationLearner):
     covariance : {"diag", "identity"}
         "diag" learns a diagonal Σ for each codeword, "identity" keeps the identity.
     gamma : "scale" or float
-        Initial γ, in 1 / squared units of the descriptors. "scale" derives it from their distances, see `BagOfWords`.
+        Initial γ, in 1 / squared units of the descriptors. "scale" is 2 over the mean difference between the squared
+        distances of a descriptor to its second nearest and nearest codewords.
     learn_gamma : bool
         Whether γ is learned as well, which the paper mentions as future work.
     feature_map : {"chi2"}, callable or None

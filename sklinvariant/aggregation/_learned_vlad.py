@@ -13,11 +13,14 @@ from sklinvariant.networks import SoftVLAD
 
 @declared
 class LearnedVLAD(LearnedBoW):
-    """VLAD with codewords, covariances and γ that are learned together with a linear model.
+    r"""VLAD with codewords, covariances and γ that are learned together with a linear model.
 
-    ``R_k = (1/m) Σ_n D_k(f_n) / Σ_j D_j(f_n) (f_n - C_k)`` (eq. 9 of [1]_), where
-    ``D_k(f) = exp(-γ (f - C_k)ᵀ Σ_k⁻¹ (f - C_k))``; flattened and normalised. ``transform`` returns R, as a replacement
-    for `VLAD`.
+    For the m descriptors f of a bag and codewords C with covariances Σ (equation 9 of [1]_),
+
+    .. math:: R_k = \frac{1}{m} \sum_n \frac{D_k(f_n)}{\sum_j D_j(f_n)} (f_n - C_k), \qquad
+        D_k(f) = \exp(-\gamma (f - C_k)^T \Sigma_k^{-1} (f - C_k))
+
+    R is flattened and normalised. ``transform`` returns it, as a replacement for `VLAD`.
 
     Parameters
     ----------

@@ -126,7 +126,7 @@ class LinearPredictor(Computing):
         Parameters
         ----------
         y : array-like of shape (n,) or (n, n_outputs)
-            Targets as in `fit`.
+            Classes, 0/1 indicators of several labels, or real numbers.
         sample_weight : array-like of shape (n,) or None, default=None
             Weights of the bags.
 

@@ -44,11 +44,14 @@ def matrix_power(matrices: torch.Tensor, power: float) -> torch.Tensor:
 
 @declared
 class SecondOrderPooling(MomentPooling):
-    """Covariance of a bag's descriptors, raised to a power: which features occur together, and how strongly.
+    r"""Covariance of a bag's descriptors, raised to a power: which features occur together, and how strongly.
 
-    ``C^p`` with ``C = 1/m Σ (f − f̄)(f − f̄)ᵀ`` over the m descriptors. The output is the upper triangle of the matrix,
-    ``d (d + 1) / 2`` values for d features. Values off the diagonal are multiplied by √2, so that scalar products are
-    those of the whole matrices.
+    For the m descriptors f of a bag, whose mean is μ,
+
+    .. math:: C^p, \qquad C = \frac{1}{m} \sum_n (f_n - \mu)(f_n - \mu)^T
+
+    The output is the upper triangle of this matrix, :math:`d (d + 1) / 2` values for d features. Values off the
+    diagonal are multiplied by :math:`\sqrt{2}`, so that scalar products are those of the whole matrices.
 
     A simple pooling without codewords, and a baseline for the other aggregations, in particular on the feature maps of
     a network. The output is long, so reduce the descriptors to about 64 features first, for example with

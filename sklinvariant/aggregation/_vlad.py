@@ -16,10 +16,15 @@ from sklinvariant.ops import count_codewords, nearest_codewords, sum_by_codeword
 
 @declared
 class VLAD(CodebookAggregator):
-    """Vector of locally aggregated descriptors: the mean residual of a bag's descriptors for each codeword.
+    r"""Vector of locally aggregated descriptors: the mean residual of a bag's descriptors for each codeword.
 
-    ``R_k = (1/m) Σ_n a_nk (f_n - C_k)``, where a_nk is 1 for the nearest codeword and else 0 (the original), or the
-    soft assignment of `BagOfWords` (eq. 9 of [2]_ with Σ = 1); flattened to ``n_codewords * d`` and normalised.
+    For the m descriptors f of a bag and the codewords C,
+
+    .. math:: R_k = \frac{1}{m} \sum_n a_{nk} (f_n - C_k)
+
+    The assignment :math:`a_{nk}` is 1 for the nearest codeword and 0 for the others [1]_. With ``assignment="soft"``
+    it is that of `BagOfWords` (equation 9 of [2]_ with Σ = 1). R is flattened to ``n_codewords * d`` values and
+    normalised.
 
     Parameters
     ----------

@@ -67,16 +67,17 @@ class VocabularyAggregator(Aggregator):
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Learn from more bags. The first call is a `fit`, and the later ones change the vocabulary in smaller steps.
 
-        The mean statistics of the vocabulary move by a share of ``(n / N) ** 0.7`` towards those of the n descriptors
-        of X, where N is their number so far. The result depends on the order of the bags: shuffle
-        them, and pass at least 10 descriptors for each codeword or component in the first call. A vocabulary that was
-        passed as a parameter is kept.
+        The mean statistics of the vocabulary move by a share of :math:`(n / N)^{0.7}` towards those of the n
+        descriptors of X, where N is their number so far. The result depends on the order of the bags: shuffle them, and
+        pass at least 10 descriptors for each codeword or component in the first call. A vocabulary that was passed as a
+        parameter is kept.
 
         Raises
         ------
         ValueError
-            As in `fit`, if the number of codewords or components has changed, or if the model was saved by an earlier
-            version.
+            If a bag is not numeric or contains NaN or infinity (the message names the bag), if all bags are empty, if
+            the first call has fewer descriptors than codewords or components, if their number has changed since, or if
+            the model was saved by an earlier version.
         """
         if not hasattr(self, "_state"):
             return self._fit(self._read(X, reset=True))

@@ -190,23 +190,12 @@ class CanonicalRotation(OneToOneFeatureMixin, TransformerMixin, NetworkEstimator
         reconstructed.
     width : int
         Number of channels of the first level, each for four quarter turns. It doubles at each level.
-    depth : int
-        Number of levels of convolutions; each halves height and width.
     pose_weight : float
         Weight of the entropy of the mean pose, in nats. With 0, each kind of image has its own canonical pose. With
         larger values upright images share one, so that what is canonical is upright.
     image_shape : tuple or None
         Shape (h, w) or (h, w, c) of images given as flat rows. Set it for flat rows: None treats a row as an image of
         height 1, of which a rotation leaves little.
-    max_epochs : int
-        Maximum number of passes over the images.
-    batch_size : int
-        Maximum number of images in a training step.
-
-    Attributes
-    ----------
-    n_features_in_ : int
-        Number of values of an image.
 
     See Also
     --------
@@ -219,8 +208,8 @@ class CanonicalRotation(OneToOneFeatureMixin, TransformerMixin, NetworkEstimator
     reveal its angle. Images that are not square are centred in a square, and what rotates out of their height or width
     is cut off.
 
-    On four sets of images at any angle, a classifier of the pixels reached 83 % after this rotation, and 77 % if it was
-    trained on 16 rotated copies instead. Nearest neighbours with 16 copies, at 78 %, need no training.
+    On images at any angle, classifiers of the pixels are more accurate after this rotation than if they are trained on
+    16 rotated copies instead. Nearest neighbours with 16 copies are less accurate, but need no training.
 
     Images and their quarter turns get the same result up to rounding, except for ties. At other angles the result
     differs by the interpolation, and by half a step of 360 / n_rotations degrees.

@@ -134,15 +134,21 @@ def _has_pose(estimator):
 
 @declared
 class EquivariantAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NetworkEstimator):
-    """Autoencoder with features that are invariant to a finite group of rotations and reflections, and a separate pose.
+    r"""Autoencoder with features that are invariant to a finite group of rotations and reflections, and a pose.
 
     Group convolutions compute an embedding E (k, order) of an image, with an entry for each of k channels and each
     element of a finite group. If the image is transformed by an element g, the embedding is permuted:
-    ``E(g x)[u] = E(x)[g⁻¹ u]``. One more channel, a softmax p over the group that is permuted in the same way, is the
-    pose. A pooling computes invariant features f from the embedding. A decoder of group convolutions reconstructs the
-    image from f and the pose, so f must contain everything except the pose. The network minimises the expected error
-    ``Σ_g p_g ‖D(f, g) - x‖²`` plus the entropy of the mean pose of a batch. The entropy makes images that are mostly
-    upright share one canonical pose.
+
+    .. math:: E(g x)[u] = E(x)[g^{-1} u]
+
+    One more channel, a softmax p over the group that is permuted in the same way, is the pose. A pooling computes
+    invariant features f from the embedding. A decoder D of group convolutions reconstructs the image from f and the
+    pose, so f must contain everything except the pose. The network minimises the expected error
+
+    .. math:: \sum_g p_g \lVert D(f, g) - x \rVert^2
+
+    plus the entropy of the mean pose of a batch. The entropy makes images that are mostly upright share one canonical
+    pose.
 
     Parameters
     ----------
@@ -155,14 +161,12 @@ class EquivariantAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         images contain only background. "trivial" is an ordinary autoencoder.
     pooling : {"attention", "gram", "mean"} or None
         How the features are computed from the embedding. "attention" transforms it back by the pose,
-        ``Σ_g p_g E[g u]``, which gives k · order features. "gram" computes products of channels,
-        ``1 / order Σ_u E_i[u] E_j[u]``, which gives k (k + 1) / 2 features; off-diagonal ones are multiplied by √2, so
-        that distances equal those of the matrices. "mean" averages over the group, which gives k features. None returns
-        the embedding itself, k · order values that are permuted with the image.
+        :math:`\sum_g p_g E[g u]`, which gives k · order features. "gram" computes products of channels i and j,
+        :math:`\sum_u E_i[u] E_j[u]` divided by the order, which gives k (k + 1) / 2 features; off-diagonal ones are
+        multiplied by √2, so that distances equal those of the matrices. "mean" averages over the group, which gives k
+        features. None returns the embedding itself, k · order values that are permuted with the image.
     width : int
         Number of channels of the first level, each for all elements of the group. It doubles at each level.
-    depth : int
-        Number of levels of convolutions; each halves height and width.
     loss : {"mse", "bce"}
         "mse" is the squared error divided by the variance, "bce" the cross-entropy of a sigmoid, for values in 0-1.
     pose_weight : float
@@ -170,10 +174,6 @@ class EquivariantAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         kinds have several. If all poses are equally frequent in the images, the weight has no effect.
     image_shape : tuple or None
         Shape (h, w) or (h, w, c) of images given as flat rows. None treats a row as an image of height 1.
-    max_epochs : int
-        Maximum number of passes over the images.
-    batch_size : int
-        Maximum number of images in a training step.
 
     Attributes
     ----------
@@ -184,8 +184,6 @@ class EquivariantAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         canonical pose.
     reconstruction_error_ : float
         Mean squared error of the training images, each reconstructed in its most probable pose.
-    n_features_in_ : int
-        Number of values of an image.
 
     See Also
     --------
@@ -193,8 +191,8 @@ class EquivariantAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
     Notes
     -----
-    For rotations by other angles than those of the group, use `CanonicalRotation`. On four sets of images at any angle,
-    a classifier of these features reached 58 %, and one of the pixels after `CanonicalRotation` 83 %.
+    For rotations by other angles than those of the group, use `CanonicalRotation`: classifiers of the rotated pixels
+    are much more accurate on images at any angle than classifiers of these features.
 
     Only the abstract of the paper was available. It describes the equivariant autoencoder, names Gram pooling and
     equivariant attention with their purposes, and compares them with mean pooling and an ordinary autoencoder. The

@@ -56,12 +56,19 @@ def reconstruction_error(network: SparseAutoencoderNetwork, rows: torch.Tensor, 
 class SparseAutoencoder(
     OnDevice, WithOptimizer, TrainedEstimator, RowFeaturesOutMixin, TransformerMixin, TorchEstimator
 ):
-    """Autoencoder with one hidden layer, of whose features only a few are active at a time.
+    r"""Autoencoder with one hidden layer, of whose features only a few are active at a time.
 
-    ``h = σ(x Wᵀ + b)`` are the features and ``x̂ = h V + c`` is the reconstruction (or its sigmoid, with
-    ``decoder="sigmoid"``). The estimator minimises ``½ mean ‖x̂ - x‖² + ½ α (‖W‖² + ‖V‖²) + β Σ_j KL(ρ ‖ ρ̂_j)``, where
-    ρ̂_j is the mean of feature j over the rows of a batch. X is divided by the square root of the mean variance of its
-    features, so that the best α and β do not depend on its units.
+    With the sigmoid σ, the features h of a row x and its reconstruction are
+
+    .. math:: h = \sigma(x W^T + b), \qquad \hat x = h V + c
+
+    (or the sigmoid of this, with ``decoder="sigmoid"``). The estimator minimises
+
+    .. math:: \frac{1}{2n} \sum_{i=1}^n \lVert \hat x_i - x_i \rVert^2 +
+        \frac{\alpha}{2} (\lVert W \rVert^2 + \lVert V \rVert^2) + \beta \sum_j \mathrm{KL}(\rho \parallel \hat\rho_j)
+
+    where :math:`\hat\rho_j` is the mean of feature j over the n rows of a batch. X is divided by the square root of the
+    mean variance of its features, so that the best α and β do not depend on its units.
 
     Parameters
     ----------
@@ -81,7 +88,8 @@ class SparseAutoencoder(
     max_epochs : int
         Maximum number of passes over the rows; with ``optimizer="lbfgs"`` an epoch is 20 iterations.
     batch_size : int
-        Number of rows in a training step. ρ̂ is estimated from them, so use at least some tens. "lbfgs" uses all rows.
+        Number of rows in a training step. They give the mean activations, so use at least some tens. "lbfgs" uses all
+        rows.
     learning_rate : float
         Initial step size; "lbfgs" determines its own.
     optimizer : {"adam", "sgd", "lbfgs"} or torch.optim.Optimizer class

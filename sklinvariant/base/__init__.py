@@ -1,11 +1,11 @@
 """The contract of every estimator: parameters, input, device and dtype, state, files."""
 
+from sklinvariant._docstrings import Documented, documented_by
 from sklinvariant.base._answer_modules import Affine, Function, Labels
 from sklinvariant.base._calls import Computing, in_memory
 from sklinvariant.base._dask_rows import DaskRows
 from sklinvariant.base._device import resolve_device, torch_generator
 from sklinvariant.base._discovery import all_estimators
-from sklinvariant.base._docstrings import Documented, documented_by
 from sklinvariant.base._estimator import FittedState, RowFeaturesOutMixin, TorchEstimator, is_fitted
 from sklinvariant.base._faiss import faiss_threads, import_faiss
 from sklinvariant.base._finite import check_computed, check_finite_answer

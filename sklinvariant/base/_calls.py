@@ -11,9 +11,9 @@ from typing import Any
 from sklearn.utils.validation import check_is_fitted
 
 from sklinvariant._distributed import current_processes
+from sklinvariant._docstrings import Documented
 from sklinvariant._settings import with_own_settings
 from sklinvariant.base._block_input import is_without_samples
-from sklinvariant.base._docstrings import Documented
 from sklinvariant.base._finite import CHANGING, FITTING, finite_outcome
 from sklinvariant.base._input import refuse_stream_in_both, refuse_stream_in_fit
 from sklinvariant.base._interruption import restoring_on_failure

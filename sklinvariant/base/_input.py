@@ -116,10 +116,14 @@ class Reader:
         return self._check(estimator, X, self.kind_of(X), reset)
 
     def accepted(self, name: str, X: ArrayLike) -> ArrayLike:
-        """X, or what is in the files if X has their names or bytes. Raises the errors of `refuse_others`."""
+        """X, or what is in the files or arrays if X has their names or bytes, or is a column of arrays.
+
+        Raises the errors of `refuse_others`.
+        """
         sources = files_in(X) if self.takes_files else None
         if sources is not None:
             return self.opened(sources)
+        X = without_columns(X)
         self.refuse_others(name, X)
         return X
 
@@ -196,8 +200,11 @@ def refuse_non_numbers(
 ) -> None:
     """Raise a ValueError for None, text (inside rows only if ``in_rows``), dates, and tensors without data."""
     refuse_none(name, X, needs)
+    if isinstance(X, (bytes, bytearray)):
+        files = "Pass a list of files" if takes_files else "Decode it first"
+        raise ValueError(f"X is a bytes object of {len(X)} bytes, but {name} needs {needs}. {files}")
     names = files_in(X)
-    text = names[0] if names else text_in(X) if in_rows or isinstance(X, (str, bytes, os.PathLike)) else None
+    text = names[0] if names else text_in(X) if in_rows or isinstance(X, (str, os.PathLike)) else None
     if text is not None:
         files = "Pass a list of names of image files, or the name of an existing folder"
         if not takes_files:

@@ -37,8 +37,8 @@ def name_of_stream(X: Any) -> str:
 def without_columns(X: Any) -> Any:
     """Arrays of a column whose items are vectors, bags or images, as a list if they differ in size; otherwise X.
 
-    Columns are those of pyarrow, polars, pandas (vectors only) and Hugging Face ``datasets``, also in a table of one
-    column.
+    Columns are those of pyarrow, polars, pandas and Hugging Face ``datasets``, also in a table of one column. Arrays of
+    objects (n,) or (n, 1) are read like columns.
     """
     library = _library(X)
     if library in ("pandas", "polars") and len(getattr(X, "shape", ())) == 2 and X.shape[1] == 1:
@@ -49,8 +49,11 @@ def without_columns(X: Any) -> Any:
         return X[:]  # in the format of the data set
     if library == "polars" and _is_nested(X):
         X = X.to_arrow()
-    if library == "pandas" and getattr(X, "ndim", 0) == 1 and len(X) and _is_vector(X.iloc[0]):
-        return _stacked(list(X))
+    if library in ("numpy", "pandas", "polars") and str(getattr(X, "dtype", "")).lower() == "object":
+        items = list(np.ravel(X)) if X.shape[1:] in ((), (1,)) else []
+        if items and _is_vector(items[0]):
+            return _stacked(items)
+        return items if items and _is_image(items[0]) else X
     if not _of_pyarrow(X):
         return X
     if getattr(X, "num_columns", 0) == 1:
@@ -76,6 +79,11 @@ def _is_vector(item):
     return isinstance(item, (list, tuple, np.ndarray)) and np.ndim(item) == 1 and np.asarray(item).dtype.kind in "fiub"
 
 
+def _is_image(item):
+    """Whether an item of a column is an array with at least two axes or an image of Pillow."""
+    return getattr(item, "ndim", 0) > 1 or hasattr(item, "getbands")
+
+
 def _is_list(kind):
     from pyarrow import types
 
@@ -97,12 +105,24 @@ def _arrays(column, *, inside=False):
         return column.to_numpy(zero_copy_only=False)
     items, lengths = _arrays(column.flatten(), inside=True), np.asarray(column.value_lengths())
     if isinstance(items, list):
-        raise ValueError("X is a column of nested lists of different lengths. Pass a list of arrays")
+        starts = np.cumsum(lengths) - lengths
+        return [_matrix(items[i : i + n], row) for row, (i, n) in enumerate(zip(starts, lengths, strict=True))]
     if (lengths == lengths[:1]).all():
         length = int(lengths[0]) if len(lengths) else getattr(column.type, "list_size", 0)
         return items.reshape(len(lengths), length, *items.shape[1:])
     parts = np.split(items, np.cumsum(lengths)[:-1])
-    return parts if items.ndim > 1 else _stacked(parts)
+    return parts if items.ndim > 1 or inside else _stacked(parts)
+
+
+def _matrix(arrays, row):
+    """Arrays of an item of a column as one array."""
+    for array in arrays:
+        if array.shape != arrays[0].shape:
+            raise ValueError(
+                f"X is a column whose row {row} holds lists of different lengths, {arrays[0].shape} and "
+                f"{array.shape}. Pass bags or images, whose rows are of equal length"
+            )
+    return np.stack(arrays) if arrays else np.empty((0, 0))
 
 
 def _stacked(vectors):

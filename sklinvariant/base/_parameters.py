@@ -26,8 +26,8 @@ from sklinvariant._compat import (
     validate_parameter_constraints,
     validate_params,
 )
+from sklinvariant._docstrings import Documented, document_parameters
 from sklinvariant._settings import P, R
-from sklinvariant.base._docstrings import Documented, document_parameters
 
 C = TypeVar("C")
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from sklinvariant._warnings import warn
 
 if TYPE_CHECKING:
     from sklinvariant.feature_extraction import BackbonePatches, ConvolutionalFeatures
@@ -43,9 +44,8 @@ def list_images(folder: Path, but: Path | None = None, *, follow_links: bool = F
             else:
                 files.append((path.relative_to(folder), identity))
     if passed_over:
-        warnings.warn(
+        warn(
             f"{passed_over} links lead out of {folder} and were skipped. To follow them, pass --follow-links",
-            stacklevel=2,
         )
     return [(str(path), identity) for path, identity in sorted(files)]
 
@@ -83,7 +83,7 @@ def _is_new(folder, seen):
 
 
 def _warn(error):
-    warnings.warn(f"a folder cannot be read: {error}", stacklevel=3)
+    warn(f"a folder cannot be read: {error}")
 
 
 def learn_backbone(files: Sequence[str], image_size: int, seed: int, device: str = "auto") -> ConvolutionalFeatures:

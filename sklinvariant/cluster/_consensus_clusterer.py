@@ -6,7 +6,6 @@ Strehl & Ghosh 2002, "Cluster ensembles: a knowledge reuse framework for combini
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import KW_ONLY
 from functools import partial
 from typing import Annotated, Any, Literal, Self
@@ -20,6 +19,7 @@ from sklearn.utils import check_random_state
 from torch import nn
 
 from sklinvariant._compat import HasMethods, fit_context
+from sklinvariant._warnings import warn
 from sklinvariant.base import (
     Array,
     Count,
@@ -258,7 +258,7 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
                 "uncertain. Raise n_runs, or pass n_clusters"
             )
         for problem in problems:
-            warnings.warn(f"{type(self).__name__}: {problem}", ConvergenceWarning, stacklevel=3)
+            warn(f"{type(self).__name__}: {problem}", ConvergenceWarning)
 
     def predict(self, X: Any) -> Any:
         """Predict the cluster of each row.

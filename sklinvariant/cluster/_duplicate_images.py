@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import KW_ONLY
 from itertools import chain
 from typing import Any, NamedTuple, Self
@@ -16,6 +15,7 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.neighbors import NearestNeighbors
 
 from sklinvariant._compat import fit_context
+from sklinvariant._warnings import warn
 from sklinvariant.base import (
     Array,
     ArrayLike,
@@ -178,9 +178,7 @@ class DuplicateImages(TorchEstimator):
         self._state = {"n_channels": _n_channels(given.data[0]), "labels": _labels(photos, pairs), "pairs": pairs}
         if failed:
             listed = "; ".join(reason for _, reason in failed[:10])
-            warnings.warn(
-                f"DuplicateImages: {len(failed)} of {len(photos)} images were not read: {listed}", stacklevel=2
-            )
+            warn(f"DuplicateImages: {len(failed)} of {len(photos)} images were not read: {listed}")
         return self
 
     def fit_predict(self, X: ArrayLike, y: None = None) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
@@ -16,6 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 
 from sklinvariant._compat import fit_context, with_callbacks
+from sklinvariant._warnings import warn
 from sklinvariant.base import (
     Array,
     Count,
@@ -396,7 +396,7 @@ class EmbeddingClusterer(OnDevice, WithOptimizer, TrainedEstimator, ClusterMixin
 
     def _warn(self, *problems):
         for problem in problems:
-            warnings.warn(f"{type(self).__name__}: {problem}", ConvergenceWarning, stacklevel=3)
+            warn(f"{type(self).__name__}: {problem}", ConvergenceWarning)
 
     def _network(self, rows):
         """The fitted network, on the device and in the precision of the rows."""

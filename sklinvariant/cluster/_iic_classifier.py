@@ -7,54 +7,41 @@ available labels, and finally both are trained on them.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
-from dataclasses import KW_ONLY, dataclass, replace
-from functools import cached_property, partial
+from collections.abc import Callable
+from dataclasses import KW_ONLY, replace
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, TransformerMixin, clone
+from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import Tags, check_consistent_length, get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
-from torch import nn
 
 from sklinvariant._compat import fit_context, raise_for_params, safe_indexing, with_callbacks
 from sklinvariant.base import (
-    Array,
     Count,
     CountOrZero,
-    FittedState,
-    Function,
-    Labels,
-    Maybe,
     NonNegative,
     OnDevice,
     Positive,
     Reader,
-    RealNumber,
-    TorchEstimator,
-    Weights,
-    Whole,
     computing_device,
     declared,
     dense_tensor,
     integers,
-    probabilities,
-    restore_weights,
 )
-from sklinvariant.cluster._class_network import ClassAnswers, ClassNetwork
+from sklinvariant.cluster._class_network import ClassNetwork
 from sklinvariant.cluster._evaluation import at_once
-from sklinvariant.cluster._iic_clusterer import SAMPLES, IICClusterer, samples_of
-from sklinvariant.cluster._labelled_batches import LabelledBatch, LabelledBatches
-from sklinvariant.cluster._partly_labelled import PartlyLabelledClassifier
-from sklinvariant.images import ImageFiles, scale_pixels
+from sklinvariant.cluster._fitted_classes import FittedClasses
+from sklinvariant.cluster._fitted_clusters import samples_of
+from sklinvariant.cluster._iic_clusterer import SAMPLES, IICClusterer
+from sklinvariant.cluster._labelled_batches import LabelledBatches, LabelledSamples
+from sklinvariant.cluster._view_features import mean_features
+from sklinvariant.images import ImageFiles
 from sklinvariant.networks import LinearLoss, minimize_loss
-from sklinvariant.ops import concatenated
-from sklinvariant.pairs import changed, default_views, same
+from sklinvariant.pairs import same
 from sklinvariant.training import (
-    Targets,
     TrainedEstimator,
     WithEarlyStopping,
     WithOptimizer,
@@ -62,29 +49,6 @@ from sklinvariant.training import (
     prepare_targets,
     task_of_classes,
 )
-from sklinvariant.transforms import Transform
-
-
-@dataclass
-class _Labelled:
-    """The labelled samples and their targets, and the seed of the views in prediction."""
-
-    samples: torch.Tensor
-    targets: Targets
-    seed: int
-
-    def take(self, indices):
-        """The data of some of the samples."""
-        samples = self.samples[torch.from_numpy(indices).to(self.samples.device)]
-        return _Labelled(samples, self.targets.take(indices), self.seed)
-
-    @cached_property
-    def batch(self):
-        """All samples as one batch, and the targets on their device and in their precision."""
-        values: Any = self.targets.values
-        like = scale_pixels(self.samples[:0])
-        values = values.to(like if values.is_floating_point() else like.device)
-        return LabelledBatch(self.samples, values, self.targets.weight.to(like))
 
 
 def some_samples(X: Any, rows: np.ndarray) -> Any:
@@ -96,45 +60,6 @@ def some_samples(X: Any, rows: np.ndarray) -> Any:
     elif not hasattr(X, "__getitem__"):  # an object that can only be converted to an array
         X = np.asarray(X)
     return safe_indexing(X, rows)
-
-
-def views_of(clusterer: IICClusterer, n_axes: int, n_channels: int) -> Any:
-    """The views with which an `IICClusterer` makes pairs from samples."""
-    if callable(clusterer.pairs):
-        return clusterer.pairs
-    if clusterer.transforms is not None:
-        return clusterer.transforms
-    return default_views(n_channels) if n_axes == 4 else same
-
-
-def fixed_views(samples: torch.Tensor, views: Any, n_views: int, seed: int) -> Iterator[torch.Tensor]:
-    """The samples and ``n_views - 1`` views of them. Each view is one transformation, the same for all samples."""
-    yield samples
-    generator = torch.Generator().manual_seed(seed)
-    for _ in range(n_views - 1):
-        if isinstance(views, Transform):
-            params = views.sample(1, generator)
-            yield changed(samples, lambda x, _, params=params: views.apply(x, params), generator)  # type: ignore[misc]
-        else:
-            state = generator.get_state()
-            seen = []
-            for sample in samples.split(1):
-                generator.set_state(state)
-                seen.append(changed(sample, views, generator))
-            yield torch.cat(seen)
-
-
-@torch.no_grad()
-def mean_features(network: ClassNetwork, samples: torch.Tensor, views: Any, n_views: int, seed: int) -> torch.Tensor:
-    """(n, D) features of the samples, averaged over `fixed_views`."""
-
-    def mean(part):
-        total: Any = 0
-        for seen in fixed_views(scale_pixels(part), views, n_views, seed):
-            total = total + network.features(seen)
-        return total / n_views
-
-    return concatenated(map(mean, samples.split(at_once(samples))), len(samples))
 
 
 class OfClustererReader(Reader):
@@ -152,17 +77,7 @@ class OfClustererReader(Reader):
 
 
 @declared
-class IICClassifier(
-    OnDevice,
-    WithEarlyStopping,
-    WithOptimizer,
-    TrainedEstimator,
-    ClassNamePrefixFeaturesOutMixin,
-    PartlyLabelledClassifier,
-    TransformerMixin,
-    MetaEstimatorMixin,
-    TorchEstimator,
-):
+class IICClassifier(OnDevice, WithEarlyStopping, WithOptimizer, TrainedEstimator, FittedClasses):
     """Classifier that fine-tunes the network of an `IICClusterer` with the few samples that have a label.
 
     A linear model of the classes replaces the heads of the clusterer. First it is fitted to the features of the trunk
@@ -257,15 +172,6 @@ class IICClassifier(
     """
 
     _reader = OfClustererReader()
-    _layout = {
-        "trunk": Weights(),
-        "coef": Array("o", "f"),
-        "intercept": Array("o"),
-        "gain": RealNumber(),
-        "row_gain": Maybe(RealNumber()),
-        "classes": Array("c", kinds="biufUO"),
-        "seed": Whole(0),
-    }
     clusterer: IICClusterer | FrozenEstimator
     _: KW_ONLY
     transforms: Literal["clusterer"] | Callable | None = "clusterer"
@@ -278,19 +184,6 @@ class IICClassifier(
     trunk_learning_rate: NonNegative = 3e-4
     class_weight: dict | Literal["balanced"] | None = None
     unlabeled_value: Any = -1
-    classes_ = FittedState("Class labels.")
-    coef_ = FittedState("Weights of the linear model on the output of transform.")
-    intercept_ = FittedState("Offsets of the linear model.")
-
-    def _check_layout(self):
-        (n_outputs, width), n_classes = self._state["coef"].shape, len(self._state["classes"])
-        expected = self._inner._state["n_trunk_features"]
-        if self._state.get("row_gain") is not None:
-            expected += self._inner._state["sample_shape"][-1]
-        if width != expected or n_outputs != (1 if n_classes == 2 else n_classes):
-            raise ValueError(
-                f"coef of shape {(n_outputs, width)} does not match {n_classes} classes and {expected} features"
-            )
 
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=False)
@@ -299,9 +192,6 @@ class IICClassifier(
 
         Parameters
         ----------
-        X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
-            Rows or images, in the format that the clusterer requires. With a frozen clusterer, or if an earlier fit
-            continues, only the labelled samples are read.
         y : array-like of shape (n,)
             Labels; unlabelled samples have ``unlabeled_value``. As in `sklearn.semi_supervised`, an array of strings
             and -1 must have the dtype object, because numpy would convert -1 to a string otherwise.
@@ -324,12 +214,11 @@ class IICClassifier(
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Self:
         """Fine-tune the trunk by one pass over the labelled samples in a part of the data.
 
-        The first call fits the clusterer to all samples of the part, unless it is frozen.
+        The first call fits the clusterer to all samples of the part, unless it is frozen. Each part needs at least one
+        labelled sample.
 
         Parameters
         ----------
-        X, y
-            As in `fit`. Each part needs at least one labelled sample.
         classes : array-like, default=None
             All classes, without ``unlabeled_value``. Required in the first call, unless y contains all of them.
 
@@ -340,7 +229,8 @@ class IICClassifier(
         Raises
         ------
         ValueError
-            As in `fit`, for labels that are not in ``classes``, and for ``class_weight="balanced"``.
+            If no sample is labelled, if the clusterer rejects X, if a label is not in ``classes``, or for
+            ``class_weight="balanced"``.
         """
         self._check_partial_fit()
         if classes is not None and self.unlabeled_value in np.asarray(classes).tolist():
@@ -404,7 +294,7 @@ class IICClassifier(
                 f"{type(self).__name__} cannot continue with the classes {task.classes.tolist()}, because it was "
                 f"fitted with {self.classes_.tolist()}. Set warm_start=False, or fit a clone"
             )
-        return _Labelled(samples_of(given), targets, generator.initial_seed())
+        return LabelledSamples(samples_of(given), targets, generator.initial_seed())
 
     def _identity(self, data):
         batch = data.batch
@@ -453,61 +343,6 @@ class IICClassifier(
     def _export(self, network, data):
         return network.export() | {"classes": data.targets.task.classes, "seed": data.seed}
 
-    def transform(self, X: Any) -> Any:
-        """The features of the fine-tuned trunk, averaged over the views, and the scaled rows with ``passthrough``.
-
-        Returns
-        -------
-        array of shape (n, n_features_out)
-            n_features_out is the number of features of the trunk, plus that of the rows with ``passthrough``.
-        """
-        given = self._read(X)
-        return given.answer(self._features(given)[0])
-
-    def decision_function(self, X: Any) -> Any:
-        """Linear score of each class, or of the second class if there are two.
-
-        Returns
-        -------
-        array of shape (n, n_classes), or (n,) for two classes
-        """
-        given = self._read(X)
-        scores = self._scores(given)
-        return given.answer(scores[:, 0] if scores.shape[1] == 1 else scores)
-
-    def predict_log_proba(self, X: Any) -> Any:
-        """Logarithm of the probability of each class.
-
-        Returns
-        -------
-        array of shape (n, n_classes)
-            In the order of ``classes_``.
-        """
-        given = self._read(X)
-        return given.answer(_both(self._scores(given)).log_softmax(1))
-
-    def predict_proba(self, X: Any) -> Any:
-        """Probability of each class.
-
-        Returns
-        -------
-        array of shape (n, n_classes)
-            In the order of ``classes_``.
-        """
-        given = self._read(X)
-        return given.answer(_both(self._scores(given)).softmax(1))
-
-    def predict(self, X: Any) -> Any:
-        """Predict the most likely class of each sample.
-
-        Returns
-        -------
-        array of shape (n,)
-        """
-        given = self._read(X)
-        labels = self.classes_[_both(self._scores(given)).argmax(1).cpu().numpy()]
-        return given.answer(labels) if labels.dtype.kind in "biuf" else labels
-
     def get_metadata_routing(self) -> MetadataRouter:
         """Get the metadata routing: metadata passed to ``fit`` is routed to the clusterer's ``fit``.
 
@@ -525,59 +360,3 @@ class IICClassifier(
         tags = super().__sklearn_tags__()
         tags.input_tags = copy.deepcopy(get_tags(self.clusterer).input_tags)
         return tags
-
-    @property
-    def _inner(self):
-        """The fitted `IICClusterer`."""
-        return self.clusterer_.estimator if isinstance(self.clusterer_, FrozenEstimator) else self.clusterer_
-
-    def _views(self, samples):
-        if self.transforms == "clusterer":
-            return views_of(self._inner, samples.ndim, samples.shape[-1])
-        return same if self.transforms is None else self.transforms
-
-    def _features(self, given):
-        """Features (n, D), and the network."""
-        samples = samples_of(given)
-        network = self._network(samples)
-        views = self._views(samples)
-        n_views = 1 if views is same else self.n_views
-        return mean_features(network, samples, views, n_views, self._state["seed"]), network
-
-    def _network(self, samples):
-        """The fitted network, on the device and in the precision of samples."""
-        trunk = self._inner._network(samples)
-        restore_weights(trunk.trunk, self._state["trunk"], self)
-        return ClassNetwork.restore(trunk, self._state, self.weight_decay)
-
-    def _scores(self, given):
-        features, network = self._features(given)
-        with torch.no_grad():
-            return network.head.outputs(features)
-
-    def _modules_of_methods(self, dtype):
-        def network(**answer):
-            like = torch.empty(0, dtype=dtype)
-            if self.n_views > 1 and self._views(like.reshape(0, *self._inner._state["sample_shape"])) is not same:
-                raise ValueError(
-                    f"the answers of this {type(self).__name__} are means over n_views={self.n_views} random views, "
-                    "which cannot be exported. Set n_views=1."
-                )
-            return ClassAnswers(self._network(like), **answer)
-
-        scores = partial(network, scores=True)
-        return {
-            "transform": network,
-            "predict_proba": lambda: nn.Sequential(scores(), Function(probabilities)),
-            "decision_function": scores,
-            "predict": lambda: Labels(scores(), self.classes_),
-        }
-
-    @property
-    def _n_features_out(self):
-        return self.coef_.shape[1]
-
-
-def _both(scores):
-    """Scores (n, n_classes), also for two classes, which have a single score, that of the second class."""
-    return torch.nn.functional.pad(scores, (1, 0)) if scores.shape[1] == 1 else scores

@@ -7,50 +7,36 @@ segmentation", equations 1-4.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
-from functools import partial
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 
 from sklinvariant._compat import fit_context, with_callbacks
+from sklinvariant._warnings import warn
 from sklinvariant.base import (
-    Anything,
-    Array,
     Count,
-    Each,
-    FittedState,
-    Flag,
     FrameReader,
-    Function,
-    Input,
-    Maybe,
     OnDevice,
     Positive,
     Reader,
     RowReader,
-    TorchEstimator,
-    Weights,
-    Whole,
-    as_tensor,
-    check_computed,
     check_size,
     declared,
     integers,
-    to_numpy,
     torch_generator,
 )
-from sklinvariant.cluster._cluster_network import ClusterAnswers, ClusterNetwork, max_entropy
+from sklinvariant.cluster._cluster_network import max_entropy
 from sklinvariant.cluster._evaluation import compute, draws_for, measure
+from sklinvariant.cluster._fitted_clusters import FittedClusters, samples_of
 from sklinvariant.cluster._merged_start import information_of_walks, merged_labels, pretrain_heads
+from sklinvariant.cluster._pair_sources import WithPairs
 from sklinvariant.cluster._scaling import Scaling, choose_scaling
-from sklinvariant.images import ImageFiles, ImageInput, ImageReader, WithImageSize, scale_pixels
+from sklinvariant.images import ImageFiles, ImageReader, WithImageSize, scale_pixels
 from sklinvariant.ops import joint_information
 from sklinvariant.pairs import (
     MOST_STEPS,
@@ -58,12 +44,7 @@ from sklinvariant.pairs import (
     PartnerPairs,
     SamplePairBatches,
     ViewPairs,
-    WithNeighbors,
-    default_views,
-    explicit_pairs,
     nearest_partners,
-    same,
-    temporal_pairs,
     warn_of_shuffled,
 )
 from sklinvariant.training import TrainedEstimator, WithOptimizer
@@ -138,13 +119,6 @@ SAMPLES = SampleReader()
 PAIRS = FrameReader(SAMPLES, explicit=True)
 
 
-def samples_of(given: Input) -> torch.Tensor:
-    """Rows (n, d) or images (n, h, w, c). Images of integers stay integers, and are converted in batches."""
-    if isinstance(given, ImageInput) and not given.data.is_floating_point():
-        return given.data.to(given.device)
-    return given.tensor()
-
-
 # training steps with max_epochs="auto": on rows that start from merged clusters, and otherwise
 _FEW_STEPS, _STEPS = 60, 300
 _FEWEST_EPOCHS = 3
@@ -163,23 +137,17 @@ class _Pairs:
 
 
 @declared
-class IICClusterer(
-    WithImageSize,
-    OnDevice,
-    WithOptimizer,
-    WithNeighbors,
-    TrainedEstimator,
-    ClassNamePrefixFeaturesOutMixin,
-    ClusterMixin,
-    TransformerMixin,
-    TorchEstimator,
-):
-    """Clusters found by a network that maximises the mutual information between the clusters of paired samples.
+class IICClusterer(WithImageSize, OnDevice, WithOptimizer, WithPairs, TrainedEstimator, FittedClusters):
+    r"""Clusters found by a network that maximises the mutual information between the clusters of paired samples.
 
-    The pairs (x, x') contain samples that should be in the same cluster. With the cluster probabilities Φ(x) of a
-    network, ``P = mean Φ(x) Φ(x')ᵀ``, made symmetric, is the joint distribution of the clusters of a pair. The network
-    maximises ``I = Σ P_cc' ln(P_cc' / (P_c P_c'))``. I is large if assignments are certain, agree within each pair, and
-    use all clusters.
+    The pairs (x, x') contain samples that should be in the same cluster. A network computes the cluster probabilities Φ
+    of a sample. The joint distribution P of the clusters of n pairs, which is made symmetric, and its mutual
+    information I are
+
+    .. math:: P = \frac{1}{n} \sum_{i=1}^n \Phi(x_i) \Phi(x'_i)^T, \qquad
+        I = \sum_{c, c'} P_{cc'} \ln \frac{P_{cc'}}{P_c P_{c'}}
+
+    The network maximises I, which is large if assignments are certain, agree within each pair, and use all clusters.
 
     Parameters
     ----------
@@ -289,17 +257,7 @@ class IICClusterer(
     True
     """
 
-    _layout = {
-        "network": Weights(shift=Array(None), scale=Anything(), heads__linear__weight=Array(None, "n_trunk_features")),
-        "n_trunk_features": Whole(),
-        "n_channels": Maybe(Whole()),
-        "sample_shape": Each(Whole()),
-        "best_head": Whole(0),
-        "labels": Array(None, kinds="i"),
-        "mutual_information": Array("h"),
-        "mutual_information_ratio": Array("h"),
-        "roots": Maybe(Flag()),
-    }
+    _samples = SAMPLES
     n_clusters: Count = 8
     _: KW_ONLY
     pairs: Literal["auto", "transform", "neighbors", "temporal", "explicit"] | Callable = "auto"
@@ -317,29 +275,6 @@ class IICClusterer(
     learning_rate: Positive = 3e-3
     image_shape: tuple | list | None = None
 
-    labels_ = FittedState("Clusters of the samples of the last fit, (n,).")
-    mutual_information_ = FittedState("Mutual information in nats, (n_heads,).")
-    mutual_information_ratio_ = FittedState("Mutual information divided by ln k, (n_heads,).")
-    best_head_ = FittedState("Index of the head with the lowest loss.")
-
-    def _check_layout(self):
-        state = self._state
-        shape, heads = state["sample_shape"], state["network"]["heads.linear.weight"]
-        if len(shape) not in (1, 3) or (len(shape) == 1) != (state["n_channels"] is None):
-            raise ValueError(f"samples of shape {shape} do not match n_channels={state['n_channels']}")
-        if state["network"]["shift"].shape != (shape[-1],):
-            raise ValueError(f"shift should have {shape[-1]} numbers, got {state['network']['shift'].shape}")
-        if state["network"]["scale"].shape not in ((), (shape[-1],)):
-            raise ValueError(f"scale should be one number or {shape[-1]}, got {state['network']['scale'].shape}")
-        # checked before a network of this size is created
-        if len(heads) != self.n_heads * self.n_clusters or state["best_head"] >= self.n_heads:
-            raise ValueError(f"{len(heads)} units do not match n_heads={self.n_heads} and n_clusters={self.n_clusters}")
-        auxiliary = state["network"].get("auxiliary.linear.weight")
-        if len(auxiliary if auxiliary is not None else ()) != self.n_heads * (self.n_overclusters or 0):
-            raise ValueError(
-                f"the auxiliary heads do not match n_heads={self.n_heads} and n_overclusters={self.n_overclusters}"
-            )
-
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any = None, groups: Any = None, auxiliary: Any = None, graph: Any = None) -> Self:
@@ -347,9 +282,6 @@ class IICClusterer(
 
         Parameters
         ----------
-        X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
-            Rows or images: integers 0-255 or floats. Images have equal size unless ``image_size`` is set. In `fit`,
-            `partial_fit` and `score` with ``pairs="explicit"``, X has an additional second axis of length 2.
         groups : array-like of shape (n,), default=None
             The clip of each frame, for ``pairs="temporal"``. With None, all frames form one clip, and a warning is
             issued if consecutive frames are not more similar than random frames. In a Pipeline, request ``groups``
@@ -395,47 +327,10 @@ class IICClusterer(
         self._train(X, groups=groups, auxiliary=auxiliary, graph=graph, partial=True)
         return self
 
-    def predict(self, X: Any) -> Any:
-        """Predict the cluster of each sample.
-
-        Returns
-        -------
-        array of shape (n,)
-        """
-        given = SAMPLES.read(self, X)
-        return given.answer(self._compute(given, lambda probabilities: probabilities.argmax(1)))
-
-    def predict_proba(self, X: Any) -> Any:
-        """Predict the probabilities of the clusters for each sample.
-
-        They say how clearly a sample belongs to its cluster, and not how probable it is that the cluster is a class.
-
-        Returns
-        -------
-        array of shape (n, n_clusters)
-        """
-        given = SAMPLES.read(self, X)
-        return given.answer(self._compute(given, torch.clone))
-
-    def transform(self, X: Any) -> Any:
-        """The features that the trunk computes.
-
-        Returns
-        -------
-        array of shape (n, n_trunk_features)
-        """
-        given = SAMPLES.read(self, X)
-        samples = samples_of(given)
-        features = compute(self._network(samples), samples, lambda features: features)
-        return given.answer(check_computed(self, features))
-
     def score(self, X: Any, y: Any = None, groups: Any = None, graph: Any = None) -> float:
         """Mutual information of the clusters of pairs of these samples in nats, at most ln k.
 
-        Parameters
-        ----------
-        X : array as in `fit`
-            Samples. Pairs are formed as in `fit`, with random numbers from ``random_state``.
+        Pairs are formed as in `fit`, with random numbers from ``random_state``.
 
         Returns
         -------
@@ -453,9 +348,6 @@ class IICClusterer(
     def _reader(self):
         return PAIRS if self.pairs == "explicit" else SAMPLES
 
-    def _kind_of_pairs(self, samples):
-        return ("transform" if samples.ndim == 4 else "neighbors") if self.pairs == "auto" else self.pairs
-
     def _new_scaling(self, samples, seed, *, searches):
         """The `Scaling` of the samples of a new fit; whether their neighbours are searched after scaling."""
         if samples.ndim == 4:
@@ -470,52 +362,6 @@ class IICClusterer(
 
         compares = searches and self._kind_of_pairs(samples) == "neighbors"
         return Scaling.of(samples, choose_scaling(samples, information if compares else None, generator))
-
-    def _source(self, samples, scaling, generator, *, groups, auxiliary=None, graph=None):
-        kind, views = self._kind_of_pairs(samples), self.transforms or same
-        found = self._given_graph(samples, kind, graph)
-        if kind == "explicit":
-            return explicit_pairs(samples, views, generator)
-        if kind == "temporal":
-            return temporal_pairs(samples, groups, views, generator)
-        if found is not None:
-            found = found if auxiliary is None else found.without(auxiliary)
-            source: Any = GraphPairs(samples, found, generator, most_steps=MOST_STEPS, views=views)
-            if len(source) < self.n_clusters:
-                raise ValueError(
-                    f"graph gives neighbours to {len(source)} samples, but n_clusters={self.n_clusters}. Pass a graph "
-                    "with more neighbours, or lower n_clusters"
-                )
-            return source
-        if kind == "neighbors":
-            partners = nearest_partners(scaling(scale_pixels(samples)), self.n_neighbors, auxiliary)
-            return PartnerPairs(samples, partners, generator, most_steps=MOST_STEPS, views=views)
-        if callable(kind):
-            views = kind
-        elif self.transforms is None:
-            if samples.ndim == 2:
-                raise ValueError(
-                    'pairs="transform" requires images, but X contains rows. Set image_shape, or use pairs="neighbors"'
-                )
-            views = default_views(samples.shape[-1])
-        return ViewPairs(samples, views, generator)
-
-    def _auxiliary(self, auxiliary, n, device):
-        """A boolean mask of the samples, or None if it is not given."""
-        if auxiliary is None:
-            return None
-        auxiliary = np.asarray(to_numpy(auxiliary))
-        if auxiliary.shape != (n,) or auxiliary.dtype != bool:
-            raise ValueError(
-                f"auxiliary must hold one True or False for each of {n} samples, got an array of {auxiliary.dtype} of "
-                f"shape {auxiliary.shape}"
-            )
-        if self.n_overclusters is None and auxiliary.any():
-            raise ValueError(
-                "auxiliary samples train only the auxiliary heads, but n_overclusters is None. Set n_overclusters"
-            )
-        each = 2 if self.pairs == "explicit" else 1
-        return as_tensor(auxiliary).to(device).repeat_interleave(each)
 
     def _check_numbers(self, n):
         what = "pairs" if self.pairs == "explicit" else "samples"
@@ -630,50 +476,8 @@ class IICClusterer(
             )
         else:
             return
-        warnings.warn(f"{type(self).__name__}: {text}", ConvergenceWarning, stacklevel=3)
+        warn(f"{type(self).__name__}: {text}", ConvergenceWarning)
 
     def _start(self, samples, scaling, generator):
         """A network with random weights, on the device of the samples and in their precision."""
         return self._build(tuple(samples.shape[1:]), generator, scaling).to(scale_pixels(samples[:0]))
-
-    def _network(self, samples):
-        """The fitted network, on the device and in the precision of the samples."""
-        state = self._state["network"]
-        # copied, because the weights may be memory-mapped from a file
-        tensors = {name: torch.tensor(np.asarray(value)) for name, value in state.items()}
-        shape = tuple(self._state["sample_shape"])
-        scaling = Scaling(tensors["shift"], tensors["scale"], bool(self._state.get("roots")))
-        network = self._build(shape, torch.Generator(), scaling)
-        try:
-            network.load_state_dict(tensors)
-        except RuntimeError as error:
-            raise ValueError(
-                f"{type(self).__name__} was fitted with a different network, or different numbers of heads and "
-                f"clusters. Set these parameters back, or fit a clone ({error})"
-            ) from error
-        return network.to(scale_pixels(samples[:0]))
-
-    def _build(self, shape, generator, scaling):
-        sizes = self.n_heads, self.n_clusters, self.n_overclusters
-        settings = {"scaling": scaling, "entropy_weight": self.entropy_weight}
-        return ClusterNetwork.build(self.network, shape, *sizes, generator=generator, **settings)
-
-    def _compute(self, given, function):
-        """``function`` of the probabilities (m, n_clusters) of parts of the samples, concatenated."""
-        samples = samples_of(given)
-        network = self._network(samples)
-        return compute(network, samples, lambda x: function(check_computed(self, network.heads(x)[:, self.best_head_])))
-
-    def _modules_of_methods(self, dtype):
-        def network(head=None):
-            return ClusterAnswers(self._network(torch.empty(0, dtype=dtype)), head)
-
-        return {
-            "transform": network,
-            "predict_proba": lambda: network(self.best_head_),
-            "predict": lambda: nn.Sequential(network(self.best_head_), Function(partial(torch.argmax, dim=1))),
-        }
-
-    @property
-    def _n_features_out(self):
-        return self._state["n_trunk_features"]

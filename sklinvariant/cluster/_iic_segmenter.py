@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-import itertools
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Any, Literal, Self
@@ -13,38 +10,25 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
-from torch import nn
 
 from sklinvariant._compat import fit_context, with_callbacks
-from sklinvariant._distributed import whole_sum
-from sklinvariant.accumulate import accumulate, channel_spread
+from sklinvariant._warnings import warn
+from sklinvariant.accumulate import channel_spread
 from sklinvariant.base import (
-    Anything,
-    Array,
     Count,
     CountOrZero,
-    Each,
-    Fields,
-    FittedState,
-    Flag,
-    Maybe,
     NonNegative,
     OnDevice,
-    RealNumber,
-    TorchEstimator,
-    Weights,
-    Whole,
     check_size,
     declared,
     integers,
 )
-from sklinvariant.cluster._dense_mutual_information import dense_joints
-from sklinvariant.cluster._pixel_mixture import PixelMixture, choose_mixture
-from sklinvariant.cluster._segmentation_module import SegmentationAnswers
-from sklinvariant.cluster._segmentation_trunk import SegmentationNetwork, predict_tiles
-from sklinvariant.images import ImageReader, scale_pixels
-from sklinvariant.ops import concatenated, joint_information, resample
-from sklinvariant.pairs import CropPairs, Pair
+from sklinvariant.cluster._fitted_segmentation import FittedSegmentation, ScaledImages, images_of
+from sklinvariant.cluster._pixel_mixture import choose_mixture
+from sklinvariant.cluster._segmentation_objective import DenseInformation
+from sklinvariant.cluster._segmentation_trunk import SegmentationNetwork
+from sklinvariant.images import scale_pixels
+from sklinvariant.pairs import CropPairs
 from sklinvariant.training import TrainedEstimator, WithOptimizer
 from sklinvariant.transforms import Flip, Transform
 
@@ -55,94 +39,8 @@ _SLOWER = 0.3  # factor of the learning rate with heads that start from a mixtur
 _CORRECTION = 0.1  # factor of the initial weights of these heads
 
 
-class DenseInformation(nn.Module):
-    """A module whose ``forward`` returns the negative mutual information between both predictions of a `Pair` (eq. 5).
-
-    It is the mean over the first ``n_heads`` heads, the main heads, plus the value of the auxiliary head if it exists.
-    """
-
-    def __init__(
-        self,
-        network: SegmentationNetwork,
-        n_heads: int,
-        shift: torch.Tensor,
-        scale: torch.Tensor,
-        half_window: int,
-        average: str,
-        entropy_weight: float,
-    ) -> None:
-        super().__init__()
-        self.network, self.n_heads, self.half_window = network, n_heads, half_window
-        self.average, self.entropy_weight = average, entropy_weight
-        self.shift, self.scale = shift, scale
-
-    @property
-    def lowest_loss(self) -> float:
-        """The loss if both predictions of each pair are equal and certain, and all clusters are of equal size."""
-        heads = self.network.sizes
-        main, auxiliary = (sum(map(math.log, part)) for part in (heads[: self.n_heads], heads[self.n_heads :]))
-        return -(2 * self.entropy_weight - 1) * (main / self.n_heads + auxiliary)
-
-    def forward(self, pair: Pair) -> torch.Tensor:
-        joints = (whole_sum(self._joints(*views)) for views in self._predictions(pair))
-        information = torch.stack([self._information(joint) for joint in joints])
-        return -information[: self.n_heads].mean() - information[self.n_heads :].sum()
-
-    @torch.no_grad()
-    def measure(self, batches: CropPairs) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """One pass over the batches: I (n_heads,) in nats, losses (n_heads,), and pixels per cluster (n_heads, k)."""
-        self.eval()
-        joints, counts = accumulate(self._pair_sums, (pair for pair, _ in batches))
-        self.train()
-        information = torch.stack([joint_information(joint).mean() for joint in joints])
-        return information.clamp_min(0), -torch.stack([self._information(joint) for joint in joints]), counts
-
-    def _pair_sums(self, pair, _):
-        """The joints of each head, which add up as their information does not, and the counts (n_heads, k)."""
-        there = pair.masks[:, 0] > 0
-        heads = self._predictions(pair)[: self.n_heads]
-        taken = [torch.bincount(first.argmax(1)[there], minlength=first.shape[1]) for first, _ in heads]
-        return tuple(self._joints(*views) for views in heads), torch.stack(taken)
-
-    def _joints(self, first, second):
-        return dense_joints(first, second, self.half_window, average=self.average)
-
-    def _information(self, joints):
-        return joint_information(joints, self.entropy_weight).mean()
-
-    def _predictions(self, pair):
-        """The predictions of each head for both views, aligned by pixel and multiplied by the weights of the pixels."""
-        images = (torch.cat([pair.images, pair.views]) - self.shift) / self.scale
-        both = [scores.tensor_split(2) for scores in self.network.scores(images)]
-        started = self.n_heads if pair.start is not None else 0
-        return [_aligned(first, second, pair, i < started) for i, (first, second) in enumerate(both)]
-
-
-def _aligned(first, second, pair, from_start):
-    """Predictions for both views from their scores; with ``from_start``, the scores correct those of the start."""
-    # pixels that left the image are filled with 0, so they have no weight in the joint distribution
-    if not from_start:
-        return first.softmax(1) * pair.masks, resample(second.softmax(1), pair.back) * pair.masks
-    there = resample(torch.ones_like(pair.masks), pair.back) * pair.masks
-    first, second = ((scores + pair.start).softmax(1) for scores in (first, resample(second, pair.back)))
-    return first * pair.masks, second * there
-
-
 @dataclass
-class _Scaled:
-    """A list of images (c, h, w), and the mean and standard deviation of the channels.
-
-    ``mixture`` is the one from which the main heads start, or None.
-    """
-
-    images: list
-    shift: torch.Tensor
-    scale: torch.Tensor
-    mixture: PixelMixture | None
-
-
-@dataclass
-class _Pairs(_Scaled):
+class _Pairs(ScaledImages):
     """Images to train on, and pairs of their crops.
 
     ``counts`` (k,), the number of pixels in each cluster, is set when the model is exported.
@@ -153,13 +51,17 @@ class _Pairs(_Scaled):
 
 
 @declared
-class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
-    """Segmentation without labels: clusters that are predictable from neighbouring pixels and transformed images.
+class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, FittedSegmentation):
+    r"""Segmentation without labels: clusters that are predictable from neighbouring pixels and transformed images.
 
-    A small convolutional network predicts the probabilities Φ_u(x) of k clusters for each pixel u. It maximises the
-    mutual information of ``P_t = E[Φ_u(x) · [g⁻¹Φ(gx)]_{u+t}ᵀ]`` (equation 5), over random transformations g and all
-    displacements t of at most ``half_window`` pixels. Regions that look alike at all positions and after all
-    transformations get the same cluster. With ``init="random"``, clusters have about the same size over all images.
+    A small convolutional network predicts the probabilities Φ of k clusters for each pixel u of an image x. It
+    maximises the mutual information of the joint distribution (equation 5)
+
+    .. math:: P_t = E\left[\Phi_u(x) \left[g^{-1} \Phi(g x)\right]_{u+t}^T\right]
+
+    over random transformations g and all displacements t of at most ``half_window`` pixels. Regions that look alike at
+    all positions and after all transformations get the same cluster. With ``init="random"``, clusters have about the
+    same size over all images.
 
     Parameters
     ----------
@@ -213,7 +115,8 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
     Attributes
     ----------
     labels_ : int32 array of shape (n, h, w), or list of n arrays (h, w)
-        Clusters of the pixels of the images of the last fit; a list if the images differ in size.
+        Clusters of the pixels of the images of the last fit; a list if the images differ in size. They take a pass over
+        all images at the end of the fit, because training sees random crops alone.
     mutual_information_ : array of shape (n_heads,)
         Mutual information of each main head in nats, with λ = 1, over random crops and views as in training.
     mutual_information_ratio_ : array of shape (n_heads,)
@@ -242,8 +145,7 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
     step, and the network is smaller and keeps the resolution of the images. Its first layer can learn derivatives.
 
     Use another method where the colours of pixels are a poor start: on mosaics of photographs, a Gaussian mixture of
-    plain pixels found 96.9 % of the pixels and this class 83.7; on grey ones, k-means on local statistics 51.7 and this
-    class 47.4. On streets, k-means on pixels and row found 77.1 and 76.5 %, and this class 81.6 and 78.4.
+    plain pixels is more accurate, and on grey ones k-means on local statistics. On streets, this class is.
 
     With ``init="random"``, a prediction depends only on the pixels within a distance of 10. With a mixture of images
     that have a common layout, it also depends on the row of the pixel and on the mean colour of the image, so predict
@@ -264,32 +166,6 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
     ((4, 32, 32), (4, 32, 32, 2))
     """
 
-    _layout = {
-        "weights": Weights(
-            heads__weight=Array("units", "width", 1, 1),
-            trunk__3__weight=Array("width", "width", 3, 3),
-            trunk__0__weight=Array("width", "n_channels", 3, 3),
-        ),
-        "shift": Array("n_channels", 1, 1),
-        "scale": Array("n_channels", 1, 1),
-        "heads": Each(Whole()),
-        "width": Whole(),
-        "n_channels": Whole(),
-        "best_head": Whole(0),
-        "mutual_information": Array("h"),
-        "mutual_information_ratio": Array("h"),
-        "labels": Maybe(Anything()),
-        "mixture": Maybe(
-            Fields(
-                form=Array("mixture_clusters", "mixture_side", "mixture_side"),
-                shift=Array("mixture_features"),
-                scale=Array("mixture_features"),
-                low=RealNumber(),
-                high=RealNumber(),
-                layout=Flag(),
-            )
-        ),
-    }
     n_clusters: Count = 8
     _: KW_ONLY
     n_overclusters: CountOrZero | None = None
@@ -305,33 +181,10 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
     max_epochs: Count | Literal["auto"] = "auto"  # type: ignore[assignment]
     batch_size: Count = 4
 
-    _reader = ImageReader(any_size=True)
-    labels_ = FittedState("Clusters of the pixels of the images of the last fit, (n, h, w), or a list of (h, w).")
-    mutual_information_ = FittedState("Mutual information in nats, (n_heads,).")
-    mutual_information_ratio_ = FittedState("Mutual information divided by ln k, (n_heads,).")
-    best_head_ = FittedState("Index of the head with the lowest loss.")
-
-    def _check_layout(self):
-        state = self._state
-        if sum(state["heads"]) != len(state["weights"]["heads.weight"]) or state["best_head"] >= len(state["heads"]):
-            raise ValueError(f"heads of {state['heads']} clusters do not match the weights")
-        mixture = state.get("mixture")
-        if mixture is not None:
-            n_features = state["n_channels"] + bool(mixture["layout"])
-            if mixture["form"].shape[:2] != (state["heads"][0], n_features + 1) or len(mixture["shift"]) != n_features:
-                raise ValueError(f"a mixture of shape {mixture['form'].shape} does not match the heads and channels")
-            if not mixture["low"] < mixture["high"]:
-                raise ValueError(f"the mixture has an empty range of colours, {mixture['low']} to {mixture['high']}")
-
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn the clusters.
-
-        Parameters
-        ----------
-        X : array of shape (n, h, w[, c]) or (n, n_features), or list of (h, w[, c])
-            Images: integers 0-255, which are scaled to 0-1, or floats. The images of a list may differ in size.
 
         Raises
         ------
@@ -359,7 +212,7 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
         return self
 
     def _data(self, given, y, generator, *, reset):
-        transform, images = self._invertible_transform(), _channels_first(given)
+        transform, images = self._invertible_transform(), images_of(given)
         first = scale_pixels(images[0])
         shift, scale = channel_spread(images) if reset else self._fitted_tensors(first, "shift", "scale")
         extra = self._n_auxiliary()
@@ -395,11 +248,6 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
         # fixed, so that a fit that resumes from a checkpoint starts from the same mixture
         own = torch.Generator().manual_seed(0 if self.random_state is None else generator.initial_seed())
         return choose_mixture(images, self.n_clusters, self.half_window, own, force=self.init == "mixture")
-
-    def _mixture(self, like):
-        """The mixture from which the fitted heads started, or None."""
-        state = self._state.get("mixture")
-        return None if state is None else PixelMixture.of_state(state, like)
 
     def _n_epochs(self, data):
         if self.max_epochs != "auto":
@@ -456,6 +304,7 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
         }
 
     def _labels(self, objective, data, head):
+        """The clusters of all pixels. This takes another pass, because `_measured` sees random crops."""
         runs = self._of_pixels(objective.network, data, head, lambda probabilities: probabilities.argmax(1))
         arrays = [label for run in runs for label in run.to(torch.int32).cpu().numpy()]
         objective.train()
@@ -489,96 +338,4 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
             )
         else:
             return
-        warnings.warn(f"{type(self).__name__}: {text}", ConvergenceWarning, stacklevel=3)
-
-    def predict(self, X: Any) -> Any:
-        """Predict the most probable cluster of each pixel.
-
-        Returns
-        -------
-        int64 array of shape (n, h, w), or list of n arrays (h, w)
-            A list if X is a list of images of different sizes.
-        """
-        given = self._read(X)
-        return self._predicted(given, lambda probabilities: probabilities.argmax(1))
-
-    def predict_proba(self, X: Any) -> Any:
-        """Predict the probabilities of the clusters for each pixel.
-
-        Returns
-        -------
-        array of shape (n, h, w, n_clusters), or list of n arrays (h, w, n_clusters)
-            A list if X is a list of images of different sizes.
-        """
-        given = self._read(X)
-        return self._predicted(given, lambda probabilities: probabilities.permute(0, 2, 3, 1))
-
-    def _predicted(self, given, function):
-        """A function of the probabilities of the pixels of images: (n, h, w, ...), or a list of (h, w, ...)."""
-        images = _channels_first(given)
-        like = scale_pixels(images[0][:0])
-        network = self._network(like, self._state["heads"], self._state["width"])
-        shift, scale = self._fitted_tensors(like, "shift", "scale")
-        data = _Scaled(images, shift, scale, self._mixture(like))
-        runs = self._of_pixels(network, data, self.best_head_, function)
-        if len({image.shape[1:] for image in images}) == 1:
-            return given.answer(concatenated(runs, len(images)))
-        return [given.answer(image) for run in runs for image in run]
-
-    @torch.no_grad()
-    def _of_pixels(self, network, data, head, function):
-        """A function of the probabilities of each pixel, (b, h, w, ...) for runs of images of equal size."""
-        network.eval()
-        for run in _runs(data.images, self.batch_size):
-            starts = None if data.mixture is None else [data.mixture.on(image) for image in run]
-            tiles = predict_tiles(
-                network, run, self.tile_size, head, lambda x: (scale_pixels(x) - data.shift) / data.scale
-            )
-            result: Any = None
-            for (rows, columns), scores in tiles:
-                if starts is not None:
-                    scores = scores + torch.stack([start(rows, columns) for start in starts])
-                part = function(scores.softmax(1))
-                if result is None:
-                    result = part.new_empty(len(run), *run[0].shape[1:], *part.shape[3:])
-                result[:, rows, columns] = part
-            yield result
-
-    def _modules_of_methods(self, dtype):
-        def answers(**answer):
-            like = torch.empty(0, dtype=dtype)
-            network = self._network(like, self._state["heads"], self._state["width"])
-            shift, scale = self._fitted_tensors(like, "shift", "scale")
-            return SegmentationAnswers(network, self.best_head_, shift, scale, self._mixture(like), **answer)
-
-        return {"predict_proba": answers, "predict": functools.partial(answers, labels=True)}
-
-    def _network(self, like, heads, width):
-        """The fitted network, on the device and in the precision of the tensor ``like``."""
-        # copied, because the weights may be memory-mapped from a file
-        weights = {name: torch.tensor(np.asarray(value)) for name, value in self._state["weights"].items()}
-        network = SegmentationNetwork.start(self._state["n_channels"], width, list(heads), torch.Generator())
-        try:
-            network.load_state_dict(weights)
-        except RuntimeError as error:
-            raise ValueError(
-                f"{type(self).__name__} was fitted with a different width, or different numbers of heads and clusters. "
-                f"Set these parameters back, or fit a clone ({error})"
-            ) from error
-        return network.to(like)
-
-
-def _channels_first(given):
-    """A list of (c, h, w) tensors of one dtype on the device; they may differ in size."""
-    images = list(given.data)
-    if len({image.dtype for image in images}) > 1:
-        images = [scale_pixels(image) for image in images]
-    dtype = functools.reduce(torch.promote_types, (image.dtype for image in images))
-    return [image.permute(2, 0, 1).to(given.device, dtype) for image in images]
-
-
-def _runs(images, most):
-    """Lists of at most ``most`` consecutive images of equal size."""
-    for _, run in itertools.groupby(images, lambda image: image.shape):
-        images_of_run = list(run)
-        yield from (images_of_run[start : start + most] for start in range(0, len(images_of_run), most))
+        warn(f"{type(self).__name__}: {text}", ConvergenceWarning)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
+import numpy as np
 import torch
 
 from sklinvariant.images import scale_pixels
 from sklinvariant.pairs import changed, shuffled
+from sklinvariant.training import Targets
 
 
 class LabelledBatch:
@@ -26,6 +31,28 @@ class LabelledBatch:
     def take(self, index: torch.Tensor) -> LabelledBatch:
         """Some of the samples, converted to floats."""
         return LabelledBatch(scale_pixels(self.samples.index_select(0, index)), self.target[index], self.weight[index])
+
+
+@dataclass
+class LabelledSamples:
+    """The labelled samples and their targets, and the seed of the views in prediction."""
+
+    samples: torch.Tensor
+    targets: Targets
+    seed: int
+
+    def take(self, indices: np.ndarray) -> LabelledSamples:
+        """The data of some of the samples."""
+        samples = self.samples[torch.from_numpy(indices).to(self.samples.device)]
+        return LabelledSamples(samples, self.targets.take(indices), self.seed)
+
+    @cached_property
+    def batch(self) -> LabelledBatch:
+        """All samples as one batch, and the targets on their device and in their precision."""
+        values: Any = self.targets.values
+        like = scale_pixels(self.samples[:0])
+        values = values.to(like if values.is_floating_point() else like.device)
+        return LabelledBatch(self.samples, values, self.targets.weight.to(like))
 
 
 class LabelledBatches:

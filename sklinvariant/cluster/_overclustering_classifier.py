@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import os
-import warnings
 from dataclasses import KW_ONLY
 from typing import Annotated, Any, Literal, Self
 
@@ -21,6 +20,7 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, proces
 from torch import nn
 
 from sklinvariant._compat import HasMethods, fit_context, raise_for_params, safe_indexing
+from sklinvariant._warnings import warn
 from sklinvariant.base import (
     Array,
     FittedState,
@@ -47,9 +47,9 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
 
     .. math:: P(y \mid x) = \sum_c P(y \mid c)\, P(c \mid x)
 
-    where P(c | x) is the clusterer's ``predict_proba``, or 1 for the cluster of ``predict`` if the clusterer has no
-    ``predict_proba``. The most likely class is predicted. For hard clusters this is the paper's many-to-one map, which
-    assigns to each cluster its most frequent class.
+    where :math:`P(c \mid x)` is the clusterer's ``predict_proba``, or 1 for the cluster of ``predict`` if the clusterer
+    has no ``predict_proba``. The most likely class is predicted. For hard clusters this is the paper's many-to-one map,
+    which assigns to each cluster its most frequent class.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
     cluster_counts_ : ndarray of shape (n_clusters, n_classes)
         Number of labels of each class in each cluster.
     cluster_proba_ : ndarray of shape (n_clusters, n_classes)
-        P(y | c).
+        Share of each class among the labels of each cluster, :math:`P(y \mid c)`.
     cluster_classes_ : ndarray of shape (n_clusters,)
         The class assigned to each cluster.
     class_prior_ : ndarray of shape (n_classes,)
@@ -152,11 +152,10 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
         check_consistent_length(X, labelled)
         classes, codes = np.unique(labels, return_inverse=True)
         if len(classes) == 1 and not labelled.all():
-            warnings.warn(
+            warn(
                 f"all labels are {classes.tolist()[0]!r}, and samples with label {self.unlabeled_value!r} count as "
                 "unlabelled. If this label is a class, set unlabeled_value=None.",
                 UserWarning,
-                stacklevel=2,
             )
         self.clusterer_ = clone(self.clusterer).fit(X, None, **process_routing(self, "fit", **params).clusterer.fit)
         clusters, members = self._clusters_of_rows(X, len(labelled))

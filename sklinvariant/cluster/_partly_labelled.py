@@ -22,8 +22,8 @@ class PartlyLabelledClassifier(Computing, ClassifierMixin):
 
         Parameters
         ----------
-        X : n samples as in `fit`
-            Samples.
+        X : n samples
+            Samples, as the clusterer takes them.
         y : array-like of shape (n,)
             Labels.
         sample_weight : array-like of shape (n,) or None, default=None

@@ -93,13 +93,17 @@ class TEMINetwork(EmbeddingNetwork):
 
 @declared
 class TEMIClusterer(EmbeddingClusterer):
-    """Clusters of embeddings on which a student, and a teacher that is its running mean, agree for neighbours.
+    r"""Clusters of embeddings on which a student, and a teacher that is its running mean, agree for neighbours.
 
-    With the cluster probabilities q_s of the student and q_t of the teacher, the loss of a pair of neighbours x, x' is
-    ``-w ln Σ_c (q_s(c|x) q_t(c|x'))^β / q_t(c)``, made symmetric: their weighted pointwise mutual information. The
-    weight ``w = Σ_c q_t(c|x) q_t(c|x')`` reduces the influence of pairs that probably belong to different classes.
-    Clusters that are certain and of equal size have a loss of ``-ln n_clusters``. This is no lower bound, because
-    ``q_t(c)`` is a running mean over earlier steps, and ``history_`` therefore has no "loss_ratio".
+    With the cluster probabilities :math:`q_s` of the student and :math:`q_t` of the teacher, the loss of a pair of
+    neighbours x, x' is their weighted pointwise mutual information, made symmetric:
+
+    .. math:: -w(x, x') \ln \sum_c \frac{(q_s(c \mid x)\, q_t(c \mid x'))^\beta}{q_t(c)}, \qquad
+        w(x, x') = \sum_c q_t(c \mid x)\, q_t(c \mid x')
+
+    The weight w reduces the influence of pairs that probably belong to different classes. If k clusters are certain and
+    of equal size, the loss is :math:`-\ln k`. This is no lower bound, because :math:`q_t(c)` is a running mean over
+    earlier steps, and ``history_`` therefore has no "loss_ratio".
 
     Parameters
     ----------

@@ -93,13 +93,18 @@ class TURTLENetwork(EmbeddingNetwork):
 
 @declared
 class TURTLEClusterer(EmbeddingClusterer):
-    """Clusters of embeddings that linear classifiers in one or several feature spaces find easy to learn.
+    r"""Clusters of embeddings that linear classifiers in one or several feature spaces find easy to learn.
 
-    The labeling ``τ(x) = mean_k softmax(θ_k φ_k(x))`` is learned together with a linear classifier w_k in each space
-    φ_k. Labeling and classifiers minimise the same loss
-    ``Σ_k mean CE(w_k φ_k(x), τ(x)) - γ Σ_k H(mean softmax(θ_k φ_k))``. The entropy H keeps all clusters in use. With S
-    spaces, the "loss_ratio" in ``history_`` is the loss divided by its lower bound ``-γ S ln n_clusters``: 1 if the
-    clusters are certain and of equal size. It is missing if the bound is 0.
+    The labeling τ is learned together with a linear classifier w in each of S feature spaces φ. It is the mean of soft
+    assignments in these spaces, and labeling and classifiers minimise the same loss:
+
+    .. math:: \tau(x) = \frac{1}{S} \sum_s \tau_s(x), \qquad \tau_s(x) = \mathrm{softmax}(\theta_s \phi_s(x))
+
+    .. math:: \sum_s E_x\left[\mathrm{CE}(w_s \phi_s(x), \tau(x))\right] - \gamma \sum_s H(E_x[\tau_s(x)])
+
+    CE is the cross-entropy. The entropy H keeps all clusters in use. The "loss_ratio" in ``history_`` is the loss
+    divided by its lower bound :math:`-\gamma S \ln k` for k clusters: 1 if the clusters are certain and of equal size.
+    It is missing if the bound is 0.
 
     Parameters
     ----------

@@ -1,7 +1,6 @@
 """Example images, and images from a folder or a file."""
 
 import os
-import warnings
 import zipfile
 import zlib
 from numbers import Integral
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import Bunch
 
+from sklinvariant._warnings import warn
 from sklinvariant.base import documented_by
 from sklinvariant.images import IMAGE_SUFFIXES, need_extra, read_image
 
@@ -130,7 +130,7 @@ def load_image_folder(
             filenames.append(str(file))
     if skipped:
         more = ", …" if len(skipped) > 10 else ""
-        warnings.warn(f"skipped {len(skipped)} unreadable images: {', '.join(skipped[:10])}{more}", stacklevel=2)
+        warn(f"skipped {len(skipped)} unreadable images: {', '.join(skipped[:10])}{more}")
     if not images:
         raise ValueError(
             f"{path} contains no readable images. Accepted suffixes are {', '.join(sorted(IMAGE_SUFFIXES))}. Check the "

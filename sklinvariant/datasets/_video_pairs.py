@@ -4,7 +4,6 @@ Axes: n sequences, l frames of a sequence, h×w pixels, c channels.
 """
 
 import math
-import warnings
 from collections import deque
 from collections.abc import Iterator
 from functools import cached_property
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
+from sklinvariant._warnings import warn
 from sklinvariant.base import Count, Positive, RandomState, Share, documented_by, integers, is_count, validated
 from sklinvariant.datasets._clips import find_clips
 
@@ -210,7 +210,7 @@ class VideoPairs:
                 f"no pair in {len(self.clips)} clip(s). All clips are too short, or fail the filters{reasons}"
             )
         if self.n_pairs is not None:
-            warnings.warn(f"the clips contain only {taken} pairs, fewer than n_pairs={self.n_pairs}", stacklevel=3)
+            warn(f"the clips contain only {taken} pairs, fewer than n_pairs={self.n_pairs}")
 
     def _windows(self, clip):
         """Yield a list of ``length`` frames for each starting frame."""
@@ -233,7 +233,7 @@ class VideoPairs:
         self.failed += [(clip.name, failure) for failure in failures]
         if failures:
             more = f", and {len(failures) - 1} more" if len(failures) > 1 else ""
-            warnings.warn(f"{clip.name}: {failures[0]}{more}. These frames are skipped", stacklevel=4)
+            warn(f"{clip.name}: {failures[0]}{more}. These frames are skipped")
 
     def _prepare(self, frame):
         """The resized frame in its own dtype, or a ValueError with the reason why it cannot be used."""
@@ -315,8 +315,13 @@ def frame_pairs(
 
     Raises
     ------
-    ValueError, FileNotFoundError, ImportError
-        As `VideoPairs`.
+    FileNotFoundError
+        If the file or folder does not exist.
+    ValueError
+        If the source contains no frames or no pair at all, if frames differ in size between clips, or, with
+        ``on_error="raise"``, if a frame cannot be read.
+    ImportError
+        If an extra is missing; the message names it.
 
     Examples
     --------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable
 from dataclasses import KW_ONLY
 from typing import Literal
@@ -13,6 +12,7 @@ import torch
 from torch import nn
 
 from sklinvariant._settings import borrowed_generators, making_modules, with_own_settings
+from sklinvariant._warnings import warn
 from sklinvariant.base import (
     LARGEST_SIDE,
     Anything,
@@ -182,10 +182,9 @@ class BackboneEstimator(OnDevice, TorchEstimator):
 
     def _warn_of_unknown_preprocessing(self, backbone):
         if backbone.lacks and any(isinstance(value, str) for value in (self.mean, self.std, self.image_size)):
-            warnings.warn(
+            warn(
                 f"{type(self).__name__}: module={self.module!r} has no {backbone.lacks}, which tells how "
                 "its images are preprocessed. Set mean, std and image_size",
-                stacklevel=2,
             )
 
     def _run(self, backbone, images, preprocessing, device):

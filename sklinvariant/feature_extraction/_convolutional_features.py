@@ -135,7 +135,7 @@ def _can_learn_in_parts(self):
 class ConvolutionalFeatures(
     WithImageSize, OnDevice, CallbackSupportMixin, TransformerMixin, TorchEstimator, auto_wrap_output_keys=None
 ):
-    """Images to feature maps by features that are learned on their patches: ``(n, h, w[, c])`` to ``(n, h', w', k)``.
+    r"""Images to feature maps by features that are learned on their patches: ``(n, h, w[, c])`` to ``(n, h', w', k)``.
 
     `fit` samples random patches, normalises their contrast, whitens them, and fits the extractor to them. Neither
     pretrained weights nor labels are needed. `transform` computes the features that the extractor would give for every
@@ -144,7 +144,7 @@ class ConvolutionalFeatures(
     Parameters
     ----------
     extractor : estimator
-        Estimator that learns a dictionary of patches, passed as rows of ``height · width · c`` numbers: scikit-learn's
+        Estimator that learns a dictionary of patches, passed as rows of ``height * width * c`` numbers: scikit-learn's
         ``KMeans`` and ``MiniBatchKMeans`` (``cluster_centers_``), ``MiniBatchDictionaryLearning`` and others with
         ``components_``, :class:`~sklinvariant.autoencoder.SparseAutoencoder`, or
         :class:`~sklinvariant.aggregation.BagOfWords` (``codebook_``). A clone is fitted, unless the estimator already
@@ -154,11 +154,14 @@ class ConvolutionalFeatures(
     stride : int
         Distance between neighbouring patches in pixels. Larger strides give smaller maps and are faster.
     encoding : {"auto", "triangle", "soft_threshold", "sigmoid"}
-        Features of a patch x for the extractor's vectors w_j. "triangle": ``max(0, mean_i ‖x - w_i‖ - ‖x - w_j‖)``, how
-        much closer w_j is than the average. "soft_threshold": ``max(0, w_j·x - threshold)`` and
-        ``max(0, -w_j·x - threshold)``, twice as many features. "sigmoid": ``σ(w_j·x + b_j)``, for an extractor with
-        ``intercept_``. "auto" is "sigmoid" if there is an ``intercept_``, "triangle" for cluster centres, and
-        "soft_threshold" for other ``components_``. Features are never negative.
+        Features of a patch x for each vector w of the extractor. They are never negative. "auto" is "sigmoid" if there
+        is an ``intercept_``, "triangle" for cluster centres, and "soft_threshold" for other ``components_``.
+
+        - "triangle": how much closer w is than the average of all vectors, :math:`\max(0, \mu - \lVert x - w \rVert)`
+          with the mean μ of the distances of x to all vectors.
+        - "soft_threshold": :math:`\max(0, w \cdot x - t)` and :math:`\max(0, -w \cdot x - t)` with ``threshold`` t,
+          twice as many features.
+        - "sigmoid": :math:`\sigma(w \cdot x + b)`, for an extractor with ``intercept_`` b.
     threshold : float
         Threshold of "soft_threshold". Larger values give more zeros.
     normalize : {"contrast"} or None
@@ -306,8 +309,8 @@ class ConvolutionalFeatures(
         Raises
         ------
         ValueError
-            As in `fit`, if the images differ in size from earlier ones, if ``patch_size`` or ``whiten`` has changed, or
-            if the model was saved by an earlier version.
+            If an image is not valid (the message names it) or smaller than a patch, if the images differ in size from
+            earlier ones, if ``patch_size`` or ``whiten`` has changed, or if the model was saved by an earlier version.
         """
         if not hasattr(self, "_state"):
             given, random = self._read(X, reset=True), check_random_state(self.random_state)

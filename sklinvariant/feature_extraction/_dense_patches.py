@@ -71,9 +71,9 @@ class Patches(nn.Module):
 class DensePatches(ImageTransformer):
     """Convert images to bags of patches: the raw pixels of a sliding window.
 
-    A bag has ``m = (1 + (h - patch) // stride)(1 + (w - patch) // stride)`` descriptors of ``patch² c`` features, the
-    pixels of a patch row by row. Images that differ in size have different numbers of descriptors. float64 images give
-    float64, all others float32.
+    An image (h, w, c) gives ``(1 + (h - patch_size) // stride) * (1 + (w - patch_size) // stride)`` descriptors of
+    ``patch_size**2 * c`` features, the pixels of a patch row by row. Images that differ in size have different numbers
+    of descriptors. float64 images give float64, all others float32.
 
     Parameters
     ----------
@@ -84,13 +84,6 @@ class DensePatches(ImageTransformer):
     normalize : {"contrast", "l2"} or None
         "contrast" subtracts the mean of a patch and divides by its standard deviation plus 0.01, which does not amplify
         noise in images 0-1 (Coates & Ng 2012); "l2" divides by the norm.
-    image_shape : tuple or None
-        ``(h, w)`` or ``(h, w, c)`` of flat rows. With None, a flat row is an image of one row of pixels.
-
-    Attributes
-    ----------
-    n_features_in_ : int
-        Number of values in an image.
 
     Examples
     --------

@@ -38,15 +38,8 @@ class LocalDescriptors(ImageTransformer):
         always 31 for ORB. Key points have their own size.
     max_keypoints : int
         Maximum number of key points per image; the strongest are kept.
-    image_shape : tuple or None
-        ``(h, w)`` or ``(h, w, c)`` of flat rows. With None, a flat row is an image of one row of pixels.
     n_jobs : int or None
         Number of images processed at a time, in threads unless ``joblib.parallel_config`` is set.
-
-    Attributes
-    ----------
-    n_features_in_ : int
-        Number of values in an image; for a list, in the first image.
 
     Examples
     --------

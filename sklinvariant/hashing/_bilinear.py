@@ -48,7 +48,9 @@ def _polar(matrix):
 
 @declared
 class BilinearHasher(MomentHasher):
-    """Signs of ``Lᵀ x R`` for rows reshaped to matrices x: long codes of long vectors in little memory (BPBC).
+    """Signs of bilinear projections of rows reshaped to matrices: long codes of long vectors in little memory (BPBC).
+
+    The bits are the signs of :math:`L^T x R` for a matrix x, with two small rotations L and R instead of a large one.
 
     Parameters
     ----------

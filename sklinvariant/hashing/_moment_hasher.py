@@ -125,7 +125,8 @@ class MomentHasher(Hasher):
         Raises
         ------
         ValueError
-            As in `fit`, or if the model was saved by an earlier version, which did not keep sums.
+            If X contains NaN or infinity, if the method cannot give ``n_bits`` bits, or if the model was saved by an
+            earlier version, which did not keep sums.
         """
         earlier = getattr(self, "_state", None)
         if earlier is not None and earlier.get("held") is None:

@@ -136,14 +136,18 @@ class _Components:
 
 @declared
 class NeighborHasher(WithOptimizer, WithNeighbors, TrainedEstimator, Hasher):
-    """Codes learned so that the codes of neighbouring rows are more similar than those of other rows.
+    r"""Codes learned so that the codes of neighbouring rows are more similar than those of other rows.
 
-    A bit is the sign of ``w_j·x + b_j``. With codes c(x) of -1 and 1 and similarities ``s = c(x_i)·c(x_j) / n_bits``,
-    training minimises the mean of ``-ln p(j | i)``, ``p(j | i) = exp(s_ij / τ) / Σ_l exp(s_il / τ)``, where j is one of
-    the nearest rows to i in a batch, or the other row of its pair, and l runs over all other rows of the batch. If the
-    neighbours are given, as a graph or by ``neighbors``, a batch has rows and one random neighbour of each, and j is
-    any neighbour of i in the batch. Training starts from the solution of `ITQHasher`. The gradient passes through the
-    sign as if it were tanh.
+    Each bit is the sign of a projection of a row x, :math:`w \cdot x + b`. With codes c of B bits, -1 and 1, training
+    minimises the mean of :math:`-\ln p(j \mid i)`, where
+
+    .. math:: p(j \mid i) = \frac{\exp(s_{ij} / \tau)}{\sum_l \exp(s_{il} / \tau)}, \qquad
+        s_{ij} = \frac{1}{B} c(x_i) \cdot c(x_j)
+
+    Row j is one of the nearest rows to i in a batch, or the other row of its pair, and l runs over all other rows of
+    the batch. If the neighbours are given, as a graph or by ``neighbors``, a batch has rows and one random neighbour of
+    each, and j is any neighbour of i in the batch. Training starts from the solution of `ITQHasher`. The gradient
+    passes through the sign as if it were tanh.
 
     Parameters
     ----------
@@ -268,7 +272,7 @@ class NeighborHasher(WithOptimizer, WithNeighbors, TrainedEstimator, Hasher):
         Raises
         ------
         ValueError
-            As in `fit`, or with ``pairs="explicit"``, because `transform` takes rows.
+            If X contains NaN or infinity, or with ``pairs="explicit"``, because `transform` takes rows.
         """
         if self.pairs == "explicit":
             raise ValueError(

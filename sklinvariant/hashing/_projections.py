@@ -41,10 +41,10 @@ class SignHasher(MomentHasher):
 
 @declared
 class LSHHasher(MomentHasher):
-    """Locality-sensitive hashing: signs of random projections, whose Hamming distances approximate angles.
+    r"""Locality-sensitive hashing: signs of random projections, whose Hamming distances approximate angles.
 
-    Two rows differ in each bit with probability angle / π, where the angle is measured at the mean of the training
-    rows.
+    Two rows at an angle θ, measured at the mean of the training rows, differ in each bit with probability
+    :math:`\theta / \pi`.
 
     Parameters
     ----------
@@ -80,18 +80,18 @@ class LSHHasher(MomentHasher):
 
 @declared
 class SKLSHHasher(MomentHasher):
-    """Hashing for shift-invariant kernels: Hamming distances approximate a Gaussian kernel of the rows.
+    r"""Hashing for shift-invariant kernels: Hamming distances approximate a Gaussian kernel of the rows.
 
-    A bit is the sign of ``cos(w·x + b) + t``, where w is normal with variance γ, b uniform in [0, 2π] and t uniform in
-    [-1, 1].
+    A bit is the sign of :math:`\cos(w \cdot x + b) + t`, where w is normal with variance γ, b uniform in [0, 2π] and t
+    uniform in [-1, 1].
 
     Parameters
     ----------
     n_bits : int
         Length of the code. More bits approximate the kernel more accurately.
     gamma : float or "scale"
-        Parameter of the kernel ``exp(-γ ‖x - y‖² / 2)``. Larger values separate closer rows. "scale" is 1 over the mean
-        squared distance between two rows.
+        Parameter γ of the kernel :math:`\exp(-\gamma \lVert x - y \rVert^2 / 2)`. Larger values separate closer rows.
+        "scale" is 1 over the mean squared distance between two rows.
     random_state : int, RandomState or None
         Seeds w, b and t.
 

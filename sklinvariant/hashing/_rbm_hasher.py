@@ -51,12 +51,16 @@ class _Visible:
 
 @declared
 class RBMHasher(TrainedEstimator, Hasher):
-    """Binary codes from the hidden units of an RBM, with a regulariser that makes the bits equally frequent.
+    r"""Binary codes from the hidden units of an RBM, with a regulariser that makes the bits equally frequent.
 
-    A restricted Boltzmann machine models the rows by ``P(z_j|x) = σ(w_j·x + b_j)`` and ``P(x_i|z) = σ(w_i·z + c_i)``
-    (equations 5 and 6). It is trained by contrastive divergence. In each batch, a regulariser pulls the activations
-    towards targets that are uniform in 0-1, over the bits of each code and over the batch for each bit (equations 7
-    and 8). Bit j is 1 if P(z_j|x) > 0.5.
+    A restricted Boltzmann machine models rows x and bits z by (equations 5 and 6, with the sigmoid σ and weights W)
+
+    .. math:: P(z_j = 1 \mid x) = \sigma\left(\sum_i W_{ji} x_i + b_j\right), \qquad
+        P(x_i = 1 \mid z) = \sigma\left(\sum_j W_{ji} z_j + c_i\right)
+
+    It is trained by contrastive divergence. In each batch, a regulariser pulls the activations towards targets that are
+    uniform in 0-1, over the bits of each code and over the batch for each bit (equations 7 and 8). Bit j is 1 if
+    :math:`P(z_j = 1 \mid x) > 0.5`.
 
     To find nearest neighbours, use `NeighborHasher`, or `ITQHasher`, which is fitted in less time. With 64 bits, the
     mean average precision of the 50 nearest rows on six data sets was 0.70 with `NeighborHasher`, 0.60 with `ITQHasher`
@@ -123,10 +127,14 @@ class RBMHasher(TrainedEstimator, Hasher):
     There is no ``optimizer``, because the update of contrastive divergence is not the gradient of a loss. The machine
     takes its own steps, with momentum.
 
-    In the paper, equation 8 has λ h(B) inside the logarithm, with a sign that would push activations away from their
-    targets. Here the objective is ``-Σ log P(x) - λ h(B)``. Its gradient is that of the machine, with the activations z
-    of the data replaced by ``z - λ (z - t)``. The paper does not specify the targets. Here they are ranks, first of
-    each bit over the batch, then of each code over its bits.
+    In the paper, equation 8 has :math:`\lambda h(B)` inside the logarithm, with a sign that would push activations away
+    from their targets. Here the objective is
+
+    .. math:: -\sum_x \log P(x) - \lambda h(B)
+
+    Its gradient is that of the machine, with the activations z of the data replaced by :math:`z - \lambda (z - t)` for
+    targets t. The paper does not specify the targets. Here they are ranks, first of each bit over the batch, then of
+    each code over its bits.
 
     References
     ----------
@@ -203,7 +211,7 @@ class RBMHasher(TrainedEstimator, Hasher):
         return self
 
     def activations(self, X: Any) -> Any:
-        """P(z = 1 | x) of each bit, equation 5.
+        """Probability that each bit is 1, equation 5.
 
         Returns
         -------
@@ -213,7 +221,7 @@ class RBMHasher(TrainedEstimator, Hasher):
         return given.answer(self._in_blocks(given, self._scores).sigmoid_())
 
     def score_samples(self, X: Any) -> Any:
-        """Pseudo-likelihood of each row: the sum over features of ``log P(x_i | the rest)``.
+        """Pseudo-likelihood of each row: the sum over features of the log-probability given the others.
 
         scikit-learn's BernoulliRBM samples one feature per row and multiplies by the number of features, which has the
         same expected value. Rows in 0-1 are treated as probabilities. For Gaussian units, the result is the

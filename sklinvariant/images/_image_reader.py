@@ -197,12 +197,19 @@ class ImageReader(RowReader):
         colour = len(shape) == 3 and shape[2] == state["n_channels"] != 1
         if colour or (len(shape) == 3 and shape[0] > 1 and np.prod(shape) == estimator.n_features_in_):
             refuse_one_image(shape)
-        expected = state.get("image_size")
-        if expected is not None and list(shape[1:3]) != list(expected):
-            raise ValueError(
-                f"the images are {shape[1]} x {shape[2]} pixels, but {type(estimator).__name__} was fitted on images "
-                f"of {expected[0]} x {expected[1]}. Resize the images"
-            )
+        expected = state.get("image_size", state.get("sample_shape", ())[:2])
+        if self._takes_any_size(estimator) or len(expected) < 2 or list(shape[1:3]) == list(expected):
+            return
+        h, w = expected
+        what = f"the images are {shape[1]} x {shape[2]} pixels"
+        advice = "Resize the images"
+        if isinstance(estimator, WithImageSize) and h == w:
+            advice = f"Set image_size={h}, or fit again"
+        elif getattr(estimator, "image_size", None) is not None:
+            advice = "Set image_size=None, or fit again"
+        if getattr(estimator, "image_size", None) is not None:
+            what = f"image_size is {estimator.image_size}"
+        raise ValueError(f"{what}, but {type(estimator).__name__} was fitted on images of {h} x {w}. {advice}")
 
     def _check_flat(self, estimator, X, reset):
         shape: tuple[int, ...] = getattr(X, "shape", ())
@@ -269,11 +276,7 @@ def _shape_of_rows(image_shape, n_features):
 
 
 def list_of_images(X: ArrayLike) -> list[Any] | None:
-    """The items of a list, tuple, column or object array of images, unchecked; None for other X."""
-    if hasattr(X, "to_numpy") and len(getattr(X, "shape", ())) == 1:  # a column of a table
-        X = X.to_numpy()
-    if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1:
-        X = list(X)
+    """The items of a list or tuple of images, unchecked; None for other X."""
     if not isinstance(X, (list, tuple)) or len(X) == 0 or not _is_image(X[0]):
         return None
     return list(X)

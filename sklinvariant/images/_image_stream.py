@@ -1,6 +1,5 @@
 """Batches of images of equal size from images of any size, in memory or as files; bad files can be skipped."""
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sklinvariant._warnings import warn
 from sklinvariant.base import computing_device
 from sklinvariant.images._image_files import ImageFiles
 from sklinvariant.images._image_reader import ImageInput, ImageReader
@@ -99,9 +99,7 @@ class ImageStream:
         if self.failed:
             listed = "; ".join(f"image {row}: {reason}" for row, reason in self.failed[:10])
             more = f"; and {len(self.failed) - 10} more" if len(self.failed) > 10 else ""
-            warnings.warn(
-                f"{name}: {len(self.failed)} of {len(self)} images were not read: {listed}{more}", stacklevel=3
-            )
+            warn(f"{name}: {len(self.failed)} of {len(self)} images were not read: {listed}{more}")
 
 
 class StreamReader(ImageReader):

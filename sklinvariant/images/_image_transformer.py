@@ -14,7 +14,18 @@ from sklinvariant.images._image_reader import ImageReader
 
 
 class ImageTransformer(CallbackSupportMixin, TransformerMixin, TorchEstimator, auto_wrap_output_keys=None):
-    """Base of the transformers of images to `DescriptorSets`. A subclass implements ``_prepare`` and ``_describe``."""
+    """Base of the transformers of images to `DescriptorSets`. A subclass implements ``_prepare`` and ``_describe``.
+
+    Parameters
+    ----------
+    image_shape : tuple or None
+        ``(h, w)`` or ``(h, w, c)`` of flat rows. With None, a flat row is an image of one row of pixels.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+        Number of values in an image; for a list, in the first image.
+    """
 
     _layout = {
         "n_channels": Whole(),

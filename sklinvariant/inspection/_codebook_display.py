@@ -17,8 +17,8 @@ class CodebookDisplay(Display):
     ----------
     codebook : ndarray of shape (k, d)
         The codewords.
-    image_shape : tuple or None
-        ``(h, w)`` or ``(h, w, c)`` of codewords that are images.
+    image_shape : tuple or None, default=None
+        ``(h, w)`` or ``(h, w, c)`` of codewords that are images. None plots the first two features as points.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class CodebookDisplay(Display):
         estimator : BagOfWords, VLAD, FisherVector or a learned one
             The fitted estimator.
         image_shape : tuple or None, default=None
-            As above; None assumes square patches, or points if d = 2.
+            ``(h, w)`` or ``(h, w, c)`` of codewords that are images. None assumes square patches, or points if d = 2.
         """
         codebook = estimator.means_ if hasattr(estimator, "means_") else estimator.codebook_
         side = round(codebook.shape[1] ** 0.5)

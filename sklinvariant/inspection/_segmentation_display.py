@@ -21,7 +21,7 @@ class SegmentationDisplay(Display):
         ``(h, w)`` or ``(h, w, 3)`` each.
     predictions : list of n int arrays of shape (h, w)
         Segments, by number.
-    truth : list of n int arrays of shape (h, w), or None, default=None
+    truth : list of n int arrays of shape (h, w), or None
         Classes, by number; -1 is black, in both.
     prediction_colors : ndarray of shape (k, 3)
         Colours of the segments, red, green and blue from 0 to 1.
@@ -58,9 +58,12 @@ class SegmentationDisplay(Display):
 
         Parameters
         ----------
-        estimator : fitted estimator whose ``predict`` gives labels (n, h, w), or a list of (h, w)
+        estimator : fitted estimator
+            Its ``predict`` returns labels (n, h, w), or a list of (h, w).
         images : array or list of n images
+            ``(h, w)``, ``(h, w, 1)`` or ``(h, w, 3)`` each, uint8 0-255 or float 0-1.
         truth : array or list of n label maps, or None, default=None
+            Classes, as integers.
         **kwargs
             Keyword arguments of `from_predictions`.
         """
@@ -87,7 +90,7 @@ class SegmentationDisplay(Display):
             Segments, numbered from 0.
         images : array or list of n images
             ``(h, w)``, ``(h, w, 1)`` or ``(h, w, 3)`` each, uint8 0-255 or float 0-1.
-        truth : as predictions, or None, default=None
+        truth : array of shape (n, h, w), list of n arrays (h, w), or None, default=None
             Classes, as integers.
         match : {"auto", "one-to-one", "many-to-one"}, default="auto"
             Segments have the colour of the class assigned to them over all images, see

@@ -47,7 +47,11 @@ def bit_activations(codes: Any, *, packed: bool = False) -> np.ndarray:
 @with_own_settings
 @documented_by(bit_activations)
 def bit_entropy(codes: Any, *, packed: bool = False) -> np.ndarray:
-    """Entropy of each bit over the codes, in bits: ``-p log2 p - (1-p) log2 (1-p)`` for its mean activation p.
+    r"""Entropy of each bit over the codes, in bits.
+
+    For the mean activation p of a bit, this is
+
+    .. math:: -p \log_2 p - (1 - p) \log_2 (1 - p)
 
     Returns
     -------

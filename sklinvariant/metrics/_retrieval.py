@@ -20,12 +20,15 @@ from sklinvariant.base import documented_by, is_count, to_numpy
 
 @with_own_settings
 def average_precision(ranking: Any, relevant: Any, *, junk: Any = None, interpolation: str = "step") -> np.ndarray:
-    """Average precision of each query, the area under its precision-recall curve.
+    r"""Average precision of each query, the area under its precision-recall curve.
 
-    Let h(j) be the number of relevant neighbours among the first j, without junk, and R the number of all relevant ids.
-    "step" is ``(1/R) Σ_j [j is relevant] h(j)/j``, as in scikit-learn. "trapezoid" replaces the precision ``h(j)/j`` by
-    its mean with the precision at the previous rank, ``(h(j)/j + h(j-1)/(j-1)) / 2``, with precision 1 at rank 0, as in
-    the evaluation program of the Oxford buildings. Relevant ids that are not in the ranking contribute 0.
+    The precision P(j) is the share of relevant ids among the first j neighbours, without junk. R is the number of all
+    relevant ids. "step" sums over the ranks j of the relevant ids, as scikit-learn does:
+
+    .. math:: \mathrm{AP} = \frac{1}{R} \sum_j P(j)
+
+    "trapezoid" replaces :math:`P(j)` by :math:`(P(j) + P(j - 1)) / 2`, with :math:`P(0) = 1`, as in the evaluation
+    program of the Oxford buildings. Relevant ids that are not in the ranking contribute 0.
 
     Parameters
     ----------
@@ -33,10 +36,10 @@ def average_precision(ranking: Any, relevant: Any, *, junk: Any = None, interpol
         Ids of the neighbours, best first; -1 for a missing neighbour.
     relevant : list of n_queries array-likes of ids, or boolean or sparse matrix of shape (n_queries, n_database)
         Ids that should be found. Ids that are also junk count as junk.
-    junk : as relevant, or None, default=None
+    junk : list of n_queries array-likes of ids, or boolean or sparse matrix, or None, default=None
         Ids that count neither as correct nor as wrong. They are removed from the ranking.
     interpolation : {"step", "trapezoid"}, default="step"
-        How the area under the curve is computed, see above.
+        How the area under the curve is computed: as scikit-learn does, or with the trapezoids of the Oxford buildings.
 
     Returns
     -------

@@ -33,7 +33,8 @@ def make_retrieval_scorer(
     k : int or None, default=None
         Number of neighbours to consider; None considers all. Required for "recall_at_k"; "ukbench_score" uses 4.
     interpolation : {"step", "trapezoid"}, default="step"
-        For "mean_average_precision", see `average_precision`.
+        How "mean_average_precision" computes the area under the curve: as scikit-learn does, or with the trapezoids of
+        the Oxford buildings.
 
     Returns
     -------

@@ -23,11 +23,15 @@ def diffusion_ranking(
     n_neighbors: Count | None = None,
     links: Any = None,
 ) -> tuple[Any, Any]:
-    """Rank rows by a random walk that starts at the neighbours of a query and restarts there.
+    r"""Rank rows by a random walk that starts at the neighbours of a query and restarts there.
 
-    The graph links rows that are among the ``n_links`` nearest of each other, with weights A = max(⟨xᵢ, xⱼ⟩, 0)ᵞ. With
-    S = D^(-1/2) A D^(-1/2), where D are the sums of the rows of A, the scores f of all rows solve (I - α S) f = y. Here
-    y are the weights of the ``n_starts`` rows nearest to the query. Rows are thus found along chains of neighbours.
+    The graph links rows x that are among the ``n_links`` nearest of each other, with weights A. The scores f of all
+    rows solve
+
+    .. math:: (I - \alpha S) f = y, \qquad S = D^{-1/2} A D^{-1/2}, \qquad A_{ij} = \max(x_i \cdot x_j, 0)^\gamma
+
+    where the diagonal matrix D contains the sums of the rows of A, and y are the weights of the ``n_starts`` rows
+    nearest to the query. Rows are thus found along chains of neighbours.
 
     Parameters
     ----------

@@ -10,9 +10,11 @@ from sklinvariant.neighbors._similarities import check_rows, unit_rows
 
 @validated
 def expand_queries(queries: Any, X: Any, rows: Any, *, alpha: NonNegative = 3.0) -> Any:
-    """Expand each query by its neighbours, and search again with the result (α-weighted query expansion).
+    r"""Expand each query by its neighbours, and search again with the result (α-weighted query expansion).
 
-    A query q of length 1 becomes q + Σᵢ max(⟨q, xᵢ⟩, 0)ᵅ xᵢ over its nearest rows xᵢ, scaled to length 1.
+    A query q of length 1 becomes the sum of itself and its nearest rows x, scaled to length 1:
+
+    .. math:: q + \sum_i \max(q \cdot x_i, 0)^\alpha x_i
 
     Parameters
     ----------

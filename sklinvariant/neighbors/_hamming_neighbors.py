@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import KW_ONLY
 from typing import Annotated, Any, Literal, Self
 
@@ -11,6 +10,7 @@ from scipy.sparse import csr_matrix
 from sklearn.utils.validation import check_is_fitted
 
 from sklinvariant._compat import fit_context
+from sklinvariant._warnings import warn
 from sklinvariant.base import (
     ArrayKind,
     Count,
@@ -194,9 +194,8 @@ class HammingNeighbors(NeighborIndex, IndexedCodes):
         resolve_device(self.device)
         given, codes, growing = self._read_codes(X)
         if not self.packed and len(codes) > 1 and (codes == codes[0]).all():
-            warnings.warn(
+            warn(
                 f"all {len(codes)} codes are equal. Check that binarize={self.binarize} is the right threshold.",
-                stacklevel=2,
             )
         given_ids = ids is not None
         ids, next_id = check_ids(ids, len(codes), 0)

@@ -10,12 +10,18 @@ class NeighborIndex:
     """An index that finds k neighbours, and can be written to a file and read again."""
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the index to a file, atomically: see `sklinvariant.save`."""
+        """Write the index, its parameters and fitted attributes, to a file.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file to write. An existing file is replaced atomically.
+        """
         save(self, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, mmap_mode: Literal["r"] | None = None) -> Self:
-        """Read an index written by `save`: see `sklinvariant.load`.
+        """Read an index that `save` wrote.
 
         Parameters
         ----------

@@ -22,12 +22,16 @@ def k_reciprocal_ranking(
     n_neighbors: Count | None = None,
     links: Any = None,
 ) -> tuple[Any, Any]:
-    """Rank rows by how many k-reciprocal neighbours they share with a query.
+    r"""Rank rows by how many k-reciprocal neighbours they share with a query.
 
-    Two rows are k-reciprocal neighbours if each is among the k nearest of the other. A row i is described by weights
-    Vᵢⱼ = exp(-dᵢⱼ) over its k-reciprocal neighbours j, averaged over its nearest rows. The result ranks by
-    (1 - weight) · J + weight · d, where J is the Jaccard distance 1 - Σ min(Vᵢ, Vⱼ) / Σ max(Vᵢ, Vⱼ) and d the squared
-    Euclidean distance of rows of length 1, divided by the largest one of the query.
+    Two rows are k-reciprocal neighbours if each is among the k nearest of the other. The distance d of two rows is the
+    squared Euclidean distance of rows of length 1, divided by the largest one of the query. A row i is described by
+    weights :math:`V_{ij} = \exp(-d_{ij})` over its k-reciprocal neighbours j, averaged over its nearest rows. The
+    weights of two rows are compared by the Jaccard distance
+
+    .. math:: J(i, j) = 1 - \frac{\sum_l \min(V_{il}, V_{jl})}{\sum_l \max(V_{il}, V_{jl})}
+
+    and the result ranks by :math:`(1 - w) J + w d` with ``weight`` w.
 
     Parameters
     ----------

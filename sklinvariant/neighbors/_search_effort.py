@@ -1,12 +1,13 @@
 """The effort that an approximate index needs to find the required share of the true neighbours."""
 
 import math
-import warnings
 from collections.abc import Callable, Iterable
 
 import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.random import sample_without_replacement
+
+from sklinvariant._warnings import warn
 
 _SAMPLE = 256  # number of codes on which the recall is measured
 _FLIPPED = 1 / 64  # share of their bits that are flipped, because stored codes are easier to find than real queries
@@ -72,8 +73,7 @@ def least_effort(
 
 def warn_of_recall(index: str, share: float, k: int, recall: float) -> None:
     """Say that an index misses more neighbours than allowed."""
-    warnings.warn(
+    warn(
         f"index={index!r} finds {share:.3f} of the {k} nearest neighbours on a sample, less than recall={recall}. "
         "Choose another index, or raise n_links, ef_construction or n_tables.",
-        stacklevel=4,
     )

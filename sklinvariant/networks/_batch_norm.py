@@ -13,6 +13,7 @@ M = TypeVar("M", bound=nn.Module)
 
 class _OfWholeBatch(_BatchNorm):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalise the channels of x, whose second axis they are."""
         if not (self.training and is_shared()):
             return super().forward(x)
         self._check_input_dim(x)
@@ -42,7 +43,30 @@ class BatchNorm1d(_OfWholeBatch, nn.BatchNorm1d):
 
 
 class BatchNorm2d(_OfWholeBatch, nn.BatchNorm2d):
-    """`torch.nn.BatchNorm2d`, with the mean and variance of the whole batch."""
+    """Batch normalisation of images (n, c, h, w), with the mean and variance of the whole batch.
+
+    It differs from `torch.nn.BatchNorm2d` only in the context of `sklinvariant.distributed`, in which several processes
+    compute a part of the batch each.
+
+    Parameters
+    ----------
+    num_features : int
+        Number of channels c.
+    eps : float, default=1e-5
+        Number added to the variance, against divisions by zero.
+    momentum : float or None, default=0.1
+        Weight of a new batch in the running mean and variance. None averages all batches with equal weights.
+    affine : bool, default=True
+        Whether channels have a weight and a bias, which are learned.
+    track_running_stats : bool, default=True
+        Whether the layer keeps a running mean and variance, which it uses in evaluation mode.
+    device : str, torch.device or None, default=None
+        Device of the weights and statistics. None is torch's default.
+    dtype : torch.dtype or None, default=None
+        Type of the weights and statistics. None is torch's default.
+    bias : bool, default=True
+        Whether channels have a bias if ``affine``. Earlier versions of torch do not have this parameter.
+    """
 
 
 class BatchNorm3d(_OfWholeBatch, nn.BatchNorm3d):
@@ -53,7 +77,18 @@ _OURS: dict[type, type] = {nn.BatchNorm1d: BatchNorm1d, nn.BatchNorm2d: BatchNor
 
 
 def normalize_by_whole_batch(network: M) -> M:
-    """Let the batch normalisation of a user-defined network, which is changed, use the whole batch."""
+    """Let the batch normalisation of a network use the whole batch, as `BatchNorm2d` does.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        The network, which is changed.
+
+    Returns
+    -------
+    torch.nn.Module
+        The same network.
+    """
     for layer in network.modules():
         layer.__class__ = _OURS.get(type(layer), type(layer))
     return network

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from sklinvariant._distributed import own_number
+from sklinvariant._docstrings import documented_by
 from sklinvariant._settings import borrowed_generators, draw_seed
 from sklinvariant.ops import Mixture, Scores, equal_moments, mixture_scores, soft_moments, standardize
 
@@ -21,13 +22,21 @@ _SMALL = 1e-6  # below this value power normalisation is linear, so that its gra
 
 
 class Bags(NamedTuple):
-    """The input of every encoder: values (N, d), a tensor, and offsets (n + 1,), a numpy array."""
+    """The input of every encoder: the descriptors of n bags, one bag after the other.
+
+    Parameters
+    ----------
+    values : tensor of shape (N, d)
+        The descriptors of all bags.
+    offsets : numpy array of shape (n + 1,)
+        Start of each bag: bag i has the descriptors ``values[offsets[i]:offsets[i + 1]]``.
+    """
 
     values: torch.Tensor
     offsets: np.ndarray
 
     def moments(self, scores: Scores, order: int, chunk_size: int | None) -> tuple[torch.Tensor, ...]:
-        """The sums of `soft_moments` over each bag."""
+        """The sums of soft assignments over each bag, as from `sklinvariant.ops.soft_moments`."""
         return soft_moments(self.values, self.offsets, scores, order=order, chunk_size=chunk_size)
 
     def counts(self, like: torch.Tensor, floor: int = 1) -> torch.Tensor:
@@ -37,17 +46,23 @@ class Bags(NamedTuple):
 
 
 class EqualBags(NamedTuple):
-    """Bags of equal size, values (n, m, d), of which plain tensor operations compute everything at once.
+    """Bags of equal size, of which plain tensor operations compute everything at once.
 
-    For modules that are compiled or exported. With ``hard``, a descriptor belongs only to the codeword with the highest
-    score.
+    For modules that are compiled or exported.
+
+    Parameters
+    ----------
+    values : tensor of shape (n, m, d)
+        The m descriptors of each bag.
+    hard : bool, default=False
+        Whether a descriptor belongs only to the codeword with the highest score, instead of to all with weights.
     """
 
     values: torch.Tensor
     hard: bool = False
 
     def moments(self, scores: Scores, order: int, chunk_size: int | None = None) -> tuple[torch.Tensor, ...]:
-        """As `Bags.moments`."""
+        """The sums of soft assignments over each bag, as from `sklinvariant.ops.equal_moments`."""
         return equal_moments(self.values, scores, order, hard=self.hard)
 
     def counts(self, like: torch.Tensor, floor: int = 1) -> torch.Tensor:
@@ -56,14 +71,33 @@ class EqualBags(NamedTuple):
 
 
 class Units(NamedTuple):
-    """The location of the data, ``shift`` (d,), and its spread, ``scale`` (one number)."""
+    """The location and the spread of the data, by which descriptors x become ``(x - shift) / scale``.
+
+    Parameters
+    ----------
+    shift : numpy array of shape (d,)
+        The location, such as the mean of the descriptors.
+    scale : float
+        The spread, one number for all features.
+    """
 
     shift: np.ndarray
     scale: float
 
 
 class BagEncoder(nn.Module):
-    """Base of the encoders: the units and the chunk size."""
+    """Base of the encoders: the units and the chunk size.
+
+    Parameters
+    ----------
+    units : Units
+        Location and spread of the descriptors. Parameters are learned in these units.
+    dtype : torch.dtype
+        Precision of the parameters and of the result.
+    chunk_size : int or None
+        Number of descriptors processed at a time, which bounds the memory. None chooses a chunk that fits into the
+        cache.
+    """
 
     shift: torch.Tensor
     scale: torch.Tensor
@@ -90,11 +124,32 @@ class BagEncoder(nn.Module):
         return x.to(self.shift.dtype).cpu().numpy()
 
 
+@documented_by(BagEncoder)
 class SoftBagOfWords(BagEncoder):
-    """T1 of the paper, eq. 6-8: q_k(f) ∝ exp(-γ (f - C_k)ᵀ Σ_k⁻¹ (f - C_k)), averaged over the bag: (n, k).
+    r"""The encoder of `LearnedBoW`: soft assignments of descriptors to codewords, averaged over each bag.
 
-    ``covariances`` (k, d) are the diagonals of Σ, dimensionless; None is the identity. Codewords are parametrised in
-    units of the initial √Σ: if a feature of a codeword hardly varies, a larger step would move the codeword too far.
+    For the m descriptors f of a bag and codewords C with covariances Σ (equations 6-8 of Katharopoulos et al. 2017),
+
+    .. math:: R_k = \frac{1}{m} \sum_n q_k(f_n), \qquad
+        q_k(f) \propto \exp(-\gamma (f - C_k)^T \Sigma_k^{-1} (f - C_k))
+
+    where the assignments q of a descriptor sum to 1 over the codewords.
+
+    Parameters
+    ----------
+    codebook : array of shape (k, d)
+        Initial codewords C, in the units of the descriptors.
+    covariances : array of shape (k, d) or None
+        Initial diagonals of Σ, without unit. None keeps the identity.
+    gamma : float
+        Initial γ, in 1 / squared units of the descriptors.
+    learn_gamma : bool, default=False
+        Whether γ is learned.
+
+    Notes
+    -----
+    Codewords are parametrised in units of the initial :math:`\sqrt{\Sigma}`: if a feature of a codeword hardly varies,
+    a larger step would move the codeword too far.
     """
 
     start: torch.Tensor
@@ -125,10 +180,11 @@ class SoftBagOfWords(BagEncoder):
 
     @property
     def codebook(self) -> torch.Tensor:
+        """Codewords (k, d) in standardised units."""
         return self.start + self.unit * self.offsets
 
     def scores(self) -> Scores:
-        """−γ (f − C)ᵀ Σ⁻¹ (f − C); with the identity, without the f² term, which is the same for all codewords."""
+        """The logarithms of D, as `sklinvariant.ops.Scores`, up to a term that is the same for all codewords."""
         sharpest = np.log(torch.finfo(self.log_gamma.dtype).max) / 2  # prevents overflow
         gamma, codebook = self.log_gamma.clamp(max=sharpest).exp(), self.codebook
         if self.log_precision is None:
@@ -140,6 +196,7 @@ class SoftBagOfWords(BagEncoder):
         return Scores(weight.T.contiguous(), bias, self.shift, self.scale)
 
     def forward(self, bags: Bags | EqualBags) -> torch.Tensor:
+        """The representations (n, k) of n bags."""
         (mass,) = bags.moments(self.scores(), order=0, chunk_size=self.chunk_size)
         return mass / bags.counts(mass)
 
@@ -154,25 +211,64 @@ class SoftBagOfWords(BagEncoder):
         return float(np.exp(float(self.log_gamma.detach()) - 2 * np.log(self.double_scale)))
 
 
+@documented_by(SoftBagOfWords)
 class SoftVLAD(SoftBagOfWords):
-    """T2 of the paper, eq. 9: the mean of q_k(f) (f - C_k), flattened to (n, k d) and normalised."""
+    r"""The encoder of `LearnedVLAD`: residuals of descriptors to codewords, averaged over each bag.
 
-    def __init__(self, *args: Any, normalization: str | None = None, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    With the soft assignments q of `SoftBagOfWords` (equation 9 of Katharopoulos et al. 2017),
+
+    .. math:: R_k = \frac{1}{m} \sum_n q_k(f_n) (f_n - C_k)
+
+    Parameters
+    ----------
+    normalization : {"l2", "power", "intra"} or None, default=None
+        "l2" divides R by its norm; "power" takes signed square roots before; "intra" normalises the residual of each
+        codeword before. None returns R in the units of the descriptors.
+    """
+
+    def __init__(
+        self,
+        codebook: np.ndarray,
+        covariances: np.ndarray | None,
+        gamma: float,
+        units: Units,
+        *,
+        dtype: torch.dtype,
+        learn_gamma: bool = False,
+        chunk_size: int | None = None,
+        normalization: str | None = None,
+    ) -> None:
+        super().__init__(
+            codebook, covariances, gamma, units, dtype=dtype, learn_gamma=learn_gamma, chunk_size=chunk_size
+        )
         self.normalization = normalization
 
     def forward(self, bags: Bags | EqualBags) -> torch.Tensor:
+        """The representations (n, k d) of n bags."""
         mass, sums = bags.moments(self.scores(), order=1, chunk_size=self.chunk_size)
         residuals = (sums - mass[:, :, None] * self.codebook) / bags.counts(mass)[:, :, None]
         return normalize_vlad(residuals, self.normalization, self.scale)
 
 
+@documented_by(BagEncoder)
 class SoftFisherVector(BagEncoder):
-    """Gradients of the log-likelihood of a mixture to means and deviations (Perronnin et al. 2010): (n, 2 k d).
+    """The encoder of `LearnedFisherVector`: the gradient of the log-likelihood of a Gaussian mixture at each bag.
 
-    ``improved`` adds the signed square root and L2 normalisation. ``weight_terms`` prepends the k derivatives with
-    respect to the mixing weights. Means are parametrised in units of the initial deviations of their Gaussians: if a
-    feature hardly varies, a step in units of all data would move the means far outside the data.
+    The representation is that of `FisherVector`, with weights, means and variances that can be learned.
+
+    Parameters
+    ----------
+    mixture : Mixture or sequence of three arrays
+        Initial weights (k,), means (k, d) and variances (k, d), in the units of the descriptors.
+    improved : bool, default=True
+        Whether to apply signed square roots and L2 normalisation.
+    weight_terms : bool, default=False
+        Whether to prepend the k derivatives with respect to the mixing weights.
+
+    Notes
+    -----
+    Means are parametrised in units of the initial deviations of their Gaussians: if a feature hardly varies, a step in
+    units of all data would move the means far outside the data.
     """
 
     start: torch.Tensor
@@ -203,10 +299,12 @@ class SoftFisherVector(BagEncoder):
         self.improved, self.weight_terms = improved, weight_terms
 
     def mixture(self) -> Mixture:
+        """The mixture in standardised units."""
         means = self.start + self.unit * self.offsets
         return Mixture(torch.softmax(self.log_weights, 0), means, self.log_variances.exp())
 
     def forward(self, bags: Bags | EqualBags) -> torch.Tensor:
+        """The representations of n bags: (n, 2 k d), or (n, k + 2 k d) with ``weight_terms``."""
         mixture = self.mixture()
         scores = mixture_scores(mixture, self.shift, self.scale)
         moments = bags.moments(scores, order=2, chunk_size=self.chunk_size)
@@ -214,6 +312,7 @@ class SoftFisherVector(BagEncoder):
         return F.normalize(power_normalize(vectors), dim=1) if self.improved else vectors
 
     def export(self) -> dict[str, Any]:
+        """Weights, means and covariances in the units of the data."""
         return {
             "weights": torch.softmax(self.log_weights.detach().double(), 0).to(self.shift.dtype).cpu().numpy(),
             "means": self.outward(self.mixture().means),
@@ -222,10 +321,27 @@ class SoftFisherVector(BagEncoder):
         }
 
 
+@documented_by(BagEncoder)
 class MeanEncoder(nn.Module):
-    """R = mean of T(f) for any module T: (rows, d) -> (rows, D), in chunks that the backward pass recomputes.
+    r"""The encoder of `LearnedAggregation`: the mean of any module T over the descriptors of each bag.
 
-    ``generator`` seeds torch's global generators for the random numbers that T draws during training.
+    For the m descriptors f of a bag,
+
+    .. math:: R = \frac{1}{m} \sum_n T(f_n)
+
+    T is computed in chunks, which the backward pass computes again.
+
+    Parameters
+    ----------
+    transform : torch.nn.Module
+        The module T, which maps standardised descriptors (rows, d) to features (rows, D).
+    chunk_size : int or None, default=None
+        Number of descriptors processed at a time, which bounds the memory. None is 16384.
+
+    Attributes
+    ----------
+    generator : torch.Generator or None
+        Seeds torch's global generators for the random numbers that T draws during training. None seeds them with 0.
     """
 
     generator: torch.Generator | None = None
@@ -243,6 +359,7 @@ class MeanEncoder(nn.Module):
         self.chunk_size = chunk_size or 1 << 14
 
     def export(self) -> dict[str, Any]:
+        """The parameters and buffers of T as numpy arrays."""
         return {"encoder": {name: value.cpu().numpy() for name, value in self.transform.state_dict().items()}}
 
     def prepare(self, bags: Bags, device: str | torch.device) -> Bags:
@@ -251,6 +368,7 @@ class MeanEncoder(nn.Module):
         return Bags(values, bags.offsets)
 
     def forward(self, bags: Bags | EqualBags) -> torch.Tensor:
+        """The means (n, D) of n bags, which `prepare` has standardised, or of `EqualBags`."""
         if isinstance(bags, EqualBags):
             return self._mean_of_equal(bags.values)
         values, offsets = bags
@@ -303,7 +421,21 @@ def power_normalize(x: torch.Tensor) -> torch.Tensor:
 
 
 def normalize_vlad(residuals: torch.Tensor, normalization: str | None, scale: float | torch.Tensor) -> torch.Tensor:
-    """Residuals (n, k, d) in standardised units -> (n, k d), in units of the data if ``normalization`` is None."""
+    """Flatten and normalise residuals (n, k, d) in standardised units.
+
+    Parameters
+    ----------
+    residuals : tensor of shape (n, k, d)
+        Mean residuals of each bag and codeword.
+    normalization : {"l2", "power", "intra"} or None
+        What is normalised, as in `SoftVLAD`. None returns the residuals in the units of the data.
+    scale : float or tensor
+        The spread of the data.
+
+    Returns
+    -------
+    tensor of shape (n, k d)
+    """
     if normalization is None:
         return (residuals * scale).flatten(1)
     # the difference of two equal numbers may be a rounding error, which normalisation would turn into a direction

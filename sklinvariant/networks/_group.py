@@ -8,7 +8,20 @@ from sklinvariant.ops import resample
 
 
 def rotation_matrices(turns: torch.Tensor, n: int) -> torch.Tensor:
-    """float64 matrices (m, 3, 3) of rotations by ``turns`` (m,) times 360 / n degrees, counter-clockwise."""
+    """Matrices of rotations by multiples of 360 / n degrees, counter-clockwise.
+
+    Parameters
+    ----------
+    turns : int64 tensor of shape (m,)
+        The multiples.
+    n : int
+        Number of rotations in a full turn.
+
+    Returns
+    -------
+    tensor of shape (m, 3, 3)
+        Float64.
+    """
     # quarter turns and the remaining angle, so that quarter turns have exact zeros and ones
     turns = turns.cpu() % n
     quarters = 4 * turns // n
@@ -26,9 +39,9 @@ def rotation_matrices(turns: torch.Tensor, n: int) -> torch.Tensor:
 class Group:
     """C_n, the rotations by multiples of 360 / n degrees, or D_n, which also contains the reflections.
 
-    Element ``m n + r`` swaps left and right if m is 1, and then rotates counter-clockwise by ``360 r / n`` degrees.
-    Element 0 is the identity. C1, C2, C4, D1, D2 and D4 permute the pixels of square images (``is_exact``); the other
-    groups interpolate between pixels.
+    Element :math:`m n + r` swaps left and right if m is 1, and then rotates by :math:`360 r / n` degrees,
+    counter-clockwise. Element 0 is the identity. C1, C2, C4, D1, D2 and D4 permute the pixels of square images
+    (``is_exact``); the other groups interpolate between pixels.
 
     Parameters
     ----------
@@ -90,18 +103,18 @@ class Group:
         return self._mirrored.bool()
 
     def act(self, images: torch.Tensor, element: int) -> torch.Tensor:
-        """L_g of images (n, c, h, w), ``(L_g x)(p) = x(g⁻¹ p)``; 0 outside the images."""
+        """Transform images (n, c, h, w), :math:`(L_g x)(p) = x(g^{-1} p)`; 0 outside the images."""
         return resample(images, self.matrices[element][None])
 
     def act_on_maps(self, maps: torch.Tensor, element: int) -> torch.Tensor:
-        """L_g of maps over the group (n, c · order, h, w), where c is the slowest index.
+        """Transform maps over the group (n, c · order, h, w), where c is the slowest index.
 
-        Both pixels and elements are permuted: ``(L_g x)(p, u) = x(g⁻¹ p, g⁻¹ u)``.
+        Both pixels and elements are permuted: :math:`(L_g x)(p, u) = x(g^{-1} p, g^{-1} u)`.
         """
         return self.act(self.act_on_embedding(maps.unflatten(1, (-1, self.order)), element).flatten(1, 2), element)
 
     def act_on_embedding(self, embedding: torch.Tensor, element: int) -> torch.Tensor:
-        """L_g of (n, c, order, …) without pixel positions: ``(L_g x)(u) = x(g⁻¹ u)``."""
+        """Transform embeddings (n, c, order, …), which have no pixels: :math:`(L_g x)(u) = x(g^{-1} u)`."""
         return embedding[:, :, self.products[self.inverses[element]].to(embedding.device)]
 
     def __repr__(self) -> str:

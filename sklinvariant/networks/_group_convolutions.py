@@ -99,7 +99,7 @@ _PARAMETERS = """Parameters
     Raises
     ------
     ValueError
-        In ``forward``, if ``size + 2 padding - kernel_size`` is not a multiple of the stride, because the layer would
+        In ``forward``, if ``size + 2 * padding - kernel_size`` is not a multiple of the stride, because the layer would
         not be equivariant; transposed convolutions take every size. In the constructor, if the kernel is not square or
         the paddings of rows and columns differ, and the group contains rotations by less than 180 degrees."""
 
@@ -193,6 +193,7 @@ class _GroupConvolution(nn.Module):
         return None if self.bias is None else self.bias.repeat_interleave(self._expanded[0])
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Convolve images (n, in_channels, h, w), or maps over the group (n, in_channels · order, h, w)."""
         if self.group.order > 1:
             check_stride(type(self).__name__, x.shape[-2:], self.kernel_size, self.stride, self.padding)
         return F.conv2d(x, self.filters(), self.biases(), self.stride, self.padding)
@@ -205,10 +206,13 @@ class _GroupConvolution(nn.Module):
 
 
 class LiftingConv2d(_GroupConvolution):
-    """Images (n, in_channels, h, w) -> maps over the group (n, out_channels · order, h', w').
+    r"""Images (n, in_channels, h, w) -> maps over the group (n, out_channels · order, h', w').
 
-    ``y(p, g) = Σ_q ψ(g⁻¹ (q - p)) x(q)``: an image is compared with a filter in all its poses. A rotated image gives
-    the rotated map with permuted elements, ``(L_g y)(p, u) = y(g⁻¹ p, g⁻¹ u)``.
+    An image x is compared with a filter ψ in all its poses g:
+
+    .. math:: y(p, g) = \sum_q \psi(g^{-1} (q - p))\, x(q)
+
+    A rotated image gives the rotated map with permuted elements, :math:`(L_g y)(p, u) = y(g^{-1} p, g^{-1} u)`.
 
     {parameters}
 
@@ -230,18 +234,22 @@ class LiftingConv2d(_GroupConvolution):
 
 
 class GroupConv2d(_GroupConvolution):
-    """Maps over the group (n, in_channels · order, h, w) -> maps over the group (n, out_channels · order, h', w').
+    r"""Maps over the group (n, in_channels · order, h, w) -> maps over the group (n, out_channels · order, h', w').
 
-    ``y(p, g) = Σ_u Σ_q ψ(g⁻¹ (q - p), g⁻¹ u) x(q, u)``.
+    The sum is over all elements u and pixels q of a map x, with a filter ψ:
+
+    .. math:: y(p, g) = \sum_u \sum_q \psi(g^{-1} (q - p), g^{-1} u)\, x(q, u)
 
     {parameters}
     """
 
 
 class ProjectingConv2d(_GroupConvolution):
-    """Maps over the group (n, in_channels · order, h, w) -> images (n, out_channels, h', w'): the reverse of lifting.
+    r"""Maps over the group (n, in_channels · order, h, w) -> images (n, out_channels, h', w'): the reverse of lifting.
 
-    ``y(p) = Σ_u Σ_q ψ(u⁻¹ (q - p)) x(q, u)``.
+    The sum is over all elements u and pixels q of a map x, with a filter ψ:
+
+    .. math:: y(p) = \sum_u \sum_q \psi(u^{-1} (q - p))\, x(q, u)
 
     {parameters}
     """
@@ -252,13 +260,14 @@ class ProjectingConv2d(_GroupConvolution):
 class GroupConvTranspose2d(_GroupConvolution):
     """Maps over the group -> larger maps over the group: the transpose of a `GroupConv2d` with stride.
 
-    A side of h pixels becomes ``(h - 1) stride - 2 padding + kernel_size``. With stride 2 and padding 1 this is 2 h for
-    a kernel of 4 and 2 h - 1 for a kernel of 3. The layer is equivariant for every size. It has no ``output_padding``,
-    which would break this.
+    A side of h pixels becomes ``(h - 1) * stride - 2 * padding + kernel_size``. With stride 2 and padding 1 this is 2 h
+    for a kernel of 4 and 2 h - 1 for a kernel of 3. The layer is equivariant for every size. It has no
+    ``output_padding``, which would break this.
 
     {parameters}
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Convolve maps over the group (n, in_channels · order, h, w)."""
         weight = self.filters().transpose(0, 1)
         return F.conv_transpose2d(x, weight, self.biases(), self.stride, self.padding)

@@ -8,11 +8,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from sklinvariant._distributed import is_shared
+from sklinvariant._docstrings import documented_by
 from sklinvariant.networks._batch_norm import BatchNorm2d
 from sklinvariant.networks._group import Group
 from sklinvariant.networks._group_convolutions import check_stride, pair
 
 
+@documented_by(BatchNorm2d)
 class GroupBatchNorm2d(BatchNorm2d):
     """Batch normalisation of maps over a group: one mean, variance, weight and bias for all elements of a channel.
 
@@ -22,14 +24,6 @@ class GroupBatchNorm2d(BatchNorm2d):
         Number of channels c; the maps have c · order channels.
     group : str or Group
         "C4", "D4", "C8", … or a `Group`.
-    eps : float, default=1e-5
-        Number added to the variance, against divisions by zero.
-    momentum : float or None, default=0.1
-        Weight of a new batch in the running mean and variance. None averages all batches with equal weights.
-    device : str, torch.device or None, default=None
-        Device of the weights and statistics. None is torch's default.
-    dtype : torch.dtype or None, default=None
-        Type of the weights and statistics. None is torch's default.
     """
 
     def __init__(
@@ -46,6 +40,7 @@ class GroupBatchNorm2d(BatchNorm2d):
         self.group = group if isinstance(group, Group) else Group(group)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalise maps over the group (n, c · order, h, w)."""
         by_channel = x.unflatten(1, (-1, self.group.order)).flatten(2, 3)  # (n, c, order h, w)
         is_single = by_channel.numel() == self.num_features and not is_shared()
         if self.training and is_single:  # the variance of a single number is undefined
@@ -72,7 +67,7 @@ class GroupPool2d(nn.Module):
     Raises
     ------
     ValueError
-        In ``forward``, if ``size + 2 padding - kernel_size`` is not a multiple of the stride.
+        In ``forward``, if ``size + 2 * padding - kernel_size`` is not a multiple of the stride.
     """
 
     def __init__(
@@ -91,6 +86,7 @@ class GroupPool2d(nn.Module):
         return cls([2 + rest for rest in odd], padding=odd, mode=mode)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Pool maps over the group (n, c · order, h, w)."""
         check_stride(type(self).__name__, x.shape[-2:], self.kernel_size, self.stride, self.padding)
         if self.mode == "max":
             return F.max_pool2d(x, self.kernel_size, self.stride, self.padding)
@@ -121,6 +117,7 @@ class GroupUpsample2d(nn.Module):
         self.size = pair(size)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Upsample maps over the group (n, c · order, h, w)."""
         for here, wanted in zip(x.shape[-2:], self.size, strict=True):
             if wanted not in (2 * here, 2 * here - 1):
                 raise ValueError(

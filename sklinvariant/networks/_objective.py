@@ -17,7 +17,18 @@ Loss = TypeVar("Loss", bound=nn.Module)
 
 
 class Objective(nn.Module):
-    """Mean weighted loss of a batch: encoder, feature map, then a `LinearLoss` or a `CustomLoss`."""
+    """Mean weighted loss of a batch of bags: an encoder, a feature map and a loss.
+
+    Parameters
+    ----------
+    encoder : torch.nn.Module
+        Maps `Bags` of n bags to representations (n, f), for example `SoftBagOfWords` or `MeanEncoder`.
+    feature_map : {"chi2"}, callable or None
+        Differentiable map between the representation and the loss. "chi2" is the map of
+        `sklearn.kernel_approximation.AdditiveChi2Sampler`.
+    loss : LinearLoss or CustomLoss
+        Maps mapped representations, targets and weights to a number.
+    """
 
     def __init__(self, encoder: nn.Module, feature_map: FeatureMap, loss: nn.Module) -> None:
         super().__init__()
@@ -34,9 +45,11 @@ class Objective(nn.Module):
             generator.set_state(state["generator"].cpu())
 
     def represent(self, bags: Bags) -> torch.Tensor:
+        """The mapped representations (n, f) of bags."""
         return map_features(self.encoder(bags), self.feature_map)
 
     def forward(self, batch: Any) -> torch.Tensor:
+        """The loss of a `sklinvariant.training.Batch`, one number."""
         return self.loss(self.represent(batch.bags), batch.target, batch.weight)
 
     def evaluate(self, batch: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -47,6 +60,19 @@ class Objective(nn.Module):
 
 
 def map_features(representation: torch.Tensor, feature_map: FeatureMap) -> torch.Tensor:
+    """Apply a feature map to representations.
+
+    Parameters
+    ----------
+    representation : tensor of shape (n, f)
+        Representations of n bags.
+    feature_map : {"chi2"}, callable or None
+        The map. None returns the representations.
+
+    Returns
+    -------
+    tensor of shape (n, n_features)
+    """
     if feature_map == "chi2":
         return chi2_map(representation)
     if feature_map is None:
@@ -56,10 +82,30 @@ def map_features(representation: torch.Tensor, feature_map: FeatureMap) -> torch
 
 
 class LinearLoss(nn.Module):
-    """Log-loss, hinge or squared error of a linear model, plus ``weight_decay / 2 ||W||²``.
+    r"""Loss of a linear model with an L2 penalty.
 
-    ``gain`` scales the representation to a mean norm of 1, and ``target_scale`` is the standard deviation of the
-    targets of a regression, so that ``weight_decay`` and the learning rate do not depend on the scales of either.
+    For representations r, targets y, sample weights s and a loss :math:`L`, the module with weights W and biases b
+    minimises
+
+    .. math:: \frac{1}{n} \sum_{i=1}^n s_i\, L(W r_i + b, y_i) + \frac{\alpha}{2} \lVert W \rVert^2
+
+    Parameters
+    ----------
+    n_features : int
+        Number of features f of the representation.
+    n_outputs : int
+        Number of outputs o of the linear model.
+    loss : {"log_loss", "hinge", "squared_hinge", "squared_error"}
+        The loss. The first three take class numbers (n,) or 0/1 labels (n, o), the last one real targets (n, o).
+    weight_decay : float
+        The L2 penalty α.
+    dtype : torch.dtype
+        Precision of weights and biases.
+    gain : float, default=1.0
+        Factor of the representation. `start` sets it so that the mean norm is 1, and ``weight_decay`` and the learning
+        rate do not depend on the scale of the representation.
+    target_scale : float, default=1.0
+        Standard deviation of the targets of a regression, by which they are divided.
     """
 
     gain: torch.Tensor
@@ -119,19 +165,33 @@ class LinearLoss(nn.Module):
         return state | ({"target_scale": float(self.target_scale)} if self.loss == "squared_error" else {})
 
     def outputs(self, representation: torch.Tensor) -> torch.Tensor:
+        """The outputs (n, o) of the linear model, in the units of the targets."""
         return self._scaled_outputs(representation) * self.target_scale
 
     def _scaled_outputs(self, representation):
         return F.linear(representation * self.gain, self.weight, self.bias)
 
     def forward(self, representation: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """The loss of representations (n, f) with targets and sample weights (n,), one number."""
         target = target / self.target_scale if self.loss == "squared_error" else target
         losses = sample_losses(self._scaled_outputs(representation), target, self.loss)
         return whole_mean((losses * weight).mean()) + 0.5 * self.weight_decay * self.weight.square().sum()
 
 
 def target_deviation(target: torch.Tensor, weight: torch.Tensor) -> float:
-    """Root mean square deviation of targets (n, o) from their weighted mean; 1 if they are constant."""
+    """Root mean square deviation of targets from their weighted mean; 1 if they are constant.
+
+    Parameters
+    ----------
+    target : tensor of shape (n, o)
+        Real targets.
+    weight : tensor of shape (n,)
+        Weight of each sample.
+
+    Returns
+    -------
+    float
+    """
     target, weight = target.double(), weight.double() / weight.double().sum()
     largest = float(target.abs().max()) or 1.0  # so that squares do not overflow
     target = target / largest
@@ -140,9 +200,15 @@ def target_deviation(target: torch.Tensor, weight: torch.Tensor) -> float:
 
 
 class CustomLoss(nn.Module):
-    """A user-defined loss ``loss(representation, target)`` that returns one number, or one for each sample.
+    """A user-defined loss of representations and targets.
 
-    ``generator`` seeds torch's global generators for the random numbers that the loss draws.
+    Parameters
+    ----------
+    loss : callable or torch.nn.Module
+        Called as ``loss(representation, target)``, or as ``loss(representation)`` if there is no target. It returns one
+        number, or one for each sample, which sample weights require.
+    generator : torch.Generator or None, default=None
+        Seeds torch's global generators for the random numbers that the loss draws. None seeds them with 0.
     """
 
     def __init__(self, loss: Callable[..., torch.Tensor], generator: torch.Generator | None = None) -> None:
@@ -150,9 +216,11 @@ class CustomLoss(nn.Module):
         self.cost, self.generator = loss, generator  # "cost" is the name in saved models
 
     def export(self) -> dict[str, Any]:
+        """The parameters and buffers of the loss as numpy arrays."""
         return {"cost": {name: value.cpu().numpy() for name, value in self.state_dict().items()}}
 
     def forward(self, representation: torch.Tensor, target: torch.Tensor | None, weight: torch.Tensor) -> torch.Tensor:
+        """The loss of representations (n, f) with targets and sample weights (n,), one number."""
         # the loss may compare samples with each other, so each process computes it for the whole batch
         representation, weight = whole_rows(representation), whole_rows(weight)
         target = None if target is None else whole_rows(target)
@@ -205,8 +273,26 @@ def minimize_loss(
 ) -> Loss:
     """Minimise a loss over its own parameters W for a fixed representation, by full-batch L-BFGS.
 
-    ``exact`` continues until the gradient is dominated by rounding errors. Do not use it to initialise further
-    training: Adam divides by the magnitude of the gradient and would follow the rounding errors.
+    Parameters
+    ----------
+    loss : LinearLoss or CustomLoss
+        The loss, whose parameters are changed.
+    representation : tensor of shape (n, f)
+        Representations.
+    target : tensor or None
+        Targets, as the loss takes them.
+    weight : tensor of shape (n,)
+        Weight of each sample.
+    max_iter : int
+        Maximum number of iterations.
+    exact : bool
+        Whether to continue until the gradient is dominated by rounding errors. Do not use this to initialise further
+        training: Adam divides by the magnitude of the gradient and would follow the rounding errors.
+
+    Returns
+    -------
+    torch.nn.Module
+        The loss.
     """
     parameters = [p for p in loss.parameters() if p.requires_grad]
     if not parameters or max_iter == 0:

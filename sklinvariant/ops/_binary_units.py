@@ -20,7 +20,17 @@ _STEPS = 0x9E3779B9, 0xBB67AE85
 
 
 class Draw(NamedTuple):
-    """What identifies the random numbers of a matrix: a seed, the number of the draw, and the number of its row 0."""
+    """What identifies the random numbers of a matrix. Equal draws give the same numbers on every device.
+
+    Parameters
+    ----------
+    seed : int
+        The seed.
+    number : int
+        The number of the draw. Draws of the same seed with other numbers are independent.
+    first_row : int, default=0
+        The number of the first row of the matrix, if it is a part of a larger one.
+    """
 
     seed: int
     number: int
@@ -36,9 +46,10 @@ def counts_draws(device: torch.device) -> bool:
 def draw_units(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, draw: Draw
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Probabilities P = σ(x weightᵀ + bias) of units, and states that are 1 with these probabilities: (n, b) each.
+    r"""Probabilities of binary units, and states that are 1 with these probabilities: (n, b) each.
 
-    ``x`` is (n, d), ``weight`` (b, d) and ``bias`` (b,).
+    For rows x (n, d), weights W (b, d) and biases c (b,), the probabilities are :math:`\sigma(x W^T + c)` with the
+    sigmoid σ.
     """
     if len(x) and has_kernel(x, weight, bias):
         from sklinvariant.ops.gpu._binary_units import draw_units as kernel

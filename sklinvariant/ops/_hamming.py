@@ -20,9 +20,16 @@ SPARE = 1 << 12  # words after each plane, which a kernel may read
 
 
 class BitPlanes(NamedTuple):
-    """Codes as planes of 32 bits: ``words`` (W, n + spare) int32 holds the first word of each code, then the second.
+    """Codes as planes of 32 bits: the first words of all codes, then the second words, and so on.
 
     Neighbouring threads of a GPU then read neighbouring words, whatever the length of a code.
+
+    Parameters
+    ----------
+    words : int32 tensor of shape (W, n + spare)
+        Word w of code i is ``words[w, i]``. The spare words after the last code have no meaning.
+    n : int
+        Number of codes.
     """
 
     words: torch.Tensor

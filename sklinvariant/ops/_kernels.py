@@ -6,13 +6,13 @@ with the same arguments and up to rounding the same results. The first calls the
 
 import importlib.util
 import os
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from sklinvariant._precision import current_precision
+from sklinvariant._warnings import warn
 
 KERNEL_DEVICES = {"cuda"}
 SHARED_BYTES = 160 << 10  # of a block, for which the kernels are written: A100, H100, H200 and later of this kind
@@ -50,11 +50,10 @@ def _try_kernel(device):
     try:
         return runs_on(device)
     except Exception as error:  # of the C compiler that Triton calls, of the driver, or of Triton itself
-        warnings.warn(
+        warn(
             f"Triton cannot run kernels on {device} ({type(error).__name__}: {error}). torch computes the same results "
             "with more memory and time. Triton needs a C compiler, and a version that suits torch.",
             RuntimeWarning,
-            stacklevel=2,
         )
         return False
 

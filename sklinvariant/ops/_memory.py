@@ -5,11 +5,12 @@ The share of the usual size is kept until the method of the estimator that was c
 
 import contextlib
 import contextvars
-import warnings
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import torch
+
+from sklinvariant._warnings import warn
 
 T = TypeVar("T")
 
@@ -54,9 +55,8 @@ def in_smaller_chunks(compute: Callable[[], T]) -> T:
         _SHARE.set(share)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        warnings.warn(
+        warn(
             f"the GPU ran out of memory. The computation is repeated in chunks of 1/{round(1 / share)} of the usual "
             "size. To avoid this, free memory of the GPU or set a smaller chunk_size, where the estimator has it.",
             RuntimeWarning,
-            stacklevel=2,
         )

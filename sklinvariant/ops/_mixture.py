@@ -12,16 +12,29 @@ _LOG_TWO_PI = float(np.log(2 * np.pi))
 
 
 class Mixture(NamedTuple):
-    """A mixture of k Gaussians with diagonal covariances, for descriptors ``(x - shift) / scale``."""
+    """A mixture of k Gaussians with diagonal covariances.
 
-    weights: torch.Tensor  # (k,)
-    means: torch.Tensor  # (k, d)
-    variances: torch.Tensor  # (k, d)
+    Parameters
+    ----------
+    weights : tensor of shape (k,)
+        Mixing weights, which sum to 1.
+    means : tensor of shape (k, d)
+        Means.
+    variances : tensor of shape (k, d)
+        Diagonals of the covariances.
+    """
+
+    weights: torch.Tensor
+    means: torch.Tensor
+    variances: torch.Tensor
 
 
 @in_own_precision
 def mixture_scores(mixture: Mixture, shift: torch.Tensor | None = None, scale: torch.Tensor | None = None) -> Scores:
-    """Scores for `soft_moments`: the log of weight times density of each component, up to a common term."""
+    """Scores for `soft_moments`: the log of weight times density of each component, up to a common term.
+
+    The mixture is that of descriptors ``(x - shift) / scale``.
+    """
     weights, means, variances = mixture
     shift = torch.zeros_like(means[0]) if shift is None else shift
     scale = torch.ones_like(means[0, 0]) if scale is None else scale

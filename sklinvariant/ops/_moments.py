@@ -8,11 +8,25 @@ from sklinvariant._settings import in_own_precision
 
 
 class Moment:
-    """A moment of tensors that are added one by one; only a running value of their shape is kept.
+    r"""A moment of tensors that are added one by one; only a running value of their shape is kept.
 
-    The moment is the power mean ``(1/m Σ |f|ⁿ)^(1/n)``. Order 1 is the signed mean and order infinity is the maximum.
-    With ``printed=True`` it is ``1/m (Σ |f|ⁿ)^(1/n)``, as the equation is printed in the paper. High orders do not
-    overflow, because each value is divided by the largest value so far before the power is taken.
+    The moment of order n of m values f is the power mean
+
+    .. math:: \left(\frac{1}{m} \sum_{i=1}^m |f_i|^n\right)^{1/n}
+
+    High orders do not overflow, because each value is divided by the largest value so far before the power is taken.
+
+    Parameters
+    ----------
+    order : float
+        Order n. 1 is the signed mean, and infinity is the maximum.
+    printed : bool, default=False
+        Whether the sum is divided by m outside the root, as equation 2 is printed in the paper of Morère et al. (2016).
+
+    Attributes
+    ----------
+    count : int
+        Number m of tensors added so far.
     """
 
     value: torch.Tensor
@@ -59,7 +73,7 @@ class Moment:
 
 @in_own_precision
 def moment(x: torch.Tensor, order: float, dim: int, printed: bool = False) -> torch.Tensor:
-    """The same moment, of all elements along an axis."""
+    """The moment of all elements along an axis, as computed by `Moment`."""
     if order == 1:
         result = x.mean(dim)
     elif order == math.inf:

@@ -11,9 +11,13 @@ from sklinvariant.ops._chunks import compute_dtype
 
 @in_own_precision
 def joint_sum(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """Σ_i Φ(x_i) Φ(x'_i)ᵀ of each head: two (n, h, k) -> (h, k, k). The results of disjoint sets of pairs can be added.
+    r"""The sum of joint assignments of pairs for each head: two (n, h, k) -> (h, k, k).
 
-    Half precision is converted to float32 before the sum.
+    For the assignments Φ of pairs of samples x and x', this is
+
+    .. math:: \sum_{i=1}^n \Phi(x_i)^T \Phi(x'_i)
+
+    The results of disjoint sets of pairs can be added. Half precision is converted to float32 before the sum.
     """
     dtype = compute_dtype(first.dtype)
     with torch.autocast(first.device.type, enabled=False):
@@ -22,10 +26,14 @@ def joint_sum(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
 
 @in_own_precision
 def joint_information(joint: torch.Tensor, entropy_weight: float = 1.0) -> torch.Tensor:
-    """I = Σ P ln P - λ Σ P (ln P_i + ln P_j) in nats of joints (..., k, k), made symmetric and normalised (eq. 2-3).
+    r"""Mutual information in nats of joint distributions (..., k, k), which are first made symmetric and normalised.
 
-    A weight λ above 1 adds (λ - 1) times the entropies of both marginals, which favours clusters of equal size. A joint
-    whose sum is 0 (a displacement that is valid for no pixel) gives 0.
+    For a joint distribution P and the weight λ of the entropies (equations 2 and 3 of Ji et al. 2019), this is
+
+    .. math:: I = \sum_{ij} P_{ij} \left(\ln P_{ij} - \lambda \ln P_i - \lambda \ln P_j\right)
+
+    A weight above 1 adds :math:`\lambda - 1` times the entropies of both marginals, which favours clusters of equal
+    size. A joint whose sum is 0 (a displacement that is valid for no pixel) gives 0.
     """
     joint = joint.to(torch.promote_types(joint.dtype, torch.float32))
     joint = (joint + joint.mT) / 2

@@ -130,7 +130,7 @@ def sum_by_codeword(
     scale: torch.Tensor,
     chunk_size: int | None = None,
 ) -> torch.Tensor:
-    """Σ (x - shift) / scale over the descriptors of each bag and codeword: (n, k, d)."""
+    """The sum of ``(x - shift) / scale`` over the descriptors of each bag and codeword: (n, k, d)."""
     n, d = len(offsets) - 1, values.shape[1]
     sizes = torch.as_tensor(offsets, device=labels.device).diff()
     bag = torch.repeat_interleave(torch.arange(n, device=labels.device), sizes)

@@ -10,7 +10,13 @@ from sklinvariant.ops._kernels import has_kernel
 def pair_products(
     rows: torch.Tensor, follows: torch.Tensor, scale: float = 1.0, with_first: bool = False
 ) -> tuple[torch.Tensor, ...]:
-    """Σ yyᵀ + y′y′ᵀ and Σ (y−y′)(y−y′)ᵀ over the pairs of rows (n, d), and Σ yyᵀ if ``with_first``: (d, d) each.
+    r"""Sums of products over the pairs of consecutive rows (n, d): (d, d) each.
+
+    For pairs of rows y and y', the sums are
+
+    .. math:: \sum (y^T y + y'^T y'), \qquad \sum (y - y')^T (y - y'), \qquad \sum y^T y
+
+    the last one only if ``with_first``.
 
     Rows i and i + 1 are a pair if ``follows[i]``, (n - 1,) bool. They are divided by ``scale`` first. Differences are
     taken before the products, so that no precision is lost if the rows of a pair are nearly equal.
@@ -26,7 +32,7 @@ def pair_products(
 
 
 def pairs_of_rows(follows: torch.Tensor) -> torch.Tensor:
-    """The number of pairs of each row (n,): 2 for a row that is y of one pair and y′ of another."""
+    """The number of pairs of each row (n,): 2 for a row that is first in one pair and second in another."""
     roles = torch.zeros(len(follows) + 1, device=follows.device)
     roles[:-1] += follows
     roles[1:] += follows
@@ -34,7 +40,10 @@ def pairs_of_rows(follows: torch.Tensor) -> torch.Tensor:
 
 
 def gram(x: torch.Tensor) -> torch.Tensor:
-    """xᵀx (d, d). On a CPU numpy takes half the time of torch, because it computes one triangle."""
+    """The products :math:`x^T x` (d, d) of rows x (n, d).
+
+    On a CPU numpy takes half the time of torch, because it computes one triangle.
+    """
     if x.device.type == "cpu":
         return torch.from_numpy(x.numpy().T @ x.numpy())
     return x.T @ x

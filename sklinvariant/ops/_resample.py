@@ -62,7 +62,7 @@ def _apply_kind(kind, images, matrices, size, interpolation, padding, fill):
 
 @in_own_precision
 def pixel_moves(matrices: torch.Tensor, shape: tuple[int, ...], size: tuple[int, ...]) -> torch.Tensor:
-    """Which of the eight symmetries of a square each matrix is, as ``4 transposed + 2 flip_x + flip_y``, or -1."""
+    """Which of the eight symmetries of a square each matrix is, as ``4 * transposed + 2 * flip_x + flip_y``, or -1."""
     if shape != size:
         return torch.full((len(matrices),), -1, device=matrices.device)
     square = shape[0] == shape[1]
@@ -127,10 +127,25 @@ def _points(matrices, h, w):
 
 
 class Resampler(nn.Module):
-    """Warp all images (n, c, h, w) of one size by one of several fixed matrices (m, 3, 3), as `resample` does.
+    """Warp all images of one size by one of several fixed matrices, as `resample` does.
 
     For modules that are compiled or exported: what depends on the values of the matrices is computed in advance.
-    ``fill`` is "mean" for the mean pixel of each image, "edge", "reflect", or a number or tensor (1, c, 1, 1).
+
+    Parameters
+    ----------
+    matrices : tensor of shape (m, 3, 3)
+        Each maps points of the image to points of the result, in the coordinates of `resample`.
+    shape : (int, int)
+        Height and width of the images in pixels.
+    interpolation : {"bilinear", "bicubic", "nearest"}
+        Interpolation between pixels.
+    fill : {"mean", "edge", "reflect"}, float or tensor of shape (1, c, 1, 1)
+        Values outside an image: its mean pixel, its border, its mirror image, or these values.
+
+    Attributes
+    ----------
+    moves : list of m int
+        Which of the eight symmetries of a square each matrix is, or -1; see `pixel_moves`.
     """
 
     back: torch.Tensor
@@ -142,7 +157,7 @@ class Resampler(nn.Module):
         self.register_buffer("back", _inverse_maps(matrices, *shape))
 
     def forward(self, images: torch.Tensor, i: int) -> torch.Tensor:
-        """The images, warped by the matrix with index i."""
+        """The images (n, c, h, w), warped by the matrix with index i."""
         if self.moves[i] >= 0:
             return _move_pixels(images, self.moves[i])
         points = _points(self.back[i : i + 1].to(images), *self.shape)

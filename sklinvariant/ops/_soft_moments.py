@@ -23,11 +23,21 @@ _LEAST_ROWS = 4096  # in a chunk of `weighted_moments`
 
 
 class Scores(NamedTuple):
-    """Scores of (shifted, scaled) descriptors: ``φ((x - shift) / scale) @ weight + bias``.
+    r"""Linear or quadratic functions of descriptors, whose softmax assigns a descriptor to k codewords.
 
-    weight : (d, k), or (2d, k) for scores that are quadratic in x
-    bias : (k,)
-    shift : (d,), scale : ()
+    For descriptors ``z = (x - shift) / scale``, weights W and biases b, the scores are :math:`\phi(z) W + b`, where
+    :math:`\phi(z)` is z, or z and its squares for quadratic functions.
+
+    Parameters
+    ----------
+    weight : tensor of shape (d, k) or (2 d, k)
+        Weights of z, or of z and its squares.
+    bias : tensor of shape (k,)
+        Biases.
+    shift : tensor of shape (d,)
+        What is subtracted from the descriptors.
+    scale : tensor of shape ()
+        What the shifted descriptors are divided by.
     """
 
     weight: torch.Tensor
@@ -40,7 +50,15 @@ class Scores(NamedTuple):
 def soft_moments(
     values: torch.Tensor, offsets: np.ndarray, scores: Scores, order: int = 0, chunk_size: int | None = None
 ) -> tuple[torch.Tensor, ...]:
-    """S0 (n, k) of each bag, also S1 (n, k, d) if ``order`` is at least 1, and S2 (n, k, d) if it is 2.
+    r"""Sums of softly assigned descriptors over each bag, in chunks that bound the memory.
+
+    With the softmax q of the scores over the codewords, and descriptors z that the scores have shifted and scaled, the
+    sums over the descriptors n of a bag are
+
+    .. math:: S^0_k = \sum_n q_{nk}, \qquad S^1_k = \sum_n q_{nk} z_n, \qquad S^2_k = \sum_n q_{nk} z_n^2
+
+    They have the shapes (n, k), (n, k, d) and (n, k, d). The second is computed if ``order`` is at least 1, and the
+    third if it is 2.
 
     ``values`` (N, d) may have any dtype, be on any device or be memory-mapped. They are converted to the dtype and
     device of the scores chunk by chunk. ``offsets`` is a numpy array (n + 1,).
@@ -73,9 +91,13 @@ def equal_moments(x: torch.Tensor, scores: Scores, order: int = 0, *, hard: bool
 def weighted_moments(
     values: torch.Tensor, row_weights: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Σ w q (k,), Σ w q φ (k, 2d) and Σ w log Σ_k exp(score) () of rows (n, d) with weights (n,), for the E-step.
+    r"""The sums of the E-step of a Gaussian mixture over rows (n, d) with weights (n,).
 
-    The scores are φ · weight + bias with φ = (x, x²) and weight (2d, k).
+    With :math:`\phi(x)` the features of a row x and their squares, the scores of the components are
+    :math:`s = \phi(x) W + b` with ``weight`` W (2 d, k) and ``bias`` b (k,), and q is their softmax. For row weights w,
+    the sums have the shapes (k,), (k, 2 d) and ():
+
+    .. math:: \sum_n w_n q_n, \qquad \sum_n w_n q_n^T \phi(x_n), \qquad \sum_n w_n \log \sum_k \exp(s_{nk})
     """
     if len(values) and has_kernel(values, row_weights, weight, bias, dtypes=(torch.float32,)):
         from sklinvariant.ops.gpu._soft_moments import weighted_moments as kernel

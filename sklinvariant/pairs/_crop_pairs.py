@@ -14,8 +14,23 @@ class CropPairs:
     """Batches of random crops of images with a transformed view of each, shuffled in each pass.
 
     An image is used once for each tile that would be needed to cover it. Images smaller than the crops are padded by
-    their border, and the padding is masked. ``start`` has a function for each image, which returns further maps
-    (k, H, W) for a window, given as rows and columns. They are not transformed.
+    their border, and the padding is masked.
+
+    Parameters
+    ----------
+    images : sequence of n tensors of shape (c, h, w)
+        The images, which may differ in size.
+    transform : Transform
+        The transformation of the views.
+    tile_size : int
+        Largest height and width of a crop in pixels.
+    batch_size : int
+        Maximum number of crops in a batch.
+    generator : torch.Generator
+        Source of the order, the crops and the transformations.
+    start : sequence of n callables or None, default=None
+        A function for each image, called with two slices, the rows and columns of a crop. It returns further maps
+        (k, H, W) of the crop, which are not transformed.
     """
 
     def __init__(
@@ -78,9 +93,20 @@ class CropPairs:
 
 
 class Pair:
-    """Images (n, c, h, w), their views, masks (n, 1, h, w), and the inverse matrices of the views (n, 3, 3).
+    """A batch of images and transformed views of them.
 
-    ``start`` (n, k, h, w) are further maps of the images, or None.
+    Parameters
+    ----------
+    images : tensor of shape (n, c, h, w)
+        The images.
+    views : tensor of shape (n, c, h, w)
+        The views.
+    masks : tensor of shape (n, 1, h, w)
+        1 for the pixels of an image, and 0 for its padding.
+    back : tensor of shape (n, 3, 3)
+        The inverse matrices of the transformations.
+    start : tensor of shape (n, k, h, w) or None, default=None
+        Further maps of the images, which are not transformed.
     """
 
     def __init__(

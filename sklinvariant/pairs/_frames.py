@@ -1,20 +1,18 @@
 """Consecutive frames of clips: which rows follow each other, and a check of the temporal order."""
 
 import math
-import sys
-import warnings
 from typing import Any
 
 import numpy as np
 import torch
 
+from sklinvariant._warnings import warn
 from sklinvariant.base import ArrayLike, to_numpy
 
 UNIT_SAMPLE = 1024  # number of pairs from which a unit of length is estimated
 _COMPARED = 512  # maximal number of rows that are compared with each other
 _OPERATIONS = 1 << 27
 _FEWEST = 32  # with fewer rows the test has no power
-_PACKAGES = ("sklinvariant", "sklearn")  # whose lines a warning does not name
 _SHUFFLED = 3.5  # standard deviations; one in 4000 shuffles is above, and clips of 33 frames are at about 8
 
 
@@ -61,23 +59,11 @@ def warn_of_shuffled(rows: torch.Tensor, name: str) -> bool:
     signs = (far - near).sign().fill_diagonal_(0)
     z = signs.sum() / (len(at) - 1) * math.sqrt(3 / len(at))  # the variance of a uniform distribution on -1..1 is 1/3
     if signs.any() and z < _SHUFFLED:
-        warnings.warn(
+        warn(
             f"{name}: consecutive rows are no more alike than random ones, so X does not look like one clip. Pass "
             "groups, the clip of each row, with the frames of a clip as consecutive rows in temporal order",
-            stacklevel=_level_of_caller(),
         )
     return True
-
-
-def _level_of_caller():
-    """The ``stacklevel`` at which a warning of the calling function names the code that called the estimator.
-
-    The number of functions between differs: there are those of pipelines, streams, and scikit-learn's decorators.
-    """
-    frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _PACKAGES:
-        frame, level = frame.f_back, level + 1
-    return level
 
 
 def _n_compared(n_features):

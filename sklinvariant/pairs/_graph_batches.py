@@ -11,9 +11,16 @@ from sklinvariant.pairs._sample_pairs import GraphPairs, SourceBatches, shuffled
 
 
 class NeighborBatch:
-    """Samples (m, ...) of a batch, and a mask ``near`` (r, m) of the neighbours among them of r of these samples.
+    """Samples of a batch, and which of them are neighbours.
 
     A slice of the batch has the samples of the slice, and the neighbours that they have in the whole batch.
+
+    Parameters
+    ----------
+    samples : tensor of shape (m, ...)
+        The samples.
+    near : bool tensor of shape (r, m)
+        The neighbours of each of the r samples of a slice, or of all, among the samples of the whole batch.
     """
 
     def __init__(self, samples: torch.Tensor, near: torch.Tensor) -> None:
@@ -30,6 +37,13 @@ class GraphBatches(SourceBatches):
     """Batches of samples that have neighbours, each together with one of its neighbours, shuffled in each pass.
 
     A batch contains every sample once, so that it has between ``batch_size`` and twice as many.
+
+    Parameters
+    ----------
+    source : GraphPairs
+        The samples and the graph of their neighbours.
+    batch_size : int
+        Maximum number of samples in a batch, without their neighbours.
     """
 
     def __init__(self, source: GraphPairs, *, batch_size: int) -> None:

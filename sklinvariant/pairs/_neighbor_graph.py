@@ -15,9 +15,16 @@ from sklinvariant.base import Parameters, as_numpy, declared, to_numpy
 
 
 class NeighborGraph(NamedTuple):
-    """The neighbours of sample i are ``ends[starts[i] : starts[i + 1]]``, with ``starts`` (n + 1,) and ``ends`` (m,).
+    """The neighbours of each of n samples.
 
     No sample is its own neighbour. A sample may have no neighbours.
+
+    Parameters
+    ----------
+    starts : int64 tensor of shape (n + 1,)
+        Where the neighbours of each sample begin in ``ends``: those of sample i are ``ends[starts[i]:starts[i + 1]]``.
+    ends : int64 tensor of shape (m,)
+        Indices of the neighbours of all samples.
     """
 
     starts: torch.Tensor
@@ -51,6 +58,7 @@ class NeighborGraph(NamedTuple):
         return near
 
     def to(self, device: torch.device) -> Self:
+        """The same graph on a device."""
         return self._replace(starts=self.starts.to(device), ends=self.ends.to(device))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from sklinvariant.base import ArrayLike
+from sklinvariant.base import ArrayLike, documented_by
 from sklinvariant.images import scale_pixels
 from sklinvariant.pairs._frames import consecutive_mask
 from sklinvariant.pairs._neighbor_graph import NeighborGraph
@@ -52,7 +52,17 @@ def same(samples: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 class ViewPairs:
-    """Pairs of a sample and its view, ``views(samples, generator)``."""
+    """Pairs of a sample and its view.
+
+    Parameters
+    ----------
+    samples : tensor of shape (n, ...)
+        The samples.
+    views : callable
+        Random transformation of the second samples of pairs, called as ``views(samples, generator)``.
+    generator : torch.Generator
+        Source of random numbers.
+    """
 
     def __init__(self, samples: torch.Tensor, views: Views, generator: torch.Generator) -> None:
         self.samples, self.views, self.generator = samples, views, generator
@@ -71,11 +81,19 @@ class ViewPairs:
         return first, changed(first.repeat(n_repeats, *[1] * (first.ndim - 1)), self.views, self.generator)
 
 
+@documented_by(ViewPairs)
 class PartnerPairs:
-    """Pairs of a sample and the view of a random partner; ``partners`` (n, k) are indices of samples.
+    """Pairs of a sample and the view of a random partner.
 
-    With ``most_steps`` above 1 the partner is the end of a random walk along partners, of 1 to ``most_steps`` steps. If
-    partners are neighbours, samples a few steps away are as likely of the same class, but less similar.
+    Parameters
+    ----------
+    partners : int64 tensor of shape (r, k)
+        Indices of the possible partners of the first sample of each pair.
+    rows : int64 tensor of shape (r,) or None, default=None
+        Indices of the first samples of the pairs. None takes all samples.
+    most_steps : int, default=1
+        Above 1, the partner is the end of a random walk along partners, of 1 to this many steps. If partners are
+        neighbours, samples a few steps away are as likely of the same class, but less similar.
     """
 
     def __init__(
@@ -119,10 +137,17 @@ class PartnerPairs:
         return self.partners[index, drawn.to(index.device)]
 
 
+@documented_by(PartnerPairs)
 class GraphPairs(PartnerPairs):
-    """`PartnerPairs` of a `NeighborGraph`, in which samples have different numbers of neighbours.
+    """Pairs of a sample and the view of a random neighbour in a graph.
 
-    Samples without neighbours are no first samples of pairs, and a walk that reaches one of them ends there.
+    Samples may have different numbers of neighbours. Those without neighbours are no first samples of pairs, and a walk
+    that reaches one of them ends there.
+
+    Parameters
+    ----------
+    graph : NeighborGraph
+        The neighbours of the samples.
     """
 
     def __init__(
@@ -190,7 +215,17 @@ def temporal_pairs(samples: torch.Tensor, groups: ArrayLike, views: Views, gener
 
 
 class ClusterBatch:
-    """The input of `ClusterNetwork`: samples, their partners, and whether the auxiliary heads are trained."""
+    """A batch of samples and their partners.
+
+    Parameters
+    ----------
+    first : tensor of shape (n, ...)
+        The samples.
+    second : tensor of shape (n_repeats * n, ...)
+        The partners: one of each sample, then another one of each, and so on.
+    auxiliary : bool, default=False
+        Whether the auxiliary heads are trained, instead of the main heads.
+    """
 
     def __init__(self, first: torch.Tensor, second: torch.Tensor, auxiliary: bool = False) -> None:
         self.first, self.second, self.auxiliary = first, second, auxiliary
@@ -222,8 +257,19 @@ class SourceBatches:
 class SamplePairBatches(SourceBatches):
     """Batches of the pairs of a source, shuffled in each pass.
 
-    With auxiliary heads each pass has two parts: all pairs for the auxiliary heads, then the pairs with indices
-    ``main`` for the main heads.
+    Parameters
+    ----------
+    source : ViewPairs or PartnerPairs
+        The pairs.
+    main : int64 tensor of shape (m,)
+        Indices of the pairs on which the main heads are trained.
+    batch_size : int
+        Maximum number of pairs in a batch, without repeats.
+    n_repeats : int
+        Number of partners of each sample.
+    with_auxiliary : bool, default=False
+        Whether there are auxiliary heads. Each pass then has two parts: all pairs for the auxiliary heads, and then
+        those of ``main`` for the main heads.
     """
 
     def __init__(

@@ -1,7 +1,6 @@
 """Iterations of a descent until its gradient is small, with reports to callbacks."""
 
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 from sklearn.exceptions import ConvergenceWarning
 
 from sklinvariant._compat import FitReport
+from sklinvariant._warnings import warn
 from sklinvariant.base import keeping_last_epoch, progress_bar
 from sklinvariant.pooling._pooling_descent import Iterate
 
@@ -46,11 +46,10 @@ def follow(
         with progress_bar(name, max_iter, "iteration", verbose=verbose) as bar:
             while last[0].residual > tol * reference:
                 if len(last[1]) > max_iter:
-                    warnings.warn(
+                    warn(
                         f"{name}: max_iter={max_iter} was reached, but the gradient is still "
                         f"{last[0].residual / reference:.1e} of its initial value, above tol={tol:g}. Raise max_iter",
                         ConvergenceWarning,
-                        stacklevel=2,
                     )
                     break
                 report.begin_epoch()

@@ -194,11 +194,15 @@ _IMAGES, _ACTIVATIONS = StreamReader(), OrbitReader()
 
 @declared
 class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, TorchEstimator):
-    """Features that are invariant to rotation, scale and translation of an image: nested moments over its orbits.
+    r"""Features that are invariant to rotation, scale and translation of an image: nested moments over its orbits.
 
-    The backbone computes features of each view ``g.x`` of an image. A stage pools the views of one group to their
-    moment of order n, ``(1/m Σ_j f(g_j.x)ⁿ)^(1/n)``, and the next stage pools the results over another group (equation
-    4). Views are computed and accumulated in batches, so memory does not grow with the orbit.
+    The backbone computes features f of each view :math:`g x` of an image x. A stage pools the m views of one group to
+    their moment of order n (equation 2),
+
+    .. math:: \left(\frac{1}{m} \sum_{j=1}^m f(g_j x)^n\right)^{1/n}
+
+    and the next stage pools the results over another group (equation 4). Views are computed and accumulated in batches,
+    so memory does not grow with the orbit.
 
     Parameters
     ----------
@@ -361,11 +365,6 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, T
 
     def transform(self, X: Any) -> Any:
         """Pool the views of each image.
-
-        Parameters
-        ----------
-        X : array of shape (n, h, w[, c]) or (n, n_features), list of (h, w[, c]), list of file names, or activations
-            As in `fit`.
 
         Returns
         -------

@@ -136,7 +136,27 @@ def without_rounding(deviation: torch.Tensor, mean: torch.Tensor) -> torch.Tenso
 def pooling_errors(
     y: torch.Tensor, y_next: torch.Tensor, components: torch.Tensor, cross: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """J₁ and J₂, summed over pairs (n, d) and (n, d); with ``cross``, y′ is reconstructed from z instead of z′."""
+    r"""The two errors that `AutoPooling` minimises, summed over pairs of frames.
+
+    For features y and y' of two consecutive frames, and their pooled features :math:`z = P y` and :math:`z' = P y'`,
+    these are the invariance error and the reconstruction error:
+
+    .. math:: \sum \frac{1}{2} \lVert z - z' \rVert^2, \qquad
+        \sum \frac{1}{2} \left(\lVert y - P^T z \rVert^2 + \lVert y' - P^T z' \rVert^2\right)
+
+    Parameters
+    ----------
+    y, y_next : tensor of shape (n, d)
+        Features of the first and of the second frame of each pair.
+    components : tensor of shape (k, d)
+        The matrix P.
+    cross : bool, default=False
+        Whether y' is reconstructed from z instead of z'.
+
+    Returns
+    -------
+    invariance_error, reconstruction_error : tensor of shape ()
+    """
     z, z_next = y @ components.T, y_next @ components.T
     change = (z - z_next).square().sum()
     missed = (y - z @ components).square().sum() + (y_next - (z if cross else z_next) @ components).square().sum()

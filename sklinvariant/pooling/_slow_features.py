@@ -5,7 +5,6 @@ Wiskott, Sejnowski (2002), Slow feature analysis: unsupervised learning of invar
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import KW_ONLY
 from functools import partial
 from typing import Annotated, Any, Self
@@ -16,6 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 
 from sklinvariant._compat import CallbackSupportMixin, FitReport, fit_context, with_callbacks
+from sklinvariant._warnings import warn
 from sklinvariant.accumulate import Blocks, measure_moments
 from sklinvariant.base import (
     Affine,
@@ -114,10 +114,14 @@ def in_other_units(moments: PairMoments, earlier: dict[str, Any], units: dict[st
 
 @declared
 class SlowFeatures(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, TorchEstimator):
-    """Slow feature analysis: combinations of features that change least from one frame of a video to the next.
+    r"""Slow feature analysis: combinations of features that change least from one frame of a video to the next.
 
-    The outputs z have zero mean and unit variance, are uncorrelated, and minimise the mean squared change
-    ``E (z − z′)²`` between consecutive frames. The first output is the slowest.
+    The outputs z have zero mean and unit variance, are uncorrelated, and minimise the mean squared change between
+    consecutive frames t and t + 1,
+
+    .. math:: \Delta = E\left[(z_{t+1} - z_t)^2\right]
+
+    The first output is the slowest.
 
     Parameters
     ----------
@@ -134,13 +138,13 @@ class SlowFeatures(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transfor
     Attributes
     ----------
     components_ : array of shape (n_components, n_expanded)
-        The weight of each expanded feature in each output: ``z = (φ − mean_) components_ᵀ``, where φ are the
-        `PolynomialFeatures(degree, include_bias=False)` of ``(x − center_) / scale_``.
+        The weight of each expanded feature in each output: ``z = (phi - mean_) @ components_.T``, where ``phi`` are
+        the ``PolynomialFeatures(degree, include_bias=False)`` of ``(x - center_) / scale_``.
     mean_ : array of shape (n_expanded,)
         Mean of the expanded features over the pairs of frames.
     slowness_ : array of shape (n_components,)
-        ``E (z − z′)²`` of each output over the training pairs. 0 means that it never changes, and 2 that consecutive
-        frames are not correlated. The largest possible value is 4.
+        The mean squared change Δ of each output over the training pairs. 0 means that it never changes, and 2 that
+        consecutive frames are not correlated. The largest possible value is 4.
     center_ : array of shape (n_features,)
         What is subtracted from X first: the mean of the frames, with `partial_fit` of those of the first call.
     scale_ : array of shape (n_features,)
@@ -348,17 +352,15 @@ class SlowFeatures(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transfor
             )
         mean, directions, slowness = slow_directions(moments, self.tol)
         if not len(directions):
-            warnings.warn(
+            warn(
                 f"{type(self).__name__}: all features are constant, so the only output is 0",
                 ConvergenceWarning,
-                stacklevel=4,
             )
             directions, slowness = torch.zeros_like(mean)[None], mean.new_zeros(1)
         elif self.n_components is not None and len(directions) < self.n_components:
-            warnings.warn(
+            warn(
                 f"{type(self).__name__}: n_components={self.n_components}, but only {len(directions)} principal "
                 f"directions have more than tol={self.tol:g} times the largest variance, which give as many outputs",
-                stacklevel=4,
             )
         learned = {
             "mean": mean,

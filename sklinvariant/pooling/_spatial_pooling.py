@@ -95,7 +95,11 @@ class MapReader(RowReader):
 
 @declared
 class SpatialPooling(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, TransformerMixin, TorchEstimator):
-    """Pool feature maps to vectors: a moment of each feature over each region of one or more grids.
+    r"""Pool feature maps to vectors: a moment of each feature over each region of one or more grids.
+
+    For the values f of a feature in the m cells of a region and the order n, the moment is
+
+    .. math:: \left(\frac{1}{m} \sum_{i=1}^m |f_i|^n\right)^{1/n}
 
     Parameters
     ----------
@@ -104,7 +108,7 @@ class SpatialPooling(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transf
         neighbouring regions share a line of cells. Finer grids preserve more spatial information and give more output
         features. ``(1, 1)`` is the whole map; a grid as fine as the map flattens it.
     order : float
-        Order n of the moment ``(mean |f|ⁿ)^(1/n)``, from 1 (the signed mean) to inf (the maximum).
+        Order n of the moment, from 1 (the signed mean) to inf (the maximum).
     map_shape : (int, int) or None
         Rows and columns of maps passed as flat rows or as bags of cells. None treats bags as square maps, and a flat
         row as a map of one cell.

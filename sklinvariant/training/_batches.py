@@ -9,12 +9,23 @@ import numpy as np
 import torch
 
 from sklinvariant.accumulate import Blocks
+from sklinvariant.base import documented_by
 from sklinvariant.networks import Bags
 from sklinvariant.ops import gather_bags
 
 
 class Batch:
-    """Bags, their targets and their weights."""
+    """Bags, their targets and their weights.
+
+    Parameters
+    ----------
+    bags : Bags
+        The descriptors of n bags.
+    target : tensor of shape (n,) or (n, n_outputs), or None
+        Class numbers, 0/1 labels or real targets.
+    weight : tensor of shape (n,)
+        Weight of each bag.
+    """
 
     def __init__(self, bags: Bags, target: torch.Tensor | None, weight: torch.Tensor) -> None:
         self.bags, self.target, self.weight = bags, target, weight
@@ -35,6 +46,15 @@ class RowBatches:
     Their sizes differ by at most one row and do not exceed ``batch_size``. A small last batch of the remaining rows
     would change the model as much as any other batch, and would be too small for regularisers of whole batches. The
     rows of `Blocks` are converted batch by batch.
+
+    Parameters
+    ----------
+    rows : tensor of shape (n, ...) or Blocks
+        The rows.
+    batch_size : int
+        Maximum number of rows in a batch.
+    generator : torch.Generator
+        Source of the order.
     """
 
     def __init__(self, rows: torch.Tensor | Blocks, *, batch_size: int, generator: torch.Generator) -> None:
@@ -45,6 +65,7 @@ class RowBatches:
 
     @property
     def n_steps(self) -> int:
+        """Number of batches of a pass."""
         return math.ceil(len(self) / self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Any, None]]:
@@ -53,11 +74,19 @@ class RowBatches:
             yield self.rows.take(index) if isinstance(self.rows, Blocks) else self.rows.index_select(0, index), None
 
 
+@documented_by(Batch)
 class BagBatches:
     """Batches of bags, shuffled in each pass.
 
-    ``descriptors_per_sample`` is the number of descriptors (an int) or their share (a float) that each batch draws from
-    each bag, without replacement (eq. 5 of Katharopoulos et al. 2017).
+    Parameters
+    ----------
+    batch_size : int
+        Maximum number of bags in a batch.
+    generator : torch.Generator
+        Source of the order and of the sampled descriptors.
+    descriptors_per_sample : int, float or None, default=None
+        Number of descriptors (an int) or their share (a float) that each batch draws from each bag, without replacement
+        (equation 5 of Katharopoulos et al. 2017). None uses all.
     """
 
     def __init__(
@@ -80,6 +109,7 @@ class BagBatches:
 
     @property
     def n_steps(self) -> int:
+        """Number of batches of a pass."""
         return math.ceil(len(self) / self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Any, None]]:

@@ -6,7 +6,6 @@ import io
 import os
 import re
 import uuid
-import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 
 from sklinvariant._distributed import current_processes
+from sklinvariant._warnings import warn
 from sklinvariant.base import replacing
 
 # parameters that may change when a fit is resumed, because the model does not depend on them
@@ -162,10 +162,9 @@ class Checkpoint:
     def _warn(self, what):
         if not self.is_warned:
             self.is_warned = True
-            warnings.warn(
+            warn(
                 f"{self.name} {what}. The fit continues, but after an interruption it may have to start again",
                 RuntimeWarning,
-                stacklevel=2,
             )
 
 

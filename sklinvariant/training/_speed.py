@@ -1,13 +1,13 @@
 """Lower precision and compiled networks, which make training faster on a GPU."""
 
 import contextlib
-import warnings
 from collections.abc import Callable
 from typing import TypeVar
 
 import torch
 
 from sklinvariant._precision import computing_in
+from sklinvariant._warnings import warn
 
 T = TypeVar("T")
 
@@ -59,11 +59,10 @@ def compiled_or_eager(module: torch.nn.Module, step: Callable[[], T]) -> T:
         module.zero_grad()
         for buffer, before in zip(module.buffers(), buffers, strict=True):
             buffer.data.copy_(before)
-        warnings.warn(
+        warn(
             f"the network could not be compiled ({type(error).__name__}: {_shortened(error)}). It is trained without "
             "compilation. torch.compile needs a C++ compiler, and Triton on a GPU.",
             RuntimeWarning,
-            stacklevel=2,
         )
         return step()
 

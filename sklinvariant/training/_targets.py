@@ -15,9 +15,21 @@ from sklinvariant.base import to_numpy
 
 
 class Task(NamedTuple):
-    """The kind of target of a model; ``classes`` is None for a regression or a user-defined loss."""
+    """The kind of target of a model.
 
-    kind: str  # "binary", "multiclass", "multilabel", "regression" or "own" (a user-defined loss)
+    Parameters
+    ----------
+    kind : {"binary", "multiclass", "multilabel", "regression", "own"}
+        "own" is a user-defined loss.
+    classes : array of shape (n_classes,) or None
+        The sorted classes. None for a regression or a user-defined loss.
+    n_outputs : int
+        Number of outputs of the linear model.
+    is_1d : bool
+        Whether y has one axis, and predictions therefore have one.
+    """
+
+    kind: str
     classes: np.ndarray | None
     n_outputs: int
     is_1d: bool
@@ -29,6 +41,7 @@ class Task(NamedTuple):
 
     @classmethod
     def restore(cls, state: dict[str, Any]) -> Self:
+        """The task of a fitted state that contains what `export` returned."""
         kind, n_outputs, is_1d = state["task"]
         return cls(kind, state.get("classes"), n_outputs, is_1d)
 
@@ -40,12 +53,24 @@ class Task(NamedTuple):
 
 
 class Targets(NamedTuple):
-    """Targets and weights in the form that the losses expect."""
+    """Targets and weights in the form that the losses expect.
+
+    Parameters
+    ----------
+    task : Task
+        The kind of target.
+    values : tensor of shape (n,) or (n, n_outputs), or None
+        Class numbers (int64), 0/1 labels or real targets. None if a user-defined loss has no targets.
+    weight : tensor of shape (n,)
+        Weight of each sample, by its class and its sample weight. The mean is 1.
+    sample_weight : array of shape (n,) or None
+        The sample weights, as given.
+    """
 
     task: Task
-    values: torch.Tensor | None  # class numbers int64 (n,), or (n, n_outputs)
-    weight: torch.Tensor  # (n,), of mean 1
-    sample_weight: np.ndarray | None  # (n,), as given and checked
+    values: torch.Tensor | None
+    weight: torch.Tensor
+    sample_weight: np.ndarray | None
 
     def take(self, indices: np.ndarray) -> "Targets":
         """The targets of some of the samples; their mean weight is 1 again."""

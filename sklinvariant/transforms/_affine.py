@@ -55,7 +55,7 @@ class Rotation(Interpolated):
         return torch.tensor([bounds_of("degrees", self.degrees)], dtype=torch.float64)
 
     def orbit(self, m: int | None = None) -> torch.Tensor:
-        """m angles, evenly spaced on the circle from 0 or over a smaller range; see `Transform.orbit`."""
+        """Angles (m, 1), evenly spaced on the circle from 0 or over a smaller range."""
         self._validate_params()
         m = self._orbit_size(m)
         low, high = self._bounds()[0].tolist()
@@ -125,7 +125,7 @@ class Translation(Interpolated):
         return torch.tensor([bounds_of("fraction", self.fraction)] * 2, dtype=torch.float64)
 
     def orbit(self, m: int | None = None) -> torch.Tensor:
-        """A square grid of m shifts, where m is a square number; see `Transform.orbit`."""
+        """A square grid of shifts (m, 2), where m is a square number."""
         self._validate_params()
         m = self._orbit_size(m)
         side = round(m**0.5)
@@ -159,12 +159,12 @@ class Flip(Geometric):
         return torch.tensor([[0, used[0]], [0, used[1]]], dtype=torch.float64)
 
     def sample(self, n: int, generator: Generator = None) -> torch.Tensor:
-        """0 or 1 with equal probability for each axis; see `Transform.sample`."""
+        """Draw 0 or 1 with equal probability for each axis: (n, 2)."""
         self._validate_params()
         return (uniform(n, 2, generator) < 0.5).double() * self._bounds()[:, 1]
 
     def orbit(self, m: int | None = None) -> torch.Tensor:
-        """All 2 or 4 elements; m must be None or this number. See `Transform.orbit`."""
+        """All 2 or 4 elements, (m, 2); m must be None or this number."""
         self._validate_params()
         down, right = (torch.arange(high + 1, dtype=torch.float64) for high in self._bounds()[:, 1].tolist())
         elements = torch.cartesian_prod(down, right)
@@ -246,11 +246,11 @@ class Crop(Geometric):
         )
 
     def sample(self, n: int, generator: Generator = None) -> torch.Tensor:
-        """Crops of random position, size and aspect ratio inside the image; see `Transform.sample`."""
+        """Draw crops of random position, size and aspect ratio inside the image: (n, 4)."""
         return self._box(super().sample(n, generator))
 
     def orbit(self, m: int | None = None) -> torch.Tensor:
-        """m crops that cover positions, sizes and aspect ratios evenly; see `Transform.orbit`."""
+        """Crops (m, 4) that cover positions, sizes and aspect ratios evenly."""
         return self._box(super().orbit(m))
 
     def _matrices(self, params, shape):

@@ -46,9 +46,9 @@ class ColorJitter(Transform):
     brightness : float or (float, float)
         Range of the factors: 1 ± this number (not below 0), or (low, high).
     contrast : float or (float, float)
-        Range of the factors, as for brightness.
+        Range of the factors: 1 ± this number (not below 0), or (low, high).
     saturation : float or (float, float)
-        Range of the factors, as for brightness.
+        Range of the factors: 1 ± this number (not below 0), or (low, high).
     hue : float or (float, float)
         Range of the rotation in full turns: ± this number, or (low, high). 0.5 gives the complementary colours.
     offset : float or (float, float)

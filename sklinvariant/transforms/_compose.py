@@ -25,8 +25,9 @@ class Compose(Geometric):
     transforms : sequence of Transform
         The transformations, in the order of application.
     fill : {"mean", "edge", "reflect"}, float, sequence or None
-        Values outside an image, see `warp`, for all transformations. None uses their own fill, which must agree within
-        a chain of geometric transformations (`Flip` and `Crop` have none and use that of the others).
+        Values outside an image, for all transformations: its mean pixel, its border, its reflection, or a number for
+        all channels or for each channel (0-1). None uses their own fill, which must agree within a chain of geometric
+        transformations (`Flip` and `Crop` have none and use that of the others).
     interpolation : {"bilinear", "bicubic", "nearest"} or None
         Interpolation between pixels, for all transformations; None uses their own.
 
@@ -44,7 +45,7 @@ class Compose(Geometric):
     interpolation: Literal["bilinear", "bicubic", "nearest"] | None = None
 
     def sample(self, n: int, generator: Generator = None) -> torch.Tensor:
-        """Sample the parameters of all transformations from one generator; see `Transform.sample`."""
+        """Draw the parameters of all transformations from one generator."""
         self._check()
         if not isinstance(generator, torch.Generator):
             generator = torch_generator(generator)
@@ -140,7 +141,22 @@ def _is_geometric(transform):
 
 
 def moves(transform: Transform, params: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
-    """(n, 3, 3) matrices of the geometric part of a transformation; the identity if it only changes values."""
+    """The matrices of the geometric part of a transformation.
+
+    Parameters
+    ----------
+    transform : Transform
+        The transformation.
+    params : tensor of shape (n, p)
+        Its parameters, from `Transform.sample` or `Transform.orbit`.
+    shape : (int, int)
+        Height and width of the images.
+
+    Returns
+    -------
+    tensor of shape (n, 3, 3)
+        Float64. The identity if the transformation only changes values.
+    """
     if isinstance(transform, Compose):
         matrices = torch.eye(3, dtype=torch.float64).expand(len(params), 3, 3)
         for part, columns in transform._parts(params):

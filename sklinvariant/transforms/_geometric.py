@@ -86,7 +86,8 @@ class Interpolated(Geometric):
     Parameters
     ----------
     fill : {"mean", "edge", "reflect"}, float or sequence
-        Values outside an image, see `warp`.
+        Values outside an image: its mean pixel, its border, its reflection, or a number for all channels or for each
+        channel (0-1).
     interpolation : {"bilinear", "bicubic", "nearest"}
         Interpolation between pixels.
     """
@@ -111,7 +112,7 @@ def warp(
     Parameters
     ----------
     images : array or tensor of shape (n, h, w) or (n, h, w, c)
-        Images, as for `Transform.apply`.
+        Integers 0-255, which are scaled to floats 0-1, or floats.
     matrix : array or tensor of shape (n, 3, 3) or (3, 3)
         Matrices from `Geometric.matrix`, their products (the last applied is leftmost), or their inverses.
     size : (int, int) or None, default=None

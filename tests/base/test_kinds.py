@@ -116,7 +116,8 @@ def test_columns_that_cannot_be_used():
         (pa.array([[1.0, 2.0], None]), "row 1 is null"),
         (pa.array([[1.0, None], [1.0, 2.0]]), "lists that contain null"),
         (pa.array([[1.0, 2.0], [3.0]]), r"row 1 has the shape \(1,\) and row 0 has \(2,\)"),
-        (pa.array([[[1.0], [2.0, 3.0]], [[4.0]]]), "row 1 has the shape"),
+        (pa.array([[[1.0], [2.0, 3.0]], [[4.0]]]), r"row 0 holds lists of different lengths, \(1,\) and \(2,\)"),
+        (np.array([[np.zeros(2)], [np.zeros(3)]], dtype=object), r"row 1 has the shape \(3,\) and row 0 has \(2,\)"),
     ):
         with pytest.raises(ValueError, match=message):
             PCAHasher(1).fit(column)

@@ -1,5 +1,7 @@
 """The command line: help and error messages."""
 
+import re
+import signal
 import subprocess
 import sys
 import tomllib
@@ -8,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import sklinvariant
-from sklinvariant.cli._command_line import _COMMANDS, main
+from sklinvariant.cli._command_line import _COMMANDS, _NOBODY_READS, main
 
 PROJECT = Path(__file__).parents[2]
 
@@ -72,3 +74,10 @@ def test_the_guide_lists_every_command(section):
     table = guide[guide.index(f"{section}\n") :].split("\n## ")[0]
     named = {line.split("`")[1].split()[0] for line in table.splitlines() if line.startswith("| `")}
     assert named == set(_COMMANDS)
+
+
+def test_the_guide_lists_every_exit_status():
+    guide = (PROJECT / "docs/guide_command_line.md").read_text(encoding="utf-8")
+    table = guide[guide.index("## Exit status\n") :].split("\n## ")[0]
+    stopped = {128 + signal.SIGINT, 128 + signal.SIGTERM, _NOBODY_READS}
+    assert {int(status) for status in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)} == {0, 1, 2, *stopped}

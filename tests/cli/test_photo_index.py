@@ -69,6 +69,14 @@ def test_from_photographs_to_a_page(photos, tmp_path, capsys):
     assert "bits differ" in text
 
 
+def test_a_query_without_any_readable_image_has_its_own_status(photos, tmp_path, capsys):
+    out, wrong = tmp_path / "index", tmp_path / "wrong.png"
+    wrong.write_text("no image")
+    assert main(["index", str(photos), "--output", str(out), *_QUICK, "--fast"]) == 0
+    assert main(["query", str(out), str(wrong)]) == 1
+    assert "wrong.png" in capsys.readouterr().err
+
+
 def test_the_exif_orientation_is_applied(photos, tmp_path):
     """The JPEG with an orientation tag shows image 3: its code is (nearly) that of the upright PNG."""
     _photo_index.make_index(photos, tmp_path / "index", n_bits=32, image_size=48, n_rotations=1, n_scales=1, show=False)

@@ -21,12 +21,11 @@ from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback
 from tolerance import assert_close, assert_same_labels
 
-from sklinvariant import load, save
 from sklinvariant.cluster import IICClassifier, IICClusterer
-from sklinvariant.cluster._iic_classifier import fixed_views, views_of
+from sklinvariant.cluster._pair_sources import views_of
+from sklinvariant.cluster._view_features import fixed_views
 from sklinvariant.images import read_image
 from sklinvariant.images._pixels import fit_into
-from sklinvariant.transforms import ColorJitter, Compose, Flip, Rotation, Translation
 
 CLUSTERER = IICClusterer(3, n_neighbors=5, n_heads=2, max_epochs=10, batch_size=30, random_state=0)
 
@@ -156,13 +155,6 @@ def test_beats_logistic_regression_on_the_same_labels(global_random_seed):
 
 def test_changes_are_the_clusterers(bars):
     images, kinds, fitted = bars
-    rotation = Rotation(10, fill="edge")
-    assert views_of(IICClusterer(2, transforms=rotation), 2, 5) is rotation
-    assert views_of(IICClusterer(2, pairs=rotation), 4, 1) is rotation
-    rows = torch.rand(3, 5)
-    assert views_of(IICClusterer(2), 2, 5)(rows, None) is rows
-    assert any(isinstance(part, Flip) for part in views_of(IICClusterer(2), 4, 3).transforms)
-    assert not any(isinstance(part, Flip) for part in views_of(IICClusterer(2), 4, 1).transforms)
     seen = []
 
     def own(samples, generator):
@@ -175,24 +167,6 @@ def test_changes_are_the_clusterers(bars):
     assert_close(model.predict_proba(images), same.predict_proba(images), rtol=1e-3)
     turned = IICClassifier(fitted, max_epochs=3, batch_size=20, random_state=0).fit(images, kinds)
     assert not np.allclose(turned.predict_proba(images), same.predict_proba(images), atol=0.01)
-
-
-@pytest.mark.parametrize(
-    "views",
-    [
-        Compose([Rotation(15), Translation(0.1)], fill="edge"),
-        ColorJitter(0.4, 0.4),
-        lambda x, generator: x + torch.rand(x.shape, generator=generator),
-    ],
-)
-def test_views_of_a_sample_do_not_depend_on_the_others(views):
-    samples = torch.rand(5, 6, 6, 1, generator=torch.Generator().manual_seed(0))
-    seen = list(fixed_views(samples, views, 3, 0))
-    assert len(seen) == 3
-    assert torch.equal(seen[0], samples)
-    assert not torch.allclose(seen[1], seen[2], atol=0.01)
-    for whole, alone in zip(seen, fixed_views(samples[3:], views, 3, 0), strict=True):
-        assert_close(whole[3:], alone)
 
 
 def test_parts(blobs):
@@ -292,26 +266,6 @@ def test_weights_of_classes(blobs):
         clone(model).set_params(class_weight={7: 1.0}).fit(X, y)
 
 
-def test_data_frames_and_tensors(blobs, device):
-    X, _, few, fitted = blobs
-    frame = pd.DataFrame(X, columns=list("abcd"))
-    model = IICClassifier(CLUSTERER, max_epochs=2, random_state=0).fit(frame, few)
-    assert model.feature_names_in_.tolist() == list("abcd")
-    rows = torch.tensor(X, dtype=torch.float32, device=device)
-    model = IICClassifier(fitted, max_epochs=2, random_state=0).fit(rows, torch.tensor(few))
-    for result in (
-        model.predict(rows),
-        model.predict_proba(rows),
-        model.transform(rows),
-        model.decision_function(rows),
-    ):
-        assert isinstance(result, torch.Tensor)
-        assert result.device == rows.device
-    assert model.transform(rows).dtype == torch.float32
-    assert model.transform(X).dtype == np.float64
-    assert isinstance(model.coef_, np.ndarray)
-
-
 def test_colour_images_of_whole_numbers():
     images = np.random.RandomState(0).randint(0, 256, (12, 8, 9, 3)).astype(np.uint8)
     clusterer = IICClusterer(2, network="resnet", init="random", n_heads=1, max_epochs=1, random_state=0)
@@ -352,18 +306,6 @@ def test_seeds(bars):
     assert torch.equal(torch.get_rng_state(), torch_state)
 
 
-def test_files(blobs, tmp_path):
-    X, _, few, fitted = blobs
-    words = np.where(few < 0, -1, np.array(["a", "b", "c"], dtype=object)[few])
-    for clusterer in (fitted, clone(CLUSTERER).set_params(max_epochs=2)):
-        model = IICClassifier(clusterer, max_epochs=2, random_state=0).fit(X, words)
-        save(model, tmp_path / "model.safetensors")
-        for copy in (load(tmp_path / "model.safetensors"), pickle.loads(pickle.dumps(model))):
-            np.testing.assert_array_equal(copy.predict_proba(X), model.predict_proba(X))
-            np.testing.assert_array_equal(copy.predict(X), model.predict(X))
-            assert_same_labels(clone(copy).fit(X, words).predict(X), model.predict(X), model.predict_proba(X))
-
-
 def test_search_and_pipeline(blobs):
     X, y, few, fitted = blobs
     grid = {"trunk_learning_rate": [0, 1e-3], "weight_decay": [1e-4]}
@@ -384,14 +326,6 @@ def test_metadata_goes_to_the_clusterer(blobs):
         with pytest.raises(ValueError, match="no two consecutive frames"):
             model.fit(X, y, groups=np.arange(90))
         assert model.fit(X[order], y[order], groups=y[order]).score(X, y) > 0.95
-
-
-def test_attributes_come_with_fit():
-    model = IICClassifier(IICClusterer())
-    for name in ("n_features_in_", "feature_names_in_", "classes_", "coef_", "intercept_", "clusterer_", "history_"):
-        assert not hasattr(model, name)
-    with pytest.raises(NotFittedError):
-        model.predict(np.eye(3))
 
 
 def test_a_fit_that_fails_changes_nothing(blobs):
@@ -519,3 +453,11 @@ def test_a_labelled_file_that_cannot_be_read_is_counted_among_the_labelled(tmp_p
     with pytest.raises(ValueError, match=r"image 2: .*broken\.png cannot be read") as caught:
         IICClassifier(frozen).fit([*files[:3], str(tmp_path / "broken.png")], [0, -1, 1, 1])
     assert "count the labelled samples" in caught.value.__notes__[0]
+
+
+def test_a_column_of_images(bars):
+    images, kinds, clusterer = bars
+    model = IICClassifier(clusterer, max_epochs=1, random_state=0)
+    expected = clone(model).fit(images, kinds).predict_proba(images)
+    column = pd.Series(list(images), index=range(100, 160))
+    assert_close(model.fit(column, kinds).predict_proba(column), expected)

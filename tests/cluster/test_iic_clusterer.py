@@ -3,28 +3,22 @@
 import pickle
 from types import SimpleNamespace
 
-import joblib
 import numpy as np
-import pandas as pd
 import pytest
 import torch
+from callbacks import Interrupts
 from photographs import write_images
-from scipy import sparse
 from scipy.optimize import linear_sum_assignment
-from sklearn import config_context
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_rand_score
-from sklearn.model_selection import cross_val_score
-from sklearn.neighbors import KNeighborsTransformer, NearestNeighbors, kneighbors_graph
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer
 from skorch.callbacks import Callback
 from tolerance import assert_close, assert_same_labels
 
 from sklinvariant import IICClusterer, load, save
-from sklinvariant.cluster._iic_clusterer import PAIRS, SAMPLES, samples_of
+from sklinvariant.cluster._fitted_clusters import samples_of
+from sklinvariant.cluster._iic_clusterer import PAIRS, SAMPLES
 from sklinvariant.images import read_image
 from sklinvariant.images._pixels import fit_into
 from sklinvariant.pairs._sample_pairs import SamplePairBatches, ViewPairs, same
@@ -85,10 +79,12 @@ def test_images(bars, params):
     assert_same_labels(flat.labels_, model.labels_, model.predict_proba(images), margin=0.01)
     with pytest.raises(ValueError, match="fitted on images, but X contains rows"):
         model.predict(images.reshape(60, -1))
-    with pytest.raises(ValueError, match="features"):
+    with pytest.raises(ValueError, match="images are 10 x 12 pixels, but IICClusterer was fitted on images of 12 x 12"):
         model.predict(images[:, :10])
-    with pytest.raises(ValueError, match=r"fitted on images of shape \(12, 12, 1\)"):
+    with pytest.raises(ValueError, match="images are 9 x 16 pixels, but IICClusterer was fitted on images of 12 x 12"):
         model.predict(images.reshape(60, 9, 16))
+    with pytest.raises(ValueError, match=r"shape \(9, 16, 1\), but IICClusterer was fitted on .* shape \(12, 12, 1\)"):
+        flat.set_params(image_shape=(9, 16)).predict(images.reshape(60, -1))
 
 
 @pytest.mark.parametrize("network", ["vgg", "resnet"])
@@ -115,30 +111,6 @@ def test_images_of_whole_numbers_are_clustered_as_their_floats(pairs):
 def test_images_of_any_channels(n_channels):
     X = np.random.RandomState(0).rand(10, 6, 6, n_channels)
     assert IICClusterer(2, max_epochs=1, random_state=0).fit(X).predict(X).shape == (10,)
-
-
-def test_pairs_in_time_and_pairs_that_are_given(blobs):
-    X, y = blobs
-    frames = X[np.argsort(y, kind="stable")]
-    clips = np.sort(y)
-    params = {**QUICK, "pairs": "temporal"}
-    temporal = IICClusterer(3, **params).fit(frames, groups=clips)
-    assert adjusted_rand_score(clips, temporal.labels_) > 0.9
-    assert temporal.score(frames, groups=clips) > 0.9 * np.log(3)
-    together = np.flatnonzero(clips[1:] == clips[:-1])
-    pairs = np.stack([frames[together], frames[together + 1]], 1)
-    given = IICClusterer(3, **{**params, "pairs": "explicit"}).fit(pairs)
-    assert given.labels_.shape == (len(pairs),)
-    assert given.n_features_in_ == 4
-    assert_same_labels(given.predict(pairs[:, 0]), given.labels_, given.predict_proba(pairs[:, 0]))
-    for wrap in (np.asarray, list, np.ndarray.tolist, torch.from_numpy, lambda X: [tuple(pair) for pair in X]):
-        with pytest.raises(
-            ValueError, match=r"\(\d+, 2, 4\) contains pairs.*single samples of shape \(4,\).*X\[:, 0\]"
-        ):
-            given.transform(wrap(pairs))
-    assert_same_labels(given.predict(list(pairs[:2, 0])), given.labels_[:2], given.predict_proba(pairs[:2, 0]))
-    # pairs never cross from one clip to the next, so these are the same pairs
-    assert_same_labels(given.predict(frames), temporal.labels_, temporal.predict_proba(frames), margin=0.01)
 
 
 def test_own_callable_and_own_module(blobs):
@@ -182,29 +154,6 @@ def test_the_same_seed_gives_the_same_model(blobs):
     assert not np.allclose(model.transform(X), other.transform(X), atol=0.01)  # clusters may have the same numbers
     np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)
     assert torch.equal(torch.get_rng_state(), torch_state)
-
-
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # few epochs, on purpose
-def test_files(blobs, tmp_path):
-    X, _ = blobs
-    model = IICClusterer(3, **QUICK | {"max_epochs": 2}).fit(X)
-    save(model, tmp_path / "model.safetensors")
-    for copy in (load(tmp_path / "model.safetensors"), pickle.loads(pickle.dumps(model))):
-        np.testing.assert_array_equal(copy.predict_proba(X), model.predict_proba(X))
-        np.testing.assert_array_equal(copy.labels_, model.labels_)
-        assert copy.best_head_ == model.best_head_
-        assert copy.score(X) == model.score(X)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_tensors_stay_tensors(blobs, dtype, device):
-    X = torch.tensor(blobs[0], dtype=dtype, device=device)
-    model = IICClusterer(3, **QUICK | {"max_epochs": 20}).fit(X)
-    assert isinstance(model.labels_, np.ndarray)
-    for result in (model.predict(X), model.predict_proba(X), model.transform(X), model.fit_predict(X)):
-        assert isinstance(result, torch.Tensor)
-        assert result.device == X.device
-    assert model.transform(X).dtype == dtype
 
 
 def test_going_on(blobs):
@@ -291,29 +240,11 @@ def test_bad_input(params, X, message):
         IICClusterer(**{"n_clusters": 2, **params}).fit(X)
 
 
-def test_models_mapped_from_files(blobs, tmp_path):
-    """What is mapped from a file cannot be written to."""
-    X, _ = blobs
-    model = IICClusterer(3, warm_start=True, **QUICK | {"max_epochs": 2}).fit(X)
-    joblib.dump(model, tmp_path / "model.joblib")
-    mapped = joblib.load(tmp_path / "model.joblib", mmap_mode="r")
-    np.testing.assert_array_equal(mapped.predict_proba(X), model.predict_proba(X))
-    before = model.predict_proba(X)
-    model.fit(X)
-    assert_close(mapped.fit(X).predict_proba(X), model.predict_proba(X), rtol=1e-3)
-    assert not np.allclose(before, model.predict_proba(X), rtol=1e-3)
-
-
 def test_one_cluster(blobs):
     model = IICClusterer(1, **QUICK | {"max_epochs": 2}).fit(blobs[0])
     assert not model.labels_.any()
     assert model.score(blobs[0]) == pytest.approx(0, abs=1e-6)
     np.testing.assert_allclose(model.predict_proba(blobs[0]), 1)
-
-
-def test_frames_without_a_next_one():
-    with pytest.raises(ValueError, match="no two consecutive frames"):
-        IICClusterer(2, pairs="temporal").fit(np.eye(3), groups=[0, 1, 2])
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # few epochs, on purpose
@@ -331,28 +262,6 @@ def test_random_start(blobs):
     merged, random = (IICClusterer(3, init=init, **QUICK).partial_fit(X) for init in ("merge", "random"))
     assert merged.mutual_information_.max() > random.mutual_information_.max()
     assert adjusted_rand_score(y, IICClusterer(3, init="random", **QUICK).fit(X).labels_) > 0.9
-
-
-def test_auxiliary_samples_train_auxiliary_heads_only(blobs):
-    X, y = blobs
-    noise = np.random.RandomState(0).uniform(X.min(0), X.max(0), (60, 4))
-    everything, auxiliary = np.r_[X, noise], np.arange(150) >= 90
-    model = IICClusterer(3, n_overclusters=9, **QUICK).fit(everything, auxiliary=auxiliary)
-    assert adjusted_rand_score(y, model.labels_[:90]) > 0.9
-    assert len(model.labels_) == 150
-    with pytest.raises(ValueError, match="Set n_overclusters"):
-        IICClusterer(3, **QUICK).fit(everything, auxiliary=auxiliary)
-    with pytest.raises(ValueError, match="one True or False for each of 150 samples"):
-        model.fit(everything, auxiliary=auxiliary[:90])
-    with pytest.raises(ValueError, match="n_samples=2 should be >= n_clusters=3"):
-        model.fit(everything, auxiliary=np.arange(150) >= 2)
-
-
-def test_auxiliary_samples_of_a_data_frame():
-    X, auxiliary = np.eye(12), pd.Series(np.arange(12) > 9)
-    params = {"n_overclusters": 4, "max_epochs": 1, "init": "random", "random_state": 0}
-    first, second = (IICClusterer(1, **params).fit(X, auxiliary=mask) for mask in (auxiliary, auxiliary.to_numpy()))
-    assert_close(first.transform(X), second.transform(X), rtol=1e-3)
 
 
 class _Stops(Callback):
@@ -461,25 +370,6 @@ def test_checkpoints_of_other_fits(blobs, tmp_path):
         clone(model).fit(X)
 
 
-def test_neighbours_that_are_given(blobs):
-    """An estimator finds the graph that is passed, so both fits are the same."""
-    X, y = blobs
-    graph = kneighbors_graph(X, 4)
-    model = IICClusterer(3, **QUICK).fit(X, graph=graph)
-    assert adjusted_rand_score(y, model.labels_) > 0.9
-    assert model.score(X, graph=graph) > 0.8 * np.log(3)
-    other = IICClusterer(3, neighbors=NearestNeighbors(n_neighbors=4), **QUICK)
-    assert_close(other.fit(X).predict_proba(X), model.predict_proba(X))
-    assert other.score(X) == pytest.approx(model.score(X, graph=graph))
-    copied = pickle.loads(pickle.dumps(other))
-    np.testing.assert_array_equal(copied.predict(X), other.labels_)
-    assert clone(other).set_params(neighbors__n_neighbors=9).neighbors.n_neighbors == 9
-    assert other.neighbors.n_neighbors == 4
-    assert not hasattr(other.neighbors, "n_features_in_")
-    assert other.partial_fit(X).n_iter_ == 41
-    np.testing.assert_array_equal(other.labels_, other.fit_predict(torch.tensor(X)).numpy())
-
-
 @pytest.mark.parametrize(
     ("n", "on_rows", "on_images"), [(90, 60, 300), (20_000, 3, 15), (100_000, 3, 3), (150_000, 2, 3), (1_000_000, 1, 3)]
 )
@@ -488,62 +378,6 @@ def test_many_rows_need_few_passes(n, on_rows, on_images):
     for size, expected in (((1,), on_rows), ((1, 1, 1), on_images)):
         data = SimpleNamespace(samples=torch.zeros(1).expand(n, *size), main=range(n))
         assert IICClusterer()._n_epochs(data) == expected
-
-
-def test_pairs_of_other_neighbours_are_other_pairs(blobs):
-    """Neighbours in the second feature, the sign of noise, form its two clusters."""
-    X = np.c_[blobs[0], 20 * np.where(np.arange(90) % 2, 1, -1)]
-    search = make_pipeline(FunctionTransformer(lambda rows: rows[:, -1:]), KNeighborsTransformer(n_neighbors=40))
-    labels = IICClusterer(2, neighbors=search, **QUICK).fit_predict(X)
-    assert adjusted_rand_score(np.arange(90) % 2, labels) > 0.9
-
-
-def test_samples_without_neighbours_form_no_pairs(blobs):
-    X, y = blobs
-    graph = kneighbors_graph(X, 4).tolil()
-    graph[:30] = 0
-    graph = graph.tocsr()
-    graph.eliminate_zeros()
-    model = IICClusterer(3, **QUICK).fit(X, graph=graph)
-    assert model.labels_.shape == (90,)
-    assert adjusted_rand_score(y[30:], model.labels_[30:]) > 0.9
-    auxiliary = np.arange(90) < 40
-    model = IICClusterer(3, n_overclusters=6, **QUICK).fit(X, graph=graph, auxiliary=auxiliary)
-    assert adjusted_rand_score(y[40:], model.labels_[40:]) > 0.9
-    two = sparse.coo_array((np.ones(2), ([0, 50], [50, 0])), shape=(90, 90))
-    with pytest.raises(ValueError, match="graph gives neighbours to 2 samples, but n_clusters=3"):
-        model.fit(X, graph=two)
-
-
-def test_graphs_of_other_samples_and_pairs(blobs, tmp_path):
-    X, _ = blobs
-    graph = kneighbors_graph(X, 4)
-    with pytest.raises(ValueError, match=r"graph must have shape \(90, 90\) for 90 samples, got \(90, 80\)"):
-        IICClusterer(3).fit(X, graph=graph[:, :80])
-    with pytest.raises(ValueError, match="graph contains neighbours, but pairs is 'temporal'"):
-        IICClusterer(3, pairs="temporal").fit(X, graph=graph)
-    with pytest.raises(ValueError, match="neighbors finds neighbours, but pairs is 'temporal'"):
-        IICClusterer(3, pairs="temporal", neighbors=NearestNeighbors()).fit(X)
-    with pytest.raises(ValueError, match="The 'neighbors' parameter of IICClusterer must be"):
-        IICClusterer(3, neighbors=5).fit(X)
-    model = IICClusterer(3, checkpoint=tmp_path / "fit", callbacks=[_Stops(2)], **QUICK)
-    with pytest.raises(KeyboardInterrupt):
-        model.fit(X, graph=graph)
-    with pytest.raises(ValueError, match="belongs to a fit with different neighbours"):
-        clone(model).fit(X, graph=kneighbors_graph(X, 3))
-
-
-def test_neighbours_of_the_parts_of_a_cross_validation(blobs):
-    """An estimator is fitted to each part; a graph has only the rows of the part, but all columns."""
-    X, _ = blobs
-    model = IICClusterer(3, neighbors=NearestNeighbors(), **QUICK | {"max_epochs": 2})
-    scores = cross_val_score(model, X, cv=2, error_score="raise")
-    assert scores.shape == (2,)
-    assert np.isfinite(scores).all()
-    with config_context(enable_metadata_routing=True):
-        model = IICClusterer(3, **QUICK).set_fit_request(graph=True).set_score_request(graph=False)
-        with pytest.raises(ValueError, match=r"got \(45, 90\)\. Cross-validation takes a part of the rows"):
-            cross_val_score(model, X, cv=2, params={"graph": kneighbors_graph(X, 4)}, error_score="raise")
 
 
 @pytest.mark.slow
@@ -602,7 +436,7 @@ def test_pairs_follow_each_other():
     ("X", "message"),
     [
         (BYTES.reshape(5, -1), "fitted on images, but X contains rows"),
-        (BYTES[:, :3], "63 features, but IICClusterer is expecting 126"),
+        (BYTES[:, :3], "3 x 7 pixels, but IICClusterer was fitted on images of 6 x 7"),
         (np.stack([BYTES, BYTES], 1), "contains pairs"),
     ],
 )
@@ -648,7 +482,10 @@ def test_copies_of_a_model_resize_images_too(photographs, tmp_path):
     model = IICClusterer(**SIZED).fit(folder)
     save(model, tmp_path / "model")
     expected = model.transform(squares)
-    pieces = _fit_in_pieces(clone(model).set_params(checkpoint=tmp_path / "fit"), folder, 1)
+    pieces = clone(model).set_params(checkpoint=tmp_path / "fit", callbacks=[Interrupts(2)])
+    with pytest.raises(KeyboardInterrupt):
+        pieces.fit(folder)
+    pieces = clone(pieces).set_params(callbacks=None).fit(folder)
     for copied in (pickle.loads(pickle.dumps(model)), load(tmp_path / "model"), clone(model).fit(images), pieces):
         assert_close(copied.transform(images), expected)
     module = model.to_module("transform")

@@ -14,7 +14,6 @@ from tolerance import assert_close, assert_same_labels
 
 from sklinvariant.cluster import IICSegmenter, _pixel_mixture
 from sklinvariant.cluster._dense_mutual_information import dense_information
-from sklinvariant.cluster._segmentation_trunk import SegmentationNetwork, predict_tiles
 from sklinvariant.datasets import make_textures
 from sklinvariant.metrics import clustering_accuracy
 from sklinvariant.transforms import Flip, Rotation, Sobel
@@ -30,20 +29,6 @@ def textures():
     return make_textures(6, image_size=24, n_textures=3, random_state=0)
 
 
-@pytest.mark.parametrize("tile_size", [1, 7, 16, 100])
-def test_tiles_have_no_seams(tile_size):
-    network = SegmentationNetwork.start(2, 3, [4], torch.Generator().manual_seed(0)).double()
-    images = torch.randn(2, 2, 37, 29, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    with torch.no_grad():
-        network(images)  # statistics that are not those of the start
-        network.eval()
-        expected = network.scores(images)[0]
-        found = torch.full_like(expected, torch.nan)
-        for (rows, columns), scores in predict_tiles(network, [*images], tile_size):
-            found[:, :, rows, columns] = scores
-        torch.testing.assert_close(found, expected)
-
-
 def test_shapes_and_probabilities(textures):
     images, _ = textures
     model = IICSegmenter(**QUICK).fit(images)
@@ -57,83 +42,12 @@ def test_shapes_and_probabilities(textures):
     assert model.labels_.dtype == np.int32
 
 
-def test_kinds_of_input(textures):
-    images, _ = textures
-    model = IICSegmenter(**QUICK, learning_rate=1e-8).fit(images)  # steps would make rounding errors grow
-    labels, proba = model.predict(images), model.predict_proba(images)
-    rows = clone(model).set_params(image_shape=(24, 24)).fit(images.reshape(6, -1))
-    assert_same_labels(rows.predict(images.reshape(6, -1)), labels, proba, margin=0.03)
-    assert_same_labels(model.predict(list(images)), labels, proba)
-    of_tensor = model.predict(torch.from_numpy(images))
-    assert isinstance(of_tensor, torch.Tensor)
-    assert_same_labels(of_tensor, labels, proba)
-    wide = clone(model).fit(images.astype(np.float64))
-    assert wide.predict_proba(images.astype(np.float64)).dtype == np.float64
-
-
-def test_the_loss_comes_with_the_ratio_to_its_lower_bound():
-    """Images of one black and one white half, in two main clusters and one auxiliary cluster, whose entropy is 0."""
-    images = np.zeros((4, 16, 16))
-    images[:, :, 8:] = 1
-    settings = {"half_window": 0, "n_overclusters": 1, "max_epochs": 20, "random_state": 0}
-    model = IICSegmenter(2, **settings).fit(images)
-    row = model.history_[-1]
-    assert 0.95 < row["loss_ratio"] <= 1
-    np.testing.assert_allclose(row["loss"], -2 * np.log(2) * row["loss_ratio"])  # -(2 λ - 1) ln k with λ = 1.5
-
-
-def test_images_of_different_sizes(textures):
-    images, _ = textures
-    different = [images[0], images[1][:20], images[2][:, :15]]
-    model = IICSegmenter(**QUICK).fit(different)
-    labels, proba = model.predict(different), model.predict_proba(different)
-    for found, label, p in zip(model.labels_, labels, proba, strict=True):
-        assert_same_labels(found, label, p)
-    assert [label.shape for label in labels] == [(24, 24), (20, 24), (24, 15)]
-    assert_same_labels(labels[1], model.predict(different[1:2])[0], model.predict_proba(different[1:2])[0])
-    assert model.predict(np.zeros((1, 40, 50))).shape == (1, 40, 50)
-
-
-def test_colour_images_and_whole_numbers():
-    images = np.random.RandomState(0).randint(0, 256, (4, 12, 10, 3)).astype(np.uint8)
-    whole = IICSegmenter(**QUICK).fit(images)
-    floats = IICSegmenter(**QUICK).fit((images / 255).astype(np.float32))
-    np.testing.assert_allclose(whole.predict_proba(images), floats.predict_proba(images), atol=1e-3)
-    many = np.random.RandomState(0).rand(4, 12, 10, 5)
-    assert IICSegmenter(**QUICK).fit(many).predict(many).shape == (4, 12, 10)
-
-
 @pytest.mark.parametrize(
     "params", [{"average": "joint"}, {"n_overclusters": 0}, {"n_overclusters": 7}, {"tile_size": 10}]
 )
 def test_the_loss_falls(params, textures):
     model = IICSegmenter(**{**QUICK, "max_epochs": 15, "learning_rate": 0.02, **params}).fit(textures[0])
     assert model.history_[-1]["loss"] < model.history_[0]["loss"] - 0.01
-
-
-def test_seed_clone_pickle_file(textures, tmp_path, global_random_seed):
-    images, _ = textures
-    torch.manual_seed(5)
-    np.random.seed(5)
-    model = IICSegmenter(**{**QUICK, "random_state": global_random_seed}).fit(images)
-    expected = model.predict_proba(images)
-    drawn = torch.rand(1).item(), np.random.rand()
-    torch.manual_seed(5)
-    np.random.seed(5)
-    assert drawn == (torch.rand(1).item(), np.random.rand())
-    for again in saved_copies(model, tmp_path / "model.safetensors"):
-        np.testing.assert_array_equal(again.predict_proba(images), expected)
-    assert_close(clone(model).fit(images).predict_proba(images), expected, rtol=0.05)
-    other = clone(model).set_params(random_state=global_random_seed + 1).fit(images)
-    assert not np.allclose(other.predict_proba(images), expected, atol=0.01)
-
-
-def test_same_on_the_device(textures, device):
-    images = torch.from_numpy(textures[0]).to(device)
-    model = IICSegmenter(**QUICK).fit(images)
-    labels = model.predict(images)
-    assert labels.device.type == device
-    assert model.predict(textures[0]).shape == tuple(labels.shape)
 
 
 def test_heads(textures):
@@ -316,17 +230,6 @@ def test_warnings(textures):
     one = IICSegmenter(1, half_window=1, width=4, max_epochs=2, random_state=0).fit(images)
     assert (one.predict(images) == 0).all()
     assert (one.mutual_information_ratio_ == 0).all()
-
-
-@pytest.mark.parametrize("shape", [(1, 24, 24), (3, 4, 5), (2, 1, 1), (1, 1, 9), (2, 12, 12, 2)])
-def test_few_and_small_images(shape):
-    """One image, images smaller than the window and than what a pixel sees, and of two channels."""
-    images = np.random.RandomState(0).rand(*shape)
-    model = IICSegmenter(2, half_window=6, max_epochs=2, random_state=0).fit(images)
-    proba = model.predict_proba(images)
-    assert proba.shape == (*shape[:3], 2)
-    assert np.isfinite(proba).all()
-    assert np.isfinite(model.mutual_information_).all()
 
 
 def test_constant_images_are_one_cluster_or_at_least_finite():

@@ -1,9 +1,9 @@
-"""The trunk of the segmenter: what a pixel sees, sizes, and random weights of its own."""
+"""The trunk of the segmenter: what a pixel sees, sizes, random weights of its own, and tiles."""
 
 import pytest
 import torch
 
-from sklinvariant.cluster._segmentation_trunk import SegmentationNetwork, SegmentationTrunk
+from sklinvariant.cluster._segmentation_trunk import SegmentationNetwork, SegmentationTrunk, predict_tiles
 
 
 def _network(seed=0):
@@ -40,3 +40,17 @@ def test_weights_are_drawn_by_the_generator_with_variance_2_over_fan_in():
     weight = wide.trunk[3].weight
     assert float(weight.detach().var()) == pytest.approx(2 / weight[0].numel(), rel=0.05)
     assert not wide.heads.bias.any()
+
+
+@pytest.mark.parametrize("tile_size", [1, 7, 16, 100])
+def test_tiles_have_no_seams(tile_size):
+    network = SegmentationNetwork.start(2, 3, [4], torch.Generator().manual_seed(0)).double()
+    images = torch.randn(2, 2, 37, 29, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    with torch.no_grad():
+        network(images)  # statistics that are not those of the start
+        network.eval()
+        expected = network.scores(images)[0]
+        found = torch.full_like(expected, torch.nan)
+        for (rows, columns), scores in predict_tiles(network, [*images], tile_size):
+            found[:, :, rows, columns] = scores
+        torch.testing.assert_close(found, expected)

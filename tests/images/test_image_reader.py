@@ -270,3 +270,69 @@ def test_one_image_of_pillow(name):
     estimator, _, y = example(name)
     with pytest.raises(ValueError, match=r"X is one image of Pillow, .* Pass \[X\]"):
         estimator.fit(image, y)
+
+
+def _objects(images):
+    objects = np.empty(len(images), object)
+    objects[:] = images
+    return objects
+
+
+def _pillow(images):
+    return list(map(pytest.importorskip("PIL.Image", reason="Pillow is not installed").fromarray, images))
+
+
+def _column(library, images):
+    series = pytest.importorskip(library, reason=f"{library} is not installed").Series
+    if library == "polars":
+        return series("image", [image.tolist() for image in images])
+    return series(images, name="image", index=[f"row {i}" for i in range(len(images))])
+
+
+COLUMNS = {
+    "objects": _objects,
+    "a column of objects": lambda images: _objects(images)[:, None],
+    "pandas": lambda images: _column("pandas", images),
+    "a table of pandas": lambda images: _column("pandas", images).to_frame(),
+    "pillow in pandas": lambda images: _column(
+        "pandas", [pytest.importorskip("PIL.Image").fromarray(x) for x in images]
+    ),
+    "polars": lambda images: _column("polars", images),
+    "a table of polars": lambda images: _column("polars", images).to_frame(),
+    "pyarrow": lambda images: pytest.importorskip("pyarrow").array([image.tolist() for image in images]),
+}
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # one epoch, on purpose
+@pytest.mark.parametrize("name", TAKE_IMAGES)
+@pytest.mark.parametrize("column", COLUMNS)
+def test_columns_of_images_of_several_sizes_are_read_as_lists(name, column):
+    rng = np.random.RandomState(0)
+    images = [rng.randint(256, size=(14 + i, 16 - i, 3)).astype(np.uint8) for i in range(6)]
+    estimator, _ = image_example(name)
+    if "image_size" in estimator.get_params(deep=False):
+        pytest.importorskip("cv2", reason="OpenCV is not installed")
+        estimator.set_params(image_size=12)
+    if name in ("BackboneFeatures", "BackbonePatches", "NestedInvariancePooler"):
+        estimator.set_params(**{"backbone" if name == "NestedInvariancePooler" else "module": nn.Conv2d(3, 2, 3)})
+    expected = answer_to_images(clone(estimator).fit(images), images)
+    X = COLUMNS[column](images)
+    found = answer_to_images(clone(estimator).fit(X), X)
+    for one, other in zip(found, expected, strict=True):
+        assert_close(one, other)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # few epochs, on purpose
+@pytest.mark.parametrize("name", [*OF_ONE_SIZE, "IICClusterer"])
+def test_another_image_size_after_fit(name):
+    pytest.importorskip("cv2", reason="OpenCV is not installed")
+    images = np.random.RandomState(0).rand(6, 12, 16)
+    model = image_example(name)[0].set_params(image_size=12).fit(images)
+    for X in (images, list(images)):
+        with pytest.raises(ValueError, match=r"image_size is 8, but .* of 12 x 12\. Set image_size=12, or fit"):
+            answer_to_images(model.set_params(image_size=8), X)
+        with pytest.raises(ValueError, match=r"are 12 x 16 pixels, but .* of 12 x 12\. Set image_size=12, or fit"):
+            answer_to_images(model.set_params(image_size=None), X)
+    model = image_example(name)[0].fit(images[:, :8])
+    with pytest.raises(ValueError, match=r"image_size is 12, but .* of 8 x 16\. Set image_size=None, or fit again"):
+        answer_to_images(model.set_params(image_size=12), images)

@@ -163,6 +163,33 @@ def test_a_function_is_documented_as_another_function_or_by_text():
     )
 
 
+def test_a_class_is_documented_as_its_base_with_the_name_of_a_default_function():
+    class First:
+        """First.
+
+        Parameters
+        ----------
+        n : int
+            Number.
+        rule : callable
+            Rule.
+        """
+
+        def __init__(self, n, rule):
+            pass
+
+    @documented_by(First)
+    class Second(First):
+        """Second."""
+
+        def __init__(self, rule=len, other=inspect.cleandoc, n=2):
+            pass
+
+    assert Second.__doc__ == (
+        "Second.\n\nParameters\n----------\nrule : callable, default=len\n    Rule.\nn : int, default=2\n    Number."
+    )
+
+
 @pytest.mark.parametrize(("name", "cls"), all_estimators())
 def test_methods_of_estimators_document_all_parameters(name, cls):
     for method in sorted(COMPUTING):

@@ -69,7 +69,10 @@ def document_parameters(cls: type) -> None:
 
 
 def documented_by(*sources: Any) -> Callable[[F], F]:
-    """Complete the docstring of a function with entries for its parameters from functions, classes or text."""
+    """Complete the docstring of a function or class with entries for its parameters from these sources.
+
+    A source is a function, a class or text.
+    """
 
     def complete(function: F) -> F:
         known: dict[str, str] = {}
@@ -144,4 +147,6 @@ def _with_default(entry, default):
 
 
 def _shown(value):
+    if inspect.isroutine(value):
+        return value.__name__
     return re.sub(r"\binf\b", "np.inf", repr(value).replace("'", '"'))
