@@ -4,10 +4,10 @@
         [--cache FOLDER] [--vectors 1500 15000 150000]
 
 DATA is a folder with ``multiview_groups.zip``, ``grocery_packages_176.zip``, ``eth80_128.zip`` and ``bsds500_256.zip``,
-each with images and a ``labels.csv``, and for "samples" with ``cifar10_residual.npz``. WEIGHTS are the weights of SqueezeNet 1.1. Photographs are fitted into squares of
-128 pixels. Images of the same object (ETH-80), product (groceries) or scene (groups) are relevant. The feature maps of
-all 360 views are computed for one photograph at a time, and every sequence of groups is computed from them. All
-features are cached.
+each with images and a ``labels.csv``, and for "samples" with ``cifar10_residual.npz``. WEIGHTS are the weights of
+SqueezeNet 1.1. Photographs are fitted into squares of 128 pixels. Images of the same object (ETH-80), product
+(groceries) or scene (groups) are relevant. The feature maps of all 360 views are computed for one photograph at a time,
+and every sequence of groups is computed from them. All features are cached.
 """
 
 import argparse
