@@ -162,7 +162,7 @@ def test_the_html_representation_describes_parameters_and_attributes(name):
 def written():
     """README.md and the sources of the documentation."""
     files = [PROJECT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
-    files += [path for suffix in ("*.md", "*.rst", "examples/*.py") for path in DOCS.glob(suffix)]
+    files += [path for suffix in ("*.md", "*.rst", "examples/*/*") for path in DOCS.glob(suffix)]
     return {path: path.read_text(encoding="utf-8") for path in files if path.exists()}
 
 

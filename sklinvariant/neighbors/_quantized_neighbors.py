@@ -199,7 +199,7 @@ class QuantizedNeighbors(VectorNeighbors):
         except (AttributeError, TypeError) as error:
             raise ImportError(
                 f"{type(self).__name__} requires codes of several bits (RaBitQ), which faiss {faiss.__version__} does "
-                'not have: pip install --upgrade "sklinvariant[faiss]" faiss-cpu'
+                "not have: pip install --upgrade faiss-cpu"
             ) from error
         index.qb = _QUERY_BITS
         index.train(state["center"][None])

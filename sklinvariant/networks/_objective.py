@@ -84,7 +84,7 @@ def map_features(representation: torch.Tensor, feature_map: FeatureMap) -> torch
 class LinearLoss(nn.Module):
     r"""Loss of a linear model with an L2 penalty.
 
-    For representations r, targets y, sample weights s and a loss :math:`L`, the module with weights W and biases b
+    For representations r, targets y, sample weights s and a loss L, the module with weights W and biases b
     minimises
 
     .. math:: \frac{1}{n} \sum_{i=1}^n s_i\, L(W r_i + b, y_i) + \frac{\alpha}{2} \lVert W \rVert^2
