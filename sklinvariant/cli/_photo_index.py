@@ -195,6 +195,8 @@ def _ranked(index, code, matches, n_neighbors):
 
 def make_pooler(out: str | os.PathLike, settings: dict[str, Any], device: str = "auto") -> NestedInvariancePooler:
     """The pooler of an index, from its settings and weights."""
+    import torch
+
     from sklinvariant import NestedInvariancePooler, load
     from sklinvariant.transforms import Rotation, Scale
 
@@ -205,7 +207,15 @@ def make_pooler(out: str | os.PathLike, settings: dict[str, Any], device: str = 
         "rotation": Rotation(n_steps=settings["n_rotations"]),
         "scale": Scale(n_steps=settings["n_scales"]),
     }
-    pooler = NestedInvariancePooler(backbone, transforms=transforms, image_size=size, on_error="nan", device=device)
+    on_cpu = not torch.cuda.is_available() if device == "auto" else device == "cpu"
+    pooler = NestedInvariancePooler(
+        backbone,
+        transforms=transforms,
+        image_size=size,
+        on_error="nan",
+        batch_size=8 if on_cpu else 32,  # the maps of 8 views fit into the cache of a processor
+        device=device,
+    )
     return pooler.fit([np.zeros((size, size, 3), np.uint8)])
 
 
