@@ -10,8 +10,11 @@ import tomllib
 from pathlib import Path
 
 from docutils import nodes
+from numpydoc.docscrape_sphinx import SphinxDocString
 from sphinx import addnodes
 from sphinx.domains.python import PyXRefRole
+from sphinx.errors import ExtensionError
+from sphinx_gallery.sorting import ExplicitOrder
 
 import sklinvariant
 
@@ -59,6 +62,21 @@ copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 organisation, repository = URLS["Source"].split("/")[-2:]
 html_context = {"github": f"{organisation}/{repository}"}
+examples = {  # in the order in which a user meets them
+    "first_steps": ["plot_grid_search", "plot_which_pooling", "plot_learned_codewords", "plot_league"],
+    "photographs": [
+        "plot_rotated_photographs",
+        "plot_duplicates",
+        "plot_nested_pooling",
+        "plot_codes_and_search",
+        "anyloc_in_ten_lines",
+    ],
+    "clustering": ["plot_clustering", "plot_dataframe_of_embeddings", "plot_few_labels", "plot_segmentation"],
+    "video": ["plot_video_file", "plot_learned_pooling"],
+    "rotation": ["plot_pose", "plot_equivariant_autoencoder"],
+    "own_network": ["plot_own_network", "plot_triplet_loss"],
+    "practice": ["plot_convergence", "plot_out_of_core", "plot_serving", "distributed"],
+}
 sphinx_gallery_conf = {
     "binder": {
         "org": organisation,
@@ -79,7 +97,8 @@ sphinx_gallery_conf = {
     "min_reported_time": 1,
     "show_memory": False,
     "write_computation_times": False,
-    "within_subsection_order": "FileNameSortKey",
+    "subsection_order": [f"examples/{section}" for section in examples],
+    "within_subsection_order": ExplicitOrder([f"{name}.py" for names in examples.values() for name in names]),
     "parallel": True,  # as many as sphinx has jobs
 }
 linkcheck_ignore = [r"auto_examples/.*\.html"]  # targets of figures: pages that only exist in the built site
@@ -98,6 +117,11 @@ if os.environ.get("ONLINE"):  # the inventories are downloaded
         "skorch": ("https://skorch.readthedocs.io/en/stable", None),
         "matplotlib": ("https://matplotlib.org/stable", None),
     }
+
+
+# numpydoc would describe attributes that are properties by their own docstrings, but the class describes all in full
+process_param = SphinxDocString._process_param
+SphinxDocString._process_param = lambda self, param, desc, fake_autosummary: process_param(self, param, desc, False)
 
 
 class Name(PyXRefRole):
@@ -159,6 +183,22 @@ def write_unreleased_changes(app):
         path.write_text(text, encoding="utf-8")
 
 
+def check_examples(app):
+    """Examples print and draw something, without warnings, and leave no file behind."""
+    if not app.config.sphinx_gallery_conf["plot_gallery"]:
+        return
+    faults = {"Warning: ": "warns", ":alt: plot": "draws a figure without a title"}
+    for page in sorted(Path(app.srcdir, "auto_examples").glob("*/plot_*.rst")):
+        text = page.read_text(encoding="utf-8")
+        found = [fault for sign, fault in faults.items() if sign in text]
+        found += [f"has no {sign}" for sign in ("sphx-glr-script-out", "image-sg::") if sign not in text]
+        if found:
+            raise ExtensionError(f"{page.stem} {', '.join(found)}")
+    left = {path.name for path in Path(app.srcdir, "examples").glob("*/*") if path.suffix not in (".py", ".rst")}
+    if left:
+        raise ExtensionError(f"an example has left {sorted(left)} behind")
+
+
 def link_names(app, doctree):
     """In the guides, a public name of the package in code style is a link to its page."""
     for literal in list(doctree.findall(nodes.literal)):
@@ -175,6 +215,7 @@ def link_names(app, doctree):
 
 def setup(app):
     app.connect("builder-inited", write_unreleased_changes)
+    app.connect("builder-inited", check_examples, priority=900)  # after the examples have run
     app.connect("doctree-read", link_names)
     app.add_role_to_domain("py", "name", Name())
     app.connect("autodoc-skip-member", skip_member)

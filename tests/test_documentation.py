@@ -50,14 +50,19 @@ def documented():
         yield from (pytest.param(found, id=f"{room}.{name}") for name, found in public_objects(room).items())
 
 
-def docstrings(found):
-    """The docstring of a function, or those of a class and of the public methods that it has from this package."""
-    yield found.__name__, found.__doc__
-    for name in dir(found) if inspect.isclass(found) else ():
-        method = inspect.getattr_static(found, name)
+def methods(cls):
+    """The public methods that a class has from this package."""
+    for name in dir(cls):
+        method = inspect.getattr_static(cls, name)
         method = getattr(method, "__func__", getattr(method, "fn", method))
         if name[0] != "_" and inspect.isfunction(method) and method.__module__.startswith("sklinvariant."):
-            yield name, method.__doc__
+            yield method
+
+
+def docstrings(found):
+    """The docstring of a function, or those of a class and its methods."""
+    for documented in (found, *methods(found)) if inspect.isclass(found) else (found,):
+        yield documented.__name__, documented.__doc__
 
 
 @pytest.mark.parametrize("found", list(documented()))
@@ -112,6 +117,22 @@ def test_every_public_class_documents_the_arguments_of_its_constructor(cls):
         assert ("default=" in head) == (argument.default is not inspect.Parameter.empty), head
 
 
+def for_users():
+    """The functions and classes that are no building blocks, without the modules of torch, of which a line says all."""
+    rooms = tuple(room for room in sklinvariant.PUBLIC_ROOMS if room not in SHARED_ROOMS)
+    found = [parameters for parameters in documented() if parameters.id.startswith(rooms)]
+    return [one for one in found if not (inspect.isclass(one.values[0]) and one.id.startswith("networks."))]
+
+
+@pytest.mark.parametrize("found", for_users())
+def test_functions_and_methods_document_their_parameters(found):
+    functions = [found] if inspect.isfunction(found) else methods(found)
+    for function in functions:
+        entries = _entries(_sections(function.__doc__).get("Parameters", ""))
+        arguments = inspect.signature(function).parameters.keys() - {"self", "cls"}
+        assert arguments - entries.keys() == set(), function.__name__
+
+
 @functools.cache
 def fitted_example(name):
     estimator, X, y = example(name)
@@ -141,7 +162,7 @@ def test_the_html_representation_describes_parameters_and_attributes(name):
 def written():
     """README.md and the sources of the documentation."""
     files = [PROJECT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
-    files += [path for suffix in ("*.md", "*.rst", "examples/*.py") for path in DOCS.glob(suffix)]
+    files += [path for suffix in ("*.md", "*.rst", "examples/*/*") for path in DOCS.glob(suffix)]
     return {path: path.read_text(encoding="utf-8") for path in files if path.exists()}
 
 

@@ -23,7 +23,16 @@ from sklinvariant.aggregation._bag_module import BagModule
 from sklinvariant.aggregation._codebook import draw_sample
 from sklinvariant.aggregation._linear_predictor import LinearPredictor
 from sklinvariant.bags import DescriptorSets
-from sklinvariant.base import Count, CountOrZero, NonNegative, Positive, ShareOfAll, declared, restore_weights
+from sklinvariant.base import (
+    Count,
+    CountOrZero,
+    NonNegative,
+    Positive,
+    ShareOfAll,
+    declared,
+    load_arrays,
+    restore_weights,
+)
 from sklinvariant.networks import (
     Bags,
     CustomLoss,
@@ -365,7 +374,7 @@ class LearnedAggregation(AggregationLearner):
     def _build_encoder(self, state, units, dtype):
         with making_modules(0):
             transform = self._make_transform(state["n_descriptor_features"])
-        transform.load_state_dict({name: torch.as_tensor(value) for name, value in state["encoder"].items()})
+        load_arrays(transform, state["encoder"])
         return MeanEncoder(transform, units, dtype, self.chunk_size).to(dtype)
 
 

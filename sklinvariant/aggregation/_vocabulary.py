@@ -67,10 +67,10 @@ class VocabularyAggregator(Aggregator):
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Learn from more bags. The first call is a `fit`, and the later ones change the vocabulary in smaller steps.
 
-        The mean statistics of the vocabulary move by a share of ``(n / N) ** 0.7`` towards those of the n descriptors
-        of X, where N is their number so far. The result depends on the order of the bags: shuffle
-        them, and pass at least 10 descriptors for each codeword or component in the first call. A vocabulary that was
-        passed as a parameter is kept.
+        The mean statistics of the vocabulary move by a share of :math:`(n / N)^{0.7}` towards those of the n
+        descriptors of X, where N is their number so far. The result depends on the order of the bags: shuffle them, and
+        pass at least 10 descriptors for each codeword or component in the first call. A vocabulary that was passed as a
+        parameter is kept.
 
         Raises
         ------

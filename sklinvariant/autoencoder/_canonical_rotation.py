@@ -190,23 +190,12 @@ class CanonicalRotation(OneToOneFeatureMixin, TransformerMixin, NetworkEstimator
         reconstructed.
     width : int
         Number of channels of the first level, each for four quarter turns. It doubles at each level.
-    depth : int
-        Number of levels of convolutions; each halves height and width.
     pose_weight : float
         Weight of the entropy of the mean pose, in nats. With 0, each kind of image has its own canonical pose. With
         larger values upright images share one, so that what is canonical is upright.
     image_shape : tuple or None
         Shape (h, w) or (h, w, c) of images given as flat rows. Set it for flat rows: None treats a row as an image of
         height 1, of which a rotation leaves little.
-    max_epochs : int
-        Maximum number of passes over the images.
-    batch_size : int
-        Maximum number of images in a training step.
-
-    Attributes
-    ----------
-    n_features_in_ : int
-        Number of values of an image.
 
     See Also
     --------

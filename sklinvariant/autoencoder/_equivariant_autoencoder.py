@@ -167,8 +167,6 @@ class EquivariantAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         features. None returns the embedding itself, k · order values that are permuted with the image.
     width : int
         Number of channels of the first level, each for all elements of the group. It doubles at each level.
-    depth : int
-        Number of levels of convolutions; each halves height and width.
     loss : {"mse", "bce"}
         "mse" is the squared error divided by the variance, "bce" the cross-entropy of a sigmoid, for values in 0-1.
     pose_weight : float
@@ -176,10 +174,6 @@ class EquivariantAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         kinds have several. If all poses are equally frequent in the images, the weight has no effect.
     image_shape : tuple or None
         Shape (h, w) or (h, w, c) of images given as flat rows. None treats a row as an image of height 1.
-    max_epochs : int
-        Maximum number of passes over the images.
-    batch_size : int
-        Maximum number of images in a training step.
 
     Attributes
     ----------
@@ -190,8 +184,6 @@ class EquivariantAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         canonical pose.
     reconstruction_error_ : float
         Mean squared error of the training images, each reconstructed in its most probable pose.
-    n_features_in_ : int
-        Number of values of an image.
 
     See Also
     --------

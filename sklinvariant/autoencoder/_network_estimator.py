@@ -51,6 +51,20 @@ class NetworkEstimator(WithImageSize, OnDevice, WithOptimizer, TrainedEstimator,
     """Base of the estimators whose fitted state contains weights and architecture of the network.
 
     A subclass implements ``_architecture(shape)`` and ``_objective(network, data)``, a module that computes the loss.
+
+    Parameters
+    ----------
+    depth : int
+        Number of levels of convolutions; each halves height and width.
+    max_epochs : int
+        Maximum number of passes over the images.
+    batch_size : int
+        Maximum number of images in a training step.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+        Number of values of an image.
     """
 
     _reader = ImageReader()

@@ -7,6 +7,7 @@ from sklinvariant.base._dask_rows import DaskRows
 from sklinvariant.base._device import resolve_device, torch_generator
 from sklinvariant.base._discovery import all_estimators
 from sklinvariant.base._estimator import FittedState, RowFeaturesOutMixin, TorchEstimator, is_fitted
+from sklinvariant.base._extras import how_to_install, need_extra
 from sklinvariant.base._faiss import faiss_threads, import_faiss
 from sklinvariant.base._finite import check_computed, check_finite_answer
 from sklinvariant.base._input import (
@@ -71,6 +72,7 @@ from sklinvariant.base._state_layout import (
     Text,
     Weights,
     Whole,
+    load_arrays,
     restore_weights,
 )
 from sklinvariant.base._tensors import (
@@ -157,6 +159,7 @@ __all__ = [
     "faiss_threads",
     "files_in",
     "fitted_attributes",
+    "how_to_install",
     "import_faiss",
     "in_memory",
     "integers",
@@ -166,7 +169,9 @@ __all__ = [
     "is_stream",
     "keeping_last_epoch",
     "load",
+    "load_arrays",
     "n_threads",
+    "need_extra",
     "precision_of",
     "probabilities",
     "progress_bar",

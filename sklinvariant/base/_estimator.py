@@ -59,6 +59,12 @@ class TorchEstimator(Computing, ReadsInput, Parameters, BaseEstimator):
         Names of the columns in `fit`; only if X was a DataFrame whose column names are strings.
     """
 
+    _shared_docs = """
+        transform : {"default", "pandas", "polars"} or None
+            Ignored.
+        input_features : array-like of str or None
+            Ignored, because the names of the output do not depend on them.
+        """
     _state: dict[str, Any]
     _fits_in_parts: ClassVar[bool] = False  # whether `fit` computes sums over blocks of Dask or parts of processes
     _fits_shards: ClassVar[bool] = True  # False if `fit` would learn from the part of one process alone

@@ -4,18 +4,13 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+from sklinvariant.base._extras import need_extra
 from sklinvariant.base._parameters import n_threads
 
 
 def import_faiss(user: str = "HammingNeighbors") -> Any:
     """The faiss module. If it is missing, raises an ImportError that names its ``user`` and the extra."""
-    try:
-        import faiss
-    except ImportError as error:
-        raise ImportError(
-            f'faiss cannot be imported, but {user} requires it: pip install "sklinvariant[faiss]"'
-        ) from error
-    return faiss
+    return need_extra("faiss", user, "faiss")
 
 
 @contextlib.contextmanager

@@ -12,6 +12,8 @@ The checks do not read the values of arrays, which may be larger than memory.
 """
 
 import math
+from collections import OrderedDict
+from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any
 
@@ -187,15 +189,25 @@ def check_entries(values: dict[str, Any], layout: dict[str, Check], owner: str, 
         check.check(values.get(name), f"{name!r} of {owner}", lengths)
 
 
+def load_arrays(module: torch.nn.Module, arrays: Mapping[str, np.ndarray]) -> None:
+    """Load copies of weights, the arrays of a state dict of the same network.
+
+    The network also gets the versions of its layers, which arrays do not have, and which MNASNet of torchvision needs.
+    """
+    weights = OrderedDict((name, torch.tensor(np.asarray(value))) for name, value in arrays.items())
+    weights._metadata = module.state_dict()._metadata  # type: ignore[attr-defined]
+    module.load_state_dict(weights)
+
+
 def restore_weights(
     module: torch.nn.Module, weights: dict[str, np.ndarray], estimator: Any, *, parameters: str = "the parameters"
 ) -> None:
-    """Load the weights of an estimator into a network. They are copied, because they may be mapped from a file.
+    """Load the weights of an estimator into a network, as `load_arrays` does.
 
     ``parameters`` names in the error message what may have changed since `fit`.
     """
     try:
-        module.load_state_dict({name: torch.tensor(np.asarray(value)) for name, value in weights.items()})
+        load_arrays(module, weights)
     except RuntimeError as error:
         raise ValueError(
             f"Set {parameters} back, or fit a clone: the weights of this {type(estimator).__name__} do not match its "

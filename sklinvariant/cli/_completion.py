@@ -2,6 +2,7 @@
 
 from argparse import ArgumentParser, Namespace
 
+from sklinvariant.base import need_extra
 from sklinvariant.cli._options import Outcome
 
 _SHELLS = "bash", "zsh", "fish", "tcsh"
@@ -23,10 +24,7 @@ def run(arguments: Namespace) -> Outcome:
 
 def completion_script(parser: ArgumentParser, shell: str) -> str:
     """The script that completes the commands, options and paths of a parser."""
-    try:
-        import shtab
-    except ImportError as error:
-        raise ImportError('completion needs shtab: pip install "sklinvariant[completion]"') from error
+    shtab = need_extra("shtab", "completion", "completion")
     for command in _commands(parser):
         for action in command._actions:
             kind = getattr(action, "path", None)

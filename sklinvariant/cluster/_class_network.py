@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from sklinvariant.base import load_arrays
 from sklinvariant.cluster._cluster_network import ClusterNetwork
 from sklinvariant.images import scale_pixels
 from sklinvariant.networks import LinearLoss
@@ -41,7 +42,7 @@ class ClassNetwork(nn.Module):
     def restore(cls, trunk: ClusterNetwork, state: dict[str, Any], weight_decay: float) -> Self:
         """The module from the state that `export` returned; ``trunk`` gives everything that was not trained."""
         network = cls(trunk, row_gain=state.get("row_gain"))  # models saved by earlier versions have none
-        trunk.trunk.load_state_dict({name: torch.tensor(value) for name, value in state["trunk"].items()})
+        load_arrays(trunk.trunk, state["trunk"])
         network.head = LinearLoss.restore(state, "log_loss", weight_decay, trunk.shift.dtype).to(trunk.shift.device)
         return network.eval()
 

@@ -47,8 +47,7 @@ class FittedClasses(
     }
     _shared_docs = """
         X : array of shape (n, n_features), (n, h, w) or (n, h, w, c), or list of (h, w[, c])
-            Rows or images, in the format that the clusterer requires. With a frozen clusterer, or if an earlier fit
-            continues, only the labelled samples are read.
+            Rows or images, in the format that the clusterer requires.
         """
     classes_ = FittedState("Class labels.")
     coef_ = FittedState("Weights of the linear model on the output of transform.")

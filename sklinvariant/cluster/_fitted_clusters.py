@@ -24,6 +24,7 @@ from sklinvariant.base import (
     Weights,
     Whole,
     check_computed,
+    load_arrays,
 )
 from sklinvariant.cluster._cluster_network import ClusterAnswers, ClusterNetwork
 from sklinvariant.cluster._evaluation import compute
@@ -119,13 +120,13 @@ class FittedClusters(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerM
     def _network(self, samples):
         """The fitted network, on the device and in the precision of the samples."""
         state = self._state["network"]
-        # copied, because the weights may be memory-mapped from a file
-        tensors = {name: torch.tensor(np.asarray(value)) for name, value in state.items()}
         shape = tuple(self._state["sample_shape"])
-        scaling = Scaling(tensors["shift"], tensors["scale"], bool(self._state.get("roots")))
+        # copied, because the weights may be memory-mapped from a file
+        shift, scale = (torch.tensor(np.asarray(state[name])) for name in ("shift", "scale"))
+        scaling = Scaling(shift, scale, bool(self._state.get("roots")))
         network = self._build(shape, torch.Generator(), scaling)
         try:
-            network.load_state_dict(tensors)
+            load_arrays(network, state)
         except RuntimeError as error:
             raise ValueError(
                 f"{type(self).__name__} was fitted with a different network, or different numbers of heads and "

@@ -190,6 +190,8 @@ class IICClassifier(OnDevice, WithEarlyStopping, WithOptimizer, TrainedEstimator
     def fit(self, X: Any, y: Any, **params: Any) -> Self:
         """Fit the clusterer to all samples, and fine-tune its trunk with the labelled samples.
 
+        With a frozen clusterer, or if an earlier fit continues, only the labelled samples are read.
+
         Parameters
         ----------
         y : array-like of shape (n,)

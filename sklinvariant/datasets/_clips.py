@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from sklinvariant.base import to_numpy
-from sklinvariant.images import IMAGE_SUFFIXES, check_pixels, need_extra, read_image, scale_pixels
+from sklinvariant.base import need_extra, to_numpy
+from sklinvariant.images import IMAGE_SUFFIXES, check_pixels, read_image, scale_pixels
 
 MOVING = {f".{ending}" for ending in ("gif", "mp4", "m4v", "mov", "mkv", "webm", "avi", "mpg", "mpeg", "ts", "mts")}
 MOVING |= {".m2ts", ".ogv", ".wmv", ".flv", ".3gp"}

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import Bunch
 
-from sklinvariant.base import documented_by
+from sklinvariant.base import documented_by, need_extra
 from sklinvariant.datasets._images import answer
 
 _FASHION = {
@@ -94,12 +94,7 @@ def _cifar_images(rows):
 
 
 def _retrieve(url, name, md5, data_home):
-    try:
-        import pooch
-    except ImportError as error:
-        raise ImportError(
-            'pooch is not installed, but downloading data requires it: pip install "sklinvariant[data]"'
-        ) from error
+    pooch = need_extra("pooch", "downloading data", "data")
     home = data_home or os.environ.get("SKLINVARIANT_DATA") or pooch.os_cache("sklinvariant")
     try:
         return pooch.retrieve(url, known_hash=f"md5:{md5}", fname=name, path=home)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sklinvariant.base import Count, validated
+from sklinvariant.base import Count, need_extra, validated
 from sklinvariant.images import IMAGE_SUFFIXES, read_image
 
 _SUFFIXES = {".npy", ".parquet"}
@@ -48,12 +48,9 @@ class FileBlocks:
             yield array[start : start + self.block_size]
 
     def _table_blocks(self, file):
-        try:
-            from pyarrow.parquet import ParquetFile
-        except ImportError as error:
-            raise ImportError(f"{file} requires pyarrow. Run pip install 'sklinvariant[parquet]'") from error
+        parquet = need_extra("pyarrow.parquet", f"reading {file}", "parquet")
         columns = None if self.columns is None else list(self.columns)
-        with ParquetFile(file) as table:
+        with parquet.ParquetFile(file) as table:
             missing = set(columns or ()) - set(table.schema_arrow.names)
             if missing:
                 raise ValueError(f"{file} has no columns {sorted(missing)}, only {table.schema_arrow.names}")

@@ -11,8 +11,8 @@ import numpy as np
 from sklearn.utils import Bunch
 
 from sklinvariant._warnings import warn
-from sklinvariant.base import documented_by
-from sklinvariant.images import IMAGE_SUFFIXES, need_extra, read_image
+from sklinvariant.base import documented_by, need_extra
+from sklinvariant.images import IMAGE_SUFFIXES, read_image
 
 _RETURN_X_Y = """
 return_X_y : bool

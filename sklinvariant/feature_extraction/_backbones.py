@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from sklinvariant.base import how_to_install
 from sklinvariant.feature_extraction._maps import WrongOutput, has_class_token, whole_of
 from sklinvariant.feature_extraction._network_files import NETWORK_SUFFIXES, OnnxNetwork, read_network
 
@@ -419,8 +420,8 @@ def _library(module, name):
         return importlib.import_module(module)
     except Exception as error:  # a torchvision for another torch raises a RuntimeError
         raise ImportError(
-            f"module={name!r} requires {package}, which cannot be imported ({error}). Run pip install "
-            f'"sklinvariant[{package}]", or pass a torch.nn.Module or a file.'
+            f"module={name!r} requires {package}, which cannot be imported ({error}). Install it, "
+            f"{how_to_install(package)}, or pass a torch.nn.Module or a file."
         ) from error
 
 

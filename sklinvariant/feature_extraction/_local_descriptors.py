@@ -10,8 +10,8 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from sklinvariant.bags import DescriptorSets
-from sklinvariant.base import Count, NJobs, declared, n_threads, to_numpy
-from sklinvariant.images import ImageReader, ImageTransformer, need_extra
+from sklinvariant.base import Count, NJobs, declared, n_threads, need_extra, to_numpy
+from sklinvariant.images import ImageReader, ImageTransformer
 
 _WIDTHS = {"sift": 128, "rootsift": 128, "orb": 256, "daisy": (3 * 8 + 1) * 8}
 _LIBRARIES = {"sift": "cv2", "rootsift": "cv2", "orb": "cv2", "daisy": "skimage.feature"}

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sklinvariant.images import need_extra
+from sklinvariant.base import need_extra
 
 NETWORK_SUFFIXES = (".onnx", ".pt2", ".ts", ".torchscript", ".pt", ".pth")
 

@@ -57,7 +57,7 @@ def load_weights(module: nn.Module, path: str | os.PathLike, *, prefix: str = ""
         state = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     try:
         module.load_state_dict(state)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise ValueError(
             f"weights={path!r} does not match {type(module).__name__}. Pass weights of this network ({error})."
         ) from error

@@ -15,7 +15,6 @@ from sklinvariant.images._keypoints import NO_KEYPOINTS, Alignment, Keypoints, a
 from sklinvariant.images._pixels import (
     IMAGE_SUFFIXES,
     channels_first,
-    need_extra,
     read_image,
     scale_pixels,
     stack_images,
@@ -38,7 +37,6 @@ __all__ = [
     "check_pixels",
     "find_keypoints",
     "image_array",
-    "need_extra",
     "range_of",
     "read_image",
     "scale_pixels",

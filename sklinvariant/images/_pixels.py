@@ -1,13 +1,12 @@
 """Pixels of images, in memory or in files: integers 0-255 or floats 0-1."""
 
-import importlib
 import os
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 
+from sklinvariant.base import need_extra
 from sklinvariant.images._image_size import image_size
 
 Fill = str | float | Sequence[float]  # how `fit_into` fills the part of the square outside the image
@@ -50,14 +49,6 @@ def stack_images(images: Sequence[torch.Tensor]) -> torch.Tensor:
     kinds = {image.dtype for image in images}
     images = images if len(kinds) == 1 else [scale_pixels(image) for image in images]
     return torch.stack([image.to(images[0].device) for image in images])
-
-
-def need_extra(module: str, user: str, extra: str = "image") -> Any:
-    """Import a module of an extra, or raise an ImportError that says which extra to install."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ImportError(f'{user} needs {module}: pip install "sklinvariant[{extra}]"') from error
 
 
 def read_image(path: str | os.PathLike[str] | bytes) -> np.ndarray:

@@ -9,7 +9,22 @@ from sklinvariant.inspection._palette import RIGHT, WRONG
 
 
 def mosaic(tiles: np.ndarray, columns: int, fill: float = 1.0) -> np.ndarray:
-    """Arrange tiles (n, h, w[, c]) row by row in one image, one pixel apart; ``fill`` is the value elsewhere."""
+    """Arrange tiles row by row in one image, one pixel apart.
+
+    Parameters
+    ----------
+    tiles : array of shape (n, h, w) or (n, h, w, c)
+        Small images.
+    columns : int
+        Number of tiles in a row.
+    fill : float, default=1.0
+        Value between the tiles, and of missing tiles in the last row.
+
+    Returns
+    -------
+    array of shape (H, W) or (H, W, c)
+        The image.
+    """
     n, height, width, *channels = tiles.shape
     rows = -(-n // columns)
     image = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1, *channels), float(fill))
@@ -27,7 +42,17 @@ def stretched(tiles: Any) -> np.ndarray:
 
 
 def around_grey(tiles: np.ndarray) -> np.ndarray:
-    """Scale each tile symmetrically to 0-1, so that 0 becomes 0.5."""
+    """Scale each tile symmetrically to 0-1, so that 0 becomes 0.5.
+
+    Parameters
+    ----------
+    tiles : array of shape (n, h, w) or (n, h, w, c)
+        Small images, such as filters.
+
+    Returns
+    -------
+    array of the shape of tiles
+    """
     largest = np.abs(np.asarray(tiles, np.float64).reshape(len(tiles), -1)).max(1)
     return tiles / (2 * np.where(largest > 0, largest, 1)).reshape(-1, *[1] * (np.ndim(tiles) - 1)) + 0.5
 

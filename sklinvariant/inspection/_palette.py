@@ -13,7 +13,17 @@ _COLORS = bytes.fromhex("""
 
 
 def palette(n: int) -> np.ndarray:
-    """n RGB colours (n, 3) in 0-1, which people with colour blindness can distinguish as well if n is at most 25.
+    """Colours that people with colour blindness can distinguish as well if they are at most 25.
+
+    Parameters
+    ----------
+    n : int
+        Number of colours.
+
+    Returns
+    -------
+    array of shape (n, 3)
+        Red, green and blue from 0 to 1.
 
     Examples
     --------

@@ -90,7 +90,7 @@ class SegmentationDisplay(Display):
             Segments, numbered from 0.
         images : array or list of n images
             ``(h, w)``, ``(h, w, 1)`` or ``(h, w, 3)`` each, uint8 0-255 or float 0-1.
-        truth : as predictions, or None, default=None
+        truth : array of shape (n, h, w), list of n arrays (h, w), or None, default=None
             Classes, as integers.
         match : {"auto", "one-to-one", "many-to-one"}, default="auto"
             Segments have the colour of the class assigned to them over all images, see

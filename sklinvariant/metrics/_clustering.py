@@ -33,7 +33,7 @@ def clustering_accuracy(y_true: Any, y_pred: Any, *, ignore_label: Any = None, s
     ----------
     y_true : array-like of any shape, or list of arrays
         Classes, as numbers or strings. Pass label maps of unequal size as a list.
-    y_pred : as y_true
+    y_pred : array-like or list of arrays, of the shape of y_true
         Clusters. -1 is treated like any other cluster, so noise can be matched with a class.
     ignore_label : label or None, default=None
         Samples or pixels with this label in ``y_true`` are ignored, for instance unlabelled ones.
@@ -128,7 +128,7 @@ def match_clusters(
 
     Parameters
     ----------
-    y_pred : as y_true
+    y_pred : array-like or list of arrays, of the shape of y_true
         Clusters, numbered from 0.
     n_clusters : int or None, default=None
         Number of clusters, including those that do not occur in ``y_pred``. None takes the largest cluster plus 1.

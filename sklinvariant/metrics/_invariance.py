@@ -114,10 +114,9 @@ def make_invariance_scorer(
     Parameters
     ----------
     n_permutations : int, "all" or "auto", default="auto"
-        Number of random permutations σ over which H is averaged; the paper uses 1. "all" averages over all
-        permutations, which is the mean distance of every a to every b. This value is exact and not random. With
-        ``per_feature`` it takes a sort, O(n log n); otherwise it takes n² distances. "auto" is "all" with
-        ``per_feature`` or for up to 1000 pairs, and 1 otherwise.
+        Number of random permutations of the second frames, over which the distance of random frames is averaged. "all"
+        averages over all permutations, which is not random, but computes n² distances for n pairs. "auto" is "all" for
+        up to 1000 pairs, and 1 otherwise.
     random_state : int, RandomState or None, default=0
         Seeds the permutations. With an int, all candidates are compared on the same permutations.
 

@@ -36,7 +36,7 @@ def average_precision(ranking: Any, relevant: Any, *, junk: Any = None, interpol
         Ids of the neighbours, best first; -1 for a missing neighbour.
     relevant : list of n_queries array-likes of ids, or boolean or sparse matrix of shape (n_queries, n_database)
         Ids that should be found. Ids that are also junk count as junk.
-    junk : as relevant, or None, default=None
+    junk : list of n_queries array-likes of ids, or boolean or sparse matrix, or None, default=None
         Ids that count neither as correct nor as wrong. They are removed from the ranking.
     interpolation : {"step", "trapezoid"}, default="step"
         How the area under the curve is computed: as scikit-learn does, or with the trapezoids of the Oxford buildings.

@@ -1,13 +1,12 @@
 """Binary codes in the formats of other search engines."""
 
-import importlib
 import os
 import sqlite3
 from typing import Any, Literal
 
 import numpy as np
 
-from sklinvariant.base import replacing, to_numpy, validated
+from sklinvariant.base import need_extra, replacing, to_numpy, validated
 from sklinvariant.neighbors._embedding_neighbors import EmbeddingNeighbors
 from sklinvariant.neighbors._hamming_neighbors import HammingNeighbors
 from sklinvariant.neighbors._stored_codes import check_ids
@@ -93,23 +92,13 @@ def _codes_and_ids(codes, ids):
     return np.ascontiguousarray(codes), np.arange(len(codes)) if ids is None else ids
 
 
-def _client(module, package):
-    """A module of an optional package."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ImportError(
-            f'{package} cannot be imported, but export_codes requires it: pip install "sklinvariant[export]"'
-        ) from error
-
-
 def _batches(codes, ids):
     for start in range(0, len(codes), _BATCH):
         yield codes[start : start + _BATCH], ids[start : start + _BATCH]
 
 
 def _to_faiss(codes, ids, path):
-    faiss = _client("faiss", "faiss")
+    faiss = need_extra("faiss", "export_codes", "export")
     index = faiss.IndexBinaryIDMap(faiss.IndexBinaryFlat(8 * codes.shape[1]))
     index.add_with_ids(codes, ids)
     with replacing(path) as file:
@@ -117,14 +106,14 @@ def _to_faiss(codes, ids, path):
 
 
 def _to_usearch(codes, ids, path):
-    usearch = _client("usearch.index", "usearch")
+    usearch = need_extra("usearch.index", "export_codes", "export")
     index = usearch.Index(ndim=8 * codes.shape[1], metric="hamming", dtype="b1")
     index.add(ids, codes)
     index.save(path)
 
 
 def _to_hnswlib(codes, ids, path):
-    index = _client("hnswlib", "hnswlib").Index(space="l2", dim=8 * codes.shape[1])
+    index = need_extra("hnswlib", "export_codes", "export").Index(space="l2", dim=8 * codes.shape[1])
     index.init_index(max_elements=len(codes))
     for part, numbers in _batches(codes, ids):
         index.add_items(np.unpackbits(part, axis=1).astype(np.float32), numbers)
@@ -132,13 +121,13 @@ def _to_hnswlib(codes, ids, path):
 
 
 def _to_lancedb(codes, ids, path):
-    lancedb, pyarrow = _client("lancedb", "lancedb"), _client("pyarrow", "pyarrow")
+    lancedb, pyarrow = need_extra("lancedb", "export_codes", "export"), need_extra("pyarrow", "export_codes", "export")
     values = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(codes.ravel()), codes.shape[1])
     lancedb.connect(path).create_table(_NAME, pyarrow.table({"id": pyarrow.array(ids), "vector": values}))
 
 
 def _to_qdrant(codes, ids, path):
-    qdrant = _client("qdrant_client", "qdrant-client")
+    qdrant = need_extra("qdrant_client", "export_codes", "export")
     models, client = qdrant.models, qdrant.QdrantClient(path=path)
     settings = models.VectorParams(
         size=8 * codes.shape[1], distance=models.Distance.MANHATTAN, datatype=models.Datatype.UINT8
@@ -150,9 +139,13 @@ def _to_qdrant(codes, ids, path):
 
 
 def _to_sqlite(codes, ids, path):
-    sqlite_vec = _client("sqlite_vec", "sqlite-vec")
+    sqlite_vec = need_extra("sqlite_vec", "export_codes", "export")
     # many builds of Python cannot load extensions of SQLite
-    sqlite = sqlite3 if hasattr(sqlite3.Connection, "enable_load_extension") else _client("pysqlite3", "pysqlite3")
+    sqlite = (
+        sqlite3
+        if hasattr(sqlite3.Connection, "enable_load_extension")
+        else need_extra("pysqlite3", "export_codes", "export")
+    )
     connection = sqlite.connect(path)
     try:
         connection.enable_load_extension(True)

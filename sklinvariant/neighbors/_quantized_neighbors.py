@@ -199,7 +199,7 @@ class QuantizedNeighbors(VectorNeighbors):
         except (AttributeError, TypeError) as error:
             raise ImportError(
                 f"{type(self).__name__} requires codes of several bits (RaBitQ), which faiss {faiss.__version__} does "
-                'not have: pip install --upgrade "sklinvariant[faiss]" faiss-cpu'
+                "not have: pip install --upgrade faiss-cpu"
             ) from error
         index.qb = _QUERY_BITS
         index.train(state["center"][None])
@@ -241,9 +241,9 @@ class QuantizedNeighbors(VectorNeighbors):
                 best = [nearest_of([*best, (distances, rows + first)], k)]
         return best[0]
 
-    def _within(self, queries, radius, itself, sort_results):
+    def _within(self, queries, radius, itself):
         with faiss_threads(self.n_jobs):
-            return super()._within(queries, radius, itself, sort_results)
+            return super()._within(queries, radius, itself)
 
     def _indexes_of_blocks(self) -> Iterator[tuple[int, Any]]:
         codes = self._state["codes"]

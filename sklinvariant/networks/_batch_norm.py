@@ -25,7 +25,9 @@ class _OfWholeBatch(_BatchNorm):
         variance = whole_sum(centred.square().sum(axes)) / count
         self._update(mean.detach(), variance.detach() * (count / max(count - 1, 1)))
         x = centred * (variance + self.eps).rsqrt().view(shape)
-        return x * self.weight.view(shape) + self.bias.view(shape) if self.affine else x
+        if self.weight is not None:
+            x = x * self.weight.view(shape)
+        return x if self.bias is None else x + self.bias.view(shape)
 
     @torch.no_grad()
     def _update(self, mean, variance):
@@ -77,7 +79,18 @@ _OURS: dict[type, type] = {nn.BatchNorm1d: BatchNorm1d, nn.BatchNorm2d: BatchNor
 
 
 def normalize_by_whole_batch(network: M) -> M:
-    """Let the batch normalisation of a user-defined network, which is changed, use the whole batch."""
+    """Let the batch normalisation of a network use the whole batch, as `BatchNorm2d` does.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        The network, which is changed.
+
+    Returns
+    -------
+    torch.nn.Module
+        The same network.
+    """
     for layer in network.modules():
         layer.__class__ = _OURS.get(type(layer), type(layer))
     return network

@@ -8,7 +8,20 @@ from sklinvariant.ops import resample
 
 
 def rotation_matrices(turns: torch.Tensor, n: int) -> torch.Tensor:
-    """float64 matrices (m, 3, 3) of rotations by ``turns`` (m,) times 360 / n degrees, counter-clockwise."""
+    """Matrices of rotations by multiples of 360 / n degrees, counter-clockwise.
+
+    Parameters
+    ----------
+    turns : int64 tensor of shape (m,)
+        The multiples.
+    n : int
+        Number of rotations in a full turn.
+
+    Returns
+    -------
+    tensor of shape (m, 3, 3)
+        Float64.
+    """
     # quarter turns and the remaining angle, so that quarter turns have exact zeros and ones
     turns = turns.cpu() % n
     quarters = 4 * turns // n
@@ -26,9 +39,9 @@ def rotation_matrices(turns: torch.Tensor, n: int) -> torch.Tensor:
 class Group:
     """C_n, the rotations by multiples of 360 / n degrees, or D_n, which also contains the reflections.
 
-    Element ``m n + r`` swaps left and right if m is 1, and then rotates counter-clockwise by ``360 r / n`` degrees.
-    Element 0 is the identity. C1, C2, C4, D1, D2 and D4 permute the pixels of square images (``is_exact``); the other
-    groups interpolate between pixels.
+    Element :math:`m n + r` swaps left and right if m is 1, and then rotates by :math:`360 r / n` degrees,
+    counter-clockwise. Element 0 is the identity. C1, C2, C4, D1, D2 and D4 permute the pixels of square images
+    (``is_exact``); the other groups interpolate between pixels.
 
     Parameters
     ----------

@@ -99,7 +99,7 @@ _PARAMETERS = """Parameters
     Raises
     ------
     ValueError
-        In ``forward``, if ``size + 2 padding - kernel_size`` is not a multiple of the stride, because the layer would
+        In ``forward``, if ``size + 2 * padding - kernel_size`` is not a multiple of the stride, because the layer would
         not be equivariant; transposed convolutions take every size. In the constructor, if the kernel is not square or
         the paddings of rows and columns differ, and the group contains rotations by less than 180 degrees."""
 
@@ -260,9 +260,9 @@ class ProjectingConv2d(_GroupConvolution):
 class GroupConvTranspose2d(_GroupConvolution):
     """Maps over the group -> larger maps over the group: the transpose of a `GroupConv2d` with stride.
 
-    A side of h pixels becomes ``(h - 1) stride - 2 padding + kernel_size``. With stride 2 and padding 1 this is 2 h for
-    a kernel of 4 and 2 h - 1 for a kernel of 3. The layer is equivariant for every size. It has no ``output_padding``,
-    which would break this.
+    A side of h pixels becomes ``(h - 1) * stride - 2 * padding + kernel_size``. With stride 2 and padding 1 this is 2 h
+    for a kernel of 4 and 2 h - 1 for a kernel of 3. The layer is equivariant for every size. It has no
+    ``output_padding``, which would break this.
 
     {parameters}
     """

@@ -67,7 +67,7 @@ class GroupPool2d(nn.Module):
     Raises
     ------
     ValueError
-        In ``forward``, if ``size + 2 padding - kernel_size`` is not a multiple of the stride.
+        In ``forward``, if ``size + 2 * padding - kernel_size`` is not a multiple of the stride.
     """
 
     def __init__(

@@ -10,7 +10,17 @@ FLOAT32: dict[str, Any] = {"device": "cpu", "dtype": torch.float32}
 
 
 def linear(n_in: int, n_out: int, *, bias: bool = True, generator: torch.Generator | None = None) -> nn.Linear:
-    """`torch.nn.Linear`; generator None is torch's global generator."""
+    """A `torch.nn.Linear` in float32 on the CPU, whatever torch's defaults are.
+
+    Parameters
+    ----------
+    n_in, n_out : int
+        Number of features of the input and of the output.
+    bias : bool, default=True
+        Whether the layer has biases.
+    generator : torch.Generator or None, default=None
+        Draws the weights. None is torch's global generator.
+    """
     return _drawn(nn.Linear(n_in, n_out, bias, device="meta", dtype=torch.float32), generator)
 
 

@@ -60,7 +60,19 @@ class Objective(nn.Module):
 
 
 def map_features(representation: torch.Tensor, feature_map: FeatureMap) -> torch.Tensor:
-    """Apply the feature map of an `Objective` to representations (n, f)."""
+    """Apply a feature map to representations.
+
+    Parameters
+    ----------
+    representation : tensor of shape (n, f)
+        Representations of n bags.
+    feature_map : {"chi2"}, callable or None
+        The map. None returns the representations.
+
+    Returns
+    -------
+    tensor of shape (n, n_features)
+    """
     if feature_map == "chi2":
         return chi2_map(representation)
     if feature_map is None:
@@ -72,10 +84,10 @@ def map_features(representation: torch.Tensor, feature_map: FeatureMap) -> torch
 class LinearLoss(nn.Module):
     r"""Loss of a linear model with an L2 penalty.
 
-    For representations r, targets y, sample weights s and a loss :math:`\ell`, the module with weights W and biases b
+    For representations r, targets y, sample weights s and a loss L, the module with weights W and biases b
     minimises
 
-    .. math:: \frac{1}{n} \sum_{i=1}^n s_i\, \ell(W r_i + b, y_i) + \frac{\alpha}{2} \lVert W \rVert^2
+    .. math:: \frac{1}{n} \sum_{i=1}^n s_i\, L(W r_i + b, y_i) + \frac{\alpha}{2} \lVert W \rVert^2
 
     Parameters
     ----------
@@ -167,7 +179,19 @@ class LinearLoss(nn.Module):
 
 
 def target_deviation(target: torch.Tensor, weight: torch.Tensor) -> float:
-    """Root mean square deviation of targets (n, o) from their weighted mean; 1 if they are constant."""
+    """Root mean square deviation of targets from their weighted mean; 1 if they are constant.
+
+    Parameters
+    ----------
+    target : tensor of shape (n, o)
+        Real targets.
+    weight : tensor of shape (n,)
+        Weight of each sample.
+
+    Returns
+    -------
+    float
+    """
     target, weight = target.double(), weight.double() / weight.double().sum()
     largest = float(target.abs().max()) or 1.0  # so that squares do not overflow
     target = target / largest
@@ -249,8 +273,26 @@ def minimize_loss(
 ) -> Loss:
     """Minimise a loss over its own parameters W for a fixed representation, by full-batch L-BFGS.
 
-    ``exact`` continues until the gradient is dominated by rounding errors. Do not use it to initialise further
-    training: Adam divides by the magnitude of the gradient and would follow the rounding errors.
+    Parameters
+    ----------
+    loss : LinearLoss or CustomLoss
+        The loss, whose parameters are changed.
+    representation : tensor of shape (n, f)
+        Representations.
+    target : tensor or None
+        Targets, as the loss takes them.
+    weight : tensor of shape (n,)
+        Weight of each sample.
+    max_iter : int
+        Maximum number of iterations.
+    exact : bool
+        Whether to continue until the gradient is dominated by rounding errors. Do not use this to initialise further
+        training: Adam divides by the magnitude of the gradient and would follow the rounding errors.
+
+    Returns
+    -------
+    torch.nn.Module
+        The loss.
     """
     parameters = [p for p in loss.parameters() if p.requires_grad]
     if not parameters or max_iter == 0:

@@ -10,17 +10,25 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from sklinvariant._docstrings import documented_by
 from sklinvariant.networks._batch_norm import BatchNorm1d, BatchNorm2d
 from sklinvariant.networks._layers import FLOAT32, conv2d, linear
 
 _ACROSS = [[-0.125, 0.0, 0.125], [-0.25, 0.0, 0.25], [-0.125, 0.0, 0.125]]
 
 
+@documented_by(linear)
 def trunk_for(shape: Sequence[int], name: str = "auto", generator: torch.Generator | None = None) -> nn.Sequential:
-    """The trunk with this name for rows (d,) or images (h, w, c): "mlp", "vgg" or "resnet".
+    """The trunk for rows or images.
 
-    "auto" selects "mlp" for rows and for images smaller than 12 pixels, otherwise "vgg" for grey images and "resnet"
-    for colour images. ``generator`` draws the weights; None is torch's global generator.
+    Parameters
+    ----------
+    shape : (d,) or (h, w, c)
+        Shape of a row or an image.
+    name : {"auto", "mlp", "vgg", "resnet"}, default="auto"
+        "mlp" is a perceptron, as from `mlp_trunk`, "vgg" and "resnet" are convolutional networks, as from `vgg_trunk`
+        and `resnet_trunk`. "auto" selects "mlp" for rows and for images smaller than 12 pixels, otherwise "vgg" for
+        grey images and "resnet" for colour images.
     """
     if name == "auto":
         small = len(shape) == 1 or min(shape[:2]) < 12
@@ -32,10 +40,21 @@ def trunk_for(shape: Sequence[int], name: str = "auto", generator: torch.Generat
     return vgg_trunk(shape[2], generator=generator) if name == "vgg" else resnet_trunk(generator=generator)
 
 
+@documented_by(linear)
 def mlp_trunk(
     n_features: int, width: int = 256, depth: int = 2, generator: torch.Generator | None = None
 ) -> nn.Sequential:
-    """A perceptron of ``depth`` layers of ``width`` units for rows; images are flattened."""
+    """A perceptron for rows. Images are flattened.
+
+    Parameters
+    ----------
+    n_features : int
+        Number of features of a row, or of values of an image.
+    width : int, default=256
+        Number of units of a layer.
+    depth : int, default=2
+        Number of layers.
+    """
     layers: list[nn.Module] = [nn.Flatten()]
     for _ in range(depth):
         layers += [
@@ -47,10 +66,19 @@ def mlp_trunk(
     return nn.Sequential(*layers)
 
 
+@documented_by(linear)
 def vgg_trunk(
     n_channels: int, widths: Sequence[int] = (64, 128, 256, 512), generator: torch.Generator | None = None
 ) -> nn.Sequential:
-    """5 × 5 convolutions, each but the last followed by pooling that halves the size."""
+    """5 × 5 convolutions, each but the last followed by pooling that halves the size.
+
+    Parameters
+    ----------
+    n_channels : int
+        Number of channels of the images (n, n_channels, h, w).
+    widths : sequence of int, default=(64, 128, 256, 512)
+        Number of channels of each convolution.
+    """
     layers: list[nn.Module] = []
     for i, width in enumerate(widths):
         convolution = conv2d(n_channels, width, 5, padding=2, bias=False, generator=generator)
@@ -61,12 +89,21 @@ def vgg_trunk(
     return nn.Sequential(*layers, nn.Flatten())
 
 
+@documented_by(linear)
 def resnet_trunk(
     widths: Sequence[int] = (64, 128, 256, 512),
     depths: Sequence[int] = (3, 4, 6, 3),
     generator: torch.Generator | None = None,
 ) -> nn.Sequential:
-    """Residual blocks on the edges of the grey image; the first convolution keeps the size of the image."""
+    """Residual blocks on the edges of the grey image; the first convolution keeps the size of the image.
+
+    Parameters
+    ----------
+    widths : sequence of int, default=(64, 128, 256, 512)
+        Number of channels at each size of the maps, which halves from one to the next.
+    depths : sequence of int, default=(3, 4, 6, 3)
+        Number of residual blocks at each size.
+    """
     first = conv2d(2, widths[0], 3, padding=1, bias=False, generator=generator)
     layers = [GreyEdges(), first, BatchNorm2d(widths[0], **FLOAT32), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True)]
     before = widths[0]

@@ -62,7 +62,7 @@ def _apply_kind(kind, images, matrices, size, interpolation, padding, fill):
 
 @in_own_precision
 def pixel_moves(matrices: torch.Tensor, shape: tuple[int, ...], size: tuple[int, ...]) -> torch.Tensor:
-    """Which of the eight symmetries of a square each matrix is, as ``4 transposed + 2 flip_x + flip_y``, or -1."""
+    """Which of the eight symmetries of a square each matrix is, as ``4 * transposed + 2 * flip_x + flip_y``, or -1."""
     if shape != size:
         return torch.full((len(matrices),), -1, device=matrices.device)
     square = shape[0] == shape[1]

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import contextlib
 import math
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, replace
 from typing import Any, Literal, Self
 
 import numpy as np
-import torch
 from sklearn.base import TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags
 
-from sklinvariant._compat import FitReport, fit_context, with_callbacks
+from sklinvariant._compat import fit_context, with_callbacks
 from sklinvariant._distributed import current_processes
 from sklinvariant._warnings import warn
-from sklinvariant.accumulate import Blocks, deviations, measure_columns
+from sklinvariant.accumulate import Blocks
 from sklinvariant.base import (
     Affine,
     Array,
@@ -37,61 +36,26 @@ from sklinvariant.base import (
     ShareBelowOne,
     TorchEstimator,
     Whole,
-    as_numpy,
     as_tensor,
-    check_size,
     declared,
     is_stream,
-    refuse_stream_in_fit,
     resolve_device,
-    torch_generator,
 )
-from sklinvariant.ops import concatenated, float64_device, pairs_of_rows, power_of_two
-from sklinvariant.pooling._clip_frames import (
-    GROUPS_DOC,
-    ClipFrames,
-    answer_frames,
-    check_some_pairs,
-    clip_frames,
-    stream_frames,
-)
-from sklinvariant.pooling._descent import follow
-from sklinvariant.pooling._held_moments import (
-    cannot_change,
-    moments_of_models,
-    moments_to_state,
-    pooling_moments_of_state,
-)
-from sklinvariant.pooling._pair_batches import FramePairBatches
-from sklinvariant.pooling._pair_moments import (
-    pair_moments,
-    pooling_ray,
-    standardized,
-    without_rounding,
-)
-from sklinvariant.pooling._pooling_descent import PoolingObjective, best_multiple, descend
-from sklinvariant.pooling._pooling_loss import PoolingLoss, ProjectedSGD, pair_curvature
-from sklinvariant.training import TrainedEstimator
+from sklinvariant.ops import concatenated
+from sklinvariant.pooling._clip_frames import GROUPS_DOC, answer_frames, check_some_pairs, clip_frames
+from sklinvariant.pooling._held_moments import moments_of_models
+from sklinvariant.pooling._pooling_by_batches import PoolingByBatches
+from sklinvariant.pooling._pooling_by_moments import PoolingByMoments
+from sklinvariant.pooling._pooling_start import NO_UNITS
 
+_CHUNK_ROWS = 4096  # frames multiplied at a time
 _POOLED = OutputReader("pooled features", pairs=True)
 _MOMENT_BYTES = 4 << 30  # memory that the moments may need with solver="auto"
 _MOMENT_MATRICES = {False: 6, True: 8}  # (d, d) float64 matrices in memory at the same time, by ``standardize``
-_CHUNK_ROWS = 4096  # frames multiplied at a time
-_NO_UNITS: dict[str, Any] = {"mean": None, "scale": None, "varies": None}  # without ``standardize``
-
-
-@dataclass
-class _Descent:
-    """The data of "sgd": frames, batches of their pairs, initial components (k, d), and the units of the features."""
-
-    frames: ClipFrames
-    batches: FramePairBatches
-    start: torch.Tensor
-    units: dict[str, Any]
 
 
 @declared
-class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMixin, TorchEstimator):
+class AutoPooling(OnDevice, PoolingByMoments, PoolingByBatches, RowFeaturesOutMixin, TransformerMixin, TorchEstimator):
     r"""Pooling of features that follow each other in video, a soft clustering of the features.
 
     The pooled representation of non-negative features y is :math:`z = P y`. The non-negative matrix P minimises
@@ -117,8 +81,9 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         With 0 only the reconstruction counts. With large values components become 0.
     standardize : bool
         Whether J is that of the standardised features, ``(y - mean_) / scale_``. Then all features count equally,
-        whatever their energy, and no cluster is spent on their mean. The pooled features are ``P (y / scale_)``, which
-        is not negative. False is the method of the paper, in which features with more energy attract more clusters.
+        whatever their energy, and no cluster is spent on their mean. The pooled features are those of ``y / scale_``,
+        which are not negative. False is the method of the paper, in which features with more energy attract more
+        clusters.
     solver : {"auto", "moment", "sgd"}
         "moment" sums products of the frames, and then descends with exact gradients, for which the frames are no
         longer needed. "sgd" descends by batches of pairs, if there are too many features for matrices (n_features,
@@ -284,9 +249,9 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
             raise ValueError("scale must be positive, and mean and varies must be given. Fit again.")
 
     def _adapt_earlier(self):
-        if "scale" not in getattr(self, "_state", _NO_UNITS):  # fitted before there was ``standardize``
+        if "scale" not in getattr(self, "_state", NO_UNITS):  # fitted before there was ``standardize``
             self.standardize = False
-            self._state = {**self._state, **_NO_UNITS}
+            self._state = {**self._state, **NO_UNITS}
 
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
@@ -465,24 +430,6 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         if failure is not None:
             raise failure
 
-    def _learn_from_stream(self, X, groups):
-        self._check_moment_settings(whole=True)
-        start = moments = None
-        largest, n_samples = 0.0, 0
-        for given, parts in stream_frames(self, X, groups, self._refuse_negative):
-            if n_samples == 0:
-                n_features = given.data.shape[1]
-                if self._solver(n_features) == "sgd":
-                    refuse_stream_in_fit(self, X, 'set solver="moment"')
-                start = self._earlier_components(n_features, self.warm_start)
-            largest, n_samples = max(largest, float(given.data.max())), n_samples + len(given.data)
-            for frames in parts:
-                added = self._pair_moments(given, frames, self._moment_device(given))
-                moments = added if moments is None else moments + added
-        check_some_pairs(moments is not None, n_samples)
-        self._descend(X, moments, start, largest, given.dtype, frames.kept, whole=True)
-        return self._warn("invariance")
-
     def _earlier_components(self, n_features, continues):
         if not (continues and hasattr(self, "_state")):
             return None
@@ -493,10 +440,6 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
                 f"{components.shape} from the previous fit. Set warm_start=False, or fit a clone"
             )
         return components
-
-    def _keep(self, learned):
-        for name, value in learned.items():
-            setattr(self, name, value)
 
     def _warn(self, cause):
         if np.square(self.components_).sum() < 1e-4:  # tr PᵀP, about the number of directions that P keeps
@@ -510,157 +453,6 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
             return self.solver
         return "moment" if 8 * _MOMENT_MATRICES[self.standardize] * n_features**2 <= _MOMENT_BYTES else "sgd"
 
-    def _check_moment_settings(self, whole):
-        """Refuse callbacks of "sgd", and warn of a checkpoint, which "moment" does not write."""
-        if self.callbacks:
-            raise ValueError(
-                'callbacks require the epochs of solver="sgd", but the solver is "moment". Set solver="sgd", or pass '
-                "callbacks of scikit-learn to set_callbacks"
-            )
-        if whole and self.checkpoint is not None:
-            warn(
-                f"{type(self).__name__}: checkpoint={str(self.checkpoint)!r} has no effect, because the solver is "
-                '"moment", which writes no file. Set solver="sgd", or checkpoint=None',
-            )
-
-    def _learn_by_moments(self, X, given, frames, start, continues, whole):
-        self._check_moment_settings(whole)
-        device = self._moment_device(given)
-        earlier = [self._moments_of(self._state, device)] if continues else []
-        moments = sum(earlier, self._pair_moments(given, frames, device))
-        self._descend(X, moments, start, float(frames.rows.max()), given.dtype, frames.kept, whole)
-
-    def _moment_device(self, given):
-        return float64_device(given.device) if self.standardize else given.device
-
-    def _pair_moments(self, given, frames, device):
-        """The sums over the pairs that "moment" learns from."""
-        shift = self._columns(frames, given)[1].mean if self.standardize else None
-        return pair_moments(
-            frames.rows,
-            frames.follows,
-            device=device,
-            dtype=torch.float64 if self.standardize else given.dtype,
-            scale=power_of_two(float(frames.rows.max()), given.dtype),
-            with_first=self.cross_reconstruction,
-            chunk_size=self.chunk_size,
-            shift=shift,
-        )
-
-    def _moments_of(self, state, device):
-        return pooling_moments_of_state(state, self.cross_reconstruction, self.standardize, device)
-
-    def _descend(self, X, moments, start, largest, dtype, kept, whole):
-        units, used = _NO_UNITS, moments
-        if self.standardize:
-            mean, deviation, used = standardized(moments)
-            units = _units(mean, deviation, dtype)
-        objective = PoolingObjective(used, self.invariance, self.cross_reconstruction)
-        fresh = self._random_start(torch_generator(self.random_state), len(used.total)).to(used.total)
-        if self.standardize:
-            fresh *= deviation > 0
-        fresh = best_multiple(fresh, *objective.ray(fresh))
-        start = fresh if start is None else _replace_dead(as_tensor(start).to(fresh), fresh)
-        reference = objective.at(fresh).iterate().residual
-        _check_reach(reference, largest, self.invariance)
-
-        def attributes(iterate, history):
-            components, errors = iterate.components, objective.errors(iterate.components)
-            state = {**units, **moments_to_state(moments), **kept}
-            return self._attributes(components.to(dtype), errors, history, state)
-
-        follow(
-            descend(objective, start),
-            name=type(self).__name__,
-            max_iter=self.max_iter,
-            tol=self.tol,
-            reference=reference,
-            report=FitReport(self, X, None, None, self.max_iter),
-            attributes=attributes,
-            finish=lambda *last: self._keep(attributes(*last)),
-            verbose=self.verbose,
-            whole=whole,
-        )
-
-    def _data(self, given, y, generator, *, reset, frames, start):
-        rows, device = frames.rows.to(given.dtype), given.device
-        fresh = self._random_start(generator, rows.shape[1]).to(device, rows.dtype)
-        units = self._units_of_frames(frames, given, None if start is None else self._state)
-        scale = units["scale"]
-        if scale is not None:
-            fresh *= as_tensor(units["varies"]).to(fresh)
-            scale = np.where(units["varies"], scale, np.inf)  # constant features are 0 in J, also if they vary later
-        batches = FramePairBatches(
-            rows,
-            frames.follows,
-            batch_size=self.batch_size,
-            device=device,
-            generator=generator,
-            mean=units["mean"],
-            scale=scale,
-        )
-        _check_reach((1 + self.invariance) * batches.unit * batches.unit, float(rows.max()), self.invariance)
-        y, y_next = batches.sample.unbind(1)
-        fresh = best_multiple(fresh, *pooling_ray(y, y_next, fresh, self.cross_reconstruction))
-        start = fresh if start is None else _replace_dead(as_tensor(start).to(fresh), fresh)
-        return _Descent(frames, batches, start, units)
-
-    def _units_of_frames(self, frames, given, earlier):
-        """Mean and deviation of the frames of pairs, or those of an earlier call."""
-        if earlier is not None:
-            if (earlier.get("scale") is not None) != self.standardize:
-                raise ValueError(cannot_change(standardize=self.standardize))
-            return {name: earlier.get(name) for name in _NO_UNITS}
-        if not self.standardize:
-            return _NO_UNITS
-        blocks, columns = self._columns(frames, given)
-        return _units(columns.mean, without_rounding(deviations(blocks, columns), columns.mean), given.dtype)
-
-    def _columns(self, frames, given):
-        """The frames, weighted by the number of their pairs, and the means of their features."""
-        blocks = Blocks(frames.rows, pairs_of_rows(frames.follows), device=given.device)
-        return blocks, measure_columns(blocks)
-
-    def _identity(self, data):
-        return {"samples": [data.frames.rows], "pairs": [data.frames.follows]}
-
-    def _module(self, data, generator):
-        return PoolingLoss(data.start, self.invariance, self.cross_reconstruction)
-
-    def _restored(self, data, generator):
-        return self._module(data, generator)
-
-    def _batches(self, data, generator):
-        return data.batches
-
-    def _make_optimizer(self, parameters, lr):
-        return ProjectedSGD(parameters, lr=lr, momentum=self.momentum)
-
-    def _first_learning_rate(self, data):
-        # standardised features have no direction of large curvature, their mean, that limits the step for all others
-        share = 0.5 if self.standardize else 1.0
-        return share * self.learning_rate / (pair_curvature(data.batches.sample, self.invariance) or 1.0)
-
-    def _patience(self):
-        return (None, 1) if self.n_iter_no_change is None else super()._patience()
-
-    def _export(self, module, data):
-        return {"components": module.components.detach().cpu().numpy().copy(), **data.units, **data.frames.kept}
-
-    def _results(self, module, data):
-        components, chunk_size = module.components.detach(), self.chunk_size or _CHUNK_ROWS
-        return self._errors(data.batches.errors(components, self.cross_reconstruction, chunk_size))
-
-    def _row(self, row, data):
-        """Convert the loss from the units of the batches to those of J."""
-        row = row | {"loss": row["loss"] * data.batches.unit**2}
-        return row | {"iteration": row["epoch"], "objective": row["loss"]}
-
-    def _earlier(self):
-        """Epochs of earlier fits with "sgd". Iterations of "moment", which start from 0, do not count."""
-        history = super()._earlier()
-        return history if history and history[0].get("epoch") else []
-
     def _errors(self, errors):
         invariance_error, reconstruction_error = map(float, errors)
         return {
@@ -668,19 +460,6 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
             "reconstruction_error_": reconstruction_error,
             "objective_": self.invariance * invariance_error + reconstruction_error,
         }
-
-    def _attributes(self, components, errors, history, state):
-        """All attributes that a fit with "moment" sets."""
-        return {
-            "_state": {"components": components.cpu().numpy().copy(), **state},
-            **self._errors(errors),
-            "history_": list(history),
-            "n_iter_": history[-1]["epoch"] if history else 0,
-        }
-
-    def _random_start(self, generator, n_features):
-        check_size(self.n_components * max(n_features, self.n_components), n_components=self.n_components)
-        return torch.rand(self.n_components, n_features, generator=generator, dtype=torch.float32, device="cpu")
 
     @property
     def _n_features_out(self):
@@ -690,28 +469,3 @@ class AutoPooling(OnDevice, TrainedEstimator, RowFeaturesOutMixin, TransformerMi
         tags = super().__sklearn_tags__()
         tags.input_tags.positive_only = True
         return tags
-
-
-def _units(mean, deviation, dtype):
-    """The part of the fitted state that describes the standardisation."""
-    varies = deviation > 0
-    scale = torch.where(varies, deviation, 1.0)
-    return {"mean": as_numpy(mean.to(dtype)), "scale": as_numpy(scale.to(dtype)), "varies": as_numpy(varies)}
-
-
-def _check_reach(value, largest, invariance):
-    """Raise a ValueError if J would be infinite or 0, because the descent would then return its start."""
-    if not math.isfinite(value):
-        raise ValueError(
-            f"features up to {largest:g} and invariance={invariance:g} make J infinite. Scale X, or lower invariance"
-        )
-    if 0 < largest < 1e-150:
-        raise ValueError(
-            f"features up to {largest:g} are too small, because their squares are 0. Multiply X by a constant"
-        )
-
-
-def _replace_dead(components, fresh):
-    """The initial components. Components that are 0 have no gradient and are replaced by small random ones."""
-    dead = ~components.any(1)
-    return torch.where(dead[:, None], 0.01 * fresh, components)

@@ -19,7 +19,7 @@ from sklinvariant.base import check_callbacks, keeping_last_epoch, progress_bar
 from sklinvariant.ops import compute_dtype
 from sklinvariant.training._checkpoint import Checkpoint
 from sklinvariant.training._early_stopping import Validation
-from sklinvariant.training._speed import Precision, compiled_or_eager
+from sklinvariant.training._speed import Precision, compile_module, compiled_or_eager
 
 T = TypeVar("T")
 
@@ -319,7 +319,7 @@ def train(
     ).initialize()
     net.precision, net.epochs = own_precision, epochs
     if compiles:
-        module.compile()
+        compile_module(module)
     net.notify("on_train_begin", X=batches, y=None)
     if checkpoint is not None and written is not None:
         with checkpoint.restoring():

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import torch
 
+from sklinvariant._distributed import current_processes, is_shared
 from sklinvariant._precision import computing_in
 from sklinvariant._warnings import warn
 
@@ -39,32 +40,82 @@ class Precision:
         return torch.autocast(self.device, dtype=torch.bfloat16)
 
 
+def compile_module(module: torch.nn.Module) -> None:
+    """Compile a module. Processes that train it together warn and compile nothing unless all of them can.
+
+    In a step the processes add up their statistics, so that no process can repeat a step alone.
+    """
+    processes = current_processes()
+    if processes is not None:
+        problems = [problem for problem in processes.gather(_problem(module)) if problem]
+        if problems:
+            _warn(problems[0])
+            return
+    module.compile()
+
+
+class _Trial(torch.nn.Module):
+    """A small module. Those of torch are not compiled if they are called by themselves."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.tanh()
+
+
+def _problem(module):
+    """Why this process cannot compile for the device of the module; None if it can."""
+    trial, device = _Trial(), next((parameter.device for parameter in module.parameters()), None)
+    trial.compile()
+    try:
+        trial(torch.zeros(2, device=device, requires_grad=True)).sum().backward()
+    except _errors() as error:
+        return _described(error)
+    return None
+
+
 def compiled_or_eager(module: torch.nn.Module, step: Callable[[], T]) -> T:
     """``step()``, which computes the loss of the module and its gradients.
 
     If the module should be compiled and the step fails, warn, and compute it again without a compiler. Buffers, such as
-    those of batch normalisation, are restored before.
+    those of batch normalisation, are restored before. If processes share the batch, raise a RuntimeError instead.
     """
     if module._compiled_call_impl is None:
         return step()
-    from torch._dynamo.exc import TorchDynamoException
-
     buffers = [buffer.clone() for buffer in module.buffers()]
     try:
         return step()
     except torch.OutOfMemoryError:
         raise
-    except (TorchDynamoException, ImportError, OSError, RuntimeError) as error:
+    except _errors() as error:
+        if is_shared():
+            raise RuntimeError(
+                f"a step of the compiled network failed in one of several processes ({_described(error)}). Set "
+                "compile=False"
+            ) from error
         module._compiled_call_impl = None
         module.zero_grad()
         for buffer, before in zip(module.buffers(), buffers, strict=True):
             buffer.data.copy_(before)
-        warn(
-            f"the network could not be compiled ({type(error).__name__}: {_shortened(error)}). It is trained without "
-            "compilation. torch.compile needs a C++ compiler, and Triton on a GPU.",
-            RuntimeWarning,
-        )
+        _warn(_described(error))
         return step()
+
+
+def _errors():
+    """The errors of compilers, of a compiled network, and of missing compilers."""
+    from torch._dynamo.exc import TorchDynamoException
+
+    return TorchDynamoException, ImportError, OSError, RuntimeError
+
+
+def _warn(problem):
+    warn(
+        f"the network could not be compiled ({problem}). It is trained without compilation. torch.compile needs a C++ "
+        "compiler, and Triton on a GPU.",
+        RuntimeWarning,
+    )
+
+
+def _described(error):
+    return f"{type(error).__name__}: {_shortened(error)}"
 
 
 def _shortened(error):

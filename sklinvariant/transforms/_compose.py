@@ -141,7 +141,22 @@ def _is_geometric(transform):
 
 
 def moves(transform: Transform, params: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
-    """(n, 3, 3) matrices of the geometric part of a transformation; the identity if it only changes values."""
+    """The matrices of the geometric part of a transformation.
+
+    Parameters
+    ----------
+    transform : Transform
+        The transformation.
+    params : tensor of shape (n, p)
+        Its parameters, from `Transform.sample` or `Transform.orbit`.
+    shape : (int, int)
+        Height and width of the images.
+
+    Returns
+    -------
+    tensor of shape (n, 3, 3)
+        Float64. The identity if the transformation only changes values.
+    """
     if isinstance(transform, Compose):
         matrices = torch.eye(3, dtype=torch.float64).expand(len(params), 3, 3)
         for part, columns in transform._parts(params):

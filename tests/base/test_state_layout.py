@@ -4,11 +4,14 @@ import copy
 
 import numpy as np
 import pytest
+import torch
 from examples import example, with_state
 
 import sklinvariant
-from sklinvariant.aggregation import VLAD, BagOfWords
+from sklinvariant.aggregation import VLAD, BagOfWords, LearnedAggregation
 from sklinvariant.base._state_layout import layout_of
+from sklinvariant.cluster import IICClassifier, IICClusterer
+from sklinvariant.feature_extraction import BackboneFeatures
 from sklinvariant.hashing import LSHHasher
 
 
@@ -82,3 +85,35 @@ def test_models_of_the_first_release_that_lack_what_may_be_missing(tmp_path):
         del changed._state["namespace"]
         sklinvariant.save(changed, tmp_path / "model")
         np.testing.assert_array_equal(sklinvariant.load(tmp_path / "model").transform(X), model.transform(X))
+
+
+class Versioned(torch.nn.Sequential):
+    """Like MNASNet of torchvision, it loads no state dict without the version of the layer."""
+
+    _version = 2
+
+    def _load_from_state_dict(self, state_dict, prefix, local_metadata, *rest):
+        if local_metadata.get("version") is None:
+            raise ValueError("version should be set to 1 or 2 instead of None")
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
+
+
+_RNG = np.random.RandomState(0)
+OF_USERS = [
+    (lambda: BackboneFeatures(Versioned(torch.nn.Conv2d(3, 2, 3))), _RNG.rand(4, 8, 8, 3)),
+    (lambda: LearnedAggregation(Versioned(torch.nn.Linear(3, 2)), max_epochs=1, random_state=0), _RNG.rand(4, 5, 3)),
+    (lambda: _clusterer(), _RNG.rand(4, 3)),
+    (lambda: IICClassifier(_clusterer(), max_epochs=1, random_state=0), _RNG.rand(4, 3)),
+]
+
+
+def _clusterer():
+    network = Versioned(torch.nn.Linear(3, 2))
+    return IICClusterer(2, network=network, n_neighbors=2, n_heads=1, max_epochs=1, random_state=0)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # one epoch, on purpose
+@pytest.mark.parametrize(("make", "X"), OF_USERS)
+def test_networks_that_ask_for_their_version(make, X):
+    model = make().fit(X, [0, 1, 0, 1])
+    assert np.isfinite(model.transform(X)).all()

@@ -78,7 +78,7 @@ def test_a_stream_of_bags(ragged):
 @pytest.mark.slow
 def test_the_example_of_a_stream_runs(tmp_path):
     """AnyLoc in ten lines, with few images in a memory-mapped file."""
-    script = Path(__file__).parents[2] / "docs" / "examples" / "anyloc_in_ten_lines.py"
+    script = Path(__file__).parents[2] / "docs" / "examples" / "photographs" / "anyloc_in_ten_lines.py"
     if not script.exists():
         pytest.skip("the examples are not part of the package")
     np.save(tmp_path / "images.npy", np.random.RandomState(0).randint(0, 256, (250, 32, 32, 3), dtype=np.uint8))

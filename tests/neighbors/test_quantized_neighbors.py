@@ -176,7 +176,7 @@ def test_a_missing_or_old_faiss_is_named(monkeypatch):
     with pytest.raises(ImportError, match=r"RaBitQ.*pip install --upgrade"):
         quantized()
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(ImportError, match=r"QuantizedNeighbors requires it: pip install \"sklinvariant\[faiss\]\""):
+    with pytest.raises(ImportError, match=r"QuantizedNeighbors needs faiss: pip install \"sklinvariant\[faiss\]\""):
         quantized()
 
 

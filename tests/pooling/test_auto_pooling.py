@@ -2,7 +2,6 @@
 
 import itertools
 import pickle
-import statistics
 import warnings
 
 import numpy as np
@@ -20,25 +19,9 @@ from tolerance import assert_close, assert_same_labels
 
 import sklinvariant
 from sklinvariant import AutoPooling
-from sklinvariant.pooling import _auto_pooling
 
-CLIPS = [30, 1, 20, 2, 47]
+CLIPS = [30, 1, 20, 2, 47]  # those of the fixture ``frames``
 GROUPS = np.repeat(np.arange(len(CLIPS)), CLIPS)
-
-
-@pytest.fixture
-def frames(global_random_seed):
-    """(100, 12): three objects that appear and disappear slowly, each with random weights of its four features."""
-    rng = np.random.RandomState(global_random_seed)
-    amounts = np.concatenate([_slow(rng, m, np.roll([2.0, 0.2, 0.2], i)) for i, m in enumerate(CLIPS)])
-    X = rng.rand(len(amounts), 12) * 0.05
-    for i in range(3):
-        X[:, 4 * i : 4 * i + 4] += amounts[:, i : i + 1] * rng.dirichlet(np.ones(4), len(X))
-    return X
-
-
-def _slow(rng, m, start):
-    return np.abs(start + 0.1 * rng.normal(size=(m, 3)).cumsum(0))
 
 
 @pytest.fixture(scope="module")
@@ -103,38 +86,6 @@ def test_standardised_features(frames, solver):
     assert plain.scale_ is None
 
 
-@pytest.mark.parametrize("offset", [1e4, 1e5, 1e8])
-@pytest.mark.parametrize("cross", [False, True])
-def test_a_mean_of_many_deviations(offset, cross):
-    """The standardised features, and therefore J and the components, do not depend on an offset."""
-    X = np.random.RandomState(0).randint(0, 1024, (20, 200)) / 1024  # the offset loses no digits
-    groups = np.repeat([0, 1], [5, 15])
-    params = {"cross_reconstruction": cross, "random_state": 0}
-    expected = AutoPooling(8, **params).fit(X, groups=groups)
-    X += offset
-    model = AutoPooling(8, **params).fit(X, groups=groups)
-    assert model.objective_ == pytest.approx(expected.objective_, rel=1e-6)
-    assert_close(model.scale_, expected.scale_, rtol=1e-6)
-    assert_close(model.mean_, expected.mean_ + offset)
-    parts = [AutoPooling(8, **params).fit(X[groups == i], groups=groups[groups == i]) for i in (0, 1)]
-    joined = clone(model).fit_moments(parts)
-    assert joined.objective_ == pytest.approx(model.objective_, rel=1e-6)
-    for other in (joined, parts[0].partial_fit(X[5:], groups=groups[5:])):
-        assert_close(other.scale_, model.scale_, rtol=1e-6)
-        assert_close(other._state["total"], model._state["total"], rtol=1e-6)
-
-
-def test_later_frames_with_another_mean(frames):
-    """The first call sees dark frames, whose mean is far from that of all."""
-    X = frames + np.where(np.arange(100) < 20, 0, 1e6)[:, None]
-    groups = np.repeat([0, 1], [20, 80])
-    whole = AutoPooling(3, random_state=0).fit(X, groups=groups)
-    parts = AutoPooling(3, random_state=0).partial_fit(X[:20]).partial_fit(X[20:])
-    assert_close(parts.mean_, whole.mean_)
-    assert_close(parts.scale_, whole.scale_)
-    assert_close(parts._state["total"], whole._state["total"])
-
-
 @pytest.mark.parametrize("solver", ["moment", "sgd"])
 def test_almost_constant_features_vary(solver):
     X = 1 + np.random.RandomState(0).randint(1, 100, (30, 4)) * 2.0**-40
@@ -150,41 +101,6 @@ def test_features_constant_up_to_rounding(frames, solver):
     model = AutoPooling(2, solver=solver, max_epochs=3, random_state=0).fit(X)
     assert model.scale_[-1] == 1
     assert not model.components_[:, -1].any()
-
-
-def test_features_constant_in_parts(frames):
-    X = np.pad(frames, ((0, 0), (0, 1)), constant_values=0.1)
-    model = AutoPooling(2, random_state=0)
-    for part in (slice(10), slice(10, 37), slice(37, None)):
-        model.partial_fit(X[part], groups=GROUPS[part])
-    assert model.scale_[-1] == 1
-    assert not model.components_[:, -1].any()
-
-
-@pytest.mark.parametrize("warm_start", [False, True])
-def test_features_that_were_constant_at_first_do_not_count_in_batches(frames, warm_start):
-    """Their scale is unknown, so that a later value of 1e4 would be 1e4 deviations."""
-    X = np.pad(frames, ((0, 0), (0, 1)))
-    later = np.pad(frames, ((0, 0), (0, 1)), constant_values=1e4)
-    params = {"solver": "sgd", "max_epochs": 3, "warm_start": warm_start, "random_state": 0}
-    model, expected = (AutoPooling(3, **params).fit(x) for x in (X, X))
-    for each, x in ((model, later), (expected, X)):
-        (each.fit if warm_start else each.partial_fit)(x)
-    assert_close(model.components_, expected.components_)
-    assert model.objective_ == pytest.approx(expected.objective_)
-
-
-@pytest.mark.parametrize("standardize", [False, True])
-def test_batches_cannot_continue_in_other_units(frames, standardize):
-    model = AutoPooling(3, solver="sgd", max_epochs=2, standardize=not standardize, random_state=0).fit(frames)
-    model.set_params(standardize=standardize)
-    message = f"cannot continue a fit with {not standardize}. Set standardize={not standardize}, or fit a clone"
-    with pytest.raises(ValueError, match=message):
-        model.partial_fit(frames)
-    with pytest.raises(ValueError, match=message):
-        model.set_params(warm_start=True).fit(frames)
-    model.set_params(warm_start=False).fit(frames)
-    assert (model.scale_ is not None) == standardize
 
 
 @pytest.mark.parametrize("solver", ["moment", "sgd"])
@@ -234,15 +150,6 @@ def test_solvers_agree(shifted_digits, cross, invariance):
     exact = AutoPooling(10, solver="moment", **params).fit(shifted_digits)
     batches = AutoPooling(10, solver="sgd", max_epochs=100, batch_size=30, **params).fit(shifted_digits)
     assert batches.objective_ == pytest.approx(exact.objective_, rel=0.01)
-
-
-@pytest.mark.filterwarnings("ignore:.*components are almost 0")
-@pytest.mark.parametrize("invariance", [0.0, 2.0, 1e6])
-def test_the_objective_never_rises(frames, invariance):
-    model = AutoPooling(5, invariance=invariance, random_state=0).fit(frames, groups=GROUPS)
-    values = [row["objective"] for row in model.history_]
-    assert len(values) == model.n_iter_ + 1 > 2
-    assert all(a >= b for a, b in itertools.pairwise(values))
 
 
 def test_auto_chooses_by_memory():
@@ -307,26 +214,6 @@ def test_partial_fit_without_groups_starts_a_clip(frames):
     assert_close(again.components_, before, rtol=1e-3)
 
 
-def test_partial_fit_of_one_frame_after_another(frames):
-    """Frames that arrive one at a time are connected by the name of the clip."""
-    model = AutoPooling(2, random_state=0).partial_fit(frames[:2], groups=["live", "live"])
-    for i in range(2, 6):
-        model.partial_fit(frames[i : i + 1], groups=["live"])
-    whole = AutoPooling(2, random_state=0).fit(frames[:6])
-    np.testing.assert_allclose(model._state["change"], whole._state["change"])
-
-
-def test_partial_fit_by_batches(frames):
-    model = AutoPooling(3, solver="sgd", batch_size=16, learning_rate=0.1, random_state=0)
-    first = model.partial_fit(frames, groups=GROUPS).objective_
-    for _ in range(100):
-        model.partial_fit(frames, groups=GROUPS)
-    assert model.n_iter_ == 101
-    exact = AutoPooling(3, random_state=0).fit(frames, groups=GROUPS)
-    assert model.objective_ == pytest.approx(exact.objective_, rel=0.1)
-    assert first > 1.2 * exact.objective_
-
-
 def test_partial_fit_cannot_change_what_it_sums(frames):
     model = AutoPooling(3, random_state=0).fit(frames)
     with pytest.raises(ValueError, match="cross_reconstruction=True cannot continue"):
@@ -352,17 +239,6 @@ def test_warm_start(frames):
     assert 0 < model.n_iter_ < cold.n_iter_
     with pytest.raises(ValueError, match="warm_start=False"):
         model.fit(frames[:, :5])
-
-
-def test_warm_start_revives_what_died(frames):
-    model = AutoPooling(3, invariance=1e6, warm_start=True, random_state=0)
-    with pytest.warns(ConvergenceWarning, match="all components are almost 0. Lower invariance"):
-        model.fit(frames)
-    model._state["components"][1:] = 0
-    model.set_params(invariance=0.0).fit(frames)
-    assert model.components_.any(1).all()
-    cold = AutoPooling(3, invariance=0.0, random_state=0).fit(frames)
-    assert model.objective_ == pytest.approx(cold.objective_, rel=0.2)
 
 
 @pytest.mark.parametrize("size", [1e-12, 1e12])
@@ -547,37 +423,6 @@ def test_callbacks_see_and_stop_iterations(frames, solver):
     assert model.objective_ < recorder.seen[0]
 
 
-def test_ctrl_c_keeps_the_last_iteration(frames, monkeypatch):
-    def interrupted(*args):
-        yield from itertools.islice(_descend(*args), 4)
-        raise KeyboardInterrupt
-
-    _descend = _auto_pooling.descend
-    monkeypatch.setattr(_auto_pooling, "descend", interrupted)
-    model = AutoPooling(3, random_state=0)
-    with pytest.raises(KeyboardInterrupt) as interruption:
-        model.fit(frames)
-    assert interruption.value.__notes__ == [
-        "AutoPooling: training was interrupted; the model is that of the last finished iteration, 3"
-    ]
-    monkeypatch.setattr(_auto_pooling, "descend", _descend)
-    with pytest.warns(ConvergenceWarning, match="max_iter=3 was reached, but the gradient is still .* above tol"):
-        expected = AutoPooling(3, max_iter=3, random_state=0).fit(frames)
-    assert_close(model.components_, expected.components_, rtol=1e-6)
-    assert model.n_iter_ == 3
-
-
-def test_a_step_too_long_is_named(frames, monkeypatch):
-    with pytest.warns(ConvergenceWarning, match="all components are almost 0. Lower learning_rate"):
-        AutoPooling(3, solver="sgd", learning_rate=1e6, standardize=False, random_state=0).fit(frames)
-    model = AutoPooling(3, solver="sgd", random_state=0).fit(frames)
-    before = model.components_
-    monkeypatch.setattr(_auto_pooling, "pair_curvature", lambda *args: 1e-300)
-    with pytest.raises(FloatingPointError, match=r"in epoch 2\. Lower learning_rate"):
-        model.set_params(momentum=0.0).fit(frames)
-    np.testing.assert_array_equal(model.components_, before)
-
-
 def test_an_invariance_that_leaves_nothing_is_named(global_random_seed):
     """Frames that are unrelated to the next frame."""
     X = np.abs(np.random.RandomState(global_random_seed).normal(size=(50, 4)))
@@ -592,22 +437,6 @@ def test_an_invariance_that_leaves_nothing_is_named(global_random_seed):
 def test_verbose_draws_a_bar(frames, terminal, capsys, solver):
     AutoPooling(2, solver=solver, max_epochs=2, verbose=1, random_state=0).fit(frames)
     assert "AutoPooling" in capsys.readouterr().err
-
-
-def test_time_after_the_pass_does_not_grow_with_frames(frames):
-    """The time of an iteration does not depend on the number of frames."""
-    seconds = {}
-    for n in (10_000, 1_000_000):
-        X = np.tile(frames.astype(np.float32), (n // 100, 1))
-        model = AutoPooling(4, tol=1e-9, random_state=0).fit(X)
-        seconds[n] = statistics.median(row["seconds"] for row in model.history_[1:])
-    assert seconds[1_000_000] < 20 * seconds[10_000]  # of 100 that a pass over the frames would take
-
-
-def test_partial_fit_cannot_add_moments_that_batches_did_not_keep(frames):
-    model = AutoPooling(3, solver="sgd", max_epochs=2, random_state=0).fit(frames)
-    with pytest.raises(ValueError, match='solver="moment" cannot continue a fit with "sgd"'):
-        model.set_params(solver="moment").partial_fit(frames)
 
 
 @pytest.mark.parametrize("solver", ["moment", "sgd"])
@@ -630,17 +459,6 @@ def test_clip_ids_of_any_kind_can_be_saved(frames, tmp_path, clips, solver):
     assert solver == "sgd" or copy._state["n_pairs"] == 98 + 1  # the clip went on
 
 
-@pytest.mark.parametrize("solver", ["moment", "sgd"])
-def test_squares_beyond_float64_are_named(frames, solver):
-    model = AutoPooling(3, solver=solver, max_epochs=2, standardize=solver == "moment", random_state=0)
-    with pytest.raises(ValueError, match=r"features up to \S+e\+200 and invariance=2 make J infinite"):
-        model.fit(frames * 1e200)
-    if solver == "moment":
-        with pytest.raises(ValueError, match=r"invariance=1e\+300 make J infinite"):
-            model.set_params(invariance=1e300).fit(frames)
-    assert not hasattr(model, "components_")
-
-
 def test_pairs_are_rebuilt_as_pairs():
     pairs = np.random.RandomState(0).rand(30, 2, 8)
     pooling = AutoPooling(3, random_state=0).fit(pairs)
@@ -649,71 +467,6 @@ def test_pairs_are_rebuilt_as_pairs():
     assert_close(pooling.inverse_transform(pooled), expected)
     with pytest.raises(ValueError, match=r"pooled features must be of shape \(n, 3\) or \(n_pairs, 2, 3\)"):
         pooling.inverse_transform(pooled[:, :1])
-
-
-@pytest.mark.parametrize("cross", [False, True])
-def test_moments_of_parts_are_those_of_all(frames, tmp_path, cross):
-    """Models of parts of the data, which are fitted separately, saved, and combined."""
-    params = {"cross_reconstruction": cross, "random_state": 0}
-    parts, cut = [], 51  # between two clips
-    for rows in (slice(None, cut), slice(cut, None)):
-        part = AutoPooling(2, max_iter=1, tol=1.0, **params).fit(frames[rows], groups=GROUPS[rows])
-        sklinvariant.save(part, tmp_path / "part")
-        parts.append(sklinvariant.load(tmp_path / "part"))
-    whole = AutoPooling(3, **params).fit(frames, groups=GROUPS)
-    joined = AutoPooling(3, **params).fit_moments(parts)
-    assert joined._state["n_pairs"] == whole._state["n_pairs"]
-    assert joined.n_features_in_ == 12
-    assert joined.objective_ == pytest.approx(whole.objective_, rel=1e-9)
-    np.testing.assert_allclose(joined.transform(frames), whole.transform(frames), rtol=1e-5)
-    again = joined.partial_fit(frames[:30]).objective_  # it goes on like any other
-    assert again == pytest.approx(whole.partial_fit(frames[:30]).objective_, rel=1e-6)
-
-
-def test_another_invariance_without_another_pass(frames):
-    fitted = AutoPooling(3, random_state=0).fit(frames)
-    expected = AutoPooling(3, invariance=5.0, random_state=0).fit(frames)
-    model = clone(expected).fit_moments([fitted])
-    assert_close(model.components_, expected.components_, rtol=1e-3)
-    own = fitted.set_params(invariance=5.0).fit_moments([fitted])
-    assert_close(own.components_, expected.components_, rtol=1e-3)
-
-
-def test_moments_of_named_features(frames):
-    pd = pytest.importorskip("pandas")
-    part = AutoPooling(3, random_state=0).fit(pd.DataFrame(frames, columns=list("abcdefghijkl")))
-    joined = AutoPooling(3, random_state=0).fit_moments([part, part])
-    assert list(joined.feature_names_in_) == list("abcdefghijkl")
-    assert not hasattr(AutoPooling(3, random_state=0).fit_moments([part, _fitted(frames)]), "feature_names_in_")
-
-
-def _fitted(X, **params):
-    return AutoPooling(3, random_state=0, **params).fit(X)
-
-
-@pytest.mark.parametrize(
-    ("models", "params", "message"),
-    [
-        (lambda X: [], {}, "non-empty list of fitted AutoPooling"),
-        (lambda X: _fitted(X), {}, "models must be a non-empty list of fitted AutoPooling"),
-        (lambda X: [_fitted(X), MinMaxScaler().fit(X)], {}, "models.1. must be a fitted AutoPooling, got MinMaxScaler"),
-        (lambda X: [_fitted(X), AutoPooling()], {}, "models.1. must be a fitted AutoPooling, got AutoPooling"),
-        (lambda X: [_fitted(X, solver="sgd", max_epochs=1)], {}, 'models.0.: .* cannot continue a fit with "sgd"'),
-        (lambda X: [_fitted(X), _fitted(X[:, :5])], {}, "models.1. has 5 features, but models.0. has 12"),
-        (
-            lambda X: [_fitted(X)],
-            {"cross_reconstruction": True},
-            "cross_reconstruction=True cannot continue",
-        ),
-        (lambda X: [_fitted(X)], {"invariance": 1e300}, r"features up to \S+ and invariance=1e\+300 make J infinite"),
-    ],
-)
-def test_moments_that_cannot_be_joined(frames, models, params, message):
-    model = _fitted(frames)
-    before = model.components_
-    with pytest.raises(ValueError, match=message):
-        model.set_params(**params).fit_moments(models(frames))
-    np.testing.assert_array_equal(model.components_, before)
 
 
 @pytest.mark.parametrize("container", ["pandas", "polars"])
@@ -725,15 +478,3 @@ def test_a_table_of_pairs_is_refused(frames, container):
         model.transform(pairs)
     assert model.transform(pairs.reshape(-1, 12)).shape == (2 * len(pairs), 2)
     assert model.set_output(transform="default").transform(pairs).shape == (len(pairs), 2, 2)
-
-
-def test_moment_warns_that_it_writes_no_checkpoint(tmp_path):
-    X = np.random.default_rng(0).random((20, 3)).cumsum(0)
-    model = AutoPooling(2, checkpoint=tmp_path / "fit")
-    with pytest.warns(
-        UserWarning,
-        match=r'checkpoint=.*fit.* has no effect.*"moment", which writes no file. Set solver="sgd", or checkpoint=None',
-    ):
-        model.fit(X)
-    model.partial_fit(X)  # never writes a checkpoint, whatever the solver
-    assert not list(tmp_path.iterdir())

@@ -11,10 +11,13 @@ from functorch.compile import make_boxed_func
 from skorch.callbacks import Callback
 from tolerance import assert_close
 from torch._dynamo.backends.common import aot_autograd
+from two_processes import needs_gloo, run_in_two_processes
 
 import sklinvariant
+from sklinvariant import distributed
 from sklinvariant._precision import current_precision
 from sklinvariant.aggregation import LearnedBoW
+from sklinvariant.cluster import IICClusterer
 from sklinvariant.hashing import NeighborHasher
 from sklinvariant.networks import Objective
 from sklinvariant.training import TrainedEstimator, WithOptimizer
@@ -149,18 +152,30 @@ def test_the_compiler_of_this_machine():
     assert_close(np.array(losses[1]), np.array(losses[0]), rtol=1e-3)
 
 
+def fails(graph, inputs):
+    raise OSError("no C++ compiler was found")
+
+
+def works(graph, inputs):
+    return make_boxed_func(graph.forward)
+
+
+BACKENDS = {
+    "none": "eager",
+    "forward": fails,
+    "backward": aot_autograd(fw_compiler=works, bw_compiler=fails),
+}
+
+
+def compile_with(monkeypatch, backend):
+    """Replace the compiler of torch, which takes minutes."""
+    compile_module = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compile_module(module, backend=backend))
+
+
 @pytest.mark.parametrize("stage", ["forward", "backward"])
 def test_without_a_compiler_a_warning_says_so_and_the_network_is_trained(stage, monkeypatch):
-    compile_module = torch.nn.Module.compile
-
-    def fails(graph, inputs):
-        raise OSError("no C++ compiler was found")
-
-    def works(graph, inputs):
-        return make_boxed_func(graph.forward)
-
-    backend = fails if stage == "forward" else aot_autograd(fw_compiler=works, bw_compiler=fails)
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compile_module(module, backend=backend))
+    compile_with(monkeypatch, BACKENDS[stage])
     X = np.random.RandomState(0).normal(size=(100, 8)).astype(np.float32)
     model = NeighborHasher(4, max_epochs=2, random_state=0, compile=True)
     with pytest.warns(RuntimeWarning, match="could not be compiled .*no C.. compiler was found"):
@@ -182,3 +197,35 @@ def test_buffers_are_those_before_the_step_that_failed():
 
     with pytest.warns(RuntimeWarning, match="the compiled graph failed"):
         assert compiled_or_eager(module, step) == 1
+
+
+SGD: dict = {"optimizer": "sgd", "random_state": 0, "compile": True}  # Adam makes steps of rounding errors
+
+
+def clusterer():
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(8, 5), torch.nn.BatchNorm1d(5), torch.nn.ReLU())
+    return IICClusterer(3, network=network, n_heads=2, max_epochs=2, batch_size=20, **SGD)
+
+
+def fits_whose_compilation_fails_in_one_process(folder):
+    X, results = np.random.RandomState(0).normal(size=(50, 8)).astype(np.float32), {}
+    for stage in ("forward", "backward"):
+        with distributed() as rank, pytest.MonkeyPatch.context() as monkeypatch:
+            torch._dynamo.reset()
+            compile_with(monkeypatch, BACKENDS[stage if rank == 1 else "none"])
+            results[stage] = clusterer().fit(X).predict_proba(X)
+    return results
+
+
+@needs_gloo
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # few epochs, on purpose
+def test_a_compilation_that_fails_in_one_of_several_processes(tmp_path):
+    """Steps add up statistics of all processes, so that a process which repeats a step would be a step behind."""
+    X = np.random.RandomState(0).normal(size=(50, 8)).astype(np.float32)
+    expected = clusterer().set_params(compile=False).fit(X).predict_proba(X)
+    case = "fits_whose_compilation_fails_in_one_process"
+    for results in run_in_two_processes(__file__, tmp_path, [case]):
+        assert isinstance(results[case], dict), results[case]
+        for proba in results[case].values():
+            assert_close(proba, expected)

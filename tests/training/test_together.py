@@ -504,7 +504,7 @@ def test_fits_of_a_process_alone(results):
 @pytest.mark.slow
 def test_the_example_under_torchrun(tmp_path):
     root = Path(sklinvariant.__file__).parents[1]
-    script = root / "docs" / "examples" / "distributed.py"
+    script = root / "docs" / "examples" / "practice" / "distributed.py"
     if not script.exists():
         pytest.skip("the examples are not beside the package")
     environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}

@@ -9,18 +9,9 @@ import triton.language as tl
 
 from sklinvariant.ops._chunks import device_chunks
 from sklinvariant.ops._kernels import dot_precision, launch, padded
-from sklinvariant.ops.gpu._products import add_product
+from sklinvariant.ops.gpu._products import add_product, load_rows
 
 ROWS_OF_PART = 512  # rows of a label that one program sums, on average
-
-
-@triton.jit
-def _load_rows(values, rows, dims, n, d, shift, scale):
-    """(values - shift) / scale of a block of rows, as float32; 0 outside."""
-    inside = (rows[:, None] < n) & (dims[None, :] < d)
-    x = tl.load(values + rows[:, None] * d + dims[None, :], mask=inside, other=0.0).to(tl.float32)
-    moved = (x - tl.load(shift + dims, mask=dims < d, other=0.0)[None, :]) / scale
-    return tl.where(inside, moved, 0.0)
 
 
 @triton.jit
@@ -49,7 +40,7 @@ def _nearest_kernel(
     best = tl.full((BLOCK_N,), float("-inf"), tl.float32)
     label = tl.zeros((BLOCK_N,), tl.int32)
     if WHOLE:
-        x = _load_rows(values, rows, dims, n, d, shift, unit)
+        x = load_rows(values, rows, rows < n, dims, d, shift) / unit
     for first in range(0, k, BLOCK_K):
         words = first + tl.arange(0, BLOCK_K)
         scores = tl.zeros((BLOCK_N, BLOCK_K), tl.float32)
@@ -60,7 +51,7 @@ def _nearest_kernel(
         else:
             for start in range(0, d, BLOCK_D):
                 part = start + dims
-                z = _load_rows(values, rows, part, n, d, shift, unit)
+                z = load_rows(values, rows, rows < n, part, d, shift) / unit
                 inside = (words[None, :] < k) & (part[:, None] < d)
                 w = tl.load(weight + words[None, :] * d + part[:, None], mask=inside, other=0.0)
                 scores = add_product(scores, z, w, PRECISION)
@@ -72,7 +63,7 @@ def _nearest_kernel(
     if DISTANCE:
         square = tl.zeros((BLOCK_N,), tl.float32)
         for start in range(0, d, BLOCK_D):
-            z = _load_rows(values, rows, start + dims, n, d, shift, unit)
+            z = load_rows(values, rows, rows < n, start + dims, d, shift) / unit
             square += tl.sum(z * z, axis=1)
         tl.store(distances + rows, tl.maximum(square - best, 0.0) * unit * unit, mask=rows < n)
 
@@ -142,11 +133,11 @@ def _sum_kernel(
     for i in range(start, stop, BLOCK_N):
         places = i + tl.arange(0, BLOCK_N)
         rows = tl.load(order + places, mask=places < stop, other=0)
-        inside = (places[:, None] < stop) & (dims[None, :] < d)
-        x = tl.load(values + rows[:, None] * d + dims[None, :], mask=inside, other=0.0).to(tl.float32)
         if SHIFTED:
-            moved = (x - tl.load(shift + dims, mask=dims < d, other=0.0)[None, :]) / tl.load(scale)
-            x = tl.where(inside, moved, 0.0)
+            x = load_rows(values, rows, places < stop, dims, d, shift) / tl.load(scale)
+        else:
+            inside = (places[:, None] < stop) & (dims[None, :] < d)
+            x = tl.load(values + rows[:, None] * d + dims[None, :], mask=inside, other=0.0).to(tl.float32)
         if WEIGHTED:
             x *= tl.load(weights + rows, mask=places < stop, other=0.0).to(tl.float32)[:, None]
         total += x

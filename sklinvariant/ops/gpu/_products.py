@@ -1,7 +1,15 @@
-"""Products of blocks inside kernels, in the precision that `dot_precision` names."""
+"""Blocks of rows inside kernels, and their products in the precision that `dot_precision` names."""
 
 import triton
 import triton.language as tl
+
+
+@triton.jit
+def load_rows(values, rows, live, dims, d, shift):
+    """values - shift of a block of rows, as float32; 0 in rows that are not ``live`` and beyond feature d."""
+    inside = live[:, None] & (dims[None, :] < d)
+    x = tl.load(values + rows[:, None] * d + dims[None, :], mask=inside, other=0.0).to(tl.float32)
+    return tl.where(inside, x - tl.load(shift + dims, mask=dims < d, other=0.0)[None, :], 0.0)
 
 
 @triton.jit

@@ -8,16 +8,7 @@ than a block holds needs a pass for the largest score and the sum of each row be
 import triton
 import triton.language as tl
 
-from sklinvariant.ops.gpu._products import add_product
-
-
-@triton.jit
-def _load_rows(values, rows, live, dims, d, shift, root):
-    """(values - shift) / scale of a block of rows in float32, 0 outside. ``root`` = 1/√scale: 1/scale may overflow."""
-    inside = live[:, None] & (dims[None, :] < d)
-    x = tl.load(values + rows[:, None] * d + dims[None, :], mask=inside, other=0.0).to(tl.float32)
-    moved = (x - tl.load(shift + dims, mask=dims < d, other=0.0)[None, :]) * root * root
-    return tl.where(inside, moved, 0.0)
+from sklinvariant.ops.gpu._products import add_product, load_rows
 
 
 @triton.jit
@@ -49,7 +40,7 @@ def _add_forms(
     """
     for start in range(0, d, STEP):
         dims = start + tl.arange(0, STEP)
-        z = _load_rows(values, rows, live, dims, d, shift, root)
+        z = load_rows(values, rows, live, dims, d, shift) * root * root
         inside = (words[:, None] < k) & (dims[None, :] < d)
         for power in tl.static_range(POWERS):
             w = _load_words(matrix, words, power * d + dims, inside, POWERS * d)
@@ -225,7 +216,7 @@ def moments_kernel(
             q *= tl.load(row_weights + rows, mask=live, other=0.0)[None, :]
         count += tl.sum(q, axis=1)
         if ORDER > 0:
-            z = _load_rows(values, rows, live, dims, d, shift, root)
+            z = load_rows(values, rows, live, dims, d, shift) * root * root
             first = add_product(first, q, z, PRECISION)
         if ORDER > 1:
             second = add_product(second, q, z * z, PRECISION)
@@ -292,7 +283,7 @@ def weight_gradient_kernel(
             mean = tl.load(norms + n + n + rows, mask=live, other=0.0)
         g = q * (slopes - mean[None, :])
         count += tl.sum(g, axis=1)
-        z = _load_rows(values, rows, live, dims, d, shift, root)
+        z = load_rows(values, rows, live, dims, d, shift) * root * root
         first = add_product(first, g, z, PRECISION)
         if POWERS > 1:
             second = add_product(second, g, z * z, PRECISION)
@@ -363,7 +354,7 @@ def value_gradient_kernel(
             second = add_product(second, q, _load_words(matrix, words, d + dims, inside, ORDER * d), PRECISION)
     total = first
     if POWERS > 1 or ORDER > 1:
-        z = _load_rows(values, rows, live, dims, d, shift, root)
+        z = load_rows(values, rows, live, dims, d, shift) * root * root
         total += 2 * z * second
     inside = live[:, None] & (dims[None, :] < d)
     tl.store(grad_values + rows[:, None] * d + dims[None, :], total * root * root, mask=inside)

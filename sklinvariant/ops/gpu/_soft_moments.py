@@ -38,7 +38,7 @@ class _Task(NamedTuple):
     weight: torch.Tensor  # (k, d) or (k, 2d)
     bias: torch.Tensor  # (k,)
     shift: torch.Tensor  # (d,)
-    root: torch.Tensor  # () 1/√scale
+    root: torch.Tensor  # () 1/√scale, by which values are multiplied twice, because 1/scale may overflow
     order: int
     precision: str
 

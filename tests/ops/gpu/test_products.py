@@ -1,4 +1,4 @@
-"""Products of blocks against torch, in each precision."""
+"""Blocks of rows and products of blocks against torch, in each precision."""
 
 import pytest
 import torch
@@ -28,3 +28,25 @@ def test_add_product(gpu, precision, rtol):
     assert error < rtol
     if precision == "bf16":
         assert error > 1e-6  # the factors were rounded
+
+
+def test_load_rows(gpu):
+    """Rows 4 to 1, of which row 1 is not live, and three features of a block of four."""
+    triton = pytest.importorskip("triton")
+    import triton.language as tl
+
+    from sklinvariant.ops.gpu._products import load_rows
+
+    def kernel(values, shift, out, d):
+        i, dims = tl.arange(0, 4), tl.arange(0, 4)
+        rows = 4 - i
+        tl.store(out + i[:, None] * 4 + dims[None, :], load_rows(values, rows, rows > 1, dims, d, shift))
+
+    kernel.__globals__.update(tl=tl, load_rows=load_rows)  # where Triton looks for names
+    values = torch.randn(5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(torch.bfloat16)
+    shift, out = torch.tensor([1.0, 2.0, 3.0]), torch.full((4, 4), torch.nan)
+    values, shift, out = values.to(gpu), shift.to(gpu), out.to(gpu)
+    launch(triton.jit(kernel), (1,), values, shift, out, 3)
+    expected = torch.zeros(4, 4)
+    expected[:3, :3] = (values[2:].flip(0).float() - shift).cpu()
+    assert torch.equal(out.cpu(), expected)
