@@ -565,6 +565,7 @@ def test_cluster_certainty(script, tmp_path):
 def test_photo_duplicates(script, tmp_path):
     cv2 = pytest.importorskip("cv2")
     pytest.importorskip("faiss")
+    pytest.importorskip("matplotlib")
     for i, folder in enumerate(("photos", "photos", "same", "others", "others")):
         (tmp_path / folder).mkdir(exist_ok=True)
         coarse = np.random.RandomState(i).randint(256, size=(24, 36, 3)).astype(np.uint8)
@@ -575,6 +576,10 @@ def test_photo_duplicates(script, tmp_path):
     assert complete(results, "photo_duplicates")
     ours = results["photo_duplicates"]["rows"][0]
     assert (ours[0], ours[1], ours[-2]) == ("DuplicateImages", "100.0", "100")
+    documents = script("photo_duplicates", "--documents", "--photographs", 2)
+    assert complete(documents, "photo_duplicates", "photo_duplicates_documents")
+    ours = documents["photo_duplicates_documents"]["rows"][0]
+    assert (ours[2], ours[-2]) == ("100.0", "100")  # recall, and other lines are seen
 
 
 @pytest.mark.slow

@@ -39,6 +39,13 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="smallest common area as a share of the larger photograph; lower it "
         "to find smaller crops (default: %(default)s)",
     )
+    parser.add_argument(
+        "--contrast",
+        type=float,
+        default=8.0,
+        help="how many times more two photographs may differ in one place than elsewhere; raise it to group "
+        "photographs with and without a caption (default: %(default)s)",
+    )
     parser.add_argument("--jobs", type=int, help="number of threads that read photographs (default: 1)")
     parser.add_argument("--follow-links", action="store_true", help="also follow links that lead out of the folder")
 
@@ -75,6 +82,8 @@ def _check_numbers(arguments):
         given = getattr(arguments, name)
         if not 0 <= given <= 1:
             raise ValueError(f"--{name} must be from 0 to 1, got {given}")
+    if not 0 < arguments.contrast < float("inf"):
+        raise ValueError(f"--contrast must be a positive number, got {arguments.contrast}")
     if arguments.jobs == 0:
         raise ValueError("--jobs must be at least 1, or -1 for all cores, got 0")
 
@@ -82,7 +91,12 @@ def _check_numbers(arguments):
 def _fitted(names, arguments):
     from sklinvariant import DuplicateImages
 
-    model = DuplicateImages(min_similarity=arguments.similarity, min_overlap=arguments.overlap, n_jobs=arguments.jobs)
+    model = DuplicateImages(
+        min_similarity=arguments.similarity,
+        min_overlap=arguments.overlap,
+        max_contrast=arguments.contrast,
+        n_jobs=arguments.jobs,
+    )
     with warnings.catch_warnings():  # the files that cannot be read are listed at the end
         warnings.filterwarnings("ignore", "DuplicateImages: .* were not read", UserWarning)
         return model.fit(names)

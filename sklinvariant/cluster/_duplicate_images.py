@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import KW_ONLY
+from functools import lru_cache, partial
 from itertools import chain
 from typing import Any, NamedTuple, Self
 
@@ -22,6 +24,7 @@ from sklinvariant.base import (
     Count,
     FittedState,
     NJobs,
+    Positive,
     Share,
     TorchEstimator,
     Whole,
@@ -32,7 +35,13 @@ from sklinvariant.base import (
     need_extra,
     to_numpy,
 )
-from sklinvariant.cluster._image_agreement import agreement, largest_difference, thumbnail
+from sklinvariant.cluster._image_agreement import (
+    agreement,
+    contrast_of_differences,
+    detail,
+    largest_difference,
+    thumbnail,
+)
 from sklinvariant.images import (
     ImageFiles,
     ImageInput,
@@ -54,12 +63,18 @@ _MOST_OFF = 8  # of 255, by which these colours may differ
 _MOST_DIFFERENT = 30  # of 255, by which grey values of their thumbnails may differ
 _BLANK = 50.0  # variance of the grey values of a blank image, at most
 _BLOCK = 256  # images whose votes are counted together
+_N_KEPT = 64  # detailed images that are kept in memory
 
 
 class _Photograph(NamedTuple):
     keypoints: Keypoints
     thumbnail: np.ndarray  # grey
     colours: np.ndarray  # (8, 8, 3)
+    detail: Callable[[], np.ndarray]  # reads the image again: (h, w) grey
+
+
+class _Unreadable(Exception):
+    """A file cannot be read."""
 
 
 class _Photographs(ImageReader):
@@ -82,8 +97,11 @@ class DuplicateImages(TorchEstimator):
     same object from elsewhere is not a duplicate. Images with few key points, such as small or blank ones, are compared
     in eight orientations with the images of the most similar colours. They are duplicates only if they also have the
     same colours: a blank white image is no duplicate of a blank black one, even if there are blank images of all shades
-    between. Review groups of documents and cards before you delete any: pages that differ only in some of their text
-    can be grouped.
+    between.
+
+    Confirmed images are then compared in detail, at up to 512 pixels a side. They are separated if they differ in one
+    place much more than elsewhere, as two forms that differ in a name or number. Smaller print cannot be read at this
+    size, so review groups of documents before you delete any.
 
     An image has at most 10 candidates of each way to find them (two for key points, eight for colours), so the number
     of comparisons grows with the number of images and not with the number of pairs.
@@ -98,6 +116,10 @@ class DuplicateImages(TorchEstimator):
         parts must exceed. Raising it separates photographs taken in quick succession, and strongly changed duplicates.
     min_overlap : float
         Common area of two duplicates, as a share of the larger one. Raising it separates crops from their originals.
+    max_contrast : float or None
+        How many times more two images may differ where they differ most than in most of their common area. Lowering it
+        separates documents that differ in smaller print, and more changed photographs. None also groups
+        photographs with and without a caption, and is faster.
     n_keypoints : int
         Number of key points of an image. Raising it finds smaller crops, but is slower.
     image_shape : tuple or None
@@ -135,6 +157,7 @@ class DuplicateImages(TorchEstimator):
     _: KW_ONLY
     min_similarity: Share = 0.6
     min_overlap: Share = 0.3
+    max_contrast: Positive | None = 8.0
     n_keypoints: Count = 300
     image_shape: tuple | list | None = None
     n_jobs: NJobs = None
@@ -194,8 +217,10 @@ class DuplicateImages(TorchEstimator):
     def _describe(self, given):
         """Each image as a `_Photograph`, None if it cannot be read, and [row, reason] of these."""
         are_features = len(given.sample_shape) == 1 and self.image_shape is None
+        read = partial(_pixels, given.data, are_features=are_features)
+        detailed = lru_cache(_N_KEPT)(partial(_detail, read))
         found = Parallel(n_jobs=self.n_jobs and n_threads(self.n_jobs), prefer="threads")(
-            delayed(_described)(image, row, self.n_keypoints, are_features) for row, image in enumerate(given.data)
+            delayed(_described)(row, read, detailed, self.n_keypoints) for row in range(len(given.data))
         )
         failed = [[row, one] for row, one in enumerate(found) if isinstance(one, str)]
         if len(failed) == len(found):
@@ -204,7 +229,7 @@ class DuplicateImages(TorchEstimator):
 
     def _confirmed(self, photos):
         """Rows (n_pairs, 2) of images that are the same photograph."""
-        by_votes = [pair for pair in _voted_pairs(photos) if self._match(*(photos[row] for row in pair))]
+        by_votes = [pair for pair in sorted(_voted_pairs(photos)) if self._match(*(photos[row] for row in pair))]
         by_colours = [pair for pair in _coloured_pairs(photos) if self._agree_upright(*(photos[row] for row in pair))]
         return np.array(sorted({*by_votes, *_without_chains(by_colours, photos)}), np.int64).reshape(-1, 2)
 
@@ -215,7 +240,11 @@ class DuplicateImages(TorchEstimator):
         if mirrored.n_matches > upright.n_matches:
             matrix = mirrored.matrix * np.array([-1, 1, 1])  # mirrored key points have the negative x
         n_matches = max(upright.n_matches, mirrored.n_matches)
-        return n_matches >= self.min_matches and self._agree(one.thumbnail, other.thumbnail, matrix)
+        return (
+            n_matches >= self.min_matches
+            and self._agree(one.thumbnail, other.thumbnail, matrix)
+            and self._agree_in_detail(one.detail, other.detail, matrix)
+        )
 
     def _agree_upright(self, one, other):
         """Whether the images are nearly equal in one of the eight orientations."""
@@ -225,28 +254,49 @@ class DuplicateImages(TorchEstimator):
             and np.abs(colours - other.colours).max() <= _MOST_OFF
             and largest_difference(view, other.thumbnail) <= _MOST_DIFFERENT
             and self._agree(view, other.thumbnail, np.eye(2, 3))
-            for view, colours in views
+            and self._agree_in_detail(lambda k=k: _orientations(one.detail())[k], other.detail, np.eye(2, 3))
+            for k, (view, colours) in enumerate(views)
         )
 
     def _agree(self, one, other, matrix):
         overlap, similarity = agreement(one, other, matrix)
         return overlap >= self.min_overlap and similarity >= self.min_similarity
 
+    def _agree_in_detail(self, one, other, matrix):
+        return self.max_contrast is None or contrast_of_differences(one(), other(), matrix) <= self.max_contrast
+
 
 def _n_channels(image):
     return 3 if isinstance(image, str | bytes) else image.shape[-1]
 
 
-def _described(image, row, n_keypoints, are_features):
+def _described(row, read, detailed, n_keypoints):
     """The `_Photograph` of an image or a file, or the reason why the file cannot be read."""
-    if isinstance(image, str | bytes):
-        try:
-            pixels = read_image(image)
-        except ValueError as error:
-            return str(error)
-    else:
-        pixels = _colours(to_numpy(image), row, are_features)
-    return _Photograph(find_keypoints(pixels, n_keypoints), thumbnail(pixels), _small_colours(pixels))
+    try:
+        pixels = read(row)
+    except _Unreadable as error:
+        return str(error)
+    small = thumbnail(pixels), _small_colours(pixels)
+    return _Photograph(find_keypoints(pixels, n_keypoints), *small, partial(detailed, row))
+
+
+def _detail(read, row):
+    """The detailed image, or a blank one, which agrees with all others, if its file can no longer be read."""
+    try:
+        return detail(read(row))
+    except _Unreadable:
+        return np.zeros((1, 1), np.uint8)
+
+
+def _pixels(images, row, are_features):
+    """The image (h, w, 3) of uint8 of a row."""
+    image = images[row]
+    if not isinstance(image, str | bytes):
+        return _colours(to_numpy(image), row, are_features)
+    try:
+        return read_image(image)
+    except ValueError as error:
+        raise _Unreadable(str(error)) from error
 
 
 def _colours(image, row, are_features):

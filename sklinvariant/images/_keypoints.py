@@ -10,6 +10,7 @@ from sklinvariant.base import need_extra
 
 _SIDE = 512  # pixels; longer images are reduced, so that their key points are found at comparable sizes
 _CONTRAST = 0.02  # half of the default of SIFT, so that dark and blurred photographs have key points as well
+_CENTRE = 0.25  # from the coordinates of OpenCV to those of pixel centres: it adds 0.25 when it halves them
 _MOST_BITS = 36  # of 128, by which the codes of a match may differ
 _NEAR, _VERY_NEAR = 0.06, 0.015  # of the longer side: distances from the predicted place, at first and in the end
 
@@ -54,7 +55,7 @@ def find_keypoints(image: np.ndarray, n_keypoints: int) -> Keypoints:
     strongest = np.argsort([-p.response for p in found], kind="stable")[:n_keypoints]
     values, side = values[strongest], max(grey.shape)
     places = [
-        ((p.pt[0] + 0.5) / side, (p.pt[1] + 0.5) / side, np.log2(p.size / side), np.radians(p.angle))
+        ((p.pt[0] + _CENTRE) / side, (p.pt[1] + _CENTRE) / side, np.log2(p.size / side), np.radians(p.angle))
         for p in (found[row] for row in strongest)
     ]
     codes = np.packbits(values > np.median(values, axis=1, keepdims=True), axis=1)

@@ -76,7 +76,8 @@ def test_bad_arguments(photos, tmp_path, capsys):
     (tmp_path / "bare").mkdir()
     assert main(["duplicates", str(tmp_path / "bare"), "--output", page]) == 2
     assert "contains no images" in capsys.readouterr().err
-    for option, value in (("overlap", "2.0"), ("overlap", "nan"), ("similarity", "-0.1"), ("jobs", "0")):
+    wrong = [("overlap", "2.0"), ("overlap", "nan"), ("similarity", "-0.1"), ("contrast", "0.0"), ("contrast", "inf")]
+    for option, value in [*wrong, ("jobs", "0")]:
         assert main(["duplicates", str(photos), "--output", page, f"--{option}", value]) == 2
         error = capsys.readouterr().err
         assert error.startswith(f"sklinvariant: --{option} must be ")

@@ -74,7 +74,7 @@ def test_photographs_in_which_something_moved(photos):
     moved[40:200, 20:120] = np.roll(photos[0], 40, axis=0)[40:200, 20:120]
     images = [photos[0], moved]
     assert DuplicateImages().fit_predict(images).tolist() == [-1, -1]
-    assert DuplicateImages(min_similarity=0).fit_predict(images).tolist() == [0, 0]
+    assert DuplicateImages(min_similarity=0, max_contrast=None).fit_predict(images).tolist() == [0, 0]
 
 
 def test_images_without_key_points():
@@ -124,7 +124,8 @@ def test_blank_images_are_joined_by_complete_linkage(seed):
     colours = rng.randint(0, 30, size=(80, 3))
     pairs = sorted({tuple(sorted(rng.choice(80, 2, replace=False).tolist())) for _ in range(600)})
     expected = _complete_linkage(pairs, colours)
-    photos = [_described(np.uint8(_blank(colour)), 0, 10, are_features=False) for colour in colours]
+    blank = [_blank(colour) for colour in colours]
+    photos = [_described(row, blank.__getitem__, blank.__getitem__, 10) for row in range(len(blank))]
     assert _without_chains(pairs, photos) == expected
     assert 10 < len(expected) < len(pairs)
 
@@ -156,6 +157,37 @@ def _card(number):
 def test_cards_with_different_numbers():
     images = [_card(1234), _card(7537), _recompressed(_card(1234)), np.rot90(_card(7537)).copy()]
     assert DuplicateImages().fit_predict(images).tolist() == [0, 1, 0, 1]
+
+
+def _form(number, name):
+    """A page with print that differs in one place."""
+    page = np.full((600, 450, 3), 250, np.uint8)
+    lines = ["Claim of damages", *(f"{label} of the insured" for label in ("Name", "Street", "City", "Date")), name]
+    for i, line in enumerate([*lines, f"Account {number}", "Signed by the agent", "Paid on receipt"]):
+        cv2.putText(page, line, (30, 60 + 55 * i), cv2.FONT_HERSHEY_SIMPLEX, 0.7, (20, 20, 60), 1)
+    return page
+
+
+@pytest.mark.parametrize("change", [*_CHANGES.values(), lambda image: image], ids=[*_CHANGES, "unchanged"])
+def test_forms_that_differ_in_a_name_or_a_digit(change):
+    """They match in most of their key points."""
+    forms = _form(482913, "Anna Bauer"), _form(482913, "Eva Novak"), _form(482973, "Anna Bauer")
+    images = [*forms, np.ascontiguousarray(change(forms[0]))]
+    assert DuplicateImages().fit_predict(images).tolist() == [0, -1, -1, 0]
+    assert DuplicateImages(max_contrast=None).fit_predict(images).tolist() == [0, 0, 0, 0]
+
+
+def test_a_file_that_is_gone_before_it_is_read_again(photos, tmp_path, monkeypatch):
+    """It is compared without details."""
+    names = [tmp_path / f"{i}.png" for i in range(3)]
+    for name, image in zip(names, (photos[0], photos[1], photos[0][:, ::-1]), strict=True):
+        cv2.imwrite(str(name), image)
+    read_again = _duplicate_images._detail
+    monkeypatch.setattr(
+        _duplicate_images, "_detail", lambda *read: names[0].unlink(missing_ok=True) or read_again(*read)
+    )
+    assert DuplicateImages().fit_predict(names).tolist() == [0, -1, 0]
+    assert not names[0].exists()
 
 
 def test_files_that_cannot_be_read(photos, tmp_path):

@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from sklinvariant.cluster._image_agreement import agreement, largest_difference, thumbnail
+from sklinvariant.cluster._image_agreement import (
+    agreement,
+    contrast_of_differences,
+    detail,
+    largest_difference,
+    thumbnail,
+)
 
 cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
 data = pytest.importorskip("skimage.data", reason="scikit-image is not installed")
@@ -88,3 +94,42 @@ def test_the_largest_difference():
     other[15, 20] = 255  # a single pixel counts less
     assert largest_difference(one, one) == 0
     assert largest_difference(one, other) == largest_difference(other, one) == pytest.approx(90)
+
+
+def _text(word):
+    page = np.full((400, 500, 3), 240, np.uint8)
+    for i, line in enumerate(["A letter of the council", "to all who live here", word, "is due at the end of May"]):
+        cv2.putText(page, line, (30, 80 + 70 * i), cv2.FONT_HERSHEY_SIMPLEX, 0.8, (40, 0, 0), 1)
+    return page
+
+
+def test_the_detail_of_an_image():
+    assert detail(np.zeros((300, 2048, 3), np.uint8)).shape == (75, 512)
+    assert detail(np.zeros((300, 20, 3), np.uint8)).shape == (300, 20)
+
+
+@pytest.mark.parametrize(
+    "change", [lambda image: image, lambda image: image // 2 + 40, lambda image: cv2.resize(image, (250, 200))]
+)
+def test_another_digit_is_seen(change):
+    """Whether the digit or the whole page changes, and whichever page is laid over the other."""
+    one, same, other = (detail(image) for image in (_text("1834"), change(_text("1834")), change(_text("1837"))))
+    for a, b in ((one, same), (same, one)):
+        assert contrast_of_differences(a, b, _SAME) < 4
+    for a, b in ((one, other), (other, one)):
+        assert contrast_of_differences(a, b, _SAME) > 8
+
+
+def test_a_tone_curve_is_no_difference(image):
+    """Not even one that clips highlights."""
+    brighter = np.uint8(np.clip(1.3 * image.astype(float), 0, 255))
+    assert contrast_of_differences(detail(image), detail(brighter), _SAME) < 8
+    assert contrast_of_differences(detail(brighter), detail(image), _SAME) < 8
+    moved = image.copy()
+    moved[:60, :80] = image[60:120, 80:160]
+    assert contrast_of_differences(detail(image), detail(moved), _SAME) > 8
+
+
+def test_blank_images_have_no_differences():
+    black, white = np.zeros((50, 50), np.uint8), np.full((1, 1), 255, np.uint8)
+    assert contrast_of_differences(black, white, _SAME) == contrast_of_differences(white, black, _SAME) == 0
