@@ -57,13 +57,16 @@ def cells(images, weights, path):
     return np.load(path, mmap_mode="r")
 
 
+def cifar_pixels(data, part, n):
+    """The first n images (n, 32, 32, 3) of CIFAR-10's "train" or "test" part."""
+    with np.load(data / "cifar10_residual.npz") as file:
+        planes = np.cumsum(np.cumsum(file[f"q_{part}"][:, :n], axis=-2, dtype=np.uint8), axis=-1, dtype=np.uint8)
+    return np.stack([planes[1] + planes[0], planes[0], planes[2] + planes[0]], -1)
+
+
 def embeddings(data, n_images, cache):
     """Vectors of the database (n, 512) and queries of other images (2000, 512), of length 1."""
-    images = {}
-    with np.load(data / "cifar10_residual.npz") as file:
-        for part, n in (("train", n_images), ("test", 2000)):
-            planes = np.cumsum(np.cumsum(file[f"q_{part}"][:, :n], axis=-2, dtype=np.uint8), axis=-1, dtype=np.uint8)
-            images[part] = np.stack([planes[1] + planes[0], planes[0], planes[2] + planes[0]], -1)
+    images = {part: cifar_pixels(data, part, n) for part, n in (("train", n_images), ("test", 2000))}
     weights = data / "weights" / "squeezenet_v1.1_imagenet_notop.npz"
     train, test = (cells(images[part], weights, cache / f"cells-{part}-{len(images[part])}.npy") for part in images)
     one_of_each = np.arange(len(test)), np.random.RandomState(0).randint(N_CELLS, size=len(test))

@@ -1,12 +1,13 @@
 """Retrieval of real photographs by nested pooling and hashing: figures 1 and 6, tables 1 and 3 of Morère et al. 2016.
 
-    python benchmarks/retrieval_quality.py DATA WEIGHTS [--part angles groups hashes distractors] [--cache FOLDER]
+    python benchmarks/retrieval_quality.py DATA WEIGHTS [--part angles groups hashes samples distractors]
+        [--cache FOLDER] [--vectors 1500 15000 150000]
 
 DATA is a folder with ``multiview_groups.zip``, ``grocery_packages_176.zip``, ``eth80_128.zip`` and ``bsds500_256.zip``,
-each with images and a ``labels.csv``. WEIGHTS are the weights of SqueezeNet 1.1. Photographs are fitted into squares of
-128 pixels. Images of the same object (ETH-80), product (groceries) or scene (groups) are relevant. The feature maps of
-all 360 views are computed for one photograph at a time, and every sequence of groups is computed from them. All
-features are cached.
+each with images and a ``labels.csv``, and for "samples" with ``cifar10_residual.npz``. WEIGHTS are the weights of
+SqueezeNet 1.1. Photographs are fitted into squares of 128 pixels. Images of the same object (ETH-80), product
+(groceries) or scene (groups) are relevant. The feature maps of all 360 views are computed for one photograph at a time,
+and every sequence of groups is computed from them. All features are cached.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import cv2
 import numpy as np
 import torch
 from measuring import add_json, report
+from sklearn.preprocessing import normalize
 from tqdm import tqdm
 
 from sklinvariant import NestedInvariancePooler, RBMHasher
@@ -278,6 +280,49 @@ def part_hashes(args, data):
     save(figure, axes, args.cache / "hashes.png")
 
 
+def part_samples(args, data):
+    """Hashes learned on growing numbers of vectors of other images, as in the paper, which used 150,000 of ImageNet.
+
+    The vectors are S_T of CIFAR-10 images enlarged to 96 pixels, and of two windows of the feature map of each.
+    """
+    pooler = NestedInvariancePooler(backbone(args.weights), stages=[("translation", 2)])
+    sets = {}
+    for name in ("groups", "groceries", "eth80"):
+        images, labels = load(data, name)
+        make = lambda images=images: {"features": pooler.fit(images[:1]).transform(images)}  # noqa: E731
+        sets[name] = cached(args.cache, f"cells-{name}", make)["features"], labels
+    others = cached(args.cache, "windows", lambda: {"features": window_features(args, data)})["features"]
+    rows = []
+    for n_bits, count, name in itertools.product((64, 256), args.vectors, ("RBMH", "ITQ", "PCAHash", "LSH")):
+        values = []
+        for seed in range(args.seeds):
+            hasher = hashers(n_bits, seed)[name].fit(others[:count])
+            values.append([hashed_score(hasher, *one) for one in sets.values()])
+        values = np.array(values)
+        average = values.mean(1)
+        cells = [f"{value:.3f}" for value in values.mean(0)]
+        rows.append([n_bits, f"{count:,}", name, *cells, f"{average.mean():.3f} ± {average.std():.3f}"])
+        tqdm.write(" ".join(map(str, rows[-1])))
+    exact = [score(*one) for one in sets.values()]
+    rows.append(["", "", "the features", *(f"{value:.3f}" for value in exact), f"{np.mean(exact):.3f}"])
+    report("retrieval_samples", ["bits", "vectors", "hash", *sets, "mean"], rows, args)
+
+
+def window_features(args, data):
+    """Rows of length 1, in random order: the root mean square over the cells of three windows of each image."""
+    from embedding_search import cells, cifar_pixels
+
+    count = -(-max(args.vectors) // 3)
+    images = cifar_pixels(data, "train", count)
+    maps = cells(images, args.weights, args.cache / f"cells-train-{count}.npy").reshape(count, 5, 5, -1)
+    rows = []
+    for window in (np.s_[:, :], np.s_[:4, :3], np.s_[1:, 2:]):
+        squares = np.square(maps[:, *window], dtype=np.float32).mean((1, 2))
+        rows.append(np.sqrt(squares))
+    features = normalize(np.concatenate(rows))
+    return features[np.random.RandomState(0).permutation(len(features))]
+
+
 def hashed_score(hasher, features, labels):
     return mean_average_precision(*ranked(hasher.transform(features), labels, "hamming"))
 
@@ -366,7 +411,13 @@ def save(figure, axes, path):
 
 
 def main():
-    parts = {"angles": part_angles, "groups": part_groups, "hashes": part_hashes, "distractors": part_distractors}
+    parts = {
+        "angles": part_angles,
+        "groups": part_groups,
+        "hashes": part_hashes,
+        "samples": part_samples,
+        "distractors": part_distractors,
+    }
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("weights")
@@ -374,6 +425,7 @@ def main():
     parser.add_argument("--cache", type=Path, default=Path("retrieval-cache"))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--distractors", type=int, default=10_000)
+    parser.add_argument("--vectors", type=int, nargs="+", default=[1500, 15_000, 150_000])
     add_json(parser)
     args = parser.parse_args()
     args.cache.mkdir(exist_ok=True, parents=True)

@@ -210,6 +210,8 @@ def refuse_non_numbers(
         if not takes_files:
             files = "If these are file names, read the files first. Estimators of images accept names of image files"
         where = _column_of(text, X)
+        if where:
+            files = "Select the columns of numbers" + takes_files * ", or the column of file names"
         raise ValueError(f"{where}X holds text, such as {text!r:.200}, but {name} needs {needs}. {files}")
     if getattr(getattr(X, "dtype", None), "kind", None) in ("M", "m"):
         raise ValueError(f"X holds dates or times, dtype {X.dtype}, but {name} needs {needs}. Convert them to numbers")

@@ -5,6 +5,7 @@ import json
 import math
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -141,6 +142,11 @@ def load(path: str | os.PathLike[str], *, mmap_mode: Literal["r"] | None = None)
     ValueError
         If the file is truncated, modified, of another format, or of a newer version.
     """
+    if Path(path).is_dir():
+        raise IsADirectoryError(
+            f"{path} is a folder, but a file of sklinvariant.save is needed. A folder that `sklinvariant index` wrote "
+            "is searched by `sklinvariant query`"
+        )
     with open(path, "rb"):
         pass
     if mmap_mode not in (None, "r"):
@@ -151,7 +157,8 @@ def load(path: str | os.PathLike[str], *, mmap_mode: Literal["r"] | None = None)
         tensors = _arrays(path, mapped=mmap_mode is not None)
     except (SafetensorError, OSError, ValueError, TypeError, LookupError) as error:
         raise ValueError(
-            f"{path} is not a complete file of sklinvariant.save ({error}). Save the estimator again"
+            f"{path} is not a complete file of sklinvariant.save ({error}). Save the estimator again, or read a "
+            "file of joblib or skops with the library that wrote it"
         ) from error
     text = metadata.get("document", "")
     intact = metadata.get("sha256") is not None and (
@@ -221,7 +228,10 @@ def _known_classes():
 def _encode_estimator(estimator, tensors, where="estimator"):
     name = type(estimator).__name__
     if _known_classes().get(name) is not type(estimator):
-        raise TypeError(f"{where} is a {name}, which is not an estimator of sklinvariant. Save it with skops.io")
+        raise TypeError(
+            f"{where} is a {name}, which is not an estimator of sklinvariant. Save it with "
+            "skops.io.dump, and load it with skops.io.load(path, trusted=sklinvariant.trusted_types())"
+        )
     params = estimator.get_params(deep=False)
     # of the class, because a FrozenEstimator has the attributes of the estimator that it wraps
     has_own = hasattr(type(estimator), "_state_for_file")

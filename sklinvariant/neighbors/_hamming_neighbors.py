@@ -6,13 +6,11 @@ from dataclasses import KW_ONLY
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from scipy.sparse import csr_matrix
 from sklearn.utils.validation import check_is_fitted
 
 from sklinvariant._compat import fit_context
 from sklinvariant._warnings import warn
 from sklinvariant.base import (
-    ArrayKind,
     Count,
     CountOrZero,
     Device,
@@ -158,20 +156,8 @@ class HammingNeighbors(NeighborIndex, IndexedCodes):
     _fits_streams = True
     _reader = CodeReader()
     _shared_docs = """
-        X : array of shape (n_queries, n_bits), or packed, or None
-            Codes as in `fit`. None searches the neighbours of each stored code, excluding itself.
         ids : array-like of n integers or None
             Unique ids of the codes. None continues after the largest stored id, or takes the row numbers.
-        n_neighbors : int or None
-            Number of neighbours. None takes the parameter of the estimator.
-        radius : float or None
-            Largest distance in bits, inclusive. None takes the parameter of the estimator.
-        return_distance : bool
-            Whether to return the distances.
-        sort_results : bool
-            Sort by distance. Otherwise codes are in the order in which they were stored.
-        mode : {"connectivity", "distance"}
-            Ones, or bits that differ.
         """
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -312,74 +298,6 @@ class HammingNeighbors(NeighborIndex, IndexedCodes):
         self._build()
         return self
 
-    def kneighbors(self, X: Any = None, n_neighbors: int | None = None, return_distance: bool = True) -> Any:
-        """Find the nearest stored codes of each query, nearest first.
-
-        Returns
-        -------
-        distances : (n_queries, n_neighbors) int32
-            Numbers of bits that differ; only with ``return_distance``.
-        ids : (n_queries, n_neighbors) int64
-            Ids of the neighbours. Both are tensors if X is a tensor.
-
-        Raises
-        ------
-        ValueError
-            If fewer codes than ``n_neighbors`` are stored.
-        """
-        given, itself = self._check_queries(X)
-        distances, rows = self._nearest(given.data, self._check_k(n_neighbors, itself), itself)
-        ids = given.answer(self._ids_of(rows))
-        return (given.answer(distances), ids) if return_distance else ids
-
-    def radius_neighbors(
-        self, X: Any = None, radius: float | None = None, return_distance: bool = True, sort_results: bool = False
-    ) -> Any:
-        """Find all stored codes within a distance of each query.
-
-        Returns
-        -------
-        distances, ids
-            Object arrays with one array for each query, as in scikit-learn; lists of tensors if X is a tensor.
-        """
-        if sort_results and not return_distance:
-            raise ValueError("return_distance must be True if sort_results is True.")
-        given, itself = self._check_queries(X)
-        found = self._within(given.data, radius, itself, sort_results)
-        distances = ragged([given.answer(d) for d, _ in found], given.kind)
-        ids = ragged([given.answer(self._ids_of(rows)) for _, rows in found], given.kind)
-        return (distances, ids) if return_distance else ids
-
-    def kneighbors_graph(self, X: Any = None, n_neighbors: int | None = None, mode: str = "connectivity") -> csr_matrix:
-        """The neighbours as a sparse graph.
-
-        Returns
-        -------
-        csr_matrix of shape (n_queries, n_samples)
-            Column j is the code with id ``ids_[j]``.
-        """
-        check_mode(mode)
-        given, itself = self._check_queries(X)
-        distances, rows = self._nearest(given.data, self._check_k(n_neighbors, itself), itself)
-        limits = np.arange(len(rows) + 1) * rows.shape[1]
-        return self._graph(distances.ravel(), rows.ravel(), limits, mode)
-
-    def radius_neighbors_graph(
-        self, X: Any = None, radius: float | None = None, mode: str = "connectivity", sort_results: bool = False
-    ) -> csr_matrix:
-        """The codes within a distance as a sparse graph.
-
-        Returns
-        -------
-        csr_matrix of shape (n_queries, n_samples)
-            Column j is the code with id ``ids_[j]``.
-        """
-        check_mode(mode)
-        given, itself = self._check_queries(X)
-        found = self._within(given.data, radius, itself, sort_results)
-        limits = np.concatenate([[0], np.cumsum([len(rows) for _, rows in found])])
-        return self._graph(*(np.concatenate(parts) for parts in zip(*found, strict=True)), limits, mode)  # type: ignore[call-arg]
-
     def estimate_recall(self, X: Any, n_neighbors: int | None = None) -> float:
         """Share of the true neighbours that `kneighbors` finds for given queries.
 
@@ -393,10 +311,10 @@ class HammingNeighbors(NeighborIndex, IndexedCodes):
         float
             The recall, between 0 and 1. Codes at the distance of the last true neighbour count as found.
         """
-        given, itself = self._check_queries(X)
+        _, queries, itself = self._check_queries(X)
         k = self._check_k(n_neighbors, itself)
-        distances, _ = self._nearest(given.data, k, itself)
-        exact_distances, _ = self._exact(given.data, k, itself)
+        distances, _ = self._nearest(queries, k, itself)
+        exact_distances, _ = self._exact(queries, k, itself)
         return float(recall_by_distance(distances, exact_distances).mean())
 
     def _read_codes(self, X):
@@ -417,19 +335,3 @@ class HammingNeighbors(NeighborIndex, IndexedCodes):
         if len(known):
             first = ids[np.isin(ids, self._ids_of(known))][0]
             raise ValueError(f"id {first} is already stored, but ids must be unique. Remove it first.")
-
-
-def check_mode(mode: str) -> None:
-    """Raise a ValueError if this is not a mode of a graph."""
-    if mode not in ("connectivity", "distance"):
-        raise ValueError(f"mode={mode!r} is unknown. Choose 'connectivity' or 'distance'.")
-
-
-def ragged(arrays: list[Any], kind: ArrayKind) -> Any:
-    """Arrays of different lengths in an object array, or as a list if they are tensors."""
-    if kind.tensor_device is not None:
-        return arrays
-    result = np.empty(len(arrays), dtype=object)
-    for i, array in enumerate(arrays):  # one by one, because np.array would stack arrays of equal length
-        result[i] = array
-    return result

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
-from scipy.sparse import csr_matrix
 from sklearn.utils import check_random_state
 
 from sklinvariant.base import (
@@ -155,12 +154,14 @@ class IndexedCodes(TorchEstimator):
         return rows_of_ids(ids, state["ids"], state["removed"], len(state["codes"]))
 
     def _check_queries(self, X):
-        """The `Input` of packed queries, and the rows to exclude; with None the stored codes are the queries."""
+        """The `Input` of packed queries, the queries, and the rows to exclude; None stands for the stored codes."""
         if X is not None:
-            return self._read(X), None
+            given = self._read(X)
+            return given, given.data, None
         removed, n = self._state["removed"], len(self._state["codes"])
         itself = np.arange(n) if removed is None else np.flatnonzero(~removed)
-        return Input(self.codes_, ArrayKind(None), torch.device("cpu"), torch.uint8), itself
+        codes = self.codes_
+        return Input(codes, ArrayKind(None), torch.device("cpu"), torch.uint8), codes, itself
 
     def _search_device(self):
         """The device on which queries are compared with all codes; None if faiss does it on the CPU."""
@@ -206,8 +207,8 @@ class IndexedCodes(TorchEstimator):
             wanted &= rows != itself[:, None]
         return distances, rows, wanted
 
-    def _within(self, queries, radius, itself, sort):
-        """Distances and rows within the radius, for each query."""
+    def _within(self, queries, radius, itself):
+        """The query, distance and row of each code within the radius of a query, also of those to exclude."""
         radius = self.radius if radius is None else radius
         if not accepts(Radius, radius):
             raise ValueError(f"radius={radius!r} is not valid. Pass a number of bits of at least 0, or infinity.")
@@ -216,23 +217,12 @@ class IndexedCodes(TorchEstimator):
             limits, distances, rows = codes_within(
                 queries, state["codes"], min(radius, 8 * queries.shape[1]), state["removed"]
             )
-        found = []
-        for i in range(len(queries)):
-            part = slice(limits[i], limits[i + 1])
-            d, r = distances[part], rows[part]
-            if itself is not None:
-                d, r = d[r != itself[i]], r[r != itself[i]]
-            if sort:
-                order = np.argsort(d, kind="stable")
-                d, r = d[order], r[order]
-            found.append((d, r))
-        return found
+        return np.repeat(np.arange(len(queries)), np.diff(limits)), distances, rows
 
-    def _graph(self, distances, rows, limits, mode):
+    def _columns_of(self, rows):
+        """The places of rows among the codes that have not been removed."""
         removed = self._state["removed"]
-        columns = rows if removed is None else (np.cumsum(~removed) - 1)[rows]
-        values = distances.astype(np.float64) if mode == "distance" else np.ones(len(rows))
-        return csr_matrix((values, columns, limits), shape=(len(limits) - 1, self.n_samples_fit_))
+        return rows if removed is None else (np.cumsum(~removed) - 1)[rows]
 
     def _build(self):
         """Build the approximate index of the stored codes, and find the required effort."""

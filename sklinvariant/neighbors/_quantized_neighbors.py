@@ -241,9 +241,9 @@ class QuantizedNeighbors(VectorNeighbors):
                 best = [nearest_of([*best, (distances, rows + first)], k)]
         return best[0]
 
-    def _within(self, queries, radius, itself, sort_results):
+    def _within(self, queries, radius, itself):
         with faiss_threads(self.n_jobs):
-            return super()._within(queries, radius, itself, sort_results)
+            return super()._within(queries, radius, itself)
 
     def _indexes_of_blocks(self) -> Iterator[tuple[int, Any]]:
         codes = self._state["codes"]

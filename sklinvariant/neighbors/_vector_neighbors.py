@@ -3,11 +3,9 @@
 from typing import Any, Self
 
 import numpy as np
-from scipy.sparse import csr_matrix
 
 from sklinvariant._compat import fit_context
 from sklinvariant.base import TorchEstimator, accepts, as_numpy
-from sklinvariant.neighbors._hamming_neighbors import check_mode, ragged
 from sklinvariant.neighbors._indexed_codes import Radius
 from sklinvariant.neighbors._neighbor_index import NeighborIndex
 from sklinvariant.neighbors._stored_codes import check_ids, rows_of_ids, whole_numbers
@@ -46,18 +44,6 @@ class VectorNeighbors(NeighborIndex, TorchEstimator):
         ids : array-like of n integers or None
             Unique ids of the vectors, which searches return. None continues after the largest id, and takes the row
             numbers if there is none.
-        X : array of shape (n_queries, n_features) or None
-            Vectors. None takes the stored ones, each excluding itself, if they are stored.
-        n_neighbors : int or None
-            Number of neighbours. None takes the parameter of the estimator.
-        radius : float or None
-            Largest distance. None takes the parameter of the estimator.
-        return_distance : bool
-            Whether to return the distances.
-        sort_results : bool
-            Whether to return the nearest first.
-        mode : {"connectivity", "distance"}
-            Whether the entries are ones or distances.
         """
 
     n_neighbors: int
@@ -122,74 +108,8 @@ class VectorNeighbors(NeighborIndex, TorchEstimator):
             self._state = {**state, "n": len(kept), "ids": self._ids_of(kept)}
         return self
 
-    def kneighbors(self, X: Any = None, n_neighbors: int | None = None, return_distance: bool = True) -> Any:
-        """Find the nearest stored vectors of each query, nearest first.
-
-        Returns
-        -------
-        distances : (n_queries, n_neighbors)
-            Distances. Only with ``return_distance``.
-        ids : (n_queries, n_neighbors) int64
-            Ids of the neighbours. Both are tensors if X is a tensor.
-
-        Raises
-        ------
-        ValueError
-            If fewer vectors than ``n_neighbors`` are stored.
-        """
-        given, queries, itself = self._check_queries(X)
-        distances, rows = self._nearest(queries, self._check_k(n_neighbors, itself), itself)
-        ids = given.answer(self._ids_of(rows))
-        return (given.answer(distances), ids) if return_distance else ids
-
-    def kneighbors_graph(self, X: Any = None, n_neighbors: int | None = None, mode: str = "connectivity") -> csr_matrix:
-        """The neighbours as a sparse graph.
-
-        Returns
-        -------
-        csr_matrix of shape (n_queries, n_samples)
-            Column j is the vector with id ``ids_[j]``.
-        """
-        check_mode(mode)
-        _, queries, itself = self._check_queries(X)
-        distances, rows = self._nearest(queries, self._check_k(n_neighbors, itself), itself)
-        limits = np.arange(len(rows) + 1) * rows.shape[1]
-        return self._graph(distances.ravel(), rows.ravel(), limits, mode)
-
-    def radius_neighbors(
-        self, X: Any = None, radius: float | None = None, return_distance: bool = True, sort_results: bool = False
-    ) -> Any:
-        """Find all stored vectors within a distance of each query, by comparison with all of them.
-
-        Returns
-        -------
-        distances, ids
-            An object array of one array for each query, as in scikit-learn. A list of tensors if X is a tensor.
-        """
-        if sort_results and not return_distance:
-            raise ValueError("return_distance must be True if sort_results is True.")
-        given, queries, itself = self._check_queries(X)
-        limits, distances, rows = self._within(queries, radius, itself, sort_results)
-        ids = ragged([given.answer(part) for part in np.split(self._ids_of(rows), limits[1:-1])], given.kind)
-        if not return_distance:
-            return ids
-        return ragged([given.answer(part) for part in np.split(distances, limits[1:-1])], given.kind), ids
-
-    def radius_neighbors_graph(
-        self, X: Any = None, radius: float | None = None, mode: str = "connectivity", sort_results: bool = False
-    ) -> csr_matrix:
-        """The vectors within a distance as a sparse graph, whose columns are those of `kneighbors_graph`."""
-        check_mode(mode)
-        _, queries, itself = self._check_queries(X)
-        limits, distances, rows = self._within(queries, radius, itself, sort_results)
-        return self._graph(distances, rows, limits, mode)
-
-    def _graph(self, distances, rows, limits, mode):
-        values = distances.astype(np.float64) if mode == "distance" else np.ones(len(rows))
-        return csr_matrix((values, rows, limits), shape=(len(limits) - 1, self.n_samples_fit_))
-
-    def _within(self, queries, radius, itself, sort_results):
-        """Limits (q + 1,), and the distances and rows of all queries, excluding the rows ``itself``."""
+    def _within(self, queries, radius, itself):
+        """The query, distance and row of each vector within the radius of a query, also of those to exclude."""
         queries, limit = self._for_faiss(queries, itself), self._to_faiss(self._check_radius(radius))
         found = []
         for first, index in self._indexes_of_blocks():
@@ -197,12 +117,10 @@ class VectorNeighbors(NeighborIndex, TorchEstimator):
                 limits, values, rows = index.range_search(queries[start : start + _SEARCHED_AT_ONCE], limit)
                 asked = start + np.repeat(np.arange(len(limits) - 1), np.diff(limits).astype(np.int64))
                 found.append((asked, self._from_faiss(values), rows + first))
-        asked, distances, rows = (np.concatenate(parts) for parts in zip(*found, strict=True))
-        order = np.lexsort((rows, distances, asked) if sort_results else (rows, asked))
-        if itself is not None:
-            order = order[rows[order] != itself[asked[order]]]
-        limits = np.cumsum([0, *np.bincount(asked[order], minlength=len(queries))])
-        return limits, distances[order], rows[order]
+        return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
+
+    def _columns_of(self, rows):
+        return rows
 
     def _ids_of(self, rows):
         return rows if self._state["ids"] is None else self._state["ids"][rows]

@@ -25,7 +25,9 @@ class _OfWholeBatch(_BatchNorm):
         variance = whole_sum(centred.square().sum(axes)) / count
         self._update(mean.detach(), variance.detach() * (count / max(count - 1, 1)))
         x = centred * (variance + self.eps).rsqrt().view(shape)
-        return x * self.weight.view(shape) + self.bias.view(shape) if self.affine else x
+        if self.weight is not None:
+            x = x * self.weight.view(shape)
+        return x if self.bias is None else x + self.bias.view(shape)
 
     @torch.no_grad()
     def _update(self, mean, variance):

@@ -48,7 +48,8 @@ def follow(
                 if len(last[1]) > max_iter:
                     warn(
                         f"{name}: max_iter={max_iter} was reached, but the gradient is still "
-                        f"{last[0].residual / reference:.1e} of its initial value, above tol={tol:g}. Raise max_iter",
+                        f"{last[0].residual / reference:.1e} of its initial value, above tol={tol:g}. "
+                        "Raise max_iter or tol",
                         ConvergenceWarning,
                     )
                     break

@@ -10,11 +10,20 @@ from two_processes import share_between_two_threads
 
 from sklinvariant.networks import BatchNorm2d, GroupBatchNorm2d, normalize_by_whole_batch
 
+
+def without_biases():
+    """As BatchNorm2d(3, bias=False) of later versions of torch."""
+    layer = nn.BatchNorm2d(3)
+    layer.register_parameter("bias", None)
+    return layer
+
+
 LAYERS = {
     "rows": (nn.BatchNorm1d(3), (5, 3)),
     "signals": (nn.BatchNorm1d(3, momentum=None), (5, 3, 4)),
     "images": (nn.BatchNorm2d(3), (4, 3, 2, 2)),
     "images without weights": (nn.BatchNorm2d(3, affine=False, track_running_stats=False), (4, 3, 2, 2)),
+    "images without biases": (without_biases(), (4, 3, 2, 2)),
     "volumes": (nn.BatchNorm3d(3), (3, 3, 2, 1, 2)),
     "one value each": (nn.BatchNorm1d(3), (2, 3)),
 }
