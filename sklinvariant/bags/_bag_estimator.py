@@ -9,8 +9,8 @@ from sklinvariant.base import Count, TorchEstimator, declared
 
 # the entry for X of the methods that take bags
 BAGS = """
-X : DescriptorSets, list of (n_i, d) arrays, (n, m, d) or (n, n_features)
-    Bags of local descriptors.
+X : DescriptorSets, list of (n_i, d) arrays, (n, m, d), (n, h, w, d) or (n, n_features)
+    Bags of local descriptors. Feature maps have their channels last: transpose the (n, d, h, w) of a network of torch.
 """
 
 

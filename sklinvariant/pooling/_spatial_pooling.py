@@ -155,7 +155,8 @@ class SpatialPooling(OnDevice, CallbackSupportMixin, RowFeaturesOutMixin, Transf
         Parameters
         ----------
         X : array of shape (n, h, w, k), DescriptorSets, (n, m, k) or (n, n_features)
-            Feature maps, bags of the cells of maps, or flat rows.
+            Feature maps, bags of the cells of maps, or flat rows. Maps have their channels last: transpose the
+            (n, k, h, w) of a network of torch.
 
         Raises
         ------

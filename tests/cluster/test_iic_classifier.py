@@ -377,7 +377,7 @@ def test_bad_parameters(params, message):
 def test_samples_of_another_kind(bars):
     images, kinds, fitted = bars
     model = IICClassifier(fitted, max_epochs=1).fit(images, kinds)
-    with pytest.raises(ValueError, match="features"):
+    with pytest.raises(ValueError, match="10 x 12 pixels"):
         model.predict(images[:, :10])
     with pytest.raises(ValueError, match="fitted on images, but X contains rows"):
         model.predict(images.reshape(60, -1))

@@ -67,7 +67,7 @@ folder.cleanup()
 figure, ax = plt.subplots(figsize=(7, 3), layout="constrained")
 ax.bar_label(ax.barh(list(times), times.values()), fmt="%.2f", padding=3)
 ax.invert_yaxis()
-ax.set(xlabel="milliseconds", title="Time to compute the code of one image")
+ax.set(xmargin=0.1, xlabel="milliseconds", title="Time to compute the code of one image")
 plt.show()
 
 # %%

@@ -58,7 +58,7 @@ poolings = {
 plt.style.use("tableau-colorblind10")
 figure, (examples, curves) = plt.subplots(1, 2, figsize=(10, 3.4), layout="constrained", width_ratios=(2, 3))
 examples.imshow(np.block([[pairs[i, t] for i in (0, 400, 800, 1200)] for t in (0, 1)]), cmap="gray")
-examples.set(xticks=[], yticks=[8, 24], yticklabels=["frame", "next frame"], title="Pairs of frames from the video")
+examples.set(xticks=[], yticks=[8, 24], yticklabels=["frame", "next frame"], title="Frames of the video")
 numbers = [50, 100, 200, 400]
 for name, steps in poolings.items():
     model = make_pipeline(FrozenEstimator(maps), *steps, StandardScaler(), RidgeClassifierCV(np.logspace(-1, 5, 13)))
