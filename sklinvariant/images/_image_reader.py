@@ -35,6 +35,7 @@ from sklinvariant.ops import largest_value
 _WHOLE = {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
 _TO_COLOUR = "Convert grey images to colour: np.dstack([image] * 3)"
 _TO_GREY = "Convert the images to grey, for example images.mean(-1).astype(images.dtype)"
+_MOST_ELONGATED = 8  # a longer 2-D X after a fit on images is taken for flat rows
 _FAR = 10  # values that exceed the range seen in fit by more than this multiple of it are on another scale
 
 
@@ -187,6 +188,8 @@ class ImageReader(RowReader):
             kind = "sample(s)" if images.shape[0] == 0 else f"feature(s) (shape={tuple(images.shape)})"
             raise ValueError(f"X holds no images: found array with 0 {kind}, a minimum of 1 is required")
         images = check_pixels(images)
+        if not reset and images.ndim == 4:
+            self._check_channels(estimator, images, reset)
         if reset or not self._takes_any_size(estimator):
             validate_data(estimator, images.reshape(len(images), -1), reset=reset, skip_check_array=True)
         _check_range(estimator, images, reset)
@@ -221,7 +224,8 @@ class ImageReader(RowReader):
         if reset or len(shape) != 2 or shape[0] == 1:
             return
         of_images = estimator.image_shape is None and hasattr(estimator, "pixel_range_")  # not fitted on flat rows
-        if np.prod(shape) == estimator.n_features_in_ or (of_images and shape[1] != estimator.n_features_in_):
+        is_other = shape[1] != estimator.n_features_in_ and max(shape) <= _MOST_ELONGATED * min(shape)
+        if np.prod(shape) == estimator.n_features_in_ or (of_images and is_other):
             refuse_one_image(shape)
 
     def _check_features(self, estimator, X, kind, reset):

@@ -357,3 +357,12 @@ def test_the_advice_on_channels_is_in_the_right_direction():
     with pytest.raises(ValueError, match=r"1 channel\(?s\)?, but .* of 3\. Convert grey images to colour"):
         of_colour.transform(grey)
     of_colour.transform([np.dstack([image] * 3) for image in grey])
+
+
+@pytest.mark.parametrize("name", ["ConvolutionalFeatures", "EquivariantAutoencoder", "IICClusterer"])
+def test_colour_images_after_a_fit_on_grey_ones_are_refused_as_such(name):
+    estimator, X = image_example(name)
+    model = estimator.fit(X)
+    for images in (np.stack([X] * 3, -1), [np.dstack([image] * 3) for image in X]):
+        with pytest.raises(ValueError, match=r"3 channels, but .* fitted on images of 1\. Convert the images to grey"):
+            answer_to_images(model, images)
