@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 CODE_BYTES = 16  # of a key point
 N_KEYPOINTS = 300  # of a photograph
+N_FAST_KEYPOINTS = 150  # with ``--fast``
 _N_VOTES = 5  # for photographs, by each key point of a query
 _MOST_BITS = 36  # of 128; a key point that differs in more has no vote
 _N_LISTED = 20  # photographs of the short list

@@ -12,7 +12,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_path(parser, "index", kind="folder", help="folder of the index")
     add_path(parser, "images", nargs="+", metavar="image", help="image files to search for, or folders of them")
     parser.add_argument("--neighbors", type=int, default=8, help="number of photographs found per image (default: 8)")
-    parser.add_argument("--fast", action="store_true", help="compare codes alone, without key points")
+    parser.add_argument("--fast", action="store_true", help="compare half of the key points")
     add_output(parser, "HTML page that shows the results (default: none)", alias="--html")
     add_device(parser)
 

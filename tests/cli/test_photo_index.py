@@ -227,11 +227,29 @@ def test_changed_photographs_are_found_by_their_key_points(pictures, tmp_path, c
         assert page.read_text().count("key points match") == 1
         assert page.read_text().count("bits differ") == 1
     assert main(["query", str(out), str(query), "--fast"]) == 0
-    assert "match" not in capsys.readouterr().out
+    assert re.search(r"coins\.png  \(\d+ key points match\)", capsys.readouterr().out)
 
 
-def test_without_key_points(pictures, tmp_path, capsys):
-    """The index is smaller, and changes from one kind to the other when it is created again."""
+def test_a_fast_index(pictures, tmp_path, capsys):
+    """It has fewer views and key points, and finds changed photographs as well. Options can set the views."""
+    out, query = tmp_path / "index", tmp_path / "query.png"
+    words = ["index", str(pictures), "--out", str(out), "--image-size", "48", "--bits", "32", "--fast"]
+    assert main(words) == 0
+    settings = json.loads((out / "settings.json").read_text())
+    assert (settings["n_rotations"], settings["n_scales"], settings["n_keypoints"]) == (4, 1, 150)
+    assert max(json.loads((out / "names.json").read_text())["n_keypoints"]) == 150
+    cv2.imwrite(str(query), _changed(cv2.imread(str(pictures / "chelsea.png"))))
+    capsys.readouterr()
+    assert main(["query", str(out), str(query)]) == 0
+    assert re.search(r"chelsea\.png  \(\d+ key points match\)", capsys.readouterr().out.splitlines()[1])
+    assert main([*words, "--rotations", "2", "--scales", "2"]) == 0
+    settings = json.loads((out / "settings.json").read_text())
+    assert (settings["n_rotations"], settings["n_scales"]) == (2, 2)
+
+
+def test_without_key_points(pictures, tmp_path, capsys, monkeypatch):
+    """An index of an earlier version may have none. It changes when it is created again."""
+    monkeypatch.setattr(_photo_index, "N_FAST_KEYPOINTS", 0)
     out, words = tmp_path / "index", ["index", str(pictures), "--out", str(tmp_path / "index"), *_QUICK]
     assert main([*words, "--fast"]) == 0
     assert not (out / "places.npy").exists()
