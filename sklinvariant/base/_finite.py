@@ -19,6 +19,11 @@ from sklinvariant.ops import largest_value
 
 FITTING = {"fit", "fit_moments", "fit_predict", "fit_transform", "partial_fit"}
 CHANGING = {*FITTING, "remove"}  # methods that change the estimator, which a failure restores
+# whole-number parameters that take no memory, or less of it if they are raised
+_WITHOUT_MEMORY = {
+    *("average", "cd_steps", "max_epochs", "max_iter", "min_matches", "moments", "n_iter_no_change", "n_jobs"),
+    *("normalization", "pool", "random_state", "step", "stride", "tol", "unlabeled_value", "verbose"),
+}
 
 
 def finite_outcome(method: Callable[P, R]) -> Callable[P, R]:
@@ -52,16 +57,28 @@ def finite_outcome(method: Callable[P, R]) -> Callable[P, R]:
 def _raise_clear_error(estimator, method_name, error):
     """Replace errors of torch, which do not name the parameters that caused them."""
     text = str(error)
+    if " ran out of memory (" in text:  # from fit, which fit_predict has called
+        return
     if (
         isinstance(error, (MemoryError, torch.OutOfMemoryError))
         or "DefaultCPUAllocator" in text
         or "Storage size" in text
     ):
-        changed = _changed(estimator, int)
-        advice = f"Lower {changed}" if changed else "Use fewer samples or smaller parameters"
+        advice = _to_save_memory(estimator, method_name)
         raise MemoryError(f"{type(estimator).__name__}.{method_name} ran out of memory ({text}). {advice}.") from error
     if "without overflow" in text or "too large" in text:  # a parameter that float32 cannot represent
         raise FloatingPointError(_explain(estimator, f"{method_name} cannot compute ({text})")) from error
+
+
+def _to_save_memory(estimator, method_name):
+    changed = _changed(estimator, int, except_for=_WITHOUT_MEMORY)
+    ways = [f"lower {changed}"] if changed else []
+    if method_name == "fit" and hasattr(estimator, "partial_fit"):
+        ways.append("pass blocks to partial_fit")
+        if estimator._fits_streams:
+            ways.append("an iterable of blocks to fit")
+    advice = ", or ".join(ways) or "use fewer samples or smaller parameters"
+    return advice[0].upper() + advice[1:]
 
 
 def check_finite_outcome(estimator: Any, method_name: str, result: Any) -> None:
@@ -159,14 +176,14 @@ def _is_finite_elsewhere(values, allow_minus_infinity):
     return not bool(xp.any(bad))
 
 
-def _changed(estimator, kind):
+def _changed(estimator, kind, except_for=()):
     """Describe the parameters of a numeric type, or sequences of it, that differ from their defaults."""
     changed = []
     for name, parameter in signature(type(estimator).__init__).parameters.items():
         value = plain(estimator.__dict__.get(name))
         values = value if isinstance(value, (tuple, list)) else [value]
         is_kind = all(map(is_number, values)) and any(isinstance(v, kind) for v in [*values, parameter.default])
-        if is_kind and value != parameter.default:
+        if is_kind and value != parameter.default and name not in except_for:
             changed.append(f"{name}={value!r}")
     return ", ".join(changed)
 

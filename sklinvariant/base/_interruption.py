@@ -1,6 +1,7 @@
 """The state of an estimator after a fit that failed or was interrupted."""
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,7 +18,21 @@ def restoring_on_failure(estimator: Any) -> Iterator[None]:
         if getattr(error, _KEPT, None) != id(estimator):
             vars(estimator).clear()
             vars(estimator).update(before)
+            if isinstance(error, KeyboardInterrupt):
+                _note_no_checkpoint(estimator, error)
         raise
+
+
+def _note_no_checkpoint(estimator, interruption):
+    """Say that a fit cannot be resumed, if it would write a checkpoint but has not."""
+    path = getattr(estimator, "checkpoint", None)
+    if isinstance(path, (str, os.PathLike)) and not os.path.exists(path):
+        note = (
+            f"{type(estimator).__name__}: nothing was kept of this fit; checkpoint={str(path)!r}, which is written "
+            "after each epoch, does not exist"
+        )
+        if note not in getattr(interruption, "__notes__", ()):  # the methods fit_predict and fit each come here
+            interruption.add_note(note)
 
 
 @contextlib.contextmanager

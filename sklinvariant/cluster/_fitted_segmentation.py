@@ -93,6 +93,13 @@ class FittedSegmentation(TorchEstimator):
     mutual_information_ratio_ = FittedState("Mutual information divided by ln k, (n_heads,).")
     best_head_ = FittedState("Index of the head with the lowest loss.")
 
+    @property
+    def init_(self) -> str:
+        """The start of the main heads: "mixture" or "random"."""
+        if not self.__sklearn_is_fitted__():
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute 'init_'")
+        return "random" if self._state.get("mixture") is None else "mixture"
+
     def _check_layout(self):
         state = self._state
         if sum(state["heads"]) != len(state["weights"]["heads.weight"]) or state["best_head"] >= len(state["heads"]):

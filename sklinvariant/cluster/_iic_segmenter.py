@@ -123,6 +123,8 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, FittedSegmentation
         Mutual information divided by its maximum ln k; 0 for a single cluster.
     best_head_ : int
         Index of the head with the lowest loss, which is chosen without labels.
+    init_ : {"mixture", "random"}
+        The start of the main heads, which ``init="auto"`` chooses.
     history_ : list of dict
         Number, loss and seconds of each epoch. The loss is the negative mutual information in nats, with weighted
         entropies: the mean over the main heads plus the value of the auxiliary head. "loss_ratio" is the loss divided
@@ -143,6 +145,10 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, FittedSegmentation
     The paper differs in four points: it has one main head, trains the auxiliary head in separate epochs, starts from
     random heads (``init="random"``), and adds Sobel derivatives to the colours. Here all heads are trained in each
     step, and the network is smaller and keeps the resolution of the images. Its first layer can learn derivatives.
+
+    ``init="auto"`` can choose the mixture although only texture separates the classes. If ``init_`` is "mixture" and
+    the ``mutual_information_ratio_`` of the best head is low, such as 0.2, also fit with ``init="random"`` and compare
+    the ratios.
 
     Use another method where the colours of pixels are a poor start: on mosaics of photographs, a Gaussian mixture of
     plain pixels is more accurate, and on grey ones k-means on local statistics. On streets, this class is.

@@ -34,6 +34,7 @@ from sklinvariant.ops import largest_value
 
 _WHOLE = {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
 _TO_COLOUR = "Convert grey images to colour: np.dstack([image] * 3)"
+_TO_GREY = "Convert the images to grey, for example images.mean(-1).astype(images.dtype)"
 _FAR = 10  # values that exceed the range seen in fit by more than this multiple of it are on another scale
 
 
@@ -217,7 +218,10 @@ class ImageReader(RowReader):
             raise ValueError(
                 f"X must hold images or flat rows, got a tensor of shape {tuple(shape)}. Reshape your data"
             )
-        if not reset and len(shape) == 2 and shape[0] > 1 and np.prod(shape) == estimator.n_features_in_:
+        if reset or len(shape) != 2 or shape[0] == 1:
+            return
+        of_images = estimator.image_shape is None and hasattr(estimator, "pixel_range_")  # not fitted on flat rows
+        if np.prod(shape) == estimator.n_features_in_ or (of_images and shape[1] != estimator.n_features_in_):
             refuse_one_image(shape)
 
     def _check_features(self, estimator, X, kind, reset):
@@ -249,6 +253,8 @@ class ImageReader(RowReader):
                 n = image.shape[-1]
                 what = f"image {i} has {n} channel(s)" if isinstance(images, list) else f"the images have {n} channels"
                 advice = _TO_COLOUR if {n, expected} == {1, 3} else "Convert the images"
+                if not reset and (n, expected) == (3, 1):
+                    advice = _TO_GREY
                 raise ValueError(f"{what}, but {but} {expected}. {advice}")
 
 
@@ -357,9 +363,10 @@ def check_axes(shape: Sequence[int]) -> None:
 
 def refuse_one_image(shape: Sequence[int]) -> NoReturn:
     """Raise the ValueError for a single image without a sample axis."""
+    other = "set image_shape for flat rows" if len(shape) == 2 else "X[..., None] for narrow grey images"
     raise ValueError(
         f"X of shape {tuple(shape)} looks like one image without the sample axis, but images are read as (n, h, w) or "
-        "(n, h, w, c). Pass X[None] for one image, or X[..., None] for narrow grey images"
+        f"(n, h, w, c). Pass X[None] for one image, or {other}"
     )
 
 

@@ -1,5 +1,6 @@
 """Images and their segmentations: figure 7 of Ji, Henriques, Vedaldi (2019)."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -11,9 +12,15 @@ from sklinvariant.inspection._palette import palette
 from sklinvariant.inspection._style import style
 from sklinvariant.metrics import match_clusters
 
+_WIDEST = 15.0  # inches, of a figure with many images
+_MOST_NUMBERS = 25  # of segments in a legend, whose colours can be distinguished
+
 
 class SegmentationDisplay(Display):
-    """Plot a row for each image: the image, the predicted segments, and the true ones in matching colours.
+    """Plot images, the predicted segments, and the true ones in matching colours.
+
+    Each image has a row; of many images, several share a row. The legend shows the classes or, without a truth, the
+    numbers of the segments, unless there are more than 25.
 
     Parameters
     ----------
@@ -33,7 +40,8 @@ class SegmentationDisplay(Display):
     Attributes
     ----------
     axes_ : ndarray of shape (n, 2) or (n, 3)
-        The axes of the image, the prediction and, if it is given, the truth. Each row is an image.
+        The axes of the image, the prediction and, if it is given, the truth. Each row of the array is an image, also
+        if the figure shows several images in a row.
     """
 
     def __init__(
@@ -149,30 +157,44 @@ class SegmentationDisplay(Display):
             For ``imshow`` of the images.
         """
         import matplotlib.pyplot as plt
-        from matplotlib.patches import Patch
 
-        rows, columns = len(self.images), 2 if self.truth is None else 3
+        n, columns = len(self.images), 2 if self.truth is None else 3
+        side_by_side = max(1, math.isqrt(n // columns))
+        rows, all_columns = math.ceil(n / side_by_side), side_by_side * columns
         if figure is None:
             height, width = np.shape(self.images[0])[:2]
-            size = (2.2 * columns, 2.2 * rows * height / width + 0.6)
-            figure = plt.figure(figsize=size)
-        axes = figure.subplots(rows, columns, squeeze=False)
+            panel = min(2.2, _WIDEST / all_columns)
+            figure = plt.figure(figsize=(panel * all_columns, panel * rows * height / width + 0.6))
+        panels = figure.subplots(rows, all_columns, squeeze=False).reshape(-1, columns)
+        for ax in panels.flat:
+            ax.set_axis_off()
+        axes = panels[:n]
         for i, row in enumerate(axes):
             row[0].imshow(self.images[i], **{"cmap": "gray", **kwargs})
             row[1].imshow(_colored(self.predictions[i], self.prediction_colors))
             if self.truth is not None:
                 row[2].imshow(_colored(self.truth[i], self.truth_colors))
-            for ax in row:
-                ax.set_axis_off()
-        for ax, title in zip(axes[0], ("image", "prediction", "truth"), strict=False):
-            ax.set_title(title)
-        if self.class_names is not None and self.truth_colors is not None:
-            patches = [Patch(color=c, label=name) for c, name in zip(self.truth_colors, self.class_names, strict=True)]
-            figure.legend(
-                handles=patches, loc="outside lower center", ncols=min(columns + 1, len(patches)), title="class"
-            )
+        for row in axes[:side_by_side]:
+            for ax, title in zip(row, ("image", "prediction", "truth"), strict=False):
+                ax.set_title(title)
+        self._draw_legend(figure, all_columns)
         self.axes_, self.figure_ = axes, figure
         return self
+
+    def _draw_legend(self, figure, columns):
+        from matplotlib.patches import Patch
+
+        names: Any = self.class_names
+        colors, title, ncols = self.truth_colors, "class", columns + 1
+        if self.truth is None:
+            shown = np.unique(np.concatenate([np.unique(labels) for labels in self.predictions]))
+            numbers = shown[shown >= 0]
+            names = numbers if len(numbers) <= _MOST_NUMBERS else None
+            colors, title, ncols = self.prediction_colors[numbers], "segment", 3 * columns
+        if names is None or colors is None:
+            return
+        patches = [Patch(color=color, label=str(name)) for color, name in zip(colors, names, strict=True)]
+        figure.legend(handles=patches, loc="outside lower center", ncols=min(ncols, len(patches)), title=title)
 
 
 def _colored(labels, colors):

@@ -169,10 +169,12 @@ class OrbitReader(RowReader):
     def _check(self, estimator, X, kind, reset):
         n_groups, shape = len(estimator.stages), tuple(getattr(X, "shape", (0, 0)))
         if len(shape) > 2 and (len(shape) != n_groups + 2 or 0 in shape):
+            maps = n_groups == 1 and len(shape) == 4
+            advice = "Pass feature maps (n, h, w, f) as X.reshape(n, h * w, f)" if maps else "Reshape X"
             raise ValueError(
                 f"X has shape {shape}, but activations of shape "
                 f"(n, {', '.join(f'm_{i + 1}' for i in range(n_groups))}, f), with a non-empty axis for each of "
-                f"{n_groups} stages, are required. Reshape X, or change stages."
+                f"{n_groups} stages, are required. {advice}, or change stages."
             )
         given = super()._check(estimator, X if len(shape) <= 2 else X.reshape(shape[0], -1), kind, reset)
         if len(shape) <= 2:

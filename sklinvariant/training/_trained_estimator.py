@@ -57,8 +57,10 @@ class Training(Parameters):
         Whether `fit` continues from the previous fit.
     checkpoint : str, path or None
         A file that `fit` writes after each epoch. If the fit is interrupted, the same call resumes from this file and
-        gives the same model. The file is removed when the fit is finished. If the file cannot be written, for example
-        because the disk is full, or if another fit writes it too, the fit continues with a warning.
+        gives the same model. Nothing is kept before the first epoch is finished, nor of the work before it, such as
+        the search for neighbours, which a resumed fit repeats. The file is removed when the fit is finished. If the
+        file cannot be written, for example because the disk is full, or if another fit writes it too, the fit continues
+        with a warning.
     callbacks : list of skorch callbacks or None
         Callbacks of the training, which can monitor ``train_loss``. Unsupported callbacks raise an error. To set
         callbacks of scikit-learn, use ``set_callbacks``.

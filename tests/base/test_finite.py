@@ -5,7 +5,9 @@ import pytest
 import torch
 from examples import example
 
-from sklinvariant.hashing import PCAHasher
+from sklinvariant import SparseAutoencoder
+from sklinvariant.cluster import IICClusterer
+from sklinvariant.hashing import ITQHasher, NeighborHasher, PCAHasher, RBMHasher
 
 
 @pytest.mark.parametrize(
@@ -93,3 +95,48 @@ def test_memory_that_is_not_there_is_an_error_in_words():
 
     with pytest.raises(MemoryError, match=r"Greedy\.fit ran out of memory .* Lower n_bits=65"):
         Greedy(n_bits=65).fit([[1.0]])
+
+
+_BLOCKS = "ass blocks to partial_fit"
+
+
+@pytest.mark.parametrize(
+    ("estimator", "advice"),
+    [
+        (NeighborHasher(64, random_state=0), f"P{_BLOCKS}"),
+        (ITQHasher(random_state=3), f"P{_BLOCKS}, or an iterable of blocks to fit"),
+        (RBMHasher(max_epochs=1, n_iter_no_change=2, random_state=0), f"P{_BLOCKS}"),
+        (SparseAutoencoder(32, max_epochs=1, random_state=0), f"Lower n_components=32, or p{_BLOCKS}"),
+        (NeighborHasher(batch_size=99, n_neighbors=7, verbose=1), f"Lower batch_size=99, n_neighbors=7, or p{_BLOCKS}"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_the_advice_after_a_lack_of_memory_names_what_takes_memory(estimator, advice, monkeypatch):
+    def fails(*args, **kwargs):
+        raise MemoryError("Unable to allocate 195. MiB")
+
+    monkeypatch.setattr(estimator._reader, "_check", fails)
+    with pytest.raises(MemoryError) as caught:
+        estimator.fit(np.zeros((4, 4)))
+    assert str(caught.value).endswith(f"ran out of memory (Unable to allocate 195. MiB). {advice}.")
+
+
+def test_without_enough_memory_for_a_block_the_advice_is_not_to_pass_blocks(monkeypatch):
+    def fails(*args, **kwargs):
+        raise MemoryError("Unable to allocate 195. MiB")
+
+    model = IICClusterer(random_state=0)
+    monkeypatch.setattr(model._reader, "_check", fails)
+    with pytest.raises(MemoryError, match=r"MiB\). Use fewer samples or smaller parameters\.$"):
+        model.partial_fit(np.zeros((4, 4)))
+
+
+def test_fit_predict_without_memory_gives_the_advice_of_fit(monkeypatch):
+    def fails(*args, **kwargs):
+        raise MemoryError("Unable to allocate 195. MiB")
+
+    model = IICClusterer(3)
+    monkeypatch.setattr(model._reader, "_check", fails)
+    with pytest.raises(MemoryError) as caught:
+        model.fit_predict(np.zeros((4, 4)))
+    assert str(caught.value).count("Lower") == str(caught.value).count("Unable") == 1

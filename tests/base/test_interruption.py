@@ -323,6 +323,28 @@ def test_a_checkpoint_that_was_not_written_in_time(tmp_path, interrupt, monkeypa
     np.testing.assert_array_equal(model.transform(X), whole.transform(X))
 
 
+@pytest.mark.parametrize("where", ["search", "epoch"])
+def test_before_the_first_epoch_a_note_says_that_there_is_no_checkpoint(where, tmp_path, interrupt, monkeypatch):
+    estimator, X, y = trained_example("NeighborHasher")[:3]
+    estimator.set_params(checkpoint=tmp_path / "fit")
+    interrupt(2, "on_batch_begin")
+    with pytest.raises(KeyboardInterrupt) as later:
+        estimator.fit(X, y)
+    assert not any("nothing was kept" in note for note in later.value.__notes__)
+    (tmp_path / "fit").unlink()
+
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    interrupt(1, "on_batch_begin")
+    if where == "search":
+        monkeypatch.setattr(type(estimator), "_data", interrupted)
+    with pytest.raises(KeyboardInterrupt) as early:
+        estimator.fit_transform(X, y)
+    expected = f"NeighborHasher: nothing was kept of this fit; checkpoint={str(tmp_path / 'fit')!r}, which is written"
+    assert [note[: len(expected)] for note in early.value.__notes__] == [expected]
+
+
 class call_interrupted:
     """Raises KeyboardInterrupt in the n-th call of a function of the package; without n it counts the calls."""
 

@@ -143,12 +143,13 @@ def test_heads_start_from_the_colours(discs, tmp_path):
     """Where colours tell the classes apart the result is almost that of a mixture, also for unequal sizes."""
     images, masks = discs
     model = IICSegmenter(2, half_window=1, width=4, random_state=0).fit(images)
-    assert model._state["mixture"] is not None
+    assert model.init_ == "mixture"
     assert model.n_iter_ == 10  # 30 steps of 4 images
     assert clustering_accuracy(masks, model.predict(images)) > 0.97
     expected = model.predict_proba(images)
     for again in saved_copies(model, tmp_path / "model.safetensors"):
         np.testing.assert_array_equal(again.predict_proba(images), expected)
+        assert again.init_ == "mixture"
     tiled = clone(model).set_params(tile_size=9, max_epochs=2, transforms=Rotation(20)).fit(list(images))
     assert clustering_accuracy(masks, tiled.predict(images)) > 0.9
     tensors = model.predict_proba(torch.from_numpy(images))
@@ -158,11 +159,14 @@ def test_heads_start_from_the_colours(discs, tmp_path):
 def test_heads_are_random_for_textures(textures):
     """``init="auto"`` is the initialisation of the paper if the grey values of neighbours are unrelated."""
     model = IICSegmenter(**{**QUICK, "n_heads": 1}).fit(textures[0])
-    assert model._state["mixture"] is None
+    assert model.init_ == "random"
+    assert not hasattr(clone(model), "init_")
     same = clone(model).set_params(init="random").fit(textures[0])
     assert_close(same.predict_proba(textures[0]), model.predict_proba(textures[0]), rtol=0.05)
     mixed = clone(model).set_params(init="mixture").fit(textures[0])
-    assert mixed._state["mixture"] is not None
+    assert mixed.init_ == "mixture"
+    del model._state["mixture"]  # as in files of earlier versions
+    assert model.init_ == "random"
 
 
 def test_the_start_is_kept_by_later_fits(discs):
@@ -172,6 +176,7 @@ def test_the_start_is_kept_by_later_fits(discs):
     model.fit(images[:5])
     model.partial_fit(images[5:])
     np.testing.assert_array_equal(model._state["mixture"]["form"], mixture["form"])
+    assert model.set_params(init="random").init_ == "mixture"
     assert clustering_accuracy(masks, model.predict(images)) > 0.97
 
 

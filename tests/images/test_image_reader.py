@@ -336,3 +336,24 @@ def test_another_image_size_after_fit(name):
     model = image_example(name)[0].fit(images[:, :8])
     with pytest.raises(ValueError, match=r"image_size is 12, but .* of 8 x 16\. Set image_size=None, or fit again"):
         answer_to_images(model.set_params(image_size=12), images)
+
+
+@pytest.mark.parametrize("name", ["DensePatches", "IICSegmenter"])
+def test_one_image_of_another_size_is_told_apart_from_rows(name):
+    estimator, X = image_example(name)
+    model = estimator.fit(X)
+    with pytest.raises(ValueError, match=r"\(90, 70\) looks like one image without the sample axis.*Pass X\[None\]"):
+        answer_to_images(model, np.random.RandomState(0).rand(90, 70))
+
+
+def test_the_advice_on_channels_is_in_the_right_direction():
+    grey, colour = np.random.RandomState(0).rand(4, 9, 9), np.random.RandomState(1).rand(4, 9, 9, 3)
+    bytes_ = (colour * 255).astype(np.uint8)
+    of_grey, of_colour = DensePatches(4).fit(grey), DensePatches(4).fit(colour)
+    with pytest.raises(ValueError, match=r"3 channels, but .* of 1\. Convert the images to grey.*images\.mean\(-1\)"):
+        of_grey.transform(colour)
+    for images in (colour, bytes_):
+        of_grey.transform(images.mean(-1).astype(images.dtype))  # as advised
+    with pytest.raises(ValueError, match=r"1 channel\(?s\)?, but .* of 3\. Convert grey images to colour"):
+        of_colour.transform(grey)
+    of_colour.transform([np.dstack([image] * 3) for image in grey])

@@ -45,6 +45,31 @@ def test_more_segments_than_classes(pyplot):
     assert len(np.unique(alone.prediction_colors, axis=0)) == 4
 
 
+def test_legend_of_segments_has_the_colours_of_the_prediction(pyplot):
+    predicted = np.array([[[0, 0, 3, 1]]])
+    display = segments(predictions=predicted, images=np.zeros((1, 1, 4)))
+    legend = display.figure_.legends[0]
+    numbers = [text.get_text() for text in legend.get_texts()]
+    colors = {n: patch.get_facecolor()[:3] for n, patch in zip(numbers, legend.get_patches(), strict=True)}
+    assert numbers == ["0", "1", "3"]
+    shown = np.asarray(display.axes_[0, 1].images[0].get_array())[0]
+    np.testing.assert_allclose(shown, [colors[str(label)] for label in predicted[0, 0]])
+    many = segments(predictions=np.arange(26).reshape(1, 2, 13), images=np.zeros((1, 2, 13)))
+    assert not many.figure_.legends
+
+
+@pytest.mark.parametrize("truth", [None, np.ones((22, 4, 4), int)])
+def test_many_images_are_laid_out_in_several_columns(pyplot, truth):
+    images = np.arange(22)[:, None, None] / 22 * np.ones((4, 4))
+    display = segments(predictions=np.zeros((22, 4, 4), int), images=images, truth=truth)
+    assert display.axes_.shape == (22, 2 if truth is None else 3)
+    for row, image in zip(display.axes_, images, strict=True):
+        np.testing.assert_array_equal(row[0].images[0].get_array(), image)
+    width, height = display.figure_.get_size_inches()
+    assert width <= 15.01
+    assert height < 2 * width
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

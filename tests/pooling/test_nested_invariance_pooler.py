@@ -424,3 +424,12 @@ def test_a_classifier_as_backbone(images):
         NestedInvariancePooler(classifier, transforms=transforms).fit(images)
     backbone = BackbonePatches(classifier, layer="second")
     assert NestedInvariancePooler(backbone, transforms=transforms).fit_transform(images).shape[1] == 3
+
+
+def test_feature_maps_without_a_backbone_are_reshaped_as_advised():
+    maps = np.random.RandomState(0).rand(4, 7, 6, 5)
+    pooler = NestedInvariancePooler(stages=[("translation", 1)], normalize=False)
+    with pytest.raises(ValueError, match=r"Pass feature maps \(n, h, w, f\) as X\.reshape\(n, h \* w, f\)"):
+        pooler.fit(maps)
+    n, h, w, f = maps.shape
+    assert_close(pooler.fit_transform(maps.reshape(n, h * w, f)), maps.mean((1, 2)))
