@@ -1,4 +1,4 @@
-"""How the examples of the documentation are written. `make docs` runs all of them, the tests only the quick ones."""
+"""How the examples of the documentation are written, and that they run; `make docs` runs them too, on one platform."""
 
 import ast
 import runpy
@@ -13,6 +13,20 @@ SCRIPTS = sorted(DOCS.glob("examples/*/plot_*.py"))
 OTHERS = sorted({*DOCS.glob("examples/*/*.py")} - {*SCRIPTS})  # shown, but not run
 QUICK = ("plot_out_of_core", "plot_which_pooling")  # under five seconds, with required packages
 LONG = ("plot_serving", "plot_video_file")  # write files first
+NEEDS = {
+    "plot_codes_and_search": ["skimage", "faiss"],
+    "plot_dataframe_of_embeddings": ["pandas"],
+    "plot_duplicates": ["skimage", "faiss"],
+    "plot_nested_pooling": ["skimage", "faiss"],
+    "plot_pose": ["skimage"],
+    "plot_rotated_photographs": ["skimage"],
+    "plot_serving": ["onnxscript", "onnxruntime"],
+    "plot_video_file": ["cv2", "av"],
+}
+
+
+def _case(script):
+    return pytest.param(script, id=script.stem, marks=() if script.stem in QUICK else pytest.mark.slow)
 
 
 def _title(script):
@@ -22,7 +36,7 @@ def _title(script):
 @pytest.mark.skipif(not SCRIPTS, reason="the examples are not part of the package")
 def test_there_is_a_gallery():
     assert len(SCRIPTS) >= 15
-    assert {*QUICK, *LONG} <= {script.stem for script in SCRIPTS}
+    assert {*QUICK, *LONG, *NEEDS} <= {script.stem for script in SCRIPTS}
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
@@ -59,9 +73,11 @@ def test_titles_differ():
     assert len(set(titles)) == len(titles)
 
 
-@pytest.mark.parametrize("script", [script for script in SCRIPTS if script.stem in QUICK], ids=lambda path: path.stem)
+@pytest.mark.parametrize("script", [_case(script) for script in SCRIPTS])
 def test_examples_run(script, tmp_path, monkeypatch, capsys):
     """Without warnings, from an empty folder. Every figure has a title, and can be drawn."""
+    for module in NEEDS.get(script.stem, ()):
+        pytest.importorskip(module)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(plt, "show", lambda: None)
     backend = plt.get_backend()

@@ -30,8 +30,8 @@ class GeMPooling(MomentPooling):
     Parameters
     ----------
     order : float
-        Order p, from 1 (the signed mean) to inf (the maximum). Larger orders emphasise the descriptors with the largest
-        values.
+        Order p, from 1 (the signed mean) to inf (the signed maximum). Larger orders emphasise the descriptors with the
+        largest values. Orders in between ignore signs, so they suit non-negative features, such as those after a ReLU.
 
     See Also
     --------

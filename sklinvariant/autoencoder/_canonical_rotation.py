@@ -178,7 +178,8 @@ class CanonicalRotation(OneToOneFeatureMixin, TransformerMixin, NetworkEstimator
 
     An autoencoder of group convolutions compares the image at all angles. Its scores select the angle at which the
     image looks most like what it can reconstruct from few numbers, and `transform` rotates the image back by this
-    angle. No labels are needed. The training images may be upright, but need not be.
+    angle. No labels are needed. The pose is relative to the most frequent pose of the training images, so images become
+    upright only if the training images are upright. They need not be.
 
     Parameters
     ----------
