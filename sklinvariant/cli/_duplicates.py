@@ -42,9 +42,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--contrast",
         type=float,
-        default=8.0,
-        help="how many times more two photographs may differ in one place than elsewhere; raise it to group "
-        "photographs with and without a caption (default: %(default)s)",
+        help="for documents, such as 8: how many times more two images may differ in one place than elsewhere "
+        "(default: images are not compared in detail)",
     )
     parser.add_argument("--jobs", type=int, help="number of threads that read photographs (default: 1)")
     parser.add_argument("--follow-links", action="store_true", help="also follow links that lead out of the folder")
@@ -82,7 +81,7 @@ def _check_numbers(arguments):
         given = getattr(arguments, name)
         if not 0 <= given <= 1:
             raise ValueError(f"--{name} must be from 0 to 1, got {given}")
-    if not 0 < arguments.contrast < float("inf"):
+    if arguments.contrast is not None and not 0 < arguments.contrast < float("inf"):
         raise ValueError(f"--contrast must be a positive number, got {arguments.contrast}")
     if arguments.jobs == 0:
         raise ValueError("--jobs must be at least 1, or -1 for all cores, got 0")

@@ -99,9 +99,10 @@ class DuplicateImages(TorchEstimator):
     same colours: a blank white image is no duplicate of a blank black one, even if there are blank images of all shades
     between.
 
-    Confirmed images are then compared in detail, at up to 512 pixels a side. They are separated if they differ in one
-    place much more than elsewhere, as two forms that differ in a name or number. Smaller print cannot be read at this
-    size, so review groups of documents before you delete any.
+    Documents that differ only in a name or a number are in one group. With ``max_contrast=8``, confirmed images are
+    compared in detail, at up to 512 pixels a side, and are separated if they differ in one place much more than
+    elsewhere. This does not see smaller print, nor a form before and after it was filled in, and it also separates
+    photographs that are strongly blurred, compressed or recoloured.
 
     An image has at most 10 candidates of each way to find them (two for key points, eight for colours), so the number
     of comparisons grows with the number of images and not with the number of pairs.
@@ -117,9 +118,9 @@ class DuplicateImages(TorchEstimator):
     min_overlap : float
         Common area of two duplicates, as a share of the larger one. Raising it separates crops from their originals.
     max_contrast : float or None
-        How many times more two images may differ where they differ most than in most of their common area. Lowering it
-        separates documents that differ in smaller print, and more changed photographs. None also groups
-        photographs with and without a caption, and is faster.
+        For documents: how many times more two images may differ where they differ most than in most of their common
+        area, such as 8. Lowering it separates documents with smaller differences, but also images that were changed
+        more. None does not compare images in detail, and is faster.
     n_keypoints : int
         Number of key points of an image. Raising it finds smaller crops, but is slower.
     image_shape : tuple or None
@@ -157,7 +158,7 @@ class DuplicateImages(TorchEstimator):
     _: KW_ONLY
     min_similarity: Share = 0.6
     min_overlap: Share = 0.3
-    max_contrast: Positive | None = 8.0
+    max_contrast: Positive | None = None
     n_keypoints: Count = 300
     image_shape: tuple | list | None = None
     n_jobs: NJobs = None

@@ -63,7 +63,7 @@ def agreement(one: np.ndarray, other: np.ndarray, matrix: np.ndarray) -> tuple[f
 
 
 def contrast_of_differences(one: np.ndarray, other: np.ndarray, matrix: np.ndarray) -> float:
-    """How much more two detailed images of the same differ where they differ most than in most of their common area.
+    """Ratio of the largest local difference of two detailed images to the median one.
 
     The first is mapped by a matrix (2, 3) of places. A difference is 1 minus the local correlation, after shifts of up
     to a pixel. Recompression and resizing change all parts, but another digit changes one part much more than others.
