@@ -57,7 +57,7 @@ def test_how_examples_are_written(script):
 
 
 @pytest.mark.parametrize("script", OTHERS, ids=lambda script: script.stem)
-def test_an_example_that_is_not_run_has_a_thumbnail(script):
+def test_an_example_that_is_not_run_has_a_thumbnail(script, pyplot):
     path = f"images/{script.stem}-thumbnail.png"
     assert f"# sphinx_gallery_thumbnail_path = '{path}'\n" in script.read_text(encoding="utf-8")
     assert (DOCS / path).is_file()

@@ -27,13 +27,13 @@ def units_of(mean: torch.Tensor, deviation: torch.Tensor, dtype: torch.dtype) ->
 
 def check_reach(value: float, largest: float, invariance: float) -> None:
     """Raise a ValueError if J would be infinite or 0, because the descent would then return its start."""
-    if not math.isfinite(value):
-        raise ValueError(
-            f"features up to {largest:g} and invariance={invariance:g} make J infinite. Scale X, or lower invariance"
-        )
     if 0 < largest < 1e-150:
         raise ValueError(
             f"features up to {largest:g} are too small, because their squares are 0. Multiply X by a constant"
+        )
+    if not math.isfinite(value):
+        raise ValueError(
+            f"features up to {largest:g} and invariance={invariance:g} make J infinite. Scale X, or lower invariance"
         )
 
 

@@ -101,7 +101,8 @@ class WithOptimizer(Parameters):
     compile : bool
         Whether `torch.compile` compiles the network for the training, which takes up to some minutes once and then
         saves time on a GPU. If it fails, for example because there is no C++ compiler, a warning says so and the
-        network is trained as it is; of several processes, none compiles unless all of them can.
+        network is trained as it is. Of several processes, none compiles unless all of them can, and a failure in a
+        later step is an error.
     """
 
     _: KW_ONLY
