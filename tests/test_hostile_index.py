@@ -170,7 +170,6 @@ def test_key_points_that_no_index_has(counts, places, message, index, whole, cap
     error = capsys.readouterr().err
     assert message in error
     assert "Create it again" in error
-    assert main(["query", str(index), str(whole / "photos" / "0.png"), "--fast"]) == 0
 
 
 def test_codes_of_other_key_points(index, whole, capsys):

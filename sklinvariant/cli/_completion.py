@@ -2,7 +2,6 @@
 
 from argparse import ArgumentParser, Namespace
 
-from sklinvariant.base import need_extra
 from sklinvariant.cli._options import Outcome
 
 _SHELLS = "bash", "zsh", "fish", "tcsh"
@@ -24,6 +23,8 @@ def run(arguments: Namespace) -> Outcome:
 
 def completion_script(parser: ArgumentParser, shell: str) -> str:
     """The script that completes the commands, options and paths of a parser."""
+    from sklinvariant.base import need_extra
+
     shtab = need_extra("shtab", "completion", "completion")
     for command in _commands(parser):
         for action in command._actions:
