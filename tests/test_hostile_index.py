@@ -170,6 +170,8 @@ def test_key_points_that_no_index_has(counts, places, message, index, whole, cap
     error = capsys.readouterr().err
     assert message in error
     assert "Create it again" in error
+    assert main(["query", str(index), str(whole / "photos" / "0.png"), "--fast"]) == 2  # also reads the key points
+    assert message in capsys.readouterr().err
 
 
 def test_codes_of_other_key_points(index, whole, capsys):
