@@ -24,9 +24,9 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sklinvariant import AutoPooling
 from sklinvariant.inspection import style
+from sklinvariant.pooling._auto_pooling._by_batches import pair_curvature
+from sklinvariant.pooling._auto_pooling._descent import PoolingObjective, best_multiple
 from sklinvariant.pooling._pair_moments import pair_moments, pooling_errors
-from sklinvariant.pooling._pooling_descent import PoolingObjective, best_multiple
-from sklinvariant.pooling._pooling_loss import pair_curvature
 
 STEPS = (1.0, 2.0, 4.0)  # in units of 1 / largest curvature
 CLIP = 40  # frames

@@ -13,7 +13,7 @@ import torch
 from measuring import add_json, report
 from torch.nn.functional import conv2d, pad
 
-from sklinvariant.cluster._dense_mutual_information import dense_information
+from sklinvariant.cluster._segmentation._dense_mutual_information import dense_information
 from sklinvariant.ops import joint_information
 
 SETTINGS = [(8, 4, 64, 2), (8, 8, 64, 5), (8, 24, 64, 3), (4, 8, 128, 10)]  # images, clusters, side, half window

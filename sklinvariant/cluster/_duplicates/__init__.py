@@ -1,0 +1,1 @@
+"""Groups of the same photograph; `_duplicate_images` is the estimator."""

@@ -1,0 +1,1 @@
+"""Clustering of embeddings; `_temi_clusterer`, `_turtle_clusterer` and `_consensus_clusterer` are the estimators."""

@@ -1,0 +1,1 @@
+"""Clustering of pixels; `_iic_segmenter` is the estimator."""
