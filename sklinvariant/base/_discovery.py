@@ -20,7 +20,7 @@ def all_estimators() -> list[tuple[str, type]]:
     --------
     >>> from sklinvariant import all_estimators
     >>> dict(all_estimators())["LearnedBoW"]
-    <class 'sklinvariant.aggregation._learned_bag_of_words.LearnedBoW'>
+    <class 'sklinvariant.aggregation._learned._learned_bag_of_words.LearnedBoW'>
     """
     return [(name, thing) for name, thing in public_classes() if hasattr(thing, "fit")]
 

@@ -1,13 +1,13 @@
 """Nearest-neighbour search among binary codes and vectors, and better rankings from neighbours of neighbours."""
 
-from sklinvariant.neighbors._diffusion import diffusion_ranking
-from sklinvariant.neighbors._embedding_neighbors import EmbeddingNeighbors
-from sklinvariant.neighbors._expansion import augment_database, expand_queries
+from sklinvariant.neighbors._codes._hamming_neighbors import HammingNeighbors
+from sklinvariant.neighbors._codes._shards import HammingShards, merge_neighbors
 from sklinvariant.neighbors._exporters import export_codes
-from sklinvariant.neighbors._hamming_neighbors import HammingNeighbors
-from sklinvariant.neighbors._quantized_neighbors import QuantizedNeighbors
-from sklinvariant.neighbors._reranking import k_reciprocal_ranking
-from sklinvariant.neighbors._shards import HammingShards, merge_neighbors
+from sklinvariant.neighbors._reranking._diffusion import diffusion_ranking
+from sklinvariant.neighbors._reranking._expansion import augment_database, expand_queries
+from sklinvariant.neighbors._reranking._reranking import k_reciprocal_ranking
+from sklinvariant.neighbors._vectors._embedding_neighbors import EmbeddingNeighbors
+from sklinvariant.neighbors._vectors._quantized_neighbors import QuantizedNeighbors
 
 __all__ = [
     "EmbeddingNeighbors",

@@ -7,9 +7,9 @@ from typing import Any, Literal
 import numpy as np
 
 from sklinvariant.base import need_extra, replacing, to_numpy, validated
-from sklinvariant.neighbors._embedding_neighbors import EmbeddingNeighbors
-from sklinvariant.neighbors._hamming_neighbors import HammingNeighbors
-from sklinvariant.neighbors._stored_codes import check_ids
+from sklinvariant.neighbors._codes._hamming_neighbors import HammingNeighbors
+from sklinvariant.neighbors._codes._stored_codes import check_ids
+from sklinvariant.neighbors._vectors._embedding_neighbors import EmbeddingNeighbors
 
 Format = Literal["faiss", "usearch", "hnswlib", "lancedb", "qdrant", "sqlite-vec", "pgvector"]
 _NAME = "codes"  # of tables and collections

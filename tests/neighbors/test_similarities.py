@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from tolerance import assert_close
 
-from sklinvariant.neighbors._similarities import check_links, check_rows, linked_similarities, nearest_rows, unit_rows
+from sklinvariant.neighbors._similarities import (
+    check_links,
+    check_rows,
+    linked_similarities,
+    nearest_rows,
+    unit_rows,
+)
 
 
 def test_rows_have_length_one_at_any_scale():

@@ -1,0 +1,1 @@
+"""Better rankings from those of a search: expansion, k-reciprocal neighbours, and diffusion."""
