@@ -9,7 +9,7 @@ from sklearn.utils import Tags
 
 from sklinvariant._compat import CallbackSupportMixin, fit_context, reports_fit
 from sklinvariant.base import RowFeaturesOutMixin, Whole, declared
-from sklinvariant.feature_extraction._backbones._backbones._backbone_estimator import BackboneEstimator
+from sklinvariant.feature_extraction._backbones._backbone_estimator import BackboneEstimator
 from sklinvariant.feature_extraction._backbones._maps import whole_of
 from sklinvariant.ops import concatenated
 

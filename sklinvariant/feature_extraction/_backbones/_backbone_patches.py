@@ -9,7 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklinvariant.bags import DescriptorSets
 from sklinvariant.base import Device, declared
-from sklinvariant.feature_extraction._backbones._backbones._backbone_estimator import BackboneEstimator
+from sklinvariant.feature_extraction._backbones._backbone_estimator import BackboneEstimator
 from sklinvariant.feature_extraction._backbones._maps import WrongOutput, cells_of, layers_of_maps
 from sklinvariant.images import ImageTransformer
 from sklinvariant.ops import concatenated
