@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sklinvariant.cluster import DuplicateImages
-from sklinvariant.cluster._duplicates import _duplicate_images as _duplicate_images
+from sklinvariant.cluster._duplicates import _duplicate_images
 from sklinvariant.cluster._duplicates._duplicate_images import _described, _without_chains
 
 cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")

@@ -12,7 +12,8 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from tolerance import assert_close, assert_same_labels
 
-from sklinvariant.cluster import IICSegmenter, _pixel_mixture
+from sklinvariant.cluster import IICSegmenter
+from sklinvariant.cluster._segmentation import _pixel_mixture
 from sklinvariant.cluster._segmentation._dense_mutual_information import dense_information
 from sklinvariant.datasets import make_textures
 from sklinvariant.metrics import clustering_accuracy

@@ -8,7 +8,8 @@ from torch import nn
 
 import sklinvariant
 from sklinvariant import BackbonePatches
-from sklinvariant.feature_extraction._backbones._backbones import Backbone, _backbone_estimator
+from sklinvariant.feature_extraction._backbones import _backbone_estimator
+from sklinvariant.feature_extraction._backbones._backbones import Backbone
 
 
 class WithPreprocessing(Backbone):

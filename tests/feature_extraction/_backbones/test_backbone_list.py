@@ -6,7 +6,8 @@ import sys
 import pytest
 import torch
 
-from sklinvariant.feature_extraction._backbones._backbones import _backbone_list, list_backbones
+from sklinvariant.feature_extraction import list_backbones
+from sklinvariant.feature_extraction._backbones import _backbone_list
 
 
 def _source(module):

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from sklinvariant.neighbors import HammingNeighbors, _code_reader
+from sklinvariant.neighbors import HammingNeighbors
+from sklinvariant.neighbors._codes import _code_reader
 from sklinvariant.neighbors._codes._code_reader import pack_bits
 
 

@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from sklinvariant.neighbors import HammingNeighbors, _approximate_search
+from sklinvariant.neighbors import HammingNeighbors
+from sklinvariant.neighbors._codes import _approximate_search
 from sklinvariant.neighbors._codes._approximate_search import InvertedLists
 
 faiss = pytest.importorskip("faiss")

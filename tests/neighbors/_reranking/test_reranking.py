@@ -7,7 +7,8 @@ from sklearn.neighbors import NearestNeighbors
 from tolerance import assert_close
 
 from sklinvariant.metrics import average_precision, exact_ranking
-from sklinvariant.neighbors._reranking import _reranking, k_reciprocal_ranking
+from sklinvariant.neighbors import k_reciprocal_ranking
+from sklinvariant.neighbors._reranking import _reranking
 
 
 def reference(queries, X, k1, k2, weight):
