@@ -96,9 +96,11 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, FittedSegmentation
         the images have a common layout (the row of a pixel tells more than 5 % about its component, also in other
         images), the mixture also contains the row, and the logarithms are relative to their mean over the image. The
         network learns a correction of the mixture in few steps with 0.3 of ``learning_rate``. "random" is the
-        initialisation of the paper, for textures. "auto" is "mixture" if the components of neighbouring pixels share
-        more than 10 % of their entropy, and otherwise "random". `partial_fit` and ``warm_start`` keep the
-        initialisation of the first fit, also if this parameter has changed.
+        initialisation of the paper, for textures. "auto" is "mixture" if the components of pixels within a distance of
+        3 share at least 10 % of their entropy, and no smaller share than the textures of adjacent blocks of 7 × 7
+        pixels, and otherwise "random". These textures are clusters of the standard deviation of a block and of its mean
+        steps along both axes. `partial_fit` and ``warm_start`` keep the initialisation of the first fit, also if this
+        parameter has changed.
     image_shape : tuple or None
         Shape (h, w) or (h, w, c) of images given as flat rows. None treats a row as an image of height 1.
     max_epochs : int or "auto"
@@ -146,9 +148,9 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, FittedSegmentation
     random heads (``init="random"``), and adds Sobel derivatives to the colours. Here all heads are trained in each
     step, and the network is smaller and keeps the resolution of the images. Its first layer can learn derivatives.
 
-    ``init="auto"`` can choose the mixture although only texture separates the classes. If ``init_`` is "mixture" and
-    the ``mutual_information_ratio_`` of the best head is low, such as 0.2, also fit with ``init="random"`` and compare
-    the ratios.
+    ``init="auto"`` can choose the mixture although only texture separates the classes, such as wide stripes, whose
+    colours tell much about those of neighbouring pixels. If ``init_`` is "mixture", look at the segments, and for such
+    images fit with ``init="random"``.
 
     Use another method where the colours of pixels are a poor start: on mosaics of photographs, a Gaussian mixture of
     plain pixels is more accurate, and on grey ones k-means on local statistics. On streets, this class is.
@@ -253,7 +255,7 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, FittedSegmentation
         # a generator of its own, so that random heads are those of init="random"; without a random_state its seed is
         # fixed, so that a fit that resumes from a checkpoint starts from the same mixture
         own = torch.Generator().manual_seed(0 if self.random_state is None else generator.initial_seed())
-        return choose_mixture(images, self.n_clusters, self.half_window, own, force=self.init == "mixture")
+        return choose_mixture(images, self.n_clusters, own, force=self.init == "mixture")
 
     def _n_epochs(self, data):
         if self.max_epochs != "auto":

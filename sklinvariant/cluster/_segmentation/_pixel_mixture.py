@@ -31,6 +31,9 @@ _N_IMAGES = 50  # on which neighbours are compared
 _BANDS = 8  # of rows, in which the clusters are counted
 _LEAST_LAYOUT = 0.05  # share of the entropy of the clusters that the row tells if images have a common layout
 _LEAST_INFORMATION = 0.1  # share of their entropy that the clusters of neighbours tell if colours are used
+_NEAR = 3  # largest distance of neighbours, in pixels along each axis
+_SIDE = 2 * _NEAR + 1  # of the blocks whose textures are compared
+_LEAST_BLOCKS = 20  # for each cluster; the information of fewer is overestimated
 _OUTLIERS = 0.001  # share of the pixels at each end that may be outliers
 _MOST_BEYOND = 2.0  # how far the scale reaches beyond the other pixels, as a share of their range
 _STRIP_BYTES = 16 << 20  # memory for the intermediate values of a strip of rows
@@ -150,9 +153,9 @@ def _strips(height: int, width: int, pixel_bytes: int, least: int = 1) -> Iterat
 
 
 def choose_mixture(
-    images: Sequence[torch.Tensor], n_clusters: int, half_window: int, generator: torch.Generator, *, force: bool
+    images: Sequence[torch.Tensor], n_clusters: int, generator: torch.Generator, *, force: bool
 ) -> PixelMixture | None:
-    """The mixture to start from, or None if the colours of pixels tell nothing about those of their neighbours.
+    """The mixture to start from, or None if colours tell less about neighbouring pixels than textures do.
 
     With ``force`` it is None only for a single cluster and for no more pixels than clusters. A first mixture, of the
     colours alone, shows whether the images have a common layout: the rows of the other images then tell in part which
@@ -163,8 +166,10 @@ def choose_mixture(
         return None
     low, high = _range(sample, images)
     mixture = _fitted(sample, n_clusters, low, high, layout=False)
-    if not force and _information(mixture, images, half_window) < _LEAST_INFORMATION:
-        return None
+    if not force:
+        by_texture = _texture_information(images, n_clusters, low, high, generator)
+        if _information(mixture, images, _NEAR) < max(_LEAST_INFORMATION, by_texture):
+            return None
     if _layout(sample, mixture) > _LEAST_LAYOUT:
         mixture = _fitted(sample, n_clusters, low, high, layout=True)
     return mixture
@@ -272,6 +277,28 @@ def _information(mixture, images, half_window):
     marginal = joint.sum(0) / joint.sum()
     entropy = float(torch.special.entr(marginal).sum())
     return float(joint_information(joint)) / entropy if entropy > 0 else 0.0
+
+
+def _texture_information(images, k, low, high, generator):
+    """The same share for the textures of adjacent blocks instead of colours, or 0 if there are few blocks."""
+    some = images[:: math.ceil(len(images) / _N_IMAGES)]
+    maps = [_textures(image, low, high) for image in some if min(image.shape[1:]) >= _SIDE]
+    if sum(blocks[0].numel() for blocks in maps) < _LEAST_BLOCKS * k:
+        return 0.0
+    return _information(_fitted(_Sample(maps, generator), k, 0.0, 1.0, layout=False), maps, 1)
+
+
+def _textures(image, low, high):
+    """Standard deviation and mean steps along each axis, (3, h // s, w // s), in the blocks of s×s pixels of an image.
+
+    They do not depend on the mean colour of a block, and blocks do not overlap, so neighbours have no pixel in common.
+    """
+    rows = []
+    for top in range(0, image.shape[1] - _SIDE + 1, _SIDE):
+        blocks = _logs(image[:, top : top + _SIDE], low, high).unfold(2, _SIDE, _SIDE)  # (c, s, w // s, s)
+        values = [blocks.std((1, 3)), *(blocks.diff(dim=axis).abs().mean((1, 3)) for axis in (1, 3))]
+        rows.append(torch.stack(values).mean(1))
+    return torch.stack(rows, 1)
 
 
 @torch.no_grad()

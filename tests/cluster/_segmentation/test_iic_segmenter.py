@@ -296,6 +296,22 @@ def test_textures_are_told_apart_where_kmeans_on_pixels_cannot(global_random_see
     assert model.mutual_information_ratio_[model.best_head_] > 0.6
 
 
+@pytest.mark.slow
+def test_textures_with_related_grey_values(global_random_seed):
+    """Fine checks, coarse checks and noise: the mixture of grey values is a poor start, and is not chosen."""
+    rng = np.random.RandomState(0)
+    y, x = np.mgrid[:64, :64]
+    masks = np.stack([(x + rng.randint(64)) // 32 % 2 + (y + rng.randint(64)) // 32 % 2 for _ in range(12)])
+    parts = [np.where((y // 2 + x // 2) % 2, 60, 200), np.where((y // 6 + x // 6) % 2, 60, 200)]
+    images = np.stack([np.choose(mask, [*parts, rng.randint(256, size=(64, 64))]) for mask in masks]).astype(np.uint8)
+    model = IICSegmenter(3, random_state=global_random_seed).fit(images)
+    assert model.init_ == "random"
+    accuracy = clustering_accuracy(masks, model.labels_)
+    assert accuracy > 0.75
+    model.set_params(init="mixture").fit(images)
+    assert clustering_accuracy(masks, model.labels_) < accuracy - 0.1
+
+
 class Mirror(torch.nn.Module):
     """Like a transformation of torchvision."""
 

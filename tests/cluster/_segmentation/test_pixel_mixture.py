@@ -31,7 +31,7 @@ def _scenes(n, *, fixed, seed=0):
 
 def _chosen(images, k=2, **settings):
     settings = {"force": False} | settings
-    return choose_mixture(list(images), k, 2, torch.Generator().manual_seed(0), **settings)
+    return choose_mixture(list(images), k, torch.Generator().manual_seed(0), **settings)
 
 
 def _labels(mixture, images):
@@ -69,6 +69,43 @@ def test_a_common_layout_makes_it_independent_of_the_exposure():
     mixture = _chosen(images)
     darker = 0.4 * (images + 0.03) - 0.03
     assert clustering_accuracy(truth, _labels(mixture, darker)) > 0.99
+
+
+def _checks(n, seed=0):
+    """Images (n, 1, 60, 60) of fine checks, coarse checks and noise, side by side in random order."""
+    rng = np.random.RandomState(seed)
+    y, x = np.mgrid[:60, :20]
+    images = []
+    for _ in range(n):
+        fine, coarse = ((y + rng.randint(side)) // side + (x + rng.randint(side)) // side for side in (2, 6))
+        parts = [0.2 + 0.6 * (fine % 2), 0.2 + 0.6 * (coarse % 2), rng.rand(60, 20)]
+        images.append(np.concatenate([parts[i] for i in rng.permutation(3)], axis=1))
+    return torch.from_numpy(np.stack(images)[:, None]).float()
+
+
+def test_textures_of_blocks_tell_more_than_colours():
+    """The colours of neighbours are related, but their textures more so."""
+    images = _checks(8)
+    mixture = _chosen(images, k=3, force=True)
+    assert _pixel_mixture._information(mixture, images, 3) > 0.15
+    assert _chosen(images, k=3) is None
+
+
+def test_colours_tell_more_than_textures_of_blocks():
+    """Regions that differ both in colour and in texture are found by their colours."""
+    images, truth = _scenes(8, fixed=False)
+    images, truth = images.repeat_interleave(3, 2).repeat_interleave(3, 3), truth.repeat(3, 1).repeat(3, 2)
+    images = images * torch.from_numpy(1 + 0.6 * truth[:, None] * (np.arange(72) % 2)).float()
+    assert _pixel_mixture._texture_information(list(images), 2, 0.0, 1.0, torch.Generator().manual_seed(0)) > 0.1
+    assert clustering_accuracy(truth, _labels(_chosen(images), images)) > 0.99
+
+
+def test_few_blocks_are_not_compared():
+    """Colours decide if images are smaller than a block, or have few blocks."""
+    small, _ = _scenes(8, fixed=False)
+    assert _chosen(small[:, :, :6]) is not None
+    assert _chosen(_checks(2), k=3) is None
+    assert _chosen(_checks(2)[:, :, :20], k=3) is not None
 
 
 def test_noise_has_no_mixture_unless_it_is_forced():
