@@ -36,7 +36,8 @@ def check_reach(value: float, largest: float, invariance: float) -> None:
         )
     if largest > 1e152:
         raise ValueError(
-            f"features up to {largest:g} are too large, because sums of their squares are infinite. Divide X by a constant"
+            f"features up to {largest:g} are too large, because sums of their squares are infinite. Divide X by "
+            "a constant"
         )
     if not math.isfinite(value):
         raise ValueError(

@@ -39,7 +39,7 @@ def test_features_whose_squares_are_0_are_refused():
 def test_squares_beyond_float64_are_named(frames, solver, standardize):
     model = AutoPooling(3, solver=solver, max_epochs=2, standardize=standardize, random_state=0)
     for scale in (1e155, 1e200, 1e300):
-        with pytest.raises(ValueError, match=r"features up to \S+e\+\d{3} are too large, because sums of their squares are inf"):
+        with pytest.raises(ValueError, match=r"features up to \S+e\+\d{3} are too large, because sums of .* infinite"):
             model.fit(frames * scale)
     if solver == "moment":
         with pytest.raises(ValueError, match=r"invariance=1e\+300 make J infinite"):
