@@ -41,6 +41,8 @@ class LearnedVLAD(LearnedBoW):
     --------
     VLAD : Finds the codewords by clustering.
     LearnedBoW : Histograms of codewords.
+    SecondOrderPooling : The covariance of each bag. Concatenated by `sklearn.pipeline.make_union`, both are on average
+        more accurate than either alone.
 
     References
     ----------
