@@ -166,8 +166,8 @@ def mean_and_max(seed):
     return make_union(GeMPooling(1), GeMPooling(np.inf))
 
 
-def covariance_and_learned(seed):
-    return make_union(SecondOrderPooling(), LearnedVLAD(16, random_state=seed))
+def with_covariance(aggregation):
+    return make_union(SecondOrderPooling(), aggregation)
 
 
 EVEN, ODD = "02468", "13579"
@@ -193,7 +193,12 @@ AGGREGATION = Family(
     methods={
         "ours: LearnedVLAD, default settings": pooled(lambda seed: LearnedVLAD(random_state=seed)),
         "ours: LearnedVLAD, 16 codewords": pooled(lambda seed: LearnedVLAD(16, random_state=seed)),
-        "ours: LearnedVLAD, 16 codewords, and covariance": pooled(covariance_and_learned),
+        "ours: LearnedVLAD, default settings, and covariance": pooled(
+            lambda seed: with_covariance(LearnedVLAD(random_state=seed))
+        ),
+        "ours: LearnedVLAD, 16 codewords, and covariance": pooled(
+            lambda seed: with_covariance(LearnedVLAD(16, random_state=seed))
+        ),
         "ours: LearnedBoW, default settings": pooled(
             lambda seed: LearnedBoW(random_state=seed), feature_map=AdditiveChi2Sampler()
         ),

@@ -335,7 +335,10 @@ def _as_bag(bag, i):
         try:
             bag = np.asarray(bag)
         except ValueError as error:
-            raise ValueError(f"bag {i}, a {kind}, must be an array of shape (n_{i}, d): {error}") from error
+            raise ValueError(
+                f"bag {i}, a {kind}, must be an array of shape (n_{i}, d), but lists in it differ in length. Pass "
+                "lists of equal length"
+            ) from error
         if bag.ndim != 2:
             raise ValueError(f"bag {i} must be of shape (n_{i}, d), got a {kind} of shape {bag.shape}")
     bag = dense_tensor(bag, f"bag {i}") if isinstance(bag, torch.Tensor) else bag

@@ -24,7 +24,7 @@ from sklinvariant.base._input import (
     set_n_features,
 )
 from sklinvariant.base._interruption import keeping_last_epoch
-from sklinvariant.base._kinds import files_in, is_bags, is_stream
+from sklinvariant.base._kinds import files_in, is_bags, is_stream, n_axes
 from sklinvariant.base._parameters import (
     LARGEST_SIDE,
     Count,
@@ -170,6 +170,7 @@ __all__ = [
     "keeping_last_epoch",
     "load",
     "load_arrays",
+    "n_axes",
     "n_threads",
     "need_extra",
     "precision_of",

@@ -19,7 +19,16 @@ from sklinvariant._distributed import processes_of_fit
 from sklinvariant._settings import detached
 from sklinvariant.base._block_input import read_dask, read_stream
 from sklinvariant.base._device import resolve_device
-from sklinvariant.base._kinds import files_in, is_bags, is_stream, name_of_stream, text_in, without_columns
+from sklinvariant.base._kinds import (
+    column_of_lists,
+    files_in,
+    is_bags,
+    is_stream,
+    n_axes,
+    name_of_stream,
+    text_in,
+    without_columns,
+)
 from sklinvariant.base._lazy_answers import is_lazy
 from sklinvariant.base._shard_rows import read_shard
 from sklinvariant.base._tensors import (
@@ -256,8 +265,7 @@ class RowReader(Reader):
         else:
             if kind.namespace is not None or isinstance(X, (list, tuple)):
                 X = to_numpy(X)
-            rows = validate_data(estimator, X, reset=reset, ensure_min_features=1, ensure_all_finite=False)
-            rows = as_tensor(rows if rows.dtype.kind != "O" else rows.astype(np.float64))
+            rows = _check_array(estimator, X, reset, self.needs)
         largest = largest_value(rows)  # replaces scikit-learn's search for NaN: one pass gives both
         if not math.isfinite(largest):
             _raise_not_finite(estimator, X)
@@ -267,6 +275,27 @@ class RowReader(Reader):
 
     def _check_reach(self, largest, dtype, reset):
         check_reach(largest, dtype, "X", fitting=reset, wide=self.wide)
+
+
+def _check_array(estimator, X, reset, needs):
+    try:
+        rows = validate_data(estimator, X, reset=reset, ensure_min_features=1, ensure_all_finite=False)
+        return as_tensor(rows if rows.dtype.kind != "O" else rows.astype(np.float64))
+    except ValueError as error:
+        if "setting an array element with a sequence" in str(error):  # numpy's message
+            _refuse_lists(type(estimator).__name__, X, needs)
+        raise
+
+
+def _refuse_lists(name, X, needs):
+    """Raise the ValueError for lists of different lengths, and for tables with lists in their cells."""
+    column = column_of_lists(X)
+    if column is None:
+        raise ValueError(f"X holds lists of different lengths, but {name} needs {needs}. Pass rows of equal length")
+    raise ValueError(
+        f"column {column!r} of X holds lists, but {name} needs {needs}. Select the columns of numbers, or pass this "
+        "column alone"
+    )
 
 
 def _check_tensor(estimator, X, reset):
@@ -326,9 +355,7 @@ class FrameReader(Reader):
 
 
 def _n_axes(X):
-    if isinstance(X, (list, tuple)):
-        return 1 + getattr(X[0], "ndim", np.ndim(X[0])) if len(X) else 1
-    return getattr(X, "ndim", 2)
+    return n_axes(X) if isinstance(X, (list, tuple)) else getattr(X, "ndim", 2)
 
 
 def _one_after_the_other(X):

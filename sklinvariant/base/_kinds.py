@@ -51,6 +51,9 @@ def without_columns(X: Any) -> Any:
         X = X.to_arrow()
     if library in ("numpy", "pandas", "polars") and str(getattr(X, "dtype", "")).lower() == "object":
         items = list(np.ravel(X)) if X.shape[1:] in ((), (1,)) else []
+        if items and _is_nested_list(items[0]):
+            arrays = [_array_in(item, row) for row, item in enumerate(items)]
+            return np.stack(arrays) if len({array.shape for array in arrays}) == 1 else arrays
         if items and _is_vector(items[0]):
             return _stacked(items)
         return items if items and _is_image(items[0]) else X
@@ -77,6 +80,31 @@ def _is_nested(X):
 
 def _is_vector(item):
     return isinstance(item, (list, tuple, np.ndarray)) and np.ndim(item) == 1 and np.asarray(item).dtype.kind in "fiub"
+
+
+def _is_nested_list(item):
+    """Whether an item of a column is a list of lists or arrays, or such an array of objects."""
+    is_numeric = isinstance(item, np.ndarray) and item.dtype.kind != "O"
+    return not is_numeric and _has_items(item) and len(item) > 0 and _has_items(item[0])
+
+
+def _array_in(item, row):
+    """The lists in an item of a column as one array."""
+    if not _has_items(item):
+        raise ValueError(f"X is a column whose row {row} is {item}, but row 0 is a list. Remove rows without values")
+    try:
+        return np.array(_without_objects(item))
+    except ValueError as error:
+        raise ValueError(
+            f"X is a column whose row {row} holds lists of different lengths. Pass bags or images, whose rows are of "
+            "equal length"
+        ) from error
+
+
+def _without_objects(item):
+    """An array of objects as a list, also inside."""
+    is_list = isinstance(item, np.ndarray) and item.dtype == object
+    return [_without_objects(part) for part in item] if is_list else item
 
 
 def _is_image(item):
@@ -155,6 +183,21 @@ def files_in(X: Any) -> list[str | bytes] | None:
         return None
     sources = [_source(item) for item in items]
     return None if None in sources else [source for source in sources if source is not None]
+
+
+def n_axes(X: Any) -> int:
+    """Number of axes of an array, or of a list whose items are like the first one or differ from it in length."""
+    if isinstance(X, (list, tuple)):
+        return 1 + (n_axes(X[0]) if len(X) else 0)
+    return X.ndim if hasattr(X, "ndim") else np.ndim(X)
+
+
+def column_of_lists(X: Any) -> str | None:
+    """The name of a column of a table whose first cell is a list or an array; else None."""
+    if not hasattr(X, "columns") or _library(X) not in ("pandas", "polars") or len(X) == 0:
+        return None
+    cells = X.iloc[0] if hasattr(X, "iloc") else X.row(0)
+    return next((name for name, cell in zip(X.columns, cells, strict=True) if _has_items(cell)), None)
 
 
 def text_in(X: Any) -> str | None:

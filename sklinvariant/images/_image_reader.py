@@ -313,8 +313,8 @@ def _real_tensor(X, name="images"):
     elif not isinstance(X, np.ndarray):
         try:
             X = np.asarray(to_numpy(X))
-        except ValueError as error:  # lists of lists of different lengths
-            raise ValueError(f"{name} must be an array (n, h, w) or (n, h, w, c): {error}") from error
+        except ValueError as error:
+            raise ValueError(f"lists in {name} differ in length. Pass lists of equal length, or an array") from error
     real = X.dtype.is_floating_point or X.dtype in _WHOLE if isinstance(X, torch.Tensor) else X.dtype.kind in "fiu"
     if not real:
         raise ValueError(f"{name} must hold real numbers, got dtype {X.dtype}. Convert them to uint8 or float32")

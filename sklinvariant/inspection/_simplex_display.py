@@ -170,6 +170,7 @@ class SimplexDisplay(Display):
     def plot(self, ax: Any = None, **kwargs: Any) -> Self:
         """Plot on the given axes, or on those of a new figure."""
         import matplotlib.pyplot as plt
+        from matplotlib.lines import Line2D
         from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
         if ax is None:
@@ -181,10 +182,8 @@ class SimplexDisplay(Display):
         # colours depend on the index of a cluster, even if some clusters are never the most probable
         colors = palette(k)[names] if self.y is None else palette(len(names))
         self.points_ = self.probabilities @ corners
-        self._groups = [
-            (codes == i, ax.scatter(*self.points_[codes == i].T, **self._style(colors[i], names[i], kwargs)))
-            for i in range(len(names))
-        ]
+        self._order = np.random.RandomState(0).permutation(len(codes))  # so that no class covers the others
+        self._dots = ax.scatter(*self.points_[self._order].T, **self._style(colors[codes[self._order]], kwargs))
         for i, (x, y) in enumerate(corners):
             image = None if self.vertex_images is None else self.vertex_images[i]
             if image is None:
@@ -197,20 +196,18 @@ class SimplexDisplay(Display):
         ax.set_axis_off()
         if self.y is not None and len(names) <= _FEW:
             place = {"loc": "center left", "bbox_to_anchor": (1, 0.5), "handletextpad": 0.1}
-            legend = ax.legend(**place, title="class", ncols=1 + len(names) // 16)
-            for handle in legend.legend_handles:
-                handle.set(alpha=1, sizes=[25])
+            dots = [Line2D([], [], color=color, marker="o", markersize=5, linestyle="") for color in colors]
+            ax.legend(dots, map(str, names), **place, title="class", ncols=1 + len(names) // 16)
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
-    def _style(self, color, name, kwargs):
+    def _style(self, colors, kwargs):
         size = float(np.clip(3e4 / len(self.probabilities), 2, 20))
-        return {"color": [color], "label": str(name), "s": size, "alpha": 0.6, "linewidth": 0, **kwargs}
+        return {"color": colors, "s": size, "alpha": 0.6, "linewidth": 0, **kwargs}
 
     def _move(self, points):
         self.points_ = points
-        for members, collection in self._groups:
-            collection.set_offsets(points[members])
+        self._dots.set_offsets(points[self._order])
 
 
 def vertices(k: int) -> np.ndarray:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
+from tolerance import assert_close
 
 from sklinvariant import VLAD, DescriptorSets, IICClusterer, PCAHasher
 from sklinvariant.base import is_bags, is_stream
@@ -108,6 +109,75 @@ def test_columns_of_images_and_bags():
     for found, bag in zip(without_columns(column), bags, strict=True):
         np.testing.assert_array_equal(found, bag)
     assert VLAD(2, random_state=0).fit(column).transform(column).shape == (3, 6)
+
+
+def _cells(kind, images):
+    """A column of pandas or polars whose cells are images as lists, or as pandas reads them from a parquet file."""
+    library = pytest.importorskip("polars" if kind == "polars" else "pandas", reason=f"{kind} is not installed")
+    cells = {
+        "polars": lambda: [image.tolist() for image in images],
+        "lists": lambda: [image.tolist() for image in images],
+        "tuples": lambda: [tuple(map(tuple, image.tolist())) for image in images],
+        "parquet": lambda: [_as_objects(image) for image in images],
+    }
+    return library.Series(cells[kind]())
+
+
+def _as_objects(image):
+    rows = np.empty(len(image), object)
+    rows[:] = [_as_objects(row) if row.ndim > 1 else row for row in image]
+    return rows
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (5, 4, 3)])
+@pytest.mark.parametrize("kind", ["lists", "tuples", "parquet", "polars"])
+def test_columns_whose_cells_are_lists_of_lists(kind, shape):
+    images = np.random.RandomState(0).randint(256, size=(6, *shape))
+    column = _cells(kind, images)
+    for X in (column, column.to_frame("image")):
+        np.testing.assert_array_equal(without_columns(X), images)
+    of_two_sizes = [images[0], images[1][:3]]
+    for found, image in zip(without_columns(_cells(kind, of_two_sizes)), of_two_sizes, strict=True):
+        np.testing.assert_array_equal(found, image)
+
+
+def test_images_in_cells_are_clustered_as_an_array_is():
+    images = np.random.RandomState(0).randint(256, size=(6, 8, 8))
+    model = IICClusterer(2, max_epochs=1, random_state=0)
+    expected = model.fit(images.astype(np.uint8)).predict_proba(images)
+    assert_close(model.fit(_cells("lists", images)).predict_proba(_cells("lists", images)), expected)
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        ([[[1.0], [2.0]], [[1.0], [2.0, 3.0]]], "row 1 holds lists of different lengths"),
+        ([[[1.0], [2.0, 3.0]], [[1.0]]], "row 0 holds lists of different lengths"),
+        ([[[1.0], [2.0]], None], "row 1 is None, but row 0 is a list. Remove rows without values"),
+        ([[[1.0, 2.0]], [[1.0, 2.0, 3.0]]], "lists of different lengths, but PCAHasher needs rows of features. Pass"),
+    ],
+)
+def test_cells_that_cannot_be_used(cells, message):
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    for X in (pandas.Series(cells), pandas.DataFrame({"image": cells})):
+        with pytest.raises(ValueError, match=message):
+            PCAHasher(1).fit(X)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_a_column_of_lists_beside_others_is_named(library):
+    library = pytest.importorskip(library, reason=f"{library} is not installed")
+    X = library.DataFrame({"age": [1, 2], "image": [[[1.0], [2.0]]] * 2})
+    for estimator in (PCAHasher(1), IICClusterer(2)):
+        with pytest.raises(ValueError, match=r"column 'image' of X holds lists.*Select the columns of numbers, or"):
+            estimator.fit(X)
+
+
+@pytest.mark.parametrize("X", [[[[1.0], [2.0, 3.0]]] * 2, [[[1.0, 2.0]], [[1.0, 2.0, 3.0]]]])
+@pytest.mark.parametrize("estimator", [PCAHasher(2), IICClusterer(2)])
+def test_lists_of_different_lengths(X, estimator):
+    with pytest.raises(ValueError, match=r"(?s)^(?!setting an array element).*(Pass|Set|Resize)"):
+        estimator.fit(X)
 
 
 def test_columns_that_cannot_be_used():

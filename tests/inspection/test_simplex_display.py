@@ -35,22 +35,43 @@ def test_colours_are_of_classes_or_clusters(pyplot, digits):
     X, y = digits
     model = GaussianMixture(10, covariance_type="spherical", random_state=0).fit(X)
     display = SimplexDisplay.from_estimator(model, X, y=y, images=X, image_shape=(8, 8), s=3)
-    assert [c.get_label() for c in display.ax_.collections] == [str(i) for i in range(10)]
-    for i, collection in enumerate(display.ax_.collections):
-        np.testing.assert_array_equal(collection.get_offsets(), display.points_[y == i])
-        assert collection.get_sizes().tolist() == [3]
+    (dots,) = display.ax_.collections
+    assert dots.get_sizes().tolist() == [3]
+    assert [text.get_text() for text in display.ax_.get_legend().get_texts()] == [str(i) for i in range(10)]
+    for i, color in enumerate(palette(10)):
+        of_class = (dots.get_facecolor()[:, :3] == color).all(1)
+        np.testing.assert_array_equal(_sorted(dots.get_offsets()[of_class]), _sorted(display.points_[y == i]))
     best = model.predict(X)
     for i, image in enumerate(display.vertex_images):
         mean = X[best == i].mean(0).reshape(8, 8)
         np.testing.assert_allclose(image, (mean - mean.min()) / np.ptp(mean))
     display.figure_.canvas.draw()
     only = SimplexDisplay.from_predictions(torch.eye(12)[[7, 3]], images=np.zeros((2, 3, 3, 3)))
-    colors = [c.get_facecolor()[0, :3] for c in only.ax_.collections]
-    np.testing.assert_allclose(colors, palette(12)[[3, 7]])
+    (dots,) = only.ax_.collections
+    drawn = dict(zip(dots.get_offsets()[:, 1].round(9).tolist(), dots.get_facecolor()[:, :3], strict=True))
+    for i, y in ((3, 0), (7, -np.sqrt(3) / 2)):
+        np.testing.assert_allclose(drawn[round(y, 9) + 0.0], palette(12)[i])
     assert [image is None for image in only.vertex_images] == [i not in (3, 7) for i in range(12)]
     only.figure_.canvas.draw()
     _, ax = pyplot.subplots()
     assert SimplexDisplay.from_predictions([[1.0]], ax=ax).points_.tolist() == [[0, 0]]
+
+
+def _sorted(points):
+    return np.array(sorted(np.asarray(points).tolist()))
+
+
+def test_no_class_covers_the_others(pyplot):
+    """Samples of two classes at one place are drawn in turns, also after they moved."""
+    n, y = 2000, np.repeat([0, 1], 1000)
+    display = SimplexDisplay.from_predictions(np.full((n, 2), 0.5), y=y)
+    (dots,) = display.ax_.collections
+    last = (dots.get_facecolor()[-200:, :3] == palette(2)[1]).all(1)
+    assert 50 < last.sum() < 150
+    proba = np.random.RandomState(0).dirichlet([1, 1], n)
+    moved = SimplexDisplay.from_predictions(proba, y=y)
+    display._move(moved.points_)
+    np.testing.assert_array_equal(dots.get_offsets(), moved.ax_.collections[0].get_offsets())
 
 
 def test_animation_over_epochs(pyplot, tmp_path, global_random_seed):

@@ -23,6 +23,7 @@ from sklinvariant.base import (
     ArrayLike,
     Count,
     FittedState,
+    Maybe,
     NJobs,
     Positive,
     Share,
@@ -135,6 +136,8 @@ class DuplicateImages(TorchEstimator):
         that cannot be read.
     pairs_ : ndarray of shape (n_pairs, 2), int64
         Rows of the confirmed pairs.
+    files_ : ndarray of shape (n,), object, or None
+        Name of the file of each image, in the order of ``labels_``. None for arrays and for bytes of files.
     failed_ : list of [row, reason]
         Files that cannot be read.
     n_features_in_ : int
@@ -167,12 +170,14 @@ class DuplicateImages(TorchEstimator):
     _fits_shards = False
     _layout = {
         "n_channels": Whole(),
-        "labels": Array(None, kinds="i"),
+        "labels": Array("n_images", kinds="i"),
         "pairs": Array(None, 2, kinds="i"),
+        "files": Maybe(Array("n_images", kinds="O")),  # None for arrays; models of earlier versions lack it
     }
 
     labels_ = FittedState("Group of each image, (n,).")
     pairs_ = FittedState("Rows of confirmed pairs, (n_pairs, 2).")
+    files_ = FittedState("Name of the file of each image, (n,), or None.")
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: ArrayLike, y: None = None) -> Self:
@@ -180,8 +185,9 @@ class DuplicateImages(TorchEstimator):
 
         Parameters
         ----------
-        X : list of n file names, or array of shape (n, h, w[, c]), or list of (h, w[, c]), or (n, n_features)
-            File names, or images of integers 0-255 or floats 0-1, which may differ in size.
+        X : folder, list of n file names, array of shape (n, h, w[, c]), list of (h, w[, c]), or (n, n_features)
+            A folder, whose images and those of its subfolders are read, file names, or images of integers 0-255 or
+            floats 0-1, which may differ in size.
 
         Returns
         -------
@@ -199,7 +205,12 @@ class DuplicateImages(TorchEstimator):
         photos, failed = self._describe(given)
         pairs = self._confirmed(photos)
         self.failed_ = failed
-        self._state = {"n_channels": _n_channels(given.data[0]), "labels": _labels(photos, pairs), "pairs": pairs}
+        self._state = {
+            "n_channels": _n_channels(given.data[0]),
+            "labels": _labels(photos, pairs),
+            "pairs": pairs,
+            "files": _names(given.data),
+        }
         if failed:
             listed = "; ".join(reason for _, reason in failed[:10])
             warn(f"DuplicateImages: {len(failed)} of {len(photos)} images were not read: {listed}")
@@ -269,6 +280,11 @@ class DuplicateImages(TorchEstimator):
 
 def _n_channels(image):
     return 3 if isinstance(image, str | bytes) else image.shape[-1]
+
+
+def _names(images):
+    """The names of the files (n,); None if some of the images are not in files."""
+    return np.array(images, object) if all(isinstance(image, str) for image in images) else None
 
 
 def _described(row, read, detailed, n_keypoints):

@@ -28,6 +28,7 @@ from sklinvariant.base import (
     check_size,
     declared,
     integers,
+    n_axes,
     torch_generator,
 )
 from sklinvariant.cluster._cluster_network import max_entropy
@@ -111,7 +112,7 @@ def _shape(X):
 def _are_images(X):
     """Whether X, or the first item of a list, is an image."""
     if isinstance(X, (list, tuple)):
-        return len(X) > 0 and (X[0].ndim if isinstance(X[0], torch.Tensor) else np.ndim(X[0])) > 1
+        return n_axes(X) > 2
     return isinstance(X, ImageFiles) or getattr(X, "ndim", 2) > 2 or hasattr(X, "getbands")  # of Pillow
 
 

@@ -26,10 +26,18 @@ def units_of(mean: torch.Tensor, deviation: torch.Tensor, dtype: torch.dtype) ->
 
 
 def check_reach(value: float, largest: float, invariance: float) -> None:
-    """Raise a ValueError if J would be infinite or 0, because the descent would then return its start."""
+    """Raise a ValueError if J would be infinite or 0, because the descent would then return its start.
+
+    The limits of features are the same for both solvers, with and without ``standardize``.
+    """
     if 0 < largest < 1e-150:
         raise ValueError(
             f"features up to {largest:g} are too small, because their squares are 0. Multiply X by a constant"
+        )
+    if largest > 1e152:
+        raise ValueError(
+            f"features up to {largest:g} are too large, because sums of their squares are infinite. Divide X by "
+            "a constant"
         )
     if not math.isfinite(value):
         raise ValueError(

@@ -1,8 +1,11 @@
 """Groups of the same photograph: changes that are found, other photographs, files that cannot be read."""
 
+import pickle
+
 import numpy as np
 import pytest
 
+from sklinvariant import load, save
 from sklinvariant.cluster import DuplicateImages
 from sklinvariant.cluster._duplicates import _duplicate_images
 from sklinvariant.cluster._duplicates._duplicate_images import _described, _without_chains
@@ -217,6 +220,24 @@ def test_files_that_cannot_be_read(photos, tmp_path):
     assert labels.tolist() == [0, -1, 0, -2, -2]
     assert [row for row, _ in model.failed_] == [3, 4]
     assert "4.png" in model.failed_[1][1]
+
+
+def test_names_of_files(photos, tmp_path):
+    """They are in the order of the labels, also after a model was saved."""
+    folder = tmp_path / "photos"
+    (folder / "more").mkdir(parents=True)
+    for name, image in {"b.png": photos[0], "a.png": photos[1], "more/c.png": photos[0][:, ::-1]}.items():
+        cv2.imwrite(str(folder / name), image)
+    model = DuplicateImages().fit(folder)
+    names = [str(folder / name) for name in ("a.png", "b.png", "more/c.png")]
+    assert model.files_.tolist() == names
+    assert model.files_[model.labels_ == 0].tolist() == names[1:]
+    save(model, tmp_path / "model.safetensors")
+    for again in (load(tmp_path / "model.safetensors"), pickle.loads(pickle.dumps(model))):
+        assert again.files_.tolist() == names
+    assert DuplicateImages().fit(names[::-1]).files_.tolist() == names[::-1]
+    assert DuplicateImages().fit([(folder / "a.png").read_bytes()] * 2).files_ is None
+    assert DuplicateImages().fit(photos[:2]).files_ is None
 
 
 def test_votes_are_counted_in_blocks_and_searched_in_lists(photos, monkeypatch):
