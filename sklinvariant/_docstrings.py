@@ -22,7 +22,7 @@ class Documented:
 
     A class has the attributes that its bases document. A parameter that the docstring of a method leaves out is
     documented as in ``_shared_docs``, else as in the method of a base class, else as in `fit` or `from_estimator`.
-    "Returns" is added to methods that return the object.
+    "Returns" is added to methods that return the object. Other methods that leave it out have that of the base class.
     """
 
     _shared_docs: ClassVar[str] = ""  # entries for the parameters of methods, also of those of subclasses
@@ -44,8 +44,11 @@ class Documented:
             known = {"y": _IGNORED}
             for main in () if name in _MAIN or name == "inverse_transform" else _MAIN:  # it has another X
                 known |= _parameters_of(getattr(cls, main, None))
-            known |= _parameters_of(getattr(super(cls, cls), name, None)) | shared
-            result = cls.__name__ if isinstance(method, classmethod) else "self"
+            inherited = getattr(super(cls, cls), name, None)
+            known |= _parameters_of(inherited) | shared
+            result = _section_of(inherited, "Returns")
+            if _returns_itself(function):
+                result = cls.__name__ if isinstance(method, classmethod) else "self"
             errors = inspect.cleandoc(cls._errors_of_fit) if name == "fit" else ""
             function.__doc__ = _completed(function, known, result, errors)
 
@@ -104,17 +107,25 @@ def _completed(function, known, result="", errors=""):
             entries[name] = _with_default(known[name], parameter.default)
     order = [name for name in signature.parameters if name in entries]
     sections["Parameters"] = "\n".join(dict.fromkeys(entries[name] for name in [*order, *entries]))
-    if signature.return_annotation in (Self, "Self") or function.__name__ in ("fit", "partial_fit"):
-        sections.setdefault("Returns", result)
+    sections.setdefault("Returns", result)
     if errors:
         sections["Raises"] = "\n".join(filter(None, [sections.get("Raises"), errors]))
     return _joined(sections)
 
 
+def _returns_itself(function):
+    annotation = inspect.signature(function).return_annotation
+    return annotation in (Self, "Self") or function.__name__ in ("fit", "partial_fit")
+
+
 def _parameters_of(documented):
     """The entries of a class or function, unless it is scikit-learn's."""
+    return _entries(_section_of(documented, "Parameters"))
+
+
+def _section_of(documented, title):
     ours = not getattr(documented, "__module__", "sklearn").startswith("sklearn")
-    return _entries(_sections(documented.__doc__).get("Parameters", "")) if ours else {}
+    return _sections(documented.__doc__).get(title, "") if ours else ""
 
 
 def _sections(doc):

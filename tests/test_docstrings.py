@@ -94,6 +94,39 @@ def test_other_methods_are_documented_as_in_the_base_class_and_in_fit():
     assert Child.read.__doc__ == "Read.\n\nReturns\n-------\nChild"
 
 
+def test_a_method_returns_what_that_of_the_base_class_returns():
+    class First(Documented):
+        """First."""
+
+        def transform(self, X):
+            """Transform.
+
+            Returns
+            -------
+            array of shape (n, d)
+            """
+
+    class Second(First):
+        """Second."""
+
+        def transform(self, X):
+            """Transform quickly."""
+
+    class Third(First):
+        """Third."""
+
+        def transform(self, X):
+            """Transform to a list.
+
+            Returns
+            -------
+            list
+            """
+
+    assert Second.transform.__doc__ == "Transform quickly.\n\nReturns\n-------\narray of shape (n, d)"
+    assert Third.transform.__doc__ == "Transform to a list.\n\nReturns\n-------\nlist"
+
+
 def test_a_required_y_is_not_documented_as_ignored():
     assert "y : " not in Child.score.__doc__
 

@@ -5,6 +5,7 @@ import importlib
 import inspect
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,6 +21,7 @@ from sklinvariant.networks import BatchNorm2d
 PROJECT = Path(__file__).parents[1]
 DOCS = PROJECT / "docs"
 pytestmark = pytest.mark.skipif(not DOCS.is_dir(), reason="installed without docs")
+OF_TORCH = {"extra_repr"}  # methods that torch documents
 SHARED_ROOMS = ("accumulate", "ops", "pairs", "training")  # a page documents all names of these
 
 
@@ -67,8 +69,7 @@ def docstrings(found):
 
 @pytest.mark.parametrize("found", list(documented()))
 def test_functions_and_methods_are_documented(found):
-    of_torch = {"extra_repr", "set_extra_state"}
-    assert [name for name, doc in docstrings(found) if not doc and name not in of_torch] == []
+    assert [name for name, doc in docstrings(found) if not doc and name not in OF_TORCH] == []
 
 
 @pytest.mark.parametrize("found", list(documented()))
@@ -117,20 +118,30 @@ def test_every_public_class_documents_the_arguments_of_its_constructor(cls):
         assert ("default=" in head) == (argument.default is not inspect.Parameter.empty), head
 
 
+def public_functions(found):
+    """A function, or the public methods of a class."""
+    return [found] if inspect.isfunction(found) else [one for one in methods(found) if one.__name__ not in OF_TORCH]
+
+
 def for_users():
-    """The functions and classes that are no building blocks, without the modules of torch, of which a line says all."""
-    rooms = tuple(room for room in sklinvariant.PUBLIC_ROOMS if room not in SHARED_ROOMS)
-    found = [parameters for parameters in documented() if parameters.id.startswith(rooms)]
-    return [one for one in found if not (inspect.isclass(one.values[0]) and one.id.startswith("networks."))]
+    """The functions and classes of the public rooms."""
+    return [one for one in documented() if one.id.startswith(sklinvariant.PUBLIC_ROOMS)]
 
 
 @pytest.mark.parametrize("found", for_users())
 def test_functions_and_methods_document_their_parameters(found):
-    functions = [found] if inspect.isfunction(found) else methods(found)
-    for function in functions:
+    for function in public_functions(found):
         entries = _entries(_sections(function.__doc__).get("Parameters", ""))
         arguments = inspect.signature(function).parameters.keys() - {"self", "cls"}
         assert arguments - entries.keys() == set(), function.__name__
+
+
+@pytest.mark.parametrize("found", for_users())
+def test_functions_and_methods_document_their_results(found):
+    for function in public_functions(found):
+        result = inspect.signature(function).return_annotation
+        if result not in (None, Iterator[None]):  # the latter are contexts
+            assert _sections(function.__doc__).get("Returns"), function.__name__
 
 
 @functools.cache

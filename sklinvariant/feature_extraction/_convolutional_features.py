@@ -391,7 +391,7 @@ class ConvolutionalFeatures(
         return given.answer(answer)
 
     def feature_maps(self, device: Device) -> Callable[[torch.Tensor], torch.Tensor]:
-        """The fitted features on a device, as a function from images (n, h, w, c) to maps (n, h', w', k).
+        """The fitted features on a device, as a function of images.
 
         The filters are computed only once, so the function can be called for many batches.
 
@@ -399,6 +399,10 @@ class ConvolutionalFeatures(
         ----------
         device : str or torch.device
             Where the function computes.
+
+        Returns
+        -------
+        callable that maps images (n, h, w, c) to maps (n, h', w', k)
         """
         check_is_fitted(self)
         module = self._map_module().to(device)
@@ -430,7 +434,12 @@ class ConvolutionalFeatures(
         return self
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Names of the features of a cell."""
+        """Names of the features of a cell.
+
+        Returns
+        -------
+        ndarray of k str
+        """
         check_is_fitted(self)
         k = len(self._state["vectors"]) * (2 if self._state["encoding"] == "soft_threshold" else 1)
         return np.asarray([f"{type(self).__name__.lower()}{i}" for i in range(k)], dtype=object)

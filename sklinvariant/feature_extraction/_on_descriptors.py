@@ -173,7 +173,12 @@ class OnDescriptors(CallbackSupportMixin, TransformerMixin, BagEstimator, auto_w
         return self
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Names of the features of a transformed descriptor, from the transformer."""
+        """Names of the features of a transformed descriptor, from the transformer.
+
+        Returns
+        -------
+        ndarray of str, a name for each feature
+        """
         check_is_fitted(self)
         return self.estimator_.get_feature_names_out()
 

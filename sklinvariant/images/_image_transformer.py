@@ -78,7 +78,12 @@ class ImageTransformer(CallbackSupportMixin, TransformerMixin, TorchEstimator, a
         return self
 
     def get_feature_names_out(self, input_features: ArrayLike = None) -> np.ndarray:
-        """Names of the features of a descriptor."""
+        """Names of the features of a descriptor.
+
+        Returns
+        -------
+        ndarray of d str
+        """
         check_is_fitted(self)
         prefix = type(self).__name__.lower()
         return np.asarray([f"{prefix}{i}" for i in range(self._state["n_descriptor_features"])], dtype=object)

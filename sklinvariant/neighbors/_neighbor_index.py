@@ -133,7 +133,12 @@ class NeighborIndex(Computing):
     def radius_neighbors_graph(
         self: Any, X: Any = None, radius: float | None = None, mode: str = "connectivity", sort_results: bool = False
     ) -> csr_matrix:
-        """The samples within a distance as a sparse graph, whose columns are those of `kneighbors_graph`."""
+        """The samples within a distance as a sparse graph.
+
+        Returns
+        -------
+        csr_matrix of shape (n_queries, n_samples), with the columns of `kneighbors_graph`
+        """
         _check_mode(mode)
         _, queries, itself = self._check_queries(X)
         limits, distances, rows = self._found(queries, radius, itself, sort_results)

@@ -13,7 +13,17 @@ M = TypeVar("M", bound=nn.Module)
 
 class _OfWholeBatch(_BatchNorm):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Normalise the channels of x, whose second axis they are."""
+        """Normalise channels.
+
+        Parameters
+        ----------
+        x : tensor of shape (n, c, ...)
+            Samples with c channels.
+
+        Returns
+        -------
+        tensor of shape (n, c, ...)
+        """
         if not (self.training and is_shared()):
             return super().forward(x)
         self._check_input_dim(x)

@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from sklinvariant._distributed import own_number
 from sklinvariant._docstrings import documented_by
 from sklinvariant._settings import borrowed_generators, draw_seed
-from sklinvariant.ops import Mixture, Scores, equal_moments, mixture_scores, soft_moments, standardize
+from sklinvariant.ops import Mixture, Scores, equal_moments, mixture_scores, soft_moments, standardize, take_rows
 
 _SMALL = 1e-6  # below this value power normalisation is linear, so that its gradient is finite
 
@@ -35,16 +35,34 @@ class Bags(NamedTuple):
     values: torch.Tensor
     offsets: np.ndarray
 
+    @documented_by(soft_moments)
     def moments(self, scores: Scores, order: int, chunk_size: int | None) -> tuple[torch.Tensor, ...]:
-        """The sums of soft assignments over each bag, as from `sklinvariant.ops.soft_moments`."""
+        """The sums of soft assignments over each bag, as from `sklinvariant.ops.soft_moments`.
+
+        Returns
+        -------
+        tuple of ``order + 1`` tensors of shape (n, k), (n, k, d) and (n, k, d)
+        """
         return soft_moments(self.values, self.offsets, scores, order=order, chunk_size=chunk_size)
 
+    @documented_by(take_rows)
     def counts(self, like: torch.Tensor, floor: int = 1) -> torch.Tensor:
-        """Number of descriptors of each bag, at least ``floor``: (n, 1)."""
+        """Number of descriptors of each bag.
+
+        Parameters
+        ----------
+        floor : int, default=1
+            Smallest result, which an empty bag gets.
+
+        Returns
+        -------
+        tensor of shape (n, 1)
+        """
         sizes = np.maximum(np.diff(self.offsets), floor)
         return torch.as_tensor(sizes, dtype=like.dtype, device=like.device)[:, None]
 
 
+@documented_by(equal_moments)
 class EqualBags(NamedTuple):
     """Bags of equal size, of which plain tensor operations compute everything at once.
 
@@ -54,19 +72,30 @@ class EqualBags(NamedTuple):
     ----------
     values : tensor of shape (n, m, d)
         The m descriptors of each bag.
-    hard : bool, default=False
-        Whether a descriptor belongs only to the codeword with the highest score, instead of to all with weights.
     """
 
     values: torch.Tensor
     hard: bool = False
 
+    @documented_by(Bags.moments)
     def moments(self, scores: Scores, order: int, chunk_size: int | None = None) -> tuple[torch.Tensor, ...]:
-        """The sums of soft assignments over each bag, as from `sklinvariant.ops.equal_moments`."""
+        """The sums of soft assignments over each bag, as from `sklinvariant.ops.equal_moments`.
+
+        Returns
+        -------
+        tuple of tensors
+            As many as ``order + 1``, of shape (n, k), (n, k, d) and (n, k, d).
+        """
         return equal_moments(self.values, scores, order, hard=self.hard)
 
+    @documented_by(Bags.counts)
     def counts(self, like: torch.Tensor, floor: int = 1) -> torch.Tensor:
-        """Number of descriptors of each bag, which is never 0: (1, 1)."""
+        """Number of descriptors of each bag, which is never 0.
+
+        Returns
+        -------
+        tensor of shape (1, 1)
+        """
         return like.new_full((1, 1), self.values.shape[1])
 
 
@@ -110,16 +139,50 @@ class BagEncoder(nn.Module):
         self.chunk_size = chunk_size
 
     def prepare(self, bags: Bags, device: str | torch.device) -> Bags:
-        """The bags as ``forward`` expects them. They stay where they are, because it loads them chunk by chunk."""
+        """The bags as ``forward`` expects them: unchanged, because it loads them chunk by chunk.
+
+        Parameters
+        ----------
+        bags : Bags
+            The bags.
+        device : str or torch.device
+            Device of the encoder.
+
+        Returns
+        -------
+        Bags
+        """
         return bags
 
     def inward(self, x: np.ndarray) -> torch.Tensor:
-        """Convert (k, d) from the units of the data to standardised units, in double precision."""
+        """Convert from the units of the data to standardised units.
+
+        The difference is computed in double precision, and the result has the precision of the parameters.
+
+        Parameters
+        ----------
+        x : array of shape (k, d)
+            Codewords in the units of the data.
+
+        Returns
+        -------
+        tensor of shape (k, d)
+        """
         values = torch.tensor(np.asarray(x, dtype=np.float64))  # copied, because it may be mapped from a file
         return ((values - self.shift.double().cpu()) / self.double_scale).to(self.shift.dtype)
 
     def outward(self, x: torch.Tensor) -> np.ndarray:
-        """Convert (k, d) from standardised units to the units of the data."""
+        """Convert from standardised units to the units of the data, as `inward` does.
+
+        Parameters
+        ----------
+        x : tensor of shape (k, d)
+            Codewords in standardised units.
+
+        Returns
+        -------
+        array of shape (k, d)
+        """
         x = x.detach().double() * self.double_scale + self.shift.double()
         return x.to(self.shift.dtype).cpu().numpy()
 
@@ -184,7 +247,12 @@ class SoftBagOfWords(BagEncoder):
         return self.start + self.unit * self.offsets
 
     def scores(self) -> Scores:
-        """The logarithms of D, as `sklinvariant.ops.Scores`, up to a term that is the same for all codewords."""
+        """The logarithms of the assignments q before their softmax, up to a term that is the same for all codewords.
+
+        Returns
+        -------
+        sklinvariant.ops.Scores
+        """
         sharpest = np.log(torch.finfo(self.log_gamma.dtype).max) / 2  # prevents overflow
         gamma, codebook = self.log_gamma.clamp(max=sharpest).exp(), self.codebook
         if self.log_precision is None:
@@ -196,12 +264,27 @@ class SoftBagOfWords(BagEncoder):
         return Scores(weight.T.contiguous(), bias, self.shift, self.scale)
 
     def forward(self, bags: Bags | EqualBags) -> torch.Tensor:
-        """The representations (n, k) of n bags."""
+        """The mean assignments of each bag.
+
+        Parameters
+        ----------
+        bags : Bags or EqualBags
+            The descriptors of n bags, in their own units.
+
+        Returns
+        -------
+        tensor of shape (n, k)
+        """
         (mass,) = bags.moments(self.scores(), order=0, chunk_size=self.chunk_size)
         return mass / bags.counts(mass)
 
     def export(self) -> dict[str, Any]:
-        """Codebook, covariances and gamma in the units of the data."""
+        """The parameters in the units of the data.
+
+        Returns
+        -------
+        dict of "codebook" (k, d), "gamma" and, if there are any, "covariances" (k, d)
+        """
         state = {"codebook": self.outward(self.codebook), "gamma": self._gamma()}
         if self.log_precision is not None:
             state["covariances"] = (-self.log_precision.detach()).exp().cpu().numpy()
@@ -243,8 +326,14 @@ class SoftVLAD(SoftBagOfWords):
         )
         self.normalization = normalization
 
+    @documented_by(SoftBagOfWords.forward)
     def forward(self, bags: Bags | EqualBags) -> torch.Tensor:
-        """The representations (n, k d) of n bags."""
+        """The mean residuals of each bag, normalised.
+
+        Returns
+        -------
+        tensor of shape (n, k d)
+        """
         mass, sums = bags.moments(self.scores(), order=1, chunk_size=self.chunk_size)
         residuals = (sums - mass[:, :, None] * self.codebook) / bags.counts(mass)[:, :, None]
         return normalize_vlad(residuals, self.normalization, self.scale)
@@ -261,7 +350,7 @@ class SoftFisherVector(BagEncoder):
     mixture : Mixture or sequence of three arrays
         Initial weights (k,), means (k, d) and variances (k, d), in the units of the descriptors.
     improved : bool, default=True
-        Whether to apply signed square roots and L2 normalisation.
+        Whether to take signed square roots and divide by the L2 norm, as the improved Fisher vector does.
     weight_terms : bool, default=False
         Whether to prepend the k derivatives with respect to the mixing weights.
 
@@ -299,12 +388,24 @@ class SoftFisherVector(BagEncoder):
         self.improved, self.weight_terms = improved, weight_terms
 
     def mixture(self) -> Mixture:
-        """The mixture in standardised units."""
+        """The mixture in standardised units.
+
+        Returns
+        -------
+        sklinvariant.ops.Mixture
+        """
         means = self.start + self.unit * self.offsets
         return Mixture(torch.softmax(self.log_weights, 0), means, self.log_variances.exp())
 
+    @documented_by(SoftBagOfWords.forward)
     def forward(self, bags: Bags | EqualBags) -> torch.Tensor:
-        """The representations of n bags: (n, 2 k d), or (n, k + 2 k d) with ``weight_terms``."""
+        """The Fisher vectors of bags.
+
+        Returns
+        -------
+        tensor of shape (n, 2 k d) or (n, k + 2 k d)
+            The latter with ``weight_terms``.
+        """
         mixture = self.mixture()
         scores = mixture_scores(mixture, self.shift, self.scale)
         moments = bags.moments(scores, order=2, chunk_size=self.chunk_size)
@@ -312,7 +413,12 @@ class SoftFisherVector(BagEncoder):
         return F.normalize(power_normalize(vectors), dim=1) if self.improved else vectors
 
     def export(self) -> dict[str, Any]:
-        """Weights, means and covariances in the units of the data."""
+        """The mixture in the units of the data.
+
+        Returns
+        -------
+        dict of "weights" (k,), "means" (k, d) and "covariances" (k, d)
+        """
         return {
             "weights": torch.softmax(self.log_weights.detach().double(), 0).to(self.shift.dtype).cpu().numpy(),
             "means": self.outward(self.mixture().means),
@@ -359,16 +465,37 @@ class MeanEncoder(nn.Module):
         self.chunk_size = chunk_size or 1 << 14
 
     def export(self) -> dict[str, Any]:
-        """The parameters and buffers of T as numpy arrays."""
+        """The parameters and buffers of T.
+
+        Returns
+        -------
+        dict of "encoder", a dict of arrays by name
+        """
         return {"encoder": {name: value.cpu().numpy() for name, value in self.transform.state_dict().items()}}
 
+    @documented_by(BagEncoder.prepare)
     def prepare(self, bags: Bags, device: str | torch.device) -> Bags:
-        """The standardised bags on the device, ready for every pass over them."""
+        """The standardised bags on the device, ready for every pass over them.
+
+        Returns
+        -------
+        Bags of standardised descriptors
+        """
         values = standardize(bags.values.to(device), self.units.shift, self.units.scale, self.dtype)
         return Bags(values, bags.offsets)
 
     def forward(self, bags: Bags | EqualBags) -> torch.Tensor:
-        """The means (n, D) of n bags, which `prepare` has standardised, or of `EqualBags`."""
+        """The means of T over each bag.
+
+        Parameters
+        ----------
+        bags : Bags or EqualBags
+            The result of `prepare`, or `EqualBags` in their own units.
+
+        Returns
+        -------
+        tensor of shape (n, D)
+        """
         if isinstance(bags, EqualBags):
             return self._mean_of_equal(bags.values)
         values, offsets = bags

@@ -4,6 +4,7 @@ import re
 
 import torch
 
+from sklinvariant._docstrings import documented_by
 from sklinvariant.ops import resample
 
 
@@ -103,18 +104,49 @@ class Group:
         return self._mirrored.bool()
 
     def act(self, images: torch.Tensor, element: int) -> torch.Tensor:
-        """Transform images (n, c, h, w), :math:`(L_g x)(p) = x(g^{-1} p)`; 0 outside the images."""
+        """Transform images, :math:`(L_g x)(p) = x(g^{-1} p)`.
+
+        Parameters
+        ----------
+        images : tensor of shape (n, c, h, w)
+            Images, which are 0 outside.
+        element : int
+            Index of the element g.
+
+        Returns
+        -------
+        tensor of shape (n, c, h, w)
+        """
         return resample(images, self.matrices[element][None])
 
+    @documented_by(act)
     def act_on_maps(self, maps: torch.Tensor, element: int) -> torch.Tensor:
-        """Transform maps over the group (n, c · order, h, w), where c is the slowest index.
+        """Transform maps over the group, both their pixels and elements: :math:`(L_g x)(p, u) = x(g^{-1} p, g^{-1} u)`.
 
-        Both pixels and elements are permuted: :math:`(L_g x)(p, u) = x(g^{-1} p, g^{-1} u)`.
+        Parameters
+        ----------
+        maps : tensor of shape (n, c · order, h, w)
+            Maps, of which channel ``c * order + u`` belongs to element u.
+
+        Returns
+        -------
+        tensor of shape (n, c · order, h, w)
         """
         return self.act(self.act_on_embedding(maps.unflatten(1, (-1, self.order)), element).flatten(1, 2), element)
 
+    @documented_by(act)
     def act_on_embedding(self, embedding: torch.Tensor, element: int) -> torch.Tensor:
-        """Transform embeddings (n, c, order, …), which have no pixels: :math:`(L_g x)(u) = x(g^{-1} u)`."""
+        """Transform embeddings, which have no pixels: :math:`(L_g x)(u) = x(g^{-1} u)`.
+
+        Parameters
+        ----------
+        embedding : tensor of shape (n, c, order, ...)
+            Embeddings, with a value for each element.
+
+        Returns
+        -------
+        tensor of shape (n, c, order, ...)
+        """
         return embedding[:, :, self.products[self.inverses[element]].to(embedding.device)]
 
     def __repr__(self) -> str:

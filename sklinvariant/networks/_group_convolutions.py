@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from sklinvariant._docstrings import documented_by
 from sklinvariant.networks._group import Group
 
 
@@ -150,8 +151,9 @@ class _GroupConvolution(nn.Module):
         self.bias = nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype)) if bias else None
         self.reset_parameters(generator)
 
+    @documented_by(_PARAMETERS)
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw normal weights of variance 2 / fan-in (None: from torch's global generator) and set biases to 0."""
+        """Draw normal weights of variance 2 / fan-in and set biases to 0."""
         fan_in = self.weight[0].numel() * (self.group.order if self.projects else 1)
         drawn = torch.randn(self.weight.shape, generator=generator, dtype=torch.float64, device="cpu")
         self.weight.data.copy_(drawn * (2 / fan_in) ** 0.5)
@@ -183,17 +185,40 @@ class _GroupConvolution(nn.Module):
         self._expanded = index.shape[0], index.shape[1] * index.shape[2]
 
     def filters(self) -> torch.Tensor:
-        """The filters of an ordinary convolution: (out · order, in · order, k, k); images have no order."""
+        """The filters of the ordinary convolution that computes the layer.
+
+        Returns
+        -------
+        tensor of shape (out_channels · order, in_channels · order, height, width)
+            An image has no order: its channels are not multiplied by it.
+        """
         stored = self.weight if self._turn is None else self.weight.flatten(3) @ self._turn
         n_out, n_in = self._expanded
         return stored.flatten(1).index_select(1, self._index).view(self.out_channels * n_out, n_in, *self.kernel_size)
 
     def biases(self) -> torch.Tensor | None:
-        """The biases of an ordinary convolution, equal for all elements of a channel."""
+        """The biases of the ordinary convolution that computes the layer.
+
+        Returns
+        -------
+        tensor of shape (out_channels · order,) or None
+            They are equal for all elements of a channel. None is a layer without biases.
+        """
         return None if self.bias is None else self.bias.repeat_interleave(self._expanded[0])
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Convolve images (n, in_channels, h, w), or maps over the group (n, in_channels · order, h, w)."""
+        """Convolve images or maps.
+
+        Parameters
+        ----------
+        x : tensor of shape (n, in_channels, h, w) or (n, in_channels · order, h, w)
+            Images for `LiftingConv2d`, maps over the group for the other layers.
+
+        Returns
+        -------
+        tensor of shape (n, out_channels, h', w') or (n, out_channels · order, h', w')
+            Images of `ProjectingConv2d`, maps over the group of the other layers.
+        """
         if self.group.order > 1:
             check_stride(type(self).__name__, x.shape[-2:], self.kernel_size, self.stride, self.padding)
         return F.conv2d(x, self.filters(), self.biases(), self.stride, self.padding)
@@ -247,7 +272,7 @@ class GroupConv2d(_GroupConvolution):
 class ProjectingConv2d(_GroupConvolution):
     r"""Maps over the group (n, in_channels · order, h, w) -> images (n, out_channels, h', w'): the reverse of lifting.
 
-    The sum is over all elements u and pixels q of a map x, with a filter ψ:
+    As in `GroupConv2d`, but the result has no elements:
 
     .. math:: y(p) = \sum_u \sum_q \psi(u^{-1} (q - p))\, x(q, u)
 
@@ -268,6 +293,16 @@ class GroupConvTranspose2d(_GroupConvolution):
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Convolve maps over the group (n, in_channels · order, h, w)."""
+        """Convolve maps over the group.
+
+        Parameters
+        ----------
+        x : tensor of shape (n, in_channels · order, h, w)
+            Maps over the group.
+
+        Returns
+        -------
+        tensor of shape (n, out_channels · order, h', w')
+        """
         weight = self.filters().transpose(0, 1)
         return F.conv_transpose2d(x, weight, self.biases(), self.stride, self.padding)

@@ -40,7 +40,17 @@ class GroupBatchNorm2d(BatchNorm2d):
         self.group = group if isinstance(group, Group) else Group(group)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Normalise maps over the group (n, c · order, h, w)."""
+        """Normalise maps over the group.
+
+        Parameters
+        ----------
+        x : tensor of shape (n, c · order, h, w)
+            Maps over the group.
+
+        Returns
+        -------
+        tensor of the shape of x
+        """
         by_channel = x.unflatten(1, (-1, self.group.order)).flatten(2, 3)  # (n, c, order h, w)
         is_single = by_channel.numel() == self.num_features and not is_shared()
         if self.training and is_single:  # the variance of a single number is undefined
@@ -81,12 +91,30 @@ class GroupPool2d(nn.Module):
 
     @classmethod
     def halving(cls, sizes: Sequence[int], mode: str = "mean") -> Self:
-        """The layer that halves maps of (h, w) to ⌈h / 2⌉: windows of 2 pixels for even sides, 3 for odd sides."""
+        """The layer that halves maps of (h, w) to ⌈h / 2⌉: windows of 2 pixels for even sides, 3 for odd sides.
+
+        Parameters
+        ----------
+        sizes : (int, int)
+            Height and width of the maps in pixels.
+        mode : str, default="mean"
+            "mean" or "max" of the pixels of a window.
+
+        Returns
+        -------
+        GroupPool2d
+        """
         odd = [size % 2 for size in sizes]
         return cls([2 + rest for rest in odd], padding=odd, mode=mode)
 
+    @documented_by(GroupBatchNorm2d.forward)
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Pool maps over the group (n, c · order, h, w)."""
+        """Pool maps over the group.
+
+        Returns
+        -------
+        tensor of shape (n, c · order, h', w')
+        """
         check_stride(type(self).__name__, x.shape[-2:], self.kernel_size, self.stride, self.padding)
         if self.mode == "max":
             return F.max_pool2d(x, self.kernel_size, self.stride, self.padding)
@@ -116,8 +144,15 @@ class GroupUpsample2d(nn.Module):
         super().__init__()
         self.size = pair(size)
 
+    @documented_by(GroupBatchNorm2d.forward)
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Upsample maps over the group (n, c · order, h, w)."""
+        """Upsample maps over the group.
+
+        Returns
+        -------
+        tensor of shape (n, c · order, height, width)
+            Maps of the given size.
+        """
         for here, wanted in zip(x.shape[-2:], self.size, strict=True):
             if wanted not in (2 * here, 2 * here - 1):
                 raise ValueError(

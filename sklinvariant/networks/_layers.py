@@ -20,6 +20,10 @@ def linear(n_in: int, n_out: int, *, bias: bool = True, generator: torch.Generat
         Whether the layer has biases.
     generator : torch.Generator or None, default=None
         Draws the weights. None is torch's global generator.
+
+    Returns
+    -------
+    torch.nn.Linear
     """
     return _drawn(nn.Linear(n_in, n_out, bias, device="meta", dtype=torch.float32), generator)
 

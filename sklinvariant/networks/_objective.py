@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from sklinvariant._distributed import whole_mean, whole_rows
+from sklinvariant._docstrings import documented_by
 from sklinvariant._settings import borrowed_generators, draw_seed
 from sklinvariant.networks._chi2 import chi2_map
 from sklinvariant.networks._encoders import Bags
@@ -35,25 +36,66 @@ class Objective(nn.Module):
         self.encoder, self.feature_map, self.loss = encoder, feature_map, loss
 
     def get_extra_state(self) -> dict:
-        """The state that a checkpoint needs besides the parameters: that of the generator of the encoder."""
+        """The state that a checkpoint needs besides the parameters.
+
+        Returns
+        -------
+        dict of "generator", the state of the generator of the encoder or None
+        """
         generator = getattr(self.encoder, "generator", None)
         return {"generator": None if generator is None else generator.get_state()}
 
     def set_extra_state(self, state: dict) -> None:
+        """Restore the state that a checkpoint has besides the parameters.
+
+        Parameters
+        ----------
+        state : dict
+            The result of `get_extra_state`.
+        """
         if state["generator"] is not None:
             generator: Any = self.encoder.generator
             generator.set_state(state["generator"].cpu())
 
     def represent(self, bags: Bags) -> torch.Tensor:
-        """The mapped representations (n, f) of bags."""
+        """The mapped representations of bags.
+
+        Parameters
+        ----------
+        bags : Bags
+            n bags, as the encoder expects them.
+
+        Returns
+        -------
+        tensor of shape (n, f)
+        """
         return map_features(self.encoder(bags), self.feature_map)
 
     def forward(self, batch: Any) -> torch.Tensor:
-        """The loss of a `sklinvariant.training.Batch`, one number."""
+        """The loss of a batch.
+
+        Parameters
+        ----------
+        batch : sklinvariant.training.Batch
+            Bags, targets and sample weights.
+
+        Returns
+        -------
+        tensor of shape ()
+        """
         return self.loss(self.represent(batch.bags), batch.target, batch.weight)
 
+    @documented_by(forward)
     def evaluate(self, batch: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The loss of a batch, and the outputs (n, n_outputs) of a linear model."""
+        """The loss of a batch, and the outputs of a linear model.
+
+        Returns
+        -------
+        loss : tensor of shape ()
+            Mean loss, with the penalty of the linear model.
+        outputs : tensor of shape (n, n_outputs) or None
+            Outputs of `LinearLoss`. None for other losses.
+        """
         representation = self.represent(batch.bags)
         outputs = self.loss.outputs(representation) if isinstance(self.loss, LinearLoss) else None
         return self.loss(representation, batch.target, batch.weight), outputs
@@ -81,6 +123,21 @@ def map_features(representation: torch.Tensor, feature_map: FeatureMap) -> torch
         return feature_map(representation)
 
 
+_MODEL = """
+n_outputs : int
+    Number of outputs o of the linear model.
+loss : {"log_loss", "hinge", "squared_hinge", "squared_error"}
+    The loss. The first three take class numbers (n,) or 0/1 labels (n, o), the last one real targets (n, o).
+weight_decay : float
+    The L2 penalty α.
+dtype : torch.dtype
+    Precision of weights and biases.
+target_scale : float
+    Standard deviation of the targets of a regression, by which they are divided.
+"""
+
+
+@documented_by(_MODEL)
 class LinearLoss(nn.Module):
     r"""Loss of a linear model with an L2 penalty.
 
@@ -93,19 +150,9 @@ class LinearLoss(nn.Module):
     ----------
     n_features : int
         Number of features f of the representation.
-    n_outputs : int
-        Number of outputs o of the linear model.
-    loss : {"log_loss", "hinge", "squared_hinge", "squared_error"}
-        The loss. The first three take class numbers (n,) or 0/1 labels (n, o), the last one real targets (n, o).
-    weight_decay : float
-        The L2 penalty α.
-    dtype : torch.dtype
-        Precision of weights and biases.
     gain : float, default=1.0
         Factor of the representation. `start` sets it so that the mean norm is 1, and ``weight_decay`` and the learning
         rate do not depend on the scale of the representation.
-    target_scale : float, default=1.0
-        Standard deviation of the targets of a regression, by which they are divided.
     """
 
     gain: torch.Tensor
@@ -129,6 +176,7 @@ class LinearLoss(nn.Module):
         self.loss, self.weight_decay = loss, weight_decay
 
     @classmethod
+    @documented_by(_MODEL)
     def start(
         cls,
         representation: torch.Tensor,
@@ -138,15 +186,38 @@ class LinearLoss(nn.Module):
         weight_decay: float,
         target_scale: float = 1.0,
     ) -> Self:
-        """The module with zero weights and the gain of a weighted sample of representations (n, f)."""
+        """The module with zero weights, and with the gain of a sample of representations.
+
+        Parameters
+        ----------
+        representation : tensor of shape (n, f)
+            The sample, which also has the dtype of the module.
+        weight : tensor of shape (n,)
+            Weight of each row of the sample.
+
+        Returns
+        -------
+        LinearLoss
+        """
         weight = weight.double()
         norm = float((weight @ representation.double().square().sum(1) / weight.sum().clamp(min=1e-300)).sqrt())
         gain, dtype = 1 / norm if norm > 0 else 1.0, representation.dtype
         return cls(representation.shape[1], n_outputs, loss, weight_decay, dtype, gain, target_scale)
 
     @classmethod
+    @documented_by(_MODEL)
     def restore(cls, state: dict[str, Any], loss: str, weight_decay: float, dtype: torch.dtype) -> Self:
-        """The module from the state that `export` returned."""
+        """The module from the state that `export` returned.
+
+        Parameters
+        ----------
+        state : dict
+            The state.
+
+        Returns
+        -------
+        LinearLoss
+        """
         scale = state.get("target_scale", 1.0)  # models saved by earlier versions have none
         n_outputs, n_features = state["coef"].shape
         linear = cls(n_features, n_outputs, loss, weight_decay, dtype, state["gain"], scale)
@@ -156,7 +227,12 @@ class LinearLoss(nn.Module):
         return linear
 
     def export(self) -> dict[str, Any]:
-        """Coefficients (o, f) and intercepts (o,) of the unscaled problem as numpy arrays, and the scales."""
+        """The linear model in the units of the representations and targets.
+
+        Returns
+        -------
+        dict of arrays "coef" (o, f) and "intercept" (o,), number "gain" and, for regressions, number "target_scale"
+        """
         state: dict[str, Any] = {
             "coef": (self.weight * (self.gain * self.target_scale)).detach().cpu().numpy(),
             "intercept": (self.bias * self.target_scale).detach().cpu().numpy(),
@@ -164,20 +240,40 @@ class LinearLoss(nn.Module):
         }
         return state | ({"target_scale": float(self.target_scale)} if self.loss == "squared_error" else {})
 
+    @documented_by(map_features)
     def outputs(self, representation: torch.Tensor) -> torch.Tensor:
-        """The outputs (n, o) of the linear model, in the units of the targets."""
+        """The outputs of the linear model, in the units of the targets.
+
+        Returns
+        -------
+        tensor of shape (n, o)
+        """
         return self._scaled_outputs(representation) * self.target_scale
 
     def _scaled_outputs(self, representation):
         return F.linear(representation * self.gain, self.weight, self.bias)
 
+    @documented_by(outputs)
     def forward(self, representation: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        """The loss of representations (n, f) with targets and sample weights (n,), one number."""
+        """The mean loss, with the penalty.
+
+        Parameters
+        ----------
+        target : tensor of shape (n,) or (n, o)
+            Class numbers, 0/1 labels or real targets.
+        weight : tensor of shape (n,)
+            Weight s of each sample.
+
+        Returns
+        -------
+        tensor of shape ()
+        """
         target = target / self.target_scale if self.loss == "squared_error" else target
         losses = sample_losses(self._scaled_outputs(representation), target, self.loss)
         return whole_mean((losses * weight).mean()) + 0.5 * self.weight_decay * self.weight.square().sum()
 
 
+@documented_by(LinearLoss.forward)
 def target_deviation(target: torch.Tensor, weight: torch.Tensor) -> float:
     """Root mean square deviation of targets from their weighted mean; 1 if they are constant.
 
@@ -185,8 +281,6 @@ def target_deviation(target: torch.Tensor, weight: torch.Tensor) -> float:
     ----------
     target : tensor of shape (n, o)
         Real targets.
-    weight : tensor of shape (n,)
-        Weight of each sample.
 
     Returns
     -------
@@ -216,11 +310,34 @@ class CustomLoss(nn.Module):
         self.cost, self.generator = loss, generator  # "cost" is the name in saved models
 
     def export(self) -> dict[str, Any]:
-        """The parameters and buffers of the loss as numpy arrays."""
+        """The parameters and buffers of the loss.
+
+        Returns
+        -------
+        dict of "cost", a dict of arrays by name
+        """
         return {"cost": {name: value.cpu().numpy() for name, value in self.state_dict().items()}}
 
+    @documented_by(LinearLoss.forward)
     def forward(self, representation: torch.Tensor, target: torch.Tensor | None, weight: torch.Tensor) -> torch.Tensor:
-        """The loss of representations (n, f) with targets and sample weights (n,), one number."""
+        """The loss of representations.
+
+        Parameters
+        ----------
+        target : tensor or None
+            Targets, as the loss takes them. None calls it without targets.
+        weight : tensor of shape (n,)
+            Weight of each sample, by which its loss is multiplied. They must be equal if the loss returns one number.
+
+        Returns
+        -------
+        tensor of shape (), the mean loss
+
+        Raises
+        ------
+        ValueError
+            If the result of the loss has another shape, cannot be differentiated, or is one number for unequal weights.
+        """
         # the loss may compare samples with each other, so each process computes it for the whole batch
         representation, weight = whole_rows(representation), whole_rows(weight)
         target = None if target is None else whole_rows(target)
@@ -262,6 +379,7 @@ def sample_losses(outputs: torch.Tensor, target: torch.Tensor, loss: str) -> tor
     return 0.5 * (outputs - target).square().sum(1)
 
 
+@documented_by(LinearLoss.forward)
 def minimize_loss(
     loss: Loss,
     representation: torch.Tensor,
@@ -277,12 +395,8 @@ def minimize_loss(
     ----------
     loss : LinearLoss or CustomLoss
         The loss, whose parameters are changed.
-    representation : tensor of shape (n, f)
-        Representations.
     target : tensor or None
         Targets, as the loss takes them.
-    weight : tensor of shape (n,)
-        Weight of each sample.
     max_iter : int
         Maximum number of iterations.
     exact : bool

@@ -29,6 +29,15 @@ def trunk_for(shape: Sequence[int], name: str = "auto", generator: torch.Generat
         "mlp" is a perceptron, as from `mlp_trunk`, "vgg" and "resnet" are convolutional networks, as from `vgg_trunk`
         and `resnet_trunk`. "auto" selects "mlp" for rows and for images smaller than 12 pixels, otherwise "vgg" for
         grey images and "resnet" for colour images.
+
+    Returns
+    -------
+    torch.nn.Sequential that maps rows (n, d) or images (n, c, h, w) to features (n, D)
+
+    Raises
+    ------
+    ValueError
+        If "vgg" or "resnet" is asked for rows.
     """
     if name == "auto":
         small = len(shape) == 1 or min(shape[:2]) < 12
@@ -54,6 +63,10 @@ def mlp_trunk(
         Number of units of a layer.
     depth : int, default=2
         Number of layers.
+
+    Returns
+    -------
+    torch.nn.Sequential that maps rows (n, n_features), or images of as many values, to features (n, width)
     """
     layers: list[nn.Module] = [nn.Flatten()]
     for _ in range(depth):
@@ -78,6 +91,10 @@ def vgg_trunk(
         Number of channels of the images (n, n_channels, h, w).
     widths : sequence of int, default=(64, 128, 256, 512)
         Number of channels of each convolution.
+
+    Returns
+    -------
+    torch.nn.Sequential that maps images to the flattened maps of the last convolution
     """
     layers: list[nn.Module] = []
     for i, width in enumerate(widths):
@@ -103,6 +120,10 @@ def resnet_trunk(
         Number of channels at each size of the maps, which halves from one to the next.
     depths : sequence of int, default=(3, 4, 6, 3)
         Number of residual blocks at each size.
+
+    Returns
+    -------
+    torch.nn.Sequential that maps images (n, c, h, w) to features (n, widths[-1])
     """
     first = conv2d(2, widths[0], 3, padding=1, bias=False, generator=generator)
     layers = [GreyEdges(), first, BatchNorm2d(widths[0], **FLOAT32), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True)]

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 
+from sklinvariant._docstrings import documented_by
 from sklinvariant._settings import in_own_precision
 from sklinvariant.ops import _kernels
 from sklinvariant.ops._kernels import has_kernel
@@ -38,7 +39,17 @@ class Draw(NamedTuple):
 
 
 def counts_draws(device: torch.device) -> bool:
-    """Whether states are drawn by counters on this device: on those that kernels run on."""
+    """Whether states are drawn by counters on this device: on those that kernels run on.
+
+    Parameters
+    ----------
+    device : torch.device
+        Device of the units.
+
+    Returns
+    -------
+    bool
+    """
     return device.type in _kernels.KERNEL_DEVICES
 
 
@@ -46,10 +57,27 @@ def counts_draws(device: torch.device) -> bool:
 def draw_units(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, draw: Draw
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    r"""Probabilities of binary units, and states that are 1 with these probabilities: (n, b) each.
+    r"""Probabilities of binary units, and states that are 1 with these probabilities.
 
-    For rows x (n, d), weights W (b, d) and biases c (b,), the probabilities are :math:`\sigma(x W^T + c)` with the
-    sigmoid σ.
+    For rows x, weights W and biases c, the probabilities are :math:`\sigma(x W^T + c)` with the sigmoid σ.
+
+    Parameters
+    ----------
+    x : tensor of shape (n, d)
+        Rows, which are converted to the dtype of the weights.
+    weight : tensor of shape (b, d)
+        Weights W.
+    bias : tensor of shape (b,)
+        Biases c.
+    draw : Draw
+        Identifies the random numbers.
+
+    Returns
+    -------
+    probabilities : tensor of shape (n, b)
+        In the dtype of the weights.
+    states : tensor of shape (n, b)
+        Zeros and ones in the same dtype.
     """
     if len(x) and has_kernel(x, weight, bias):
         from sklinvariant.ops.gpu._binary_units import draw_units as kernel
@@ -59,8 +87,20 @@ def draw_units(
     return probabilities, _states(probabilities, draw)
 
 
+@documented_by(draw_units)
 def draw_states(probabilities: torch.Tensor, draw: Draw) -> torch.Tensor:
-    """States (n, b) that are 1 with the given probabilities, otherwise 0."""
+    """States that are 1 with the given probabilities, otherwise 0.
+
+    Parameters
+    ----------
+    probabilities : tensor of shape (n, b)
+        The probabilities.
+
+    Returns
+    -------
+    tensor of shape (n, b)
+        In the dtype of the probabilities.
+    """
     if len(probabilities) and has_kernel(probabilities):
         from sklinvariant.ops.gpu._binary_units import draw_states as kernel
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from sklinvariant._docstrings import documented_by
 from sklinvariant.ops._memory import DEVICE_BYTES, chunk_bytes, chunk_share
 
 CACHE_BYTES = 2 << 20  # size of the scores of one chunk on a CPU: about the share of the cache of one core
@@ -28,25 +29,64 @@ class Chunk(NamedTuple):
     size: int | None
 
 
+@documented_by(chunk_bytes)
 def chunk_rows(k: int, dtype: torch.dtype, device: str | torch.device, chunk_size: int | None = None) -> int:
-    """Number of rows of a chunk: ``chunk_size``, or as many as keep a (rows, k) block of scores in the cache."""
+    """Number of descriptors of a chunk, so that their scores fit into the cache.
+
+    It becomes smaller when a GPU runs out of memory, see `in_smaller_chunks`.
+
+    Parameters
+    ----------
+    k : int
+        Number of values of a descriptor, such as its scores.
+    dtype : torch.dtype
+        Type of the values.
+    chunk_size : int or None, default=None
+        Number of descriptors processed at a time. None chooses it by the size of the cache.
+
+    Returns
+    -------
+    int, at least 64 unless ``chunk_size`` is smaller
+    """
     if chunk_size is not None:
         return chunk_share(chunk_size)
     budget = chunk_bytes(CACHE_BYTES, device)
     return max(64, budget // (max(k, 1) * dtype.itemsize))
 
 
+@documented_by(chunk_bytes, chunk_rows)
 def samples_at_once(n_values: int, dtype: torch.dtype, device: str | torch.device) -> int:
-    """Number of samples that a network processes at a time, at least 1, if its largest layer has ``n_values`` each."""
+    """Number of samples that a network processes at a time.
+
+    Parameters
+    ----------
+    n_values : int
+        Number of values of a sample in the largest layer of the network.
+
+    Returns
+    -------
+    int from 1 to 1024
+    """
     budget = chunk_bytes(NETWORK_BYTES, device)
     return max(1, min(MOST_SAMPLES, budget // (max(n_values, 1) * dtype.itemsize)))
 
 
 def concatenated(parts: Iterable[torch.Tensor], n: int) -> torch.Tensor:
-    """The rows of all parts, n in total, as one tensor.
+    """The rows of all parts as one tensor.
 
     It is allocated with the first part. A list of small parts, made between large temporary arrays, would prevent the
     memory of these from being used again.
+
+    Parameters
+    ----------
+    parts : iterable of tensors of shape (n_i, ...)
+        The parts, which differ only in their number of rows.
+    n : int
+        Number of rows of all parts.
+
+    Returns
+    -------
+    tensor of shape (n, ...)
     """
     result, start = torch.empty(0), 0
     for part in parts:
@@ -116,7 +156,30 @@ def bag_ids(chunk: Chunk, offsets: np.ndarray, device: str | torch.device) -> to
 
 
 def gather_bags(offsets: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the values that belong to the bags ``index``, and the offsets of these bags in the selection."""
+    """Rows of the descriptors that belong to some of the bags, and the offsets of these bags in the selection.
+
+    Parameters
+    ----------
+    offsets : array of shape (n + 1,)
+        Bag i has the rows ``offsets[i]:offsets[i + 1]``.
+    index : int array of shape (m,)
+        Which bags to select, in any order.
+
+    Returns
+    -------
+    rows : int64 array of shape (M,)
+        Rows of the selected bags, one bag after the other.
+    offsets : int64 array of shape (m + 1,)
+        Bag ``index[i]`` has the rows ``rows[offsets[i]:offsets[i + 1]]``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklinvariant.ops import gather_bags
+    >>> rows, offsets = gather_bags(np.array([0, 2, 5, 6]), np.array([2, 1]))
+    >>> rows.tolist(), offsets.tolist()
+    ([5, 2, 3, 4], [0, 1, 4])
+    """
     starts = offsets[index]
     sizes = offsets[index + 1] - starts
     new = np.zeros(len(sizes) + 1, dtype=np.int64)
@@ -125,18 +188,48 @@ def gather_bags(offsets: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.
     return rows, new
 
 
+@documented_by(chunk_rows)
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The dtype of computations: float64 for float64, otherwise float32."""
+    """The dtype of computations: float64 for float64, otherwise float32.
+
+    Returns
+    -------
+    torch.dtype
+    """
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def float64_device(device: str | torch.device) -> torch.device:
-    """The device, or the CPU if the device has no float64."""
+    """The device, or the CPU if the device has no float64.
+
+    Parameters
+    ----------
+    device : str or torch.device
+        The device.
+
+    Returns
+    -------
+    torch.device
+    """
     return torch.device("cpu" if torch.device(device).type == "mps" else device)
 
 
 def take_rows(values: torch.Tensor, start: int, stop: int, like: torch.Tensor) -> torch.Tensor:
-    """Rows ``start:stop`` of the values in the dtype and on the device of ``like``, copied only if necessary."""
+    """Rows ``start:stop`` of values in the dtype and on the device of another tensor, copied only if necessary.
+
+    Parameters
+    ----------
+    values : tensor of shape (N, d)
+        The values.
+    start, stop : int
+        First row, and the row after the last.
+    like : tensor
+        Has the dtype and the device of the result.
+
+    Returns
+    -------
+    tensor of shape (stop - start, d)
+    """
     to_gpu = like.device.type == "cuda"  # a copy to the CPU could be read before it is complete
     return values[start:stop].detach().to(device=like.device, dtype=like.dtype, non_blocking=to_gpu)
 
@@ -172,10 +265,28 @@ def load_rows(
     return torch.sub(x, shift, out=None if out is None else out[: len(x)]).div_(scale)
 
 
+@documented_by(take_rows)
 def standardize(
     values: torch.Tensor, shift: np.ndarray | torch.Tensor, scale: float, dtype: torch.dtype
 ) -> torch.Tensor:
-    """(x - shift) / scale of all rows, in double precision chunk by chunk so that a large offset is harmless."""
+    """Subtract a shift from all rows and divide them by a scale.
+
+    The difference is computed in double precision, chunk by chunk, so that a large offset is harmless.
+
+    Parameters
+    ----------
+    shift : array or tensor of shape (d,)
+        What is subtracted.
+    scale : float
+        What the differences are divided by.
+    dtype : torch.dtype
+        Type of the result.
+
+    Returns
+    -------
+    tensor of shape (N, d)
+        On the device of the values.
+    """
     shift = torch.as_tensor(shift, dtype=torch.float64, device=values.device)
     out = torch.empty(values.shape, dtype=dtype, device=values.device)
     for part, x in zip(out.split(DOUBLE_ROWS), values.split(DOUBLE_ROWS), strict=True):

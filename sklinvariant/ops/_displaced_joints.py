@@ -22,15 +22,34 @@ _convolution_backward = torch.ops.aten.convolution_backward
 def displaced_joints(
     first: torch.Tensor, second: torch.Tensor, half_window: int, max_bytes: int = WORKING_BYTES
 ) -> torch.Tensor:
-    """Sums over pixels u and images of ``first[:, i, u] * second[:, j, u + t]``: (D, D, k, q), not normalised.
+    r"""Joint distributions of the clusters of pixels at each displacement, not normalised.
 
-    ``first`` (n, k, h, w) and ``second`` (n, q, h, w) are probabilities times the weights of the pixels, which are 0
-    for missing pixels. Displacements t = (down, right) range from -d to d. The sums of half precision are float32.
+    For the clusters i of the first view a and j of the second view b, the sums over images and pixels u at the
+    displacement t are
 
+    .. math:: P_t[i, j] = \sum_n \sum_u a_{n i}(u)\, b_{n j}(u + t)
+
+    Parameters
+    ----------
+    first : tensor of shape (n, k, h, w)
+        Probabilities of the clusters, times the weights of the pixels, which are 0 for missing pixels.
+    second : tensor of shape (n, q, h, w)
+        The same for the second view.
+    half_window : int
+        Largest displacement d in pixels. The displacements t = (down, right) range from -d to d on each axis.
+    max_bytes : int, default=67108864
+        Memory for intermediate results of a chunk of displacements, on a CPU.
+
+    Returns
+    -------
+    float32 or float64 tensor of shape (2 d + 1, 2 d + 1, k, q)
+
+    Notes
+    -----
     The result is a cross-correlation. On a GPU a kernel computes it as one matrix product. On a CPU it is computed as
-    the gradient of the small convolution ``<first, second * W>`` with respect to W. Libraries compute this gradient
-    faster than a convolution with kernels of the size of an image, and its own gradients are small convolutions. Rows
-    of displacements are processed in chunks that fit ``max_bytes``. Wide windows use Fourier transforms.
+    the gradient of the small convolution of ``second`` with W, times ``first``, with respect to W. Libraries compute
+    this gradient faster than a convolution with kernels of the size of an image, and its own gradients are small
+    convolutions. Wide windows use Fourier transforms.
     """
     d, kernel = half_window, has_kernel(first, second)
     if (2 * d + 1) ** 2 >= (_many_on_gpu(first.shape[1], second.shape[1]) if kernel else _MANY):

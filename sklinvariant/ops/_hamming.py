@@ -37,7 +37,19 @@ class BitPlanes(NamedTuple):
 
 
 def bit_planes(codes: np.ndarray, device: str | torch.device) -> BitPlanes:
-    """Copy packed codes (n, n_bytes) to a device as `BitPlanes`, in parts of `DEVICE_BYTES`."""
+    """Copy packed codes to a device as `BitPlanes`, part by part.
+
+    Parameters
+    ----------
+    codes : uint8 array of shape (n, n_bytes)
+        Codes of 8 bits in each byte.
+    device : str or torch.device
+        Device of the result.
+
+    Returns
+    -------
+    BitPlanes
+    """
     n, n_bytes = codes.shape
     n_words = -(-n_bytes // 4)
     words = torch.empty(n_words, -(-n // SPARE) * SPARE + SPARE, dtype=torch.int32, device=device)
@@ -53,10 +65,36 @@ def bit_planes(codes: np.ndarray, device: str | torch.device) -> BitPlanes:
 def nearest_codes(
     blocks: Sequence[BitPlanes], queries: BitPlanes, k: int, removed: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Distances (q, k) int32 and rows (q, k) int64 of the k nearest codes of each query, nearest first.
+    """The k nearest codes of each query by Hamming distance, nearest first.
 
-    Ties are resolved in favour of the lower row. Rows are counted through all blocks, and ``removed`` (all rows,) bool
-    masks those to leave out; at least k must remain. On a GPU a kernel reads each code about once for 8 queries.
+    Ties are resolved in favour of the lower row. On a GPU a kernel reads each code about once for 8 queries.
+
+    Parameters
+    ----------
+    blocks : sequence of BitPlanes
+        The codes. Their rows are counted through all blocks.
+    queries : BitPlanes
+        The codes of q queries, with as many words.
+    k : int
+        Number of codes to find for each query.
+    removed : bool tensor of shape (n,) or None, default=None
+        Which codes of all blocks to leave out; at least k must remain.
+
+    Returns
+    -------
+    distances : int32 tensor of shape (q, k)
+        Numbers of different bits.
+    rows : int64 tensor of shape (q, k)
+        Rows of the codes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklinvariant.ops import bit_planes, nearest_codes
+    >>> codes, query = np.array([[0b000], [0b111], [0b001]], np.uint8), np.array([[0b000]], np.uint8)
+    >>> distances, rows = nearest_codes([bit_planes(codes, "cpu")], bit_planes(query, "cpu"), k=2)
+    >>> distances.tolist(), rows.tolist()
+    ([[0, 1]], [[0, 2]])
     """
     asked = queries.words[:, : queries.n].T.contiguous()  # (q, W)
     parts = [_nearest_keys(blocks, part, k, removed) for part in asked.split(chunk_share(QUERIES)) if len(part)]

@@ -20,12 +20,34 @@ _SHARE = contextvars.ContextVar("share of the usual size of chunks", default=1.0
 
 
 def chunk_bytes(on_cpu: int, device: str | torch.device) -> int:
-    """Bytes of a chunk: ``on_cpu``, or on a GPU `DEVICE_BYTES` or less if it has run out of memory."""
+    """Bytes of a chunk, which become fewer when a GPU runs out of memory.
+
+    Parameters
+    ----------
+    on_cpu : int
+        Bytes of a chunk on a CPU. On other devices it has `DEVICE_BYTES`.
+    device : str or torch.device
+        Device that processes the chunk.
+
+    Returns
+    -------
+    int
+    """
     return int((on_cpu if torch.device(device).type == "cpu" else DEVICE_BYTES) * _SHARE.get())
 
 
 def chunk_share(size: int) -> int:
-    """The size of a chunk that was given, or a part of it, at least 1, if a GPU has run out of memory."""
+    """The size of a chunk that the user has set, or a part of it if a GPU has run out of memory.
+
+    Parameters
+    ----------
+    size : int
+        The size, in any unit.
+
+    Returns
+    -------
+    int, at least 1
+    """
     return max(1, int(size * _SHARE.get()))
 
 
@@ -40,9 +62,22 @@ def usual_chunks() -> Iterator[None]:
 
 
 def in_smaller_chunks(compute: Callable[[], T]) -> T:
-    """The result of ``compute()``. If a GPU runs out of memory, halve the chunks and call it again, with a warning.
+    """Call a function. If a GPU runs out of memory, halve the chunks and call it again, with a warning.
 
-    Raises a MemoryError if chunks of 1/64 of the usual size are too large.
+    Parameters
+    ----------
+    compute : callable
+        The function without arguments. It must be possible to call it again after an error.
+
+    Returns
+    -------
+    object
+        What the function returned.
+
+    Raises
+    ------
+    MemoryError
+        If chunks of 1/64 of the usual size are too large.
     """
     while True:
         try:

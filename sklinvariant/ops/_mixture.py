@@ -31,9 +31,25 @@ class Mixture(NamedTuple):
 
 @in_own_precision
 def mixture_scores(mixture: Mixture, shift: torch.Tensor | None = None, scale: torch.Tensor | None = None) -> Scores:
-    """Scores for `soft_moments`: the log of weight times density of each component, up to a common term.
+    r"""Scores for `soft_moments` whose softmax is the posterior probabilities of the components of a mixture.
 
-    The mixture is that of descriptors ``(x - shift) / scale``.
+    For descriptors :math:`z = (x - \mathrm{shift}) / \mathrm{scale}` and components with weights w, means μ and
+    variances σ², the scores are, up to a term that all components share,
+
+    .. math:: s_k = \ln w_k + \ln \mathcal{N}(z; \mu_k, \operatorname{diag} \sigma_k^2)
+
+    Parameters
+    ----------
+    mixture : Mixture
+        The mixture of the descriptors z.
+    shift : tensor of shape (d,) or None, default=None
+        What is subtracted from the descriptors x. None is 0.
+    scale : tensor of shape () or None, default=None
+        What the shifted descriptors are divided by. None is 1.
+
+    Returns
+    -------
+    Scores
     """
     weights, means, variances = mixture
     shift = torch.zeros_like(means[0]) if shift is None else shift

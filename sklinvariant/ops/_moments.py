@@ -4,6 +4,7 @@ import math
 
 import torch
 
+from sklinvariant._docstrings import documented_by
 from sklinvariant._settings import in_own_precision
 
 
@@ -38,7 +39,13 @@ class Moment:
         self.count = 0
 
     def add(self, x: torch.Tensor) -> None:
-        """Add an element of the orbit."""
+        """Add an element of the orbit.
+
+        Parameters
+        ----------
+        x : tensor
+            Features of this element. Its shape is the same for all elements.
+        """
         self.count += 1
         if self.count == 1:
             self._begin(x)
@@ -64,16 +71,34 @@ class Moment:
         self.largest = largest
 
     def result(self) -> torch.Tensor:
-        """The moment of the elements added so far."""
+        """The moment of the elements added so far.
+
+        Returns
+        -------
+        tensor of the shape of an element
+        """
         result = self.value
         if self.order not in (1, math.inf):
             result = self.largest * (result / self.count) ** (1 / self.order)
         return result * printed_factor(self.order, self.count) if self.printed else result
 
 
+@documented_by(Moment)
 @in_own_precision
 def moment(x: torch.Tensor, order: float, dim: int, printed: bool = False) -> torch.Tensor:
-    """The moment of all elements along an axis, as computed by `Moment`."""
+    """The power mean of the elements of an orbit, as computed by `Moment`, for elements that are all in memory.
+
+    Parameters
+    ----------
+    x : tensor
+        Features of all elements.
+    dim : int
+        Axis of the elements.
+
+    Returns
+    -------
+    tensor of the shape of x without the axis ``dim``
+    """
     if order == 1:
         result = x.mean(dim)
     elif order == math.inf:

@@ -11,13 +11,22 @@ from sklinvariant.ops._chunks import compute_dtype
 
 @in_own_precision
 def joint_sum(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    r"""The sum of joint assignments of pairs for each head: two (n, h, k) -> (h, k, k).
+    r"""The sum of joint assignments of pairs, for each head.
 
     For the assignments Φ of pairs of samples x and x', this is
 
     .. math:: \sum_{i=1}^n \Phi(x_i)^T \Phi(x'_i)
 
-    The results of disjoint sets of pairs can be added. Half precision is converted to float32 before the sum.
+    The results of disjoint sets of pairs can be added.
+
+    Parameters
+    ----------
+    first, second : tensor of shape (n, h, k)
+        Probabilities of the k clusters by h heads, of the first and of the second samples of n pairs.
+
+    Returns
+    -------
+    float32 or float64 tensor of shape (h, k, k)
     """
     dtype = compute_dtype(first.dtype)
     with torch.autocast(first.device.type, enabled=False):
@@ -26,14 +35,31 @@ def joint_sum(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
 
 @in_own_precision
 def joint_information(joint: torch.Tensor, entropy_weight: float = 1.0) -> torch.Tensor:
-    r"""Mutual information in nats of joint distributions (..., k, k), which are first made symmetric and normalised.
+    r"""Mutual information of joint distributions, which are first made symmetric and normalised.
 
     For a joint distribution P and the weight λ of the entropies (equations 2 and 3 of Ji et al. 2019), this is
 
     .. math:: I = \sum_{ij} P_{ij} \left(\ln P_{ij} - \lambda \ln P_i - \lambda \ln P_j\right)
 
-    A weight above 1 adds :math:`\lambda - 1` times the entropies of both marginals, which favours clusters of equal
-    size. A joint whose sum is 0 (a displacement that is valid for no pixel) gives 0.
+    Parameters
+    ----------
+    joint : tensor of shape (..., k, k)
+        Non-negative joint distributions, such as from `joint_sum`.
+    entropy_weight : float, default=1.0
+        Weight λ. A weight above 1 adds :math:`\lambda - 1` times the entropies of both marginals, which favours
+        clusters of equal size.
+
+    Returns
+    -------
+    tensor of shape (...)
+        In nats. A joint whose sum is 0 (a displacement that is valid for no pixel) gives 0.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklinvariant.ops import joint_information
+    >>> f"{joint_information(torch.eye(4)).item():.4f}"  # the largest value for 4 clusters is the logarithm of 4
+    '1.3863'
     """
     joint = joint.to(torch.promote_types(joint.dtype, torch.float32))
     joint = (joint + joint.mT) / 2

@@ -6,9 +6,11 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from sklinvariant._docstrings import documented_by
 from sklinvariant._settings import in_own_precision
-from sklinvariant.ops._chunks import chunk_rows, compute_dtype, device_chunks, load_rows, take_rows
+from sklinvariant.ops._chunks import chunk_rows, compute_dtype, device_chunks, gather_bags, load_rows, take_rows
 from sklinvariant.ops._kernels import KERNEL_DTYPES, has_kernel
+from sklinvariant.ops._soft_moments import Scores, soft_moments
 
 
 @overload
@@ -23,15 +25,39 @@ def nearest_codewords(
 ) -> tuple[torch.Tensor, torch.Tensor]: ...
 
 
+@documented_by(soft_moments)
 @in_own_precision
 def nearest_codewords(
     values: torch.Tensor, codebook: torch.Tensor, *, return_distance: bool = False, chunk_size: int | None = None
 ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
-    """Index (N,) int64 of the nearest row of ``codebook`` (k, d), and optionally the squared distance (N,).
+    """The nearest codeword of each descriptor by Euclidean distance.
 
     Ties are resolved in favour of the lower index. Values and codebook are centred on the mean of the codebook and
     divided by its scale, so that a large common offset loses no precision and no square overflows. If neither can
     happen, only the codebook is transformed, which saves a pass over the values.
+
+    Parameters
+    ----------
+    codebook : tensor of shape (k, d)
+        Codewords, which have the dtype and the device of the computation.
+    return_distance : bool, default=False
+        Whether to return the squared distances too.
+
+    Returns
+    -------
+    labels : int64 tensor of shape (N,)
+        Index of the nearest codeword.
+    distances : tensor of shape (N,)
+        Squared distances, only if ``return_distance``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklinvariant.ops import nearest_codewords
+    >>> codebook = torch.tensor([[0.0, 0.0], [10.0, 0.0]])
+    >>> labels, distances = nearest_codewords(torch.tensor([[1.0, 0.0], [10.0, 2.0]]), codebook, return_distance=True)
+    >>> labels.tolist(), distances.round().tolist()
+    ([0, 1], [1.0, 4.0])
     """
     k = len(codebook)
     weight, bias, shift, scale = _scores(codebook)
@@ -93,11 +119,24 @@ def _largest(scores):
 def sum_by_label(
     values: torch.Tensor, labels: torch.Tensor, k: int, weights: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Sum (k, d) of the rows of ``values`` (N, d) with each label (N,), times their weights (N,) if given.
-
-    Values (N,) are summed to (k,). Half precision is summed in float32.
+    """Sum of the rows with each label.
 
     On a GPU the order of the sums is fixed, unlike that of ``index_add_``.
+
+    Parameters
+    ----------
+    values : tensor of shape (N, d) or (N,)
+        Rows, or numbers.
+    labels : int64 tensor of shape (N,)
+        Labels from 0 to k - 1.
+    k : int
+        Number of labels, such as codewords.
+    weights : tensor of shape (N,) or None, default=None
+        Weights of rows (N, d). None weighs all rows equally.
+
+    Returns
+    -------
+    float32 or float64 tensor of shape (k, d) or (k,)
     """
     if len(values) and has_kernel(values, *([] if weights is None else [weights])):
         from sklinvariant.ops.gpu._nearest import sum_by_label as kernel
@@ -110,8 +149,19 @@ def sum_by_label(
     return rows.new_zeros(k, *values.shape[1:]).index_add_(0, labels, rows)
 
 
+@documented_by(sum_by_label, gather_bags)
 def count_codewords(labels: torch.Tensor, offsets: np.ndarray, k: int, dtype: torch.dtype) -> torch.Tensor:
-    """Histogram (n, k) of the labels (N,) of each bag, as counts."""
+    """Histogram of the labels of each bag, as counts.
+
+    Parameters
+    ----------
+    dtype : torch.dtype
+        Type of the result.
+
+    Returns
+    -------
+    tensor of shape (n, k)
+    """
     n = len(offsets) - 1
     bag = torch.repeat_interleave(
         torch.arange(n, device=labels.device), torch.as_tensor(offsets, device=labels.device).diff()
@@ -119,6 +169,7 @@ def count_codewords(labels: torch.Tensor, offsets: np.ndarray, k: int, dtype: to
     return torch.bincount(bag * k + labels, minlength=n * k).view(n, k).to(dtype)
 
 
+@documented_by(take_rows, nearest_codewords, count_codewords, Scores)
 @in_own_precision
 def sum_by_codeword(
     values: torch.Tensor,
@@ -130,7 +181,16 @@ def sum_by_codeword(
     scale: torch.Tensor,
     chunk_size: int | None = None,
 ) -> torch.Tensor:
-    """The sum of ``(x - shift) / scale`` over the descriptors of each bag and codeword: (n, k, d)."""
+    r"""Sum of the standardised descriptors of each bag that belong to each codeword.
+
+    With labels l and :math:`z = (x - \mathrm{shift}) / \mathrm{scale}`, the sums over the descriptors n of a bag are
+
+    .. math:: S_k = \sum_{n : l_n = k} z_n
+
+    Returns
+    -------
+    tensor of shape (n, k, d)
+    """
     n, d = len(offsets) - 1, values.shape[1]
     sizes = torch.as_tensor(offsets, device=labels.device).diff()
     bag = torch.repeat_interleave(torch.arange(n, device=labels.device), sizes)

@@ -23,14 +23,40 @@ def resample(
     padding: str = "constant",
     fill: float | torch.Tensor = 0.0,
 ) -> torch.Tensor:
-    """Warp images (n, c, h, w) by matrices (n or 1, 3, 3).
-
-    A matrix maps points (x, y, 1) of the image to points of the result. The origin is the centre of both, y points
-    down, and half the longer side of the image has length 1. The result has ``size`` (h, w) pixels (None: the size of
-    the image) and shows the same rectangle. ``fill`` is a number or a tensor (n or 1, c, 1, 1).
+    """Warp images by matrices.
 
     Rotations of square images by multiples of 90 degrees, flips, and their compositions permute the pixels and
     interpolate nothing (see `pixel_moves`). Only these accept images of integers.
+
+    Parameters
+    ----------
+    images : tensor of shape (n, c, h, w)
+        Images.
+    matrices : tensor of shape (n, 3, 3) or (1, 3, 3)
+        Each maps points (x, y, 1) of the image to points of the result. The origin is the centre of both, y points
+        down, and half the longer side of the image has length 1.
+    size : (int, int) or None, default=None
+        Height and width of the result in pixels. It shows the same rectangle as the image. None is the size of the
+        image.
+    interpolation : {"bilinear", "bicubic", "nearest"}, default="bilinear"
+        Interpolation between pixels.
+    padding : {"constant", "edge", "reflect"}, default="constant"
+        What lies outside the image: ``fill``, the border, or the mirror image.
+    fill : float or tensor of shape (n, c, 1, 1) or (1, c, 1, 1), default=0.0
+        Value outside the image.
+
+    Returns
+    -------
+    tensor of shape (n, c, height, width)
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklinvariant.ops import resample
+    >>> flip = torch.diag(torch.tensor([-1.0, 1.0, 1.0]))
+    >>> resample(torch.tensor([[[[1, 2], [3, 4]]]]), flip[None])
+    tensor([[[[2, 1],
+              [4, 3]]]])
     """
     shape = tuple(images.shape[-2:])
     size = shape if size is None else tuple(size)
@@ -62,7 +88,20 @@ def _apply_kind(kind, images, matrices, size, interpolation, padding, fill):
 
 @in_own_precision
 def pixel_moves(matrices: torch.Tensor, shape: tuple[int, ...], size: tuple[int, ...]) -> torch.Tensor:
-    """Which of the eight symmetries of a square each matrix is, as ``4 * transposed + 2 * flip_x + flip_y``, or -1."""
+    """Which of the eight symmetries of a square each matrix is.
+
+    Parameters
+    ----------
+    matrices : tensor of shape (m, 3, 3)
+        Matrices in the coordinates of `resample`.
+    shape, size : (int, int)
+        Height and width of the images and of the results.
+
+    Returns
+    -------
+    int64 tensor of shape (m,)
+        ``4 * transposed + 2 * flip_x + flip_y``, or -1 for a matrix that interpolates.
+    """
     if shape != size:
         return torch.full((len(matrices),), -1, device=matrices.device)
     square = shape[0] == shape[1]
@@ -157,7 +196,19 @@ class Resampler(nn.Module):
         self.register_buffer("back", _inverse_maps(matrices, *shape))
 
     def forward(self, images: torch.Tensor, i: int) -> torch.Tensor:
-        """The images (n, c, h, w), warped by the matrix with index i."""
+        """Warp images by one of the matrices.
+
+        Parameters
+        ----------
+        images : tensor of shape (n, c, h, w)
+            Images of the size ``shape``.
+        i : int
+            Index of the matrix.
+
+        Returns
+        -------
+        tensor of the shape of the images
+        """
         if self.moves[i] >= 0:
             return _move_pixels(images, self.moves[i])
         points = _points(self.back[i : i + 1].to(images), *self.shape)

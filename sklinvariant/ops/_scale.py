@@ -8,6 +8,9 @@ import math
 
 import torch
 
+from sklinvariant._docstrings import documented_by
+from sklinvariant.ops._chunks import chunk_rows
+
 # Accepted range of the largest value. Sums must be representable in float32. In float64 squares must be representable
 # too, because estimators report squares, such as errors, and no wider dtype exists.
 _REACH = {torch.float32: (2.0**-110, 2.0**112), torch.float64: (2.0**-508, 2.0**508)}
@@ -19,7 +22,17 @@ _EXPONENTS = {
 
 
 def largest_value(values: torch.Tensor) -> float:
-    """Largest absolute value as a float, in one pass: NaN or infinity if the values contain one, 0 for no values."""
+    """Largest absolute value, found in one pass.
+
+    Parameters
+    ----------
+    values : tensor
+        Values of any shape.
+
+    Returns
+    -------
+    float, NaN or infinity if the values contain one, and 0 for no values
+    """
     if values.numel() == 0:
         return 0.0
     low, high = torch.aminmax(values.detach())
@@ -27,7 +40,19 @@ def largest_value(values: torch.Tensor) -> float:
 
 
 def power_of_two(value: float, dtype: torch.dtype = torch.float64) -> float:
-    """A power of two near a value, as a float; 1 for a value of 0."""
+    """A power of two near a value.
+
+    Parameters
+    ----------
+    value : float
+        The value. The result is 1 if it is 0.
+    dtype : torch.dtype, default=torch.float64
+        Type that represents the result and its inverse without loss.
+
+    Returns
+    -------
+    float
+    """
     if not value > 0:
         return 1.0
     bound = _EXPONENTS[dtype]
@@ -35,20 +60,50 @@ def power_of_two(value: float, dtype: torch.dtype = torch.float64) -> float:
 
 
 def safe_unit(*values: torch.Tensor) -> float:
-    """The `unit_of` the largest value of all tensors."""
+    """The unit of `unit_of` for the largest value of all tensors.
+
+    Parameters
+    ----------
+    *values : tensor
+        Tensors of one dtype.
+
+    Returns
+    -------
+    float
+    """
     return unit_of(max(largest_value(x) for x in values), values[0].dtype)
 
 
+@documented_by(chunk_rows)
 def unit_of(largest: float, dtype: torch.dtype) -> float:
-    """A power of two near the largest of some values, or 1 if its fourth power is representable."""
+    """A unit for values whose squares and products would leave the range of their dtype.
+
+    Parameters
+    ----------
+    largest : float
+        Largest absolute value.
+
+    Returns
+    -------
+    float, a power of two near the largest value, or 1 if its fourth power is representable
+    """
     info = torch.finfo(dtype)
     if largest == 0 or info.tiny**0.25 < largest < info.max**0.25:
         return 1.0
     return power_of_two(largest, dtype)
 
 
+@documented_by(largest_value)
 def in_safe_unit(values: torch.Tensor) -> tuple[torch.Tensor, float]:
-    """``values / unit`` and the unit of `safe_unit`; the values are not copied if the unit is 1."""
+    """Divide values by the unit of `safe_unit`.
+
+    Returns
+    -------
+    values : tensor
+        The values divided by the unit. They are not copied if the unit is 1.
+    unit : float
+        The unit.
+    """
     if torch.compiler.is_compiling():  # a graph cannot depend on values
         return values, 1.0
     unit = safe_unit(values)
@@ -56,9 +111,18 @@ def in_safe_unit(values: torch.Tensor) -> tuple[torch.Tensor, float]:
 
 
 def unit_length(x: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-    """x divided by its Euclidean norm along the last axis, without overflow or underflow; zeros stay zeros.
+    """Divide rows by their Euclidean norms, without overflow or underflow.
 
-    ``out`` receives the result and may be x itself.
+    Parameters
+    ----------
+    x : tensor of shape (..., d)
+        Rows. Rows of zeros stay zeros.
+    out : tensor of shape (..., d) or None, default=None
+        Receives the result, and may be x itself.
+
+    Returns
+    -------
+    tensor of shape (..., d)
     """
     info = torch.finfo(x.dtype)
     length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
@@ -74,10 +138,23 @@ def unit_length(x: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tenso
     return answer
 
 
+@documented_by(unit_of)
 def check_reach(largest: float, dtype: torch.dtype, name: str, *, fitting: bool, wide: bool = False) -> None:
-    """Raise a ValueError if the values are too large for computations in their dtype or, in a fit, all too small.
+    """Check that values are neither too large nor, in a fit, all too small for computations in their dtype.
 
-    ``wide`` is for methods that compute squares only after they divided by a unit of their own.
+    Parameters
+    ----------
+    name : str
+        Name of the values for the message.
+    fitting : bool
+        Whether an estimator is fitted to the values.
+    wide : bool, default=False
+        Whether the method computes squares only after it divided by a unit of its own.
+
+    Raises
+    ------
+    ValueError
+        If the values are too large or too small.
     """
     low, high = (_WIDE_REACH if wide else _REACH)[dtype]
     if largest > high:

@@ -15,8 +15,9 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import one_hot
 
+from sklinvariant._docstrings import documented_by
 from sklinvariant._settings import in_own_precision
-from sklinvariant.ops._chunks import bag_ids, chunk_rows, load_rows, split_bags
+from sklinvariant.ops._chunks import bag_ids, chunk_rows, gather_bags, load_rows, split_bags
 from sklinvariant.ops._kernels import KERNEL_DTYPES, has_kernel
 
 _LEAST_ROWS = 4096  # in a chunk of `weighted_moments`
@@ -46,6 +47,7 @@ class Scores(NamedTuple):
     scale: torch.Tensor
 
 
+@documented_by(chunk_rows, gather_bags)
 @in_own_precision
 def soft_moments(
     values: torch.Tensor, offsets: np.ndarray, scores: Scores, order: int = 0, chunk_size: int | None = None
@@ -57,11 +59,30 @@ def soft_moments(
 
     .. math:: S^0_k = \sum_n q_{nk}, \qquad S^1_k = \sum_n q_{nk} z_n, \qquad S^2_k = \sum_n q_{nk} z_n^2
 
-    They have the shapes (n, k), (n, k, d) and (n, k, d). The second is computed if ``order`` is at least 1, and the
-    third if it is 2.
+    Parameters
+    ----------
+    values : tensor of shape (N, d)
+        Descriptors of all bags. They may have any dtype, be on any device or be mapped from a file, and are converted
+        to the dtype and device of the computation chunk by chunk.
+    scores : Scores
+        Assign the descriptors to codewords.
+    order : {0, 1, 2}, default=0
+        Highest power of the descriptors whose sum is computed.
 
-    ``values`` (N, d) may have any dtype, be on any device or be memory-mapped. They are converted to the dtype and
-    device of the scores chunk by chunk. ``offsets`` is a numpy array (n + 1,).
+    Returns
+    -------
+    tuple of tensors of shape (n, k), (n, k, d) and (n, k, d)
+        The first ``order + 1`` of these sums.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> from sklinvariant.ops import Scores, soft_moments
+    >>> scores = Scores(torch.zeros(1, 2), torch.zeros(2), torch.zeros(1), torch.tensor(1.0))
+    >>> soft_moments(torch.ones(3, 1), np.array([0, 1, 3]), scores)  # each descriptor belongs to both codewords equally
+    (tensor([[0.5000, 0.5000],
+            [1.0000, 1.0000]]),)
     """
     if len(values) and values.dtype in KERNEL_DTYPES and has_kernel(*scores, dtypes=(torch.float32,)):
         from sklinvariant.ops.gpu._soft_moments import soft_moments as kernel
@@ -72,10 +93,23 @@ def soft_moments(
     )
 
 
+@documented_by(soft_moments)
 def equal_moments(x: torch.Tensor, scores: Scores, order: int = 0, *, hard: bool = False) -> tuple[torch.Tensor, ...]:
-    """`soft_moments` of bags of equal size x (n, m, d), by operations that can be compiled and exported.
+    """`soft_moments` of bags of equal size, by operations that can be compiled and exported.
 
-    This keeps the assignments (n, m, k). With ``hard``, they are 1 for the highest score and 0 for the others.
+    This keeps the assignments (n, m, k) in memory.
+
+    Parameters
+    ----------
+    x : tensor of shape (n, m, d)
+        Bags of m descriptors.
+    hard : bool, default=False
+        Whether a descriptor belongs only to the codeword with the highest score, instead of to all with weights.
+
+    Returns
+    -------
+    tuple of ``order + 1`` tensors
+        The sums of soft assignments (n, k), of descriptors (n, k, d) and of their squares (n, k, d).
     """
     d, (n_inputs, k) = x.shape[2], scores.weight.shape
     x = (x - scores.shift) / scores.scale
@@ -91,13 +125,32 @@ def equal_moments(x: torch.Tensor, scores: Scores, order: int = 0, *, hard: bool
 def weighted_moments(
     values: torch.Tensor, row_weights: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    r"""The sums of the E-step of a Gaussian mixture over rows (n, d) with weights (n,).
+    r"""The sums of the E-step of a Gaussian mixture over weighted rows.
 
     With :math:`\phi(x)` the features of a row x and their squares, the scores of the components are
-    :math:`s = \phi(x) W + b` with ``weight`` W (2 d, k) and ``bias`` b (k,), and q is their softmax. For row weights w,
-    the sums have the shapes (k,), (k, 2 d) and ():
+    :math:`s = \phi(x) W + b`, and q is their softmax. For row weights w, the sums are
 
     .. math:: \sum_n w_n q_n, \qquad \sum_n w_n q_n^T \phi(x_n), \qquad \sum_n w_n \log \sum_k \exp(s_{nk})
+
+    Parameters
+    ----------
+    values : tensor of shape (n, d)
+        Rows x.
+    row_weights : tensor of shape (n,)
+        Weights w.
+    weight : tensor of shape (2 d, k)
+        Weights W of the scores.
+    bias : tensor of shape (k,)
+        Biases b of the scores.
+
+    Returns
+    -------
+    mass : tensor of shape (k,)
+        First sum, the number of rows of each component.
+    sums : tensor of shape (k, 2 d)
+        Second sum.
+    likelihood : tensor of shape ()
+        Third sum, the log-likelihood.
     """
     if len(values) and has_kernel(values, row_weights, weight, bias, dtypes=(torch.float32,)):
         from sklinvariant.ops.gpu._soft_moments import weighted_moments as kernel

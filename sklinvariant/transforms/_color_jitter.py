@@ -44,11 +44,11 @@ class ColorJitter(Transform):
     Parameters
     ----------
     brightness : float or (float, float)
-        Range of the factors: 1 ± this number (not below 0), or (low, high).
+        Range of the factors of the values: 1 ± this number (not below 0), or (low, high).
     contrast : float or (float, float)
-        Range of the factors: 1 ± this number (not below 0), or (low, high).
+        Range of the factors of the contrast, given in the same way.
     saturation : float or (float, float)
-        Range of the factors: 1 ± this number (not below 0), or (low, high).
+        Range of the factors of the saturation, given in the same way.
     hue : float or (float, float)
         Range of the rotation in full turns: ± this number, or (low, high). 0.5 gives the complementary colours.
     offset : float or (float, float)

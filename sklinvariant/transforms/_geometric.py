@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from sklinvariant._settings import with_own_settings
-from sklinvariant.base import ArrayLike, FiniteArray, as_tensor, declared, is_count, to_numpy, validated
+from sklinvariant.base import ArrayLike, FiniteArray, as_tensor, declared, documented_by, is_count, to_numpy, validated
 from sklinvariant.images import scale_pixels
 from sklinvariant.ops import pixel_moves, resample
 from sklinvariant.transforms._transform import Transform, on_images
@@ -97,6 +97,7 @@ class Interpolated(Geometric):
     interpolation: Interpolation = "bilinear"
 
 
+@documented_by(Interpolated)
 @with_own_settings
 @validated
 def warp(
@@ -117,8 +118,6 @@ def warp(
         Matrices from `Geometric.matrix`, their products (the last applied is leftmost), or their inverses.
     size : (int, int) or None, default=None
         Height and width of the result, which shows the same rectangle; None keeps the size of the images.
-    interpolation : {"bilinear", "bicubic", "nearest"}, default="bilinear"
-        Interpolation between pixels.
     fill : {"mean", "edge", "reflect"}, float or sequence, default=0.0
         Values outside an image: its mean pixel, its border, its reflection, or a number for all channels or for each
         channel (on the scale 0-1 for uint8 images).

@@ -40,8 +40,6 @@ class LearnedBoW(AggregationLearner):
         distances of a descriptor to its second nearest and nearest codewords.
     learn_gamma : bool
         Whether γ is learned as well, which the paper mentions as future work.
-    feature_map : {"chi2"}, callable or None
-        Map between the representation and the linear model.
 
     Attributes
     ----------

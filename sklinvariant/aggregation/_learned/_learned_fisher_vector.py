@@ -34,7 +34,7 @@ class LearnedFisherVector(AggregationLearner):
     improved : bool
         Whether to apply signed square roots and L2 normalisation.
     feature_map : callable or None
-        Map between the representation and the linear model.
+        Differentiable map of the Fisher vectors, before the linear model.
 
     Attributes
     ----------

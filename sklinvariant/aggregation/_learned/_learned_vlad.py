@@ -30,7 +30,7 @@ class LearnedVLAD(LearnedBoW):
         "l2" divides R by its norm; "power" takes signed square roots before; "intra" normalises the residual of each
         codeword before (Arandjelović & Zisserman 2013). None returns R as in eq. 9 of the paper, in data units.
     feature_map : callable or None
-        Map between the representation and the linear model.
+        Differentiable map of the residuals, before the linear model.
 
     Notes
     -----

@@ -103,19 +103,35 @@ class LinearPredictor(Computing):
 
     @_predicts("log_loss", "hinge", "squared_hinge")
     def decision_function(self, X: Any) -> Any:
-        """Linear score of each class (n, n_classes), or of the second class if there are two (n,)."""
+        """Linear scores of the classes.
+
+        Returns
+        -------
+        array of shape (n, n_classes), or (n,) for two classes
+            For two classes, the score of the second one.
+        """
         outputs, given = self._outputs(X)
         return given.answer(outputs[:, 0] if self._task.kind == "binary" else outputs)
 
     @_predicts("log_loss")
     def predict_proba(self, X: Any) -> Any:
-        """Probability of each class, or of each label independently: (n, n_classes)."""
+        """Probabilities of the classes, or of each label independently.
+
+        Returns
+        -------
+        array of shape (n, n_classes) or (n, n_labels)
+        """
         outputs, given = self._outputs(X)
         return given.answer(self._probabilities()(outputs[:, 0] if self._task.kind == "binary" else outputs))
 
     @_predicts("log_loss")
     def predict_log_proba(self, X: Any) -> Any:
-        """Logarithm of `predict_proba`."""
+        """Logarithms of the probabilities.
+
+        Returns
+        -------
+        array of the shape of `predict_proba`
+        """
         probability = self.predict_proba(X)
         return probability.log() if isinstance(probability, torch.Tensor) else _log(probability)
 

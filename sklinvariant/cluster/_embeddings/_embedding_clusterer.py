@@ -136,9 +136,6 @@ class EmbeddingClusterer(OnDevice, WithOptimizer, TrainedEstimator, ClusterMixin
         Maximum number of passes over the rows. "auto" makes as many as 300 training steps need.
     batch_size : int
         Number of rows in a training step; at least ``n_clusters``.
-    tol : float or None
-        Training stops when the loss has not decreased by more than this value for ``n_iter_no_change`` epochs. None
-        disables this criterion.
     random_state : int, RandomState or None
         Seed of the small clusters, the initial weights, the order of rows and the pairs.
 

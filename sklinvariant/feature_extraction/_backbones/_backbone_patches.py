@@ -49,7 +49,7 @@ class BackbonePatches(BackboneEstimator, ImageTransformer):
         return DescriptorSets.from_bags(concatenated(parts, len(given.data)))
 
     def feature_maps(self, device: Device) -> Callable[[torch.Tensor], torch.Tensor]:
-        """The fitted network on a device, as a function from images (n, h, w, c) to maps (n, rows, columns, features).
+        """The fitted network on a device, as a function of images.
 
         The weights are loaded only once, so the function can be called for many batches.
 
@@ -57,6 +57,10 @@ class BackbonePatches(BackboneEstimator, ImageTransformer):
         ----------
         device : str or torch.device
             The device.
+
+        Returns
+        -------
+        callable that maps images (n, h, w, c) to maps (n, rows, columns, features)
         """
         check_is_fitted(self)
         return self._runner(device)

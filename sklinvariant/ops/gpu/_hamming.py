@@ -105,7 +105,7 @@ def _near_kernel(
 def nearer_keys(
     best: torch.Tensor, block: BitPlanes, queries: torch.Tensor, first: int, removed: torch.Tensor | None
 ) -> torch.Tensor:
-    """The smallest keys (q, k) of those in ``best`` and those of a block, whose rows are numbered from ``first``."""
+    """The torch operator ``_nearer_keys`` as a kernel: the smallest keys (q, k) of ``best`` and of a block."""
     (n_queries, k), start, size = best.shape, 0, SLOTS
     growth = min(max(SLOTS // (4 * k), 2), GROWTH)
     slots = torch.empty(n_queries, SLOTS, dtype=torch.int64, device=best.device)

@@ -398,7 +398,12 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, T
         return given.answer(answer)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Names of the output features."""
+        """Names of the output features.
+
+        Returns
+        -------
+        ndarray of ``n_features_out_`` str
+        """
         check_is_fitted(self)
         names = [f"{type(self).__name__.lower()}{i}" for i in range(self.n_features_out_)]
         return np.asarray(names, dtype=object)
