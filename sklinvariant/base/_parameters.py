@@ -8,6 +8,7 @@ signature.
 import dataclasses
 import functools
 import math
+import sys
 import types
 import typing
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from joblib import cpu_count, effective_n_jobs
 
 from sklinvariant._compat import (
     Interval,
+    Options,
     RealNotInt,
     StrOptions,
     make_constraint,
@@ -70,6 +72,28 @@ class Numbers(Number):
 
     def __str__(self) -> str:
         return "a finite number or an array of finite numbers"
+
+
+class Instances(Options):
+    """Instances of a class, which messages call by the name that users import it by."""
+
+    def __init__(self, kind: type) -> None:
+        super().__init__(kind, set())
+
+    def is_satisfied_by(self, val: Any) -> bool:
+        return isinstance(val, self.type)
+
+    def __str__(self) -> str:
+        return f"an instance of {public_name(self.type)!r}"
+
+
+def public_name(kind: type) -> str:
+    """The name of a class in the outermost package that has it, such as "torch.nn.Module"."""
+    parts, name = kind.__module__.split("."), kind.__qualname__
+    if parts == ["builtins"]:
+        return name
+    packages = [".".join(parts[:n]) for n in range(1, len(parts) + 1)]
+    return f"{next((p for p in packages if getattr(sys.modules.get(p), name, None) is kind), packages[-1])}.{name}"
 
 
 def integers(low: int, high: int = LARGEST) -> Number:
@@ -232,7 +256,7 @@ def constraints_of(hint: Any) -> list[Any] | str:
         return ["boolean"]
     if hint is Callable or origin is Callable:
         return [callable]
-    return [origin or hint]
+    return [Instances(origin or hint)]
 
 
 class Parameters(Documented):

@@ -75,7 +75,8 @@ def _problem(module):
 def compiled_or_eager(module: torch.nn.Module, step: Callable[[], T]) -> T:
     """``step()``, which computes the loss of the module and its gradients.
 
-    If the module should be compiled and the step fails, warn, and compute it again without a compiler. Buffers, such as
+    If the module should be compiled and the step fails, compute it again without a compiler, and warn if that succeeds:
+    compilers raise many kinds of errors, which can only be told from those of the network by trying. Buffers, such as
     those of batch normalisation, are restored before. If processes share the batch, raise a RuntimeError instead.
     """
     if module._compiled_call_impl is None:
@@ -88,15 +89,16 @@ def compiled_or_eager(module: torch.nn.Module, step: Callable[[], T]) -> T:
     except _errors() as error:
         if is_shared():
             raise RuntimeError(
-                f"a step of the compiled network failed in one of several processes ({_described(error)}). Set "
-                "compile=False"
+                f"a step of the compiled network failed in one of several processes ({_described(error)}). "
+                "If torch.compile is the cause, set compile=False"
             ) from error
         module._compiled_call_impl = None
         module.zero_grad()
         for buffer, before in zip(module.buffers(), buffers, strict=True):
             buffer.data.copy_(before)
+        result = step()
         _warn(_described(error))
-        return step()
+        return result
 
 
 def _errors():
@@ -108,7 +110,7 @@ def _errors():
 
 def _warn(problem):
     warn(
-        f"the network could not be compiled ({problem}). It is trained without compilation. torch.compile needs a C++ "
+        f"torch.compile failed ({problem}). The network is trained without compilation. torch.compile needs a C++ "
         "compiler, and Triton on a GPU.",
         RuntimeWarning,
     )

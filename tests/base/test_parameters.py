@@ -1,12 +1,16 @@
 """Parameters: numpy numbers, booleans and extreme values."""
 
+import importlib
 import inspect
+import os
+import re
 import subprocess
 import sys
 import textwrap
 
 import numpy as np
 import pytest
+import torch
 from examples import ESTIMATORS, example, instances
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import check_param_validation
@@ -14,8 +18,9 @@ from tolerance import assert_close
 
 import sklinvariant
 from sklinvariant import transforms
-from sklinvariant._compat import Interval, InvalidParameterError
-from sklinvariant.base._parameters import Number, is_number
+from sklinvariant._compat import Interval, InvalidParameterError, make_constraint
+from sklinvariant.base._parameters import Number, is_number, public_name
+from sklinvariant.cluster import IICClassifier
 from sklinvariant.hashing import PCAHasher
 
 ANSWERS = ("transform", "predict", "kneighbors", "fit_predict")
@@ -133,6 +138,34 @@ def test_constraints_are_ours():
             for constraint in constraints:
                 if isinstance(constraint, Interval):
                     assert isinstance(constraint, Number), f"{cls.__name__}.{name} accepts booleans"
+
+
+@pytest.mark.parametrize("cls", [cls for _, cls in sklinvariant.all_estimators()])
+def test_messages_name_classes_as_users_import_them(cls):
+    for name, constraints in cls._parameter_constraints.items():
+        for constraint in constraints if constraints != "no_validation" else []:
+            for module, kind in re.findall(r"instance of '([\w.]+)\.(\w+)'", str(make_constraint(constraint))):
+                assert "._" not in module, f"{name}: {module}.{kind}"
+                assert inspect.isclass(getattr(importlib.import_module(module), kind))
+
+
+def test_the_message_for_a_missing_clusterer():
+    expected = r"instance of 'sklinvariant.IICClusterer' or an instance of 'sklearn.frozen.FrozenEstimator'. Got None"
+    with pytest.raises(InvalidParameterError, match=expected):
+        IICClassifier(None).fit(np.eye(4), [0, 0, 1, 1])
+
+
+def test_public_names():
+    assert [public_name(kind) for kind in (torch.nn.Module, IICClassifier, os.PathLike, Rotated)] == [
+        "torch.nn.Module",
+        "sklinvariant.IICClassifier",
+        "os.PathLike",
+        f"{__name__}.Rotated",
+    ]
+
+
+class Rotated(transforms.Rotation):
+    """A class of a user."""
 
 
 @pytest.mark.parametrize(

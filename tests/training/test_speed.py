@@ -20,7 +20,7 @@ from sklinvariant.aggregation import LearnedBoW
 from sklinvariant.cluster import IICClusterer
 from sklinvariant.hashing import NeighborHasher
 from sklinvariant.networks import Objective
-from sklinvariant.training import TrainedEstimator, WithOptimizer
+from sklinvariant.training import TrainedEstimator, WithOptimizer, _speed
 from sklinvariant.training._speed import compiled_or_eager
 
 TRAINED = [
@@ -146,7 +146,7 @@ def test_the_compiler_of_this_machine():
     for compile in (False, True):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the compiler
-            warnings.filterwarnings("error", message="the network could not be compiled")
+            warnings.filterwarnings("error", message="torch.compile failed")
             model = NeighborHasher(4, max_epochs=2, random_state=0, compile=compile).fit(X)
         losses.append([row["loss"] for row in model.history_])
     assert_close(np.array(losses[1]), np.array(losses[0]), rtol=1e-3)
@@ -178,7 +178,7 @@ def test_without_a_compiler_a_warning_says_so_and_the_network_is_trained(stage, 
     compile_with(monkeypatch, BACKENDS[stage])
     X = np.random.RandomState(0).normal(size=(100, 8)).astype(np.float32)
     model = NeighborHasher(4, max_epochs=2, random_state=0, compile=True)
-    with pytest.warns(RuntimeWarning, match="could not be compiled .*no C.. compiler was found"):
+    with pytest.warns(RuntimeWarning, match="torch.compile failed .*no C.. compiler was found"):
         model.fit(X)
     expected = NeighborHasher(4, max_epochs=2, random_state=0).fit(X)
     assert_close(model.decision_function(X), expected.decision_function(X))
@@ -197,6 +197,32 @@ def test_buffers_are_those_before_the_step_that_failed():
 
     with pytest.warns(RuntimeWarning, match="the compiled graph failed"):
         assert compiled_or_eager(module, step) == 1
+
+
+def test_an_error_of_the_network_itself_is_not_called_one_of_the_compiler():
+    """It is raised again without a compiler, and there is no warning, which would be an error here."""
+    module = torch.nn.Identity()
+    module._compiled_call_impl = module.forward
+
+    def step():
+        raise RuntimeError("shapes differ")
+
+    with pytest.raises(RuntimeError, match=r"^shapes differ$"):
+        compiled_or_eager(module, step)
+
+
+def test_an_error_in_one_of_several_processes_may_have_another_cause(monkeypatch):
+    monkeypatch.setattr(_speed, "is_shared", lambda: True)
+    module = torch.nn.Identity()
+    module._compiled_call_impl = module.forward
+
+    def step():
+        raise RuntimeError("connection closed")
+
+    with pytest.raises(
+        RuntimeError, match=r"\(RuntimeError: connection closed\).*torch.compile is the cause, set comp"
+    ):
+        compiled_or_eager(module, step)
 
 
 SGD: dict = {"optimizer": "sgd", "random_state": 0, "compile": True}  # Adam makes steps of rounding errors

@@ -96,6 +96,14 @@ def test_photographs_in_which_something_moved(photos):
     assert DuplicateImages(min_similarity=0).fit_predict(images).tolist() == [0, 0]
 
 
+def test_parts_of_a_montage(photos):
+    """They are in one group through the montage, unless duplicates must share more than one of its parts."""
+    parts = [cv2.resize(photo, (240, 240)) for photo in photos[:2]]
+    images = [parts[0], np.hstack(parts), parts[1]]
+    assert DuplicateImages().fit_predict(images).tolist() == [0, 0, 0]
+    assert DuplicateImages(min_overlap=0.6).fit_predict(images).tolist() == [-1, -1, -1]
+
+
 def test_images_without_key_points():
     """They are compared by their hashes, in eight orientations."""
     rng = np.random.RandomState(0)
