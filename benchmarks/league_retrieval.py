@@ -32,7 +32,7 @@ from sklinvariant.metrics import average_precision
 from sklinvariant.transforms import Compose, Rotation, Scale, warp
 
 SIZE = 96
-SEEDS = 3
+SEEDS = 5  # of the stored queries
 WHITENED = 8  # components; the best of 4, 8, 16 and 32 on the development sets
 KINDS = ("upright", "rotated", "zoomed")
 ORDERS = (1, 2, 3, np.inf)  # of the stored moments over the cells of a view
@@ -132,7 +132,8 @@ def views_of(images, labels, weights):
     for seed in range(SEEDS):
         rng = np.random.RandomState(seed)
         for label in np.unique(labels):
-            i = np.flatnonzero(labels == label)[seed]
+            same = np.flatnonzero(labels == label)
+            i = same[seed % len(same)]
             turn, zoom = Rotation().matrix([[rng.uniform(15, 345)]]), Scale().matrix([[1 / 1.5]])
             add(warp(images[i : i + 1], turn, fill="reflect")[0], i, 1, seed)
             add(warp(images[i : i + 1], zoom)[0], i, 2, seed)

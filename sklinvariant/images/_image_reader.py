@@ -296,7 +296,7 @@ def image_array(X: ArrayLike, name: str = "images") -> torch.Tensor:
     """Convert an array of real numbers, which should be images, to a tensor, or raise an error."""
     if X is None or is_bags(X):
         kind = "None" if X is None else "a DescriptorSets, bags of local descriptors"
-        raise ValueError(f"{name} are {kind}, but must be pixels. Pass an array (n, h, w) or (n, h, w, c)")
+        raise ValueError(f"{name} must be pixels, but got {kind}. Pass an array (n, h, w) or (n, h, w, c)")
     refuse_non_numbers("this function", X, "images as arrays of pixels")
     return _real_tensor(X, name)
 
@@ -309,7 +309,7 @@ def _real_tensor(X, name="images"):
     if isinstance(X, torch.Tensor):
         X = detached(dense_tensor(X, name))
     elif np.ma.is_masked(X):
-        raise ValueError(f"{name} are a masked array. Fill the masked pixels first, X.filled(value)")
+        raise ValueError(f"{name} must not be masked. Fill the masked pixels first, X.filled(value)")
     elif not isinstance(X, np.ndarray):
         try:
             X = np.asarray(to_numpy(X))

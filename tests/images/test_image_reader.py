@@ -40,7 +40,7 @@ def test_transforms_refuse_channels_first(transform):
         transform(np.zeros((2, 3, 8, 8)))
     with pytest.raises(ValueError, match="one image without the sample axis"):
         transform(np.zeros((16, 16, 3)))
-    with pytest.raises(ValueError, match="images are None"):
+    with pytest.raises(ValueError, match="images must be pixels, but got None"):
         transform(None)
     with pytest.raises(ValueError, match=r"DescriptorSets"):
         transform(DescriptorSets.from_bags(np.zeros((2, 5, 5))))
@@ -171,7 +171,7 @@ def test_quantised_tensors_are_the_numbers_they_stand_for():
 def test_masked_pixels_are_refused():
     masked = np.ma.masked_less(np.random.RandomState(0).rand(3, 8, 8), 0.5)
     for X in (masked, list(masked)):
-        with pytest.raises(ValueError, match=r"masked array\. Fill"):
+        with pytest.raises(ValueError, match=r"must not be masked\. Fill"):
             DensePatches(2).fit(X)
     assert len(DensePatches(2).fit_transform(np.ma.asarray(masked.filled(0)))) == 3
 
