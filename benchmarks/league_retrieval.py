@@ -98,9 +98,8 @@ def seen(read, **options):
     """A set of the league: the stored features of the photographs that ``read`` returns."""
 
     def loaded(data, cache):
-        path = (
-            None if cache is None else cache / f"retrieval-{'-'.join([read.__name__, *map(str, options.values())])}.npz"
-        )
+        words = [read.__name__, *map(str, options.values()), f"{SEEDS} seeds"]
+        path = None if cache is None else cache / f"retrieval-{'-'.join(words)}.npz"
         if path is None or not path.exists():
             stored = views_of(*read(data, **options), data / "weights" / "squeezenet_v1.1_imagenet_notop.npz")
             if path is None:

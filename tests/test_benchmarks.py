@@ -408,8 +408,8 @@ def test_league_of_retrieval(script, monkeypatch, tmp_path):
     # with as many components as photographs, whitening makes all of them equally distant
     upright = [run[3:] for run in result["runs"] if run[2] == "mAP, upright" and "whitened" not in run[0]]
     assert all(50 < value <= 100 for values in upright for value in values)
-    with np.load(tmp_path / "cache" / "retrieval-scenes-True.npz") as file:
-        assert file["cells"].shape == (8 + 2 * 2 * 3, 2, 2, 4, 512)
+    with np.load(tmp_path / "cache" / "retrieval-scenes-True-5 seeds.npz") as file:
+        assert file["cells"].shape == (8 + 2 * 2 * 5, 2, 2, 4, 512)
 
 
 @pytest.mark.slow

@@ -1,7 +1,8 @@
 """Merging of many small clusters into few, so that the mutual information between paired samples is largest.
 
 This is the sequential information bottleneck (Slonim, Friedman & Tishby 2002) for the joint distribution of the
-clusters of pairs. The clusters of both samples of a pair are merged in the same way.
+clusters of pairs, from random starts and from those of the agglomerative information bottleneck (Slonim & Tishby 1999).
+The clusters of both samples of a pair are merged in the same way.
 
 Axes: s random starts, m small clusters ("parts"), k merged clusters.
 """
@@ -14,6 +15,9 @@ import torch
 from sklinvariant._settings import in_own_precision
 
 _MOST_SWEEPS = 50
+_FEW = 10  # clusters for which random starts are enough
+_MORE, _MOST = 3, 300  # clusters, in multiples of k and at most, that are merged in pairs
+_MORE_STARTS, _MORE_SWEEPS = 3, 3
 _BYTES = 256 << 20  # memory for the tables of the starts that are computed at a time
 _TINY = np.finfo(np.float64).tiny
 
@@ -29,19 +33,32 @@ def merge_clusters(
 ) -> np.ndarray:
     """Assign m parts to k clusters so that `joint_information` of the merged joint (m, m) is largest: (m,) int64.
 
-    From each random start, one part after another moves to the cluster that increases the information most, until no
-    part moves. The best start is returned. A move changes only the entries of the clusters that the part shares pairs
-    with, so a sweep costs s m k l operations for l such clusters.
+    From each start, one part after another moves to the cluster that increases the information most, until no part
+    moves. The best result is returned. A move changes only the entries of the clusters that the part shares pairs with,
+    so a sweep costs s m k l operations for l such clusters.
+
+    For more than 10 clusters, moves of single parts from ``n_starts`` random starts often end with two classes in one
+    cluster, and another class in two. A few more starts avoid this: parts move between three times as many clusters,
+    which are then merged in pairs.
     """
     joint = np.asarray(joint, dtype=np.float64)
     joint = (joint + joint.T) / 2
     joint = joint / max(float(joint.sum()), _TINY)
     m, orders = len(joint), _Orders(len(joint), generator)
-    labels = np.stack([orders.draw() % n_clusters for _ in range(n_starts)])
-    a_start = 8 * n_clusters * (2 * m + 4 * n_clusters)  # bytes
-    parts = np.array_split(labels, min(n_starts, math.ceil(n_starts * a_start / _BYTES)))
-    found = [_after_moves(joint, part, n_clusters, entropy_weight, orders) for part in parts]
-    return max(found, key=lambda one: one[0])[1]
+
+    def moved(labels, k, most_sweeps):
+        a_start = 8 * k * (2 * m + 4 * k)  # bytes
+        parts = np.array_split(labels, min(len(labels), math.ceil(len(labels) * a_start / _BYTES)))
+        found = [_after_moves(joint, part, k, entropy_weight, orders, most_sweeps) for part in parts]
+        return (np.concatenate(each) for each in zip(*found, strict=True))
+
+    starts = [orders.draw() % n_clusters for _ in range(n_starts)]
+    more = min(_MORE * n_clusters, _MOST, m)
+    if more > n_clusters > _FEW:
+        _, many = moved(np.stack([orders.draw() % more for _ in range(_MORE_STARTS)]), more, _MORE_SWEEPS)
+        starts += [_merged_in_pairs(joint, labels, more, n_clusters, entropy_weight) for labels in many]
+    information, labels = moved(np.stack(starts), n_clusters, _MOST_SWEEPS)
+    return labels[information.argmax()]
 
 
 class _Orders:
@@ -59,12 +76,12 @@ class _Orders:
         return torch.randperm(self.m, generator=self.generator, device="cpu").numpy()
 
 
-def _after_moves(joint, labels, n_clusters, entropy_weight, orders):
-    """The information and the labels (m,) of the best of the starts ``labels`` (s, m), from which parts move."""
+def _after_moves(joint, labels, n_clusters, entropy_weight, orders, most_sweeps):
+    """The information (s,) and the labels (s, m) after moves of parts from the starts ``labels`` (s, m)."""
     members = np.eye(n_clusters)[labels]
     table = _Table(members.swapaxes(1, 2) @ joint @ members, entropy_weight)
     del members
-    for sweep in range(_MOST_SWEEPS):
+    for sweep in range(most_sweeps):
         moved = False
         for part in orders[sweep].tolist():
             before, own = labels[:, part], joint[part, part]
@@ -80,9 +97,39 @@ def _after_moves(joint, labels, n_clusters, entropy_weight, orders):
             labels[:, part] = after
         if not moved:
             break
-    information = table.information()
-    best = information.argmax()
-    return information[best], labels[best]
+    return table.information(), labels
+
+
+def _merged_in_pairs(joint, labels, m, k, entropy_weight):
+    """Labels (n,) in 0 to k - 1, after the two of m clusters whose merging loses least are merged, until k are left.
+
+    The losses of other pairs are not computed again, because the moves that follow correct small errors.
+    """
+    members = np.eye(m)[labels]
+    merged = members.T @ joint @ members
+    losses = np.stack([_losses(merged, one, entropy_weight) for one in range(m)])
+    names = np.arange(m)
+    for _ in range(m - k):
+        one, other = divmod(int(losses.argmin()), m)
+        merged[one] += merged[other]
+        merged[:, one] += merged[:, other]
+        merged[other] = merged[:, other] = 0
+        names[names == other] = one
+        losses[other] = losses[:, other] = np.inf
+        new = np.where(np.isin(np.arange(m), names), _losses(merged, one, entropy_weight), np.inf)
+        losses[one] = losses[:, one] = new
+    return np.unique(names, return_inverse=True)[1][labels]
+
+
+def _losses(merged, one, entropy_weight):
+    """The information that is lost if a cluster of a merged joint (m, m) is merged with each other one: (m,)."""
+    row, own, sizes = merged[one], merged.diagonal(), merged.sum(1)
+    with_third = _x_log_x(merged + row) - _x_log_x(merged) - _x_log_x(row)
+    gain = 2 * (with_third.sum(1) - with_third[:, one] - with_third.diagonal())
+    gain += _x_log_x(own + 2 * row + own[one]) - _x_log_x(own) - _x_log_x(own[one]) - 2 * _x_log_x(row)
+    gain -= 2 * entropy_weight * (_x_log_x(sizes + sizes[one]) - _x_log_x(sizes) - _x_log_x(sizes[one]))
+    gain[one] = -np.inf
+    return -gain
 
 
 class _Table:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sklinvariant.cluster import _merge
-from sklinvariant.cluster._merge import merge_clusters
+from sklinvariant.cluster._merge import _losses, merge_clusters
 from sklinvariant.ops import joint_information
 
 
@@ -45,6 +45,26 @@ def test_blocks_are_found(global_random_seed):
     joint = np.where(truth[:, None] == truth, 1.0, 0.01)
     found = merge_clusters(joint, 4, generator=_generator(global_random_seed))
     assert len(set(zip(truth.tolist(), found.tolist(), strict=True))) == 4
+
+
+@pytest.mark.parametrize("entropy_weight", [1.0, 2.0])
+def test_many_blocks_are_found(entropy_weight, global_random_seed):
+    """From random starts alone, single moves end with two blocks in one cluster, and another block in two."""
+    truth = np.arange(300) % 20
+    joint = np.where(truth[:, None] == truth, 1.0, 1e-4)
+    found = merge_clusters(joint, 20, entropy_weight=entropy_weight, generator=_generator(global_random_seed))
+    assert len(set(zip(truth.tolist(), found.tolist(), strict=True))) == 20
+
+
+def test_losses_are_those_of_the_information(global_random_seed):
+    joint = np.random.RandomState(global_random_seed).gamma(0.3, size=(6, 6))
+    joint = (joint + joint.T) / (2 * joint.sum())
+    before = _information(joint, np.arange(6), 6, 1.3)
+    for one, losses in enumerate(_losses(joint, each, 1.3) for each in range(6)):
+        for other in set(range(6)) - {one}:
+            merged = np.where(np.arange(6) == other, one, np.arange(6))
+            assert before - _information(joint, merged, 6, 1.3) == pytest.approx(losses[other], abs=1e-12)
+        assert losses[one] == np.inf
 
 
 @pytest.mark.parametrize("joint", [np.zeros((4, 4)), np.eye(4), np.full((4, 4), 1e-300), np.diag([1.0, 0, 0, 0])])
