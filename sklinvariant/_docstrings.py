@@ -151,10 +151,10 @@ def _entries(text):
 
 def _with_default(entry, default):
     head, newline, text = entry.partition("\n")
-    is_required = default is dataclasses.MISSING or default is inspect.Parameter.empty
-    if is_required or head.endswith(" : None"):
+    if default is dataclasses.MISSING or head.endswith(" : None"):
         return entry
-    return f"{head.partition(', default=')[0]}, default={_shown(default)}{newline}{text}"
+    shown = "" if default is inspect.Parameter.empty else f", default={_shown(default)}"
+    return f"{head.partition(', default=')[0]}{shown}{newline}{text}"
 
 
 def _shown(value):

@@ -196,6 +196,27 @@ def test_a_function_is_documented_as_another_function_or_by_text():
     )
 
 
+def test_a_required_parameter_has_no_default():
+    def first(a=1, b=2):
+        """First.
+
+        Parameters
+        ----------
+        a : int, default=1
+            Number.
+        b : int, default=2
+            Number.
+        """
+
+    @documented_by(first)
+    def second(a, b=3):
+        """Second."""
+
+    assert second.__doc__ == (
+        "Second.\n\nParameters\n----------\na : int\n    Number.\nb : int, default=3\n    Number."
+    )
+
+
 def test_a_class_is_documented_as_its_base_with_the_name_of_a_default_function():
     class First:
         """First.

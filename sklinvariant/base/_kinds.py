@@ -51,12 +51,13 @@ def without_columns(X: Any) -> Any:
         X = X.to_arrow()
     if library in ("numpy", "pandas", "polars") and str(getattr(X, "dtype", "")).lower() == "object":
         items = list(np.ravel(X)) if X.shape[1:] in ((), (1,)) else []
-        if items and _is_nested_list(items[0]):
-            arrays = [_array_in(item, row) for row, item in enumerate(items)]
+        first = _first_filled(items)
+        if _is_nested_list(first):
+            arrays = _arrays_in(_all_lists(items))
             return np.stack(arrays) if len({array.shape for array in arrays}) == 1 else arrays
-        if items and _is_vector(items[0]):
-            return _stacked(items)
-        return items if items and _is_image(items[0]) else X
+        if _is_vector(first):
+            return _stacked(_all_lists(items))
+        return items if _is_image(first) else X
     if not _of_pyarrow(X):
         return X
     if getattr(X, "num_columns", 0) == 1:
@@ -78,6 +79,12 @@ def _is_nested(X):
     return hasattr(X, "dtype") and X.dtype.is_nested() and hasattr(X.dtype, "inner")
 
 
+def _first_filled(items):
+    """The first item of a column that is neither None nor an empty list, or the first one if there is no other."""
+    filled = (item for item in items if item is not None and not (_has_items(item) and len(item) == 0))
+    return next(filled, items[0] if items else None)
+
+
 def _is_vector(item):
     return isinstance(item, (list, tuple, np.ndarray)) and np.ndim(item) == 1 and np.asarray(item).dtype.kind in "fiub"
 
@@ -88,10 +95,25 @@ def _is_nested_list(item):
     return not is_numeric and _has_items(item) and len(item) > 0 and _has_items(item[0])
 
 
+def _all_lists(items):
+    """The items of a column, after a check that all of them are lists."""
+    row = next((row for row, item in enumerate(items) if not _has_items(item)), None)
+    if row is not None:
+        raise ValueError(
+            f"X is a column whose row {row} is {items[row]}, but others are lists. Remove rows without values"
+        )
+    return items
+
+
+def _arrays_in(items):
+    """The lists in each item of a column as one array. Empty items have rows like the others."""
+    arrays = [_array_in(item, row) for row, item in enumerate(items)]
+    shape = next(array.shape[1:] for array in arrays if len(array))
+    return [array if len(array) else np.empty((0, *shape)) for array in arrays]
+
+
 def _array_in(item, row):
     """The lists in an item of a column as one array."""
-    if not _has_items(item):
-        raise ValueError(f"X is a column whose row {row} is {item}, but row 0 is a list. Remove rows without values")
     try:
         return np.array(_without_objects(item))
     except ValueError as error:
@@ -193,11 +215,15 @@ def n_axes(X: Any) -> int:
 
 
 def column_of_lists(X: Any) -> str | None:
-    """The name of a column of a table whose first cell is a list or an array; else None."""
-    if not hasattr(X, "columns") or _library(X) not in ("pandas", "polars") or len(X) == 0:
-        return None
-    cells = X.iloc[0] if hasattr(X, "iloc") else X.row(0)
-    return next((name for name, cell in zip(X.columns, cells, strict=True) if _has_items(cell)), None)
+    """The name of the first column of a table whose cells are lists or arrays; else None."""
+    library, names = _library(X), []
+    if library == "pyarrow" and hasattr(X, "schema"):
+        names = [field.name for field in X.schema if _is_list(field.type)]
+    elif library == "polars" and hasattr(X, "columns"):
+        names = [column.name for column in X.iter_columns() if _is_nested(column)]
+    elif library == "pandas" and hasattr(X, "columns"):
+        names = [name for name, column in X.items() if _has_items(_first_filled(list(column)))]
+    return next(iter(names), None)
 
 
 def text_in(X: Any) -> str | None:

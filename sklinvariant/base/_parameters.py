@@ -115,7 +115,7 @@ ShareOfAll = Annotated[float, Number(RealNotInt, 0, 1, closed="right")]
 # negative numbers count back from the number of cores, as in joblib: -1 means all cores
 NJobs = Annotated[int, integers(-LARGEST, -1)] | Count | None
 Verbose = Annotated[int, "verbose"]
-RandomState = Annotated[int | np.random.RandomState | None, "random_state"]
+RandomState = Annotated[int, integers(0, 2**32 - 1)] | np.random.RandomState | None
 Device = str | torch.device
 
 

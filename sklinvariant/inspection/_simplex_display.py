@@ -43,7 +43,7 @@ class SimplexDisplay(Display):
         y : array-like of shape (n,) or None
             Classes, for the colours. None colours by the most likely cluster.
         **kwargs
-            Keyword arguments of ``scatter``.
+            Keyword arguments of ``scatter``. Arrays of length n have one item for each sample.
         """
 
     def __init__(
@@ -170,7 +170,6 @@ class SimplexDisplay(Display):
     def plot(self, ax: Any = None, **kwargs: Any) -> Self:
         """Plot on the given axes, or on those of a new figure."""
         import matplotlib.pyplot as plt
-        from matplotlib.lines import Line2D
         from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
         if ax is None:
@@ -178,12 +177,14 @@ class SimplexDisplay(Display):
         k = self.probabilities.shape[1]
         corners = vertices(k)
         ax.fill(*corners.T, facecolor="none", edgecolor="0.85", linewidth=1, zorder=0)
-        names, codes = np.unique(self.probabilities.argmax(1) if self.y is None else self.y, return_inverse=True)
+        classes = self.probabilities.argmax(1) if self.y is None else self.y
+        names, first, codes = np.unique(classes, return_index=True, return_inverse=True)
         # colours depend on the index of a cluster, even if some clusters are never the most probable
         colors = palette(k)[names] if self.y is None else palette(len(names))
         self.points_ = self.probabilities @ corners
         self._order = np.random.RandomState(0).permutation(len(codes))  # so that no class covers the others
-        self._dots = ax.scatter(*self.points_[self._order].T, **self._style(colors[codes[self._order]], kwargs))
+        drawn = self._style(colors[codes], kwargs)
+        self._dots = ax.scatter(*self.points_[self._order].T, **_of_samples(drawn, self._order, len(codes)))
         for i, (x, y) in enumerate(corners):
             image = None if self.vertex_images is None else self.vertex_images[i]
             if image is None:
@@ -196,8 +197,11 @@ class SimplexDisplay(Display):
         ax.set_axis_off()
         if self.y is not None and len(names) <= _FEW:
             place = {"loc": "center left", "bbox_to_anchor": (1, 0.5), "handletextpad": 0.1}
-            dots = [Line2D([], [], color=color, marker="o", markersize=5, linestyle="") for color in colors]
+            styles = [_of_samples(drawn, [row], len(codes)) | {"s": 25, "alpha": 1} for row in first]
+            dots = [ax.scatter([], [], **style) for style in styles]
             ax.legend(dots, map(str, names), **place, title="class", ncols=1 + len(names) // 16)
+            for dot in dots:
+                dot.remove()  # from the axes; the legend has a copy
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
@@ -208,6 +212,19 @@ class SimplexDisplay(Display):
     def _move(self, points):
         self.points_ = points
         self._dots.set_offsets(points[self._order])
+
+
+def _of_samples(drawn, rows, n):
+    """Keyword arguments of ``scatter`` for some of n samples: rows of those that have one item for each sample."""
+    from matplotlib.colors import is_color_like
+
+    chosen = dict(drawn)
+    for name, value in drawn.items():
+        is_one = isinstance(value, str) or name == "marker" or ("color" in name and is_color_like(value))
+        if not is_one and np.ndim(value) and len(value) == n:
+            items = list(value)
+            chosen[name] = [items[row] for row in rows]
+    return chosen
 
 
 def vertices(k: int) -> np.ndarray:

@@ -5,7 +5,7 @@ from sklinvariant.neighbors._codes._shards import HammingShards, merge_neighbors
 from sklinvariant.neighbors._exporters import export_codes
 from sklinvariant.neighbors._reranking._diffusion import diffusion_ranking
 from sklinvariant.neighbors._reranking._expansion import augment_database, expand_queries
-from sklinvariant.neighbors._reranking._reranking import k_reciprocal_ranking
+from sklinvariant.neighbors._reranking._k_reciprocal import k_reciprocal_ranking
 from sklinvariant.neighbors._vectors._embedding_neighbors import EmbeddingNeighbors
 from sklinvariant.neighbors._vectors._quantized_neighbors import QuantizedNeighbors
 

@@ -81,6 +81,11 @@ class EqualBags(NamedTuple):
     def moments(self, scores: Scores, order: int, chunk_size: int | None = None) -> tuple[torch.Tensor, ...]:
         """The sums of soft assignments over each bag, as from `sklinvariant.ops.equal_moments`.
 
+        Parameters
+        ----------
+        chunk_size : int or None, default=None
+            Ignored: all descriptors are processed at once.
+
         Returns
         -------
         tuple of tensors
@@ -91,6 +96,11 @@ class EqualBags(NamedTuple):
     @documented_by(Bags.counts)
     def counts(self, like: torch.Tensor, floor: int = 1) -> torch.Tensor:
         """Number of descriptors of each bag, which is never 0.
+
+        Parameters
+        ----------
+        floor : int, default=1
+            Ignored: no bag is empty.
 
         Returns
         -------

@@ -262,7 +262,7 @@ class LinearLoss(nn.Module):
         target : tensor of shape (n,) or (n, o)
             Class numbers, 0/1 labels or real targets.
         weight : tensor of shape (n,)
-            Weight s of each sample.
+            Weight of each sample.
 
         Returns
         -------

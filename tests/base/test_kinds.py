@@ -111,6 +111,20 @@ def test_columns_of_images_and_bags():
     assert VLAD(2, random_state=0).fit(column).transform(column).shape == (3, 6)
 
 
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+@pytest.mark.parametrize("empty", [0, 1, 2])
+def test_columns_of_bags_some_of_which_are_empty(library, empty):
+    bags = [[[1.0, 2.0]], [[3.0, 4.0], [5.0, 6.0]]]
+    bags.insert(empty, [])
+    library = pytest.importorskip(library, reason=f"{library} is not installed")
+    column = getattr(library, "Series", getattr(library, "array", None))(bags)
+    expected = [np.reshape(bag, (-1, 2)) for bag in bags]
+    for found, bag in zip(without_columns(column), expected, strict=True):
+        np.testing.assert_array_equal(found, bag)
+    model = VLAD(2, random_state=0)
+    np.testing.assert_array_equal(model.fit_transform(column), model.fit_transform(expected))
+
+
 def _cells(kind, images):
     """A column of pandas or polars whose cells are images as lists, or as pandas reads them from a parquet file."""
     library = pytest.importorskip("polars" if kind == "polars" else "pandas", reason=f"{kind} is not installed")
@@ -153,7 +167,10 @@ def test_images_in_cells_are_clustered_as_an_array_is():
     [
         ([[[1.0], [2.0]], [[1.0], [2.0, 3.0]]], "row 1 holds lists of different lengths"),
         ([[[1.0], [2.0, 3.0]], [[1.0]]], "row 0 holds lists of different lengths"),
-        ([[[1.0], [2.0]], None], "row 1 is None, but row 0 is a list. Remove rows without values"),
+        ([[[1.0], [2.0]], None], "row 1 is None, but others are lists. Remove rows without values"),
+        ([None, [[1.0], [2.0]]], "row 0 is None, but others are lists. Remove rows without values"),
+        ([None, [1.0, 2.0], [3.0, 4.0]], "row 0 is None, but others are lists. Remove rows without values"),
+        ([[], None, [[1.0], [2.0]]], "row 1 is None, but others are lists. Remove rows without values"),
         ([[[1.0, 2.0]], [[1.0, 2.0, 3.0]]], "lists of different lengths, but PCAHasher needs rows of features. Pass"),
     ],
 )
@@ -164,10 +181,12 @@ def test_cells_that_cannot_be_used(cells, message):
             PCAHasher(1).fit(X)
 
 
-@pytest.mark.parametrize("library", ["pandas", "polars"])
-def test_a_column_of_lists_beside_others_is_named(library):
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+@pytest.mark.parametrize("first", [[[[1.0], [2.0]]], [[]], [None]])
+def test_a_column_of_lists_beside_others_is_named(library, first):
     library = pytest.importorskip(library, reason=f"{library} is not installed")
-    X = library.DataFrame({"age": [1, 2], "image": [[[1.0], [2.0]]] * 2})
+    make = getattr(library, "DataFrame", getattr(library, "table", None))
+    X = make({"age": [1, 2, 3], "image": [*first, [[1.0], [2.0]], [[1.0], [3.0]]]})
     for estimator in (PCAHasher(1), IICClusterer(2)):
         with pytest.raises(ValueError, match=r"column 'image' of X holds lists.*Select the columns of numbers, or"):
             estimator.fit(X)

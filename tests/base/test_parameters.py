@@ -20,7 +20,7 @@ import sklinvariant
 from sklinvariant import transforms
 from sklinvariant._compat import Interval, InvalidParameterError, make_constraint
 from sklinvariant.base._parameters import Number, is_number, public_name
-from sklinvariant.cluster import IICClassifier
+from sklinvariant.cluster import IICClassifier, IICClusterer
 from sklinvariant.hashing import PCAHasher
 
 ANSWERS = ("transform", "predict", "kneighbors", "fit_predict")
@@ -146,7 +146,7 @@ def test_messages_name_classes_as_users_import_them(cls):
         for constraint in constraints if constraints != "no_validation" else []:
             for module, kind in re.findall(r"instance of '([\w.]+)\.(\w+)'", str(make_constraint(constraint))):
                 assert "._" not in module, f"{name}: {module}.{kind}"
-                assert inspect.isclass(getattr(importlib.import_module(module), kind))
+                assert public_name(getattr(importlib.import_module(module), kind)) == f"{module}.{kind}"
 
 
 def test_the_message_for_a_missing_clusterer():
@@ -155,9 +155,19 @@ def test_the_message_for_a_missing_clusterer():
         IICClassifier(None).fit(np.eye(4), [0, 0, 1, 1])
 
 
+def test_the_message_for_a_random_state_that_is_text():
+    with pytest.raises(
+        InvalidParameterError, match=r"range \[0, 4294967295\], an instance of 'numpy.random.RandomState'"
+    ):
+        IICClusterer(2, random_state="a").fit(np.eye(4))
+
+
 def test_public_names():
-    assert [public_name(kind) for kind in (torch.nn.Module, IICClassifier, os.PathLike, Rotated)] == [
+    assert [
+        public_name(kind) for kind in (torch.nn.Module, np.random.RandomState, IICClassifier, os.PathLike, Rotated)
+    ] == [
         "torch.nn.Module",
+        "numpy.random.RandomState",
         "sklinvariant.IICClassifier",
         "os.PathLike",
         f"{__name__}.Rotated",

@@ -74,6 +74,34 @@ def test_no_class_covers_the_others(pyplot):
     np.testing.assert_array_equal(dots.get_offsets(), moved.ax_.collections[0].get_offsets())
 
 
+def test_arrays_of_styles_belong_to_the_samples(pyplot, global_random_seed):
+    rng = np.random.default_rng(global_random_seed)
+    proba, sizes, colors = rng.dirichlet([1, 1, 1], 50), rng.permutation(50) + 1.0, rng.random((50, 4))
+    display = SimplexDisplay.from_predictions(proba, s=sizes, color=colors, alpha=None, linewidth=list(sizes))
+    (dots,) = display.ax_.collections
+    drawn = np.column_stack([dots.get_offsets(), dots.get_sizes(), dots.get_linewidths(), dots.get_facecolor()])
+    expected = np.column_stack([display.points_, sizes, sizes, colors])
+    np.testing.assert_allclose(_sorted(drawn), _sorted(expected))
+
+
+def test_one_colour_as_long_as_the_samples_are_many(pyplot):
+    display = SimplexDisplay.from_predictions(np.eye(3), color=(1, 0, 0.5), marker=(5, 1, 0))
+    (dots,) = display.ax_.collections
+    np.testing.assert_array_equal(dots.get_facecolor()[:, :3], [[1, 0, 0.5]])
+
+
+def test_legend_shows_what_is_drawn(pyplot):
+    options = {"marker": "s", "color": ["red", "blue", "blue"], "s": [1, 2, 3]}
+    display = SimplexDisplay.from_predictions(np.eye(3), y=["a", "b", "b"], **options)
+    handles = display.ax_.get_legend().legend_handles
+    (dots,) = display.ax_.collections
+    assert [handle.get_facecolor().tolist() for handle in handles] == [[[1, 0, 0, 1]], [[0, 0, 1, 1]]]
+    for handle in handles:
+        assert handle.get_sizes().tolist() == [25]
+        np.testing.assert_array_equal(handle.get_paths()[0].vertices, dots.get_paths()[0].vertices)
+    display.figure_.canvas.draw()
+
+
 def test_animation_over_epochs(pyplot, tmp_path, global_random_seed):
     from PIL import Image
 

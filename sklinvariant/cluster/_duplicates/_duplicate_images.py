@@ -179,6 +179,10 @@ class DuplicateImages(TorchEstimator):
     pairs_ = FittedState("Rows of confirmed pairs, (n_pairs, 2).")
     files_ = FittedState("Name of the file of each image, (n,), or None.")
 
+    def _adapt_earlier(self):
+        if hasattr(self, "_state"):  # which may be from before there was ``files_``
+            self._state = {"files": None, **self._state}
+
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: ArrayLike, y: None = None) -> Self:
         """Find the groups.

@@ -34,7 +34,7 @@ from sklinvariant.base import (
     restore_weights,
 )
 from sklinvariant.feature_extraction._backbones._backbone_module import BackboneModule
-from sklinvariant.feature_extraction._backbones._backbones import Backbone, make_backbone
+from sklinvariant.feature_extraction._backbones._make_backbone import Backbone, make_backbone
 from sklinvariant.feature_extraction._backbones._maps import WrongOutput
 from sklinvariant.feature_extraction._backbones._network_files import OnnxNetwork
 from sklinvariant.feature_extraction._backbones._weights import load_weights

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sklinvariant.feature_extraction._backbones._backbones import Backbone
+from sklinvariant.feature_extraction._backbones._make_backbone import Backbone
 from sklinvariant.images import channels_first, scale_pixels
 
 

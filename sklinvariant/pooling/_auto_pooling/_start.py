@@ -28,7 +28,8 @@ def units_of(mean: torch.Tensor, deviation: torch.Tensor, dtype: torch.dtype) ->
 def check_reach(value: float, largest: float, invariance: float) -> None:
     """Raise a ValueError if J would be infinite or 0, because the descent would then return its start.
 
-    The limits of features are the same for both solvers, with and without ``standardize``.
+    The limits of single features are the same for both solvers, with and without ``standardize``. Sums over many frames
+    may be infinite for smaller features, which only "moment" refuses.
     """
     if 0 < largest < 1e-150:
         raise ValueError(

@@ -248,6 +248,16 @@ def test_names_of_files(photos, tmp_path):
     assert DuplicateImages().fit(photos[:2]).files_ is None
 
 
+def test_a_model_saved_without_names_of_files(photos, tmp_path):
+    model = DuplicateImages().fit(photos[:2])
+    del model._state["files"]
+    save(model, tmp_path / "model.safetensors")
+    for again in (load(tmp_path / "model.safetensors"), pickle.loads(pickle.dumps(model))):
+        assert again.files_ is None
+        assert again.labels_.tolist() == [-1, -1]
+    assert not hasattr(pickle.loads(pickle.dumps(DuplicateImages())), "files_")
+
+
 def test_votes_are_counted_in_blocks_and_searched_in_lists(photos, monkeypatch):
     images = [*photos, *(np.rot90(image).copy() for image in photos)]
     expected = DuplicateImages().fit(images).pairs_

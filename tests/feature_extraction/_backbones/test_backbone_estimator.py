@@ -9,7 +9,7 @@ from torch import nn
 import sklinvariant
 from sklinvariant import BackbonePatches
 from sklinvariant.feature_extraction._backbones import _backbone_estimator
-from sklinvariant.feature_extraction._backbones._backbones import Backbone
+from sklinvariant.feature_extraction._backbones._make_backbone import Backbone
 
 
 class WithPreprocessing(Backbone):

@@ -8,7 +8,7 @@ from tolerance import assert_close
 
 from sklinvariant.metrics import average_precision, exact_ranking
 from sklinvariant.neighbors import k_reciprocal_ranking
-from sklinvariant.neighbors._reranking import _reranking
+from sklinvariant.neighbors._reranking import _k_reciprocal
 
 
 def reference(queries, X, k1, k2, weight):
@@ -94,7 +94,7 @@ def test_links_to_all_rows_give_the_same_ranking(monkeypatch, settings):
     X, _ = classes(4)
     expected = by_row(*k_reciprocal_ranking(X[:20], X[20:], **settings))
     for block in (7, 256):
-        monkeypatch.setattr(_reranking, "_BLOCK", block)
+        monkeypatch.setattr(_k_reciprocal, "_BLOCK", block)
         assert_close(by_row(*k_reciprocal_ranking(X[:20], X[20:], links=links_of(X[20:], 99), **settings)), expected)
 
 

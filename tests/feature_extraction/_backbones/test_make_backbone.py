@@ -14,7 +14,7 @@ from torch import nn
 import sklinvariant
 from sklinvariant import BackboneFeatures, BackbonePatches
 from sklinvariant.feature_extraction._backbones import _backbone_estimator
-from sklinvariant.feature_extraction._backbones._backbones import make_backbone
+from sklinvariant.feature_extraction._backbones._make_backbone import make_backbone
 
 
 @pytest.fixture
