@@ -1,7 +1,7 @@
 """What AutoPooling learns from natural video: figures 4, 6, 9 and 10 and table 1 of Sukhbaatar, Makino, Aihara 2013.
 
     python benchmarks/auto_pooling_quality.py VIDEOS CIFAR10.npz [--part invariance classification causes]
-        [--seeds 3] [--filters 32] [--clusters 128 288 512] [--figures FOLDER]
+        [--seeds 3] [--filters 32] [--clusters 128 288 512] [--finest-grid 4] [--figures FOLDER]
 
 VIDEOS is a folder of video files and of folders of images. CIFAR10.npz contains x_train, y_train, x_test and y_test.
 
@@ -106,7 +106,7 @@ def part_classification(args):
     shape, frames = maps.shape[1:], frames.reshape(n, 2, -1)
     print(f"{n} pairs of patches from {len(set(clips))} clips; maps {shape}: {frames.shape[2]} features", flush=True)
     poolings = {}
-    for grids in GRIDS:
+    for grids in (grids for grids in GRIDS if max(grids)[0] <= args.finest_grid):
         name = " + ".join(f"{rows}×{columns}" for rows, columns in grids)
         poolings[f"spatial {name}"] = SpatialPooling(grids).fit(maps[:1])
     moments = AutoPooling(1, **PAPER, max_iter=1, tol=1.0, random_state=0).fit(frames)
@@ -297,6 +297,7 @@ def main():
     parser.add_argument("--filters", type=int, default=32)
     parser.add_argument("--clusters", type=int, nargs="+", default=[128, 288, 512])
     parser.add_argument("--invariances", type=float, nargs="+", default=[8, 12])
+    parser.add_argument("--finest-grid", type=int, default=4)
     parser.add_argument("--max-iter", type=int, default=300)
     parser.add_argument("--figures", type=Path, default=Path("auto-pooling-figures"))
     add_json(parser)

@@ -1,16 +1,11 @@
 """torch modules without scikit-learn: encoders of bags, networks for images, and losses."""
 
 from sklinvariant.networks._batch_norm import BatchNorm2d, normalize_by_whole_batch
-from sklinvariant.networks._encoders import (
-    Bags,
-    EqualBags,
-    MeanEncoder,
-    SoftBagOfWords,
-    SoftFisherVector,
-    SoftVLAD,
-    Units,
-    normalize_vlad,
-)
+from sklinvariant.networks._encoders._bags import Bags, EqualBags, Units
+from sklinvariant.networks._encoders._codebook_encoders import SoftBagOfWords, SoftVLAD
+from sklinvariant.networks._encoders._fisher_encoder import SoftFisherVector
+from sklinvariant.networks._encoders._mean_encoder import MeanEncoder
+from sklinvariant.networks._encoders._normalization import normalize_vlad
 from sklinvariant.networks._group import Group, rotation_matrices
 from sklinvariant.networks._group_convolutions import GroupConv2d, GroupConvTranspose2d, LiftingConv2d, ProjectingConv2d
 from sklinvariant.networks._group_layers import GroupBatchNorm2d, GroupPool2d, GroupUpsample2d

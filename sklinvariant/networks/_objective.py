@@ -11,7 +11,7 @@ from sklinvariant._distributed import whole_mean, whole_rows
 from sklinvariant._docstrings import documented_by
 from sklinvariant._settings import borrowed_generators, draw_seed
 from sklinvariant.networks._chi2 import chi2_map
-from sklinvariant.networks._encoders import Bags
+from sklinvariant.networks._encoders._bags import Bags
 
 FeatureMap = Literal["chi2"] | Callable[[torch.Tensor], torch.Tensor] | None
 Loss = TypeVar("Loss", bound=nn.Module)

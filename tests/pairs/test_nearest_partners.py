@@ -36,6 +36,51 @@ def test_lists_contain_most_neighbours(in_lists, monkeypatch, global_random_seed
     assert not (found == np.arange(1000)[:, None]).any()
 
 
+def test_rows_nearly_as_near_are_enough(in_lists, monkeypatch, global_random_seed):
+    """In a cloud without structure, rows that are hardly farther away than the nearest are found in a few lists."""
+    rows = np.random.RandomState(global_random_seed).normal(size=(3000, 48)).astype(np.float32)
+
+    def neighbours_and_lengths():
+        found = nearest_others(rows, 5)
+        return np.sort(found), np.linalg.norm(rows[found] - rows[:, None], axis=2).mean()
+
+    few, length = neighbours_and_lengths()
+    monkeypatch.setattr(_nearest_partners, "_MOST_EXCESS", 0)
+    most, _ = neighbours_and_lengths()
+    monkeypatch.undo()
+    all_, shortest = neighbours_and_lengths()
+    assert (few == all_).mean() < (most == all_).mean()
+    assert shortest < length < 1.012 * shortest  # measured on a third of the rows
+
+
+@pytest.mark.parametrize(
+    ("changes", "enough"),
+    [
+        ({}, True),
+        ({"lengths": 1.009}, True),
+        ({"lengths": 1.011}, False),
+        ({"lengths": 1.5, "some": 10}, True),  # in 1 % of the rows
+        ({"lengths": 1e9, "some": 10}, True),
+        ({"lengths": 1.5, "some": 300}, False),
+        ({"lengths": 1.5, "some": 300, "scale": 1e-9}, False),  # rows near together count as much as others
+        ({"missing": 300}, False),
+        ({"equal": True}, True),
+        ({"equal": True, "apart": 0.1}, False),
+    ],
+)
+def test_near_enough(changes, enough):
+    """For 1,000 rows with five neighbours each, at the squared distances 4 to 25, the row itself included."""
+    some = changes.get("some", 1000)
+    exact = np.tile(np.arange(1.0, 6) ** 2 * (not changes.get("equal")), (1000, 1))
+    exact[:some] *= changes.get("scale", 1)
+    exact[:, 0] = 0
+    distances, found = exact.copy(), np.zeros((1000, 5), dtype=int)
+    distances[:some] = distances[:some] * changes.get("lengths", 1) ** 2
+    distances[:, 1:] += changes.get("apart", 0)
+    found[: changes.get("missing", 0), -1] = -1
+    assert _nearest_partners._near_enough(exact, distances, found) == enough
+
+
 def test_lists_of_equal_rows(in_lists):
     rows = np.repeat(np.eye(4, 6), 50, axis=0)
     found = nearest_others(rows, 3)
