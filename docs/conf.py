@@ -9,8 +9,10 @@ import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 from docutils import nodes
 from numpydoc.docscrape_sphinx import SphinxDocString
+from PIL import Image, ImageChops, ImageStat
 from sphinx import addnodes
 from sphinx.domains.python import PyXRefRole
 from sphinx.errors import ExtensionError
@@ -199,6 +201,19 @@ def check_examples(app):
         raise ExtensionError(f"an example has left {sorted(left)} behind")
 
 
+def check_copied_pictures(app):
+    """The guides show copies of pictures of examples, which GitHub can show as well. They look like the new ones."""
+    if not app.config.sphinx_gallery_conf["plot_gallery"]:
+        return
+    for copy in sorted(Path(app.srcdir, "images").glob("plot_*.png")):
+        (drawn,) = Path(app.srcdir, "auto_examples").glob(f"*/images/sphx_glr_{copy.stem}_001.png")
+        with Image.open(copy) as old, Image.open(drawn) as new:
+            small = [image.convert("RGB").resize((64, 64), Image.Resampling.BOX) for image in (old, new)]
+            difference = np.mean(ImageStat.Stat(ImageChops.difference(*small)).mean)
+            if old.size != new.size or difference > 3:
+                raise ExtensionError(f"docs/images/{copy.name} differs from what its example draws. Copy {drawn} to it")
+
+
 def link_names(app, doctree):
     """In the guides, a public name of the package in code style is a link to its page."""
     for literal in list(doctree.findall(nodes.literal)):
@@ -215,7 +230,8 @@ def link_names(app, doctree):
 
 def setup(app):
     app.connect("builder-inited", write_unreleased_changes)
-    app.connect("builder-inited", check_examples, priority=900)  # after the examples have run
+    for check in (check_examples, check_copied_pictures):
+        app.connect("builder-inited", check, priority=900)  # after the examples have run
     app.connect("doctree-read", link_names)
     app.add_role_to_domain("py", "name", Name())
     app.connect("autodoc-skip-member", skip_member)
