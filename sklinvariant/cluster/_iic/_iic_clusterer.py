@@ -168,8 +168,8 @@ class IICClusterer(WithImageSize, OnDevice, WithOptimizer, WithPairs, TrainedEst
     n_neighbors : int
         Number of neighbours for "neighbors". With many neighbours, clusters may mix several classes. With few
         neighbours, a class may be split into two clusters. The search is exact for at most 50,000 samples and on a GPU.
-        For more samples, if faiss is installed, it uses inverted lists in which it finds at least 95 % of the
-        neighbours of 1,000 samples.
+        For more samples, if faiss is installed, it uses inverted lists in which 1,000 samples find at least 95 % of
+        their neighbours, or others that are on average at most 1 % farther away.
     network : {"auto", "mlp", "vgg", "resnet"} or torch.nn.Module
         The trunk, which computes the features. "mlp": two layers of 256 units. "vgg": four 5 × 5 convolutions of 64 to
         512 channels, as in the paper for MNIST. "resnet": 34 layers on the edges (Sobel) of the grey image, as in the
