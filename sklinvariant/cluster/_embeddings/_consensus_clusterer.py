@@ -269,9 +269,9 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
         k, n = self._state["n_clusters"], len(self._state["labels"])
         if n < _FEWEST_ROWS * most:
             return [
-                f"the runs have up to {most} clusters of {n} rows, fewer than {_FEWEST_ROWS} rows per cluster. What such "
-                f"runs have in common does not show the number of clusters, so {k} is uncertain. Pass clusterers with "
-                "fewer clusters, or n_clusters"
+                f"the runs have up to {most} clusters of {n} rows, fewer than {_FEWEST_ROWS} rows per cluster. What "
+                f"such runs have in common does not show the number of clusters, so {k} is uncertain. Pass clusterers "
+                "with fewer clusters, or n_clusters"
             ]
         if best < UNSTABLE:
             return [
