@@ -149,6 +149,9 @@ class NeighborHasher(WithOptimizer, WithNeighbors, TrainedEstimator, Hasher):
     each, and j is any neighbour of i in the batch. Training starts from the solution of `ITQHasher`. The gradient
     passes through the sign as if it were tanh.
 
+    To find rows of the same class instead of the nearest rows, raise ``temperature`` to 0.25. `ITQHasher` is fitted in
+    less time, and is better for this purpose if there are only some tens of features.
+
     Parameters
     ----------
     n_bits : int

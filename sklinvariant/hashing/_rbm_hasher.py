@@ -63,8 +63,8 @@ class RBMHasher(TrainedEstimator, Hasher):
     :math:`P(z_j = 1 \mid x) > 0.5`.
 
     To find nearest neighbours, use `NeighborHasher`, or `ITQHasher`, which is fitted in less time. With 64 bits, the
-    mean average precision of the 50 nearest rows on six data sets was 0.70 with `NeighborHasher`, 0.60 with `ITQHasher`
-    and 0.52 with `RBMHasher`.
+    mean average precision of the 50 nearest rows on six data sets is 69.7 % with `NeighborHasher`, 59.5 % with
+    `ITQHasher` and 52.2 % with `RBMHasher`.
 
     Parameters
     ----------

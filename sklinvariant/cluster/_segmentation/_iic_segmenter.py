@@ -63,6 +63,9 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, FittedSegmentation
     all positions and after all transformations get the same cluster. With ``init="random"``, clusters have about the
     same size over all images.
 
+    Compare it with k-means and a Gaussian mixture of the pixels, which take a fraction of the time. On mosaics of
+    photographs a mixture is more accurate, and on photographs of clothes k-means is as accurate.
+
     Parameters
     ----------
     n_clusters : int
