@@ -7,7 +7,9 @@ compiled. "Share" is the rate of the operator divided by the rate of a large mat
 the bandwidth of a copy. "train": complete fits. "search": search among up to a billion codes.
 
 No row of a part is started after ``--minutes`` (ten); the row that runs is finished. Each part writes its table after
-every row, and names in it what it left out for lack of time. ``--quick`` uses tiny sizes and also runs on a CPU, where
+every row, and names in it what it left out for lack of time.
+
+``--quick`` uses tiny sizes and also runs on a CPU, where
 it shows only that the script works. ``--data`` names a folder with ``mnist.npz`` (x_train, y_train) and
 ``cifar10_residual.npz``; without it, these rows are left out. Besides torch (2.6 or later) with its triton, the script
 needs numpy, scipy, scikit-learn, joblib and safetensors, which images for GPUs usually hold, and skorch with tabulate,
