@@ -7,6 +7,9 @@ squares of 96 pixels, and the network is SqueezeNet 1.1 up to fire9 (5 × 5 cell
 queries are made from squares of 192 pixels. Vectors have length 1. Their mean ("centred") or their whitened principal
 components are learned from the database.
 
+"n copies in the database" means that n views of each photograph are stored, and that the similarity of the query, of
+which only one view is computed, to the most similar of them counts.
+
 The network sees each photograph at 36 rotations and 10 scales only once. The cache contains the features of these
 views, pooled over cells, from which every method computes its vectors. Seconds are therefore those of the network, for
 as many views of 100 queries as a method needs, and those of the method itself.
@@ -39,6 +42,7 @@ ORDERS = (1, 2, 3, np.inf)  # of the stored moments over the cells of a view
 ROTATIONS, SCALES = Rotation(), Scale()  # the orbits of the paper
 GRID = len(ROTATIONS.orbit()), len(SCALES.orbit())
 DEFAULT = 3, 9  # steps between the rotations and between the scales of the default settings
+ROTATED = 1, GRID[1]  # all rotations at the full size
 AXES = {"rotation": 1, "scale": 2}  # of the stored moments
 
 
@@ -210,14 +214,17 @@ def rmac(stored):
     return stored["regions"][:, 0].astype(np.float32)
 
 
-def copies(order):
-    """Similarities of the moments over the cells of queries to those of the best rotated copy of each photograph."""
+def copies(order, every=(1, 1)):
+    """The views of each photograph that are stored in the database: moments over their cells (n, r, d).
 
-    def compare(stored, chosen):
-        rows = normalized(stored["cells"][:, :, -1, ORDERS.index(order)])
-        return np.einsum("qd,nrd->qnr", rows[chosen, 0], rows[stored["seed"] < 0]).max(2)
+    ``every`` are the steps between the rotations and between the scales, from the full size downwards.
+    """
 
-    return compare
+    def views(stored):
+        chosen = stored["cells"][:, :: every[0], :: -every[1], ORDERS.index(order)]
+        return chosen.reshape(len(chosen), -1, chosen.shape[-1])
+
+    return views
 
 
 def normalized(x):
@@ -225,17 +232,21 @@ def normalized(x):
     return x / np.linalg.norm(x, axis=-1, keepdims=True)
 
 
-def cosines(features, change=None):
+def cosines(features, change=None, copies=None, score=np.max):
     """Similarities ``(stored, chosen) -> (n_queries, n_database)`` of features.
 
-    ``change`` is a transformer that is fitted to the vectors of the database.
+    The database has one vector of each photograph or, if they are given, ``copies`` (n, r, d), whose similarities are
+    combined by ``score``. ``change`` is a transformer that is fitted to the vectors of the database.
     """
 
     def compare(stored, chosen):
-        rows, database = normalized(features(stored)), stored["seed"] < 0
+        queries = normalized(features(stored)[chosen])
+        database = normalized((copies or features)(stored)[stored["seed"] < 0])
+        rows = database.reshape(-1, database.shape[-1])
         if change is not None:
-            rows = normalized(clone(change).fit(rows[database]).transform(rows))
-        return rows[chosen] @ rows[database].T
+            fitted = clone(change).fit(rows)
+            queries, rows = normalized(fitted.transform(queries)), normalized(fitted.transform(rows))
+        return score((queries @ rows.T).reshape(len(queries), len(database), -1), axis=2)
 
     return compare
 
@@ -258,13 +269,15 @@ def retrieval(compare, n_views):
     return method
 
 
-def named(name, features, n_views):
+def named(name, features, n_views, **database):
     """A method with features as they are, centred, and whitened."""
-    whitening = PCA(WHITENED, whiten=True, svd_solver="full")
+    changes = {
+        "": None,
+        ", centred": StandardScaler(with_std=False),
+        ", whitened": PCA(WHITENED, whiten=True, svd_solver="full"),
+    }
     return {
-        name: retrieval(cosines(features), n_views),
-        f"{name}, centred": retrieval(cosines(features, StandardScaler(with_std=False)), n_views),
-        f"{name}, whitened": retrieval(cosines(features, whitening), n_views),
+        name + suffix: retrieval(cosines(features, change, **database), n_views) for suffix, change in changes.items()
     }
 
 
@@ -297,7 +310,18 @@ RETRIEVAL = Family(
         **named("maximum (MAC)", *nested(np.inf)),
         **named("GeM of order 3", *nested(3)),
         **named("R-MAC", rmac, 1),
-        "mean, 36 rotated copies in the database": retrieval(copies(1), 1),
-        "maximum, 36 rotated copies in the database": retrieval(copies(np.inf), 1),
+        **named("mean, 36 rotated copies in the database", *nested(1), copies=copies(1, ROTATED)),
+        **named("maximum, 36 rotated copies in the database", *nested(np.inf), copies=copies(np.inf, ROTATED)),
+        **named("mean, 24 rotated and zoomed copies in the database", *nested(1), copies=copies(1, DEFAULT)),
+        **named(
+            "maximum, 24 rotated and zoomed copies in the database", *nested(np.inf), copies=copies(np.inf, DEFAULT)
+        ),
+        **named("maximum, 360 rotated and zoomed copies in the database", *nested(np.inf), copies=copies(np.inf)),
+        **named(
+            "maximum, mean similarity to 24 rotated and zoomed copies in the database",
+            *nested(np.inf),
+            copies=copies(np.inf, DEFAULT),
+            score=np.mean,
+        ),
     },
 )

@@ -217,6 +217,12 @@ def test_gpu(script, part):
     assert [row for row in results[f"gpu_{part}"]["rows"] if "Error" in row[1]] == []
 
 
+def test_gpu_measures_no_row_after_its_time(script):
+    rows = script("gpu", "--part", "ops", "--quick", "--minutes", "0")["gpu_ops"]["rows"]
+    assert rows
+    assert {row[1] for row in rows} == {"the time is over; further rows of this kind were not measured"}
+
+
 @pytest.mark.slow
 def test_equivariant_autoencoder_quality(script, tmp_path):
     rng = np.random.RandomState(0)
@@ -405,6 +411,9 @@ def test_league_of_retrieval(script, monkeypatch, tmp_path):
     assert complete(results, "league_retrieval_development")
     result = results["league_retrieval_development"]
     assert {run[2] for run in result["runs"]} == {"mAP", "mAP, upright", "mAP, rotated", "mAP, zoomed", "seconds"}
+    scores = {(run[0], run[2]): run[3:] for run in result["runs"]}
+    one = "maximum, 24 rotated and zoomed copies in the database"  # with so small orbits, only the upright view
+    assert all(scores[one, kind] == scores["maximum (MAC)", kind] for kind in ("mAP", "mAP, rotated", "mAP, zoomed"))
     # with as many components as photographs, whitening makes all of them equally distant
     upright = [run[3:] for run in result["runs"] if run[2] == "mAP, upright" and "whitened" not in run[0]]
     assert all(50 < value <= 100 for values in upright for value in values)

@@ -181,6 +181,9 @@ class CanonicalRotation(OneToOneFeatureMixin, TransformerMixin, NetworkEstimator
     angle. No labels are needed. The pose is relative to the most frequent pose of the training images, so images become
     upright only if the training images are upright. They need not be.
 
+    If the images are upright already, use them as they are, because the rotation loses detail and the corners. If there
+    is no time for training, use nearest neighbours and rotated copies of the training images.
+
     Parameters
     ----------
     n_rotations : int
@@ -209,8 +212,10 @@ class CanonicalRotation(OneToOneFeatureMixin, TransformerMixin, NetworkEstimator
     reveal its angle. Images that are not square are centred in a square, and what rotates out of their height or width
     is cut off.
 
-    On images at any angle, classifiers of the pixels are more accurate after this rotation than if they are trained on
-    16 rotated copies instead. Nearest neighbours with 16 copies are less accurate, but need no training.
+    On images at any angle, classifiers of the rotated pixels reach 83.5 % on average over four data sets that were not
+    used to choose settings. Classifiers that are trained on 16 rotated copies instead reach 80.2 %, and nearest
+    neighbours with 16 copies, which need no training, 80.1 %. No method is best on every set: on digits of 8 × 8 pixels
+    the copies reach 96.0 %, and the rotated pixels 93.6 %; on COIL-20 they reach 99.2 and 98.7 %.
 
     Images and their quarter turns get the same result up to rounding, except for ties. At other angles the result
     differs by the interpolation, and by half a step of 360 / n_rotations degrees.

@@ -150,6 +150,10 @@ class EquivariantAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     plus the entropy of the mean pose of a batch. The entropy makes images that are mostly upright share one canonical
     pose.
 
+    For rotations by other angles than those of the group, use `CanonicalRotation`: classifiers are much more accurate
+    on its rotated images than on these features. To classify images at quarter turns, train a classifier on four
+    rotated copies of the pixels instead, which is on average more accurate.
+
     Parameters
     ----------
     latent_channels : int
@@ -191,9 +195,6 @@ class EquivariantAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
     Notes
     -----
-    For rotations by other angles than those of the group, use `CanonicalRotation`: classifiers of the rotated pixels
-    are much more accurate on images at any angle than classifiers of these features.
-
     Only the abstract of the paper was available. It describes the equivariant autoencoder, names Gram pooling and
     equivariant attention with their purposes, and compares them with mean pooling and an ordinary autoencoder. The
     formulas above, the decoder that gets features and pose, the expected error and the entropy are our own. If the

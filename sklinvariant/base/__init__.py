@@ -87,7 +87,7 @@ from sklinvariant.base._tensors import (
     to_numpy,
 )
 from sklinvariant.base._to_module import to_module
-from sklinvariant.base._writing import replacing
+from sklinvariant.base._writing import check_place, replacing
 
 __all__ = [
     "FLOAT8",
@@ -149,6 +149,7 @@ __all__ = [
     "check_callbacks",
     "check_computed",
     "check_finite_answer",
+    "check_place",
     "check_same",
     "check_size",
     "computing_device",

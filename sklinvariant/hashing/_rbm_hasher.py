@@ -25,7 +25,7 @@ from sklinvariant.base import (
     integers,
     torch_generator,
 )
-from sklinvariant.hashing._hasher import Hasher
+from sklinvariant.hashing._hasher import Hasher, warn_of_constant
 from sklinvariant.hashing._rbm import (
     RestrictedBoltzmannMachine,
     free_energy,
@@ -63,8 +63,8 @@ class RBMHasher(TrainedEstimator, Hasher):
     :math:`P(z_j = 1 \mid x) > 0.5`.
 
     To find nearest neighbours, use `NeighborHasher`, or `ITQHasher`, which is fitted in less time. With 64 bits, the
-    mean average precision of the 50 nearest rows on six data sets was 0.70 with `NeighborHasher`, 0.60 with `ITQHasher`
-    and 0.52 with `RBMHasher`.
+    mean average precision of the 50 nearest rows on six data sets is 69.7 % with `NeighborHasher`, 59.5 % with
+    `ITQHasher` and 52.2 % with `RBMHasher`.
 
     Parameters
     ----------
@@ -317,6 +317,7 @@ class RBMHasher(TrainedEstimator, Hasher):
         """The scaling of features to the range of the visible units; constant features become 0."""
         blocks = Blocks(rows)
         columns = measure_columns(blocks)
+        warn_of_constant(columns, type(self).__name__)
         low, high = columns.low, columns.high
         if self.visible == "gaussian":
             shift, scale = columns.mean, deviations(blocks, columns)

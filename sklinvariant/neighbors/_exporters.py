@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from sklinvariant.base import need_extra, replacing, to_numpy, validated
+from sklinvariant.base import check_place, need_extra, replacing, to_numpy, validated
+from sklinvariant.neighbors._codes._code_reader import refuse_unpacked
 from sklinvariant.neighbors._codes._hamming_neighbors import HammingNeighbors
 from sklinvariant.neighbors._codes._stored_codes import check_ids
 from sklinvariant.neighbors._vectors._embedding_neighbors import EmbeddingNeighbors
@@ -73,6 +74,7 @@ def export_codes(codes: Any, path: str | os.PathLike, *, format: Format, ids: An
         raise ValueError(f"ids contains {numbers.min()}, but {format} accepts ids of at least 0. Pass other ids.")
     if format not in ("faiss", "pgvector") and os.path.exists(path):
         raise FileExistsError(f"{os.fspath(path)} exists. Remove it, or pass another path.")
+    check_place(path)
     _WRITERS[format](packed, numbers, os.fspath(path))
 
 
@@ -88,6 +90,7 @@ def _codes_and_ids(codes, ids):
             f"codes has dtype {codes.dtype} and shape {codes.shape}, but uint8 of shape (n, n_bytes) is required. Pack "
             "bits with numpy.packbits."
         )
+    refuse_unpacked("codes", codes)
     ids = check_ids(ids, len(codes), 0)[0]
     return np.ascontiguousarray(codes), np.arange(len(codes)) if ids is None else ids
 

@@ -231,6 +231,14 @@ def test_files_of_one_model_are_byte_identical(tmp_path, make):
     assert len({file.read_bytes() for file in tmp_path.iterdir()}) == 1
 
 
+def test_a_missing_folder_and_a_folder_are_named(tmp_path):
+    with pytest.raises(IsADirectoryError, match=r"is a folder, but the name of a file is required\. Add a file name"):
+        sklinvariant.save(_model(0), tmp_path)
+    missing = tmp_path / "missing" / "model"
+    with pytest.raises(FileNotFoundError, match=r"model cannot be written, because there is no folder .*missing\. Cre"):
+        sklinvariant.save(_model(0), missing)
+
+
 # Checkpoints of a fit
 
 ROWS = np.random.RandomState(0).normal(size=(24, 4)).astype(np.float32)

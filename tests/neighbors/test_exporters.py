@@ -137,6 +137,8 @@ def test_wrong_input_is_refused(tmp_path):
     for codes in (CODES.astype(int), CODES[0], CODES[:0]):
         with pytest.raises(ValueError, match=r"uint8 of shape \(n, n_bytes\) is required"):
             export_codes(codes, tmp_path / "index", format="pgvector")
+    with pytest.raises(ValueError, match=r"codes contains only bytes 0 and 1.*numpy.packbits\(codes, axis=1\)"):
+        export_codes(np.unpackbits(CODES, axis=1), tmp_path / "index", format="pgvector")
     with pytest.raises(ValueError, match="ids must be unique"):
         export_codes(CODES[:2], tmp_path / "index", format="pgvector", ids=[1, 1])
     with pytest.raises(ValueError, match="'format' parameter"):
@@ -144,6 +146,17 @@ def test_wrong_input_is_refused(tmp_path):
     (tmp_path / "index").touch()
     with pytest.raises(FileExistsError, match="Remove it, or pass another path"):
         export_codes(CODES, tmp_path / "index", format="usearch")
+
+
+@pytest.mark.parametrize("format", ["faiss", "usearch", "hnswlib", "sqlite-vec", "pgvector"])
+def test_a_missing_folder_is_named(tmp_path, format):
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*missing\. Create it first"):
+        export_codes(CODES, tmp_path / "missing" / "codes", format=format)
+
+
+def test_a_folder_is_not_replaced_by_a_file(tmp_path):
+    with pytest.raises(IsADirectoryError, match="is a folder, but the name of a file is required"):
+        export_codes(CODES, tmp_path, format="pgvector")
 
 
 def test_a_missing_client_names_the_extra(tmp_path, monkeypatch):

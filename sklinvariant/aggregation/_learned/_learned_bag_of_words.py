@@ -26,6 +26,9 @@ class LearnedBoW(AggregationLearner):
 
     ``transform`` returns R, as a replacement for `BagOfWords`. ``predict`` uses the linear model.
 
+    `LearnedVLAD` is on average more accurate, with a longer representation. For the cells of a pretrained network, use
+    `SecondOrderPooling`, which is more accurate and is not trained.
+
     Parameters
     ----------
     n_codewords : int

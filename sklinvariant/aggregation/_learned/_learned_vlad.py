@@ -22,6 +22,9 @@ class LearnedVLAD(LearnedBoW):
 
     R is flattened and normalised. ``transform`` returns it, as a replacement for `VLAD`.
 
+    For the cells of a pretrained network, use `SecondOrderPooling`, which is at least as accurate and is not trained.
+    On raw patches the learned codewords are more accurate.
+
     Parameters
     ----------
     n_codewords : int

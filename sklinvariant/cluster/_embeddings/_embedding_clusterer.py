@@ -43,6 +43,7 @@ from sklinvariant.cluster._merged_start import (
 )
 from sklinvariant.cluster._scaling import Scaling, choose_scaling
 from sklinvariant.cluster._stability import UNSTABLE, numbers_to_compare, stable_number, too_few_rows
+from sklinvariant.ops import in_smaller_chunks
 from sklinvariant.pairs import MOST_STEPS, PartnerPairs, nearest_partners
 from sklinvariant.training import TrainedEstimator, WithOptimizer
 
@@ -364,7 +365,8 @@ class EmbeddingClusterer(OnDevice, WithOptimizer, TrainedEstimator, ClusterMixin
             source, sizes = data.pairs, (data.n_clusters, self.n_heads)
             everything = torch.arange(len(data.rows), device=data.rows.device)
             weight = self.entropy_weight
-            labels = merged_labels(source, everything, *sizes, entropy_weight=weight, rescale=network.features)
+            settings: Any = {"entropy_weight": weight, "rescale": network.features}
+            labels = in_smaller_chunks(lambda: merged_labels(source, everything, *sizes, **settings), source.generator)
             steps: Any = {"batch_size": self.batch_size, "learning_rate": _START_RATE}
             pretrain_heads(network, source, everything, labels, optimizer=self._make_optimizer, **steps)
             network.start()

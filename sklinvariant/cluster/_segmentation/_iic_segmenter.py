@@ -63,6 +63,9 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, FittedSegmentation
     all positions and after all transformations get the same cluster. With ``init="random"``, clusters have about the
     same size over all images.
 
+    Compare it with k-means and a Gaussian mixture of the pixels, which take a fraction of the time. On mosaics of
+    photographs a mixture is more accurate, and on photographs of clothes k-means is as accurate.
+
     Parameters
     ----------
     n_clusters : int
@@ -321,8 +324,10 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, FittedSegmentation
     def _measured(self, objective, crops):
         generator = crops.generator
         crops.generator = torch.Generator().manual_seed(generator.initial_seed())
-        result = objective.measure(crops)
-        crops.generator = generator  # so that exporting the model for a callback does not change later random numbers
+        try:
+            result = objective.measure(crops)
+        finally:  # so that exporting the model for a callback does not change later random numbers
+            crops.generator = generator
         return [values.cpu().numpy() for values in result]
 
     def _warn(self, counts):

@@ -18,6 +18,8 @@ class CodeReader(Reader):
         if reset or not _are_bytes_as_fitted(estimator, X):
             X = to_numpy(dense_tensor(X) if isinstance(X, torch.Tensor) else X)
             X = validate_data(estimator, X, dtype=None if estimator.packed else "numeric", reset=reset)
+        if reset and estimator.packed:
+            refuse_unpacked("X", X, ", or set packed=False")
         codes = _packed_bytes(X) if estimator.packed else _packed_bits(X, estimator.binarize)
         return Input(codes, kind, torch.device("cpu"), torch.uint8)
 
@@ -41,6 +43,22 @@ def _packed_bytes(X):
             "packed=False."
         )
     return np.ascontiguousarray(X)
+
+
+def refuse_unpacked(name: str, codes: np.ndarray, otherwise: str = "") -> None:
+    """Raise a ValueError for bytes (n, n_bytes) that are bits 0 and 1.
+
+    They are told from packed codes by at least 8 bytes of which each is 1 in some row, while no byte of any row is
+    larger than 1. Of random codes, at most a share of 2**-56 is refused. Of useful codes none is refused, because seven
+    of eight of their bits would be constant.
+    """
+    if codes.dtype != np.uint8 or codes[:_ROWS].max() > 1 or codes.max() != 1:
+        return
+    if np.count_nonzero(codes.any(axis=0)) >= 8:
+        raise ValueError(
+            f"{name} contains only bytes 0 and 1, in rows of {codes.shape[1]}, which are bits and not packed codes. "
+            f"Pack them with numpy.packbits({name}, axis=1) or a hasher with packed=True{otherwise}."
+        )
 
 
 def _packed_bits(X, binarize):

@@ -40,6 +40,7 @@ from sklinvariant.neighbors._vectors._vector_store import (
     Precision,
     append_rows,
     blocks_of_rows,
+    check_replaceable,
     digest_of,
     keep_rows,
     open_rows,
@@ -80,8 +81,9 @@ class EmbeddingNeighbors(VectorNeighbors):
         and one very large value takes the precision of the others. "float16" loses its precision only beside values
         that are about 1e12 times as large.
     vectors : str, path-like or None
-        A ``.npy`` file for the vectors, which `fit` replaces and searches memory-map. None keeps them in memory. Give
-        each estimator its own file: if another fit has replaced it, searches raise a ValueError.
+        A ``.npy`` file for the vectors, which searches memory-map. None keeps them in memory. `fit` replaces a file
+        that an EmbeddingNeighbors has written, and no other. Give each estimator its own file: if another fit has
+        replaced it, searches raise a ValueError.
     subsample : int or None
         Largest number of rows to which `fit` fits the hasher, chosen at random; None takes all.
     random_state : int, RandomState or None
@@ -167,8 +169,14 @@ class EmbeddingNeighbors(VectorNeighbors):
         ------
         ImportError
             If faiss is not installed.
+        FileExistsError
+            If ``vectors`` is a file that no EmbeddingNeighbors has written.
+        ValueError
+            If X is not valid, or is memory-mapped from the file ``vectors``.
         """
         import_faiss(type(self).__name__)
+        if self.vectors is not None and self.rescore is not None:
+            check_replaceable(self.vectors, X)
         given = self._read(X, reset=True)
         rows = as_numpy(given.data)
         ids, next_id = check_ids(ids, len(rows), 0)

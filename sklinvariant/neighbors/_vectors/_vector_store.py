@@ -1,12 +1,14 @@
 """Vectors in 32, 16 or 8 bits per number, in memory or in a memory-mapped file."""
 
 import hashlib
+import io
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
-from sklinvariant.base import replacing
+from sklinvariant.base import check_place, replacing
 from sklinvariant.ops import power_of_two
 
 _STEPS = 127  # an int8 holds -127 to 127
@@ -14,6 +16,8 @@ _LARGEST_STORED = 2.0**15  # stored number of the rows of a fit, in any precisio
 _DIGESTED_ROWS = 16
 _SAMPLED_ROWS = 5000  # from which medians and quantiles are computed
 _BLOCK_BYTES = 1 << 26
+_HEADER_BYTES = 128
+_MARK = b" # sklinvariant\n"  # end of the header of every file that is written here; readers take it for a comment
 
 
 class Precision:
@@ -93,6 +97,36 @@ def blocks_of_rows(X: np.ndarray) -> Iterator[np.ndarray]:
         yield X[start : start + step]
 
 
+def check_replaceable(path: str | os.PathLike[str], X: Any) -> None:
+    """Raise an OSError or ValueError unless vectors can be stored in this file without loss of what it holds.
+
+    A file that exists must have been written here, and X must not be memory-mapped from it.
+    """
+    check_place(path)
+    if not os.path.exists(path):
+        return
+    if _is_mapped_from(path, X):
+        raise ValueError(
+            f"vectors={os.fspath(path)!r} is the file from which X is memory-mapped, and would be replaced by rounded "
+            "vectors. Pass the name of another file."
+        )
+    with open(path, "rb") as file:
+        if not file.read(_HEADER_BYTES).endswith(_MARK):
+            raise FileExistsError(
+                f"vectors={os.fspath(path)!r} exists, but only a file that EmbeddingNeighbors has written is replaced. "
+                "Pass the name of another file, or remove this one."
+            )
+
+
+def _is_mapped_from(path, X):
+    """Whether X is, or is a view of, an array that is memory-mapped from a file."""
+    while X is not None:
+        if isinstance(X, np.memmap) and X.filename and os.path.exists(X.filename):
+            return os.path.samefile(X.filename, path)
+        X = getattr(X, "base", None)
+    return False
+
+
 def write_rows(path: str | os.PathLike[str], X: np.ndarray, precision: Precision) -> None:
     """Write rows to a ``.npy`` file, which replaces an existing one as a whole."""
     with replacing(path) as file:
@@ -126,9 +160,13 @@ def append_rows(
 
 
 def _write_header(file, shape, dtype):
-    """The header of a ``.npy`` file. numpy pads it, so that its length is the same for every number of rows."""
-    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, header)
+    """The header of a ``.npy`` file. numpy pads it to 128 bytes for every number of rows; the mark ends the padding."""
+    header, written = (
+        {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape},
+        io.BytesIO(),
+    )
+    np.lib.format.write_array_header_1_0(written, header)
+    file.write(written.getvalue()[: -len(_MARK)] + _MARK)
 
 
 def digest_of(rows: np.ndarray) -> str:

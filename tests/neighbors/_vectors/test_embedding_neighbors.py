@@ -259,6 +259,32 @@ def test_a_file_that_another_fit_replaced_is_refused(tmp_path):
     np.testing.assert_array_equal(model.kneighbors(QUERIES)[1], again.kneighbors(QUERIES)[1])
 
 
+def test_a_file_of_the_users_is_not_replaced(tmp_path):
+    path = tmp_path / "same.npy"
+    np.save(path, X)
+    before = path.read_bytes()
+    for rows in (np.load(path, mmap_mode="r"), X):
+        with pytest.raises((ValueError, FileExistsError), match="Pass the name of another file"):
+            EmbeddingNeighbors(vectors=path).fit(rows)
+    assert path.read_bytes() == before
+
+
+def test_a_refit_replaces_its_own_file_unless_x_is_mapped_from_it(tmp_path):
+    model = search(vectors=tmp_path / "own.npy", rescore="float32")
+    expected = model.fit(X).partial_fit(QUERIES).remove(3).fit(X).kneighbors(QUERIES)[1]
+    with pytest.raises(ValueError, match="is the file from which X is memory-mapped"):
+        model.fit(np.load(tmp_path / "own.npy", mmap_mode="r"))
+    np.testing.assert_array_equal(model.kneighbors(QUERIES)[1], expected)
+
+
+def test_a_folder_is_no_file_for_vectors(tmp_path):
+    with pytest.raises(IsADirectoryError, match="is a folder, but the name of a file is required"):
+        EmbeddingNeighbors(vectors=tmp_path).fit(X)
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*missing\. Create it"):
+        EmbeddingNeighbors(vectors=tmp_path / "missing" / "vectors.npy").fit(X)
+    assert not list(tmp_path.iterdir())
+
+
 def test_copies_that_add_different_vectors_to_a_file_are_refused(tmp_path):
     model = search(vectors=str(tmp_path / "vectors.npy"))
     first, second = (pickle.loads(pickle.dumps(model)).partial_fit(rows) for rows in (QUERIES[:1], QUERIES[1:2]))

@@ -5,7 +5,14 @@ import pytest
 from tolerance import assert_close
 
 from sklinvariant.neighbors._vectors import _vector_store
-from sklinvariant.neighbors._vectors._vector_store import Precision, append_rows, keep_rows, open_rows, write_rows
+from sklinvariant.neighbors._vectors._vector_store import (
+    Precision,
+    append_rows,
+    check_replaceable,
+    keep_rows,
+    open_rows,
+    write_rows,
+)
 
 X = np.random.RandomState(0).normal(size=(40, 6)).astype(np.float32) * np.float32([1, 10, 0.1, 3, 1, 1])
 
@@ -100,3 +107,36 @@ def test_some_rows_are_kept_block_by_block(tmp_path, monkeypatch):
     kept = np.flatnonzero(np.arange(50) % 7)
     keep_rows(path, np.load(path, mmap_mode="r"), kept)
     np.testing.assert_array_equal(np.load(path), rows[kept])
+
+
+@pytest.mark.parametrize("change", ["written", "added to", "removed from"])
+def test_a_file_that_was_written_here_is_replaceable(tmp_path, change):
+    precision, path = Precision.of("int8", X), tmp_path / "rows.npy"
+    write_rows(path, X[:9], precision)
+    if change == "added to":
+        append_rows(path, 9, X[9:], precision)
+    if change == "removed from":
+        keep_rows(path, np.load(path, mmap_mode="r"), np.array([0, 3]))
+    check_replaceable(path, X)
+
+
+@pytest.mark.parametrize("name", ["float32", "float16", "int8"])
+def test_other_files_are_not_replaceable(tmp_path, name):
+    path = tmp_path / "rows.npy"
+    write_rows(path, X, Precision.of(name, X))
+    np.save(path, np.load(path))  # the same rows
+    with pytest.raises(FileExistsError, match=r"exists, but only a file that .* written is replaced\. Pass the name"):
+        check_replaceable(path, X)
+    path.write_bytes(b"")
+    with pytest.raises(FileExistsError, match="exists, but only a file"):
+        check_replaceable(path, X)
+
+
+@pytest.mark.parametrize(
+    "view", [lambda X: X, np.asarray, lambda X: X[2:, ::2].T, lambda X: X.reshape(-1)], ids=range(4)
+)
+def test_a_file_from_which_x_is_mapped_is_not_replaceable(tmp_path, view):
+    path = tmp_path / "rows.npy"
+    write_rows(path, X, Precision.of("float32", X))
+    with pytest.raises(ValueError, match=r"is the file from which X is memory-mapped.*Pass the name of another file"):
+        check_replaceable(path, view(np.load(path, mmap_mode="r")))
