@@ -217,6 +217,17 @@ def test_strips_cannot_be_rotated(shape):
         CanonicalRotation(**QUICK).fit(np.ones((3, *shape)))
 
 
+def test_a_classifier_of_turned_digits_gains(global_random_seed):
+    images, y = load_digits_images(return_X_y=True)
+    angles = np.random.RandomState(global_random_seed).uniform(0, 360, (200, 1))
+    turned = Rotation().apply(images[300:500], angles)
+    flat = FunctionTransformer(lambda images: images.reshape(len(images), -1))
+    rotation = CanonicalRotation(16, max_epochs=5, random_state=global_random_seed)
+    plain, ours = make_pipeline(flat, SVC(C=10)), make_pipeline(rotation, flat, SVC(C=10))
+    scores = [model.fit(images[:300], y[:300]).score(turned, y[300:500]) for model in (plain, ours)]
+    assert scores[1] > scores[0] + 0.2
+
+
 @pytest.mark.slow
 def test_turned_digits_are_told_apart():
     data = load_digits_images()
