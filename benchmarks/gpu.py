@@ -6,12 +6,14 @@
 compiled. "Share" is the rate of the operator divided by the rate of a large matrix product in the same precision, or by
 the bandwidth of a copy. "train": complete fits. "search": search among up to a billion codes.
 
-Each part ends after ``--minutes`` (ten), and writes its table after every row. Measurements for which no time is left
-are named in it. ``--quick`` uses tiny sizes and also runs on a CPU, where it shows only that the script works.
-``--data`` names a folder with ``mnist.npz`` (x_train, y_train) and ``cifar10_residual.npz``; without it, these rows are
-left out. Besides torch (2.6 or later) with its triton, the script needs numpy, scipy, scikit-learn, joblib and
-safetensors, which images for GPUs usually hold, and skorch with tabulate, which can be brought along as pure Python
-wheels. faiss is optional.
+No row of a part is started after ``--minutes`` (ten); the row that runs is finished. Each part writes its table after
+every row, and names in it what it left out for lack of time.
+
+``--quick`` uses tiny sizes and also runs on a CPU, where
+it shows only that the script works. ``--data`` names a folder with ``mnist.npz`` (x_train, y_train) and
+``cifar10_residual.npz``; without it, these rows are left out. Besides torch (2.6 or later) with its triton, the script
+needs numpy, scipy, scikit-learn, joblib and safetensors, which images for GPUs usually hold, and skorch with tabulate,
+which can be brought along as pure Python wheels. faiss is optional.
 """
 
 import argparse
@@ -123,11 +125,11 @@ def _driver():
 
 
 class Report:
-    """A table that is printed row by row, and written after each."""
+    """A table that is printed row by row, and written after each, until the time is over."""
 
     def __init__(self, name, columns, args, gpu):
         self.name, self.columns, self.args, self.gpu = name, columns, args, gpu
-        self.rows = []
+        self.rows, self.end = [], time.perf_counter() + 60 * args.minutes
 
     def add(self, *row):
         self.rows.append(list(row))
@@ -137,14 +139,22 @@ class Report:
     def rates(self):
         return {f"rate of {name}": f"{rate:.3g}" for name, rate in self.gpu.rates.items()}
 
+    def note(self, name, text):
+        self.add(name, text, *[""] * (len(self.columns) - 2))
+
     def attempt(self, name, measure):
-        """Add the rows of ``measure()``, or the error as a row, so that the others are still measured."""
+        """Add the rows of ``measure()`` for which there is time, or the error as a row, so that others are measured."""
         try:
-            for row in measure():
+            rows = measure()
+            while time.perf_counter() < self.end:
+                row = next(rows, None)
+                if row is None:
+                    break
                 self.add(*row)
+            else:
+                self.note(name, "the time is over; further rows of this kind were not measured")
         except Exception as error:
-            text = " ".join(str(error).split())[:160]
-            self.add(name, f"{type(error).__name__}: {text}", *[""] * (len(self.columns) - 2))
+            self.note(name, f"{type(error).__name__}: {' '.join(str(error).split())[:160]}")
         if self.gpu.device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -153,7 +163,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", choices=PARTS, default="ops")
     parser.add_argument("--data", type=Path, help="folder with mnist.npz and CIFAR-10")
-    parser.add_argument("--minutes", type=float, default=10.0, help="no measurement is started later")
+    parser.add_argument("--minutes", type=float, default=10.0, help="no row is started later")
     parser.add_argument("--quick", action="store_true", help="tiny sizes")
     add_json(parser)
     args = parser.parse_args()
@@ -162,12 +172,8 @@ def main():
         parser.error("no GPU was found. Use --quick to try the script on a CPU")
     part = importlib.import_module(f"gpu_{args.part}")
     report = Report(f"gpu_{args.part}", part.COLUMNS, args, gpu)
-    started = time.perf_counter()
     for name, measure in part.cases(gpu, args).items():
-        if time.perf_counter() - started > 60 * args.minutes:
-            report.add(name, "no time was left", *[""] * (len(report.columns) - 2))
-        else:
-            report.attempt(name, measure)
+        report.attempt(name, measure)
     print(table(report.columns, report.rows))
 
 

@@ -68,10 +68,10 @@ def from_files(read, sizes=None, **options):
     return loaded
 
 
-def grey(data, name):
-    """Pixels (n, 784) of the first 10,000 training images."""
+def grey(data, name, split="train"):
+    """Pixels (n, 784) of the first 10,000 training or test images."""
     with np.load(data / f"{name}.npz") as file:
-        X, y = file["x_train"][:10_000], file["y_train"][:10_000].ravel().astype(int)
+        X, y = file[f"x_{split}"][:10_000], file[f"y_{split}"][:10_000].ravel().astype(int)
     return (X.reshape(len(X), -1) / 255).astype(np.float32), y
 
 
@@ -80,17 +80,18 @@ def coil(data):
         return (file["x"].reshape(len(file["x"]), -1) / 255).astype(np.float32), file["y"].astype(int)
 
 
-def cifar(data):
-    """Features of the first 5,000 test images."""
-    images, y = cifar_images(data)
+def cifar(data, start=0):
+    """Features of 5,000 test images."""
+    images, y = cifar_images(data, start=start)
     return features(data, images, 96), y
 
 
-def cifar_images(data, n=5000):
-    """The first test images (n, 32, 32, 3), which are stored as differences."""
+def cifar_images(data, n=5000, start=0):
+    """Test images (n, 32, 32, 3), which are stored as differences."""
+    rows = slice(start, start + n)
     with np.load(data / "cifar10_residual.npz") as file:
-        planes = np.cumsum(np.cumsum(file["q_test"][:, :n], axis=-2, dtype=np.uint8), axis=-1, dtype=np.uint8)
-        y = file["y_test"].ravel()[:n].astype(int)
+        planes = np.cumsum(np.cumsum(file["q_test"][:, rows], axis=-2, dtype=np.uint8), axis=-1, dtype=np.uint8)
+        y = file["y_test"].ravel()[rows].astype(int)
     return np.stack([planes[1] + planes[0], planes[0], planes[2] + planes[0]], -1), y
 
 

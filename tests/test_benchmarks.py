@@ -217,6 +217,12 @@ def test_gpu(script, part):
     assert [row for row in results[f"gpu_{part}"]["rows"] if "Error" in row[1]] == []
 
 
+def test_gpu_measures_no_row_after_its_time(script):
+    rows = script("gpu", "--part", "ops", "--quick", "--minutes", "0")["gpu_ops"]["rows"]
+    assert rows
+    assert {row[1] for row in rows} == {"the time is over; further rows of this kind were not measured"}
+
+
 @pytest.mark.slow
 def test_equivariant_autoencoder_quality(script, tmp_path):
     rng = np.random.RandomState(0)

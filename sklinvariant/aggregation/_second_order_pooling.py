@@ -54,8 +54,8 @@ class SecondOrderPooling(MomentPooling):
     diagonal are multiplied by :math:`\sqrt{2}`, so that scalar products are those of the whole matrices.
 
     A simple pooling without codewords, and a baseline for the other aggregations, in particular on the feature maps of
-    a network. The output is long, so reduce the descriptors to about 64 features first, for example with
-    ``OnDescriptors(PCA(64))``.
+    a network. A bag with one descriptor has no covariance: its output is zeros, unless ``center=False``. The output is
+    long, so reduce the descriptors to about 64 features first, for example with ``OnDescriptors(PCA(64))``.
 
     Parameters
     ----------

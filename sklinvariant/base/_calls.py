@@ -14,7 +14,7 @@ from sklinvariant._distributed import current_processes
 from sklinvariant._docstrings import Documented
 from sklinvariant._settings import with_own_settings
 from sklinvariant.base._block_input import is_without_samples
-from sklinvariant.base._finite import CHANGING, FITTING, finite_outcome
+from sklinvariant.base._finite import FITTING, finite_outcome
 from sklinvariant.base._input import refuse_stream_in_both, refuse_stream_in_fit
 from sklinvariant.base._interruption import restoring_on_failure
 from sklinvariant.base._kinds import is_stream
@@ -32,7 +32,7 @@ from sklinvariant.base._lazy_answers import (
 )
 from sklinvariant.base._parameters import check_read_later
 from sklinvariant.base._shard_rows import fitting_together
-from sklinvariant.ops import in_smaller_chunks, usual_chunks
+from sklinvariant.ops import usual_chunks
 
 # public methods that compute and are therefore wrapped
 COMPUTING = {
@@ -112,9 +112,7 @@ def computing(method: Any) -> Any:
         given = [X, *in_memory(args[1:])] if args else []
         named = {key: X if key == "X" else in_memory([value])[0] for key, value in kwargs.items()}
         with usual_chunks():
-            if name in CHANGING:
-                return checked(self, *given, **named)
-            return in_smaller_chunks(lambda: checked(self, *given, **named))
+            return checked(self, *given, **named)
 
     return with_own_settings(call)
 

@@ -15,7 +15,7 @@ from sklinvariant._settings import P, R
 from sklinvariant.base._interruption import restoring_on_failure
 from sklinvariant.base._kinds import is_bags
 from sklinvariant.base._parameters import is_number, plain
-from sklinvariant.ops import largest_value
+from sklinvariant.ops import in_smaller_chunks, largest_value
 
 FITTING = {"fit", "fit_moments", "fit_predict", "fit_transform", "partial_fit"}
 CHANGING = {*FITTING, "remove"}  # methods that change the estimator, which a failure restores
@@ -27,7 +27,10 @@ _WITHOUT_MEMORY = {
 
 
 def finite_outcome(method: Callable[P, R]) -> Callable[P, R]:
-    """Wrap a public method so that its result and the fitted state are finite. A failed fit restores the estimator."""
+    """Wrap a public method so that its result and the fitted state are finite. A failed fit restores the estimator.
+
+    Without enough memory on a GPU, a method that does not change the estimator is called again with smaller chunks.
+    """
     name = method.__name__
     guarded = restoring_on_failure if name in CHANGING else contextlib.nullcontext
 
@@ -35,17 +38,14 @@ def finite_outcome(method: Callable[P, R]) -> Callable[P, R]:
     def call(self, *args, **kwargs):
         try:
             with guarded(self):
-                result = method(self, *args, **kwargs)
+                call_once = functools.partial(method, self, *args, **kwargs)
+                result = call_once() if name in CHANGING else in_smaller_chunks(call_once)
                 check_finite_outcome(self, name, result)
         except FloatingPointError as error:
             changed = _changed(self, float)
             if not changed or changed in str(error):
                 raise
             raise FloatingPointError(f"{error} (parameters other than the defaults: {changed})") from error
-        except torch.OutOfMemoryError as error:
-            if name in CHANGING:
-                _raise_clear_error(self, name, error)
-            raise  # the call is repeated in smaller chunks
         except (RuntimeError, OverflowError, MemoryError) as error:
             _raise_clear_error(self, name, error)
             raise
@@ -71,6 +71,8 @@ def _raise_clear_error(estimator, method_name, error):
 
 
 def _to_save_memory(estimator, method_name):
+    if method_name not in CHANGING:
+        return "Pass fewer samples at a time"
     changed = _changed(estimator, int, except_for=_WITHOUT_MEMORY)
     ways = [f"lower {changed}"] if changed else []
     if method_name == "fit" and hasattr(estimator, "partial_fit"):

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.base import TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags
 from torch import nn
 
 from sklinvariant._compat import CallbackSupportMixin
-from sklinvariant.accumulate import Moments
+from sklinvariant._warnings import warn
+from sklinvariant.accumulate import Columns, Moments
 from sklinvariant.base import (
     OnDevice,
     RowFeaturesOutMixin,
@@ -168,6 +170,12 @@ def check_enough_features(n_bits: int, d: int, name: str) -> None:
             f"n_bits={n_bits} is more than the {d} features of X, but {name} gives one bit for each principal "
             "direction. Lower n_bits."
         )
+
+
+def warn_of_constant(columns: Columns, name: str) -> None:
+    """Warn if all rows are equal. A single row is no mistake: it may be the first of an index."""
+    if columns.mass > 1 and torch.equal(columns.low, columns.high):
+        warn(f"{name}: all features are constant, so all rows get the same code", ConvergenceWarning)
 
 
 def principal_directions(moments: Moments, n_components: int) -> torch.Tensor:

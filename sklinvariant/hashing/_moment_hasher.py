@@ -21,7 +21,7 @@ from sklinvariant.base import (
     is_stream,
     torch_generator,
 )
-from sklinvariant.hashing._hasher import Hasher
+from sklinvariant.hashing._hasher import Hasher, warn_of_constant
 from sklinvariant.ops import float64_device
 
 SAMPLE_SIZE = 4000  # rows that are kept for what cannot be learned from moments; codes are as good as those of all rows
@@ -107,6 +107,8 @@ class MomentHasher(Hasher):
         for given in [self._read(X, reset=True)] if is_whole else self._read_blocks(X):
             blocks = Blocks(given.data, device=given.device, dtype=given.dtype).held()
             held = self._extended(held, given, blocks)
+        assert held is not None  # a stream without blocks is refused
+        warn_of_constant(held.moments.columns, type(self).__name__)
         self._state = self._solved(held, given, blocks if is_whole else None)
         return self
 

@@ -14,7 +14,7 @@ from sklinvariant._compat import fit_context, with_callbacks
 from sklinvariant._distributed import own_rows, whole_mean, whole_rows, whole_sum
 from sklinvariant.accumulate import Blocks, accumulate, measure_moments
 from sklinvariant.base import Array, Count, FittedState, FrameReader, Positive, RowReader, check_size, declared
-from sklinvariant.hashing._hasher import Hasher, principal_directions, random_rotation, signs
+from sklinvariant.hashing._hasher import Hasher, principal_directions, random_rotation, signs, warn_of_constant
 from sklinvariant.hashing._itq import fit_rotation
 from sklinvariant.pairs import GraphBatches, GraphPairs, NeighborBatch, WithNeighbors
 from sklinvariant.training import RowBatches, TrainedEstimator, WithOptimizer
@@ -244,8 +244,9 @@ class NeighborHasher(WithOptimizer, WithNeighbors, TrainedEstimator, Hasher):
         Raises
         ------
         ValueError
-            If X contains NaN or infinity, if its shape or ``graph`` does not match ``pairs``, if ``graph`` is not
-            sparse or has another shape, or if ``warm_start=True`` but the previous fit had another ``n_bits``.
+            If X contains NaN or infinity, or less than two rows or pairs, if its shape or ``graph`` does not match
+            ``pairs``, if ``graph`` is not sparse or has another shape, or if ``warm_start=True`` but the previous fit
+            had another ``n_bits``.
         """
         self._train(X, graph=graph)
         return self
@@ -289,6 +290,9 @@ class NeighborHasher(WithOptimizer, WithNeighbors, TrainedEstimator, Hasher):
 
     def _data(self, given, y, generator, *, reset, graph):
         rows = given.tensor()
+        n_samples = len(rows) // 2 if given.in_pairs else len(rows)
+        if reset and n_samples < 2:
+            raise ValueError(f'pairs="{self.pairs}" needs at least 2 samples, got n_samples={n_samples}')
         found = self._given_graph(rows, self.pairs, graph)
         mean, basis = self._new_basis(rows) if reset else self._fitted_tensors(rows, "mean", "basis")
         if not reset and self.n_bits != self._state["n_bits"]:
@@ -305,6 +309,7 @@ class NeighborHasher(WithOptimizer, WithNeighbors, TrainedEstimator, Hasher):
         """The mean, and the principal directions in the unit in which components have a mean squared length of 1."""
         moments = measure_moments(Blocks(rows), 2)
         assert moments.products is not None
+        warn_of_constant(moments.columns, type(self).__name__)
         directions = principal_directions(moments, _MOST_COMPONENTS).to(rows)
         mean, unit = moments.columns.mean.to(rows), moments.columns.unit
         spread = math.sqrt(float(moments.products.trace()) / len(rows)) or 1.0

@@ -25,7 +25,7 @@ from sklinvariant.base import (
     integers,
     torch_generator,
 )
-from sklinvariant.hashing._hasher import Hasher
+from sklinvariant.hashing._hasher import Hasher, warn_of_constant
 from sklinvariant.hashing._rbm import (
     RestrictedBoltzmannMachine,
     free_energy,
@@ -317,6 +317,7 @@ class RBMHasher(TrainedEstimator, Hasher):
         """The scaling of features to the range of the visible units; constant features become 0."""
         blocks = Blocks(rows)
         columns = measure_columns(blocks)
+        warn_of_constant(columns, type(self).__name__)
         low, high = columns.low, columns.high
         if self.visible == "gaussian":
             shift, scale = columns.mean, deviations(blocks, columns)

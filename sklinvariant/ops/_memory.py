@@ -61,13 +61,15 @@ def usual_chunks() -> Iterator[None]:
         _SHARE.reset(token)
 
 
-def in_smaller_chunks(compute: Callable[[], T]) -> T:
-    """Call a function. If a GPU runs out of memory, halve the chunks and call it again, with a warning.
+def in_smaller_chunks(compute: Callable[[], T], generator: torch.Generator | None = None) -> T:
+    """Call a function. If a GPU runs out of memory, halve the chunks and call it again. Warn once it has succeeded.
 
     Parameters
     ----------
     compute : callable
         The function without arguments. It must be possible to call it again after an error.
+    generator : torch.Generator or None, default=None
+        Source of the function's random numbers, which are the same in each call.
 
     Returns
     -------
@@ -79,19 +81,27 @@ def in_smaller_chunks(compute: Callable[[], T]) -> T:
     MemoryError
         If chunks of 1/64 of the usual size are too large.
     """
+    state = None if generator is None else generator.get_state()
+    is_repeated = False
     while True:
         try:
-            return compute()
+            result = compute()
+            break
         except torch.OutOfMemoryError as error:
             text = str(error)  # the error itself would keep the tensors of its frames in memory
         share = _SHARE.get() / 2
         if share < SMALLEST_SHARE:
-            raise MemoryError(text)
+            raise MemoryError(f"{text.rstrip('.')}, even in chunks of 1/{round(0.5 / share)} of the usual size")
         _SHARE.set(share)
+        is_repeated = True
+        if generator is not None and state is not None:
+            generator.set_state(state)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+    if is_repeated:
         warn(
-            f"the GPU ran out of memory. The computation is repeated in chunks of 1/{round(1 / share)} of the usual "
-            "size. To avoid this, free memory of the GPU or set a smaller chunk_size, where the estimator has it.",
+            f"the GPU ran out of memory. The computation was repeated in chunks of 1/{round(1 / _SHARE.get())} of the "
+            "usual size. To avoid this, free memory of the GPU, or set a smaller chunk_size if the estimator has it.",
             RuntimeWarning,
         )
+    return result

@@ -2,6 +2,8 @@
 
 import torch
 
+from sklinvariant.ops import chunk_share
+
 _ROWS = 1 << 12  # that are compared at a time
 _DISTANCES = 1 << 26  # that are held at a time, 256 MB in float32
 
@@ -14,13 +16,14 @@ def search_tensors(rows: torch.Tensor, k: int) -> torch.Tensor:
     """
     numbers = torch.arange(len(rows), device=rows.device)
     squares = rows.square().sum(1)
-    parts = zip(rows.split(_ROWS), numbers.split(_ROWS), strict=True)
+    size = chunk_share(_ROWS)
+    parts = zip(rows.split(size), numbers.split(size), strict=True)
     return torch.cat([_search_part(part, own, rows, squares, k) for part, own in parts])
 
 
 def _search_part(part, own, rows, squares, k):
     """The nearest other rows of some rows (m, d), whose own indices are ``own`` (m,)."""
-    width = max(1, _DISTANCES // len(part))
+    width = max(1, chunk_share(_DISTANCES) // len(part))
     nearest = part.new_empty(len(part), 0)
     found = own.new_empty(len(part), 0)
     for first in range(0, len(rows), width):

@@ -25,6 +25,7 @@ from sklinvariant.base import (
     declared,
     torch_generator,
 )
+from sklinvariant.ops import in_smaller_chunks
 from sklinvariant.training._checkpoint import Checkpoint
 from sklinvariant.training._early_stopping import Validation
 from sklinvariant.training._loop import OPTIMIZERS, train
@@ -119,7 +120,9 @@ class TrainedEstimator(CallbackSupportMixin, Training):
     """Base of the estimators that are trained in epochs.
 
     The ``fit`` and ``partial_fit`` of a subclass call `_train`, which seeds, continues from an earlier fit or a
-    checkpoint, trains, reports, and sets the fitted attributes. It calls these methods of the subclass, in this order:
+    checkpoint, trains, reports, and sets the fitted attributes. It calls these methods of the subclass, in this order.
+    Without enough memory on a GPU, ``_data``, ``_module``, ``_export`` and ``_results`` are called again with smaller
+    chunks.
 
     - ``_data`` checks the samples that have been read, and returns them in an object of any type, which all later
       methods receive and may change;
@@ -293,7 +296,7 @@ class TrainedEstimator(CallbackSupportMixin, Training):
         processes = current_processes()
         with contextlib.nullcontext() if processes is None else processes.failing_together():
             given = self._read_samples(X, reset=reset) if given is None else given
-            data = self._data(given, y, generator, reset=reset, **settings)
+            data = in_smaller_chunks(lambda: self._data(given, y, generator, reset=reset, **settings), generator)
         if processes is not None:
             check_same_fit(processes, self, self._identity(data), reset=reset)
         earlier = [] if reset else self._earlier()
@@ -305,7 +308,8 @@ class TrainedEstimator(CallbackSupportMixin, Training):
         sample_weight, max_epochs = getattr(data, "sample_weight", None), 1 if partial else self._n_epochs(data)
         data, held_out = self._hold_out(data, _seed(generator, written))
         self._reseed(generator, before)
-        module = (self._module if reset else self._restored)(data, generator)
+        make_module = self._module if reset else self._restored
+        module = in_smaller_chunks(lambda: make_module(data, generator), generator)
         if reset and written is None:
             self._pretrain(module, data)
         return Begun(
@@ -340,8 +344,8 @@ class _Fit:
         self.data, self.module = data, module
 
     def attributes(self, module: torch.nn.Module) -> dict[str, Any]:
-        state = {"namespace": self.namespace} | self.estimator._export(module, self.data)
-        results = self.estimator._results(module, self.data)
+        state = {"namespace": self.namespace} | in_smaller_chunks(lambda: self.estimator._export(module, self.data))
+        results = in_smaller_chunks(lambda: self.estimator._results(module, self.data))
         return {"_state": state, **results, "n_iter_": 0, "history_": []}
 
     def finish(self, history: list[dict[str, Any]]) -> None:

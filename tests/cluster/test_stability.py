@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sklinvariant.cluster._stability import agreement, stable_number
+from sklinvariant.cluster._stability import agreement, numbers_to_compare, stable_number, too_few_rows
 
 
 def test_agreement_is_a_mean_over_pairs():
@@ -34,3 +34,16 @@ def test_missing_clusters_are_no_agreement():
 )
 def test_the_largest_of_equally_stable_numbers(stability, expected):
     assert stable_number(range(2, 5), np.array(stability)) == expected
+
+
+@pytest.mark.parametrize(("n_rows", "expected"), [(2, [2]), (11, [2]), (12, [2, 3]), (1000, [2, 3, 4, 5])])
+def test_only_numbers_with_several_rows_per_cluster_are_compared(n_rows, expected):
+    assert [*numbers_to_compare(n_rows, 5)] == expected
+
+
+def test_the_largest_number_that_few_rows_allow_is_reported():
+    assert (
+        "3 is the largest number of clusters that was compared, because X has only 12 rows" in too_few_rows(3, 12, 5)[0]
+    )
+    assert too_few_rows(2, 12, 5) == []
+    assert too_few_rows(5, 1000, 5) == []

@@ -83,6 +83,14 @@ def test_pairs_need_three_axes(digits):
         hasher.transform(digits.reshape(-1, 2, 64))
 
 
+@pytest.mark.parametrize(("pairs", "X"), [("neighbors", np.ones((1, 4))), ("explicit", np.ones((1, 2, 4)))])
+def test_a_single_sample_has_no_others(pairs, X):
+    hasher = NeighborHasher(4, pairs=pairs)
+    for fit in (hasher.fit, hasher.partial_fit):
+        with pytest.raises(ValueError, match=f'pairs="{pairs}" needs at least 2 samples, got n_samples=1'):
+            fit(X)
+
+
 def test_codes_of_pairs_are_refused_before_training(digits):
     hasher = NeighborHasher(4, pairs="explicit")
     with pytest.raises(ValueError, match=r"computes codes of rows. Call fit\(pairs\), then transform\(rows\)"):

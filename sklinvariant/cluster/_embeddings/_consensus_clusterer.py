@@ -6,6 +6,7 @@ Strehl & Ghosh 2002, "Cluster ensembles: a knowledge reuse framework for combini
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import KW_ONLY
 from functools import partial
 from typing import Annotated, Any, Literal, Self
@@ -37,7 +38,9 @@ from sklinvariant.base import (
     to_numpy,
 )
 from sklinvariant.cluster._embeddings._temi_clusterer import TEMIClusterer
-from sklinvariant.cluster._stability import UNSTABLE, agreement, stable_number
+from sklinvariant.cluster._stability import UNSTABLE, agreement, numbers_to_compare, stable_number, too_few_rows
+
+_FEWEST_ROWS = 8  # rows per cluster of a run
 
 
 def places_of(labels: np.ndarray, sizes: list[int]) -> np.ndarray:
@@ -66,7 +69,7 @@ def leading_rows(places: np.ndarray, m: int, k: int, weights: np.ndarray) -> np.
     return vectors[:, ::-1][:, :k][places].sum(1)
 
 
-def consensus(labels: np.ndarray, sizes: list[int], numbers: list[int], random_state: Any) -> list[np.ndarray]:
+def consensus(labels: np.ndarray, sizes: list[int], numbers: Sequence[int], random_state: Any) -> list[np.ndarray]:
     """Clusters (n,) of the rows for each of these numbers of clusters, from the labels (n, r) of runs."""
     kinds, index, counts = np.unique(labels, axis=0, return_inverse=True, return_counts=True)
     weights, index = counts.astype(float), index.ravel()
@@ -82,7 +85,7 @@ def _joined(rows, k, weights, random_state):
     return KMeans(k, n_init=10, random_state=random_state).fit(directions, sample_weight=weights).labels_
 
 
-def stabilities(labels: np.ndarray, sizes: list[int], numbers: list[int], random_state: Any) -> np.ndarray:
+def stabilities(labels: np.ndarray, sizes: list[int], numbers: Sequence[int], random_state: Any) -> np.ndarray:
     """For each number of clusters, the adjusted Rand index between the consensus of two halves of the runs.
 
     The runs are divided at random, twice, and the mean is returned. A consensus of fewer clusters counts as 0.
@@ -120,16 +123,17 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
         The clusterers. Each run fits a clone with another ``random_state``, which the steps of a pipeline get as well.
         To cluster several feature spaces, pass a pipeline for each that selects its columns. Their numbers of clusters
         may differ from ``n_clusters``; larger ones are often better. None is `TEMIClusterer` with one head and
-        ``n_clusters``, or with ``max_clusters`` if it is "auto".
+        ``n_clusters``, or with the largest number that is compared if it is "auto".
     n_clusters : int or "auto"
         Number of clusters k. "auto" divides the runs into two halves at random, and chooses the number from 2 to
-        ``max_clusters`` for which their consensus agrees best, the largest of those within 0.001. This needs many runs
-        with more clusters than the consensus. It finds clusters that are well separated, but is often wrong for classes
-        that overlap.
+        ``max_clusters`` for which their consensus agrees best, the largest of those within 0.001. Numbers above a
+        quarter of the rows are not compared. This needs many runs with more clusters than the consensus, and with at
+        least 8 rows per cluster. It finds clusters that are well separated, but is often wrong for classes that
+        overlap.
     n_runs : int or "auto"
         Number of runs of each clusterer. "auto" is 20 if ``n_clusters`` is "auto", and 5 otherwise.
     max_clusters : int
-        Largest number of clusters for "auto".
+        Largest number of clusters for "auto", if there are four times as many rows.
     random_state : int, RandomState or None
         Seed of the runs.
 
@@ -139,7 +143,7 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
         Cluster of each row of the last fit.
     n_clusters_ : int
         Number of clusters.
-    stability_ : array of shape (max_clusters - 1,)
+    stability_ : array of shape (at most max_clusters - 1,)
         Adjusted Rand index between the halves of the runs for 2, 3, … clusters; only with "auto".
     estimators_ : list of estimators
         The fitted clusterers of all runs.
@@ -203,7 +207,8 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
         -----
         ConvergenceWarning
             If clusters are empty, or, with "auto", if all runs of a given ``estimator`` have fewer clusters than
-            ``max_clusters``, or if the best ``stability_`` is below 0.5.
+            ``max_clusters``, if the clusters of a run have fewer than 8 rows on average, if the best ``stability_`` is
+            below 0.5, or if X has too few rows to compare larger numbers.
         """
         given = self._read(X, reset=True)
         rows = self._rows(given)
@@ -214,7 +219,9 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
                 "lower n_clusters"
             )
         random = check_random_state(self.random_state)
-        self.estimators_ = [self._fitted(base, rows, random) for base in self._bases() for _ in range(self._n_runs())]
+        self.estimators_ = [
+            self._fitted(base, rows, random) for base in self._bases(rows) for _ in range(self._n_runs())
+        ]
         found = [np.unique(_predicted(run, rows), return_inverse=True) for run in self.estimators_]
         names, labels = [names for names, _ in found], np.stack([places.ravel() for _, places in found], 1)
         sizes = [len(each) for each in names]
@@ -252,13 +259,26 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
             problems.append(
                 f"{empty} of {k} clusters are empty. Lower n_clusters, or pass clusterers with more clusters"
             )
-        if stability is not None and stability.max() < UNSTABLE:
-            problems.append(
-                f"the halves of the runs agree by only {stability.max():.2f} on {k} clusters, so this number is "
-                "uncertain. Raise n_runs, or pass n_clusters"
-            )
+        if stability is not None:
+            problems += self._doubts(most, stability.max())
         for problem in problems:
             warn(f"{type(self).__name__}: {problem}", ConvergenceWarning)
+
+    def _doubts(self, most, best):
+        """The messages about an uncertain number of clusters, whose halves of the runs agree by ``best``."""
+        k, n = self._state["n_clusters"], len(self._state["labels"])
+        if n < _FEWEST_ROWS * most:
+            return [
+                f"the runs have up to {most} clusters of {n} rows, fewer than {_FEWEST_ROWS} rows per cluster. What "
+                f"such runs have in common does not show the number of clusters, so {k} is uncertain. Pass clusterers "
+                "with fewer clusters, or n_clusters"
+            ]
+        if best < UNSTABLE:
+            return [
+                f"the halves of the runs agree by only {best:.2f} on {k} clusters, so this number is uncertain. Raise "
+                "n_runs, or pass n_clusters"
+            ]
+        return too_few_rows(k, n, self.max_clusters)
 
     def predict(self, X: Any) -> Any:
         """Predict the cluster of each row.
@@ -291,7 +311,7 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
                 f'n_clusters="auto" compares two halves of the runs, but there are {labels.shape[1]} runs. Set n_runs '
                 "to at least 4, better 20"
             )
-        numbers = [*range(2, min(self.max_clusters, len(labels)) + 1)]
+        numbers = numbers_to_compare(len(labels), self.max_clusters)
         stability = stabilities(labels, sizes, numbers, random)
         return stable_number(numbers, stability), stability
 
@@ -305,10 +325,11 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
             "predict": lambda: nn.Sequential(shares(), Function(partial(torch.argmax, dim=1))),
         }
 
-    def _bases(self):
+    def _bases(self, rows):
         """The clusterers, of which each run fits a clone."""
         if self.estimator is None:
-            return [TEMIClusterer(self.max_clusters if self.n_clusters == "auto" else self.n_clusters, n_heads=1)]
+            most = numbers_to_compare(len(rows), self.max_clusters)[-1]
+            return [TEMIClusterer(most if self.n_clusters == "auto" else self.n_clusters, n_heads=1)]
         bases = list(self.estimator) if isinstance(self.estimator, list | tuple) else [self.estimator]
         wrong = [base for base in bases if not (hasattr(base, "fit") and hasattr(base, "predict"))]
         if wrong or not bases:

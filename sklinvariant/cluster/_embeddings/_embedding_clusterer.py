@@ -42,7 +42,8 @@ from sklinvariant.cluster._merged_start import (
     stabilities_of_merging,
 )
 from sklinvariant.cluster._scaling import Scaling, choose_scaling
-from sklinvariant.cluster._stability import UNSTABLE, stable_number
+from sklinvariant.cluster._stability import UNSTABLE, numbers_to_compare, stable_number, too_few_rows
+from sklinvariant.ops import in_smaller_chunks
 from sklinvariant.pairs import MOST_STEPS, PartnerPairs, nearest_partners
 from sklinvariant.training import TrainedEstimator, WithOptimizer
 
@@ -105,8 +106,8 @@ class EmbeddingClusterer(OnDevice, WithOptimizer, TrainedEstimator, ClusterMixin
     n_clusters : int or "auto"
         Number of clusters k. "auto" merges small clusters of k-means six times, as for ``init="merge"``, into each
         number of clusters from 2 to ``max_clusters``, and chooses the number for which the six results agree best, the
-        largest of those within 0.001. It finds clusters that are well separated, but is often wrong for classes that
-        overlap.
+        largest of those within 0.001. Numbers above a quarter of the rows are not compared. It finds clusters that are
+        well separated and have at least 8 rows, but is often wrong for classes that overlap.
     spaces : list or None
         The columns of each feature space, as slices, boolean masks, lists of indices or, for data frames, names. If
         embeddings of several networks are concatenated to rows, this tells where each of them is. None is one space of
@@ -114,7 +115,8 @@ class EmbeddingClusterer(OnDevice, WithOptimizer, TrainedEstimator, ClusterMixin
     n_heads : int
         Number of heads, which start from different clusters. The head with the lowest loss gives the clusters.
     n_neighbors : int
-        Number of neighbours of each row, in all spaces together.
+        Number of neighbours of each row, in all spaces together; with ``n_clusters="auto"``, at most a fifth of the
+        rows.
     scale : {"auto", "standard", "roots"} or None
         How features are scaled. "standard" divides each feature by its standard deviation. "roots" takes square roots
         and scales each row to unit length, which suits activations of networks and counts; negative values count as 0.
@@ -131,7 +133,7 @@ class EmbeddingClusterer(OnDevice, WithOptimizer, TrainedEstimator, ClusterMixin
         as in `IICClusterer`, and the heads are trained on the merged clusters for a few steps. "random": random heads,
         as in the paper.
     max_clusters : int
-        Largest number of clusters for ``n_clusters="auto"``, if a batch and X have as many rows.
+        Largest number of clusters for ``n_clusters="auto"``, if a batch has as many rows and X four times as many.
     max_epochs : int or "auto"
         Maximum number of passes over the rows. "auto" makes as many as 300 training steps need.
     batch_size : int
@@ -149,7 +151,7 @@ class EmbeddingClusterer(OnDevice, WithOptimizer, TrainedEstimator, ClusterMixin
         Index of the head with the lowest loss, which is chosen without labels.
     n_clusters_ : int
         Number of clusters.
-    stability_ : array of shape (max_clusters - 1,)
+    stability_ : array of shape (at most max_clusters - 1,)
         Mean adjusted Rand index between mergings into 2, 3, … clusters, or 0 if a merging has fewer; only with "auto".
     """
 
@@ -209,7 +211,8 @@ class EmbeddingClusterer(OnDevice, WithOptimizer, TrainedEstimator, ClusterMixin
         Warns
         -----
         ConvergenceWarning
-            If clusters are empty, or, with "auto", if the best ``stability_`` is below 0.5.
+            If clusters are empty, or, with "auto", if the best ``stability_`` is below 0.5 or X has too few rows to
+            compare larger numbers.
         """
         self._train(X)
         self._warn(*self._empty(), *self._uncertain())
@@ -231,7 +234,8 @@ class EmbeddingClusterer(OnDevice, WithOptimizer, TrainedEstimator, ClusterMixin
         Warns
         -----
         ConvergenceWarning
-            With "auto", if the best ``stability_`` of the first part is below 0.5.
+            With "auto", if the best ``stability_`` of the first part is below 0.5, or if this part has too few rows to
+            compare larger numbers.
         """
         first = not hasattr(self, "_state")
         self._train(X, partial=True)
@@ -293,16 +297,20 @@ class EmbeddingClusterer(OnDevice, WithOptimizer, TrainedEstimator, ClusterMixin
         pairs = None
         if self._needs_pairs():
             features = torch.cat([space(rows) for space in spaces], 1)
-            partners = nearest_partners(features, self.n_neighbors)
+            partners = nearest_partners(features, self._few_neighbors(len(rows)))
             pairs = PartnerPairs(rows, partners, generator, most_steps=MOST_STEPS)
         number, stability = self._number(pairs, spaces) if reset else self._earlier_number()
         return Rows(rows, spaces, pairs, number, stability)
+
+    def _few_neighbors(self, n):
+        """The number of neighbours of each of n rows. Of few rows, most neighbours would be in other clusters."""
+        return min(self.n_neighbors, max(2, n // 5)) if self.n_clusters == "auto" else self.n_neighbors
 
     def _number(self, pairs, spaces):
         """The number of clusters, and the stability of each number that was compared, or None."""
         if self.n_clusters != "auto":
             return self.n_clusters, None
-        numbers = range(2, min(self.max_clusters, self.batch_size, len(pairs)) + 1)
+        numbers = numbers_to_compare(len(pairs), min(self.max_clusters, self.batch_size))
         everything = torch.arange(len(pairs), device=pairs.samples.device)
         rescale, weight = EmbeddingNetwork(spaces, 1).features, self.entropy_weight
         stability = stabilities_of_merging(pairs, everything, numbers, entropy_weight=weight, rescale=rescale)
@@ -357,7 +365,8 @@ class EmbeddingClusterer(OnDevice, WithOptimizer, TrainedEstimator, ClusterMixin
             source, sizes = data.pairs, (data.n_clusters, self.n_heads)
             everything = torch.arange(len(data.rows), device=data.rows.device)
             weight = self.entropy_weight
-            labels = merged_labels(source, everything, *sizes, entropy_weight=weight, rescale=network.features)
+            settings: Any = {"entropy_weight": weight, "rescale": network.features}
+            labels = in_smaller_chunks(lambda: merged_labels(source, everything, *sizes, **settings), source.generator)
             steps: Any = {"batch_size": self.batch_size, "learning_rate": _START_RATE}
             pretrain_heads(network, source, everything, labels, optimizer=self._make_optimizer, **steps)
             network.start()
@@ -382,10 +391,12 @@ class EmbeddingClusterer(OnDevice, WithOptimizer, TrainedEstimator, ClusterMixin
         return [f"{empty} of {k} clusters are empty. Raise max_epochs, or {advice}"] if empty else []
 
     def _uncertain(self):
-        """The message about an uncertain number of clusters, if "auto" found it."""
+        """The messages about an uncertain number of clusters, if "auto" found it."""
         k, stability = self.n_clusters_, self._state.get("stability")
-        if stability is None or stability.max() >= UNSTABLE:
+        if stability is None:
             return []
+        if stability.max() >= UNSTABLE:
+            return too_few_rows(k, len(self.labels_), self.max_clusters)
         return [
             f"mergings into {k} clusters agree by only {stability.max():.2f}, so this number is uncertain. Pass "
             "n_clusters"

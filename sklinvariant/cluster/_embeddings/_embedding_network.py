@@ -10,7 +10,7 @@ from torch import nn
 
 from sklinvariant._settings import in_own_precision
 from sklinvariant.cluster._scaling import Scaling
-from sklinvariant.ops import unit_length
+from sklinvariant.ops import chunk_share, unit_length
 
 _MOST_DIRECTIONS = 128
 _FEWEST_DIRECTIONS = 10  # with fewer, the length of a row says more than its direction
@@ -44,7 +44,9 @@ class Space(nn.Module):
         Coordinates are divided by their standard deviations to the power of ``whitening``, if there are at least 10.
         """
         scatter: Any = sum(
-            z.T @ z for part in rows.split(_AT_ONCE) for z in [scaling(part.index_select(1, columns)).double()]
+            z.T @ z
+            for part in rows.split(chunk_share(_AT_ONCE))
+            for z in [scaling(part.index_select(1, columns)).double()]
         )
         variances, axes = np.linalg.eigh(scatter.cpu().numpy() / len(rows))
         variances, axes = variances[::-1], axes[:, ::-1]

@@ -10,7 +10,7 @@ import torch
 from sklinvariant.cluster._evaluation import at_once
 from sklinvariant.cluster._few_labels._class_network import ClassNetwork
 from sklinvariant.images import scale_pixels
-from sklinvariant.ops import concatenated
+from sklinvariant.ops import concatenated, in_smaller_chunks
 from sklinvariant.pairs import changed
 from sklinvariant.transforms import Transform
 
@@ -42,4 +42,4 @@ def mean_features(network: ClassNetwork, samples: torch.Tensor, views: Any, n_vi
             total = total + network.features(seen)
         return total / n_views
 
-    return concatenated(map(mean, samples.split(at_once(samples))), len(samples))
+    return in_smaller_chunks(lambda: concatenated(map(mean, samples.split(at_once(samples))), len(samples)))

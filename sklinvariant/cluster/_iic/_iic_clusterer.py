@@ -38,7 +38,7 @@ from sklinvariant.cluster._iic._pair_sources import WithPairs
 from sklinvariant.cluster._merged_start import information_of_walks, merged_labels, pretrain_heads
 from sklinvariant.cluster._scaling import Scaling, choose_scaling
 from sklinvariant.images import ImageFiles, ImageReader, WithImageSize, scale_pixels
-from sklinvariant.ops import joint_information
+from sklinvariant.ops import in_smaller_chunks, joint_information
 from sklinvariant.pairs import (
     MOST_STEPS,
     GraphPairs,
@@ -428,7 +428,8 @@ class IICClusterer(WithImageSize, OnDevice, WithOptimizer, WithPairs, TrainedEst
             source, main, weight = data.source, data.main, self.entropy_weight
             rescale = network.scaling if data.samples.ndim == 2 else lambda rows: rows
             sizes = self.n_clusters, self.n_heads
-            labels = merged_labels(source, main, *sizes, entropy_weight=weight, rescale=rescale)
+            settings: Any = {"entropy_weight": weight, "rescale": rescale}
+            labels = in_smaller_chunks(lambda: merged_labels(source, main, *sizes, **settings), source.generator)
             steps: Any = {"batch_size": self.batch_size, "learning_rate": self.learning_rate}
             pretrain_heads(network, source, main, labels, optimizer=self._make_optimizer, **steps)
 
@@ -444,8 +445,10 @@ class IICClusterer(WithImageSize, OnDevice, WithOptimizer, WithPairs, TrainedEst
     def _export(self, network, data):
         samples, source, generator = data.samples, data.source, data.source.generator
         source.generator = torch.Generator().manual_seed(generator.initial_seed())
-        joint = measure(network, source, data.main, draws_for(data.main))
-        source.generator = generator  # so that exporting the model for a callback does not change later random numbers
+        try:
+            joint = measure(network, source, data.main, draws_for(data.main))
+        finally:  # so that exporting the model for a callback does not change later random numbers
+            source.generator = generator
         best = int(network.losses(joint).argmin())
         information = joint_information(joint).clamp_min(0).cpu().numpy()
         state = {

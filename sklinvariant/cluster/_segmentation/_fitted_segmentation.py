@@ -28,7 +28,7 @@ from sklinvariant.cluster._segmentation._pixel_mixture import PixelMixture
 from sklinvariant.cluster._segmentation._segmentation_module import SegmentationAnswers
 from sklinvariant.cluster._segmentation._segmentation_trunk import SegmentationNetwork, predict_tiles
 from sklinvariant.images import ImageReader, scale_pixels
-from sklinvariant.ops import concatenated
+from sklinvariant.ops import chunk_share, concatenated
 
 
 @dataclass
@@ -150,10 +150,10 @@ class FittedSegmentation(TorchEstimator):
     def _of_pixels(self, network, data, head, function):
         """A function of the probabilities of each pixel, (b, h, w, ...) for runs of images of equal size."""
         network.eval()
-        for run in _runs(data.images, self.batch_size):
+        for run in _runs(data.images, chunk_share(self.batch_size)):
             starts = None if data.mixture is None else [data.mixture.on(image) for image in run]
             tiles = predict_tiles(
-                network, run, self.tile_size, head, lambda x: (scale_pixels(x) - data.shift) / data.scale
+                network, run, chunk_share(self.tile_size), head, lambda x: (scale_pixels(x) - data.shift) / data.scale
             )
             result: Any = None
             for (rows, columns), scores in tiles:

@@ -324,8 +324,10 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, FittedSegmentation
     def _measured(self, objective, crops):
         generator = crops.generator
         crops.generator = torch.Generator().manual_seed(generator.initial_seed())
-        result = objective.measure(crops)
-        crops.generator = generator  # so that exporting the model for a callback does not change later random numbers
+        try:
+            result = objective.measure(crops)
+        finally:  # so that exporting the model for a callback does not change later random numbers
+            crops.generator = generator
         return [values.cpu().numpy() for values in result]
 
     def _warn(self, counts):

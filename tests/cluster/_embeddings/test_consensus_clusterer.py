@@ -217,3 +217,29 @@ def test_clear_clusters_cause_no_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         ConsensusClusterer(KMeans(9, n_init=1), "auto", n_runs=20, max_clusters=5, random_state=0).fit(X)
+
+
+@pytest.mark.parametrize(("k", "rows_per_cluster"), [(3, 15), (5, 15), (2, 40)])
+def test_the_number_of_clusters_of_few_rows_is_found(k, rows_per_cluster, global_random_seed):
+    n = k * rows_per_cluster
+    X, _ = make_blobs(n, centers=10 * np.eye(k, 6), random_state=global_random_seed)
+    model = ConsensusClusterer(KMeans(n // 8, n_init=1), "auto", max_clusters=n // 8 - 1, random_state=0)
+    assert model.fit(X).n_clusters_ == k
+
+
+@pytest.mark.parametrize("n", [20, 40])
+def test_runs_of_almost_single_rows_are_reported(n):
+    """Such runs agree on one cluster for each row."""
+    X, _ = make_blobs(n, centers=10 * np.eye(2, 6), random_state=0)
+    model = ConsensusClusterer(KMeans(min(30, n), n_init=1), "auto", random_state=0)
+    with pytest.warns(ConvergenceWarning, match=rf"clusters of {n} rows, fewer than 8 rows per cluster"):
+        model.fit(X)
+    assert model.n_clusters_ <= n // 4
+
+
+def test_few_rows_get_a_number_of_clusters():
+    X = np.random.RandomState(0).normal(size=(5, 3))
+    with pytest.warns(ConvergenceWarning) as caught:
+        model = ConsensusClusterer(None, "auto", n_runs=4, random_state=0).fit(X)
+    assert model.n_clusters_ == 2
+    assert any("so 2 is uncertain" in str(warning.message) for warning in caught)

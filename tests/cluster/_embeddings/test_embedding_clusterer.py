@@ -192,11 +192,28 @@ def test_a_fit_that_goes_on_keeps_the_number(cls, blobs):
     assert not hasattr(model, "stability_")
 
 
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # one row a cluster
-def test_at_most_as_many_clusters_as_rows(blobs):
-    model = quick(TEMIClusterer, "auto", n_neighbors=1, init="random").fit(blobs[0][:3])
-    assert model.n_clusters_ in (2, 3)
-    assert model.stability_.shape == (2,)
+@pytest.mark.parametrize("rows_per_cluster", [8, 10, 15])
+@pytest.mark.parametrize("k", [2, 3, 5])
+def test_the_number_of_clusters_of_few_rows_is_found(k, rows_per_cluster, global_random_seed):
+    """Almost single rows are the same clusters in each merging, and 10 neighbours reach other clusters."""
+    X, _ = make_blobs(k * rows_per_cluster, centers=10 * np.eye(k, 6), random_state=global_random_seed)
+    model = TURTLEClusterer("auto", max_epochs=1, random_state=global_random_seed).fit(X)
+    assert model.n_clusters_ == k
+    assert len(model.stability_) + 1 == max(2, k * rows_per_cluster // 4)
+
+
+@each
+@pytest.mark.parametrize("n_rows", [2, 3, 8])
+def test_too_few_rows_to_find_a_number_are_reported(cls, n_rows):
+    X = np.random.RandomState(0).normal(size=(n_rows, 4))
+    with pytest.warns(ConvergenceWarning, match="2 is the largest number of clusters|this number is uncertain"):
+        model = quick(cls, "auto").fit(X)
+    assert model.stability_.shape == (1,)
+
+
+def test_one_row_has_no_number_of_clusters():
+    with pytest.raises(ValueError, match="n_samples=1 should be >= n_clusters=2"):
+        quick(TEMIClusterer, "auto").fit(np.ones((1, 4)))
 
 
 def test_no_more_clusters_than_rows_of_a_batch(blobs):
