@@ -214,9 +214,9 @@ def test_modules_made_in_inference_mode_are_trained(name):
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_mixed_precision_of_our_own_is_kept(setting):
+def test_bfloat16_of_our_own_is_kept(setting):
     _, X, _ = example("BackbonePatches")
-    model = BackbonePatches(_of_images(), precision="mixed")
+    model = BackbonePatches(_of_images(), precision="bf16")
     expected = model.fit(X).transform(X).values
     with SETTINGS[setting]():
         assert_close(model.fit(X).transform(X).values, expected)

@@ -38,6 +38,7 @@ from sklinvariant.training import RowBatches
 _TRAINED = 16  # angles that are compared in training
 _MOST = 1 << 16  # angles that are compared after training
 _SHARPNESS = 3.0  # of the softmax over them
+_MOST_ELONGATED = 20  # ratio of the sides of images; of longer ones a rotation leaves next to nothing
 
 
 def rotate(images: torch.Tensor, steps: torch.Tensor, n_steps: int) -> torch.Tensor:
@@ -199,7 +200,7 @@ class CanonicalRotation(OneToOneFeatureMixin, TransformerMixin, NetworkEstimator
         larger values upright images share one, so that what is canonical is upright.
     image_shape : tuple or None
         Shape (h, w) or (h, w, c) of images given as flat rows. Set it for flat rows: None treats a row as an image of
-        height 1, of which a rotation leaves little.
+        height 1, of which a rotation leaves little. Rows of more than 20 features are then refused.
 
     See Also
     --------
@@ -287,8 +288,9 @@ class CanonicalRotation(OneToOneFeatureMixin, TransformerMixin, NetworkEstimator
         Raises
         ------
         ValueError
-            If n_rotations is not a multiple of 4 or is above 65536, if X contains NaN or infinite values, or if
-            ``warm_start=True`` but the previous fit used another network or images of another size.
+            If n_rotations is not a multiple of 4 or is above 65536, if X contains NaN or infinite values, or images
+            more than 20 times as long as wide, or if ``warm_start=True`` but the previous fit used another network or
+            images of another size.
         """
         self._train(X)
         return self
@@ -306,7 +308,13 @@ class CanonicalRotation(OneToOneFeatureMixin, TransformerMixin, NetworkEstimator
             raise ValueError(
                 f"n_rotations must be a multiple of 4 and at most {_MOST}, got {self.n_rotations}. Use {nearest}"
             )
-        images = given.data.permute(0, 3, 1, 2).to(given.device)
+        images = self._channels_first(given, reset=reset)
+        height, width = images.shape[2:]
+        if max(height, width) > _MOST_ELONGATED * min(height, width):
+            raise ValueError(
+                f"images of {height} × {width} pixels are too elongated to be rotated: at most {_MOST_ELONGATED} times "
+                "as long as wide are accepted. Crop or pad them (for flat rows, set image_shape)"
+            )
         if reset:
             return Images(images, *channel_spread(images), given.sample_shape)
         self._check_unchanged((images.shape[1], *[max(images.shape[2:])] * 2))
@@ -405,6 +413,6 @@ class CanonicalRotation(OneToOneFeatureMixin, TransformerMixin, NetworkEstimator
     @torch.no_grad()
     def _for_parts(self, given, function):
         """Apply a function of the network, of shift and scale, and of images (n, c, h, w), in batches."""
-        images = given.data.permute(0, 3, 1, 2).to(given.device)
+        images = self._channels_first(given)
         network, *spread = self._network(scale_pixels(images[:0]))
         return concatenated((function(network, spread, part) for part in parts_of(network, images)), len(images))

@@ -456,17 +456,6 @@ class EquivariantAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             raise ValueError(f"pose must be in 0-{order - 1}, the elements of {architecture['group']}, got {pose!r}")
         return torch.from_numpy(np.broadcast_to(given, (n,)).astype(np.int64))
 
-    def _channels_first(self, given, *, reset=False):
-        """Images (n, c, h, w) of uint8 or floats on the device."""
-        images = given.data.permute(0, 3, 1, 2)
-        if not reset and tuple(images.shape[1:]) != self._state["architecture"]["shape"]:
-            (_, *fitted), size = self._state["architecture"]["shape"], images.shape[2:]
-            raise ValueError(
-                f"the images are {size[0]} × {size[1]} pixels, but {type(self).__name__} was fitted on images of "
-                f"{fitted[0]} × {fitted[1]}. Resize the images"
-            )
-        return images.to(given.device)
-
     def _modules_of_methods(self, dtype):
         return {"transform": lambda: ImageFeatures(*self._network(torch.empty(0, dtype=dtype)))}
 

@@ -69,6 +69,18 @@ class NetworkEstimator(WithImageSize, OnDevice, WithOptimizer, TrainedEstimator,
 
     _reader = ImageReader()
 
+    def _channels_first(self, given, *, reset=False):
+        """Images (n, c, h, w) of uint8 or floats on the device."""
+        images = given.data.permute(0, 3, 1, 2)
+        if not reset:
+            h, w = self._state.get("image_size", self._state["architecture"]["shape"][1:])
+            if images.shape[2:] != (h, w):
+                raise ValueError(
+                    f"the images are {images.shape[2]} × {images.shape[3]} pixels, but {type(self).__name__} was "
+                    f"fitted on images of {h} × {w}. Resize the images (for flat rows, set image_shape)"
+                )
+        return images.to(given.device)
+
     def _architecture(self, shape: tuple[int, ...]) -> dict[str, Any]:
         """The settings of the network for images of the shape (c, h, w)."""
         raise NotImplementedError

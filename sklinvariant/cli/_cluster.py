@@ -79,13 +79,14 @@ def _sort_photos(arguments):
     import numpy as np
 
     from sklinvariant.cli._certainty import certainties
-    from sklinvariant.cli._photos import list_images
+    from sklinvariant.cli._photos import check_weights, list_images
     from sklinvariant.cli._report import certainty_in_words, write_clusters
 
     if arguments.clusters < 2 or arguments.shown < 1 or arguments.image_size < 16:
         raise ValueError("--clusters must be at least 2, --shown at least 1 and --image-size at least 16")
     page = check_output("--output", arguments.output or "clusters.html", PAGE, force=arguments.force)
     table = check_output("the table of --output", page.with_suffix(".csv"), TABLE, force=arguments.force)
+    check_weights(arguments.weights)
     folder = Path(arguments.photos).resolve()
     with warnings_as_lines():
         names = [name for name, _ in list_images(folder, follow_links=arguments.follow_links)]

@@ -43,8 +43,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> Outcome:
     """Create or update the index, and list the files that cannot be read."""
     from sklinvariant.cli._photo_index import make_index
+    from sklinvariant.cli._photos import check_weights
 
     _check_limits(arguments)
+    check_weights(arguments.weights)
     with warnings_as_lines():
         count, skipped = make_index(
             arguments.photos,

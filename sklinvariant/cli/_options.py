@@ -56,7 +56,9 @@ def add_photos(parser: ArgumentParser, **settings: Any) -> None:
     """Add a folder of photographs, and how their features are computed."""
     add_path(parser, "photos", kind="folder", **settings)
     add_path(
-        parser, "--weights", help="weights of SqueezeNet 1.1 as .npz, .safetensors or state dict, for better results"
+        parser,
+        "--weights",
+        help="weights of SqueezeNet 1.1 as .npz, .safetensors or state dict; other networks are not accepted",
     )
     parser.add_argument(
         "--image-size", type=int, default=128, help="size in pixels to which photographs are resized (default: 128)"

@@ -23,6 +23,7 @@ import json
 import os
 import re
 import sys
+import warnings
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -121,7 +122,10 @@ def make_index(
             raise ValueError(
                 f"{len(kept)} of {len(files)} images in {photos} can be read, but an index requires 2. Add images."
             )
-        hasher = _make_hasher(n_bits, features.shape[1], len(kept), seed, device).fit(features)
+        hasher = _make_hasher(n_bits, features.shape[1], len(kept), seed, device)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*all features are constant")  # the photographs may be the same
+            hasher.fit(features)
         save(hasher.set_params(device="auto"), out / "hasher.safetensors")  # for any machine
         save(HammingNeighbors(packed=True).fit(hasher.transform(features)), out / "index.safetensors")
         counts = _write_keypoints(out, keypoints)

@@ -116,6 +116,23 @@ def learn_backbone(files: Sequence[str], image_size: int, seed: int, device: str
     return features.fit(torch.cat(batches)).set_params(device="auto")
 
 
+def check_weights(weights: str | os.PathLike | None) -> None:
+    """Raise a ValueError, before any work, for anything but None and a file of weights of SqueezeNet 1.1."""
+    from sklinvariant.feature_extraction import load_weights
+    from sklinvariant.networks import SqueezeNet11Features
+
+    if weights is None:
+        return
+    try:
+        load_weights(SqueezeNet11Features(), weights)
+    except (OSError, ValueError) as error:  # whose text lists all layers
+        reason = "is no file of weights of SqueezeNet 1.1" if os.path.exists(weights) else "does not exist"
+        raise ValueError(
+            f"--weights {os.fspath(weights)} {reason}. Pass such a file (.npz, .safetensors or state dict), or use "
+            "BackbonePatches or BackboneFeatures from Python for another network"
+        ) from error
+
+
 def squeezenet(weights: str | os.PathLike) -> BackbonePatches:
     """SqueezeNet 1.1 with the weights of a file."""
     from sklinvariant.feature_extraction import BackbonePatches

@@ -107,6 +107,7 @@ class MomentHasher(Hasher):
         for given in [self._read(X, reset=True)] if is_whole else self._read_blocks(X):
             blocks = Blocks(given.data, device=given.device, dtype=given.dtype).held()
             held = self._extended(held, given, blocks)
+        assert held is not None  # a stream without blocks is refused
         warn_of_constant(held.moments.columns, type(self).__name__)
         self._state = self._solved(held, given, blocks if is_whole else None)
         return self

@@ -1,6 +1,7 @@
 """CanonicalRotation: the same image at every angle, upright images, the loss by loops, seeds, files, kinds of input."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from examples import saved_copies
@@ -193,6 +194,38 @@ def test_bad_images(digits):
             model.transform(images)
     with pytest.raises(ValueError, match="fitted with different width"):
         model.set_params(width=4, warm_start=True).fit(digits)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, np.ndarray.tolist, pd.DataFrame, torch.as_tensor])
+def test_flat_rows_need_a_shape(digits, kind):
+    rows, model = kind(digits.reshape(60, 64)), CanonicalRotation(**QUICK)
+    for fit in (model.fit, model.partial_fit, model.fit_transform):
+        with pytest.raises(ValueError, match=r"1 × 64 pixels are too elongated .* \(for flat rows, set image_shape\)"):
+            fit(rows)
+    assert not hasattr(model, "history_")
+    model.fit(digits)
+    for method in (model.transform, model.predict_angle, model.partial_fit):
+        with pytest.raises(ValueError, match=r"1 × 64 pixels, but .* fitted on images of 8 × 8\. .* set image_shape"):
+            method(rows)
+    model.set_params(image_shape=(8, 8))
+    assert model.transform(rows).shape == (60, 64)
+
+
+@pytest.mark.parametrize("shape", [(1, 30), (45, 2), (21, 1, 1)])
+def test_strips_cannot_be_rotated(shape):
+    with pytest.raises(ValueError, match=rf"{shape[0]} × {shape[1]} pixels are too elongated .* at most 20 times"):
+        CanonicalRotation(**QUICK).fit(np.ones((3, *shape)))
+
+
+def test_a_classifier_of_turned_digits_gains(global_random_seed):
+    images, y = load_digits_images(return_X_y=True)
+    angles = np.random.RandomState(global_random_seed).uniform(0, 360, (200, 1))
+    turned = Rotation().apply(images[300:500], angles)
+    flat = FunctionTransformer(lambda images: images.reshape(len(images), -1))
+    rotation = CanonicalRotation(16, max_epochs=5, random_state=global_random_seed)
+    plain, ours = make_pipeline(flat, SVC(C=10)), make_pipeline(rotation, flat, SVC(C=10))
+    scores = [model.fit(images[:300], y[:300]).score(turned, y[300:500]) for model in (plain, ours)]
+    assert scores[1] > scores[0] + 0.2
 
 
 @pytest.mark.slow

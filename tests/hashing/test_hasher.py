@@ -62,13 +62,19 @@ def test_odd_rows_give_bits(hasher, rows):
 
 @pytest.mark.parametrize("hasher", HASHERS, ids=_IDS)
 def test_equal_rows_get_the_same_bits_and_a_warning(hasher):
-    for n in (2, 20) if isinstance(hasher, NeighborHasher) else (1, 20):
-        rows = np.full((n, 12), 0.1)
-        with pytest.warns(ConvergenceWarning, match="Hasher: all features are constant, so all rows get the same code"):
-            bits = hasher.fit(rows).transform(rows)
-        assert np.isin(bits, (0, 1)).all()
-        assert (bits == bits[0]).all()
-        assert np.isfinite(hasher.decision_function(rows)).all()
+    rows = np.full((20, 12), 0.1)
+    with pytest.warns(ConvergenceWarning, match="Hasher: all features are constant, so all rows get the same code"):
+        bits = hasher.fit(rows).transform(rows)
+    assert np.isin(bits, (0, 1)).all()
+    assert (bits == bits[0]).all()
+    assert np.isfinite(hasher.decision_function(rows)).all()
+
+
+@pytest.mark.parametrize("hasher", [hasher for hasher in HASHERS if not isinstance(hasher, NeighborHasher)])
+def test_a_single_row_gives_bits(hasher):
+    bits = hasher.fit(np.ones((1, 12)) * 7).transform(np.eye(12))  # without a warning
+    assert np.isin(bits, (0, 1)).all()
+    assert np.isfinite(hasher.decision_function(np.eye(12))).all()
 
 
 @pytest.mark.parametrize("hasher", HASHERS, ids=_IDS)

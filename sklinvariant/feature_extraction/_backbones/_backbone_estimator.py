@@ -82,9 +82,8 @@ class BackboneEstimator(OnDevice, TorchEstimator):
         are, as with None.
     batch_size : int
         Number of images processed at a time. Smaller batches take less memory.
-    precision : {"auto", "float32", "mixed"}
-        "mixed" computes products in bfloat16, which is several times as fast on a GPU and has errors of some parts in a
-        thousand. "auto" does so only on CUDA.
+    precision : {"float32", "bf16"}
+        "bf16" computes products in bfloat16, which is faster on a GPU and has errors of some parts in a thousand.
     image_shape : tuple or None
         ``(h, w)`` or ``(h, w, c)`` of flat rows. With None, a flat row is an image of one row of pixels.
     """
@@ -101,7 +100,7 @@ class BackboneEstimator(OnDevice, TorchEstimator):
     bgr: bool | Literal["auto"] = "auto"
     image_size: Side | tuple | list | Literal["auto"] | None = "auto"
     batch_size: Count = 64
-    precision: Literal["auto", "float32", "mixed"] = "auto"
+    precision: Literal["float32", "bf16"] = "float32"
     image_shape: tuple | list | None = None
 
     def _result(self, backbone, x):
@@ -192,9 +191,8 @@ class BackboneEstimator(OnDevice, TorchEstimator):
         if images.dtype == torch.float64:
             images = _in_single_precision(images)  # converted here, because not every device supports float64
         x = self._preprocess(backbone, images.to(device), preprocessing)
-        mixed = self.precision == "mixed" or (self.precision == "auto" and x.device.type == "cuda")
         try:
-            autocast = torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=mixed)
+            autocast = torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
             with autocast, borrowed_generators(0, x.device):
                 features = self._result(backbone, x)
         except (torch.OutOfMemoryError, WrongOutput):

@@ -88,7 +88,7 @@ class AutoPooling(OnDevice, PoolingByMoments, PoolingByBatches, RowFeaturesOutMi
         "moment" sums products of the frames, and then descends with exact gradients, for which the frames are no
         longer needed. "sgd" descends by batches of pairs, if there are too many features for matrices (n_features,
         n_features). "auto" selects "moment" if its matrices need at most 4 GiB, which is up to 8,192 features, or 9,459
-        with ``standardize=False``.
+        with ``standardize=False``. ``precision`` has an effect on "sgd" only.
     cross_reconstruction : bool
         Whether y' is reconstructed from z instead of z', a common variant.
     max_iter : int
