@@ -25,6 +25,8 @@ def resolve_device(device: str | torch.device, own: torch.device | None = None) 
     try:
         found = torch.empty(0, device=device).device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
+        if "Expected one of" in str(error):  # a list of all kinds of devices that torch knows
+            raise ValueError(f"device={device!r} is not the name of a device. Use 'auto', 'cpu' or 'cuda'") from error
         reason = str(error).strip().partition("\n")[0].partition(". ")[0].rstrip(".")
         raise ValueError(
             f"device={device!r} is not available on this machine ({reason}). Use 'auto' or 'cpu'"
