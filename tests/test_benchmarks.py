@@ -513,11 +513,11 @@ def test_pooling(script):
     assert complete(script("pooling", *sizes), "pooling")
 
 
-def scenes(path, n):
+def scenes(path, n, seed=0):
     """An archive of photographs of two scenes, each of a colour of its own; returns the last file."""
     import cv2
 
-    rng = np.random.RandomState(0)
+    rng = np.random.RandomState(seed)
     with zipfile.ZipFile(path, "w") as archive:
         rows = [f"{i}.png,oxford_affine,{i % 2}" for i in range(n)]
         archive.writestr("labels.csv", "\n".join(["path,source,group", *rows]))
@@ -530,10 +530,10 @@ def scenes(path, n):
 
 def test_retrieval_quality(script, tmp_path):
     pytest.importorskip("cv2")
-    image = scenes(tmp_path / "multiview_groups.zip", 4)
+    scenes(tmp_path / "multiview_groups.zip", 4)
     with zipfile.ZipFile(tmp_path / "bsds500_256.zip", "w") as archive:
         for i in range(4):
-            archive.writestr(f"images/{i}.jpg", image)
+            archive.writestr(f"images/{i}.jpg", scenes(tmp_path / "other.zip", 1, seed=i))
     words = (tmp_path, weights(tmp_path / "weights.pt"), "--part", "distractors", "--distractors", 4)
     assert complete(script("retrieval_quality", *words), "retrieval_distractors")
 

@@ -141,6 +141,9 @@ class _Pairs:
 class IICClusterer(WithImageSize, OnDevice, WithOptimizer, WithPairs, TrainedEstimator, FittedClusters):
     r"""Clusters found by a network that maximises the mutual information between the clusters of paired samples.
 
+    For embeddings, try `TEMIClusterer` first. For rows with two or three features, or a few hundred rows with a few
+    well-scaled features, `sklearn.mixture.GaussianMixture` is as good or better, and much faster.
+
     The pairs (x, x') contain samples that should be in the same cluster. A network computes the cluster probabilities Φ
     of a sample. The joint distribution P of the clusters of n pairs, which is made symmetric, and its mutual
     information I are
