@@ -304,7 +304,7 @@ def test_an_index_that_is_removed_while_it_is_written(photos, tmp_path, monkeypa
     assert main(["index", str(photos), "--output", str(tmp_path / "index"), *_QUICK]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert "No such file or directory" in error
+    assert "there is no folder" in error
 
 
 def test_a_folder_that_is_removed_while_it_is_clustered(photos, tmp_path, monkeypatch, capsys):

@@ -96,5 +96,5 @@ def test_approximate_indexes_use_the_device_for_exact_searches(on_device, global
 
 def test_a_device_that_is_not_there():
     pytest.importorskip("faiss", reason="faiss is not installed")
-    with pytest.raises(ValueError, match="device='nonsense' is not available"):
+    with pytest.raises(ValueError, match="device='nonsense' is not the name of a device"):
         HammingNeighbors(device="nonsense").fit(np.eye(4))
