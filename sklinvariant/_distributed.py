@@ -16,6 +16,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import distributed as dist
 
+if dist.is_available():
+    # The functions of this module take the group at the time of the import as default argument. torch.optim imports it
+    # too: if that happened after init_process_group(), the group would outlive destroy_process_group(), and its threads
+    # could abort the process when it ends.
+    import torch.distributed.nn.functional
+
 
 @contextlib.contextmanager
 def distributed(group: Any = None, *, shards: bool = False) -> Iterator[int]:

@@ -50,6 +50,19 @@ def test_a_group_of_one_process_is_as_none(tmp_path):
 
 
 @needs_gloo
+def test_a_fit_does_not_keep_the_group_alive(tmp_path):
+    """The threads of a group that outlives `destroy_process_group` may abort the process when it ends."""
+    code = (
+        "import gc, weakref, torch.distributed as dist; from sklinvariant import SparseAutoencoder, distributed\n"
+        f"dist.init_process_group('gloo', init_method='file://{tmp_path}/store', rank=0, world_size=1)\n"
+        "group = weakref.ref(dist.group.WORLD)\n"
+        "with distributed(): SparseAutoencoder(2, max_epochs=1).fit([[1, 2], [3, 4]])\n"
+        "dist.destroy_process_group(); gc.collect(); assert group() is None"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+@needs_gloo
 def test_torchrun_without_a_group(monkeypatch):
     monkeypatch.setitem(os.environ, "TORCHELASTIC_RUN_ID", "1")
     with pytest.raises(RuntimeError, match=r"Call torch\.distributed\.init_process_group"):
