@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from sklinvariant._precision import computing_in
+from sklinvariant.hashing._rbm import RestrictedBoltzmannMachine
 from sklinvariant.ops import (
     Draw,
     Scores,
@@ -30,6 +31,7 @@ def cases(gpu, args):
         "sums by label": functools.partial(sums, gpu),
         "displaced joints": functools.partial(joints, gpu),
         "binary units": functools.partial(units, gpu),
+        "RBM step": functools.partial(steps, gpu),
         "pair products": functools.partial(products, gpu),
         "resampling": functools.partial(warps, gpu),
     }
@@ -192,6 +194,31 @@ def units(gpu):
         ours = functools.partial(draw_units, x, w, b, Draw(0, 1))
         size, work = f"{n:,} × {d:,}, {k:,} units", 2 * n * d * k
         yield row(gpu, "binary units", size, precision, ours, eager, work, gpu.matmul_rate(precision))
+
+
+def steps(gpu):
+    """Steps of contrastive divergence with one Gibbs step, whose three half-steps and update are five products."""
+    n, d, k = gpu.size((4096, 4096, 4096), (50, 12, 8))
+    for precision in ("bf16", "tf32", "float32"):
+        v = gpu.normal(n, d).sigmoid()
+        w, b, c = gpu.normal(k, d, seed=1) / 100, *(torch.zeros(size, device=gpu.device) for size in (k, d))
+        machine = RestrictedBoltzmannMachine(w, b, c, generator=torch.Generator(gpu.device))
+
+        def eager(v=v, w=w, b=b, c=c):
+            z = torch.sigmoid(v @ w.T + b)
+            model = torch.sigmoid((torch.rand_like(z) < z).to(w) @ w + c)
+            z_model = torch.sigmoid(model @ w.T + b)
+            for parameter, change in (
+                (w, z.T @ v - z_model.T @ model),
+                (b, (z - z_model).sum(0)),
+                (c, (v - model).sum(0)),
+            ):
+                parameter += 1e-6 / n * change
+
+        ours = autocast(gpu, precision, functools.partial(machine.learn, v, 1e-6))
+        other = autocast(gpu, precision, eager)
+        size, work = f"{n:,} × {d:,}, {k:,} units", 10 * n * d * k
+        yield row(gpu, "RBM step (CD-1)", size, precision, ours, other, work, gpu.matmul_rate(precision))
 
 
 def products(gpu):

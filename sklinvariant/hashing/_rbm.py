@@ -208,7 +208,7 @@ class RestrictedBoltzmannMachine(nn.Module):
 
 def _add_product(target, hidden, visible, *, beta, alpha):
     """``target = beta target + alpha Σ hiddenᵀ visible`` in place, with the sum over the rows of the whole batch."""
-    if is_shared():
+    if is_shared() or torch.is_autocast_enabled(target.device.type):  # autocast does not apply to addmm_
         target.mul_(beta).add_(whole_sum(hidden.T @ visible), alpha=alpha)
     else:
         target.addmm_(hidden.T, visible, beta=beta, alpha=alpha)

@@ -137,6 +137,11 @@ def sum_by_label(
     Returns
     -------
     float32 or float64 tensor of shape (k, d) or (k,)
+
+    Raises
+    ------
+    IndexError
+        If a label is not less than k.
     """
     if len(values) and has_kernel(values, *([] if weights is None else [weights])):
         from sklinvariant.ops.gpu._nearest import sum_by_label as kernel

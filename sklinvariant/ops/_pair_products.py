@@ -48,7 +48,9 @@ def pair_products(
         return kernel(rows, follows, scale, with_first)
     x = rows / scale
     first, second = x[:-1][follows], x[1:][follows]
-    parts = [x * pairs_of_rows(follows)[: len(x)].to(x).sqrt()[:, None], first - second]
+    roles = pairs_of_rows(follows)[: len(x)].to(x)
+    paired = roles > 0
+    parts = [x[paired] * roles[paired].sqrt()[:, None], first - second]
     return tuple(map(gram, [*parts, first] if with_first else parts))
 
 

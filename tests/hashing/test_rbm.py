@@ -45,6 +45,19 @@ def test_pseudo_likelihood_sums_over_all_units(small):
     np.testing.assert_allclose(pseudo_log_likelihood(v, weight, b, c), expected)
 
 
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+def test_autocast_applies_to_the_update(momentum):
+    """The update is a product of bfloat16, which has 8 bits, like the other products."""
+    generator = torch.Generator().manual_seed(0)
+    weight, v = torch.zeros(3, 6), torch.rand(8, 6, generator=generator)
+    machine = RestrictedBoltzmannMachine(weight, torch.zeros(3), torch.zeros(6), generator=generator)
+    with torch.autocast("cpu", torch.bfloat16):
+        machine.learn(v, 1.0, momentum)
+    update = machine.weight.detach()
+    assert update.abs().min() > 0
+    assert torch.equal(update, update.bfloat16().float())
+
+
 def test_gradient_of_the_likelihood(small):
     """If the states are samples of the model, contrastive divergence is the gradient of -log P."""
     parameters = [value.clone().requires_grad_() for value in small]

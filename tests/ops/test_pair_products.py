@@ -31,6 +31,15 @@ def test_one_row_has_no_pair():
     assert all((part == 0).all() for part in pair_products(rows()[:1], FOLLOWS[:0]))
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_values_outside_pairs_do_not_count(value):
+    x = rows()
+    expected = pair_products(x, FOLLOWS, with_first=True)
+    x[3] = value  # a row of no pair
+    for got, wanted in zip(pair_products(x, FOLLOWS, with_first=True), expected, strict=True):
+        assert torch.equal(got, wanted)
+
+
 def test_pairs_of_rows():
     assert pairs_of_rows(FOLLOWS).tolist() == [1, 2, 1, 0, 1, 1, 1, 1]
 

@@ -83,7 +83,8 @@ def _pairs_kernel(
             some_total = add_product(some_total, tl.trans(x), y * roles.to(tl.float32), "ieee")
             some_change = add_product(some_change, tl.trans(x_change), y_change, "ieee")
             if FIRST:
-                some_first = add_product(some_first, tl.trans(x), tl.where(starts > 0, y, 0.0), "ieee")
+                x_first, y_first = tl.where(starts > 0, x, 0.0), tl.where(starts > 0, y, 0.0)
+                some_first = add_product(some_first, tl.trans(x_first), y_first, "ieee")
         total += some_total.to(tl.float64)
         change += some_change.to(tl.float64)
         if FIRST:

@@ -90,6 +90,12 @@ def test_sum_of_weights_by_label(kernels, count_launches):
     assert count_launches == ["_sum_kernel"]
 
 
+def test_sum_by_label_refuses_other_labels(kernels):
+    x, labels = normal(3, 2).to(kernels), torch.tensor([0, 3, 1]).to(kernels)
+    with pytest.raises(IndexError, match="labels must be less than k = 3, but the largest label is 3"):
+        sum_by_label(x, labels, 3)
+
+
 def test_long_labels_are_summed_in_parts(kernels):
     x, labels = normal(5000, 4), torch.zeros(5000, dtype=torch.int64)
     sums = sum_by_label(x.to(kernels), labels.to(kernels), 2)

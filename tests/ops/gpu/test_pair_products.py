@@ -82,6 +82,13 @@ def test_values_outside_pairs_do_not_count(kernels):
         assert_close(got, wanted)
 
 
+def test_the_first_sum_does_not_count_rows_that_are_only_second(kernels):
+    rows, follows = case(5, 3)[0], torch.tensor([True, False, True, True])
+    expected = pair_products(rows.to(kernels), follows.to(kernels), with_first=True)[2]
+    rows[1] = torch.nan
+    assert_close(pair_products(rows.to(kernels), follows.to(kernels), with_first=True)[2], expected)
+
+
 @pytest.mark.parametrize("cross_reconstruction", [False, True])
 def test_auto_pooling(kernels, count_launches, cross_reconstruction):
     """The fitted components are those of float64, in which there is no kernel."""
