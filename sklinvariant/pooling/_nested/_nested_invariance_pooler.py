@@ -233,10 +233,9 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, T
         "printed" divides outside the root, as in equation 2. They differ by a factor common to all images, which
         ``normalize`` removes if each stage has one order.
     feature_weights : {"equal", "invariance"}
-        "invariance" multiplies each feature by its weight: the share of its variance over all views of all images that
-        is between images, and not between the views of an image. The weights are learned in `fit` from the views of at
-        most 1,000 images, without labels. Use it if the photographs to be searched are known. Then `fit` takes as long
-        as `transform`.
+        "invariance" multiplies each feature by the share of its variance over all views that is between images, not
+        between the views of an image. `fit` learns these weights without labels, from at least 2 and at most 1,000
+        images, and takes as long as `transform` of these. It improves the retrieval of photographs if these are fitted.
     normalize : bool
         Normalise each output vector to length 1.
     region_levels : int
@@ -335,7 +334,7 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, T
     @fit_context(prefer_skip_nested_validation=False)
     @reports_fit
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Check the parameters, and fit the backbone unless it is fitted.
+        """Check the parameters, fit the backbone unless it is fitted, and learn the weights of features if requested.
 
         Parameters
         ----------
@@ -351,7 +350,7 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, T
         ------
         ValueError
             If stages and transforms do not match, if an image is not valid (the message names the image or the file),
-            or if X contains NaN.
+            if X contains NaN, or if the images differ too little to learn weights of features.
         """
         if self.backbone is None:
             stages = parse_stages(self.stages)
