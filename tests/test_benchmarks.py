@@ -231,6 +231,20 @@ def test_equivariant_autoencoder_quality(script, tmp_path):
     assert complete(results, "equivariant_coil")
 
 
+@pytest.mark.slow
+def test_rotated_mnist(script, tmp_path):
+    """Few images, each the only one of its class in training; the test images are the training images."""
+    pytest.importorskip("skimage")
+    path = images(tmp_path / "mnist.npz", 10, (28, 28))
+    with np.load(path) as file:
+        np.savez(path, **{**file, "x_test": file["x_train"], "y_test": file["y_train"]})
+    results = script("rotated_mnist", path, "--images", 10, "--test", 10, "--seeds", 1)
+    assert complete(results, "rotated_mnist")
+    accuracies = {tuple(row[:3]): row[3] for row in results["rotated_mnist"]["rows"]}
+    assert accuracies["pixels", "16 copies", "nearest neighbour"] == "100.0 ± 0.0"
+    assert accuracies["ours: CanonicalRotation", "upright", "nearest neighbour"] == "100.0 ± 0.0"
+
+
 def test_group_convolutions(script):
     assert complete(script("group_convolutions", "--repeats", 1), "group_convolutions")
 

@@ -234,7 +234,7 @@ def test_damaged_sets(tmp_path, mmap_mode, file, release):
         try:
             bags = DescriptorSets.load(tmp_path, mmap_mode=mmap_mode)
         except ValueError as error:
-            if "Save " not in str(error):
+            if "save the set again" not in str(error):
                 raise
         else:
             assert sum(len(bag) for bag in bags) == len(bags.values)

@@ -133,7 +133,8 @@ def test_what_needs_all_samples_says_how_to_map_them(name):
     if name in STREAMED:
         assert estimator.fit(iter([X[:12], X[12:]]), *targets).n_features_in_ > 0
         return
-    match = rf"X is an iterable, a list_iterator, but {name}.fit needs .*Pass a memory-mapped array"
+    of_images = r"a list of images, such as list\(X\), or " if estimator._reader.takes_files else ""
+    match = rf"X is an iterable, a list_iterator, but {name}.fit needs .*Pass {of_images}a memory-mapped array"
     match += ", or its blocks one by one to partial_fit" if hasattr(estimator, "partial_fit") else ""
     with pytest.raises(ValueError, match=match.replace("array, or", "array.*, or")):
         estimator.fit(iter([X[:12], X[12:]]), *targets)
@@ -146,7 +147,7 @@ def test_a_stream_is_not_fitted_and_answered_in_one_call(name, method):
     if not hasattr(estimator, method):
         return
     blocks = iter([X[:12], X[12:]])
-    ways = f"Call fit with it, and then {method.removeprefix('fit_')}" if name in STREAMED else "Pass a memory-mapped"
+    ways = f"Call fit with it, and then {method.removeprefix('fit_')}" if name in STREAMED else "Pass .*a memory-mapped"
     with pytest.raises(ValueError, match=rf"X is an iterable, a list_iterator, but {name}.*{ways}"):
         getattr(estimator, method)(X=blocks)
     assert len(list(blocks)) == 2  # none has been read

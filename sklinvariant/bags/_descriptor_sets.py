@@ -233,9 +233,15 @@ class DescriptorSets:
         """Write a folder with two ``.npy`` files, ``values.npy`` and ``offsets.npy``.
 
         An existing set is replaced atomically. Saving to the folder from which the values are memory-mapped is safe.
+
+        Raises
+        ------
+        FileExistsError
+            If the folder contains files of these names that are no complete set.
         """
         values = as_numpy(self.values)
         os.makedirs(path, exist_ok=True)
+        _check_replaceable(path)
         # Two files cannot be replaced atomically. Therefore the offsets follow the values in the same file, where
         # `load` reads them (`np.load` reads only the first array of a file). The second file is for other programs.
         with replacing(os.path.join(path, "values.npy")) as file:
@@ -268,7 +274,9 @@ class DescriptorSets:
         try:
             return cls(values, offsets)
         except ValueError as error:
-            raise ValueError(f"{path} contains no complete set of bags: {error}. Save it again") from error
+            raise ValueError(
+                f"{path} contains no complete set of bags: {error}. Remove it and save the set again"
+            ) from error
 
     def check_finite(self) -> Self:
         """Raise a ValueError that names the first bag with NaN or infinity; the values are read in chunks."""
@@ -290,6 +298,19 @@ class DescriptorSets:
         return largest
 
 
+def _check_replaceable(path):
+    """Raise a FileExistsError if a folder contains a file that `save` would replace, but has not written."""
+    if not any(os.path.lexists(os.path.join(path, name)) for name in ("values.npy", "offsets.npy")):
+        return
+    try:
+        DescriptorSets.load(path)
+    except (OSError, ValueError) as error:
+        raise FileExistsError(
+            f"{os.fspath(path)} contains values.npy or offsets.npy, but no complete set of bags. Other files are not "
+            "replaced. Pass another folder, or remove these files."
+        ) from error
+
+
 def _read_npy(file: IO[bytes], name: str, mmap_mode: Literal["r", "r+", "c"] | None) -> np.ndarray:
     """Read or memory-map the next array of an open ``.npy`` file, and move the position behind it.
 
@@ -302,12 +323,12 @@ def _read_npy(file: IO[bytes], name: str, mmap_mode: Literal["r", "r+", "c"] | N
         is_sound = dtype.kind in "biuf" and len(shape) <= 2 and all(0 <= side < 1 << 40 for side in shape)
         length = math.prod(shape) * dtype.itemsize
     except Exception as error:  # numpy raises almost any error for damaged headers
-        raise ValueError(f"{name} cannot be read as an array ({error}). Save the set again") from error
+        raise ValueError(f"{name} cannot be read as an array ({error}). Remove it and save the set again") from error
     start = file.tell()
     if not is_sound or start + length > _size(file):
         raise ValueError(
             f"{name} should hold {dtype} numbers of shape {shape}, but is incomplete or of another kind. "
-            "Save the set again"
+            "Remove it and save the set again"
         )
     order: Literal["F", "C"] = "F" if in_columns else "C"
     if mmap_mode is None or length == 0:

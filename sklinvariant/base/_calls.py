@@ -72,8 +72,8 @@ def computing(method: Any) -> Any:
         available = copy.copy(method)
         available.fn = computing(method.fn)
         return available
-    checked, name = finite_outcome(method), method.__name__
-    reads = "X" in inspect.signature(method).parameters
+    checked, name, signature = finite_outcome(method), method.__name__, inspect.signature(method)
+    reads = "X" in signature.parameters
 
     @functools.wraps(method)
     def call(self, *args, **kwargs):
@@ -111,10 +111,23 @@ def computing(method: Any) -> Any:
             self._check_namespace(name, X)
         given = [X, *in_memory(args[1:])] if args else []
         named = {key: X if key == "X" else in_memory([value])[0] for key, value in kwargs.items()}
-        with usual_chunks():
-            return checked(self, *given, **named)
+        try:
+            with usual_chunks():
+                return checked(self, *given, **named)
+        except TypeError:
+            _check_arguments(self, name, signature, args, kwargs)
+            raise
 
     return with_own_settings(call)
+
+
+def _check_arguments(estimator, method, signature, args, kwargs):
+    """Raise a TypeError if a method does not take the arguments. Python's own names the base class that defines it."""
+    try:
+        signature.bind(estimator, *args, **kwargs)
+    except TypeError as error:
+        names = ", ".join(list(signature.parameters)[1:])
+        raise TypeError(f"{type(estimator).__name__}.{method}() {error}. It takes {names}") from None
 
 
 def _fit_block_by_block(estimator, X):

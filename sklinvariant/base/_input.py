@@ -158,7 +158,11 @@ class Reader:
 
     def refuse_others(self, name: str, X: ArrayLike) -> None:
         """Raise a ValueError if X is None or of a kind that this reader does not accept; ``name`` is the estimator."""
-        refuse_stream(name, X, self.needs)
+        if is_stream(X):
+            ways = "a list of images, or " * self.takes_files + "its blocks one by one"
+            raise ValueError(
+                f"X is an iterable, a {name_of_stream(X)}, but {name} needs {self.needs} here. Pass {ways}"
+            )
         refuse_non_numbers(name, X, self.needs, takes_files=self.takes_files, in_rows=True)
         if is_bags(X) and not self.takes_bags:
             raise ValueError(
@@ -167,23 +171,16 @@ class Reader:
             )
 
 
-def refuse_stream(name: str, X: ArrayLike, needs: str) -> None:
-    """Raise a ValueError if X is an iterable of blocks."""
-    if is_stream(X):
-        raise ValueError(
-            f"X is an iterable, a {name_of_stream(X)}, but {name} needs {needs} here. Pass its blocks one by one"
-        )
-
-
 def refuse_stream_in_fit(estimator: Any, X: ArrayLike, *other_ways: str) -> NoReturn:
     """Raise the ValueError for X that is an iterable of blocks, if ``fit`` needs all samples at once."""
     reader = estimator._reader
-    ways = ["Pass a memory-mapped array, such as np.load(file, mmap_mode='r')"]
+    ways = ["a list of images, such as list(X)"] * reader.takes_files
+    ways += ["a memory-mapped array, such as np.load(file, mmap_mode='r')"]
     ways += ["DescriptorSets of one"] * reader.takes_bags
     ways += ["its blocks one by one to partial_fit"] * hasattr(estimator, "partial_fit")
     raise ValueError(
         f"X is an iterable, a {name_of_stream(X)}, but {type(estimator).__name__}.fit needs {reader.needs} that it can "
-        f"read several times and in any order. {', or '.join([*ways, *other_ways])}"
+        f"read several times and in any order. Pass {', or '.join([*ways, *other_ways])}"
     )
 
 
@@ -215,7 +212,7 @@ def refuse_non_numbers(
     names = files_in(X)
     text = names[0] if names else text_in(X) if in_rows or isinstance(X, (str, os.PathLike)) else None
     if text is not None:
-        files = "Pass a list of names of image files, or the name of an existing folder"
+        files = "Pass a list of names of image files and nothing else, or the name of an existing folder"
         if not takes_files:
             files = "If these are file names, read the files first. Estimators of images accept names of image files"
         where = _column_of(text, X)

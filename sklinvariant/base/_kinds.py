@@ -208,9 +208,9 @@ def files_in(X: Any) -> list[str | bytes] | None:
 
 
 def n_axes(X: Any) -> int:
-    """Number of axes of an array, or of a list whose items are like the first one or differ from it in length."""
+    """Number of axes of an array, or of a list whose items other than None have as many as the first of them."""
     if isinstance(X, (list, tuple)):
-        return 1 + (n_axes(X[0]) if len(X) else 0)
+        return 1 + n_axes(next((item for item in X if item is not None), 0))
     return X.ndim if hasattr(X, "ndim") else np.ndim(X)
 
 

@@ -19,7 +19,7 @@ from sklinvariant.cluster._cluster_network import ClusterNetwork
 from sklinvariant.cluster._merge import merge_clusters
 from sklinvariant.cluster._stability import agreement
 from sklinvariant.images import scale_pixels
-from sklinvariant.ops import concatenated, joint_information, nearest_codewords
+from sklinvariant.ops import chunk_share, concatenated, joint_information, nearest_codewords
 from sklinvariant.pairs import PartnerPairs, ViewPairs, same, shuffled
 
 _MOST_ROWS = 20_000  # largest number of rows for k-means
@@ -87,7 +87,7 @@ def _parts(source, pairs, n_parts, n_books, rescale):
 
     seen = source.rows[pairs]
     books = [_small_clusters(rows, seen, n_parts, source.generator) for _ in range(n_books)]
-    some = torch.arange(len(samples), device=samples.device).split(_at_once(samples))
+    some = torch.arange(len(samples), device=samples.device).split(chunk_share(_at_once(samples)))
     nearest = (torch.stack([nearest_codewords(part, book) for book in books], 1) for part in map(rows, some))
     parts = concatenated(nearest, len(samples)).unbind(1)
     if _is_table(source):

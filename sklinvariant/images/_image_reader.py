@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, NoReturn
@@ -287,7 +288,7 @@ def _shape_of_rows(image_shape, n_features):
 
 def list_of_images(X: ArrayLike) -> list[Any] | None:
     """The items of a list or tuple of images, unchecked; None for other X."""
-    if not isinstance(X, (list, tuple)) or len(X) == 0 or not _is_image(X[0]):
+    if not isinstance(X, (list, tuple)) or not _is_image(next((item for item in X if item is not None), None)):
         return None
     return list(X)
 
@@ -416,10 +417,10 @@ def _is_image(item):
 def _check_image(image, i):
     if hasattr(image, "getbands"):  # of Pillow
         image = np.array(image if image.mode == "L" else image.convert("RGB"))
-    try:
-        image = image_array(image, f"image {i}")
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"image {i} must be an array (h, w[, c]): {error}") from error
+    if image is None or is_bags(image) or isinstance(image, (str, bytes, bytearray, os.PathLike)):
+        kind = "None" if image is None else f"a {type(image).__name__}"
+        raise ValueError(f"image {i} is {kind}, but must be an array (h, w[, c]). Remove it, or pass its pixels")
+    image = _real_tensor(image, f"image {i}")
     if image.ndim not in (2, 3) or 0 in image.shape:
         raise ValueError(f"image {i} must be of shape (h, w) or (h, w, c), got {tuple(image.shape)}")
     return check_pixels(image[None], first=i)[0]

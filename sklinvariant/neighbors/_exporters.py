@@ -70,6 +70,8 @@ def export_codes(codes: Any, path: str | os.PathLike, *, format: Format, ids: An
     <BLANKLINE>
     """
     packed, numbers = _codes_and_ids(codes, ids)
+    if len(packed) == 0:
+        raise ValueError(f"codes holds no codes, but {format} needs at least one. Add codes before the export.")
     if format in _UNSIGNED and numbers.min() < 0:
         raise ValueError(f"ids contains {numbers.min()}, but {format} accepts ids of at least 0. Pass other ids.")
     if format not in ("faiss", "pgvector") and os.path.exists(path):
@@ -85,7 +87,7 @@ def _codes_and_ids(codes, ids):
         index = codes.index_ if isinstance(codes, EmbeddingNeighbors) else codes
         return index.codes_, codes.ids_
     codes = np.asarray(to_numpy(codes))
-    if codes.dtype != np.uint8 or codes.ndim != 2 or codes.size == 0:
+    if codes.dtype != np.uint8 or codes.ndim != 2 or codes.shape[1] == 0:
         raise ValueError(
             f"codes has dtype {codes.dtype} and shape {codes.shape}, but uint8 of shape (n, n_bytes) is required. Pack "
             "bits with numpy.packbits."

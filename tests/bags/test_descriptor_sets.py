@@ -76,6 +76,33 @@ def test_save_and_load_memory_mapped(ragged, tmp_path):
     assert isinstance(again.values, np.memmap)
 
 
+def test_only_a_set_is_replaced(ragged, tmp_path):
+    bags = DescriptorSets.from_bags(ragged)
+    for names in (["values.npy"], ["offsets.npy"], ["offsets.npy", "values.npy"]):
+        folder = tmp_path / "-".join(names)
+        folder.mkdir()
+        (folder / "notes.txt").write_text("not replaced")
+        for name in names:
+            np.save(folder / name, np.arange(12.0).reshape(4, 3))
+        with pytest.raises(FileExistsError, match=r"no complete set of bags.*Pass another folder, or remove these"):
+            bags.save(folder)
+        assert all(np.load(folder / name).shape == (4, 3) for name in names)
+        for name in names:
+            (folder / name).unlink()
+        bags.save(folder)
+        bags[:3].save(folder)
+        assert DescriptorSets.load(folder) == bags[:3]
+        assert len(list(folder.iterdir())) == 3
+
+
+def test_a_set_of_the_first_release_is_replaced(ragged, tmp_path):
+    bags = DescriptorSets.from_bags(ragged)
+    np.save(tmp_path / "values.npy", bags.values)  # without the offsets at the end
+    np.save(tmp_path / "offsets.npy", bags.offsets)
+    bags[:2].save(tmp_path)
+    assert DescriptorSets.load(tmp_path) == bags[:2]
+
+
 def test_to_device(ragged, device):
     bags = DescriptorSets.from_bags(ragged).to(device)
     assert bags.values.device.type == device

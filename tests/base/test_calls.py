@@ -10,7 +10,8 @@ from sklearn.exceptions import NotFittedError
 import sklinvariant
 from sklinvariant._compat import InvalidParameterError
 from sklinvariant.autoencoder import CanonicalRotation
-from sklinvariant.base._calls import COMPUTING
+from sklinvariant.base._calls import COMPUTING, Computing
+from sklinvariant.hashing import ITQHasher
 from sklinvariant.neighbors import HammingNeighbors
 
 ANSWERS = ("transform", "predict", "kneighbors", "fit_predict")
@@ -55,3 +56,33 @@ def test_all_methods_that_read_X_are_checked():
     assert unchecked == set()
     with pytest.raises(NotFittedError):
         CanonicalRotation().predict_angle(np.zeros((2, 4, 4)))
+
+
+@pytest.mark.parametrize(("method", "words"), [("fit", "X, y"), ("partial_fit", "X, y"), ("transform", "X")])
+def test_an_unknown_argument_names_the_class_and_what_it_takes(method, words):
+    X = np.random.RandomState(0).rand(20, 5)
+    hasher = ITQHasher(3).fit(X)
+    with pytest.raises(TypeError, match=rf"^ITQHasher.{method}\(\) .*'sample_weight'. It takes {words}$"):
+        getattr(hasher, method)(X, sample_weight=np.ones(20))
+    with pytest.raises(TypeError, match=r"^ITQHasher.fit\(\) missing a required argument: 'X'. It takes X, y$"):
+        hasher.fit()
+    with pytest.raises(TypeError, match=r"^ITQHasher.fit\(\) .*'sample_weight'"):
+        hasher.fit_transform(X, sample_weight=np.ones(20))
+
+
+def test_an_error_inside_of_a_method_is_passed_on():
+    with pytest.raises(TypeError, match=r"^wrong$"):
+        SingleError().transform([[0.0]])
+
+
+class SingleError(Computing):
+    _state: dict = {}
+
+    def __sklearn_is_fitted__(self):
+        return True
+
+    def fit(self, X):
+        return self
+
+    def transform(self, X):
+        raise TypeError("wrong")

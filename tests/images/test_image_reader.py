@@ -366,3 +366,29 @@ def test_colour_images_after_a_fit_on_grey_ones_are_refused_as_such(name):
     for images in (np.stack([X] * 3, -1), [np.dstack([image] * 3) for image in X]):
         with pytest.raises(ValueError, match=r"3 channels, but .* fitted on images of 1\. Convert the images to grey"):
             answer_to_images(model, images)
+
+
+@pytest.mark.parametrize("name", TAKE_IMAGES)
+@pytest.mark.parametrize("position", [0, 1])
+def test_what_is_no_image_of_a_list_is_named_once(name, position):
+    estimator, X = image_example(name)
+    for wrong, kind in [(None, "is None"), ("a.png", "is a str"), (np.zeros((9, 9), complex), "must hold real")]:
+        images = list(X[:3])
+        images[position] = wrong
+        if position == 0 and isinstance(wrong, str):  # a list of file names, of which the others are arrays
+            continue
+        with pytest.raises(ValueError, match=f"image {position} {kind}") as found:
+            estimator.fit(images)
+        assert str(found.value).count("image ") == 1
+    with pytest.raises(ValueError, match="names of image files and nothing else"):
+        estimator.fit(["a.png", None])
+
+
+@pytest.mark.parametrize("name", TAKE_IMAGES)
+def test_a_generator_of_images_should_be_a_list(name):
+    estimator, X = image_example(name)
+    with pytest.raises(ValueError, match=r"Pass .*a list of images"):
+        estimator.fit(image for image in X)
+    method = "predict" if hasattr(estimator, "predict") else "transform"
+    with pytest.raises(ValueError, match="a list of images"):
+        getattr(estimator.fit(X), method)(image for image in X)

@@ -67,7 +67,7 @@ def test_values_are_a_copy(images):
         ([np.zeros((9, 9)), np.zeros(9)], "image 1 must be of shape"),
         ([np.zeros((9, 9)), np.zeros((9, 0))], "image 1 must be of shape"),
         ([np.zeros((9, 9)), np.full((9, 9), "a")], "image 1 must hold real numbers"),
-        ([np.zeros((9, 9)), [[0, 1], [2]]], "image 1 must be an array"),
+        ([np.zeros((9, 9)), [[0, 1], [2]]], "lists in image 1 differ in length"),
         (torch.zeros(9), "flat rows"),
         (np.zeros((1, 2, 3, 4, 5)), "dim 5"),
     ],

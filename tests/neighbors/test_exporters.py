@@ -1,11 +1,14 @@
 """Exported codes, read and searched by the engines themselves."""
 
 import sqlite3
+from importlib.util import find_spec
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from sklinvariant.neighbors import EmbeddingNeighbors, HammingNeighbors, export_codes
+from sklinvariant.neighbors._exporters import Format
 
 RNG = np.random.RandomState(0)
 CODES = RNG.randint(256, size=(200, 4)).astype(np.uint8)
@@ -134,7 +137,7 @@ def test_indexes_are_exported_with_their_ids(tmp_path):
 
 
 def test_wrong_input_is_refused(tmp_path):
-    for codes in (CODES.astype(int), CODES[0], CODES[:0]):
+    for codes in (CODES.astype(int), CODES[0], CODES[:, :0]):
         with pytest.raises(ValueError, match=r"uint8 of shape \(n, n_bytes\) is required"):
             export_codes(codes, tmp_path / "index", format="pgvector")
     with pytest.raises(ValueError, match=r"codes contains only bytes 0 and 1.*numpy.packbits\(codes, axis=1\)"):
@@ -146,6 +149,15 @@ def test_wrong_input_is_refused(tmp_path):
     (tmp_path / "index").touch()
     with pytest.raises(FileExistsError, match="Remove it, or pass another path"):
         export_codes(CODES, tmp_path / "index", format="usearch")
+
+
+@pytest.mark.parametrize("format", get_args(Format))
+def test_no_codes_are_refused(tmp_path, format):
+    emptied = HammingNeighbors(packed=True).fit(CODES).remove(range(200)) if find_spec("faiss") else CODES[:0]
+    for codes in (CODES[:0], emptied):
+        with pytest.raises(ValueError, match=f"codes holds no codes, but {format} needs at least one"):
+            export_codes(codes, tmp_path / "index", format=format)
+    assert not (tmp_path / "index").exists()
 
 
 @pytest.mark.parametrize("format", ["faiss", "usearch", "hnswlib", "sqlite-vec", "pgvector"])

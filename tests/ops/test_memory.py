@@ -12,6 +12,7 @@ import sklinvariant
 from sklinvariant import BagOfWords
 from sklinvariant.accumulate import Blocks, accumulate
 from sklinvariant.aggregation import VLAD
+from sklinvariant.cluster import _merged_start
 from sklinvariant.hashing import NeighborHasher
 from sklinvariant.ops import _nearest, chunk_bytes, chunk_share, in_smaller_chunks, usual_chunks
 from sklinvariant.pairs import _nearest_partners, _tensor_search
@@ -190,6 +191,25 @@ def test_a_lack_of_memory_before_the_first_step_keeps_the_fit(name, place, monke
     monkeypatch.setattr(module, place, scarce)
     with pytest.warns(RuntimeWarning, match="out of memory"):
         estimator.fit(X)
+    assert_close(estimator.predict_proba(X), expected.predict_proba(X))
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_small_clusters_are_found_in_smaller_parts(monkeypatch):
+    X = np.random.RandomState(0).uniform(size=(60, 8)).astype(np.float32)
+    monkeypatch.setattr(_merged_start, "_AT_ONCE", 40)
+    estimator = sklinvariant.IICClusterer(3, scale="standard", random_state=0, **FITS["IICClusterer"])
+    expected, (check, sizes) = clone(estimator).fit(X), lacking(20)
+    nearest = _merged_start.nearest_codewords
+
+    def scarce(rows, codebook):
+        check(len(rows))
+        return nearest(rows, codebook)
+
+    monkeypatch.setattr(_merged_start, "nearest_codewords", scarce)
+    with pytest.warns(RuntimeWarning, match=r"chunks of 1/2 "):
+        estimator.fit(X)
+    assert sizes[0] == 40
     assert_close(estimator.predict_proba(X), expected.predict_proba(X))
 
 

@@ -24,6 +24,7 @@ from sklinvariant.base import (
     Maybe,
     OnDevice,
     Positive,
+    RowReader,
     Share,
     TorchEstimator,
     Weights,
@@ -31,6 +32,7 @@ from sklinvariant.base import (
     check_computed,
     declared,
     integers,
+    n_axes,
     restore_weights,
 )
 from sklinvariant.cluster._embeddings._embedding_network import EmbeddingNetwork, HeadProbabilities, Space
@@ -95,6 +97,20 @@ def _columns(group, n_features, names):
     if found.ndim != 1 or not len(found):
         raise ValueError(f"spaces contains {group!r}, which selects no columns of X. Leave it out")
     return found
+
+
+class EmbeddingReader(RowReader):
+    """Reads rows of embeddings. A list of the embeddings of several networks raises an error that names ``spaces``."""
+
+    def refuse_others(self, name: str, X: Any) -> None:
+        """Raise a ValueError if X is None, of another kind, or a list of arrays of rows."""
+        super().refuse_others(name, X)
+        if isinstance(X, (list, tuple)) and n_axes(X) == 3:
+            raise ValueError(
+                f"X is a list of {len(X)} arrays of rows, but {name} needs one array of rows. To cluster in several "
+                "feature spaces, pass np.hstack(X), and the columns of each space as spaces, for example "
+                "[slice(0, 512), slice(512, 768)]"
+            )
 
 
 @declared
@@ -162,6 +178,7 @@ class EmbeddingClusterer(OnDevice, WithOptimizer, TrainedEstimator, ClusterMixin
         "n_clusters": Whole(1),
         "stability": Maybe(Array(None)),
     }
+    _reader = EmbeddingReader()
     n_clusters: Count | Literal["auto"] = 8
     _: KW_ONLY
     spaces: Any = None

@@ -337,7 +337,7 @@ LIBRARIES: dict[str, Callable[..., Backbone]] = {
     "hf": TransformersBackbone,
     "open_clip": OpenClipBackbone,
 }
-_INSTALLED_BY = {"hf": "transformers"}  # extras that do not have the name of the prefix
+_WEIGHT_SUFFIXES = (".safetensors", ".npz")
 
 
 def make_backbone(
@@ -377,6 +377,12 @@ def make_backbone(
         if weights is not None and name.lower().endswith(".onnx"):
             return FileBackbone(OnnxNetwork(torch.tensor(weights["file"])))
         return FileBackbone(read_network(name))
+    if name.lower().endswith(_WEIGHT_SUFFIXES):
+        exists = os.path.exists(name)
+        raise (ValueError if exists else FileNotFoundError)(
+            f"module={name!r} {'holds weights without a network' if exists else 'does not exist'}. Pass a "
+            "torch.nn.Module, or the name of a model such as 'timm:resnet18', and a file of weights as weights."
+        )
     if colon:
         raise ValueError(
             f"module={name!r} begins with an unknown library. Begin with one of "

@@ -52,7 +52,7 @@ def refuse_unpacked(name: str, codes: np.ndarray, otherwise: str = "") -> None:
     larger than 1. Of random codes, at most a share of 2**-56 is refused. Of useful codes none is refused, because seven
     of eight of their bits would be constant.
     """
-    if codes.dtype != np.uint8 or codes[:_ROWS].max() > 1 or codes.max() != 1:
+    if codes.dtype != np.uint8 or codes[:_ROWS].max(initial=0) > 1 or codes.max(initial=0) != 1:
         return
     if np.count_nonzero(codes.any(axis=0)) >= 8:
         raise ValueError(

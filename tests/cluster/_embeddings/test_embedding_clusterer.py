@@ -264,3 +264,13 @@ def test_more_rows_than_a_batch_have_as_many_steps():
     model = TURTLEClusterer(2, init="random", n_heads=1, batch_size=100, random_state=0).fit(torch.as_tensor(X))
     assert model.n_iter_ == 30
     assert len(model.predict(torch.as_tensor(X))) == 1000
+
+
+@each
+def test_a_list_of_spaces_is_told_how_to_pass_them(cls, corners):
+    X = corners[0]
+    for parts in ([X, X], (X, X[:, :2]), [X.tolist(), X.tolist()]):
+        with pytest.raises(ValueError, match=rf"list of 2 arrays of rows, but {cls.__name__} .*np.hstack.*spaces"):
+            quick(cls).fit(parts)
+    model = quick(cls, max_epochs=1, spaces=[slice(0, 6), slice(6, 8)]).fit(np.hstack((X, X[:, :2])))
+    assert model.labels_.shape == (90,)

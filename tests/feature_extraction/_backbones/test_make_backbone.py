@@ -290,3 +290,13 @@ def test_weights_that_cannot_be_downloaded_are_named(name, images, monkeypatch):
     monkeypatch.setattr(library(module), function, fail)
     with pytest.raises(OSError, match=rf"{name}. could not be loaded \(no network\).* {source}.* as weights"):
         BackbonePatches(name).fit(images)
+
+
+@pytest.mark.parametrize("name", ["net.safetensors", "NET.NPZ"])
+def test_a_file_of_weights_is_no_network(name, images, tmp_path):
+    path = tmp_path / name
+    with pytest.raises(FileNotFoundError, match=r"does not exist. Pass a torch.nn.Module, .* as weights"):
+        BackboneFeatures(path).fit(images)
+    path.touch()
+    with pytest.raises(ValueError, match=r"holds weights without a network. Pass a torch.nn.Module, .* as weights"):
+        BackboneFeatures(str(path)).fit(images)
