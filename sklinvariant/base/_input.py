@@ -212,7 +212,7 @@ def refuse_non_numbers(
     names = files_in(X)
     text = names[0] if names else text_in(X) if in_rows or isinstance(X, (str, os.PathLike)) else None
     if text is not None:
-        files = "Pass a list of names of image files, or the name of an existing folder"
+        files = "Pass a list of names of image files and nothing else, or the name of an existing folder"
         if not takes_files:
             files = "If these are file names, read the files first. Estimators of images accept names of image files"
         where = _column_of(text, X)

@@ -380,6 +380,8 @@ def test_what_is_no_image_of_a_list_is_named_once(name, position):
         with pytest.raises(ValueError, match=f"image {position} {kind}") as found:
             estimator.fit(images)
         assert str(found.value).count("image ") == 1
+    with pytest.raises(ValueError, match="names of image files and nothing else"):
+        estimator.fit(["a.png", None])
 
 
 @pytest.mark.parametrize("name", TAKE_IMAGES)

@@ -134,6 +134,10 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
         Number of runs of each clusterer. "auto" is 20 if ``n_clusters`` is "auto", and 5 otherwise.
     max_clusters : int
         Largest number of clusters for "auto", if there are four times as many rows.
+    warm_start : bool
+        Whether `fit` keeps the runs of the previous fit, fits only those that are missing, and finds the consensus of
+        all. Use it to raise ``n_runs``, or to try another ``n_clusters`` without new runs. Changes of ``estimator``
+        affect only new runs. There is no ``partial_fit``, because a consensus compares runs on the same rows.
     random_state : int, RandomState or None
         Seed of the runs.
 
@@ -182,6 +186,7 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
     _: KW_ONLY
     n_runs: Annotated[int, integers(1, 1000)] | Literal["auto"] = "auto"
     max_clusters: Annotated[int, integers(2, 1000)] = 20
+    warm_start: bool = False
     random_state: RandomState = None
 
     labels_ = FittedState("Clusters of the rows of the last fit, (n,).")
@@ -200,8 +205,8 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
         Raises
         ------
         ValueError
-            If there are fewer rows than clusters, or if ``estimator`` contains an object without ``fit`` and
-            ``predict``.
+            If there are fewer rows than clusters, if ``estimator`` contains an object without ``fit`` and ``predict``,
+            or if ``warm_start=True`` but the previous fit had more runs or rows with other features.
 
         Warns
         -----
@@ -219,9 +224,7 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
                 "lower n_clusters"
             )
         random = check_random_state(self.random_state)
-        self.estimators_ = [
-            self._fitted(base, rows, random) for base in self._bases(rows) for _ in range(self._n_runs())
-        ]
+        self.estimators_ = self._runs(rows, random)
         found = [np.unique(_predicted(run, rows), return_inverse=True) for run in self.estimators_]
         names, labels = [names for names, _ in found], np.stack([places.ravel() for _, places in found], 1)
         sizes = [len(each) for each in names]
@@ -239,6 +242,19 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
         self.agreement_ = float(shares.max(1).mean())
         self._warn(max(sizes))
         return self
+
+    def _runs(self, rows, random):
+        """The fitted clusterers of all runs. A warm start keeps those of the previous fit."""
+        bases = self._bases(rows) * self._n_runs()
+        seeds = random.randint(np.iinfo(np.int32).max, size=len(bases)).tolist()
+        kept = self.estimators_ if self.warm_start and hasattr(self, "_state") else []
+        if len(kept) > len(bases):
+            raise ValueError(
+                f"warm_start=True keeps the {len(kept)} runs of the previous fit, but n_runs={self.n_runs!r} asks for "
+                f"{len(bases)}. Raise n_runs, or set warm_start=False"
+            )
+        missing = list(zip(bases, seeds, strict=True))[len(kept) :]
+        return [*kept, *(self._fitted(base, rows, seed) for base, seed in missing)]
 
     def _n_runs(self):
         if self.n_runs != "auto":
@@ -326,7 +342,7 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
         }
 
     def _bases(self, rows):
-        """The clusterers, of which each run fits a clone."""
+        """A list of the clusterers, of which each run fits a clone."""
         if self.estimator is None:
             most = numbers_to_compare(len(rows), self.max_clusters)[-1]
             return [TEMIClusterer(most if self.n_clusters == "auto" else self.n_clusters, n_heads=1)]
@@ -340,8 +356,8 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
         return bases
 
     @staticmethod
-    def _fitted(base, rows, random):
-        run, seed = clone(base), int(random.randint(np.iinfo(np.int32).max))
+    def _fitted(base, rows, seed):
+        run = clone(base)
         names = [name for name in run.get_params() if name == "random_state" or name.endswith("__random_state")]
         run.set_params(**dict.fromkeys(names, seed))
         return run.fit(rows, None)

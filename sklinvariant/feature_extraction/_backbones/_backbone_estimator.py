@@ -40,6 +40,7 @@ from sklinvariant.feature_extraction._backbones._network_files import OnnxNetwor
 from sklinvariant.feature_extraction._backbones._weights import load_weights
 from sklinvariant.images import ImageReader, range_of, scale_pixels, stack_images
 
+_BEYOND = 0.5  # floats this far beyond 0-1 are on another scale; resizing and noise exceed 0-1 by less
 _PREPROCESSING = ("mean", "std", "bgr", "image_size")
 _FIELDS = Fields(mean=Anything(), std=Anything(), bgr=Flag(), image_size=Maybe(Each(Whole(), 2)))
 
@@ -70,7 +71,8 @@ class BackboneEstimator(OnDevice, TorchEstimator):
         A local ``.safetensors``, ``.npz`` or state-dict file, which is loaded into the network.
     mean : float, sequence or "auto"
         Value for each channel that is subtracted from the images, which are floats 0-1. "auto" is the value that the
-        model was trained with if ``module`` names a model whose preprocessing is known, otherwise 0.
+        model was trained with if ``module`` names a model whose preprocessing is known, otherwise 0. With the values of
+        a model, `fit` warns of images of floats on another scale.
     std : float, sequence or "auto"
         Value for each channel by which the images are then divided. "auto" is the value of the model, otherwise 1.
     bgr : bool or "auto"
@@ -113,6 +115,7 @@ class BackboneEstimator(OnDevice, TorchEstimator):
             backbone = make_backbone(self.module, pretrained=self.weights is None, size=self._requested_size())
             self._check_layer(backbone)
             self._warn_of_unknown_preprocessing(backbone)
+            self._warn_of_another_scale(backbone, given.data)
             if self.weights is not None:
                 load_weights(backbone.network, self.weights, prefix=backbone.weights_prefix)
             preprocessing = {name: getattr(backbone, name) for name in _PREPROCESSING}
@@ -184,6 +187,18 @@ class BackboneEstimator(OnDevice, TorchEstimator):
             warn(
                 f"{type(self).__name__}: module={self.module!r} has no {backbone.lacks}, which tells how "
                 "its images are preprocessed. Set mean, std and image_size",
+            )
+
+    def _warn_of_another_scale(self, backbone, images):
+        """Warn of floats that are clearly beyond 0-1, if ``mean`` and ``std`` are those of a named model."""
+        lowest, highest = getattr(self, "pixel_range_", (0.0, 1.0))
+        is_named = isinstance(backbone.mean, list) and any(isinstance(value, str) for value in (self.mean, self.std))
+        if is_named and (lowest < -_BEYOND or highest > 1 + _BEYOND):
+            low, high = range_of(images)
+            warn(
+                f"{type(self).__name__}: the images have floats from {low:.4g} to {high:.4g}, but "
+                f"module={self.module!r} was trained on floats 0-1. Rescale the images, pass integers 0-255, which are "
+                "scaled to 0-1, or set mean and std for these images",
             )
 
     def _run(self, backbone, images, preprocessing, device):

@@ -119,7 +119,8 @@ def check_replaceable(path: str | os.PathLike[str], X: Any) -> None:
 
 
 def _is_mapped_from(path, X):
-    """Whether X is, or is a view of, an array that is memory-mapped from a file."""
+    """Whether X is, or is a view of, an array or data frame that is memory-mapped from a file."""
+    X = np.asarray(X) if hasattr(X, "iloc") else X
     while X is not None:
         if isinstance(X, np.memmap) and X.filename and os.path.exists(X.filename):
             return os.path.samefile(X.filename, path)

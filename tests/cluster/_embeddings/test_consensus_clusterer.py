@@ -243,3 +243,30 @@ def test_few_rows_get_a_number_of_clusters():
         model = ConsensusClusterer(None, "auto", n_runs=4, random_state=0).fit(X)
     assert model.n_clusters_ == 2
     assert any("so 2 is uncertain" in str(warning.message) for warning in caught)
+
+
+@pytest.mark.parametrize("estimator", [KMeans(6, n_init=1), [KMeans(6, n_init=1), GaussianMixture(5)]])
+def test_a_warm_start_adds_runs(blobs, estimator):
+    X = blobs[0]
+    whole = ConsensusClusterer(estimator, 3, n_runs=5, random_state=0).fit(X)
+    model = ConsensusClusterer(estimator, 3, n_runs=2, warm_start=True, random_state=0).fit(X)
+    kept = model.estimators_
+    model.set_params(n_runs=5).fit(X)
+    assert all(run is earlier for run, earlier in zip(model.estimators_, kept, strict=False))
+    assert_close(model.predict_proba(X), whole.predict_proba(X))
+    np.testing.assert_array_equal(model.labels_, whole.labels_)
+    assert all(run not in kept for run in model.set_params(warm_start=False).fit(X).estimators_)
+
+
+def test_a_warm_start_with_another_number_of_clusters_or_other_rows(blobs):
+    X = blobs[0]
+    model = ConsensusClusterer(KMeans(6, n_init=1), 3, warm_start=True, random_state=0).fit(X)
+    runs = model.estimators_
+    assert model.set_params(n_clusters=2).fit(X).predict_proba(X).shape == (len(X), 2)
+    assert model.fit(X[:50]).labels_.shape == (50,)
+    assert all(run is earlier for run, earlier in zip(model.estimators_, runs, strict=True))
+    with pytest.raises(ValueError, match="keeps the 5 runs of the previous fit, but n_runs=4 asks for 4"):
+        model.set_params(n_runs=4).fit(X)
+    with pytest.raises(ValueError, match="features"):
+        model.set_params(n_runs=5).fit(X[:, :1])
+    assert model.predict(X[:50]).tolist() == model.labels_.tolist()

@@ -74,6 +74,21 @@ def test_other_words_are_refused(images):
             BackbonePatches(nn.Identity(), **{name: "automatic"}).fit(images)
 
 
+@pytest.mark.parametrize("convert", [np.asarray, list, torch.as_tensor])
+@pytest.mark.parametrize("scale", [255, -3])
+def test_floats_on_another_scale_than_that_of_the_backbone(named, images, convert, scale):
+    X = convert(images * np.float32(scale))
+    with pytest.warns(UserWarning, match="BackbonePatches: .* floats from .*'a name' was trained on") as seen:
+        BackbonePatches("a name").fit(X).transform(X)
+    assert len(seen) == 1
+    assert len(BackbonePatches("a name", mean=0.5 * scale, std=abs(scale)).fit_transform(X)) == 2  # no warning
+    assert len(BackbonePatches("a name").fit_transform(images * 1.2)) == 2
+
+
+def test_modules_take_floats_on_any_scale(images):
+    assert len(BackbonePatches(nn.Identity()).fit_transform(images * 255)) == 2
+
+
 def test_grey_images_for_networks_of_three_channels(images):
     grey = images[..., 0]
     network = nn.Conv2d(3, 2, 1)

@@ -1,6 +1,7 @@
 """Stored vectors: rounding, files and their growth."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from tolerance import assert_close
 
@@ -133,7 +134,9 @@ def test_other_files_are_not_replaceable(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    "view", [lambda X: X, np.asarray, lambda X: X[2:, ::2].T, lambda X: X.reshape(-1)], ids=range(4)
+    "view",
+    [lambda X: X, np.asarray, lambda X: X[2:, ::2].T, lambda X: X.reshape(-1), lambda X: pd.DataFrame(X, copy=False)],
+    ids=range(5),
 )
 def test_a_file_from_which_x_is_mapped_is_not_replaceable(tmp_path, view):
     path = tmp_path / "rows.npy"
