@@ -9,11 +9,10 @@ the bandwidth of a copy. "train": complete fits. "search": search among up to a 
 No row of a part is started after ``--minutes`` (ten); the row that runs is finished. Each part writes its table after
 every row, and names in it what it left out for lack of time.
 
-``--quick`` uses tiny sizes and also runs on a CPU, where
-it shows only that the script works. ``--data`` names a folder with ``mnist.npz`` (x_train, y_train) and
-``cifar10_residual.npz``; without it, these rows are left out. Besides torch (2.6 or later) with its triton, the script
-needs numpy, scipy, scikit-learn, joblib and safetensors, which images for GPUs usually hold, and skorch with tabulate,
-which can be brought along as pure Python wheels. faiss is optional.
+``--quick`` uses tiny sizes and also runs on a CPU, where it shows only that the script works. ``--data`` names a folder
+with ``mnist.npz`` (x_train, y_train) and ``cifar10_residual.npz``; without it, these rows are left out. Besides torch
+(2.6 or later) with its triton, the script needs numpy, scipy, scikit-learn, joblib and safetensors, which images for
+GPUs usually hold, and skorch with tabulate, which can be brought along as pure Python wheels. faiss is optional.
 """
 
 import argparse
@@ -152,7 +151,7 @@ class Report:
                     break
                 self.add(*row)
             else:
-                self.note(name, "the time is over; further rows of this kind were not measured")
+                self.note(name, "the time is over; further rows of this kind, if any, were not measured")
         except Exception as error:
             self.note(name, f"{type(error).__name__}: {' '.join(str(error).split())[:160]}")
         if self.gpu.device.type == "cuda":

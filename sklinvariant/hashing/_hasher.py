@@ -175,7 +175,10 @@ def check_enough_features(n_bits: int, d: int, name: str) -> None:
 def warn_of_constant(columns: Columns, name: str) -> None:
     """Warn if all rows are equal. A single row is no mistake: it may be the first of an index."""
     if columns.mass > 1 and torch.equal(columns.low, columns.high):
-        warn(f"{name}: all features are constant, so all rows get the same code", ConvergenceWarning)
+        warn(
+            f"{name}: all features are constant, so all rows get the same code. Fit to rows that differ.",
+            ConvergenceWarning,
+        )
 
 
 def principal_directions(moments: Moments, n_components: int) -> torch.Tensor:

@@ -102,6 +102,11 @@ class MomentHasher(Hasher):
         ------
         ValueError
             If X contains NaN or infinity, or if the method cannot give ``n_bits`` bits.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If all rows are equal.
         """
         held, is_whole = None, not is_stream(X)
         for given in [self._read(X, reset=True)] if is_whole else self._read_blocks(X):

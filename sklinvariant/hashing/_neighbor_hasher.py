@@ -244,9 +244,14 @@ class NeighborHasher(WithOptimizer, WithNeighbors, TrainedEstimator, Hasher):
         Raises
         ------
         ValueError
-            If X contains NaN or infinity, or less than two rows or pairs, if its shape or ``graph`` does not match
+            If X contains NaN or infinity, or fewer than two rows or pairs, if its shape or ``graph`` does not match
             ``pairs``, if ``graph`` is not sparse or has another shape, or if ``warm_start=True`` but the previous fit
             had another ``n_bits``.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If all rows are equal.
         """
         self._train(X, graph=graph)
         return self
@@ -292,7 +297,9 @@ class NeighborHasher(WithOptimizer, WithNeighbors, TrainedEstimator, Hasher):
         rows = given.tensor()
         n_samples = len(rows) // 2 if given.in_pairs else len(rows)
         if reset and n_samples < 2:
-            raise ValueError(f'pairs="{self.pairs}" needs at least 2 samples, got n_samples={n_samples}')
+            raise ValueError(
+                f"NeighborHasher learns from at least 2 samples, but X has n_samples={n_samples}. Fit to more samples."
+            )
         found = self._given_graph(rows, self.pairs, graph)
         mean, basis = self._new_basis(rows) if reset else self._fitted_tensors(rows, "mean", "basis")
         if not reset and self.n_bits != self._state["n_bits"]:

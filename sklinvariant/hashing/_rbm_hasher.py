@@ -199,6 +199,11 @@ class RBMHasher(TrainedEstimator, Hasher):
         ValueError
             If X contains NaN, infinite values, or values outside 0-1 with ``visible="binary"``, or if
             ``warm_start=True`` but the previous fit had another ``n_bits`` or ``visible``.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If all rows are equal.
         """
         self._train(X)
         return self

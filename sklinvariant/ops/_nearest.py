@@ -141,8 +141,12 @@ def sum_by_label(
     Raises
     ------
     IndexError
-        If a label is not less than k.
+        If a label is not from 0 to k - 1.
     """
+    if len(labels):
+        smallest, largest = map(int, labels.aminmax())
+        if smallest < 0 or largest >= k:
+            raise IndexError(f"labels must be from 0 to k - 1 = {k - 1}, but they are from {smallest} to {largest}")
     if len(values) and has_kernel(values, *([] if weights is None else [weights])):
         from sklinvariant.ops.gpu._nearest import sum_by_label as kernel
 

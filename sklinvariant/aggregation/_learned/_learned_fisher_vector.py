@@ -23,8 +23,9 @@ class LearnedFisherVector(AggregationLearner):
     The representation is that of `FisherVector`. The mixture is initialised by expectation-maximisation and then
     trained by the gradient of the loss of the linear model (eq. 4 of [1]_, which proposes this in section III-B).
 
-    On raw patches, a `FisherVector` that is not learned is as accurate and takes less time. For the cells of a
-    pretrained network, use `SecondOrderPooling`, which is more accurate and is not trained.
+    On raw patches, compare it with a `FisherVector` that is not learned: it takes less time, and is more accurate on
+    some data. For the cells of a pretrained network, use `SecondOrderPooling`, which is more accurate and is not
+    trained.
 
     Parameters
     ----------

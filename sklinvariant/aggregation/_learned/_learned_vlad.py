@@ -23,7 +23,7 @@ class LearnedVLAD(LearnedBoW):
     R is flattened and normalised. ``transform`` returns it, as a replacement for `VLAD`.
 
     For the cells of a pretrained network, use `SecondOrderPooling`, which is at least as accurate and is not trained.
-    On raw patches the learned codewords are more accurate.
+    On raw patches the learned codewords are more accurate on average.
 
     Parameters
     ----------

@@ -51,7 +51,7 @@ class OverclusteringClassifier(PartlyLabelledClassifier, MetaEstimatorMixin, Tor
     has no ``predict_proba``. The most likely class is predicted. For hard clusters this is the paper's many-to-one map,
     which assigns to each cluster its most frequent class.
 
-    `IICClassifier` is more accurate, with few and with many labels. With more than a few labels per class, so is a
+    `IICClassifier` is more accurate, with few and with many labels. With more than one label per class, so is a
     logistic regression. Use this class for clusterers that have no network to train, or for the method of the paper.
 
     Parameters

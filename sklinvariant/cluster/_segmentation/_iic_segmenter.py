@@ -63,7 +63,7 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, FittedSegmentation
     all positions and after all transformations get the same cluster. With ``init="random"``, clusters have about the
     same size over all images.
 
-    Compare it with k-means and a Gaussian mixture of the pixels, which take a fraction of the time. On mosaics of
+    Compare it with k-means and a Gaussian mixture of the pixels, which take a fraction of the time. On some mosaics of
     photographs a mixture is more accurate, and on photographs of clothes k-means is as accurate.
 
     Parameters
@@ -155,8 +155,9 @@ class IICSegmenter(OnDevice, WithOptimizer, TrainedEstimator, FittedSegmentation
     colours tell much about those of neighbouring pixels. If ``init_`` is "mixture", look at the segments, and for such
     images fit with ``init="random"``.
 
-    Use another method where the colours of pixels are a poor start: on mosaics of photographs, a Gaussian mixture of
-    plain pixels is more accurate, and on grey ones k-means on local statistics. On streets, this class is.
+    Use another method where the colours of pixels are a poor start: on one of two sets of mosaics of photographs, a
+    Gaussian mixture of plain pixels is more accurate, and on the grey one k-means on local statistics. On streets, this
+    class is.
 
     With ``init="random"``, a prediction depends only on the pixels within a distance of 10. With a mixture of images
     that have a common layout, it also depends on the row of the pixel and on the mean colour of the image, so predict

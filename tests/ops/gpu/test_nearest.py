@@ -92,7 +92,7 @@ def test_sum_of_weights_by_label(kernels, count_launches):
 
 def test_sum_by_label_refuses_other_labels(kernels):
     x, labels = normal(3, 2).to(kernels), torch.tensor([0, 3, 1]).to(kernels)
-    with pytest.raises(IndexError, match="labels must be less than k = 3, but the largest label is 3"):
+    with pytest.raises(IndexError, match="labels must be from 0 to k - 1 = 2, but they are from 0 to 3"):
         sum_by_label(x, labels, 3)
 
 
