@@ -11,6 +11,12 @@ from sklinvariant.images import channels_first, scale_pixels
 from sklinvariant.ops import Resampler, unit_length
 
 
+def finished(pooled: torch.Tensor, weights: torch.Tensor | None, *, normalize: bool) -> torch.Tensor:
+    """Pooled features (n, d), multiplied by their weights (d,) if there are any, and normalised on request."""
+    pooled = pooled if weights is None else pooled * weights
+    return unit_length(pooled) if normalize else pooled
+
+
 class NestedPooling(nn.Module):
     """Pooled features of images (n, h, w, c) of the size for which the views were computed.
 
@@ -19,8 +25,13 @@ class NestedPooling(nn.Module):
     Raises a ValueError for images of another size, also when the module is exported for one.
     """
 
-    def __init__(self, maps: nn.Module, views: Resampler, pool: Any, *, normalize: bool) -> None:
+    weights: torch.Tensor | None
+
+    def __init__(
+        self, maps: nn.Module, views: Resampler, pool: Any, weights: torch.Tensor | None, *, normalize: bool
+    ) -> None:
         super().__init__()
+        self.register_buffer("weights", weights)
         self.maps, self.views, self.pool, self.normalize = maps, views, pool, normalize
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -32,16 +43,18 @@ class NestedPooling(nn.Module):
             )
         seen = (self.maps(self.views(x, i).permute(0, 2, 3, 1)) for i in range(len(self.views.moves)))
         pooled = self.pool(lambda: next(seen)).flatten(1)
-        return unit_length(pooled) if self.normalize else pooled
+        return finished(pooled, self.weights, normalize=self.normalize)
 
 
 class OrbitPooling(nn.Module):
     """Pooled features of activations (n, m_1, …, m_g, d)."""
 
-    def __init__(self, pool: Any, *, normalize: bool) -> None:
+    weights: torch.Tensor | None
+
+    def __init__(self, pool: Any, weights: torch.Tensor | None, *, normalize: bool) -> None:
         super().__init__()
+        self.register_buffer("weights", weights)
         self.pool, self.normalize = pool, normalize
 
     def forward(self, orbits: torch.Tensor) -> torch.Tensor:
-        pooled = self.pool(orbits=orbits)
-        return unit_length(pooled) if self.normalize else pooled
+        return finished(self.pool(orbits=orbits), self.weights, normalize=self.normalize)
