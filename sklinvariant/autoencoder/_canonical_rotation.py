@@ -311,7 +311,7 @@ class CanonicalRotation(OneToOneFeatureMixin, TransformerMixin, NetworkEstimator
             raise ValueError(
                 f"n_rotations must be a multiple of 4 and at most {_MOST}, got {self.n_rotations}. Use {nearest}"
             )
-        images = self._channels_first(given, reset=reset)
+        images = self._channels_first(given)
         height, width = images.shape[2:]
         if max(height, width) > _MOST_ELONGATED * min(height, width):
             raise ValueError(

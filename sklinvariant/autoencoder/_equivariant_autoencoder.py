@@ -301,7 +301,7 @@ class EquivariantAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         return self
 
     def _data(self, given, y, generator, *, reset):
-        images = self._channels_first(given, reset=reset)
+        images = self._channels_first(given)
         height, width = images.shape[2:]
         group = Group(self.group)
         if group.needs_squares and height != width:

@@ -47,6 +47,13 @@ class ImageFeatures(nn.Module):
         return self.network.features(*self.network.encode(x))
 
 
+class NetworkReader(ImageReader):
+    """Reads images of the size for which the network was made, also after a fit on flat rows."""
+
+    def _size_of_fit(self, state):
+        return tuple(state.get("image_size", state["architecture"]["shape"][1:]))
+
+
 class NetworkEstimator(WithImageSize, OnDevice, WithOptimizer, TrainedEstimator, TorchEstimator):
     """Base of the estimators whose fitted state contains weights and architecture of the network.
 
@@ -67,19 +74,11 @@ class NetworkEstimator(WithImageSize, OnDevice, WithOptimizer, TrainedEstimator,
         Number of values of an image.
     """
 
-    _reader = ImageReader()
+    _reader = NetworkReader()
 
-    def _channels_first(self, given, *, reset=False):
+    def _channels_first(self, given):
         """Images (n, c, h, w) of uint8 or floats on the device."""
-        images = given.data.permute(0, 3, 1, 2)
-        if not reset:
-            h, w = self._state.get("image_size", self._state["architecture"]["shape"][1:])
-            if images.shape[2:] != (h, w):
-                raise ValueError(
-                    f"the images are {images.shape[2]} × {images.shape[3]} pixels, but {type(self).__name__} was "
-                    f"fitted on images of {h} × {w}. Resize the images (for flat rows, set image_shape)"
-                )
-        return images.to(given.device)
+        return given.data.permute(0, 3, 1, 2).to(given.device)
 
     def _architecture(self, shape: tuple[int, ...]) -> dict[str, Any]:
         """The settings of the network for images of the shape (c, h, w)."""

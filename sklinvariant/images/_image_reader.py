@@ -128,6 +128,8 @@ class ImageReader(RowReader):
             self._check_flat(estimator, X, reset)
             images = self._check_rows(estimator, X, reset)
             sample_shape = (images[0].numel(),)
+            if not reset:
+                self._refuse_other_sizes(estimator, images.shape, of_rows=True)
         self._check_channels(estimator, images, reset)
         dtypes = {images.dtype} if isinstance(images, torch.Tensor) else {image.dtype for image in images}
         dtype = torch.float64 if torch.float64 in dtypes else torch.float32
@@ -196,24 +198,33 @@ class ImageReader(RowReader):
         _check_range(estimator, images, reset)
         return images if images.ndim == 4 else images[..., None]
 
-    def _refuse_other_sizes(self, estimator, shape):
-        """Raise a ValueError for a single image without a sample axis, and for images of another size than in fit."""
+    def _size_of_fit(self, state):
+        """(height, width) of the images of the fit, or () if they are not known."""
+        size = state.get("image_size", state.get("sample_shape", ())[:2])
+        return tuple(size) if len(size) == 2 else ()
+
+    def _refuse_other_sizes(self, estimator, shape, *, of_rows=False):
+        """Raise a ValueError for a single image without a sample axis, and for images of another size than in fit.
+
+        With ``of_rows`` the images are flat rows of ``image_shape``.
+        """
         state = estimator._state
         colour = len(shape) == 3 and shape[2] == state["n_channels"] != 1
         if colour or (len(shape) == 3 and shape[0] > 1 and np.prod(shape) == estimator.n_features_in_):
             refuse_one_image(shape)
-        expected = state.get("image_size", state.get("sample_shape", ())[:2])
-        if self._takes_any_size(estimator) or len(expected) < 2 or list(shape[1:3]) == list(expected):
+        expected = self._size_of_fit(state)
+        if self._takes_any_size(estimator) or not expected or tuple(shape[1:3]) == expected:
             return
         h, w = expected
-        what = f"the images are {shape[1]} x {shape[2]} pixels"
+        resizes = getattr(estimator, "image_size", None) is not None and not of_rows
+        what = f"image_size is {estimator.image_size}" if resizes else f"the images are {shape[1]} x {shape[2]} pixels"
         advice = "Resize the images"
-        if isinstance(estimator, WithImageSize) and h == w:
+        if of_rows:
+            advice = f"Set image_shape={expected + (state['n_channels'],) * (state['n_channels'] > 1)}, or fit again"
+        elif isinstance(estimator, WithImageSize) and h == w:
             advice = f"Set image_size={h}, or fit again"
-        elif getattr(estimator, "image_size", None) is not None:
+        elif resizes:
             advice = "Set image_size=None, or fit again"
-        if getattr(estimator, "image_size", None) is not None:
-            what = f"image_size is {estimator.image_size}"
         raise ValueError(f"{what}, but {type(estimator).__name__} was fitted on images of {h} x {w}. {advice}")
 
     def _check_flat(self, estimator, X, reset):
@@ -235,6 +246,8 @@ class ImageReader(RowReader):
         if reset:
             estimator.__dict__.pop("pixel_range_", None)
         images = given.data.to(given.dtype)[:, None, :, None]  # integers are not pixels
+        if not reset:
+            self._refuse_other_sizes(estimator, images.shape, of_rows=True)
         self._check_channels(estimator, images, reset)
         return ImageInput(images, kind, given.device, given.dtype, sample_shape=(images.shape[2],))
 

@@ -141,6 +141,6 @@ class StreamReader(ImageReader):
             self._check_array(estimator, images[0][None], reset)
         return self._check_any_sizes(estimator, images, reset)
 
-    def _refuse_other_sizes(self, estimator, shape):
+    def _refuse_other_sizes(self, estimator, shape, *, of_rows=False):
         if estimator.image_size is None:
-            super()._refuse_other_sizes(estimator, shape)
+            super()._refuse_other_sizes(estimator, shape, of_rows=of_rows)

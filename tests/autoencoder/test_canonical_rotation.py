@@ -205,7 +205,9 @@ def test_flat_rows_need_a_shape(digits, kind):
     assert not hasattr(model, "history_")
     model.fit(digits)
     for method in (model.transform, model.predict_angle, model.partial_fit):
-        with pytest.raises(ValueError, match=r"1 × 64 pixels, but .* fitted on images of 8 × 8\. .* set image_shape"):
+        with pytest.raises(
+            ValueError, match=r"1 x 64 pixels, but .* fitted on images of 8 x 8\. Set image_shape=\(8, 8\)"
+        ):
             method(rows)
     model.set_params(image_shape=(8, 8))
     assert model.transform(rows).shape == (60, 64)

@@ -395,3 +395,20 @@ def test_a_generator_of_images_should_be_a_list(name):
     method = "predict" if hasattr(estimator, "predict") else "transform"
     with pytest.raises(ValueError, match="a list of images"):
         getattr(estimator.fit(X), method)(image for image in X)
+
+
+SIZE_IS_FITTED = ["CanonicalRotation", "ConvolutionalFeatures", "EquivariantAutoencoder", "IICClusterer"]
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize("name", SIZE_IS_FITTED)
+def test_flat_rows_of_another_size_are_refused(name, flat):
+    estimator, X = image_example(name)
+    h, w = X.shape[1:3]
+    rows, shape = X.reshape(len(X), -1), X.shape[1:]
+    model = estimator.set_params(image_shape=shape if flat else None).fit(rows if flat else X)
+    message = rf"{2 * h} x {w // 2} pixels, but {name} was fitted on images of {h} x {w}\. Set image_shape=\({h}, {w}"
+    with pytest.raises(ValueError, match=message):
+        answer_to_images(model.set_params(image_shape=(2 * h, w // 2, *shape[2:])), rows)
+    assert len(answer_to_images(model.set_params(image_shape=shape), rows)) == len(X)

@@ -78,11 +78,6 @@ class SampleReader(Reader):
         given = (self.rows if as_rows else self.images)._check(estimator, X, kind, reset)
         if reset and as_rows:
             estimator.__dict__.pop("pixel_range_", None)
-        if not reset and list(given.data.shape[1:]) != (expected := estimator._state["sample_shape"]):
-            raise ValueError(
-                f"the images have shape {tuple(given.data.shape[1:])}, but {name} was fitted on images of shape "
-                f"{tuple(expected)}. Resize the images"
-            )
         return given
 
 
