@@ -187,21 +187,23 @@ def regions(maps):
     return nested_moments([("translation", (np.inf,), True), ("region", (1,), False)], lambda: maps, {}, 3)
 
 
-def nested(first, *stages, every=(1, 1)):
+def nested(first, *stages, every=(1, 1), **settings):
     """A sequence of stages that begins with a moment of order ``first`` over the cells, and its number of views.
 
-    ``every`` are the steps between the rotations and between the scales that are used.
+    ``every`` are the steps between the rotations and between the scales that are used, and ``settings`` those of the
+    pooler, which is fitted to the database.
     """
     orders = dict(stages)
     rotations = slice(None, None, every[0]) if "rotation" in orders else slice(1)
     scales = slice(None, None, every[1]) if "scale" in orders else slice(-1, None)
     n_views = len(range(GRID[0])[rotations]) * len(range(GRID[1])[scales])
     groups = [*orders, *(group for group in AXES if group not in orders)]  # the latter have one view
-    pooler = NestedInvariancePooler(stages=[(group, orders.get(group, 1)) for group in groups])
+    pooler = NestedInvariancePooler(stages=[(group, orders.get(group, 1)) for group in groups], **settings)
 
     def features(stored):
         orbits = stored["cells"][:, rotations, scales, ORDERS.index(first)].astype(np.float32)
-        return pooler.fit_transform(orbits.transpose(0, *(AXES[group] for group in groups), 3))
+        orbits = orbits.transpose(0, *(AXES[group] for group in groups), 3)
+        return pooler.fit(orbits[stored["seed"] < 0]).transform(orbits)
 
     return features, n_views
 
@@ -302,6 +304,9 @@ RETRIEVAL = Family(
     },
     methods={
         **named("ours: default settings (M_T-S_S-A_R, 24 views)", *nested(*BEST, every=DEFAULT)),
+        **named(
+            'ours, feature_weights="invariance" (24 views)', *nested(*BEST, every=DEFAULT, feature_weights="invariance")
+        ),
         **named("ours, earlier default (A_S-S_T-M_R, the paper's, 360 views)", paper, ALL),
         **named("ours, M_T-S_S-A_R, 360 views", *nested(*BEST)),
         **named("ours, A_S-A_T-A_R, 360 views", *nested(1, ("scale", 1), ("rotation", 1))),

@@ -111,23 +111,29 @@ def computing(method: Any) -> Any:
             self._check_namespace(name, X)
         given = [X, *in_memory(args[1:])] if args else []
         named = {key: X if key == "X" else in_memory([value])[0] for key, value in kwargs.items()}
+        with usual_chunks():
+            return checked(self, *given, **named)
+
+    return with_own_name(with_own_settings(call))
+
+
+def with_own_name(method: Any) -> Any:
+    """Wrap a method, so that a TypeError of wrong arguments names the estimator, not the base class that defines it."""
+    signature = inspect.signature(method)
+
+    @functools.wraps(method)
+    def call(self, *args, **kwargs):
         try:
-            with usual_chunks():
-                return checked(self, *given, **named)
+            return method(self, *args, **kwargs)
         except TypeError:
-            _check_arguments(self, name, signature, args, kwargs)
+            try:
+                signature.bind(self, *args, **kwargs)
+            except TypeError as error:
+                names = ", ".join(list(signature.parameters)[1:])
+                raise TypeError(f"{type(self).__name__}.{method.__name__}() {error}. It takes {names}") from None
             raise
 
-    return with_own_settings(call)
-
-
-def _check_arguments(estimator, method, signature, args, kwargs):
-    """Raise a TypeError if a method does not take the arguments. Python's own names the base class that defines it."""
-    try:
-        signature.bind(estimator, *args, **kwargs)
-    except TypeError as error:
-        names = ", ".join(list(signature.parameters)[1:])
-        raise TypeError(f"{type(estimator).__name__}.{method}() {error}. It takes {names}") from None
+    return call
 
 
 def _fit_block_by_block(estimator, X):
@@ -156,7 +162,7 @@ def needing_samples_twice(method: Any) -> Any:
             refuse_stream_in_both(self, X, method.__name__)
         return method(self, X, *args, **kwargs)
 
-    return call
+    return with_own_name(call)
 
 
 def in_memory(values: Iterable[Any]) -> list[Any]:

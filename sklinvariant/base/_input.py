@@ -196,9 +196,14 @@ def refuse_stream_in_both(estimator: Any, X: ArrayLike, method: str) -> NoReturn
 
 
 def refuse_none(name: str, X: ArrayLike, needs: str) -> None:
-    """Raise a ValueError if X is None."""
+    """Raise a ValueError if X is None, or a list of nothing else."""
     if X is None:
         raise ValueError(f"X is None, but {name} needs {needs}. Pass an array")
+    if isinstance(X, (list, tuple)) and X and all(item is None for item in X):
+        raise ValueError(
+            f"X is a list in which every item is None, but {name} needs {needs}. If the items were read from files, "
+            "check the paths"
+        )
 
 
 def refuse_non_numbers(

@@ -14,6 +14,8 @@ from sklinvariant.neighbors._vectors._embedding_neighbors import EmbeddingNeighb
 
 Format = Literal["faiss", "usearch", "hnswlib", "lancedb", "qdrant", "sqlite-vec", "pgvector"]
 _NAME = "codes"  # of tables and collections
+_FOLDERS = ("lancedb", "qdrant")  # others are files
+_REPLACED = ("faiss", "pgvector")  # files that are replaced as a whole
 _UNSIGNED = ("usearch", "hnswlib", "qdrant")  # whose ids are at least 0
 _BATCH = 10_000  # codes passed to a client at a time
 
@@ -53,6 +55,8 @@ def export_codes(codes: Any, path: str | os.PathLike, *, format: Format, ids: An
         If the client of the engine is not installed.
     FileExistsError
         If the file or folder exists.
+    IsADirectoryError
+        If a file should be written, but ``path`` is a folder.
     ValueError
         If codes or ids are not valid.
 
@@ -74,9 +78,11 @@ def export_codes(codes: Any, path: str | os.PathLike, *, format: Format, ids: An
         raise ValueError(f"codes holds no codes, but {format} needs at least one. Add codes before the export.")
     if format in _UNSIGNED and numbers.min() < 0:
         raise ValueError(f"ids contains {numbers.min()}, but {format} accepts ids of at least 0. Pass other ids.")
-    if format not in ("faiss", "pgvector") and os.path.exists(path):
-        raise FileExistsError(f"{os.fspath(path)} exists. Remove it, or pass another path.")
+    if format in _FOLDERS and os.path.isdir(path):
+        raise FileExistsError(f"{os.fspath(path)} exists. Pass the path of a new folder.")
     check_place(path)
+    if format not in _REPLACED and os.path.exists(path):
+        raise FileExistsError(f"{os.fspath(path)} exists. Remove it, or pass another path.")
     _WRITERS[format](packed, numbers, os.fspath(path))
 
 

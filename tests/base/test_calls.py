@@ -11,6 +11,7 @@ import sklinvariant
 from sklinvariant._compat import InvalidParameterError
 from sklinvariant.autoencoder import CanonicalRotation
 from sklinvariant.base._calls import COMPUTING, Computing
+from sklinvariant.cluster import TEMIClusterer
 from sklinvariant.hashing import ITQHasher
 from sklinvariant.neighbors import HammingNeighbors
 
@@ -68,6 +69,12 @@ def test_an_unknown_argument_names_the_class_and_what_it_takes(method, words):
         hasher.fit()
     with pytest.raises(TypeError, match=r"^ITQHasher.fit\(\) .*'sample_weight'"):
         hasher.fit_transform(X, sample_weight=np.ones(20))
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit", "fit_predict"])
+def test_a_missing_argument_names_the_class(method):
+    with pytest.raises(TypeError, match=rf"^TEMIClusterer.{method}\(\) missing .*'X'. It takes X, y"):
+        getattr(TEMIClusterer(2), method)()
 
 
 def test_an_error_inside_of_a_method_is_passed_on():

@@ -382,6 +382,9 @@ def test_what_is_no_image_of_a_list_is_named_once(name, position):
         assert str(found.value).count("image ") == 1
     with pytest.raises(ValueError, match="names of image files and nothing else"):
         estimator.fit(["a.png", None])
+    for unread in ([None], (None, None)):  # OpenCV returns None for a file that it cannot read
+        with pytest.raises(ValueError, match=r"every item is None, but .*check the paths"):
+            estimator.fit(unread)
 
 
 @pytest.mark.parametrize("name", TAKE_IMAGES)

@@ -147,8 +147,16 @@ def test_wrong_input_is_refused(tmp_path):
     with pytest.raises(ValueError, match="'format' parameter"):
         export_codes(CODES, tmp_path / "index", format="milvus")
     (tmp_path / "index").touch()
-    with pytest.raises(FileExistsError, match="Remove it, or pass another path"):
+    with pytest.raises(FileExistsError, match=r"index exists\. Remove it, or pass another path"):
         export_codes(CODES, tmp_path / "index", format="usearch")
+
+
+@pytest.mark.parametrize("format", get_args(Format))
+def test_an_existing_folder_is_kept(tmp_path, format):
+    with pytest.raises(OSError, match=r"Pass the path of a new folder|Add a file name") as found:
+        export_codes(CODES, tmp_path, format=format)
+    assert "Remove" not in str(found.value)
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("format", get_args(Format))

@@ -103,9 +103,9 @@ class EmbeddingReader(RowReader):
     """Reads rows of embeddings. A list of the embeddings of several networks raises an error that names ``spaces``."""
 
     def refuse_others(self, name: str, X: Any) -> None:
-        """Raise a ValueError if X is None, of another kind, or a list of arrays of rows."""
+        """Raise a ValueError if X is None, of another kind, or a list of several arrays of rows."""
         super().refuse_others(name, X)
-        if isinstance(X, (list, tuple)) and n_axes(X) == 3:
+        if isinstance(X, (list, tuple)) and len(X) > 1 and n_axes(X) == 3:
             raise ValueError(
                 f"X is a list of {len(X)} arrays of rows, but {name} needs one array of rows. To cluster in several "
                 "feature spaces, pass np.hstack(X), and the columns of each space as spaces, for example "
@@ -402,9 +402,11 @@ class EmbeddingClusterer(OnDevice, WithOptimizer, TrainedEstimator, ClusterMixin
 
     def _empty(self):
         """The message about empty clusters, if there are any."""
-        k, auto = self.n_clusters_, self.n_clusters == "auto"
+        k = self.n_clusters_
         empty = int((np.bincount(self.labels_, minlength=k) == 0).sum())
-        advice = f"pass a number below {k} as n_clusters" if auto else "lower n_clusters"
+        advice = "lower n_clusters"
+        if self.n_clusters == "auto":
+            advice = f"pass a number below {k} as n_clusters" if k > 2 else "take X for one cluster"
         return [f"{empty} of {k} clusters are empty. Raise max_epochs, or {advice}"] if empty else []
 
     def _uncertain(self):

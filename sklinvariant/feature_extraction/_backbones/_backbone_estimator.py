@@ -192,8 +192,8 @@ class BackboneEstimator(OnDevice, TorchEstimator):
     def _warn_of_another_scale(self, backbone, images):
         """Warn of floats that are clearly beyond 0-1, if ``mean`` and ``std`` are those of a named model."""
         lowest, highest = getattr(self, "pixel_range_", (0.0, 1.0))
-        is_named = isinstance(backbone.mean, list) and any(isinstance(value, str) for value in (self.mean, self.std))
-        if is_named and (lowest < -_BEYOND or highest > 1 + _BEYOND):
+        is_auto = any(isinstance(value, str) for value in (self.mean, self.std))
+        if backbone.is_named and is_auto and (lowest < -_BEYOND or highest > 1 + _BEYOND):
             low, high = range_of(images)
             warn(
                 f"{type(self).__name__}: the images have floats from {low:.4g} to {high:.4g}, but "

@@ -42,6 +42,8 @@ class Backbone:
         Prefix of the names of the weights in files of the whole model.
     architecture : str or None
         Description in JSON, from which the network is created again where its files are not available.
+    is_named : bool
+        Whether this is a model of a library, which comes with ``mean`` and ``std`` of images of floats 0-1.
     lacks : str
         File that would have told the preprocessing but is missing; "" if none is.
     """
@@ -52,6 +54,7 @@ class Backbone:
     bgr = False
     weights_prefix = ""
     architecture: str | None = None
+    is_named = False
     lacks = ""
 
     def __init__(self, network: nn.Module) -> None:
@@ -107,6 +110,8 @@ def _output_of(network, layer, forward, x):
 class TimmBackbone(Backbone):
     """A model of timm. The map is that of ``forward_features``, the vector that before the classifier."""
 
+    is_named = True
+
     def __init__(self, name: str, pretrained: bool, size: tuple[int, int] | None) -> None:
         timm = _library("timm", f"timm:{name}")
         if not timm.is_model(name.partition(".")[0]):
@@ -134,6 +139,7 @@ class TimmBackbone(Backbone):
 class TorchvisionBackbone(Backbone):
     """A classification network of torchvision. The vector is the input of the last linear layer."""
 
+    is_named = True
     # the layer with the last feature map, in the order of preference
     _MAPS = ("encoder", "features", "layer4", "trunk_output", "Mixed_7c", "inception5b", "conv5", "layers")
 
@@ -180,6 +186,8 @@ class TransformersBackbone(Backbone):
 
     The vector is the class token, else the pooled output. Of models of images and text only the vision tower is used.
     """
+
+    is_named = True
 
     def __init__(
         self, name: str, pretrained: bool, size: tuple[int, int] | None, architecture: str | None = None
@@ -269,6 +277,7 @@ def _size_of_preset(preset):
 class OpenClipBackbone(Backbone):
     """The image tower of a model of OpenCLIP, ``name`` or ``name/tag of its weights``. The vector is its embedding."""
 
+    is_named = True
     weights_prefix = "visual."
 
     def __init__(self, name: str, pretrained: bool, size: tuple[int, int] | None) -> None:

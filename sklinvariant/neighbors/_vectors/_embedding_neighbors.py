@@ -82,8 +82,9 @@ class EmbeddingNeighbors(VectorNeighbors):
         that are about 1e12 times as large.
     vectors : str, path-like or None
         A ``.npy`` file for the vectors, which searches memory-map. None keeps them in memory. `fit` replaces a file
-        that an EmbeddingNeighbors has written, and no other. Give each estimator its own file: if another fit has
-        replaced it, searches raise a ValueError.
+        that an EmbeddingNeighbors has written, and no other. An array or data frame that is memory-mapped from this
+        file is refused, but a tensor is not, and its file is replaced. Give each estimator its own file: if another fit
+        has replaced it, searches raise a ValueError.
     subsample : int or None
         Largest number of rows to which `fit` fits the hasher, chosen at random; None takes all.
     random_state : int, RandomState or None

@@ -119,7 +119,10 @@ def check_replaceable(path: str | os.PathLike[str], X: Any) -> None:
 
 
 def _is_mapped_from(path, X):
-    """Whether X is, or is a view of, an array or data frame that is memory-mapped from a file."""
+    """Whether X is, or is a view of, an array or data frame that is memory-mapped from a file.
+
+    A tensor does not tell whether its memory is mapped.
+    """
     X = np.asarray(X) if hasattr(X, "iloc") else X
     while X is not None:
         if isinstance(X, np.memmap) and X.filename and os.path.exists(X.filename):
@@ -162,10 +165,8 @@ def append_rows(
 
 def _write_header(file, shape, dtype):
     """The header of a ``.npy`` file. numpy pads it to 128 bytes for every number of rows; the mark ends the padding."""
-    header, written = (
-        {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape},
-        io.BytesIO(),
-    )
+    header: Any = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    written = io.BytesIO()
     np.lib.format.write_array_header_1_0(written, header)
     file.write(written.getvalue()[: -len(_MARK)] + _MARK)
 

@@ -234,8 +234,9 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, T
         ``normalize`` removes if each stage has one order.
     feature_weights : {"equal", "invariance"}
         "invariance" multiplies each feature by the share of its variance over all views that is between images, not
-        between the views of an image. `fit` learns these weights without labels, from at least 2 and at most 1,000
-        images, and takes as long as `transform` of these. It improves the retrieval of photographs if these are fitted.
+        between the views of an image. `fit` learns these weights without labels from at least 2 images, of which it
+        uses at most 1,000, and takes as long as `transform` of these. It improves the retrieval of photographs if
+        `fit` sees them.
     normalize : bool
         Normalise each output vector to length 1.
     region_levels : int
@@ -398,7 +399,7 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, T
         given = self._read(X)
         source = given.data
         encode, answer = self._feature_extractor(given.device), None
-        for rows, moments in self._moments_of_stream(source, stages, encode, given.device):
+        for rows, moments in self._moments_of_stream(source, stages, encode, given.device, self.moments == "printed"):
             pooled = self._finished(moments.flatten(1))
             check_finite_answer(self, "transform", pooled)  # rows of unreadable files become NaN later
             if answer is None:
@@ -457,18 +458,18 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, T
             return lambda views: run(views.permute(0, 2, 3, 1))
         return lambda views: _maps_of(backbone.transform(views.permute(0, 2, 3, 1)), len(views), device)
 
-    def _moments_of_stream(self, source, stages, encode, device):
+    def _moments_of_stream(self, source, stages, encode, device, printed=False):
         """Yield the rows of each batch of images, and `_moments_of_images`, and show their progress."""
         n_views = math.prod(len(self._groups()[group].orbit()) for group, _, _ in stages if group not in ON_MAPS)
         with progress_bar(type(self).__name__, len(source) * n_views, "view", verbose=self.verbose) as bar:
             for rows, images in source.batches(self.batch_size):
-                yield rows, self._moments_of_images(images.to(device), stages, encode, bar)
+                yield rows, self._moments_of_images(images.to(device), stages, encode, printed, bar)
 
-    def _moments_of_images(self, images, stages, encode, bar=None):
+    def _moments_of_images(self, images, stages, encode, printed=False, bar=None):
         """(n, h, w, c) images -> (n, ..., features), whose further axes are those of cells that were not pooled."""
         view, params, sizes = self._orbit(stages)
         maps = _views(scale_pixels(images).permute(0, 3, 1, 2).contiguous(), view, params, encode, self.batch_size, bar)
-        return self._moments_of_views(stages, sizes)(lambda: next(maps))
+        return self._moments_of_views(stages, sizes, printed)(lambda: next(maps))
 
     @torch.no_grad()
     def _learn_weights(self, parts, stages):
@@ -497,11 +498,10 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, T
         rows = np.arange(math.prod(sizes)).reshape(sizes).T.ravel()
         return view, view.orbit()[rows], dict(zip(names, sizes, strict=True))  # the outermost group varies slowest
 
-    def _moments_of_views(self, stages, sizes):
+    def _moments_of_views(self, stages, sizes, printed):
         """`nested_moments` as a function of ``next_map``."""
         levels = self.region_levels if any(group == "region" for group, _, _ in stages) else None
-        settings: Any = {"region_levels": levels, "printed": self.moments == "printed"}
-        return partial(nested_moments, stages, sizes=sizes, **settings)
+        return partial(nested_moments, stages, sizes=sizes, region_levels=levels, printed=printed)
 
     def _modules_of_methods(self, dtype):
         return {"transform": partial(self._pooling_module, dtype)}
@@ -523,5 +523,5 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, T
         if self.fill not in ("mean", "edge", "reflect"):
             raise ValueError(f'fill={self.fill!r} cannot be exported. Set fill to "mean", "edge" or "reflect".')
         views = Resampler(view._matrices(params, tuple(size)), tuple(size), "bilinear", self.fill)
-        pool = self._moments_of_views(stages, sizes)
+        pool = self._moments_of_views(stages, sizes, self.moments == "printed")
         return NestedPooling(backbone._map_module(), views, pool, weights, normalize=self.normalize)

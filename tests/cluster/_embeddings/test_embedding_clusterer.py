@@ -243,13 +243,13 @@ def test_the_first_part_warns_of_an_uncertain_number(global_random_seed):
 
 @each
 def test_rows_that_are_all_equal(cls):
-    """There are no two clusters, and advice to lower a number that "auto" found would be of no use."""
+    """There are no two clusters, and no lower number than 2 that "auto" could find."""
     with pytest.warns(ConvergenceWarning) as caught:
         model = quick(cls, "auto", max_clusters=4).fit(np.ones((60, 3)))
     assert model.n_clusters_ == 2
     assert not model.stability_.any()
     messages = [str(warning.message) for warning in caught]
-    assert any("1 of 2 clusters are empty. Raise max_epochs, or pass a number below 2" in each for each in messages)
+    assert any("1 of 2 clusters are empty. Raise max_epochs, or take X for one cluster" in each for each in messages)
     assert any("agree by only 0.00" in each for each in messages)
 
 
@@ -272,5 +272,9 @@ def test_a_list_of_spaces_is_told_how_to_pass_them(cls, corners):
     for parts in ([X, X], (X, X[:, :2]), [X.tolist(), X.tolist()]):
         with pytest.raises(ValueError, match=rf"list of 2 arrays of rows, but {cls.__name__} .*np.hstack.*spaces"):
             quick(cls).fit(parts)
+    for one in ([X], [X.tolist()]):
+        with pytest.raises(ValueError, match="3") as found:
+            quick(cls).fit(one)
+        assert "spaces" not in str(found.value)
     model = quick(cls, max_epochs=1, spaces=[slice(0, 6), slice(6, 8)]).fit(np.hstack((X, X[:, :2])))
     assert model.labels_.shape == (90,)

@@ -9,10 +9,11 @@ from torch import nn
 import sklinvariant
 from sklinvariant import BackbonePatches
 from sklinvariant.feature_extraction._backbones import _backbone_estimator
-from sklinvariant.feature_extraction._backbones._make_backbone import Backbone
+from sklinvariant.feature_extraction._backbones._make_backbone import LIBRARIES, Backbone, FileBackbone
 
 
 class WithPreprocessing(Backbone):
+    is_named = True
     mean, std, bgr, image_size = [0.1, 0.2, 0.3], [1.0, 2.0, 4.0], True, (4, 6)
 
 
@@ -87,6 +88,12 @@ def test_floats_on_another_scale_than_that_of_the_backbone(named, images, conver
 
 def test_modules_take_floats_on_any_scale(images):
     assert len(BackbonePatches(nn.Identity()).fit_transform(images * 255)) == 2
+
+
+@pytest.mark.parametrize("library", LIBRARIES.values())
+def test_the_models_of_all_libraries_are_named(library):
+    assert library.is_named
+    assert not FileBackbone(nn.Identity()).is_named
 
 
 def test_grey_images_for_networks_of_three_channels(images):

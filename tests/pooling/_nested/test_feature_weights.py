@@ -92,6 +92,14 @@ def test_cells_that_are_not_pooled_have_weights_of_their_own(images):
     assert_close(model.feature_weights_, share_between(maps.reshape(6, 2, -1)), rtol=1e-3)
 
 
+def test_printed_moments_have_the_same_weights(images, orbits):
+    transforms = {"rotation": Rotation(n_steps=4), "scale": Scale(n_steps=2)}
+    settings = {"stages": [("translation", 2), *STAGES], "backbone": network(), "transforms": transforms}
+    for X, some in ((images, settings), (orbits, {})):
+        mean, printed = (pooler(moments=moments, **some).fit(X) for moments in ("mean", "printed"))
+        assert_close(printed.feature_weights_, mean.feature_weights_)
+
+
 def test_without_views_all_weights_are_1(orbits):
     assert_close(pooler([("translation", 2)]).fit(orbits[:, 0]).feature_weights_, np.ones(5), rtol=1e-4)
 
