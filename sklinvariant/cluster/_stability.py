@@ -8,12 +8,12 @@ from sklearn.metrics import adjusted_rand_score
 
 UNSTABLE = 0.5  # the number of clusters is uncertain if clusterings agree less
 _TOLERANCE = 0.001  # stabilities that differ by less count as equal
-_FEWEST_ROWS = 4  # rows per cluster; clusterings into almost single rows agree whether there are clusters or not
+_ROWS_TO_COMPARE = 4  # per cluster; clusterings into almost single rows agree whether there are clusters or not
 
 
 def numbers_to_compare(n_rows: int, most: int) -> range:
     """The numbers of clusters from 2 to ``most`` with at least 4 rows per cluster, or 2 alone if rows are fewer."""
-    return range(2, max(2, min(most, n_rows // _FEWEST_ROWS)) + 1)
+    return range(2, max(2, min(most, n_rows // _ROWS_TO_COMPARE)) + 1)
 
 
 def too_few_rows(k: int, n_rows: int, most: int) -> list[str]:

@@ -6,6 +6,7 @@ Strehl & Ghosh 2002, "Cluster ensembles: a knowledge reuse framework for combini
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import KW_ONLY
 from functools import partial
@@ -40,7 +41,7 @@ from sklinvariant.base import (
 from sklinvariant.cluster._embeddings._temi_clusterer import TEMIClusterer
 from sklinvariant.cluster._stability import UNSTABLE, agreement, numbers_to_compare, stable_number, too_few_rows
 
-_FEWEST_ROWS = 8  # rows per cluster of a run
+_ROWS_PER_CLUSTER = 8  # of a run, at least
 
 
 def places_of(labels: np.ndarray, sizes: list[int]) -> np.ndarray:
@@ -123,7 +124,7 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
         The clusterers. Each run fits a clone with another ``random_state``, which the steps of a pipeline get as well.
         To cluster several feature spaces, pass a pipeline for each that selects its columns. Their numbers of clusters
         may differ from ``n_clusters``; larger ones are often better. None is `TEMIClusterer` with one head and
-        ``n_clusters``, or with the largest number that is compared if it is "auto".
+        ``n_clusters``. With "auto" it has ``max_clusters``, but at most an eighth of the rows.
     n_clusters : int or "auto"
         Number of clusters k. "auto" divides the runs into two halves at random, and chooses the number from 2 to
         ``max_clusters`` for which their consensus agrees best, the largest of those within 0.001. Numbers above a
@@ -131,13 +132,14 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
         least 8 rows per cluster. It finds clusters that are well separated, but is often wrong for classes that
         overlap.
     n_runs : int or "auto"
-        Number of runs of each clusterer. "auto" is 20 if ``n_clusters`` is "auto", and 5 otherwise.
+        Number of runs of each clusterer. "auto" is 20 if ``n_clusters`` is "auto", and 5 otherwise, or more if a warm
+        start keeps more.
     max_clusters : int
         Largest number of clusters for "auto", if there are four times as many rows.
     warm_start : bool
         Whether `fit` keeps the runs of the previous fit, fits only those that are missing, and finds the consensus of
-        all. Use it to raise ``n_runs``, or to try another ``n_clusters`` without new runs. Changes of ``estimator``
-        affect only new runs. There is no ``partial_fit``, because a consensus compares runs on the same rows.
+        all. Use it to raise ``n_runs``, or to try another ``n_clusters``, with the same rows X. Of other rows, the kept
+        runs predict the clusters, and only new runs are fitted to them. Changes of ``estimator`` affect only new runs.
     random_state : int, RandomState or None
         Seed of the runs.
 
@@ -245,21 +247,26 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
 
     def _runs(self, rows, random):
         """The fitted clusterers of all runs. A warm start keeps those of the previous fit."""
-        bases = self._bases(rows) * self._n_runs()
-        seeds = random.randint(np.iinfo(np.int32).max, size=len(bases)).tolist()
         kept = self.estimators_ if self.warm_start and hasattr(self, "_state") else []
+        bases = self._bases(rows)
+        bases = bases * self._n_runs(fewest=-(-len(kept) // len(bases)))
+        seeds = random.randint(np.iinfo(np.int32).max, size=len(bases)).tolist()
         if len(kept) > len(bases):
             raise ValueError(
                 f"warm_start=True keeps the {len(kept)} runs of the previous fit, but n_runs={self.n_runs!r} asks for "
                 f"{len(bases)}. Raise n_runs, or set warm_start=False"
             )
         missing = list(zip(bases, seeds, strict=True))[len(kept) :]
-        return [*kept, *(self._fitted(base, rows, seed) for base, seed in missing)]
+        with warnings.catch_warnings():
+            if self.estimator is None:  # a run of the default clusterer may have fewer clusters
+                warnings.filterwarnings("ignore", "TEMIClusterer: .* clusters are empty", ConvergenceWarning)
+            return [*kept, *(self._fitted(base, rows, seed) for base, seed in missing)]
 
-    def _n_runs(self):
+    def _n_runs(self, fewest):
+        """The number of runs of each clusterer; "auto" is at least ``fewest``."""
         if self.n_runs != "auto":
             return self.n_runs
-        return 20 if self.n_clusters == "auto" else 5
+        return max(fewest, 20 if self.n_clusters == "auto" else 5)
 
     def _warn(self, most):
         """Issue the warnings of a fit whose runs have at most ``most`` clusters."""
@@ -283,11 +290,12 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
     def _doubts(self, most, best):
         """The messages about an uncertain number of clusters, whose halves of the runs agree by ``best``."""
         k, n = self._state["n_clusters"], len(self._state["labels"])
-        if n < _FEWEST_ROWS * most:
+        if n < _ROWS_PER_CLUSTER * most:
+            advice = "Pass more rows" if self.estimator is None else "Pass clusterers with fewer clusters"
             return [
-                f"the runs have up to {most} clusters of {n} rows, fewer than {_FEWEST_ROWS} rows per cluster. What "
-                f"such runs have in common does not show the number of clusters, so {k} is uncertain. Pass clusterers "
-                "with fewer clusters, or n_clusters"
+                f"the runs have up to {most} clusters of {n} rows, fewer than {_ROWS_PER_CLUSTER} rows per cluster. "
+                f"What such runs have in common does not show the number of clusters, so {k} is uncertain. {advice}, "
+                "or n_clusters"
             ]
         if best < UNSTABLE:
             return [
@@ -344,7 +352,7 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
     def _bases(self, rows):
         """A list of the clusterers, of which each run fits a clone."""
         if self.estimator is None:
-            most = numbers_to_compare(len(rows), self.max_clusters)[-1]
+            most = max(2, min(self.max_clusters, len(rows) // _ROWS_PER_CLUSTER))
             return [TEMIClusterer(most if self.n_clusters == "auto" else self.n_clusters, n_heads=1)]
         bases = list(self.estimator) if isinstance(self.estimator, list | tuple) else [self.estimator]
         wrong = [base for base in bases if not (hasattr(base, "fit") and hasattr(base, "predict"))]

@@ -219,6 +219,14 @@ def test_clear_clusters_cause_no_warning():
         ConsensusClusterer(KMeans(9, n_init=1), "auto", n_runs=20, max_clusters=5, random_state=0).fit(X)
 
 
+def test_the_default_finds_clear_clusters_of_few_rows_without_a_warning(global_random_seed):
+    X, y = make_blobs(45, centers=10 * np.eye(3, 6), random_state=global_random_seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = ConsensusClusterer(None, "auto", n_runs=6, random_state=0).fit(X)
+    assert adjusted_rand_score(y, model.labels_) == 1
+
+
 @pytest.mark.parametrize(("k", "rows_per_cluster"), [(3, 15), (5, 15), (2, 40)])
 def test_the_number_of_clusters_of_few_rows_is_found(k, rows_per_cluster, global_random_seed):
     n = k * rows_per_cluster
@@ -242,7 +250,7 @@ def test_few_rows_get_a_number_of_clusters():
     with pytest.warns(ConvergenceWarning) as caught:
         model = ConsensusClusterer(None, "auto", n_runs=4, random_state=0).fit(X)
     assert model.n_clusters_ == 2
-    assert any("so 2 is uncertain" in str(warning.message) for warning in caught)
+    assert any("so 2 is uncertain. Pass more rows, or n_clusters" in str(warning.message) for warning in caught)
 
 
 @pytest.mark.parametrize("estimator", [KMeans(6, n_init=1), [KMeans(6, n_init=1), GaussianMixture(5)]])
@@ -270,3 +278,20 @@ def test_a_warm_start_with_another_number_of_clusters_or_other_rows(blobs):
     with pytest.raises(ValueError, match="features"):
         model.set_params(n_runs=5).fit(X[:, :1])
     assert model.predict(X[:50]).tolist() == model.labels_.tolist()
+
+
+@pytest.mark.parametrize("estimators", [1, 3])
+def test_a_warm_start_keeps_all_runs_if_their_number_is_not_given(blobs, estimators):
+    X, bases = blobs[0], [KMeans(6, n_init=1)] * estimators
+    model = ConsensusClusterer(bases, "auto", max_clusters=5, warm_start=True, random_state=0).fit(X)
+    runs = model.estimators_
+    assert len(runs) == 20 * estimators
+    for params in ({"n_clusters": 3}, {"n_clusters": "auto"}, {"estimator": bases[0]}):
+        assert model.set_params(**params).fit(X).estimators_ == runs
+
+
+def test_a_warm_start_adds_runs_to_find_the_number_of_clusters(blobs):
+    model = ConsensusClusterer(KMeans(6, n_init=1), 3, max_clusters=5, warm_start=True, random_state=0).fit(blobs[0])
+    runs = model.estimators_
+    assert (len(runs), model.set_params(n_clusters="auto").fit(blobs[0]).estimators_[:5]) == (5, runs)
+    assert len(model.estimators_) == 20
