@@ -235,8 +235,8 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, T
     feature_weights : {"equal", "invariance"}
         "invariance" multiplies each feature by the share of its variance over all views that is between images, not
         between the views of an image. `fit` learns these weights without labels from at least 2 images, of which it
-        uses at most 1,000, and takes as long as `transform` of these. It improves the retrieval of photographs if
-        `fit` sees them.
+        uses at most 1,000, and takes as long as `transform` of these. On most sets of photographs it improves
+        retrieval if `fit` sees the database.
     normalize : bool
         Normalise each output vector to length 1.
     region_levels : int
