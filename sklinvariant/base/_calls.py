@@ -72,8 +72,8 @@ def computing(method: Any) -> Any:
         available = copy.copy(method)
         available.fn = computing(method.fn)
         return available
-    checked, name, signature = finite_outcome(method), method.__name__, inspect.signature(method)
-    reads = "X" in signature.parameters
+    checked, name = finite_outcome(method), method.__name__
+    reads = "X" in inspect.signature(method).parameters
 
     @functools.wraps(method)
     def call(self, *args, **kwargs):

@@ -16,9 +16,9 @@ def numbers_to_compare(n_rows: int, most: int) -> range:
     return range(2, max(2, min(most, n_rows // _ROWS_TO_COMPARE)) + 1)
 
 
-def too_few_rows(k: int, n_rows: int, most: int) -> list[str]:
-    """The message that the rows are too few to compare a larger number of clusters than k, if they are."""
-    if not numbers_to_compare(n_rows, most)[-1] == k < most:
+def too_few_rows(k: int, compared: int, n_rows: int, most: int) -> list[str]:
+    """The message that k is the largest number ``compared``, if the rows are too few to compare ``most``."""
+    if not compared == k < most:
         return []
     return [
         f"{k} is the largest number of clusters that was compared, because X has only {n_rows} rows. There may be more "

@@ -144,7 +144,7 @@ def sum_by_label(
         If a label is not from 0 to k - 1.
     """
     if len(labels):
-        smallest, largest = map(int, labels.aminmax())
+        smallest, largest = torch.stack(labels.aminmax()).tolist()
         if smallest < 0 or largest >= k:
             raise IndexError(f"labels must be from 0 to k - 1 = {k - 1}, but they are from {smallest} to {largest}")
     if len(values) and has_kernel(values, *([] if weights is None else [weights])):

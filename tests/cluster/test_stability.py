@@ -43,7 +43,8 @@ def test_only_numbers_with_several_rows_per_cluster_are_compared(n_rows, expecte
 
 def test_the_largest_number_that_few_rows_allow_is_reported():
     assert (
-        "3 is the largest number of clusters that was compared, because X has only 12 rows" in too_few_rows(3, 12, 5)[0]
+        "3 is the largest number of clusters that was compared, because X has only 12 rows"
+        in too_few_rows(3, 3, 12, 5)[0]
     )
-    assert too_few_rows(2, 12, 5) == []
-    assert too_few_rows(5, 1000, 5) == []
+    assert too_few_rows(2, 3, 12, 5) == []
+    assert too_few_rows(5, 5, 1000, 5) == []

@@ -128,18 +128,20 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
     n_clusters : int or "auto"
         Number of clusters k. "auto" divides the runs into two halves at random, and chooses the number from 2 to
         ``max_clusters`` for which their consensus agrees best, the largest of those within 0.001. Numbers above a
-        quarter of the rows are not compared. This needs many runs with more clusters than the consensus, and with at
-        least 8 rows per cluster. It finds clusters that are well separated, but is often wrong for classes that
-        overlap.
+        quarter of the rows, or that no run has, are not compared. This needs many runs with more clusters than the
+        consensus, and with at least 8 rows per cluster. It finds clusters that are well separated, but is often wrong
+        for classes that overlap.
     n_runs : int or "auto"
         Number of runs of each clusterer. "auto" is 20 if ``n_clusters`` is "auto", and 5 otherwise, or more if a warm
         start keeps more.
     max_clusters : int
-        Largest number of clusters for "auto", if there are four times as many rows.
+        Largest number of clusters for "auto", if X has enough rows: four times as many, or eight times as many without
+        ``estimator``.
     warm_start : bool
         Whether `fit` keeps the runs of the previous fit, fits only those that are missing, and finds the consensus of
-        all. Use it to raise ``n_runs``, or to try another ``n_clusters``, with the same rows X. Of other rows, the kept
-        runs predict the clusters, and only new runs are fitted to them. Changes of ``estimator`` affect only new runs.
+        all. Use it to raise ``n_runs``, or to try another ``n_clusters``, with the same rows X. If X has other rows,
+        the kept runs only predict their clusters; new runs are fitted to them. Changes of ``estimator`` affect only new
+        runs.
     random_state : int, RandomState or None
         Seed of the runs.
 
@@ -213,8 +215,8 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
         Warns
         -----
         ConvergenceWarning
-            If clusters are empty, or, with "auto", if all runs of a given ``estimator`` have fewer clusters than
-            ``max_clusters``, if the clusters of a run have fewer than 8 rows on average, if the best ``stability_`` is
+            If clusters are empty, or, with "auto", if all runs have fewer clusters than ``max_clusters`` although X has
+            enough rows, if the clusters of a run have fewer than 8 rows on average, if the best ``stability_`` is
             below 0.5, or if X has too few rows to compare larger numbers.
         """
         given = self._read(X, reset=True)
@@ -242,12 +244,17 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
             **({} if stability is None else {"stability": stability}),
         }
         self.agreement_ = float(shares.max(1).mean())
-        self._warn(max(sizes))
+        self._warn(self._most(sizes))
         return self
 
     def _runs(self, rows, random):
         """The fitted clusterers of all runs. A warm start keeps those of the previous fit."""
         kept = self.estimators_ if self.warm_start and hasattr(self, "_state") else []
+        if kept and rows.shape[1] != (before := getattr(kept[0], "n_features_in_", rows.shape[1])):
+            raise ValueError(
+                f"warm_start=True keeps the runs of the previous fit to {before} features, but X has {rows.shape[1]}. "
+                "Pass X with the same features, or set warm_start=False"
+            )
         bases = self._bases(rows)
         bases = bases * self._n_runs(fewest=-(-len(kept) // len(bases)))
         seeds = random.randint(np.iinfo(np.int32).max, size=len(bases)).tolist()
@@ -270,13 +277,15 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
 
     def _warn(self, most):
         """Issue the warnings of a fit whose runs have at most ``most`` clusters."""
-        k, stability = self._state["n_clusters"], self._state.get("stability")
-        empty = int((np.bincount(self._state["labels"], minlength=k) == 0).sum())
-        problems = []
-        if stability is not None and self.estimator is not None and most < len(stability) + 1:
+        k, labels, stability = self._state["n_clusters"], self._state["labels"], self._state.get("stability")
+        n, empty, problems = len(labels), int((np.bincount(labels, minlength=k) == 0).sum()), []
+        given = self.estimator is not None
+        wanted = numbers_to_compare(n, self.max_clusters)[-1] if given else self._clusters_of_default_runs(n)
+        if stability is not None and most < wanted:
+            advice = "Pass such clusterers" if given else "Set warm_start=False"
             problems.append(
-                f'the runs have at most {most} clusters, fewer than max_clusters={self.max_clusters}, but "auto" needs '
-                "runs with more clusters than the consensus. Pass such clusterers, or lower max_clusters"
+                f'the runs have at most {most} clusters, fewer than max_clusters={self.max_clusters}, but "auto" '
+                f"needs runs with more clusters than the consensus. {advice}, or lower max_clusters"
             )
         if empty:
             problems.append(
@@ -284,6 +293,8 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
             )
         if stability is not None:
             problems += self._doubts(most, stability.max())
+        if stability is not None and not problems:
+            problems += too_few_rows(k, len(stability) + 1, n, self.max_clusters)
         for problem in problems:
             warn(f"{type(self).__name__}: {problem}", ConvergenceWarning)
 
@@ -302,7 +313,7 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
                 f"the halves of the runs agree by only {best:.2f} on {k} clusters, so this number is uncertain. Raise "
                 "n_runs, or pass n_clusters"
             ]
-        return too_few_rows(k, n, self.max_clusters)
+        return []
 
     def predict(self, X: Any) -> Any:
         """Predict the cluster of each row.
@@ -335,7 +346,7 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
                 f'n_clusters="auto" compares two halves of the runs, but there are {labels.shape[1]} runs. Set n_runs '
                 "to at least 4, better 20"
             )
-        numbers = numbers_to_compare(len(labels), self.max_clusters)
+        numbers = numbers_to_compare(len(labels), min(self.max_clusters, self._most(sizes)))
         stability = stabilities(labels, sizes, numbers, random)
         return stable_number(numbers, stability), stability
 
@@ -352,7 +363,7 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
     def _bases(self, rows):
         """A list of the clusterers, of which each run fits a clone."""
         if self.estimator is None:
-            most = max(2, min(self.max_clusters, len(rows) // _ROWS_PER_CLUSTER))
+            most = self._clusters_of_default_runs(len(rows))
             return [TEMIClusterer(most if self.n_clusters == "auto" else self.n_clusters, n_heads=1)]
         bases = list(self.estimator) if isinstance(self.estimator, list | tuple) else [self.estimator]
         wrong = [base for base in bases if not (hasattr(base, "fit") and hasattr(base, "predict"))]
@@ -362,6 +373,15 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
                 "DBSCAN and spectral clustering, for example, have no predict"
             )
         return bases
+
+    def _most(self, sizes):
+        """The largest number of clusters of a run. Runs of the default clusterer may leave some of theirs empty."""
+        asked = [] if self.estimator is not None else [getattr(run, "n_clusters", 0) for run in self.estimators_]
+        return max(*sizes, *asked)
+
+    def _clusters_of_default_runs(self, n_rows):
+        """The number of clusters of a run of the default clusterer with "auto"."""
+        return max(2, min(self.max_clusters, n_rows // _ROWS_PER_CLUSTER))
 
     @staticmethod
     def _fitted(base, rows, seed):

@@ -105,7 +105,7 @@ class EmbeddingReader(RowReader):
     def refuse_others(self, name: str, X: Any) -> None:
         """Raise a ValueError if X is None, of another kind, or a list of several arrays of rows."""
         super().refuse_others(name, X)
-        if isinstance(X, (list, tuple)) and len(X) > 1 and n_axes(X) == 3:
+        if isinstance(X, (list, tuple)) and len(X) > 1 and all(n_axes(item) == 2 for item in X):
             raise ValueError(
                 f"X is a list of {len(X)} arrays of rows, but {name} needs one array of rows. To cluster in several "
                 "feature spaces, pass np.hstack(X), and the columns of each space as spaces, for example "
@@ -415,7 +415,7 @@ class EmbeddingClusterer(OnDevice, WithOptimizer, TrainedEstimator, ClusterMixin
         if stability is None:
             return []
         if stability.max() >= UNSTABLE:
-            return too_few_rows(k, len(self.labels_), self.max_clusters)
+            return too_few_rows(k, len(stability) + 1, len(self.labels_), self.max_clusters)
         return [
             f"mergings into {k} clusters agree by only {stability.max():.2f}, so this number is uncertain. Pass "
             "n_clusters"

@@ -9,7 +9,6 @@ from sklinvariant.ops import float64_device
 from sklinvariant.pooling._nested._regions import ON_MAPS
 
 Stage = tuple[str, tuple[float, ...], bool]  # group, orders of its moments, whether the result is normalized
-_ROUNDING = 1e-7  # of the square of a feature in float32
 
 
 def spread_stages(stages: Sequence[Stage]) -> list[Stage]:
@@ -25,26 +24,32 @@ def feature_weights(parts: Iterable[torch.Tensor], stages: Sequence[Stage]) -> t
 
     ``parts`` are batches of images (n, ..., features) that were pooled with `spread_stages`.
     """
-    n, total, square, within = accumulate(_sums, parts, stages)
+    names = [group for group, *_ in stages]
+    if sorted(names, key=lambda group: group not in ON_MAPS) != names:
+        raise ValueError(
+            'feature_weights="invariance" requires the stages "translation" and "region" before all others, but the '
+            f'groups of stages are {names}. Reorder the stages, or set feature_weights="equal"'
+        )
+    n, total, square, within, rounding = accumulate(_sums, parts, stages)
     if n < 2:
         raise ValueError(
-            f'feature_weights="invariance" requires at least 2 images, but {n} was given. Pass more images, or set '
-            'feature_weights="equal"'
+            f'feature_weights="invariance" requires at least 2 images that can be read, but got {n}. Pass more images, '
+            'or set feature_weights="equal"'
         )
     between = (square / n - (total / n).square()).clamp_min(0)
-    rounding = _ROUNDING * square / n  # constant features get the weight 0
-    weights = between / (between + within.clamp_min(0) / n + rounding).clamp_min(torch.finfo(between.dtype).tiny)
-    if weights.max() < _ROUNDING:
+    differs = between > rounding / n
+    if not differs.any():
         raise ValueError(
             'feature_weights="invariance" requires images whose features differ, but those of all images are equal. '
             'Pass other images, or set feature_weights="equal"'
         )
+    weights = torch.where(differs, between / (between + within.clamp_min(0) / n), 0)
     lead = weights.shape[: -len(stages) - 1]
     return weights.expand(*lead, *(len(orders) for _, orders, _ in reversed(stages)), -1).flatten()
 
 
 def _sums(part, stages):
-    """The number of images, and sums over them: of the mean over views, of its square, and of the variance of views.
+    """The number of images, and sums over them: mean over views, its square, variance of views, and rounding errors.
 
     The shape of the sums is (..., orders of the outermost stage, ..., orders of the innermost stage, d), with one order
     for each group of views.
@@ -57,4 +62,5 @@ def _sums(part, stages):
         for i in range(2)
     )
     square = mean.square()
-    return len(part), mean.sum(0), square.sum(0), (root.square() - square).sum(0)
+    rounding = 8 * torch.finfo(part.dtype).eps * square  # at most, of the variances
+    return len(part), mean.sum(0), square.sum(0), (root.square() - square).sum(0), rounding.sum(0)

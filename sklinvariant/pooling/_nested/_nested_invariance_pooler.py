@@ -234,9 +234,9 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, T
         ``normalize`` removes if each stage has one order.
     feature_weights : {"equal", "invariance"}
         "invariance" multiplies each feature by the share of its variance over all views that is between images, not
-        between the views of an image. `fit` learns these weights without labels from at least 2 images, of which it
-        uses at most 1,000, and takes as long as `transform` of these. On most sets of photographs it improves
-        retrieval if `fit` sees the database.
+        between the views of an image. `fit` learns these weights without labels from at least 2 images, and takes as
+        long as `transform` of these. Of images it uses at most 1,000, of activations all. The stages "translation" and
+        "region" must come first. On most sets of photographs the weights improve retrieval if `fit` sees the database.
     normalize : bool
         Normalise each output vector to length 1.
     region_levels : int
@@ -482,7 +482,17 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, T
         return (part.to(given.device, given.dtype) for part in given.data.split(self.batch_size))
 
     def _finished(self, pooled):
-        return finished(pooled, self._weights(pooled), normalize=self.normalize)
+        weights = self._weights(pooled)
+        if weights is not None and len(weights) != pooled.shape[1]:
+            raise ValueError(
+                f"`fit` learned weights of {len(weights)} features, but the stages now give {pooled.shape[1]}. Fit "
+                "again"
+            )
+        return finished(pooled, weights, normalize=self.normalize)
+
+    def _adapt_earlier(self):
+        if hasattr(self, "_state"):  # which may be from before there was ``feature_weights_``
+            self._state = {"feature_weights": None, **self._state}
 
     def _weights(self, like):
         """The weights of the features, on the device and in the precision of the tensor ``like``, or None."""

@@ -235,6 +235,20 @@ def test_the_number_of_clusters_of_few_rows_is_found(k, rows_per_cluster, global
     assert model.fit(X).n_clusters_ == k
 
 
+def test_the_default_reports_that_more_clusters_need_more_rows():
+    X, _ = make_blobs(40, centers=10 * np.eye(5, 6), random_state=0)
+    with pytest.warns(ConvergenceWarning, match="5 is the largest number of clusters that was compared"):
+        model = ConsensusClusterer(None, "auto", n_runs=6, random_state=0).fit(X)
+    assert len(model.stability_) == 4
+
+
+def test_kept_runs_with_few_clusters_are_reported():
+    X, _ = make_blobs(60, centers=10 * np.eye(6, 8), random_state=0)
+    model = ConsensusClusterer(None, 2, n_runs=4, warm_start=True, random_state=0).fit(X)
+    with pytest.warns(ConvergenceWarning, match=r"at most 2 clusters, fewer .* Set warm_start=False, or"):
+        model.set_params(n_clusters="auto").fit(X)
+
+
 @pytest.mark.parametrize("n", [20, 40])
 def test_runs_of_almost_single_rows_are_reported(n):
     """Such runs agree on one cluster for each row."""
@@ -275,7 +289,7 @@ def test_a_warm_start_with_another_number_of_clusters_or_other_rows(blobs):
     assert all(run is earlier for run, earlier in zip(model.estimators_, runs, strict=True))
     with pytest.raises(ValueError, match="keeps the 5 runs of the previous fit, but n_runs=4 asks for 4"):
         model.set_params(n_runs=4).fit(X)
-    with pytest.raises(ValueError, match="features"):
+    with pytest.raises(ValueError, match=r"previous fit to 4 features, but X has 1\. .* or set warm_start=False"):
         model.set_params(n_runs=5).fit(X[:, :1])
     assert model.predict(X[:50]).tolist() == model.labels_.tolist()
 

@@ -1,6 +1,7 @@
 """The weights of features that `NestedInvariancePooler` learns, compared with variances of plain arrays."""
 
 import itertools
+import pickle
 
 import numpy as np
 import pytest
@@ -109,6 +110,32 @@ def test_a_constant_feature_has_the_weight_0(orbits):
     assert pooler().fit(orbits).feature_weights_[2] == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.parametrize("offset", [100.0, 1e5])
+def test_a_large_mean_does_not_change_weights_in_double_precision(orbits, offset):
+    expected = pooler().fit(orbits).feature_weights_
+    assert_close(pooler().fit(orbits + offset).feature_weights_, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_cells_must_be_pooled_before_views(images):
+    stages = [("scale", 1), ("translation", 2), ("rotation", np.inf)]
+    model = pooler(stages, backbone=network())
+    with pytest.raises(ValueError, match=r'"translation" and "region" before all others, .*\[\'scale\', \'translation'):
+        model.fit(images)
+    assert model.set_params(feature_weights="equal").fit(images).feature_weights_ is None
+
+
+def test_other_stages_need_another_fit(orbits):
+    model = pooler().fit(orbits).set_params(stages=[("scale", 3), ("rotation", 1)])
+    with pytest.raises(ValueError, match=r"weights of 10 features, but the stages now give 5\. Fit again"):
+        model.transform(orbits)
+
+
+def test_a_model_without_weights_from_an_earlier_version(orbits):
+    model = pooler(feature_weights="equal").fit(orbits)
+    del model._state["feature_weights"]
+    assert pickle.loads(pickle.dumps(model)).feature_weights_ is None
+
+
 def test_what_varies_with_the_views_counts_less(global_random_seed):
     """Images are found again by features that the views do not change, although the others are larger."""
     rng = np.random.RandomState(global_random_seed)
@@ -137,7 +164,7 @@ def test_a_saved_model_and_a_module(images, tmp_path):
 
 @pytest.mark.parametrize(
     ("n", "value", "message"),
-    [(1, None, "at least 2 images, but 1 was given"), (4, 0.5, "those of all images are equal")],
+    [(1, None, "at least 2 images that can be read, but got 1"), (4, 0.5, "those of all images are equal")],
 )
 def test_images_that_tell_nothing(orbits, n, value, message):
     X = orbits[:n] if value is None else np.full_like(orbits[:n], value)
