@@ -83,7 +83,9 @@ def test_images(bars, params):
         model.predict(images[:, :10])
     with pytest.raises(ValueError, match="images are 9 x 16 pixels, but IICClusterer was fitted on images of 12 x 12"):
         model.predict(images.reshape(60, 9, 16))
-    with pytest.raises(ValueError, match=r"shape \(9, 16, 1\), but IICClusterer was fitted on .* shape \(12, 12, 1\)"):
+    with pytest.raises(
+        ValueError, match=r"9 x 16 pixels, but IICClusterer was fitted on .* Set image_shape=\(12, 12\)"
+    ):
         flat.set_params(image_shape=(9, 16)).predict(images.reshape(60, -1))
 
 
