@@ -218,8 +218,8 @@ class CanonicalRotation(OneToOneFeatureMixin, TransformerMixin, NetworkEstimator
     used to choose settings. Classifiers that are trained on 16 rotated copies instead reach 80.2 %, and nearest
     neighbours with 16 copies, which need no training, 80.1 %. No method is best on every set: on digits of 8 × 8 pixels
     the copies reach 96.0 %, and the rotated pixels 93.6 %; on COIL-20 they reach 99.2 and 98.7 %. On MNIST with 28 × 28
-    pixels and 1,000 upright training images, an SVM of the rotated pixels reaches 91.8 %, one of HOG features of 16
-    copies 92.7 %, and one of HOG features of the rotated images 94.5 %.
+    pixels and 1,000 upright training images, an SVM of the rotated pixels reaches 91.9 %, one of HOG features of 16
+    copies 92.5 %, and one of HOG features of the rotated images 94.7 %.
 
     Images and their quarter turns get the same result up to rounding, except for ties. At other angles the result
     differs by the interpolation, and by half a step of 360 / n_rotations degrees.
