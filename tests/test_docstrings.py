@@ -252,3 +252,11 @@ def test_methods_of_estimators_document_all_parameters(name, cls):
         documented = inspect.getdoc(getattr(cls, method))
         for parameter in list(inspect.signature(getattr(cls, method)).parameters)[1:]:
             assert re.search(rf"\b{parameter}\b", documented.partition("Parameters\n")[2]), f"{method}({parameter})"
+
+
+@pytest.mark.parametrize(("name", "cls"), all_estimators())
+def test_types_name_no_attributes(name, cls):
+    """In reStructuredText, a word that ends with an underscore refers to a link, which does not exist."""
+    types = re.findall(r"^\w+ : (.*)$", inspect.getdoc(cls), flags=re.MULTILINE)
+    assert types
+    assert not [text for text in types if re.search(r"(?<!`)\b\w+_\b(?!`)", text)]

@@ -265,7 +265,7 @@ class NestedInvariancePooler(OnDevice, CallbackSupportMixin, TransformerMixin, T
         The fitted backbone, or None.
     n_features_out_ : int
         Length of an output vector.
-    feature_weights_ : array of shape (n_features_out_,) or None
+    feature_weights_ : array of shape (n_features_out,) or None
         Weights of the features, 0 to 1, or None with ``feature_weights="equal"``.
     pixel_range_ : list of two floats
         The lowest and the highest pixel in `fit`, including 0 and 1; not for activations.
