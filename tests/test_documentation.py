@@ -216,6 +216,13 @@ def test_pages_can_be_read_on_github():
             assert not [line for line in prose.splitlines() if len(line) > 150 and line[0] != "|"], path.name
 
 
+def test_no_line_is_a_comment():
+    """MyST leaves out lines that begin with a percent sign, such as a wrapped "81.9 %"."""
+    for path, text in written().items():
+        if path.suffix == ".md":
+            assert not re.findall(r"^\s*%.*", text, flags=re.MULTILINE), path.name
+
+
 def test_the_installation_page_lists_every_extra():
     extras = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     page = (DOCS / "install.md").read_text(encoding="utf-8")
