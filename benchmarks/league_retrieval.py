@@ -182,7 +182,7 @@ def pooled(picture, see):
 
 def regions(maps):
     """R-MAC of feature maps (n, rows, columns, d)."""
-    from sklinvariant.pooling._nested._nested_invariance_pooler import nested_moments
+    from sklinvariant.pooling._nested._nested_moments import nested_moments
 
     return nested_moments([("translation", (np.inf,), True), ("region", (1,), False)], lambda: maps, {}, 3)
 

@@ -6,9 +6,7 @@ import torch
 
 from sklinvariant.accumulate import accumulate
 from sklinvariant.ops import float64_device
-from sklinvariant.pooling._nested._regions import ON_MAPS
-
-Stage = tuple[str, tuple[float, ...], bool]  # group, orders of its moments, whether the result is normalized
+from sklinvariant.pooling._nested._nested_moments import ON_MAPS, Stage
 
 
 def spread_stages(stages: Sequence[Stage]) -> list[Stage]:

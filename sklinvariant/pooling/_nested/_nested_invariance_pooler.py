@@ -6,7 +6,7 @@ Morère et al. 2016, "Nested invariance pooling and RBM hashing for image instan
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable
 from dataclasses import KW_ONLY
 from functools import partial
 from typing import Annotated, Any, Literal, Self
@@ -42,96 +42,15 @@ from sklinvariant.base import (
 )
 from sklinvariant.feature_extraction import BackbonePatches
 from sklinvariant.images import StreamReader, scale_pixels
-from sklinvariant.ops import Moment, Resampler, concatenated, moment, unit_length
-from sklinvariant.pooling._nested._feature_weights import Stage, feature_weights, spread_stages
+from sklinvariant.ops import Resampler, concatenated
+from sklinvariant.pooling._nested._feature_weights import feature_weights, spread_stages
 from sklinvariant.pooling._nested._nested_module import NestedPooling, OrbitPooling, finished
-from sklinvariant.pooling._nested._regions import ON_MAPS, region_grid
+from sklinvariant.pooling._nested._nested_moments import ON_MAPS, nested_moments, orbit_moments, parse_stages
 from sklinvariant.transforms import Compose, Rotation, Scale, Transform
 
 _MOST_TO_FIT = 1000  # largest number of images on which a backbone or weights are fitted
 _ORBITS = {"n_rotations": 12, "n_scales": 2}  # of fits by this version
 _EARLIER_ORBITS = {"n_rotations": 36, "n_scales": 10}  # of models saved by earlier versions
-
-
-def nested_moments(
-    stages: Sequence[Stage],
-    next_map: Callable[[], torch.Tensor],
-    sizes: dict[str, int],
-    region_levels: int | None = None,
-    printed: bool = False,
-) -> torch.Tensor:
-    """Equation 4 for a batch: the moments of each stage's group over the output of the previous stage.
-
-    ``stages`` are (group, orders, normalized), the innermost first. ``next_map()`` returns the feature maps
-    (n, h, w, d) of the next view; the elements of the outermost group vary slowest. ``sizes`` are the numbers of views
-    of the groups; ``region_levels`` are those of `region_grid`, if a stage pools regions.
-    """
-    if not stages:
-        return next_map()
-    *inside, (group, orders, normalized) = stages
-
-    def below():
-        return nested_moments(inside, next_map, sizes, region_levels, printed)
-
-    if group == "translation":
-        maps = below()
-        parts = [maps]
-        if region_levels is not None:
-            boxes = region_grid(maps.shape[1], maps.shape[2], region_levels)
-            parts = [maps[:, top:bottom, left:right] for top, bottom, left, right in boxes]
-        pooled = [torch.cat([moment(x.flatten(1, 2), n, 1, printed) for n in orders], dim=-1) for x in parts]
-        result = pooled[0] if region_levels is None else torch.stack(pooled, dim=1)  # (n, d) or (n, r, d)
-    elif group == "region":
-        regions = below()
-        result = torch.cat([moment(regions, n, 1, printed) for n in orders], dim=-1)
-    else:
-        moments = [Moment(n, printed) for n in orders]
-        for _ in range(sizes[group]):
-            x = below()
-            for one in moments:
-                one.add(x)
-        result = torch.cat([one.result() for one in moments], dim=-1)
-    return unit_length(result) if normalized else result
-
-
-def orbit_moments(stages: Sequence[Stage], orbits: torch.Tensor, printed: bool = False) -> torch.Tensor:
-    """`nested_moments` of precomputed activations (n, m_1, …, m_g, d), with the axis of the innermost group first."""
-    for _, orders, normalized in stages:
-        orbits = torch.cat([moment(orbits, n, 1, printed) for n in orders], dim=-1)
-        orbits = unit_length(orbits) if normalized else orbits
-    return orbits
-
-
-def parse_stages(stages: Sequence[Any], known: Collection[str] | None = None) -> list[Stage]:
-    """Parse stages into a list of (group, orders, normalized); ``known`` are the accepted names of groups."""
-    parsed = []
-    for stage in stages:
-        try:
-            group, orders, *rest = stage
-            orders = tuple(float(n) for n in np.atleast_1d(orders))
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                f'stages contains {stage!r}, but (group, order) or (group, order, "l2") is required. Change this stage.'
-            ) from error
-        if not isinstance(group, str) or rest not in ([], ["l2"]) or not orders or not all(n >= 1 for n in orders):
-            raise ValueError(
-                f'stages contains {stage!r}, but (group, order) or (group, order, "l2") with orders of at least 1 is '
-                "required. Change this stage."
-            )
-        if known is not None and group not in known:
-            raise ValueError(
-                f"stages contains the group {group!r}, but only {sorted(known)} are known. Add the group to transforms."
-            )
-        parsed.append((group, orders, bool(rest)))
-    groups = [group for group, _, _ in parsed]
-    if len(set(groups)) < len(groups):
-        raise ValueError(f"stages has groups {groups}, but each group may occur only once. Remove the repeated stage.")
-    if known is not None and "region" in groups and "translation" not in groups[: groups.index("region")]:
-        raise ValueError(
-            f'stages has groups {groups}, but "region" requires "translation" before it, which pools the cells of each '
-            "region. Insert such a stage."
-        )
-    return parsed
 
 
 def _views(images, view, params, encode, batch_size, bar=None):

@@ -1,7 +1,5 @@
 """The regions of R-MAC: squares of several sizes that cover a feature map (Tolias et al. 2016, section 3.2)."""
 
-ON_MAPS = ("translation", "region")  # groups that are pooled on the feature map
-
 
 def region_grid(h: int, w: int, levels: int) -> list[tuple[int, int, int, int]]:
     """The regions of a map of h × w cells: first and last row, first and last column (half open).
