@@ -15,7 +15,7 @@ from sklearn.metrics import normalized_mutual_info_score
 from sklearn.mixture import GaussianMixture
 from sklearn.preprocessing import normalize
 
-from sklinvariant import IICClusterer
+from sklinvariant import IICClusterer, TEMIClusterer, TURTLEClusterer
 from sklinvariant.metrics import clustering_accuracy
 
 
@@ -38,8 +38,8 @@ def reduced(X, n_components):
     return PCA(n_components, svd_solver="full").fit_transform(X)
 
 
-def iic(**settings):
-    return clusterer(lambda X, k, seed: IICClusterer(k, random_state=seed, **settings).fit(X).labels_)
+def ours(estimator, **settings):
+    return clusterer(lambda X, k, seed: estimator(k, random_state=seed, **settings).fit(X).labels_)
 
 
 def kmeans(change):
@@ -96,9 +96,12 @@ CLUSTERING = Family(
         "groceries, 31 products": from_files(groceries),
     },
     methods={
-        "ours: IICClusterer, default settings": iic(),
-        "ours: IICClusterer, 5 heads": iic(n_heads=5),
-        "ours: IICClusterer, 5 heads, λ = 2 (for equal sizes)": iic(n_heads=5, entropy_weight=2.0),
+        "ours: IICClusterer, default settings": ours(IICClusterer),
+        "ours: IICClusterer, λ = 2 (for equal sizes)": ours(IICClusterer, entropy_weight=2.0),
+        "ours: IICClusterer, 5 heads": ours(IICClusterer, n_heads=5),
+        "ours: IICClusterer, 5 heads, λ = 2 (for equal sizes)": ours(IICClusterer, n_heads=5, entropy_weight=2.0),
+        "ours: TEMIClusterer, default settings": ours(TEMIClusterer),
+        "ours: TURTLEClusterer, default settings": ours(TURTLEClusterer),
         "k-means": kmeans(lambda X: X),
         "k-means, unit length": kmeans(normalize),
         "k-means, PCA to 90 %, unit length": kmeans(lambda X: normalize(reduced(X, 0.9))),

@@ -14,6 +14,7 @@ from sklinvariant.pairs._tensor_search import search_tensors
 _MOST_EXACT = 50_000  # rows; the time of an exact search grows with their square
 _COMPARED = 1 << 32  # values that one call compares in an exact search, which Ctrl-C cannot interrupt
 _BLOCK = 256  # rows that scikit-learn compares at a time
+_CODED = 1 << 22  # values whose codes are computed at a time
 _CALL = 1 << 12  # rows that one call looks for in the lists
 _LISTS = 2  # times the square root of the number of rows
 _FROM_A_LIST = 40  # rows from which the centre of a list is learned
@@ -23,11 +24,15 @@ _MOST_EXCESS = 0.01  # of the distances over those of the nearest rows
 _MEASURED = 1_000  # rows on which both are measured
 
 
-def nearest_partners(samples: torch.Tensor, n_neighbors: int, auxiliary: torch.Tensor | None = None) -> torch.Tensor:
+def nearest_partners(
+    samples: torch.Tensor, n_neighbors: int, auxiliary: torch.Tensor | None = None, *, n_clusters: int | None = None
+) -> torch.Tensor:
     """Indices (n, k) of the nearest other samples of each sample (n, ...); k is at most n - 1.
 
-    Samples that are not ``auxiliary`` (n,) only have neighbours that are not auxiliary either, so that no walk reaches
-    auxiliary samples.
+    For ``n_clusters`` clusters, k is at most half of their mean size, but at least 2, because most neighbours of a
+    sample would otherwise be in other clusters. Copies of a sample then count as one neighbour (see
+    `_nearest_distinct`). Samples that are not ``auxiliary`` (n,) only have neighbours that are not auxiliary either, so
+    that no walk reaches auxiliary samples.
     """
     inside = None if auxiliary is None else (~auxiliary).nonzero().squeeze(1)
     n = len(samples if inside is None else inside)
@@ -36,10 +41,53 @@ def nearest_partners(samples: torch.Tensor, n_neighbors: int, auxiliary: torch.T
     flat = in_safe_unit(samples.flatten(1))[0]
     rows = flat - flat.mean(0)  # centred, so that products of large numbers do not cancel
     k = min(n_neighbors, n - 1)
-    found = _search(rows, k)
+    if n_clusters is not None:
+        k = min(k, max(2, n // (2 * n_clusters)))
+    found = _nearest(rows, k, n_clusters)
     if inside is not None and n < len(rows):
-        found[inside] = inside[_search(rows[inside], k)]
+        found[inside] = inside[_nearest(rows[inside], k, n_clusters)]
     return found
+
+
+def _nearest(rows, k, n_clusters):
+    """Indices (n, k') of the nearest other rows, with other values if there are enough values; k' is at most k."""
+    if n_clusters is not None:
+        codes, values, counts = row_codes(rows).unique(return_inverse=True, return_counts=True)
+        most = len(codes) // (2 * n_clusters)
+        if len(codes) < len(rows) and most >= 2:
+            return _nearest_distinct(rows, values, counts, min(k, most))
+    return _search(rows, k)
+
+
+def _nearest_distinct(rows, values, counts, k):
+    """Indices (n, k) of the nearest rows with other values; ``values`` (n,) numbers them, ``counts`` their rows.
+
+    If the nearest rows were copies, a value that many rows have would be a cluster of its own, such as the answers that
+    most people give. But among the neighbours of a value, those of which it is no neighbour are replaced by copies, the
+    farthest first, as long as there are copies. So the rows of a value that is far from all others have only copies.
+    """
+    members = values.argsort(stable=True)
+    starts = counts.cumsum(0) - counts
+    near = _search(rows[members[starts]], k)  # (u, k), numbers of values
+    own = torch.arange(len(near), device=near.device)[:, None]
+    one_way = ~torch.isin(near * len(near) + own, own * len(near) + near)
+    rank = one_way.flip(1).cumsum(1).flip(1)  # among these, 1 for the farthest
+    copies = torch.where(one_way & (rank < counts[:, None]), rank, 0)  # numbers of the copies, or 0
+    near = torch.where(copies > 0, own, near)[values]
+    place = torch.empty_like(values)
+    place[members] = torch.arange(len(values), device=values.device) - starts[values[members]]
+    return members[starts[near] + (place[:, None] + copies[values]) % counts[near]]
+
+
+def row_codes(rows: torch.Tensor) -> torch.Tensor:
+    """Numbers (n,) that are equal for equal rows (n, d) of floats; those of others differ, but for chance (2⁻⁶⁴)."""
+    one, other = torch.randint(1 << 62, (2, rows.shape[1]), generator=torch.Generator().manual_seed(0)).to(rows.device)
+    parts = []
+    for part in rows.split(max(1, _CODED // max(1, rows.shape[1]))):
+        bits = (part + 0).view(torch.int32 if part.element_size() == 4 else torch.int64)  # -0.0 becomes 0.0
+        bits = bits.long() * (2 * one + 1)
+        parts.append(((bits ^ (bits >> 32)) * (2 * other + 1)).sum(1))
+    return torch.cat(parts)
 
 
 def _search(rows, k):

@@ -6,7 +6,7 @@ import torch
 from sklearn.datasets import make_blobs
 
 from sklinvariant.pairs import _nearest_partners, nearest_partners
-from sklinvariant.pairs._nearest_partners import nearest_others
+from sklinvariant.pairs._nearest_partners import nearest_others, row_codes
 
 
 @pytest.fixture
@@ -167,3 +167,57 @@ def test_few_rows_and_no_faiss_are_searched_exactly(monkeypatch):
     monkeypatch.setattr(_nearest_partners, "_MOST_EXACT", 10)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     np.testing.assert_array_equal(nearest_others(rows, 1)[1:, 0], expected[1:])
+
+
+def _values_of_neighbours(rows, n_clusters, k=10):
+    return rows[nearest_partners(rows, k, n_clusters=n_clusters)].squeeze(2)
+
+
+def test_at_most_half_a_cluster(global_random_seed):
+    """Most neighbours of a sample would otherwise be in other clusters."""
+    rows = torch.randn(90, 3, generator=torch.Generator().manual_seed(global_random_seed))
+    shapes = {n: nearest_partners(rows, 10, n_clusters=n).shape[1] for n in (1, 4, 5, 9, 15, 90)}
+    assert shapes == {1: 10, 4: 10, 5: 9, 9: 5, 15: 3, 90: 2}
+    auxiliary = torch.arange(90) >= 60
+    assert nearest_partners(rows, 10, auxiliary, n_clusters=5).shape == (90, 6)
+
+
+def test_copies_count_as_one_neighbour():
+    """50 rows of each of the numbers 0 to 39: the neighbours of a row have the nearest other numbers."""
+    order = torch.randperm(2000, generator=torch.Generator().manual_seed(0))
+    rows = torch.arange(40.0).repeat(50)[order][:, None]
+    partners = nearest_partners(rows, 4, n_clusters=3)
+    for value, found in zip(rows.squeeze(1).tolist(), rows[partners].squeeze(2).tolist(), strict=True):
+        if 2 <= value <= 37:
+            assert sorted(found) == [value - 2, value - 1, value + 1, value + 2]
+    # all rows of a value are found, not one that stands for them
+    assert (partners.unique(return_counts=True)[1] == 4).sum() > 1800
+
+
+@pytest.mark.parametrize("copies", [2, 3, 5, 200])
+def test_rows_of_a_remote_value_are_neighbours(copies):
+    """Blank images, for example. They have as many other neighbours as there are too few copies."""
+    rows = torch.cat([torch.linspace(0, 1, 100), torch.full((copies,), 9.0)])[:, None]
+    found = nearest_partners(rows, 4, n_clusters=3)[100:]
+    assert ((found >= 100).sum(1) == min(4, copies - 1)).all()
+    assert not (found == torch.arange(100, 100 + copies)[:, None]).any()
+    assert all(len(set(row)) == 4 for row in found.tolist())
+
+
+def test_few_values_are_clusters():
+    """Three answers in two clusters, or as many values as clusters: the neighbours of a row are copies."""
+    rows = torch.arange(3.0).repeat_interleave(50)[:, None]
+    assert (_values_of_neighbours(rows, 2) == rows).all()
+    rows = torch.arange(20.0).repeat_interleave(30)[:, None]
+    assert (_values_of_neighbours(rows, 20) == rows).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_codes_of_rows(monkeypatch, dtype):
+    """Equal rows have equal codes, whatever part they are in. Numbers of few bits have codes that differ, too."""
+    monkeypatch.setattr(_nearest_partners, "_CODED", 1000)
+    rows = torch.cartesian_prod(*[torch.arange(6, dtype=dtype)] * 5)
+    codes = row_codes(torch.cat([rows, rows.flip(0), -rows]))
+    assert len(codes.unique()) == 2 * 6**5 - 1
+    assert (codes[: 6**5] == codes[6**5 : 2 * 6**5].flip(0)).all()
+    assert codes[0] == codes[2 * 6**5]  # 0 and -0

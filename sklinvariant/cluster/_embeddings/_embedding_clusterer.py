@@ -302,7 +302,7 @@ class EmbeddingClusterer(OnDevice, WithOptimizer, TrainedEstimator, ClusterMixin
 
     def _data(self, given, y, generator, *, reset):
         rows = given.tensor()
-        fewest = 2 if reset and self.n_clusters == "auto" else self._fitted_number()
+        fewest = self._fewest() if reset else self._fitted_number()
         if len(rows) < max(2, fewest):
             raise ValueError(
                 f"n_samples={len(rows)} should be >= n_clusters={fewest}, and at least 2. Pass more rows; in "
@@ -314,14 +314,10 @@ class EmbeddingClusterer(OnDevice, WithOptimizer, TrainedEstimator, ClusterMixin
         pairs = None
         if self._needs_pairs():
             features = torch.cat([space(rows) for space in spaces], 1)
-            partners = nearest_partners(features, self._few_neighbors(len(rows)))
+            partners = nearest_partners(features, self.n_neighbors, n_clusters=fewest)
             pairs = PartnerPairs(rows, partners, generator, most_steps=MOST_STEPS)
         number, stability = self._number(pairs, spaces) if reset else self._earlier_number()
         return Rows(rows, spaces, pairs, number, stability)
-
-    def _few_neighbors(self, n):
-        """The number of neighbours of each of n rows. Of few rows, most neighbours would be in other clusters."""
-        return min(self.n_neighbors, max(2, n // 5)) if self.n_clusters == "auto" else self.n_neighbors
 
     def _number(self, pairs, spaces):
         """The number of clusters, and the stability of each number that was compared, or None."""
@@ -332,6 +328,9 @@ class EmbeddingClusterer(OnDevice, WithOptimizer, TrainedEstimator, ClusterMixin
         rescale, weight = EmbeddingNetwork(spaces, 1).features, self.entropy_weight
         stability = stabilities_of_merging(pairs, everything, numbers, entropy_weight=weight, rescale=rescale)
         return stable_number(numbers, stability), stability
+
+    def _fewest(self):
+        return 2 if self.n_clusters == "auto" else self.n_clusters
 
     def _earlier_number(self):
         return self._fitted_number(), self._state.get("stability")
@@ -354,7 +353,7 @@ class EmbeddingClusterer(OnDevice, WithOptimizer, TrainedEstimator, ClusterMixin
 
     def _kind_of_scale(self, rows, generator):
         def information(some):
-            partners = nearest_partners(some, self.n_neighbors)
+            partners = nearest_partners(some, self.n_neighbors, n_clusters=self._fewest())
             return information_of_walks(PartnerPairs(some, partners, generator, most_steps=MOST_STEPS), some)
 
         return choose_scaling(rows, information, generator) if self.scale == "auto" else self.scale

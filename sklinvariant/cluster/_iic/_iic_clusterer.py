@@ -356,7 +356,7 @@ class IICClusterer(WithImageSize, OnDevice, WithOptimizer, WithPairs, TrainedEst
         generator = torch.Generator().manual_seed(seed)  # the random numbers of the training stay the same
 
         def information(rows):
-            partners = nearest_partners(rows, self.n_neighbors)
+            partners = nearest_partners(rows, self.n_neighbors, n_clusters=self.n_clusters)
             return information_of_walks(PartnerPairs(rows, partners, generator, most_steps=MOST_STEPS), rows)
 
         compares = searches and self._kind_of_pairs(samples) == "neighbors"

@@ -51,7 +51,8 @@ class WithPairs(WithNeighbors):
                 )
             return source
         if kind == "neighbors":
-            partners = nearest_partners(scaling(scale_pixels(samples)), self.n_neighbors, auxiliary)
+            rows = scaling(scale_pixels(samples))
+            partners = nearest_partners(rows, self.n_neighbors, auxiliary, n_clusters=self.n_clusters)
             return PartnerPairs(samples, partners, generator, most_steps=MOST_STEPS, views=views)
         if callable(kind):
             views = kind
