@@ -11,13 +11,13 @@ COLUMNS = ("features", "binary codes", "clusters or classes", "segments")
 LEFT = (0.0, 3.75, 6.75, 8.95, 12.1)  # inches: the questions, then the columns
 WIDTH = (3.0, 2.65, 1.85, 2.8, 1.75)
 ROW, HEIGHT = 1.0, 0.74
-CODES = "NeighborHasher"
+CODES, CLUSTERS = "NeighborHasher", "IICClusterer,\nKMeans"
 METHODS = {
-    "labels of all samples?": ("LearnedBoW, LearnedVLAD,\nLearnedFisherVector", CODES, "any classifier", ""),
+    "labels of all samples?": ("LearnedBoW, LearnedVLAD,\nSecondOrderPooling", CODES, "any classifier", ""),
     "a few labels,\nmany images?": ("SparseAutoencoder", "", "IICClassifier", ""),
     "video?": ("AutoPooling", CODES, 'IICClusterer\n(pairs="temporal")', ""),
-    "content kept by quarter\nturns or reflections?": ("EquivariantAutoencoder", CODES, "KMeans", ""),
-    "content kept by rotations\nby any angle?": ("CanonicalRotation,\nthen any features", CODES, "KMeans", ""),
+    "content kept by quarter\nturns or reflections?": ("EquivariantAutoencoder", CODES, CLUSTERS, ""),
+    "content kept by rotations\nby any angle?": ("CanonicalRotation,\nthen any features", CODES, CLUSTERS, ""),
     "content kept by other\ntransformations?": ("NestedInvariancePooler", CODES, "IICClusterer", "IICSegmenter"),
     "vectors and\ntheir neighbours?": ("your vectors", CODES + ",\nITQHasher", 'IICClusterer\n(pairs="neighbors")', ""),
     "only images": ("ConvolutionalFeatures,\nBagOfWords, VLAD, …", CODES, "IICClusterer", "IICSegmenter"),

@@ -150,7 +150,10 @@ class NeighborHasher(WithOptimizer, WithNeighbors, TrainedEstimator, Hasher):
     passes through the sign as if it were tanh.
 
     To find rows of the same class instead of the nearest rows, raise ``temperature`` to 0.25. `ITQHasher` is fitted in
-    less time, and is better for this purpose if there are only some tens of features.
+    less time, and was better for this purpose on a set with 30 features, but not on one with 64.
+
+    The defaults were chosen on sets of at most 5,000 rows. On 20,000 rows of MNIST they were only level with
+    `ITQHasher`. For more than 10,000 rows, set ``batch_size=1024`` and ``n_neighbors=3``.
 
     Parameters
     ----------

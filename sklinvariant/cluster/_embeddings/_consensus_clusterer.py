@@ -118,6 +118,9 @@ class ConsensusClusterer(MetaEstimatorMixin, ClusterMixin, TorchEstimator):
     in common, not with pairs of rows. Each cluster of a run then votes for the clusters of the consensus, in proportion
     to the rows that it shares with them, which also gives the clusters of new rows.
 
+    With the default runs it is about as accurate as one `TEMIClusterer`, and takes several times as long. It serves to
+    combine other clusterers or feature spaces.
+
     Parameters
     ----------
     estimator : estimator or list of estimators with ``fit`` and ``predict``, or None

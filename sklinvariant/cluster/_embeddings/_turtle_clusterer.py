@@ -106,6 +106,8 @@ class TURTLEClusterer(EmbeddingClusterer):
     divided by its lower bound :math:`-\gamma S \ln k` for k clusters: 1 if the clusters are certain and of equal size.
     It is missing if the bound is 0.
 
+    `TURTLEClusterer` assumes clusters of similar sizes. If sizes differ, use `IICClusterer`.
+
     Parameters
     ----------
     n_neighbors : int

@@ -84,6 +84,9 @@ class IICClassifier(OnDevice, WithEarlyStopping, WithOptimizer, TrainedEstimator
     and, with ``passthrough``, to the rows themselves (a logistic regression). Then both are trained by the log-loss,
     the trunk with a smaller learning rate.
 
+    A clusterer is fitted first, which takes seconds to minutes. If class sizes differ much, compare with
+    `sklearn.semi_supervised.SelfTrainingClassifier`.
+
     Parameters
     ----------
     clusterer : IICClusterer

@@ -67,9 +67,10 @@ class AutoPooling(OnDevice, PoolingByMoments, PoolingByBatches, RowFeaturesOutMi
     The first term makes z equal for both frames, and the second preserves the information in y. By default y is
     standardised in J.
 
-    Use `SpatialPooling`, which needs no fit, for feature maps of known layout if what moves is mostly shifted:
-    grids of equal size are about as accurate. Use `AutoPooling` if the layout is unknown or the motion is not a
-    translation.
+    Use `SpatialPooling`, which needs no fit, for feature maps of known layout if what moves is mostly shifted: grids of
+    equal size are about as accurate. If the layout is unknown, compare with PCA, which was about as accurate in a
+    fraction of the time. Use `AutoPooling` for non-negative features, for clusters that can be displayed, or if the
+    motion is not a translation.
 
     Parameters
     ----------
