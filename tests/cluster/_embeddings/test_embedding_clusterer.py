@@ -278,3 +278,16 @@ def test_a_list_of_spaces_is_told_how_to_pass_them(cls, corners):
         assert "spaces" not in str(found.value)
     model = quick(cls, max_epochs=1, spaces=[slice(0, 6), slice(6, 8)]).fit(np.hstack((X, X[:, :2])))
     assert model.labels_.shape == (90,)
+
+
+@each
+def test_rows_with_many_copies(cls, answers):
+    """A fifth of the rows of the larger cluster are equal. They are no cluster of their own."""
+    X, y = answers
+    assert clustering_accuracy(y, cls(2, random_state=0).fit(X).labels_) > 0.97
+
+
+@each
+def test_fewer_neighbours_in_small_clusters(cls, small_groups):
+    X, y = small_groups
+    assert clustering_accuracy(y, cls(10, random_state=0).fit(X).labels_) > 0.97

@@ -517,3 +517,14 @@ def test_flat_rows_are_not_resized(bars, image_shape):
     sized, plain = (IICClusterer(**{**settings, "image_size": size}).fit(rows) for size in (5, None))
     assert sized.n_features_in_ == 144
     np.testing.assert_array_equal(sized.transform(rows), plain.transform(rows))
+
+
+def test_rows_with_many_copies(answers):
+    """A fifth of the rows of the larger cluster are equal. They are no cluster of their own."""
+    X, y = answers
+    assert one_to_one_accuracy(y, IICClusterer(2, random_state=0).fit(X).labels_) > 0.97
+
+
+def test_fewer_neighbours_in_small_clusters(small_groups):
+    X, y = small_groups
+    assert one_to_one_accuracy(y, IICClusterer(10, random_state=0).fit(X).labels_) > 0.97
