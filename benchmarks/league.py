@@ -44,6 +44,8 @@ from measuring import add_json, report
 from scipy.stats import rankdata
 
 BEST = "the best of the others on each set"
+SUMMARY = ["family", "default", "score", "sets", "mean before", "mean", "mean rank", "best alternative"]
+SUMMARY += ["seconds of both", "wins / level / loses"]
 LEVEL = 1.0  # largest difference, in points, of results that count as level
 
 ALL = (
@@ -153,16 +155,25 @@ def summary(folder):
             result = json.loads(path.read_text(encoding="utf-8"))
             if result["rows"][-1][0] != BEST:  # ours or the alternatives were not run
                 continue
-            sets = result["columns"].index("mean") - 1
-            means = {row[0]: float(row[sets + 1]) for row in result["rows"]}
-            default, counts = result["rows"][0][0], result["rows"][-1][-1]
-            other = max((one for one in list(means)[:-1] if not one.startswith("ours")), key=means.get)
-            score = family.unit if not suffix else f"{family.tables[suffix[1:]]}, %"
-            best = f"{means[other]:.1f}, {other}"
+            methods = {row[0]: dict(zip(result["columns"], row, strict=True)) for row in result["rows"]}
+            default, best = result["rows"][0][0], methods.pop(BEST)
+            others = [one for one in methods if not one.startswith("ours")]
+            other = max(others, key=lambda one: float(methods[one]["mean"]))
             rows.append(
-                [family.name, default.removeprefix("ours: "), score, sets, f"{means[default]:.1f}", best, counts]
+                [
+                    family.name,
+                    default.removeprefix("ours: "),
+                    family.unit if not suffix else f"{family.tables[suffix[1:]]}, %",
+                    result["columns"].index("mean") - 1,
+                    methods.get(family.earlier, {}).get("mean", ""),
+                    methods[default]["mean"],
+                    f"{methods[default]['mean rank']} of {len(methods)}",
+                    f"{methods[other]['mean']}, {other}",
+                    f"{methods[default]['seconds']} / {methods[other]['seconds']}",
+                    best["default wins / level / loses"],
+                ]
             )
-    return ["family", "default", "score", "sets", "mean", "best alternative", "wins / level / loses"], rows
+    return SUMMARY, rows
 
 
 def chosen(named, words):

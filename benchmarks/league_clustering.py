@@ -112,4 +112,5 @@ CLUSTERING = Family(
         "HDBSCAN": clusterer(lambda X, k, seed: HDBSCAN(copy=True).fit_predict(X)),
         "agglomerative clustering (Ward)": clusterer(lambda X, k, seed: AgglomerativeClustering(k).fit_predict(X)),
     },
+    earlier="ours, earlier defaults",
 )

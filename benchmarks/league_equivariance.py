@@ -275,4 +275,5 @@ EQUIVARIANCE = Family(
         "Fourier magnitudes along circles": classified(polar_fourier),
     },
     tables={"quarters": QUARTERS, "upright": UPRIGHT},
+    earlier="ours: EquivariantAutoencoder, default settings (before)",
 )

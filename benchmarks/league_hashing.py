@@ -100,4 +100,5 @@ HASHING = Family(
         "spectral hashing": hasher(lambda n_bits, d, seed: SpectralHasher(n_bits)),
     },
     tables={"classes": CLASSES, "bits": by_bits},
+    earlier="ours: RBMHasher, default settings (the paper's)",
 )

@@ -52,7 +52,11 @@ EVALUATION = {
 }
 
 CLUSTERING_MEASUREMENTS = dataclasses.replace(
-    CLUSTERING, name="clustering_measurements", development=DEVELOPMENT, evaluation=EVALUATION
+    CLUSTERING,
+    name="clustering_measurements",
+    development=DEVELOPMENT,
+    evaluation=EVALUATION,
+    earlier="ours, copies as neighbours (earlier default)",
 )
 FEW_LABELS_MEASUREMENTS = dataclasses.replace(
     FEW_LABELS,

@@ -329,4 +329,5 @@ RETRIEVAL = Family(
             score=np.mean,
         ),
     },
+    earlier="ours, earlier default (A_S-S_T-M_R, the paper's, 360 views)",
 )

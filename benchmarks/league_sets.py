@@ -14,8 +14,9 @@ from sklearn.preprocessing import scale
 class Family:
     """``sets`` are functions of the folders of data and cache; ``methods`` are functions ``(set, seed) -> scores``.
 
-    The first of the scores is compared. The methods whose names begin with "ours" are ours; the first is the default.
-    ``tables`` has further tables by name: another score to compare, or a function ``results -> (columns, rows)``.
+    The first of the scores is compared. The methods whose names begin with "ours" are ours; the first is the default,
+    and ``earlier`` is the name of the one that was the default before. ``tables`` has further tables by name: another
+    score to compare, or a function ``results -> (columns, rows)``.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Family:
     evaluation: dict[str, Callable]
     methods: dict[str, Callable]
     tables: dict[str, str | Callable] = field(default_factory=dict)
+    earlier: str | None = None
 
 
 def of_sizes(X, y, sizes):

@@ -245,4 +245,5 @@ VIDEO = Family(
         "random groups": random_groups,
     },
     tables={"labels": by_number_of_labels},
+    earlier="ours: AutoPooling, standardize=False (the paper's, earlier default)",
 )

@@ -430,6 +430,14 @@ def test_league_of_measurements(script, monkeypatch):
             result = results[f"league_{family}_measurements_{kind}"]
             assert result["columns"][1] == one
             assert min(run[3] for run in result["runs"] if run[2] == score) > 80
+    summary = [dict(zip(results["league"]["columns"], row, strict=True)) for row in results["league"]["rows"]]
+    assert [row["family"] for row in summary] == ["clustering_measurements", "few_labels_measurements"]
+    assert [row["sets"] for row in summary] == ["1", "1"]
+    assert [row["best alternative"].partition(", ")[2] for row in summary] == ["k-means", "logistic regression"]
+    assert summary[1]["mean before"] == summary[0]["mean before"] == ""  # those methods were not run
+    assert float(summary[1]["mean"]) > 80
+    assert summary[1]["mean rank"].endswith(" of 2")
+    assert [len(row["seconds of both"].split(" / ")) for row in summary] == [2, 2]
     X, y = importlib.import_module("league_measurements").EVALUATION["crabs, 2 species x 2 sexes"](None, None)
     assert X.shape == (118, 3)
     np.testing.assert_array_equal(np.bincount(y), [29, 30, 29, 30])  # "B F", "B M", "O F", "O M"
