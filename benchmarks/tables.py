@@ -1,4 +1,4 @@
-"""Write the tables of docs/benchmarks.md, and the numbers of sentences in the documentation, from benchmarks/results.
+"""Write the tables of docs/benchmarks*.md, and the numbers of sentences in the documentation, from benchmarks/results.
 
     python benchmarks/tables.py [--check]
 
@@ -21,7 +21,7 @@ from pathlib import Path
 from measuring import table
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "benchmarks.md"
+PAGES = sorted((ROOT / "docs").glob("benchmarks*.md"))
 RESULTS = ROOT / "benchmarks" / "results"
 SENTENCES = ROOT / "benchmarks" / "sentences.toml"
 TABLE = re.compile(r"(?<=^<!-- table: )([\w-]+)( -->\n).*?(?=^<!-- end -->$)", re.MULTILINE | re.DOTALL)
@@ -95,9 +95,10 @@ def written(number, old):
 
 def pages(folder=RESULTS):
     """The pages with tables or numbers, and what they contain according to the results."""
-    for page, sentences in tomllib.loads(SENTENCES.read_text(encoding="utf-8")).items():
-        path = ROOT / page
-        yield path, with_numbers(with_tables(path.read_text(encoding="utf-8"), folder), sentences, folder)
+    sentences = {ROOT / page: found for page, found in tomllib.loads(SENTENCES.read_text(encoding="utf-8")).items()}
+    for path in [*PAGES, *(path for path in sentences if path not in PAGES)]:
+        text = with_tables(path.read_text(encoding="utf-8"), folder)
+        yield path, with_numbers(text, sentences.get(path, {}), folder)
 
 
 def main():

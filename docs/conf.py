@@ -45,7 +45,7 @@ html_theme_options = {
     "show_prev_next": False,
     "secondary_sidebar_items": ["page-toc", "sg_download_links", "sg_launcher_links", "colab"],
 }
-html_sidebars = {page: [] for page in ("index", "install", "benchmarks", "changelog")}
+html_sidebars = {page: [] for page in ("index", "install", "benchmarks*", "changelog")}
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 toc_object_entries_show_parents = "hide"
