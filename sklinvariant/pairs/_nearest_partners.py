@@ -19,6 +19,7 @@ _CALL = 1 << 12  # rows that one call looks for in the lists
 _LISTS = 2  # times the square root of the number of rows
 _FROM_A_LIST = 40  # rows from which the centre of a list is learned
 _ROUNDS = 5  # of k-means
+_GOLDEN = (math.sqrt(5) - 1) / 2  # multiples of it are spread evenly between whole numbers
 _LEAST_RECALL = 0.95
 _MOST_EXCESS = 0.01  # of the distances over those of the nearest rows
 _MEASURED = 1_000  # rows on which both are measured
@@ -30,9 +31,9 @@ def nearest_partners(
     """Indices (n, k) of the nearest other samples of each sample (n, ...); k is at most n - 1.
 
     For ``n_clusters`` clusters, k is at most half of their mean size, but at least 2, because most neighbours of a
-    sample would otherwise be in other clusters. Copies of a sample then count as one neighbour (see
-    `_nearest_distinct`). Samples that are not ``auxiliary`` (n,) only have neighbours that are not auxiliary either, so
-    that no walk reaches auxiliary samples.
+    sample would otherwise be in other clusters. Copies of a sample then count as one, as `_nearest_values` explains,
+    unless there are fewer than four different samples for each cluster. Samples that are not ``auxiliary`` (n,) only
+    have neighbours that are not auxiliary either, so that no walk reaches auxiliary samples.
     """
     inside = None if auxiliary is None else (~auxiliary).nonzero().squeeze(1)
     n = len(samples if inside is None else inside)
@@ -40,53 +41,63 @@ def nearest_partners(
         raise ValueError(f'pairs="neighbors" needs at least 2 samples, got n_samples={n}')
     flat = in_safe_unit(samples.flatten(1))[0]
     rows = flat - flat.mean(0)  # centred, so that products of large numbers do not cancel
-    k = min(n_neighbors, n - 1)
+    search, k = _search, min(n_neighbors, n - 1)
     if n_clusters is not None:
-        k = min(k, max(2, n // (2 * n_clusters)))
-    found = _nearest(rows, k, n_clusters)
+        n_values = len(row_codes(rows if inside is None else rows[inside]).unique())
+        half_a_cluster = n_values // (2 * n_clusters)
+        if n_values < n and half_a_cluster >= 2:
+            search, k = _nearest_values, min(k, half_a_cluster)
+        else:
+            k = min(k, max(2, n // (2 * n_clusters)))
+    found = search(rows, k)
     if inside is not None and n < len(rows):
-        found[inside] = inside[_nearest(rows[inside], k, n_clusters)]
+        found[inside] = inside[search(rows[inside], k)]
     return found
 
 
-def _nearest(rows, k, n_clusters):
-    """Indices (n, k') of the nearest other rows, with other values if there are enough values; k' is at most k."""
-    if n_clusters is not None:
-        codes, values, counts = row_codes(rows).unique(return_inverse=True, return_counts=True)
-        most = len(codes) // (2 * n_clusters)
-        if len(codes) < len(rows) and most >= 2:
-            return _nearest_distinct(rows, values, counts, min(k, most))
-    return _search(rows, k)
+def _nearest_values(rows, k):
+    """Indices (n, k) of other rows, evenly from the copies of each row and from the rows with the k nearest values.
 
-
-def _nearest_distinct(rows, values, counts, k):
-    """Indices (n, k) of the nearest rows with other values; ``values`` (n,) numbers them, ``counts`` their rows.
-
-    If the nearest rows were copies, a value that many rows have would be a cluster of its own, such as the answers that
-    most people give. But among the neighbours of a value, those of which it is no neighbour are replaced by copies, the
-    farthest first, as long as there are copies. So the rows of a value that is far from all others have only copies.
+    If they were the nearest rows, a value that many rows have would have only copies as neighbours, and look like a
+    cluster of its own, such as the answers that most people give. But some values, such as blank images, are far from
+    all others. So a near value of which this one is no neighbour is left out, the farthest first, for each copy.
     """
+    _, values, counts = row_codes(rows).unique(return_inverse=True, return_counts=True)
     members = values.argsort(stable=True)
     starts = counts.cumsum(0) - counts
     near = _search(rows[members[starts]], k)  # (u, k), numbers of values
     own = torch.arange(len(near), device=near.device)[:, None]
     one_way = ~torch.isin(near * len(near) + own, own * len(near) + near)
-    rank = one_way.flip(1).cumsum(1).flip(1)  # among these, 1 for the farthest
-    copies = torch.where(one_way & (rank < counts[:, None]), rank, 0)  # numbers of the copies, or 0
-    near = torch.where(copies > 0, own, near)[values]
-    place = torch.empty_like(values)
+    farthest = one_way.flip(1).cumsum(1).flip(1)  # among these, 1 for the farthest
+    left_out = one_way & (farthest < counts[:, None])
+    near = torch.cat([own, near], 1)
+    copies = counts[near[:, 1:]].masked_fill(left_out, 0)
+    numbers = torch.cat([counts[:, None] - 1, copies], 1)  # of rows to choose from
+    ends = numbers.cumsum(1)
+
+    place = torch.empty_like(values)  # of a row among its copies
     place[members] = torch.arange(len(values), device=values.device) - starts[values[members]]
-    return members[starts[near] + (place[:, None] + copies[values]) % counts[near]]
+    shift = (place * _GOLDEN % 1)[:, None]  # so that copies choose different rows
+    steps = (torch.arange(k, device=near.device) + shift.double()) / k * ends[values, -1:]
+    chosen = steps.long().minimum(ends[values, -1:] - 1)  # (n, k), in the list of all rows to choose from
+    column = torch.searchsorted(ends[values], chosen, right=True)
+    chosen = chosen - (ends - numbers)[values].gather(1, column)
+    value = near[values].gather(1, column)
+    chosen = torch.where(column == 0, (place[:, None] + 1 + chosen) % counts[value], chosen)
+    return members[starts[value] + chosen]
 
 
 def row_codes(rows: torch.Tensor) -> torch.Tensor:
     """Numbers (n,) that are equal for equal rows (n, d) of floats; those of others differ, but for chance (2⁻⁶⁴)."""
-    one, other = torch.randint(1 << 62, (2, rows.shape[1]), generator=torch.Generator().manual_seed(0)).to(rows.device)
+    factors = torch.randint(1 << 62, (2, rows.shape[1]), generator=torch.Generator().manual_seed(0)).to(rows.device)
+    factors = 2 * factors + 1
     parts = []
     for part in rows.split(max(1, _CODED // max(1, rows.shape[1]))):
         bits = (part + 0).view(torch.int32 if part.element_size() == 4 else torch.int64)  # -0.0 becomes 0.0
-        bits = bits.long() * (2 * one + 1)
-        parts.append(((bits ^ (bits >> 32)) * (2 * other + 1)).sum(1))
+        bits = bits.long()
+        for factor in factors:
+            bits = (bits ^ (bits >> 32)) * factor  # the upper bits change the lower ones, too
+        parts.append(bits.sum(1))
     return torch.cat(parts)
 
 

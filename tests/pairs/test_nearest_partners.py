@@ -183,15 +183,50 @@ def test_at_most_half_a_cluster(global_random_seed):
 
 
 def test_copies_count_as_one_neighbour():
-    """50 rows of each of the numbers 0 to 39: the neighbours of a row have the nearest other numbers."""
+    """50 rows of each of the numbers 0 to 39: a row is paired with rows of its own number and of the four nearest."""
     order = torch.randperm(2000, generator=torch.Generator().manual_seed(0))
     rows = torch.arange(40.0).repeat(50)[order][:, None]
     partners = nearest_partners(rows, 4, n_clusters=3)
-    for value, found in zip(rows.squeeze(1).tolist(), rows[partners].squeeze(2).tolist(), strict=True):
-        if 2 <= value <= 37:
-            assert sorted(found) == [value - 2, value - 1, value + 1, value + 2]
-    # all rows of a value are found, not one that stands for them
-    assert (partners.unique(return_counts=True)[1] == 4).sum() > 1800
+    assert not (partners == torch.arange(2000)[:, None]).any()
+    inner = ((rows >= 2) & (rows <= 37)).squeeze(1)
+    differences, numbers = (rows[partners].squeeze(2) - rows)[inner].unique(return_counts=True)
+    assert differences.tolist() == [-2, -1, 0, 1, 2]
+    assert (abs(numbers / numbers.sum() - 0.2) < 0.01).all()
+    # all rows of a number are found, not one that stands for them
+    found = partners.flatten().bincount(minlength=2000)[inner]
+    assert found.min() >= 1
+    assert found.max() <= 12
+
+
+def test_rare_values_are_rare_neighbours():
+    """Between 2 × 90 rows of two values and their two bridges, few walks cross."""
+    rows = torch.tensor([0.0] * 90 + [0.5] + [9.0] * 90 + [9.5] + list(range(100, 120)))[:, None]
+    partners = nearest_partners(rows, 2, n_clusters=3)
+    for some in (slice(0, 90), slice(91, 181)):
+        assert (rows[partners[some]].squeeze(2) == rows[some]).double().mean() > 0.9
+
+
+def test_the_same_number_of_copies_changes_nothing(global_random_seed):
+    """Ten copies of each row have neighbours with the values that a single row has, or their own."""
+    rows = torch.randn(60, 3, generator=torch.Generator().manual_seed(global_random_seed))
+    few = nearest_partners(rows, 5, n_clusters=3)
+    many = nearest_partners(rows.repeat_interleave(10, 0), 5, n_clusters=3) // 10
+    allowed = torch.cat([few, torch.arange(60)[:, None]], 1).repeat_interleave(10, 0)
+    assert (many[:, :, None] == allowed[:, None]).any(2).all()
+
+
+def test_copies_of_auxiliary_samples():
+    """The number of neighbours is that of the samples that are not auxiliary, which may have fewer values."""
+    rng = torch.Generator().manual_seed(0)
+    rows = torch.cat(
+        [torch.randint(5, (200, 2), generator=rng), torch.randint(9, (100, 3), generator=rng)[:, :2]]
+    ).float()
+    auxiliary = torch.arange(300) >= 200
+    partners = nearest_partners(rows, 10, auxiliary, n_clusters=3)
+    assert partners.shape == (300, 4)  # half of 25 values in 3 clusters
+    assert not auxiliary[partners[:200]].any()
+    few = nearest_partners(torch.cat([torch.zeros(200, 2), rows[200:]]), 10, auxiliary, n_clusters=3)
+    assert few.shape == (300, 10)
 
 
 @pytest.mark.parametrize("copies", [2, 3, 5, 200])

@@ -132,8 +132,8 @@ class EmbeddingClusterer(OnDevice, WithOptimizer, TrainedEstimator, ClusterMixin
         Number of heads, which start from different clusters. The head with the lowest loss gives the clusters.
     n_neighbors : int
         Number of neighbours of each row, in all spaces together: at most half of the mean size of a cluster, or with
-        ``n_clusters="auto"`` a quarter of the rows. Equal rows count as one neighbour, unless there are only a few
-        different ones for each cluster.
+        ``n_clusters="auto"`` a quarter of the rows, but at least 2. Equal rows count as one, unless there are fewer
+        than four different rows for each cluster.
     scale : {"auto", "standard", "roots"} or None
         How features are scaled. "standard" divides each feature by its standard deviation. "roots" takes square roots
         and scales each row to unit length, which suits activations of networks and counts; negative values count as 0.

@@ -164,11 +164,12 @@ class IICClusterer(WithImageSize, OnDevice, WithOptimizer, WithPairs, TrainedEst
         does not transform it, except with "transform", which then uses small rotations, scales, shears and shifts, and
         for colour images also reflections and changes of colour.
     n_neighbors : int
-        Number of neighbours for "neighbors", at most half of the mean size of a cluster. With many neighbours, clusters
-        may mix several classes. With few neighbours, a class may be split into two clusters. Equal samples count as one
-        neighbour, unless there are only a few different ones for each cluster. The search is exact for at most 50,000
-        samples and on a GPU. For more samples, if faiss is installed, it uses inverted lists in which 1,000 samples
-        find at least 95 % of their neighbours, or others that are on average at most 1 % farther away.
+        Number of neighbours for "neighbors", at most half of the mean size of a cluster, but at least 2. With many
+        neighbours, clusters may mix several classes. With few neighbours, a class may be split into two clusters. Equal
+        samples count as one, unless there are fewer than four different samples for each cluster. The search is exact
+        for at most 50,000 samples and on a GPU. For more samples, if faiss is installed, it uses inverted lists in
+        which 1,000 samples find at least 95 % of their neighbours, or others that are on average at most 1 % farther
+        away.
     network : {"auto", "mlp", "vgg", "resnet"} or torch.nn.Module
         The trunk, which computes the features. "mlp": two layers of 256 units. "vgg": four 5 × 5 convolutions of 64 to
         512 channels, as in the paper for MNIST. "resnet": 34 layers on the edges (Sobel) of the grey image, as in the

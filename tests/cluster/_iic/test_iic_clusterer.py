@@ -525,6 +525,14 @@ def test_rows_with_many_copies(answers):
     assert one_to_one_accuracy(y, IICClusterer(2, random_state=0).fit(X).labels_) > 0.97
 
 
+def test_most_rows_are_copies():
+    """Nine of ten rows of a cluster are equal, and the others differ much."""
+    rng = np.random.RandomState(0)
+    y = rng.randint(0, 8, 800)
+    X = 2 * rng.normal(size=(8, 10))[y] + (rng.uniform(size=(800, 1)) < 0.1) * rng.normal(size=(800, 10))
+    assert one_to_one_accuracy(y, IICClusterer(8, random_state=0).fit(X.astype(np.float32)).labels_) > 0.97
+
+
 def test_fewer_neighbours_in_small_clusters(small_groups):
     X, y = small_groups
     assert one_to_one_accuracy(y, IICClusterer(10, random_state=0).fit(X).labels_) > 0.97
