@@ -14,6 +14,7 @@ from sklinvariant.pairs._tensor_search import search_tensors
 _MOST_EXACT = 50_000  # rows; the time of an exact search grows with their square
 _COMPARED = 1 << 32  # values that one call compares in an exact search, which Ctrl-C cannot interrupt
 _BLOCK = 256  # rows that scikit-learn compares at a time
+_CODED_COLUMNS = 8  # columns that are compared first
 _CODED = 1 << 22  # values whose codes are computed at a time
 _CALL = 1 << 12  # rows that one call looks for in the lists
 _LISTS = 2  # times the square root of the number of rows
@@ -89,6 +90,10 @@ def _nearest_values(rows, k):
 
 def row_codes(rows: torch.Tensor) -> torch.Tensor:
     """Numbers (n,) that are equal for equal rows (n, d) of floats; those of others differ, but for chance (2⁻⁶⁴)."""
+    if rows.shape[1] > 2 * _CODED_COLUMNS:
+        codes = row_codes(rows[:, :: rows.shape[1] // _CODED_COLUMNS])
+        if len(codes.unique()) == len(rows):  # rows that differ in a few columns are no copies
+            return codes
     factors = torch.randint(1 << 62, (2, rows.shape[1]), generator=torch.Generator().manual_seed(0)).to(rows.device)
     factors = 2 * factors + 1
     parts = []

@@ -256,3 +256,14 @@ def test_codes_of_rows(monkeypatch, dtype):
     assert len(codes.unique()) == 2 * 6**5 - 1
     assert (codes[: 6**5] == codes[6**5 : 2 * 6**5].flip(0)).all()
     assert codes[0] == codes[2 * 6**5]  # 0 and -0
+
+
+def test_codes_of_rows_that_differ_in_one_column():
+    """A few columns are compared first. They decide only if no two rows are equal there."""
+    rows = torch.ones(100, 100)
+    rows[:, 37] = torch.arange(100) // 2
+    codes, found = row_codes(rows).unique(return_inverse=True)
+    assert len(codes) == 50
+    assert (found[::2] == found[1::2]).all()
+    rows[:, 0] = torch.arange(100)
+    assert len(row_codes(rows).unique()) == 100
