@@ -35,7 +35,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from league_clustering import clusterer, iic, kmeans, mixture, spectral
+from league_clustering import clusterer, kmeans, mixture, ours, spectral
 from league_sets import bundled, cifar_images, coil, eth, features, from_files, photographs
 from measuring import add_json, record, report, table
 from mobilenet import embed
@@ -50,7 +50,7 @@ from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, normalize
 
-from sklinvariant import ConsensusClusterer, TEMIClusterer, TURTLEClusterer
+from sklinvariant import ConsensusClusterer, IICClusterer, TEMIClusterer, TURTLEClusterer
 
 SCIPY = ("fft", "interpolate", "linalg", "ndimage", "optimize", "signal", "sparse", "spatial", "special", "stats")
 
@@ -111,10 +111,6 @@ SETS = {
 }
 
 
-def ours(cls, **settings):
-    return clusterer(lambda X, k, seed: cls(n_clusters=k, random_state=seed, **settings).fit(X).labels_)
-
-
 def many_kmeans(X, k, seed):
     runs = KMeans(3 * k, n_init=1)
     return ConsensusClusterer(runs, k, n_runs=20, random_state=seed).fit(normalize(X)).labels_
@@ -135,8 +131,8 @@ METHODS = {
     "TURTLEClusterer, λ = 2": ours(TURTLEClusterer, entropy_weight=2.0),
     "ConsensusClusterer": ours(ConsensusClusterer),
     "ConsensusClusterer of 20 k-means, 3 k": clusterer(many_kmeans),
-    "IICClusterer": iic(),
-    "IICClusterer, λ = 2": iic(entropy_weight=2.0),
+    "IICClusterer": ours(IICClusterer),
+    "IICClusterer, λ = 2": ours(IICClusterer, entropy_weight=2.0),
     "k-means": kmeans(lambda X: X),
     "k-means, unit length": kmeans(normalize),
     "spectral clustering": clusterer(spectral),

@@ -38,8 +38,8 @@ def reduced(X, n_components):
     return PCA(n_components, svd_solver="full").fit_transform(X)
 
 
-def ours(estimator, **settings):
-    return clusterer(lambda X, k, seed: estimator(k, random_state=seed, **settings).fit(X).labels_)
+def ours(cls, **settings):
+    return clusterer(lambda X, k, seed: cls(n_clusters=k, random_state=seed, **settings).fit(X).labels_)
 
 
 def kmeans(change):
