@@ -78,8 +78,8 @@ def _nearest_values(rows, k):
 
     place = torch.empty_like(values)  # of a row among its copies
     place[members] = torch.arange(len(values), device=values.device) - starts[values[members]]
-    shift = (place * _GOLDEN % 1)[:, None]  # so that copies choose different rows
-    steps = (torch.arange(k, device=near.device) + shift.double()) / k * ends[values, -1:]
+    shift = (place.double() * _GOLDEN % 1)[:, None]  # so that copies choose different rows
+    steps = (torch.arange(k, device=near.device) + shift) / k * ends[values, -1:]
     chosen = steps.long().minimum(ends[values, -1:] - 1)  # (n, k), in the list of all rows to choose from
     column = torch.searchsorted(ends[values], chosen, right=True)
     chosen = chosen - (ends - numbers)[values].gather(1, column)

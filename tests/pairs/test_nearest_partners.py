@@ -215,6 +215,16 @@ def test_the_same_number_of_copies_changes_nothing(global_random_seed):
     assert (many[:, :, None] == allowed[:, None]).any(2).all()
 
 
+def test_copies_and_the_default_dtype():
+    rows = (torch.arange(20_000) ** 2 % 41 / 8)[:, None].float()
+    expected = nearest_partners(rows, 5, n_clusters=2)
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert torch.equal(nearest_partners(rows, 5, n_clusters=2), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 def test_copies_of_auxiliary_samples():
     """The number of neighbours is that of the samples that are not auxiliary, which may have fewer values."""
     rng = torch.Generator().manual_seed(0)
