@@ -105,8 +105,9 @@ class TEMIClusterer(EmbeddingClusterer):
     of equal size, the loss is :math:`-\ln k`. This is no lower bound, because :math:`q_t(c)` is a running mean over
     earlier steps, and ``history_`` therefore has no "loss_ratio".
 
-    Use `IICClusterer` if class sizes differ much or rows have few features. On some embeddings a consensus of k-means,
-    ``ConsensusClusterer(KMeans(3 * k, n_init=1), k, n_runs=20)``, is more accurate: compare.
+    Compare with `IICClusterer`, which is more accurate on some rows and less accurate on others, also if class sizes
+    differ much. On some embeddings, a consensus of k-means is more accurate than both:
+    ``ConsensusClusterer(KMeans(3 * k, n_init=1), k, n_runs=20)``.
 
     Parameters
     ----------
